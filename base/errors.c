@@ -1,0 +1,63 @@
+#include "errors.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void write_text(struct error *err, enum error_kind kind, const char *format, va_list args)
+{
+    err->kind = kind;
+    vsnprintf(err->text, sizeof err->text, format, args);
+}
+
+bool error_set(struct error *err, enum error_kind kind, const char *format, ...)
+{
+    if (!err) return false;
+    va_list args;
+    va_start(args, format);
+    write_text(err, kind, format, args);
+    va_end(args);
+    return false;
+}
+
+bool error_memory(struct error *err, size_t bytes, const char *purpose)
+{
+    return error_set(err, ERROR_MEMORY, "out of memory: %zu bytes for %s", bytes, purpose);
+}
+
+bool error_errno(struct error *err, enum error_kind kind, int errnum, const char *format, ...)
+{
+    if (!err) return false;
+    va_list args;
+    va_start(args, format);
+    write_text(err, kind, format, args);
+    va_end(args);
+    size_t used = strlen(err->text);
+    snprintf(err->text + used, sizeof err->text - used, ": %s", strerror(errnum));
+    return false;
+}
+
+bool error_prefix(struct error *err, const char *format, ...)
+{
+    if (!err) return false;
+    char old[sizeof err->text];
+    memcpy(old, err->text, sizeof old);
+    va_list args;
+    va_start(args, format);
+    write_text(err, err->kind, format, args);
+    va_end(args);
+    size_t used = strlen(err->text);
+    snprintf(err->text + used, sizeof err->text - used, ": %s", old);
+    return false;
+}
+
+int error_exit_code(const struct error *err)
+{
+    switch (err->kind) {
+    case ERROR_NONE: return 0;
+    case ERROR_INPUT: return 2;
+    case ERROR_FAILED:
+    case ERROR_MEMORY:
+    case ERROR_UNFIT: return 1;
+    }
+    return 1;
+}

@@ -1,0 +1,94 @@
+#include "json.h"
+
+#include <inttypes.h>
+
+#include "files.h"
+#include "mem.h"
+
+json_t *json_read_file(const char *path, uint64_t most_bytes, struct error *err)
+{
+    char *bytes;
+    size_t length;
+    if (!files_read(path, most_bytes, &bytes, &length, err)) return NULL;
+    json_error_t found;
+    json_t *root = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &found);
+    mem_free(bytes);
+    if (!root)
+        error_set(err, ERROR_INPUT, "%s: line %d, column %d: not JSON: %s", path, found.line, found.column, found.text);
+    return root;
+}
+
+static const char *type_name(const json_t *value)
+{
+    if (!value) return "nothing";
+    switch (json_typeof(value)) {
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "an array";
+    case JSON_STRING: return "a string";
+    case JSON_INTEGER: return "an integer";
+    case JSON_REAL: return "a real number";
+    case JSON_TRUE:
+    case JSON_FALSE: return "a truth value";
+    case JSON_NULL: return "null";
+    }
+    return "something else";
+}
+
+static bool wrong_type(const json_t *value, const char *field, const char *where, const char *wanted, struct error *err)
+{
+    return error_set(err, ERROR_INPUT, "%s: field '%s' is %s; %s is wanted", where, field, type_name(value), wanted);
+}
+
+bool json_get_u64(const json_t *object, const char *field, const char *where, uint64_t most, uint64_t *value,
+                  struct error *err)
+{
+    const json_t *found = json_object_get(object, field);
+    if (!json_is_integer(found)) return wrong_type(found, field, where, "a whole number", err);
+    json_int_t number = json_integer_value(found);
+    if (number < 0 || (uint64_t)number > most)
+        return error_set(err, ERROR_INPUT,
+                         "%s: field '%s' is %" JSON_INTEGER_FORMAT "; a whole number from 0 to %" PRIu64 " is wanted",
+                         where, field, number, most);
+    *value = (uint64_t)number;
+    return true;
+}
+
+bool json_get_real(const json_t *object, const char *field, const char *where, double *value, struct error *err)
+{
+    const json_t *found = json_object_get(object, field);
+    if (!json_is_number(found)) return wrong_type(found, field, where, "a number", err);
+    *value = json_number_value(found);
+    return true;
+}
+
+bool json_get_bool(const json_t *object, const char *field, const char *where, bool *value, struct error *err)
+{
+    const json_t *found = json_object_get(object, field);
+    if (!json_is_boolean(found)) return wrong_type(found, field, where, "true or false", err);
+    *value = json_is_true(found);
+    return true;
+}
+
+bool json_get_string(const json_t *object, const char *field, const char *where, const char **value, struct error *err)
+{
+    const json_t *found = json_object_get(object, field);
+    if (!json_is_string(found)) return wrong_type(found, field, where, "a string", err);
+    *value = json_string_value(found);
+    return true;
+}
+
+json_t *json_get_array(const json_t *object, const char *field, const char *where, struct error *err)
+{
+    json_t *found = json_object_get(object, field);
+    if (json_is_array(found)) return found;
+    wrong_type(found, field, where, "an array", err);
+    return NULL;
+}
+
+json_t *json_get_object(const json_t *object, const char *field, const char *where, struct error *err)
+{
+    json_t *found = json_object_get(object, field);
+    if (json_is_object(found)) return found;
+    wrong_type(found, field, where, "an object", err);
+    return NULL;
+}

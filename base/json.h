@@ -1,0 +1,25 @@
+/* Reading JSON with errors that name the file and the field (on top of jansson). */
+#ifndef FATHOM_JSON_H
+#define FATHOM_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "errors.h"
+
+/* Parses a whole file of at most most_bytes; the caller ends it with json_decref. Errors give line and column. */
+json_t *json_read_file(const char *path, uint64_t most_bytes, struct error *err);
+
+/* Fields of an object. `where` is the file and the object's place in it ("plan.json: devices[1]"). Missing fields and
+ * wrong types are ERROR_INPUT; the out argument is then untouched. Strings are borrowed from the object. */
+bool json_get_u64(const json_t *object, const char *field, const char *where, uint64_t most, uint64_t *value,
+                  struct error *err);
+bool json_get_real(const json_t *object, const char *field, const char *where, double *value, struct error *err);
+bool json_get_bool(const json_t *object, const char *field, const char *where, bool *value, struct error *err);
+bool json_get_string(const json_t *object, const char *field, const char *where, const char **value, struct error *err);
+json_t *json_get_array(const json_t *object, const char *field, const char *where, struct error *err);
+json_t *json_get_object(const json_t *object, const char *field, const char *where, struct error *err);
+
+#endif

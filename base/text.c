@@ -1,0 +1,58 @@
+#include "text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mem.h"
+
+static bool make_room(struct text *text, size_t extra)
+{
+    if (text->failed) return false;
+    void *array = text->bytes;
+    text->failed = !mem_grow(MEM_GENERAL, &array, &text->capacity, text->length + extra + 1, 1);
+    text->bytes = array;
+    return !text->failed;
+}
+
+void text_add(struct text *text, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (length >= 0 && make_room(text, (size_t)length)) {
+        vsnprintf(text->bytes + text->length, (size_t)length + 1, format, again);
+        text->length += (size_t)length;
+    }
+    va_end(again);
+}
+
+void text_add_bytes(struct text *text, const void *bytes, size_t length)
+{
+    if (!make_room(text, length)) return;
+    memcpy(text->bytes + text->length, bytes, length);
+    text->length += length;
+    text->bytes[text->length] = '\0';
+}
+
+void text_add_xml(struct text *text, const char *plain)
+{
+    for (const char *c = plain; *c; c++) {
+        switch (*c) {
+        case '<': text_add(text, "&lt;"); break;
+        case '>': text_add(text, "&gt;"); break;
+        case '&': text_add(text, "&amp;"); break;
+        case '"': text_add(text, "&quot;"); break;
+        case '\'': text_add(text, "&apos;"); break;
+        default: text_add_bytes(text, c, 1);
+        }
+    }
+}
+
+void text_finish(struct text *text)
+{
+    mem_free(text->bytes);
+    *text = (struct text){0};
+}

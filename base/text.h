@@ -1,0 +1,25 @@
+/* A growing string, for JSON lines, SVG and messages put together in parts. */
+#ifndef FATHOM_TEXT_H
+#define FATHOM_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct text {
+    char *bytes; /* NUL-terminated once anything was added; NULL before */
+    size_t length;
+    size_t capacity;
+    bool failed; /* an addition ran out of memory: the content is not to be used */
+};
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void text_add(struct text *text, const char *format, ...);
+void text_add_bytes(struct text *text, const void *bytes, size_t length);
+/* Adds text with XML's five special characters escaped. */
+void text_add_xml(struct text *text, const char *plain);
+/* Takes zeroed objects. */
+void text_finish(struct text *text);
+
+#endif

@@ -1,0 +1,36 @@
+/* The subcommands of the one binary, and how they take their options. */
+#ifndef FATHOM_COMMAND_H
+#define FATHOM_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "errors.h"
+
+struct command {
+    const char *name;
+    const char *summary; /* one line for `fathom help` */
+    const char *manual;  /* man-style page for `fathom help NAME`: SYNOPSIS, DESCRIPTION, OPTIONS, EXIT STATUS, EXAMPLES */
+    int (*run)(int argc, char **argv, struct error *err); /* argv[0] is the name. Exit code; with *err filled its own */
+};
+
+extern const struct command command_plan, command_train, command_top, command_trace, command_place, command_devices,
+    command_data;
+
+enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_COUNT, OPTION_BYTES, OPTION_REAL };
+
+struct option_spec {
+    const char *name;      /* "batch" for --batch */
+    char letter;           /* 'o' for -o, 0 = none */
+    enum option_type type;
+    void *value;           /* bool, const char *, uint64_t, uint64_t, double */
+    double least, most;    /* of COUNT, BYTES and REAL; both 0 = any that the type holds */
+};
+
+/* Takes --name VALUE, --name=VALUE, -o VALUE in any order; other words go to words[], at most most_words. Unknown options
+ * are ERROR_INPUT and name the nearest one. "--" ends options. */
+bool options_parse(int argc, char **argv, const struct option_spec *specs, size_t count, const char **words,
+                   size_t most_words, size_t *word_count, struct error *err);
+
+#endif

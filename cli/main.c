@@ -1,0 +1,92 @@
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+
+static const struct command *const commands[] = {&command_plan,  &command_train,   &command_top, &command_trace,
+                                                 &command_place, &command_devices, &command_data};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static void print_overview(FILE *to)
+{
+    fprintf(to, "fathom: will a ResNet this deep fit these GPUs? Plan its memory, train it under that plan, watch "
+                "every kernel.\n\n"
+                "usage: fathom COMMAND [OPTIONS]\n\n");
+    for (size_t i = 0; i < COMMANDS; i++) fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(to, "  %-8s %s\n\n", "help", "this page, or one command's manual: fathom help plan");
+    fprintf(to, "Exit status: 0 done (plan: it fits), 1 it does not fit or the run failed, 2 the command or a file is "
+                "wrong.\n");
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i]->name, name) == 0) return commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    fprintf(stderr, "fathom: there is no command '%s'; the commands are", name);
+    for (size_t i = 0; i < COMMANDS; i++) fprintf(stderr, "%s %s", i ? "," : "", commands[i]->name);
+    fprintf(stderr, " and help\n");
+    return 2;
+}
+
+static int print_help(int argc, char **argv)
+{
+    if (argc < 3) {
+        print_overview(stdout);
+        return 0;
+    }
+    const struct command *command = find_command(argv[2]);
+    if (!command) return unknown_command(argv[2]);
+    fputs(command->manual, stdout);
+    return 0;
+}
+
+static bool asks_help(int argc, char **argv)
+{
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    return false;
+}
+
+/* A full disk or a closed pipe on standard output is a failed run, not a silent success. */
+static int finish_output(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    perror("fathom: standard output");
+    return code == 0 ? 1 : code;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    const char *name = argc > 1 ? argv[1] : "";
+    if (argc < 2) {
+        print_overview(stderr);
+        return 2;
+    }
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return finish_output(print_help(argc, argv));
+    if (strcmp(name, "--version") == 0) {
+        puts("fathom " FATHOM_VERSION);
+        return finish_output(0);
+    }
+    const struct command *command = find_command(name);
+    if (!command) return unknown_command(name);
+    if (asks_help(argc, argv)) {
+        fputs(command->manual, stdout);
+        return finish_output(0);
+    }
+    struct error err = {0};
+    int code = command->run(argc - 1, argv + 1, &err);
+    if (err.kind != ERROR_NONE) {
+        fflush(stdout);
+        fprintf(stderr, "fathom %s: %s\n", name, err.text);
+        code = error_exit_code(&err);
+    }
+    return finish_output(code);
+}

@@ -1,0 +1,36 @@
+/* Adding forward ops to a graph: what the model builders (resnet.c, vgg.c) and tests of odd graphs use.
+ *
+ * Each graph_add_* makes the op, its output and parameters, and returns the output tensor. After a failed allocation or a
+ * wrong shape the builder remembers its first error, every later call returns NO_TENSOR, and graph_finish reports it:
+ * builders need not check each call. */
+#ifndef FATHOM_BUILD_H
+#define FATHOM_BUILD_H
+
+#include "graph.h"
+
+struct graph *graph_begin(const struct model_spec *spec, const struct graph_options *options, struct error *err);
+
+/* Following ops belong to this layer path / recomputation block. A block runs to the next graph_begin_block. */
+void graph_set_layer(struct graph *graph, uint32_t stage, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void graph_begin_block(struct graph *graph);
+
+uint32_t graph_add_conv(struct graph *graph, uint32_t x, uint32_t channels, uint32_t kernel, uint32_t stride, bool bias);
+uint32_t graph_add_bn(struct graph *graph, uint32_t x, bool relu);
+uint32_t graph_add_relu(struct graph *graph, uint32_t x);
+uint32_t graph_add_add(struct graph *graph, uint32_t a, uint32_t b);
+uint32_t graph_add_mul(struct graph *graph, uint32_t a, uint32_t b);
+uint32_t graph_add_scale(struct graph *graph, uint32_t x, float alpha, float beta);
+uint32_t graph_add_sigmoid(struct graph *graph, uint32_t x);
+uint32_t graph_add_dropout(struct graph *graph, uint32_t x, float drop);
+uint32_t graph_add_maxpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding);
+uint32_t graph_add_avgpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding);
+uint32_t graph_add_shortcut_pad(struct graph *graph, uint32_t x, uint32_t channels, uint32_t stride);
+uint32_t graph_add_fc(struct graph *graph, uint32_t x, uint32_t features);
+/* Ends the forward pass. */
+void graph_add_softmax_loss(struct graph *graph, uint32_t logits);
+
+/* Derives backward, gradient accumulation, buckets, all-reduce and update, and counts. On failure the graph is destroyed
+ * and NULL returned; else returns graph. */
+struct graph *graph_finish(struct graph *graph, struct error *err);
+
+#endif

@@ -1,0 +1,193 @@
+/* The ops and tensors of one training step on one device: forward, backward, all-reduce, update.
+ *
+ * A model builder adds forward ops; graph_finish derives the rest. The graph says what must be computed from what; when
+ * it runs, what is recomputed and where its bytes lie is the planner's (plan.h). Immutable after graph_finish.
+ *
+ * Layouts: activations are NHWC, dims = {N, H, W, C}; convolution weights {K, R, S, C} (output channels, rows, columns,
+ * input channels); fully connected weights {classes, 1, 1, features}; vectors {1, 1, 1, C}. */
+#ifndef FATHOM_GRAPH_H
+#define FATHOM_GRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "errors.h"
+#include "model.h"
+
+enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I32, DTYPE_U8, DTYPE_BIT };
+const char *dtype_name(enum dtype dtype);
+/* Bytes of `count` elements (bits are rounded up to whole bytes). */
+uint64_t dtype_bytes(enum dtype dtype, uint64_t count);
+
+enum tensor_class {
+    CLASS_WEIGHT,     /* parameters; persistent */
+    CLASS_GRADIENT,   /* parameter gradients; live from backward to update */
+    CLASS_OPTIMIZER,  /* momentum; persistent */
+    CLASS_STATISTIC,  /* BN: running statistics (persistent), batch mean and variance; metrics */
+    CLASS_ACTIVATION, /* forward results and their gradients */
+    CLASS_INPUT,      /* images and labels */
+    CLASS_WORKSPACE,  /* an op's scratch; exists in plans only */
+    CLASS_COMM,       /* communication buffers */
+    TENSOR_CLASSES
+};
+
+enum tensor_role {
+    ROLE_IMAGE, ROLE_LABEL, ROLE_OUTPUT, ROLE_MASK, ROLE_MEAN, ROLE_VARIANCE, ROLE_WEIGHT, ROLE_BIAS, ROLE_GAMMA,
+    ROLE_BETA, ROLE_RUNNING_MEAN, ROLE_RUNNING_VARIANCE, ROLE_METRICS, ROLE_BUCKET
+};
+
+#define NO_TENSOR UINT32_MAX
+#define NO_OP UINT32_MAX
+
+struct tensor {
+    enum tensor_class class_;
+    enum tensor_role role;
+    enum dtype dtype;
+    uint32_t dims[4];
+    uint64_t bytes;
+    bool persistent;      /* keeps its value from step to step */
+    bool gradient;        /* is d(loss)/d(`of`) */
+    uint32_t of;          /* gradient, momentum, partial gradient: the tensor it belongs to; else NO_TENSOR */
+    uint32_t view_of;     /* its bytes are [view_offset, view_offset + bytes) of that tensor; else NO_TENSOR */
+    uint64_t view_offset;
+    uint32_t layer;       /* index into graph.layers */
+};
+
+enum op_kind {
+    /* forward                in                                    out                                              */
+    OP_CONV,               /* x, w [, bias]                         y                                                */
+    OP_BN,                 /* x, gamma, beta, running mean, var     y, mean, variance [, mask if attr.bn.relu]       */
+    OP_RELU,               /* x                                     y                                                */
+    OP_ADD,                /* a, b                                  y                                                */
+    OP_MUL,                /* a, b                                  y                                                */
+    OP_SCALE,              /* x                                     y = alpha x + beta                               */
+    OP_SIGMOID,            /* x                                     y                                                */
+    OP_DROPOUT,            /* x                                     y; the mask is drawn anew from (seed, step, op)  */
+    OP_MAXPOOL,            /* x                                     y, mask (index of the maximum, u8)               */
+    OP_AVGPOOL,            /* x                                     y                                                */
+    OP_SHORTCUT_PAD,       /* x                                     y: every stride-th pixel, channels zero-padded   */
+    OP_FC,                 /* x, w, bias                            y                                                */
+    OP_SOFTMAX_LOSS,       /* logits, labels                        probabilities, metrics                           */
+    OP_CONCAT,             /* a, b, ...                             y, along C                                       */
+    /* backward                                                                                                      */
+    OP_CONV_BWD_DATA,      /* dy, w                                 dx                                               */
+    OP_CONV_BWD_WEIGHTS,   /* x, dy                                 dw [, dbias]                                     */
+    OP_BN_BWD,             /* x, dy, gamma, mean, var [, mask]      dx, dgamma, dbeta                                */
+    OP_RELU_BWD,           /* y, dy                                 dx                                               */
+    OP_MUL_BWD,            /* other, dy                             d(one factor)                                    */
+    OP_SCALE_BWD,          /* dy                                    dx                                               */
+    OP_SIGMOID_BWD,        /* y, dy                                 dx                                               */
+    OP_DROPOUT_BWD,        /* dy                                    dx                                               */
+    OP_MAXPOOL_BWD,        /* dy, mask                              dx                                               */
+    OP_AVGPOOL_BWD,        /* dy                                    dx                                               */
+    OP_SHORTCUT_PAD_BWD,   /* dy                                    dx                                               */
+    OP_FC_BWD_DATA,        /* dy, w                                 dx                                               */
+    OP_FC_BWD_WEIGHTS,     /* x, dy                                 dw, dbias                                        */
+    OP_SOFTMAX_LOSS_BWD,   /* probabilities, labels                 dlogits, times attr.loss.scale                   */
+    OP_CONCAT_BWD,         /* dy                                    d(one input): channels from attr.concat.first    */
+    OP_ADD_GRADIENT,       /* a, b                                  a + b: gradients of a tensor with two readers    */
+    /* the rest                                                                                                      */
+    OP_ACCUMULATE,         /* partial bucket                        bucket (in and out): first micro-batch copies    */
+    OP_ALL_REDUCE,         /* gradient bucket (in and out)                                                           */
+    OP_SGD_UPDATE,         /* weight bucket, gradient bucket, momentum bucket (weights and momentum in and out)      */
+    OP_KINDS
+};
+const char *op_kind_name(enum op_kind kind);
+
+enum op_pass { PASS_FORWARD, PASS_RECOMPUTE, PASS_BACKWARD, PASS_COMM, PASS_UPDATE, PASS_EVALUATE, OP_PASSES };
+const char *op_pass_name(enum op_pass pass);
+
+#define OP_MOST_INPUTS 6
+#define OP_MOST_OUTPUTS 4
+
+union op_attr {
+    struct { uint32_t kernel, stride, padding; } conv; /* square; also of pools */
+    struct { uint32_t kernel, stride, padding; } pool; /* kernel 0 = the whole image */
+    struct { float epsilon; bool relu; bool sync; } bn;      /* sync: statistics over all devices of the step */
+    struct { float alpha, beta; } scale;
+    struct { float drop; } dropout;
+    struct { uint32_t stride; } shortcut;
+    struct { uint64_t images; } loss; /* gradients are divided by this: the images of the whole step on all devices */
+    struct { uint32_t first; } concat;
+};
+
+struct op {
+    enum op_kind kind;
+    enum op_pass pass;
+    uint32_t layer;
+    uint32_t block;    /* the recomputation block it belongs to (forward and its backward); NO_OP outside any */
+    uint32_t forward;  /* backward op: the forward op it derives from; else NO_OP */
+    uint8_t inputs, outputs;
+    uint8_t in_place;  /* bit i: out[0] may take the bytes of in[i] when in[i] is not read later */
+    uint32_t in[OP_MOST_INPUTS];
+    uint32_t out[OP_MOST_OUTPUTS];
+    union op_attr attr;
+    uint64_t flops;
+    uint64_t bytes_moved; /* every input read and every output written once */
+};
+
+/* A unit of recomputation: forward ops [first, last). Exactly one activation enters (NO_TENSOR for the first: the image)
+ * and one leaves, so blocks form a chain. */
+struct graph_block {
+    uint32_t first, last;
+    uint32_t input, output;
+    uint32_t layer;
+};
+
+struct graph_layer {
+    const char *path;  /* "stage2/unit17/conv2"; owned by the graph */
+    uint32_t stage;    /* 0 = stem, 1 ..., last = head */
+};
+
+struct graph_options {
+    uint32_t batch;         /* images of one micro-batch on this device */
+    uint32_t micro_batches; /* > 1: gradients are accumulated through a partial bucket */
+    uint64_t step_images;   /* images of a whole step on all devices (0 = batch * micro_batches) */
+    enum dtype dtype;       /* of activations; parameters, statistics and gradients stay f32 */
+    bool all_reduce;        /* emit OP_ALL_REDUCE (several devices) */
+    bool sync_bn;
+    uint64_t bucket_bytes;  /* gradients are cut into buckets of about this size, in the order backward makes them; 0 = one */
+};
+
+struct graph {
+    struct model_spec spec;
+    struct graph_options options;
+    struct graph_layer *layers;
+    size_t layer_count;
+    struct tensor *tensors;
+    size_t tensor_count;
+    struct op *ops; /* [0, forward_end) forward, then backward to backward_end, then comm, then update */
+    size_t op_count;
+    uint32_t forward_end, backward_end, comm_end;
+    struct graph_block *blocks;
+    size_t block_count;
+    uint32_t *parameters; /* views into the weight buckets, in the order of the forward pass */
+    size_t parameter_count;
+    uint32_t images, labels, metrics; /* tensors. metrics: f32 {loss sum, top-1 hits, top-5 hits, images}, summed over micro-batches */
+    uint64_t parameter_elements;
+    uint64_t forward_macs; /* of one image; convolutions and fully connected layers, as the papers count */
+    size_t capacity[4];    /* builder's own */
+};
+
+/* Builds and finishes the graph of a model; the caller ends it with graph_destroy. */
+struct graph *graph_build(const struct model_spec *spec, const struct graph_options *options, struct error *err);
+void graph_destroy(struct graph *graph);
+
+/* Hash of everything a plan depends on: spec, options, ops, tensors. */
+uint64_t graph_hash(const struct graph *graph);
+
+/* Checks the whole structure (indices, shapes against kinds, one writer per tensor, blocks a chain, views inside their
+ * bases). For tests, and run by graph_build when FATHOM_CHECK is set. */
+bool graph_check(const struct graph *graph, struct error *err);
+
+/* "stage2/unit17/conv2.weight", "...output.gradient", into out; returns out. */
+#define TENSOR_NAME 160
+char *graph_tensor_name(const struct graph *graph, uint32_t tensor, char out[TENSOR_NAME]);
+
+static inline uint64_t tensor_elements(const struct tensor *t)
+{
+    return (uint64_t)t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* The devices a plan is made for: sizes, speeds, what is outside the tensors, and how they are linked.
+ *
+ * From --gpus: counts and sizes ("2x12GiB"), catalogue names ("titan-x", "8xh200"), mixtures ("h100,2x24GiB"), "cpu",
+ * "2xcpu" (virtual devices on this host), "auto" (what hwloc sees here, else cpu), or a machine file (JSON,
+ * docs/formats.md). */
+#ifndef FATHOM_MACHINE_H
+#define FATHOM_MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "errors.h"
+
+enum device_kind { DEVICE_GPU, DEVICE_CPU };
+
+#define DEVICE_NAME 48
+#define MACHINE_MOST_DEVICES 4096
+
+struct device_spec {
+    enum device_kind kind;
+    char name[DEVICE_NAME];    /* "titan-x", "12GiB", "cpu" */
+    uint64_t memory_bytes;     /* as sold; for cpu the host's memory divided by its virtual devices */
+    uint64_t context_bytes;    /* context, library handles, loaded kernels: outside the arena */
+    uint64_t comm_bytes;       /* NCCL's buffers when there are several devices */
+    uint64_t reserve_bytes;    /* kept free: what the driver holds back and a margin */
+    uint64_t op_bytes;         /* cpu: host memory of one prepared op, outside the arena */
+    uint64_t workspace_bytes;  /* cap of one op's workspace */
+    double flops_f32, flops_f16; /* peak per second; 0 = unknown */
+    double bandwidth;          /* bytes per second to its memory; 0 = unknown */
+    double launch_seconds;     /* least time of one op */
+    const char *source;        /* where the figures come from; static text or owned by the machine */
+};
+
+struct machine {
+    struct device_spec *devices;
+    size_t device_count;
+    double link_bandwidth;     /* bytes per second between devices, per direction */
+    double link_latency;       /* seconds per message */
+    char *text;                /* owned strings */
+};
+
+/* Unknown names are ERROR_INPUT and suggest the nearest ones. */
+bool machine_parse(const char *text, struct machine *machine, struct error *err);
+void machine_finish(struct machine *machine);
+
+/* The built-in catalogue, for `fathom devices` and suggestions. */
+const struct device_spec *catalogue_find(const char *name);
+const struct device_spec *catalogue_entries(size_t *count);
+
+/* This host, through hwloc. */
+struct host {
+    uint32_t cores, packages, numa_nodes;
+    uint64_t memory_bytes;
+    char cpu[96];
+};
+bool host_read(struct host *host, struct error *err);
+
+#endif

@@ -1,0 +1,52 @@
+/* Offset assignment: buffers with lifetimes and sizes into the smallest arena, with a certificate.
+ *
+ * The problem is dynamic storage allocation (NP-hard); the lower bound is the largest sum of sizes live at one instant.
+ * Knows nothing of graphs or plans. */
+#ifndef FATHOM_PLACE_H
+#define FATHOM_PLACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "errors.h"
+
+#define PLACE_UNPLACED UINT64_MAX
+
+struct place_buffer {
+    uint64_t lower, upper; /* live at instants lower <= t < upper */
+    uint64_t size;         /* bytes; rounded up to align by the placer's arithmetic only */
+    uint64_t align;        /* offset is a multiple of this; 0 or 1 = any */
+    uint64_t fixed;        /* required offset, or PLACE_UNPLACED */
+    uint64_t offset;       /* out */
+};
+
+struct place_options {
+    uint64_t capacity;     /* stop as soon as the arena is at most this; 0 = minimise */
+    double seconds;        /* limit of the exact search; 0 = fast placers only */
+    uint64_t nodes;        /* limit of the exact search, 0 = none */
+    uint64_t seed;
+    uint32_t threads;      /* 0 = one per core */
+    void (*progress)(void *context, uint64_t bound, uint64_t best, double seconds); /* may be NULL */
+    void *context;
+};
+
+struct place_result {
+    uint64_t arena_bytes;
+    uint64_t lower_bound_bytes;
+    uint64_t peak_instant;  /* an instant at which the largest live sum is reached */
+    bool proved_optimal;    /* arena_bytes cannot be smaller: equals the bound, or the search was exhausted */
+    double seconds;
+    uint64_t nodes;
+};
+
+/* Fills every offset. ERROR_MEMORY, or ERROR_INPUT for a malformed buffer (lower >= upper, overflow, conflicting fixed
+ * offsets). When options->capacity cannot be met the best placement found is still there: compare arena_bytes. */
+bool place_solve(struct place_buffer *buffers, size_t count, const struct place_options *options,
+                 struct place_result *result, struct error *err);
+
+/* The largest live sum and an instant where it is reached. */
+bool place_lower_bound(const struct place_buffer *buffers, size_t count, uint64_t *bytes, uint64_t *instant,
+                       struct error *err);
+
+#endif

@@ -1,0 +1,143 @@
+/* The plan: the joint between planner and trainer. What each device runs, in which order, at which bytes of its arena.
+ *
+ * Made by plan_make, proved by plan_verify (verify.h), stored by plan_write as one JSON file (docs/formats.md), executed
+ * by the trainer exactly as it stands. */
+#ifndef FATHOM_PLAN_H
+#define FATHOM_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "errors.h"
+#include "graph.h"
+#include "machine.h"
+
+#define PLAN_VERSION 1
+#define PLAN_ALIGN 256u /* of every tensor in an arena, bytes */
+
+/* Where a device's memory goes. */
+enum memory_class {
+    MEMORY_WEIGHTS,       /* and running statistics */
+    MEMORY_GRADIENTS,
+    MEMORY_MOMENTUM,
+    MEMORY_KEPT,          /* activations and statistics that live from the forward into the backward pass */
+    MEMORY_TRANSIENT,     /* all other activations and their gradients */
+    MEMORY_WORKSPACE,
+    MEMORY_INPUT,
+    MEMORY_COMMUNICATION, /* outside the arena: NCCL's buffers */
+    MEMORY_CONTEXT,       /* outside: context and libraries */
+    MEMORY_RESERVE,       /* outside */
+    MEMORY_CLASSES
+};
+const char *memory_class_name(enum memory_class class_);
+
+/* One lifetime of one tensor of the graph (a recomputed activation has several), or an op's workspace. */
+struct plan_tensor {
+    uint32_t origin;      /* graph tensor, NO_TENSOR for workspace */
+    enum memory_class class_;
+    uint64_t offset, bytes;
+    uint32_t first, last; /* the ops between which its bytes hold its value, inclusive; persistent: 0 to the last op */
+};
+
+struct plan_op {
+    uint32_t op;          /* graph op */
+    enum op_pass pass;    /* PASS_RECOMPUTE: BN uses the saved statistics and touches no running ones */
+    uint8_t stream;       /* 0 compute, 1 communication; the executor orders streams by the tensors they share */
+    uint32_t in[OP_MOST_INPUTS], out[OP_MOST_OUTPUTS]; /* plan tensors, in the order of the graph op's */
+    uint32_t workspace;   /* plan tensor or NO_TENSOR */
+};
+
+struct plan_program {
+    struct plan_op *ops;
+    size_t op_count;
+    size_t body_count;    /* ops [0, body) run once per micro-batch, the rest once per step */
+    struct plan_tensor *tensors;
+    size_t tensor_count;
+};
+
+/* Devices with the same micro-batch and memory share one variant. Both programs live in the same arena; persistent
+ * tensors have the same offsets in both. */
+struct plan_variant {
+    struct graph *graph;  /* owned */
+    uint64_t graph_hash;
+    struct plan_program train;
+    struct plan_program evaluate; /* forward only, BN with running statistics; ends with metrics */
+    uint64_t arena_bytes;
+    uint64_t lower_bound_bytes; /* largest sum of live bytes at one instant of the training program */
+    uint32_t peak_op;           /* where that is */
+    bool proved_optimal;
+    uint64_t classes[MEMORY_CLASSES]; /* arena classes live at peak_op; gaps between them are in MEMORY_TRANSIENT */
+    double compute_seconds;     /* predicted, one step's micro-batches on this device; 0 = unknown */
+    double extra_flops_fraction;  /* recomputed FLOPs over the FLOPs of forward and backward */
+    double extra_time_fraction;   /* the same of predicted time */
+    uint32_t recomputed_convolutions; /* forward convolutions that run a second time */
+};
+
+struct plan_device {
+    struct device_spec spec; /* source is not kept */
+    uint32_t variant;
+    uint32_t images;         /* of the step's batch */
+    uint32_t micro_batches;
+    uint64_t peak_bytes;     /* arena + communication + context + reserve: to be at most spec.memory_bytes */
+    uint64_t classes[MEMORY_CLASSES]; /* sums to peak_bytes */
+};
+
+/* How activations are kept. */
+enum recompute_policy {
+    RECOMPUTE_AUTO,        /* the least time that fits */
+    RECOMPUTE_NONE,        /* keep everything */
+    RECOMPUTE_ELEMENTWISE, /* redo BN-ReLU from the convolution's output */
+    RECOMPUTE_BUDGET,      /* blocks under recompute_budget_bytes */
+};
+enum sharing_policy { SHARING_FULL, SHARING_NONE /* every tensor its own bytes: for tests and comparisons */ };
+
+struct plan {
+    struct model_spec spec;
+    enum dtype dtype;
+    uint32_t batch;        /* of a step, all devices */
+    bool sync_bn;
+    enum recompute_policy recompute; /* as resolved: never RECOMPUTE_AUTO */
+    uint64_t recompute_budget_bytes;
+    struct plan_variant *variants;
+    size_t variant_count;
+    struct plan_device *devices;
+    size_t device_count;
+    bool fits;             /* every device's peak is within its memory */
+    bool changes_bn;       /* micro-batches or a split change the images over which BN takes its statistics */
+    double step_seconds;   /* predicted: slowest device + what communication is not hidden; 0 = unknown */
+    double plan_seconds;   /* how long planning took */
+};
+
+/* Asks the backend for an op's workspace (pass says whether it is a recompute or evaluation), without allocating anything.
+ * NULL in a request = the planner's own estimate for GPUs. */
+typedef bool (*plan_workspace_fn)(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
+                                  uint64_t *bytes, struct error *err);
+
+struct plan_request {
+    struct model_spec spec;
+    enum dtype dtype;
+    uint32_t batch;
+    const struct machine *machine;    /* borrowed */
+    uint32_t micro_batches;           /* 0 = as few as fit; otherwise the same on every device */
+    bool sync_bn;
+    enum recompute_policy recompute;
+    uint64_t recompute_budget_bytes;  /* of one device's arena */
+    enum sharing_policy sharing;
+    uint64_t bucket_bytes;            /* of gradients; 0 = 25 MiB with several devices, else one bucket */
+    double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */
+    plan_workspace_fn workspace_bytes; /* may be NULL */
+    void *workspace_context;
+};
+
+/* Makes and verifies a plan. A plan that does not fit is returned with fits = false (ask advise.h what would); errors are
+ * ERROR_INPUT for impossible requests and ERROR_MEMORY. The caller ends it with plan_destroy. */
+struct plan *plan_make(const struct plan_request *request, struct error *err);
+void plan_destroy(struct plan *plan);
+
+/* Reads and checks a plan file: version, fields, ranges, the graph's hash; then plan_verify. ERROR_INPUT names the field. */
+struct plan *plan_read(const char *path, struct error *err);
+/* Atomic. */
+bool plan_write(const struct plan *plan, const char *path, struct error *err);
+
+#endif

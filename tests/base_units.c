@@ -1,0 +1,44 @@
+#include <criterion/criterion.h>
+
+#include "units.h"
+
+Test(units, reads_sizes)
+{
+    const struct {
+        const char *text;
+        uint64_t bytes;
+    } rows[] = {{"12GiB", 12ull << 30},
+                {"12GB", 12000000000ull},
+                {"1.5GiB", 3ull << 29},
+                {"4096", 4096},
+                {"512 MiB", 512ull << 20}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error err = {0};
+        uint64_t bytes = 0;
+        cr_assert(units_parse_bytes(rows[i].text, "--x", &bytes, &err), "%s", err.text);
+        cr_assert_eq(bytes, rows[i].bytes, "%s", rows[i].text);
+    }
+}
+
+Test(units, refuses_what_is_not_a_size)
+{
+    const char *const texts[] = {"", "GiB", "-1GiB", "12GiBs", "1e30GiB", "nan", "12 12"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct error err = {0};
+        uint64_t bytes = 77;
+        cr_expect_not(units_parse_bytes(texts[i], "--memory", &bytes, &err), "%s", texts[i]);
+        cr_expect_eq(err.kind, ERROR_INPUT);
+        cr_expect_eq(bytes, 77);
+    }
+}
+
+Test(units, writes_for_people)
+{
+    char out[UNITS_TEXT];
+    cr_assert_str_eq(units_format_bytes(9847111680, out), "9.17 GiB");
+    cr_assert_str_eq(units_format_bytes(512, out), "512 B");
+    cr_assert_str_eq(units_format_count(10327706, out), "10,327,706");
+    cr_assert_str_eq(units_format_si(1487849984.0, out), "1.49 G");
+    cr_assert_str_eq(units_format_seconds(0.0123, out), "12.3 ms");
+    cr_assert_str_eq(units_format_seconds(250, out), "4 min 10 s");
+}

@@ -1,0 +1,77 @@
+/* A trace read into what people ask of it: per op, per layer, per step. Fed by the reader, shown by the dashboard and by
+ * `fathom trace stats`; live and replay are the same path. */
+#ifndef FATHOM_ROLLUP_H
+#define FATHOM_ROLLUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "errors.h"
+#include "sink.h"
+
+#define ROLLUP_MOST_DEVICES 64
+#define ROLLUP_BUCKETS 64 /* of the log2/4 histogram of op times, for percentiles */
+
+struct rollup_op {
+    uint32_t id, device;
+    const char *layer, *kind, *pass; /* owned by the rollup */
+    uint64_t flops, bytes_moved, live_bytes;
+    uint64_t count, total_ns, least_ns, most_ns, last_ns;
+    double sum_of_squares;           /* of seconds */
+    uint32_t histogram[ROLLUP_BUCKETS];
+};
+
+struct rollup_device {
+    char name[48];
+    uint64_t memory_bytes, planned_bytes, arena_bytes;
+    uint64_t used_bytes[TRACE_SAMPLES];   /* last sample */
+    bool used_known[TRACE_SAMPLES];
+    uint64_t peak_bytes[TRACE_SAMPLES];
+    uint32_t images, classes;
+    char class_names[16][24];
+    uint64_t class_bytes[16];
+    uint64_t gap_ns[TRACE_GAPS];
+};
+
+struct rollup_step {
+    uint64_t step;
+    uint64_t begin_ns, end_ns;       /* of device 0; end 0 = still running */
+    float metric[TRACE_METRICS];     /* NAN = not reported */
+};
+
+struct rollup_mark { uint64_t ns; char text[80]; };
+
+struct rollup {
+    bool has_run;
+    char model[48], dataset[24], backend[24], host[64], command[256];
+    uint32_t batch, device_count;
+    uint64_t iterations, parameters;
+    struct rollup_device devices[ROLLUP_MOST_DEVICES];
+    struct rollup_op *ops;
+    size_t op_count;
+    struct rollup_step *steps;       /* in order, thinned evenly above 100,000 */
+    size_t step_count;
+    struct rollup_mark *marks;
+    size_t mark_count;
+    uint64_t events, dropped, lost_timestamps, unattributed, damaged_blocks;
+    uint64_t first_ns, last_ns;
+    uint64_t wall_offset_ns;         /* wall time = clock + this */
+    bool ended;                      /* the run closed its trace */
+    void *own;
+};
+
+struct trace_follower; /* a trace file being read, perhaps while it grows */
+
+/* ERROR_INPUT when missing or not a trace. */
+bool trace_follow(const char *path, struct trace_follower **follower, struct error *err);
+/* Takes in what has been written since (at most most_events, 0 = all) and returns how many events in *read. Damaged blocks
+ * are counted and skipped. */
+bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, uint64_t *read, struct error *err);
+const struct rollup *trace_follow_rollup(const struct trace_follower *follower);
+void trace_unfollow(struct trace_follower *follower);
+
+/* Percentile (0..1) of an op's times from its histogram, in ns. */
+uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction);
+
+#endif

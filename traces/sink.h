@@ -1,0 +1,67 @@
+/* Where a run reports what happens: implemented by the trace writer, by tests, or absent (NULL).
+ *
+ * Calls never block the run and never fail it: a sink that cannot go on counts what it drops. Any thread may call. Times
+ * are clock_now_ns(). */
+#ifndef FATHOM_SINK_H
+#define FATHOM_SINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct trace_run {          /* once, first; strings are copied */
+    const char *model;      /* "resnet-20" */
+    const char *dataset;
+    const char *backend;
+    const char *host;
+    const char *command;
+    uint32_t batch;
+    uint64_t iterations;
+    uint64_t parameters;
+    uint32_t devices;
+};
+
+struct trace_device {       /* one per device */
+    uint32_t device;
+    const char *name;
+    uint64_t memory_bytes, planned_bytes, arena_bytes;
+    uint32_t images;
+    const char *const *class_names; /* planned bytes by memory class */
+    const uint64_t *class_bytes;
+    uint32_t classes;
+};
+
+struct trace_op {           /* the op table: one per op of the plan's program; ids are positions in it */
+    uint32_t id;
+    uint32_t device;        /* programs may differ between devices; ids are per device */
+    const char *layer;      /* "stage2/unit17/conv2" */
+    const char *kind;       /* "conv", "bn_bwd" */
+    const char *pass;       /* "forward", "recompute", "backward", "comm", "update" */
+    uint64_t flops, bytes_moved;
+    uint64_t live_bytes;    /* arena bytes live while it runs, as planned */
+};
+
+enum trace_metric {
+    METRIC_LOSS, METRIC_LEARNING_RATE, METRIC_IMAGES_PER_SECOND, METRIC_TRAIN_ERROR, METRIC_TEST_LOSS, METRIC_TOP1_ERROR,
+    METRIC_TOP5_ERROR, METRIC_PROFILER_COST, /* fraction of the step */
+    TRACE_METRICS
+};
+enum trace_sample { SAMPLE_PROCESS, SAMPLE_DEVICE, SAMPLE_ARENA, TRACE_SAMPLES }; /* bytes in use */
+enum trace_gap { GAP_DATA, GAP_SYNC, GAP_CHECKPOINT, GAP_EVALUATE, TRACE_GAPS };
+
+struct trace_sink {
+    void *context;
+    void (*run)(void *context, const struct trace_run *run);
+    void (*device)(void *context, const struct trace_device *device);
+    void (*op_table)(void *context, const struct trace_op *ops, size_t count);
+    void (*step_begin)(void *context, uint32_t device, uint64_t step, uint64_t ns);
+    void (*step_end)(void *context, uint32_t device, uint64_t step, uint64_t ns);
+    bool (*wants_ops)(void *context, uint64_t step); /* whether this step's ops should be timed; NULL = yes */
+    void (*op)(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns);
+    void (*metric)(void *context, enum trace_metric metric, uint64_t step, double value);
+    void (*memory)(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns);
+    void (*gap)(void *context, uint32_t device, enum trace_gap gap, uint64_t begin_ns, uint64_t end_ns);
+    void (*mark)(void *context, uint64_t ns, const char *text); /* "checkpoint step 400", "stopped" */
+};
+
+#endif

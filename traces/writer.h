@@ -1,0 +1,30 @@
+/* Writes a trace file (traces/format.h) from a run's reports. */
+#ifndef FATHOM_WRITER_H
+#define FATHOM_WRITER_H
+
+#include "errors.h"
+#include "sink.h"
+
+struct trace_writer;
+
+struct trace_writer_options {
+    uint64_t most_bytes;      /* of op detail on disk, as a ring of segments; 0 = 256 MiB */
+    uint32_t seal_ms;         /* a block is on disk at most this long after its first event; 0 = 100 */
+};
+
+struct trace_writer_stats {
+    uint64_t events, dropped, bytes, blocks;
+    uint64_t cpu_ns;          /* of the writer's own thread and of the calls into the sink */
+    bool failed;              /* the disk is full or gone: the trace ends here, the run goes on */
+    char failure[256];
+};
+
+/* Creates the file at once (ERROR_INPUT when it cannot). The sink is valid until trace_writer_close. */
+bool trace_writer_open(const char *path, const struct trace_writer_options *options, struct trace_writer **writer,
+                       struct error *err);
+struct trace_sink *trace_writer_sink(struct trace_writer *writer);
+void trace_writer_stats(const struct trace_writer *writer, struct trace_writer_stats *stats);
+/* Flushes and closes; takes NULL. */
+void trace_writer_close(struct trace_writer *writer);
+
+#endif

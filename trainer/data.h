@@ -1,0 +1,70 @@
+/* Images and labels for a step: datasets on disk and the loader that keeps ahead of the trainer.
+ *
+ * The order of images and their augmentation are functions of (seed, position) alone: step s of a run uses the same
+ * images whether it was resumed or split over more devices. Pixels reach the trainer as f32 NHWC, normalised by the
+ * training set's per-channel mean and standard deviation. */
+#ifndef FATHOM_DATA_H
+#define FATHOM_DATA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "errors.h"
+
+enum data_format { DATA_CIFAR10, DATA_CIFAR100, DATA_FOLDERS };
+
+struct dataset; /* opened and validated; images are read from disk when wanted, none is kept in memory */
+
+struct dataset_info {
+    enum data_format format;
+    uint32_t classes;
+    uint32_t height, width; /* of the stored images; 0 for folders of mixed sizes */
+    uint64_t train_images, test_images;
+    float mean[3], deviation[3]; /* of the training set, pixels as 0..1, R G B */
+};
+
+/* A folder with CIFAR binaries (data_batch_*.bin, test_batch.bin; train.bin, test.bin) or with train/ and test/ (or val/)
+ * folders of JPEGs by class; the format is recognised. Validates sizes and label ranges of every file. */
+bool dataset_open(const char *path, struct dataset **dataset, struct error *err);
+void dataset_close(struct dataset *dataset);
+const struct dataset_info *dataset_info(const struct dataset *dataset);
+const char *dataset_class_name(const struct dataset *dataset, uint32_t label);
+
+struct loader_options {
+    uint32_t batch;       /* images of one delivery */
+    uint32_t image_size;  /* height and width delivered */
+    uint64_t seed;
+    bool train;           /* shuffle each epoch and augment (CIFAR: pad 4, random crop, flip); else in order, once */
+    bool augment;
+    uint64_t first;       /* position to start at: images delivered before (resume) */
+    uint64_t limit;       /* train: positions wrap over epochs for ever; evaluate: images per pass, 0 = all */
+    uint32_t threads;     /* 0 = chosen */
+    uint32_t ahead;       /* batches kept ready, 0 = 2 */
+};
+
+struct loader;
+
+struct batch {
+    const float *images;   /* batch x size x size x 3; valid until the next loader_next */
+    const int32_t *labels; /* batch; -1 past the end of an evaluation pass */
+    uint32_t count;        /* images that are real */
+    uint64_t position;     /* of the first, counted over epochs */
+};
+
+bool loader_create(struct dataset *dataset, const struct loader_options *options, struct loader **loader,
+                   struct error *err);
+/* Waits for the next batch. ERROR_FAILED when an image cannot be read (names the file). */
+bool loader_next(struct loader *loader, struct batch *batch, struct error *err);
+void loader_destroy(struct loader *loader);
+/* Bytes a loader of these options holds, without creating it: part of a plan's input class on the host. */
+uint64_t loader_bytes(const struct loader_options *options);
+/* How long loader_next has waited so far, for "data" gaps in the trace. */
+uint64_t loader_waited_ns(const struct loader *loader);
+
+/* `fathom data`. */
+bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_images, uint64_t seed, struct error *err);
+bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t threads,
+                  void (*progress)(void *context, uint64_t done, uint64_t total), void *context, struct error *err);
+
+#endif
