@@ -22,11 +22,11 @@ struct place_buffer {
 };
 
 struct place_options {
-    uint64_t capacity;     /* stop as soon as the arena is at most this; 0 = minimise */
-    double seconds;        /* limit of the exact search; 0 = fast placers only */
-    uint64_t nodes;        /* limit of the exact search, 0 = none */
+    uint64_t capacity; /* stop as soon as the arena is at most this; 0 = minimise */
+    double seconds;    /* limit of the exact search; 0 = fast placers only */
+    uint64_t nodes;    /* limit of the exact search, 0 = none */
     uint64_t seed;
-    uint32_t threads;      /* 0 = one per core */
+    uint32_t threads;                                                               /* 0 = one per core */
     void (*progress)(void *context, uint64_t bound, uint64_t best, double seconds); /* may be NULL */
     void *context;
 };
@@ -34,8 +34,8 @@ struct place_options {
 struct place_result {
     uint64_t arena_bytes;
     uint64_t lower_bound_bytes;
-    uint64_t peak_instant;  /* an instant at which the largest live sum is reached */
-    bool proved_optimal;    /* arena_bytes cannot be smaller: equals the bound, or the search was exhausted */
+    uint64_t peak_instant; /* an instant at which the largest live sum is reached */
+    bool proved_optimal;   /* arena_bytes cannot be smaller: equals the bound, or the search was exhausted */
     double seconds;
     uint64_t nodes;
 };

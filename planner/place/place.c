@@ -1,0 +1,108 @@
+#include "place.h"
+
+#include <inttypes.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "place_problem.h"
+#include "place_sort.h"
+
+static bool overlaps_in_space(const struct problem *problem, size_t a, size_t b)
+{
+    return problem->fixed[a] < problem->fixed[b] + problem->size[b] &&
+           problem->fixed[b] < problem->fixed[a] + problem->size[a];
+}
+
+/* Pairs of fixed buffers, sorted by offset so that only those within reach of each other are compared. */
+static bool check_fixed(const struct problem *problem, struct error *err)
+{
+    if (!problem->any_fixed) return true;
+    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 2 * problem->count, sizeof *pairs);
+    if (!pairs) return error_memory(err, 2 * problem->count * sizeof *pairs, "checking fixed offsets");
+    size_t count = 0;
+    uint64_t largest = 0;
+    for (size_t i = 0; i < problem->count; i++) {
+        if (problem->fixed[i] == PLACE_UNPLACED) continue;
+        pairs[count++] = (struct sort_pair){problem->fixed[i], (uint32_t)i};
+        if (problem->size[i] > largest) largest = problem->size[i];
+    }
+    sort_pairs(pairs, pairs + problem->count, count);
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++)
+        for (size_t j = i + 1; ok && j < count && pairs[j].key < pairs[i].key + largest; j++) {
+            size_t a = pairs[i].index, b = pairs[j].index;
+            if (problem_overlap(problem, a, b) && overlaps_in_space(problem, a, b))
+                ok = error_set(err, ERROR_INPUT,
+                               "buffers %" PRIu32 " and %" PRIu32 ": their fixed offsets %" PRIu64 " and %" PRIu64
+                               " overlap while both live",
+                               problem->origin[a], problem->origin[b], problem->fixed[a], problem->fixed[b]);
+        }
+    mem_free(pairs);
+    return ok;
+}
+
+/* The placers in rising order of cost; each stops at the target. */
+static bool place_fast(const struct problem *problem, uint64_t target, struct placement *best, struct error *err)
+{
+    if (!problem->any_fixed) TRY(sweep_improve(problem, target, best, err));
+    if (best->arena > target) TRY(firstfit_improve(problem, target, best, err));
+    return true;
+}
+
+static void write_offsets(const struct problem *problem, const struct placement *best, struct place_buffer *buffers,
+                          size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (buffers[i].size == 0) buffers[i].offset = buffers[i].fixed == PLACE_UNPLACED ? 0 : buffers[i].fixed;
+    for (size_t i = 0; i < problem->count; i++) buffers[problem->origin[i]].offset = best->offset[i];
+}
+
+static bool solve(const struct problem *problem, const struct place_options *options, struct placement *best,
+                  struct place_result *result, struct error *err)
+{
+    if (problem->count == 0) {
+        result->proved_optimal = true;
+        return true;
+    }
+    best->arena = UINT64_MAX;
+    best->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *best->offset);
+    if (!best->offset) return error_memory(err, problem->count * sizeof *best->offset, "offsets");
+    TRY(check_fixed(problem, err));
+    uint64_t target = options->capacity > problem->bound ? options->capacity : problem->bound;
+    TRY(place_fast(problem, target, best, err));
+    result->arena_bytes = best->arena;
+    result->lower_bound_bytes = problem->bound;
+    result->peak_instant = problem->instant[problem->peak];
+    result->proved_optimal = best->arena == problem->bound;
+    return true;
+}
+
+bool place_solve(struct place_buffer *buffers, size_t count, const struct place_options *options,
+                 struct place_result *result, struct error *err)
+{
+    uint64_t start = clock_now_ns();
+    struct problem problem;
+    struct placement best = {0};
+    struct place_result found = {0};
+    TRY(problem_init(&problem, buffers, count, err));
+    bool ok = solve(&problem, options, &best, &found, err);
+    if (ok) {
+        write_offsets(&problem, &best, buffers, count);
+        found.seconds = (double)(clock_now_ns() - start) * 1e-9;
+        *result = found;
+    }
+    mem_free(best.offset);
+    problem_finish(&problem);
+    return ok;
+}
+
+bool place_lower_bound(const struct place_buffer *buffers, size_t count, uint64_t *bytes, uint64_t *instant,
+                       struct error *err)
+{
+    struct problem problem;
+    TRY(problem_init(&problem, buffers, count, err));
+    *bytes = problem.bound;
+    *instant = problem.count ? problem.instant[problem.peak] : 0;
+    problem_finish(&problem);
+    return true;
+}

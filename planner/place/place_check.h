@@ -1,0 +1,12 @@
+/* An independent judge of a placement: shares no code with the solver and names the violated rule. */
+#ifndef FATHOM_PLACE_CHECK_H
+#define FATHOM_PLACE_CHECK_H
+
+#include "place.h"
+
+/* Every offset a multiple of its alignment and equal to a fixed one, no two live buffers overlapping (each taking its
+ * size rounded up to its alignment), none above arena_bytes, and arena_bytes reached by one. O(n log n + conflicts in
+ * space that are apart in time). ERROR_INPUT with the two buffers named. */
+bool place_check(const struct place_buffer *buffers, size_t count, uint64_t arena_bytes, struct error *err);
+
+#endif

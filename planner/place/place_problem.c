@@ -1,0 +1,164 @@
+#include "place_problem.h"
+
+#include <inttypes.h>
+
+#include "mem.h"
+#include "place_sort.h"
+
+#define MOST_BUFFERS (UINT32_MAX / 2)
+#define MOST_BYTES   (UINT64_MAX / 4) /* of all sizes together, so that no sum of the solver overflows */
+
+static bool check_buffer(const struct place_buffer *buffer, size_t index, struct error *err)
+{
+    if (buffer->lower >= buffer->upper)
+        return error_set(err, ERROR_INPUT,
+                         "buffer %zu: lives from %" PRIu64 " to %" PRIu64 "; upper must be above lower", index,
+                         buffer->lower, buffer->upper);
+    if (buffer->size > MOST_BYTES || buffer->align > MOST_BYTES)
+        return error_set(err, ERROR_INPUT, "buffer %zu: size %" PRIu64 ", alignment %" PRIu64 "; the most is %" PRIu64,
+                         index, buffer->size, buffer->align, MOST_BYTES);
+    if (buffer->fixed == PLACE_UNPLACED) return true;
+    if (buffer->fixed > MOST_BYTES)
+        return error_set(err, ERROR_INPUT, "buffer %zu: fixed offset %" PRIu64 "; the most is %" PRIu64, index,
+                         buffer->fixed, MOST_BYTES);
+    if (buffer->align > 1 && buffer->fixed % buffer->align != 0)
+        return error_set(err, ERROR_INPUT,
+                         "buffer %zu: fixed offset %" PRIu64 " is not a multiple of its alignment %" PRIu64, index,
+                         buffer->fixed, buffer->align);
+    return true;
+}
+
+static bool check_buffers(const struct place_buffer *buffers, size_t count, struct error *err)
+{
+    if (count > MOST_BUFFERS) return error_set(err, ERROR_INPUT, "%zu buffers; the most is %u", count, MOST_BUFFERS);
+    uint64_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        TRY(check_buffer(&buffers[i], i, err));
+        uint64_t align = buffers[i].align > 1 ? buffers[i].align : 1;
+        total += align_up(buffers[i].size, align) + align - 1;
+        if (total > MOST_BYTES)
+            return error_set(err, ERROR_INPUT, "buffer %zu: the sizes up to here add up to more than %" PRIu64 " bytes",
+                             i, MOST_BYTES);
+    }
+    return true;
+}
+
+static bool reserve(struct problem *problem, size_t count, struct error *err)
+{
+    problem->first = mem_alloc(MEM_SEARCH, count, sizeof *problem->first);
+    problem->last = mem_alloc(MEM_SEARCH, count, sizeof *problem->last);
+    problem->size = mem_alloc(MEM_SEARCH, count, sizeof *problem->size);
+    problem->align = mem_alloc(MEM_SEARCH, count, sizeof *problem->align);
+    problem->fixed = mem_alloc(MEM_SEARCH, count, sizeof *problem->fixed);
+    problem->origin = mem_alloc(MEM_SEARCH, count, sizeof *problem->origin);
+    problem->live = mem_zalloc(MEM_SEARCH, count + 1, sizeof *problem->live);
+    problem->instant = mem_zalloc(MEM_SEARCH, count + 1, sizeof *problem->instant);
+    bool ok = problem->first && problem->last && problem->size && problem->align && problem->fixed && problem->origin &&
+              problem->live && problem->instant;
+    return ok || error_memory(err, count * 48, "the placement problem");
+}
+
+static void copy_buffers(struct problem *problem, const struct place_buffer *buffers, size_t count)
+{
+    uint64_t common = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (buffers[i].size == 0) continue;
+        size_t at = problem->count++;
+        uint64_t align = buffers[i].align > 1 ? buffers[i].align : 1;
+        problem->align[at] = align;
+        problem->size[at] = align_up(buffers[i].size, align);
+        problem->fixed[at] = buffers[i].fixed;
+        problem->origin[at] = (uint32_t)i;
+        problem->any_fixed |= buffers[i].fixed != PLACE_UNPLACED;
+        if (common == 0) common = align;
+        problem->mixed_align |= common != align;
+    }
+}
+
+/* Walks starts and ends in time order, ends first: a section closes at the first end after a start. */
+static void cut_sections(struct problem *problem, const struct sort_pair *starts, const struct sort_pair *ends)
+{
+    uint32_t section = 0;
+    bool open = false;
+    size_t at_start = 0;
+    for (size_t at_end = 0; at_end < problem->count;) {
+        if (at_start < problem->count && starts[at_start].key < ends[at_end].key) {
+            problem->first[starts[at_start].index] = section;
+            problem->instant[section] = starts[at_start++].key;
+            open = true;
+            continue;
+        }
+        if (open) section++;
+        open = false;
+        problem->last[ends[at_end++].index] = section;
+    }
+    problem->sections = section;
+}
+
+static bool find_sections(struct problem *problem, const struct place_buffer *buffers, struct error *err)
+{
+    size_t count = problem->count;
+    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 3 * count, sizeof *pairs);
+    if (!pairs) return error_memory(err, 3 * count * sizeof *pairs, "the placement problem");
+    struct sort_pair *starts = pairs, *ends = pairs + count, *scratch = pairs + 2 * count;
+    for (size_t i = 0; i < count; i++) {
+        const struct place_buffer *buffer = &buffers[problem->origin[i]];
+        starts[i] = (struct sort_pair){buffer->lower, (uint32_t)i};
+        ends[i] = (struct sort_pair){buffer->upper, (uint32_t)i};
+    }
+    sort_pairs(starts, scratch, count);
+    sort_pairs(ends, scratch, count);
+    cut_sections(problem, starts, ends);
+    mem_free(pairs);
+    return true;
+}
+
+static void sum_live(struct problem *problem)
+{
+    for (size_t i = 0; i < problem->count; i++) {
+        problem->live[problem->first[i]] += problem->size[i];
+        problem->live[problem->last[i]] -= problem->size[i];
+        if (problem->fixed[i] != PLACE_UNPLACED && problem->fixed[i] + problem->size[i] > problem->bound)
+            problem->bound = problem->fixed[i] + problem->size[i];
+    }
+    for (uint32_t s = 1; s < problem->sections; s++) {
+        problem->live[s] += problem->live[s - 1];
+        if (problem->live[s] > problem->live[problem->peak]) problem->peak = s;
+    }
+    if (problem->live[problem->peak] > problem->bound) problem->bound = problem->live[problem->peak];
+}
+
+bool problem_init(struct problem *problem, const struct place_buffer *buffers, size_t count, struct error *err)
+{
+    *problem = (struct problem){0};
+    TRY(check_buffers(buffers, count, err));
+    TRY_GOTO(reserve(problem, count, err), fail);
+    copy_buffers(problem, buffers, count);
+    TRY_GOTO(find_sections(problem, buffers, err), fail);
+    sum_live(problem);
+    return true;
+fail:
+    problem_finish(problem);
+    return false;
+}
+
+void problem_finish(struct problem *problem)
+{
+    mem_free(problem->first);
+    mem_free(problem->last);
+    mem_free(problem->size);
+    mem_free(problem->align);
+    mem_free(problem->fixed);
+    mem_free(problem->origin);
+    mem_free(problem->live);
+    mem_free(problem->instant);
+    *problem = (struct problem){0};
+}
+
+uint64_t problem_arena(const struct problem *problem, const uint64_t *offset)
+{
+    uint64_t arena = 0;
+    for (size_t i = 0; i < problem->count; i++)
+        if (offset[i] + problem->size[i] > arena) arena = offset[i] + problem->size[i];
+    return arena;
+}

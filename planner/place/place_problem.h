@@ -1,0 +1,56 @@
+/* A placement problem in the solver's own terms: time cut into sections, sizes rounded up, empty buffers left out.
+ *
+ * A section is a maximal set of buffers that live together (a maximal clique of the interval graph); sections follow
+ * one another in time and a buffer covers the run first <= s < last. Two buffers live together exactly when their runs
+ * meet, and the live sum of every instant is at most that of some section. */
+#ifndef FATHOM_PLACE_PROBLEM_H
+#define FATHOM_PLACE_PROBLEM_H
+
+#include "place.h"
+
+struct problem {
+    size_t count;
+    uint32_t sections;
+    uint32_t *first, *last; /* of each buffer */
+    uint64_t *size;         /* rounded up to the buffer's alignment */
+    uint64_t *align;        /* at least 1 */
+    uint64_t *fixed;        /* required offset or PLACE_UNPLACED */
+    uint32_t *origin;       /* index in the caller's array */
+    uint64_t *live;         /* of each section: the sum of sizes */
+    uint64_t *instant;      /* of each section: a time at which all its buffers live */
+    uint64_t bound;         /* no arena is smaller */
+    uint32_t peak;          /* a section with the largest live sum */
+    bool any_fixed;
+    bool mixed_align; /* alignments differ, so that an offset may need padding */
+};
+
+/* Checks the buffers and translates them; ERROR_INPUT names the offending one by its index. Ended by problem_finish,
+ * which takes a zeroed object. On failure *problem is finished already. */
+bool problem_init(struct problem *problem, const struct place_buffer *buffers, size_t count, struct error *err);
+void problem_finish(struct problem *problem);
+
+static inline bool problem_overlap(const struct problem *problem, size_t a, size_t b)
+{
+    return problem->first[a] < problem->last[b] && problem->first[b] < problem->last[a];
+}
+
+static inline uint64_t align_up(uint64_t offset, uint64_t align)
+{
+    if ((align & (align - 1)) == 0) return (offset + align - 1) & ~(align - 1);
+    uint64_t rest = offset % align;
+    return rest ? offset + align - rest : offset;
+}
+
+/* A complete assignment; offset[] has problem->count elements. */
+struct placement {
+    uint64_t *offset;
+    uint64_t arena;
+};
+
+uint64_t problem_arena(const struct problem *problem, const uint64_t *offset);
+
+/* The fast placers. Each improves *best (whose arena is UINT64_MAX at first) and stops early at `target`. */
+bool firstfit_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
+bool sweep_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
+
+#endif
