@@ -15,7 +15,7 @@
 
 struct place_buffer {
     uint64_t lower, upper; /* live at instants lower <= t < upper */
-    uint64_t size;         /* bytes; rounded up to align by the placer's arithmetic only */
+    uint64_t size;         /* bytes; counted as rounded up to align, in the arena and in the bound */
     uint64_t align;        /* offset is a multiple of this; 0 or 1 = any */
     uint64_t fixed;        /* required offset, or PLACE_UNPLACED */
     uint64_t offset;       /* out */
