@@ -29,6 +29,7 @@ struct device_spec {
     double flops_f32, flops_f16; /* peak per second; 0 = unknown */
     double bandwidth;          /* bytes per second to its memory; 0 = unknown */
     double launch_seconds;     /* least time of one op */
+    double link_bandwidth;     /* bytes per second to its peers, per direction; 0 = unknown */
     const char *source;        /* where the figures come from; static text or owned by the machine */
 };
 
@@ -40,19 +41,40 @@ struct machine {
     char *text;                /* owned strings */
 };
 
-/* Unknown names are ERROR_INPUT and suggest the nearest ones. */
+/* Fills *machine, which the caller ends with machine_finish; on failure *machine is untouched. Unknown names are
+ * ERROR_INPUT and suggest the nearest ones; a mixture of CPUs and GPUs is ERROR_INPUT. */
 bool machine_parse(const char *text, struct machine *machine, struct error *err);
+/* Takes a zeroed machine. */
 void machine_finish(struct machine *machine);
 
-/* The built-in catalogue, for `fathom devices` and suggestions. */
+/* Machine files (docs/formats.md). Reading: every field is checked, unknown ones are refused; ownership as machine_parse.
+ * Writing is atomic; what is written reads back equal. */
+bool machine_read_file(const char *path, struct machine *machine, struct error *err);
+bool machine_write_file(const struct machine *machine, const char *path, struct error *err);
+
+/* A GPU of which only the memory is known: its speed is unknown (0). */
+bool machine_generic_gpu(const char *name, uint64_t memory_bytes, struct device_spec *spec, struct error *err);
+
+/* The built-in catalogue, for `fathom devices` and suggestions. Names are found whatever their case, spaces, hyphens and
+ * maker ("NVIDIA GeForce GTX TITAN X" is "titan-x"); NULL when there is none. Static. */
 const struct device_spec *catalogue_find(const char *name);
 const struct device_spec *catalogue_entries(size_t *count);
+/* Writes the names nearest to an unknown one, ", "-separated, into out; returns out. */
+char *catalogue_suggest(const char *name, char *out, size_t size);
 
 /* This host, through hwloc. */
+#define HOST_MOST_GPUS 64
+struct host_gpu {
+    char name[96];           /* as the system reports it */
+    uint64_t memory_bytes;   /* 0 = not reported */
+    uint32_t numa_node;      /* of the host; UINT32_MAX = unknown */
+};
 struct host {
     uint32_t cores, packages, numa_nodes;
-    uint64_t memory_bytes;
+    uint64_t memory_bytes;   /* what this process may use: the machine's or the control group's limit */
     char cpu[96];
+    struct host_gpu gpus[HOST_MOST_GPUS];
+    uint32_t gpu_count;
 };
 bool host_read(struct host *host, struct error *err);
 

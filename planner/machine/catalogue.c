@@ -1,0 +1,192 @@
+#include "machine.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "overheads.h"
+
+/* memory: as sold; reported: what the driver offers to programs (with ECC where it is the default), MiB.
+ * The difference and a margin are the reserve. Speeds are the maker's peaks without sparsity; f32 means true f32 (no
+ * TF32); where a chip has no fast f16 its f16 speed is its f32 speed, as cuDNN then computes in f32. Launch: 5 us per
+ * kernel on a stream, 2.5 us since Hopper (in a CUDA graph). Links: NVLink per direction, else the PCIe slot's 16 lanes
+ * at 80 % of their rate. */
+#define CARD(name_, gib_, reported_mib_, f32_tera, f16_tera, giga_per_second, launch_us, library_, channels_,          \
+             link_giga, source_)                                                                                       \
+    {                                                                                                                  \
+        .kind = DEVICE_GPU, .name = name_, .memory_bytes = (gib_)*GIB,                                                 \
+        .context_bytes = CUDA_CONTEXT_BYTES + (library_), .comm_bytes = (channels_)*NCCL_CHANNEL_BYTES,                \
+        .reserve_bytes = (gib_)*GIB - (reported_mib_)*MIB + GPU_MARGIN_BYTES, .workspace_bytes = GPU_WORKSPACE_BYTES,  \
+        .flops_f32 = (f32_tera)*1e12, .flops_f16 = (f16_tera)*1e12, .bandwidth = (giga_per_second)*1e9,                \
+        .launch_seconds = (launch_us)*1e-6, .link_bandwidth = (link_giga)*1e9, .source = source_                       \
+    }
+#define OLD          5, LIBRARY_BYTES
+#define NEW          2.5, LIBRARY_BYTES_HOPPER
+#define PCIE3        NCCL_CHANNELS_PCIE, 12.6
+#define PCIE4        NCCL_CHANNELS_PCIE, 25.2
+#define PCIE5        NCCL_CHANNELS_PCIE, 50.4
+#define NVLINK(giga) NCCL_CHANNELS_NVLINK, giga
+
+/* The two levels let OLD, PCIE3 ... become several arguments. */
+#define ROW(...) CARD(__VA_ARGS__)
+
+static const struct device_spec entries[] = {
+    /* name, GiB, reported, f32, f16, GB/s, ... */
+    ROW("k40", 12, 11441, 4.29, 4.29, 288, OLD, PCIE3, "Tesla K40 board specification BD-06902; base clock; ECC on"),
+    ROW("k80", 12, 11441, 2.8, 2.8, 240, OLD, PCIE3,
+        "Tesla K80 board specification BD-07317, one of its two dies; ECC on"),
+    ROW("m40", 12, 11448, 6.84, 6.84, 288, OLD, PCIE3, "Tesla M40 product brief; ECC on"),
+    ROW("m40-24gb", 24, 22945, 6.84, 6.84, 288, OLD, PCIE3, "Tesla M40 24GB product brief; ECC on"),
+    ROW("titan-x", 12, 12207, 6.14, 6.14, 336.5, OLD, PCIE3, "GeForce GTX TITAN X (Maxwell, 2015) specifications"),
+    ROW("titan-xp", 12, 12196, 12.15, 12.15, 547.7, OLD, PCIE3, "NVIDIA TITAN Xp (2017) specifications"),
+    ROW("gtx-1080", 8, 8117, 8.87, 8.87, 320, OLD, PCIE3, "GeForce GTX 1080 whitepaper"),
+    ROW("gtx-1080-ti", 11, 11172, 11.34, 11.34, 484, OLD, PCIE3, "GeForce GTX 1080 Ti specifications"),
+    ROW("p100", 16, 16276, 10.6, 21.2, 732, OLD, NVLINK(80), "Tesla P100 SXM2 datasheet"),
+    ROW("titan-v", 12, 12066, 14.9, 119.2, 652.8, OLD, PCIE3, "NVIDIA TITAN V specifications"),
+    ROW("v100-16gb", 16, 16152, 15.7, 125, 900, OLD, NVLINK(150), "Tesla V100 SXM2 datasheet"),
+    ROW("v100-32gb", 32, 32502, 15.7, 125, 900, OLD, NVLINK(150), "Tesla V100 SXM2 32GB datasheet"),
+    ROW("t4", 16, 14914, 8.1, 65, 320, OLD, PCIE3, "NVIDIA T4 datasheet; ECC on"),
+    ROW("rtx-2080-ti", 11, 11011, 13.45, 53.8, 616, OLD, PCIE3, "Turing whitepaper WP-09183, f32 accumulation"),
+    ROW("rtx-3090", 24, 24251, 35.6, 71, 936, OLD, PCIE4, "GA102 whitepaper, f32 accumulation"),
+    ROW("rtx-4090", 24, 24202, 82.6, 165.2, 1008, OLD, PCIE4, "Ada whitepaper, f32 accumulation"),
+    ROW("rtx-5090", 32, 32109, 104.8, 209.5, 1792, NEW, PCIE5, "RTX Blackwell whitepaper, f32 accumulation"),
+    ROW("a10", 24, 22502, 31.2, 125, 600, OLD, PCIE4, "NVIDIA A10 datasheet; ECC on"),
+    ROW("a40", 48, 45403, 37.4, 149.7, 696, OLD, PCIE4, "NVIDIA A40 datasheet; ECC on"),
+    ROW("a100-40gb", 40, 40326, 19.5, 312, 1555, OLD, NVLINK(300), "NVIDIA A100 datasheet, SXM4 40GB"),
+    ROW("a100-80gb", 80, 81037, 19.5, 312, 2039, OLD, NVLINK(300), "NVIDIA A100 datasheet, SXM4 80GB"),
+    ROW("l4", 24, 22478, 30.3, 121, 300, OLD, PCIE4, "NVIDIA L4 datasheet, dense; ECC on"),
+    ROW("l40s", 48, 45458, 91.6, 362, 864, OLD, PCIE4, "NVIDIA L40S datasheet, dense; ECC on"),
+    ROW("h100-pcie", 80, 81002, 51, 756, 2000, NEW, PCIE5, "NVIDIA H100 datasheet, PCIe, dense"),
+    ROW("h100", 80, 81002, 67, 989, 3350, NEW, NVLINK(450), "NVIDIA H100 datasheet, SXM, dense"),
+    ROW("h200", 141, 143161, 67, 989, 4800, NEW, NVLINK(450), "NVIDIA H200 datasheet, SXM, dense"),
+    ROW("b200", 180, 182633, 75, 2250, 7700, NEW, NVLINK(900), "NVIDIA HGX B200 datasheet, dense"),
+    ROW("gb200", 186, 188416, 80, 2500, 8000, NEW, NVLINK(900), "NVIDIA GB200 NVL72 datasheet, one GPU, dense"),
+};
+#define ENTRIES (sizeof entries / sizeof entries[0])
+
+/* Other spellings, normalised: drivers' and the PCI list's names. */
+static const struct {
+    const char *alias, *name;
+} aliases[] = {
+    {"titanxmaxwell", "titan-x"},
+    {"gm200titanx", "titan-x"},
+    {"gp102titanxp", "titan-xp"},
+    {"gk110blk40m", "k40"},
+    {"k40m", "k40"},
+    {"k40c", "k40"},
+    {"gk210glk80", "k80"},
+    {"1080", "gtx-1080"},
+    {"1080ti", "gtx-1080-ti"},
+    {"p100sxm216gb", "p100"},
+    {"p100pcie16gb", "p100"},
+    {"v100", "v100-16gb"},
+    {"v100sxm216gb", "v100-16gb"},
+    {"v100pcie16gb", "v100-16gb"},
+    {"v100sxm232gb", "v100-32gb"},
+    {"v100sxm332gb", "v100-32gb"},
+    {"v100pcie32gb", "v100-32gb"},
+    {"2080ti", "rtx-2080-ti"},
+    {"3090", "rtx-3090"},
+    {"4090", "rtx-4090"},
+    {"5090", "rtx-5090"},
+    {"a100", "a100-40gb"},
+    {"a100sxm440gb", "a100-40gb"},
+    {"a100pcie40gb", "a100-40gb"},
+    {"a100sxm480gb", "a100-80gb"},
+    {"a10080gbpcie", "a100-80gb"},
+    {"a100sxm80gb", "a100-80gb"},
+    {"a100sxm40gb", "a100-40gb"},
+    {"h10080gbhbm3", "h100"},
+    {"h100sxm", "h100"},
+    {"h100sxm5", "h100"},
+    {"h100sxm580gb", "h100"},
+    {"h200sxm", "h200"},
+    {"h200sxm141gb", "h200"},
+    {"b200sxm", "b200"},
+};
+
+#define NORMAL_NAME 64
+
+/* Lower case, letters and digits alone, without maker and series. */
+static void normalise(const char *name, char out[NORMAL_NAME])
+{
+    static const char *const series[] = {"nvidia", "geforce", "tesla", "gtx", "rtx"};
+    size_t length = 0;
+    for (const char *c = name; *c && length + 1 < NORMAL_NAME; c++)
+        if (isalnum((unsigned char)*c)) out[length++] = (char)tolower((unsigned char)*c);
+    out[length] = '\0';
+    for (size_t i = 0; i < sizeof series / sizeof series[0]; i++) {
+        size_t cut = strlen(series[i]);
+        if (strncmp(out, series[i], cut) == 0 && out[cut]) memmove(out, out + cut, strlen(out + cut) + 1);
+    }
+}
+
+static const struct device_spec *find_normal(const char *normal)
+{
+    char entry[NORMAL_NAME];
+    for (size_t i = 0; i < ENTRIES; i++) {
+        normalise(entries[i].name, entry);
+        if (strcmp(entry, normal) == 0) return &entries[i];
+    }
+    return NULL;
+}
+
+const struct device_spec *catalogue_find(const char *name)
+{
+    char normal[NORMAL_NAME], target[NORMAL_NAME];
+    normalise(name, normal);
+    for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++)
+        if (strcmp(aliases[i].alias, normal) == 0) {
+            normalise(aliases[i].name, target);
+            return find_normal(target);
+        }
+    return find_normal(normal);
+}
+
+const struct device_spec *catalogue_entries(size_t *count)
+{
+    *count = ENTRIES;
+    return entries;
+}
+
+/* Levenshtein's distance; one that starts like the other counts as near. */
+static size_t name_distance(const char *a, const char *b)
+{
+    size_t row[NORMAL_NAME], n = strlen(b);
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
+            if (above + 1 < best) best = above + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = above;
+            row[j] = best;
+        }
+    }
+    size_t shorter = strlen(a) < n ? strlen(a) : n;
+    return shorter > 0 && strncmp(a, b, shorter) == 0 ? row[n] / 4 : row[n];
+}
+
+char *catalogue_suggest(const char *name, char *out, size_t size)
+{
+    char normal[NORMAL_NAME], entry[NORMAL_NAME];
+    bool taken[ENTRIES] = {false};
+    normalise(name, normal);
+    out[0] = '\0';
+    for (int picks = 0; picks < 3; picks++) {
+        size_t best = 0, least = SIZE_MAX;
+        for (size_t i = 0; i < ENTRIES; i++) {
+            normalise(entries[i].name, entry);
+            size_t distance = name_distance(normal, entry);
+            if (taken[i] || distance >= least) continue;
+            least = distance;
+            best = i;
+        }
+        taken[best] = true;
+        size_t used = strlen(out);
+        snprintf(out + used, size - used, "%s%s", picks ? ", " : "", entries[best].name);
+    }
+    return out;
+}

@@ -1,0 +1,216 @@
+#include "machine.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mem.h"
+#include "overheads.h"
+#include "parts.h"
+#include "units.h"
+
+#define LEAST_GPU_BYTES (64 * MIB)
+#define MOST_GPU_BYTES  (1ull << 50)
+
+bool machine_generic_gpu(const char *name, uint64_t memory_bytes, struct device_spec *spec, struct error *err)
+{
+    if (memory_bytes < LEAST_GPU_BYTES || memory_bytes > MOST_GPU_BYTES)
+        return error_set(err, ERROR_INPUT, "--gpus: '%s' is %" PRIu64 " bytes; a GPU has from 64MiB to 1024TiB", name,
+                         memory_bytes);
+    *spec = (struct device_spec){.kind = DEVICE_GPU,
+                                 .memory_bytes = memory_bytes,
+                                 .context_bytes = CUDA_CONTEXT_BYTES + LIBRARY_BYTES_HOPPER,
+                                 .comm_bytes = NCCL_CHANNELS_NVLINK * NCCL_CHANNEL_BYTES,
+                                 .reserve_bytes = memory_bytes / GENERIC_RESERVE_DIVISOR,
+                                 .workspace_bytes = GPU_WORKSPACE_BYTES,
+                                 .source = "a size alone; speed unknown"};
+    snprintf(spec->name, sizeof spec->name, "%s", name);
+    return true;
+}
+
+static bool cpu_device(struct device_spec *spec, struct error *err)
+{
+    struct host host;
+    TRY(host_read(&host, err));
+    *spec = (struct device_spec){.kind = DEVICE_CPU,
+                                 .name = "cpu",
+                                 .memory_bytes = host.memory_bytes,
+                                 .context_bytes = CPU_CONTEXT_BYTES,
+                                 .reserve_bytes = host.memory_bytes / CPU_RESERVE_DIVISOR,
+                                 .op_bytes = CPU_OP_BYTES,
+                                 .workspace_bytes = CPU_WORKSPACE_BYTES,
+                                 .source = "this host, through hwloc; speed unknown"};
+    return true;
+}
+
+bool machine_add(struct machine *machine, const struct device_spec *spec, uint64_t count, struct error *err)
+{
+    if (count > MACHINE_MOST_DEVICES - machine->device_count)
+        return error_set(err, ERROR_INPUT, "--gpus: more than %d devices; at most that many are planned for",
+                         MACHINE_MOST_DEVICES);
+    size_t total = machine->device_count + (size_t)count;
+    struct device_spec *grown = mem_resize(MEM_PLAN, machine->devices, total, sizeof *grown);
+    if (!grown) return error_memory(err, total * sizeof *grown, "the devices of --gpus");
+    machine->devices = grown;
+    for (; machine->device_count < total; machine->device_count++) grown[machine->device_count] = *spec;
+    return true;
+}
+
+static bool unknown_device(const char *name, struct error *err)
+{
+    char near[160];
+    return error_set(
+        err, ERROR_INPUT,
+        "--gpus: '%s' is not a device; the nearest names are %s. A size like 12GiB, cpu, auto or a machine "
+        "file (.json) also do; `fathom devices` lists all names",
+        name, catalogue_suggest(name, near, sizeof near));
+}
+
+/* A name of the catalogue goes before a size: "4090" is a card. A size needs its unit. */
+static bool parse_device(const char *name, struct device_spec *spec, struct error *err)
+{
+    const struct device_spec *known = catalogue_find(name);
+    if (known) {
+        *spec = *known;
+        return true;
+    }
+    if (strcmp(name, "cpu") == 0) return cpu_device(spec, err);
+    uint64_t bytes;
+    bool plain = name[strspn(name, "0123456789.")] == '\0';
+    if (plain || strlen(name) >= DEVICE_NAME || !units_parse_bytes(name, "--gpus", &bytes, NULL))
+        return unknown_device(name, err);
+    return machine_generic_gpu(name, bytes, spec, err);
+}
+
+#define MOST_PART 96
+
+/* "[COUNTx]DEVICE" */
+static bool parse_part(const char *part, struct machine *machine, struct error *err)
+{
+    uint64_t count = 1;
+    size_t digits = strspn(part, "0123456789");
+    const char *name = part;
+    if (digits > 0 && (part[digits] == 'x' || part[digits] == 'X' || part[digits] == '*')) {
+        char number[MOST_PART];
+        snprintf(number, sizeof number, "%.*s", (int)digits, part);
+        TRY(units_parse_count(number, "--gpus: the count before 'x'", 1, MACHINE_MOST_DEVICES, &count, err));
+        name = part + digits + 1;
+    }
+    if (*name == '\0') return error_set(err, ERROR_INPUT, "--gpus: '%s' names no device; write one like 2x12GiB", part);
+    struct device_spec spec;
+    TRY(parse_device(name, &spec, err));
+    return machine_add(machine, &spec, count, err);
+}
+
+static bool parse_list(const char *text, struct machine *machine, struct error *err)
+{
+    for (const char *start = text;;) {
+        char part[MOST_PART];
+        start += strspn(start, " ");
+        size_t length = strcspn(start, ",");
+        const char *next = start + length;
+        while (length > 0 && start[length - 1] == ' ') length--;
+        if (length >= sizeof part)
+            return error_set(err, ERROR_INPUT, "--gpus: '%.40s...' is not a device; `fathom devices` lists all names",
+                             start);
+        memcpy(part, start, length);
+        part[length] = '\0';
+        TRY(parse_part(part, machine, err));
+        if (*next == '\0') return true;
+        start = next + 1;
+    }
+}
+
+/* The GPUs of this host by their reported names; a name that the catalogue lacks becomes a GPU of its reported size. */
+static bool detect_devices(struct machine *machine, struct error *err)
+{
+    struct host host;
+    TRY(host_read(&host, err));
+    for (uint32_t i = 0; i < host.gpu_count; i++) {
+        const struct host_gpu *gpu = &host.gpus[i];
+        const struct device_spec *known = catalogue_find(gpu->name);
+        struct device_spec spec;
+        char name[DEVICE_NAME];
+        if (known) {
+            spec = *known;
+        } else if (gpu->memory_bytes > 0) {
+            snprintf(name, sizeof name, "%.*s", DEVICE_NAME - 1, gpu->name);
+            TRY(machine_generic_gpu(name, gpu->memory_bytes, &spec, err));
+        } else {
+            return error_set(
+                err, ERROR_INPUT,
+                "--gpus auto: this host's '%s' is not in the catalogue and its memory is not reported; give "
+                "its size, like --gpus %ux12GiB",
+                gpu->name, host.gpu_count);
+        }
+        TRY(machine_add(machine, &spec, 1, err));
+    }
+    if (machine->device_count > 0) return true;
+    struct device_spec cpu;
+    TRY(cpu_device(&cpu, err));
+    return machine_add(machine, &cpu, 1, err);
+}
+
+/* Virtual devices share the host's memory and the process around them. */
+static void share_host(struct machine *machine)
+{
+    uint64_t count = machine->device_count;
+    for (size_t i = 0; i < count; i++) {
+        struct device_spec *device = &machine->devices[i];
+        device->memory_bytes /= count;
+        device->reserve_bytes /= count;
+        device->context_bytes = (device->context_bytes + count - 1) / count;
+    }
+}
+
+/* Rings go at the pace of the slowest link. One host: 5 us per message over NVLink or PCIe (NCCL's ring latency). */
+void machine_fill_link(struct machine *machine)
+{
+    machine->link_bandwidth = machine->devices[0].link_bandwidth;
+    for (size_t i = 1; i < machine->device_count; i++)
+        if (machine->devices[i].link_bandwidth < machine->link_bandwidth)
+            machine->link_bandwidth = machine->devices[i].link_bandwidth;
+    machine->link_latency = machine->link_bandwidth > 0 ? 5e-6 : 0;
+}
+
+bool machine_complete(struct machine *machine, struct error *err)
+{
+    size_t cpus = 0;
+    for (size_t i = 0; i < machine->device_count; i++) cpus += machine->devices[i].kind == DEVICE_CPU;
+    if (cpus > 0 && cpus < machine->device_count)
+        return error_set(err, ERROR_INPUT, "--gpus: cpu and GPUs cannot share a step; name one kind");
+    if (machine->device_count == 1) machine->devices[0].comm_bytes = 0;
+    return true;
+}
+
+static bool names_file(const char *text)
+{
+    struct stat info;
+    size_t length = strlen(text);
+    bool json = length > 5 && strcmp(text + length - 5, ".json") == 0;
+    return json || strchr(text, '/') || (stat(text, &info) == 0 && S_ISREG(info.st_mode));
+}
+
+bool machine_parse(const char *text, struct machine *machine, struct error *err)
+{
+    if (names_file(text)) return machine_read_file(text, machine, err);
+    struct machine found = {0};
+    bool ok = strcmp(text, "auto") == 0 ? detect_devices(&found, err) : parse_list(text, &found, err);
+    ok = ok && machine_complete(&found, err);
+    if (!ok) {
+        machine_finish(&found);
+        return false;
+    }
+    if (found.devices[0].kind == DEVICE_CPU) share_host(&found);
+    machine_fill_link(&found);
+    *machine = found;
+    return true;
+}
+
+void machine_finish(struct machine *machine)
+{
+    mem_free(machine->devices);
+    mem_free(machine->text);
+    *machine = (struct machine){0};
+}

@@ -1,0 +1,37 @@
+/* What lies outside the tensors, in one place. Each is a default: `fathom devices --calibrate` measures the GPU's, and
+ * a machine file may state its own. */
+#ifndef FATHOM_OVERHEADS_H
+#define FATHOM_OVERHEADS_H
+
+#define MIB (1ull << 20)
+#define GIB (1ull << 30)
+
+/* CUDA context with lazy loading (CUDA_MODULE_LOADING=LAZY, the default since 11.7): about 300 MB
+ * (github.com/pytorch/pytorch/issues/107667; it was over 1 GB before). */
+#define CUDA_CONTEXT_BYTES (300 * MIB)
+/* cuBLAS keeps one workspace per handle and stream: 32 MiB on Hopper and later, about 8 MiB before
+ * (pytorch issues 120925 and 95668). The fully connected layer uses one. */
+#define LIBRARY_BYTES        (8 * MIB)
+#define LIBRARY_BYTES_HOPPER (32 * MIB)
+/* NCCL: 4 MiB (NCCL_BUFFSIZE) per channel (nccl issue 391), one to send from and one to receive into. */
+#define NCCL_CHANNEL_BYTES   (2 * 4 * MIB)
+#define NCCL_CHANNELS_PCIE   16
+#define NCCL_CHANNELS_NVLINK 32
+/* A margin on top of what the driver holds back: its pages are 2 MiB, and each library's pool leaves one open. */
+#define GPU_MARGIN_BYTES (64 * MIB)
+/* A GPU known by its size alone: cards without ECC report 0.7 to 2.2 % less than is printed on the box. */
+#define GENERIC_RESERVE_DIVISOR 32
+/* Convolutions gain nothing from more: ResNet-18's forward pass took 9.8 ms with 8 MB, 5.2 with 128, no less with 256
+ * (github.com/sonots/cumo/pull/502). */
+#define GPU_WORKSPACE_BYTES (128 * MIB)
+
+/* Host memory of the process beside its arenas: code, libraries, thread stacks, buffers of standard I/O; shared by its
+ * virtual devices. Measured (VmHWM minus arena). */
+#define CPU_CONTEXT_BYTES (60 * MIB)
+/* Host memory of one prepared op. Measured. */
+#define CPU_OP_BYTES (2ull << 10)
+/* Kept free for the rest of the system: a sixteenth of the host's memory. */
+#define CPU_RESERVE_DIVISOR 16
+#define CPU_WORKSPACE_BYTES (1 * GIB)
+
+#endif

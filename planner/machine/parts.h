@@ -1,0 +1,14 @@
+/* Shared by machine.c and machine_file.c alone. */
+#ifndef FATHOM_PARTS_H
+#define FATHOM_PARTS_H
+
+#include "machine.h"
+
+/* Appends `count` copies of a device. */
+bool machine_add(struct machine *machine, const struct device_spec *spec, uint64_t count, struct error *err);
+/* Checks the devices against each other; a lone device needs no communication buffers. */
+bool machine_complete(struct machine *machine, struct error *err);
+/* The link from the devices' own. */
+void machine_fill_link(struct machine *machine);
+
+#endif

@@ -1,0 +1,338 @@
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <criterion/criterion.h>
+
+#include "files.h"
+#include "machine.h"
+#include "mem.h"
+
+#define GIB (1ull << 30)
+
+static struct machine parse(const char *text)
+{
+    struct machine machine = {0};
+    struct error err = {0};
+    cr_assert(machine_parse(text, &machine, &err), "%s: %s", text, err.text);
+    cr_assert_eq(err.kind, ERROR_NONE);
+    return machine;
+}
+
+Test(machine, reads_counts_sizes_and_names)
+{
+    const struct {
+        const char *text, *first, *last;
+        size_t count;
+        uint64_t last_bytes;
+    } rows[] = {
+        {"2x12GiB", "12GiB", "12GiB", 2, 12 * GIB},
+        {"12GB", "12GB", "12GB", 1, 12000000000ull},
+        {"titan-x", "titan-x", "titan-x", 1, 12 * GIB},
+        {"TITAN X", "titan-x", "titan-x", 1, 12 * GIB},
+        {"NVIDIA GeForce GTX TITAN X", "titan-x", "titan-x", 1, 12 * GIB},
+        {"8xh200", "h200", "h200", 8, 141 * GIB},
+        {"8*h200", "h200", "h200", 8, 141 * GIB},
+        {"h100, 2x24GiB", "h100", "24GiB", 3, 24 * GIB},
+        {"4090", "rtx-4090", "rtx-4090", 1, 24 * GIB},
+        {"2x1080ti", "gtx-1080-ti", "gtx-1080-ti", 2, 11 * GIB},
+        {"NVIDIA A100-SXM4-80GB", "a100-80gb", "a100-80gb", 1, 80 * GIB},
+        {"4096x16GiB", "16GiB", "16GiB", 4096, 16 * GIB},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct machine machine = parse(rows[i].text);
+        cr_assert_eq(machine.device_count, rows[i].count, "%s", rows[i].text);
+        const struct device_spec *last = &machine.devices[machine.device_count - 1];
+        cr_expect_str_eq(machine.devices[0].name, rows[i].first, "%s", rows[i].text);
+        cr_expect_str_eq(last->name, rows[i].last, "%s", rows[i].text);
+        cr_expect_eq(last->memory_bytes, rows[i].last_bytes, "%s", rows[i].text);
+        cr_expect_eq(last->comm_bytes > 0, rows[i].count > 1, "%s", rows[i].text);
+        machine_finish(&machine);
+    }
+}
+
+Test(machine, a_size_has_no_speed)
+{
+    struct machine machine = parse("2x12GiB");
+    cr_assert_eq(machine.devices[0].flops_f32, 0);
+    cr_assert_eq(machine.devices[0].bandwidth, 0);
+    cr_assert_eq(machine.link_bandwidth, 0);
+    machine_finish(&machine);
+}
+
+Test(machine, the_slowest_link_counts)
+{
+    struct machine slow = parse("titan-x"), mixed = parse("h100,titan-x");
+    cr_assert_eq(mixed.link_bandwidth, slow.devices[0].link_bandwidth);
+    cr_assert_gt(mixed.link_latency, 0);
+    machine_finish(&slow);
+    machine_finish(&mixed);
+}
+
+Test(machine, virtual_devices_share_the_host)
+{
+    struct machine one = parse("cpu"), four = parse("4xcpu");
+    cr_assert_eq(four.device_count, 4);
+    cr_assert_eq(four.devices[0].kind, DEVICE_CPU);
+    cr_assert_leq(4 * four.devices[0].memory_bytes, one.devices[0].memory_bytes);
+    cr_assert_gt(4 * four.devices[0].memory_bytes + 4, one.devices[0].memory_bytes);
+    cr_assert_eq(4 * four.devices[0].context_bytes, one.devices[0].context_bytes);
+    cr_assert_gt(one.devices[0].op_bytes, 0);
+    machine_finish(&one);
+    machine_finish(&four);
+}
+
+Test(machine, auto_finds_something)
+{
+    struct machine machine = parse("auto");
+    struct host host;
+    struct error err = {0};
+    cr_assert(host_read(&host, &err), "%s", err.text);
+    cr_assert_eq(machine.device_count, host.gpu_count ? host.gpu_count : 1);
+    cr_assert_gt(host.cores, 0);
+    cr_assert_gt(host.memory_bytes, 0);
+    cr_assert_neq(host.cpu[0], '\0');
+    machine_finish(&machine);
+}
+
+Test(machine, refuses_what_names_no_device)
+{
+    const char *const texts[] = {"",
+                                 "x",
+                                 "2x",
+                                 "0xh200",
+                                 "h201",
+                                 "4096",
+                                 "2x4096",
+                                 "12GiBs",
+                                 "-1x12GiB",
+                                 "1KiB",
+                                 "h100,",
+                                 ",h100",
+                                 "h100,,h100",
+                                 "cpu,h100",
+                                 "titan-y",
+                                 "5000x12GiB",
+                                 "99999999999999999999xh200",
+                                 "2048xh100,2049xh100",
+                                 "2xauto",
+                                 "9999TiB",
+                                 "no-such-file.json",
+                                 "/",
+                                 "12GiB/x",
+                                 "1e3GiB,nanGiB"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct machine machine = {.device_count = 77};
+        struct error err = {0};
+        uint64_t before = mem_current_bytes(MEM_PLAN);
+        cr_expect_not(machine_parse(texts[i], &machine, &err), "'%s'", texts[i]);
+        cr_expect_eq(err.kind, ERROR_INPUT, "'%s'", texts[i]);
+        cr_expect_gt(strlen(err.text), 10);
+        cr_expect_eq(machine.device_count, 77, "'%s' touched the machine", texts[i]);
+        cr_expect_eq(mem_current_bytes(MEM_PLAN), before, "'%s' leaks", texts[i]);
+    }
+}
+
+Test(machine, suggests_the_nearest_names)
+{
+    const struct {
+        const char *text, *near;
+    } rows[] = {{"h201", "h200"}, {"titanx2", "titan-x"}, {"rtx-3080", "rtx-3090"}, {"a100-60gb", "a100-80gb"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct machine machine = {0};
+        struct error err = {0};
+        cr_assert_not(machine_parse(rows[i].text, &machine, &err));
+        cr_expect(strstr(err.text, rows[i].near), "%s", err.text);
+    }
+}
+
+Test(machine, survives_failing_allocations)
+{
+    const char *const texts[] = {"h100,2x24GiB,titan-x", "2xcpu"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        uint64_t before = mem_current_bytes(MEM_PLAN);
+        for (uint64_t n = 1;; n++) {
+            struct machine machine = {.device_count = 77};
+            struct error err = {0};
+            mem_fail_at(n);
+            bool ok = machine_parse(texts[i], &machine, &err);
+            if (!mem_fail_at(0)) {
+                cr_assert(ok);
+                machine_finish(&machine);
+                cr_assert_gt(n, 1);
+                break;
+            }
+            cr_assert_not(ok);
+            cr_assert_eq(err.kind, ERROR_MEMORY);
+            cr_assert_eq(machine.device_count, 77);
+            cr_assert_eq(mem_current_bytes(MEM_PLAN), before);
+        }
+        cr_assert_eq(mem_current_bytes(MEM_PLAN), before);
+    }
+}
+
+Test(catalogue, is_sane)
+{
+    size_t count;
+    const struct device_spec *entries = catalogue_entries(&count);
+    cr_assert_geq(count, 20);
+    for (size_t i = 0; i < count; i++) {
+        const struct device_spec *e = &entries[i];
+        cr_expect_eq(catalogue_find(e->name), e, "%s is found under its own name", e->name);
+        cr_expect_eq(e->kind, DEVICE_GPU);
+        cr_expect(e->memory_bytes >= 8 * GIB && e->memory_bytes <= 512 * GIB, "%s", e->name);
+        cr_expect_gt(e->reserve_bytes, 0);
+        cr_expect_lt(e->reserve_bytes, e->memory_bytes / 8, "%s", e->name);
+        cr_expect_geq(e->context_bytes, 300 << 20);
+        cr_expect_lt(e->context_bytes + e->comm_bytes, e->memory_bytes / 8, "%s", e->name);
+        cr_expect(e->flops_f16 >= e->flops_f32 && e->flops_f32 > 2e12, "%s", e->name);
+        cr_expect(e->bandwidth > 2e11 && e->bandwidth < 2e13, "%s", e->name);
+        cr_expect(e->launch_seconds > 1e-7 && e->launch_seconds < 1e-4);
+        cr_expect_gt(e->link_bandwidth, 1e9);
+        cr_expect_gt(strlen(e->source), 10);
+    }
+    cr_expect_null(catalogue_find(""));
+    cr_expect_null(catalogue_find("nvidia"));
+    cr_expect_eq(catalogue_find("NVIDIA H100 80GB HBM3"), catalogue_find("h100"));
+    cr_expect_eq(catalogue_find("Tesla K80"), catalogue_find("k80"));
+}
+
+static char folder[] = "/tmp/fathom-machine-XXXXXX";
+static char path[96];
+
+static void make_path(void)
+{
+    cr_assert(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/machine.json", folder);
+}
+
+static void remove_path(void)
+{
+    unlink(path);
+    cr_assert_eq(rmdir(folder), 0, "something was left beside the machine file");
+}
+
+static void write_path(const char *text)
+{
+    struct error err = {0};
+    cr_assert(files_write(path, text, strlen(text), &err), "%s", err.text);
+}
+
+Test(machine_file, reads_back_equal, .init = make_path, .fini = remove_path)
+{
+    struct machine written = parse("h100,2x24GiB,titan-x"), read = {0};
+    struct error err = {0};
+    cr_assert(machine_write_file(&written, path, &err), "%s", err.text);
+    cr_assert(machine_parse(path, &read, &err), "%s", err.text);
+    cr_assert_eq(read.device_count, written.device_count);
+    cr_assert_eq(read.link_bandwidth, written.link_bandwidth);
+    cr_assert_eq(read.link_latency, written.link_latency);
+    for (size_t i = 0; i < read.device_count; i++) {
+        struct device_spec a = read.devices[i], b = written.devices[i];
+        cr_expect_str_eq(a.source, b.source);
+        cr_expect_str_eq(a.name, b.name);
+        cr_expect_eq(a.memory_bytes, b.memory_bytes);
+        cr_expect_eq(a.context_bytes, b.context_bytes);
+        cr_expect_eq(a.comm_bytes, b.comm_bytes);
+        cr_expect_eq(a.reserve_bytes, b.reserve_bytes);
+        cr_expect_eq(a.workspace_bytes, b.workspace_bytes);
+        cr_expect_eq(a.flops_f32, b.flops_f32);
+        cr_expect_eq(a.flops_f16, b.flops_f16);
+        cr_expect_eq(a.bandwidth, b.bandwidth);
+        cr_expect_eq(a.launch_seconds, b.launch_seconds);
+        cr_expect_eq(a.link_bandwidth, b.link_bandwidth);
+    }
+    machine_finish(&written);
+    machine_finish(&read);
+}
+
+Test(machine_file, fills_what_is_left_out, .init = make_path, .fini = remove_path)
+{
+    struct error err = {0};
+    struct machine machine;
+    write_path("{\"version\":1,\"devices\":[{\"name\":\"titan-x\",\"memory_bytes\":12884901888,\"context_bytes\":1000},"
+               "{\"name\":\"mine\",\"memory_bytes\":12884901888,\"count\":2,\"source\":\"measured\"}]}");
+    cr_assert(machine_parse(path, &machine, &err), "%s", err.text);
+    cr_assert_eq(machine.device_count, 3);
+    cr_expect_eq(machine.devices[0].context_bytes, 1000);
+    cr_expect_eq(machine.devices[0].bandwidth, catalogue_find("titan-x")->bandwidth);
+    cr_expect_str_eq(machine.devices[2].name, "mine");
+    cr_expect_eq(machine.devices[2].flops_f32, 0);
+    cr_expect_str_eq(machine.devices[2].source, "measured");
+    machine_finish(&machine);
+}
+
+Test(machine_file, names_the_faulty_field, .init = make_path, .fini = remove_path)
+{
+#define DEVICE "\"name\":\"a\",\"memory_bytes\":12884901888"
+    const struct {
+        const char *text, *wanted;
+    } rows[] = {
+        {"", "not JSON"},
+        {"{\"version\":1,", "line"},
+        {"[]", "not an object"},
+        {"{\"devices\":[]}", "'version'"},
+        {"{\"version\":2,\"devices\":[]}", "'version'"},
+        {"{\"version\":1}", "'devices'"},
+        {"{\"version\":1,\"devices\":[]}", "'devices'"},
+        {"{\"version\":1,\"devices\":[3]}", "devices[0]"},
+        {"{\"version\":1,\"devices\":[{" DEVICE "}],\"extra\":1}", "'extra'"},
+        {"{\"version\":1,\"devices\":[{\"memory_bytes\":1}]}", "'name'"},
+        {"{\"version\":1,\"devices\":[{\"name\":\"\",\"memory_bytes\":12884901888}]}", "'name'"},
+        {"{\"version\":1,\"devices\":[{\"name\":\"a\"}]}", "'memory_bytes'"},
+        {"{\"version\":1,\"devices\":[{\"name\":\"a\",\"memory_bytes\":-1}]}", "'memory_bytes'"},
+        {"{\"version\":1,\"devices\":[{\"name\":\"a\",\"memory_bytes\":1.5}]}", "'memory_bytes'"},
+        {"{\"version\":1,\"devices\":[{\"name\":\"a\",\"memory_bytes\":9223372036854775807}]}", "'memory_bytes'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"memory\":1}]}", "'memory'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE "},{" DEVICE ",\"kind\":\"tpu\"}]}", "devices[1]: field 'kind'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"count\":0}]}", "'count'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"count\":5000}]}", "'count'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"bandwidth\":-1}]}", "'bandwidth'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"reserve_bytes\":12884901888}]}", "reserve_bytes"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"source\":5}]}", "'source'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE "}],\"link\":{\"speed\":1}}", "'speed'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"kind\":\"cpu\"},{" DEVICE "}]}", "one kind"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct machine machine = {.device_count = 77};
+        struct error err = {0};
+        uint64_t before = mem_current_bytes(MEM_PLAN);
+        write_path(rows[i].text);
+        cr_expect_not(machine_parse(path, &machine, &err), "%s", rows[i].text);
+        cr_expect_eq(err.kind, ERROR_INPUT, "%s", err.text);
+        cr_expect(strstr(err.text, rows[i].wanted), "%s -> %s", rows[i].text, err.text);
+        cr_expect_eq(machine.device_count, 77);
+        cr_expect_eq(mem_current_bytes(MEM_PLAN), before, "%s leaks", rows[i].text);
+    }
+}
+
+Test(machine_file, survives_failing_allocations, .init = make_path, .fini = remove_path)
+{
+    uint64_t plan = mem_current_bytes(MEM_PLAN), general = mem_current_bytes(MEM_GENERAL);
+    write_path("{\"version\":1,\"devices\":[{" DEVICE ",\"source\":\"here\"},{" DEVICE ",\"count\":3}]}");
+    for (uint64_t n = 1;; n++) {
+        struct machine machine = {.device_count = 77};
+        struct error err = {0};
+        mem_fail_at(n);
+        bool ok = machine_parse(path, &machine, &err);
+        if (!mem_fail_at(0)) {
+            cr_assert(ok);
+            machine_finish(&machine);
+            break;
+        }
+        cr_assert_not(ok);
+        cr_assert_eq(machine.device_count, 77);
+        cr_assert_eq(mem_current_bytes(MEM_PLAN), plan);
+        cr_assert_eq(mem_current_bytes(MEM_GENERAL), general);
+    }
+}
+
+Test(machine_file, an_unwritable_path_leaves_nothing)
+{
+    struct machine machine = parse("titan-x");
+    struct error err = {0};
+    cr_assert_not(machine_write_file(&machine, "/nonexistent-folder/machine.json", &err));
+    cr_assert_neq(err.kind, ERROR_NONE);
+    machine_finish(&machine);
+}
