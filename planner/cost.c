@@ -1,0 +1,51 @@
+#include "cost.h"
+
+/* Shares of the peaks that training reaches, fitted to published steps of ResNet-34, 50, 101 and VGG-A, D on a Titan X
+ * (tests/planner_cost.c) and of ResNet-50 on H100 (MLPerf 3.1): convolutions in f32, tensor cores in 16 bits, memory.
+ */
+#define EFFICIENCY_F32    0.60
+#define EFFICIENCY_F16    0.40
+#define EFFICIENCY_MEMORY 0.70
+
+/* Stands in for a device of unknown speed: a Titan X (Maxwell). Only ratios between ops matter. */
+#define STANDIN_FLOPS     6.14e12
+#define STANDIN_BANDWIDTH 336.5e9
+#define STANDIN_LAUNCH    5e-6
+
+struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dtype)
+{
+    bool half = dtype == DTYPE_F16 || dtype == DTYPE_BF16;
+    double peak = half ? device->flops_f16 : device->flops_f32;
+    /* 16-bit arithmetic without tensor cores runs like f32. */
+    bool tensor_cores = half && device->flops_f16 > 3 * device->flops_f32;
+    if (peak <= 0 || device->bandwidth <= 0)
+        return (struct cost_speed){STANDIN_FLOPS * EFFICIENCY_F32, STANDIN_BANDWIDTH * EFFICIENCY_MEMORY,
+                                   STANDIN_LAUNCH, false};
+    return (struct cost_speed){.flops_per_second = peak * (tensor_cores ? EFFICIENCY_F16 : EFFICIENCY_F32),
+                               .bytes_per_second = device->bandwidth * EFFICIENCY_MEMORY,
+                               .launch_seconds = device->launch_seconds,
+                               .known = true};
+}
+
+double cost_op_seconds(const struct cost_speed *speed, const struct op *op)
+{
+    if (op->kind == OP_ALL_REDUCE) return 0;
+    double arithmetic = (double)op->flops / speed->flops_per_second;
+    double traffic = (double)op->bytes_moved / speed->bytes_per_second;
+    double longest = arithmetic > traffic ? arithmetic : traffic;
+    return longest > speed->launch_seconds ? longest : speed->launch_seconds;
+}
+
+double cost_all_reduce_seconds(const struct machine *machine, size_t ranks, uint64_t bytes)
+{
+    if (ranks < 2 || machine->link_bandwidth <= 0) return 0;
+    double messages = 2 * ((double)ranks - 1);
+    return messages * ((double)bytes / (double)ranks / machine->link_bandwidth + machine->link_latency);
+}
+
+double cost_messages_end(const struct cost_message *messages, size_t count)
+{
+    double end = 0;
+    for (size_t i = 0; i < count; i++) end = (messages[i].ready > end ? messages[i].ready : end) + messages[i].seconds;
+    return end;
+}

@@ -1,0 +1,38 @@
+/* How long ops and messages take: a roofline (Williams, Waterman and Patterson, CACM 52(4), 2009) with stated
+ * efficiencies.
+ *
+ * A device whose speed is unknown is given a stand-in's, so that ways to run a step can be compared; cost_speed.known
+ * then says that no time may be shown. */
+#ifndef FATHOM_COST_H
+#define FATHOM_COST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "graph.h"
+#include "machine.h"
+
+struct cost_speed {
+    double flops_per_second; /* of convolutions and matrix products, after efficiency */
+    double bytes_per_second; /* after efficiency */
+    double launch_seconds;
+    bool known;
+};
+struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dtype);
+
+/* The largest of arithmetic, traffic and launch. OP_ALL_REDUCE costs nothing here. */
+double cost_op_seconds(const struct cost_speed *speed, const struct op *op);
+
+/* A ring over `ranks` devices: 2 (n - 1) messages of bytes / n (Patarasuk and Yuan, J. Parallel Distrib. Comput. 69(2),
+ * 2009). 0 for one rank, or when the link's speed is unknown. */
+double cost_all_reduce_seconds(const struct machine *machine, size_t ranks, uint64_t bytes);
+
+/* One bucket's all-reduce: it may start when backward has made the bucket. */
+struct cost_message {
+    double ready, seconds;
+};
+/* When the last message ends, run in the given order on a stream of their own. */
+double cost_messages_end(const struct cost_message *messages, size_t count);
+
+#endif
