@@ -25,6 +25,8 @@ uint32_t graph_add_dropout(struct graph *graph, uint32_t x, float drop);
 uint32_t graph_add_maxpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding);
 uint32_t graph_add_avgpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding);
 uint32_t graph_add_shortcut_pad(struct graph *graph, uint32_t x, uint32_t channels, uint32_t stride);
+/* 2 to OP_MOST_INPUTS tensors of equal N, H and W. */
+uint32_t graph_add_concat(struct graph *graph, const uint32_t *x, uint32_t count);
 uint32_t graph_add_fc(struct graph *graph, uint32_t x, uint32_t features);
 /* Ends the forward pass. */
 void graph_add_softmax_loss(struct graph *graph, uint32_t logits);

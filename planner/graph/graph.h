@@ -46,9 +46,11 @@ struct tensor {
     enum dtype dtype;
     uint32_t dims[4];
     uint64_t bytes;
-    bool persistent;      /* keeps its value from step to step */
+    bool persistent;      /* keeps its value beyond one run of the ops: from micro-batch to micro-batch, step to step */
     bool gradient;        /* is d(loss)/d(`of`) */
-    uint32_t of;          /* gradient, momentum, partial gradient: the tensor it belongs to; else NO_TENSOR */
+    /* A gradient's tensor (with several readers, every contribution and partial sum is its gradient), the weight bucket
+     * of a gradient or momentum bucket, the gradient bucket of a partial bucket; else NO_TENSOR. */
+    uint32_t of;
     uint32_t view_of;     /* its bytes are [view_offset, view_offset + bytes) of that tensor; else NO_TENSOR */
     uint64_t view_offset;
     uint32_t layer;       /* index into graph.layers */
@@ -128,7 +130,7 @@ struct op {
 };
 
 /* A unit of recomputation: forward ops [first, last). Exactly one activation enters (NO_TENSOR for the first: the image)
- * and one leaves, so blocks form a chain. */
+ * and one leaves, so blocks form a chain; out of the last, which ends in the loss, the probabilities. */
 struct graph_block {
     uint32_t first, last;
     uint32_t input, output;
@@ -167,7 +169,7 @@ struct graph {
     uint32_t images, labels, metrics; /* tensors. metrics: f32 {loss sum, top-1 hits, top-5 hits, images}, summed over micro-batches */
     uint64_t parameter_elements;
     uint64_t forward_macs; /* of one image; convolutions and fully connected layers, as the papers count */
-    size_t capacity[4];    /* builder's own */
+    struct graph_state *state; /* the builder's own, and the text of the paths */
 };
 
 /* Builds and finishes the graph of a model; the caller ends it with graph_destroy. */

@@ -1,0 +1,152 @@
+/* Gradient buckets: parameters whose gradients are made one after the other share one contiguous tensor, so that a
+ * collective and an update are one op each. Weights and momentum lie in buckets of the same layout. */
+#include "graph_private.h"
+
+#include "mem.h"
+
+/* Vector loads of host and GPU kernels. Sizes of most parameters are multiples of it: only a classifier's bias leaves a
+ * gap, whose bytes mean nothing. */
+#define VIEW_ALIGN 64u
+
+static uint32_t new_bucket_tensor(struct graph *graph, struct tensor tensor)
+{
+    tensor.role = ROLE_BUCKET;
+    tensor.dtype = DTYPE_F32;
+    tensor.dims[0] = tensor.dims[1] = tensor.dims[2] = 1; /* elements are added with each parameter */
+    tensor.view_of = NO_TENSOR;
+    return graph_new_tensor(graph, tensor);
+}
+
+static bool open_bucket(struct graph *graph, struct bucket_list *list, uint32_t stage)
+{
+    if (!mem_grow(MEM_GRAPH, (void **)&list->buckets, &list->capacity, list->count + 1, sizeof *list->buckets))
+        return graph_fail_memory(graph, (list->count + 1) * sizeof *list->buckets);
+    graph_set_layer(graph, stage, "bucket%zu", list->count);
+    bool split = graph->options.micro_batches > 1;
+    struct bucket bucket = {.layer = graph->state->layer, .partial = NO_TENSOR};
+    bucket.weights =
+        new_bucket_tensor(graph, (struct tensor){.class_ = CLASS_WEIGHT, .persistent = true, .of = NO_TENSOR});
+    bucket.momentum =
+        new_bucket_tensor(graph, (struct tensor){.class_ = CLASS_OPTIMIZER, .persistent = true, .of = bucket.weights});
+    bucket.gradients = new_bucket_tensor(
+        graph, (struct tensor){.class_ = CLASS_GRADIENT, .persistent = split, .gradient = true, .of = bucket.weights});
+    if (split)
+        bucket.partial = new_bucket_tensor(
+            graph, (struct tensor){.class_ = CLASS_GRADIENT, .gradient = true, .of = bucket.gradients});
+    if (graph->state->failed) return false;
+    list->buckets[list->count++] = bucket;
+    return true;
+}
+
+static uint64_t aligned_end(const struct graph *graph, const struct bucket *bucket)
+{
+    return (graph->tensors[bucket->weights].bytes + VIEW_ALIGN - 1) / VIEW_ALIGN * VIEW_ALIGN;
+}
+
+static void set_view(struct graph *graph, uint32_t tensor, uint32_t base, uint64_t offset)
+{
+    graph->tensors[tensor].view_of = base;
+    graph->tensors[tensor].view_offset = offset;
+}
+
+static void extend(struct graph *graph, uint32_t bucket_tensor, uint64_t bytes)
+{
+    if (bucket_tensor == NO_TENSOR) return;
+    graph->tensors[bucket_tensor].bytes = bytes;
+    graph->tensors[bucket_tensor].dims[3] = (uint32_t)(bytes / sizeof(float));
+}
+
+static void put_gradient(struct graph *graph, const struct bucket *bucket, uint32_t gradient)
+{
+    uint64_t offset = aligned_end(graph, bucket), end = offset + graph->tensors[gradient].bytes;
+    if (end / sizeof(float) > UINT32_MAX) {
+        graph_fail(graph, "bucket bytes: a bucket of %llu bytes is too large, expected less than 16 GiB",
+                   (unsigned long long)end);
+        return;
+    }
+    set_view(graph, graph->tensors[gradient].of, bucket->weights, offset);
+    set_view(graph, gradient, bucket->partial != NO_TENSOR ? bucket->partial : bucket->gradients, offset);
+    extend(graph, bucket->weights, end);
+    extend(graph, bucket->momentum, end);
+    extend(graph, bucket->gradients, end);
+    extend(graph, bucket->partial, end);
+}
+
+static struct op bucket_op(const struct bucket *bucket, enum op_kind kind, enum op_pass pass)
+{
+    return (struct op){.kind = kind, .pass = pass, .layer = bucket->layer, .block = NO_OP, .forward = NO_OP};
+}
+
+static void append(struct graph *graph, const struct bucket *bucket, struct op op)
+{
+    graph->state->layer = bucket->layer;
+    graph->state->block = NO_OP;
+    graph_new_op(graph, op);
+}
+
+/* All gradients of the last bucket are made: add them to those of the earlier micro-batches. */
+void bucket_close(struct graph *graph, struct bucket_list *list)
+{
+    if (list->count == 0) return;
+    const struct bucket *bucket = &list->buckets[list->count - 1];
+    if (bucket->partial == NO_TENSOR) return;
+    struct op op = bucket_op(bucket, OP_ACCUMULATE, PASS_BACKWARD);
+    op_add_input(&op, bucket->partial);
+    op_add_output(&op, bucket->gradients);
+    append(graph, bucket, op);
+}
+
+static bool fits(const struct graph *graph, const struct bucket_list *list, uint64_t bytes)
+{
+    if (list->count == 0) return false;
+    return graph->options.bucket_bytes == 0 ||
+           aligned_end(graph, &list->buckets[list->count - 1]) + bytes <= graph->options.bucket_bytes;
+}
+
+void bucket_take(struct graph *graph, struct bucket_list *list, uint32_t op)
+{
+    for (uint32_t i = 0; i < graph->ops[op].outputs; i++) {
+        uint32_t gradient = graph->ops[op].out[i];
+        if (graph->tensors[gradient].class_ != CLASS_GRADIENT) continue;
+        if (!fits(graph, list, graph->tensors[gradient].bytes)) {
+            bucket_close(graph, list);
+            if (!open_bucket(graph, list, graph->layers[graph->ops[op].layer].stage)) return;
+        }
+        put_gradient(graph, &list->buckets[list->count - 1], gradient);
+    }
+}
+
+static void append_all_reduce(struct graph *graph, const struct bucket *bucket)
+{
+    struct op op = bucket_op(bucket, OP_ALL_REDUCE, PASS_COMM);
+    op_add_input(&op, bucket->gradients);
+    op_add_output(&op, bucket->gradients);
+    append(graph, bucket, op);
+}
+
+static void append_update(struct graph *graph, const struct bucket *bucket)
+{
+    struct op op = bucket_op(bucket, OP_SGD_UPDATE, PASS_UPDATE);
+    op_add_input(&op, bucket->weights);
+    op_add_input(&op, bucket->gradients);
+    op_add_input(&op, bucket->momentum);
+    op_add_output(&op, bucket->weights);
+    op_add_output(&op, bucket->momentum);
+    append(graph, bucket, op);
+}
+
+void bucket_finish(struct graph *graph, struct bucket_list *list)
+{
+    if (graph->state->failed) return;
+    bucket_close(graph, list);
+    graph->backward_end = (uint32_t)graph->op_count;
+    for (size_t i = 0; i < list->count && graph->options.all_reduce; i++) append_all_reduce(graph, &list->buckets[i]);
+    graph->comm_end = (uint32_t)graph->op_count;
+    for (size_t i = 0; i < list->count; i++) append_update(graph, &list->buckets[i]);
+}
+
+void bucket_list_finish(struct bucket_list *list)
+{
+    mem_free(list->buckets);
+    *list = (struct bucket_list){0};
+}

@@ -1,0 +1,251 @@
+/* The whole structure of a finished graph, checked from the outside. */
+#include <string.h>
+
+#include "graph_private.h"
+#include "mem.h"
+
+struct check {
+    const struct graph *graph;
+    struct error *err;
+    uint32_t *writer; /* of each tensor: NO_OP before it is written */
+};
+
+#define FAIL(c, ...) error_set((c)->err, ERROR_FAILED, "graph check: " __VA_ARGS__)
+
+static bool check_tensor(const struct check *c, uint32_t index)
+{
+    const struct graph *graph = c->graph;
+    const struct tensor *t = &graph->tensors[index];
+    if (t->layer >= graph->layer_count)
+        return FAIL(c, "tensor %u: layer %u of %zu", index, t->layer, graph->layer_count);
+    if (t->bytes == 0 || t->bytes != dtype_bytes(t->dtype, tensor_elements(t)))
+        return FAIL(c, "tensor %u: %llu bytes are not those of its shape", index, (unsigned long long)t->bytes);
+    if (t->of != NO_TENSOR && (t->of >= graph->tensor_count || t->of == index))
+        return FAIL(c, "tensor %u: belongs to tensor %u of %zu", index, t->of, graph->tensor_count);
+    if (t->gradient && t->of == NO_TENSOR) return FAIL(c, "tensor %u: a gradient of nothing", index);
+    if (t->gradient && t->role != ROLE_BUCKET && memcmp(t->dims, graph->tensors[t->of].dims, sizeof t->dims) != 0)
+        return FAIL(c, "tensor %u: a gradient of another shape than its tensor %u", index, t->of);
+    if (t->view_of == NO_TENSOR) return true;
+    if (t->view_of >= graph->tensor_count) return FAIL(c, "tensor %u: views tensor %u", index, t->view_of);
+    const struct tensor *base = &graph->tensors[t->view_of];
+    if (base->view_of != NO_TENSOR || base->class_ != t->class_ || base->persistent != t->persistent)
+        return FAIL(c, "tensor %u: views tensor %u, which is of another kind or a view itself", index, t->view_of);
+    if (t->view_offset > base->bytes || t->bytes > base->bytes - t->view_offset)
+        return FAIL(c, "tensor %u: bytes %llu to %llu of tensor %u, which has %llu", index,
+                    (unsigned long long)t->view_offset, (unsigned long long)(t->view_offset + t->bytes), t->view_of,
+                    (unsigned long long)base->bytes);
+    return true;
+}
+
+/* A value is there when the pass begins (persistent, input), or a view of a bucket, or was written. */
+static bool check_read(const struct check *c, uint32_t op, uint32_t tensor)
+{
+    const struct tensor *t = &c->graph->tensors[tensor];
+    bool there = t->persistent || t->class_ == CLASS_INPUT || t->role == ROLE_BUCKET || c->writer[tensor] != NO_OP;
+    return there || FAIL(c, "op %u reads tensor %u before it is written", op, tensor);
+}
+
+static bool check_write(const struct check *c, uint32_t op, uint32_t tensor)
+{
+    const struct tensor *t = &c->graph->tensors[tensor];
+    if (t->class_ == CLASS_INPUT) return FAIL(c, "op %u writes the input %u", op, tensor);
+    bool again = t->role == ROLE_BUCKET || t->role == ROLE_METRICS;
+    if (t->persistent && !again) return FAIL(c, "op %u writes the persistent tensor %u", op, tensor);
+    if (!again && c->writer[tensor] != NO_OP)
+        return FAIL(c, "op %u writes tensor %u, which op %u wrote", op, tensor, c->writer[tensor]);
+    c->writer[tensor] = op;
+    return true;
+}
+
+static bool check_operands(const struct check *c, uint32_t index)
+{
+    const struct op *op = &c->graph->ops[index];
+    const struct op_shape *shape = op_kind_shape(op->kind);
+    if (op->inputs < shape->least_inputs || op->inputs > shape->most_inputs || op->outputs < shape->least_outputs ||
+        op->outputs > shape->most_outputs)
+        return FAIL(c, "op %u, %s: %u inputs and %u outputs", index, shape->name, op->inputs, op->outputs);
+    for (uint32_t i = 0; i < op->inputs; i++) {
+        if (op->in[i] >= c->graph->tensor_count) return FAIL(c, "op %u: input %u is tensor %u", index, i, op->in[i]);
+        TRY(check_read(c, index, op->in[i]));
+    }
+    for (uint32_t i = 0; i < op->outputs; i++) {
+        if (op->out[i] >= c->graph->tensor_count) return FAIL(c, "op %u: output %u is tensor %u", index, i, op->out[i]);
+        TRY(check_write(c, index, op->out[i]));
+    }
+    for (uint32_t i = 0; i < op->inputs; i++)
+        if ((op->in_place >> i & 1) && c->graph->tensors[op->in[i]].bytes != c->graph->tensors[op->out[0]].bytes)
+            return FAIL(c, "op %u: in place over input %u of another size", index, i);
+    return op->in_place >> op->inputs == 0 || FAIL(c, "op %u: in place over inputs it does not have", index);
+}
+
+static const struct tensor *in(const struct check *c, const struct op *op, uint32_t i)
+{
+    return &c->graph->tensors[op->in[i]];
+}
+
+static const struct tensor *out(const struct check *c, const struct op *op, uint32_t i)
+{
+    return &c->graph->tensors[op->out[i]];
+}
+
+static bool same_dims(const struct tensor *a, const struct tensor *b)
+{
+    return memcmp(a->dims, b->dims, sizeof a->dims) == 0;
+}
+
+static bool is_vector(const struct tensor *t, uint32_t length)
+{
+    return t->dims[0] == 1 && t->dims[1] == 1 && t->dims[2] == 1 && t->dims[3] == length;
+}
+
+/* y is what a window over x gives. */
+static bool slides(const struct tensor *x, const struct tensor *y, uint32_t kernel, uint32_t stride, uint32_t padding)
+{
+    for (size_t i = 1; i < 3; i++)
+        if (y->dims[i] != (x->dims[i] + 2 * padding - kernel) / stride + 1) return false;
+    return x->dims[0] == y->dims[0];
+}
+
+static bool convolves(const struct op *op, const struct tensor *x, const struct tensor *w, const struct tensor *y)
+{
+    return slides(x, y, op->attr.conv.kernel, op->attr.conv.stride, op->attr.conv.padding) &&
+           w->dims[0] == y->dims[3] && w->dims[1] == op->attr.conv.kernel && w->dims[2] == op->attr.conv.kernel &&
+           w->dims[3] == x->dims[3];
+}
+
+static bool pools(const struct op *op, const struct tensor *x, const struct tensor *y)
+{
+    if (x->dims[3] != y->dims[3]) return false;
+    if (op->attr.pool.kernel == 0) return x->dims[0] == y->dims[0] && y->dims[1] == 1 && y->dims[2] == 1;
+    return slides(x, y, op->attr.pool.kernel, op->attr.pool.stride, op->attr.pool.padding);
+}
+
+static bool connects(const struct tensor *x, const struct tensor *w, const struct tensor *y)
+{
+    return x->dims[0] == y->dims[0] && w->dims[0] == y->dims[3] && y->dims[1] == 1 && y->dims[2] == 1 &&
+           (uint64_t)w->dims[3] == tensor_elements(x) / x->dims[0];
+}
+
+static bool normalises(const struct check *c, const struct op *op)
+{
+    uint32_t channels = in(c, op, 0)->dims[3];
+    bool ok = same_dims(in(c, op, 0), out(c, op, 0)) && (op->outputs == 4) == op->attr.bn.relu;
+    for (uint32_t i = 1; i < 5; i++) ok = ok && is_vector(in(c, op, i), channels);
+    return ok && is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels);
+}
+
+static bool normalises_back(const struct check *c, const struct op *op)
+{
+    uint32_t channels = in(c, op, 0)->dims[3];
+    bool ok = same_dims(in(c, op, 0), out(c, op, 0)) && same_dims(in(c, op, 0), in(c, op, 1));
+    for (uint32_t i = 2; i < 5; i++) ok = ok && is_vector(in(c, op, i), channels);
+    return ok && is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels) &&
+           (op->inputs == 6) == op->attr.bn.relu;
+}
+
+static bool concatenates(const struct check *c, const struct op *op)
+{
+    uint32_t channels = 0;
+    for (uint32_t i = 0; i < op->inputs; i++) {
+        if (memcmp(in(c, op, i)->dims, out(c, op, 0)->dims, 3 * sizeof(uint32_t)) != 0) return false;
+        channels += in(c, op, i)->dims[3];
+    }
+    return channels == out(c, op, 0)->dims[3];
+}
+
+static bool elementwise(const struct check *c, const struct op *op)
+{
+    for (uint32_t i = 0; i < op->inputs; i++)
+        if (!same_dims(in(c, op, i), out(c, op, 0))) return false;
+    return true;
+}
+
+/* The shapes of an op's operands against its kind. */
+static bool shapes_agree(const struct check *c, const struct op *op)
+{
+    switch (op->kind) {
+    case OP_CONV: return convolves(op, in(c, op, 0), in(c, op, 1), out(c, op, 0));
+    case OP_CONV_BWD_DATA: return convolves(op, out(c, op, 0), in(c, op, 1), in(c, op, 0));
+    case OP_CONV_BWD_WEIGHTS: return convolves(op, in(c, op, 0), out(c, op, 0), in(c, op, 1));
+    case OP_BN: return normalises(c, op);
+    case OP_BN_BWD: return normalises_back(c, op);
+    case OP_MAXPOOL: return pools(op, in(c, op, 0), out(c, op, 0)) && same_dims(out(c, op, 0), out(c, op, 1));
+    case OP_MAXPOOL_BWD: return pools(op, out(c, op, 0), in(c, op, 0)) && same_dims(in(c, op, 0), in(c, op, 1));
+    case OP_AVGPOOL: return pools(op, in(c, op, 0), out(c, op, 0));
+    case OP_AVGPOOL_BWD: return pools(op, out(c, op, 0), in(c, op, 0));
+    case OP_SHORTCUT_PAD: return slides(in(c, op, 0), out(c, op, 0), 1, op->attr.shortcut.stride, 0);
+    case OP_SHORTCUT_PAD_BWD: return slides(out(c, op, 0), in(c, op, 0), 1, op->attr.shortcut.stride, 0);
+    case OP_FC: return connects(in(c, op, 0), in(c, op, 1), out(c, op, 0));
+    case OP_FC_BWD_DATA: return connects(out(c, op, 0), in(c, op, 1), in(c, op, 0));
+    case OP_FC_BWD_WEIGHTS: return connects(in(c, op, 0), out(c, op, 0), in(c, op, 1));
+    case OP_SOFTMAX_LOSS: return same_dims(in(c, op, 0), out(c, op, 0)) && is_vector(out(c, op, 1), 4);
+    case OP_SOFTMAX_LOSS_BWD: return same_dims(in(c, op, 0), out(c, op, 0));
+    case OP_CONCAT: return concatenates(c, op);
+    case OP_CONCAT_BWD: return op->attr.concat.first + out(c, op, 0)->dims[3] <= in(c, op, 0)->dims[3];
+    default: return elementwise(c, op);
+    }
+}
+
+static bool check_section(const struct check *c, uint32_t index)
+{
+    const struct graph *graph = c->graph;
+    const struct op *op = &graph->ops[index];
+    enum op_pass expected = index < graph->forward_end    ? PASS_FORWARD
+                            : index < graph->backward_end ? PASS_BACKWARD
+                            : index < graph->comm_end     ? PASS_COMM
+                                                          : PASS_UPDATE;
+    if (op->pass != expected)
+        return FAIL(c, "op %u: pass %s among %s", index, op_pass_name(op->pass), op_pass_name(expected));
+    if (op->layer >= graph->layer_count) return FAIL(c, "op %u: layer %u", index, op->layer);
+    if (op->block != NO_OP && op->block >= graph->block_count) return FAIL(c, "op %u: block %u", index, op->block);
+    if (op->forward != NO_OP && (op->forward >= graph->forward_end || expected != PASS_BACKWARD))
+        return FAIL(c, "op %u: derives from op %u", index, op->forward);
+    return true;
+}
+
+static bool check_blocks(const struct check *c)
+{
+    const struct graph *graph = c->graph;
+    for (size_t i = 0; i < graph->block_count; i++) {
+        const struct graph_block *block = &graph->blocks[i];
+        uint32_t before = i ? graph->blocks[i - 1].last : block->first;
+        if (block->first != before || block->last <= block->first || block->last > graph->forward_end)
+            return FAIL(c, "block %zu: ops %u to %u after %u", i, block->first, block->last, before);
+        if (block->input != (i ? graph->blocks[i - 1].output : NO_TENSOR))
+            return FAIL(c, "block %zu: its input is not what the block before gives", i);
+        if (block->output >= graph->tensor_count) return FAIL(c, "block %zu: output %u", i, block->output);
+        for (uint32_t k = block->first; k < block->last; k++)
+            if (graph->ops[k].block != i) return FAIL(c, "op %u: in block %u, expected %zu", k, graph->ops[k].block, i);
+    }
+    if (graph->block_count && graph->blocks[graph->block_count - 1].last != graph->forward_end)
+        return FAIL(c, "the last block ends before the forward pass does");
+    return true;
+}
+
+static bool check_all(const struct check *c)
+{
+    const struct graph *graph = c->graph;
+    if (graph->forward_end > graph->backward_end || graph->backward_end > graph->comm_end ||
+        graph->comm_end > graph->op_count)
+        return FAIL(c, "passes end at %u, %u, %u of %zu ops", graph->forward_end, graph->backward_end, graph->comm_end,
+                    graph->op_count);
+    for (uint32_t i = 0; i < graph->tensor_count; i++) TRY(check_tensor(c, i));
+    for (uint32_t i = 0; i < graph->op_count; i++) {
+        TRY(check_section(c, i));
+        TRY(check_operands(c, i));
+        if (!shapes_agree(c, &graph->ops[i]))
+            return FAIL(c, "op %u, %s of %s: its operands' shapes do not agree", i, op_kind_name(graph->ops[i].kind),
+                        graph->layers[graph->ops[i].layer].path);
+    }
+    return check_blocks(c);
+}
+
+bool graph_check(const struct graph *graph, struct error *err)
+{
+    uint32_t *writer = mem_alloc(MEM_GRAPH, graph->tensor_count, sizeof *writer);
+    if (!writer) return error_memory(err, graph->tensor_count * sizeof *writer, mem_purpose_name(MEM_GRAPH));
+    for (size_t i = 0; i < graph->tensor_count; i++) writer[i] = NO_OP;
+    bool ok = check_all(&(struct check){graph, err, writer});
+    mem_free(writer);
+    return ok;
+}

@@ -1,0 +1,88 @@
+/* Parameters, multiply-accumulates, FLOPs and bytes. */
+#include "graph_private.h"
+
+static const struct tensor *input(const struct graph *graph, const struct op *op, uint32_t i)
+{
+    return &graph->tensors[op->in[i]];
+}
+
+static const struct tensor *output(const struct graph *graph, const struct op *op, uint32_t i)
+{
+    return &graph->tensors[op->out[i]];
+}
+
+/* Every output pixel times every weight; windows over the border count in full, as the papers count. */
+static uint64_t window_macs(const struct tensor *y, const struct tensor *w)
+{
+    return tensor_elements(w) * y->dims[0] * y->dims[1] * y->dims[2];
+}
+
+uint64_t op_count_macs(const struct graph *graph, const struct op *op)
+{
+    switch (op->kind) {
+    case OP_CONV:
+    case OP_FC: return window_macs(output(graph, op, 0), input(graph, op, 1));
+    case OP_CONV_BWD_DATA:
+    case OP_FC_BWD_DATA: return window_macs(input(graph, op, 0), input(graph, op, 1));
+    case OP_CONV_BWD_WEIGHTS:
+    case OP_FC_BWD_WEIGHTS: return window_macs(input(graph, op, 1), output(graph, op, 0));
+    default: return 0;
+    }
+}
+
+/* Of elementwise ops: what each element costs at least. Batch normalisation: one addition for the mean, two for the
+ * variance, two to normalise, one comparison with ReLU; backward: two sums (3), three terms (5). */
+static uint64_t element_flops(const struct graph *graph, const struct op *op)
+{
+    uint64_t elements = tensor_elements(output(graph, op, 0));
+    switch (op->kind) {
+    case OP_BN: return elements * (op->attr.bn.relu ? 6 : 5);
+    case OP_BN_BWD: return elements * (op->attr.bn.relu ? 9 : 8);
+    case OP_SCALE: return 2 * elements;
+    case OP_SIGMOID:
+    case OP_SIGMOID_BWD: return 3 * elements;
+    case OP_DROPOUT:
+    case OP_DROPOUT_BWD: return 2 * elements;
+    case OP_SOFTMAX_LOSS: return 5 * elements;
+    case OP_SOFTMAX_LOSS_BWD: return 2 * elements;
+    case OP_MAXPOOL:
+    case OP_AVGPOOL: return tensor_elements(input(graph, op, 0));
+    case OP_SGD_UPDATE: return 6 * elements;
+    case OP_SHORTCUT_PAD:
+    case OP_SHORTCUT_PAD_BWD:
+    case OP_CONCAT:
+    case OP_CONCAT_BWD: return 0;
+    default: return elements;
+    }
+}
+
+/* A bias is one addition per element, forward and backward. */
+static uint64_t bias_flops(const struct graph *graph, const struct op *op)
+{
+    if ((op->kind == OP_CONV || op->kind == OP_FC) && op->inputs == 3) return tensor_elements(output(graph, op, 0));
+    if ((op->kind == OP_CONV_BWD_WEIGHTS || op->kind == OP_FC_BWD_WEIGHTS) && op->outputs == 2)
+        return tensor_elements(input(graph, op, 1));
+    return 0;
+}
+
+uint64_t op_count_flops(const struct graph *graph, const struct op *op)
+{
+    uint64_t macs = op_count_macs(graph, op);
+    return macs ? 2 * macs + bias_flops(graph, op) : element_flops(graph, op);
+}
+
+uint64_t op_count_bytes(const struct graph *graph, const struct op *op)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < op->inputs; i++) bytes += input(graph, op, i)->bytes;
+    for (uint32_t i = 0; i < op->outputs; i++) bytes += output(graph, op, i)->bytes;
+    return bytes;
+}
+
+void graph_count(struct graph *graph)
+{
+    for (size_t i = 0; i < graph->parameter_count; i++)
+        graph->parameter_elements += tensor_elements(&graph->tensors[graph->parameters[i]]);
+    for (uint32_t i = 0; i < graph->forward_end; i++)
+        graph->forward_macs += op_count_macs(graph, &graph->ops[i]) / graph->options.batch;
+}

@@ -1,0 +1,336 @@
+#define _GNU_SOURCE
+#include "graph_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+
+/* Layer paths live in chunks, so that a path's address never changes and a deep net makes few allocations. */
+#define CHUNK_BYTES  ((size_t)32 << 10)
+#define LONGEST_PATH 100
+/* No sum over the tensors of a graph can then overflow. */
+#define MOST_TENSOR_BYTES ((uint64_t)1 << 44)
+
+struct text_chunk {
+    struct text_chunk *next;
+    size_t used;
+    char bytes[];
+};
+
+static const struct op_shape shapes[OP_KINDS] = {
+    [OP_CONV] = {"conv", 2, 3, 1, 1, 0},
+    [OP_BN] = {"bn", 5, 5, 3, 4, 0},
+    [OP_RELU] = {"relu", 1, 1, 1, 1, 1},
+    [OP_ADD] = {"add", 2, 2, 1, 1, 3},
+    [OP_MUL] = {"mul", 2, 2, 1, 1, 0},
+    [OP_SCALE] = {"scale", 1, 1, 1, 1, 1},
+    [OP_SIGMOID] = {"sigmoid", 1, 1, 1, 1, 1},
+    [OP_DROPOUT] = {"dropout", 1, 1, 1, 1, 1},
+    [OP_MAXPOOL] = {"maxpool", 1, 1, 2, 2, 0},
+    [OP_AVGPOOL] = {"avgpool", 1, 1, 1, 1, 0},
+    [OP_SHORTCUT_PAD] = {"shortcut_pad", 1, 1, 1, 1, 0},
+    [OP_FC] = {"fc", 3, 3, 1, 1, 0},
+    [OP_SOFTMAX_LOSS] = {"softmax_loss", 2, 2, 2, 2, 0},
+    [OP_CONCAT] = {"concat", 2, OP_MOST_INPUTS, 1, 1, 0},
+    [OP_CONV_BWD_DATA] = {"conv_bwd_data", 2, 2, 1, 1, 0},
+    [OP_CONV_BWD_WEIGHTS] = {"conv_bwd_weights", 2, 2, 1, 2, 0},
+    [OP_BN_BWD] = {"bn_bwd", 5, 6, 3, 3, 2},
+    [OP_RELU_BWD] = {"relu_bwd", 2, 2, 1, 1, 2},
+    [OP_MUL_BWD] = {"mul_bwd", 2, 2, 1, 1, 0},
+    [OP_SCALE_BWD] = {"scale_bwd", 1, 1, 1, 1, 1},
+    [OP_SIGMOID_BWD] = {"sigmoid_bwd", 2, 2, 1, 1, 2},
+    [OP_DROPOUT_BWD] = {"dropout_bwd", 1, 1, 1, 1, 1},
+    [OP_MAXPOOL_BWD] = {"maxpool_bwd", 2, 2, 1, 1, 0},
+    [OP_AVGPOOL_BWD] = {"avgpool_bwd", 1, 1, 1, 1, 0},
+    [OP_SHORTCUT_PAD_BWD] = {"shortcut_pad_bwd", 1, 1, 1, 1, 0},
+    [OP_FC_BWD_DATA] = {"fc_bwd_data", 2, 2, 1, 1, 0},
+    [OP_FC_BWD_WEIGHTS] = {"fc_bwd_weights", 2, 2, 2, 2, 0},
+    [OP_SOFTMAX_LOSS_BWD] = {"softmax_loss_bwd", 2, 2, 1, 1, 0},
+    [OP_CONCAT_BWD] = {"concat_bwd", 1, 1, 1, 1, 0},
+    [OP_ADD_GRADIENT] = {"add_gradient", 2, 2, 1, 1, 3},
+    [OP_ACCUMULATE] = {"accumulate", 1, 1, 1, 1, 0},
+    [OP_ALL_REDUCE] = {"all_reduce", 1, 1, 1, 1, 1},
+    [OP_SGD_UPDATE] = {"sgd_update", 3, 3, 2, 2, 1},
+};
+
+const struct op_shape *op_kind_shape(enum op_kind kind) { return &shapes[kind]; }
+
+const char *op_kind_name(enum op_kind kind) { return shapes[kind].name; }
+
+const char *op_pass_name(enum op_pass pass)
+{
+    static const char *const names[OP_PASSES] = {"forward", "recompute", "backward", "comm", "update", "evaluate"};
+    return names[pass];
+}
+
+const char *dtype_name(enum dtype dtype)
+{
+    static const char *const names[] = {"f32", "f16", "bf16", "i32", "u8", "bit"};
+    return names[dtype];
+}
+
+uint64_t dtype_bytes(enum dtype dtype, uint64_t count)
+{
+    switch (dtype) {
+    case DTYPE_F32:
+    case DTYPE_I32: return 4 * count;
+    case DTYPE_F16:
+    case DTYPE_BF16: return 2 * count;
+    case DTYPE_U8: return count;
+    case DTYPE_BIT: return (count + 7) / 8;
+    }
+    return 0;
+}
+
+bool graph_fail(struct graph *graph, const char *format, ...)
+{
+    struct graph_state *state = graph->state;
+    if (state->failed) return false;
+    state->failed = true;
+    va_list args;
+    va_start(args, format);
+    char text[sizeof state->err.text];
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return error_set(&state->err, ERROR_INPUT, "%s", text);
+}
+
+bool graph_fail_memory(struct graph *graph, size_t bytes)
+{
+    if (graph->state->failed) return false;
+    graph->state->failed = true;
+    return error_memory(&graph->state->err, bytes, mem_purpose_name(MEM_GRAPH));
+}
+
+static bool grow(struct graph *graph, void **array, size_t *capacity, size_t count, size_t size)
+{
+    if (graph->state->failed) return false;
+    if (mem_grow(MEM_GRAPH, array, capacity, count + 1, size)) return true;
+    return graph_fail_memory(graph, (count + 1) * size);
+}
+
+static bool check_options(const struct graph_options *options, struct error *err)
+{
+    if (options->batch == 0) return error_set(err, ERROR_INPUT, "batch: found 0, expected at least 1 image");
+    if (options->dtype != DTYPE_F32 && options->dtype != DTYPE_F16 && options->dtype != DTYPE_BF16)
+        return error_set(err, ERROR_INPUT, "dtype: found %s, expected f32, f16 or bf16", dtype_name(options->dtype));
+    return true;
+}
+
+static struct graph *allocate(struct error *err)
+{
+    struct graph *graph = mem_zalloc(MEM_GRAPH, 1, sizeof *graph);
+    struct graph_state *state = mem_zalloc(MEM_GRAPH, 1, sizeof *state);
+    if (!graph || !state) {
+        mem_free(graph);
+        mem_free(state);
+        error_memory(err, sizeof *graph + sizeof *state, mem_purpose_name(MEM_GRAPH));
+        return NULL;
+    }
+    graph->state = state;
+    state->block = NO_OP;
+    return graph;
+}
+
+static void add_inputs(struct graph *graph)
+{
+    uint32_t batch = graph->options.batch, size = graph->spec.image_size;
+    graph_set_layer(graph, 0, "input");
+    graph->images = graph_new_tensor(graph, (struct tensor){.class_ = CLASS_INPUT,
+                                                            .role = ROLE_IMAGE,
+                                                            .dtype = graph->options.dtype,
+                                                            .dims = {batch, size, size, 3},
+                                                            .of = NO_TENSOR,
+                                                            .view_of = NO_TENSOR});
+    graph->labels = graph_new_tensor(graph, (struct tensor){.class_ = CLASS_INPUT,
+                                                            .role = ROLE_LABEL,
+                                                            .dtype = DTYPE_I32,
+                                                            .dims = {batch, 1, 1, 1},
+                                                            .of = NO_TENSOR,
+                                                            .view_of = NO_TENSOR});
+    graph->metrics = NO_TENSOR;
+}
+
+struct graph *graph_begin(const struct model_spec *spec, const struct graph_options *options, struct error *err)
+{
+    if (!check_options(options, err)) return NULL;
+    struct graph *graph = allocate(err);
+    if (!graph) return NULL;
+    graph->spec = *spec;
+    graph->options = *options;
+    if (graph->options.micro_batches == 0) graph->options.micro_batches = 1;
+    if (graph->options.step_images == 0)
+        graph->options.step_images = (uint64_t)options->batch * graph->options.micro_batches;
+    add_inputs(graph);
+    return graph;
+}
+
+static bool build_family(struct graph *graph)
+{
+    switch (graph->spec.family) {
+    case FAMILY_RESNET: graph_build_resnet(graph); return true;
+    case FAMILY_VGG: graph_build_vgg(graph); return true;
+    }
+    return graph_fail(graph, "model family: found %d, expected resnet or vgg", (int)graph->spec.family);
+}
+
+struct graph *graph_build(const struct model_spec *spec, const struct graph_options *options, struct error *err)
+{
+    struct graph *graph = graph_begin(spec, options, err);
+    if (!graph) return NULL;
+    build_family(graph);
+    graph = graph_finish(graph, err);
+    const char *check = getenv("FATHOM_CHECK");
+    if (graph && check && *check && !graph_check(graph, err)) {
+        graph_destroy(graph);
+        return NULL;
+    }
+    return graph;
+}
+
+struct graph *graph_finish(struct graph *graph, struct error *err)
+{
+    struct graph_state *state = graph->state;
+    if (!state->failed && graph->metrics == NO_TENSOR)
+        graph_fail(graph, "the forward pass of %s does not end with a loss", graph->spec.name);
+    if (!state->failed && graph_close_blocks(graph) && graph_derive_backward(graph)) {
+        graph_count(graph);
+        return graph;
+    }
+    if (err) *err = state->err;
+    graph_destroy(graph);
+    return NULL;
+}
+
+void graph_destroy(struct graph *graph)
+{
+    if (!graph) return;
+    for (struct text_chunk *chunk = graph->state->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        mem_free(chunk);
+    }
+    mem_free(graph->state);
+    mem_free(graph->layers);
+    mem_free(graph->tensors);
+    mem_free(graph->ops);
+    mem_free(graph->blocks);
+    mem_free(graph->parameters);
+    mem_free(graph);
+}
+
+static char *store_text(struct graph *graph, const char *text, size_t length)
+{
+    struct graph_state *state = graph->state;
+    struct text_chunk *chunk = state->chunks;
+    if (!chunk || chunk->used + length + 1 > CHUNK_BYTES) {
+        chunk = mem_alloc(MEM_GRAPH, 1, sizeof *chunk + CHUNK_BYTES);
+        if (!chunk) {
+            graph_fail_memory(graph, sizeof *chunk + CHUNK_BYTES);
+            return NULL;
+        }
+        *chunk = (struct text_chunk){.next = state->chunks};
+        state->chunks = chunk;
+    }
+    char *stored = chunk->bytes + chunk->used;
+    memcpy(stored, text, length + 1);
+    chunk->used += length + 1;
+    return stored;
+}
+
+void graph_set_layer(struct graph *graph, uint32_t stage, const char *format, ...)
+{
+    if (!grow(graph, (void **)&graph->layers, &graph->state->layer_capacity, graph->layer_count, sizeof *graph->layers))
+        return;
+    char path[LONGEST_PATH + 1];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(path, sizeof path, format, args);
+    va_end(args);
+    if (length <= 0 || length > LONGEST_PATH) {
+        graph_fail(graph, "layer path \"%s\": found %d characters, expected 1 to %d", path, length, LONGEST_PATH);
+        return;
+    }
+    char *stored = store_text(graph, path, (size_t)length);
+    if (!stored) return;
+    graph->state->layer = (uint32_t)graph->layer_count;
+    graph->layers[graph->layer_count++] = (struct graph_layer){stored, stage};
+}
+
+void graph_begin_block(struct graph *graph)
+{
+    if (!grow(graph, (void **)&graph->blocks, &graph->state->block_capacity, graph->block_count, sizeof *graph->blocks))
+        return;
+    graph->state->block = (uint32_t)graph->block_count;
+    graph->blocks[graph->block_count++] = (struct graph_block){
+        .first = (uint32_t)graph->op_count, .input = NO_TENSOR, .output = NO_TENSOR, .layer = graph->state->layer};
+}
+
+static bool count_bytes(struct tensor *tensor)
+{
+    uint64_t elements = 1;
+    for (size_t i = 0; i < 4; i++)
+        if (__builtin_mul_overflow(elements, (uint64_t)tensor->dims[i], &elements) || elements > MOST_TENSOR_BYTES)
+            return false;
+    tensor->bytes = dtype_bytes(tensor->dtype, elements);
+    return tensor->bytes <= MOST_TENSOR_BYTES;
+}
+
+uint32_t graph_new_tensor(struct graph *graph, struct tensor tensor)
+{
+    struct graph_state *state = graph->state;
+    if (!grow(graph, (void **)&graph->tensors, &state->tensor_capacity, graph->tensor_count, sizeof tensor))
+        return NO_TENSOR;
+    tensor.layer = state->layer;
+    if (!count_bytes(&tensor)) {
+        graph_fail(graph, "%s: a tensor of %u x %u x %u x %u elements is larger than the limit of 16 TiB",
+                   graph->layers[state->layer].path, tensor.dims[0], tensor.dims[1], tensor.dims[2], tensor.dims[3]);
+        return NO_TENSOR;
+    }
+    graph->tensors[graph->tensor_count] = tensor;
+    return (uint32_t)graph->tensor_count++;
+}
+
+uint32_t graph_new_op(struct graph *graph, struct op op)
+{
+    struct graph_state *state = graph->state;
+    if (!grow(graph, (void **)&graph->ops, &state->op_capacity, graph->op_count, sizeof op)) return NO_OP;
+    if (op.forward == NO_OP) {
+        op.layer = state->layer;
+        op.block = state->block;
+    }
+    op.in_place = shapes[op.kind].in_place;
+    op.flops = op_count_flops(graph, &op);
+    op.bytes_moved = op_count_bytes(graph, &op);
+    graph->ops[graph->op_count] = op;
+    return (uint32_t)graph->op_count++;
+}
+
+bool graph_new_parameter(struct graph *graph, uint32_t tensor)
+{
+    if (!grow(graph, (void **)&graph->parameters, &graph->state->parameter_capacity, graph->parameter_count,
+              sizeof *graph->parameters))
+        return false;
+    graph->parameters[graph->parameter_count++] = tensor;
+    return true;
+}
+
+static const char *part_name(const struct tensor *tensor)
+{
+    static const char *const roles[] = {"images",       "labels",           "output",  "mask",   "mean",
+                                        "variance",     "weight",           "bias",    "gamma",  "beta",
+                                        "running_mean", "running_variance", "metrics", "weights"};
+    if (tensor->role == ROLE_BUCKET && tensor->class_ == CLASS_OPTIMIZER) return "momentum";
+    return roles[tensor->role];
+}
+
+char *graph_tensor_name(const struct graph *graph, uint32_t tensor, char out[TENSOR_NAME])
+{
+    const struct tensor *t = &graph->tensors[tensor], *base = t;
+    bool partial = t->role == ROLE_BUCKET && t->gradient && graph->tensors[t->of].gradient;
+    while (base->gradient) base = &graph->tensors[base->of];
+    snprintf(out, TENSOR_NAME, "%s.%s%s%s", graph->layers[base->layer].path, part_name(base),
+             t->gradient ? ".gradient" : "", partial ? ".partial" : "");
+    return out;
+}

@@ -1,0 +1,68 @@
+/* What the files of this room share: growing a graph, and the tables about op kinds. */
+#ifndef FATHOM_GRAPH_PRIVATE_H
+#define FATHOM_GRAPH_PRIVATE_H
+
+#include "build.h"
+
+struct text_chunk;
+
+struct graph_state {
+    struct text_chunk *chunks; /* of the layers' paths */
+    size_t layer_capacity, tensor_capacity, op_capacity, block_capacity, parameter_capacity;
+    uint32_t layer, block; /* of the next op */
+    bool failed;
+    struct error err; /* the first one */
+};
+
+/* Inputs and outputs an op may have, and over which inputs out[0] may be written (bits as in struct op). */
+struct op_shape {
+    const char *name;
+    uint8_t least_inputs, most_inputs, least_outputs, most_outputs;
+    uint8_t in_place;
+};
+const struct op_shape *op_kind_shape(enum op_kind kind);
+
+/* Remember the builder's first error; both return false. */
+bool graph_fail(struct graph *graph, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool graph_fail_memory(struct graph *graph, size_t bytes);
+
+/* Append, and give the index; NO_TENSOR and NO_OP after a failure, now or earlier. A tensor's bytes and layer are
+ * filled in; an op's layer and block unless it is derived from another, its in_place, FLOPs and bytes moved always. */
+uint32_t graph_new_tensor(struct graph *graph, struct tensor tensor);
+uint32_t graph_new_op(struct graph *graph, struct op op);
+bool graph_new_parameter(struct graph *graph, uint32_t tensor);
+
+static inline void op_add_input(struct op *op, uint32_t tensor) { op->in[op->inputs++] = tensor; }
+static inline void op_add_output(struct op *op, uint32_t tensor) { op->out[op->outputs++] = tensor; }
+
+/* The builders of the families: the whole forward pass. */
+void graph_build_resnet(struct graph *graph);
+void graph_build_vgg(struct graph *graph);
+
+/* Steps of graph_finish; false after graph_fail. */
+bool graph_close_blocks(struct graph *graph);
+bool graph_derive_backward(struct graph *graph);
+void graph_count(struct graph *graph);
+
+/* FLOPs (a multiplication and an addition count as two) and bytes of one op. */
+uint64_t op_count_macs(const struct graph *graph, const struct op *op);
+uint64_t op_count_flops(const struct graph *graph, const struct op *op);
+uint64_t op_count_bytes(const struct graph *graph, const struct op *op);
+
+/* Parameters' gradients cut into buckets in the order in which backward makes them (bucket.c). */
+struct bucket {
+    uint32_t weights, gradients, momentum, partial; /* tensors; partial is NO_TENSOR with one micro-batch */
+    uint32_t layer;
+};
+struct bucket_list {
+    struct bucket *buckets;
+    size_t count, capacity;
+};
+/* Puts the gradients that `op` (just appended) writes into the open bucket; closes it when it is full. */
+void bucket_take(struct graph *graph, struct bucket_list *list, uint32_t op);
+/* Closes the last bucket, and appends the ops of the communication and update passes. */
+void bucket_close(struct graph *graph, struct bucket_list *list);
+void bucket_finish(struct graph *graph, struct bucket_list *list);
+void bucket_list_finish(struct bucket_list *list);
+
+#endif

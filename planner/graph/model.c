@@ -1,0 +1,249 @@
+#define _GNU_SOURCE
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Deeper nets would only exhaust the machine that plans them. */
+#define DEEPEST         100000u
+#define MOST_CLASSES    1000000u
+#define MOST_IMAGE_SIZE 8192u
+
+struct imagenet_depth {
+    uint32_t depth;
+    bool bottleneck, preact;
+    uint32_t units[4];
+};
+
+/* arXiv:1512.03385, table 1; 200 as released with arXiv:1603.05027. */
+static const struct imagenet_depth imagenet_depths[] = {
+    {18, false, false, {2, 2, 2, 2}},  {34, false, false, {3, 4, 6, 3}},  {50, true, false, {3, 4, 6, 3}},
+    {101, true, false, {3, 4, 23, 3}}, {152, true, false, {3, 8, 36, 3}}, {200, true, true, {3, 24, 36, 3}},
+};
+#define IMAGENET_DEPTHS (sizeof imagenet_depths / sizeof imagenet_depths[0])
+
+static const char *const dataset_names[] = {"cifar10", "cifar100", "imagenet"};
+static const char *const unit_names[] = {"original",         "preact",        "bn-after-add", "relu-before-add",
+                                         "relu-only-preact", "no-final-relu", "plain"};
+static const char *const shortcut_names[] = {"identity-a",     "projection-b",  "projection-c", "scaling",
+                                             "exclusive-gate", "shortcut-gate", "conv1x1",      "dropout"};
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+const char *dataset_kind_name(enum dataset_kind kind) { return dataset_names[kind]; }
+const char *unit_kind_name(enum unit_kind kind) { return unit_names[kind]; }
+const char *shortcut_kind_name(enum shortcut_kind kind) { return shortcut_names[kind]; }
+
+static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, size_t *choice,
+                         struct error *err)
+{
+    char list[256] = "";
+    for (size_t i = 0, used = 0; i < count; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *choice = i;
+            return true;
+        }
+        const char *before = i == 0 ? "" : i + 1 == count ? " or " : ", ";
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", before, names[i]);
+    }
+    return error_set(err, ERROR_INPUT, "%s: found \"%s\", expected %s", flag, text, list);
+}
+
+bool dataset_kind_parse(const char *text, enum dataset_kind *kind, struct error *err)
+{
+    size_t choice;
+    TRY(parse_choice(text, "--dataset", dataset_names, COUNT(dataset_names), &choice, err));
+    *kind = (enum dataset_kind)choice;
+    return true;
+}
+
+bool unit_kind_parse(const char *text, enum unit_kind *kind, struct error *err)
+{
+    size_t choice;
+    TRY(parse_choice(text, "--unit", unit_names, COUNT(unit_names), &choice, err));
+    *kind = (enum unit_kind)choice;
+    return true;
+}
+
+bool shortcut_kind_parse(const char *text, enum shortcut_kind *kind, struct error *err)
+{
+    size_t choice;
+    TRY(parse_choice(text, "--shortcut", shortcut_names, COUNT(shortcut_names), &choice, err));
+    *kind = (enum shortcut_kind)choice;
+    return true;
+}
+
+static const struct imagenet_depth *find_imagenet(uint32_t depth)
+{
+    for (size_t i = 0; i < IMAGENET_DEPTHS; i++)
+        if (imagenet_depths[i].depth == depth) return &imagenet_depths[i];
+    return NULL;
+}
+
+/* 6n+2 layers with basic units, 9n+2 with bottlenecks. */
+static bool is_basic_depth(uint32_t depth) { return depth >= 8 && depth % 6 == 2; }
+static bool is_bottleneck_depth(uint32_t depth) { return depth >= 11 && depth % 9 == 2; }
+static bool is_cifar_depth(uint32_t depth)
+{
+    return depth <= DEEPEST && (is_basic_depth(depth) || is_bottleneck_depth(depth));
+}
+
+/* Depths that are both: those of arXiv:1512.03385 are basic; else from 164 on, where arXiv:1603.05027 begins,
+ * bottlenecks, and basic below. */
+static bool cifar_bottleneck(uint32_t depth)
+{
+    if (!is_basic_depth(depth)) return true;
+    return is_bottleneck_depth(depth) && depth >= 164;
+}
+
+static bool unknown_model(const char *name, struct error *err)
+{
+    return error_set(err, ERROR_INPUT,
+                     "model: found \"%s\", expected resnet-<depth>, plain-<depth>, vgg-a or vgg-d (such as resnet-50, "
+                     "resnet-1001, plain-20)",
+                     name);
+}
+
+static bool unknown_imagenet_depth(const char *name, struct error *err)
+{
+    return error_set(err, ERROR_INPUT,
+                     "model: found \"%s\" on imagenet, expected a depth of 18, 34, 50, 101, 152 or 200 "
+                     "(other depths are CIFAR's: --dataset cifar10)",
+                     name);
+}
+
+/* The nearest depth of either family from `depth` on in one direction; 0 = none. */
+static uint32_t nearest_depth(uint32_t depth, int step, bool cifar_only)
+{
+    if (depth > DEEPEST) {
+        if (step > 0) return 0;
+        depth = DEEPEST;
+    }
+    for (int64_t d = depth; d >= 8 && d <= DEEPEST; d += step)
+        if (is_cifar_depth((uint32_t)d) || (!cifar_only && find_imagenet((uint32_t)d))) return (uint32_t)d;
+    return step > 0 && depth < 8 ? 8 : 0;
+}
+
+static bool unknown_depth(const char *name, const char *prefix, uint32_t depth, bool cifar_only, struct error *err)
+{
+    uint32_t below = nearest_depth(depth, -1, cifar_only), above = nearest_depth(depth, 1, cifar_only);
+    char nearest[80];
+    if (below && above)
+        snprintf(nearest, sizeof nearest, "%s-%u and %s-%u", prefix, below, prefix, above);
+    else
+        snprintf(nearest, sizeof nearest, "%s-%u", prefix, below ? below : above);
+    return error_set(err, ERROR_INPUT,
+                     "model: found \"%s\", expected a depth of 6n+2 or 9n+2%s, at most %u; the nearest: %s", name,
+                     cifar_only ? " on CIFAR" : " (CIFAR) or 18, 34, 50, 101, 152, 200 (ImageNet)", DEEPEST, nearest);
+}
+
+/* The decimal number that ends a name; depths beyond the deepest are cut to one more. */
+static bool parse_depth(const char *digits, uint32_t *depth)
+{
+    if (*digits < '1' || *digits > '9') return false;
+    uint32_t value = 0;
+    for (; *digits >= '0' && *digits <= '9'; digits++)
+        if (value <= DEEPEST) value = value * 10 + (uint32_t)(*digits - '0');
+    *depth = value;
+    return *digits == '\0';
+}
+
+static void fill_cifar(struct model_spec *spec)
+{
+    spec->bottleneck = cifar_bottleneck(spec->depth);
+    uint32_t n = (spec->depth - 2) / (spec->bottleneck ? 9 : 6);
+    for (size_t i = 0; i < 3; i++) spec->units[i] = n;
+    spec->unit = spec->bottleneck ? UNIT_PREACT : UNIT_ORIGINAL;
+    spec->shortcut = spec->bottleneck ? SHORTCUT_B : SHORTCUT_A;
+}
+
+static void fill_imagenet(struct model_spec *spec, const struct imagenet_depth *row)
+{
+    spec->bottleneck = row->bottleneck;
+    memcpy(spec->units, row->units, sizeof row->units);
+    spec->unit = row->preact ? UNIT_PREACT : UNIT_ORIGINAL;
+    spec->shortcut = SHORTCUT_B;
+}
+
+static bool override_units(const char *prefix, const struct model_options *options, struct model_spec *spec,
+                           struct error *err)
+{
+    bool plain = strcmp(prefix, "plain") == 0;
+    if (plain && options->unit >= 0 && options->unit != UNIT_PLAIN)
+        return error_set(err, ERROR_INPUT, "--unit: found %s for %s-%u, expected plain (or the model resnet-%u)",
+                         unit_names[options->unit], prefix, spec->depth, spec->depth);
+    if (options->unit >= 0) spec->unit = (enum unit_kind)options->unit;
+    if (plain) spec->unit = UNIT_PLAIN;
+    if (spec->unit == UNIT_PLAIN && options->shortcut >= 0)
+        return error_set(err, ERROR_INPUT, "--shortcut: found %s for a plain net, which has no shortcuts",
+                         shortcut_names[options->shortcut]);
+    if (options->shortcut >= 0) spec->shortcut = (enum shortcut_kind)options->shortcut;
+    if (spec->unit == UNIT_PLAIN) spec->shortcut = SHORTCUT_A;
+    snprintf(spec->name, sizeof spec->name, "%s-%u", spec->unit == UNIT_PLAIN ? "plain" : "resnet", spec->depth);
+    return true;
+}
+
+static bool parse_resnet(const char *name, const char *prefix, const struct model_options *options,
+                         struct model_spec *spec, struct error *err)
+{
+    uint32_t depth;
+    if (!parse_depth(name + strlen(prefix) + 1, &depth)) return unknown_model(name, err);
+    const struct imagenet_depth *row = find_imagenet(depth);
+    bool imagenet = options->dataset >= 0 ? options->dataset == DATASET_IMAGENET : row != NULL;
+    if (imagenet && !row) return unknown_imagenet_depth(name, err);
+    if (!imagenet && !is_cifar_depth(depth)) return unknown_depth(name, prefix, depth, options->dataset >= 0, err);
+    spec->family = FAMILY_RESNET;
+    spec->depth = depth;
+    spec->dataset = options->dataset >= 0 ? (enum dataset_kind)options->dataset
+                    : imagenet            ? DATASET_IMAGENET
+                                          : DATASET_CIFAR10;
+    if (imagenet)
+        fill_imagenet(spec, row);
+    else
+        fill_cifar(spec);
+    return override_units(prefix, options, spec, err);
+}
+
+static bool parse_vgg(const char *name, const struct model_options *options, struct model_spec *spec, struct error *err)
+{
+    if (strcmp(name, "vgg-a") != 0 && strcmp(name, "vgg-d") != 0) return unknown_model(name, err);
+    if (options->unit >= 0 || options->shortcut >= 0)
+        return error_set(err, ERROR_INPUT, "%s: found for %s, which has no residual units",
+                         options->unit >= 0 ? "--unit" : "--shortcut", name);
+    spec->family = FAMILY_VGG;
+    spec->depth = name[4] == 'a' ? 11 : 16;
+    spec->dataset = options->dataset >= 0 ? (enum dataset_kind)options->dataset : DATASET_IMAGENET;
+    spec->unit = UNIT_PLAIN;
+    spec->shortcut = SHORTCUT_A;
+    snprintf(spec->name, sizeof spec->name, "%s", name);
+    return true;
+}
+
+/* A 32nd of the side (an eighth with three stages) must be left. */
+static bool fill_sizes(const struct model_options *options, struct model_spec *spec, struct error *err)
+{
+    static const uint32_t classes[] = {10, 100, 1000}, sizes[] = {32, 32, 224};
+    bool cifar_resnet = spec->family == FAMILY_RESNET && spec->dataset != DATASET_IMAGENET;
+    uint32_t least = cifar_resnet ? 8 : 32;
+    spec->classes = options->classes ? options->classes : classes[spec->dataset];
+    spec->image_size = options->image_size ? options->image_size : sizes[spec->dataset];
+    if (spec->classes < 2 || spec->classes > MOST_CLASSES)
+        return error_set(err, ERROR_INPUT, "classes: found %u, expected 2 to %u", spec->classes, MOST_CLASSES);
+    if (spec->image_size < least || spec->image_size > MOST_IMAGE_SIZE)
+        return error_set(err, ERROR_INPUT, "image size: found %u, expected %u to %u for %s", spec->image_size, least,
+                         MOST_IMAGE_SIZE, spec->name);
+    return true;
+}
+
+bool model_parse(const char *name, const struct model_options *options, struct model_spec *spec, struct error *err)
+{
+    struct model_spec parsed = {0};
+    if (strncmp(name, "resnet-", 7) == 0)
+        TRY(parse_resnet(name, "resnet", options, &parsed, err));
+    else if (strncmp(name, "plain-", 6) == 0)
+        TRY(parse_resnet(name, "plain", options, &parsed, err));
+    else
+        TRY(parse_vgg(name, options, &parsed, err));
+    TRY(fill_sizes(options, &parsed, err));
+    *spec = parsed;
+    return true;
+}
