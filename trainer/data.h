@@ -29,13 +29,17 @@ struct dataset_info {
 bool dataset_open(const char *path, struct dataset **dataset, struct error *err);
 void dataset_close(struct dataset *dataset);
 const struct dataset_info *dataset_info(const struct dataset *dataset);
+/* NULL when there is no such label; borrowed from the dataset. */
 const char *dataset_class_name(const struct dataset *dataset, uint32_t label);
+/* Images of one class in the training set, or in the test set. */
+uint64_t dataset_class_images(const struct dataset *dataset, bool train, uint32_t label);
 
 struct loader_options {
     uint32_t batch;       /* images of one delivery */
     uint32_t image_size;  /* height and width delivered */
     uint64_t seed;
-    bool train;           /* shuffle each epoch and augment (CIFAR: pad 4, random crop, flip); else in order, once */
+    bool train;           /* shuffle each epoch and augment (CIFAR: pad 4, random crop, flip); else the test set in
+                           * order, once: loader_next then gives empty batches */
     bool augment;
     uint64_t first;       /* position to start at: images delivered before (resume) */
     uint64_t limit;       /* train: positions wrap over epochs for ever; evaluate: images per pass, 0 = all */
@@ -46,7 +50,7 @@ struct loader_options {
 struct loader;
 
 struct batch {
-    const float *images;   /* batch x size x size x 3; valid until the next loader_next */
+    const float *images;   /* batch x size x size x 3; valid until the next loader_next; zeros past the end of a pass */
     const int32_t *labels; /* batch; -1 past the end of an evaluation pass */
     uint32_t count;        /* images that are real */
     uint64_t position;     /* of the first, counted over epochs */
@@ -57,12 +61,15 @@ bool loader_create(struct dataset *dataset, const struct loader_options *options
 /* Waits for the next batch. ERROR_FAILED when an image cannot be read (names the file). */
 bool loader_next(struct loader *loader, struct batch *batch, struct error *err);
 void loader_destroy(struct loader *loader);
-/* Bytes a loader of these options holds, without creating it: part of a plan's input class on the host. */
+/* Bytes a loader of these options holds, without creating it: part of a plan's input class on the host. It is
+ * (ahead + 1) batches, each of batch x (size x size x 3 x 4 + 4) bytes; each thread has, besides, one picture at most. */
 uint64_t loader_bytes(const struct loader_options *options);
 /* How long loader_next has waited so far, for "data" gaps in the trace. */
 uint64_t loader_waited_ns(const struct loader *loader);
 
 /* `fathom data`. */
+/* Ten classes of shapes and textures as CIFAR-10 binaries, the same for the same arguments; each file whole or not there.
+ */
 bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_images, uint64_t seed, struct error *err);
 bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t threads,
                   void (*progress)(void *context, uint64_t done, uint64_t total), void *context, struct error *err);

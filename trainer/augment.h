@@ -1,0 +1,42 @@
+/* Which image stands where in an epoch, and what is done to its pixels. Pure functions of (seed, epoch, image): no
+ * state, so that a resumed or a differently split run sees the same pixels. */
+#ifndef FATHOM_AUGMENT_H
+#define FATHOM_AUGMENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The image at `index` of an epoch of `count` images (index < count <= 2^62): a bijection for each (seed, epoch). */
+uint64_t augment_order(uint64_t seed, uint64_t epoch, uint64_t count, uint64_t index);
+
+/* A crop out of the image with `pad` zeros on each side: the output's pixel (x, y) is the image's (x + dx, y + dy),
+ * zero outside; then mirrored left to right when flip. */
+struct augment_shift {
+    int32_t dx, dy; /* -pad .. pad */
+    bool flip;
+};
+
+/* "4 pixels are padded on each side, and a 32x32 crop is randomly sampled from the padded image or its horizontal flip"
+ * (He et al., arXiv:1512.03385, section 4.2). */
+struct augment_shift augment_choose_shift(uint64_t seed, uint64_t epoch, uint64_t image, uint32_t pad);
+
+/* from and to: side x side x 3, normalised, distinct. The zeros come after normalisation: padding has the mean colour,
+ * as in the authors' release (fb.resnet.torch: ColorNormalize, then HorizontalFlip and RandomCrop). */
+void augment_apply_shift(const float *from, uint32_t side, struct augment_shift shift, float *to);
+
+/* A square of the stored image, in its pixels, that is scaled to the size wanted. */
+struct augment_view {
+    double x, y, side;
+    bool flip;
+};
+
+/* Training: the shorter side is scaled to a length drawn uniformly from [256, 480] for crops of 224 (in proportion for
+ * other sizes), then a crop and its flip are drawn (arXiv:1512.03385, section 3.4; its colour augmentation is not
+ * done). */
+struct augment_view augment_choose_view(uint64_t seed, uint64_t epoch, uint64_t image, uint32_t width, uint32_t height,
+                                        uint32_t size);
+/* Evaluation: the middle of the image; `margin` is the shorter side's length relative to the crop's (256 / 224 is the
+ * papers' single-crop test, 1 takes all of the shorter side). */
+struct augment_view augment_centre_view(uint32_t width, uint32_t height, double margin);
+
+#endif

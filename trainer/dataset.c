@@ -1,0 +1,156 @@
+#define _GNU_SOURCE
+#include "dataset.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mem.h"
+
+bool dataset_join(char out[PATH_MAX], const char *folder, const char *name, struct error *err)
+{
+    int length = snprintf(out, PATH_MAX, "%s/%s", folder, name);
+    if (length >= 0 && length < PATH_MAX) return true;
+    return error_set(err, ERROR_INPUT, "%.200s...: the path has %d characters; at most %d are possible", folder, length,
+                     PATH_MAX - 1);
+}
+
+static bool exists(const char *folder, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat info;
+    return dataset_join(path, folder, name, NULL) && stat(path, &info) == 0;
+}
+
+static bool has_cifar10(const char *path)
+{
+    for (char batch[] = "data_batch_1.bin"; batch[11] <= '0' + (int)CIFAR_TRAIN_FILES; batch[11]++)
+        if (exists(path, batch)) return true;
+    return exists(path, "test_batch.bin");
+}
+
+/* Nothing known is in the folder: the two mistakes that are easily made get their own advice. */
+static bool refuse_folder(const char *path, struct error *err)
+{
+    static const char *const inner[] = {"cifar-10-batches-bin", "cifar-100-binary"};
+    for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++)
+        if (exists(path, inner[i]))
+            return error_set(err, ERROR_INPUT, "%s: is not a dataset but holds one; give %s/%s", path, path, inner[i]);
+    if (exists(path, "data_batch_1") || exists(path, "meta"))
+        return error_set(err, ERROR_INPUT,
+                         "%s: holds CIFAR's Python version; the binary version is read (data_batch_1.bin ... and "
+                         "test_batch.bin, or train.bin and test.bin)",
+                         path);
+    return error_set(err, ERROR_INPUT,
+                     "%s: no dataset was found; CIFAR-10 binaries (data_batch_1.bin ... and test_batch.bin) and "
+                     "CIFAR-100 binaries (train.bin, test.bin) are read",
+                     path);
+}
+
+static bool recognise(struct dataset *dataset, struct error *err)
+{
+    const char *path = dataset->path;
+    if (has_cifar10(path)) {
+        dataset->info.format = DATA_CIFAR10;
+        return cifar_open(dataset, err);
+    }
+    if (exists(path, "train.bin") || exists(path, "test.bin")) {
+        dataset->info.format = DATA_CIFAR100;
+        return cifar_open(dataset, err);
+    }
+    return refuse_folder(path, err);
+}
+
+bool dataset_open(const char *path, struct dataset **dataset, struct error *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) return error_errno(err, ERROR_INPUT, errno, "%s: the dataset cannot be opened", path);
+    if (!S_ISDIR(info.st_mode))
+        return error_set(err, ERROR_INPUT, "%s: is a file; the folder that holds the dataset is wanted", path);
+    struct dataset *made = mem_zalloc(MEM_INPUT, 1, sizeof *made);
+    if (!made) return error_memory(err, sizeof *made, "a dataset");
+    made->path = mem_strdup(MEM_INPUT, path);
+    bool ok = made->path ? recognise(made, err) : error_memory(err, strlen(path), "a dataset");
+    if (ok)
+        *dataset = made;
+    else
+        dataset_close(made);
+    return ok;
+}
+
+void dataset_close(struct dataset *dataset)
+{
+    if (!dataset) return;
+    cifar_close(dataset->cifar);
+    for (int part = 0; part < DATASET_PARTS; part++) mem_free(dataset->class_images[part]);
+    mem_free(dataset->names);
+    mem_free(dataset->name_text);
+    mem_free(dataset->path);
+    mem_free(dataset);
+}
+
+const struct dataset_info *dataset_info(const struct dataset *dataset) { return &dataset->info; }
+
+const char *dataset_class_name(const struct dataset *dataset, uint32_t label)
+{
+    return label < dataset->info.classes ? dataset->names[label] : NULL;
+}
+
+uint64_t dataset_class_images(const struct dataset *dataset, bool train, uint32_t label)
+{
+    if (label >= dataset->info.classes) return 0;
+    return dataset->class_images[train ? DATASET_TRAIN : DATASET_TEST][label];
+}
+
+uint64_t dataset_images(const struct dataset *dataset, enum dataset_part part)
+{
+    return part == DATASET_TRAIN ? dataset->info.train_images : dataset->info.test_images;
+}
+
+/* Ends each line with a NUL and stores where it begins, when names is not NULL; returns how many are not empty. */
+static size_t split_lines(char *lines, char **names)
+{
+    size_t count = 0;
+    for (char *line = lines, *next; *line; line = next) {
+        size_t length = strcspn(line, "\r\n");
+        next = line + length;
+        if (names && *next) *next++ = '\0';
+        next += strspn(next, "\r\n");
+        if (length == 0) continue;
+        if (names) names[count] = line;
+        count++;
+    }
+    return count;
+}
+
+bool dataset_take_names(struct dataset *dataset, char *lines, uint32_t most, const char *where, struct error *err)
+{
+    dataset->name_text = lines;
+    size_t count = split_lines(lines, NULL);
+    if (count < 2 || count > most)
+        return error_set(err, ERROR_INPUT, "%s: names %zu classes; 2 to %u are possible", where, count, most);
+    dataset->names = mem_zalloc(MEM_INPUT, count, sizeof *dataset->names);
+    bool ok = dataset->names != NULL;
+    for (int part = 0; part < DATASET_PARTS; part++) {
+        dataset->class_images[part] = mem_zalloc(MEM_INPUT, count, sizeof(uint64_t));
+        ok = ok && dataset->class_images[part];
+    }
+    if (!ok) return error_memory(err, count * sizeof(uint64_t), "class names");
+    split_lines(lines, dataset->names);
+    dataset->info.classes = (uint32_t)count;
+    return true;
+}
+
+void dataset_set_statistics(struct dataset_info *info, uint64_t pixels, const uint64_t sums[3],
+                            const uint64_t squares[3])
+{
+    for (int channel = 0; channel < 3; channel++) {
+        double mean = (double)sums[channel] / (double)pixels;
+        double variance = (double)squares[channel] / (double)pixels - mean * mean;
+        info->mean[channel] = (float)(mean / 255.0);
+        info->deviation[channel] = variance > 1e-6 ? (float)(sqrt(variance) / 255.0) : 1.0f;
+    }
+}

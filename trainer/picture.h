@@ -1,0 +1,32 @@
+/* One image on its way from disk to the trainer: read, decoded, augmented, normalised. */
+#ifndef FATHOM_PICTURE_H
+#define FATHOM_PICTURE_H
+
+#include "dataset.h"
+
+struct jpeg_decoder;
+
+/* One thread's tools. They hold no state between images. */
+struct picture_reader {
+    const struct dataset *dataset;
+    enum dataset_part part;
+    uint32_t size;
+    uint64_t seed;
+    bool augment;
+    float *plain; /* size x size x 3 before a shift; NULL for large pictures, which are cut while decoded */
+    struct jpeg_decoder *jpeg; /* of JPEG folders */
+    float table[3][256];       /* a byte's normalised value, by channel */
+};
+
+/* Fills *reader, for the training part when `train`. ERROR_INPUT when the dataset cannot give pictures of that size.
+ * Ended by picture_finish, also after a failure. */
+bool picture_init(struct picture_reader *reader, const struct dataset *dataset, const struct loader_options *options,
+                  struct error *err);
+void picture_finish(struct picture_reader *reader);
+
+/* Image `image` of the part as it looks in `epoch`: out is size x size x 3, f32, normalised. ERROR_FAILED names the
+ * file. */
+bool picture_load(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
+                  struct error *err);
+
+#endif
