@@ -47,7 +47,7 @@ static bool check_file(const struct dataset *dataset, struct cifar_file *file, c
 static bool open_file(struct dataset *dataset, enum dataset_part part, const char *name, struct error *err)
 {
     struct cifar *cifar = dataset->cifar;
-    char path[PATH_MAX];
+    char path[DATASET_PATH];
     TRY(dataset_join(path, dataset->path, name, err));
     struct cifar_file *file = &cifar->files[part][cifar->counts[part]];
     snprintf(file->name, sizeof file->name, "%s", name);
@@ -69,7 +69,7 @@ static bool open_file(struct dataset *dataset, enum dataset_part part, const cha
 static bool open_batches(struct dataset *dataset, struct error *err)
 {
     uint32_t last = 1;
-    char name[32], path[PATH_MAX];
+    char name[32], path[DATASET_PATH];
     for (uint32_t batch = 1; batch <= CIFAR_TRAIN_FILES; batch++) {
         snprintf(name, sizeof name, "data_batch_%u.bin", batch);
         TRY(dataset_join(path, dataset->path, name, err));
@@ -109,7 +109,7 @@ static char *default_names(enum data_format format)
 
 static bool name_classes(struct dataset *dataset, struct error *err)
 {
-    char path[PATH_MAX], *lines;
+    char path[DATASET_PATH], *lines;
     size_t length;
     bool cifar10 = dataset->info.format == DATA_CIFAR10;
     TRY(dataset_join(path, dataset->path, cifar10 ? "batches.meta.txt" : "fine_label_names.txt", err));

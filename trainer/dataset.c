@@ -10,17 +10,17 @@
 
 #include "mem.h"
 
-bool dataset_join(char out[PATH_MAX], const char *folder, const char *name, struct error *err)
+bool dataset_join(char out[DATASET_PATH], const char *folder, const char *name, struct error *err)
 {
-    int length = snprintf(out, PATH_MAX, "%s/%s", folder, name);
-    if (length >= 0 && length < PATH_MAX) return true;
+    int length = snprintf(out, DATASET_PATH, "%s/%s", folder, name);
+    if (length >= 0 && length < DATASET_PATH) return true;
     return error_set(err, ERROR_INPUT, "%.200s...: the path has %d characters; at most %d are possible", folder, length,
-                     PATH_MAX - 1);
+                     DATASET_PATH - 1);
 }
 
 static bool exists(const char *folder, const char *name)
 {
-    char path[PATH_MAX];
+    char path[DATASET_PATH];
     struct stat info;
     return dataset_join(path, folder, name, NULL) && stat(path, &info) == 0;
 }

@@ -2,9 +2,9 @@
 #ifndef FATHOM_DATASET_H
 #define FATHOM_DATASET_H
 
-#include <limits.h>
-
 #include "data.h"
+
+#define DATASET_PATH 4096 /* bytes of a path with its NUL, as in Linux's PATH_MAX */
 
 enum dataset_part { DATASET_TRAIN, DATASET_TEST, DATASET_PARTS };
 
@@ -53,7 +53,7 @@ struct dataset {
 };
 
 /* out = "folder/name"; ERROR_INPUT when that is longer than a path may be. */
-bool dataset_join(char out[PATH_MAX], const char *folder, const char *name, struct error *err);
+bool dataset_join(char out[DATASET_PATH], const char *folder, const char *name, struct error *err);
 uint64_t dataset_images(const struct dataset *dataset, enum dataset_part part);
 /* Takes a block of lines; each line that is not empty names a class. Sets names and info.classes and allocates the
  * per-class counts. `where` names the source in errors. On failure the block is the dataset's all the same. */
@@ -74,7 +74,7 @@ bool cifar_read(const struct dataset *dataset, enum dataset_part part, uint64_t 
                 uint8_t record[CIFAR_MOST_RECORD], const uint8_t **pixels, uint32_t *label, struct error *err);
 
 /* The path and label of image `index`. */
-bool folders_find(const struct dataset *dataset, enum dataset_part part, uint64_t index, char path[PATH_MAX],
+bool folders_find(const struct dataset *dataset, enum dataset_part part, uint64_t index, char path[DATASET_PATH],
                   uint32_t *label, struct error *err);
 
 #endif

@@ -147,7 +147,7 @@ static void draw_record(uint64_t seed, enum dataset_part part, uint64_t count, u
 static bool write_records(const char *folder, const char *name, uint64_t seed, enum dataset_part part, uint64_t count,
                           uint64_t first, uint64_t end, struct error *err)
 {
-    char path[PATH_MAX];
+    char path[DATASET_PATH];
     struct files_writer writer;
     TRY(dataset_join(path, folder, name, err));
     TRY(files_begin(&writer, path, err));
@@ -161,7 +161,7 @@ static bool write_records(const char *folder, const char *name, uint64_t seed, e
 
 static bool write_names(const char *folder, struct error *err)
 {
-    char path[PATH_MAX], lines[256];
+    char path[DATASET_PATH], lines[256];
     int used = 0;
     for (uint32_t i = 0; i < SYNTH_CLASSES; i++)
         used += snprintf(lines + used, sizeof lines - (size_t)used, "%s\n", synth_names[i]);
