@@ -19,6 +19,7 @@ struct rollup_op {
     uint64_t flops, bytes_moved, live_bytes;
     uint64_t count, total_ns, least_ns, most_ns, last_ns;
     double sum_of_squares;           /* of seconds */
+    int32_t histogram_from;          /* log2 of the ns at which bucket 0 begins: set by the op's first time */
     uint32_t histogram[ROLLUP_BUCKETS];
 };
 
@@ -71,7 +72,7 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
 const struct rollup *trace_follow_rollup(const struct trace_follower *follower);
 void trace_unfollow(struct trace_follower *follower);
 
-/* Percentile (0..1) of an op's times from its histogram, in ns. */
+/* Percentile (0..1) of an op's times from its histogram, in ns: within a fifth of the true one, 0 for an op never timed. */
 uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction);
 
 #endif

@@ -1,0 +1,58 @@
+/* Reports in, blocks out: the writer's thread without the thread. Holds the blocks being filled, the templates that ops
+ * are told against, and the digest that outlives a segment. */
+#ifndef FATHOM_ENCODER_H
+#define FATHOM_ENCODER_H
+
+#include "codec.h"
+#include "output.h"
+#include "tables.h"
+
+#define ENCODER_DIGEST_CHUNKS 8
+
+/* A block being filled with events or one device's ops. */
+struct encoder_block {
+    uint8_t *bytes; /* TRACE_BLOCK_MOST; NULL before the first event */
+    size_t length;  /* 0 = closed */
+    uint32_t events;
+    uint64_t first_ns, last_ns;
+    union {
+        struct trace_event_state event_state;
+        struct trace_op_state op_state;
+    };
+};
+
+struct encoder_device {
+    struct encoder_block block;
+    struct trace_template template; /* as last written */
+    struct trace_learned learned;
+    uint32_t generation;          /* of the template; 0 = none written */
+    uint64_t seen, next_template; /* ops seen; a new template is due at so many */
+};
+
+struct encoder {
+    struct trace_output *output;
+    struct encoder_device devices[TRACE_MOST_DEVICES];
+    struct encoder_block events;
+    struct encoder_block digest[ENCODER_DIGEST_CHUNKS]; /* chunks are filled in order */
+    size_t digest_chunk;
+    bool digest_broken;     /* out of memory: this segment must not be dropped */
+    uint64_t detail_bytes;  /* of ops in the open segment */
+    uint64_t segment_bytes; /* a segment is closed above this */
+    uint64_t count, dropped;
+    uint8_t scratch[TRACE_BLOCK_MOST];
+};
+
+void encoder_init(struct encoder *encoder, struct trace_output *output);
+void encoder_finish(struct encoder *encoder);
+/* Takes room for the ops of a device's table, so that ops can be learned; false when out of memory (they are then told
+ * plainly). */
+bool encoder_expect(struct encoder *encoder, uint32_t device, size_t ops);
+/* Takes one report; a mark's text is freed. */
+void encoder_take(struct encoder *encoder, const struct trace_event *event);
+/* Writes every block that holds something; then, when it is due, ends the segment and begins the next with the tables.
+ */
+void encoder_flush(struct encoder *encoder, const struct tables *tables);
+void encoder_write_tables(struct encoder *encoder, const struct tables *tables);
+void encoder_end(struct encoder *encoder);
+
+#endif

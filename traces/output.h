@@ -1,0 +1,51 @@
+/* The writer's end of the file: blocks out, segments counted, old segments' bytes given back to the disk. One thread.
+ */
+#ifndef FATHOM_OUTPUT_H
+#define FATHOM_OUTPUT_H
+
+#include "format.h"
+
+#define OUTPUT_MOST_SEGMENTS 64
+
+struct trace_span {
+    uint64_t begin, end; /* file offsets */
+};
+
+struct trace_output {
+    int fd;
+    uint64_t offset, sequence;
+    uint64_t segment;       /* number of the open one */
+    uint64_t segment_begin; /* its offset and first sequence number */
+    uint64_t segment_sequence;
+    uint64_t dropped; /* told in each block's header */
+    uint64_t blocks, bytes;
+    uint64_t most_bytes;                            /* of closed segments on disk */
+    uint64_t closed_bytes;                          /* of them now */
+    struct trace_span closed[OUTPUT_MOST_SEGMENTS]; /* oldest first */
+    size_t closed_count;
+    bool limit_reached; /* the file system cannot give back bytes, so no more detail may be written */
+    bool failed;
+    char failure[256];
+};
+
+/* Creates the file and writes its header. A regular file in the way is replaced when it is a trace or empty, and
+ * refused otherwise. ERROR_INPUT. */
+bool trace_output_open(struct trace_output *output, const char *path, uint64_t most_bytes, struct error *err);
+void trace_output_close(struct trace_output *output);
+
+/* Writes a block whose payload is bytes[TRACE_BLOCK_HEADER..length). After a failure it does nothing. */
+void trace_output_block(struct trace_output *output, enum trace_block_type type, uint8_t *bytes, size_t length,
+                        uint32_t events, uint64_t first_ns, uint64_t last_ns);
+
+/* Closes the open segment: its bytes may from now on be given back, when `droppable`; then digests are written, then
+ * trace_output_begin_segment. */
+void trace_output_end_segment(struct trace_output *output, bool droppable);
+void trace_output_begin_segment(struct trace_output *output);
+
+/* A fresh payload in a buffer of TRACE_BLOCK_MOST bytes. */
+static inline struct trace_out trace_payload(uint8_t *buffer)
+{
+    return (struct trace_out){buffer, TRACE_BLOCK_HEADER, TRACE_BLOCK_MOST};
+}
+
+#endif

@@ -1,0 +1,83 @@
+#include "queue.h"
+
+#include "clock.h"
+#include "mem.h"
+
+void queue_init(struct queue *queue)
+{
+    *queue = (struct queue){0};
+    for (size_t i = 0; i < QUEUE_RINGS; i++) atomic_flag_clear(&queue->rings[i].taken);
+}
+
+void queue_finish(struct queue *queue)
+{
+    for (size_t i = 0; i < QUEUE_RINGS; i++) mem_free(queue->rings[i].events);
+}
+
+/* Threads are numbered as they come; the first QUEUE_RINGS of them never meet. */
+static struct queue_ring *take_ring(struct queue *queue)
+{
+    static _Atomic unsigned threads;
+    static _Thread_local unsigned number;
+    if (number == 0) number = atomic_fetch_add(&threads, 1) + 1;
+    for (unsigned i = 0; i < QUEUE_RINGS; i++) {
+        struct queue_ring *ring = &queue->rings[(number - 1 + i) % QUEUE_RINGS];
+        if (!atomic_flag_test_and_set_explicit(&ring->taken, memory_order_acquire)) return ring;
+    }
+    return NULL;
+}
+
+#define COST_SAMPLE  64
+#define COST_MOST_NS 10000 /* more is the scheduler's doing */
+
+static enum queue_result put_in_ring(struct queue *queue, struct queue_ring *ring, const struct trace_event *event)
+{
+    bool sampled = ring->calls++ % COST_SAMPLE == 0;
+    uint64_t start = sampled ? clock_now_ns() : 0;
+    if (!ring->events) ring->events = mem_alloc(MEM_TRACE, QUEUE_EVENTS, sizeof *ring->events);
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    uint64_t used = head - atomic_load_explicit(&ring->tail, memory_order_acquire);
+    if (!ring->events || used >= QUEUE_EVENTS) {
+        atomic_fetch_add(&queue->dropped, 1);
+        return QUEUE_DROPPED;
+    }
+    ring->events[head % QUEUE_EVENTS] = *event;
+    atomic_store_explicit(&ring->head, head + 1, memory_order_release);
+    if (sampled) {
+        uint64_t cost = clock_now_ns() - start;
+        atomic_fetch_add(&queue->cost_ns, (cost > COST_MOST_NS ? COST_MOST_NS : cost) * COST_SAMPLE);
+    }
+    return used == QUEUE_EVENTS / 2 ? QUEUE_HALF_FULL : QUEUE_TAKEN;
+}
+
+enum queue_result queue_put(struct queue *queue, const struct trace_event *event)
+{
+    struct queue_ring *ring = take_ring(queue);
+    if (!ring) {
+        atomic_fetch_add(&queue->dropped, 1);
+        return QUEUE_DROPPED;
+    }
+    enum queue_result result = put_in_ring(queue, ring, event);
+    atomic_flag_clear_explicit(&ring->taken, memory_order_release);
+    return result;
+}
+
+void queue_look(struct queue *queue, struct queue_view *view)
+{
+    for (size_t i = 0; i < QUEUE_RINGS; i++)
+        view->head[i] = atomic_load_explicit(&queue->rings[i].head, memory_order_acquire);
+}
+
+void queue_drain(struct queue *queue, const struct queue_view *view,
+                 void (*take)(void *context, const struct trace_event *event), void *context)
+{
+    for (size_t i = 0; i < QUEUE_RINGS; i++) {
+        struct queue_ring *ring = &queue->rings[i];
+        uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+        while (tail != view->head[i]) {
+            take(context, &ring->events[tail % QUEUE_EVENTS]);
+            if (++tail % 1024 == 0) atomic_store_explicit(&ring->tail, tail, memory_order_release);
+        }
+        atomic_store_explicit(&ring->tail, tail, memory_order_release);
+    }
+}

@@ -1,0 +1,29 @@
+/* A trace file as a stream of checked blocks, also while it grows. Nothing in the file is trusted. */
+#ifndef FATHOM_READER_H
+#define FATHOM_READER_H
+
+#include "format.h"
+
+struct trace_reader;
+
+struct trace_reader_stats {
+    struct trace_file_header header;
+    uint64_t blocks;                          /* read whole */
+    uint64_t damaged;                         /* places where bytes were no block, and blocks that are missing */
+    uint64_t damaged_bytes;                   /* passed over */
+    uint64_t dropped_segments, dropped_bytes; /* given back to the disk by the writer */
+    uint64_t tail_bytes;                      /* after the last whole block: cut off, or being written */
+    uint64_t size_bytes;                      /* of the file, as last seen */
+};
+
+/* ERROR_INPUT when missing or not a trace. */
+bool trace_reader_open(const char *path, struct trace_reader **reader, struct error *err);
+void trace_reader_close(struct trace_reader *reader);
+
+/* The next whole block; *payload stays valid until the next call. *found is false at the end of what is written so far;
+ * a later call goes on from there. */
+bool trace_reader_next(struct trace_reader *reader, struct trace_block *block, const uint8_t **payload, bool *found,
+                       struct error *err);
+void trace_reader_stats(const struct trace_reader *reader, struct trace_reader_stats *stats);
+
+#endif

@@ -1,0 +1,374 @@
+#include "rollup.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mem.h"
+#include "stream.h"
+
+#define MOST_STEPS 100000
+#define MOST_MARKS 10000
+
+struct op_index {
+    uint32_t *position; /* of an op id in rollup.ops, + 1; 0 = not in the table */
+    size_t count, capacity;
+};
+
+struct trace_follower {
+    struct trace_stream *stream;
+    struct rollup rollup;
+    struct op_index index[TRACE_MOST_DEVICES];
+    size_t op_capacity, step_capacity, mark_capacity;
+    uint64_t step_stride; /* steps kept: the multiples of it, the last one and the evaluated ones */
+    uint64_t last_gap_ns[TRACE_MOST_DEVICES][TRACE_GAPS];
+};
+
+bool trace_follow(const char *path, struct trace_follower **out, struct error *err)
+{
+    struct trace_follower *follower = mem_zalloc(MEM_TRACE, 1, sizeof *follower);
+    if (!follower) return error_memory(err, sizeof *follower, path);
+    if (!trace_stream_open(path, &follower->stream, err)) {
+        mem_free(follower);
+        return false;
+    }
+    follower->step_stride = 1;
+    *out = follower;
+    return true;
+}
+
+void trace_unfollow(struct trace_follower *follower)
+{
+    if (!follower) return;
+    trace_stream_close(follower->stream);
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(follower->index[i].position);
+    mem_free(follower->rollup.ops);
+    mem_free(follower->rollup.steps);
+    mem_free(follower->rollup.marks);
+    mem_free(follower);
+}
+
+const struct rollup *trace_follow_rollup(const struct trace_follower *follower) { return &follower->rollup; }
+
+static void set_text(char *out, size_t size, const char *text)
+{
+    size_t length = trace_text_length(text, size - 1);
+    memcpy(out, text, length);
+    out[length] = '\0';
+}
+
+static void take_run(struct rollup *rollup, const struct trace_run *run)
+{
+    rollup->has_run = true;
+    set_text(rollup->model, sizeof rollup->model, run->model);
+    set_text(rollup->dataset, sizeof rollup->dataset, run->dataset);
+    set_text(rollup->backend, sizeof rollup->backend, run->backend);
+    set_text(rollup->host, sizeof rollup->host, run->host);
+    set_text(rollup->command, sizeof rollup->command, run->command);
+    rollup->batch = run->batch;
+    rollup->device_count = run->devices < ROLLUP_MOST_DEVICES ? run->devices : ROLLUP_MOST_DEVICES;
+    rollup->iterations = run->iterations;
+    rollup->parameters = run->parameters;
+}
+
+static void take_device(struct rollup *rollup, const struct trace_device *from)
+{
+    struct rollup_device *device = &rollup->devices[from->device];
+    set_text(device->name, sizeof device->name, from->name);
+    device->memory_bytes = from->memory_bytes;
+    device->planned_bytes = from->planned_bytes;
+    device->arena_bytes = from->arena_bytes;
+    device->images = from->images;
+    device->classes = from->classes;
+    for (uint32_t i = 0; i < from->classes; i++) {
+        set_text(device->class_names[i], sizeof device->class_names[i], from->class_names[i]);
+        device->class_bytes[i] = from->class_bytes[i];
+    }
+    if (from->device >= rollup->device_count) rollup->device_count = from->device + 1;
+}
+
+static bool grow_index(struct op_index *index, uint32_t id, struct error *err)
+{
+    void *position = index->position;
+    if (!mem_grow(MEM_TRACE, &position, &index->capacity, (size_t)id + 1, sizeof(uint32_t)))
+        return error_memory(err, ((size_t)id + 1) * sizeof(uint32_t), "a trace's op table");
+    index->position = position;
+    if (id < index->count) return true;
+    memset(index->position + index->count, 0, (id + 1 - index->count) * sizeof(uint32_t));
+    index->count = (size_t)id + 1;
+    return true;
+}
+
+/* A repeated entry renews the names and keeps the times. */
+static bool take_op_entry(struct trace_follower *follower, const struct trace_op *op, struct error *err)
+{
+    struct rollup *rollup = &follower->rollup;
+    struct op_index *index = &follower->index[op->device];
+    TRY(grow_index(index, op->id, err));
+    uint32_t position = index->position[op->id];
+    if (position == 0) {
+        void *ops = rollup->ops;
+        if (!mem_grow(MEM_TRACE, &ops, &follower->op_capacity, rollup->op_count + 1, sizeof(struct rollup_op)))
+            return error_memory(err, (rollup->op_count + 1) * sizeof(struct rollup_op), "a trace's ops");
+        rollup->ops = ops;
+        rollup->ops[rollup->op_count++] = (struct rollup_op){.id = op->id, .device = op->device};
+        position = index->position[op->id] = (uint32_t)rollup->op_count;
+    }
+    struct rollup_op *entry = &rollup->ops[position - 1];
+    entry->layer = op->layer;
+    entry->kind = op->kind;
+    entry->pass = op->pass;
+    entry->flops = op->flops;
+    entry->bytes_moved = op->bytes_moved;
+    entry->live_bytes = op->live_bytes;
+    return true;
+}
+
+/* Quarter octaves: the exponent and the two bits after the leading one. */
+static int quarter_octave(uint64_t ns)
+{
+    if (ns < 4) return (int)ns * 2;
+    int exponent = 63 - __builtin_clzll(ns);
+    return exponent * 4 + (int)(ns >> (exponent - 2) & 3);
+}
+
+/* 64 buckets are 16 octaves: 8 below the first time seen and 8 above. */
+static void count_time(struct rollup_op *op, uint64_t ns)
+{
+    int quarter = quarter_octave(ns);
+    if (op->count == 0) op->histogram_from = quarter / 4 > 8 ? quarter / 4 - 8 : 0;
+    int bucket = quarter - op->histogram_from * 4;
+    op->histogram[bucket < 0 ? 0 : bucket >= ROLLUP_BUCKETS ? ROLLUP_BUCKETS - 1 : bucket]++;
+    double seconds = (double)ns * 1e-9;
+    op->sum_of_squares += seconds * seconds;
+    op->total_ns += ns;
+    if (op->count == 0 || ns < op->least_ns) op->least_ns = ns;
+    if (ns > op->most_ns) op->most_ns = ns;
+    op->last_ns = ns;
+    op->count++;
+}
+
+static void take_op(struct trace_follower *follower, const struct trace_event *event)
+{
+    const struct op_index *index = &follower->index[event->device];
+    uint32_t position = event->id < index->count ? index->position[event->id] : 0;
+    if (position == 0)
+        follower->rollup.unattributed++;
+    else
+        count_time(&follower->rollup.ops[position - 1], event->end_ns - event->begin_ns);
+}
+
+static bool is_evaluated(const struct rollup_step *step)
+{
+    return !isnan(step->metric[METRIC_TEST_LOSS]) || !isnan(step->metric[METRIC_TOP1_ERROR]);
+}
+
+static bool is_kept(const struct trace_follower *follower, const struct rollup_step *step, bool evaluated)
+{
+    return step->step % follower->step_stride == 0 || (evaluated && is_evaluated(step));
+}
+
+/* Every other step goes; when evaluated steps fill the table, they too. */
+static void thin_steps(struct trace_follower *follower)
+{
+    struct rollup *rollup = &follower->rollup;
+    for (bool evaluated = true; rollup->step_count >= MOST_STEPS; evaluated = false) {
+        if (follower->step_stride < 1ull << 62) follower->step_stride *= 2;
+        size_t kept = 0;
+        for (size_t i = 0; i < rollup->step_count; i++)
+            if (is_kept(follower, &rollup->steps[i], evaluated)) rollup->steps[kept++] = rollup->steps[i];
+        rollup->step_count = kept;
+        if (kept >= MOST_STEPS && !evaluated) rollup->step_count = MOST_STEPS / 2;
+    }
+}
+
+static size_t step_position(const struct rollup *rollup, uint64_t step)
+{
+    size_t low = 0, high = rollup->step_count;
+    if (high > 0 && rollup->steps[high - 1].step < step) return high;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (rollup->steps[middle].step < step)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The step's entry, made when it is new; NULL in *found for a step that was thinned out. */
+static bool find_step(struct trace_follower *follower, uint64_t step, struct rollup_step **found, struct error *err)
+{
+    struct rollup *rollup = &follower->rollup;
+    size_t at = step_position(rollup, step);
+    *found = at < rollup->step_count && rollup->steps[at].step == step ? &rollup->steps[at] : NULL;
+    bool last = at == rollup->step_count;
+    if (*found || (!last && step % follower->step_stride != 0)) return true;
+    if (last && at > 0 && !is_kept(follower, &rollup->steps[at - 1], true)) at = --rollup->step_count;
+    thin_steps(follower);
+    at = step_position(rollup, step);
+    void *steps = rollup->steps;
+    if (!mem_grow(MEM_TRACE, &steps, &follower->step_capacity, rollup->step_count + 1, sizeof(struct rollup_step)))
+        return error_memory(err, (rollup->step_count + 1) * sizeof(struct rollup_step), "a trace's steps");
+    rollup->steps = steps;
+    memmove(&rollup->steps[at + 1], &rollup->steps[at], (rollup->step_count - at) * sizeof *rollup->steps);
+    rollup->step_count++;
+    *found = &rollup->steps[at];
+    **found = (struct rollup_step){.step = step};
+    for (int i = 0; i < TRACE_METRICS; i++) (*found)->metric[i] = NAN;
+    return true;
+}
+
+static bool take_step(struct trace_follower *follower, const struct trace_event *event, struct error *err)
+{
+    struct rollup_step *step;
+    if (event->device != 0) return true;
+    TRY(find_step(follower, event->step, &step, err));
+    if (!step) return true;
+    if (event->type == TRACE_STEP_BEGIN) {
+        step->begin_ns = event->ns;
+        if (step->end_ns < event->ns) step->end_ns = 0; /* done again after a resume */
+    } else {
+        step->end_ns = event->ns;
+    }
+    return true;
+}
+
+static bool take_metric(struct trace_follower *follower, const struct trace_event *event, struct error *err)
+{
+    struct rollup_step *step;
+    if (event->kind >= TRACE_METRICS) return true;
+    TRY(find_step(follower, event->step, &step, err));
+    if (step) step->metric[event->kind] = (float)event->value;
+    return true;
+}
+
+static void take_memory(struct rollup *rollup, const struct trace_event *event)
+{
+    if (event->kind >= TRACE_SAMPLES) return;
+    struct rollup_device *device = &rollup->devices[event->device];
+    device->used_bytes[event->kind] = event->bytes;
+    device->used_known[event->kind] = true;
+    if (event->bytes > device->peak_bytes[event->kind]) device->peak_bytes[event->kind] = event->bytes;
+}
+
+/* A gap that was counted before a digest told it again begins no later than the last one. */
+static void take_gap(struct trace_follower *follower, const struct trace_event *event, bool again)
+{
+    if (event->kind >= TRACE_GAPS || event->end_ns < event->begin_ns) return;
+    uint64_t *last = &follower->last_gap_ns[event->device][event->kind];
+    if (again && event->begin_ns <= *last) return;
+    if (event->begin_ns > *last) *last = event->begin_ns;
+    follower->rollup.devices[event->device].gap_ns[event->kind] += event->end_ns - event->begin_ns;
+}
+
+static bool has_mark(const struct rollup *rollup, const struct rollup_mark *mark)
+{
+    for (size_t i = rollup->mark_count; i-- > 0;)
+        if (rollup->marks[i].ns == mark->ns && strcmp(rollup->marks[i].text, mark->text) == 0) return true;
+    return false;
+}
+
+static bool take_mark(struct trace_follower *follower, const struct trace_event *event, bool again, struct error *err)
+{
+    struct rollup *rollup = &follower->rollup;
+    struct rollup_mark mark = {.ns = event->ns};
+    char text[TRACE_TEXT_MOST + 1];
+    memcpy(text, event->text, event->id);
+    text[event->id] = '\0';
+    set_text(mark.text, sizeof mark.text, text);
+    if (again && has_mark(rollup, &mark)) return true;
+    if (rollup->mark_count == MOST_MARKS) { /* the older half goes */
+        rollup->mark_count = MOST_MARKS / 2;
+        memmove(rollup->marks, rollup->marks + MOST_MARKS / 2, rollup->mark_count * sizeof mark);
+    }
+    void *marks = rollup->marks;
+    if (!mem_grow(MEM_TRACE, &marks, &follower->mark_capacity, rollup->mark_count + 1, sizeof mark))
+        return error_memory(err, (rollup->mark_count + 1) * sizeof mark, "a trace's marks");
+    rollup->marks = marks;
+    rollup->marks[rollup->mark_count++] = mark;
+    return true;
+}
+
+static void cover_time(struct rollup *rollup, const struct trace_event *event)
+{
+    uint64_t first, last;
+    if (!trace_event_time(event, &first, &last)) return;
+    if (rollup->first_ns == 0 || first < rollup->first_ns) rollup->first_ns = first;
+    if (last > rollup->last_ns) rollup->last_ns = last;
+}
+
+static bool take_event(struct trace_follower *follower, const struct trace_item *item, struct error *err)
+{
+    const struct trace_event *event = &item->event;
+    follower->rollup.events++;
+    cover_time(&follower->rollup, event);
+    switch ((enum trace_event_type)event->type) {
+    case TRACE_OP: take_op(follower, event); return true;
+    case TRACE_STEP_BEGIN:
+    case TRACE_STEP_END: return take_step(follower, event, err);
+    case TRACE_METRIC: return take_metric(follower, event, err);
+    case TRACE_MEMORY: take_memory(&follower->rollup, event); return true;
+    case TRACE_GAP: take_gap(follower, event, item->again); return true;
+    case TRACE_MARK: return take_mark(follower, event, item->again, err);
+    case TRACE_LOST: follower->rollup.lost_timestamps++; return true;
+    case TRACE_EVENT_TYPES: break;
+    }
+    return true;
+}
+
+static bool take_item(struct trace_follower *follower, const struct trace_item *item, struct error *err)
+{
+    struct rollup *rollup = &follower->rollup;
+    switch (item->type) {
+    case TRACE_ITEM_EVENT: return take_event(follower, item, err);
+    case TRACE_ITEM_RUN: take_run(rollup, &item->run); return true;
+    case TRACE_ITEM_DEVICE: take_device(rollup, &item->device); return true;
+    case TRACE_ITEM_OP: return take_op_entry(follower, &item->op, err);
+    case TRACE_ITEM_CLOCK: rollup->wall_offset_ns = item->clock.wall_ns - item->clock.clock_ns; return true;
+    case TRACE_ITEM_END: rollup->ended = true; return true;
+    case TRACE_ITEM_NONE: break;
+    }
+    return true;
+}
+
+static void take_stats(struct trace_follower *follower)
+{
+    struct trace_stream_stats stats;
+    trace_stream_stats(follower->stream, &stats);
+    struct rollup *rollup = &follower->rollup;
+    rollup->dropped = stats.dropped;
+    rollup->damaged_blocks = stats.reader.damaged + stats.malformed;
+    if (rollup->wall_offset_ns == 0)
+        rollup->wall_offset_ns = stats.reader.header.wall_ns - stats.reader.header.clock_ns;
+}
+
+bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, uint64_t *read, struct error *err)
+{
+    uint64_t before = follower->rollup.events, most = most_events ? most_events : UINT64_MAX;
+    struct trace_item item;
+    bool ok = true;
+    while (ok && follower->rollup.events - before < most) {
+        ok = trace_stream_next(follower->stream, &item, err) && take_item(follower, &item, err);
+        if (ok && item.type == TRACE_ITEM_NONE) break;
+    }
+    take_stats(follower);
+    *read = follower->rollup.events - before;
+    return ok;
+}
+
+/* The k-th smallest lies in a bucket; within it, times are taken as evenly spread. */
+uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction)
+{
+    if (op->count == 0) return 0;
+    double rank = fraction <= 0 ? 0 : fraction >= 1 ? (double)(op->count - 1) : fraction * (double)(op->count - 1);
+    double before = 0;
+    int bucket = 0;
+    while (bucket < ROLLUP_BUCKETS - 1 && before + op->histogram[bucket] <= rank) before += op->histogram[bucket++];
+    double inside = op->histogram[bucket] ? (rank - before + 0.5) / op->histogram[bucket] : 0.5;
+    int octave = op->histogram_from + bucket / 4;
+    double ns = ldexp(1.0 + (bucket % 4 + inside) / 4, octave);
+    if (fraction >= 1 || ns > (double)op->most_ns) return op->most_ns;
+    if (fraction <= 0 || ns < (double)op->least_ns) return op->least_ns;
+    return (uint64_t)ns;
+}

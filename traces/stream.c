@@ -1,0 +1,335 @@
+#include "stream.h"
+
+#include <string.h>
+
+#include "mem.h"
+
+#define MOST_NAMES   (1u << 20)
+#define MOST_CLASSES 16
+#define RUN_NAMES    5
+
+struct stream_template {
+    struct trace_template active;
+    uint32_t generation;
+    struct trace_expected *coming; /* parts of the next one, in order */
+    size_t coming_count, coming_capacity;
+    uint32_t coming_generation;
+};
+
+struct trace_stream {
+    struct trace_reader *reader;
+    struct trace_block block; /* being decoded; type 0 = none */
+    struct trace_in in;
+    uint64_t expected;       /* sequence number */
+    uint64_t last_missing;   /* highest sequence number + 1 of the missing ones */
+    uint32_t device, number; /* of the block; the next op of an op table */
+    struct trace_event_state event_state;
+    struct trace_op_state op_state;
+    struct trace_template template; /* of the block */
+    struct stream_template templates[TRACE_MOST_DEVICES];
+    char **names;
+    size_t name_count, name_capacity;
+    char text[MOST_CLASSES + 1][TRACE_TEXT_MOST + 1]; /* of the run or device being handed out */
+    const char *class_names[MOST_CLASSES];
+    uint64_t class_bytes[MOST_CLASSES];
+    struct trace_stream_stats stats;
+};
+
+bool trace_stream_open(const char *path, struct trace_stream **out, struct error *err)
+{
+    struct trace_stream *stream = mem_zalloc(MEM_TRACE, 1, sizeof *stream);
+    if (!stream) return error_memory(err, sizeof *stream, path);
+    if (!trace_reader_open(path, &stream->reader, err)) {
+        mem_free(stream);
+        return false;
+    }
+    *out = stream;
+    return true;
+}
+
+void trace_stream_close(struct trace_stream *stream)
+{
+    if (!stream) return;
+    trace_reader_close(stream->reader);
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
+        mem_free(stream->templates[i].active.ops);
+        mem_free(stream->templates[i].coming);
+    }
+    for (size_t i = 0; i < stream->name_count; i++) mem_free(stream->names[i]);
+    mem_free(stream->names);
+    mem_free(stream);
+}
+
+void trace_stream_stats(const struct trace_stream *stream, struct trace_stream_stats *stats)
+{
+    *stats = stream->stats;
+    trace_reader_stats(stream->reader, &stats->reader);
+}
+
+static uint32_t get_device(struct trace_in *in)
+{
+    uint64_t device = trace_get_varint(in);
+    if (device >= TRACE_MOST_DEVICES) in->bad = true;
+    return in->bad ? 0 : (uint32_t)device;
+}
+
+static uint32_t get_u32(struct trace_in *in)
+{
+    uint64_t value = trace_get_varint(in);
+    if (value > UINT32_MAX) in->bad = true;
+    return (uint32_t)value;
+}
+
+static const char *get_copy(struct trace_in *in, char copy[TRACE_TEXT_MOST + 1])
+{
+    size_t length;
+    const char *text = trace_get_text(in, &length);
+    memcpy(copy, text, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+/* A name once read stays: it has been handed out. */
+static bool set_name(struct trace_stream *stream, size_t number, const char *text, size_t length, struct error *err)
+{
+    void *names = stream->names;
+    if (!mem_grow(MEM_TRACE, &names, &stream->name_capacity, number + 1, sizeof(char *)))
+        return error_memory(err, (number + 1) * sizeof(char *), "the names of a trace");
+    stream->names = names;
+    while (stream->name_count <= number) stream->names[stream->name_count++] = NULL;
+    if (stream->names[number]) return true;
+    char *copy = mem_alloc(MEM_TRACE, length + 1, 1);
+    if (!copy) return error_memory(err, length + 1, "a name of a trace");
+    if (length) memcpy(copy, text, length);
+    copy[length] = '\0';
+    stream->names[number] = copy;
+    return true;
+}
+
+static bool read_names(struct trace_stream *stream, struct error *err)
+{
+    struct trace_in *in = &stream->in;
+    for (uint64_t number = trace_get_varint(in); !in->bad && in->at < in->end; number++) {
+        size_t length;
+        const char *text = trace_get_text(in, &length);
+        if (number >= MOST_NAMES) in->bad = true;
+        if (!in->bad) TRY(set_name(stream, (size_t)number, text, length, err));
+    }
+    return true;
+}
+
+static const char *name_of(const struct trace_stream *stream, uint64_t number)
+{
+    const char *name = number < stream->name_count ? stream->names[number] : NULL;
+    return name ? name : "?";
+}
+
+static bool add_expected(struct stream_template *template, struct trace_in *in, struct error *err)
+{
+    void *coming = template->coming;
+    size_t id = template->coming_count;
+    if (!mem_grow(MEM_TRACE, &coming, &template->coming_capacity, id + 1, sizeof(struct trace_expected)))
+        return error_memory(err, (id + 1) * sizeof(struct trace_expected), "a template of a trace");
+    template->coming = coming;
+    int64_t next = (int64_t)id + 1 + trace_get_signed(in), gap = trace_get_signed(in);
+    uint32_t duration = get_u32(in);
+    if (next < 0 || next > (int64_t)TRACE_MOST_OPS || gap < INT32_MIN || gap > INT32_MAX) in->bad = true;
+    if (in->bad) return true;
+    template->coming[template->coming_count++] = (struct trace_expected){(uint32_t)next, (int32_t)gap, duration};
+    return true;
+}
+
+/* Parts come in order; the last one puts the template into use. */
+static bool read_template(struct trace_stream *stream, struct error *err)
+{
+    struct trace_in *in = &stream->in;
+    struct stream_template *template = &stream->templates[get_device(in)];
+    uint32_t generation = get_u32(in);
+    uint64_t total = trace_get_varint(in), first = trace_get_varint(in);
+    if (in->bad || total > TRACE_MOST_OPS) return true;
+    if (first == 0) {
+        template->coming_count = 0;
+        template->coming_generation = generation;
+    }
+    if (template->coming_generation != generation || template->coming_count != first) return true;
+    while (in->at < in->end && !in->bad) TRY(add_expected(template, in, err));
+    if (in->bad || template->coming_count != total) return true;
+    struct trace_expected *old = template->active.ops;
+    size_t capacity = template->active.count;
+    template->active = (struct trace_template){template->coming, template->coming_count};
+    template->generation = generation;
+    template->coming = old;
+    template->coming_count = 0;
+    template->coming_capacity = capacity;
+    return true;
+}
+
+static void begin_times(struct trace_stream *stream)
+{
+    struct trace_in *in = &stream->in;
+    stream->device = get_device(in);
+    uint32_t generation = get_u32(in);
+    const struct stream_template *template = &stream->templates[stream->device];
+    stream->op_state = (struct trace_op_state){TRACE_NO_OP, trace_get_varint(in)};
+    stream->template = generation == 0 ? (struct trace_template){0} : template->active;
+    if (in->bad || generation == 0 || generation == template->generation) return;
+    stream->stats.undecoded += stream->block.events;
+    in->at = in->end;
+}
+
+static void begin_events(struct trace_stream *stream)
+{
+    struct trace_in *in = &stream->in;
+    if (stream->block.type == TRACE_BLOCK_DIGEST) {
+        uint64_t first = trace_get_varint(in);
+        trace_get_varint(in);
+        if (stream->last_missing <= first) in->at = in->end; /* nothing of that segment is missing */
+    }
+    if (in->at < in->end) stream->event_state = (struct trace_event_state){trace_get_varint(in), 0};
+}
+
+static bool begin_block(struct trace_stream *stream, struct error *err)
+{
+    const struct trace_block *block = &stream->block;
+    if (block->sequence > stream->expected) stream->last_missing = block->sequence;
+    stream->expected = block->sequence + 1;
+    if (block->dropped > stream->stats.dropped) stream->stats.dropped = block->dropped;
+    if (block->version > 1 || block->type == 0 || block->type >= TRACE_BLOCK_TYPES) {
+        stream->stats.unknown++;
+        stream->block.type = 0;
+        return true;
+    }
+    if (block->last_ns > stream->stats.last_ns) stream->stats.last_ns = block->last_ns;
+    switch ((enum trace_block_type)block->type) {
+    case TRACE_BLOCK_STRINGS: return read_names(stream, err);
+    case TRACE_BLOCK_TEMPLATE: return read_template(stream, err);
+    case TRACE_BLOCK_TIMES: begin_times(stream); return true;
+    case TRACE_BLOCK_EVENTS:
+    case TRACE_BLOCK_DIGEST: begin_events(stream); return true;
+    case TRACE_BLOCK_OPS:
+        stream->device = get_device(&stream->in);
+        stream->number = get_u32(&stream->in);
+        return true;
+    default: return true;
+    }
+}
+
+static void take_time(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_event *event = &item->event;
+    event->type = TRACE_OP;
+    event->kind = 0;
+    event->device = (uint16_t)stream->device;
+    if (trace_decode_op(&stream->op_state, &stream->template, &stream->in, &event->id, &event->begin_ns,
+                        &event->end_ns))
+        item->type = TRACE_ITEM_EVENT;
+}
+
+static void take_event(struct trace_stream *stream, struct trace_item *item)
+{
+    if (!trace_decode_event(&stream->event_state, &stream->in, &item->event)) return;
+    item->type = TRACE_ITEM_EVENT;
+    item->again = stream->block.type == TRACE_BLOCK_DIGEST;
+}
+
+static void take_op(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    if (in->at >= in->end) return;
+    uint64_t layer = trace_get_varint(in), kind = trace_get_varint(in), pass = trace_get_varint(in);
+    item->op = (struct trace_op){.id = stream->number++,
+                                 .device = stream->device,
+                                 .layer = name_of(stream, layer),
+                                 .kind = name_of(stream, kind),
+                                 .pass = name_of(stream, pass)};
+    item->op.flops = trace_get_varint(in);
+    item->op.bytes_moved = trace_get_varint(in);
+    item->op.live_bytes = trace_get_varint(in);
+    if (item->op.id >= TRACE_MOST_OPS) in->bad = true;
+    if (!in->bad) item->type = TRACE_ITEM_OP;
+}
+
+/* First the clock pair, then, when the run is known, the run: two items of one block. */
+static void take_run(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    if (in->at == in->end) return;
+    if (in->end - in->at == (ptrdiff_t)stream->block.length) {
+        item->clock.clock_ns = trace_get_varint(in);
+        item->clock.wall_ns = trace_get_varint(in);
+        if (trace_get_varint(in) == 0) in->at = in->end;
+        if (!in->bad) item->type = TRACE_ITEM_CLOCK;
+        return;
+    }
+    const char *names[RUN_NAMES];
+    for (size_t i = 0; i < RUN_NAMES; i++) names[i] = get_copy(in, stream->text[i]);
+    item->run = (struct trace_run){names[0], names[1], names[2], names[3], names[4], get_u32(in), 0, 0, 0};
+    item->run.devices = get_u32(in);
+    item->run.iterations = trace_get_varint(in);
+    item->run.parameters = trace_get_varint(in);
+    if (in->bad) return;
+    item->type = TRACE_ITEM_RUN;
+    in->at = in->end;
+}
+
+static void take_device(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    if (in->at == in->end) return;
+    struct trace_device *device = &item->device;
+    *device = (struct trace_device){.device = get_device(in), .name = get_copy(in, stream->text[MOST_CLASSES])};
+    device->memory_bytes = trace_get_varint(in);
+    device->planned_bytes = trace_get_varint(in);
+    device->arena_bytes = trace_get_varint(in);
+    device->images = get_u32(in);
+    device->classes = get_u32(in);
+    if (device->classes > MOST_CLASSES) in->bad = true;
+    for (uint32_t i = 0; i < device->classes && !in->bad; i++) {
+        stream->class_names[i] = get_copy(in, stream->text[i]);
+        stream->class_bytes[i] = trace_get_varint(in);
+    }
+    device->class_names = stream->class_names;
+    device->class_bytes = stream->class_bytes;
+    if (in->bad) return;
+    item->type = TRACE_ITEM_DEVICE;
+    in->at = in->end;
+}
+
+/* Leaves the item's type alone when the block holds no more. */
+static void take_item(struct trace_stream *stream, struct trace_item *item)
+{
+    switch ((enum trace_block_type)stream->block.type) {
+    case TRACE_BLOCK_TIMES: take_time(stream, item); break;
+    case TRACE_BLOCK_EVENTS:
+    case TRACE_BLOCK_DIGEST: take_event(stream, item); break;
+    case TRACE_BLOCK_OPS: take_op(stream, item); break;
+    case TRACE_BLOCK_RUN: take_run(stream, item); break;
+    case TRACE_BLOCK_DEVICE: take_device(stream, item); break;
+    case TRACE_BLOCK_END:
+        item->type = TRACE_ITEM_END;
+        stream->block.type = 0;
+        break;
+    default: break;
+    }
+}
+
+bool trace_stream_next(struct trace_stream *stream, struct trace_item *item, struct error *err)
+{
+    item->type = TRACE_ITEM_NONE;
+    item->again = false;
+    for (;;) {
+        if (stream->block.type) take_item(stream, item);
+        if (item->type != TRACE_ITEM_NONE) return true;
+        if (stream->block.type && stream->in.bad) stream->stats.malformed++;
+        stream->block.type = 0;
+        bool found;
+        const uint8_t *payload;
+        bool ok = trace_reader_next(stream->reader, &stream->block, &payload, &found, err);
+        if (!ok || !found) {
+            stream->block.type = 0;
+            return ok;
+        }
+        stream->in = (struct trace_in){payload, payload + stream->block.length, false};
+        TRY(begin_block(stream, err));
+    }
+}

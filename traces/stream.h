@@ -1,0 +1,50 @@
+/* A trace file as a stream of what was reported: tables and events, in the order they were written. */
+#ifndef FATHOM_STREAM_H
+#define FATHOM_STREAM_H
+
+#include "codec.h"
+#include "reader.h"
+#include "sink.h"
+
+struct trace_stream;
+
+enum trace_item_type {
+    TRACE_ITEM_NONE, /* the end of what is written so far */
+    TRACE_ITEM_EVENT,
+    TRACE_ITEM_RUN, /* repeated by each segment, as are devices and ops */
+    TRACE_ITEM_DEVICE,
+    TRACE_ITEM_OP,    /* an entry of the op table */
+    TRACE_ITEM_CLOCK, /* a clock pair */
+    TRACE_ITEM_END
+};
+
+struct trace_item {
+    enum trace_item_type type;
+    bool again; /* an event from a digest, some of whose events may have come before */
+    union {
+        struct trace_event event;
+        struct trace_run run;       /* valid until the next call */
+        struct trace_device device; /* as above */
+        struct trace_op op;         /* names stay valid until trace_stream_close */
+        struct {
+            uint64_t clock_ns, wall_ns;
+        } clock;
+    };
+};
+
+struct trace_stream_stats {
+    struct trace_reader_stats reader;
+    uint64_t dropped;   /* reports that the writer had no room for */
+    uint64_t malformed; /* blocks with a good checksum and senseless content */
+    uint64_t undecoded; /* ops whose template was lost */
+    uint64_t unknown;   /* blocks of types that this version does not know */
+    uint64_t last_ns;   /* end of the last block */
+};
+
+/* As trace_reader_open. */
+bool trace_stream_open(const char *path, struct trace_stream **stream, struct error *err);
+void trace_stream_close(struct trace_stream *stream);
+bool trace_stream_next(struct trace_stream *stream, struct trace_item *item, struct error *err);
+void trace_stream_stats(const struct trace_stream *stream, struct trace_stream_stats *stats);
+
+#endif

@@ -1,0 +1,206 @@
+#include "tables.h"
+
+#include <string.h>
+
+#include "clock.h"
+#include "hash.h"
+#include "mem.h"
+
+static bool name_is(const char *name, const char *text, size_t length)
+{
+    return strncmp(name, text, length) == 0 && name[length] == '\0';
+}
+
+static bool grow_slots(struct tables *tables)
+{
+    size_t count = tables->slot_count ? tables->slot_count * 2 : 256;
+    uint32_t *slots = mem_zalloc(MEM_TRACE, count, sizeof *slots);
+    if (!slots) return false;
+    for (size_t i = 0; i < tables->name_count; i++) {
+        uint64_t at = hash_bytes(tables->names[i], strlen(tables->names[i]), 0);
+        while (slots[at & (count - 1)]) at++;
+        slots[at & (count - 1)] = (uint32_t)i + 1;
+    }
+    mem_free(tables->slots);
+    tables->slots = slots;
+    tables->slot_count = count;
+    return true;
+}
+
+static bool add_name(struct tables *tables, const char *text, size_t length, uint64_t slot, uint32_t *number)
+{
+    void *names = tables->names;
+    bool grown = mem_grow(MEM_TRACE, &names, &tables->name_capacity, tables->name_count + 1, sizeof(char *));
+    tables->names = names;
+    char *copy = grown ? mem_alloc(MEM_TRACE, length + 1, 1) : NULL;
+    if (!copy) return false;
+    if (length) memcpy(copy, text, length);
+    copy[length] = '\0';
+    tables->names[tables->name_count++] = copy;
+    tables->slots[slot] = (uint32_t)tables->name_count;
+    *number = (uint32_t)tables->name_count - 1;
+    return true;
+}
+
+static bool intern(struct tables *tables, const char *text, uint32_t *number)
+{
+    if (tables->name_count * 2 >= tables->slot_count && !grow_slots(tables)) return false;
+    uint32_t none;
+    if (tables->name_count == 0 && text && *text && !intern(tables, "", &none)) return false; /* 0: of unset ops */
+    size_t length = trace_text_length(text, TRACE_TEXT_MOST);
+    uint64_t at = hash_bytes(text ? text : "", length, 0), mask = tables->slot_count - 1;
+    for (;; at++) {
+        uint32_t slot = tables->slots[at & mask];
+        if (slot == 0) return add_name(tables, text, length, at & mask, number);
+        *number = slot - 1;
+        if (name_is(tables->names[slot - 1], text ? text : "", length)) return true;
+    }
+}
+
+bool tables_set_run(struct tables *tables, const struct trace_run *run)
+{
+    bool ok = intern(tables, run->model, &tables->model) && intern(tables, run->dataset, &tables->dataset) &&
+              intern(tables, run->backend, &tables->backend) && intern(tables, run->host, &tables->host) &&
+              intern(tables, run->command, &tables->command);
+    tables->batch = run->batch;
+    tables->device_count = run->devices;
+    tables->iterations = run->iterations;
+    tables->parameters = run->parameters;
+    tables->has_run = ok;
+    return ok;
+}
+
+bool tables_set_device(struct tables *tables, const struct trace_device *device)
+{
+    if (device->device >= TRACE_MOST_DEVICES) return false;
+    struct tables_device *copy = &tables->devices[device->device];
+    if (!intern(tables, device->name, &copy->name)) return false;
+    copy->memory_bytes = device->memory_bytes;
+    copy->planned_bytes = device->planned_bytes;
+    copy->arena_bytes = device->arena_bytes;
+    copy->images = device->images;
+    copy->known = true;
+    copy->classes = 0;
+    for (uint32_t i = 0; i < device->classes && i < TABLES_MOST_CLASSES; i++) {
+        if (!intern(tables, device->class_names[i], &copy->class_names[i])) return false;
+        copy->class_bytes[i] = device->class_bytes[i];
+        copy->classes = i + 1;
+    }
+    return true;
+}
+
+static bool set_op(struct tables *tables, const struct trace_op *op)
+{
+    if (op->device >= TRACE_MOST_DEVICES || op->id >= TRACE_MOST_OPS) return false;
+    struct tables_device *device = &tables->devices[op->device];
+    struct tables_op copy = {.flops = op->flops, .bytes_moved = op->bytes_moved, .live_bytes = op->live_bytes};
+    void *ops = device->ops;
+    bool grown = mem_grow(MEM_TRACE, &ops, &device->op_capacity, (size_t)op->id + 1, sizeof(struct tables_op));
+    device->ops = ops;
+    if (!grown || !intern(tables, op->layer, &copy.layer) || !intern(tables, op->kind, &copy.kind) ||
+        !intern(tables, op->pass, &copy.pass))
+        return false;
+    if (op->id >= device->op_count) {
+        memset(device->ops + device->op_count, 0, (op->id - device->op_count) * sizeof *device->ops);
+        device->op_count = (size_t)op->id + 1;
+    }
+    device->ops[op->id] = copy;
+    return true;
+}
+
+bool tables_set_ops(struct tables *tables, const struct trace_op *ops, size_t count)
+{
+    bool ok = true;
+    for (size_t i = 0; i < count; i++) TRY_CONTINUE(ok, set_op(tables, &ops[i]));
+    return ok;
+}
+
+void tables_finish(struct tables *tables)
+{
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(tables->devices[i].ops);
+    for (size_t i = 0; i < tables->name_count; i++) mem_free(tables->names[i]);
+    mem_free(tables->names);
+    mem_free(tables->slots);
+    *tables = (struct tables){0};
+}
+
+static void write_block(struct trace_output *output, enum trace_block_type type, struct trace_out *out)
+{
+    uint64_t now = clock_now_ns();
+    trace_output_block(output, type, out->bytes, out->length, 0, now, now);
+}
+
+static void write_run(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
+{
+    struct trace_out out = trace_payload(buffer);
+    trace_put_varint(&out, clock_now_ns());
+    trace_put_varint(&out, clock_wall_ns());
+    trace_put_varint(&out, tables->has_run);
+    if (tables->has_run) {
+        const uint32_t names[] = {tables->model, tables->dataset, tables->backend, tables->host, tables->command};
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) trace_put_text(&out, tables->names[names[i]]);
+        trace_put_varint(&out, tables->batch);
+        trace_put_varint(&out, tables->device_count);
+        trace_put_varint(&out, tables->iterations);
+        trace_put_varint(&out, tables->parameters);
+    }
+    write_block(output, TRACE_BLOCK_RUN, &out);
+}
+
+static void write_device(const struct tables *tables, uint32_t number, struct trace_output *output, uint8_t *buffer)
+{
+    const struct tables_device *device = &tables->devices[number];
+    struct trace_out out = trace_payload(buffer);
+    trace_put_varint(&out, number);
+    trace_put_text(&out, tables->names[device->name]);
+    trace_put_varint(&out, device->memory_bytes);
+    trace_put_varint(&out, device->planned_bytes);
+    trace_put_varint(&out, device->arena_bytes);
+    trace_put_varint(&out, device->images);
+    trace_put_varint(&out, device->classes);
+    for (uint32_t i = 0; i < device->classes; i++) {
+        trace_put_text(&out, tables->names[device->class_names[i]]);
+        trace_put_varint(&out, device->class_bytes[i]);
+    }
+    write_block(output, TRACE_BLOCK_DEVICE, &out);
+}
+
+static void write_names(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
+{
+    for (size_t i = 0; i < tables->name_count;) {
+        struct trace_out out = trace_payload(buffer);
+        trace_put_varint(&out, i);
+        while (i < tables->name_count && trace_room(&out) > TRACE_TEXT_MOST + TRACE_VARINT_MOST)
+            trace_put_text(&out, tables->names[i++]);
+        write_block(output, TRACE_BLOCK_STRINGS, &out);
+    }
+}
+
+static void write_ops(const struct tables_device *device, uint32_t number, struct trace_output *output, uint8_t *buffer)
+{
+    for (size_t i = 0; i < device->op_count;) {
+        struct trace_out out = trace_payload(buffer);
+        trace_put_varint(&out, number);
+        trace_put_varint(&out, i);
+        for (; i < device->op_count && trace_room(&out) > 6 * TRACE_VARINT_MOST; i++) {
+            const struct tables_op *op = &device->ops[i];
+            trace_put_varint(&out, op->layer);
+            trace_put_varint(&out, op->kind);
+            trace_put_varint(&out, op->pass);
+            trace_put_varint(&out, op->flops);
+            trace_put_varint(&out, op->bytes_moved);
+            trace_put_varint(&out, op->live_bytes);
+        }
+        write_block(output, TRACE_BLOCK_OPS, &out);
+    }
+}
+
+void tables_write(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
+{
+    write_run(tables, output, buffer);
+    write_names(tables, output, buffer);
+    for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) {
+        if (tables->devices[i].known) write_device(tables, i, output, buffer);
+        write_ops(&tables->devices[i], i, output, buffer);
+    }
+}

@@ -1,0 +1,49 @@
+/* What a trace says once and repeats at each segment's start: the run, its devices, their op tables. The writer's copy.
+ */
+#ifndef FATHOM_TABLES_H
+#define FATHOM_TABLES_H
+
+#include "format.h"
+#include "output.h"
+#include "sink.h"
+
+#define TABLES_MOST_CLASSES 16
+
+struct tables_op {
+    uint32_t layer, kind, pass; /* names */
+    uint64_t flops, bytes_moved, live_bytes;
+};
+
+struct tables_device {
+    bool known;
+    uint32_t name;
+    uint64_t memory_bytes, planned_bytes, arena_bytes;
+    uint32_t images, classes;
+    uint32_t class_names[TABLES_MOST_CLASSES];
+    uint64_t class_bytes[TABLES_MOST_CLASSES];
+    struct tables_op *ops;
+    size_t op_count, op_capacity;
+};
+
+struct tables {
+    bool has_run;
+    uint32_t model, dataset, backend, host, command;
+    uint32_t batch, device_count;
+    uint64_t iterations, parameters;
+    struct tables_device devices[TRACE_MOST_DEVICES];
+    char **names; /* numbered by position; each once */
+    size_t name_count, name_capacity;
+    uint32_t *slots; /* hash table: a name's number + 1, 0 = free; slot_count is a power of two */
+    size_t slot_count;
+};
+
+/* Copies everything. False when out of memory or over the format's limits: the tables then lack what did not fit. */
+bool tables_set_run(struct tables *tables, const struct trace_run *run);
+bool tables_set_device(struct tables *tables, const struct trace_device *device);
+bool tables_set_ops(struct tables *tables, const struct trace_op *ops, size_t count);
+void tables_finish(struct tables *tables);
+
+/* Writes all of it as blocks; names from the first. `buffer` holds TRACE_BLOCK_MOST bytes. */
+void tables_write(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
+
+#endif

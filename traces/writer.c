@@ -1,0 +1,275 @@
+#define _GNU_SOURCE
+#include "writer.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "encoder.h"
+#include "mem.h"
+#include "queue.h"
+
+#define DEFAULT_MOST_BYTES (256ull << 20)
+#define DEFAULT_SEAL_MS    100
+
+struct trace_writer {
+    struct trace_sink sink;
+    struct queue queue;
+    uint64_t most_wait_ns; /* between two drains */
+    pthread_t thread;
+    sem_t wake;
+    _Atomic bool stop;
+    _Atomic uint64_t bad_reports; /* of devices and ops that the format has no place for */
+
+    pthread_mutex_t tables_lock; /* taken by the few reports with names, and while they are written out */
+    struct tables tables;
+    _Atomic bool tables_changed;
+
+    pthread_mutex_t stats_lock;
+    struct trace_writer_stats stats;
+
+    struct trace_output output; /* the rest is the writer's thread's */
+    struct encoder encoder;
+};
+
+static bool put(struct trace_writer *writer, const struct trace_event *event)
+{
+    if (event->device >= TRACE_MOST_DEVICES) {
+        atomic_fetch_add(&writer->bad_reports, 1);
+        return false;
+    }
+    enum queue_result result = queue_put(&writer->queue, event);
+    if (result == QUEUE_HALF_FULL) sem_post(&writer->wake);
+    return result != QUEUE_DROPPED;
+}
+
+static uint16_t clip_device(uint32_t device) { return (uint16_t)(device < UINT16_MAX ? device : UINT16_MAX); }
+
+static void take_op(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
+{
+    struct trace_writer *writer = context;
+    uint16_t clipped = clip_device(device);
+    if (id >= TRACE_MOST_OPS)
+        atomic_fetch_add(&writer->bad_reports, 1);
+    else if (begin_ns == 0 || end_ns < begin_ns) /* the device lost its timestamps */
+        put(writer, &(struct trace_event){.type = TRACE_LOST, .device = clipped, .ns = clock_now_ns()});
+    else
+        put(writer, &(struct trace_event){
+                        .type = TRACE_OP, .device = clipped, .id = id, .begin_ns = begin_ns, .end_ns = end_ns});
+}
+
+static void take_step_begin(void *context, uint32_t device, uint64_t step, uint64_t ns)
+{
+    put(context,
+        &(struct trace_event){.type = TRACE_STEP_BEGIN, .device = clip_device(device), .step = step, .ns = ns});
+}
+
+static void take_step_end(void *context, uint32_t device, uint64_t step, uint64_t ns)
+{
+    put(context, &(struct trace_event){.type = TRACE_STEP_END, .device = clip_device(device), .step = step, .ns = ns});
+}
+
+static void take_metric(void *context, enum trace_metric metric, uint64_t step, double value)
+{
+    if (metric >= TRACE_METRICS) return;
+    put(context, &(struct trace_event){.type = TRACE_METRIC, .kind = (uint8_t)metric, .step = step, .value = value});
+}
+
+static void take_memory(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns)
+{
+    if (kind >= TRACE_SAMPLES) return;
+    put(context,
+        &(struct trace_event){
+            .type = TRACE_MEMORY, .kind = (uint8_t)kind, .device = clip_device(device), .bytes = bytes, .ns = ns});
+}
+
+static void take_gap(void *context, uint32_t device, enum trace_gap gap, uint64_t begin_ns, uint64_t end_ns)
+{
+    if (gap >= TRACE_GAPS) return;
+    put(context, &(struct trace_event){.type = TRACE_GAP,
+                                       .kind = (uint8_t)gap,
+                                       .device = clip_device(device),
+                                       .begin_ns = begin_ns,
+                                       .end_ns = end_ns});
+}
+
+static void take_mark(void *context, uint64_t ns, const char *text)
+{
+    struct trace_writer *writer = context;
+    size_t length = trace_text_length(text, TRACE_TEXT_MOST);
+    char *copy = mem_alloc(MEM_TRACE, length + 1, 1);
+    if (!copy) {
+        atomic_fetch_add(&writer->bad_reports, 1);
+        return;
+    }
+    if (length) memcpy(copy, text, length);
+    struct trace_event event = {.type = TRACE_MARK, .id = (uint32_t)length, .text = copy, .ns = ns};
+    if (!put(writer, &event)) mem_free(copy);
+}
+
+static void end_change(struct trace_writer *writer, bool ok)
+{
+    pthread_mutex_unlock(&writer->tables_lock);
+    if (!ok) atomic_fetch_add(&writer->bad_reports, 1);
+    atomic_store(&writer->tables_changed, true);
+}
+
+static void take_run(void *context, const struct trace_run *run)
+{
+    struct trace_writer *writer = context;
+    pthread_mutex_lock(&writer->tables_lock);
+    end_change(writer, tables_set_run(&writer->tables, run));
+}
+
+static void take_device(void *context, const struct trace_device *device)
+{
+    struct trace_writer *writer = context;
+    pthread_mutex_lock(&writer->tables_lock);
+    end_change(writer, tables_set_device(&writer->tables, device));
+}
+
+static void take_op_table(void *context, const struct trace_op *ops, size_t count)
+{
+    struct trace_writer *writer = context;
+    pthread_mutex_lock(&writer->tables_lock);
+    end_change(writer, tables_set_ops(&writer->tables, ops, count));
+}
+
+static void encode(void *context, const struct trace_event *event) { encoder_take(context, event); }
+
+static void publish_stats(struct trace_writer *writer)
+{
+    const struct trace_output *output = &writer->output;
+    pthread_mutex_lock(&writer->stats_lock);
+    writer->stats.events = writer->encoder.count;
+    writer->stats.dropped = output->dropped;
+    writer->stats.bytes = output->bytes;
+    writer->stats.blocks = output->blocks;
+    writer->stats.cpu_ns = clock_thread_cpu_ns() + atomic_load(&writer->queue.cost_ns);
+    writer->stats.failed = output->failed;
+    memcpy(writer->stats.failure, output->failure, sizeof output->failure);
+    pthread_mutex_unlock(&writer->stats_lock);
+}
+
+/* What the queue held is looked at before the tables: an op's table was reported before the op, so it is seen too. */
+static void drain(struct trace_writer *writer)
+{
+    struct queue_view view;
+    queue_look(&writer->queue, &view);
+    pthread_mutex_lock(&writer->tables_lock);
+    if (atomic_exchange(&writer->tables_changed, false)) encoder_write_tables(&writer->encoder, &writer->tables);
+    pthread_mutex_unlock(&writer->tables_lock);
+    queue_drain(&writer->queue, &view, encode, &writer->encoder);
+    writer->encoder.dropped += atomic_exchange(&writer->queue.dropped, 0) + atomic_exchange(&writer->bad_reports, 0);
+    pthread_mutex_lock(&writer->tables_lock);
+    encoder_flush(&writer->encoder, &writer->tables);
+    pthread_mutex_unlock(&writer->tables_lock);
+    publish_stats(writer);
+}
+
+static void wait_for_work(struct trace_writer *writer)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + writer->most_wait_ns;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    sem_clockwait(&writer->wake, CLOCK_MONOTONIC, &until); /* whatever woke it: there is something to do or nothing */
+}
+
+static void *run_thread(void *context)
+{
+    struct trace_writer *writer = context;
+    while (!atomic_load(&writer->stop)) {
+        wait_for_work(writer);
+        drain(writer);
+    }
+    drain(writer);
+    encoder_end(&writer->encoder);
+    publish_stats(writer);
+    return NULL;
+}
+
+/* Signals are for the run's threads; blocked here, SIGXFSZ turns into write() failing with EFBIG. */
+static int start_thread(struct trace_writer *writer)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int cause = pthread_create(&writer->thread, NULL, run_thread, writer);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return cause;
+}
+
+static void release(struct trace_writer *writer)
+{
+    trace_output_close(&writer->output);
+    encoder_finish(&writer->encoder);
+    tables_finish(&writer->tables);
+    queue_finish(&writer->queue);
+    sem_destroy(&writer->wake);
+    pthread_mutex_destroy(&writer->tables_lock);
+    pthread_mutex_destroy(&writer->stats_lock);
+    mem_free(writer);
+}
+
+bool trace_writer_open(const char *path, const struct trace_writer_options *options, struct trace_writer **out,
+                       struct error *err)
+{
+    uint64_t most_bytes = options && options->most_bytes ? options->most_bytes : DEFAULT_MOST_BYTES;
+    uint64_t seal_ms = options && options->seal_ms ? options->seal_ms : DEFAULT_SEAL_MS;
+    struct trace_writer *writer = mem_zalloc(MEM_TRACE, 1, sizeof *writer);
+    if (!writer) return error_memory(err, sizeof *writer, "the trace writer");
+    if (!trace_output_open(&writer->output, path, most_bytes, err)) {
+        mem_free(writer);
+        return false;
+    }
+    queue_init(&writer->queue);
+    encoder_init(&writer->encoder, &writer->output);
+    sem_init(&writer->wake, 0, 0);
+    pthread_mutex_init(&writer->tables_lock, NULL);
+    pthread_mutex_init(&writer->stats_lock, NULL);
+    writer->most_wait_ns = seal_ms * 1000000 / 5 * 4; /* the rest is for the writing */
+    writer->sink = (struct trace_sink){.context = writer,
+                                       .run = take_run,
+                                       .device = take_device,
+                                       .op_table = take_op_table,
+                                       .step_begin = take_step_begin,
+                                       .step_end = take_step_end,
+                                       .op = take_op,
+                                       .metric = take_metric,
+                                       .memory = take_memory,
+                                       .gap = take_gap,
+                                       .mark = take_mark};
+    int cause = start_thread(writer);
+    if (cause != 0) {
+        release(writer);
+        return error_errno(err, ERROR_FAILED, cause, "%s: the trace writer's thread cannot be started", path);
+    }
+    *out = writer;
+    return true;
+}
+
+struct trace_sink *trace_writer_sink(struct trace_writer *writer) { return &writer->sink; }
+
+void trace_writer_stats(const struct trace_writer *writer, struct trace_writer_stats *stats)
+{
+    struct trace_writer *locked = (struct trace_writer *)(uintptr_t)writer;
+    pthread_mutex_lock(&locked->stats_lock);
+    *stats = writer->stats;
+    pthread_mutex_unlock(&locked->stats_lock);
+}
+
+void trace_writer_close(struct trace_writer *writer)
+{
+    if (!writer) return;
+    atomic_store(&writer->stop, true);
+    sem_post(&writer->wake);
+    pthread_join(writer->thread, NULL);
+    release(writer);
+}
