@@ -41,8 +41,7 @@ static struct op backward_op(const struct derivation *d, enum op_kind kind)
 
 static void emit(struct derivation *d, struct op op)
 {
-    uint32_t index = d->graph->state->failed ? NO_OP : graph_new_op(d->graph, op);
-    if (index != NO_OP) bucket_take(d->graph, &d->buckets, index);
+    if (!d->graph->state->failed && bucket_take(d->graph, &d->buckets, &op)) graph_new_op(d->graph, op);
 }
 
 /* Adds `gradient` to what is known of x's. */

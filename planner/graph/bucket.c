@@ -85,7 +85,7 @@ static void append(struct graph *graph, const struct bucket *bucket, struct op o
 }
 
 /* All gradients of the last bucket are made: add them to those of the earlier micro-batches. */
-void bucket_close(struct graph *graph, struct bucket_list *list)
+static void bucket_close(struct graph *graph, struct bucket_list *list)
 {
     if (list->count == 0) return;
     const struct bucket *bucket = &list->buckets[list->count - 1];
@@ -96,6 +96,16 @@ void bucket_close(struct graph *graph, struct bucket_list *list)
     append(graph, bucket, op);
 }
 
+static uint64_t gradient_bytes(const struct graph *graph, const struct op *op)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < op->outputs; i++) {
+        if (graph->tensors[op->out[i]].class_ != CLASS_GRADIENT) continue;
+        bytes = (bytes + VIEW_ALIGN - 1) / VIEW_ALIGN * VIEW_ALIGN + graph->tensors[op->out[i]].bytes;
+    }
+    return bytes;
+}
+
 static bool fits(const struct graph *graph, const struct bucket_list *list, uint64_t bytes)
 {
     if (list->count == 0) return false;
@@ -103,17 +113,18 @@ static bool fits(const struct graph *graph, const struct bucket_list *list, uint
            aligned_end(graph, &list->buckets[list->count - 1]) + bytes <= graph->options.bucket_bytes;
 }
 
-void bucket_take(struct graph *graph, struct bucket_list *list, uint32_t op)
+bool bucket_take(struct graph *graph, struct bucket_list *list, const struct op *op)
 {
-    for (uint32_t i = 0; i < graph->ops[op].outputs; i++) {
-        uint32_t gradient = graph->ops[op].out[i];
-        if (graph->tensors[gradient].class_ != CLASS_GRADIENT) continue;
-        if (!fits(graph, list, graph->tensors[gradient].bytes)) {
-            bucket_close(graph, list);
-            if (!open_bucket(graph, list, graph->layers[graph->ops[op].layer].stage)) return;
-        }
-        put_gradient(graph, &list->buckets[list->count - 1], gradient);
+    uint64_t bytes = gradient_bytes(graph, op);
+    if (bytes == 0) return true;
+    if (!fits(graph, list, bytes)) {
+        bucket_close(graph, list);
+        TRY(open_bucket(graph, list, graph->layers[op->layer].stage));
     }
+    for (uint32_t i = 0; i < op->outputs; i++)
+        if (graph->tensors[op->out[i]].class_ == CLASS_GRADIENT)
+            put_gradient(graph, &list->buckets[list->count - 1], op->out[i]);
+    return !graph->state->failed;
 }
 
 static void append_all_reduce(struct graph *graph, const struct bucket *bucket)

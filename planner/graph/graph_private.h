@@ -58,10 +58,10 @@ struct bucket_list {
     struct bucket *buckets;
     size_t count, capacity;
 };
-/* Puts the gradients that `op` (just appended) writes into the open bucket; closes it when it is full. */
-void bucket_take(struct graph *graph, struct bucket_list *list, uint32_t op);
+/* Puts the gradients that `op` (about to be appended) will write into the open bucket, all into one; where they do not
+ * fit, that one is closed first, right after the last op that filled it. */
+bool bucket_take(struct graph *graph, struct bucket_list *list, const struct op *op);
 /* Closes the last bucket, and appends the ops of the communication and update passes. */
-void bucket_close(struct graph *graph, struct bucket_list *list);
 void bucket_finish(struct graph *graph, struct bucket_list *list);
 void bucket_list_finish(struct bucket_list *list);
 

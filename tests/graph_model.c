@@ -1,0 +1,158 @@
+/* Names, depths, defaults and overrides. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "model.h"
+
+static struct model_spec parse(const char *name, struct model_options options)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse(name, &options, &spec, &err), "%s: %s", name, err.text);
+    return spec;
+}
+
+static void expect_refused(const char *name, struct model_options options, const char *part)
+{
+    struct model_spec spec, untouched;
+    memset(&spec, 0x5a, sizeof spec);
+    untouched = spec;
+    struct error err = {0};
+    cr_expect_not(model_parse(name, &options, &spec, &err), "%s", name);
+    cr_expect_eq(err.kind, ERROR_INPUT);
+    cr_expect_not_null(strstr(err.text, part), "%s: \"%s\" lacks \"%s\"", name, err.text, part);
+    cr_expect_eq(memcmp(&spec, &untouched, sizeof spec), 0);
+}
+
+Test(graph_model, depths_imply_dataset_unit_and_shortcut)
+{
+    static const struct {
+        const char *name;
+        enum dataset_kind dataset;
+        enum unit_kind unit;
+        enum shortcut_kind shortcut;
+        bool bottleneck;
+        uint32_t first_units;
+    } rows[] = {
+        {"resnet-8", DATASET_CIFAR10, UNIT_ORIGINAL, SHORTCUT_A, false, 1},
+        {"resnet-11", DATASET_CIFAR10, UNIT_PREACT, SHORTCUT_B, true, 1},
+        {"resnet-20", DATASET_CIFAR10, UNIT_ORIGINAL, SHORTCUT_A, false, 3},
+        {"resnet-29", DATASET_CIFAR10, UNIT_PREACT, SHORTCUT_B, true, 3},
+        {"resnet-32", DATASET_CIFAR10, UNIT_ORIGINAL, SHORTCUT_A, false, 5},
+        {"resnet-44", DATASET_CIFAR10, UNIT_ORIGINAL, SHORTCUT_A, false, 7},
+        {"resnet-56", DATASET_CIFAR10, UNIT_ORIGINAL, SHORTCUT_A, false, 9},
+        {"resnet-110", DATASET_CIFAR10, UNIT_ORIGINAL, SHORTCUT_A, false, 18},
+        {"resnet-164", DATASET_CIFAR10, UNIT_PREACT, SHORTCUT_B, true, 18},
+        {"resnet-1001", DATASET_CIFAR10, UNIT_PREACT, SHORTCUT_B, true, 111},
+        {"resnet-1202", DATASET_CIFAR10, UNIT_ORIGINAL, SHORTCUT_A, false, 200},
+        {"resnet-10001", DATASET_CIFAR10, UNIT_PREACT, SHORTCUT_B, true, 1111},
+        {"resnet-18", DATASET_IMAGENET, UNIT_ORIGINAL, SHORTCUT_B, false, 2},
+        {"resnet-50", DATASET_IMAGENET, UNIT_ORIGINAL, SHORTCUT_B, true, 3},
+        {"resnet-200", DATASET_IMAGENET, UNIT_PREACT, SHORTCUT_B, true, 3},
+        {"plain-20", DATASET_CIFAR10, UNIT_PLAIN, SHORTCUT_A, false, 3},
+        {"plain-34", DATASET_IMAGENET, UNIT_PLAIN, SHORTCUT_A, false, 3},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct model_spec spec = parse(rows[i].name, MODEL_OPTIONS_DEFAULT);
+        cr_expect_str_eq(spec.name, rows[i].name);
+        cr_expect_eq(spec.dataset, rows[i].dataset, "%s", rows[i].name);
+        cr_expect_eq(spec.unit, rows[i].unit, "%s", rows[i].name);
+        cr_expect_eq(spec.shortcut, rows[i].shortcut, "%s", rows[i].name);
+        cr_expect_eq(spec.bottleneck, rows[i].bottleneck, "%s", rows[i].name);
+        cr_expect_eq(spec.units[0], rows[i].first_units, "%s", rows[i].name);
+        bool imagenet = rows[i].dataset == DATASET_IMAGENET;
+        cr_expect_eq(spec.image_size, imagenet ? 224u : 32u);
+        cr_expect_eq(spec.classes, imagenet ? 1000u : 10u);
+        cr_expect_eq(spec.units[3] != 0, imagenet);
+    }
+}
+
+Test(graph_model, options_override_the_defaults)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    options.dataset = DATASET_CIFAR100;
+    options.unit = UNIT_PREACT;
+    options.shortcut = SHORTCUT_C;
+    options.image_size = 48;
+    struct model_spec spec = parse("resnet-50", options);
+    cr_expect_eq(spec.dataset, DATASET_CIFAR100);
+    cr_expect_eq(spec.units[0], 8);
+    cr_expect_eq(spec.units[3], 0);
+    cr_expect_eq(spec.unit, UNIT_PREACT);
+    cr_expect_eq(spec.shortcut, SHORTCUT_C);
+    cr_expect_eq(spec.classes, 100);
+    cr_expect_eq(spec.image_size, 48);
+    options = MODEL_OPTIONS_DEFAULT;
+    options.classes = 37;
+    cr_expect_eq(parse("vgg-a", options).classes, 37);
+    options = MODEL_OPTIONS_DEFAULT;
+    options.unit = UNIT_PLAIN;
+    cr_expect_str_eq(parse("resnet-20", options).name, "plain-20");
+}
+
+Test(graph_model, unknown_depths_name_the_nearest)
+{
+    struct model_options cifar = MODEL_OPTIONS_DEFAULT, imagenet = MODEL_OPTIONS_DEFAULT;
+    cifar.dataset = DATASET_CIFAR10;
+    imagenet.dataset = DATASET_IMAGENET;
+    expect_refused("resnet-1000", MODEL_OPTIONS_DEFAULT, "resnet-998 and resnet-1001");
+    expect_refused("resnet-19", MODEL_OPTIONS_DEFAULT, "resnet-18 and resnet-20");
+    expect_refused("resnet-19", cifar, "resnet-14 and resnet-20");
+    expect_refused("plain-33", MODEL_OPTIONS_DEFAULT, "plain-32 and plain-34");
+    expect_refused("resnet-3", MODEL_OPTIONS_DEFAULT, "resnet-8");
+    expect_refused("resnet-4294967298", MODEL_OPTIONS_DEFAULT, "the nearest: resnet-99998");
+    expect_refused("resnet-20", imagenet, "18, 34, 50, 101, 152 or 200");
+    expect_refused("resnet-18", cifar, "resnet-14 and resnet-20");
+}
+
+Test(graph_model, wrong_names_are_refused)
+{
+    static const char *const names[] = {"",           "resnet",     "resnet-",   "resnet-020", "resnet--20",
+                                        "resnet-20x", "resnet- 20", "ResNet-20", "vgg-b",      "vgg",
+                                        "plain-",     "resnet-0",   "resnet-+20"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        expect_refused(names[i], MODEL_OPTIONS_DEFAULT, "resnet-<depth>");
+}
+
+Test(graph_model, options_that_cannot_be_are_refused)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    options.unit = UNIT_PREACT;
+    expect_refused("plain-20", options, "--unit");
+    expect_refused("vgg-d", options, "--unit");
+    options = MODEL_OPTIONS_DEFAULT;
+    options.shortcut = SHORTCUT_C;
+    expect_refused("plain-20", options, "--shortcut");
+    expect_refused("vgg-a", options, "--shortcut");
+    options = MODEL_OPTIONS_DEFAULT;
+    options.image_size = 31;
+    expect_refused("resnet-18", options, "image size: found 31, expected 32");
+    options.image_size = 8193;
+    expect_refused("resnet-20", options, "image size");
+    options = MODEL_OPTIONS_DEFAULT;
+    options.classes = 1;
+    expect_refused("resnet-20", options, "classes: found 1");
+}
+
+Test(graph_model, choices_are_parsed_by_their_names)
+{
+    struct error err = {0};
+    for (int i = DATASET_CIFAR10; i <= DATASET_IMAGENET; i++) {
+        enum dataset_kind kind;
+        cr_expect(dataset_kind_parse(dataset_kind_name((enum dataset_kind)i), &kind, &err) && (int)kind == i);
+    }
+    for (int i = UNIT_ORIGINAL; i <= UNIT_PLAIN; i++) {
+        enum unit_kind kind;
+        cr_expect(unit_kind_parse(unit_kind_name((enum unit_kind)i), &kind, &err) && (int)kind == i);
+    }
+    for (int i = SHORTCUT_A; i <= SHORTCUT_DROPOUT; i++) {
+        enum shortcut_kind kind;
+        cr_expect(shortcut_kind_parse(shortcut_kind_name((enum shortcut_kind)i), &kind, &err) && (int)kind == i);
+    }
+    enum unit_kind unit;
+    enum dataset_kind dataset;
+    cr_expect_not(unit_kind_parse("pre", &unit, &err));
+    cr_expect_not_null(strstr(err.text, "--unit: found \"pre\", expected original, preact,"), "%s", err.text);
+    cr_expect_not(dataset_kind_parse("mnist", &dataset, &err));
+    cr_expect_str_eq(err.text, "--dataset: found \"mnist\", expected cifar10, cifar100 or imagenet");
+}

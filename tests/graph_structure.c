@@ -1,0 +1,533 @@
+/* Every variation of every family is a consistent graph; its backward pass, blocks and buckets are what they must be.
+ */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "build.h"
+
+static struct graph *build_with(const char *name, struct model_options model, struct graph_options options)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse(name, &model, &spec, &err), "%s", err.text);
+    struct graph *graph = graph_build(&spec, &options, &err);
+    cr_assert_not_null(graph, "%s: %s", name, err.text);
+    return graph;
+}
+
+static struct graph *build(const char *name, uint32_t batch)
+{
+    return build_with(name, MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = batch});
+}
+
+static const struct op *find_backward(const struct graph *graph, uint32_t forward, enum op_kind kind, size_t *count)
+{
+    const struct op *found = NULL;
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++) {
+        if (graph->ops[i].forward != forward || graph->ops[i].kind != kind) continue;
+        found = &graph->ops[i];
+        ++*count;
+    }
+    return found;
+}
+
+static const struct op *writer_of(const struct graph *graph, uint32_t tensor)
+{
+    for (uint32_t i = 0; i < graph->backward_end; i++)
+        for (uint32_t k = 0; k < graph->ops[i].outputs; k++)
+            if (graph->ops[i].out[k] == tensor) return &graph->ops[i];
+    return NULL;
+}
+
+/* How often a tensor's value enters the loss: readers, or through additions, their readers. */
+static size_t count_readers(const struct graph *graph, uint32_t tensor)
+{
+    size_t readers = 0;
+    for (uint32_t i = 0; i < graph->forward_end; i++)
+        for (uint32_t k = 0; k < graph->ops[i].inputs; k++) readers += graph->ops[i].in[k] == tensor;
+    return readers;
+}
+
+/* Leaves of the tree of OP_ADD_GRADIENT that sums the gradient of `of`. */
+static size_t count_leaves(const struct graph *graph, uint32_t gradient, uint32_t of)
+{
+    const struct op *op = writer_of(graph, gradient);
+    cr_assert_not_null(op, "gradient %u has no writer", gradient);
+    if (op->kind != OP_ADD_GRADIENT || graph->tensors[gradient].of != of) return 1;
+    return count_leaves(graph, op->in[0], of) + count_leaves(graph, op->in[1], of);
+}
+
+/* Where a backward op of this kind reads the gradient of its forward op's output. */
+static uint32_t dy_of(const struct op *op)
+{
+    switch (op->kind) {
+    case OP_CONV_BWD_WEIGHTS:
+    case OP_FC_BWD_WEIGHTS:
+    case OP_BN_BWD:
+    case OP_RELU_BWD:
+    case OP_SIGMOID_BWD:
+    case OP_MUL_BWD: return op->in[1];
+    default: return op->in[0];
+    }
+}
+
+static void expect_whole_gradients(const struct graph *graph)
+{
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++) {
+        const struct op *op = &graph->ops[i];
+        if (op->forward == NO_OP || op->kind == OP_ADD_GRADIENT || op->kind == OP_SOFTMAX_LOSS_BWD) continue;
+        uint32_t y = graph->ops[op->forward].out[0];
+        cr_expect_eq(count_leaves(graph, dy_of(op), y), count_readers(graph, y),
+                     "%s: the gradient is not the sum over all readers of the output",
+                     graph->layers[graph->ops[op->forward].layer].path);
+    }
+}
+
+static void expect_parameter_gradients(const struct graph *graph)
+{
+    size_t *gradients = calloc(graph->tensor_count, sizeof *gradients);
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++)
+        for (uint32_t k = 0; k < graph->ops[i].outputs; k++) {
+            const struct tensor *t = &graph->tensors[graph->ops[i].out[k]];
+            if (t->class_ == CLASS_GRADIENT && t->role != ROLE_BUCKET) gradients[t->of]++;
+            cr_expect(t->class_ != CLASS_INPUT && !(t->gradient && t->of == graph->images), "a gradient to the images");
+        }
+    for (size_t i = 0; i < graph->parameter_count; i++)
+        cr_expect_eq(gradients[graph->parameters[i]], 1, "parameter %zu has %zu gradients", i,
+                     gradients[graph->parameters[i]]);
+    free(gradients);
+}
+
+static void expect_sound(const struct graph *graph)
+{
+    struct error err = {0};
+    cr_expect(graph_check(graph, &err), "%s, %s, %s: %s", graph->spec.name, unit_kind_name(graph->spec.unit),
+              shortcut_kind_name(graph->spec.shortcut), err.text);
+    expect_parameter_gradients(graph);
+    expect_whole_gradients(graph);
+}
+
+Test(graph_structure, every_unit_and_shortcut_on_every_family)
+{
+    static const char *const names[] = {"resnet-8", "resnet-20", "resnet-29", "resnet-18", "resnet-50"};
+    uint64_t seen[sizeof names / sizeof names[0] * 64];
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        for (int unit = UNIT_ORIGINAL; unit < UNIT_PLAIN; unit++)
+            for (int shortcut = SHORTCUT_A; shortcut <= SHORTCUT_DROPOUT; shortcut++) {
+                struct model_options options = MODEL_OPTIONS_DEFAULT;
+                options.unit = unit;
+                options.shortcut = shortcut;
+                struct graph *graph = build_with(names[i], options, (struct graph_options){.batch = 2});
+                expect_sound(graph);
+                seen[count++] = graph_hash(graph);
+                for (size_t k = 0; k + 1 < count; k++) cr_expect_neq(seen[k], seen[count - 1]);
+                graph_destroy(graph);
+            }
+}
+
+Test(graph_structure, plain_and_vgg_nets_on_both_datasets)
+{
+    static const char *const names[] = {"plain-20", "plain-34", "plain-50", "vgg-a", "vgg-d"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct graph *graph = build(names[i], 1);
+        expect_sound(graph);
+        for (uint32_t k = 0; k < graph->op_count; k++)
+            cr_expect(graph->ops[k].kind != OP_ADD && graph->ops[k].kind != OP_ADD_GRADIENT);
+        graph_destroy(graph);
+    }
+    struct model_options cifar = MODEL_OPTIONS_DEFAULT;
+    cifar.dataset = DATASET_CIFAR10;
+    struct graph *graph = build_with("vgg-a", cifar, (struct graph_options){.batch = 4});
+    expect_sound(graph);
+    cr_expect_eq(graph->parameter_elements, 9220480 + 512 * 10 + 10);
+    graph_destroy(graph);
+}
+
+/* The stem halves twice, stages two to four halve once more; any size in between works too. */
+Test(graph_structure, own_image_sizes_and_classes)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    for (uint32_t size = 32; size < 50; size++) {
+        options.image_size = size;
+        options.classes = size;
+        struct graph *graph = build_with("resnet-18", options, (struct graph_options){.batch = 3});
+        expect_sound(graph);
+        graph_destroy(graph);
+    }
+    options.dataset = DATASET_CIFAR10;
+    options.image_size = 9;
+    struct graph *graph = build_with("resnet-20", options, (struct graph_options){.batch = 3});
+    expect_sound(graph);
+    graph_destroy(graph);
+}
+
+static uint32_t count_kind(const struct graph *graph, enum op_kind kind)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < graph->op_count; i++) count += graph->ops[i].kind == kind;
+    return count;
+}
+
+Test(graph_structure, preact_net_has_the_papers_ops)
+{
+    struct graph *graph = build("resnet-164", 2);
+    cr_expect_eq(count_kind(graph, OP_CONV), 1 + 54 * 3 + 3, "stem, three a unit, three projections");
+    cr_expect_eq(count_kind(graph, OP_BN), 54 * 3 + 1, "none after the stem, one before the pool");
+    cr_expect_eq(count_kind(graph, OP_RELU), 0);
+    cr_expect_eq(count_kind(graph, OP_ADD), 54);
+    cr_expect_eq(count_kind(graph, OP_ADD_GRADIENT), 54, "every unit's input is read twice, or its pre-activation");
+    cr_expect_eq(count_kind(graph, OP_CONV_BWD_DATA), count_kind(graph, OP_CONV) - 1, "no gradient to the images");
+    cr_expect_eq(graph->block_count, 1 + 54 + 1);
+    cr_expect_eq(graph->ops[0].kind, OP_CONV);
+    cr_expect_eq(graph->ops[1].kind, OP_BN);
+    graph_destroy(graph);
+}
+
+Test(graph_structure, original_net_has_the_papers_ops)
+{
+    struct graph *graph = build("resnet-20", 2);
+    cr_expect_eq(count_kind(graph, OP_CONV), 19);
+    cr_expect_eq(count_kind(graph, OP_BN), 19);
+    cr_expect_eq(count_kind(graph, OP_RELU), 9);
+    cr_expect_eq(count_kind(graph, OP_SHORTCUT_PAD), 2);
+    cr_expect_eq(graph->block_count, 11);
+    graph_destroy(graph);
+    graph = build("resnet-50", 1);
+    cr_expect_eq(count_kind(graph, OP_CONV), 1 + 48 + 4);
+    cr_expect_eq(count_kind(graph, OP_BN), 1 + 48 + 4);
+    cr_expect_eq(graph->block_count, 18);
+    uint32_t strides[2] = {0, 0};
+    for (uint32_t i = 1; i < graph->forward_end; i++) {
+        const struct op *op = &graph->ops[i];
+        const char *path = graph->layers[op->layer].path;
+        if (op->kind == OP_CONV && op->attr.conv.stride == 2 && !strstr(path, "shortcut"))
+            strides[op->attr.conv.kernel == 3]++;
+    }
+    cr_expect_eq(strides[0], 0);
+    cr_expect_eq(strides[1], 3, "stride on the 3x3 on ImageNet");
+    graph_destroy(graph);
+}
+
+/* 2 x N x H x W x K x R x S x C, by hand for the stem of ResNet-50: and each backward half the same. */
+Test(graph_structure, a_convolutions_counts_by_hand)
+{
+    struct graph *graph = build("resnet-50", 4);
+    const struct op *op = &graph->ops[0];
+    uint64_t flops = 2ull * 4 * 112 * 112 * 64 * 7 * 7 * 3;
+    cr_expect_eq(op->flops, flops);
+    cr_expect_eq(op->bytes_moved, 4ull * (4 * 224 * 224 * 3 + 64 * 7 * 7 * 3 + 4 * 112 * 112 * 64));
+    size_t count = 0;
+    cr_expect_eq(find_backward(graph, 0, OP_CONV_BWD_WEIGHTS, &count)->flops, flops);
+    cr_expect_eq(count, 1);
+    graph_destroy(graph);
+    graph = build("resnet-20", 5);
+    for (uint32_t i = 1; i < graph->forward_end; i++) {
+        if (graph->ops[i].kind != OP_CONV) continue;
+        count = 0;
+        cr_expect_eq(find_backward(graph, i, OP_CONV_BWD_DATA, &count)->flops, graph->ops[i].flops);
+        cr_expect_eq(find_backward(graph, i, OP_CONV_BWD_WEIGHTS, &count)->flops, graph->ops[i].flops);
+        cr_expect_eq(count, 2);
+    }
+    graph_destroy(graph);
+}
+
+Test(graph_structure, activations_take_the_dtype_and_parameters_stay_f32)
+{
+    struct graph *graph =
+        build_with("resnet-20", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 4, .dtype = DTYPE_BF16});
+    for (size_t i = 0; i < graph->tensor_count; i++) {
+        const struct tensor *t = &graph->tensors[i];
+        if (t->role == ROLE_OUTPUT && t->dims[1] > 1) cr_expect_eq(t->dtype, DTYPE_BF16);
+        if (t->class_ == CLASS_WEIGHT || t->class_ == CLASS_GRADIENT || t->class_ == CLASS_OPTIMIZER ||
+            t->class_ == CLASS_STATISTIC)
+            cr_expect_eq(t->dtype, DTYPE_F32);
+    }
+    cr_expect_eq(graph->tensors[graph->ops[0].out[0]].bytes, 2ull * 4 * 32 * 32 * 16);
+    graph_destroy(graph);
+}
+
+static char *hash_key(uint64_t hash, char out[17])
+{
+    snprintf(out, 17, "%016lx", (unsigned long)hash);
+    return out;
+}
+
+Test(graph_structure, hash_changes_with_every_option)
+{
+    const struct graph_options base = {.batch = 4};
+    struct graph_options changed[] = {base, base, base, base, base, base, base, base};
+    changed[1].batch = 5;
+    changed[2].micro_batches = 2;
+    changed[3].step_images = 8;
+    changed[4].dtype = DTYPE_F16;
+    changed[5].all_reduce = true;
+    changed[6].sync_bn = true;
+    changed[7].bucket_bytes = 1 << 18;
+    struct model_options model = MODEL_OPTIONS_DEFAULT;
+    uint64_t hashes[12];
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) {
+        struct graph *graph = build_with("resnet-20", model, changed[i]);
+        hashes[count++] = graph_hash(graph);
+        graph_destroy(graph);
+    }
+    model.classes = 11;
+    struct graph *graph = build_with("resnet-20", model, base);
+    hashes[count++] = graph_hash(graph);
+    graph_destroy(graph);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < i; k++) {
+            char a[17], b[17];
+            cr_expect_neq(hashes[i], hashes[k], "%zu and %zu: %s %s", i, k, hash_key(hashes[i], a),
+                          hash_key(hashes[k], b));
+        }
+    graph = build_with("resnet-20", MODEL_OPTIONS_DEFAULT,
+                       (struct graph_options){.batch = 4, .micro_batches = 1, .step_images = 4});
+    cr_expect_eq(graph_hash(graph), hashes[0], "defaults spelled out are the same graph");
+    graph_destroy(graph);
+}
+
+Test(graph_structure, tensors_have_names)
+{
+    struct graph *graph = build("resnet-20", 1);
+    char name[TENSOR_NAME];
+    cr_expect_str_eq(graph_tensor_name(graph, graph->images, name), "input.images");
+    cr_expect_str_eq(graph_tensor_name(graph, graph->parameters[0], name), "stem/conv.weight");
+    cr_expect_str_eq(graph_tensor_name(graph, graph->metrics, name), "head/loss.metrics");
+    const struct op *last = &graph->ops[graph->op_count - 1];
+    cr_expect_str_eq(graph_tensor_name(graph, last->in[0], name), "bucket0.weights");
+    cr_expect_str_eq(graph_tensor_name(graph, last->in[1], name), "bucket0.weights.gradient");
+    cr_expect_str_eq(graph_tensor_name(graph, last->in[2], name), "bucket0.momentum");
+    size_t found = 0;
+    for (uint32_t i = 0; i < graph->tensor_count; i++)
+        found += strcmp(graph_tensor_name(graph, i, name), "stage2/unit1/conv1.weight.gradient") == 0;
+    cr_expect_eq(found, 1);
+    graph_destroy(graph);
+}
+
+/* Parameters and their gradients in the order of backward, without overlap, and equal layouts of all four buckets. */
+static void expect_buckets(const struct graph *graph, uint64_t bucket_bytes)
+{
+    uint64_t covered = 0, end = 0;
+    uint32_t bucket = NO_TENSOR;
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++) {
+        const struct op *op = &graph->ops[i];
+        for (uint32_t k = 0; k < op->outputs; k++) {
+            const struct tensor *g = &graph->tensors[op->out[k]];
+            if (g->class_ != CLASS_GRADIENT || g->role == ROLE_BUCKET) continue;
+            const struct tensor *w = &graph->tensors[g->of];
+            if (w->view_of != bucket) end = 0;
+            bucket = w->view_of;
+            cr_expect(g->view_offset >= end && g->view_offset < end + 64 && g->view_offset % 64 == 0);
+            cr_expect_eq(g->view_offset, w->view_offset);
+            end = g->view_offset + g->bytes;
+            cr_expect_eq(graph->tensors[g->view_of].bytes, graph->tensors[w->view_of].bytes);
+            if (bucket_bytes > 147456) cr_expect_leq(end, bucket_bytes);
+            covered += g->bytes;
+        }
+    }
+    cr_expect_eq(covered, graph->parameter_elements * 4);
+    for (uint32_t i = graph->comm_end; i < graph->op_count; i++) {
+        const struct op *op = &graph->ops[i];
+        cr_assert_eq(op->kind, OP_SGD_UPDATE);
+        cr_expect_eq(graph->tensors[op->in[0]].bytes, graph->tensors[op->in[1]].bytes);
+        cr_expect_eq(graph->tensors[op->in[0]].bytes, graph->tensors[op->in[2]].bytes);
+        cr_expect_eq(graph->tensors[op->in[1]].of, op->in[0]);
+        cr_expect_eq(graph->tensors[op->in[2]].of, op->in[0]);
+        cr_expect(op->out[0] == op->in[0] && op->out[1] == op->in[2]);
+    }
+}
+
+Test(graph_structure, buckets_follow_the_order_of_backward)
+{
+    static const uint64_t sizes[] = {0, 1, 4096, 100000, 1 << 20, 25 << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct graph *graph =
+            build_with("resnet-20", MODEL_OPTIONS_DEFAULT,
+                       (struct graph_options){.batch = 1, .all_reduce = true, .bucket_bytes = sizes[i]});
+        expect_sound(graph);
+        expect_buckets(graph, sizes[i]);
+        uint32_t updates = count_kind(graph, OP_SGD_UPDATE);
+        cr_expect_eq(count_kind(graph, OP_ALL_REDUCE), updates);
+        if (sizes[i] == 0 || sizes[i] >= 4 << 20) cr_expect_eq(updates, 1);
+        if (sizes[i] == 1) cr_expect_eq(updates, 19 + 19 + 1, "one for each op with parameters");
+        if (sizes[i] == 1 << 20) cr_expect_eq(updates, 2, "1.03 MiB of gradients");
+        graph_destroy(graph);
+    }
+}
+
+/* A bucket is added up right after the last of its gradients, so that its partial bytes are free again. */
+Test(graph_structure, micro_batches_accumulate_through_partial_buckets)
+{
+    struct graph *graph =
+        build_with("resnet-29", MODEL_OPTIONS_DEFAULT,
+                   (struct graph_options){.batch = 2, .micro_batches = 3, .bucket_bytes = 200000, .all_reduce = true});
+    expect_sound(graph);
+    expect_buckets(graph, 200000);
+    cr_expect_eq(graph->ops[0].pass, PASS_FORWARD);
+    uint32_t last_partial = NO_TENSOR, accumulated = 0;
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++) {
+        const struct op *op = &graph->ops[i];
+        if (op->kind == OP_ACCUMULATE) {
+            accumulated++;
+            cr_expect(graph->tensors[op->out[0]].persistent && !graph->tensors[op->in[0]].persistent);
+            cr_expect_eq(graph->tensors[op->in[0]].of, op->out[0]);
+            cr_expect_eq(op->in[0], last_partial, "the bucket just filled");
+        }
+        for (uint32_t k = 0; k < op->outputs && op->kind != OP_ACCUMULATE; k++)
+            if (graph->tensors[op->out[k]].class_ == CLASS_GRADIENT) last_partial = graph->tensors[op->out[k]].view_of;
+    }
+    cr_expect_eq(accumulated, count_kind(graph, OP_SGD_UPDATE));
+    cr_expect_gt(accumulated, 1);
+    const struct op *loss = &graph->ops[graph->forward_end - 1];
+    cr_expect_eq(loss->attr.loss.images, 6, "the images of all micro-batches");
+    graph_destroy(graph);
+}
+
+static struct graph *begin(void)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-20", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    struct graph *graph = graph_begin(&spec, &(struct graph_options){.batch = 2}, &err);
+    cr_assert_not_null(graph);
+    return graph;
+}
+
+/* One tensor with five readers, a concat, a product with itself, a gate: nothing that a residual net has. */
+Test(graph_structure, an_odd_graph_is_derived_too)
+{
+    struct graph *graph = begin();
+    graph_set_layer(graph, 0, "odd");
+    uint32_t x = graph_add_conv(graph, graph->images, 8, 3, 1, true);
+    uint32_t gate = graph_add_sigmoid(graph, graph_add_conv(graph, x, 8, 1, 1, true));
+    uint32_t gated = graph_add_mul(graph, x, gate), square = graph_add_mul(graph, x, x);
+    uint32_t twice = graph_add_add(graph, x, x);
+    uint32_t parts[] = {gated, square, graph_add_scale(graph, twice, 2, 1), graph_add_relu(graph, x), graph->images};
+    uint32_t y = graph_add_concat(graph, parts, 5);
+    y = graph_add_dropout(graph, graph_add_avgpool(graph, y, 2, 2, 0), 0.25f);
+    graph_add_softmax_loss(graph, graph_add_fc(graph, y, 10));
+    struct error err = {0};
+    graph = graph_finish(graph, &err);
+    cr_assert_not_null(graph, "%s", err.text);
+    expect_sound(graph);
+    cr_expect_eq(count_kind(graph, OP_CONCAT_BWD), 4, "none to the images");
+    cr_expect_eq(count_kind(graph, OP_MUL_BWD), 4);
+    cr_expect_eq(graph->block_count, 0);
+    cr_expect_eq(graph->tensors[y].dims[3], 8 * 4 + 3);
+    uint32_t firsts = 0;
+    for (size_t i = 0; i < graph->op_count; i++)
+        if (graph->ops[i].kind == OP_CONCAT_BWD) firsts += graph->ops[i].attr.concat.first;
+    cr_expect_eq(firsts, 0 + 8 + 16 + 24);
+    graph_destroy(graph);
+}
+
+static void expect_failure(struct graph *graph, const char *part)
+{
+    struct error err = {0};
+    cr_expect_null(graph_finish(graph, &err));
+    cr_expect_eq(err.kind, ERROR_INPUT);
+    cr_expect_not_null(strstr(err.text, part), "\"%s\" lacks \"%s\"", err.text, part);
+}
+
+Test(graph_structure, wrong_graphs_are_refused_with_the_first_error)
+{
+    struct graph *graph = begin();
+    uint32_t x = graph_add_conv(graph, graph->images, 8, 3, 1, false);
+    cr_expect_eq(graph_add_add(graph, x, graph->images), NO_TENSOR);
+    cr_expect_eq(graph_add_relu(graph, x), NO_TENSOR, "nothing is added after an error");
+    expect_failure(graph, "expected equal shapes");
+    graph = begin();
+    graph_add_conv(graph, graph->images, 8, 3, 1, false);
+    expect_failure(graph, "does not end with a loss");
+    graph = begin();
+    x = graph_add_conv(graph, graph->images, 8, 3, 1, false);
+    graph_add_relu(graph, x);
+    graph_add_softmax_loss(graph, graph_add_fc(graph, x, 10));
+    expect_failure(graph, "does not reach the loss");
+    graph = begin();
+    graph_add_maxpool(graph, graph->images, 64, 1, 0);
+    expect_failure(graph, "does not fit 32 x 32");
+    graph = begin();
+    graph_add_shortcut_pad(graph, graph->images, 2, 1);
+    expect_failure(graph, "expected no fewer");
+    graph = begin();
+    graph_add_dropout(graph, graph->images, NAN);
+    expect_failure(graph, "dropout");
+    graph = begin();
+    graph_add_relu(graph, 77);
+    expect_failure(graph, "tensor 77");
+    graph = begin();
+    graph_add_softmax_loss(graph, graph->images);
+    expect_failure(graph, "1 x 1");
+    graph = begin();
+    graph_add_conv(graph, graph->images, UINT32_MAX, 3, 1, false);
+    expect_failure(graph, "16 TiB");
+}
+
+Test(graph_structure, blocks_that_form_no_chain_are_refused)
+{
+    struct graph *graph = begin();
+    graph_begin_block(graph);
+    uint32_t x = graph_add_conv(graph, graph->images, 8, 3, 1, false);
+    graph_begin_block(graph);
+    uint32_t y = graph_add_conv(graph, x, 8, 3, 1, false);
+    graph_begin_block(graph);
+    y = graph_add_add(graph, x, y);
+    graph_add_softmax_loss(graph, graph_add_fc(graph, graph_add_avgpool(graph, y, 0, 1, 0), 10));
+    expect_failure(graph, "chain");
+    graph = begin();
+    graph_begin_block(graph);
+    x = graph_add_conv(graph, graph->images, 8, 3, 1, false);
+    y = graph_add_relu(graph, x);
+    graph_begin_block(graph);
+    y = graph_add_add(graph, x, y);
+    graph_add_softmax_loss(graph, graph_add_fc(graph, graph_add_avgpool(graph, y, 0, 1, 0), 10));
+    expect_failure(graph, "several activations enter");
+}
+
+Test(graph_structure, options_that_cannot_be_are_refused)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-20", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    cr_expect_null(graph_build(&spec, &(struct graph_options){.batch = 0}, &err));
+    cr_expect_not_null(strstr(err.text, "batch"));
+    cr_expect_null(graph_build(&spec, &(struct graph_options){.batch = 1, .dtype = DTYPE_U8}, &err));
+    cr_expect_not_null(strstr(err.text, "dtype: found u8"));
+    cr_expect_null(graph_build(&spec, &(struct graph_options){.batch = UINT32_MAX}, &err));
+    cr_expect_not_null(strstr(err.text, "16 TiB"), "%s", err.text);
+}
+
+/* The checker finds what it is for: each of these breaks one rule. */
+Test(graph_structure, check_finds_broken_graphs)
+{
+    struct graph *graph = build("resnet-20", 1);
+    struct error err = {0};
+    struct op *op = &graph->ops[3];
+    struct op saved = *op;
+    op->in[0] = (uint32_t)graph->tensor_count;
+    cr_expect_not(graph_check(graph, &err));
+    *op = saved;
+    op->out[0] = graph->ops[2].out[0];
+    cr_expect_not(graph_check(graph, &err));
+    *op = saved;
+    op->in[0] = graph->ops[40].out[0];
+    cr_expect_not(graph_check(graph, &err));
+    *op = saved;
+    op->pass = PASS_BACKWARD;
+    cr_expect_not(graph_check(graph, &err));
+    *op = saved;
+    graph->tensors[graph->parameters[1]].view_offset = UINT64_MAX;
+    cr_expect_not(graph_check(graph, &err));
+    graph->tensors[graph->parameters[1]].view_offset = 0;
+    graph->blocks[2].input = graph->images;
+    cr_expect_not(graph_check(graph, &err));
+    graph->blocks[2].input = graph->blocks[1].output;
+    cr_expect(graph_check(graph, &err));
+    graph_destroy(graph);
+}
