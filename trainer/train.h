@@ -24,6 +24,7 @@ struct schedule {
     uint32_t drop_count;
     double factor;                        /* 0.1 */
     uint32_t patience;                    /* plateau: evaluations without a better error */
+    uint64_t iterations;                  /* cosine: the step at which the rate reaches 0 */
 };
 
 struct train_options {
@@ -40,9 +41,11 @@ struct train_options {
     uint64_t save_every;       /* steps, 0 = at the end and on Ctrl-C only */
     const char *resume_folder; /* NULL = from scratch */
     const char *log_path;      /* JSON lines, NULL = none */
+    bool skip_evaluation;      /* none, not even at the end */
     bool repeat_batch;         /* every step sees the first batch: a check that a net can learn */
     bool fill_dead;            /* debugging: bytes are filled with NaN right after their last use */
     bool time_ops;             /* ops' times go to the sink */
+    const char *command;       /* for the sink: how the run was started; may be NULL */
     const volatile sig_atomic_t *stop; /* set by a signal handler: checkpoint and leave */
 };
 
@@ -69,8 +72,14 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                struct trace_sink *sink, void (*progress)(void *context, const struct train_status *status), void *context,
                struct train_result *result, struct error *err);
 
-/* The papers' schedule for a model: base rate, warm-up, drops, scaled to `iterations`. */
+/* The papers' schedule for a model: base rate, warm-up, drops, scaled to `iterations` (0 = the papers' own number). The
+ * sources are in rate.c. */
 struct schedule schedule_for(const struct model_spec *spec, uint64_t iterations, uint32_t batch);
+/* The rate of a step (from 0) as far as it is a function of the step alone: without plateaus and an early end of the
+ * warm-up, which rate.h adds. */
 double schedule_rate(const struct schedule *schedule, uint64_t step);
+/* How many steps the papers train a model at this batch, and their weight decay. */
+uint64_t schedule_iterations(const struct model_spec *spec, uint32_t batch);
+double schedule_weight_decay(const struct model_spec *spec);
 
 #endif

@@ -1,0 +1,122 @@
+#include "bind.h"
+
+#include <inttypes.h>
+
+#include "mem.h"
+
+static uint32_t find_origin(const struct plan_program *program, uint32_t tensor)
+{
+    for (uint32_t i = 0; i < program->tensor_count; i++)
+        if (program->tensors[i].origin == tensor) return i;
+    return NO_TENSOR;
+}
+
+static bool find_offset(const struct plan_program *program, uint32_t tensor, const char *what, uint64_t *offset,
+                        struct error *err)
+{
+    uint32_t found = find_origin(program, tensor);
+    if (found == NO_TENSOR) return error_set(err, ERROR_INPUT, "the plan has no place for the %s", what);
+    *offset = program->tensors[found].offset;
+    return true;
+}
+
+/* An operand's place: the plan may speak of a view or of the tensor it is a view of. */
+static uint64_t operand_offset(const struct bind_options *o, uint32_t plan_tensor, uint32_t graph_tensor)
+{
+    const struct plan_tensor *place = &o->program->tensors[plan_tensor];
+    const struct tensor *t = &o->graph->tensors[graph_tensor];
+    bool is_base = place->origin != graph_tensor && t->view_of != NO_TENSOR && place->origin == t->view_of;
+    return place->offset + (is_base ? t->view_offset : 0);
+}
+
+static void fill_call(const struct bind_options *o, const struct plan_op *place, struct op_call *call)
+{
+    const struct op *op = &o->graph->ops[place->op];
+    *call = (struct op_call){.graph = o->graph, .op = op, .op_index = place->op};
+    call->pass = o->evaluate ? PASS_EVALUATE : place->pass;
+    for (int i = 0; i < op->inputs; i++) {
+        call->in[i] = operand_offset(o, place->in[i], op->in[i]);
+        call->in_tensor[i] = &o->graph->tensors[op->in[i]];
+    }
+    for (int i = 0; i < op->outputs; i++) {
+        call->out[i] = operand_offset(o, place->out[i], op->out[i]);
+        call->out_tensor[i] = &o->graph->tensors[op->out[i]];
+    }
+    if (place->workspace == NO_TENSOR) return;
+    call->workspace = o->program->tensors[place->workspace].offset;
+    call->workspace_bytes = o->program->tensors[place->workspace].bytes;
+}
+
+static bool check_workspace(const struct bind_options *o, const struct op_call *call, struct error *err)
+{
+    uint64_t needed = 0;
+    TRY(o->backend->op_workspace(o->graph, call->op, call->pass, &needed, err));
+    if (needed <= call->workspace_bytes) return true;
+    return error_set(err, ERROR_INPUT,
+                     "the plan was made for other devices: %s %s needs %" PRIu64
+                     " bytes of workspace on the %s backend, "
+                     "the plan has %" PRIu64 "; plan again with --gpus %s",
+                     o->graph->layers[call->op->layer].path, op_kind_name(call->op->kind), needed, o->backend->name,
+                     call->workspace_bytes, o->backend->name);
+}
+
+static bool prepare_op(const struct bind_options *o, struct bound_program *bound, size_t i, struct error *err)
+{
+    const struct plan_op *place = &o->program->ops[i];
+    struct op_call *call = &bound->calls[i];
+    fill_call(o, place, call);
+    bound->ops[i].stream = place->stream;
+    if (place->stream != 0) bound->two_streams = true;
+    TRY(check_workspace(o, call, err));
+    if (!o->backend->op_prepare(o->device, call, &bound->ops[i].prepared, err))
+        return error_prefix(err, "%s %s", o->graph->layers[call->op->layer].path, op_kind_name(call->op->kind));
+    if (!o->timed) return true;
+    TRY(o->backend->event_create(o->device, &bound->ops[i].begin, err));
+    return o->backend->event_create(o->device, &bound->ops[i].end, err);
+}
+
+static bool bind_waits(const struct bind_options *o, struct bound_program *bound, struct error *err)
+{
+    size_t count = o->program->op_count;
+    uint32_t *wait_for = mem_alloc(MEM_KERNEL, count, sizeof *wait_for);
+    if (!wait_for) return error_memory(err, count * sizeof *wait_for, "the order of the streams");
+    stream_waits_find(o->graph, o->program, o->fill_dead ? &bound->dead : NULL, wait_for);
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        bound->ops[i].wait_for = wait_for[i];
+        if (wait_for[i] == NO_OP || bound->ops[wait_for[i]].done) continue;
+        ok = o->backend->event_create(o->device, &bound->ops[wait_for[i]].done, err);
+    }
+    mem_free(wait_for);
+    return ok;
+}
+
+bool bind_program(struct bound_program *bound, const struct bind_options *o, struct error *err)
+{
+    size_t count = o->program->op_count;
+    *bound = (struct bound_program){.plan = o->program, .graph = o->graph};
+    TRY(find_offset(o->program, o->graph->images, "images", &bound->images, err));
+    TRY(find_offset(o->program, o->graph->labels, "labels", &bound->labels, err));
+    TRY(find_offset(o->program, o->graph->metrics, "metrics", &bound->metrics, err));
+    bound->ops = mem_zalloc(MEM_KERNEL, count, sizeof *bound->ops);
+    bound->calls = mem_zalloc(MEM_KERNEL, count, sizeof *bound->calls);
+    if (!bound->ops || !bound->calls) return error_memory(err, count * sizeof *bound->calls, "the prepared ops");
+    for (size_t i = 0; i < count; i++) TRY(prepare_op(o, bound, i, err));
+    if (o->fill_dead) TRY(dead_bytes_find(o->graph, o->program, &bound->dead, err));
+    return bind_waits(o, bound, err);
+}
+
+void unbind_program(struct bound_program *bound, const struct backend *backend)
+{
+    for (size_t i = 0; bound->ops && i < bound->plan->op_count; i++) {
+        struct bound_op *op = &bound->ops[i];
+        if (op->prepared) backend->op_release(op->prepared);
+        if (op->done) backend->event_destroy(op->done);
+        if (op->begin) backend->event_destroy(op->begin);
+        if (op->end) backend->event_destroy(op->end);
+    }
+    dead_bytes_finish(&bound->dead);
+    mem_free(bound->ops);
+    mem_free(bound->calls);
+    *bound = (struct bound_program){0};
+}

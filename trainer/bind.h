@@ -1,0 +1,41 @@
+/* A plan's program bound to a device: every op prepared with its addresses. Part of the executor. */
+#ifndef FATHOM_BIND_H
+#define FATHOM_BIND_H
+
+#include "backend.h"
+#include "lifetime.h"
+#include "plan.h"
+
+struct bound_op {
+    struct prepared *prepared;
+    struct event *done;        /* recorded after it when an op of the other stream waits for it, else NULL */
+    struct event *begin, *end; /* around it, for device times; NULL without them */
+    uint32_t wait_for;         /* op of the other stream, or NO_OP */
+    uint8_t stream;
+};
+
+struct bound_program {
+    const struct plan_program *plan;
+    const struct graph *graph;
+    struct bound_op *ops;
+    struct op_call *calls;  /* ops keep pointing at them */
+    struct dead_bytes dead; /* empty unless they are to be filled */
+    bool two_streams;
+    uint64_t images, labels, metrics; /* offsets */
+};
+
+struct bind_options {
+    const struct backend *backend;
+    struct device *device;
+    const struct graph *graph;
+    const struct plan_program *program;
+    bool evaluate;
+    bool fill_dead;
+    bool timed; /* events around each op */
+};
+
+/* Both take zeroed objects; after a failure unbind_program cleans up. */
+bool bind_program(struct bound_program *bound, const struct bind_options *options, struct error *err);
+void unbind_program(struct bound_program *bound, const struct backend *backend);
+
+#endif

@@ -1,0 +1,88 @@
+#include "run.h"
+
+#include "clock.h"
+
+struct evaluation {
+    struct run *run;
+    struct batch batch;
+    double loss, top1_hits, top5_hits, images;
+};
+
+static uint32_t micro_batch(const struct run *run, size_t device)
+{
+    return run->plan->variants[run->plan->devices[device].variant].graph->options.batch;
+}
+
+/* Where a device's share of an evaluation batch begins. */
+static size_t share_begin(const struct run *run, uint32_t rank)
+{
+    size_t first = 0;
+    for (uint32_t i = 0; i < rank; i++) first += micro_batch(run, i);
+    return first;
+}
+
+static bool evaluate_share(void *context, uint32_t rank, struct error *err)
+{
+    struct evaluation *e = context;
+    struct run *run = e->run;
+    size_t first = share_begin(run, rank), size = run->plan->spec.image_size;
+    return executor_evaluate(run->executors[rank], &run->step, e->batch.images + first * size * size * 3,
+                             e->batch.labels + first, &run->metrics[rank], err);
+}
+
+static bool evaluate_batch(struct evaluation *e, struct loader *loader, struct error *err)
+{
+    struct run *run = e->run;
+    TRY(loader_next(loader, &e->batch, err));
+    TRY(team_run(run->team, evaluate_share, e, err));
+    for (size_t i = 0; i < run->plan->device_count; i++) { /* rank order: the same sums on every run */
+        e->loss += run->metrics[i].loss;
+        e->top1_hits += run->metrics[i].top1_hits;
+        e->top5_hits += run->metrics[i].top5_hits;
+        e->images += run->metrics[i].images;
+    }
+    return true;
+}
+
+static void report(struct run *run, const struct evaluation *e)
+{
+    struct train_status *status = &run->status;
+    status->evaluated = true;
+    status->test_loss = e->loss / e->images;
+    status->top1_error = 1 - e->top1_hits / e->images;
+    status->top5_error = 1 - e->top5_hits / e->images;
+    schedule_see_evaluation(&run->options->schedule, &run->schedule, status->top1_error);
+    run_report_metric(run, METRIC_TEST_LOSS, status->test_loss);
+    run_report_metric(run, METRIC_TOP1_ERROR, status->top1_error);
+    run_report_metric(run, METRIC_TOP5_ERROR, status->top5_error);
+}
+
+static bool evaluate_all(struct run *run, struct loader *loader, uint32_t batch, uint64_t images, struct error *err)
+{
+    struct evaluation e = {.run = run};
+    for (uint64_t first = 0; first < images; first += batch) {
+        if (run_is_stopped(run)) return true;
+        TRY(evaluate_batch(&e, loader, err));
+    }
+    if (e.images > 0) report(run, &e);
+    return true;
+}
+
+bool run_evaluate(struct run *run, struct error *err)
+{
+    uint64_t begin = clock_now_ns(), images = dataset_info(run->dataset)->test_images;
+    if (run->options->evaluate_images > 0 && run->options->evaluate_images < images)
+        images = run->options->evaluate_images;
+    if (images == 0) return true;
+    uint32_t batch = (uint32_t)share_begin(run, (uint32_t)run->plan->device_count);
+    struct loader_options options = {
+        .batch = batch, .image_size = run->plan->spec.image_size, .seed = run->seed, .limit = images};
+    struct loader *loader;
+    loader_destroy(run->loader);
+    run->loader = NULL;
+    TRY(loader_create(run->dataset, &options, &loader, err));
+    bool ok = evaluate_all(run, loader, batch, images, err);
+    loader_destroy(loader);
+    run_report_gap(run, GAP_EVALUATE, begin);
+    return ok && run_open_loader(run, err);
+}

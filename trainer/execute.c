@@ -1,0 +1,335 @@
+#include "execute.h"
+
+#include <inttypes.h>
+
+#include "bind.h"
+#include "clock.h"
+#include "mem.h"
+
+#define DEAD_BYTE 0xFF /* four of them are a NaN, as are two in 16-bit formats */
+
+struct executor {
+    struct executor_options options;
+    const struct backend *backend;
+    const struct plan_variant *variant;
+    uint32_t micro_batches;
+    struct device *device;
+    struct stream *streams[2];
+    struct event *crossing[2]; /* of each stream, for the points where both meet */
+    struct event *origin;      /* device times count from here */
+    struct bound_program train, evaluate;
+    struct state_entry *state;
+    size_t state_count;
+    bool recorded;
+};
+
+/* Making ---------------------------------------------------------------------------------------------------------- */
+
+static bool wants_events(const struct executor *ex)
+{
+    return ex->options.time_ops && ex->options.sink && ex->backend->event_elapsed_ns;
+}
+
+static bool bind_one(struct executor *ex, bool evaluate, struct error *err)
+{
+    struct bind_options o = {.backend = ex->backend,
+                             .device = ex->device,
+                             .graph = ex->variant->graph,
+                             .program = evaluate ? &ex->variant->evaluate : &ex->variant->train,
+                             .evaluate = evaluate,
+                             .fill_dead = ex->options.fill_dead,
+                             .timed = !evaluate && wants_events(ex)};
+    return bind_program(evaluate ? &ex->evaluate : &ex->train, &o, err);
+}
+
+static bool create_streams(struct executor *ex, struct error *err)
+{
+    for (int i = 0; i < 2; i++) {
+        TRY(ex->backend->stream_create(ex->device, &ex->streams[i], err));
+        TRY(ex->backend->event_create(ex->device, &ex->crossing[i], err));
+    }
+    return !wants_events(ex) || ex->backend->event_create(ex->device, &ex->origin, err);
+}
+
+/* The image tensor takes the loader's floats as they are. */
+static bool check_input(const struct executor *ex, struct error *err)
+{
+    const struct tensor *images = &ex->variant->graph->tensors[ex->variant->graph->images];
+    if (images->dtype == DTYPE_F32) return true;
+    return error_set(err, ERROR_INPUT, "the plan's images are %s; the loader delivers f32", dtype_name(images->dtype));
+}
+
+static bool create_parts(struct executor *ex, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    uint64_t arena = ex->variant->arena_bytes;
+    TRY(check_input(ex, err));
+    TRY(backend->device_create(ex->options.device, arena, ex->options.threads, &ex->device, err));
+    TRY(create_streams(ex, err));
+    TRY(backend->fill(ex->device, ex->streams[0], 0, arena, DEAD_BYTE, err));
+    TRY(backend->stream_synchronize(ex->streams[0], err));
+    if (ex->options.group) TRY(backend->group_join(ex->options.group, ex->options.device, ex->device, err));
+    TRY(bind_one(ex, false, err));
+    TRY(bind_one(ex, true, err));
+    return state_entries_find(ex->variant, &ex->state, &ex->state_count, err);
+}
+
+bool executor_create(const struct executor_options *options, struct executor **out, struct error *err)
+{
+    struct executor *ex = mem_zalloc(MEM_KERNEL, 1, sizeof *ex);
+    if (!ex) return error_memory(err, sizeof *ex, "an executor");
+    const struct plan_device *device = &options->plan->devices[options->device];
+    ex->options = *options;
+    ex->backend = options->backend;
+    ex->variant = &options->plan->variants[device->variant];
+    ex->micro_batches = device->micro_batches;
+    if (!create_parts(ex, err)) {
+        executor_destroy(ex);
+        return false;
+    }
+    *out = ex;
+    return true;
+}
+
+void executor_destroy(struct executor *ex)
+{
+    if (!ex) return;
+    unbind_program(&ex->evaluate, ex->backend);
+    unbind_program(&ex->train, ex->backend);
+    if (ex->origin) ex->backend->event_destroy(ex->origin);
+    for (int i = 0; i < 2; i++) {
+        if (ex->crossing[i]) ex->backend->event_destroy(ex->crossing[i]);
+        if (ex->streams[i]) ex->backend->stream_destroy(ex->streams[i]);
+    }
+    if (ex->device) ex->backend->device_destroy(ex->device);
+    mem_free(ex->state);
+    mem_free(ex);
+}
+
+/* Running --------------------------------------------------------------------------------------------------------- */
+
+static bool fill_dead(struct executor *ex, const struct bound_program *bound, size_t op, struct error *err)
+{
+    if (!bound->dead.first) return true;
+    struct stream *stream = ex->streams[bound->ops[op].stream];
+    for (uint32_t i = bound->dead.first[op]; i < bound->dead.first[op + 1]; i++) {
+        const struct byte_range *range = &bound->dead.ranges[i];
+        TRY(ex->backend->fill(ex->device, stream, range->offset, range->bytes, DEAD_BYTE, err));
+    }
+    return true;
+}
+
+static bool launch_op(struct executor *ex, const struct bound_program *bound, size_t i, bool timed, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    const struct bound_op *op = &bound->ops[i];
+    struct stream *stream = ex->streams[op->stream];
+    if (op->wait_for != NO_OP) TRY(backend->event_wait(bound->ops[op->wait_for].done, stream, err));
+    bool events = timed && op->begin, host = timed && !op->begin;
+    if (events) TRY(backend->event_record(op->begin, stream, err));
+    uint64_t begin = host ? clock_now_ns() : 0;
+    TRY(backend->op_launch(op->prepared, stream, err));
+    struct trace_sink *sink = ex->options.sink;
+    if (host) sink->op(sink->context, ex->options.device, (uint32_t)i, begin, clock_now_ns());
+    if (events) TRY(backend->event_record(op->end, stream, err));
+    TRY(fill_dead(ex, bound, i, err));
+    return !op->done || backend->event_record(op->done, stream, err);
+}
+
+static bool synchronize(struct executor *ex, struct error *err)
+{
+    TRY(ex->backend->stream_synchronize(ex->streams[0], err));
+    return ex->backend->stream_synchronize(ex->streams[1], err);
+}
+
+static bool report_events(struct executor *ex, size_t from, size_t to, uint64_t origin_ns, struct error *err)
+{
+    struct trace_sink *sink = ex->options.sink;
+    TRY(synchronize(ex, err));
+    for (size_t i = from; i < to; i++) {
+        uint64_t begin, end;
+        TRY(ex->backend->event_elapsed_ns(ex->origin, ex->train.ops[i].begin, &begin, err));
+        TRY(ex->backend->event_elapsed_ns(ex->origin, ex->train.ops[i].end, &end, err));
+        sink->op(sink->context, ex->options.device, (uint32_t)i, origin_ns + begin, origin_ns + end);
+    }
+    return true;
+}
+
+/* Both streams go on only when both have come here: ops before and after may share any bytes. */
+static bool cross_streams(struct executor *ex, const struct bound_program *bound, struct error *err)
+{
+    if (!bound->two_streams) return true;
+    for (int i = 0; i < 2; i++) TRY(ex->backend->event_record(ex->crossing[i], ex->streams[i], err));
+    for (int i = 0; i < 2; i++) TRY(ex->backend->event_wait(ex->crossing[!i], ex->streams[i], err));
+    return true;
+}
+
+static bool launch_range(struct executor *ex, const struct bound_program *bound, size_t from, size_t to, bool timed,
+                         struct error *err)
+{
+    uint64_t origin_ns = clock_now_ns();
+    bool events = timed && ex->origin;
+    if (events) TRY(ex->backend->event_record(ex->origin, ex->streams[0], err));
+    for (size_t i = from; i < to; i++) TRY(launch_op(ex, bound, i, timed, err));
+    return !events || report_events(ex, from, to, origin_ns, err);
+}
+
+static bool copy_input(struct executor *ex, const struct bound_program *bound, const struct step *step,
+                       const float *images, const int32_t *labels, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    const struct tensor *image_tensor = &bound->graph->tensors[bound->graph->images];
+    const struct tensor *label_tensor = &bound->graph->tensors[bound->graph->labels];
+    size_t first = (size_t)step->micro_batch * bound->graph->options.batch;
+    size_t pixels = (size_t)(tensor_elements(image_tensor) / bound->graph->options.batch);
+    TRY(backend->set_step(ex->device, ex->streams[0], step, err));
+    TRY(backend->copy_in(ex->device, ex->streams[0], bound->images, images + first * pixels, image_tensor->bytes, err));
+    return backend->copy_in(ex->device, ex->streams[0], bound->labels, labels + first, label_tensor->bytes, err);
+}
+
+/* The whole step as one launch, recorded the first time. */
+static bool replay_step(struct executor *ex, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    if (!ex->recorded) {
+        TRY(backend->record_begin(ex->device, ex->streams[0], err));
+        TRY(launch_range(ex, &ex->train, 0, ex->train.plan->op_count, false, err));
+        TRY(cross_streams(ex, &ex->train, err));
+        TRY(backend->record_end(ex->device, ex->streams[0], err));
+        ex->recorded = true;
+    }
+    return backend->replay(ex->device, ex->streams[0], err);
+}
+
+static bool can_replay(const struct executor *ex, bool timed)
+{
+    const struct backend *backend = ex->backend;
+    return backend->record_begin && backend->record_end && backend->replay && ex->micro_batches == 1 && !timed &&
+           !ex->options.fill_dead;
+}
+
+static bool launch_step(struct executor *ex, struct step *step, const float *images, const int32_t *labels, bool timed,
+                        struct error *err)
+{
+    const struct bound_program *train = &ex->train;
+    size_t body = train->plan->body_count;
+    if (can_replay(ex, timed)) {
+        step->micro_batch = 0;
+        TRY(copy_input(ex, train, step, images, labels, err));
+        return replay_step(ex, err);
+    }
+    for (step->micro_batch = 0; step->micro_batch < ex->micro_batches; step->micro_batch++) {
+        TRY(copy_input(ex, train, step, images, labels, err));
+        TRY(launch_range(ex, train, 0, body, timed, err));
+        if (ex->micro_batches > 1) TRY(cross_streams(ex, train, err));
+    }
+    TRY(launch_range(ex, train, body, train->plan->op_count, timed, err));
+    return cross_streams(ex, train, err);
+}
+
+static bool wants_ops(const struct executor *ex, uint64_t step)
+{
+    const struct trace_sink *sink = ex->options.sink;
+    if (!sink || !sink->op || !ex->options.time_ops) return false;
+    return !sink->wants_ops || sink->wants_ops(sink->context, step);
+}
+
+static bool read_metrics(struct executor *ex, const struct bound_program *bound, struct metrics *metrics,
+                         struct error *err)
+{
+    float values[4];
+    TRY(ex->backend->copy_out(ex->device, ex->streams[0], values, bound->metrics, sizeof values, err));
+    TRY(synchronize(ex, err));
+    *metrics = (struct metrics){values[0], values[1], values[2], values[3]};
+    return true;
+}
+
+bool executor_train(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
+                    struct metrics *metrics, struct error *err)
+{
+    struct trace_sink *sink = ex->options.sink;
+    struct step now = *step;
+    bool timed = wants_ops(ex, step->number);
+    if (sink && sink->step_begin) sink->step_begin(sink->context, ex->options.device, step->number, clock_now_ns());
+    TRY(launch_step(ex, &now, images, labels, timed, err));
+    TRY(read_metrics(ex, &ex->train, metrics, err));
+    if (sink && sink->step_end) sink->step_end(sink->context, ex->options.device, step->number, clock_now_ns());
+    return true;
+}
+
+bool executor_evaluate(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
+                       struct metrics *metrics, struct error *err)
+{
+    struct step now = *step;
+    now.micro_batch = 0;
+    TRY(copy_input(ex, &ex->evaluate, &now, images, labels, err));
+    TRY(launch_range(ex, &ex->evaluate, 0, ex->evaluate.plan->op_count, false, err));
+    TRY(cross_streams(ex, &ex->evaluate, err));
+    return read_metrics(ex, &ex->evaluate, metrics, err);
+}
+
+/* State ----------------------------------------------------------------------------------------------------------- */
+
+size_t executor_state_count(const struct executor *ex) { return ex->state_count; }
+
+bool executor_state_in(struct executor *ex, size_t i, const float *values, struct error *err)
+{
+    const struct tensor *tensor = &ex->variant->graph->tensors[ex->state[i].tensor];
+    return ex->backend->parameter_in(ex->device, tensor, ex->state[i].offset, values, err);
+}
+
+bool executor_state_out(struct executor *ex, size_t i, float *values, struct error *err)
+{
+    const struct tensor *tensor = &ex->variant->graph->tensors[ex->state[i].tensor];
+    return ex->backend->parameter_out(ex->device, tensor, ex->state[i].offset, values, err);
+}
+
+/* Describing ------------------------------------------------------------------------------------------------------ */
+
+static void describe_device(const struct executor *ex)
+{
+    struct trace_sink *sink = ex->options.sink;
+    const struct plan_device *device = &ex->options.plan->devices[ex->options.device];
+    const char *names[MEMORY_CLASSES];
+    for (int i = 0; i < MEMORY_CLASSES; i++) names[i] = memory_class_name((enum memory_class)i);
+    struct trace_device report = {.device = ex->options.device,
+                                  .name = device->spec.name,
+                                  .memory_bytes = device->spec.memory_bytes,
+                                  .planned_bytes = device->peak_bytes,
+                                  .arena_bytes = ex->variant->arena_bytes,
+                                  .images = device->images,
+                                  .class_names = names,
+                                  .class_bytes = device->classes,
+                                  .classes = MEMORY_CLASSES};
+    if (sink->device) sink->device(sink->context, &report);
+}
+
+bool executor_describe(const struct executor *ex, struct error *err)
+{
+    struct trace_sink *sink = ex->options.sink;
+    if (!sink) return true;
+    describe_device(ex);
+    if (!sink->op_table) return true;
+    const struct graph *graph = ex->variant->graph;
+    const struct plan_program *program = &ex->variant->train;
+    struct trace_op *ops = mem_alloc(MEM_TRACE, program->op_count, sizeof *ops);
+    uint64_t *live = mem_alloc(MEM_TRACE, program->op_count, sizeof *live);
+    bool ok = ops && live;
+    if (!ok) error_memory(err, program->op_count * sizeof *ops, "the trace's table of ops");
+    if (ok) live_bytes_count(graph, program, live);
+    for (uint32_t i = 0; ok && i < program->op_count; i++) {
+        const struct op *op = &graph->ops[program->ops[i].op];
+        ops[i] = (struct trace_op){.id = i,
+                                   .device = ex->options.device,
+                                   .layer = graph->layers[op->layer].path,
+                                   .kind = op_kind_name(op->kind),
+                                   .pass = op_pass_name(program->ops[i].pass),
+                                   .flops = op->flops,
+                                   .bytes_moved = op->bytes_moved,
+                                   .live_bytes = live[i]};
+    }
+    if (ok) sink->op_table(sink->context, ops, program->op_count);
+    mem_free(ops);
+    mem_free(live);
+    return ok;
+}

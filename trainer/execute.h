@@ -1,0 +1,64 @@
+/* Runs the programs of one plan variant on one device of a backend: the executor walks the plan, it does not decide.
+ *
+ * Every op is prepared once with the arena offsets of the plan; a step allocates nothing. All calls for one executor
+ * come from the device's own thread. */
+#ifndef FATHOM_EXECUTE_H
+#define FATHOM_EXECUTE_H
+
+#include "backend.h"
+#include "plan.h"
+#include "sink.h"
+
+struct executor;
+
+struct executor_options {
+    const struct plan *plan; /* borrowed until executor_destroy, as the others */
+    uint32_t device;         /* of the plan: its rank in the group */
+    const struct backend *backend;
+    struct group *group;     /* NULL with one device; joined here */
+    uint32_t threads;        /* host threads an op may use, 0 = all */
+    bool fill_dead;          /* bytes are filled with NaN right after their last use */
+    bool time_ops;           /* ops' times go to the sink when it wants them */
+    struct trace_sink *sink; /* may be NULL */
+};
+
+/* Takes the arena, fills it with NaN (so that every page is resident, and nothing is read that was not written), joins
+ * the group and prepares all ops. ERROR_INPUT when the plan's workspaces are too small for this backend. */
+bool executor_create(const struct executor_options *options, struct executor **executor, struct error *err);
+/* Takes NULL. */
+void executor_destroy(struct executor *executor);
+
+/* Sums over a micro-batch, a step or an evaluation's batch on this device. */
+struct metrics {
+    float loss, top1_hits, top5_hits, images;
+};
+
+/* One step. images: this device's share, micro_batches x batch x size x size x 3 f32; labels likewise.
+ * step->micro_batch is set here. */
+bool executor_train(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
+                    struct metrics *metrics, struct error *err);
+/* Forward only with running statistics, over one micro-batch; labels of -1 are not counted. */
+bool executor_evaluate(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
+                       struct metrics *metrics, struct error *err);
+
+/* What a run must keep: parameters in the order of the forward pass, their momenta in the same order, running
+ * statistics. The same order and shapes for every plan of a model. */
+enum state_kind { STATE_PARAMETER, STATE_MOMENTUM, STATE_STATISTIC };
+struct state_entry {
+    enum state_kind kind;
+    uint32_t tensor;    /* of the variant's graph; a momentum's is its parameter */
+    uint32_t parameter; /* position in graph->parameters; NO_TENSOR for statistics */
+    uint64_t offset;    /* in the arena */
+};
+/* Finds them in a variant's training program; the caller frees *entries with mem_free. */
+bool state_entries_find(const struct plan_variant *variant, struct state_entry **entries, size_t *count,
+                        struct error *err);
+size_t executor_state_count(const struct executor *executor);
+/* Entry i to and from the device, canonical layout, tensor_elements floats. */
+bool executor_state_in(struct executor *executor, size_t i, const float *values, struct error *err);
+bool executor_state_out(struct executor *executor, size_t i, float *values, struct error *err);
+
+/* Reports the device and its op table to the sink. */
+bool executor_describe(const struct executor *executor, struct error *err);
+
+#endif

@@ -1,0 +1,71 @@
+#include "init.h"
+
+#include <math.h>
+
+#include "random.h"
+
+static double uniform_of(uint32_t high, uint32_t low)
+{
+    return (double)(((uint64_t)(high >> 5) << 26) | (low >> 6)) * 0x1p-53;
+}
+
+/* Two normals from one block of random numbers (Box-Muller): a hundred million weights take seconds. */
+static void fill_normal(struct random random, double deviation, uint64_t count, float *values)
+{
+    const double two_pi = 6.283185307179586476925;
+    for (uint64_t i = 0; i < count; i += 2) {
+        uint32_t words[4];
+        random_block(random.seed, random.stream, i / 2, words);
+        double radius = deviation * sqrt(-2 * log(1 - uniform_of(words[0], words[1])));
+        double angle = two_pi * uniform_of(words[2], words[3]);
+        values[i] = (float)(radius * cos(angle));
+        if (i + 1 < count) values[i + 1] = (float)(radius * sin(angle));
+    }
+}
+
+static void fill_uniform(struct random random, double bound, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i++) values[i] = (float)((2 * random_real(&random) - 1) * bound);
+}
+
+static void fill_constant(float value, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i++) values[i] = value;
+}
+
+/* Weights are {K, R, S, C}: a fully connected layer's rows and columns are 1, as a 1x1 convolution's are, so the
+ * op that reads them tells. */
+static bool is_fully_connected(const struct graph *graph, uint32_t tensor)
+{
+    for (size_t i = 0; i < graph->forward_end; i++)
+        if (graph->ops[i].kind == OP_FC && graph->ops[i].in[1] == tensor) return true;
+    return false;
+}
+
+static void fill_weight(const struct graph *graph, uint32_t tensor, struct random random, float *values)
+{
+    const struct tensor *t = &graph->tensors[tensor];
+    uint64_t count = tensor_elements(t);
+    double kernel = (double)t->dims[1] * t->dims[2];
+    if (is_fully_connected(graph, tensor)) {
+        fill_uniform(random, 1 / sqrt(kernel * t->dims[3]), count, values);
+        return;
+    }
+    double fan = kernel * (graph->spec.family == FAMILY_VGG ? t->dims[3] : t->dims[0]);
+    fill_normal(random, sqrt(2 / fan), count, values);
+}
+
+void init_parameter(const struct graph *graph, uint32_t index, uint64_t seed, float *values)
+{
+    uint32_t tensor = graph->parameters[index];
+    const struct tensor *t = &graph->tensors[tensor];
+    if (t->role == ROLE_WEIGHT)
+        fill_weight(graph, tensor, random_begin(seed, RANDOM_WEIGHTS, index, 0), values);
+    else
+        fill_constant(t->role == ROLE_GAMMA ? 1 : 0, tensor_elements(t), values);
+}
+
+void init_statistic(const struct tensor *tensor, float *values)
+{
+    fill_constant(tensor->role == ROLE_RUNNING_VARIANCE ? 1 : 0, tensor_elements(tensor), values);
+}

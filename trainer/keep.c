@@ -1,0 +1,251 @@
+/* Where a run's values come from and go to: initial values, checkpoints. */
+#include "run.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "hash.h"
+#include "init.h"
+#include "mem.h"
+
+/* Everything in a checkpoint: parameters and momenta, which are the same on all devices, then each device's running
+ * statistics. When a run goes on with another number of devices, all of them get the mean of the saved statistics. */
+struct keeper {
+    struct run *run;
+    const struct graph *graph;
+    struct state_entry *entries; /* of the first device's plan */
+    size_t entry_count;
+    size_t shared;    /* entries before the statistics */
+    uint32_t devices; /* whose statistics the checkpoint has */
+    float *sums;      /* of statistics over devices, when their number changes; else NULL */
+    float *values;    /* of the transfer going on */
+    const float *source;
+    size_t entry;
+};
+
+static uint64_t elements_of(const struct keeper *k, size_t entry)
+{
+    return tensor_elements(&k->graph->tensors[k->entries[entry].tensor]);
+}
+
+static bool keeper_begin(struct keeper *k, struct run *run, uint32_t devices, struct error *err)
+{
+    const struct plan_variant *variant = &run->plan->variants[run->plan->devices[0].variant];
+    *k = (struct keeper){.run = run, .graph = variant->graph, .devices = devices};
+    TRY(state_entries_find(variant, &k->entries, &k->entry_count, err));
+    while (k->shared < k->entry_count && k->entries[k->shared].kind != STATE_STATISTIC) k->shared++;
+    return true;
+}
+
+static void keeper_finish(struct keeper *k)
+{
+    mem_free(k->entries);
+    mem_free(k->sums);
+}
+
+static bool put_on_device(void *context, uint32_t rank, struct error *err)
+{
+    struct keeper *k = context;
+    return executor_state_in(k->run->executors[rank], k->entry, k->source, err);
+}
+
+static bool get_from_device(void *context, uint32_t rank, struct error *err)
+{
+    struct keeper *k = context;
+    return executor_state_out(k->run->executors[rank], k->entry, k->values, err);
+}
+
+static bool put_everywhere(struct keeper *k, size_t entry, const float *values, struct error *err)
+{
+    k->entry = entry;
+    k->source = values;
+    return team_run(k->run->team, put_on_device, k, err);
+}
+
+/* Initial values -------------------------------------------------------------------------------------------------- */
+
+bool run_initialise(struct run *run, struct error *err)
+{
+    struct keeper k;
+    TRY(keeper_begin(&k, run, (uint32_t)run->plan->device_count, err));
+    bool ok = true;
+    for (size_t i = 0; ok && i < k.entry_count; i++) {
+        const struct state_entry *entry = &k.entries[i];
+        if (entry->kind == STATE_PARAMETER)
+            init_parameter(k.graph, entry->parameter, run->seed, run->staging);
+        else if (entry->kind == STATE_MOMENTUM)
+            memset(run->staging, 0, elements_of(&k, i) * sizeof *run->staging);
+        else
+            init_statistic(&k.graph->tensors[entry->tensor], run->staging);
+        ok = put_everywhere(&k, i, run->staging, err);
+    }
+    keeper_finish(&k);
+    return ok;
+}
+
+/* Checkpoints ----------------------------------------------------------------------------------------------------- */
+
+/* Tensor i of a checkpoint: which entry, of which device. */
+static size_t entry_of(const struct keeper *k, size_t i, uint32_t *device)
+{
+    *device = 0;
+    if (i < k->shared) return i;
+    size_t statistics = k->entry_count - k->shared;
+    *device = (uint32_t)((i - k->shared) / statistics);
+    return k->shared + (i - k->shared) % statistics;
+}
+
+static void describe_tensor(void *context, size_t i, struct checkpoint_tensor *tensor)
+{
+    const struct keeper *k = context;
+    uint32_t device;
+    const struct state_entry *entry = &k->entries[entry_of(k, i, &device)];
+    const struct tensor *t = &k->graph->tensors[entry->tensor];
+    char name[TENSOR_NAME];
+    graph_tensor_name(k->graph, entry->tensor, name);
+    *tensor = (struct checkpoint_tensor){.dims = {t->dims[0], t->dims[1], t->dims[2], t->dims[3]}};
+    if (entry->kind == STATE_STATISTIC)
+        snprintf(tensor->name, sizeof tensor->name, "%s@%u", name, device);
+    else
+        snprintf(tensor->name, sizeof tensor->name, "%s%s", name, entry->kind == STATE_MOMENTUM ? ".momentum" : "");
+}
+
+static bool get_tensor(void *context, size_t i, float *values, struct error *err)
+{
+    struct keeper *k = context;
+    uint32_t device;
+    k->entry = entry_of(k, i, &device);
+    k->values = values;
+    return team_run_one(k->run->team, device, get_from_device, k, err);
+}
+
+/* Adds device d's statistics; the last one's turn puts the mean everywhere. */
+static bool put_mean(struct keeper *k, size_t entry, uint32_t device, const float *values, struct error *err)
+{
+    size_t first = 0;
+    for (size_t i = k->shared; i < entry; i++) first += elements_of(k, i);
+    float *sums = k->sums + first;
+    uint64_t count = elements_of(k, entry);
+    for (uint64_t i = 0; i < count; i++) sums[i] += values[i];
+    if (device + 1 < k->devices) return true;
+    for (uint64_t i = 0; i < count; i++) sums[i] /= (float)k->devices;
+    return put_everywhere(k, entry, sums, err);
+}
+
+static bool put_tensor(void *context, size_t i, const float *values, struct error *err)
+{
+    struct keeper *k = context;
+    uint32_t device;
+    size_t entry = entry_of(k, i, &device);
+    if (i < k->shared) return put_everywhere(k, entry, values, err);
+    if (k->sums) return put_mean(k, entry, device, values, err);
+    k->entry = entry;
+    k->source = values;
+    return team_run_one(k->run->team, device, put_on_device, k, err);
+}
+
+static struct checkpoint_tensors tensors_of(struct keeper *k)
+{
+    size_t count = k->shared + k->devices * (k->entry_count - k->shared);
+    return (struct checkpoint_tensors){k, count, describe_tensor, get_tensor, put_tensor};
+}
+
+/* Mean and deviation are of all pixels: another data set has others. */
+static uint64_t hash_dataset(const struct dataset_info *info)
+{
+    uint64_t hash = hash_bytes(info->mean, sizeof info->mean, 0);
+    hash = hash_bytes(info->deviation, sizeof info->deviation, hash);
+    uint64_t words[] = {info->classes, info->train_images};
+    return hash_bytes(words, sizeof words, hash);
+}
+
+bool run_save(struct run *run, struct error *err)
+{
+    struct keeper k;
+    uint64_t begin = clock_now_ns();
+    TRY(keeper_begin(&k, run, (uint32_t)run->plan->device_count, err));
+    struct checkpoint checkpoint = {.spec = run->plan->spec,
+                                    .step = run->done,
+                                    .seed = run->seed,
+                                    .position = run->position,
+                                    .dataset_hash = hash_dataset(dataset_info(run->dataset)),
+                                    .batch = run->plan->batch,
+                                    .devices = k.devices,
+                                    .schedule = run->schedule};
+    struct checkpoint_tensors tensors = tensors_of(&k);
+    bool ok = checkpoint_write(run->options->save_folder, &checkpoint, &tensors, run->staging, err);
+    keeper_finish(&k);
+    if (!ok) return false;
+    run->saved = run->done;
+    run_report_gap(run, GAP_CHECKPOINT, begin);
+    if (!run->sink || !run->sink->mark) return true;
+    char text[64];
+    snprintf(text, sizeof text, "checkpoint step %" PRIu64, run->done);
+    run->sink->mark(run->sink->context, clock_now_ns(), text);
+    return true;
+}
+
+/* The first difference between two models in words, or NULL. The image size may differ: weights do not depend on it. */
+static bool check_spec(const char *path, const struct model_spec *saved, const struct model_spec *wanted,
+                       struct error *err)
+{
+    bool same = strcmp(saved->name, wanted->name) == 0 && saved->family == wanted->family &&
+                saved->dataset == wanted->dataset && saved->unit == wanted->unit &&
+                saved->shortcut == wanted->shortcut && saved->bottleneck == wanted->bottleneck &&
+                saved->depth == wanted->depth && memcmp(saved->units, wanted->units, sizeof saved->units) == 0 &&
+                saved->classes == wanted->classes;
+    if (same) return true;
+    return error_set(err, ERROR_INPUT, "%s: is of %s (%s, shortcut %s, %u classes); the plan is of %s (%s, %s, %u)",
+                     path, saved->name, saved->unit <= UNIT_PLAIN ? unit_kind_name(saved->unit) : "unknown units",
+                     saved->shortcut <= SHORTCUT_DROPOUT ? shortcut_kind_name(saved->shortcut) : "unknown",
+                     saved->classes, wanted->name, unit_kind_name(wanted->unit), shortcut_kind_name(wanted->shortcut),
+                     wanted->classes);
+}
+
+static bool check_checkpoint(const struct run *run, const char *path, const struct checkpoint *c, struct error *err)
+{
+    TRY(check_spec(path, &c->spec, &run->plan->spec, err));
+    if (c->dataset_hash != hash_dataset(dataset_info(run->dataset)))
+        return error_set(err, ERROR_INPUT, "%s: its run trained on other images than %s", path,
+                         run->options->data_path);
+    if (c->devices == 0 || c->devices > MACHINE_MOST_DEVICES)
+        return error_set(err, ERROR_INPUT, "%s: has statistics of %u devices; 1 to %u are possible", path, c->devices,
+                         MACHINE_MOST_DEVICES);
+    return true;
+}
+
+static bool load_tensors(struct run *run, struct checkpoint_file *file, const struct checkpoint *c, struct error *err)
+{
+    struct keeper k;
+    TRY(keeper_begin(&k, run, c->devices, err));
+    bool ok = true;
+    if (c->devices != run->plan->device_count) {
+        uint64_t count = 0;
+        for (size_t i = k.shared; i < k.entry_count; i++) count += elements_of(&k, i);
+        k.sums = mem_zalloc(MEM_GENERAL, count, sizeof *k.sums);
+        ok = k.sums || error_memory(err, count * sizeof *k.sums, "running statistics");
+    }
+    struct checkpoint_tensors tensors = tensors_of(&k);
+    ok = ok && checkpoint_load(file, &tensors, run->staging, err);
+    keeper_finish(&k);
+    return ok;
+}
+
+bool run_resume(struct run *run, struct error *err)
+{
+    char path[CHECKPOINT_PATH];
+    struct checkpoint_file *file;
+    struct checkpoint c;
+    TRY(checkpoint_find(run->options->resume_folder, path, err));
+    TRY(checkpoint_open(path, &file, &c, err));
+    bool ok = check_checkpoint(run, path, &c, err) && load_tensors(run, file, &c, err);
+    checkpoint_close(file);
+    if (!ok) return false;
+    run->done = run->saved = c.step;
+    run->position = c.position;
+    run->seed = c.seed;
+    run->schedule = c.schedule;
+    return true;
+}

@@ -1,0 +1,176 @@
+#include "lifetime.h"
+
+#include <string.h>
+
+#include "mem.h"
+
+static bool ranges_meet(struct byte_range a, struct byte_range b)
+{
+    return a.bytes > 0 && b.bytes > 0 && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+}
+
+static struct byte_range range_of(const struct plan_tensor *tensor)
+{
+    return (struct byte_range){tensor->offset, tensor->bytes};
+}
+
+static bool never_dies(const struct graph *graph, const struct plan_tensor *tensor)
+{
+    if (tensor->origin == NO_TENSOR) return false;
+    uint32_t base = graph->tensors[tensor->origin].view_of;
+    return graph->tensors[tensor->origin].persistent || tensor->origin == graph->metrics ||
+           (base != NO_TENSOR && graph->tensors[base].persistent);
+}
+
+/* Dead bytes ------------------------------------------------------------------------------------------------------ */
+
+struct search {
+    const struct graph *graph;
+    const struct plan_program *program;
+    struct dead_bytes *dead;
+    size_t count, capacity;
+};
+
+static bool lives_after(const struct search *s, const struct plan_tensor *tensor, uint32_t op)
+{
+    return (tensor->first <= op && tensor->last > op) || never_dies(s->graph, tensor);
+}
+
+/* Adds what is left of a range once all tensors from number `from` on that live after the op are cut out. */
+static bool add_remains(struct search *s, struct byte_range range, uint32_t op, size_t from)
+{
+    for (size_t i = from; i < s->program->tensor_count; i++) {
+        const struct plan_tensor *tensor = &s->program->tensors[i];
+        if (!ranges_meet(range, range_of(tensor)) || !lives_after(s, tensor, op)) continue;
+        uint64_t end = range.offset + range.bytes, tensor_end = tensor->offset + tensor->bytes;
+        if (tensor->offset > range.offset &&
+            !add_remains(s, (struct byte_range){range.offset, tensor->offset - range.offset}, op, i + 1))
+            return false;
+        if (tensor_end >= end) return true;
+        range = (struct byte_range){tensor_end, end - tensor_end};
+    }
+    void *array = s->dead->ranges;
+    if (!mem_grow(MEM_KERNEL, &array, &s->capacity, s->count + 1, sizeof *s->dead->ranges)) return false;
+    s->dead->ranges = array;
+    s->dead->ranges[s->count++] = range;
+    return true;
+}
+
+bool dead_bytes_find(const struct graph *graph, const struct plan_program *program, struct dead_bytes *dead,
+                     struct error *err)
+{
+    struct search s = {.graph = graph, .program = program, .dead = dead};
+    *dead = (struct dead_bytes){.first = mem_zalloc(MEM_KERNEL, program->op_count + 1, sizeof *dead->first)};
+    if (!dead->first) return error_memory(err, program->op_count * sizeof *dead->first, "the table of dead bytes");
+    for (uint32_t op = 0; op < program->op_count; op++) {
+        dead->first[op] = (uint32_t)s.count;
+        for (size_t i = 0; i < program->tensor_count; i++) {
+            const struct plan_tensor *tensor = &program->tensors[i];
+            if (tensor->last != op || never_dies(graph, tensor)) continue;
+            if (!add_remains(&s, range_of(tensor), op, 0))
+                return error_memory(err, s.count * sizeof *dead->ranges, "the table of dead bytes");
+        }
+    }
+    dead->first[program->op_count] = (uint32_t)s.count;
+    return true;
+}
+
+void dead_bytes_finish(struct dead_bytes *dead)
+{
+    mem_free(dead->ranges);
+    mem_free(dead->first);
+    *dead = (struct dead_bytes){0};
+}
+
+/* Waits ----------------------------------------------------------------------------------------------------------- */
+
+struct hazards {
+    const struct graph *graph;
+    const struct plan_program *program;
+    const struct dead_bytes *dead; /* may be NULL */
+};
+
+#define MOST_TOUCHED (OP_MOST_OUTPUTS + 1 + OP_MOST_INPUTS)
+
+/* The bytes an op writes, then those it only reads; returns how many ranges, *written of them written. */
+static size_t touched_ranges(const struct hazards *h, uint32_t op, struct byte_range *ranges, size_t *written)
+{
+    const struct plan_op *p = &h->program->ops[op];
+    const struct op *o = &h->graph->ops[p->op];
+    size_t n = 0;
+    for (int i = 0; i < o->outputs; i++) ranges[n++] = range_of(&h->program->tensors[p->out[i]]);
+    if (p->workspace != NO_TENSOR) ranges[n++] = range_of(&h->program->tensors[p->workspace]);
+    *written = n;
+    for (int i = 0; i < o->inputs; i++) ranges[n++] = range_of(&h->program->tensors[p->in[i]]);
+    return n;
+}
+
+static bool any_meets(const struct byte_range *ranges, size_t count, struct byte_range range)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ranges_meet(ranges[i], range)) return true;
+    return false;
+}
+
+/* Whether something that `writer` writes, or that dies with it, is read or written by `other`. */
+static bool writes_into(const struct hazards *h, uint32_t writer, uint32_t other)
+{
+    struct byte_range by[MOST_TOUCHED], of[MOST_TOUCHED];
+    size_t written, unused;
+    touched_ranges(h, writer, by, &written);
+    size_t touched = touched_ranges(h, other, of, &unused);
+    for (size_t i = 0; i < written; i++)
+        if (any_meets(of, touched, by[i])) return true;
+    if (!h->dead) return false;
+    for (uint32_t i = h->dead->first[writer]; i < h->dead->first[writer + 1]; i++)
+        if (any_meets(of, touched, h->dead->ranges[i])) return true;
+    return false;
+}
+
+void stream_waits_find(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
+                       uint32_t *wait_for)
+{
+    struct hazards h = {graph, program, dead};
+    uint32_t waited[2] = {0, 0}; /* of each stream: ops of the other one before this are waited for already */
+    uint32_t seen[2] = {0, 0};   /* ops on each stream so far */
+    for (uint32_t op = 0; op < program->op_count; op++) {
+        uint8_t stream = program->ops[op].stream;
+        wait_for[op] = NO_OP;
+        for (uint32_t other = op; seen[!stream] > 0 && other-- > waited[stream];) {
+            if (program->ops[other].stream == stream) continue;
+            if (!writes_into(&h, other, op) && !writes_into(&h, op, other)) continue;
+            wait_for[op] = other;
+            waited[stream] = other + 1;
+            break;
+        }
+        seen[stream]++;
+    }
+}
+
+/* Live bytes ------------------------------------------------------------------------------------------------------ */
+
+/* Whether an op of the program writes this tensor over an input that dies with it. */
+static bool takes_over(const struct graph *graph, const struct plan_program *program, uint32_t tensor)
+{
+    const struct plan_tensor *t = &program->tensors[tensor];
+    const struct plan_op *op = &program->ops[t->first];
+    for (int i = 0; i < graph->ops[op->op].inputs; i++) {
+        if (op->in[i] == tensor) continue;
+        const struct plan_tensor *in = &program->tensors[op->in[i]];
+        if (in->last == t->first && ranges_meet(range_of(in), range_of(t))) return true;
+    }
+    return false;
+}
+
+void live_bytes_count(const struct graph *graph, const struct plan_program *program, uint64_t *live)
+{
+    memset(live, 0, program->op_count * sizeof *live);
+    for (uint32_t i = 0; i < program->tensor_count; i++) { /* differences, modulo 2^64 */
+        const struct plan_tensor *tensor = &program->tensors[i];
+        uint32_t first = tensor->first + (takes_over(graph, program, i) ? 1 : 0);
+        if (first > tensor->last || first >= program->op_count) continue;
+        live[first] += tensor->bytes;
+        if (tensor->last + 1 < program->op_count) live[tensor->last + 1] -= tensor->bytes;
+    }
+    for (size_t op = 1; op < program->op_count; op++) live[op] += live[op - 1];
+}

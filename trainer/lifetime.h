@@ -1,0 +1,31 @@
+/* What a program's byte ranges imply for running it: which ops on one stream wait for the other, which bytes die where.
+ */
+#ifndef FATHOM_LIFETIME_H
+#define FATHOM_LIFETIME_H
+
+#include "plan.h"
+
+struct byte_range {
+    uint64_t offset, bytes;
+};
+
+/* Bytes that no later op of the program reads once op i is done: ranges[first[i]] up to ranges[first[i + 1]]. */
+struct dead_bytes {
+    struct byte_range *ranges;
+    uint32_t *first; /* op_count + 1 */
+};
+/* Persistent tensors and the metrics never die. The caller ends it with dead_bytes_finish, also after a failure. */
+bool dead_bytes_find(const struct graph *graph, const struct plan_program *program, struct dead_bytes *dead,
+                     struct error *err);
+void dead_bytes_finish(struct dead_bytes *dead);
+
+/* For each op the last op before it on the other stream whose bytes it shares, one of both writing, unless an earlier
+ * op of its own stream has waited for that one already; NO_OP = none. dead (may be NULL) counts as written by its op.
+ */
+void stream_waits_find(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
+                       uint32_t *wait_for);
+
+/* Arena bytes live while each op runs; bytes handed from an input to an output count once. */
+void live_bytes_count(const struct graph *graph, const struct plan_program *program, uint64_t *live);
+
+#endif

@@ -1,0 +1,18 @@
+/* A run's log: one JSON object per line, complete as soon as its step is (formats: docs/formats.md). */
+#ifndef FATHOM_LOG_H
+#define FATHOM_LOG_H
+
+#include "train.h"
+
+struct log;
+
+/* path NULL = no log: *log is then NULL, which the others take. append: a resumed run goes on in the same file. Nothing
+ * is allocated after this. */
+bool log_open(const char *path, bool append, struct log **log, struct error *err);
+/* {"step", "loss", "learning_rate", "images_per_second", "train_error"}, and "test_loss", "top1_error", "top5_error"
+ * when the step was followed by an evaluation. */
+void log_step(struct log *log, const struct train_status *status);
+/* ERROR_FAILED when a line could not be written (a full disk does not stop a run). Takes NULL. */
+bool log_close(struct log *log, struct error *err);
+
+#endif

@@ -1,0 +1,54 @@
+/* A training run in progress: what train.c, keep.c and evaluate.c share. */
+#ifndef FATHOM_RUN_H
+#define FATHOM_RUN_H
+
+#include "checkpoint.h"
+#include "execute.h"
+#include "log.h"
+#include "team.h"
+#include "train.h"
+
+struct run {
+    const struct plan *plan;
+    const struct backend *backend;
+    const struct train_options *options;
+    struct trace_sink *sink;
+
+    struct dataset *dataset;
+    struct loader *loader;
+    struct log *log;
+    struct team *team;
+    struct group *group;         /* NULL with one device */
+    struct executor **executors; /* one per device */
+    struct metrics *metrics;     /* one per device: of its last step or evaluation batch */
+    float *staging;              /* room for the largest tensor that a checkpoint holds */
+    double *step_seconds;        /* of the last steps, a ring */
+
+    uint64_t seed;
+    uint64_t done;     /* steps */
+    uint64_t position; /* images delivered */
+    uint64_t saved;    /* step of the last checkpoint; UINT64_MAX = none */
+    struct schedule_state schedule;
+    struct step step;   /* the one being run */
+    struct batch batch; /* its images */
+    struct train_status status;
+};
+
+/* evaluate.c: over the test set, with the weights as they are; fills status' test figures. The loader of training
+ * images rests meanwhile, so that no more memory is held than the plan counts. *stop leaves status as it was. */
+bool run_evaluate(struct run *run, struct error *err);
+/* Makes run->loader for the run's position. */
+bool run_open_loader(struct run *run, struct error *err);
+
+/* keep.c: initial values, checkpoints. */
+bool run_initialise(struct run *run, struct error *err);
+bool run_save(struct run *run, struct error *err);
+bool run_resume(struct run *run, struct error *err);
+
+/* Waits reported for every device of the run. */
+void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_ns);
+void run_report_metric(const struct run *run, enum trace_metric metric, double value);
+
+bool run_is_stopped(const struct run *run);
+
+#endif

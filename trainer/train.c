@@ -1,0 +1,383 @@
+#define _GNU_SOURCE
+#include "train.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "files.h"
+#include "mem.h"
+#include "process.h"
+#include "run.h"
+#include "verify.h"
+
+#define RING_STEPS  4096u       /* the median is over the last so many */
+#define BN_MOMENTUM 0.1f        /* Torch's default, with which the authors trained */
+#define SAMPLE_NS   1000000000u /* between two reports of the process's memory */
+
+/* Reports --------------------------------------------------------------------------------------------------------- */
+
+bool run_is_stopped(const struct run *run) { return run->options->stop && *run->options->stop; }
+
+void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_ns)
+{
+    if (!run->sink || !run->sink->gap) return;
+    uint64_t end = clock_now_ns();
+    for (uint32_t i = 0; i < run->plan->device_count; i++) run->sink->gap(run->sink->context, i, kind, begin_ns, end);
+}
+
+void run_report_metric(const struct run *run, enum trace_metric metric, double value)
+{
+    if (run->sink && run->sink->metric) run->sink->metric(run->sink->context, metric, run->done, value);
+}
+
+static void report_run(const struct run *run)
+{
+    char host[256] = "";
+    if (!run->sink || !run->sink->run) return;
+    gethostname(host, sizeof host - 1);
+    const struct plan *plan = run->plan;
+    struct trace_run report = {.model = plan->spec.name,
+                               .dataset = dataset_kind_name(plan->spec.dataset),
+                               .backend = run->backend->name,
+                               .host = host,
+                               .command = run->options->command ? run->options->command : "",
+                               .batch = plan->batch,
+                               .iterations = run->options->iterations,
+                               .parameters = plan->variants[0].graph->parameter_elements,
+                               .devices = (uint32_t)plan->device_count};
+    run->sink->run(run->sink->context, &report);
+}
+
+static void report_memory(const struct run *run, uint64_t *last_ns)
+{
+    uint64_t now = clock_now_ns();
+    if (!run->sink || !run->sink->memory || now - *last_ns < SAMPLE_NS) return;
+    *last_ns = now;
+    run->sink->memory(run->sink->context, 0, SAMPLE_PROCESS, process_resident_bytes(), now);
+}
+
+static void report_mark(const struct run *run, const char *text)
+{
+    if (run->sink && run->sink->mark) run->sink->mark(run->sink->context, clock_now_ns(), text);
+}
+
+/* Checks ---------------------------------------------------------------------------------------------------------- */
+
+static bool check_dataset(const struct run *run, struct error *err)
+{
+    const struct dataset_info *info = dataset_info(run->dataset);
+    const struct model_spec *spec = &run->plan->spec;
+    if (info->classes != spec->classes)
+        return error_set(err, ERROR_INPUT, "--data: %s has %u classes; %s in this plan has %u", run->options->data_path,
+                         info->classes, spec->name, spec->classes);
+    if (info->height && (info->height != spec->image_size || info->width != spec->image_size))
+        return error_set(err, ERROR_INPUT, "--data: %s has images of %ux%u; the plan is for %ux%u",
+                         run->options->data_path, info->width, info->height, spec->image_size, spec->image_size);
+    return true;
+}
+
+static bool check_plan(const struct plan *plan, const struct backend *backend, struct error *err)
+{
+    TRY(plan_verify(plan, NULL, err));
+    if (!plan->fits) return error_set(err, ERROR_UNFIT, "the plan says that it does not fit its devices");
+    uint32_t dtypes = backend->activation_dtypes ? backend->activation_dtypes() : 1u << DTYPE_F32;
+    if (dtypes & (1u << plan->dtype)) return true;
+    return error_set(err, ERROR_INPUT,
+                     "the plan keeps activations in %s; the %s backend has f32 only: plan again with "
+                     "--dtype f32",
+                     dtype_name(plan->dtype), backend->name);
+}
+
+static bool check_options(const struct train_options *o, struct error *err)
+{
+    if (o->iterations == 0) return error_set(err, ERROR_INPUT, "--iterations: is 0; at least 1 is wanted");
+    if (o->schedule.kind == SCHEDULE_PLATEAU && o->evaluate_every == 0)
+        return error_set(err, ERROR_INPUT,
+                         "--schedule plateau looks at the test error: --evaluate-every STEPS is wanted with it");
+    if (!o->save_folder || o->resume_folder || !checkpoint_exists(o->save_folder)) return true;
+    return error_set(
+        err, ERROR_INPUT,
+        "--save: %s has checkpoints of another run: go on from them with --resume %s, or name another folder",
+        o->save_folder, o->save_folder);
+}
+
+/* Beginning and end ----------------------------------------------------------------------------------------------- */
+
+static uint32_t threads_per_device(const struct run *run)
+{
+    if (run->plan->device_count == 1) return 0;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long each = cores / (long)run->plan->device_count;
+    return each > 1 ? (uint32_t)each : 1;
+}
+
+static bool create_executor(void *context, uint32_t rank, struct error *err)
+{
+    struct run *run = context;
+    struct executor_options options = {.plan = run->plan,
+                                       .device = rank,
+                                       .backend = run->backend,
+                                       .group = run->group,
+                                       .threads = threads_per_device(run),
+                                       .fill_dead = run->options->fill_dead,
+                                       .time_ops = run->options->time_ops,
+                                       .sink = run->sink};
+    return executor_create(&options, &run->executors[rank], err);
+}
+
+static bool destroy_executor(void *context, uint32_t rank, struct error *err)
+{
+    (void)err;
+    struct run *run = context;
+    executor_destroy(run->executors[rank]);
+    return true;
+}
+
+static void abort_group(void *context)
+{
+    struct run *run = context;
+    if (run->group) run->backend->group_abort(run->group);
+}
+
+static uint64_t largest_tensor(const struct plan *plan)
+{
+    uint64_t most = 0;
+    const struct graph *graph = plan->variants[plan->devices[0].variant].graph;
+    for (size_t i = 0; i < graph->tensor_count; i++) {
+        const struct tensor *t = &graph->tensors[i];
+        bool kept = t->role == ROLE_RUNNING_MEAN || t->role == ROLE_RUNNING_VARIANCE ||
+                    (t->class_ == CLASS_WEIGHT && t->role != ROLE_BUCKET);
+        if (kept && tensor_elements(t) > most) most = tensor_elements(t);
+    }
+    return most;
+}
+
+static bool create_tables(struct run *run, struct error *err)
+{
+    size_t devices = run->plan->device_count;
+    run->executors = mem_zalloc(MEM_GENERAL, devices, sizeof *run->executors);
+    run->metrics = mem_zalloc(MEM_GENERAL, devices, sizeof *run->metrics);
+    run->step_seconds = mem_zalloc(MEM_GENERAL, RING_STEPS, sizeof *run->step_seconds);
+    run->staging = mem_alloc(MEM_GENERAL, largest_tensor(run->plan), sizeof *run->staging);
+    if (run->executors && run->metrics && run->step_seconds && run->staging) return true;
+    return error_memory(err, largest_tensor(run->plan) * sizeof *run->staging, "the run's tables");
+}
+
+static bool create_devices(struct run *run, struct error *err)
+{
+    uint32_t devices = (uint32_t)run->plan->device_count;
+    if (devices > 1) TRY(run->backend->group_create(devices, &run->group, err));
+    TRY(team_create(devices, abort_group, run, &run->team, err));
+    return team_run(run->team, create_executor, run, err);
+}
+
+bool run_open_loader(struct run *run, struct error *err)
+{
+    bool repeat = run->options->repeat_batch;
+    struct loader_options options = {.batch = run->plan->batch,
+                                     .image_size = run->plan->spec.image_size,
+                                     .seed = run->seed,
+                                     .train = true,
+                                     .augment = run->options->augment,
+                                     .first = repeat ? 0 : run->position};
+    TRY(loader_create(run->dataset, &options, &run->loader, err));
+    return !repeat || loader_next(run->loader, &run->batch, err);
+}
+
+static bool begin_run(struct run *run, struct error *err)
+{
+    const struct train_options *o = run->options;
+    TRY(check_options(o, err));
+    TRY(check_plan(run->plan, run->backend, err));
+    TRY(dataset_open(o->data_path, &run->dataset, err));
+    TRY(check_dataset(run, err));
+    if (o->save_folder) TRY(files_make_folder(o->save_folder, err));
+    report_run(run);
+    TRY(create_tables(run, err));
+    TRY(create_devices(run, err));
+    TRY(o->resume_folder ? run_resume(run, err) : run_initialise(run, err));
+    TRY(log_open(o->log_path, run->done > 0, &run->log, err));
+    for (size_t i = 0; i < run->plan->device_count; i++) TRY(executor_describe(run->executors[i], err));
+    return run_open_loader(run, err);
+}
+
+/* Ends what begin_run has begun, whole or in part. */
+static bool end_run(struct run *run, bool ok, struct error *err)
+{
+    loader_destroy(run->loader);
+    if (run->team && run->executors) team_run(run->team, destroy_executor, run, NULL);
+    team_destroy(run->team);
+    if (run->group) run->backend->group_destroy(run->group);
+    ok = log_close(run->log, ok ? err : NULL) && ok;
+    if (run->dataset) dataset_close(run->dataset);
+    mem_free(run->executors);
+    mem_free(run->metrics);
+    mem_free(run->step_seconds);
+    mem_free(run->staging);
+    return ok;
+}
+
+/* Steps ----------------------------------------------------------------------------------------------------------- */
+
+static bool train_share(void *context, uint32_t rank, struct error *err)
+{
+    struct run *run = context;
+    size_t first = 0, size = run->plan->spec.image_size;
+    for (uint32_t i = 0; i < rank; i++) first += run->plan->devices[i].images;
+    return executor_train(run->executors[rank], &run->step, run->batch.images + first * size * size * 3,
+                          run->batch.labels + first, &run->metrics[rank], err);
+}
+
+static bool next_batch(struct run *run, struct error *err)
+{
+    if (run->options->repeat_batch) return true;
+    uint64_t begin = clock_now_ns(), waited = loader_waited_ns(run->loader);
+    TRY(loader_next(run->loader, &run->batch, err));
+    if (loader_waited_ns(run->loader) > waited) run_report_gap(run, GAP_DATA, begin);
+    return true;
+}
+
+/* Sums over devices in rank order, so that they do not depend on which was first. */
+static bool collect_metrics(struct run *run, struct error *err)
+{
+    double loss = 0, hits = 0, images = 0;
+    for (size_t i = 0; i < run->plan->device_count; i++) {
+        loss += run->metrics[i].loss;
+        hits += run->metrics[i].top1_hits;
+        images += run->metrics[i].images;
+    }
+    run->status.loss = loss / images;
+    run->status.train_error = 1 - hits / images;
+    if (isfinite(run->status.loss)) return true;
+    return error_set(err, ERROR_FAILED,
+                     "step %" PRIu64 ": the loss is %f: training diverged; a smaller --learning-rate than %g may help",
+                     run->done + 1, run->status.loss, run->status.learning_rate);
+}
+
+static bool run_step(struct run *run, struct error *err)
+{
+    const struct train_options *o = run->options;
+    run->status.learning_rate = schedule_rate_at(&o->schedule, &run->schedule, run->done);
+    run->step = (struct step){.number = run->done,
+                              .seed = run->seed,
+                              .learning_rate = (float)run->status.learning_rate,
+                              .momentum = (float)o->momentum,
+                              .weight_decay = (float)o->weight_decay,
+                              .nesterov = o->nesterov,
+                              .bn_momentum = BN_MOMENTUM};
+    TRY(next_batch(run, err));
+    TRY(team_run(run->team, train_share, run, err));
+    TRY(collect_metrics(run, err));
+    run->done++;
+    run->position += run->plan->batch;
+    schedule_see_step(&o->schedule, &run->schedule, run->status.train_error);
+    return true;
+}
+
+static void measure_step(struct run *run, uint64_t steps, double seconds)
+{
+    struct train_status *status = &run->status;
+    run->step_seconds[(steps - 1) % RING_STEPS] = seconds;
+    status->step = run->done;
+    status->iterations = run->options->iterations;
+    status->images_per_second = run->plan->batch / seconds;
+    double left = (double)(run->options->iterations - run->done);
+    double old = status->eta_seconds; /* a mean that forgets: about the last twenty steps */
+    double each = steps > 1 ? old / (left + 1) + (seconds - old / (left + 1)) / 20 : seconds;
+    status->eta_seconds = each * left;
+    run_report_metric(run, METRIC_LOSS, status->loss);
+    run_report_metric(run, METRIC_LEARNING_RATE, status->learning_rate);
+    run_report_metric(run, METRIC_IMAGES_PER_SECOND, status->images_per_second);
+    run_report_metric(run, METRIC_TRAIN_ERROR, status->train_error);
+}
+
+static bool is_due(uint64_t every, uint64_t done) { return every > 0 && done % every == 0; }
+
+static bool after_step(struct run *run, struct error *err)
+{
+    const struct train_options *o = run->options;
+    bool last = run->done == o->iterations, evaluate = !o->skip_evaluation && !o->repeat_batch && !run_is_stopped(run);
+    run->status.evaluated = false;
+    if (evaluate && (last || is_due(o->evaluate_every, run->done))) TRY(run_evaluate(run, err));
+    log_step(run->log, &run->status);
+    bool save = last || run_is_stopped(run) || is_due(o->save_every, run->done);
+    if (o->save_folder && save && run->saved != run->done) TRY(run_save(run, err));
+    return true;
+}
+
+typedef void (*progress_fn)(void *context, const struct train_status *status);
+
+static bool run_steps(struct run *run, progress_fn progress, void *context, struct train_result *result,
+                      struct error *err)
+{
+    uint64_t steps = 0, sampled = 0;
+    while (run->done < run->options->iterations && !result->stopped) {
+        uint64_t begin = clock_now_ns();
+        TRY(run_step(run, err));
+        measure_step(run, ++steps, (double)(clock_now_ns() - begin) * 1e-9);
+        report_memory(run, &sampled);
+        TRY(after_step(run, err));
+        result->stopped = run_is_stopped(run);
+        result->loss = run->status.loss;
+        if (run->status.evaluated) {
+            result->top1_error = run->status.top1_error;
+            result->top5_error = run->status.top5_error;
+        }
+        if (progress) progress(context, &run->status);
+    }
+    return true;
+}
+
+/* Results --------------------------------------------------------------------------------------------------------- */
+
+static int compare_reals(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median_speed(struct run *run, uint64_t steps)
+{
+    size_t count = steps < RING_STEPS ? (size_t)steps : RING_STEPS;
+    if (count == 0) return 0;
+    qsort(run->step_seconds, count, sizeof *run->step_seconds, compare_reals);
+    return run->plan->batch / run->step_seconds[count / 2];
+}
+
+static uint64_t planned_bytes(const struct plan *plan)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < plan->device_count; i++) bytes += plan->devices[i].peak_bytes;
+    return bytes;
+}
+
+bool train_run(const struct plan *plan, const struct backend *backend, const struct train_options *options,
+               struct trace_sink *sink, progress_fn progress, void *context, struct train_result *result,
+               struct error *err)
+{
+    struct run run = {.plan = plan,
+                      .backend = backend,
+                      .options = options,
+                      .sink = sink,
+                      .seed = options->seed,
+                      .saved = UINT64_MAX,
+                      .schedule = schedule_begin()};
+    struct train_result found = {.loss = NAN, .top1_error = NAN, .top5_error = NAN};
+    uint64_t begin = clock_now_ns(), before = 0;
+    bool ok = begin_run(&run, err);
+    before = run.done;
+    ok = ok && run_steps(&run, progress, context, &found, err);
+    if (ok && found.stopped) report_mark(&run, "stopped");
+    found.images_per_second = run.step_seconds ? median_speed(&run, run.done - before) : 0;
+    found.steps = run.done;
+    found.seconds = (double)(clock_now_ns() - begin) * 1e-9;
+    found.planned_bytes = planned_bytes(plan);
+    ok = end_run(&run, ok, err);
+    found.peak_bytes = process_peak_bytes();
+    if (ok) *result = found;
+    return ok;
+}
