@@ -90,6 +90,8 @@ enum recompute_policy {
     RECOMPUTE_ELEMENTWISE, /* redo BN-ReLU from the convolution's output */
     RECOMPUTE_BUDGET,      /* blocks under recompute_budget_bytes */
 };
+const char *recompute_policy_name(enum recompute_policy policy);
+
 enum sharing_policy { SHARING_FULL, SHARING_NONE /* every tensor its own bytes: for tests and comparisons */ };
 
 struct plan {

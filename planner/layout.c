@@ -1,0 +1,160 @@
+#include "layout.h"
+
+#include <string.h>
+
+#include "mem.h"
+
+uint64_t layout_round(uint64_t bytes) { return (bytes + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN; }
+
+static bool is_persistent(const struct graph *graph, const struct plan_tensor *tensor)
+{
+    return tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].persistent;
+}
+
+static uint64_t stack_persistent(const struct graph *graph, struct plan_program *program, const uint32_t *home)
+{
+    uint64_t top = 0;
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        if (home[t] != t || !is_persistent(graph, &program->tensors[t])) continue;
+        program->tensors[t].offset = top;
+        top += layout_round(program->tensors[t].bytes);
+    }
+    return top;
+}
+
+struct placing {
+    struct place_buffer *buffers;
+    uint32_t *buffer_of; /* per plan tensor that is its own home, or NO_TENSOR */
+    size_t count;
+    uint64_t persistent_bytes;
+};
+
+static void placing_finish(struct placing *placing)
+{
+    mem_free(placing->buffers);
+    mem_free(placing->buffer_of);
+}
+
+/* One buffer per home of the tensors that are not persistent, living as long as all that take its bytes. */
+static bool gather(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
+                   struct placing *placing, struct error *err)
+{
+    *placing = (struct placing){0};
+    placing->buffers = mem_alloc(MEM_PLAN, program->tensor_count, sizeof *placing->buffers);
+    placing->buffer_of = mem_alloc(MEM_PLAN, program->tensor_count, sizeof *placing->buffer_of);
+    if (!placing->buffers || !placing->buffer_of)
+        return error_memory(err, program->tensor_count * sizeof *placing->buffers, "placement");
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        const struct plan_tensor *tensor = &program->tensors[t];
+        placing->buffer_of[t] = NO_TENSOR;
+        if (home[t] != t) continue;
+        uint64_t size = layout_round(tensor->bytes);
+        if (is_persistent(graph, tensor)) {
+            placing->persistent_bytes += size;
+            continue;
+        }
+        placing->buffer_of[t] = (uint32_t)placing->count;
+        placing->buffers[placing->count++] = (struct place_buffer){.lower = tensor->first,
+                                                                   .upper = (uint64_t)tensor->last + 1,
+                                                                   .size = size,
+                                                                   .align = PLAN_ALIGN,
+                                                                   .fixed = PLACE_UNPLACED,
+                                                                   .offset = PLACE_UNPLACED};
+    }
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        if (home[t] == t || placing->buffer_of[home[t]] == NO_TENSOR) continue;
+        struct place_buffer *buffer = &placing->buffers[placing->buffer_of[home[t]]];
+        if (program->tensors[t].first < buffer->lower) buffer->lower = program->tensors[t].first;
+        if (program->tensors[t].last >= buffer->upper) buffer->upper = (uint64_t)program->tensors[t].last + 1;
+    }
+    return true;
+}
+
+static uint64_t stack_buffers(struct placing *placing)
+{
+    uint64_t top = 0;
+    for (size_t b = 0; b < placing->count; b++) {
+        placing->buffers[b].offset = top;
+        top += placing->buffers[b].size;
+    }
+    return top;
+}
+
+static bool solve(struct placing *placing, enum sharing_policy sharing, double search_seconds,
+                  struct place_result *result, struct error *err)
+{
+    struct place_options options = {.seconds = search_seconds};
+    if (sharing == SHARING_FULL) return place_solve(placing->buffers, placing->count, &options, result, err);
+    TRY(place_lower_bound(placing->buffers, placing->count, &result->lower_bound_bytes, &result->peak_instant, err));
+    result->arena_bytes = stack_buffers(placing);
+    result->proved_optimal = result->arena_bytes == result->lower_bound_bytes;
+    return true;
+}
+
+static void store_offsets(const struct graph *graph, struct plan_program *program, const uint32_t *home,
+                          const struct placing *placing)
+{
+    for (size_t t = 0; t < program->tensor_count; t++)
+        if (placing->buffer_of[t] != NO_TENSOR)
+            program->tensors[t].offset = placing->persistent_bytes + placing->buffers[placing->buffer_of[t]].offset;
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        if (home[t] == t) continue;
+        const struct tensor *origin = &graph->tensors[program->tensors[t].origin];
+        program->tensors[t].offset = program->tensors[home[t]].offset + origin->view_offset;
+    }
+}
+
+bool layout_place(const struct graph *graph, struct plan_program *program, const uint32_t *home,
+                  enum sharing_policy sharing, double search_seconds, struct place_result *result, struct error *err)
+{
+    struct placing placing;
+    *result = (struct place_result){0};
+    bool ok = gather(graph, program, home, &placing, err) && solve(&placing, sharing, search_seconds, result, err);
+    if (ok) {
+        stack_persistent(graph, program, home);
+        store_offsets(graph, program, home, &placing);
+        result->arena_bytes += placing.persistent_bytes;
+        result->lower_bound_bytes += placing.persistent_bytes;
+    }
+    placing_finish(&placing);
+    return ok;
+}
+
+bool layout_bound(const struct graph *graph, const struct plan_program *program, const uint32_t *home, uint64_t *bytes,
+                  struct error *err)
+{
+    struct placing placing;
+    uint64_t bound, instant;
+    bool ok = gather(graph, program, home, &placing, err) &&
+              place_lower_bound(placing.buffers, placing.count, &bound, &instant, err);
+    if (ok) *bytes = bound + placing.persistent_bytes;
+    placing_finish(&placing);
+    return ok;
+}
+
+/* Bytes handed over in place at this very instant are counted once, for the tensor that takes them. */
+bool layout_classes(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
+                    uint32_t instant, uint64_t arena_bytes, uint64_t classes[MEMORY_CLASSES], struct error *err)
+{
+    uint32_t *holder = mem_alloc(MEM_PLAN, program->tensor_count, sizeof *holder);
+    if (!holder) return error_memory(err, program->tensor_count * sizeof *holder, "memory classes");
+    memset(holder, 0xff, program->tensor_count * sizeof *holder);
+    memset(classes, 0, MEMORY_CLASSES * sizeof *classes);
+    for (uint32_t t = 0; t < program->tensor_count; t++) {
+        const struct plan_tensor *tensor = &program->tensors[t];
+        bool view = tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].view_of != NO_TENSOR;
+        if (view || tensor->first > instant || tensor->last < instant) continue;
+        uint32_t before = holder[home[t]];
+        if (before == NO_TENSOR || program->tensors[before].first < tensor->first) holder[home[t]] = t;
+    }
+    uint64_t sum = 0;
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        if (holder[t] == NO_TENSOR) continue;
+        const struct plan_tensor *tensor = &program->tensors[holder[t]];
+        classes[tensor->class_] += layout_round(tensor->bytes);
+        sum += layout_round(tensor->bytes);
+    }
+    classes[MEMORY_TRANSIENT] += arena_bytes - sum;
+    mem_free(holder);
+    return true;
+}

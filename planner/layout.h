@@ -1,0 +1,26 @@
+/* Offsets: a program's tensors into one arena. */
+#ifndef FATHOM_LAYOUT_H
+#define FATHOM_LAYOUT_H
+
+#include "place.h"
+#include "plan.h"
+
+/* bytes rounded up to PLAN_ALIGN. */
+uint64_t layout_round(uint64_t bytes);
+
+/* Places a program whose lifetimes and homes liveness_find has filled. Persistent tensors are stacked from 0 in the
+ * order of their indices (the same in both programs of a variant), the others above them by place_solve, or one after
+ * the other when each is to have its own bytes. result counts the whole arena, persistent tensors included; its
+ * peak_instant is an op. ERROR_MEMORY. */
+bool layout_place(const struct graph *graph, struct plan_program *program, const uint32_t *home,
+                  enum sharing_policy sharing, double search_seconds, struct place_result *result, struct error *err);
+
+/* The bound alone, for deciding whether a program is worth placing. Lifetimes and homes as above. */
+bool layout_bound(const struct graph *graph, const struct plan_program *program, const uint32_t *home, uint64_t *bytes,
+                  struct error *err);
+
+/* Arena classes live at an instant; what is left up to arena_bytes goes to MEMORY_TRANSIENT. */
+bool layout_classes(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
+                    uint32_t instant, uint64_t arena_bytes, uint64_t classes[MEMORY_CLASSES], struct error *err);
+
+#endif

@@ -1,0 +1,193 @@
+#include "liveness.h"
+
+#include "mem.h"
+
+static const struct tensor *origin_of(const struct graph *graph, const struct plan_tensor *tensor)
+{
+    return tensor->origin == NO_TENSOR ? NULL : &graph->tensors[tensor->origin];
+}
+
+static bool lives_throughout(const struct tensor *origin)
+{
+    return origin && (origin->persistent || origin->role == ROLE_METRICS);
+}
+
+static void touch(struct plan_tensor *tensors, uint32_t index, uint32_t op)
+{
+    if (index == NO_TENSOR) return;
+    struct plan_tensor *t = &tensors[index];
+    if (op < t->first) t->first = op;
+    if (op > t->last) t->last = op;
+}
+
+static void touch_all(struct plan_tensor *tensors, const struct plan_op *op, uint32_t instant)
+{
+    for (uint32_t k = 0; k < OP_MOST_INPUTS; k++) touch(tensors, op->in[k], instant);
+    for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++) touch(tensors, op->out[k], instant);
+    touch(tensors, op->workspace, instant);
+}
+
+static void find_uses(struct plan_program *program)
+{
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        program->tensors[t].first = UINT32_MAX;
+        program->tensors[t].last = 0;
+    }
+    for (uint32_t i = 0; i < program->op_count; i++) touch_all(program->tensors, &program->ops[i], i);
+}
+
+/* Bases of views have one instance each: views[] gives it by graph tensor. A base lives over all its views' uses. */
+static void join_views(const struct graph *graph, struct plan_program *program, const uint32_t *base, uint32_t *home)
+{
+    for (uint32_t t = 0; t < program->tensor_count; t++) {
+        const struct tensor *origin = origin_of(graph, &program->tensors[t]);
+        if (!origin || origin->view_of == NO_TENSOR) continue;
+        home[t] = base[origin->view_of];
+        touch(program->tensors, home[t], program->tensors[t].first);
+        touch(program->tensors, home[t], program->tensors[t].last);
+    }
+}
+
+static void widen_given(const struct graph *graph, struct plan_program *program)
+{
+    uint32_t end = (uint32_t)program->op_count - 1, body = (uint32_t)program->body_count;
+    bool repeats = graph->options.micro_batches > 1;
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        struct plan_tensor *tensor = &program->tensors[t];
+        const struct tensor *origin = origin_of(graph, tensor);
+        bool given = origin && origin->class_ == CLASS_INPUT;
+        if (tensor->first == UINT32_MAX) tensor->first = tensor->last = 0;
+        if (given || (repeats && tensor->first < body && tensor->last >= body)) tensor->first = 0;
+        if (!lives_throughout(origin)) continue;
+        tensor->first = 0;
+        tensor->last = end;
+    }
+}
+
+static bool shares_tensor(const struct plan_op *op, const struct plan_op *with)
+{
+    for (uint32_t k = 0; k < OP_MOST_INPUTS + OP_MOST_OUTPUTS; k++) {
+        uint32_t t = k < OP_MOST_INPUTS ? op->in[k] : op->out[k - OP_MOST_INPUTS];
+        if (t == NO_TENSOR) continue;
+        for (uint32_t m = 0; m < OP_MOST_INPUTS; m++)
+            if (with->in[m] == t) return true;
+        for (uint32_t m = 0; m < OP_MOST_OUTPUTS; m++)
+            if (with->out[m] == t) return true;
+    }
+    return false;
+}
+
+/* An op on the communication stream may still run while later compute ops do: its tensors stay until the compute stream
+ * touches one of them again, which makes it wait. */
+static void widen_communication(struct plan_program *program)
+{
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        if (program->ops[i].stream == 0) continue;
+        uint32_t join = i + 1;
+        while (join < program->op_count &&
+               (program->ops[join].stream != 0 || !shares_tensor(&program->ops[join], &program->ops[i])))
+            join++;
+        if (join == program->op_count) join--;
+        touch_all(program->tensors, &program->ops[i], join);
+    }
+}
+
+/* Views live as long as their base: its bytes hold their value until then. */
+static void widen_views(struct plan_program *program, const uint32_t *home)
+{
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        program->tensors[t].first = program->tensors[home[t]].first;
+        program->tensors[t].last = program->tensors[home[t]].last;
+    }
+}
+
+static bool may_move(const struct graph *graph, const struct plan_program *program, uint32_t t, const bool *is_base)
+{
+    const struct tensor *origin = origin_of(graph, &program->tensors[t]);
+    return origin && !origin->persistent && origin->view_of == NO_TENSOR && origin->class_ != CLASS_INPUT &&
+           origin->role != ROLE_METRICS && !is_base[t];
+}
+
+/* Whether in[i] may hand its bytes to out[0] at this op: it dies here, and no operand without the permission is the
+ * same tensor. */
+static bool may_hand_over(const struct op *op, const struct plan_op *made, const struct plan_program *program,
+                          uint32_t instant, uint32_t i)
+{
+    uint32_t from = made->in[i], to = made->out[0];
+    if (!(op->in_place >> i & 1) || from == to) return false;
+    for (uint32_t k = 0; k < op->inputs; k++)
+        if (made->in[k] == from && !(op->in_place >> k & 1)) return false;
+    const struct plan_tensor *a = &program->tensors[from], *b = &program->tensors[to];
+    return a->last == instant && b->first == instant && a->bytes == b->bytes;
+}
+
+static void merge_in_place(const struct graph *graph, const struct plan_program *program, const bool *is_base,
+                           uint32_t *home)
+{
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        const struct plan_op *made = &program->ops[i];
+        const struct op *op = &graph->ops[made->op];
+        if (!op->in_place || made->stream != 0 || !may_move(graph, program, made->out[0], is_base)) continue;
+        for (uint32_t k = 0; k < op->inputs; k++) {
+            if (!may_hand_over(op, made, program, i, k) || !may_move(graph, program, made->in[k], is_base)) continue;
+            home[made->out[0]] = home[made->in[k]];
+            break;
+        }
+    }
+}
+
+static enum memory_class class_of(const struct tensor *origin, const struct plan_tensor *tensor,
+                                  uint32_t first_backward)
+{
+    if (!origin) return MEMORY_WORKSPACE;
+    switch (origin->class_) {
+    case CLASS_WEIGHT: return MEMORY_WEIGHTS;
+    case CLASS_GRADIENT: return MEMORY_GRADIENTS;
+    case CLASS_OPTIMIZER: return MEMORY_MOMENTUM;
+    case CLASS_INPUT: return MEMORY_INPUT;
+    case CLASS_WORKSPACE: return MEMORY_WORKSPACE;
+    case CLASS_STATISTIC:
+        if (lives_throughout(origin)) return MEMORY_WEIGHTS;
+        break;
+    case CLASS_ACTIVATION:
+    case CLASS_COMM:
+    case TENSOR_CLASSES: break;
+    }
+    return tensor->first < first_backward && tensor->last >= first_backward ? MEMORY_KEPT : MEMORY_TRANSIENT;
+}
+
+static void assign_classes(const struct graph *graph, struct plan_program *program)
+{
+    uint32_t first_backward = 0;
+    while (first_backward < program->op_count && program->ops[first_backward].pass != PASS_BACKWARD) first_backward++;
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        struct plan_tensor *tensor = &program->tensors[t];
+        tensor->class_ = class_of(origin_of(graph, tensor), tensor, first_backward);
+    }
+}
+
+bool liveness_find(const struct graph *graph, struct plan_program *program, bool share, uint32_t *home,
+                   struct error *err)
+{
+    uint32_t *base = mem_alloc(MEM_PLAN, graph->tensor_count, sizeof *base);
+    bool *is_base = mem_zalloc(MEM_PLAN, program->tensor_count, sizeof *is_base);
+    bool ok = base && is_base;
+    if (!ok) error_memory(err, graph->tensor_count * sizeof *base, "lifetimes");
+    for (uint32_t t = 0; ok && t < program->tensor_count; t++) {
+        home[t] = t;
+        if (program->tensors[t].origin != NO_TENSOR) base[program->tensors[t].origin] = t;
+    }
+    if (ok) {
+        find_uses(program);
+        join_views(graph, program, base, home);
+        widen_given(graph, program);
+        widen_communication(program);
+        widen_views(program, home);
+        for (uint32_t t = 0; t < program->tensor_count; t++) is_base[home[t]] |= home[t] != t;
+        if (share) merge_in_place(graph, program, is_base, home);
+        assign_classes(graph, program);
+    }
+    mem_free(base);
+    mem_free(is_base);
+    return ok;
+}

@@ -1,0 +1,492 @@
+#include "program.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "mem.h"
+
+struct emitter {
+    const struct graph *graph;
+    struct plan_program *program;
+    size_t op_capacity, tensor_capacity;
+    uint32_t *latest;         /* per graph tensor: the plan tensor that holds its value, or NO_TENSOR */
+    uint32_t *producer;       /* per graph tensor: the forward op that makes it, or NO_OP */
+    uint32_t *unwritten;      /* per gradient bucket: backward ops that have not yet written their view of it */
+    uint32_t *follower;       /* per gradient bucket: the op that takes it as soon as it is complete, or NO_OP */
+    bool *ran;                /* per graph op */
+    bool *wanted;             /* per graph tensor: some backward op reads it */
+    uint32_t *backward;       /* backward ops ordered by block, blocks' own order inside */
+    uint32_t *backward_start; /* per block, and one past the last */
+    bool epilogue_done;
+    struct error *err;
+};
+
+bool program_is_elementwise(enum op_kind kind)
+{
+    return kind == OP_BN || kind == OP_RELU || kind == OP_MUL || kind == OP_SCALE || kind == OP_SIGMOID ||
+           kind == OP_DROPOUT;
+}
+
+void program_finish(struct plan_program *program)
+{
+    mem_free(program->ops);
+    mem_free(program->tensors);
+    *program = (struct plan_program){0};
+}
+
+static const struct tensor *tensor_at(const struct emitter *e, uint32_t tensor) { return &e->graph->tensors[tensor]; }
+
+static bool add_instance(struct emitter *e, uint32_t origin, uint64_t bytes, uint32_t *index)
+{
+    struct plan_program *program = e->program;
+    if (!mem_grow(MEM_PLAN, (void **)&program->tensors, &e->tensor_capacity, program->tensor_count + 1,
+                  sizeof *program->tensors))
+        return error_memory(e->err, sizeof *program->tensors, "a program's tensors");
+    *index = (uint32_t)program->tensor_count++;
+    program->tensors[*index] = (struct plan_tensor){.origin = origin, .bytes = bytes};
+    return true;
+}
+
+static bool add_latest(struct emitter *e, uint32_t tensor)
+{
+    return add_instance(e, tensor, tensor_at(e, tensor)->bytes, &e->latest[tensor]);
+}
+
+/* Tensors that no op makes: persistent ones first, so that both programs number them alike, then the step's input.
+ * Views get an instance when they are first touched. */
+static bool add_given_tensors(struct emitter *e)
+{
+    const struct graph *graph = e->graph;
+    for (uint32_t t = 0; t < graph->tensor_count; t++)
+        if (graph->tensors[t].persistent && graph->tensors[t].view_of == NO_TENSOR) TRY(add_latest(e, t));
+    TRY(add_latest(e, graph->images));
+    TRY(add_latest(e, graph->labels));
+    return true;
+}
+
+static bool run_op(struct emitter *e, uint32_t index, enum op_pass pass);
+
+/* Makes sure that the tensor has an instance: those of views and of buckets come into being when first touched, a
+ * dropped activation by running its op again. */
+static bool need_input(struct emitter *e, uint32_t tensor)
+{
+    if (e->latest[tensor] != NO_TENSOR) return true;
+    const struct tensor *t = tensor_at(e, tensor);
+    if (t->view_of != NO_TENSOR) {
+        TRY(need_input(e, t->view_of));
+        return add_latest(e, tensor);
+    }
+    uint32_t producer = e->producer[tensor];
+    if (producer == NO_OP) return add_latest(e, tensor);
+    if (!e->ran[producer])
+        return error_set(e->err, ERROR_INPUT, "the schedule runs an op of %s before its input was computed",
+                         e->graph->layers[t->layer].path);
+    return run_op(e, producer, PASS_RECOMPUTE);
+}
+
+static bool is_input(const struct op *op, uint32_t tensor)
+{
+    for (uint32_t i = 0; i < op->inputs; i++)
+        if (op->in[i] == tensor) return true;
+    return false;
+}
+
+/* Whether writing this output goes to the instance that is there rather than to a fresh one. */
+static bool writes_existing(const struct emitter *e, const struct op *op, uint32_t output, enum op_pass pass)
+{
+    const struct tensor *t = tensor_at(e, output);
+    bool statistic = t->role == ROLE_MEAN || t->role == ROLE_VARIANCE;
+    return t->persistent || t->view_of != NO_TENSOR || t->role == ROLE_BUCKET || is_input(op, output) ||
+           (pass == PASS_RECOMPUTE && statistic);
+}
+
+static bool append_op(struct emitter *e, const struct plan_op *op)
+{
+    struct plan_program *program = e->program;
+    if (!mem_grow(MEM_PLAN, (void **)&program->ops, &e->op_capacity, program->op_count + 1, sizeof *program->ops))
+        return error_memory(e->err, sizeof *program->ops, "a program's ops");
+    program->ops[program->op_count++] = *op;
+    return true;
+}
+
+/* After an op wrote into a bucket's view: the bucket's follower runs when no writer is left. */
+static bool note_bucket(struct emitter *e, uint32_t output)
+{
+    uint32_t bucket = tensor_at(e, output)->view_of;
+    if (bucket == NO_TENSOR || e->unwritten[bucket] == 0 || --e->unwritten[bucket] > 0) return true;
+    if (e->follower[bucket] == NO_OP) return true;
+    return run_op(e, e->follower[bucket], e->graph->ops[e->follower[bucket]].pass);
+}
+
+static bool run_op(struct emitter *e, uint32_t index, enum op_pass pass)
+{
+    const struct op *op = &e->graph->ops[index];
+    struct plan_op made = {.op = index, .pass = pass, .stream = op->kind == OP_ALL_REDUCE, .workspace = NO_TENSOR};
+    memset(made.in, 0xff, sizeof made.in);
+    memset(made.out, 0xff, sizeof made.out);
+    for (uint32_t i = 0; i < op->inputs; i++) TRY(need_input(e, op->in[i]));
+    for (uint32_t i = 0; i < op->inputs; i++) made.in[i] = e->latest[op->in[i]];
+    for (uint32_t i = 0; i < op->outputs; i++) {
+        TRY(writes_existing(e, op, op->out[i], pass) ? need_input(e, op->out[i]) : add_latest(e, op->out[i]));
+        made.out[i] = e->latest[op->out[i]];
+    }
+    e->ran[index] = true;
+    TRY(append_op(e, &made));
+    if (op->pass != PASS_BACKWARD) return true;
+    for (uint32_t i = 0; i < op->outputs; i++) TRY(note_bucket(e, op->out[i]));
+    return true;
+}
+
+static bool run_forward(struct emitter *e, uint32_t first, uint32_t last)
+{
+    for (uint32_t op = first; op < last; op++) TRY(run_op(e, op, e->ran[op] ? PASS_RECOMPUTE : PASS_FORWARD));
+    return true;
+}
+
+/* Forgets a block's values so that a later reader runs their ops again. Statistics stay: they are small, and recomputed
+ * BN must use the first run's. An elementwise op whose output no backward op reads keeps its mask instead of running
+ * again for it. */
+static void drop_outputs(struct emitter *e, const struct graph_block *block, bool elementwise_only)
+{
+    for (uint32_t i = block->first; i < block->last; i++) {
+        const struct op *op = &e->graph->ops[i];
+        if (elementwise_only && !(program_is_elementwise(op->kind) && e->wanted[op->out[0]])) continue;
+        for (uint32_t k = 0; k < op->outputs; k++) {
+            enum tensor_role role = tensor_at(e, op->out[k])->role;
+            if (op->out[k] != block->output && (role == ROLE_OUTPUT || role == ROLE_MASK))
+                e->latest[op->out[k]] = NO_TENSOR;
+        }
+    }
+}
+
+/* Forward ops that belong to no block: before the first (once, at the start) and after the last (before any backward).
+ */
+static bool run_prologue(struct emitter *e)
+{
+    return run_forward(e, 0, e->graph->block_count ? e->graph->blocks[0].first : 0);
+}
+
+static bool run_epilogue(struct emitter *e)
+{
+    if (e->epilogue_done) return true;
+    e->epilogue_done = true;
+    const struct graph *graph = e->graph;
+    TRY(run_forward(e, graph->block_count ? graph->blocks[graph->block_count - 1].last : 0, graph->forward_end));
+    uint32_t first_of_block = graph->backward_end;
+    for (uint32_t i = 0; i < e->backward_start[graph->block_count]; i++)
+        if (e->backward[i] < first_of_block) first_of_block = e->backward[i];
+    for (uint32_t op = graph->forward_end; op < first_of_block; op++)
+        if (!e->ran[op]) TRY(run_op(e, op, graph->ops[op].pass));
+    return true;
+}
+
+static bool run_backward(struct emitter *e, uint32_t block)
+{
+    TRY(run_epilogue(e));
+    for (uint32_t i = e->backward_start[block]; i < e->backward_start[block + 1]; i++)
+        TRY(run_op(e, e->backward[i], PASS_BACKWARD));
+    return true;
+}
+
+/* What is left at the end: backward ops of no block, reductions of accumulated gradients, the update. */
+static bool run_rest(struct emitter *e)
+{
+    const struct graph *graph = e->graph;
+    TRY(run_epilogue(e));
+    for (uint32_t op = graph->forward_end; op < graph->backward_end; op++)
+        if (!e->ran[op]) TRY(run_op(e, op, graph->ops[op].pass));
+    e->program->body_count = e->program->op_count;
+    for (uint32_t op = graph->backward_end; op < graph->op_count; op++)
+        if (!e->ran[op]) TRY(run_op(e, op, graph->ops[op].pass));
+    return true;
+}
+
+static bool run_step(struct emitter *e, const struct chain_step *step, bool *held)
+{
+    const struct graph_block *block = &e->graph->blocks[step->block];
+    if (step->kind == CHAIN_BACKWARD) {
+        held[step->block] = false;
+        return run_backward(e, step->block);
+    }
+    TRY(run_forward(e, block->first, block->last));
+    if (step->kind == CHAIN_SAVE) {
+        held[step->block] = true;
+        if (step->option == KEEP_CONVOLUTIONS) drop_outputs(e, block, true);
+        return true;
+    }
+    drop_outputs(e, block, false);
+    if (step->kind == CHAIN_CHECKPOINT) held[step->block] = true;
+    if (!held[step->block] && block->input != NO_TENSOR) e->latest[block->input] = NO_TENSOR;
+    return true;
+}
+
+/* --- Preparation ---------------------------------------------------------------------------------------------------
+ */
+
+static void note_producers(struct emitter *e)
+{
+    const struct graph *graph = e->graph;
+    for (uint32_t i = 0; i < graph->forward_end; i++)
+        for (uint32_t k = 0; k < graph->ops[i].outputs; k++) e->producer[graph->ops[i].out[k]] = i;
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++)
+        for (uint32_t k = 0; k < graph->ops[i].inputs; k++) e->wanted[graph->ops[i].in[k]] = true;
+}
+
+/* A bucket without accumulation is reduced at once, so that the transfer hides behind the rest of the backward pass. */
+static void note_buckets(struct emitter *e)
+{
+    const struct graph *graph = e->graph;
+    bool accumulates = graph->options.micro_batches > 1;
+    for (uint32_t i = graph->forward_end; i < graph->op_count; i++) {
+        const struct op *op = &graph->ops[i];
+        if (op->kind == OP_ACCUMULATE || (op->kind == OP_ALL_REDUCE && !accumulates)) e->follower[op->in[0]] = i;
+        if (op->pass != PASS_BACKWARD) continue;
+        for (uint32_t k = 0; k < op->outputs; k++) {
+            uint32_t bucket = graph->tensors[op->out[k]].view_of;
+            if (bucket != NO_TENSOR) e->unwritten[bucket]++;
+        }
+    }
+}
+
+static bool reads_output(const struct op *reader, const struct op *writer)
+{
+    for (uint32_t k = 0; k < writer->outputs; k++)
+        if (is_input(reader, writer->out[k])) return true;
+    return false;
+}
+
+static bool is_weight_gradient(enum op_kind kind) { return kind == OP_CONV_BWD_WEIGHTS || kind == OP_FC_BWD_WEIGHTS; }
+
+/* The position of the next weight gradient over the same activation as list[at], or count. */
+static uint32_t find_cluster(const struct graph *graph, const uint32_t *list, uint32_t count, uint32_t at)
+{
+    for (uint32_t i = at + 1; i < count; i++)
+        if (is_weight_gradient(graph->ops[list[i]].kind) && graph->ops[list[i]].in[0] == graph->ops[list[at]].in[0])
+            return i;
+    return count;
+}
+
+/* A projection shares its input with the branch's first convolution: its gradients are taken next to that one's, so
+ * that one recomputation serves both. They move down as far as nothing in between reads them. */
+static void join_clusters(const struct graph *graph, uint32_t *list, uint32_t count)
+{
+    for (uint32_t i = count; i-- > 0;) {
+        if (!is_weight_gradient(graph->ops[list[i]].kind)) continue;
+        uint32_t target = find_cluster(graph, list, count, i);
+        if (target == count) continue;
+        uint32_t length = i + 1 < count && graph->ops[list[i + 1]].forward == graph->ops[list[i]].forward ? 2 : 1;
+        uint32_t end = i + length;
+        bool free_to_move = true;
+        for (uint32_t k = end; k < target && free_to_move; k++)
+            for (uint32_t m = i; m < end; m++)
+                if (reads_output(&graph->ops[list[k]], &graph->ops[list[m]])) free_to_move = false;
+        if (!free_to_move) continue;
+        uint32_t moved[2] = {list[i], list[end - 1]};
+        memmove(&list[i], &list[end], (target - end) * sizeof *list);
+        memcpy(&list[target - length], moved, length * sizeof *list);
+    }
+}
+
+/* Counting sort of the backward ops by block; ops of no block are left to run_epilogue and run_rest. */
+static void order_backward(struct emitter *e)
+{
+    const struct graph *graph = e->graph;
+    uint32_t *start = e->backward_start;
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++)
+        if (graph->ops[i].pass == PASS_BACKWARD && graph->ops[i].block != NO_OP) start[graph->ops[i].block + 1]++;
+    for (size_t b = 0; b < graph->block_count; b++) start[b + 1] += start[b];
+    for (uint32_t i = graph->backward_end; i-- > graph->forward_end;) {
+        const struct op *op = &graph->ops[i];
+        if (op->pass == PASS_BACKWARD && op->block != NO_OP) e->backward[--start[op->block + 1]] = i;
+    }
+    /* Each start[b + 1] has come down to where block b begins. */
+    memmove(start, start + 1, graph->block_count * sizeof *start);
+    uint32_t total = 0;
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++)
+        total += graph->ops[i].pass == PASS_BACKWARD && graph->ops[i].block != NO_OP;
+    start[graph->block_count] = total;
+    for (size_t b = 0; b < graph->block_count; b++)
+        join_clusters(graph, e->backward + start[b], start[b + 1] - start[b]);
+}
+
+static uint32_t *alloc_indices(size_t count, uint32_t value)
+{
+    uint32_t *indices = mem_alloc(MEM_PLAN, count, sizeof *indices);
+    for (size_t i = 0; indices && i < count; i++) indices[i] = value;
+    return indices;
+}
+
+static void emitter_finish(struct emitter *e)
+{
+    mem_free(e->latest);
+    mem_free(e->producer);
+    mem_free(e->unwritten);
+    mem_free(e->follower);
+    mem_free(e->ran);
+    mem_free(e->wanted);
+    mem_free(e->backward);
+    mem_free(e->backward_start);
+}
+
+static bool emitter_init(struct emitter *e, const struct graph *graph, struct plan_program *program, struct error *err)
+{
+    *e = (struct emitter){.graph = graph, .program = program, .err = err};
+    *program = (struct plan_program){0};
+    size_t tensors = graph->tensor_count, backward = graph->backward_end - graph->forward_end;
+    e->latest = alloc_indices(tensors, NO_TENSOR);
+    e->producer = alloc_indices(tensors, NO_OP);
+    e->unwritten = alloc_indices(tensors, 0);
+    e->follower = alloc_indices(tensors, NO_OP);
+    e->ran = mem_zalloc(MEM_PLAN, graph->op_count, sizeof *e->ran);
+    e->wanted = mem_zalloc(MEM_PLAN, tensors, sizeof *e->wanted);
+    e->backward = alloc_indices(backward, NO_OP);
+    e->backward_start = alloc_indices(graph->block_count + 2, 0);
+    if (!e->latest || !e->producer || !e->unwritten || !e->follower || !e->ran || !e->wanted || !e->backward ||
+        !e->backward_start)
+        return error_memory(err, tensors * 4 * sizeof(uint32_t), "emitting a program");
+    note_producers(e);
+    note_buckets(e);
+    order_backward(e);
+    return true;
+}
+
+/* --- Removal of useless reruns -------------------------------------------------------------------------------------
+ */
+
+static bool is_useful(const struct plan_op *op, const bool *read)
+{
+    if (op->pass != PASS_RECOMPUTE) return true;
+    for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
+        if (op->out[k] != NO_TENSOR && read[op->out[k]]) return true;
+    return false;
+}
+
+/* A rerun block also reruns its last ops, whose results only the next block wanted: without readers they go. A
+ * recomputed BN's saved statistics are read by the backward op, so they must not count as its results. */
+static size_t mark_useful(const struct graph *graph, struct plan_program *program, bool *read, bool *useful)
+{
+    size_t dropped = 0;
+    for (size_t i = program->op_count; i-- > 0;) {
+        struct plan_op *op = &program->ops[i];
+        struct plan_op results = *op;
+        for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++) {
+            if (op->out[k] == NO_TENSOR) continue;
+            enum tensor_role role = graph->tensors[program->tensors[op->out[k]].origin].role;
+            if (role == ROLE_MEAN || role == ROLE_VARIANCE) results.out[k] = NO_TENSOR;
+        }
+        useful[i] = is_useful(&results, read);
+        dropped += !useful[i];
+        for (uint32_t k = 0; useful[i] && k < OP_MOST_INPUTS; k++)
+            if (op->in[k] != NO_TENSOR) read[op->in[k]] = true;
+    }
+    return dropped;
+}
+
+static void renumber(uint32_t *indices, uint32_t count, const uint32_t *to)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (indices[i] != NO_TENSOR) indices[i] = to[indices[i]];
+}
+
+/* Closes the gaps: ops that are not useful, then tensors that nothing touches any more. */
+static void compact(struct plan_program *program, const bool *useful, bool *touched, uint32_t *to)
+{
+    size_t ops = 0, tensors = 0, body = program->body_count;
+    for (size_t i = 0; i < program->op_count; i++) {
+        if (i == body) program->body_count = ops;
+        if (useful[i]) program->ops[ops++] = program->ops[i];
+    }
+    if (body == program->op_count) program->body_count = ops;
+    program->op_count = ops;
+    for (size_t i = 0; i < ops; i++) {
+        const struct plan_op *op = &program->ops[i];
+        for (uint32_t k = 0; k < OP_MOST_INPUTS; k++)
+            if (op->in[k] != NO_TENSOR) touched[op->in[k]] = true;
+        for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
+            if (op->out[k] != NO_TENSOR) touched[op->out[k]] = true;
+    }
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        to[t] = (uint32_t)tensors;
+        if (touched[t]) program->tensors[tensors++] = program->tensors[t];
+    }
+    program->tensor_count = tensors;
+    for (size_t i = 0; i < ops; i++) {
+        renumber(program->ops[i].in, OP_MOST_INPUTS, to);
+        renumber(program->ops[i].out, OP_MOST_OUTPUTS, to);
+    }
+}
+
+static bool prune(const struct graph *graph, struct plan_program *program, struct error *err)
+{
+    bool *read = mem_zalloc(MEM_PLAN, program->tensor_count, sizeof *read);
+    bool *useful = mem_alloc(MEM_PLAN, program->op_count, sizeof *useful);
+    uint32_t *to = alloc_indices(program->tensor_count, NO_TENSOR);
+    bool ok = read && useful && to;
+    if (!ok) error_memory(err, program->tensor_count * sizeof *to, "pruning a program");
+    if (ok && mark_useful(graph, program, read, useful) > 0) {
+        for (size_t t = 0; t < program->tensor_count; t++) {
+            /* Given tensors and buckets stay whether read or not: both programs must number them alike. */
+            const struct tensor *tensor = &graph->tensors[program->tensors[t].origin];
+            read[t] = tensor->persistent || tensor->class_ == CLASS_INPUT || tensor->role == ROLE_BUCKET;
+        }
+        compact(program, useful, read, to);
+    }
+    mem_free(read);
+    mem_free(useful);
+    mem_free(to);
+    return ok;
+}
+
+/* --- Entry points --------------------------------------------------------------------------------------------------
+ */
+
+static bool emit_steps(struct emitter *e, const struct chain_step *steps, size_t count)
+{
+    bool *held = mem_zalloc(MEM_PLAN, e->graph->block_count, sizeof *held);
+    if (!held) return error_memory(e->err, e->graph->block_count, "emitting a program");
+    bool ok = add_given_tensors(e) && run_prologue(e);
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = steps[i].block < e->graph->block_count;
+        if (!ok) error_set(e->err, ERROR_INPUT, "step %zu of the schedule names block %" PRIu32, i, steps[i].block);
+        ok = ok && run_step(e, &steps[i], held);
+    }
+    mem_free(held);
+    return ok && run_rest(e);
+}
+
+bool program_emit_train(const struct graph *graph, const struct chain_step *steps, size_t count,
+                        struct plan_program *program, struct error *err)
+{
+    struct emitter e;
+    bool ok = emitter_init(&e, graph, program, err) && emit_steps(&e, steps, count);
+    emitter_finish(&e);
+    return ok && prune(graph, program, err);
+}
+
+bool program_emit_evaluate(const struct graph *graph, struct plan_program *program, struct error *err)
+{
+    struct emitter e;
+    bool ok = emitter_init(&e, graph, program, err) && add_given_tensors(&e);
+    for (uint32_t op = 0; ok && op < graph->forward_end; op++) ok = run_op(&e, op, PASS_EVALUATE);
+    program->body_count = program->op_count;
+    emitter_finish(&e);
+    return ok;
+}
+
+bool program_add_workspaces(const struct graph *graph, struct plan_program *program, plan_workspace_fn workspace,
+                            void *context, struct error *err)
+{
+    size_t capacity = program->tensor_count;
+    for (size_t i = 0; i < program->op_count; i++) {
+        struct plan_op *op = &program->ops[i];
+        uint64_t bytes = 0;
+        TRY(workspace(context, graph, &graph->ops[op->op], op->pass, &bytes, err));
+        if (bytes == 0) continue;
+        if (!mem_grow(MEM_PLAN, (void **)&program->tensors, &capacity, program->tensor_count + 1,
+                      sizeof *program->tensors))
+            return error_memory(err, sizeof *program->tensors, "workspaces");
+        op->workspace = (uint32_t)program->tensor_count;
+        program->tensors[program->tensor_count++] = (struct plan_tensor){.origin = NO_TENSOR, .bytes = bytes};
+    }
+    return true;
+}

@@ -1,0 +1,14 @@
+/* How a variant's blocks are kept: from a policy to the steps of chain.h. */
+#ifndef FATHOM_SCHEDULE_H
+#define FATHOM_SCHEDULE_H
+
+#include "chain.h"
+#include "plan.h"
+#include "program.h"
+
+/* Every block saved under one mode, then every backward. The caller ends it with schedule_finish. ERROR_MEMORY. */
+bool schedule_uniform(const struct graph *graph, enum keep_mode mode, struct chain_schedule *schedule,
+                      struct error *err);
+void schedule_finish(struct chain_schedule *schedule);
+
+#endif

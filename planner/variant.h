@@ -1,0 +1,26 @@
+/* One variant of a plan: the programs of devices that have the same micro-batch and memory, and their arena. */
+#ifndef FATHOM_VARIANT_H
+#define FATHOM_VARIANT_H
+
+#include "plan.h"
+
+struct variant_request {
+    const struct plan_request *plan;
+    const struct device_spec *device;
+    uint32_t images;        /* of the step on this device */
+    uint32_t micro_batches; /* divides images */
+    uint32_t devices;       /* of the step */
+    bool first;             /* the device whose process keeps the loader */
+};
+
+/* Builds the graph, chooses how blocks are kept, emits both programs and places them. A variant that does not fit is
+ * made all the same, as small as the policy allows. *policy is what was chosen, never RECOMPUTE_AUTO. The caller ends
+ * *variant with variant_finish, also after a failure. */
+bool variant_make(const struct variant_request *request, struct plan_variant *variant, enum recompute_policy *policy,
+                  struct error *err);
+void variant_finish(struct plan_variant *variant);
+
+/* What a device needs outside the arena, by class; classes of the arena are left alone. */
+void variant_outside(const struct variant_request *request, size_t ops, uint64_t classes[MEMORY_CLASSES]);
+
+#endif

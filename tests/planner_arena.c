@@ -1,0 +1,105 @@
+#include <criterion/criterion.h>
+
+#include "mem.h"
+#include "plan.h"
+
+static struct plan *make(const char *model, uint32_t batch, const char *gpus, enum recompute_policy recompute,
+                         enum sharing_policy sharing)
+{
+    struct error err = {0};
+    struct machine machine = {0};
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct plan_request request = {.batch = batch, .machine = &machine, .recompute = recompute, .sharing = sharing};
+    cr_assert(model_parse(model, &options, &request.spec, &err), "%s", err.text);
+    cr_assert(machine_parse(gpus, &machine, &err), "%s", err.text);
+    struct plan *plan = plan_make(&request, &err);
+    cr_assert(plan, "%s %s: %s", model, gpus, err.text);
+    machine_finish(&machine);
+    return plan;
+}
+
+static uint64_t arena(const char *model, uint32_t batch, enum recompute_policy recompute, enum sharing_policy sharing)
+{
+    struct plan *plan = make(model, batch, "80GiB", recompute, sharing);
+    uint64_t bytes = plan->variants[0].arena_bytes;
+    plan_destroy(plan);
+    return bytes;
+}
+
+/* The network that the authors could train only at half the minibatch: at 128 on two 12 GB GPUs everything is kept. */
+Test(arena, resnet_1001_fits_two_12_gib_gpus_without_recomputation)
+{
+    struct plan *plan = make("resnet-1001", 128, "2x12GiB", RECOMPUTE_AUTO, SHARING_FULL);
+    cr_assert(plan->fits);
+    cr_assert_eq(plan->recompute, RECOMPUTE_NONE);
+    cr_assert_eq(plan->variant_count, 1);
+    cr_assert_eq(plan->device_count, 2);
+    cr_assert_eq(plan->devices[1].images, 64);
+    cr_assert(plan->changes_bn, "a split changes the images of BN's statistics");
+    plan_destroy(plan);
+}
+
+/* At 128 on one, BN-ReLU alone runs again: 9.84 GB of x and convolution outputs, and no convolution. */
+Test(arena, resnet_1001_fits_one_12_gib_gpu_without_a_second_convolution)
+{
+    struct plan *plan = make("resnet-1001", 128, "12GiB", RECOMPUTE_AUTO, SHARING_FULL);
+    cr_assert(plan->fits);
+    cr_assert_eq(plan->recompute, RECOMPUTE_ELEMENTWISE);
+    cr_assert_eq(plan->variants[0].recomputed_convolutions, 0);
+    cr_assert_lt(plan->variants[0].extra_flops_fraction, 0.02);
+    cr_assert_gt(plan->variants[0].extra_flops_fraction, 0.0);
+    cr_assert_not(plan->changes_bn);
+    uint64_t activations = plan->variants[0].classes[MEMORY_KEPT] + plan->variants[0].classes[MEMORY_TRANSIENT];
+    cr_assert_float_eq((double)activations * 1e-9, 9.84, 0.1);
+    plan_destroy(plan);
+}
+
+Test(arena, classes_add_up_and_the_arena_is_near_its_bound)
+{
+    static const char *const models[] = {"resnet-18",  "resnet-50",  "resnet-152",  "resnet-20", "resnet-56",
+                                         "resnet-110", "resnet-164", "resnet-1202", "vgg-a"};
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        for (int policy = RECOMPUTE_NONE; policy <= RECOMPUTE_ELEMENTWISE; policy++) {
+            struct plan *plan = make(models[i], 32, "80GiB", (enum recompute_policy)policy, SHARING_FULL);
+            const struct plan_variant *variant = &plan->variants[0];
+            uint64_t inside = 0, all = 0;
+            for (size_t c = 0; c < MEMORY_CLASSES; c++) {
+                inside += variant->classes[c];
+                all += plan->devices[0].classes[c];
+            }
+            cr_assert_eq(inside, variant->arena_bytes);
+            cr_assert_eq(all, plan->devices[0].peak_bytes);
+            cr_assert_leq((double)variant->arena_bytes, 1.02 * (double)variant->lower_bound_bytes, "%s", models[i]);
+            plan_destroy(plan);
+        }
+}
+
+Test(arena, less_is_needed_with_recomputation_and_with_sharing)
+{
+    uint64_t none = arena("resnet-110", 128, RECOMPUTE_NONE, SHARING_FULL);
+    uint64_t elementwise = arena("resnet-110", 128, RECOMPUTE_ELEMENTWISE, SHARING_FULL);
+    cr_assert_lt((double)elementwise, 0.8 * (double)none);
+    cr_assert_lt((double)none, 0.7 * (double)arena("resnet-110", 128, RECOMPUTE_NONE, SHARING_NONE));
+}
+
+Test(arena, impossible_requests_are_input_errors)
+{
+    struct error err = {0};
+    struct machine machine = {0};
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct plan_request request = {.batch = 2, .machine = &machine};
+    cr_assert(model_parse("resnet-20", &options, &request.spec, &err));
+    cr_assert(machine_parse("3x12GiB", &machine, &err));
+    cr_assert_null(plan_make(&request, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    request.batch = 128;
+    request.micro_batches = 5;
+    err = (struct error){0};
+    cr_assert_null(plan_make(&request, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    request.micro_batches = 0;
+    request.dtype = DTYPE_BIT;
+    cr_assert_null(plan_make(&request, &err));
+    machine_finish(&machine);
+    cr_assert_eq(mem_current_bytes(MEM_PLAN), 0);
+}
