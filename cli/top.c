@@ -1,11 +1,278 @@
+#define _GNU_SOURCE
+#include <glob.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "canvas.h"
+#include "clock.h"
 #include "command.h"
+#include "dashboard.h"
+#include "rollup.h"
+#include "screen.h"
+#include "top_batch.h"
+
+static const char manual[] =
+    "NAME\n"
+    "    fathom top - the dashboard of a run, live or replayed\n"
+    "\n"
+    "SYNOPSIS\n"
+    "    fathom top [RUN.trace] [--once | --batch json|csv | --replay] [OPTIONS]\n"
+    "\n"
+    "DESCRIPTION\n"
+    "    Follows the trace that `fathom train --trace RUN.trace` writes: ops with their times, the layer tree, "
+    "planned\n"
+    "    against used memory, the loss. It only reads the file: the run is never touched, and after a crash the last\n"
+    "    moments open in the same view. Without RUN.trace it takes the newest *.trace here and in runs/.\n"
+    "    Press ? for the keys.\n"
+    "\n"
+    "OPTIONS\n"
+    "    --once             print one screen as text and leave\n"
+    "    --batch json|csv   print the op table and the run's state for a script and leave\n"
+    "    --replay           play a finished run at its own pace\n"
+    "    --speed X          of the replay (default 1)\n"
+    "    --until-end        leave when the run ends\n"
+    "    --view NAME        start with overview, ops, layers, memory or loss\n"
+    "    --filter TEXT      only ops with TEXT in layer, kind or pass\n"
+    "    --interval MS      between two looks at the file, 50 to 10000 (default 250)\n"
+    "    --size RxC         rows and columns of --once (default: the terminal's, else 32x110)\n"
+    "    --ascii            no UTF-8 boxes and plots\n"
+    "\n"
+    "ENVIRONMENT\n"
+    "    NO_COLOR           no colours\n"
+    "\n"
+    "EXIT STATUS\n"
+    "    0 done, 1 the terminal or the file failed, 2 the command or the file is wrong\n"
+    "\n"
+    "EXAMPLES\n"
+    "    fathom top runs/demo.trace\n"
+    "    fathom top run.trace --batch csv > ops.csv\n";
+
+struct top_options {
+    const char *path, *batch, *view, *size, *filter;
+    bool once, replay, until_end, ascii;
+    double speed;
+    uint64_t interval_ms;
+    uint32_t rows, columns;
+};
+
+/* The newest *.trace of the usual places, into path. */
+static bool find_newest(char *path, size_t size, struct error *err)
+{
+    static const char *const patterns[] = {"*.trace", "runs/*.trace"};
+    struct timespec newest = {0};
+    *path = '\0';
+    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
+        glob_t found;
+        if (glob(patterns[i], 0, NULL, &found) != 0) continue;
+        for (size_t k = 0; k < found.gl_pathc; k++) {
+            struct stat info;
+            if (stat(found.gl_pathv[k], &info) != 0) continue;
+            bool newer = info.st_mtim.tv_sec != newest.tv_sec ? info.st_mtim.tv_sec > newest.tv_sec
+                                                              : info.st_mtim.tv_nsec >= newest.tv_nsec;
+            if (!newer) continue;
+            newest = info.st_mtim;
+            snprintf(path, size, "%s", found.gl_pathv[k]);
+        }
+        globfree(&found);
+    }
+    if (*path) return true;
+    return error_set(err, ERROR_INPUT, "RUN.trace: none was named, and there is no *.trace here or in runs/");
+}
+
+static void choose_size(struct top_options *options)
+{
+    struct winsize window;
+    options->rows = 32;
+    options->columns = 110;
+    if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_row && window.ws_col) {
+        options->rows = window.ws_row;
+        options->columns = window.ws_col;
+    }
+}
+
+static bool parse_size(struct top_options *options, struct error *err)
+{
+    char end;
+    choose_size(options);
+    if (!options->size) return true;
+    if (sscanf(options->size, "%" SCNu32 "x%" SCNu32 "%c", &options->rows, &options->columns, &end) == 2 &&
+        options->rows >= 5 && options->rows <= 1000 && options->columns >= 20 && options->columns <= 1000)
+        return true;
+    return error_set(err, ERROR_INPUT, "--size: '%s' is not rows x columns; write one like 24x80 (5x20 to 1000x1000)",
+                     options->size);
+}
+
+static bool parse_view(const char *text, enum view *view, struct error *err)
+{
+    for (int v = 0; v < VIEWS; v++) {
+        if (strcmp(text, view_name((enum view)v)) != 0) continue;
+        *view = (enum view)v;
+        return true;
+    }
+    return error_set(err, ERROR_INPUT, "--view: there is no view '%s'; they are overview, ops, layers, memory and loss",
+                     text);
+}
+
+static bool parse_options(int argc, char **argv, struct top_options *options, struct error *err)
+{
+    *options = (struct top_options){.speed = 1, .interval_ms = 250};
+    const struct option_spec specs[] = {
+        {"once", 0, OPTION_FLAG, &options->once, 0, 0},
+        {"batch", 0, OPTION_TEXT, &options->batch, 0, 0},
+        {"replay", 0, OPTION_FLAG, &options->replay, 0, 0},
+        {"speed", 0, OPTION_REAL, &options->speed, 0.001, 1e6},
+        {"until-end", 0, OPTION_FLAG, &options->until_end, 0, 0},
+        {"view", 0, OPTION_TEXT, &options->view, 0, 0},
+        {"filter", 0, OPTION_TEXT, &options->filter, 0, 0},
+        {"interval", 0, OPTION_COUNT, &options->interval_ms, 50, 10000},
+        {"size", 0, OPTION_TEXT, &options->size, 0, 0},
+        {"ascii", 0, OPTION_FLAG, &options->ascii, 0, 0},
+    };
+    size_t words;
+    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], &options->path, 1, &words, err));
+    if (options->batch && strcmp(options->batch, "json") != 0 && strcmp(options->batch, "csv") != 0)
+        return error_set(err, ERROR_INPUT, "--batch: '%s' is not a format; it is json or csv", options->batch);
+    if (options->once + (options->batch != NULL) + options->replay > 1)
+        return error_set(err, ERROR_INPUT, "--once, --batch and --replay exclude each other");
+    return parse_size(options, err);
+}
+
+static bool print_once(struct dashboard *dashboard, const struct rollup *rollup, const struct top_options *options,
+                       struct error *err)
+{
+    struct canvas canvas;
+    TRY(canvas_init(&canvas, options->rows, options->columns, options->ascii || !screen_has_utf8(), err));
+    dashboard_draw(dashboard, rollup, &canvas);
+    struct text text = {0};
+    canvas_print(&canvas, &text);
+    bool ok = !text.failed;
+    if (ok)
+        fwrite(text.bytes, 1, text.length, stdout);
+    else
+        error_memory(err, text.length, "the screen");
+    text_finish(&text);
+    canvas_finish(&canvas);
+    return ok;
+}
+
+static bool show(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, bool ascii,
+                 struct error *err)
+{
+    uint32_t rows, columns;
+    screen_size(&rows, &columns);
+    if (rows != canvas->rows || columns != canvas->columns) {
+        canvas_finish(canvas);
+        TRY(canvas_init(canvas, rows, columns, ascii, err));
+    }
+    TRY(dashboard_update(dashboard, rollup, err));
+    dashboard_draw(dashboard, rollup, canvas);
+    screen_show(canvas);
+    return true;
+}
+
+/* Reads on: all there is, or in a replay what had happened `elapsed` into the run. */
+static bool read_on(struct trace_follower *follower, const struct top_options *options, uint64_t elapsed_ns,
+                    uint64_t *grown, struct error *err)
+{
+    const struct rollup *rollup = trace_follow_rollup(follower);
+    *grown = 0;
+    for (;;) {
+        uint64_t played = rollup->events ? rollup->last_ns - rollup->first_ns : 0;
+        if (options->replay && (double)played > (double)elapsed_ns * options->speed) return true;
+        uint64_t read;
+        TRY(trace_follow_more(follower, options->replay ? 512 : 0, &read, err));
+        *grown += read;
+        if (read == 0 || !options->replay) return true;
+    }
+}
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+static bool run_loop(struct trace_follower *follower, struct dashboard *dashboard, const struct top_options *options,
+                     struct canvas *canvas, struct error *err)
+{
+    const struct rollup *rollup = trace_follow_rollup(follower);
+    bool ascii = options->ascii || !screen_has_utf8();
+    uint64_t begun = clock_now_ns(), paused_ns = 0, last = begun, news = begun;
+    while (!dashboard->quit && !interrupted) {
+        uint64_t now = clock_now_ns(), grown;
+        if (dashboard->paused) paused_ns += now - last;
+        last = now;
+        if (!dashboard->paused) TRY(read_on(follower, options, now - begun - paused_ns, &grown, err));
+        if (!dashboard->paused && grown) news = now;
+        dashboard->silent_seconds = (double)(now - news) * 1e-9;
+        TRY(show(dashboard, rollup, canvas, ascii, err));
+        if (options->until_end && rollup->ended) return true;
+        /* Keys are answered at once; the file is looked at again when the interval is over. */
+        struct screen_key key = screen_wait_key((uint32_t)options->interval_ms);
+        if (key.key == 0) continue;
+        dashboard->click_row = key.row;
+        dashboard->click_column = key.column;
+        dashboard_key(dashboard, rollup, key.key);
+    }
+    return true;
+}
+
+static bool run_dashboard(struct trace_follower *follower, struct dashboard *dashboard,
+                          const struct top_options *options, struct error *err)
+{
+    struct sigaction action = {.sa_handler = interrupt};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    TRY(screen_open(err));
+    struct canvas canvas = {0};
+    dashboard->replay = options->replay;
+    bool ok = run_loop(follower, dashboard, options, &canvas, err);
+    screen_close();
+    canvas_finish(&canvas);
+    return ok;
+}
+
+static bool run_with(struct trace_follower *follower, struct dashboard *dashboard, const struct top_options *options,
+                     struct error *err)
+{
+    if (options->view) TRY(parse_view(options->view, &dashboard->view, err));
+    if (options->filter) snprintf(dashboard->filter, sizeof dashboard->filter, "%s", options->filter);
+    if (!options->once && !options->batch) return run_dashboard(follower, dashboard, options, err);
+    uint64_t read;
+    TRY(trace_follow_more(follower, 0, &read, err));
+    const struct rollup *rollup = trace_follow_rollup(follower);
+    TRY(dashboard_update(dashboard, rollup, err));
+    if (options->once) return print_once(dashboard, rollup, options, err);
+    return strcmp(options->batch, "json") == 0 ? batch_print_json(dashboard, rollup, err)
+                                               : batch_print_csv(dashboard, rollup);
+}
 
 static int run(int argc, char **argv, struct error *err)
 {
-    (void)argc;
-    (void)argv;
-    error_set(err, ERROR_FAILED, "top: not built into this binary yet");
-    return 1;
+    struct top_options options;
+    char newest[512];
+    if (!parse_options(argc, argv, &options, err)) return 2;
+    if (!options.path) {
+        if (!find_newest(newest, sizeof newest, err)) return 2;
+        options.path = newest;
+    }
+    struct trace_follower *follower;
+    if (!trace_follow(options.path, &follower, err)) return 2;
+    struct dashboard dashboard;
+    dashboard_init(&dashboard);
+    bool ok = run_with(follower, &dashboard, &options, err);
+    dashboard_finish(&dashboard);
+    trace_unfollow(follower);
+    return ok ? 0 : 1;
 }
 
-const struct command command_top = {"top", "", "", run};
+const struct command command_top = {"top", "follow a run in the terminal, live or replayed", manual, run};

@@ -1,0 +1,256 @@
+#include "canvas.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mem.h"
+
+#define BRAILLE           0x2800u
+#define BLOCK_LEFT_EIGHTH 0x258Fu /* seven eighths is 0x2589, full 0x2588 */
+
+bool canvas_init(struct canvas *canvas, uint32_t rows, uint32_t columns, bool ascii, struct error *err)
+{
+    struct cell *cells = mem_zalloc(MEM_SCREEN, (size_t)rows * columns, sizeof *cells);
+    if (!cells) return error_memory(err, (size_t)rows * columns * sizeof *cells, "the screen");
+    *canvas = (struct canvas){.rows = rows, .columns = columns, .cells = cells, .ascii = ascii};
+    return true;
+}
+
+void canvas_finish(struct canvas *canvas)
+{
+    mem_free(canvas->cells);
+    *canvas = (struct canvas){0};
+}
+
+void canvas_clear(struct canvas *canvas)
+{
+    memset(canvas->cells, 0, (size_t)canvas->rows * canvas->columns * sizeof *canvas->cells);
+}
+
+static struct cell *cell_at(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column)
+{
+    if (row >= area.rows || column >= area.columns) return NULL;
+    row += area.row;
+    column += area.column;
+    if (row >= canvas->rows || column >= canvas->columns) return NULL;
+    return &canvas->cells[(size_t)row * canvas->columns + column];
+}
+
+void canvas_glyph(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t glyph, enum ink ink)
+{
+    struct cell *cell = cell_at(canvas, area, row, column);
+    if (!cell) return;
+    cell->glyph = glyph;
+    cell->ink = (uint8_t)ink;
+}
+
+/* The next code point of UTF-8; a byte that starts none, and control characters, become '?'. */
+static uint32_t next_glyph(const unsigned char **text)
+{
+    const unsigned char *c = *text;
+    int more = c[0] >= 0xF0 ? 3 : c[0] >= 0xE0 ? 2 : c[0] >= 0xC0 ? 1 : 0;
+    uint32_t glyph = more == 3 ? c[0] & 7u : more == 2 ? c[0] & 15u : more == 1 ? c[0] & 31u : c[0];
+    *text = c + 1;
+    if (more == 0) return c[0] < 0x20 || c[0] >= 0x7F ? '?' : glyph;
+    for (int i = 1; i <= more; i++) {
+        if ((c[i] & 0xC0) != 0x80) return '?';
+        glyph = glyph << 6 | (c[i] & 0x3Fu);
+    }
+    *text = c + 1 + more;
+    return glyph;
+}
+
+static uint32_t count_glyphs(const char *text)
+{
+    uint32_t count = 0;
+    for (const unsigned char *c = (const unsigned char *)text; *c; count++) next_glyph(&c);
+    return count;
+}
+
+static uint32_t draw_text(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, enum ink ink,
+                          const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c; column++)
+        canvas_glyph(canvas, area, row, column, next_glyph(&c), ink);
+    return column;
+}
+
+uint32_t canvas_text(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, enum ink ink,
+                     const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return draw_text(canvas, area, row, column, ink, text);
+}
+
+void canvas_text_right(struct canvas *canvas, struct rect area, uint32_t row, uint32_t end, enum ink ink,
+                       const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    uint32_t length = count_glyphs(text);
+    if (length <= end) draw_text(canvas, area, row, end - length, ink, text);
+}
+
+void canvas_style(struct canvas *canvas, struct rect area, uint32_t row, bool bold, bool reverse)
+{
+    for (uint32_t column = 0; column < area.columns; column++) {
+        struct cell *cell = cell_at(canvas, area, row, column);
+        if (!cell) return;
+        cell->bold = bold;
+        cell->reverse = reverse;
+    }
+}
+
+struct rect canvas_frame(struct canvas *canvas, struct rect area, const char *title, bool active)
+{
+    if (area.rows < 2 || area.columns < 4) return (struct rect){area.row, area.column, 0, 0};
+    enum ink ink = active ? INK_TITLE : INK_DIM;
+    uint32_t bottom = area.rows - 1, right = area.columns - 1;
+    for (uint32_t column = 1; column < right; column++) {
+        canvas_glyph(canvas, area, 0, column, 0x2500, ink);
+        canvas_glyph(canvas, area, bottom, column, 0x2500, ink);
+    }
+    for (uint32_t row = 1; row < bottom; row++) {
+        canvas_glyph(canvas, area, row, 0, 0x2502, ink);
+        canvas_glyph(canvas, area, row, right, 0x2502, ink);
+    }
+    canvas_glyph(canvas, area, 0, 0, 0x256D, ink);
+    canvas_glyph(canvas, area, 0, right, 0x256E, ink);
+    canvas_glyph(canvas, area, bottom, 0, 0x2570, ink);
+    canvas_glyph(canvas, area, bottom, right, 0x256F, ink);
+    struct rect top = {area.row, area.column, 1, area.columns - 1};
+    canvas_text(canvas, top, 0, 2, active ? INK_TITLE : INK_PLAIN, " %s ", title);
+    return (struct rect){area.row + 1, area.column + 1, area.rows - 2, area.columns - 2};
+}
+
+void canvas_bar(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t columns, double part,
+                enum ink ink)
+{
+    if (!(part > 0)) return;
+    uint32_t eighths = (uint32_t)lround(fmin(part, 1) * columns * 8);
+    for (uint32_t i = 0; i < eighths / 8; i++) canvas_glyph(canvas, area, row, column + i, 0x2588, ink);
+    if (eighths % 8) canvas_glyph(canvas, area, row, column + eighths / 8, BLOCK_LEFT_EIGHTH + 1 - eighths % 8, ink);
+}
+
+/* Dot (x, y) of a cell's 2 x 4 braille pattern, y downward. */
+static uint32_t braille_bit(uint32_t x, uint32_t y)
+{
+    static const uint8_t bits[4][2] = {{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}};
+    return bits[y][x];
+}
+
+static void plot_dot(struct canvas *canvas, struct rect area, uint32_t x, uint32_t y, enum ink ink)
+{
+    struct cell *cell = cell_at(canvas, area, y / 4, x / 2);
+    if (!cell) return;
+    if (cell->glyph < BRAILLE || cell->glyph > BRAILLE + 0xFF) cell->glyph = BRAILLE;
+    cell->glyph |= braille_bit(x % 2, y % 4);
+    cell->ink = (uint8_t)ink;
+}
+
+/* Mean of the values that fall into column x of `width`; NAN when none does. */
+static double column_value(const double *values, size_t count, uint32_t x, uint32_t width)
+{
+    size_t from = (size_t)((double)x * (double)count / width), to = (size_t)((double)(x + 1) * (double)count / width);
+    if (to <= from) to = from + 1;
+    double sum = 0;
+    size_t known = 0;
+    for (size_t i = from; i < to && i < count; i++) {
+        if (!isfinite(values[i])) continue;
+        sum += values[i];
+        known++;
+    }
+    return known ? sum / (double)known : NAN;
+}
+
+void canvas_plot(struct canvas *canvas, struct rect area, const double *values, size_t count, double low, double high,
+                 enum ink ink)
+{
+    uint32_t width = area.columns * 2, height = area.rows * 4;
+    if (count == 0 || width == 0 || height == 0) return;
+    if (!(high > low)) high = low + 1;
+    bool joined = false;
+    uint32_t before = 0;
+    for (uint32_t x = 0; x < width; x++) {
+        double value = column_value(values, count, x, width);
+        if (!isfinite(value)) {
+            joined = false;
+            continue;
+        }
+        double part = fmin(fmax((value - low) / (high - low), 0), 1);
+        uint32_t y = (uint32_t)lround((1 - part) * (height - 1));
+        uint32_t from = joined && before < y ? before + 1 : y, to = joined && before > y ? before - 1 : y;
+        for (uint32_t dot = from < y ? from : y; dot <= (to > y ? to : y); dot++) plot_dot(canvas, area, x, dot, ink);
+        before = y;
+        joined = true;
+    }
+}
+
+uint32_t canvas_ascii(uint32_t glyph)
+{
+    if (glyph < 0x80) return glyph;
+    if (glyph > BRAILLE && glyph <= BRAILLE + 0xFF) return '*';
+    if (glyph >= 0x2580 && glyph <= 0x259F) return glyph >= 0x258C && glyph <= 0x258F ? '-' : '#';
+    switch (glyph) {
+    case 0x2500: return '-';
+    case 0x2502: return '|';
+    case 0x256D:
+    case 0x256E:
+    case 0x256F:
+    case 0x2570: return '+';
+    case 0x25B8: return '>'; /* closed node */
+    case 0x25BE: return 'v'; /* open node */
+    case 0x25B2: return '^';
+    case 0x25BC: return 'v';
+    case 0xB7: return '.';
+    case 0xD7: return 'x';
+    case 0xB5: return 'u';
+    default: return '?';
+    }
+}
+
+void canvas_utf8(uint32_t glyph, char out[5])
+{
+    char *to = out;
+    if (glyph < 0x80) {
+        *to++ = (char)glyph;
+    } else if (glyph < 0x800) {
+        *to++ = (char)(0xC0 | glyph >> 6);
+        *to++ = (char)(0x80 | (glyph & 0x3F));
+    } else if (glyph < 0x10000) {
+        *to++ = (char)(0xE0 | glyph >> 12);
+        *to++ = (char)(0x80 | (glyph >> 6 & 0x3F));
+        *to++ = (char)(0x80 | (glyph & 0x3F));
+    } else {
+        *to++ = (char)(0xF0 | (glyph >> 18 & 7));
+        *to++ = (char)(0x80 | (glyph >> 12 & 0x3F));
+        *to++ = (char)(0x80 | (glyph >> 6 & 0x3F));
+        *to++ = (char)(0x80 | (glyph & 0x3F));
+    }
+    *to = '\0';
+}
+
+void canvas_print(const struct canvas *canvas, struct text *text)
+{
+    for (uint32_t row = 0; row < canvas->rows; row++) {
+        const struct cell *cells = &canvas->cells[(size_t)row * canvas->columns];
+        uint32_t end = canvas->columns;
+        while (end > 0 && (cells[end - 1].glyph == 0 || cells[end - 1].glyph == ' ')) end--;
+        for (uint32_t column = 0; column < end; column++) {
+            uint32_t glyph = cells[column].glyph ? cells[column].glyph : ' ';
+            char utf8[5];
+            canvas_utf8(canvas->ascii ? canvas_ascii(glyph) : glyph, utf8);
+            text_add(text, "%s", utf8);
+        }
+        text_add(text, "\n");
+    }
+}

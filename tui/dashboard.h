@@ -1,0 +1,87 @@
+/* What the dashboard shows and how it answers keys: everything but the terminal. */
+#ifndef FATHOM_DASHBOARD_H
+#define FATHOM_DASHBOARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "canvas.h"
+#include "errors.h"
+#include "rollup.h"
+#include "tree.h"
+
+enum view { VIEW_OVERVIEW, VIEW_OPS, VIEW_LAYERS, VIEW_MEMORY, VIEW_LOSS, VIEWS };
+const char *view_name(enum view view);
+
+enum op_sort { SORT_TOTAL, SORT_MEAN, SORT_P99, SORT_COUNT, SORT_RATE, SORT_ORDER, SORT_NAME, OP_SORTS };
+const char *op_sort_name(enum op_sort sort);
+
+/* A line of the op table: one op, or all of one kind and pass. Times in ns. */
+struct op_row {
+    const char *layer, *kind, *pass; /* borrowed from the rollup; layer NULL in a group */
+    uint32_t first;                  /* id of the (first) op */
+    uint32_t ops;
+    uint64_t count, total_ns, p50_ns, p99_ns, most_ns;
+    double flops_per_second, bytes_per_second; /* 0 = the ops have none */
+};
+
+/* Keys of the terminal, translated; printable characters are themselves. */
+enum key {
+    DASHBOARD_ESCAPE = 27,
+    DASHBOARD_RETURN = 10,
+    DASHBOARD_ERASE = 127,
+    DASHBOARD_UP = 0x10000,
+    DASHBOARD_DOWN,
+    DASHBOARD_LEFT,
+    DASHBOARD_RIGHT,
+    DASHBOARD_PAGE_UP,
+    DASHBOARD_PAGE_DOWN,
+    DASHBOARD_FIRST,
+    DASHBOARD_LAST,
+    DASHBOARD_F1,
+    DASHBOARD_TAB,
+    DASHBOARD_CLICK, /* dashboard.click_row and click_column say where */
+};
+
+#define DASHBOARD_FILTER 48
+
+struct dashboard {
+    enum view view;
+    enum op_sort sort;
+    bool group_kinds; /* op table by kind and pass */
+    bool paused, help, quit;
+    char filter[DASHBOARD_FILTER]; /* in layer, kind or pass; case does not matter */
+    bool filter_open;              /* keys go to the filter */
+    size_t selected, scroll;       /* of the op table */
+    size_t tree_selected, tree_scroll;
+    size_t cursor;   /* step back from the newest in the loss curve; 0 = newest */
+    uint32_t zoom;   /* the loss curve shows the last 1/2^zoom of the steps */
+    uint32_t device; /* shown in the memory panel */
+    uint32_t click_row, click_column;
+    bool replay; /* the header says so */
+    double silent_seconds; /* since the trace last grew; the header says so when it is long */
+    struct op_row *rows;
+    size_t row_count, row_capacity;
+    struct tree tree;
+    size_t page_rows; /* of the last drawn list, for paging */
+};
+
+void dashboard_init(struct dashboard *dashboard);
+/* Takes zeroed objects. */
+void dashboard_finish(struct dashboard *dashboard);
+
+/* Rebuilds rows and tree from what the rollup has now. Not while paused. */
+bool dashboard_update(struct dashboard *dashboard, const struct rollup *rollup, struct error *err);
+/* Answers one key. */
+void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key);
+/* Draws everything. The canvas should have at least 80 x 24 cells; smaller ones show what fits. */
+void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas);
+
+/* Total time of all ops that the rollup has. */
+uint64_t rollup_total_ns(const struct rollup *rollup);
+enum ink pass_ink(const char *pass);
+/* "1.23 ms" from ns, at most 8 cells, into out[16]; returns out. */
+char *format_ns(uint64_t ns, char out[16]);
+
+#endif

@@ -1,0 +1,173 @@
+#include <string.h>
+
+#include "dashboard.h"
+
+static void move_line(size_t *selected, size_t count, long by)
+{
+    long line = (long)*selected + by;
+    if (line >= (long)count) line = (long)count - 1;
+    *selected = line < 0 ? 0 : (size_t)line;
+}
+
+static bool shows_tree(const struct dashboard *dashboard) { return dashboard->view == VIEW_LAYERS; }
+
+static void move_selection(struct dashboard *dashboard, long by)
+{
+    if (shows_tree(dashboard))
+        move_line(&dashboard->tree_selected, dashboard->tree.visible_count, by);
+    else
+        move_line(&dashboard->selected, dashboard->row_count, by);
+}
+
+static void toggle_node(struct dashboard *dashboard)
+{
+    if (tree_toggle(&dashboard->tree, dashboard->tree_selected)) tree_flatten(&dashboard->tree, NULL);
+}
+
+static bool node_is_open(const struct dashboard *dashboard)
+{
+    const struct tree *tree = &dashboard->tree;
+    if (dashboard->tree_selected >= tree->visible_count) return false;
+    const struct tree_node *node = &tree->nodes[tree->visible[dashboard->tree_selected]];
+    return node->open && node->first_child != TREE_NONE;
+}
+
+static void step_cursor(struct dashboard *dashboard, const struct rollup *rollup, long by)
+{
+    move_line(&dashboard->cursor, rollup->step_count, by);
+}
+
+static void go_left(struct dashboard *dashboard, const struct rollup *rollup)
+{
+    if (!shows_tree(dashboard))
+        step_cursor(dashboard, rollup, 1);
+    else if (node_is_open(dashboard))
+        toggle_node(dashboard);
+    else
+        dashboard->tree_selected = tree_parent_line(&dashboard->tree, dashboard->tree_selected);
+}
+
+static void go_right(struct dashboard *dashboard, const struct rollup *rollup)
+{
+    if (!shows_tree(dashboard))
+        step_cursor(dashboard, rollup, -1);
+    else if (!node_is_open(dashboard))
+        toggle_node(dashboard);
+    else
+        move_selection(dashboard, 1);
+}
+
+/* Opens the layer of the op under the cursor in the tree. */
+static void drill_down(struct dashboard *dashboard)
+{
+    if (shows_tree(dashboard)) {
+        toggle_node(dashboard);
+        return;
+    }
+    if (dashboard->view == VIEW_MEMORY || dashboard->view == VIEW_LOSS || dashboard->selected >= dashboard->row_count)
+        return;
+    const struct op_row *row = &dashboard->rows[dashboard->selected];
+    if (dashboard->group_kinds) { /* a kind: its ops */
+        dashboard->group_kinds = false;
+        strncpy(dashboard->filter, row->kind, sizeof dashboard->filter - 1);
+        dashboard->selected = 0;
+        return;
+    }
+    struct tree *tree = &dashboard->tree;
+    for (uint32_t i = 0; i < tree->node_count; i++) {
+        if (tree->nodes[i].op != row->first) continue;
+        for (uint32_t n = tree->nodes[i].parent; n != TREE_NONE; n = tree->nodes[n].parent) tree->nodes[n].open = true;
+        tree_flatten(tree, NULL);
+        for (size_t line = 0; line < tree->visible_count; line++)
+            if (tree->visible[line] == i) dashboard->tree_selected = line;
+        dashboard->view = VIEW_LAYERS;
+        return;
+    }
+}
+
+static void filter_key(struct dashboard *dashboard, uint32_t key)
+{
+    size_t length = strlen(dashboard->filter);
+    if (key == DASHBOARD_RETURN) {
+        dashboard->filter_open = false;
+    } else if (key == DASHBOARD_ESCAPE) {
+        dashboard->filter_open = false;
+        dashboard->filter[0] = '\0';
+    } else if (key == DASHBOARD_ERASE) {
+        if (length > 0) dashboard->filter[length - 1] = '\0';
+    } else if (key >= 0x20 && key < 0x7F && length + 1 < sizeof dashboard->filter) {
+        dashboard->filter[length] = (char)key;
+        dashboard->filter[length + 1] = '\0';
+    }
+    dashboard->selected = 0;
+}
+
+static void escape_key(struct dashboard *dashboard)
+{
+    if (dashboard->help)
+        dashboard->help = false;
+    else if (dashboard->filter[0])
+        dashboard->filter[0] = '\0';
+    else
+        dashboard->view = VIEW_OVERVIEW;
+}
+
+static void letter_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key)
+{
+    switch (key) {
+    case 'q': dashboard->quit = true; break;
+    case '?':
+    case 'h': dashboard->help = !dashboard->help; break;
+    case ' ': dashboard->paused = !dashboard->paused; break;
+    case '/': dashboard->filter_open = true; break;
+    case 's': dashboard->sort = (dashboard->sort + 1) % OP_SORTS; break;
+    case 'S': dashboard->sort = (dashboard->sort + OP_SORTS - 1) % OP_SORTS; break;
+    case 'g':
+        dashboard->group_kinds = !dashboard->group_kinds;
+        dashboard->selected = 0;
+        break;
+    case 'd':
+        if (rollup->device_count) dashboard->device = (dashboard->device + 1) % rollup->device_count;
+        break;
+    case '+':
+    case '=':
+        if (dashboard->zoom < 20) dashboard->zoom++;
+        break;
+    case '-':
+        if (dashboard->zoom > 0) dashboard->zoom--;
+        break;
+    case 'k': move_selection(dashboard, -1); break;
+    case 'j': move_selection(dashboard, 1); break;
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5': dashboard->view = (enum view)(key - '1'); break;
+    default: break;
+    }
+}
+
+void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key)
+{
+    if (dashboard->filter_open && key < 0x10000) {
+        filter_key(dashboard, key);
+        return;
+    }
+    long page = dashboard->page_rows > 1 ? (long)dashboard->page_rows - 1 : 10;
+    switch (key) {
+    case DASHBOARD_ESCAPE: escape_key(dashboard); break;
+    case DASHBOARD_RETURN:
+    case '\r': drill_down(dashboard); break;
+    case DASHBOARD_UP: move_selection(dashboard, -1); break;
+    case DASHBOARD_DOWN: move_selection(dashboard, 1); break;
+    case DASHBOARD_PAGE_UP: move_selection(dashboard, -page); break;
+    case DASHBOARD_PAGE_DOWN: move_selection(dashboard, page); break;
+    case DASHBOARD_FIRST: move_selection(dashboard, -(1L << 40)); break;
+    case DASHBOARD_LAST: move_selection(dashboard, 1L << 40); break;
+    case DASHBOARD_LEFT: go_left(dashboard, rollup); break;
+    case DASHBOARD_RIGHT: go_right(dashboard, rollup); break;
+    case DASHBOARD_F1: dashboard->help = !dashboard->help; break;
+    case DASHBOARD_TAB: dashboard->view = (dashboard->view + 1) % VIEWS; break;
+    default: letter_key(dashboard, rollup, key); break;
+    }
+}

@@ -1,0 +1,54 @@
+#include "layout.h"
+
+#define HEADER_ROWS 4
+#define WIDE        110 /* columns from which layers stand beside the op table */
+
+static struct rect body_of(uint32_t rows, uint32_t columns)
+{
+    uint32_t used = HEADER_ROWS + 1;
+    return (struct rect){HEADER_ROWS, 0, rows > used ? rows - used : 0, columns};
+}
+
+/* Splits `area` into a left part of `columns` and the rest. */
+static struct rect take_left(struct rect *area, uint32_t columns)
+{
+    struct rect left = {area->row, area->column, area->rows, columns};
+    area->column += columns;
+    area->columns -= columns;
+    return left;
+}
+
+static struct rect take_top(struct rect *area, uint32_t rows)
+{
+    struct rect top = {area->row, area->column, rows, area->columns};
+    area->row += rows;
+    area->rows -= rows;
+    return top;
+}
+
+static void split_overview(struct layout *layout, struct rect body)
+{
+    uint32_t table = body.rows * 6 / 10;
+    if (body.rows - table < 8) table = body.rows > 16 ? body.rows - 8 : body.rows / 2;
+    struct rect top = take_top(&body, table);
+    if (top.columns >= WIDE) layout->layers = take_left(&top, top.columns * 4 / 10);
+    layout->ops = top;
+    layout->memory = take_left(&body, body.columns / 2);
+    layout->loss = body;
+}
+
+struct layout layout_for(enum view view, uint32_t rows, uint32_t columns)
+{
+    struct layout layout = {.header = {0, 0, HEADER_ROWS < rows ? HEADER_ROWS : rows, columns}};
+    if (rows > HEADER_ROWS) layout.footer = (struct rect){rows - 1, 0, 1, columns};
+    struct rect body = body_of(rows, columns);
+    switch (view) {
+    case VIEW_OVERVIEW: split_overview(&layout, body); break;
+    case VIEW_OPS: layout.ops = body; break;
+    case VIEW_LAYERS: layout.layers = body; break;
+    case VIEW_MEMORY: layout.memory = body; break;
+    case VIEW_LOSS: layout.loss = body; break;
+    case VIEWS: break;
+    }
+    return layout;
+}

@@ -1,0 +1,13 @@
+/* What goes where on a screen of a given size: a pure function. */
+#ifndef FATHOM_LAYOUT_H
+#define FATHOM_LAYOUT_H
+
+#include "dashboard.h"
+
+struct layout {
+    struct rect header, ops, layers, memory, loss, footer; /* zero rows = not shown */
+};
+
+struct layout layout_for(enum view view, uint32_t rows, uint32_t columns);
+
+#endif

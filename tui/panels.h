@@ -1,0 +1,15 @@
+/* The panels: each draws one part of the dashboard into its area. */
+#ifndef FATHOM_PANELS_H
+#define FATHOM_PANELS_H
+
+#include "dashboard.h"
+
+void panel_header(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
+void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
+void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
+void panel_layers(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
+void panel_memory(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
+void panel_loss(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
+void panel_help(struct canvas *canvas);
+
+#endif

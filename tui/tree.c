@@ -1,0 +1,191 @@
+#include "tree.h"
+
+#include <string.h>
+
+#include "hash.h"
+#include "mem.h"
+
+static size_t slot_of(const struct tree *tree, uint32_t parent, const char *name, size_t length)
+{
+    size_t mask = tree->slot_count - 1, slot = (size_t)hash_bytes(name, length, parent) & mask;
+    for (;; slot = (slot + 1) & mask) {
+        uint32_t node = tree->slots[slot];
+        if (node == TREE_NONE) return slot;
+        const struct tree_node *n = &tree->nodes[node];
+        if (n->parent == parent && n->op == TREE_NONE && n->length == length && memcmp(n->name, name, length) == 0)
+            return slot;
+    }
+}
+
+static bool grow_slots(struct tree *tree, struct error *err)
+{
+    if (tree->slot_count >= 2 * (tree->node_count + 2)) return true;
+    size_t count = tree->slot_count ? tree->slot_count * 2 : 256;
+    uint32_t *slots = mem_alloc(MEM_SCREEN, count, sizeof *slots);
+    if (!slots) return error_memory(err, count * sizeof *slots, "the layer tree");
+    memset(slots, 0xFF, count * sizeof *slots);
+    mem_free(tree->slots);
+    tree->slots = slots;
+    tree->slot_count = count;
+    for (uint32_t i = 1; i < tree->node_count; i++) {
+        const struct tree_node *n = &tree->nodes[i];
+        if (n->op == TREE_NONE) tree->slots[slot_of(tree, n->parent, n->name, n->length)] = i;
+    }
+    return true;
+}
+
+static uint32_t add_node(struct tree *tree, uint32_t parent, const char *name, size_t length, uint32_t op,
+                         struct error *err)
+{
+    void *nodes = tree->nodes;
+    if (!mem_grow(MEM_SCREEN, &nodes, &tree->node_capacity, tree->node_count + 1, sizeof *tree->nodes)) {
+        error_memory(err, tree->node_count * sizeof *tree->nodes, "the layer tree");
+        return TREE_NONE;
+    }
+    tree->nodes = nodes;
+    uint32_t id = (uint32_t)tree->node_count++;
+    tree->nodes[id] = (struct tree_node){.name = name,
+                                         .length = (uint32_t)length,
+                                         .parent = parent,
+                                         .first_child = TREE_NONE,
+                                         .last_child = TREE_NONE,
+                                         .next = TREE_NONE,
+                                         .op = op};
+    if (parent == TREE_NONE) return id;
+    struct tree_node *p = &tree->nodes[parent];
+    tree->nodes[id].depth = p->depth + 1;
+    if (p->last_child == TREE_NONE)
+        p->first_child = id;
+    else
+        tree->nodes[p->last_child].next = id;
+    p->last_child = id;
+    return id;
+}
+
+static uint32_t find_or_add(struct tree *tree, uint32_t parent, const char *name, size_t length, struct error *err)
+{
+    if (!grow_slots(tree, err)) return TREE_NONE;
+    size_t slot = slot_of(tree, parent, name, length);
+    if (tree->slots[slot] != TREE_NONE) return tree->slots[slot];
+    uint32_t id = add_node(tree, parent, name, length, TREE_NONE, err);
+    if (id != TREE_NONE) tree->slots[slot] = id;
+    return id;
+}
+
+static bool add_op(struct tree *tree, const struct rollup *rollup, uint32_t op, struct error *err)
+{
+    uint32_t node = 0;
+    const char *path = rollup->ops[op].layer;
+    while (*path) {
+        size_t length = strcspn(path, "/");
+        node = find_or_add(tree, node, path, length, err);
+        if (node == TREE_NONE) return false;
+        path += length + (path[length] == '/');
+    }
+    const char *kind = rollup->ops[op].kind;
+    return add_node(tree, node, kind, strlen(kind), op, err) != TREE_NONE;
+}
+
+static enum tree_pass pass_of(const char *pass)
+{
+    if (strcmp(pass, "forward") == 0) return TREE_FORWARD;
+    if (strcmp(pass, "recompute") == 0) return TREE_RECOMPUTE;
+    return strcmp(pass, "backward") == 0 ? TREE_BACKWARD : TREE_OTHER;
+}
+
+/* A node is made after its parent, so one pass from the end adds children into parents. */
+static void add_up(struct tree *tree, const struct rollup *rollup)
+{
+    for (size_t i = 0; i < tree->node_count; i++) {
+        struct tree_node *n = &tree->nodes[i];
+        memset(n->ns, 0, sizeof n->ns);
+        n->total_ns = n->count = 0;
+        if (n->op == TREE_NONE) continue;
+        const struct rollup_op *op = &rollup->ops[n->op];
+        n->ns[pass_of(op->pass)] = n->total_ns = op->total_ns;
+        n->count = op->count;
+    }
+    for (size_t i = tree->node_count; i-- > 1;) {
+        const struct tree_node *n = &tree->nodes[i];
+        struct tree_node *p = &tree->nodes[n->parent];
+        for (int pass = 0; pass < TREE_PASSES; pass++) p->ns[pass] += n->ns[pass];
+        p->total_ns += n->total_ns;
+        p->count += n->count;
+    }
+}
+
+static void rebuild_names(struct tree *tree, const struct rollup *rollup);
+
+bool tree_update(struct tree *tree, const struct rollup *rollup, struct error *err)
+{
+    if (tree->node_count == 0) {
+        if (add_node(tree, TREE_NONE, "", 0, TREE_NONE, err) == TREE_NONE) return false;
+        tree->nodes[0].open = true;
+    }
+    if (tree->op_count != rollup->op_count) rebuild_names(tree, rollup);
+    while (tree->op_count < rollup->op_count) {
+        TRY(add_op(tree, rollup, (uint32_t)tree->op_count, err));
+        tree->op_count++;
+    }
+    add_up(tree, rollup);
+    return tree_flatten(tree, err);
+}
+
+/* Names are borrowed from strings that stay where they are for a rollup's life; a table that shrank is another run. */
+static void rebuild_names(struct tree *tree, const struct rollup *rollup)
+{
+    if (rollup->op_count >= tree->op_count) return;
+    tree->node_count = 1;
+    tree->nodes[0].first_child = tree->nodes[0].last_child = TREE_NONE;
+    if (tree->slots) memset(tree->slots, 0xFF, tree->slot_count * sizeof *tree->slots);
+    tree->op_count = 0;
+}
+
+/* The next node in depth-first order that does not lie inside a closed one. */
+static uint32_t next_visible(const struct tree *tree, uint32_t node)
+{
+    const struct tree_node *n = &tree->nodes[node];
+    if (n->open && n->first_child != TREE_NONE) return n->first_child;
+    while (node != TREE_NONE && tree->nodes[node].next == TREE_NONE) node = tree->nodes[node].parent;
+    return node == TREE_NONE ? TREE_NONE : tree->nodes[node].next;
+}
+
+bool tree_flatten(struct tree *tree, struct error *err)
+{
+    tree->visible_count = 0;
+    if (tree->node_count == 0) return true;
+    for (uint32_t node = next_visible(tree, 0); node != TREE_NONE; node = next_visible(tree, node)) {
+        void *visible = tree->visible;
+        if (!mem_grow(MEM_SCREEN, &visible, &tree->visible_capacity, tree->visible_count + 1, sizeof *tree->visible))
+            return error_memory(err, tree->visible_count * sizeof *tree->visible, "the layer tree");
+        tree->visible = visible;
+        tree->visible[tree->visible_count++] = node;
+    }
+    return true;
+}
+
+bool tree_toggle(struct tree *tree, size_t line)
+{
+    if (line >= tree->visible_count) return false;
+    struct tree_node *n = &tree->nodes[tree->visible[line]];
+    if (n->first_child == TREE_NONE) return false;
+    n->open = !n->open;
+    return true;
+}
+
+size_t tree_parent_line(const struct tree *tree, size_t line)
+{
+    if (line >= tree->visible_count) return line;
+    uint32_t parent = tree->nodes[tree->visible[line]].parent;
+    for (size_t i = line; i-- > 0;)
+        if (tree->visible[i] == parent) return i;
+    return line;
+}
+
+void tree_finish(struct tree *tree)
+{
+    mem_free(tree->nodes);
+    mem_free(tree->slots);
+    mem_free(tree->visible);
+    *tree = (struct tree){0};
+}

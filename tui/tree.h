@@ -1,0 +1,47 @@
+/* Stages, units, layers and their ops as a tree with times: built from the op table's layer paths. */
+#ifndef FATHOM_TREE_H
+#define FATHOM_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "errors.h"
+#include "rollup.h"
+
+#define TREE_NONE UINT32_MAX
+
+enum tree_pass { TREE_FORWARD, TREE_RECOMPUTE, TREE_BACKWARD, TREE_OTHER, TREE_PASSES };
+
+struct tree_node {
+    const char *name; /* of its own segment; `length` bytes, not NUL-terminated; borrowed from the rollup */
+    uint32_t length;
+    uint32_t parent, first_child, last_child, next;
+    uint32_t depth;
+    uint32_t op; /* index into rollup.ops of a leaf, else TREE_NONE */
+    bool open;
+    uint64_t ns[TREE_PASSES], total_ns, count;
+};
+
+struct tree {
+    struct tree_node *nodes; /* nodes[0] is the root */
+    size_t node_count, node_capacity;
+    uint32_t *slots; /* hash of (parent, segment) to node */
+    size_t slot_count;
+    size_t op_count;   /* ops it was built from */
+    uint32_t *visible; /* nodes whose ancestors are all open, in order */
+    size_t visible_count, visible_capacity;
+};
+
+/* Takes new ops in, then adds up times. Open nodes stay open. */
+bool tree_update(struct tree *tree, const struct rollup *rollup, struct error *err);
+/* Opens or closes the visible-th line's node; returns false for a leaf. */
+bool tree_toggle(struct tree *tree, size_t line);
+/* Line of the parent of the node at `line`, or `line` itself at the top. */
+size_t tree_parent_line(const struct tree *tree, size_t line);
+/* Rebuilds the visible lines after nodes were opened or closed. */
+bool tree_flatten(struct tree *tree, struct error *err);
+/* Takes zeroed objects. */
+void tree_finish(struct tree *tree);
+
+#endif
