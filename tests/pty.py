@@ -1,0 +1,78 @@
+"""The dashboard in a real terminal (tmux): it draws, answers keys, follows a resize, and gives the terminal back."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+fathom, make_trace = sys.argv[1], sys.argv[2]
+if not shutil.which('tmux'):
+    print('tmux is not installed')
+    sys.exit(77)
+
+folder = pathlib.Path(tempfile.mkdtemp(prefix='fathom-pty-'))
+socket = str(folder / 'socket')
+environment = {**os.environ, 'LC_ALL': 'C.UTF-8', 'TERM': 'xterm-256color'}
+environment.pop('TMUX', None)
+
+
+def tmux(*words):
+    return subprocess.run(['tmux', '-S', socket, '-f', '/dev/null', *words], env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def screen():
+    return tmux('capture-pane', '-p', '-t', 'top')
+
+
+def wait_for(text, seconds=10, absent=False):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        seen = screen()
+        if (text in seen) != absent:
+            return seen
+        time.sleep(0.05)
+    raise AssertionError(f'{"still there" if absent else "not there"} after {seconds} s: {text!r}\n{screen()}')
+
+
+def press(*keys):
+    tmux('send-keys', '-t', 'top', *keys)
+
+
+def main():
+    trace = folder / 'run.trace'
+    subprocess.run([make_trace, str(trace)], check=True, stdout=subprocess.DEVNULL)
+    tmux('new-session', '-d', '-s', 'top', '-x', '80', '-y', '24', 'sh')
+    press(f'{fathom} top {trace}; echo left with $?', 'Enter')
+    first = wait_for('resnet-20')
+    assert 'Ops:' in first and 'Memory:' in first and 'Loss:' in first, first
+    assert all(len(line) <= 80 for line in first.splitlines()), first
+    press('?')
+    wait_for('Keys')
+    press('?')
+    wait_for('Keys', absent=True)
+    press('3')
+    wait_for('[3 layers]')
+    press('2')
+    press('/')
+    press('bwd_weights', 'Enter')
+    seen = wait_for('with bwd_weights')
+    assert 'conv_bwd_data' not in seen, seen
+    tmux('resize-window', '-t', 'top', '-x', '160', '-y', '40')
+    end = time.monotonic() + 10
+    while max(len(line) for line in screen().splitlines()) < 150:
+        assert time.monotonic() < end, 'the resize was not followed\n' + screen()
+        time.sleep(0.05)
+    press('q')
+    wait_for('left with 0')
+    press('clear; echo the terminal works', 'Enter')
+    wait_for('the terminal works')
+    print('1 session: drawn, keys, filter, resize, quit')
+
+
+try:
+    main()
+finally:
+    subprocess.run(['tmux', '-S', socket, 'kill-server'], capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)

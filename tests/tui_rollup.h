@@ -1,0 +1,94 @@
+/* A small run by hand, for the dashboard's tests: two devices, three layers, ten steps. */
+#ifndef FATHOM_TUI_ROLLUP_H
+#define FATHOM_TUI_ROLLUP_H
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rollup.h"
+
+static struct rollup_op example_op(uint32_t id, const char *layer, const char *kind, const char *pass, uint64_t ns)
+{
+    struct rollup_op op = {.id = id,
+                           .layer = layer,
+                           .kind = kind,
+                           .pass = pass,
+                           .flops = ns * 1000,
+                           .bytes_moved = ns * 10,
+                           .live_bytes = (id < 4 ? id : 7 - id) * 1000000ull,
+                           .count = 10,
+                           .total_ns = ns * 10,
+                           .least_ns = ns,
+                           .most_ns = ns,
+                           .last_ns = ns};
+    uint32_t bucket = (uint32_t)(log2((double)ns) * 4);
+    op.histogram[bucket < ROLLUP_BUCKETS ? bucket : ROLLUP_BUCKETS - 1] = 10;
+    return op;
+}
+
+static struct rollup_op example_ops[7];
+static struct rollup_step example_steps[10];
+
+static void fill_steps(void)
+{
+    for (uint32_t i = 0; i < 10; i++) {
+        example_steps[i] =
+            (struct rollup_step){.step = i, .begin_ns = i * 1000000000ull, .end_ns = i * 1000000000ull + 900000000};
+        for (int metric = 0; metric < TRACE_METRICS; metric++) example_steps[i].metric[metric] = NAN;
+        example_steps[i].metric[METRIC_LOSS] = 2.3f - 0.1f * (float)i;
+        example_steps[i].metric[METRIC_IMAGES_PER_SECOND] = 612;
+        example_steps[i].metric[METRIC_LEARNING_RATE] = 0.1f;
+    }
+}
+
+static void fill_device(struct rollup_device *device)
+{
+    static const char *const names[] = {"weights", "gradients", "kept activations"};
+    snprintf(device->name, sizeof device->name, "cpu");
+    device->memory_bytes = 8ull << 30;
+    device->planned_bytes = 300 << 20;
+    device->arena_bytes = 200 << 20;
+    device->used_known[SAMPLE_PROCESS] = true;
+    device->used_bytes[SAMPLE_PROCESS] = device->peak_bytes[SAMPLE_PROCESS] = 303 << 20;
+    device->classes = 3;
+    for (uint32_t i = 0; i < 3; i++) {
+        snprintf(device->class_names[i], sizeof device->class_names[i], "%s", names[i]);
+        device->class_bytes[i] = (uint64_t)(i + 1) * (50 << 20);
+    }
+}
+
+static struct rollup *example_rollup(void)
+{
+    static struct rollup rollup;
+    memset(&rollup, 0, sizeof rollup);
+    example_ops[0] = example_op(0, "stem/conv", "conv", "forward", 1000000);
+    example_ops[1] = example_op(1, "stage1/unit1/conv1", "conv", "forward", 3000000);
+    example_ops[2] = example_op(2, "stage1/unit1/bn1", "bn", "forward", 500000);
+    example_ops[3] = example_op(3, "stage1/unit1/bn1", "bn", "recompute", 400000);
+    example_ops[4] = example_op(4, "stage1/unit1/conv1", "conv_bwd_data", "backward", 4000000);
+    example_ops[5] = example_op(5, "stage1/unit1/conv1", "conv_bwd_weights", "backward", 5000000);
+    example_ops[6] = example_op(6, "update", "sgd_update", "update", 100000);
+    fill_steps();
+    rollup.has_run = true;
+    snprintf(rollup.model, sizeof rollup.model, "resnet-20");
+    snprintf(rollup.dataset, sizeof rollup.dataset, "cifar10");
+    snprintf(rollup.backend, sizeof rollup.backend, "cpu");
+    snprintf(rollup.host, sizeof rollup.host, "here");
+    rollup.batch = 128;
+    rollup.device_count = 2;
+    rollup.iterations = 20;
+    rollup.parameters = 269722;
+    fill_device(&rollup.devices[0]);
+    fill_device(&rollup.devices[1]);
+    rollup.ops = example_ops;
+    rollup.op_count = 7;
+    rollup.steps = example_steps;
+    rollup.step_count = 10;
+    rollup.events = 70;
+    rollup.first_ns = 0;
+    rollup.last_ns = 10000000000ull;
+    return &rollup;
+}
+
+#endif
