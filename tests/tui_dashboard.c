@@ -140,6 +140,27 @@ Test(layout, nothing_overlaps_and_nothing_sticks_out)
             }
 }
 
+Test(dashboard, a_click_selects_and_a_second_opens)
+{
+    const struct rollup *rollup = example_rollup();
+    struct dashboard dashboard = ready(rollup);
+    struct canvas canvas;
+    struct error err = {0};
+    cr_assert(canvas_init(&canvas, 24, 80, false, &err));
+    dashboard_draw(&dashboard, rollup, &canvas);
+    dashboard.click_row = 6 + 2; /* header, frame and titles above the first line */
+    dashboard_key(&dashboard, rollup, DASHBOARD_CLICK);
+    cr_assert_eq(dashboard.selected, 2);
+    dashboard.click_row = 6 + 30;
+    dashboard_key(&dashboard, rollup, DASHBOARD_CLICK);
+    cr_assert_eq(dashboard.selected, 2, "below the list nothing happens");
+    dashboard.click_row = 6 + 2;
+    dashboard_key(&dashboard, rollup, DASHBOARD_CLICK);
+    cr_assert_eq(dashboard.view, VIEW_LAYERS);
+    canvas_finish(&canvas);
+    dashboard_finish(&dashboard);
+}
+
 /* Golden screens: tests/golden/NAME.txt; FATHOM_UPDATE_GOLDEN=1 writes them anew. */
 static void compare_golden(const char *name, const struct text *text)
 {

@@ -45,15 +45,14 @@ static void draw_used(const struct rollup_device *device, struct canvas *canvas,
     char used[UNITS_TEXT], plan[UNITS_TEXT];
     canvas_text(canvas, area, row, 0, INK_DIM, "%s", name);
     if (!device->used_known[sample]) {
-        canvas_text(canvas, area, row, 9, INK_DIM, "planned %s, used: unknown", units_format_bytes(planned, plan));
+        canvas_text(canvas, area, row, 9, INK_DIM, "plan %s", units_format_bytes(planned, plan));
         return;
     }
     double part = part_of(device->peak_bytes[sample], planned);
     enum ink ink = part > 1.03 ? INK_BAD : INK_GOOD;
-    uint32_t column =
-        canvas_text(canvas, area, row, 9, INK_PLAIN, "peak %s of planned %s ",
-                    units_format_bytes(device->peak_bytes[sample], used), units_format_bytes(planned, plan));
-    canvas_text(canvas, area, row, column, ink, "(%+.2f %%)", 100 * (part - 1));
+    uint32_t column = canvas_text(canvas, area, row, 9, ink, "%+.1f %%  ", 100 * (part - 1));
+    canvas_text(canvas, area, row, column, INK_PLAIN, "%s of %s", units_format_bytes(device->peak_bytes[sample], used),
+                units_format_bytes(planned, plan));
 }
 
 /* Live bytes of the arena over the ops of a step, as planned. */
@@ -90,7 +89,7 @@ void panel_memory(struct dashboard *dashboard, const struct rollup *rollup, stru
     uint32_t index = dashboard->device < rollup->device_count ? dashboard->device : 0;
     if (index >= ROLLUP_MOST_DEVICES) index = 0;
     const struct rollup_device *device = &rollup->devices[index];
-    snprintf(title, sizeof title, "Memory: device %u of %u, %s of %s", index, rollup->device_count, device->name,
+    snprintf(title, sizeof title, "Memory: device %u, %s of %s", index, device->name,
              units_format_bytes(device->memory_bytes, total));
     struct rect inside = canvas_frame(canvas, area, title, dashboard->view == VIEW_MEMORY);
     if (inside.rows == 0) return;

@@ -59,12 +59,13 @@ struct dashboard {
     uint32_t zoom;   /* the loss curve shows the last 1/2^zoom of the steps */
     uint32_t device; /* shown in the memory panel */
     uint32_t click_row, click_column;
-    bool replay; /* the header says so */
+    bool replay;           /* the header says so */
     double silent_seconds; /* since the trace last grew; the header says so when it is long */
     struct op_row *rows;
     size_t row_count, row_capacity;
     struct tree tree;
-    size_t page_rows; /* of the last drawn list, for paging */
+    size_t page_rows;  /* of the last drawn list, for paging */
+    uint32_t list_row; /* screen row of the last drawn list's first line, for clicks */
 };
 
 void dashboard_init(struct dashboard *dashboard);

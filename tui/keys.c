@@ -112,6 +112,22 @@ static void escape_key(struct dashboard *dashboard)
         dashboard->view = VIEW_OVERVIEW;
 }
 
+/* A click selects a line; on the selected line it opens it. */
+static void click_line(struct dashboard *dashboard)
+{
+    bool tree = shows_tree(dashboard);
+    size_t *selected = tree ? &dashboard->tree_selected : &dashboard->selected;
+    size_t scroll = tree ? dashboard->tree_scroll : dashboard->scroll;
+    size_t count = tree ? dashboard->tree.visible_count : dashboard->row_count;
+    if (dashboard->click_row < dashboard->list_row) return;
+    size_t line = dashboard->click_row - dashboard->list_row;
+    if (line >= dashboard->page_rows || scroll + line >= count) return;
+    if (*selected == scroll + line)
+        drill_down(dashboard);
+    else
+        *selected = scroll + line;
+}
+
 static void letter_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key)
 {
     switch (key) {
@@ -167,6 +183,7 @@ void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uin
     case DASHBOARD_LEFT: go_left(dashboard, rollup); break;
     case DASHBOARD_RIGHT: go_right(dashboard, rollup); break;
     case DASHBOARD_F1: dashboard->help = !dashboard->help; break;
+    case DASHBOARD_CLICK: click_line(dashboard); break;
     case DASHBOARD_TAB: dashboard->view = (dashboard->view + 1) % VIEWS; break;
     default: letter_key(dashboard, rollup, key); break;
     }

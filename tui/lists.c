@@ -33,7 +33,7 @@ static const struct {
 } op_columns[OP_COLUMNS] = {{"Time %", 7}, {"Total", 9}, {"Mean", 9},   {"p50", 9},
                             {"p99", 9},    {"Count", 8}, {"FLOP/s", 9}, {"B/s", 9}};
 
-static const uint32_t name_width = 34; /* pass, kind and some of the layer */
+static const uint32_t name_width = 56; /* pass, kind and a layer's path */
 
 static uint32_t columns_that_fit(uint32_t width)
 {
@@ -113,6 +113,7 @@ void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct 
     draw_op_head(dashboard, canvas, inside, fit);
     dashboard->scroll = scroll_to(dashboard->scroll, dashboard->selected, dashboard->row_count, rows);
     dashboard->page_rows = rows;
+    dashboard->list_row = inside.row + 1;
     for (size_t i = 0; i < rows && dashboard->scroll + i < dashboard->row_count; i++) {
         draw_op_row(canvas, inside, (uint32_t)i + 1, &dashboard->rows[dashboard->scroll + i], all_ns, fit);
         if (dashboard->scroll + i == dashboard->selected) canvas_style(canvas, inside, (uint32_t)i + 1, true, true);
@@ -164,7 +165,10 @@ void panel_layers(struct dashboard *dashboard, const struct rollup *rollup, stru
         dashboard->tree_selected = tree->visible_count ? tree->visible_count - 1 : 0;
     dashboard->tree_scroll =
         scroll_to(dashboard->tree_scroll, dashboard->tree_selected, tree->visible_count, inside.rows);
-    if (active) dashboard->page_rows = inside.rows;
+    if (active) {
+        dashboard->page_rows = inside.rows;
+        dashboard->list_row = inside.row;
+    }
     uint64_t all_ns = tree->node_count ? tree->nodes[0].total_ns : 0;
     for (size_t i = 0; i < inside.rows && dashboard->tree_scroll + i < tree->visible_count; i++) {
         size_t line = dashboard->tree_scroll + i;

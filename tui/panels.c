@@ -85,19 +85,20 @@ static void draw_metrics(const struct rollup *rollup, struct canvas *canvas, str
     draw_metric(rollup, canvas, area, column, METRIC_TOP5_ERROR, "top-5 error", " %", 100);
 }
 
-/* Where time went that no op accounts for, as parts of the run. */
+/* Where time went that no op accounts for, as parts of the run; what rounds to nothing is left out. */
 static uint32_t draw_gaps(const struct rollup *rollup, struct canvas *canvas, struct rect area, uint32_t column)
 {
     static const char *const names[TRACE_GAPS] = {"data", "sync", "checkpoint", "evaluate"};
     double run_ns = (double)(rollup->last_ns - rollup->first_ns);
     if (rollup->device_count == 0 || !(run_ns > 0)) return column;
     column = canvas_text(canvas, area, 3, column, INK_DIM, "waits ");
+    uint32_t begin = column;
     for (int gap = 0; gap < TRACE_GAPS; gap++) {
         double part = 100 * (double)rollup->devices[0].gap_ns[gap] / run_ns;
-        column = canvas_text(canvas, area, 3, column, part > 5 && gap < GAP_CHECKPOINT ? INK_WARN : INK_PLAIN,
-                             "%s %.1f %%  ", names[gap], part);
+        enum ink ink = part > 5 && gap < GAP_CHECKPOINT ? INK_WARN : INK_PLAIN;
+        if (part >= 0.05) column = canvas_text(canvas, area, 3, column, ink, "%s %.1f %%  ", names[gap], part);
     }
-    return column;
+    return column > begin ? column : canvas_text(canvas, area, 3, column, INK_PLAIN, "none  ");
 }
 
 static void draw_integrity(const struct rollup *rollup, struct canvas *canvas, struct rect area, uint32_t column)
@@ -139,6 +140,7 @@ void panel_header(struct dashboard *dashboard, const struct rollup *rollup, stru
 
 void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
+    (void)rollup;
     if (area.rows == 0) return;
     if (dashboard->filter_open) {
         canvas_text(canvas, area, 0, 1, INK_TITLE, "filter: %s_   Enter keeps it, Esc clears it", dashboard->filter);
@@ -150,9 +152,8 @@ void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, stru
         column = canvas_text(canvas, area, 0, column, here ? INK_TITLE : INK_DIM, here ? "[%d %s]" : " %d %s ",
                              view + 1, view_name((enum view)view));
     }
-    canvas_text(canvas, area, 0, column + 2, INK_DIM,
-                "/ filter  s sort  g group  Enter open  Space pause  ? help  q quit");
-    (void)rollup;
+    canvas_text(canvas, area, 0, column + 1, INK_DIM,
+                "? help  q quit  / filter  s sort  g group  Enter open  Space pause");
 }
 
 void panel_help(struct canvas *canvas)
