@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "dashboard.h"
-#include "layout.h"
+#include "screen_layout.h"
 #include "mem.h"
 #include "tui_rollup.h"
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "layout.h"
+#include "screen_layout.h"
 #include "mem.h"
 #include "panels.h"
 #include "rows.h"

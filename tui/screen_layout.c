@@ -1,4 +1,4 @@
-#include "layout.h"
+#include "screen_layout.h"
 
 #define HEADER_ROWS 4
 #define WIDE        110 /* columns from which layers stand beside the op table */

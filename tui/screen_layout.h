@@ -1,6 +1,6 @@
 /* What goes where on a screen of a given size: a pure function. */
-#ifndef FATHOM_LAYOUT_H
-#define FATHOM_LAYOUT_H
+#ifndef FATHOM_SCREEN_LAYOUT_H
+#define FATHOM_SCREEN_LAYOUT_H
 
 #include "dashboard.h"
 
