@@ -1,0 +1,229 @@
+#include <criterion/criterion.h>
+#include <sys/stat.h>
+
+#include "clock.h"
+#include "format.h"
+#include "reader.h"
+#include "trace_samples.h"
+
+static char path[SAMPLE_PATH], copy[SAMPLE_PATH];
+static unsigned char *bytes;
+static size_t length;
+static uint64_t blocks;
+
+/* How many blocks a file has, read through the reader alone. */
+static uint64_t count_blocks(const char *name, struct trace_reader_stats *stats)
+{
+    struct error err = {0};
+    struct trace_reader *reader;
+    if (!trace_reader_open(name, &reader, &err)) return 0;
+    struct trace_block block;
+    const uint8_t *payload;
+    bool found = true;
+    uint64_t count = 0;
+    while (found) {
+        cr_assert(trace_reader_next(reader, &block, &payload, &found, &err), "%s", err.text);
+        count += found;
+    }
+    trace_reader_stats(reader, stats);
+    trace_reader_close(reader);
+    return count;
+}
+
+/* Reads everything; whatever it finds, it ends and fails nothing. */
+static void follow_all(const char *name, struct rollup *result)
+{
+    struct error err = {0};
+    struct trace_follower *follower;
+    uint64_t read;
+    if (!trace_follow(name, &follower, &err)) {
+        cr_assert_eq(err.kind, ERROR_INPUT);
+        return;
+    }
+    cr_assert(trace_follow_more(follower, 0, &read, &err), "%s", err.text);
+    if (result) *result = *trace_follow_rollup(follower);
+    trace_unfollow(follower);
+}
+
+static void setup(void)
+{
+    sample_path(path);
+    sample_path(copy);
+    struct error err = {0};
+    struct trace_writer *writer;
+    cr_assert(trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 5}, &writer, &err), "%s", err.text);
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, 12);
+    for (uint64_t i = 0; i < 6; i++) {
+        sample_steps(sink, 0, 12, i * 2, 2);
+        usleep(8000);
+    }
+    trace_writer_close(writer);
+    bytes = sample_bytes(path, &length);
+    struct trace_reader_stats stats;
+    blocks = count_blocks(path, &stats);
+    cr_assert_geq(blocks, 8);
+    cr_assert_eq(stats.damaged, 0);
+    cr_assert_eq(stats.tail_bytes, 0);
+}
+
+static void teardown(void)
+{
+    unlink(path);
+    unlink(copy);
+    free(bytes);
+}
+TestSuite(trace_damage, .init = setup, .fini = teardown);
+
+Test(trace_damage, any_byte_changed_costs_one_block)
+{
+    const unsigned char changes[] = {0x01, 0x80, 0xff};
+    for (size_t at = 0; at < length; at++) {
+        unsigned char was = bytes[at];
+        bytes[at] ^= changes[at % 3];
+        sample_write(copy, bytes, length);
+        bytes[at] = was;
+        struct trace_reader_stats stats;
+        uint64_t left = count_blocks(copy, &stats);
+        if (at >= TRACE_FILE_HEADER) {
+            cr_assert_eq(left, blocks - 1, "byte %zu: %llu blocks of %llu", at, (unsigned long long)left,
+                         (unsigned long long)blocks);
+            cr_assert(stats.damaged > 0 || stats.tail_bytes > 0, "byte %zu goes unseen", at);
+        }
+        follow_all(copy, NULL);
+    }
+}
+
+Test(trace_damage, a_file_cut_anywhere_has_its_whole_blocks)
+{
+    uint64_t before = 0;
+    for (size_t cut = 0; cut <= length; cut++) {
+        sample_write(copy, bytes, cut);
+        struct trace_reader_stats stats;
+        uint64_t left = count_blocks(copy, &stats);
+        cr_assert(left == before || left == before + 1, "cut at %zu", cut);
+        if (cut >= TRACE_FILE_HEADER) {
+            cr_assert_eq(stats.damaged, 0);
+            cr_assert(left == before || stats.tail_bytes == 0);
+        }
+        before = left;
+        follow_all(copy, NULL);
+    }
+    cr_assert_eq(before, blocks);
+}
+
+Test(trace_damage, strange_bytes_between_blocks_are_passed_over)
+{
+    unsigned char *wider = malloc(length + 200000);
+    for (size_t strange = 1; strange < 200000; strange = strange * 3 + 1) {
+        size_t at = TRACE_FILE_HEADER;
+        memcpy(wider, bytes, at);
+        for (size_t i = 0; i < strange; i++) wider[at + i] = (unsigned char)(i * 2654435761u >> 13);
+        memcpy(wider + at + strange, bytes + at, length - at);
+        sample_write(copy, wider, length + strange);
+        struct trace_reader_stats stats;
+        cr_assert_eq(count_blocks(copy, &stats), blocks);
+        cr_assert_eq(stats.damaged, 1);
+        cr_assert_eq(stats.damaged_bytes, strange);
+    }
+    free(wider);
+}
+
+Test(trace_damage, zeros_over_blocks_are_damage)
+{
+    unsigned char *zeroed = malloc(length);
+    memcpy(zeroed, bytes, length);
+    memset(zeroed + TRACE_FILE_HEADER, 0, length / 2);
+    sample_write(copy, zeroed, length);
+    struct trace_reader_stats stats;
+    uint64_t left = count_blocks(copy, &stats);
+    cr_assert(left > 0 && left < blocks);
+    cr_assert_geq(stats.damaged, 1);
+    cr_assert_eq(stats.dropped_segments, 0);
+    follow_all(copy, NULL);
+    free(zeroed);
+}
+
+Test(trace_damage, blocks_of_unknown_types_are_passed_over)
+{
+    struct rollup before = {0}, after = {0};
+    follow_all(path, &before);
+    unsigned char *longer = calloc(1, length + TRACE_BLOCK_HEADER + 10);
+    memcpy(longer, bytes, length);
+    struct trace_block block = {.type = 500, .version = 9, .length = 10, .sequence = blocks};
+    trace_put_block_header(&block, longer + length);
+    sample_write(copy, longer, length + TRACE_BLOCK_HEADER + 10);
+    follow_all(copy, &after);
+    cr_assert_eq(after.events, before.events);
+    cr_assert_eq(after.damaged_blocks, 0);
+    cr_assert(after.ended);
+    free(longer);
+}
+
+Test(trace_damage, other_files_and_newer_versions_are_refused)
+{
+    struct error err = {0};
+    struct trace_reader *reader;
+    sample_write(copy, "id,lower,upper,size\n1,2,3,4\n1,2,3,4\n1,2,3,4\n1,2,3,4\n", 52);
+    cr_assert_not(trace_reader_open(copy, &reader, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    cr_assert_not_null(strstr(err.text, "is not a trace"));
+    uint8_t header[TRACE_FILE_HEADER];
+    trace_put_file_header(&(struct trace_file_header){TRACE_VERSION + 1, 1, 2}, header);
+    sample_write(copy, header, sizeof header);
+    cr_assert_not(trace_reader_open(copy, &reader, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    cr_assert_not_null(strstr(err.text, "version 2"), "%s", err.text);
+    cr_assert_not(trace_reader_open("/nonexistent/x", &reader, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    cr_assert_not(trace_reader_open("/tmp", &reader, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+}
+
+Test(trace_damage, a_trace_is_followed_while_it_grows)
+{
+    struct rollup whole = {0};
+    follow_all(path, &whole);
+    for (size_t chunk = 1; chunk < length; chunk = chunk * 2 + 1) {
+        struct error err = {0};
+        struct trace_follower *follower;
+        FILE *file = fopen(copy, "wb");
+        fwrite(bytes, 1, TRACE_FILE_HEADER, file);
+        fflush(file);
+        cr_assert(trace_follow(copy, &follower, &err), "%s", err.text);
+        uint64_t read, total = 0;
+        for (size_t at = TRACE_FILE_HEADER; at < length; at += chunk) {
+            fwrite(bytes + at, 1, length - at < chunk ? length - at : chunk, file);
+            fflush(file);
+            cr_assert(trace_follow_more(follower, 3, &read, &err), "%s", err.text);
+            cr_assert_leq(read, 3);
+            total += read;
+        }
+        fclose(file);
+        do {
+            cr_assert(trace_follow_more(follower, 1, &read, &err), "%s", err.text);
+            total += read;
+        } while (read);
+        const struct rollup *grown = trace_follow_rollup(follower);
+        cr_assert_eq(total, whole.events);
+        cr_assert_eq(grown->damaged_blocks, 0);
+        cr_assert_eq(grown->op_count, whole.op_count);
+        cr_assert_eq(grown->mark_count, whole.mark_count);
+        cr_assert(grown->ended);
+        trace_unfollow(follower);
+    }
+}
+
+Test(trace_damage, a_file_written_anew_is_said_so)
+{
+    struct error err = {0};
+    struct trace_follower *follower;
+    uint64_t read;
+    sample_write(copy, bytes, length);
+    cr_assert(trace_follow(copy, &follower, &err));
+    cr_assert(trace_follow_more(follower, 0, &read, &err));
+    sample_write(copy, bytes, length / 2);
+    cr_assert_not(trace_follow_more(follower, 0, &read, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    trace_unfollow(follower);
+}

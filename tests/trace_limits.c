@@ -1,0 +1,209 @@
+/* What a trace does when the disk, the memory or the process ends. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "stream.h"
+#include "trace_samples.h"
+
+static char path[SAMPLE_PATH];
+static void setup(void) { sample_path(path); }
+static void teardown(void) { unlink(path); }
+TestSuite(trace_limits, .init = setup, .fini = teardown);
+
+static struct trace_follower *follow_all(void)
+{
+    struct error err = {0};
+    struct trace_follower *follower = NULL;
+    uint64_t read;
+    cr_assert(trace_follow(path, &follower, &err), "%s", err.text);
+    cr_assert(trace_follow_more(follower, 0, &read, &err), "%s", err.text);
+    return follower;
+}
+
+static uint64_t disk_bytes(void)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? (uint64_t)info.st_blocks * 512 : 0;
+}
+
+#define RING_OPS   300
+#define RING_STEPS 6000
+Test(trace_limits, old_detail_goes_and_steps_stay)
+{
+    struct error err = {0};
+    struct trace_writer *writer;
+    struct trace_writer_options options = {.most_bytes = 1 << 20, .seal_ms = 5};
+    cr_assert(trace_writer_open(path, &options, &writer, &err), "%s", err.text);
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, RING_OPS);
+    for (uint64_t step = 0; step < RING_STEPS; step += 20) {
+        sample_steps(sink, 0, RING_OPS, step, 20);
+        usleep(1000);
+    }
+    trace_writer_close(writer);
+    struct stat info;
+    cr_assert_eq(stat(path, &info), 0);
+    cr_assert_lt(disk_bytes(), 3u << 20, "%llu bytes on disk", (unsigned long long)disk_bytes());
+
+    struct trace_follower *follower = follow_all();
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->damaged_blocks, 0);
+    cr_assert_eq(r->step_count, RING_STEPS);
+    for (uint64_t i = 0; i < RING_STEPS; i++) {
+        cr_assert_eq(r->steps[i].step, i);
+        cr_assert_eq(r->steps[i].end_ns, 1000000 * (i + 1) + 990000);
+        cr_assert_float_eq(r->steps[i].metric[METRIC_LOSS], 2.0 / (double)(i + 1), 1e-6);
+    }
+    cr_assert_eq(r->mark_count, RING_STEPS / 10);
+    cr_assert_eq(r->devices[0].gap_ns[GAP_DATA], 5000ull * RING_STEPS);
+    cr_assert_eq(r->op_count, RING_OPS);
+    cr_assert_str_eq(r->model, "resnet-20");
+    cr_assert_gt(r->ops[0].count, 0);
+    cr_assert_eq(r->ops[RING_OPS - 1].last_ns > 0, true);
+    if (r->dropped == 0) cr_assert_lt(r->ops[0].count, RING_STEPS, "nothing was dropped from a full ring");
+    trace_unfollow(follower);
+}
+
+/* In a child process: its file size limit, its signals. Returns its exit code. */
+static int in_child(int (*body)(void))
+{
+    pid_t child = fork();
+    if (child == 0) _exit(body());
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 100 + WTERMSIG(status);
+}
+
+static int write_past_limit(void)
+{
+    struct error err = {0};
+    struct trace_writer *writer;
+    setrlimit(RLIMIT_FSIZE, &(struct rlimit){20000, 20000});
+    if (!trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 5}, &writer, &err)) return 1;
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, 20);
+    struct trace_writer_stats stats = {0};
+    for (uint64_t step = 0; step < 4000 && !stats.failed; step += 20) {
+        sample_steps(sink, 0, 20, step, 20);
+        usleep(2000);
+        trace_writer_stats(writer, &stats);
+    }
+    bool said = stats.failed && strstr(stats.failure, "trace ends") && stats.bytes <= 20000;
+    sample_steps(sink, 0, 20, 5000, 20); /* the run goes on */
+    trace_writer_close(writer);
+    return said ? 0 : 2;
+}
+
+Test(trace_limits, a_full_disk_ends_the_trace_and_not_the_run)
+{
+    cr_assert_eq(in_child(write_past_limit), 0);
+    struct trace_follower *follower = follow_all();
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->damaged_blocks, 0);
+    cr_assert_gt(r->step_count, 0);
+    cr_assert_not(r->ended);
+    trace_unfollow(follower);
+}
+
+Test(trace_limits, a_device_without_room_is_refused_at_once)
+{
+    struct error err = {0};
+    struct trace_writer *writer;
+    cr_assert_not(trace_writer_open("/dev/full", NULL, &writer, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    cr_assert_not(trace_writer_open("/nonexistent/folder/x.trace", NULL, &writer, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+}
+
+static int write_until_killed(void)
+{
+    struct error err = {0};
+    struct trace_writer *writer;
+    if (!trace_writer_open(path, NULL, &writer, &err)) return 1;
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, 20);
+    for (uint64_t step = 0;; step++) {
+        sample_steps(sink, 0, 20, step, 1);
+        uint64_t now = clock_now_ns();
+        sink->mark(sink->context, now, "alive");
+        usleep(2000);
+    }
+}
+
+Test(trace_limits, a_killed_run_leaves_all_but_its_last_100_ms)
+{
+    pid_t child = fork();
+    if (child == 0) _exit(write_until_killed());
+    usleep(600000);
+    uint64_t killed = clock_now_ns();
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    struct trace_follower *follower = follow_all();
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->damaged_blocks, 0);
+    cr_assert_gt(r->step_count, 10);
+    cr_assert_not(r->ended);
+    uint64_t last = r->marks[r->mark_count - 1].ns;
+    cr_assert_lt(killed - last, 150000000, "the last mark is %llu ms old",
+                 (unsigned long long)(killed - last) / 1000000);
+    trace_unfollow(follower);
+}
+
+Test(trace_limits, following_survives_any_failed_allocation)
+{
+    struct error err = {0};
+    struct trace_writer *writer;
+    cr_assert(trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 20}, &writer, &err), "%s", err.text);
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 2, 40);
+    sample_steps(sink, 0, 40, 0, 50);
+    trace_writer_close(writer);
+    uint64_t before = mem_current_bytes(MEM_TRACE), n = 0;
+    for (bool done = false; !done; n++) {
+        struct trace_follower *follower = NULL;
+        uint64_t read;
+        err = (struct error){0};
+        mem_fail_at(n + 1);
+        done = trace_follow(path, &follower, &err);
+        bool opened = done;
+        done = done && trace_follow_more(follower, 0, &read, &err);
+        mem_fail_at(0);
+        if (!done) cr_assert_eq(err.kind, ERROR_MEMORY, "allocation %llu: %s", (unsigned long long)n, err.text);
+        if (!opened) cr_assert_null(follower);
+        trace_unfollow(follower);
+        cr_assert_eq(mem_current_bytes(MEM_TRACE), before, "allocation %llu leaks", (unsigned long long)n);
+    }
+    cr_assert_gt(n, 20);
+}
+
+/* Faults are of the calling thread, so this is what the sink's calls allocate: tables, rings, marks. */
+Test(trace_limits, reporting_survives_any_failed_allocation)
+{
+    uint64_t before = mem_current_bytes(MEM_TRACE);
+    bool fired = true;
+    for (uint64_t n = 1; fired; n++) {
+        struct error err = {0};
+        struct trace_writer *writer = NULL;
+        mem_fail_at(n);
+        bool opened = trace_writer_open(path, NULL, &writer, &err);
+        if (opened) {
+            struct trace_sink *sink = trace_writer_sink(writer);
+            sample_tables(sink, 1, 10);
+            sample_steps(sink, 0, 10, 0, 3);
+        } else {
+            cr_assert_eq(err.kind, ERROR_MEMORY);
+        }
+        fired = mem_fail_at(0);
+        trace_writer_close(writer);
+        cr_assert_eq(mem_current_bytes(MEM_TRACE), before, "allocation %llu leaks", (unsigned long long)n);
+        if (!opened) continue;
+        struct trace_follower *follower = follow_all();
+        if (fired) cr_assert_gt(trace_follow_rollup(follower)->dropped, 0, "allocation %llu", (unsigned long long)n);
+        trace_unfollow(follower);
+    }
+}

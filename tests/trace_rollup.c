@@ -1,0 +1,162 @@
+#include <criterion/criterion.h>
+#include <math.h>
+
+#include "random.h"
+#include "stream.h"
+#include "trace_samples.h"
+
+static char path[SAMPLE_PATH];
+static void setup(void) { sample_path(path); }
+static void teardown(void) { unlink(path); }
+TestSuite(trace_rollup, .init = setup, .fini = teardown);
+
+static struct trace_writer *begin(void)
+{
+    struct error err = {0};
+    struct trace_writer *writer = NULL;
+    cr_assert(trace_writer_open(path, NULL, &writer, &err), "%s", err.text);
+    return writer;
+}
+
+static struct trace_follower *end(struct trace_writer *writer)
+{
+    struct error err = {0};
+    struct trace_follower *follower = NULL;
+    uint64_t read;
+    trace_writer_close(writer);
+    cr_assert(trace_follow(path, &follower, &err), "%s", err.text);
+    cr_assert(trace_follow_more(follower, 0, &read, &err), "%s", err.text);
+    return follower;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+#define TIMES 20000
+static void check_percentiles(double (*draw)(struct random *), double tolerance)
+{
+    static uint64_t times[TIMES];
+    struct random random = random_begin(9, RANDOM_SYNTHETIC, 0, 0);
+    struct trace_writer *writer = begin();
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, 1);
+    double sum = 0, squares = 0;
+    for (int i = 0; i < TIMES; i++) {
+        times[i] = (uint64_t)draw(&random);
+        sink->op(sink->context, 0, 0, 1000, 1000 + times[i]);
+        sum += (double)times[i];
+        squares += (double)times[i] * (double)times[i] * 1e-18;
+    }
+    struct trace_follower *follower = end(writer);
+    const struct rollup_op *op = &trace_follow_rollup(follower)->ops[0];
+    qsort(times, TIMES, sizeof times[0], by_value);
+    cr_assert_eq(op->count, TIMES);
+    cr_assert_eq((double)op->total_ns, sum);
+    cr_assert_float_eq(op->sum_of_squares, squares, squares * 1e-9);
+    cr_assert_eq(op->least_ns, times[0]);
+    cr_assert_eq(op->most_ns, times[TIMES - 1]);
+    cr_assert_eq(rollup_percentile_ns(op, 0), times[0]);
+    cr_assert_eq(rollup_percentile_ns(op, 1), times[TIMES - 1]);
+    const double fractions[] = {0.01, 0.1, 0.5, 0.9, 0.99, 0.999};
+    for (size_t i = 0; i < sizeof fractions / sizeof fractions[0]; i++) {
+        double found = (double)rollup_percentile_ns(op, fractions[i]);
+        double right = (double)times[(size_t)(fractions[i] * (TIMES - 1))];
+        cr_assert_float_eq(found, right, right * tolerance, "p%g: %g, not %g", fractions[i] * 100, found, right);
+    }
+    trace_unfollow(follower);
+}
+
+static double narrow(struct random *random) { return 50000 * (1 + 0.02 * random_normal(random)); }
+static double even(struct random *random) { return 1000 + 1e6 * random_real(random); }
+static double long_tail(struct random *random) { return 5000 * exp(random_normal(random)); }
+
+Test(trace_rollup, percentiles_of_a_steady_op) { check_percentiles(narrow, 0.06); }
+Test(trace_rollup, percentiles_of_an_even_spread) { check_percentiles(even, 0.05); }
+Test(trace_rollup, percentiles_of_a_long_tail) { check_percentiles(long_tail, 0.2); }
+
+Test(trace_rollup, times_of_nothing_have_percentiles)
+{
+    struct trace_writer *writer = begin();
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, 3);
+    sink->op(sink->context, 0, 0, 1000, 1000);
+    sink->op(sink->context, 0, 1, 1000, UINT64_MAX);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(rollup_percentile_ns(&r->ops[0], 0.5), 0);
+    cr_assert_eq(rollup_percentile_ns(&r->ops[1], 0.5), UINT64_MAX - 1000);
+    cr_assert_eq(rollup_percentile_ns(&r->ops[2], 0.5), 0, "never timed");
+    trace_unfollow(follower);
+}
+
+Test(trace_rollup, long_runs_are_thinned_evenly)
+{
+    enum { steps = 250000 };
+    struct trace_writer *writer = begin();
+    struct trace_sink *s = trace_writer_sink(writer);
+    for (uint64_t step = 0; step < steps; step++) {
+        s->step_begin(s->context, 0, step, 10 * step + 1);
+        s->step_end(s->context, 0, step, 10 * step + 6);
+        s->metric(s->context, METRIC_LOSS, step, 1);
+        if (step % 10001 == 0) s->metric(s->context, METRIC_TOP1_ERROR, step, 0.5);
+        if (step % 3000 == 0) usleep(2000);
+    }
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->dropped, 0);
+    cr_assert(r->step_count >= 50000 && r->step_count <= 100000, "%zu", r->step_count);
+    size_t evaluated = 0;
+    for (size_t i = 0; i < r->step_count; i++) {
+        if (i) cr_assert(r->steps[i].step > r->steps[i - 1].step && r->steps[i].step - r->steps[i - 1].step <= 4);
+        cr_assert_eq(r->steps[i].end_ns, 10 * r->steps[i].step + 6);
+        evaluated += isnan(r->steps[i].metric[METRIC_TOP1_ERROR]) ? 0 : 1;
+    }
+    cr_assert_eq(evaluated, steps / 10001 + 1);
+    cr_assert_eq(r->steps[r->step_count - 1].step, steps - 1);
+    trace_unfollow(follower);
+}
+
+Test(trace_rollup, wild_reports_are_dropped_and_counted)
+{
+    struct trace_writer *writer = begin();
+    struct trace_sink *s = trace_writer_sink(writer);
+    sample_tables(s, 1, 3);
+    s->op(s->context, 64, 0, 1, 2);
+    s->op(s->context, 0xffffffff, 0, 1, 2);
+    s->op(s->context, 0, 0xffffffff, 1, 2);
+    s->op(s->context, 0, 0, 9, 5);
+    s->metric(s->context, (enum trace_metric)99, 0, 1);
+    s->mark(s->context, 5, NULL);
+    char text[3000];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    s->mark(s->context, 6, text);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->dropped, 3);
+    cr_assert_eq(r->lost_timestamps, 1);
+    cr_assert_eq(r->mark_count, 2);
+    cr_assert_str_eq(r->marks[0].text, "");
+    cr_assert_eq(strlen(r->marks[1].text), sizeof r->marks[1].text - 1);
+    trace_unfollow(follower);
+}
+
+Test(trace_rollup, a_resumed_run_tells_its_steps_again)
+{
+    struct trace_writer *writer = begin();
+    struct trace_sink *s = trace_writer_sink(writer);
+    s->step_begin(s->context, 0, 5, 100);
+    s->step_end(s->context, 0, 5, 200);
+    s->step_begin(s->context, 0, 6, 300);
+    s->step_begin(s->context, 0, 5, 1000);
+    s->step_end(s->context, 1, 5, 1500);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->step_count, 2);
+    cr_assert_eq(r->steps[0].begin_ns, 1000);
+    cr_assert_eq(r->steps[0].end_ns, 0, "it runs again");
+    trace_unfollow(follower);
+}

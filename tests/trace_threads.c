@@ -1,0 +1,79 @@
+/* Several device threads report to one writer while another follows the file: nothing is lost, mixed up or raced for.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "trace_samples.h"
+
+#define THREADS 20 /* more than the writer has rings */
+#define STEPS   150
+#define OPS     30
+
+static struct trace_sink *sink;
+static char path[SAMPLE_PATH];
+static _Atomic bool done;
+
+static void *report(void *argument)
+{
+    uint32_t device = (uint32_t)(uintptr_t)argument;
+    for (uint64_t step = 0; step < STEPS; step += 5) {
+        sample_steps(sink, device, OPS, step, 5);
+        usleep(3000);
+    }
+    return NULL;
+}
+
+static void *follow(void *argument)
+{
+    struct error err = {0};
+    struct trace_follower *follower;
+    uint64_t read;
+    if (!trace_follow(path, &follower, &err)) return argument;
+    while (!atomic_load(&done)) {
+        if (!trace_follow_more(follower, 1000, &read, &err)) break;
+        usleep(1000);
+    }
+    bool good = err.kind == ERROR_NONE && trace_follow_rollup(follower)->damaged_blocks == 0;
+    trace_unfollow(follower);
+    return good ? NULL : argument;
+}
+
+static int check(const struct rollup *r)
+{
+    uint64_t counted = 0;
+    for (size_t i = 0; i < r->op_count; i++) counted += r->ops[i].count == STEPS;
+    printf("%llu events, %llu dropped, %zu ops, %llu with every step\n", (unsigned long long)r->events,
+           (unsigned long long)r->dropped, r->op_count, (unsigned long long)counted);
+    return r->dropped == 0 && r->damaged_blocks == 0 && r->op_count == THREADS * OPS && counted == r->op_count &&
+                   r->step_count == STEPS && r->ended
+               ? 0
+               : 1;
+}
+
+int main(void)
+{
+    struct error err = {0};
+    struct trace_writer *writer;
+    struct trace_writer_stats stats;
+    pthread_t threads[THREADS], reader;
+    void *failed = NULL;
+    sample_path(path);
+    if (!trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 10}, &writer, &err)) return 1;
+    sink = trace_writer_sink(writer);
+    sample_tables(sink, THREADS, OPS);
+    pthread_create(&reader, NULL, follow, path);
+    for (uintptr_t i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, report, (void *)i);
+    for (int i = 0; i < 20; i++) trace_writer_stats(writer, &stats);
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    trace_writer_close(writer);
+    atomic_store(&done, true);
+    pthread_join(reader, &failed);
+    struct trace_follower *follower;
+    uint64_t read;
+    if (failed || !trace_follow(path, &follower, &err) || !trace_follow_more(follower, 0, &read, &err)) return 1;
+    int code = check(trace_follow_rollup(follower));
+    trace_unfollow(follower);
+    unlink(path);
+    return code;
+}
