@@ -1,0 +1,121 @@
+#include <criterion/criterion.h>
+
+#include <math.h>
+#include <stdio.h>
+
+#include "rate.h"
+
+static struct model_spec spec_of(const char *name)
+{
+    struct model_spec spec;
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct error err = {0};
+    cr_assert(model_parse(name, &options, &spec, &err), "%s", err.text);
+    return spec;
+}
+
+static void check_rate(const struct schedule *schedule, uint64_t step, double wanted)
+{
+    double rate = schedule_rate(schedule, step);
+    cr_assert(fabs(rate - wanted) <= 1e-12 + 1e-9 * wanted, "step %llu: %g, %g is right", (unsigned long long)step,
+              rate, wanted);
+}
+
+Test(schedule, cifar_nets_follow_the_paper)
+{
+    struct model_spec spec = spec_of("resnet-20");
+    struct schedule schedule = schedule_for(&spec, 0, 128);
+    cr_assert_eq(schedule_iterations(&spec, 128), 64000);
+    check_rate(&schedule, 0, 0.1);
+    check_rate(&schedule, 31999, 0.1);
+    check_rate(&schedule, 32000, 0.01);
+    check_rate(&schedule, 47999, 0.01);
+    check_rate(&schedule, 48000, 0.001);
+    check_rate(&schedule, 63999, 0.001);
+    cr_assert_float_eq(schedule_weight_decay(&spec), 1e-4, 1e-12);
+}
+
+Test(schedule, deep_cifar_nets_warm_up)
+{
+    const char *names[] = {"resnet-110", "resnet-1202", "resnet-164", "resnet-1001"};
+    for (int i = 0; i < 4; i++) {
+        struct model_spec spec = spec_of(names[i]);
+        struct schedule schedule = schedule_for(&spec, 64000, 128);
+        check_rate(&schedule, 0, 0.01);
+        check_rate(&schedule, 399, 0.01);
+        check_rate(&schedule, 400, 0.1);
+        check_rate(&schedule, 48000, 0.001);
+    }
+}
+
+Test(schedule, shorter_runs_keep_the_proportions)
+{
+    struct model_spec spec = spec_of("resnet-110");
+    struct schedule schedule = schedule_for(&spec, 6400, 128);
+    check_rate(&schedule, 39, 0.01);
+    check_rate(&schedule, 40, 0.1);
+    check_rate(&schedule, 3199, 0.1);
+    check_rate(&schedule, 3200, 0.01);
+    check_rate(&schedule, 4800, 0.001);
+}
+
+Test(schedule, the_rate_follows_the_batch)
+{
+    struct model_spec spec = spec_of("resnet-20");
+    struct schedule half = schedule_for(&spec, 0, 64), eighth = schedule_for(&spec, 0, 8);
+    struct schedule double_ = schedule_for(&spec, 0, 256);
+    check_rate(&half, 0, 0.1); /* as the authors' release */
+    check_rate(&eighth, 0, 0.0125);
+    check_rate(&double_, 0, 0.2);
+    cr_assert_eq(schedule_iterations(&spec, 256), 32000);
+}
+
+Test(schedule, imagenet_nets_follow_the_papers)
+{
+    struct model_spec original = spec_of("resnet-50"), preact = spec_of("resnet-200"), vgg = spec_of("vgg-d");
+    struct schedule plateau = schedule_for(&original, 0, 256), steps = schedule_for(&preact, 90000, 256);
+    struct schedule small = schedule_for(&vgg, 0, 256);
+    cr_assert_eq(plateau.kind, SCHEDULE_PLATEAU);
+    cr_assert_eq(schedule_iterations(&original, 256), 600000);
+    cr_assert_eq(schedule_iterations(&vgg, 256), 370000);
+    check_rate(&steps, 29999, 0.1);
+    check_rate(&steps, 30000, 0.01);
+    check_rate(&steps, 60000, 0.001);
+    check_rate(&small, 0, 0.01);
+    cr_assert_float_eq(schedule_weight_decay(&vgg), 5e-4, 1e-12);
+}
+
+Test(schedule, cosine_ends_at_zero)
+{
+    struct schedule schedule = {.kind = SCHEDULE_COSINE, .base = 0.2, .iterations = 100};
+    check_rate(&schedule, 0, 0.2);
+    check_rate(&schedule, 50, 0.1);
+    check_rate(&schedule, 100, 0);
+    check_rate(&schedule, 1000, 0);
+}
+
+Test(schedule, a_warm_up_ends_early_when_the_error_falls)
+{
+    struct model_spec spec = spec_of("resnet-110");
+    struct schedule schedule = schedule_for(&spec, 64000, 128);
+    struct schedule_state state = schedule_begin();
+    schedule_see_step(&schedule, &state, 0.5); /* one lucky batch is not enough */
+    cr_assert_float_eq(schedule_rate_at(&schedule, &state, 1), 0.01, 1e-12);
+    for (int i = 0; i < 100; i++) schedule_see_step(&schedule, &state, 0.7);
+    cr_assert_float_eq(schedule_rate_at(&schedule, &state, 101), 0.1, 1e-12);
+    for (int i = 0; i < 100; i++) schedule_see_step(&schedule, &state, 0.95); /* it does not begin again */
+    cr_assert_float_eq(schedule_rate_at(&schedule, &state, 201), 0.1, 1e-12);
+}
+
+Test(schedule, plateaus_drop_the_rate)
+{
+    struct schedule schedule = {.kind = SCHEDULE_PLATEAU, .base = 0.1, .factor = 0.1, .patience = 2};
+    struct schedule_state state = schedule_begin();
+    const double errors[] = {0.5, 0.4, 0.45, 0.41, 0.39, 0.39, 0.4};
+    const double rates[] = {0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001};
+    for (int i = 0; i < 7; i++) {
+        schedule_see_evaluation(&schedule, &state, errors[i]);
+        double rate = schedule_rate_at(&schedule, &state, 1);
+        cr_assert_float_eq(rate, rates[i], 1e-9, "after evaluation %d: %g", i, rate);
+    }
+}
