@@ -1,0 +1,324 @@
+#define _GNU_SOURCE
+#include "cpu_device.h"
+
+#include <omp.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "cpu_backend.h"
+#include "mem.h"
+#include "random.h"
+#include "weights.h"
+
+/* Launches have finished when they return, so streams and events have nothing to hold. */
+struct stream {
+    struct device *device;
+};
+struct event {
+    struct device *device;
+};
+
+/* ---- Device ---- */
+
+static bool create_device(const struct cpu_table *table, uint32_t ordinal, uint64_t arena_bytes, uint32_t threads,
+                          struct device **device, struct error *err)
+{
+    struct device *made = mem_zalloc(MEM_GENERAL, 1, sizeof *made);
+    if (!made) return error_memory(err, sizeof *made, "a virtual device");
+    made->table = table;
+    made->ordinal = ordinal;
+    made->threads = threads ? threads : (uint32_t)omp_get_num_procs();
+    made->arena_bytes = arena_bytes;
+    made->arena = mem_map(MEM_ARENA, arena_bytes);
+    if (!made->arena) {
+        error_memory(err, arena_bytes, "the arena of a virtual device");
+        goto failed;
+    }
+    /* Taken now and not page by page in the first step; in large pages, which spare the kernels address misses. */
+    madvise(made->arena, arena_bytes, MADV_HUGEPAGE);
+    memset(made->arena, 0, arena_bytes);
+    TRY_GOTO(onednn_create(&made->onednn, err), failed);
+    *device = made;
+    return true;
+failed:
+    mem_unmap(MEM_ARENA, made->arena, arena_bytes);
+    mem_free(made);
+    return false;
+}
+
+static bool create_fast(uint32_t ordinal, uint64_t arena_bytes, uint32_t threads, struct device **device,
+                        struct error *err)
+{
+    return create_device(&cpu_fast_table, ordinal, arena_bytes, threads, device, err);
+}
+
+static bool create_reference(uint32_t ordinal, uint64_t arena_bytes, uint32_t threads, struct device **device,
+                             struct error *err)
+{
+    return create_device(&cpu_reference_table, ordinal, arena_bytes, threads, device, err);
+}
+
+static void device_destroy(struct device *device)
+{
+    if (!device) return;
+    onednn_destroy(device->onednn);
+    mem_unmap(MEM_ARENA, device->arena, device->arena_bytes);
+    mem_free(device);
+}
+
+static bool set_step(struct device *device, struct stream *stream, const struct step *step, struct error *err)
+{
+    (void)stream;
+    (void)err;
+    device->step = *step;
+    return true;
+}
+
+/* ---- Buffer ---- */
+
+static bool check_range(const struct device *device, const char *what, uint64_t offset, uint64_t bytes,
+                        struct error *err)
+{
+    if (offset <= device->arena_bytes && bytes <= device->arena_bytes - offset) return true;
+    return error_set(err, ERROR_FAILED, "%s at bytes [%llu, %llu) lies outside the arena of %llu bytes", what,
+                     (unsigned long long)offset, (unsigned long long)(offset + bytes),
+                     (unsigned long long)device->arena_bytes);
+}
+
+static bool copy_in(struct device *device, struct stream *stream, uint64_t offset, const void *host, uint64_t bytes,
+                    struct error *err)
+{
+    (void)stream;
+    TRY(check_range(device, "a copy", offset, bytes, err));
+    memcpy(device->arena + offset, host, bytes);
+    return true;
+}
+
+static bool copy_out(struct device *device, struct stream *stream, void *host, uint64_t offset, uint64_t bytes,
+                     struct error *err)
+{
+    (void)stream;
+    TRY(check_range(device, "a copy", offset, bytes, err));
+    memcpy(host, device->arena + offset, bytes);
+    return true;
+}
+
+static bool fill(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
+                 struct error *err)
+{
+    (void)stream;
+    TRY(check_range(device, "a fill", offset, bytes, err));
+    memset(device->arena + offset, byte, bytes);
+    return true;
+}
+
+static bool parameter_in(struct device *device, const struct tensor *tensor, uint64_t offset, const float *host,
+                         struct error *err)
+{
+    TRY(check_range(device, "a parameter", offset, tensor->bytes, err));
+    float *stored = (float *)(device->arena + offset);
+    if (device->table->blocked_weights)
+        weights_permute_in(tensor->dims, host, stored);
+    else
+        memcpy(stored, host, tensor->bytes);
+    return true;
+}
+
+static bool parameter_out(struct device *device, const struct tensor *tensor, uint64_t offset, float *host,
+                          struct error *err)
+{
+    TRY(check_range(device, "a parameter", offset, tensor->bytes, err));
+    const float *stored = (const float *)(device->arena + offset);
+    if (device->table->blocked_weights)
+        weights_permute_out(tensor->dims, stored, host);
+    else
+        memcpy(host, stored, tensor->bytes);
+    return true;
+}
+
+/* ---- Streams and events ---- */
+
+static bool stream_create(struct device *device, struct stream **stream, struct error *err)
+{
+    struct stream *made = mem_zalloc(MEM_GENERAL, 1, sizeof *made);
+    if (!made) return error_memory(err, sizeof *made, "a stream");
+    made->device = device;
+    *stream = made;
+    return true;
+}
+
+static void stream_destroy(struct stream *stream) { mem_free(stream); }
+
+static bool stream_synchronize(struct stream *stream, struct error *err)
+{
+    (void)stream;
+    (void)err;
+    return true;
+}
+
+static bool event_create(struct device *device, struct event **event, struct error *err)
+{
+    struct event *made = mem_zalloc(MEM_GENERAL, 1, sizeof *made);
+    if (!made) return error_memory(err, sizeof *made, "an event");
+    made->device = device;
+    *event = made;
+    return true;
+}
+
+static void event_destroy(struct event *event) { mem_free(event); }
+
+static bool event_pass(struct event *event, struct stream *stream, struct error *err)
+{
+    (void)event;
+    (void)stream;
+    (void)err;
+    return true;
+}
+
+/* ---- Ops ---- */
+
+static bool kernel_workspace(const struct cpu_table *table, const struct op_call *call, uint64_t *bytes,
+                             struct error *err)
+{
+    const struct cpu_kernel *kernel = &table->kernels[call->op->kind];
+    *bytes = 0;
+    if (kernel->workspace) return kernel->workspace(call, bytes, err);
+    if (!kernel->onednn) return true;
+    struct onednn_shape shape = {0};
+    kernel->onednn(call, &shape);
+    return onednn_workspace(&shape, bytes, err);
+}
+
+static bool op_workspace(const struct cpu_table *table, const struct graph *graph, const struct op *op,
+                         enum op_pass pass, uint64_t *bytes, struct error *err)
+{
+    struct op_call call = {.graph = graph, .op = op, .pass = pass};
+    for (unsigned i = 0; i < op->inputs; i++) call.in_tensor[i] = &graph->tensors[op->in[i]];
+    for (unsigned i = 0; i < op->outputs; i++) call.out_tensor[i] = &graph->tensors[op->out[i]];
+    uint64_t found = 0;
+    TRY(kernel_workspace(table, &call, &found, err));
+    *bytes = found;
+    return true;
+}
+
+static bool workspace_fast(const struct graph *graph, const struct op *op, enum op_pass pass, uint64_t *bytes,
+                           struct error *err)
+{
+    return op_workspace(&cpu_fast_table, graph, op, pass, bytes, err);
+}
+
+static bool workspace_reference(const struct graph *graph, const struct op *op, enum op_pass pass, uint64_t *bytes,
+                                struct error *err)
+{
+    return op_workspace(&cpu_reference_table, graph, op, pass, bytes, err);
+}
+
+static bool check_tensor(const struct device *device, const struct tensor *tensor, uint64_t offset, struct error *err)
+{
+    bool known = tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_I32 || tensor->dtype == DTYPE_U8 ||
+                 tensor->dtype == DTYPE_BIT;
+    if (!known)
+        return error_set(err, ERROR_FAILED, "a tensor of %s: the cpu backend computes in f32",
+                         dtype_name(tensor->dtype));
+    return check_range(device, "a tensor", offset, tensor->bytes, err);
+}
+
+static bool check_call(const struct device *device, const struct op_call *call, uint64_t needed, struct error *err)
+{
+    const struct op *op = call->op;
+    /* When evaluating, only an op's result need have a place; the rest is for the backward pass. */
+    unsigned outputs = call->pass == PASS_EVALUATE && op->kind != OP_SOFTMAX_LOSS ? 1 : op->outputs;
+    for (unsigned i = 0; i < op->inputs; i++) TRY(check_tensor(device, call->in_tensor[i], call->in[i], err));
+    for (unsigned i = 0; i < outputs; i++) TRY(check_tensor(device, call->out_tensor[i], call->out[i], err));
+    if (call->workspace_bytes < needed)
+        return error_set(
+            err, ERROR_FAILED,
+            "op %s needs a workspace of %llu bytes with %u threads on this CPU, the plan gives it %llu: plan "
+            "again on this machine",
+            op_kind_name(op->kind), (unsigned long long)needed, (unsigned)device->threads,
+            (unsigned long long)call->workspace_bytes);
+    return needed == 0 || check_range(device, "a workspace", call->workspace, call->workspace_bytes, err);
+}
+
+/* The op's oneDNN kernel, if it has one, and the workspace it needs. */
+static bool find_kernel(struct prepared *p, uint64_t *needed, struct error *err)
+{
+    const struct cpu_kernel *kernel = &p->device->table->kernels[p->call.op->kind];
+    if (!kernel->onednn) return kernel_workspace(p->device->table, &p->call, needed, err);
+    struct onednn_shape shape = {0};
+    kernel->onednn(&p->call, &shape);
+    p->onednn = onednn_kernel(p->device->onednn, &shape, err);
+    if (!p->onednn) return false;
+    *needed = onednn_kernel_workspace(p->onednn);
+    return true;
+}
+
+static bool op_prepare(struct device *device, const struct op_call *call, struct prepared **prepared, struct error *err)
+{
+    omp_set_num_threads((int)device->threads);
+    struct prepared *made = mem_zalloc(MEM_KERNEL, 1, sizeof *made);
+    if (!made) return error_memory(err, sizeof *made, "a prepared op");
+    made->call = *call;
+    made->device = device;
+    made->run = device->table->kernels[call->op->kind].run;
+    uint64_t needed = 0;
+    if (!find_kernel(made, &needed, err) || !check_call(device, call, needed, err)) {
+        mem_free(made);
+        return false;
+    }
+    *prepared = made;
+    return true;
+}
+
+static bool op_launch(struct prepared *prepared, struct stream *stream, struct error *err)
+{
+    (void)stream;
+    omp_set_num_threads((int)prepared->device->threads); /* the driving thread need not be the one that prepared */
+    return prepared->run(prepared, err);
+}
+
+static void op_release(struct prepared *prepared) { mem_free(prepared); }
+
+const char *cpu_implementation(const struct prepared *prepared)
+{
+    return prepared->onednn ? onednn_kernel_name(prepared->onednn) : "own";
+}
+
+/* ---- What kernels of both tables use ---- */
+
+bool cpu_run_all_reduce(const struct prepared *p, struct error *err)
+{
+    uint64_t count = tensor_elements(p->call.out_tensor[0]);
+    const float *in = op_in(p, 0);
+    float *out = op_out(p, 0);
+    if (p->device->group) return group_sum_f32(p->device->group, p->device->rank, in, out, count, err);
+    if (in != out) memcpy(out, in, count * sizeof *out);
+    return true;
+}
+
+uint64_t dropout_stream(const struct device *device, uint32_t op_index)
+{
+    uint64_t when = device->step.number << 24 | device->step.micro_batch;
+    return random_begin(device->step.seed, RANDOM_DROPOUT, when, (uint64_t)device->ordinal << 32 | op_index).stream;
+}
+
+uint32_t dropout_threshold(float drop) { return (uint32_t)((double)drop * 0x1p32); }
+
+uint32_t dropout_op(const struct prepared *p)
+{
+    return p->call.op->kind == OP_DROPOUT_BWD ? p->call.op->forward : p->call.op_index;
+}
+
+#define CPU_BACKEND(own_name, measure, create)                                                                         \
+    {                                                                                                                  \
+        .name = (own_name), .op_workspace = (measure), .device_create = (create), .device_destroy = device_destroy,    \
+        .set_step = set_step, .copy_in = copy_in, .copy_out = copy_out, .fill = fill, .parameter_in = parameter_in,    \
+        .parameter_out = parameter_out, .stream_create = stream_create, .stream_destroy = stream_destroy,              \
+        .stream_synchronize = stream_synchronize, .event_create = event_create, .event_destroy = event_destroy,        \
+        .event_record = event_pass, .event_wait = event_pass, .op_prepare = op_prepare, .op_launch = op_launch,        \
+        .op_release = op_release, .group_create = cpu_group_create, .group_join = cpu_group_join,                      \
+        .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy,                                            \
+    }
+
+const struct backend cpu_backend = CPU_BACKEND("cpu", workspace_fast, create_fast);
+const struct backend cpu_reference_backend = CPU_BACKEND("cpu-reference", workspace_reference, create_reference);

@@ -1,0 +1,75 @@
+/* What the files of this folder share: a virtual device, an op prepared on it, and the table of kernels. */
+#ifndef FATHOM_CPU_DEVICE_H
+#define FATHOM_CPU_DEVICE_H
+
+#include "backend.h"
+#include "cpu_group.h"
+#include "onednn.h"
+
+struct prepared;
+
+/* How one op kind runs. */
+struct cpu_kernel {
+    bool (*run)(const struct prepared *p, struct error *err);
+    /* Scratch beyond the tensors; NULL = none. */
+    bool (*workspace)(const struct op_call *call, uint64_t *bytes, struct error *err);
+    /* Fills *shape when the op is a oneDNN primitive, whose workspace and preparation are then oneDNN's; else NULL. */
+    void (*onednn)(const struct op_call *call, struct onednn_shape *shape);
+};
+
+struct cpu_table {
+    struct cpu_kernel kernels[OP_KINDS];
+    bool blocked_weights; /* parameters are kept in weight_layout's order; else canonical */
+};
+extern const struct cpu_table cpu_fast_table, cpu_reference_table;
+
+struct device {
+    const struct cpu_table *table;
+    uint8_t *arena;
+    uint64_t arena_bytes;
+    uint32_t ordinal, threads;
+    struct step step;
+    struct group *group; /* NULL before group_join */
+    uint32_t rank;
+    struct onednn *onednn;
+};
+
+struct prepared {
+    struct op_call call;
+    struct device *device;
+    bool (*run)(const struct prepared *p, struct error *err);
+    struct onednn_kernel *onednn; /* shared by all ops of the same shape on the device; NULL for own loops */
+};
+
+/* The op's tensors in the arena. */
+static inline const void *op_in(const struct prepared *p, unsigned i) { return p->device->arena + p->call.in[i]; }
+static inline void *op_out(const struct prepared *p, unsigned i) { return p->device->arena + p->call.out[i]; }
+static inline void *op_scratch(const struct prepared *p) { return p->device->arena + p->call.workspace; }
+
+/* Statistics of op p are taken over several devices. */
+static inline bool op_synchronised(const struct prepared *p)
+{
+    return p->call.op->attr.bn.sync && p->device->group && group_count(p->device->group) > 1;
+}
+
+/* The stream of random numbers of dropout op `op_index` in the device's present step (random.h). */
+uint64_t dropout_stream(const struct device *device, uint32_t op_index);
+/* A word below this drops its element. */
+uint32_t dropout_threshold(float drop);
+/* The forward op whose mask dropout op p uses. */
+uint32_t dropout_op(const struct prepared *p);
+
+/* Ops that both tables share. */
+bool cpu_run_all_reduce(const struct prepared *p, struct error *err);
+bool cpu_run_softmax_loss(const struct prepared *p, struct error *err);
+bool cpu_run_softmax_loss_backward(const struct prepared *p, struct error *err);
+
+/* Batch normalisation, naive and fast: both in files of their own. */
+bool cpu_reference_bn(const struct prepared *p, struct error *err);
+bool cpu_reference_bn_backward(const struct prepared *p, struct error *err);
+bool cpu_reference_bn_workspace(const struct op_call *call, uint64_t *bytes, struct error *err);
+bool cpu_bn(const struct prepared *p, struct error *err);
+bool cpu_bn_backward(const struct prepared *p, struct error *err);
+bool cpu_bn_workspace(const struct op_call *call, uint64_t *bytes, struct error *err);
+
+#endif

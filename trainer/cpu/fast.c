@@ -1,0 +1,357 @@
+/* cpu_backend's table: oneDNN for what is arithmetic, own loops over the device's threads for what moves bytes. */
+#include <string.h>
+
+#include "cpu_device.h"
+#include "loops.h"
+#include "parallel.h"
+#include "random.h"
+
+/* ---- oneDNN ---- */
+
+static void fill_shape(struct onednn_shape *shape, enum onednn_primitive primitive, const struct tensor *x,
+                       const struct tensor *y)
+{
+    shape->primitive = primitive;
+    memcpy(shape->x, x->dims, sizeof shape->x);
+    memcpy(shape->y, y->dims, sizeof shape->y);
+}
+
+static void fill_window(struct onednn_shape *shape, const union op_attr *attr)
+{
+    shape->kernel = attr->conv.kernel; /* the same members in attr.pool */
+    shape->stride = attr->conv.stride;
+    shape->padding = attr->conv.padding;
+}
+
+/* Fully connected layers see x as rows of features. */
+static void flatten(struct onednn_shape *shape)
+{
+    shape->x[3] *= shape->x[1] * shape->x[2];
+    shape->x[1] = shape->x[2] = 1;
+}
+
+static void conv_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_CONV, call->in_tensor[0], call->out_tensor[0]);
+    fill_window(shape, &call->op->attr);
+    shape->bias = call->op->inputs > 2;
+}
+
+static void conv_data_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_CONV_BWD_DATA, call->out_tensor[0], call->in_tensor[0]);
+    fill_window(shape, &call->op->attr);
+}
+
+static void conv_weights_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_CONV_BWD_WEIGHTS, call->in_tensor[0], call->in_tensor[1]);
+    fill_window(shape, &call->op->attr);
+    shape->bias = call->op->outputs > 1;
+}
+
+static void fc_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_FC, call->in_tensor[0], call->out_tensor[0]);
+    flatten(shape);
+    shape->bias = call->op->inputs > 2;
+}
+
+static void fc_data_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_FC_BWD_DATA, call->out_tensor[0], call->in_tensor[0]);
+    flatten(shape);
+}
+
+static void fc_weights_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_FC_BWD_WEIGHTS, call->in_tensor[0], call->in_tensor[1]);
+    flatten(shape);
+    shape->bias = call->op->outputs > 1;
+}
+
+static void maxpool_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_MAXPOOL, call->in_tensor[0], call->out_tensor[0]);
+    fill_window(shape, &call->op->attr);
+    shape->inference = call->pass == PASS_EVALUATE;
+}
+
+static void maxpool_backward_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_MAXPOOL_BWD, call->out_tensor[0], call->in_tensor[0]);
+    fill_window(shape, &call->op->attr);
+}
+
+static void avgpool_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_AVGPOOL, call->in_tensor[0], call->out_tensor[0]);
+    fill_window(shape, &call->op->attr);
+}
+
+static void avgpool_backward_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_shape(shape, ONEDNN_AVGPOOL_BWD, call->out_tensor[0], call->in_tensor[0]);
+    fill_window(shape, &call->op->attr);
+}
+
+/* x, w [, bias] -> y */
+static bool run_forward(const struct prepared *p, struct error *err)
+{
+    struct onednn_call call = {.x = op_in(p, 0), .w = op_in(p, 1), .y = op_out(p, 0), .workspace = op_scratch(p)};
+    if (p->call.op->inputs > 2) call.bias = op_in(p, 2);
+    return onednn_run(p->onednn, &call, err);
+}
+
+/* dy, w -> dx */
+static bool run_backward_data(const struct prepared *p, struct error *err)
+{
+    struct onednn_call call = {.x = op_out(p, 0), .w = op_in(p, 1), .y = op_in(p, 0), .workspace = op_scratch(p)};
+    return onednn_run(p->onednn, &call, err);
+}
+
+/* x, dy -> dw [, dbias] */
+static bool run_backward_weights(const struct prepared *p, struct error *err)
+{
+    struct onednn_call call = {.x = op_in(p, 0), .w = op_out(p, 0), .y = op_in(p, 1), .workspace = op_scratch(p)};
+    if (p->call.op->outputs > 1) call.bias = op_out(p, 1);
+    return onednn_run(p->onednn, &call, err);
+}
+
+/* x -> y [, mask] */
+static bool run_pool(const struct prepared *p, struct error *err)
+{
+    struct onednn_call call = {.x = op_in(p, 0), .y = op_out(p, 0), .workspace = op_scratch(p)};
+    if (p->call.op->kind == OP_MAXPOOL && p->call.pass != PASS_EVALUATE) call.mask = op_out(p, 1);
+    return onednn_run(p->onednn, &call, err);
+}
+
+/* dy [, mask] -> dx */
+static bool run_pool_backward(const struct prepared *p, struct error *err)
+{
+    struct onednn_call call = {.x = op_out(p, 0), .y = op_in(p, 0), .workspace = op_scratch(p)};
+    if (p->call.op->kind == OP_MAXPOOL_BWD) call.mask = op_in(p, 1);
+    return onednn_run(p->onednn, &call, err);
+}
+
+/* ---- Elementwise: each task takes a range of elements ---- */
+
+struct elements {
+    const struct prepared *op;
+    const struct loops *loops;
+    const float *a, *b;
+    float *out;
+};
+
+static bool run_elements(const struct prepared *p, parallel_task task)
+{
+    struct elements e = {.op = p, .loops = loops_best(), .a = op_in(p, 0), .out = op_out(p, 0)};
+    if (p->call.op->inputs > 1) e.b = op_in(p, 1);
+    uint64_t count = tensor_elements(p->call.out_tensor[0]);
+    parallel_run(count, count, task, &e);
+    return true;
+}
+
+#define ELEMENTWISE(name, compute)                                                                                     \
+    static void name##_range(const void *context, uint64_t first, uint64_t last)                                       \
+    {                                                                                                                  \
+        const struct elements *e = context;                                                                            \
+        const union op_attr *attr = &e->op->call.op->attr;                                                             \
+        (void)attr;                                                                                                    \
+        e->loops->compute;                                                                                             \
+    }                                                                                                                  \
+    static bool run_##name(const struct prepared *p, struct error *err)                                                \
+    {                                                                                                                  \
+        (void)err;                                                                                                     \
+        return run_elements(p, name##_range);                                                                          \
+    }
+
+ELEMENTWISE(relu, relu(e->out + first, e->a + first, last - first))
+ELEMENTWISE(relu_backward, relu_backward(e->out + first, e->a + first, e->b + first, last - first))
+ELEMENTWISE(add, add(e->out + first, e->a + first, e->b + first, last - first))
+ELEMENTWISE(mul, mul(e->out + first, e->a + first, e->b + first, last - first))
+ELEMENTWISE(scale, scale(e->out + first, e->a + first, attr->scale.alpha, attr->scale.beta, last - first))
+ELEMENTWISE(scale_backward, scale(e->out + first, e->a + first, attr->scale.alpha, 0, last - first))
+ELEMENTWISE(sigmoid, sigmoid(e->out + first, e->a + first, last - first))
+ELEMENTWISE(sigmoid_backward, sigmoid_backward(e->out + first, e->a + first, e->b + first, last - first))
+
+static void dropout_range(const void *context, uint64_t first, uint64_t last)
+{
+    const struct elements *e = context;
+    const struct device *device = e->op->device;
+    float drop = e->op->call.op->attr.dropout.drop, keep = 1 / (1 - drop);
+    uint32_t threshold = dropout_threshold(drop);
+    struct random draw = {device->step.seed, dropout_stream(device, dropout_op(e->op)), first};
+    uint32_t words[4];
+    for (uint64_t i = first; i < last; i++) {
+        if (i == first || i % 4 == 0) random_block(draw.seed, draw.stream, i / 4, words);
+        e->out[i] = words[i % 4] < threshold ? 0 : e->a[i] * keep;
+    }
+}
+
+static void copy_range(const void *context, uint64_t first, uint64_t last)
+{
+    const struct elements *e = context;
+    if (e->out != e->a) memcpy(e->out + first, e->a + first, (last - first) * sizeof *e->out);
+}
+
+static bool run_dropout(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    return run_elements(p, p->call.pass == PASS_EVALUATE ? copy_range : dropout_range);
+}
+
+/* ---- Moving channels and pixels: each task takes rows (pixels) ---- */
+
+static bool run_rows(const struct prepared *p, const struct tensor *rows_of, parallel_task task)
+{
+    uint64_t elements = tensor_elements(rows_of);
+    parallel_run(elements / rows_of->dims[3], elements, task, p);
+    return true;
+}
+
+static void pad_rows(const void *context, uint64_t first, uint64_t last)
+{
+    const struct prepared *p = context;
+    const uint32_t *xd = p->call.in_tensor[0]->dims, *yd = p->call.out_tensor[0]->dims;
+    const float *x = op_in(p, 0);
+    uint64_t stride = p->call.op->attr.shortcut.stride;
+    for (uint64_t row = first; row < last; row++) {
+        uint64_t w = row % yd[2], h = row / yd[2] % yd[1], n = row / yd[2] / yd[1];
+        float *y = (float *)op_out(p, 0) + row * yd[3];
+        memcpy(y, x + ((n * xd[1] + h * stride) * xd[2] + w * stride) * xd[3], xd[3] * sizeof *y);
+        memset(y + xd[3], 0, (yd[3] - xd[3]) * sizeof *y);
+    }
+}
+
+static bool run_shortcut_pad(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    return run_rows(p, p->call.out_tensor[0], pad_rows);
+}
+
+static void pad_gradient_rows(const void *context, uint64_t first, uint64_t last)
+{
+    const struct prepared *p = context;
+    const uint32_t *xd = p->call.out_tensor[0]->dims, *yd = p->call.in_tensor[0]->dims;
+    const float *dy = op_in(p, 0);
+    uint64_t stride = p->call.op->attr.shortcut.stride;
+    for (uint64_t row = first; row < last; row++) {
+        uint64_t w = row % xd[2], h = row / xd[2] % xd[1], n = row / xd[2] / xd[1];
+        float *dx = (float *)op_out(p, 0) + row * xd[3];
+        bool read = w % stride == 0 && h % stride == 0 && w / stride < yd[2] && h / stride < yd[1];
+        if (read)
+            memcpy(dx, dy + ((n * yd[1] + h / stride) * yd[2] + w / stride) * yd[3], xd[3] * sizeof *dx);
+        else
+            memset(dx, 0, xd[3] * sizeof *dx);
+    }
+}
+
+static bool run_shortcut_pad_backward(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    return run_rows(p, p->call.out_tensor[0], pad_gradient_rows);
+}
+
+static void concat_rows(const void *context, uint64_t first, uint64_t last)
+{
+    const struct prepared *p = context;
+    uint64_t channels = p->call.out_tensor[0]->dims[3];
+    float *y = (float *)op_out(p, 0) + first * channels;
+    for (uint64_t row = first; row < last; row++)
+        for (unsigned i = 0; i < p->call.op->inputs; i++) {
+            uint64_t part = p->call.in_tensor[i]->dims[3];
+            memcpy(y, (const float *)op_in(p, i) + row * part, part * sizeof *y);
+            y += part;
+        }
+}
+
+static bool run_concat(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    return run_rows(p, p->call.out_tensor[0], concat_rows);
+}
+
+static void concat_gradient_rows(const void *context, uint64_t first, uint64_t last)
+{
+    const struct prepared *p = context;
+    uint64_t channels = p->call.in_tensor[0]->dims[3], part = p->call.out_tensor[0]->dims[3];
+    const float *dy = (const float *)op_in(p, 0) + p->call.op->attr.concat.first;
+    float *dx = op_out(p, 0);
+    for (uint64_t row = first; row < last; row++) memcpy(dx + row * part, dy + row * channels, part * sizeof *dx);
+}
+
+static bool run_concat_backward(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    return run_rows(p, p->call.out_tensor[0], concat_gradient_rows);
+}
+
+/* ---- Gradient buckets ---- */
+
+static void accumulate_range(const void *context, uint64_t first, uint64_t last)
+{
+    const struct elements *e = context;
+    e->loops->add(e->out + first, e->out + first, e->a + first, last - first);
+}
+
+static bool run_accumulate(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    return run_elements(p, p->device->step.micro_batch == 0 ? copy_range : accumulate_range);
+}
+
+static void update_range(const void *context, uint64_t first, uint64_t last)
+{
+    const struct elements *e = context;
+    const struct step *s = &e->op->device->step;
+    const struct sgd_rates rates = {s->learning_rate, s->momentum, s->weight_decay, s->nesterov};
+    float *momentum = op_out(e->op, 1);
+    e->loops->sgd(e->out + first, e->b + first, momentum + first, &rates, last - first);
+}
+
+static bool run_update(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    return run_elements(p, update_range);
+}
+
+const struct cpu_table cpu_fast_table = {
+    .kernels =
+        {
+            [OP_CONV] = {run_forward, .onednn = conv_shape},
+            [OP_BN] = {cpu_bn, cpu_bn_workspace},
+            [OP_RELU] = {run_relu},
+            [OP_ADD] = {run_add},
+            [OP_MUL] = {run_mul},
+            [OP_SCALE] = {run_scale},
+            [OP_SIGMOID] = {run_sigmoid},
+            [OP_DROPOUT] = {run_dropout},
+            [OP_MAXPOOL] = {run_pool, .onednn = maxpool_shape},
+            [OP_AVGPOOL] = {run_pool, .onednn = avgpool_shape},
+            [OP_SHORTCUT_PAD] = {run_shortcut_pad},
+            [OP_FC] = {run_forward, .onednn = fc_shape},
+            [OP_SOFTMAX_LOSS] = {cpu_run_softmax_loss},
+            [OP_CONCAT] = {run_concat},
+            [OP_CONV_BWD_DATA] = {run_backward_data, .onednn = conv_data_shape},
+            [OP_CONV_BWD_WEIGHTS] = {run_backward_weights, .onednn = conv_weights_shape},
+            [OP_BN_BWD] = {cpu_bn_backward, cpu_bn_workspace},
+            [OP_RELU_BWD] = {run_relu_backward},
+            [OP_MUL_BWD] = {run_mul},
+            [OP_SCALE_BWD] = {run_scale_backward},
+            [OP_SIGMOID_BWD] = {run_sigmoid_backward},
+            [OP_DROPOUT_BWD] = {run_dropout},
+            [OP_MAXPOOL_BWD] = {run_pool_backward, .onednn = maxpool_backward_shape},
+            [OP_AVGPOOL_BWD] = {run_pool_backward, .onednn = avgpool_backward_shape},
+            [OP_SHORTCUT_PAD_BWD] = {run_shortcut_pad_backward},
+            [OP_FC_BWD_DATA] = {run_backward_data, .onednn = fc_data_shape},
+            [OP_FC_BWD_WEIGHTS] = {run_backward_weights, .onednn = fc_weights_shape},
+            [OP_SOFTMAX_LOSS_BWD] = {cpu_run_softmax_loss_backward},
+            [OP_CONCAT_BWD] = {run_concat_backward},
+            [OP_ADD_GRADIENT] = {run_add},
+            [OP_ACCUMULATE] = {run_accumulate},
+            [OP_ALL_REDUCE] = {cpu_run_all_reduce},
+            [OP_SGD_UPDATE] = {run_update},
+        },
+    .blocked_weights = true,
+};

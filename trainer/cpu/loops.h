@@ -1,0 +1,52 @@
+/* The inner loops of cpu_backend's own ops: serial, over plain ranges, compiled once per instruction set.
+ *
+ * Every element is computed by the same operations in the same order wherever a range begins and whatever thread has
+ * it. Results may overwrite an input element for element. ReLU lets NaN through, so that a wrong value cannot hide
+ * behind it. */
+#ifndef FATHOM_LOOPS_H
+#define FATHOM_LOOPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sgd_rates {
+    float learning_rate, momentum, weight_decay;
+    bool nesterov;
+};
+
+/* Batch normalisation: rows x channels values; vectors have one element per channel. */
+struct bn_range {
+    const float *x;
+    size_t rows, channels;
+    const uint8_t *mask; /* backward: bit 1 = ReLU let the element through; NULL = no ReLU */
+    float *scratch;      /* 2 * channels, for sums */
+};
+
+struct loops {
+    void (*relu)(float *y, const float *x, size_t n);
+    void (*relu_backward)(float *dx, const float *y, const float *dy, size_t n);
+    void (*add)(float *y, const float *a, const float *b, size_t n);
+    void (*mul)(float *y, const float *a, const float *b, size_t n);
+    void (*scale)(float *y, const float *x, float alpha, float beta, size_t n); /* y = alpha x + beta */
+    void (*sigmoid)(float *y, const float *x, size_t n);
+    void (*sigmoid_backward)(float *dx, const float *y, const float *dy, size_t n);
+    void (*sgd)(float *w, const float *g, float *m, const struct sgd_rates *rates, size_t n);
+
+    /* Mean and sum of squared differences from it. */
+    void (*bn_statistics)(const struct bn_range *range, double *mean, double *squares);
+    /* y = (x - mean) factor + beta, then ReLU if `relu`, whose mask is written when `mask` is not NULL. */
+    void (*bn_normalize)(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
+                         bool relu, float *y, uint8_t *mask);
+    /* Sums of dy and of dy (x - mean), where dy is 0 under the mask. */
+    void (*bn_gradient_sums)(const struct bn_range *range, const float *dy, const float *mean, double *sum,
+                             double *product);
+    /* dx = factor (dy - shift - (x - mean) slope), where dy is 0 under the mask. */
+    void (*bn_gradient)(const struct bn_range *range, const float *dy, const float *mean, const float *factor,
+                        const float *shift, const float *slope, float *dx);
+};
+
+/* The best set for this processor. */
+const struct loops *loops_best(void);
+
+#endif

@@ -1,0 +1,10 @@
+#include "loops_sets.h"
+
+const struct loops *loops_best(void)
+{
+#ifdef HAVE_X86_LOOPS
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) return &loops_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &loops_avx2;
+#endif
+    return &loops_plain;
+}

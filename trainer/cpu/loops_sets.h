@@ -1,0 +1,12 @@
+/* The sets that loops.c was compiled into (meson.build). */
+#ifndef FATHOM_LOOPS_SETS_H
+#define FATHOM_LOOPS_SETS_H
+
+#include "loops.h"
+
+extern const struct loops loops_plain;
+#ifdef HAVE_X86_LOOPS
+extern const struct loops loops_avx2, loops_avx512;
+#endif
+
+#endif

@@ -1,0 +1,664 @@
+#include "onednn.h"
+
+#include <dnnl.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "weights.h"
+
+#define ALIGN 64u /* of everything in a workspace: a cache line, and a vector */
+
+/* ---- What differs between oneDNN 2.x and 3.x: memory descriptors are structs or handles, and primitive descriptors
+ * are made from operation descriptors or directly. ---- */
+
+#if DNNL_VERSION_MAJOR >= 3
+
+typedef dnnl_memory_desc_t layout; /* owned */
+typedef const_dnnl_memory_desc_t layout_view;
+
+static layout_view view(const layout *l) { return *l; }
+
+static dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_create_with_tag(l, ndims, dims, dnnl_f32, tag);
+}
+
+static void layout_destroy(layout *l)
+{
+    if (*l) dnnl_memory_desc_destroy(*l);
+    *l = NULL;
+}
+
+#else
+
+typedef dnnl_memory_desc_t layout;
+typedef const dnnl_memory_desc_t *layout_view;
+
+static layout_view view(const layout *l) { return l->ndims ? l : NULL; }
+
+static dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_init_by_tag(l, ndims, dims, dnnl_f32, tag);
+}
+
+static void layout_destroy(layout *l) { memset(l, 0, sizeof *l); }
+
+#endif
+
+/* Everything a primitive descriptor is made from. */
+struct recipe {
+    dnnl_engine_t engine;
+    dnnl_primitive_attr_t attr;
+    enum onednn_primitive primitive;
+    dnnl_prop_kind_t forward_kind;
+    layout x, w, bias, y; /* bias and w zeroed when there is none */
+    dnnl_dims_t stride, dilation, kernel, before, after;
+};
+
+#if DNNL_VERSION_MAJOR >= 3
+
+static dnnl_status_t create_forward(const struct recipe *r, dnnl_primitive_desc_t *pd)
+{
+    switch (r->primitive) {
+    case ONEDNN_CONV:
+    case ONEDNN_CONV_BWD_DATA:
+    case ONEDNN_CONV_BWD_WEIGHTS:
+        return dnnl_convolution_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_convolution_direct,
+                                                              view(&r->x), view(&r->w), view(&r->bias), view(&r->y),
+                                                              r->stride, r->dilation, r->before, r->after, r->attr);
+    case ONEDNN_FC:
+    case ONEDNN_FC_BWD_DATA:
+    case ONEDNN_FC_BWD_WEIGHTS:
+        return dnnl_inner_product_forward_primitive_desc_create(pd, r->engine, r->forward_kind, view(&r->x),
+                                                                view(&r->w), view(&r->bias), view(&r->y), r->attr);
+    case ONEDNN_MAXPOOL:
+    case ONEDNN_MAXPOOL_BWD:
+        return dnnl_pooling_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_pooling_max, view(&r->x),
+                                                          view(&r->y), r->stride, r->kernel, r->dilation, r->before,
+                                                          r->after, r->attr);
+    case ONEDNN_AVGPOOL:
+    case ONEDNN_AVGPOOL_BWD: break;
+    }
+    return dnnl_pooling_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_pooling_avg_include_padding,
+                                                      view(&r->x), view(&r->y), r->stride, r->kernel, r->dilation,
+                                                      r->before, r->after, r->attr);
+}
+
+static dnnl_status_t create_backward(const struct recipe *r, dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd)
+{
+    switch (r->primitive) {
+    case ONEDNN_CONV_BWD_DATA:
+        return dnnl_convolution_backward_data_primitive_desc_create(pd, r->engine, dnnl_convolution_direct, view(&r->x),
+                                                                    view(&r->w), view(&r->y), r->stride, r->dilation,
+                                                                    r->before, r->after, hint, r->attr);
+    case ONEDNN_CONV_BWD_WEIGHTS:
+        return dnnl_convolution_backward_weights_primitive_desc_create(
+            pd, r->engine, dnnl_convolution_direct, view(&r->x), view(&r->w), view(&r->bias), view(&r->y), r->stride,
+            r->dilation, r->before, r->after, hint, r->attr);
+    case ONEDNN_FC_BWD_DATA:
+        return dnnl_inner_product_backward_data_primitive_desc_create(pd, r->engine, view(&r->x), view(&r->w),
+                                                                      view(&r->y), hint, r->attr);
+    case ONEDNN_FC_BWD_WEIGHTS:
+        return dnnl_inner_product_backward_weights_primitive_desc_create(pd, r->engine, view(&r->x), view(&r->w),
+                                                                         view(&r->bias), view(&r->y), hint, r->attr);
+    case ONEDNN_MAXPOOL_BWD:
+        return dnnl_pooling_backward_primitive_desc_create(pd, r->engine, dnnl_pooling_max, view(&r->x), view(&r->y),
+                                                           r->stride, r->kernel, r->dilation, r->before, r->after, hint,
+                                                           r->attr);
+    default:
+        return dnnl_pooling_backward_primitive_desc_create(pd, r->engine, dnnl_pooling_avg_include_padding, view(&r->x),
+                                                           view(&r->y), r->stride, r->kernel, r->dilation, r->before,
+                                                           r->after, hint, r->attr);
+    }
+}
+
+#else
+
+/* An operation descriptor of any kind. */
+union operation {
+    dnnl_convolution_desc_t conv;
+    dnnl_inner_product_desc_t fc;
+    dnnl_pooling_desc_t pool;
+};
+
+static dnnl_status_t describe_forward(const struct recipe *r, union operation *op)
+{
+    switch (r->primitive) {
+    case ONEDNN_CONV:
+    case ONEDNN_CONV_BWD_DATA:
+    case ONEDNN_CONV_BWD_WEIGHTS:
+        return dnnl_dilated_convolution_forward_desc_init(&op->conv, r->forward_kind, dnnl_convolution_direct,
+                                                          view(&r->x), view(&r->w), view(&r->bias), view(&r->y),
+                                                          r->stride, r->dilation, r->before, r->after);
+    case ONEDNN_FC:
+    case ONEDNN_FC_BWD_DATA:
+    case ONEDNN_FC_BWD_WEIGHTS:
+        return dnnl_inner_product_forward_desc_init(&op->fc, r->forward_kind, view(&r->x), view(&r->w), view(&r->bias),
+                                                    view(&r->y));
+    case ONEDNN_MAXPOOL:
+    case ONEDNN_MAXPOOL_BWD:
+        return dnnl_pooling_forward_desc_init(&op->pool, r->forward_kind, dnnl_pooling_max, view(&r->x), view(&r->y),
+                                              r->stride, r->kernel, r->before, r->after);
+    case ONEDNN_AVGPOOL:
+    case ONEDNN_AVGPOOL_BWD: break;
+    }
+    return dnnl_pooling_forward_desc_init(&op->pool, r->forward_kind, dnnl_pooling_avg_include_padding, view(&r->x),
+                                          view(&r->y), r->stride, r->kernel, r->before, r->after);
+}
+
+static dnnl_status_t describe_backward(const struct recipe *r, union operation *op)
+{
+    switch (r->primitive) {
+    case ONEDNN_CONV_BWD_DATA:
+        return dnnl_dilated_convolution_backward_data_desc_init(&op->conv, dnnl_convolution_direct, view(&r->x),
+                                                                view(&r->w), view(&r->y), r->stride, r->dilation,
+                                                                r->before, r->after);
+    case ONEDNN_CONV_BWD_WEIGHTS:
+        return dnnl_dilated_convolution_backward_weights_desc_init(&op->conv, dnnl_convolution_direct, view(&r->x),
+                                                                   view(&r->w), view(&r->bias), view(&r->y), r->stride,
+                                                                   r->dilation, r->before, r->after);
+    case ONEDNN_FC_BWD_DATA:
+        return dnnl_inner_product_backward_data_desc_init(&op->fc, view(&r->x), view(&r->w), view(&r->y));
+    case ONEDNN_FC_BWD_WEIGHTS:
+        return dnnl_inner_product_backward_weights_desc_init(&op->fc, view(&r->x), view(&r->w), view(&r->bias),
+                                                             view(&r->y));
+    case ONEDNN_MAXPOOL_BWD:
+        return dnnl_pooling_backward_desc_init(&op->pool, dnnl_pooling_max, view(&r->x), view(&r->y), r->stride,
+                                               r->kernel, r->before, r->after);
+    default:
+        return dnnl_pooling_backward_desc_init(&op->pool, dnnl_pooling_avg_include_padding, view(&r->x), view(&r->y),
+                                               r->stride, r->kernel, r->before, r->after);
+    }
+}
+
+static dnnl_status_t create_forward(const struct recipe *r, dnnl_primitive_desc_t *pd)
+{
+    union operation op;
+    dnnl_status_t status = describe_forward(r, &op);
+    return status == dnnl_success ? dnnl_primitive_desc_create(pd, &op, r->attr, r->engine, NULL) : status;
+}
+
+static dnnl_status_t create_backward(const struct recipe *r, dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd)
+{
+    union operation op;
+    dnnl_status_t status = describe_backward(r, &op);
+    return status == dnnl_success ? dnnl_primitive_desc_create(pd, &op, r->attr, r->engine, hint) : status;
+}
+
+#endif
+
+/* ---- From here on both versions are the same. ---- */
+
+enum role { ROLE_FORWARD, ROLE_BACKWARD_DATA, ROLE_BACKWARD_WEIGHTS };
+
+static enum role role_of(uint32_t primitive)
+{
+    switch (primitive) {
+    case ONEDNN_CONV_BWD_WEIGHTS:
+    case ONEDNN_FC_BWD_WEIGHTS: return ROLE_BACKWARD_WEIGHTS;
+    case ONEDNN_CONV_BWD_DATA:
+    case ONEDNN_FC_BWD_DATA:
+    case ONEDNN_MAXPOOL_BWD:
+    case ONEDNN_AVGPOOL_BWD: return ROLE_BACKWARD_DATA;
+    default: return ROLE_FORWARD;
+    }
+}
+
+static bool has_weights(uint32_t primitive) { return primitive <= ONEDNN_FC_BWD_WEIGHTS; }
+
+static bool check(dnnl_status_t status, const char *what, struct error *err)
+{
+    if (status == dnnl_success) return true;
+    if (status == dnnl_out_of_memory) return error_set(err, ERROR_MEMORY, "oneDNN: out of memory for %s", what);
+    return error_set(err, ERROR_FAILED, "oneDNN refuses %s (status %d)", what, (int)status);
+}
+
+static uint64_t round_up(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+
+uint32_t onednn_vector_floats(void)
+{
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    if ((isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core) return 16;
+    return (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 ? 8 : 0;
+}
+
+/* {K, R, S, C} of the op's weights. */
+static void weight_dims(const struct onednn_shape *s, uint32_t dims[4])
+{
+    bool conv = s->primitive <= ONEDNN_CONV_BWD_WEIGHTS;
+    dims[0] = s->y[3];
+    dims[1] = dims[2] = conv ? s->kernel : 1;
+    dims[3] = s->x[3];
+}
+
+/* oneDNN's name of the order in which the weights are stored. */
+static dnnl_format_tag_t stored_tag(const struct onednn_shape *s)
+{
+    uint32_t dims[4];
+    weight_dims(s, dims);
+    struct weight_layout order = weight_layout(dims);
+    bool wide = order.block == 16;
+    switch (order.order) {
+    case WEIGHT_BLOCKED:
+        /* With one block of inputs both names mean the same bytes, and the kernel for 16 outputs goes by the second. */
+        if (wide && dims[0] == 16 && dims[3] == 16 && s->primitive == ONEDNN_CONV) return dnnl_Ohwi16o;
+        return wide ? dnnl_OIhw16i16o : dnnl_OIhw8i8o;
+    case WEIGHT_OUTPUTS: return wide ? dnnl_Ohwi16o : dnnl_Ohwi8o;
+    case WEIGHT_PLAIN: break;
+    }
+    return dnnl_ohwi;
+}
+
+static void recipe_finish(struct recipe *r)
+{
+    layout_destroy(&r->x);
+    layout_destroy(&r->w);
+    layout_destroy(&r->bias);
+    layout_destroy(&r->y);
+    if (r->attr) dnnl_primitive_attr_destroy(r->attr);
+}
+
+static dnnl_status_t set_layouts(struct recipe *r, const struct onednn_shape *s, dnnl_format_tag_t weights)
+{
+    uint32_t d[4];
+    weight_dims(s, d);
+    const dnnl_dims_t x = {s->x[0], s->x[3], s->x[1], s->x[2]}, y = {s->y[0], s->y[3], s->y[1], s->y[2]};
+    const dnnl_dims_t y_matrix = {s->y[0], s->y[3]}, w = {d[0], d[3], d[1], d[2]}, bias = {s->y[3]};
+    bool fc = s->primitive >= ONEDNN_FC && s->primitive <= ONEDNN_FC_BWD_WEIGHTS;
+    dnnl_status_t status = layout_create(&r->x, x, 4, dnnl_nhwc);
+    if (status == dnnl_success)
+        status = fc ? layout_create(&r->y, y_matrix, 2, dnnl_nc) : layout_create(&r->y, y, 4, dnnl_nhwc);
+    if (status == dnnl_success && has_weights(s->primitive)) status = layout_create(&r->w, w, 4, weights);
+    if (status == dnnl_success && s->bias) status = layout_create(&r->bias, bias, 1, dnnl_x);
+    return status;
+}
+
+static dnnl_status_t recipe_init(struct recipe *r, dnnl_engine_t engine, const struct onednn_shape *s,
+                                 dnnl_format_tag_t weights)
+{
+    *r = (struct recipe){.engine = engine, .primitive = (enum onednn_primitive)s->primitive};
+    r->forward_kind = s->inference ? dnnl_forward_inference : dnnl_forward_training;
+    for (int i = 0; i < 2; i++) {
+        uint32_t kernel = s->kernel ? s->kernel : s->x[1 + i];
+        r->stride[i] = s->stride ? s->stride : 1;
+        r->kernel[i] = kernel;
+        r->before[i] = s->padding;
+        /* What the last window needs: less than before[i] where the stride leaves rows over. */
+        r->after[i] = (int64_t)(s->y[1 + i] - 1) * r->stride[i] + kernel - s->x[1 + i] - s->padding;
+    }
+    dnnl_status_t status = set_layouts(r, s, weights);
+    if (status == dnnl_success) status = dnnl_primitive_attr_create(&r->attr);
+    if (status == dnnl_success) status = dnnl_primitive_attr_set_scratchpad_mode(r->attr, dnnl_scratchpad_mode_user);
+    return status;
+}
+
+/* The primitive descriptor for a shape with weights in the given order. */
+static dnnl_status_t describe(dnnl_engine_t engine, const struct onednn_shape *s, dnnl_format_tag_t weights,
+                              dnnl_primitive_desc_t *pd)
+{
+    struct recipe r;
+    dnnl_primitive_desc_t forward = NULL;
+    dnnl_status_t status = recipe_init(&r, engine, s, weights);
+    if (status == dnnl_success) status = create_forward(&r, &forward);
+    if (status == dnnl_success && role_of(s->primitive) != ROLE_FORWARD) {
+        status = create_backward(&r, forward, pd);
+        dnnl_primitive_desc_destroy(forward);
+    } else if (status == dnnl_success) {
+        *pd = forward;
+    }
+    recipe_finish(&r);
+    return status;
+}
+
+static const char *implementation(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = "";
+    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
+    return name;
+}
+
+static layout_view query(const_dnnl_primitive_desc_t pd, dnnl_query_t what)
+{
+    return dnnl_primitive_desc_query_md(pd, what, 0);
+}
+
+static uint64_t scratch_bytes(const_dnnl_primitive_desc_t pd)
+{
+    layout_view scratch = pd ? query(pd, dnnl_query_scratchpad_md) : NULL;
+    return scratch ? round_up(dnnl_memory_desc_get_size(scratch)) : 0;
+}
+
+static layout_view weights_of(const_dnnl_primitive_desc_t pd, enum role role)
+{
+    return query(pd, role == ROLE_BACKWARD_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md);
+}
+
+/* How a shape will be computed: the primitive, and a reorder of the weights before or after it where the primitive
+ * wants them in another order than stored. */
+struct method {
+    dnnl_primitive_desc_t pd, reorder;
+    layout stored;          /* of the weights */
+    uint64_t weights_bytes; /* of the reordered weights, at the start of the workspace */
+    uint64_t bytes;         /* of workspace in all */
+};
+
+static void method_finish(struct method *m)
+{
+    if (m->pd) dnnl_primitive_desc_destroy(m->pd);
+    if (m->reorder) dnnl_primitive_desc_destroy(m->reorder);
+    layout_destroy(&m->stored);
+    *m = (struct method){0};
+}
+
+static dnnl_status_t add_reorder(struct method *m, dnnl_engine_t engine, enum role role)
+{
+    layout_view wanted = weights_of(m->pd, role), stored = view(&m->stored);
+    if (dnnl_memory_desc_equal(wanted, stored)) return dnnl_success;
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_status_t status = dnnl_primitive_attr_create(&attr);
+    if (status == dnnl_success) status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+    bool after = role == ROLE_BACKWARD_WEIGHTS;
+    if (status == dnnl_success)
+        status = dnnl_reorder_primitive_desc_create(&m->reorder, after ? wanted : stored, engine,
+                                                    after ? stored : wanted, engine, attr);
+    if (attr) dnnl_primitive_attr_destroy(attr);
+    m->weights_bytes = round_up(dnnl_memory_desc_get_size(wanted));
+    return status;
+}
+
+/* Weights as stored when oneDNN has a fast kernel for that, else whichever order it likes best and a reorder. */
+static dnnl_status_t choose_weights(struct method *m, dnnl_engine_t engine, const struct onednn_shape *s)
+{
+    uint32_t d[4];
+    weight_dims(s, d);
+    const dnnl_dims_t dims = {d[0], d[3], d[1], d[2]};
+    dnnl_format_tag_t tag = stored_tag(s);
+    dnnl_status_t status = layout_create(&m->stored, dims, 4, tag);
+    if (status != dnnl_success) return status;
+    if (describe(engine, s, tag, &m->pd) == dnnl_success) {
+        if (strncmp(implementation(m->pd), "ref", 3) != 0) return dnnl_success;
+        dnnl_primitive_desc_destroy(m->pd);
+        m->pd = NULL;
+    }
+    status = describe(engine, s, dnnl_format_tag_any, &m->pd);
+    return status == dnnl_success ? add_reorder(m, engine, role_of(s->primitive)) : status;
+}
+
+static bool is_maxpool_with_mask(const struct onednn_shape *s)
+{
+    return s->primitive == ONEDNN_MAXPOOL_BWD || (s->primitive == ONEDNN_MAXPOOL && !s->inference);
+}
+
+/* The graph plans one byte per output for the position of a maximum. */
+static bool check_mask(const struct method *m, const struct onednn_shape *s, struct error *err)
+{
+    if (!is_maxpool_with_mask(s)) return true;
+    layout_view mask = query(m->pd, dnnl_query_workspace_md);
+    uint64_t planned = (uint64_t)s->y[0] * s->y[1] * s->y[2] * s->y[3];
+    uint64_t found = mask ? dnnl_memory_desc_get_size(mask) : 0;
+    if (found == planned) return true;
+    return error_set(err, ERROR_FAILED,
+                     "oneDNN wants a mask of %llu bytes for a max pool of %ux%u windows: planned were %llu",
+                     (unsigned long long)found, (unsigned)s->kernel, (unsigned)s->kernel, (unsigned long long)planned);
+}
+
+static bool method_init(struct method *m, dnnl_engine_t engine, const struct onednn_shape *s, struct error *err)
+{
+    *m = (struct method){0};
+    dnnl_status_t status =
+        has_weights(s->primitive) ? choose_weights(m, engine, s) : describe(engine, s, dnnl_format_tag_any, &m->pd);
+    if (!check(status, "a primitive's description", err) || !check_mask(m, s, err)) {
+        method_finish(m);
+        return false;
+    }
+    uint64_t own = scratch_bytes(m->pd), reorder = scratch_bytes(m->reorder);
+    m->bytes = m->weights_bytes + (own > reorder ? own : reorder);
+    return true;
+}
+
+/* ---- Measuring ---- */
+
+static bool measure(const struct onednn_shape *s, uint64_t *bytes, struct error *err)
+{
+    dnnl_engine_t engine = NULL;
+    TRY(check(dnnl_engine_create(&engine, dnnl_cpu, 0), "an engine", err));
+    struct method m;
+    bool ok = method_init(&m, engine, s, err);
+    if (ok) *bytes = m.bytes;
+    if (ok) method_finish(&m);
+    dnnl_engine_destroy(engine);
+    return ok;
+}
+
+/* Scratch grows with the threads that share the work. */
+static bool measure_all_threads(const struct onednn_shape *s, uint64_t *bytes, struct error *err)
+{
+    int before = omp_get_max_threads(), all = omp_get_num_procs(), last = 0;
+    uint64_t most = 0;
+    bool ok = true;
+    for (int devices = 1; ok && devices <= 8; devices++) {
+        int threads = all / devices > 0 ? all / devices : 1;
+        if (threads == last) continue;
+        last = threads;
+        omp_set_num_threads(threads);
+        uint64_t now = 0;
+        ok = measure(s, &now, err);
+        if (now > most) most = now;
+    }
+    omp_set_num_threads(before);
+    if (ok) *bytes = most;
+    return ok;
+}
+
+/* Deep nets ask for the same shapes a thousand times, and describing one takes oneDNN up to a millisecond. */
+#define REMEMBERED 1024u
+static struct {
+    struct onednn_shape shape;
+    uint64_t bytes;
+    bool used;
+} remembered[REMEMBERED];
+static pthread_mutex_t remembered_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static uint32_t shape_slot(const struct onednn_shape *s)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    const unsigned char *bytes = (const unsigned char *)s;
+    for (size_t i = 0; i < sizeof *s; i++) hash = (hash ^ bytes[i]) * 16777619u;
+    return (hash ^ hash >> 16) % REMEMBERED;
+}
+
+bool onednn_workspace(const struct onednn_shape *shape, uint64_t *bytes, struct error *err)
+{
+    uint32_t slot = shape_slot(shape);
+    pthread_mutex_lock(&remembered_lock);
+    bool known = remembered[slot].used && memcmp(&remembered[slot].shape, shape, sizeof *shape) == 0;
+    if (known) *bytes = remembered[slot].bytes;
+    pthread_mutex_unlock(&remembered_lock);
+    if (known) return true;
+    TRY(measure_all_threads(shape, bytes, err));
+    pthread_mutex_lock(&remembered_lock);
+    remembered[slot].shape = *shape;
+    remembered[slot].bytes = *bytes;
+    remembered[slot].used = true;
+    pthread_mutex_unlock(&remembered_lock);
+    return true;
+}
+
+/* ---- Running ---- */
+
+enum argument { ARG_X, ARG_W, ARG_BIAS, ARG_Y, ARG_MASK, ARG_SCRATCH, ARGUMENTS };
+
+struct onednn_kernel {
+    struct onednn_kernel *next;
+    struct onednn_shape shape;
+    enum role role;
+    dnnl_stream_t stream;
+    dnnl_primitive_t primitive, reorder; /* reorder NULL where weights are used as stored */
+    dnnl_memory_t memory[ARGUMENTS];     /* NULL where the primitive has no such argument */
+    dnnl_memory_t stored, reorder_scratch;
+    dnnl_exec_arg_t args[ARGUMENTS];
+    int arg_count;
+    uint64_t weights_bytes, bytes;
+    const char *name;
+    struct method method; /* keeps `name` alive */
+};
+
+struct onednn {
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    struct onednn_kernel *kernels;
+};
+
+static void kernel_destroy(struct onednn_kernel *k)
+{
+    for (int i = 0; i < ARGUMENTS; i++)
+        if (k->memory[i]) dnnl_memory_destroy(k->memory[i]);
+    if (k->stored) dnnl_memory_destroy(k->stored);
+    if (k->reorder_scratch) dnnl_memory_destroy(k->reorder_scratch);
+    if (k->primitive) dnnl_primitive_destroy(k->primitive);
+    if (k->reorder) dnnl_primitive_destroy(k->reorder);
+    method_finish(&k->method);
+    mem_free(k);
+}
+
+/* Names of the arguments in oneDNN, by role. */
+static int argument_name(enum argument argument, enum role role)
+{
+    static const int names[ARGUMENTS][3] = {
+        [ARG_X] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_SRC, DNNL_ARG_SRC},
+        [ARG_W] = {DNNL_ARG_WEIGHTS, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_WEIGHTS},
+        [ARG_BIAS] = {DNNL_ARG_BIAS, DNNL_ARG_BIAS, DNNL_ARG_DIFF_BIAS},
+        [ARG_Y] = {DNNL_ARG_DST, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_DST},
+        [ARG_MASK] = {DNNL_ARG_WORKSPACE, DNNL_ARG_WORKSPACE, DNNL_ARG_WORKSPACE},
+        [ARG_SCRATCH] = {DNNL_ARG_SCRATCHPAD, DNNL_ARG_SCRATCHPAD, DNNL_ARG_SCRATCHPAD},
+    };
+    return names[argument][role];
+}
+
+static bool add_argument(struct onednn_kernel *k, dnnl_engine_t engine, enum argument argument, layout_view md,
+                         struct error *err)
+{
+    TRY(check(dnnl_memory_create(&k->memory[argument], md, engine, DNNL_MEMORY_NONE), "an argument", err));
+    k->args[k->arg_count++] = (dnnl_exec_arg_t){argument_name(argument, k->role), k->memory[argument]};
+    return true;
+}
+
+static bool add_arguments(struct onednn_kernel *k, dnnl_engine_t engine, const struct recipe *r, struct error *err)
+{
+    const struct method *m = &k->method;
+    TRY(add_argument(k, engine, ARG_X, view(&r->x), err));
+    TRY(add_argument(k, engine, ARG_Y, view(&r->y), err));
+    if (has_weights(k->shape.primitive)) TRY(add_argument(k, engine, ARG_W, weights_of(m->pd, k->role), err));
+    if (k->shape.bias && k->role != ROLE_BACKWARD_DATA) TRY(add_argument(k, engine, ARG_BIAS, view(&r->bias), err));
+    if (is_maxpool_with_mask(&k->shape))
+        TRY(add_argument(k, engine, ARG_MASK, query(m->pd, dnnl_query_workspace_md), err));
+    if (scratch_bytes(m->pd)) TRY(add_argument(k, engine, ARG_SCRATCH, query(m->pd, dnnl_query_scratchpad_md), err));
+    if (!m->reorder) return true;
+    TRY(check(dnnl_primitive_create(&k->reorder, m->reorder), "a reorder", err));
+    TRY(check(dnnl_memory_create(&k->stored, view(&m->stored), engine, DNNL_MEMORY_NONE), "an argument", err));
+    layout_view scratch = query(m->reorder, dnnl_query_scratchpad_md);
+    return !scratch_bytes(m->reorder) ||
+           check(dnnl_memory_create(&k->reorder_scratch, scratch, engine, DNNL_MEMORY_NONE), "an argument", err);
+}
+
+static bool kernel_init(struct onednn_kernel *k, struct onednn *onednn, const struct onednn_shape *s, struct error *err)
+{
+    k->shape = *s;
+    k->role = role_of(s->primitive);
+    k->stream = onednn->stream;
+    TRY(method_init(&k->method, onednn->engine, s, err));
+    k->weights_bytes = k->method.weights_bytes;
+    k->bytes = k->method.bytes;
+    k->name = implementation(k->method.pd);
+    TRY(check(dnnl_primitive_create(&k->primitive, k->method.pd), "a primitive", err));
+    struct recipe r;
+    bool ok = check(recipe_init(&r, onednn->engine, s, dnnl_format_tag_any), "a shape", err) &&
+              add_arguments(k, onednn->engine, &r, err);
+    recipe_finish(&r);
+    return ok;
+}
+
+bool onednn_create(struct onednn **onednn, struct error *err)
+{
+    struct onednn *made = mem_zalloc(MEM_KERNEL, 1, sizeof *made);
+    if (!made) return error_memory(err, sizeof *made, "oneDNN's engine");
+    if (!check(dnnl_engine_create(&made->engine, dnnl_cpu, 0), "an engine", err) ||
+        !check(dnnl_stream_create(&made->stream, made->engine, dnnl_stream_default_flags), "a stream", err)) {
+        onednn_destroy(made);
+        return false;
+    }
+    *onednn = made;
+    return true;
+}
+
+void onednn_destroy(struct onednn *onednn)
+{
+    if (!onednn) return;
+    while (onednn->kernels) {
+        struct onednn_kernel *next = onednn->kernels->next;
+        kernel_destroy(onednn->kernels);
+        onednn->kernels = next;
+    }
+    if (onednn->stream) dnnl_stream_destroy(onednn->stream);
+    if (onednn->engine) dnnl_engine_destroy(onednn->engine);
+    mem_free(onednn);
+}
+
+struct onednn_kernel *onednn_kernel(struct onednn *onednn, const struct onednn_shape *shape, struct error *err)
+{
+    for (struct onednn_kernel *k = onednn->kernels; k; k = k->next)
+        if (memcmp(&k->shape, shape, sizeof *shape) == 0) return k;
+    struct onednn_kernel *made = mem_zalloc(MEM_KERNEL, 1, sizeof *made);
+    if (!made) {
+        error_memory(err, sizeof *made, "a oneDNN kernel");
+        return NULL;
+    }
+    if (!kernel_init(made, onednn, shape, err)) {
+        kernel_destroy(made);
+        return NULL;
+    }
+    made->next = onednn->kernels;
+    onednn->kernels = made;
+    return made;
+}
+
+uint64_t onednn_kernel_workspace(const struct onednn_kernel *kernel) { return kernel->bytes; }
+
+const char *onednn_kernel_name(const struct onednn_kernel *kernel) { return kernel->name; }
+
+static dnnl_status_t point(dnnl_memory_t memory, const void *address)
+{
+    /* oneDNN takes inputs and outputs alike through a pointer that is not const. */
+    return memory ? dnnl_memory_set_data_handle(memory, (void *)(uintptr_t)address) : dnnl_success;
+}
+
+static bool reorder_weights(struct onednn_kernel *k, dnnl_memory_t from, dnnl_memory_t to, struct error *err)
+{
+    const dnnl_exec_arg_t args[] = {
+        {DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, k->reorder_scratch}};
+    return check(dnnl_primitive_execute(k->reorder, k->stream, k->reorder_scratch ? 3 : 2, args), "a reorder's run",
+                 err);
+}
+
+bool onednn_run(struct onednn_kernel *k, const struct onednn_call *call, struct error *err)
+{
+    uint8_t *scratch = (uint8_t *)call->workspace + k->weights_bytes;
+    const void *addresses[ARGUMENTS] = {
+        [ARG_X] = call->x,       [ARG_W] = k->reorder ? call->workspace : call->w,
+        [ARG_BIAS] = call->bias, [ARG_Y] = call->y,
+        [ARG_MASK] = call->mask, [ARG_SCRATCH] = scratch,
+    };
+    dnnl_status_t status = dnnl_success;
+    for (int i = 0; i < ARGUMENTS && status == dnnl_success; i++) status = point(k->memory[i], addresses[i]);
+    if (status == dnnl_success) status = point(k->stored, call->w);
+    if (status == dnnl_success) status = point(k->reorder_scratch, scratch);
+    TRY(check(status, "an address", err));
+    bool after = k->role == ROLE_BACKWARD_WEIGHTS;
+    if (k->reorder && !after) TRY(reorder_weights(k, k->stored, k->memory[ARG_W], err));
+    TRY(check(dnnl_primitive_execute(k->primitive, k->stream, k->arg_count, k->args), "a primitive's run", err));
+    if (k->reorder && after) TRY(reorder_weights(k, k->memory[ARG_W], k->stored, err));
+    return check(dnnl_stream_wait(k->stream), "a wait", err);
+}

@@ -1,0 +1,62 @@
+/* The only door to oneDNN, whose 2.x and 3.x interfaces differ: convolutions, fully connected layers and pools of given
+ * shapes, on plain NHWC f32 activations.
+ *
+ * A kernel is shared by all ops of one shape on one device; it owns no scratch. Running takes the addresses of that
+ * call; all scratch, including room for weights in another order than stored, lies in the caller's workspace. */
+#ifndef FATHOM_ONEDNN_H
+#define FATHOM_ONEDNN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "errors.h"
+
+enum onednn_primitive {
+    ONEDNN_CONV,
+    ONEDNN_CONV_BWD_DATA,
+    ONEDNN_CONV_BWD_WEIGHTS,
+    ONEDNN_FC, /* x is {N, 1, 1, features} */
+    ONEDNN_FC_BWD_DATA,
+    ONEDNN_FC_BWD_WEIGHTS,
+    ONEDNN_MAXPOOL,
+    ONEDNN_MAXPOOL_BWD,
+    ONEDNN_AVGPOOL,
+    ONEDNN_AVGPOOL_BWD,
+};
+
+/* Compared byte by byte: only uint32_t members. Dims are {N, H, W, C}; kernels square. */
+struct onednn_shape {
+    uint32_t primitive;
+    uint32_t x[4], y[4];
+    uint32_t kernel, stride, padding;
+    uint32_t bias;      /* 1: with bias */
+    uint32_t inference; /* 1: maxpool writes no mask */
+};
+
+/* x, w, y stand for their gradients where the primitive computes those. Unused ones are NULL. */
+struct onednn_call {
+    const void *x, *w, *bias, *y, *mask;
+    void *workspace;
+};
+
+struct onednn;
+struct onednn_kernel;
+
+/* Floats in a vector register of the ISA that oneDNN uses here (16 or 8); 0 = not an x86 with AVX2. */
+uint32_t onednn_vector_floats(void);
+
+/* Workspace with any number of threads that a device of this process gets when the host's threads are shared evenly by
+ * one to eight devices. */
+bool onednn_workspace(const struct onednn_shape *shape, uint64_t *bytes, struct error *err);
+
+bool onednn_create(struct onednn **onednn, struct error *err);
+void onednn_destroy(struct onednn *onednn); /* takes NULL; ends its kernels */
+
+/* The kernel for a shape, made at the first request, for as many threads as the calling thread may use now. Owned by
+ * onednn. */
+struct onednn_kernel *onednn_kernel(struct onednn *onednn, const struct onednn_shape *shape, struct error *err);
+uint64_t onednn_kernel_workspace(const struct onednn_kernel *kernel);
+const char *onednn_kernel_name(const struct onednn_kernel *kernel);
+bool onednn_run(struct onednn_kernel *kernel, const struct onednn_call *call, struct error *err);
+
+#endif
