@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "mem.h"
 #include "variant.h"
+#include "verify.h"
 
 const char *memory_class_name(enum memory_class class_)
 {
@@ -168,13 +169,21 @@ static bool fill(struct plan *plan, const struct plan_request *request, struct e
     return fill_plan(plan, request, request->micro_batches, err);
 }
 
+/* A plan that does not verify is the planner's fault, not the request's. */
+static bool prove(const struct plan *plan, struct error *err)
+{
+    struct error found = {0};
+    if (plan_verify(plan, NULL, &found)) return true;
+    return error_set(err, found.kind == ERROR_INPUT ? ERROR_FAILED : found.kind, "%s", found.text);
+}
+
 struct plan *plan_make(const struct plan_request *request, struct error *err)
 {
     uint64_t start = clock_now_ns();
     if (!check_request(request, err)) return NULL;
     struct plan *plan = create_plan(request, err);
     if (!plan) return NULL;
-    if (!fill(plan, request, err)) {
+    if (!fill(plan, request, err) || !prove(plan, err)) {
         plan_destroy(plan);
         return NULL;
     }

@@ -1,0 +1,424 @@
+#include "verify.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mem.h"
+#include "verify_private.h"
+
+const char *verify_fault_name(enum verify_fault fault)
+{
+    static const char *const names[] = {"ok",    "hash",    "range",   "size",  "overlap",
+                                        "stale", "missing", "operand", "order", "memory"};
+    return names[fault];
+}
+
+bool verify_fail(const struct proof *proof, enum verify_fault fault, const char *format, ...)
+{
+    char sentence[900];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+    if (proof->fault) *proof->fault = fault;
+    return error_set(proof->err, ERROR_INPUT, "the plan does not verify (%s%s): %s", verify_fault_name(fault),
+                     proof->evaluate ? ", evaluation" : "", sentence);
+}
+
+const char *verify_op_name(const struct proof *proof, uint32_t op, char out[VERIFY_NAME])
+{
+    const struct plan_op *made = &proof->program->ops[op];
+    const struct op *origin = &proof->graph->ops[made->op];
+    snprintf(out, VERIFY_NAME, "op %" PRIu32 " (%s, %s of %s)", op, op_pass_name(made->pass),
+             op_kind_name(origin->kind), proof->graph->layers[origin->layer].path);
+    return out;
+}
+
+const char *verify_tensor_name(const struct proof *proof, uint32_t tensor, char out[VERIFY_NAME])
+{
+    char name[TENSOR_NAME];
+    const struct plan_tensor *t = &proof->program->tensors[tensor];
+    snprintf(out, VERIFY_NAME, "tensor %" PRIu32 " (%s, bytes %" PRIu64 " to %" PRIu64 ")", tensor,
+             t->origin == NO_TENSOR ? "workspace" : graph_tensor_name(proof->graph, t->origin, name), t->offset,
+             t->offset + t->bytes);
+    return out;
+}
+
+/* --- Tensors -------------------------------------------------------------------------------------------------------
+ */
+
+static bool check_tensor(const struct proof *proof, uint32_t index)
+{
+    const struct plan_tensor *t = &proof->program->tensors[index];
+    char name[VERIFY_NAME];
+    if (t->origin != NO_TENSOR && t->origin >= proof->graph->tensor_count)
+        return verify_fail(proof, VERIFY_RANGE, "tensor %" PRIu32 " is of graph tensor %" PRIu32 " of %zu", index,
+                           t->origin, proof->graph->tensor_count);
+    const struct tensor *origin = t->origin == NO_TENSOR ? NULL : &proof->graph->tensors[t->origin];
+    if (t->bytes == 0 || (origin && t->bytes != origin->bytes))
+        return verify_fail(proof, VERIFY_SIZE, "%s has %" PRIu64 " bytes; the graph's has %" PRIu64,
+                           verify_tensor_name(proof, index, name), t->bytes, origin ? origin->bytes : 0);
+    if (t->offset > proof->variant->arena_bytes || t->bytes > proof->variant->arena_bytes - t->offset)
+        return verify_fail(proof, VERIFY_RANGE, "%s ends outside the arena of %" PRIu64 " bytes",
+                           verify_tensor_name(proof, index, name), proof->variant->arena_bytes);
+    if (t->offset % PLAN_ALIGN != 0 && !(origin && origin->view_of != NO_TENSOR))
+        return verify_fail(proof, VERIFY_RANGE, "%s does not start at a multiple of %u",
+                           verify_tensor_name(proof, index, name), PLAN_ALIGN);
+    if (t->first > t->last || t->last >= proof->program->op_count || t->class_ >= MEMORY_CLASSES)
+        return verify_fail(proof, VERIFY_RANGE, "%s lives from op %" PRIu32 " to %" PRIu32 " of %zu",
+                           verify_tensor_name(proof, index, name), t->first, t->last, proof->program->op_count);
+    if (origin && (origin->persistent || origin->class_ == CLASS_INPUT) && t->first != 0)
+        return verify_fail(proof, VERIFY_RANGE, "%s is there from the start, and is declared only from op %" PRIu32,
+                           verify_tensor_name(proof, index, name), t->first);
+    if (origin && origin->persistent && (size_t)t->last + 1 != proof->program->op_count)
+        return verify_fail(proof, VERIFY_RANGE, "%s stays from step to step, and is declared only to op %" PRIu32,
+                           verify_tensor_name(proof, index, name), t->last);
+    return true;
+}
+
+/* Persistent tensors and bases of views are unique: otherwise it would not be clear which one a view is part of. */
+static bool note_unique(struct proof *proof, uint32_t index)
+{
+    uint32_t origin = proof->program->tensors[index].origin;
+    if (origin == NO_TENSOR) return true;
+    const struct tensor *t = &proof->graph->tensors[origin];
+    if (!t->persistent && t->role != ROLE_BUCKET && t->view_of == NO_TENSOR) return true;
+    char name[VERIFY_NAME];
+    if (proof->only[origin] != NO_TENSOR)
+        return verify_fail(proof, VERIFY_RANGE, "%s is there twice", verify_tensor_name(proof, index, name));
+    proof->only[origin] = index;
+    return true;
+}
+
+static bool check_view(struct proof *proof, uint32_t index)
+{
+    const struct plan_tensor *view = &proof->program->tensors[index];
+    proof->base[index] = NO_TENSOR;
+    if (view->origin == NO_TENSOR || proof->graph->tensors[view->origin].view_of == NO_TENSOR) return true;
+    const struct tensor *origin = &proof->graph->tensors[view->origin];
+    uint32_t base = proof->only[origin->view_of];
+    char name[VERIFY_NAME];
+    if (base == NO_TENSOR)
+        return verify_fail(proof, VERIFY_RANGE, "%s is part of a bucket that is not in the program",
+                           verify_tensor_name(proof, index, name));
+    const struct plan_tensor *bucket = &proof->program->tensors[base];
+    if (view->offset != bucket->offset + origin->view_offset || view->first < bucket->first ||
+        view->last > bucket->last)
+        return verify_fail(proof, VERIFY_RANGE, "%s is not at its place in its bucket",
+                           verify_tensor_name(proof, index, name));
+    proof->base[index] = base;
+    return true;
+}
+
+static bool check_tensors(struct proof *proof)
+{
+    const struct plan_program *program = proof->program;
+    for (size_t t = 0; t < proof->graph->tensor_count; t++) proof->only[t] = NO_TENSOR;
+    for (uint32_t t = 0; t < program->tensor_count; t++) TRY(check_tensor(proof, t) && note_unique(proof, t));
+    for (uint32_t t = 0; t < program->tensor_count; t++) TRY(check_view(proof, t));
+    for (uint32_t t = 0; t < proof->graph->tensor_count; t++) {
+        const struct tensor *tensor = &proof->graph->tensors[t];
+        if (tensor->persistent && tensor->view_of == NO_TENSOR && proof->only[t] == NO_TENSOR)
+            return verify_fail(proof, VERIFY_MISSING,
+                               "graph tensor %" PRIu32 " stays from step to step and has no place", t);
+    }
+    return true;
+}
+
+/* --- Ops -----------------------------------------------------------------------------------------------------------
+ */
+
+bool verify_only_reads(const struct proof *proof, const struct plan_op *made, uint32_t output)
+{
+    return made->pass == PASS_RECOMPUTE && proof->graph->ops[made->op].kind == OP_BN && (output == 1 || output == 2);
+}
+
+static bool check_operand(const struct proof *proof, uint32_t op, uint32_t tensor, uint32_t origin, const char *what)
+{
+    char name[VERIFY_NAME], operand[VERIFY_NAME], right[TENSOR_NAME];
+    if (tensor >= proof->program->tensor_count)
+        return verify_fail(proof, VERIFY_RANGE, "%s: %s tensor %" PRIu32 " of %zu", verify_op_name(proof, op, name),
+                           what, tensor, proof->program->tensor_count);
+    if (proof->program->tensors[tensor].origin != origin)
+        return verify_fail(proof, VERIFY_OPERAND, "%s: %s %s; its graph op has %s", verify_op_name(proof, op, name),
+                           what, verify_tensor_name(proof, tensor, operand),
+                           graph_tensor_name(proof->graph, origin, right));
+    return true;
+}
+
+static bool check_operands(const struct proof *proof, uint32_t index)
+{
+    const struct plan_op *made = &proof->program->ops[index];
+    const struct op *op = &proof->graph->ops[made->op];
+    char name[VERIFY_NAME];
+    for (uint32_t k = 0; k < OP_MOST_INPUTS; k++) {
+        if (k < op->inputs) TRY(check_operand(proof, index, made->in[k], op->in[k], "reads"));
+        if (k >= op->inputs && made->in[k] != NO_TENSOR)
+            return verify_fail(proof, VERIFY_OPERAND, "%s has too many inputs", verify_op_name(proof, index, name));
+    }
+    for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++) {
+        if (k < op->outputs) TRY(check_operand(proof, index, made->out[k], op->out[k], "writes"));
+        if (k >= op->outputs && made->out[k] != NO_TENSOR)
+            return verify_fail(proof, VERIFY_OPERAND, "%s has too many outputs", verify_op_name(proof, index, name));
+    }
+    if (made->workspace == NO_TENSOR) return true;
+    return check_operand(proof, index, made->workspace, NO_TENSOR, "works in");
+}
+
+static bool meet(const struct plan_tensor *a, const struct plan_tensor *b)
+{
+    return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+}
+
+bool verify_takes_over(const struct proof *proof, uint32_t op, uint32_t input)
+{
+    const struct plan_op *made = &proof->program->ops[op];
+    const struct op *origin = &proof->graph->ops[made->op];
+    const struct plan_tensor *from = &proof->program->tensors[made->in[input]];
+    const struct plan_tensor *to = &proof->program->tensors[made->out[0]];
+    return (origin->in_place >> input & 1) && from->offset == to->offset && from->bytes == to->bytes;
+}
+
+/* While one op runs: what it writes and its scratch meet nothing else that it touches, but for permitted in-place. */
+static bool check_aliases(const struct proof *proof, uint32_t index)
+{
+    const struct plan_op *made = &proof->program->ops[index];
+    const struct op *op = &proof->graph->ops[made->op];
+    uint32_t touched[OP_MOST_INPUTS + OP_MOST_OUTPUTS + 1], count = 0;
+    for (uint32_t k = 0; k < op->inputs; k++) touched[count++] = made->in[k];
+    for (uint32_t k = 0; k < op->outputs; k++) touched[count++] = made->out[k];
+    if (made->workspace != NO_TENSOR) touched[count++] = made->workspace;
+    for (uint32_t b = op->inputs; b < count; b++)
+        for (uint32_t a = 0; a < b; a++) {
+            const struct plan_tensor *from = &proof->program->tensors[touched[a]];
+            const struct plan_tensor *to = &proof->program->tensors[touched[b]];
+            if (!meet(from, to)) continue;
+            if (touched[a] == touched[b] && a < op->inputs) continue;
+            if (b == op->inputs && a < op->inputs && op->outputs > 0 && verify_takes_over(proof, index, a)) continue;
+            char name[VERIFY_NAME], first[VERIFY_NAME], second[VERIFY_NAME];
+            return verify_fail(proof, VERIFY_OVERLAP, "%s: %s and %s meet", verify_op_name(proof, index, name),
+                               verify_tensor_name(proof, touched[a], first),
+                               verify_tensor_name(proof, touched[b], second));
+        }
+    return true;
+}
+
+/* In which part of the step an op of the graph belongs, and whether it may run again. */
+static bool check_part(const struct proof *proof, uint32_t index, const bool *ran)
+{
+    const struct plan_op *made = &proof->program->ops[index];
+    const struct op *op = &proof->graph->ops[made->op];
+    bool forward = made->op < proof->graph->forward_end, again = made->pass == PASS_RECOMPUTE;
+    bool repeated = index<proof->program->body_count, repeats = proof->graph->options.micro_batches> 1;
+    enum op_pass right = proof->evaluate ? PASS_EVALUATE : op->pass;
+    char name[VERIFY_NAME];
+    if (proof->evaluate && !forward)
+        return verify_fail(proof, VERIFY_ORDER, "%s does not belong there", verify_op_name(proof, index, name));
+    if (again && (proof->evaluate || !forward || op->kind == OP_SOFTMAX_LOSS || !ran[made->op]))
+        return verify_fail(proof, VERIFY_ORDER, "%s runs again, and may not", verify_op_name(proof, index, name));
+    if (!again && made->pass != right)
+        return verify_fail(proof, VERIFY_ORDER, "%s is of pass %s in the graph", verify_op_name(proof, index, name),
+                           op_pass_name(right));
+    if (!again && ran[made->op])
+        return verify_fail(proof, VERIFY_ORDER, "%s runs twice", verify_op_name(proof, index, name));
+    if (repeats && repeated != (op->pass == PASS_FORWARD || op->pass == PASS_BACKWARD))
+        return verify_fail(proof, VERIFY_ORDER, "%s is in the wrong part: the first %zu ops run once per micro-batch",
+                           verify_op_name(proof, index, name), proof->program->body_count);
+    if (made->stream > (op->kind == OP_ALL_REDUCE ? 1 : 0))
+        return verify_fail(proof, VERIFY_ORDER, "%s is on stream %u", verify_op_name(proof, index, name), made->stream);
+    return true;
+}
+
+/* The bucket that a tensor is, or is part of; NO_TENSOR for others. */
+static uint32_t bucket_of(const struct graph *graph, uint32_t tensor)
+{
+    if (graph->tensors[tensor].view_of != NO_TENSOR) return graph->tensors[tensor].view_of;
+    return graph->tensors[tensor].role == ROLE_BUCKET ? tensor : NO_TENSOR;
+}
+
+/* Per bucket, as indices of ops in the graph plus one: the last that changed it, the last of all that touched it. */
+struct bucket_state {
+    uint32_t changed, touched;
+};
+
+/* Ops on a bucket follow each other as in the graph: gradients, reduction, update. Nothing reads what a later op has
+ * already changed, and nothing changes what a later op has already read. */
+static bool check_changes(const struct proof *proof, uint32_t index, struct bucket_state *buckets)
+{
+    const struct plan_op *made = &proof->program->ops[index];
+    const struct op *op = &proof->graph->ops[made->op];
+    char name[VERIFY_NAME];
+    for (uint32_t k = 0; k < (uint32_t)op->inputs + op->outputs; k++) {
+        bool writes = k >= op->inputs;
+        uint32_t tensor = writes ? op->out[k - op->inputs] : op->in[k];
+        uint32_t bucket = bucket_of(proof->graph, tensor), now = made->op + 1;
+        if (bucket == NO_TENSOR) continue;
+        struct bucket_state *state = &buckets[bucket];
+        bool changes = writes && bucket == tensor;
+        if (state->changed > now || (changes && state->touched > now))
+            return verify_fail(proof, VERIFY_ORDER, "%s comes after an op of its bucket that should follow it",
+                               verify_op_name(proof, index, name));
+        if (changes) state->changed = now;
+        if (state->touched < now) state->touched = now;
+    }
+    return true;
+}
+
+static bool check_complete(const struct proof *proof, const bool *ran)
+{
+    const struct graph *graph = proof->graph;
+    for (uint32_t op = 0; op < (proof->evaluate ? graph->forward_end : graph->op_count); op++)
+        if (!ran[op])
+            return verify_fail(proof, VERIFY_ORDER, "graph op %" PRIu32 " (%s of %s) never runs", op,
+                               op_kind_name(graph->ops[op].kind), graph->layers[graph->ops[op].layer].path);
+    return true;
+}
+
+static bool check_ops(const struct proof *proof)
+{
+    const struct plan_program *program = proof->program;
+    bool *ran = mem_zalloc(MEM_PLAN, proof->graph->op_count, sizeof *ran);
+    struct bucket_state *buckets = mem_zalloc(MEM_PLAN, proof->graph->tensor_count, sizeof *buckets);
+    bool ok = ran && buckets;
+    if (!ok) error_memory(proof->err, proof->graph->tensor_count * sizeof *buckets, "verifying a plan");
+    for (uint32_t i = 0; ok && i < program->op_count; i++) {
+        ok = program->ops[i].op < proof->graph->op_count && program->ops[i].pass < OP_PASSES;
+        if (!ok) verify_fail(proof, VERIFY_RANGE, "op %" PRIu32 " names graph op %" PRIu32, i, program->ops[i].op);
+        ok = ok && check_part(proof, i, ran) && check_operands(proof, i) && check_aliases(proof, i) &&
+             check_changes(proof, i, buckets);
+        if (ok) ran[program->ops[i].op] = true;
+    }
+    ok = ok && check_complete(proof, ran);
+    mem_free(ran);
+    mem_free(buckets);
+    return ok;
+}
+
+/* --- Programs, variants, devices -----------------------------------------------------------------------------------
+ */
+
+static bool examine(struct proof *proof)
+{
+    size_t tensors = proof->program->tensor_count;
+    if (proof->program->op_count == 0 || proof->program->body_count > proof->program->op_count)
+        return verify_fail(proof, VERIFY_RANGE, "%zu of %zu ops run once per micro-batch", proof->program->body_count,
+                           proof->program->op_count);
+    proof->base = mem_alloc(MEM_PLAN, tensors, sizeof *proof->base);
+    proof->only = mem_alloc(MEM_PLAN, proof->graph->tensor_count, sizeof *proof->only);
+    if (!proof->base || !proof->only)
+        return error_memory(proof->err, tensors * sizeof *proof->base, "verifying a plan");
+    return check_tensors(proof) && check_ops(proof) &&
+           ranges_init(&proof->ranges, proof->program->tensors, tensors, proof->err) && verify_lifetimes(proof) &&
+           verify_replay(proof) && verify_sums(proof);
+}
+
+static bool verify_program(const struct plan_variant *variant, bool evaluate, enum verify_fault *fault,
+                           struct error *err)
+{
+    struct proof proof = {.variant = variant,
+                          .program = evaluate ? &variant->evaluate : &variant->train,
+                          .graph = variant->graph,
+                          .evaluate = evaluate,
+                          .fault = fault,
+                          .err = err};
+    bool ok = examine(&proof);
+    ranges_finish(&proof.ranges);
+    mem_free(proof.base);
+    mem_free(proof.only);
+    return ok;
+}
+
+/* Between the programs: what persists lies at the same bytes in both. Each one's persistent tensors are complete and
+ * unique by now. */
+static bool check_persistent(const struct proof *proof, const struct plan_variant *variant)
+{
+    const struct plan_program *train = &variant->train, *evaluate = &variant->evaluate;
+    uint64_t *offset = mem_zalloc(MEM_PLAN, variant->graph->tensor_count, sizeof *offset);
+    if (!offset) return error_memory(proof->err, variant->graph->tensor_count * sizeof *offset, "verifying a plan");
+    for (size_t t = 0; t < train->tensor_count; t++)
+        if (train->tensors[t].origin != NO_TENSOR) offset[train->tensors[t].origin] = train->tensors[t].offset;
+    bool ok = true;
+    for (size_t t = 0; ok && t < evaluate->tensor_count; t++) {
+        uint32_t origin = evaluate->tensors[t].origin;
+        if (origin == NO_TENSOR || !variant->graph->tensors[origin].persistent) continue;
+        if (variant->graph->tensors[origin].view_of != NO_TENSOR) continue;
+        if (evaluate->tensors[t].offset != offset[origin])
+            ok =
+                verify_fail(proof, VERIFY_RANGE, "tensor %zu of the evaluation lies elsewhere than in the training", t);
+    }
+    mem_free(offset);
+    return ok;
+}
+
+static bool verify_variant(const struct plan *plan, const struct plan_variant *variant, enum verify_fault *fault,
+                           struct error *err)
+{
+    struct proof proof = {.variant = variant, .graph = variant->graph, .fault = fault, .err = err};
+    const struct graph_options *options = &variant->graph->options;
+    uint64_t hash = graph_hash(variant->graph);
+    if (hash != variant->graph_hash)
+        return verify_fail(&proof, VERIFY_HASH, "it was made for graph %016" PRIx64 "; this one is %016" PRIx64,
+                           variant->graph_hash, hash);
+    if (options->step_images != plan->batch || options->dtype != plan->dtype || options->sync_bn != plan->sync_bn ||
+        options->all_reduce != (plan->device_count > 1) || strcmp(variant->graph->spec.name, plan->spec.name) != 0)
+        return verify_fail(&proof, VERIFY_HASH, "a variant's graph is of another model, batch or type than the plan");
+    return verify_program(variant, false, fault, err) && verify_program(variant, true, fault, err) &&
+           check_persistent(&proof, variant);
+}
+
+/* Outside the arena nothing can be proved, but the sums can be redone. */
+static bool check_sums(const struct proof *proof, const struct plan *plan, const struct plan_device *device)
+{
+    const struct plan_variant *variant = &plan->variants[device->variant];
+    uint64_t ops = variant->train.op_count + variant->evaluate.op_count, sum = 0;
+    bool right = true;
+    for (size_t c = 0; c < MEMORY_COMMUNICATION; c++)
+        right &=
+            c == MEMORY_INPUT ? device->classes[c] >= variant->classes[c] : device->classes[c] == variant->classes[c];
+    for (size_t c = 0; c < MEMORY_CLASSES; c++) right &= !__builtin_add_overflow(sum, device->classes[c], &sum);
+    right &= device->classes[MEMORY_COMMUNICATION] == (plan->device_count > 1 ? device->spec.comm_bytes : 0);
+    right &= device->classes[MEMORY_CONTEXT] == device->spec.context_bytes + device->spec.op_bytes * ops;
+    right &= device->classes[MEMORY_RESERVE] == device->spec.reserve_bytes;
+    if (!right || sum != device->peak_bytes)
+        return verify_fail(proof, VERIFY_SIZE, "%s: its classes of memory do not add up to %" PRIu64 " bytes",
+                           device->spec.name, device->peak_bytes);
+    return true;
+}
+
+static bool verify_device(const struct proof *proof, const struct plan *plan, size_t d)
+{
+    const struct plan_device *device = &plan->devices[d];
+    if (device->variant >= plan->variant_count)
+        return verify_fail(proof, VERIFY_RANGE, "device %zu runs variant %" PRIu32 " of %zu", d, device->variant,
+                           plan->variant_count);
+    const struct graph_options *options = &plan->variants[device->variant].graph->options;
+    if (device->micro_batches != options->micro_batches ||
+        device->images != (uint64_t)options->batch * options->micro_batches)
+        return verify_fail(proof, VERIFY_SIZE,
+                           "device %zu takes %" PRIu32 " images; its programs take %" PRIu32 " x %" PRIu32, d,
+                           device->images, options->micro_batches, options->batch);
+    TRY(check_sums(proof, plan, device));
+    if (plan->fits && device->peak_bytes > device->spec.memory_bytes)
+        return verify_fail(proof, VERIFY_MEMORY, "device %zu (%s) needs %" PRIu64 " bytes and has %" PRIu64, d,
+                           device->spec.name, device->peak_bytes, device->spec.memory_bytes);
+    return true;
+}
+
+bool plan_verify(const struct plan *plan, enum verify_fault *fault, struct error *err)
+{
+    struct proof proof = {.fault = fault, .err = err};
+    uint64_t images = 0;
+    if (fault) *fault = VERIFY_OK;
+    if (plan->device_count == 0) return verify_fail(&proof, VERIFY_RANGE, "it has no device");
+    for (size_t v = 0; v < plan->variant_count; v++) TRY(verify_variant(plan, &plan->variants[v], fault, err));
+    for (size_t d = 0; d < plan->device_count; d++) {
+        TRY(verify_device(&proof, plan, d));
+        images += plan->devices[d].images;
+    }
+    if (images != plan->batch)
+        return verify_fail(&proof, VERIFY_SIZE, "its devices take %" PRIu64 " images of a batch of %" PRIu32, images,
+                           plan->batch);
+    return true;
+}

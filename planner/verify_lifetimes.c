@@ -1,0 +1,175 @@
+/* Lifetimes as a plan declares them: no two live tensors meet, streams are waited for, and the sums at the peak are
+ * right. Whether the declarations are true is verify_replay.c's. */
+#include <inttypes.h>
+
+#include "mem.h"
+#include "verify_private.h"
+
+static uint64_t whole_units(uint64_t bytes) { return (bytes / PLAN_ALIGN + (bytes % PLAN_ALIGN != 0)) * PLAN_ALIGN; }
+
+/* The input whose bytes and last instant out[0] takes at this op, or NO_TENSOR. */
+static uint32_t handed_over(const struct proof *proof, uint32_t op)
+{
+    const struct plan_op *made = &proof->program->ops[op];
+    const struct op *origin = &proof->graph->ops[made->op];
+    if (origin->in_place == 0 || origin->outputs == 0) return NO_TENSOR;
+    if (proof->program->tensors[made->out[0]].first != op) return NO_TENSOR;
+    for (uint32_t k = 0; k < origin->inputs; k++)
+        if (verify_takes_over(proof, op, k) && proof->program->tensors[made->in[k]].last == op) return made->in[k];
+    return NO_TENSOR;
+}
+
+static bool overlap(const struct proof *proof, uint32_t a, uint32_t b)
+{
+    char first[VERIFY_NAME], second[VERIFY_NAME];
+    return verify_fail(proof, VERIFY_OVERLAP, "%s and %s are both live at op %" PRIu32,
+                       verify_tensor_name(proof, a, first), verify_tensor_name(proof, b, second),
+                       proof->program->tensors[b].first);
+}
+
+/* Claims a tensor's bytes; whoever had them must be dead, or hand them over at this very op. */
+static bool claim(struct proof *proof, uint32_t tensor)
+{
+    const struct plan_tensor *t = &proof->program->tensors[tensor];
+    uint32_t cursor = proof->ranges.begin[tensor];
+    struct range_owner owner;
+    while (ranges_next(&proof->ranges, tensor, &cursor, &owner)) {
+        if (owner.tensor == NO_TENSOR || proof->program->tensors[owner.tensor].last < t->first) continue;
+        bool takes = proof->program->ops[t->first].out[0] == tensor && handed_over(proof, t->first) == owner.tensor;
+        if (!takes) return overlap(proof, owner.tensor, tensor);
+    }
+    ranges_assign(&proof->ranges, tensor, (struct range_owner){tensor, 0});
+    return true;
+}
+
+/* Tensors in the order in which they come to life; start has op_count + 1 zeroed elements. */
+static void order_by_first(const struct plan_program *program, uint32_t *start, uint32_t *order)
+{
+    for (size_t t = 0; t < program->tensor_count; t++) start[program->tensors[t].first + 1]++;
+    for (size_t i = 0; i < program->op_count; i++) start[i + 1] += start[i];
+    for (uint32_t t = 0; t < program->tensor_count; t++) order[start[program->tensors[t].first]++] = t;
+}
+
+static bool sweep(struct proof *proof)
+{
+    const struct plan_program *program = proof->program;
+    uint32_t *start = mem_zalloc(MEM_PLAN, program->op_count + 1, sizeof *start);
+    uint32_t *order = mem_alloc(MEM_PLAN, program->tensor_count, sizeof *order);
+    bool ok = start && order;
+    if (!ok) error_memory(proof->err, program->tensor_count * sizeof *order, "verifying a plan");
+    if (ok) order_by_first(program, start, order);
+    for (size_t i = 0; ok && i < program->tensor_count; i++)
+        if (proof->base[order[i]] == NO_TENSOR) ok = claim(proof, order[i]);
+    mem_free(start);
+    mem_free(order);
+    return ok;
+}
+
+/* --- Streams -------------------------------------------------------------------------------------------------------
+ */
+
+static uint32_t operand(const struct plan_op *op, uint32_t k)
+{
+    if (k < OP_MOST_INPUTS) return op->in[k];
+    return k < OP_MOST_INPUTS + OP_MOST_OUTPUTS ? op->out[k - OP_MOST_INPUTS] : op->workspace;
+}
+#define OPERANDS (OP_MOST_INPUTS + OP_MOST_OUTPUTS + 1)
+
+static bool outlives(const struct proof *proof, uint32_t op, uint32_t join)
+{
+    char name[VERIFY_NAME], tensor[VERIFY_NAME];
+    for (uint32_t k = 0; k < OPERANDS; k++) {
+        uint32_t t = operand(&proof->program->ops[op], k);
+        if (t == NO_TENSOR || proof->program->tensors[t].last >= join) continue;
+        return verify_fail(proof, VERIFY_OVERLAP, "%s may still run at op %" PRIu32 ", and %s is given up before",
+                           verify_op_name(proof, op, name), join, verify_tensor_name(proof, t, tensor));
+    }
+    return true;
+}
+
+/* The compute stream waits for the other one only where it touches the same tensor: until then what that op touches
+ * must stay. Backwards, next[t] is the next compute op that touches t. */
+static bool check_streams(const struct proof *proof)
+{
+    const struct plan_program *program = proof->program;
+    uint32_t *next = mem_alloc(MEM_PLAN, program->tensor_count, sizeof *next);
+    if (!next) return error_memory(proof->err, program->tensor_count * sizeof *next, "verifying a plan");
+    for (size_t t = 0; t < program->tensor_count; t++) next[t] = (uint32_t)program->op_count - 1;
+    bool ok = true;
+    for (uint32_t i = (uint32_t)program->op_count; ok && i-- > 0;) {
+        const struct plan_op *op = &program->ops[i];
+        uint32_t join = (uint32_t)program->op_count - 1;
+        for (uint32_t k = 0; k < OPERANDS; k++) {
+            uint32_t t = operand(op, k);
+            if (t == NO_TENSOR) continue;
+            if (op->stream == 0) next[t] = i;
+            if (op->stream != 0 && next[t] < join) join = next[t];
+        }
+        if (op->stream != 0) ok = outlives(proof, i, join);
+    }
+    mem_free(next);
+    return ok;
+}
+
+/* --- Sums ----------------------------------------------------------------------------------------------------------
+ */
+
+/* The largest sum of live bytes, and whether it is also reached at the op that the plan names. */
+static bool check_bound(const struct proof *proof)
+{
+    const struct plan_program *program = proof->program;
+    uint64_t *change = mem_zalloc(MEM_PLAN, program->op_count + 1, sizeof *change);
+    if (!change) return error_memory(proof->err, program->op_count * sizeof *change, "verifying a plan");
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        if (proof->base[t] != NO_TENSOR) continue;
+        uint64_t bytes = whole_units(program->tensors[t].bytes);
+        change[program->tensors[t].first] += bytes; /* modulo 2^64: the sums are right all the same */
+        change[program->tensors[t].last + 1] -= bytes;
+    }
+    uint64_t live = 0, bound = 0, at_peak = 0;
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        live += change[i];
+        uint32_t handed = handed_over(proof, i);
+        uint64_t now = live - (handed == NO_TENSOR ? 0 : whole_units(program->tensors[handed].bytes));
+        if (now > bound) bound = now;
+        if (i == proof->variant->peak_op) at_peak = now;
+    }
+    mem_free(change);
+    if (bound != proof->variant->lower_bound_bytes || at_peak != bound)
+        return verify_fail(proof, VERIFY_SIZE,
+                           "the most bytes live at one op are %" PRIu64 "; %" PRIu64 " are declared, at op %" PRIu32
+                           " where %" PRIu64 " are",
+                           bound, proof->variant->lower_bound_bytes, proof->variant->peak_op, at_peak);
+    return true;
+}
+
+static bool check_classes(const struct proof *proof)
+{
+    const struct plan_variant *variant = proof->variant;
+    uint64_t classes[MEMORY_CLASSES] = {0}, sum = 0;
+    uint32_t handed = handed_over(proof, variant->peak_op);
+    for (uint32_t t = 0; t < proof->program->tensor_count; t++) {
+        const struct plan_tensor *tensor = &proof->program->tensors[t];
+        bool live = tensor->first <= variant->peak_op && variant->peak_op <= tensor->last;
+        if (!live || t == handed || proof->base[t] != NO_TENSOR) continue;
+        classes[tensor->class_] += whole_units(tensor->bytes);
+        sum += whole_units(tensor->bytes);
+    }
+    if (sum <= variant->arena_bytes) classes[MEMORY_TRANSIENT] += variant->arena_bytes - sum;
+    for (size_t c = 0; c < MEMORY_CLASSES; c++)
+        if (classes[c] != variant->classes[c])
+            return verify_fail(proof, VERIFY_SIZE, "%s take %" PRIu64 " bytes at the peak; %" PRIu64 " are declared",
+                               memory_class_name((enum memory_class)c), classes[c], variant->classes[c]);
+    return true;
+}
+
+bool verify_lifetimes(struct proof *proof) { return sweep(proof) && check_streams(proof); }
+
+bool verify_sums(const struct proof *proof)
+{
+    if (proof->evaluate) return true;
+    if (proof->variant->peak_op >= proof->program->op_count)
+        return verify_fail(proof, VERIFY_RANGE, "the peak is at op %" PRIu32 " of %zu", proof->variant->peak_op,
+                           proof->program->op_count);
+    return check_bound(proof) && check_classes(proof);
+}

@@ -1,0 +1,43 @@
+/* What the verifier's files share. */
+#ifndef FATHOM_VERIFY_PRIVATE_H
+#define FATHOM_VERIFY_PRIVATE_H
+
+#include "verify.h"
+#include "verify_ranges.h"
+
+/* One program under examination. */
+struct proof {
+    const struct plan_variant *variant;
+    const struct plan_program *program;
+    const struct graph *graph;
+    bool evaluate;
+    uint32_t *base; /* per plan tensor that is a view: the plan tensor that it is a view of; else NO_TENSOR */
+    uint32_t *only; /* per graph tensor that may have one instance only (persistent, with views): that instance */
+    struct ranges ranges;
+    enum verify_fault *fault;
+    struct error *err;
+};
+
+/* Records the rule and the sentence; returns false. */
+bool verify_fail(const struct proof *proof, enum verify_fault fault, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* "op 812 (conv of stage2/unit17/conv2)" and "tensor 99 (stage1/unit1/conv1.output, bytes 4096 to 8192)". */
+#define VERIFY_NAME 320
+const char *verify_op_name(const struct proof *proof, uint32_t op, char out[VERIFY_NAME]);
+const char *verify_tensor_name(const struct proof *proof, uint32_t tensor, char out[VERIFY_NAME]);
+
+/* Whether out[0] of this op may take the very bytes of its input i, and does. */
+bool verify_takes_over(const struct proof *proof, uint32_t op, uint32_t input);
+
+/* Whether this output is only read: the saved statistics of a recomputed BN. */
+bool verify_only_reads(const struct proof *proof, const struct plan_op *made, uint32_t output);
+
+/* Lifetimes as the plan declares them: no two live tensors meet, and streams are waited for. */
+bool verify_lifetimes(struct proof *proof);
+/* The program run over byte ranges. */
+bool verify_replay(struct proof *proof);
+/* The bound and the classes at the peak of the training program. */
+bool verify_sums(const struct proof *proof);
+
+#endif

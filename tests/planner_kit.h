@@ -1,0 +1,56 @@
+/* Plans for the planner's tests. */
+#ifndef FATHOM_PLANNER_KIT_H
+#define FATHOM_PLANNER_KIT_H
+
+#include <criterion/criterion.h>
+
+#include "plan.h"
+
+struct kit_options {
+    const char *model;
+    int unit, shortcut, dataset; /* 0 = default, else the value + 1 */
+    uint32_t image_size;
+    uint32_t batch;
+    const char *gpus;
+    enum recompute_policy recompute;
+    uint64_t budget;
+    uint32_t micro_batches;
+    bool sync_bn;
+    enum sharing_policy sharing;
+    uint64_t bucket_bytes;
+    enum dtype dtype;
+};
+
+static inline struct plan *kit_try(const struct kit_options *options, struct error *err)
+{
+    struct machine machine = {0};
+    struct model_options overrides = {options->dataset - 1, options->unit - 1, options->shortcut - 1, 0,
+                                      options->image_size};
+    struct plan_request request = {.batch = options->batch,
+                                   .machine = &machine,
+                                   .recompute = options->recompute,
+                                   .recompute_budget_bytes = options->budget,
+                                   .micro_batches = options->micro_batches,
+                                   .sync_bn = options->sync_bn,
+                                   .sharing = options->sharing,
+                                   .bucket_bytes = options->bucket_bytes,
+                                   .dtype = options->dtype};
+    struct error unused = {0};
+    cr_assert(model_parse(options->model, &overrides, &request.spec, &unused), "%s", unused.text);
+    cr_assert(machine_parse(options->gpus, &machine, &unused), "%s", unused.text);
+    struct plan *plan = plan_make(&request, err);
+    machine_finish(&machine);
+    return plan;
+}
+
+#define kit_make(...) kit_make_from(&(struct kit_options){__VA_ARGS__})
+
+static inline struct plan *kit_make_from(const struct kit_options *options)
+{
+    struct error err = {0};
+    struct plan *plan = kit_try(options, &err);
+    cr_assert(plan, "%s on %s: %s", options->model, options->gpus, err.text);
+    return plan;
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* Whatever is asked of the planner: the plan verifies, and no sharing or recomputation changes which ops there are. */
+#include "planner_kit.h"
+#include "verify.h"
+
+static void check(const struct kit_options *options)
+{
+    struct plan *plan = kit_make_from(options);
+    struct error err = {0};
+    enum verify_fault fault = VERIFY_MEMORY;
+    cr_assert(plan_verify(plan, &fault, &err), "%s: %s", options->model, err.text);
+    cr_assert_eq(fault, VERIFY_OK);
+    cr_assert_eq(plan->changes_bn, options->micro_batches > 1 || (plan->device_count > 1 && !plan->sync_bn));
+    plan_destroy(plan);
+}
+
+static void check_policies(struct kit_options options)
+{
+    static const uint32_t micro_batches[] = {1, 2, 4};
+    for (int policy = RECOMPUTE_NONE; policy <= RECOMPUTE_ELEMENTWISE; policy++)
+        for (size_t m = 0; m < 3; m++)
+            for (int sharing = SHARING_FULL; sharing <= SHARING_NONE; sharing++) {
+                options.recompute = (enum recompute_policy)policy;
+                options.micro_batches = micro_batches[m];
+                options.sharing = (enum sharing_policy)sharing;
+                check(&options);
+            }
+}
+
+Test(property, every_model_verifies_under_every_policy)
+{
+    static const char *const models[] = {"resnet-18",  "resnet-50", "resnet-20", "resnet-110",
+                                         "resnet-164", "plain-20",  "vgg-a"};
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        check_policies((struct kit_options){.model = models[i], .batch = 8, .gpus = "80GiB"});
+}
+
+Test(property, every_unit_and_shortcut_verifies)
+{
+    for (int unit = UNIT_ORIGINAL; unit <= UNIT_NO_FINAL_RELU; unit++)
+        check_policies((struct kit_options){.model = "resnet-20", .unit = unit + 1, .batch = 8, .gpus = "80GiB"});
+    for (int shortcut = SHORTCUT_A; shortcut <= SHORTCUT_DROPOUT; shortcut++)
+        check_policies(
+            (struct kit_options){.model = "resnet-20", .shortcut = shortcut + 1, .batch = 8, .gpus = "80GiB"});
+}
+
+Test(property, several_devices_and_small_buckets_verify)
+{
+    static const char *const machines[] = {"2x80GiB", "3x80GiB,24GiB", "8x16GiB"};
+    for (size_t i = 0; i < sizeof machines / sizeof machines[0]; i++)
+        for (int sync = 0; sync < 2; sync++)
+            check_policies((struct kit_options){.model = "resnet-20",
+                                                .batch = 32,
+                                                .gpus = machines[i],
+                                                .sync_bn = sync,
+                                                .bucket_bytes = i == 1 ? 4096 : 0});
+}
+
+Test(property, half_precision_activations_take_half_the_bytes)
+{
+    struct plan *full = kit_make(.model = "resnet-110", .batch = 32, .gpus = "80GiB", .recompute = RECOMPUTE_NONE);
+    struct plan *half =
+        kit_make(.model = "resnet-110", .batch = 32, .gpus = "80GiB", .recompute = RECOMPUTE_NONE, .dtype = DTYPE_F16);
+    double ratio = (double)half->variants[0].classes[MEMORY_KEPT] / (double)full->variants[0].classes[MEMORY_KEPT];
+    cr_assert(ratio > 0.5 && ratio < 0.55, "found %g", ratio);
+    plan_destroy(full);
+    plan_destroy(half);
+}
+
+Test(property, more_devices_never_need_more_memory_each)
+{
+    uint64_t before = UINT64_MAX;
+    static const char *const machines[] = {"80GiB", "2x80GiB", "4x80GiB", "8x80GiB"};
+    for (size_t i = 0; i < 4; i++) {
+        struct plan *plan =
+            kit_make(.model = "resnet-110", .batch = 128, .gpus = machines[i], .recompute = RECOMPUTE_NONE);
+        cr_assert_lt(plan->variants[0].arena_bytes, before);
+        before = plan->variants[0].arena_bytes;
+        plan_destroy(plan);
+    }
+}
