@@ -1,0 +1,170 @@
+"""Wrong commands and files: one clear sentence on standard error, the right exit code, nothing left behind."""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+FATHOM = sys.argv[1]
+failures = []
+checked = 0
+
+
+def run(*words, cwd=None):
+    return subprocess.run([FATHOM, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd, timeout=120)
+
+
+def refused(words, *parts, code=2, cwd=None):
+    """The command fails with `code`, one line of explanation, and all `parts` in it."""
+    global checked
+    checked += 1
+    done = run(*words, cwd=cwd)
+    line = done.stderr.strip()
+    wrong = []
+    if done.returncode != code:
+        wrong.append(f'exit code {done.returncode}, not {code}')
+    if not line or '\n' in line:
+        wrong.append('not one line')
+    wrong += [f'does not say {part!r}' for part in parts if part.lower() not in line.lower()]
+    if wrong:
+        failures.append(f'fathom {" ".join(map(str, words))}: {"; ".join(wrong)}\n    {done.stderr.strip() or done.stdout[-300:]}')
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def check_plan(folder):
+    refused(['plan', 'resnet-7'], 'resnet-7')
+    refused(['plan', 'resnet-1000', '--batch', 128, '--gpus', 'cpu'], 'resnet-1000', '1001')
+    refused(['plan', 'lenet'], 'lenet')
+    refused(['plan'], 'model')
+    refused(['plan', 'resnet-20', '--batch', 0], '--batch')
+    refused(['plan', 'resnet-20', '--batch', -1], '--batch')
+    refused(['plan', 'resnet-20', '--batch', '99999999999999999999'], '--batch')
+    refused(['plan', 'resnet-20', '--gpus', 'titan-y'], 'titan-y', 'titan-x')
+    refused(['plan', 'resnet-20', '--gpus', '0x12GiB'], '--gpus')
+    refused(['plan', 'resnet-20', '--gpus', '2x'], '--gpus')
+    refused(['plan', 'resnet-20', '--gpus', folder / 'none.json'], 'none.json')
+    refused(['plan', 'resnet-20', '--gpus', write(folder / 'bad.json', '{"version": 1,')], 'bad.json')
+    refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '-o', folder / 'no' / 'plan.json'], 'plan.json')
+    refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '--svg', folder / 'no' / 'plan.svg'], 'plan.svg')
+    refused(['plan', 'resnet-20', '--recompute', 'sometimes'], '--recompute')
+    refused(['plan', 'resnet-20', '--gpu', 'cpu'], '--gpus')
+
+
+def check_train(folder):
+    plan = folder / 'plan.json'
+    done = run('plan', 'resnet-8', '--batch', 8, '--gpus', 'cpu', '-o', plan)
+    assert done.returncode == 0, done.stderr
+    text = plan.read_text()
+    data = folder / 'data'
+    done = run('data', 'synth', data, '--train', 200, '--test', 40)
+    assert done.returncode == 0, done.stderr
+    refused(['train'], 'plan')
+    refused(['train', folder / 'none.json', '--data', data], 'none.json')
+    refused(['train', plan], '--data')
+    refused(['train', plan, '--data', folder / 'nowhere'], 'nowhere')
+    refused(['train', write(folder / 'half.json', text[:len(text) // 2]), '--data', data], 'half.json')
+    newer = text.replace('"version": 1', '"version": 2', 1)
+    assert newer != text
+    refused(['train', write(folder / 'newer.json', newer), '--data', data], 'newer.json', 'version')
+    other = text.replace('"resnet-8"', '"resnet-14"', 1)
+    assert other != text
+    refused(['train', write(folder / 'other.json', other), '--data', data], 'other.json')
+    refused(['train', plan, '--data', data, '--iterations', 0], '--iterations')
+    refused(['train', plan, '--data', data, '--iterations', 1, '--trace', folder / 'no' / 'run.trace'], 'run.trace')
+    refused(['train', plan, '--data', data, '--iterations', 1, '--resume', folder / 'nothing'], 'nothing')
+    refused(['train', plan, '--data', data, '--iterations', 1, '--log', folder / 'no' / 'log.jsonl'], 'log.jsonl')
+    batch = data / 'data_batch_1.bin'
+    whole = batch.read_bytes()
+    write(batch, whole[:-7])
+    refused(['train', plan, '--data', data, '--iterations', 1], 'data_batch_1.bin')
+    write(batch, b'\x0b' + whole[1:])
+    refused(['train', plan, '--data', data, '--iterations', 1], 'data_batch_1.bin', 'label')
+    write(batch, whole)
+    check_disk(folder, plan, data)
+
+
+def check_disk(folder, plan, data):
+    """A checkpoint that cannot be written fails the run and leaves the previous one as it was."""
+    save = folder / 'save'
+    done = run('train', plan, '--data', data, '--iterations', 2, '--save', save)
+    assert done.returncode == 0, done.stderr
+    before = {p.name: p.read_bytes() for p in save.iterdir()}
+    limited = ['sh', '-c', 'ulimit -f 8; trap "" XFSZ; exec "$@"', 'sh', FATHOM, 'train', str(plan), '--data', str(data),
+               '--iterations', '4', '--resume', str(save), '--save', str(save)]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=120)
+    after = {p.name: p.read_bytes() for p in save.iterdir()}
+    global checked
+    checked += 1
+    if done.returncode != 1 or not done.stderr.strip():
+        failures.append(f'a full disk: exit code {done.returncode}: {done.stderr}')
+    if any(after.get(name) != content for name, content in before.items()):
+        failures.append('a full disk: the previous checkpoint is not intact')
+    if any('partial' in name for name in after):
+        failures.append(f'a full disk: left behind {sorted(after)}')
+
+
+def check_traces(folder):
+    refused(['top', folder / 'none.trace', '--once'], 'none.trace')
+    refused(['top', write(folder / 'text.trace', 'not a trace at all'), '--once'], 'text.trace')
+    refused(['top', write(folder / 'empty.trace', ''), '--once'], 'empty.trace')
+    refused(['top'], 'RUN.trace', cwd=folder / 'nowhere-with-traces')
+    refused(['top', folder / 'text.trace'], 'text.trace')
+    refused(['top', folder / 'text.trace', '--view', 'sideways', '--once'], 'text.trace')
+    refused(['trace', 'stats', folder / 'none.trace'], 'none.trace')
+    refused(['trace', 'stats', folder / 'text.trace'], 'text.trace')
+    refused(['trace', 'dance', folder / 'text.trace'], 'dance')
+    refused(['trace'], 'stats')
+
+
+def check_place(folder):
+    header = 'id,lower,upper,size\n'
+    refused(['place'], 'file')
+    refused(['place', folder / 'none.csv', '--minimise'], 'none.csv')
+    for name, rows in (('reversed', 'a,5,3,8\n'), ('negative', 'a,-1,3,8\n'), ('twice', 'a,0,1,8\na,0,1,8\n'), ('huge', 'a,0,1,99999999999999999999\n'),
+                       ('short', 'a,0,1\n'), ('words', 'a,b,c,d\n')):
+        refused(['place', write(folder / f'{name}.csv', header + rows), '--minimise'], f'{name}.csv')
+    refused(['place', write(folder / 'nohead.csv', 'x\n1\n'), '--minimise'], 'nohead.csv')
+    good = write(folder / 'good.csv', header + 'a,0,2,8\nb,1,3,8\n')
+    refused(['place', good, '--capacity', 'some'], '--capacity')
+    refused(['place', good, '--minimise', '-o', folder / 'no' / 'out.csv'], 'out.csv')
+    done = run('place', good, '--capacity', 8)
+    if done.returncode != 1:
+        failures.append(f'place in too little: exit code {done.returncode}, not 1')
+
+
+def check_data(folder):
+    refused(['data'], 'synth')
+    refused(['data', 'dance'], 'dance')
+    refused(['data', 'info', folder / 'nowhere'], 'nowhere')
+    refused(['data', 'convert', folder / 'nowhere', folder / 'out'], 'nowhere')
+    refused(['data', 'synth', '/proc/fathom'], '/proc/fathom')
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix='fathom-cli-') as name:
+        folder = pathlib.Path(name)
+        (folder / 'nowhere-with-traces').mkdir()
+        refused(['dance'], 'dance', 'plan')
+        refused(['help', 'dance'], 'dance')
+        check_plan(folder)
+        check_place(folder)
+        check_traces(folder)
+        check_data(folder)
+        check_train(folder)
+        left = [str(p.relative_to(folder)) for p in folder.rglob('*partial*')]
+        if left:
+            failures.append(f'left behind: {left}')
+    for command in ('plan', 'train', 'top', 'trace', 'place', 'devices', 'data'):
+        page = run('help', command)
+        for part in ('SYNOPSIS', 'DESCRIPTION', 'EXIT STATUS', 'EXAMPLES'):
+            if page.returncode or part not in page.stdout:
+                failures.append(f'fathom help {command}: no {part}')
+    print('\n'.join(failures) or f'{checked} wrong commands, each refused in one sentence')
+    return 1 if failures else 0
+
+
+sys.exit(main())
