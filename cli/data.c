@@ -2,9 +2,12 @@
 #include "command.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "clock.h"
 #include "data.h"
 #include "json.h"
 #include "units.h"
@@ -13,35 +16,103 @@
 
 static const char manual[] =
     "NAME\n"
-    "    fathom data - make and look at datasets\n"
+    "    fathom data - make, convert and look at datasets\n"
     "\n"
     "SYNOPSIS\n"
     "    fathom data synth DIR [--train N] [--test N] [--seed S]\n"
-    "    fathom data info DIR [--json]\n"
+    "    fathom data convert JPEG_DIR OUT_DIR [--threads N]\n"
+    "    fathom data info DIR [--json] [--check] [--threads N]\n"
     "\n"
     "DESCRIPTION\n"
     "    synth makes ten classes of shapes and textures in CIFAR-10's format, for a first run with no data at hand.\n"
     "    The same arguments give the same files.\n"
     "\n"
+    "    convert makes CIFAR-10 binaries of JPEG folders: classes in alphabetical order, named in batches.meta.txt,\n"
+    "    training images shuffled (always in the same way) over five files. Images that are not 32 x 32 are cut to\n"
+    "    their middle square and scaled. OUT_DIR must be new or empty; it is there when all is done, or not at all.\n"
+    "\n"
     "    info opens a dataset as `fathom train` does, checks every file's size and every label, and says what is\n"
     "    there. Datasets are folders:\n"
-    "        CIFAR-10   data_batch_1.bin ... data_batch_5.bin (or fewer), test_batch.bin; batches.meta.txt with\n"
-    "                   the names of the classes may be there\n"
-    "        CIFAR-100  train.bin, test.bin; fine_label_names.txt may be there\n"
+    "        CIFAR-10      data_batch_1.bin ... data_batch_5.bin (or fewer), test_batch.bin; batches.meta.txt with\n"
+    "                      the names of the classes may be there\n"
+    "        CIFAR-100     train.bin, test.bin; fine_label_names.txt may be there\n"
+    "        JPEG folders  train/CLASS/*.jpg and test/CLASS/*.jpg (or val/, or none); *.jpeg and capitals too.\n"
+    "                      Mean, deviation and size are those of up to 8192 of them.\n"
     "\n"
     "OPTIONS\n"
-    "    --train N   synth: training images, 10000 if not given\n"
-    "    --test N    synth: test images, 2000 if not given\n"
-    "    --seed S    synth: 1 if not given\n"
-    "    --json      info: one JSON object: path, format, classes (each name, train_images, test_images),\n"
-    "                train_images, test_images, height, width, mean, deviation (of R, G, B as 0..1)\n"
+    "    --train N    synth: training images, 10000 if not given\n"
+    "    --test N     synth: test images, 2000 if not given\n"
+    "    --seed S     synth: 1 if not given\n"
+    "    --json       info: one JSON object: path, format (cifar10, cifar100, folders), classes (each name,\n"
+    "                 train_images, test_images), train_images, test_images, height, width (0: several sizes), mean,\n"
+    "                 deviation (of R, G, B as 0..1), with --check also faults\n"
+    "    --check      info: decode every JPEG and name those that cannot be\n"
+    "    --threads N  convert, info --check: one for each processor if not given\n"
     "\n"
     "EXIT STATUS\n"
-    "    0 done; 1 a file could not be read or written; 2 the command or the dataset is wrong\n"
+    "    0 done; 1 a file could not be read or written, or Ctrl-C; 2 the command or the dataset is wrong, or --check\n"
+    "    found damaged images\n"
     "\n"
     "EXAMPLES\n"
     "    fathom data synth shapes\n"
-    "    fathom data info cifar-10-batches-bin --json\n";
+    "    fathom data convert my-photos my-photos-32\n"
+    "    fathom data info cifar-10-batches-bin --json\n"
+    "    fathom data info imagenet --check\n";
+
+/* ---- progress of long work ----------------------------------------------------------------------------------------
+ */
+
+static volatile sig_atomic_t interrupted;
+
+static void note_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+struct meter {
+    const char *doing;
+    bool terminal;
+    uint64_t started_ns, told_ns;
+    struct sigaction before;
+};
+
+#define LINE_EVERY_NS UINT64_C(5000000000) /* where there is no terminal */
+
+static void meter_begin(struct meter *meter, const char *doing)
+{
+    *meter = (struct meter){.doing = doing, .terminal = isatty(STDERR_FILENO) == 1, .started_ns = clock_now_ns()};
+    meter->told_ns = meter->started_ns;
+    struct sigaction action = {.sa_handler = note_interrupt};
+    sigemptyset(&action.sa_mask);
+    interrupted = 0;
+    sigaction(SIGINT, &action, &meter->before);
+}
+
+static void meter_end(struct meter *meter)
+{
+    sigaction(SIGINT, &meter->before, NULL);
+    if (meter->terminal) fputs("\r\033[K", stderr);
+}
+
+static bool tell_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct meter *meter = context;
+    uint64_t now = clock_now_ns();
+    char text[3][UNITS_TEXT];
+    if (!meter->terminal && now - meter->told_ns < LINE_EVERY_NS) return !interrupted;
+    meter->told_ns = now;
+    double seconds = (double)(now - meter->started_ns) / 1e9;
+    double rate = (double)done / (seconds > 0 ? seconds : 1);
+    fprintf(stderr, "%s%s: %s of %s images, %.0f images/s, %s left%s", meter->terminal ? "\r" : "", meter->doing,
+            units_format_count(done, text[0]), units_format_count(total, text[1]), rate,
+            done ? units_format_seconds((double)(total - done) / rate, text[2]) : "an unknown time",
+            meter->terminal ? "\033[K" : "\n");
+    return !interrupted;
+}
+
+/* ---- the actions --------------------------------------------------------------------------------------------------
+ */
 
 static bool one_folder(size_t count, const char *usage, struct error *err)
 {
@@ -62,6 +133,30 @@ static bool run_synth(int argc, char **argv, struct error *err)
     char text[2][UNITS_TEXT];
     printf("%s: %s training and %s test images of ten classes, as CIFAR-10 binaries\n", folder,
            units_format_count(train, text[0]), units_format_count(test, text[1]));
+    return true;
+}
+
+static bool run_convert(int argc, char **argv, struct error *err)
+{
+    uint64_t threads = 0;
+    const struct option_spec specs[] = {{"threads", 0, OPTION_COUNT, &threads, 1, 256}};
+    const char *folders[2];
+    size_t count;
+    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], folders, 2, &count, err));
+    if (count != 2) return error_set(err, ERROR_INPUT, "two folders are wanted: fathom data convert JPEG_DIR OUT_DIR");
+    struct meter meter;
+    struct data_converted converted;
+    meter_begin(&meter, "converting");
+    bool ok = data_convert(folders[0], folders[1], (uint32_t)threads, tell_progress, &meter, &converted, err);
+    meter_end(&meter);
+    if (!ok) return false;
+    char text[3][UNITS_TEXT];
+    printf("%s: %s training and %s test images of %u classes, as CIFAR-10 binaries\n", folders[1],
+           units_format_count(converted.train_images, text[0]), units_format_count(converted.test_images, text[1]),
+           converted.classes);
+    if (converted.resized)
+        printf("%s of them were not 32 x 32: the middle square of each was scaled\n",
+               units_format_count(converted.resized, text[2]));
     return true;
 }
 
@@ -104,7 +199,23 @@ static json_t *class_list(const struct dataset *dataset)
     return list;
 }
 
-static bool print_json(const char *path, const struct dataset *dataset, struct error *err)
+static void print_fault(void *context, const char *text)
+{
+    const struct meter *meter = context;
+    fprintf(stderr, "%s%s\n", meter->terminal ? "\r\033[K" : "", text);
+}
+
+static bool check_images(struct dataset *dataset, uint32_t threads, uint64_t *faults, struct error *err)
+{
+    struct meter meter;
+    meter_begin(&meter, "checking");
+    bool ok = dataset_check(dataset, threads, tell_progress, &meter, print_fault, &meter, faults, err);
+    meter_end(&meter);
+    return ok;
+}
+
+/* faults is NULL when the images were not checked. */
+static bool print_json(const char *path, const struct dataset *dataset, const uint64_t *faults, struct error *err)
 {
     static const char *const names[] = {"cifar10", "cifar100", "folders"};
     const struct dataset_info *info = dataset_info(dataset);
@@ -115,27 +226,41 @@ static bool print_json(const char *path, const struct dataset *dataset, struct e
                   "mean", (double)info->mean[0], (double)info->mean[1], (double)info->mean[2], "deviation",
                   (double)info->deviation[0], (double)info->deviation[1], (double)info->deviation[2]);
     if (!object) return error_set(err, ERROR_INPUT, "%s: its path or a class's name is not UTF-8", path);
+    if (faults) json_object_set_new(object, "faults", json_integer((json_int_t)*faults));
     json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(object);
     return true;
 }
 
+static bool show_dataset(const char *path, struct dataset *dataset, bool json, bool check, uint32_t threads,
+                         struct error *err)
+{
+    uint64_t faults = 0;
+    if (check) TRY(check_images(dataset, threads, &faults, err));
+    if (json)
+        TRY(print_json(path, dataset, check ? &faults : NULL, err));
+    else
+        print_info(path, dataset);
+    if (faults == 0) return true;
+    return error_set(err, ERROR_INPUT, "%s: %" PRIu64 " of its images cannot be decoded; they are named above", path,
+                     faults);
+}
+
 static bool run_info(int argc, char **argv, struct error *err)
 {
-    bool json = false;
-    const struct option_spec specs[] = {{"json", 0, OPTION_FLAG, &json, 0, 0}};
+    bool json = false, check = false;
+    uint64_t threads = 0;
+    const struct option_spec specs[] = {{"json", 0, OPTION_FLAG, &json, 0, 0},
+                                        {"check", 0, OPTION_FLAG, &check, 0, 0},
+                                        {"threads", 0, OPTION_COUNT, &threads, 1, 256}};
     const char *folder;
     size_t count;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], &folder, 1, &count, err));
     TRY(one_folder(count, "info DIR", err));
     struct dataset *dataset;
     TRY(dataset_open(folder, &dataset, err));
-    bool ok = true;
-    if (json)
-        ok = print_json(folder, dataset, err);
-    else
-        print_info(folder, dataset);
+    bool ok = show_dataset(folder, dataset, json, check, (uint32_t)threads, err);
     dataset_close(dataset);
     return ok;
 }
@@ -145,13 +270,13 @@ static int run(int argc, char **argv, struct error *err)
     static const struct {
         const char *name;
         bool (*run)(int argc, char **argv, struct error *err);
-    } actions[] = {{"synth", run_synth}, {"info", run_info}};
+    } actions[] = {{"synth", run_synth}, {"convert", run_convert}, {"info", run_info}};
     const char *name = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++)
         if (strcmp(name, actions[i].name) == 0) return actions[i].run(argc - 1, argv + 1, err) ? 0 : 1;
-    error_set(err, ERROR_INPUT, "'%s' is no action; synth and info are: fathom data synth DIR, fathom data info DIR",
-              name);
+    error_set(err, ERROR_INPUT, "%s%s%s; synth, convert and info are possible (`fathom help data` explains them)",
+              argc > 1 ? "there is no '" : "an action is wanted", name, argc > 1 ? "'" : "");
     return 2;
 }
 
-const struct command command_data = {"data", "make and look at datasets", manual, run};
+const struct command command_data = {"data", "make, convert and look at datasets", manual, run};

@@ -47,7 +47,7 @@ struct augment_shift augment_choose_shift(uint64_t seed, uint64_t epoch, uint64_
     return shift;
 }
 
-static void flip_row(float *row, uint32_t side)
+void augment_flip_row(float *row, uint32_t side)
 {
     for (uint32_t left = 0, right = side - 1; left < right; left++, right--) {
         float pixel[3];
@@ -69,7 +69,7 @@ void augment_apply_shift(const float *from, uint32_t side, struct augment_shift 
         if (source < 0 || source >= length || begin >= end) continue;
         memcpy(row + 3 * begin, from + 3 * (source * length + begin + shift.dx),
                (size_t)(end - begin) * 3 * sizeof(float));
-        if (shift.flip) flip_row(row, side);
+        if (shift.flip) augment_flip_row(row, side);
     }
 }
 

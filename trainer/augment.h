@@ -24,6 +24,9 @@ struct augment_shift augment_choose_shift(uint64_t seed, uint64_t epoch, uint64_
  * as in the authors' release (fb.resnet.torch: ColorNormalize, then HorizontalFlip and RandomCrop). */
 void augment_apply_shift(const float *from, uint32_t side, struct augment_shift shift, float *to);
 
+/* Mirrors one row of `side` RGB pixels. */
+void augment_flip_row(float *row, uint32_t side);
+
 /* A square of the stored image, in its pixels, that is scaled to the size wanted. */
 struct augment_view {
     double x, y, side;

@@ -25,7 +25,9 @@ struct dataset_info {
 };
 
 /* A folder with CIFAR binaries (data_batch_*.bin, test_batch.bin; train.bin, test.bin) or with train/ and test/ (or val/)
- * folders of JPEGs by class; the format is recognised. Validates sizes and label ranges of every file. */
+ * folders of JPEGs by class; the format is recognised. Validates sizes and label ranges of every file; a batches.meta.txt
+ * may name other classes than CIFAR-10's, up to 256. JPEGs are only listed (a damaged one is found when it is decoded,
+ * or by dataset_check); mean, deviation and size are those of up to 8,192 of them. The caller closes the dataset. */
 bool dataset_open(const char *path, struct dataset **dataset, struct error *err);
 void dataset_close(struct dataset *dataset);
 const struct dataset_info *dataset_info(const struct dataset *dataset);
@@ -71,7 +73,26 @@ uint64_t loader_waited_ns(const struct loader *loader);
 /* Ten classes of shapes and textures as CIFAR-10 binaries, the same for the same arguments; each file whole or not there.
  */
 bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_images, uint64_t seed, struct error *err);
-bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t threads,
-                  void (*progress)(void *context, uint64_t done, uint64_t total), void *context, struct error *err);
+
+/* Called on the caller's thread about ten times a second and at the end; false stops the work (ERROR_FAILED). */
+typedef bool data_progress(void *context, uint64_t done, uint64_t total);
+
+struct data_converted {
+    uint64_t train_images, test_images;
+    uint64_t resized; /* images that were not 32 x 32: the middle square of each was scaled */
+    uint32_t classes;
+};
+
+/* Makes CIFAR-10 binaries of JPEG folders: classes in alphabetical order (their names in batches.meta.txt), training
+ * images in an order that is random but always the same, over five files. out_folder must be new or empty; it is whole
+ * or not there. threads: 0 = chosen. *converted is filled on success. */
+bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t threads, data_progress *progress,
+                  void *context, struct data_converted *converted, struct error *err);
+
+/* Decodes every image of JPEG folders (CIFAR binaries were checked when they were opened). fault(fault_context, text) is
+ * called for each image that cannot be decoded, one call at a time, from any thread. Counts them in *faults. */
+bool dataset_check(struct dataset *dataset, uint32_t threads, data_progress *progress, void *context,
+                   void (*fault)(void *fault_context, const char *text), void *fault_context, uint64_t *faults,
+                   struct error *err);
 
 #endif

@@ -45,8 +45,9 @@ static bool refuse_folder(const char *path, struct error *err)
                          "test_batch.bin, or train.bin and test.bin)",
                          path);
     return error_set(err, ERROR_INPUT,
-                     "%s: no dataset was found; CIFAR-10 binaries (data_batch_1.bin ... and test_batch.bin) and "
-                     "CIFAR-100 binaries (train.bin, test.bin) are read",
+                     "%s: no dataset was found; CIFAR-10 binaries (data_batch_1.bin ... and test_batch.bin), CIFAR-100 "
+                     "binaries (train.bin, test.bin) or JPEG folders by class (train/CLASS/*.jpg, test/ or val/) are "
+                     "read",
                      path);
 }
 
@@ -61,7 +62,9 @@ static bool recognise(struct dataset *dataset, struct error *err)
         dataset->info.format = DATA_CIFAR100;
         return cifar_open(dataset, err);
     }
-    return refuse_folder(path, err);
+    if (!exists(path, "train")) return refuse_folder(path, err);
+    dataset->info.format = DATA_FOLDERS;
+    return folders_open(dataset, err);
 }
 
 bool dataset_open(const char *path, struct dataset **dataset, struct error *err)
@@ -85,6 +88,7 @@ void dataset_close(struct dataset *dataset)
 {
     if (!dataset) return;
     cifar_close(dataset->cifar);
+    folders_close(dataset->folders);
     for (int part = 0; part < DATASET_PARTS; part++) mem_free(dataset->class_images[part]);
     mem_free(dataset->names);
     mem_free(dataset->name_text);

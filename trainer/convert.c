@@ -1,0 +1,293 @@
+#define _GNU_SOURCE
+#include "data.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "augment.h"
+#include "dataset.h"
+#include "files.h"
+#include "jpeg.h"
+#include "mem.h"
+#include "sweep.h"
+#include "text.h"
+
+#define ORDER_SEED   1u
+#define RECORD_BYTES (1u + CIFAR_PIXELS)
+#define FILES        (CIFAR_TRAIN_FILES + 1u)
+
+/* ---- decoders, one a thread ---------------------------------------------------------------------------------------
+ */
+
+static void destroy_decoders(struct jpeg_decoder **decoders, uint32_t threads)
+{
+    for (uint32_t i = 0; decoders && i < threads; i++) jpeg_decoder_destroy(decoders[i]);
+    mem_free(decoders);
+}
+
+static struct jpeg_decoder **create_decoders(uint32_t threads, struct error *err)
+{
+    struct jpeg_decoder **decoders = mem_zalloc(MEM_INPUT, threads, sizeof *decoders);
+    bool ok = decoders ? true : error_memory(err, threads * sizeof *decoders, "JPEG decoders");
+    for (uint32_t i = 0; ok && i < threads; i++) ok = (decoders[i] = jpeg_decoder_create(err)) != NULL;
+    if (ok) return decoders;
+    destroy_decoders(decoders, threads);
+    return NULL;
+}
+
+/* ---- conversion ---------------------------------------------------------------------------------------------------
+ */
+
+struct conversion {
+    const struct dataset *dataset;
+    struct jpeg_decoder **decoders;
+    char partial[DATASET_PATH]; /* the folder being filled */
+    int files[FILES];           /* descriptors; -1 when not open. The last is the test file */
+    atomic_uint_fast64_t resized;
+};
+
+static void file_name(uint32_t file, char name[32])
+{
+    if (file == CIFAR_TRAIN_FILES)
+        snprintf(name, 32, "test_batch.bin");
+    else
+        snprintf(name, 32, "data_batch_%u.bin", file + 1);
+}
+
+/* Where training image `index` goes: the files differ by one record at most. */
+static uint32_t place_record(uint64_t images, uint64_t index, uint64_t *record)
+{
+    uint32_t file = 0;
+    while (images * (file + 1) / CIFAR_TRAIN_FILES <= index) file++;
+    *record = index - images * file / CIFAR_TRAIN_FILES;
+    return file;
+}
+
+static bool write_record(const struct conversion *conversion, uint32_t file, uint64_t record, const uint8_t *bytes,
+                         struct error *err)
+{
+    size_t done = 0;
+    while (done < RECORD_BYTES) {
+        ssize_t put =
+            pwrite(conversion->files[file], bytes + done, RECORD_BYTES - done, (off_t)(record * RECORD_BYTES + done));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) {
+            char name[32];
+            int cause = errno;
+            file_name(file, name);
+            return error_errno(err, ERROR_FAILED, cause, "%s/%s: cannot be written", conversion->partial, name);
+        }
+        done += (size_t)put;
+    }
+    return true;
+}
+
+static uint8_t to_byte(float value) { return value <= 0 ? 0 : value >= 255 ? 255 : (uint8_t)(value + 0.5f); }
+
+static bool decode_record(struct conversion *conversion, struct jpeg_decoder *decoder, enum dataset_part part,
+                          uint64_t image, uint8_t *bytes, struct error *err)
+{
+    char path[DATASET_PATH];
+    float pixels[CIFAR_PIXELS];
+    uint32_t label, width, height;
+    TRY(folders_find(conversion->dataset, part, image, path, &label, err));
+    TRY(jpeg_open_file(decoder, path, &width, &height, err));
+    TRY(jpeg_decode(decoder, augment_centre_view(width, height, 1), CIFAR_SIDE, pixels, err));
+    if (width != CIFAR_SIDE || height != CIFAR_SIDE) conversion->resized++;
+    bytes[0] = (uint8_t)label;
+    for (uint32_t i = 0; i < CIFAR_PIXELS; i++) bytes[1 + i % 3 * CIFAR_PLANE + i / 3] = to_byte(pixels[i]);
+    return true;
+}
+
+/* The training images in their new order, then the test images. */
+static bool convert_image(void *context, uint32_t thread, uint64_t index, struct error *err)
+{
+    struct conversion *conversion = context;
+    struct jpeg_decoder *decoder = conversion->decoders[thread];
+    uint64_t train = conversion->dataset->info.train_images, record;
+    uint8_t bytes[RECORD_BYTES];
+    if (index >= train) {
+        TRY(decode_record(conversion, decoder, DATASET_TEST, index - train, bytes, err));
+        return write_record(conversion, CIFAR_TRAIN_FILES, index - train, bytes, err);
+    }
+    uint64_t image = augment_order(ORDER_SEED, 0, train, index);
+    TRY(decode_record(conversion, decoder, DATASET_TRAIN, image, bytes, err));
+    uint32_t file = place_record(train, index, &record);
+    return write_record(conversion, file, record, bytes, err);
+}
+
+/* ---- the folder, whole or not there -------------------------------------------------------------------------------
+ */
+
+static bool check_target(const char *folder, struct error *err)
+{
+    DIR *stream = opendir(folder);
+    if (!stream && errno == ENOENT) return true;
+    if (!stream) return error_errno(err, ERROR_INPUT, errno, "%s: a new or an empty folder is wanted", folder);
+    bool empty = true;
+    const struct dirent *entry;
+    while (empty && (entry = readdir(stream)))
+        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    closedir(stream);
+    return empty ? true : error_set(err, ERROR_INPUT, "%s: is not empty; a new or an empty folder is wanted", folder);
+}
+
+static bool begin_folder(struct conversion *conversion, const char *folder, struct error *err)
+{
+    size_t length = strlen(folder);
+    while (length > 1 && folder[length - 1] == '/') length--;
+    if (length > DATASET_PATH - 64) return error_set(err, ERROR_INPUT, "%.200s...: the path is too long", folder);
+    snprintf(conversion->partial, sizeof conversion->partial, "%.*s.partial-%ld", (int)length, folder, (long)getpid());
+    TRY(files_make_folder(conversion->partial, err));
+    for (uint32_t file = 0; file < FILES; file++) {
+        char name[32], path[DATASET_PATH];
+        file_name(file, name);
+        TRY(dataset_join(path, conversion->partial, name, err));
+        conversion->files[file] = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (conversion->files[file] < 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be written", path);
+    }
+    return true;
+}
+
+static bool write_names(const struct conversion *conversion, struct error *err)
+{
+    struct text lines = {0};
+    char path[DATASET_PATH];
+    const struct dataset *dataset = conversion->dataset;
+    for (uint32_t label = 0; label < dataset->info.classes; label++) text_add(&lines, "%s\n", dataset->names[label]);
+    bool ok = !lines.failed ? true : error_memory(err, lines.length, "class names");
+    ok = ok && dataset_join(path, conversion->partial, "batches.meta.txt", err) &&
+         files_write(path, lines.bytes, lines.length, err);
+    text_finish(&lines);
+    return ok;
+}
+
+static bool commit_folder(struct conversion *conversion, const char *folder, struct error *err)
+{
+    for (uint32_t file = 0; file < FILES; file++)
+        if (fsync(conversion->files[file]) != 0)
+            return error_errno(err, ERROR_FAILED, errno, "%s: cannot be written", conversion->partial);
+    TRY(write_names(conversion, err));
+    if (rename(conversion->partial, folder) != 0)
+        return error_errno(err, ERROR_FAILED, errno, "%s: cannot be given its name", conversion->partial);
+    conversion->partial[0] = '\0';
+    return true;
+}
+
+/* Closes the files and removes a folder that was not finished. */
+static void end_folder(struct conversion *conversion)
+{
+    for (uint32_t file = 0; file < FILES; file++) {
+        char name[32], path[DATASET_PATH];
+        if (conversion->files[file] >= 0) close(conversion->files[file]);
+        file_name(file, name);
+        if (conversion->partial[0] && dataset_join(path, conversion->partial, name, NULL)) unlink(path);
+    }
+    char path[DATASET_PATH];
+    if (!conversion->partial[0]) return;
+    if (dataset_join(path, conversion->partial, "batches.meta.txt", NULL)) unlink(path);
+    rmdir(conversion->partial);
+}
+
+static bool check_source(const struct dataset *dataset, struct error *err)
+{
+    if (!dataset->folders) return error_set(err, ERROR_INPUT, "%s: holds CIFAR binaries already", dataset->path);
+    if (dataset->info.classes <= CIFAR_MOST_CLASSES) return true;
+    return error_set(err, ERROR_INPUT,
+                     "%s: has %u classes; the label's byte takes %u (`fathom train --data` reads JPEG folders too)",
+                     dataset->path, dataset->info.classes, CIFAR_MOST_CLASSES);
+}
+
+static bool convert_dataset(struct dataset *dataset, const char *folder, uint32_t threads, data_progress *progress,
+                            void *context, struct data_converted *converted, struct error *err)
+{
+    TRY(check_source(dataset, err));
+    struct conversion conversion = {.dataset = dataset};
+    memset(conversion.files, -1, sizeof conversion.files);
+    conversion.decoders = create_decoders(threads, err);
+    uint64_t images = dataset->info.train_images + dataset->info.test_images;
+    bool ok = conversion.decoders && begin_folder(&conversion, folder, err) &&
+              sweep_run(images, threads, convert_image, &conversion, progress, context, err) &&
+              commit_folder(&conversion, folder, err);
+    end_folder(&conversion);
+    destroy_decoders(conversion.decoders, threads);
+    if (ok)
+        *converted = (struct data_converted){dataset->info.train_images, dataset->info.test_images, conversion.resized,
+                                             dataset->info.classes};
+    return ok;
+}
+
+bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t threads, data_progress *progress,
+                  void *context, struct data_converted *converted, struct error *err)
+{
+    struct dataset *dataset;
+    TRY(check_target(out_folder, err));
+    TRY(dataset_open(jpeg_folder, &dataset, err));
+    threads = sweep_threads(threads, SWEEP_MOST_THREADS);
+    bool ok = convert_dataset(dataset, out_folder, threads, progress, context, converted, err);
+    dataset_close(dataset);
+    return ok;
+}
+
+/* ---- checking -----------------------------------------------------------------------------------------------------
+ */
+
+struct check {
+    const struct dataset *dataset;
+    struct jpeg_decoder **decoders;
+    void (*fault)(void *context, const char *text);
+    void *context;
+    pthread_mutex_t lock; /* over faults, and for one call of fault at a time */
+    uint64_t faults;
+};
+
+static bool verify_image(const struct check *check, uint32_t thread, uint64_t index, struct error *err)
+{
+    uint64_t train = check->dataset->info.train_images;
+    char path[DATASET_PATH];
+    uint32_t label, width, height;
+    TRY(index < train ? folders_find(check->dataset, DATASET_TRAIN, index, path, &label, err)
+                      : folders_find(check->dataset, DATASET_TEST, index - train, path, &label, err));
+    TRY(jpeg_open_file(check->decoders[thread], path, &width, &height, err));
+    return jpeg_verify(check->decoders[thread], err);
+}
+
+/* A damaged image is counted and the check goes on; running out of memory ends it. */
+static bool check_image(void *context, uint32_t thread, uint64_t index, struct error *err)
+{
+    struct check *check = context;
+    struct error found = {0};
+    if (verify_image(check, thread, index, &found)) return true;
+    if (found.kind == ERROR_MEMORY) return error_set(err, found.kind, "%s", found.text);
+    pthread_mutex_lock(&check->lock);
+    check->faults++;
+    check->fault(check->context, found.text);
+    pthread_mutex_unlock(&check->lock);
+    return true;
+}
+
+bool dataset_check(struct dataset *dataset, uint32_t threads, data_progress *progress, void *context,
+                   void (*fault)(void *fault_context, const char *text), void *fault_context, uint64_t *faults,
+                   struct error *err)
+{
+    *faults = 0;
+    if (!dataset->folders) return true;
+    threads = sweep_threads(threads, SWEEP_MOST_THREADS);
+    struct check check = {.dataset = dataset, .fault = fault, .context = fault_context};
+    check.decoders = create_decoders(threads, err);
+    if (!check.decoders) return false;
+    pthread_mutex_init(&check.lock, NULL);
+    bool ok = sweep_run(dataset->info.train_images + dataset->info.test_images, threads, check_image, &check, progress,
+                        context, err);
+    pthread_mutex_destroy(&check.lock);
+    destroy_decoders(check.decoders, threads);
+    *faults = check.faults;
+    return ok;
+}

@@ -1,0 +1,378 @@
+#define _GNU_SOURCE
+#include "dataset.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "jpeg.h"
+#include "mem.h"
+#include "text.h"
+
+#define MOST_CLASSES 100000u
+/* Mean and deviation come from pictures that are evenly spread over the training set, each scaled to at most this side:
+ * as many as give 8 million pixels, which is the third digit. Opening ImageNet stays a matter of seconds. */
+#define SAMPLE_SIDE   128u
+#define SAMPLE_PIXELS (512u * SAMPLE_SIDE * SAMPLE_SIDE)
+#define SAMPLE_LEAST  512u
+#define SAMPLE_MOST   8192u
+
+/* ---- lists of names -----------------------------------------------------------------------------------------------
+ */
+
+struct name_list {
+    char *bytes; /* each name with its NUL */
+    uint64_t *offsets;
+    size_t used, byte_capacity, count, offset_capacity;
+};
+
+static bool add_name(struct name_list *list, const char *name, struct error *err)
+{
+    size_t length = strlen(name) + 1;
+    void *bytes = list->bytes, *offsets = list->offsets;
+    bool ok = mem_grow(MEM_INPUT, &bytes, &list->byte_capacity, list->used + length, 1) &&
+              mem_grow(MEM_INPUT, &offsets, &list->offset_capacity, list->count + 1, sizeof *list->offsets);
+    list->bytes = bytes;
+    list->offsets = offsets;
+    if (!ok) return error_memory(err, list->used + length, "file names");
+    memcpy(list->bytes + list->used, name, length);
+    list->offsets[list->count++] = list->used;
+    list->used += length;
+    return true;
+}
+
+static int compare_names(const void *a, const void *b, void *bytes)
+{
+    return strcmp((const char *)bytes + *(const uint64_t *)a, (const char *)bytes + *(const uint64_t *)b);
+}
+
+static void sort_names(struct name_list *list, size_t from)
+{
+    qsort_r(list->offsets + from, list->count - from, sizeof *list->offsets, compare_names, list->bytes);
+}
+
+static void finish_names(struct name_list *list)
+{
+    mem_free(list->bytes);
+    mem_free(list->offsets);
+}
+
+static const char *name_at(const struct name_list *list, size_t index) { return list->bytes + list->offsets[index]; }
+
+/* ---- reading folders ----------------------------------------------------------------------------------------------
+ */
+
+/* What a folder holds besides what was looked for, for the sentence that says so. */
+struct others {
+    uint64_t count;
+    char sample[NAME_MAX + 1];
+};
+
+static bool is_folder(int folder, const struct dirent *entry)
+{
+    struct stat info;
+    if (entry->d_type == DT_DIR) return true;
+    if (entry->d_type != DT_LNK && entry->d_type != DT_UNKNOWN) return false;
+    return fstatat(folder, entry->d_name, &info, 0) == 0 && S_ISDIR(info.st_mode);
+}
+
+static bool is_jpeg_name(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0);
+}
+
+static bool take_entry(DIR *stream, const struct dirent *entry, bool folders, struct name_list *list,
+                       struct others *others, struct error *err)
+{
+    if (entry->d_name[0] == '.') return true;
+    bool folder = is_folder(dirfd(stream), entry);
+    if (folder == folders && (folder || is_jpeg_name(entry->d_name))) return add_name(list, entry->d_name, err);
+    if (others->count++ == 0) snprintf(others->sample, sizeof others->sample, "%s", entry->d_name);
+    return true;
+}
+
+/* Appends the names of the folders, or of the JPEGs, in a folder, sorted. Hidden ones are left out. */
+static bool list_folder(const char *path, bool folders, struct name_list *list, struct others *others,
+                        struct error *err)
+{
+    size_t from = list->count;
+    *others = (struct others){0};
+    DIR *stream = opendir(path);
+    if (!stream) return error_errno(err, ERROR_INPUT, errno, "%s: the folder cannot be opened", path);
+    bool ok = true;
+    const struct dirent *entry;
+    while (ok && (errno = 0, entry = readdir(stream))) ok = take_entry(stream, entry, folders, list, others, err);
+    if (ok && errno) ok = error_errno(err, ERROR_INPUT, errno, "%s: the folder cannot be read", path);
+    closedir(stream);
+    if (ok) sort_names(list, from);
+    return ok;
+}
+
+static bool refuse_empty(const char *path, const char *wanted, const struct others *others, struct error *err)
+{
+    if (others->count == 0) return error_set(err, ERROR_INPUT, "%s: is empty; %s are wanted in it", path, wanted);
+    return error_set(err, ERROR_INPUT, "%s: holds no %s, but %" PRIu64 " other %s such as '%.200s'", path, wanted,
+                     others->count, others->count == 1 ? "entry" : "entries", others->sample);
+}
+
+/* ---- classes ------------------------------------------------------------------------------------------------------
+ */
+
+static bool list_classes(const char *path, struct name_list *list, struct error *err)
+{
+    struct others others;
+    TRY(list_folder(path, true, list, &others, err));
+    if (list->count == 0) return refuse_empty(path, "folders of classes", &others, err);
+    for (size_t i = 0; i < list->count; i++)
+        if (strpbrk(name_at(list, i), "\r\n"))
+            return error_set(err, ERROR_INPUT, "%s: the name of a class's folder has a line's end in it", path);
+    return true;
+}
+
+static bool take_classes(struct dataset *dataset, const char *path, struct error *err)
+{
+    struct name_list list = {0};
+    struct text lines = {0};
+    bool ok = list_classes(path, &list, err);
+    for (size_t i = 0; ok && i < list.count; i++) text_add(&lines, "%s\n", name_at(&list, i));
+    finish_names(&list);
+    if (ok && lines.failed) ok = error_memory(err, lines.length, "class names");
+    if (ok) return dataset_take_names(dataset, lines.bytes, MOST_CLASSES, path, err);
+    text_finish(&lines);
+    return false;
+}
+
+static int compare_class(const void *key, const void *element) { return strcmp(key, *(char *const *)element); }
+
+/* The test part's classes are some of the training part's; true in present[] for each. */
+static bool match_classes(const struct dataset *dataset, const char *path, bool *present, struct error *err)
+{
+    struct name_list list = {0};
+    bool ok = list_classes(path, &list, err);
+    for (size_t i = 0; ok && i < list.count; i++) {
+        char **found =
+            bsearch(name_at(&list, i), dataset->names, dataset->info.classes, sizeof *dataset->names, compare_class);
+        if (found)
+            present[found - dataset->names] = true;
+        else
+            ok = error_set(err, ERROR_INPUT, "%s: has a class '%.200s' that the training set has not", path,
+                           name_at(&list, i));
+    }
+    finish_names(&list);
+    return ok;
+}
+
+/* ---- one part -----------------------------------------------------------------------------------------------------
+ */
+
+static bool list_class(const struct dataset *dataset, const char *path, uint32_t label, struct name_list *names,
+                       struct error *err)
+{
+    char folder[DATASET_PATH];
+    struct others others;
+    size_t before = names->count;
+    TRY(dataset_join(folder, path, dataset->names[label], err));
+    TRY(list_folder(folder, false, names, &others, err));
+    return names->count > before ? true : refuse_empty(folder, "JPEGs (*.jpg, *.jpeg)", &others, err);
+}
+
+/* present is NULL when all classes are there. */
+static bool list_part(struct dataset *dataset, enum dataset_part part, const char *path, const bool *present,
+                      struct error *err)
+{
+    struct folder_list *list = &dataset->folders->lists[part];
+    struct name_list names = {0};
+    bool ok = true;
+    list->class_first = mem_zalloc(MEM_INPUT, dataset->info.classes + 1, sizeof *list->class_first);
+    if (!list->class_first) return error_memory(err, dataset->info.classes * sizeof(uint64_t), "a dataset");
+    for (uint32_t label = 0; ok && label < dataset->info.classes; label++) {
+        if (!present || present[label]) ok = list_class(dataset, path, label, &names, err);
+        list->class_first[label + 1] = names.count;
+        dataset->class_images[part][label] = names.count - list->class_first[label];
+    }
+    list->names = names.bytes;
+    list->name_offsets = names.offsets;
+    list->images = names.count;
+    return ok;
+}
+
+static bool open_train(struct dataset *dataset, struct error *err)
+{
+    struct folder_list *list = &dataset->folders->lists[DATASET_TRAIN];
+    char path[DATASET_PATH];
+    snprintf(list->folder, sizeof list->folder, "train");
+    TRY(dataset_join(path, dataset->path, list->folder, err));
+    TRY(take_classes(dataset, path, err));
+    TRY(list_part(dataset, DATASET_TRAIN, path, NULL, err));
+    dataset->info.train_images = list->images;
+    return true;
+}
+
+static bool has_folders(const char *path)
+{
+    struct name_list list = {0};
+    struct others others;
+    bool has = list_folder(path, true, &list, &others, NULL) && list.count > 0;
+    finish_names(&list);
+    return has;
+}
+
+/* Finds test/ or val/. ImageNet's test/ has no labels: a val/ is taken when test/ holds no classes. False when there is
+ * neither. */
+static bool find_test(const struct dataset *dataset, struct folder_list *list, char path[DATASET_PATH])
+{
+    static const char *const names[] = {"test", "val"};
+    struct stat info;
+    bool there = false;
+    for (size_t i = 0; i < 2; i++) {
+        char candidate[DATASET_PATH];
+        if (!dataset_join(candidate, dataset->path, names[i], NULL) || stat(candidate, &info) != 0) continue;
+        if (there && !has_folders(candidate)) continue;
+        there = true;
+        memcpy(path, candidate, DATASET_PATH);
+        snprintf(list->folder, sizeof list->folder, "%s", names[i]);
+        if (has_folders(candidate)) break;
+    }
+    return there;
+}
+
+static bool open_test(struct dataset *dataset, struct error *err)
+{
+    struct folder_list *list = &dataset->folders->lists[DATASET_TEST];
+    char path[DATASET_PATH];
+    if (!find_test(dataset, list, path)) return true; /* a dataset to train on alone */
+    bool *present = mem_zalloc(MEM_INPUT, dataset->info.classes, sizeof *present);
+    if (!present) return error_memory(err, dataset->info.classes, "a dataset");
+    bool ok = match_classes(dataset, path, present, err) && list_part(dataset, DATASET_TEST, path, present, err);
+    mem_free(present);
+    dataset->info.test_images = list->images;
+    return ok;
+}
+
+/* ---- statistics ---------------------------------------------------------------------------------------------------
+ */
+
+struct sample {
+    struct jpeg_decoder *decoder;
+    float *pixels; /* SAMPLE_SIDE x SAMPLE_SIDE x 3 */
+    uint64_t count, sums[3], squares[3];
+};
+
+static void add_pixels(struct sample *sample, uint32_t side)
+{
+    for (size_t i = 0; i < (size_t)side * side; i++)
+        for (size_t channel = 0; channel < 3; channel++) {
+            uint64_t value = (uint64_t)(sample->pixels[3 * i + channel] + 0.5f);
+            sample->sums[channel] += value;
+            sample->squares[channel] += value * value;
+        }
+    sample->count += (uint64_t)side * side;
+}
+
+static bool sample_picture(struct dataset *dataset, struct sample *sample, uint64_t index, struct error *err)
+{
+    char path[DATASET_PATH];
+    uint32_t label, width, height;
+    TRY(folders_find(dataset, DATASET_TRAIN, index, path, &label, err));
+    TRY(jpeg_open_file(sample->decoder, path, &width, &height, err));
+    uint32_t side = width < height ? width : height;
+    if (side > SAMPLE_SIDE) side = SAMPLE_SIDE;
+    TRY(jpeg_decode(sample->decoder, augment_centre_view(width, height, 1), side, sample->pixels, err));
+    struct dataset_info *info = &dataset->info;
+    if (sample->count == 0) {
+        info->width = width;
+        info->height = height;
+    } else if (width != info->width || height != info->height) {
+        info->width = info->height = 0;
+    }
+    add_pixels(sample, side);
+    return true;
+}
+
+/* How many pictures, when the first one gave so many pixels. */
+static uint64_t choose_sample(uint64_t images, uint64_t first_pixels)
+{
+    uint64_t pictures = SAMPLE_PIXELS / first_pixels;
+    if (pictures < SAMPLE_LEAST) pictures = SAMPLE_LEAST;
+    if (pictures > SAMPLE_MOST) pictures = SAMPLE_MOST;
+    return pictures < images ? pictures : images;
+}
+
+/* A damaged picture is left out here; whoever wants it is told. Fails when none is whole. */
+static bool sample_all(struct dataset *dataset, struct sample *sample, struct error *err)
+{
+    uint64_t images = dataset->info.train_images, pictures = images;
+    struct error first = {0};
+    bool sized = false;
+    for (uint64_t i = 0; i < pictures; i++) {
+        struct error found = {0};
+        bool ok = sample_picture(dataset, sample, i * images / pictures, &found);
+        if (found.kind == ERROR_MEMORY) return error_set(err, found.kind, "%s", found.text);
+        if (!ok && first.kind == ERROR_NONE) first = found;
+        if (ok && !sized) pictures = choose_sample(images, sample->count);
+        sized = sized || ok;
+    }
+    if (sample->count == 0) return error_set(err, first.kind, "%s", first.text);
+    return true;
+}
+
+static bool sample_pictures(struct dataset *dataset, struct error *err)
+{
+    struct sample sample = {.pixels = mem_alloc(MEM_INPUT, SAMPLE_SIDE * SAMPLE_SIDE * 3, sizeof(float))};
+    if (!sample.pixels) return error_memory(err, SAMPLE_SIDE * SAMPLE_SIDE * 12, "sampling pictures");
+    sample.decoder = jpeg_decoder_create(err);
+    bool ok = sample.decoder && sample_all(dataset, &sample, err);
+    if (ok) dataset_set_statistics(&dataset->info, sample.count, sample.sums, sample.squares);
+    jpeg_decoder_destroy(sample.decoder);
+    mem_free(sample.pixels);
+    return ok;
+}
+
+/* ---- the part's face ----------------------------------------------------------------------------------------------
+ */
+
+bool folders_open(struct dataset *dataset, struct error *err)
+{
+    dataset->folders = mem_zalloc(MEM_INPUT, 1, sizeof *dataset->folders);
+    if (!dataset->folders) return error_memory(err, sizeof *dataset->folders, "a dataset");
+    TRY(open_train(dataset, err));
+    TRY(open_test(dataset, err));
+    return sample_pictures(dataset, err);
+}
+
+void folders_close(struct folders *folders)
+{
+    if (!folders) return;
+    for (int part = 0; part < DATASET_PARTS; part++) {
+        mem_free(folders->lists[part].class_first);
+        mem_free(folders->lists[part].name_offsets);
+        mem_free(folders->lists[part].names);
+    }
+    mem_free(folders);
+}
+
+bool folders_find(const struct dataset *dataset, enum dataset_part part, uint64_t index, char path[DATASET_PATH],
+                  uint32_t *label, struct error *err)
+{
+    const struct folder_list *list = &dataset->folders->lists[part];
+    uint32_t low = 0, high = dataset->info.classes; /* class_first[low] <= index < class_first[high] */
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (list->class_first[middle] <= index)
+            low = middle;
+        else
+            high = middle;
+    }
+    *label = low;
+    int length = snprintf(path, DATASET_PATH, "%s/%s/%s/%s", dataset->path, list->folder, dataset->names[low],
+                          list->names + list->name_offsets[index]);
+    if (length >= 0 && length < DATASET_PATH) return true;
+    return error_set(err, ERROR_FAILED, "%.200s...: the path has %d characters; at most %d are possible", path, length,
+                     DATASET_PATH - 1);
+}
