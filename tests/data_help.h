@@ -24,7 +24,7 @@ static inline void help_folder(char path[HELP_PATH])
 
 static inline void help_remove(const char *path)
 {
-    char command[HELP_PATH + 16];
+    char command[HELP_PATH + 32];
     snprintf(command, sizeof command, "rm -rf '%s'", path);
     cr_assert_eq(system(command), 0);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "jpeg.h"
 #include "mem.h"
@@ -214,39 +215,43 @@ static bool open_train(struct dataset *dataset, struct error *err)
     return true;
 }
 
-static bool has_folders(const char *path)
+static bool has_folders(const char *path, bool *has, struct error *err)
 {
     struct name_list list = {0};
     struct others others;
-    bool has = list_folder(path, true, &list, &others, NULL) && list.count > 0;
+    bool ok = list_folder(path, true, &list, &others, err);
+    *has = list.count > 0;
     finish_names(&list);
-    return has;
+    return ok;
 }
 
-/* Finds test/ or val/. ImageNet's test/ has no labels: a val/ is taken when test/ holds no classes. False when there is
- * neither. */
-static bool find_test(const struct dataset *dataset, struct folder_list *list, char path[DATASET_PATH])
+/* Finds test/ or val/. ImageNet's test/ has no labels: a val/ is taken when test/ holds no classes. */
+static bool find_test(const struct dataset *dataset, struct folder_list *list, char path[DATASET_PATH], bool *found,
+                      struct error *err)
 {
     static const char *const names[] = {"test", "val"};
-    struct stat info;
-    bool there = false;
-    for (size_t i = 0; i < 2; i++) {
+    bool classes = false;
+    *found = false;
+    for (size_t i = 0; i < 2 && !classes; i++) {
         char candidate[DATASET_PATH];
-        if (!dataset_join(candidate, dataset->path, names[i], NULL) || stat(candidate, &info) != 0) continue;
-        if (there && !has_folders(candidate)) continue;
-        there = true;
+        TRY(dataset_join(candidate, dataset->path, names[i], err));
+        if (access(candidate, F_OK) != 0) continue;
+        TRY(has_folders(candidate, &classes, err));
+        if (*found && !classes) continue;
+        *found = true;
         memcpy(path, candidate, DATASET_PATH);
         snprintf(list->folder, sizeof list->folder, "%s", names[i]);
-        if (has_folders(candidate)) break;
     }
-    return there;
+    return true;
 }
 
 static bool open_test(struct dataset *dataset, struct error *err)
 {
     struct folder_list *list = &dataset->folders->lists[DATASET_TEST];
     char path[DATASET_PATH];
-    if (!find_test(dataset, list, path)) return true; /* a dataset to train on alone */
+    bool found;
+    TRY(find_test(dataset, list, path, &found, err));
+    if (!found) return true; /* a dataset to train on alone */
     bool *present = mem_zalloc(MEM_INPUT, dataset->info.classes, sizeof *present);
     if (!present) return error_memory(err, dataset->info.classes, "a dataset");
     bool ok = match_classes(dataset, path, present, err) && list_part(dataset, DATASET_TEST, path, present, err);

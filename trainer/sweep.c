@@ -117,22 +117,21 @@ static struct timespec soon(void)
     return time;
 }
 
-/* Tells progress until all threads have ended; false when progress asked to stop. */
+/* Tells progress until all threads have ended, and then once more; false when progress asked to stop. */
 static bool watch_sweep(struct sweep *sweep, data_progress *progress, void *context)
 {
-    bool going = true;
-    pthread_mutex_lock(&sweep->lock);
-    while (sweep->running > 0) {
+    bool going = true, more = true;
+    while (more) {
         struct timespec until = soon();
-        pthread_cond_timedwait(&sweep->ended, &sweep->lock, &until);
-        uint64_t done = sweep->done;
-        if (!progress || !going) continue;
-        pthread_mutex_unlock(&sweep->lock);
-        going = progress(context, done, sweep->count);
         pthread_mutex_lock(&sweep->lock);
         sweep->stop = sweep->stop || !going;
+        int code = 0;
+        while (sweep->running > 0 && code == 0) code = pthread_cond_timedwait(&sweep->ended, &sweep->lock, &until);
+        more = sweep->running > 0;
+        uint64_t done = sweep->done;
+        pthread_mutex_unlock(&sweep->lock);
+        if (progress && going) going = progress(context, done, sweep->count);
     }
-    pthread_mutex_unlock(&sweep->lock);
     return going;
 }
 

@@ -1,0 +1,398 @@
+/* JPEG folders by class: what is listed, what is refused, what the loader makes of them, and their conversion. */
+#include "data_help.h"
+
+#include <math.h>
+
+#include "data_jpeg_help.h"
+#include "mem.h"
+
+static void make_folder(const char *folder, const char *name)
+{
+    char path[2 * HELP_PATH];
+    cr_assert_eq(mkdir(help_join(path, folder, name), 0777), 0);
+}
+
+static void put_jpeg(const char *folder, const char *name, struct help_jpeg jpeg)
+{
+    char path[2 * HELP_PATH];
+    help_write_jpeg(help_join(path, folder, name), jpeg);
+}
+
+static void put_bytes(const char *folder, const char *name, const char *bytes)
+{
+    char path[2 * HELP_PATH];
+    help_write_bytes(help_join(path, folder, name), bytes, strlen(bytes));
+}
+
+/* Classes bee (4 + 2 images), ant (6 + 1), cat (3 + 0) of side x side pixels. */
+static void make_set(char path[HELP_PATH], uint32_t side)
+{
+    help_folder(path);
+    const char *const classes[] = {"bee", "ant", "cat"};
+    const unsigned train[] = {4, 6, 3}, test[] = {2, 1, 0};
+    make_folder(path, "train");
+    make_folder(path, "test");
+    for (unsigned c = 0; c < 3; c++) {
+        char name[64];
+        snprintf(name, sizeof name, "train/%s", classes[c]);
+        make_folder(path, name);
+        for (unsigned i = 0; i < train[c]; i++) {
+            snprintf(name, sizeof name, "train/%s/%02u.%s", classes[c], 9 - i, i % 2 ? "JPEG" : "jpg");
+            put_jpeg(path, name, (struct help_jpeg){side, side, 3, false, c * 8 + 9 - i});
+        }
+        if (test[c] == 0) continue;
+        snprintf(name, sizeof name, "test/%s", classes[c]);
+        make_folder(path, name);
+        for (unsigned i = 0; i < test[c]; i++) {
+            snprintf(name, sizeof name, "test/%s/%02u.jpg", classes[c], i);
+            put_jpeg(path, name, (struct help_jpeg){side, side, 3, false, 24 + c * 2 + i});
+        }
+    }
+}
+
+static struct dataset *open_set(const char *path)
+{
+    struct dataset *dataset = NULL;
+    struct error err = {0};
+    cr_assert(dataset_open(path, &dataset, &err), "%s", err.text);
+    return dataset;
+}
+
+Test(folders, classes_are_alphabetical_and_counted)
+{
+    char path[HELP_PATH];
+    make_set(path, 32);
+    put_bytes(path, "train/ant/notes.txt", "not an image");
+    put_bytes(path, "train/ant/.hidden.jpg", "not an image");
+    struct dataset *dataset = open_set(path);
+    const struct dataset_info *info = dataset_info(dataset);
+    cr_assert_eq(info->format, DATA_FOLDERS);
+    cr_assert_eq(info->classes, 3);
+    cr_assert_str_eq(dataset_class_name(dataset, 0), "ant");
+    cr_assert_str_eq(dataset_class_name(dataset, 2), "cat");
+    cr_assert_eq(info->train_images, 13);
+    cr_assert_eq(info->test_images, 3);
+    cr_assert_eq(dataset_class_images(dataset, true, 0), 6);
+    cr_assert_eq(dataset_class_images(dataset, false, 2), 0);
+    cr_assert(info->width == 32 && info->height == 32);
+    dataset_close(dataset);
+    put_jpeg(path, "train/cat/odd.jpg", (struct help_jpeg){40, 32, 3, false, 0});
+    dataset = open_set(path);
+    cr_assert(dataset_info(dataset)->width == 0 && dataset_info(dataset)->height == 0);
+    dataset_close(dataset);
+    help_remove(path);
+}
+
+Test(folders, val_stands_for_test_and_neither_is_needed)
+{
+    char path[HELP_PATH], from[2 * HELP_PATH], to[2 * HELP_PATH];
+    make_set(path, 32);
+    cr_assert_eq(rename(help_join(from, path, "test"), help_join(to, path, "val")), 0);
+    struct dataset *dataset = open_set(path);
+    cr_assert_eq(dataset_info(dataset)->test_images, 3);
+    dataset_close(dataset);
+    make_folder(path, "test");
+    put_bytes(path, "test/00001.JPEG", "a test set without labels, as ImageNet's");
+    dataset = open_set(path);
+    cr_assert_eq(dataset_info(dataset)->test_images, 3, "val/ has labels, test/ has none");
+    dataset_close(dataset);
+    cr_assert_eq(rename(to, help_join(from, path, "other")), 0);
+    help_refused(path, ERROR_INPUT, "/test: holds no folders of classes", "00001.JPEG");
+    unlink(help_join(from, path, "test/00001.JPEG"));
+    help_refused(path, ERROR_INPUT, "/test: is empty", "folders of classes");
+    cr_assert_eq(rmdir(help_join(from, path, "test")), 0);
+    dataset = open_set(path);
+    cr_assert_eq(dataset_info(dataset)->test_images, 0);
+    dataset_close(dataset);
+    help_remove(path);
+}
+
+Test(folders, faults_are_named)
+{
+    char path[HELP_PATH];
+    make_set(path, 32);
+    make_folder(path, "train/dog");
+    help_refused(path, ERROR_INPUT, "train/dog: is empty", "JPEGs");
+    put_bytes(path, "train/dog/a.png", "");
+    help_refused(path, ERROR_INPUT, "train/dog: holds no JPEGs", "1 other entry such as 'a.png'");
+    put_jpeg(path, "train/dog/a.jpg", (struct help_jpeg){32, 32, 3, false, 0});
+    make_folder(path, "test/eel");
+    help_refused(path, ERROR_INPUT, "/test: has a class 'eel'", "training set has not");
+    help_remove(path);
+    help_folder(path);
+    make_folder(path, "train");
+    help_refused(path, ERROR_INPUT, "/train: is empty", "folders of classes");
+    make_folder(path, "train/only");
+    put_jpeg(path, "train/only/a.jpg", (struct help_jpeg){32, 32, 3, false, 0});
+    help_refused(path, ERROR_INPUT, "names 1 classes", "2 to");
+    help_remove(path);
+    help_folder(path);
+    put_bytes(path, "train", "a file");
+    help_refused(path, ERROR_INPUT, "/train: the folder cannot be opened", "Not a directory");
+    help_remove(path);
+}
+
+/* Loads `count` positions in batches. */
+static bool load(struct dataset *dataset, struct loader_options options, uint64_t count, float *pixels, int32_t *labels,
+                 struct error *err)
+{
+    struct loader *loader;
+    size_t image = (size_t)options.image_size * options.image_size * 3;
+    cr_assert(loader_create(dataset, &options, &loader, err), "%s", err->text);
+    bool ok = true;
+    for (uint64_t done = 0; ok && done < count; done += options.batch) {
+        struct batch batch;
+        ok = loader_next(loader, &batch, err);
+        if (!ok) break;
+        memcpy(pixels + done * image, batch.images, options.batch * image * sizeof *pixels);
+        memcpy(labels + done, batch.labels, options.batch * sizeof *labels);
+    }
+    loader_destroy(loader);
+    return ok;
+}
+
+static float first[24 * 112 * 112 * 3], second[24 * 112 * 112 * 3];
+
+Test(folders, position_alone_decides_the_pixels_of_large_pictures)
+{
+    char path[HELP_PATH];
+    make_set(path, 150);
+    struct dataset *dataset = open_set(path);
+    int32_t labels[24], again[24];
+    struct error err = {0};
+    struct loader_options options = {
+        .batch = 24, .image_size = 112, .seed = 5, .train = true, .augment = true, .threads = 1};
+    cr_assert(load(dataset, options, 24, first, labels, &err), "%s", err.text);
+    const uint32_t batches[] = {1, 4, 12}, threads[] = {3, 1, 2};
+    for (int i = 0; i < 3; i++) {
+        options.batch = batches[i];
+        options.threads = threads[i];
+        cr_assert(load(dataset, options, 24, second, again, &err), "%s", err.text);
+        cr_assert_eq(memcmp(first, second, sizeof first), 0);
+        cr_assert_eq(memcmp(labels, again, sizeof labels), 0);
+    }
+    options.first = 17;
+    options.batch = 7;
+    cr_assert(load(dataset, options, 7, second, again, &err), "%s", err.text);
+    cr_assert_eq(memcmp(first + 17 * 112 * 112 * 3, second, 7 * 112 * 112 * 3 * sizeof *first), 0);
+    dataset_close(dataset);
+    help_remove(path);
+}
+
+Test(folders, small_pictures_come_as_from_cifar_binaries)
+{
+    char path[HELP_PATH], out[HELP_PATH + 8], order[2 * HELP_PATH];
+    make_set(path, 32);
+    snprintf(out, sizeof out, "%s-bin", path);
+    struct error err = {0};
+    struct data_converted converted = {0};
+    cr_assert(data_convert(path, out, 2, NULL, NULL, &converted, &err), "%s", err.text);
+    cr_assert_eq(converted.train_images, 13);
+    cr_assert_eq(converted.test_images, 3);
+    cr_assert_eq(converted.resized, 0);
+    cr_assert_eq(converted.classes, 3);
+    cr_assert_neq(access(help_join(order, out, "data_batch_5.bin"), R_OK), -1);
+    struct dataset *jpegs = open_set(path), *binaries = open_set(out);
+    cr_assert_eq(dataset_info(binaries)->classes, 3);
+    cr_assert_str_eq(dataset_class_name(binaries, 1), "bee");
+    for (unsigned label = 0; label < 3; label++)
+        cr_assert_eq(dataset_class_images(binaries, true, label), dataset_class_images(jpegs, true, label));
+    for (int channel = 0; channel < 3; channel++) {
+        cr_assert_float_eq(dataset_info(binaries)->mean[channel], dataset_info(jpegs)->mean[channel], 1e-6);
+        cr_assert_float_eq(dataset_info(binaries)->deviation[channel], dataset_info(jpegs)->deviation[channel], 1e-6);
+    }
+    int32_t labels[3], again[3];
+    struct loader_options options = {.batch = 3, .image_size = 32};
+    cr_assert(load(jpegs, options, 3, first, labels, &err), "%s", err.text);
+    cr_assert(load(binaries, options, 3, second, again, &err), "%s", err.text);
+    cr_assert_eq(memcmp(labels, again, sizeof labels), 0, "test images keep their order");
+    cr_assert_eq(memcmp(first, second, 3 * 3072 * sizeof *first), 0, "the same pixels, normalised alike");
+    dataset_close(jpegs);
+    dataset_close(binaries);
+    help_remove(out);
+    help_remove(path);
+}
+
+/* Which training image of the set a record is: labels and pixels, found by the pattern's third channel. */
+static unsigned find_image(const unsigned char *record)
+{
+    const unsigned labels[] = {1, 0, 2}, train[] = {4, 6, 3}; /* bee, ant, cat */
+    unsigned best = 0;
+    double least = 1e9;
+    for (unsigned c = 0; c < 3; c++)
+        for (unsigned i = 0; i < train[c]; i++) {
+            struct help_jpeg jpeg = {32, 32, 3, false, c * 8 + 9 - i};
+            double sum = labels[c] == record[0] ? 0 : 1e8;
+            for (unsigned p = 0; p < HELP_PIXELS; p++)
+                sum += fabs((double)record[1 + p] - help_pattern(&jpeg, p % 32, p / 32 % 32, (int)(p / 1024)));
+            if (sum >= least) continue;
+            least = sum;
+            best = c * 8 + i;
+        }
+    cr_assert_lt(least / HELP_PIXELS, 3, "no image is like this record: %f", least / HELP_PIXELS);
+    return best;
+}
+
+Test(folders, a_conversion_has_every_image_once_with_its_label_and_is_repeatable)
+{
+    char path[HELP_PATH], out[HELP_PATH + 8], file[2 * HELP_PATH];
+    make_set(path, 32);
+    unsigned char records[2][13][3073];
+    struct data_converted converted;
+    struct error err = {0};
+    for (uint32_t run = 0; run < 2; run++) {
+        snprintf(out, sizeof out, "%s-bin", path);
+        cr_assert(data_convert(path, out, 1 + 2 * run, NULL, NULL, &converted, &err), "%s", err.text);
+        unsigned count = 0;
+        for (int batch = 1; batch <= 5; batch++) {
+            char name[32];
+            snprintf(name, sizeof name, "data_batch_%d.bin", batch);
+            FILE *stream = fopen(help_join(file, out, name), "rb");
+            cr_assert(stream);
+            while (count < 13 && fread(records[run][count], 3073, 1, stream) == 1) count++;
+            fclose(stream);
+        }
+        cr_assert_eq(count, 13);
+        help_remove(out);
+    }
+    cr_assert_eq(memcmp(records[0], records[1], sizeof records[0]), 0, "the number of threads changes nothing");
+    bool seen[32] = {false}, in_order = true;
+    for (unsigned i = 0; i < 13; i++) {
+        unsigned image = find_image(records[0][i]);
+        cr_assert_not(seen[image]);
+        seen[image] = true;
+        in_order = in_order && (i == 0 || records[0][i][0] >= records[0][i - 1][0]);
+    }
+    cr_assert_not(in_order, "the classes are mixed over the files");
+    help_remove(path);
+}
+
+Test(folders, other_sizes_are_resized_and_counted)
+{
+    char path[HELP_PATH], out[HELP_PATH + 8];
+    make_set(path, 32);
+    put_jpeg(path, "train/cat/big.jpg", (struct help_jpeg){200, 120, 3, false, 0});
+    snprintf(out, sizeof out, "%s-bin", path);
+    struct data_converted converted;
+    struct error err = {0};
+    cr_assert_eq(mkdir(out, 0777), 0, "an empty folder will do");
+    cr_assert(data_convert(path, out, 1, NULL, NULL, &converted, &err), "%s", err.text);
+    cr_assert_eq(converted.resized, 1);
+    help_remove(out);
+    help_remove(path);
+}
+
+static bool stop_at_once(void *context, uint64_t done, uint64_t total)
+{
+    (void)done;
+    *(uint64_t *)context = total;
+    return false;
+}
+
+Test(folders, a_conversion_that_fails_leaves_nothing)
+{
+    char path[HELP_PATH], out[HELP_PATH + 8], file[2 * HELP_PATH], pattern[2 * HELP_PATH];
+    make_set(path, 32);
+    snprintf(out, sizeof out, "%s-bin", path);
+    snprintf(pattern, sizeof pattern, "ls -d %s* 2>/dev/null | wc -l | grep -qx 1", out);
+    struct data_converted converted = {.resized = 77};
+    struct error err = {0};
+    uint64_t total = 0;
+    cr_assert_not(data_convert(path, out, 1, stop_at_once, &total, &converted, &err));
+    cr_assert(err.kind == ERROR_FAILED && strstr(err.text, "stopped"), "%s", err.text);
+    cr_assert_eq(total, 16);
+    put_bytes(path, "train/bee/bad.jpg", "no JPEG at all");
+    cr_assert_not(data_convert(path, out, 3, NULL, NULL, &converted, &err));
+    cr_assert(err.kind == ERROR_FAILED && strstr(err.text, "train/bee/bad.jpg"), "%s", err.text);
+    cr_assert_eq(converted.resized, 77, "outputs are untouched");
+    cr_assert_neq(access(out, F_OK), 0);
+    cr_assert_eq(mkdir(out, 0777), 0);
+    cr_assert_eq(system(pattern), 0, "a partial folder was left");
+    put_bytes(out, "mine", "precious");
+    cr_assert_not(data_convert(path, out, 1, NULL, NULL, &converted, &err));
+    cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "is not empty"), "%s", err.text);
+    cr_assert_eq(access(help_join(file, out, "mine"), F_OK), 0);
+    help_remove(out);
+    cr_assert_not(data_convert("/nonexistent", out, 1, NULL, NULL, &converted, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    help_remove(path);
+    help_cifar10(path);
+    cr_assert_not(data_convert(path, out, 1, NULL, NULL, &converted, &err));
+    cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "CIFAR binaries already"), "%s", err.text);
+    help_remove(path);
+}
+
+static void collect(void *context, const char *text)
+{
+    char *all = context;
+    strcat(all, text);
+    strcat(all, "\n");
+}
+
+Test(folders, damaged_images_do_not_stop_opening_but_are_named_when_wanted)
+{
+    char path[HELP_PATH], file[2 * HELP_PATH];
+    make_set(path, 32);
+    put_bytes(path, "train/ant/zero.jpg", "");
+    put_bytes(path, "train/bee/text.jpg", "hello");
+    put_jpeg(path, "test/ant/cut.jpg", (struct help_jpeg){64, 64, 3, false, 0});
+    cr_assert_eq(truncate(help_join(file, path, "test/ant/cut.jpg"), 900), 0);
+    struct dataset *dataset = open_set(path);
+    char found[4096] = "";
+    uint64_t faults;
+    struct error err = {0};
+    cr_assert(dataset_check(dataset, 2, NULL, NULL, collect, found, &faults, &err), "%s", err.text);
+    cr_assert_eq(faults, 3);
+    cr_assert(strstr(found, "train/ant/zero.jpg: is empty"), "%s", found);
+    cr_assert(strstr(found, "train/bee/text.jpg: cannot be decoded as a JPEG: Not a JPEG"), "%s", found);
+    cr_assert(strstr(found, "test/ant/cut.jpg: cannot be decoded as a JPEG: "), "%s", found);
+    int32_t labels[24];
+    struct loader_options options = {.batch = 5, .image_size = 32, .train = true, .threads = 3};
+    cr_assert_not(load(dataset, options, 15, first, labels, &err));
+    cr_assert_eq(err.kind, ERROR_FAILED);
+    cr_assert(strstr(err.text, "zero.jpg") || strstr(err.text, "text.jpg"), "%s", err.text);
+    char before[sizeof err.text];
+    strcpy(before, err.text);
+    options.threads = 1;
+    cr_assert_not(load(dataset, options, 15, first, labels, &err));
+    cr_assert_str_eq(err.text, before, "the first failure by position, whatever the threads");
+    dataset_close(dataset);
+    help_remove(path);
+}
+
+Test(folders, a_set_without_one_whole_image_is_refused)
+{
+    char path[HELP_PATH];
+    help_folder(path);
+    make_folder(path, "train");
+    make_folder(path, "train/a");
+    make_folder(path, "train/b");
+    put_bytes(path, "train/a/1.jpg", "xxxxxxxx");
+    put_bytes(path, "train/b/1.jpg", "y");
+    help_refused(path, ERROR_FAILED, "train/a/1.jpg", "Not a JPEG");
+    help_remove(path);
+}
+
+Test(folders, every_failed_allocation_is_an_error_without_a_leak)
+{
+    char path[HELP_PATH], out[HELP_PATH + 8];
+    make_set(path, 32);
+    snprintf(out, sizeof out, "%s-bin", path);
+    bool done = false;
+    for (uint64_t n = 1; !done; n++) {
+        cr_assert_lt(n, 300);
+        uint64_t general = mem_current_bytes(MEM_GENERAL), input = mem_current_bytes(MEM_INPUT);
+        struct data_converted converted;
+        struct error err = {0};
+        mem_fail_at(n);
+        done = data_convert(path, out, 2, NULL, NULL, &converted, &err);
+        bool fired = mem_fail_at(0);
+        cr_assert_neq(done, fired, "allocation %d: %s", (int)n, err.text);
+        cr_assert(done || err.kind == ERROR_MEMORY, "%s", err.text);
+        cr_assert_eq(mem_current_bytes(MEM_GENERAL), general);
+        cr_assert_eq(mem_current_bytes(MEM_INPUT), input);
+        cr_assert(done || access(out, F_OK) != 0);
+    }
+    help_remove(out);
+    help_remove(path);
+}

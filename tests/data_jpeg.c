@@ -1,0 +1,253 @@
+/* Decoding: right pixels in the right place, and a sentence for everything that is no good JPEG. */
+#include "data_help.h"
+
+#include <math.h>
+
+#include "data_jpeg_help.h"
+#include "jpeg.h"
+#include "mem.h"
+#include "resample.h"
+
+static struct jpeg_decoder *create(void)
+{
+    struct error err = {0};
+    struct jpeg_decoder *decoder = jpeg_decoder_create(&err);
+    cr_assert(decoder, "%s", err.text);
+    return decoder;
+}
+
+/* Decodes a view of a fresh JPEG; out has size x size x 3. */
+static void decode(struct help_jpeg jpeg, struct augment_view view, uint32_t size, float *out)
+{
+    unsigned char *bytes;
+    unsigned long length;
+    uint32_t width, height;
+    struct error err = {0};
+    struct jpeg_decoder *decoder = create();
+    help_compress(&jpeg, &bytes, &length);
+    cr_assert(jpeg_open_bytes(decoder, bytes, length, "a.jpg", &width, &height, &err), "%s", err.text);
+    cr_assert_eq(width, jpeg.width);
+    cr_assert_eq(height, jpeg.height);
+    cr_assert(jpeg_decode(decoder, view, size, out, &err), "%s", err.text);
+    jpeg_decoder_destroy(decoder);
+    free(bytes);
+}
+
+/* The largest difference from the pattern, sampled at the outputs' centres in the picture. */
+static double largest_fault(struct help_jpeg jpeg, struct augment_view view, uint32_t size, const float *out,
+                            int channels)
+{
+    double most = 0, scale = view.side / size;
+    for (uint32_t y = 0; y < size; y++)
+        for (uint32_t x = 0; x < size; x++)
+            for (int channel = 0; channel < channels; channel++) {
+                double column = view.x + (view.flip ? size - 1 - x + 0.5 : x + 0.5) * scale;
+                double row = view.y + (y + 0.5) * scale;
+                double wanted = help_pattern(&jpeg, (uint32_t)column, (uint32_t)row, channel);
+                most = fmax(most, fabs(out[(y * size + x) * 3 + (uint32_t)channel] - wanted));
+            }
+    return most;
+}
+
+static float picture[256 * 256 * 3], other[256 * 256 * 3];
+
+Test(jpeg, a_picture_of_the_size_wanted_is_decoded_pixel_by_pixel)
+{
+    struct help_jpeg jpeg = {32, 32, 3, false, 0};
+    decode(jpeg, augment_centre_view(32, 32, 1), 32, picture);
+    cr_assert_lt(largest_fault(jpeg, augment_centre_view(32, 32, 1), 32, picture, 3), 12);
+    for (int i = 0; i < 32 * 32 * 3; i++) cr_assert_eq(picture[i], floorf(picture[i]), "scaling by 1 changes nothing");
+}
+
+Test(jpeg, views_of_large_pictures_are_scaled_to_their_place)
+{
+    const struct help_jpeg jpegs[] = {{500, 375, 3, false, 0}, {301, 977, 3, true, 0}, {1600, 1200, 3, false, 0}};
+    for (size_t i = 0; i < 3; i++) {
+        struct augment_view views[] = {augment_centre_view(jpegs[i].width, jpegs[i].height, 1),
+                                       {.x = 3.25, .y = 40.5, .side = 230, .flip = true},
+                                       {.x = 100.75, .y = 10, .side = 100}};
+        for (size_t v = 0; v < 3; v++) {
+            decode(jpegs[i], views[v], 224, picture);
+            double fault = largest_fault(jpegs[i], views[v], 224, picture, 2);
+            cr_assert_lt(fault, 8, "picture %zu, view %zu: %f", i, v, fault);
+        }
+    }
+}
+
+Test(jpeg, shrinking_within_the_decoder_and_after_it_agree)
+{
+    struct help_jpeg jpeg = {1024, 1024, 3, false, 0};
+    struct augment_view view = augment_centre_view(1024, 1024, 1);
+    decode(jpeg, view, 128, picture);
+    cr_assert_lt(largest_fault(jpeg, view, 128, picture, 2), 6);
+    decode(jpeg, view, 37, picture);
+    cr_assert_lt(largest_fault(jpeg, view, 37, picture, 2), 9, "28 times smaller: no pixel is skipped");
+}
+
+Test(jpeg, small_pictures_are_enlarged)
+{
+    struct help_jpeg jpeg = {20, 9, 3, false, 0};
+    decode(jpeg, augment_centre_view(20, 9, 1), 64, picture);
+    for (uint32_t y = 0; y < 64; y++)
+        for (uint32_t x = 1; x < 64; x++)
+            cr_assert_geq(picture[(y * 64 + x) * 3], picture[(y * 64 + x - 1) * 3] - 2, "red grows to the right");
+}
+
+Test(jpeg, one_pixel_is_a_picture)
+{
+    struct help_jpeg jpeg = {1, 1, 3, false, 0};
+    decode(jpeg, augment_centre_view(1, 1, 1), 8, picture);
+    for (int i = 1; i < 64; i++) cr_assert_eq(picture[3 * i], picture[0]);
+}
+
+Test(jpeg, gray_has_three_equal_channels)
+{
+    struct help_jpeg jpeg = {64, 48, 1, false, 0};
+    struct augment_view view = augment_centre_view(64, 48, 1);
+    decode(jpeg, view, 48, picture);
+    cr_assert_lt(largest_fault(jpeg, view, 48, picture, 1), 6);
+    for (int i = 0; i < 48 * 48; i++)
+        cr_assert(picture[3 * i] == picture[3 * i + 1] && picture[3 * i] == picture[3 * i + 2]);
+}
+
+Test(jpeg, cmyk_is_converted)
+{
+    struct help_jpeg jpeg = {64, 64, 4, false, 0};
+    struct augment_view view = augment_centre_view(64, 64, 1);
+    decode(jpeg, view, 64, picture);
+    cr_assert_lt(largest_fault(jpeg, view, 64, picture, 3), 8);
+}
+
+Test(jpeg, a_flip_mirrors_exactly)
+{
+    struct help_jpeg jpeg = {300, 200, 3, false, 0};
+    struct augment_view view = {.x = 17.3, .y = 4.1, .side = 180.9};
+    decode(jpeg, view, 65, picture);
+    view.flip = true;
+    decode(jpeg, view, 65, other);
+    for (uint32_t y = 0; y < 65; y++)
+        for (uint32_t x = 0; x < 65; x++)
+            cr_assert_eq(memcmp(&picture[(y * 65 + x) * 3], &other[(y * 65 + 64 - x) * 3], 12), 0);
+}
+
+/* Opens and decodes bytes with what must go wrong. */
+static void refused(const void *bytes, size_t length, const char *sentence)
+{
+    struct jpeg_decoder *decoder = create();
+    struct error err = {0};
+    uint32_t width, height;
+    bool ok = jpeg_open_bytes(decoder, bytes, length, "dir/bad.jpg", &width, &height, &err) &&
+              jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, picture, &err);
+    cr_assert_not(ok, "accepted, where '%s' was wanted", sentence);
+    cr_assert_eq(err.kind, ERROR_FAILED);
+    cr_assert(strstr(err.text, "dir/bad.jpg"), "%s", err.text);
+    cr_assert(strstr(err.text, sentence), "'%s' does not say '%s'", err.text, sentence);
+    /* The decoder is as good as new. */
+    struct help_jpeg good = {32, 32, 3, false, 0};
+    unsigned char *whole;
+    unsigned long whole_length;
+    help_compress(&good, &whole, &whole_length);
+    cr_assert(jpeg_open_bytes(decoder, whole, whole_length, "good.jpg", &width, &height, &err));
+    cr_assert(jpeg_decode(decoder, augment_centre_view(32, 32, 1), 32, picture, &err), "%s", err.text);
+    free(whole);
+    jpeg_decoder_destroy(decoder);
+}
+
+Test(jpeg, what_is_no_jpeg_is_refused)
+{
+    refused("", 0, "is empty");
+    refused("\x89PNG\r\n\x1a\n0000", 12, "Not a JPEG");
+    refused("GIF89a", 6, "Not a JPEG");
+    refused("\xff\xd8", 2, "JPEG");
+    static const unsigned char zeros[5000];
+    refused(zeros, sizeof zeros, "Not a JPEG");
+}
+
+Test(jpeg, a_truncated_picture_is_refused_wherever_it_ends)
+{
+    for (int progressive = 0; progressive < 2; progressive++) {
+        struct help_jpeg jpeg = {64, 64, 3, progressive == 1, 0};
+        unsigned char *bytes;
+        unsigned long length;
+        help_compress(&jpeg, &bytes, &length);
+        for (unsigned long cut = 1; cut + 2 < length; cut += 37) refused(bytes, cut, "JPEG");
+        free(bytes);
+    }
+}
+
+Test(jpeg, a_header_that_promises_too_much_is_refused)
+{
+    struct help_jpeg jpeg = {64, 64, 3, false, 0};
+    unsigned char *bytes;
+    unsigned long length;
+    help_compress(&jpeg, &bytes, &length);
+    for (unsigned long i = 0; i + 9 < length; i++) {
+        if (bytes[i] != 0xff || bytes[i + 1] != 0xc0) continue;
+        memset(bytes + i + 5, 0xfd, 4); /* 65,021 x 65,021 */
+        break;
+    }
+    refused(bytes, length, "65021 x 65021");
+    free(bytes);
+}
+
+Test(jpeg, files_that_cannot_be_read_are_named)
+{
+    char path[HELP_PATH], file[2 * HELP_PATH];
+    uint32_t width, height;
+    help_folder(path);
+    struct jpeg_decoder *decoder = create();
+    struct error err = {0};
+    cr_assert_not(jpeg_open_file(decoder, help_join(file, path, "none.jpg"), &width, &height, &err));
+    cr_assert(err.kind == ERROR_FAILED && strstr(err.text, "none.jpg"), "%s", err.text);
+    cr_assert_not(jpeg_open_file(decoder, path, &width, &height, &err));
+    cr_assert(err.kind == ERROR_FAILED && strstr(err.text, "is not a file"), "%s", err.text);
+    help_write_bytes(help_join(file, path, "empty.jpg"), "", 0);
+    cr_assert_not(jpeg_open_file(decoder, file, &width, &height, &err));
+    cr_assert(err.kind == ERROR_FAILED && strstr(err.text, "empty.jpg: is empty"), "%s", err.text);
+    jpeg_decoder_destroy(decoder);
+    help_remove(path);
+}
+
+Test(jpeg, every_failed_allocation_is_an_error_without_a_leak)
+{
+    char path[HELP_PATH], file[2 * HELP_PATH];
+    help_folder(path);
+    help_write_jpeg(help_join(file, path, "a.jpg"), (struct help_jpeg){100, 80, 3, false, 0});
+    bool done = false;
+    for (uint64_t n = 1; !done; n++) {
+        cr_assert_lt(n, 50);
+        uint64_t before = mem_current_bytes(MEM_INPUT);
+        uint32_t width, height;
+        struct error err = {0};
+        mem_fail_at(n);
+        struct jpeg_decoder *decoder = jpeg_decoder_create(&err);
+        done = decoder && jpeg_open_file(decoder, file, &width, &height, &err) &&
+               jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, picture, &err);
+        cr_assert_neq(done, mem_fail_at(0));
+        cr_assert(done || err.kind == ERROR_MEMORY, "%s", err.text);
+        jpeg_decoder_destroy(decoder);
+        cr_assert_eq(mem_current_bytes(MEM_INPUT), before);
+    }
+    help_remove(path);
+}
+
+Test(resample, weights_sum_to_one_and_stay_inside)
+{
+    struct resample_axis axis = {0};
+    struct error err = {0};
+    const double starts[] = {0, 0.3, 5.75, -2, 90}, lengths[] = {1, 7.3, 40, 99.9, 0.01};
+    for (uint32_t outputs = 1; outputs < 200; outputs += 13)
+        for (int s = 0; s < 5; s++)
+            for (int l = 0; l < 5; l++) {
+                cr_assert(resample_prepare(&axis, starts[s], lengths[l], 100, outputs, &err), "%s", err.text);
+                for (uint32_t i = 0; i < outputs; i++) {
+                    float sum = 0;
+                    cr_assert_leq(axis.first[i] + axis.count[i], 100);
+                    cr_assert(axis.count[i] >= 1 && axis.count[i] <= axis.most);
+                    for (uint32_t k = 0; k < axis.count[i]; k++) sum += axis.weights[i * axis.most + k];
+                    cr_assert_float_eq(sum, 1, 1e-5);
+                    cr_assert(i == 0 || axis.first[i] >= axis.first[i - 1], "rows are decoded once, from the top");
+                }
+            }
+    resample_finish(&axis);
+}
