@@ -1,11 +1,152 @@
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "command.h"
+#include "json.h"
+#include "machine.h"
+#include "units.h"
+
+static void print_host(const struct host *host)
+{
+    char memory[UNITS_TEXT];
+    printf("this host\n  %s: %" PRIu32 " core%s, %" PRIu32 " package%s, %" PRIu32 " NUMA node%s, %s\n", host->cpu,
+           host->cores, host->cores == 1 ? "" : "s", host->packages, host->packages == 1 ? "" : "s", host->numa_nodes,
+           host->numa_nodes == 1 ? "" : "s", units_format_bytes(host->memory_bytes, memory));
+    for (uint32_t i = 0; i < host->gpu_count; i++) {
+        const struct host_gpu *gpu = &host->gpus[i];
+        const struct device_spec *known = catalogue_find(gpu->name);
+        printf("  GPU %" PRIu32 ": %s", i, gpu->name);
+        if (gpu->numa_node != UINT32_MAX) printf(", on NUMA node %" PRIu32, gpu->numa_node);
+        printf("%s%s\n", known ? ", planned for as " : ", not in the catalogue", known ? known->name : "");
+    }
+    if (host->gpu_count == 0) puts("  no GPU: --gpus auto plans for the CPU");
+}
+
+static void print_catalogue(void)
+{
+    size_t count;
+    const struct device_spec *entries = catalogue_entries(&count);
+    printf("\ncatalogue\n  %-12s %9s %9s %8s %8s %9s %9s  %s\n", "name", "memory", "usable", "f32", "f16", "memory/s",
+           "link/s", "source");
+    for (size_t i = 0; i < count; i++) {
+        const struct device_spec *e = &entries[i];
+        char memory[UNITS_TEXT], usable[UNITS_TEXT], f32[UNITS_TEXT], f16[UNITS_TEXT], speed[UNITS_TEXT],
+            link[UNITS_TEXT];
+        printf("  %-12s %9s %9s %8s %8s %8sB %8sB  %s\n", e->name, units_format_bytes(e->memory_bytes, memory),
+               units_format_bytes(e->memory_bytes - e->reserve_bytes - e->context_bytes, usable),
+               units_format_si(e->flops_f32, f32), units_format_si(e->flops_f16, f16),
+               units_format_si(e->bandwidth, speed), units_format_si(e->link_bandwidth, link), e->source);
+    }
+    puts("\n  usable: without what the driver holds back, the context and the libraries; f32, f16: FLOP/s at most");
+}
+
+static json_t *host_json(const struct host *host)
+{
+    json_t *gpus = json_array();
+    for (uint32_t i = 0; i < host->gpu_count; i++) {
+        const struct host_gpu *gpu = &host->gpus[i];
+        const struct device_spec *known = catalogue_find(gpu->name);
+        json_array_append_new(
+            gpus, json_pack("{s:s, s:o, s:o, s:o}", "name", gpu->name, "memory_bytes",
+                            gpu->memory_bytes ? json_integer((json_int_t)gpu->memory_bytes) : json_null(), "numa_node",
+                            gpu->numa_node == UINT32_MAX ? json_null() : json_integer(gpu->numa_node), "catalogue",
+                            known ? json_string(known->name) : json_null()));
+    }
+    return json_pack("{s:s, s:i, s:i, s:i, s:I, s:o}", "cpu", host->cpu, "cores", (int)host->cores, "packages",
+                     (int)host->packages, "numa_nodes", (int)host->numa_nodes, "memory_bytes",
+                     (json_int_t)host->memory_bytes, "gpus", gpus);
+}
+
+static json_t *catalogue_json(void)
+{
+    size_t count;
+    const struct device_spec *entries = catalogue_entries(&count);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        const struct device_spec *e = &entries[i];
+        json_array_append_new(
+            list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:s}", "name", e->name,
+                            "memory_bytes", (json_int_t)e->memory_bytes, "context_bytes", (json_int_t)e->context_bytes,
+                            "comm_bytes", (json_int_t)e->comm_bytes, "reserve_bytes", (json_int_t)e->reserve_bytes,
+                            "workspace_bytes", (json_int_t)e->workspace_bytes, "flops_f32", e->flops_f32, "flops_f16",
+                            e->flops_f16, "bandwidth", e->bandwidth, "launch_seconds", e->launch_seconds,
+                            "link_bandwidth", e->link_bandwidth, "source", e->source));
+    }
+    return list;
+}
+
+static bool print_json(const struct host *host, struct error *err)
+{
+    json_t *root = json_pack("{s:o, s:o}", "host", host_json(host), "catalogue", catalogue_json());
+    bool ok = root && json_dumpf(root, stdout, JSON_INDENT(2)) == 0;
+    json_decref(root);
+    puts("");
+    return ok || ferror(stdout) || error_memory(err, 4096, "the JSON output");
+}
+
+/* Writes the machine that --gpus names, for a person to correct by hand or to measure into. */
+static bool write_machine(const char *gpus, const char *path, struct error *err)
+{
+    struct machine machine = {0};
+    bool ok = machine_parse(gpus, &machine, err) && machine_write_file(&machine, path, err);
+    machine_finish(&machine);
+    return ok;
+}
+
+static bool calibrate(const struct host *host, struct error *err)
+{
+    if (host->gpu_count == 0)
+        return error_set(err, ERROR_FAILED, "--calibrate measures GPUs, and hwloc sees none in this host");
+    return error_set(err, ERROR_FAILED, "--calibrate needs the CUDA backend, which is not part of this build");
+}
 
 static int run(int argc, char **argv, struct error *err)
 {
-    (void)argc;
-    (void)argv;
-    error_set(err, ERROR_FAILED, "devices: not built into this binary yet");
-    return 1;
+    bool json = false, wants_calibration = false;
+    const char *gpus = "auto", *output = NULL;
+    const struct option_spec specs[] = {{"json", 0, OPTION_FLAG, &json, 0, 0},
+                                        {"calibrate", 0, OPTION_FLAG, &wants_calibration, 0, 0},
+                                        {"gpus", 'g', OPTION_TEXT, &gpus, 0, 0},
+                                        {"output", 'o', OPTION_TEXT, &output, 0, 0}};
+    size_t words;
+    struct host host;
+    if (!options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], NULL, 0, &words, err) ||
+        !host_read(&host, err))
+        return 1;
+    if (wants_calibration) return calibrate(&host, err) ? 0 : 1;
+    if (output) return write_machine(gpus, output, err) ? 0 : 1;
+    if (json) return print_json(&host, err) ? 0 : 1;
+    print_host(&host);
+    print_catalogue();
+    return 0;
 }
 
-const struct command command_devices = {"devices", "", "", run};
+static const char manual[] =
+    "NAME\n"
+    "  fathom devices - this host, its GPUs, and the GPUs that plans can be made for\n"
+    "\n"
+    "SYNOPSIS\n"
+    "  fathom devices [--json]\n"
+    "  fathom devices --gpus SPEC -o machine.json\n"
+    "  fathom devices --calibrate\n"
+    "\n"
+    "DESCRIPTION\n"
+    "  Lists what hwloc sees here and the catalogue: memory as sold, what of it a plan may use, the maker's peaks, "
+    "and\n"
+    "  where each figure comes from.\n"
+    "\n"
+    "OPTIONS\n"
+    "      --json         one JSON object\n"
+    "  -g, --gpus SPEC    with -o: the devices to write (auto by default)\n"
+    "  -o, --output FILE  write a machine file, for `fathom plan --gpus FILE`; correct its figures by hand as you know "
+    "them\n"
+    "      --calibrate    measure what context, libraries and communication take on the GPUs of this host\n"
+    "\n"
+    "EXIT STATUS\n"
+    "  0 done; 1 there is nothing to measure, or it failed; 2 the command or a file is wrong.\n"
+    "\n"
+    "EXAMPLES\n"
+    "  fathom devices\n"
+    "  fathom devices --gpus 2xtitan-x -o mine.json && fathom plan resnet-1001 --gpus mine.json\n";
+
+const struct command command_devices = {"devices", "list this host's devices and the GPU catalogue", manual, run};

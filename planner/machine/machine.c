@@ -29,6 +29,13 @@ bool machine_generic_gpu(const char *name, uint64_t memory_bytes, struct device_
     return true;
 }
 
+uint64_t machine_comm_bytes(const struct device_spec *spec)
+{
+    const struct device_spec *known = catalogue_find(spec->name);
+    if (spec->kind == DEVICE_CPU || spec->comm_bytes > 0) return spec->comm_bytes;
+    return known ? known->comm_bytes : NCCL_CHANNELS_NVLINK * NCCL_CHANNEL_BYTES;
+}
+
 static bool cpu_device(struct device_spec *spec, struct error *err)
 {
     struct host host;

@@ -55,6 +55,9 @@ bool machine_write_file(const struct machine *machine, const char *path, struct 
 /* A GPU of which only the memory is known: its speed is unknown (0). */
 bool machine_generic_gpu(const char *name, uint64_t memory_bytes, struct device_spec *spec, struct error *err);
 
+/* What communication buffers take on a device once it has peers: its own figure, or the default when it is alone. */
+uint64_t machine_comm_bytes(const struct device_spec *spec);
+
 /* The built-in catalogue, for `fathom devices` and suggestions. Names are found whatever their case, spaces, hyphens and
  * maker ("NVIDIA GeForce GTX TITAN X" is "titan-x"); NULL when there is none. Static. */
 const struct device_spec *catalogue_find(const char *name);

@@ -1,0 +1,63 @@
+#include <inttypes.h>
+#include <math.h>
+
+#include "json.h"
+#include "plan_report.h"
+
+static json_t *device_json(const struct plan_device *device)
+{
+    json_t *classes = json_object();
+    for (int i = 0; i < MEMORY_CLASSES; i++)
+        json_object_set_new(classes, memory_class_name((enum memory_class)i),
+                            json_integer((json_int_t)device->classes[i]));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o}", "name", device->spec.name, "memory_bytes",
+                     (json_int_t)device->spec.memory_bytes, "batch", (json_int_t)device->images, "micro_batches",
+                     (json_int_t)device->micro_batches, "peak_bytes", (json_int_t)device->peak_bytes, "classes",
+                     classes);
+}
+
+static const struct plan_variant *largest_variant(const struct plan *plan)
+{
+    const struct plan_variant *largest = &plan->variants[0];
+    for (size_t v = 1; v < plan->variant_count; v++)
+        if (plan->variants[v].arena_bytes > largest->arena_bytes) largest = &plan->variants[v];
+    return largest;
+}
+
+static json_t *report_json(const struct plan_report *report)
+{
+    const struct plan *plan = report->plan;
+    const struct plan_variant *largest = largest_variant(plan);
+    json_t *devices = json_array();
+    bool optimal = true;
+    double extra = 0;
+    for (size_t i = 0; i < plan->device_count; i++) json_array_append_new(devices, device_json(&plan->devices[i]));
+    for (size_t v = 0; v < plan->variant_count; v++) {
+        optimal = optimal && plan->variants[v].proved_optimal;
+        extra = fmax(extra, plan->variants[v].extra_flops_fraction);
+    }
+    json_t *root = json_pack(
+        "{s:s, s:I, s:I, s:s, s:I, s:b, s:o, s:I, s:I, s:b, s:s, s:f, s:b, s:o, s:f}", "model", plan->spec.name,
+        "parameters", (json_int_t)largest->graph->parameter_elements, "forward_macs",
+        (json_int_t)largest->graph->forward_macs, "dtype", dtype_name(plan->dtype), "batch", (json_int_t)plan->batch,
+        "fits", plan->fits, "devices", devices, "arena_bytes", (json_int_t)largest->arena_bytes, "lower_bound_bytes",
+        (json_int_t)largest->lower_bound_bytes, "proved_optimal", optimal, "recompute",
+        recompute_policy_name(plan->recompute), "recompute_fraction", extra, "changes_bn", plan->changes_bn,
+        "step_seconds", plan->step_seconds > 0 ? json_real(plan->step_seconds) : json_null(), "plan_seconds",
+        plan->plan_seconds);
+    if (report->largest_searched)
+        json_object_set_new(root, "largest_batch", json_integer((json_int_t)report->largest_batch));
+    return root;
+}
+
+bool plan_report_json(const struct plan_report *report, FILE *to, struct error *err)
+{
+    json_t *root = report_json(report);
+    if (!root || json_dumpf(root, to, JSON_INDENT(2)) != 0) {
+        json_decref(root);
+        return ferror(to) || error_memory(err, 4096, "the JSON output");
+    }
+    json_decref(root);
+    fputc('\n', to);
+    return true;
+}

@@ -1,0 +1,215 @@
+#include "plan_report.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "units.h"
+#include "words.h"
+
+/* Devices that look the same share a column. */
+#define MOST_COLUMNS 5
+
+struct column {
+    const struct plan_device *device;
+    size_t count;
+};
+
+static bool same_column(const struct plan_device *a, const struct plan_device *b)
+{
+    return strcmp(a->spec.name, b->spec.name) == 0 && a->spec.memory_bytes == b->spec.memory_bytes &&
+           a->images == b->images && a->micro_batches == b->micro_batches && a->peak_bytes == b->peak_bytes;
+}
+
+/* Returns how many columns there are; those beyond MOST_COLUMNS are counted, not kept. */
+static size_t find_columns(const struct plan *plan, struct column columns[MOST_COLUMNS])
+{
+    size_t count = 0;
+    const struct plan_device *last = NULL;
+    for (size_t i = 0; i < plan->device_count; i++) {
+        if (!last || !same_column(last, &plan->devices[i])) {
+            last = &plan->devices[i];
+            if (count < MOST_COLUMNS) columns[count] = (struct column){last, 0};
+            count++;
+        }
+        if (count <= MOST_COLUMNS) columns[count - 1].count++;
+    }
+    return count;
+}
+
+static bool terminal_is_utf8(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = getenv(names[i]);
+        if (value && *value) return strstr(value, "UTF-8") || strstr(value, "utf8") || strstr(value, "utf-8");
+    }
+    return false;
+}
+
+/* A class's share of the memory, to scale: 40 cells are the whole. */
+static void print_bar(uint64_t bytes, uint64_t memory, FILE *to)
+{
+    static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+    double cells = memory ? 40.0 * (double)bytes / (double)memory : 0;
+    if (cells > 60) cells = 60;
+    fputs("   ", to);
+    if (!terminal_is_utf8()) {
+        for (double i = 0; i + 0.5 <= cells; i++) fputc('#', to);
+        return;
+    }
+    for (double i = 0; i + 1 <= cells; i++) fputs("█", to);
+    fputs(eighths[(int)((cells - (int)cells) * 8)], to);
+}
+
+static void print_row(const char *name, const struct column *columns, size_t count, int class_, bool bar, FILE *to)
+{
+    fprintf(to, "  %-22s", name);
+    for (size_t i = 0; i < count; i++) {
+        char bytes[UNITS_TEXT];
+        const struct plan_device *device = columns[i].device;
+        fprintf(to, " %14s", units_format_bytes(class_ < 0 ? device->peak_bytes : device->classes[class_], bytes));
+    }
+    if (bar && class_ >= 0) print_bar(columns[0].device->classes[class_], columns[0].device->spec.memory_bytes, to);
+    fputc('\n', to);
+}
+
+static void print_heads(const struct column *columns, size_t count, FILE *to)
+{
+    char text[DEVICE_NAME + 32];
+    fprintf(to, "  %-22s", "");
+    for (size_t i = 0; i < count; i++) {
+        snprintf(text, sizeof text, "%zu x %.10s", columns[i].count, columns[i].device->spec.name);
+        fprintf(to, " %14s", columns[i].count > 1 ? text : columns[i].device->spec.name);
+    }
+    fprintf(to, "\n  %-22s", "images");
+    for (size_t i = 0; i < count; i++) {
+        const struct plan_device *device = columns[i].device;
+        snprintf(text, sizeof text, "%" PRIu32, device->images);
+        if (device->micro_batches > 1)
+            snprintf(text, sizeof text, "%" PRIu32 " x %" PRIu32, device->micro_batches,
+                     device->images / device->micro_batches);
+        fprintf(to, " %14s", text);
+    }
+    fputc('\n', to);
+}
+
+static void print_memory(const struct plan *plan, FILE *to)
+{
+    struct column columns[MOST_COLUMNS];
+    size_t all = find_columns(plan, columns), count = all < MOST_COLUMNS ? all : MOST_COLUMNS;
+    print_heads(columns, count, to);
+    for (int class_ = 0; class_ < MEMORY_CLASSES; class_++) {
+        uint64_t most = 0;
+        for (size_t i = 0; i < count; i++)
+            if (columns[i].device->classes[class_] > most) most = columns[i].device->classes[class_];
+        if (most > 0) print_row(words_memory_class((enum memory_class)class_), columns, count, class_, count == 1, to);
+    }
+    print_row("peak", columns, count, -1, false, to);
+    fprintf(to, "  %-22s", "memory");
+    for (size_t i = 0; i < count; i++) {
+        char bytes[UNITS_TEXT];
+        fprintf(to, " %14s", units_format_bytes(columns[i].device->spec.memory_bytes, bytes));
+    }
+    fputs("\n", to);
+    if (all > count) fprintf(to, "  and %zu further kinds of device or share (--json has all)\n", all - count);
+}
+
+static void print_arena(const struct plan *plan, FILE *to)
+{
+    for (size_t v = 0; v < plan->variant_count && v < MOST_COLUMNS; v++) {
+        const struct plan_variant *variant = &plan->variants[v];
+        char arena[UNITS_TEXT], bound[UNITS_TEXT];
+        double gap = variant->lower_bound_bytes
+                         ? 100.0 * ((double)variant->arena_bytes / (double)variant->lower_bound_bytes - 1)
+                         : 0;
+        fprintf(to, "  %-22s %s", v ? "" : "arena", units_format_bytes(variant->arena_bytes, arena));
+        if (variant->arena_bytes == variant->lower_bound_bytes)
+            fputs(", equal to its lower bound: no smaller one exists\n", to);
+        else
+            fprintf(to, ", %.2f %% above its lower bound of %s%s\n", gap,
+                    units_format_bytes(variant->lower_bound_bytes, bound),
+                    variant->proved_optimal ? "; proved the smallest" : "");
+    }
+}
+
+static void print_recomputed(const struct plan *plan, FILE *to)
+{
+    double extra = 0;
+    uint32_t convolutions = 0;
+    for (size_t v = 0; v < plan->variant_count; v++) {
+        if (plan->variants[v].extra_flops_fraction > extra) extra = plan->variants[v].extra_flops_fraction;
+        if (plan->variants[v].recomputed_convolutions > convolutions)
+            convolutions = plan->variants[v].recomputed_convolutions;
+    }
+    if (extra <= 0) {
+        fprintf(to, "  %-22s nothing\n", "recomputed");
+        return;
+    }
+    fprintf(to, "  %-22s ", "recomputed");
+    if (convolutions)
+        fprintf(to, "%" PRIu32 " convolutions and what lies between them: ", convolutions);
+    else
+        fputs("normalisations and ReLUs, no convolution: ", to);
+    fprintf(to, "%.1f %% more computation\n", 100 * extra);
+}
+
+static void print_time(const struct plan *plan, FILE *to)
+{
+    char seconds[UNITS_TEXT];
+    if (plan->step_seconds > 0)
+        fprintf(to, "  %-22s %s, %.0f images/s (predicted)\n", "step",
+                units_format_seconds(plan->step_seconds, seconds), plan->batch / plan->step_seconds);
+    else
+        fprintf(to, "  %-22s time unknown: the speed of %s is not known\n", "step", plan->devices[0].spec.name);
+}
+
+static void print_largest(const struct plan_report *report, FILE *to)
+{
+    char batch[UNITS_TEXT];
+    if (!report->plan->fits) return;
+    fprintf(to, "  %-22s ", "largest batch");
+    if (!report->largest_searched)
+        fputs("--max-batch searches for it\n", to);
+    else
+        fprintf(to, "%s%s\n", report->largest_exact ? "" : "at least ",
+                units_format_count(report->largest_batch, batch));
+}
+
+static void print_warnings(const struct plan *plan, FILE *to)
+{
+    if (!plan->changes_bn) return;
+    const struct plan_device *device = &plan->devices[0];
+    fprintf(to,
+            "\nnote: batch normalisation takes its statistics over %" PRIu32 " images, not the batch's %" PRIu32 ".",
+            device->images / device->micro_batches, plan->batch);
+    if (device->micro_batches > 1)
+        fputs(" Micro-batches do that; recomputation would not.\n", to);
+    else
+        fputs(" --sync-bn takes them over all devices.\n", to);
+}
+
+static void print_advice(const struct plan_report *report, FILE *to)
+{
+    if (report->plan->fits) return;
+    fputs(report->advice_count ? "\nwhat would fit:\n" : "\nNothing that fathom can change makes it fit.\n", to);
+    for (size_t i = 0; i < report->advice_count; i++) {
+        char sentence[256];
+        fprintf(to, "  %s\n", advise_sentence(&report->advice[i], sentence, sizeof sentence));
+    }
+}
+
+void plan_report_print(const struct plan_report *report, FILE *to)
+{
+    char verdict[WORDS_VERDICT], seconds[UNITS_TEXT];
+    fprintf(to, "%s\n\n", words_verdict(report->plan, verdict, sizeof verdict));
+    print_memory(report->plan, to);
+    fputc('\n', to);
+    print_arena(report->plan, to);
+    print_recomputed(report->plan, to);
+    print_time(report->plan, to);
+    print_largest(report, to);
+    fprintf(to, "  %-22s %s\n", "planned in", units_format_seconds(report->plan->plan_seconds, seconds));
+    print_warnings(report->plan, to);
+    print_advice(report, to);
+}

@@ -1,0 +1,27 @@
+/* What `fathom plan` prints, from a plan. */
+#ifndef FATHOM_PLAN_REPORT_H
+#define FATHOM_PLAN_REPORT_H
+
+#include <stdio.h>
+
+#include "advise.h"
+#include "errors.h"
+#include "plan.h"
+
+struct plan_report {
+    const struct plan *plan;
+    uint32_t largest_batch; /* 0 = none found, or not searched */
+    bool largest_searched;
+    bool largest_exact; /* else it is a lower limit */
+    const struct advice *advice;
+    size_t advice_count;
+};
+
+/* The verdict, the table of memory and what else there is to say. */
+void plan_report_print(const struct plan_report *report, FILE *to);
+/* Stages, kinds of ops and what dominates the peak. ERROR_MEMORY. */
+bool plan_report_explain(const struct plan *plan, FILE *to, struct error *err);
+/* One JSON object. ERROR_MEMORY. */
+bool plan_report_json(const struct plan_report *report, FILE *to, struct error *err);
+
+#endif

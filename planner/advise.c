@@ -1,0 +1,268 @@
+#include "advise.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mem.h"
+
+#define MOST_BATCH (1u << 20)
+#define GIB        (1ull << 30)
+
+/* Makes the plan of a request; *fits is the answer. A request that cannot be made at all (ERROR_INPUT: too many images
+ * for sizes to hold, fewer images than devices, no equal micro-batches) does not fit. */
+static bool try_request(const struct plan_request *request, bool *fits, struct advice *advice, struct error *err)
+{
+    struct error fault = {0};
+    struct plan *plan = plan_make(request, &fault);
+    *fits = plan && plan->fits;
+    if (!plan && fault.kind != ERROR_INPUT && fault.kind != ERROR_UNFIT) {
+        if (err) *err = fault;
+        return false;
+    }
+    if (*fits && advice) {
+        advice->changes_bn = plan->changes_bn;
+        advice->micro_batches = plan->devices[0].micro_batches;
+        advice->extra_flops_fraction = 0;
+        for (size_t v = 0; v < plan->variant_count; v++)
+            if (plan->variants[v].extra_flops_fraction > advice->extra_flops_fraction)
+                advice->extra_flops_fraction = plan->variants[v].extra_flops_fraction;
+    }
+    plan_destroy(plan);
+    return true;
+}
+
+/* With micro-batches as few as fit almost everything fits: searches are for what fits without them. */
+static void in_one_piece(struct plan_request *request)
+{
+    if (request->micro_batches == 0) request->micro_batches = 1;
+}
+
+/* A whole number's last value that fits, where small ones do and large ones do not. */
+struct search {
+    uint32_t fits, unfit; /* 0 = none known; UINT32_MAX = none known */
+    uint32_t plans, most_plans;
+};
+
+static bool out_of_plans(const struct search *search)
+{
+    return search->most_plans && search->plans >= search->most_plans;
+}
+
+static bool try_batch(const struct plan_request *request, uint32_t batch, struct search *search, struct error *err)
+{
+    struct plan_request changed = *request;
+    bool fits;
+    changed.batch = batch;
+    in_one_piece(&changed);
+    TRY(try_request(&changed, &fits, NULL, err));
+    search->plans++;
+    if (fits)
+        search->fits = batch;
+    else
+        search->unfit = batch;
+    return true;
+}
+
+/* The batch at which the fullest device would be full if what depends on images grew with them. */
+static uint32_t proportional_batch(const struct plan *plan)
+{
+    double least = MOST_BATCH;
+    for (size_t d = 0; d < plan->device_count; d++) {
+        const struct plan_device *device = &plan->devices[d];
+        double images = 0;
+        for (int c = MEMORY_KEPT; c <= MEMORY_INPUT; c++) images += (double)device->classes[c];
+        double room = (double)device->spec.memory_bytes - ((double)device->peak_bytes - images);
+        double batch = images > 0 ? plan->batch * room / images : MOST_BATCH;
+        if (batch < least) least = batch;
+    }
+    return least < 1 ? 1 : (uint32_t)least;
+}
+
+/* The next batch to try: just above and below the guess first, then halves; doubles while nothing is known above. */
+static uint32_t next_batch(const struct search *search, uint32_t guess)
+{
+    if (guess > search->fits && guess < search->unfit) return guess;
+    if (guess == search->fits && guess + 1 < search->unfit && guess < MOST_BATCH) return guess + 1;
+    if (search->unfit == UINT32_MAX) return search->fits > MOST_BATCH / 2 ? MOST_BATCH : search->fits * 2;
+    return search->fits + (search->unfit - search->fits) / 2;
+}
+
+bool advise_largest_batch(const struct plan_request *request, const struct plan *known, uint32_t most_plans,
+                          uint32_t *batch, bool *exact, struct error *err)
+{
+    uint32_t devices = (uint32_t)request->machine->device_count;
+    struct search search = {.unfit = UINT32_MAX, .most_plans = most_plans};
+    uint32_t guess = known ? proportional_batch(known) : request->batch;
+    bool same = known && (request->micro_batches > 0 || known->devices[0].micro_batches == 1);
+    if (same && known->fits) search.fits = known->batch;
+    if (same && !known->fits) search.unfit = known->batch;
+    if (search.fits < devices) search.fits = devices - 1;
+    while (search.fits + 1 < search.unfit && search.fits < MOST_BATCH && !out_of_plans(&search))
+        TRY(try_batch(request, next_batch(&search, guess), &search, err));
+    *exact = search.fits + 1 >= search.unfit || search.fits == MOST_BATCH;
+    *batch = search.fits < devices ? 0 : search.fits;
+    return true;
+}
+
+static bool advise_recompute(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
+{
+    struct plan_request changed = *request;
+    *works = false;
+    if (request->recompute == RECOMPUTE_AUTO) return true;
+    changed.recompute = RECOMPUTE_AUTO;
+    return try_request(&changed, works, advice, err);
+}
+
+static bool advise_batch(const struct plan_request *request, const struct plan *unfit, struct advice *advice,
+                         bool *works, struct error *err)
+{
+    struct plan_request changed = *request;
+    bool exact;
+    TRY(advise_largest_batch(request, unfit, 0, &changed.batch, &exact, err));
+    *works = changed.batch > 0;
+    in_one_piece(&changed);
+    advice->value = changed.batch;
+    return !*works || try_request(&changed, works, advice, err);
+}
+
+/* With micro_batches 0 the planner has tried them all already. */
+static bool advise_micro_batches(const struct plan_request *request, struct advice *advice, bool *works,
+                                 struct error *err)
+{
+    struct plan_request changed = *request;
+    *works = false;
+    if (request->micro_batches == 0) return true;
+    changed.micro_batches = 0;
+    TRY(try_request(&changed, works, advice, err));
+    advice->value = advice->micro_batches;
+    return true;
+}
+
+/* The request's machine with every device of so many GiB, speeds kept. What the driver holds back grows with the size.
+ */
+static void enlarge(const struct machine *machine, uint64_t gib, struct device_spec *devices)
+{
+    for (size_t i = 0; i < machine->device_count; i++) {
+        const struct device_spec *old = &machine->devices[i];
+        devices[i] = *old;
+        if (old->memory_bytes >= gib * GIB) continue;
+        devices[i].memory_bytes = gib * GIB;
+        double share = (double)old->reserve_bytes / (double)old->memory_bytes;
+        devices[i].reserve_bytes = (uint64_t)(share * (double)devices[i].memory_bytes);
+    }
+}
+
+#define MOST_GIB 4096u
+
+static bool advise_memory(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
+{
+    struct machine machine = *request->machine;
+    struct plan_request changed = *request;
+    size_t bytes = machine.device_count * sizeof *machine.devices;
+    uint64_t smallest = UINT64_MAX;
+    for (size_t i = 0; i < machine.device_count; i++)
+        if (machine.devices[i].memory_bytes < smallest) smallest = machine.devices[i].memory_bytes;
+    machine.devices = mem_alloc(MEM_PLAN, machine.device_count, sizeof *machine.devices);
+    if (!machine.devices) return error_memory(err, bytes, "larger devices");
+    changed.machine = &machine;
+    in_one_piece(&changed);
+    uint32_t unfit = (uint32_t)(smallest / GIB), fits = MOST_GIB + 1, gib = unfit ? 2 * unfit : 1;
+    bool ok = true;
+    while (ok && unfit + 1 < fits) {
+        struct advice found = {.kind = ADVICE_MEMORY, .value = gib};
+        enlarge(request->machine, gib, machine.devices);
+        ok = try_request(&changed, works, &found, err);
+        if (ok && *works) *advice = found;
+        if (ok && *works)
+            fits = gib;
+        else
+            unfit = gib;
+        gib = fits > MOST_GIB && unfit <= MOST_GIB / 2 ? 2 * unfit : unfit + (fits - unfit) / 2;
+    }
+    *works = ok && fits <= MOST_GIB;
+    mem_free(machine.devices);
+    return ok;
+}
+
+static bool advise_devices(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
+{
+    struct machine machine = *request->machine;
+    struct plan_request changed = *request;
+    uint32_t most = request->batch < MACHINE_MOST_DEVICES ? request->batch : MACHINE_MOST_DEVICES;
+    uint32_t had = (uint32_t)machine.device_count, unfit = had, fits = most + 1;
+    *works = false;
+    if (had >= most || machine.devices[0].kind == DEVICE_CPU) return true;
+    machine.devices = mem_alloc(MEM_PLAN, most, sizeof *machine.devices);
+    if (!machine.devices) return error_memory(err, most * sizeof *machine.devices, "more devices");
+    for (uint32_t i = 0; i < most; i++) {
+        machine.devices[i] = request->machine->devices[i < had ? i : had - 1];
+        machine.devices[i].comm_bytes = machine_comm_bytes(&machine.devices[i]);
+    }
+    changed.machine = &machine;
+    in_one_piece(&changed);
+    bool ok = true;
+    for (uint32_t count = 2 * had < most ? 2 * had : most; ok && unfit + 1 < fits;) {
+        struct advice found = {.kind = ADVICE_DEVICES, .value = count};
+        machine.device_count = count;
+        ok = try_request(&changed, works, &found, err);
+        if (ok && *works) *advice = found;
+        if (ok && *works)
+            fits = count;
+        else
+            unfit = count;
+        count = fits > most && unfit <= most / 2 ? 2 * unfit : unfit + (fits - unfit) / 2;
+    }
+    *works = ok && fits <= most;
+    mem_free(machine.devices);
+    return ok;
+}
+
+bool advise_unfit(const struct plan_request *request, const struct plan *unfit, struct advice advice[ADVICE_KINDS],
+                  size_t *count, struct error *err)
+{
+    size_t found = 0;
+    for (int kind = 0; kind < ADVICE_KINDS; kind++) {
+        struct advice *next = &advice[found];
+        bool works = false, ok = false;
+        *next = (struct advice){.kind = (enum advice_kind)kind};
+        switch ((enum advice_kind)kind) {
+        case ADVICE_RECOMPUTE: ok = advise_recompute(request, next, &works, err); break;
+        case ADVICE_BATCH: ok = advise_batch(request, unfit, next, &works, err); break;
+        case ADVICE_MICRO_BATCHES: ok = advise_micro_batches(request, next, &works, err); break;
+        case ADVICE_MEMORY: ok = advise_memory(request, next, &works, err); break;
+        case ADVICE_DEVICES: ok = advise_devices(request, next, &works, err); break;
+        case ADVICE_KINDS: break;
+        }
+        if (!ok) return false;
+        found += works;
+    }
+    *count = found;
+    return true;
+}
+
+char *advise_sentence(const struct advice *advice, char *out, size_t size)
+{
+    char cost[96] = "";
+    if (advice->extra_flops_fraction > 0)
+        snprintf(cost, sizeof cost, " (%.1f %% more computation)", 100 * advice->extra_flops_fraction);
+    switch (advice->kind) {
+    case ADVICE_RECOMPUTE: snprintf(out, size, "--recompute auto fits%s", cost); break;
+    case ADVICE_BATCH:
+        snprintf(out, size, "--batch %" PRIu32 " is the largest that fits%s", advice->value, cost);
+        break;
+    case ADVICE_MICRO_BATCHES:
+        snprintf(out, size, "--micro-batches %" PRIu32 " fits%s; batch normalisation then sees smaller batches",
+                 advice->value, cost);
+        break;
+    case ADVICE_MEMORY:
+        snprintf(out, size, "%" PRIu32 " GiB per device is the least that fits%s", advice->value, cost);
+        break;
+    case ADVICE_DEVICES:
+        snprintf(out, size, "%" PRIu32 " devices are the fewest that fit%s%s", advice->value, cost,
+                 advice->changes_bn ? "; without --sync-bn each normalises over its own images" : "");
+        break;
+    case ADVICE_KINDS: break;
+    }
+    return out;
+}

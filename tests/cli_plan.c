@@ -1,0 +1,261 @@
+#define _GNU_SOURCE
+#include <string.h>
+#include <unistd.h>
+
+#include "cli_run.h"
+#include "json.h"
+
+static json_t *run_json(const char *arguments, int code)
+{
+    const struct cli_run *run = cli_run(arguments);
+    cr_assert_eq(run->code, code, "%s: %d, %s", arguments, run->code, run->err);
+    json_error_t fault;
+    json_t *root = json_loads(run->out, JSON_REJECT_DUPLICATES, &fault);
+    cr_assert(root, "%s: line %d: %s", arguments, fault.line, fault.text);
+    return root;
+}
+
+static uint64_t number(const json_t *object, const char *field)
+{
+    const json_t *value = json_object_get(object, field);
+    cr_assert(json_is_integer(value), "%s is missing or no whole number", field);
+    return (uint64_t)json_integer_value(value);
+}
+
+Test(cli_plan, json_has_the_stable_keys)
+{
+    static const char *const keys[] = {"model",
+                                       "parameters",
+                                       "forward_macs",
+                                       "dtype",
+                                       "batch",
+                                       "fits",
+                                       "devices",
+                                       "arena_bytes",
+                                       "lower_bound_bytes",
+                                       "proved_optimal",
+                                       "recompute_fraction",
+                                       "step_seconds",
+                                       "plan_seconds"};
+    json_t *root = run_json("plan resnet-1001 --batch 128 --gpus 2x12GiB --json", 0);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        cr_expect(json_object_get(root, keys[i]), "%s is missing", keys[i]);
+    cr_expect_eq(number(root, "parameters"), 10327706);
+    cr_expect_eq(number(root, "forward_macs"), 1487849984);
+    cr_expect_eq(number(root, "batch"), 128);
+    cr_expect(json_is_true(json_object_get(root, "fits")));
+    cr_expect(json_is_null(json_object_get(root, "step_seconds")), "a size alone has no speed");
+    cr_expect_geq(number(root, "arena_bytes"), number(root, "lower_bound_bytes"));
+    json_t *devices = json_object_get(root, "devices");
+    cr_assert_eq(json_array_size(devices), 2);
+    uint64_t images = 0;
+    for (size_t i = 0; i < 2; i++) {
+        json_t *device = json_array_get(devices, i);
+        uint64_t sum = 0;
+        const char *key;
+        json_t *value;
+        json_object_foreach(json_object_get(device, "classes"), key, value) sum += (uint64_t)json_integer_value(value);
+        cr_expect_eq(sum, number(device, "peak_bytes"), "the classes sum to the peak");
+        cr_expect_leq(number(device, "peak_bytes"), number(device, "memory_bytes"));
+        cr_expect_eq(number(device, "memory_bytes"), 12ull << 30);
+        cr_expect_eq(number(device, "micro_batches"), 1);
+        images += number(device, "batch");
+    }
+    cr_expect_eq(images, 128);
+    json_decref(root);
+}
+
+Test(cli_plan, the_first_line_is_the_verdict)
+{
+    const struct cli_run *run = cli_run("plan resnet-110 --gpus 2xtitan-x");
+    cr_assert_eq(run->code, 0);
+    cr_assert_eq(strncmp(run->out, "resnet-110 fits 2 x titan-x at batch 128: peak ", 47), 0, "%.80s", run->out);
+    cr_assert(strstr(run->out, "largest batch"));
+    run = cli_run("plan resnet-152 --gpus 8GiB --batch 2048 --micro-batches 1");
+    cr_assert_eq(run->code, 1);
+    cr_assert_eq(strncmp(run->out, "resnet-152 does not fit 8GiB at batch 2048: peak ", 49), 0, "%.80s", run->out);
+    cr_assert(strstr(run->out, "what would fit:"));
+}
+
+/* What is advised is tried again, as a person would. */
+Test(cli_plan, advice_is_true)
+{
+    const struct cli_run *run = cli_run("plan resnet-50 --gpus 8GiB --batch 1000 --micro-batches 1");
+    cr_assert_eq(run->code, 1);
+    unsigned batch, gib, devices;
+    const char *at = strstr(run->out, "--batch ");
+    cr_assert(at && sscanf(at, "--batch %u", &batch) == 1, "%s", run->out);
+    at = strstr(run->out, " GiB per device");
+    cr_assert(at);
+    while (at[-1] >= '0' && at[-1] <= '9') at--;
+    gib = (unsigned)atoi(at);
+    at = strstr(run->out, " devices are");
+    cr_assert(at);
+    while (at[-1] >= '0' && at[-1] <= '9') at--;
+    devices = (unsigned)atoi(at);
+    const struct {
+        const char *format;
+        unsigned value;
+        int code;
+    } rows[] = {
+        {"plan resnet-50 --json --gpus 8GiB --micro-batches 1 --batch %u", batch, 0},
+        {"plan resnet-50 --json --gpus 8GiB --micro-batches 1 --batch %u", batch + 1, 1},
+        {"plan resnet-50 --json --gpus %uGiB --batch 1000 --micro-batches 1", gib, 0},
+        {"plan resnet-50 --json --gpus %uGiB --batch 1000 --micro-batches 1", gib - 1, 1},
+        {"plan resnet-50 --json --gpus %ux8GiB --batch 1000 --micro-batches 1", devices, 0},
+        {"plan resnet-50 --json --gpus %ux8GiB --batch 1000 --micro-batches 1", devices - 1, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char arguments[160];
+        snprintf(arguments, sizeof arguments, rows[i].format, rows[i].value);
+        cr_expect_eq(cli_run(arguments)->code, rows[i].code, "%s", arguments);
+    }
+}
+
+Test(cli_plan, the_largest_batch_is_the_largest)
+{
+    static const char *const machines[] = {"12GiB", "2xtitan-x", "h100,12GiB"};
+    for (size_t i = 0; i < sizeof machines / sizeof machines[0]; i++) {
+        char arguments[160];
+        snprintf(arguments, sizeof arguments,
+                 "plan resnet-101 --gpus %s --batch 64 --micro-batches 1 --json --max-batch", machines[i]);
+        json_t *root = run_json(arguments, 0);
+        unsigned batch = (unsigned)number(root, "largest_batch");
+        json_decref(root);
+        cr_assert_gt(batch, 64);
+        for (unsigned more = 0; more < 2; more++) {
+            snprintf(arguments, sizeof arguments, "plan resnet-101 --gpus %s --batch %u --micro-batches 1 --json",
+                     machines[i], batch + more);
+            cr_expect_eq(cli_run(arguments)->code, (int)more, "%s", arguments);
+        }
+    }
+}
+
+Test(cli_plan, explain_adds_up)
+{
+    const struct cli_run *run = cli_run("plan resnet-20 --gpus titan-x --explain");
+    cr_assert_eq(run->code, 0);
+    cr_assert(strstr(run->out, "203,520"), "stage3's parameters");
+    cr_assert(strstr(run->out, "conv_bwd_weights"));
+    cr_assert(strstr(run->out, "the peak is at op"));
+}
+
+Test(cli_plan, refuses_wrong_commands)
+{
+    static const char *const rows[][2] = {
+        {"plan", "MODEL"},
+        {"plan resnet-20 resnet-32", "one word too many"},
+        {"plan resnet-9", "resnet-8"},
+        {"plan alexnet", "alexnet"},
+        {"plan resnet-20 --batch 0", "--batch"},
+        {"plan resnet-20 --batch 2000000", "--batch"},
+        {"plan resnet-20 --batch many", "--batch"},
+        {"plan resnet-20 --gpus h201", "h200"},
+        {"plan resnet-20 --gpus 0x12GiB", "--gpus"},
+        {"plan resnet-20 --gpus missing.json", "missing.json"},
+        {"plan resnet-20 --gpus 8xh100 --batch 4", "batch"},
+        {"plan resnet-20 --recompute some", "elementwise"},
+        {"plan resnet-20 --recompute budget", "--budget"},
+        {"plan resnet-20 --recompute none --budget 1GiB", "--budget"},
+        {"plan resnet-20 --dtype f64", "bf16"},
+        {"plan resnet-20 --unit strange", "--unit"},
+        {"plan resnet-20 --shortcut strange", "--shortcut"},
+        {"plan resnet-20 --dataset mnist", "--dataset"},
+        {"plan resnet-20 --micro-batches 7", "micro-batches"},
+        {"plan resnet-20 --search-seconds -1", "--search-seconds"},
+        {"plan resnet-20 --budgets 1GiB", "--budget"},
+        {"plan resnet-20 --gpus titan-x --svg /nonexistent/map.svg", "/nonexistent/map.svg"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct cli_run *run = cli_run(rows[i][0]);
+        cr_expect_eq(run->code, 2, "%s: %d", rows[i][0], run->code);
+        cr_expect(strstr(run->err, rows[i][1]), "%s: %s", rows[i][0], run->err);
+    }
+}
+
+/* Tags balance, attributes are quoted, nothing is unescaped: as much XML as the drawing uses. */
+static void check_xml(const char *text)
+{
+    const char *open[64];
+    size_t depth = 0;
+    for (const char *c = strchr(text, '<'); c; c = strchr(c, '<')) {
+        const char *end = strchr(c, '>');
+        cr_assert(end, "a tag does not end");
+        size_t quotes = 0;
+        for (const char *q = c; q < end; q++) quotes += *q == '"';
+        cr_assert_eq(quotes % 2, 0, "%.60s", c);
+        size_t length = strcspn(c + 1 + (c[1] == '/'), " />");
+        if (c[1] == '/') {
+            cr_assert_gt(depth, 0);
+            cr_assert_eq(strncmp(open[--depth], c + 2, length), 0, "%.60s", c);
+        } else if (end[-1] != '/') {
+            cr_assert_lt(depth, 64);
+            open[depth++] = c + 1;
+        }
+        c = end;
+    }
+    cr_assert_eq(depth, 0);
+    cr_assert_null(strstr(text, "nan"));
+    cr_assert_null(strstr(text, "inf,"));
+}
+
+Test(cli_plan, draws_well_formed_pictures_of_a_sane_size)
+{
+    static const char *const plans[] = {
+        "resnet-8 --gpus cpu",
+        "resnet-1001 --gpus 2x12GiB",
+        "resnet-1202 --gpus h200 --batch 1024",
+        "vgg-d --gpus h100,12GiB",
+        "resnet-50 --gpus 4GiB --micro-batches 1",
+        "resnet-5000 --gpus h200 --batch 64",
+        "resnet-1001 --gpus 2xtitan-x --recompute elementwise",
+    };
+    char folder[] = "/tmp/fathom-draw-XXXXXX", path[64], arguments[256];
+    cr_assert(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/map.svg", folder);
+    for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) {
+        snprintf(arguments, sizeof arguments, "plan %s --json --svg %s", plans[i], path);
+        const struct cli_run *run = cli_run(arguments);
+        cr_assert_leq(run->code, 1, "%s: %s", arguments, run->err);
+        static char text[2 << 20];
+        cr_assert_eq(access(path, F_OK), 0, "%s", arguments);
+        cli_read(path, text, sizeof text);
+        cr_expect_lt(strlen(text), sizeof text - 1, "%s is too large", arguments);
+        cr_expect_eq(strncmp(text, "<svg ", 5), 0);
+        cr_expect(strstr(text, "</svg>"));
+        cr_expect(strstr(text, "lower bound"));
+        check_xml(text);
+    }
+    cr_assert_eq(rmdir(folder), 0, "something was left beside the picture");
+}
+
+Test(cli_devices, lists_and_writes)
+{
+    json_t *root = run_json("devices --json", 0);
+    cr_expect_geq(json_array_size(json_object_get(root, "catalogue")), 20);
+    cr_expect_gt(number(json_object_get(root, "host"), "cores"), 0);
+    json_decref(root);
+    cr_expect(strstr(cli_run("devices")->out, "titan-x"));
+    char folder[] = "/tmp/fathom-devices-XXXXXX", arguments[256];
+    cr_assert(mkdtemp(folder));
+    snprintf(arguments, sizeof arguments, "devices --gpus 2xtitan-x -o %s/mine.json", folder);
+    cr_expect_eq(cli_run(arguments)->code, 0);
+    snprintf(arguments, sizeof arguments, "plan resnet-20 --gpus %s/mine.json", folder);
+    cr_expect_eq(cli_run(arguments)->code, 0);
+    cr_expect_eq(strncmp(cli_run(arguments)->out, "resnet-20 fits 2 x titan-x", 26), 0);
+    snprintf(arguments, sizeof arguments, "%s/mine.json", folder);
+    unlink(arguments);
+    rmdir(folder);
+    const struct cli_run *run = cli_run("devices --calibrate");
+    cr_expect_eq(run->code, 1);
+    cr_expect(strstr(run->err, "--calibrate"));
+}
+
+Test(cli_plan, has_manual_pages)
+{
+    static const char *const sections[] = {"SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES"};
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
+        cr_expect(strstr(cli_run("help plan")->out, sections[i]));
+        cr_expect(strstr(cli_run("help devices")->out, sections[i]));
+    }
+}
