@@ -1,0 +1,82 @@
+/* The strongest test of a memory plan: losses and weights do not depend on it by a single bit. */
+#include <criterion/criterion.h>
+
+#include "train_help.h"
+
+TestSuite(bitwise, .init = run_make_data, .fini = run_remove_data);
+
+#define STEPS 10
+
+static void go(struct small_run *run, const char *save)
+{
+    run->options.iterations = STEPS;
+    run->options.skip_evaluation = true;
+    run->options.save_folder = run_path(save);
+    char folder[128];
+    snprintf(folder, sizeof folder, "%s", run->options.save_folder);
+    run->options.save_folder = folder;
+    run_go(run);
+    cr_assert(run->ok, "%s: %s", save, run->err.text);
+    cr_assert_eq(run->steps, STEPS);
+}
+
+static void check_equal(const struct small_run *a, const struct small_run *b, const char *save_a, const char *save_b)
+{
+    char command[512];
+    for (int i = 0; i < STEPS; i++)
+        cr_assert(memcmp(&a->losses[i], &b->losses[i], sizeof(double)) == 0, "%s, step %d: %.17g, %.17g with %s",
+                  save_b, i, b->losses[i], a->losses[i], save_a);
+    snprintf(command, sizeof command, "cmp '%s/%s'/*.ckpt '%s/%s'/*.ckpt", run_data, save_a, run_data, save_b);
+    cr_assert_eq(system(command), 0, "%s: other weights than %s", save_b, save_a);
+}
+
+Test(bitwise, sharing_and_recomputation_change_nothing)
+{
+    struct small_run none = {.sharing = SHARING_NONE}, shared = {0};
+    struct small_run elementwise = {.recompute = RECOMPUTE_ELEMENTWISE};
+    go(&none, "none");
+    go(&shared, "shared");
+    go(&elementwise, "elementwise");
+    check_equal(&none, &shared, "none", "shared");
+    check_equal(&none, &elementwise, "none", "elementwise");
+    cr_assert_gt(none.result.planned_bytes, shared.result.planned_bytes);
+}
+
+Test(bitwise, blocks_run_again_change_nothing)
+{
+    struct small_run shared = {0}, budget = {.recompute = RECOMPUTE_BUDGET, .budget = 3u << 20};
+    go(&shared, "shared");
+    go(&budget, "budget");
+    check_equal(&shared, &budget, "shared", "budget");
+}
+
+Test(bitwise, dead_bytes_are_dead)
+{
+    struct small_run none = {.sharing = SHARING_NONE}, shared = {.options.fill_dead = true};
+    struct small_run elementwise = {.recompute = RECOMPUTE_ELEMENTWISE, .options.fill_dead = true};
+    go(&none, "none");
+    go(&shared, "shared");
+    go(&elementwise, "elementwise");
+    check_equal(&none, &shared, "none", "shared");
+    check_equal(&none, &elementwise, "none", "elementwise");
+}
+
+Test(bitwise, dead_bytes_are_dead_on_two_devices_with_micro_batches)
+{
+    struct small_run plain = {.gpus = "2xcpu", .micro_batches = 2, .bucket_bytes = 64 << 10};
+    struct small_run filled = plain;
+    filled.options.fill_dead = true;
+    go(&plain, "plain");
+    go(&filled, "filled");
+    check_equal(&plain, &filled, "plain", "filled");
+}
+
+Test(bitwise, preactivation_bottlenecks_too)
+{
+    struct small_run none = {.model = "resnet-11", .batch = 8, .sharing = SHARING_NONE};
+    struct small_run elementwise = {.model = "resnet-11", .batch = 8, .recompute = RECOMPUTE_ELEMENTWISE};
+    elementwise.options.fill_dead = true;
+    go(&none, "none");
+    go(&elementwise, "elementwise");
+    check_equal(&none, &elementwise, "none", "elementwise");
+}

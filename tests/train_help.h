@@ -1,0 +1,133 @@
+/* Small runs for the trainer's tests: a procedural dataset in a temporary folder, a plan, a run, and its losses. */
+#ifndef FATHOM_TRAIN_HELP_H
+#define FATHOM_TRAIN_HELP_H
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cpu_backend.h"
+#include "files.h"
+#include "mem.h"
+#include "train.h"
+
+#define RUN_STEPS 64 /* losses that are kept */
+
+struct small_run {
+    /* What to do; zero = the default. */
+    const char *model; /* resnet-8 */
+    const char *gpus;  /* cpu */
+    uint32_t batch;    /* 16 */
+    uint32_t micro_batches;
+    bool sync_bn;
+    enum recompute_policy recompute;
+    uint64_t budget;
+    enum sharing_policy sharing;
+    uint64_t bucket_bytes;
+    const struct backend *backend; /* cpu_backend */
+    struct train_options options;  /* data_path, momentum, schedule, augment are filled in */
+    struct trace_sink *sink;
+    void (*after_step)(struct small_run *run, uint64_t step);
+    /* What came of it. */
+    bool ok;
+    struct error err;
+    struct train_result result;
+    double losses[RUN_STEPS];
+    uint64_t steps;
+    struct train_status last;
+};
+
+static char run_data[64];
+
+/* 40 training and 24 test images: a batch of 16 crosses an epoch in its third step. */
+static inline void run_make_data(void)
+{
+    struct error err = {0};
+    strcpy(run_data, "/tmp/fathom-train-XXXXXX");
+    if (!mkdtemp(run_data) || !data_synthesize(run_data, 40, 24, 1, &err)) {
+        fprintf(stderr, "%s: %s\n", run_data, err.text);
+        abort();
+    }
+}
+
+static inline void run_remove_data(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", run_data);
+    if (system(command) != 0) abort();
+}
+
+static inline bool run_workspace(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
+                                 uint64_t *bytes, struct error *err)
+{
+    return ((const struct backend *)context)->op_workspace(graph, op, pass, bytes, err);
+}
+
+static inline struct plan *run_plan(struct small_run *run)
+{
+    struct machine machine = {0};
+    struct model_options overrides = MODEL_OPTIONS_DEFAULT;
+    struct plan_request request = {.batch = run->batch,
+                                   .machine = &machine,
+                                   .micro_batches = run->micro_batches,
+                                   .sync_bn = run->sync_bn,
+                                   .recompute = run->recompute,
+                                   .recompute_budget_bytes = run->budget,
+                                   .sharing = run->sharing,
+                                   .bucket_bytes = run->bucket_bytes,
+                                   .workspace_bytes = run_workspace,
+                                   .workspace_context = (void *)(uintptr_t)run->backend};
+    struct plan *plan = NULL;
+    if (model_parse(run->model, &overrides, &request.spec, &run->err) && machine_parse(run->gpus, &machine, &run->err))
+        plan = plan_make(&request, &run->err);
+    machine_finish(&machine);
+    return plan;
+}
+
+static inline void run_note(void *context, const struct train_status *status)
+{
+    struct small_run *run = context;
+    if (run->steps < RUN_STEPS) run->losses[run->steps] = status->loss;
+    run->steps++;
+    run->last = *status;
+    if (run->after_step) run->after_step(run, status->step);
+}
+
+static inline void run_fill_defaults(struct small_run *run)
+{
+    if (!run->model) run->model = "resnet-8";
+    if (!run->gpus) run->gpus = "cpu";
+    if (!run->batch) run->batch = 16;
+    if (!run->backend) run->backend = &cpu_backend;
+    if (!run->recompute) run->recompute = RECOMPUTE_NONE;
+    struct train_options *o = &run->options;
+    o->data_path = run_data;
+    if (o->iterations == 0) o->iterations = 5;
+    if (o->schedule.base == 0) o->schedule = (struct schedule){.kind = SCHEDULE_CONSTANT, .base = 0.05};
+    o->momentum = 0.9;
+    o->weight_decay = 1e-4;
+    o->augment = true;
+}
+
+/* Plans and trains; run->ok says whether both went well. */
+static inline void run_go(struct small_run *run)
+{
+    run_fill_defaults(run);
+    struct plan *plan = run_plan(run);
+    run->ok = plan && train_run(plan, run->backend, &run->options, run->sink, run_note, run, &run->result, &run->err);
+    plan_destroy(plan);
+}
+
+/* A path in the data's folder; the result is static, two may be in use. */
+static inline const char *run_path(const char *name)
+{
+    static char paths[2][128];
+    static int next;
+    next = !next;
+    snprintf(paths[next], sizeof paths[next], "%s/%s", run_data, name);
+    return paths[next];
+}
+
+#endif

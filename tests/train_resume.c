@@ -1,0 +1,122 @@
+#include <criterion/criterion.h>
+
+#include "train_help.h"
+
+TestSuite(resume, .init = run_make_data, .fini = run_remove_data);
+
+static char folders[4][128];
+
+static const char *folder(int i, const char *name)
+{
+    snprintf(folders[i], sizeof folders[i], "%s/%s", run_data, name);
+    return folders[i];
+}
+
+static void check_same_files(const char *a, const char *b, uint64_t step)
+{
+    char command[512];
+    snprintf(command, sizeof command, "cmp %s/step-%012llu.ckpt %s/step-%012llu.ckpt", a, (unsigned long long)step, b,
+             (unsigned long long)step);
+    cr_assert_eq(system(command), 0, "the resumed run's checkpoint is another");
+}
+
+/* 16 of 40 images a step: the third step crosses into the second epoch. */
+static void check_resume(const char *gpus, uint64_t stop_at)
+{
+    struct small_run whole = {.gpus = gpus, .options = {.iterations = 7, .seed = 5}};
+    struct small_run first = {.gpus = gpus, .options = {.iterations = stop_at, .seed = 5}};
+    struct small_run rest = {.gpus = gpus, .options = {.iterations = 7, .seed = 99}};
+    whole.options.skip_evaluation = first.options.skip_evaluation = rest.options.skip_evaluation = true;
+    whole.options.save_folder = folder(0, "whole");
+    first.options.save_folder = rest.options.save_folder = rest.options.resume_folder = folder(1, "parts");
+    run_go(&whole);
+    run_go(&first);
+    run_go(&rest);
+    cr_assert(whole.ok && first.ok && rest.ok, "%s%s%s", whole.err.text, first.err.text, rest.err.text);
+    cr_assert_eq(rest.steps, 7 - stop_at);
+    for (uint64_t i = stop_at; i < 7; i++)
+        cr_assert(memcmp(&whole.losses[i], &rest.losses[i - stop_at], sizeof(double)) == 0, "step %d: %.17g, %.17g",
+                  (int)i, whole.losses[i], rest.losses[i - stop_at]);
+    check_same_files(folders[0], folders[1], 7);
+}
+
+Test(resume, is_bitwise_as_if_never_stopped) { check_resume("cpu", 4); }
+
+Test(resume, is_bitwise_from_within_an_epoch) { check_resume("cpu", 2); }
+
+Test(resume, is_bitwise_on_two_devices) { check_resume("2xcpu", 3); }
+
+static volatile sig_atomic_t stop;
+
+static void stop_at_three(struct small_run *run, uint64_t step)
+{
+    (void)run;
+    if (step == 2) stop = 1; /* seen after the third step at the latest */
+}
+
+Test(resume, a_stop_saves_and_the_rest_continues)
+{
+    struct small_run whole = {.options.iterations = 6}, part = {.options.iterations = 6, .after_step = stop_at_three};
+    struct small_run rest = {.options.iterations = 6};
+    stop = 0;
+    whole.options.save_folder = folder(0, "whole");
+    part.options.stop = &stop;
+    part.options.save_folder = rest.options.resume_folder = rest.options.save_folder = folder(1, "parts");
+    run_go(&whole);
+    run_go(&part);
+    cr_assert(whole.ok && part.ok, "%s%s", whole.err.text, part.err.text);
+    cr_assert(part.result.stopped);
+    cr_assert_lt(part.result.steps, 6);
+    run_go(&rest);
+    cr_assert(rest.ok, "%s", rest.err.text);
+    cr_assert_not(rest.result.stopped);
+    check_same_files(folders[0], folders[1], 6);
+    cr_assert(rest.result.top1_error == whole.result.top1_error);
+}
+
+Test(resume, goes_on_with_another_number_of_devices)
+{
+    struct small_run first = {.gpus = "2xcpu", .sync_bn = true, .options.iterations = 3};
+    struct small_run rest = {.options.iterations = 6}, whole = {.options.iterations = 6};
+    first.options.save_folder = rest.options.save_folder = rest.options.resume_folder = folder(1, "parts");
+    run_go(&whole);
+    run_go(&first);
+    run_go(&rest);
+    cr_assert(whole.ok && first.ok && rest.ok, "%s%s%s", whole.err.text, first.err.text, rest.err.text);
+    for (int i = 3; i < 6; i++) cr_assert_float_eq(whole.losses[i], rest.losses[i - 3], 1e-2);
+}
+
+static void check_refused(struct small_run *run, const char *says)
+{
+    run_go(run);
+    cr_assert_not(run->ok);
+    cr_assert_eq(run->err.kind, ERROR_INPUT, "%s", run->err.text);
+    cr_assert(strstr(run->err.text, says), "'%s' does not say '%s'", run->err.text, says);
+}
+
+Test(resume, what_does_not_belong_is_refused)
+{
+    struct small_run first = {.options.iterations = 1};
+    first.options.save_folder = folder(0, "saved");
+    first.options.skip_evaluation = true;
+    run_go(&first);
+    cr_assert(first.ok, "%s", first.err.text);
+    struct small_run other_model = {.model = "resnet-14", .options.resume_folder = folders[0]};
+    check_refused(&other_model, "is of resnet-8");
+    struct small_run nothing = {.options.resume_folder = folder(1, "none")};
+    check_refused(&nothing, "no checkpoint");
+    struct small_run again = {.options.save_folder = folders[0]};
+    check_refused(&again, "--resume");
+    struct small_run no_folder = {.options.save_folder = "/dev/null/x"};
+    check_refused(&no_folder, "/dev/null/x");
+    struct error err = {0};
+    cr_assert(data_synthesize(folder(2, "others"), 40, 24, 2, &err), "%s", err.text);
+    struct small_run other_images = {.options.resume_folder = folders[0]};
+    run_fill_defaults(&other_images);
+    other_images.options.data_path = folders[2];
+    struct plan *plan = run_plan(&other_images);
+    cr_assert(plan);
+    cr_assert_not(train_run(plan, &cpu_backend, &other_images.options, NULL, NULL, NULL, &other_images.result, &err));
+    cr_assert(strstr(err.text, "other images"), "%s", err.text);
+    plan_destroy(plan);
+}
