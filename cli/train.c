@@ -1,11 +1,422 @@
+#define _GNU_SOURCE
 #include "command.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cpu_backend.h"
+#include "mem.h"
+#include "plan.h"
+#include "progress.h"
+#include "text.h"
+#include "train.h"
+#include "units.h"
+#include "writer.h"
+
+static const char manual[] =
+    "NAME\n"
+    "    fathom train - train a network under its memory plan\n"
+    "\n"
+    "SYNOPSIS\n"
+    "    fathom train PLAN.json --data DIR [OPTIONS]\n"
+    "    fathom train MODEL --batch N [--gpus MACHINE] --data DIR [OPTIONS]\n"
+    "\n"
+    "DESCRIPTION\n"
+    "    Executes a plan made by `fathom plan`, or plans MODEL first. The memory of the plan is taken once; a step\n"
+    "    allocates nothing. A plan that does not prove itself is refused.\n"
+    "\n"
+    "    The order of the images, their augmentation and the first weights depend on --seed alone, so that a run that\n"
+    "    is stopped and resumed gives the same weights, bit by bit, as one that was not.\n"
+    "\n"
+    "    Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint if --save is given, and leaves. A second one "
+    "quits\n"
+    "    at once; the last checkpoint on disk stays whole.\n"
+    "\n"
+    "OPTIONS\n"
+    "    --data DIR            the dataset (see `fathom help data`); `fathom data synth DIR` makes one\n"
+    "    --iterations N        steps in total, also when resumed; if not given, as many as the papers train\n"
+    "    --epochs N            the same in passes over the training images\n"
+    "    --seed S              of weights, order and augmentation; 0 if not given. A checkpoint brings its own\n"
+    "    --save DIR            checkpoints go there, one file per step saved\n"
+    "    --save-every N        every N steps; if not given, at the end and on Ctrl-C\n"
+    "    --resume DIR|FILE     go on from the newest checkpoint there, and save there if --save is not given\n"
+    "    --log FILE            one JSON object per step: step, loss, learning_rate, images_per_second, train_error "
+    "and,\n"
+    "                          where the net was evaluated, test_loss, top1_error, top5_error\n"
+    "    --trace FILE          record every op for `fathom top` and `fathom trace`\n"
+    "    --evaluate-every N    run the test set every N steps; if not given, at the end\n"
+    "    --evaluate-images N   only the first N images of the test set\n"
+    "    --no-evaluate         never\n"
+    "    --backend NAME        cpu or cpu-reference (naive loops, for comparisons); if not given, what the plan is "
+    "for\n"
+    "\n"
+    "  Learning; each defaults to the papers' choice for the model, scaled to --iterations:\n"
+    "    --schedule KIND       paper, constant, cosine, plateau, or the steps at which the rate falls tenfold: "
+    "320,480\n"
+    "    --learning-rate R     the rate that the schedule starts from\n"
+    "    --warm-up N           steps at a tenth of the rate before that\n"
+    "    --momentum M, --weight-decay D, --nesterov\n"
+    "    --no-augment          images as they are: no random crops and flips\n"
+    "\n"
+    "  Looking for mistakes:\n"
+    "    --repeat-batch        every step sees the first batch: the loss must fall\n"
+    "    --fill-dead           fill bytes with NaN right after their last use: the losses must not change\n"
+    "\n"
+    "  With MODEL, as in `fathom plan`:\n"
+    "    --batch N             images of a step on all devices\n"
+    "    --gpus MACHINE        cpu if not given; 2xcpu are two virtual devices\n"
+    "    --dataset, --unit, --shortcut NAME\n"
+    "    --micro-batches N, --sync-bn\n"
+    "\n"
+    "EXIT STATUS\n"
+    "    0 done, or stopped by Ctrl-C after its checkpoint; 1 the run failed; 2 the command or a file is wrong\n"
+    "\n"
+    "EXAMPLES\n"
+    "    fathom data synth shapes && fathom train resnet-20 --batch 128 --data shapes --iterations 200\n"
+    "    fathom train plan.json --data cifar-10-batches-bin --save run --save-every 1000 --trace run.trace\n"
+    "    fathom train plan.json --data cifar-10-batches-bin --resume run\n";
+
+struct train_command {
+    struct train_options options;
+    /* As given; NULL, 0 or NAN = not given. */
+    const char *trace, *schedule, *backend, *gpus, *dataset, *unit, *shortcut;
+    double epochs, learning_rate, momentum, weight_decay;
+    uint64_t batch, micro_batches, warm_up;
+    bool no_augment, sync_bn;
+    struct progress progress;
+};
+
+/* Stopping -------------------------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stop_requested;
+
+static void request_stop(int signal_number)
+{
+    (void)signal_number;
+    stop_requested = 1;
+}
+
+/* The handlers hold for one signal: a second Ctrl-C does what it does everywhere. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = request_stop, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* The plan -------------------------------------------------------------------------------------------------------- */
+
+static const struct backend *find_backend(const char *name)
+{
+    static const struct backend *const backends[] = {&cpu_backend, &cpu_reference_backend};
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++)
+        if (strcmp(backends[i]->name, name) == 0) return backends[i];
+    return NULL;
+}
+
+static bool choose_backend(const char *name, const struct plan *plan, const struct backend **backend, struct error *err)
+{
+    const struct device_spec *device = &plan->devices[0].spec;
+    if (!name && device->kind == DEVICE_GPU)
+        return error_set(
+            err, ERROR_INPUT,
+            "the plan is for GPUs (%s) and this build has no CUDA; --backend cpu runs it on virtual devices "
+            "of this host",
+            device->name);
+    *backend = find_backend(name ? name : "cpu");
+    if (!*backend) return error_set(err, ERROR_INPUT, "--backend: '%s' is not there; cpu and cpu-reference are", name);
+    backend_check(*backend);
+    return true;
+}
+
+static bool ask_workspace(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
+                          uint64_t *bytes, struct error *err)
+{
+    const struct backend *backend = context;
+    return backend->op_workspace(graph, op, pass, bytes, err);
+}
+
+static bool parse_model(const struct train_command *c, const char *name, struct model_spec *spec, struct error *err)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    enum dataset_kind dataset;
+    enum unit_kind unit;
+    enum shortcut_kind shortcut;
+    if (c->dataset) {
+        TRY(dataset_kind_parse(c->dataset, &dataset, err));
+        options.dataset = (int)dataset;
+    }
+    if (c->unit) {
+        TRY(unit_kind_parse(c->unit, &unit, err));
+        options.unit = (int)unit;
+    }
+    if (c->shortcut) {
+        TRY(shortcut_kind_parse(c->shortcut, &shortcut, err));
+        options.shortcut = (int)shortcut;
+    }
+    return model_parse(name, &options, spec, err);
+}
+
+static struct plan *make_plan(const struct train_command *c, const char *name, struct error *err)
+{
+    struct plan_request request = {.batch = (uint32_t)c->batch,
+                                   .micro_batches = (uint32_t)c->micro_batches,
+                                   .sync_bn = c->sync_bn,
+                                   .workspace_bytes = ask_workspace};
+    const struct backend *backend = find_backend(c->backend ? c->backend : "cpu");
+    struct machine machine = {0};
+    if (c->batch == 0) {
+        error_set(err, ERROR_INPUT, "--batch: the images of a step are wanted to plan %s", name);
+        return NULL;
+    }
+    if (!parse_model(c, name, &request.spec, err)) return NULL;
+    if (!machine_parse(c->gpus ? c->gpus : "cpu", &machine, err)) return NULL;
+    request.machine = &machine;
+    request.workspace_context = (void *)(uintptr_t)backend;
+    if (!backend || machine.devices[0].kind == DEVICE_GPU) request.workspace_bytes = NULL;
+    struct plan *plan = plan_make(&request, err);
+    machine_finish(&machine);
+    if (!plan || plan->fits) return plan;
+    error_set(err, ERROR_UNFIT, "%s with batch %u does not fit %s; `fathom plan` says what would", name, request.batch,
+              c->gpus ? c->gpus : "cpu");
+    plan_destroy(plan);
+    return NULL;
+}
+
+/* A word with a slash or a dot, or that names a file, is a plan; model names have neither. */
+static bool is_plan_file(const char *word)
+{
+    struct stat info;
+    return strpbrk(word, "/.") || (stat(word, &info) == 0 && S_ISREG(info.st_mode));
+}
+
+static struct plan *open_plan(const struct train_command *c, const char *word, struct error *err)
+{
+    if (!is_plan_file(word)) return make_plan(c, word, err);
+    if (c->batch || c->gpus || c->micro_batches || c->dataset || c->unit || c->shortcut || c->sync_bn) {
+        error_set(err, ERROR_INPUT,
+                  "%s: is a plan: --batch, --gpus, --micro-batches, --sync-bn, --dataset, --unit and --shortcut are "
+                  "decided in it",
+                  word);
+        return NULL;
+    }
+    error_set(err, ERROR_FAILED, "%s: plan files are not read by this build", word);
+    return NULL;
+}
+
+/* How to learn ---------------------------------------------------------------------------------------------------- */
+
+/* "320,480": steps at which the rate falls. */
+static bool parse_drops(const char *text, struct schedule *schedule, struct error *err)
+{
+    char part[UNITS_TEXT];
+    schedule->kind = SCHEDULE_STEPS;
+    schedule->drop_count = 0;
+    for (const char *from = text;; from += strcspn(from, ",") + 1) {
+        size_t length = strcspn(from, ",");
+        if (schedule->drop_count == SCHEDULE_MOST_DROPS || length == 0 || length >= sizeof part)
+            return error_set(err, ERROR_INPUT,
+                             "--schedule: '%s' is not paper, constant, cosine, plateau or up to %d steps like 320,480",
+                             text, SCHEDULE_MOST_DROPS);
+        snprintf(part, sizeof part, "%.*s", (int)length, from);
+        uint64_t step;
+        if (!units_parse_count(part, "--schedule", 1, UINT64_MAX / 2, &step, NULL))
+            return error_set(err, ERROR_INPUT,
+                             "--schedule: '%s' is not paper, constant, cosine, plateau or steps like 320,480", text);
+        schedule->drops[schedule->drop_count++] = step;
+        if (!from[length]) return true;
+    }
+}
+
+static bool choose_kind(const char *text, struct schedule *schedule, struct error *err)
+{
+    if (!text || strcmp(text, "paper") == 0) return true;
+    if (strcmp(text, "constant") == 0)
+        schedule->kind = SCHEDULE_CONSTANT;
+    else if (strcmp(text, "cosine") == 0)
+        schedule->kind = SCHEDULE_COSINE;
+    else if (strcmp(text, "plateau") == 0) {
+        schedule->kind = SCHEDULE_PLATEAU;
+        schedule->patience = 3;
+    } else
+        return parse_drops(text, schedule, err);
+    return true;
+}
+
+static bool choose_schedule(struct train_command *c, const struct plan *plan, struct error *err)
+{
+    struct schedule *schedule = &c->options.schedule;
+    *schedule = schedule_for(&plan->spec, c->options.iterations, plan->batch);
+    TRY(choose_kind(c->schedule, schedule, err));
+    if (!isnan(c->learning_rate)) schedule->base = c->learning_rate;
+    if (c->warm_up != UINT64_MAX) {
+        schedule->warm_steps = c->warm_up;
+        schedule->warm_until_error = 0;
+    }
+    if (schedule->warm_steps > 0) schedule->warm_rate = schedule->base / 10;
+    c->options.momentum = isnan(c->momentum) ? 0.9 : c->momentum;
+    c->options.weight_decay = isnan(c->weight_decay) ? schedule_weight_decay(&plan->spec) : c->weight_decay;
+    return true;
+}
+
+static bool choose_iterations(struct train_command *c, const struct plan *plan, struct error *err)
+{
+    if (c->options.iterations > 0 && c->epochs > 0)
+        return error_set(err, ERROR_INPUT, "--iterations and --epochs say the same thing: one of them is wanted");
+    if (c->options.iterations > 0) return true;
+    if (c->epochs <= 0) {
+        c->options.iterations = schedule_iterations(&plan->spec, plan->batch);
+        return true;
+    }
+    struct dataset *dataset;
+    TRY(dataset_open(c->options.data_path, &dataset, err));
+    double images = c->epochs * (double)dataset_info(dataset)->train_images;
+    dataset_close(dataset);
+    c->options.iterations = (uint64_t)ceil(images / plan->batch);
+    return true;
+}
+
+static bool choose_folders(struct train_command *c, struct error *err)
+{
+    struct stat info;
+    struct train_options *o = &c->options;
+    bool folder = o->resume_folder && stat(o->resume_folder, &info) == 0 && S_ISDIR(info.st_mode);
+    if (folder && !o->save_folder) o->save_folder = o->resume_folder;
+    if (o->save_every > 0 && !o->save_folder)
+        return error_set(err, ERROR_INPUT, "--save-every: --save DIR says where to");
+    return true;
+}
+
+/* Running --------------------------------------------------------------------------------------------------------- */
+
+static void say_stopped(const struct train_command *c, const char *word, const struct train_result *result)
+{
+    const struct train_options *o = &c->options;
+    printf("stopped after step %" PRIu64 " of %" PRIu64, result->steps, o->iterations);
+    if (!o->save_folder) {
+        printf("; nothing was saved: --save DIR keeps checkpoints\n");
+        return;
+    }
+    printf("; a checkpoint is in %s. To go on:\n  fathom train %s", o->save_folder, word);
+    if (c->batch) printf(" --batch %" PRIu64, c->batch);
+    if (c->gpus) printf(" --gpus %s", c->gpus);
+    printf(" --data %s --iterations %" PRIu64 " --resume %s\n", o->data_path, o->iterations, o->save_folder);
+}
+
+static void say_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
+{
+    char bytes[UNITS_TEXT];
+    printf("%s, batch %u on %zu %s device%s, %s planned, %" PRIu64 " steps\n", plan->spec.name, plan->batch,
+           plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
+           units_format_bytes(train_planned_bytes(plan), bytes), c->options.iterations);
+    fflush(stdout);
+}
+
+static bool train_plan(struct train_command *c, const struct plan *plan, const char *word, struct trace_sink *sink,
+                       struct error *err)
+{
+    const struct backend *backend;
+    struct train_result result;
+    TRY(choose_backend(c->backend, plan, &backend, err));
+    TRY(choose_iterations(c, plan, err));
+    TRY(choose_schedule(c, plan, err));
+    TRY(choose_folders(c, err));
+    c->progress = progress_begin();
+    catch_signals();
+    say_begin(plan, c, backend);
+    bool ok = train_run(plan, backend, &c->options, sink, progress_show, &c->progress, &result, err);
+    progress_end(&c->progress);
+    if (!ok) return false;
+    if (result.stopped) say_stopped(c, word, &result);
+    progress_summary(plan, &result);
+    return true;
+}
+
+static bool train_traced(struct train_command *c, const struct plan *plan, const char *word, struct error *err)
+{
+    if (!c->trace) return train_plan(c, plan, word, NULL, err);
+    struct trace_writer *writer;
+    struct trace_writer_options options = {0};
+    TRY(trace_writer_open(c->trace, &options, &writer, err));
+    c->options.time_ops = true;
+    bool ok = train_plan(c, plan, word, trace_writer_sink(writer), err);
+    struct trace_writer_stats stats;
+    trace_writer_stats(writer, &stats);
+    trace_writer_close(writer);
+    if (stats.failed) fprintf(stderr, "fathom train: the trace ends early: %s\n", stats.failure);
+    return ok;
+}
+
+/* The command line as it was given, for the trace. */
+static void join_command(int argc, char **argv, struct text *text)
+{
+    text_add(text, "fathom");
+    for (int i = 0; i < argc; i++) text_add(text, " %s", argv[i]);
+}
+
+static bool parse_command(int argc, char **argv, struct train_command *c, const char **word, struct error *err)
+{
+    struct train_options *o = &c->options;
+    const struct option_spec specs[] = {
+        {"data", 0, OPTION_TEXT, &o->data_path, 0, 0},
+        {"iterations", 0, OPTION_COUNT, &o->iterations, 1, 1e15},
+        {"epochs", 0, OPTION_REAL, &c->epochs, 0.001, 1e6},
+        {"seed", 0, OPTION_COUNT, &o->seed, 0, 0},
+        {"save", 0, OPTION_TEXT, &o->save_folder, 0, 0},
+        {"save-every", 0, OPTION_COUNT, &o->save_every, 1, 1e15},
+        {"resume", 0, OPTION_TEXT, &o->resume_folder, 0, 0},
+        {"log", 0, OPTION_TEXT, &o->log_path, 0, 0},
+        {"trace", 0, OPTION_TEXT, &c->trace, 0, 0},
+        {"evaluate-every", 0, OPTION_COUNT, &o->evaluate_every, 1, 1e15},
+        {"evaluate-images", 0, OPTION_COUNT, &o->evaluate_images, 1, 1e15},
+        {"no-evaluate", 0, OPTION_FLAG, &o->skip_evaluation, 0, 0},
+        {"backend", 0, OPTION_TEXT, &c->backend, 0, 0},
+        {"schedule", 0, OPTION_TEXT, &c->schedule, 0, 0},
+        {"learning-rate", 0, OPTION_REAL, &c->learning_rate, 1e-12, 1000},
+        {"warm-up", 0, OPTION_COUNT, &c->warm_up, 0, 1e15},
+        {"momentum", 0, OPTION_REAL, &c->momentum, 0, 0.9999},
+        {"weight-decay", 0, OPTION_REAL, &c->weight_decay, 0, 1},
+        {"nesterov", 0, OPTION_FLAG, &o->nesterov, 0, 0},
+        {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
+        {"repeat-batch", 0, OPTION_FLAG, &o->repeat_batch, 0, 0},
+        {"fill-dead", 0, OPTION_FLAG, &o->fill_dead, 0, 0},
+        {"batch", 0, OPTION_COUNT, &c->batch, 1, 1e6},
+        {"gpus", 0, OPTION_TEXT, &c->gpus, 0, 0},
+        {"dataset", 0, OPTION_TEXT, &c->dataset, 0, 0},
+        {"unit", 0, OPTION_TEXT, &c->unit, 0, 0},
+        {"shortcut", 0, OPTION_TEXT, &c->shortcut, 0, 0},
+        {"micro-batches", 0, OPTION_COUNT, &c->micro_batches, 1, 1e6},
+        {"sync-bn", 0, OPTION_FLAG, &c->sync_bn, 0, 0},
+    };
+    size_t words;
+    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], word, 1, &words, err));
+    if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
+    if (!o->data_path)
+        return error_set(err, ERROR_INPUT, "--data: a dataset is wanted; `fathom data synth DIR` makes one");
+    o->augment = !c->no_augment;
+    return true;
+}
 
 static int run(int argc, char **argv, struct error *err)
 {
-    (void)argc;
-    (void)argv;
-    error_set(err, ERROR_FAILED, "train: not built into this binary yet");
-    return 1;
+    struct train_command c = {.learning_rate = NAN, .momentum = NAN, .weight_decay = NAN, .warm_up = UINT64_MAX};
+    const char *word;
+    struct text command = {0};
+    if (!parse_command(argc, argv, &c, &word, err)) return 2;
+    struct plan *plan = open_plan(&c, word, err);
+    if (!plan) return 2;
+    join_command(argc, argv, &command);
+    c.options.command = command.failed ? NULL : command.bytes;
+    c.options.stop = &stop_requested;
+    bool ok = train_traced(&c, plan, word, err);
+    text_finish(&command);
+    plan_destroy(plan);
+    return ok ? 0 : 1;
 }
 
-const struct command command_train = {"train", "", "", run};
+const struct command command_train = {"train", "train a network under its plan", manual, run};

@@ -348,10 +348,11 @@ static double median_speed(struct run *run, uint64_t steps)
     return run->plan->batch / run->step_seconds[count / 2];
 }
 
-static uint64_t planned_bytes(const struct plan *plan)
+uint64_t train_planned_bytes(const struct plan *plan)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < plan->device_count; i++) bytes += plan->devices[i].peak_bytes;
+    for (size_t i = 0; i < plan->device_count; i++)
+        bytes += plan->devices[i].peak_bytes - plan->devices[i].classes[MEMORY_RESERVE];
     return bytes;
 }
 
@@ -375,7 +376,7 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
     found.images_per_second = run.step_seconds ? median_speed(&run, run.done - before) : 0;
     found.steps = run.done;
     found.seconds = (double)(clock_now_ns() - begin) * 1e-9;
-    found.planned_bytes = planned_bytes(plan);
+    found.planned_bytes = train_planned_bytes(plan);
     ok = end_run(&run, ok, err);
     found.peak_bytes = process_peak_bytes();
     if (ok) *result = found;

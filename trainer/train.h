@@ -72,6 +72,9 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                struct trace_sink *sink, void (*progress)(void *context, const struct train_status *status), void *context,
                struct train_result *result, struct error *err);
 
+/* What the plan says that this process will hold when its devices are virtual ones: all but what is to stay free. */
+uint64_t train_planned_bytes(const struct plan *plan);
+
 /* The papers' schedule for a model: base rate, warm-up, drops, scaled to `iterations` (0 = the papers' own number). The
  * sources are in rate.c. */
 struct schedule schedule_for(const struct model_spec *spec, uint64_t iterations, uint32_t batch);

@@ -1,0 +1,69 @@
+#define _GNU_SOURCE
+#include "progress.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "units.h"
+
+#define TERMINAL_NS 100000000u   /* between two updates of the line */
+#define PLAIN_NS    10000000000u /* between two plain lines */
+
+struct progress progress_begin(void) { return (struct progress){.terminal = isatty(STDOUT_FILENO) == 1}; }
+
+static void print_line(const struct train_status *s)
+{
+    char eta[UNITS_TEXT];
+    printf("step %" PRIu64 "/%" PRIu64 "  loss %.4f  error %.1f %%  rate %.3g  %.4g images/s  %s left", s->step,
+           s->iterations, s->loss, 100 * s->train_error, s->learning_rate, s->images_per_second,
+           units_format_seconds(s->eta_seconds, eta));
+}
+
+static void print_evaluation(const struct train_status *s)
+{
+    printf("step %" PRIu64 ": test loss %.4f, top-1 error %.2f %%, top-5 error %.2f %%\n", s->step, s->test_loss,
+           100 * s->top1_error, 100 * s->top5_error);
+}
+
+void progress_show(void *context, const struct train_status *status)
+{
+    struct progress *p = context;
+    if (p->silent) return;
+    uint64_t now = clock_now_ns();
+    bool last = status->step == status->iterations;
+    if (last || status->evaluated || now - p->last_ns >= (p->terminal ? TERMINAL_NS : PLAIN_NS)) {
+        p->last_ns = now;
+        if (p->terminal) fputs("\r\033[K", stdout);
+        print_line(status);
+        if (!p->terminal) putchar('\n');
+        p->line_open = p->terminal;
+    }
+    if (status->evaluated) {
+        progress_end(p);
+        print_evaluation(status);
+    }
+    fflush(stdout);
+}
+
+void progress_end(struct progress *p)
+{
+    if (p->line_open) putchar('\n');
+    p->line_open = false;
+    fflush(stdout);
+}
+
+void progress_summary(const struct plan *plan, const struct train_result *r)
+{
+    char text[3][UNITS_TEXT];
+    printf("%s: %" PRIu64 " steps of %u images done, this run in %s at %.4g images/s (median)\n", plan->spec.name,
+           r->steps, plan->batch, units_format_seconds(r->seconds, text[0]), r->images_per_second);
+    if (!isnan(r->loss)) printf("  loss    %.4f in the last step\n", r->loss);
+    if (!isnan(r->top1_error))
+        printf("  test    top-1 error %.2f %%, top-5 error %.2f %%\n", 100 * r->top1_error, 100 * r->top5_error);
+    printf("  memory  %s planned, %s at the peak of the process (%+.1f %%)\n",
+           units_format_bytes(r->planned_bytes, text[1]), units_format_bytes(r->peak_bytes, text[2]),
+           r->planned_bytes ? 100 * ((double)r->peak_bytes / (double)r->planned_bytes - 1) : 0);
+}
