@@ -1,0 +1,147 @@
+/* Order and augmentation as functions of (seed, epoch, image): bijections, ranges, distributions. */
+#include <criterion/criterion.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "augment.h"
+
+#define MOST 5000
+
+Test(augment, an_epoch_is_a_permutation)
+{
+    static const uint64_t counts[] = {1, 2, 3, 7, 63, 64, 65, 100, 1023, 1025, 4099, MOST};
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++)
+        for (uint64_t epoch = 0; epoch < 3; epoch++) {
+            bool seen[MOST] = {false};
+            for (uint64_t i = 0; i < counts[c]; i++) {
+                uint64_t image = augment_order(9, epoch, counts[c], i);
+                cr_assert_lt(image, counts[c]);
+                cr_assert_not(seen[image]);
+                seen[image] = true;
+            }
+        }
+}
+
+Test(augment, large_counts_stay_in_range)
+{
+    for (uint64_t i = 0; i < 1000; i++) {
+        cr_assert_lt(augment_order(1, 0, 1281167, i * 1281), 1281167);
+        uint64_t most = (UINT64_C(1) << 62) - 3;
+        cr_assert_lt(augment_order(1, 0, most, most - 1 - i), most);
+    }
+}
+
+Test(augment, orders_look_random)
+{
+    /* In a random permutation: one fixed point, n / 3 away on average, half of the neighbours in rising order. */
+    const uint64_t n = 50000;
+    for (uint64_t epoch = 0; epoch < 3; epoch++) {
+        uint64_t fixed = 0, rising = 0, before = 0;
+        double away = 0;
+        for (uint64_t i = 0; i < n; i++) {
+            uint64_t image = augment_order(2, epoch, n, i);
+            fixed += image == i;
+            away += fabs((double)image - (double)i);
+            rising += i > 0 && image > before;
+            before = image;
+        }
+        cr_assert_leq(fixed, 8);
+        cr_assert_float_eq(away / (double)n, (double)n / 3, 300);
+        cr_assert_float_eq((double)rising, (double)n / 2, 500);
+    }
+}
+
+Test(augment, small_counts_reach_every_order)
+{
+    unsigned found[6] = {0};
+    for (uint64_t epoch = 0; epoch < 6000; epoch++) {
+        unsigned a = (unsigned)augment_order(5, epoch, 3, 0), b = (unsigned)augment_order(5, epoch, 3, 1);
+        found[a * 2 + (b > a ? b - 1 : b)]++;
+    }
+    for (int i = 0; i < 6; i++) cr_assert(found[i] > 850 && found[i] < 1150, "order %d: %u of 6000", i, found[i]);
+}
+
+Test(augment, shifts_are_uniform_and_independent)
+{
+    unsigned across[9] = {0}, down[9] = {0}, corner = 0, flips = 0, flipped_left = 0;
+    for (uint64_t image = 0; image < 18000; image++) {
+        struct augment_shift shift = augment_choose_shift(3, image / 600, image % 600, 4);
+        cr_assert(shift.dx >= -4 && shift.dx <= 4 && shift.dy >= -4 && shift.dy <= 4);
+        across[shift.dx + 4]++;
+        down[shift.dy + 4]++;
+        corner += shift.dx == -4 && shift.dy == -4;
+        flips += shift.flip;
+        flipped_left += shift.flip && shift.dx < 0;
+    }
+    for (int i = 0; i < 9; i++) {
+        cr_assert(abs((int)across[i] - 2000) < 220, "%u", across[i]);
+        cr_assert(abs((int)down[i] - 2000) < 220, "%u", down[i]);
+    }
+    cr_assert(abs((int)corner - 222) < 75, "%u", corner);
+    cr_assert(abs((int)flips - 9000) < 350, "%u", flips);
+    cr_assert(abs((int)flipped_left - 4000) < 300, "%u", flipped_left);
+}
+
+Test(augment, another_seed_epoch_or_image_is_another_draw)
+{
+    unsigned same[3] = {0};
+    for (uint64_t image = 0; image < 1000; image++) {
+        struct augment_view view = augment_choose_view(1, 2, image, 500, 375, 224);
+        same[0] += augment_choose_view(2, 2, image, 500, 375, 224).x == view.x;
+        same[1] += augment_choose_view(1, 3, image, 500, 375, 224).x == view.x;
+        same[2] += augment_choose_view(1, 2, image + 1, 500, 375, 224).x == view.x;
+        cr_assert_eq(augment_choose_view(1, 2, image, 500, 375, 224).x, view.x);
+    }
+    for (int i = 0; i < 3; i++) cr_assert_eq(same[i], 0);
+}
+
+/* The definition, pixel by pixel. */
+static float shifted(const float *from, int side, struct augment_shift shift, int x, int y, int channel)
+{
+    int column = (shift.flip ? side - 1 - x : x) + shift.dx, row = y + shift.dy;
+    if (column < 0 || column >= side || row < 0 || row >= side) return 0;
+    return from[(row * side + column) * 3 + channel];
+}
+
+Test(augment, a_shift_moves_each_pixel_where_it_belongs)
+{
+    enum { SIDE = 7 };
+    float from[SIDE * SIDE * 3], to[SIDE * SIDE * 3];
+    for (int i = 0; i < SIDE * SIDE * 3; i++) from[i] = (float)(i + 1);
+    for (int dx = -8; dx <= 8; dx++)
+        for (int dy = -8; dy <= 8; dy++)
+            for (int flip = 0; flip < 2; flip++) {
+                struct augment_shift shift = {dx, dy, flip == 1};
+                memset(to, 0x7f, sizeof to);
+                augment_apply_shift(from, SIDE, shift, to);
+                for (int i = 0; i < SIDE * SIDE * 3; i++)
+                    cr_assert_eq(to[i], shifted(from, SIDE, shift, i / 3 % SIDE, i / 3 / SIDE, i % 3));
+            }
+}
+
+Test(augment, views_lie_within_the_picture)
+{
+    static const uint32_t sizes[][2] = {{500, 375}, {375, 500}, {1, 1}, {10000, 20}, {224, 224}, {256, 300}};
+    unsigned flips = 0;
+    double least = 1e9, most = 0;
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+        for (uint64_t image = 0; image < 2000; image++) {
+            double width = sizes[s][0], height = sizes[s][1], shorter = fmin(width, height);
+            struct augment_view view = augment_choose_view(8, 1, image, sizes[s][0], sizes[s][1], 224);
+            cr_assert(view.x >= 0 && view.y >= 0 && view.side > 0);
+            cr_assert(view.x + view.side <= width + 1e-9 && view.y + view.side <= height + 1e-9);
+            least = fmin(least, view.side / shorter);
+            most = fmax(most, view.side / shorter);
+            flips += view.flip;
+        }
+    cr_assert_float_eq(least, 224.0 / 480, 0.002);
+    cr_assert_float_eq(most, 224.0 / 256, 0.002);
+    cr_assert(abs((int)flips - 6000) < 250, "%u", flips);
+    struct augment_view centre = augment_centre_view(500, 256, 256.0 / 224);
+    cr_assert_eq(centre.side, 224);
+    cr_assert_eq(centre.x, 138);
+    cr_assert_eq(centre.y, 16);
+    cr_assert_not(centre.flip);
+}

@@ -1,0 +1,93 @@
+/* `fathom data` as a user meets it. */
+#include "data_help.h"
+
+#include <jansson.h>
+#include <sys/wait.h>
+
+#include "data_jpeg_help.h"
+
+/* Runs `fathom data ARGUMENTS` and returns its exit code; both outputs go into text. */
+static int run(char *text, size_t size, const char *format, ...)
+{
+    char arguments[1024], command[2048];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(arguments, sizeof arguments, format, list);
+    va_end(list);
+    cr_assert(getenv("FATHOM_BIN"));
+    snprintf(command, sizeof command, "'%s' data %s 2>&1", getenv("FATHOM_BIN"), arguments);
+    FILE *pipe = popen(command, "r");
+    cr_assert(pipe);
+    size_t used = fread(text, 1, size - 1, pipe);
+    text[used] = '\0';
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static char text[65536];
+
+static void has(const char *wanted) { cr_assert(strstr(text, wanted), "'%s' is not in:\n%s", wanted, text); }
+
+Test(data_cli, synth_then_info)
+{
+    char path[HELP_PATH];
+    help_folder(path);
+    cr_assert_eq(run(text, sizeof text, "synth %s/set --train 50 --test=10 --seed 3", path), 0, "%s", text);
+    has("50 training and 10 test images of ten classes");
+    cr_assert_eq(run(text, sizeof text, "info %s/set", path), 0, "%s", text);
+    has("CIFAR-10 binaries");
+    has("50 training, 10 test, 32 x 32");
+    has("checkerboard");
+    cr_assert_eq(run(text, sizeof text, "info %s/set --json --check", path), 0, "%s", text);
+    json_t *object = json_loads(text, 0, NULL);
+    cr_assert(object, "%s", text);
+    cr_assert_eq(json_integer_value(json_object_get(object, "train_images")), 50);
+    cr_assert_eq(json_array_size(json_object_get(object, "classes")), 10);
+    cr_assert_eq(json_array_size(json_object_get(object, "mean")), 3);
+    cr_assert_eq(json_integer_value(json_object_get(object, "faults")), 0);
+    cr_assert_str_eq(json_string_value(json_object_get(object, "format")), "cifar10");
+    json_decref(object);
+    help_remove(path);
+}
+
+Test(data_cli, convert_says_what_it_did_and_refuses_to_overwrite)
+{
+    char path[HELP_PATH], file[2 * HELP_PATH];
+    help_folder(path);
+    snprintf(file, sizeof file, "mkdir -p %s/in/train/a %s/in/train/b", path, path);
+    cr_assert_eq(system(file), 0);
+    help_write_jpeg(help_join(file, path, "in/train/a/1.jpg"), (struct help_jpeg){32, 32, 3, false, 0});
+    help_write_jpeg(help_join(file, path, "in/train/b/2.jpg"), (struct help_jpeg){64, 48, 3, false, 1});
+    cr_assert_eq(run(text, sizeof text, "convert %s/in %s/out --threads 2", path, path), 0, "%s", text);
+    has("2 training and 0 test images of 2 classes");
+    has("1 of them were not 32 x 32");
+    cr_assert_eq(run(text, sizeof text, "convert %s/in %s/out", path, path), 2);
+    has("is not empty");
+    cr_assert_eq(run(text, sizeof text, "info %s/out", path), 0, "%s", text);
+    has("2 training, 0 test");
+    help_write_bytes(help_join(file, path, "in/train/b/3.jpg"), "no picture", 10);
+    cr_assert_eq(run(text, sizeof text, "info %s/in --check", path), 2);
+    has("train/b/3.jpg: cannot be decoded as a JPEG");
+    has("1 of its images cannot be decoded");
+    help_remove(path);
+}
+
+Test(data_cli, mistakes_are_explained)
+{
+    cr_assert_eq(run(text, sizeof text, "%s", ""), 2);
+    has("an action is wanted; synth, convert and info");
+    cr_assert_eq(run(text, sizeof text, "sinth x"), 2);
+    has("there is no 'sinth'");
+    cr_assert_eq(run(text, sizeof text, "info"), 2);
+    has("one folder is wanted");
+    cr_assert_eq(run(text, sizeof text, "info /nonexistent/set"), 2);
+    has("/nonexistent/set: the dataset cannot be opened: No such file");
+    cr_assert_eq(run(text, sizeof text, "synth /tmp/fathom-none --train 0"), 2);
+    has("--train");
+    cr_assert_eq(run(text, sizeof text, "convert onlyone"), 2);
+    has("two folders are wanted");
+    cr_assert_eq(run(text, sizeof text, "info --chek ."), 2);
+    has("did you mean --check?");
+    cr_assert_eq(run(text, sizeof text, "info --help"), 0);
+    has("SYNOPSIS");
+}
