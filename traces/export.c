@@ -1,0 +1,262 @@
+#include "export.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "mem.h"
+#include "stream.h"
+
+const char *trace_metric_name(enum trace_metric metric)
+{
+    static const char *const names[TRACE_METRICS] = {"loss",        "learning_rate", "images_per_second",
+                                                     "train_error", "test_loss",     "top1_error",
+                                                     "top5_error",  "profiler_cost"};
+    return metric < TRACE_METRICS ? names[metric] : "?";
+}
+
+const char *trace_sample_name(enum trace_sample sample)
+{
+    static const char *const names[TRACE_SAMPLES] = {"process_bytes", "device_bytes", "arena_bytes"};
+    return sample < TRACE_SAMPLES ? names[sample] : "?";
+}
+
+const char *trace_gap_name(enum trace_gap gap)
+{
+    static const char *const names[TRACE_GAPS] = {"data", "sync", "checkpoint", "evaluate"};
+    return gap < TRACE_GAPS ? names[gap] : "?";
+}
+
+/* Bytes of the UTF-8 character at text, 0 when it is none. Overlong forms and surrogates are none (RFC 3629). */
+static size_t character_length(const unsigned char *text, size_t left)
+{
+    if (text[0] < 0x80) return 1;
+    size_t length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+    if (text[0] < 0xc2 || text[0] > 0xf4 || length > left) return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((text[i] & 0xc0) != 0x80) return 0;
+    if (text[0] == 0xe0 && text[1] < 0xa0) return 0;
+    if (text[0] == 0xed && text[1] >= 0xa0) return 0;
+    if (text[0] == 0xf0 && text[1] < 0x90) return 0;
+    if (text[0] == 0xf4 && text[1] >= 0x90) return 0;
+    return length;
+}
+
+void trace_write_json_text(FILE *out, const char *text, size_t length)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    putc('"', out);
+    for (size_t i = 0; i < length;) {
+        size_t width = character_length(bytes + i, length - i);
+        if (width == 0)
+            putc('?', out);
+        else if (bytes[i] == '"' || bytes[i] == '\\')
+            fprintf(out, "\\%c", bytes[i]);
+        else if (bytes[i] < 0x20)
+            fprintf(out, "\\u%04x", bytes[i]);
+        else
+            fwrite(bytes + i, 1, width, out);
+        i += width ? width : 1;
+    }
+    putc('"', out);
+}
+
+/* Threads within a device's process. */
+enum lane { LANE_STEPS = 1, LANE_OPS, LANE_GAPS };
+
+struct chrome {
+    FILE *out;
+    bool begun;
+    uint64_t zero_ns; /* the trace's first time */
+    uint64_t step_ns; /* where the last step of device 0 was: the time of metrics */
+    struct chrome_device {
+        bool named;
+        struct trace_op *ops; /* names belong to the stream */
+        size_t op_count, op_capacity;
+        uint64_t step, step_begin_ns;
+    } devices[TRACE_MOST_DEVICES];
+};
+
+static void begin_event(struct chrome *chrome)
+{
+    fputs(chrome->begun ? ",\n" : "\n", chrome->out);
+    chrome->begun = true;
+}
+
+static double microseconds(const struct chrome *chrome, uint64_t ns)
+{
+    return (double)(int64_t)(ns - chrome->zero_ns) / 1000;
+}
+
+static void write_metadata(struct chrome *chrome, const char *what, uint32_t device, int lane, const char *name)
+{
+    begin_event(chrome);
+    fprintf(chrome->out, "{\"ph\":\"M\",\"name\":\"%s\",\"pid\":%" PRIu32 ",\"tid\":%d,\"args\":{\"name\":", what,
+            device, lane);
+    trace_write_json_text(chrome->out, name, strlen(name));
+    fputs("}}", chrome->out);
+}
+
+static void name_device(struct chrome *chrome, const struct trace_device *device)
+{
+    char name[TRACE_TEXT_MOST + 32];
+    if (chrome->devices[device->device].named) return;
+    chrome->devices[device->device].named = true;
+    snprintf(name, sizeof name, "device %" PRIu32 ": %s", device->device, device->name);
+    write_metadata(chrome, "process_name", device->device, 0, name);
+    write_metadata(chrome, "thread_name", device->device, LANE_STEPS, "steps");
+    write_metadata(chrome, "thread_name", device->device, LANE_OPS, "ops");
+    write_metadata(chrome, "thread_name", device->device, LANE_GAPS, "gaps");
+}
+
+/* Opens a complete event and leaves its object open for args. */
+static void begin_span(struct chrome *chrome, uint32_t device, enum lane lane, uint64_t begin_ns, uint64_t end_ns)
+{
+    begin_event(chrome);
+    fprintf(chrome->out, "{\"ph\":\"X\",\"pid\":%" PRIu32 ",\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f,", device, lane,
+            microseconds(chrome, begin_ns), (double)(end_ns - begin_ns) / 1000);
+}
+
+static void write_op(struct chrome *chrome, const struct trace_event *event)
+{
+    const struct chrome_device *device = &chrome->devices[event->device];
+    begin_span(chrome, event->device, LANE_OPS, event->begin_ns, event->end_ns);
+    if (event->id >= device->op_count || !device->ops[event->id].layer) {
+        fprintf(chrome->out, "\"name\":\"op %" PRIu32 "\"}", event->id);
+        return;
+    }
+    const struct trace_op *op = &device->ops[event->id];
+    fputs("\"name\":", chrome->out);
+    trace_write_json_text(chrome->out, op->kind, strlen(op->kind));
+    fputs(",\"cat\":", chrome->out);
+    trace_write_json_text(chrome->out, op->pass, strlen(op->pass));
+    fputs(",\"args\":{\"layer\":", chrome->out);
+    trace_write_json_text(chrome->out, op->layer, strlen(op->layer));
+    fprintf(chrome->out, ",\"flops\":%" PRIu64 ",\"bytes\":%" PRIu64 "}}", op->flops, op->bytes_moved);
+}
+
+static void write_step(struct chrome *chrome, const struct trace_event *event)
+{
+    struct chrome_device *device = &chrome->devices[event->device];
+    if (event->device == 0) chrome->step_ns = event->ns;
+    if (event->type == TRACE_STEP_BEGIN) {
+        device->step = event->step;
+        device->step_begin_ns = event->ns;
+    } else if (device->step == event->step && device->step_begin_ns != 0) {
+        begin_span(chrome, event->device, LANE_STEPS, device->step_begin_ns, event->ns);
+        fprintf(chrome->out, "\"name\":\"step %" PRIu64 "\"}", event->step);
+    }
+}
+
+static void write_counter(struct chrome *chrome, uint32_t device, const char *name, uint64_t ns, double value)
+{
+    if (!isfinite(value)) return;
+    begin_event(chrome);
+    fprintf(chrome->out, "{\"ph\":\"C\",\"pid\":%" PRIu32 ",\"name\":\"%s\",\"ts\":%.3f,\"args\":{\"value\":%.9g}}",
+            device, name, microseconds(chrome, ns), value);
+}
+
+static void write_gap(struct chrome *chrome, const struct trace_event *event)
+{
+    begin_span(chrome, event->device, LANE_GAPS, event->begin_ns, event->end_ns);
+    fprintf(chrome->out, "\"name\":\"%s\"}", trace_gap_name(event->kind));
+}
+
+static void write_mark(struct chrome *chrome, const struct trace_event *event)
+{
+    begin_event(chrome);
+    fprintf(chrome->out, "{\"ph\":\"i\",\"s\":\"g\",\"pid\":0,\"tid\":%d,\"ts\":%.3f,\"name\":", LANE_STEPS,
+            microseconds(chrome, event->ns));
+    trace_write_json_text(chrome->out, event->text, event->id);
+    fputs("}", chrome->out);
+}
+
+static void write_event(struct chrome *chrome, const struct trace_event *event)
+{
+    uint64_t first, last;
+    if (chrome->zero_ns == 0 && trace_event_time(event, &first, &last)) chrome->zero_ns = chrome->step_ns = first;
+    switch ((enum trace_event_type)event->type) {
+    case TRACE_OP: write_op(chrome, event); break;
+    case TRACE_STEP_BEGIN:
+    case TRACE_STEP_END: write_step(chrome, event); break;
+    case TRACE_METRIC: write_counter(chrome, 0, trace_metric_name(event->kind), chrome->step_ns, event->value); break;
+    case TRACE_MEMORY:
+        write_counter(chrome, event->device, trace_sample_name(event->kind), event->ns, (double)event->bytes);
+        break;
+    case TRACE_GAP: write_gap(chrome, event); break;
+    case TRACE_MARK: write_mark(chrome, event); break;
+    case TRACE_LOST:
+    case TRACE_EVENT_TYPES: break;
+    }
+}
+
+static bool keep_op(struct chrome *chrome, const struct trace_op *op, struct error *err)
+{
+    struct chrome_device *device = &chrome->devices[op->device];
+    void *ops = device->ops;
+    size_t needed = (size_t)op->id + 1;
+    if (!mem_grow(MEM_TRACE, &ops, &device->op_capacity, needed, sizeof *op))
+        return error_memory(err, needed * sizeof *op, "a trace's op table");
+    device->ops = ops;
+    if (needed > device->op_count) {
+        memset(device->ops + device->op_count, 0, (needed - device->op_count) * sizeof *op);
+        device->op_count = needed;
+    }
+    device->ops[op->id] = *op;
+    return true;
+}
+
+static bool write_item(struct chrome *chrome, const struct trace_item *item, struct error *err)
+{
+    if (item->type == TRACE_ITEM_OP) return keep_op(chrome, &item->op, err);
+    if (item->type == TRACE_ITEM_DEVICE) name_device(chrome, &item->device);
+    if (item->type == TRACE_ITEM_EVENT) write_event(chrome, &item->event);
+    return true;
+}
+
+bool trace_export_chrome(const char *path, FILE *out, struct error *err)
+{
+    struct trace_stream *stream;
+    struct chrome *chrome = mem_zalloc(MEM_TRACE, 1, sizeof *chrome);
+    if (!chrome) return error_memory(err, sizeof *chrome, path);
+    chrome->out = out;
+    bool ok = trace_stream_open(path, &stream, err);
+    if (ok) {
+        struct trace_item item = {.type = TRACE_ITEM_CLOCK};
+        fputs("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[", out);
+        while (ok && item.type != TRACE_ITEM_NONE)
+            ok = trace_stream_next(stream, &item, err) && write_item(chrome, &item, err);
+        fputs("\n]}\n", out);
+        trace_stream_close(stream);
+    }
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(chrome->devices[i].ops);
+    mem_free(chrome);
+    return ok;
+}
+
+static void write_csv_text(FILE *out, const char *text)
+{
+    if (!strpbrk(text, ",\"\n\r")) {
+        fputs(text, out);
+        return;
+    }
+    putc('"', out);
+    for (; *text; text++) {
+        if (*text == '"') putc('"', out);
+        putc(*text, out);
+    }
+    putc('"', out);
+}
+
+void trace_export_csv(const struct summary *summary, FILE *out)
+{
+    fputs("Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name\n", out);
+    for (size_t i = 0; i < summary->count; i++) {
+        const struct summary_row *row = &summary->rows[i];
+        fprintf(out, "%.1f,%" PRIu64 ",%" PRIu64 ",%.1f,%.1f,%" PRIu64 ",%" PRIu64 ",%.1f,", 100 * row->share,
+                row->total_ns, row->instances, row->mean_ns, row->median_ns, row->least_ns, row->most_ns,
+                row->deviation_ns);
+        write_csv_text(out, row->name);
+        putc('\n', out);
+    }
+}

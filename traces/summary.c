@@ -1,0 +1,232 @@
+#define _GNU_SOURCE
+#include "summary.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+
+static bool find_word(const char *word, const char *const *words, int count, int *found)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(word, words[i]) == 0) {
+            *found = i;
+            return true;
+        }
+    return false;
+}
+
+bool summary_parse_by(const char *word, enum summary_by *by)
+{
+    static const char *const words[] = {"op", "layer", "kind", "pass"};
+    int found;
+    if (!find_word(word, words, 4, &found)) return false;
+    *by = (enum summary_by)found;
+    return true;
+}
+
+bool summary_parse_sort(const char *word, enum summary_sort *sort)
+{
+    static const char *const words[] = {"total", "instances", "avg", "med", "min", "max", "stddev", "name"};
+    int found;
+    if (!find_word(word, words, 8, &found)) return false;
+    *sort = (enum summary_sort)found;
+    return true;
+}
+
+/* An op and the name it is put under. */
+struct entry {
+    const struct rollup_op *op;
+    enum summary_by by;
+};
+
+static int compare_keys(const struct entry *a, const struct entry *b)
+{
+    int order;
+    switch (a->by) {
+    case SUMMARY_LAYER: return strcmp(a->op->layer, b->op->layer);
+    case SUMMARY_KIND: return strcmp(a->op->kind, b->op->kind);
+    case SUMMARY_PASS: return strcmp(a->op->pass, b->op->pass);
+    case SUMMARY_OP: break;
+    }
+    order = strcmp(a->op->layer, b->op->layer);
+    if (order == 0) order = strcmp(a->op->kind, b->op->kind);
+    return order ? order : strcmp(a->op->pass, b->op->pass);
+}
+
+static int compare_entries(const void *a, const void *b) { return compare_keys(a, b); }
+
+static char *name_entry(const struct entry *entry)
+{
+    const struct rollup_op *op = entry->op;
+    if (entry->by == SUMMARY_LAYER) return mem_strdup(MEM_TRACE, op->layer);
+    if (entry->by == SUMMARY_KIND) return mem_strdup(MEM_TRACE, op->kind);
+    if (entry->by == SUMMARY_PASS) return mem_strdup(MEM_TRACE, op->pass);
+    bool twice = strcmp(op->pass, "recompute") == 0 || strcmp(op->pass, "evaluate") == 0;
+    size_t size = strlen(op->layer) + strlen(op->kind) + strlen(op->pass) + 5;
+    char *name = mem_alloc(MEM_TRACE, size, 1);
+    if (name) snprintf(name, size, twice ? "%s %s (%s)" : "%s %s", op->layer, op->kind, op->pass);
+    return name;
+}
+
+/* Quarter octaves from 1 ns on: where the histograms of several ops meet. */
+#define WIDE_BUCKETS 256
+static double wide_median(const uint64_t *buckets, uint64_t count)
+{
+    double rank = 0.5 * (double)(count - 1), before = 0;
+    int at = 0;
+    while (at < WIDE_BUCKETS - 1 && before + (double)buckets[at] <= rank) before += (double)buckets[at++];
+    double inside = buckets[at] ? (rank - before + 0.5) / (double)buckets[at] : 0.5;
+    return ldexp(1.0 + (at % 4 + inside) / 4, at / 4);
+}
+
+static void add_histogram(uint64_t *wide, const struct rollup_op *op)
+{
+    for (int i = 0; i < ROLLUP_BUCKETS; i++) {
+        int at = op->histogram_from * 4 + i;
+        wide[at < WIDE_BUCKETS ? at : WIDE_BUCKETS - 1] += op->histogram[i];
+    }
+}
+
+static double deviation(uint64_t count, double total_ns, double sum_of_squares)
+{
+    if (count < 2) return 0;
+    double n = (double)count, variance = (sum_of_squares * 1e18 - total_ns * total_ns / n) / (n - 1);
+    return variance > 0 ? sqrt(variance) : 0;
+}
+
+static void add_op(struct summary_row *row, const struct rollup_op *op, uint32_t devices, double *squares)
+{
+    if (row->instances == 0 || op->least_ns < row->least_ns) row->least_ns = op->least_ns;
+    if (op->most_ns > row->most_ns) row->most_ns = op->most_ns;
+    row->instances += op->count;
+    row->total_ns += op->total_ns;
+    row->step_ns += (double)rollup_percentile_ns(op, 0.5) / devices;
+    if (op->device == 0) {
+        row->flops += op->flops;
+        row->bytes_moved += op->bytes_moved;
+    }
+    *squares += op->sum_of_squares;
+}
+
+/* One row from entries of one name. */
+static bool fill_row(struct summary_row *row, const struct entry *entries, size_t count, uint32_t devices)
+{
+    uint64_t wide[WIDE_BUCKETS] = {0};
+    double squares = 0;
+    *row = (struct summary_row){.name = name_entry(entries)};
+    if (!row->name) return false;
+    for (size_t i = 0; i < count; i++) {
+        add_op(row, entries[i].op, devices, &squares);
+        add_histogram(wide, entries[i].op);
+    }
+    row->mean_ns = (double)row->total_ns / (double)row->instances;
+    row->median_ns = count == 1 ? (double)rollup_percentile_ns(entries->op, 0.5) : wide_median(wide, row->instances);
+    row->median_ns = fmin(fmax(row->median_ns, (double)row->least_ns), (double)row->most_ns);
+    row->deviation_ns = deviation(row->instances, (double)row->total_ns, squares);
+    return true;
+}
+
+static bool fill_rows(struct summary *summary, const struct entry *entries, size_t count, uint32_t devices)
+{
+    for (size_t i = 0, next; i < count; i = next) {
+        for (next = i + 1; next < count && compare_keys(&entries[i], &entries[next]) == 0; next++) {
+        }
+        struct summary_row *row = &summary->rows[summary->count];
+        if (!fill_row(row, entries + i, next - i, devices)) return false;
+        summary->count++;
+        summary->total_ns += row->total_ns;
+        summary->instances += row->instances;
+    }
+    for (size_t i = 0; i < summary->count; i++)
+        summary->rows[i].share = summary->total_ns ? (double)summary->rows[i].total_ns / (double)summary->total_ns : 0;
+    return true;
+}
+
+static double sort_value(const struct summary_row *row, enum summary_sort sort)
+{
+    switch (sort) {
+    case SUMMARY_TOTAL: return (double)row->total_ns;
+    case SUMMARY_INSTANCES: return (double)row->instances;
+    case SUMMARY_MEAN: return row->mean_ns;
+    case SUMMARY_MEDIAN: return row->median_ns;
+    case SUMMARY_LEAST: return (double)row->least_ns;
+    case SUMMARY_MOST: return (double)row->most_ns;
+    case SUMMARY_DEVIATION: return row->deviation_ns;
+    case SUMMARY_NAME: break;
+    }
+    return 0;
+}
+
+static int compare_rows(const void *a, const void *b, void *sort)
+{
+    const struct summary_row *x = a, *y = b;
+    double p = sort_value(x, *(enum summary_sort *)sort), q = sort_value(y, *(enum summary_sort *)sort);
+    if (p != q) return p < q ? 1 : -1;
+    return strcmp(x->name, y->name);
+}
+
+bool summary_make(const struct rollup *rollup, enum summary_by by, enum summary_sort sort, struct summary *summary,
+                  struct error *err)
+{
+    size_t count = 0;
+    uint32_t devices = 1;
+    struct entry *entries = mem_alloc(MEM_TRACE, rollup->op_count, sizeof *entries);
+    summary->rows = mem_alloc(MEM_TRACE, rollup->op_count, sizeof *summary->rows);
+    bool ok = entries && summary->rows;
+    for (size_t i = 0; ok && i < rollup->op_count; i++) {
+        if (rollup->ops[i].count == 0) continue;
+        if (rollup->ops[i].device >= devices) devices = rollup->ops[i].device + 1;
+        entries[count++] = (struct entry){&rollup->ops[i], by};
+    }
+    if (ok) qsort(entries, count, sizeof *entries, compare_entries);
+    ok = ok && fill_rows(summary, entries, count, devices);
+    mem_free(entries);
+    if (!ok) {
+        summary_finish(summary);
+        return error_memory(err, rollup->op_count * sizeof *summary->rows, "a trace's summary");
+    }
+    qsort_r(summary->rows, summary->count, sizeof *summary->rows, compare_rows, &sort);
+    return true;
+}
+
+void summary_finish(struct summary *summary)
+{
+    for (size_t i = 0; i < summary->count; i++) mem_free(summary->rows[i].name);
+    mem_free(summary->rows);
+    *summary = (struct summary){0};
+}
+
+const struct summary_row *summary_find(const struct summary *summary, const char *name)
+{
+    for (size_t i = 0; i < summary->count; i++)
+        if (strcmp(summary->rows[i].name, name) == 0) return &summary->rows[i];
+    return NULL;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+bool summary_time_steps(const struct rollup *rollup, struct summary_steps *steps, struct error *err)
+{
+    double *times = mem_alloc(MEM_TRACE, rollup->step_count, sizeof *times);
+    if (!times) return error_memory(err, rollup->step_count * sizeof *times, "a trace's steps");
+    size_t count = 0;
+    for (size_t i = 0; i < rollup->step_count; i++) {
+        const struct rollup_step *step = &rollup->steps[i];
+        if (step->end_ns > step->begin_ns) times[count++] = (double)(step->end_ns - step->begin_ns);
+    }
+    qsort(times, count, sizeof *times, compare_times);
+    *steps = (struct summary_steps){.count = count};
+    if (count > 0) {
+        steps->median_ns = count % 2 ? times[count / 2] : (times[count / 2 - 1] + times[count / 2]) / 2;
+        steps->p99_ns = times[(count - 1) * 99 / 100];
+    }
+    mem_free(times);
+    return true;
+}

@@ -1,0 +1,51 @@
+/* A roll-up's ops put together by op, layer, kind or pass: the tables of `fathom trace`. */
+#ifndef FATHOM_SUMMARY_H
+#define FATHOM_SUMMARY_H
+
+#include "rollup.h"
+
+enum summary_by { SUMMARY_OP, SUMMARY_LAYER, SUMMARY_KIND, SUMMARY_PASS };
+enum summary_sort {
+    SUMMARY_TOTAL,
+    SUMMARY_INSTANCES,
+    SUMMARY_MEAN,
+    SUMMARY_MEDIAN,
+    SUMMARY_LEAST,
+    SUMMARY_MOST,
+    SUMMARY_DEVIATION,
+    SUMMARY_NAME
+};
+/* Words of the command line; false when there is no such one. */
+bool summary_parse_by(const char *word, enum summary_by *by);
+bool summary_parse_sort(const char *word, enum summary_sort *sort);
+
+struct summary_row {
+    char *name;   /* owned by the summary. By op: "layer kind", with the pass where the layer runs twice */
+    double share; /* of all time, 0..1 */
+    uint64_t total_ns, instances, least_ns, most_ns;
+    double mean_ns, median_ns, deviation_ns;
+    double step_ns;              /* one step on one device: the sum of the ops' medians */
+    uint64_t flops, bytes_moved; /* of one step on one device, as planned */
+};
+
+struct summary {
+    struct summary_row *rows; /* largest first, names from A to Z; rows of ops never timed are left out */
+    size_t count;
+    uint64_t total_ns, instances;
+};
+
+/* Devices are put together. Take a zeroed object; on failure (ERROR_MEMORY) it stays so. */
+bool summary_make(const struct rollup *rollup, enum summary_by by, enum summary_sort sort, struct summary *summary,
+                  struct error *err);
+void summary_finish(struct summary *summary);
+/* NULL when there is none of that name. */
+const struct summary_row *summary_find(const struct summary *summary, const char *name);
+
+/* Steps of device 0 that ended: their number, and percentiles of their times (0 when none did). */
+struct summary_steps {
+    uint64_t count;
+    double median_ns, p99_ns;
+};
+bool summary_time_steps(const struct rollup *rollup, struct summary_steps *steps, struct error *err);
+
+#endif
