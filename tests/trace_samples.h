@@ -61,6 +61,7 @@ static inline void sample_steps(struct trace_sink *s, uint32_t device, uint32_t 
 /* The whole file; the caller frees it with free(). */
 static inline unsigned char *sample_bytes(const char *path, size_t *length)
 {
+    *length = 0;
     FILE *file = fopen(path, "rb");
     if (!file) return NULL;
     fseek(file, 0, SEEK_END);

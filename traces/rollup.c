@@ -124,21 +124,49 @@ static bool take_op_entry(struct trace_follower *follower, const struct trace_op
     return true;
 }
 
-/* Quarter octaves: the exponent and the two bits after the leading one. */
-static int quarter_octave(uint64_t ns)
+/* The exponent, then the five bits after the leading one. */
+static int step_of(uint64_t ns)
 {
-    if (ns < 4) return (int)ns * 2;
-    int exponent = 63 - __builtin_clzll(ns);
-    return exponent * 4 + (int)(ns >> (exponent - 2) & 3);
+    int exponent = 63 - __builtin_clzll(ns | 1);
+    uint64_t fraction = exponent >= 5 ? ns >> (exponent - 5) : ns << (5 - exponent);
+    return exponent * ROLLUP_OCTAVE + (int)(fraction & (ROLLUP_OCTAVE - 1));
 }
 
-/* 64 buckets are 16 octaves: 8 below the first time seen and 8 above. */
+double rollup_step_ns(int step)
+{
+    return ldexp(1.0 + (double)(step % ROLLUP_OCTAVE) / ROLLUP_OCTAVE, step / ROLLUP_OCTAVE);
+}
+
+/* Pairs of buckets become one; the free half comes on the side where the new time lies. */
+static void widen_histogram(struct rollup_op *op, bool upward)
+{
+    uint32_t merged[ROLLUP_BUCKETS] = {0};
+    int from = (op->histogram_from >> 1) - (upward ? 0 : ROLLUP_BUCKETS / 2 - 1);
+    if (from < 0) from = 0;
+    for (int i = 0; i < ROLLUP_BUCKETS; i++)
+        if (op->histogram[i]) merged[((op->histogram_from + i) >> 1) - from] += op->histogram[i];
+    memcpy(op->histogram, merged, sizeof merged);
+    op->histogram_from = from;
+    op->histogram_shift++;
+}
+
+static void count_in_histogram(struct rollup_op *op, uint64_t ns)
+{
+    int step = step_of(ns);
+    if (op->count == 0) op->histogram_from = step > ROLLUP_BUCKETS / 2 ? step - ROLLUP_BUCKETS / 2 : 0;
+    for (;;) {
+        int bucket = (step >> op->histogram_shift) - op->histogram_from;
+        if (bucket >= 0 && bucket < ROLLUP_BUCKETS) {
+            op->histogram[bucket]++;
+            return;
+        }
+        widen_histogram(op, bucket >= 0);
+    }
+}
+
 static void count_time(struct rollup_op *op, uint64_t ns)
 {
-    int quarter = quarter_octave(ns);
-    if (op->count == 0) op->histogram_from = quarter / 4 > 8 ? quarter / 4 - 8 : 0;
-    int bucket = quarter - op->histogram_from * 4;
-    op->histogram[bucket < 0 ? 0 : bucket >= ROLLUP_BUCKETS ? ROLLUP_BUCKETS - 1 : bucket]++;
+    count_in_histogram(op, ns);
     double seconds = (double)ns * 1e-9;
     op->sum_of_squares += seconds * seconds;
     op->total_ns += ns;
@@ -357,18 +385,24 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
     return ok;
 }
 
+static double bucket_begin(const struct rollup_op *op, int bucket)
+{
+    return rollup_step_ns((op->histogram_from + bucket) << op->histogram_shift);
+}
+
 /* The k-th smallest lies in a bucket; within it, times are taken as evenly spread. */
 uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction)
 {
     if (op->count == 0) return 0;
-    double rank = fraction <= 0 ? 0 : fraction >= 1 ? (double)(op->count - 1) : fraction * (double)(op->count - 1);
-    double before = 0;
+    if (fraction <= 0) return op->least_ns;
+    if (fraction >= 1) return op->most_ns;
+    double rank = fraction * (double)(op->count - 1), before = 0;
     int bucket = 0;
     while (bucket < ROLLUP_BUCKETS - 1 && before + op->histogram[bucket] <= rank) before += op->histogram[bucket++];
     double inside = op->histogram[bucket] ? (rank - before + 0.5) / op->histogram[bucket] : 0.5;
-    int octave = op->histogram_from + bucket / 4;
-    double ns = ldexp(1.0 + (bucket % 4 + inside) / 4, octave);
-    if (fraction >= 1 || ns > (double)op->most_ns) return op->most_ns;
-    if (fraction <= 0 || ns < (double)op->least_ns) return op->least_ns;
-    return (uint64_t)ns;
+    double least = (double)op->least_ns, most = (double)op->most_ns;
+    double begin = fmax(least, bucket_begin(op, bucket)), end = fmin(most, bucket_begin(op, bucket + 1));
+    double ns = begin + (end - begin) * inside;
+    if (!(ns < most)) return op->most_ns;
+    return ns > least ? (uint64_t)ns : op->least_ns;
 }

@@ -11,7 +11,8 @@
 #include "sink.h"
 
 #define ROLLUP_MOST_DEVICES 64
-#define ROLLUP_BUCKETS 64 /* of the log2/4 histogram of op times, for percentiles */
+#define ROLLUP_BUCKETS 128 /* of the histogram of op times, for percentiles */
+#define ROLLUP_OCTAVE 32   /* steps that a doubling of the time is cut into, evenly */
 
 struct rollup_op {
     uint32_t id, device;
@@ -19,7 +20,8 @@ struct rollup_op {
     uint64_t flops, bytes_moved, live_bytes;
     uint64_t count, total_ns, least_ns, most_ns, last_ns;
     double sum_of_squares;           /* of seconds */
-    int32_t histogram_from;          /* log2 of the ns at which bucket 0 begins: set by the op's first time */
+    int32_t histogram_from;          /* bucket i counts steps [from + i, from + i + 1) << shift (rollup_step_ns) */
+    uint32_t histogram_shift;        /* grows when times spread out, so that every time falls into a bucket */
     uint32_t histogram[ROLLUP_BUCKETS];
 };
 
@@ -72,7 +74,10 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
 const struct rollup *trace_follow_rollup(const struct trace_follower *follower);
 void trace_unfollow(struct trace_follower *follower);
 
-/* Percentile (0..1) of an op's times from its histogram, in ns: within a fifth of the true one, 0 for an op never timed. */
+/* Percentile (0..1) of an op's times from its histogram, in ns; 0 for an op never timed. Off by at most 2 % when all times
+ * lie within a factor of 16, 5 % within 256, 10 % within 65,536. */
 uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction);
+/* The time at which a step of ROLLUP_OCTAVE begins. */
+double rollup_step_ns(int step);
 
 #endif

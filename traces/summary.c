@@ -71,23 +71,26 @@ static char *name_entry(const struct entry *entry)
     return name;
 }
 
-/* Quarter octaves from 1 ns on: where the histograms of several ops meet. */
-#define WIDE_BUCKETS 256
-static double wide_median(const uint64_t *buckets, uint64_t count)
+/* All steps from 1 ns on: where the histograms of several ops meet, each bucket spread evenly over its steps. */
+#define ALL_STEPS (64 * ROLLUP_OCTAVE)
+static void add_histogram(double *all, const struct rollup_op *op)
+{
+    int width = 1 << op->histogram_shift;
+    for (int i = 0; i < ROLLUP_BUCKETS; i++) {
+        int first = (op->histogram_from + i) * width;
+        for (int k = 0; op->histogram[i] && k < width && first + k < ALL_STEPS; k++)
+            all[first + k] += (double)op->histogram[i] / width;
+    }
+}
+
+static double median_of(const double *all, uint64_t count)
 {
     double rank = 0.5 * (double)(count - 1), before = 0;
     int at = 0;
-    while (at < WIDE_BUCKETS - 1 && before + (double)buckets[at] <= rank) before += (double)buckets[at++];
-    double inside = buckets[at] ? (rank - before + 0.5) / (double)buckets[at] : 0.5;
-    return ldexp(1.0 + (at % 4 + inside) / 4, at / 4);
-}
-
-static void add_histogram(uint64_t *wide, const struct rollup_op *op)
-{
-    for (int i = 0; i < ROLLUP_BUCKETS; i++) {
-        int at = op->histogram_from * 4 + i;
-        wide[at < WIDE_BUCKETS ? at : WIDE_BUCKETS - 1] += op->histogram[i];
-    }
+    while (at < ALL_STEPS - 1 && before + all[at] <= rank) before += all[at++];
+    double inside = all[at] > 0 ? fmin(1, (rank - before + 0.5) / all[at]) : 0.5;
+    double begin = rollup_step_ns(at);
+    return begin + (rollup_step_ns(at + 1) - begin) * inside;
 }
 
 static double deviation(uint64_t count, double total_ns, double sum_of_squares)
@@ -114,16 +117,16 @@ static void add_op(struct summary_row *row, const struct rollup_op *op, uint32_t
 /* One row from entries of one name. */
 static bool fill_row(struct summary_row *row, const struct entry *entries, size_t count, uint32_t devices)
 {
-    uint64_t wide[WIDE_BUCKETS] = {0};
+    double all[ALL_STEPS] = {0};
     double squares = 0;
     *row = (struct summary_row){.name = name_entry(entries)};
     if (!row->name) return false;
     for (size_t i = 0; i < count; i++) {
         add_op(row, entries[i].op, devices, &squares);
-        add_histogram(wide, entries[i].op);
+        add_histogram(all, entries[i].op);
     }
     row->mean_ns = (double)row->total_ns / (double)row->instances;
-    row->median_ns = count == 1 ? (double)rollup_percentile_ns(entries->op, 0.5) : wide_median(wide, row->instances);
+    row->median_ns = count == 1 ? (double)rollup_percentile_ns(entries->op, 0.5) : median_of(all, row->instances);
     row->median_ns = fmin(fmax(row->median_ns, (double)row->least_ns), (double)row->most_ns);
     row->deviation_ns = deviation(row->instances, (double)row->total_ns, squares);
     return true;
