@@ -4,7 +4,7 @@
 
 #include "clock.h"
 #include "mem.h"
-#include "place_problem.h"
+#include "place_search.h"
 #include "place_sort.h"
 
 static bool overlaps_in_space(const struct problem *problem, size_t a, size_t b)
@@ -70,10 +70,13 @@ static bool solve(const struct problem *problem, const struct place_options *opt
     TRY(check_fixed(problem, err));
     uint64_t target = options->capacity > problem->bound ? options->capacity : problem->bound;
     TRY(place_fast(problem, target, best, err));
-    result->arena_bytes = best->arena;
     result->lower_bound_bytes = problem->bound;
+    bool possible = options->capacity == 0 || options->capacity >= problem->bound;
+    if (best->arena > target && possible && options->seconds > 0)
+        TRY(ladder_improve(problem, options, best, &result->lower_bound_bytes, &result->nodes, err));
+    result->arena_bytes = best->arena;
     result->peak_instant = problem->instant[problem->peak];
-    result->proved_optimal = best->arena == problem->bound;
+    result->proved_optimal = best->arena == result->lower_bound_bytes;
     return true;
 }
 

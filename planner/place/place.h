@@ -33,9 +33,9 @@ struct place_options {
 
 struct place_result {
     uint64_t arena_bytes;
-    uint64_t lower_bound_bytes;
-    uint64_t peak_instant; /* an instant at which the largest live sum is reached */
-    bool proved_optimal;   /* arena_bytes cannot be smaller: equals the bound, or the search was exhausted */
+    uint64_t lower_bound_bytes; /* proved: the live sum, or more where the search was exhausted below it */
+    uint64_t peak_instant;      /* an instant at which the largest live sum is reached */
+    bool proved_optimal;        /* arena_bytes cannot be smaller: equals the bound, or the search was exhausted */
     double seconds;
     uint64_t nodes;
 };

@@ -1,0 +1,318 @@
+/* Which capacities to try, in what order, for how long, on how many threads.
+ *
+ * A stage is one capacity with a budget of nodes for each lane (thread). A lane runs a sequence of jobs, restarts with
+ * different orders and noise and with Luby's limits (Luby, Sinclair, Zuckerman, 1993). The lane that finds a placement
+ * after the fewest nodes wins the stage, the lower lane on a tie: the other lanes go on to that count and no further,
+ * so that the result depends on seed and number of lanes but not on timing. Rounds of stages: the bound first, then
+ * bisection between it and the best, with the budget doubled each round. */
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "place_search.h"
+#include "place_sort.h"
+
+#define MOST_LANES     64
+#define FIRST_BUDGET   4096 /* nodes of a lane */
+#define LUBY_UNIT      1024
+#define INLINE_BUFFERS 4096       /* beyond it recursion gets a thread with a stack of its own size */
+#define MOST_COVER     (1u << 21) /* sum of lifetimes in sections: bounds the memory of undoing */
+
+struct ladder;
+
+struct lane {
+    struct search *search;
+    uint64_t *offset;
+    struct ladder *ladder;
+    uint64_t nodes; /* used in this stage */
+    enum search_verdict verdict;
+    uint32_t index;
+};
+
+struct ladder {
+    const struct problem *problem;
+    const struct place_options *options;
+    struct search_tables tables;
+    struct lane *lanes;
+    uint32_t lane_count;
+    uint64_t deadline_ns, start_ns;
+    uint64_t quantum; /* every sum of sizes is a multiple of it */
+    uint64_t nodes;
+    /* the stage */
+    uint64_t capacity, budget, serial;
+    _Atomic uint64_t stop;
+};
+
+/* 1 1 2 1 1 2 4 …, i from 1. */
+static uint64_t luby(uint64_t i)
+{
+    for (;;) {
+        uint64_t power = 1;
+        while (2 * power - 1 < i) power *= 2;
+        if (2 * power - 1 == i) return power;
+        i -= power - 1;
+    }
+}
+
+static struct search_job next_job(const struct lane *lane, uint64_t k)
+{
+    static const double noises[] = {0.1, 0.3, 0.6};
+    const struct ladder *ladder = lane->ladder;
+    uint64_t number = k * ladder->lane_count + lane->index, limit = luby(k + 1) * LUBY_UNIT;
+    bool plain = ladder->serial == 0 && number < SEARCH_ORDERS;
+    if (limit > ladder->budget - lane->nodes) limit = ladder->budget - lane->nodes;
+    return (struct search_job){.capacity = ladder->capacity,
+                               .most_nodes = limit,
+                               .order = (enum search_order)(number % SEARCH_ORDERS),
+                               .noise = plain ? 0 : noises[number / SEARCH_ORDERS % 3],
+                               .seed = ladder->options->seed + (ladder->serial << 32) + (number << 8),
+                               .nodes_before = lane->nodes,
+                               .stop = &ladder->stop,
+                               .deadline_ns = ladder->deadline_ns};
+}
+
+static void lower_stop(struct ladder *ladder, uint64_t nodes)
+{
+    uint64_t now = atomic_load(&ladder->stop);
+    while (nodes < now && !atomic_compare_exchange_weak(&ladder->stop, &now, nodes)) {
+    }
+}
+
+static void *run_lane(void *argument)
+{
+    struct lane *lane = argument;
+    struct ladder *ladder = lane->ladder;
+    lane->nodes = 0;
+    lane->verdict = SEARCH_STOPPED;
+    for (uint64_t k = 0; lane->nodes < ladder->budget && lane->verdict == SEARCH_STOPPED; k++) {
+        if (lane->nodes > atomic_load(&ladder->stop)) break;
+        if (ladder->deadline_ns && clock_now_ns() > ladder->deadline_ns) break;
+        struct search_job job = next_job(lane, k);
+        uint64_t nodes;
+        lane->verdict = search_run(lane->search, &job, lane->offset, &nodes);
+        lane->nodes += nodes + 1;
+    }
+    if (lane->verdict == SEARCH_FOUND) lower_stop(ladder, lane->nodes);
+    if (lane->verdict == SEARCH_IMPOSSIBLE || lane->verdict == SEARCH_NO_MEMORY) lower_stop(ladder, 0);
+    return NULL;
+}
+
+/* Lane 0 on the calling thread where its stack will do; a lane whose thread cannot start runs here as well. */
+static void run_lanes(struct ladder *ladder)
+{
+    pthread_t threads[MOST_LANES];
+    bool started[MOST_LANES] = {false};
+    pthread_attr_t attributes;
+    bool sized = pthread_attr_init(&attributes) == 0 &&
+                 pthread_attr_setstacksize(&attributes, ((size_t)1 << 20) + ladder->problem->count * 2048) == 0;
+    bool here = ladder->problem->count <= INLINE_BUFFERS;
+    for (uint32_t i = here; sized && i < ladder->lane_count; i++)
+        started[i] = pthread_create(&threads[i], &attributes, run_lane, &ladder->lanes[i]) == 0;
+    for (uint32_t i = 0; i < ladder->lane_count; i++)
+        if (!started[i] && here) run_lane(&ladder->lanes[i]);
+    for (uint32_t i = 0; i < ladder->lane_count; i++)
+        if (started[i]) pthread_join(threads[i], NULL);
+    pthread_attr_destroy(&attributes);
+}
+
+/* Lets every buffer sink, lowest first: sound unless offsets are fixed. */
+static void settle_down(const struct problem *problem, uint64_t *offset, struct sort_pair *pairs, uint64_t *height)
+{
+    memset(height, 0, problem->sections * sizeof *height);
+    for (uint32_t i = 0; i < problem->count; i++) pairs[i] = (struct sort_pair){offset[i], i};
+    sort_pairs(pairs, pairs + problem->count, problem->count);
+    for (size_t i = 0; i < problem->count; i++) {
+        uint32_t buffer = pairs[i].index;
+        uint64_t at = 0;
+        for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++)
+            if (height[s] > at) at = height[s];
+        offset[buffer] = align_up(at, problem->align[buffer]);
+        for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++)
+            height[s] = offset[buffer] + problem->size[buffer];
+    }
+}
+
+static bool keep_found(struct ladder *ladder, uint64_t *offset, struct placement *best, struct error *err)
+{
+    const struct problem *problem = ladder->problem;
+    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 2 * problem->count, sizeof *pairs);
+    uint64_t *height = mem_alloc(MEM_SEARCH, problem->sections, sizeof *height);
+    bool ok = pairs && height;
+    if (ok) {
+        if (!problem->any_fixed) settle_down(problem, offset, pairs, height);
+        uint64_t arena = problem_arena(problem, offset);
+        if (arena < best->arena) {
+            best->arena = arena;
+            memcpy(best->offset, offset, problem->count * sizeof *offset);
+        }
+    }
+    mem_free(pairs);
+    mem_free(height);
+    return ok || error_memory(err, 2 * problem->count * sizeof *pairs, "the placement found");
+}
+
+/* One capacity with one budget; a placement found goes into *best. */
+static bool run_stage(struct ladder *ladder, uint64_t capacity, struct placement *best, enum search_verdict *verdict,
+                      struct error *err)
+{
+    ladder->capacity = capacity;
+    atomic_store(&ladder->stop, UINT64_MAX);
+    run_lanes(ladder);
+    ladder->serial++;
+    const struct lane *winner = NULL;
+    *verdict = SEARCH_STOPPED;
+    for (uint32_t i = 0; i < ladder->lane_count; i++) {
+        const struct lane *lane = &ladder->lanes[i];
+        ladder->nodes += lane->nodes;
+        if (lane->verdict == SEARCH_NO_MEMORY)
+            return error_memory(err, ladder->problem->count * sizeof(uint64_t), "undoing search steps");
+        if (lane->verdict == SEARCH_IMPOSSIBLE) *verdict = SEARCH_IMPOSSIBLE;
+        if (lane->verdict == SEARCH_FOUND && (!winner || lane->nodes < winner->nodes)) winner = lane;
+    }
+    if (!winner) return true;
+    *verdict = SEARCH_FOUND;
+    return keep_found(ladder, winner->offset, best, err);
+}
+
+static bool spent(const struct ladder *ladder)
+{
+    if (clock_now_ns() >= ladder->deadline_ns) return true;
+    return ladder->options->nodes && ladder->nodes >= ladder->options->nodes;
+}
+
+static void report(const struct ladder *ladder, const struct placement *best, uint64_t bound)
+{
+    const struct place_options *options = ladder->options;
+    if (options->progress)
+        options->progress(options->context, bound, best->arena, (double)(clock_now_ns() - ladder->start_ns) * 1e-9);
+}
+
+static void set_budget(struct ladder *ladder, uint64_t budget)
+{
+    uint64_t most = ladder->options->nodes;
+    uint64_t left = most ? (most - ladder->nodes + ladder->lane_count - 1) / ladder->lane_count : budget;
+    ladder->budget = left < budget ? left : budget;
+}
+
+/* One stage and what it teaches: the best falls when it finds something, the bound rises when it proves there is none.
+ */
+static bool try_capacity(struct ladder *ladder, uint64_t capacity, uint64_t budget, struct placement *best,
+                         uint64_t *bound, enum search_verdict *verdict, struct error *err)
+{
+    set_budget(ladder, budget);
+    TRY(run_stage(ladder, capacity, best, verdict, err));
+    if (*verdict == SEARCH_IMPOSSIBLE) *bound = capacity - capacity % ladder->quantum + ladder->quantum;
+    report(ladder, best, *bound);
+    return true;
+}
+
+/* The bound, then capacities between it and the best: lower while they are met, higher while they are not. */
+static bool run_round(struct ladder *ladder, uint64_t budget, struct placement *best, uint64_t *bound,
+                      struct error *err)
+{
+    uint64_t low = *bound, capacity = low, quantum = ladder->quantum;
+    while (low < best->arena && !spent(ladder)) {
+        enum search_verdict verdict;
+        TRY(try_capacity(ladder, capacity, budget, best, bound, &verdict, err));
+        if (verdict != SEARCH_FOUND) low = capacity + quantum;
+        uint64_t steps = low < best->arena ? (best->arena - low - 1) / quantum : 0;
+        capacity = low + steps / 2 * quantum;
+    }
+    return true;
+}
+
+static bool climb(struct ladder *ladder, struct placement *best, uint64_t *bound, struct error *err)
+{
+    uint64_t capacity = ladder->options->capacity;
+    for (uint64_t budget = FIRST_BUDGET; !spent(ladder); budget *= 2) {
+        if (best->arena <= *bound || best->arena <= capacity || (capacity > 0 && *bound > capacity)) break;
+        enum search_verdict verdict;
+        if (capacity > 0)
+            TRY(try_capacity(ladder, capacity, budget, best, bound, &verdict, err));
+        else
+            TRY(run_round(ladder, budget, best, bound, err));
+    }
+    return true;
+}
+
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+    while (b) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* Compact offsets are sums of sizes from zero or a fixed offset on, rounded up to alignments. */
+static uint64_t find_quantum(const struct problem *problem)
+{
+    uint64_t quantum = 0;
+    for (size_t i = 0; i < problem->count; i++) {
+        quantum = common_divisor(quantum, problem->size[i]);
+        if (problem->mixed_align || problem->any_fixed) quantum = common_divisor(quantum, problem->align[i]);
+        if (problem->fixed[i] != PLACE_UNPLACED) quantum = common_divisor(quantum, problem->fixed[i]);
+    }
+    return quantum;
+}
+
+static uint32_t choose_lanes(const struct place_options *options)
+{
+    long cores = options->threads ? (long)options->threads : sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 1 ? 1 : cores > MOST_LANES ? MOST_LANES : (uint32_t)cores;
+}
+
+static void finish_lanes(struct ladder *ladder)
+{
+    for (uint32_t i = 0; ladder->lanes && i < ladder->lane_count; i++) {
+        search_destroy(ladder->lanes[i].search);
+        mem_free(ladder->lanes[i].offset);
+    }
+    mem_free(ladder->lanes);
+    search_tables_finish(&ladder->tables);
+}
+
+static bool start_lanes(struct ladder *ladder, struct error *err)
+{
+    size_t count = ladder->problem->count;
+    TRY(search_tables_init(&ladder->tables, ladder->problem, err));
+    ladder->lanes = mem_zalloc(MEM_SEARCH, ladder->lane_count, sizeof *ladder->lanes);
+    if (!ladder->lanes) return error_memory(err, ladder->lane_count * sizeof *ladder->lanes, "search threads");
+    for (uint32_t i = 0; i < ladder->lane_count; i++) {
+        struct lane *lane = &ladder->lanes[i];
+        *lane = (struct lane){.ladder = ladder, .index = i};
+        lane->search = search_create(&ladder->tables, err);
+        if (!lane->search) return false;
+        lane->offset = mem_alloc(MEM_SEARCH, count, sizeof *lane->offset);
+        if (!lane->offset) return error_memory(err, count * sizeof *lane->offset, "search threads");
+    }
+    return true;
+}
+
+static bool too_large(const struct problem *problem)
+{
+    uint64_t cover = 0;
+    for (size_t i = 0; i < problem->count; i++) cover += problem->last[i] - problem->first[i];
+    return cover > MOST_COVER;
+}
+
+bool ladder_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
+                    uint64_t *bound, uint64_t *nodes, struct error *err)
+{
+    if (too_large(problem)) return true;
+    uint64_t now = clock_now_ns();
+    double seconds = options->seconds < 1e9 ? options->seconds : 1e9;
+    struct ladder ladder = {.problem = problem,
+                            .options = options,
+                            .lane_count = choose_lanes(options),
+                            .start_ns = now,
+                            .deadline_ns = now + (uint64_t)(seconds * 1e9),
+                            .quantum = find_quantum(problem)};
+    bool ok = start_lanes(&ladder, err) && climb(&ladder, best, bound, err);
+    *nodes = ladder.nodes;
+    finish_lanes(&ladder);
+    return ok;
+}

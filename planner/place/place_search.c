@@ -1,0 +1,548 @@
+#include "place_search.h"
+
+#include <string.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "place_sort.h"
+#include "random.h"
+
+#define NO_BUFFER UINT32_MAX
+
+/* What is known of one section; saved whole before a step first changes it. */
+struct section {
+    uint64_t floor;    /* nothing more goes below */
+    uint64_t top;      /* of what is really there, at most floor */
+    uint64_t ceiling;  /* nothing goes above */
+    uint64_t rest;     /* sizes still to place */
+    uint64_t finish;   /* earliest end of all of them */
+    uint32_t waiting;  /* how many buffers are still to place */
+    uint32_t crossing; /* how many of those live on into the next section */
+    uint32_t choices;  /* how many could lie on the floor */
+    uint32_t occupant; /* the buffer that reaches `top` */
+};
+
+struct saved_section {
+    struct section old;
+    uint32_t index;
+    uint32_t old_stamp;
+};
+
+struct saved_buffer {
+    uint64_t old_least;
+    uint32_t index;
+    bool placed; /* this step placed it; old_least is not used */
+};
+
+struct part {
+    uint32_t from, to;
+    uint64_t slack;
+};
+
+struct search {
+    const struct search_tables *tables;
+    const struct problem *problem;
+    const struct search_job *job;
+    struct section *sections;
+    uint32_t *stamp; /* by section: the step that saved it last */
+    uint32_t step;
+    uint8_t *dirty;
+    uint64_t *least; /* by buffer: the lowest offset still possible */
+    uint64_t *offset;
+    uint32_t *rank; /* by buffer: smaller is tried first and lies lower in a stack of equal lifetimes */
+    uint8_t *placed;
+    struct sort_pair *jobs; /* of one section, and scratch for orders */
+    struct saved_section *section_trail;
+    size_t section_count, section_capacity;
+    struct saved_buffer *buffer_trail;
+    size_t buffer_count, buffer_capacity;
+    uint32_t *branch; /* candidates of all open steps, a stack */
+    size_t branch_count, branch_capacity;
+    struct part *parts; /* components of all open steps, a stack */
+    size_t part_count, part_capacity;
+    uint64_t nodes;
+    bool stopped;
+    bool out_of_memory;
+};
+
+struct mark {
+    size_t section, buffer;
+};
+
+/* The room that one step may need, taken at once so that nothing within it can fail. */
+static bool reserve_step(struct search *search, uint32_t from, uint32_t to)
+{
+    void *sections = search->section_trail, *buffers = search->buffer_trail, *branch = search->branch,
+         *parts = search->parts;
+    size_t count = search->problem->count;
+    bool ok =
+        mem_grow(MEM_SEARCH, &sections, &search->section_capacity, search->section_count + (to - from),
+                 sizeof *search->section_trail) &&
+        mem_grow(MEM_SEARCH, &buffers, &search->buffer_capacity, search->buffer_count + count + 1,
+                 sizeof *search->buffer_trail) &&
+        mem_grow(MEM_SEARCH, &branch, &search->branch_capacity, search->branch_count + count, sizeof *search->branch) &&
+        mem_grow(MEM_SEARCH, &parts, &search->part_capacity, search->part_count + (to - from), sizeof *search->parts);
+    search->section_trail = sections;
+    search->buffer_trail = buffers;
+    search->branch = branch;
+    search->parts = parts;
+    if (!ok) search->stopped = search->out_of_memory = true;
+    return ok;
+}
+
+static struct section *touch(struct search *search, uint32_t s)
+{
+    if (search->stamp[s] != search->step) {
+        search->section_trail[search->section_count++] =
+            (struct saved_section){search->sections[s], s, search->stamp[s]};
+        search->stamp[s] = search->step;
+    }
+    return &search->sections[s];
+}
+
+static struct mark begin_step(struct search *search)
+{
+    search->step++;
+    return (struct mark){search->section_count, search->buffer_count};
+}
+
+static void undo(struct search *search, struct mark mark)
+{
+    while (search->section_count > mark.section) {
+        const struct saved_section *saved = &search->section_trail[--search->section_count];
+        search->sections[saved->index] = saved->old;
+        search->stamp[saved->index] = saved->old_stamp;
+    }
+    while (search->buffer_count > mark.buffer) {
+        const struct saved_buffer *saved = &search->buffer_trail[--search->buffer_count];
+        if (saved->placed)
+            search->placed[saved->index] = 0;
+        else
+            search->least[saved->index] = saved->old_least;
+    }
+}
+
+/* The lowest offset from `at` on at which the buffer is aligned and clear of the fixed buffers that live with it. */
+static uint64_t fit_from(const struct search *search, uint32_t buffer, uint64_t at)
+{
+    const struct problem *problem = search->problem;
+    uint64_t align = problem->align[buffer], size = problem->size[buffer];
+    if (problem->mixed_align || problem->any_fixed) at = align_up(at, align);
+    if (!problem->any_fixed) return at;
+    const struct search_tables *tables = search->tables;
+    for (size_t i = tables->neighbour_start[buffer]; i < tables->neighbour_start[buffer + 1]; i++) {
+        uint32_t other = tables->neighbours[i];
+        uint64_t low = problem->fixed[other];
+        if (low == PLACE_UNPLACED) break; /* the fixed ones come first, by rising offset */
+        if (low < at + size && at < low + problem->size[other]) at = align_up(low + problem->size[other], align);
+    }
+    return at;
+}
+
+/* Raises a buffer's lowest offset and marks its sections; true when it changed. */
+static void raise_least(struct search *search, uint32_t buffer, uint64_t at)
+{
+    if (search->least[buffer] >= at) return;
+    at = fit_from(search, buffer, at);
+    search->buffer_trail[search->buffer_count++] = (struct saved_buffer){search->least[buffer], buffer, false};
+    search->least[buffer] = at;
+    memset(search->dirty + search->problem->first[buffer], 1,
+           search->problem->last[buffer] - search->problem->first[buffer]);
+}
+
+/* One section afresh: its floor is the least offset of the buffers to come; their earliest end is that of jobs with
+ * release times on one machine, taken in order of release. */
+static bool refresh(struct search *search, uint32_t s)
+{
+    const struct search_tables *tables = search->tables;
+    const struct problem *problem = search->problem;
+    struct sort_pair *jobs = search->jobs;
+    size_t count = 0;
+    for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++) {
+        uint32_t buffer = tables->members[i];
+        if (search->placed[buffer] && problem->fixed[buffer] == PLACE_UNPLACED) continue;
+        uint64_t least = search->least[buffer];
+        size_t at = count++;
+        for (; at > 0 && jobs[at - 1].key > least; at--) jobs[at] = jobs[at - 1];
+        jobs[at] = (struct sort_pair){least, buffer};
+    }
+    struct section *section = touch(search, s);
+    uint64_t finish = 0, floor = UINT64_MAX;
+    uint32_t choices = 0;
+    for (size_t i = 0; i < count; i++) {
+        finish = (finish > jobs[i].key ? finish : jobs[i].key) + problem->size[jobs[i].index];
+        if (search->placed[jobs[i].index]) continue;
+        if (floor == UINT64_MAX) floor = jobs[i].key;
+        if (jobs[i].key == floor) choices++;
+    }
+    section->finish = finish;
+    section->choices = choices;
+    if (section->waiting > 0) section->floor = floor;
+    return finish <= section->ceiling;
+}
+
+static bool refresh_dirty(struct search *search, uint32_t from, uint32_t to)
+{
+    bool ok = true;
+    for (uint32_t s = from; s < to; s++) {
+        if (!search->dirty[s]) continue;
+        search->dirty[s] = 0;
+        ok = ok && refresh(search, s);
+    }
+    return ok;
+}
+
+/* Takes the buffer out of the waiting ones; offset and sections' tops are the caller's. */
+static void settle(struct search *search, uint32_t buffer, uint64_t offset)
+{
+    const struct problem *problem = search->problem;
+    search->buffer_trail[search->buffer_count++] = (struct saved_buffer){0, buffer, true};
+    search->placed[buffer] = 1;
+    search->offset[buffer] = offset;
+    for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++) {
+        struct section *section = touch(search, s);
+        section->rest -= problem->size[buffer];
+        section->waiting--;
+        if (s + 1 < problem->last[buffer]) section->crossing--;
+        search->dirty[s] = 1;
+    }
+}
+
+static bool put_on_floor(struct search *search, uint32_t buffer, uint32_t from, uint32_t to)
+{
+    const struct problem *problem = search->problem;
+    const struct search_tables *tables = search->tables;
+    uint64_t top = search->least[buffer] + problem->size[buffer];
+    settle(search, buffer, search->least[buffer]);
+    for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++) {
+        search->sections[s].top = top;
+        search->sections[s].occupant = buffer;
+    }
+    for (size_t i = tables->neighbour_start[buffer]; i < tables->neighbour_start[buffer + 1]; i++)
+        if (!search->placed[tables->neighbours[i]]) raise_least(search, tables->neighbours[i], top);
+    return refresh_dirty(search, from, to);
+}
+
+/* A buffer that lives as long as its whole component may as well lie on top of it: what was above moves down. Its floor
+ * counts as real ground from then on, because what moved down may rest on nothing else. */
+static bool put_on_ceiling(struct search *search, uint32_t buffer, uint32_t from, uint32_t to)
+{
+    uint64_t size = search->problem->size[buffer];
+    settle(search, buffer, search->sections[from].ceiling - size);
+    for (uint32_t s = from; s < to; s++) {
+        struct section *section = touch(search, s);
+        section->ceiling -= size;
+        section->top = section->floor;
+        section->occupant = NO_BUFFER;
+    }
+    return refresh_dirty(search, from, to);
+}
+
+static bool one_piece(const struct search *search)
+{
+    return !search->problem->any_fixed && !search->problem->mixed_align;
+}
+
+static uint32_t find_spanning(const struct search *search, uint32_t from, uint32_t to)
+{
+    const struct search_tables *tables = search->tables;
+    if (!one_piece(search)) return NO_BUFFER;
+    for (size_t i = tables->member_start[from]; i < tables->member_start[from + 1]; i++) {
+        uint32_t buffer = tables->members[i];
+        if (!search->placed[buffer] && search->problem->last[buffer] >= to) return buffer;
+    }
+    return NO_BUFFER;
+}
+
+/* The section with the fewest choices among those at the bottom of a valley, then with the least slack. */
+static uint32_t choose_section(const struct search *search, uint32_t from, uint32_t to)
+{
+    const struct section *sections = search->sections;
+    uint32_t best = from, end;
+    uint64_t best_slack = UINT64_MAX, best_choices = UINT64_MAX;
+    for (uint32_t s = from; s < to; s = end) {
+        for (end = s + 1; end < to && sections[end].floor == sections[s].floor; end++) {
+        }
+        if (s > from && sections[s - 1].floor < sections[s].floor) continue;
+        if (end < to && sections[end].floor < sections[s].floor) continue;
+        for (uint32_t i = s; i < end; i++) {
+            uint64_t slack = sections[i].ceiling - sections[i].finish;
+            uint64_t choices = sections[i].choices + (slack > 0);
+            if (choices > best_choices || (choices == best_choices && slack >= best_slack)) continue;
+            best = i;
+            best_choices = choices;
+            best_slack = slack;
+        }
+    }
+    return best;
+}
+
+/* Whether the buffer at its lowest offset rests on something, and in order if that is a buffer of the same lifetime. */
+static bool well_placed(const struct search *search, uint32_t buffer)
+{
+    const struct problem *problem = search->problem;
+    uint64_t top = 0;
+    for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++)
+        if (search->sections[s].top > top) top = search->sections[s].top;
+    if (top < search->least[buffer] && fit_from(search, buffer, top) < search->least[buffer]) return false;
+    uint32_t twin = search->tables->twin[buffer];
+    if (twin != NO_BUFFER && !search->placed[twin]) return false;
+    const struct section *section = &search->sections[problem->first[buffer]];
+    if (!one_piece(search) || section->occupant == NO_BUFFER || section->top != search->least[buffer]) return true;
+    return search->tables->span[section->occupant] != search->tables->span[buffer] ||
+           search->rank[section->occupant] < search->rank[buffer];
+}
+
+/* Pushes the buffers that may lie on the floor over s, in rank order; returns how many. */
+static size_t push_candidates(struct search *search, uint32_t s)
+{
+    const struct search_tables *tables = search->tables;
+    uint32_t *list = search->branch + search->branch_count;
+    size_t count = 0;
+    for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++) {
+        uint32_t buffer = tables->members[i];
+        if (search->placed[buffer] || search->least[buffer] != search->sections[s].floor) continue;
+        if (!well_placed(search, buffer)) continue;
+        size_t at = count++;
+        for (; at > 0 && search->rank[list[at - 1]] > search->rank[buffer]; at--) list[at] = list[at - 1];
+        list[at] = buffer;
+    }
+    search->branch_count += count;
+    return count;
+}
+
+/* The least top above the floor of s on which this buffer, once it does not lie on that floor, could rest. */
+static uint64_t next_rest(const struct search *search, uint32_t buffer, uint32_t s)
+{
+    const struct problem *problem = search->problem;
+    const struct search_tables *tables = search->tables;
+    uint64_t next = UINT64_MAX;
+    for (size_t i = tables->neighbour_start[buffer]; i < tables->neighbour_start[buffer + 1]; i++) {
+        uint32_t other = tables->neighbours[i];
+        bool fixed = problem->fixed[other] != PLACE_UNPLACED;
+        bool covers = problem->first[other] <= s && s < problem->last[other];
+        if (fixed ? search->least[other] + problem->size[other] <= search->least[buffer]
+                  : search->placed[other] || covers)
+            continue;
+        uint64_t top = search->least[other] + problem->size[other];
+        if (top < next) next = top;
+    }
+    return next;
+}
+
+/* No buffer lies on the floor over s: raises it to the next height at which one could. */
+static bool lift_floor(struct search *search, uint32_t s, uint32_t from, uint32_t to)
+{
+    const struct search_tables *tables = search->tables;
+    uint64_t floor = search->sections[s].floor, next = UINT64_MAX;
+    for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++) {
+        uint32_t buffer = tables->members[i];
+        if (search->placed[buffer]) continue;
+        uint64_t height = search->least[buffer] > floor ? search->least[buffer] : next_rest(search, buffer, s);
+        if (height < next) next = height;
+    }
+    if (next > search->sections[s].ceiling - search->sections[s].rest) return false;
+    for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++)
+        if (!search->placed[tables->members[i]]) raise_least(search, tables->members[i], next);
+    return refresh_dirty(search, from, to);
+}
+
+static bool may_go_on(struct search *search)
+{
+    const struct search_job *job = search->job;
+    if (search->stopped) return false;
+    search->nodes++;
+    if (search->nodes > job->most_nodes) search->stopped = true;
+    if ((search->nodes & 63) == 0) {
+        uint64_t used = job->nodes_before + search->nodes;
+        if (job->stop && used > atomic_load_explicit(job->stop, memory_order_relaxed)) search->stopped = true;
+        if (job->deadline_ns && clock_now_ns() > job->deadline_ns) search->stopped = true;
+    }
+    return !search->stopped;
+}
+
+static bool solve(struct search *search, uint32_t from, uint32_t to);
+
+static bool try_candidates(struct search *search, size_t first, size_t count, uint32_t from, uint32_t to)
+{
+    for (size_t i = first; i < first + count; i++) {
+        if (!may_go_on(search) || !reserve_step(search, from, to)) return false;
+        struct mark mark = begin_step(search);
+        if (put_on_floor(search, search->branch[i], from, to) && solve(search, from, to)) return true;
+        undo(search, mark);
+    }
+    return false;
+}
+
+static bool solve_component(struct search *search, uint32_t from, uint32_t to)
+{
+    if (!reserve_step(search, from, to)) return false;
+    struct mark mark = begin_step(search);
+    uint32_t spanning = find_spanning(search, from, to);
+    if (spanning != NO_BUFFER) {
+        if (put_on_ceiling(search, spanning, from, to) && solve(search, from, to)) return true;
+        undo(search, mark);
+        return false;
+    }
+    for (;;) {
+        uint32_t s = choose_section(search, from, to);
+        size_t first = search->branch_count, count = push_candidates(search, s);
+        bool found = try_candidates(search, first, count, from, to);
+        search->branch_count = first;
+        if (found) return true;
+        if (search->stopped || !reserve_step(search, from, to)) break;
+        begin_step(search);
+        if (!lift_floor(search, s, from, to) || !may_go_on(search)) break;
+    }
+    undo(search, mark);
+    return false;
+}
+
+/* Pushes the parts of [from, to) that share no waiting buffer, the tightest first; returns how many. */
+static size_t push_parts(struct search *search, uint32_t from, uint32_t to)
+{
+    struct part *list = search->parts + search->part_count;
+    size_t count = 0;
+    for (uint32_t s = from, end; s < to; s = end) {
+        struct part part = {s, s, UINT64_MAX};
+        end = s;
+        do {
+            uint64_t slack = search->sections[end].ceiling - search->sections[end].finish;
+            if (slack < part.slack) part.slack = slack;
+        } while (search->sections[end++].crossing > 0);
+        if (search->sections[s].waiting == 0) continue;
+        part.to = end;
+        size_t at = count++;
+        for (; at > 0 && list[at - 1].slack > part.slack; at--) list[at] = list[at - 1];
+        list[at] = part;
+    }
+    search->part_count += count;
+    return count;
+}
+
+static bool solve(struct search *search, uint32_t from, uint32_t to)
+{
+    if (!reserve_step(search, from, to)) return false;
+    size_t first = search->part_count, count = push_parts(search, from, to);
+    bool ok = true;
+    for (size_t i = first; ok && i < first + count; i++)
+        ok = solve_component(search, search->parts[i].from, search->parts[i].to);
+    search->part_count = first;
+    return ok;
+}
+
+/* Smaller keys are tried first. Twins share their noise, so that they keep their order. */
+static uint64_t order_key(const struct search *search, uint32_t buffer, struct random *random)
+{
+    const struct problem *problem = search->problem;
+    double size = (double)problem->size[buffer], length = problem->last[buffer] - problem->first[buffer], value = size;
+    switch (search->job->order) {
+    case SEARCH_BY_AREA: value = size * length; break;
+    case SEARCH_BY_LENGTH: value = length + size / ((double)problem->bound + 1); break;
+    case SEARCH_BY_LOAD: value = (double)search->tables->load[buffer] + length; break;
+    default: break;
+    }
+    value *= 1 + search->job->noise * (2 * random_real(random) - 1);
+    return ~(uint64_t)(value * 1024);
+}
+
+static void rank_buffers(struct search *search)
+{
+    size_t count = search->problem->count;
+    struct random random = random_begin(search->job->seed, RANDOM_SEARCH, search->job->order, 0);
+    struct sort_pair *pairs = search->jobs;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t twin = search->tables->twin[i];
+        uint64_t key = order_key(search, i, &random);
+        search->least[i] = twin == NO_BUFFER ? key : search->least[twin];
+        pairs[i] = (struct sort_pair){search->least[i], i};
+    }
+    sort_pairs(pairs, pairs + count, count);
+    for (uint32_t i = 0; i < count; i++) search->rank[pairs[i].index] = i;
+}
+
+static void reset_section(struct search *search, uint32_t s)
+{
+    const struct search_tables *tables = search->tables;
+    struct section *section = &search->sections[s];
+    *section = (struct section){.ceiling = search->job->capacity, .occupant = NO_BUFFER};
+    for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++) {
+        uint32_t buffer = tables->members[i];
+        if (search->placed[buffer]) continue;
+        section->rest += search->problem->size[buffer];
+        section->waiting++;
+        if (s + 1 < search->problem->last[buffer]) section->crossing++;
+    }
+    search->dirty[s] = 1;
+    search->stamp[s] = 0;
+}
+
+static void reset(struct search *search)
+{
+    const struct problem *problem = search->problem;
+    rank_buffers(search);
+    search->step = 1;
+    search->nodes = search->section_count = search->buffer_count = search->branch_count = search->part_count = 0;
+    search->stopped = search->out_of_memory = false;
+    for (uint32_t i = 0; i < problem->count; i++) {
+        bool fixed = problem->fixed[i] != PLACE_UNPLACED;
+        search->placed[i] = fixed;
+        search->least[i] = search->offset[i] = fixed ? problem->fixed[i] : fit_from(search, i, 0);
+    }
+    for (uint32_t s = 0; s < problem->sections; s++) reset_section(search, s);
+}
+
+enum search_verdict search_run(struct search *search, const struct search_job *job, uint64_t *offset, uint64_t *nodes)
+{
+    uint32_t sections = search->problem->sections;
+    search->job = job;
+    reset(search);
+    bool found = reserve_step(search, 0, sections) && refresh_dirty(search, 0, sections) && solve(search, 0, sections);
+    *nodes = search->nodes;
+    if (found) memcpy(offset, search->offset, search->problem->count * sizeof *offset);
+    if (found) return SEARCH_FOUND;
+    if (search->out_of_memory) return SEARCH_NO_MEMORY;
+    return search->stopped ? SEARCH_STOPPED : SEARCH_IMPOSSIBLE;
+}
+
+struct search *search_create(const struct search_tables *tables, struct error *err)
+{
+    size_t count = tables->problem->count, sections = tables->problem->sections;
+    struct search *search = mem_zalloc(MEM_SEARCH, 1, sizeof *search);
+    if (!search) goto fail;
+    search->tables = tables;
+    search->problem = tables->problem;
+    search->sections = mem_alloc(MEM_SEARCH, sections, sizeof *search->sections);
+    search->stamp = mem_alloc(MEM_SEARCH, sections, sizeof *search->stamp);
+    search->dirty = mem_zalloc(MEM_SEARCH, sections, 1);
+    search->least = mem_alloc(MEM_SEARCH, count, sizeof *search->least);
+    search->offset = mem_alloc(MEM_SEARCH, count, sizeof *search->offset);
+    search->rank = mem_alloc(MEM_SEARCH, count, sizeof *search->rank);
+    search->placed = mem_alloc(MEM_SEARCH, count, 1);
+    search->jobs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *search->jobs);
+    if (search->sections && search->stamp && search->dirty && search->least && search->offset && search->rank &&
+        search->placed && search->jobs)
+        return search;
+fail:
+    search_destroy(search);
+    error_memory(err, count * 64 + sections * 80, "the placement search");
+    return NULL;
+}
+
+void search_destroy(struct search *search)
+{
+    if (!search) return;
+    mem_free(search->sections);
+    mem_free(search->stamp);
+    mem_free(search->dirty);
+    mem_free(search->least);
+    mem_free(search->offset);
+    mem_free(search->rank);
+    mem_free(search->placed);
+    mem_free(search->jobs);
+    mem_free(search->section_trail);
+    mem_free(search->buffer_trail);
+    mem_free(search->branch);
+    mem_free(search->parts);
+    mem_free(search);
+}

@@ -1,0 +1,136 @@
+#include <string.h>
+
+#include "mem.h"
+#include "place_search.h"
+#include "place_sort.h"
+
+/* Members of each section, by counting. */
+static bool list_members(struct search_tables *tables, struct error *err)
+{
+    const struct problem *problem = tables->problem;
+    tables->member_start = mem_zalloc(MEM_SEARCH, problem->sections + 2, sizeof *tables->member_start);
+    if (!tables->member_start) return error_memory(err, problem->sections * sizeof(size_t), "search tables");
+    size_t *start = tables->member_start;
+    for (size_t i = 0; i < problem->count; i++)
+        for (uint32_t s = problem->first[i]; s < problem->last[i]; s++) start[s + 2]++;
+    for (uint32_t s = 2; s <= problem->sections + 1; s++) start[s] += start[s - 1];
+    tables->members = mem_alloc(MEM_SEARCH, start[problem->sections + 1], sizeof *tables->members);
+    if (!tables->members) return error_memory(err, start[problem->sections + 1] * sizeof(uint32_t), "search tables");
+    for (size_t i = 0; i < problem->count; i++)
+        for (uint32_t s = problem->first[i]; s < problem->last[i]; s++) tables->members[start[s + 1]++] = (uint32_t)i;
+    return true;
+}
+
+/* A neighbour lives in the buffer's first section or begins in a later one of it; each is met once. */
+static size_t walk_neighbours(const struct search_tables *tables, size_t buffer, uint32_t *out)
+{
+    const struct problem *problem = tables->problem;
+    size_t count = 0;
+    for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++)
+        for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++) {
+            uint32_t other = tables->members[i];
+            if (other == buffer || (s > problem->first[buffer] && problem->first[other] != s)) continue;
+            if (out) out[count] = other;
+            count++;
+        }
+    return count;
+}
+
+/* Fixed neighbours first, by rising offset: few, and looked through in that order for every fit. */
+static void put_fixed_first(const struct problem *problem, uint32_t *list, size_t count)
+{
+    size_t fixed = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t other = list[i];
+        if (problem->fixed[other] == PLACE_UNPLACED) continue;
+        list[i] = list[fixed];
+        size_t at = fixed++;
+        for (; at > 0 && problem->fixed[list[at - 1]] > problem->fixed[other]; at--) list[at] = list[at - 1];
+        list[at] = other;
+    }
+}
+
+static bool list_neighbours(struct search_tables *tables, struct error *err)
+{
+    size_t count = tables->problem->count, total = 0;
+    tables->neighbour_start = mem_alloc(MEM_SEARCH, count + 1, sizeof *tables->neighbour_start);
+    if (!tables->neighbour_start) return error_memory(err, (count + 1) * sizeof(size_t), "search tables");
+    for (size_t i = 0; i < count; i++) {
+        tables->neighbour_start[i] = total;
+        total += walk_neighbours(tables, i, NULL);
+    }
+    tables->neighbour_start[count] = total;
+    tables->neighbours = mem_alloc(MEM_SEARCH, total, sizeof *tables->neighbours);
+    if (!tables->neighbours) return error_memory(err, total * sizeof(uint32_t), "search tables");
+    for (size_t i = 0; i < count; i++) {
+        uint32_t *list = tables->neighbours + tables->neighbour_start[i];
+        size_t length = walk_neighbours(tables, i, list);
+        if (tables->problem->any_fixed) put_fixed_first(tables->problem, list, length);
+    }
+    return true;
+}
+
+static bool identical(const struct problem *problem, size_t a, size_t b)
+{
+    return problem->size[a] == problem->size[b] && problem->align[a] == problem->align[b] &&
+           problem->fixed[a] == PLACE_UNPLACED && problem->fixed[b] == PLACE_UNPLACED;
+}
+
+/* Buffers of one lifetime are members of its first section: the latest earlier one decides number and twin. */
+static void find_twins(struct search_tables *tables, size_t buffer, uint32_t *spans)
+{
+    const struct problem *problem = tables->problem;
+    uint32_t s = problem->first[buffer];
+    tables->twin[buffer] = UINT32_MAX;
+    tables->span[buffer] = UINT32_MAX;
+    for (size_t i = tables->member_start[s]; tables->members[i] < buffer; i++) {
+        uint32_t other = tables->members[i];
+        if (problem->first[other] != s || problem->last[other] != problem->last[buffer]) continue;
+        tables->span[buffer] = tables->span[other];
+        if (identical(problem, other, buffer)) tables->twin[buffer] = other;
+    }
+    if (tables->span[buffer] == UINT32_MAX) tables->span[buffer] = (*spans)++;
+}
+
+static void find_load(struct search_tables *tables, size_t buffer)
+{
+    const struct problem *problem = tables->problem;
+    tables->load[buffer] = 0;
+    for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++)
+        if (problem->live[s] > tables->load[buffer]) tables->load[buffer] = problem->live[s];
+}
+
+static bool list_buffers(struct search_tables *tables, struct error *err)
+{
+    size_t count = tables->problem->count;
+    tables->twin = mem_alloc(MEM_SEARCH, count, sizeof *tables->twin);
+    tables->span = mem_alloc(MEM_SEARCH, count, sizeof *tables->span);
+    tables->load = mem_alloc(MEM_SEARCH, count, sizeof *tables->load);
+    if (!tables->twin || !tables->span || !tables->load) return error_memory(err, count * 16, "search tables");
+    uint32_t spans = 0;
+    for (size_t i = 0; i < count; i++) {
+        find_twins(tables, i, &spans);
+        find_load(tables, i);
+    }
+    return true;
+}
+
+bool search_tables_init(struct search_tables *tables, const struct problem *problem, struct error *err)
+{
+    *tables = (struct search_tables){.problem = problem};
+    if (list_members(tables, err) && list_neighbours(tables, err) && list_buffers(tables, err)) return true;
+    search_tables_finish(tables);
+    return false;
+}
+
+void search_tables_finish(struct search_tables *tables)
+{
+    mem_free(tables->neighbour_start);
+    mem_free(tables->neighbours);
+    mem_free(tables->member_start);
+    mem_free(tables->members);
+    mem_free(tables->twin);
+    mem_free(tables->span);
+    mem_free(tables->load);
+    *tables = (struct search_tables){0};
+}
