@@ -59,13 +59,19 @@ struct chain_schedule {
 };
 
 /* Least-time schedule with peak <= limit quanta (the chain's input not counted). ERROR_UNFIT when none exists, naming the
- * least possible; ERROR_MEMORY. The caller ends it with chain_schedule_finish. table_bytes bounds the program's table
- * (0 = 512 MB); beyond it, and for chains of thousands of blocks, a coarser scheme is used and optimal is false. */
+ * least possible; ERROR_INPUT for a chain that cannot be; ERROR_MEMORY. The caller ends it with chain_schedule_finish.
+ *
+ * The result depends on the arguments alone. `optimal` means: no persistent schedule under the limit is faster (to the
+ * rounding of single precision, over the extra time), and a larger limit never takes longer. table_bytes bounds the
+ * program's rows (0 = 512 MB). Where they do not fit, quanta are taken k at a time, sizes rounded up, with the least k that
+ * fits: the limit holds, and nothing is lost but what 1 + k quanta for each resident thing would have bought. Chains of
+ * more than 512 blocks are solved over at most 384 runs of consecutive blocks: no slower than any schedule whose outer
+ * checkpoints lie between runs and that saves a run's blocks all alike; a run alone is scheduled exactly. */
 bool chain_solve(const struct chain *chain, uint64_t limit, uint64_t table_bytes, struct chain_schedule *schedule,
                  struct error *err);
 /* The schedule that saves every block under its option 0. */
 bool chain_keep_all(const struct chain *chain, struct chain_schedule *schedule, struct error *err);
-/* Least limit for which chain_solve succeeds. */
+/* Least limit for which chain_solve (with memory enough) succeeds; UINT64_MAX when out of memory or for a wrong chain. */
 uint64_t chain_least_limit(const struct chain *chain);
 void chain_schedule_finish(struct chain_schedule *schedule);
 

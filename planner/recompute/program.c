@@ -1,0 +1,404 @@
+/* Filling the rows C(s, t, .): all rows of one length are independent, and are shared among threads.
+ *
+ * What keeps an exact program small: a row that begins at s is never asked for less than the limit minus all that the
+ * units before s can hold (its floor), and more than `enough` saves nothing. What keeps it fast: a split at j costs at
+ * least the forward runs of s..j-1 again, so it is tried only at those m where the best known is dearer; both fall as j
+ * and m grow. */
+#define _GNU_SOURCE
+#include "chain_private.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mem.h"
+
+#define MOST_THREADS 8
+#define FEW_UNITS    48 /* below, threads cost more than they give */
+
+struct store {
+    float *floats;
+    uint64_t bytes;
+    _Atomic uint64_t used; /* floats */
+};
+
+static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+static bool begin_groups(struct program *program, uint32_t *single, struct error *err)
+{
+    const struct unit_list *list = &program->list;
+    program->groups = mem_zalloc(MEM_SEARCH, list->count, sizeof *program->groups);
+    if (!program->groups) return error_memory(err, list->count * sizeof *program->groups, mem_purpose_name(MEM_SEARCH));
+    for (size_t i = 0; i < list->count; i++) {
+        size_t blocks = list->units[i].last - list->units[i].first + 1;
+        TRY(program_begin(&program->groups[i], list->chain, list->units[i].first, blocks, 1, err));
+        program->groups[i].part = true;
+        single[i] = program->groups[i].least[pair_index(0, blocks - 1)];
+    }
+    return true;
+}
+
+static bool begin_tables(struct program *program, struct error *err)
+{
+    size_t count = program->list.count, pairs = pair_count(count);
+    program->least = mem_alloc(MEM_SEARCH, pairs, sizeof *program->least);
+    program->enough = mem_alloc(MEM_SEARCH, pairs, sizeof *program->enough);
+    uint32_t *single = mem_alloc(MEM_SEARCH, count, sizeof *single);
+    bool ok = program->least && program->enough && single;
+    if (!ok) error_memory(err, pairs * 2 * sizeof *program->least, mem_purpose_name(MEM_SEARCH));
+    if (ok && program->list.grouped) ok = begin_groups(program, single, err);
+    if (ok) {
+        least_fill(&program->list, program->list.grouped ? single : NULL, program->least);
+        enough_fill(&program->list, program->enough);
+    }
+    mem_free(single);
+    return ok;
+}
+
+bool program_begin(struct program *program, const struct chain *chain, size_t first, size_t count, size_t size,
+                   struct error *err)
+{
+    *program = (struct program){0};
+    if (units_make(chain, first, count, size, &program->list, err) && begin_tables(program, err)) return true;
+    program_finish(program);
+    return false;
+}
+
+static void store_destroy(struct store *store)
+{
+    if (!store) return;
+    mem_unmap(MEM_SEARCH, store->floats, store->bytes);
+    mem_free(store);
+}
+
+static void finish_tables(struct program *program)
+{
+    mem_free(program->least);
+    mem_free(program->enough);
+    mem_free(program->floor);
+    mem_free(program->rows);
+    units_finish(&program->list);
+}
+
+void program_finish(struct program *program)
+{
+    if (program->groups)
+        for (size_t i = 0; i < program->list.count; i++) finish_tables(&program->groups[i]);
+    mem_free(program->groups);
+    store_destroy(program->store);
+    finish_tables(program);
+    *program = (struct program){0};
+}
+
+static uint32_t most_saved(const struct unit *unit)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < unit->options; i++) most = larger(most, unit->option[i].saved);
+    return most;
+}
+
+/* What the units before s may hold, at most, as s grows: a row that begins at s is asked for the limit less that, or
+ * more. The rows of a unit's blocks are asked for any m. */
+static uint32_t row_floor(const struct program *program, uint32_t limit, uint64_t held)
+{
+    return program->part || held >= limit ? 0 : (uint32_t)(limit - held);
+}
+
+static bool fill_floor(struct program *program, struct error *err)
+{
+    size_t count = program->list.count;
+    program->floor = mem_alloc(MEM_SEARCH, count, sizeof *program->floor);
+    if (!program->floor) return error_memory(err, count * sizeof *program->floor, mem_purpose_name(MEM_SEARCH));
+    uint64_t held = 0;
+    for (size_t s = 0; s < count; s++) {
+        program->floor[s] = row_floor(program, program->limit, held);
+        held += most_saved(&program->list.units[s]);
+    }
+    return true;
+}
+
+/* Inclusive range of m over which a row is worked out; empty when begin > end. */
+struct range {
+    uint32_t begin, end;
+};
+
+static struct range row_range(const struct program *program, uint32_t limit, uint32_t floor, size_t s, size_t t)
+{
+    uint32_t most = limit;
+    if (s > 0) most = limit > program->list.units[s - 1].output ? limit - program->list.units[s - 1].output : 0;
+    uint32_t enough = program->enough[pair_index(s, t)];
+    return (struct range){larger(floor, program->least[pair_index(s, t)]), smaller(most, enough)};
+}
+
+uint64_t program_row_bytes(const struct program *program, uint32_t limit)
+{
+    uint64_t held = 0, floats = 0;
+    for (size_t s = 0; s < program->list.count; s++) {
+        for (size_t t = s; t < program->list.count; t++) {
+            struct range range = row_range(program, limit, row_floor(program, limit, held), s, t);
+            if (range.begin < range.end) floats += range.end - range.begin;
+        }
+        held += most_saved(&program->list.units[s]);
+    }
+    uint64_t bytes = (floats + 1) * sizeof(float);
+    for (size_t i = 0; program->groups && i < program->list.count; i++)
+        bytes += program_row_bytes(&program->groups[i], limit);
+    return bytes;
+}
+
+float row_value(const struct row *row, uint32_t m)
+{
+    if (m < row->lo) return INFINITY;
+    return m < row->hi ? row->values[m - row->lo] : row->tail;
+}
+
+/* best[i] stands for m = begin + i, i < n. Candidates constant + x(m) + y(m - shift), from m = from on. */
+struct target {
+    float *best;
+    uint32_t begin;
+    size_t n;
+};
+
+static const float *values_at(const struct row *row, uint32_t m) { return row->values + (m - row->lo); }
+
+static void relax_rows(const struct target *target, uint32_t from, const struct row *x, const struct row *y,
+                       uint32_t shift, float constant)
+{
+    uint32_t m = larger(from, target->begin), end = target->begin + (uint32_t)target->n;
+    uint32_t x_end = larger(smaller(x->hi, end), m), y_end = larger(smaller(y->hi + shift, end), m);
+    uint32_t both = smaller(x_end, y_end), one = larger(x_end, y_end);
+    if (m < both)
+        relax(target->best + (m - target->begin), values_at(x, m), values_at(y, m - shift), constant, both - m);
+    if (both < one && x_end > y_end)
+        relax(target->best + (both - target->begin), values_at(x, both), NULL, constant + y->tail, one - both);
+    else if (both < one)
+        relax(target->best + (both - target->begin), NULL, values_at(y, both - shift), constant + x->tail, one - both);
+    if (one < end) relax(target->best + (one - target->begin), NULL, NULL, constant + (x->tail + y->tail), end - one);
+}
+
+static const struct row nothing = {NULL, 0, 0, 0};
+
+static uint32_t option_need(const struct program *program, const struct unit_option *o, size_t t)
+{
+    return larger(program->list.units[t].gradient + o->forward_need, o->backward_need);
+}
+
+static void fill_saving(const struct program *program, size_t s, size_t t, const struct target *target)
+{
+    const struct unit *unit = &program->list.units[s];
+    for (uint32_t i = 0; i < unit->options; i++) {
+        const struct unit_option *o = &unit->option[i];
+        uint32_t from = option_need(program, o, t), end = target->begin + (uint32_t)target->n;
+        const struct row *rest = s < t ? &program->rows[pair_index(s + 1, t)] : &nothing;
+        if (rest->lo == NO_ROOM) continue;
+        if (s < t) from = larger(from, rest->lo + o->saved);
+        if (from < end) relax_rows(target, from, &nothing, rest, s < t ? o->saved : 0, (float)o->excess);
+    }
+}
+
+static void fill_splitting(const struct program *program, size_t s, size_t t, struct target target)
+{
+    const struct unit *units = program->list.units;
+    double again = 0;
+    uint32_t run = units[s].run_first;
+    for (size_t j = s + 1; j <= t; j++) {
+        again += units[j - 1].forward_seconds;
+        float constant = (float)again;
+        while (target.n > 0 && target.best[target.n - 1] <= constant) target.n--;
+        if (target.n == 0) return;
+        const struct row *right = &program->rows[pair_index(j, t)], *left = &program->rows[pair_index(s, j - 1)];
+        uint32_t held = units[j - 1].output;
+        if (right->lo != NO_ROOM && left->lo != NO_ROOM) {
+            uint32_t from = larger(larger(units[t].gradient + run, right->lo + held), left->lo);
+            if (from < target.begin + target.n) relax_rows(&target, from, left, right, held, constant);
+        }
+        run = larger(run, units[j].run_next);
+    }
+}
+
+/* Without what lies before the first time and after the last change. */
+static struct row keep_row(struct program *program, const struct target *target)
+{
+    size_t lo = 0, hi = target->n - 1;
+    while (lo < target->n && target->best[lo] == INFINITY) lo++;
+    if (lo == target->n) return (struct row){NULL, NO_ROOM, NO_ROOM, INFINITY};
+    float tail = target->best[hi];
+    while (hi > lo && target->best[hi - 1] == tail) hi--;
+    uint64_t at = atomic_fetch_add(&program->store->used, hi - lo);
+    float *values = program->store->floats + at;
+    memcpy(values, target->best + lo, (hi - lo) * sizeof *values);
+    return (struct row){values, target->begin + (uint32_t)lo, target->begin + (uint32_t)hi, tail};
+}
+
+static void fill_row(struct program *program, size_t s, size_t t, float *scratch)
+{
+    struct row *row = &program->rows[pair_index(s, t)];
+    struct range range = row_range(program, program->limit, program->floor[s], s, t);
+    uint32_t enough = program->enough[pair_index(s, t)];
+    if (range.begin >= enough) { /* never asked for less than enough */
+        *row = (struct row){NULL, range.begin, range.begin, 0};
+        return;
+    }
+    if (range.begin > range.end) {
+        *row = (struct row){NULL, NO_ROOM, NO_ROOM, INFINITY};
+        return;
+    }
+    struct target target = {scratch, range.begin, range.end - range.begin + 1};
+    for (size_t i = 0; i < target.n; i++) scratch[i] = INFINITY;
+    if (s == t && program->groups) {
+        const struct program *group = &program->groups[s];
+        const struct row *exact = &group->rows[pair_index(0, group->list.count - 1)];
+        if (exact->lo != NO_ROOM) relax_rows(&target, exact->lo, &nothing, exact, 0, 0);
+    } else {
+        fill_saving(program, s, t, &target);
+        fill_splitting(program, s, t, target);
+    }
+    *row = keep_row(program, &target);
+}
+
+/* Threads take rows of one length in turn, and wait for each other between lengths. */
+struct crew {
+    struct program *program;
+    _Atomic size_t *next; /* of each length: the next row to take */
+    float *scratch;       /* `width` floats of each thread */
+    size_t width, threads;
+    pthread_mutex_t gate;      /* held until all threads that could be started are */
+    pthread_barrier_t barrier; /* of them all */
+};
+
+struct worker {
+    struct crew *crew;
+    float *scratch;
+    pthread_t thread;
+};
+
+static void fill_rows(struct crew *crew, float *scratch)
+{
+    size_t count = crew->program->list.count;
+    for (size_t length = 0; length < count; length++) {
+        for (size_t s; (s = atomic_fetch_add(&crew->next[length], 1)) + length < count;)
+            fill_row(crew->program, s, s + length, scratch);
+        if (crew->threads > 1) pthread_barrier_wait(&crew->barrier);
+    }
+}
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+    pthread_mutex_lock(&worker->crew->gate);
+    pthread_mutex_unlock(&worker->crew->gate);
+    fill_rows(worker->crew, worker->scratch);
+    return NULL;
+}
+
+static size_t choose_threads(const struct program *program)
+{
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    if (program->list.count < FEW_UNITS || online < 2) return 1;
+    return online < MOST_THREADS ? (size_t)online : MOST_THREADS;
+}
+
+/* A thread that cannot be started is done without. */
+static void run_crew(struct crew *crew, size_t wanted)
+{
+    struct worker workers[MOST_THREADS];
+    crew->threads = 1;
+    pthread_mutex_init(&crew->gate, NULL);
+    pthread_mutex_lock(&crew->gate);
+    while (crew->threads < wanted) {
+        struct worker *worker = &workers[crew->threads];
+        *worker = (struct worker){.crew = crew, .scratch = crew->scratch + crew->threads * crew->width};
+        if (pthread_create(&worker->thread, NULL, work, worker) != 0) break;
+        crew->threads++;
+    }
+    pthread_barrier_init(&crew->barrier, NULL, (unsigned)crew->threads);
+    pthread_mutex_unlock(&crew->gate);
+    fill_rows(crew, crew->scratch);
+    for (size_t i = 1; i < crew->threads; i++) pthread_join(workers[i].thread, NULL);
+    pthread_barrier_destroy(&crew->barrier);
+    pthread_mutex_destroy(&crew->gate);
+}
+
+static bool fill_program(struct program *program, struct error *err)
+{
+    size_t count = program->list.count, threads = choose_threads(program);
+    size_t width = (size_t)smaller(program->limit, program->enough[pair_index(0, count - 1)]) + 1;
+    for (size_t i = 0; i < pair_count(count); i++)
+        if (program->enough[i] >= width) width = (size_t)smaller(program->limit, program->enough[i]) + 1;
+    struct crew crew = {.program = program, .width = width};
+    crew.next = mem_zalloc(MEM_SEARCH, count, sizeof *crew.next);
+    crew.scratch = mem_alloc(MEM_SEARCH, width * threads, sizeof *crew.scratch);
+    program->rows = mem_alloc(MEM_SEARCH, pair_count(count), sizeof *program->rows);
+    bool ok = crew.next && crew.scratch && program->rows;
+    if (ok)
+        run_crew(&crew, threads);
+    else
+        error_memory(err, pair_count(count) * sizeof *program->rows, mem_purpose_name(MEM_SEARCH));
+    mem_free(crew.next);
+    mem_free(crew.scratch);
+    return ok;
+}
+
+static bool solve_groups(struct program *program, struct error *err)
+{
+    for (size_t i = 0; program->groups && i < program->list.count; i++) {
+        struct program *group = &program->groups[i];
+        group->limit = program->limit;
+        group->store = program->store;
+        TRY(fill_floor(group, err));
+        TRY(fill_program(group, err));
+    }
+    return true;
+}
+
+bool program_solve(struct program *program, uint32_t limit, uint64_t bytes, struct error *err)
+{
+    program->limit = limit;
+    program->store = mem_zalloc(MEM_SEARCH, 1, sizeof *program->store);
+    if (!program->store) return error_memory(err, sizeof *program->store, mem_purpose_name(MEM_SEARCH));
+    program->store->bytes = bytes;
+    program->store->floats = mem_map(MEM_SEARCH, bytes);
+    if (!program->store->floats) return error_memory(err, bytes, mem_purpose_name(MEM_SEARCH));
+    return fill_floor(program, err) && solve_groups(program, err) && fill_program(program, err);
+}
+
+float program_best_option(const struct program *program, size_t s, size_t t, uint32_t m, uint32_t *option)
+{
+    float best = INFINITY;
+    for (uint32_t i = 0; i < program->list.units[s].options; i++) {
+        const struct unit_option *o = &program->list.units[s].option[i];
+        if (m < option_need(program, o, t) || m < o->saved) continue;
+        float value = (float)o->excess;
+        if (s < t) value += row_value(&program->rows[pair_index(s + 1, t)], m - o->saved);
+        if (value < best) {
+            best = value;
+            *option = i;
+        }
+    }
+    return best;
+}
+
+float program_best_split(const struct program *program, size_t s, size_t t, uint32_t m, size_t *split)
+{
+    const struct unit *units = program->list.units;
+    float best = INFINITY;
+    double again = 0;
+    uint32_t run = units[s].run_first;
+    for (size_t j = s + 1; j <= t; j++) {
+        again += units[j - 1].forward_seconds;
+        uint32_t held = units[j - 1].output;
+        if (m < units[t].gradient + run) return best; /* nor at any larger j */
+        run = larger(run, units[j].run_next);
+        if (m < held) continue;
+        float value = row_value(&program->rows[pair_index(s, j - 1)], m) +
+                      row_value(&program->rows[pair_index(j, t)], m - held) + (float)again;
+        if (value < best) {
+            best = value;
+            *split = j;
+        }
+    }
+    return best;
+}

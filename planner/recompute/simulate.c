@@ -1,0 +1,137 @@
+/* What a schedule does, step by step, from the blocks' figures alone.
+ *
+ * Resident are: plain outputs of blocks that ran without saving, what blocks saved, and gradients. A plain output goes
+ * when its reader ran, or, where it is a reader's kept input, after that block's backward. The gradient of the chain's
+ * output is there from the start. */
+#include "chain.h"
+#include "mem.h"
+
+struct state {
+    bool output; /* the plain output is resident */
+    bool kept;   /* the block's input must stay for a later run or backward */
+    bool saved, gradient, done;
+    uint32_t option; /* of what is saved */
+};
+
+struct simulation {
+    const struct chain *chain;
+    struct state *states;
+    uint64_t resident, peak;
+    double seconds;
+    size_t step;
+    struct error *err;
+};
+
+#define REFUSE(sim, ...) error_set((sim)->err, ERROR_INPUT, __VA_ARGS__)
+
+static bool has_input(const struct simulation *sim, uint32_t block)
+{
+    return block == 0 || sim->states[block - 1].output || sim->states[block - 1].saved ||
+           REFUSE(sim, "step %zu: block %u runs without its input", sim->step, block);
+}
+
+static void reach(struct simulation *sim, uint64_t above)
+{
+    if (sim->resident + above > sim->peak) sim->peak = sim->resident + above;
+}
+
+static void drop_input(struct simulation *sim, uint32_t block)
+{
+    if (block == 0 || !sim->states[block - 1].output) return;
+    sim->states[block - 1].output = false;
+    sim->resident -= sim->chain->blocks[block - 1].output;
+}
+
+static bool run(struct simulation *sim, uint32_t block, bool keep_input)
+{
+    const struct chain_block *b = &sim->chain->blocks[block];
+    struct state *state = &sim->states[block];
+    TRY(has_input(sim, block));
+    if (state->output || state->saved)
+        return REFUSE(sim, "step %zu: block %u runs though its output is there", sim->step, block);
+    reach(sim, (uint64_t)b->output + b->run_overhead);
+    sim->resident += b->output;
+    state->output = true;
+    sim->seconds += b->forward_seconds;
+    if (keep_input) state->kept = true;
+    if (!state->kept) drop_input(sim, block);
+    return true;
+}
+
+static bool save(struct simulation *sim, uint32_t block, uint32_t option)
+{
+    const struct chain_block *b = &sim->chain->blocks[block];
+    struct state *state = &sim->states[block];
+    TRY(has_input(sim, block));
+    if (state->output || state->saved)
+        return REFUSE(sim, "step %zu: block %u is saved though its output is there", sim->step, block);
+    reach(sim, (uint64_t)b->option[option].saved + b->option[option].forward_overhead);
+    sim->resident += b->option[option].saved;
+    state->saved = state->kept = true;
+    state->option = option;
+    sim->seconds += b->forward_seconds;
+    return true;
+}
+
+static bool backward(struct simulation *sim, uint32_t block, uint32_t option)
+{
+    const struct chain_block *b = &sim->chain->blocks[block];
+    struct state *state = &sim->states[block];
+    TRY(has_input(sim, block));
+    if (!state->saved || state->option != option)
+        return REFUSE(sim, "step %zu: backward of block %u without what option %u saves", sim->step, block, option);
+    if (!state->gradient || state->done)
+        return REFUSE(sim, "step %zu: backward of block %u without the gradient of its output", sim->step, block);
+    reach(sim, b->option[option].backward_overhead);
+    sim->resident -= (uint64_t)b->option[option].saved + b->gradient;
+    *state = (struct state){.done = true};
+    sim->seconds += b->option[option].backward_seconds;
+    drop_input(sim, block);
+    if (block > 0) {
+        sim->states[block - 1].gradient = true;
+        sim->resident += sim->chain->blocks[block - 1].gradient;
+    }
+    return true;
+}
+
+static bool execute(struct simulation *sim, const struct chain_step *step)
+{
+    if (step->block >= sim->chain->count)
+        return REFUSE(sim, "step %zu: block %u of %zu", sim->step, step->block, sim->chain->count);
+    bool choosing = step->kind == CHAIN_SAVE || step->kind == CHAIN_BACKWARD;
+    if (choosing && step->option >= sim->chain->blocks[step->block].options)
+        return REFUSE(sim, "step %zu: option %u of block %u, which has %u", sim->step, step->option, step->block,
+                      sim->chain->blocks[step->block].options);
+    switch (step->kind) {
+    case CHAIN_RUN: return run(sim, step->block, false);
+    case CHAIN_CHECKPOINT: return run(sim, step->block, true);
+    case CHAIN_SAVE: return save(sim, step->block, step->option);
+    case CHAIN_BACKWARD: return backward(sim, step->block, step->option);
+    }
+    return REFUSE(sim, "step %zu: of unknown kind %d", sim->step, (int)step->kind);
+}
+
+static bool simulate(struct simulation *sim, const struct chain_schedule *schedule)
+{
+    const struct chain *chain = sim->chain;
+    sim->states[chain->count - 1].gradient = true;
+    sim->resident = chain->blocks[chain->count - 1].gradient;
+    reach(sim, 0);
+    for (; sim->step < schedule->count; sim->step++) TRY(execute(sim, &schedule->steps[sim->step]));
+    return sim->states[0].done || REFUSE(sim, "after step %zu: block 0 has had no backward", sim->step);
+}
+
+bool chain_simulate(const struct chain *chain, const struct chain_schedule *schedule, double *seconds,
+                    uint64_t *peak_quanta, struct error *err)
+{
+    if (chain->count == 0) return error_set(err, ERROR_INPUT, "chain: found no blocks, expected at least 1");
+    struct simulation sim = {.chain = chain, .err = err};
+    sim.states = mem_zalloc(MEM_SEARCH, chain->count, sizeof *sim.states);
+    if (!sim.states) return error_memory(err, chain->count * sizeof *sim.states, mem_purpose_name(MEM_SEARCH));
+    bool ok = simulate(&sim, schedule);
+    mem_free(sim.states);
+    if (!ok) return false;
+    *seconds = sim.seconds;
+    *peak_quanta = sim.peak;
+    return true;
+}

@@ -1,0 +1,133 @@
+/* Random small chains against every persistent schedule there is, each measured by the simulator. */
+#include <criterion/criterion.h>
+#include <math.h>
+
+#include "chain.h"
+#include "random.h"
+
+#define MOST_BLOCKS 5
+#define MOST_STEPS  64
+#define MOST_LIMIT  400
+
+/* One schedule of the enumeration: the choices made on the way; the next one changes the last that can be changed. */
+struct enumeration {
+    const struct chain *chain;
+    size_t choice[MOST_STEPS], options[MOST_STEPS], known, depth;
+    struct chain_step steps[MOST_STEPS];
+    size_t count;
+};
+
+static size_t choose(struct enumeration *e, size_t options)
+{
+    if (e->depth == e->known) {
+        e->choice[e->known] = 0;
+        e->options[e->known++] = options;
+    }
+    return e->choice[e->depth++];
+}
+
+static void emit(struct enumeration *e, enum chain_step_kind kind, size_t block, size_t option)
+{
+    cr_assert_lt(e->count, MOST_STEPS);
+    e->steps[e->count++] = (struct chain_step){kind, (uint32_t)block, (uint32_t)option};
+}
+
+static void build(struct enumeration *e, size_t s, size_t t)
+{
+    size_t options = e->chain->blocks[s].options, choice = choose(e, options + (t - s));
+    if (choice < options) {
+        emit(e, CHAIN_SAVE, s, choice);
+        if (s < t) build(e, s + 1, t);
+        emit(e, CHAIN_BACKWARD, s, choice);
+        return;
+    }
+    size_t j = s + 1 + (choice - options);
+    for (size_t k = s; k < j; k++) emit(e, k == s ? CHAIN_CHECKPOINT : CHAIN_RUN, k, 0);
+    build(e, j, t);
+    build(e, s, j - 1);
+}
+
+static bool advance(struct enumeration *e)
+{
+    while (e->known > 0 && e->choice[e->known - 1] + 1 == e->options[e->known - 1]) e->known--;
+    if (e->known == 0) return false;
+    e->choice[e->known - 1]++;
+    return true;
+}
+
+/* Least time under each limit, over all schedules. */
+static void search_all(const struct chain *chain, double best[MOST_LIMIT])
+{
+    struct enumeration e = {.chain = chain};
+    for (size_t i = 0; i < MOST_LIMIT; i++) best[i] = INFINITY;
+    do {
+        struct error err = {0};
+        double seconds;
+        uint64_t peak;
+        e.depth = e.count = 0;
+        build(&e, 0, chain->count - 1);
+        struct chain_schedule schedule = {.steps = e.steps, .count = e.count};
+        cr_assert(chain_simulate(chain, &schedule, &seconds, &peak, &err), "%s", err.text);
+        cr_assert_lt(peak, MOST_LIMIT);
+        if (seconds < best[peak]) best[peak] = seconds;
+    } while (advance(&e));
+    for (size_t i = 1; i < MOST_LIMIT; i++) best[i] = fmin(best[i], best[i - 1]);
+}
+
+static void draw_chain(struct random *random, struct chain_block blocks[MOST_BLOCKS], struct chain *chain)
+{
+    *chain = (struct chain){.input = random_below(random, 9), .blocks = blocks, .count = 1 + random_below(random, 5)};
+    for (size_t i = 0; i < chain->count; i++) {
+        struct chain_block *block = &blocks[i];
+        *block = (struct chain_block){.output = random_below(random, 9),
+                                      .gradient = random_below(random, 9),
+                                      .run_overhead = random_below(random, 4) * random_below(random, 6),
+                                      .forward_seconds = 1 + random_below(random, 4),
+                                      .options = 1 + random_below(random, 2)};
+        for (uint32_t k = 0; k < block->options; k++)
+            block->option[k] = (struct chain_option){.saved = block->output + random_below(random, 25),
+                                                     .forward_overhead = random_below(random, 8),
+                                                     .backward_overhead = random_below(random, 12),
+                                                     .backward_seconds = 2 + random_below(random, 5) * 0.5};
+    }
+}
+
+static void expect_best_at_each_limit(const struct chain *chain, const double best[MOST_LIMIT])
+{
+    uint64_t least = 0;
+    while (isinf(best[least])) least++;
+    cr_expect_eq(chain_least_limit(chain), least);
+    for (uint64_t limit = 0; limit < MOST_LIMIT; limit++) {
+        struct chain_schedule schedule;
+        struct error err = {0};
+        bool ok = chain_solve(chain, limit, 0, &schedule, &err);
+        cr_assert_eq(ok, limit >= least, "limit %lu, least %lu: %s", (unsigned long)limit, (unsigned long)least,
+                     err.text);
+        if (!ok) {
+            cr_expect_eq(err.kind, ERROR_UNFIT);
+            continue;
+        }
+        double seconds;
+        uint64_t peak;
+        cr_assert(chain_simulate(chain, &schedule, &seconds, &peak, &err), "%s", err.text);
+        cr_expect(schedule.optimal && peak <= limit);
+        cr_expect_eq(peak, schedule.peak_quanta);
+        cr_expect_float_eq(seconds, schedule.seconds, 1e-9);
+        cr_expect_float_eq(seconds, best[limit], 1e-4, "limit %lu: %g instead of %g", (unsigned long)limit, seconds,
+                           best[limit]);
+        chain_schedule_finish(&schedule);
+    }
+}
+
+Test(recompute_exact, finds_the_best_of_all_schedules)
+{
+    struct random random = random_begin(1, RANDOM_SEARCH, 0, 0);
+    for (size_t i = 0; i < 400; i++) {
+        struct chain_block blocks[MOST_BLOCKS];
+        struct chain chain;
+        double best[MOST_LIMIT];
+        draw_chain(&random, blocks, &chain);
+        search_all(&chain, best);
+        expect_best_at_each_limit(&chain, best);
+    }
+}
