@@ -1,0 +1,297 @@
+#define _GNU_SOURCE
+#include "session.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "process_memory.h"
+
+#define DEFAULT_MEMORY_MS 250
+#define LEAST_MEMORY_MS   200 /* five looks a second, at most */
+#define LEAVE_ALONE       32  /* with every step asked for, one in so many is left untimed */
+#define MOST_EVERY        1024
+#define PAIRS             64 /* compared steps whose median is the cost */
+#define LEAST_PAIRS       8
+
+/* A step of device 0 that ended. */
+struct ended_step {
+    uint64_t step, ns;
+    bool timed;
+};
+
+struct session {
+    struct trace_sink sink; /* for the run */
+    struct trace_sink *next;
+    _Atomic uint64_t every;
+    _Atomic uint64_t asked_first, asked_end;
+    double most_cost;
+
+    uint64_t step, begin_ns; /* of device 0; touched by its thread alone, as is all up to `cost` */
+    struct ended_step last[3];
+    size_t ended;
+    double ratios[PAIRS]; /* timed over untimed, minus 1: the newest ones, as a ring */
+    size_t pairs;
+    _Atomic double cost;
+
+    uint64_t memory_ns;
+    uint32_t memory_device;
+    pthread_t thread;
+    bool has_thread;
+    pthread_mutex_t lock; /* with `wake`, of `stop` alone */
+    pthread_cond_t wake;
+    bool stop;
+};
+
+static bool is_timed(const struct session *session, uint64_t step)
+{
+    uint64_t every = atomic_load_explicit(&session->every, memory_order_relaxed);
+    uint64_t first = atomic_load_explicit(&session->asked_first, memory_order_relaxed);
+    uint64_t end = atomic_load_explicit(&session->asked_end, memory_order_relaxed);
+    if (step >= first && step < end) return true;
+    return every == 1 ? step % LEAVE_ALONE != LEAVE_ALONE / 2 : step % every == every / 2;
+}
+
+static bool wants_ops(void *context, uint64_t step)
+{
+    const struct session *session = context;
+    if (!is_timed(session, step)) return false;
+    return !session->next->wants_ops || session->next->wants_ops(session->next->context, step);
+}
+
+/* Passing on ------------------------------------------------------------------------------------------------------ */
+
+static void pass_run(void *context, const struct trace_run *run)
+{
+    const struct trace_sink *next = ((struct session *)context)->next;
+    if (next->run) next->run(next->context, run);
+}
+
+static void pass_device(void *context, const struct trace_device *device)
+{
+    const struct trace_sink *next = ((struct session *)context)->next;
+    if (next->device) next->device(next->context, device);
+}
+
+static void pass_op_table(void *context, const struct trace_op *ops, size_t count)
+{
+    const struct trace_sink *next = ((struct session *)context)->next;
+    if (next->op_table) next->op_table(next->context, ops, count);
+}
+
+static void pass_op(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
+{
+    const struct trace_sink *next = ((struct session *)context)->next;
+    if (next->op) next->op(next->context, device, id, begin_ns, end_ns);
+}
+
+static void pass_metric(void *context, enum trace_metric metric, uint64_t step, double value)
+{
+    const struct trace_sink *next = ((struct session *)context)->next;
+    if (next->metric) next->metric(next->context, metric, step, value);
+}
+
+static void pass_memory(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns)
+{
+    const struct trace_sink *next = ((struct session *)context)->next;
+    if (next->memory) next->memory(next->context, device, kind, bytes, ns);
+}
+
+static void pass_gap(void *context, uint32_t device, enum trace_gap gap, uint64_t begin_ns, uint64_t end_ns)
+{
+    const struct trace_sink *next = ((struct session *)context)->next;
+    if (next->gap) next->gap(next->context, device, gap, begin_ns, end_ns);
+}
+
+static void pass_mark(void *context, uint64_t ns, const char *text)
+{
+    const struct trace_sink *next = ((struct session *)context)->next;
+    if (next->mark) next->mark(next->context, ns, text);
+}
+
+/* What the timing costs ------------------------------------------------------------------------------------------- */
+
+static int compare_ratios(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* How many steps more are timed than not, as a fraction. */
+static double timed_share(uint64_t every) { return every == 1 ? 1 - 1.0 / LEAVE_ALONE : 1 / (double)every; }
+
+static double median_cost(const struct session *session, uint64_t every)
+{
+    double sorted[PAIRS];
+    size_t count = session->pairs < PAIRS ? session->pairs : PAIRS;
+    memcpy(sorted, session->ratios, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, compare_ratios);
+    double median = count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
+    return median > 0 ? median * timed_share(every) : 0; /* below: the noise is larger than the cost */
+}
+
+static void report_cost(struct session *session, uint64_t step)
+{
+    uint64_t every = atomic_load(&session->every);
+    double cost = median_cost(session, every);
+    atomic_store(&session->cost, cost);
+    pass_metric(session, METRIC_PROFILER_COST, step, cost);
+    if (session->most_cost <= 0 || cost <= session->most_cost || session->pairs < PAIRS || every >= MOST_EVERY) return;
+    char text[128];
+    atomic_store(&session->every, every * 2);
+    snprintf(text, sizeof text, "timing ops cost %.2g %%: 1 of %llu steps is timed from now on", 100 * cost,
+             (unsigned long long)every * 2);
+    pass_mark(session, clock_now_ns(), text);
+    session->pairs = 0;
+}
+
+static void add_ratio(struct session *session, double ratio, uint64_t step)
+{
+    session->ratios[session->pairs++ % PAIRS] = ratio;
+    if (session->pairs >= LEAST_PAIRS && session->pairs % LEAST_PAIRS == 0) report_cost(session, step);
+}
+
+/* A step between two of the other sort is compared with their mean, so that a drift falls out. */
+static void compare_steps(struct session *session)
+{
+    const struct ended_step *a = &session->last[0], *b = &session->last[1], *c = &session->last[2];
+    if (session->ended < 3 || a->timed == b->timed || c->timed == b->timed) return;
+    if (b->step != a->step + 1 || c->step != b->step + 1) return;
+    double around = ((double)a->ns + (double)c->ns) / 2, middle = (double)b->ns;
+    if (around <= 0 || middle <= 0) return;
+    add_ratio(session, (b->timed ? middle / around : around / middle) - 1, c->step);
+}
+
+static void pass_step_begin(void *context, uint32_t device, uint64_t step, uint64_t ns)
+{
+    struct session *session = context;
+    if (device == 0) {
+        session->step = step;
+        session->begin_ns = ns;
+    }
+    if (session->next->step_begin) session->next->step_begin(session->next->context, device, step, ns);
+}
+
+static void pass_step_end(void *context, uint32_t device, uint64_t step, uint64_t ns)
+{
+    struct session *session = context;
+    if (session->next->step_end) session->next->step_end(session->next->context, device, step, ns);
+    if (device != 0 || step != session->step || ns < session->begin_ns) return;
+    memmove(session->last, session->last + 1, sizeof session->last - sizeof session->last[0]);
+    session->last[2] = (struct ended_step){step, ns - session->begin_ns, is_timed(session, step)};
+    session->ended++;
+    compare_steps(session);
+}
+
+/* Memory ---------------------------------------------------------------------------------------------------------- */
+
+static void wait_for_next(struct session *session, bool *stop)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + session->memory_ns;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    pthread_mutex_lock(&session->lock);
+    while (!session->stop && pthread_cond_timedwait(&session->wake, &session->lock, &until) == 0) {
+    }
+    *stop = session->stop;
+    pthread_mutex_unlock(&session->lock);
+}
+
+/* A peak between two looks is told too: the kernel keeps it. */
+static void *sample_memory(void *context)
+{
+    struct session *session = context;
+    uint64_t known_peak = 0;
+    for (bool stop = false;;) {
+        uint64_t resident, peak, now = clock_now_ns();
+        if (!process_memory_read(&resident, &peak)) {
+            pass_mark(session, now, "memory is no longer sampled: /proc/self/status cannot be read");
+            return NULL;
+        }
+        if (peak > known_peak && peak > resident)
+            pass_memory(session, session->memory_device, SAMPLE_PROCESS, peak, now);
+        pass_memory(session, session->memory_device, SAMPLE_PROCESS, resident, now);
+        known_peak = peak;
+        if (stop) return NULL; /* the last look came after the run's end */
+        wait_for_next(session, &stop);
+    }
+}
+
+/* The run's signals are not for this thread. */
+static void start_thread(struct session *session)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    session->has_thread = pthread_create(&session->thread, NULL, sample_memory, session) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!session->has_thread) pass_mark(session, clock_now_ns(), "memory is not sampled: no thread could be started");
+}
+
+bool session_open(struct trace_sink *sink, const struct session_options *options, struct session **out,
+                  struct error *err)
+{
+    struct session *session = mem_zalloc(MEM_TRACE, 1, sizeof *session);
+    if (!session) return error_memory(err, sizeof *session, "the profiling session");
+    uint64_t memory_ms = options && options->memory_ms ? options->memory_ms : DEFAULT_MEMORY_MS;
+    session->next = sink;
+    session->sink = (struct trace_sink){.context = session,
+                                        .run = pass_run,
+                                        .device = pass_device,
+                                        .op_table = pass_op_table,
+                                        .step_begin = pass_step_begin,
+                                        .step_end = pass_step_end,
+                                        .wants_ops = wants_ops,
+                                        .op = pass_op,
+                                        .metric = pass_metric,
+                                        .memory = pass_memory,
+                                        .gap = pass_gap,
+                                        .mark = pass_mark};
+    atomic_init(&session->every, options && options->every ? options->every : SESSION_EVERY);
+    atomic_init(&session->cost, NAN);
+    session->most_cost = options ? options->most_cost : 0;
+    session->memory_device = options ? options->memory_device : 0;
+    session->memory_ns = 1000000 * (memory_ms < LEAST_MEMORY_MS ? LEAST_MEMORY_MS : memory_ms);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&session->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    pthread_mutex_init(&session->lock, NULL);
+    start_thread(session);
+    *out = session;
+    return true;
+}
+
+struct trace_sink *session_sink(struct session *session) { return &session->sink; }
+
+void session_ask(struct session *session, uint64_t first, uint64_t count)
+{
+    atomic_store(&session->asked_end, 0); /* never a mixture of two ranges */
+    atomic_store(&session->asked_first, first);
+    atomic_store(&session->asked_end, count > UINT64_MAX - first ? UINT64_MAX : first + count);
+}
+
+double session_cost(const struct session *session) { return atomic_load(&session->cost); }
+
+void session_close(struct session *session)
+{
+    if (!session) return;
+    pthread_mutex_lock(&session->lock);
+    session->stop = true;
+    pthread_cond_signal(&session->wake);
+    pthread_mutex_unlock(&session->lock);
+    if (session->has_thread) pthread_join(session->thread, NULL);
+    pthread_cond_destroy(&session->wake);
+    pthread_mutex_destroy(&session->lock);
+    mem_free(session);
+}

@@ -1,0 +1,33 @@
+/* A profiling session stands between a run and its trace: it times some steps op by op and leaves the others alone,
+ * samples the process's memory, and measures what the timing itself costs. A failure switches that part off and leaves
+ * a mark; the run never notices. */
+#ifndef FATHOM_SESSION_H
+#define FATHOM_SESSION_H
+
+#include "errors.h"
+#include "sink.h"
+
+struct session;
+
+#define SESSION_EVERY 8 /* a step in eight is timed op by op, if not told otherwise */
+
+struct session_options {
+    uint64_t every;         /* time 1 of so many steps; 0 = SESSION_EVERY. 1 still leaves one in 32 alone, to compare */
+    double most_cost;       /* above this fraction of the run, half as many steps are timed; 0 = never mind the cost */
+    uint64_t memory_ms;     /* between two looks at the process's memory; 0 = 250, at least 200 */
+    uint32_t memory_device; /* whose SAMPLE_PROCESS they are reported as */
+};
+
+/* Reports go on to `sink`, which must stay valid until session_close. ERROR_MEMORY. */
+bool session_open(struct trace_sink *sink, const struct session_options *options, struct session **session,
+                  struct error *err);
+/* For the run; valid until session_close. */
+struct trace_sink *session_sink(struct session *session);
+/* Times the steps [first, first + count) whatever the window says; the latest call holds. Any thread. */
+void session_ask(struct session *session, uint64_t first, uint64_t count);
+/* The cost of timing, as a fraction of the run, or NAN while too few steps were compared. */
+double session_cost(const struct session *session);
+/* After the run's last report. Takes NULL. */
+void session_close(struct session *session);
+
+#endif

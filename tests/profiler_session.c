@@ -1,0 +1,244 @@
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "process_memory.h"
+#include "random.h"
+#include "session.h"
+
+/* A sink that counts what arrives. */
+static struct counted {
+    int runs, devices, tables, begins, ends, ops, gaps, marks, costs;
+    _Atomic int samples;
+    double cost;
+    _Atomic uint64_t bytes, most_bytes;
+    char mark[256];
+} counted;
+
+static void count_run(void *c, const struct trace_run *run) { ((struct counted *)c)->runs += run != NULL; }
+static void count_device(void *c, const struct trace_device *d) { ((struct counted *)c)->devices += d != NULL; }
+static void count_table(void *c, const struct trace_op *ops, size_t n)
+{
+    ((struct counted *)c)->tables += ops && n == 3;
+}
+static void count_begin(void *c, uint32_t device, uint64_t step, uint64_t ns)
+{
+    ((struct counted *)c)->begins += device + step + ns > 0;
+}
+static void count_end(void *c, uint32_t device, uint64_t step, uint64_t ns)
+{
+    ((struct counted *)c)->ends += device + step + ns > 0;
+}
+static void count_op(void *c, uint32_t device, uint32_t id, uint64_t begin, uint64_t end)
+{
+    ((struct counted *)c)->ops += device == 1 && id == 2 && begin == 3 && end == 4;
+}
+static void count_metric(void *c, enum trace_metric metric, uint64_t step, double value)
+{
+    struct counted *counts = c;
+    if (metric != METRIC_PROFILER_COST || step == 0) return;
+    counts->costs++;
+    counts->cost = value;
+}
+static void count_memory(void *c, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns)
+{
+    struct counted *counts = c;
+    if (device != 0 || kind != SAMPLE_PROCESS || ns == 0) return;
+    atomic_fetch_add(&counts->samples, 1);
+    atomic_store(&counts->bytes, bytes);
+    if (bytes > counts->most_bytes) counts->most_bytes = bytes;
+}
+static void count_gap(void *c, uint32_t device, enum trace_gap gap, uint64_t begin, uint64_t end)
+{
+    ((struct counted *)c)->gaps += device == 1 && gap == GAP_SYNC && begin == 5 && end == 6;
+}
+static void count_mark(void *c, uint64_t ns, const char *text)
+{
+    struct counted *counts = c;
+    counts->marks += ns > 0;
+    snprintf(counts->mark, sizeof counts->mark, "%s", text);
+}
+
+static struct trace_sink sink = {&counted, count_run, count_device, count_table,  count_begin, count_end,
+                                 NULL,     count_op,  count_metric, count_memory, count_gap,   count_mark};
+
+static struct session *open_session(uint64_t every, double most_cost)
+{
+    struct error err = {0};
+    struct session *session = NULL;
+    struct session_options options = {.every = every, .most_cost = most_cost};
+    cr_assert(session_open(&sink, &options, &session, &err), "%s", err.text);
+    return session;
+}
+
+Test(session, passes_reports_on)
+{
+    struct session *session = open_session(0, 0);
+    struct trace_sink *s = session_sink(session);
+    struct trace_op ops[3] = {{0}};
+    s->run(s->context, &(struct trace_run){.model = "m"});
+    s->device(s->context, &(struct trace_device){.name = "d"});
+    s->op_table(s->context, ops, 3);
+    s->step_begin(s->context, 1, 1, 1);
+    s->op(s->context, 1, 2, 3, 4);
+    s->gap(s->context, 1, GAP_SYNC, 5, 6);
+    s->step_end(s->context, 1, 1, 7);
+    s->mark(s->context, 8, "hello");
+    session_close(session);
+    cr_assert(counted.runs == 1 && counted.devices == 1 && counted.tables == 1 && counted.begins == 1);
+    cr_assert(counted.ends == 1 && counted.ops == 1 && counted.gaps == 1 && counted.marks == 1);
+    cr_assert_str_eq(counted.mark, "hello");
+    session_close(NULL);
+}
+
+Test(session, a_sink_may_lack_everything)
+{
+    struct error err = {0};
+    struct trace_sink none = {0};
+    struct session *session;
+    cr_assert(session_open(&none, NULL, &session, &err));
+    struct trace_sink *s = session_sink(session);
+    s->run(s->context, &(struct trace_run){.model = "m"});
+    s->op(s->context, 1, 2, 3, 4);
+    s->step_begin(s->context, 0, 1, 1);
+    s->step_end(s->context, 0, 1, 7);
+    s->mark(s->context, 8, "hello");
+    session_close(session);
+}
+
+static uint64_t count_timed(struct trace_sink *s, uint64_t first, uint64_t count)
+{
+    uint64_t timed = 0;
+    for (uint64_t step = first; step < first + count; step++) timed += s->wants_ops(s->context, step);
+    return timed;
+}
+
+Test(session, times_a_window_of_the_steps_and_those_asked_for)
+{
+    struct session *session = open_session(0, 0);
+    struct trace_sink *s = session_sink(session);
+    cr_assert_eq(count_timed(s, 0, 800), 100);
+    session_ask(session, 1000, 20);
+    cr_assert_eq(count_timed(s, 1000, 20), 20);
+    cr_assert_eq(count_timed(s, 1024, 80), 10);
+    session_ask(session, UINT64_MAX - 5, 100);
+    cr_assert_eq(count_timed(s, UINT64_MAX - 5, 4), 4);
+    session_close(session);
+    session = open_session(1, 0);
+    s = session_sink(session);
+    cr_assert_eq(count_timed(s, 0, 320), 310, "one in 32 stays untimed, to compare with");
+    session_close(session);
+}
+
+static bool never(void *context, uint64_t step) { return context == &step; }
+
+Test(session, asks_the_sink_too)
+{
+    struct error err = {0};
+    struct trace_sink refusing = sink;
+    refusing.wants_ops = never;
+    struct session *session;
+    cr_assert(session_open(&refusing, NULL, &session, &err));
+    cr_assert_eq(count_timed(session_sink(session), 0, 800), 0);
+    session_close(session);
+}
+
+/* Steps of 1 ms, of which a timed one takes `cost` more, with noise of 1 % and a drift of a half over the run. */
+static void run_steps(struct session *session, uint64_t first, uint64_t count, double cost)
+{
+    struct trace_sink *s = session_sink(session);
+    struct random random = random_begin(5, RANDOM_SYNTHETIC, first, 0);
+    uint64_t now = 1000;
+    for (uint64_t step = first; step < first + count; step++) {
+        double ns = 1e6 * (1 + 0.5 * (double)(step - first) / (double)count) * (1 + 0.01 * random_normal(&random));
+        if (s->wants_ops(s->context, step)) ns *= 1 + cost;
+        s->step_begin(s->context, 0, step, now);
+        now += (uint64_t)ns;
+        s->step_end(s->context, 0, step, now);
+        now += 10000;
+    }
+}
+
+Test(session, measures_its_own_cost)
+{
+    const double costs[] = {0.0, 0.02, 0.1};
+    const uint64_t everies[] = {8, 2, 1};
+    for (size_t i = 0; i < 9; i++) {
+        uint64_t every = everies[i / 3];
+        struct session *session = open_session(every, 0);
+        cr_assert(isnan(session_cost(session)), "unknown is never zero");
+        run_steps(session, 0, 4000, costs[i % 3]);
+        double expected = costs[i % 3] * (every == 1 ? 31.0 / 32 : 1.0 / (double)every);
+        cr_assert_float_eq(session_cost(session), expected, 0.004, "%g of %g at %llu", session_cost(session), expected,
+                           (unsigned long long)every);
+        cr_assert_eq(counted.cost, session_cost(session));
+        session_close(session);
+    }
+    cr_assert_gt(counted.costs, 9);
+    cr_assert_eq(counted.marks, 0);
+}
+
+Test(session, times_fewer_steps_when_it_costs_too_much)
+{
+    struct session *session = open_session(8, 0.005);
+    run_steps(session, 0, 8000, 0.1);
+    struct trace_sink *s = session_sink(session);
+    uint64_t timed = count_timed(s, 0, 32000);
+    cr_assert(timed <= 2000 && timed >= 1000, "%llu", (unsigned long long)timed);
+    cr_assert_geq(counted.marks, 1);
+    cr_assert_not_null(strstr(counted.mark, "steps is timed from now on"), "%s", counted.mark);
+    cr_assert_leq(session_cost(session), 0.007);
+    session_close(session);
+}
+
+Test(session, samples_memory_and_catches_peaks)
+{
+    struct error err = {0};
+    struct session *session;
+    cr_assert(session_open(&sink, &(struct session_options){.memory_ms = 1}, &session, &err));
+    usleep(50000);
+    size_t peak = 64 << 20;
+    char *bytes = mem_map(MEM_GENERAL, peak);
+    memset(bytes, 1, peak);
+    uint64_t resident, most;
+    cr_assert(process_memory_read(&resident, &most));
+    mem_unmap(MEM_GENERAL, bytes, peak);
+    usleep(700000);
+    session_close(session);
+    cr_assert(counted.samples >= 3 && counted.samples <= 12, "%d: at most five a second, and peaks", counted.samples);
+    cr_assert_geq(counted.most_bytes + (1 << 20), resident, "%llu of %llu", (unsigned long long)counted.most_bytes,
+                  (unsigned long long)resident); /* the kernel counts in batches of pages */
+    cr_assert_lt(counted.bytes, resident);
+}
+
+Test(session, survives_a_failed_allocation)
+{
+    struct error err = {0};
+    struct session *session = NULL;
+    uint64_t before = mem_current_bytes(MEM_TRACE);
+    mem_fail_at(1);
+    cr_assert_not(session_open(&sink, NULL, &session, &err));
+    mem_fail_at(0);
+    cr_assert(err.kind == ERROR_MEMORY && session == NULL);
+    cr_assert_eq(mem_current_bytes(MEM_TRACE), before);
+}
+
+Test(session, reads_the_kernels_words)
+{
+    uint64_t resident = 7, peak = 7;
+    cr_assert(process_memory_parse("Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t     12 kB\n", &resident, &peak));
+    cr_assert(resident == 12 * 1024 && peak == 2048 * 1024);
+    const char *const wrong[] = {"", "VmRSS: 5 kB\n", "VmRSS: x kB\nVmHWM: 5 kB", "VmRSS: 5\nVmHWM: 5\n",
+                                 "NotVmRSS: 5 kB\nNotVmHWM: 5 kB\n"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        resident = peak = 7;
+        cr_assert_not(process_memory_parse(wrong[i], &resident, &peak), "%s", wrong[i]);
+        cr_assert(resident == 7 && peak == 7);
+    }
+}
