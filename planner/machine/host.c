@@ -92,6 +92,8 @@ bool host_read(struct host *host, struct error *err)
 {
     hwloc_topology_t topology;
     if (hwloc_topology_init(&topology) != 0) return error_set(err, ERROR_MEMORY, "hwloc: no memory for a topology");
+    /* GPUs are found through CUDA's and NVML's components; OpenCL's starts a whole compiler and is slow to load. */
+    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "opencl");
     hwloc_topology_set_io_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
     if (hwloc_topology_load(topology) != 0) {
         hwloc_topology_destroy(topology);
