@@ -74,12 +74,6 @@ static void move_running(const struct prepared *p, const struct norm *b, double 
     }
 }
 
-static void set_bit(uint8_t *mask, uint64_t i, bool value)
-{
-    uint8_t bit = (uint8_t)(1u << i % 8);
-    mask[i / 8] = (uint8_t)(value ? mask[i / 8] | bit : mask[i / 8] & ~bit);
-}
-
 bool cpu_reference_bn(const struct prepared *p, struct error *err)
 {
     struct norm b = norm_of(p);
@@ -93,11 +87,12 @@ bool cpu_reference_bn(const struct prepared *p, struct error *err)
     const float *mean = evaluate ? op_in(p, 3) : op_out(p, 1), *variance = evaluate ? op_in(p, 4) : op_out(p, 2);
     float *y = op_out(p, 0);
     uint8_t *mask = b.relu && !evaluate ? op_out(p, 3) : NULL;
+    if (mask) memset(mask, 0, (b.rows * b.channels + 7) / 8);
     for (uint64_t i = 0; i < b.rows * b.channels; i++) {
         uint64_t c = i % b.channels;
         double inverse = 1 / sqrt((double)variance[c] + (double)b.epsilon);
         double value = ((double)x[i] - (double)mean[c]) * inverse * (double)gamma[c] + (double)beta[c];
-        if (mask) set_bit(mask, i, !(value <= 0));
+        if (mask && !(value <= 0)) mask[i / 8] = (uint8_t)(mask[i / 8] | 1u << i % 8);
         y[i] = (float)(b.relu && value <= 0 ? 0 : value);
     }
     return true;

@@ -1,0 +1,367 @@
+/* One op and its relatives by hand, without a graph: values of every tensor that a forward op and its backward ops
+ * touch, in canonical layout, and a runner that carries them through a backend's arena between canaries. */
+#ifndef FATHOM_OPS_WORLD_H
+#define FATHOM_OPS_WORLD_H
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu_backend.h"
+#include "random.h"
+
+enum slot {
+    X,
+    X2,
+    X3,
+    W,
+    BIAS,
+    GAMMA,
+    BETA,
+    RUNNING_MEAN,
+    RUNNING_VARIANCE,
+    LABELS,
+    Y,
+    MEAN,
+    VARIANCE,
+    MASK,
+    PROBABILITIES,
+    METRICS,
+    DY,
+    DX,
+    DW,
+    DBIAS,
+    DGAMMA,
+    DBETA,
+    MOMENTUM,
+    SLOTS,
+    NO_SLOT = SLOTS
+};
+
+/* What a test says about an op: dims of x, output channels, window, and switches. */
+struct ops_case {
+    const char *name;
+    enum op_kind kind; /* a forward op, or one that stands alone */
+    uint32_t x[4], channels, kernel, stride, padding;
+    bool bias, relu;
+};
+
+struct world {
+    const struct backend *backend;
+    struct ops_case c;
+    struct tensor tensors[SLOTS];
+    void *values[SLOTS];
+    struct step step;
+    struct group *group;   /* joined before the op runs; may be NULL */
+    struct device *device; /* while an op runs */
+    uint32_t rank;
+    bool sync;
+    int in_place; /* out[0] takes the bytes of this input; -1 = none */
+    bool canaries_held;
+    uint64_t workspace_bytes;
+    char implementation[80];
+};
+
+static inline uint32_t slide_dim(uint32_t size, const struct ops_case *c)
+{
+    return (size + 2 * c->padding - c->kernel) / c->stride + 1;
+}
+
+static inline void add_slot(struct world *w, enum slot slot, enum tensor_role role, enum dtype dtype,
+                            const uint32_t d[4])
+{
+    struct tensor *t = &w->tensors[slot];
+    *t = (struct tensor){.role = role, .dtype = dtype, .of = NO_TENSOR, .view_of = NO_TENSOR};
+    memcpy(t->dims, d, sizeof t->dims);
+    t->bytes = dtype_bytes(dtype, tensor_elements(t));
+    w->values[slot] = calloc(1, t->bytes + 1);
+}
+
+static inline void y_dims(const struct ops_case *c, uint32_t y[4])
+{
+    memcpy(y, c->x, 4 * sizeof *y);
+    switch (c->kind) {
+    case OP_CONV: y[1] = slide_dim(c->x[1], c), y[2] = slide_dim(c->x[2], c), y[3] = c->channels; break;
+    case OP_MAXPOOL:
+    case OP_AVGPOOL: y[1] = c->kernel ? slide_dim(c->x[1], c) : 1, y[2] = c->kernel ? slide_dim(c->x[2], c) : 1; break;
+    case OP_SHORTCUT_PAD:
+        y[1] = (c->x[1] - 1) / c->stride + 1, y[2] = (c->x[2] - 1) / c->stride + 1, y[3] = c->channels;
+        break;
+    case OP_FC: y[1] = y[2] = 1, y[3] = c->channels; break;
+    case OP_CONCAT: y[3] = 2 * c->x[3] + c->channels; break;
+    default: break;
+    }
+}
+
+static inline void world_init(struct world *w, const struct backend *backend, const struct ops_case *c)
+{
+    *w = (struct world){.backend = backend, .c = *c, .in_place = -1};
+    w->step = (struct step){.number = 3,
+                            .seed = 11,
+                            .learning_rate = 0.1f,
+                            .momentum = 0.9f,
+                            .weight_decay = 1e-4f,
+                            .nesterov = c->relu,
+                            .bn_momentum = 0.1f};
+    uint32_t y[4], channels = c->x[3], features = c->x[1] * c->x[2] * c->x[3];
+    y_dims(c, y);
+    const uint32_t vector[4] = {1, 1, 1, channels}, out_vector[4] = {1, 1, 1, y[3]}, one[4] = {1, 1, 1, 4};
+    const uint32_t labels[4] = {c->x[0], 1, 1, 1}, third[4] = {c->x[0], c->x[1], c->x[2], c->channels};
+    const uint32_t conv[4] = {y[3], c->kernel, c->kernel, channels}, fc[4] = {y[3], 1, 1, features};
+    const enum slot like_x[] = {X, X2, DX}, like_y[] = {Y, DY, PROBABILITIES};
+    const enum slot like_vector[] = {GAMMA, BETA, RUNNING_MEAN, RUNNING_VARIANCE, MEAN, VARIANCE, DGAMMA, DBETA};
+    for (int i = 0; i < 3; i++) add_slot(w, like_x[i], ROLE_OUTPUT, DTYPE_F32, c->x);
+    for (int i = 0; i < 3; i++) add_slot(w, like_y[i], ROLE_OUTPUT, DTYPE_F32, y);
+    for (int i = 0; i < 8; i++) add_slot(w, like_vector[i], ROLE_GAMMA, DTYPE_F32, vector);
+    add_slot(w, X3, ROLE_OUTPUT, DTYPE_F32, c->kind == OP_CONCAT ? third : vector);
+    add_slot(w, W, ROLE_WEIGHT, DTYPE_F32, c->kind == OP_FC ? fc : c->kind == OP_CONV ? conv : c->x);
+    add_slot(w, DW, ROLE_WEIGHT, DTYPE_F32, w->tensors[W].dims);
+    add_slot(w, MOMENTUM, ROLE_WEIGHT, DTYPE_F32, w->tensors[W].dims);
+    add_slot(w, BIAS, ROLE_BIAS, DTYPE_F32, out_vector);
+    add_slot(w, DBIAS, ROLE_BIAS, DTYPE_F32, out_vector);
+    add_slot(w, METRICS, ROLE_METRICS, DTYPE_F32, one);
+    add_slot(w, LABELS, ROLE_LABEL, DTYPE_I32, labels);
+    add_slot(w, MASK, ROLE_MASK, c->kind == OP_MAXPOOL ? DTYPE_U8 : DTYPE_BIT, y);
+}
+
+static inline void world_finish(struct world *w)
+{
+    for (int i = 0; i < SLOTS; i++) free(w->values[i]);
+}
+
+static inline float *world_f32(struct world *w, enum slot slot) { return w->values[slot]; }
+
+/* Normal numbers everywhere, variances positive, labels in range. */
+static inline void world_randomize(struct world *w, uint64_t seed)
+{
+    for (int s = 0; s < SLOTS; s++) {
+        struct random r = random_begin(seed, RANDOM_SYNTHETIC, (uint64_t)s, 0);
+        uint64_t count = tensor_elements(&w->tensors[s]);
+        if (w->tensors[s].dtype == DTYPE_F32)
+            for (uint64_t i = 0; i < count; i++) world_f32(w, (enum slot)s)[i] = (float)random_normal(&r);
+    }
+    uint32_t channels = w->c.x[3];
+    for (uint32_t i = 0; i < channels; i++)
+        world_f32(w, RUNNING_VARIANCE)[i] = 0.5f + fabsf(world_f32(w, RUNNING_VARIANCE)[i]);
+    for (uint32_t i = 0; i < w->c.x[0]; i++) ((int32_t *)w->values[LABELS])[i] = (int32_t)((i * 7 + seed) % channels);
+}
+
+struct operands {
+    enum slot in[OP_MOST_INPUTS], out[OP_MOST_OUTPUTS];
+    uint8_t inputs, outputs;
+};
+
+/* The tensors of each kind, as in graph.h. */
+static inline struct operands operands_of(enum op_kind kind, const struct ops_case *c)
+{
+    uint8_t b = c->bias, m = c->relu;
+    switch (kind) {
+    case OP_CONV: return (struct operands){{X, W, BIAS}, {Y}, (uint8_t)(2 + b), 1};
+    case OP_BN:
+        return (struct operands){
+            {X, GAMMA, BETA, RUNNING_MEAN, RUNNING_VARIANCE}, {Y, MEAN, VARIANCE, MASK}, 5, (uint8_t)(3 + m)};
+    case OP_ADD:
+    case OP_ADD_GRADIENT:
+    case OP_MUL: return (struct operands){{X, X2}, {Y}, 2, 1};
+    case OP_MAXPOOL: return (struct operands){{X}, {Y, MASK}, 1, 2};
+    case OP_FC: return (struct operands){{X, W, BIAS}, {Y}, 3, 1};
+    case OP_SOFTMAX_LOSS: return (struct operands){{X, LABELS}, {PROBABILITIES, METRICS}, 2, 2};
+    case OP_CONCAT: return (struct operands){{X, X3, X2}, {Y}, 3, 1};
+    case OP_CONV_BWD_DATA:
+    case OP_FC_BWD_DATA: return (struct operands){{DY, W}, {DX}, 2, 1};
+    case OP_CONV_BWD_WEIGHTS: return (struct operands){{X, DY}, {DW, DBIAS}, 2, (uint8_t)(1 + b)};
+    case OP_FC_BWD_WEIGHTS: return (struct operands){{X, DY}, {DW, DBIAS}, 2, 2};
+    case OP_BN_BWD:
+        return (struct operands){{X, DY, GAMMA, MEAN, VARIANCE, MASK}, {DX, DGAMMA, DBETA}, (uint8_t)(5 + m), 3};
+    case OP_RELU_BWD:
+    case OP_SIGMOID_BWD: return (struct operands){{Y, DY}, {DX}, 2, 1};
+    case OP_MUL_BWD: return (struct operands){{X2, DY}, {DX}, 2, 1};
+    case OP_MAXPOOL_BWD: return (struct operands){{DY, MASK}, {DX}, 2, 1};
+    case OP_SOFTMAX_LOSS_BWD: return (struct operands){{PROBABILITIES, LABELS}, {DX}, 2, 1};
+    case OP_SCALE_BWD:
+    case OP_DROPOUT_BWD:
+    case OP_AVGPOOL_BWD:
+    case OP_SHORTCUT_PAD_BWD:
+    case OP_CONCAT_BWD: return (struct operands){{DY}, {DX}, 1, 1};
+    case OP_ACCUMULATE: return (struct operands){{X}, {Y}, 1, 1};
+    case OP_ALL_REDUCE: return (struct operands){{X}, {X}, 1, 1};
+    case OP_SGD_UPDATE: return (struct operands){{W, DW, MOMENTUM}, {W, MOMENTUM}, 3, 2};
+    default: return (struct operands){{X}, {Y}, 1, 1};
+    }
+}
+
+static inline union op_attr attr_of(enum op_kind kind, const struct world *w)
+{
+    const struct ops_case *c = &w->c;
+    union op_attr a = {0};
+    switch (kind) {
+    case OP_BN:
+    case OP_BN_BWD: a.bn.epsilon = 1e-5f, a.bn.relu = c->relu, a.bn.sync = w->sync; break;
+    case OP_SCALE:
+    case OP_SCALE_BWD: a.scale.alpha = 0.75f, a.scale.beta = -0.5f; break;
+    case OP_DROPOUT:
+    case OP_DROPOUT_BWD: a.dropout.drop = 0.5f; break;
+    case OP_SHORTCUT_PAD:
+    case OP_SHORTCUT_PAD_BWD: a.shortcut.stride = c->stride; break;
+    case OP_SOFTMAX_LOSS:
+    case OP_SOFTMAX_LOSS_BWD: a.loss.images = c->x[0]; break;
+    case OP_CONCAT_BWD: a.concat.first = 0; break;
+    default: a.conv.kernel = c->kernel, a.conv.stride = c->stride, a.conv.padding = c->padding; break;
+    }
+    return a;
+}
+
+#define CANARY_BYTES 256u
+#define CANARY       0xA5u
+
+/* The graph, op and call for one kind, with each tensor at its own place between canaries. */
+struct rig {
+    struct graph graph;
+    struct op op;
+    struct op_call call;
+    struct operands operands;
+    uint64_t offsets[SLOTS]; /* 0 = not in the arena */
+    uint64_t arena_bytes;
+};
+
+static inline uint64_t rig_place(struct rig *rig, uint64_t bytes)
+{
+    uint64_t offset = rig->arena_bytes;
+    rig->arena_bytes += (bytes + 255) / 256 * 256 + CANARY_BYTES;
+    return offset;
+}
+
+static inline bool rig_init(struct rig *rig, struct world *w, enum op_kind kind, enum op_pass pass, struct error *err)
+{
+    *rig = (struct rig){.operands = operands_of(kind, &w->c), .arena_bytes = CANARY_BYTES};
+    const struct operands *o = &rig->operands;
+    rig->graph.tensors = w->tensors;
+    rig->op = (struct op){.kind = kind, .pass = pass, .inputs = o->inputs, .outputs = o->outputs, .forward = 5};
+    rig->op.attr = attr_of(kind, w);
+    rig->call = (struct op_call){.graph = &rig->graph, .op = &rig->op, .op_index = 5, .pass = pass};
+    for (int i = 0; i < o->inputs; i++) {
+        enum slot s = o->in[i];
+        rig->op.in[i] = s;
+        if (!rig->offsets[s]) rig->offsets[s] = rig_place(rig, w->tensors[s].bytes);
+        rig->call.in[i] = rig->offsets[s];
+        rig->call.in_tensor[i] = &w->tensors[s];
+    }
+    for (int i = 0; i < o->outputs; i++) {
+        enum slot s = o->out[i];
+        rig->op.out[i] = s;
+        if (i == 0 && w->in_place >= 0) rig->offsets[s] = rig->call.in[w->in_place];
+        if (!rig->offsets[s]) rig->offsets[s] = rig_place(rig, w->tensors[s].bytes);
+        rig->call.out[i] = rig->offsets[s];
+        rig->call.out_tensor[i] = &w->tensors[s];
+    }
+    if (!w->backend->op_workspace(&rig->graph, &rig->op, pass, &rig->call.workspace_bytes, err)) return false;
+    w->workspace_bytes = rig->call.workspace_bytes;
+    rig->call.workspace = rig_place(rig, rig->call.workspace_bytes);
+    return true;
+}
+
+static inline bool move_slot(struct world *w, const struct rig *rig, enum slot s, bool in, struct error *err)
+{
+    const struct tensor *t = &w->tensors[s];
+    const struct backend *b = w->backend;
+    uint64_t at = rig->offsets[s];
+    if (t->role == ROLE_WEIGHT && in) return b->parameter_in(w->device, t, at, w->values[s], err);
+    if (t->role == ROLE_WEIGHT) return b->parameter_out(w->device, t, at, w->values[s], err);
+    return in ? b->copy_in(w->device, NULL, at, w->values[s], t->bytes, err)
+              : b->copy_out(w->device, NULL, w->values[s], at, t->bytes, err);
+}
+
+/* Marks which bytes of the arena belong to someone. */
+static inline void claim(uint8_t *claimed, uint64_t offset, uint64_t bytes) { memset(claimed + offset, 1, bytes); }
+
+static inline bool check_canaries(struct world *w, const struct rig *rig, struct error *err)
+{
+    uint8_t *claimed = calloc(1, rig->arena_bytes), *bytes = malloc(rig->arena_bytes);
+    for (int s = 0; s < SLOTS; s++)
+        if (rig->offsets[s]) claim(claimed, rig->offsets[s], w->tensors[s].bytes);
+    claim(claimed, rig->call.workspace, rig->call.workspace_bytes);
+    bool ok = w->backend->copy_out(w->device, NULL, bytes, 0, rig->arena_bytes, err);
+    w->canaries_held = ok;
+    for (uint64_t i = 0; ok && i < rig->arena_bytes; i++)
+        if (!claimed[i] && bytes[i] != CANARY) w->canaries_held = false;
+    free(claimed);
+    free(bytes);
+    return ok;
+}
+
+static inline bool rig_run(struct world *w, const struct rig *rig, struct error *err)
+{
+    const struct operands *o = &rig->operands;
+    struct prepared *prepared = NULL;
+    bool evaluate = rig->call.pass == PASS_EVALUATE;
+    if (!w->backend->fill(w->device, NULL, 0, rig->arena_bytes, CANARY, err)) return false;
+    for (int i = 0; i < o->outputs; i++)
+        if (rig->offsets[o->out[i]] && !(i == 0 && w->in_place >= 0) && !move_slot(w, rig, o->out[i], true, err))
+            return false;
+    for (int i = 0; i < o->inputs; i++)
+        if (!move_slot(w, rig, o->in[i], true, err)) return false;
+    if (!w->backend->set_step(w->device, NULL, &w->step, err)) return false;
+    if (!w->backend->op_prepare(w->device, &rig->call, &prepared, err)) return false;
+    snprintf(w->implementation, sizeof w->implementation, "%s", cpu_implementation(prepared));
+    bool ok = w->backend->op_launch(prepared, NULL, err);
+    w->backend->op_release(prepared);
+    for (int i = 0; ok && i < o->outputs; i++) ok = move_slot(w, rig, o->out[i], false, err);
+    for (int i = 3; ok && i < 5 && rig->op.kind == OP_BN && !evaluate; i++)
+        ok = move_slot(w, rig, o->in[i], false, err);
+    return ok && check_canaries(w, rig, err);
+}
+
+/* Runs one op of the world on a device of its own; results go back into the world's values. */
+static inline bool world_run(struct world *w, enum op_kind kind, enum op_pass pass, struct error *err)
+{
+    struct rig rig;
+    if (!rig_init(&rig, w, kind, pass, err)) return false;
+    if (!w->backend->device_create(w->rank, rig.arena_bytes, 0, &w->device, err)) return false;
+    bool ok = !w->group || w->backend->group_join(w->group, w->rank, w->device, err);
+    ok = ok && rig_run(w, &rig, err);
+    w->backend->device_destroy(w->device);
+    return ok;
+}
+
+/* Largest |a - b| over the largest |b|. */
+static inline double worst_error(const float *a, const float *b, uint64_t count)
+{
+    double worst = 0, scale = 1e-30;
+    for (uint64_t i = 0; i < count; i++) {
+        double difference = fabs((double)a[i] - (double)b[i]);
+        if (!(difference <= worst)) worst = difference;
+        if (fabs((double)b[i]) > scale) scale = fabs((double)b[i]);
+    }
+    return worst / scale;
+}
+
+/* The backward ops of a forward kind, ended by OP_KINDS. */
+static inline const enum op_kind *backward_kinds(enum op_kind kind)
+{
+    static const enum op_kind none[] = {OP_KINDS}, conv[] = {OP_CONV_BWD_WEIGHTS, OP_CONV_BWD_DATA, OP_KINDS},
+                              fc[] = {OP_FC_BWD_WEIGHTS, OP_FC_BWD_DATA, OP_KINDS}, bn[] = {OP_BN_BWD, OP_KINDS},
+                              relu[] = {OP_RELU_BWD, OP_KINDS}, mul[] = {OP_MUL_BWD, OP_KINDS},
+                              scale[] = {OP_SCALE_BWD, OP_KINDS}, sigmoid[] = {OP_SIGMOID_BWD, OP_KINDS},
+                              dropout[] = {OP_DROPOUT_BWD, OP_KINDS}, maxpool[] = {OP_MAXPOOL_BWD, OP_KINDS},
+                              avgpool[] = {OP_AVGPOOL_BWD, OP_KINDS}, pad[] = {OP_SHORTCUT_PAD_BWD, OP_KINDS},
+                              loss[] = {OP_SOFTMAX_LOSS_BWD, OP_KINDS}, concat[] = {OP_CONCAT_BWD, OP_KINDS};
+    switch (kind) {
+    case OP_CONV: return conv;
+    case OP_FC: return fc;
+    case OP_BN: return bn;
+    case OP_RELU: return relu;
+    case OP_MUL: return mul;
+    case OP_SCALE: return scale;
+    case OP_SIGMOID: return sigmoid;
+    case OP_DROPOUT: return dropout;
+    case OP_MAXPOOL: return maxpool;
+    case OP_AVGPOOL: return avgpool;
+    case OP_SHORTCUT_PAD: return pad;
+    case OP_SOFTMAX_LOSS: return loss;
+    case OP_CONCAT: return concat;
+    default: return none;
+    }
+}
+
+#endif
