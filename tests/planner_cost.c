@@ -57,3 +57,40 @@ Test(cost, messages_wait_for_their_bucket_and_for_each_other)
     cr_assert_eq(cost_messages_end(messages, 1), 1.5);
     cr_assert_eq(cost_messages_end(messages, 3), 6);
 }
+
+static double step_seconds(const char *model, uint32_t batch, const char *device, enum dtype dtype)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
+    cr_assert(model_parse(model, &(struct model_options){DATASET_IMAGENET, -1, -1, 0, 0}, &spec, &err), "%s", err.text);
+    struct graph *graph = graph_build(&spec, &options, &err);
+    cr_assert(graph, "%s", err.text);
+    struct cost_speed speed = cost_speed_of(catalogue_find(device), dtype);
+    double seconds = 0;
+    for (uint32_t i = 0; i < graph->backward_end; i++) seconds += cost_op_seconds(&speed, &graph->ops[i]);
+    graph_destroy(graph);
+    return seconds;
+}
+
+Test(cost, predicts_published_speeds)
+{
+    const struct {
+        const char *model, *device;
+        uint32_t batch;
+        enum dtype dtype;
+        double seconds;
+    } rows[] = {
+        {"resnet-34", "titan-x", 32, DTYPE_F32, 0.231},  {"resnet-50", "titan-x", 32, DTYPE_F32, 0.403},
+        {"resnet-101", "titan-x", 32, DTYPE_F32, 0.649}, {"vgg-a", "titan-x", 32, DTYPE_F32, 0.372},
+        {"vgg-d", "titan-x", 32, DTYPE_F32, 0.687},      {"resnet-50", "a100-40gb", 256, DTYPE_F16, 256 / 2470.0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        double seconds = step_seconds(rows[i].model, rows[i].batch, rows[i].device, rows[i].dtype);
+        cr_expect(seconds < 1.35 * rows[i].seconds && 1.35 * seconds > rows[i].seconds,
+                  "%s on %s: %g s, published %g s", rows[i].model, rows[i].device, seconds, rows[i].seconds);
+    }
+    /* MLPerf 3.1: 7,083 images/s with every fusion; ours has none. */
+    double seconds = step_seconds("resnet-50", 256, "h100", DTYPE_F16);
+    cr_expect(seconds > 256 / 7083.0 && seconds < 256 / 3500.0, "%g", seconds);
+}
