@@ -95,6 +95,9 @@ bool host_read(struct host *host, struct error *err)
     /* GPUs are found through CUDA's and NVML's components; OpenCL's starts a whole compiler and is slow to load. */
     hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "opencl");
     hwloc_topology_set_io_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+    /* Slow to start, leak, and know nothing of these GPUs that PCI, CUDA and NVML do not. */
+    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "opencl");
+    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "gl");
     if (hwloc_topology_load(topology) != 0) {
         hwloc_topology_destroy(topology);
         return error_set(err, ERROR_FAILED, "hwloc: this host's topology cannot be read");
