@@ -55,6 +55,7 @@ struct world {
     struct step step;
     struct group *group;   /* joined before the op runs; may be NULL */
     struct device *device; /* while an op runs */
+    uint32_t threads;      /* of the device; 0 = all */
     uint32_t rank;
     bool sync;
     int in_place; /* out[0] takes the bytes of this input; -1 = none */
@@ -317,7 +318,7 @@ static inline bool world_run(struct world *w, enum op_kind kind, enum op_pass pa
 {
     struct rig rig;
     if (!rig_init(&rig, w, kind, pass, err)) return false;
-    if (!w->backend->device_create(w->rank, rig.arena_bytes, 0, &w->device, err)) return false;
+    if (!w->backend->device_create(w->rank, rig.arena_bytes, w->threads, &w->device, err)) return false;
     bool ok = !w->group || w->backend->group_join(w->group, w->rank, w->device, err);
     ok = ok && rig_run(w, &rig, err);
     w->backend->device_destroy(w->device);
