@@ -12,6 +12,7 @@
 #include "mem.h"
 #include "plan.h"
 #include "progress.h"
+#include "session.h"
 #include "text.h"
 #include "train.h"
 #include "units.h"
@@ -47,7 +48,10 @@ static const char manual[] =
     "    --log FILE            one JSON object per step: step, loss, learning_rate, images_per_second, train_error "
     "and,\n"
     "                          where the net was evaluated, test_loss, top1_error, top5_error\n"
-    "    --trace FILE          record every op for `fathom top` and `fathom trace`\n"
+    "    --trace FILE          record the run for `fathom top` and `fathom trace`: steps, losses, memory, and the ops "
+    "of\n"
+    "                          as many steps as cost less than 0.5 % of the run\n"
+    "    --time-every N        time the ops of one step in N, whatever it costs (1 = all but one in 32)\n"
     "    --evaluate-every N    run the test set every N steps; if not given, at the end\n"
     "    --evaluate-images N   only the first N images of the test set\n"
     "    --no-evaluate         never\n"
@@ -80,12 +84,14 @@ static const char manual[] =
     "    fathom train plan.json --data cifar-10-batches-bin --save run --save-every 1000 --trace run.trace\n"
     "    fathom train plan.json --data cifar-10-batches-bin --resume run\n";
 
+#define MOST_TRACE_COST 0.005 /* of the run, for timing ops */
+
 struct train_command {
     struct train_options options;
     /* As given; NULL, 0 or NAN = not given. */
     const char *trace, *schedule, *backend, *gpus, *dataset, *unit, *shortcut;
     double epochs, learning_rate, momentum, weight_decay;
-    uint64_t batch, micro_batches, warm_up;
+    uint64_t batch, micro_batches, warm_up, time_every;
     bool no_augment, sync_bn;
     struct progress progress;
 };
@@ -341,10 +347,13 @@ static bool train_traced(struct train_command *c, const struct plan *plan, const
 {
     if (!c->trace) return train_plan(c, plan, word, NULL, err);
     struct trace_writer *writer;
-    struct trace_writer_options options = {0};
-    TRY(trace_writer_open(c->trace, &options, &writer, err));
+    struct session *session = NULL;
+    TRY(trace_writer_open(c->trace, &(struct trace_writer_options){0}, &writer, err));
     c->options.time_ops = true;
-    bool ok = train_plan(c, plan, word, trace_writer_sink(writer), err);
+    struct session_options options = {.every = c->time_every, .most_cost = c->time_every ? 0 : MOST_TRACE_COST};
+    bool ok = session_open(trace_writer_sink(writer), &options, &session, err) &&
+              train_plan(c, plan, word, session_sink(session), err);
+    session_close(session);
     struct trace_writer_stats stats;
     trace_writer_stats(writer, &stats);
     trace_writer_close(writer);
@@ -372,6 +381,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"resume", 0, OPTION_TEXT, &o->resume_folder, 0, 0},
         {"log", 0, OPTION_TEXT, &o->log_path, 0, 0},
         {"trace", 0, OPTION_TEXT, &c->trace, 0, 0},
+        {"time-every", 0, OPTION_COUNT, &c->time_every, 1, 1e9},
         {"evaluate-every", 0, OPTION_COUNT, &o->evaluate_every, 1, 1e15},
         {"evaluate-images", 0, OPTION_COUNT, &o->evaluate_images, 1, 1e15},
         {"no-evaluate", 0, OPTION_FLAG, &o->skip_evaluation, 0, 0},

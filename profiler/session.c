@@ -20,6 +20,8 @@
 #define MOST_EVERY        1024
 #define PAIRS             64 /* compared steps whose median is the cost */
 #define LEAST_PAIRS       8
+#define OP_COST_NS        200 /* guess before anything is measured: two clock reads and a report */
+#define GUESS_STEPS       3
 
 /* A step of device 0 that ended. */
 struct ended_step {
@@ -33,9 +35,11 @@ struct session {
     _Atomic uint64_t every;
     _Atomic uint64_t asked_first, asked_end;
     double most_cost;
+    _Atomic uint32_t ops; /* of device 0's step */
+    bool guesses;         /* `every` is to be chosen here */
 
     uint64_t step, begin_ns; /* of device 0; touched by its thread alone, as is all up to `cost` */
-    struct ended_step last[3];
+    struct ended_step last[GUESS_STEPS];
     size_t ended;
     double ratios[PAIRS]; /* timed over untimed, minus 1: the newest ones, as a ring */
     size_t pairs;
@@ -56,7 +60,7 @@ static bool is_timed(const struct session *session, uint64_t step)
     uint64_t first = atomic_load_explicit(&session->asked_first, memory_order_relaxed);
     uint64_t end = atomic_load_explicit(&session->asked_end, memory_order_relaxed);
     if (step >= first && step < end) return true;
-    return every == 1 ? step % LEAVE_ALONE != LEAVE_ALONE / 2 : step % every == every / 2;
+    return every == 1 ? step % LEAVE_ALONE != LEAVE_ALONE - 1 : step % every == 0;
 }
 
 static bool wants_ops(void *context, uint64_t step)
@@ -82,7 +86,10 @@ static void pass_device(void *context, const struct trace_device *device)
 
 static void pass_op_table(void *context, const struct trace_op *ops, size_t count)
 {
-    const struct trace_sink *next = ((struct session *)context)->next;
+    struct session *session = context;
+    const struct trace_sink *next = session->next;
+    for (size_t i = 0; i < count; i++)
+        if (ops[i].device == 0 && ops[i].id >= atomic_load(&session->ops)) atomic_store(&session->ops, ops[i].id + 1);
     if (next->op_table) next->op_table(next->context, ops, count);
 }
 
@@ -127,26 +134,34 @@ static int compare_ratios(const void *a, const void *b)
 /* How many steps more are timed than not, as a fraction. */
 static double timed_share(uint64_t every) { return every == 1 ? 1 - 1.0 / LEAVE_ALONE : 1 / (double)every; }
 
-static double median_cost(const struct session *session, uint64_t every)
+struct cost {
+    double median, surely; /* the median of the pairs, and what it is above of, twice its standard error away */
+};
+
+/* The standard error of a median is 1.25 that of a mean; the middle half of normal values spans 1.35 deviations. */
+static struct cost measure_cost(const struct session *session, uint64_t every)
 {
     double sorted[PAIRS];
     size_t count = session->pairs < PAIRS ? session->pairs : PAIRS;
     memcpy(sorted, session->ratios, count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, compare_ratios);
     double median = count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
-    return median > 0 ? median * timed_share(every) : 0; /* below: the noise is larger than the cost */
+    double error = 1.25 / 1.35 * (sorted[count * 3 / 4] - sorted[count / 4]) / sqrt((double)count);
+    double share = timed_share(every);
+    return (struct cost){median > 0 ? median * share : 0 /* the noise is larger than the cost */,
+                         (median - 2 * error) * share};
 }
 
 static void report_cost(struct session *session, uint64_t step)
 {
     uint64_t every = atomic_load(&session->every);
-    double cost = median_cost(session, every);
-    atomic_store(&session->cost, cost);
-    pass_metric(session, METRIC_PROFILER_COST, step, cost);
-    if (session->most_cost <= 0 || cost <= session->most_cost || session->pairs < PAIRS || every >= MOST_EVERY) return;
+    struct cost cost = measure_cost(session, every);
+    atomic_store(&session->cost, cost.median);
+    pass_metric(session, METRIC_PROFILER_COST, step, cost.median);
+    if (session->most_cost <= 0 || cost.surely <= session->most_cost || every >= MOST_EVERY) return;
     char text[128];
     atomic_store(&session->every, every * 2);
-    snprintf(text, sizeof text, "timing ops cost %.2g %%: 1 of %llu steps is timed from now on", 100 * cost,
+    snprintf(text, sizeof text, "timing ops cost %.2g %%: 1 of %llu steps is timed from now on", 100 * cost.median,
              (unsigned long long)every * 2);
     pass_mark(session, clock_now_ns(), text);
     session->pairs = 0;
@@ -169,6 +184,18 @@ static void compare_steps(struct session *session)
     add_ratio(session, (b->timed ? middle / around : around / middle) - 1, c->step);
 }
 
+/* From the fastest of the first steps: the very first is slow for other reasons. */
+static void guess_every(struct session *session)
+{
+    session->guesses = false;
+    uint64_t least = UINT64_MAX;
+    for (size_t i = 0; i < GUESS_STEPS; i++)
+        if (session->last[i].ns < least) least = session->last[i].ns;
+    double affordable = (session->most_cost > 0 ? session->most_cost : 0.01) / 2 * (double)least;
+    double every = ceil((double)atomic_load(&session->ops) * OP_COST_NS / (affordable + 1));
+    atomic_store(&session->every, every < 1 ? 1 : every > SESSION_EVERY ? SESSION_EVERY : (uint64_t)every);
+}
+
 static void pass_step_begin(void *context, uint32_t device, uint64_t step, uint64_t ns)
 {
     struct session *session = context;
@@ -188,6 +215,7 @@ static void pass_step_end(void *context, uint32_t device, uint64_t step, uint64_
     session->last[2] = (struct ended_step){step, ns - session->begin_ns, is_timed(session, step)};
     session->ended++;
     compare_steps(session);
+    if (session->guesses && session->ended >= GUESS_STEPS) guess_every(session);
 }
 
 /* Memory ---------------------------------------------------------------------------------------------------------- */
@@ -256,7 +284,11 @@ bool session_open(struct trace_sink *sink, const struct session_options *options
                                         .memory = pass_memory,
                                         .gap = pass_gap,
                                         .mark = pass_mark};
-    atomic_init(&session->every, options && options->every ? options->every : SESSION_EVERY);
+    session->guesses = !options || options->every == 0;
+    atomic_init(&session->every, session->guesses ? 1 : options->every);
+    atomic_init(&session->asked_first, 0);
+    atomic_init(&session->asked_end, 0);
+    atomic_init(&session->ops, 0);
     atomic_init(&session->cost, NAN);
     session->most_cost = options ? options->most_cost : 0;
     session->memory_device = options ? options->memory_device : 0;

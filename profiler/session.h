@@ -9,11 +9,14 @@
 
 struct session;
 
-#define SESSION_EVERY 8 /* a step in eight is timed op by op, if not told otherwise */
+#define SESSION_EVERY 8 /* where timing is dear, a step in eight is timed op by op, if not told otherwise */
 
 struct session_options {
-    uint64_t every;         /* time 1 of so many steps; 0 = SESSION_EVERY. 1 still leaves one in 32 alone, to compare */
-    double most_cost;       /* above this fraction of the run, half as many steps are timed; 0 = never mind the cost */
+    uint64_t every; /* time 1 step of so many. 1 still leaves one in 32 alone, to compare. 0 = every step where a guess
+                     * from the number of ops and the first steps' times says that it costs under half of most_cost, up
+                     * to SESSION_EVERY elsewhere */
+    double most_cost; /* a fraction of the run: when the measured cost is surely above it, half as many steps are timed;
+                       * 0 = never mind the cost */
     uint64_t memory_ms;     /* between two looks at the process's memory; 0 = 250, at least 200 */
     uint32_t memory_device; /* whose SAMPLE_PROCESS they are reported as */
 };
