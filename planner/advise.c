@@ -9,9 +9,26 @@
 #define MOST_BATCH (1u << 20)
 #define GIB        (1ull << 30)
 
+/* The batch at which the fullest device would be full if what depends on images grew with them. */
+static uint32_t proportional_batch(const struct plan *plan)
+{
+    double least = MOST_BATCH;
+    for (size_t d = 0; d < plan->device_count; d++) {
+        const struct plan_device *device = &plan->devices[d];
+        double images = 0;
+        for (int c = MEMORY_KEPT; c <= MEMORY_INPUT; c++) images += (double)device->classes[c];
+        double room = (double)device->spec.memory_bytes - ((double)device->peak_bytes - images);
+        double batch = images > 0 ? plan->batch * room / images : MOST_BATCH;
+        if (batch < least) least = batch;
+    }
+    return least < 1 ? 1 : (uint32_t)least;
+}
+
 /* Makes the plan of a request; *fits is the answer. A request that cannot be made at all (ERROR_INPUT: too many images
- * for sizes to hold, fewer images than devices, no equal micro-batches) does not fit. */
-static bool try_request(const struct plan_request *request, bool *fits, struct advice *advice, struct error *err)
+ * for sizes to hold, fewer images than devices, no equal micro-batches) does not fit. *advice (may be NULL) is filled
+ * when it fits; *guess (may be NULL) is where the plan's figures put the largest batch. */
+static bool try_request(const struct plan_request *request, bool *fits, struct advice *advice, uint32_t *guess,
+                        struct error *err)
 {
     struct error fault = {0};
     struct plan *plan = plan_make(request, &fault);
@@ -28,6 +45,7 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
             if (plan->variants[v].extra_flops_fraction > advice->extra_flops_fraction)
                 advice->extra_flops_fraction = plan->variants[v].extra_flops_fraction;
     }
+    if (plan && guess) *guess = proportional_batch(plan);
     plan_destroy(plan);
     return true;
 }
@@ -41,6 +59,7 @@ static void in_one_piece(struct plan_request *request)
 /* A whole number's last value that fits, where small ones do and large ones do not. */
 struct search {
     uint32_t fits, unfit; /* 0 = none known; UINT32_MAX = none known */
+    uint32_t guess;       /* by the last plan's figures */
     uint32_t plans, most_plans;
 };
 
@@ -55,7 +74,7 @@ static bool try_batch(const struct plan_request *request, uint32_t batch, struct
     bool fits;
     changed.batch = batch;
     in_one_piece(&changed);
-    TRY(try_request(&changed, &fits, NULL, err));
+    TRY(try_request(&changed, &fits, NULL, &search->guess, err));
     search->plans++;
     if (fits)
         search->fits = batch;
@@ -64,28 +83,16 @@ static bool try_batch(const struct plan_request *request, uint32_t batch, struct
     return true;
 }
 
-/* The batch at which the fullest device would be full if what depends on images grew with them. */
-static uint32_t proportional_batch(const struct plan *plan)
+/* The guess, or its neighbour where the guess is an end of what is known; every third time the middle, or double, so
+ * that misleading guesses cannot make the search slow. */
+static uint32_t next_batch(const struct search *search)
 {
-    double least = MOST_BATCH;
-    for (size_t d = 0; d < plan->device_count; d++) {
-        const struct plan_device *device = &plan->devices[d];
-        double images = 0;
-        for (int c = MEMORY_KEPT; c <= MEMORY_INPUT; c++) images += (double)device->classes[c];
-        double room = (double)device->spec.memory_bytes - ((double)device->peak_bytes - images);
-        double batch = images > 0 ? plan->batch * room / images : MOST_BATCH;
-        if (batch < least) least = batch;
-    }
-    return least < 1 ? 1 : (uint32_t)least;
-}
-
-/* The next batch to try: just above and below the guess first, then halves; doubles while nothing is known above. */
-static uint32_t next_batch(const struct search *search, uint32_t guess)
-{
-    if (guess > search->fits && guess < search->unfit) return guess;
-    if (guess == search->fits && guess + 1 < search->unfit && guess < MOST_BATCH) return guess + 1;
-    if (search->unfit == UINT32_MAX) return search->fits > MOST_BATCH / 2 ? MOST_BATCH : search->fits * 2;
-    return search->fits + (search->unfit - search->fits) / 2;
+    bool trusted = search->plans % 3 != 2;
+    if (trusted && search->guess > search->fits && search->guess < search->unfit) return search->guess;
+    if (trusted && search->guess <= search->fits) return search->fits + 1;
+    if (trusted && search->unfit != UINT32_MAX) return search->unfit - 1;
+    if (search->unfit != UINT32_MAX) return search->fits + (search->unfit - search->fits) / 2;
+    return search->fits > MOST_BATCH / 2 ? MOST_BATCH : 2 * search->fits + 1;
 }
 
 bool advise_largest_batch(const struct plan_request *request, const struct plan *known, uint32_t most_plans,
@@ -93,13 +100,13 @@ bool advise_largest_batch(const struct plan_request *request, const struct plan 
 {
     uint32_t devices = (uint32_t)request->machine->device_count;
     struct search search = {.unfit = UINT32_MAX, .most_plans = most_plans};
-    uint32_t guess = known ? proportional_batch(known) : request->batch;
+    search.guess = known ? proportional_batch(known) : request->batch;
     bool same = known && (request->micro_batches > 0 || known->devices[0].micro_batches == 1);
     if (same && known->fits) search.fits = known->batch;
     if (same && !known->fits) search.unfit = known->batch;
     if (search.fits < devices) search.fits = devices - 1;
     while (search.fits + 1 < search.unfit && search.fits < MOST_BATCH && !out_of_plans(&search))
-        TRY(try_batch(request, next_batch(&search, guess), &search, err));
+        TRY(try_batch(request, next_batch(&search), &search, err));
     *exact = search.fits + 1 >= search.unfit || search.fits == MOST_BATCH;
     *batch = search.fits < devices ? 0 : search.fits;
     return true;
@@ -111,7 +118,7 @@ static bool advise_recompute(const struct plan_request *request, struct advice *
     *works = false;
     if (request->recompute == RECOMPUTE_AUTO) return true;
     changed.recompute = RECOMPUTE_AUTO;
-    return try_request(&changed, works, advice, err);
+    return try_request(&changed, works, advice, NULL, err);
 }
 
 static bool advise_batch(const struct plan_request *request, const struct plan *unfit, struct advice *advice,
@@ -123,7 +130,7 @@ static bool advise_batch(const struct plan_request *request, const struct plan *
     *works = changed.batch > 0;
     in_one_piece(&changed);
     advice->value = changed.batch;
-    return !*works || try_request(&changed, works, advice, err);
+    return !*works || try_request(&changed, works, advice, NULL, err);
 }
 
 /* With micro_batches 0 the planner has tried them all already. */
@@ -134,7 +141,7 @@ static bool advise_micro_batches(const struct plan_request *request, struct advi
     *works = false;
     if (request->micro_batches == 0) return true;
     changed.micro_batches = 0;
-    TRY(try_request(&changed, works, advice, err));
+    TRY(try_request(&changed, works, advice, NULL, err));
     advice->value = advice->micro_batches;
     return true;
 }
@@ -172,7 +179,7 @@ static bool advise_memory(const struct plan_request *request, struct advice *adv
     while (ok && unfit + 1 < fits) {
         struct advice found = {.kind = ADVICE_MEMORY, .value = gib};
         enlarge(request->machine, gib, machine.devices);
-        ok = try_request(&changed, works, &found, err);
+        ok = try_request(&changed, works, &found, NULL, err);
         if (ok && *works) *advice = found;
         if (ok && *works)
             fits = gib;
@@ -205,7 +212,7 @@ static bool advise_devices(const struct plan_request *request, struct advice *ad
     for (uint32_t count = 2 * had < most ? 2 * had : most; ok && unfit + 1 < fits;) {
         struct advice found = {.kind = ADVICE_DEVICES, .value = count};
         machine.device_count = count;
-        ok = try_request(&changed, works, &found, err);
+        ok = try_request(&changed, works, &found, NULL, err);
         if (ok && *works) *advice = found;
         if (ok && *works)
             fits = count;

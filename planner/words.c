@@ -75,6 +75,17 @@ static const struct plan_device *largest_peak(const struct plan *plan, size_t fi
     return largest;
 }
 
+static void append_recomputed(char *out, size_t size, const struct plan *plan)
+{
+    double extra = 0;
+    for (size_t v = 0; v < plan->variant_count; v++)
+        if (plan->variants[v].extra_flops_fraction > extra) extra = plan->variants[v].extra_flops_fraction;
+    if (extra > 0)
+        append(out, size, "; %.1f %% more computation", 100 * extra);
+    else
+        append(out, size, "; nothing recomputed");
+}
+
 char *words_verdict(const struct plan *plan, char *out, size_t size)
 {
     char devices[160];
@@ -89,5 +100,6 @@ char *words_verdict(const struct plan *plan, char *out, size_t size)
         if (count > 1) append(out, size, count == plan->device_count ? " on each" : " each");
         i += count;
     }
+    if (plan->fits) append_recomputed(out, size, plan);
     return out;
 }

@@ -12,7 +12,8 @@ const char *words_memory_class(enum memory_class class_);
 /* "2 x 12GiB", "h100 + 2 x 24GiB": equal neighbours are counted. Into out; returns out. */
 char *words_devices(const struct plan *plan, char *out, size_t size);
 
-/* "resnet-1001 fits 2 x 12GiB at batch 128: peak 7.40 of 12.0 GiB on each". Into out; returns out. */
+/* "resnet-1001 fits 2 x 12GiB at batch 128: peak 7.40 of 12.0 GiB on each; 1.2 % more
+ * computation". Into out; returns out. */
 #define WORDS_VERDICT 400
 char *words_verdict(const struct plan *plan, char *out, size_t size);
 

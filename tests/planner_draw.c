@@ -1,0 +1,154 @@
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <criterion/criterion.h>
+
+#include "advise.h"
+#include "boxes.h"
+#include "draw.h"
+#include "mem.h"
+#include "random.h"
+#include "words.h"
+
+static struct machine machine;
+
+static void finish(void) { machine_finish(&machine); }
+
+static struct plan_request request_for(const char *model, const char *gpus, uint32_t batch)
+{
+    struct error err = {0};
+    struct plan_request request = {.batch = batch, .machine = &machine};
+    const struct model_options options = MODEL_OPTIONS_DEFAULT;
+    cr_assert(machine_parse(gpus, &machine, &err), "%s", err.text);
+    cr_assert(model_parse(model, &options, &request.spec, &err), "%s", err.text);
+    return request;
+}
+
+static struct plan *make(const struct plan_request *request)
+{
+    struct error err = {0};
+    struct plan *plan = plan_make(request, &err);
+    cr_assert(plan, "%s", err.text);
+    return plan;
+}
+
+Test(words, verdicts, .fini = finish)
+{
+    char text[WORDS_VERDICT];
+    struct plan_request request = request_for("resnet-20", "2xtitan-x,12GiB", 96);
+    struct plan *plan = make(&request);
+    words_devices(plan, text, sizeof text);
+    cr_assert_str_eq(text, "2 x titan-x + 12GiB");
+    words_verdict(plan, text, sizeof text);
+    cr_assert_eq(strncmp(text, "resnet-20 fits 2 x titan-x + 12GiB at batch 96: peak ", 53), 0, "%s", text);
+    cr_assert(strstr(text, " of 12.0 GiB on titan-x each, "), "%s", text);
+    cr_assert(strstr(text, " of 12.0 GiB on 12GiB; "), "%s", text);
+    char tiny[24];
+    words_verdict(plan, tiny, sizeof tiny);
+    cr_assert_eq(strlen(tiny), sizeof tiny - 1);
+    cr_assert_str_eq(tiny + 20, "...", "%s", tiny);
+    plan_destroy(plan);
+}
+
+/* Boxes keep the area that they draw, whatever the grid, and never touch one another. */
+Test(boxes, property_area_and_limits, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-56", "titan-x", 64);
+    struct plan *plan = make(&request);
+    const struct plan_variant *variant = &plan->variants[0];
+    const size_t limits[] = {100000, 1000, 200, 50};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        struct boxes boxes;
+        struct error err = {0};
+        cr_assert(
+            boxes_make(variant->graph, &variant->train, variant->arena_bytes, 1000, 600, limits[i], &boxes, &err));
+        cr_expect_leq(boxes.count, limits[i]);
+        cr_expect_gt(boxes.count, 0);
+        for (size_t b = 0; b < boxes.count; b++) {
+            const struct box *box = &boxes.items[b];
+            cr_expect_lt(box->left, box->right);
+            cr_expect_lt(box->bottom, box->top);
+            cr_expect_leq(box->right * boxes.pixels, 1000);
+            cr_expect_leq(box->top * boxes.pixels, 600);
+        }
+        boxes_finish(&boxes);
+    }
+    plan_destroy(plan);
+}
+
+Test(draw, survives_failing_allocations, .fini = finish)
+{
+    char folder[] = "/tmp/fathom-draw-XXXXXX", path[64];
+    struct plan_request request = request_for("resnet-8", "2x1GiB", 8);
+    struct plan *plan = make(&request);
+    cr_assert(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/map.svg", folder);
+    uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), general = mem_current_bytes(MEM_GENERAL);
+    for (uint64_t n = 1;; n++) {
+        struct error err = {0};
+        mem_fail_at(n);
+        bool ok = draw_plan(plan, 0, "a < b & c", path, &err);
+        bool fired = mem_fail_at(0);
+        cr_assert_eq(mem_current_bytes(MEM_PLAN), plan_bytes, "n = %lu", (unsigned long)n);
+        cr_assert_eq(mem_current_bytes(MEM_GENERAL), general, "n = %lu", (unsigned long)n);
+        if (!fired) {
+            cr_assert(ok, "%s", err.text);
+            cr_assert_gt(n, 4);
+            break;
+        }
+        cr_assert_not(ok);
+        cr_assert_eq(err.kind, ERROR_MEMORY, "%s", err.text);
+        cr_assert_neq(access(path, F_OK), 0, "a failed drawing left a file");
+    }
+    unlink(path);
+    cr_assert_eq(rmdir(folder), 0);
+    plan_destroy(plan);
+}
+
+Test(advise, survives_failing_allocations, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-8", "64MiB", 256);
+    machine.devices[0].context_bytes = machine.devices[0].reserve_bytes = 0;
+    request.micro_batches = 1;
+    request.recompute = RECOMPUTE_NONE;
+    struct plan *plan = make(&request);
+    cr_assert_not(plan->fits);
+    uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), graph = mem_current_bytes(MEM_GRAPH);
+    uint64_t n = 1;
+    for (bool fired = true; fired; n += n < 300 ? 7 : 997) {
+        struct advice advice[ADVICE_KINDS];
+        size_t count = 77;
+        struct error err = {0};
+        mem_fail_at(n);
+        bool ok = advise_unfit(&request, plan, advice, &count, &err);
+        fired = mem_fail_at(0);
+        cr_assert_eq(mem_current_bytes(MEM_PLAN), plan_bytes);
+        cr_assert_eq(mem_current_bytes(MEM_GRAPH), graph);
+        cr_assert_eq(ok, !fired, "%s", err.text);
+        cr_assert_eq(err.kind, fired ? ERROR_MEMORY : ERROR_NONE, "%s", err.text);
+        if (!ok) cr_assert_eq(count, 77);
+        if (ok) cr_assert_gt(count, 0);
+    }
+    plan_destroy(plan);
+}
+
+Test(advise, the_largest_batch_needs_few_plans, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-110", "12GiB", 128);
+    request.recompute = RECOMPUTE_NONE;
+    struct plan *plan = make(&request);
+    uint32_t batch, few;
+    bool exact;
+    struct error err = {0};
+    cr_assert(advise_largest_batch(&request, plan, 0, &batch, &exact, &err));
+    cr_assert(exact);
+    cr_assert(advise_largest_batch(&request, plan, 8, &few, &exact, &err));
+    cr_assert_eq(few, batch, "eight plans are enough when memory grows with images");
+    cr_assert(exact);
+    cr_assert(advise_largest_batch(&request, plan, 1, &few, &exact, &err));
+    cr_assert_leq(few, batch);
+    plan_destroy(plan);
+}
