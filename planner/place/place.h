@@ -5,6 +5,7 @@
 #ifndef FATHOM_PLACE_H
 #define FATHOM_PLACE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@ struct place_options {
     uint32_t threads;                                                               /* 0 = one per core */
     void (*progress)(void *context, uint64_t bound, uint64_t best, double seconds); /* may be NULL */
     void *context;
+    const atomic_bool *stop; /* set from outside (a signal handler): finish with the best so far; may be NULL */
 };
 
 struct place_result {
@@ -41,7 +43,9 @@ struct place_result {
 };
 
 /* Fills every offset. ERROR_MEMORY, or ERROR_INPUT for a malformed buffer (lower >= upper, overflow, conflicting fixed
- * offsets). When options->capacity cannot be met the best placement found is still there: compare arena_bytes. */
+ * offsets). When options->capacity cannot be met the best placement found is still there: compare arena_bytes; it is
+ * impossible where lower_bound_bytes is above it. The same seed and number of threads give the same offsets whenever
+ * the search ends by itself or at options->nodes, not at the time limit. */
 bool place_solve(struct place_buffer *buffers, size_t count, const struct place_options *options,
                  struct place_result *result, struct error *err);
 

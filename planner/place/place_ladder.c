@@ -70,6 +70,7 @@ static struct search_job next_job(const struct lane *lane, uint64_t k)
                                .seed = ladder->options->seed + (ladder->serial << 32) + (number << 8),
                                .nodes_before = lane->nodes,
                                .stop = &ladder->stop,
+                               .quit = ladder->options->stop,
                                .deadline_ns = ladder->deadline_ns};
 }
 
@@ -80,6 +81,12 @@ static void lower_stop(struct ladder *ladder, uint64_t nodes)
     }
 }
 
+static bool out_of_time(const struct ladder *ladder)
+{
+    const atomic_bool *stop = ladder->options->stop;
+    return (stop && atomic_load_explicit(stop, memory_order_relaxed)) || clock_now_ns() >= ladder->deadline_ns;
+}
+
 static void *run_lane(void *argument)
 {
     struct lane *lane = argument;
@@ -88,7 +95,7 @@ static void *run_lane(void *argument)
     lane->verdict = SEARCH_STOPPED;
     for (uint64_t k = 0; lane->nodes < ladder->budget && lane->verdict == SEARCH_STOPPED; k++) {
         if (lane->nodes > atomic_load(&ladder->stop)) break;
-        if (ladder->deadline_ns && clock_now_ns() > ladder->deadline_ns) break;
+        if (out_of_time(ladder)) break;
         struct search_job job = next_job(lane, k);
         uint64_t nodes;
         lane->verdict = search_run(lane->search, &job, lane->offset, &nodes);
@@ -178,7 +185,7 @@ static bool run_stage(struct ladder *ladder, uint64_t capacity, struct placement
 
 static bool spent(const struct ladder *ladder)
 {
-    if (clock_now_ns() >= ladder->deadline_ns) return true;
+    if (out_of_time(ladder)) return true;
     return ladder->options->nodes && ladder->nodes >= ladder->options->nodes;
 }
 

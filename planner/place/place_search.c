@@ -356,6 +356,7 @@ static bool may_go_on(struct search *search)
     if ((search->nodes & 63) == 0) {
         uint64_t used = job->nodes_before + search->nodes;
         if (job->stop && used > atomic_load_explicit(job->stop, memory_order_relaxed)) search->stopped = true;
+        if (job->quit && atomic_load_explicit(job->quit, memory_order_relaxed)) search->stopped = true;
         if (job->deadline_ns && clock_now_ns() > job->deadline_ns) search->stopped = true;
     }
     return !search->stopped;

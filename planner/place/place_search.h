@@ -51,6 +51,7 @@ struct search_job {
     uint64_t seed;
     uint64_t nodes_before;        /* what the lane used before this job */
     const _Atomic uint64_t *stop; /* ends the search once nodes_before + nodes exceeds it; may fall meanwhile */
+    const atomic_bool *quit;      /* from outside; may be NULL */
     uint64_t deadline_ns;         /* on clock_now_ns, 0 = none */
 };
 /* Runs one job from the start; on SEARCH_FOUND offset[] holds the placement. *nodes is what it used. */

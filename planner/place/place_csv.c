@@ -1,0 +1,235 @@
+#define _GNU_SOURCE
+#include "place_csv.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "files.h"
+#include "hash.h"
+#include "mem.h"
+
+#define MOST_FILE_BYTES ((uint64_t)1 << 30)
+#define MOST_ROWS       5000000
+#define MOST_COLUMNS    16
+
+enum column { COLUMN_ID, COLUMN_LOWER, COLUMN_UPPER, COLUMN_SIZE, COLUMN_ALIGNMENT, COLUMN_OFFSET, COLUMNS };
+
+static const char *const column_names[COLUMNS] = {"id", "lower", "upper", "size", "alignment", "offset"};
+
+struct reader {
+    const char *path;
+    struct place_table *table;
+    size_t line;
+    size_t place[COLUMNS]; /* the field of each column, or COLUMN_ABSENT */
+    size_t fields;
+    size_t capacity, id_capacity;
+};
+#define COLUMN_ABSENT SIZE_MAX
+
+/* Cuts a line at its commas; blanks around a field do not count. Returns the number of fields, most + 1 if more. */
+static size_t split_fields(char *line, char **fields, size_t most)
+{
+    size_t count = 0;
+    for (char *next = line; next;) {
+        char *field = strsep(&next, ",");
+        field += strspn(field, " \t");
+        size_t length = strlen(field);
+        while (length > 0 && strchr(" \t\r", field[length - 1])) field[--length] = '\0';
+        if (count == most) return most + 1;
+        fields[count++] = field;
+    }
+    return count;
+}
+
+static bool find_column(struct reader *reader, const char *name, size_t field, struct error *err)
+{
+    for (size_t c = 0; c < COLUMNS; c++) {
+        if (strcasecmp(name, column_names[c]) != 0) continue;
+        if (reader->place[c] != COLUMN_ABSENT)
+            return error_set(err, ERROR_INPUT, "%s:%zu: column '%s' appears twice", reader->path, reader->line, name);
+        reader->place[c] = field;
+        return true;
+    }
+    return error_set(err, ERROR_INPUT,
+                     "%s:%zu: column '%.40s' is not known; id, lower, upper, size, alignment and offset are",
+                     reader->path, reader->line, name);
+}
+
+static bool read_header(struct reader *reader, char *line, struct error *err)
+{
+    char *fields[MOST_COLUMNS];
+    reader->fields = split_fields(line, fields, MOST_COLUMNS);
+    if (reader->fields > MOST_COLUMNS)
+        return error_set(err, ERROR_INPUT, "%s:%zu: more than %d columns; the header is id,lower,upper,size",
+                         reader->path, reader->line, MOST_COLUMNS);
+    for (size_t c = 0; c < COLUMNS; c++) reader->place[c] = COLUMN_ABSENT;
+    for (size_t i = 0; i < reader->fields; i++) TRY(find_column(reader, fields[i], i, err));
+    for (size_t c = 0; c <= COLUMN_SIZE; c++)
+        if (reader->place[c] == COLUMN_ABSENT)
+            return error_set(err, ERROR_INPUT,
+                             "%s:%zu: column '%s' is missing from the header; it is id,lower,upper,size", reader->path,
+                             reader->line, column_names[c]);
+    reader->table->has_alignment = reader->place[COLUMN_ALIGNMENT] != COLUMN_ABSENT;
+    return true;
+}
+
+static bool read_number(const struct reader *reader, char **fields, enum column column, uint64_t *value,
+                        struct error *err)
+{
+    const char *text = fields[reader->place[column]], *name = column_names[column];
+    char *end;
+    if (text[0] == '-')
+        return error_set(err, ERROR_INPUT, "%s:%zu: %s '%.40s' is negative; a whole number from 0 is wanted",
+                         reader->path, reader->line, name, text);
+    errno = 0;
+    unsigned long long parsed = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0')
+        return error_set(err, ERROR_INPUT, "%s:%zu: %s '%.40s' is not a whole number", reader->path, reader->line, name,
+                         text);
+    if (errno == ERANGE)
+        return error_set(err, ERROR_INPUT, "%s:%zu: %s '%.40s' is above %" PRIu64, reader->path, reader->line, name,
+                         text, UINT64_MAX);
+    *value = parsed;
+    return true;
+}
+
+static bool read_optional(const struct reader *reader, char **fields, enum column column, uint64_t *value,
+                          struct error *err)
+{
+    if (reader->place[column] == COLUMN_ABSENT) return true;
+    const char *text = fields[reader->place[column]];
+    if (text[0] == '\0' || strcmp(text, "-1") == 0) return true;
+    return read_number(reader, fields, column, value, err);
+}
+
+static bool check_row(const struct reader *reader, const struct place_buffer *buffer, const char *id, struct error *err)
+{
+    if (id[0] == '\0') return error_set(err, ERROR_INPUT, "%s:%zu: the id is empty", reader->path, reader->line);
+    if (buffer->lower >= buffer->upper)
+        return error_set(err, ERROR_INPUT, "%s:%zu: upper %" PRIu64 " is not above lower %" PRIu64, reader->path,
+                         reader->line, buffer->upper, buffer->lower);
+    if (buffer->fixed != PLACE_UNPLACED && buffer->align > 1 && buffer->fixed % buffer->align != 0)
+        return error_set(err, ERROR_INPUT, "%s:%zu: offset %" PRIu64 " is not a multiple of alignment %" PRIu64,
+                         reader->path, reader->line, buffer->fixed, buffer->align);
+    return true;
+}
+
+static bool append_row(struct reader *reader, const struct place_buffer *buffer, const char *id, struct error *err)
+{
+    struct place_table *table = reader->table;
+    if (table->count == MOST_ROWS)
+        return error_set(err, ERROR_INPUT, "%s:%zu: more than %d rows; that many are the most", reader->path,
+                         reader->line, MOST_ROWS);
+    void *buffers = table->buffers, *ids = table->ids;
+    bool ok = mem_grow(MEM_GENERAL, &buffers, &reader->capacity, table->count + 1, sizeof *table->buffers) &&
+              mem_grow(MEM_GENERAL, &ids, &reader->id_capacity, table->count + 1, sizeof *table->ids);
+    table->buffers = buffers;
+    table->ids = ids;
+    if (!ok) return error_memory(err, table->count * sizeof *table->buffers, "the rows of a placement problem");
+    table->buffers[table->count] = *buffer;
+    table->ids[table->count++] = id;
+    return true;
+}
+
+static bool read_row(struct reader *reader, char *line, struct error *err)
+{
+    char *fields[MOST_COLUMNS];
+    struct place_buffer buffer = {.align = 1, .fixed = PLACE_UNPLACED, .offset = PLACE_UNPLACED};
+    size_t count = split_fields(line, fields, MOST_COLUMNS);
+    if (count != reader->fields)
+        return error_set(err, ERROR_INPUT, "%s:%zu: %zu fields where the header has %zu", reader->path, reader->line,
+                         count, reader->fields);
+    TRY(read_number(reader, fields, COLUMN_LOWER, &buffer.lower, err));
+    TRY(read_number(reader, fields, COLUMN_UPPER, &buffer.upper, err));
+    TRY(read_number(reader, fields, COLUMN_SIZE, &buffer.size, err));
+    TRY(read_optional(reader, fields, COLUMN_ALIGNMENT, &buffer.align, err));
+    TRY(read_optional(reader, fields, COLUMN_OFFSET, &buffer.fixed, err));
+    const char *id = fields[reader->place[COLUMN_ID]];
+    TRY(check_row(reader, &buffer, id, err));
+    return append_row(reader, &buffer, id, err);
+}
+
+static bool read_lines(struct reader *reader, char *text, struct error *err)
+{
+    bool header = false;
+    for (char *next = text; next;) {
+        char *line = strsep(&next, "\n");
+        reader->line++;
+        if (line[strspn(line, " \t\r")] == '\0') continue;
+        TRY(header ? read_row(reader, line, err) : read_header(reader, line, err));
+        header = true;
+    }
+    if (header) return true;
+    return error_set(err, ERROR_INPUT,
+                     "%s: the file is empty; a header id,lower,upper,size and a row per buffer are wanted",
+                     reader->path);
+}
+
+/* Open addressing over the ids' hashes. */
+static bool check_ids(const struct reader *reader, struct error *err)
+{
+    const struct place_table *table = reader->table;
+    size_t slots = 16;
+    while (slots < 2 * table->count) slots *= 2;
+    uint32_t *slot = mem_zalloc(MEM_GENERAL, slots, sizeof *slot); /* row + 1 */
+    if (!slot) return error_memory(err, slots * sizeof *slot, "comparing ids");
+    bool ok = true;
+    for (size_t i = 0; ok && i < table->count; i++) {
+        size_t at = hash_bytes(table->ids[i], strlen(table->ids[i]), 0) & (slots - 1);
+        while (ok && slot[at]) {
+            if (strcmp(table->ids[slot[at] - 1], table->ids[i]) == 0)
+                ok = error_set(err, ERROR_INPUT,
+                               "%s: id '%.40s' appears twice, in rows %" PRIu32 " and %zu after the header",
+                               reader->path, table->ids[i], slot[at], i + 1);
+            at = (at + 1) & (slots - 1);
+        }
+        slot[at] = (uint32_t)i + 1;
+    }
+    mem_free(slot);
+    return ok;
+}
+
+bool place_table_parse(struct place_table *table, const char *path, char *text, size_t length, struct error *err)
+{
+    *table = (struct place_table){.text = text};
+    struct reader reader = {.path = path, .table = table};
+    bool ok = strlen(text) == length ||
+              error_set(err, ERROR_INPUT, "%s: a zero byte after %zu bytes; text is wanted", path, strlen(text));
+    ok = ok && read_lines(&reader, text, err) && check_ids(&reader, err);
+    if (!ok) place_table_finish(table);
+    return ok;
+}
+
+bool place_table_read(struct place_table *table, const char *path, struct error *err)
+{
+    char *text;
+    size_t length;
+    *table = (struct place_table){0};
+    TRY(files_read(path, MOST_FILE_BYTES, &text, &length, err));
+    return place_table_parse(table, path, text, length, err);
+}
+
+bool place_table_write(const struct place_table *table, const char *path, struct error *err)
+{
+    struct files_writer writer;
+    TRY(files_begin(&writer, path, err));
+    fprintf(writer.stream, "id,lower,upper,size%s,offset\n", table->has_alignment ? ",alignment" : "");
+    for (size_t i = 0; i < table->count; i++) {
+        const struct place_buffer *buffer = &table->buffers[i];
+        fprintf(writer.stream, "%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64, table->ids[i], buffer->lower, buffer->upper,
+                buffer->size);
+        if (table->has_alignment) fprintf(writer.stream, ",%" PRIu64, buffer->align);
+        fprintf(writer.stream, ",%" PRIu64 "\n", buffer->offset);
+    }
+    return files_commit(&writer, err);
+}
+
+void place_table_finish(struct place_table *table)
+{
+    mem_free(table->buffers);
+    mem_free(table->ids);
+    mem_free(table->text);
+    *table = (struct place_table){0};
+}

@@ -1,0 +1,26 @@
+/* Placement problems and answers as CSV: columns id, lower, upper and size in any order, optionally alignment and
+ * offset (a required offset; empty or -1 = none). The answer has the rows in their order with an offset for each. */
+#ifndef FATHOM_PLACE_CSV_H
+#define FATHOM_PLACE_CSV_H
+
+#include "place.h"
+
+struct place_table {
+    struct place_buffer *buffers;
+    const char **ids; /* of each buffer; borrowed from text */
+    size_t count;
+    bool has_alignment;
+    char *text;
+};
+
+/* Reads a whole file; the caller ends it with place_table_finish. ERROR_INPUT names file, line, what was found and what
+ * would be right; *table is then finished already. */
+bool place_table_read(struct place_table *table, const char *path, struct error *err);
+/* As above from text, NUL-terminated at text[length], which it takes over and changes; `path` is for messages. */
+bool place_table_parse(struct place_table *table, const char *path, char *text, size_t length, struct error *err);
+/* Writes id, lower, upper, size, alignment where it was given, and offset; atomically. */
+bool place_table_write(const struct place_table *table, const char *path, struct error *err);
+/* Takes a zeroed object. */
+void place_table_finish(struct place_table *table);
+
+#endif
