@@ -190,8 +190,12 @@ static void draw_axes(struct picture *picture)
                  LEFT - 8, y + 4, units_format_bytes((uint64_t)address, label));
         double time = picture->start + picture->span * i / 4;
         text_add(picture->out,
-                 "<text x=\"%.1f\" y=\"%g\" font-size=\"12\" fill=\"#4a5866\" text-anchor=\"middle\">%.0f</text>\n",
-                 x_of(picture, time), BOTTOM + 18, time);
+                 "<text x=\"%.1f\" y=\"%g\" font-size=\"12\" fill=\"#4a5866\" text-anchor=\"%s\">%.0f</text>\n",
+                 x_of(picture, time), BOTTOM + 18,
+                 i == 0   ? "start"
+                 : i == 4 ? "end"
+                          : "middle",
+                 time);
     }
     text_add(picture->out,
              "<text x=\"%g\" y=\"%g\" font-size=\"13\" fill=\"#4a5866\">time, address upwards; "
