@@ -37,14 +37,15 @@ static const char manual[] =
     "                      the names of the classes may be there\n"
     "        CIFAR-100     train.bin, test.bin; fine_label_names.txt may be there\n"
     "        JPEG folders  train/CLASS/*.jpg and test/CLASS/*.jpg (or val/, or none); *.jpeg and capitals too.\n"
-    "                      Mean, deviation and size are those of up to 8192 of them.\n"
+    "                      Mean and deviation are those of up to 8192 of them.\n"
     "\n"
     "OPTIONS\n"
     "    --train N    synth: training images, 10000 if not given\n"
     "    --test N     synth: test images, 2000 if not given\n"
     "    --seed S     synth: 1 if not given\n"
     "    --json       info: one JSON object: path, format (cifar10, cifar100, folders), classes (each name,\n"
-    "                 train_images, test_images), train_images, test_images, height, width (0: several sizes), mean,\n"
+    "                 train_images, test_images), train_images, test_images, height, width (0 for JPEG folders), "
+    "mean,\n"
     "                 deviation (of R, G, B as 0..1), with --check also faults\n"
     "    --check      info: decode every JPEG and name those that cannot be\n"
     "    --threads N  convert, info --check: one for each processor if not given\n"
@@ -176,7 +177,7 @@ static void print_info(const char *path, const struct dataset *dataset)
     if (info->width)
         printf(", %u x %u\n", info->width, info->height);
     else
-        printf(", of several sizes\n");
+        printf(", scaled when they are read\n");
     printf("  mean       %.4f %.4f %.4f   (R G B of the training set as 0..1)\n", (double)info->mean[0],
            (double)info->mean[1], (double)info->mean[2]);
     printf("  deviation  %.4f %.4f %.4f\n", (double)info->deviation[0], (double)info->deviation[1],

@@ -35,11 +35,17 @@ static void destroy_decoders(struct jpeg_decoder **decoders, uint32_t threads)
 static struct jpeg_decoder **create_decoders(uint32_t threads, struct error *err)
 {
     struct jpeg_decoder **decoders = mem_zalloc(MEM_INPUT, threads, sizeof *decoders);
-    bool ok = decoders ? true : error_memory(err, threads * sizeof *decoders, "JPEG decoders");
-    for (uint32_t i = 0; ok && i < threads; i++) ok = (decoders[i] = jpeg_decoder_create(err)) != NULL;
-    if (ok) return decoders;
-    destroy_decoders(decoders, threads);
-    return NULL;
+    if (!decoders) {
+        error_memory(err, threads * sizeof *decoders, "JPEG decoders");
+        return NULL;
+    }
+    for (uint32_t i = 0; i < threads; i++) {
+        decoders[i] = jpeg_decoder_create(err);
+        if (decoders[i]) continue;
+        destroy_decoders(decoders, threads);
+        return NULL;
+    }
+    return decoders;
 }
 
 /* ---- conversion ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ struct dataset; /* opened and validated; images are read from disk when wanted, 
 struct dataset_info {
     enum data_format format;
     uint32_t classes;
-    uint32_t height, width; /* of the stored images; 0 for folders of mixed sizes */
+    uint32_t height, width; /* of the stored images; 0 for JPEG folders, whose pictures are scaled to what is wanted */
     uint64_t train_images, test_images;
     float mean[3], deviation[3]; /* of the training set, pixels as 0..1, R G B */
 };
@@ -27,7 +27,7 @@ struct dataset_info {
 /* A folder with CIFAR binaries (data_batch_*.bin, test_batch.bin; train.bin, test.bin) or with train/ and test/ (or val/)
  * folders of JPEGs by class; the format is recognised. Validates sizes and label ranges of every file; a batches.meta.txt
  * may name other classes than CIFAR-10's, up to 256. JPEGs are only listed (a damaged one is found when it is decoded,
- * or by dataset_check); mean, deviation and size are those of up to 8,192 of them. The caller closes the dataset. */
+ * or by dataset_check); mean and deviation are those of up to 8,192 of them. The caller closes the dataset. */
 bool dataset_open(const char *path, struct dataset **dataset, struct error *err);
 void dataset_close(struct dataset *dataset);
 const struct dataset_info *dataset_info(const struct dataset *dataset);

@@ -54,6 +54,7 @@ static int compare_names(const void *a, const void *b, void *bytes)
 
 static void sort_names(struct name_list *list, size_t from)
 {
+    if (list->count - from < 2) return; /* there may be no array yet */
     qsort_r(list->offsets + from, list->count - from, sizeof *list->offsets, compare_names, list->bytes);
 }
 
@@ -280,7 +281,7 @@ static void add_pixels(struct sample *sample, uint32_t side)
     sample->count += (uint64_t)side * side;
 }
 
-static bool sample_picture(struct dataset *dataset, struct sample *sample, uint64_t index, struct error *err)
+static bool sample_picture(const struct dataset *dataset, struct sample *sample, uint64_t index, struct error *err)
 {
     char path[DATASET_PATH];
     uint32_t label, width, height;
@@ -289,13 +290,6 @@ static bool sample_picture(struct dataset *dataset, struct sample *sample, uint6
     uint32_t side = width < height ? width : height;
     if (side > SAMPLE_SIDE) side = SAMPLE_SIDE;
     TRY(jpeg_decode(sample->decoder, augment_centre_view(width, height, 1), side, sample->pixels, err));
-    struct dataset_info *info = &dataset->info;
-    if (sample->count == 0) {
-        info->width = width;
-        info->height = height;
-    } else if (width != info->width || height != info->height) {
-        info->width = info->height = 0;
-    }
     add_pixels(sample, side);
     return true;
 }
@@ -310,7 +304,7 @@ static uint64_t choose_sample(uint64_t images, uint64_t first_pixels)
 }
 
 /* A damaged picture is left out here; whoever wants it is told. Fails when none is whole. */
-static bool sample_all(struct dataset *dataset, struct sample *sample, struct error *err)
+static bool sample_all(const struct dataset *dataset, struct sample *sample, struct error *err)
 {
     uint64_t images = dataset->info.train_images, pictures = images;
     struct error first = {0};
