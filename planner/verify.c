@@ -144,7 +144,7 @@ static bool check_operand(const struct proof *proof, uint32_t op, uint32_t tenso
     if (proof->program->tensors[tensor].origin != origin)
         return verify_fail(proof, VERIFY_OPERAND, "%s: %s %s; its graph op has %s", verify_op_name(proof, op, name),
                            what, verify_tensor_name(proof, tensor, operand),
-                           graph_tensor_name(proof->graph, origin, right));
+                           origin == NO_TENSOR ? "workspace" : graph_tensor_name(proof->graph, origin, right));
     return true;
 }
 

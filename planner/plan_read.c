@@ -1,0 +1,491 @@
+/* Plans from files, which may be damaged, edited by hand or made to deceive: every field is checked for type and range,
+ * the graph is built anew and must have the file's hash, and the whole is proved by plan_verify before anybody sees it.
+ */
+#include "plan.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "hash.h"
+#include "json.h"
+#include "mem.h"
+#include "verify.h"
+
+#define MOST_FILE_BYTES (UINT64_C(1) << 30)
+#define MOST_BYTES      (UINT64_C(1) << 50) /* of a memory size */
+#define WHERE           512
+
+struct reader {
+    const char *path;
+    struct error *err;
+};
+
+/* --- Fields --------------------------------------------------------------------------------------------------------
+ */
+
+static bool wrong_field(const struct reader *r, const char *where, const char *field, const char *wanted)
+{
+    return error_set(r->err, ERROR_INPUT, "%s: field '%s': %s is wanted", where, field, wanted);
+}
+
+/* Any field beside the given ones is refused: a misspelt one would otherwise be silently ignored. names ends with NULL.
+ */
+static bool check_fields(const struct reader *r, const json_t *object, const char *where, const char *const *names)
+{
+    const char *field;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, field, value)
+    {
+        size_t i = 0;
+        while (names[i] && strcmp(names[i], field) != 0) i++;
+        if (!names[i]) return error_set(r->err, ERROR_INPUT, "%s: unknown field '%s'", where, field);
+    }
+    return true;
+}
+
+static bool get_u32(const struct reader *r, const json_t *object, const char *field, const char *where, uint32_t most,
+                    uint32_t *value)
+{
+    uint64_t wide;
+    TRY(json_get_u64(object, field, where, most, &wide, r->err));
+    *value = (uint32_t)wide;
+    return true;
+}
+
+static bool get_bytes(const struct reader *r, const json_t *object, const char *field, const char *where,
+                      uint64_t *value)
+{
+    return json_get_u64(object, field, where, MOST_BYTES, value, r->err);
+}
+
+/* Speeds, times and fractions: finite and not negative. */
+static bool get_real(const struct reader *r, const json_t *object, const char *field, const char *where, double *value)
+{
+    double real;
+    TRY(json_get_real(object, field, where, &real, r->err));
+    if (!isfinite(real) || real < 0) return wrong_field(r, where, field, "a number that is not negative");
+    *value = real;
+    return true;
+}
+
+/* The index of a string among the names of an enum. */
+static bool find_name(const char *text, const char *(*name)(int), int count, int *value)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(name(i), text) == 0) {
+            *value = i;
+            return true;
+        }
+    return false;
+}
+
+static const char *dtype_at(int i) { return dtype_name((enum dtype)i); }
+static const char *policy_at(int i) { return recompute_policy_name((enum recompute_policy)i); }
+static const char *class_at(int i) { return memory_class_name((enum memory_class)i); }
+static const char *pass_at(int i) { return op_pass_name((enum op_pass)i); }
+
+static bool get_name(const struct reader *r, const json_t *object, const char *field, const char *where,
+                     const char *(*name)(int), int count, int *value)
+{
+    const char *text;
+    TRY(json_get_string(object, field, where, &text, r->err));
+    if (find_name(text, name, count, value)) return true;
+    return error_set(r->err, ERROR_INPUT, "%s: field '%s' is '%s', which is none of its values ('%s', ...)", where,
+                     field, text, name(0));
+}
+
+static bool read_classes(const struct reader *r, const json_t *object, const char *where, uint64_t *classes)
+{
+    json_t *found = json_get_object(object, "classes", where, r->err);
+    if (!found) return false;
+    if (json_object_size(found) != MEMORY_CLASSES)
+        return wrong_field(r, where, "classes", "every class of memory once");
+    for (int c = 0; c < MEMORY_CLASSES; c++) TRY(get_bytes(r, found, class_at(c), where, &classes[c]));
+    return true;
+}
+
+/* --- Rows of numbers -----------------------------------------------------------------------------------------------
+ */
+
+/* Where a row stands, for errors: "plan.json: variants[0].train.ops[12]". */
+struct row {
+    const struct reader *reader;
+    const char *where; /* of the program */
+    const char *table;
+    size_t index;
+};
+
+static bool wrong_cell(const struct row *row, const char *field, const char *wanted)
+{
+    return error_set(row->reader->err, ERROR_INPUT, "%s.%s[%zu]: '%s': %s is wanted", row->where, row->table,
+                     row->index, field, wanted);
+}
+
+static bool cell_u64(const struct row *row, const json_t *cell, const char *field, uint64_t most, uint64_t *value)
+{
+    if (!json_is_integer(cell) || json_integer_value(cell) < 0 || (uint64_t)json_integer_value(cell) > most) {
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "a whole number from 0 to %" PRIu64, most);
+        return wrong_cell(row, field, wanted);
+    }
+    *value = (uint64_t)json_integer_value(cell);
+    return true;
+}
+
+static bool cell_u32(const struct row *row, const json_t *cell, const char *field, size_t most, uint32_t *value)
+{
+    uint64_t wide;
+    TRY(cell_u64(row, cell, field, most < NO_TENSOR ? most : NO_TENSOR - 1, &wide));
+    *value = (uint32_t)wide;
+    return true;
+}
+
+/* null = none. */
+static bool cell_optional(const struct row *row, const json_t *cell, const char *field, size_t most, uint32_t *value)
+{
+    *value = NO_TENSOR;
+    return json_is_null(cell) || cell_u32(row, cell, field, most, value);
+}
+
+static bool cell_name(const struct row *row, const json_t *cell, const char *field, const char *(*name)(int), int count,
+                      int *value)
+{
+    const char *text = json_string_value(cell);
+    return (text && find_name(text, name, count, value)) || wrong_cell(row, field, "the name of one");
+}
+
+static bool cell_same(const struct row *row, const json_t *cell, const char *field, const char *right)
+{
+    const char *text = json_string_value(cell);
+    return (text && strcmp(text, right) == 0) || wrong_cell(row, field, right);
+}
+
+static bool cell_indices(const struct row *row, const json_t *cell, const char *field, uint32_t count, size_t most,
+                         uint32_t *indices, uint32_t room)
+{
+    if (!json_is_array(cell) || json_array_size(cell) != count) return wrong_cell(row, field, "one tensor per operand");
+    for (uint32_t k = 0; k < room; k++) {
+        indices[k] = NO_TENSOR;
+        if (k < count) TRY(cell_u32(row, json_array_get(cell, k), field, most, &indices[k]));
+    }
+    return true;
+}
+
+/* --- Programs ------------------------------------------------------------------------------------------------------
+ */
+
+static bool read_op(const struct row *row, const json_t *cells, const struct graph *graph, size_t most_tensor,
+                    struct plan_op *made)
+{
+    if (!json_is_array(cells) || json_array_size(cells) != 8) return wrong_cell(row, "all", "a row of 8 fields");
+    int pass = 0;
+    uint32_t stream;
+    TRY(cell_u32(row, json_array_get(cells, 3), "graph_op", graph->op_count - 1, &made->op));
+    const struct op *op = &graph->ops[made->op];
+    TRY(cell_name(row, json_array_get(cells, 0), "pass", pass_at, OP_PASSES, &pass));
+    TRY(cell_same(row, json_array_get(cells, 1), "kind", op_kind_name(op->kind)));
+    TRY(cell_same(row, json_array_get(cells, 2), "layer", graph->layers[op->layer].path));
+    TRY(cell_u32(row, json_array_get(cells, 4), "stream", 1, &stream));
+    TRY(cell_indices(row, json_array_get(cells, 5), "in", op->inputs, most_tensor, made->in, OP_MOST_INPUTS));
+    TRY(cell_indices(row, json_array_get(cells, 6), "out", op->outputs, most_tensor, made->out, OP_MOST_OUTPUTS));
+    TRY(cell_optional(row, json_array_get(cells, 7), "workspace", most_tensor, &made->workspace));
+    made->pass = (enum op_pass)pass;
+    made->stream = (uint8_t)stream;
+    return true;
+}
+
+static bool read_tensor(const struct row *row, const json_t *cells, const struct graph *graph, size_t most_op,
+                        struct plan_tensor *tensor)
+{
+    if (!json_is_array(cells) || json_array_size(cells) != 6) return wrong_cell(row, "all", "a row of 6 fields");
+    int class_ = 0;
+    TRY(cell_optional(row, json_array_get(cells, 0), "graph_tensor", graph->tensor_count - 1, &tensor->origin));
+    TRY(cell_name(row, json_array_get(cells, 1), "class", class_at, MEMORY_CLASSES, &class_));
+    TRY(cell_u64(row, json_array_get(cells, 2), "offset", MOST_BYTES, &tensor->offset));
+    TRY(cell_u64(row, json_array_get(cells, 3), "bytes", MOST_BYTES, &tensor->bytes));
+    TRY(cell_u32(row, json_array_get(cells, 4), "first", most_op, &tensor->first));
+    TRY(cell_u32(row, json_array_get(cells, 5), "last", most_op, &tensor->last));
+    tensor->class_ = (enum memory_class)class_;
+    return true;
+}
+
+static bool read_tables(const struct reader *r, const char *where, const json_t *ops, const json_t *tensors,
+                        const struct graph *graph, struct plan_program *program)
+{
+    for (size_t i = 0; i < program->op_count; i++) {
+        struct row row = {r, where, "ops", i};
+        TRY(read_op(&row, json_array_get(ops, i), graph, program->tensor_count - 1, &program->ops[i]));
+    }
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        struct row row = {r, where, "tensors", t};
+        TRY(read_tensor(&row, json_array_get(tensors, t), graph, program->op_count - 1, &program->tensors[t]));
+    }
+    return true;
+}
+
+static bool read_program(const struct reader *r, const json_t *variant, const char *name, const char *parent,
+                         const struct graph *graph, struct plan_program *program)
+{
+    static const char *const names[] = {"body_ops", "op_fields", "ops", "tensor_fields", "tensors", NULL};
+    char where[WHERE];
+    snprintf(where, sizeof where, "%.400s.%s", parent, name);
+    const json_t *found = json_get_object(variant, name, parent, r->err);
+    if (!found) return false;
+    const json_t *ops = json_get_array(found, "ops", where, r->err);
+    const json_t *tensors = ops ? json_get_array(found, "tensors", where, r->err) : NULL;
+    if (!tensors) return false;
+    size_t op_count = json_array_size(ops), tensor_count = json_array_size(tensors);
+    if (op_count == 0 || op_count >= NO_OP) return wrong_field(r, where, "ops", "at least one op");
+    if (tensor_count == 0 || tensor_count >= NO_TENSOR) return wrong_field(r, where, "tensors", "at least one tensor");
+    uint64_t body;
+    TRY(check_fields(r, found, where, names));
+    TRY(json_get_u64(found, "body_ops", where, op_count, &body, r->err));
+    program->ops = mem_zalloc(MEM_PLAN, op_count, sizeof *program->ops);
+    program->tensors = mem_zalloc(MEM_PLAN, tensor_count, sizeof *program->tensors);
+    if (!program->ops || !program->tensors)
+        return error_memory(r->err, tensor_count * sizeof *program->tensors, "a plan's program");
+    program->op_count = op_count;
+    program->tensor_count = tensor_count;
+    program->body_count = (size_t)body;
+    return read_tables(r, where, ops, tensors, graph, program);
+}
+
+/* --- Variants ------------------------------------------------------------------------------------------------------
+ */
+
+static bool read_graph(const struct reader *r, const json_t *object, const char *parent, const struct plan *plan,
+                       struct plan_variant *variant)
+{
+    static const char *const names[] = {"batch",        "micro_batches", "step_images", "all_reduce",
+                                        "bucket_bytes", "hash",          NULL};
+    char where[WHERE], right[HASH_TEXT];
+    snprintf(where, sizeof where, "%.400s.graph", parent);
+    const json_t *found = json_get_object(object, "graph", parent, r->err);
+    if (!found) return false;
+    struct graph_options options = {.dtype = plan->dtype, .sync_bn = plan->sync_bn};
+    const char *hash;
+    TRY(check_fields(r, found, where, names));
+    TRY(get_u32(r, found, "batch", where, plan->batch, &options.batch));
+    TRY(get_u32(r, found, "micro_batches", where, plan->batch, &options.micro_batches));
+    TRY(json_get_u64(found, "step_images", where, plan->batch, &options.step_images, r->err));
+    TRY(json_get_bool(found, "all_reduce", where, &options.all_reduce, r->err));
+    TRY(get_bytes(r, found, "bucket_bytes", where, &options.bucket_bytes));
+    TRY(json_get_string(found, "hash", where, &hash, r->err));
+    if (options.batch == 0 || options.micro_batches == 0) return wrong_field(r, where, "batch", "at least one image");
+    variant->graph = graph_build(&plan->spec, &options, r->err);
+    if (!variant->graph) return error_prefix(r->err, "%s", where);
+    variant->graph_hash = graph_hash(variant->graph);
+    if (strcmp(hash_format(variant->graph_hash, right), hash) != 0)
+        return error_set(r->err, ERROR_INPUT,
+                         "%s: it was made for graph %s of %s; this build's is %s: make the plan again", where, hash,
+                         plan->spec.name, right);
+    return true;
+}
+
+static bool read_variant(const struct reader *r, const json_t *object, size_t index, const struct plan *plan,
+                         struct plan_variant *variant)
+{
+    static const char *const names[] = {"graph",
+                                        "arena_bytes",
+                                        "lower_bound_bytes",
+                                        "peak_op",
+                                        "proved_optimal",
+                                        "classes",
+                                        "compute_seconds",
+                                        "extra_flops_fraction",
+                                        "extra_time_fraction",
+                                        "recomputed_convolutions",
+                                        "train",
+                                        "evaluate",
+                                        NULL};
+    char where[WHERE];
+    snprintf(where, sizeof where, "%s: variants[%zu]", r->path, index);
+    TRY(check_fields(r, object, where, names));
+    TRY(get_bytes(r, object, "arena_bytes", where, &variant->arena_bytes));
+    TRY(get_bytes(r, object, "lower_bound_bytes", where, &variant->lower_bound_bytes));
+    TRY(get_u32(r, object, "peak_op", where, NO_OP - 1, &variant->peak_op));
+    TRY(json_get_bool(object, "proved_optimal", where, &variant->proved_optimal, r->err));
+    TRY(read_classes(r, object, where, variant->classes));
+    TRY(get_real(r, object, "compute_seconds", where, &variant->compute_seconds));
+    TRY(get_real(r, object, "extra_flops_fraction", where, &variant->extra_flops_fraction));
+    TRY(get_real(r, object, "extra_time_fraction", where, &variant->extra_time_fraction));
+    TRY(get_u32(r, object, "recomputed_convolutions", where, NO_OP - 1, &variant->recomputed_convolutions));
+    TRY(read_graph(r, object, where, plan, variant));
+    return read_program(r, object, "train", where, variant->graph, &variant->train) &&
+           read_program(r, object, "evaluate", where, variant->graph, &variant->evaluate);
+}
+
+static bool read_variants(const struct reader *r, const json_t *root, struct plan *plan)
+{
+    const json_t *found = json_get_array(root, "variants", r->path, r->err);
+    if (!found) return false;
+    size_t count = json_array_size(found);
+    if (count == 0 || count > plan->device_count)
+        return wrong_field(r, r->path, "variants", "at least one, and no more than devices");
+    plan->variants = mem_zalloc(MEM_PLAN, count, sizeof *plan->variants);
+    if (!plan->variants) return error_memory(r->err, count * sizeof *plan->variants, "a plan's variants");
+    plan->variant_count = count;
+    for (size_t v = 0; v < count; v++) TRY(read_variant(r, json_array_get(found, v), v, plan, &plan->variants[v]));
+    return true;
+}
+
+/* --- Devices -------------------------------------------------------------------------------------------------------
+ */
+
+static bool read_device_spec(const struct reader *r, const json_t *object, const char *where, struct device_spec *spec)
+{
+    const char *kind, *name;
+    TRY(json_get_string(object, "kind", where, &kind, r->err));
+    TRY(json_get_string(object, "name", where, &name, r->err));
+    if (strcmp(kind, "gpu") != 0 && strcmp(kind, "cpu") != 0) return wrong_field(r, where, "kind", "gpu or cpu");
+    if (strlen(name) >= sizeof spec->name) return wrong_field(r, where, "name", "a name of less than 48 bytes");
+    spec->kind = kind[0] == 'g' ? DEVICE_GPU : DEVICE_CPU;
+    memcpy(spec->name, name, strlen(name) + 1);
+    TRY(get_bytes(r, object, "memory_bytes", where, &spec->memory_bytes));
+    TRY(get_bytes(r, object, "context_bytes", where, &spec->context_bytes));
+    TRY(get_bytes(r, object, "comm_bytes", where, &spec->comm_bytes));
+    TRY(get_bytes(r, object, "reserve_bytes", where, &spec->reserve_bytes));
+    TRY(get_bytes(r, object, "op_bytes", where, &spec->op_bytes));
+    TRY(get_bytes(r, object, "workspace_bytes", where, &spec->workspace_bytes));
+    TRY(get_real(r, object, "flops_f32", where, &spec->flops_f32));
+    TRY(get_real(r, object, "flops_f16", where, &spec->flops_f16));
+    TRY(get_real(r, object, "bandwidth", where, &spec->bandwidth));
+    return get_real(r, object, "launch_seconds", where, &spec->launch_seconds);
+}
+
+static bool read_device(const struct reader *r, const json_t *object, size_t index, const struct plan *plan,
+                        struct plan_device *device)
+{
+    static const char *const names[] = {"kind",          "name",
+                                        "memory_bytes",  "context_bytes",
+                                        "comm_bytes",    "reserve_bytes",
+                                        "op_bytes",      "workspace_bytes",
+                                        "flops_f32",     "flops_f16",
+                                        "bandwidth",     "launch_seconds",
+                                        "variant",       "images",
+                                        "micro_batches", "peak_bytes",
+                                        "classes",       NULL};
+    char where[WHERE];
+    snprintf(where, sizeof where, "%s: devices[%zu]", r->path, index);
+    TRY(check_fields(r, object, where, names));
+    TRY(read_device_spec(r, object, where, &device->spec));
+    TRY(get_u32(r, object, "variant", where, (uint32_t)plan->device_count - 1, &device->variant));
+    TRY(get_u32(r, object, "images", where, plan->batch, &device->images));
+    TRY(get_u32(r, object, "micro_batches", where, plan->batch, &device->micro_batches));
+    TRY(json_get_u64(object, "peak_bytes", where, INT64_MAX, &device->peak_bytes, r->err));
+    return read_classes(r, object, where, device->classes);
+}
+
+static bool read_devices(const struct reader *r, const json_t *root, struct plan *plan)
+{
+    const json_t *found = json_get_array(root, "devices", r->path, r->err);
+    if (!found) return false;
+    size_t count = json_array_size(found);
+    if (count == 0 || count > MACHINE_MOST_DEVICES) return wrong_field(r, r->path, "devices", "1 to 4096 devices");
+    plan->devices = mem_zalloc(MEM_PLAN, count, sizeof *plan->devices);
+    if (!plan->devices) return error_memory(r->err, count * sizeof *plan->devices, "a plan's devices");
+    plan->device_count = count;
+    for (size_t d = 0; d < count; d++) TRY(read_device(r, json_array_get(found, d), d, plan, &plan->devices[d]));
+    return true;
+}
+
+/* --- The whole -----------------------------------------------------------------------------------------------------
+ */
+
+static bool read_version(const struct reader *r, const json_t *root)
+{
+    const char *format;
+    uint64_t version;
+    if (!json_is_object(root)) return error_set(r->err, ERROR_INPUT, "%s: not a plan: an object is wanted", r->path);
+    TRY(json_get_string(root, "format", r->path, &format, r->err));
+    if (strcmp(format, "fathom plan") != 0) return wrong_field(r, r->path, "format", "\"fathom plan\"");
+    TRY(json_get_u64(root, "version", r->path, INT64_MAX, &version, r->err));
+    if (version == PLAN_VERSION) return true;
+    return error_set(r->err, ERROR_INPUT,
+                     "%s: plan version %" PRIu64 "; this build reads version %d: make the plan again", r->path, version,
+                     PLAN_VERSION);
+}
+
+static bool read_model(const struct reader *r, const json_t *root, struct plan *plan)
+{
+    static const char *const names[] = {"name", "dataset", "unit", "shortcut", "image_size", "classes", NULL};
+    char where[WHERE];
+    snprintf(where, sizeof where, "%s: model", r->path);
+    const json_t *found = json_get_object(root, "model", r->path, r->err);
+    if (!found) return false;
+    const char *name, *dataset, *unit, *shortcut;
+    enum dataset_kind dataset_kind;
+    enum unit_kind unit_kind;
+    enum shortcut_kind shortcut_kind;
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    TRY(check_fields(r, found, where, names));
+    TRY(json_get_string(found, "name", where, &name, r->err));
+    TRY(json_get_string(found, "dataset", where, &dataset, r->err));
+    TRY(json_get_string(found, "unit", where, &unit, r->err));
+    TRY(json_get_string(found, "shortcut", where, &shortcut, r->err));
+    TRY(get_u32(r, found, "image_size", where, UINT32_MAX, &options.image_size));
+    TRY(get_u32(r, found, "classes", where, UINT32_MAX, &options.classes));
+    if (!dataset_kind_parse(dataset, &dataset_kind, r->err) || !unit_kind_parse(unit, &unit_kind, r->err) ||
+        !shortcut_kind_parse(shortcut, &shortcut_kind, r->err))
+        return error_prefix(r->err, "%s", where);
+    options.dataset = (int)dataset_kind;
+    options.unit = (int)unit_kind;
+    options.shortcut = (int)shortcut_kind;
+    return model_parse(name, &options, &plan->spec, r->err) || error_prefix(r->err, "%s", where);
+}
+
+static bool read_plan(const struct reader *r, const json_t *root, struct plan *plan)
+{
+    static const char *const names[] = {"format",
+                                        "version",
+                                        "written_by",
+                                        "model",
+                                        "dtype",
+                                        "batch",
+                                        "sync_bn",
+                                        "recompute",
+                                        "recompute_budget_bytes",
+                                        "fits",
+                                        "changes_bn",
+                                        "step_seconds",
+                                        "plan_seconds",
+                                        "devices",
+                                        "variants",
+                                        NULL};
+    int dtype = 0, policy = 0;
+    TRY(read_version(r, root));
+    TRY(check_fields(r, root, r->path, names));
+    const char *writer;
+    TRY(json_get_string(root, "written_by", r->path, &writer, r->err));
+    TRY(read_model(r, root, plan));
+    TRY(get_name(r, root, "dtype", r->path, dtype_at, DTYPE_BF16 + 1, &dtype));
+    TRY(get_u32(r, root, "batch", r->path, INT32_MAX, &plan->batch));
+    TRY(json_get_bool(root, "sync_bn", r->path, &plan->sync_bn, r->err));
+    TRY(get_name(r, root, "recompute", r->path, policy_at, RECOMPUTE_BUDGET + 1, &policy));
+    TRY(get_bytes(r, root, "recompute_budget_bytes", r->path, &plan->recompute_budget_bytes));
+    TRY(json_get_bool(root, "fits", r->path, &plan->fits, r->err));
+    TRY(json_get_bool(root, "changes_bn", r->path, &plan->changes_bn, r->err));
+    TRY(get_real(r, root, "step_seconds", r->path, &plan->step_seconds));
+    TRY(get_real(r, root, "plan_seconds", r->path, &plan->plan_seconds));
+    if (plan->batch == 0) return wrong_field(r, r->path, "batch", "at least one image");
+    if (policy == RECOMPUTE_AUTO) return wrong_field(r, r->path, "recompute", "what was chosen, not 'auto',");
+    plan->dtype = (enum dtype)dtype;
+    plan->recompute = (enum recompute_policy)policy;
+    return read_devices(r, root, plan) && read_variants(r, root, plan);
+}
+
+struct plan *plan_read(const char *path, struct error *err)
+{
+    json_t *root = json_read_file(path, MOST_FILE_BYTES, err);
+    if (!root) return NULL;
+    struct reader reader = {path, err};
+    struct plan *plan = mem_zalloc(MEM_PLAN, 1, sizeof *plan);
+    bool ok = plan ? read_plan(&reader, root, plan) : error_memory(err, sizeof *plan, "a plan");
+    json_decref(root);
+    if (ok && !plan_verify(plan, NULL, err)) ok = error_prefix(err, "%s", path);
+    if (ok) return plan;
+    plan_destroy(plan);
+    return NULL;
+}

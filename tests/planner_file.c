@@ -1,0 +1,272 @@
+/* Plans as files: what is written comes back, and a damaged or deceiving file is refused by name. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "files.h"
+#include "mem.h"
+#include "planner_kit.h"
+#include "text.h"
+#include "verify.h"
+
+static char folder[] = "/tmp/fathom-plan-XXXXXX";
+static char first[64], second[64];
+
+static void enter(void)
+{
+    cr_assert(mkdtemp(folder));
+    snprintf(first, sizeof first, "%s/a.json", folder);
+    snprintf(second, sizeof second, "%s/b.json", folder);
+}
+
+static void leave(void)
+{
+    unlink(first);
+    unlink(second);
+    cr_assert_eq(rmdir(folder), 0);
+}
+
+TestSuite(file, .init = enter, .fini = leave);
+
+static struct plan *small(void)
+{
+    return kit_make(.model = "resnet-8", .batch = 8, .gpus = "2x4GiB", .recompute = RECOMPUTE_ELEMENTWISE);
+}
+
+static char *content(const char *path)
+{
+    char *bytes;
+    size_t length;
+    struct error err = {0};
+    cr_assert(files_read(path, 1u << 30, &bytes, &length, &err), "%s", err.text);
+    return bytes;
+}
+
+static void round_trip(const struct kit_options *options)
+{
+    struct error err = {0};
+    struct plan *plan = kit_make_from(options);
+    cr_assert(plan_write(plan, first, &err), "%s", err.text);
+    struct plan *again = plan_read(first, &err);
+    cr_assert(again, "%s", err.text);
+    cr_assert(plan_write(again, second, &err));
+    char *a = content(first), *b = content(second);
+    cr_assert_str_eq(a, b);
+    cr_assert_eq(again->variants[0].graph_hash, plan->variants[0].graph_hash);
+    cr_assert_eq(again->variant_count, plan->variant_count);
+    for (size_t v = 0; v < plan->variant_count; v++) {
+        const struct plan_program *p = &plan->variants[v].train, *q = &again->variants[v].train;
+        cr_assert_eq(p->tensor_count, q->tensor_count);
+        for (size_t t = 0; t < p->tensor_count; t++) cr_assert_eq(p->tensors[t].offset, q->tensors[t].offset);
+    }
+    mem_free(a);
+    mem_free(b);
+    plan_destroy(plan);
+    plan_destroy(again);
+}
+
+Test(file, what_is_written_comes_back)
+{
+    round_trip(&(struct kit_options){.model = "resnet-20", .batch = 16, .gpus = "2x8GiB"});
+    round_trip(&(struct kit_options){.model = "resnet-50", .batch = 4, .gpus = "80GiB,40GiB,24GiB"});
+    round_trip(&(struct kit_options){.model = "resnet-20",
+                                     .unit = UNIT_PREACT + 1,
+                                     .shortcut = SHORTCUT_DROPOUT + 1,
+                                     .dataset = DATASET_CIFAR100 + 1,
+                                     .batch = 16,
+                                     .micro_batches = 4,
+                                     .gpus = "8GiB",
+                                     .recompute = RECOMPUTE_ELEMENTWISE});
+    round_trip(&(struct kit_options){.model = "resnet-18", .image_size = 64, .batch = 4, .gpus = "8GiB"});
+    round_trip(&(struct kit_options){.model = "resnet-20", .batch = 16, .gpus = "1GiB", .dtype = DTYPE_BF16});
+}
+
+/* The n-th occurrence of `from` becomes `to`; then the file must be refused with `named` in the sentence. */
+static void refuse(const char *plan, const char *from, const char *to, const char *named)
+{
+    struct text text = {0};
+    struct error err = {0};
+    const char *at = strstr(plan, from);
+    cr_assert(at, "'%s' is not in the file", from);
+    text_add_bytes(&text, plan, (size_t)(at - plan));
+    text_add(&text, "%s%s", to, at + strlen(from));
+    cr_assert(files_write(second, text.bytes, text.length, &err));
+    text_finish(&text);
+    uint64_t before = mem_current_bytes(MEM_PLAN) + mem_current_bytes(MEM_GRAPH);
+    struct plan *read = plan_read(second, &err);
+    cr_assert_null(read, "'%s' for '%s' was accepted", to, from);
+    cr_assert_eq(err.kind, ERROR_INPUT, "%s", err.text);
+    cr_assert(strstr(err.text, named), "'%s' is not in: %s", named, err.text);
+    cr_assert(strstr(err.text, second), "no file in: %s", err.text);
+    cr_assert_eq(mem_current_bytes(MEM_PLAN) + mem_current_bytes(MEM_GRAPH), before);
+}
+
+Test(file, each_fault_is_named)
+{
+    static const char *const faults[][3] = {
+        {"\"fathom plan\"", "\"a plan\"", "format"},
+        {"\"version\": 1", "\"version\": 2", "this build reads version 1"},
+        {"\"version\": 1", "\"version\": \"1\"", "version"},
+        {"\"version\": 1", "\"version\": -1", "version"},
+        {"\"written_by\"", "\"version\": 1, \"written_by\"", "duplicate"},
+        {"\"written_by\"", "\"colour\": 1, \"written_by\"", "colour"},
+        {"\"resnet-8\"", "\"resnet-9\"", "model"},
+        {"\"resnet-8\"", "\"resnet-14\"", "made for graph"},
+        {"\"resnet-8\"", "8", "name"},
+        {"\"unit\": \"original\"", "\"unit\": \"preact\"", "graph"},
+        {"\"unit\": \"original\"", "\"unit\": \"new\"", "model"},
+        {"\"dtype\": \"f32\"", "\"dtype\": \"f64\"", "dtype"},
+        {"\"dtype\": \"f32\"", "\"dtype\": \"f16\"", "graph"},
+        {"\"batch\": 8", "\"batch\": 0", "batch"},
+        {"\"batch\": 8", "\"batch\": 1e3", "batch"},
+        {"\"batch\": 8", "\"batch\": 99999999999999", "batch"},
+        {"\"sync_bn\": false", "\"sync_bn\": 0", "sync_bn"},
+        {"\"recompute\": \"elementwise\"", "\"recompute\": \"auto\"", "recompute"},
+        {"\"fits\": true", "\"fits\": null", "fits"},
+        {"\"step_seconds\": ", "\"step_seconds\": -1", "step_seconds"},
+        {"\"kind\": \"gpu\"", "\"kind\": \"tpu\"", "kind"},
+        {"\"memory_bytes\": 4294967296", "\"memory_bytes\": 1000000", "memory"},
+        {"\"memory_bytes\": 4294967296", "\"memory_bytes\": 18446744073709551616", "JSON"},
+        {"\"memory_bytes\": 4294967296", "\"memory_bytes\": 9223372036854775807", "memory_bytes"},
+        {"\"variant\": 0", "\"variant\": 7", "variant"},
+        {"\"images\": 4", "\"images\": 3", "size"},
+        {"\"kept\": ", "\"kept\": 1", "size"},
+        {"\"kept\": ", "\"kopt\": ", "kept"},
+        {"\"arena_bytes\": ", "\"arena_bytes\": 9", "size"},
+        {"\"hash\": \"", "\"hash\": \"0", "made for graph"},
+        {"\"micro_batches\": 1, \"step", "\"micro_batches\": 2, \"step", "graph"},
+        {"\"all_reduce\": true", "\"all_reduce\": false", "graph"},
+        {"\"body_ops\": ", "\"body_ops\": 9999", "body_ops"},
+        {"\"body_ops\": ", "\"body\": ", "train"},
+        {"[\"forward\", \"conv\"", "[\"forward\", \"bn\"", "kind"},
+        {"[\"forward\", \"conv\"", "[\"backward\", \"conv\"", "order"},
+        {"[\"forward\", \"conv\"", "[\"sideways\", \"conv\"", "pass"},
+        {"[\"forward\", \"conv\"", "[1, \"conv\"", "pass"},
+        {"\"stem/conv\"", "\"stem/bn\"", "layer"},
+        {"\"stem/conv\", 0, 0", "\"stem/conv\", 0, 2", "stream"},
+        {"\"stem/conv\", 0, 0", "\"stem/conv\", 123456789, 0", "graph_op"},
+        {"\"stem/conv\", 0, 0, [", "\"stem/conv\", 0, 0, [0,", "in"},
+        {"\"transient\", ", "\"transient\", 7", "range"},
+        {"\"transient\", ", "\"transient\", -7", "offset"},
+        {"\"transient\", ", "\"vague\", ", "class"},
+        {"\"tensors\": [", "\"tensors\": [[", "JSON"},
+        {"\"tensors\": [", "\"tensors\": [[0, \"kept\", 0, 64, 0, 0], ", "verify"},
+        {"\"variants\": [", "\"variants\": [], \"variants\": [", "duplicate"},
+        {"{\"format\"", "[{\"format\"", "JSON"},
+        {"{\"format\"", "", "JSON"},
+    };
+    struct plan *plan = small();
+    struct error err = {0};
+    cr_assert(plan_write(plan, first, &err));
+    plan_destroy(plan);
+    char *bytes = content(first);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        refuse(bytes, faults[i][0], faults[i][1], faults[i][2]);
+    mem_free(bytes);
+}
+
+Test(file, no_cut_file_is_accepted)
+{
+    struct plan *plan = small();
+    struct error err = {0};
+    cr_assert(plan_write(plan, first, &err));
+    plan_destroy(plan);
+    char *bytes = content(first);
+    size_t length = strlen(bytes);
+    for (size_t cut = 0; cut + 2 < length; cut += cut < 2000 ? 37 : 1009) {
+        cr_assert(files_write(second, bytes, cut, &err));
+        err = (struct error){0};
+        cr_assert_null(plan_read(second, &err));
+        cr_assert_eq(err.kind, ERROR_INPUT);
+    }
+    mem_free(bytes);
+    cr_assert_null(plan_read("/tmp/no-such-plan.json", &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+}
+
+/* Digits changed anywhere: refused, or (where the number proves nothing: a time, a speed) still a plan that verifies.
+ */
+Test(file, changed_digits_never_make_a_wrong_plan)
+{
+    struct plan *plan = small();
+    struct error err = {0};
+    cr_assert(plan_write(plan, first, &err));
+    plan_destroy(plan);
+    char *bytes = content(first);
+    size_t length = strlen(bytes), refused = 0, accepted = 0;
+    for (size_t at = 0; at < length; at += 41) {
+        if (bytes[at] < '0' || bytes[at] > '9') continue;
+        char old = bytes[at];
+        bytes[at] = old == '9' ? '8' : (char)(old + 1);
+        cr_assert(files_write(second, bytes, length, &err));
+        struct plan *read = plan_read(second, &err);
+        if (read) cr_assert(plan_verify(read, NULL, NULL));
+        accepted += read != NULL;
+        refused += read == NULL;
+        plan_destroy(read);
+        bytes[at] = old;
+    }
+    cr_assert_gt(refused, 100);
+    cr_assert_lt(accepted, refused / 10, "%zu accepted, %zu refused", accepted, refused);
+    mem_free(bytes);
+}
+
+static uint64_t all_bytes(void)
+{
+    uint64_t sum = 0;
+    for (int p = 0; p < MEM_PURPOSES; p++) sum += mem_current_bytes((enum mem_purpose)p);
+    return sum;
+}
+
+Test(file, making_without_memory_leaks_nothing)
+{
+    struct kit_options options = {.model = "resnet-8", .batch = 8, .gpus = "2x4GiB"};
+    struct machine machine = {0};
+    struct model_options defaults = MODEL_OPTIONS_DEFAULT;
+    struct plan_request request = {.batch = 8, .machine = &machine};
+    struct error err = {0};
+    cr_assert(model_parse(options.model, &defaults, &request.spec, &err));
+    cr_assert(machine_parse(options.gpus, &machine, &err));
+    uint64_t before = all_bytes(), n = 0;
+    for (bool done = false; !done;) {
+        mem_fail_at(++n);
+        err = (struct error){0};
+        struct plan *plan = plan_make(&request, &err);
+        done = !mem_fail_at(0);
+        cr_assert_eq(plan != NULL, done, "allocation %llu: %s", (unsigned long long)n, err.text);
+        if (!done) cr_assert_eq(err.kind, ERROR_MEMORY, "%s", err.text);
+        plan_destroy(plan);
+        cr_assert_eq(all_bytes(), before);
+    }
+    cr_assert_gt(n, 50);
+    machine_finish(&machine);
+}
+
+Test(file, reading_and_writing_without_memory_leaks_nothing)
+{
+    struct plan *plan = small();
+    struct error err = {0};
+    uint64_t before = all_bytes(), n = 0;
+    for (bool done = false; !done;) {
+        mem_fail_at(++n);
+        bool ok = plan_write(plan, first, &err);
+        done = !mem_fail_at(0);
+        cr_assert_eq(ok, done);
+        cr_assert_eq(all_bytes(), before);
+    }
+    plan_destroy(plan);
+    before = all_bytes();
+    n = 0;
+    for (bool done = false; !done;) {
+        mem_fail_at(++n);
+        err = (struct error){0};
+        plan = plan_read(first, &err);
+        done = !mem_fail_at(0);
+        cr_assert_eq(plan != NULL, done, "allocation %llu: %s", (unsigned long long)n, err.text);
+        if (!done) cr_assert_eq(err.kind, ERROR_MEMORY, "%s", err.text);
+        plan_destroy(plan);
+        cr_assert_eq(all_bytes(), before);
+    }
+    cr_assert_gt(n, 20);
+}
