@@ -1,7 +1,7 @@
 /* Where a run reports what happens: implemented by the trace writer, by tests, or absent (NULL).
  *
  * Calls never block the run and never fail it: a sink that cannot go on counts what it drops. Any thread may call. Times
- * are clock_now_ns(). */
+ * are clock_now_ns(). Steps count from 0; a step's metrics bear its number. */
 #ifndef FATHOM_SINK_H
 #define FATHOM_SINK_H
 

@@ -29,9 +29,11 @@ void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_n
     for (uint32_t i = 0; i < run->plan->device_count; i++) run->sink->gap(run->sink->context, i, kind, begin_ns, end);
 }
 
+/* Of the step that ended last, by the number that the executor gave it: the first is 0. */
 void run_report_metric(const struct run *run, enum trace_metric metric, double value)
 {
-    if (run->sink && run->sink->metric) run->sink->metric(run->sink->context, metric, run->done, value);
+    uint64_t step = run->done > 0 ? run->done - 1 : 0;
+    if (run->sink && run->sink->metric) run->sink->metric(run->sink->context, metric, step, value);
 }
 
 static void report_run(const struct run *run)
