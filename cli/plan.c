@@ -11,7 +11,7 @@
 #define MOST_BATCH (1u << 20)
 
 struct plan_options {
-    const char *gpus, *svg, *recompute, *dtype, *dataset, *unit, *shortcut;
+    const char *gpus, *output, *svg, *recompute, *dtype, *dataset, *unit, *shortcut;
     uint64_t batch, budget, micro_batches, classes, image_size;
     double search_seconds;
     bool explain, json, sync_bn, max_batch;
@@ -22,6 +22,7 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
     const struct option_spec specs[] = {
         {"batch", 'b', OPTION_COUNT, &o->batch, 1, MOST_BATCH},
         {"gpus", 'g', OPTION_TEXT, &o->gpus, 0, 0},
+        {"output", 'o', OPTION_TEXT, &o->output, 0, 0},
         {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},
         {"json", 0, OPTION_FLAG, &o->json, 0, 0},
@@ -145,6 +146,9 @@ static bool write_files(const struct plan_options *o, const struct plan *plan, s
     char verdict[WORDS_VERDICT];
     if (o->svg)
         TRY(draw_plan(plan, draw_fullest_device(plan), words_verdict(plan, verdict, sizeof verdict), o->svg, err));
+    if (!o->output) return true;
+    if (plan->fits) return plan_write(plan, o->output, err);
+    fprintf(stderr, "fathom plan: %s is not written, as the plan does not fit\n", o->output);
     return true;
 }
 
@@ -181,7 +185,7 @@ static const char manual[] =
     "  fathom plan - plan the memory of a training step, and say whether it fits\n"
     "\n"
     "SYNOPSIS\n"
-    "  fathom plan MODEL [--batch N] [--gpus SPEC] [--svg map.svg] [--explain] [--json] [...]\n"
+    "  fathom plan MODEL [--batch N] [--gpus SPEC] [-o plan.json] [--svg map.svg] [--explain] [--json] [...]\n"
     "\n"
     "DESCRIPTION\n"
     "  Works out what one training step of MODEL does (forward, backward, all-reduce, update), what must be in memory\n"
@@ -196,6 +200,7 @@ static const char manual[] =
     "  -b, --batch N          images of a step, over all devices (128 on CIFAR, 256 on ImageNet)\n"
     "  -g, --gpus SPEC        2x12GiB, titan-x, 8xh200, h100,2x24GiB, cpu, 2xcpu, auto (the default: what is in this\n"
     "                         host) or a machine file; `fathom devices` lists the names\n"
+    "  -o, --output FILE      write the plan, if it fits\n"
     "      --svg FILE         draw the fullest device's memory over the step\n"
     "      --explain          stages, kinds of ops, and what dominates the peak\n"
     "      --json             one JSON object instead of the tables\n"

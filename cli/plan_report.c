@@ -179,14 +179,17 @@ static void print_largest(const struct plan_report *report, FILE *to)
 static void print_warnings(const struct plan *plan, FILE *to)
 {
     if (!plan->changes_bn) return;
-    const struct plan_device *device = &plan->devices[0];
+    uint32_t least = UINT32_MAX;
+    for (size_t i = 0; i < plan->device_count; i++) {
+        uint32_t images = plan->devices[i].images / plan->devices[i].micro_batches;
+        if (images < least) least = images;
+    }
+    bool pieces = plan->devices[0].micro_batches > 1;
     fprintf(to,
-            "\nnote: batch normalisation takes its statistics over %" PRIu32 " images, not the batch's %" PRIu32 ".",
-            device->images / device->micro_batches, plan->batch);
-    if (device->micro_batches > 1)
-        fputs(" Micro-batches do that; recomputation would not.\n", to);
-    else
-        fputs(" --sync-bn takes them over all devices.\n", to);
+            "\nnote: batch normalisation takes its statistics over as few as %" PRIu32
+            " images, not the batch's %" PRIu32 ".%s%s\n",
+            least, plan->batch, pieces ? " Micro-batches do that; recomputation would not." : "",
+            plan->device_count > 1 && !plan->sync_bn ? " --sync-bn takes them over all devices." : "");
 }
 
 static void print_advice(const struct plan_report *report, FILE *to)

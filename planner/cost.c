@@ -47,10 +47,3 @@ double cost_all_reduce_seconds(const struct machine *machine, size_t ranks, uint
     double messages = 2 * ((double)ranks - 1);
     return messages * ((double)bytes / (double)ranks / machine->link_bandwidth + machine->link_latency);
 }
-
-double cost_messages_end(const struct cost_message *messages, size_t count)
-{
-    double end = 0;
-    for (size_t i = 0; i < count; i++) end = (messages[i].ready > end ? messages[i].ready : end) + messages[i].seconds;
-    return end;
-}

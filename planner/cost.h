@@ -28,11 +28,4 @@ double cost_op_seconds(const struct cost_speed *speed, const struct op *op);
  * 2009). 0 for one rank, or when the link's speed is unknown. */
 double cost_all_reduce_seconds(const struct machine *machine, size_t ranks, uint64_t bytes);
 
-/* One bucket's all-reduce: it may start when backward has made the bucket. */
-struct cost_message {
-    double ready, seconds;
-};
-/* When the last message ends, run in the given order on a stream of their own. */
-double cost_messages_end(const struct cost_message *messages, size_t count);
-
 #endif

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "predict.h"
 #include "variant.h"
 #include "verify.h"
 
@@ -121,6 +122,13 @@ static void drop_variants(struct plan *plan)
     plan->variant_count = 0;
 }
 
+static bool has_bn(const struct graph *graph)
+{
+    for (uint32_t i = 0; i < graph->forward_end; i++)
+        if (graph->ops[i].kind == OP_BN) return true;
+    return false;
+}
+
 /* Variants and accounts for one number of micro-batches. */
 static bool fill_plan(struct plan *plan, const struct plan_request *request, uint32_t micro_batches, struct error *err)
 {
@@ -143,7 +151,8 @@ static bool fill_plan(struct plan *plan, const struct plan_request *request, uin
         account(&wanted, plan, device);
         plan->fits &= device->peak_bytes <= device->spec.memory_bytes;
     }
-    plan->changes_bn = micro_batches > 1 || (plan->device_count > 1 && !plan->sync_bn);
+    bool divided = micro_batches > 1 || (plan->device_count > 1 && !plan->sync_bn);
+    plan->changes_bn = divided && has_bn(plan->variants[0].graph);
     return true;
 }
 
@@ -157,9 +166,39 @@ static bool search_micro_batches(struct plan *plan, const struct plan_request *r
     return plan->fits || fill_plan(plan, request, 1, err);
 }
 
+static bool all_alike(const struct plan *plan)
+{
+    for (size_t d = 1; d < plan->device_count; d++) {
+        const struct device_spec *a = &plan->devices[0].spec, *b = &plan->devices[d].spec;
+        if (!same_memory(a, b) || a->flops_f32 != b->flops_f32 || a->flops_f16 != b->flops_f16 ||
+            a->bandwidth != b->bandwidth)
+            return false;
+    }
+    return true;
+}
+
+/* Unequal devices get unequal shares: what an image takes is read off a plan of equal ones that keeps everything. */
+static bool share_batch(struct plan *plan, const struct plan_request *request, struct error *err)
+{
+    uint32_t unit = request->micro_batches ? request->micro_batches : 1;
+    if (all_alike(plan) || plan->batch % unit != 0 || plan->batch / unit < plan->device_count) return true;
+    struct plan_request trial = *request;
+    if (trial.recompute == RECOMPUTE_AUTO) trial.recompute = RECOMPUTE_NONE;
+    trial.search_seconds = 0;
+    TRY(fill_plan(plan, &trial, 1, err));
+    predict_times(plan, request->machine);
+    uint32_t *images = mem_alloc(MEM_PLAN, plan->device_count, sizeof *images);
+    if (!images) return error_memory(err, plan->device_count * sizeof *images, "the shares of a batch");
+    bool ok = predict_shares(plan, unit, images, err);
+    for (size_t d = 0; ok && d < plan->device_count; d++) plan->devices[d].images = images[d];
+    mem_free(images);
+    return ok;
+}
+
 static bool fill(struct plan *plan, const struct plan_request *request, struct error *err)
 {
     describe_devices(plan, request);
+    TRY(share_batch(plan, request, err));
     if (request->micro_batches == 0) return search_micro_batches(plan, request, err);
     if (!divides(plan, request->micro_batches))
         return error_set(err, ERROR_INPUT,
@@ -187,6 +226,7 @@ struct plan *plan_make(const struct plan_request *request, struct error *err)
         plan_destroy(plan);
         return NULL;
     }
+    predict_times(plan, request->machine);
     plan->plan_seconds = (double)(clock_now_ns() - start) * 1e-9;
     return plan;
 }

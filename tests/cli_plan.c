@@ -4,6 +4,7 @@
 
 #include "cli_run.h"
 #include "json.h"
+#include "plan.h"
 
 static json_t *run_json(const char *arguments, int code)
 {
@@ -227,6 +228,28 @@ Test(cli_plan, draws_well_formed_pictures_of_a_sane_size)
         check_xml(text);
     }
     cr_assert_eq(rmdir(folder), 0, "something was left beside the picture");
+}
+
+Test(cli_plan, writes_plans_that_fit_and_no_others)
+{
+    char folder[] = "/tmp/fathom-plans-XXXXXX", arguments[256], path[64];
+    struct error err = {0};
+    cr_assert(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/plan.json", folder);
+    snprintf(arguments, sizeof arguments, "plan resnet-110 --gpus 2xcpu -o %s", path);
+    cr_assert_eq(cli_run(arguments)->code, 0, "%s", cli_run(arguments)->err);
+    struct plan *plan = plan_read(path, &err);
+    cr_assert(plan, "%s", err.text);
+    cr_assert_eq(plan->batch, 128);
+    plan_destroy(plan);
+    cr_assert_eq(unlink(path), 0);
+    snprintf(arguments, sizeof arguments, "plan resnet-110 --gpus 1GiB --batch 4096 --micro-batches 1 -o %s", path);
+    const struct cli_run *run = cli_run(arguments);
+    cr_assert_eq(run->code, 1);
+    cr_assert(strstr(run->err, "is not written"), "%s", run->err);
+    cr_assert_neq(access(path, F_OK), 0);
+    cr_assert_eq(cli_run("plan resnet-20 --gpus cpu -o /nonexistent/plan.json")->code, 2);
+    cr_assert_eq(rmdir(folder), 0, "something was left beside the plan");
 }
 
 Test(cli_devices, lists_and_writes)

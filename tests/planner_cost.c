@@ -50,14 +50,6 @@ Test(cost, a_ring_moves_each_byte_almost_twice)
     cr_assert_eq(cost_all_reduce_seconds(&unknown, 8, 1 << 20), 0);
 }
 
-Test(cost, messages_wait_for_their_bucket_and_for_each_other)
-{
-    const struct cost_message messages[] = {{1, 0.5}, {2, 3}, {3, 1}};
-    cr_assert_eq(cost_messages_end(messages, 0), 0);
-    cr_assert_eq(cost_messages_end(messages, 1), 1.5);
-    cr_assert_eq(cost_messages_end(messages, 3), 6);
-}
-
 static double step_seconds(const char *model, uint32_t batch, const char *device, enum dtype dtype)
 {
     struct model_spec spec;

@@ -87,6 +87,49 @@ Test(machines, a_mixture_is_planned_whole)
     cr_assert(plan->fits);
     cr_assert_eq(plan->device_count, 2);
     cr_assert_eq(plan->devices[0].images + plan->devices[1].images, 128);
-    cr_assert_leq(plan->devices[0].images, plan->devices[1].images);
+    cr_assert_eq(plan->devices[0].images, 42, "%u", plan->devices[0].images);
+    cr_assert_eq(plan->step_seconds, 0, "nobody said how fast these cards are");
+    plan_destroy(plan);
+}
+
+Test(machines, known_speeds_share_by_time)
+{
+    struct error err = {0};
+    struct machine machine;
+    const struct model_options options = MODEL_OPTIONS_DEFAULT;
+    cr_assert(machine_parse("h100,titan-x", &machine, &err), "%s", err.text);
+    struct plan_request request = {.batch = 128, .machine = &machine};
+    cr_assert(model_parse("resnet-164", &options, &request.spec, &err), "%s", err.text);
+    struct plan *plan = plan_make(&request, &err);
+    cr_assert(plan, "%s", err.text);
+    double fast = plan->variants[plan->devices[0].variant].compute_seconds;
+    double slow = plan->variants[plan->devices[1].variant].compute_seconds;
+    cr_expect_gt(plan->devices[0].images, 4 * plan->devices[1].images);
+    cr_expect(slow < 1.5 * fast && fast < 1.5 * slow, "%g and %g", fast, slow);
+    cr_expect_geq(plan->step_seconds, slow > fast ? slow : fast);
+    plan_destroy(plan);
+    request.micro_batches = 4;
+    plan = plan_make(&request, &err);
+    cr_assert(plan, "%s", err.text);
+    cr_expect_eq(plan->devices[0].images % 4, 0);
+    cr_expect_eq(plan->devices[0].images + plan->devices[1].images, 128);
+    plan_destroy(plan);
+    machine_finish(&machine);
+}
+
+Test(machines, predicts_a_step_of_equal_cards)
+{
+    const struct row row = {"two-titan-x", "resnet-1001", 128, 1, RECOMPUTE_ELEMENTWISE, true, 0};
+    struct plan *plan = plan_row(&row);
+    cr_expect(plan->step_seconds > 0.2 && plan->step_seconds < 2, "%g s", plan->step_seconds);
+    cr_expect(plan->variants[0].extra_time_fraction > 0 && plan->variants[0].extra_time_fraction < 0.3);
+    plan_destroy(plan);
+}
+
+Test(machines, nets_without_bn_are_not_changed_by_a_split)
+{
+    const struct row row = {"eight-h200", "vgg-a", 256, 1, RECOMPUTE_AUTO, true, 0};
+    struct plan *plan = plan_row(&row);
+    cr_expect_not(plan->changes_bn);
     plan_destroy(plan);
 }

@@ -1,0 +1,18 @@
+/* What a finished plan's programs take on their devices: times, and how a batch is best shared. */
+#ifndef FATHOM_PREDICT_H
+#define FATHOM_PREDICT_H
+
+#include "plan.h"
+
+/* Fills compute_seconds and extra_time_fraction of every variant and step_seconds of the plan, from cost.h. Devices of
+ * one variant may differ in speed: the slowest counts. A step ends with the slowest device; its all-reduces run beside
+ * backward, and the update waits for the last. Times are 0 when a device's speed or a needed link's is unknown;
+ * fractions are then those of a stand-in. */
+void predict_times(struct plan *plan, const struct machine *machine);
+
+/* Shares the batch of a plan over unequal devices by split_batch, from a plan of the same request whose activations are
+ * all kept and whose shares are known: fills images[device_count], multiples of unit (the micro-batches of a device),
+ * which divides the batch. */
+bool predict_shares(const struct plan *plan, uint32_t unit, uint32_t *images, struct error *err);
+
+#endif
