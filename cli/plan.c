@@ -128,17 +128,18 @@ static bool parse_request(const struct plan_options *o, const char *model, struc
     return true;
 }
 
-/* The search for the largest batch may take so long when nobody asked for it. */
-#define FREE_SEARCH_SECONDS 0.25
+/* Nobody asked for the largest batch: it is looked for when plans are quick, and mostly found with four of them. */
+#define QUICK_SECONDS 0.1
+#define QUICK_PLANS   12
 
 static bool find_largest(const struct plan_options *o, const struct plan_request *request, struct plan_report *report,
                          struct error *err)
 {
-    double plans = FREE_SEARCH_SECONDS / (report->plan->plan_seconds + 1e-4);
-    uint32_t most = o->max_batch ? 0 : (uint32_t)plans;
-    if (!o->max_batch && (o->json || most < 4 || !report->plan->fits)) return true;
+    bool quick = !o->json && report->plan->fits && report->plan->plan_seconds < QUICK_SECONDS;
+    if (!o->max_batch && !quick) return true;
     report->largest_searched = true;
-    return advise_largest_batch(request, report->plan, most, &report->largest_batch, &report->largest_exact, err);
+    return advise_largest_batch(request, report->plan, o->max_batch ? 0 : QUICK_PLANS, &report->largest_batch,
+                                &report->largest_exact, err);
 }
 
 static bool write_files(const struct plan_options *o, const struct plan *plan, struct error *err)
