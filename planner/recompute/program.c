@@ -16,6 +16,7 @@
 #include "mem.h"
 
 #define MOST_THREADS 8
+#define STRETCH      64 /* of m, passed over together */
 #define FEW_UNITS    48 /* below, threads cost more than they give */
 
 struct store {
@@ -155,7 +156,7 @@ float row_value(const struct row *row, uint32_t m)
     return m < row->hi ? row->values[m - row->lo] : row->tail;
 }
 
-/* best[i] stands for m = begin + i, i < n. Candidates constant + x(m) + y(m - shift), from m = from on. */
+/* best[i] stands for m = begin + i, i < n. */
 struct target {
     float *best;
     uint32_t begin;
@@ -164,6 +165,17 @@ struct target {
 
 static const float *values_at(const struct row *row, uint32_t m) { return row->values + (m - row->lo); }
 
+/* All three fall as m grows: a stretch whose cheapest candidate, at its end, is no better than the dearest of best, at
+ * its start, is passed over. */
+static void relax_where_better(float *best, const float *x, const float *y, float constant, size_t n)
+{
+    for (size_t i = 0, end; i < n; i = end) {
+        end = i + STRETCH < n ? i + STRETCH : n;
+        if (best[i] > constant + (x[end - 1] + y[end - 1])) relax(best + i, x + i, y + i, constant, end - i);
+    }
+}
+
+/* Candidates constant + x(m) + y(m - shift), from m = from on. */
 static void relax_rows(const struct target *target, uint32_t from, const struct row *x, const struct row *y,
                        uint32_t shift, float constant)
 {
@@ -171,7 +183,8 @@ static void relax_rows(const struct target *target, uint32_t from, const struct 
     uint32_t x_end = larger(smaller(x->hi, end), m), y_end = larger(smaller(y->hi + shift, end), m);
     uint32_t both = smaller(x_end, y_end), one = larger(x_end, y_end);
     if (m < both)
-        relax(target->best + (m - target->begin), values_at(x, m), values_at(y, m - shift), constant, both - m);
+        relax_where_better(target->best + (m - target->begin), values_at(x, m), values_at(y, m - shift), constant,
+                           both - m);
     if (both < one && x_end > y_end)
         relax(target->best + (both - target->begin), values_at(x, both), NULL, constant + y->tail, one - both);
     else if (both < one)
