@@ -1,0 +1,159 @@
+/* What a run does when a device, a disk or memory fails: says it once, frees all, waits for nobody. */
+#define _GNU_SOURCE
+#include <criterion/criterion.h>
+
+#include <stdatomic.h>
+
+#include "execute.h"
+#include "train_help.h"
+
+static void make_data(void)
+{
+    run_make_data();
+    alarm(120); /* a deadlock is a failure, not a hang */
+}
+
+TestSuite(faults, .init = make_data, .fini = run_remove_data);
+
+/* A backend that fails at the n-th call of one slot. */
+static struct backend broken;
+static const struct backend *sound = &cpu_reference_backend;
+static atomic_int until_failure;
+
+static bool fails(struct error *err)
+{
+    return atomic_fetch_sub(&until_failure, 1) == 1 ? !error_set(err, ERROR_FAILED, "the device is lost") : false;
+}
+
+static bool launch(struct prepared *prepared, struct stream *stream, struct error *err)
+{
+    return !fails(err) && sound->op_launch(prepared, stream, err);
+}
+
+static bool prepare(struct device *device, const struct op_call *call, struct prepared **prepared, struct error *err)
+{
+    return !fails(err) && sound->op_prepare(device, call, prepared, err);
+}
+
+static bool create(uint32_t ordinal, uint64_t arena_bytes, uint32_t threads, struct device **device, struct error *err)
+{
+    return !fails(err) && sound->device_create(ordinal, arena_bytes, threads, device, err);
+}
+
+static bool copy(struct device *device, struct stream *stream, uint64_t offset, const void *host, uint64_t bytes,
+                 struct error *err)
+{
+    return !fails(err) && sound->copy_in(device, stream, offset, host, bytes, err);
+}
+
+static void all_bytes(uint64_t bytes[MEM_PURPOSES])
+{
+    for (int i = 0; i < MEM_PURPOSES; i++) bytes[i] = mem_current_bytes((enum mem_purpose)i);
+}
+
+/* Runs with the n-th call failing; everything must be given back, and the failure told as it was. */
+static void check_failure(const char *gpus, int n, const char *what)
+{
+    uint64_t before[MEM_PURPOSES], after[MEM_PURPOSES];
+    struct small_run run = {.gpus = gpus, .sync_bn = true, .batch = 4, .backend = &broken, .options.iterations = 3};
+    all_bytes(before);
+    atomic_store(&until_failure, n);
+    run_go(&run);
+    all_bytes(after);
+    cr_assert_not(run.ok, "%s: call %d failed unnoticed", what, n);
+    cr_assert_eq(run.err.kind, ERROR_FAILED);
+    cr_assert(strstr(run.err.text, "the device is lost"), "%s, call %d: %s", what, n, run.err.text);
+    for (int i = 0; i < MEM_PURPOSES; i++)
+        cr_assert_eq(before[i], after[i], "%s, call %d: %s bytes leak", what, n, mem_purpose_name((enum mem_purpose)i));
+}
+
+Test(faults, an_op_that_fails_ends_the_run_on_all_devices)
+{
+    broken = *sound;
+    broken.op_launch = launch;
+    const int calls[] = {1, 2, 30, 100, 250};
+    for (int i = 0; i < 5; i++) check_failure("cpu", calls[i] < 150 ? calls[i] : 150, "launch");
+    for (int i = 0; i < 5; i++) check_failure("3xcpu", calls[i], "launch");
+}
+
+Test(faults, an_op_that_cannot_be_prepared)
+{
+    broken = *sound;
+    broken.op_prepare = prepare;
+    const int calls[] = {1, 50, 140};
+    for (int i = 0; i < 3; i++) check_failure("2xcpu", calls[i], "prepare");
+}
+
+Test(faults, a_device_that_is_not_there_frees_those_that_wait_for_it)
+{
+    broken = *sound;
+    broken.device_create = create;
+    for (int i = 1; i <= 3; i++) check_failure("3xcpu", i, "create");
+}
+
+Test(faults, a_copy_that_fails)
+{
+    broken = *sound;
+    broken.copy_in = copy;
+    for (int i = 1; i <= 6; i++) check_failure("2xcpu", i, "copy");
+}
+
+Test(faults, a_loss_that_is_not_a_number_ends_the_run)
+{
+    struct small_run run = {.options = {.schedule = {.kind = SCHEDULE_CONSTANT, .base = 1e30}}};
+    run_go(&run);
+    cr_assert_not(run.ok);
+    cr_assert_eq(run.err.kind, ERROR_FAILED);
+    cr_assert(strstr(run.err.text, "diverged"), "%s", run.err.text);
+}
+
+Test(faults, a_log_that_cannot_be_written)
+{
+    struct small_run missing = {.options = {.iterations = 1, .log_path = "/dev/null/log"}};
+    run_go(&missing);
+    cr_assert_not(missing.ok);
+    cr_assert(strstr(missing.err.text, "--log: /dev/null/log"), "%s", missing.err.text);
+    struct small_run full = {.options = {.iterations = 2, .log_path = "/dev/full", .skip_evaluation = true}};
+    run_go(&full);
+    cr_assert_eq(full.steps, 2, "a full disk stopped the run");
+    cr_assert_not(full.ok);
+    cr_assert_eq(full.err.kind, ERROR_FAILED);
+}
+
+Test(faults, wrong_options_are_named)
+{
+    struct small_run classes = {.model = "resnet-18", .batch = 2};
+    run_go(&classes);
+    cr_assert_not(classes.ok);
+    cr_assert(strstr(classes.err.text, "--data"), "%s", classes.err.text);
+    struct small_run plateau = {.options.schedule = {.kind = SCHEDULE_PLATEAU, .base = 0.1}};
+    run_go(&plateau);
+    cr_assert(strstr(plateau.err.text, "--evaluate-every"), "%s", plateau.err.text);
+}
+
+/* The device's thread is this test's, so that its allocations can be made to fail one by one. */
+Test(faults, an_executor_gives_back_all_when_memory_runs_out)
+{
+    struct small_run run = {.model = "resnet-8", .batch = 2, .backend = &cpu_reference_backend};
+    run_fill_defaults(&run);
+    struct plan *plan = run_plan(&run);
+    cr_assert(plan, "%s", run.err.text);
+    struct executor_options options = {.plan = plan, .backend = &cpu_reference_backend, .fill_dead = true};
+    uint64_t before[MEM_PURPOSES], after[MEM_PURPOSES];
+    all_bytes(before);
+    bool ok = false;
+    for (uint64_t n = 1; !ok; n++) {
+        struct executor *executor = NULL;
+        struct error err = {0};
+        mem_fail_at(n);
+        ok = executor_create(&options, &executor, &err);
+        mem_fail_at(0);
+        cr_assert(ok || (err.kind == ERROR_MEMORY && !executor), "allocation %d: %s", (int)n, err.text);
+        executor_destroy(executor);
+        all_bytes(after);
+        for (int i = 0; i < MEM_PURPOSES; i++)
+            cr_assert_eq(before[i], after[i], "allocation %d: %s bytes leak", (int)n,
+                         mem_purpose_name((enum mem_purpose)i));
+    }
+    plan_destroy(plan);
+}

@@ -1,0 +1,132 @@
+/* The promise: what was planned is what is used, and a step allocates nothing. A plain program, so that the process
+ * holds nothing but the run, and malloc can be watched. */
+#define _GNU_SOURCE
+#include <malloc.h>
+#include <stdatomic.h>
+
+#include "train_help.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define WATCHED 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define WATCHED 0
+#endif
+#endif
+#ifndef WATCHED
+#define WATCHED 1
+#endif
+
+static void check(bool ok, const char *what)
+{
+    if (ok) return;
+    fprintf(stderr, "failed: %s\n", what);
+    run_remove_data();
+    exit(1);
+}
+
+static atomic_bool watching;
+static atomic_int allocations;
+
+#if WATCHED
+extern void *__libc_malloc(size_t bytes);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *block, size_t bytes);
+
+static void note(void)
+{
+    if (atomic_load(&watching)) atomic_fetch_add(&allocations, 1);
+}
+
+void *malloc(size_t bytes)
+{
+    note();
+    return __libc_malloc(bytes);
+}
+
+void *calloc(size_t count, size_t size)
+{
+    note();
+    return __libc_calloc(count, size);
+}
+
+void *realloc(void *block, size_t bytes)
+{
+    note();
+    return __libc_realloc(block, bytes);
+}
+#endif
+
+static uint64_t project_bytes(void)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < MEM_PURPOSES; i++) sum += mem_current_bytes((enum mem_purpose)i);
+    return sum;
+}
+
+static uint64_t held_bytes;
+static size_t heap_bytes;
+
+/* From the third step to the end of the eighth, loader, log and all. */
+static void watch(struct small_run *run, uint64_t step)
+{
+    (void)run;
+    if (step == 3) {
+        held_bytes = project_bytes();
+        heap_bytes = mallinfo2().uordblks;
+        atomic_store(&watching, true);
+    }
+    if (step != 8) return;
+    atomic_store(&watching, false);
+    check(project_bytes() == held_bytes, "steps hold more and more memory");
+    /* oneDNN makes and frees small tables in each call; none may stay. */
+    check(mallinfo2().uordblks < heap_bytes + 4096, "the heap grows from step to step");
+}
+
+static void check_steps(const struct backend *backend, bool none_at_all)
+{
+    struct small_run run = {.batch = 4, .backend = backend, .after_step = watch};
+    run.options.iterations = 9;
+    run.options.skip_evaluation = true;
+    run.options.log_path = run_path("log");
+    atomic_store(&allocations, 0);
+    run_go(&run);
+    check(run.ok, run.err.text);
+    if (none_at_all) check(atomic_load(&allocations) == 0, "a step allocates");
+}
+
+/* First, so that VmHWM is of this run. */
+static void check_peak(void)
+{
+    struct small_run run = {.model = "resnet-20", .batch = 128};
+    run.options.iterations = 2;
+    run_go(&run);
+    check(run.ok, run.err.text);
+    double ratio = (double)run.result.peak_bytes / (double)run.result.planned_bytes;
+    fprintf(stderr, "planned %.2f MiB, peak %.2f MiB\n", (double)run.result.planned_bytes / 0x1p20,
+            (double)run.result.peak_bytes / 0x1p20);
+    check(!WATCHED || (ratio > 0.97 && ratio < 1.03), "the peak is not what was planned");
+}
+
+/* The arena is the plan's to the byte. */
+static void check_arena(void)
+{
+    check(mem_current_bytes(MEM_ARENA) == 0, "an arena is left");
+    struct small_run run = {.model = "resnet-20", .batch = 128};
+    run_fill_defaults(&run);
+    struct plan *plan = run_plan(&run);
+    check(plan != NULL, run.err.text);
+    check(mem_peak_bytes(MEM_ARENA) == plan->variants[0].arena_bytes, "the arena is not the plan's");
+    plan_destroy(plan);
+}
+
+int main(void)
+{
+    run_make_data();
+    check_peak();
+    check_arena();
+    check_steps(&cpu_reference_backend, true);
+    check_steps(&cpu_backend, false);
+    run_remove_data();
+    return 0;
+}
