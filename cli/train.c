@@ -211,8 +211,7 @@ static struct plan *open_plan(const struct train_command *c, const char *word, s
                   word);
         return NULL;
     }
-    error_set(err, ERROR_FAILED, "%s: plan files are not read by this build", word);
-    return NULL;
+    return plan_read(word, err);
 }
 
 /* How to learn ---------------------------------------------------------------------------------------------------- */
