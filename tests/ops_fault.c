@@ -42,7 +42,7 @@ Test(ops_fault, refuses_wrong_calls)
     set_up(&s, &cpu_backend);
     struct op_call call = s.rig.call;
     cr_assert_gt(call.workspace_bytes, 0);
-    call.workspace_bytes--;
+    call.workspace_bytes = 16;
     expect_refusal(&s, &call, "workspace");
     call = s.rig.call;
     call.in[1] = s.rig.arena_bytes - 4;

@@ -183,10 +183,8 @@ static bool kernel_workspace(const struct cpu_table *table, const struct op_call
     const struct cpu_kernel *kernel = &table->kernels[call->op->kind];
     *bytes = 0;
     if (kernel->workspace) return kernel->workspace(call, bytes, err);
-    if (!kernel->onednn) return true;
     struct onednn_shape shape = {0};
-    kernel->onednn(call, &shape);
-    return onednn_workspace(&shape, bytes, err);
+    return !kernel->onednn || !kernel->onednn(call, &shape) || onednn_workspace(&shape, bytes, err);
 }
 
 static bool op_workspace(const struct cpu_table *table, const struct graph *graph, const struct op *op,
@@ -244,9 +242,9 @@ static bool check_call(const struct device *device, const struct op_call *call, 
 static bool find_kernel(struct prepared *p, uint64_t *needed, struct error *err)
 {
     const struct cpu_kernel *kernel = &p->device->table->kernels[p->call.op->kind];
-    if (!kernel->onednn) return kernel_workspace(p->device->table, &p->call, needed, err);
     struct onednn_shape shape = {0};
-    kernel->onednn(&p->call, &shape);
+    if (!kernel->onednn || !kernel->onednn(&p->call, &shape))
+        return kernel_workspace(p->device->table, &p->call, needed, err);
     p->onednn = onednn_kernel(p->device->onednn, &shape, err);
     if (!p->onednn) return false;
     *needed = onednn_kernel_workspace(p->onednn);

@@ -13,8 +13,9 @@ struct cpu_kernel {
     bool (*run)(const struct prepared *p, struct error *err);
     /* Scratch beyond the tensors; NULL = none. */
     bool (*workspace)(const struct op_call *call, uint64_t *bytes, struct error *err);
-    /* Fills *shape when the op is a oneDNN primitive, whose workspace and preparation are then oneDNN's; else NULL. */
-    void (*onednn)(const struct op_call *call, struct onednn_shape *shape);
+    /* True when the op is a oneDNN primitive, whose *shape it fills; its workspace and preparation are then oneDNN's.
+     * NULL = never. */
+    bool (*onednn)(const struct op_call *call, struct onednn_shape *shape);
 };
 
 struct cpu_table {
@@ -71,5 +72,11 @@ bool cpu_reference_bn_workspace(const struct op_call *call, uint64_t *bytes, str
 bool cpu_bn(const struct prepared *p, struct error *err);
 bool cpu_bn_backward(const struct prepared *p, struct error *err);
 bool cpu_bn_workspace(const struct op_call *call, uint64_t *bytes, struct error *err);
+
+/* Fully connected layers that are not oneDNN's. */
+bool cpu_fc_is_own(const struct tensor *weights);
+void cpu_fc(const struct prepared *p);
+void cpu_fc_backward_data(const struct prepared *p);
+void cpu_fc_backward_weights(const struct prepared *p);
 
 #endif

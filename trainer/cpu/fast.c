@@ -30,69 +30,82 @@ static void flatten(struct onednn_shape *shape)
     shape->x[1] = shape->x[2] = 1;
 }
 
-static void conv_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool conv_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_CONV, call->in_tensor[0], call->out_tensor[0]);
     fill_window(shape, &call->op->attr);
     shape->bias = call->op->inputs > 2;
+    return true;
 }
 
-static void conv_data_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool conv_data_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_CONV_BWD_DATA, call->out_tensor[0], call->in_tensor[0]);
     fill_window(shape, &call->op->attr);
+    return true;
 }
 
-static void conv_weights_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool conv_weights_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_CONV_BWD_WEIGHTS, call->in_tensor[0], call->in_tensor[1]);
     fill_window(shape, &call->op->attr);
     shape->bias = call->op->outputs > 1;
+    return true;
 }
 
-static void fc_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool fc_shape(const struct op_call *call, struct onednn_shape *shape)
 {
+    if (cpu_fc_is_own(call->in_tensor[1])) return false;
     fill_shape(shape, ONEDNN_FC, call->in_tensor[0], call->out_tensor[0]);
     flatten(shape);
     shape->bias = call->op->inputs > 2;
+    return true;
 }
 
-static void fc_data_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool fc_data_shape(const struct op_call *call, struct onednn_shape *shape)
 {
+    if (cpu_fc_is_own(call->in_tensor[1])) return false;
     fill_shape(shape, ONEDNN_FC_BWD_DATA, call->out_tensor[0], call->in_tensor[0]);
     flatten(shape);
+    return true;
 }
 
-static void fc_weights_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool fc_weights_shape(const struct op_call *call, struct onednn_shape *shape)
 {
+    if (cpu_fc_is_own(call->out_tensor[0])) return false;
     fill_shape(shape, ONEDNN_FC_BWD_WEIGHTS, call->in_tensor[0], call->in_tensor[1]);
     flatten(shape);
     shape->bias = call->op->outputs > 1;
+    return true;
 }
 
-static void maxpool_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool maxpool_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_MAXPOOL, call->in_tensor[0], call->out_tensor[0]);
     fill_window(shape, &call->op->attr);
     shape->inference = call->pass == PASS_EVALUATE;
+    return true;
 }
 
-static void maxpool_backward_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool maxpool_backward_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_MAXPOOL_BWD, call->out_tensor[0], call->in_tensor[0]);
     fill_window(shape, &call->op->attr);
+    return true;
 }
 
-static void avgpool_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool avgpool_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_AVGPOOL, call->in_tensor[0], call->out_tensor[0]);
     fill_window(shape, &call->op->attr);
+    return true;
 }
 
-static void avgpool_backward_shape(const struct op_call *call, struct onednn_shape *shape)
+static bool avgpool_backward_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_AVGPOOL_BWD, call->out_tensor[0], call->in_tensor[0]);
     fill_window(shape, &call->op->attr);
+    return true;
 }
 
 /* x, w [, bias] -> y */
@@ -116,6 +129,27 @@ static bool run_backward_weights(const struct prepared *p, struct error *err)
     struct onednn_call call = {.x = op_in(p, 0), .w = op_out(p, 0), .y = op_in(p, 1), .workspace = op_scratch(p)};
     if (p->call.op->outputs > 1) call.bias = op_out(p, 1);
     return onednn_run(p->onednn, &call, err);
+}
+
+static bool run_fc(const struct prepared *p, struct error *err)
+{
+    if (p->onednn) return run_forward(p, err);
+    cpu_fc(p);
+    return true;
+}
+
+static bool run_fc_backward_data(const struct prepared *p, struct error *err)
+{
+    if (p->onednn) return run_backward_data(p, err);
+    cpu_fc_backward_data(p);
+    return true;
+}
+
+static bool run_fc_backward_weights(const struct prepared *p, struct error *err)
+{
+    if (p->onednn) return run_backward_weights(p, err);
+    cpu_fc_backward_weights(p);
+    return true;
 }
 
 /* x -> y [, mask] */
@@ -330,7 +364,7 @@ const struct cpu_table cpu_fast_table = {
             [OP_MAXPOOL] = {run_pool, .onednn = maxpool_shape},
             [OP_AVGPOOL] = {run_pool, .onednn = avgpool_shape},
             [OP_SHORTCUT_PAD] = {run_shortcut_pad},
-            [OP_FC] = {run_forward, .onednn = fc_shape},
+            [OP_FC] = {run_fc, .onednn = fc_shape},
             [OP_SOFTMAX_LOSS] = {cpu_run_softmax_loss},
             [OP_CONCAT] = {run_concat},
             [OP_CONV_BWD_DATA] = {run_backward_data, .onednn = conv_data_shape},
@@ -344,8 +378,8 @@ const struct cpu_table cpu_fast_table = {
             [OP_MAXPOOL_BWD] = {run_pool_backward, .onednn = maxpool_backward_shape},
             [OP_AVGPOOL_BWD] = {run_pool_backward, .onednn = avgpool_backward_shape},
             [OP_SHORTCUT_PAD_BWD] = {run_shortcut_pad_backward},
-            [OP_FC_BWD_DATA] = {run_backward_data, .onednn = fc_data_shape},
-            [OP_FC_BWD_WEIGHTS] = {run_backward_weights, .onednn = fc_weights_shape},
+            [OP_FC_BWD_DATA] = {run_fc_backward_data, .onednn = fc_data_shape},
+            [OP_FC_BWD_WEIGHTS] = {run_fc_backward_weights, .onednn = fc_weights_shape},
             [OP_SOFTMAX_LOSS_BWD] = {cpu_run_softmax_loss_backward},
             [OP_CONCAT_BWD] = {run_concat_backward},
             [OP_ADD_GRADIENT] = {run_add},

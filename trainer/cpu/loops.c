@@ -48,6 +48,8 @@ static void sgd(float *w, const float *g, float *m, const struct sgd_rates *rate
     }
 }
 
+static void add_scaled(float *y, const float *x, float factor, size_t n) { FOR_EACH y[i] += factor * x[i]; }
+
 /* ---- Batch normalisation. Channels go 16 to a vector; where 16 does not divide them, plain loops. ---- */
 
 #define LANES 16u
@@ -60,6 +62,21 @@ typedef float unaligned_vector __attribute__((vector_size(64), aligned(4), may_a
 
 INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
 INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
+
+static float dot(const float *a, const float *b, size_t n)
+{
+    vector even = {0}, odd = {0};
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        even += load(a + i) * load(b + i);
+        odd += load(a + i + LANES) * load(b + i + LANES);
+    }
+    even += odd;
+    float sum = 0;
+    for (; i < n; i++) sum += a[i] * b[i];
+    for (unsigned j = 0; j < LANES; j++) sum += even[j];
+    return sum;
+}
 
 /* Bit j = lane j is above 0, or not a number. */
 INLINE uint16_t bits_above_zero(vector v)
@@ -399,6 +416,8 @@ const struct loops LOOPS_NAME = {
     .sigmoid = sigmoid,
     .sigmoid_backward = sigmoid_backward,
     .sgd = sgd,
+    .dot = dot,
+    .add_scaled = add_scaled,
     .bn_statistics = bn_statistics,
     .bn_normalize = bn_normalize,
     .bn_gradient_sums = bn_gradient_sums,

@@ -33,6 +33,9 @@ struct loops {
     void (*sigmoid_backward)(float *dx, const float *y, const float *dy, size_t n);
     void (*sgd)(float *w, const float *g, float *m, const struct sgd_rates *rates, size_t n);
 
+    float (*dot)(const float *a, const float *b, size_t n);
+    void (*add_scaled)(float *y, const float *x, float factor, size_t n); /* y += factor x */
+
     /* Mean and sum of squared differences from it. */
     void (*bn_statistics)(const struct bn_range *range, double *mean, double *squares);
     /* y = (x - mean) factor + beta, then ReLU if `relu`, whose mask is written when `mask` is not NULL. */
