@@ -39,11 +39,11 @@ struct unit_list {
 };
 
 /* Units of `size` blocks (the last one fewer) over blocks [first, first + count). */
-bool units_make(const struct chain *chain, size_t first, size_t count, size_t size, struct unit_list *list,
+bool chain_units_make(const struct chain *chain, size_t first, size_t count, size_t size, struct unit_list *list,
                 struct error *err);
-void units_finish(struct unit_list *list);
-uint32_t units_block_option(const struct unit_list *list, uint32_t option, uint32_t block);
-uint32_t block_fastest_option(const struct chain_block *block);
+void chain_units_finish(struct unit_list *list);
+uint32_t chain_units_block_option(const struct unit_list *list, uint32_t option, uint32_t block);
+uint32_t chain_block_fastest_option(const struct chain_block *block);
 
 /* Triangular tables over pairs s <= t. */
 static inline size_t pair_count(size_t units) { return units * (units + 1) / 2; }
@@ -51,8 +51,8 @@ static inline size_t pair_index(size_t s, size_t t) { return t * (t + 1) / 2 + s
 
 /* Least memory in which s..t can run at all, and memory from which on more saves no time, of every pair. `single` gives
  * the first for one unit (from the blocks within a group). Both arrays hold pair_count. */
-void least_fill(const struct unit_list *list, const uint32_t *single, uint32_t *least);
-void enough_fill(const struct unit_list *list, uint32_t *enough);
+void chain_least_fill(const struct unit_list *list, const uint32_t *single, uint32_t *least);
+void chain_enough_fill(const struct unit_list *list, uint32_t *enough);
 
 /* C(s, t, .): no time at m < lo; values[m - lo] below hi; tail from hi on. */
 struct row {
@@ -75,25 +75,25 @@ struct program {
 };
 
 /* Prepares a program over a chain without filling its rows: units, least and enough memory. */
-bool program_begin(struct program *program, const struct chain *chain, size_t first, size_t count, size_t size,
+bool chain_program_begin(struct program *program, const struct chain *chain, size_t first, size_t count, size_t size,
                    struct error *err);
-void program_finish(struct program *program);
+void chain_program_finish(struct program *program);
 /* Bytes of all rows under a limit, at most. */
-uint64_t program_row_bytes(const struct program *program, uint32_t limit);
-/* Fills all rows; `bytes` as from program_row_bytes. */
-bool program_solve(struct program *program, uint32_t limit, uint64_t bytes, struct error *err);
-float row_value(const struct row *row, uint32_t m);
+uint64_t chain_program_row_bytes(const struct program *program, uint32_t limit);
+/* Fills all rows; `bytes` as from chain_program_row_bytes. */
+bool chain_program_solve(struct program *program, uint32_t limit, uint64_t bytes, struct error *err);
+float chain_row_value(const struct row *row, uint32_t m);
 /* Least excess of a unit alone, or of saving unit s first: and the option that gives it. */
-float program_best_option(const struct program *program, size_t s, size_t t, uint32_t m, uint32_t *option);
+float chain_program_best_option(const struct program *program, size_t s, size_t t, uint32_t m, uint32_t *option);
 /* Least excess of a checkpoint at s with the right part from j on. */
-float program_best_split(const struct program *program, size_t s, size_t t, uint32_t m, size_t *j);
+float chain_program_best_split(const struct program *program, size_t s, size_t t, uint32_t m, size_t *j);
 
 /* Appends the schedule of a solved program, or (least) of one that was only begun: the one with the least memory. Sizes
  * for the peak are those of `chain`, which the program's may be rounded from. */
-bool program_read(const struct program *program, const struct chain *chain, bool least, struct chain_schedule *schedule,
+bool chain_program_read(const struct program *program, const struct chain *chain, bool least, struct chain_schedule *schedule,
                   struct error *err);
 
 /* min(best[i], constant + x[i] + y[i]) over n elements; x and y may be NULL: then left out. */
-void relax(float *restrict best, const float *restrict x, const float *restrict y, float constant, size_t n);
+void chain_relax(float *restrict best, const float *restrict x, const float *restrict y, float constant, size_t n);
 
 #endif

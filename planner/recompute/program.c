@@ -35,7 +35,7 @@ static bool begin_groups(struct program *program, uint32_t *single, struct error
     if (!program->groups) return error_memory(err, list->count * sizeof *program->groups, mem_purpose_name(MEM_SEARCH));
     for (size_t i = 0; i < list->count; i++) {
         size_t blocks = list->units[i].last - list->units[i].first + 1;
-        TRY(program_begin(&program->groups[i], list->chain, list->units[i].first, blocks, 1, err));
+        TRY(chain_program_begin(&program->groups[i], list->chain, list->units[i].first, blocks, 1, err));
         program->groups[i].part = true;
         single[i] = program->groups[i].least[pair_index(0, blocks - 1)];
     }
@@ -52,19 +52,19 @@ static bool begin_tables(struct program *program, struct error *err)
     if (!ok) error_memory(err, pairs * 2 * sizeof *program->least, mem_purpose_name(MEM_SEARCH));
     if (ok && program->list.grouped) ok = begin_groups(program, single, err);
     if (ok) {
-        least_fill(&program->list, program->list.grouped ? single : NULL, program->least);
-        enough_fill(&program->list, program->enough);
+        chain_least_fill(&program->list, program->list.grouped ? single : NULL, program->least);
+        chain_enough_fill(&program->list, program->enough);
     }
     mem_free(single);
     return ok;
 }
 
-bool program_begin(struct program *program, const struct chain *chain, size_t first, size_t count, size_t size,
-                   struct error *err)
+bool chain_program_begin(struct program *program, const struct chain *chain, size_t first, size_t count, size_t size,
+                         struct error *err)
 {
     *program = (struct program){0};
-    if (units_make(chain, first, count, size, &program->list, err) && begin_tables(program, err)) return true;
-    program_finish(program);
+    if (chain_units_make(chain, first, count, size, &program->list, err) && begin_tables(program, err)) return true;
+    chain_program_finish(program);
     return false;
 }
 
@@ -81,10 +81,10 @@ static void finish_tables(struct program *program)
     mem_free(program->enough);
     mem_free(program->floor);
     mem_free(program->rows);
-    units_finish(&program->list);
+    chain_units_finish(&program->list);
 }
 
-void program_finish(struct program *program)
+void chain_program_finish(struct program *program)
 {
     if (program->groups)
         for (size_t i = 0; i < program->list.count; i++) finish_tables(&program->groups[i]);
@@ -134,7 +134,7 @@ static struct range row_range(const struct program *program, uint32_t limit, uin
     return (struct range){larger(floor, program->least[pair_index(s, t)]), smaller(most, enough)};
 }
 
-uint64_t program_row_bytes(const struct program *program, uint32_t limit)
+uint64_t chain_program_row_bytes(const struct program *program, uint32_t limit)
 {
     uint64_t held = 0, floats = 0;
     for (size_t s = 0; s < program->list.count; s++) {
@@ -146,11 +146,11 @@ uint64_t program_row_bytes(const struct program *program, uint32_t limit)
     }
     uint64_t bytes = (floats + 1) * sizeof(float);
     for (size_t i = 0; program->groups && i < program->list.count; i++)
-        bytes += program_row_bytes(&program->groups[i], limit);
+        bytes += chain_program_row_bytes(&program->groups[i], limit);
     return bytes;
 }
 
-float row_value(const struct row *row, uint32_t m)
+float chain_row_value(const struct row *row, uint32_t m)
 {
     if (m < row->lo) return INFINITY;
     return m < row->hi ? row->values[m - row->lo] : row->tail;
@@ -171,7 +171,7 @@ static void relax_where_better(float *best, const float *x, const float *y, floa
 {
     for (size_t i = 0, end; i < n; i = end) {
         end = i + STRETCH < n ? i + STRETCH : n;
-        if (best[i] > constant + (x[end - 1] + y[end - 1])) relax(best + i, x + i, y + i, constant, end - i);
+        if (best[i] > constant + (x[end - 1] + y[end - 1])) chain_relax(best + i, x + i, y + i, constant, end - i);
     }
 }
 
@@ -186,10 +186,12 @@ static void relax_rows(const struct target *target, uint32_t from, const struct 
         relax_where_better(target->best + (m - target->begin), values_at(x, m), values_at(y, m - shift), constant,
                            both - m);
     if (both < one && x_end > y_end)
-        relax(target->best + (both - target->begin), values_at(x, both), NULL, constant + y->tail, one - both);
+        chain_relax(target->best + (both - target->begin), values_at(x, both), NULL, constant + y->tail, one - both);
     else if (both < one)
-        relax(target->best + (both - target->begin), NULL, values_at(y, both - shift), constant + x->tail, one - both);
-    if (one < end) relax(target->best + (one - target->begin), NULL, NULL, constant + (x->tail + y->tail), end - one);
+        chain_relax(target->best + (both - target->begin), NULL, values_at(y, both - shift), constant + x->tail,
+                    one - both);
+    if (one < end)
+        chain_relax(target->best + (one - target->begin), NULL, NULL, constant + (x->tail + y->tail), end - one);
 }
 
 static const struct row nothing = {NULL, 0, 0, 0};
@@ -367,7 +369,7 @@ static bool solve_groups(struct program *program, struct error *err)
     return true;
 }
 
-bool program_solve(struct program *program, uint32_t limit, uint64_t bytes, struct error *err)
+bool chain_program_solve(struct program *program, uint32_t limit, uint64_t bytes, struct error *err)
 {
     program->limit = limit;
     program->store = mem_zalloc(MEM_SEARCH, 1, sizeof *program->store);
@@ -378,14 +380,14 @@ bool program_solve(struct program *program, uint32_t limit, uint64_t bytes, stru
     return fill_floor(program, err) && solve_groups(program, err) && fill_program(program, err);
 }
 
-float program_best_option(const struct program *program, size_t s, size_t t, uint32_t m, uint32_t *option)
+float chain_program_best_option(const struct program *program, size_t s, size_t t, uint32_t m, uint32_t *option)
 {
     float best = INFINITY;
     for (uint32_t i = 0; i < program->list.units[s].options; i++) {
         const struct unit_option *o = &program->list.units[s].option[i];
         if (m < option_need(program, o, t) || m < o->saved) continue;
         float value = (float)o->excess;
-        if (s < t) value += row_value(&program->rows[pair_index(s + 1, t)], m - o->saved);
+        if (s < t) value += chain_row_value(&program->rows[pair_index(s + 1, t)], m - o->saved);
         if (value < best) {
             best = value;
             *option = i;
@@ -394,7 +396,7 @@ float program_best_option(const struct program *program, size_t s, size_t t, uin
     return best;
 }
 
-float program_best_split(const struct program *program, size_t s, size_t t, uint32_t m, size_t *split)
+float chain_program_best_split(const struct program *program, size_t s, size_t t, uint32_t m, size_t *split)
 {
     const struct unit *units = program->list.units;
     float best = INFINITY;
@@ -406,8 +408,8 @@ float program_best_split(const struct program *program, size_t s, size_t t, uint
         if (m < units[t].gradient + run) return best; /* nor at any larger j */
         run = larger(run, units[j].run_next);
         if (m < held) continue;
-        float value = row_value(&program->rows[pair_index(s, j - 1)], m) +
-                      row_value(&program->rows[pair_index(j, t)], m - held) + (float)again;
+        float value = chain_row_value(&program->rows[pair_index(s, j - 1)], m) +
+                      chain_row_value(&program->rows[pair_index(j, t)], m - held) + (float)again;
         if (value < best) {
             best = value;
             *split = j;

@@ -36,8 +36,8 @@ static struct decision decide_by_time(const struct task *task)
     struct decision d = {0};
     float saving = INFINITY, splitting;
     if (task->s < task->t || !task->program->groups)
-        saving = program_best_option(task->program, task->s, task->t, task->m, &d.option);
-    splitting = program_best_split(task->program, task->s, task->t, task->m, &d.j);
+        saving = chain_program_best_option(task->program, task->s, task->t, task->m, &d.option);
+    splitting = chain_program_best_split(task->program, task->s, task->t, task->m, &d.j);
     d.split = splitting < saving;
     return d;
 }
@@ -117,7 +117,7 @@ static bool read_saving(struct reader *r, const struct task *task, uint32_t opti
     backward.option = option;
     for (uint32_t k = unit->first; k <= unit->last; k++) {
         const struct chain_block *block = &r->chain->blocks[k];
-        uint32_t own = units_block_option(list, option, k);
+        uint32_t own = chain_units_block_option(list, option, k);
         TRY(add_step(r, (struct chain_step){CHAIN_SAVE, k, own}, block->forward_seconds,
                      rest.held + r->chain->blocks[list->units[task->t].last].gradient + block->option[own].saved +
                          block->option[own].forward_overhead,
@@ -137,10 +137,10 @@ static bool read_backward(struct reader *r, const struct task *task, struct erro
     const struct unit *unit = &list->units[task->s];
     uint64_t held = task->held;
     for (uint32_t k = unit->first; k <= unit->last; k++)
-        held += r->chain->blocks[k].option[units_block_option(list, task->option, k)].saved;
+        held += r->chain->blocks[k].option[chain_units_block_option(list, task->option, k)].saved;
     for (uint32_t k = unit->last + 1; k-- > unit->first;) {
         const struct chain_block *block = &r->chain->blocks[k];
-        uint32_t own = units_block_option(list, task->option, k);
+        uint32_t own = chain_units_block_option(list, task->option, k);
         TRY(add_step(r, (struct chain_step){CHAIN_BACKWARD, k, own}, block->option[own].backward_seconds,
                      held + block->gradient + block->option[own].backward_overhead, err));
         held -= block->option[own].saved;
@@ -162,8 +162,8 @@ static bool read_task(struct reader *r, const struct task *task, struct error *e
     return decision.split ? read_split(r, task, decision.j, err) : read_saving(r, task, decision.option, err);
 }
 
-bool program_read(const struct program *program, const struct chain *chain, bool least, struct chain_schedule *schedule,
-                  struct error *err)
+bool chain_program_read(const struct program *program, const struct chain *chain, bool least,
+                        struct chain_schedule *schedule, struct error *err)
 {
     struct reader r = {.chain = chain, .least = least, .schedule = schedule};
     bool ok = push(&r, (struct task){.program = program, .t = program->list.count - 1, .m = program->limit}, err);

@@ -32,7 +32,7 @@ static void relax_constant(float *restrict best, float constant, size_t n)
     for (size_t i = 0; i < n; i++) best[i] = constant < best[i] ? constant : best[i];
 }
 
-void relax(float *restrict best, const float *restrict x, const float *restrict y, float constant, size_t n)
+void chain_relax(float *restrict best, const float *restrict x, const float *restrict y, float constant, size_t n)
 {
     if (x && y)
         relax_both(best, x, y, constant, n);

@@ -53,7 +53,7 @@ static void raise_peak(struct chain_schedule *schedule, uint64_t quanta)
 
 static uint32_t kept_option(const struct chain_block *block, bool fastest)
 {
-    return fastest ? block_fastest_option(block) : 0;
+    return fastest ? chain_block_fastest_option(block) : 0;
 }
 
 /* Every block saved, under option 0 or its fastest. */
@@ -148,7 +148,7 @@ static bool attempt_begin(struct attempt *attempt, const struct chain *chain, ui
 {
     *attempt = (struct attempt){.scale = scale};
     if (scale_chain(chain, scale, &attempt->scaled, err) &&
-        program_begin(&attempt->program, &attempt->scaled, 0, chain->count, group_size(chain), err))
+        chain_program_begin(&attempt->program, &attempt->scaled, 0, chain->count, group_size(chain), err))
         return true;
     mem_free(attempt->scaled.blocks);
     *attempt = (struct attempt){0};
@@ -157,7 +157,7 @@ static bool attempt_begin(struct attempt *attempt, const struct chain *chain, ui
 
 static void attempt_finish(struct attempt *attempt)
 {
-    program_finish(&attempt->program);
+    chain_program_finish(&attempt->program);
     mem_free(attempt->scaled.blocks);
 }
 
@@ -177,7 +177,7 @@ static uint32_t attempt_limit(const struct attempt *attempt, uint64_t limit)
 static bool coarsen(struct attempt *attempt, const struct chain *chain, uint64_t limit, uint64_t table_bytes,
                     uint64_t *bytes, struct error *err)
 {
-    while ((*bytes = program_row_bytes(&attempt->program, attempt_limit(attempt, limit))) > table_bytes) {
+    while ((*bytes = chain_program_row_bytes(&attempt->program, attempt_limit(attempt, limit))) > table_bytes) {
         uint64_t scale = attempt->scale * (*bytes / table_bytes + 1);
         if (scale > MOST_QUANTA || attempt_limit(attempt, limit) == 0)
             return error_set(err, ERROR_INPUT, "table bytes: found %llu, expected more for a chain of %zu blocks",
@@ -196,8 +196,8 @@ static bool solve_coarsened(struct attempt *attempt, const struct chain *chain, 
     uint32_t scaled = attempt_limit(attempt, limit);
     schedule->optimal = attempt->scale == 1 && !attempt->program.list.grouped;
     if (scaled < attempt_least(attempt)) return true; /* rounding left no room */
-    return program_solve(&attempt->program, scaled, bytes, err) &&
-           program_read(&attempt->program, chain, false, schedule, err);
+    return chain_program_solve(&attempt->program, scaled, bytes, err) &&
+           chain_program_read(&attempt->program, chain, false, schedule, err);
 }
 
 /* Where the coarser quanta leave no room, the schedule of least memory does. */
@@ -205,7 +205,7 @@ static bool solve_tight(const struct chain *chain, struct chain_schedule *schedu
 {
     struct attempt attempt;
     TRY(attempt_begin(&attempt, chain, least_scale(chain), err));
-    bool ok = program_read(&attempt.program, chain, true, schedule, err);
+    bool ok = chain_program_read(&attempt.program, chain, true, schedule, err);
     attempt_finish(&attempt);
     return ok;
 }

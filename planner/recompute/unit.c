@@ -5,7 +5,7 @@
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-uint32_t block_fastest_option(const struct chain_block *block)
+uint32_t chain_block_fastest_option(const struct chain_block *block)
 {
     uint32_t best = 0;
     for (uint32_t i = 1; i < block->options; i++) {
@@ -17,11 +17,11 @@ uint32_t block_fastest_option(const struct chain_block *block)
     return best;
 }
 
-uint32_t units_block_option(const struct unit_list *list, uint32_t option, uint32_t block)
+uint32_t chain_units_block_option(const struct unit_list *list, uint32_t option, uint32_t block)
 {
     const struct chain_block *b = &list->chain->blocks[block];
     if (!list->grouped) return option;
-    return option == 0 ? block_fastest_option(b) : smaller(option - 1, b->options - 1);
+    return option == 0 ? chain_block_fastest_option(b) : smaller(option - 1, b->options - 1);
 }
 
 /* All blocks of the unit saved one after the other; backward frees them in reverse order. */
@@ -30,11 +30,11 @@ static struct unit_option save_blocks(const struct unit_list *list, const struct
     struct unit_option sum = {0};
     for (uint32_t k = unit->first; k <= unit->last; k++) {
         const struct chain_block *block = &list->chain->blocks[k];
-        const struct chain_option *o = &block->option[units_block_option(list, option, k)];
+        const struct chain_option *o = &block->option[chain_units_block_option(list, option, k)];
         sum.saved += o->saved;
         sum.forward_need = larger(sum.forward_need, sum.saved + o->forward_overhead);
         sum.backward_need = larger(sum.backward_need, block->gradient + sum.saved + o->backward_overhead);
-        sum.excess += o->backward_seconds - block->option[block_fastest_option(block)].backward_seconds;
+        sum.excess += o->backward_seconds - block->option[chain_block_fastest_option(block)].backward_seconds;
     }
     return sum;
 }
@@ -45,7 +45,7 @@ static void fill_options(const struct unit_list *list, struct unit *unit)
     for (uint32_t k = unit->first; k <= unit->last; k++) most = larger(most, list->chain->blocks[k].options);
     unit->options = most + list->grouped;
     for (uint32_t i = 0; i < unit->options; i++) unit->option[i] = save_blocks(list, unit, i);
-    unit->fastest = list->grouped ? 0 : block_fastest_option(&list->chain->blocks[unit->first]);
+    unit->fastest = list->grouped ? 0 : chain_block_fastest_option(&list->chain->blocks[unit->first]);
 }
 
 static void fill_unit(const struct unit_list *list, struct unit *unit)
@@ -66,8 +66,8 @@ static void fill_unit(const struct unit_list *list, struct unit *unit)
     fill_options(list, unit);
 }
 
-bool units_make(const struct chain *chain, size_t first, size_t count, size_t size, struct unit_list *list,
-                struct error *err)
+bool chain_units_make(const struct chain *chain, size_t first, size_t count, size_t size, struct unit_list *list,
+                      struct error *err)
 {
     size_t units = (count + size - 1) / size;
     *list = (struct unit_list){.chain = chain, .count = units, .grouped = size > 1};
@@ -82,7 +82,7 @@ bool units_make(const struct chain *chain, size_t first, size_t count, size_t si
     return true;
 }
 
-void units_finish(struct unit_list *list)
+void chain_units_finish(struct unit_list *list)
 {
     mem_free(list->units);
     *list = (struct unit_list){0};
@@ -116,7 +116,7 @@ static uint32_t least_splitting(const struct unit_list *list, const uint32_t *le
     return best;
 }
 
-void least_fill(const struct unit_list *list, const uint32_t *single, uint32_t *least)
+void chain_least_fill(const struct unit_list *list, const uint32_t *single, uint32_t *least)
 {
     for (size_t t = 0; t < list->count; t++) {
         least[pair_index(t, t)] = single ? single[t] : least_saving(list, t, t, 0);
@@ -127,7 +127,7 @@ void least_fill(const struct unit_list *list, const uint32_t *single, uint32_t *
     }
 }
 
-void enough_fill(const struct unit_list *list, uint32_t *enough)
+void chain_enough_fill(const struct unit_list *list, uint32_t *enough)
 {
     for (size_t t = 0; t < list->count; t++)
         for (size_t s = t + 1; s-- > 0;) {
