@@ -135,10 +135,11 @@ static void print_arena(const struct plan *plan, FILE *to)
 
 static void print_recomputed(const struct plan *plan, FILE *to)
 {
-    double extra = 0;
+    double extra = 0, slower = 0;
     uint32_t convolutions = 0;
     for (size_t v = 0; v < plan->variant_count; v++) {
         if (plan->variants[v].extra_flops_fraction > extra) extra = plan->variants[v].extra_flops_fraction;
+        if (plan->variants[v].extra_time_fraction > slower) slower = plan->variants[v].extra_time_fraction;
         if (plan->variants[v].recomputed_convolutions > convolutions)
             convolutions = plan->variants[v].recomputed_convolutions;
     }
@@ -151,7 +152,9 @@ static void print_recomputed(const struct plan *plan, FILE *to)
         fprintf(to, "%" PRIu32 " convolutions and what lies between them: ", convolutions);
     else
         fputs("normalisations and ReLUs, no convolution: ", to);
-    fprintf(to, "%.1f %% more computation\n", 100 * extra);
+    fprintf(to, "%.1f %% more computation", 100 * extra);
+    if (plan->step_seconds > 0) fprintf(to, ", %.1f %% more time (predicted)", 100 * slower);
+    fputc('\n', to);
 }
 
 static void print_time(const struct plan *plan, FILE *to)

@@ -72,6 +72,28 @@ static void add_rect(struct drawing *d, double x, double y, double width, double
              attributes);
 }
 
+#define TITLE_LENGTH 100 /* what fits the page's width at 26 px */
+
+/* A long title takes two lines, broken at the last comma or colon of the first. */
+static void draw_title(struct drawing *d, const char *title)
+{
+    char first[128];
+    size_t length = strlen(title), cut = 125;
+    if (length <= TITLE_LENGTH) {
+        add_label(d, MAP_LEFT, 56, "font-size=\"26\" font-weight=\"600\"", title);
+        return;
+    }
+    if (length < cut) cut = length;
+    for (size_t i = cut; i > 60; i--)
+        if (title[i - 1] == ' ' && strchr(",:;", title[i - 2])) {
+            cut = i;
+            break;
+        }
+    snprintf(first, sizeof first, "%.*s", (int)cut, title);
+    add_label(d, MAP_LEFT, 36, "font-size=\"19\" font-weight=\"600\"", first);
+    add_label(d, MAP_LEFT, 60, "font-size=\"19\" font-weight=\"600\"", title + cut);
+}
+
 static void draw_head(struct drawing *d, const char *title)
 {
     char line[256], bytes[UNITS_TEXT], bound[UNITS_TEXT], ops[UNITS_TEXT], tensors[UNITS_TEXT];
@@ -83,10 +105,7 @@ static void draw_head(struct drawing *d, const char *title)
     text_add(&d->svg, "<title>");
     text_add_xml(&d->svg, title);
     text_add(&d->svg, "</title>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
-    double size = strlen(title) > 92 ? 26.0 * 92 / (double)strlen(title) : 26;
-    char attributes[64];
-    snprintf(attributes, sizeof attributes, "font-size=\"%.1f\" font-weight=\"600\"", size);
-    add_label(d, MAP_LEFT, 56, attributes, title);
+    draw_title(d, title);
     snprintf(line, sizeof line, "A training step of %u images on %s: %s ops, %s tensors. Arena %s; lower bound %s%s",
              d->device->images, d->device->spec.name, units_format_count(d->program->op_count, ops),
              units_format_count(d->program->tensor_count, tensors), units_format_bytes(d->variant->arena_bytes, bytes),

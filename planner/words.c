@@ -90,8 +90,10 @@ char *words_verdict(const struct plan *plan, char *out, size_t size)
 {
     char devices[160];
     out[0] = '\0';
-    append(out, size, "%s %s %s at batch %u: peak ", plan->spec.name, plan->fits ? "fits" : "does not fit",
+    append(out, size, "%s %s %s at batch %u", plan->spec.name, plan->fits ? "fits" : "does not fit",
            words_devices(plan, devices, sizeof devices), plan->batch);
+    if (plan->devices[0].micro_batches > 1) append(out, size, " in %u micro-batches", plan->devices[0].micro_batches);
+    append(out, size, ": peak ");
     for (size_t i = 0; i < plan->device_count;) {
         size_t count = run_length(plan, i);
         if (i > 0) append(out, size, ", ");
