@@ -231,8 +231,19 @@ static void change_segment(struct encoder *encoder, const struct tables *tables)
         if (encoder->devices[i].generation) write_template(encoder, &encoder->devices[i], i);
 }
 
+/* The file system cannot give back old bytes, and there are as many as may be. */
+static void tell_limit(struct encoder *encoder)
+{
+    static const char text[] = "op times end here: the disk limit is reached, and old ones cannot be let go";
+    struct trace_event mark = {.type = TRACE_MARK, .id = sizeof text - 1, .ns = clock_now_ns()};
+    encoder->limit_told = true;
+    mark.text = mem_strdup(MEM_TRACE, text);
+    if (mark.text) encoder_take(encoder, &mark);
+}
+
 void encoder_flush(struct encoder *encoder, const struct tables *tables)
 {
+    if (encoder->output->limit_reached && !encoder->limit_told) tell_limit(encoder);
     encoder->output->dropped += encoder->dropped;
     encoder->dropped = 0;
     write_block(encoder, TRACE_BLOCK_EVENTS, &encoder->events);

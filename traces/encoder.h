@@ -35,6 +35,7 @@ struct encoder {
     struct encoder_block events;
     struct encoder_block digest[ENCODER_DIGEST_CHUNKS]; /* chunks are filled in order */
     size_t digest_chunk;
+    bool limit_told;        /* a mark says that no more ops are written */
     bool digest_broken;     /* out of memory: this segment must not be dropped */
     uint64_t detail_bytes;  /* of ops in the open segment */
     uint64_t segment_bytes; /* a segment is closed above this */
