@@ -128,17 +128,22 @@ static bool parse_request(const struct plan_options *o, const char *model, struc
     return true;
 }
 
-/* Nobody asked for the largest batch: it is looked for when plans are quick, and mostly found with four of them. */
+/* When nobody asked for the largest batch it is looked for among plans that are quick to make, mostly with four of
+ * them: those that run no convolution again. */
 #define QUICK_SECONDS 0.1
 #define QUICK_PLANS   12
 
 static bool find_largest(const struct plan_options *o, const struct plan_request *request, struct plan_report *report,
                          struct error *err)
 {
-    bool quick = !o->json && report->plan->fits && report->plan->plan_seconds < QUICK_SECONDS;
+    struct plan_request changed = *request;
+    const struct plan *plan = report->plan;
+    bool quick = !o->json && plan->fits && plan->plan_seconds < QUICK_SECONDS && plan->recompute != RECOMPUTE_BUDGET;
     if (!o->max_batch && !quick) return true;
     report->largest_searched = true;
-    return advise_largest_batch(request, report->plan, o->max_batch ? 0 : QUICK_PLANS, &report->largest_batch,
+    report->largest_quick = !o->max_batch && request->recompute == RECOMPUTE_AUTO;
+    if (report->largest_quick) changed.recompute = RECOMPUTE_ELEMENTWISE;
+    return advise_largest_batch(&changed, plan, o->max_batch ? 0 : QUICK_PLANS, &report->largest_batch,
                                 &report->largest_exact, err);
 }
 
@@ -218,7 +223,7 @@ static const char manual[] =
     "      --sync-bn          batch normalisation over the images of all devices\n"
     "      --classes N        --image-size N        instead of the dataset's\n"
     "      --search-seconds S look so long for a smaller arena when the fast placers leave a gap to the lower bound\n"
-    "      --max-batch        find the largest batch that fits exactly, however long it takes\n"
+    "      --max-batch        find the largest batch that fits, whatever must run again, however long it takes\n"
     "\n"
     "EXIT STATUS\n"
     "  0 it fits; 1 it does not fit, or planning failed; 2 the command or a file is wrong.\n"

@@ -175,8 +175,9 @@ static void print_largest(const struct plan_report *report, FILE *to)
     if (!report->largest_searched)
         fputs("--max-batch searches for it\n", to);
     else
-        fprintf(to, "%s%s\n", report->largest_exact ? "" : "at least ",
-                units_format_count(report->largest_batch, batch));
+        fprintf(to, "%s%s%s\n", report->largest_exact ? "" : "at least ",
+                units_format_count(report->largest_batch, batch),
+                report->largest_quick ? " without running convolutions again (--max-batch looks further)" : "");
 }
 
 static void print_warnings(const struct plan *plan, FILE *to)

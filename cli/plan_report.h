@@ -13,6 +13,7 @@ struct plan_report {
     uint32_t largest_batch; /* 0 = none found, or not searched */
     bool largest_searched;
     bool largest_exact; /* else it is a lower limit */
+    bool largest_quick; /* among plans that run no convolution again */
     const struct advice *advice;
     size_t advice_count;
 };

@@ -24,6 +24,14 @@ static uint32_t proportional_batch(const struct plan *plan)
     return least < 1 ? 1 : (uint32_t)least;
 }
 
+/* A plan under a budget fills the memory whatever its batch: only when it does not fit do its figures say anything. */
+static uint32_t guess_largest(const struct plan *plan)
+{
+    if (plan->fits && plan->recompute == RECOMPUTE_BUDGET)
+        return plan->batch < MOST_BATCH / 2 ? 2 * plan->batch : MOST_BATCH;
+    return proportional_batch(plan);
+}
+
 /* Makes the plan of a request; *fits is the answer. A request that cannot be made at all (ERROR_INPUT: too many images
  * for sizes to hold, fewer images than devices, no equal micro-batches) does not fit. *advice (may be NULL) is filled
  * when it fits; *guess (may be NULL) is where the plan's figures put the largest batch. */
@@ -45,7 +53,7 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
             if (plan->variants[v].extra_flops_fraction > advice->extra_flops_fraction)
                 advice->extra_flops_fraction = plan->variants[v].extra_flops_fraction;
     }
-    if (plan && guess) *guess = proportional_batch(plan);
+    if (plan && guess) *guess = guess_largest(plan);
     plan_destroy(plan);
     return true;
 }
@@ -100,7 +108,7 @@ bool advise_largest_batch(const struct plan_request *request, const struct plan 
 {
     uint32_t devices = (uint32_t)request->machine->device_count;
     struct search search = {.unfit = UINT32_MAX, .most_plans = most_plans};
-    search.guess = known ? proportional_batch(known) : request->batch;
+    search.guess = known ? guess_largest(known) : request->batch;
     bool same = known && (request->micro_batches > 0 || known->devices[0].micro_batches == 1);
     if (same && known->fits) search.fits = known->batch;
     if (same && !known->fits) search.unfit = known->batch;
