@@ -14,11 +14,11 @@
 #include "place_search.h"
 #include "place_sort.h"
 
-#define MOST_LANES     64
-#define FIRST_BUDGET   4096 /* nodes of a lane */
-#define LUBY_UNIT      1024
-#define INLINE_BUFFERS 4096       /* beyond it recursion gets a thread with a stack of its own size */
-#define MOST_COVER     (1u << 21) /* sum of lifetimes in sections: bounds the memory of undoing */
+#define MOST_LANES        64
+#define FIRST_UNITS       8    /* a lane's budget in the first round, in units of Luby's sequence */
+#define FIRST_BOUND_SHARE 8    /* times that budget for the bound in the first round, where success ends everything */
+#define INLINE_BUFFERS    4096 /* beyond it recursion gets a thread with a stack of its own size */
+#define MOST_COVER        (1u << 21) /* sum of lifetimes in sections: bounds the memory of undoing */
 
 struct ladder;
 
@@ -28,6 +28,7 @@ struct lane {
     struct ladder *ladder;
     uint64_t nodes; /* used in this stage */
     enum search_verdict verdict;
+    enum search_order order; /* of its last job */
     uint32_t index;
 };
 
@@ -39,6 +40,9 @@ struct ladder {
     uint32_t lane_count;
     uint64_t deadline_ns, start_ns;
     uint64_t quantum; /* every sum of sizes is a multiple of it */
+    uint64_t step;    /* in quanta: how far below the best the next stage aims */
+    enum search_order favourite;
+    uint64_t unit; /* nodes: a descent without errors takes one for each buffer */
     uint64_t nodes;
     /* the stage */
     uint64_t capacity, budget, serial;
@@ -60,12 +64,14 @@ static struct search_job next_job(const struct lane *lane, uint64_t k)
 {
     static const double noises[] = {0.1, 0.3, 0.6};
     const struct ladder *ladder = lane->ladder;
-    uint64_t number = k * ladder->lane_count + lane->index, limit = luby(k + 1) * LUBY_UNIT;
+    uint64_t number = k * ladder->lane_count + lane->index, limit = luby(k + 1) * ladder->unit;
+    enum search_order order = (enum search_order)(number % SEARCH_ORDERS);
+    if (ladder->favourite < SEARCH_ORDERS && k % 2 == 1) order = ladder->favourite;
     bool plain = ladder->serial == 0 && number < SEARCH_ORDERS;
     if (limit > ladder->budget - lane->nodes) limit = ladder->budget - lane->nodes;
     return (struct search_job){.capacity = ladder->capacity,
                                .most_nodes = limit,
-                               .order = (enum search_order)(number % SEARCH_ORDERS),
+                               .order = order,
                                .noise = plain ? 0 : noises[number / SEARCH_ORDERS % 3],
                                .seed = ladder->options->seed + (ladder->serial << 32) + (number << 8),
                                .nodes_before = lane->nodes,
@@ -100,6 +106,7 @@ static void *run_lane(void *argument)
         uint64_t nodes;
         lane->verdict = search_run(lane->search, &job, lane->offset, &nodes);
         lane->nodes += nodes + 1;
+        lane->order = job.order;
     }
     if (lane->verdict == SEARCH_FOUND) lower_stop(ladder, lane->nodes);
     if (lane->verdict == SEARCH_IMPOSSIBLE || lane->verdict == SEARCH_NO_MEMORY) lower_stop(ladder, 0);
@@ -180,6 +187,7 @@ static bool run_stage(struct ladder *ladder, uint64_t capacity, struct placement
     }
     if (!winner) return true;
     *verdict = SEARCH_FOUND;
+    ladder->favourite = winner->order;
     return keep_found(ladder, winner->offset, best, err);
 }
 
@@ -215,25 +223,28 @@ static bool try_capacity(struct ladder *ladder, uint64_t capacity, uint64_t budg
     return true;
 }
 
-/* The bound, then capacities between it and the best: lower while they are met, higher while they are not. */
+/* The bound itself, then down from the best in steps that double while they are met and halve while they are not. */
 static bool run_round(struct ladder *ladder, uint64_t budget, struct placement *best, uint64_t *bound,
                       struct error *err)
 {
-    uint64_t low = *bound, capacity = low, quantum = ladder->quantum;
-    while (low < best->arena && !spent(ladder)) {
-        enum search_verdict verdict;
-        TRY(try_capacity(ladder, capacity, budget, best, bound, &verdict, err));
-        if (verdict != SEARCH_FOUND) low = capacity + quantum;
-        uint64_t steps = low < best->arena ? (best->arena - low - 1) / quantum : 0;
-        capacity = low + steps / 2 * quantum;
+    uint64_t quantum = ladder->quantum, share = ladder->serial == 0 ? FIRST_BOUND_SHARE : 1;
+    enum search_verdict verdict;
+    TRY(try_capacity(ladder, *bound, share * budget, best, bound, &verdict, err));
+    while (best->arena > *bound + quantum && !spent(ladder)) {
+        uint64_t most = (best->arena - *bound) / quantum - 1;
+        if (ladder->step > most || ladder->step == 0) ladder->step = most / 2 + 1;
+        TRY(try_capacity(ladder, best->arena - ladder->step * quantum, budget, best, bound, &verdict, err));
+        if (verdict != SEARCH_FOUND && ladder->step == 1) break;
+        ladder->step = verdict == SEARCH_FOUND ? 2 * ladder->step : ladder->step / 2;
     }
+    ladder->step = 4;
     return true;
 }
 
 static bool climb(struct ladder *ladder, struct placement *best, uint64_t *bound, struct error *err)
 {
     uint64_t capacity = ladder->options->capacity;
-    for (uint64_t budget = FIRST_BUDGET; !spent(ladder); budget *= 2) {
+    for (uint64_t budget = FIRST_UNITS * ladder->unit; !spent(ladder); budget *= 2) {
         if (best->arena <= *bound || best->arena <= capacity || (capacity > 0 && *bound > capacity)) break;
         enum search_verdict verdict;
         if (capacity > 0)
@@ -317,7 +328,9 @@ bool ladder_improve(const struct problem *problem, const struct place_options *o
                             .lane_count = choose_lanes(options),
                             .start_ns = now,
                             .deadline_ns = now + (uint64_t)(seconds * 1e9),
-                            .quantum = find_quantum(problem)};
+                            .quantum = find_quantum(problem),
+                            .favourite = SEARCH_ORDERS,
+                            .unit = 512 + 2 * problem->count};
     bool ok = start_lanes(&ladder, err) && climb(&ladder, best, bound, err);
     *nodes = ladder.nodes;
     finish_lanes(&ladder);

@@ -1,5 +1,6 @@
 #include "place_search.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "clock.h"
@@ -31,7 +32,7 @@ struct saved_section {
 struct saved_buffer {
     uint64_t old_least;
     uint32_t index;
-    bool placed; /* this step placed it; old_least is not used */
+    bool placed; /* this step placed it */
 };
 
 struct part {
@@ -47,11 +48,12 @@ struct search {
     uint32_t *stamp; /* by section: the step that saved it last */
     uint32_t step;
     uint8_t *dirty;
-    uint64_t *least; /* by buffer: the lowest offset still possible */
+    uint64_t *least; /* by buffer: the lowest offset still possible; UINT64_MAX once placed, the offset if fixed */
     uint64_t *offset;
     uint32_t *rank; /* by buffer: smaller is tried first and lies lower in a stack of equal lifetimes */
     uint8_t *placed;
-    struct sort_pair *jobs; /* of one section, and scratch for orders */
+    uint32_t *members;       /* as in the tables, but each section's sorted by least when it was refreshed last */
+    struct sort_pair *pairs; /* scratch for orders */
     struct saved_section *section_trail;
     size_t section_count, section_capacity;
     struct saved_buffer *buffer_trail;
@@ -115,10 +117,8 @@ static void undo(struct search *search, struct mark mark)
     }
     while (search->buffer_count > mark.buffer) {
         const struct saved_buffer *saved = &search->buffer_trail[--search->buffer_count];
-        if (saved->placed)
-            search->placed[saved->index] = 0;
-        else
-            search->least[saved->index] = saved->old_least;
+        search->least[saved->index] = saved->old_least;
+        if (saved->placed) search->placed[saved->index] = 0;
     }
 }
 
@@ -139,7 +139,7 @@ static uint64_t fit_from(const struct search *search, uint32_t buffer, uint64_t 
     return at;
 }
 
-/* Raises a buffer's lowest offset and marks its sections; true when it changed. */
+/* Raises a buffer's lowest offset and marks its sections. */
 static void raise_least(struct search *search, uint32_t buffer, uint64_t at)
 {
     if (search->least[buffer] >= at) return;
@@ -150,30 +150,36 @@ static void raise_least(struct search *search, uint32_t buffer, uint64_t at)
            search->problem->last[buffer] - search->problem->first[buffer]);
 }
 
+/* Keeps the section's members by rising release. They are almost in order from the last time. */
+static void sort_members(const struct search *search, uint32_t *members, size_t count)
+{
+    const uint64_t *least = search->least;
+    for (size_t i = 1; i < count; i++) {
+        uint32_t buffer = members[i];
+        size_t at = i;
+        for (; at > 0 && least[members[at - 1]] > least[buffer]; at--) members[at] = members[at - 1];
+        members[at] = buffer;
+    }
+}
+
 /* One section afresh: its floor is the least offset of the buffers to come; their earliest end is that of jobs with
  * release times on one machine, taken in order of release. */
 static bool refresh(struct search *search, uint32_t s)
 {
-    const struct search_tables *tables = search->tables;
-    const struct problem *problem = search->problem;
-    struct sort_pair *jobs = search->jobs;
-    size_t count = 0;
-    for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++) {
-        uint32_t buffer = tables->members[i];
-        if (search->placed[buffer] && problem->fixed[buffer] == PLACE_UNPLACED) continue;
-        uint64_t least = search->least[buffer];
-        size_t at = count++;
-        for (; at > 0 && jobs[at - 1].key > least; at--) jobs[at] = jobs[at - 1];
-        jobs[at] = (struct sort_pair){least, buffer};
-    }
+    const uint64_t *least = search->least, *size = search->problem->size;
+    uint32_t *members = search->members + search->tables->member_start[s];
+    size_t count = search->tables->member_start[s + 1] - search->tables->member_start[s];
     struct section *section = touch(search, s);
     uint64_t finish = 0, floor = UINT64_MAX;
     uint32_t choices = 0;
-    for (size_t i = 0; i < count; i++) {
-        finish = (finish > jobs[i].key ? finish : jobs[i].key) + problem->size[jobs[i].index];
-        if (search->placed[jobs[i].index]) continue;
-        if (floor == UINT64_MAX) floor = jobs[i].key;
-        if (jobs[i].key == floor) choices++;
+    sort_members(search, members, count);
+    for (size_t i = 0; i < count && least[members[i]] != UINT64_MAX; i++) {
+        uint64_t release = least[members[i]];
+        finish = (finish > release ? finish : release) + size[members[i]];
+        if (floor != UINT64_MAX && release != floor) continue;
+        if (search->placed[members[i]]) continue; /* fixed: a job, but no choice */
+        floor = release;
+        choices++;
     }
     section->finish = finish;
     section->choices = choices;
@@ -196,8 +202,9 @@ static bool refresh_dirty(struct search *search, uint32_t from, uint32_t to)
 static void settle(struct search *search, uint32_t buffer, uint64_t offset)
 {
     const struct problem *problem = search->problem;
-    search->buffer_trail[search->buffer_count++] = (struct saved_buffer){0, buffer, true};
+    search->buffer_trail[search->buffer_count++] = (struct saved_buffer){search->least[buffer], buffer, true};
     search->placed[buffer] = 1;
+    search->least[buffer] = UINT64_MAX;
     search->offset[buffer] = offset;
     for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++) {
         struct section *section = touch(search, s);
@@ -436,22 +443,24 @@ static bool solve(struct search *search, uint32_t from, uint32_t to)
 static uint64_t order_key(const struct search *search, uint32_t buffer, struct random *random)
 {
     const struct problem *problem = search->problem;
-    double size = (double)problem->size[buffer], length = problem->last[buffer] - problem->first[buffer], value = size;
+    double size = (double)problem->size[buffer], length = problem->last[buffer] - problem->first[buffer];
+    double load = (double)search->tables->load[buffer] / (double)problem->bound, value = size;
+    double crowded = pow(load, 8); /* buffers of nearly full sections first: steep enough to outweigh the rest */
     switch (search->job->order) {
-    case SEARCH_BY_AREA: value = size * length; break;
-    case SEARCH_BY_LENGTH: value = length + size / ((double)problem->bound + 1); break;
-    case SEARCH_BY_LOAD: value = (double)search->tables->load[buffer] + length; break;
+    case SEARCH_BY_AREA: value = 1e6 * crowded * size * length; break;
+    case SEARCH_BY_LENGTH: value = 1e6 * crowded * sqrt(size) * length; break;
+    case SEARCH_BY_LOAD: value = 1e6 * load; break;
     default: break;
     }
     value *= 1 + search->job->noise * (2 * random_real(random) - 1);
-    return ~(uint64_t)(value * 1024);
+    return UINT64_MAX - (uint64_t)fmin(value, 9e18);
 }
 
 static void rank_buffers(struct search *search)
 {
     size_t count = search->problem->count;
     struct random random = random_begin(search->job->seed, RANDOM_SEARCH, search->job->order, 0);
-    struct sort_pair *pairs = search->jobs;
+    struct sort_pair *pairs = search->pairs;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t twin = search->tables->twin[i];
         uint64_t key = order_key(search, i, &random);
@@ -482,6 +491,8 @@ static void reset(struct search *search)
 {
     const struct problem *problem = search->problem;
     rank_buffers(search);
+    memcpy(search->members, search->tables->members,
+           search->tables->member_start[problem->sections] * sizeof *search->members);
     search->step = 1;
     search->nodes = search->section_count = search->buffer_count = search->branch_count = search->part_count = 0;
     search->stopped = search->out_of_memory = false;
@@ -520,9 +531,10 @@ struct search *search_create(const struct search_tables *tables, struct error *e
     search->offset = mem_alloc(MEM_SEARCH, count, sizeof *search->offset);
     search->rank = mem_alloc(MEM_SEARCH, count, sizeof *search->rank);
     search->placed = mem_alloc(MEM_SEARCH, count, 1);
-    search->jobs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *search->jobs);
+    search->pairs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *search->pairs);
+    search->members = mem_alloc(MEM_SEARCH, tables->member_start[sections], sizeof *search->members);
     if (search->sections && search->stamp && search->dirty && search->least && search->offset && search->rank &&
-        search->placed && search->jobs)
+        search->placed && search->pairs && search->members)
         return search;
 fail:
     search_destroy(search);
@@ -540,7 +552,8 @@ void search_destroy(struct search *search)
     mem_free(search->offset);
     mem_free(search->rank);
     mem_free(search->placed);
-    mem_free(search->jobs);
+    mem_free(search->pairs);
+    mem_free(search->members);
     mem_free(search->section_trail);
     mem_free(search->buffer_trail);
     mem_free(search->branch);
