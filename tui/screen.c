@@ -63,7 +63,7 @@ static void start_colors(void)
 
 bool screen_has_utf8(void)
 {
-    setlocale(LC_ALL, "");
+    setlocale(LC_CTYPE, "");
     return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 
@@ -71,7 +71,7 @@ bool screen_open(struct error *err)
 {
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return error_set(err, ERROR_INPUT, "the dashboard needs a terminal; use --once or --batch here");
-    setlocale(LC_ALL, "");
+    setlocale(LC_CTYPE, "");
     terminal.screen = newterm(NULL, stdout, stdin);
     if (!terminal.screen) {
         const char *term = getenv("TERM");

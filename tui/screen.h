@@ -24,7 +24,7 @@ struct screen_key {
 };
 struct screen_key screen_wait_key(uint32_t milliseconds);
 
-/* Whether the locale can show UTF-8; sets the locale from the environment. */
+/* Whether the locale can show UTF-8; sets LC_CTYPE, and nothing else, from the environment. */
 bool screen_has_utf8(void);
 
 #endif
