@@ -60,6 +60,7 @@ static struct plan *create_plan(const struct plan_request *request, struct error
     plan->dtype = request->dtype;
     plan->batch = request->batch;
     plan->sync_bn = request->sync_bn;
+    if (request->recompute == RECOMPUTE_BUDGET) plan->recompute_budget_bytes = request->recompute_budget_bytes;
     plan->device_count = devices;
     return plan;
 }

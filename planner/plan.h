@@ -124,7 +124,7 @@ struct plan_request {
     uint32_t micro_batches;           /* 0 = as few as fit; otherwise the same on every device */
     bool sync_bn;
     enum recompute_policy recompute;
-    uint64_t recompute_budget_bytes;  /* of one device's arena */
+    uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */
     enum sharing_policy sharing;
     uint64_t bucket_bytes;            /* of gradients; 0 = 25 MiB with several devices, else one bucket */
     double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */
@@ -133,7 +133,8 @@ struct plan_request {
 };
 
 /* Makes and verifies a plan. A plan that does not fit is returned with fits = false (ask advise.h what would); errors are
- * ERROR_INPUT for impossible requests and ERROR_MEMORY. The caller ends it with plan_destroy. */
+ * ERROR_INPUT for impossible requests, ERROR_UNFIT for a recompute budget below the least arena, and ERROR_MEMORY. The
+ * caller ends it with plan_destroy. */
 struct plan *plan_make(const struct plan_request *request, struct error *err);
 void plan_destroy(struct plan *plan);
 

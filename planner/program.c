@@ -27,7 +27,7 @@ bool program_is_elementwise(enum op_kind kind)
            kind == OP_DROPOUT;
 }
 
-void program_finish(struct plan_program *program)
+void plan_program_finish(struct plan_program *program)
 {
     mem_free(program->ops);
     mem_free(program->tensors);

@@ -20,7 +20,7 @@ bool program_is_elementwise(enum op_kind kind);
 /* Emits the training program of a schedule (chain.h) over graph->blocks: each forward op once with PASS_FORWARD, again
  * with PASS_RECOMPUTE where the schedule or a backward op's missing input demands it. Recomputed BN names the saved
  * mean and variance as its outputs 1 and 2. Bucket reductions go to stream 1 right after the last op that writes the
- * bucket; with micro-batches they follow the body. The caller ends *program with program_finish, also after a failure.
+ * bucket; with micro-batches they follow the body. The caller ends *program with plan_program_finish, also after a failure.
  * ERROR_INPUT when the schedule runs a block whose input is not there; ERROR_MEMORY. */
 bool program_emit_train(const struct graph *graph, const struct chain_step *steps, size_t count,
                         struct plan_program *program, struct error *err);
@@ -33,6 +33,6 @@ bool program_add_workspaces(const struct graph *graph, struct plan_program *prog
                             void *context, struct error *err);
 
 /* Takes a zeroed object. */
-void program_finish(struct plan_program *program);
+void plan_program_finish(struct plan_program *program);
 
 #endif

@@ -16,9 +16,3 @@ bool schedule_uniform(const struct graph *graph, enum keep_mode mode, struct cha
     }
     return true;
 }
-
-void schedule_finish(struct chain_schedule *schedule)
-{
-    mem_free(schedule->steps);
-    *schedule = (struct chain_schedule){0};
-}

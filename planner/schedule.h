@@ -6,9 +6,9 @@
 #include "plan.h"
 #include "program.h"
 
-/* Every block saved under one mode, then every backward. The caller ends it with schedule_finish. ERROR_MEMORY. */
+/* Every block saved under one mode, then every backward. The caller ends it with chain_schedule_finish. ERROR_MEMORY.
+ */
 bool schedule_uniform(const struct graph *graph, enum keep_mode mode, struct chain_schedule *schedule,
                       struct error *err);
-void schedule_finish(struct chain_schedule *schedule);
 
 #endif

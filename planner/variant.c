@@ -1,7 +1,10 @@
 #include "variant.h"
 
+#include <inttypes.h>
+
+#include "blocks.h"
+#include "draft.h"
 #include "layout.h"
-#include "liveness.h"
 #include "mem.h"
 #include "program.h"
 #include "schedule.h"
@@ -11,8 +14,8 @@
 
 void variant_finish(struct plan_variant *variant)
 {
-    program_finish(&variant->train);
-    program_finish(&variant->evaluate);
+    plan_program_finish(&variant->train);
+    plan_program_finish(&variant->evaluate);
     graph_destroy(variant->graph);
     *variant = (struct plan_variant){0};
 }
@@ -34,83 +37,41 @@ void variant_outside(const struct variant_request *request, size_t ops, uint64_t
     if (device->kind == DEVICE_CPU && request->first) classes[MEMORY_INPUT] += loader_bytes_of(request->plan);
 }
 
-static uint64_t outside_bytes(const struct variant_request *request, const struct plan_variant *variant)
-{
-    uint64_t classes[MEMORY_CLASSES] = {0}, sum = 0;
-    variant_outside(request, variant->train.op_count + variant->evaluate.op_count, classes);
-    for (size_t c = 0; c < MEMORY_CLASSES; c++) sum += classes[c];
-    return sum;
-}
-
-/* Without a backend to ask: a convolution that is not a plain matrix product may want its operands unfolded once, up to
- * the device's cap. Host backends are always asked. */
-static bool estimate_workspace(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
-                               uint64_t *bytes, struct error *err)
-{
-    (void)graph;
-    (void)pass;
-    (void)err;
-    const struct device_spec *device = context;
-    bool convolution = op->kind == OP_CONV || op->kind == OP_CONV_BWD_DATA || op->kind == OP_CONV_BWD_WEIGHTS;
-    bool product = op->attr.conv.kernel == 1 && op->attr.conv.stride == 1;
-    *bytes = 0;
-    if (device->kind != DEVICE_GPU || !convolution || product) return true;
-    *bytes = op->bytes_moved < device->workspace_bytes ? op->bytes_moved : device->workspace_bytes;
-    return true;
-}
-
-/* A program with its lifetimes, before placement. */
-struct draft {
-    struct plan_program program;
-    uint32_t *home;
+/* A variant in the making. */
+struct making {
+    const struct variant_request *request;
+    struct plan_variant *variant;
+    uint64_t evaluate_bytes; /* of arena, for the evaluation program */
 };
 
-static void draft_finish(struct draft *draft)
+/* What the arena may take beside what lies outside it: the policy's budget, and what the device has left. */
+static uint64_t arena_limit(const struct making *making, size_t train_ops)
 {
-    program_finish(&draft->program);
-    mem_free(draft->home);
-    *draft = (struct draft){0};
+    const struct plan_request *plan = making->request->plan;
+    uint64_t classes[MEMORY_CLASSES] = {0}, left = making->request->device->memory_bytes;
+    variant_outside(making->request, train_ops + making->variant->evaluate.op_count, classes);
+    for (size_t c = 0; c < MEMORY_CLASSES; c++) left = classes[c] < left ? left - classes[c] : 0;
+    uint64_t budget = plan->recompute == RECOMPUTE_BUDGET ? plan->recompute_budget_bytes : 0;
+    return budget > 0 && budget < left ? budget : left;
 }
 
-static bool draft_complete(const struct variant_request *request, const struct graph *graph, struct draft *draft,
-                           struct error *err)
+static bool place_draft(const struct making *making, struct draft *draft, struct place_result *placed,
+                        struct error *err)
 {
-    const struct plan_request *plan = request->plan;
-    struct plan_program *program = &draft->program;
-    struct device_spec device = *request->device;
-    if (plan->workspace_bytes)
-        TRY(program_add_workspaces(graph, program, plan->workspace_bytes, plan->workspace_context, err));
-    else
-        TRY(program_add_workspaces(graph, program, estimate_workspace, &device, err));
-    draft->home = mem_alloc(MEM_PLAN, program->tensor_count, sizeof *draft->home);
-    if (!draft->home) return error_memory(err, program->tensor_count * sizeof *draft->home, "lifetimes");
-    return liveness_find(graph, program, plan->sharing == SHARING_FULL, draft->home, err);
-}
-
-static bool draft_train(const struct variant_request *request, const struct graph *graph,
-                        const struct chain_schedule *schedule, struct draft *draft, struct error *err)
-{
-    return program_emit_train(graph, schedule->steps, schedule->count, &draft->program, err) &&
-           draft_complete(request, graph, draft, err);
-}
-
-static bool place_draft(const struct variant_request *request, const struct graph *graph, struct draft *draft,
-                        struct place_result *placed, struct error *err)
-{
-    return layout_place(graph, &draft->program, draft->home, request->plan->sharing, request->plan->search_seconds,
+    const struct plan_request *plan = making->request->plan;
+    return layout_place(making->variant->graph, &draft->program, draft->home, plan->sharing, plan->search_seconds,
                         placed, err);
 }
 
-static bool make_evaluate(const struct variant_request *request, struct plan_variant *variant, struct error *err)
+static bool make_evaluate(struct making *making, struct error *err)
 {
     struct draft draft = {0};
     struct place_result placed;
-    bool ok = program_emit_evaluate(variant->graph, &draft.program, err) &&
-              draft_complete(request, variant->graph, &draft, err) &&
-              place_draft(request, variant->graph, &draft, &placed, err);
+    bool ok = draft_evaluate(making->request, making->variant->graph, &draft, err) &&
+              place_draft(making, &draft, &placed, err);
     if (ok) {
-        variant->evaluate = draft.program;
-        variant->arena_bytes = placed.arena_bytes;
+        making->variant->evaluate = draft.program;
+        making->evaluate_bytes = placed.arena_bytes;
         draft.program = (struct plan_program){0};
     }
     draft_finish(&draft);
@@ -121,79 +82,162 @@ static bool make_evaluate(const struct variant_request *request, struct plan_var
 static void count_recomputed(struct plan_variant *variant)
 {
     double first = 0, again = 0;
+    variant->recomputed_convolutions = 0;
     for (size_t i = 0; i < variant->train.body_count; i++) {
         const struct plan_op *made = &variant->train.ops[i];
         const struct op *op = &variant->graph->ops[made->op];
-        if (made->pass == PASS_RECOMPUTE) {
-            again += (double)op->flops;
-            variant->recomputed_convolutions += op->kind == OP_CONV;
-        } else {
-            first += (double)op->flops;
-        }
+        *(made->pass == PASS_RECOMPUTE ? &again : &first) += (double)op->flops;
+        variant->recomputed_convolutions += made->pass == PASS_RECOMPUTE && op->kind == OP_CONV;
     }
     variant->extra_flops_fraction = first > 0 ? again / first : 0;
 }
 
 /* Takes the draft's program as the variant's. */
-static bool adopt(struct plan_variant *variant, struct draft *draft, const struct place_result *placed,
+static bool adopt(const struct making *making, struct draft *draft, const struct place_result *placed,
                   struct error *err)
 {
-    program_finish(&variant->train);
+    struct plan_variant *variant = making->variant;
+    bool train_is_larger = placed->arena_bytes >= making->evaluate_bytes;
+    plan_program_finish(&variant->train);
     variant->train = draft->program;
     draft->program = (struct plan_program){0};
-    bool train_is_larger = placed->arena_bytes >= variant->arena_bytes;
-    if (train_is_larger) variant->arena_bytes = placed->arena_bytes;
+    variant->arena_bytes = train_is_larger ? placed->arena_bytes : making->evaluate_bytes;
     variant->lower_bound_bytes = placed->lower_bound_bytes;
     variant->peak_op = (uint32_t)placed->peak_instant;
     variant->proved_optimal = placed->proved_optimal && train_is_larger;
-    variant->recomputed_convolutions = 0;
     count_recomputed(variant);
     return layout_classes(variant->graph, &variant->train, draft->home, variant->peak_op, variant->arena_bytes,
                           variant->classes, err);
 }
 
-/* Drafts, places and adopts a schedule. Unless it is the last resort, one that cannot fit by its bound is not placed,
- * and *fits alone is set. */
-static bool try_schedule(const struct variant_request *request, struct plan_variant *variant,
-                         const struct chain_schedule *schedule, bool last_resort, bool *fits, struct error *err)
+/* How a schedule turned out. */
+struct trial {
+    uint64_t arena_bytes; /* or its bound, when that alone is over the limit */
+    uint64_t limit_bytes;
+    bool fits;
+};
+
+/* Drafts and places a schedule, and adopts it if it is within the limit, or in any case. */
+static bool try_schedule(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
+                         struct trial *trial, struct error *err)
 {
+    const struct graph *graph = making->variant->graph;
     struct draft draft = {0};
     struct place_result placed;
-    uint64_t bound = 0, memory = request->device->memory_bytes;
-    bool ok = draft_train(request, variant->graph, schedule, &draft, err) &&
-              layout_bound(variant->graph, &draft.program, draft.home, &bound, err);
-    uint64_t outside =
-        outside_bytes(request, &(struct plan_variant){.train = draft.program, .evaluate = variant->evaluate});
-    *fits = bound + outside <= memory;
-    if (ok && (*fits || last_resort)) {
-        ok = place_draft(request, variant->graph, &draft, &placed, err) && adopt(variant, &draft, &placed, err);
-        *fits = ok && variant->arena_bytes + outside <= memory;
+    uint64_t bound = 0;
+    bool ok = draft_train(making->request, graph, schedule, &draft, err) &&
+              layout_bound(graph, &draft.program, draft.home, &bound, err);
+    *trial = (struct trial){.arena_bytes = bound, .limit_bytes = arena_limit(making, draft.program.op_count)};
+    if (ok && (in_any_case || bound <= trial->limit_bytes)) {
+        ok = place_draft(making, &draft, &placed, err);
+        if (ok) trial->arena_bytes = placed.arena_bytes;
+        trial->fits = trial->arena_bytes <= trial->limit_bytes;
+        if (ok && (in_any_case || trial->fits)) ok = adopt(making, &draft, &placed, err);
     }
     draft_finish(&draft);
     return ok;
 }
 
-static bool try_uniform(const struct variant_request *request, struct plan_variant *variant, enum keep_mode mode,
-                        bool last_resort, bool *fits, struct error *err)
+static bool try_uniform(const struct making *making, enum keep_mode mode, bool in_any_case, bool *fits,
+                        struct error *err)
 {
     struct chain_schedule schedule;
-    TRY(schedule_uniform(variant->graph, mode, &schedule, err));
-    bool ok = try_schedule(request, variant, &schedule, last_resort, fits, err);
-    schedule_finish(&schedule);
+    struct trial trial;
+    TRY(schedule_uniform(making->variant->graph, mode, &schedule, err));
+    bool ok = try_schedule(making, &schedule, in_any_case, &trial, err);
+    chain_schedule_finish(&schedule);
+    *fits = trial.fits;
     return ok;
 }
 
-static bool choose(const struct variant_request *request, struct plan_variant *variant, enum recompute_policy *policy,
-                   struct error *err)
+/* --- Under a budget ------------------------------------------------------------------------------------------------
+ */
+
+/* *quanta comes down to what the schedule uses: it is the same for every limit in between. */
+static bool try_quanta(const struct making *making, const struct blocks *blocks, uint64_t *quanta, bool in_any_case,
+                       struct trial *trial, struct error *err)
 {
-    enum recompute_policy wanted = request->plan->recompute;
-    bool fits;
-    *policy = RECOMPUTE_NONE;
-    if (wanted == RECOMPUTE_NONE || wanted == RECOMPUTE_AUTO)
-        TRY(try_uniform(request, variant, KEEP_ALL, wanted == RECOMPUTE_NONE, &fits, err));
-    if (wanted == RECOMPUTE_NONE || (wanted == RECOMPUTE_AUTO && fits)) return true;
-    *policy = RECOMPUTE_ELEMENTWISE;
-    return try_uniform(request, variant, KEEP_CONVOLUTIONS, true, &fits, err);
+    struct chain_schedule schedule;
+    TRY(chain_solve(&blocks->chain, *quanta, 0, &schedule, err));
+    if (schedule.peak_quanta < *quanta) *quanta = schedule.peak_quanta;
+    bool ok = try_schedule(making, &schedule, in_any_case, trial, err);
+    chain_schedule_finish(&schedule);
+    return ok;
+}
+
+#define MOST_TRIALS 8
+/* More memory than this part of the limit is not left unused if another trial may use it. */
+#define SLACK_DIVISOR 100
+
+/* The next number of quanta to try, between the largest that fits and the smallest that does not: as far from the last
+ * as its arena was from the limit. */
+static uint64_t next_quanta(const struct blocks *blocks, const struct trial *trial, uint64_t last, uint64_t low,
+                            uint64_t high)
+{
+    uint64_t quantum = blocks->quantum_bytes, next;
+    if (trial->fits) {
+        next = last + (trial->limit_bytes - trial->arena_bytes) / quantum;
+    } else {
+        uint64_t over = (trial->arena_bytes - trial->limit_bytes + quantum - 1) / quantum;
+        next = over < last ? last - over : 0;
+    }
+    return next > low && next < high ? next : low + (high - low) / 2;
+}
+
+/* The chain counts blocks, the arena counts bytes after placement: the chain's limit moves until the placed arena just
+ * fits (a limit on the former alone says nothing about the latter). */
+static bool search_quanta(const struct making *making, const struct blocks *blocks, bool *fits, struct error *err)
+{
+    uint64_t least = chain_least_limit(&blocks->chain), low = least > 0 ? least - 1 : 0, high = UINT64_MAX / 4;
+    uint64_t quanta = blocks_quanta(blocks, arena_limit(making, 2 * making->variant->graph->op_count));
+    *fits = false;
+    for (int i = 0; i < MOST_TRIALS && high - low > 1; i++) {
+        struct trial trial;
+        if (quanta <= low) quanta = low + 1;
+        uint64_t used = quanta;
+        TRY(try_quanta(making, blocks, &used, false, &trial, err));
+        *fits |= trial.fits;
+        if (trial.fits)
+            low = quanta;
+        else
+            high = quanta = used;
+        if (trial.fits && trial.limit_bytes - trial.arena_bytes <= trial.limit_bytes / SLACK_DIVISOR) break;
+        quanta = next_quanta(blocks, &trial, quanta, low, high);
+    }
+    struct trial trial;
+    return *fits || try_quanta(making, blocks, &least, true, &trial, err);
+}
+
+static bool try_budget(const struct making *making, bool *fits, struct error *err)
+{
+    struct blocks blocks;
+    bool ok = blocks_measure(making->request, making->variant->graph, &blocks, err) &&
+              search_quanta(making, &blocks, fits, err);
+    blocks_finish(&blocks);
+    return ok;
+}
+
+/* Keeping everything costs no time, redoing BN-ReLU little, running blocks again more: the first that fits is taken. */
+static bool choose(const struct making *making, enum recompute_policy *policy, struct error *err)
+{
+    enum recompute_policy wanted = making->request->plan->recompute;
+    bool fits = false;
+    *policy = wanted == RECOMPUTE_AUTO ? RECOMPUTE_NONE : wanted;
+    if (wanted == RECOMPUTE_NONE) return try_uniform(making, KEEP_ALL, true, &fits, err);
+    if (wanted == RECOMPUTE_ELEMENTWISE) return try_uniform(making, KEEP_CONVOLUTIONS, true, &fits, err);
+    TRY(try_uniform(making, KEEP_ALL, false, &fits, err));
+    if (fits) return true;
+    if (wanted == RECOMPUTE_AUTO) {
+        *policy = RECOMPUTE_ELEMENTWISE;
+        TRY(try_uniform(making, KEEP_CONVOLUTIONS, false, &fits, err));
+        if (fits) return true;
+    }
+    *policy = RECOMPUTE_BUDGET;
+    TRY(try_budget(making, &fits, err));
+    uint64_t budget = making->request->plan->recompute_budget_bytes, least = making->variant->arena_bytes;
+    if (wanted != RECOMPUTE_BUDGET || budget == 0 || least <= budget) return true;
+    return error_set(err, ERROR_UNFIT, "recompute budget: %" PRIu64 " bytes; the least arena found for %s has %" PRIu64,
+                     budget, making->request->plan->spec.name, least);
 }
 
 static bool build_graph(const struct variant_request *request, struct plan_variant *variant, struct error *err)
@@ -219,7 +263,7 @@ static bool build_graph(const struct variant_request *request, struct plan_varia
 bool variant_make(const struct variant_request *request, struct plan_variant *variant, enum recompute_policy *policy,
                   struct error *err)
 {
+    struct making making = {.request = request, .variant = variant};
     *variant = (struct plan_variant){0};
-    return build_graph(request, variant, err) && make_evaluate(request, variant, err) &&
-           choose(request, variant, policy, err);
+    return build_graph(request, variant, err) && make_evaluate(&making, err) && choose(&making, policy, err);
 }

@@ -78,3 +78,62 @@ Test(property, more_devices_never_need_more_memory_each)
         plan_destroy(plan);
     }
 }
+
+/* Budgets from everything down to the least: each arena is within its budget, and less memory never costs less work. */
+Test(property, budgets_are_kept)
+{
+    static const char *const models[] = {"resnet-110", "resnet-164", "resnet-50", "vgg-a"};
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+        struct plan *all = kit_make(.model = models[i], .batch = 16, .gpus = "80GiB", .recompute = RECOMPUTE_NONE);
+        uint64_t whole = all->variants[0].arena_bytes;
+        double before = 0;
+        size_t made = 0;
+        plan_destroy(all);
+        for (uint64_t part = 100; part >= 10; part -= 15) {
+            struct kit_options options = {.model = models[i],
+                                          .batch = 16,
+                                          .gpus = "80GiB",
+                                          .recompute = RECOMPUTE_BUDGET,
+                                          .budget = whole * part / 100};
+            struct error err = {0};
+            struct plan *plan = kit_try(&options, &err);
+            if (!plan) {
+                cr_assert_eq(err.kind, ERROR_UNFIT, "%s", err.text);
+                break;
+            }
+            cr_assert_leq(plan->variants[0].arena_bytes, options.budget);
+            cr_assert_eq(plan->recompute_budget_bytes, options.budget);
+            cr_assert(plan_verify(plan, NULL, &err), "%s", err.text);
+            cr_assert_geq(plan->variants[0].extra_flops_fraction, before - 0.01);
+            before = plan->variants[0].extra_flops_fraction;
+            made++;
+            plan_destroy(plan);
+        }
+        cr_assert_gt(made, 0, "%s", models[i]);
+    }
+}
+
+/* AUTO goes down the ladder only as far as it must. */
+Test(property, automatic_recomputation_is_the_least_that_fits)
+{
+    static const struct {
+        const char *gpu;
+        enum recompute_policy policy;
+    } steps[] = {{"8GiB", RECOMPUTE_NONE}, {"1800MiB", RECOMPUTE_ELEMENTWISE}, {"1GiB", RECOMPUTE_BUDGET}};
+    for (size_t i = 0; i < 3; i++) {
+        struct plan *plan = kit_make(.model = "resnet-164", .batch = 64, .gpus = steps[i].gpu);
+        cr_assert(plan->fits);
+        cr_assert_eq(plan->recompute, steps[i].policy, "%s: %s", steps[i].gpu, recompute_policy_name(plan->recompute));
+        cr_assert_eq(plan->devices[0].micro_batches, 1);
+        plan_destroy(plan);
+    }
+}
+
+Test(property, micro_batches_are_the_last_resort)
+{
+    struct plan *plan = kit_make(.model = "resnet-164", .batch = 128, .gpus = "500MiB");
+    cr_assert(plan->fits);
+    cr_assert_gt(plan->devices[0].micro_batches, 1);
+    cr_assert(plan->changes_bn);
+    plan_destroy(plan);
+}

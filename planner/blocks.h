@@ -1,0 +1,24 @@
+/* What each block of a graph costs to keep, run and run again: the figures that chain.h schedules with, read off the
+ * programs that keep every block alike. */
+#ifndef FATHOM_BLOCKS_H
+#define FATHOM_BLOCKS_H
+
+#include "chain.h"
+#include "program.h"
+#include "variant.h"
+
+struct blocks {
+    struct chain chain;     /* options are enum keep_mode */
+    uint64_t quantum_bytes; /* sizes of activations are multiples of it, or rounded up */
+    uint64_t fixed_bytes;   /* of the arena, whatever the schedule: persistent tensors, gradients, statistics, input */
+};
+
+/* The caller ends *blocks with blocks_finish, also after a failure. ERROR_MEMORY. */
+bool blocks_measure(const struct variant_request *request, const struct graph *graph, struct blocks *blocks,
+                    struct error *err);
+void blocks_finish(struct blocks *blocks);
+
+/* Chain quanta that an arena of so many bytes leaves; 0 when the fixed part alone is larger. */
+uint64_t blocks_quanta(const struct blocks *blocks, uint64_t arena_bytes);
+
+#endif

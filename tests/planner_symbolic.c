@@ -1,0 +1,282 @@
+/* Programs executed with hashes for numbers, over the plan's own bytes: an op's result is a hash of the op and of what
+ * its operands' bytes hold. Whatever was shared, redone or split over streams, a step must leave the same parameters,
+ * momentum, running statistics and metrics as the plan that keeps everything and shares nothing. Dead bytes and scratch
+ * are filled with rubbish as soon as the plan says so. */
+#include <string.h>
+
+#include "hash.h"
+#include "mem.h"
+#include "planner_kit.h"
+
+#define CELL 64u /* bytes; views of buckets start at multiples of it */
+
+struct machine_state {
+    const struct plan_variant *variant;
+    const struct plan_program *program;
+    uint64_t *cells;
+    uint64_t rubbish;
+    uint32_t micro_batch;
+};
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    uint64_t pair[2] = {a, b};
+    return hash_bytes(pair, sizeof pair, 7);
+}
+
+static const struct plan_tensor *at(const struct machine_state *m, uint32_t tensor)
+{
+    return &m->program->tensors[tensor];
+}
+
+static uint64_t *cells_of(const struct machine_state *m, uint32_t tensor, size_t *count)
+{
+    *count = (size_t)((at(m, tensor)->bytes + CELL - 1) / CELL);
+    return m->cells + at(m, tensor)->offset / CELL;
+}
+
+static uint64_t read_value(const struct machine_state *m, uint32_t tensor)
+{
+    size_t count;
+    const uint64_t *cells = cells_of(m, tensor, &count);
+    return hash_bytes(cells, count * sizeof *cells, 0);
+}
+
+static void write_value(struct machine_state *m, uint32_t tensor, uint64_t value)
+{
+    size_t count;
+    uint64_t *cells = cells_of(m, tensor, &count);
+    for (size_t i = 0; i < count; i++) cells[i] = mix(value, i);
+}
+
+static void spoil(struct machine_state *m, uint32_t tensor)
+{
+    write_value(m, tensor, mix(++m->rubbish, UINT64_C(0xbadbadbad)));
+}
+
+static uint64_t op_value(const struct machine_state *m, const struct plan_op *made)
+{
+    uint64_t value = mix(made->op, 99);
+    for (uint32_t k = 0; k < m->variant->graph->ops[made->op].inputs; k++)
+        value = mix(value, read_value(m, made->in[k]));
+    return value;
+}
+
+/* Statistics are of x alone; y and mask of x, scale and shift, and of the statistics that were saved. */
+static void run_bn(struct machine_state *m, const struct plan_op *made)
+{
+    const struct op *op = &m->variant->graph->ops[made->op];
+    uint64_t x = read_value(m, made->in[0]);
+    uint64_t mean = mix(x, 1), variance = mix(x, 2);
+    uint64_t affine = mix(read_value(m, made->in[1]), read_value(m, made->in[2]));
+    if (made->pass == PASS_FORWARD) {
+        write_value(m, made->in[3], mix(read_value(m, made->in[3]), mean));
+        write_value(m, made->in[4], mix(read_value(m, made->in[4]), variance));
+        write_value(m, made->out[1], mean);
+        write_value(m, made->out[2], variance);
+    }
+    uint64_t y = mix(mix(x, affine), mix(read_value(m, made->out[1]), read_value(m, made->out[2])));
+    write_value(m, made->out[0], y);
+    if (op->outputs > 3) write_value(m, made->out[3], mix(y, 3));
+}
+
+/* Cell by cell, as buckets hold many parameters and gaps between them. */
+static void run_bucket(struct machine_state *m, const struct plan_op *made, enum op_kind kind)
+{
+    size_t count;
+    uint64_t *in = cells_of(m, made->in[0], &count), *out = cells_of(m, made->out[0], &count);
+    if (kind == OP_ACCUMULATE)
+        for (size_t i = 0; i < count; i++) out[i] = m->micro_batch == 0 ? in[i] : mix(out[i], in[i]);
+    if (kind == OP_ALL_REDUCE)
+        for (size_t i = 0; i < count; i++) out[i] = mix(out[i], 5);
+    if (kind != OP_SGD_UPDATE) return;
+    uint64_t *gradient = cells_of(m, made->in[1], &count), *momentum = cells_of(m, made->in[2], &count);
+    for (size_t i = 0; i < count; i++) {
+        momentum[i] = mix(momentum[i], gradient[i]);
+        in[i] = mix(in[i], momentum[i]);
+    }
+}
+
+static void run_op(struct machine_state *m, const struct plan_op *made)
+{
+    const struct op *op = &m->variant->graph->ops[made->op];
+    if (op->kind == OP_BN) {
+        run_bn(m, made);
+        return;
+    }
+    if (op->kind == OP_ACCUMULATE || op->kind == OP_ALL_REDUCE || op->kind == OP_SGD_UPDATE) {
+        run_bucket(m, made, op->kind);
+        return;
+    }
+    uint64_t value = op_value(m, made);
+    for (uint32_t k = 0; k < op->outputs; k++) {
+        uint64_t result = mix(value, k);
+        if (m->variant->graph->tensors[op->out[k]].persistent && m->micro_batch > 0)
+            result = mix(result, read_value(m, made->out[k]));
+        write_value(m, made->out[k], result);
+    }
+}
+
+static bool is_output(const struct machine_state *m, const struct plan_op *made, uint64_t offset)
+{
+    for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
+        if (made->out[k] != NO_TENSOR && at(m, made->out[k])->offset == offset) return true;
+    return false;
+}
+
+static bool stays(const struct machine_state *m, uint32_t tensor)
+{
+    uint32_t origin = at(m, tensor)->origin;
+    return origin != NO_TENSOR &&
+           (m->variant->graph->tensors[origin].persistent || m->variant->graph->tensors[origin].view_of != NO_TENSOR);
+}
+
+/* Tensors that die at op i, unless an output has taken their bytes. */
+static void bury(struct machine_state *m, uint32_t i)
+{
+    const struct plan_op *made = &m->program->ops[i];
+    for (uint32_t t = 0; t < m->program->tensor_count; t++) {
+        const struct plan_tensor *tensor = at(m, t);
+        if (tensor->last != i || stays(m, t)) continue;
+        if (is_output(m, made, tensor->offset) && tensor->first != i) continue;
+        if (tensor->first == i && is_output(m, made, tensor->offset) && tensor->last > i) continue;
+        spoil(m, t);
+    }
+}
+
+static void run_part(struct machine_state *m, size_t from, size_t to)
+{
+    for (uint32_t i = (uint32_t)from; i < to; i++) {
+        if (m->program->ops[i].workspace != NO_TENSOR) spoil(m, m->program->ops[i].workspace);
+        run_op(m, &m->program->ops[i]);
+        if (m->program->ops[i].workspace != NO_TENSOR) spoil(m, m->program->ops[i].workspace);
+        bury(m, i);
+    }
+}
+
+static uint32_t instance_of(const struct machine_state *m, uint32_t origin)
+{
+    for (uint32_t t = 0; t < m->program->tensor_count; t++)
+        if (at(m, t)->origin == origin) return t;
+    return NO_TENSOR;
+}
+
+/* Everything that persists after a step: parameter by parameter, as gaps in buckets mean nothing. */
+static uint64_t summarise(const struct machine_state *m)
+{
+    const struct graph *graph = m->variant->graph;
+    uint64_t sum = 0;
+    for (uint32_t g = 0; g < graph->tensor_count; g++) {
+        const struct tensor *t = &graph->tensors[g];
+        if (!t->persistent || t->role == ROLE_BUCKET) continue;
+        uint32_t own = instance_of(m, g);
+        cr_assert_neq(own, NO_TENSOR);
+        sum = mix(sum, read_value(m, own));
+    }
+    return sum;
+}
+
+static uint64_t run_step(const struct plan *plan, uint64_t rubbish)
+{
+    struct machine_state m = {.variant = &plan->variants[0], .program = &plan->variants[0].train, .rubbish = rubbish};
+    size_t cells = (size_t)(m.variant->arena_bytes / CELL) + 1;
+    m.cells = mem_alloc(MEM_GENERAL, cells, sizeof *m.cells);
+    cr_assert(m.cells);
+    for (size_t i = 0; i < cells; i++) m.cells[i] = mix(rubbish, i);
+    for (uint32_t t = 0; t < m.program->tensor_count; t++)
+        if (stays(&m, t) && m.variant->graph->tensors[at(&m, t)->origin].role != ROLE_BUCKET &&
+            m.variant->graph->tensors[at(&m, t)->origin].persistent)
+            write_value(&m, t, mix(at(&m, t)->origin, 1000));
+    for (uint32_t t = 0; t < m.program->tensor_count; t++)
+        if (at(&m, t)->origin != NO_TENSOR && m.variant->graph->tensors[at(&m, t)->origin].class_ == CLASS_OPTIMIZER)
+            write_value(&m, t, 2000);
+    for (m.micro_batch = 0; m.micro_batch < plan->devices[0].micro_batches; m.micro_batch++) {
+        write_value(&m, instance_of(&m, m.variant->graph->images), mix(m.micro_batch, 3000));
+        write_value(&m, instance_of(&m, m.variant->graph->labels), mix(m.micro_batch, 4000));
+        run_part(&m, 0, m.program->body_count);
+    }
+    m.micro_batch--;
+    run_part(&m, m.program->body_count, m.program->op_count);
+    uint64_t sum = summarise(&m);
+    mem_free(m.cells);
+    return sum;
+}
+
+static void compare(struct kit_options options)
+{
+    options.recompute = RECOMPUTE_NONE;
+    options.sharing = SHARING_NONE;
+    struct plan *reference = kit_make_from(&options);
+    uint64_t right = run_step(reference, 1);
+    cr_assert_eq(run_step(reference, 2), right, "%s: the result depends on what was in memory", options.model);
+    plan_destroy(reference);
+    options.sharing = SHARING_FULL;
+    uint64_t arena = 0;
+    for (int policy = RECOMPUTE_NONE; policy <= RECOMPUTE_BUDGET; policy++)
+        for (uint64_t part = 100; part >= 40; part -= 20) {
+            options.recompute = (enum recompute_policy)policy;
+            options.budget = policy == RECOMPUTE_BUDGET ? arena * part / 100 : 0;
+            struct error err = {0};
+            struct plan *plan = kit_try(&options, &err);
+            if (!plan) cr_assert_eq(err.kind, ERROR_UNFIT, "%s", err.text);
+            if (!plan) break;
+            if (policy == RECOMPUTE_NONE) arena = plan->variants[0].arena_bytes;
+            cr_assert_eq(run_step(plan, 3), right, "%s, %s at %d %%", options.model,
+                         recompute_policy_name(plan->recompute), (int)part);
+            plan_destroy(plan);
+            if (policy != RECOMPUTE_BUDGET) break;
+        }
+}
+
+Test(symbolic, nets_of_every_kind)
+{
+    static const char *const models[] = {"resnet-8", "resnet-20", "resnet-29", "plain-8", "resnet-56"};
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        for (uint32_t micro_batches = 1; micro_batches <= 2; micro_batches++)
+            compare(
+                (struct kit_options){.model = models[i], .batch = 2, .gpus = "8GiB", .micro_batches = micro_batches});
+}
+
+Test(symbolic, units_and_shortcuts)
+{
+    for (int unit = UNIT_ORIGINAL; unit <= UNIT_NO_FINAL_RELU; unit++)
+        compare((struct kit_options){.model = "resnet-14", .unit = unit + 1, .batch = 2, .gpus = "8GiB"});
+    for (int shortcut = SHORTCUT_A; shortcut <= SHORTCUT_DROPOUT; shortcut++)
+        for (int unit = UNIT_ORIGINAL; unit <= UNIT_PREACT; unit++)
+            compare((struct kit_options){
+                .model = "resnet-14", .unit = unit + 1, .shortcut = shortcut + 1, .batch = 2, .gpus = "8GiB"});
+}
+
+Test(symbolic, imagenet_and_vgg)
+{
+    compare((struct kit_options){.model = "resnet-18", .image_size = 32, .batch = 1, .gpus = "8GiB"});
+    compare((struct kit_options){.model = "resnet-50", .image_size = 32, .batch = 1, .gpus = "8GiB"});
+    compare((struct kit_options){.model = "vgg-a", .image_size = 32, .batch = 1, .gpus = "8GiB"});
+}
+
+Test(symbolic, several_devices_with_small_buckets)
+{
+    compare((struct kit_options){.model = "resnet-8", .batch = 4, .gpus = "2x8GiB", .bucket_bytes = 20000});
+    compare((struct kit_options){
+        .model = "resnet-8", .batch = 8, .gpus = "2x8GiB", .bucket_bytes = 20000, .micro_batches = 2});
+}
+
+/* That the comparison can fail: one kept activation moved onto its neighbour changes the result. */
+Test(symbolic, an_overlap_changes_the_result)
+{
+    struct plan *plan = kit_make(.model = "resnet-8", .batch = 2, .gpus = "8GiB", .recompute = RECOMPUTE_NONE);
+    uint64_t right = run_step(plan, 1);
+    struct plan_program *program = &plan->variants[0].train;
+    size_t changed = 0, tried = 0;
+    for (uint32_t t = 0; t + 1 < program->tensor_count; t++) {
+        struct plan_tensor *moved = &program->tensors[t];
+        if (moved->class_ != MEMORY_KEPT || moved->bytes < 4096 || moved->offset < 4096) continue;
+        moved->offset -= 4096;
+        changed += run_step(plan, 1) != right;
+        moved->offset += 4096;
+        tried++;
+    }
+    cr_assert_gt(tried, 10);
+    cr_assert_gt(changed, tried / 2, "%zu of %zu", changed, tried);
+    plan_destroy(plan);
+}
