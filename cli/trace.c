@@ -19,7 +19,7 @@ static const char manual[] =
     "\n"
     "SYNOPSIS\n"
     "    fathom trace stats RUN.trace [--by op|layer|kind|pass] [--sort COLUMN] [--limit N] [--json]\n"
-    "    fathom trace export --chrome|--csv RUN.trace [-o FILE] [--by op|layer|kind|pass]\n"
+    "    fathom trace export --chrome|--perfetto|--csv RUN.trace [-o FILE] [--by op|layer|kind|pass]\n"
     "    fathom trace diff A.trace B.trace [--by op|layer|kind|pass] [--limit N] [--json]\n"
     "    fathom trace check RUN.trace [--json]\n"
     "\n"
@@ -31,6 +31,7 @@ static const char manual[] =
     "    stats    one row for each op, layer, kind or pass, all devices together. Med is\n"
     "             within 5 % of the true median.\n"
     "    export   --chrome: trace events as JSON, for chrome://tracing, ui.perfetto.dev or Speedscope\n"
+    "             --perfetto: the same in Perfetto's own format, a quarter of the size\n"
     "             --csv: the table of `stats`, with the columns of nsys's kernel summary\n"
     "    diff     how the time of one step changed from A to B, by layer: sums of the ops' medians on one device,\n"
     "             the largest change first\n"
@@ -56,7 +57,7 @@ static const char manual[] =
 
 struct trace_options {
     const char *by_word, *sort_word, *output;
-    bool json, chrome, csv;
+    bool json, chrome, perfetto, csv;
     uint64_t limit;
     enum summary_by by;
     enum summary_sort sort;
@@ -195,6 +196,7 @@ static bool run_stats(const char *const *paths, const struct trace_options *opti
 static bool write_export(const char *path, const struct trace_options *options, FILE *out, struct error *err)
 {
     if (options->chrome) return trace_export_chrome(path, out, err);
+    if (options->perfetto) return trace_export_perfetto(path, out, err);
     struct table table = {0};
     TRY(open_table(path, options, &table, err));
     trace_export_csv(&table.summary, out);
@@ -204,7 +206,8 @@ static bool write_export(const char *path, const struct trace_options *options, 
 
 static bool run_export(const char *const *paths, const struct trace_options *options, int *code, struct error *err)
 {
-    if (options->chrome == options->csv) return error_set(err, ERROR_INPUT, "export: give one of --chrome and --csv");
+    if (options->chrome + options->perfetto + options->csv != 1)
+        return error_set(err, ERROR_INPUT, "export: give one of --chrome, --perfetto and --csv");
     *code = 0;
     if (!options->output) return write_export(paths[0], options, stdout, err);
     struct files_writer file;
@@ -370,7 +373,7 @@ struct action {
 
 static const struct action actions[] = {
     {"stats", 1, "stats RUN.trace", run_stats},
-    {"export", 1, "export --chrome|--csv RUN.trace -o FILE", run_export},
+    {"export", 1, "export --chrome|--perfetto|--csv RUN.trace -o FILE", run_export},
     {"diff", 2, "diff A.trace B.trace", run_diff},
     {"check", 1, "check RUN.trace", run_check},
 };
@@ -399,10 +402,10 @@ static bool run_action(int argc, char **argv, int *code, struct error *err)
 {
     struct trace_options options = {0};
     const struct option_spec specs[] = {
-        {"by", 0, OPTION_TEXT, &options.by_word, 0, 0},      {"sort", 0, OPTION_TEXT, &options.sort_word, 0, 0},
-        {"limit", 0, OPTION_COUNT, &options.limit, 1, 1e9},  {"json", 0, OPTION_FLAG, &options.json, 0, 0},
-        {"chrome", 0, OPTION_FLAG, &options.chrome, 0, 0},   {"csv", 0, OPTION_FLAG, &options.csv, 0, 0},
-        {"output", 'o', OPTION_TEXT, &options.output, 0, 0},
+        {"by", 0, OPTION_TEXT, &options.by_word, 0, 0},     {"sort", 0, OPTION_TEXT, &options.sort_word, 0, 0},
+        {"limit", 0, OPTION_COUNT, &options.limit, 1, 1e9}, {"json", 0, OPTION_FLAG, &options.json, 0, 0},
+        {"chrome", 0, OPTION_FLAG, &options.chrome, 0, 0},  {"perfetto", 0, OPTION_FLAG, &options.perfetto, 0, 0},
+        {"csv", 0, OPTION_FLAG, &options.csv, 0, 0},        {"output", 'o', OPTION_TEXT, &options.output, 0, 0},
     };
     const char *words[3];
     size_t count;

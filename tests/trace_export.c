@@ -109,6 +109,79 @@ Test(trace_export, chrome_json_is_json_whatever_the_names)
     json_decref(json);
 }
 
+/* Protocol buffers, read by the book: what fields of a message hold. */
+struct proto_field {
+    uint64_t number, value; /* of varints; of the rest: the length */
+    const uint8_t *bytes;
+};
+
+static bool next_field(struct trace_in *in, struct proto_field *field)
+{
+    if (in->at >= in->end) return false;
+    uint64_t key = trace_get_varint(in);
+    *field = (struct proto_field){.number = key >> 3};
+    switch (key & 7) {
+    case 0: field->value = trace_get_varint(in); break;
+    case 1:
+        field->bytes = in->at;
+        trace_get_double(in);
+        break;
+    case 2:
+        field->value = trace_get_varint(in);
+        field->bytes = in->at;
+        cr_assert_leq(field->value, (uint64_t)(in->end - in->at));
+        in->at += field->value;
+        break;
+    default: cr_assert_fail("wire type %d", (int)(key & 7));
+    }
+    cr_assert_not(in->bad);
+    return true;
+}
+
+static uint64_t find_number(const uint8_t *bytes, uint64_t length, uint64_t number)
+{
+    struct trace_in in = {bytes, bytes + length, false};
+    struct proto_field field;
+    while (next_field(&in, &field))
+        if (field.number == number) return field.value;
+    return 0;
+}
+
+Test(trace_export, perfetto_holds_every_event)
+{
+    struct error err = {0};
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    cr_assert(trace_export_perfetto(path, out, &err), "%s", err.text);
+    fclose(out);
+    struct trace_in trace = {(const uint8_t *)text, (const uint8_t *)text + length, false};
+    struct proto_field packet, field;
+    uint64_t types[5] = {0}, tracks = 0, names = 0;
+    while (next_field(&trace, &packet)) {
+        cr_assert_eq(packet.number, 1);
+        struct trace_in in = {packet.bytes, packet.bytes + packet.value, false};
+        cr_assert_eq(find_number(packet.bytes, packet.value, 10), 1, "the sequence of each packet");
+        while (next_field(&in, &field)) {
+            tracks += field.number == 60;
+            names += field.number == 12;
+            if (field.number != 11) continue;
+            uint64_t type = find_number(field.bytes, field.value, 9);
+            cr_assert(type >= 1 && type <= 4);
+            cr_assert_geq(find_number(packet.bytes, packet.value, 8), 1000000, "the time of each event");
+            cr_assert_neq(find_number(field.bytes, field.value, 11), 0, "the track of each event");
+            types[type]++;
+        }
+    }
+    cr_assert_eq(types[1], 2 * 20 * 9 + 2 * 20 + 20);
+    cr_assert_eq(types[2], types[1]);
+    cr_assert_eq(types[3], 2);
+    cr_assert_eq(types[4], 40);
+    cr_assert_eq(names, 2 * 9);
+    cr_assert_eq(tracks, 2 * 4 + 1 + 2);
+    free(text);
+}
+
 Test(trace_export, summaries_add_up)
 {
     struct error err = {0};
@@ -217,7 +290,8 @@ Test(trace_export, everything_survives_any_failed_allocation)
         struct trace_report report;
         FILE *out = fopen("/dev/null", "w");
         mem_fail_at(n + 1);
-        done = trace_export_chrome(path, out, &err) && trace_check(path, &report, &err);
+        done = trace_export_chrome(path, out, &err) && trace_export_perfetto(path, out, &err) &&
+               trace_check(path, &report, &err);
         mem_fail_at(0);
         fclose(out);
         if (!done) cr_assert_eq(err.kind, ERROR_MEMORY, "%s", err.text);

@@ -11,6 +11,10 @@
  * start. What the file does not take shows in ferror(out). */
 bool trace_export_chrome(const char *path, FILE *out, struct error *err);
 
+/* Perfetto's own format (ui.perfetto.dev, trace_processor), a quarter of the size: a track for each device's steps, ops
+ * and gaps, counters and marks. As above. */
+bool trace_export_perfetto(const char *path, FILE *out, struct error *err);
+
 /* The columns of nsys's kernel summary: Time (%), Total Time (ns), Instances, Avg, Med, Min, Max, StdDev (ns), Name. */
 void trace_export_csv(const struct summary *summary, FILE *out);
 

@@ -73,7 +73,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
         write_blocks(fd, bytes, length);
     struct error err = {0};
     struct trace_report report;
-    if (!trace_check(path, &report, &err) || !trace_export_chrome(path, out, &err)) abort();
+    if (!trace_check(path, &report, &err) || !trace_export_chrome(path, out, &err) ||
+        !trace_export_perfetto(path, out, &err))
+        abort();
     follow(path, out);
     fclose(out);
     close(fd);

@@ -1,0 +1,265 @@
+/* Perfetto's trace format: a stream of TracePacket messages of protocol buffers, of which only varints, doubles and
+ * length-delimited fields are needed. Field numbers from github.com/google/perfetto, protos/perfetto/trace. */
+#include <math.h>
+#include <string.h>
+
+#include "export.h"
+#include "mem.h"
+#include "stream.h"
+
+enum { /* TracePacket */
+       PACKET_TIMESTAMP = 8,
+       PACKET_SEQUENCE = 10,
+       PACKET_TRACK_EVENT = 11,
+       PACKET_INTERNED = 12,
+       PACKET_SEQUENCE_FLAGS = 13,
+       PACKET_TRACK_DESCRIPTOR = 60,
+};
+enum { TRACE_PACKET = 1 }; /* Trace */
+enum { TRACK_UUID = 1, TRACK_NAME = 2, TRACK_PARENT = 5, TRACK_COUNTER = 8 };
+enum { EVENT_TYPE = 9, EVENT_NAME_ID = 10, EVENT_TRACK = 11, EVENT_NAME = 23, EVENT_DOUBLE = 44 };
+enum { TYPE_BEGIN = 1, TYPE_END = 2, TYPE_INSTANT = 3, TYPE_COUNTER = 4 };
+enum { INTERNED_EVENT_NAMES = 2, NAME_ID = 1, NAME_TEXT = 2 };
+enum { STATE_CLEARED = 1, STATE_NEEDED = 2 };
+
+/* A message being put together; the largest holds one name. */
+struct message {
+    uint8_t bytes[2 * TRACE_TEXT_MOST + 256];
+    struct trace_out out;
+};
+
+static void begin(struct message *message)
+{
+    message->out = (struct trace_out){message->bytes, 0, sizeof message->bytes};
+}
+
+static void put_number(struct message *message, uint64_t field, uint64_t value)
+{
+    trace_put_varint(&message->out, field << 3);
+    trace_put_varint(&message->out, value);
+}
+
+static void put_double(struct message *message, uint64_t field, double value)
+{
+    trace_put_varint(&message->out, field << 3 | 1);
+    trace_put_double(&message->out, value);
+}
+
+static void put_bytes(struct message *message, uint64_t field, const void *bytes, size_t length)
+{
+    trace_put_varint(&message->out, field << 3 | 2);
+    trace_put_varint(&message->out, length);
+    if (length) memcpy(message->out.bytes + message->out.length, bytes, length);
+    message->out.length += length;
+}
+
+static void put_message(struct message *message, uint64_t field, const struct message *inner)
+{
+    put_bytes(message, field, inner->bytes, inner->out.length);
+}
+
+/* Tracks: a device's, and under it its lanes. */
+enum lane { LANE_DEVICE, LANE_STEPS, LANE_OPS, LANE_GAPS, LANE_MARKS, LANE_METRICS };
+#define LANE_MEMORY (LANE_METRICS + TRACE_METRICS)
+#define LANES       (LANE_MEMORY + TRACE_SAMPLES)
+
+struct device_names {
+    uint64_t *ids; /* of an op's interned name; 0 = none yet */
+    size_t count, capacity;
+};
+
+struct perfetto {
+    FILE *out;
+    struct message packet, body, name;
+    bool begun;
+    bool described[TRACE_MOST_DEVICES][LANES];
+    struct device_names names[TRACE_MOST_DEVICES];
+    uint64_t name_count;
+    uint64_t step_ns; /* the last time seen of a step: metrics have none */
+};
+
+static uint64_t track_of(uint32_t device, int lane) { return (uint64_t)device * LANES + (uint64_t)lane + 1; }
+
+/* Ends the packet: every one belongs to our one sequence. */
+static void write_packet(struct perfetto *p)
+{
+    struct message head;
+    put_number(&p->packet, PACKET_SEQUENCE, 1);
+    put_number(&p->packet, PACKET_SEQUENCE_FLAGS, p->begun ? STATE_NEEDED : STATE_CLEARED);
+    p->begun = true;
+    begin(&head);
+    trace_put_varint(&head.out, TRACE_PACKET << 3 | 2);
+    trace_put_varint(&head.out, p->packet.out.length);
+    fwrite(head.bytes, 1, head.out.length, p->out);
+    fwrite(p->packet.bytes, 1, p->packet.out.length, p->out);
+}
+
+static void describe(struct perfetto *p, uint32_t device, int lane, const char *name)
+{
+    if (p->described[device][lane]) return;
+    p->described[device][lane] = true;
+    begin(&p->packet);
+    begin(&p->body);
+    put_number(&p->body, TRACK_UUID, track_of(device, lane));
+    put_bytes(&p->body, TRACK_NAME, name, strlen(name));
+    if (lane != LANE_DEVICE) put_number(&p->body, TRACK_PARENT, track_of(device, LANE_DEVICE));
+    if (lane >= LANE_METRICS) put_bytes(&p->body, TRACK_COUNTER, "", 0);
+    put_message(&p->packet, PACKET_TRACK_DESCRIPTOR, &p->body);
+    write_packet(p);
+}
+
+static void describe_device(struct perfetto *p, uint32_t device, const char *name)
+{
+    char text[TRACE_TEXT_MOST + 32];
+    snprintf(text, sizeof text, "device %u: %s", (unsigned)device, name);
+    describe(p, device, LANE_DEVICE, text);
+}
+
+static void begin_event(struct perfetto *p, uint64_t ns, int type, uint32_t device, int lane)
+{
+    begin(&p->packet);
+    begin(&p->body);
+    put_number(&p->packet, PACKET_TIMESTAMP, ns);
+    put_number(&p->body, EVENT_TYPE, (uint64_t)type);
+    put_number(&p->body, EVENT_TRACK, track_of(device, lane));
+}
+
+static void end_event(struct perfetto *p)
+{
+    put_message(&p->packet, PACKET_TRACK_EVENT, &p->body);
+    write_packet(p);
+}
+
+static void write_slice(struct perfetto *p, uint32_t device, int lane, const struct trace_event *event,
+                        const char *name)
+{
+    begin_event(p, event->begin_ns, TYPE_BEGIN, device, lane);
+    put_bytes(&p->body, EVENT_NAME, name, strlen(name));
+    end_event(p);
+    begin_event(p, event->end_ns, TYPE_END, device, lane);
+    end_event(p);
+}
+
+static void write_counter(struct perfetto *p, uint32_t device, int lane, const char *name, uint64_t ns, double value)
+{
+    if (!isfinite(value)) return;
+    describe(p, device, lane, name);
+    begin_event(p, ns, TYPE_COUNTER, device, lane);
+    put_double(&p->body, EVENT_DOUBLE, value);
+    end_event(p);
+}
+
+/* "layer kind" goes out once, with the first op of that name; later ones give its number. */
+static bool intern_op(struct perfetto *p, const struct trace_op *op, struct error *err)
+{
+    struct device_names *names = &p->names[op->device];
+    void *ids = names->ids;
+    size_t needed = (size_t)op->id + 1;
+    if (!mem_grow(MEM_TRACE, &ids, &names->capacity, needed, sizeof *names->ids))
+        return error_memory(err, needed * sizeof *names->ids, "a trace's op table");
+    names->ids = ids;
+    while (names->count < needed) names->ids[names->count++] = 0;
+    if (names->ids[op->id]) return true;
+    names->ids[op->id] = ++p->name_count;
+    char text[2 * TRACE_TEXT_MOST + 2];
+    snprintf(text, sizeof text, "%s %s", op->layer, op->kind);
+    begin(&p->packet);
+    begin(&p->body);
+    begin(&p->name);
+    put_number(&p->name, NAME_ID, p->name_count);
+    put_bytes(&p->name, NAME_TEXT, text, strlen(text));
+    put_message(&p->body, INTERNED_EVENT_NAMES, &p->name);
+    put_message(&p->packet, PACKET_INTERNED, &p->body);
+    write_packet(p);
+    return true;
+}
+
+static void write_op(struct perfetto *p, const struct trace_event *event)
+{
+    const struct device_names *names = &p->names[event->device];
+    uint64_t id = event->id < names->count ? names->ids[event->id] : 0;
+    if (id == 0) {
+        write_slice(p, event->device, LANE_OPS, event, "?");
+        return;
+    }
+    begin_event(p, event->begin_ns, TYPE_BEGIN, event->device, LANE_OPS);
+    put_number(&p->body, EVENT_NAME_ID, id);
+    end_event(p);
+    begin_event(p, event->end_ns, TYPE_END, event->device, LANE_OPS);
+    end_event(p);
+}
+
+static void write_step(struct perfetto *p, const struct trace_event *event)
+{
+    char name[32];
+    if (event->device == 0) p->step_ns = event->ns;
+    begin_event(p, event->ns, event->type == TRACE_STEP_BEGIN ? TYPE_BEGIN : TYPE_END, event->device, LANE_STEPS);
+    snprintf(name, sizeof name, "step %llu", (unsigned long long)event->step);
+    if (event->type == TRACE_STEP_BEGIN) put_bytes(&p->body, EVENT_NAME, name, strlen(name));
+    end_event(p);
+}
+
+static void write_mark(struct perfetto *p, const struct trace_event *event)
+{
+    describe(p, 0, LANE_MARKS, "marks");
+    begin_event(p, event->ns, TYPE_INSTANT, 0, LANE_MARKS);
+    put_bytes(&p->body, EVENT_NAME, event->text, event->id);
+    end_event(p);
+}
+
+static void describe_lanes(struct perfetto *p, uint32_t device)
+{
+    describe_device(p, device, "?");
+    describe(p, device, LANE_STEPS, "steps");
+    describe(p, device, LANE_OPS, "ops");
+    describe(p, device, LANE_GAPS, "gaps");
+}
+
+static void write_event(struct perfetto *p, const struct trace_event *event)
+{
+    describe_lanes(p, event->device);
+    switch ((enum trace_event_type)event->type) {
+    case TRACE_OP: write_op(p, event); break;
+    case TRACE_STEP_BEGIN:
+    case TRACE_STEP_END: write_step(p, event); break;
+    case TRACE_METRIC:
+        if (event->kind < TRACE_METRICS)
+            write_counter(p, 0, LANE_METRICS + event->kind, trace_metric_name(event->kind), p->step_ns, event->value);
+        break;
+    case TRACE_MEMORY:
+        if (event->kind < TRACE_SAMPLES)
+            write_counter(p, event->device, LANE_MEMORY + event->kind, trace_sample_name(event->kind), event->ns,
+                          (double)event->bytes);
+        break;
+    case TRACE_GAP: write_slice(p, event->device, LANE_GAPS, event, trace_gap_name(event->kind)); break;
+    case TRACE_MARK: write_mark(p, event); break;
+    case TRACE_LOST:
+    case TRACE_EVENT_TYPES: break;
+    }
+}
+
+static bool write_item(struct perfetto *p, const struct trace_item *item, struct error *err)
+{
+    if (item->type == TRACE_ITEM_OP) return intern_op(p, &item->op, err);
+    if (item->type == TRACE_ITEM_DEVICE) describe_device(p, item->device.device, item->device.name);
+    if (item->type == TRACE_ITEM_EVENT) write_event(p, &item->event);
+    return true;
+}
+
+bool trace_export_perfetto(const char *path, FILE *out, struct error *err)
+{
+    struct trace_stream *stream;
+    struct perfetto *p = mem_zalloc(MEM_TRACE, 1, sizeof *p);
+    if (!p) return error_memory(err, sizeof *p, path);
+    p->out = out;
+    bool ok = trace_stream_open(path, &stream, err);
+    if (ok) {
+        struct trace_item item = {.type = TRACE_ITEM_CLOCK};
+        while (ok && item.type != TRACE_ITEM_NONE)
+            ok = trace_stream_next(stream, &item, err) && write_item(p, &item, err);
+        trace_stream_close(stream);
+    }
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(p->names[i].ids);
+    mem_free(p);
+    return ok;
+}
