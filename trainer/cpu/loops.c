@@ -12,9 +12,12 @@
 /* ---- Elementwise. An element's inputs are read before its result is written, so a result may take an input's place:
  * the compiler need not check for that. ---- */
 
-#define FOR_EACH                                                                                                       \
-    _Pragma("GCC ivdep") /* see above */                                                                               \
-        for (size_t i = 0; i < n; i++)
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+#define FOR_EACH INDEPENDENT for (size_t i = 0; i < n; i++)
 
 static void relu(float *y, const float *x, size_t n) { FOR_EACH y[i] = x[i] <= 0 ? 0 : x[i]; }
 
@@ -29,7 +32,10 @@ static void mul(float *y, const float *a, const float *b, size_t n) { FOR_EACH y
 
 static void scale(float *y, const float *x, float alpha, float beta, size_t n) { FOR_EACH y[i] = alpha * x[i] + beta; }
 
-static void sigmoid(float *y, const float *x, size_t n) { FOR_EACH y[i] = 1 / (1 + expf(-x[i])); }
+static void sigmoid(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = 1 / (1 + expf(-x[i]));
+}
 
 static void sigmoid_backward(float *dx, const float *y, const float *dy, size_t n)
 {

@@ -2,8 +2,10 @@
 
 const struct loops *loops_best(void)
 {
-#ifdef HAVE_X86_LOOPS
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) return &loops_avx512;
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return &loops_avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &loops_avx2;
 #endif
     return &loops_plain;

@@ -5,7 +5,7 @@
 #include "loops.h"
 
 extern const struct loops loops_plain;
-#ifdef HAVE_X86_LOOPS
+#ifdef __x86_64__
 extern const struct loops loops_avx2, loops_avx512;
 #endif
 
