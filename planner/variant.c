@@ -189,6 +189,7 @@ static uint64_t next_quanta(const struct blocks *blocks, const struct trial *tri
 static bool search_quanta(const struct making *making, const struct blocks *blocks, bool *fits, struct error *err)
 {
     uint64_t least = chain_least_limit(&blocks->chain), low = least > 0 ? least - 1 : 0, high = UINT64_MAX / 4;
+    if (least == UINT64_MAX) return error_memory(err, blocks->chain.count * sizeof *blocks->chain.blocks, "a schedule");
     uint64_t quanta = blocks_quanta(blocks, arena_limit(making, 2 * making->variant->graph->op_count));
     *fits = false;
     for (int i = 0; i < MOST_TRIALS && high - low > 1; i++) {
