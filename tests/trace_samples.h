@@ -39,6 +39,18 @@ static inline void sample_tables(struct trace_sink *s, uint32_t devices, uint32_
     free(layers);
 }
 
+/* Until the writer has taken in `events` reports of all, so that a busy machine drops none. */
+static inline void sample_catch_up(struct trace_writer *writer, uint64_t events)
+{
+    struct trace_writer_stats stats;
+    do {
+        usleep(1000);
+        trace_writer_stats(writer, &stats);
+    } while (stats.events + stats.dropped < events);
+}
+
+/* What sample_steps reports in a step of device 0, without the mark. */
+#define SAMPLE_REPORTS(ops) ((ops) + 5u)
 /* Steps of 1 ms with all ops timed, a loss, and a mark every tenth step. */
 static inline void sample_steps(struct trace_sink *s, uint32_t device, uint32_t ops, uint64_t first, uint64_t count)
 {
