@@ -4,12 +4,11 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "clock.h"
 #include "mem.h"
 #include "place.h"
 #include "place_check.h"
+#include "place_csv.h"
 #include "random.h"
 
 #define REPEATS 5
@@ -77,10 +76,29 @@ static void bench_steps(void)
     }
 }
 
+static bool bench_set(const char *folder, double seconds)
+{
+    static const char names[] = "ABCDEF";
+    struct place_options options = {.seconds = seconds};
+    for (const char *name = names; *name; name++) {
+        char path[1024], label[32];
+        struct place_table table;
+        struct error err = {0};
+        snprintf(path, sizeof path, "%s/minimalloc-%c.csv", folder, *name);
+        snprintf(label, sizeof label, "minimalloc-%c", *name);
+        if (!place_table_read(&table, path, &err)) {
+            fprintf(stderr, "%s\n", err.text);
+            return false;
+        }
+        report(label, table.buffers, table.count, &options);
+        place_table_finish(&table);
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
+    if (argc > 1 && !bench_set(argv[1], argc > 2 ? atof(argv[2]) : 10)) return 2;
     bench_steps();
     return 0;
 }

@@ -5,12 +5,16 @@
 #include "place_problem.h"
 #include "place_sort.h"
 
+#define BLOCK     16
+#define MOST_WORK 600000000ull /* comparisons of all orders together: about a second */
+
 /* The placed buffers by rising offset, as columns, so that the scan over lifetimes stays in cache. */
 struct shelf {
     size_t count;
     uint32_t *first, *last;
     uint64_t *low, *high;
     uint64_t *offset; /* by buffer */
+    uint64_t work;
     struct sort_pair *order, *scratch;
 };
 
@@ -65,16 +69,31 @@ static void shelf_put(struct shelf *shelf, const struct problem *problem, size_t
     shelf->count++;
 }
 
+/* Whether any of the placed buffers [at, at + BLOCK) lives with the buffer: no branches, so that it becomes vectors. */
+static bool block_meets(const struct shelf *shelf, size_t at, uint32_t first, uint32_t last)
+{
+    uint32_t meets = 0;
+    for (size_t i = at; i < at + BLOCK; i++)
+        meets |= (uint32_t)(shelf->first[i] < last) & (uint32_t)(shelf->last[i] > first);
+    return meets != 0;
+}
+
 /* The lowest aligned gap of the buffer's size over its lifetime. */
-static uint64_t shelf_lowest(const struct shelf *shelf, const struct problem *problem, size_t buffer)
+static uint64_t shelf_lowest(struct shelf *shelf, const struct problem *problem, size_t buffer)
 {
     uint32_t first = problem->first[buffer], last = problem->last[buffer];
     uint64_t size = problem->size[buffer], align = problem->align[buffer], at = 0;
-    for (size_t i = 0; i < shelf->count; i++) {
+    size_t i = 0;
+    for (; i < shelf->count; i++) {
+        if (i % BLOCK == 0 && i + BLOCK <= shelf->count && !block_meets(shelf, i, first, last)) {
+            i += BLOCK - 1;
+            continue;
+        }
         if (shelf->first[i] >= last || shelf->last[i] <= first) continue;
-        if (shelf->low[i] >= at + size) return at;
+        if (shelf->low[i] >= at + size) break;
         if (shelf->high[i] > at) at = align_up(shelf->high[i], align);
     }
+    shelf->work += i;
     return at;
 }
 
@@ -86,13 +105,14 @@ static void put_fixed(struct shelf *shelf, const struct problem *problem)
 
 static void place_in_order(struct shelf *shelf, const struct problem *problem, struct placement *best)
 {
+    uint64_t most_work = best->arena == UINT64_MAX ? UINT64_MAX : MOST_WORK; /* one placement there must be */
     shelf->count = 0;
     if (problem->any_fixed) put_fixed(shelf, problem);
     for (size_t i = 0; i < problem->count; i++) {
         size_t buffer = shelf->order[i].index;
         if (problem->fixed[buffer] != PLACE_UNPLACED) continue;
         uint64_t offset = shelf_lowest(shelf, problem, buffer);
-        if (offset + problem->size[buffer] >= best->arena) return;
+        if (offset + problem->size[buffer] >= best->arena || shelf->work > most_work) return;
         shelf_put(shelf, problem, buffer, offset);
     }
     best->arena = problem_arena(problem, shelf->offset);
@@ -123,14 +143,28 @@ static void sort_order(struct shelf *shelf, const struct problem *problem, const
     sort_pairs(shelf->order, shelf->scratch, problem->count);
 }
 
-/* The largest live sum that each buffer takes part in, by a sparse walk over its sections. */
-static void find_load(const struct problem *problem, uint64_t *load)
+/* The largest live sum that each buffer takes part in, from a sparse table of maxima over 2^k sections. */
+static bool find_load(const struct problem *problem, uint64_t *load, struct error *err)
 {
-    for (size_t i = 0; i < problem->count; i++) {
-        load[i] = 0;
-        for (uint32_t s = problem->first[i]; s < problem->last[i]; s++)
-            if (problem->live[s] > load[i]) load[i] = problem->live[s];
+    size_t sections = problem->sections, levels = 1;
+    while (((size_t)1 << levels) <= sections) levels++;
+    uint64_t *table = mem_alloc(MEM_SEARCH, levels * sections, sizeof *table);
+    if (!table) return error_memory(err, levels * sections * sizeof *table, "first-fit placement");
+    memcpy(table, problem->live, sections * sizeof *table);
+    for (size_t k = 1; k < levels; k++) {
+        const uint64_t *below = table + (k - 1) * sections;
+        for (size_t s = 0, half = (size_t)1 << (k - 1); s + 2 * half <= sections; s++)
+            table[k * sections + s] = below[s] > below[s + half] ? below[s] : below[s + half];
     }
+    for (size_t i = 0; i < problem->count; i++) {
+        uint32_t length = problem->last[i] - problem->first[i];
+        size_t k = 31 - (size_t)__builtin_clz(length);
+        uint64_t left = table[k * sections + problem->first[i]];
+        uint64_t right = table[k * sections + problem->last[i] - ((size_t)1 << k)];
+        load[i] = left > right ? left : right;
+    }
+    mem_free(table);
+    return true;
 }
 
 bool firstfit_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err)
@@ -138,15 +172,14 @@ bool firstfit_improve(const struct problem *problem, uint64_t target, struct pla
     struct shelf shelf;
     TRY(shelf_init(&shelf, problem->count, err));
     uint64_t *load = mem_alloc(MEM_SEARCH, problem->count, sizeof *load);
-    if (load) {
-        find_load(problem, load);
-        for (enum order order = 0; order < ORDERS && best->arena > target; order++) {
-            sort_order(&shelf, problem, load, order);
-            place_in_order(&shelf, problem, best);
-        }
+    bool ok = load || error_memory(err, problem->count * sizeof *load, "first-fit placement");
+    for (enum order order = 0; ok && order < ORDERS && best->arena > target; order++) {
+        if (order == ORDER_LOAD) ok = find_load(problem, load, err);
+        if (!ok) break;
+        sort_order(&shelf, problem, load, order);
+        place_in_order(&shelf, problem, best);
     }
-    bool ok = load != NULL;
     mem_free(load);
     shelf_finish(&shelf);
-    return ok || error_memory(err, problem->count * sizeof *load, "first-fit placement");
+    return ok;
 }

@@ -24,7 +24,8 @@ struct sweep {
 
 /* How the sweep chooses a hole. */
 struct manner {
-    uint32_t long_from; /* lifetimes of at least so many sections go to the bottom */
+    uint32_t long_from; /* lifetimes of at least so many sections go to the bottom, shorter ones to the top */
+    bool flipped;       /* the other way round: what is taken on the way from the peak outlives what is given back */
     bool tightest;      /* the smallest hole that takes the buffer, not the first */
 };
 
@@ -93,7 +94,7 @@ static void take(struct sweep *sweep, size_t buffer, const struct manner *manner
 {
     const struct problem *problem = sweep->problem;
     uint64_t size = problem->size[buffer], align = problem->align[buffer];
-    bool low = length_of(problem, buffer) >= manner->long_from;
+    bool low = (length_of(problem, buffer) >= manner->long_from) != manner->flipped;
     size_t i = manner->tightest ? tightest_hole(sweep, size, align)
                : low            ? lowest_hole(sweep, size, align)
                                 : highest_hole(sweep, size, align);
@@ -217,7 +218,8 @@ bool sweep_improve(const struct problem *problem, uint64_t target, struct placem
 {
     struct sweep sweep = {.problem = problem};
     bool ok = sweep_reserve(&sweep, problem->count, err);
-    const struct manner manners[] = {{4, false}, {16, false}, {64, false}, {0, false}, {0, true}, {UINT32_MAX, false}};
+    const struct manner manners[] = {{4, false, false},  {8, true, false},  {16, false, false}, {64, true, false},
+                                     {64, false, false}, {0, false, false}, {0, false, true},   {0, true, false}};
     for (size_t i = 0; ok && i < sizeof manners / sizeof manners[0] && best->arena > target; i++)
         sweep_once(&sweep, &manners[i], best);
     sweep_finish(&sweep);
