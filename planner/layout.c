@@ -80,11 +80,41 @@ static uint64_t stack_buffers(struct placing *placing)
     return top;
 }
 
+/* A gap of more than this part of the bound is searched even when no search was asked for. Counted in nodes and on one
+ * thread, so that the same request gives the same plan; the seconds only guard against a machine that is very slow. */
+#define GAP_DIVISOR  1000
+#define FREE_NODES   2000
+#define FREE_SECONDS 1.0
+
+static bool place_buffers(struct placing *placing, double search_seconds, struct place_result *result,
+                          struct error *err)
+{
+    struct place_options options = {.seconds = search_seconds};
+    TRY(place_solve(placing->buffers, placing->count, &options, result, err));
+    uint64_t gap = result->arena_bytes - result->lower_bound_bytes;
+    if (search_seconds > 0 || gap <= result->lower_bound_bytes / GAP_DIVISOR) return true;
+    options = (struct place_options){.seconds = FREE_SECONDS, .nodes = FREE_NODES, .threads = 1};
+    return place_solve(placing->buffers, placing->count, &options, result, err);
+}
+
+/* The search may prove a higher bound than the sum of live bytes; a plan states the sum, at its instant. */
+static uint64_t sum_live(const struct placing *placing, uint64_t instant)
+{
+    uint64_t sum = 0;
+    for (size_t b = 0; b < placing->count; b++)
+        if (placing->buffers[b].lower <= instant && instant < placing->buffers[b].upper)
+            sum += placing->buffers[b].size;
+    return sum;
+}
+
 static bool solve(struct placing *placing, enum sharing_policy sharing, double search_seconds,
                   struct place_result *result, struct error *err)
 {
-    struct place_options options = {.seconds = search_seconds};
-    if (sharing == SHARING_FULL) return place_solve(placing->buffers, placing->count, &options, result, err);
+    if (sharing == SHARING_FULL) {
+        TRY(place_buffers(placing, search_seconds, result, err));
+        result->lower_bound_bytes = sum_live(placing, result->peak_instant);
+        return true;
+    }
     TRY(place_lower_bound(placing->buffers, placing->count, &result->lower_bound_bytes, &result->peak_instant, err));
     result->arena_bytes = stack_buffers(placing);
     result->proved_optimal = result->arena_bytes == result->lower_bound_bytes;

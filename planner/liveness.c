@@ -64,31 +64,27 @@ static void widen_given(const struct graph *graph, struct plan_program *program)
     }
 }
 
-static bool shares_tensor(const struct plan_op *op, const struct plan_op *with)
+static uint32_t operand(const struct plan_op *op, uint32_t k)
 {
-    for (uint32_t k = 0; k < OP_MOST_INPUTS + OP_MOST_OUTPUTS; k++) {
-        uint32_t t = k < OP_MOST_INPUTS ? op->in[k] : op->out[k - OP_MOST_INPUTS];
-        if (t == NO_TENSOR) continue;
-        for (uint32_t m = 0; m < OP_MOST_INPUTS; m++)
-            if (with->in[m] == t) return true;
-        for (uint32_t m = 0; m < OP_MOST_OUTPUTS; m++)
-            if (with->out[m] == t) return true;
-    }
-    return false;
+    return k < OP_MOST_INPUTS ? op->in[k] : op->out[k - OP_MOST_INPUTS];
 }
 
 /* An op on the communication stream may still run while later compute ops do: its tensors stay until the compute stream
- * touches one of them again, which makes it wait. */
-static void widen_communication(struct plan_program *program)
+ * touches one of them again, which makes it wait. Backwards, next[t] is the next compute op that touches t. */
+static void widen_communication(struct plan_program *program, uint32_t *next)
 {
-    for (uint32_t i = 0; i < program->op_count; i++) {
-        if (program->ops[i].stream == 0) continue;
-        uint32_t join = i + 1;
-        while (join < program->op_count &&
-               (program->ops[join].stream != 0 || !shares_tensor(&program->ops[join], &program->ops[i])))
-            join++;
-        if (join == program->op_count) join--;
-        touch_all(program->tensors, &program->ops[i], join);
+    uint32_t end = (uint32_t)program->op_count - 1;
+    for (size_t t = 0; t < program->tensor_count; t++) next[t] = end;
+    for (uint32_t i = end + 1; i-- > 0;) {
+        const struct plan_op *op = &program->ops[i];
+        uint32_t join = end;
+        for (uint32_t k = 0; k < OP_MOST_INPUTS + OP_MOST_OUTPUTS; k++) {
+            uint32_t t = operand(op, k);
+            if (t == NO_TENSOR) continue;
+            if (op->stream == 0) next[t] = i;
+            if (next[t] < join) join = next[t];
+        }
+        if (op->stream != 0) touch_all(program->tensors, op, join);
     }
 }
 
@@ -171,7 +167,8 @@ bool liveness_find(const struct graph *graph, struct plan_program *program, bool
 {
     uint32_t *base = mem_alloc(MEM_PLAN, graph->tensor_count, sizeof *base);
     bool *is_base = mem_zalloc(MEM_PLAN, program->tensor_count, sizeof *is_base);
-    bool ok = base && is_base;
+    uint32_t *next = mem_alloc(MEM_PLAN, program->tensor_count, sizeof *next);
+    bool ok = base && is_base && next;
     if (!ok) error_memory(err, graph->tensor_count * sizeof *base, "lifetimes");
     for (uint32_t t = 0; ok && t < program->tensor_count; t++) {
         home[t] = t;
@@ -181,7 +178,7 @@ bool liveness_find(const struct graph *graph, struct plan_program *program, bool
         find_uses(program);
         join_views(graph, program, base, home);
         widen_given(graph, program);
-        widen_communication(program);
+        widen_communication(program, next);
         widen_views(program, home);
         for (uint32_t t = 0; t < program->tensor_count; t++) is_base[home[t]] |= home[t] != t;
         if (share) merge_in_place(graph, program, is_base, home);
@@ -189,5 +186,6 @@ bool liveness_find(const struct graph *graph, struct plan_program *program, bool
     }
     mem_free(base);
     mem_free(is_base);
+    mem_free(next);
     return ok;
 }

@@ -56,8 +56,8 @@ Test(arena, resnet_1001_fits_one_12_gib_gpu_without_a_second_convolution)
 
 Test(arena, classes_add_up_and_the_arena_is_near_its_bound)
 {
-    static const char *const models[] = {"resnet-18",  "resnet-50",  "resnet-152",  "resnet-20", "resnet-56",
-                                         "resnet-110", "resnet-164", "resnet-1202", "vgg-a"};
+    static const char *const models[] = {"resnet-8",  "resnet-18",  "resnet-50",  "resnet-152",  "resnet-20",
+                                         "resnet-56", "resnet-110", "resnet-164", "resnet-1202", "vgg-a"};
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
         for (int policy = RECOMPUTE_NONE; policy <= RECOMPUTE_ELEMENTWISE; policy++) {
             struct plan *plan = make(models[i], 32, "80GiB", (enum recompute_policy)policy, SHARING_FULL);
@@ -69,7 +69,7 @@ Test(arena, classes_add_up_and_the_arena_is_near_its_bound)
             }
             cr_assert_eq(inside, variant->arena_bytes);
             cr_assert_eq(all, plan->devices[0].peak_bytes);
-            cr_assert_leq((double)variant->arena_bytes, 1.02 * (double)variant->lower_bound_bytes, "%s", models[i]);
+            cr_assert_leq((double)variant->arena_bytes, 1.01 * (double)variant->lower_bound_bytes, "%s", models[i]);
             plan_destroy(plan);
         }
 }
