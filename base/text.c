@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "text.h"
 
 #include <stdarg.h>
@@ -55,4 +56,22 @@ void text_finish(struct text *text)
 {
     mem_free(text->bytes);
     *text = (struct text){0};
+}
+
+size_t text_distance(const char *a, const char *b)
+{
+    size_t row[TEXT_WORD + 1], n = strnlen(b, TEXT_WORD);
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
+            if (above + 1 < best) best = above + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = above;
+            row[j] = best;
+        }
+    }
+    return row[n];
 }

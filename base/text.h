@@ -22,4 +22,9 @@ void text_add_xml(struct text *text, const char *plain);
 /* Takes zeroed objects. */
 void text_finish(struct text *text);
 
+/* Levenshtein's distance (insertions, deletions, changes), for suggesting the word that was meant. Only the first
+ * TEXT_WORD bytes of b count. */
+#define TEXT_WORD 63
+size_t text_distance(const char *a, const char *b);
+
 #endif

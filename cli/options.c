@@ -5,7 +5,7 @@
 #include <getopt.h>
 
 #include "command.h"
-#include "mem.h"
+#include "text.h"
 #include "units.h"
 
 #define MOST_OPTIONS 64
@@ -35,24 +35,6 @@ static bool store_value(const struct option_spec *spec, const char *text, struct
     return false;
 }
 
-static size_t edit_distance(const char *a, const char *b)
-{
-    size_t row[64], n = strlen(b) < 63 ? strlen(b) : 63;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
-            if (above + 1 < best) best = above + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            diagonal = above;
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
 static bool unknown_option(const char *word, const struct option_spec *specs, size_t count, struct error *err)
 {
     const char *nearest = NULL;
@@ -61,7 +43,7 @@ static bool unknown_option(const char *word, const struct option_spec *specs, si
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)(length < 60 ? length : 60), word);
     for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(name[0] == '-' && name[1] == '-' ? name + 2 : name, specs[i].name);
+        size_t distance = text_distance(name[0] == '-' && name[1] == '-' ? name + 2 : name, specs[i].name);
         if (distance < least) {
             least = distance;
             nearest = specs[i].name;

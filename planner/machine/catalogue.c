@@ -1,4 +1,5 @@
 #include "machine.h"
+#include "text.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -149,24 +150,11 @@ const struct device_spec *catalogue_entries(size_t *count)
     return entries;
 }
 
-/* Levenshtein's distance; one that starts like the other counts as near. */
+/* A name that starts like the other counts as near. */
 static size_t name_distance(const char *a, const char *b)
 {
-    size_t row[NORMAL_NAME], n = strlen(b);
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
-            if (above + 1 < best) best = above + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            diagonal = above;
-            row[j] = best;
-        }
-    }
-    size_t shorter = strlen(a) < n ? strlen(a) : n;
-    return shorter > 0 && strncmp(a, b, shorter) == 0 ? row[n] / 4 : row[n];
+    size_t distance = text_distance(a, b), shorter = strlen(a) < strlen(b) ? strlen(a) : strlen(b);
+    return shorter > 0 && strncmp(a, b, shorter) == 0 ? distance / 4 : distance;
 }
 
 char *catalogue_suggest(const char *name, char *out, size_t size)
