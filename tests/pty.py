@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 
-fathom, make_trace = sys.argv[1], sys.argv[2]
+fathom, make_trace = map(os.path.abspath, sys.argv[1:3])
 if not shutil.which('tmux'):
     print('tmux is not installed')
     sys.exit(77)
