@@ -198,8 +198,13 @@ static void print_warnings(const struct plan *plan, FILE *to)
 
 static void print_advice(const struct plan_report *report, FILE *to)
 {
+    bool mild = report->advice_count > 0;
     if (report->plan->fits) return;
-    fputs(report->advice_count ? "\nwhat would fit:\n" : "\nNothing that fathom can change makes it fit.\n", to);
+    for (size_t i = 0; i < report->advice_count; i++) mild = mild && report->advice[i].mild;
+    if (report->advice_count == 0)
+        fputs("\nNothing that fathom can change makes it fit.\n", to);
+    else
+        fprintf(to, "\nwhat would fit%s:\n", mild ? " without running convolutions again" : "");
     for (size_t i = 0; i < report->advice_count; i++) {
         char sentence[256];
         fprintf(to, "  %s\n", advise_sentence(&report->advice[i], sentence, sizeof sentence));

@@ -24,12 +24,13 @@ static uint32_t proportional_batch(const struct plan *plan)
     return least < 1 ? 1 : (uint32_t)least;
 }
 
-/* A plan under a budget fills the memory whatever its batch: only when it does not fit do its figures say anything. */
-static uint32_t guess_largest(const struct plan *plan)
+/* Where recomputation may free memory a plan that fits says nothing of the largest batch, but one that does not has
+ * been made as small as can be: so the guess first goes far up. */
+static uint32_t guess_largest(const struct plan_request *request, const struct plan *plan)
 {
-    if (plan->fits && plan->recompute == RECOMPUTE_BUDGET)
-        return plan->batch < MOST_BATCH / 2 ? 2 * plan->batch : MOST_BATCH;
-    return proportional_batch(plan);
+    bool adapts = request->recompute == RECOMPUTE_AUTO || request->recompute == RECOMPUTE_BUDGET;
+    if (!plan->fits || !adapts) return proportional_batch(plan);
+    return plan->batch < MOST_BATCH / 16 ? 16 * plan->batch : MOST_BATCH;
 }
 
 /* Makes the plan of a request; *fits is the answer. A request that cannot be made at all (ERROR_INPUT: too many images
@@ -53,7 +54,7 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
             if (plan->variants[v].extra_flops_fraction > advice->extra_flops_fraction)
                 advice->extra_flops_fraction = plan->variants[v].extra_flops_fraction;
     }
-    if (plan && guess) *guess = guess_largest(plan);
+    if (plan && guess) *guess = guess_largest(request, plan);
     plan_destroy(plan);
     return true;
 }
@@ -108,7 +109,7 @@ bool advise_largest_batch(const struct plan_request *request, const struct plan 
 {
     uint32_t devices = (uint32_t)request->machine->device_count;
     struct search search = {.unfit = UINT32_MAX, .most_plans = most_plans};
-    search.guess = known ? guess_largest(known) : request->batch;
+    search.guess = known ? guess_largest(request, known) : request->batch;
     bool same = known && (request->micro_batches > 0 || known->devices[0].micro_batches == 1);
     if (same && known->fits) search.fits = known->batch;
     if (same && !known->fits) search.unfit = known->batch;
@@ -185,7 +186,8 @@ static bool advise_memory(const struct plan_request *request, struct advice *adv
     uint32_t unfit = (uint32_t)(smallest / GIB), fits = MOST_GIB + 1, gib = unfit ? 2 * unfit : 1;
     bool ok = true;
     while (ok && unfit + 1 < fits) {
-        struct advice found = {.kind = ADVICE_MEMORY, .value = gib};
+        struct advice found = *advice;
+        found.value = gib;
         enlarge(request->machine, gib, machine.devices);
         ok = try_request(&changed, works, &found, NULL, err);
         if (ok && *works) *advice = found;
@@ -218,7 +220,8 @@ static bool advise_devices(const struct plan_request *request, struct advice *ad
     in_one_piece(&changed);
     bool ok = true;
     for (uint32_t count = 2 * had < most ? 2 * had : most; ok && unfit + 1 < fits;) {
-        struct advice found = {.kind = ADVICE_DEVICES, .value = count};
+        struct advice found = *advice;
+        found.value = count;
         machine.device_count = count;
         ok = try_request(&changed, works, &found, NULL, err);
         if (ok && *works) *advice = found;
@@ -233,48 +236,71 @@ static bool advise_devices(const struct plan_request *request, struct advice *ad
     return ok;
 }
 
+static bool advise_kind(const struct plan_request *request, const struct plan *known, struct advice *advice,
+                        bool *works, struct error *err)
+{
+    switch (advice->kind) {
+    case ADVICE_RECOMPUTE: return advise_recompute(request, advice, works, err);
+    case ADVICE_BATCH: return advise_batch(request, known, advice, works, err);
+    case ADVICE_MICRO_BATCHES: return advise_micro_batches(request, advice, works, err);
+    case ADVICE_MEMORY: return advise_memory(request, advice, works, err);
+    case ADVICE_DEVICES: return advise_devices(request, advice, works, err);
+    case ADVICE_KINDS: break;
+    }
+    return false;
+}
+
+/* What just fits when every block may run many times over is of no use to anybody, and slow to find: with --recompute
+ * auto what fits without running convolutions again is looked for, and the rest only when no batch fits so. */
 bool advise_unfit(const struct plan_request *request, const struct plan *unfit, struct advice advice[ADVICE_KINDS],
                   size_t *count, struct error *err)
 {
     size_t found = 0;
+    struct plan_request mild = *request;
+    bool adapts = request->recompute == RECOMPUTE_AUTO;
+    if (adapts) mild.recompute = RECOMPUTE_ELEMENTWISE;
     for (int kind = 0; kind < ADVICE_KINDS; kind++) {
         struct advice *next = &advice[found];
-        bool works = false, ok = false;
-        *next = (struct advice){.kind = (enum advice_kind)kind};
-        switch ((enum advice_kind)kind) {
-        case ADVICE_RECOMPUTE: ok = advise_recompute(request, next, &works, err); break;
-        case ADVICE_BATCH: ok = advise_batch(request, unfit, next, &works, err); break;
-        case ADVICE_MICRO_BATCHES: ok = advise_micro_batches(request, next, &works, err); break;
-        case ADVICE_MEMORY: ok = advise_memory(request, next, &works, err); break;
-        case ADVICE_DEVICES: ok = advise_devices(request, next, &works, err); break;
-        case ADVICE_KINDS: break;
+        bool works = false;
+        if (adapts && kind == ADVICE_RECOMPUTE) continue;
+        *next = (struct advice){.kind = (enum advice_kind)kind, .mild = adapts};
+        TRY(advise_kind(&mild, adapts ? NULL : unfit, next, &works, err));
+        if (!works && adapts && kind == ADVICE_BATCH) {
+            *next = (struct advice){.kind = ADVICE_BATCH};
+            TRY(advise_kind(request, unfit, next, &works, err));
         }
-        if (!ok) return false;
         found += works;
     }
     *count = found;
     return true;
 }
 
-char *advise_sentence(const struct advice *advice, char *out, size_t size)
+/* "the largest that fits (1.2 % more computation)" */
+static void describe_limit(const struct advice *advice, const char *what, char *out, size_t size)
 {
-    char cost[96] = "";
+    char cost[64] = "";
     if (advice->extra_flops_fraction > 0)
         snprintf(cost, sizeof cost, " (%.1f %% more computation)", 100 * advice->extra_flops_fraction);
+    snprintf(out, size, "the %s that fits%s", what, cost);
+}
+
+char *advise_sentence(const struct advice *advice, char *out, size_t size)
+{
+    static const char *const limits[ADVICE_KINDS] = {"", "largest", "smallest number", "least", "smallest number"};
+    char limit[160];
+    describe_limit(advice, limits[advice->kind], limit, sizeof limit);
     switch (advice->kind) {
-    case ADVICE_RECOMPUTE: snprintf(out, size, "--recompute auto fits%s", cost); break;
-    case ADVICE_BATCH:
-        snprintf(out, size, "--batch %" PRIu32 " is the largest that fits%s", advice->value, cost);
+    case ADVICE_RECOMPUTE:
+        snprintf(out, size, "--recompute auto, with %.1f %% more computation", 100 * advice->extra_flops_fraction);
         break;
+    case ADVICE_BATCH: snprintf(out, size, "--batch %" PRIu32 ", %s", advice->value, limit); break;
     case ADVICE_MICRO_BATCHES:
-        snprintf(out, size, "--micro-batches %" PRIu32 " fits%s; batch normalisation then sees smaller batches",
-                 advice->value, cost);
+        snprintf(out, size, "--micro-batches %" PRIu32 ", %s; batch normalisation then sees smaller batches",
+                 advice->value, limit);
         break;
-    case ADVICE_MEMORY:
-        snprintf(out, size, "%" PRIu32 " GiB per device is the least that fits%s", advice->value, cost);
-        break;
+    case ADVICE_MEMORY: snprintf(out, size, "%" PRIu32 " GiB per device, %s", advice->value, limit); break;
     case ADVICE_DEVICES:
-        snprintf(out, size, "%" PRIu32 " devices are the fewest that fit%s%s", advice->value, cost,
+        snprintf(out, size, "%" PRIu32 " devices, %s%s", advice->value, limit,
                  advice->changes_bn ? "; without --sync-bn each normalises over its own images" : "");
         break;
     case ADVICE_KINDS: break;

@@ -31,13 +31,15 @@ struct advice {
     double extra_flops_fraction; /* of the plan that was made for it: the largest over its devices */
     uint32_t micro_batches;
     bool changes_bn;
+    bool mild; /* looked for among plans that run no convolution again; others would go further */
 };
 
 /* What would make a request fit that does not. Only what works is listed; none may be. */
 bool advise_unfit(const struct plan_request *request, const struct plan *unfit, struct advice advice[ADVICE_KINDS],
                   size_t *count, struct error *err);
 
-/* One sentence, into out; returns out. */
+/* "--batch 306, the largest that fits (1.2 % more computation)", into out; returns
+ * out. */
 char *advise_sentence(const struct advice *advice, char *out, size_t size);
 
 #endif

@@ -127,8 +127,9 @@ Test(advise, survives_failing_allocations, .fini = finish)
         fired = mem_fail_at(0);
         cr_assert_eq(mem_current_bytes(MEM_PLAN), plan_bytes);
         cr_assert_eq(mem_current_bytes(MEM_GRAPH), graph);
-        cr_assert_eq(ok, !fired, "%s", err.text);
-        cr_assert_eq(err.kind, fired ? ERROR_MEMORY : ERROR_NONE, "%s", err.text);
+        /* The planner may do with less memory than it asked for. */
+        cr_assert_eq(err.kind, ok ? ERROR_NONE : ERROR_MEMORY, "%s", err.text);
+        if (!fired) cr_assert(ok);
         if (!ok) cr_assert_eq(count, 77);
         if (ok) cr_assert_gt(count, 0);
     }
