@@ -354,6 +354,7 @@ static bool train_traced(struct train_command *c, const struct plan *plan, const
               train_plan(c, plan, word, session_sink(session), err);
     session_close(session);
     struct trace_writer_stats stats;
+    trace_writer_stop(writer);
     trace_writer_stats(writer, &stats);
     trace_writer_close(writer);
     if (stats.failed) fprintf(stderr, "fathom train: the trace ends early: %s\n", stats.failure);

@@ -1,9 +1,11 @@
-/* Several device threads report to one writer while another follows the file: nothing is lost, mixed up or raced for.
+/* Several device threads report through one session to one writer while another follows the file: nothing is lost,
+ * mixed up or raced for.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "session.h"
 #include "trace_samples.h"
 
 #define THREADS 20 /* more than the writer has rings */
@@ -56,16 +58,19 @@ int main(void)
     struct error err = {0};
     struct trace_writer *writer;
     struct trace_writer_stats stats;
+    struct session *session;
     pthread_t threads[THREADS], reader;
     void *failed = NULL;
     sample_path(path);
     if (!trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 10}, &writer, &err)) return 1;
-    sink = trace_writer_sink(writer);
+    if (!session_open(trace_writer_sink(writer), NULL, &session, &err)) return 1;
+    sink = session_sink(session);
     sample_tables(sink, THREADS, OPS);
     pthread_create(&reader, NULL, follow, path);
     for (uintptr_t i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, report, (void *)i);
     for (int i = 0; i < 20; i++) trace_writer_stats(writer, &stats);
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    session_close(session);
     trace_writer_close(writer);
     atomic_store(&done, true);
     pthread_join(reader, &failed);

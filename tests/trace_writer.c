@@ -108,3 +108,27 @@ Test(trace_writer, does_not_replace_other_files)
     cr_assert_not(trace_follow(path, &follower, &err));
     cr_assert_eq(err.kind, ERROR_INPUT);
 }
+
+Test(trace_writer, statistics_are_final_after_stopping)
+{
+    struct error err = {0};
+    struct trace_writer *writer;
+    cr_assert(trace_writer_open(path, NULL, &writer, &err), "%s", err.text);
+    struct trace_sink *s = trace_writer_sink(writer);
+    for (uint64_t i = 0; i < 100; i++) s->metric(s->context, METRIC_LOSS, i, 1);
+    s->mark(s->context, 1, "last");
+    trace_writer_stop(writer);
+    struct trace_writer_stats stats;
+    trace_writer_stats(writer, &stats);
+    cr_assert_eq(stats.events, 101);
+    cr_assert_eq(stats.dropped, 0);
+    cr_assert_geq(stats.blocks, 2);
+    cr_assert_gt(stats.cpu_ns, 0);
+    s->mark(s->context, 2, "too late");
+    trace_writer_stop(writer);
+    trace_writer_close(writer);
+    trace_writer_close(NULL);
+    struct trace_follower *follower = follow_all();
+    cr_assert_eq(trace_follow_rollup(follower)->mark_count, 1);
+    trace_unfollow(follower);
+}

@@ -9,9 +9,22 @@ void queue_init(struct queue *queue)
     for (size_t i = 0; i < QUEUE_RINGS; i++) atomic_flag_clear(&queue->rings[i].taken);
 }
 
+/* Marks that were never taken out own their text. */
+static void free_marks(struct queue_ring *ring)
+{
+    uint64_t head = atomic_load(&ring->head);
+    for (uint64_t at = atomic_load(&ring->tail); at != head; at++) {
+        const struct trace_event *event = &ring->events[at % QUEUE_EVENTS];
+        if (event->type == TRACE_MARK) mem_free((void *)(uintptr_t)event->text);
+    }
+}
+
 void queue_finish(struct queue *queue)
 {
-    for (size_t i = 0; i < QUEUE_RINGS; i++) mem_free(queue->rings[i].events);
+    for (size_t i = 0; i < QUEUE_RINGS; i++) {
+        free_marks(&queue->rings[i]);
+        mem_free(queue->rings[i].events);
+    }
 }
 
 /* Threads are numbered as they come; the first QUEUE_RINGS of them never meet. */

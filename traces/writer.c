@@ -24,6 +24,7 @@ struct trace_writer {
     pthread_t thread;
     sem_t wake;
     _Atomic bool stop;
+    bool stopped;
     _Atomic uint64_t bad_reports; /* of devices and ops that the format has no place for */
 
     pthread_mutex_t tables_lock; /* taken by the few reports with names, and while they are written out */
@@ -265,11 +266,18 @@ void trace_writer_stats(const struct trace_writer *writer, struct trace_writer_s
     pthread_mutex_unlock(&locked->stats_lock);
 }
 
-void trace_writer_close(struct trace_writer *writer)
+void trace_writer_stop(struct trace_writer *writer)
 {
-    if (!writer) return;
+    if (writer->stopped) return;
+    writer->stopped = true;
     atomic_store(&writer->stop, true);
     sem_post(&writer->wake);
     pthread_join(writer->thread, NULL);
+}
+
+void trace_writer_close(struct trace_writer *writer)
+{
+    if (!writer) return;
+    trace_writer_stop(writer);
     release(writer);
 }

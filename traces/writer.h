@@ -24,7 +24,9 @@ bool trace_writer_open(const char *path, const struct trace_writer_options *opti
                        struct error *err);
 struct trace_sink *trace_writer_sink(struct trace_writer *writer);
 void trace_writer_stats(const struct trace_writer *writer, struct trace_writer_stats *stats);
-/* Flushes and closes; takes NULL. */
+/* Flushes and ends the trace; the statistics are final then. What is reported later is lost. */
+void trace_writer_stop(struct trace_writer *writer);
+/* trace_writer_stop if that was not called, and closes; takes NULL. */
 void trace_writer_close(struct trace_writer *writer);
 
 #endif
