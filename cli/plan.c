@@ -5,126 +5,29 @@
 #include "command.h"
 #include "cpu_backend.h"
 #include "draw.h"
+#include "plan_flags.h"
 #include "plan_report.h"
 #include "words.h"
 
-#define MOST_BATCH (1u << 20)
-
 struct plan_options {
-    const char *gpus, *output, *svg, *recompute, *dtype, *dataset, *unit, *shortcut;
-    uint64_t batch, budget, micro_batches, classes, image_size;
-    double search_seconds;
-    bool explain, json, sync_bn, max_batch;
+    struct plan_flags flags;
+    const char *output, *svg;
+    bool explain, json, max_batch;
 };
 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char **model, struct error *err)
 {
-    const struct option_spec specs[] = {
-        {"batch", 'b', OPTION_COUNT, &o->batch, 1, MOST_BATCH},
-        {"gpus", 'g', OPTION_TEXT, &o->gpus, 0, 0},
-        {"output", 'o', OPTION_TEXT, &o->output, 0, 0},
-        {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
-        {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},
-        {"json", 0, OPTION_FLAG, &o->json, 0, 0},
-        {"recompute", 0, OPTION_TEXT, &o->recompute, 0, 0},
-        {"budget", 0, OPTION_BYTES, &o->budget, 1, 1e15},
-        {"micro-batches", 0, OPTION_COUNT, &o->micro_batches, 1, MOST_BATCH},
-        {"dtype", 0, OPTION_TEXT, &o->dtype, 0, 0},
-        {"dataset", 0, OPTION_TEXT, &o->dataset, 0, 0},
-        {"unit", 0, OPTION_TEXT, &o->unit, 0, 0},
-        {"shortcut", 0, OPTION_TEXT, &o->shortcut, 0, 0},
-        {"sync-bn", 0, OPTION_FLAG, &o->sync_bn, 0, 0},
-        {"classes", 0, OPTION_COUNT, &o->classes, 2, 1e6},
-        {"image-size", 0, OPTION_COUNT, &o->image_size, 1, 1 << 14},
-        {"search-seconds", 0, OPTION_REAL, &o->search_seconds, 0, 86400},
+    struct option_spec specs[PLAN_FLAGS + 5] = {
+        {"output", 'o', OPTION_TEXT, &o->output, 0, 0},     {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
+        {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},     {"json", 0, OPTION_FLAG, &o->json, 0, 0},
         {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0},
     };
+    plan_flags_specs(&o->flags, specs + 5);
     size_t words = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], model, 1, &words, err));
     if (words == 0)
         return error_set(err, ERROR_INPUT,
                          "MODEL is missing; write one like resnet-1001 (`fathom help plan` shows more)");
-    return true;
-}
-
-static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
-                         struct error *err)
-{
-    char list[128] = "";
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *value = (int)i;
-            return true;
-        }
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
-    }
-    return error_set(err, ERROR_INPUT, "%s: '%s' is none of %s", flag, text, list);
-}
-
-static bool parse_model(const char *name, const struct plan_options *o, struct model_spec *spec, struct error *err)
-{
-    struct model_options options = MODEL_OPTIONS_DEFAULT;
-    enum dataset_kind dataset;
-    enum unit_kind unit;
-    enum shortcut_kind shortcut;
-    if (o->dataset) {
-        TRY(dataset_kind_parse(o->dataset, &dataset, err));
-        options.dataset = (int)dataset;
-    }
-    if (o->unit) {
-        TRY(unit_kind_parse(o->unit, &unit, err));
-        options.unit = (int)unit;
-    }
-    if (o->shortcut) {
-        TRY(shortcut_kind_parse(o->shortcut, &shortcut, err));
-        options.shortcut = (int)shortcut;
-    }
-    options.classes = (uint32_t)o->classes;
-    options.image_size = (uint32_t)o->image_size;
-    return model_parse(name, &options, spec, err);
-}
-
-static bool parse_policy(const struct plan_options *o, struct plan_request *request, struct error *err)
-{
-    static const char *const policies[] = {"auto", "none", "elementwise", "budget"};
-    int policy = o->budget ? RECOMPUTE_BUDGET : RECOMPUTE_AUTO;
-    if (o->recompute) TRY(parse_choice(o->recompute, "--recompute", policies, 4, &policy, err));
-    if (policy == RECOMPUTE_BUDGET && !o->budget)
-        return error_set(err, ERROR_INPUT, "--recompute budget: its --budget BYTES is missing, like --budget 4GiB");
-    if (policy != RECOMPUTE_BUDGET && o->budget)
-        return error_set(err, ERROR_INPUT, "--budget: found beside --recompute %s; it goes with --recompute budget",
-                         o->recompute);
-    request->recompute = (enum recompute_policy)policy;
-    request->recompute_budget_bytes = o->budget;
-    return true;
-}
-
-/* The papers' batches: 128 on CIFAR (arXiv:1512.03385, 4.2), 256 on ImageNet (3.4). */
-static uint32_t paper_batch(const struct model_spec *spec) { return spec->dataset == DATASET_IMAGENET ? 256 : 128; }
-
-static bool cpu_workspace(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
-                          uint64_t *bytes, struct error *err)
-{
-    (void)context;
-    return cpu_backend.op_workspace(graph, op, pass, bytes, err);
-}
-
-static bool parse_request(const struct plan_options *o, const char *model, struct machine *machine,
-                          struct plan_request *request, struct error *err)
-{
-    static const char *const dtypes[] = {"f32", "f16", "bf16"};
-    int dtype = DTYPE_F32;
-    if (o->dtype) TRY(parse_choice(o->dtype, "--dtype", dtypes, 3, &dtype, err));
-    TRY(parse_model(model, o, &request->spec, err));
-    TRY(parse_policy(o, request, err));
-    request->dtype = (enum dtype)dtype;
-    request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
-    request->micro_batches = (uint32_t)o->micro_batches;
-    request->sync_bn = o->sync_bn;
-    request->search_seconds = o->search_seconds;
-    request->machine = machine;
-    TRY(machine_parse(o->gpus ? o->gpus : "auto", machine, err));
-    if (machine->devices[0].kind == DEVICE_CPU) request->workspace_bytes = cpu_workspace;
     return true;
 }
 
@@ -178,7 +81,8 @@ static int run(int argc, char **argv, struct error *err)
     struct plan *plan = NULL;
     const char *model = NULL;
     int code = 1;
-    if (parse_options(argc, argv, &options, &model, err) && parse_request(&options, model, &machine, &request, err))
+    if (parse_options(argc, argv, &options, &model, err) &&
+        plan_flags_request(&options.flags, model, "auto", &cpu_backend, false, &machine, &request, err))
         plan = plan_make(&request, err);
     if (plan && write_files(&options, plan, err) && tell(&options, &request, plan, err)) code = plan->fits ? 0 : 1;
     plan_destroy(plan);

@@ -10,7 +10,7 @@
 
 #include "cpu_backend.h"
 #include "mem.h"
-#include "plan.h"
+#include "plan_flags.h"
 #include "progress.h"
 #include "session.h"
 #include "text.h"
@@ -24,7 +24,7 @@ static const char manual[] =
     "\n"
     "SYNOPSIS\n"
     "    fathom train PLAN.json --data DIR [OPTIONS]\n"
-    "    fathom train MODEL --batch N [--gpus MACHINE] --data DIR [OPTIONS]\n"
+    "    fathom train MODEL [--batch N] [--gpus MACHINE] --data DIR [OPTIONS]\n"
     "\n"
     "DESCRIPTION\n"
     "    Executes a plan made by `fathom plan`, or plans MODEL first. The memory of the plan is taken once; a step\n"
@@ -45,22 +45,19 @@ static const char manual[] =
     "    --save DIR            checkpoints go there, one file per step saved\n"
     "    --save-every N        every N steps; if not given, at the end and on Ctrl-C\n"
     "    --resume DIR|FILE     go on from the newest checkpoint there, and save there if --save is not given\n"
-    "    --log FILE            one JSON object per step: step, loss, learning_rate, images_per_second, train_error "
-    "and,\n"
-    "                          where the net was evaluated, test_loss, top1_error, top5_error\n"
-    "    --trace FILE          record the run for `fathom top` and `fathom trace`: steps, losses, memory, and the ops "
-    "of\n"
-    "                          as many steps as cost less than 0.5 % of the run\n"
+    "    --log FILE            one JSON object per step: step, loss, learning_rate, images_per_second, train_error;\n"
+    "                          where the net was evaluated also test_loss, top1_error, top5_error\n"
+    "    --trace FILE          record the run for `fathom top` and `fathom trace`: steps, losses, memory, and the\n"
+    "                          ops of as many steps as cost less than 0.5 % of the run\n"
     "    --time-every N        time the ops of one step in N, whatever it costs (1 = all but one in 32)\n"
     "    --evaluate-every N    run the test set every N steps; if not given, at the end\n"
     "    --evaluate-images N   only the first N images of the test set\n"
     "    --no-evaluate         never\n"
-    "    --backend NAME        cpu or cpu-reference (naive loops, for comparisons); if not given, what the plan is "
-    "for\n"
+    "    --backend NAME        cpu or cpu-reference (naive loops, for comparisons); if not given, what the plan is\n"
+    "                          for. Plans for GPUs that are made here run on virtual devices with it\n"
     "\n"
     "  Learning; each defaults to the papers' choice for the model, scaled to --iterations:\n"
-    "    --schedule KIND       paper, constant, cosine, plateau, or the steps at which the rate falls tenfold: "
-    "320,480\n"
+    "    --schedule KIND       paper, constant, cosine, plateau, or steps at which the rate falls tenfold: 320,480\n"
     "    --learning-rate R     the rate that the schedule starts from\n"
     "    --warm-up N           steps at a tenth of the rate before that\n"
     "    --momentum M, --weight-decay D, --nesterov\n"
@@ -70,11 +67,11 @@ static const char manual[] =
     "    --repeat-batch        every step sees the first batch: the loss must fall\n"
     "    --fill-dead           fill bytes with NaN right after their last use: the losses must not change\n"
     "\n"
-    "  With MODEL, as in `fathom plan`:\n"
-    "    --batch N             images of a step on all devices\n"
+    "  With MODEL, as in `fathom help plan`:\n"
     "    --gpus MACHINE        cpu if not given; 2xcpu are two virtual devices\n"
-    "    --dataset, --unit, --shortcut NAME\n"
-    "    --micro-batches N, --sync-bn\n"
+    "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --dtype, --dataset, --unit, --shortcut, "
+    "--classes,\n"
+    "    --image-size, --search-seconds\n"
     "\n"
     "EXIT STATUS\n"
     "    0 done, or stopped by Ctrl-C after its checkpoint; 1 the run failed; 2 the command or a file is wrong\n"
@@ -88,11 +85,12 @@ static const char manual[] =
 
 struct train_command {
     struct train_options options;
+    struct plan_flags flags;
     /* As given; NULL, 0 or NAN = not given. */
-    const char *trace, *schedule, *backend, *gpus, *dataset, *unit, *shortcut;
+    const char *trace, *schedule, *backend;
     double epochs, learning_rate, momentum, weight_decay;
-    uint64_t batch, micro_batches, warm_up, time_every;
-    bool no_augment, sync_bn;
+    uint64_t warm_up, time_every;
+    bool no_augment;
     struct progress progress;
 };
 
@@ -140,56 +138,19 @@ static bool choose_backend(const char *name, const struct plan *plan, const stru
     return true;
 }
 
-static bool ask_workspace(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
-                          uint64_t *bytes, struct error *err)
-{
-    const struct backend *backend = context;
-    return backend->op_workspace(graph, op, pass, bytes, err);
-}
-
-static bool parse_model(const struct train_command *c, const char *name, struct model_spec *spec, struct error *err)
-{
-    struct model_options options = MODEL_OPTIONS_DEFAULT;
-    enum dataset_kind dataset;
-    enum unit_kind unit;
-    enum shortcut_kind shortcut;
-    if (c->dataset) {
-        TRY(dataset_kind_parse(c->dataset, &dataset, err));
-        options.dataset = (int)dataset;
-    }
-    if (c->unit) {
-        TRY(unit_kind_parse(c->unit, &unit, err));
-        options.unit = (int)unit;
-    }
-    if (c->shortcut) {
-        TRY(shortcut_kind_parse(c->shortcut, &shortcut, err));
-        options.shortcut = (int)shortcut;
-    }
-    return model_parse(name, &options, spec, err);
-}
-
 static struct plan *make_plan(const struct train_command *c, const char *name, struct error *err)
 {
-    struct plan_request request = {.batch = (uint32_t)c->batch,
-                                   .micro_batches = (uint32_t)c->micro_batches,
-                                   .sync_bn = c->sync_bn,
-                                   .workspace_bytes = ask_workspace};
-    const struct backend *backend = find_backend(c->backend ? c->backend : "cpu");
+    struct plan_request request = {0};
     struct machine machine = {0};
-    if (c->batch == 0) {
-        error_set(err, ERROR_INPUT, "--batch: the images of a step are wanted to plan %s", name);
-        return NULL;
-    }
-    if (!parse_model(c, name, &request.spec, err)) return NULL;
-    if (!machine_parse(c->gpus ? c->gpus : "cpu", &machine, err)) return NULL;
-    request.machine = &machine;
-    request.workspace_context = (void *)(uintptr_t)backend;
-    if (!backend || machine.devices[0].kind == DEVICE_GPU) request.workspace_bytes = NULL;
-    struct plan *plan = plan_make(&request, err);
+    const struct backend *named = c->backend ? find_backend(c->backend) : NULL;
+    struct plan *plan = NULL;
+    if (plan_flags_request(&c->flags, name, "cpu", named ? named : &cpu_backend, named != NULL, &machine, &request,
+                           err))
+        plan = plan_make(&request, err);
     machine_finish(&machine);
     if (!plan || plan->fits) return plan;
     error_set(err, ERROR_UNFIT, "%s with batch %u does not fit %s; `fathom plan` says what would", name, request.batch,
-              c->gpus ? c->gpus : "cpu");
+              c->flags.gpus ? c->flags.gpus : "cpu");
     plan_destroy(plan);
     return NULL;
 }
@@ -204,11 +165,11 @@ static bool is_plan_file(const char *word)
 static struct plan *open_plan(const struct train_command *c, const char *word, struct error *err)
 {
     if (!is_plan_file(word)) return make_plan(c, word, err);
-    if (c->batch || c->gpus || c->micro_batches || c->dataset || c->unit || c->shortcut || c->sync_bn) {
-        error_set(err, ERROR_INPUT,
-                  "%s: is a plan: --batch, --gpus, --micro-batches, --sync-bn, --dataset, --unit and --shortcut are "
-                  "decided in it",
-                  word);
+    if (plan_flags_given(&c->flags)) {
+        error_set(
+            err, ERROR_INPUT,
+            "%s: is a plan; options that say what to plan (--batch, --gpus, --dataset ...) go with a model's name",
+            word);
         return NULL;
     }
     return plan_read(word, err);
@@ -308,8 +269,8 @@ static void say_stopped(const struct train_command *c, const char *word, const s
         return;
     }
     printf("; a checkpoint is in %s. To go on:\n  fathom train %s", o->save_folder, word);
-    if (c->batch) printf(" --batch %" PRIu64, c->batch);
-    if (c->gpus) printf(" --gpus %s", c->gpus);
+    if (c->flags.batch) printf(" --batch %" PRIu64, c->flags.batch);
+    if (c->flags.gpus) printf(" --gpus %s", c->flags.gpus);
     printf(" --data %s --iterations %" PRIu64 " --resume %s\n", o->data_path, o->iterations, o->save_folder);
 }
 
@@ -368,10 +329,12 @@ static void join_command(int argc, char **argv, struct text *text)
     for (int i = 0; i < argc; i++) text_add(text, " %s", argv[i]);
 }
 
+#define OPTIONS(specs) (sizeof(specs) / sizeof((specs)[0]))
+
 static bool parse_command(int argc, char **argv, struct train_command *c, const char **word, struct error *err)
 {
     struct train_options *o = &c->options;
-    const struct option_spec specs[] = {
+    const struct option_spec own[] = {
         {"data", 0, OPTION_TEXT, &o->data_path, 0, 0},
         {"iterations", 0, OPTION_COUNT, &o->iterations, 1, 1e15},
         {"epochs", 0, OPTION_REAL, &c->epochs, 0.001, 1e6},
@@ -395,16 +358,12 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
         {"repeat-batch", 0, OPTION_FLAG, &o->repeat_batch, 0, 0},
         {"fill-dead", 0, OPTION_FLAG, &o->fill_dead, 0, 0},
-        {"batch", 0, OPTION_COUNT, &c->batch, 1, 1e6},
-        {"gpus", 0, OPTION_TEXT, &c->gpus, 0, 0},
-        {"dataset", 0, OPTION_TEXT, &c->dataset, 0, 0},
-        {"unit", 0, OPTION_TEXT, &c->unit, 0, 0},
-        {"shortcut", 0, OPTION_TEXT, &c->shortcut, 0, 0},
-        {"micro-batches", 0, OPTION_COUNT, &c->micro_batches, 1, 1e6},
-        {"sync-bn", 0, OPTION_FLAG, &c->sync_bn, 0, 0},
     };
     size_t words;
-    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], word, 1, &words, err));
+    struct option_spec specs[OPTIONS(own) + PLAN_FLAGS];
+    memcpy(specs, own, sizeof own);
+    plan_flags_specs(&c->flags, specs + OPTIONS(own));
+    TRY(options_parse(argc, argv, specs, OPTIONS(own) + PLAN_FLAGS, word, 1, &words, err));
     if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
     if (!o->data_path)
         return error_set(err, ERROR_INPUT, "--data: a dataset is wanted; `fathom data synth DIR` makes one");

@@ -1,0 +1,116 @@
+#include "plan_flags.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_BATCH (1u << 20)
+
+void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS])
+{
+    const struct option_spec all[PLAN_FLAGS] = {
+        {"batch", 'b', OPTION_COUNT, &o->batch, 1, MOST_BATCH},
+        {"gpus", 'g', OPTION_TEXT, &o->gpus, 0, 0},
+        {"recompute", 0, OPTION_TEXT, &o->recompute, 0, 0},
+        {"budget", 0, OPTION_BYTES, &o->budget, 1, 1e15},
+        {"micro-batches", 0, OPTION_COUNT, &o->micro_batches, 1, MOST_BATCH},
+        {"dtype", 0, OPTION_TEXT, &o->dtype, 0, 0},
+        {"dataset", 0, OPTION_TEXT, &o->dataset, 0, 0},
+        {"unit", 0, OPTION_TEXT, &o->unit, 0, 0},
+        {"shortcut", 0, OPTION_TEXT, &o->shortcut, 0, 0},
+        {"sync-bn", 0, OPTION_FLAG, &o->sync_bn, 0, 0},
+        {"classes", 0, OPTION_COUNT, &o->classes, 2, 1e6},
+        {"image-size", 0, OPTION_COUNT, &o->image_size, 1, 1 << 14},
+        {"search-seconds", 0, OPTION_REAL, &o->search_seconds, 0, 86400},
+    };
+    memcpy(specs, all, sizeof all);
+}
+
+bool plan_flags_given(const struct plan_flags *o)
+{
+    return o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype || o->dataset || o->unit ||
+           o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0;
+}
+
+static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
+                         struct error *err)
+{
+    char list[128] = "";
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *value = (int)i;
+            return true;
+        }
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
+    }
+    return error_set(err, ERROR_INPUT, "%s: '%s' is none of %s", flag, text, list);
+}
+
+static bool parse_model(const char *name, const struct plan_flags *o, struct model_spec *spec, struct error *err)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    enum dataset_kind dataset;
+    enum unit_kind unit;
+    enum shortcut_kind shortcut;
+    if (o->dataset) {
+        TRY(dataset_kind_parse(o->dataset, &dataset, err));
+        options.dataset = (int)dataset;
+    }
+    if (o->unit) {
+        TRY(unit_kind_parse(o->unit, &unit, err));
+        options.unit = (int)unit;
+    }
+    if (o->shortcut) {
+        TRY(shortcut_kind_parse(o->shortcut, &shortcut, err));
+        options.shortcut = (int)shortcut;
+    }
+    options.classes = (uint32_t)o->classes;
+    options.image_size = (uint32_t)o->image_size;
+    return model_parse(name, &options, spec, err);
+}
+
+static bool parse_policy(const struct plan_flags *o, struct plan_request *request, struct error *err)
+{
+    static const char *const policies[] = {"auto", "none", "elementwise", "budget"};
+    int policy = o->budget ? RECOMPUTE_BUDGET : RECOMPUTE_AUTO;
+    if (o->recompute) TRY(parse_choice(o->recompute, "--recompute", policies, 4, &policy, err));
+    if (policy == RECOMPUTE_BUDGET && !o->budget)
+        return error_set(err, ERROR_INPUT, "--recompute budget: its --budget BYTES is missing, like --budget 4GiB");
+    if (policy != RECOMPUTE_BUDGET && o->budget)
+        return error_set(err, ERROR_INPUT, "--budget: found beside --recompute %s; it goes with --recompute budget",
+                         o->recompute);
+    request->recompute = (enum recompute_policy)policy;
+    request->recompute_budget_bytes = o->budget;
+    return true;
+}
+
+/* The papers' batches: 128 on CIFAR (arXiv:1512.03385, 4.2), 256 on ImageNet (3.4). */
+static uint32_t paper_batch(const struct model_spec *spec) { return spec->dataset == DATASET_IMAGENET ? 256 : 128; }
+
+static bool ask_workspace(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
+                          uint64_t *bytes, struct error *err)
+{
+    const struct backend *host = context;
+    return host->op_workspace(graph, op, pass, bytes, err);
+}
+
+bool plan_flags_request(const struct plan_flags *o, const char *model, const char *default_gpus,
+                        const struct backend *host, bool everywhere, struct machine *machine,
+                        struct plan_request *request, struct error *err)
+{
+    static const char *const dtypes[] = {"f32", "f16", "bf16"};
+    int dtype = DTYPE_F32;
+    if (o->dtype) TRY(parse_choice(o->dtype, "--dtype", dtypes, 3, &dtype, err));
+    TRY(parse_model(model, o, &request->spec, err));
+    TRY(parse_policy(o, request, err));
+    request->dtype = (enum dtype)dtype;
+    request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
+    request->micro_batches = (uint32_t)o->micro_batches;
+    request->sync_bn = o->sync_bn;
+    request->search_seconds = o->search_seconds;
+    request->machine = machine;
+    TRY(machine_parse(o->gpus ? o->gpus : default_gpus, machine, err));
+    if (machine->devices[0].kind != DEVICE_CPU && !everywhere) return true;
+    request->workspace_bytes = ask_workspace;
+    request->workspace_context = (void *)(uintptr_t)host;
+    return true;
+}
