@@ -58,6 +58,10 @@ void progress_end(struct progress *p)
 void progress_summary(const struct plan *plan, const struct train_result *r)
 {
     char text[3][UNITS_TEXT];
+    if (r->images_per_second <= 0) {
+        printf("%s: %" PRIu64 " steps were done already; --iterations counts them all\n", plan->spec.name, r->steps);
+        return;
+    }
     printf("%s: %" PRIu64 " steps of %u images done, this run in %s at %.4g images/s (median)\n", plan->spec.name,
            r->steps, plan->batch, units_format_seconds(r->seconds, text[0]), r->images_per_second);
     if (!isnan(r->loss)) printf("  loss    %.4f in the last step\n", r->loss);

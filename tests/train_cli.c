@@ -1,0 +1,144 @@
+/* `fathom train` as a user meets it: exit codes, sentences, Ctrl-C. */
+#define _GNU_SOURCE
+#include <criterion/criterion.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "train_help.h"
+
+TestSuite(train_cli, .init = run_make_data, .fini = run_remove_data);
+
+/* Starts `fathom train ARGUMENTS` with its output going to DATA/out. */
+static pid_t start(const char *arguments)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "exec \"$FATHOM_BIN\" train %s > %s/out 2>&1", arguments, run_data);
+    fflush(NULL);
+    pid_t child = fork();
+    cr_assert(child >= 0);
+    if (child > 0) return child;
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+}
+
+static char output[65536];
+
+static int finish(pid_t child)
+{
+    int status;
+    size_t length;
+    char *bytes;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(files_read(run_path("out"), sizeof output - 1, &bytes, &length, NULL));
+    memcpy(output, bytes, length + 1);
+    mem_free(bytes);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static int train(const char *format, const char *more)
+{
+    char arguments[512];
+    snprintf(arguments, sizeof arguments, format, run_data, more);
+    return finish(start(arguments));
+}
+
+static void check_says(const char *text) { cr_assert(strstr(output, text), "'%s' is not in: %s", text, output); }
+
+Test(train_cli, trains_and_sums_up)
+{
+    cr_assert_eq(train("resnet-8 --batch 8 --data %s --iterations 3 %s", "--gpus 2xcpu"), 0, "%s", output);
+    check_says("step 3/3");
+    check_says("top-1 error");
+    check_says("planned");
+}
+
+Test(train_cli, wrong_commands_are_named)
+{
+    const char *cases[][2] = {{"--data %s %s", "model is wanted"},
+                              {"resnet-21 --data %s %s", "resnet-21"},
+                              {"resnet-8 --iterations 1 %.0s%s", "--data"},
+                              {"resnet-8 --data %s/none %s", "none"},
+                              {"resnet-8 --data %s --backend gpu %s", "--backend"},
+                              {"resnet-8 --data %s --schedule sometimes %s", "--schedule"},
+                              {"resnet-8 --data %s --iterations 1 --epochs 1 %s", "--epochs"},
+                              {"resnet-8 --data %s --save-every 3 %s", "--save"},
+                              {"resnet-8 --data %s --momentum 2 %s", "--momentum"},
+                              {"resnet-8 --data %s --dataset cifar100 --iterations 1 %s", "10 classes"},
+                              {"none.json --data %s %s", "none.json"},
+                              {"resnet-8 --gpus 12GiB --data %s %s", "CUDA"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cr_assert_eq(train(cases[i][0], ""), 2, "%s: %s", cases[i][0], output);
+        check_says(cases[i][1]);
+    }
+}
+
+Test(train_cli, a_plan_file_decides_what_is_planned)
+{
+    char command[512];
+    snprintf(command, sizeof command, "\"$FATHOM_BIN\" plan resnet-8 --gpus cpu --batch 8 -o %s/plan.json > %s/out",
+             run_data, run_data);
+    cr_assert_eq(system(command), 0);
+    cr_assert_eq(train("%1$s/plan.json --data %1$s --iterations 2 --evaluate-images 8 %2$s", ""), 0, "%s", output);
+    check_says("step 2/2");
+    cr_assert_eq(train("%1$s/plan.json --data %1$s --iterations 2 --batch 4 %2$s", ""), 2);
+    check_says("is a plan");
+}
+
+static void wait_for_step(int step)
+{
+    char text[64], *bytes;
+    size_t length;
+    snprintf(text, sizeof text, "\"step\": %d,", step);
+    for (int i = 0; i < 3000; i++) {
+        usleep(10000);
+        if (!files_read(run_path("log"), 1 << 20, &bytes, &length, NULL)) continue;
+        bool found = strstr(bytes, text) != NULL;
+        mem_free(bytes);
+        if (found) return;
+    }
+    cr_assert_fail("step %d was never logged", step);
+}
+
+static void check_stop(int number)
+{
+    char arguments[512];
+    snprintf(arguments, sizeof arguments,
+             "resnet-8 --batch 4 --data %s --iterations 100000 --save %s/saved --log %s/log --no-evaluate", run_data,
+             run_data, run_data);
+    pid_t child = start(arguments);
+    wait_for_step(3);
+    kill(child, number);
+    cr_assert_eq(finish(child), 0, "%s", output);
+    check_says("stopped after step");
+    check_says("--resume");
+    char again[512];
+    snprintf(again, sizeof again, "resnet-8 --batch 4 --data %s --iterations 1 --resume %s/saved --no-evaluate",
+             run_data, run_data);
+    cr_assert_eq(finish(start(again)), 0, "%s", output); /* done already: nothing is left to do */
+}
+
+Test(train_cli, ctrl_c_saves_and_says_how_to_go_on) { check_stop(SIGINT); }
+
+Test(train_cli, sigterm_does_too) { check_stop(SIGTERM); }
+
+Test(train_cli, a_killed_run_goes_on_from_its_last_checkpoint)
+{
+    char arguments[512];
+    snprintf(
+        arguments, sizeof arguments,
+        "resnet-8 --batch 4 --data %s --iterations 100000 --save %s/saved --save-every 2 --log %s/log --no-evaluate",
+        run_data, run_data, run_data);
+    pid_t child = start(arguments);
+    wait_for_step(7);
+    kill(child, SIGKILL);
+    cr_assert_eq(finish(child), -SIGKILL);
+    snprintf(arguments, sizeof arguments,
+             "resnet-8 --batch 4 --data %s --iterations 1000 --resume %s/saved --log %s/log --no-evaluate", run_data,
+             run_data, run_data);
+    child = start(arguments);
+    wait_for_step(12);
+    kill(child, SIGINT);
+    cr_assert_eq(finish(child), 0, "%s", output);
+}
