@@ -11,4 +11,8 @@
 bool schedule_uniform(const struct graph *graph, enum keep_mode mode, struct chain_schedule *schedule,
                       struct error *err);
 
+/* No block runs twice, and those keep everything for which it saves the most time per byte, as long as what they keep
+ * beyond their convolutions is at most `quanta`; the others redo their BN-ReLU. */
+bool schedule_mixed(const struct chain *chain, uint64_t quanta, struct chain_schedule *schedule, struct error *err);
+
 #endif

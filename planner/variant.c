@@ -138,15 +138,29 @@ static bool try_schedule(const struct making *making, const struct chain_schedul
     return ok;
 }
 
-static bool try_uniform(const struct making *making, enum keep_mode mode, bool in_any_case, bool *fits,
+static bool try_uniform(const struct making *making, enum keep_mode mode, bool in_any_case, struct trial *trial,
                         struct error *err)
 {
     struct chain_schedule schedule;
-    struct trial trial;
     TRY(schedule_uniform(making->variant->graph, mode, &schedule, err));
-    bool ok = try_schedule(making, &schedule, in_any_case, &trial, err);
+    bool ok = try_schedule(making, &schedule, in_any_case, trial, err);
     chain_schedule_finish(&schedule);
-    *fits = trial.fits;
+    return ok;
+}
+
+/* Every block redoes its BN-ReLU and memory is left: some blocks need not. What is adopted already stays when the
+ * attempt turns out too large. */
+static bool use_slack(const struct making *making, const struct trial *uniform, struct error *err)
+{
+    struct blocks blocks;
+    struct chain_schedule schedule = {0};
+    struct trial trial;
+    uint64_t slack = uniform->limit_bytes - uniform->arena_bytes;
+    bool ok = blocks_measure(making->request, making->variant->graph, &blocks, err) &&
+              schedule_mixed(&blocks.chain, slack / blocks.quantum_bytes, &schedule, err) &&
+              try_schedule(making, &schedule, false, &trial, err);
+    chain_schedule_finish(&schedule);
+    blocks_finish(&blocks);
     return ok;
 }
 
@@ -222,16 +236,16 @@ static bool try_budget(const struct making *making, bool *fits, struct error *er
 static bool choose(const struct making *making, enum recompute_policy *policy, struct error *err)
 {
     enum recompute_policy wanted = making->request->plan->recompute;
-    bool fits = false;
+    struct trial trial;
+    bool fits;
     *policy = wanted == RECOMPUTE_AUTO ? RECOMPUTE_NONE : wanted;
-    if (wanted == RECOMPUTE_NONE) return try_uniform(making, KEEP_ALL, true, &fits, err);
-    if (wanted == RECOMPUTE_ELEMENTWISE) return try_uniform(making, KEEP_CONVOLUTIONS, true, &fits, err);
-    TRY(try_uniform(making, KEEP_ALL, false, &fits, err));
-    if (fits) return true;
+    if (wanted == RECOMPUTE_ELEMENTWISE) return try_uniform(making, KEEP_CONVOLUTIONS, true, &trial, err);
+    TRY(try_uniform(making, KEEP_ALL, wanted == RECOMPUTE_NONE, &trial, err));
+    if (wanted == RECOMPUTE_NONE || trial.fits) return true;
     if (wanted == RECOMPUTE_AUTO) {
         *policy = RECOMPUTE_ELEMENTWISE;
-        TRY(try_uniform(making, KEEP_CONVOLUTIONS, false, &fits, err));
-        if (fits) return true;
+        TRY(try_uniform(making, KEEP_CONVOLUTIONS, false, &trial, err));
+        if (trial.fits) return use_slack(making, &trial, err);
     }
     *policy = RECOMPUTE_BUDGET;
     TRY(try_budget(making, &fits, err));

@@ -44,7 +44,7 @@ Test(bitwise, sharing_and_recomputation_change_nothing)
 
 Test(bitwise, blocks_run_again_change_nothing)
 {
-    struct small_run shared = {0}, budget = {.recompute = RECOMPUTE_BUDGET, .budget = 3u << 20};
+    struct small_run shared = {0}, budget = {.recompute = RECOMPUTE_BUDGET, .budget = 13u << 19};
     go(&shared, "shared");
     go(&budget, "budget");
     check_equal(&shared, &budget, "shared", "budget");
