@@ -180,3 +180,16 @@ Test(loops, dot_products)
             free(b);
         }
 }
+
+Test(loops, transpose)
+{
+    struct set sets[MOST_SETS];
+    size_t count = find_sets(sets);
+    for (size_t s = 0; s < count; s++) {
+        float in[512], out[512];
+        for (int i = 0; i < 512; i++) in[i] = (float)i;
+        sets[s].loops->transpose_blocks(out, in, 2);
+        for (int i = 0; i < 512; i++)
+            cr_assert(out[i] == (float)(i / 256 * 256 + i % 16 * 16 + i % 256 / 16), "%s, element %d", sets[s].name, i);
+    }
+}

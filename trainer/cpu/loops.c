@@ -84,6 +84,33 @@ static float dot(const float *a, const float *b, size_t n)
     return sum;
 }
 
+/* One step of a transposition: of rows a (above) and b (`d` below), the lanes where d is 0 and where it is 1. */
+#define UPPER(d, l) ((l) & (d) ? 16 + (l) - (d) : (l))
+#define LOWER(d, l) ((l) & (d) ? 16 + (l) : (l) + (d))
+#define ALL_LANES(which, d)                                                                                            \
+    which(d, 0), which(d, 1), which(d, 2), which(d, 3), which(d, 4), which(d, 5), which(d, 6), which(d, 7),            \
+        which(d, 8), which(d, 9), which(d, 10), which(d, 11), which(d, 12), which(d, 13), which(d, 14), which(d, 15)
+#define EXCHANGE(row, d)                                                                                               \
+    for (unsigned i = 0; i < LANES; i++) {                                                                             \
+        if (i & (d)) continue;                                                                                         \
+        vector a = row[i], b = row[i + (d)];                                                                           \
+        row[i] = __builtin_shufflevector(a, b, ALL_LANES(UPPER, d));                                                   \
+        row[i + (d)] = __builtin_shufflevector(a, b, ALL_LANES(LOWER, d));                                             \
+    }
+
+static void transpose_blocks(float *out, const float *in, size_t blocks)
+{
+    for (size_t k = 0; k < blocks; k++, in += LANES * LANES, out += LANES * LANES) {
+        vector row[LANES];
+        for (unsigned i = 0; i < LANES; i++) row[i] = load(in + i * LANES);
+        EXCHANGE(row, 8)
+        EXCHANGE(row, 4)
+        EXCHANGE(row, 2)
+        EXCHANGE(row, 1)
+        for (unsigned i = 0; i < LANES; i++) store(out + i * LANES, row[i]);
+    }
+}
+
 /* Bit j = lane j is above 0, or not a number. */
 INLINE uint16_t bits_above_zero(vector v)
 {
@@ -424,6 +451,7 @@ const struct loops LOOPS_NAME = {
     .sgd = sgd,
     .dot = dot,
     .add_scaled = add_scaled,
+    .transpose_blocks = transpose_blocks,
     .bn_statistics = bn_statistics,
     .bn_normalize = bn_normalize,
     .bn_gradient_sums = bn_gradient_sums,

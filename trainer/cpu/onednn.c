@@ -1,196 +1,17 @@
 #include "onednn.h"
 
-#include <dnnl.h>
 #include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "loops.h"
 #include "mem.h"
+#include "onednn_version.h"
+#include "parallel.h"
 #include "weights.h"
 
 #define ALIGN 64u /* of everything in a workspace: a cache line, and a vector */
-
-/* ---- What differs between oneDNN 2.x and 3.x: memory descriptors are structs or handles, and primitive descriptors
- * are made from operation descriptors or directly. ---- */
-
-#if DNNL_VERSION_MAJOR >= 3
-
-typedef dnnl_memory_desc_t layout; /* owned */
-typedef const_dnnl_memory_desc_t layout_view;
-
-static layout_view view(const layout *l) { return *l; }
-
-static dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_format_tag_t tag)
-{
-    return dnnl_memory_desc_create_with_tag(l, ndims, dims, dnnl_f32, tag);
-}
-
-static void layout_destroy(layout *l)
-{
-    if (*l) dnnl_memory_desc_destroy(*l);
-    *l = NULL;
-}
-
-#else
-
-typedef dnnl_memory_desc_t layout;
-typedef const dnnl_memory_desc_t *layout_view;
-
-static layout_view view(const layout *l) { return l->ndims ? l : NULL; }
-
-static dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_format_tag_t tag)
-{
-    return dnnl_memory_desc_init_by_tag(l, ndims, dims, dnnl_f32, tag);
-}
-
-static void layout_destroy(layout *l) { memset(l, 0, sizeof *l); }
-
-#endif
-
-/* Everything a primitive descriptor is made from. */
-struct recipe {
-    dnnl_engine_t engine;
-    dnnl_primitive_attr_t attr;
-    enum onednn_primitive primitive;
-    dnnl_prop_kind_t forward_kind;
-    layout x, w, bias, y; /* bias and w zeroed when there is none */
-    dnnl_dims_t stride, dilation, kernel, before, after;
-};
-
-#if DNNL_VERSION_MAJOR >= 3
-
-static dnnl_status_t create_forward(const struct recipe *r, dnnl_primitive_desc_t *pd)
-{
-    switch (r->primitive) {
-    case ONEDNN_CONV:
-    case ONEDNN_CONV_BWD_DATA:
-    case ONEDNN_CONV_BWD_WEIGHTS:
-        return dnnl_convolution_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_convolution_direct,
-                                                              view(&r->x), view(&r->w), view(&r->bias), view(&r->y),
-                                                              r->stride, r->dilation, r->before, r->after, r->attr);
-    case ONEDNN_FC:
-    case ONEDNN_FC_BWD_DATA:
-    case ONEDNN_FC_BWD_WEIGHTS:
-        return dnnl_inner_product_forward_primitive_desc_create(pd, r->engine, r->forward_kind, view(&r->x),
-                                                                view(&r->w), view(&r->bias), view(&r->y), r->attr);
-    case ONEDNN_MAXPOOL:
-    case ONEDNN_MAXPOOL_BWD:
-        return dnnl_pooling_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_pooling_max, view(&r->x),
-                                                          view(&r->y), r->stride, r->kernel, r->dilation, r->before,
-                                                          r->after, r->attr);
-    case ONEDNN_AVGPOOL:
-    case ONEDNN_AVGPOOL_BWD: break;
-    }
-    return dnnl_pooling_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_pooling_avg_include_padding,
-                                                      view(&r->x), view(&r->y), r->stride, r->kernel, r->dilation,
-                                                      r->before, r->after, r->attr);
-}
-
-static dnnl_status_t create_backward(const struct recipe *r, dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd)
-{
-    switch (r->primitive) {
-    case ONEDNN_CONV_BWD_DATA:
-        return dnnl_convolution_backward_data_primitive_desc_create(pd, r->engine, dnnl_convolution_direct, view(&r->x),
-                                                                    view(&r->w), view(&r->y), r->stride, r->dilation,
-                                                                    r->before, r->after, hint, r->attr);
-    case ONEDNN_CONV_BWD_WEIGHTS:
-        return dnnl_convolution_backward_weights_primitive_desc_create(
-            pd, r->engine, dnnl_convolution_direct, view(&r->x), view(&r->w), view(&r->bias), view(&r->y), r->stride,
-            r->dilation, r->before, r->after, hint, r->attr);
-    case ONEDNN_FC_BWD_DATA:
-        return dnnl_inner_product_backward_data_primitive_desc_create(pd, r->engine, view(&r->x), view(&r->w),
-                                                                      view(&r->y), hint, r->attr);
-    case ONEDNN_FC_BWD_WEIGHTS:
-        return dnnl_inner_product_backward_weights_primitive_desc_create(pd, r->engine, view(&r->x), view(&r->w),
-                                                                         view(&r->bias), view(&r->y), hint, r->attr);
-    case ONEDNN_MAXPOOL_BWD:
-        return dnnl_pooling_backward_primitive_desc_create(pd, r->engine, dnnl_pooling_max, view(&r->x), view(&r->y),
-                                                           r->stride, r->kernel, r->dilation, r->before, r->after, hint,
-                                                           r->attr);
-    default:
-        return dnnl_pooling_backward_primitive_desc_create(pd, r->engine, dnnl_pooling_avg_include_padding, view(&r->x),
-                                                           view(&r->y), r->stride, r->kernel, r->dilation, r->before,
-                                                           r->after, hint, r->attr);
-    }
-}
-
-#else
-
-/* An operation descriptor of any kind. */
-union operation {
-    dnnl_convolution_desc_t conv;
-    dnnl_inner_product_desc_t fc;
-    dnnl_pooling_desc_t pool;
-};
-
-static dnnl_status_t describe_forward(const struct recipe *r, union operation *op)
-{
-    switch (r->primitive) {
-    case ONEDNN_CONV:
-    case ONEDNN_CONV_BWD_DATA:
-    case ONEDNN_CONV_BWD_WEIGHTS:
-        return dnnl_dilated_convolution_forward_desc_init(&op->conv, r->forward_kind, dnnl_convolution_direct,
-                                                          view(&r->x), view(&r->w), view(&r->bias), view(&r->y),
-                                                          r->stride, r->dilation, r->before, r->after);
-    case ONEDNN_FC:
-    case ONEDNN_FC_BWD_DATA:
-    case ONEDNN_FC_BWD_WEIGHTS:
-        return dnnl_inner_product_forward_desc_init(&op->fc, r->forward_kind, view(&r->x), view(&r->w), view(&r->bias),
-                                                    view(&r->y));
-    case ONEDNN_MAXPOOL:
-    case ONEDNN_MAXPOOL_BWD:
-        return dnnl_pooling_forward_desc_init(&op->pool, r->forward_kind, dnnl_pooling_max, view(&r->x), view(&r->y),
-                                              r->stride, r->kernel, r->before, r->after);
-    case ONEDNN_AVGPOOL:
-    case ONEDNN_AVGPOOL_BWD: break;
-    }
-    return dnnl_pooling_forward_desc_init(&op->pool, r->forward_kind, dnnl_pooling_avg_include_padding, view(&r->x),
-                                          view(&r->y), r->stride, r->kernel, r->before, r->after);
-}
-
-static dnnl_status_t describe_backward(const struct recipe *r, union operation *op)
-{
-    switch (r->primitive) {
-    case ONEDNN_CONV_BWD_DATA:
-        return dnnl_dilated_convolution_backward_data_desc_init(&op->conv, dnnl_convolution_direct, view(&r->x),
-                                                                view(&r->w), view(&r->y), r->stride, r->dilation,
-                                                                r->before, r->after);
-    case ONEDNN_CONV_BWD_WEIGHTS:
-        return dnnl_dilated_convolution_backward_weights_desc_init(&op->conv, dnnl_convolution_direct, view(&r->x),
-                                                                   view(&r->w), view(&r->bias), view(&r->y), r->stride,
-                                                                   r->dilation, r->before, r->after);
-    case ONEDNN_FC_BWD_DATA:
-        return dnnl_inner_product_backward_data_desc_init(&op->fc, view(&r->x), view(&r->w), view(&r->y));
-    case ONEDNN_FC_BWD_WEIGHTS:
-        return dnnl_inner_product_backward_weights_desc_init(&op->fc, view(&r->x), view(&r->w), view(&r->bias),
-                                                             view(&r->y));
-    case ONEDNN_MAXPOOL_BWD:
-        return dnnl_pooling_backward_desc_init(&op->pool, dnnl_pooling_max, view(&r->x), view(&r->y), r->stride,
-                                               r->kernel, r->before, r->after);
-    default:
-        return dnnl_pooling_backward_desc_init(&op->pool, dnnl_pooling_avg_include_padding, view(&r->x), view(&r->y),
-                                               r->stride, r->kernel, r->before, r->after);
-    }
-}
-
-static dnnl_status_t create_forward(const struct recipe *r, dnnl_primitive_desc_t *pd)
-{
-    union operation op;
-    dnnl_status_t status = describe_forward(r, &op);
-    return status == dnnl_success ? dnnl_primitive_desc_create(pd, &op, r->attr, r->engine, NULL) : status;
-}
-
-static dnnl_status_t create_backward(const struct recipe *r, dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd)
-{
-    union operation op;
-    dnnl_status_t status = describe_backward(r, &op);
-    return status == dnnl_success ? dnnl_primitive_desc_create(pd, &op, r->attr, r->engine, hint) : status;
-}
-
-#endif
-
-/* ---- From here on both versions are the same. ---- */
 
 enum role { ROLE_FORWARD, ROLE_BACKWARD_DATA, ROLE_BACKWARD_WEIGHTS };
 
@@ -340,6 +161,7 @@ static layout_view weights_of(const_dnnl_primitive_desc_t pd, enum role role)
  * wants them in another order than stored. */
 struct method {
     dnnl_primitive_desc_t pd, reorder;
+    bool transpose;         /* the reorder only turns the innermost blocks round, which loops.h does faster */
     layout stored;          /* of the weights */
     uint64_t weights_bytes; /* of the reordered weights, at the start of the workspace */
     uint64_t bytes;         /* of workspace in all */
@@ -353,10 +175,24 @@ static void method_finish(struct method *m)
     *m = (struct method){0};
 }
 
+/* Stored are blocks of 16 inputs x 16 outputs, wanted 16 outputs x 16 inputs? */
+static dnnl_status_t find_transpose(struct method *m, const dnnl_dims_t dims, dnnl_format_tag_t stored_tag,
+                                    enum role role)
+{
+    layout turned = {0};
+    if (stored_tag != dnnl_OIhw16i16o || role != ROLE_BACKWARD_DATA) return dnnl_success;
+    dnnl_status_t status = layout_create(&turned, dims, 4, dnnl_OIhw16o16i);
+    m->transpose = status == dnnl_success && dnnl_memory_desc_equal(weights_of(m->pd, role), view(&turned));
+    layout_destroy(&turned);
+    return status;
+}
+
 static dnnl_status_t add_reorder(struct method *m, dnnl_engine_t engine, enum role role)
 {
     layout_view wanted = weights_of(m->pd, role), stored = view(&m->stored);
     if (dnnl_memory_desc_equal(wanted, stored)) return dnnl_success;
+    m->weights_bytes = round_up(dnnl_memory_desc_get_size(wanted));
+    if (m->transpose) return dnnl_success;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_status_t status = dnnl_primitive_attr_create(&attr);
     if (status == dnnl_success) status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
@@ -365,7 +201,6 @@ static dnnl_status_t add_reorder(struct method *m, dnnl_engine_t engine, enum ro
         status = dnnl_reorder_primitive_desc_create(&m->reorder, after ? wanted : stored, engine,
                                                     after ? stored : wanted, engine, attr);
     if (attr) dnnl_primitive_attr_destroy(attr);
-    m->weights_bytes = round_up(dnnl_memory_desc_get_size(wanted));
     return status;
 }
 
@@ -384,6 +219,7 @@ static dnnl_status_t choose_weights(struct method *m, dnnl_engine_t engine, cons
         m->pd = NULL;
     }
     status = describe(engine, s, dnnl_format_tag_any, &m->pd);
+    if (status == dnnl_success) status = find_transpose(m, dims, tag, role_of(s->primitive));
     return status == dnnl_success ? add_reorder(m, engine, role_of(s->primitive)) : status;
 }
 
@@ -643,11 +479,31 @@ static bool reorder_weights(struct onednn_kernel *k, dnnl_memory_t from, dnnl_me
                  err);
 }
 
+struct blocks {
+    float *out;
+    const float *in;
+};
+
+static void transpose_range(const void *context, uint64_t first, uint64_t last)
+{
+    const struct blocks *b = context;
+    loops_best()->transpose_blocks(b->out + 256 * first, b->in + 256 * first, last - first);
+}
+
+static bool weights_before(struct onednn_kernel *k, const struct onednn_call *call, struct error *err)
+{
+    if (!k->method.transpose) return reorder_weights(k, k->stored, k->memory[ARG_W], err);
+    struct blocks b = {.out = call->workspace, .in = call->w};
+    uint64_t elements = k->weights_bytes / sizeof(float);
+    parallel_run(elements / 256, elements, transpose_range, &b);
+    return true;
+}
+
 bool onednn_run(struct onednn_kernel *k, const struct onednn_call *call, struct error *err)
 {
     uint8_t *scratch = (uint8_t *)call->workspace + k->weights_bytes;
     const void *addresses[ARGUMENTS] = {
-        [ARG_X] = call->x,       [ARG_W] = k->reorder ? call->workspace : call->w,
+        [ARG_X] = call->x,       [ARG_W] = k->weights_bytes ? call->workspace : call->w,
         [ARG_BIAS] = call->bias, [ARG_Y] = call->y,
         [ARG_MASK] = call->mask, [ARG_SCRATCH] = scratch,
     };
@@ -657,8 +513,8 @@ bool onednn_run(struct onednn_kernel *k, const struct onednn_call *call, struct 
     if (status == dnnl_success) status = point(k->reorder_scratch, scratch);
     TRY(check(status, "an address", err));
     bool after = k->role == ROLE_BACKWARD_WEIGHTS;
-    if (k->reorder && !after) TRY(reorder_weights(k, k->stored, k->memory[ARG_W], err));
+    if (k->weights_bytes && !after) TRY(weights_before(k, call, err));
     TRY(check(dnnl_primitive_execute(k->primitive, k->stream, k->arg_count, k->args), "a primitive's run", err));
-    if (k->reorder && after) TRY(reorder_weights(k, k->memory[ARG_W], k->stored, err));
+    if (k->weights_bytes && after) TRY(reorder_weights(k, k->memory[ARG_W], k->stored, err));
     return check(dnnl_stream_wait(k->stream), "a wait", err);
 }
