@@ -190,3 +190,48 @@ Test(place_exact, an_optimum_above_the_live_sum_is_one)
     }
     cr_assert_gt(gaps, 3);
 }
+
+/* A problem whose optimum is above the live sum, so that the search has to end it. */
+static size_t make_hard(struct place_buffer *buffers)
+{
+    static const struct place_options fast = {.threads = 1};
+    for (uint32_t seed = 0;; seed++) {
+        struct random random = random_begin(seed, RANDOM_SEARCH, SHAPE_ALIGNED, 1);
+        for (size_t i = 0; i < MOST_RANDOM; i++) buffers[i] = make_buffer(&random, SHAPE_ALIGNED, i);
+        if (!solve(buffers, MOST_RANDOM, &fast).proved_optimal) return MOST_RANDOM;
+    }
+}
+
+Test(place_exact, each_failed_allocation_is_survived)
+{
+    static const struct place_options options = {.seconds = 60, .threads = 1};
+    struct place_buffer buffers[MOST];
+    size_t count = make_hard(buffers);
+    uint64_t before = mem_current_bytes(MEM_SEARCH), offset = buffers[0].offset = 12345;
+    for (uint64_t n = 1;; n++) {
+        struct error err = {0};
+        struct place_result result = {.arena_bytes = 77};
+        mem_fail_at(n);
+        bool ok = place_solve(buffers, count, &options, &result, &err);
+        mem_fail_at(0);
+        cr_assert_eq(mem_current_bytes(MEM_SEARCH), before, "allocation %" PRIu64 " leaks", n);
+        if (ok) break;
+        cr_assert_eq(err.kind, ERROR_MEMORY);
+        cr_assert_eq(result.arena_bytes, 77);
+        cr_assert_eq(buffers[0].offset, offset);
+        cr_assert_lt(n, 300);
+    }
+}
+
+Test(place_exact, stops_when_told_and_at_its_limits)
+{
+    static const atomic_bool stop = true;
+    struct place_buffer buffers[MOST];
+    size_t count = make_hard(buffers);
+    struct place_options told = {.seconds = 60, .threads = 2, .stop = &stop};
+    cr_assert_eq(solve(buffers, count, &told).nodes, 0);
+    struct place_options few = {.seconds = 60, .threads = 1, .nodes = 5};
+    cr_assert_leq(solve(buffers, count, &few).nodes, 8);
+    struct place_options unlimited = {.seconds = 60, .threads = 2};
+    cr_assert(solve(buffers, count, &unlimited).proved_optimal);
+}
