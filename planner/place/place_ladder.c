@@ -42,8 +42,9 @@ struct ladder {
     uint64_t quantum; /* every sum of sizes is a multiple of it */
     uint64_t step;    /* in quanta: how far below the best the next stage aims */
     enum search_order favourite;
-    uint64_t unit; /* nodes: a descent without errors takes one for each buffer */
-    uint64_t nodes;
+    uint64_t unit;    /* nodes: a descent without errors takes one for each buffer */
+    uint64_t nodes;   /* used */
+    uint64_t charged; /* against options->nodes: the same whatever the timing */
     /* the stage */
     uint64_t capacity, budget, serial;
     _Atomic uint64_t stop;
@@ -167,6 +168,38 @@ static bool keep_found(struct ladder *ladder, uint64_t *offset, struct placement
     return ok || error_memory(err, 2 * problem->count * sizeof *pairs, "the placement found");
 }
 
+static const struct lane *find_winner(const struct ladder *ladder)
+{
+    const struct lane *winner = NULL;
+    for (uint32_t i = 0; i < ladder->lane_count; i++) {
+        const struct lane *lane = &ladder->lanes[i];
+        if (lane->verdict == SEARCH_FOUND && (!winner || lane->nodes < winner->nodes)) winner = lane;
+    }
+    return winner;
+}
+
+static bool any_verdict(const struct ladder *ladder, enum search_verdict verdict)
+{
+    for (uint32_t i = 0; i < ladder->lane_count; i++)
+        if (ladder->lanes[i].verdict == verdict) return true;
+    return false;
+}
+
+/* Lanes that were cut short stopped at a moment that depends on timing: what they learned and how much they used must
+ * not bear on later stages. The winner's knowledge goes to all; after a proof, which any lane may have ended, none is
+ * kept. */
+static void settle_stage(struct ladder *ladder, const struct lane *winner, enum search_verdict verdict)
+{
+    for (uint32_t i = 0; i < ladder->lane_count; i++) {
+        const struct lane *lane = &ladder->lanes[i];
+        ladder->nodes += lane->nodes;
+        ladder->charged += winner ? winner->nodes : verdict == SEARCH_STOPPED ? lane->nodes : ladder->unit;
+        if (verdict != SEARCH_STOPPED) search_take_blame(lane->search, winner ? winner->search : NULL);
+    }
+    if (winner) ladder->favourite = winner->order;
+    ladder->serial++;
+}
+
 /* One capacity with one budget; a placement found goes into *best. */
 static bool run_stage(struct ladder *ladder, uint64_t capacity, struct placement *best, enum search_verdict *verdict,
                       struct error *err)
@@ -174,27 +207,18 @@ static bool run_stage(struct ladder *ladder, uint64_t capacity, struct placement
     ladder->capacity = capacity;
     atomic_store(&ladder->stop, UINT64_MAX);
     run_lanes(ladder);
-    ladder->serial++;
-    const struct lane *winner = NULL;
-    *verdict = SEARCH_STOPPED;
-    for (uint32_t i = 0; i < ladder->lane_count; i++) {
-        const struct lane *lane = &ladder->lanes[i];
-        ladder->nodes += lane->nodes;
-        if (lane->verdict == SEARCH_NO_MEMORY)
-            return error_memory(err, ladder->problem->count * sizeof(uint64_t), "undoing search steps");
-        if (lane->verdict == SEARCH_IMPOSSIBLE) *verdict = SEARCH_IMPOSSIBLE;
-        if (lane->verdict == SEARCH_FOUND && (!winner || lane->nodes < winner->nodes)) winner = lane;
-    }
-    if (!winner) return true;
-    *verdict = SEARCH_FOUND;
-    ladder->favourite = winner->order;
-    return keep_found(ladder, winner->offset, best, err);
+    if (any_verdict(ladder, SEARCH_NO_MEMORY))
+        return error_memory(err, ladder->problem->count * sizeof(uint64_t), "undoing search steps");
+    const struct lane *winner = find_winner(ladder);
+    *verdict = winner ? SEARCH_FOUND : any_verdict(ladder, SEARCH_IMPOSSIBLE) ? SEARCH_IMPOSSIBLE : SEARCH_STOPPED;
+    settle_stage(ladder, winner, *verdict);
+    return !winner || keep_found(ladder, winner->offset, best, err);
 }
 
 static bool spent(const struct ladder *ladder)
 {
     if (out_of_time(ladder)) return true;
-    return ladder->options->nodes && ladder->nodes >= ladder->options->nodes;
+    return ladder->options->nodes && ladder->charged >= ladder->options->nodes;
 }
 
 static void report(const struct ladder *ladder, const struct placement *best, uint64_t bound)
@@ -207,7 +231,7 @@ static void report(const struct ladder *ladder, const struct placement *best, ui
 static void set_budget(struct ladder *ladder, uint64_t budget)
 {
     uint64_t most = ladder->options->nodes;
-    uint64_t left = most ? (most - ladder->nodes + ladder->lane_count - 1) / ladder->lane_count : budget;
+    uint64_t left = most ? (most - ladder->charged + ladder->lane_count - 1) / ladder->lane_count : budget;
     ladder->budget = left < budget ? left : budget;
 }
 

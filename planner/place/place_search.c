@@ -9,6 +9,7 @@
 #include "random.h"
 
 #define NO_BUFFER UINT32_MAX
+#define NEAR      128 /* sections */
 
 /* What is known of one section; saved whole before a step first changes it. */
 struct section {
@@ -45,6 +46,7 @@ struct search {
     const struct problem *problem;
     const struct search_job *job;
     struct section *sections;
+    uint32_t *blame; /* by section: how often it ended a branch; kept over restarts */
     uint32_t *stamp; /* by section: the step that saved it last */
     uint32_t step;
     uint8_t *dirty;
@@ -62,6 +64,7 @@ struct search {
     size_t branch_count, branch_capacity;
     struct part *parts; /* components of all open steps, a stack */
     size_t part_count, part_capacity;
+    uint32_t recent; /* where the last buffer was placed */
     uint64_t nodes;
     bool stopped;
     bool out_of_memory;
@@ -133,7 +136,7 @@ static uint64_t fit_from(const struct search *search, uint32_t buffer, uint64_t 
     for (size_t i = tables->neighbour_start[buffer]; i < tables->neighbour_start[buffer + 1]; i++) {
         uint32_t other = tables->neighbours[i];
         uint64_t low = problem->fixed[other];
-        if (low == PLACE_UNPLACED) break; /* the fixed ones come first, by rising offset */
+        if (low == PLACE_UNPLACED || low >= at + size) break; /* the fixed ones come first, by rising offset */
         if (low < at + size && at < low + problem->size[other]) at = align_up(low + problem->size[other], align);
     }
     return at;
@@ -193,7 +196,9 @@ static bool refresh_dirty(struct search *search, uint32_t from, uint32_t to)
     for (uint32_t s = from; s < to; s++) {
         if (!search->dirty[s]) continue;
         search->dirty[s] = 0;
-        ok = ok && refresh(search, s);
+        if (!ok || refresh(search, s)) continue;
+        search->blame[s]++;
+        ok = false;
     }
     return ok;
 }
@@ -261,27 +266,44 @@ static uint32_t find_spanning(const struct search *search, uint32_t from, uint32
     return NO_BUFFER;
 }
 
-/* The section with the fewest choices among those at the bottom of a valley, then with the least slack. */
-static uint32_t choose_section(const struct search *search, uint32_t from, uint32_t to)
+/* The section with the fewest choices among those of [from, to) at the bottom of a valley, then with the most blame,
+ * then with the least slack; `to` when there is no valley. [low, high) is the component. */
+static uint32_t choose_within(const struct search *search, uint32_t from, uint32_t to, uint32_t low, uint32_t high)
 {
     const struct section *sections = search->sections;
-    uint32_t best = from, end;
-    uint64_t best_slack = UINT64_MAX, best_choices = UINT64_MAX;
+    uint32_t best = to, end;
+    uint64_t best_slack = UINT64_MAX, best_choices = UINT64_MAX, best_blame = 0;
     for (uint32_t s = from; s < to; s = end) {
         for (end = s + 1; end < to && sections[end].floor == sections[s].floor; end++) {
         }
-        if (s > from && sections[s - 1].floor < sections[s].floor) continue;
-        if (end < to && sections[end].floor < sections[s].floor) continue;
+        if (s > low && sections[s - 1].floor <= sections[s].floor) continue; /* within a run, or on a slope */
+        if (end < high && sections[end].floor <= sections[s].floor) continue;
         for (uint32_t i = s; i < end; i++) {
             uint64_t slack = sections[i].ceiling - sections[i].finish;
             uint64_t choices = sections[i].choices + (slack > 0);
-            if (choices > best_choices || (choices == best_choices && slack >= best_slack)) continue;
+            uint64_t blame = search->blame[i];
+            if (choices > best_choices) continue;
+            if (choices == best_choices && (blame < best_blame || (blame == best_blame && slack >= best_slack)))
+                continue;
+            best_blame = blame;
             best = i;
             best_choices = choices;
             best_slack = slack;
         }
     }
     return best;
+}
+
+/* In a large component, near the last step if a valley is there: what fails stays close to what caused it. */
+static uint32_t choose_section(const struct search *search, uint32_t from, uint32_t to)
+{
+    if (to - from > 4 * NEAR) {
+        uint32_t low = search->recent > from + NEAR ? search->recent - NEAR : from;
+        uint32_t high = to - low > 2 * NEAR ? low + 2 * NEAR : to;
+        uint32_t near = choose_within(search, low, high, from, to);
+        if (near < high) return near;
+    }
+    return choose_within(search, from, to, from, to);
 }
 
 /* Whether the buffer at its lowest offset rests on something, and in order if that is a buffer of the same lifetime. */
@@ -348,7 +370,10 @@ static bool lift_floor(struct search *search, uint32_t s, uint32_t from, uint32_
         uint64_t height = search->least[buffer] > floor ? search->least[buffer] : next_rest(search, buffer, s);
         if (height < next) next = height;
     }
-    if (next > search->sections[s].ceiling - search->sections[s].rest) return false;
+    if (next > search->sections[s].ceiling - search->sections[s].rest) {
+        search->blame[s]++;
+        return false;
+    }
     for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++)
         if (!search->placed[tables->members[i]]) raise_least(search, tables->members[i], next);
     return refresh_dirty(search, from, to);
@@ -370,13 +395,25 @@ static bool may_go_on(struct search *search)
 }
 
 static bool solve(struct search *search, uint32_t from, uint32_t to);
+static bool solve_component(struct search *search, uint32_t from, uint32_t to);
+
+/* Whether placing the buffer may have cut its component: some two sections that it joined are joined by none now. */
+static bool splits(const struct search *search, uint32_t buffer)
+{
+    for (uint32_t s = search->problem->first[buffer]; s < search->problem->last[buffer]; s++)
+        if (search->sections[s].crossing == 0) return true;
+    return false;
+}
 
 static bool try_candidates(struct search *search, size_t first, size_t count, uint32_t from, uint32_t to)
 {
     for (size_t i = first; i < first + count; i++) {
         if (!may_go_on(search) || !reserve_step(search, from, to)) return false;
         struct mark mark = begin_step(search);
-        if (put_on_floor(search, search->branch[i], from, to) && solve(search, from, to)) return true;
+        uint32_t buffer = search->branch[i];
+        bool fits = put_on_floor(search, buffer, from, to);
+        search->recent = search->problem->first[buffer];
+        if (fits && (splits(search, buffer) ? solve(search, from, to) : solve_component(search, from, to))) return true;
         undo(search, mark);
     }
     return false;
@@ -494,6 +531,7 @@ static void reset(struct search *search)
     memcpy(search->members, search->tables->members,
            search->tables->member_start[problem->sections] * sizeof *search->members);
     search->step = 1;
+    search->recent = 0;
     search->nodes = search->section_count = search->buffer_count = search->branch_count = search->part_count = 0;
     search->stopped = search->out_of_memory = false;
     for (uint32_t i = 0; i < problem->count; i++) {
@@ -517,6 +555,15 @@ enum search_verdict search_run(struct search *search, const struct search_job *j
     return search->stopped ? SEARCH_STOPPED : SEARCH_IMPOSSIBLE;
 }
 
+void search_take_blame(struct search *search, const struct search *from)
+{
+    size_t bytes = search->problem->sections * sizeof *search->blame;
+    if (!from)
+        memset(search->blame, 0, bytes);
+    else if (from != search)
+        memcpy(search->blame, from->blame, bytes);
+}
+
 struct search *search_create(const struct search_tables *tables, struct error *err)
 {
     size_t count = tables->problem->count, sections = tables->problem->sections;
@@ -525,6 +572,7 @@ struct search *search_create(const struct search_tables *tables, struct error *e
     search->tables = tables;
     search->problem = tables->problem;
     search->sections = mem_alloc(MEM_SEARCH, sections, sizeof *search->sections);
+    search->blame = mem_zalloc(MEM_SEARCH, sections, sizeof *search->blame);
     search->stamp = mem_alloc(MEM_SEARCH, sections, sizeof *search->stamp);
     search->dirty = mem_zalloc(MEM_SEARCH, sections, 1);
     search->least = mem_alloc(MEM_SEARCH, count, sizeof *search->least);
@@ -533,8 +581,8 @@ struct search *search_create(const struct search_tables *tables, struct error *e
     search->placed = mem_alloc(MEM_SEARCH, count, 1);
     search->pairs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *search->pairs);
     search->members = mem_alloc(MEM_SEARCH, tables->member_start[sections], sizeof *search->members);
-    if (search->sections && search->stamp && search->dirty && search->least && search->offset && search->rank &&
-        search->placed && search->pairs && search->members)
+    if (search->sections && search->blame && search->stamp && search->dirty && search->least && search->offset &&
+        search->rank && search->placed && search->pairs && search->members)
         return search;
 fail:
     search_destroy(search);
@@ -546,6 +594,7 @@ void search_destroy(struct search *search)
 {
     if (!search) return;
     mem_free(search->sections);
+    mem_free(search->blame);
     mem_free(search->stamp);
     mem_free(search->dirty);
     mem_free(search->least);

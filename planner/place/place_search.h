@@ -57,6 +57,10 @@ struct search_job {
 /* Runs one job from the start; on SEARCH_FOUND offset[] holds the placement. *nodes is what it used. */
 enum search_verdict search_run(struct search *search, const struct search_job *job, uint64_t *offset, uint64_t *nodes);
 
+/* What the searches so far taught about sections that end branches: taken over from another search of the same tables,
+ * or forgotten when `from` is NULL. */
+void search_take_blame(struct search *search, const struct search *from);
+
 /* The exact search over capacities, restarts and threads, until *best meets max(options->capacity, problem->bound), a
  * limit is reached or nothing is left to find. *bound rises when a capacity is proved impossible. */
 bool ladder_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
