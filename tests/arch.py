@@ -29,7 +29,7 @@ OUTSIDE = {
     'hwloc': {'planner/machine/host.c'},
     'curses': {'tui/screen.c'},
     'ncurses': {'tui/screen.c'},
-    'dnnl': {'trainer/cpu/onednn.c'},
+    'dnnl': {'trainer/cpu/onednn.c', 'trainer/cpu/onednn_version.h'},
     'oneapi/dnnl': {'trainer/cpu/onednn.c'},
     'jpeglib': {'trainer/jpeg.c'},
     'xxhash': {'base/hash.c'},
