@@ -1,6 +1,9 @@
+#define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 
@@ -61,6 +64,15 @@ static int finish_output(int code)
     return code == 0 ? 1 : code;
 }
 
+/* OpenMP's threads spin between parallel regions, which makes a step several times slower as soon as anything else (a
+ * dashboard, a second run) wants a core. libgomp takes the policy from the environment while it is being loaded, before
+ * main, so the program starts itself once more with it; whoever sets one of the variables is left alone. */
+static void wait_without_spinning(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -81,6 +93,7 @@ int main(int argc, char **argv)
         fputs(command->manual, stdout);
         return finish_output(0);
     }
+    if (command == &command_train) wait_without_spinning(argv);
     struct error err = {0};
     int code = command->run(argc - 1, argv + 1, &err);
     if (err.kind != ERROR_NONE) {
