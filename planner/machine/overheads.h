@@ -26,10 +26,11 @@
 #define GPU_WORKSPACE_BYTES (128 * MIB)
 
 /* Host memory of the process beside its arenas and the loader's batches: code, libraries, thread stacks, tables; shared
- * by its virtual devices. Together with the next figure fitted to VmHWM minus the planned rest of two-step runs with an
- * evaluation: ResNet-8, 20 (batch 8 and 128, also on two devices), 56, 110, 164 and 1001 left 20.4 to 20.9, 20.6, 21.2,
- * 23.7 and 32.5 MiB (oneDNN 2.6, two cores); tests/train_memory.c holds it to 3 % of the whole. */
-#define CPU_CONTEXT_BYTES (41 * MIB / 2)
+ * by its virtual devices. Together with the next figure fitted to what `fathom train` held at its peak (VmHWM) beyond
+ * the planned rest, two steps and an evaluation each: ResNet-8, 20 (batch 8 and 128, also on two devices), 56, 110, 164
+ * and 1001 left 13.1, 13.4, 13.4, 13.5, 13.8, 14.1, 17.6 and 25.3 MiB (oneDNN 2.6, two cores).
+ * tests/train_memory.c holds the sum to 3 % of a run's peak. */
+#define CPU_CONTEXT_BYTES (27 * MIB / 2)
 /* Host memory of one prepared op (ResNet-1001 prepares 8,021): its entry in the executor, the library's primitive. */
 #define CPU_OP_BYTES 1536ull
 /* Kept free for the rest of the system: a sixteenth of the host's memory. */
