@@ -5,6 +5,7 @@
 #include "command.h"
 #include "cpu_backend.h"
 #include "draw.h"
+#include "plan_compare.h"
 #include "plan_flags.h"
 #include "plan_report.h"
 #include "words.h"
@@ -12,20 +13,36 @@
 struct plan_options {
     struct plan_flags flags;
     const char *output, *svg;
-    bool explain, json, max_batch;
+    bool explain, json, max_batch, compare;
 };
 
-static bool parse_options(int argc, char **argv, struct plan_options *o, const char **model, struct error *err)
+/* Words of a command: MODEL, or two plan files. */
+#define MOST_WORDS 2
+
+static bool check_comparison(const struct plan_options *o, size_t words, struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + 5] = {
+    if (words != 2)
+        return error_set(err, ERROR_INPUT,
+                         "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
+    if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch)
+        return error_set(err, ERROR_INPUT, "--compare: found beside options that plan; only --json goes with it");
+    return true;
+}
+
+static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
+                          struct error *err)
+{
+    struct option_spec specs[PLAN_FLAGS + 6] = {
         {"output", 'o', OPTION_TEXT, &o->output, 0, 0},     {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},     {"json", 0, OPTION_FLAG, &o->json, 0, 0},
-        {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0},
+        {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0}, {"compare", 0, OPTION_FLAG, &o->compare, 0, 0},
     };
-    plan_flags_specs(&o->flags, specs + 5);
-    size_t words = 0;
-    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], model, 1, &words, err));
-    if (words == 0)
+    plan_flags_specs(&o->flags, specs + 6);
+    size_t count = 0;
+    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
+    if (o->compare) return check_comparison(o, count, err);
+    if (count > 1) return error_set(err, ERROR_INPUT, "'%s' is one word too many; --help shows the usage", words[1]);
+    if (count == 0)
         return error_set(err, ERROR_INPUT,
                          "MODEL is missing; write one like resnet-1001 (`fathom help plan` shows more)");
     return true;
@@ -73,21 +90,27 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
     return !o->explain || plan_report_explain(plan, stdout, err);
 }
 
-static int run(int argc, char **argv, struct error *err)
+static int run_plan(const struct plan_options *o, const char *model, struct error *err)
 {
-    struct plan_options options = {0};
     struct plan_request request = {0};
     struct machine machine = {0};
     struct plan *plan = NULL;
-    const char *model = NULL;
     int code = 1;
-    if (parse_options(argc, argv, &options, &model, err) &&
-        plan_flags_request(&options.flags, model, "auto", &cpu_backend, false, &machine, &request, err))
+    if (plan_flags_request(&o->flags, model, "auto", &cpu_backend, false, &machine, &request, err))
         plan = plan_make(&request, err);
-    if (plan && write_files(&options, plan, err) && tell(&options, &request, plan, err)) code = plan->fits ? 0 : 1;
+    if (plan && write_files(o, plan, err) && tell(o, &request, plan, err)) code = plan->fits ? 0 : 1;
     plan_destroy(plan);
     machine_finish(&machine);
     return code;
+}
+
+static int run(int argc, char **argv, struct error *err)
+{
+    struct plan_options options = {0};
+    const char *words[MOST_WORDS] = {0};
+    if (!parse_options(argc, argv, &options, words, err)) return 2;
+    if (options.compare) return plan_compare(words[0], words[1], options.json, stdout, err) ? 0 : 1;
+    return run_plan(&options, words[0], err);
 }
 
 static const char manual[] =
@@ -96,6 +119,7 @@ static const char manual[] =
     "\n"
     "SYNOPSIS\n"
     "  fathom plan MODEL [--batch N] [--gpus SPEC] [-o plan.json] [--svg map.svg] [--explain] [--json] [...]\n"
+    "  fathom plan --compare a.json b.json [--json]\n"
     "\n"
     "DESCRIPTION\n"
     "  Works out what one training step of MODEL does (forward, backward, all-reduce, update), what must be in memory\n"
@@ -128,13 +152,18 @@ static const char manual[] =
     "      --classes N        --image-size N        instead of the dataset's\n"
     "      --search-seconds S look so long for a smaller arena when the fast placers leave a gap to the lower bound\n"
     "      --max-batch        find the largest batch that fits, whatever must run again, however long it takes\n"
+    "      --compare          two plan files side by side: what was asked, memory by class on the fullest device, "
+    "arena,\n"
+    "                         recomputation, predicted step; with --json the plans and the names of keys that differ\n"
     "\n"
     "EXIT STATUS\n"
-    "  0 it fits; 1 it does not fit, or planning failed; 2 the command or a file is wrong.\n"
+    "  0 it fits (--compare: both are plans); 1 it does not fit, or planning failed; 2 the command or a file is "
+    "wrong.\n"
     "\n"
     "EXAMPLES\n"
     "  fathom plan resnet-1001 --batch 128 --gpus 2x12GiB --svg map.svg\n"
     "  fathom plan resnet-152 --gpus 8xh200 --dtype bf16 --explain\n"
-    "  fathom plan resnet-110 --gpus cpu -o plan.json && fathom train plan.json --data cifar-10-batches-bin\n";
+    "  fathom plan resnet-110 --gpus cpu -o plan.json && fathom train plan.json --data cifar-10-batches-bin\n"
+    "  fathom plan --compare keep.json recompute.json\n";
 
 const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", manual, run};

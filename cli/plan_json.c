@@ -24,7 +24,7 @@ static const struct plan_variant *largest_variant(const struct plan *plan)
     return largest;
 }
 
-static json_t *report_json(const struct plan_report *report)
+json_t *plan_report_object(const struct plan_report *report)
 {
     const struct plan *plan = report->plan;
     const struct plan_variant *largest = largest_variant(plan);
@@ -52,7 +52,7 @@ static json_t *report_json(const struct plan_report *report)
 
 bool plan_report_json(const struct plan_report *report, FILE *to, struct error *err)
 {
-    json_t *root = report_json(report);
+    json_t *root = plan_report_object(report);
     if (!root || json_dumpf(root, to, JSON_INDENT(2)) != 0) {
         json_decref(root);
         return ferror(to) || error_memory(err, 4096, "the JSON output");

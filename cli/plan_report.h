@@ -6,6 +6,7 @@
 
 #include "advise.h"
 #include "errors.h"
+#include "json.h"
 #include "plan.h"
 
 struct plan_report {
@@ -22,7 +23,9 @@ struct plan_report {
 void plan_report_print(const struct plan_report *report, FILE *to);
 /* Stages, kinds of ops and what dominates the peak. ERROR_MEMORY. */
 bool plan_report_explain(const struct plan *plan, FILE *to, struct error *err);
-/* One JSON object. ERROR_MEMORY. */
+/* One JSON object, the caller's; NULL when memory is short. */
+json_t *plan_report_object(const struct plan_report *report);
+/* The same as text. ERROR_MEMORY. */
 bool plan_report_json(const struct plan_report *report, FILE *to, struct error *err);
 
 #endif

@@ -166,6 +166,11 @@ Test(cli_plan, refuses_wrong_commands)
         {"plan resnet-20 --micro-batches 7", "micro-batches"},
         {"plan resnet-20 --search-seconds -1", "--search-seconds"},
         {"plan resnet-20 --budgets 1GiB", "--budget"},
+        {"plan --compare", "two"},
+        {"plan --compare one.json", "found 1"},
+        {"plan --compare one.json two.json three.json", "one word too many"},
+        {"plan --compare missing.json missing.json", "missing.json"},
+        {"plan --compare a.json b.json --batch 3", "--compare"},
         {"plan resnet-20 --gpus titan-x --svg /nonexistent/map.svg", "/nonexistent/map.svg"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -251,6 +256,61 @@ Test(cli_plan, writes_plans_that_fit_and_no_others)
     cr_assert_neq(access(path, F_OK), 0);
     cr_assert_eq(cli_run("plan resnet-20 --gpus cpu -o /nonexistent/plan.json")->code, 2);
     cr_assert_eq(rmdir(folder), 0, "something was left beside the plan");
+}
+
+/* Whether a row of a table begins with the label, and what it ends with. */
+static bool row_ends(const char *table, const char *label, const char *end)
+{
+    char start[64];
+    snprintf(start, sizeof start, "\n  %s ", label);
+    const char *row = strstr(table, start), *stop = row ? strchr(row + 1, '\n') : NULL;
+    cr_assert(stop, "no row %s in %s", label, table);
+    size_t length = strlen(end);
+    return (size_t)(stop - row) > length && strncmp(stop - length, end, length) == 0;
+}
+
+Test(cli_plan, compares_plan_files)
+{
+    char folder[] = "/tmp/fathom-compare-XXXXXX", arguments[256];
+    cr_assert(mkdtemp(folder));
+    snprintf(arguments, sizeof arguments, "plan resnet-20 --gpus titan-x --json -o %s/a.json", folder);
+    json_t *a = run_json(arguments, 0);
+    snprintf(arguments, sizeof arguments, "plan resnet-20 --gpus titan-x --recompute elementwise --json -o %s/b.json",
+             folder);
+    json_t *b = run_json(arguments, 0);
+    snprintf(arguments, sizeof arguments, "plan --compare %s/a.json %s/b.json", folder, folder);
+    const struct cli_run *run = cli_run(arguments);
+    cr_assert_eq(run->code, 0, "%s", run->err);
+    char change[32];
+    snprintf(change, sizeof change, "   %+.1f %%",
+             100 * ((double)number(b, "arena_bytes") / (double)number(a, "arena_bytes") - 1));
+    cr_expect(row_ends(run->out, "arena", change), "%s", run->out);
+    cr_expect(row_ends(run->out, "model", "resnet-20"), "%s", run->out);
+    cr_expect(row_ends(run->out, "recompute", "differs"), "%s", run->out);
+    cr_expect(row_ends(run->out, "batch", "128"), "%s", run->out);
+    snprintf(arguments, sizeof arguments, "plan --compare %s/a.json %s/b.json --json", folder, folder);
+    json_t *both = run_json(arguments, 0), *differs = json_object_get(both, "differs"), *name;
+    cr_expect_eq(number(json_object_get(both, "a"), "arena_bytes"), number(a, "arena_bytes"));
+    cr_expect_eq(number(json_object_get(both, "b"), "arena_bytes"), number(b, "arena_bytes"));
+    size_t i;
+    bool arena = false;
+    json_array_foreach(differs, i, name)
+    {
+        arena |= strcmp(json_string_value(name), "arena_bytes") == 0;
+        cr_expect_str_neq(json_string_value(name), "model");
+        cr_expect_str_neq(json_string_value(name), "plan_seconds");
+    }
+    cr_expect(arena, "the arena differs");
+    json_decref(both);
+    snprintf(arguments, sizeof arguments, "plan --compare %s/a.json %s/a.json --json", folder, folder);
+    both = run_json(arguments, 0);
+    cr_expect_eq(json_array_size(json_object_get(both, "differs")), 0, "a plan is like itself");
+    json_decref(both);
+    json_decref(a);
+    json_decref(b);
+    snprintf(arguments, sizeof arguments, "rm %s/a.json %s/b.json", folder, folder);
+    cr_assert_eq(system(arguments), 0);
+    cr_assert_eq(rmdir(folder), 0);
 }
 
 Test(cli_devices, lists_and_writes)

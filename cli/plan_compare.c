@@ -1,0 +1,162 @@
+#include "plan_compare.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "draw.h"
+#include "json.h"
+#include "plan.h"
+#include "plan_report.h"
+#include "units.h"
+#include "words.h"
+
+#define CELL 40
+
+struct side {
+    const struct plan *plan;
+    const struct plan_device *device; /* the fullest */
+    const struct plan_variant *variant;
+};
+
+static struct side side_of(const struct plan *plan)
+{
+    const struct plan_device *device = &plan->devices[draw_fullest_device(plan)];
+    return (struct side){plan, device, &plan->variants[device->variant]};
+}
+
+static void print_words(const char *label, const char *a, const char *b, FILE *to)
+{
+    bool same = strcmp(a, b) == 0;
+    fprintf(to, "  %-22s %20.*s %20.*s%s\n", label, CELL, a, CELL, b, same ? "" : "   differs");
+}
+
+/* "+12.3 %" of the first. */
+static void print_change(double a, double b, FILE *to)
+{
+    if (a == b)
+        fputc('\n', to);
+    else if (a > 0)
+        fprintf(to, "   %+.1f %%\n", 100 * (b / a - 1));
+    else
+        fputs("   differs\n", to);
+}
+
+static void print_bytes(const char *label, uint64_t a, uint64_t b, FILE *to)
+{
+    char text[2][UNITS_TEXT];
+    if (a == 0 && b == 0) return;
+    fprintf(to, "  %-22s %20s %20s", label, units_format_bytes(a, text[0]), units_format_bytes(b, text[1]));
+    print_change((double)a, (double)b, to);
+}
+
+static void print_count(const char *label, uint64_t a, uint64_t b, FILE *to)
+{
+    char text[2][UNITS_TEXT];
+    fprintf(to, "  %-22s %20s %20s", label, units_format_count(a, text[0]), units_format_count(b, text[1]));
+    print_change((double)a, (double)b, to);
+}
+
+static void print_seconds(const char *label, double a, double b, FILE *to)
+{
+    char text[2][UNITS_TEXT] = {"unknown", "unknown"};
+    if (a > 0) units_format_seconds(a, text[0]);
+    if (b > 0) units_format_seconds(b, text[1]);
+    fprintf(to, "  %-22s %20s %20s", label, text[0], text[1]);
+    if (a > 0 && b > 0)
+        print_change(a, b, to);
+    else
+        fputs(a > 0 || b > 0 ? "   differs\n" : "\n", to);
+}
+
+/* Percentages are told apart by their difference: a part of a part would mislead. */
+static void print_share(const char *label, double a, double b, FILE *to)
+{
+    fprintf(to, "  %-22s %18.1f %% %18.1f %%", label, 100 * a, 100 * b);
+    fputs(a == b ? "\n" : "   differs\n", to);
+}
+
+static void print_request(const struct side *a, const struct side *b, FILE *to)
+{
+    const struct plan *p = a->plan, *q = b->plan;
+    char devices[2][160];
+    print_words("model", p->spec.name, q->spec.name, to);
+    print_words("dataset", dataset_kind_name(p->spec.dataset), dataset_kind_name(q->spec.dataset), to);
+    print_words("unit", unit_kind_name(p->spec.unit), unit_kind_name(q->spec.unit), to);
+    print_words("shortcut", shortcut_kind_name(p->spec.shortcut), shortcut_kind_name(q->spec.shortcut), to);
+    print_words("dtype", dtype_name(p->dtype), dtype_name(q->dtype), to);
+    print_words("devices", words_devices(p, devices[0], sizeof devices[0]),
+                words_devices(q, devices[1], sizeof devices[1]), to);
+    print_count("batch", p->batch, q->batch, to);
+    print_count("images", a->device->images, b->device->images, to);
+    print_count("micro-batches", a->device->micro_batches, b->device->micro_batches, to);
+}
+
+static void print_memory(const struct side *a, const struct side *b, FILE *to)
+{
+    for (int c = 0; c < MEMORY_CLASSES; c++)
+        print_bytes(words_memory_class((enum memory_class)c), a->device->classes[c], b->device->classes[c], to);
+    print_bytes("peak", a->device->peak_bytes, b->device->peak_bytes, to);
+    print_bytes("memory", a->device->spec.memory_bytes, b->device->spec.memory_bytes, to);
+    print_bytes("arena", a->variant->arena_bytes, b->variant->arena_bytes, to);
+    print_bytes("lower bound", a->variant->lower_bound_bytes, b->variant->lower_bound_bytes, to);
+}
+
+static void print_cost(const struct side *a, const struct side *b, FILE *to)
+{
+    print_words("recompute", recompute_policy_name(a->plan->recompute), recompute_policy_name(b->plan->recompute), to);
+    print_count("convolutions again", a->variant->recomputed_convolutions, b->variant->recomputed_convolutions, to);
+    print_share("more computation", a->variant->extra_flops_fraction, b->variant->extra_flops_fraction, to);
+    print_seconds("step (predicted)", a->plan->step_seconds, b->plan->step_seconds, to);
+}
+
+static void print_table(const struct plan *first, const struct plan *second, const char *paths[2], FILE *to)
+{
+    struct side a = side_of(first), b = side_of(second);
+    char verdict[WORDS_VERDICT];
+    fprintf(to, "a: %s\n   %s\n", paths[0], words_verdict(first, verdict, sizeof verdict));
+    fprintf(to, "b: %s\n   %s\n\n", paths[1], words_verdict(second, verdict, sizeof verdict));
+    fprintf(to, "  %-22s %20s %20s   b against a\n", "", "a", "b");
+    print_request(&a, &b, to);
+    fputs("\n  of the fullest device\n", to);
+    print_memory(&a, &b, to);
+    fputc('\n', to);
+    print_cost(&a, &b, to);
+}
+
+/* How long planning took says nothing of the plan. */
+static json_t *find_differences(const json_t *a, json_t *b)
+{
+    json_t *names = json_array(), *value;
+    const char *key;
+    json_object_foreach(b, key, value)
+    {
+        if (strcmp(key, "plan_seconds") == 0 || json_equal(json_object_get(a, key), value)) continue;
+        json_array_append_new(names, json_string(key));
+    }
+    return names;
+}
+
+static bool print_json(const struct plan *first, const struct plan *second, FILE *to, struct error *err)
+{
+    struct plan_report reports[2] = {{.plan = first}, {.plan = second}};
+    json_t *a = plan_report_object(&reports[0]), *b = plan_report_object(&reports[1]);
+    json_t *differs = find_differences(a, b);
+    json_t *root = json_pack("{s:o, s:o, s:o}", "a", a, "b", b, "differs", differs);
+    bool ok = root && json_dumpf(root, to, JSON_INDENT(2)) == 0;
+    json_decref(root);
+    if (!ok) return ferror(to) || error_memory(err, 4096, "the JSON output");
+    fputc('\n', to);
+    return true;
+}
+
+bool plan_compare(const char *a, const char *b, bool json, FILE *to, struct error *err)
+{
+    const char *paths[2] = {a, b};
+    struct plan *first = plan_read(a, err), *second = first ? plan_read(b, err) : NULL;
+    bool ok = second != NULL;
+    if (ok && json) ok = print_json(first, second, to, err);
+    if (ok && !json) print_table(first, second, paths, to);
+    plan_destroy(first);
+    plan_destroy(second);
+    return ok;
+}
