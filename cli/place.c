@@ -7,7 +7,9 @@
 
 #include "command.h"
 #include "files.h"
+#include "mem.h"
 #include "place.h"
+#include "place_chunks.h"
 #include "place_csv.h"
 #include "place_svg.h"
 #include "units.h"
@@ -17,9 +19,15 @@
 
 struct request {
     const char *path, *out, *svg;
-    uint64_t capacity, seed, threads;
+    uint64_t capacity, chunks, chunk_bytes, seed, threads;
     double seconds;
     bool minimise, json;
+};
+
+/* One of the two is filled: chunks where --chunks was given. */
+struct outcome {
+    struct place_result arena;
+    struct place_chunks_result chunks;
 };
 
 struct progress {
@@ -35,11 +43,27 @@ static void interrupt(int signal)
     atomic_store(&interrupted, true);
 }
 
+static bool check_aims(const struct request *request, struct error *err)
+{
+    if ((request->chunks > 0) != (request->chunk_bytes > 0))
+        return error_set(err, ERROR_INPUT, "--chunks N and --chunk-size BYTES go together; --chunk%s is missing",
+                         request->chunks > 0 ? "-size" : "s");
+    if (request->chunks > 0 && (request->capacity > 0 || request->minimise))
+        return error_set(err, ERROR_INPUT, "--chunks goes without --%s: the chunks are the capacity",
+                         request->minimise ? "minimise" : "capacity");
+    if (request->chunks == 0 && (request->capacity > 0) == request->minimise)
+        return error_set(err, ERROR_INPUT, "either --capacity BYTES or --minimise is wanted, %s",
+                         request->minimise ? "not both" : "and neither was given");
+    return true;
+}
+
 static bool parse(int argc, char **argv, struct request *request, struct error *err)
 {
     const struct option_spec specs[] = {
         {"capacity", 0, OPTION_BYTES, &request->capacity, 1, 4.6e18},
         {"minimise", 0, OPTION_FLAG, &request->minimise},
+        {"chunks", 0, OPTION_COUNT, &request->chunks, 1, 1e6},
+        {"chunk-size", 0, OPTION_BYTES, &request->chunk_bytes, 1, 4.6e18},
         {"time", 0, OPTION_REAL, &request->seconds, 0, 1e9},
         {"out", 'o', OPTION_TEXT, &request->out},
         {"svg", 0, OPTION_TEXT, &request->svg},
@@ -52,9 +76,7 @@ static bool parse(int argc, char **argv, struct request *request, struct error *
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 1, &word_count, err));
     if (word_count == 0)
         return error_set(err, ERROR_INPUT, "a CSV file is wanted: fathom place FILE --capacity BYTES | --minimise");
-    if ((request->capacity > 0) == request->minimise)
-        return error_set(err, ERROR_INPUT, "either --capacity BYTES or --minimise is wanted, %s",
-                         request->minimise ? "not both" : "and neither was given");
+    TRY(check_aims(request, err));
     request->path = words[0];
     return true;
 }
@@ -71,8 +93,20 @@ static void show_progress(void *context, uint64_t bound, uint64_t best, double s
             bound, best, gap, seconds, progress->terminal ? "   " : "\n");
 }
 
-static bool solve(const struct request *request, struct place_table *table, struct place_result *result,
-                  struct error *err)
+/* The table gets its column of chunks. */
+static bool solve_chunks(const struct request *request, struct place_table *table, const struct place_options *options,
+                         struct place_chunks_result *result, struct error *err)
+{
+    if (!table->chunk) {
+        table->chunk = mem_alloc(MEM_GENERAL, table->count, sizeof *table->chunk);
+        if (!table->chunk) return error_memory(err, table->count * sizeof *table->chunk, "the chunks");
+        for (size_t i = 0; i < table->count; i++) table->chunk[i] = PLACE_UNPLACED;
+    }
+    return place_chunks_solve(table->buffers, table->chunk, table->count, request->chunk_bytes, request->chunks,
+                              options, result, err);
+}
+
+static bool solve(const struct request *request, struct place_table *table, struct outcome *outcome, struct error *err)
 {
     struct progress progress = {.terminal = isatty(STDERR_FILENO) != 0};
     struct place_options options = {.capacity = request->capacity,
@@ -84,10 +118,21 @@ static bool solve(const struct request *request, struct place_table *table, stru
                                     .stop = &interrupted};
     struct sigaction action = {.sa_handler = interrupt}, before;
     sigaction(SIGINT, &action, &before);
-    bool ok = place_solve(table->buffers, table->count, &options, result, err);
+    bool ok = request->chunks > 0 ? solve_chunks(request, table, &options, &outcome->chunks, err)
+                                  : place_solve(table->buffers, table->count, &options, &outcome->arena, err);
     sigaction(SIGINT, &before, NULL);
     if (progress.shown && progress.terminal) fputs("\r\033[K", stderr);
     return ok || error_prefix(err, "%s, buffers counted from 0", request->path);
+}
+
+/* Chunks are drawn end to end. */
+static void lay_out(const struct request *request, struct place_table *table, struct place_result *result,
+                    const struct place_chunks_result *chunks)
+{
+    for (size_t i = 0; i < table->count; i++) table->buffers[i].offset += table->chunk[i] * request->chunk_bytes;
+    *result = (struct place_result){.arena_bytes = chunks->chunks * request->chunk_bytes,
+                                    .lower_bound_bytes = chunks->lower_bound_bytes,
+                                    .peak_instant = chunks->peak_instant};
 }
 
 static bool write_svg(const struct request *request, const struct place_table *table, const struct place_result *result,
@@ -148,9 +193,60 @@ static void print_plain(const struct request *request, const struct place_table 
            units_format_count(result->nodes, text));
 }
 
-static bool answer(const struct request *request, const struct place_table *table, const struct place_result *result,
+static void print_chunks_json(const struct request *request, const struct place_table *table,
+                              const struct place_chunks_result *result)
+{
+    printf("{\"buffers\": %zu, \"chunks\": %" PRIu64 ", \"chunk_bytes\": %" PRIu64 ", \"fits\": %s, "
+           "\"proved_impossible\": %s, \"chunks_used\": %" PRIu64 ", \"least_chunks\": %" PRIu64
+           ", \"proved_least\": %s, \"lower_bound_bytes\": %" PRIu64 ", \"peak_instant\": %" PRIu64
+           ", \"seconds\": %.6f}\n",
+           table->count, request->chunks, request->chunk_bytes, result->chunks <= request->chunks ? "true" : "false",
+           result->least_chunks > request->chunks ? "true" : "false", result->chunks, result->least_chunks,
+           result->proved_least ? "true" : "false", result->lower_bound_bytes, result->peak_instant, result->seconds);
+}
+
+static void print_chunks(const struct request *request, const struct place_table *table,
+                         const struct place_chunks_result *result)
+{
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    printf("buffers    %s\n", units_format_count(table->count, text));
+    printf("chunks     %" PRIu64 " of %s bytes (%s) used\n", result->chunks,
+           units_format_count(request->chunk_bytes, text), units_format_bytes(request->chunk_bytes, human));
+    printf("bound      %" PRIu64 " chunks%s; the live sum peaks at %s bytes (%s), instant %" PRIu64 "\n",
+           result->least_chunks, result->proved_least ? ": proved that fewer do not suffice" : " at least",
+           units_format_count(result->lower_bound_bytes, text), units_format_bytes(result->lower_bound_bytes, human),
+           result->peak_instant);
+    if (result->chunks <= request->chunks)
+        printf("fits       in %" PRIu64 " chunks\n", request->chunks);
+    else if (result->least_chunks > request->chunks)
+        printf("impossible in %" PRIu64 " chunks: proved\n", request->chunks);
+    else
+        printf("not found  in %" PRIu64 " chunks; it may still exist\n", request->chunks);
+    printf("time       %s\n", units_format_seconds(result->seconds, human));
+}
+
+/* The table's offsets are those of one arena afterwards where it was drawn. */
+static bool answer_chunks(const struct request *request, struct place_table *table,
+                          const struct place_chunks_result *result, struct error *err)
+{
+    struct place_result drawn;
+    if (request->out) TRY(place_table_write(table, request->out, err));
+    if (request->svg) {
+        lay_out(request, table, &drawn, result);
+        TRY(write_svg(request, table, &drawn, err));
+    }
+    if (request->json)
+        print_chunks_json(request, table, result);
+    else
+        print_chunks(request, table, result);
+    return true;
+}
+
+static bool answer(const struct request *request, struct place_table *table, const struct outcome *outcome,
                    struct error *err)
 {
+    const struct place_result *result = &outcome->arena;
+    if (request->chunks > 0) return answer_chunks(request, table, &outcome->chunks, err);
     if (request->out) TRY(place_table_write(table, request->out, err));
     if (request->svg) TRY(write_svg(request, table, result, err));
     if (request->json)
@@ -160,17 +256,28 @@ static bool answer(const struct request *request, const struct place_table *tabl
     return true;
 }
 
+static bool check_chunks(const struct request *request, const struct place_table *table, struct error *err)
+{
+    for (size_t i = 0; request->chunks == 0 && table->chunk && i < table->count; i++)
+        if (table->chunk[i] != PLACE_UNPLACED)
+            return error_set(err, ERROR_INPUT, "%s: its column 'chunk' wants --chunks N and --chunk-size BYTES",
+                             request->path);
+    return true;
+}
+
 static int run(int argc, char **argv, struct error *err)
 {
     struct request request = {.seconds = 10};
     struct place_table table;
-    struct place_result result;
+    struct outcome outcome;
     if (!parse(argc, argv, &request, err)) return 2;
     if (!place_table_read(&table, request.path, err)) return 2;
-    bool ok = solve(&request, &table, &result, err) && answer(&request, &table, &result, err);
+    bool ok = check_chunks(&request, &table, err) && solve(&request, &table, &outcome, err) &&
+              answer(&request, &table, &outcome, err);
     place_table_finish(&table);
     if (!ok) return 1;
-    return request.capacity > 0 && result.arena_bytes > request.capacity ? 1 : 0;
+    if (request.chunks > 0) return outcome.chunks.chunks > request.chunks ? 1 : 0;
+    return request.capacity > 0 && outcome.arena.arena_bytes > request.capacity ? 1 : 0;
 }
 
 static const char manual[] =
@@ -178,12 +285,12 @@ static const char manual[] =
     "    fathom place - offsets for buffers with lifetimes, in the smallest arena\n"
     "\n"
     "SYNOPSIS\n"
-    "    fathom place FILE --capacity BYTES | --minimise [--time S] [-o OUT.csv] [--svg FILE]\n"
-    "                 [--json] [--seed N] [--threads N]\n"
+    "    fathom place FILE --capacity BYTES | --minimise | --chunks N --chunk-size BYTES\n"
+    "                 [--time S] [-o OUT.csv] [--svg FILE] [--json] [--seed N] [--threads N]\n"
     "\n"
     "DESCRIPTION\n"
-    "    FILE is CSV with a header: id, lower, upper and size in any order, optionally alignment\n"
-    "    and offset. A buffer lives at the instants lower <= t < upper and takes size bytes, rounded\n"
+    "    FILE is CSV with a header: id, lower, upper and size in any order, optionally alignment,\n"
+    "    offset and chunk. A buffer lives at the instants lower <= t < upper and takes size bytes, rounded\n"
     "    up to its alignment. A number under offset fixes the buffer there; empty or -1 leaves it\n"
     "    free. Buffers that live together never overlap in the answer.\n"
     "\n"
@@ -191,15 +298,23 @@ static const char manual[] =
     "    placers come first; where they miss the bound, an exact search follows. A placement at the\n"
     "    bound is optimal; so is one below which the search has looked everywhere.\n"
     "\n"
+    "    With --chunks the memory is N separate pieces of one size and each buffer lies wholly in\n"
+    "    one; offsets count from the piece's start, and a fixed offset needs its chunk. The number\n"
+    "    of chunks found is proved least only where it meets the bound of bin packing at some\n"
+    "    instant (live sum, and Martello and Toth's L2); otherwise the output does not claim it.\n"
+    "\n"
     "OPTIONS\n"
     "    --capacity BYTES  stop at the first placement within BYTES (1048576, 512MiB, 1.5GiB)\n"
     "    --minimise        look for the smallest arena\n"
+    "    --chunks N        place into N chunks, 1 to 1000000; the out file gets a column 'chunk'\n"
+    "    --chunk-size BYTES  of each chunk\n"
     "    --time S          seconds for the exact search; 0 = fast placers only (default 10)\n"
     "    -o, --out FILE    write the rows with their offsets as CSV\n"
     "    --svg FILE        draw the arena: time across, address up\n"
     "    --json            print one JSON object: arena_bytes, lower_bound_bytes, proved_optimal,\n"
     "                      seconds, nodes, peak_instant, buffers; with --capacity also fits and\n"
-    "                      proved_impossible\n"
+    "                      proved_impossible; with --chunks chunks_used, least_chunks,\n"
+    "                      proved_least in place of the arena\n"
     "    --seed N          restarts differ by seed; the same seed and threads give the same answer\n"
     "                      unless the time runs out (default 0)\n"
     "    --threads N       search threads, 1 to 64 (default: one per core)\n"
@@ -207,13 +322,14 @@ static const char manual[] =
     "    Ctrl-C ends the search; the best placement so far is the answer.\n"
     "\n"
     "EXIT STATUS\n"
-    "    0  done; with --capacity, it fits\n"
+    "    0  done; with --capacity or --chunks, it fits\n"
     "    1  it was not made to fit (the output says whether that is proved), or writing failed\n"
     "    2  the command or the file is wrong\n"
     "\n"
     "EXAMPLES\n"
     "    fathom place problem.csv --capacity 1048576 -o placed.csv\n"
-    "    fathom place problem.csv --minimise --time 60 --svg arena.svg\n";
+    "    fathom place problem.csv --minimise --time 60 --svg arena.svg\n"
+    "    fathom place problem.csv --chunks 3 --chunk-size 512MiB -o placed.csv\n";
 
 const struct command command_place = {"place", "offsets for buffers with lifetimes, in the smallest arena", manual,
                                       run};

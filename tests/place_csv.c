@@ -160,6 +160,26 @@ Test(place_csv, the_command_answers_and_its_exit_code_says_whether_it_fits, .ini
     cr_assert(file_says("out", "impossible in 11 bytes: proved"));
 }
 
+Test(place_csv, chunks_come_out_as_a_column_and_go_in_again, .init = make_folder, .fini = remove_folder)
+{
+    struct error err = {0};
+    cr_assert(files_write("p.csv", example, sizeof example - 1, &err), "%s", err.text);
+    cr_assert_eq(fathom("p.csv --chunks 2 --chunk-size 8 -o placed.csv --svg p.svg --json"), 0);
+    cr_assert(file_says("out", "\"chunks_used\": 2, \"least_chunks\": 2, \"proved_least\": true"));
+    cr_assert(file_says("placed.csv", "id,lower,upper,size,chunk,offset\n"));
+    cr_assert(file_says("p.svg", "</svg>"));
+    struct place_table table;
+    cr_assert(place_table_read(&table, "placed.csv", &err), "%s", err.text);
+    for (size_t i = 0; i < table.count; i++) table.buffers[i].offset = table.buffers[i].fixed;
+    cr_assert(place_check_chunks(table.buffers, table.chunk, table.count, 8, 2, &err), "%s", err.text);
+    place_table_finish(&table);
+    cr_assert_eq(fathom("placed.csv --chunks 2 --chunk-size 8"), 0);
+    cr_assert_eq(fathom("placed.csv --minimise"), 2);
+    cr_assert(file_says("err", "column 'chunk' wants --chunks N"));
+    cr_assert_eq(fathom("p.csv --chunks 1 --chunk-size 8"), 1);
+    cr_assert(file_says("out", "impossible in 1 chunks: proved"));
+}
+
 Test(place_csv, wrong_commands_and_files_exit_2, .init = make_folder, .fini = remove_folder)
 {
     struct error err = {0};
@@ -170,6 +190,10 @@ Test(place_csv, wrong_commands_and_files_exit_2, .init = make_folder, .fini = re
                                            {"p.csv", "--capacity BYTES or --minimise"},
                                            {"p.csv --minimise --capacity 4", "not both"},
                                            {"p.csv --capacity 0", "--capacity"},
+                                           {"p.csv --chunks 2", "--chunk-size is missing"},
+                                           {"p.csv --chunk-size 8", "--chunks is missing"},
+                                           {"p.csv --chunks 2 --chunk-size 8 --minimise", "without --minimise"},
+                                           {"p.csv --chunks 2 --chunk-size 3", "a chunk has 3"},
                                            {"p.csv --minimise --time -1", "--time"},
                                            {"p.csv --minimise --threads 65", "--threads"},
                                            {"p.csv --minimize", "--minimise"},

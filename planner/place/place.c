@@ -1,45 +1,8 @@
 #include "place.h"
 
-#include <inttypes.h>
-
 #include "clock.h"
 #include "mem.h"
 #include "place_search.h"
-#include "place_sort.h"
-
-static bool overlaps_in_space(const struct problem *problem, size_t a, size_t b)
-{
-    return problem->fixed[a] < problem->fixed[b] + problem->size[b] &&
-           problem->fixed[b] < problem->fixed[a] + problem->size[a];
-}
-
-/* Pairs of fixed buffers, sorted by offset so that only those within reach of each other are compared. */
-static bool check_fixed(const struct problem *problem, struct error *err)
-{
-    if (!problem->any_fixed) return true;
-    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 2 * problem->count, sizeof *pairs);
-    if (!pairs) return error_memory(err, 2 * problem->count * sizeof *pairs, "checking fixed offsets");
-    size_t count = 0;
-    uint64_t largest = 0;
-    for (size_t i = 0; i < problem->count; i++) {
-        if (problem->fixed[i] == PLACE_UNPLACED) continue;
-        pairs[count++] = (struct sort_pair){problem->fixed[i], (uint32_t)i};
-        if (problem->size[i] > largest) largest = problem->size[i];
-    }
-    sort_pairs(pairs, pairs + problem->count, count);
-    bool ok = true;
-    for (size_t i = 0; ok && i < count; i++)
-        for (size_t j = i + 1; ok && j < count && pairs[j].key < pairs[i].key + largest; j++) {
-            size_t a = pairs[i].index, b = pairs[j].index;
-            if (problem_overlap(problem, a, b) && overlaps_in_space(problem, a, b))
-                ok = error_set(err, ERROR_INPUT,
-                               "buffers %" PRIu32 " and %" PRIu32 ": their fixed offsets %" PRIu64 " and %" PRIu64
-                               " overlap while both live",
-                               problem->origin[a], problem->origin[b], problem->fixed[a], problem->fixed[b]);
-        }
-    mem_free(pairs);
-    return ok;
-}
 
 /* The placers in rising order of cost; each stops at the target. */
 static bool place_fast(const struct problem *problem, uint64_t target, struct placement *best, struct error *err)
@@ -67,7 +30,7 @@ static bool solve(const struct problem *problem, const struct place_options *opt
     best->arena = UINT64_MAX;
     best->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *best->offset);
     if (!best->offset) return error_memory(err, problem->count * sizeof *best->offset, "offsets");
-    TRY(check_fixed(problem, err));
+    TRY(problem_check_fixed(problem, err));
     uint64_t target = options->capacity > problem->bound ? options->capacity : problem->bound;
     TRY(place_fast(problem, target, best, err));
     result->lower_bound_bytes = problem->bound;

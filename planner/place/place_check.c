@@ -16,9 +16,6 @@ static bool check_alone(const struct place_buffer *buffer, size_t index, uint64_
     if (buffer->align > 1 && buffer->offset % buffer->align)
         return error_set(err, ERROR_INPUT, "buffer %zu: offset %" PRIu64 " is not a multiple of %" PRIu64, index,
                          buffer->offset, buffer->align);
-    if (buffer->fixed != PLACE_UNPLACED && buffer->offset != buffer->fixed)
-        return error_set(err, ERROR_INPUT, "buffer %zu: offset %" PRIu64 " where %" PRIu64 " is required", index,
-                         buffer->offset, buffer->fixed);
     if (buffer->size > 0 && (buffer->offset > arena_bytes || footprint(buffer) > arena_bytes - buffer->offset))
         return error_set(err, ERROR_INPUT,
                          "buffer %zu: %" PRIu64 " bytes at %" PRIu64 " end above the arena of %" PRIu64, index,
@@ -74,7 +71,7 @@ static void alive_remove(struct alive *alive, size_t index)
 }
 
 struct event {
-    uint64_t time;
+    uint64_t chunk, time;
     bool starts;
     size_t index;
 };
@@ -82,6 +79,7 @@ struct event {
 static int compare_events(const void *left, const void *right)
 {
     const struct event *a = left, *b = right;
+    if (a->chunk != b->chunk) return a->chunk < b->chunk ? -1 : 1;
     if (a->time != b->time) return a->time < b->time ? -1 : 1;
     if (a->starts != b->starts) return a->starts ? 1 : -1;
     return a->index < b->index ? -1 : a->index > b->index;
@@ -99,7 +97,8 @@ static bool replay(struct alive *alive, struct event *events, size_t count, stru
     return true;
 }
 
-static bool check_together(const struct place_buffer *buffers, size_t count, struct error *err)
+/* One chunk after the other: each begins and ends with nothing alive. chunk may be NULL: one arena. */
+static bool check_together(const struct place_buffer *buffers, const uint64_t *chunk, size_t count, struct error *err)
 {
     struct alive alive = {buffers, mem_alloc(MEM_GENERAL, count, sizeof *alive.index), 0};
     struct event *events = mem_alloc(MEM_GENERAL, 2 * count, sizeof *events);
@@ -108,8 +107,8 @@ static bool check_together(const struct place_buffer *buffers, size_t count, str
     size_t used = 0;
     for (size_t i = 0; ok && i < count; i++) {
         if (buffers[i].size == 0) continue;
-        events[used++] = (struct event){buffers[i].lower, true, i};
-        events[used++] = (struct event){buffers[i].upper, false, i};
+        events[used++] = (struct event){chunk ? chunk[i] : 0, buffers[i].lower, true, i};
+        events[used++] = (struct event){chunk ? chunk[i] : 0, buffers[i].upper, false, i};
     }
     ok = ok && replay(&alive, events, used, err);
     mem_free(events);
@@ -122,11 +121,26 @@ bool place_check(const struct place_buffer *buffers, size_t count, uint64_t aren
     uint64_t top = 0;
     for (size_t i = 0; i < count; i++) {
         TRY(check_alone(&buffers[i], i, arena_bytes, err));
+        if (buffers[i].fixed != PLACE_UNPLACED && buffers[i].offset != buffers[i].fixed)
+            return error_set(err, ERROR_INPUT, "buffer %zu: offset %" PRIu64 " where %" PRIu64 " is required", i,
+                             buffers[i].offset, buffers[i].fixed);
         if (buffers[i].size > 0 && buffers[i].offset + footprint(&buffers[i]) > top)
             top = buffers[i].offset + footprint(&buffers[i]);
     }
     if (top != arena_bytes)
         return error_set(err, ERROR_INPUT, "the arena is said to be %" PRIu64 " bytes and ends at %" PRIu64,
                          arena_bytes, top);
-    return check_together(buffers, count, err);
+    return check_together(buffers, NULL, count, err);
+}
+
+bool place_check_chunks(const struct place_buffer *buffers, const uint64_t *chunk, size_t count, uint64_t chunk_bytes,
+                        uint64_t chunks, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (chunk[i] >= chunks)
+            return error_set(err, ERROR_INPUT, "buffer %zu: chunk %" PRIu64 " where there are %" PRIu64, i, chunk[i],
+                             chunks);
+        if (!check_alone(&buffers[i], i, chunk_bytes, err)) return error_prefix(err, "chunk %" PRIu64, chunk[i]);
+    }
+    return check_together(buffers, chunk, count, err);
 }

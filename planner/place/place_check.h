@@ -9,4 +9,9 @@
  * space that are apart in time). ERROR_INPUT with the two buffers named. */
 bool place_check(const struct place_buffer *buffers, size_t count, uint64_t arena_bytes, struct error *err);
 
+/* As place_check for chunks of chunk_bytes each: buffer i lies wholly in chunk[i], which is below `chunks`, at an
+ * offset that counts from that chunk's start. `fixed` is not looked at. */
+bool place_check_chunks(const struct place_buffer *buffers, const uint64_t *chunk, size_t count, uint64_t chunk_bytes,
+                        uint64_t chunks, struct error *err);
+
 #endif

@@ -14,9 +14,18 @@
 #define MOST_ROWS       5000000
 #define MOST_COLUMNS    16
 
-enum column { COLUMN_ID, COLUMN_LOWER, COLUMN_UPPER, COLUMN_SIZE, COLUMN_ALIGNMENT, COLUMN_OFFSET, COLUMNS };
+enum column {
+    COLUMN_ID,
+    COLUMN_LOWER,
+    COLUMN_UPPER,
+    COLUMN_SIZE,
+    COLUMN_ALIGNMENT,
+    COLUMN_OFFSET,
+    COLUMN_CHUNK,
+    COLUMNS
+};
 
-static const char *const column_names[COLUMNS] = {"id", "lower", "upper", "size", "alignment", "offset"};
+static const char *const column_names[COLUMNS] = {"id", "lower", "upper", "size", "alignment", "offset", "chunk"};
 
 struct reader {
     const char *path;
@@ -24,7 +33,7 @@ struct reader {
     size_t line;
     size_t place[COLUMNS]; /* the field of each column, or COLUMN_ABSENT */
     size_t fields;
-    size_t capacity, id_capacity;
+    size_t capacity, id_capacity, chunk_capacity;
 };
 #define COLUMN_ABSENT SIZE_MAX
 
@@ -53,7 +62,7 @@ static bool find_column(struct reader *reader, const char *name, size_t field, s
         return true;
     }
     return error_set(err, ERROR_INPUT,
-                     "%s:%zu: column '%.40s' is not known; id, lower, upper, size, alignment and offset are",
+                     "%s:%zu: column '%.40s' is not known; id, lower, upper, size, alignment, offset and chunk are",
                      reader->path, reader->line, name);
 }
 
@@ -116,19 +125,24 @@ static bool check_row(const struct reader *reader, const struct place_buffer *bu
     return true;
 }
 
-static bool append_row(struct reader *reader, const struct place_buffer *buffer, const char *id, struct error *err)
+static bool append_row(struct reader *reader, const struct place_buffer *buffer, uint64_t chunk, const char *id,
+                       struct error *err)
 {
     struct place_table *table = reader->table;
     if (table->count == MOST_ROWS)
         return error_set(err, ERROR_INPUT, "%s:%zu: more than %d rows; that many are the most", reader->path,
                          reader->line, MOST_ROWS);
-    void *buffers = table->buffers, *ids = table->ids;
+    void *buffers = table->buffers, *ids = table->ids, *chunks = table->chunk;
     bool ok = mem_grow(MEM_GENERAL, &buffers, &reader->capacity, table->count + 1, sizeof *table->buffers) &&
               mem_grow(MEM_GENERAL, &ids, &reader->id_capacity, table->count + 1, sizeof *table->ids);
+    if (ok && reader->place[COLUMN_CHUNK] != COLUMN_ABSENT)
+        ok = mem_grow(MEM_GENERAL, &chunks, &reader->chunk_capacity, table->count + 1, sizeof *table->chunk);
     table->buffers = buffers;
+    table->chunk = chunks;
     table->ids = ids;
     if (!ok) return error_memory(err, table->count * sizeof *table->buffers, "the rows of a placement problem");
     table->buffers[table->count] = *buffer;
+    if (table->chunk) table->chunk[table->count] = chunk;
     table->ids[table->count++] = id;
     return true;
 }
@@ -146,9 +160,11 @@ static bool read_row(struct reader *reader, char *line, struct error *err)
     TRY(read_number(reader, fields, COLUMN_SIZE, &buffer.size, err));
     TRY(read_optional(reader, fields, COLUMN_ALIGNMENT, &buffer.align, err));
     TRY(read_optional(reader, fields, COLUMN_OFFSET, &buffer.fixed, err));
+    uint64_t chunk = PLACE_UNPLACED;
+    TRY(read_optional(reader, fields, COLUMN_CHUNK, &chunk, err));
     const char *id = fields[reader->place[COLUMN_ID]];
     TRY(check_row(reader, &buffer, id, err));
-    return append_row(reader, &buffer, id, err);
+    return append_row(reader, &buffer, chunk, id, err);
 }
 
 static bool read_lines(struct reader *reader, char *text, struct error *err)
@@ -215,12 +231,14 @@ bool place_table_write(const struct place_table *table, const char *path, struct
 {
     struct files_writer writer;
     TRY(files_begin(&writer, path, err));
-    fprintf(writer.stream, "id,lower,upper,size%s,offset\n", table->has_alignment ? ",alignment" : "");
+    fprintf(writer.stream, "id,lower,upper,size%s%s,offset\n", table->has_alignment ? ",alignment" : "",
+            table->chunk ? ",chunk" : "");
     for (size_t i = 0; i < table->count; i++) {
         const struct place_buffer *buffer = &table->buffers[i];
         fprintf(writer.stream, "%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64, table->ids[i], buffer->lower, buffer->upper,
                 buffer->size);
         if (table->has_alignment) fprintf(writer.stream, ",%" PRIu64, buffer->align);
+        if (table->chunk) fprintf(writer.stream, ",%" PRIu64, table->chunk[i]);
         fprintf(writer.stream, ",%" PRIu64 "\n", buffer->offset);
     }
     return files_commit(&writer, err);
@@ -230,6 +248,7 @@ void place_table_finish(struct place_table *table)
 {
     mem_free(table->buffers);
     mem_free(table->ids);
+    mem_free(table->chunk);
     mem_free(table->text);
     *table = (struct place_table){0};
 }

@@ -78,6 +78,14 @@ static bool block_meets(const struct shelf *shelf, size_t at, uint32_t first, ui
     return meets != 0;
 }
 
+/* The next offset from `at` up that is aligned and, with chunks, leaves the buffer whole inside one. */
+static uint64_t settle(uint64_t at, uint64_t size, uint64_t align, uint64_t chunk)
+{
+    if (chunk == 0) return align_up(at, align);
+    uint64_t base = at / chunk * chunk, offset = align_up(at - base, align);
+    return offset + size <= chunk ? base + offset : base + chunk;
+}
+
 /* The lowest aligned gap of the buffer's size over its lifetime. */
 static uint64_t shelf_lowest(struct shelf *shelf, const struct problem *problem, size_t buffer)
 {
@@ -91,7 +99,7 @@ static uint64_t shelf_lowest(struct shelf *shelf, const struct problem *problem,
         }
         if (shelf->first[i] >= last || shelf->last[i] <= first) continue;
         if (shelf->low[i] >= at + size) break;
-        if (shelf->high[i] > at) at = align_up(shelf->high[i], align);
+        if (shelf->high[i] > at) at = settle(shelf->high[i], size, align, problem->chunk);
     }
     shelf->work += i;
     return at;

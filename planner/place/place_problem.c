@@ -155,6 +155,40 @@ void problem_finish(struct problem *problem)
     *problem = (struct problem){0};
 }
 
+static bool overlaps_in_space(const struct problem *problem, size_t a, size_t b)
+{
+    return problem->fixed[a] < problem->fixed[b] + problem->size[b] &&
+           problem->fixed[b] < problem->fixed[a] + problem->size[a];
+}
+
+/* Pairs of fixed buffers, sorted by offset so that only those within reach of each other are compared. */
+bool problem_check_fixed(const struct problem *problem, struct error *err)
+{
+    if (!problem->any_fixed) return true;
+    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 2 * problem->count, sizeof *pairs);
+    if (!pairs) return error_memory(err, 2 * problem->count * sizeof *pairs, "checking fixed offsets");
+    size_t count = 0;
+    uint64_t largest = 0;
+    for (size_t i = 0; i < problem->count; i++) {
+        if (problem->fixed[i] == PLACE_UNPLACED) continue;
+        pairs[count++] = (struct sort_pair){problem->fixed[i], (uint32_t)i};
+        if (problem->size[i] > largest) largest = problem->size[i];
+    }
+    sort_pairs(pairs, pairs + problem->count, count);
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++)
+        for (size_t j = i + 1; ok && j < count && pairs[j].key < pairs[i].key + largest; j++) {
+            size_t a = pairs[i].index, b = pairs[j].index;
+            if (problem_overlap(problem, a, b) && overlaps_in_space(problem, a, b))
+                ok = error_set(err, ERROR_INPUT,
+                               "buffers %" PRIu32 " and %" PRIu32 ": their fixed offsets %" PRIu64 " and %" PRIu64
+                               " overlap while both live",
+                               problem->origin[a], problem->origin[b], problem->fixed[a], problem->fixed[b]);
+        }
+    mem_free(pairs);
+    return ok;
+}
+
 uint64_t problem_arena(const struct problem *problem, const uint64_t *offset)
 {
     uint64_t arena = 0;

@@ -20,6 +20,7 @@ struct problem {
     uint64_t *instant;      /* of each section: a time at which all its buffers live */
     uint64_t bound;         /* no arena is smaller */
     uint32_t peak;          /* a section with the largest live sum */
+    uint64_t chunk;         /* first fit crosses no multiple of this, and alignment counts from it; 0 = one arena */
     bool any_fixed;
     bool mixed_align; /* alignments differ, so that an offset may need padding */
 };
@@ -28,6 +29,9 @@ struct problem {
  * which takes a zeroed object. On failure *problem is finished already. */
 bool problem_init(struct problem *problem, const struct place_buffer *buffers, size_t count, struct error *err);
 void problem_finish(struct problem *problem);
+
+/* ERROR_INPUT when two fixed buffers overlap in space and time. */
+bool problem_check_fixed(const struct problem *problem, struct error *err);
 
 static inline bool problem_overlap(const struct problem *problem, size_t a, size_t b)
 {

@@ -1,0 +1,311 @@
+#include "place_chunks.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "place_problem.h"
+#include "place_sort.h"
+
+#define THRESHOLDS 8          /* of L2, from 0 to half a chunk */
+#define MOST_WORK  1000000000 /* section updates of one filling: about a second */
+
+/* What lives in one section, by Martello and Toth's classes for a threshold. */
+struct load {
+    uint64_t alone;        /* above chunk - threshold: nothing that counts fits beside */
+    uint64_t large;        /* above half a chunk: no two share one */
+    uint64_t large_bytes;  /* of those */
+    uint64_t medium_bytes; /* from the threshold to half a chunk */
+};
+
+static void load_add(struct load *load, uint64_t size, uint64_t chunk, uint64_t threshold, bool leaves)
+{
+    uint64_t sign = leaves ? UINT64_MAX : 1; /* unsigned arithmetic wraps: this subtracts */
+    if (size > chunk - threshold) {
+        load->alone += sign;
+    } else if (size > chunk / 2) {
+        load->large += sign;
+        load->large_bytes += sign * size;
+    } else if (size >= threshold) {
+        load->medium_bytes += sign * size;
+    }
+}
+
+static uint64_t load_chunks(const struct load *load, uint64_t chunk)
+{
+    uint64_t room = load->large * chunk - load->large_bytes;
+    uint64_t over = load->medium_bytes > room ? load->medium_bytes - room : 0;
+    return load->alone + load->large + over / chunk + (over % chunk != 0);
+}
+
+/* Both bounds of the number of chunks; live sums with threshold 0 are the plain one. */
+static bool bound_chunks(const struct problem *problem, uint64_t *least, struct error *err)
+{
+    struct load *change = mem_alloc(MEM_SEARCH, (size_t)problem->sections + 1, sizeof *change);
+    if (!change) return error_memory(err, problem->sections * sizeof *change, "the bound on chunks");
+    for (uint64_t step = 0; step <= THRESHOLDS; step++) {
+        uint64_t threshold = problem->chunk / 2 / THRESHOLDS * step;
+        memset(change, 0, ((size_t)problem->sections + 1) * sizeof *change);
+        for (size_t i = 0; i < problem->count; i++) {
+            load_add(&change[problem->first[i]], problem->size[i], problem->chunk, threshold, false);
+            load_add(&change[problem->last[i]], problem->size[i], problem->chunk, threshold, true);
+        }
+        struct load load = {0};
+        for (uint32_t s = 0; s < problem->sections; s++) {
+            load.alone += change[s].alone;
+            load.large += change[s].large;
+            load.large_bytes += change[s].large_bytes;
+            load.medium_bytes += change[s].medium_bytes;
+            uint64_t chunks = load_chunks(&load, problem->chunk);
+            if (chunks > *least) *least = chunks;
+        }
+    }
+    mem_free(change);
+    return true;
+}
+
+/* Translates fixed offsets into addresses over all chunks laid end to end. */
+static bool fix_chunks(struct problem *problem, const uint64_t *chunk, uint64_t *least, struct error *err)
+{
+    uint64_t most = UINT64_MAX / 8 / problem->chunk;
+    for (size_t i = 0; i < problem->count; i++) {
+        uint32_t index = problem->origin[i];
+        if (problem->size[i] > problem->chunk)
+            return error_set(err, ERROR_INPUT, "buffer %" PRIu32 ": %" PRIu64 " bytes; a chunk has %" PRIu64, index,
+                             problem->size[i], problem->chunk);
+        if ((problem->fixed[i] == PLACE_UNPLACED) != (chunk[index] == PLACE_UNPLACED))
+            return error_set(err, ERROR_INPUT,
+                             "buffer %" PRIu32 ": a fixed offset and its chunk go together, one of "
+                             "them is missing",
+                             index);
+        if (problem->fixed[i] == PLACE_UNPLACED) continue;
+        if (chunk[index] >= most)
+            return error_set(err, ERROR_INPUT, "buffer %" PRIu32 ": chunk %" PRIu64 "; the most is %" PRIu64, index,
+                             chunk[index], most - 1);
+        if (problem->fixed[i] > problem->chunk - problem->size[i])
+            return error_set(err, ERROR_INPUT,
+                             "buffer %" PRIu32 ": %" PRIu64 " bytes fixed at %" PRIu64
+                             " end above its chunk of %" PRIu64,
+                             index, problem->size[i], problem->fixed[i], problem->chunk);
+        problem->fixed[i] += chunk[index] * problem->chunk;
+        if (chunk[index] + 1 > *least) *least = chunk[index] + 1;
+    }
+    return problem_check_fixed(problem, err);
+}
+
+/* Chunks being filled up to their live sums, and the search for offsets in each. */
+struct filling {
+    const struct problem *problem;
+    uint64_t chunks;
+    uint64_t *live;  /* chunks x sections */
+    uint32_t *chunk; /* of each buffer */
+    struct sort_pair *order;
+    struct place_buffer *part; /* the buffers of one chunk, and where each is in the problem */
+    uint32_t *index;
+    uint64_t *offset; /* addresses, of each buffer */
+};
+
+static bool filling_init(struct filling *filling, const struct problem *problem, uint64_t chunks, struct error *err)
+{
+    size_t count = problem->count;
+    *filling = (struct filling){.problem = problem, .chunks = chunks};
+    filling->live = mem_alloc(MEM_SEARCH, (size_t)chunks * problem->sections, sizeof *filling->live);
+    filling->chunk = mem_alloc(MEM_SEARCH, count, sizeof *filling->chunk);
+    filling->order = mem_alloc(MEM_SEARCH, 2 * count, sizeof *filling->order);
+    filling->part = mem_alloc(MEM_SEARCH, count, sizeof *filling->part);
+    filling->index = mem_alloc(MEM_SEARCH, count, sizeof *filling->index);
+    filling->offset = mem_alloc(MEM_SEARCH, count, sizeof *filling->offset);
+    bool ok = filling->live && filling->chunk && filling->order && filling->part && filling->index && filling->offset;
+    return ok || error_memory(err, (size_t)chunks * problem->sections * 8, "filling chunks");
+}
+
+static void filling_finish(struct filling *filling)
+{
+    mem_free(filling->live);
+    mem_free(filling->chunk);
+    mem_free(filling->order);
+    mem_free(filling->part);
+    mem_free(filling->index);
+    mem_free(filling->offset);
+}
+
+/* The first chunk in which the live sum leaves room over the buffer's whole life, or filling->chunks. */
+static uint64_t find_chunk(const struct filling *filling, size_t buffer)
+{
+    const struct problem *problem = filling->problem;
+    uint64_t room = problem->chunk - problem->size[buffer];
+    for (uint64_t c = 0; c < filling->chunks; c++) {
+        const uint64_t *live = filling->live + c * problem->sections;
+        uint32_t s = problem->first[buffer];
+        while (s < problem->last[buffer] && live[s] <= room) s++;
+        if (s == problem->last[buffer]) return c;
+    }
+    return filling->chunks;
+}
+
+static void enter_chunk(struct filling *filling, size_t buffer, uint64_t chunk)
+{
+    const struct problem *problem = filling->problem;
+    uint64_t *live = filling->live + chunk * problem->sections;
+    for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++) live[s] += problem->size[buffer];
+    filling->chunk[buffer] = (uint32_t)chunk;
+}
+
+/* Largest first by area (by_area) or by size; false when a buffer finds no chunk. */
+static bool fill_chunks(struct filling *filling, bool by_area)
+{
+    const struct problem *problem = filling->problem;
+    memset(filling->live, 0, filling->chunks * problem->sections * sizeof *filling->live);
+    for (size_t i = 0; i < problem->count; i++) {
+        uint64_t length = by_area ? problem->last[i] - problem->first[i] : 1, key;
+        if (__builtin_mul_overflow(problem->size[i], length, &key)) key = UINT64_MAX;
+        filling->order[i] = (struct sort_pair){~key, (uint32_t)i};
+        if (problem->fixed[i] == PLACE_UNPLACED) continue;
+        if (problem->fixed[i] / problem->chunk >= filling->chunks) return false;
+        enter_chunk(filling, i, problem->fixed[i] / problem->chunk);
+    }
+    sort_pairs(filling->order, filling->order + problem->count, problem->count);
+    for (size_t i = 0; i < problem->count; i++) {
+        size_t buffer = filling->order[i].index;
+        if (problem->fixed[buffer] != PLACE_UNPLACED) continue;
+        uint64_t chunk = find_chunk(filling, buffer);
+        if (chunk == filling->chunks) return false;
+        enter_chunk(filling, buffer, chunk);
+    }
+    return true;
+}
+
+/* Searches one chunk's own placement; *fits says whether it came out within the chunk. */
+static bool solve_chunk(struct filling *filling, uint64_t chunk, const struct place_options *options, bool *fits,
+                        struct error *err)
+{
+    const struct problem *problem = filling->problem;
+    uint64_t base = chunk * problem->chunk;
+    size_t count = 0;
+    for (size_t i = 0; i < problem->count; i++) {
+        if (filling->chunk[i] != chunk) continue;
+        uint64_t fixed = problem->fixed[i];
+        filling->part[count] = (struct place_buffer){.lower = problem->first[i],
+                                                     .upper = problem->last[i],
+                                                     .size = problem->size[i],
+                                                     .align = problem->align[i],
+                                                     .fixed = fixed == PLACE_UNPLACED ? fixed : fixed - base};
+        filling->index[count++] = (uint32_t)i;
+    }
+    struct place_result result;
+    TRY(place_solve(filling->part, count, options, &result, err));
+    for (size_t i = 0; i < count; i++) filling->offset[filling->index[i]] = base + filling->part[i].offset;
+    *fits = result.arena_bytes <= problem->chunk;
+    return true;
+}
+
+static bool solve_chunks(struct filling *filling, double seconds, const struct place_options *options, bool *fits,
+                         struct error *err)
+{
+    uint64_t start = clock_now_ns();
+    struct place_options each = *options;
+    each.capacity = filling->problem->chunk;
+    each.progress = NULL;
+    *fits = true;
+    for (uint64_t c = 0; *fits && c < filling->chunks; c++) {
+        each.seconds = seconds - (double)(clock_now_ns() - start) * 1e-9;
+        if (each.seconds < 0) each.seconds = 0;
+        TRY(solve_chunk(filling, c, &each, fits, err));
+    }
+    return true;
+}
+
+static uint64_t chunks_of(const struct problem *problem, const struct placement *best)
+{
+    return best->arena / problem->chunk + (best->arena % problem->chunk != 0);
+}
+
+/* Tries `chunks` of them in both orders, each with half the time. */
+static bool fill_improve(const struct problem *problem, uint64_t chunks, const struct place_options *options,
+                         struct placement *best, struct error *err)
+{
+    struct filling filling;
+    bool ok = filling_init(&filling, problem, chunks, err);
+    for (int by_area = 0; ok && by_area < 2 && chunks_of(problem, best) > chunks; by_area++) {
+        bool fits = false;
+        if (!fill_chunks(&filling, by_area)) continue;
+        ok = solve_chunks(&filling, options->seconds / 2, options, &fits, err);
+        if (!ok || !fits) continue;
+        memcpy(best->offset, filling.offset, problem->count * sizeof *best->offset);
+        best->arena = problem_arena(problem, best->offset);
+    }
+    filling_finish(&filling);
+    return ok;
+}
+
+static bool place_problem(const struct problem *problem, uint64_t enough, const struct place_options *options,
+                          uint64_t least, struct placement *best, struct error *err)
+{
+    TRY(firstfit_improve(problem, least * problem->chunk, best, err));
+    uint64_t wanted = enough > least ? enough : least;
+    uint64_t length = 0;
+    for (size_t i = 0; i < problem->count; i++) length += problem->last[i] - problem->first[i];
+    bool small = length < MOST_WORK / wanted && wanted < MOST_WORK / problem->sections;
+    if (chunks_of(problem, best) <= wanted || enough < least || !small) return true;
+    return fill_improve(problem, wanted, options, best, err);
+}
+
+static void write_chunks(const struct problem *problem, const struct placement *best, struct place_buffer *buffers,
+                         uint64_t *chunk, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (buffers[i].size > 0) continue;
+        bool fixed = buffers[i].fixed != PLACE_UNPLACED && chunk[i] != PLACE_UNPLACED;
+        buffers[i].offset = fixed ? buffers[i].fixed : 0;
+        chunk[i] = fixed ? chunk[i] : 0;
+    }
+    for (size_t i = 0; i < problem->count; i++) {
+        buffers[problem->origin[i]].offset = best->offset[i] % problem->chunk;
+        chunk[problem->origin[i]] = best->offset[i] / problem->chunk;
+    }
+}
+
+static bool solve(struct problem *problem, const uint64_t *chunk, uint64_t enough, const struct place_options *options,
+                  struct placement *best, struct place_chunks_result *found, struct error *err)
+{
+    uint64_t least = 0;
+    if (problem->count == 0) return true;
+    TRY(fix_chunks(problem, chunk, &least, err));
+    TRY(bound_chunks(problem, &least, err));
+    best->arena = UINT64_MAX;
+    best->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *best->offset);
+    if (!best->offset) return error_memory(err, problem->count * sizeof *best->offset, "offsets");
+    TRY(place_problem(problem, enough, options, least, best, err));
+    found->chunks = chunks_of(problem, best);
+    found->least_chunks = least;
+    found->lower_bound_bytes = problem->live[problem->peak];
+    found->peak_instant = problem->instant[problem->peak];
+    return true;
+}
+
+bool place_chunks_solve(struct place_buffer *buffers, uint64_t *chunk, size_t count, uint64_t chunk_bytes,
+                        uint64_t enough, const struct place_options *options, struct place_chunks_result *result,
+                        struct error *err)
+{
+    uint64_t start = clock_now_ns();
+    struct problem problem;
+    struct placement best = {0};
+    struct place_chunks_result found = {0};
+    uint64_t most = UINT64_MAX / 8 / ((uint64_t)count + 1); /* a chunk for each buffer is still addressable */
+    if (chunk_bytes == 0 || chunk_bytes > most)
+        return error_set(err, ERROR_INPUT, "chunks of %" PRIu64 " bytes; 1 to %" PRIu64 " are possible here",
+                         chunk_bytes, most);
+    TRY(problem_init(&problem, buffers, count, err));
+    problem.chunk = chunk_bytes;
+    bool ok = solve(&problem, chunk, enough, options, &best, &found, err);
+    if (ok) {
+        write_chunks(&problem, &best, buffers, chunk, count);
+        found.proved_least = found.chunks == found.least_chunks;
+        found.seconds = (double)(clock_now_ns() - start) * 1e-9;
+        *result = found;
+    }
+    mem_free(best.offset);
+    problem_finish(&problem);
+    return ok;
+}
