@@ -1,9 +1,12 @@
 #define _GNU_SOURCE
 #include "progress.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -28,10 +31,36 @@ static void print_evaluation(const struct train_status *s)
            100 * s->top1_error, 100 * s->top5_error);
 }
 
+static void end_line(struct progress *p)
+{
+    if (p->line_open) putchar('\n');
+    p->line_open = false;
+    fflush(stdout);
+}
+
+bool progress_dashboard(struct progress *p, const char *trace, struct error *err)
+{
+    if (!p->terminal || !isatty(STDIN_FILENO))
+        return error_set(err, ERROR_INPUT, "--top: a terminal is wanted; `fathom top %s` shows the run from another",
+                         trace);
+    fflush(NULL);
+    p->dashboard = fork();
+    if (p->dashboard > 0) return true;
+    if (p->dashboard < 0) return error_errno(err, ERROR_FAILED, errno, "--top: the dashboard cannot be started");
+    execl("/proc/self/exe", "fathom", "top", trace, "--until-end", (char *)NULL);
+    _exit(127);
+}
+
+static bool has_screen(struct progress *p)
+{
+    if (p->dashboard > 0 && waitpid(p->dashboard, NULL, WNOHANG) != 0) p->dashboard = 0;
+    return p->dashboard == 0;
+}
+
 void progress_show(void *context, const struct train_status *status)
 {
     struct progress *p = context;
-    if (p->silent) return;
+    if (!has_screen(p)) return;
     uint64_t now = clock_now_ns();
     bool last = status->step == status->iterations;
     if (last || status->evaluated || now - p->last_ns >= (p->terminal ? TERMINAL_NS : PLAIN_NS)) {
@@ -42,7 +71,7 @@ void progress_show(void *context, const struct train_status *status)
         p->line_open = p->terminal;
     }
     if (status->evaluated) {
-        progress_end(p);
+        end_line(p);
         print_evaluation(status);
     }
     fflush(stdout);
@@ -50,9 +79,12 @@ void progress_show(void *context, const struct train_status *status)
 
 void progress_end(struct progress *p)
 {
-    if (p->line_open) putchar('\n');
-    p->line_open = false;
-    fflush(stdout);
+    if (p->dashboard > 0) { /* it leaves by itself when the run ends; a run that failed may not say so */
+        kill(p->dashboard, SIGTERM);
+        waitpid(p->dashboard, NULL, 0);
+        p->dashboard = 0;
+    }
+    end_line(p);
 }
 
 void progress_summary(const struct plan *plan, const struct train_result *r)

@@ -2,12 +2,14 @@
 #ifndef FATHOM_PROGRESS_H
 #define FATHOM_PROGRESS_H
 
+#include <sys/types.h>
+
 #include "train.h"
 
 struct progress {
-    bool terminal;  /* standard output is one */
-    bool silent;    /* the dashboard has the screen */
-    bool line_open; /* a line on the terminal waits to be overwritten */
+    bool terminal;   /* standard output is one */
+    pid_t dashboard; /* it has the screen until it ends; 0 = none */
+    bool line_open;  /* a line on the terminal waits to be overwritten */
     uint64_t last_ns;
     const char *save_folder;
 };
@@ -15,8 +17,10 @@ struct progress {
 struct progress progress_begin(void);
 /* train_run's callback; context is a struct progress. */
 void progress_show(void *context, const struct train_status *status);
-/* Ends an open line, so that what follows stands by itself. */
+/* Ends an open line and the dashboard, so that what follows stands by itself. */
 void progress_end(struct progress *progress);
+/* Starts `fathom top TRACE` on this terminal; lines go on when it is left. ERROR_INPUT when there is no terminal. */
+bool progress_dashboard(struct progress *progress, const char *trace, struct error *err);
 void progress_summary(const struct plan *plan, const struct train_result *result);
 
 #endif

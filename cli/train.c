@@ -49,6 +49,7 @@ static const char manual[] =
     "                          where the net was evaluated also test_loss, top1_error, top5_error\n"
     "    --trace FILE          record the run for `fathom top` and `fathom trace`: steps, losses, memory, and the\n"
     "                          ops of as many steps as cost less than 0.5 % of the run\n"
+    "    --top                 show the dashboard of that trace on this terminal; q leaves it, the run goes on\n"
     "    --time-every N        time the ops of one step in N, whatever it costs (1 = all but one in 32)\n"
     "    --evaluate-every N    run the test set every N steps; if not given, at the end\n"
     "    --evaluate-images N   only the first N images of the test set\n"
@@ -90,7 +91,7 @@ struct train_command {
     const char *trace, *schedule, *backend;
     double epochs, learning_rate, momentum, weight_decay;
     uint64_t warm_up, time_every;
-    bool no_augment;
+    bool no_augment, top;
     struct progress progress;
 };
 
@@ -294,7 +295,8 @@ static bool train_plan(struct train_command *c, const struct plan *plan, const c
     TRY(choose_folders(c, err));
     c->progress = progress_begin();
     catch_signals();
-    say_begin(plan, c, backend);
+    if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err));
+    if (!c->top) say_begin(plan, c, backend);
     bool ok = train_run(plan, backend, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
     if (!ok) return false;
@@ -344,6 +346,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"resume", 0, OPTION_TEXT, &o->resume_folder, 0, 0},
         {"log", 0, OPTION_TEXT, &o->log_path, 0, 0},
         {"trace", 0, OPTION_TEXT, &c->trace, 0, 0},
+        {"top", 0, OPTION_FLAG, &c->top, 0, 0},
         {"time-every", 0, OPTION_COUNT, &c->time_every, 1, 1e9},
         {"evaluate-every", 0, OPTION_COUNT, &o->evaluate_every, 1, 1e15},
         {"evaluate-images", 0, OPTION_COUNT, &o->evaluate_images, 1, 1e15},
@@ -367,6 +370,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
     if (!o->data_path)
         return error_set(err, ERROR_INPUT, "--data: a dataset is wanted; `fathom data synth DIR` makes one");
+    if (c->top && !c->trace) return error_set(err, ERROR_INPUT, "--top: shows a trace; --trace FILE is wanted with it");
     o->augment = !c->no_augment;
     return true;
 }
