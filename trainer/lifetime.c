@@ -167,6 +167,7 @@ void live_bytes_count(const struct graph *graph, const struct plan_program *prog
     memset(live, 0, program->op_count * sizeof *live);
     for (uint32_t i = 0; i < program->tensor_count; i++) { /* differences, modulo 2^64 */
         const struct plan_tensor *tensor = &program->tensors[i];
+        if (tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].view_of != NO_TENSOR) continue;
         uint32_t first = tensor->first + (takes_over(graph, program, i) ? 1 : 0);
         if (first > tensor->last || first >= program->op_count) continue;
         live[first] += tensor->bytes;
