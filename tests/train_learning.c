@@ -74,7 +74,8 @@ struct heard {
     char model[40];
     uint32_t devices, tables;
     uint64_t table_ops, begins, ends, ops, metrics, gaps, bad;
-    uint64_t planned;
+    uint64_t planned, arena; /* of all devices, of the last one */
+    uint64_t arenas;         /* samples of what is taken */
 };
 
 static void hear_run(void *context, const struct trace_run *run)
@@ -90,7 +91,8 @@ static void hear_device(void *context, const struct trace_device *device)
     uint64_t sum = 0;
     for (uint32_t i = 0; i < device->classes; i++) sum += device->class_bytes[i];
     heard->bad += sum != device->planned_bytes;
-    heard->planned = device->planned_bytes;
+    heard->planned += device->planned_bytes;
+    heard->arena = device->arena_bytes;
     heard->devices++;
 }
 
@@ -99,7 +101,10 @@ static void hear_table(void *context, const struct trace_op *ops, size_t count)
     struct heard *heard = context;
     heard->tables++;
     heard->table_ops = count;
-    for (size_t i = 0; i < count; i++) heard->bad += ops[i].id != i || !ops[i].layer[0] || ops[i].live_bytes == 0;
+    for (size_t i = 0; i < count; i++) {
+        heard->bad += ops[i].id != i || !ops[i].layer[0];
+        heard->bad += ops[i].live_bytes == 0 || ops[i].live_bytes > heard->arena;
+    }
 }
 
 static void hear_begin(void *context, uint32_t device, uint64_t step, uint64_t ns)
@@ -138,6 +143,16 @@ static void hear_metric(void *context, enum trace_metric metric, uint64_t step, 
     heard->metrics++;
 }
 
+static void hear_memory(void *context, uint32_t device, enum trace_sample sample, uint64_t bytes, uint64_t ns)
+{
+    struct heard *heard = context;
+    (void)device;
+    (void)ns;
+    if (sample != SAMPLE_ARENA) return;
+    heard->bad += bytes != heard->arena;
+    heard->arenas++;
+}
+
 static void hear_gap(void *context, uint32_t device, enum trace_gap gap, uint64_t begin, uint64_t end)
 {
     struct heard *heard = context;
@@ -148,8 +163,8 @@ static void hear_gap(void *context, uint32_t device, enum trace_gap gap, uint64_
 Test(learning, a_sink_hears_every_step_and_the_ops_it_wants)
 {
     struct heard heard = {0};
-    struct trace_sink sink = {&heard,   hear_run, hear_device, hear_table, hear_begin, hear_end,
-                              want_odd, hear_op,  hear_metric, NULL,       hear_gap,   NULL};
+    struct trace_sink sink = {&heard,   hear_run, hear_device, hear_table,  hear_begin, hear_end,
+                              want_odd, hear_op,  hear_metric, hear_memory, hear_gap,   NULL};
     struct small_run run = {.sink = &sink, .options = {.iterations = 4, .time_ops = true}};
     run_go(&run);
     cr_assert(run.ok, "%s", run.err.text);
@@ -162,5 +177,20 @@ Test(learning, a_sink_hears_every_step_and_the_ops_it_wants)
     cr_assert_eq(heard.ops, 2 * heard.table_ops);
     cr_assert_eq(heard.metrics, 4 * 4 + 3);
     cr_assert_geq(heard.gaps, 1);
+    cr_assert_eq(heard.arenas, 1);
+    cr_assert_eq(heard.planned, run.result.planned_bytes);
+    cr_assert_eq(heard.bad, 0);
+}
+
+Test(learning, a_sink_hears_what_all_devices_will_hold)
+{
+    struct heard heard = {0};
+    struct trace_sink sink = {.context = &heard, .device = hear_device, .op_table = hear_table, .memory = hear_memory};
+    struct small_run run = {.gpus = "2xcpu", .sink = &sink, .options = {.iterations = 1, .skip_evaluation = true}};
+    run_go(&run);
+    cr_assert(run.ok, "%s", run.err.text);
+    cr_assert_eq(heard.devices, 2);
+    cr_assert_eq(heard.arenas, 2);
+    cr_assert_eq(heard.planned, run.result.planned_bytes);
     cr_assert_eq(heard.bad, 0);
 }

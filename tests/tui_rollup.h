@@ -50,7 +50,7 @@ static void fill_device(struct rollup_device *device)
     device->planned_bytes = 300 << 20;
     device->arena_bytes = 200 << 20;
     device->used_known[SAMPLE_PROCESS] = true;
-    device->used_bytes[SAMPLE_PROCESS] = device->peak_bytes[SAMPLE_PROCESS] = 303 << 20;
+    device->used_bytes[SAMPLE_PROCESS] = device->peak_bytes[SAMPLE_PROCESS] = 606 << 20;
     device->classes = 3;
     for (uint32_t i = 0; i < 3; i++) {
         snprintf(device->class_names[i], sizeof device->class_names[i], "%s", names[i]);

@@ -24,7 +24,9 @@ struct trace_run {          /* once, first; strings are copied */
 struct trace_device {       /* one per device */
     uint32_t device;
     const char *name;
-    uint64_t memory_bytes, planned_bytes, arena_bytes;
+    uint64_t memory_bytes;
+    uint64_t planned_bytes; /* all that it will hold; what is to stay free is not in it */
+    uint64_t arena_bytes;
     uint32_t images;
     const char *const *class_names; /* planned bytes by memory class */
     const uint64_t *class_bytes;

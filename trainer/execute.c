@@ -286,22 +286,29 @@ bool executor_state_out(struct executor *ex, size_t i, float *values, struct err
 
 /* Describing ------------------------------------------------------------------------------------------------------ */
 
+/* What is to stay free is not counted: used bytes are compared with these. The arena was taken whole. */
 static void describe_device(const struct executor *ex)
 {
     struct trace_sink *sink = ex->options.sink;
     const struct plan_device *device = &ex->options.plan->devices[ex->options.device];
     const char *names[MEMORY_CLASSES];
-    for (int i = 0; i < MEMORY_CLASSES; i++) names[i] = memory_class_name((enum memory_class)i);
+    uint64_t bytes[MEMORY_CLASSES];
+    for (int i = 0; i < MEMORY_CLASSES; i++) {
+        names[i] = memory_class_name((enum memory_class)i);
+        bytes[i] = i == MEMORY_RESERVE ? 0 : device->classes[i];
+    }
+    uint64_t arena = ex->variant->arena_bytes;
     struct trace_device report = {.device = ex->options.device,
                                   .name = device->spec.name,
                                   .memory_bytes = device->spec.memory_bytes,
-                                  .planned_bytes = device->peak_bytes,
-                                  .arena_bytes = ex->variant->arena_bytes,
+                                  .planned_bytes = device->peak_bytes - device->classes[MEMORY_RESERVE],
+                                  .arena_bytes = arena,
                                   .images = device->images,
                                   .class_names = names,
-                                  .class_bytes = device->classes,
+                                  .class_bytes = bytes,
                                   .classes = MEMORY_CLASSES};
     if (sink->device) sink->device(sink->context, &report);
+    if (sink->memory) sink->memory(sink->context, ex->options.device, SAMPLE_ARENA, arena, clock_now_ns());
 }
 
 bool executor_describe(const struct executor *ex, struct error *err)

@@ -78,6 +78,15 @@ static void draw_live_curve(const struct rollup *rollup, uint32_t device, struct
     mem_free(live);
 }
 
+/* The process is one, whatever the number of its devices: the first one's samples against the plans of all. */
+static void draw_process(const struct rollup *rollup, struct canvas *canvas, struct rect area, uint32_t row)
+{
+    uint64_t planned = 0;
+    for (uint32_t i = 0; i < rollup->device_count && i < ROLLUP_MOST_DEVICES; i++)
+        planned += rollup->devices[i].planned_bytes;
+    draw_used(&rollup->devices[0], canvas, area, row, SAMPLE_PROCESS, "process", planned);
+}
+
 void panel_memory(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
     if (area.rows == 0) return;
@@ -94,8 +103,10 @@ void panel_memory(struct dashboard *dashboard, const struct rollup *rollup, stru
     struct rect inside = canvas_frame(canvas, area, title, dashboard->view == VIEW_MEMORY);
     if (inside.rows == 0) return;
     draw_used(device, canvas, inside, 0, SAMPLE_ARENA, "arena", device->arena_bytes);
-    draw_used(device, canvas, inside, 1, device->used_known[SAMPLE_DEVICE] ? SAMPLE_DEVICE : SAMPLE_PROCESS,
-              device->used_known[SAMPLE_DEVICE] ? "device" : "process", device->planned_bytes);
+    if (device->used_known[SAMPLE_DEVICE])
+        draw_used(device, canvas, inside, 1, SAMPLE_DEVICE, "device", device->planned_bytes);
+    else
+        draw_process(rollup, canvas, inside, 1);
     draw_class_bar(device, canvas, inside, 2);
     uint32_t row = draw_classes(device, canvas, inside, 3);
     if (inside.rows > row + 2)
