@@ -78,13 +78,15 @@ static bool check_tensor(const struct proof *proof, uint32_t index)
     return true;
 }
 
-/* Persistent tensors and bases of views are unique: otherwise it would not be clear which one a view is part of. */
+/* Persistent tensors, bases of views and the input are unique: otherwise it would not be clear which one a view is part
+ * of, or which one the loader fills. */
 static bool note_unique(struct proof *proof, uint32_t index)
 {
     uint32_t origin = proof->program->tensors[index].origin;
     if (origin == NO_TENSOR) return true;
     const struct tensor *t = &proof->graph->tensors[origin];
-    if (!t->persistent && t->role != ROLE_BUCKET && t->view_of == NO_TENSOR) return true;
+    bool only = t->persistent || t->role == ROLE_BUCKET || t->view_of != NO_TENSOR || t->class_ == CLASS_INPUT;
+    if (!only) return true;
     char name[VERIFY_NAME];
     if (proof->only[origin] != NO_TENSOR)
         return verify_fail(proof, VERIFY_RANGE, "%s is there twice", verify_tensor_name(proof, index, name));
@@ -228,6 +230,9 @@ static bool check_part(const struct proof *proof, uint32_t index, const bool *ra
                            verify_op_name(proof, index, name), proof->program->body_count);
     if (made->stream > (op->kind == OP_ALL_REDUCE ? 1 : 0))
         return verify_fail(proof, VERIFY_ORDER, "%s is on stream %u", verify_op_name(proof, index, name), made->stream);
+    if (made->stream > 0 && made->workspace != NO_TENSOR)
+        return verify_fail(proof, VERIFY_ORDER, "%s has workspace on stream %u, which does not wait for its last user",
+                           verify_op_name(proof, index, name), made->stream);
     return true;
 }
 
@@ -368,6 +373,40 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
            check_persistent(&proof, variant);
 }
 
+/* Whether all devices of the step meet in this op. */
+static bool is_collective(const struct graph *graph, const struct plan_op *made)
+{
+    const struct op *op = &graph->ops[made->op];
+    bool bn = op->kind == OP_BN || op->kind == OP_BN_BWD;
+    return op->kind == OP_ALL_REDUCE || (bn && op->attr.bn.sync && made->pass != PASS_RECOMPUTE);
+}
+
+static size_t next_collective(const struct plan_variant *variant, size_t from)
+{
+    while (from < variant->train.op_count && !is_collective(variant->graph, &variant->train.ops[from])) from++;
+    return from;
+}
+
+/* Devices of different variants meet in the same collectives, in the same order and over as many bytes: else each waits
+ * for the other. */
+static bool check_collectives(const struct proof *proof, const struct plan_variant *a, const struct plan_variant *b)
+{
+    if (a->graph->options.bucket_bytes != b->graph->options.bucket_bytes)
+        return verify_fail(proof, VERIFY_SIZE, "gradient buckets of %" PRIu64 " and of %" PRIu64 " bytes cannot meet",
+                           a->graph->options.bucket_bytes, b->graph->options.bucket_bytes);
+    size_t i = next_collective(a, 0), j = next_collective(b, 0);
+    for (; i < a->train.op_count && j < b->train.op_count;
+         i = next_collective(a, i + 1), j = next_collective(b, j + 1)) {
+        const struct plan_op *left = &a->train.ops[i], *right = &b->train.ops[j];
+        if (left->op != right->op || left->stream != right->stream)
+            return verify_fail(proof, VERIFY_ORDER,
+                               "op %zu of one variant and op %zu of another are not the same collective: their devices "
+                               "would wait for each other",
+                               i, j);
+    }
+    return true;
+}
+
 /* Outside the arena nothing can be proved, but the sums can be redone. */
 static bool check_sums(const struct proof *proof, const struct plan *plan, const struct plan_device *device)
 {
@@ -413,6 +452,8 @@ bool plan_verify(const struct plan *plan, enum verify_fault *fault, struct error
     if (fault) *fault = VERIFY_OK;
     if (plan->device_count == 0) return verify_fail(&proof, VERIFY_RANGE, "it has no device");
     for (size_t v = 0; v < plan->variant_count; v++) TRY(verify_variant(plan, &plan->variants[v], fault, err));
+    for (size_t v = 1; v < plan->variant_count; v++)
+        TRY(check_collectives(&proof, &plan->variants[0], &plan->variants[v]));
     for (size_t d = 0; d < plan->device_count; d++) {
         TRY(verify_device(&proof, plan, d));
         images += plan->devices[d].images;

@@ -250,6 +250,67 @@ Test(broken, reduction_given_up_before_it_ends)
     expect(plan, VERIFY_OVERLAP);
 }
 
+/* Two places for the images, of which the loader would fill one. */
+Test(broken, images_in_two_places)
+{
+    struct plan *plan = sound();
+    struct plan_variant *variant = &plan->variants[0];
+    for (uint32_t t = 0; t < variant->train.tensor_count; t++) {
+        struct plan_tensor *tensor = &variant->train.tensors[t];
+        if (tensor->origin != variant->graph->labels) continue;
+        tensor->origin = variant->graph->images;
+        tensor->bytes = variant->graph->tensors[tensor->origin].bytes;
+    }
+    expect(plan, VERIFY_RANGE);
+}
+
+/* Nothing makes the communication stream wait for whoever had these bytes before. */
+Test(broken, scratch_on_the_communication_stream)
+{
+    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "2x16GiB");
+    struct plan_program *program = &plan->variants[0].train;
+    uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM), conv = find_op(plan, OP_CONV, PASS_FORWARD);
+    cr_assert_neq(program->ops[conv].workspace, NO_TENSOR);
+    program->ops[reduce].workspace = program->ops[conv].workspace;
+    expect(plan, VERIFY_ORDER);
+}
+
+static struct plan *unequal(uint64_t bucket_bytes, uint32_t micro_batches)
+{
+    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB,24GiB", .bucket_bytes = bucket_bytes,
+                                 .micro_batches = micro_batches);
+    cr_assert_eq(plan->variant_count, 2);
+    return plan;
+}
+
+/* Each device's program is sound alone, but they reduce in different orders, or one of them on another stream. */
+Test(broken, devices_that_wait_for_each_other)
+{
+    struct plan *plan = unequal(256 << 10, 2);
+    struct plan_op *reduce = &plan->variants[1].train.ops[find_op(plan, OP_ALL_REDUCE, PASS_COMM)];
+    cr_assert_eq(reduce[1].pass, PASS_COMM);
+    struct plan_op first = reduce[0];
+    reduce[0] = reduce[1];
+    reduce[1] = first;
+    expect(plan, VERIFY_ORDER);
+    plan = unequal(256 << 10, 1);
+    plan->variants[1].train.ops[find_op(plan, OP_ALL_REDUCE, PASS_COMM)].stream = 0;
+    expect(plan, VERIFY_ORDER);
+}
+
+Test(broken, buckets_of_unequal_size)
+{
+    struct plan *plan = unequal(256 << 10, 1), *other = unequal(512 << 10, 1);
+    struct plan_variant swap = plan->variants[1];
+    plan->variants[1] = other->variants[1];
+    other->variants[1] = swap;
+    struct plan_device device = plan->devices[1];
+    plan->devices[1] = other->devices[1];
+    other->devices[1] = device;
+    plan_destroy(other);
+    expect(plan, VERIFY_SIZE);
+}
+
 Test(broken, larger_than_the_device)
 {
     struct plan *plan = sound();
