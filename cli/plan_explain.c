@@ -25,11 +25,11 @@ static size_t count_stages(const struct graph *graph)
     return stages;
 }
 
-/* A stage's name is what its last layer's path begins with. */
+/* A stage's name is what the path of its forward ops begins with: gradient buckets have paths of their own. */
 static void name_stages(const struct graph *graph, struct totals *stages)
 {
-    for (size_t i = 0; i < graph->layer_count; i++) {
-        const struct graph_layer *layer = &graph->layers[i];
+    for (uint32_t i = 0; i < graph->forward_end; i++) {
+        const struct graph_layer *layer = &graph->layers[graph->ops[i].layer];
         size_t length = strcspn(layer->path, "/");
         snprintf(stages[layer->stage].name, sizeof stages->name, "%.*s", (int)length, layer->path);
     }
@@ -92,6 +92,7 @@ static void print_stages(const struct totals *stages, size_t count, FILE *to)
     for (size_t i = 0; i < count; i++) {
         char parameters[UNITS_TEXT], macs[UNITS_TEXT], flops[UNITS_TEXT], moved[UNITS_TEXT], kept[UNITS_TEXT];
         const struct totals *s = &stages[i];
+        if (s->ops == 0) continue;
         fprintf(to, "  %-12s %6" PRIu64 " %14s %12s %12s %12s %12s\n", s->name, s->ops,
                 units_format_count(s->parameters, parameters), units_format_si((double)s->macs, macs),
                 units_format_si((double)s->flops, flops), units_format_bytes(s->bytes_moved, moved),
@@ -119,6 +120,13 @@ static int compare_sizes(const void *left, const void *right)
 
 #define MOST_AT_PEAK 8
 
+/* Views are left out: their bucket is there. */
+static bool is_live(const struct graph *graph, const struct plan_tensor *tensor, uint32_t op)
+{
+    bool view = tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].view_of != NO_TENSOR;
+    return !view && tensor->first <= op && tensor->last >= op;
+}
+
 static bool print_peak(const struct plan_variant *variant, FILE *to, struct error *err)
 {
     const struct plan_program *program = &variant->train;
@@ -126,8 +134,7 @@ static bool print_peak(const struct plan_variant *variant, FILE *to, struct erro
     if (!live) return error_memory(err, program->tensor_count * sizeof *live, "the tensors live at the peak");
     size_t count = 0;
     for (size_t i = 0; i < program->tensor_count; i++)
-        if (program->tensors[i].first <= variant->peak_op && program->tensors[i].last >= variant->peak_op)
-            live[count++] = &program->tensors[i];
+        if (is_live(variant->graph, &program->tensors[i], variant->peak_op)) live[count++] = &program->tensors[i];
     qsort(live, count, sizeof *live, compare_sizes);
     const struct plan_op *peak = &program->ops[variant->peak_op];
     const struct op *op = &variant->graph->ops[peak->op];

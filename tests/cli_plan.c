@@ -140,6 +140,10 @@ Test(cli_plan, explain_adds_up)
     cr_assert(strstr(run->out, "203,520"), "stage3's parameters");
     cr_assert(strstr(run->out, "conv_bwd_weights"));
     cr_assert(strstr(run->out, "the peak is at op"));
+    run = cli_run("plan resnet-20 --gpus 2x12GiB --explain");
+    cr_assert(strstr(run->out, "\n  stage3 "), "stages bear their own names beside buckets");
+    cr_assert(strstr(run->out, "\n  head "));
+    cr_assert_not(strstr(run->out, "\n  bucket"));
 }
 
 Test(cli_plan, refuses_wrong_commands)
