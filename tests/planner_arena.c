@@ -86,6 +86,41 @@ Test(arena, less_is_needed_with_recomputation_and_with_sharing)
     cr_assert_lt((double)none, 0.7 * (double)arena("resnet-110", 128, RECOMPUTE_NONE, SHARING_NONE));
 }
 
+static uint64_t workspace_of(const struct plan *plan, enum op_kind kind)
+{
+    const struct plan_variant *variant = &plan->variants[0];
+    uint64_t most = 0;
+    for (size_t i = 0; i < variant->train.op_count; i++) {
+        const struct plan_op *made = &variant->train.ops[i];
+        if (variant->graph->ops[made->op].kind != kind || made->workspace == NO_TENSOR) continue;
+        uint64_t bytes = variant->train.tensors[made->workspace].bytes;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+/* The largest layer of VGG-A has 25,088 x 4,096 weights. */
+Test(arena, sixteen_bit_plans_have_room_for_sixteen_bit_weights)
+{
+    struct error err = {0};
+    struct machine machine = {0};
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct plan_request request = {.batch = 4, .machine = &machine};
+    cr_assert(model_parse("vgg-a", &options, &request.spec, &err));
+    cr_assert(machine_parse("24GiB", &machine, &err));
+    for (int dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
+        request.dtype = (enum dtype)dtype;
+        struct plan *plan = plan_make(&request, &err);
+        cr_assert(plan, "%s", err.text);
+        uint64_t wanted = dtype == DTYPE_F32 ? 0 : 2ull * 25088 * 4096;
+        cr_expect_eq(workspace_of(plan, OP_FC), wanted);
+        cr_expect_eq(workspace_of(plan, OP_FC_BWD_DATA), wanted);
+        cr_expect_eq(workspace_of(plan, OP_FC_BWD_WEIGHTS), wanted);
+        plan_destroy(plan);
+    }
+    machine_finish(&machine);
+}
+
 Test(arena, impossible_requests_are_input_errors)
 {
     struct error err = {0};
