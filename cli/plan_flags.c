@@ -93,6 +93,16 @@ static bool ask_workspace(void *context, const struct graph *graph, const struct
     return host->op_workspace(graph, op, pass, bytes, err);
 }
 
+/* A plan that its own backend would refuse is refused before. */
+static bool check_dtype(const struct backend *host, enum dtype dtype, struct error *err)
+{
+    uint32_t known = host->activation_dtypes ? host->activation_dtypes() : 1u << DTYPE_F32;
+    if (known >> dtype & 1) return true;
+    return error_set(err, ERROR_INPUT,
+                     "--dtype: found %s, which the %s backend cannot run; f32 does, or name GPUs to plan for",
+                     dtype_name(dtype), host->name);
+}
+
 bool plan_flags_request(const struct plan_flags *o, const char *model, const char *default_gpus,
                         const struct backend *host, bool everywhere, struct machine *machine,
                         struct plan_request *request, struct error *err)
@@ -110,6 +120,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
     request->machine = machine;
     TRY(machine_parse(o->gpus ? o->gpus : default_gpus, machine, err));
     if (machine->devices[0].kind != DEVICE_CPU && !everywhere) return true;
+    TRY(check_dtype(host, request->dtype, err));
     request->workspace_bytes = ask_workspace;
     request->workspace_context = (void *)(uintptr_t)host;
     return true;
