@@ -6,6 +6,7 @@
 #include "cpu_backend.h"
 #include "draw.h"
 #include "plan_compare.h"
+#include "plan_deepest.h"
 #include "plan_flags.h"
 #include "plan_report.h"
 #include "words.h"
@@ -13,7 +14,7 @@
 struct plan_options {
     struct plan_flags flags;
     const char *output, *svg;
-    bool explain, json, max_batch, compare;
+    bool explain, json, max_batch, max_depth, compare;
 };
 
 /* Words of a command: MODEL, or two plan files. */
@@ -24,7 +25,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
     if (words != 2)
         return error_set(err, ERROR_INPUT,
                          "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
-    if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch)
+    if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth)
         return error_set(err, ERROR_INPUT, "--compare: found beside options that plan; only --json goes with it");
     return true;
 }
@@ -32,12 +33,13 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
                           struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + 6] = {
+    struct option_spec specs[PLAN_FLAGS + 7] = {
         {"output", 'o', OPTION_TEXT, &o->output, 0, 0},     {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},     {"json", 0, OPTION_FLAG, &o->json, 0, 0},
-        {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0}, {"compare", 0, OPTION_FLAG, &o->compare, 0, 0},
+        {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0}, {"max-depth", 0, OPTION_FLAG, &o->max_depth, 0, 0},
+        {"compare", 0, OPTION_FLAG, &o->compare, 0, 0},
     };
-    plan_flags_specs(&o->flags, specs + 6);
+    plan_flags_specs(&o->flags, specs + 7);
     size_t count = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
     if (o->compare) return check_comparison(o, count, err);
@@ -78,11 +80,12 @@ static bool write_files(const struct plan_options *o, const struct plan *plan, s
     return true;
 }
 
-static bool tell(const struct plan_options *o, const struct plan_request *request, const struct plan *plan,
+static bool tell(const struct plan_options *o, const struct plan_request *request, const struct deepest *made,
                  struct error *err)
 {
+    const struct plan *plan = made->plan;
     struct advice advice[ADVICE_KINDS];
-    struct plan_report report = {.plan = plan, .advice = advice};
+    struct plan_report report = {.plan = plan, .advice = advice, .deepest = o->max_depth ? made : NULL};
     TRY(find_largest(o, request, &report, err));
     if (o->json) return plan_report_json(&report, stdout, err);
     if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
@@ -90,16 +93,27 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
     return !o->explain || plan_report_explain(plan, stdout, err);
 }
 
+/* The plan of the request; with --max-depth the request becomes that of the deepest model. */
+static bool make_plan(const struct plan_options *o, struct plan_request *request, struct deepest *made,
+                      struct error *err)
+{
+    if (!o->max_depth) return (made->plan = plan_make(request, err)) != NULL;
+    TRY(plan_deepest_find(request, made, err));
+    request->spec = made->plan->spec;
+    request->micro_batches = made->plan->devices[0].micro_batches;
+    return true;
+}
+
 static int run_plan(const struct plan_options *o, const char *model, struct error *err)
 {
     struct plan_request request = {0};
     struct machine machine = {0};
-    struct plan *plan = NULL;
+    struct deepest made = {0};
     int code = 1;
-    if (plan_flags_request(&o->flags, model, "auto", &cpu_backend, false, &machine, &request, err))
-        plan = plan_make(&request, err);
-    if (plan && write_files(o, plan, err) && tell(o, &request, plan, err)) code = plan->fits ? 0 : 1;
-    plan_destroy(plan);
+    if (plan_flags_request(&o->flags, model, "auto", &cpu_backend, false, &machine, &request, err) &&
+        make_plan(o, &request, &made, err) && write_files(o, made.plan, err) && tell(o, &request, &made, err))
+        code = made.plan->fits ? 0 : 1;
+    plan_destroy(made.plan);
     machine_finish(&machine);
     return code;
 }
@@ -152,6 +166,10 @@ static const char manual[] =
     "      --classes N        --image-size N        instead of the dataset's\n"
     "      --search-seconds S look so long for a smaller arena when the fast placers leave a gap to the lower bound\n"
     "      --max-batch        find the largest batch that fits, whatever must run again, however long it takes\n"
+    "      --max-depth        plan the deepest model of MODEL's family and form (basic or bottleneck, unit, shortcut; "
+    "up to\n"
+    "                         100,000 layers) that fits with this batch and policy. Some ten plans are made: seconds\n"
+    "                         where no convolution runs again, minutes where some do\n"
     "      --compare          two plan files side by side: what was asked, memory by class on the fullest device, "
     "arena,\n"
     "                         recomputation, predicted step; with --json the plans and the names of keys that differ\n"
@@ -164,6 +182,7 @@ static const char manual[] =
     "  fathom plan resnet-1001 --batch 128 --gpus 2x12GiB --svg map.svg\n"
     "  fathom plan resnet-152 --gpus 8xh200 --dtype bf16 --explain\n"
     "  fathom plan resnet-110 --gpus cpu -o plan.json && fathom train plan.json --data cifar-10-batches-bin\n"
+    "  fathom plan resnet-1001 --gpus 12GiB --recompute elementwise --max-depth\n"
     "  fathom plan --compare keep.json recompute.json\n";
 
 const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", manual, run};

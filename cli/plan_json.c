@@ -47,6 +47,11 @@ json_t *plan_report_object(const struct plan_report *report)
         plan->plan_seconds);
     if (report->largest_searched)
         json_object_set_new(root, "largest_batch", json_integer((json_int_t)report->largest_batch));
+    if (report->deepest) {
+        json_object_set_new(root, "deepest_depth", json_integer(plan->fits ? (json_int_t)plan->spec.depth : 0));
+        json_object_set_new(root, "deepest_unfit_depth",
+                            report->deepest->unfit ? json_integer((json_int_t)report->deepest->unfit) : json_null());
+    }
     return root;
 }
 

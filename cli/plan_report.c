@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plan_deepest.h"
 #include "units.h"
 #include "words.h"
 
@@ -221,6 +222,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_recomputed(report->plan, to);
     print_time(report->plan, to);
     print_largest(report, to);
+    if (report->deepest) plan_deepest_print(report->deepest, to);
     fprintf(to, "  %-22s %s\n", "planned in", units_format_seconds(report->plan->plan_seconds, seconds));
     print_warnings(report->plan, to);
     print_advice(report, to);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "advise.h"
+#include "deepest.h"
 #include "errors.h"
 #include "json.h"
 #include "plan.h"
@@ -13,8 +14,9 @@ struct plan_report {
     const struct plan *plan;
     uint32_t largest_batch; /* 0 = none found, or not searched */
     bool largest_searched;
-    bool largest_exact; /* else it is a lower limit */
-    bool largest_quick; /* among plans that run no convolution again */
+    bool largest_exact;            /* else it is a lower limit */
+    bool largest_quick;            /* among plans that run no convolution again */
+    const struct deepest *deepest; /* when the plan is of the deepest model that fits, else NULL */
     const struct advice *advice;
     size_t advice_count;
 };

@@ -133,6 +133,41 @@ Test(cli_plan, the_largest_batch_is_the_largest)
     }
 }
 
+/* The deepest fits and the next of its form does not; both are planned again by name. */
+Test(cli_plan, the_deepest_is_the_deepest)
+{
+    static const struct {
+        const char *model, *flags;
+        unsigned step; /* between depths of the form; 0 = ImageNet's table */
+    } rows[] = {
+        {"resnet-164", "--gpus 2GiB --recompute none", 9},
+        {"resnet-1001", "--gpus 2xtitan-x --recompute elementwise", 9},
+        {"resnet-20", "--gpus 1GiB --batch 256 --recompute none", 6},
+        {"resnet-50", "--gpus 12GiB --batch 100", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char arguments[160];
+        snprintf(arguments, sizeof arguments, "plan %s %s --json --max-depth", rows[i].model, rows[i].flags);
+        json_t *root = run_json(arguments, 0), *next = json_object_get(root, "deepest_unfit_depth");
+        unsigned depth = (unsigned)number(root, "deepest_depth");
+        unsigned unfit = json_is_null(next) ? 0 : (unsigned)number(root, "deepest_unfit_depth");
+        json_decref(root);
+        if (rows[i].step == 0) {
+            cr_expect_eq(depth, 200);
+            cr_expect_eq(unfit, 0);
+            continue;
+        }
+        cr_expect_eq(depth % rows[i].step, 2, "%u", depth);
+        cr_expect_eq(unfit % rows[i].step, 2, "%u", unfit);
+        cr_expect_leq(unfit - depth, 2 * rows[i].step, "some depths name another form");
+        for (int k = 0; k < 2; k++) {
+            snprintf(arguments, sizeof arguments, "plan resnet-%u %s --json --micro-batches 1", k ? unfit : depth,
+                     rows[i].flags);
+            cr_expect_eq(cli_run(arguments)->code, k, "%s", arguments);
+        }
+    }
+}
+
 Test(cli_plan, explain_adds_up)
 {
     const struct cli_run *run = cli_run("plan resnet-20 --gpus titan-x --explain");
@@ -170,6 +205,7 @@ Test(cli_plan, refuses_wrong_commands)
         {"plan resnet-20 --micro-batches 7", "micro-batches"},
         {"plan resnet-20 --search-seconds -1", "--search-seconds"},
         {"plan resnet-20 --budgets 1GiB", "--budget"},
+        {"plan vgg-d --max-depth --gpus 12GiB", "vgg-d"},
         {"plan --compare", "two"},
         {"plan --compare one.json", "found 1"},
         {"plan --compare one.json two.json three.json", "one word too many"},

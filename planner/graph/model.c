@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Deeper nets would only exhaust the machine that plans them. */
-#define DEEPEST         100000u
+#define DEEPEST         MODEL_DEEPEST
 #define MOST_CLASSES    1000000u
 #define MOST_IMAGE_SIZE 8192u
 
@@ -154,6 +154,36 @@ static void fill_cifar(struct model_spec *spec)
     for (size_t i = 0; i < 3; i++) spec->units[i] = n;
     spec->unit = spec->bottleneck ? UNIT_PREACT : UNIT_ORIGINAL;
     spec->shortcut = spec->bottleneck ? SHORTCUT_B : SHORTCUT_A;
+}
+
+static bool same_form(const struct model_spec *spec, uint32_t depth)
+{
+    const struct imagenet_depth *row = find_imagenet(depth);
+    if (spec->dataset == DATASET_IMAGENET) return row && row->bottleneck == spec->bottleneck;
+    return is_cifar_depth(depth) && cifar_bottleneck(depth) == spec->bottleneck;
+}
+
+size_t model_form_depths(const struct model_spec *spec, uint32_t *depths)
+{
+    size_t count = 0;
+    if (spec->family != FAMILY_RESNET) return 0;
+    for (uint32_t depth = 8; depth <= DEEPEST; depth++) {
+        if (!same_form(spec, depth)) continue;
+        if (depths) depths[count] = depth;
+        count++;
+    }
+    return count;
+}
+
+struct model_spec model_at_depth(const struct model_spec *spec, uint32_t depth)
+{
+    struct model_spec made = *spec;
+    const struct imagenet_depth *row = find_imagenet(depth);
+    made.depth = depth;
+    for (size_t i = 0; i < 3; i++) made.units[i] = (depth - 2) / (spec->bottleneck ? 9 : 6);
+    if (spec->dataset == DATASET_IMAGENET && row) memcpy(made.units, row->units, sizeof row->units);
+    snprintf(made.name, sizeof made.name, "%s-%u", spec->unit == UNIT_PLAIN ? "plain" : "resnet", depth);
+    return made;
 }
 
 static void fill_imagenet(struct model_spec *spec, const struct imagenet_depth *row)

@@ -6,6 +6,7 @@
 #define FATHOM_MODEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "errors.h"
@@ -61,6 +62,13 @@ struct model_options {
 /* "resnet-<depth>", "plain-<depth>", "vgg-a", "vgg-d". Unknown names and depths are ERROR_INPUT with the nearest depths
  * that exist. */
 bool model_parse(const char *name, const struct model_options *options, struct model_spec *spec, struct error *err);
+
+/* All depths at which a model of the same family and form exists (its data set, unit and basic or bottleneck blocks),
+ * ascending, into depths (NULL = count only); returns how many. None for VGG. */
+#define MODEL_DEEPEST 100000u
+size_t model_form_depths(const struct model_spec *spec, uint32_t *depths);
+/* The same form at one of these depths. */
+struct model_spec model_at_depth(const struct model_spec *spec, uint32_t depth);
 
 /* Names for files and flags: "cifar10", "preact", "projection-b" ...; the parsers name the flag and list the choices. */
 const char *dataset_kind_name(enum dataset_kind kind);

@@ -1,0 +1,57 @@
+#define _GNU_SOURCE
+#include "plan_deepest.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "units.h"
+
+static void show_step(void *context, const struct deepest_step *step)
+{
+    const uint64_t *start = context;
+    char since[UNITS_TEXT];
+    fprintf(stderr, "\r\033[Kdepth %" PRIu32 " %s; ", step->depth, step->fits ? "fits" : "does not fit");
+    if (step->unfit)
+        fprintf(stderr, "the deepest is between %" PRIu32 " and %" PRIu32, step->fitting, step->unfit);
+    else
+        fputs("looking deeper", stderr);
+    fprintf(stderr, ", %s so far", units_format_seconds((double)(clock_now_ns() - *start) * 1e-9, since));
+    fflush(stderr);
+}
+
+bool plan_deepest_find(const struct plan_request *request, struct deepest *found, struct error *err)
+{
+    uint64_t start = clock_now_ns();
+    bool terminal = isatty(STDERR_FILENO) == 1;
+    bool ok = deepest_find(request, terminal ? show_step : NULL, &start, found, err);
+    if (terminal) fputs("\r\033[K", stderr);
+    return ok;
+}
+
+/* What must be said beside the name so that it names this form: --unit original for a resnet-200 like the 152. */
+static void print_flags(const struct model_spec *spec, FILE *to)
+{
+    struct model_options defaults = MODEL_OPTIONS_DEFAULT;
+    struct model_spec named;
+    if (!model_parse(spec->name, &defaults, &named, NULL)) return;
+    if (named.dataset != spec->dataset) fprintf(to, " --dataset %s", dataset_kind_name(spec->dataset));
+    if (named.unit != spec->unit) fprintf(to, " --unit %s", unit_kind_name(spec->unit));
+    if (named.shortcut != spec->shortcut) fprintf(to, " --shortcut %s", shortcut_kind_name(spec->shortcut));
+}
+
+void plan_deepest_print(const struct deepest *found, FILE *to)
+{
+    const struct plan *plan = found->plan;
+    fprintf(to, "  %-22s ", "deepest model");
+    if (plan->fits) {
+        fputs(plan->spec.name, to);
+        print_flags(&plan->spec, to);
+    } else {
+        fputs("none of this form fits", to);
+    }
+    if (plan->fits && found->unfit) fprintf(to, "; the next of this form, %" PRIu32 ", does not fit", found->unfit);
+    if (!found->unfit) fputs(", the deepest of this form that fathom plans", to);
+    fprintf(to, " (%" PRIu32 " plans made)\n", found->plans);
+}
