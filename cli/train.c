@@ -261,7 +261,31 @@ static bool choose_folders(struct train_command *c, struct error *err)
 
 /* Running --------------------------------------------------------------------------------------------------------- */
 
-static void say_stopped(const struct train_command *c, const char *word, const struct train_result *result)
+/* A blank and a word as a shell takes it. */
+static void add_word(struct text *text, const char *word)
+{
+    if (*word &&
+        word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")] == '\0') {
+        text_add(text, " %s", word);
+        return;
+    }
+    text_add(text, " '");
+    for (; *word; word++) {
+        if (*word == '\'') text_add(text, "'\\'");
+        text_add_bytes(text, word, 1);
+    }
+    text_add(text, "'");
+}
+
+/* The command line as it was given. */
+static void join_command(int argc, char **argv, struct text *text)
+{
+    text_add(text, "fathom");
+    for (int i = 0; i < argc; i++) add_word(text, argv[i]);
+}
+
+/* Every option counts for the steps that are left, so the whole command is told again. */
+static void say_stopped(const struct train_command *c, const struct train_result *result)
 {
     const struct train_options *o = &c->options;
     printf("stopped after step %" PRIu64 " of %" PRIu64, result->steps, o->iterations);
@@ -269,10 +293,12 @@ static void say_stopped(const struct train_command *c, const char *word, const s
         printf("; nothing was saved: --save DIR keeps checkpoints\n");
         return;
     }
-    printf("; a checkpoint is in %s. To go on:\n  fathom train %s", o->save_folder, word);
-    if (c->flags.batch) printf(" --batch %" PRIu64, c->flags.batch);
-    if (c->flags.gpus) printf(" --gpus %s", c->flags.gpus);
-    printf(" --data %s --iterations %" PRIu64 " --resume %s\n", o->data_path, o->iterations, o->save_folder);
+    printf("; a checkpoint is in %s", o->save_folder);
+    struct text again = {0};
+    add_word(&again, o->save_folder);
+    if (o->command && !again.failed) printf(". To go on:\n  %s --resume%s", o->command, again.bytes);
+    putchar('\n');
+    text_finish(&again);
 }
 
 static void say_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
@@ -284,8 +310,7 @@ static void say_begin(const struct plan *plan, const struct train_command *c, co
     fflush(stdout);
 }
 
-static bool train_plan(struct train_command *c, const struct plan *plan, const char *word, struct trace_sink *sink,
-                       struct error *err)
+static bool train_plan(struct train_command *c, const struct plan *plan, struct trace_sink *sink, struct error *err)
 {
     const struct backend *backend;
     struct train_result result;
@@ -300,21 +325,21 @@ static bool train_plan(struct train_command *c, const struct plan *plan, const c
     bool ok = train_run(plan, backend, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
     if (!ok) return false;
-    if (result.stopped) say_stopped(c, word, &result);
+    if (result.stopped) say_stopped(c, &result);
     progress_summary(plan, &result);
     return true;
 }
 
-static bool train_traced(struct train_command *c, const struct plan *plan, const char *word, struct error *err)
+static bool train_traced(struct train_command *c, const struct plan *plan, struct error *err)
 {
-    if (!c->trace) return train_plan(c, plan, word, NULL, err);
+    if (!c->trace) return train_plan(c, plan, NULL, err);
     struct trace_writer *writer;
     struct session *session = NULL;
     TRY(trace_writer_open(c->trace, &(struct trace_writer_options){0}, &writer, err));
     c->options.time_ops = true;
     struct session_options options = {.every = c->time_every, .most_cost = c->time_every ? 0 : MOST_TRACE_COST};
     bool ok = session_open(trace_writer_sink(writer), &options, &session, err) &&
-              train_plan(c, plan, word, session_sink(session), err);
+              train_plan(c, plan, session_sink(session), err);
     session_close(session);
     struct trace_writer_stats stats;
     trace_writer_stop(writer);
@@ -322,13 +347,6 @@ static bool train_traced(struct train_command *c, const struct plan *plan, const
     trace_writer_close(writer);
     if (stats.failed) fprintf(stderr, "fathom train: the trace ends early: %s\n", stats.failure);
     return ok;
-}
-
-/* The command line as it was given, for the trace. */
-static void join_command(int argc, char **argv, struct text *text)
-{
-    text_add(text, "fathom");
-    for (int i = 0; i < argc; i++) text_add(text, " %s", argv[i]);
 }
 
 #define OPTIONS(specs) (sizeof(specs) / sizeof((specs)[0]))
@@ -386,7 +404,7 @@ static int run(int argc, char **argv, struct error *err)
     join_command(argc, argv, &command);
     c.options.command = command.failed ? NULL : command.bytes;
     c.options.stop = &stop_requested;
-    bool ok = train_traced(&c, plan, word, err);
+    bool ok = train_traced(&c, plan, err);
     text_finish(&command);
     plan_destroy(plan);
     return ok ? 0 : 1;
