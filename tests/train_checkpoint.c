@@ -71,7 +71,8 @@ static struct checkpoint make_checkpoint(uint64_t step)
         .dataset_hash = 0x1234567890abcdef,
         .batch = 16,
         .devices = 2,
-        .schedule = {.warmed = true, .train_error = 0.3, .best_error = 0.25, .stale = 1, .plateaus = 2}};
+        .schedule = {
+            .warmed = true, .train_error = 0.3, .best_error = 0.25, .stale = 1, .plateaus = 2, .waiting = true}};
     struct model_options options = MODEL_OPTIONS_DEFAULT;
     cr_assert(model_parse("resnet-20", &options, &c.spec, NULL));
     return c;
@@ -134,7 +135,7 @@ Test(checkpoint, what_is_written_is_read)
     cr_assert_eq(c.dataset_hash, wanted_c.dataset_hash);
     cr_assert_eq(c.batch, 16);
     cr_assert_eq(c.devices, 2);
-    cr_assert(c.schedule.warmed);
+    cr_assert(c.schedule.warmed && c.schedule.waiting);
     cr_assert_eq(c.schedule.stale, 1);
     cr_assert_eq(c.schedule.plateaus, 2);
     cr_assert(c.schedule.train_error == 0.3 && c.schedule.best_error == 0.25);

@@ -129,6 +129,10 @@ Test(faults, wrong_options_are_named)
     struct small_run plateau = {.options.schedule = {.kind = SCHEDULE_PLATEAU, .base = 0.1}};
     run_go(&plateau);
     cr_assert(strstr(plateau.err.text, "--evaluate-every"), "%s", plateau.err.text);
+    plateau.options.evaluate_every = 2;
+    plateau.options.skip_evaluation = true;
+    run_go(&plateau);
+    cr_assert_not(plateau.ok, "a rate that never falls");
 }
 
 /* The device's thread is this test's, so that its allocations can be made to fail one by one. */

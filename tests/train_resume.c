@@ -21,12 +21,13 @@ static void check_same_files(const char *a, const char *b, uint64_t step)
 }
 
 /* 16 of 40 images a step: the third step crosses into the second epoch. */
-static void check_resume(const char *gpus, uint64_t stop_at)
+static void check_resumed(const struct small_run *as, uint64_t stop_at)
 {
-    struct small_run whole = {.gpus = gpus, .options = {.iterations = 7, .seed = 5}};
-    struct small_run first = {.gpus = gpus, .options = {.iterations = stop_at, .seed = 5}};
-    struct small_run rest = {.gpus = gpus, .options = {.iterations = 7, .seed = 99}};
-    whole.options.skip_evaluation = first.options.skip_evaluation = rest.options.skip_evaluation = true;
+    struct small_run whole = *as, first = *as, rest = *as;
+    whole.options.iterations = rest.options.iterations = 7;
+    first.options.iterations = stop_at;
+    whole.options.seed = first.options.seed = 5;
+    rest.options.seed = 99;
     whole.options.save_folder = folder(0, "whole");
     first.options.save_folder = rest.options.save_folder = rest.options.resume_folder = folder(1, "parts");
     run_go(&whole);
@@ -40,11 +41,33 @@ static void check_resume(const char *gpus, uint64_t stop_at)
     check_same_files(folders[0], folders[1], 7);
 }
 
+static void check_resume(const char *gpus, uint64_t stop_at)
+{
+    check_resumed(&(struct small_run){.gpus = gpus, .options.skip_evaluation = true}, stop_at);
+}
+
 Test(resume, is_bitwise_as_if_never_stopped) { check_resume("cpu", 4); }
 
 Test(resume, is_bitwise_from_within_an_epoch) { check_resume("cpu", 2); }
 
 Test(resume, is_bitwise_on_two_devices) { check_resume("2xcpu", 3); }
+
+Test(resume, is_bitwise_with_micro_batches)
+{
+    check_resumed(&(struct small_run){.gpus = "2xcpu", .micro_batches = 2, .options.skip_evaluation = true}, 3);
+}
+
+Test(resume, is_bitwise_with_synchronised_statistics)
+{
+    check_resumed(&(struct small_run){.gpus = "2xcpu", .sync_bn = true, .options.skip_evaluation = true}, 2);
+}
+
+static const struct small_run with_plateaus = {
+    .options = {.schedule = {.kind = SCHEDULE_PLATEAU, .base = 1e-7, .factor = 0.1, .patience = 1},
+                .evaluate_every = 2}};
+
+/* The first part evaluates at its end, where the whole run does not. */
+Test(resume, is_bitwise_with_plateaus) { check_resumed(&with_plateaus, 3); }
 
 static volatile sig_atomic_t stop;
 
@@ -72,6 +95,25 @@ Test(resume, a_stop_saves_and_the_rest_continues)
     cr_assert_not(rest.result.stopped);
     check_same_files(folders[0], folders[1], 6);
     cr_assert(rest.result.top1_error == whole.result.top1_error);
+}
+
+/* The stop is seen after the third step, whose evaluation is due. */
+Test(resume, an_evaluation_that_a_stop_put_off_is_made_up_for)
+{
+    struct small_run whole = with_plateaus, part = with_plateaus, rest = with_plateaus;
+    whole.options.iterations = part.options.iterations = rest.options.iterations = 5;
+    whole.options.evaluate_every = part.options.evaluate_every = rest.options.evaluate_every = 3;
+    stop = 0;
+    part.options.stop = &stop;
+    part.after_step = stop_at_three;
+    whole.options.save_folder = folder(0, "whole");
+    part.options.save_folder = rest.options.resume_folder = rest.options.save_folder = folder(1, "parts");
+    run_go(&whole);
+    run_go(&part);
+    run_go(&rest);
+    cr_assert(whole.ok && part.ok && rest.ok, "%s%s%s", whole.err.text, part.err.text, rest.err.text);
+    cr_assert_eq(part.result.steps, 3);
+    check_same_files(folders[0], folders[1], 5);
 }
 
 Test(resume, goes_on_with_another_number_of_devices)

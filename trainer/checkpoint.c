@@ -22,6 +22,8 @@
 #define PREFIX_BYTES      24u /* magic, version, header bytes, file bytes */
 #define MOST_HEADER_BYTES (256u << 20)
 #define SUFFIX            ".ckpt"
+#define FLAG_WARMED       1u
+#define FLAG_WAITING      2u
 
 /* Little-endian numbers ------------------------------------------------------------------------------------------- */
 
@@ -91,7 +93,7 @@ static void put_run(struct text *out, const struct checkpoint *c)
     put_number(out, c->dataset_hash, 8);
     put_number(out, c->batch, 4);
     put_number(out, c->devices, 4);
-    put_number(out, c->schedule.warmed, 4);
+    put_number(out, (c->schedule.warmed ? FLAG_WARMED : 0) | (c->schedule.waiting ? FLAG_WAITING : 0), 4);
     put_number(out, c->schedule.stale, 4);
     put_number(out, c->schedule.plateaus, 4);
     put_real(out, c->schedule.train_error);
@@ -307,7 +309,9 @@ static void take_run(struct cursor *c, struct checkpoint *checkpoint)
     checkpoint->dataset_hash = take_u64(c);
     checkpoint->batch = take_u32(c);
     checkpoint->devices = take_u32(c);
-    checkpoint->schedule.warmed = take_u32(c) != 0;
+    uint32_t flags = take_u32(c);
+    checkpoint->schedule.warmed = flags & FLAG_WARMED;
+    checkpoint->schedule.waiting = flags & FLAG_WAITING;
     checkpoint->schedule.stale = take_u32(c);
     checkpoint->schedule.plateaus = take_u32(c);
     checkpoint->schedule.train_error = take_real(c);

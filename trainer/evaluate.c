@@ -51,7 +51,6 @@ static void report(struct run *run, const struct evaluation *e)
     status->test_loss = e->loss / e->images;
     status->top1_error = 1 - e->top1_hits / e->images;
     status->top5_error = 1 - e->top5_hits / e->images;
-    schedule_see_evaluation(&run->options->schedule, &run->schedule, status->top1_error);
     run_report_metric(run, METRIC_TEST_LOSS, status->test_loss);
     run_report_metric(run, METRIC_TOP1_ERROR, status->top1_error);
     run_report_metric(run, METRIC_TOP5_ERROR, status->top5_error);

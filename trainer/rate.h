@@ -11,6 +11,7 @@ struct schedule_state {
     double best_error;  /* plateau: the best evaluation's top-1 error so far */
     uint32_t stale;     /* plateau: evaluations since then */
     uint32_t plateaus;  /* plateau: drops taken */
+    bool waiting;       /* plateau: a stop came before the evaluation that was due: it is the next thing to do */
 };
 
 struct schedule_state schedule_begin(void);

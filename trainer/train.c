@@ -76,6 +76,9 @@ static bool check_dataset(const struct run *run, struct error *err)
     if (info->classes != spec->classes)
         return error_set(err, ERROR_INPUT, "--data: %s has %u classes; %s in this plan has %u", run->options->data_path,
                          info->classes, spec->name, spec->classes);
+    if (run->options->schedule.kind == SCHEDULE_PLATEAU && info->test_images == 0)
+        return error_set(err, ERROR_INPUT, "--data: %s has no test images, which --schedule plateau looks at",
+                         run->options->data_path);
     if (info->height && (info->height != spec->image_size || info->width != spec->image_size))
         return error_set(err, ERROR_INPUT, "--data: %s has images of %ux%u; the plan is for %ux%u",
                          run->options->data_path, info->width, info->height, spec->image_size, spec->image_size);
@@ -97,9 +100,11 @@ static bool check_plan(const struct plan *plan, const struct backend *backend, s
 static bool check_options(const struct train_options *o, struct error *err)
 {
     if (o->iterations == 0) return error_set(err, ERROR_INPUT, "--iterations: is 0; at least 1 is wanted");
-    if (o->schedule.kind == SCHEDULE_PLATEAU && o->evaluate_every == 0)
+    bool evaluates = o->evaluate_every > 0 && !o->skip_evaluation && !o->repeat_batch;
+    if (o->schedule.kind == SCHEDULE_PLATEAU && !evaluates)
         return error_set(err, ERROR_INPUT,
-                         "--schedule plateau looks at the test error: --evaluate-every STEPS is wanted with it");
+                         "the rate falls when the test error does no longer (--schedule plateau, as in the paper of "
+                         "ImageNet's nets): --evaluate-every STEPS is wanted with it, or another --schedule");
     if (!o->save_folder || o->resume_folder || !checkpoint_exists(o->save_folder)) return true;
     return error_set(
         err, ERROR_INPUT,
@@ -299,14 +304,27 @@ static void measure_step(struct run *run, uint64_t steps, double seconds)
 
 static bool is_due(uint64_t every, uint64_t done) { return every > 0 && done % every == 0; }
 
-static bool after_step(struct run *run, struct error *err)
+/* The schedule sees the evaluations at intervals alone, so that a run which goes on from its last step has the rates of
+ * one that never ended there. A stop puts the evaluation off until the run is resumed. */
+static bool evaluate(struct run *run, bool due, struct error *err)
 {
     const struct train_options *o = run->options;
-    bool last = run->done == o->iterations, evaluate = !o->skip_evaluation && !o->repeat_batch && !run_is_stopped(run);
+    if (!run_is_stopped(run)) TRY(run_evaluate(run, err));
+    if (due && run->status.evaluated) schedule_see_evaluation(&o->schedule, &run->schedule, run->status.top1_error);
+    run->schedule.waiting = due && !run->status.evaluated && o->schedule.kind == SCHEDULE_PLATEAU;
+    return true;
+}
+
+/* A stop is looked at once: what is seen is saved. */
+static bool after_step(struct run *run, bool *stopped, struct error *err)
+{
+    const struct train_options *o = run->options;
+    bool last = run->done == o->iterations, due = is_due(o->evaluate_every, run->done);
     run->status.evaluated = false;
-    if (evaluate && (last || is_due(o->evaluate_every, run->done))) TRY(run_evaluate(run, err));
+    if (!o->skip_evaluation && !o->repeat_batch && (last || due)) TRY(evaluate(run, due, err));
     log_step(run->log, &run->status);
-    bool save = last || run_is_stopped(run) || is_due(o->save_every, run->done);
+    *stopped = run_is_stopped(run);
+    bool save = last || *stopped || is_due(o->save_every, run->done);
     if (o->save_folder && save && run->saved != run->done) TRY(run_save(run, err));
     return true;
 }
@@ -317,13 +335,16 @@ static bool run_steps(struct run *run, progress_fn progress, void *context, stru
                       struct error *err)
 {
     uint64_t steps = 0, sampled = 0;
+    if (run->schedule.waiting && run->done < run->options->iterations) {
+        TRY(evaluate(run, true, err));
+        result->stopped = run_is_stopped(run);
+    }
     while (run->done < run->options->iterations && !result->stopped) {
         uint64_t begin = clock_now_ns();
         TRY(run_step(run, err));
         measure_step(run, ++steps, (double)(clock_now_ns() - begin) * 1e-9);
         report_memory(run, &sampled);
-        TRY(after_step(run, err));
-        result->stopped = run_is_stopped(run);
+        TRY(after_step(run, &result->stopped, err));
         result->loss = run->status.loss;
         if (run->status.evaluated) {
             result->top1_error = run->status.top1_error;
