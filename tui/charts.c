@@ -156,6 +156,14 @@ static void draw_step(const struct rollup_step *step, struct canvas *canvas, str
                     100 * (double)step->metric[METRIC_TOP1_ERROR]);
 }
 
+/* The last step that has reported its loss: the newest one is still running. */
+static const struct rollup_step *newest_known(const struct rollup_step *steps, size_t count)
+{
+    for (size_t i = count; i-- > 0;)
+        if (isfinite(steps[i].metric[METRIC_LOSS])) return &steps[i];
+    return &steps[count - 1];
+}
+
 static void draw_curve(const struct rollup *rollup, struct window window, struct canvas *canvas, struct rect area)
 {
     const uint32_t labels = 8;
@@ -188,6 +196,6 @@ void panel_loss(struct dashboard *dashboard, const struct rollup *rollup, struct
     snprintf(title, sizeof title, "Loss: steps %" PRIu64 " to %" PRIu64, steps[0].step, steps[window.count - 1].step);
     struct rect inside = canvas_frame(canvas, area, title, dashboard->view == VIEW_LOSS);
     if (inside.rows < 2) return;
-    draw_step(&steps[window.count - 1], canvas, inside, inside.rows - 1);
+    draw_step(newest_known(steps, window.count), canvas, inside, inside.rows - 1);
     draw_curve(rollup, window, canvas, (struct rect){inside.row, inside.column, inside.rows - 1, inside.columns});
 }
