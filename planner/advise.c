@@ -279,7 +279,7 @@ bool advise_unfit(const struct plan_request *request, const struct plan *unfit, 
 static void describe_limit(const struct advice *advice, const char *what, char *out, size_t size)
 {
     char cost[64] = "";
-    if (advice->extra_flops_fraction > 0)
+    if (advice->extra_flops_fraction >= 0.0005) /* else it would read 0.0 % */
         snprintf(cost, sizeof cost, " (%.1f %% more computation)", 100 * advice->extra_flops_fraction);
     snprintf(out, size, "the %s that fits%s", what, cost);
 }
@@ -295,8 +295,8 @@ char *advise_sentence(const struct advice *advice, char *out, size_t size)
         break;
     case ADVICE_BATCH: snprintf(out, size, "--batch %" PRIu32 ", %s", advice->value, limit); break;
     case ADVICE_MICRO_BATCHES:
-        snprintf(out, size, "--micro-batches %" PRIu32 ", %s; batch normalisation then sees smaller batches",
-                 advice->value, limit);
+        snprintf(out, size, "--micro-batches %" PRIu32 ", %s%s", advice->value, limit,
+                 advice->changes_bn ? "; batch normalisation then sees smaller batches" : "");
         break;
     case ADVICE_MEMORY: snprintf(out, size, "%" PRIu32 " GiB per device, %s", advice->value, limit); break;
     case ADVICE_DEVICES:

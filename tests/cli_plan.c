@@ -114,6 +114,19 @@ Test(cli_plan, advice_is_true)
     }
 }
 
+/* VGG has no batch normalisation, and redoing its ReLUs costs nothing that can be seen. */
+Test(cli_plan, advice_says_only_what_concerns_the_network)
+{
+    const struct cli_run *run = cli_run("plan vgg-d --gpus titan-x --micro-batches 1");
+    cr_assert_eq(run->code, 1);
+    cr_assert(strstr(run->out, "--micro-batches 2, the smallest number that fits\n"), "%s", run->out);
+    cr_assert_not(strstr(run->out, "normalis"));
+    cr_assert_not(strstr(run->out, "0.0 % more"));
+    run = cli_run("plan resnet-50 --gpus titan-x --micro-batches 1 --recompute none");
+    cr_assert_eq(run->code, 1);
+    cr_assert(strstr(run->out, "the smallest number that fits; batch normalisation"), "%s", run->out);
+}
+
 Test(cli_plan, the_largest_batch_is_the_largest)
 {
     static const char *const machines[] = {"12GiB", "2xtitan-x", "h100,12GiB"};
