@@ -181,7 +181,7 @@ static bool try_quanta(const struct making *making, const struct blocks *blocks,
 
 #define MOST_TRIALS 8
 /* More memory than this part of the limit is not left unused if another trial may use it. */
-#define SLACK_DIVISOR 100
+#define SLACK_DIVISOR 50
 
 /* The next number of quanta to try, between the largest that fits and the smallest that does not: as far from the last
  * as its arena was from the limit. */
