@@ -10,7 +10,7 @@
 #include "mem.h"
 #include "place.h"
 #include "place_chunks.h"
-#include "place_csv.h"
+#include "place_import.h"
 #include "place_svg.h"
 #include "units.h"
 
@@ -75,7 +75,8 @@ static bool parse(int argc, char **argv, struct request *request, struct error *
     size_t word_count;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 1, &word_count, err));
     if (word_count == 0)
-        return error_set(err, ERROR_INPUT, "a CSV file is wanted: fathom place FILE --capacity BYTES | --minimise");
+        return error_set(err, ERROR_INPUT,
+                         "a CSV file or an ONNX model is wanted: fathom place FILE --capacity BYTES | --minimise");
     TRY(check_aims(request, err));
     request->path = words[0];
     return true;
@@ -271,7 +272,7 @@ static int run(int argc, char **argv, struct error *err)
     struct place_table table;
     struct outcome outcome;
     if (!parse(argc, argv, &request, err)) return 2;
-    if (!place_table_read(&table, request.path, err)) return 2;
+    if (!place_import(&table, request.path, err)) return 2;
     bool ok = check_chunks(&request, &table, err) && solve(&request, &table, &outcome, err) &&
               answer(&request, &table, &outcome, err);
     place_table_finish(&table);
@@ -293,6 +294,12 @@ static const char manual[] =
     "    offset and chunk. A buffer lives at the instants lower <= t < upper and takes size bytes, rounded\n"
     "    up to its alignment. A number under offset fixes the buffer there; empty or -1 leaves it\n"
     "    free. Buffers that live together never overlap in the answer.\n"
+    "\n"
+    "    FILE may also be an ONNX model, known by its content. Its activations are the buffers: a\n"
+    "    graph input from instant 0, what node i makes from instant i, each until the last node that\n"
+    "    reads it, outputs to the end. Initializers and constants are not placed, nodes' workspaces\n"
+    "    are not known. Every shape must be in the model (onnx.shape_inference.infer_shapes adds\n"
+    "    them) and no node may hold graphs of its own (If, Loop, Scan).\n"
     "\n"
     "    No arena is smaller than the largest sum of sizes that live at one instant: the bound. Fast\n"
     "    placers come first; where they miss the bound, an exact search follows. A placement at the\n"
@@ -329,6 +336,7 @@ static const char manual[] =
     "EXAMPLES\n"
     "    fathom place problem.csv --capacity 1048576 -o placed.csv\n"
     "    fathom place problem.csv --minimise --time 60 --svg arena.svg\n"
+    "    fathom place model.onnx --minimise -o problem.csv\n"
     "    fathom place problem.csv --chunks 3 --chunk-size 512MiB -o placed.csv\n";
 
 const struct command command_place = {"place", "offsets for buffers with lifetimes, in the smallest arena", manual,

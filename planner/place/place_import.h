@@ -1,0 +1,19 @@
+/* Placement problems from other programs' files. */
+#ifndef FATHOM_PLACE_IMPORT_H
+#define FATHOM_PLACE_IMPORT_H
+
+#include "place_csv.h"
+
+/* Reads a problem, recognised by its content: an ONNX model, else CSV (place_table_read). The caller ends it with
+ * place_table_finish. ERROR_INPUT names file and tensor or line; *table is then finished already. */
+bool place_import(struct place_table *table, const char *path, struct error *err);
+
+/* The activations of an ONNX model (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) as buffers: graph inputs
+ * live from instant 0, what node i makes from instant i, until the last node that reads it, graph outputs until the
+ * end. Initializers and the outputs of Constant nodes are weights and take no part; nor do nodes' inner buffers. Each
+ * output is a buffer of its own, also where a program would make it a view. ERROR_INPUT for bytes that are no model, a
+ * tensor of unknown shape or type, nodes out of order, and nodes with graphs inside (If, Loop, Scan). `path` is for
+ * messages; bytes stay the caller's. */
+bool place_onnx_parse(struct place_table *table, const char *path, const void *bytes, size_t length, struct error *err);
+
+#endif

@@ -1,0 +1,23 @@
+/* ONNX models of any content: what is read is a problem whose parts hang together, what is not gets a sentence. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "place_import.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
+{
+    struct error err = {0};
+    struct place_table table;
+    if (place_onnx_parse(&table, "model.onnx", bytes, length, &err)) {
+        for (size_t i = 0; i < table.count; i++)
+            if (table.buffers[i].lower >= table.buffers[i].upper || strlen(table.ids[i]) > length) abort();
+    } else if (err.kind != ERROR_INPUT || !err.text[0] || table.buffers) {
+        abort();
+    }
+    place_table_finish(&table);
+    if (mem_current_bytes(MEM_GENERAL) != 0) abort();
+    return 0;
+}
