@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -63,36 +65,63 @@ bool files_read(const char *path, uint64_t most_bytes, char **bytes, size_t *len
     return ok;
 }
 
+/* Where a path's bytes go. Renaming over a device (/dev/null), a pipe or a link (/dev/stdout) would put a file in its
+ * place: the first two are written to as they are, a link's target is. */
+struct destination {
+    char path[PATH_MAX];
+    bool special;
+};
+
+static bool find_destination(const char *path, struct destination *found, struct error *err)
+{
+    struct stat info;
+    found->special = false;
+    bool link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+    if (!link || !realpath(path, found->path)) {
+        if (strlen(path) >= sizeof found->path)
+            return error_errno(err, ERROR_INPUT, ENAMETOOLONG, "%s: cannot be written", path);
+        strcpy(found->path, path);
+    }
+    if (stat(path, &info) != 0) return true;
+    if (S_ISDIR(info.st_mode)) return error_set(err, ERROR_INPUT, "%s: is a folder; a file is wanted", path);
+    found->special = !S_ISREG(info.st_mode);
+    return true;
+}
+
 bool files_begin(struct files_writer *writer, const char *path, struct error *err)
 {
+    struct destination to;
     *writer = (struct files_writer){0};
-    size_t length = strlen(path) + 32;
+    TRY(find_destination(path, &to, err));
+    size_t length = strlen(to.path) + 32;
     char *partial = mem_alloc(MEM_GENERAL, length, 1);
-    char *copy = mem_strdup(MEM_GENERAL, path);
+    char *copy = mem_strdup(MEM_GENERAL, to.path);
     if (!partial || !copy) {
         mem_free(partial);
         mem_free(copy);
         return error_memory(err, length, path);
     }
-    snprintf(partial, length, "%s.partial-%ld", path, (long)getpid());
-    FILE *stream = fopen(partial, "wbe");
+    snprintf(partial, length, "%s.partial-%ld", to.path, (long)getpid());
+    FILE *stream = fopen(to.special ? to.path : partial, "wbe");
     if (!stream) {
         error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);
         mem_free(partial);
         mem_free(copy);
         return false;
     }
-    *writer = (struct files_writer){.stream = stream, .path = copy, .partial = partial};
+    if (to.special) mem_free(partial);
+    *writer = (struct files_writer){.stream = stream, .path = copy, .partial = to.special ? NULL : partial};
     return true;
 }
 
 bool files_commit(struct files_writer *writer, struct error *err)
 {
-    bool ok = !ferror(writer->stream) && fflush(writer->stream) == 0 && fsync(fileno(writer->stream)) == 0;
+    bool ok = !ferror(writer->stream) && fflush(writer->stream) == 0;
+    if (ok && writer->partial) ok = fsync(fileno(writer->stream)) == 0;
     int cause = errno;
     ok = fclose(writer->stream) == 0 && ok;
     writer->stream = NULL;
-    if (ok && rename(writer->partial, writer->path) != 0) {
+    if (ok && writer->partial && rename(writer->partial, writer->path) != 0) {
         ok = false;
         cause = errno;
     }

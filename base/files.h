@@ -14,11 +14,12 @@
 bool files_read(const char *path, uint64_t most_bytes, char **bytes, size_t *length, struct error *err);
 
 /* A file being written under "PATH.partial-PID" in the same folder. files_commit flushes to disk and renames it over
- * the path; files_abandon removes it. Exactly one of the two ends it; both take a zeroed object. */
+ * the path; files_abandon removes it. Exactly one of the two ends it; both take a zeroed object. A path that is a
+ * device or a pipe is written to directly, a link's target is replaced; a folder is ERROR_INPUT. */
 struct files_writer {
     FILE *stream; /* write here; errors are found by files_commit */
     char *path;
-    char *partial;
+    char *partial; /* NULL for a device or a pipe */
 };
 bool files_begin(struct files_writer *writer, const char *path, struct error *err);
 bool files_commit(struct files_writer *writer, struct error *err);

@@ -1,4 +1,7 @@
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <criterion/criterion.h>
@@ -25,6 +28,43 @@ Test(files, a_failed_write_leaves_the_old_content)
     cr_assert_not(files_read(path, 2, &bytes, &length, &err));
     cr_assert_eq(err.kind, ERROR_INPUT);
     unlink(path);
+    cr_assert_eq(rmdir(folder), 0, "a partial file was left behind");
+}
+
+static void expect_content(const char *path, const char *right)
+{
+    struct error err = {0};
+    char *bytes;
+    size_t length;
+    cr_assert(files_read(path, 100, &bytes, &length, &err), "%s", err.text);
+    cr_expect_str_eq(bytes, right);
+    mem_free(bytes);
+}
+
+/* What is no plain file stays what it is. */
+Test(files, links_pipes_and_folders_are_not_replaced)
+{
+    char folder[] = "/tmp/fathom-files-XXXXXX";
+    cr_assert(mkdtemp(folder) && chdir(folder) == 0);
+    struct error err = {0};
+    struct stat info;
+    cr_assert_not(files_write(folder, "x", 1, &err));
+    cr_expect_eq(err.kind, ERROR_INPUT);
+    cr_assert(files_write("file", "old", 3, &err) && symlink("file", "link") == 0, "%s", err.text);
+    cr_assert(files_write("link", "new", 3, &err), "%s", err.text);
+    cr_assert(lstat("link", &info) == 0 && S_ISLNK(info.st_mode));
+    expect_content("file", "new");
+    cr_assert_eq(mkfifo("pipe", 0600), 0);
+    int end = open("pipe", O_RDWR);
+    cr_assert(files_write("pipe", "through", 7, &err), "%s", err.text);
+    char bytes[8] = "";
+    cr_assert_eq(read(end, bytes, 7), 7);
+    cr_expect_str_eq(bytes, "through");
+    cr_assert(lstat("pipe", &info) == 0 && S_ISFIFO(info.st_mode));
+    close(end);
+    unlink("file");
+    unlink("link");
+    unlink("pipe");
     cr_assert_eq(rmdir(folder), 0, "a partial file was left behind");
 }
 
