@@ -26,6 +26,7 @@ struct request {
 
 /* One of the two is filled: chunks where --chunks was given. */
 struct outcome {
+    struct place_source source;
     struct place_result arena;
     struct place_chunks_result chunks;
 };
@@ -76,7 +77,8 @@ static bool parse(int argc, char **argv, struct request *request, struct error *
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 1, &word_count, err));
     if (word_count == 0)
         return error_set(err, ERROR_INPUT,
-                         "a CSV file or an ONNX model is wanted: fathom place FILE --capacity BYTES | --minimise");
+                         "a CSV file, an ONNX model or a memory snapshot is wanted: fathom place FILE --capacity BYTES "
+                         "| --minimise");
     TRY(check_aims(request, err));
     request->path = words[0];
     return true;
@@ -148,10 +150,44 @@ static bool write_svg(const struct request *request, const struct place_table *t
     return ok;
 }
 
-static void print_json(const struct request *request, const struct place_table *table,
-                       const struct place_result *result)
+static void print_source(const struct place_source *source)
 {
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    if (!source->snapshot) return;
+    printf("recorded   device %" PRIu64 ", %s events\n", source->device, units_format_count(source->events, text));
+    printf("allocated  %s bytes at most (%s)\n", units_format_count(source->peak_bytes, text),
+           units_format_bytes(source->peak_bytes, human));
+    if (source->reserved_bytes > 0)
+        printf("reserved   %s bytes at most (%s)\n", units_format_count(source->reserved_bytes, text),
+               units_format_bytes(source->reserved_bytes, human));
+}
+
+static void print_saving(const struct place_source *source, uint64_t arena_bytes)
+{
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    if (!source->snapshot || source->reserved_bytes <= arena_bytes) return;
+    uint64_t saved = source->reserved_bytes - arena_bytes;
+    printf("saved      %s bytes (%s), %.1f %% of what was reserved\n", units_format_count(saved, text),
+           units_format_bytes(saved, human), 100.0 * (double)saved / (double)source->reserved_bytes);
+}
+
+static void print_source_json(const struct place_source *source)
+{
+    if (!source->snapshot) return;
+    printf("\"recorded_device\": %" PRIu64 ", \"recorded_events\": %" PRIu64 ", \"recorded_peak_bytes\": %" PRIu64
+           ", \"recorded_reserved_bytes\": ",
+           source->device, source->events, source->peak_bytes);
+    if (source->reserved_bytes > 0)
+        printf("%" PRIu64 ", ", source->reserved_bytes);
+    else
+        printf("null, ");
+}
+
+static void print_json(const struct request *request, const struct place_table *table, const struct outcome *outcome)
+{
+    const struct place_result *result = &outcome->arena;
     printf("{\"buffers\": %zu, ", table->count);
+    print_source_json(&outcome->source);
     if (request->capacity > 0)
         printf("\"capacity_bytes\": %" PRIu64 ", \"fits\": %s, \"proved_impossible\": %s, ", request->capacity,
                result->arena_bytes <= request->capacity ? "true" : "false",
@@ -175,9 +211,10 @@ static void print_capacity(const struct request *request, const struct place_res
                units_format_seconds(result->seconds, seconds));
 }
 
-static void print_plain(const struct request *request, const struct place_table *table,
-                        const struct place_result *result)
+static void print_plain(const struct request *request, const struct place_table *table, const struct outcome *outcome)
 {
+    const struct place_result *result = &outcome->arena;
+    print_source(&outcome->source);
     char text[UNITS_TEXT], human[UNITS_TEXT];
     printf("buffers    %s\n", units_format_count(table->count, text));
     printf("arena      %s bytes (%s)\n", units_format_count(result->arena_bytes, text),
@@ -192,6 +229,7 @@ static void print_plain(const struct request *request, const struct place_table 
     if (request->capacity > 0) print_capacity(request, result);
     printf("time       %s, %s search nodes\n", units_format_seconds(result->seconds, human),
            units_format_count(result->nodes, text));
+    print_saving(&outcome->source, result->arena_bytes);
 }
 
 static void print_chunks_json(const struct request *request, const struct place_table *table,
@@ -246,14 +284,13 @@ static bool answer_chunks(const struct request *request, struct place_table *tab
 static bool answer(const struct request *request, struct place_table *table, const struct outcome *outcome,
                    struct error *err)
 {
-    const struct place_result *result = &outcome->arena;
     if (request->chunks > 0) return answer_chunks(request, table, &outcome->chunks, err);
     if (request->out) TRY(place_table_write(table, request->out, err));
-    if (request->svg) TRY(write_svg(request, table, result, err));
+    if (request->svg) TRY(write_svg(request, table, &outcome->arena, err));
     if (request->json)
-        print_json(request, table, result);
+        print_json(request, table, outcome);
     else
-        print_plain(request, table, result);
+        print_plain(request, table, outcome);
     return true;
 }
 
@@ -272,7 +309,7 @@ static int run(int argc, char **argv, struct error *err)
     struct place_table table;
     struct outcome outcome;
     if (!parse(argc, argv, &request, err)) return 2;
-    if (!place_import(&table, request.path, err)) return 2;
+    if (!place_import(&table, &outcome.source, request.path, err)) return 2;
     bool ok = check_chunks(&request, &table, err) && solve(&request, &table, &outcome, err) &&
               answer(&request, &table, &outcome, err);
     place_table_finish(&table);
@@ -300,6 +337,11 @@ static const char manual[] =
     "    reads it, outputs to the end. Initializers and constants are not placed, nodes' workspaces\n"
     "    are not known. Every shape must be in the model (onnx.shape_inference.infer_shapes adds\n"
     "    them) and no node may hold graphs of its own (If, Loop, Scan).\n"
+    "\n"
+    "    Or a PyTorch memory snapshot (torch.cuda.memory._dump_snapshot; the pickle is read, never\n"
+    "    executed): each alloc until its free_completed, in 512 bytes as PyTorch rounds them, and\n"
+    "    what was there before. The output then also says how much was allocated and reserved at\n"
+    "    most. Of several devices the one with the most events.\n"
     "\n"
     "    No arena is smaller than the largest sum of sizes that live at one instant: the bound. Fast\n"
     "    placers come first; where they miss the bound, an exact search follows. A placement at the\n"
@@ -337,6 +379,7 @@ static const char manual[] =
     "    fathom place problem.csv --capacity 1048576 -o placed.csv\n"
     "    fathom place problem.csv --minimise --time 60 --svg arena.svg\n"
     "    fathom place model.onnx --minimise -o problem.csv\n"
+    "    fathom place snapshot.pickle --minimise --svg arena.svg\n"
     "    fathom place problem.csv --chunks 3 --chunk-size 512MiB -o placed.csv\n";
 
 const struct command command_place = {"place", "offsets for buffers with lifetimes, in the smallest arena", manual,

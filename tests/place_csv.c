@@ -186,7 +186,7 @@ Test(place_csv, wrong_commands_and_files_exit_2, .init = make_folder, .fini = re
     static const char bad[] = "id,lower,upper,size\nb1,3,3,4\n";
     cr_assert(files_write("p.csv", example, sizeof example - 1, &err), "%s", err.text);
     cr_assert(files_write("bad.csv", bad, sizeof bad - 1, &err), "%s", err.text);
-    static const char *const lines[][2] = {{"", "a CSV file or an ONNX model is wanted"},
+    static const char *const lines[][2] = {{"", "a CSV file, an ONNX model or a memory snapshot is wanted"},
                                            {"p.csv", "--capacity BYTES or --minimise"},
                                            {"p.csv --minimise --capacity 4", "not both"},
                                            {"p.csv --capacity 0", "--capacity"},

@@ -8,14 +8,22 @@
 /* A model's first field is its version (field 1, a number); text never begins with that byte. */
 static bool is_onnx(const char *bytes, size_t length) { return length > 1 && bytes[0] == 0x08; }
 
-bool place_import(struct place_table *table, const char *path, struct error *err)
+/* A pickle's first opcode is PROTO, from protocol 2 on. */
+static bool is_pickle(const char *bytes, size_t length)
+{
+    return length > 1 && (unsigned char)bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5;
+}
+
+bool place_import(struct place_table *table, struct place_source *source, const char *path, struct error *err)
 {
     char *bytes;
     size_t length;
     *table = (struct place_table){0};
+    *source = (struct place_source){0};
     TRY(files_read(path, MOST_FILE_BYTES, &bytes, &length, err));
-    if (!is_onnx(bytes, length)) return place_table_parse(table, path, bytes, length, err);
-    bool ok = place_onnx_parse(table, path, bytes, length, err);
+    if (!is_onnx(bytes, length) && !is_pickle(bytes, length)) return place_table_parse(table, path, bytes, length, err);
+    bool ok = is_onnx(bytes, length) ? place_onnx_parse(table, path, bytes, length, err)
+                                     : place_snapshot_parse(table, source, path, bytes, length, err);
     mem_free(bytes);
     return ok;
 }

@@ -4,9 +4,18 @@
 
 #include "place_csv.h"
 
-/* Reads a problem, recognised by its content: an ONNX model, else CSV (place_table_read). The caller ends it with
- * place_table_finish. ERROR_INPUT names file and tensor or line; *table is then finished already. */
-bool place_import(struct place_table *table, const char *path, struct error *err);
+/* What a recorded run used, beside its problem. */
+struct place_source {
+    bool snapshot; /* the rest is filled for a memory snapshot alone */
+    uint64_t device, events;
+    uint64_t peak_bytes;     /* the most that was allocated at once, as requested */
+    uint64_t reserved_bytes; /* the most that the allocator held for it; 0 = not in the dump */
+};
+
+/* Reads a problem, recognised by its content: an ONNX model, a PyTorch memory snapshot, else CSV (place_table_read).
+ * The caller ends it with place_table_finish. ERROR_INPUT names file and tensor or line; *table is then finished
+ * already. */
+bool place_import(struct place_table *table, struct place_source *source, const char *path, struct error *err);
 
 /* The activations of an ONNX model (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) as buffers: graph inputs
  * live from instant 0, what node i makes from instant i, until the last node that reads it, graph outputs until the
@@ -15,5 +24,13 @@ bool place_import(struct place_table *table, const char *path, struct error *err
  * tensor of unknown shape or type, nodes out of order, and nodes with graphs inside (If, Loop, Scan). `path` is for
  * messages; bytes stay the caller's. */
 bool place_onnx_parse(struct place_table *table, const char *path, const void *bytes, size_t length, struct error *err);
+
+/* The allocations of a PyTorch memory snapshot (a pickle by torch.cuda.memory._dump_snapshot) as buffers, aligned to
+ * 512 bytes as PyTorch's are: one per `alloc` event, until its address' `free_completed` or the end; what was there
+ * before the first event, known by its later free or by an active block, lives from instant 0. Event i happens at
+ * instant i + 1. Of several devices the one with the most events. ERROR_INPUT for anything but plain data in the
+ * pickle, or a dump without events. */
+bool place_snapshot_parse(struct place_table *table, struct place_source *source, const char *path, const void *bytes,
+                          size_t length, struct error *err);
 
 #endif
