@@ -14,7 +14,7 @@
 struct plan_options {
     struct plan_flags flags;
     const char *output, *svg;
-    bool explain, json, max_batch, max_depth, compare;
+    bool explain, json, max_batch, max_depth, compare, search;
 };
 
 /* Words of a command: MODEL, or two plan files. */
@@ -25,7 +25,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
     if (words != 2)
         return error_set(err, ERROR_INPUT,
                          "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
-    if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth)
+    if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth || o->search)
         return error_set(err, ERROR_INPUT, "--compare: found beside options that plan; only --json goes with it");
     return true;
 }
@@ -33,13 +33,13 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
                           struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + 7] = {
+    struct option_spec specs[PLAN_FLAGS + 8] = {
         {"output", 'o', OPTION_TEXT, &o->output, 0, 0},     {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},     {"json", 0, OPTION_FLAG, &o->json, 0, 0},
         {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0}, {"max-depth", 0, OPTION_FLAG, &o->max_depth, 0, 0},
-        {"compare", 0, OPTION_FLAG, &o->compare, 0, 0},
+        {"search", 0, OPTION_FLAG, &o->search, 0, 0},       {"compare", 0, OPTION_FLAG, &o->compare, 0, 0},
     };
-    plan_flags_specs(&o->flags, specs + 7);
+    plan_flags_specs(&o->flags, specs + 8);
     size_t count = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
     if (o->compare) return check_comparison(o, count, err);
@@ -72,12 +72,22 @@ static bool find_largest(const struct plan_options *o, const struct plan_request
 static bool write_files(const struct plan_options *o, const struct plan *plan, struct error *err)
 {
     char verdict[WORDS_VERDICT];
-    if (o->svg)
+    if (o->svg && !o->search)
         TRY(draw_plan(plan, draw_fullest_device(plan), words_verdict(plan, verdict, sizeof verdict), o->svg, err));
     if (!o->output) return true;
     if (plan->fits) return plan_write(plan, o->output, err);
     fprintf(stderr, "fathom plan: %s is not written, as the plan does not fit\n", o->output);
     return true;
+}
+
+static bool find_frontier(const struct plan_options *o, const struct plan_request *request, const struct plan *plan,
+                          struct frontier *frontier, struct error *err)
+{
+    char title[200];
+    TRY(frontier_find(request, frontier, err));
+    snprintf(title, sizeof title, "%s at batch %u on %s: memory against %s", plan->spec.name, plan->batch,
+             plan->devices[0].spec.name, frontier->timed ? "predicted time" : "computation");
+    return !o->svg || frontier_draw(frontier, title, o->svg, err);
 }
 
 static bool tell(const struct plan_options *o, const struct plan_request *request, const struct deepest *made,
@@ -87,6 +97,11 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
     struct advice advice[ADVICE_KINDS];
     struct plan_report report = {.plan = plan, .advice = advice, .deepest = o->max_depth ? made : NULL};
     TRY(find_largest(o, request, &report, err));
+    struct frontier frontier;
+    if (o->search) {
+        TRY(find_frontier(o, request, plan, &frontier, err));
+        report.frontier = &frontier;
+    }
     if (o->json) return plan_report_json(&report, stdout, err);
     if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
     plan_report_print(&report, stdout);
@@ -170,6 +185,11 @@ static const char manual[] =
     "up to\n"
     "                         100,000 layers) that fits with this batch and policy. Some ten plans are made: seconds\n"
     "                         where no convolution runs again, minutes where some do\n"
+    "      --search           the frontier of memory against predicted time (or computation, where a speed is not "
+    "known)\n"
+    "                         for one device, from plans made at twelve budgets (seconds; half a minute for "
+    "resnet-1001);\n"
+    "                         --svg then draws it\n"
     "      --compare          two plan files side by side: what was asked, memory by class on the fullest device, "
     "arena,\n"
     "                         recomputation, predicted step; with --json the plans and the names of keys that differ\n"
@@ -183,6 +203,7 @@ static const char manual[] =
     "  fathom plan resnet-152 --gpus 8xh200 --dtype bf16 --explain\n"
     "  fathom plan resnet-110 --gpus cpu -o plan.json && fathom train plan.json --data cifar-10-batches-bin\n"
     "  fathom plan resnet-1001 --gpus 12GiB --recompute elementwise --max-depth\n"
+    "  fathom plan resnet-1001 --gpus titan-x --search --svg frontier.svg\n"
     "  fathom plan --compare keep.json recompute.json\n";
 
 const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", manual, run};

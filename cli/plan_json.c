@@ -24,6 +24,21 @@ static const struct plan_variant *largest_variant(const struct plan *plan)
     return largest;
 }
 
+static json_t *frontier_json(const struct frontier *frontier)
+{
+    json_t *points = json_array();
+    for (size_t i = 0; i < frontier->count; i++) {
+        const struct frontier_point *p = &frontier->points[i];
+        json_array_append_new(
+            points, json_pack("{s:I, s:I, s:b, s:s, s:I, s:f, s:o}", "arena_bytes", (json_int_t)p->arena_bytes,
+                              "peak_bytes", (json_int_t)p->peak_bytes, "fits", p->peak_bytes <= frontier->memory_bytes,
+                              "recompute", recompute_policy_name(p->recompute), "recomputed_convolutions",
+                              (json_int_t)p->recomputed_convolutions, "recompute_fraction", p->extra_flops_fraction,
+                              "step_seconds", p->step_seconds > 0 ? json_real(p->step_seconds) : json_null()));
+    }
+    return points;
+}
+
 json_t *plan_report_object(const struct plan_report *report)
 {
     const struct plan *plan = report->plan;
@@ -47,6 +62,7 @@ json_t *plan_report_object(const struct plan_report *report)
         plan->plan_seconds);
     if (report->largest_searched)
         json_object_set_new(root, "largest_batch", json_integer((json_int_t)report->largest_batch));
+    if (report->frontier) json_object_set_new(root, "frontier", frontier_json(report->frontier));
     if (report->deepest) {
         json_object_set_new(root, "deepest_depth", json_integer(plan->fits ? (json_int_t)plan->spec.depth : 0));
         json_object_set_new(root, "deepest_unfit_depth",

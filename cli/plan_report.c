@@ -212,6 +212,24 @@ static void print_advice(const struct plan_report *report, FILE *to)
     }
 }
 
+/* An asterisk for what the device cannot hold. */
+static void print_frontier(const struct frontier *frontier, FILE *to)
+{
+    bool beyond = false;
+    fprintf(to, "\n  %12s %12s  %-11s %16s %14s\n", "peak", "arena", "recompute", "more computation", "step");
+    for (size_t i = 0; i < frontier->count; i++) {
+        const struct frontier_point *point = &frontier->points[i];
+        char peak[UNITS_TEXT], arena[UNITS_TEXT], step[UNITS_TEXT] = "unknown";
+        bool over = point->peak_bytes > frontier->memory_bytes;
+        if (point->step_seconds > 0) units_format_seconds(point->step_seconds, step);
+        fprintf(to, "  %12s %12s  %-11s %14.1f %% %14s%s\n", units_format_bytes(point->peak_bytes, peak),
+                units_format_bytes(point->arena_bytes, arena), recompute_policy_name(point->recompute),
+                100 * point->extra_flops_fraction, step, over ? " *" : "");
+        beyond |= over;
+    }
+    if (beyond) fputs("  * more than the device has\n", to);
+}
+
 void plan_report_print(const struct plan_report *report, FILE *to)
 {
     char verdict[WORDS_VERDICT], seconds[UNITS_TEXT];
@@ -224,6 +242,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_largest(report, to);
     if (report->deepest) plan_deepest_print(report->deepest, to);
     fprintf(to, "  %-22s %s\n", "planned in", units_format_seconds(report->plan->plan_seconds, seconds));
+    if (report->frontier) print_frontier(report->frontier, to);
     print_warnings(report->plan, to);
     print_advice(report, to);
 }

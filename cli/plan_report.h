@@ -7,6 +7,7 @@
 #include "advise.h"
 #include "deepest.h"
 #include "errors.h"
+#include "frontier.h"
 #include "json.h"
 #include "plan.h"
 
@@ -14,9 +15,10 @@ struct plan_report {
     const struct plan *plan;
     uint32_t largest_batch; /* 0 = none found, or not searched */
     bool largest_searched;
-    bool largest_exact;            /* else it is a lower limit */
-    bool largest_quick;            /* among plans that run no convolution again */
-    const struct deepest *deepest; /* when the plan is of the deepest model that fits, else NULL */
+    bool largest_exact;              /* else it is a lower limit */
+    bool largest_quick;              /* among plans that run no convolution again */
+    const struct deepest *deepest;   /* when the plan is of the deepest model that fits, else NULL */
+    const struct frontier *frontier; /* NULL = not asked for */
     const struct advice *advice;
     size_t advice_count;
 };

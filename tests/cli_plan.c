@@ -181,6 +181,37 @@ Test(cli_plan, the_deepest_is_the_deepest)
     }
 }
 
+/* More memory is never slower along the frontier, and each point is a plan that its own arena as the budget gives
+ * again, or a smaller one. */
+Test(cli_plan, the_frontier_only_falls)
+{
+    static const char *const rows[] = {"resnet-164 --gpus titan-x", "resnet-110 --gpus 12GiB --batch 256"};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        char arguments[160];
+        snprintf(arguments, sizeof arguments, "plan %s --search --json", rows[r]);
+        json_t *root = run_json(arguments, 0), *points = json_object_get(root, "frontier"), *point;
+        size_t i, count = json_array_size(points);
+        cr_assert_geq(count, 6, "%s: %zu points", rows[r], count);
+        uint64_t arena = 0;
+        double cost = 1e300;
+        const char *key = json_is_null(json_object_get(root, "step_seconds")) ? "recompute_fraction" : "step_seconds";
+        json_array_foreach(points, i, point)
+        {
+            double next = json_real_value(json_object_get(point, key));
+            cr_expect_gt(number(point, "arena_bytes"), arena);
+            cr_expect_lt(next, cost);
+            arena = number(point, "arena_bytes");
+            cost = next;
+            snprintf(arguments, sizeof arguments, "plan %s --json --budget %llu", rows[r], (unsigned long long)arena);
+            json_t *again = run_json(arguments, 0);
+            cr_expect_leq(number(again, "arena_bytes"), arena);
+            json_decref(again);
+        }
+        cr_expect_eq(json_real_value(json_object_get(json_array_get(points, count - 1), "recompute_fraction")), 0);
+        json_decref(root);
+    }
+}
+
 Test(cli_plan, explain_adds_up)
 {
     const struct cli_run *run = cli_run("plan resnet-20 --gpus titan-x --explain");
@@ -219,6 +250,7 @@ Test(cli_plan, refuses_wrong_commands)
         {"plan resnet-20 --search-seconds -1", "--search-seconds"},
         {"plan resnet-20 --budgets 1GiB", "--budget"},
         {"plan vgg-d --max-depth --gpus 12GiB", "vgg-d"},
+        {"plan resnet-20 --gpus 2xtitan-x --search", "--search"},
         {"plan --compare", "two"},
         {"plan --compare one.json", "found 1"},
         {"plan --compare one.json two.json three.json", "one word too many"},
@@ -269,6 +301,7 @@ Test(cli_plan, draws_well_formed_pictures_of_a_sane_size)
         "resnet-50 --gpus 4GiB --micro-batches 1",
         "resnet-5000 --gpus h200 --batch 64",
         "resnet-1001 --gpus 2xtitan-x --recompute elementwise",
+        "resnet-50 --gpus titan-x --batch 64 --search",
     };
     char folder[] = "/tmp/fathom-draw-XXXXXX", path[64], arguments[256];
     cr_assert(mkdtemp(folder));
@@ -283,7 +316,7 @@ Test(cli_plan, draws_well_formed_pictures_of_a_sane_size)
         cr_expect_lt(strlen(text), sizeof text - 1, "%s is too large", arguments);
         cr_expect_eq(strncmp(text, "<svg ", 5), 0);
         cr_expect(strstr(text, "</svg>"));
-        cr_expect(strstr(text, "lower bound"));
+        cr_expect(strstr(text, strstr(plans[i], "--search") ? "predicted step" : "lower bound"));
         check_xml(text);
     }
     cr_assert_eq(rmdir(folder), 0, "something was left beside the picture");

@@ -1,0 +1,110 @@
+#include <stdio.h>
+
+#include "files.h"
+#include "frontier.h"
+#include "text.h"
+#include "units.h"
+
+#define WIDTH  1280.0
+#define HEIGHT 720.0
+#define LEFT   120.0
+#define RIGHT  1220.0
+#define TOP    110.0
+#define BOTTOM 630.0
+#define TICKS  5
+
+struct picture {
+    struct text svg;
+    const struct frontier *frontier;
+    double most_bytes, least_cost, most_cost;
+};
+
+static double x_of(const struct picture *p, double bytes) { return LEFT + (RIGHT - LEFT) * bytes / p->most_bytes; }
+
+static double y_of(const struct picture *p, double cost)
+{
+    double span = p->most_cost - p->least_cost;
+    return BOTTOM - (BOTTOM - TOP) * (span > 0 ? (cost - p->least_cost) / span : 0.5);
+}
+
+static void add_label(struct picture *p, double x, double y, const char *anchor, const char *plain)
+{
+    text_add(&p->svg, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", x, y, anchor);
+    text_add_xml(&p->svg, plain);
+    text_add(&p->svg, "</text>\n");
+}
+
+static void find_extent(struct picture *p)
+{
+    const struct frontier *f = p->frontier;
+    const struct frontier_point *last = &f->points[f->count - 1];
+    p->most_bytes = 1.05 * (double)last->peak_bytes;
+    p->least_cost = frontier_cost(f, last);
+    p->most_cost = frontier_cost(f, &f->points[0]);
+}
+
+static void draw_axes(struct picture *p)
+{
+    char label[UNITS_TEXT];
+    text_add(&p->svg, "<path d=\"M%.1f %.1fV%.1fH%.1f\" fill=\"none\" stroke=\"#5b6675\"/>\n", LEFT, TOP, BOTTOM,
+             RIGHT);
+    for (int i = 0; i <= TICKS; i++) {
+        double part = i / (double)TICKS, cost = p->least_cost + part * (p->most_cost - p->least_cost);
+        add_label(p, x_of(p, part * p->most_bytes), BOTTOM + 26, "middle",
+                  units_format_bytes((uint64_t)(part * p->most_bytes), label));
+        if (p->frontier->timed)
+            units_format_seconds(cost, label);
+        else
+            snprintf(label, sizeof label, "%+.1f %%", 100 * (cost - 1));
+        add_label(p, LEFT - 10, y_of(p, cost) + 5, "end", label);
+    }
+    add_label(p, (LEFT + RIGHT) / 2, BOTTOM + 56, "middle", "peak memory of the device");
+    add_label(p, LEFT, TOP - 18, "start", p->frontier->timed ? "predicted step" : "more computation");
+}
+
+static void draw_memory(struct picture *p)
+{
+    double memory = (double)p->frontier->memory_bytes;
+    if (memory > p->most_bytes) return;
+    text_add(&p->svg, "<path d=\"M%.1f %.1fV%.1f\" stroke=\"#b3261e\" stroke-dasharray=\"6 4\"/>\n", x_of(p, memory),
+             TOP, BOTTOM);
+    add_label(p, x_of(p, memory), TOP - 6, "middle", "memory of the device");
+}
+
+/* Steps: between two plans the smaller one's cost holds. */
+static void draw_points(struct picture *p)
+{
+    const struct frontier *f = p->frontier;
+    text_add(&p->svg, "<path fill=\"none\" stroke=\"#0072b2\" stroke-width=\"2\" d=\"");
+    for (size_t i = 0; i < f->count; i++) {
+        double x = x_of(p, (double)f->points[i].peak_bytes), y = y_of(p, frontier_cost(f, &f->points[i]));
+        text_add(&p->svg, i == 0 ? "M%.1f %.1f" : "H%.1fV%.1f", x, y);
+    }
+    text_add(&p->svg, "\"/>\n");
+    for (size_t i = 0; i < f->count; i++)
+        text_add(&p->svg, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"5\" fill=\"%s\"/>\n",
+                 x_of(p, (double)f->points[i].peak_bytes), y_of(p, frontier_cost(f, &f->points[i])),
+                 f->points[i].peak_bytes <= f->memory_bytes ? "#0072b2" : "#d3d9e0");
+}
+
+bool frontier_draw(const struct frontier *frontier, const char *title, const char *path, struct error *err)
+{
+    struct picture p = {.frontier = frontier};
+    find_extent(&p);
+    text_add(
+        &p.svg,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" font-family=\"Helvetica, Arial, "
+        "sans-serif\" font-size=\"15\" fill=\"#1b2430\">\n<rect width=\"%.0f\" height=\"%.0f\" fill=\"#ffffff\"/>\n",
+        WIDTH, HEIGHT, WIDTH, HEIGHT);
+    text_add(&p.svg, "<g font-size=\"22\">");
+    add_label(&p, LEFT, 48, "start", title);
+    text_add(&p.svg, "</g>\n");
+    draw_axes(&p);
+    draw_memory(&p);
+    draw_points(&p);
+    text_add(&p.svg, "</svg>\n");
+    bool ok = p.svg.failed ? error_memory(err, p.svg.capacity, "the picture")
+                           : files_write(path, p.svg.bytes, p.svg.length, err);
+    text_finish(&p.svg);
+    return ok;
+}
