@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "canvas.h"
@@ -193,6 +194,16 @@ static bool read_on(struct trace_follower *follower, const struct top_options *o
     }
 }
 
+/* Since the file was last written to: the trace of a run that died yesterday is not live. */
+static double seconds_silent(const char *path)
+{
+    struct stat info;
+    struct timespec now;
+    if (stat(path, &info) != 0 || clock_gettime(CLOCK_REALTIME, &now) != 0) return 0;
+    double seconds = difftime(now.tv_sec, info.st_mtim.tv_sec);
+    return seconds > 0 ? seconds : 0;
+}
+
 static volatile sig_atomic_t interrupted;
 
 static void interrupt(int signal_number)
@@ -207,13 +218,19 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
     const struct rollup *rollup = trace_follow_rollup(follower);
     bool ascii = options->ascii || !screen_has_utf8();
     uint64_t begun = clock_now_ns(), paused_ns = 0, last = begun, news = begun;
+    double silent = seconds_silent(options->path); /* when news came last */
+    bool looked = false;                           /* what is there at the first look is no news */
     while (!dashboard->quit && !interrupted) {
         uint64_t now = clock_now_ns(), grown;
         if (dashboard->paused) paused_ns += now - last;
         last = now;
         if (!dashboard->paused) TRY(read_on(follower, options, now - begun - paused_ns, &grown, err));
-        if (!dashboard->paused && grown) news = now;
-        dashboard->silent_seconds = (double)(now - news) * 1e-9;
+        if (!dashboard->paused && grown && looked) {
+            news = now;
+            silent = 0;
+        }
+        looked = true;
+        dashboard->silent_seconds = silent + (double)(now - news) * 1e-9;
         TRY(show(dashboard, rollup, canvas, ascii, err));
         if (options->until_end && rollup->ended) return true;
         /* Keys are answered at once; the file is looked at again when the interval is over. */
@@ -251,6 +268,7 @@ static bool run_with(struct trace_follower *follower, struct dashboard *dashboar
     TRY(trace_follow_more(follower, 0, &read, err));
     const struct rollup *rollup = trace_follow_rollup(follower);
     TRY(dashboard_update(dashboard, rollup, err));
+    dashboard->silent_seconds = seconds_silent(options->path);
     if (options->once) return print_once(dashboard, rollup, options, err);
     return strcmp(options->batch, "json") == 0 ? batch_print_json(dashboard, rollup, err)
                                                : batch_print_csv(dashboard, rollup);

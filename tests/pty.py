@@ -40,6 +40,16 @@ def press(*keys):
     tmux('send-keys', '-t', 'top', *keys)
 
 
+def check_silence(trace):
+    """The trace of a run that died ten minutes ago."""
+    cut = folder / 'cut.trace'
+    whole = trace.read_bytes()
+    cut.write_bytes(whole[:len(whole) * 3 // 4])
+    os.utime(cut, (time.time() - 600, time.time() - 600))
+    once = subprocess.run([fathom, 'top', str(cut), '--once'], capture_output=True, text=True, check=True).stdout
+    assert 'SILENT FOR 10' in once, once
+
+
 def main():
     trace = folder / 'run.trace'
     subprocess.run([make_trace, str(trace)], check=True, stdout=subprocess.DEVNULL)
@@ -68,7 +78,8 @@ def main():
     wait_for('left with 0')
     press('clear; echo the terminal works', 'Enter')
     wait_for('the terminal works')
-    print('1 session: drawn, keys, filter, resize, quit')
+    check_silence(trace)
+    print('1 session: drawn, keys, filter, resize, quit; a run that died is not live')
 
 
 try:

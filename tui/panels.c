@@ -37,6 +37,7 @@ static void draw_state(const struct dashboard *dashboard, const struct rollup *r
                        struct rect area)
 {
     uint32_t end = area.columns - 1;
+    char silent[UNITS_TEXT];
     if (dashboard->paused)
         canvas_text_right(canvas, area, 0, end, INK_WARN, "PAUSED");
     else if (rollup->ended)
@@ -44,7 +45,8 @@ static void draw_state(const struct dashboard *dashboard, const struct rollup *r
     else if (dashboard->replay)
         canvas_text_right(canvas, area, 0, end, INK_TITLE, "REPLAY");
     else if (dashboard->silent_seconds >= 5)
-        canvas_text_right(canvas, area, 0, end, INK_WARN, "SILENT FOR %.0f s", dashboard->silent_seconds);
+        canvas_text_right(canvas, area, 0, end, INK_WARN, "SILENT FOR %s",
+                          units_format_seconds(dashboard->silent_seconds, silent));
     else
         canvas_text_right(canvas, area, 0, end, INK_GOOD, "LIVE");
 }
