@@ -25,7 +25,7 @@ static const char manual[] =
     "\n"
     "DESCRIPTION\n"
     "    synth makes ten classes of shapes and textures in CIFAR-10's format, for a first run with no data at hand.\n"
-    "    The same arguments give the same files.\n"
+    "    The same arguments give the same files; other images in DIR are never overwritten.\n"
     "\n"
     "    convert makes CIFAR-10 binaries of JPEG folders: classes in alphabetical order, named in batches.meta.txt,\n"
     "    training images shuffled (always in the same way) over five files. Images that are not 32 x 32 are cut to\n"

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "files.h"
 #include "mem.h"
 
 static void synthesize(char path[HELP_PATH], uint64_t train, uint64_t test, uint64_t seed)
@@ -122,6 +123,23 @@ Test(synth, impossible_requests_are_refused)
     cr_assert_not(data_synthesize("/proc/none", 10, 10, 1, &err));
     cr_assert_eq(err.kind, ERROR_INPUT);
     cr_assert(strstr(err.text, "/proc/none"), "%s", err.text);
+}
+
+Test(synth, other_images_are_never_overwritten)
+{
+    char path[HELP_PATH];
+    struct error err = {0};
+    synthesize(path, 10, 2, 1);
+    cr_assert(data_synthesize(path, 20, 2, 2, &err), "what was made here is made again: %s", err.text);
+    char names[2 * HELP_PATH];
+    help_join(names, path, "batches.meta.txt");
+    cr_assert(files_write(names, "airplane\nautomobile\n", 20, &err), "%s", err.text);
+    cr_assert_not(data_synthesize(path, 10, 2, 1, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    cr_assert(strstr(err.text, "other images"), "%s", err.text);
+    struct dataset *dataset;
+    cr_assert_not(dataset_open(path, &dataset, &err), "the names of two classes were replaced");
+    help_remove(path);
 }
 
 Test(synth, every_failed_allocation_is_an_error_without_a_leak)

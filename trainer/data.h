@@ -70,8 +70,8 @@ uint64_t loader_bytes(const struct loader_options *options);
 uint64_t loader_waited_ns(const struct loader *loader);
 
 /* `fathom data`. */
-/* Ten classes of shapes and textures as CIFAR-10 binaries, the same for the same arguments; each file whole or not there.
- */
+/* Ten classes of shapes and textures as CIFAR-10 binaries, the same for the same arguments; each file whole or not there. A
+ * folder with other images is refused (ERROR_INPUT). */
 bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_images, uint64_t seed, struct error *err);
 
 /* Called on the caller's thread about ten times a second and at the end; false stops the work (ERROR_FAILED). */

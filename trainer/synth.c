@@ -1,13 +1,16 @@
+#define _GNU_SOURCE
 #include "data.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "augment.h"
 #include "dataset.h"
 #include "files.h"
+#include "mem.h"
 #include "random.h"
 
 /* A class is a shape or a texture; its place, scale, turn, colours, brightness and noise say nothing about it, and each
@@ -159,14 +162,40 @@ static bool write_records(const char *folder, const char *name, uint64_t seed, e
     return files_commit(&writer, err);
 }
 
-static bool write_names(const char *folder, struct error *err)
+#define NAMES_BYTES 256u
+
+static size_t format_names(char lines[NAMES_BYTES])
 {
-    char path[DATASET_PATH], lines[256];
     int used = 0;
     for (uint32_t i = 0; i < SYNTH_CLASSES; i++)
-        used += snprintf(lines + used, sizeof lines - (size_t)used, "%s\n", synth_names[i]);
+        used += snprintf(lines + used, NAMES_BYTES - (size_t)used, "%s\n", synth_names[i]);
+    return (size_t)used;
+}
+
+/* A mistyped path must not cost the user the published images: only what was made here is made again. */
+static bool may_replace(const char *folder, struct error *err)
+{
+    char path[DATASET_PATH], lines[NAMES_BYTES], *found;
+    size_t length;
+    TRY(dataset_join(path, folder, "data_batch_1.bin", err));
+    if (access(path, F_OK) != 0) return true;
     TRY(dataset_join(path, folder, "batches.meta.txt", err));
-    return files_write(path, lines, (size_t)used, err);
+    bool ours = false;
+    if (access(path, F_OK) == 0) {
+        TRY(files_read(path, UINT64_C(1) << 20, &found, &length, err));
+        ours = length == format_names(lines) && memcmp(found, lines, length) == 0;
+        mem_free(found);
+    }
+    if (ours) return true;
+    return error_set(err, ERROR_INPUT, "%s: holds other images; name another folder or remove them", folder);
+}
+
+/* First of all files: a folder with these names is ours. */
+static bool write_names(const char *folder, struct error *err)
+{
+    char path[DATASET_PATH], lines[NAMES_BYTES];
+    TRY(dataset_join(path, folder, "batches.meta.txt", err));
+    return files_write(path, lines, format_names(lines), err);
 }
 
 bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_images, uint64_t seed, struct error *err)
@@ -177,6 +206,7 @@ bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_im
                          "possible",
                          train_images, test_images, MOST_IMAGES, MOST_IMAGES);
     TRY(files_make_folder(folder, err));
+    TRY(may_replace(folder, err));
     TRY(write_names(folder, err));
     for (uint32_t batch = 0; batch < CIFAR_TRAIN_FILES; batch++) {
         char name[32];
