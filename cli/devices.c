@@ -103,7 +103,7 @@ static bool calibrate(const struct host *host, struct error *err)
 static int run(int argc, char **argv, struct error *err)
 {
     bool json = false, wants_calibration = false;
-    const char *gpus = "auto", *output = NULL;
+    const char *gpus = NULL, *output = NULL;
     const struct option_spec specs[] = {{"json", 0, OPTION_FLAG, &json, 0, 0},
                                         {"calibrate", 0, OPTION_FLAG, &wants_calibration, 0, 0},
                                         {"gpus", 'g', OPTION_TEXT, &gpus, 0, 0},
@@ -113,8 +113,12 @@ static int run(int argc, char **argv, struct error *err)
     if (!options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], NULL, 0, &words, err) ||
         !host_read(&host, err))
         return 1;
+    if (gpus && !output) {
+        error_set(err, ERROR_INPUT, "--gpus: found without -o FILE, the machine file to write it to");
+        return 2;
+    }
     if (wants_calibration) return calibrate(&host, err) ? 0 : 1;
-    if (output) return write_machine(gpus, output, err) ? 0 : 1;
+    if (output) return write_machine(gpus ? gpus : "auto", output, err) ? 0 : 1;
     if (json) return print_json(&host, err) ? 0 : 1;
     print_host(&host);
     print_catalogue();

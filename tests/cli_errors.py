@@ -51,6 +51,7 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '-o', folder / 'no' / 'plan.json'], 'plan.json')
     refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '--svg', folder / 'no' / 'plan.svg'], 'plan.svg')
     refused(['plan', 'resnet-20', '--recompute', 'sometimes'], '--recompute')
+    refused(['devices', '--gpus', '2xh100'], '--gpus', '-o')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--dtype', 'bf16'], '--dtype', 'bf16', 'f32')
 
 
