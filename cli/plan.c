@@ -158,6 +158,9 @@ static const char manual[] =
     "  MODEL is resnet-DEPTH, plain-DEPTH, vgg-a or vgg-d. The depth implies the dataset: 18, 34, 50, 101, 152 and "
     "200\n"
     "  ImageNet; 6n+2 and 9n+2 CIFAR.\n"
+    "  With several devices of known speed and link the step and its scaling efficiency are predicted, for any number "
+    "of\n"
+    "  them: simulated, not measured.\n"
     "\n"
     "OPTIONS\n"
     "  -b, --batch N          images of a step, over all devices (128 on CIFAR, 256 on ImageNet)\n"
@@ -204,6 +207,7 @@ static const char manual[] =
     "  fathom plan resnet-110 --gpus cpu -o plan.json && fathom train plan.json --data cifar-10-batches-bin\n"
     "  fathom plan resnet-1001 --gpus 12GiB --recompute elementwise --max-depth\n"
     "  fathom plan resnet-1001 --gpus titan-x --search --svg frontier.svg\n"
+    "  fathom plan resnet-50 --gpus 1024xh100 --batch 65536\n"
     "  fathom plan --compare keep.json recompute.json\n";
 
 const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", manual, run};

@@ -3,6 +3,7 @@
 
 #include "json.h"
 #include "plan_report.h"
+#include "predict.h"
 
 static json_t *device_json(const struct plan_device *device)
 {
@@ -62,6 +63,8 @@ json_t *plan_report_object(const struct plan_report *report)
         plan->plan_seconds);
     if (report->largest_searched)
         json_object_set_new(root, "largest_batch", json_integer((json_int_t)report->largest_batch));
+    if (plan->device_count > 1 && plan->step_seconds > 0)
+        json_object_set_new(root, "scaling_efficiency", json_real(predict_efficiency(plan)));
     if (report->frontier) json_object_set_new(root, "frontier", frontier_json(report->frontier));
     if (report->deepest) {
         json_object_set_new(root, "deepest_depth", json_integer(plan->fits ? (json_int_t)plan->spec.depth : 0));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "plan_deepest.h"
+#include "predict.h"
 #include "units.h"
 #include "words.h"
 
@@ -168,6 +169,14 @@ static void print_time(const struct plan *plan, FILE *to)
         fprintf(to, "  %-22s time unknown: the speed of %s is not known\n", "step", plan->devices[0].spec.name);
 }
 
+static void print_scaling(const struct plan *plan, FILE *to)
+{
+    if (plan->device_count < 2 || plan->step_seconds <= 0) return;
+    fprintf(to, "  %-22s %.1f %% of what %zu devices with this share each would do alone\n", "scaling efficiency",
+            100 * predict_efficiency(plan), plan->device_count);
+    fprintf(to, "  %-22s (simulated, not measured: gradients go round one ring of equal links)\n", "");
+}
+
 static void print_largest(const struct plan_report *report, FILE *to)
 {
     char batch[UNITS_TEXT];
@@ -239,6 +248,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_arena(report->plan, to);
     print_recomputed(report->plan, to);
     print_time(report->plan, to);
+    print_scaling(report->plan, to);
     print_largest(report, to);
     if (report->deepest) plan_deepest_print(report->deepest, to);
     fprintf(to, "  %-22s %s\n", "planned in", units_format_seconds(report->plan->plan_seconds, seconds));

@@ -63,6 +63,13 @@ void predict_times(struct plan *plan, const struct machine *machine)
     if (!known) plan->step_seconds = 0;
 }
 
+double predict_efficiency(const struct plan *plan)
+{
+    double slowest = 0;
+    for (size_t v = 0; v < plan->variant_count; v++) slowest = later(slowest, plan->variants[v].compute_seconds);
+    return plan->step_seconds > 0 ? slowest / plan->step_seconds : 0;
+}
+
 /* What grows with the images of a device, and what does not. */
 static struct split_device describe(const struct plan *plan, const struct plan_device *device)
 {

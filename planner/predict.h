@@ -10,6 +10,10 @@
  * fractions are then those of a stand-in. */
 void predict_times(struct plan *plan, const struct machine *machine);
 
+/* What one of the devices alone would take for its share, over what the step takes with all: 1 when no communication is
+ * left over. 0 when the times are unknown. */
+double predict_efficiency(const struct plan *plan);
+
 /* Shares the batch of a plan over unequal devices by split_batch, from a plan of the same request whose activations are
  * all kept and whose shares are known: fills images[device_count], multiples of unit (the micro-batches of a device),
  * which divides the batch. */

@@ -212,6 +212,26 @@ Test(cli_plan, the_frontier_only_falls)
     }
 }
 
+/* A thousand devices share a plan's work, and communication never makes a step shorter. */
+Test(cli_plan, predicts_a_thousand_devices)
+{
+    json_t *one = run_json("plan resnet-50 --gpus h100 --batch 64 --json", 0);
+    json_t *many = run_json("plan resnet-50 --gpus 1024xh100 --batch 65536 --json", 0);
+    double alone = json_real_value(json_object_get(one, "step_seconds"));
+    double together = json_real_value(json_object_get(many, "step_seconds"));
+    double efficiency = json_real_value(json_object_get(many, "scaling_efficiency"));
+    cr_expect_geq(together, alone);
+    cr_expect(efficiency > 0 && efficiency <= 1, "%g", efficiency);
+    cr_expect(alone / together > efficiency - 0.02 && alone / together < efficiency + 0.02, "%g against %g",
+              alone / together, efficiency);
+    cr_expect_null(json_object_get(one, "scaling_efficiency"));
+    cr_expect_lt(json_real_value(json_object_get(many, "plan_seconds")), 2);
+    cr_expect_eq(json_array_size(json_object_get(many, "devices")), 1024);
+    json_decref(one);
+    json_decref(many);
+    cr_expect(strstr(cli_run("plan resnet-50 --gpus 1024xh100 --batch 65536")->out, "simulated"));
+}
+
 Test(cli_plan, explain_adds_up)
 {
     const struct cli_run *run = cli_run("plan resnet-20 --gpus titan-x --explain");

@@ -10,7 +10,7 @@
 
 struct cli_run {
     int code;
-    char out[1 << 17], err[1 << 13];
+    char out[1 << 20], err[1 << 13];
 };
 
 static inline void cli_read(const char *path, char *text, size_t size)
