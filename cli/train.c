@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "command.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -44,7 +45,8 @@ static const char manual[] =
     "    --seed S              of weights, order and augmentation; 0 if not given. A checkpoint brings its own\n"
     "    --save DIR            checkpoints go there, one file per step saved\n"
     "    --save-every N        every N steps; if not given, at the end and on Ctrl-C\n"
-    "    --resume DIR|FILE     go on from the newest checkpoint there, and save there if --save is not given\n"
+    "    --resume DIR|FILE     go on from the newest checkpoint in DIR, and save there if --save is not given; or\n"
+    "                          from FILE\n"
     "    --log FILE            one JSON object per step: step, loss, learning_rate, images_per_second, train_error;\n"
     "                          where the net was evaluated also test_loss, top1_error, top5_error\n"
     "    --trace FILE          record the run for `fathom top` and `fathom trace`: steps, losses, memory, and the\n"
@@ -92,6 +94,7 @@ struct train_command {
     double epochs, learning_rate, momentum, weight_decay;
     uint64_t warm_up, time_every;
     bool no_augment, top;
+    const struct backend *runs_on;
     struct progress progress;
 };
 
@@ -310,19 +313,26 @@ static void say_begin(const struct plan *plan, const struct train_command *c, co
     fflush(stdout);
 }
 
-static bool train_plan(struct train_command *c, const struct plan *plan, struct trace_sink *sink, struct error *err)
+/* What a mistyped command gets wrong is found before the trace of an earlier run is replaced. */
+static bool prepare(struct train_command *c, const struct plan *plan, struct error *err)
 {
-    const struct backend *backend;
-    struct train_result result;
-    TRY(choose_backend(c->backend, plan, &backend, err));
+    struct stat info;
+    if (stat(c->options.data_path, &info) != 0)
+        return error_errno(err, ERROR_INPUT, errno, "--data: %s cannot be opened", c->options.data_path);
+    TRY(choose_backend(c->backend, plan, &c->runs_on, err));
     TRY(choose_iterations(c, plan, err));
     TRY(choose_schedule(c, plan, err));
-    TRY(choose_folders(c, err));
+    return choose_folders(c, err);
+}
+
+static bool train_plan(struct train_command *c, const struct plan *plan, struct trace_sink *sink, struct error *err)
+{
+    struct train_result result;
     c->progress = progress_begin();
     catch_signals();
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err));
-    if (!c->top) say_begin(plan, c, backend);
-    bool ok = train_run(plan, backend, &c->options, sink, progress_show, &c->progress, &result, err);
+    if (!c->top) say_begin(plan, c, c->runs_on);
+    bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
     if (!ok) return false;
     if (result.stopped) say_stopped(c, &result);
@@ -404,7 +414,7 @@ static int run(int argc, char **argv, struct error *err)
     join_command(argc, argv, &command);
     c.options.command = command.failed ? NULL : command.bytes;
     c.options.stop = &stop_requested;
-    bool ok = train_traced(&c, plan, err);
+    bool ok = prepare(&c, plan, err) && train_traced(&c, plan, err);
     text_finish(&command);
     plan_destroy(plan);
     return ok ? 0 : 1;

@@ -77,6 +77,11 @@ def check_train(folder):
     refused(['train', plan, '--data', data, '--iterations', 0], '--iterations')
     refused(['train', plan, '--data', data, '--iterations', 1, '--trace', folder / 'no' / 'run.trace'], 'run.trace')
     refused(['train', plan, '--data', data, '--iterations', 1, '--resume', folder / 'nothing'], 'nothing')
+    kept = write(folder / 'kept.trace', 'FATHOMTR of an earlier run')
+    refused(['train', plan, '--data', folder / 'nowhere', '--trace', kept], 'nowhere')
+    refused(['train', plan, '--data', data, '--schedule', 'sideways', '--trace', kept], 'sideways')
+    if kept.read_text() != 'FATHOMTR of an earlier run':
+        failures.append('a mistyped command cost the trace of an earlier run')
     refused(['train', plan, '--data', data, '--iterations', 1, '--log', folder / 'no' / 'log.jsonl'], 'log.jsonl')
     batch = data / 'data_batch_1.bin'
     whole = batch.read_bytes()
