@@ -20,6 +20,7 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"sync-bn", 0, OPTION_FLAG, &o->sync_bn, 0, 0},
         {"classes", 0, OPTION_COUNT, &o->classes, 2, 1e6},
         {"image-size", 0, OPTION_COUNT, &o->image_size, 1, 1 << 14},
+        {"strategy", 0, OPTION_TEXT, &o->strategy, 0, 0},
         {"search-seconds", 0, OPTION_REAL, &o->search_seconds, 0, 86400},
     };
     memcpy(specs, all, sizeof all);
@@ -28,7 +29,7 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
 bool plan_flags_given(const struct plan_flags *o)
 {
     return o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype || o->dataset || o->unit ||
-           o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0;
+           o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0 || o->strategy;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -83,6 +84,25 @@ static bool parse_policy(const struct plan_flags *o, struct plan_request *reques
     return true;
 }
 
+/* The 2016 release kept all activations and never cut a share in pieces. */
+static bool parse_strategy(const struct plan_flags *o, struct plan_request *request, struct error *err)
+{
+    static const char *const strategies[] = {"full", "shared-gradinput"};
+    int strategy = 0;
+    if (o->strategy) TRY(parse_choice(o->strategy, "--strategy", strategies, 2, &strategy, err));
+    if (strategy == 0) return true;
+    if (o->recompute || o->budget || (o->dtype && strcmp(o->dtype, "f32") != 0))
+        return error_set(err, ERROR_INPUT,
+                         "--strategy shared-gradinput: found beside %s, expected alone: it keeps everything, in f32",
+                         o->recompute ? "--recompute"
+                         : o->budget  ? "--budget"
+                                      : "--dtype");
+    request->sharing = SHARING_GRADINPUT;
+    request->recompute = RECOMPUTE_NONE;
+    if (request->micro_batches == 0) request->micro_batches = 1;
+    return true;
+}
+
 /* The papers' batches: 128 on CIFAR (arXiv:1512.03385, 4.2), 256 on ImageNet (3.4). */
 static uint32_t paper_batch(const struct model_spec *spec) { return spec->dataset == DATASET_IMAGENET ? 256 : 128; }
 
@@ -115,6 +135,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
     request->dtype = (enum dtype)dtype;
     request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
     request->micro_batches = (uint32_t)o->micro_batches;
+    TRY(parse_strategy(o, request, err));
     request->sync_bn = o->sync_bn;
     request->search_seconds = o->search_seconds;
     request->machine = machine;

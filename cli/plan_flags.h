@@ -6,10 +6,10 @@
 #include "command.h"
 #include "plan.h"
 
-#define PLAN_FLAGS 13
+#define PLAN_FLAGS 14
 
 struct plan_flags { /* NULL, 0, false = not given */
-    const char *gpus, *recompute, *dtype, *dataset, *unit, *shortcut;
+    const char *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy;
     uint64_t batch, budget, micro_batches, classes, image_size;
     double search_seconds;
     bool sync_bn;

@@ -52,7 +52,7 @@ static bool draft_complete(const struct variant_request *request, const struct g
         TRY(program_add_workspaces(graph, program, estimate_workspace, &device, err));
     draft->home = mem_alloc(MEM_PLAN, program->tensor_count, sizeof *draft->home);
     if (!draft->home) return error_memory(err, program->tensor_count * sizeof *draft->home, "lifetimes");
-    return liveness_find(graph, program, plan->sharing == SHARING_FULL, draft->home, err);
+    return liveness_find(graph, program, plan->sharing, draft->home, err);
 }
 
 bool draft_train(const struct variant_request *request, const struct graph *graph,

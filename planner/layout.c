@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "gradinput.h"
 #include "mem.h"
 
 uint64_t layout_round(uint64_t bytes) { return (bytes + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN; }
@@ -107,7 +108,8 @@ static uint64_t sum_live(const struct placing *placing, uint64_t instant)
     return sum;
 }
 
-static bool solve(struct placing *placing, enum sharing_policy sharing, double search_seconds,
+static bool solve(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
+                  struct placing *placing, enum sharing_policy sharing, double search_seconds,
                   struct place_result *result, struct error *err)
 {
     if (sharing == SHARING_FULL) {
@@ -116,7 +118,11 @@ static bool solve(struct placing *placing, enum sharing_policy sharing, double s
         return true;
     }
     TRY(place_lower_bound(placing->buffers, placing->count, &result->lower_bound_bytes, &result->peak_instant, err));
-    result->arena_bytes = stack_buffers(placing);
+    if (sharing == SHARING_NONE)
+        result->arena_bytes = stack_buffers(placing);
+    else
+        TRY(gradinput_place(graph, program, home, placing->buffer_of, placing->buffers, placing->count,
+                            &result->arena_bytes, err));
     result->proved_optimal = result->arena_bytes == result->lower_bound_bytes;
     return true;
 }
@@ -139,7 +145,8 @@ bool layout_place(const struct graph *graph, struct plan_program *program, const
 {
     struct placing placing;
     *result = (struct place_result){0};
-    bool ok = gather(graph, program, home, &placing, err) && solve(&placing, sharing, search_seconds, result, err);
+    bool ok = gather(graph, program, home, &placing, err) &&
+              solve(graph, program, home, &placing, sharing, search_seconds, result, err);
     if (ok) {
         stack_persistent(graph, program, home);
         store_offsets(graph, program, home, &placing);

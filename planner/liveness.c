@@ -117,13 +117,22 @@ static bool may_hand_over(const struct op *op, const struct plan_op *made, const
     return a->last == instant && b->first == instant && a->bytes == b->bytes;
 }
 
-static void merge_in_place(const struct graph *graph, const struct plan_program *program, const bool *is_base,
-                           uint32_t *home)
+/* The 2016 release ran ReLU and addition in place, and gave ReLU's gradient the bytes of the one it came from. */
+static bool is_in_place(const struct op *op, enum sharing_policy sharing)
+{
+    if (sharing == SHARING_GRADINPUT)
+        return op->kind == OP_RELU || op->kind == OP_ADD || op->kind == OP_RELU_BWD || op->kind == OP_ADD_GRADIENT;
+    return op->in_place != 0;
+}
+
+static void merge_in_place(const struct graph *graph, const struct plan_program *program, enum sharing_policy sharing,
+                           const bool *is_base, uint32_t *home)
 {
     for (uint32_t i = 0; i < program->op_count; i++) {
         const struct plan_op *made = &program->ops[i];
         const struct op *op = &graph->ops[made->op];
-        if (!op->in_place || made->stream != 0 || !may_move(graph, program, made->out[0], is_base)) continue;
+        if (!is_in_place(op, sharing) || made->stream != 0 || !may_move(graph, program, made->out[0], is_base))
+            continue;
         for (uint32_t k = 0; k < op->inputs; k++) {
             if (!may_hand_over(op, made, program, i, k) || !may_move(graph, program, made->in[k], is_base)) continue;
             home[made->out[0]] = home[made->in[k]];
@@ -162,7 +171,7 @@ static void assign_classes(const struct graph *graph, struct plan_program *progr
     }
 }
 
-bool liveness_find(const struct graph *graph, struct plan_program *program, bool share, uint32_t *home,
+bool liveness_find(const struct graph *graph, struct plan_program *program, enum sharing_policy sharing, uint32_t *home,
                    struct error *err)
 {
     uint32_t *base = mem_alloc(MEM_PLAN, graph->tensor_count, sizeof *base);
@@ -181,7 +190,7 @@ bool liveness_find(const struct graph *graph, struct plan_program *program, bool
         widen_communication(program, next);
         widen_views(program, home);
         for (uint32_t t = 0; t < program->tensor_count; t++) is_base[home[t]] |= home[t] != t;
-        if (share) merge_in_place(graph, program, is_base, home);
+        if (sharing != SHARING_NONE) merge_in_place(graph, program, sharing, is_base, home);
         assign_classes(graph, program);
     }
     mem_free(base);

@@ -92,7 +92,11 @@ enum recompute_policy {
 };
 const char *recompute_policy_name(enum recompute_policy policy);
 
-enum sharing_policy { SHARING_FULL, SHARING_NONE /* every tensor its own bytes: for tests and comparisons */ };
+enum sharing_policy {
+    SHARING_FULL,
+    SHARING_NONE,     /* every tensor its own bytes: for tests and comparisons */
+    SHARING_GRADINPUT /* as the 2016 release did (gradinput.h), for comparison */
+};
 
 struct plan {
     struct model_spec spec;

@@ -232,6 +232,18 @@ Test(cli_plan, predicts_a_thousand_devices)
     cr_expect(strstr(cli_run("plan resnet-50 --gpus 1024xh100 --batch 65536")->out, "simulated"));
 }
 
+/* The 2016 release trained ResNet-101 at batch 256 on four 12 GB cards, and had to halve the batch for ResNet-152. */
+Test(cli_plan, history_checks_out)
+{
+    cr_expect_eq(cli_run("plan resnet-101 --batch 256 --gpus 4x12GiB --strategy shared-gradinput --json")->code, 0);
+    cr_expect_eq(cli_run("plan resnet-152 --batch 256 --gpus 4x12GiB --strategy shared-gradinput --json")->code, 1);
+    cr_expect_eq(cli_run("plan resnet-152 --batch 128 --gpus 4x12GiB --strategy shared-gradinput --json")->code, 0);
+    json_t *now = run_json("plan resnet-152 --batch 256 --gpus 4x12GiB --json", 0);
+    cr_expect(json_is_true(json_object_get(now, "fits")));
+    cr_expect_eq(json_real_value(json_object_get(now, "recompute_fraction")), 0, "nothing is computed again");
+    json_decref(now);
+}
+
 Test(cli_plan, explain_adds_up)
 {
     const struct cli_run *run = cli_run("plan resnet-20 --gpus titan-x --explain");
@@ -271,6 +283,8 @@ Test(cli_plan, refuses_wrong_commands)
         {"plan resnet-20 --budgets 1GiB", "--budget"},
         {"plan vgg-d --max-depth --gpus 12GiB", "vgg-d"},
         {"plan resnet-20 --gpus 2xtitan-x --search", "--search"},
+        {"plan resnet-20 --strategy clever", "shared-gradinput"},
+        {"plan resnet-20 --strategy shared-gradinput --budget 1GiB", "--budget"},
         {"plan --compare", "two"},
         {"plan --compare one.json", "found 1"},
         {"plan --compare one.json two.json three.json", "one word too many"},

@@ -19,7 +19,7 @@ static void check_policies(struct kit_options options)
     static const uint32_t micro_batches[] = {1, 2, 4};
     for (int policy = RECOMPUTE_NONE; policy <= RECOMPUTE_ELEMENTWISE; policy++)
         for (size_t m = 0; m < 3; m++)
-            for (int sharing = SHARING_FULL; sharing <= SHARING_NONE; sharing++) {
+            for (int sharing = SHARING_FULL; sharing <= SHARING_GRADINPUT; sharing++) {
                 options.recompute = (enum recompute_policy)policy;
                 options.micro_batches = micro_batches[m];
                 options.sharing = (enum sharing_policy)sharing;

@@ -1,0 +1,84 @@
+#include "gradinput.h"
+
+#include "mem.h"
+
+/* A buffer that layers share. */
+struct pool {
+    uint32_t kind;
+    uint64_t free_from; /* the op at which it may be taken again */
+    uint64_t size, offset;
+};
+
+#define ALONE          UINT32_MAX
+#define KIND_WORKSPACE ((uint32_t)OP_KINDS)
+
+struct sharing {
+    struct pool *pools;
+    size_t pool_count;
+    uint32_t *pool_of; /* per buffer, or ALONE */
+};
+
+/* The first pool of the kind that is free, or a new one. */
+static uint32_t take_pool(struct sharing *sharing, uint32_t kind, const struct place_buffer *buffer)
+{
+    size_t p = 0;
+    while (p < sharing->pool_count && (sharing->pools[p].kind != kind || sharing->pools[p].free_from > buffer->lower))
+        p++;
+    if (p == sharing->pool_count) sharing->pools[sharing->pool_count++] = (struct pool){.kind = kind};
+    sharing->pools[p].free_from = buffer->upper;
+    if (buffer->size > sharing->pools[p].size) sharing->pools[p].size = buffer->size;
+    return (uint32_t)p;
+}
+
+static bool is_gradient(const struct graph *graph, const struct plan_program *program, uint32_t tensor)
+{
+    uint32_t origin = program->tensors[tensor].origin;
+    return origin != NO_TENSOR && graph->tensors[origin].class_ == CLASS_ACTIVATION;
+}
+
+/* In the order of the ops: that of the buffers' first instants. */
+static void share(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
+                  const uint32_t *buffer_of, const struct place_buffer *buffers, struct sharing *sharing)
+{
+    for (size_t i = 0; i < program->op_count; i++) {
+        const struct plan_op *op = &program->ops[i];
+        uint32_t written = op->pass == PASS_BACKWARD ? op->out[0] : NO_TENSOR;
+        uint32_t buffer = op->workspace == NO_TENSOR ? NO_TENSOR : buffer_of[home[op->workspace]];
+        if (buffer != NO_TENSOR) sharing->pool_of[buffer] = take_pool(sharing, KIND_WORKSPACE, &buffers[buffer]);
+        if (written == NO_TENSOR || !is_gradient(graph, program, written)) continue;
+        buffer = buffer_of[home[written]];
+        if (buffer != NO_TENSOR && sharing->pool_of[buffer] == ALONE && buffers[buffer].lower == i)
+            sharing->pool_of[buffer] = take_pool(sharing, graph->ops[op->op].kind, &buffers[buffer]);
+    }
+}
+
+static uint64_t stack(struct sharing *sharing, struct place_buffer *buffers, size_t count)
+{
+    uint64_t top = 0;
+    for (size_t p = 0; p < sharing->pool_count; p++) {
+        sharing->pools[p].offset = top;
+        top += sharing->pools[p].size;
+    }
+    for (size_t b = 0; b < count; b++) {
+        bool alone = sharing->pool_of[b] == ALONE;
+        buffers[b].offset = alone ? top : sharing->pools[sharing->pool_of[b]].offset;
+        if (alone) top += buffers[b].size;
+    }
+    return top;
+}
+
+bool gradinput_place(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
+                     const uint32_t *buffer_of, struct place_buffer *buffers, size_t count, uint64_t *arena_bytes,
+                     struct error *err)
+{
+    struct sharing sharing = {.pools = mem_alloc(MEM_PLAN, count + 1, sizeof *sharing.pools),
+                              .pool_of = mem_alloc(MEM_PLAN, count + 1, sizeof *sharing.pool_of)};
+    bool ok = sharing.pools && sharing.pool_of;
+    if (!ok) error_memory(err, (count + 1) * sizeof *sharing.pools, "shared gradient buffers");
+    for (size_t b = 0; ok && b < count; b++) sharing.pool_of[b] = ALONE;
+    if (ok) share(graph, program, home, buffer_of, buffers, &sharing);
+    if (ok) *arena_bytes = stack(&sharing, buffers, count);
+    mem_free(sharing.pools);
+    mem_free(sharing.pool_of);
+    return ok;
+}
