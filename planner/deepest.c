@@ -88,12 +88,15 @@ static bool run_search(struct search *search, deepest_progress_fn progress, void
     return true;
 }
 
-/* Nothing fits: the plan of the shallowest shows by how much. */
-static bool keep_answer(struct search *search, struct error *err)
+/* The plan to tell of: of the deepest that fits, or, when nothing fits, of the shallowest, which shows by how much.
+ * Made again under the request's own policy where the search looked under another. */
+static bool keep_answer(struct search *search, enum recompute_policy policy, struct error *err)
 {
-    if (search->best && (search->low > 0 || search->best->spec.depth == search->depths[0])) return true;
+    bool told = search->best && (search->low > 0 || search->best->spec.depth == search->depths[0]);
+    if (told && policy == search->request.recompute) return true;
     struct plan_request request = search->request;
-    request.spec = model_at_depth(&search->request.spec, search->depths[0]);
+    request.recompute = policy;
+    request.spec = model_at_depth(&search->request.spec, search->depths[search->low > 0 ? search->low - 1 : 0]);
     plan_destroy(search->best);
     search->best = plan_make(&request, err);
     return search->best != NULL;
@@ -104,8 +107,12 @@ static bool search_depths(const struct plan_request *request, const uint32_t *de
 {
     struct search search = {.request = *request, .depths = depths, .count = count, .high = count};
     if (request->micro_batches == 0) search.request.micro_batches = 1;
+    if (request->recompute == RECOMPUTE_AUTO) search.request.recompute = RECOMPUTE_ELEMENTWISE;
+    if (request->recompute == RECOMPUTE_BUDGET)
+        while (search.count > 1 && depths[search.count - 1] > DEEPEST_AGAIN) search.count--;
+    count = search.high = search.count;
     while (search.guess + 1 < count && depths[search.guess] < request->spec.depth) search.guess++;
-    if (!run_search(&search, progress, context, err) || !keep_answer(&search, err)) {
+    if (!run_search(&search, progress, context, err) || !keep_answer(&search, request->recompute, err)) {
         plan_destroy(search.best);
         return false;
     }

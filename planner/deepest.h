@@ -21,9 +21,11 @@ struct deepest {
 
 /* Goes up from the depth of request->spec while models of its form (model_form_depths) fit, and closes in between the
  * deepest that did and the shallowest that did not until they are neighbours. As with the largest batch, 0
- * micro-batches mean one: in enough pieces more would fit, with other statistics of batch normalisation. progress may
- * be NULL. ERROR_INPUT for a family of fixed depths; otherwise as plan_make. The caller ends found->plan with
+ * micro-batches mean one: in enough pieces more would fit, with other statistics of batch normalisation. With
+ * RECOMPUTE_AUTO a model counts as fitting when no convolution need run again; with RECOMPUTE_BUDGET, where every plan is
+ * a search of its own, only depths up to DEEPEST_AGAIN are tried. progress may be NULL. ERROR_INPUT for a family of fixed depths; otherwise as plan_make. The caller ends found->plan with
  * plan_destroy; on failure there is none. */
+#define DEEPEST_AGAIN 20000u
 bool deepest_find(const struct plan_request *request, deepest_progress_fn progress, void *context,
                   struct deepest *found, struct error *err);
 

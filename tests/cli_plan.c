@@ -156,7 +156,7 @@ Test(cli_plan, the_deepest_is_the_deepest)
         {"resnet-164", "--gpus 2GiB --recompute none", 9},
         {"resnet-1001", "--gpus 2xtitan-x --recompute elementwise", 9},
         {"resnet-20", "--gpus 1GiB --batch 256 --recompute none", 6},
-        {"resnet-50", "--gpus 12GiB --batch 100", 0},
+        {"resnet-50", "--gpus 12GiB --batch 32", 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char arguments[160];

@@ -22,6 +22,10 @@ def tmux(*words):
     return subprocess.run(['tmux', '-S', socket, '-f', '/dev/null', *words], env=environment, capture_output=True, text=True, check=True).stdout
 
 
+def can_open_a_terminal():
+    return subprocess.run(['tmux', '-S', socket, '-f', '/dev/null', 'new-session', '-d', '-s', 'probe', 'sleep 1'], env=environment, capture_output=True).returncode == 0
+
+
 def screen():
     return tmux('capture-pane', '-p', '-t', 'top')
 
@@ -82,6 +86,9 @@ def main():
     print('1 session: drawn, keys, filter, resize, quit; a run that died is not live')
 
 
+if not can_open_a_terminal():
+    print('no terminal can be opened here')
+    sys.exit(77)
 try:
     main()
 finally:

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <hwloc.h>
 
@@ -29,6 +30,16 @@ static uint64_t control_group_limit(void)
         fclose(stream);
     }
     return limit;
+}
+
+/* Where the kernel's description of the host is hidden (a container without /sys), hwloc finds nothing. */
+static void fill_from_system(struct host *host)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE),
+         processors = sysconf(_SC_NPROCESSORS_ONLN);
+    if (host->memory_bytes == 0 && pages > 0 && page_bytes > 0)
+        host->memory_bytes = (uint64_t)pages * (uint64_t)page_bytes;
+    if (host->cores == 0 && processors > 0) host->cores = (uint32_t)processors;
 }
 
 static void read_cpu_name(hwloc_topology_t topology, struct host *host)
@@ -92,8 +103,6 @@ bool host_read(struct host *host, struct error *err)
 {
     hwloc_topology_t topology;
     if (hwloc_topology_init(&topology) != 0) return error_set(err, ERROR_MEMORY, "hwloc: no memory for a topology");
-    /* GPUs are found through CUDA's and NVML's components; OpenCL's starts a whole compiler and is slow to load. */
-    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "opencl");
     hwloc_topology_set_io_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
     /* Slow to start, leak, and know nothing of these GPUs that PCI, CUDA and NVML do not. */
     hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "opencl");
@@ -109,6 +118,7 @@ bool host_read(struct host *host, struct error *err)
     read_cpu_name(topology, &found);
     read_gpus(topology, &found);
     hwloc_topology_destroy(topology);
+    fill_from_system(&found);
     uint64_t limit = control_group_limit();
     if (limit < found.memory_bytes) found.memory_bytes = limit;
     *host = found;
