@@ -49,7 +49,7 @@ static void add_op(struct totals *totals, const struct graph *graph, const struc
     totals->macs += forward_macs(graph, op);
     totals->flops += op->flops;
     totals->bytes_moved += op->bytes_moved;
-    totals->seconds += cost_op_seconds(speed, op);
+    totals->seconds += cost_op_seconds(speed, graph, op, false);
 }
 
 static void fill_stages(const struct plan_variant *variant, const struct cost_speed *speed, struct totals *stages)
@@ -156,7 +156,7 @@ static bool explain_variant(const struct plan *plan, size_t v, FILE *to, struct 
     const struct plan_variant *variant = &plan->variants[v];
     const struct plan_device *device = &plan->devices[0];
     for (size_t d = 0; d < plan->device_count && device->variant != v; d++) device = &plan->devices[d];
-    struct cost_speed speed = cost_speed_of(&device->spec, plan->dtype);
+    struct cost_speed speed = cost_speed_of(&device->spec, plan->dtype, NULL);
     struct totals kinds[OP_KINDS] = {0};
     size_t count = count_stages(variant->graph);
     struct totals *stages = mem_zalloc(MEM_PLAN, count, sizeof *stages);

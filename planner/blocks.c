@@ -85,7 +85,7 @@ static void pass_through(const struct graph *graph, const struct draft *draft, c
         bool forward = made->pass == PASS_FORWARD || made->pass == PASS_EVALUATE;
         uint64_t *most = forward ? &passage->forward_most : &passage->backward_most;
         if (curve->live[i] > *most) *most = curve->live[i];
-        *(forward ? &passage->forward_seconds : &passage->backward_seconds) += cost_op_seconds(speed, op);
+        *(forward ? &passage->forward_seconds : &passage->backward_seconds) += cost_op_seconds(speed, graph, op, false);
         if (forward) passage->resident = curve->resident[i];
     }
 }
@@ -93,7 +93,7 @@ static void pass_through(const struct graph *graph, const struct draft *draft, c
 static bool measure_draft(const struct variant_request *request, const struct graph *graph, const struct draft *draft,
                           struct passage *passages, struct error *err)
 {
-    struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype);
+    struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype, request->plan->measured);
     struct curve curve;
     bool ok = draw_curve(graph, draft, &curve, err);
     if (ok) pass_through(graph, draft, &curve, &speed, passages);
@@ -162,6 +162,7 @@ static void set_option(struct blocks *blocks, const struct graph *graph, uint32_
     uint64_t before = b > 0 ? passages[b - 1].resident : 0, after = passages[b].resident;
     uint64_t gradient = b + 1 == graph->block_count ? 0 : output_bytes(graph, b);
     uint64_t saved = excess(after, before) > output_bytes(graph, b) ? after - before : output_bytes(graph, b);
+    option->keep = mode;
     option->saved = quanta(blocks, saved);
     option->forward_overhead = quanta(blocks, excess(passages[b].forward_most, before + saved));
     option->backward_overhead = quanta(blocks, excess(passages[b].backward_most, before + saved + gradient));

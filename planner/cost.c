@@ -15,7 +15,7 @@ static const struct efficiency with_tensor_cores_f16 = {0.40, 0.70};
 #define STANDIN_BANDWIDTH 336.5e9
 #define STANDIN_LAUNCH    5e-6
 
-struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dtype)
+struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dtype, const struct cost_table *measured)
 {
     bool half = dtype == DTYPE_F16 || dtype == DTYPE_BF16;
     bool tensor_cores = device->flops_f16 > 3 * device->flops_f32;
@@ -25,15 +25,18 @@ struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dty
                                               : with_tensor_cores_f32;
     if (peak <= 0 || device->bandwidth <= 0)
         return (struct cost_speed){STANDIN_FLOPS * without_tensor_cores.arithmetic,
-                                   STANDIN_BANDWIDTH * without_tensor_cores.memory, STANDIN_LAUNCH, false};
+                                   STANDIN_BANDWIDTH * without_tensor_cores.memory, STANDIN_LAUNCH, measured, false};
     return (struct cost_speed){.flops_per_second = peak * reached.arithmetic,
                                .bytes_per_second = device->bandwidth * reached.memory,
                                .launch_seconds = device->launch_seconds,
+                               .measured = measured,
                                .known = true};
 }
 
-double cost_op_seconds(const struct cost_speed *speed, const struct op *op)
+double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph, const struct op *op, bool lean)
 {
+    (void)graph;
+    (void)lean;
     if (op->kind == OP_ALL_REDUCE) return 0;
     double arithmetic = (double)op->flops / speed->flops_per_second;
     double traffic = (double)op->bytes_moved / speed->bytes_per_second;

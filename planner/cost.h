@@ -13,16 +13,21 @@
 #include "graph.h"
 #include "machine.h"
 
+/* Ops' times measured in a run, by kind and shape. */
+struct cost_table;
+
 struct cost_speed {
     double flops_per_second; /* of convolutions and matrix products, after efficiency */
     double bytes_per_second; /* after efficiency */
     double launch_seconds;
+    const struct cost_table *measured; /* goes before the roofline where it knows an op; borrowed, may be NULL */
     bool known;
 };
-struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dtype);
+struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dtype, const struct cost_table *measured);
 
-/* The largest of arithmetic, traffic and launch. OP_ALL_REDUCE costs nothing here. */
-double cost_op_seconds(const struct cost_speed *speed, const struct op *op);
+/* The time of an op of the graph: the measured one, else the largest of arithmetic, traffic and launch. OP_ALL_REDUCE
+ * costs nothing here. lean: a convolution has to do with the small workspace. */
+double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph, const struct op *op, bool lean);
 
 /* A ring over `ranks` devices: 2 (n - 1) messages of bytes / n (Patarasuk and Yuan, J. Parallel Distrib. Comput. 69(2),
  * 2009). 0 for one rank, or when the link's speed is unknown. */

@@ -187,7 +187,7 @@ static bool share_batch(struct plan *plan, const struct plan_request *request, s
     if (trial.recompute == RECOMPUTE_AUTO) trial.recompute = RECOMPUTE_NONE;
     trial.search_seconds = 0;
     TRY(fill_plan(plan, &trial, 1, err));
-    predict_times(plan, request->machine);
+    predict_times(plan, request->machine, request->measured);
     uint32_t *images = mem_alloc(MEM_PLAN, plan->device_count, sizeof *images);
     if (!images) return error_memory(err, plan->device_count * sizeof *images, "the shares of a batch");
     bool ok = predict_shares(plan, unit, images, err);
@@ -227,7 +227,7 @@ struct plan *plan_make(const struct plan_request *request, struct error *err)
         plan_destroy(plan);
         return NULL;
     }
-    predict_times(plan, request->machine);
+    predict_times(plan, request->machine, request->measured);
     plan->plan_seconds = (double)(clock_now_ns() - start) * 1e-9;
     return plan;
 }

@@ -36,14 +36,23 @@ const char *memory_class_name(enum memory_class class_);
 struct plan_tensor {
     uint32_t origin;      /* graph tensor, NO_TENSOR for workspace */
     enum memory_class class_;
+    bool host;            /* its bytes are in the device's pinned host memory, not in the arena */
     uint64_t offset, bytes;
     uint32_t first, last; /* the ops between which its bytes hold its value, inclusive; persistent: 0 to the last op */
 };
 
+/* Streams of a device. The executor orders them by the tensors they share. */
+enum plan_stream { STREAM_COMPUTE, STREAM_COMMUNICATION, STREAM_TO_HOST, STREAM_FROM_HOST, PLAN_STREAMS };
+
+/* PASS_RECOMPUTE: BN uses the saved statistics and touches no running ones.
+ * PASS_OFFLOAD copies in[0], made by graph op `op`, to out[0] in host memory; PASS_FETCH copies in[0] in host memory to
+ * out[0], a new instance of the same graph tensor. Neither runs `op`.
+ * PASS_RECONSTRUCT: `op` is an OP_ADD y = a + b; in[0] is y, in[1] one of a and b, out[0] a new instance of the other,
+ * y - in[1]: equal to what was added but for rounding. */
 struct plan_op {
     uint32_t op;          /* graph op */
-    enum op_pass pass;    /* PASS_RECOMPUTE: BN uses the saved statistics and touches no running ones */
-    uint8_t stream;       /* 0 compute, 1 communication; the executor orders streams by the tensors they share */
+    enum op_pass pass;
+    uint8_t stream;       /* enum plan_stream */
     uint32_t in[OP_MOST_INPUTS], out[OP_MOST_OUTPUTS]; /* plan tensors, in the order of the graph op's */
     uint32_t workspace;   /* plan tensor or NO_TENSOR */
 };
@@ -64,6 +73,7 @@ struct plan_variant {
     struct plan_program train;
     struct plan_program evaluate; /* forward only, BN with running statistics; ends with metrics */
     uint64_t arena_bytes;
+    uint64_t host_bytes;        /* pinned host memory for offloaded tensors */
     uint64_t lower_bound_bytes; /* largest sum of live bytes at one instant of the training program */
     uint32_t peak_op;           /* where that is */
     bool proved_optimal;
@@ -120,6 +130,8 @@ struct plan {
 typedef bool (*plan_workspace_fn)(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
                                   uint64_t *bytes, struct error *err);
 
+struct cost_table;
+
 struct plan_request {
     struct model_spec spec;
     enum dtype dtype;
@@ -129,6 +141,9 @@ struct plan_request {
     bool sync_bn;
     enum recompute_policy recompute;
     uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */
+    uint64_t offload_bytes;           /* pinned host memory that a device may offload into; 0 = none, UINT64_MAX = any */
+    bool reconstruct;                 /* blocks may re-create their input from their output, to rounding */
+    const struct cost_table *measured; /* ops' times from a run (cost.h), borrowed; NULL = the roofline's */
     enum sharing_policy sharing;
     uint64_t bucket_bytes;            /* of gradients; 0 = 25 MiB with several devices, else one bucket */
     double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */

@@ -21,7 +21,7 @@ static struct step_times program_times(const struct plan *plan, const struct pla
     double messages = 0;
     for (size_t i = 0; i < program->op_count; i++) {
         const struct op *op = &variant->graph->ops[program->ops[i].op];
-        double seconds = cost_op_seconds(speed, op), now = times.body + times.rest;
+        double seconds = cost_op_seconds(speed, variant->graph, op, false), now = times.body + times.rest;
         if (op->kind == OP_ALL_REDUCE) {
             uint64_t bytes = variant->graph->tensors[op->in[0]].bytes;
             messages = (messages > now ? messages : now) + cost_all_reduce_seconds(machine, plan->device_count, bytes);
@@ -43,7 +43,7 @@ static bool same_times(const struct plan_device *a, const struct plan_device *b)
            a->spec.launch_seconds == b->spec.launch_seconds;
 }
 
-void predict_times(struct plan *plan, const struct machine *machine)
+void predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured)
 {
     bool known = plan->device_count == 1 || machine->link_bandwidth > 0;
     for (size_t v = 0; v < plan->variant_count; v++) plan->variants[v].compute_seconds = 0;
@@ -52,7 +52,7 @@ void predict_times(struct plan *plan, const struct machine *machine)
         const struct plan_device *device = &plan->devices[d];
         if (d > 0 && same_times(device, &plan->devices[d - 1])) continue;
         struct plan_variant *variant = &plan->variants[device->variant];
-        struct cost_speed speed = cost_speed_of(&device->spec, plan->dtype);
+        struct cost_speed speed = cost_speed_of(&device->spec, plan->dtype, measured);
         struct step_times times = program_times(plan, device, machine, &speed);
         double compute = times.body * device->micro_batches + times.rest;
         variant->extra_time_fraction = times.recompute / (times.body - times.recompute);

@@ -8,7 +8,7 @@
  * one variant may differ in speed: the slowest counts. A step ends with the slowest device; its all-reduces run beside
  * backward, and the update waits for the last. Times are 0 when a device's speed or a needed link's is unknown;
  * fractions are then those of a stand-in. */
-void predict_times(struct plan *plan, const struct machine *machine);
+void predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured);
 
 /* What one of the devices alone would take for its share, over what the step takes with all: 1 when no communication is
  * left over. 0 when the times are unknown. */

@@ -211,7 +211,7 @@ static bool run_step(struct emitter *e, const struct chain_step *step, bool *hel
     TRY(run_forward(e, block->first, block->last));
     if (step->kind == CHAIN_SAVE) {
         held[step->block] = true;
-        if (step->option == KEEP_CONVOLUTIONS) drop_outputs(e, block, true);
+        if (step->keep == KEEP_CONVOLUTIONS) drop_outputs(e, block, true);
         return true;
     }
     drop_outputs(e, block, false);

@@ -11,8 +11,8 @@ static bool save_all(size_t count, struct chain_schedule *schedule, enum keep_mo
     if (!schedule->steps) return error_memory(err, 2 * count * sizeof *schedule->steps, "a schedule");
     schedule->count = 2 * count;
     for (uint32_t b = 0; b < count; b++) {
-        schedule->steps[b] = (struct chain_step){CHAIN_SAVE, b, mode};
-        schedule->steps[2 * count - 1 - b] = (struct chain_step){CHAIN_BACKWARD, b, mode};
+        schedule->steps[b] = (struct chain_step){CHAIN_SAVE, b, mode, mode};
+        schedule->steps[2 * count - 1 - b] = (struct chain_step){CHAIN_BACKWARD, b, mode, mode};
     }
     return true;
 }
@@ -56,7 +56,8 @@ bool schedule_mixed(const struct chain *chain, uint64_t quanta, struct chain_sch
         if (candidates[i].quanta > quanta || candidates[i].seconds_per_quantum <= 0) continue;
         quanta -= candidates[i].quanta;
         uint32_t b = candidates[i].block;
-        schedule->steps[b].option = schedule->steps[2 * chain->count - 1 - b].option = KEEP_ALL;
+        schedule->steps[b] = (struct chain_step){CHAIN_SAVE, b, KEEP_ALL, KEEP_ALL};
+        schedule->steps[2 * chain->count - 1 - b] = (struct chain_step){CHAIN_BACKWARD, b, KEEP_ALL, KEEP_ALL};
     }
     mem_free(candidates);
     return ok;

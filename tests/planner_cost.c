@@ -5,16 +5,16 @@
 Test(cost, the_roofline_takes_the_largest)
 {
     const struct device_spec *titan = catalogue_find("titan-x");
-    struct cost_speed speed = cost_speed_of(titan, DTYPE_F32);
+    struct cost_speed speed = cost_speed_of(titan, DTYPE_F32, NULL);
     cr_assert(speed.known);
     struct op op = {.kind = OP_CONV, .flops = 1000000000000ull, .bytes_moved = 1000};
-    double seconds = cost_op_seconds(&speed, &op);
+    double seconds = cost_op_seconds(&speed, NULL, &op, false);
     cr_assert_float_eq(seconds, 1e12 / speed.flops_per_second, 1e-12);
     cr_assert_gt(seconds, 1e12 / titan->flops_f32);
     op.bytes_moved = 1000000000000ull;
-    cr_assert_float_eq(cost_op_seconds(&speed, &op), 1e12 / speed.bytes_per_second, 1e-9);
+    cr_assert_float_eq(cost_op_seconds(&speed, NULL, &op, false), 1e12 / speed.bytes_per_second, 1e-9);
     op = (struct op){.kind = OP_RELU, .flops = 1, .bytes_moved = 8};
-    cr_assert_eq(cost_op_seconds(&speed, &op), titan->launch_seconds);
+    cr_assert_eq(cost_op_seconds(&speed, NULL, &op, false), titan->launch_seconds);
 }
 
 Test(cost, unknown_speeds_compare_but_do_not_tell)
@@ -22,18 +22,18 @@ Test(cost, unknown_speeds_compare_but_do_not_tell)
     struct device_spec generic;
     struct error err = {0};
     cr_assert(machine_generic_gpu("12GiB", 12ull << 30, &generic, &err));
-    struct cost_speed speed = cost_speed_of(&generic, DTYPE_F32);
+    struct cost_speed speed = cost_speed_of(&generic, DTYPE_F32, NULL);
     cr_assert_not(speed.known);
     struct op small = {.kind = OP_CONV, .flops = 1000000000}, large = {.kind = OP_CONV, .flops = 9000000000};
-    cr_assert_lt(cost_op_seconds(&speed, &small), cost_op_seconds(&speed, &large));
+    cr_assert_lt(cost_op_seconds(&speed, NULL, &small, false), cost_op_seconds(&speed, NULL, &large, false));
 }
 
 Test(cost, tensor_cores_have_their_own_efficiency)
 {
-    struct cost_speed f32 = cost_speed_of(catalogue_find("h200"), DTYPE_F32),
-                      f16 = cost_speed_of(catalogue_find("h200"), DTYPE_F16),
-                      old32 = cost_speed_of(catalogue_find("titan-x"), DTYPE_F32),
-                      old16 = cost_speed_of(catalogue_find("titan-x"), DTYPE_F16);
+    struct cost_speed f32 = cost_speed_of(catalogue_find("h200"), DTYPE_F32, NULL),
+                      f16 = cost_speed_of(catalogue_find("h200"), DTYPE_F16, NULL),
+                      old32 = cost_speed_of(catalogue_find("titan-x"), DTYPE_F32, NULL),
+                      old16 = cost_speed_of(catalogue_find("titan-x"), DTYPE_F16, NULL);
     cr_assert_gt(f16.flops_per_second, 3 * f32.flops_per_second);
     cr_assert_eq(old16.flops_per_second, old32.flops_per_second);
 }
@@ -58,9 +58,9 @@ static double step_seconds(const char *model, uint32_t batch, const char *device
     cr_assert(model_parse(model, &(struct model_options){DATASET_IMAGENET, -1, -1, 0, 0}, &spec, &err), "%s", err.text);
     struct graph *graph = graph_build(&spec, &options, &err);
     cr_assert(graph, "%s", err.text);
-    struct cost_speed speed = cost_speed_of(catalogue_find(device), dtype);
+    struct cost_speed speed = cost_speed_of(catalogue_find(device), dtype, NULL);
     double seconds = 0;
-    for (uint32_t i = 0; i < graph->backward_end; i++) seconds += cost_op_seconds(&speed, &graph->ops[i]);
+    for (uint32_t i = 0; i < graph->backward_end; i++) seconds += cost_op_seconds(&speed, graph, &graph->ops[i], false);
     graph_destroy(graph);
     return seconds;
 }

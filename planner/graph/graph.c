@@ -61,7 +61,8 @@ const char *op_kind_name(enum op_kind kind) { return shapes[kind].name; }
 
 const char *op_pass_name(enum op_pass pass)
 {
-    static const char *const names[OP_PASSES] = {"forward", "recompute", "backward", "comm", "update", "evaluate"};
+    static const char *const names[OP_PASSES] = {"forward",  "recompute", "backward", "comm",       "update",
+                                                 "evaluate", "offload",   "fetch",    "reconstruct"};
     return names[pass];
 }
 

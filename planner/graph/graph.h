@@ -97,7 +97,11 @@ enum op_kind {
 };
 const char *op_kind_name(enum op_kind kind);
 
-enum op_pass { PASS_FORWARD, PASS_RECOMPUTE, PASS_BACKWARD, PASS_COMM, PASS_UPDATE, PASS_EVALUATE, OP_PASSES };
+/* The last three exist in plans only (plan.h says what such an op does). */
+enum op_pass {
+    PASS_FORWARD, PASS_RECOMPUTE, PASS_BACKWARD, PASS_COMM, PASS_UPDATE, PASS_EVALUATE,
+    PASS_OFFLOAD, PASS_FETCH, PASS_RECONSTRUCT, OP_PASSES
+};
 const char *op_pass_name(enum op_pass pass);
 
 #define OP_MOST_INPUTS 6

@@ -30,6 +30,7 @@ struct device_spec {
     double bandwidth;          /* bytes per second to its memory; 0 = unknown */
     double launch_seconds;     /* least time of one op */
     double link_bandwidth;     /* bytes per second to its peers, per direction; 0 = unknown */
+    double host_bandwidth;     /* bytes per second to and from pinned host memory, per direction; 0 = unknown */
     const char *source;        /* where the figures come from; static text or owned by the machine */
 };
 

@@ -13,13 +13,17 @@
 
 #include "errors.h"
 
-#define CHAIN_MOST_OPTIONS 4
+#define CHAIN_MOST_OPTIONS 12
 
 struct chain_option {
     uint32_t saved;             /* quanta kept from this block's forward to its backward, its output included */
     uint32_t forward_overhead;  /* quanta needed above the resident while it runs forward */
     uint32_t backward_overhead; /* likewise backward */
     double backward_seconds;    /* with what it recomputes of its own */
+    uint32_t copied;            /* quanta that go to host memory and come back */
+    bool frees_input;           /* the block's input is not there between its forward and its backward, which finds it made
+                                 * again (from the block's output, or from host memory) */
+    uint32_t keep;              /* the caller's name for the option; steps carry it */
 };
 
 struct chain_block {
@@ -35,6 +39,7 @@ struct chain {
     uint32_t input; /* a_0: quanta of the chain's input, resident throughout and not counted in the limit */
     struct chain_block *blocks;
     size_t count;
+    double copy_seconds; /* the price of a quantum's way to host memory and back; 0 = no checkpoint goes there */
 };
 
 enum chain_step_kind {
@@ -42,18 +47,22 @@ enum chain_step_kind {
     CHAIN_CHECKPOINT, /* as CHAIN_RUN, and the block's INPUT stays for a later run */
     CHAIN_SAVE,     /* forward of block under option: what its backward needs stays */
     CHAIN_BACKWARD, /* backward of block */
+    CHAIN_OFFLOAD,  /* the block's INPUT, a checkpoint, leaves for host memory */
+    CHAIN_FETCH,    /* and comes back */
 };
 
 struct chain_step {
     enum chain_step_kind kind;
     uint32_t block;
-    uint32_t option; /* of CHAIN_SAVE and CHAIN_BACKWARD */
+    uint32_t option; /* of CHAIN_SAVE and CHAIN_BACKWARD: index into the block's options */
+    uint32_t keep;   /* that option's */
 };
 
 struct chain_schedule {
     struct chain_step *steps; /* in order of execution; each block's backward exactly once, last to first */
     size_t count;
-    double seconds;       /* predicted, by the same model */
+    double seconds;       /* predicted, by the same model, with what copies are priced at */
+    uint64_t copied_quanta; /* to host memory, and as many back */
     uint64_t peak_quanta; /* predicted by the model */
     bool optimal;         /* least time of all persistent schedules under the limit */
 };

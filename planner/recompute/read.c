@@ -97,7 +97,7 @@ static bool read_split(struct reader *r, const struct task *task, size_t j, stru
     for (uint32_t k = first; k <= last; k++) {
         enum chain_step_kind kind = k == first ? CHAIN_CHECKPOINT : CHAIN_RUN;
         uint64_t input = k == first ? 0 : blocks[k - 1].output;
-        TRY(add_step(r, (struct chain_step){kind, k, 0}, blocks[k].forward_seconds,
+        TRY(add_step(r, (struct chain_step){.kind = kind, .block = k}, blocks[k].forward_seconds,
                      held + input + blocks[k].output + blocks[k].run_overhead, err));
     }
     struct task left = *task, right = *task;
@@ -118,7 +118,7 @@ static bool read_saving(struct reader *r, const struct task *task, uint32_t opti
     for (uint32_t k = unit->first; k <= unit->last; k++) {
         const struct chain_block *block = &r->chain->blocks[k];
         uint32_t own = chain_units_block_option(list, option, k);
-        TRY(add_step(r, (struct chain_step){CHAIN_SAVE, k, own}, block->forward_seconds,
+        TRY(add_step(r, (struct chain_step){CHAIN_SAVE, k, own, block->option[own].keep}, block->forward_seconds,
                      rest.held + r->chain->blocks[list->units[task->t].last].gradient + block->option[own].saved +
                          block->option[own].forward_overhead,
                      err));
@@ -141,8 +141,9 @@ static bool read_backward(struct reader *r, const struct task *task, struct erro
     for (uint32_t k = unit->last + 1; k-- > unit->first;) {
         const struct chain_block *block = &r->chain->blocks[k];
         uint32_t own = chain_units_block_option(list, task->option, k);
-        TRY(add_step(r, (struct chain_step){CHAIN_BACKWARD, k, own}, block->option[own].backward_seconds,
-                     held + block->gradient + block->option[own].backward_overhead, err));
+        TRY(add_step(r, (struct chain_step){CHAIN_BACKWARD, k, own, block->option[own].keep},
+                     block->option[own].backward_seconds, held + block->gradient + block->option[own].backward_overhead,
+                     err));
         held -= block->option[own].saved;
     }
     return true;

@@ -107,6 +107,8 @@ static bool execute(struct simulation *sim, const struct chain_step *step)
     case CHAIN_CHECKPOINT: return run(sim, step->block, true);
     case CHAIN_SAVE: return save(sim, step->block, step->option);
     case CHAIN_BACKWARD: return backward(sim, step->block, step->option);
+    case CHAIN_OFFLOAD:
+    case CHAIN_FETCH: break;
     }
     return REFUSE(sim, "step %zu: of unknown kind %d", sim->step, (int)step->kind);
 }

@@ -68,7 +68,7 @@ static bool keep_all(const struct chain *chain, bool fastest, struct chain_sched
         held += block->option[option].saved;
         raise_peak(&kept, held + gradient + block->option[option].forward_overhead);
         kept.seconds += block->forward_seconds;
-        kept.steps[kept.count++] = (struct chain_step){CHAIN_SAVE, k, option};
+        kept.steps[kept.count++] = (struct chain_step){CHAIN_SAVE, k, option, chain->blocks[k].option[option].keep};
     }
     for (uint32_t k = (uint32_t)chain->count; k-- > 0;) {
         const struct chain_block *block = &chain->blocks[k];
@@ -76,7 +76,7 @@ static bool keep_all(const struct chain *chain, bool fastest, struct chain_sched
         raise_peak(&kept, held + block->gradient + block->option[option].backward_overhead);
         held -= block->option[option].saved;
         kept.seconds += block->option[option].backward_seconds;
-        kept.steps[kept.count++] = (struct chain_step){CHAIN_BACKWARD, k, option};
+        kept.steps[kept.count++] = (struct chain_step){CHAIN_BACKWARD, k, option, chain->blocks[k].option[option].keep};
     }
     *schedule = kept;
     return true;
