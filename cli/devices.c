@@ -26,18 +26,20 @@ static void print_catalogue(void)
 {
     size_t count;
     const struct device_spec *entries = catalogue_entries(&count);
-    printf("\ncatalogue\n  %-12s %9s %9s %8s %8s %9s %9s  %s\n", "name", "memory", "usable", "f32", "f16", "memory/s",
-           "link/s", "source");
+    printf("\ncatalogue\n  %-12s %9s %9s %8s %8s %9s %9s %9s  %s\n", "name", "memory", "usable", "f32", "f16",
+           "memory/s", "link/s", "host/s", "source");
     for (size_t i = 0; i < count; i++) {
         const struct device_spec *e = &entries[i];
         char memory[UNITS_TEXT], usable[UNITS_TEXT], f32[UNITS_TEXT], f16[UNITS_TEXT], speed[UNITS_TEXT],
-            link[UNITS_TEXT];
-        printf("  %-12s %9s %9s %8s %8s %8sB %8sB  %s\n", e->name, units_format_bytes(e->memory_bytes, memory),
+            link[UNITS_TEXT], slot[UNITS_TEXT];
+        printf("  %-12s %9s %9s %8s %8s %8sB %8sB %8sB  %s\n", e->name, units_format_bytes(e->memory_bytes, memory),
                units_format_bytes(e->memory_bytes - e->reserve_bytes - e->context_bytes, usable),
                units_format_si(e->flops_f32, f32), units_format_si(e->flops_f16, f16),
-               units_format_si(e->bandwidth, speed), units_format_si(e->link_bandwidth, link), e->source);
+               units_format_si(e->bandwidth, speed), units_format_si(e->link_bandwidth, link),
+               units_format_si(e->host_bandwidth, slot), e->source);
     }
-    puts("\n  usable: without what the driver holds back, the context and the libraries; f32, f16: FLOP/s at most");
+    puts("\n  usable: without what the driver holds back, the context and the libraries; f32, f16: FLOP/s at most;\n"
+         "  link, host: to a peer and to pinned host memory, per direction");
 }
 
 static json_t *host_json(const struct host *host)
@@ -64,13 +66,14 @@ static json_t *catalogue_json(void)
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
         const struct device_spec *e = &entries[i];
-        json_array_append_new(
-            list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:s}", "name", e->name,
-                            "memory_bytes", (json_int_t)e->memory_bytes, "context_bytes", (json_int_t)e->context_bytes,
-                            "comm_bytes", (json_int_t)e->comm_bytes, "reserve_bytes", (json_int_t)e->reserve_bytes,
-                            "workspace_bytes", (json_int_t)e->workspace_bytes, "flops_f32", e->flops_f32, "flops_f16",
-                            e->flops_f16, "bandwidth", e->bandwidth, "launch_seconds", e->launch_seconds,
-                            "link_bandwidth", e->link_bandwidth, "source", e->source));
+        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:s}",
+                                              "name", e->name, "memory_bytes", (json_int_t)e->memory_bytes,
+                                              "context_bytes", (json_int_t)e->context_bytes, "comm_bytes",
+                                              (json_int_t)e->comm_bytes, "reserve_bytes", (json_int_t)e->reserve_bytes,
+                                              "workspace_bytes", (json_int_t)e->workspace_bytes, "flops_f32",
+                                              e->flops_f32, "flops_f16", e->flops_f16, "bandwidth", e->bandwidth,
+                                              "launch_seconds", e->launch_seconds, "link_bandwidth", e->link_bandwidth,
+                                              "host_bandwidth", e->host_bandwidth, "source", e->source));
     }
     return list;
 }

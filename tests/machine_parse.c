@@ -190,6 +190,7 @@ Test(catalogue, is_sane)
         cr_expect(e->bandwidth > 2e11 && e->bandwidth < 2e13, "%s", e->name);
         cr_expect(e->launch_seconds > 1e-7 && e->launch_seconds < 1e-4);
         cr_expect_gt(e->link_bandwidth, 1e9);
+        cr_expect_gt(e->host_bandwidth, 1e10, "%s: 16 lanes of PCIe 3 at least", e->name);
         cr_expect_gt(strlen(e->source), 10);
     }
     cr_expect_null(catalogue_find(""));
@@ -242,6 +243,7 @@ Test(machine_file, reads_back_equal, .init = make_path, .fini = remove_path)
         cr_expect_eq(a.bandwidth, b.bandwidth);
         cr_expect_eq(a.launch_seconds, b.launch_seconds);
         cr_expect_eq(a.link_bandwidth, b.link_bandwidth);
+        cr_expect_eq(a.host_bandwidth, b.host_bandwidth);
     }
     machine_finish(&written);
     machine_finish(&read);

@@ -31,7 +31,8 @@ static const struct {
                    {"flops_f16", offsetof(struct device_spec, flops_f16)},
                    {"bandwidth", offsetof(struct device_spec, bandwidth)},
                    {"launch_seconds", offsetof(struct device_spec, launch_seconds)},
-                   {"link_bandwidth", offsetof(struct device_spec, link_bandwidth)}};
+                   {"link_bandwidth", offsetof(struct device_spec, link_bandwidth)},
+                   {"host_bandwidth", offsetof(struct device_spec, host_bandwidth)}};
 #define BYTE_FIELDS (sizeof byte_fields / sizeof byte_fields[0])
 #define REAL_FIELDS (sizeof real_fields / sizeof real_fields[0])
 
@@ -119,9 +120,9 @@ static bool read_device(const json_t *object, const char *where, struct device_s
                         struct error *err)
 {
     static const char *const fields[] = {
-        "name",          "kind",       "count",         "memory_bytes",   "source",
-        "context_bytes", "comm_bytes", "reserve_bytes", "op_bytes",       "workspace_bytes",
-        "flops_f32",     "flops_f16",  "bandwidth",     "launch_seconds", "link_bandwidth"};
+        "name",       "kind",           "count",          "memory_bytes",    "source",    "context_bytes",
+        "comm_bytes", "reserve_bytes",  "op_bytes",       "workspace_bytes", "flops_f32", "flops_f16",
+        "bandwidth",  "launch_seconds", "link_bandwidth", "host_bandwidth"};
     char name[DEVICE_NAME];
     enum device_kind kind = DEVICE_GPU;
     uint64_t memory;
