@@ -1,0 +1,132 @@
+/* What would change a plan, and what the changes buy: every answer is tried again. */
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+#include "advise.h"
+#include "mem.h"
+
+static struct machine machine;
+
+static void finish(void) { machine_finish(&machine); }
+
+static struct plan_request request_for(const char *model, const char *gpus, uint32_t batch)
+{
+    const struct model_options defaults = MODEL_OPTIONS_DEFAULT;
+    struct plan_request request = {.batch = batch, .machine = &machine};
+    struct error err = {0};
+    cr_assert(model_parse(model, &defaults, &request.spec, &err), "%s", err.text);
+    cr_assert(machine_parse(gpus, &machine, &err), "%s", err.text);
+    return request;
+}
+
+static struct plan *make(const struct plan_request *request)
+{
+    struct error err = {0};
+    struct plan *plan = plan_make(request, &err);
+    cr_assert(plan, "%s", err.text);
+    return plan;
+}
+
+static const struct change *find(const struct change *changes, size_t count, enum change_kind kind)
+{
+    for (size_t i = 0; i < count; i++)
+        if (changes[i].kind == kind) return &changes[i];
+    return NULL;
+}
+
+Test(changes, are_what_plans_say, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-110", "2xtitan-x", 128);
+    struct plan *plan = make(&request), *half, *mild;
+    struct change changes[CHANGES_MOST];
+    size_t count;
+    struct error err = {0};
+    cr_assert(advise_single_changes(&request, plan, changes, &count, &err), "%s", err.text);
+    cr_assert_geq(count, 5);
+    for (size_t i = 1; i < count; i++) cr_expect_geq(changes[i - 1].saved_bytes, changes[i].saved_bytes);
+    request.recompute = RECOMPUTE_ELEMENTWISE;
+    mild = make(&request);
+    const struct change *change = find(changes, count, CHANGE_RECOMPUTE);
+    cr_assert(change);
+    cr_expect_eq(change->peak_bytes, mild->devices[0].peak_bytes);
+    cr_expect_eq(change->saved_bytes, (int64_t)(plan->devices[0].peak_bytes - mild->devices[0].peak_bytes));
+    cr_expect_float_eq(change->time_ratio, mild->step_seconds / plan->step_seconds, 1e-12);
+    request.recompute = RECOMPUTE_AUTO;
+    request.batch = 64;
+    half = make(&request);
+    change = find(changes, count, CHANGE_BATCH);
+    cr_assert(change);
+    cr_expect_eq(change->value, 64);
+    cr_expect_eq(change->peak_bytes, half->devices[0].peak_bytes);
+    cr_expect_float_eq(change->time_ratio, 2 * half->step_seconds / plan->step_seconds, 1e-12, "of an image");
+    change = find(changes, count, CHANGE_BUDGET);
+    cr_assert(change);
+    cr_expect_gt(change->time_ratio, 1);
+    cr_expect_leq(change->value, plan->variants[0].arena_bytes / 2);
+    change = find(changes, count, CHANGE_DEVICES);
+    cr_assert(change && change->value == 3 && change->saved_bytes > 0 && change->time_ratio < 1);
+    plan_destroy(plan);
+    plan_destroy(mild);
+    plan_destroy(half);
+}
+
+Test(changes, are_said_as_flags)
+{
+    const struct {
+        enum change_kind kind;
+        uint64_t value;
+        const char *words;
+    } rows[] = {{CHANGE_RECOMPUTE, RECOMPUTE_NONE, "--recompute none"},
+                {CHANGE_BUDGET, 3ull << 20, "--budget 3MiB"},
+                {CHANGE_BUDGET, 1234567, "--budget 1234567"},
+                {CHANGE_OFFLOAD, 0, "--offload auto"},
+                {CHANGE_OFFLOAD, 1ull << 30, "--offload auto --budget 1024MiB"},
+                {CHANGE_RECONSTRUCT, 0, "--reconstruct"},
+                {CHANGE_DTYPE, DTYPE_BF16, "--dtype bf16"},
+                {CHANGE_MICRO_BATCHES, 2, "--micro-batches 2"},
+                {CHANGE_BATCH, 64, "--batch 64"},
+                {CHANGE_DEVICES, 3, "3 devices"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char words[64];
+        struct change change = {.kind = rows[i].kind, .value = rows[i].value};
+        cr_expect_str_eq(change_words(&change, words, sizeof words), rows[i].words);
+    }
+}
+
+/* A host runs f32 alone and has no further devices; a batch of one has no half. */
+Test(changes, that_cannot_be_are_left_out, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-8", "cpu", 1);
+    struct plan *plan = make(&request);
+    struct change changes[CHANGES_MOST];
+    size_t count;
+    struct error err = {0};
+    cr_assert(advise_single_changes(&request, plan, changes, &count, &err), "%s", err.text);
+    cr_expect_null(find(changes, count, CHANGE_DTYPE));
+    cr_expect_null(find(changes, count, CHANGE_DEVICES));
+    cr_expect_null(find(changes, count, CHANGE_BATCH));
+    cr_expect_null(find(changes, count, CHANGE_MICRO_BATCHES));
+    plan_destroy(plan);
+}
+
+Test(changes, survive_failing_allocations, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-8", "2x12GiB", 4);
+    struct plan *plan = make(&request);
+    uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), graph = mem_current_bytes(MEM_GRAPH);
+    uint64_t n = 1;
+    for (bool fired = true; fired; n += n < 100 ? 7 : 499) {
+        struct change changes[CHANGES_MOST];
+        size_t count = 77;
+        struct error err = {0};
+        mem_fail_at(n);
+        bool ok = advise_single_changes(&request, plan, changes, &count, &err);
+        fired = mem_fail_at(0);
+        cr_assert_eq(mem_current_bytes(MEM_PLAN), plan_bytes);
+        cr_assert_eq(mem_current_bytes(MEM_GRAPH), graph);
+        cr_assert_eq(err.kind, ok ? ERROR_NONE : ERROR_MEMORY, "%s", err.text);
+        if (!ok) cr_assert_eq(count, 77);
+    }
+    plan_destroy(plan);
+}
