@@ -20,6 +20,23 @@ static bool parse(struct place_table *table, const char *text, struct error *err
     return place_table_parse(table, "p.csv", copy, strlen(text), err);
 }
 
+/* Some tests and the command run in a folder of their own. */
+static char folder[] = "/tmp/fathom-place-XXXXXX";
+
+static void make_folder(void)
+{
+    cr_assert(mkdtemp(folder));
+    cr_assert_eq(chdir(folder), 0);
+}
+
+static void remove_folder(void)
+{
+    cr_assert_eq(chdir("/"), 0);
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    cr_assert_eq(system(command), 0);
+}
+
 Test(place_csv, reads_columns_in_any_order)
 {
     struct error err = {0};
@@ -38,6 +55,21 @@ Test(place_csv, reads_columns_in_any_order)
     place_table_finish(&table);
 }
 
+Test(place_csv, names_of_one_storage_are_read_and_written, .init = make_folder, .fini = remove_folder)
+{
+    struct error err = {0};
+    struct place_table table, again;
+    cr_assert(parse(&table, "id,lower,upper,size,alias\na,0,3,8,7\nb,2,5,4,7\nc,0,5,4,\nd,0,5,4,0\n", &err), "%s",
+              err.text);
+    cr_assert(table.buffers[0].alias == 7 && table.buffers[1].alias == 7 && table.buffers[2].alias == 0);
+    for (size_t i = 0; i < table.count; i++) table.buffers[i].offset = 16 * (i / 2);
+    cr_assert(place_table_write(&table, "out.csv", &err), "%s", err.text);
+    cr_assert(place_table_read(&again, "out.csv", &err), "%s", err.text);
+    cr_assert(again.has_alias && again.buffers[1].alias == 7 && again.buffers[3].fixed == 16);
+    place_table_finish(&table);
+    place_table_finish(&again);
+}
+
 Test(place_csv, each_fault_is_named_with_its_line)
 {
     static const struct {
@@ -51,6 +83,8 @@ Test(place_csv, each_fault_is_named_with_its_line)
                 {"id,lower,upper,size\n1,0,5,4\n2,0,-5,4\n", "p.csv:3: upper '-5' is negative"},
                 {"id,lower,upper,size\n1,0,5,-4\n", "p.csv:2: size '-4' is negative"},
                 {"id,lower,upper,size\n\n1,5,5,4\n", "p.csv:3: upper 5 is not above lower 5"},
+                {"id,lower,upper,size,alias\n1,0,5,4,x\n", "p.csv:2: alias 'x' is not a whole number"},
+                {"id,lower,upper,size,alias\n1,0,5,4,-2\n", "p.csv:2: alias '-2' is negative"},
                 {"id,lower,upper,size\n1,6,5,4\n", "p.csv:2: upper 5 is not above lower 6"},
                 {"id,lower,upper,size\n1,0,5,99999999999999999999\n", "p.csv:2: size '99999999999999999999' is above"},
                 {"id,lower,upper,size\n1,0,5,4.5\n", "p.csv:2: size '4.5' is not a whole number"},
@@ -101,23 +135,6 @@ Test(place_csv, each_failed_allocation_is_survived)
         cr_assert_eq(err.kind, ERROR_MEMORY);
         cr_assert_lt(n, 100);
     }
-}
-
-/* The command itself, in a folder of its own. */
-static char folder[] = "/tmp/fathom-place-XXXXXX";
-
-static void make_folder(void)
-{
-    cr_assert(mkdtemp(folder));
-    cr_assert_eq(chdir(folder), 0);
-}
-
-static void remove_folder(void)
-{
-    cr_assert_eq(chdir("/"), 0);
-    char command[64];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    cr_assert_eq(system(command), 0);
 }
 
 static int fathom(const char *arguments)

@@ -2,7 +2,9 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "place_groups.h"
 #include "place_search.h"
+#include "place_sort.h"
 
 /* The placers in rising order of cost; each stops at the target. */
 static bool place_fast(const struct problem *problem, uint64_t target, struct placement *best, struct error *err)
@@ -39,6 +41,7 @@ static bool solve(const struct problem *problem, const struct place_options *opt
         TRY(ladder_improve(problem, options, best, &result->lower_bound_bytes, &result->nodes, err));
     result->arena_bytes = best->arena;
     result->peak_instant = problem->instant[problem->peak];
+    result->live_bytes = problem->live[problem->peak];
     result->proved_optimal = best->arena == result->lower_bound_bytes;
     return true;
 }
@@ -46,6 +49,7 @@ static bool solve(const struct problem *problem, const struct place_options *opt
 bool place_solve(struct place_buffer *buffers, size_t count, const struct place_options *options,
                  struct place_result *result, struct error *err)
 {
+    if (groups_any(buffers, count)) return groups_solve(buffers, count, options, result, err);
     uint64_t start = clock_now_ns();
     struct problem problem;
     struct placement best = {0};
@@ -62,13 +66,39 @@ bool place_solve(struct place_buffer *buffers, size_t count, const struct place_
     return ok;
 }
 
+static bool bound_storages(const struct place_buffer *buffers, size_t count, uint64_t *bytes, uint64_t *instant,
+                           struct error *err)
+{
+    struct groups groups;
+    TRY(groups_init(&groups, buffers, count, err));
+    bool ok = place_lower_bound(groups.pieces, groups.piece_count, bytes, instant, err);
+    groups_finish(&groups);
+    return ok;
+}
+
 bool place_lower_bound(const struct place_buffer *buffers, size_t count, uint64_t *bytes, uint64_t *instant,
                        struct error *err)
 {
     struct problem problem;
+    if (groups_any(buffers, count)) return bound_storages(buffers, count, bytes, instant, err);
     TRY(problem_init(&problem, buffers, count, err));
     *bytes = problem.bound;
     *instant = problem.count ? problem.instant[problem.peak] : 0;
     problem_finish(&problem);
+    return true;
+}
+
+bool place_live_at(const struct place_buffer *buffers, size_t count, uint64_t instant, uint32_t *indices, size_t *live,
+                   struct error *err)
+{
+    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *pairs);
+    if (!pairs) return error_memory(err, 2 * count * sizeof *pairs, "the live buffers");
+    *live = 0;
+    for (size_t i = 0; i < count; i++)
+        if (buffers[i].size > 0 && buffers[i].lower <= instant && instant < buffers[i].upper)
+            pairs[(*live)++] = (struct sort_pair){~buffers[i].size, (uint32_t)i};
+    sort_pairs(pairs, pairs + count, *live);
+    for (size_t i = 0; i < *live; i++) indices[i] = pairs[i].index;
+    mem_free(pairs);
     return true;
 }

@@ -20,7 +20,11 @@ struct place_buffer {
     uint64_t align;        /* offset is a multiple of this; 0 or 1 = any */
     uint64_t fixed;        /* required offset, or PLACE_UNPLACED */
     uint64_t offset;       /* out */
+    uint64_t alias;        /* buffers of one number above 0 are names of one storage; 0 = none */
 };
+
+/* Names of one storage have the same offset and may overlap each other in time. The storage's alignment is the least
+ * common multiple of its names', their sizes round up to it, and at each instant the largest live one counts. */
 
 struct place_options {
     uint64_t capacity; /* stop as soon as the arena is at most this; 0 = minimise */
@@ -40,17 +44,24 @@ struct place_result {
     bool proved_optimal;        /* arena_bytes cannot be smaller: equals the bound, or the search was exhausted */
     double seconds;
     uint64_t nodes;
+    uint64_t
+        live_bytes; /* the largest live sum; lower_bound_bytes is above it where fixed offsets or the search say so */
 };
 
 /* Fills every offset. ERROR_MEMORY, or ERROR_INPUT for a malformed buffer (lower >= upper, overflow, conflicting fixed
- * offsets). When options->capacity cannot be met the best placement found is still there: compare arena_bytes; it is
- * impossible where lower_bound_bytes is above it. The same seed and number of threads give the same offsets whenever
- * the search ends by itself or at options->nodes, not at the time limit. */
+ * offsets or names of one storage). When options->capacity cannot be met the best placement found is still there:
+ * compare arena_bytes; it is impossible where lower_bound_bytes is above it. The same seed and number of threads give
+ * the same offsets whenever the search ends by itself or at options->nodes, not at the time limit. */
 bool place_solve(struct place_buffer *buffers, size_t count, const struct place_options *options,
                  struct place_result *result, struct error *err);
 
 /* The largest live sum and an instant where it is reached. */
 bool place_lower_bound(const struct place_buffer *buffers, size_t count, uint64_t *bytes, uint64_t *instant,
                        struct error *err);
+
+/* The buffers that are live at an instant, the largest first: their indices into indices[count], their number into
+ * *live. Empty buffers are left out. */
+bool place_live_at(const struct place_buffer *buffers, size_t count, uint64_t instant, uint32_t *indices, size_t *live,
+                   struct error *err);
 
 #endif

@@ -22,10 +22,12 @@ enum column {
     COLUMN_ALIGNMENT,
     COLUMN_OFFSET,
     COLUMN_CHUNK,
+    COLUMN_ALIAS,
     COLUMNS
 };
 
-static const char *const column_names[COLUMNS] = {"id", "lower", "upper", "size", "alignment", "offset", "chunk"};
+static const char *const column_names[COLUMNS] = {"id",        "lower",  "upper", "size",
+                                                  "alignment", "offset", "chunk", "alias"};
 
 struct reader {
     const char *path;
@@ -61,9 +63,10 @@ static bool find_column(struct reader *reader, const char *name, size_t field, s
         reader->place[c] = field;
         return true;
     }
-    return error_set(err, ERROR_INPUT,
-                     "%s:%zu: column '%.40s' is not known; id, lower, upper, size, alignment, offset and chunk are",
-                     reader->path, reader->line, name);
+    return error_set(
+        err, ERROR_INPUT,
+        "%s:%zu: column '%.40s' is not known; id, lower, upper, size, alignment, offset, chunk and alias are",
+        reader->path, reader->line, name);
 }
 
 static bool read_header(struct reader *reader, char *line, struct error *err)
@@ -80,6 +83,7 @@ static bool read_header(struct reader *reader, char *line, struct error *err)
             return error_set(err, ERROR_INPUT,
                              "%s:%zu: column '%s' is missing from the header; it is id,lower,upper,size", reader->path,
                              reader->line, column_names[c]);
+    reader->table->has_alias = reader->place[COLUMN_ALIAS] != COLUMN_ABSENT;
     reader->table->has_alignment = reader->place[COLUMN_ALIGNMENT] != COLUMN_ABSENT;
     return true;
 }
@@ -160,6 +164,7 @@ static bool read_row(struct reader *reader, char *line, struct error *err)
     TRY(read_number(reader, fields, COLUMN_SIZE, &buffer.size, err));
     TRY(read_optional(reader, fields, COLUMN_ALIGNMENT, &buffer.align, err));
     TRY(read_optional(reader, fields, COLUMN_OFFSET, &buffer.fixed, err));
+    TRY(read_optional(reader, fields, COLUMN_ALIAS, &buffer.alias, err));
     uint64_t chunk = PLACE_UNPLACED;
     TRY(read_optional(reader, fields, COLUMN_CHUNK, &chunk, err));
     const char *id = fields[reader->place[COLUMN_ID]];
@@ -231,13 +236,14 @@ bool place_table_write(const struct place_table *table, const char *path, struct
 {
     struct files_writer writer;
     TRY(files_begin(&writer, path, err));
-    fprintf(writer.stream, "id,lower,upper,size%s%s,offset\n", table->has_alignment ? ",alignment" : "",
-            table->chunk ? ",chunk" : "");
+    fprintf(writer.stream, "id,lower,upper,size%s%s%s,offset\n", table->has_alignment ? ",alignment" : "",
+            table->has_alias ? ",alias" : "", table->chunk ? ",chunk" : "");
     for (size_t i = 0; i < table->count; i++) {
         const struct place_buffer *buffer = &table->buffers[i];
         fprintf(writer.stream, "%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64, table->ids[i], buffer->lower, buffer->upper,
                 buffer->size);
         if (table->has_alignment) fprintf(writer.stream, ",%" PRIu64, buffer->align);
+        if (table->has_alias) fprintf(writer.stream, ",%" PRIu64, buffer->alias);
         if (table->chunk) fprintf(writer.stream, ",%" PRIu64, table->chunk[i]);
         fprintf(writer.stream, ",%" PRIu64 "\n", buffer->offset);
     }

@@ -28,7 +28,7 @@ static bool check_buffer(const struct place_buffer *buffer, size_t index, struct
     return true;
 }
 
-static bool check_buffers(const struct place_buffer *buffers, size_t count, struct error *err)
+bool problem_check_buffers(const struct place_buffer *buffers, size_t count, struct error *err)
 {
     if (count > MOST_BUFFERS) return error_set(err, ERROR_INPUT, "%zu buffers; the most is %u", count, MOST_BUFFERS);
     uint64_t total = 0;
@@ -51,10 +51,11 @@ static bool reserve(struct problem *problem, size_t count, struct error *err)
     problem->align = mem_alloc(MEM_SEARCH, count, sizeof *problem->align);
     problem->fixed = mem_alloc(MEM_SEARCH, count, sizeof *problem->fixed);
     problem->origin = mem_alloc(MEM_SEARCH, count, sizeof *problem->origin);
+    problem->alias = mem_alloc(MEM_SEARCH, count, sizeof *problem->alias);
     problem->live = mem_zalloc(MEM_SEARCH, count + 1, sizeof *problem->live);
     problem->instant = mem_zalloc(MEM_SEARCH, count + 1, sizeof *problem->instant);
     bool ok = problem->first && problem->last && problem->size && problem->align && problem->fixed && problem->origin &&
-              problem->live && problem->instant;
+              problem->alias && problem->live && problem->instant;
     return ok || error_memory(err, count * 48, "the placement problem");
 }
 
@@ -69,6 +70,7 @@ static void copy_buffers(struct problem *problem, const struct place_buffer *buf
         problem->size[at] = align_up(buffers[i].size, align);
         problem->fixed[at] = buffers[i].fixed;
         problem->origin[at] = (uint32_t)i;
+        problem->alias[at] = buffers[i].alias;
         problem->any_fixed |= buffers[i].fixed != PLACE_UNPLACED;
         if (common == 0) common = align;
         problem->mixed_align |= common != align;
@@ -131,7 +133,7 @@ static void sum_live(struct problem *problem)
 bool problem_init(struct problem *problem, const struct place_buffer *buffers, size_t count, struct error *err)
 {
     *problem = (struct problem){0};
-    TRY(check_buffers(buffers, count, err));
+    TRY(problem_check_buffers(buffers, count, err));
     TRY_GOTO(reserve(problem, count, err), fail);
     copy_buffers(problem, buffers, count);
     TRY_GOTO(find_sections(problem, buffers, err), fail);
@@ -150,6 +152,7 @@ void problem_finish(struct problem *problem)
     mem_free(problem->align);
     mem_free(problem->fixed);
     mem_free(problem->origin);
+    mem_free(problem->alias);
     mem_free(problem->live);
     mem_free(problem->instant);
     *problem = (struct problem){0};
@@ -157,6 +160,7 @@ void problem_finish(struct problem *problem)
 
 static bool overlaps_in_space(const struct problem *problem, size_t a, size_t b)
 {
+    if (problem->alias[a] > 0 && problem->alias[a] == problem->alias[b]) return false;
     return problem->fixed[a] < problem->fixed[b] + problem->size[b] &&
            problem->fixed[b] < problem->fixed[a] + problem->size[a];
 }

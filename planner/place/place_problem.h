@@ -16,6 +16,7 @@ struct problem {
     uint64_t *align;        /* at least 1 */
     uint64_t *fixed;        /* required offset or PLACE_UNPLACED */
     uint32_t *origin;       /* index in the caller's array */
+    uint64_t *alias;        /* names of one storage; the solvers see none (place_groups.h) */
     uint64_t *live;         /* of each section: the sum of sizes */
     uint64_t *instant;      /* of each section: a time at which all its buffers live */
     uint64_t bound;         /* no arena is smaller */
@@ -24,6 +25,10 @@ struct problem {
     bool any_fixed;
     bool mixed_align; /* alignments differ, so that an offset may need padding */
 };
+
+/* Lifetimes, sizes, alignments and fixed offsets, each by itself and the sum of all: ERROR_INPUT names the offending
+ * buffer by its index. */
+bool problem_check_buffers(const struct place_buffer *buffers, size_t count, struct error *err);
 
 /* Checks the buffers and translates them; ERROR_INPUT names the offending one by its index. Ended by problem_finish,
  * which takes a zeroed object. On failure *problem is finished already. */
