@@ -89,6 +89,82 @@ Test(place_chunks, the_bound_never_exceeds_the_least_number_of_bins)
     cr_assert_gt(met, 350);
 }
 
+/* Every chunk and offset for every storage, bytes as bits; nothing of the solver's. */
+struct brute {
+    const struct world *world;
+    size_t storages;
+    uint64_t height[8][8]; /* of storages, at instants */
+    uint64_t used[6][8];   /* of chunks, at instants */
+    uint32_t chunk_bytes;
+    uint64_t best;
+};
+
+static void lay(struct brute *brute, size_t storage, uint64_t used)
+{
+    if (used >= brute->best) return;
+    if (storage == brute->storages) {
+        brute->best = used;
+        return;
+    }
+    for (uint64_t c = 0; c <= used && c < 6; c++)
+        for (uint32_t offset = 0; offset < brute->chunk_bytes; offset++) {
+            uint64_t before[8];
+            bool clear = true;
+            memcpy(before, brute->used[c], sizeof before);
+            for (size_t t = 0; t < 8; t++) {
+                uint64_t height = brute->height[storage][t], mine = ((UINT64_C(1) << height) - 1) << offset;
+                clear &= offset + height <= brute->chunk_bytes && (before[t] & mine) == 0;
+                brute->used[c][t] |= mine;
+            }
+            if (clear) lay(brute, storage + 1, c == used ? used + 1 : used);
+            memcpy(brute->used[c], before, sizeof before);
+        }
+}
+
+static uint64_t least_by_hand(const struct world *world, uint32_t chunk_bytes)
+{
+    struct brute brute = {.world = world, .chunk_bytes = chunk_bytes, .best = 6};
+    uint64_t number[8];
+    for (size_t i = 0; i < world->count; i++) {
+        const struct place_buffer *buffer = &world->buffers[i];
+        size_t s = 0;
+        while (s < brute.storages && (buffer->alias == 0 || number[s] != buffer->alias)) s++;
+        if (s == brute.storages) number[brute.storages++] = buffer->alias;
+        for (uint64_t t = buffer->lower; t < buffer->upper; t++)
+            if (buffer->size > brute.height[s][t]) brute.height[s][t] = buffer->size;
+    }
+    lay(&brute, 0, 0);
+    return brute.best;
+}
+
+static void compare_with_hand(uint32_t aliases, uint32_t seeds)
+{
+    uint32_t searched = 0;
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        struct world world = {0};
+        uint64_t state = seed * 7919 + aliases;
+        uint32_t chunk_bytes = 6 + draw(&state, 4);
+        for (uint32_t i = 0, n = 3 + draw(&state, 4); i < n; i++) {
+            uint64_t lower = draw(&state, 5);
+            add(&world, lower, lower + 1 + draw(&state, 3), 1 + draw(&state, chunk_bytes - 1), 1);
+            world.buffers[i].alias = aliases ? draw(&state, aliases + 1) : 0;
+        }
+        uint64_t least = least_by_hand(&world, chunk_bytes);
+        struct place_chunks_result result = solve(&world, chunk_bytes, least, 30);
+        cr_assert_eq(result.chunks, least, "seed %llu", (unsigned long long)seed);
+        cr_assert(result.proved_least, "seed %llu", (unsigned long long)seed);
+        if (least == 1) continue;
+        for (size_t i = 0; i < world.count; i++) world.chunk[i] = PLACE_UNPLACED;
+        struct place_chunks_result fewer = solve(&world, chunk_bytes, least - 1, 30);
+        cr_assert_eq(fewer.least_chunks, least, "seed %llu", (unsigned long long)seed);
+        searched += fewer.nodes > 0;
+    }
+    cr_assert_gt(searched, seeds / 100);
+}
+
+Test(place_chunks, agrees_with_brute_force) { compare_with_hand(0, 1500); }
+Test(place_chunks, agrees_with_brute_force_on_names_of_one_storage) { compare_with_hand(2, 1500); }
+
 Test(place_chunks, large_buffers_count_by_the_chunk_not_by_bytes)
 {
     struct world world = {0};
@@ -187,7 +263,7 @@ Test(place_chunks, each_failed_allocation_is_survived)
         mem_fail_at(0);
         cr_assert_eq(mem_current_bytes(MEM_SEARCH), before, "allocation %llu leaks", (unsigned long long)n);
         if (ok) break;
-        cr_assert_eq(err.kind, ERROR_MEMORY);
+        cr_assert_eq(err.kind, ERROR_MEMORY, "%s", err.text);
         cr_assert_eq(world.chunk[0], PLACE_UNPLACED);
         cr_assert_lt(n, 5000);
     }

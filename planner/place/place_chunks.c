@@ -5,7 +5,7 @@
 
 #include "clock.h"
 #include "mem.h"
-#include "place_problem.h"
+#include "place_chunks_search.h"
 #include "place_sort.h"
 
 #define THRESHOLDS 8          /* of L2, from 0 to half a chunk */
@@ -65,33 +65,15 @@ static bool bound_chunks(const struct problem *problem, uint64_t *least, struct 
     return true;
 }
 
-/* Translates fixed offsets into addresses over all chunks laid end to end. */
-static bool fix_chunks(struct problem *problem, const uint64_t *chunk, uint64_t *least, struct error *err)
+/* Translates fixed offsets into addresses over all chunks laid end to end; chunk is of each storage. */
+static void fix_chunks(struct problem *problem, const struct groups *groups, const uint64_t *chunk, uint64_t *least)
 {
-    uint64_t most = UINT64_MAX / 8 / problem->chunk;
     for (size_t i = 0; i < problem->count; i++) {
-        uint32_t index = problem->origin[i];
-        if (problem->size[i] > problem->chunk)
-            return error_set(err, ERROR_INPUT, "buffer %" PRIu32 ": %" PRIu64 " bytes; a chunk has %" PRIu64, index,
-                             problem->size[i], problem->chunk);
-        if ((problem->fixed[i] == PLACE_UNPLACED) != (chunk[index] == PLACE_UNPLACED))
-            return error_set(err, ERROR_INPUT,
-                             "buffer %" PRIu32 ": a fixed offset and its chunk go together, one of "
-                             "them is missing",
-                             index);
+        uint64_t held = chunk[groups->block_storage[problem->origin[i]]];
         if (problem->fixed[i] == PLACE_UNPLACED) continue;
-        if (chunk[index] >= most)
-            return error_set(err, ERROR_INPUT, "buffer %" PRIu32 ": chunk %" PRIu64 "; the most is %" PRIu64, index,
-                             chunk[index], most - 1);
-        if (problem->fixed[i] > problem->chunk - problem->size[i])
-            return error_set(err, ERROR_INPUT,
-                             "buffer %" PRIu32 ": %" PRIu64 " bytes fixed at %" PRIu64
-                             " end above its chunk of %" PRIu64,
-                             index, problem->size[i], problem->fixed[i], problem->chunk);
-        problem->fixed[i] += chunk[index] * problem->chunk;
-        if (chunk[index] + 1 > *least) *least = chunk[index] + 1;
+        problem->fixed[i] += held * problem->chunk;
+        if (held + 1 > *least) *least = held + 1;
     }
-    return problem_check_fixed(problem, err);
 }
 
 /* Chunks being filled up to their live sums, and the search for offsets in each. */
@@ -251,37 +233,157 @@ static bool place_problem(const struct problem *problem, uint64_t enough, const 
     return fill_improve(problem, wanted, options, best, err);
 }
 
-static void write_chunks(const struct problem *problem, const struct placement *best, struct place_buffer *buffers,
-                         uint64_t *chunk, size_t count)
+/* What is solved: storages as their hulls, and beside them the pieces that bound them. */
+struct chunking {
+    struct groups groups;
+    struct problem problem; /* of the blocks */
+    uint64_t *chunk;        /* of each storage: required, or PLACE_UNPLACED */
+    struct placement best;
+    uint64_t enough, deadline_ns;
+    const struct place_options *options;
+    struct place_chunks_result found;
+};
+
+/* A storage's chunk is that of any of its names: they share one place. */
+static bool merge_chunks(struct chunking *chunking, const struct place_buffer *buffers, const uint64_t *chunk,
+                         size_t count, uint64_t chunk_bytes, struct error *err)
 {
+    uint64_t most = UINT64_MAX / 8 / chunk_bytes;
+    chunking->chunk = mem_alloc(MEM_SEARCH, chunking->groups.count, sizeof *chunking->chunk);
+    if (!chunking->chunk) return error_memory(err, chunking->groups.count * sizeof *chunk, "the chunks");
+    for (size_t s = 0; s < chunking->groups.count; s++) chunking->chunk[s] = PLACE_UNPLACED;
     for (size_t i = 0; i < count; i++) {
-        if (buffers[i].size > 0) continue;
-        bool fixed = buffers[i].fixed != PLACE_UNPLACED && chunk[i] != PLACE_UNPLACED;
-        buffers[i].offset = fixed ? buffers[i].fixed : 0;
-        chunk[i] = fixed ? chunk[i] : 0;
+        uint64_t *held = &chunking->chunk[chunking->groups.storage[i]];
+        if (buffers[i].size > 0 && (buffers[i].fixed == PLACE_UNPLACED) != (chunk[i] == PLACE_UNPLACED))
+            return error_set(err, ERROR_INPUT,
+                             "buffer %zu: a fixed offset and its chunk go together, one of them is missing", i);
+        if (buffers[i].fixed == PLACE_UNPLACED || chunk[i] == PLACE_UNPLACED) continue;
+        if (chunk[i] >= most)
+            return error_set(err, ERROR_INPUT, "buffer %zu: chunk %" PRIu64 "; the most is %" PRIu64, i, chunk[i],
+                             most - 1);
+        if (*held != PLACE_UNPLACED && *held != chunk[i])
+            return error_set(err, ERROR_INPUT,
+                             "buffer %zu: fixed in chunk %" PRIu64 " where another of alias group %" PRIu64
+                             " is fixed in chunk %" PRIu64,
+                             i, chunk[i], buffers[i].alias, *held);
+        *held = chunk[i];
     }
-    for (size_t i = 0; i < problem->count; i++) {
-        buffers[problem->origin[i]].offset = best->offset[i] % problem->chunk;
-        chunk[problem->origin[i]] = best->offset[i] / problem->chunk;
-    }
+    return true;
 }
 
-static bool solve(struct problem *problem, const uint64_t *chunk, uint64_t enough, const struct place_options *options,
-                  struct placement *best, struct place_chunks_result *found, struct error *err)
+static bool check_sizes(const struct chunking *chunking, const struct place_buffer *buffers, size_t count,
+                        uint64_t chunk_bytes, struct error *err)
 {
-    uint64_t least = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct place_buffer *hull = &chunking->groups.hulls[chunking->groups.storage[i]];
+        uint64_t bytes = buffers[i].size > 0 ? align_up(buffers[i].size, hull->align) : 0;
+        if (bytes > chunk_bytes)
+            return error_set(err, ERROR_INPUT, "buffer %zu: %" PRIu64 " bytes; a chunk has %" PRIu64, i, bytes,
+                             chunk_bytes);
+        if (bytes > 0 && hull->fixed != PLACE_UNPLACED && hull->fixed > chunk_bytes - bytes)
+            return error_set(err, ERROR_INPUT,
+                             "buffer %zu: %" PRIu64 " bytes fixed at %" PRIu64 " end above its chunk of %" PRIu64, i,
+                             bytes, hull->fixed, chunk_bytes);
+    }
+    return true;
+}
+
+/* Hulls promise too little where storages have steps: the bound is that of their pieces. */
+static bool bound_pieces(struct chunking *chunking, struct error *err)
+{
+    struct problem pieces;
+    struct place_chunks_result *found = &chunking->found;
+    TRY(problem_init(&pieces, chunking->groups.pieces, chunking->groups.piece_count, err));
+    pieces.chunk = chunking->problem.chunk;
+    bool ok = bound_chunks(&pieces, &found->least_chunks, err);
+    found->lower_bound_bytes = pieces.live[pieces.peak];
+    found->peak_instant = pieces.instant[pieces.peak];
+    problem_finish(&pieces);
+    return ok;
+}
+
+static bool improve_exactly(struct chunking *chunking, uint64_t chunks, enum chunks_verdict *verdict, struct error *err)
+{
+    struct chunks_question question = {.problem = &chunking->problem,
+                                       .groups = &chunking->groups,
+                                       .chunks = chunks,
+                                       .options = chunking->options,
+                                       .deadline_ns = chunking->deadline_ns};
+    TRY(chunks_search(&question, &chunking->best, verdict, err));
+    chunking->found.nodes += question.nodes;
+    return true;
+}
+
+/* First whether the number asked for is enough, then how few would be: what is impossible raises the bound. */
+static bool search_chunks(struct chunking *chunking, struct error *err)
+{
+    struct place_chunks_result *found = &chunking->found;
+    enum chunks_verdict verdict = CHUNKS_IMPOSSIBLE;
+    if (chunking->options->seconds <= 0 || chunking->problem.count > CHUNKS_MOST_BLOCKS) return true;
+    if (chunks_of(&chunking->problem, &chunking->best) > chunking->enough && found->least_chunks <= chunking->enough) {
+        TRY(improve_exactly(chunking, chunking->enough, &verdict, err));
+        if (verdict == CHUNKS_IMPOSSIBLE) found->least_chunks = chunking->enough + 1;
+    }
+    while (verdict == CHUNKS_IMPOSSIBLE && found->least_chunks < chunks_of(&chunking->problem, &chunking->best)) {
+        TRY(improve_exactly(chunking, found->least_chunks, &verdict, err));
+        if (verdict == CHUNKS_IMPOSSIBLE) found->least_chunks++;
+    }
+    return true;
+}
+
+static bool solve(struct chunking *chunking, struct error *err)
+{
+    struct problem *problem = &chunking->problem;
+    struct placement *best = &chunking->best;
     if (problem->count == 0) return true;
-    TRY(fix_chunks(problem, chunk, &least, err));
-    TRY(bound_chunks(problem, &least, err));
+    fix_chunks(problem, &chunking->groups, chunking->chunk, &chunking->found.least_chunks);
+    TRY(bound_pieces(chunking, err));
     best->arena = UINT64_MAX;
     best->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *best->offset);
     if (!best->offset) return error_memory(err, problem->count * sizeof *best->offset, "offsets");
-    TRY(place_problem(problem, enough, options, least, best, err));
-    found->chunks = chunks_of(problem, best);
-    found->least_chunks = least;
-    found->lower_bound_bytes = problem->live[problem->peak];
-    found->peak_instant = problem->instant[problem->peak];
+    TRY(place_problem(problem, chunking->enough, chunking->options, chunking->found.least_chunks, best, err));
+    TRY(search_chunks(chunking, err));
+    chunking->found.chunks = chunks_of(problem, best);
     return true;
+}
+
+static void write_chunks(struct chunking *chunking, struct place_buffer *buffers, uint64_t *chunk, size_t count)
+{
+    const struct problem *problem = &chunking->problem;
+    struct place_buffer *hulls = chunking->groups.hulls;
+    for (size_t s = 0; s < chunking->groups.count; s++)
+        if (chunking->chunk[s] == PLACE_UNPLACED) chunking->chunk[s] = 0; /* an empty one may be anywhere */
+    for (size_t i = 0; i < problem->count; i++) {
+        uint32_t storage = chunking->groups.block_storage[problem->origin[i]];
+        hulls[storage].offset = chunking->best.offset[i] % problem->chunk;
+        chunking->chunk[storage] = chunking->best.offset[i] / problem->chunk;
+    }
+    groups_write(&chunking->groups, buffers, count);
+    for (size_t i = 0; i < count; i++) chunk[i] = chunking->chunk[chunking->groups.storage[i]];
+}
+
+static bool chunking_init(struct chunking *chunking, const struct place_buffer *buffers, const uint64_t *chunk,
+                          size_t count, uint64_t chunk_bytes, struct error *err)
+{
+    uint64_t most = UINT64_MAX / 8 / ((uint64_t)count + 1); /* a chunk for each buffer is still addressable */
+    if (chunk_bytes == 0 || chunk_bytes > most)
+        return error_set(err, ERROR_INPUT, "chunks of %" PRIu64 " bytes; 1 to %" PRIu64 " are possible here",
+                         chunk_bytes, most);
+    TRY(groups_init(&chunking->groups, buffers, count, err));
+    TRY(merge_chunks(chunking, buffers, chunk, count, chunk_bytes, err));
+    TRY(check_sizes(chunking, buffers, count, chunk_bytes, err));
+    TRY(groups_check_fixed(&chunking->groups, buffers, count, chunking->chunk, chunk_bytes, err));
+    TRY(problem_init(&chunking->problem, chunking->groups.blocks, chunking->groups.block_count, err));
+    chunking->problem.chunk = chunk_bytes;
+    return true;
+}
+
+static void chunking_finish(struct chunking *chunking)
+{
+    groups_finish(&chunking->groups);
+    problem_finish(&chunking->problem);
+    mem_free(chunking->chunk);
+    mem_free(chunking->best.offset);
 }
 
 bool place_chunks_solve(struct place_buffer *buffers, uint64_t *chunk, size_t count, uint64_t chunk_bytes,
@@ -289,23 +391,15 @@ bool place_chunks_solve(struct place_buffer *buffers, uint64_t *chunk, size_t co
                         struct error *err)
 {
     uint64_t start = clock_now_ns();
-    struct problem problem;
-    struct placement best = {0};
-    struct place_chunks_result found = {0};
-    uint64_t most = UINT64_MAX / 8 / ((uint64_t)count + 1); /* a chunk for each buffer is still addressable */
-    if (chunk_bytes == 0 || chunk_bytes > most)
-        return error_set(err, ERROR_INPUT, "chunks of %" PRIu64 " bytes; 1 to %" PRIu64 " are possible here",
-                         chunk_bytes, most);
-    TRY(problem_init(&problem, buffers, count, err));
-    problem.chunk = chunk_bytes;
-    bool ok = solve(&problem, chunk, enough, options, &best, &found, err);
+    double seconds = options->seconds < 1e9 ? options->seconds : 1e9;
+    struct chunking chunking = {.enough = enough, .options = options, .deadline_ns = start + (uint64_t)(seconds * 1e9)};
+    bool ok = chunking_init(&chunking, buffers, chunk, count, chunk_bytes, err) && solve(&chunking, err);
     if (ok) {
-        write_chunks(&problem, &best, buffers, chunk, count);
-        found.proved_least = found.chunks == found.least_chunks;
-        found.seconds = (double)(clock_now_ns() - start) * 1e-9;
-        *result = found;
+        write_chunks(&chunking, buffers, chunk, count);
+        chunking.found.proved_least = chunking.found.chunks == chunking.found.least_chunks;
+        chunking.found.seconds = (double)(clock_now_ns() - start) * 1e-9;
+        *result = chunking.found;
     }
-    mem_free(best.offset);
-    problem_finish(&problem);
+    chunking_finish(&chunking);
     return ok;
 }

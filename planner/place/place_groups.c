@@ -11,7 +11,6 @@
 struct listing {
     const struct place_buffer *buffers;
     size_t count;
-    struct place_buffer *named; /* the buffers with their storages' alignment and fixed offset */
     struct sort_pair *pairs, *order, *scratch;
     size_t *start;   /* of each storage's names; storages + 1 */
     uint32_t *names; /* by falling size within a storage */
@@ -34,7 +33,9 @@ static bool reserve(struct groups *groups, struct listing *listing, struct error
     groups->hulls = mem_alloc(MEM_SEARCH, count, sizeof *groups->hulls);
     groups->piece_start = mem_alloc(MEM_SEARCH, count + 1, sizeof *groups->piece_start);
     groups->pieces = mem_alloc(MEM_SEARCH, 2 * count, sizeof *groups->pieces);
-    listing->named = mem_alloc(MEM_SEARCH, count, sizeof *listing->named);
+    groups->blocks = mem_alloc(MEM_SEARCH, 2 * count, sizeof *groups->blocks);
+    groups->block_start = mem_alloc(MEM_SEARCH, 2 * count + 1, sizeof *groups->block_start);
+    groups->block_storage = mem_alloc(MEM_SEARCH, 2 * count, sizeof *groups->block_storage);
     listing->pairs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *listing->pairs);
     listing->order = mem_alloc(MEM_SEARCH, 2 * count, sizeof *listing->order);
     listing->scratch = mem_alloc(MEM_SEARCH, 2 * count, sizeof *listing->scratch);
@@ -43,15 +44,14 @@ static bool reserve(struct groups *groups, struct listing *listing, struct error
     listing->times = mem_alloc(MEM_SEARCH, 2 * count, sizeof *listing->times);
     listing->height = mem_alloc(MEM_SEARCH, 2 * count, sizeof *listing->height);
     listing->next = mem_alloc(MEM_SEARCH, 2 * count + 1, sizeof *listing->next);
-    bool ok = groups->storage && groups->hulls && groups->piece_start && groups->pieces && listing->named &&
-              listing->pairs && listing->order && listing->scratch && listing->start && listing->names &&
-              listing->times && listing->height && listing->next;
+    bool ok = groups->storage && groups->hulls && groups->piece_start && groups->pieces && groups->blocks &&
+              groups->block_start && groups->block_storage && listing->pairs && listing->order && listing->scratch &&
+              listing->start && listing->names && listing->times && listing->height && listing->next;
     return ok || error_memory(err, count * 400, "names of one storage");
 }
 
 static void listing_finish(struct listing *listing)
 {
-    mem_free(listing->named);
     mem_free(listing->pairs);
     mem_free(listing->order);
     mem_free(listing->scratch);
@@ -119,9 +119,6 @@ static bool merge_demands(struct groups *groups, struct listing *listing, struct
         TRY(agree(&groups->hulls[groups->storage[i]], &listing->buffers[i], i, err));
     for (size_t i = 0; i < listing->count; i++) {
         const struct place_buffer *hull = &groups->hulls[groups->storage[i]];
-        listing->named[i] = listing->buffers[i];
-        listing->named[i].align = hull->align;
-        listing->named[i].fixed = hull->fixed;
         if (hull->fixed != PLACE_UNPLACED && hull->fixed % hull->align != 0)
             return error_set(err, ERROR_INPUT,
                              "buffer %zu: its alias group %" PRIu64 " is fixed at %" PRIu64
@@ -129,16 +126,6 @@ static bool merge_demands(struct groups *groups, struct listing *listing, struct
                              i, listing->buffers[i].alias, hull->fixed, hull->align);
     }
     return true;
-}
-
-/* Refuses what the derived problems would, while the indices are still the caller's. */
-static bool check_named(const struct listing *listing, struct error *err)
-{
-    struct problem problem;
-    TRY(problem_init(&problem, listing->named, listing->count, err));
-    bool ok = problem_check_fixed(&problem, err);
-    problem_finish(&problem);
-    return ok;
 }
 
 /* By storage, and within one in the order they have: names by falling size, then times by rising one. */
@@ -156,14 +143,14 @@ static void list_names(const struct groups *groups, struct listing *listing)
     size_t count = listing->count;
     for (size_t i = 0; i < count; i++) {
         listing->start[groups->storage[i] + 1]++;
-        listing->pairs[i] = (struct sort_pair){~listing->named[i].size, (uint32_t)i};
+        listing->pairs[i] = (struct sort_pair){~listing->buffers[i].size, (uint32_t)i};
     }
     for (size_t s = 0; s < groups->count; s++) listing->start[s + 1] += listing->start[s];
     sort_within_storages(groups, listing, count);
     for (size_t i = 0; i < count; i++) listing->names[i] = listing->pairs[listing->order[i].index].index;
     for (size_t i = 0; i < count; i++) {
-        listing->pairs[2 * i] = (struct sort_pair){listing->named[i].lower, (uint32_t)i};
-        listing->pairs[2 * i + 1] = (struct sort_pair){listing->named[i].upper, (uint32_t)i};
+        listing->pairs[2 * i] = (struct sort_pair){listing->buffers[i].lower, (uint32_t)i};
+        listing->pairs[2 * i + 1] = (struct sort_pair){listing->buffers[i].upper, (uint32_t)i};
     }
     sort_within_storages(groups, listing, 2 * count);
     for (size_t i = 0; i < 2 * count; i++) listing->times[i] = listing->pairs[listing->order[i].index].key;
@@ -190,17 +177,17 @@ static size_t next_bare(uint32_t *next, size_t slot)
 }
 
 /* Paints the storage's names over its slots of time, the largest first, each where nothing is yet. */
-static void paint(const struct listing *listing, size_t storage, size_t slots, const uint64_t *times)
+static void paint(const struct listing *listing, size_t storage, uint64_t align, size_t slots, const uint64_t *times)
 {
     uint32_t *next = listing->next;
     memset(listing->height, 0, slots * sizeof *listing->height);
     for (size_t i = 0; i <= slots; i++) next[i] = (uint32_t)i;
     for (size_t i = listing->start[storage]; i < listing->start[storage + 1]; i++) {
-        const struct place_buffer *name = &listing->named[listing->names[i]];
+        const struct place_buffer *name = &listing->buffers[listing->names[i]];
         size_t last = find_time(times, slots, name->upper);
         for (size_t slot = next_bare(next, find_time(times, slots, name->lower)); slot < last;
              slot = next_bare(next, slot)) {
-            listing->height[slot] = align_up(name->size, name->align);
+            listing->height[slot] = align_up(name->size, align);
             next[slot] = (uint32_t)slot + 1;
         }
     }
@@ -212,7 +199,7 @@ static void cut_pieces(struct groups *groups, const struct listing *listing, siz
     struct place_buffer *hull = &groups->hulls[storage];
     const uint64_t *times = listing->times + 2 * listing->start[storage];
     size_t slots = 2 * (listing->start[storage + 1] - listing->start[storage]) - 1;
-    paint(listing, storage, slots, times);
+    paint(listing, storage, hull->align, slots, times);
     groups->piece_start[storage] = groups->piece_count;
     for (size_t i = 0; i < slots; i++) {
         if (listing->height[i] == 0 || times[i] == times[i + 1]) continue;
@@ -240,7 +227,28 @@ static void make_hull(struct groups *groups, size_t storage)
     hull->upper = groups->pieces[to - 1].upper;
     for (size_t i = from; i < to; i++)
         if (groups->pieces[i].size > hull->size) hull->size = groups->pieces[i].size;
-    groups->stepped |= to - from > 1;
+    groups->stepped |= to - from > 1 && hull->fixed == PLACE_UNPLACED;
+}
+
+static void add_block(struct groups *groups, const struct place_buffer *block, size_t storage, size_t from)
+{
+    groups->blocks[groups->block_count] = *block;
+    groups->block_start[groups->block_count] = from;
+    groups->block_storage[groups->block_count++] = (uint32_t)storage;
+}
+
+static void make_blocks(struct groups *groups)
+{
+    for (size_t s = 0; s < groups->count; s++) {
+        struct place_buffer *hull = &groups->hulls[s];
+        hull->offset = hull->fixed == PLACE_UNPLACED ? 0 : hull->fixed;
+        size_t from = groups->piece_start[s], to = groups->piece_start[s + 1];
+        if (hull->fixed != PLACE_UNPLACED)
+            for (size_t p = from; p < to; p++) add_block(groups, &groups->pieces[p], s, p);
+        else if (from < to)
+            add_block(groups, hull, s, from);
+    }
+    groups->block_start[groups->block_count] = groups->piece_count;
 }
 
 bool groups_init(struct groups *groups, const struct place_buffer *buffers, size_t count, struct error *err)
@@ -250,13 +258,14 @@ bool groups_init(struct groups *groups, const struct place_buffer *buffers, size
     TRY(problem_check_buffers(buffers, count, err));
     bool ok = reserve(groups, &listing, err);
     if (ok) number_storages(groups, &listing);
-    ok = ok && merge_demands(groups, &listing, err) && check_named(&listing, err);
+    ok = ok && merge_demands(groups, &listing, err);
     if (ok) {
         list_names(groups, &listing);
         for (size_t s = 0; s < groups->count; s++) {
             cut_pieces(groups, &listing, s);
             make_hull(groups, s);
         }
+        make_blocks(groups);
     }
     listing_finish(&listing);
     if (!ok) groups_finish(groups);
@@ -269,7 +278,38 @@ void groups_finish(struct groups *groups)
     mem_free(groups->hulls);
     mem_free(groups->piece_start);
     mem_free(groups->pieces);
+    mem_free(groups->blocks);
+    mem_free(groups->block_start);
+    mem_free(groups->block_storage);
     *groups = (struct groups){0};
+}
+
+bool groups_check_fixed(const struct groups *groups, const struct place_buffer *buffers, size_t count,
+                        const uint64_t *chunk, uint64_t chunk_bytes, struct error *err)
+{
+    struct problem problem;
+    struct place_buffer *named = mem_alloc(MEM_SEARCH, count, sizeof *named);
+    if (!named) return error_memory(err, count * sizeof *named, "checking fixed offsets");
+    for (size_t i = 0; i < count; i++) {
+        const struct place_buffer *hull = &groups->hulls[groups->storage[i]];
+        named[i] = buffers[i];
+        named[i].align = hull->align;
+        named[i].fixed = hull->fixed;
+    }
+    bool ok = problem_init(&problem, named, count, err);
+    for (size_t i = 0; ok && chunk && i < problem.count; i++)
+        if (problem.fixed[i] != PLACE_UNPLACED)
+            problem.fixed[i] += chunk[groups->storage[problem.origin[i]]] * chunk_bytes;
+    ok = ok && problem_check_fixed(&problem, err);
+    problem_finish(&problem);
+    mem_free(named);
+    return ok;
+}
+
+void groups_take_blocks(struct groups *groups)
+{
+    for (size_t b = 0; b < groups->block_count; b++)
+        groups->hulls[groups->block_storage[b]].offset = groups->blocks[b].offset;
 }
 
 void groups_write(const struct groups *groups, struct place_buffer *buffers, size_t count)

@@ -16,7 +16,13 @@ struct groups {
     size_t *piece_start;        /* count + 1 */
     struct place_buffer *pieces;
     size_t piece_count;
-    bool stepped; /* some storage has several pieces */
+    bool stepped; /* some storage has several pieces and no fixed offset */
+    /* What plain placers are given: a hull for each storage, but the pieces of those that are fixed and need no tie.
+     * Block b is pieces block_start[b] … block_start[b + 1]. */
+    struct place_buffer *blocks;
+    size_t *block_start;
+    uint32_t *block_storage;
+    size_t block_count;
 };
 
 bool groups_any(const struct place_buffer *buffers, size_t count);
@@ -26,6 +32,13 @@ bool groups_any(const struct place_buffer *buffers, size_t count);
 bool groups_init(struct groups *groups, const struct place_buffer *buffers, size_t count, struct error *err);
 void groups_finish(struct groups *groups);
 
+/* ERROR_INPUT when two fixed storages overlap in space and time. chunk, of each storage, and chunk_bytes say which
+ * chunk an offset counts in; NULL and 0 for one arena. */
+bool groups_check_fixed(const struct groups *groups, const struct place_buffer *buffers, size_t count,
+                        const uint64_t *chunk, uint64_t chunk_bytes, struct error *err);
+
+/* The offsets of blocks to their storages' hulls. */
+void groups_take_blocks(struct groups *groups);
 /* The offsets of hulls to the buffers whose storages they are. */
 void groups_write(const struct groups *groups, struct place_buffer *buffers, size_t count);
 

@@ -64,7 +64,8 @@ static bool try_hulls(struct solving *solving, double seconds, struct error *err
     options.nodes = nodes_left(solving);
     if (options.capacity < solving->result->lower_bound_bytes) options.capacity = solving->result->lower_bound_bytes;
     options.progress = NULL;
-    TRY(place_solve(solving->groups.hulls, solving->groups.count, &options, &found, err));
+    TRY(place_solve(solving->groups.blocks, solving->groups.block_count, &options, &found, err));
+    groups_take_blocks(&solving->groups);
     solving->result->nodes += found.nodes;
     keep_hulls(solving, found.arena_bytes);
     return true;
@@ -193,8 +194,13 @@ bool groups_solve(struct place_buffer *buffers, size_t count, const struct place
     struct place_result found = {0};
     struct solving solving = {.options = options, .result = &found, .start_ns = clock_now_ns()};
     TRY(groups_init(&solving.groups, buffers, count, err));
-    bool ok = solving.groups.stepped ? solve_stepped(&solving, err)
-                                     : place_solve(solving.groups.hulls, solving.groups.count, options, &found, err);
+    bool ok = groups_check_fixed(&solving.groups, buffers, count, NULL, 0, err);
+    if (ok && solving.groups.stepped) {
+        ok = solve_stepped(&solving, err);
+    } else if (ok) {
+        ok = place_solve(solving.groups.blocks, solving.groups.block_count, options, &found, err);
+        groups_take_blocks(&solving.groups);
+    }
     if (ok) {
         groups_write(&solving.groups, buffers, count);
         found.seconds = (double)(clock_now_ns() - solving.start_ns) * 1e-9;
