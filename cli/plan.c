@@ -90,6 +90,38 @@ static bool find_frontier(const struct plan_options *o, const struct plan_reques
     return !o->svg || frontier_draw(frontier, title, o->svg, err);
 }
 
+/* What the plan's request comes to when less is computed again than the plan does: plans of the same micro-batches. */
+static bool find_alternatives(const struct plan_request *request, const struct plan *plan, struct plan *others[2],
+                              struct error *err)
+{
+    static const enum recompute_policy policies[2] = {RECOMPUTE_NONE, RECOMPUTE_ELEMENTWISE};
+    struct plan_request changed = *request;
+    changed.recompute_budget_bytes = changed.offload_bytes = 0;
+    changed.reconstruct = false;
+    changed.micro_batches = plan->devices[0].micro_batches;
+    for (size_t i = 0; i < 2 && plan->recompute > policies[i]; i++) {
+        changed.recompute = policies[i];
+        TRY((others[i] = plan_make(&changed, err)) != NULL);
+    }
+    return true;
+}
+
+static bool say(const struct plan_options *o, const struct plan_request *request, struct plan_report *report,
+                struct error *err)
+{
+    struct plan *others[2] = {NULL, NULL};
+    bool ok = !(o->json || o->explain) || find_alternatives(request, report->plan, others, err);
+    report->keep_all = others[0];
+    report->redo = others[1];
+    report->pieces_chosen = request->micro_batches == 0;
+    if (ok && o->json) ok = plan_report_json(report, stdout, err);
+    if (ok && !o->json) plan_report_print(report, stdout);
+    if (ok && !o->json && o->explain) ok = plan_report_explain(report, stdout, err);
+    plan_destroy(others[0]);
+    plan_destroy(others[1]);
+    return ok;
+}
+
 static bool tell(const struct plan_options *o, const struct plan_request *request, const struct deepest *made,
                  struct error *err)
 {
@@ -102,10 +134,8 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
         TRY(find_frontier(o, request, plan, &frontier, err));
         report.frontier = &frontier;
     }
-    if (o->json) return plan_report_json(&report, stdout, err);
-    if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
-    plan_report_print(&report, stdout);
-    return !o->explain || plan_report_explain(plan, stdout, err);
+    if (!plan->fits && !o->json) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
+    return say(o, request, &report, err);
 }
 
 /* The plan of the request; with --max-depth the request becomes that of the deepest model. */

@@ -21,12 +21,16 @@ struct plan_report {
     const struct frontier *frontier; /* NULL = not asked for */
     const struct advice *advice;
     size_t advice_count;
+    /* The same request with everything kept, and with normalisations and ReLUs redone: why the plan computes again what
+     * it does. NULL = not asked for, or no other than the plan. */
+    const struct plan *keep_all, *redo;
+    bool pieces_chosen; /* how many micro-batches there are was the planner's choice */
 };
 
 /* The verdict, the table of memory and what else there is to say. */
 void plan_report_print(const struct plan_report *report, FILE *to);
-/* Stages, kinds of ops and what dominates the peak. ERROR_MEMORY. */
-bool plan_report_explain(const struct plan *plan, FILE *to, struct error *err);
+/* Why it fits or not; stages, kinds of ops and what dominates the peak. ERROR_MEMORY. */
+bool plan_report_explain(const struct plan_report *report, FILE *to, struct error *err);
 /* One JSON object, the caller's; NULL when memory is short. */
 json_t *plan_report_object(const struct plan_report *report);
 /* The same as text. ERROR_MEMORY. */

@@ -21,6 +21,78 @@ const char *words_memory_class(enum memory_class class_)
     return labels[class_];
 }
 
+const char *words_memory_meaning(enum memory_class class_, enum device_kind device)
+{
+    static const char *const meanings[MEMORY_CLASSES] = {
+        [MEMORY_WEIGHTS] = "the parameters and running statistics",
+        [MEMORY_GRADIENTS] = "of the parameters, until the update",
+        [MEMORY_MOMENTUM] = "the optimizer's state",
+        [MEMORY_KEPT] = "results of the forward pass that the backward pass reads",
+        [MEMORY_TRANSIENT] = "results and gradients on their way from one op to the next",
+        [MEMORY_WORKSPACE] = "scratch memory of the op that runs",
+        [MEMORY_INPUT] = "images and labels",
+        [MEMORY_COMMUNICATION] = "buffers in which devices exchange gradients",
+        [MEMORY_CONTEXT] = "CUDA, cuDNN and their kernels, before the first tensor",
+        [MEMORY_RESERVE] = "what the driver holds back, and a margin"};
+    if (device == DEVICE_CPU && class_ == MEMORY_CONTEXT) return "the process itself";
+    if (device == DEVICE_CPU && class_ == MEMORY_INPUT) return "images, labels and the loader's buffers";
+    return meanings[class_];
+}
+
+const char *words_op_kind(enum op_kind kind)
+{
+    static const char *const names[OP_KINDS] = {[OP_CONV] = "the convolution",
+                                                [OP_BN] = "the batch normalisation",
+                                                [OP_RELU] = "the ReLU",
+                                                [OP_ADD] = "the addition",
+                                                [OP_MUL] = "the multiplication",
+                                                [OP_SCALE] = "the scaling",
+                                                [OP_SIGMOID] = "the sigmoid",
+                                                [OP_DROPOUT] = "the dropout",
+                                                [OP_MAXPOOL] = "the pooling",
+                                                [OP_AVGPOOL] = "the pooling",
+                                                [OP_SHORTCUT_PAD] = "the zero-padded shortcut",
+                                                [OP_FC] = "the fully connected layer",
+                                                [OP_SOFTMAX_LOSS] = "the loss",
+                                                [OP_CONCAT] = "the concatenation",
+                                                [OP_CONV_BWD_DATA] = "the gradient of the convolution's input",
+                                                [OP_CONV_BWD_WEIGHTS] = "the gradient of the convolution's weights",
+                                                [OP_BN_BWD] = "the gradients of the batch normalisation",
+                                                [OP_RELU_BWD] = "the gradient of the ReLU's input",
+                                                [OP_MUL_BWD] = "the gradient of a factor",
+                                                [OP_SCALE_BWD] = "the gradient of the scaling's input",
+                                                [OP_SIGMOID_BWD] = "the gradient of the sigmoid's input",
+                                                [OP_DROPOUT_BWD] = "the gradient of the dropout's input",
+                                                [OP_MAXPOOL_BWD] = "the gradient of the pooling's input",
+                                                [OP_AVGPOOL_BWD] = "the gradient of the pooling's input",
+                                                [OP_SHORTCUT_PAD_BWD] = "the gradient of the shortcut's input",
+                                                [OP_FC_BWD_DATA] = "the gradient of the fully connected layer's input",
+                                                [OP_FC_BWD_WEIGHTS] =
+                                                    "the gradient of the fully connected layer's weights",
+                                                [OP_SOFTMAX_LOSS_BWD] = "the gradient of the loss",
+                                                [OP_CONCAT_BWD] = "the gradient of a part of the concatenation",
+                                                [OP_ADD_GRADIENT] = "the sum of two gradients",
+                                                [OP_ACCUMULATE] = "the sum of the micro-batches' gradients",
+                                                [OP_ALL_REDUCE] = "the exchange of gradients between devices",
+                                                [OP_SGD_UPDATE] = "the update of the parameters"};
+    return names[kind];
+}
+
+const char *words_pass(enum op_pass pass)
+{
+    static const char *const names[OP_PASSES] = {[PASS_FORWARD] = "in the forward pass",
+                                                 [PASS_RECOMPUTE] = "while a part of the forward pass runs again",
+                                                 [PASS_BACKWARD] = "in the backward pass",
+                                                 [PASS_COMM] = "while devices exchange gradients",
+                                                 [PASS_UPDATE] = "in the update",
+                                                 [PASS_EVALUATE] = "in evaluation",
+                                                 [PASS_OFFLOAD] = "while a result is copied to host memory",
+                                                 [PASS_FETCH] = "while a result comes back from host memory",
+                                                 [PASS_RECONSTRUCT] =
+                                                     "while a block's input is made again from its output"};
+    return names[pass];
+}
+
 static bool alike(const struct plan_device *a, const struct plan_device *b)
 {
     return strcmp(a->spec.name, b->spec.name) == 0 && a->spec.memory_bytes == b->spec.memory_bytes;

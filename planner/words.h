@@ -9,6 +9,15 @@
 /* "kept activations", "context and libraries"; memory_class_name is for files. Static. */
 const char *words_memory_class(enum memory_class class_);
 
+/* "results of the forward pass that the backward pass reads": a class in a few words. Static. */
+const char *words_memory_meaning(enum memory_class class_, enum device_kind device);
+
+/* "the convolution", "the gradient of the convolution's input": what an op of this kind computes. Static. */
+const char *words_op_kind(enum op_kind kind);
+
+/* "in the backward pass": when an op of this pass runs. Static. */
+const char *words_pass(enum op_pass pass);
+
 /* "2 x 12GiB", "h100 + 2 x 24GiB": equal neighbours are counted. Into out; returns out. */
 char *words_devices(const struct plan *plan, char *out, size_t size);
 

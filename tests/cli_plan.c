@@ -1,10 +1,12 @@
 #define _GNU_SOURCE
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli_run.h"
 #include "json.h"
 #include "plan.h"
+#include "units.h"
 
 static json_t *run_json(const char *arguments, int code)
 {
@@ -251,10 +253,37 @@ Test(cli_plan, explain_adds_up)
     cr_assert(strstr(run->out, "203,520"), "stage3's parameters");
     cr_assert(strstr(run->out, "conv_bwd_weights"));
     cr_assert(strstr(run->out, "the peak is at op"));
+    cr_assert(strstr(run->out, "\nwhy it fits\n"));
+    cr_assert(strstr(run->out, "kept activations of stage1\n"));
+    cr_assert(strstr(run->out, "Nothing is computed twice"));
     run = cli_run("plan resnet-20 --gpus 2x12GiB --explain");
     cr_assert(strstr(run->out, "\n  stage3 "), "stages bear their own names beside buckets");
     cr_assert(strstr(run->out, "\n  head "));
     cr_assert_not(strstr(run->out, "\n  bucket"));
+}
+
+/* Keeping everything is what --recompute none plans: the same figure, in the reasons for recomputation. */
+Test(cli_plan, explain_says_why)
+{
+    json_t *keep = run_json("plan resnet-164 --gpus 1GiB --micro-batches 1 --recompute none --json", 1);
+    char need[UNITS_TEXT], sentence[80];
+    units_format_bytes(number(json_array_get(json_object_get(keep, "devices"), 0), "peak_bytes"), need);
+    json_decref(keep);
+    const struct cli_run *run = cli_run("plan resnet-164 --gpus 1GiB --explain");
+    cr_assert_eq(run->code, 0);
+    char *out = strdup(run->out); /* lines are broken anywhere */
+    for (char *at = out; *at; at++)
+        if (*at == '\n') *at = ' ';
+    snprintf(sentence, sizeof sentence, "Keeping everything would need %s,", need);
+    char *words = strstr(out, "Keeping everything");
+    cr_assert(words);
+    for (char *from = words, *to = words; (*to = *from); from++) to += !(from[0] == ' ' && from[1] == ' ');
+    cr_expect_eq(strncmp(words, sentence, strlen(sentence)), 0, "%.80s", words);
+    free(out);
+    run = cli_run("plan resnet-164 --gpus 64MiB --micro-batches 1 --explain");
+    cr_assert_eq(run->code, 1);
+    cr_expect(strstr(run->out, "\nwhy it does not fit\n"));
+    cr_expect(strstr(run->out, "are missing."));
 }
 
 Test(cli_plan, refuses_wrong_commands)

@@ -1,0 +1,233 @@
+#include "plan_why.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "text.h"
+#include "units.h"
+#include "words.h"
+
+#define PAGE_COLUMNS 112
+#define INDENT       2
+
+/* Words of one sentence after the other, broken at spaces. */
+static void print_wrapped(const char *plain, FILE *to)
+{
+    size_t column = 0;
+    for (const char *at = plain; *at;) {
+        size_t length = strcspn(at, " ");
+        if (column > 0 && column + 1 + length > PAGE_COLUMNS) {
+            fputc('\n', to);
+            column = 0;
+        }
+        column += (size_t)(column ? fprintf(to, " ") : fprintf(to, "%*s", INDENT, ""));
+        column += fwrite(at, 1, length, to);
+        at += length + (at[length] == ' ');
+    }
+    fputc('\n', to);
+}
+
+/* Prints what was put together, and ends it. */
+static bool print_paragraph(struct text *text, FILE *to, struct error *err)
+{
+    bool ok = !text->failed && text->bytes;
+    if (ok) print_wrapped(text->bytes, to);
+    text_finish(text);
+    return ok || error_memory(err, 4096, "the explanation");
+}
+
+static uint64_t outside_bytes(const struct plan_device *device)
+{
+    return device->classes[MEMORY_COMMUNICATION] + device->classes[MEMORY_CONTEXT] + device->classes[MEMORY_RESERVE];
+}
+
+static bool print_size(const struct plan *plan, const struct plan_device *device, FILE *to, struct error *err)
+{
+    struct text text = {0};
+    char peak[UNITS_TEXT], memory[UNITS_TEXT], rest[UNITS_TEXT], arena[UNITS_TEXT], outside[UNITS_TEXT];
+    uint64_t have = device->spec.memory_bytes, need = device->peak_bytes, apart = outside_bytes(device);
+    text_add(&text, "At its fullest moment a step needs %s; %s (%s) has %s, so %s %s.", units_format_bytes(need, peak),
+             plan->device_count > 1 ? "the fullest device" : "the device", device->spec.name,
+             units_format_bytes(have, memory), units_format_bytes(need <= have ? have - need : need - have, rest),
+             need <= have ? "stay free" : "are missing");
+    text_add(&text, " %s are for tensors, which lie in one block of memory, the arena.",
+             units_format_bytes(need - apart, arena));
+    if (apart) text_add(&text, " %s are needed outside it.", units_format_bytes(apart, outside));
+    if (apart >= have) text_add(&text, " That alone is more than there is: nothing can be trained there.");
+    return print_paragraph(&text, to, err);
+}
+
+static bool print_moment(const struct plan_variant *variant, const struct anatomy *anatomy, FILE *to, struct error *err)
+{
+    struct text text = {0};
+    char at[UNITS_TEXT], of[UNITS_TEXT], live[UNITS_TEXT];
+    const struct plan_op *peak = &variant->train.ops[variant->peak_op];
+    const struct op *op = &variant->graph->ops[peak->op];
+    text_add(&text, "That moment is op %s of %s, %s: %s at %s. %s tensors are in memory then:",
+             units_format_count(variant->peak_op + 1, at), units_format_count(variant->train.op_count, of),
+             words_pass(peak->pass), words_op_kind(op->kind), variant->graph->layers[op->layer].path,
+             units_format_count(anatomy->live, live));
+    return print_paragraph(&text, to, err);
+}
+
+static void print_part(const struct anatomy *anatomy, const struct anatomy_part *part, const struct plan_device *device,
+                       FILE *to)
+{
+    char bytes[UNITS_TEXT];
+    fprintf(to, "  %12s %5.1f %%  ", units_format_bytes(part->bytes, bytes),
+            100 * (double)part->bytes / (double)device->peak_bytes);
+    if (part->gaps)
+        fputs("gaps between tensors\n", to);
+    else if (part->stage != NO_STAGE)
+        fprintf(to, "%s of %s\n", words_memory_class(part->class_), anatomy->stages[part->stage].name);
+    else
+        fprintf(to, "%s (%s)\n", words_memory_class(part->class_),
+                words_memory_meaning(part->class_, device->spec.kind));
+}
+
+/* Parts below this share of the peak are told together. */
+#define SMALL_PART 0.01
+
+static void print_parts(const struct plan_device *device, const struct anatomy *anatomy, FILE *to)
+{
+    uint64_t rest = 0;
+    bool kept = false;
+    for (size_t i = 0; i < anatomy->part_count; i++) {
+        const struct anatomy_part *part = &anatomy->parts[i];
+        if ((double)part->bytes < SMALL_PART * (double)device->peak_bytes) {
+            rest += part->bytes;
+            continue;
+        }
+        kept |= part->class_ == MEMORY_KEPT;
+        print_part(anatomy, part, device, to);
+    }
+    char bytes[UNITS_TEXT];
+    if (rest)
+        fprintf(to, "  %12s %5.1f %%  all else\n", units_format_bytes(rest, bytes),
+                100 * (double)rest / (double)device->peak_bytes);
+    if (kept) fprintf(to, "  Kept activations are %s.\n", words_memory_meaning(MEMORY_KEPT, device->spec.kind));
+    fputc('\n', to);
+}
+
+static bool print_bound(const struct plan_variant *variant, FILE *to, struct error *err)
+{
+    struct text text = {0};
+    char arena[UNITS_TEXT], bound[UNITS_TEXT], gap[UNITS_TEXT];
+    uint64_t above = variant->arena_bytes - variant->lower_bound_bytes;
+    units_format_bytes(variant->arena_bytes, arena);
+    if (above == 0)
+        text_add(&text,
+                 "The arena, %s, is exactly as large as the tensors that this moment needs at once: no placement "
+                 "of them is smaller. Only other computing changes it: keeping less, or fewer images at a time.",
+                 arena);
+    else
+        text_add(&text, "The arena, %s, is %s larger than the tensors that this moment needs at once, %s%s.", arena,
+                 units_format_bytes(above, gap), units_format_bytes(variant->lower_bound_bytes, bound),
+                 variant->proved_optimal
+                     ? "; it is proved that no placement is smaller"
+                     : "; whether a smaller placement exists is open (--search-seconds looks longer)");
+    return print_paragraph(&text, to, err);
+}
+
+/* "Keeping everything would need 20.2 GiB, 19.2 GiB more than there is." */
+static void tell_alternative(struct text *text, const char *doing, const struct plan *other, uint32_t device)
+{
+    const struct plan_device *of = &other->devices[device];
+    char need[UNITS_TEXT], more[UNITS_TEXT];
+    uint64_t have = of->spec.memory_bytes;
+    text_add(text, "%s would need %s", doing, units_format_bytes(of->peak_bytes, need));
+    if (of->peak_bytes > have)
+        text_add(text, ", %s more than there is. ", units_format_bytes(of->peak_bytes - have, more));
+    else
+        text_add(text, ", which would fit, but less was asked for. ");
+}
+
+static void tell_cost(struct text *text, const struct plan *plan, const struct plan_variant *variant,
+                      const struct anatomy_blocks *blocks)
+{
+    text_add(text, "That is %.1f %% more computation", 100 * variant->extra_flops_fraction);
+    if (plan->step_seconds > 0)
+        text_add(text, " and %.1f %% more time (predicted)", 100 * variant->extra_time_fraction);
+    text_add(text, blocks->reconstructed ? "." : "; the result is the same, bit by bit.");
+}
+
+static const char *verb(uint32_t count, const char *one, const char *many) { return count == 1 ? one : many; }
+
+static void tell_blocks(struct text *text, const struct plan_variant *variant, const struct anatomy_blocks *blocks)
+{
+    text_add(text, "So, of the network's %" PRIu32 " blocks of layers, ", blocks->count);
+    if (blocks->kept)
+        text_add(text, "%" PRIu32 " %s all that their backward pass reads, ", blocks->kept,
+                 verb(blocks->kept, "keeps", "keep"));
+    if (blocks->redone)
+        text_add(text, "%" PRIu32 " %s what the convolutions compute and redo what lies between, ", blocks->redone,
+                 verb(blocks->redone, "keeps", "keep"));
+    text_add(text, "%s%" PRIu32 " %s again from the nearest result kept before, when the backward pass comes to them",
+             blocks->kept + blocks->redone ? "and " : "", blocks->rerun, verb(blocks->rerun, "runs", "run"));
+    if (blocks->most_runs > 2)
+        text_add(text, " (the forward pass of one runs up to %" PRIu32 " times)", blocks->most_runs);
+    text_add(text, "; %" PRIu32 " convolutions run again. ", variant->recomputed_convolutions);
+}
+
+static void tell_extras(struct text *text, const struct plan_variant *variant, const struct anatomy_blocks *blocks)
+{
+    char bytes[UNITS_TEXT];
+    if (blocks->offloaded)
+        text_add(text, " %" PRIu32 " blocks move what they keep into host memory meanwhile, %s at most.",
+                 blocks->offloaded, units_format_bytes(variant->host_bytes, bytes));
+    if (blocks->reconstructed)
+        text_add(text,
+                 " %" PRIu32 " blocks drop their input and make it again from their output, exact but for rounding.",
+                 blocks->reconstructed);
+}
+
+static bool print_recomputation(const struct plan_report *report, uint32_t device, const struct anatomy *anatomy,
+                                FILE *to, struct error *err)
+{
+    struct text text = {0};
+    const struct plan *plan = report->plan;
+    const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
+    bool again = plan->recompute != RECOMPUTE_NONE && variant->extra_flops_fraction > 0;
+    if (again && report->keep_all) tell_alternative(&text, "Keeping everything", report->keep_all, device);
+    if (again && report->redo)
+        tell_alternative(&text, "Computing only normalisations and ReLUs again", report->redo, device);
+    if (!again)
+        text_add(&text, "Nothing is computed twice: all that the backward pass reads is kept%s.",
+                 plan->fits ? ", because there is room for it" : "");
+    else if (anatomy->blocks.rerun == 0)
+        text_add(&text, "So results of normalisations, ReLUs and the like are not kept but computed again from the "
+                        "convolutions' results; no convolution runs twice. ");
+    else
+        tell_blocks(&text, variant, &anatomy->blocks);
+    if (again) tell_cost(&text, plan, variant, &anatomy->blocks);
+    tell_extras(&text, variant, &anatomy->blocks);
+    return print_paragraph(&text, to, err);
+}
+
+static bool print_pieces(const struct plan_report *report, const struct plan_device *device, FILE *to,
+                         struct error *err)
+{
+    struct text text = {0};
+    uint32_t pieces = device->micro_batches;
+    if (pieces < 2) return true;
+    text_add(&text,
+             "The %" PRIu32 " images run in %" PRIu32 " parts one after the other (micro-batches), whose gradients "
+             "are added up, so that only the activations of %" PRIu32 " images are in memory at once%s.",
+             device->images, pieces, device->images / pieces,
+             report->pieces_chosen && report->plan->fits ? "; in fewer parts it does not fit" : "");
+    return print_paragraph(&text, to, err);
+}
+
+bool plan_why_print(const struct plan_report *report, uint32_t device, const struct anatomy *anatomy, FILE *to,
+                    struct error *err)
+{
+    const struct plan_device *of = &report->plan->devices[device];
+    const struct plan_variant *variant = &report->plan->variants[of->variant];
+    fprintf(to, "\nwhy it %s\n", report->plan->fits ? "fits" : "does not fit");
+    TRY(print_size(report->plan, of, to, err));
+    TRY(print_pieces(report, of, to, err));
+    TRY(print_moment(variant, anatomy, to, err));
+    print_parts(of, anatomy, to);
+    TRY(print_bound(variant, to, err));
+    return print_recomputation(report, device, anatomy, to, err);
+}

@@ -1,0 +1,225 @@
+#include "anatomy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cost.h"
+#include "mem.h"
+#include "occupancy.h"
+#include "program.h"
+
+static uint32_t stage_of(const struct graph *graph, uint32_t layer) { return graph->layers[layer].stage; }
+
+static size_t count_stages(const struct graph *graph)
+{
+    size_t stages = 0;
+    for (size_t i = 0; i < graph->layer_count; i++)
+        if (graph->layers[i].stage >= stages) stages = graph->layers[i].stage + 1;
+    return stages;
+}
+
+/* A stage's name is what the path of its forward ops begins with: gradient buckets have paths of their own. */
+static void name_stages(const struct graph *graph, struct anatomy_total *stages)
+{
+    for (uint32_t i = 0; i < graph->forward_end; i++) {
+        const struct graph_layer *layer = &graph->layers[graph->ops[i].layer];
+        size_t length = strcspn(layer->path, "/");
+        snprintf(stages[layer->stage].name, sizeof stages->name, "%.*s", (int)length, layer->path);
+    }
+}
+
+static uint64_t forward_macs(const struct graph *graph, const struct op *op)
+{
+    if (op->pass != PASS_FORWARD || (op->kind != OP_CONV && op->kind != OP_FC)) return 0;
+    const struct tensor *y = &graph->tensors[op->out[0]], *w = &graph->tensors[op->in[1]];
+    return tensor_elements(w) * y->dims[1] * y->dims[2];
+}
+
+/* Copies do not run the op that they name. */
+static bool runs_op(const struct plan_op *op) { return op->pass != PASS_OFFLOAD && op->pass != PASS_FETCH; }
+
+static void add_op(struct anatomy_total *total, const struct graph *graph, const struct op *op,
+                   const struct cost_speed *speed)
+{
+    total->ops++;
+    total->flops += op->flops;
+    total->bytes_moved += op->bytes_moved;
+    if (speed->known) total->seconds += cost_op_seconds(speed, graph, op, false);
+}
+
+static void add_stages(const struct plan_variant *variant, const struct cost_speed *speed, struct anatomy_total *stages)
+{
+    const struct graph *graph = variant->graph;
+    const struct plan_program *program = &variant->train;
+    name_stages(graph, stages);
+    for (size_t i = 0; i < graph->parameter_count; i++) {
+        const struct tensor *t = &graph->tensors[graph->parameters[i]];
+        stages[stage_of(graph, t->layer)].parameters += tensor_elements(t);
+    }
+    for (size_t i = 0; i < program->body_count; i++) {
+        const struct op *op = &graph->ops[program->ops[i].op];
+        struct anatomy_total *stage = &stages[stage_of(graph, op->layer)];
+        if (runs_op(&program->ops[i])) add_op(stage, graph, op, speed);
+        if (program->ops[i].pass == PASS_FORWARD) stage->macs += forward_macs(graph, op);
+    }
+    for (size_t i = 0; i < program->tensor_count; i++) {
+        const struct plan_tensor *t = &program->tensors[i];
+        if (t->class_ != MEMORY_KEPT || t->origin == NO_TENSOR || t->host) continue;
+        stages[stage_of(graph, graph->tensors[t->origin].layer)].kept_bytes += t->bytes;
+    }
+}
+
+static void add_kinds(const struct plan_variant *variant, const struct cost_speed *speed,
+                      struct anatomy_total kinds[OP_KINDS])
+{
+    for (int k = 0; k < OP_KINDS; k++) snprintf(kinds[k].name, sizeof kinds->name, "%s", op_kind_name((enum op_kind)k));
+    for (size_t i = 0; i < variant->train.op_count; i++) {
+        const struct op *op = &variant->graph->ops[variant->train.ops[i].op];
+        if (runs_op(&variant->train.ops[i])) add_op(&kinds[op->kind], variant->graph, op, speed);
+    }
+}
+
+static bool is_staged(enum memory_class class_) { return class_ == MEMORY_KEPT || class_ == MEMORY_TRANSIENT; }
+
+static int compare_parts(const void *left, const void *right)
+{
+    const struct anatomy_part *a = left, *b = right;
+    if (a->bytes != b->bytes) return a->bytes < b->bytes ? 1 : -1;
+    if (a->class_ != b->class_) return a->class_ < b->class_ ? -1 : 1;
+    return (a->stage > b->stage) - (a->stage < b->stage);
+}
+
+/* sums: of stage s of the kept activations at [s], of the transients at [stages + s]. */
+static void sum_staged(const struct plan_variant *variant, size_t stages, uint64_t *sums)
+{
+    const struct graph *graph = variant->graph;
+    for (uint32_t i = 0; i < variant->train.tensor_count; i++) {
+        const struct plan_tensor *t = &variant->train.tensors[i];
+        if (!is_staged(t->class_) || t->origin == NO_TENSOR) continue;
+        if (!occupancy_holds(graph, &variant->train, i, variant->peak_op)) continue;
+        size_t stage = stage_of(graph, graph->tensors[t->origin].layer);
+        sums[(t->class_ == MEMORY_KEPT ? 0 : stages) + stage] += occupancy_bytes(t);
+    }
+}
+
+static void add_part(struct anatomy *anatomy, enum memory_class class_, uint32_t stage, bool gaps, uint64_t bytes)
+{
+    if (bytes) anatomy->parts[anatomy->part_count++] = (struct anatomy_part){class_, stage, gaps, bytes};
+}
+
+/* What a class holds beyond its stages' tensors is gaps between them. */
+static void add_staged(struct anatomy *anatomy, enum memory_class class_, uint64_t bytes, const uint64_t *sums)
+{
+    for (uint32_t s = 0; s < anatomy->stage_count; s++) {
+        uint64_t part = sums[s] < bytes ? sums[s] : bytes;
+        add_part(anatomy, class_, s, false, part);
+        bytes -= part;
+    }
+    add_part(anatomy, class_, NO_STAGE, true, bytes);
+}
+
+static bool find_parts(const struct plan_device *device, const struct plan_variant *variant, struct anatomy *anatomy,
+                       struct error *err)
+{
+    size_t stages = anatomy->stage_count, most = MEMORY_CLASSES + 2 * (stages + 1);
+    uint64_t *sums = mem_zalloc(MEM_PLAN, 2 * stages, sizeof *sums);
+    anatomy->parts = mem_alloc(MEM_PLAN, most, sizeof *anatomy->parts);
+    if (!sums || !anatomy->parts) {
+        mem_free(sums);
+        return error_memory(err, most * sizeof *anatomy->parts, "the parts of the peak");
+    }
+    sum_staged(variant, stages, sums);
+    for (int c = 0; c < MEMORY_CLASSES; c++) {
+        enum memory_class class_ = (enum memory_class)c;
+        if (is_staged(class_))
+            add_staged(anatomy, class_, device->classes[c], class_ == MEMORY_KEPT ? sums : sums + stages);
+        else
+            add_part(anatomy, class_, NO_STAGE, false, device->classes[c]);
+    }
+    qsort(anatomy->parts, anatomy->part_count, sizeof *anatomy->parts, compare_parts);
+    mem_free(sums);
+    return true;
+}
+
+/* Keeps the largest by insertion: of equal ones the first. */
+static void find_largest(const struct plan_variant *variant, struct anatomy *anatomy)
+{
+    const struct plan_tensor *tensors = variant->train.tensors;
+    for (uint32_t i = 0; i < variant->train.tensor_count; i++) {
+        if (!occupancy_holds(variant->graph, &variant->train, i, variant->peak_op)) continue;
+        anatomy->live++;
+        size_t at = anatomy->largest_count;
+        while (at > 0 && tensors[anatomy->largest[at - 1]].bytes < tensors[i].bytes) at--;
+        if (at == ANATOMY_LARGEST) continue;
+        size_t after = anatomy->largest_count - at;
+        if (anatomy->largest_count < ANATOMY_LARGEST)
+            anatomy->largest_count++;
+        else
+            after--;
+        memmove(&anatomy->largest[at + 1], &anatomy->largest[at], after * sizeof *anatomy->largest);
+        anatomy->largest[at] = i;
+    }
+}
+
+struct block_runs {
+    uint32_t first_op; /* graph op by which runs are counted; NO_OP before the first run */
+    uint32_t runs;     /* of convolutions and the like, the first forward included */
+    bool redone, offloaded, reconstructed;
+};
+
+static void count_op(const struct graph *graph, const struct plan_op *op, struct block_runs *block)
+{
+    bool elementwise = program_is_elementwise(graph->ops[op->op].kind);
+    if (op->pass == PASS_FORWARD && block->first_op == NO_OP && !elementwise) block->first_op = op->op;
+    if (op->pass == PASS_OFFLOAD) block->offloaded = true;
+    if (op->pass == PASS_RECONSTRUCT) block->reconstructed = true;
+    if (op->pass == PASS_RECOMPUTE && elementwise) block->redone = true;
+    if (op->pass == PASS_RECOMPUTE && !elementwise && op->op == block->first_op) block->runs++;
+    if (op->pass == PASS_RECOMPUTE && !elementwise && block->runs == 0) block->runs = 1;
+}
+
+static bool count_blocks(const struct plan_variant *variant, struct anatomy_blocks *counts, struct error *err)
+{
+    const struct graph *graph = variant->graph;
+    size_t count = graph->block_count;
+    struct block_runs *blocks = mem_zalloc(MEM_PLAN, count, sizeof *blocks);
+    if (!blocks) return error_memory(err, count * sizeof *blocks, "the blocks");
+    for (size_t b = 0; b < count; b++) blocks[b].first_op = NO_OP;
+    for (size_t i = 0; i < variant->train.op_count; i++) {
+        const struct plan_op *op = &variant->train.ops[i];
+        if (graph->ops[op->op].block < count) count_op(graph, op, &blocks[graph->ops[op->op].block]);
+    }
+    *counts = (struct anatomy_blocks){.count = (uint32_t)count, .most_runs = 1};
+    for (size_t b = 0; b < count; b++) {
+        counts->rerun += blocks[b].runs > 0;
+        counts->redone += blocks[b].runs == 0 && blocks[b].redone;
+        counts->kept += blocks[b].runs == 0 && !blocks[b].redone;
+        counts->offloaded += blocks[b].offloaded;
+        counts->reconstructed += blocks[b].reconstructed;
+        if (blocks[b].runs + 1 > counts->most_runs) counts->most_runs = blocks[b].runs + 1;
+    }
+    mem_free(blocks);
+    return true;
+}
+
+bool anatomy_make(const struct plan *plan, uint32_t device, struct anatomy *anatomy, struct error *err)
+{
+    const struct plan_device *of = &plan->devices[device];
+    const struct plan_variant *variant = &plan->variants[of->variant];
+    struct cost_speed speed = cost_speed_of(&of->spec, plan->dtype, NULL);
+    *anatomy = (struct anatomy){.stage_count = count_stages(variant->graph), .timed = speed.known};
+    anatomy->stages = mem_zalloc(MEM_PLAN, anatomy->stage_count, sizeof *anatomy->stages);
+    if (!anatomy->stages) return error_memory(err, anatomy->stage_count * sizeof *anatomy->stages, "the stages");
+    add_stages(variant, &speed, anatomy->stages);
+    add_kinds(variant, &speed, anatomy->kinds);
+    find_largest(variant, anatomy);
+    return find_parts(of, variant, anatomy, err) && count_blocks(variant, &anatomy->blocks, err);
+}
+
+void anatomy_finish(struct anatomy *anatomy)
+{
+    mem_free(anatomy->stages);
+    mem_free(anatomy->parts);
+    *anatomy = (struct anatomy){0};
+}
