@@ -49,7 +49,7 @@ static bool draw_curve(const struct graph *graph, const struct draft *draft, str
         return error_memory(err, program->op_count * sizeof *curve->live, "measuring blocks");
     for (size_t t = 0; t < program->tensor_count; t++) {
         const struct plan_tensor *tensor = &program->tensors[t];
-        if (is_fixed(graph, tensor)) continue;
+        if (tensor->host || is_fixed(graph, tensor)) continue;
         uint64_t bytes = layout_round(tensor->bytes);
         if (draft->home[t] == t)
             curve->live[tensor->first] += bytes;
@@ -85,6 +85,7 @@ static void pass_through(const struct graph *graph, const struct draft *draft, c
         bool forward = made->pass == PASS_FORWARD || made->pass == PASS_EVALUATE;
         uint64_t *most = forward ? &passage->forward_most : &passage->backward_most;
         if (curve->live[i] > *most) *most = curve->live[i];
+        if (plan_op_copies(made)) continue;
         *(forward ? &passage->forward_seconds : &passage->backward_seconds) += cost_op_seconds(speed, graph, op, false);
         if (forward) passage->resident = curve->resident[i];
     }

@@ -39,7 +39,7 @@ static size_t fill_boxes(const struct graph *graph, const struct plan_program *p
                           .right = on_grid((t->last + 1.0) / ops, columns),
                           .bottom = on_grid((double)t->offset / bytes, rows),
                           .top = on_grid((double)(t->offset + t->bytes) / bytes, rows)};
-        if (box.left < box.right && box.bottom < box.top) items[count++] = box;
+        if (!t->host && box.left < box.right && box.bottom < box.top) items[count++] = box;
     }
     return count;
 }

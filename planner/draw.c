@@ -190,7 +190,8 @@ static uint64_t shared_bytes(const struct plan_program *program, uint32_t index)
         for (size_t i = 0; i < OP_MOST_INPUTS; i++) {
             if (op->out[o] >= program->tensor_count || op->in[i] >= program->tensor_count) continue;
             const struct plan_tensor *out = &program->tensors[op->out[o]], *in = &program->tensors[op->in[i]];
-            if (out->first != index || in->last != index || out->offset != in->offset) continue;
+            if (out->first != index || in->last != index || out->offset != in->offset || out->host != in->host)
+                continue;
             shared += out->bytes < in->bytes ? out->bytes : in->bytes;
         }
     return shared;
@@ -209,6 +210,7 @@ static void extend_bases(const struct drawing *d, struct plan_tensor *own, uint3
     }
     for (size_t i = 0; i < count; i++) {
         uint32_t base = own[i].origin == NO_TENSOR ? NO_TENSOR : graph->tensors[own[i].origin].view_of;
+        if (own[i].host) own[i].bytes = 0;
         if (base == NO_TENSOR || of_base[base] == NO_TENSOR) continue;
         struct plan_tensor *to = &own[of_base[base]];
         if (own[i].first < to->first) to->first = own[i].first;
@@ -301,10 +303,10 @@ static void draw_limits(struct drawing *d)
               label);
 }
 
-/* Messages run beside the ops around them: the ribbons show the op before. */
+/* Messages and copies run beside the ops around them: the ribbons show the op before. */
 static const struct plan_op *ribbon_op(const struct drawing *d, size_t op)
 {
-    while (op > 0 && d->program->ops[op].pass == PASS_COMM) op--;
+    while (op > 0 && (d->program->ops[op].pass == PASS_COMM || plan_op_copies(&d->program->ops[op]))) op--;
     return &d->program->ops[op];
 }
 

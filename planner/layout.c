@@ -36,6 +36,16 @@ static void placing_finish(struct placing *placing)
     mem_free(placing->buffer_of);
 }
 
+static struct place_buffer make_buffer(const struct plan_tensor *tensor)
+{
+    return (struct place_buffer){.lower = tensor->first,
+                                 .upper = (uint64_t)tensor->last + 1,
+                                 .size = layout_round(tensor->bytes),
+                                 .align = PLAN_ALIGN,
+                                 .fixed = PLACE_UNPLACED,
+                                 .offset = PLACE_UNPLACED};
+}
+
 /* One buffer per home of the tensors that are not persistent, living as long as all that take its bytes. */
 static bool gather(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
                    struct placing *placing, struct error *err)
@@ -48,19 +58,13 @@ static bool gather(const struct graph *graph, const struct plan_program *program
     for (size_t t = 0; t < program->tensor_count; t++) {
         const struct plan_tensor *tensor = &program->tensors[t];
         placing->buffer_of[t] = NO_TENSOR;
-        if (home[t] != t) continue;
-        uint64_t size = layout_round(tensor->bytes);
+        if (home[t] != t || tensor->host) continue;
         if (is_persistent(graph, tensor)) {
-            placing->persistent_bytes += size;
+            placing->persistent_bytes += layout_round(tensor->bytes);
             continue;
         }
         placing->buffer_of[t] = (uint32_t)placing->count;
-        placing->buffers[placing->count++] = (struct place_buffer){.lower = tensor->first,
-                                                                   .upper = (uint64_t)tensor->last + 1,
-                                                                   .size = size,
-                                                                   .align = PLAN_ALIGN,
-                                                                   .fixed = PLACE_UNPLACED,
-                                                                   .offset = PLACE_UNPLACED};
+        placing->buffers[placing->count++] = make_buffer(tensor);
     }
     for (size_t t = 0; t < program->tensor_count; t++) {
         if (home[t] == t || placing->buffer_of[home[t]] == NO_TENSOR) continue;
@@ -157,6 +161,47 @@ bool layout_place(const struct graph *graph, struct plan_program *program, const
     return ok;
 }
 
+static void gather_host(const struct plan_program *program, struct placing *placing)
+{
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        placing->buffer_of[t] = NO_TENSOR;
+        if (!program->tensors[t].host) continue;
+        placing->buffer_of[t] = (uint32_t)placing->count;
+        placing->buffers[placing->count++] = make_buffer(&program->tensors[t]);
+    }
+}
+
+/* Host memory is plenty: no search beyond the fast placers. */
+static bool solve_host(struct placing *placing, enum sharing_policy sharing, uint64_t *bytes, struct error *err)
+{
+    struct place_options options = {.seconds = 0};
+    struct place_result result = {0};
+    if (sharing == SHARING_NONE)
+        result.arena_bytes = stack_buffers(placing);
+    else
+        TRY(place_solve(placing->buffers, placing->count, &options, &result, err));
+    *bytes = result.arena_bytes;
+    return true;
+}
+
+bool layout_place_host(struct plan_program *program, enum sharing_policy sharing, uint64_t *bytes, struct error *err)
+{
+    size_t count = 0;
+    for (size_t t = 0; t < program->tensor_count; t++) count += program->tensors[t].host;
+    *bytes = 0;
+    if (count == 0) return true;
+    struct placing placing = {.buffers = mem_alloc(MEM_PLAN, count, sizeof *placing.buffers),
+                              .buffer_of = mem_alloc(MEM_PLAN, program->tensor_count, sizeof *placing.buffer_of)};
+    bool ok = placing.buffers && placing.buffer_of;
+    if (!ok) error_memory(err, count * sizeof *placing.buffers, "placement in host memory");
+    if (ok) gather_host(program, &placing);
+    ok = ok && solve_host(&placing, sharing, bytes, err);
+    for (size_t t = 0; ok && t < program->tensor_count; t++)
+        if (program->tensors[t].host) program->tensors[t].offset = placing.buffers[placing.buffer_of[t]].offset;
+    placing_finish(&placing);
+    return ok;
+}
+
 bool layout_bound(const struct graph *graph, const struct plan_program *program, const uint32_t *home, uint64_t *bytes,
                   struct error *err)
 {
@@ -180,7 +225,7 @@ bool layout_classes(const struct graph *graph, const struct plan_program *progra
     for (uint32_t t = 0; t < program->tensor_count; t++) {
         const struct plan_tensor *tensor = &program->tensors[t];
         bool view = tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].view_of != NO_TENSOR;
-        if (view || tensor->first > instant || tensor->last < instant) continue;
+        if (view || tensor->host || tensor->first > instant || tensor->last < instant) continue;
         uint32_t before = holder[home[t]];
         if (before == NO_TENSOR || program->tensors[before].first < tensor->first) holder[home[t]] = t;
     }

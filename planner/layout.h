@@ -15,6 +15,10 @@ uint64_t layout_round(uint64_t bytes);
 bool layout_place(const struct graph *graph, struct plan_program *program, const uint32_t *home,
                   enum sharing_policy sharing, double search_seconds, struct place_result *result, struct error *err);
 
+/* Likewise offsets in host memory, where tensors that wait there are placed by themselves. *bytes = 0 when there are
+ * none. ERROR_MEMORY. */
+bool layout_place_host(struct plan_program *program, enum sharing_policy sharing, uint64_t *bytes, struct error *err);
+
 /* The bound alone, for deciding whether a program is worth placing. Lifetimes and homes as above. */
 bool layout_bound(const struct graph *graph, const struct plan_program *program, const uint32_t *home, uint64_t *bytes,
                   struct error *err);

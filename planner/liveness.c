@@ -81,10 +81,10 @@ static void widen_communication(struct plan_program *program, uint32_t *next)
         for (uint32_t k = 0; k < OP_MOST_INPUTS + OP_MOST_OUTPUTS; k++) {
             uint32_t t = operand(op, k);
             if (t == NO_TENSOR) continue;
-            if (op->stream == 0) next[t] = i;
+            if (op->stream == STREAM_COMPUTE) next[t] = i;
             if (next[t] < join) join = next[t];
         }
-        if (op->stream != 0) touch_all(program->tensors, op, join);
+        if (op->stream == STREAM_COMMUNICATION) touch_all(program->tensors, op, join);
     }
 }
 
@@ -131,7 +131,8 @@ static void merge_in_place(const struct graph *graph, const struct plan_program 
     for (uint32_t i = 0; i < program->op_count; i++) {
         const struct plan_op *made = &program->ops[i];
         const struct op *op = &graph->ops[made->op];
-        if (!is_in_place(op, sharing) || made->stream != 0 || !may_move(graph, program, made->out[0], is_base))
+        if (!is_in_place(op, sharing) || made->stream != STREAM_COMPUTE ||
+            !may_move(graph, program, made->out[0], is_base))
             continue;
         for (uint32_t k = 0; k < op->inputs; k++) {
             if (!may_hand_over(op, made, program, i, k) || !may_move(graph, program, made->in[k], is_base)) continue;

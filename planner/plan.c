@@ -113,7 +113,8 @@ static void account(const struct variant_request *request, const struct plan *pl
     const struct plan_variant *variant = &plan->variants[device->variant];
     device->peak_bytes = 0;
     for (size_t c = 0; c < MEMORY_CLASSES; c++) device->classes[c] = variant->classes[c];
-    variant_outside(request, variant->train.op_count + variant->evaluate.op_count, device->classes);
+    variant_outside(request, variant->train.op_count + variant->evaluate.op_count, variant->host_bytes,
+                    device->classes);
     for (size_t c = 0; c < MEMORY_CLASSES; c++) device->peak_bytes += device->classes[c];
 }
 

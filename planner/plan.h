@@ -46,7 +46,9 @@ enum plan_stream { STREAM_COMPUTE, STREAM_COMMUNICATION, STREAM_TO_HOST, STREAM_
 
 /* PASS_RECOMPUTE: BN uses the saved statistics and touches no running ones.
  * PASS_OFFLOAD copies in[0], made by graph op `op`, to out[0] in host memory; PASS_FETCH copies in[0] in host memory to
- * out[0], a new instance of the same graph tensor. Neither runs `op`.
+ * out[0], a new instance of the same graph tensor. Neither runs `op`. A copy begins as soon as its stream is free and no
+ * earlier op stands against it by the bytes that both touch, however late its place in the program: an offload's place
+ * says from where others may take its input's bytes, a fetch's from where its output's bytes are its own.
  * PASS_RECONSTRUCT: `op` is an OP_ADD y = a + b; in[0] is y, in[1] one of a and b, out[0] a new instance of the other,
  * y - in[1]: equal to what was added but for rounding. */
 struct plan_op {
@@ -56,6 +58,23 @@ struct plan_op {
     uint32_t in[OP_MOST_INPUTS], out[OP_MOST_OUTPUTS]; /* plan tensors, in the order of the graph op's */
     uint32_t workspace;   /* plan tensor or NO_TENSOR */
 };
+
+static inline bool plan_op_copies(const struct plan_op *made)
+{
+    return made->pass == PASS_OFFLOAD || made->pass == PASS_FETCH;
+}
+
+/* How many tensors an op reads and writes: as many as its graph op, but for those that exist in plans only. */
+static inline uint32_t plan_op_inputs(const struct graph *graph, const struct plan_op *made)
+{
+    if (plan_op_copies(made)) return 1;
+    return made->pass == PASS_RECONSTRUCT ? 2 : graph->ops[made->op].inputs;
+}
+
+static inline uint32_t plan_op_outputs(const struct graph *graph, const struct plan_op *made)
+{
+    return plan_op_copies(made) || made->pass == PASS_RECONSTRUCT ? 1 : graph->ops[made->op].outputs;
+}
 
 struct plan_program {
     struct plan_op *ops;

@@ -187,11 +187,13 @@ static bool read_op(const struct row *row, const json_t *cells, const struct gra
     TRY(cell_name(row, json_array_get(cells, 0), "pass", pass_at, OP_PASSES, &pass));
     TRY(cell_same(row, json_array_get(cells, 1), "kind", op_kind_name(op->kind)));
     TRY(cell_same(row, json_array_get(cells, 2), "layer", graph->layers[op->layer].path));
-    TRY(cell_u32(row, json_array_get(cells, 4), "stream", 1, &stream));
-    TRY(cell_indices(row, json_array_get(cells, 5), "in", op->inputs, most_tensor, made->in, OP_MOST_INPUTS));
-    TRY(cell_indices(row, json_array_get(cells, 6), "out", op->outputs, most_tensor, made->out, OP_MOST_OUTPUTS));
-    TRY(cell_optional(row, json_array_get(cells, 7), "workspace", most_tensor, &made->workspace));
+    TRY(cell_u32(row, json_array_get(cells, 4), "stream", PLAN_STREAMS - 1, &stream));
     made->pass = (enum op_pass)pass;
+    TRY(cell_indices(row, json_array_get(cells, 5), "in", plan_op_inputs(graph, made), most_tensor, made->in,
+                     OP_MOST_INPUTS));
+    TRY(cell_indices(row, json_array_get(cells, 6), "out", plan_op_outputs(graph, made), most_tensor, made->out,
+                     OP_MOST_OUTPUTS));
+    TRY(cell_optional(row, json_array_get(cells, 7), "workspace", most_tensor, &made->workspace));
     made->stream = (uint8_t)stream;
     return true;
 }
@@ -199,7 +201,8 @@ static bool read_op(const struct row *row, const json_t *cells, const struct gra
 static bool read_tensor(const struct row *row, const json_t *cells, const struct graph *graph, size_t most_op,
                         struct plan_tensor *tensor)
 {
-    if (!json_is_array(cells) || json_array_size(cells) != 6) return wrong_cell(row, "all", "a row of 6 fields");
+    size_t size = json_array_size(cells);
+    if (size != 6 && size != 7) return wrong_cell(row, "all", "a row of 6 fields, or of 7 for one in host memory,");
     int class_ = 0;
     TRY(cell_optional(row, json_array_get(cells, 0), "graph_tensor", graph->tensor_count - 1, &tensor->origin));
     TRY(cell_name(row, json_array_get(cells, 1), "class", class_at, MEMORY_CLASSES, &class_));
@@ -208,7 +211,8 @@ static bool read_tensor(const struct row *row, const json_t *cells, const struct
     TRY(cell_u32(row, json_array_get(cells, 4), "first", most_op, &tensor->first));
     TRY(cell_u32(row, json_array_get(cells, 5), "last", most_op, &tensor->last));
     tensor->class_ = (enum memory_class)class_;
-    return true;
+    tensor->host = size == 7;
+    return !tensor->host || cell_same(row, json_array_get(cells, 6), "host", "host");
 }
 
 static bool read_tables(const struct reader *r, const char *where, const json_t *ops, const json_t *tensors,
@@ -289,6 +293,7 @@ static bool read_variant(const struct reader *r, const json_t *object, size_t in
 {
     static const char *const names[] = {"graph",
                                         "arena_bytes",
+                                        "host_bytes",
                                         "lower_bound_bytes",
                                         "peak_op",
                                         "proved_optimal",
@@ -304,6 +309,7 @@ static bool read_variant(const struct reader *r, const json_t *object, size_t in
     snprintf(where, sizeof where, "%s: variants[%zu]", r->path, index);
     TRY(check_fields(r, object, where, names));
     TRY(get_bytes(r, object, "arena_bytes", where, &variant->arena_bytes));
+    if (json_object_get(object, "host_bytes")) TRY(get_bytes(r, object, "host_bytes", where, &variant->host_bytes));
     TRY(get_bytes(r, object, "lower_bound_bytes", where, &variant->lower_bound_bytes));
     TRY(get_u32(r, object, "peak_op", where, NO_OP - 1, &variant->peak_op));
     TRY(json_get_bool(object, "proved_optimal", where, &variant->proved_optimal, r->err));

@@ -85,9 +85,9 @@ static void write_op(FILE *out, const struct graph *graph, const struct plan_op 
     fprintf(out, "[\"%s\", \"%s\", ", op_pass_name(made->pass), op_kind_name(op->kind));
     write_string(out, graph->layers[op->layer].path);
     fprintf(out, ", %" PRIu32 ", %u, ", made->op, (unsigned)made->stream);
-    write_indices(out, made->in, op->inputs);
+    write_indices(out, made->in, plan_op_inputs(graph, made));
     fputs(", ", out);
-    write_indices(out, made->out, op->outputs);
+    write_indices(out, made->out, plan_op_outputs(graph, made));
     fputs(", ", out);
     write_optional(out, made->workspace);
     fputc(']', out);
@@ -97,8 +97,8 @@ static void write_tensor(FILE *out, const struct plan_tensor *tensor)
 {
     fputc('[', out);
     write_optional(out, tensor->origin);
-    fprintf(out, ", \"%s\", %" PRIu64 ", %" PRIu64 ", %" PRIu32 ", %" PRIu32 "]", memory_class_name(tensor->class_),
-            tensor->offset, tensor->bytes, tensor->first, tensor->last);
+    fprintf(out, ", \"%s\", %" PRIu64 ", %" PRIu64 ", %" PRIu32 ", %" PRIu32 "%s]", memory_class_name(tensor->class_),
+            tensor->offset, tensor->bytes, tensor->first, tensor->last, tensor->host ? ", \"host\"" : "");
 }
 
 static void write_program(FILE *out, const char *name, const struct graph *graph, const struct plan_program *program)
@@ -134,6 +134,7 @@ static void write_variant(FILE *out, const struct plan_variant *variant)
             "\"arena_bytes\": %" PRIu64 ", \"lower_bound_bytes\": %" PRIu64 ", \"peak_op\": %" PRIu32
             ", \"proved_optimal\": %s,\n",
             variant->arena_bytes, variant->lower_bound_bytes, variant->peak_op, truth(variant->proved_optimal));
+    if (variant->host_bytes > 0) fprintf(out, "\"host_bytes\": %" PRIu64 ",\n", variant->host_bytes);
     write_classes(out, variant->classes);
     fprintf(out,
             ",\n\"compute_seconds\": %.17g, \"extra_flops_fraction\": %.17g, \"extra_time_fraction\": %.17g"

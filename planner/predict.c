@@ -21,6 +21,7 @@ static struct step_times program_times(const struct plan *plan, const struct pla
     double messages = 0;
     for (size_t i = 0; i < program->op_count; i++) {
         const struct op *op = &variant->graph->ops[program->ops[i].op];
+        if (plan_op_copies(&program->ops[i])) continue;
         double seconds = cost_op_seconds(speed, variant->graph, op, false), now = times.body + times.rest;
         if (op->kind == OP_ALL_REDUCE) {
             uint64_t bytes = variant->graph->tensors[op->in[0]].bytes;

@@ -9,7 +9,10 @@ struct emitter {
     const struct graph *graph;
     struct plan_program *program;
     size_t op_capacity, tensor_capacity;
-    uint32_t *latest;         /* per graph tensor: the plan tensor that holds its value, or NO_TENSOR */
+    uint32_t *latest;  /* per graph tensor: the plan tensor that holds its value, or NO_TENSOR */
+    uint32_t *on_host; /* per graph tensor: the plan tensor that holds its value in host memory, or NO_TENSOR */
+    uint32_t *leaving; /* graph tensors whose copies to host memory are to be given a place, oldest first */
+    size_t leaving_count;
     uint32_t *producer;       /* per graph tensor: the forward op that makes it, or NO_OP */
     uint32_t *unwritten;      /* per gradient bucket: backward ops that have not yet written their view of it */
     uint32_t *follower;       /* per gradient bucket: the op that takes it as soon as it is complete, or NO_OP */
@@ -47,6 +50,15 @@ static bool add_instance(struct emitter *e, uint32_t origin, uint64_t bytes, uin
     return true;
 }
 
+static bool append_op(struct emitter *e, const struct plan_op *op)
+{
+    struct plan_program *program = e->program;
+    if (!mem_grow(MEM_PLAN, (void **)&program->ops, &e->op_capacity, program->op_count + 1, sizeof *program->ops))
+        return error_memory(e->err, sizeof *program->ops, "a program's ops");
+    program->ops[program->op_count++] = *op;
+    return true;
+}
+
 static bool add_latest(struct emitter *e, uint32_t tensor)
 {
     return add_instance(e, tensor, tensor_at(e, tensor)->bytes, &e->latest[tensor]);
@@ -64,6 +76,72 @@ static bool add_given_tensors(struct emitter *e)
     return true;
 }
 
+/* --- Host memory ---------------------------------------------------------------------------------------------------
+ */
+
+/* A copy's own start takes about as long as these bytes on a PCIe 3 link: what is smaller stays. */
+#define LEAST_COPY_BYTES (64u << 10)
+
+static bool append_copy(struct emitter *e, enum op_pass pass, uint32_t tensor, uint32_t from, uint32_t to)
+{
+    struct plan_op made = {.op = e->producer[tensor],
+                           .pass = pass,
+                           .stream = pass == PASS_OFFLOAD ? STREAM_TO_HOST : STREAM_FROM_HOST,
+                           .workspace = NO_TENSOR};
+    memset(made.in, 0xff, sizeof made.in);
+    memset(made.out, 0xff, sizeof made.out);
+    made.in[0] = from;
+    made.out[0] = to;
+    return append_op(e, &made);
+}
+
+/* The tensor is to go to host memory: its copy begins now, its bytes are given up when the copy is given its place.
+ * What is there already from an earlier time need not go again. */
+static void send(struct emitter *e, uint32_t tensor)
+{
+    if (tensor == NO_TENSOR || e->producer[tensor] == NO_OP) return;
+    if (e->latest[tensor] == NO_TENSOR || tensor_at(e, tensor)->bytes < LEAST_COPY_BYTES) return;
+    if (e->on_host[tensor] != NO_TENSOR) {
+        e->latest[tensor] = NO_TENSOR;
+        return;
+    }
+    for (size_t i = 0; i < e->leaving_count; i++)
+        if (e->leaving[i] == tensor) return;
+    e->leaving[e->leaving_count++] = tensor;
+}
+
+/* Gives places to the copies of the first `most` leaving tensors. */
+static bool settle(struct emitter *e, size_t most)
+{
+    size_t count = most < e->leaving_count ? most : e->leaving_count;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t tensor = e->leaving[i], from = e->latest[tensor];
+        if (from == NO_TENSOR) continue; /* dropped since */
+        TRY(add_instance(e, tensor, tensor_at(e, tensor)->bytes, &e->on_host[tensor]));
+        e->program->tensors[e->on_host[tensor]].host = true;
+        TRY(append_copy(e, PASS_OFFLOAD, tensor, from, e->on_host[tensor]));
+        e->latest[tensor] = NO_TENSOR;
+    }
+    e->leaving_count -= count;
+    memmove(e->leaving, e->leaving + count, e->leaving_count * sizeof *e->leaving);
+    return true;
+}
+
+/* The tensor is wanted on the device: it stays if it has not left yet, and is fetched if it has. */
+static bool recall(struct emitter *e, uint32_t tensor)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < e->leaving_count; i++)
+        if (e->leaving[i] != tensor) e->leaving[kept++] = e->leaving[i];
+    e->leaving_count = kept;
+    if (e->latest[tensor] != NO_TENSOR || e->on_host[tensor] == NO_TENSOR) return true;
+    uint32_t from = e->on_host[tensor];
+    return add_latest(e, tensor) && append_copy(e, PASS_FETCH, tensor, from, e->latest[tensor]);
+}
+
+/* --- Ops -----------------------------------------------------------------------------------------------------------
+ */
+
 static bool run_op(struct emitter *e, uint32_t index, enum op_pass pass);
 
 /* Makes sure that the tensor has an instance: those of views and of buckets come into being when first touched, a
@@ -71,6 +149,7 @@ static bool run_op(struct emitter *e, uint32_t index, enum op_pass pass);
 static bool need_input(struct emitter *e, uint32_t tensor)
 {
     if (e->latest[tensor] != NO_TENSOR) return true;
+    if (e->on_host[tensor] != NO_TENSOR) return recall(e, tensor);
     const struct tensor *t = tensor_at(e, tensor);
     if (t->view_of != NO_TENSOR) {
         TRY(need_input(e, t->view_of));
@@ -98,15 +177,6 @@ static bool writes_existing(const struct emitter *e, const struct op *op, uint32
     bool statistic = t->role == ROLE_MEAN || t->role == ROLE_VARIANCE;
     return t->persistent || t->view_of != NO_TENSOR || t->role == ROLE_BUCKET || is_input(op, output) ||
            (pass == PASS_RECOMPUTE && statistic);
-}
-
-static bool append_op(struct emitter *e, const struct plan_op *op)
-{
-    struct plan_program *program = e->program;
-    if (!mem_grow(MEM_PLAN, (void **)&program->ops, &e->op_capacity, program->op_count + 1, sizeof *program->ops))
-        return error_memory(e->err, sizeof *program->ops, "a program's ops");
-    program->ops[program->op_count++] = *op;
-    return true;
 }
 
 /* After an op wrote into a bucket's view: the bucket's follower runs when no writer is left. */
@@ -201,7 +271,56 @@ static bool run_rest(struct emitter *e)
     return true;
 }
 
-static bool run_step(struct emitter *e, const struct chain_step *step, bool *held)
+/* What a block saved with KEEP_ON_HOST has there; do is send or recall. */
+static bool recall_block(struct emitter *e, const struct graph_block *block)
+{
+    for (uint32_t i = block->first; i < block->last; i++)
+        for (uint32_t k = 0; k < e->graph->ops[i].outputs; k++)
+            if (e->graph->ops[i].out[k] != block->output) TRY(recall(e, e->graph->ops[i].out[k]));
+    return block->input == NO_TENSOR || recall(e, block->input);
+}
+
+/* In the order in which they are made. Statistics stay: they are small. */
+static void send_block(struct emitter *e, const struct graph_block *block)
+{
+    send(e, block->input);
+    for (uint32_t i = block->first; i < block->last; i++)
+        for (uint32_t k = 0; k < e->graph->ops[i].outputs; k++) {
+            uint32_t output = e->graph->ops[i].out[k];
+            enum tensor_role role = tensor_at(e, output)->role;
+            if (output != block->output && (role == ROLE_OUTPUT || role == ROLE_MASK)) send(e, output);
+        }
+}
+
+static bool is_copy(const struct chain_step *step) { return step->kind == CHAIN_OFFLOAD || step->kind == CHAIN_FETCH; }
+
+/* What the step needs of host memory. */
+static bool recall_for(struct emitter *e, const struct chain_step *step)
+{
+    const struct graph_block *block = &e->graph->blocks[step->block];
+    if (step->kind == CHAIN_FETCH) return block->input == NO_TENSOR || recall(e, block->input);
+    if (step->kind == CHAIN_BACKWARD && step->keep & KEEP_ON_HOST) return recall_block(e, block);
+    return true;
+}
+
+/* What the next step that runs ops needs comes while this one's run. */
+static bool recall_ahead(struct emitter *e, const struct chain_step *steps, size_t count, size_t i)
+{
+    do {
+        if (++i == count) return true;
+        TRY(recall_for(e, &steps[i]));
+    } while (is_copy(&steps[i]));
+    return true;
+}
+
+static bool run_save(struct emitter *e, const struct graph_block *block, uint32_t keep)
+{
+    if ((keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS) drop_outputs(e, block, true);
+    if (keep & KEEP_ON_HOST) send_block(e, block);
+    return true;
+}
+
+static bool run_ops(struct emitter *e, const struct chain_step *step, bool *held)
 {
     const struct graph_block *block = &e->graph->blocks[step->block];
     if (step->kind == CHAIN_BACKWARD) {
@@ -211,13 +330,30 @@ static bool run_step(struct emitter *e, const struct chain_step *step, bool *hel
     TRY(run_forward(e, block->first, block->last));
     if (step->kind == CHAIN_SAVE) {
         held[step->block] = true;
-        if (step->keep == KEEP_CONVOLUTIONS) drop_outputs(e, block, true);
-        return true;
+        return run_save(e, block, step->keep);
     }
     drop_outputs(e, block, false);
     if (step->kind == CHAIN_CHECKPOINT) held[step->block] = true;
     if (!held[step->block] && block->input != NO_TENSOR) e->latest[block->input] = NO_TENSOR;
     return true;
+}
+
+/* Copies that began before this step have had its ops to hide behind, and end with it. At the turn from forward to
+ * backward they wait, for what would come back at once stays. */
+static bool run_step(struct emitter *e, const struct chain_step *steps, size_t count, size_t i, bool *held)
+{
+    const struct chain_step *step = &steps[i];
+    if (step->kind == CHAIN_OFFLOAD) {
+        send(e, e->graph->blocks[step->block].input);
+        return true;
+    }
+    if (step->kind == CHAIN_BACKWARD) TRY(run_epilogue(e));
+    TRY(recall_for(e, step) && recall_ahead(e, steps, count, i));
+    if (step->kind == CHAIN_FETCH) return true;
+    size_t before = e->leaving_count;
+    TRY(run_ops(e, step, held));
+    bool turns = step->kind != CHAIN_BACKWARD && i + 1 < count && steps[i + 1].kind == CHAIN_BACKWARD;
+    return turns || settle(e, before);
 }
 
 /* --- Preparation ---------------------------------------------------------------------------------------------------
@@ -319,6 +455,8 @@ static uint32_t *alloc_indices(size_t count, uint32_t value)
 static void emitter_finish(struct emitter *e)
 {
     mem_free(e->latest);
+    mem_free(e->on_host);
+    mem_free(e->leaving);
     mem_free(e->producer);
     mem_free(e->unwritten);
     mem_free(e->follower);
@@ -334,6 +472,8 @@ static bool emitter_init(struct emitter *e, const struct graph *graph, struct pl
     *program = (struct plan_program){0};
     size_t tensors = graph->tensor_count, backward = graph->backward_end - graph->forward_end;
     e->latest = alloc_indices(tensors, NO_TENSOR);
+    e->on_host = alloc_indices(tensors, NO_TENSOR);
+    e->leaving = alloc_indices(tensors, NO_TENSOR);
     e->producer = alloc_indices(tensors, NO_OP);
     e->unwritten = alloc_indices(tensors, 0);
     e->follower = alloc_indices(tensors, NO_OP);
@@ -341,8 +481,8 @@ static bool emitter_init(struct emitter *e, const struct graph *graph, struct pl
     e->wanted = mem_zalloc(MEM_PLAN, tensors, sizeof *e->wanted);
     e->backward = alloc_indices(backward, NO_OP);
     e->backward_start = alloc_indices(graph->block_count + 2, 0);
-    if (!e->latest || !e->producer || !e->unwritten || !e->follower || !e->ran || !e->wanted || !e->backward ||
-        !e->backward_start)
+    if (!e->latest || !e->on_host || !e->leaving || !e->producer || !e->unwritten || !e->follower || !e->ran ||
+        !e->wanted || !e->backward || !e->backward_start)
         return error_memory(err, tensors * 4 * sizeof(uint32_t), "emitting a program");
     note_producers(e);
     note_buckets(e);
@@ -355,7 +495,7 @@ static bool emitter_init(struct emitter *e, const struct graph *graph, struct pl
 
 static bool is_useful(const struct plan_op *op, const bool *read)
 {
-    if (op->pass != PASS_RECOMPUTE) return true;
+    if (op->pass != PASS_RECOMPUTE && !plan_op_copies(op)) return true;
     for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
         if (op->out[k] != NO_TENSOR && read[op->out[k]]) return true;
     return false;
@@ -448,7 +588,7 @@ static bool emit_steps(struct emitter *e, const struct chain_step *steps, size_t
     for (size_t i = 0; ok && i < count; i++) {
         ok = steps[i].block < e->graph->block_count;
         if (!ok) error_set(e->err, ERROR_INPUT, "step %zu of the schedule names block %" PRIu32, i, steps[i].block);
-        ok = ok && run_step(e, &steps[i], held);
+        ok = ok && run_step(e, steps, count, i, held);
     }
     mem_free(held);
     return ok && run_rest(e);
@@ -480,6 +620,7 @@ bool program_add_workspaces(const struct graph *graph, struct plan_program *prog
     for (size_t i = 0; i < program->op_count; i++) {
         struct plan_op *op = &program->ops[i];
         uint64_t bytes = 0;
+        if (plan_op_copies(op)) continue;
         TRY(workspace(context, graph, &graph->ops[op->op], op->pass, &bytes, err));
         if (bytes == 0) continue;
         if (!mem_grow(MEM_PLAN, (void **)&program->tensors, &capacity, program->tensor_count + 1,

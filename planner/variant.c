@@ -28,12 +28,14 @@ static uint64_t loader_bytes_of(const struct plan_request *plan)
     return LOADER_BATCHES * plan->batch * (pixels * sizeof(float) + sizeof(int32_t));
 }
 
-void variant_outside(const struct variant_request *request, size_t ops, uint64_t classes[MEMORY_CLASSES])
+void variant_outside(const struct variant_request *request, size_t ops, uint64_t host_bytes,
+                     uint64_t classes[MEMORY_CLASSES])
 {
     const struct device_spec *device = request->device;
     classes[MEMORY_COMMUNICATION] = request->devices > 1 ? device->comm_bytes : 0;
     classes[MEMORY_CONTEXT] = device->context_bytes + device->op_bytes * ops;
     classes[MEMORY_RESERVE] = device->reserve_bytes;
+    if (device->kind == DEVICE_CPU) classes[MEMORY_KEPT] += host_bytes;
     if (device->kind == DEVICE_CPU && request->first) classes[MEMORY_INPUT] += loader_bytes_of(request->plan);
 }
 
@@ -45,11 +47,11 @@ struct making {
 };
 
 /* What the arena may take beside what lies outside it: the policy's budget, and what the device has left. */
-static uint64_t arena_limit(const struct making *making, size_t train_ops)
+static uint64_t arena_limit(const struct making *making, size_t train_ops, uint64_t host_bytes)
 {
     const struct plan_request *plan = making->request->plan;
     uint64_t classes[MEMORY_CLASSES] = {0}, left = making->request->device->memory_bytes;
-    variant_outside(making->request, train_ops + making->variant->evaluate.op_count, classes);
+    variant_outside(making->request, train_ops + making->variant->evaluate.op_count, host_bytes, classes);
     for (size_t c = 0; c < MEMORY_CLASSES; c++) left = classes[c] < left ? left - classes[c] : 0;
     uint64_t budget = plan->recompute == RECOMPUTE_BUDGET ? plan->recompute_budget_bytes : 0;
     return budget > 0 && budget < left ? budget : left;
@@ -86,6 +88,7 @@ static void count_recomputed(struct plan_variant *variant)
     for (size_t i = 0; i < variant->train.body_count; i++) {
         const struct plan_op *made = &variant->train.ops[i];
         const struct op *op = &variant->graph->ops[made->op];
+        if (plan_op_copies(made)) continue;
         *(made->pass == PASS_RECOMPUTE ? &again : &first) += (double)op->flops;
         variant->recomputed_convolutions += made->pass == PASS_RECOMPUTE && op->kind == OP_CONV;
     }
@@ -94,7 +97,7 @@ static void count_recomputed(struct plan_variant *variant)
 
 /* Takes the draft's program as the variant's. */
 static bool adopt(const struct making *making, struct draft *draft, const struct place_result *placed,
-                  struct error *err)
+                  uint64_t host_bytes, struct error *err)
 {
     struct plan_variant *variant = making->variant;
     bool train_is_larger = placed->arena_bytes >= making->evaluate_bytes;
@@ -102,6 +105,7 @@ static bool adopt(const struct making *making, struct draft *draft, const struct
     variant->train = draft->program;
     draft->program = (struct plan_program){0};
     variant->arena_bytes = train_is_larger ? placed->arena_bytes : making->evaluate_bytes;
+    variant->host_bytes = host_bytes;
     variant->lower_bound_bytes = placed->lower_bound_bytes;
     variant->peak_op = (uint32_t)placed->peak_instant;
     variant->proved_optimal = placed->proved_optimal && train_is_larger;
@@ -124,15 +128,16 @@ static bool try_schedule(const struct making *making, const struct chain_schedul
     const struct graph *graph = making->variant->graph;
     struct draft draft = {0};
     struct place_result placed;
-    uint64_t bound = 0;
+    uint64_t bound = 0, host = 0;
     bool ok = draft_train(making->request, graph, schedule, &draft, err) &&
-              layout_bound(graph, &draft.program, draft.home, &bound, err);
-    *trial = (struct trial){.arena_bytes = bound, .limit_bytes = arena_limit(making, draft.program.op_count)};
+              layout_bound(graph, &draft.program, draft.home, &bound, err) &&
+              layout_place_host(&draft.program, making->request->plan->sharing, &host, err);
+    *trial = (struct trial){.arena_bytes = bound, .limit_bytes = arena_limit(making, draft.program.op_count, host)};
     if (ok && (in_any_case || bound <= trial->limit_bytes)) {
         ok = place_draft(making, &draft, &placed, err);
         if (ok) trial->arena_bytes = placed.arena_bytes;
         trial->fits = trial->arena_bytes <= trial->limit_bytes;
-        if (ok && (in_any_case || trial->fits)) ok = adopt(making, &draft, &placed, err);
+        if (ok && (in_any_case || trial->fits)) ok = adopt(making, &draft, &placed, host, err);
     }
     draft_finish(&draft);
     return ok;
@@ -204,7 +209,7 @@ static bool search_quanta(const struct making *making, const struct blocks *bloc
 {
     uint64_t least = chain_least_limit(&blocks->chain), low = least > 0 ? least - 1 : 0, high = UINT64_MAX / 4;
     if (least == UINT64_MAX) return error_memory(err, blocks->chain.count * sizeof *blocks->chain.blocks, "a schedule");
-    uint64_t quanta = blocks_quanta(blocks, arena_limit(making, 2 * making->variant->graph->op_count));
+    uint64_t quanta = blocks_quanta(blocks, arena_limit(making, 2 * making->variant->graph->op_count, 0));
     *fits = false;
     for (int i = 0; i < MOST_TRIALS && high - low > 1; i++) {
         struct trial trial;

@@ -40,9 +40,9 @@ const char *verify_tensor_name(const struct proof *proof, uint32_t tensor, char 
 {
     char name[TENSOR_NAME];
     const struct plan_tensor *t = &proof->program->tensors[tensor];
-    snprintf(out, VERIFY_NAME, "tensor %" PRIu32 " (%s, bytes %" PRIu64 " to %" PRIu64 ")", tensor,
-             t->origin == NO_TENSOR ? "workspace" : graph_tensor_name(proof->graph, t->origin, name), t->offset,
-             t->offset + t->bytes);
+    snprintf(out, VERIFY_NAME, "tensor %" PRIu32 " (%s, %sbytes %" PRIu64 " to %" PRIu64 ")", tensor,
+             t->origin == NO_TENSOR ? "workspace" : graph_tensor_name(proof->graph, t->origin, name),
+             t->host ? "host " : "", t->offset, t->offset + t->bytes);
     return out;
 }
 
@@ -60,9 +60,14 @@ static bool check_tensor(const struct proof *proof, uint32_t index)
     if (t->bytes == 0 || (origin && t->bytes != origin->bytes))
         return verify_fail(proof, VERIFY_SIZE, "%s has %" PRIu64 " bytes; the graph's has %" PRIu64,
                            verify_tensor_name(proof, index, name), t->bytes, origin ? origin->bytes : 0);
-    if (t->offset > proof->variant->arena_bytes || t->bytes > proof->variant->arena_bytes - t->offset)
-        return verify_fail(proof, VERIFY_RANGE, "%s ends outside the arena of %" PRIu64 " bytes",
-                           verify_tensor_name(proof, index, name), proof->variant->arena_bytes);
+    uint64_t room = t->host ? proof->variant->host_bytes : proof->variant->arena_bytes;
+    if (t->offset > room || t->bytes > room - t->offset)
+        return verify_fail(proof, VERIFY_RANGE, "%s ends outside the %s of %" PRIu64 " bytes",
+                           verify_tensor_name(proof, index, name), t->host ? "host memory" : "arena", room);
+    bool offloads = origin && origin->class_ == CLASS_ACTIVATION && !origin->persistent && origin->view_of == NO_TENSOR;
+    if (t->host && !offloads)
+        return verify_fail(proof, VERIFY_RANGE, "%s is in host memory, and is no activation",
+                           verify_tensor_name(proof, index, name));
     if (t->offset % PLAN_ALIGN != 0 && !(origin && origin->view_of != NO_TENSOR))
         return verify_fail(proof, VERIFY_RANGE, "%s does not start at a multiple of %u",
                            verify_tensor_name(proof, index, name), PLAN_ALIGN);
@@ -150,18 +155,58 @@ static bool check_operand(const struct proof *proof, uint32_t op, uint32_t tenso
     return true;
 }
 
+/* A copy takes one of its graph op's results from the arena to host memory, or back. */
+static bool check_copy(const struct proof *proof, uint32_t index)
+{
+    const struct plan_op *made = &proof->program->ops[index];
+    const struct op *op = &proof->graph->ops[made->op];
+    const struct plan_tensor *tensors = proof->program->tensors;
+    uint32_t origin = NO_TENSOR;
+    char name[VERIFY_NAME];
+    for (uint32_t k = 0; k < op->outputs; k++)
+        if (made->in[0] < proof->program->tensor_count && tensors[made->in[0]].origin == op->out[k])
+            origin = op->out[k];
+    if (origin == NO_TENSOR)
+        return verify_fail(proof, VERIFY_OPERAND, "%s copies what its graph op does not make",
+                           verify_op_name(proof, index, name));
+    TRY(check_operand(proof, index, made->out[0], origin, "writes"));
+    bool leaves = made->pass == PASS_OFFLOAD;
+    if (tensors[made->in[0]].host == leaves || tensors[made->out[0]].host != leaves)
+        return verify_fail(proof, VERIFY_OPERAND, "%s does not go %s host memory", verify_op_name(proof, index, name),
+                           leaves ? "from the arena to" : "to the arena from");
+    for (uint32_t k = 1; k < OP_MOST_INPUTS; k++)
+        if (made->in[k] != NO_TENSOR || (k < OP_MOST_OUTPUTS && made->out[k] != NO_TENSOR))
+            return verify_fail(proof, VERIFY_OPERAND, "%s copies more than one tensor",
+                               verify_op_name(proof, index, name));
+    return true;
+}
+
+/* Only copies reach host memory. */
+static bool check_device_operand(const struct proof *proof, uint32_t op, uint32_t tensor)
+{
+    char name[VERIFY_NAME], operand[VERIFY_NAME];
+    if (!proof->program->tensors[tensor].host) return true;
+    return verify_fail(proof, VERIFY_OPERAND, "%s cannot reach %s", verify_op_name(proof, op, name),
+                       verify_tensor_name(proof, tensor, operand));
+}
+
 static bool check_operands(const struct proof *proof, uint32_t index)
 {
     const struct plan_op *made = &proof->program->ops[index];
     const struct op *op = &proof->graph->ops[made->op];
     char name[VERIFY_NAME];
+    if (plan_op_copies(made)) return check_copy(proof, index);
     for (uint32_t k = 0; k < OP_MOST_INPUTS; k++) {
-        if (k < op->inputs) TRY(check_operand(proof, index, made->in[k], op->in[k], "reads"));
+        if (k < op->inputs)
+            TRY(check_operand(proof, index, made->in[k], op->in[k], "reads") &&
+                check_device_operand(proof, index, made->in[k]));
         if (k >= op->inputs && made->in[k] != NO_TENSOR)
             return verify_fail(proof, VERIFY_OPERAND, "%s has too many inputs", verify_op_name(proof, index, name));
     }
     for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++) {
-        if (k < op->outputs) TRY(check_operand(proof, index, made->out[k], op->out[k], "writes"));
+        if (k < op->outputs)
+            TRY(check_operand(proof, index, made->out[k], op->out[k], "writes") &&
+                check_device_operand(proof, index, made->out[k]));
         if (k >= op->outputs && made->out[k] != NO_TENSOR)
             return verify_fail(proof, VERIFY_OPERAND, "%s has too many outputs", verify_op_name(proof, index, name));
     }
@@ -171,13 +216,14 @@ static bool check_operands(const struct proof *proof, uint32_t index)
 
 static bool meet(const struct plan_tensor *a, const struct plan_tensor *b)
 {
-    return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+    return a->host == b->host && a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
 bool verify_takes_over(const struct proof *proof, uint32_t op, uint32_t input)
 {
     const struct plan_op *made = &proof->program->ops[op];
     const struct op *origin = &proof->graph->ops[made->op];
+    if (plan_op_copies(made)) return false;
     const struct plan_tensor *from = &proof->program->tensors[made->in[input]];
     const struct plan_tensor *to = &proof->program->tensors[made->out[0]];
     return (origin->in_place >> input & 1) && from->offset == to->offset && from->bytes == to->bytes;
@@ -188,6 +234,7 @@ static bool check_aliases(const struct proof *proof, uint32_t index)
 {
     const struct plan_op *made = &proof->program->ops[index];
     const struct op *op = &proof->graph->ops[made->op];
+    if (plan_op_copies(made)) return true; /* their two sides are different memories */
     uint32_t touched[OP_MOST_INPUTS + OP_MOST_OUTPUTS + 1], count = 0;
     for (uint32_t k = 0; k < op->inputs; k++) touched[count++] = made->in[k];
     for (uint32_t k = 0; k < op->outputs; k++) touched[count++] = made->out[k];
@@ -207,9 +254,28 @@ static bool check_aliases(const struct proof *proof, uint32_t index)
     return true;
 }
 
+/* Copies are of what has been made, in the part that made it, on the streams that are theirs. */
+static bool check_copy_part(const struct proof *proof, uint32_t index, const bool *ran)
+{
+    const struct plan_op *made = &proof->program->ops[index];
+    bool repeats = proof->graph->options.micro_batches > 1;
+    uint32_t stream = made->pass == PASS_OFFLOAD ? STREAM_TO_HOST : STREAM_FROM_HOST;
+    char name[VERIFY_NAME];
+    if (proof->evaluate || made->op >= proof->graph->forward_end || !ran[made->op])
+        return verify_fail(proof, VERIFY_ORDER, "%s has nothing to copy", verify_op_name(proof, index, name));
+    if (repeats && index >= proof->program->body_count)
+        return verify_fail(proof, VERIFY_ORDER, "%s copies what is gone with its micro-batch",
+                           verify_op_name(proof, index, name));
+    if (made->stream != stream || made->workspace != NO_TENSOR)
+        return verify_fail(proof, VERIFY_ORDER, "%s is on stream %u, or has workspace; copies that way are on %" PRIu32,
+                           verify_op_name(proof, index, name), made->stream, stream);
+    return true;
+}
+
 /* In which part of the step an op of the graph belongs, and whether it may run again. */
 static bool check_part(const struct proof *proof, uint32_t index, const bool *ran)
 {
+    if (plan_op_copies(&proof->program->ops[index])) return check_copy_part(proof, index, ran);
     const struct plan_op *made = &proof->program->ops[index];
     const struct op *op = &proof->graph->ops[made->op];
     bool forward = made->op < proof->graph->forward_end, again = made->pass == PASS_RECOMPUTE;
@@ -255,6 +321,7 @@ static bool check_changes(const struct proof *proof, uint32_t index, struct buck
     const struct plan_op *made = &proof->program->ops[index];
     const struct op *op = &proof->graph->ops[made->op];
     char name[VERIFY_NAME];
+    if (plan_op_copies(made)) return true;
     for (uint32_t k = 0; k < (uint32_t)op->inputs + op->outputs; k++) {
         bool writes = k >= op->inputs;
         uint32_t tensor = writes ? op->out[k - op->inputs] : op->in[k];
@@ -315,8 +382,8 @@ static bool examine(struct proof *proof)
     if (!proof->base || !proof->only)
         return error_memory(proof->err, tensors * sizeof *proof->base, "verifying a plan");
     return check_tensors(proof) && check_ops(proof) &&
-           ranges_init(&proof->ranges, proof->program->tensors, tensors, proof->err) && verify_lifetimes(proof) &&
-           verify_replay(proof) && verify_sums(proof);
+           ranges_init(&proof->ranges, proof->program->tensors, tensors, proof->variant->arena_bytes, proof->err) &&
+           verify_lifetimes(proof) && verify_replay(proof) && verify_sums(proof);
 }
 
 static bool verify_program(const struct plan_variant *variant, bool evaluate, enum verify_fault *fault,
@@ -369,6 +436,9 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
     if (options->step_images != plan->batch || options->dtype != plan->dtype || options->sync_bn != plan->sync_bn ||
         options->all_reduce != (plan->device_count > 1) || strcmp(variant->graph->spec.name, plan->spec.name) != 0)
         return verify_fail(&proof, VERIFY_HASH, "a variant's graph is of another model, batch or type than the plan");
+    if (variant->host_bytes > UINT64_MAX - variant->arena_bytes)
+        return verify_fail(&proof, VERIFY_RANGE, "%" PRIu64 " bytes of arena and %" PRIu64 " of host memory",
+                           variant->arena_bytes, variant->host_bytes);
     return verify_program(variant, false, fault, err) && verify_program(variant, true, fault, err) &&
            check_persistent(&proof, variant);
 }
@@ -377,6 +447,7 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
 static bool is_collective(const struct graph *graph, const struct plan_op *made)
 {
     const struct op *op = &graph->ops[made->op];
+    if (plan_op_copies(made)) return false;
     bool bn = op->kind == OP_BN || op->kind == OP_BN_BWD;
     return op->kind == OP_ALL_REDUCE || (bn && op->attr.bn.sync && made->pass != PASS_RECOMPUTE);
 }
@@ -413,9 +484,12 @@ static bool check_sums(const struct proof *proof, const struct plan *plan, const
     const struct plan_variant *variant = &plan->variants[device->variant];
     uint64_t ops = variant->train.op_count + variant->evaluate.op_count, sum = 0;
     bool right = true;
-    for (size_t c = 0; c < MEMORY_COMMUNICATION; c++)
-        right &=
-            c == MEMORY_INPUT ? device->classes[c] >= variant->classes[c] : device->classes[c] == variant->classes[c];
+    for (size_t c = 0; c < MEMORY_COMMUNICATION; c++) {
+        uint64_t least = variant->classes[c];
+        /* A host's own memory is where its tensors go to wait. */
+        if (c == MEMORY_KEPT && device->spec.kind == DEVICE_CPU) least += variant->host_bytes;
+        right &= c == MEMORY_INPUT ? device->classes[c] >= least : device->classes[c] == least;
+    }
     for (size_t c = 0; c < MEMORY_CLASSES; c++) right &= !__builtin_add_overflow(sum, device->classes[c], &sum);
     right &= device->classes[MEMORY_COMMUNICATION] == (plan->device_count > 1 ? device->spec.comm_bytes : 0);
     right &= device->classes[MEMORY_CONTEXT] == device->spec.context_bytes + device->spec.op_bytes * ops;

@@ -12,7 +12,7 @@ static uint32_t handed_over(const struct proof *proof, uint32_t op)
 {
     const struct plan_op *made = &proof->program->ops[op];
     const struct op *origin = &proof->graph->ops[made->op];
-    if (origin->in_place == 0 || origin->outputs == 0) return NO_TENSOR;
+    if (origin->in_place == 0 || origin->outputs == 0 || plan_op_copies(made)) return NO_TENSOR;
     if (proof->program->tensors[made->out[0]].first != op) return NO_TENSOR;
     for (uint32_t k = 0; k < origin->inputs; k++)
         if (verify_takes_over(proof, op, k) && proof->program->tensors[made->in[k]].last == op) return made->in[k];
@@ -87,8 +87,9 @@ static bool outlives(const struct proof *proof, uint32_t op, uint32_t join)
     return true;
 }
 
-/* The compute stream waits for the other one only where it touches the same tensor: until then what that op touches
- * must stay. Backwards, next[t] is the next compute op that touches t. */
+/* The compute stream waits for communication where it touches the same tensor: until then what that op touches must
+ * stay. Backwards, next[t] is the next compute op that touches t. Copies need no such rule: whoever touches their bytes
+ * is ordered after them as in the program, so that what the replay finds holds on any number of streams. */
 static bool check_streams(const struct proof *proof)
 {
     const struct plan_program *program = proof->program;
@@ -102,10 +103,10 @@ static bool check_streams(const struct proof *proof)
         for (uint32_t k = 0; k < OPERANDS; k++) {
             uint32_t t = operand(op, k);
             if (t == NO_TENSOR) continue;
-            if (op->stream == 0) next[t] = i;
-            if (op->stream != 0 && next[t] < join) join = next[t];
+            if (op->stream == STREAM_COMPUTE) next[t] = i;
+            if (op->stream == STREAM_COMMUNICATION && next[t] < join) join = next[t];
         }
-        if (op->stream != 0) ok = outlives(proof, i, join);
+        if (op->stream == STREAM_COMMUNICATION) ok = outlives(proof, i, join);
     }
     mem_free(next);
     return ok;
@@ -121,7 +122,7 @@ static bool check_bound(const struct proof *proof)
     uint64_t *change = mem_zalloc(MEM_PLAN, program->op_count + 1, sizeof *change);
     if (!change) return error_memory(proof->err, program->op_count * sizeof *change, "verifying a plan");
     for (size_t t = 0; t < program->tensor_count; t++) {
-        if (proof->base[t] != NO_TENSOR) continue;
+        if (proof->base[t] != NO_TENSOR || program->tensors[t].host) continue;
         uint64_t bytes = whole_units(program->tensors[t].bytes);
         change[program->tensors[t].first] += bytes; /* modulo 2^64: the sums are right all the same */
         change[program->tensors[t].last + 1] -= bytes;
@@ -151,7 +152,7 @@ static bool check_classes(const struct proof *proof)
     for (uint32_t t = 0; t < proof->program->tensor_count; t++) {
         const struct plan_tensor *tensor = &proof->program->tensors[t];
         bool live = tensor->first <= variant->peak_op && variant->peak_op <= tensor->last;
-        if (!live || t == handed || proof->base[t] != NO_TENSOR) continue;
+        if (!live || tensor->host || t == handed || proof->base[t] != NO_TENSOR) continue;
         classes[tensor->class_] += whole_units(tensor->bytes);
         sum += whole_units(tensor->bytes);
     }

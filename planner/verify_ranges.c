@@ -35,13 +35,15 @@ static struct edge *sort_edges(struct edge *edges, size_t count)
     return from;
 }
 
-static bool number_boundaries(struct ranges *ranges, const struct plan_tensor *tensors, size_t count)
+static bool number_boundaries(struct ranges *ranges, const struct plan_tensor *tensors, size_t count,
+                              uint64_t host_base)
 {
     struct edge *edges = mem_alloc(MEM_PLAN, 4 * count, sizeof *edges);
     if (!edges) return false;
     for (size_t t = 0; t < count; t++) {
-        edges[2 * t] = (struct edge){tensors[t].offset, (uint32_t)(2 * t)};
-        edges[2 * t + 1] = (struct edge){tensors[t].offset + tensors[t].bytes, (uint32_t)(2 * t + 1)};
+        uint64_t begin = tensors[t].offset + (tensors[t].host ? host_base : 0);
+        edges[2 * t] = (struct edge){begin, (uint32_t)(2 * t)};
+        edges[2 * t + 1] = (struct edge){begin + tensors[t].bytes, (uint32_t)(2 * t + 1)};
     }
     const struct edge *sorted = sort_edges(edges, 2 * count);
     uint32_t number = 0;
@@ -121,12 +123,14 @@ static uint32_t find_after(const struct ranges *ranges, uint32_t bit)
     return bit;
 }
 
-bool ranges_init(struct ranges *ranges, const struct plan_tensor *tensors, size_t count, struct error *err)
+bool ranges_init(struct ranges *ranges, const struct plan_tensor *tensors, size_t count, uint64_t host_base,
+                 struct error *err)
 {
     *ranges = (struct ranges){0};
     ranges->begin = mem_alloc(MEM_PLAN, count, sizeof *ranges->begin);
     ranges->end = mem_alloc(MEM_PLAN, count, sizeof *ranges->end);
-    bool ok = ranges->begin && ranges->end && number_boundaries(ranges, tensors, count) && lay_levels(ranges);
+    bool ok =
+        ranges->begin && ranges->end && number_boundaries(ranges, tensors, count, host_base) && lay_levels(ranges);
     if (ok) ranges->owner = mem_alloc(MEM_PLAN, ranges->boundaries, sizeof *ranges->owner);
     if (!ok || !ranges->owner) return error_memory(err, count * sizeof(struct edge), "verifying a plan");
     ranges_clear(ranges);

@@ -23,8 +23,10 @@ struct ranges {
     uint64_t *words;           /* storage of bits */
 };
 
-/* One range, nobody's. The caller ends it with ranges_finish, also after a failure. ERROR_MEMORY. */
-bool ranges_init(struct ranges *ranges, const struct plan_tensor *tensors, size_t count, struct error *err);
+/* One range, nobody's. Host memory is taken to begin at address host_base, behind the arena. The caller ends it with
+ * ranges_finish, also after a failure. ERROR_MEMORY. */
+bool ranges_init(struct ranges *ranges, const struct plan_tensor *tensors, size_t count, uint64_t host_base,
+                 struct error *err);
 void ranges_finish(struct ranges *ranges);
 void ranges_clear(struct ranges *ranges);
 

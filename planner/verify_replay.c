@@ -87,9 +87,9 @@ static void write_tensor(struct replay *r, uint32_t tensor)
 static bool run_op(struct replay *r)
 {
     const struct plan_op *made = &r->proof->program->ops[r->op];
-    const struct op *op = &r->proof->graph->ops[made->op];
-    for (uint32_t k = 0; k < op->inputs; k++) TRY(read_tensor(r, made->in[k]) && check_alive(r, made->in[k]));
-    for (uint32_t k = 0; k < op->outputs; k++) {
+    uint32_t inputs = plan_op_inputs(r->proof->graph, made), outputs = plan_op_outputs(r->proof->graph, made);
+    for (uint32_t k = 0; k < inputs; k++) TRY(read_tensor(r, made->in[k]) && check_alive(r, made->in[k]));
+    for (uint32_t k = 0; k < outputs; k++) {
         if (verify_only_reads(r->proof, made, k) || is_persistent(r, made->out[k])) TRY(read_tensor(r, made->out[k]));
         TRY(check_alive(r, made->out[k]));
     }
@@ -97,7 +97,7 @@ static bool run_op(struct replay *r)
         TRY(check_alive(r, made->workspace));
         write_tensor(r, made->workspace);
     }
-    for (uint32_t k = 0; k < op->outputs; k++)
+    for (uint32_t k = 0; k < outputs; k++)
         if (!verify_only_reads(r->proof, made, k)) write_tensor(r, made->out[k]);
     return true;
 }

@@ -30,6 +30,9 @@ struct small_run {
     struct train_options options;  /* data_path, momentum, schedule, augment are filled in */
     struct trace_sink *sink;
     void (*after_step)(struct small_run *run, uint64_t step);
+    /* Changes the plan before the run. */
+    void (*change_plan)(struct small_run *run, struct plan *plan, const struct plan_request *request);
+    uint64_t seed; /* for change_plan */
     /* What came of it. */
     bool ok;
     struct error err;
@@ -82,6 +85,7 @@ static inline struct plan *run_plan(struct small_run *run)
     struct plan *plan = NULL;
     if (model_parse(run->model, &overrides, &request.spec, &run->err) && machine_parse(run->gpus, &machine, &run->err))
         plan = plan_make(&request, &run->err);
+    if (plan && run->change_plan) run->change_plan(run, plan, &request);
     machine_finish(&machine);
     return plan;
 }

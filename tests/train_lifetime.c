@@ -48,15 +48,16 @@ Test(lifetime, bytes_die_with_their_last_reader_unless_another_tensor_has_them)
 
 Test(lifetime, streams_wait_where_they_share_bytes)
 {
-    uint32_t wait_for[4];
-    stream_waits_find(&graph, &program, NULL, wait_for);
-    cr_assert_eq(wait_for[0], NO_OP);
-    cr_assert_eq(wait_for[1], NO_OP);
-    cr_assert_eq(wait_for[2], 0, "the reduction waits for the op that made its input");
-    cr_assert_eq(wait_for[3], 2, "its bytes are written again only after the reduction");
+    struct stream_waits waits[4];
+    struct error err = {0};
+    cr_assert(stream_waits_find(&graph, &program, NULL, waits, &err));
+    cr_assert_eq(waits[0].op[1], NO_OP);
+    cr_assert_eq(waits[1].op[1], NO_OP);
+    cr_assert_eq(waits[2].op[0], 0, "the reduction waits for the op that made its input");
+    cr_assert_eq(waits[3].op[1], 2, "its bytes are written again only after the reduction");
     places[3].offset = 300;
-    stream_waits_find(&graph, &program, NULL, wait_for);
-    cr_assert_eq(wait_for[3], NO_OP);
+    cr_assert(stream_waits_find(&graph, &program, NULL, waits, &err));
+    cr_assert_eq(waits[3].op[1], NO_OP);
 }
 
 Test(lifetime, live_bytes_count_what_is_handed_over_once)

@@ -17,4 +17,5 @@ void backend_check(const struct backend *b)
     check_slot(b->event_create && b->event_destroy && b->event_record && b->event_wait);
     check_slot(b->op_prepare && b->op_launch && b->op_release);
     check_slot(b->group_create && b->group_join && b->group_abort && b->group_destroy);
+    check_slot(!b->host_create == !b->host_fill);
 }

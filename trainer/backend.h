@@ -16,7 +16,7 @@
 #include "graph.h"
 
 struct device;   /* one GPU or virtual device, with its arena */
-struct stream;   /* ordered queue; stream 0 and 1 of plan_op */
+struct stream;   /* ordered queue; one per enum plan_stream */
 struct event;    /* a point in a stream */
 struct prepared; /* one op with its addresses */
 struct group;    /* devices that reduce together */
@@ -35,7 +35,8 @@ struct op_call {          /* all borrowed; must stay valid until op_release */
     const struct op *op;
     uint32_t op_index;    /* in the graph: dropout's stream of random numbers */
     enum op_pass pass;    /* PASS_RECOMPUTE, PASS_EVALUATE: see plan.h */
-    uint64_t in[OP_MOST_INPUTS], out[OP_MOST_OUTPUTS]; /* byte offsets in the arena */
+    uint64_t in[OP_MOST_INPUTS], out[OP_MOST_OUTPUTS]; /* byte offsets in the arena; where a copy ends (PASS_OFFLOAD) or
+                                                        * begins (PASS_FETCH), in host memory */
     const struct tensor *in_tensor[OP_MOST_INPUTS], *out_tensor[OP_MOST_OUTPUTS];
     uint64_t workspace, workspace_bytes;
 };
@@ -97,6 +98,12 @@ struct backend {
     /* Optional: several consecutive ops as one kernel; NULL result = this pattern is not fused here. */
     bool (*fused_prepare)(struct device *device, const struct op_call *calls, size_t count, struct prepared **prepared,
                           struct error *err);
+
+    /* Optional, all or none: pinned host memory beside the arena, taken once and given back with the device, where
+     * activations wait between PASS_OFFLOAD and PASS_FETCH. Without it no plan that offloads can run. */
+    bool (*host_create)(struct device *device, uint64_t bytes, struct error *err);
+    bool (*host_fill)(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
+                      struct error *err);
 
     /* Optional: device time between two events, for traces; without it the executor uses host clocks around launches. */
     bool (*event_elapsed_ns)(struct event *from, struct event *to, uint64_t *ns, struct error *err);

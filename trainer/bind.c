@@ -29,10 +29,23 @@ static uint64_t operand_offset(const struct bind_options *o, uint32_t plan_tenso
     return place->offset + (is_base ? t->view_offset : 0);
 }
 
+static void fill_copy(const struct bind_options *o, const struct plan_op *place, struct op_call *call)
+{
+    const struct plan_tensor *in = &o->program->tensors[place->in[0]], *out = &o->program->tensors[place->out[0]];
+    call->pass = place->pass;
+    call->in[0] = in->offset;
+    call->out[0] = out->offset;
+    call->in_tensor[0] = call->out_tensor[0] = &o->graph->tensors[in->origin];
+}
+
 static void fill_call(const struct bind_options *o, const struct plan_op *place, struct op_call *call)
 {
     const struct op *op = &o->graph->ops[place->op];
     *call = (struct op_call){.graph = o->graph, .op = op, .op_index = place->op};
+    if (plan_op_copies(place)) {
+        fill_copy(o, place, call);
+        return;
+    }
     call->pass = o->evaluate ? PASS_EVALUATE : place->pass;
     for (int i = 0; i < op->inputs; i++) {
         call->in[i] = operand_offset(o, place->in[i], op->in[i]);
@@ -66,8 +79,8 @@ static bool prepare_op(const struct bind_options *o, struct bound_program *bound
     struct op_call *call = &bound->calls[i];
     fill_call(o, place, call);
     bound->ops[i].stream = place->stream;
-    if (place->stream != 0) bound->two_streams = true;
-    TRY(check_workspace(o, call, err));
+    bound->uses[place->stream] = true;
+    if (!plan_op_copies(place)) TRY(check_workspace(o, call, err));
     if (!o->backend->op_prepare(o->device, call, &bound->ops[i].prepared, err))
         return error_prefix(err, "%s %s", o->graph->layers[call->op->layer].path, op_kind_name(call->op->kind));
     if (!o->timed) return true;
@@ -75,19 +88,23 @@ static bool prepare_op(const struct bind_options *o, struct bound_program *bound
     return o->backend->event_create(o->device, &bound->ops[i].end, err);
 }
 
+static bool need_event(const struct bind_options *o, struct bound_op *op, struct error *err)
+{
+    return op->done || o->backend->event_create(o->device, &op->done, err);
+}
+
 static bool bind_waits(const struct bind_options *o, struct bound_program *bound, struct error *err)
 {
     size_t count = o->program->op_count;
-    uint32_t *wait_for = mem_alloc(MEM_KERNEL, count, sizeof *wait_for);
-    if (!wait_for) return error_memory(err, count * sizeof *wait_for, "the order of the streams");
-    stream_waits_find(o->graph, o->program, o->fill_dead ? &bound->dead : NULL, wait_for);
-    bool ok = true;
+    struct stream_waits *waits = mem_alloc(MEM_KERNEL, count, sizeof *waits);
+    if (!waits) return error_memory(err, count * sizeof *waits, "the order of the streams");
+    bool ok = stream_waits_find(o->graph, o->program, o->fill_dead ? &bound->dead : NULL, waits, err);
     for (size_t i = 0; ok && i < count; i++) {
-        bound->ops[i].wait_for = wait_for[i];
-        if (wait_for[i] == NO_OP || bound->ops[wait_for[i]].done) continue;
-        ok = o->backend->event_create(o->device, &bound->ops[wait_for[i]].done, err);
+        bound->ops[i].waits = waits[i];
+        for (size_t s = 0; ok && s < PLAN_STREAMS; s++)
+            ok = waits[i].op[s] == NO_OP || need_event(o, &bound->ops[waits[i].op[s]], err);
     }
-    mem_free(wait_for);
+    mem_free(waits);
     return ok;
 }
 

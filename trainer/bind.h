@@ -8,9 +8,9 @@
 
 struct bound_op {
     struct prepared *prepared;
-    struct event *done;        /* recorded after it when an op of the other stream waits for it, else NULL */
+    struct event *done;        /* recorded after it when an op of another stream waits for it, else NULL */
     struct event *begin, *end; /* around it, for device times; NULL without them */
-    uint32_t wait_for;         /* op of the other stream, or NO_OP */
+    struct stream_waits waits;
     uint8_t stream;
 };
 
@@ -20,7 +20,7 @@ struct bound_program {
     struct bound_op *ops;
     struct op_call *calls;  /* ops keep pointing at them */
     struct dead_bytes dead; /* empty unless they are to be filled */
-    bool two_streams;
+    bool uses[PLAN_STREAMS];
     uint64_t images, labels, metrics; /* offsets */
 };
 

@@ -14,9 +14,9 @@ struct executor {
     const struct plan_variant *variant;
     uint32_t micro_batches;
     struct device *device;
-    struct stream *streams[2];
-    struct event *crossing[2]; /* of each stream, for the points where both meet */
-    struct event *origin;      /* device times count from here */
+    struct stream *streams[PLAN_STREAMS];
+    struct event *crossing[PLAN_STREAMS]; /* of each stream, for the points where all meet */
+    struct event *origin;                 /* device times count from here */
     struct bound_program train, evaluate;
     struct state_entry *state;
     size_t state_count;
@@ -44,7 +44,7 @@ static bool bind_one(struct executor *ex, bool evaluate, struct error *err)
 
 static bool create_streams(struct executor *ex, struct error *err)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < PLAN_STREAMS; i++) {
         TRY(ex->backend->stream_create(ex->device, &ex->streams[i], err));
         TRY(ex->backend->event_create(ex->device, &ex->crossing[i], err));
     }
@@ -59,6 +59,21 @@ static bool check_input(const struct executor *ex, struct error *err)
     return error_set(err, ERROR_INPUT, "the plan's images are %s; the loader delivers f32", dtype_name(images->dtype));
 }
 
+/* Where activations wait, filled with NaN like the arena. */
+static bool create_host(struct executor *ex, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    uint64_t bytes = ex->variant->host_bytes;
+    if (bytes == 0) return true;
+    if (!backend->host_create)
+        return error_set(err, ERROR_INPUT,
+                         "the plan offloads %" PRIu64 " bytes of activations, which the %s backend cannot; plan again "
+                         "with --offload none",
+                         bytes, backend->name);
+    return backend->host_create(ex->device, bytes, err) &&
+           backend->host_fill(ex->device, ex->streams[STREAM_COMPUTE], 0, bytes, DEAD_BYTE, err);
+}
+
 static bool create_parts(struct executor *ex, struct error *err)
 {
     const struct backend *backend = ex->backend;
@@ -66,6 +81,7 @@ static bool create_parts(struct executor *ex, struct error *err)
     TRY(check_input(ex, err));
     TRY(backend->device_create(ex->options.device, arena, ex->options.threads, &ex->device, err));
     TRY(create_streams(ex, err));
+    TRY(create_host(ex, err));
     TRY(backend->fill(ex->device, ex->streams[0], 0, arena, DEAD_BYTE, err));
     TRY(backend->stream_synchronize(ex->streams[0], err));
     if (ex->options.group) TRY(backend->group_join(ex->options.group, ex->options.device, ex->device, err));
@@ -97,7 +113,7 @@ void executor_destroy(struct executor *ex)
     unbind_program(&ex->evaluate, ex->backend);
     unbind_program(&ex->train, ex->backend);
     if (ex->origin) ex->backend->event_destroy(ex->origin);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < PLAN_STREAMS; i++) {
         if (ex->crossing[i]) ex->backend->event_destroy(ex->crossing[i]);
         if (ex->streams[i]) ex->backend->stream_destroy(ex->streams[i]);
     }
@@ -114,7 +130,9 @@ static bool fill_dead(struct executor *ex, const struct bound_program *bound, si
     struct stream *stream = ex->streams[bound->ops[op].stream];
     for (uint32_t i = bound->dead.first[op]; i < bound->dead.first[op + 1]; i++) {
         const struct byte_range *range = &bound->dead.ranges[i];
-        TRY(ex->backend->fill(ex->device, stream, range->offset, range->bytes, DEAD_BYTE, err));
+        bool (*fill)(struct device *, struct stream *, uint64_t, uint64_t, uint8_t, struct error *) =
+            range->host ? ex->backend->host_fill : ex->backend->fill;
+        TRY(fill(ex->device, stream, range->offset, range->bytes, DEAD_BYTE, err));
     }
     return true;
 }
@@ -124,7 +142,8 @@ static bool launch_op(struct executor *ex, const struct bound_program *bound, si
     const struct backend *backend = ex->backend;
     const struct bound_op *op = &bound->ops[i];
     struct stream *stream = ex->streams[op->stream];
-    if (op->wait_for != NO_OP) TRY(backend->event_wait(bound->ops[op->wait_for].done, stream, err));
+    for (size_t s = 0; s < PLAN_STREAMS; s++)
+        if (op->waits.op[s] != NO_OP) TRY(backend->event_wait(bound->ops[op->waits.op[s]].done, stream, err));
     bool events = timed && op->begin, host = timed && !op->begin;
     if (events) TRY(backend->event_record(op->begin, stream, err));
     uint64_t begin = host ? clock_now_ns() : 0;
@@ -138,8 +157,8 @@ static bool launch_op(struct executor *ex, const struct bound_program *bound, si
 
 static bool synchronize(struct executor *ex, struct error *err)
 {
-    TRY(ex->backend->stream_synchronize(ex->streams[0], err));
-    return ex->backend->stream_synchronize(ex->streams[1], err);
+    for (int i = 0; i < PLAN_STREAMS; i++) TRY(ex->backend->stream_synchronize(ex->streams[i], err));
+    return true;
 }
 
 static bool report_events(struct executor *ex, size_t from, size_t to, uint64_t origin_ns, struct error *err)
@@ -155,12 +174,18 @@ static bool report_events(struct executor *ex, size_t from, size_t to, uint64_t 
     return true;
 }
 
-/* Both streams go on only when both have come here: ops before and after may share any bytes. */
+/* All streams go on only when all have come here: ops before and after may share any bytes. */
 static bool cross_streams(struct executor *ex, const struct bound_program *bound, struct error *err)
 {
-    if (!bound->two_streams) return true;
-    for (int i = 0; i < 2; i++) TRY(ex->backend->event_record(ex->crossing[i], ex->streams[i], err));
-    for (int i = 0; i < 2; i++) TRY(ex->backend->event_wait(ex->crossing[!i], ex->streams[i], err));
+    const struct backend *backend = ex->backend;
+    for (int i = 1; i < PLAN_STREAMS; i++) {
+        if (!bound->uses[i]) continue;
+        TRY(backend->event_record(ex->crossing[i], ex->streams[i], err));
+        TRY(backend->event_wait(ex->crossing[i], ex->streams[STREAM_COMPUTE], err));
+    }
+    TRY(backend->event_record(ex->crossing[STREAM_COMPUTE], ex->streams[STREAM_COMPUTE], err));
+    for (int i = 1; i < PLAN_STREAMS; i++)
+        if (bound->uses[i]) TRY(backend->event_wait(ex->crossing[STREAM_COMPUTE], ex->streams[i], err));
     return true;
 }
 
@@ -325,14 +350,16 @@ bool executor_describe(const struct executor *ex, struct error *err)
     if (!ok) error_memory(err, program->op_count * sizeof *ops, "the trace's table of ops");
     if (ok) live_bytes_count(graph, program, live);
     for (uint32_t i = 0; ok && i < program->op_count; i++) {
-        const struct op *op = &graph->ops[program->ops[i].op];
+        const struct plan_op *made = &program->ops[i];
+        const struct op *op = &graph->ops[made->op];
+        bool copies = plan_op_copies(made);
         ops[i] = (struct trace_op){.id = i,
                                    .device = ex->options.device,
                                    .layer = graph->layers[op->layer].path,
-                                   .kind = op_kind_name(op->kind),
-                                   .pass = op_pass_name(program->ops[i].pass),
-                                   .flops = op->flops,
-                                   .bytes_moved = op->bytes_moved,
+                                   .kind = copies ? "copy" : op_kind_name(op->kind),
+                                   .pass = op_pass_name(made->pass),
+                                   .flops = copies ? 0 : op->flops,
+                                   .bytes_moved = copies ? program->tensors[made->in[0]].bytes : op->bytes_moved,
                                    .live_bytes = live[i]};
     }
     if (ok) sink->op_table(sink->context, ops, program->op_count);

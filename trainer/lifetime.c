@@ -6,12 +6,13 @@
 
 static bool ranges_meet(struct byte_range a, struct byte_range b)
 {
-    return a.bytes > 0 && b.bytes > 0 && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+    return a.host == b.host && a.bytes > 0 && b.bytes > 0 && a.offset < b.offset + b.bytes &&
+           b.offset < a.offset + a.bytes;
 }
 
 static struct byte_range range_of(const struct plan_tensor *tensor)
 {
-    return (struct byte_range){tensor->offset, tensor->bytes};
+    return (struct byte_range){tensor->offset, tensor->bytes, tensor->host};
 }
 
 static bool never_dies(const struct graph *graph, const struct plan_tensor *tensor)
@@ -44,10 +45,10 @@ static bool add_remains(struct search *s, struct byte_range range, uint32_t op, 
         if (!ranges_meet(range, range_of(tensor)) || !lives_after(s, tensor, op)) continue;
         uint64_t end = range.offset + range.bytes, tensor_end = tensor->offset + tensor->bytes;
         if (tensor->offset > range.offset &&
-            !add_remains(s, (struct byte_range){range.offset, tensor->offset - range.offset}, op, i + 1))
+            !add_remains(s, (struct byte_range){range.offset, tensor->offset - range.offset, range.host}, op, i + 1))
             return false;
         if (tensor_end >= end) return true;
-        range = (struct byte_range){tensor_end, end - tensor_end};
+        range = (struct byte_range){tensor_end, end - tensor_end, range.host};
     }
     void *array = s->dead->ranges;
     if (!mem_grow(MEM_KERNEL, &array, &s->capacity, s->count + 1, sizeof *s->dead->ranges)) return false;
@@ -96,12 +97,12 @@ struct hazards {
 static size_t touched_ranges(const struct hazards *h, uint32_t op, struct byte_range *ranges, size_t *written)
 {
     const struct plan_op *p = &h->program->ops[op];
-    const struct op *o = &h->graph->ops[p->op];
+    uint32_t inputs = plan_op_inputs(h->graph, p), outputs = plan_op_outputs(h->graph, p);
     size_t n = 0;
-    for (int i = 0; i < o->outputs; i++) ranges[n++] = range_of(&h->program->tensors[p->out[i]]);
+    for (uint32_t i = 0; i < outputs; i++) ranges[n++] = range_of(&h->program->tensors[p->out[i]]);
     if (p->workspace != NO_TENSOR) ranges[n++] = range_of(&h->program->tensors[p->workspace]);
     *written = n;
-    for (int i = 0; i < o->inputs; i++) ranges[n++] = range_of(&h->program->tensors[p->in[i]]);
+    for (uint32_t i = 0; i < inputs; i++) ranges[n++] = range_of(&h->program->tensors[p->in[i]]);
     return n;
 }
 
@@ -127,24 +128,46 @@ static bool writes_into(const struct hazards *h, uint32_t writer, uint32_t other
     return false;
 }
 
-void stream_waits_find(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
-                       uint32_t *wait_for)
+static bool conflict(const struct hazards *h, uint32_t a, uint32_t b)
 {
-    struct hazards h = {graph, program, dead};
-    uint32_t waited[2] = {0, 0}; /* of each stream: ops of the other one before this are waited for already */
-    uint32_t seen[2] = {0, 0};   /* ops on each stream so far */
-    for (uint32_t op = 0; op < program->op_count; op++) {
-        uint8_t stream = program->ops[op].stream;
-        wait_for[op] = NO_OP;
-        for (uint32_t other = op; seen[!stream] > 0 && other-- > waited[stream];) {
-            if (program->ops[other].stream == stream) continue;
-            if (!writes_into(&h, other, op) && !writes_into(&h, op, other)) continue;
-            wait_for[op] = other;
-            waited[stream] = other + 1;
+    return writes_into(h, a, b) || writes_into(h, b, a);
+}
+
+/* Ops by stream, in order. */
+struct queues {
+    uint32_t *ops[PLAN_STREAMS];
+    size_t count[PLAN_STREAMS];
+    size_t waited[PLAN_STREAMS][PLAN_STREAMS]; /* by a stream, of another: so many of its ops are waited for already */
+};
+
+static void find_waits(const struct hazards *h, struct queues *q, uint32_t op, struct stream_waits *waits)
+{
+    uint8_t stream = h->program->ops[op].stream;
+    for (size_t other = 0; other < PLAN_STREAMS; other++) {
+        size_t *waited = &q->waited[stream][other];
+        waits->op[other] = NO_OP;
+        if (other == stream) continue;
+        for (size_t i = q->count[other]; i-- > *waited;) {
+            if (!conflict(h, op, q->ops[other][i])) continue;
+            waits->op[other] = q->ops[other][i];
+            *waited = i + 1;
             break;
         }
-        seen[stream]++;
     }
+    q->ops[stream][q->count[stream]++] = op;
+}
+
+bool stream_waits_find(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
+                       struct stream_waits *waits, struct error *err)
+{
+    struct hazards h = {graph, program, dead};
+    struct queues q = {0};
+    uint32_t *room = mem_alloc(MEM_KERNEL, PLAN_STREAMS * program->op_count, sizeof *room);
+    if (!room) return error_memory(err, PLAN_STREAMS * program->op_count * sizeof *room, "the order of the streams");
+    for (size_t s = 0; s < PLAN_STREAMS; s++) q.ops[s] = room + s * program->op_count;
+    for (uint32_t op = 0; op < program->op_count; op++) find_waits(&h, &q, op, &waits[op]);
+    mem_free(room);
+    return true;
 }
 
 /* Live bytes ------------------------------------------------------------------------------------------------------ */
@@ -154,7 +177,7 @@ static bool takes_over(const struct graph *graph, const struct plan_program *pro
 {
     const struct plan_tensor *t = &program->tensors[tensor];
     const struct plan_op *op = &program->ops[t->first];
-    for (int i = 0; i < graph->ops[op->op].inputs; i++) {
+    for (uint32_t i = 0; i < plan_op_inputs(graph, op); i++) {
         if (op->in[i] == tensor) continue;
         const struct plan_tensor *in = &program->tensors[op->in[i]];
         if (in->last == t->first && ranges_meet(range_of(in), range_of(t))) return true;
@@ -167,6 +190,7 @@ void live_bytes_count(const struct graph *graph, const struct plan_program *prog
     memset(live, 0, program->op_count * sizeof *live);
     for (uint32_t i = 0; i < program->tensor_count; i++) { /* differences, modulo 2^64 */
         const struct plan_tensor *tensor = &program->tensors[i];
+        if (tensor->host) continue;
         if (tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].view_of != NO_TENSOR) continue;
         uint32_t first = tensor->first + (takes_over(graph, program, i) ? 1 : 0);
         if (first > tensor->last || first >= program->op_count) continue;

@@ -1,4 +1,4 @@
-/* What a program's byte ranges imply for running it: which ops on one stream wait for the other, which bytes die where.
+/* What a program's byte ranges imply for running it: which ops on one stream wait for another, which bytes die where.
  */
 #ifndef FATHOM_LIFETIME_H
 #define FATHOM_LIFETIME_H
@@ -7,6 +7,7 @@
 
 struct byte_range {
     uint64_t offset, bytes;
+    bool host; /* in host memory, not in the arena */
 };
 
 /* Bytes that no later op of the program reads once op i is done: ranges[first[i]] up to ranges[first[i + 1]]. */
@@ -19,11 +20,15 @@ bool dead_bytes_find(const struct graph *graph, const struct plan_program *progr
                      struct error *err);
 void dead_bytes_finish(struct dead_bytes *dead);
 
-/* For each op the last op before it on the other stream whose bytes it shares, one of both writing, unless an earlier
- * op of its own stream has waited for that one already; NO_OP = none. dead (may be NULL) counts as written by its op.
- */
-void stream_waits_find(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
-                       uint32_t *wait_for);
+/* The ops of other streams that an op waits for, by stream; NO_OP = none. */
+struct stream_waits {
+    uint32_t op[PLAN_STREAMS];
+};
+/* For each op and each other stream the last op before it there whose bytes it shares, one of both writing, unless an
+ * earlier op of its own stream has waited for that one already. dead (may be NULL) counts as written by its op. waits
+ * has op_count elements. ERROR_MEMORY. */
+bool stream_waits_find(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
+                       struct stream_waits *waits, struct error *err);
 
 /* Arena bytes live while each op runs; bytes handed from an input to an output count once. */
 void live_bytes_count(const struct graph *graph, const struct plan_program *program, uint64_t *live);

@@ -62,6 +62,7 @@ static void device_destroy(struct device *device)
 {
     if (!device) return;
     onednn_destroy(device->onednn);
+    if (device->host) mem_unmap(MEM_ARENA, device->host, device->host_bytes);
     mem_unmap(MEM_ARENA, device->arena, device->arena_bytes);
     mem_free(device);
 }
@@ -110,6 +111,54 @@ static bool fill(struct device *device, struct stream *stream, uint64_t offset, 
     TRY(check_range(device, "a fill", offset, bytes, err));
     memset(device->arena + offset, byte, bytes);
     return true;
+}
+
+/* ---- Host memory: a second block beside the arena ---- */
+
+static bool check_host_range(const struct device *device, const char *what, uint64_t offset, uint64_t bytes,
+                             struct error *err)
+{
+    if (offset <= device->host_bytes && bytes <= device->host_bytes - offset) return true;
+    return error_set(err, ERROR_FAILED, "%s at bytes [%llu, %llu) lies outside the host memory of %llu bytes", what,
+                     (unsigned long long)offset, (unsigned long long)(offset + bytes),
+                     (unsigned long long)device->host_bytes);
+}
+
+static bool host_create(struct device *device, uint64_t bytes, struct error *err)
+{
+    device->host = mem_map(MEM_ARENA, bytes);
+    if (!device->host) return error_memory(err, bytes, "the host memory of a virtual device");
+    device->host_bytes = bytes;
+    memset(device->host, 0, bytes);
+    return true;
+}
+
+static bool host_fill(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
+                      struct error *err)
+{
+    (void)stream;
+    TRY(check_host_range(device, "a fill", offset, bytes, err));
+    memset(device->host + offset, byte, bytes);
+    return true;
+}
+
+static bool run_copy(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    const struct device *device = p->device;
+    bool leaves = p->call.pass == PASS_OFFLOAD;
+    uint8_t *host = device->host + (leaves ? p->call.out[0] : p->call.in[0]);
+    uint8_t *here = device->arena + (leaves ? p->call.in[0] : p->call.out[0]);
+    memcpy(leaves ? host : here, leaves ? here : host, p->call.in_tensor[0]->bytes);
+    return true;
+}
+
+static bool check_copy(const struct device *device, const struct op_call *call, struct error *err)
+{
+    bool leaves = call->pass == PASS_OFFLOAD;
+    uint64_t bytes = call->in_tensor[0]->bytes;
+    return check_host_range(device, "a copy", leaves ? call->out[0] : call->in[0], bytes, err) &&
+           check_range(device, "a copy", leaves ? call->in[0] : call->out[0], bytes, err);
 }
 
 static bool parameter_in(struct device *device, const struct tensor *tensor, uint64_t offset, const float *host,
@@ -258,9 +307,12 @@ static bool op_prepare(struct device *device, const struct op_call *call, struct
     if (!made) return error_memory(err, sizeof *made, "a prepared op");
     made->call = *call;
     made->device = device;
-    made->run = device->table->kernels[call->op->kind].run;
+    bool copies = call->pass == PASS_OFFLOAD || call->pass == PASS_FETCH;
+    made->run = copies ? run_copy : device->table->kernels[call->op->kind].run;
     uint64_t needed = 0;
-    if (!find_kernel(made, &needed, err) || !check_call(device, call, needed, err)) {
+    bool ok = copies ? check_copy(device, call, err)
+                     : find_kernel(made, &needed, err) && check_call(device, call, needed, err);
+    if (!ok) {
         mem_free(made);
         return false;
     }
@@ -315,7 +367,8 @@ uint32_t dropout_op(const struct prepared *p)
         .stream_synchronize = stream_synchronize, .event_create = event_create, .event_destroy = event_destroy,        \
         .event_record = event_pass, .event_wait = event_pass, .op_prepare = op_prepare, .op_launch = op_launch,        \
         .op_release = op_release, .group_create = cpu_group_create, .group_join = cpu_group_join,                      \
-        .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy,                                            \
+        .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy, .host_create = host_create,                \
+        .host_fill = host_fill,                                                                                        \
     }
 
 const struct backend cpu_backend = CPU_BACKEND("cpu", workspace_fast, create_fast);

@@ -28,6 +28,8 @@ struct device {
     const struct cpu_table *table;
     uint8_t *arena;
     uint64_t arena_bytes;
+    uint8_t *host; /* NULL before host_create */
+    uint64_t host_bytes;
     uint32_t ordinal, threads;
     struct step step;
     struct group *group; /* NULL before group_join */
