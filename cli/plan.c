@@ -6,6 +6,7 @@
 #include "cpu_backend.h"
 #include "draw.h"
 #include "plan_compare.h"
+#include "plan_costs.h"
 #include "plan_deepest.h"
 #include "plan_flags.h"
 #include "plan_report.h"
@@ -13,7 +14,7 @@
 
 struct plan_options {
     struct plan_flags flags;
-    const char *output, *svg;
+    const char *output, *svg, *costs;
     bool explain, json, max_batch, max_depth, compare, search;
 };
 
@@ -25,7 +26,8 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
     if (words != 2)
         return error_set(err, ERROR_INPUT,
                          "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
-    if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth || o->search)
+    if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth || o->search ||
+        o->costs)
         return error_set(err, ERROR_INPUT, "--compare: found beside options that plan; only --json goes with it");
     return true;
 }
@@ -33,13 +35,14 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
                           struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + 8] = {
+    struct option_spec specs[PLAN_FLAGS + 9] = {
         {"output", 'o', OPTION_TEXT, &o->output, 0, 0},     {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},     {"json", 0, OPTION_FLAG, &o->json, 0, 0},
         {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0}, {"max-depth", 0, OPTION_FLAG, &o->max_depth, 0, 0},
         {"search", 0, OPTION_FLAG, &o->search, 0, 0},       {"compare", 0, OPTION_FLAG, &o->compare, 0, 0},
+        {"costs", 0, OPTION_TEXT, &o->costs, 0, 0},
     };
-    plan_flags_specs(&o->flags, specs + 8);
+    plan_flags_specs(&o->flags, specs + 9);
     size_t count = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
     if (o->compare) return check_comparison(o, count, err);
@@ -127,7 +130,8 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
 {
     const struct plan *plan = made->plan;
     struct advice advice[ADVICE_KINDS];
-    struct plan_report report = {.plan = plan, .advice = advice, .deepest = o->max_depth ? made : NULL};
+    struct plan_report report = {
+        .plan = plan, .measured = request->measured, .advice = advice, .deepest = o->max_depth ? made : NULL};
     TRY(find_largest(o, request, &report, err));
     struct frontier frontier;
     if (o->search) {
@@ -149,16 +153,28 @@ static bool make_plan(const struct plan_options *o, struct plan_request *request
     return true;
 }
 
+static bool read_costs(const struct plan_options *o, struct plan_request *request, struct cost_table **costs,
+                       struct error *err)
+{
+    if (!o->costs) return true;
+    TRY(plan_costs_read(o->costs, request, costs, err));
+    request->measured = *costs;
+    return true;
+}
+
 static int run_plan(const struct plan_options *o, const char *model, struct error *err)
 {
     struct plan_request request = {0};
     struct machine machine = {0};
     struct deepest made = {0};
+    struct cost_table *costs = NULL;
     int code = 1;
     if (plan_flags_request(&o->flags, model, "auto", &cpu_backend, false, &machine, &request, err) &&
-        make_plan(o, &request, &made, err) && write_files(o, made.plan, err) && tell(o, &request, &made, err))
+        read_costs(o, &request, &costs, err) && make_plan(o, &request, &made, err) && write_files(o, made.plan, err) &&
+        tell(o, &request, &made, err))
         code = made.plan->fits ? 0 : 1;
     plan_destroy(made.plan);
+    cost_table_destroy(costs);
     machine_finish(&machine);
     return code;
 }
@@ -220,6 +236,9 @@ static const char manual[] =
     "                         convolutions again (--recompute budget: with, up to 20,000, in minutes)\n"
     "      --search           the frontier of memory against predicted time on one device, from plans at twelve\n"
     "                         budgets (up to half a minute); --svg then draws it\n"
+    "      --costs TRACE[,TRACE]  predict times from ops measured in runs (`fathom train --trace`) of any model and "
+    "batch\n"
+    "                         on such devices; of several batches, a line through them\n"
     "      --compare          two plan files side by side; with --json also the keys that differ\n"
     "\n"
     "EXIT STATUS\n"

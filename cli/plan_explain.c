@@ -2,6 +2,7 @@
  * live at the peak. */
 #include <inttypes.h>
 
+#include "cost_table.h"
 #include "draw.h"
 #include "plan_report.h"
 #include "plan_why.h"
@@ -38,6 +39,33 @@ static void print_kinds(const struct anatomy *anatomy, FILE *to)
     }
 }
 
+/* Of a step's predicted time, what was measured and what is scaled from it. */
+static void print_source(const struct plan *plan, uint32_t device, const struct cost_table *measured, FILE *to)
+{
+    const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
+    struct cost_speed speed = cost_speed_of(&plan->devices[device].spec, plan->dtype, measured);
+    double seconds[COST_SOURCES] = {0}, sum = 0;
+    if (!speed.measured) {
+        fputs("  predicted: the largest of arithmetic, traffic and launch, from the catalogue's or machine file's "
+              "speeds\n",
+              to);
+        return;
+    }
+    for (size_t i = 0; i < variant->train.op_count; i++) {
+        const struct op *op = &variant->graph->ops[variant->train.ops[i].op];
+        enum cost_source source;
+        if (op->kind == OP_ALL_REDUCE) continue;
+        double one = cost_table_seconds(speed.measured, &speed, variant->graph, op, &source);
+        seconds[source] += one;
+        sum += one;
+    }
+    fprintf(to,
+            "  predicted: %.1f %% from the same ops measured in %s; %.1f %% scaled from others of their kind, %.1f %% "
+            "from ops of other kinds\n",
+            100 * seconds[COST_MEASURED] / sum, cost_table_name(speed.measured), 100 * seconds[COST_SCALED] / sum,
+            100 * seconds[COST_ROOFLINE] / sum);
+}
+
 static void print_peak(const struct plan_variant *variant, const struct anatomy *anatomy, FILE *to)
 {
     const struct plan_program *program = &variant->train;
@@ -56,13 +84,15 @@ static void print_peak(const struct plan_variant *variant, const struct anatomy 
     }
 }
 
-static void print_tables(const struct plan *plan, uint32_t device, const struct anatomy *anatomy, FILE *to)
+static void print_tables(const struct plan_report *report, uint32_t device, const struct anatomy *anatomy, FILE *to)
 {
+    const struct plan *plan = report->plan;
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
     fprintf(to, "\n%s, %s, a micro-batch of %" PRIu32 " images\n\n", plan->spec.name, plan->devices[device].spec.name,
             variant->graph->options.batch);
     print_stages(anatomy, to);
     print_kinds(anatomy, to);
+    if (anatomy->timed) print_source(plan, device, report->measured, to);
     print_peak(variant, anatomy, to);
 }
 
@@ -79,12 +109,13 @@ bool plan_report_explain(const struct plan_report *report, FILE *to, struct erro
     const struct plan *plan = report->plan;
     uint32_t fullest = draw_fullest_device(plan);
     struct anatomy anatomy;
-    bool ok = anatomy_make(plan, fullest, &anatomy, err) && plan_why_print(report, fullest, &anatomy, to, err);
+    bool ok = anatomy_make(plan, fullest, report->measured, &anatomy, err) &&
+              plan_why_print(report, fullest, &anatomy, to, err);
     anatomy_finish(&anatomy);
     for (uint32_t v = 0; ok && v < plan->variant_count; v++) {
         uint32_t device = device_of_variant(plan, v);
-        ok = anatomy_make(plan, device, &anatomy, err);
-        if (ok) print_tables(plan, device, &anatomy, to);
+        ok = anatomy_make(plan, device, report->measured, &anatomy, err);
+        if (ok) print_tables(report, device, &anatomy, to);
         anatomy_finish(&anatomy);
     }
     return ok;

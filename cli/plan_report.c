@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cost_table.h"
 #include "plan_deepest.h"
 #include "predict.h"
 #include "units.h"
@@ -159,12 +160,13 @@ static void print_recomputed(const struct plan *plan, FILE *to)
     fputc('\n', to);
 }
 
-static void print_time(const struct plan *plan, FILE *to)
+static void print_time(const struct plan *plan, const struct cost_table *measured, FILE *to)
 {
     char seconds[UNITS_TEXT];
     if (plan->step_seconds > 0)
-        fprintf(to, "  %-22s %s, %.0f images/s (predicted)\n", "step",
-                units_format_seconds(plan->step_seconds, seconds), plan->batch / plan->step_seconds);
+        fprintf(to, "  %-22s %s, %.0f images/s (predicted%s%s)\n", "step",
+                units_format_seconds(plan->step_seconds, seconds), plan->batch / plan->step_seconds,
+                measured ? " from " : "", measured ? cost_table_name(measured) : "");
     else
         fprintf(to, "  %-22s time unknown: the speed of %s is not known\n", "step", plan->devices[0].spec.name);
 }
@@ -247,7 +249,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     fputc('\n', to);
     print_arena(report->plan, to);
     print_recomputed(report->plan, to);
-    print_time(report->plan, to);
+    print_time(report->plan, report->measured, to);
     print_scaling(report->plan, to);
     print_largest(report, to);
     if (report->deepest) plan_deepest_print(report->deepest, to);

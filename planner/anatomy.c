@@ -203,11 +203,12 @@ static bool count_blocks(const struct plan_variant *variant, struct anatomy_bloc
     return true;
 }
 
-bool anatomy_make(const struct plan *plan, uint32_t device, struct anatomy *anatomy, struct error *err)
+bool anatomy_make(const struct plan *plan, uint32_t device, const struct cost_table *measured, struct anatomy *anatomy,
+                  struct error *err)
 {
     const struct plan_device *of = &plan->devices[device];
     const struct plan_variant *variant = &plan->variants[of->variant];
-    struct cost_speed speed = cost_speed_of(&of->spec, plan->dtype, NULL);
+    struct cost_speed speed = cost_speed_of(&of->spec, plan->dtype, measured);
     *anatomy = (struct anatomy){.stage_count = count_stages(variant->graph), .timed = speed.known};
     anatomy->stages = mem_zalloc(MEM_PLAN, anatomy->stage_count, sizeof *anatomy->stages);
     if (!anatomy->stages) return error_memory(err, anatomy->stage_count * sizeof *anatomy->stages, "the stages");

@@ -49,9 +49,12 @@ struct anatomy {
     struct anatomy_blocks blocks;
 };
 
-/* Of the training program of one device (an index into plan->devices). The caller ends it with anatomy_finish, also
- * after a failure. ERROR_MEMORY. */
-bool anatomy_make(const struct plan *plan, uint32_t device, struct anatomy *anatomy, struct error *err);
+struct cost_table;
+
+/* Of the training program of one device (an index into plan->devices). measured: where its times come from (cost.h), may
+ * be NULL. The caller ends it with anatomy_finish, also after a failure. ERROR_MEMORY. */
+bool anatomy_make(const struct plan *plan, uint32_t device, const struct cost_table *measured, struct anatomy *anatomy,
+                  struct error *err);
 void anatomy_finish(struct anatomy *anatomy);
 
 #endif

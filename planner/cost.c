@@ -1,5 +1,7 @@
 #include "cost.h"
 
+#include "cost_table.h"
+
 /* Shares of the peaks that training reaches, fitted to published speeds within 35 % (tests/planner_cost.c): without
  * tensor cores to steps of ResNet-34, 50, 101 and VGG-A, D on a Titan X; with them to ResNet-50 on A100 (PyTorch's
  * examples). */
@@ -23,25 +25,40 @@ struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dty
     struct efficiency reached = !tensor_cores ? without_tensor_cores
                                 : half        ? with_tensor_cores_f16
                                               : with_tensor_cores_f32;
-    if (peak <= 0 || device->bandwidth <= 0)
-        return (struct cost_speed){STANDIN_FLOPS * without_tensor_cores.arithmetic,
-                                   STANDIN_BANDWIDTH * without_tensor_cores.memory, STANDIN_LAUNCH, measured, false};
-    return (struct cost_speed){.flops_per_second = peak * reached.arithmetic,
-                               .bytes_per_second = device->bandwidth * reached.memory,
-                               .launch_seconds = device->launch_seconds,
-                               .measured = measured,
-                               .known = true};
+    bool timed = measured && cost_table_applies(measured, device);
+    struct cost_speed speed = {STANDIN_FLOPS * without_tensor_cores.arithmetic,
+                               STANDIN_BANDWIDTH * without_tensor_cores.memory, STANDIN_LAUNCH,
+                               timed ? measured : NULL, timed};
+    if (peak <= 0 || device->bandwidth <= 0) return speed;
+    speed.flops_per_second = peak * reached.arithmetic;
+    speed.bytes_per_second = device->bandwidth * reached.memory;
+    speed.launch_seconds = device->launch_seconds;
+    speed.known = true;
+    return speed;
+}
+
+struct cost_work cost_work_of(const struct graph *graph, const struct op *op)
+{
+    (void)graph;
+    return (struct cost_work){.flops = op->flops, .bytes_moved = op->bytes_moved};
+}
+
+double cost_roofline_seconds(const struct cost_speed *speed, const struct cost_work *work)
+{
+    double arithmetic = (double)work->flops / speed->flops_per_second;
+    double traffic = (double)work->bytes_moved / speed->bytes_per_second;
+    double longest = arithmetic > traffic ? arithmetic : traffic;
+    return longest > speed->launch_seconds ? longest : speed->launch_seconds;
 }
 
 double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph, const struct op *op, bool lean)
 {
-    (void)graph;
-    (void)lean;
+    enum cost_source source;
     if (op->kind == OP_ALL_REDUCE) return 0;
-    double arithmetic = (double)op->flops / speed->flops_per_second;
-    double traffic = (double)op->bytes_moved / speed->bytes_per_second;
-    double longest = arithmetic > traffic ? arithmetic : traffic;
-    return longest > speed->launch_seconds ? longest : speed->launch_seconds;
+    if (speed->measured) return cost_table_seconds(speed->measured, speed, graph, op, &source);
+    struct cost_work work = cost_work_of(graph, op);
+    (void)lean;
+    return cost_roofline_seconds(speed, &work);
 }
 
 double cost_all_reduce_seconds(const struct machine *machine, size_t ranks, uint64_t bytes)

@@ -1,5 +1,5 @@
-/* How long ops and messages take: a roofline (Williams, Waterman and Patterson, CACM 52(4), 2009) with stated
- * efficiencies.
+/* How long ops and messages take: measured times where a run was given (cost_table.h), else a roofline (Williams,
+ * Waterman and Patterson, CACM 52(4), 2009) with stated efficiencies.
  *
  * A device whose speed is unknown is given a stand-in's, so that ways to run a step can be compared; cost_speed.known
  * then says that no time may be shown. */
@@ -13,20 +13,29 @@
 #include "graph.h"
 #include "machine.h"
 
-/* Ops' times measured in a run, by kind and shape. */
+/* Ops' times measured in runs, by kind and shape. */
 struct cost_table;
 
 struct cost_speed {
     double flops_per_second; /* of convolutions and matrix products, after efficiency */
     double bytes_per_second; /* after efficiency */
     double launch_seconds;
-    const struct cost_table *measured; /* goes before the roofline where it knows an op; borrowed, may be NULL */
+    const struct cost_table *measured; /* goes before the roofline; borrowed, NULL when none applies to the device */
     bool known;
 };
+/* measured may be NULL, or of another device: then it is left out. */
 struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dtype, const struct cost_table *measured);
 
-/* The time of an op of the graph: the measured one, else the largest of arithmetic, traffic and launch. OP_ALL_REDUCE
- * costs nothing here. lean: a convolution has to do with the small workspace. */
+/* What the roofline looks at: an op's counts. */
+struct cost_work {
+    uint64_t flops, bytes_moved;
+};
+struct cost_work cost_work_of(const struct graph *graph, const struct op *op);
+/* The largest of arithmetic, traffic and launch. */
+double cost_roofline_seconds(const struct cost_speed *speed, const struct cost_work *work);
+
+/* The time of an op of the graph: the measured one, else the roofline's. OP_ALL_REDUCE costs nothing here. lean: a
+ * convolution has to do with the small workspace. */
 double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph, const struct op *op, bool lean);
 
 /* A ring over `ranks` devices: 2 (n - 1) messages of bytes / n (Patarasuk and Yuan, J. Parallel Distrib. Comput. 69(2),

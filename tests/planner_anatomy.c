@@ -39,7 +39,7 @@ static void check_device(const struct plan *plan, uint32_t device)
     struct anatomy anatomy;
     struct error err = {0};
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
-    cr_assert(anatomy_make(plan, device, &anatomy, &err), "%s", err.text);
+    cr_assert(anatomy_make(plan, device, NULL, &anatomy, &err), "%s", err.text);
     uint64_t sum = 0, parameters = 0, macs = 0, kinds = 0;
     for (size_t i = 0; i < anatomy.part_count; i++) {
         sum += anatomy.parts[i].bytes;
@@ -85,7 +85,7 @@ Test(anatomy, survives_failing_allocations)
         struct anatomy anatomy;
         struct error err = {0};
         mem_fail_at(n);
-        bool ok = anatomy_make(plan, 0, &anatomy, &err);
+        bool ok = anatomy_make(plan, 0, NULL, &anatomy, &err);
         bool fired = mem_fail_at(0);
         anatomy_finish(&anatomy);
         cr_assert_eq(mem_current_bytes(MEM_PLAN), before);

@@ -1,0 +1,105 @@
+#include "plan_costs.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mem.h"
+#include "rollup.h"
+#include "summary.h"
+
+/* The ops of device 0: on others the same ops run. */
+static size_t fill_samples(const struct rollup *rollup, struct cost_sample *samples)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < rollup->op_count; i++) {
+        const struct rollup_op *op = &rollup->ops[i];
+        if (op->device != 0 || !op->layer || !op->kind || !op->pass) continue;
+        samples[count++] = (struct cost_sample){.layer = op->layer,
+                                                .kind = op->kind,
+                                                .pass = op->pass,
+                                                .flops = op->flops,
+                                                .bytes_moved = op->bytes_moved,
+                                                .seconds = 1e-9 * (double)rollup_percentile_ns(op, 0.5)};
+    }
+    return count;
+}
+
+static bool learn(struct cost_table *table, const char *path, const struct rollup *rollup,
+                  const struct plan_request *request, struct error *err)
+{
+    struct summary_steps steps;
+    if (!rollup->has_run || rollup->op_count == 0)
+        return error_set(err, ERROR_INPUT, "--costs: %s holds no run with ops; a trace of `fathom train` is wanted",
+                         path);
+    TRY(summary_time_steps(rollup, &steps, err));
+    struct cost_sample *samples = mem_alloc(MEM_TRACE, rollup->op_count, sizeof *samples);
+    if (!samples) return error_memory(err, rollup->op_count * sizeof *samples, "a trace's times");
+    const struct cost_run run = {.name = path,
+                                 .model = rollup->model,
+                                 .dataset = rollup->dataset,
+                                 .device = rollup->devices[0].name,
+                                 .on_cpu = strncmp(rollup->backend, "cpu", 3) == 0,
+                                 .devices = rollup->device_count,
+                                 .images = rollup->devices[0].images,
+                                 .samples = samples,
+                                 .count = fill_samples(rollup, samples),
+                                 .step_seconds = 1e-9 * steps.median_ns};
+    bool ok = cost_table_learn(table, &run, &request->spec, err) || error_prefix(err, "--costs");
+    mem_free(samples);
+    return ok;
+}
+
+static bool learn_file(struct cost_table *table, const char *path, const struct plan_request *request,
+                       struct error *err)
+{
+    struct trace_follower *follower;
+    uint64_t read;
+    if (!trace_follow(path, &follower, err)) return error_prefix(err, "--costs");
+    bool ok =
+        trace_follow_more(follower, 0, &read, err) && learn(table, path, trace_follow_rollup(follower), request, err);
+    trace_unfollow(follower);
+    return ok;
+}
+
+/* Virtual devices share their host's cores: times hold for as many as ran. */
+static bool check_devices(const struct cost_table *table, const struct machine *machine, struct error *err)
+{
+    uint32_t measured;
+    const char *device = cost_table_device(table, &measured);
+    size_t same = 0;
+    for (size_t i = 0; i < machine->device_count; i++) same += cost_table_applies(table, &machine->devices[i]);
+    if (same == 0)
+        return error_set(err, ERROR_INPUT, "--costs: %s was measured on %s, and none of --gpus (%s) is one",
+                         cost_table_name(table), device, machine->devices[0].name);
+    if (machine->devices[0].kind != DEVICE_CPU || measured == machine->device_count) return true;
+    return error_set(err, ERROR_INPUT,
+                     "--costs: %s was measured on %" PRIu32 " virtual devices, --gpus has %zu; they share the host's "
+                     "cores, so as many are wanted",
+                     cost_table_name(table), measured, machine->device_count);
+}
+
+bool plan_costs_read(const char *files, const struct plan_request *request, struct cost_table **table,
+                     struct error *err)
+{
+    struct cost_table *made = cost_table_create(err);
+    bool ok = made != NULL;
+    for (const char *start = files; ok && start; start = *start ? start + 1 : NULL) {
+        char path[1024];
+        size_t length = strcspn(start, ",");
+        ok = length > 0 && length < sizeof path;
+        if (!ok)
+            error_set(err, ERROR_INPUT, "--costs: '%.200s' names no trace; run.trace or a.trace,b.trace is wanted",
+                      files);
+        snprintf(path, sizeof path, "%.*s", (int)length, start);
+        ok = ok && learn_file(made, path, request, err);
+        start += length;
+    }
+    ok = ok && check_devices(made, request->machine, err);
+    if (!ok) {
+        cost_table_destroy(made);
+        return false;
+    }
+    *table = made;
+    return true;
+}

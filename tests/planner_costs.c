@@ -1,0 +1,280 @@
+/* Measured times: learnt from runs that are made up here by a law, asked for other models and batches. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cost_table.h"
+#include "mem.h"
+
+static struct graph *make_graph(const char *model, uint32_t batch, enum dtype dtype)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
+    cr_assert(model_parse(model, &MODEL_OPTIONS_DEFAULT, &spec, &err), "%s", err.text);
+    struct graph *graph = graph_build(&spec, &options, &err);
+    cr_assert(graph, "%s", err.text);
+    return graph;
+}
+
+/* Seconds of an op: so much of its own, and so much per FLOP. */
+struct law {
+    double fixed, per_flop;
+};
+
+static double law_seconds(const struct law *law, const struct op *op)
+{
+    return law->fixed + law->per_flop * (double)op->flops;
+}
+
+/* A run of the model in the shape of a trace; free run.samples. */
+static struct cost_run make_run(const struct graph *graph, const char *model, uint32_t batch, const struct law *law)
+{
+    struct cost_sample *samples = calloc(graph->op_count, sizeof *samples);
+    struct cost_run run = {.name = "run.trace",
+                           .model = model,
+                           .dataset = "cifar10",
+                           .device = "cpu",
+                           .on_cpu = true,
+                           .devices = 1,
+                           .images = batch,
+                           .samples = samples,
+                           .count = graph->op_count};
+    for (size_t i = 0; i < graph->op_count; i++) {
+        const struct op *op = &graph->ops[i];
+        samples[i] = (struct cost_sample){
+            graph->layers[op->layer].path, op_kind_name(op->kind), op_pass_name(op->pass), op->flops, op->bytes_moved,
+            law_seconds(law, op)};
+        run.step_seconds += samples[i].seconds;
+    }
+    return run;
+}
+
+static void learn(struct cost_table *table, const char *model, uint32_t batch, const struct law *law)
+{
+    struct error err = {0};
+    struct graph *graph = make_graph(model, batch, DTYPE_F32);
+    struct cost_run run = make_run(graph, model, batch, law);
+    cr_assert(cost_table_learn(table, &run, NULL, &err), "%s", err.text);
+    free((void *)(uintptr_t)run.samples);
+    graph_destroy(graph);
+}
+
+static const struct device_spec cpu = {.kind = DEVICE_CPU, .name = "cpu"};
+
+/* Of a whole step, against the law's; counts where the times came from. */
+static double compare(const struct cost_table *table, const char *model, uint32_t batch, const struct law *law,
+                      size_t sources[COST_SOURCES])
+{
+    struct graph *graph = make_graph(model, batch, DTYPE_F32);
+    struct cost_speed speed = cost_speed_of(&cpu, DTYPE_F32, table);
+    double sum = 0, wanted = 0;
+    cr_assert(speed.known && speed.measured == table);
+    for (size_t i = 0; i < graph->op_count; i++) {
+        enum cost_source source;
+        sum += cost_table_seconds(table, &speed, graph, &graph->ops[i], &source);
+        wanted += law_seconds(law, &graph->ops[i]);
+        sources[source]++;
+    }
+    graph_destroy(graph);
+    return sum / wanted;
+}
+
+static struct cost_table *new_table(void)
+{
+    struct error err = {0};
+    struct cost_table *table = cost_table_create(&err);
+    cr_assert(table, "%s", err.text);
+    return table;
+}
+
+Test(costs, the_same_run_is_predicted_exactly)
+{
+    const struct law law = {1e-5, 1e-11};
+    size_t sources[COST_SOURCES] = {0};
+    struct cost_table *table = new_table();
+    learn(table, "resnet-20", 8, &law);
+    cr_assert_float_eq(compare(table, "resnet-20", 8, &law, sources), 1, 1e-9);
+    cr_assert_eq(sources[COST_SCALED] + sources[COST_ROOFLINE], 0);
+    cost_table_destroy(table);
+}
+
+Test(costs, deeper_nets_of_the_same_shapes_are_known_and_others_are_scaled)
+{
+    const struct law law = {0, 1e-11};
+    size_t deeper[COST_SOURCES] = {0}, other[COST_SOURCES] = {0};
+    struct cost_table *table = new_table();
+    learn(table, "resnet-20", 8, &law);
+    cr_assert_float_eq(compare(table, "resnet-56", 8, &law, deeper), 1, 0.01);
+    cr_assert_lt(deeper[COST_SCALED], 3); /* the update: its bucket has another size */
+    double ratio = compare(table, "resnet-164", 8, &law, other);
+    cr_assert_gt(other[COST_SCALED], 100);
+    cr_assert(ratio > 0.4 && ratio < 2.5, "%g", ratio);
+    cost_table_destroy(table);
+}
+
+Test(costs, one_batch_is_taken_in_proportion_and_two_as_a_line)
+{
+    const struct law law = {1e-4, 1e-11};
+    size_t sources[COST_SOURCES] = {0};
+    struct cost_table *one = new_table(), *two = new_table();
+    learn(one, "resnet-20", 4, &law);
+    cr_assert_gt(compare(one, "resnet-20", 16, &law, sources), 1.5);
+    learn(two, "resnet-20", 4, &law);
+    learn(two, "resnet-20", 8, &law);
+    cr_assert_float_eq(compare(two, "resnet-20", 16, &law, sources), 1, 1e-6);
+    cr_assert_float_eq(compare(two, "resnet-20", 6, &law, sources), 1, 1e-6);
+    cost_table_destroy(one);
+    cost_table_destroy(two);
+}
+
+Test(costs, noise_never_makes_a_time_negative)
+{
+    const struct law slow = {1e-3, 0}, fast = {1e-5, 0};
+    size_t sources[COST_SOURCES] = {0};
+    struct cost_table *table = new_table();
+    learn(table, "resnet-20", 4, &slow);
+    learn(table, "resnet-20", 8, &fast);
+    struct graph *graph = make_graph("resnet-20", 512, DTYPE_F32);
+    struct cost_speed speed = cost_speed_of(&cpu, DTYPE_F32, table);
+    for (size_t i = 0; i < graph->op_count; i++) cr_expect_gt(cost_op_seconds(&speed, graph, &graph->ops[i], false), 0);
+    compare(table, "resnet-20", 1, &slow, sources);
+    graph_destroy(graph);
+    cost_table_destroy(table);
+}
+
+Test(costs, what_a_step_takes_beside_its_ops_is_shared_among_them)
+{
+    const struct law law = {1e-4, 0};
+    struct error err = {0};
+    size_t sources[COST_SOURCES] = {0};
+    struct cost_table *table = new_table();
+    struct graph *graph = make_graph("resnet-20", 4, DTYPE_F32);
+    struct cost_run run = make_run(graph, "resnet-20", 4, &law);
+    run.step_seconds *= 1.5;
+    cr_assert(cost_table_learn(table, &run, NULL, &err), "%s", err.text);
+    cr_assert_float_eq(compare(table, "resnet-20", 4, &law, sources), 1.5, 1e-9);
+    free((void *)(uintptr_t)run.samples);
+    graph_destroy(graph);
+    cost_table_destroy(table);
+}
+
+Test(costs, micro_batches_and_16_bit_runs_are_recognised)
+{
+    const struct law law = {1e-5, 1e-11};
+    struct error err = {0};
+    size_t sources[COST_SOURCES] = {0};
+    struct cost_table *table = new_table();
+    struct graph *graph = make_graph("resnet-20", 4, DTYPE_BF16);
+    struct cost_run run = make_run(graph, "resnet-20", 4, &law);
+    run.images = 16; /* four parts of 4 */
+    run.step_seconds = 0;
+    cr_assert(cost_table_learn(table, &run, NULL, &err), "%s", err.text);
+    struct graph *half = make_graph("resnet-20", 4, DTYPE_F16);
+    struct cost_speed speed = cost_speed_of(&cpu, DTYPE_F16, table);
+    for (size_t i = 0; i < half->op_count; i++) {
+        enum cost_source source;
+        double seconds = cost_table_seconds(table, &speed, half, &half->ops[i], &source);
+        sources[source]++;
+        cr_expect_gt(seconds, 0);
+    }
+    cr_assert_eq(sources[COST_MEASURED], half->op_count);
+    free((void *)(uintptr_t)run.samples);
+    graph_destroy(graph);
+    graph_destroy(half);
+    cost_table_destroy(table);
+}
+
+Test(costs, times_hold_for_the_device_they_were_taken_on)
+{
+    const struct law law = {1e-5, 1e-11};
+    struct error err = {0};
+    struct cost_table *host = new_table(), *gpu = new_table();
+    uint32_t devices;
+    learn(host, "resnet-20", 4, &law);
+    cr_assert(cost_table_applies(host, &cpu));
+    cr_assert_not(cost_table_applies(host, catalogue_find("h100")));
+    cr_assert_str_eq(cost_table_device(host, &devices), "cpu");
+    cr_assert_eq(devices, 1);
+    struct graph *graph = make_graph("resnet-20", 4, DTYPE_F32);
+    struct cost_run run = make_run(graph, "resnet-20", 4, &law);
+    run.on_cpu = false;
+    run.device = "NVIDIA H100 80GB HBM3";
+    cr_assert(cost_table_learn(gpu, &run, NULL, &err), "%s", err.text);
+    cr_assert(cost_table_applies(gpu, catalogue_find("h100")));
+    cr_assert_not(cost_table_applies(gpu, catalogue_find("h200")));
+    cr_assert_not(cost_table_applies(gpu, &cpu));
+    cr_assert_null(cost_speed_of(catalogue_find("h200"), DTYPE_F32, gpu).measured);
+    cr_assert_not(cost_table_learn(host, &run, NULL, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    free((void *)(uintptr_t)run.samples);
+    graph_destroy(graph);
+    cost_table_destroy(host);
+    cost_table_destroy(gpu);
+}
+
+static void refuse(struct cost_run run, const char *part)
+{
+    struct error err = {0};
+    struct cost_table *table = new_table();
+    cr_expect_not(cost_table_learn(table, &run, NULL, &err), "%s", part);
+    cr_expect_eq(err.kind, ERROR_INPUT);
+    cr_expect(strstr(err.text, "run.trace") && strstr(err.text, part), "'%s' lacks '%s'", err.text, part);
+    cr_expect_not(cost_table_applies(table, &cpu));
+    cost_table_destroy(table);
+}
+
+Test(costs, wrong_runs_are_refused)
+{
+    const struct law law = {1e-5, 1e-11}, never = {0, 0};
+    struct graph *graph = make_graph("resnet-20", 4, DTYPE_F32), *other = make_graph("resnet-164", 4, DTYPE_F32);
+    struct cost_run run = make_run(graph, "resnet-20", 4, &law), wrong = run;
+    wrong.model = "lenet";
+    refuse(wrong, "lenet");
+    wrong = run;
+    wrong.dataset = "mnist";
+    refuse(wrong, "mnist");
+    wrong = run;
+    wrong.images = 2; /* fewer than an op has */
+    refuse(wrong, "convolutions");
+    wrong = run;
+    wrong.count = 0;
+    refuse(wrong, "resnet-20");
+    struct cost_run untimed = make_run(graph, "resnet-20", 4, &never);
+    untimed.step_seconds = 1;
+    refuse(untimed, "timed");
+    struct cost_run confused = make_run(other, "resnet-20", 4, &law);
+    refuse(confused, "resnet-20");
+    free((void *)(uintptr_t)run.samples);
+    free((void *)(uintptr_t)untimed.samples);
+    free((void *)(uintptr_t)confused.samples);
+    graph_destroy(graph);
+    graph_destroy(other);
+}
+
+Test(costs, a_failed_allocation_leaves_the_table_as_it_was)
+{
+    const struct law law = {1e-5, 1e-11};
+    struct error err = {0};
+    size_t sources[COST_SOURCES] = {0};
+    struct cost_table *table = new_table();
+    learn(table, "resnet-8", 2, &law);
+    struct graph *graph = make_graph("resnet-8", 4, DTYPE_F32);
+    struct cost_run run = make_run(graph, "resnet-8", 4, &law);
+    uint64_t before = mem_current_bytes(MEM_PLAN) + mem_current_bytes(MEM_GRAPH);
+    bool done = false;
+    for (uint64_t n = 1; !done && n < 10000; n += n < 64 ? 1 : 7) {
+        mem_fail_at(n);
+        done = cost_table_learn(table, &run, NULL, &err);
+        mem_fail_at(0);
+        if (done) break;
+        cr_assert_eq(err.kind, ERROR_MEMORY, "%s", err.text);
+        cr_assert_float_eq(compare(table, "resnet-8", 2, &law, sources), 1, 1e-9);
+        cr_assert_geq(before + 65536, mem_current_bytes(MEM_PLAN) + mem_current_bytes(MEM_GRAPH));
+    }
+    cr_assert(done);
+    free((void *)(uintptr_t)run.samples);
+    graph_destroy(graph);
+    cost_table_destroy(table);
+}
