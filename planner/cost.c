@@ -17,6 +17,18 @@ static const struct efficiency with_tensor_cores_f16 = {0.40, 0.70};
 #define STANDIN_BANDWIDTH 336.5e9
 #define STANDIN_LAUNCH    5e-6
 
+/* A device of unknown speed is as fast as its run was. */
+static struct cost_speed reached_speed(struct cost_speed speed)
+{
+    double flops, bytes;
+    cost_table_rates(speed.measured, &flops, &bytes);
+    if (flops <= 0 || bytes <= 0) return speed;
+    speed.flops_per_second = flops;
+    speed.bytes_per_second = bytes;
+    speed.launch_seconds = 0;
+    return speed;
+}
+
 struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dtype, const struct cost_table *measured)
 {
     bool half = dtype == DTYPE_F16 || dtype == DTYPE_BF16;
@@ -27,9 +39,9 @@ struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dty
                                               : with_tensor_cores_f32;
     bool timed = measured && cost_table_applies(measured, device);
     struct cost_speed speed = {STANDIN_FLOPS * without_tensor_cores.arithmetic,
-                               STANDIN_BANDWIDTH * without_tensor_cores.memory, STANDIN_LAUNCH,
-                               timed ? measured : NULL, timed};
-    if (peak <= 0 || device->bandwidth <= 0) return speed;
+                               STANDIN_BANDWIDTH * without_tensor_cores.memory, STANDIN_LAUNCH, timed ? measured : NULL,
+                               timed};
+    if (peak <= 0 || device->bandwidth <= 0) return timed ? reached_speed(speed) : speed;
     speed.flops_per_second = peak * reached.arithmetic;
     speed.bytes_per_second = device->bandwidth * reached.memory;
     speed.launch_seconds = device->launch_seconds;

@@ -332,6 +332,30 @@ bool cost_table_learn(struct cost_table *table, const struct cost_run *run, cons
     return ok;
 }
 
+static bool is_product(enum op_kind kind)
+{
+    return kind == OP_CONV || kind == OP_CONV_BWD_DATA || kind == OP_CONV_BWD_WEIGHTS || kind == OP_FC ||
+           kind == OP_FC_BWD_DATA || kind == OP_FC_BWD_WEIGHTS;
+}
+
+void cost_table_rates(const struct cost_table *table, double *flops_per_second, double *bytes_per_second)
+{
+    double flops = 0, products = 0, bytes = 0, others = 0;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct entry *entry = &table->entries[i];
+        double times = (double)entry->count;
+        if (is_product(entry->kind)) {
+            flops += times * (double)entry->work.flops;
+            products += entry->seconds;
+        } else {
+            bytes += times * (double)entry->work.bytes_moved;
+            others += entry->seconds;
+        }
+    }
+    *flops_per_second = products > 0 ? flops / products : 0;
+    *bytes_per_second = others > 0 ? bytes / others : 0;
+}
+
 /* Looking up ------------------------------------------------------------------------------------------------------ */
 
 static double mean(const struct entry *entry) { return entry->seconds / (double)entry->count; }

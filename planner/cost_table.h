@@ -50,6 +50,10 @@ bool cost_table_applies(const struct cost_table *table, const struct device_spec
 const char *cost_table_name(const struct cost_table *table);
 const char *cost_table_device(const struct cost_table *table, uint32_t *devices);
 
+/* What the run reached, where the device's speed is unknown: FLOPs per second of convolutions and matrix products,
+ * bytes per second of all other ops. 0 when there were none. */
+void cost_table_rates(const struct cost_table *table, double *flops_per_second, double *bytes_per_second);
+
 /* Where a time comes from. */
 enum cost_source {
     COST_ROOFLINE, /* no op of its kind was timed: the roofline, times what all ops took over theirs */

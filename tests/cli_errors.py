@@ -51,6 +51,9 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '-o', folder / 'no' / 'plan.json'], 'plan.json')
     refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '--svg', folder / 'no' / 'plan.svg'], 'plan.svg')
     refused(['plan', 'resnet-20', '--recompute', 'sometimes'], '--recompute')
+    refused(['plan', 'resnet-20', '--gpus', 'cpu', '--costs', folder / 'none.trace'], '--costs', 'none.trace')
+    refused(['plan', 'resnet-20', '--gpus', 'cpu', '--costs', write(folder / 'no.trace', 'no')], '--costs', 'no.trace')
+    refused(['plan', 'resnet-20', '--gpus', 'cpu', '--costs', ','], '--costs', 'a.trace,b.trace')
     refused(['devices', '--gpus', '2xh100'], '--gpus', '-o')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--dtype', 'bf16'], '--dtype', 'bf16', 'f32')
 
