@@ -44,6 +44,20 @@ static bool same_times(const struct plan_device *a, const struct plan_device *b)
            a->spec.launch_seconds == b->spec.launch_seconds;
 }
 
+/* A step as this device alone sees it, from its part's times. */
+static double step_end(const struct step_times *times, double compute)
+{
+    return later(times->hidden_by, compute - times->update) + times->update;
+}
+
+double predict_device_seconds(const struct plan *plan, const struct plan_device *device, const struct machine *machine,
+                              const struct cost_table *measured)
+{
+    struct cost_speed speed = cost_speed_of(&device->spec, plan->dtype, measured);
+    struct step_times times = program_times(plan, device, machine, &speed);
+    return step_end(&times, times.body * device->micro_batches + times.rest);
+}
+
 void predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured)
 {
     bool known = plan->device_count == 1 || machine->link_bandwidth > 0;
@@ -58,7 +72,7 @@ void predict_times(struct plan *plan, const struct machine *machine, const struc
         double compute = times.body * device->micro_batches + times.rest;
         variant->extra_time_fraction = times.recompute / (times.body - times.recompute);
         variant->compute_seconds = speed.known ? later(variant->compute_seconds, compute) : 0;
-        plan->step_seconds = later(plan->step_seconds, later(times.hidden_by, compute - times.update) + times.update);
+        plan->step_seconds = later(plan->step_seconds, step_end(&times, compute));
         known = known && speed.known;
     }
     if (!known) plan->step_seconds = 0;

@@ -10,6 +10,11 @@
  * fractions are then those of a stand-in. */
 void predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured);
 
+/* When one device's part of the step ends, its all-reduces included: the step ends with the latest. A device of unknown
+ * speed is given a stand-in's. */
+double predict_device_seconds(const struct plan *plan, const struct plan_device *device, const struct machine *machine,
+                              const struct cost_table *measured);
+
 /* What one of the devices alone would take for its share, over what the step takes with all: 1 when no communication is
  * left over. 0 when the times are unknown. */
 double predict_efficiency(const struct plan *plan);
