@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "invertible.h"
 #include "mem.h"
 
 struct emitter {
@@ -250,9 +251,40 @@ static bool run_epilogue(struct emitter *e)
     return true;
 }
 
+/* A block saved with KEEP_RECONSTRUCT lets go of its input, and of what was added to it, which no backward op reads. */
+static void drop_input(struct emitter *e, const struct graph_block *block)
+{
+    struct addition addition;
+    if (!invertible_find(e->graph, block, &addition)) return;
+    e->latest[block->input] = NO_TENSOR;
+    e->latest[addition.summand] = NO_TENSOR;
+}
+
+/* x = y - F(x), before the block's backward ops: then y and F(x) can go, or hand x their bytes. */
+static bool reconstruct_input(struct emitter *e, const struct graph_block *block)
+{
+    struct addition addition;
+    bool there =
+        block->input == NO_TENSOR || e->latest[block->input] != NO_TENSOR || e->on_host[block->input] != NO_TENSOR;
+    if (there || !invertible_find(e->graph, block, &addition)) return true;
+    if (e->latest[block->output] == NO_TENSOR && e->on_host[block->output] == NO_TENSOR)
+        return error_set(e->err, ERROR_INPUT, "the schedule runs the backward pass of %s, whose output is not there",
+                         e->graph->layers[block->layer].path);
+    TRY(need_input(e, block->output) && need_input(e, addition.summand));
+    struct plan_op made = {.op = addition.op, .pass = PASS_RECONSTRUCT, .workspace = NO_TENSOR};
+    memset(made.in, 0xff, sizeof made.in);
+    memset(made.out, 0xff, sizeof made.out);
+    made.in[0] = e->latest[block->output];
+    made.in[1] = e->latest[addition.summand];
+    TRY(add_latest(e, block->input));
+    made.out[0] = e->latest[block->input];
+    return append_op(e, &made);
+}
+
 static bool run_backward(struct emitter *e, uint32_t block)
 {
     TRY(run_epilogue(e));
+    TRY(reconstruct_input(e, &e->graph->blocks[block]));
     for (uint32_t i = e->backward_start[block]; i < e->backward_start[block + 1]; i++)
         TRY(run_op(e, e->backward[i], PASS_BACKWARD));
     return true;
@@ -316,6 +348,7 @@ static bool recall_ahead(struct emitter *e, const struct chain_step *steps, size
 static bool run_save(struct emitter *e, const struct graph_block *block, uint32_t keep)
 {
     if ((keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS) drop_outputs(e, block, true);
+    if (keep & KEEP_RECONSTRUCT) drop_input(e, block);
     if (keep & KEEP_ON_HOST) send_block(e, block);
     return true;
 }
@@ -495,7 +528,7 @@ static bool emitter_init(struct emitter *e, const struct graph *graph, struct pl
 
 static bool is_useful(const struct plan_op *op, const bool *read)
 {
-    if (op->pass != PASS_RECOMPUTE && !plan_op_copies(op)) return true;
+    if (op->pass != PASS_RECOMPUTE && op->pass != PASS_RECONSTRUCT && !plan_op_copies(op)) return true;
     for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
         if (op->out[k] != NO_TENSOR && read[op->out[k]]) return true;
     return false;

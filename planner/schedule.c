@@ -4,23 +4,22 @@
 
 #include "mem.h"
 
-static bool save_all(size_t count, struct chain_schedule *schedule, enum keep_mode mode, struct error *err)
+static bool save_all(size_t count, struct chain_schedule *schedule, uint32_t keep, struct error *err)
 {
     *schedule = (struct chain_schedule){0};
     schedule->steps = mem_alloc(MEM_PLAN, 2 * count, sizeof *schedule->steps);
     if (!schedule->steps) return error_memory(err, 2 * count * sizeof *schedule->steps, "a schedule");
     schedule->count = 2 * count;
     for (uint32_t b = 0; b < count; b++) {
-        schedule->steps[b] = (struct chain_step){CHAIN_SAVE, b, mode, mode};
-        schedule->steps[2 * count - 1 - b] = (struct chain_step){CHAIN_BACKWARD, b, mode, mode};
+        schedule->steps[b] = (struct chain_step){CHAIN_SAVE, b, keep & KEEP_MODE_MASK, keep};
+        schedule->steps[2 * count - 1 - b] = (struct chain_step){CHAIN_BACKWARD, b, keep & KEEP_MODE_MASK, keep};
     }
     return true;
 }
 
-bool schedule_uniform(const struct graph *graph, enum keep_mode mode, struct chain_schedule *schedule,
-                      struct error *err)
+bool schedule_uniform(const struct graph *graph, uint32_t keep, struct chain_schedule *schedule, struct error *err)
 {
-    return save_all(graph->block_count, schedule, mode, err);
+    return save_all(graph->block_count, schedule, keep, err);
 }
 
 struct candidate {

@@ -6,10 +6,10 @@
 #include "plan.h"
 #include "program.h"
 
-/* Every block saved under one mode, then every backward. The caller ends it with chain_schedule_finish. ERROR_MEMORY.
+/* Every block saved under one code (a mode and flags, program.h), then every backward. The caller ends it with
+ * chain_schedule_finish. ERROR_MEMORY.
  */
-bool schedule_uniform(const struct graph *graph, enum keep_mode mode, struct chain_schedule *schedule,
-                      struct error *err);
+bool schedule_uniform(const struct graph *graph, uint32_t keep, struct chain_schedule *schedule, struct error *err);
 
 /* No block runs twice, and those keep everything for which it saves the most time per byte, as long as what they keep
  * beyond their convolutions is at most `quanta`; the others redo their BN-ReLU. */

@@ -143,11 +143,11 @@ static bool try_schedule(const struct making *making, const struct chain_schedul
     return ok;
 }
 
-static bool try_uniform(const struct making *making, enum keep_mode mode, bool in_any_case, struct trial *trial,
+static bool try_uniform(const struct making *making, uint32_t keep, bool in_any_case, struct trial *trial,
                         struct error *err)
 {
     struct chain_schedule schedule;
-    TRY(schedule_uniform(making->variant->graph, mode, &schedule, err));
+    TRY(schedule_uniform(making->variant->graph, keep, &schedule, err));
     bool ok = try_schedule(making, &schedule, in_any_case, trial, err);
     chain_schedule_finish(&schedule);
     return ok;
@@ -244,7 +244,9 @@ static bool choose(const struct making *making, enum recompute_policy *policy, s
     struct trial trial;
     bool fits;
     *policy = wanted == RECOMPUTE_AUTO ? RECOMPUTE_NONE : wanted;
-    if (wanted == RECOMPUTE_ELEMENTWISE) return try_uniform(making, KEEP_CONVOLUTIONS, true, &trial, err);
+    uint32_t reconstruct = making->request->plan->reconstruct ? KEEP_RECONSTRUCT : 0;
+    if (wanted == RECOMPUTE_ELEMENTWISE)
+        return try_uniform(making, KEEP_CONVOLUTIONS | reconstruct, true, &trial, err);
     TRY(try_uniform(making, KEEP_ALL, wanted == RECOMPUTE_NONE, &trial, err));
     if (wanted == RECOMPUTE_NONE || trial.fits) return true;
     if (wanted == RECOMPUTE_AUTO) {

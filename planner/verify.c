@@ -190,12 +190,34 @@ static bool check_device_operand(const struct proof *proof, uint32_t op, uint32_
                        verify_tensor_name(proof, tensor, operand));
 }
 
+/* y = a + b turned round: reads y and one summand, writes the other. The reading of versions is the replay's, so what
+ * is written is that summand if and only if y and the other one are what they should be. */
+static bool check_reconstruct(const struct proof *proof, uint32_t index)
+{
+    const struct plan_op *made = &proof->program->ops[index];
+    const struct op *op = &proof->graph->ops[made->op];
+    char name[VERIFY_NAME];
+    bool first = made->in[1] < proof->program->tensor_count && proof->program->tensors[made->in[1]].origin == op->in[0];
+    TRY(check_operand(proof, index, made->in[0], op->out[0], "takes as the sum") &&
+        check_operand(proof, index, made->in[1], op->in[!first], "takes from the sum") &&
+        check_operand(proof, index, made->out[0], op->in[first], "writes"));
+    const uint32_t touched[] = {made->in[0], made->in[1], made->out[0]};
+    for (int k = 0; k < 3; k++) TRY(check_device_operand(proof, index, touched[k]));
+    for (uint32_t k = 1; k < OP_MOST_INPUTS; k++)
+        if ((k > 1 && made->in[k] != NO_TENSOR) || (k < OP_MOST_OUTPUTS && made->out[k] != NO_TENSOR))
+            return verify_fail(proof, VERIFY_OPERAND, "%s has too many operands", verify_op_name(proof, index, name));
+    if (made->workspace != NO_TENSOR)
+        return verify_fail(proof, VERIFY_OPERAND, "%s has workspace", verify_op_name(proof, index, name));
+    return true;
+}
+
 static bool check_operands(const struct proof *proof, uint32_t index)
 {
     const struct plan_op *made = &proof->program->ops[index];
     const struct op *op = &proof->graph->ops[made->op];
     char name[VERIFY_NAME];
     if (plan_op_copies(made)) return check_copy(proof, index);
+    if (made->pass == PASS_RECONSTRUCT) return check_reconstruct(proof, index);
     for (uint32_t k = 0; k < OP_MOST_INPUTS; k++) {
         if (k < op->inputs)
             TRY(check_operand(proof, index, made->in[k], op->in[k], "reads") &&
@@ -278,7 +300,8 @@ static bool check_part(const struct proof *proof, uint32_t index, const bool *ra
     if (plan_op_copies(&proof->program->ops[index])) return check_copy_part(proof, index, ran);
     const struct plan_op *made = &proof->program->ops[index];
     const struct op *op = &proof->graph->ops[made->op];
-    bool forward = made->op < proof->graph->forward_end, again = made->pass == PASS_RECOMPUTE;
+    bool forward = made->op < proof->graph->forward_end, reverse = made->pass == PASS_RECONSTRUCT;
+    bool again = made->pass == PASS_RECOMPUTE || reverse;
     bool repeated = index<proof->program->body_count, repeats = proof->graph->options.micro_batches> 1;
     enum op_pass right = proof->evaluate ? PASS_EVALUATE : op->pass;
     char name[VERIFY_NAME];
@@ -286,6 +309,9 @@ static bool check_part(const struct proof *proof, uint32_t index, const bool *ra
         return verify_fail(proof, VERIFY_ORDER, "%s does not belong there", verify_op_name(proof, index, name));
     if (again && (proof->evaluate || !forward || op->kind == OP_SOFTMAX_LOSS || !ran[made->op]))
         return verify_fail(proof, VERIFY_ORDER, "%s runs again, and may not", verify_op_name(proof, index, name));
+    if (reverse && op->kind != OP_ADD)
+        return verify_fail(proof, VERIFY_ORDER, "%s is no addition that could be turned round",
+                           verify_op_name(proof, index, name));
     if (!again && made->pass != right)
         return verify_fail(proof, VERIFY_ORDER, "%s is of pass %s in the graph", verify_op_name(proof, index, name),
                            op_pass_name(right));

@@ -207,6 +207,34 @@ Test(ops, in_place_changes_nothing)
     }
 }
 
+/* y - b, to the bit where y is exact, and over either operand's bytes. */
+Test(ops, an_addition_turned_round)
+{
+    const struct ops_case c = {.name = "reconstruct", .kind = OP_ADD, .x = {3, 7, 7, 13}};
+    const struct backend *backends[] = {&cpu_backend, &cpu_reference_backend};
+    for (int i = 0; i < 6; i++) {
+        struct world w;
+        struct error err = {0};
+        world_init(&w, backends[i % 2], &c);
+        world_randomize(&w, 7);
+        w.in_place = i / 2 - 1;
+        uint64_t count = tensor_elements(&w.tensors[X]);
+        float *wanted = calloc(count, sizeof *wanted);
+        for (uint64_t k = 0; k < count; k++) {
+            float a = (float)(int)(world_f32(&w, X)[k] * 64) / 64, b = (float)(int)(world_f32(&w, X2)[k] * 64) / 64;
+            wanted[k] = a;
+            world_f32(&w, X)[k] = a + b;
+            world_f32(&w, X2)[k] = b;
+        }
+        cr_assert(world_run(&w, OP_ADD, PASS_RECONSTRUCT, &err), "%s", err.text);
+        cr_expect(memcmp(wanted, w.values[Y], count * sizeof *wanted) == 0, "%s, over input %d", backends[i % 2]->name,
+                  w.in_place);
+        cr_expect(w.canaries_held);
+        free(wanted);
+        world_finish(&w);
+    }
+}
+
 static uint32_t pick(struct random *r, uint32_t least, uint32_t most)
 {
     return least + random_below(r, most - least + 1);

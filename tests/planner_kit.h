@@ -14,6 +14,7 @@ struct kit_options {
     const char *gpus;
     enum recompute_policy recompute;
     uint64_t budget;
+    bool reconstruct;
     uint32_t micro_batches;
     bool sync_bn;
     enum sharing_policy sharing;
@@ -30,6 +31,7 @@ static inline struct plan *kit_try(const struct kit_options *options, struct err
                                    .machine = &machine,
                                    .recompute = options->recompute,
                                    .recompute_budget_bytes = options->budget,
+                                   .reconstruct = options->reconstruct,
                                    .micro_batches = options->micro_batches,
                                    .sync_bn = options->sync_bn,
                                    .sharing = options->sharing,

@@ -24,6 +24,7 @@ struct small_run {
     bool sync_bn;
     enum recompute_policy recompute;
     uint64_t budget;
+    bool reconstruct;
     enum sharing_policy sharing;
     uint64_t bucket_bytes;
     const struct backend *backend; /* cpu_backend */
@@ -78,6 +79,7 @@ static inline struct plan *run_plan(struct small_run *run)
                                    .sync_bn = run->sync_bn,
                                    .recompute = run->recompute,
                                    .recompute_budget_bytes = run->budget,
+                                   .reconstruct = run->reconstruct,
                                    .sharing = run->sharing,
                                    .bucket_bytes = run->bucket_bytes,
                                    .workspace_bytes = run_workspace,

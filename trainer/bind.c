@@ -20,6 +20,13 @@ static bool find_offset(const struct plan_program *program, uint32_t tensor, con
     return true;
 }
 
+/* The graph tensor of an operand: an addition turned round (plan.h) has its own order of them. */
+static uint32_t operand_tensor(const struct bind_options *o, const struct plan_op *place, uint32_t plan_tensor,
+                               uint32_t graph_tensor)
+{
+    return place->pass == PASS_RECONSTRUCT ? o->program->tensors[plan_tensor].origin : graph_tensor;
+}
+
 /* An operand's place: the plan may speak of a view or of the tensor it is a view of. */
 static uint64_t operand_offset(const struct bind_options *o, uint32_t plan_tensor, uint32_t graph_tensor)
 {
@@ -48,12 +55,14 @@ static void fill_call(const struct bind_options *o, const struct plan_op *place,
     }
     call->pass = o->evaluate ? PASS_EVALUATE : place->pass;
     for (int i = 0; i < op->inputs; i++) {
-        call->in[i] = operand_offset(o, place->in[i], op->in[i]);
-        call->in_tensor[i] = &o->graph->tensors[op->in[i]];
+        uint32_t tensor = operand_tensor(o, place, place->in[i], op->in[i]);
+        call->in[i] = operand_offset(o, place->in[i], tensor);
+        call->in_tensor[i] = &o->graph->tensors[tensor];
     }
     for (int i = 0; i < op->outputs; i++) {
-        call->out[i] = operand_offset(o, place->out[i], op->out[i]);
-        call->out_tensor[i] = &o->graph->tensors[op->out[i]];
+        uint32_t tensor = operand_tensor(o, place, place->out[i], op->out[i]);
+        call->out[i] = operand_offset(o, place->out[i], tensor);
+        call->out_tensor[i] = &o->graph->tensors[tensor];
     }
     if (place->workspace == NO_TENSOR) return;
     call->workspace = o->program->tensors[place->workspace].offset;

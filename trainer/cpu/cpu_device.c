@@ -308,7 +308,9 @@ static bool op_prepare(struct device *device, const struct op_call *call, struct
     made->call = *call;
     made->device = device;
     bool copies = call->pass == PASS_OFFLOAD || call->pass == PASS_FETCH;
-    made->run = copies ? run_copy : device->table->kernels[call->op->kind].run;
+    made->run = copies                           ? run_copy
+                : call->pass == PASS_RECONSTRUCT ? device->table->reconstruct
+                                                 : device->table->kernels[call->op->kind].run;
     uint64_t needed = 0;
     bool ok = copies ? check_copy(device, call, err)
                      : find_kernel(made, &needed, err) && check_call(device, call, needed, err);

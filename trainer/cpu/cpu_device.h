@@ -20,6 +20,7 @@ struct cpu_kernel {
 
 struct cpu_table {
     struct cpu_kernel kernels[OP_KINDS];
+    bool (*reconstruct)(const struct prepared *p, struct error *err); /* an OP_ADD turned round: in[0] - in[1] */
     bool blocked_weights; /* parameters are kept in weight_layout's order; else canonical */
 };
 extern const struct cpu_table cpu_fast_table, cpu_reference_table;

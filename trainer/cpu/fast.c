@@ -203,6 +203,7 @@ static bool run_elements(const struct prepared *p, parallel_task task)
 ELEMENTWISE(relu, relu(e->out + first, e->a + first, last - first))
 ELEMENTWISE(relu_backward, relu_backward(e->out + first, e->a + first, e->b + first, last - first))
 ELEMENTWISE(add, add(e->out + first, e->a + first, e->b + first, last - first))
+ELEMENTWISE(subtract, subtract(e->out + first, e->a + first, e->b + first, last - first))
 ELEMENTWISE(mul, mul(e->out + first, e->a + first, e->b + first, last - first))
 ELEMENTWISE(scale, scale(e->out + first, e->a + first, attr->scale.alpha, attr->scale.beta, last - first))
 ELEMENTWISE(scale_backward, scale(e->out + first, e->a + first, attr->scale.alpha, 0, last - first))
@@ -387,5 +388,6 @@ const struct cpu_table cpu_fast_table = {
             [OP_ALL_REDUCE] = {cpu_run_all_reduce},
             [OP_SGD_UPDATE] = {run_update},
         },
+    .reconstruct = run_subtract,
     .blocked_weights = true,
 };

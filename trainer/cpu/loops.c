@@ -28,6 +28,8 @@ static void relu_backward(float *dx, const float *y, const float *dy, size_t n)
 
 static void add(float *y, const float *a, const float *b, size_t n) { FOR_EACH y[i] = a[i] + b[i]; }
 
+static void subtract(float *y, const float *a, const float *b, size_t n) { FOR_EACH y[i] = a[i] - b[i]; }
+
 static void mul(float *y, const float *a, const float *b, size_t n) { FOR_EACH y[i] = a[i] * b[i]; }
 
 static void scale(float *y, const float *x, float alpha, float beta, size_t n) { FOR_EACH y[i] = alpha * x[i] + beta; }
@@ -444,6 +446,7 @@ const struct loops LOOPS_NAME = {
     .relu = relu,
     .relu_backward = relu_backward,
     .add = add,
+    .subtract = subtract,
     .mul = mul,
     .scale = scale,
     .sigmoid = sigmoid,

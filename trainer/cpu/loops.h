@@ -27,6 +27,7 @@ struct loops {
     void (*relu)(float *y, const float *x, size_t n);
     void (*relu_backward)(float *dx, const float *y, const float *dy, size_t n);
     void (*add)(float *y, const float *a, const float *b, size_t n);
+    void (*subtract)(float *y, const float *a, const float *b, size_t n); /* y = a - b */
     void (*mul)(float *y, const float *a, const float *b, size_t n);
     void (*scale)(float *y, const float *x, float alpha, float beta, size_t n); /* y = alpha x + beta */
     void (*sigmoid)(float *y, const float *x, size_t n);

@@ -305,6 +305,7 @@ static bool avgpool_backward(const struct prepared *p, struct error *err)
 ELEMENTWISE(relu, a[i] <= 0 ? 0 : a[i])
 ELEMENTWISE(relu_backward, a[i] <= 0 ? 0 : b[i])
 ELEMENTWISE(add, a[i] + b[i])
+ELEMENTWISE(subtract, a[i] - b[i])
 ELEMENTWISE(mul, a[i] * b[i])
 ELEMENTWISE(scale, attr->scale.alpha *a[i] + attr->scale.beta)
 ELEMENTWISE(scale_backward, attr->scale.alpha *a[i])
@@ -445,5 +446,6 @@ const struct cpu_table cpu_reference_table = {
             [OP_ALL_REDUCE] = {cpu_run_all_reduce},
             [OP_SGD_UPDATE] = {sgd_update},
         },
+    .reconstruct = subtract,
     .blocked_weights = false,
 };
