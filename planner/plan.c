@@ -188,7 +188,7 @@ static bool share_batch(struct plan *plan, const struct plan_request *request, s
     if (trial.recompute == RECOMPUTE_AUTO) trial.recompute = RECOMPUTE_NONE;
     trial.search_seconds = 0;
     TRY(fill_plan(plan, &trial, 1, err));
-    predict_times(plan, request->machine, request->measured);
+    TRY(predict_times(plan, request->machine, request->measured, err));
     uint32_t *images = mem_alloc(MEM_PLAN, plan->device_count, sizeof *images);
     if (!images) return error_memory(err, plan->device_count * sizeof *images, "the shares of a batch");
     bool ok = predict_shares(plan, unit, images, err);
@@ -224,11 +224,11 @@ struct plan *plan_make(const struct plan_request *request, struct error *err)
     if (!check_request(request, err)) return NULL;
     struct plan *plan = create_plan(request, err);
     if (!plan) return NULL;
-    if (!fill(plan, request, err) || !prove(plan, err)) {
+    if (!fill(plan, request, err) || !prove(plan, err) ||
+        !predict_times(plan, request->machine, request->measured, err)) {
         plan_destroy(plan);
         return NULL;
     }
-    predict_times(plan, request->machine, request->measured);
     plan->plan_seconds = (double)(clock_now_ns() - start) * 1e-9;
     return plan;
 }

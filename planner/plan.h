@@ -99,7 +99,7 @@ struct plan_variant {
     uint64_t classes[MEMORY_CLASSES]; /* arena classes live at peak_op; gaps between them are in MEMORY_TRANSIENT */
     double compute_seconds;     /* predicted, one step's micro-batches on this device; 0 = unknown */
     double extra_flops_fraction;  /* recomputed FLOPs over the FLOPs of forward and backward */
-    double extra_time_fraction;   /* the same of predicted time */
+    double extra_time_fraction;   /* the same of predicted time, with waiting for copies */
     uint32_t recomputed_convolutions; /* forward convolutions that run a second time */
 };
 

@@ -3,37 +3,7 @@
 #include "cost.h"
 #include "mem.h"
 #include "split.h"
-
-struct step_times {
-    double body, rest; /* of ops [0, body_count) once, and of those after them */
-    double recompute;  /* part of body */
-    double update;     /* part of rest */
-    double hidden_by;  /* when the last all-reduce ends, from the start of the step */
-};
-
-/* Walks the program as it runs: the last micro-batch's body, with its all-reduces on a stream of their own. */
-static struct step_times program_times(const struct plan *plan, const struct plan_device *device,
-                                       const struct machine *machine, const struct cost_speed *speed)
-{
-    const struct plan_variant *variant = &plan->variants[device->variant];
-    const struct plan_program *program = &variant->train;
-    struct step_times times = {0};
-    double messages = 0;
-    for (size_t i = 0; i < program->op_count; i++) {
-        const struct op *op = &variant->graph->ops[program->ops[i].op];
-        if (plan_op_copies(&program->ops[i])) continue;
-        double seconds = cost_op_seconds(speed, variant->graph, op, false), now = times.body + times.rest;
-        if (op->kind == OP_ALL_REDUCE) {
-            uint64_t bytes = variant->graph->tensors[op->in[0]].bytes;
-            messages = (messages > now ? messages : now) + cost_all_reduce_seconds(machine, plan->device_count, bytes);
-        }
-        *(i < program->body_count ? &times.body : &times.rest) += seconds;
-        if (program->ops[i].pass == PASS_RECOMPUTE) times.recompute += seconds;
-        if (program->ops[i].pass == PASS_UPDATE) times.update += seconds;
-    }
-    times.hidden_by = messages + times.body * (device->micro_batches - 1);
-    return times;
-}
+#include "timeline.h"
 
 static double later(double a, double b) { return a > b ? a : b; }
 
@@ -41,24 +11,47 @@ static bool same_times(const struct plan_device *a, const struct plan_device *b)
 {
     return a->variant == b->variant && a->spec.flops_f32 == b->spec.flops_f32 &&
            a->spec.flops_f16 == b->spec.flops_f16 && a->spec.bandwidth == b->spec.bandwidth &&
-           a->spec.launch_seconds == b->spec.launch_seconds;
+           a->spec.launch_seconds == b->spec.launch_seconds && a->spec.host_bandwidth == b->spec.host_bandwidth;
 }
 
-/* A step as this device alone sees it, from its part's times. */
-static double step_end(const struct step_times *times, double compute)
-{
-    return later(times->hidden_by, compute - times->update) + times->update;
-}
+/* One device's part in the step. */
+struct part {
+    struct timeline times;
+    double compute; /* all micro-batches and the rest */
+    double end;     /* the step's, as this device alone sees it */
+    bool known;     /* its speed, and that of the link to its host if it offloads */
+};
 
-double predict_device_seconds(const struct plan *plan, const struct plan_device *device, const struct machine *machine,
-                              const struct cost_table *measured)
+static bool time_part(const struct plan *plan, const struct plan_device *device, const struct machine *machine,
+                      const struct cost_table *measured, struct part *part, struct error *err)
 {
+    const struct plan_variant *variant = &plan->variants[device->variant];
     struct cost_speed speed = cost_speed_of(&device->spec, plan->dtype, measured);
-    struct step_times times = program_times(plan, device, machine, &speed);
-    return step_end(&times, times.body * device->micro_batches + times.rest);
+    struct timeline_request request = {.graph = variant->graph,
+                                       .program = &variant->train,
+                                       .speed = &speed,
+                                       .host_bandwidth = device->spec.host_bandwidth,
+                                       .machine = machine,
+                                       .ranks = plan->device_count};
+    TRY(timeline_make(&request, &part->times, err));
+    double reduced = part->times.messages + part->times.body * (device->micro_batches - 1);
+    part->compute = part->times.body * device->micro_batches + part->times.rest;
+    part->end = later(reduced, part->compute - part->times.update) + part->times.update;
+    part->known = speed.known && (variant->host_bytes == 0 || device->spec.host_bandwidth > 0);
+    return true;
 }
 
-void predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured)
+bool predict_device_seconds(const struct plan *plan, const struct plan_device *device, const struct machine *machine,
+                            const struct cost_table *measured, double *seconds, struct error *err)
+{
+    struct part part;
+    TRY(time_part(plan, device, machine, measured, &part, err));
+    *seconds = part.end;
+    return true;
+}
+
+bool predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured,
+                   struct error *err)
 {
     bool known = plan->device_count == 1 || machine->link_bandwidth > 0;
     for (size_t v = 0; v < plan->variant_count; v++) plan->variants[v].compute_seconds = 0;
@@ -67,15 +60,16 @@ void predict_times(struct plan *plan, const struct machine *machine, const struc
         const struct plan_device *device = &plan->devices[d];
         if (d > 0 && same_times(device, &plan->devices[d - 1])) continue;
         struct plan_variant *variant = &plan->variants[device->variant];
-        struct cost_speed speed = cost_speed_of(&device->spec, plan->dtype, measured);
-        struct step_times times = program_times(plan, device, machine, &speed);
-        double compute = times.body * device->micro_batches + times.rest;
-        variant->extra_time_fraction = times.recompute / (times.body - times.recompute);
-        variant->compute_seconds = speed.known ? later(variant->compute_seconds, compute) : 0;
-        plan->step_seconds = later(plan->step_seconds, step_end(&times, compute));
-        known = known && speed.known;
+        struct part part;
+        TRY(time_part(plan, device, machine, measured, &part, err));
+        double extra = part.times.recompute + part.times.stalled;
+        variant->extra_time_fraction = extra / (part.times.body - extra);
+        variant->compute_seconds = part.known ? later(variant->compute_seconds, part.compute) : 0;
+        plan->step_seconds = later(plan->step_seconds, part.end);
+        known = known && part.known;
     }
     if (!known) plan->step_seconds = 0;
+    return true;
 }
 
 double predict_efficiency(const struct plan *plan)

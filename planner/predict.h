@@ -6,14 +6,16 @@
 
 /* Fills compute_seconds and extra_time_fraction of every variant and step_seconds of the plan, from cost.h. Devices of
  * one variant may differ in speed: the slowest counts. A step ends with the slowest device; its all-reduces run beside
- * backward, and the update waits for the last. Times are 0 when a device's speed or a needed link's is unknown;
- * fractions are then those of a stand-in. */
-void predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured);
+ * backward, and the update waits for the last; copies to and from host memory run beside both (timeline.h). Times are 0
+ * when a device's speed or a needed link's is unknown; fractions are then those of a stand-in. extra_time_fraction counts
+ * what runs again and what waits for copies. ERROR_MEMORY. */
+bool predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured,
+                   struct error *err);
 
 /* When one device's part of the step ends, its all-reduces included: the step ends with the latest. A device of unknown
- * speed is given a stand-in's. */
-double predict_device_seconds(const struct plan *plan, const struct plan_device *device, const struct machine *machine,
-                              const struct cost_table *measured);
+ * speed is given a stand-in's. ERROR_MEMORY. */
+bool predict_device_seconds(const struct plan *plan, const struct plan_device *device, const struct machine *machine,
+                            const struct cost_table *measured, double *seconds, struct error *err);
 
 /* What one of the devices alone would take for its share, over what the step takes with all: 1 when no communication is
  * left over. 0 when the times are unknown. */

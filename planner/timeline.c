@@ -1,0 +1,83 @@
+#include "timeline.h"
+
+#include "mem.h"
+
+/* 16 lanes at 80 % of their rate, as the catalogue counts them. */
+#define STANDIN_HOST_BANDWIDTH 12.6e9
+
+struct clocks {
+    const struct timeline_request *request;
+    struct timeline *timeline;
+    double now;                /* of the compute stream */
+    double free[PLAN_STREAMS]; /* from when a stream is free; of the compute stream: now */
+    double *there;             /* per plan tensor: from when its value is */
+};
+
+static double later(double a, double b) { return a > b ? a : b; }
+
+/* A copy cannot be shorter than an op's start. */
+static double copy_seconds(const struct timeline_request *request, uint64_t bytes)
+{
+    double rate = request->host_bandwidth > 0 ? request->host_bandwidth : STANDIN_HOST_BANDWIDTH;
+    return later((double)bytes / rate, request->speed->launch_seconds);
+}
+
+static void wait_until(struct clocks *c, double moment, bool body)
+{
+    if (moment <= c->now) return;
+    if (body) c->timeline->stalled += moment - c->now;
+    c->now = moment;
+}
+
+static void copy(struct clocks *c, const struct plan_op *made, bool body)
+{
+    double seconds = copy_seconds(c->request, c->request->program->tensors[made->in[0]].bytes);
+    double begin = later(c->free[made->stream], c->there[made->in[0]]);
+    if (made->pass == PASS_FETCH) begin = later(begin, c->now);
+    double end = begin + seconds;
+    c->free[made->stream] = c->there[made->out[0]] = end;
+    if (made->pass == PASS_OFFLOAD) wait_until(c, end, body);
+}
+
+static void reduce(struct clocks *c, const struct op *op)
+{
+    double *messages = &c->timeline->messages;
+    if (!c->request->machine) return;
+    uint64_t bytes = c->request->graph->tensors[op->in[0]].bytes;
+    *messages = later(*messages, c->now) + cost_all_reduce_seconds(c->request->machine, c->request->ranks, bytes);
+}
+
+static void compute(struct clocks *c, const struct plan_op *made, bool body)
+{
+    const struct graph *graph = c->request->graph;
+    const struct op *op = &graph->ops[made->op];
+    double seconds = cost_op_seconds(c->request->speed, graph, op, false);
+    for (uint32_t k = 0; k < OP_MOST_INPUTS; k++)
+        if (made->in[k] != NO_TENSOR) wait_until(c, c->there[made->in[k]], body);
+    if (op->kind == OP_ALL_REDUCE) reduce(c, op);
+    c->now += seconds;
+    for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
+        if (made->out[k] != NO_TENSOR) c->there[made->out[k]] = c->now;
+    if (made->pass == PASS_RECOMPUTE) c->timeline->recompute += seconds;
+    if (made->pass == PASS_UPDATE) c->timeline->update += seconds;
+}
+
+bool timeline_make(const struct timeline_request *request, struct timeline *timeline, struct error *err)
+{
+    const struct plan_program *program = request->program;
+    struct clocks c = {.request = request, .timeline = timeline};
+    c.there = mem_zalloc(MEM_PLAN, program->tensor_count, sizeof *c.there);
+    if (!c.there) return error_memory(err, program->tensor_count * sizeof *c.there, "a step's time");
+    *timeline = (struct timeline){0};
+    for (size_t i = 0; i < program->op_count; i++) {
+        bool body = i < program->body_count;
+        if (plan_op_copies(&program->ops[i]))
+            copy(&c, &program->ops[i], body);
+        else
+            compute(&c, &program->ops[i], body);
+        if (body) timeline->body = c.now;
+    }
+    timeline->rest = c.now - timeline->body;
+    mem_free(c.there);
+    return true;
+}
