@@ -109,11 +109,19 @@ static bool find_alternatives(const struct plan_request *request, const struct p
     return true;
 }
 
+/* Single changes are tried when a plan takes less: ten of them are made. */
+#define CHANGES_SECONDS 10.0
+
 static bool say(const struct plan_options *o, const struct plan_request *request, struct plan_report *report,
                 struct error *err)
 {
     struct plan *others[2] = {NULL, NULL};
+    struct change changes[CHANGES_MOST];
     bool ok = !(o->json || o->explain) || find_alternatives(request, report->plan, others, err);
+    if (ok && o->explain && report->plan->plan_seconds < CHANGES_SECONDS) {
+        report->changes = changes;
+        ok = advise_single_changes(request, report->plan, changes, &report->change_count, err);
+    }
     report->keep_all = others[0];
     report->redo = others[1];
     report->pieces_chosen = request->micro_batches == 0;
@@ -138,7 +146,7 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
         TRY(find_frontier(o, request, plan, &frontier, err));
         report.frontier = &frontier;
     }
-    if (!plan->fits && !o->json) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
+    if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
     return say(o, request, &report, err);
 }
 

@@ -25,6 +25,8 @@ struct plan_report {
     /* The same request with everything kept, and with normalisations and ReLUs redone: why the plan computes again what
      * it does. NULL = not asked for, or no other than the plan. */
     const struct plan *keep_all, *redo;
+    const struct change *changes; /* --explain: what single changes buy */
+    size_t change_count;
     bool pieces_chosen; /* how many micro-batches there are was the planner's choice */
 };
 

@@ -1,6 +1,7 @@
 #include "plan_why.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "text.h"
@@ -218,6 +219,89 @@ static bool print_pieces(const struct plan_report *report, const struct plan_dev
     return print_paragraph(&text, to, err);
 }
 
+/* "+1.2 %"; nothing that would read 0.0. */
+static void format_cost(const struct change *change, char *out, size_t size)
+{
+    double cost = 100 * (change->time_ratio - 1);
+    if (fabs(cost) < 0.05)
+        snprintf(out, size, "the same");
+    else
+        snprintf(out, size, "%+.1f %%", cost);
+}
+
+static void print_change(const struct plan_report *report, const struct change *change, FILE *to)
+{
+    char words[80], peak[UNITS_TEXT], saved[UNITS_TEXT], cost[UNITS_TEXT], signed_[UNITS_TEXT + 1];
+    int64_t less = change->saved_bytes;
+    units_format_bytes((uint64_t)(less < 0 ? -less : less), saved);
+    snprintf(signed_, sizeof signed_, "%s%s", less < 0 ? "-" : "", saved);
+    format_cost(change, cost, sizeof cost);
+    fprintf(to, "  %-34s %4s %12s %12s %12s%s\n", change_words(change, words, sizeof words),
+            change->fits ? "yes" : "no", units_format_bytes(change->peak_bytes, peak), signed_, cost,
+            change->changes_bn && !report->plan->changes_bn ? "  batch normalisation then sees fewer images" : "");
+}
+
+/* Below this share of the peak a change buys time rather than memory. */
+#define WORTH_SAYING 0.02
+
+static const struct change *fastest_change(const struct plan_report *report)
+{
+    const struct change *fastest = NULL;
+    for (size_t i = 0; i < report->change_count; i++) {
+        const struct change *change = &report->changes[i];
+        if (change->fits && change->kind != CHANGE_DEVICES && (!fastest || change->time_ratio < fastest->time_ratio))
+            fastest = change;
+    }
+    return fastest && fastest->time_ratio < 0.999 ? fastest : NULL;
+}
+
+static void tell_best(struct text *text, const struct plan_report *report, const struct plan_device *device)
+{
+    const struct change *most = &report->changes[0], *fastest = fastest_change(report);
+    const char *what = report->plan->step_seconds > 0 ? "time (predicted)" : "computation";
+    char words[80], saved[UNITS_TEXT], cost[UNITS_TEXT];
+    if ((double)most->saved_bytes > WORTH_SAYING * (double)device->peak_bytes) {
+        format_cost(most, cost, sizeof cost);
+        text_add(text, "Most memory comes from %s: %s less, at %s %s for an image.",
+                 change_words(most, words, sizeof words), units_format_bytes((uint64_t)most->saved_bytes, saved), cost,
+                 what);
+    } else if (fastest) {
+        format_cost(fastest, cost, sizeof cost);
+        text_add(text,
+                 "The plan already uses the memory that there is to save time, so changes buy time: most %s, %s %s "
+                 "for an image.",
+                 change_words(fastest, words, sizeof words), cost, what);
+    } else {
+        text_add(text, "No single change saves more than %.0f %% of the memory.", 100 * WORTH_SAYING);
+    }
+}
+
+static bool same_outcome(const struct change *a, const struct change *b)
+{
+    return a->peak_bytes == b->peak_bytes && fabs(a->time_ratio - b->time_ratio) < 1e-9 &&
+           a->changes_bn == b->changes_bn;
+}
+
+static bool print_changes(const struct plan_report *report, const struct plan_device *device, FILE *to,
+                          struct error *err)
+{
+    struct text text = {0};
+    if (!report->changes) return true;
+    fprintf(to, "\nsingle changes, by what they buy\n");
+    if (report->change_count == 0) {
+        fputs("  There is none that can be planned and differs.\n", to);
+        return true;
+    }
+    tell_best(&text, report, device);
+    TRY(print_paragraph(&text, to, err));
+    fprintf(to, "  %-34s %4s %12s %12s %12s\n", "", "fits", "peak", "saves",
+            report->plan->step_seconds > 0 ? "time" : "computation");
+    for (size_t i = 0; i < report->change_count; i++)
+        if (i == 0 || !same_outcome(&report->changes[i - 1], &report->changes[i]))
+            print_change(report, &report->changes[i], to);
+    return true;
+}
+
 bool plan_why_print(const struct plan_report *report, uint32_t device, const struct anatomy *anatomy, FILE *to,
                     struct error *err)
 {
@@ -229,5 +313,5 @@ bool plan_why_print(const struct plan_report *report, uint32_t device, const str
     TRY(print_moment(variant, anatomy, to, err));
     print_parts(of, anatomy, to);
     TRY(print_bound(variant, to, err));
-    return print_recomputation(report, device, anatomy, to, err);
+    return print_recomputation(report, device, anatomy, to, err) && print_changes(report, of, to, err);
 }
