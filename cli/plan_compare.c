@@ -139,7 +139,11 @@ static json_t *find_differences(const json_t *a, json_t *b)
 static bool print_json(const struct plan *first, const struct plan *second, FILE *to, struct error *err)
 {
     struct plan_report reports[2] = {{.plan = first}, {.plan = second}};
-    json_t *a = plan_report_object(&reports[0]), *b = plan_report_object(&reports[1]);
+    json_t *a = plan_report_object(&reports[0], err), *b = a ? plan_report_object(&reports[1], err) : NULL;
+    if (!b) {
+        json_decref(a);
+        return false;
+    }
     json_t *differs = find_differences(a, b);
     json_t *root = json_pack("{s:o, s:o, s:o}", "a", a, "b", b, "differs", differs);
     bool ok = root && json_dumpf(root, to, JSON_INDENT(2)) == 0;

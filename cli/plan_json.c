@@ -1,20 +1,119 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "anatomy.h"
 #include "json.h"
 #include "plan_report.h"
 #include "predict.h"
+#include "words.h"
 
-static json_t *device_json(const struct plan_device *device)
+static json_t *whole(uint64_t value) { return json_integer((json_int_t)value); }
+
+static json_t *seconds_or_null(double seconds) { return seconds > 0 ? json_real(seconds) : json_null(); }
+
+static json_t *classes_json(const uint64_t bytes[MEMORY_CLASSES])
 {
     json_t *classes = json_object();
     for (int i = 0; i < MEMORY_CLASSES; i++)
-        json_object_set_new(classes, memory_class_name((enum memory_class)i),
-                            json_integer((json_int_t)device->classes[i]));
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o}", "name", device->spec.name, "memory_bytes",
+        json_object_set_new(classes, memory_class_name((enum memory_class)i), whole(bytes[i]));
+    return classes;
+}
+
+static json_t *device_json(const struct plan_device *device)
+{
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "name", device->spec.name, "memory_bytes",
                      (json_int_t)device->spec.memory_bytes, "batch", (json_int_t)device->images, "micro_batches",
                      (json_int_t)device->micro_batches, "peak_bytes", (json_int_t)device->peak_bytes, "classes",
-                     classes);
+                     classes_json(device->classes), "variant", (json_int_t)device->variant, "workspace_bytes",
+                     (json_int_t)device->spec.workspace_bytes);
+}
+
+static json_t *totals_json(const struct anatomy_total *totals, size_t count, bool stages, bool timed)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; i < count; i++) {
+        const struct anatomy_total *t = &totals[i];
+        if (t->ops == 0) continue;
+        json_t *row = json_pack("{s:s, s:I, s:I, s:I, s:o}", "name", t->name, "ops", (json_int_t)t->ops, "flops",
+                                (json_int_t)t->flops, "bytes_moved", (json_int_t)t->bytes_moved, "seconds",
+                                timed ? json_real(t->seconds) : json_null());
+        if (stages) {
+            json_object_set_new(row, "parameters", whole(t->parameters));
+            json_object_set_new(row, "forward_macs", whole(t->macs));
+            json_object_set_new(row, "kept_bytes", whole(t->kept_bytes));
+        }
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
+static json_t *parts_json(const struct anatomy *anatomy)
+{
+    json_t *parts = json_array();
+    for (size_t i = 0; i < anatomy->part_count; i++) {
+        const struct anatomy_part *part = &anatomy->parts[i];
+        json_t *stage = part->stage == NO_STAGE ? json_null() : json_string(anatomy->stages[part->stage].name);
+        json_array_append_new(parts, json_pack("{s:s, s:o, s:b, s:I}", "class", memory_class_name(part->class_),
+                                               "stage", stage, "gaps", part->gaps, "bytes", (json_int_t)part->bytes));
+    }
+    return parts;
+}
+
+static json_t *largest_json(const struct plan_variant *variant, const struct anatomy *anatomy)
+{
+    json_t *largest = json_array();
+    for (size_t i = 0; i < anatomy->largest_count; i++) {
+        const struct plan_tensor *tensor = &variant->train.tensors[anatomy->largest[i]];
+        char name[TENSOR_NAME] = "workspace";
+        if (tensor->origin != NO_TENSOR) graph_tensor_name(variant->graph, tensor->origin, name);
+        json_array_append_new(largest,
+                              json_pack("{s:s, s:s, s:I}", "name", name, "class", memory_class_name(tensor->class_),
+                                        "bytes", (json_int_t)tensor->bytes));
+    }
+    return largest;
+}
+
+static json_t *peak_json(const struct plan_variant *variant, const struct anatomy *anatomy)
+{
+    const struct plan_op *peak = &variant->train.ops[variant->peak_op];
+    const struct op *op = &variant->graph->ops[peak->op];
+    return json_pack("{s:I, s:I, s:s, s:s, s:s, s:I, s:o, s:o}", "op", (json_int_t)variant->peak_op, "ops",
+                     (json_int_t)variant->train.op_count, "pass", op_pass_name(peak->pass), "kind",
+                     op_kind_name(op->kind), "layer", variant->graph->layers[op->layer].path, "live_tensors",
+                     (json_int_t)anatomy->live, "parts", parts_json(anatomy), "largest_tensors",
+                     largest_json(variant, anatomy));
+}
+
+static json_t *blocks_json(const struct anatomy_blocks *blocks)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)blocks->count, "kept",
+                     (json_int_t)blocks->kept, "redone", (json_int_t)blocks->redone, "rerun", (json_int_t)blocks->rerun,
+                     "most_runs", (json_int_t)blocks->most_runs, "offloaded", (json_int_t)blocks->offloaded,
+                     "reconstructed", (json_int_t)blocks->reconstructed);
+}
+
+/* A variant's parts of the peak are those of its first device. */
+static json_t *variant_json(const struct plan *plan, uint32_t v, struct error *err)
+{
+    const struct plan_variant *variant = &plan->variants[v];
+    uint32_t device = 0;
+    while (device + 1 < plan->device_count && plan->devices[device].variant != v) device++;
+    struct anatomy anatomy;
+    json_t *root = NULL;
+    if (anatomy_make(plan, device, &anatomy, err))
+        root = json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "micro_batch",
+                         (json_int_t)variant->graph->options.batch, "arena_bytes", (json_int_t)variant->arena_bytes,
+                         "host_bytes", (json_int_t)variant->host_bytes, "lower_bound_bytes",
+                         (json_int_t)variant->lower_bound_bytes, "proved_optimal", variant->proved_optimal,
+                         "recompute_fraction", variant->extra_flops_fraction, "recompute_time_fraction",
+                         variant->extra_time_fraction, "recomputed_convolutions",
+                         (json_int_t)variant->recomputed_convolutions, "compute_seconds",
+                         seconds_or_null(variant->compute_seconds), "classes", classes_json(variant->classes), "peak",
+                         peak_json(variant, &anatomy), "blocks", blocks_json(&anatomy.blocks), "stages",
+                         totals_json(anatomy.stages, anatomy.stage_count, true, anatomy.timed), "kinds",
+                         totals_json(anatomy.kinds, OP_KINDS, false, anatomy.timed));
+    anatomy_finish(&anatomy);
+    return root;
 }
 
 static const struct plan_variant *largest_variant(const struct plan *plan)
@@ -35,53 +134,138 @@ static json_t *frontier_json(const struct frontier *frontier)
                               "peak_bytes", (json_int_t)p->peak_bytes, "fits", p->peak_bytes <= frontier->memory_bytes,
                               "recompute", recompute_policy_name(p->recompute), "recomputed_convolutions",
                               (json_int_t)p->recomputed_convolutions, "recompute_fraction", p->extra_flops_fraction,
-                              "step_seconds", p->step_seconds > 0 ? json_real(p->step_seconds) : json_null()));
+                              "step_seconds", seconds_or_null(p->step_seconds)));
     }
     return points;
 }
 
-json_t *plan_report_object(const struct plan_report *report)
+/* What the text says in notes. */
+static json_t *notes_json(const struct plan *plan)
 {
-    const struct plan *plan = report->plan;
+    json_t *notes = json_array();
+    if (plan->changes_bn) json_array_append_new(notes, json_string("bn-over-fewer-images"));
+    if (plan->step_seconds <= 0) json_array_append_new(notes, json_string("time-unknown"));
+    if (plan->step_seconds > 0 && plan->device_count > 1)
+        json_array_append_new(notes, json_string("scaling-simulated"));
+    for (size_t v = 0; v < plan->variant_count; v++)
+        if (!plan->variants[v].proved_optimal) {
+            json_array_append_new(notes, json_string("arena-above-bound"));
+            break;
+        }
+    return notes;
+}
+
+static json_t *alternative_json(const struct plan *plan)
+{
+    uint64_t peak = 0, arena = 0;
+    if (!plan) return json_null();
+    for (size_t d = 0; d < plan->device_count; d++)
+        if (plan->devices[d].peak_bytes > peak) peak = plan->devices[d].peak_bytes;
+    for (size_t v = 0; v < plan->variant_count; v++)
+        if (plan->variants[v].arena_bytes > arena) arena = plan->variants[v].arena_bytes;
+    return json_pack("{s:b, s:I, s:I, s:o}", "fits", plan->fits, "peak_bytes", (json_int_t)peak, "arena_bytes",
+                     (json_int_t)arena, "step_seconds", seconds_or_null(plan->step_seconds));
+}
+
+static json_t *advice_json(const struct plan_report *report)
+{
+    static const char *const kinds[ADVICE_KINDS] = {"recompute", "batch", "micro-batches", "memory-gib", "devices"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < report->advice_count; i++) {
+        const struct advice *a = &report->advice[i];
+        char sentence[256];
+        json_array_append_new(list, json_pack("{s:s, s:I, s:f, s:b, s:s}", "kind", kinds[a->kind], "value",
+                                              (json_int_t)a->value, "recompute_fraction", a->extra_flops_fraction,
+                                              "changes_bn", a->changes_bn, "sentence",
+                                              advise_sentence(a, sentence, sizeof sentence)));
+    }
+    return list;
+}
+
+static json_t *changes_json(const struct plan_report *report)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < report->change_count; i++) {
+        const struct change *c = &report->changes[i];
+        char words[80];
+        json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:I, s:I, s:f}", "change",
+                                              change_words(c, words, sizeof words), "fits", c->fits, "changes_bn",
+                                              c->changes_bn, "peak_bytes", (json_int_t)c->peak_bytes, "saved_bytes",
+                                              (json_int_t)c->saved_bytes, "time_ratio", c->time_ratio));
+    }
+    return list;
+}
+
+static json_t *summary_json(const struct plan *plan)
+{
     const struct plan_variant *largest = largest_variant(plan);
-    json_t *devices = json_array();
+    char verdict[WORDS_VERDICT];
     bool optimal = true;
-    double extra = 0;
-    for (size_t i = 0; i < plan->device_count; i++) json_array_append_new(devices, device_json(&plan->devices[i]));
+    double extra = 0, slower = 0;
     for (size_t v = 0; v < plan->variant_count; v++) {
         optimal = optimal && plan->variants[v].proved_optimal;
         extra = fmax(extra, plan->variants[v].extra_flops_fraction);
+        slower = fmax(slower, plan->variants[v].extra_time_fraction);
     }
-    json_t *root = json_pack(
-        "{s:s, s:I, s:I, s:s, s:I, s:b, s:o, s:I, s:I, s:b, s:s, s:f, s:b, s:o, s:f}", "model", plan->spec.name,
-        "parameters", (json_int_t)largest->graph->parameter_elements, "forward_macs",
-        (json_int_t)largest->graph->forward_macs, "dtype", dtype_name(plan->dtype), "batch", (json_int_t)plan->batch,
-        "fits", plan->fits, "devices", devices, "arena_bytes", (json_int_t)largest->arena_bytes, "lower_bound_bytes",
-        (json_int_t)largest->lower_bound_bytes, "proved_optimal", optimal, "recompute",
-        recompute_policy_name(plan->recompute), "recompute_fraction", extra, "changes_bn", plan->changes_bn,
-        "step_seconds", plan->step_seconds > 0 ? json_real(plan->step_seconds) : json_null(), "plan_seconds",
-        plan->plan_seconds);
-    if (report->largest_searched)
-        json_object_set_new(root, "largest_batch", json_integer((json_int_t)report->largest_batch));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:I, s:b, s:I, s:I, s:b, s:s, s:f, s:f, s:b, s:o, s:f, s:s}", "model",
+        plan->spec.name, "dataset", dataset_kind_name(plan->spec.dataset), "unit", unit_kind_name(plan->spec.unit),
+        "shortcut", shortcut_kind_name(plan->spec.shortcut), "sync_bn", plan->sync_bn, "parameters",
+        (json_int_t)largest->graph->parameter_elements, "forward_macs", (json_int_t)largest->graph->forward_macs,
+        "dtype", dtype_name(plan->dtype), "batch", (json_int_t)plan->batch, "fits", plan->fits, "arena_bytes",
+        (json_int_t)largest->arena_bytes, "lower_bound_bytes", (json_int_t)largest->lower_bound_bytes, "proved_optimal",
+        optimal, "recompute", recompute_policy_name(plan->recompute), "recompute_fraction", extra,
+        "recompute_time_fraction", slower, "changes_bn", plan->changes_bn, "step_seconds",
+        seconds_or_null(plan->step_seconds), "plan_seconds", plan->plan_seconds, "verdict",
+        words_verdict(plan, verdict, sizeof verdict));
+}
+
+/* What only a request could be asked. */
+static void add_asked(json_t *root, const struct plan_report *report)
+{
+    const struct plan *plan = report->plan;
+    if (report->largest_searched) json_object_set_new(root, "largest_batch", whole(report->largest_batch));
     if (plan->device_count > 1 && plan->step_seconds > 0)
         json_object_set_new(root, "scaling_efficiency", json_real(predict_efficiency(plan)));
+    if (report->keep_all) json_object_set_new(root, "keeping_all", alternative_json(report->keep_all));
+    if (report->redo) json_object_set_new(root, "redoing_elementwise", alternative_json(report->redo));
+    if (!plan->fits && report->advice) json_object_set_new(root, "advice", advice_json(report));
+    if (report->changes) json_object_set_new(root, "single_changes", changes_json(report));
     if (report->frontier) json_object_set_new(root, "frontier", frontier_json(report->frontier));
     if (report->deepest) {
-        json_object_set_new(root, "deepest_depth", json_integer(plan->fits ? (json_int_t)plan->spec.depth : 0));
+        json_object_set_new(root, "deepest_depth", whole(plan->fits ? plan->spec.depth : 0));
         json_object_set_new(root, "deepest_unfit_depth",
-                            report->deepest->unfit ? json_integer((json_int_t)report->deepest->unfit) : json_null());
+                            report->deepest->unfit ? whole(report->deepest->unfit) : json_null());
     }
-    return root;
+}
+
+json_t *plan_report_object(const struct plan_report *report, struct error *err)
+{
+    const struct plan *plan = report->plan;
+    json_t *root = summary_json(plan), *devices = json_array(), *variants = json_array();
+    for (size_t i = 0; i < plan->device_count; i++) json_array_append_new(devices, device_json(&plan->devices[i]));
+    bool ok = root && devices && variants;
+    for (uint32_t v = 0; ok && v < plan->variant_count; v++) {
+        json_t *variant = variant_json(plan, v, err);
+        ok = variant && json_array_append_new(variants, variant) == 0;
+    }
+    json_object_set_new(root, "devices", devices);
+    json_object_set_new(root, "variants", variants);
+    json_object_set_new(root, "notes", notes_json(plan));
+    if (ok) add_asked(root, report);
+    if (ok) return root;
+    json_decref(root);
+    if (err->kind == ERROR_NONE) error_memory(err, 4096, "the JSON output");
+    return NULL;
 }
 
 bool plan_report_json(const struct plan_report *report, FILE *to, struct error *err)
 {
-    json_t *root = plan_report_object(report);
-    if (!root || json_dumpf(root, to, JSON_INDENT(2)) != 0) {
-        json_decref(root);
-        return ferror(to) || error_memory(err, 4096, "the JSON output");
-    }
+    json_t *root = plan_report_object(report, err);
+    if (!root) return false;
+    bool written = json_dumpf(root, to, JSON_INDENT(2)) == 0;
     json_decref(root);
+    if (!written) return ferror(to) || error_memory(err, 4096, "the JSON output");
     fputc('\n', to);
     return true;
 }

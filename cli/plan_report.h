@@ -34,8 +34,8 @@ struct plan_report {
 void plan_report_print(const struct plan_report *report, FILE *to);
 /* Why it fits or not; stages, kinds of ops and what dominates the peak. ERROR_MEMORY. */
 bool plan_report_explain(const struct plan_report *report, FILE *to, struct error *err);
-/* One JSON object, the caller's; NULL when memory is short. */
-json_t *plan_report_object(const struct plan_report *report);
+/* One JSON object, the caller's, of the keys in docs/formats.md; NULL: ERROR_MEMORY. */
+json_t *plan_report_object(const struct plan_report *report, struct error *err);
 /* The same as text. ERROR_MEMORY. */
 bool plan_report_json(const struct plan_report *report, FILE *to, struct error *err);
 

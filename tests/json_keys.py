@@ -1,0 +1,65 @@
+"""What `plan --json` prints and what docs/formats.md says that it prints are the same keys."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+FATHOM = os.path.abspath(sys.argv[1])
+SOURCE = pathlib.Path(sys.argv[2])
+LEAVES = {'classes'}  # its keys are the memory classes
+
+COMMANDS = [
+    'resnet-20 --gpus 2xtitan-x --explain',
+    'resnet-164 --gpus 1GiB --micro-batches 1',
+    'resnet-50 --gpus 2GiB --batch 4096 --micro-batches 1 --recompute none',
+    'resnet-20 --gpus titan-x --search',
+    'resnet-20 --gpus 1GiB --batch 64 --max-batch',
+    'resnet-20 --gpus 512MiB --batch 8 --recompute none --max-depth',
+]
+
+
+def documented(text, heading):
+    """{path of the object: keys}, from a section whose headings name the objects and whose tables' first column keys."""
+    section = text[text.index(heading):]
+    section = section[:section.index('\n## ')]
+    paths, objects = [''], {}
+    for line in section.splitlines():
+        if line.startswith('####'):
+            paths = re.findall(r'`([^`]+)`', line) or ['']
+        elif line.startswith('| `'):
+            for path in paths:
+                objects.setdefault(path, set()).update(re.findall(r'`([^`]+)`', line.split('|')[1]))
+    return objects
+
+
+def gather(value, path, objects):
+    if isinstance(value, list):
+        for item in value:
+            if isinstance(item, (dict, list)):
+                gather(item, path + '[]', objects)
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            objects.setdefault(path, set()).add(key)
+            if key not in LEAVES:
+                gather(child, f'{path}.{key}' if path else key, objects)
+
+
+def printed():
+    objects = {}
+    for command in COMMANDS:
+        done = subprocess.run([FATHOM, 'plan', *command.split(), '--json'], capture_output=True, text=True, timeout=250)
+        assert done.returncode in (0, 1) and not done.stderr, f'{command}: {done.returncode}, {done.stderr}'
+        gather(json.loads(done.stdout), '', objects)
+    return objects
+
+
+told, found = documented((SOURCE / 'docs/formats.md').read_text(), '### For scripts'), printed()
+failures = [f'{path or "the object"}: {key} is printed, not documented'
+            for path in found for key in sorted(found[path] - told.get(path, set()))]
+failures += [f'{path or "the object"}: {key} is documented, not printed'
+             for path in told for key in sorted(told[path] - found.get(path, set()))]
+print('\n'.join(failures))
+print(f'{sum(map(len, told.values()))} keys, {len(failures)} failed')
+sys.exit(bool(failures))
