@@ -93,14 +93,15 @@ static json_t *blocks_json(const struct anatomy_blocks *blocks)
 }
 
 /* A variant's parts of the peak are those of its first device. */
-static json_t *variant_json(const struct plan *plan, uint32_t v, struct error *err)
+static json_t *variant_json(const struct plan_report *report, uint32_t v, struct error *err)
 {
+    const struct plan *plan = report->plan;
     const struct plan_variant *variant = &plan->variants[v];
     uint32_t device = 0;
     while (device + 1 < plan->device_count && plan->devices[device].variant != v) device++;
     struct anatomy anatomy;
     json_t *root = NULL;
-    if (anatomy_make(plan, device, &anatomy, err))
+    if (anatomy_make(plan, device, report->measured, &anatomy, err))
         root = json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "micro_batch",
                          (json_int_t)variant->graph->options.batch, "arena_bytes", (json_int_t)variant->arena_bytes,
                          "host_bytes", (json_int_t)variant->host_bytes, "lower_bound_bytes",
@@ -246,7 +247,7 @@ json_t *plan_report_object(const struct plan_report *report, struct error *err)
     for (size_t i = 0; i < plan->device_count; i++) json_array_append_new(devices, device_json(&plan->devices[i]));
     bool ok = root && devices && variants;
     for (uint32_t v = 0; ok && v < plan->variant_count; v++) {
-        json_t *variant = variant_json(plan, v, err);
+        json_t *variant = variant_json(report, v, err);
         ok = variant && json_array_append_new(variants, variant) == 0;
     }
     json_object_set_new(root, "devices", devices);
