@@ -46,6 +46,7 @@ static int print_help(int argc, char **argv)
     const struct command *command = find_command(argv[2]);
     if (!command) return unknown_command(argv[2]);
     fputs(command->manual, stdout);
+    if (command->manual_end) fputs(command->manual_end, stdout);
     return 0;
 }
 
@@ -91,6 +92,7 @@ int main(int argc, char **argv)
     if (!command) return unknown_command(name);
     if (asks_help(argc, argv)) {
         fputs(command->manual, stdout);
+        if (command->manual_end) fputs(command->manual_end, stdout);
         return finish_output(0);
     }
     if (command == &command_train) wait_without_spinning(argv);

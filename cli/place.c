@@ -8,33 +8,10 @@
 #include "command.h"
 #include "files.h"
 #include "mem.h"
-#include "place.h"
-#include "place_chunks.h"
-#include "place_import.h"
+#include "place_fragments.h"
+#include "place_report.h"
 #include "place_svg.h"
 #include "units.h"
-
-#define PROGRESS_TERMINAL_SECONDS 0.1
-#define PROGRESS_LINE_SECONDS     10.0
-
-struct request {
-    const char *path, *out, *svg;
-    uint64_t capacity, chunks, chunk_bytes, seed, threads;
-    double seconds;
-    bool minimise, json;
-};
-
-/* One of the two is filled: chunks where --chunks was given. */
-struct outcome {
-    struct place_source source;
-    struct place_result arena;
-    struct place_chunks_result chunks;
-};
-
-struct progress {
-    bool terminal, shown;
-    double last;
-};
 
 static atomic_bool interrupted;
 
@@ -44,79 +21,120 @@ static void interrupt(int signal)
     atomic_store(&interrupted, true);
 }
 
-static bool check_aims(const struct request *request, struct error *err)
+static bool check_aims(const struct place_request *request, struct error *err)
 {
-    if ((request->chunks > 0) != (request->chunk_bytes > 0))
-        return error_set(err, ERROR_INPUT, "--chunks N and --chunk-size BYTES go together; --chunk%s is missing",
-                         request->chunks > 0 ? "-size" : "s");
-    if (request->chunks > 0 && (request->capacity > 0 || request->minimise))
+    bool chunks = request->chunk_list != NULL;
+    if (!chunks && request->chunk_bytes > 0)
+        return error_set(err, ERROR_INPUT, "--chunk-size goes with --chunks N, which is missing");
+    if (chunks && (request->capacity > 0 || request->minimise))
         return error_set(err, ERROR_INPUT, "--chunks goes without --%s: the chunks are the capacity",
                          request->minimise ? "minimise" : "capacity");
-    if (request->chunks == 0 && (request->capacity > 0) == request->minimise)
+    if (request->check && (request->minimise || request->out || request->svg))
+        return error_set(err, ERROR_INPUT, "--check goes without --%s: it places nothing",
+                         request->minimise ? "minimise"
+                         : request->out    ? "out"
+                                           : "svg");
+    if (!request->check && !chunks && (request->capacity > 0) == request->minimise)
         return error_set(err, ERROR_INPUT, "either --capacity BYTES or --minimise is wanted, %s",
                          request->minimise ? "not both" : "and neither was given");
     return true;
 }
 
-static bool parse(int argc, char **argv, struct request *request, struct error *err)
+/* A number of chunks with their size, or a list that says both. */
+static bool parse_chunks(struct place_request *request, struct error *err)
+{
+    const char *list = request->chunk_list;
+    if (!list) return true;
+    if (list[0] != '\0' && list[strspn(list, "0123456789")] == '\0') {
+        uint64_t count;
+        char text[64];
+        if (request->chunk_bytes == 0)
+            return error_set(err, ERROR_INPUT, "--chunks %s wants --chunk-size BYTES, or say --chunks %sx256MiB", list,
+                             list);
+        TRY(units_parse_count(list, "--chunks", 1, FRAGMENTS_MOST, &count, err));
+        snprintf(text, sizeof text, "%" PRIu64 "x%" PRIu64, count, request->chunk_bytes);
+        TRY(fragments_parse(text, "--chunks", &request->sizes, &request->chunks, err));
+    } else if (request->chunk_bytes > 0) {
+        return error_set(err, ERROR_INPUT, "--chunks %s has its sizes: --chunk-size goes with a number alone", list);
+    } else {
+        TRY(fragments_parse(list, "--chunks", &request->sizes, &request->chunks, err));
+    }
+    request->chunk_bytes = request->sizes[0];
+    for (size_t i = 1; i < request->chunks; i++)
+        if (request->sizes[i] != request->sizes[0]) request->chunk_bytes = 0;
+    return true;
+}
+
+static bool take_words(struct place_request *request, const char **words, size_t count, struct error *err)
+{
+    if (count == 0)
+        return error_set(err, ERROR_INPUT, "%s",
+                         request->check
+                             ? "a placed CSV file is wanted: fathom place --check PLACED.csv [PROBLEM.csv]"
+                             : "a CSV file, an ONNX model or a memory snapshot is wanted: fathom place FILE --capacity "
+                               "BYTES | --minimise");
+    if (count > 1 && !request->check)
+        return error_set(err, ERROR_INPUT, "'%.60s': one FILE is placed at a time", words[1]);
+    request->path = words[0];
+    request->problem = count > 1 ? words[1] : NULL;
+    return true;
+}
+
+static bool parse(int argc, char **argv, struct place_request *request, struct error *err)
 {
     const struct option_spec specs[] = {
         {"capacity", 0, OPTION_BYTES, &request->capacity, 1, 4.6e18},
         {"minimise", 0, OPTION_FLAG, &request->minimise},
-        {"chunks", 0, OPTION_COUNT, &request->chunks, 1, 1e6},
+        {"chunks", 0, OPTION_TEXT, &request->chunk_list},
         {"chunk-size", 0, OPTION_BYTES, &request->chunk_bytes, 1, 4.6e18},
+        {"check", 0, OPTION_FLAG, &request->check},
         {"time", 0, OPTION_REAL, &request->seconds, 0, 1e9},
         {"out", 'o', OPTION_TEXT, &request->out},
         {"svg", 0, OPTION_TEXT, &request->svg},
         {"json", 0, OPTION_FLAG, &request->json},
+        {"live", 0, OPTION_FLAG, &request->live},
         {"seed", 0, OPTION_COUNT, &request->seed},
         {"threads", 0, OPTION_COUNT, &request->threads, 1, 64},
     };
-    const char *words[1];
-    size_t word_count;
-    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 1, &word_count, err));
-    if (word_count == 0)
-        return error_set(err, ERROR_INPUT,
-                         "a CSV file, an ONNX model or a memory snapshot is wanted: fathom place FILE --capacity BYTES "
-                         "| --minimise");
+    const char *words[2];
+    size_t count;
+    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 2, &count, err));
+    TRY(take_words(request, words, count, err));
     TRY(check_aims(request, err));
-    request->path = words[0];
-    return true;
-}
-
-static void show_progress(void *context, uint64_t bound, uint64_t best, double seconds)
-{
-    struct progress *progress = context;
-    double every = progress->terminal ? PROGRESS_TERMINAL_SECONDS : PROGRESS_LINE_SECONDS;
-    if (seconds - progress->last < every) return;
-    progress->last = seconds;
-    progress->shown = true;
-    double gap = bound > 0 ? 100.0 * ((double)best / (double)bound - 1) : 0;
-    fprintf(stderr, "%sbound %" PRIu64 "  best %" PRIu64 "  gap %.2f %%  %.1f s%s", progress->terminal ? "\r" : "",
-            bound, best, gap, seconds, progress->terminal ? "   " : "\n");
+    return parse_chunks(request, err);
 }
 
 /* The table gets its column of chunks. */
-static bool solve_chunks(const struct request *request, struct place_table *table, const struct place_options *options,
-                         struct place_chunks_result *result, struct error *err)
+static bool solve_chunks(const struct place_request *request, struct place_table *table,
+                         const struct place_options *options, struct place_chunks_result *result, struct error *err)
 {
     if (!table->chunk) {
         table->chunk = mem_alloc(MEM_GENERAL, table->count, sizeof *table->chunk);
         if (!table->chunk) return error_memory(err, table->count * sizeof *table->chunk, "the chunks");
         for (size_t i = 0; i < table->count; i++) table->chunk[i] = PLACE_UNPLACED;
     }
-    return place_chunks_solve(table->buffers, table->chunk, table->count, request->chunk_bytes, request->chunks,
-                              options, result, err);
+    return fragments_solve(table->buffers, table->chunk, table->count, request->sizes, request->chunks, options, result,
+                           err);
 }
 
-static bool solve(const struct request *request, struct place_table *table, struct outcome *outcome, struct error *err)
+static bool list_live(const struct place_request *request, const struct place_table *table,
+                      struct place_outcome *outcome, struct error *err)
 {
-    struct progress progress = {.terminal = isatty(STDERR_FILENO) != 0};
+    uint64_t instant = request->chunks > 0 ? outcome->chunks.peak_instant : outcome->arena.peak_instant;
+    outcome->live = mem_alloc(MEM_GENERAL, table->count, sizeof *outcome->live);
+    if (!outcome->live) return error_memory(err, table->count * sizeof *outcome->live, "the live buffers");
+    return place_live_at(table->buffers, table->count, instant, outcome->live, &outcome->live_count, err);
+}
+
+static bool solve(const struct place_request *request, struct place_table *table, struct place_outcome *outcome,
+                  struct error *err)
+{
+    struct place_progress progress = {.terminal = isatty(STDERR_FILENO) != 0};
     struct place_options options = {.capacity = request->capacity,
                                     .seconds = request->seconds,
                                     .seed = request->seed,
                                     .threads = (uint32_t)request->threads,
-                                    .progress = show_progress,
+                                    .progress = place_progress_show,
                                     .context = &progress,
                                     .stop = &interrupted};
     struct sigaction action = {.sa_handler = interrupt}, before;
@@ -124,22 +142,35 @@ static bool solve(const struct request *request, struct place_table *table, stru
     bool ok = request->chunks > 0 ? solve_chunks(request, table, &options, &outcome->chunks, err)
                                   : place_solve(table->buffers, table->count, &options, &outcome->arena, err);
     sigaction(SIGINT, &before, NULL);
-    if (progress.shown && progress.terminal) fputs("\r\033[K", stderr);
-    return ok || error_prefix(err, "%s, buffers counted from 0", request->path);
+    place_progress_end(&progress);
+    if (!ok) return error_prefix(err, "%s, buffers counted from 0", request->path);
+    return list_live(request, table, outcome, err);
 }
 
-/* Chunks are drawn end to end. */
-static void lay_out(const struct request *request, struct place_table *table, struct place_result *result,
-                    const struct place_chunks_result *chunks)
+/* Chunks are drawn end to end; the table's offsets are addresses afterwards. */
+static bool lay_out(const struct place_request *request, struct place_table *table, struct place_result *result,
+                    const struct place_chunks_result *chunks, struct error *err)
 {
-    for (size_t i = 0; i < table->count; i++) table->buffers[i].offset += table->chunk[i] * request->chunk_bytes;
-    *result = (struct place_result){.arena_bytes = chunks->chunks * request->chunk_bytes,
-                                    .lower_bound_bytes = chunks->lower_bound_bytes,
-                                    .peak_instant = chunks->peak_instant};
+    uint64_t *base = mem_alloc(MEM_GENERAL, chunks->chunks + request->chunks, sizeof *base), end = 0;
+    if (!base) return error_memory(err, (chunks->chunks + request->chunks) * sizeof *base, "the picture");
+    for (size_t c = 0; c < chunks->chunks + request->chunks; c++) {
+        base[c] = end;
+        end += request->sizes[c < request->chunks ? c : 0]; /* what did not fit is drawn above */
+    }
+    *result =
+        (struct place_result){.lower_bound_bytes = chunks->lower_bound_bytes, .peak_instant = chunks->peak_instant};
+    for (size_t i = 0; i < table->count; i++) {
+        struct place_buffer *buffer = &table->buffers[i];
+        buffer->offset += base[table->chunk[i]];
+        if (buffer->size > 0 && buffer->offset + buffer->size > result->arena_bytes)
+            result->arena_bytes = buffer->offset + buffer->size;
+    }
+    mem_free(base);
+    return true;
 }
 
-static bool write_svg(const struct request *request, const struct place_table *table, const struct place_result *result,
-                      struct error *err)
+static bool write_svg(const struct place_request *request, const struct place_table *table,
+                      const struct place_result *result, struct error *err)
 {
     struct text text = {0};
     const char *name = strrchr(request->path, '/');
@@ -150,172 +181,72 @@ static bool write_svg(const struct request *request, const struct place_table *t
     return ok;
 }
 
-static void print_source(const struct place_source *source)
-{
-    char text[UNITS_TEXT], human[UNITS_TEXT];
-    if (!source->snapshot) return;
-    printf("recorded   device %" PRIu64 ", %s events\n", source->device, units_format_count(source->events, text));
-    printf("allocated  %s bytes at most (%s)\n", units_format_count(source->peak_bytes, text),
-           units_format_bytes(source->peak_bytes, human));
-    if (source->reserved_bytes > 0)
-        printf("reserved   %s bytes at most (%s)\n", units_format_count(source->reserved_bytes, text),
-               units_format_bytes(source->reserved_bytes, human));
-}
-
-static void print_saving(const struct place_source *source, uint64_t arena_bytes)
-{
-    char text[UNITS_TEXT], human[UNITS_TEXT];
-    if (!source->snapshot || source->reserved_bytes <= arena_bytes) return;
-    uint64_t saved = source->reserved_bytes - arena_bytes;
-    printf("saved      %s bytes (%s), %.1f %% of what was reserved\n", units_format_count(saved, text),
-           units_format_bytes(saved, human), 100.0 * (double)saved / (double)source->reserved_bytes);
-}
-
-static void print_source_json(const struct place_source *source)
-{
-    if (!source->snapshot) return;
-    printf("\"recorded_device\": %" PRIu64 ", \"recorded_events\": %" PRIu64 ", \"recorded_peak_bytes\": %" PRIu64
-           ", \"recorded_reserved_bytes\": ",
-           source->device, source->events, source->peak_bytes);
-    if (source->reserved_bytes > 0)
-        printf("%" PRIu64 ", ", source->reserved_bytes);
-    else
-        printf("null, ");
-}
-
-static void print_json(const struct request *request, const struct place_table *table, const struct outcome *outcome)
-{
-    const struct place_result *result = &outcome->arena;
-    printf("{\"buffers\": %zu, ", table->count);
-    print_source_json(&outcome->source);
-    if (request->capacity > 0)
-        printf("\"capacity_bytes\": %" PRIu64 ", \"fits\": %s, \"proved_impossible\": %s, ", request->capacity,
-               result->arena_bytes <= request->capacity ? "true" : "false",
-               result->lower_bound_bytes > request->capacity ? "true" : "false");
-    printf("\"arena_bytes\": %" PRIu64 ", \"lower_bound_bytes\": %" PRIu64 ", \"proved_optimal\": %s, "
-           "\"peak_instant\": %" PRIu64 ", \"seconds\": %.6f, \"nodes\": %" PRIu64 "}\n",
-           result->arena_bytes, result->lower_bound_bytes, result->proved_optimal ? "true" : "false",
-           result->peak_instant, result->seconds, result->nodes);
-}
-
-static void print_capacity(const struct request *request, const struct place_result *result)
-{
-    char capacity[UNITS_TEXT], seconds[UNITS_TEXT];
-    units_format_count(request->capacity, capacity);
-    if (result->arena_bytes <= request->capacity)
-        printf("fits       in %s bytes\n", capacity);
-    else if (result->lower_bound_bytes > request->capacity)
-        printf("impossible in %s bytes: proved\n", capacity);
-    else
-        printf("not found  in %s bytes within %s; it may still exist\n", capacity,
-               units_format_seconds(result->seconds, seconds));
-}
-
-static void print_plain(const struct request *request, const struct place_table *table, const struct outcome *outcome)
-{
-    const struct place_result *result = &outcome->arena;
-    print_source(&outcome->source);
-    char text[UNITS_TEXT], human[UNITS_TEXT];
-    printf("buffers    %s\n", units_format_count(table->count, text));
-    printf("arena      %s bytes (%s)\n", units_format_count(result->arena_bytes, text),
-           units_format_bytes(result->arena_bytes, human));
-    printf("bound      %s bytes (%s), peak at instant %" PRIu64 "\n",
-           units_format_count(result->lower_bound_bytes, text), units_format_bytes(result->lower_bound_bytes, human),
-           result->peak_instant);
-    if (result->proved_optimal)
-        printf("optimal    no smaller arena exists\n");
-    else if (result->lower_bound_bytes > 0)
-        printf("gap        %.3f %%\n", 100.0 * ((double)result->arena_bytes / (double)result->lower_bound_bytes - 1));
-    if (request->capacity > 0) print_capacity(request, result);
-    printf("time       %s, %s search nodes\n", units_format_seconds(result->seconds, human),
-           units_format_count(result->nodes, text));
-    print_saving(&outcome->source, result->arena_bytes);
-}
-
-static void print_chunks_json(const struct request *request, const struct place_table *table,
-                              const struct place_chunks_result *result)
-{
-    printf("{\"buffers\": %zu, \"chunks\": %" PRIu64 ", \"chunk_bytes\": %" PRIu64 ", \"fits\": %s, "
-           "\"proved_impossible\": %s, \"chunks_used\": %" PRIu64 ", \"least_chunks\": %" PRIu64
-           ", \"proved_least\": %s, \"lower_bound_bytes\": %" PRIu64 ", \"peak_instant\": %" PRIu64
-           ", \"seconds\": %.6f}\n",
-           table->count, request->chunks, request->chunk_bytes, result->chunks <= request->chunks ? "true" : "false",
-           result->least_chunks > request->chunks ? "true" : "false", result->chunks, result->least_chunks,
-           result->proved_least ? "true" : "false", result->lower_bound_bytes, result->peak_instant, result->seconds);
-}
-
-static void print_chunks(const struct request *request, const struct place_table *table,
-                         const struct place_chunks_result *result)
-{
-    char text[UNITS_TEXT], human[UNITS_TEXT];
-    printf("buffers    %s\n", units_format_count(table->count, text));
-    printf("chunks     %" PRIu64 " of %s bytes (%s) used\n", result->chunks,
-           units_format_count(request->chunk_bytes, text), units_format_bytes(request->chunk_bytes, human));
-    printf("bound      %" PRIu64 " chunks%s; the live sum peaks at %s bytes (%s), instant %" PRIu64 "\n",
-           result->least_chunks, result->proved_least ? ": proved that fewer do not suffice" : " at least",
-           units_format_count(result->lower_bound_bytes, text), units_format_bytes(result->lower_bound_bytes, human),
-           result->peak_instant);
-    if (result->chunks <= request->chunks)
-        printf("fits       in %" PRIu64 " chunks\n", request->chunks);
-    else if (result->least_chunks > request->chunks)
-        printf("impossible in %" PRIu64 " chunks: proved\n", request->chunks);
-    else
-        printf("not found  in %" PRIu64 " chunks; it may still exist\n", request->chunks);
-    printf("time       %s\n", units_format_seconds(result->seconds, human));
-}
-
-/* The table's offsets are those of one arena afterwards where it was drawn. */
-static bool answer_chunks(const struct request *request, struct place_table *table,
-                          const struct place_chunks_result *result, struct error *err)
-{
-    struct place_result drawn;
-    if (request->out) TRY(place_table_write(table, request->out, err));
-    if (request->svg) {
-        lay_out(request, table, &drawn, result);
-        TRY(write_svg(request, table, &drawn, err));
-    }
-    if (request->json)
-        print_chunks_json(request, table, result);
-    else
-        print_chunks(request, table, result);
-    return true;
-}
-
-static bool answer(const struct request *request, struct place_table *table, const struct outcome *outcome,
+static bool answer(const struct place_request *request, struct place_table *table, const struct place_outcome *outcome,
                    struct error *err)
 {
-    if (request->chunks > 0) return answer_chunks(request, table, &outcome->chunks, err);
+    struct place_result drawn = outcome->arena;
     if (request->out) TRY(place_table_write(table, request->out, err));
-    if (request->svg) TRY(write_svg(request, table, &outcome->arena, err));
-    if (request->json)
-        print_json(request, table, outcome);
-    else
-        print_plain(request, table, outcome);
+    if (request->svg && request->chunks > 0) TRY(lay_out(request, table, &drawn, &outcome->chunks, err));
+    if (request->svg) TRY(write_svg(request, table, &drawn, err));
+    place_report(request, table, outcome);
     return true;
 }
 
-static bool check_chunks(const struct request *request, const struct place_table *table, struct error *err)
+static bool check_chunks(const struct place_request *request, const struct place_table *table, struct error *err)
 {
     for (size_t i = 0; request->chunks == 0 && table->chunk && i < table->count; i++)
         if (table->chunk[i] != PLACE_UNPLACED)
-            return error_set(err, ERROR_INPUT, "%s: its column 'chunk' wants --chunks N and --chunk-size BYTES",
+            return error_set(err, ERROR_INPUT, "%s: its column 'chunk' wants --chunks LIST, the chunks' sizes",
                              request->path);
     return true;
 }
 
+static int exit_code(const struct place_request *request, const struct place_outcome *outcome)
+{
+    if (request->chunks > 0) return outcome->chunks.chunks > request->chunks ? 1 : 0;
+    return request->capacity > 0 && outcome->arena.arena_bytes > request->capacity ? 1 : 0;
+}
+
+static int run_place(struct place_request *request, struct error *err)
+{
+    struct place_table table;
+    struct place_outcome outcome = {0};
+    if (request->threads == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        request->threads = cores < 1 ? 1 : cores > 64 ? 64 : (uint64_t)cores;
+    }
+    if (!place_import(&table, &outcome.source, request->path, err)) return 2;
+    bool ok = check_chunks(request, &table, err) && solve(request, &table, &outcome, err) &&
+              answer(request, &table, &outcome, err);
+    mem_free(outcome.live);
+    place_table_finish(&table);
+    return ok ? exit_code(request, &outcome) : 1;
+}
+
+static int run_check(const struct place_request *request, struct error *err)
+{
+    struct place_table placed, problem = {0};
+    struct place_source source;
+    struct place_claim claim = {.capacity = request->capacity, .sizes = request->sizes, .chunks = request->chunks};
+    struct place_judgement judgement;
+    if (!place_table_read(&placed, request->path, err)) return 2;
+    bool ok = check_chunks(request, &placed, err) &&
+              (!request->problem || place_import(&problem, &source, request->problem, err)) &&
+              place_judge(&placed, request->path, request->problem ? &problem : NULL, request->problem, &claim,
+                          &judgement, err);
+    if (ok) place_report_check(request, &placed, &judgement);
+    place_table_finish(&placed);
+    place_table_finish(&problem);
+    return ok ? 0 : 1;
+}
+
 static int run(int argc, char **argv, struct error *err)
 {
-    struct request request = {.seconds = 10};
-    struct place_table table;
-    struct outcome outcome;
-    if (!parse(argc, argv, &request, err)) return 2;
-    if (!place_import(&table, &outcome.source, request.path, err)) return 2;
-    bool ok = check_chunks(&request, &table, err) && solve(&request, &table, &outcome, err) &&
-              answer(&request, &table, &outcome, err);
-    place_table_finish(&table);
-    if (!ok) return 1;
-    if (request.chunks > 0) return outcome.chunks.chunks > request.chunks ? 1 : 0;
-    return request.capacity > 0 && outcome.arena.arena_bytes > request.capacity ? 1 : 0;
+    struct place_request request = {.seconds = 10};
+    int code = 2;
+    if (parse(argc, argv, &request, err)) code = request.check ? run_check(&request, err) : run_place(&request, err);
+    mem_free(request.sizes);
+    return code;
 }
 
 static const char manual[] =
@@ -323,14 +254,20 @@ static const char manual[] =
     "    fathom place - offsets for buffers with lifetimes, in the smallest arena\n"
     "\n"
     "SYNOPSIS\n"
-    "    fathom place FILE --capacity BYTES | --minimise | --chunks N --chunk-size BYTES\n"
-    "                 [--time S] [-o OUT.csv] [--svg FILE] [--json] [--seed N] [--threads N]\n"
+    "    fathom place FILE --capacity BYTES | --minimise | --chunks LIST\n"
+    "                 [--time S] [-o OUT.csv] [--svg FILE] [--json] [--live] [--seed N] [--threads N]\n"
+    "    fathom place --check PLACED.csv [PROBLEM.csv] [--capacity BYTES | --chunks LIST] [--json]\n"
     "\n"
     "DESCRIPTION\n"
     "    FILE is CSV with a header: id, lower, upper and size in any order, optionally alignment,\n"
-    "    offset and chunk. A buffer lives at the instants lower <= t < upper and takes size bytes, rounded\n"
+    "    offset, chunk and alias. A buffer lives at the instants lower <= t < upper and takes size bytes, rounded\n"
     "    up to its alignment. A number under offset fixes the buffer there; empty or -1 leaves it\n"
     "    free. Buffers that live together never overlap in the answer.\n"
+    "\n"
+    "    Rows of one number under alias are names of one storage, such as views and results in\n"
+    "    place: they share one offset and may live at the same time. At each instant the largest of\n"
+    "    them counts; the storage's alignment is the least common multiple of theirs. Empty, -1 or 0\n"
+    "    is no alias.\n"
     "\n"
     "    FILE may also be an ONNX model, known by its content. Its activations are the buffers: a\n"
     "    graph input from instant 0, what node i makes from instant i, each until the last node that\n"
@@ -347,32 +284,47 @@ static const char manual[] =
     "    placers come first; where they miss the bound, an exact search follows. A placement at the\n"
     "    bound is optimal; so is one below which the search has looked everywhere.\n"
     "\n"
-    "    With --chunks the memory is N separate pieces of one size and each buffer lies wholly in\n"
-    "    one; offsets count from the piece's start, and a fixed offset needs its chunk. The number\n"
-    "    of chunks found is proved least only where it meets the bound of bin packing at some\n"
-    "    instant (live sum, and Martello and Toth's L2); otherwise the output does not claim it.\n"
+    "    With --chunks the memory is separate pieces and each buffer lies wholly in one; offsets\n"
+    "    count from the piece's start, and a fixed offset needs its chunk. Of at most 64 storages it\n"
+    "    is decided whether they fit, given the time; of more, what placers find is answered, and\n"
+    "    what the bound of bin packing at some instant rules out (live sum, and Martello and Toth's\n"
+    "    L2). The output says which of the two is proved.\n"
     "\n"
+    "    With --check nothing is placed: PLACED.csv has its offsets, and what is wrong with them is\n"
+    "    said, by code that the placers share nothing with: an overlap, an alignment, names of one\n"
+    "    storage apart, a row or a fixed offset that is not PROBLEM.csv's, an end above BYTES.\n"
+    "\n";
+
+static const char manual_end[] =
     "OPTIONS\n"
     "    --capacity BYTES  stop at the first placement within BYTES (1048576, 512MiB, 1.5GiB)\n"
     "    --minimise        look for the smallest arena\n"
-    "    --chunks N        place into N chunks, 1 to 1000000; the out file gets a column 'chunk'\n"
+    "    --chunks LIST     place into chunks of these sizes (4x256MiB or 2x256MiB,1GiB); the out\n"
+    "                      file gets a column 'chunk'. Or a number, 1 to 1000000, with\n"
     "    --chunk-size BYTES  of each chunk\n"
-    "    --time S          seconds for the exact search; 0 = fast placers only (default 10)\n"
+    "    --check           judge PLACED.csv\n"
+    "    --time S          seconds for all of it; 0 = one pass of the fast placers (default 10)\n"
     "    -o, --out FILE    write the rows with their offsets as CSV\n"
     "    --svg FILE        draw the arena: time across, address up\n"
+    "    --live            name all buffers that live at the peak, not the five largest alone\n"
     "    --json            print one JSON object: arena_bytes, lower_bound_bytes, proved_optimal,\n"
-    "                      seconds, nodes, peak_instant, buffers; with --capacity also fits and\n"
+    "                      proof (live sum, fixed offsets, search or null), gap_bytes, gap_percent,\n"
+    "                      live_bytes, peak_instant, live (ids, the largest first), seconds, nodes,\n"
+    "                      seed, threads, buffers; with --capacity also fits and\n"
     "                      proved_impossible; with --chunks chunks_used, least_chunks,\n"
-    "                      proved_least in place of the arena\n"
+    "                      proved_least in place of the arena; with --check sound, arena_bytes,\n"
+    "                      lower_bound_bytes, peak_instant\n"
     "    --seed N          restarts differ by seed; the same seed and threads give the same answer\n"
     "                      unless the time runs out (default 0)\n"
     "    --threads N       search threads, 1 to 64 (default: one per core)\n"
     "\n"
-    "    Ctrl-C ends the search; the best placement so far is the answer.\n"
+    "    Ctrl-C ends the search; the best placement so far is the answer. Bound and best are shown\n"
+    "    on standard error while the search runs: in one line on a terminal, else in a line a second.\n"
     "\n"
     "EXIT STATUS\n"
-    "    0  done; with --capacity or --chunks, it fits\n"
-    "    1  it was not made to fit (the output says whether that is proved), or writing failed\n"
+    "    0  done; with --capacity or --chunks, it fits; with --check, it is sound\n"
+    "    1  it was not made to fit (the output says whether that is proved), is not sound, or writing\n"
+    "       failed\n"
     "    2  the command or the file is wrong\n"
     "\n"
     "EXAMPLES\n"
@@ -380,7 +332,8 @@ static const char manual[] =
     "    fathom place problem.csv --minimise --time 60 --svg arena.svg\n"
     "    fathom place model.onnx --minimise -o problem.csv\n"
     "    fathom place snapshot.pickle --minimise --svg arena.svg\n"
-    "    fathom place problem.csv --chunks 3 --chunk-size 512MiB -o placed.csv\n";
+    "    fathom place problem.csv --chunks 2x512MiB,256MiB -o placed.csv\n"
+    "    fathom place --check placed.csv problem.csv --capacity 1048576\n";
 
-const struct command command_place = {"place", "offsets for buffers with lifetimes, in the smallest arena", manual,
-                                      run};
+const struct command command_place = {"place", "offsets for buffers with lifetimes, in the smallest arena", manual, run,
+                                      manual_end};

@@ -140,6 +140,40 @@ def check_place(folder):
     good = write(folder / 'good.csv', header + 'a,0,2,8\nb,1,3,8\n')
     refused(['place', good, '--capacity', 'some'], '--capacity')
     refused(['place', good, '--minimise', '-o', folder / 'no' / 'out.csv'], 'out.csv')
+    refused(['place', good, '--chunks', '2x'], '--chunks')
+    refused(['place', good, '--chunks', 3], '--chunk-size')
+    refused(['place', good, '--chunks', '2x8', '--chunk-size', 8], '--chunk-size')
+    refused(['place', good, '--chunk-size', 8], '--chunks')
+    refused(['place', good, '--chunks', '2x8', '--minimise'], '--minimise')
+    refused(['place', good, good, '--minimise'], 'good.csv')
+    refused(['place', '--check'], 'PLACED.csv')
+    refused(['place', '--check', good, '--minimise'], '--minimise')
+    refused(['place', '--check', folder / 'none.csv'], 'none.csv')
+    refused(['place', '--check', good, folder / 'none.csv'], 'none.csv')
+    refused(['place', folder, '--minimise'], str(folder))
+    refused(['place', write(folder / 'twoplaces.csv', 'id,lower,upper,size,offset,alias\na,0,1,8,0,1\nb,0,1,8,8,1\n'), '--minimise'], 'alias group 1')
+    refused(['place', write(folder / 'sum.csv', header + f'a,0,1,{2**62}\nb,0,1,{2**62}\n'), '--minimise'], 'sum.csv')
+    refused(['place', write(folder / 'zero.csv', header + 'a,0,1,8\0\n'), '--minimise'], 'zero.csv')
+    refused(['place', write(folder / 'long.csv', header + 'a,0,1,' + '8' * 100000 + '\n'), '--minimise'], 'long.csv')
+    for name, before in (('bom', '\ufeff'), ('crlf', '')):
+        text = before + (header + 'a,0,2,8\nb,1,3,8\n').replace('\n', '\r\n' if name == 'crlf' else '\n')
+        done = run('place', write(folder / f'{name}.csv', text), '--minimise')
+        if done.returncode != 0:
+            failures.append(f'place {name}.csv: exit code {done.returncode}: {done.stderr}')
+    for arguments in ((), (good,)):
+        run('place', good, '--minimise', '-o', folder / 'placed.csv')
+        done = run('place', '--check', folder / 'placed.csv', *arguments)
+        if done.returncode != 0 or 'optimal' not in done.stdout:
+            failures.append(f'place --check: exit code {done.returncode}: {done.stdout}{done.stderr}')
+    for arguments in ((), (good,), (good, '--json')):
+        write(folder / 'placed.csv', 'id,lower,upper,size,offset\na,0,2,8,0\nb,1,3,8,4\n')
+        done = run('place', '--check', folder / 'placed.csv', *arguments)
+        if done.returncode != 1 or done.stdout or 'overlap' not in done.stderr:
+            failures.append(f'place --check of an overlap: exit code {done.returncode}: {done.stdout}{done.stderr}')
+    for flag in ('-o', '--svg'):
+        done = run('place', good, '--minimise', flag, '/dev/full')
+        if done.returncode != 1 or '/dev/full' not in done.stderr:
+            failures.append(f'place {flag} /dev/full: exit code {done.returncode}: {done.stderr}')
     done = run('place', good, '--capacity', 8)
     if done.returncode != 1:
         failures.append(f'place in too little: exit code {done.returncode}, not 1')

@@ -41,6 +41,7 @@ static bool solve(const struct problem *problem, const struct place_options *opt
         TRY(ladder_improve(problem, options, best, &result->lower_bound_bytes, &result->nodes, err));
     result->arena_bytes = best->arena;
     result->peak_instant = problem->instant[problem->peak];
+    result->first_bound_bytes = problem->bound;
     result->live_bytes = problem->live[problem->peak];
     result->proved_optimal = best->arena == result->lower_bound_bytes;
     return true;

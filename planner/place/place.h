@@ -44,8 +44,8 @@ struct place_result {
     bool proved_optimal;        /* arena_bytes cannot be smaller: equals the bound, or the search was exhausted */
     double seconds;
     uint64_t nodes;
-    uint64_t
-        live_bytes; /* the largest live sum; lower_bound_bytes is above it where fixed offsets or the search say so */
+    uint64_t live_bytes;        /* the largest live sum */
+    uint64_t first_bound_bytes; /* before any search: that, or more where a fixed buffer ends above it */
 };
 
 /* Fills every offset. ERROR_MEMORY, or ERROR_INPUT for a malformed buffer (lower >= upper, overflow, conflicting fixed

@@ -10,6 +10,8 @@
 struct judged {
     const struct place_buffer *buffers;
     const uint64_t *chunk; /* NULL: one arena */
+    const uint64_t *sizes; /* of the chunks; NULL: all have chunk_bytes */
+    uint64_t chunk_bytes;
     size_t count;
     uint64_t *bytes;
 };
@@ -93,7 +95,8 @@ static bool measure_storages(struct judged *judged, struct error *err)
 static bool judged_init(struct judged *judged, const struct place_buffer *buffers, const uint64_t *chunk, size_t count,
                         struct error *err)
 {
-    *judged = (struct judged){buffers, chunk, count, mem_alloc(MEM_GENERAL, count, sizeof *judged->bytes)};
+    *judged = (struct judged){.buffers = buffers, .chunk = chunk, .count = count};
+    judged->bytes = mem_alloc(MEM_GENERAL, count, sizeof *judged->bytes);
     if (!judged->bytes) return error_memory(err, count * sizeof *judged->bytes, "checking a placement");
     bool aliases = false, ok = true;
     for (size_t i = 0; ok && i < count; i++) {
@@ -276,40 +279,66 @@ static bool check_together(const struct judged *judged, struct error *err)
     return ok;
 }
 
-static bool check_arena(const struct judged *judged, uint64_t arena_bytes, struct error *err)
+static bool find_ends(const struct judged *judged, uint64_t *top, uint64_t *fixed_end, struct error *err)
+{
+    *top = *fixed_end = 0;
+    for (size_t i = 0; i < judged->count; i++) {
+        const struct place_buffer *buffer = &judged->buffers[i];
+        uint64_t end;
+        if (judged->bytes[i] == 0) continue;
+        if (__builtin_add_overflow(buffer->offset, judged->bytes[i], &end)) return too_large(i, err);
+        if (end > *top) *top = end;
+        if (buffer->fixed != PLACE_UNPLACED && end > *fixed_end) *fixed_end = end;
+    }
+    return true;
+}
+
+static bool check_offsets(const struct judged *judged, uint64_t arena_bytes, struct error *err)
 {
     const struct place_buffer *buffers = judged->buffers;
-    uint64_t top = 0;
     for (size_t i = 0; i < judged->count; i++) {
         TRY(check_alone(judged, i, arena_bytes, err));
         if (buffers[i].fixed != PLACE_UNPLACED && buffers[i].offset != buffers[i].fixed)
             return error_set(err, ERROR_INPUT, "buffer %zu: offset %" PRIu64 " where %" PRIu64 " is required", i,
                              buffers[i].offset, buffers[i].fixed);
-        if (judged->bytes[i] > 0 && buffers[i].offset + judged->bytes[i] > top)
-            top = buffers[i].offset + judged->bytes[i];
     }
-    if (top != arena_bytes)
-        return error_set(err, ERROR_INPUT, "the arena is said to be %" PRIu64 " bytes and ends at %" PRIu64,
-                         arena_bytes, top);
-    return check_together(judged, err);
+    return true;
+}
+
+bool place_check_arena(const struct place_buffer *buffers, size_t count, uint64_t *arena_bytes,
+                       uint64_t *fixed_end_bytes, struct error *err)
+{
+    struct judged judged;
+    TRY(judged_init(&judged, buffers, NULL, count, err));
+    bool ok = find_ends(&judged, arena_bytes, fixed_end_bytes, err) && check_offsets(&judged, *arena_bytes, err) &&
+              check_together(&judged, err);
+    mem_free(judged.bytes);
+    return ok;
 }
 
 bool place_check(const struct place_buffer *buffers, size_t count, uint64_t arena_bytes, struct error *err)
 {
     struct judged judged;
+    uint64_t top, fixed_end;
     TRY(judged_init(&judged, buffers, NULL, count, err));
-    bool ok = check_arena(&judged, arena_bytes, err);
+    bool ok = check_offsets(&judged, arena_bytes, err) && find_ends(&judged, &top, &fixed_end, err);
+    if (ok && top != arena_bytes)
+        ok = error_set(err, ERROR_INPUT, "the arena is said to be %" PRIu64 " bytes and ends at %" PRIu64, arena_bytes,
+                       top);
+    ok = ok && check_together(&judged, err);
     mem_free(judged.bytes);
     return ok;
 }
 
-static bool check_each_chunk(const struct judged *judged, uint64_t chunk_bytes, uint64_t chunks, struct error *err)
+static bool check_each_chunk(const struct judged *judged, uint64_t chunks, struct error *err)
 {
     for (size_t i = 0; i < judged->count; i++) {
-        if (judged->chunk[i] >= chunks)
-            return error_set(err, ERROR_INPUT, "buffer %zu: chunk %" PRIu64 " where there are %" PRIu64, i,
-                             judged->chunk[i], chunks);
-        if (!check_alone(judged, i, chunk_bytes, err)) return error_prefix(err, "chunk %" PRIu64, judged->chunk[i]);
+        uint64_t chunk = judged->chunk[i];
+        if (chunk >= chunks)
+            return error_set(err, ERROR_INPUT, "buffer %zu: chunk %" PRIu64 " where there are %" PRIu64, i, chunk,
+                             chunks);
+        if (!check_alone(judged, i, judged->sizes ? judged->sizes[chunk] : judged->chunk_bytes, err))
+            return error_prefix(err, "chunk %" PRIu64, chunk);
     }
     return check_together(judged, err);
 }
@@ -319,7 +348,19 @@ bool place_check_chunks(const struct place_buffer *buffers, const uint64_t *chun
 {
     struct judged judged;
     TRY(judged_init(&judged, buffers, chunk, count, err));
-    bool ok = check_each_chunk(&judged, chunk_bytes, chunks, err);
+    judged.chunk_bytes = chunk_bytes;
+    bool ok = check_each_chunk(&judged, chunks, err);
+    mem_free(judged.bytes);
+    return ok;
+}
+
+bool place_check_fragments(const struct place_buffer *buffers, const uint64_t *chunk, size_t count,
+                           const uint64_t *sizes, size_t chunks, struct error *err)
+{
+    struct judged judged;
+    TRY(judged_init(&judged, buffers, chunk, count, err));
+    judged.sizes = sizes;
+    bool ok = check_each_chunk(&judged, chunks, err);
     mem_free(judged.bytes);
     return ok;
 }

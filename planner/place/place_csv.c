@@ -218,6 +218,7 @@ bool place_table_parse(struct place_table *table, const char *path, char *text, 
     struct reader reader = {.path = path, .table = table};
     bool ok = strlen(text) == length ||
               error_set(err, ERROR_INPUT, "%s: a zero byte after %zu bytes; text is wanted", path, strlen(text));
+    if (strncmp(text, "\xef\xbb\xbf", 3) == 0) text += 3; /* spreadsheets write a byte order mark */
     ok = ok && read_lines(&reader, text, err) && check_ids(&reader, err);
     if (!ok) place_table_finish(table);
     return ok;

@@ -167,7 +167,7 @@ static bool solving_init(struct solving *solving, struct error *err)
     tied->offset = mem_alloc(MEM_SEARCH, solving->groups.count, sizeof *tied->offset);
     if (!tied->offset) return error_memory(err, solving->groups.count * sizeof *tied->offset, "offsets");
     solving->target = capacity > problem->bound ? capacity : problem->bound;
-    solving->result->lower_bound_bytes = problem->bound;
+    solving->result->lower_bound_bytes = solving->result->first_bound_bytes = problem->bound;
     solving->result->live_bytes = problem->live[problem->peak];
     solving->result->peak_instant = problem->instant[problem->peak];
     return true;

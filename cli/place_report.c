@@ -1,0 +1,291 @@
+#include "place_report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "units.h"
+
+#define PEAK_NAMES                5 /* of the largest buffers at the peak, where not all are asked for */
+#define PROGRESS_TERMINAL_SECONDS 0.1
+#define PROGRESS_LINE_SECONDS     1.0
+
+void place_progress_show(void *context, uint64_t bound, uint64_t best, double seconds)
+{
+    struct place_progress *progress = context;
+    double every = progress->terminal ? PROGRESS_TERMINAL_SECONDS : PROGRESS_LINE_SECONDS;
+    if (seconds - progress->last < every) return;
+    progress->last = seconds;
+    progress->shown = true;
+    double gap = bound > 0 ? 100.0 * ((double)best / (double)bound - 1) : 0;
+    fprintf(stderr, "%sbound %" PRIu64 "  best %" PRIu64 "  gap %.3f %%  %.1f s%s", progress->terminal ? "\r" : "",
+            bound, best, gap, seconds, progress->terminal ? "   " : "\n");
+}
+
+void place_progress_end(struct place_progress *progress)
+{
+    if (progress->shown && progress->terminal) fputs("\r\033[K", stderr);
+    progress->shown = false;
+}
+
+/* What makes the bound one: sums of live bytes, a fixed offset, or a search that ended. */
+static const char *proof_of(const struct place_result *result)
+{
+    if (!result->proved_optimal) return NULL;
+    if (result->arena_bytes == result->live_bytes) return "live sum";
+    return result->arena_bytes == result->first_bound_bytes ? "fixed offsets" : "search";
+}
+
+static double percent_above(uint64_t value, uint64_t base)
+{
+    return base > 0 ? 100.0 * ((double)value / (double)base - 1) : 0;
+}
+
+static void print_source(const struct place_source *source)
+{
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    if (!source->snapshot) return;
+    printf("recorded   device %" PRIu64 ", %s events\n", source->device, units_format_count(source->events, text));
+    printf("allocated  %s bytes at most (%s)\n", units_format_count(source->peak_bytes, text),
+           units_format_bytes(source->peak_bytes, human));
+    if (source->reserved_bytes > 0)
+        printf("reserved   %s bytes at most (%s)\n", units_format_count(source->reserved_bytes, text),
+               units_format_bytes(source->reserved_bytes, human));
+}
+
+/* What the plan takes of the two figures that the recording program reports of itself. */
+static void print_saving(const struct place_source *source, uint64_t arena_bytes)
+{
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    if (!source->snapshot) return;
+    if (source->peak_bytes > 0)
+        printf("against    the peak of allocated bytes: %+.2f %%\n", percent_above(arena_bytes, source->peak_bytes));
+    if (source->reserved_bytes == 0) return;
+    if (source->reserved_bytes <= arena_bytes) {
+        printf("saved      nothing: no more than the arena was reserved\n");
+        return;
+    }
+    uint64_t saved = source->reserved_bytes - arena_bytes;
+    printf("saved      %s bytes (%s), %.1f %% of what was reserved\n", units_format_count(saved, text),
+           units_format_bytes(saved, human), 100.0 * (double)saved / (double)source->reserved_bytes);
+}
+
+static void print_source_json(const struct place_source *source)
+{
+    if (!source->snapshot) return;
+    printf("\"recorded_device\": %" PRIu64 ", \"recorded_events\": %" PRIu64 ", \"recorded_peak_bytes\": %" PRIu64
+           ", \"recorded_reserved_bytes\": ",
+           source->device, source->events, source->peak_bytes);
+    if (source->reserved_bytes > 0)
+        printf("%" PRIu64 ", ", source->reserved_bytes);
+    else
+        printf("null, ");
+}
+
+/* Bytes that are no ASCII text become '?': an id may be in any encoding. */
+static void print_string(const char *text)
+{
+    putchar('"');
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (byte == '"' || byte == '\\')
+            printf("\\%c", byte);
+        else
+            putchar(byte >= 0x20 && byte < 0x7f ? byte : '?');
+    }
+    putchar('"');
+}
+
+static void print_live_json(const struct place_table *table, const struct place_outcome *outcome)
+{
+    printf("\"live\": [");
+    for (size_t i = 0; i < outcome->live_count; i++) {
+        if (i > 0) printf(", ");
+        print_string(table->ids[outcome->live[i]]);
+    }
+    printf("]");
+}
+
+static void print_live(const struct place_request *request, const struct place_table *table,
+                       const struct place_outcome *outcome)
+{
+    char text[UNITS_TEXT];
+    size_t named = request->live || outcome->live_count < PEAK_NAMES ? outcome->live_count : PEAK_NAMES;
+    printf("live       %s buffers at the peak", units_format_count(outcome->live_count, text));
+    for (size_t i = 0; i < named; i++) {
+        const struct place_buffer *buffer = &table->buffers[outcome->live[i]];
+        printf("%s%s (%s)", i > 0 ? ", " : ": ", table->ids[outcome->live[i]], units_format_bytes(buffer->size, text));
+    }
+    if (named < outcome->live_count) printf(" and %zu more (--live names all)", outcome->live_count - named);
+    printf("\n");
+}
+
+static void print_arena_json(const struct place_request *request, const struct place_table *table,
+                             const struct place_outcome *outcome)
+{
+    const struct place_result *result = &outcome->arena;
+    const char *proof = proof_of(result);
+    printf("{\"buffers\": %zu, ", table->count);
+    print_source_json(&outcome->source);
+    if (request->capacity > 0)
+        printf("\"capacity_bytes\": %" PRIu64 ", \"fits\": %s, \"proved_impossible\": %s, ", request->capacity,
+               result->arena_bytes <= request->capacity ? "true" : "false",
+               result->lower_bound_bytes > request->capacity ? "true" : "false");
+    printf("\"arena_bytes\": %" PRIu64 ", \"lower_bound_bytes\": %" PRIu64 ", \"proved_optimal\": %s, ",
+           result->arena_bytes, result->lower_bound_bytes, result->proved_optimal ? "true" : "false");
+    printf("\"proof\": %s%s%s, ", proof ? "\"" : "", proof ? proof : "null", proof ? "\"" : "");
+    printf("\"gap_bytes\": %" PRIu64 ", \"gap_percent\": %.6f, \"live_bytes\": %" PRIu64 ", \"peak_instant\": %" PRIu64
+           ", ",
+           result->arena_bytes - result->lower_bound_bytes,
+           percent_above(result->arena_bytes, result->lower_bound_bytes), result->live_bytes, result->peak_instant);
+    printf("\"seconds\": %.6f, \"nodes\": %" PRIu64 ", \"seed\": %" PRIu64 ", \"threads\": %" PRIu64 ", ",
+           result->seconds, result->nodes, request->seed, request->threads);
+    print_live_json(table, outcome);
+    printf("}\n");
+}
+
+static void print_capacity(const struct place_request *request, const struct place_result *result)
+{
+    char capacity[UNITS_TEXT], seconds[UNITS_TEXT];
+    units_format_count(request->capacity, capacity);
+    if (result->arena_bytes <= request->capacity)
+        printf("fits       in %s bytes\n", capacity);
+    else if (result->lower_bound_bytes > request->capacity)
+        printf("impossible in %s bytes: proved\n", capacity);
+    else
+        printf("not found  in %s bytes within %s; it may still exist\n", capacity,
+               units_format_seconds(result->seconds, seconds));
+}
+
+static void print_gap(const struct place_result *result)
+{
+    char text[UNITS_TEXT];
+    const char *proof = proof_of(result);
+    if (!proof)
+        printf("gap        %s bytes, %.3f %% above the bound\n",
+               units_format_count(result->arena_bytes - result->lower_bound_bytes, text),
+               percent_above(result->arena_bytes, result->lower_bound_bytes));
+    else if (strcmp(proof, "live sum") == 0)
+        printf("optimal    no smaller arena exists: so much lives at once\n");
+    else if (strcmp(proof, "search") == 0)
+        printf("optimal    no smaller arena exists: the search has been everywhere\n");
+    else
+        printf("optimal    no smaller arena exists: a fixed buffer ends there\n");
+}
+
+static void print_arena(const struct place_request *request, const struct place_table *table,
+                        const struct place_outcome *outcome)
+{
+    const struct place_result *result = &outcome->arena;
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    print_source(&outcome->source);
+    printf("buffers    %s\n", units_format_count(table->count, text));
+    printf("arena      %s bytes (%s)\n", units_format_count(result->arena_bytes, text),
+           units_format_bytes(result->arena_bytes, human));
+    printf("bound      %s bytes (%s), peak at instant %" PRIu64 "\n",
+           units_format_count(result->lower_bound_bytes, text), units_format_bytes(result->lower_bound_bytes, human),
+           result->peak_instant);
+    print_live(request, table, outcome);
+    print_gap(result);
+    if (request->capacity > 0) print_capacity(request, result);
+    printf("time       %s, %s search nodes, seed %" PRIu64 ", %" PRIu64 " threads\n",
+           units_format_seconds(result->seconds, human), units_format_count(result->nodes, text), request->seed,
+           request->threads);
+    print_saving(&outcome->source, result->arena_bytes);
+}
+
+static bool chunks_are_alike(const struct place_request *request) { return request->chunk_bytes > 0; }
+
+static void print_chunks_json(const struct place_request *request, const struct place_table *table,
+                              const struct place_outcome *outcome)
+{
+    const struct place_chunks_result *result = &outcome->chunks;
+    printf("{\"buffers\": %zu, \"chunks\": %zu, ", table->count, request->chunks);
+    if (chunks_are_alike(request))
+        printf("\"chunk_bytes\": %" PRIu64 ", ", request->chunk_bytes);
+    else
+        printf("\"chunk_bytes\": null, ");
+    printf("\"fits\": %s, \"proved_impossible\": %s, ", result->chunks <= request->chunks ? "true" : "false",
+           result->least_chunks > request->chunks ? "true" : "false");
+    printf("\"chunks_used\": %" PRIu64 ", \"least_chunks\": %" PRIu64 ", \"proved_least\": %s, "
+           "\"lower_bound_bytes\": %" PRIu64 ", \"peak_instant\": %" PRIu64 ", \"seconds\": %.6f, \"nodes\": %" PRIu64
+           ", \"seed\": %" PRIu64 ", ",
+           result->chunks, result->least_chunks, result->proved_least ? "true" : "false", result->lower_bound_bytes,
+           result->peak_instant, result->seconds, result->nodes, request->seed);
+    print_live_json(table, outcome);
+    printf("}\n");
+}
+
+static void print_chunks_bound(const struct place_request *request, const struct place_chunks_result *result)
+{
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    printf("bound      ");
+    if (chunks_are_alike(request))
+        printf("%" PRIu64 " chunks%s; ", result->least_chunks,
+               result->proved_least ? ": proved that fewer do not suffice" : " at least");
+    printf("the live sum peaks at %s bytes (%s), instant %" PRIu64 "\n",
+           units_format_count(result->lower_bound_bytes, text), units_format_bytes(result->lower_bound_bytes, human),
+           result->peak_instant);
+}
+
+static void print_chunks(const struct place_request *request, const struct place_table *table,
+                         const struct place_outcome *outcome)
+{
+    const struct place_chunks_result *result = &outcome->chunks;
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    printf("buffers    %s\n", units_format_count(table->count, text));
+    if (chunks_are_alike(request))
+        printf("chunks     %" PRIu64 " of %s bytes (%s) used\n", result->chunks,
+               units_format_count(request->chunk_bytes, text), units_format_bytes(request->chunk_bytes, human));
+    else if (result->chunks <= request->chunks)
+        printf("chunks     %" PRIu64 " of %zu used: %s\n", result->chunks, request->chunks, request->chunk_list);
+    print_chunks_bound(request, result);
+    print_live(request, table, outcome);
+    if (result->chunks <= request->chunks)
+        printf("fits       in %zu chunks\n", request->chunks);
+    else if (result->least_chunks > request->chunks)
+        printf("impossible in %zu chunks: proved\n", request->chunks);
+    else
+        printf("not found  in %zu chunks; it may still exist\n", request->chunks);
+    printf("time       %s, %s search nodes\n", units_format_seconds(result->seconds, human),
+           units_format_count(result->nodes, text));
+}
+
+void place_report(const struct place_request *request, const struct place_table *table,
+                  const struct place_outcome *outcome)
+{
+    if (request->chunks > 0)
+        (request->json ? print_chunks_json : print_chunks)(request, table, outcome);
+    else
+        (request->json ? print_arena_json : print_arena)(request, table, outcome);
+}
+
+void place_report_check(const struct place_request *request, const struct place_table *table,
+                        const struct place_judgement *judgement)
+{
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    uint64_t bound =
+        judgement->live_bytes > judgement->fixed_end_bytes ? judgement->live_bytes : judgement->fixed_end_bytes;
+    const char *what = request->chunks > 0 ? "chunks_used" : "arena_bytes";
+    if (request->json) {
+        printf("{\"sound\": true, \"buffers\": %zu, \"%s\": %" PRIu64 ", \"lower_bound_bytes\": %" PRIu64
+               ", \"peak_instant\": %" PRIu64 "}\n",
+               table->count, what, judgement->arena_bytes, bound, judgement->peak_instant);
+        return;
+    }
+    printf("sound      %s buffers, none overlaps another%s\n", units_format_count(table->count, text),
+           request->problem ? ", as the problem has them" : "");
+    if (request->chunks > 0) {
+        printf("chunks     %" PRIu64 " of %zu used\n", judgement->arena_bytes, request->chunks);
+        return;
+    }
+    printf("arena      %s bytes (%s)\n", units_format_count(judgement->arena_bytes, text),
+           units_format_bytes(judgement->arena_bytes, human));
+    printf("bound      %s bytes (%s), peak at instant %" PRIu64 "\n", units_format_count(bound, text),
+           units_format_bytes(bound, human), judgement->peak_instant);
+    if (judgement->arena_bytes == bound)
+        printf("optimal    no smaller arena exists: this file shows it\n");
+    else
+        printf("gap        %s bytes, %.3f %% above what this file shows to be needed\n",
+               units_format_count(judgement->arena_bytes - bound, text), percent_above(judgement->arena_bytes, bound));
+}
