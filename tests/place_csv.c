@@ -192,7 +192,7 @@ Test(place_csv, chunks_come_out_as_a_column_and_go_in_again, .init = make_folder
     place_table_finish(&table);
     cr_assert_eq(fathom("placed.csv --chunks 2 --chunk-size 8"), 0);
     cr_assert_eq(fathom("placed.csv --minimise"), 2);
-    cr_assert(file_says("err", "column 'chunk' wants --chunks N"));
+    cr_assert(file_says("err", "column 'chunk' wants --chunks LIST"));
     cr_assert_eq(fathom("p.csv --chunks 1 --chunk-size 8"), 1);
     cr_assert(file_says("out", "impossible in 1 chunks: proved"));
 }
@@ -207,8 +207,8 @@ Test(place_csv, wrong_commands_and_files_exit_2, .init = make_folder, .fini = re
                                            {"p.csv", "--capacity BYTES or --minimise"},
                                            {"p.csv --minimise --capacity 4", "not both"},
                                            {"p.csv --capacity 0", "--capacity"},
-                                           {"p.csv --chunks 2", "--chunk-size is missing"},
-                                           {"p.csv --chunk-size 8", "--chunks is missing"},
+                                           {"p.csv --chunks 2", "--chunks 2 wants --chunk-size"},
+                                           {"p.csv --chunk-size 8", "--chunks N, which is missing"},
                                            {"p.csv --chunks 2 --chunk-size 8 --minimise", "without --minimise"},
                                            {"p.csv --chunks 2 --chunk-size 3", "a chunk has 3"},
                                            {"p.csv --minimise --time -1", "--time"},
