@@ -14,7 +14,8 @@
 
 struct plan_options {
     struct plan_flags flags;
-    const char *output, *svg, *costs;
+    const char *output, *svg, *costs, *network;
+    uint64_t per_node;
     bool explain, json, max_batch, max_depth, compare, search;
 };
 
@@ -27,7 +28,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
         return error_set(err, ERROR_INPUT,
                          "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
     if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth || o->search ||
-        o->costs)
+        o->costs || o->network || o->per_node)
         return error_set(err, ERROR_INPUT, "--compare: found beside options that plan; only --json goes with it");
     return true;
 }
@@ -35,14 +36,20 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
                           struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + 9] = {
-        {"output", 'o', OPTION_TEXT, &o->output, 0, 0},     {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
-        {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},     {"json", 0, OPTION_FLAG, &o->json, 0, 0},
-        {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0}, {"max-depth", 0, OPTION_FLAG, &o->max_depth, 0, 0},
-        {"search", 0, OPTION_FLAG, &o->search, 0, 0},       {"compare", 0, OPTION_FLAG, &o->compare, 0, 0},
+    struct option_spec specs[PLAN_FLAGS + 11] = {
+        {"output", 'o', OPTION_TEXT, &o->output, 0, 0},
+        {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
+        {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},
+        {"json", 0, OPTION_FLAG, &o->json, 0, 0},
+        {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0},
+        {"max-depth", 0, OPTION_FLAG, &o->max_depth, 0, 0},
+        {"search", 0, OPTION_FLAG, &o->search, 0, 0},
+        {"compare", 0, OPTION_FLAG, &o->compare, 0, 0},
         {"costs", 0, OPTION_TEXT, &o->costs, 0, 0},
+        {"network", 0, OPTION_TEXT, &o->network, 0, 0},
+        {"per-node", 0, OPTION_COUNT, &o->per_node, 1, MACHINE_MOST_DEVICES},
     };
-    plan_flags_specs(&o->flags, specs + 9);
+    plan_flags_specs(&o->flags, specs + 11);
     size_t count = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
     if (o->compare) return check_comparison(o, count, err);
@@ -138,8 +145,11 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
 {
     const struct plan *plan = made->plan;
     struct advice advice[ADVICE_KINDS];
-    struct plan_report report = {
-        .plan = plan, .measured = request->measured, .advice = advice, .deepest = o->max_depth ? made : NULL};
+    struct plan_report report = {.plan = plan,
+                                 .machine = request->machine,
+                                 .measured = request->measured,
+                                 .advice = advice,
+                                 .deepest = o->max_depth ? made : NULL};
     TRY(find_largest(o, request, &report, err));
     struct frontier frontier;
     if (o->search) {
@@ -161,6 +171,14 @@ static bool make_plan(const struct plan_options *o, struct plan_request *request
     return true;
 }
 
+static bool set_nodes(const struct plan_options *o, struct machine *machine, struct error *err)
+{
+    double rate = 0;
+    if (o->network) TRY(machine_parse_rate(o->network, "--network", &rate, err));
+    machine_set_nodes(machine, (uint32_t)o->per_node, rate);
+    return true;
+}
+
 static bool read_costs(const struct plan_options *o, struct plan_request *request, struct cost_table **costs,
                        struct error *err)
 {
@@ -178,8 +196,8 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     struct cost_table *costs = NULL;
     int code = 1;
     if (plan_flags_request(&o->flags, model, "auto", &cpu_backend, false, &machine, &request, err) &&
-        read_costs(o, &request, &costs, err) && make_plan(o, &request, &made, err) && write_files(o, made.plan, err) &&
-        tell(o, &request, &made, err))
+        set_nodes(o, &machine, err) && read_costs(o, &request, &costs, err) && make_plan(o, &request, &made, err) &&
+        write_files(o, made.plan, err) && tell(o, &request, &made, err))
         code = made.plan->fits ? 0 : 1;
     plan_destroy(made.plan);
     cost_table_destroy(costs);
@@ -247,7 +265,13 @@ static const char manual[] =
     "      --costs TRACE[,TRACE]  predict times from ops measured in runs (`fathom train --trace`) of any model and "
     "batch\n"
     "                         on such devices; of several batches, a line through them\n"
-    "      --compare          two plan files side by side; with --json also the keys that differ\n"
+    "      --network RATE     between nodes of devices, like 3200Gb/s, of a node, per direction; the catalogue's if "
+    "not "
+    "given\n"
+    "      --per-node N       so many devices in a node\n"
+    "      --compare          two plan files side by side; with --json also the keys that differ\n";
+
+static const char manual_end[] =
     "\n"
     "EXIT STATUS\n"
     "  0 it fits (--compare: both are plans); 1 it does not fit, or planning failed; 2 the command or a file is "
@@ -262,4 +286,5 @@ static const char manual[] =
     "  fathom plan resnet-50 --gpus 1024xh100 --batch 65536\n"
     "  fathom plan --compare keep.json recompute.json\n";
 
-const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", manual, run};
+const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", manual, run,
+                                     manual_end};

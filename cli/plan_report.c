@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "all_reduce.h"
 #include "cost_table.h"
 #include "plan_deepest.h"
 #include "predict.h"
@@ -171,12 +172,28 @@ static void print_time(const struct plan *plan, const struct cost_table *measure
         fprintf(to, "  %-22s time unknown: the speed of %s is not known\n", "step", plan->devices[0].spec.name);
 }
 
-static void print_scaling(const struct plan *plan, FILE *to)
+/* How gradients are added up, by the largest bucket. */
+static void print_all_reduce(const struct plan *plan, const struct machine *machine, FILE *to)
+{
+    char bytes[UNITS_TEXT], link[UNITS_TEXT], network[UNITS_TEXT];
+    enum all_reduce_way way;
+    uint64_t largest = predict_largest_bucket(plan);
+    size_t count = plan->device_count, node = machine->node_devices;
+    all_reduce_seconds(machine, count, largest, &way);
+    fprintf(to, "  %-22s %s, of gradients in buckets of up to %s; %sB/s inside a node", "all-reduce",
+            all_reduce_name(way), units_format_bytes(largest, bytes), units_format_si(machine->link_bandwidth, link));
+    if (node < count)
+        fprintf(to, " of %zu,\n  %-22s %sB/s from each of %zu nodes to others", node, "",
+                units_format_si(machine->network_bandwidth, network), (count + node - 1) / node);
+    fputs(" (simulated from these, not measured)\n", to);
+}
+
+static void print_scaling(const struct plan *plan, const struct machine *machine, FILE *to)
 {
     if (plan->device_count < 2 || plan->step_seconds <= 0) return;
     fprintf(to, "  %-22s %.1f %% of what %zu devices with this share each would do alone\n", "scaling efficiency",
             100 * predict_efficiency(plan), plan->device_count);
-    fprintf(to, "  %-22s (simulated, not measured: gradients go round one ring of equal links)\n", "");
+    if (machine) print_all_reduce(plan, machine, to);
 }
 
 static void print_largest(const struct plan_report *report, FILE *to)
@@ -250,7 +267,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_arena(report->plan, to);
     print_recomputed(report->plan, to);
     print_time(report->plan, report->measured, to);
-    print_scaling(report->plan, to);
+    print_scaling(report->plan, report->machine, to);
     print_largest(report, to);
     if (report->deepest) plan_deepest_print(report->deepest, to);
     fprintf(to, "  %-22s %s\n", "planned in", units_format_seconds(report->plan->plan_seconds, seconds));

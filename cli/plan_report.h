@@ -13,6 +13,7 @@
 
 struct plan_report {
     const struct plan *plan;
+    const struct machine *machine;     /* NULL = how devices are joined is not told */
     const struct cost_table *measured; /* that its times are from, NULL = the catalogue's */
     uint32_t largest_batch; /* 0 = none found, or not searched */
     bool largest_searched;

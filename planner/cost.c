@@ -72,10 +72,3 @@ double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph
     (void)lean;
     return cost_roofline_seconds(speed, &work);
 }
-
-double cost_all_reduce_seconds(const struct machine *machine, size_t ranks, uint64_t bytes)
-{
-    if (ranks < 2 || machine->link_bandwidth <= 0) return 0;
-    double messages = 2 * ((double)ranks - 1);
-    return messages * ((double)bytes / (double)ranks / machine->link_bandwidth + machine->link_latency);
-}

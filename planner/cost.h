@@ -1,4 +1,4 @@
-/* How long ops and messages take: measured times where a run was given (cost_table.h), else a roofline (Williams,
+/* How long ops take (all_reduce.h: messages): measured times where a run was given (cost_table.h), else a roofline (Williams,
  * Waterman and Patterson, CACM 52(4), 2009) with stated efficiencies.
  *
  * A device whose speed is unknown is given a stand-in's, so that ways to run a step can be compared; cost_speed.known
@@ -37,9 +37,5 @@ double cost_roofline_seconds(const struct cost_speed *speed, const struct cost_w
 /* The time of an op of the graph: the measured one, else the roofline's. OP_ALL_REDUCE costs nothing here. lean: a
  * convolution has to do with the small workspace. */
 double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph, const struct op *op, bool lean);
-
-/* A ring over `ranks` devices: 2 (n - 1) messages of bytes / n (Patarasuk and Yuan, J. Parallel Distrib. Comput. 69(2),
- * 2009). 0 for one rank, or when the link's speed is unknown. */
-double cost_all_reduce_seconds(const struct machine *machine, size_t ranks, uint64_t bytes);
 
 #endif

@@ -1,5 +1,6 @@
 #include "predict.h"
 
+#include "all_reduce.h"
 #include "cost.h"
 #include "mem.h"
 #include "split.h"
@@ -53,7 +54,7 @@ bool predict_device_seconds(const struct plan *plan, const struct plan_device *d
 bool predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured,
                    struct error *err)
 {
-    bool known = plan->device_count == 1 || machine->link_bandwidth > 0;
+    bool known = all_reduce_known(machine, plan->device_count);
     for (size_t v = 0; v < plan->variant_count; v++) plan->variants[v].compute_seconds = 0;
     plan->step_seconds = 0;
     for (size_t d = 0; d < plan->device_count; d++) {
@@ -77,6 +78,18 @@ double predict_efficiency(const struct plan *plan)
     double slowest = 0;
     for (size_t v = 0; v < plan->variant_count; v++) slowest = later(slowest, plan->variants[v].compute_seconds);
     return plan->step_seconds > 0 ? slowest / plan->step_seconds : 0;
+}
+
+uint64_t predict_largest_bucket(const struct plan *plan)
+{
+    const struct graph *graph = plan->variants[0].graph;
+    uint64_t largest = 0;
+    for (size_t i = 0; i < graph->op_count; i++) {
+        const struct op *op = &graph->ops[i];
+        if (op->kind == OP_ALL_REDUCE && graph->tensors[op->in[0]].bytes > largest)
+            largest = graph->tensors[op->in[0]].bytes;
+    }
+    return largest;
 }
 
 /* What grows with the images of a device, and what does not. */

@@ -1,5 +1,6 @@
 #include "timeline.h"
 
+#include "all_reduce.h"
 #include "mem.h"
 
 /* 16 lanes at 80 % of their rate, as the catalogue counts them. */
@@ -44,7 +45,7 @@ static void reduce(struct clocks *c, const struct op *op)
     double *messages = &c->timeline->messages;
     if (!c->request->machine) return;
     uint64_t bytes = c->request->graph->tensors[op->in[0]].bytes;
-    *messages = later(*messages, c->now) + cost_all_reduce_seconds(c->request->machine, c->request->ranks, bytes);
+    *messages = later(*messages, c->now) + all_reduce_seconds(c->request->machine, c->request->ranks, bytes, NULL);
 }
 
 static void compute(struct clocks *c, const struct plan_op *made, bool body)

@@ -51,6 +51,14 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '-o', folder / 'no' / 'plan.json'], 'plan.json')
     refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '--svg', folder / 'no' / 'plan.svg'], 'plan.svg')
     refused(['plan', 'resnet-20', '--recompute', 'sometimes'], '--recompute')
+    for rate in ('fast', '400GB', 'Gb/s', '0Gb/s', '-3Gb/s', '9999999Tb/s'):
+        refused(['plan', 'resnet-20', '--gpus', '16xh100', '--network', rate], '--network', rate, '3200Gb/s')
+    refused(['plan', 'resnet-20', '--gpus', '16xh100', '--per-node', 0], '--per-node')
+    device = '{"version": 1, "devices": [{"name": "h100", "memory_bytes": 80000000000}], %s}'
+    for field, part in (('"node_devices": 0', 'node_devices'), ('"node_devices": 5000', 'node_devices'),
+                        ('"network": {"bandwith": 1}', 'bandwith'), ('"network": {"bandwidth": -1}', 'network'),
+                        ('"network": 3', 'network')):
+        refused(['plan', 'resnet-20', '--gpus', write(folder / 'net.json', device % field)], 'net.json', part)
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--costs', folder / 'none.trace'], '--costs', 'none.trace')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--costs', write(folder / 'no.trace', 'no')], '--costs', 'no.trace')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--costs', ','], '--costs', 'a.trace,b.trace')

@@ -44,7 +44,8 @@ static void damage(struct random *random, char *bytes, size_t *length)
 
 Test(machine_fuzz, files)
 {
-    static const char *const names[] = {"two-titan-x", "k80-node", "lab-mixed", "one-t4", "eight-h200", "laptop"};
+    static const char *const names[] = {"two-titan-x", "k80-node", "lab-mixed", "one-t4",
+                                        "eight-h200",  "laptop",   "cluster"};
     char path[512], damaged[] = "/tmp/fathom-fuzz-XXXXXX";
     cr_assert_geq(mkstemp(damaged), 0);
     char with_folder[64];

@@ -64,10 +64,51 @@ Test(machine, a_size_has_no_speed)
 Test(machine, the_slowest_link_counts)
 {
     struct machine slow = parse("titan-x"), mixed = parse("h100,titan-x");
-    cr_assert_eq(mixed.link_bandwidth, slow.devices[0].link_bandwidth);
+    cr_assert_float_eq(mixed.link_bandwidth, slow.devices[0].link_bandwidth * 5 / 6, 1);
     cr_assert_gt(mixed.link_latency, 0);
     machine_finish(&slow);
     machine_finish(&mixed);
+}
+
+Test(machine, nodes_and_networks_are_those_the_devices_are_sold_in)
+{
+    const struct {
+        const char *text;
+        uint32_t node;
+        double network;
+    } rows[] = {{"16xh100", 8, 400e9}, {"16xb200", 8, 400e9},    {"a100", 8, 200e9},     {"v100", 8, 50e9},
+                {"gb200", 72, 3600e9}, {"2xtitan-x", 8, 1.25e9}, {"2xl40s", 8, 3.125e9}, {"h100,l40s", 8, 3.125e9}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct machine machine = parse(rows[i].text);
+        cr_expect_eq(machine.node_devices, rows[i].node, "%s", rows[i].text);
+        cr_expect_eq(machine.network_bandwidth, rows[i].network, "%s", rows[i].text);
+        cr_expect_gt(machine.network_latency, machine.link_latency, "%s", rows[i].text);
+        machine_set_nodes(&machine, 0, 0);
+        cr_expect_eq(machine.node_devices, rows[i].node);
+        machine_set_nodes(&machine, 4, 1e9);
+        cr_expect(machine.node_devices == 4 && machine.network_bandwidth == 1e9);
+        machine_finish(&machine);
+    }
+}
+
+Test(machine, rates_are_bits_or_bytes)
+{
+    const struct {
+        const char *text;
+        double rate;
+    } rows[] = {{"3200Gb/s", 400e9}, {"400GB/s", 400e9}, {"100Gbit/s", 12.5e9}, {"1GiB/s", 1073741824.0}};
+    static const char *const wrong[] = {"", "/s", "b/s", "5", "5GB", "xGb/s", "0B/s", "1e400Gb/s", "99999999999Tb/s"};
+    struct error err = {0};
+    double rate = 7;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cr_expect(machine_parse_rate(rows[i].text, "--network", &rate, &err), "%s", err.text);
+        cr_expect_float_eq(rate, rows[i].rate, 1, "%s: %g", rows[i].text, rate);
+    }
+    rate = 7;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        cr_expect_not(machine_parse_rate(wrong[i], "--network", &rate, &err), "%s", wrong[i]);
+        cr_expect(err.kind == ERROR_INPUT && rate == 7);
+    }
 }
 
 Test(machine, virtual_devices_share_the_host)
@@ -229,6 +270,9 @@ Test(machine_file, reads_back_equal, .init = make_path, .fini = remove_path)
     cr_assert_eq(read.device_count, written.device_count);
     cr_assert_eq(read.link_bandwidth, written.link_bandwidth);
     cr_assert_eq(read.link_latency, written.link_latency);
+    cr_assert_eq(read.node_devices, written.node_devices);
+    cr_assert_eq(read.network_bandwidth, written.network_bandwidth);
+    cr_assert_eq(read.network_latency, written.network_latency);
     for (size_t i = 0; i < read.device_count; i++) {
         struct device_spec a = read.devices[i], b = written.devices[i];
         cr_expect_str_eq(a.source, b.source);

@@ -38,18 +38,6 @@ Test(cost, tensor_cores_have_their_own_efficiency)
     cr_assert_eq(old16.flops_per_second, old32.flops_per_second);
 }
 
-Test(cost, a_ring_moves_each_byte_almost_twice)
-{
-    const struct machine machine = {.link_bandwidth = 1e10, .link_latency = 0};
-    cr_assert_eq(cost_all_reduce_seconds(&machine, 1, 1 << 20), 0);
-    cr_assert_float_eq(cost_all_reduce_seconds(&machine, 2, 10000000000), 1.0, 1e-9);
-    cr_assert_float_eq(cost_all_reduce_seconds(&machine, 8, 10000000000), 1.75, 1e-9);
-    const struct machine slow = {.link_bandwidth = 1e10, .link_latency = 0.5};
-    cr_assert_float_eq(cost_all_reduce_seconds(&slow, 3, 0), 2.0, 1e-9);
-    const struct machine unknown = {0};
-    cr_assert_eq(cost_all_reduce_seconds(&unknown, 8, 1 << 20), 0);
-}
-
 static double step_seconds(const char *model, uint32_t batch, const char *device, enum dtype dtype)
 {
     struct model_spec spec;

@@ -12,16 +12,20 @@
  * TF32); where a chip has no fast f16 its f16 speed is its f32 speed, as cuDNN then computes in f32. Launch: 5 us per
  * kernel on a stream, 2.5 us since Hopper (in a CUDA graph). Links: NVLink per direction, else the PCIe slot's 16 lanes
  * at 80 % of their rate. Host: those lanes, also beside NVLink, and on Grace NVLink-C2C, whose 900 GB/s of both
- * directions a superchip's two GPUs share (NVIDIA GB200 NVL72 datasheet). */
+ * directions a superchip's two GPUs share (NVIDIA GB200 NVL72 datasheet).
+ * Nodes and their networks: DGX-1 has 8 GPUs and four EDR ports of 100 Gb/s, DGX A100 8 and eight HDR ports of 200, DGX
+ * H100, H200 and B200 8 and eight NDR ports of 400 (DGX user guides; DGX SuperPOD reference architectures), NVL72 72
+ * and a port of 400 for each. Cards in slots: 8 to a host, which has a 25 Gb/s port in a rack and 10 Gb/s under a desk:
+ * an assumption that --network and machine files replace. */
 #define CARD(name_, gib_, reported_mib_, f32_tera, f16_tera, giga_per_second, launch_us, library_, channels_,          \
-             link_giga, host_giga, source_)                                                                            \
+             link_giga, nvlink_, host_giga, node_, network_giga, source_)                                              \
     {                                                                                                                  \
         .kind = DEVICE_GPU, .name = name_, .memory_bytes = (gib_)*GIB,                                                 \
         .context_bytes = CUDA_CONTEXT_BYTES + (library_), .comm_bytes = (channels_)*NCCL_CHANNEL_BYTES,                \
         .reserve_bytes = (gib_)*GIB - (reported_mib_)*MIB + GPU_MARGIN_BYTES, .workspace_bytes = GPU_WORKSPACE_BYTES,  \
         .flops_f32 = (f32_tera)*1e12, .flops_f16 = (f16_tera)*1e12, .bandwidth = (giga_per_second)*1e9,                \
         .launch_seconds = (launch_us)*1e-6, .link_bandwidth = (link_giga)*1e9, .host_bandwidth = (host_giga)*1e9,      \
-        .source = source_                                                                                              \
+        .nvlink = nvlink_, .node_devices = node_, .network_bandwidth = (network_giga)*1e9, .source = source_           \
     }
 #define OLD                5, LIBRARY_BYTES
 #define NEW                2.5, LIBRARY_BYTES_HOPPER
@@ -29,45 +33,56 @@
 #define LANES4             25.2
 #define LANES5             50.4
 #define GRACE              225
-#define PCIE3              NCCL_CHANNELS_PCIE, LANES3, LANES3
-#define PCIE4              NCCL_CHANNELS_PCIE, LANES4, LANES4
-#define PCIE5              NCCL_CHANNELS_PCIE, LANES5, LANES5
-#define NVLINK(giga, host) NCCL_CHANNELS_NVLINK, giga, host
+#define PCIE3              NCCL_CHANNELS_PCIE, LANES3, false, LANES3
+#define PCIE4              NCCL_CHANNELS_PCIE, LANES4, false, LANES4
+#define PCIE5              NCCL_CHANNELS_PCIE, LANES5, false, LANES5
+#define NVLINK(giga, host) NCCL_CHANNELS_NVLINK, giga, true, host
+#define OFFICE             8, 1.25
+#define RACK               8, 3.125
+#define DGX1               8, 4 * 12.5
+#define DGX_A100           8, 8 * 25
+#define DGX_H100           8, 8 * 50
+#define NVL72              72, 72 * 50
 
 /* The two levels let OLD, PCIE3 ... become several arguments. */
 #define ROW(...) CARD(__VA_ARGS__)
 
 static const struct device_spec entries[] = {
     /* name, GiB, reported, f32, f16, GB/s, ... */
-    ROW("k40", 12, 11441, 4.29, 4.29, 288, OLD, PCIE3, "Tesla K40 board specification BD-06902; base clock; ECC on"),
-    ROW("k80", 12, 11441, 2.8, 2.8, 240, OLD, PCIE3,
+    ROW("k40", 12, 11441, 4.29, 4.29, 288, OLD, PCIE3, RACK,
+        "Tesla K40 board specification BD-06902; base clock; ECC on"),
+    ROW("k80", 12, 11441, 2.8, 2.8, 240, OLD, PCIE3, RACK,
         "Tesla K80 board specification BD-07317, one of its two dies; ECC on"),
-    ROW("m40", 12, 11448, 6.84, 6.84, 288, OLD, PCIE3, "Tesla M40 product brief; ECC on"),
-    ROW("m40-24gb", 24, 22945, 6.84, 6.84, 288, OLD, PCIE3, "Tesla M40 24GB product brief; ECC on"),
-    ROW("titan-x", 12, 12207, 6.14, 6.14, 336.5, OLD, PCIE3, "GeForce GTX TITAN X (Maxwell, 2015) specifications"),
-    ROW("titan-xp", 12, 12196, 12.15, 12.15, 547.7, OLD, PCIE3, "NVIDIA TITAN Xp (2017) specifications"),
-    ROW("gtx-1080", 8, 8117, 8.87, 8.87, 320, OLD, PCIE3, "GeForce GTX 1080 whitepaper"),
-    ROW("gtx-1080-ti", 11, 11172, 11.34, 11.34, 484, OLD, PCIE3, "GeForce GTX 1080 Ti specifications"),
-    ROW("p100", 16, 16276, 10.6, 21.2, 732, OLD, NVLINK(80, LANES3), "Tesla P100 SXM2 datasheet"),
-    ROW("titan-v", 12, 12066, 14.9, 119.2, 652.8, OLD, PCIE3, "NVIDIA TITAN V specifications"),
-    ROW("v100-16gb", 16, 16152, 15.7, 125, 900, OLD, NVLINK(150, LANES3), "Tesla V100 SXM2 datasheet"),
-    ROW("v100-32gb", 32, 32502, 15.7, 125, 900, OLD, NVLINK(150, LANES3), "Tesla V100 SXM2 32GB datasheet"),
-    ROW("t4", 16, 14914, 8.1, 65, 320, OLD, PCIE3, "NVIDIA T4 datasheet; ECC on"),
-    ROW("rtx-2080-ti", 11, 11011, 13.45, 53.8, 616, OLD, PCIE3, "Turing whitepaper WP-09183, f32 accumulation"),
-    ROW("rtx-3090", 24, 24251, 35.6, 71, 936, OLD, PCIE4, "GA102 whitepaper, f32 accumulation"),
-    ROW("rtx-4090", 24, 24202, 82.6, 165.2, 1008, OLD, PCIE4, "Ada whitepaper, f32 accumulation"),
-    ROW("rtx-5090", 32, 32109, 104.8, 209.5, 1792, NEW, PCIE5, "RTX Blackwell whitepaper, f32 accumulation"),
-    ROW("a10", 24, 22502, 31.2, 125, 600, OLD, PCIE4, "NVIDIA A10 datasheet; ECC on"),
-    ROW("a40", 48, 45403, 37.4, 149.7, 696, OLD, PCIE4, "NVIDIA A40 datasheet; ECC on"),
-    ROW("a100-40gb", 40, 40326, 19.5, 312, 1555, OLD, NVLINK(300, LANES4), "NVIDIA A100 datasheet, SXM4 40GB"),
-    ROW("a100-80gb", 80, 81037, 19.5, 312, 2039, OLD, NVLINK(300, LANES4), "NVIDIA A100 datasheet, SXM4 80GB"),
-    ROW("l4", 24, 22478, 30.3, 121, 300, OLD, PCIE4, "NVIDIA L4 datasheet, dense; ECC on"),
-    ROW("l40s", 48, 45458, 91.6, 362, 864, OLD, PCIE4, "NVIDIA L40S datasheet, dense; ECC on"),
-    ROW("h100-pcie", 80, 81002, 51, 756, 2000, NEW, PCIE5, "NVIDIA H100 datasheet, PCIe, dense"),
-    ROW("h100", 80, 81002, 67, 989, 3350, NEW, NVLINK(450, LANES5), "NVIDIA H100 datasheet, SXM, dense"),
-    ROW("h200", 141, 143161, 67, 989, 4800, NEW, NVLINK(450, LANES5), "NVIDIA H200 datasheet, SXM, dense"),
-    ROW("b200", 180, 182633, 75, 2250, 7700, NEW, NVLINK(900, LANES5), "NVIDIA HGX B200 datasheet, dense"),
-    ROW("gb200", 186, 188416, 80, 2500, 8000, NEW, NVLINK(900, GRACE), "NVIDIA GB200 NVL72 datasheet, one GPU, dense"),
+    ROW("m40", 12, 11448, 6.84, 6.84, 288, OLD, PCIE3, RACK, "Tesla M40 product brief; ECC on"),
+    ROW("m40-24gb", 24, 22945, 6.84, 6.84, 288, OLD, PCIE3, RACK, "Tesla M40 24GB product brief; ECC on"),
+    ROW("titan-x", 12, 12207, 6.14, 6.14, 336.5, OLD, PCIE3, OFFICE,
+        "GeForce GTX TITAN X (Maxwell, 2015) specifications"),
+    ROW("titan-xp", 12, 12196, 12.15, 12.15, 547.7, OLD, PCIE3, OFFICE, "NVIDIA TITAN Xp (2017) specifications"),
+    ROW("gtx-1080", 8, 8117, 8.87, 8.87, 320, OLD, PCIE3, OFFICE, "GeForce GTX 1080 whitepaper"),
+    ROW("gtx-1080-ti", 11, 11172, 11.34, 11.34, 484, OLD, PCIE3, OFFICE, "GeForce GTX 1080 Ti specifications"),
+    ROW("p100", 16, 16276, 10.6, 21.2, 732, OLD, NVLINK(80, LANES3), DGX1, "Tesla P100 SXM2 datasheet"),
+    ROW("titan-v", 12, 12066, 14.9, 119.2, 652.8, OLD, PCIE3, OFFICE, "NVIDIA TITAN V specifications"),
+    ROW("v100-16gb", 16, 16152, 15.7, 125, 900, OLD, NVLINK(150, LANES3), DGX1, "Tesla V100 SXM2 datasheet"),
+    ROW("v100-32gb", 32, 32502, 15.7, 125, 900, OLD, NVLINK(150, LANES3), DGX1, "Tesla V100 SXM2 32GB datasheet"),
+    ROW("t4", 16, 14914, 8.1, 65, 320, OLD, PCIE3, RACK, "NVIDIA T4 datasheet; ECC on"),
+    ROW("rtx-2080-ti", 11, 11011, 13.45, 53.8, 616, OLD, PCIE3, OFFICE, "Turing whitepaper WP-09183, f32 accumulation"),
+    ROW("rtx-3090", 24, 24251, 35.6, 71, 936, OLD, PCIE4, OFFICE, "GA102 whitepaper, f32 accumulation"),
+    ROW("rtx-4090", 24, 24202, 82.6, 165.2, 1008, OLD, PCIE4, OFFICE, "Ada whitepaper, f32 accumulation"),
+    ROW("rtx-5090", 32, 32109, 104.8, 209.5, 1792, NEW, PCIE5, OFFICE, "RTX Blackwell whitepaper, f32 accumulation"),
+    ROW("a10", 24, 22502, 31.2, 125, 600, OLD, PCIE4, RACK, "NVIDIA A10 datasheet; ECC on"),
+    ROW("a40", 48, 45403, 37.4, 149.7, 696, OLD, PCIE4, RACK, "NVIDIA A40 datasheet; ECC on"),
+    ROW("a100-40gb", 40, 40326, 19.5, 312, 1555, OLD, NVLINK(300, LANES4), DGX_A100,
+        "NVIDIA A100 datasheet, SXM4 40GB"),
+    ROW("a100-80gb", 80, 81037, 19.5, 312, 2039, OLD, NVLINK(300, LANES4), DGX_A100,
+        "NVIDIA A100 datasheet, SXM4 80GB"),
+    ROW("l4", 24, 22478, 30.3, 121, 300, OLD, PCIE4, RACK, "NVIDIA L4 datasheet, dense; ECC on"),
+    ROW("l40s", 48, 45458, 91.6, 362, 864, OLD, PCIE4, RACK, "NVIDIA L40S datasheet, dense; ECC on"),
+    ROW("h100-pcie", 80, 81002, 51, 756, 2000, NEW, PCIE5, RACK, "NVIDIA H100 datasheet, PCIe, dense"),
+    ROW("h100", 80, 81002, 67, 989, 3350, NEW, NVLINK(450, LANES5), DGX_H100, "NVIDIA H100 datasheet, SXM, dense"),
+    ROW("h200", 141, 143161, 67, 989, 4800, NEW, NVLINK(450, LANES5), DGX_H100, "NVIDIA H200 datasheet, SXM, dense"),
+    ROW("b200", 180, 182633, 75, 2250, 7700, NEW, NVLINK(900, LANES5), DGX_H100, "NVIDIA HGX B200 datasheet, dense"),
+    ROW("gb200", 186, 188416, 80, 2500, 8000, NEW, NVLINK(900, GRACE), NVL72,
+        "NVIDIA GB200 NVL72 datasheet, one GPU, dense"),
 };
 #define ENTRIES (sizeof entries / sizeof entries[0])
 

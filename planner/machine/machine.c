@@ -171,16 +171,6 @@ static void share_host(struct machine *machine)
     }
 }
 
-/* Rings go at the pace of the slowest link. One host: 5 us per message over NVLink or PCIe (NCCL's ring latency). */
-void machine_fill_link(struct machine *machine)
-{
-    machine->link_bandwidth = machine->devices[0].link_bandwidth;
-    for (size_t i = 1; i < machine->device_count; i++)
-        if (machine->devices[i].link_bandwidth < machine->link_bandwidth)
-            machine->link_bandwidth = machine->devices[i].link_bandwidth;
-    machine->link_latency = machine->link_bandwidth > 0 ? 5e-6 : 0;
-}
-
 bool machine_complete(struct machine *machine, struct error *err)
 {
     size_t cpus = 0;

@@ -31,16 +31,29 @@ struct device_spec {
     double launch_seconds;     /* least time of one op */
     double link_bandwidth;     /* bytes per second to its peers, per direction; 0 = unknown */
     double host_bandwidth;     /* bytes per second to and from pinned host memory, per direction; 0 = unknown */
+    bool nvlink;               /* its link is NVLink, not a slot behind the host's bridge */
+    uint32_t node_devices;     /* of these in a node as they are sold; 0 = unknown, then MACHINE_NODE_DEVICES */
+    double network_bandwidth;  /* bytes per second from such a node to others, per direction; 0 = unknown */
     const char *source;        /* where the figures come from; static text or owned by the machine */
 };
+
+#define MACHINE_NODE_DEVICES 8
 
 struct machine {
     struct device_spec *devices;
     size_t device_count;
-    double link_bandwidth;     /* bytes per second between devices, per direction */
-    double link_latency;       /* seconds per message */
+    /* Nodes of equal size: inside a node every device sends to its neighbour at link_bandwidth while it receives as
+     * much; a node sends to other nodes at network_bandwidth. Bytes per second, seconds per message; 0 = unknown. */
+    double link_bandwidth, link_latency;
+    uint32_t node_devices;
+    double network_bandwidth, network_latency;
     char *text;                /* owned strings */
 };
+
+/* Another network than the devices are sold with; 0 = leave it. "3200Gb/s" or "400GB/s", of a node, per direction, into
+ * *bytes_per_second. */
+void machine_set_nodes(struct machine *machine, uint32_t node_devices, double network_bandwidth);
+bool machine_parse_rate(const char *text, const char *what, double *bytes_per_second, struct error *err);
 
 /* Fills *machine, which the caller ends with machine_finish; on failure *machine is untouched. Unknown names are
  * ERROR_INPUT and suggest the nearest ones; a mixture of CPUs and GPUs is ERROR_INPUT. */

@@ -200,33 +200,47 @@ static bool read_devices(const json_t *root, const char *path, struct machine *m
     return true;
 }
 
-static bool read_link(const json_t *root, const char *path, struct machine *machine, struct error *err)
+/* "link" between the devices of a node, "network" between nodes. */
+static bool read_hop(const json_t *root, const char *name, const char *path, double *bandwidth, double *latency,
+                     struct error *err)
 {
     static const char *const fields[] = {"bandwidth", "latency_seconds"};
     char where[WHERE];
-    if (!json_object_get(root, "link")) return true;
-    json_t *link = json_get_object(root, "link", path, err);
-    if (!link) return false;
-    snprintf(where, sizeof where, "%.400s: link", path);
-    TRY(refuse_unknown(link, fields, 2, where, err));
-    TRY(get_speed(link, "bandwidth", where, &machine->link_bandwidth, err));
-    return get_speed(link, "latency_seconds", where, &machine->link_latency, err);
+    if (!json_object_get(root, name)) return true;
+    json_t *hop = json_get_object(root, name, path, err);
+    if (!hop) return false;
+    snprintf(where, sizeof where, "%.400s: %s", path, name);
+    TRY(refuse_unknown(hop, fields, 2, where, err));
+    TRY(get_speed(hop, "bandwidth", where, bandwidth, err));
+    return get_speed(hop, "latency_seconds", where, latency, err);
+}
+
+static bool read_nodes(const json_t *root, const char *path, struct machine *machine, struct error *err)
+{
+    uint64_t node;
+    if (!json_object_get(root, "node_devices")) return true;
+    TRY(json_get_u64(root, "node_devices", path, MACHINE_MOST_DEVICES, &node, err));
+    if (node == 0) return error_set(err, ERROR_INPUT, "%s: field 'node_devices' is 0; at least 1 is wanted", path);
+    machine->node_devices = (uint32_t)node;
+    return true;
 }
 
 static bool read_root(const json_t *root, const char *path, struct machine *machine, struct error *err)
 {
-    static const char *const fields[] = {"version", "devices", "link"};
+    static const char *const fields[] = {"version", "devices", "link", "node_devices", "network"};
     uint64_t version;
     if (!json_is_object(root))
         return error_set(err, ERROR_INPUT, "%s: is not an object with 'version' and 'devices'", path);
-    TRY(refuse_unknown(root, fields, 3, path, err));
+    TRY(refuse_unknown(root, fields, sizeof fields / sizeof fields[0], path, err));
     TRY(json_get_u64(root, "version", path, UINT32_MAX, &version, err));
     if (version != MACHINE_VERSION)
         return error_set(err, ERROR_INPUT, "%s: field 'version' is %" PRIu64 "; this program reads version %d", path,
                          version, MACHINE_VERSION);
     TRY(read_devices(root, path, machine, err));
     machine_fill_link(machine);
-    return read_link(root, path, machine, err);
+    TRY(read_hop(root, "link", path, &machine->link_bandwidth, &machine->link_latency, err));
+    TRY(read_nodes(root, path, machine, err));
+    return read_hop(root, "network", path, &machine->network_bandwidth, &machine->network_latency, err);
 }
 
 bool machine_read_file(const char *path, struct machine *machine, struct error *err)
@@ -283,8 +297,10 @@ static json_t *machine_json(const struct machine *machine)
         json_array_append_new(devices, device_json(&machine->devices[i], count));
         i += count;
     }
-    return json_pack("{s:i, s:o, s:{s:f, s:f}}", "version", MACHINE_VERSION, "devices", devices, "link", "bandwidth",
-                     machine->link_bandwidth, "latency_seconds", machine->link_latency);
+    return json_pack("{s:i, s:o, s:{s:f, s:f}, s:I, s:{s:f, s:f}}", "version", MACHINE_VERSION, "devices", devices,
+                     "link", "bandwidth", machine->link_bandwidth, "latency_seconds", machine->link_latency,
+                     "node_devices", (json_int_t)machine->node_devices, "network", "bandwidth",
+                     machine->network_bandwidth, "latency_seconds", machine->network_latency);
 }
 
 bool machine_write_file(const struct machine *machine, const char *path, struct error *err)

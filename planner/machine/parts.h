@@ -8,7 +8,7 @@
 bool machine_add(struct machine *machine, const struct device_spec *spec, uint64_t count, struct error *err);
 /* Checks the devices against each other; a lone device needs no communication buffers. */
 bool machine_complete(struct machine *machine, struct error *err);
-/* The link from the devices' own. */
+/* Links and nodes from the devices' own. */
 void machine_fill_link(struct machine *machine);
 
 #endif
