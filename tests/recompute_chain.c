@@ -133,6 +133,132 @@ Test(recompute_chain, chains_of_many_blocks_are_solved_in_runs)
     cr_expect_float_eq(before, full, 1e-9 * full);
 }
 
+/* Features of all kinds on a residual chain. */
+static void varied_chain(struct chain_block *blocks, size_t count, struct chain *chain)
+{
+    residual_chain(blocks, count, chain);
+    chain->copy_seconds = 0.01;
+    for (size_t i = 0; i < count; i++) {
+        struct chain_block *block = &blocks[i];
+        block->spared_seconds = 0.25 * block->forward_seconds;
+        block->options = 4;
+        block->option[2] = block->option[1];
+        block->option[2].frees_input = true;
+        block->option[2].backward_seconds += 0.2;
+        block->option[3] = block->option[2];
+        block->option[3].saved = block->output;
+        block->option[3].copied = block->option[1].saved;
+        block->option[3].backward_seconds = block->option[1].backward_seconds;
+    }
+}
+
+static void expect_monotone(const struct chain *chain, uint64_t table_bytes, uint64_t most, uint64_t part)
+{
+    uint64_t least = chain_least_limit(chain);
+    double before = INFINITY;
+    for (uint64_t limit = least; limit < most; limit += 1 + limit / part) {
+        struct chain_schedule schedule;
+        struct error err = {0};
+        double seconds;
+        uint64_t peak;
+        cr_assert(chain_solve(chain, limit, table_bytes, &schedule, &err), "limit %lu: %s", (unsigned long)limit,
+                  err.text);
+        cr_assert(chain_simulate(chain, &schedule, &seconds, &peak, &err), "%s", err.text);
+        cr_expect_leq(peak, limit);
+        cr_expect_eq(peak, schedule.peak_quanta);
+        cr_expect_float_eq(seconds, schedule.seconds, 1e-9 * seconds);
+        cr_expect_leq(seconds, before * (1 + 1e-6), "limit %lu: %g after %g", (unsigned long)limit, seconds, before);
+        cr_expect_leq(schedule.bound_seconds, seconds * (1 + 1e-9));
+        before = seconds;
+        chain_schedule_finish(&schedule);
+    }
+}
+
+Test(recompute_chain, coarse_quanta_and_runs_of_blocks_never_take_longer_with_more)
+{
+    static struct chain_block blocks[MOST_BLOCKS];
+    struct chain chain;
+    residual_chain(blocks, 90, &chain);
+    expect_monotone(&chain, 60000, 2700, 9);
+    varied_chain(blocks, 90, &chain);
+    expect_monotone(&chain, 60000, 2700, 9);
+    expect_monotone(&chain, 400000, 2700, 5);
+    varied_chain(blocks, 700, &chain);
+    expect_monotone(&chain, 4 << 20, 22000, 2);
+}
+
+/* What bounds a coarse schedule bounds the exact one too. */
+Test(recompute_chain, no_schedule_is_faster_than_the_bound)
+{
+    static struct chain_block blocks[MOST_BLOCKS];
+    struct chain chain;
+    for (int kind = 0; kind < 2; kind++) {
+        (kind ? varied_chain : residual_chain)(blocks, 90, &chain);
+        for (uint64_t limit = chain_least_limit(&chain) + 5; limit < 2600; limit += limit / 4) {
+            struct chain_schedule exact, coarse;
+            struct error err = {0};
+            cr_assert(chain_solve(&chain, limit, 0, &exact, &err));
+            cr_assert(chain_solve(&chain, limit, 60000, &coarse, &err));
+            cr_expect(exact.optimal && exact.bound_seconds >= exact.seconds * (1 - 1e-12));
+            cr_expect_leq(coarse.bound_seconds, exact.seconds * (1 + 1e-9), "limit %lu: %g, but %g",
+                          (unsigned long)limit, coarse.bound_seconds, exact.seconds);
+            cr_expect_geq(coarse.bound_seconds, exact.seconds * (limit > 400 ? 0.9 : 0), "limit %lu",
+                          (unsigned long)limit);
+            chain_schedule_finish(&exact);
+            chain_schedule_finish(&coarse);
+        }
+    }
+}
+
+Test(recompute_chain, one_table_serves_many_limits)
+{
+    static struct chain_block blocks[MOST_BLOCKS];
+    struct chain chain;
+    struct error err = {0};
+    varied_chain(blocks, 100, &chain);
+    uint64_t least = chain_least_limit(&chain);
+    struct chain_table *table = chain_table_create(&chain, least + 20, least + 600, 0, &err);
+    cr_assert(table, "%s", err.text);
+    for (uint64_t limit = least + 20; limit <= least + 600; limit += 58) {
+        struct chain_schedule alone, read;
+        cr_assert(chain_solve(&chain, limit, 0, &alone, &err));
+        cr_assert(chain_table_schedule(table, limit, &read, &err), "%s", err.text);
+        cr_expect_float_eq(alone.seconds, read.seconds, 1e-6 * alone.seconds);
+        cr_expect_leq(read.peak_quanta, limit);
+        chain_schedule_finish(&alone);
+        chain_schedule_finish(&read);
+    }
+    struct chain_schedule schedule = {.count = 77};
+    cr_expect_not(chain_table_schedule(table, least + 19, &schedule, &err));
+    cr_expect(err.kind == ERROR_INPUT && schedule.count == 77);
+    cr_expect(chain_table_schedule(table, UINT64_MAX, &schedule, &err));
+    cr_expect_leq(schedule.peak_quanta, least + 600);
+    chain_schedule_finish(&schedule);
+    chain_table_destroy(table);
+    cr_expect_null(chain_table_create(&chain, 0, least - 1, 0, &err));
+    cr_expect_eq(err.kind, ERROR_UNFIT);
+}
+
+Test(recompute_chain, the_least_schedule_has_the_least_peak)
+{
+    static struct chain_block blocks[MOST_BLOCKS];
+    struct chain chain;
+    struct error err = {0};
+    for (size_t count = 1; count < 700; count = 3 * count + 1) {
+        struct chain_schedule schedule;
+        double seconds;
+        uint64_t peak;
+        varied_chain(blocks, count, &chain);
+        cr_assert(chain_solve_least(&chain, &schedule, &err), "%s", err.text);
+        cr_assert(chain_simulate(&chain, &schedule, &seconds, &peak, &err), "%s", err.text);
+        cr_expect_eq(peak, chain_least_limit(&chain));
+        cr_expect_eq(peak, schedule.peak_quanta);
+        cr_expect_float_eq(seconds, schedule.seconds, 1e-9 * seconds);
+        cr_expect_leq(schedule.bound_seconds, seconds);
+        chain_schedule_finish(&schedule);
+    }
+}
+
 Test(recompute_chain, keep_all_saves_every_block_under_option_0)
 {
     static struct chain_block blocks[MOST_BLOCKS];
@@ -215,6 +341,9 @@ Test(recompute_chain, wrong_chains_are_refused)
     bad.forward_seconds = NAN;
     expect_wrong_chain(bad, 1, "forward seconds");
     bad = good;
+    bad.spared_seconds = 1.5;
+    expect_wrong_chain(bad, 1, "spared seconds");
+    bad = good;
     bad.option[0].backward_seconds = -1;
     expect_wrong_chain(bad, 1, "backward seconds");
 }
@@ -273,6 +402,15 @@ Test(recompute_chain, the_simulator_names_the_first_wrong_step)
     struct chain_step outside[] = {{CHAIN_RUN, 3, 0}};
     expect_refused(&chain, outside, 1, "block 3 of 3");
     expect_refused(&chain, early, 1, "block 0 has had no backward");
+    struct chain_step image[] = {{CHAIN_CHECKPOINT, 0, 0}, {CHAIN_OFFLOAD, 0, 0}};
+    expect_refused(&chain, image, 2, "step 1: the input of block 0 goes to the host");
+    struct chain_step plain[] = {{CHAIN_RUN, 0, 0}, {CHAIN_OFFLOAD, 1, 0}};
+    expect_refused(&chain, plain, 2, "step 1: block 1 has no checkpoint to send");
+    struct chain_step away[] = {{CHAIN_RUN, 0, 0},  {CHAIN_CHECKPOINT, 1, 0}, {CHAIN_OFFLOAD, 1, 0},
+                                {CHAIN_SAVE, 2, 0}, {CHAIN_BACKWARD, 2, 0},   {CHAIN_SAVE, 1, 0}};
+    expect_refused(&chain, away, 6, "step 5: block 1 runs while its input is away");
+    struct chain_step never[] = {{CHAIN_RUN, 0, 0}, {CHAIN_FETCH, 1, 0}};
+    expect_refused(&chain, never, 2, "step 1: block 1 has no checkpoint on the host");
 }
 
 static void fail_each_allocation(const struct chain *chain, uint64_t limit, uint64_t table_bytes)

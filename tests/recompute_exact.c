@@ -34,16 +34,21 @@ static void emit(struct enumeration *e, enum chain_step_kind kind, size_t block,
 
 static void build(struct enumeration *e, size_t s, size_t t)
 {
-    size_t options = e->chain->blocks[s].options, choice = choose(e, options + (t - s));
+    bool host = s > 0 && e->chain->copy_seconds > 0;
+    size_t options = e->chain->blocks[s].options, choice = choose(e, options + (t - s) * (host ? 2 : 1));
     if (choice < options) {
         emit(e, CHAIN_SAVE, s, choice);
         if (s < t) build(e, s + 1, t);
         emit(e, CHAIN_BACKWARD, s, choice);
         return;
     }
-    size_t j = s + 1 + (choice - options);
-    for (size_t k = s; k < j; k++) emit(e, k == s ? CHAIN_CHECKPOINT : CHAIN_RUN, k, 0);
+    bool offload = choice - options >= t - s;
+    size_t j = s + 1 + (choice - options) % (t - s);
+    emit(e, CHAIN_CHECKPOINT, s, 0);
+    if (offload) emit(e, CHAIN_OFFLOAD, s, 0);
+    for (size_t k = s + 1; k < j; k++) emit(e, CHAIN_RUN, k, 0);
     build(e, j, t);
+    if (offload) emit(e, CHAIN_FETCH, s, 0);
     build(e, s, j - 1);
 }
 
@@ -74,21 +79,39 @@ static void search_all(const struct chain *chain, double best[MOST_LIMIT])
     for (size_t i = 1; i < MOST_LIMIT; i++) best[i] = fmin(best[i], best[i - 1]);
 }
 
-static void draw_chain(struct random *random, struct chain_block blocks[MOST_BLOCKS], struct chain *chain)
+/* What a chain's options may do beside saving. */
+struct features {
+    size_t most_blocks, most_options;
+    bool frees, copies, spares;
+};
+
+static struct chain_option draw_option(struct random *random, const struct features *features, uint32_t output)
 {
-    *chain = (struct chain){.input = random_below(random, 9), .blocks = blocks, .count = 1 + random_below(random, 5)};
+    struct chain_option option = {.saved = output + random_below(random, 25),
+                                  .forward_overhead = random_below(random, 8),
+                                  .backward_overhead = random_below(random, 12),
+                                  .backward_seconds = 2 + random_below(random, 5) * 0.5};
+    if (features->frees) option.frees_input = random_below(random, 2);
+    if (features->copies && random_below(random, 2)) option.copied = random_below(random, 20);
+    return option;
+}
+
+static void draw_chain(struct random *random, const struct features *features, struct chain_block blocks[MOST_BLOCKS],
+                       struct chain *chain)
+{
+    *chain = (struct chain){.input = random_below(random, 9),
+                            .blocks = blocks,
+                            .count = 1 + random_below(random, (uint32_t)features->most_blocks),
+                            .copy_seconds = features->copies ? random_below(random, 4) * 0.06 : 0};
     for (size_t i = 0; i < chain->count; i++) {
         struct chain_block *block = &blocks[i];
         *block = (struct chain_block){.output = random_below(random, 9),
                                       .gradient = random_below(random, 9),
                                       .run_overhead = random_below(random, 4) * random_below(random, 6),
                                       .forward_seconds = 1 + random_below(random, 4),
-                                      .options = 1 + random_below(random, 2)};
-        for (uint32_t k = 0; k < block->options; k++)
-            block->option[k] = (struct chain_option){.saved = block->output + random_below(random, 25),
-                                                     .forward_overhead = random_below(random, 8),
-                                                     .backward_overhead = random_below(random, 12),
-                                                     .backward_seconds = 2 + random_below(random, 5) * 0.5};
+                                      .options = 1 + random_below(random, (uint32_t)features->most_options)};
+        if (features->spares) block->spared_seconds = 0.25 * random_below(random, 5);
+        for (uint32_t k = 0; k < block->options; k++) block->option[k] = draw_option(random, features, block->output);
     }
 }
 
@@ -111,6 +134,7 @@ static void expect_best_at_each_limit(const struct chain *chain, const double be
         uint64_t peak;
         cr_assert(chain_simulate(chain, &schedule, &seconds, &peak, &err), "%s", err.text);
         cr_expect(schedule.optimal && peak <= limit);
+        cr_expect_float_eq(schedule.bound_seconds, schedule.seconds, 0);
         cr_expect_eq(peak, schedule.peak_quanta);
         cr_expect_float_eq(seconds, schedule.seconds, 1e-9);
         cr_expect_float_eq(seconds, best[limit], 1e-4, "limit %lu: %g instead of %g", (unsigned long)limit, seconds,
@@ -119,15 +143,35 @@ static void expect_best_at_each_limit(const struct chain *chain, const double be
     }
 }
 
-Test(recompute_exact, finds_the_best_of_all_schedules)
+static void compare_with_all(const struct features *features, size_t chains, uint64_t seed)
 {
-    struct random random = random_begin(1, RANDOM_SEARCH, 0, 0);
-    for (size_t i = 0; i < 400; i++) {
+    struct random random = random_begin(seed, RANDOM_SEARCH, 0, 0);
+    for (size_t i = 0; i < chains; i++) {
         struct chain_block blocks[MOST_BLOCKS];
         struct chain chain;
         double best[MOST_LIMIT];
-        draw_chain(&random, blocks, &chain);
+        draw_chain(&random, features, blocks, &chain);
         search_all(&chain, best);
         expect_best_at_each_limit(&chain, best);
     }
+}
+
+Test(recompute_exact, finds_the_best_of_all_schedules)
+{
+    compare_with_all(&(struct features){.most_blocks = 5, .most_options = 2}, 400, 1);
+    compare_with_all(&(struct features){.most_blocks = 5, .most_options = 2, .spares = true}, 400, 2);
+}
+
+Test(recompute_exact, finds_the_best_of_all_with_inputs_freed)
+{
+    compare_with_all(&(struct features){.most_blocks = 4, .most_options = 4, .frees = true, .spares = true}, 600, 3);
+}
+
+Test(recompute_exact, finds_the_best_of_all_with_copies_to_the_host)
+{
+    struct features features = {.most_blocks = 4, .most_options = 3, .frees = true, .copies = true, .spares = true};
+    compare_with_all(&features, 1000, 4);
+    features.most_blocks = 5;
+    features.most_options = 2;
+    compare_with_all(&features, 300, 5);
 }

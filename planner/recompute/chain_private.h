@@ -2,11 +2,10 @@
  *
  * The program runs over units of one block each; or, for chains too long for that, of several consecutive blocks, whose
  * outer checkpoints then lie between units and whose blocks are saved together (the blocks of a unit alone are still
- * scheduled exactly).
+ * scheduled exactly). It counts in `scale` quanta of the chain, what is held rounded up and what is freed rounded down.
  *
- * Notation, from 0: C(s, t, m) is the least time to run units s..t forward and backward in m quanta, the input of s
- * resident and not counted, the gradient of t's output resident and counted. Times are kept as the excess over running
- * each block once forward and once backward in its fastest way. */
+ * C(s, t, m) is as in chain.h, from 0. Times are kept as the excess over running each block once forward and once
+ * backward in its fastest way. */
 #ifndef FATHOM_CHAIN_PRIVATE_H
 #define FATHOM_CHAIN_PRIVATE_H
 
@@ -17,37 +16,64 @@
 
 struct unit_option {
     uint32_t saved;         /* kept from forward to backward */
+    uint32_t freed;         /* of the unit's input, meanwhile */
     uint32_t forward_need;  /* most at one instant of the forward run, what is saved included, the gradient not */
     uint32_t backward_need; /* likewise backward, gradients included */
-    double excess;          /* seconds of backward over the fastest way */
+    double excess;          /* seconds of backward and copies over the fastest way */
 };
 
 struct unit {
     uint32_t first, last; /* blocks, inclusive */
     uint32_t output, gradient;
-    uint32_t run_first, run_next; /* most quanta to run through keeping nothing: input not counted, counted */
+    uint32_t freed;               /* by its input when that goes to host memory; 0 when it cannot */
+    uint32_t run_own;             /* quanta to run the first block, input not counted */
+    uint32_t run_first, run_next; /* most to run through keeping nothing: input not counted, counted */
     uint32_t options, fastest;
     struct unit_option option[UNIT_MOST_OPTIONS];
-    double forward_seconds;
+    double forward_seconds, spared_seconds;
+    double offload_seconds; /* the price of its input's way to host memory and back */
 };
 
 struct unit_list {
     const struct chain *chain; /* borrowed */
     struct unit *units;
     size_t count;
+    uint32_t scale, inner;
     bool grouped; /* several blocks each: option 0 is each block's fastest, option i > 0 each block's option i - 1 */
 };
 
-/* Units of `size` blocks (the last one fewer) over blocks [first, first + count). */
-bool chain_units_make(const struct chain *chain, size_t first, size_t count, size_t size, struct unit_list *list,
-                struct error *err);
+/* The blocks [first, first + count) in units of `size` (the last one fewer), counted in `scale` quanta, and inside a
+ * unit in `inner` ones. */
+struct unit_cut {
+    size_t first, count, size;
+    uint32_t scale, inner;
+};
+
+bool chain_units_make(const struct chain *chain, const struct unit_cut *cut, struct unit_list *list, struct error *err);
 void chain_units_finish(struct unit_list *list);
 uint32_t chain_units_block_option(const struct unit_list *list, uint32_t option, uint32_t block);
-uint32_t chain_block_fastest_option(const struct chain_block *block);
+/* Seconds of an option's backward and copies. */
+double chain_option_seconds(const struct chain *chain, const struct chain_option *option);
+uint32_t chain_block_fastest_option(const struct chain *chain, const struct chain_block *block);
+/* Quanta that are free while the block's input is away: not the chain's, which is not counted. */
+uint32_t chain_block_input(const struct chain *chain, size_t block);
+/* The same between forward and backward under an option. */
+uint32_t chain_block_freed(const struct chain *chain, size_t block, uint32_t option);
 
 /* Triangular tables over pairs s <= t. */
 static inline size_t pair_count(size_t units) { return units * (units + 1) / 2; }
 static inline size_t pair_index(size_t s, size_t t) { return t * (t + 1) / 2 + s; }
+
+/* Saving s under an option, then the rest (s < t) in `rest`. */
+uint32_t chain_need_saving(const struct unit_list *list, const struct unit_option *o, size_t s, size_t t,
+                           uint32_t rest);
+/* Most quanta to run s..j-1 keeping nothing, the input of s not counted: it stays, or goes once s ran its first block.
+ */
+struct runs {
+    uint32_t here, away;
+};
+struct runs chain_runs_begin(const struct unit_list *list, size_t s);
+void chain_runs_extend(const struct unit_list *list, size_t s, size_t next, struct runs *runs);
 
 /* Least memory in which s..t can run at all, and memory from which on more saves no time, of every pair. `single` gives
  * the first for one unit (from the blocks within a group). Both arrays hold pair_count. */
@@ -65,7 +91,7 @@ struct store; /* the bytes of rows, shared by a program and its groups' */
 
 struct program {
     struct unit_list list;
-    uint32_t limit;
+    uint32_t low, high;       /* limits whose schedules can be read off the rows */
     uint32_t *least, *enough; /* pairs */
     uint32_t *floor;          /* of each s: rows that begin there are never asked for less */
     struct row *rows;         /* pairs */
@@ -75,23 +101,34 @@ struct program {
 };
 
 /* Prepares a program over a chain without filling its rows: units, least and enough memory. */
-bool chain_program_begin(struct program *program, const struct chain *chain, size_t first, size_t count, size_t size,
-                   struct error *err);
+bool chain_program_begin(struct program *program, const struct chain *chain, const struct unit_cut *cut,
+                         struct error *err);
 void chain_program_finish(struct program *program);
-/* Bytes of all rows under a limit, at most. */
-uint64_t chain_program_row_bytes(const struct program *program, uint32_t limit);
-/* Fills all rows; `bytes` as from chain_program_row_bytes. */
-bool chain_program_solve(struct program *program, uint32_t limit, uint64_t bytes, struct error *err);
-float chain_row_value(const struct row *row, uint32_t m);
+/* Least memory for the whole. */
+uint32_t chain_program_least(const struct program *program);
+/* Bytes of the rows for limits from low to high, at most: between units, and inside them. */
+uint64_t chain_program_row_bytes(const struct program *program, uint32_t low, uint32_t high);
+uint64_t chain_program_inner_bytes(const struct program *program, uint32_t high);
+/* Fills all rows. */
+bool chain_program_solve(struct program *program, uint32_t low, uint32_t high, struct error *err);
+float chain_row_value(const struct row *row, int64_t m);
 /* Least excess of a unit alone, or of saving unit s first: and the option that gives it. */
 float chain_program_best_option(const struct program *program, size_t s, size_t t, uint32_t m, uint32_t *option);
-/* Least excess of a checkpoint at s with the right part from j on. */
-float chain_program_best_split(const struct program *program, size_t s, size_t t, uint32_t m, size_t *j);
 
-/* Appends the schedule of a solved program, or (least) of one that was only begun: the one with the least memory. Sizes
- * for the peak are those of `chain`, which the program's may be rounded from. */
-bool chain_program_read(const struct program *program, const struct chain *chain, bool least, struct chain_schedule *schedule,
-                  struct error *err);
+struct split {
+    size_t j;     /* where the right part begins */
+    bool offload; /* the input of s is on the host meanwhile */
+};
+/* Least excess of a checkpoint at s. */
+float chain_program_best_split(const struct program *program, size_t s, size_t t, uint32_t m, struct split *split);
+
+/* Appends the schedule of a solved program under a limit in its range. Without a limit (NO_ROOM) that of a program that
+ * was only begun: the one with the least memory. */
+bool chain_program_read(const struct program *program, uint32_t limit, struct chain_schedule *schedule,
+                        struct error *err);
+
+/* No schedule under the limit takes less. */
+double chain_bound_seconds(const struct chain *chain, uint64_t limit);
 
 /* min(best[i], constant + x[i] + y[i]) over n elements; x and y may be NULL: then left out. */
 void chain_relax(float *restrict best, const float *restrict x, const float *restrict y, float constant, size_t n);

@@ -35,9 +35,11 @@ static bool begin_groups(struct program *program, uint32_t *single, struct error
     if (!program->groups) return error_memory(err, list->count * sizeof *program->groups, mem_purpose_name(MEM_SEARCH));
     for (size_t i = 0; i < list->count; i++) {
         size_t blocks = list->units[i].last - list->units[i].first + 1;
-        TRY(chain_program_begin(&program->groups[i], list->chain, list->units[i].first, blocks, 1, err));
+        struct unit_cut cut = {.first = list->units[i].first, .count = blocks, .size = 1, .scale = list->inner};
+        TRY(chain_program_begin(&program->groups[i], list->chain, &cut, err));
         program->groups[i].part = true;
-        single[i] = program->groups[i].least[pair_index(0, blocks - 1)];
+        uint64_t least = (uint64_t)chain_program_least(&program->groups[i]) * list->inner;
+        single[i] = (uint32_t)(least / list->scale + (least % list->scale != 0));
     }
     return true;
 }
@@ -59,13 +61,18 @@ static bool begin_tables(struct program *program, struct error *err)
     return ok;
 }
 
-bool chain_program_begin(struct program *program, const struct chain *chain, size_t first, size_t count, size_t size,
+bool chain_program_begin(struct program *program, const struct chain *chain, const struct unit_cut *cut,
                          struct error *err)
 {
     *program = (struct program){0};
-    if (chain_units_make(chain, first, count, size, &program->list, err) && begin_tables(program, err)) return true;
+    if (chain_units_make(chain, cut, &program->list, err) && begin_tables(program, err)) return true;
     chain_program_finish(program);
     return false;
+}
+
+uint32_t chain_program_least(const struct program *program)
+{
+    return program->least[pair_index(0, program->list.count - 1)];
 }
 
 static void store_destroy(struct store *store)
@@ -115,7 +122,7 @@ static bool fill_floor(struct program *program, struct error *err)
     if (!program->floor) return error_memory(err, count * sizeof *program->floor, mem_purpose_name(MEM_SEARCH));
     uint64_t held = 0;
     for (size_t s = 0; s < count; s++) {
-        program->floor[s] = row_floor(program, program->limit, held);
+        program->floor[s] = row_floor(program, program->low, held);
         held += most_saved(&program->list.units[s]);
     }
     return true;
@@ -126,34 +133,46 @@ struct range {
     uint32_t begin, end;
 };
 
-static struct range row_range(const struct program *program, uint32_t limit, uint32_t floor, size_t s, size_t t)
+static struct range row_range(const struct program *program, uint32_t high, uint32_t floor, size_t s, size_t t)
 {
-    uint32_t most = limit;
-    if (s > 0) most = limit > program->list.units[s - 1].output ? limit - program->list.units[s - 1].output : 0;
+    uint32_t most = high;
+    if (s > 0) most = high > program->list.units[s - 1].output ? high - program->list.units[s - 1].output : 0;
     uint32_t enough = program->enough[pair_index(s, t)];
     return (struct range){larger(floor, program->least[pair_index(s, t)]), smaller(most, enough)};
 }
 
-uint64_t chain_program_row_bytes(const struct program *program, uint32_t limit)
+/* A unit's rows are asked at the limits of the whole, in their own quanta. */
+static uint32_t group_limit(const struct program *program, uint32_t limit)
+{
+    uint64_t quanta = (uint64_t)limit * program->list.scale / program->list.inner;
+    return quanta < NO_ROOM / 4 ? (uint32_t)quanta : NO_ROOM / 4;
+}
+
+uint64_t chain_program_row_bytes(const struct program *program, uint32_t low, uint32_t high)
 {
     uint64_t held = 0, floats = 0;
     for (size_t s = 0; s < program->list.count; s++) {
         for (size_t t = s; t < program->list.count; t++) {
-            struct range range = row_range(program, limit, row_floor(program, limit, held), s, t);
+            struct range range = row_range(program, high, row_floor(program, low, held), s, t);
             if (range.begin < range.end) floats += range.end - range.begin;
         }
         held += most_saved(&program->list.units[s]);
     }
-    uint64_t bytes = (floats + 1) * sizeof(float);
+    return floats * sizeof(float);
+}
+
+uint64_t chain_program_inner_bytes(const struct program *program, uint32_t high)
+{
+    uint64_t bytes = 0;
     for (size_t i = 0; program->groups && i < program->list.count; i++)
-        bytes += chain_program_row_bytes(&program->groups[i], limit);
+        bytes += chain_program_row_bytes(&program->groups[i], 0, group_limit(program, high));
     return bytes;
 }
 
-float chain_row_value(const struct row *row, uint32_t m)
+float chain_row_value(const struct row *row, int64_t m)
 {
-    if (m < row->lo) return INFINITY;
-    return m < row->hi ? row->values[m - row->lo] : row->tail;
+    if (m < (int64_t)row->lo) return INFINITY;
+    return m < (int64_t)row->hi ? row->values[m - row->lo] : row->tail;
 }
 
 /* best[i] stands for m = begin + i, i < n. */
@@ -163,7 +182,7 @@ struct target {
     size_t n;
 };
 
-static const float *values_at(const struct row *row, uint32_t m) { return row->values + (m - row->lo); }
+static const float *values_at(const struct row *row, int64_t m) { return row->values + (m - row->lo); }
 
 /* All three fall as m grows: a stretch whose cheapest candidate, at its end, is no better than the dearest of best, at
  * its start, is passed over. */
@@ -175,23 +194,23 @@ static void relax_where_better(float *best, const float *x, const float *y, floa
     }
 }
 
+static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
+
 /* Candidates constant + x(m) + y(m - shift), from m = from on. */
-static void relax_rows(const struct target *target, uint32_t from, const struct row *x, const struct row *y,
-                       uint32_t shift, float constant)
+static void relax_rows(const struct target *target, int64_t from, const struct row *x, const struct row *y,
+                       int64_t shift, float constant)
 {
-    uint32_t m = larger(from, target->begin), end = target->begin + (uint32_t)target->n;
-    uint32_t x_end = larger(smaller(x->hi, end), m), y_end = larger(smaller(y->hi + shift, end), m);
-    uint32_t both = smaller(x_end, y_end), one = larger(x_end, y_end);
-    if (m < both)
-        relax_where_better(target->best + (m - target->begin), values_at(x, m), values_at(y, m - shift), constant,
-                           both - m);
+    int64_t m = later(from, target->begin), end = (int64_t)target->begin + (int64_t)target->n;
+    int64_t x_end = later(earlier(x->hi, end), m), y_end = later(earlier(y->hi + shift, end), m);
+    int64_t both = earlier(x_end, y_end), one = later(x_end, y_end);
+    float *best = target->best - target->begin;
+    if (m < both) relax_where_better(best + m, values_at(x, m), values_at(y, m - shift), constant, (size_t)(both - m));
     if (both < one && x_end > y_end)
-        chain_relax(target->best + (both - target->begin), values_at(x, both), NULL, constant + y->tail, one - both);
+        chain_relax(best + both, values_at(x, both), NULL, constant + y->tail, (size_t)(one - both));
     else if (both < one)
-        chain_relax(target->best + (both - target->begin), NULL, values_at(y, both - shift), constant + x->tail,
-                    one - both);
-    if (one < end)
-        chain_relax(target->best + (one - target->begin), NULL, NULL, constant + (x->tail + y->tail), end - one);
+        chain_relax(best + both, NULL, values_at(y, both - shift), constant + x->tail, (size_t)(one - both));
+    if (one < end) chain_relax(best + one, NULL, NULL, constant + (x->tail + y->tail), (size_t)(end - one));
 }
 
 static const struct row nothing = {NULL, 0, 0, 0};
@@ -204,33 +223,44 @@ static uint32_t option_need(const struct program *program, const struct unit_opt
 static void fill_saving(const struct program *program, size_t s, size_t t, const struct target *target)
 {
     const struct unit *unit = &program->list.units[s];
+    const struct row *rest = s < t ? &program->rows[pair_index(s + 1, t)] : &nothing;
+    if (rest->lo == NO_ROOM) return;
     for (uint32_t i = 0; i < unit->options; i++) {
         const struct unit_option *o = &unit->option[i];
-        uint32_t from = option_need(program, o, t), end = target->begin + (uint32_t)target->n;
-        const struct row *rest = s < t ? &program->rows[pair_index(s + 1, t)] : &nothing;
-        if (rest->lo == NO_ROOM) continue;
-        if (s < t) from = larger(from, rest->lo + o->saved);
-        if (from < end) relax_rows(target, from, &nothing, rest, s < t ? o->saved : 0, (float)o->excess);
+        int64_t from = option_need(program, o, t), shift = s < t ? (int64_t)o->saved - o->freed : 0;
+        if (s < t) from = later(from, rest->lo + shift);
+        relax_rows(target, from, &nothing, rest, shift, (float)o->excess);
     }
 }
 
+/* Splits at j: with the input of s on the device, and with it on the host. */
+static void fill_split(const struct program *program, size_t s, size_t t, size_t j, const struct target *target,
+                       const struct runs *runs, double again)
+{
+    const struct unit *units = program->list.units;
+    const struct row *right = &program->rows[pair_index(j, t)], *left = &program->rows[pair_index(s, j - 1)];
+    if (right->lo == NO_ROOM || left->lo == NO_ROOM) return;
+    int64_t shift = units[j - 1].output, from = later((int64_t)units[t].gradient + runs->here, left->lo);
+    relax_rows(target, later(from, right->lo + shift), left, right, shift, (float)again);
+    if (units[s].freed == 0) return;
+    shift -= units[s].freed;
+    from = later((int64_t)units[t].gradient + runs->away, left->lo);
+    relax_rows(target, later(from, right->lo + shift), left, right, shift, (float)(again + units[s].offload_seconds));
+}
+
+/* What a split costs at least grows with j, as what the output of j - 1 spares is part of what its run costs. */
 static void fill_splitting(const struct program *program, size_t s, size_t t, struct target target)
 {
     const struct unit *units = program->list.units;
     double again = 0;
-    uint32_t run = units[s].run_first;
+    struct runs runs = chain_runs_begin(&program->list, s);
     for (size_t j = s + 1; j <= t; j++) {
         again += units[j - 1].forward_seconds;
-        float constant = (float)again;
-        while (target.n > 0 && target.best[target.n - 1] <= constant) target.n--;
+        double seconds = again - units[j - 1].spared_seconds;
+        while (target.n > 0 && target.best[target.n - 1] <= (float)seconds) target.n--;
         if (target.n == 0) return;
-        const struct row *right = &program->rows[pair_index(j, t)], *left = &program->rows[pair_index(s, j - 1)];
-        uint32_t held = units[j - 1].output;
-        if (right->lo != NO_ROOM && left->lo != NO_ROOM) {
-            uint32_t from = larger(larger(units[t].gradient + run, right->lo + held), left->lo);
-            if (from < target.begin + target.n) relax_rows(&target, from, left, right, held, constant);
-        }
-        run = larger(run, units[j].run_next);
+        fill_split(program, s, t, j, &target, &runs, seconds);
+        chain_runs_extend(&program->list, s, j, &runs);
     }
 }
 
@@ -248,10 +278,18 @@ static struct row keep_row(struct program *program, const struct target *target)
     return (struct row){values, target->begin + (uint32_t)lo, target->begin + (uint32_t)hi, tail};
 }
 
+static void fill_group(const struct program *program, size_t s, const struct target *target)
+{
+    const struct program *group = &program->groups[s];
+    const struct row *exact = &group->rows[pair_index(0, group->list.count - 1)];
+    for (size_t i = 0; i < target->n; i++)
+        target->best[i] = chain_row_value(exact, group_limit(program, target->begin + (uint32_t)i));
+}
+
 static void fill_row(struct program *program, size_t s, size_t t, float *scratch)
 {
     struct row *row = &program->rows[pair_index(s, t)];
-    struct range range = row_range(program, program->limit, program->floor[s], s, t);
+    struct range range = row_range(program, program->high, program->floor[s], s, t);
     uint32_t enough = program->enough[pair_index(s, t)];
     if (range.begin >= enough) { /* never asked for less than enough */
         *row = (struct row){NULL, range.begin, range.begin, 0};
@@ -264,9 +302,7 @@ static void fill_row(struct program *program, size_t s, size_t t, float *scratch
     struct target target = {scratch, range.begin, range.end - range.begin + 1};
     for (size_t i = 0; i < target.n; i++) scratch[i] = INFINITY;
     if (s == t && program->groups) {
-        const struct program *group = &program->groups[s];
-        const struct row *exact = &group->rows[pair_index(0, group->list.count - 1)];
-        if (exact->lo != NO_ROOM) relax_rows(&target, exact->lo, &nothing, exact, 0, 0);
+        fill_group(program, s, &target);
     } else {
         fill_saving(program, s, t, &target);
         fill_splitting(program, s, t, target);
@@ -337,12 +373,17 @@ static void run_crew(struct crew *crew, size_t wanted)
     pthread_mutex_destroy(&crew->gate);
 }
 
+static size_t row_width(const struct program *program)
+{
+    size_t width = 0;
+    for (size_t i = 0; i < pair_count(program->list.count); i++)
+        if (program->enough[i] > width) width = program->enough[i];
+    return (size_t)smaller(program->high, (uint32_t)width) + 1;
+}
+
 static bool fill_program(struct program *program, struct error *err)
 {
-    size_t count = program->list.count, threads = choose_threads(program);
-    size_t width = (size_t)smaller(program->limit, program->enough[pair_index(0, count - 1)]) + 1;
-    for (size_t i = 0; i < pair_count(count); i++)
-        if (program->enough[i] >= width) width = (size_t)smaller(program->limit, program->enough[i]) + 1;
+    size_t count = program->list.count, threads = choose_threads(program), width = row_width(program);
     struct crew crew = {.program = program, .width = width};
     crew.next = mem_zalloc(MEM_SEARCH, count, sizeof *crew.next);
     crew.scratch = mem_alloc(MEM_SEARCH, width * threads, sizeof *crew.scratch);
@@ -361,7 +402,7 @@ static bool solve_groups(struct program *program, struct error *err)
 {
     for (size_t i = 0; program->groups && i < program->list.count; i++) {
         struct program *group = &program->groups[i];
-        group->limit = program->limit;
+        group->high = group_limit(program, program->high);
         group->store = program->store;
         TRY(fill_floor(group, err));
         TRY(fill_program(group, err));
@@ -369,12 +410,14 @@ static bool solve_groups(struct program *program, struct error *err)
     return true;
 }
 
-bool chain_program_solve(struct program *program, uint32_t limit, uint64_t bytes, struct error *err)
+bool chain_program_solve(struct program *program, uint32_t low, uint32_t high, struct error *err)
 {
-    program->limit = limit;
+    program->low = low;
+    program->high = high;
     program->store = mem_zalloc(MEM_SEARCH, 1, sizeof *program->store);
     if (!program->store) return error_memory(err, sizeof *program->store, mem_purpose_name(MEM_SEARCH));
-    program->store->bytes = bytes;
+    uint64_t bytes = chain_program_row_bytes(program, low, high) + chain_program_inner_bytes(program, high);
+    program->store->bytes = bytes += sizeof(float); /* never none */
     program->store->floats = mem_map(MEM_SEARCH, bytes);
     if (!program->store->floats) return error_memory(err, bytes, mem_purpose_name(MEM_SEARCH));
     return fill_floor(program, err) && solve_groups(program, err) && fill_program(program, err);
@@ -385,9 +428,9 @@ float chain_program_best_option(const struct program *program, size_t s, size_t 
     float best = INFINITY;
     for (uint32_t i = 0; i < program->list.units[s].options; i++) {
         const struct unit_option *o = &program->list.units[s].option[i];
-        if (m < option_need(program, o, t) || m < o->saved) continue;
+        if (m < option_need(program, o, t)) continue;
         float value = (float)o->excess;
-        if (s < t) value += chain_row_value(&program->rows[pair_index(s + 1, t)], m - o->saved);
+        if (s < t) value += chain_row_value(&program->rows[pair_index(s + 1, t)], (int64_t)m - o->saved + o->freed);
         if (value < best) {
             best = value;
             *option = i;
@@ -396,24 +439,37 @@ float chain_program_best_option(const struct program *program, size_t s, size_t 
     return best;
 }
 
-float chain_program_best_split(const struct program *program, size_t s, size_t t, uint32_t m, size_t *split)
+/* With the input of s on the device, or on the host. */
+static float split_value(const struct program *program, size_t s, size_t t, uint32_t m, const struct split *split,
+                         double again)
 {
     const struct unit *units = program->list.units;
-    float best = INFINITY;
+    uint32_t freed = split->offload ? units[s].freed : 0;
+    double seconds = split->offload ? again + units[s].offload_seconds : again;
+    return chain_row_value(&program->rows[pair_index(s, split->j - 1)], m) +
+           chain_row_value(&program->rows[pair_index(split->j, t)], (int64_t)m - units[split->j - 1].output + freed) +
+           (float)seconds;
+}
+
+float chain_program_best_split(const struct program *program, size_t s, size_t t, uint32_t m, struct split *best)
+{
+    const struct unit *units = program->list.units;
+    float least = INFINITY;
     double again = 0;
-    uint32_t run = units[s].run_first;
+    struct runs runs = chain_runs_begin(&program->list, s);
     for (size_t j = s + 1; j <= t; j++) {
         again += units[j - 1].forward_seconds;
-        uint32_t held = units[j - 1].output;
-        if (m < units[t].gradient + run) return best; /* nor at any larger j */
-        run = larger(run, units[j].run_next);
-        if (m < held) continue;
-        float value = chain_row_value(&program->rows[pair_index(s, j - 1)], m) +
-                      chain_row_value(&program->rows[pair_index(j, t)], m - held) + (float)again;
-        if (value < best) {
-            best = value;
-            *split = j;
+        if (m < units[t].gradient + runs.away) return least; /* nor at any larger j */
+        bool here = m >= units[t].gradient + runs.here;
+        chain_runs_extend(&program->list, s, j, &runs);
+        for (int offload = !here; offload <= (units[s].freed > 0); offload++) {
+            struct split split = {j, offload};
+            float value = split_value(program, s, t, m, &split, again - units[j - 1].spared_seconds);
+            if (value < least) {
+                least = value;
+                *best = split;
+            }
         }
     }
-    return best;
+    return least;
 }

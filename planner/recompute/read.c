@@ -5,14 +5,14 @@
 
 #include "mem.h"
 
-/* Solve units s..t of a program, or run the backward of unit s. `held` is what is resident besides gradients and the
- * input of s, in the quanta of the chain that is asked about. */
+/* Solve units s..t of a program, or run the backward of unit s, or bring its input back. `held` is what is resident
+ * besides gradients, in the quanta of the chain. */
 struct task {
     const struct program *program;
     size_t s, t;
     uint32_t m;
     uint64_t held;
-    bool backward;
+    enum { TASK_SOLVE, TASK_BACKWARD, TASK_FETCH } kind;
     uint32_t option;
 };
 
@@ -26,8 +26,8 @@ struct reader {
 };
 
 struct decision {
-    bool split;
-    size_t j;
+    bool splits;
+    struct split split;
     uint32_t option;
 };
 
@@ -37,8 +37,8 @@ static struct decision decide_by_time(const struct task *task)
     float saving = INFINITY, splitting;
     if (task->s < task->t || !task->program->groups)
         saving = chain_program_best_option(task->program, task->s, task->t, task->m, &d.option);
-    splitting = chain_program_best_split(task->program, task->s, task->t, task->m, &d.j);
-    d.split = splitting < saving;
+    splitting = chain_program_best_split(task->program, task->s, task->t, task->m, &d.split);
+    d.splits = splitting < saving;
     return d;
 }
 
@@ -47,23 +47,27 @@ static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static uint32_t saving_need(const struct task *task, const struct unit_option *o)
 {
     const struct program *p = task->program;
-    uint32_t need = larger(p->list.units[task->t].gradient + o->forward_need, o->backward_need);
-    return task->s == task->t ? need : larger(need, o->saved + p->least[pair_index(task->s + 1, task->t)]);
+    uint32_t rest = task->s < task->t ? p->least[pair_index(task->s + 1, task->t)] : 0;
+    return chain_need_saving(&p->list, o, task->s, task->t, rest);
 }
 
-/* What attains `least`. */
+/* What attains `least`; the input stays on the device where it can. */
 static struct decision decide_by_memory(const struct task *task)
 {
     const struct program *p = task->program;
     const struct unit *units = p->list.units;
-    uint32_t least = p->least[pair_index(task->s, task->t)], run = units[task->s].run_first;
+    uint32_t least = p->least[pair_index(task->s, task->t)], gradient = units[task->t].gradient;
+    struct runs runs = chain_runs_begin(&p->list, task->s);
     for (uint32_t i = 0; i < units[task->s].options; i++)
         if (saving_need(task, &units[task->s].option[i]) <= least) return (struct decision){.option = i};
     for (size_t j = task->s + 1; j <= task->t; j++) {
         uint32_t right = units[j - 1].output + p->least[pair_index(j, task->t)];
-        uint32_t need = larger(units[task->t].gradient + run, p->least[pair_index(task->s, j - 1)]);
-        if (larger(need, right) <= least) return (struct decision){.split = true, .j = j};
-        run = larger(run, units[j].run_next);
+        uint32_t left = p->least[pair_index(task->s, j - 1)], freed = units[task->s].freed;
+        if (larger(gradient + runs.here, larger(left, right)) <= least)
+            return (struct decision){.splits = true, .split = {j, false}};
+        if (larger(gradient + runs.away, left) <= least && right <= least + freed)
+            return (struct decision){.splits = true, .split = {j, true}};
+        chain_runs_extend(&p->list, task->s, j, &runs);
     }
     return (struct decision){0};
 }
@@ -88,7 +92,8 @@ static bool add_step(struct reader *r, struct chain_step step, double seconds, u
     return true;
 }
 
-static bool read_split(struct reader *r, const struct task *task, size_t j, struct error *err)
+/* `freed`: of the input, which goes to the host as soon as its first reader ran. */
+static bool run_through(struct reader *r, const struct task *task, size_t j, uint32_t freed, struct error *err)
 {
     const struct chain_block *blocks = r->chain->blocks;
     const struct unit *units = task->program->list.units;
@@ -99,13 +104,30 @@ static bool read_split(struct reader *r, const struct task *task, size_t j, stru
         uint64_t input = k == first ? 0 : blocks[k - 1].output;
         TRY(add_step(r, (struct chain_step){.kind = kind, .block = k}, blocks[k].forward_seconds,
                      held + input + blocks[k].output + blocks[k].run_overhead, err));
+        if (k > first || freed == 0) continue;
+        TRY(add_step(r, (struct chain_step){.kind = CHAIN_OFFLOAD, .block = k}, r->chain->copy_seconds * freed, 0,
+                     err));
+        r->schedule->copied_quanta += freed;
+        held -= freed;
     }
-    struct task left = *task, right = *task;
-    left.t = j - 1;
-    right.s = j;
-    right.m -= r->least ? 0 : units[j - 1].output;
-    right.held += blocks[last].output;
-    return push(r, left, err) && push(r, right, err);
+    /* The left part saves its last block when nobody reads the output any more. */
+    r->schedule->seconds -= blocks[last].spared_seconds;
+    return true;
+}
+
+static bool read_split(struct reader *r, const struct task *task, const struct split *split, struct error *err)
+{
+    const struct unit *units = task->program->list.units, *left_end = &units[split->j - 1];
+    uint32_t first = units[task->s].first, freed = split->offload ? chain_block_input(r->chain, first) : 0;
+    TRY(run_through(r, task, split->j, freed, err));
+    struct task left = *task, fetch = *task, right = *task;
+    left.t = split->j - 1;
+    fetch.kind = TASK_FETCH;
+    right.s = split->j;
+    right.m = right.m - left_end->output + (split->offload ? units[task->s].freed : 0);
+    right.held += r->chain->blocks[left_end->last].output - (uint64_t)freed;
+    TRY(push(r, left, err));
+    return (!split->offload || push(r, fetch, err)) && push(r, right, err);
 }
 
 static bool read_saving(struct reader *r, const struct task *task, uint32_t option, struct error *err)
@@ -113,21 +135,23 @@ static bool read_saving(struct reader *r, const struct task *task, uint32_t opti
     const struct unit_list *list = &task->program->list;
     const struct unit *unit = &list->units[task->s];
     struct task backward = *task, rest = *task;
-    backward.backward = true;
+    backward.kind = TASK_BACKWARD;
     backward.option = option;
     for (uint32_t k = unit->first; k <= unit->last; k++) {
         const struct chain_block *block = &r->chain->blocks[k];
         uint32_t own = chain_units_block_option(list, option, k);
-        TRY(add_step(r, (struct chain_step){CHAIN_SAVE, k, own, block->option[own].keep}, block->forward_seconds,
-                     rest.held + r->chain->blocks[list->units[task->t].last].gradient + block->option[own].saved +
-                         block->option[own].forward_overhead,
+        const struct chain_option *o = &block->option[own];
+        TRY(add_step(r, (struct chain_step){CHAIN_SAVE, k, own, o->keep},
+                     block->forward_seconds + r->chain->copy_seconds * o->copied,
+                     rest.held + r->chain->blocks[list->units[task->t].last].gradient + o->saved + o->forward_overhead,
                      err));
-        rest.held += block->option[own].saved;
+        rest.held += o->saved - (uint64_t)chain_block_freed(r->chain, k, own);
+        r->schedule->copied_quanta += o->copied;
     }
     TRY(push(r, backward, err));
     if (task->s == task->t) return true;
     rest.s++;
-    rest.m -= r->least ? 0 : unit->option[option].saved;
+    rest.m = rest.m - unit->option[option].saved + unit->option[option].freed;
     return push(r, rest, err);
 }
 
@@ -136,11 +160,14 @@ static bool read_backward(struct reader *r, const struct task *task, struct erro
     const struct unit_list *list = &task->program->list;
     const struct unit *unit = &list->units[task->s];
     uint64_t held = task->held;
-    for (uint32_t k = unit->first; k <= unit->last; k++)
-        held += r->chain->blocks[k].option[chain_units_block_option(list, task->option, k)].saved;
+    for (uint32_t k = unit->first; k <= unit->last; k++) {
+        uint32_t own = chain_units_block_option(list, task->option, k);
+        held += r->chain->blocks[k].option[own].saved - (uint64_t)chain_block_freed(r->chain, k, own);
+    }
     for (uint32_t k = unit->last + 1; k-- > unit->first;) {
         const struct chain_block *block = &r->chain->blocks[k];
         uint32_t own = chain_units_block_option(list, task->option, k);
+        held += chain_block_freed(r->chain, k, own);
         TRY(add_step(r, (struct chain_step){CHAIN_BACKWARD, k, own, block->option[own].keep},
                      block->option[own].backward_seconds, held + block->gradient + block->option[own].backward_overhead,
                      err));
@@ -149,25 +176,34 @@ static bool read_backward(struct reader *r, const struct task *task, struct erro
     return true;
 }
 
-static bool read_task(struct reader *r, const struct task *task, struct error *err)
+/* Inside a unit, in its own quanta. */
+static bool read_inside(struct reader *r, const struct task *task, struct error *err)
 {
-    if (task->backward) return read_backward(r, task, err);
-    if (task->s == task->t && task->program->groups) {
-        struct task inside = *task;
-        inside.program = &task->program->groups[task->s];
-        inside.s = 0;
-        inside.t = inside.program->list.count - 1;
-        return push(r, inside, err);
-    }
-    struct decision decision = r->least ? decide_by_memory(task) : decide_by_time(task);
-    return decision.split ? read_split(r, task, decision.j, err) : read_saving(r, task, decision.option, err);
+    struct task inside = *task;
+    inside.program = &task->program->groups[task->s];
+    inside.s = 0;
+    inside.t = inside.program->list.count - 1;
+    uint64_t quanta = (uint64_t)task->m * task->program->list.scale / task->program->list.inner;
+    inside.m = quanta < inside.program->high ? (uint32_t)quanta : inside.program->high;
+    return push(r, inside, err);
 }
 
-bool chain_program_read(const struct program *program, const struct chain *chain, bool least,
-                        struct chain_schedule *schedule, struct error *err)
+static bool read_task(struct reader *r, const struct task *task, struct error *err)
 {
-    struct reader r = {.chain = chain, .least = least, .schedule = schedule};
-    bool ok = push(&r, (struct task){.program = program, .t = program->list.count - 1, .m = program->limit}, err);
+    uint32_t first = task->program->list.units[task->s].first;
+    if (task->kind == TASK_BACKWARD) return read_backward(r, task, err);
+    if (task->kind == TASK_FETCH)
+        return add_step(r, (struct chain_step){.kind = CHAIN_FETCH, .block = first}, 0, 0, err);
+    if (task->s == task->t && task->program->groups) return read_inside(r, task, err);
+    struct decision decision = r->least ? decide_by_memory(task) : decide_by_time(task);
+    return decision.splits ? read_split(r, task, &decision.split, err) : read_saving(r, task, decision.option, err);
+}
+
+bool chain_program_read(const struct program *program, uint32_t limit, struct chain_schedule *schedule,
+                        struct error *err)
+{
+    struct reader r = {.chain = program->list.chain, .least = limit == NO_ROOM, .schedule = schedule};
+    bool ok = push(&r, (struct task){.program = program, .t = program->list.count - 1, .m = limit}, err);
     while (ok && r.task_count > 0) {
         struct task task = r.tasks[--r.task_count];
         ok = read_task(&r, &task, err);

@@ -2,7 +2,9 @@
  *
  * Resident are: plain outputs of blocks that ran without saving, what blocks saved, and gradients. A plain output goes
  * when its reader ran, or, where it is a reader's kept input, after that block's backward. The gradient of the chain's
- * output is there from the start. */
+ * output is there from the start. An output, plain or part of what is saved, can be away: its reader sent it to the
+ * host, or was saved under an option that frees it. The former comes back by a step, the latter at the reader's
+ * backward. */
 #include "chain.h"
 #include "mem.h"
 
@@ -10,6 +12,8 @@ struct state {
     bool output; /* the plain output is resident */
     bool kept;   /* the block's input must stay for a later run or backward */
     bool saved, gradient, done;
+    bool away;       /* the output, plain or saved, is not on the device */
+    bool freed;      /* what is saved is so without the input */
     uint32_t option; /* of what is saved */
 };
 
@@ -26,8 +30,26 @@ struct simulation {
 
 static bool has_input(const struct simulation *sim, uint32_t block)
 {
-    return block == 0 || sim->states[block - 1].output || sim->states[block - 1].saved ||
-           REFUSE(sim, "step %zu: block %u runs without its input", sim->step, block);
+    if (block == 0) return true;
+    const struct state *before = &sim->states[block - 1];
+    if (!before->output && !before->saved)
+        return REFUSE(sim, "step %zu: block %u runs without its input", sim->step, block);
+    return !before->away || REFUSE(sim, "step %zu: block %u runs while its input is away", sim->step, block);
+}
+
+/* The input leaves the device; the chain's, which is not counted, frees nothing. */
+static void send_away(struct simulation *sim, uint32_t block)
+{
+    if (block == 0) return;
+    sim->states[block - 1].away = true;
+    sim->resident -= sim->chain->blocks[block - 1].output;
+}
+
+static void bring_back(struct simulation *sim, uint32_t block)
+{
+    if (block == 0) return;
+    sim->states[block - 1].away = false;
+    sim->resident += sim->chain->blocks[block - 1].output;
 }
 
 static void reach(struct simulation *sim, uint64_t above)
@@ -69,7 +91,32 @@ static bool save(struct simulation *sim, uint32_t block, uint32_t option)
     sim->resident += b->option[option].saved;
     state->saved = state->kept = true;
     state->option = option;
-    sim->seconds += b->forward_seconds;
+    bool unread = block + 1 < sim->chain->count && sim->states[block + 1].done;
+    sim->seconds += b->forward_seconds - (unread ? b->spared_seconds : 0);
+    sim->seconds += sim->chain->copy_seconds * b->option[option].copied;
+    state->freed = b->option[option].frees_input;
+    if (state->freed) send_away(sim, block);
+    return true;
+}
+
+/* A checkpoint goes to the host and comes back. */
+static bool offload(struct simulation *sim, uint32_t block)
+{
+    TRY(has_input(sim, block));
+    if (block == 0) return REFUSE(sim, "step %zu: the input of block 0 goes to the host", sim->step);
+    if (!sim->states[block].kept || sim->states[block].saved)
+        return REFUSE(sim, "step %zu: block %u has no checkpoint to send to the host", sim->step, block);
+    send_away(sim, block);
+    sim->seconds += sim->chain->copy_seconds * sim->chain->blocks[block - 1].output;
+    return true;
+}
+
+static bool fetch(struct simulation *sim, uint32_t block)
+{
+    if (block == 0 || !sim->states[block - 1].away || sim->states[block].saved)
+        return REFUSE(sim, "step %zu: block %u has no checkpoint on the host", sim->step, block);
+    bring_back(sim, block);
+    reach(sim, 0);
     return true;
 }
 
@@ -77,11 +124,12 @@ static bool backward(struct simulation *sim, uint32_t block, uint32_t option)
 {
     const struct chain_block *b = &sim->chain->blocks[block];
     struct state *state = &sim->states[block];
-    TRY(has_input(sim, block));
     if (!state->saved || state->option != option)
         return REFUSE(sim, "step %zu: backward of block %u without what option %u saves", sim->step, block, option);
     if (!state->gradient || state->done)
         return REFUSE(sim, "step %zu: backward of block %u without the gradient of its output", sim->step, block);
+    if (state->freed) bring_back(sim, block);
+    TRY(has_input(sim, block));
     reach(sim, b->option[option].backward_overhead);
     sim->resident -= (uint64_t)b->option[option].saved + b->gradient;
     *state = (struct state){.done = true};
@@ -107,8 +155,8 @@ static bool execute(struct simulation *sim, const struct chain_step *step)
     case CHAIN_CHECKPOINT: return run(sim, step->block, true);
     case CHAIN_SAVE: return save(sim, step->block, step->option);
     case CHAIN_BACKWARD: return backward(sim, step->block, step->option);
-    case CHAIN_OFFLOAD:
-    case CHAIN_FETCH: break;
+    case CHAIN_OFFLOAD: return offload(sim, step->block);
+    case CHAIN_FETCH: return fetch(sim, step->block);
     }
     return REFUSE(sim, "step %zu: of unknown kind %d", sim->step, (int)step->kind);
 }

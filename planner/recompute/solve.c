@@ -1,4 +1,4 @@
-/* Choosing how to solve: at once where everything fits, exactly where the tables are small enough, else coarser. */
+/* Choosing how to solve: at once where everything fits, exactly where the rows are small enough, else coarser. */
 #include "chain_private.h"
 
 #include <math.h>
@@ -20,6 +20,9 @@ static bool check_block(const struct chain *chain, size_t index, struct error *e
     if (!(block->forward_seconds >= 0 && block->forward_seconds < HUGE_VAL))
         return error_set(err, ERROR_INPUT, "block %zu: found %g forward seconds, expected at least 0", index,
                          block->forward_seconds);
+    if (!(block->spared_seconds >= 0 && block->spared_seconds <= block->forward_seconds))
+        return error_set(err, ERROR_INPUT, "block %zu: found %g spared seconds, expected 0 to its forward's %g", index,
+                         block->spared_seconds, block->forward_seconds);
     for (uint32_t i = 0; i < block->options; i++) {
         const struct chain_option *o = &block->option[i];
         if (o->saved < block->output)
@@ -36,6 +39,9 @@ static bool check_block(const struct chain *chain, size_t index, struct error *e
 static bool check_chain(const struct chain *chain, struct error *err)
 {
     if (chain->count == 0) return error_set(err, ERROR_INPUT, "chain: found no blocks, expected at least 1");
+    if (!(chain->copy_seconds >= 0 && chain->copy_seconds < HUGE_VAL))
+        return error_set(err, ERROR_INPUT, "chain: found %g seconds for a quantum's copies, expected at least 0",
+                         chain->copy_seconds);
     for (size_t i = 0; i < chain->count; i++) TRY(check_block(chain, i, err));
     return true;
 }
@@ -51,9 +57,9 @@ static void raise_peak(struct chain_schedule *schedule, uint64_t quanta)
     if (quanta > schedule->peak_quanta) schedule->peak_quanta = quanta;
 }
 
-static uint32_t kept_option(const struct chain_block *block, bool fastest)
+static uint32_t kept_option(const struct chain *chain, uint32_t block, bool fastest)
 {
-    return fastest ? chain_block_fastest_option(block) : 0;
+    return fastest ? chain_block_fastest_option(chain, &chain->blocks[block]) : 0;
 }
 
 /* Every block saved, under option 0 or its fastest. */
@@ -63,21 +69,25 @@ static bool keep_all(const struct chain *chain, bool fastest, struct chain_sched
     TRY(schedule_reserve(&kept, 2 * chain->count, err));
     uint64_t held = 0, gradient = chain->blocks[chain->count - 1].gradient;
     for (uint32_t k = 0; k < chain->count; k++) {
-        const struct chain_block *block = &chain->blocks[k];
-        uint32_t option = kept_option(block, fastest);
-        held += block->option[option].saved;
-        raise_peak(&kept, held + gradient + block->option[option].forward_overhead);
-        kept.seconds += block->forward_seconds;
-        kept.steps[kept.count++] = (struct chain_step){CHAIN_SAVE, k, option, chain->blocks[k].option[option].keep};
+        uint32_t own = kept_option(chain, k, fastest);
+        const struct chain_option *option = &chain->blocks[k].option[own];
+        held += option->saved;
+        raise_peak(&kept, held + gradient + option->forward_overhead);
+        held -= chain_block_freed(chain, k, own);
+        kept.copied_quanta += option->copied;
+        kept.seconds += chain->blocks[k].forward_seconds;
+        kept.steps[kept.count++] = (struct chain_step){CHAIN_SAVE, k, own, option->keep};
     }
     for (uint32_t k = (uint32_t)chain->count; k-- > 0;) {
-        const struct chain_block *block = &chain->blocks[k];
-        uint32_t option = kept_option(block, fastest);
-        raise_peak(&kept, held + block->gradient + block->option[option].backward_overhead);
-        held -= block->option[option].saved;
-        kept.seconds += block->option[option].backward_seconds;
-        kept.steps[kept.count++] = (struct chain_step){CHAIN_BACKWARD, k, option, chain->blocks[k].option[option].keep};
+        uint32_t own = kept_option(chain, k, fastest);
+        const struct chain_option *option = &chain->blocks[k].option[own];
+        held += chain_block_freed(chain, k, own);
+        raise_peak(&kept, held + chain->blocks[k].gradient + option->backward_overhead);
+        held -= option->saved;
+        kept.seconds += chain_option_seconds(chain, option);
+        kept.steps[kept.count++] = (struct chain_step){CHAIN_BACKWARD, k, own, option->keep};
     }
+    kept.bound_seconds = fastest ? kept.seconds : chain_bound_seconds(chain, kept.peak_quanta);
     *schedule = kept;
     return true;
 }
@@ -93,37 +103,13 @@ void chain_schedule_finish(struct chain_schedule *schedule)
     *schedule = (struct chain_schedule){0};
 }
 
-static uint32_t divide_up(uint32_t size, uint32_t scale) { return size / scale + (size % scale != 0); }
-
-/* The same chain in quanta `scale` times as large, every size rounded up: what fits it fits the chain. */
-static bool scale_chain(const struct chain *chain, uint32_t scale, struct chain *scaled, struct error *err)
-{
-    *scaled = *chain;
-    scaled->blocks = mem_alloc(MEM_SEARCH, chain->count, sizeof *scaled->blocks);
-    if (!scaled->blocks) return error_memory(err, chain->count * sizeof *scaled->blocks, mem_purpose_name(MEM_SEARCH));
-    memcpy(scaled->blocks, chain->blocks, chain->count * sizeof *scaled->blocks);
-    for (size_t k = 0; k < chain->count; k++) {
-        struct chain_block *block = &scaled->blocks[k];
-        block->output = divide_up(block->output, scale);
-        block->gradient = divide_up(block->gradient, scale);
-        block->run_overhead = divide_up(block->run_overhead, scale);
-        for (uint32_t i = 0; i < block->options; i++) {
-            struct chain_option *o = &block->option[i];
-            o->saved = divide_up(o->saved, scale);
-            o->forward_overhead = divide_up(o->forward_overhead, scale);
-            o->backward_overhead = divide_up(o->backward_overhead, scale);
-        }
-    }
-    return true;
-}
-
 /* The quanta must be this much larger for sums over the chain to fit the program's numbers: 1 for any real chain. */
 static uint32_t least_scale(const struct chain *chain)
 {
     uint64_t sum = 0;
     for (size_t k = 0; k < chain->count; k++) {
         const struct chain_block *block = &chain->blocks[k];
-        sum += (uint64_t)block->output + block->gradient + block->run_overhead + 3;
+        sum += 3 * (uint64_t)block->output + block->gradient + block->run_overhead + 3;
         for (uint32_t i = 0; i < block->options; i++) {
             const struct chain_option *o = &block->option[i];
             sum += (uint64_t)o->saved + o->forward_overhead + o->backward_overhead + 3;
@@ -137,115 +123,218 @@ static size_t group_size(const struct chain *chain)
     return chain->count <= MOST_UNITS ? 1 : (chain->count + GROUPED_UNITS - 1) / GROUPED_UNITS;
 }
 
-/* A program over the chain in larger quanta. */
-struct attempt {
-    struct chain scaled;
-    struct program program;
-    uint32_t scale;
+struct chain_table {
+    const struct chain *chain;
+    struct program fine;     /* only begun: least memory */
+    struct program coarse;   /* of larger quanta, filled; as fine when those rows are small enough */
+    bool coarser;            /* the two are not the same */
+    uint64_t low, high, all; /* all: in which the fastest way of all fits */
 };
 
-static bool attempt_begin(struct attempt *attempt, const struct chain *chain, uint32_t scale, struct error *err)
+static bool begin_whole(struct program *program, const struct chain *chain, uint32_t scale, uint32_t inner,
+                        struct error *err)
 {
-    *attempt = (struct attempt){.scale = scale};
-    if (scale_chain(chain, scale, &attempt->scaled, err) &&
-        chain_program_begin(&attempt->program, &attempt->scaled, 0, chain->count, group_size(chain), err))
-        return true;
-    mem_free(attempt->scaled.blocks);
-    *attempt = (struct attempt){0};
-    return false;
+    struct unit_cut cut = {.count = chain->count, .size = group_size(chain), .scale = scale, .inner = inner};
+    return chain_program_begin(program, chain, &cut, err);
 }
 
-static void attempt_finish(struct attempt *attempt)
+static uint64_t whole_least(const struct program *program)
 {
-    chain_program_finish(&attempt->program);
-    mem_free(attempt->scaled.blocks);
-}
-
-static uint32_t attempt_least(const struct attempt *attempt)
-{
-    return attempt->program.least[pair_index(0, attempt->program.list.count - 1)];
+    return (uint64_t)chain_program_least(program) * program->list.scale;
 }
 
 /* More than everything kept is never needed. */
-static uint32_t attempt_limit(const struct attempt *attempt, uint64_t limit)
+static uint32_t scaled_limit(const struct program *program, uint64_t limit)
 {
-    uint64_t scaled = limit / attempt->scale;
+    uint64_t scaled = limit / program->list.scale;
     return scaled < MOST_QUANTA ? (uint32_t)scaled : (uint32_t)MOST_QUANTA;
 }
 
-/* Coarsens the quanta until the rows fit the table. */
-static bool coarsen(struct attempt *attempt, const struct chain *chain, uint64_t limit, uint64_t table_bytes,
-                    uint64_t *bytes, struct error *err)
+/* The most bytes that the rows of any one limit take. Limits between those looked at may take a little more. */
+static uint64_t most_row_bytes(const struct program *program, uint64_t all)
 {
-    while ((*bytes = chain_program_row_bytes(&attempt->program, attempt_limit(attempt, limit))) > table_bytes) {
-        uint64_t scale = attempt->scale * (*bytes / table_bytes + 1);
-        if (scale > MOST_QUANTA || attempt_limit(attempt, limit) == 0)
-            return error_set(err, ERROR_INPUT, "table bytes: found %llu, expected more for a chain of %zu blocks",
-                             (unsigned long long)table_bytes, chain->count);
-        attempt_finish(attempt);
-        TRY(attempt_begin(attempt, chain, (uint32_t)scale, err));
+    uint64_t most = 0, step;
+    for (uint64_t limit = whole_least(program); limit <= all; limit += step) {
+        uint32_t scaled = scaled_limit(program, limit);
+        uint64_t bytes = chain_program_row_bytes(program, scaled, scaled);
+        if (bytes > most) most = bytes;
+        step = limit / 4 + 1;
     }
-    return true;
+    return most;
 }
 
-static bool solve_coarsened(struct attempt *attempt, const struct chain *chain, uint64_t limit, uint64_t table_bytes,
-                            struct chain_schedule *schedule, struct error *err)
+static uint32_t raise_scale(uint32_t scale, uint64_t bytes, uint64_t room)
 {
-    uint64_t bytes;
-    TRY(coarsen(attempt, chain, limit, table_bytes, &bytes, err));
-    uint32_t scaled = attempt_limit(attempt, limit);
-    schedule->optimal = attempt->scale == 1 && !attempt->program.list.grouped;
-    if (scaled < attempt_least(attempt)) return true; /* rounding left no room */
-    return chain_program_solve(&attempt->program, scaled, bytes, err) &&
-           chain_program_read(&attempt->program, chain, false, schedule, err);
+    uint64_t raised = scale * (bytes / (room ? room : 1) + 1);
+    return raised < MOST_QUANTA ? (uint32_t)raised : (uint32_t)MOST_QUANTA;
 }
 
-/* Where the coarser quanta leave no room, the schedule of least memory does. */
-static bool solve_tight(const struct chain *chain, struct chain_schedule *schedule, struct error *err)
+static bool begin_coarser(struct chain_table *table, uint32_t scale, uint32_t inner, struct error *err)
 {
-    struct attempt attempt;
-    TRY(attempt_begin(&attempt, chain, least_scale(chain), err));
-    bool ok = chain_program_read(&attempt.program, chain, true, schedule, err);
-    attempt_finish(&attempt);
+    chain_program_finish(&table->coarse);
+    return begin_whole(&table->coarse, table->chain, scale, inner, err);
+}
+
+/* The least quanta whose rows fit under every limit, so that a larger limit never meets coarser ones. A quarter is for
+ * the rows inside units. */
+static bool coarsen(struct chain_table *table, uint64_t table_bytes, struct error *err)
+{
+    uint32_t scale = table->fine.list.scale, inner = scale;
+    uint64_t inside_room = table_bytes / 4, between_room = table_bytes - (table->fine.groups ? inside_room : 0);
+    const struct program *program = &table->fine;
+    for (;;) {
+        uint64_t inside = chain_program_inner_bytes(program, scaled_limit(program, table->all));
+        uint64_t between = most_row_bytes(program, table->all);
+        if (inside <= inside_room && between <= between_room) return true;
+        if (inside > inside_room) inner = raise_scale(inner, inside, inside_room);
+        if (between > between_room) scale = raise_scale(scale, between, between_room);
+        if (scale == MOST_QUANTA || inner == MOST_QUANTA || table_bytes < table->chain->count)
+            return error_set(err, ERROR_INPUT, "table bytes: found %llu, expected more for a chain of %zu blocks",
+                             (unsigned long long)table_bytes, table->chain->count);
+        TRY(begin_coarser(table, scale, inner, err));
+        table->coarser = true;
+        program = &table->coarse;
+    }
+}
+
+static struct program *filled_program(struct chain_table *table)
+{
+    return table->coarser ? &table->coarse : &table->fine;
+}
+
+static bool fill_table(struct chain_table *table, uint64_t table_bytes, struct error *err)
+{
+    TRY(begin_whole(&table->fine, table->chain, least_scale(table->chain), least_scale(table->chain), err));
+    uint64_t least = whole_least(&table->fine);
+    if (table->high < least)
+        return error_set(err, ERROR_UNFIT, "recomputation: found a limit of %llu quanta, expected at least %llu",
+                         (unsigned long long)table->high, (unsigned long long)least);
+    if (table->high > table->all) table->high = table->all;
+    if (table->low > table->high) table->low = table->high;
+    TRY(coarsen(table, table_bytes, err));
+    struct program *program = filled_program(table);
+    return chain_program_solve(program, scaled_limit(program, table->low), scaled_limit(program, table->high), err);
+}
+
+static uint64_t peak_of_all(const struct chain *chain, struct error *err)
+{
+    struct chain_schedule all;
+    if (!keep_all(chain, true, &all, err)) return UINT64_MAX;
+    uint64_t peak = all.peak_quanta;
+    chain_schedule_finish(&all);
+    return peak;
+}
+
+struct chain_table *chain_table_create(const struct chain *chain, uint64_t low, uint64_t high, uint64_t table_bytes,
+                                       struct error *err)
+{
+    if (!check_chain(chain, err)) return NULL;
+    uint64_t all = peak_of_all(chain, err);
+    if (all == UINT64_MAX) return NULL;
+    struct chain_table *table = mem_zalloc(MEM_SEARCH, 1, sizeof *table);
+    if (!table) {
+        error_memory(err, sizeof *table, mem_purpose_name(MEM_SEARCH));
+        return NULL;
+    }
+    *table = (struct chain_table){.chain = chain, .low = low, .high = high, .all = all};
+    if (low >= all || fill_table(table, table_bytes ? table_bytes : DEFAULT_TABLE_BYTES, err)) return table;
+    chain_table_destroy(table);
+    return NULL;
+}
+
+void chain_table_destroy(struct chain_table *table)
+{
+    if (!table) return;
+    chain_program_finish(&table->fine);
+    chain_program_finish(&table->coarse);
+    mem_free(table);
+}
+
+/* The schedule of least memory, where coarser quanta leave no room or find nothing faster. */
+static bool read_fine(const struct chain_table *table, struct chain_schedule *found, struct error *err)
+{
+    struct chain_schedule tight = {0};
+    bool ok = chain_program_read(&table->fine, NO_ROOM, &tight, err);
+    if (ok && (found->count == 0 || tight.seconds < found->seconds)) {
+        struct chain_schedule slower = *found;
+        *found = tight;
+        tight = slower;
+    }
+    chain_schedule_finish(&tight);
     return ok;
 }
 
-static bool solve_limited(const struct chain *chain, uint64_t limit, uint64_t table_bytes,
-                          struct chain_schedule *schedule, struct error *err)
+static bool read_filled(const struct chain_table *table, uint64_t limit, struct chain_schedule *found,
+                        struct error *err)
 {
-    struct attempt attempt;
-    TRY(attempt_begin(&attempt, chain, least_scale(chain), err));
-    uint64_t least = (uint64_t)attempt_least(&attempt) * attempt.scale;
-    bool ok = limit >= least ||
-              error_set(err, ERROR_UNFIT, "recomputation: found a limit of %llu quanta, expected at least %llu",
-                        (unsigned long long)limit, (unsigned long long)least);
-    if (ok) ok = solve_coarsened(&attempt, chain, limit, table_bytes, schedule, err);
-    attempt_finish(&attempt);
-    return ok && (schedule->count > 0 || solve_tight(chain, schedule, err));
+    const struct program *program = table->coarser ? &table->coarse : &table->fine;
+    uint32_t scaled = scaled_limit(program, limit);
+    if (scaled >= chain_program_least(program)) TRY(chain_program_read(program, scaled, found, err));
+    if (table->coarser) TRY(read_fine(table, found, err));
+    double bound = chain_bound_seconds(table->chain, limit);
+    found->optimal = (program->list.scale == 1 && !program->list.grouped) || found->seconds <= bound;
+    found->bound_seconds = found->optimal ? found->seconds : bound;
+    return true;
 }
 
-bool chain_solve(const struct chain *chain, uint64_t limit, uint64_t table_bytes, struct chain_schedule *schedule,
-                 struct error *err)
+static bool check_limit(const struct chain_table *table, uint64_t limit, struct error *err)
 {
-    struct chain_schedule found;
-    TRY(check_chain(chain, err));
-    TRY(keep_all(chain, true, &found, err));
-    if (found.peak_quanta > limit) {
+    if (limit < table->low)
+        return error_set(err, ERROR_INPUT, "recomputation: found a limit of %llu quanta, expected at least %llu",
+                         (unsigned long long)limit, (unsigned long long)table->low);
+    uint64_t least = whole_least(&table->fine);
+    return limit >= least ||
+           error_set(err, ERROR_UNFIT, "recomputation: found a limit of %llu quanta, expected at least %llu",
+                     (unsigned long long)limit, (unsigned long long)least);
+}
+
+bool chain_table_schedule(const struct chain_table *table, uint64_t limit, struct chain_schedule *schedule,
+                          struct error *err)
+{
+    struct chain_schedule found = {0};
+    if (limit > table->high) limit = table->high;
+    if (limit >= table->all) return keep_all(table->chain, true, schedule, err);
+    TRY(check_limit(table, limit, err));
+    if (!read_filled(table, limit, &found, err)) {
         chain_schedule_finish(&found);
-        if (!solve_limited(chain, limit, table_bytes ? table_bytes : DEFAULT_TABLE_BYTES, &found, err)) {
-            chain_schedule_finish(&found);
-            return false;
-        }
+        return false;
     }
     *schedule = found;
     return true;
 }
 
+bool chain_solve(const struct chain *chain, uint64_t limit, uint64_t table_bytes, struct chain_schedule *schedule,
+                 struct error *err)
+{
+    struct chain_table *table = chain_table_create(chain, limit, limit, table_bytes, err);
+    if (!table) return false;
+    bool ok = chain_table_schedule(table, limit, schedule, err);
+    chain_table_destroy(table);
+    return ok;
+}
+
+bool chain_solve_least(const struct chain *chain, struct chain_schedule *schedule, struct error *err)
+{
+    struct program program;
+    struct chain_schedule found = {0};
+    TRY(check_chain(chain, err));
+    TRY(begin_whole(&program, chain, least_scale(chain), least_scale(chain), err));
+    bool ok = chain_program_read(&program, NO_ROOM, &found, err);
+    if (ok) found.bound_seconds = chain_bound_seconds(chain, whole_least(&program));
+    chain_program_finish(&program);
+    if (ok)
+        *schedule = found;
+    else
+        chain_schedule_finish(&found);
+    return ok;
+}
+
 uint64_t chain_least_limit(const struct chain *chain)
 {
-    struct attempt attempt;
-    if (!check_chain(chain, NULL) || !attempt_begin(&attempt, chain, least_scale(chain), NULL)) return UINT64_MAX;
-    uint64_t least = (uint64_t)attempt_least(&attempt) * attempt.scale;
-    attempt_finish(&attempt);
+    struct program program;
+    uint32_t scale = check_chain(chain, NULL) ? least_scale(chain) : 0;
+    if (scale == 0 || !begin_whole(&program, chain, scale, scale, NULL)) return UINT64_MAX;
+    uint64_t least = whole_least(&program);
+    chain_program_finish(&program);
     return least;
 }

@@ -4,39 +4,73 @@
 
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static void raise(uint64_t *most, uint64_t value) { *most = value > *most ? value : *most; }
 
-uint32_t chain_block_fastest_option(const struct chain_block *block)
+double chain_option_seconds(const struct chain *chain, const struct chain_option *option)
+{
+    return option->backward_seconds + chain->copy_seconds * option->copied;
+}
+
+uint32_t chain_block_fastest_option(const struct chain *chain, const struct chain_block *block)
 {
     uint32_t best = 0;
     for (uint32_t i = 1; i < block->options; i++) {
         const struct chain_option *o = &block->option[i], *b = &block->option[best];
-        if (o->backward_seconds < b->backward_seconds ||
-            (o->backward_seconds == b->backward_seconds && o->saved < b->saved))
-            best = i;
+        double own = chain_option_seconds(chain, o), least = chain_option_seconds(chain, b);
+        if (own < least || (own == least && o->saved < b->saved)) best = i;
     }
     return best;
+}
+
+uint32_t chain_block_input(const struct chain *chain, size_t block)
+{
+    return block > 0 ? chain->blocks[block - 1].output : 0;
+}
+
+uint32_t chain_block_freed(const struct chain *chain, size_t block, uint32_t option)
+{
+    return chain->blocks[block].option[option].frees_input ? chain_block_input(chain, block) : 0;
 }
 
 uint32_t chain_units_block_option(const struct unit_list *list, uint32_t option, uint32_t block)
 {
     const struct chain_block *b = &list->chain->blocks[block];
     if (!list->grouped) return option;
-    return option == 0 ? chain_block_fastest_option(b) : smaller(option - 1, b->options - 1);
+    return option == 0 ? chain_block_fastest_option(list->chain, b) : smaller(option - 1, b->options - 1);
 }
 
-/* All blocks of the unit saved one after the other; backward frees them in reverse order. */
+static uint32_t scale_up(const struct unit_list *list, uint64_t quanta)
+{
+    return (uint32_t)(quanta / list->scale + (quanta % list->scale != 0));
+}
+
+/* All blocks of the unit saved one after the other; backward frees them in reverse order. What the first block frees
+ * of the unit's input is room for the others. */
 static struct unit_option save_blocks(const struct unit_list *list, const struct unit *unit, uint32_t option)
 {
-    struct unit_option sum = {0};
+    const struct chain *chain = list->chain;
+    uint64_t held = 0, room = 0, forward = 0, backward = 0;
+    double excess = 0;
     for (uint32_t k = unit->first; k <= unit->last; k++) {
-        const struct chain_block *block = &list->chain->blocks[k];
-        const struct chain_option *o = &block->option[chain_units_block_option(list, option, k)];
-        sum.saved += o->saved;
-        sum.forward_need = larger(sum.forward_need, sum.saved + o->forward_overhead);
-        sum.backward_need = larger(sum.backward_need, block->gradient + sum.saved + o->backward_overhead);
-        sum.excess += o->backward_seconds - block->option[chain_block_fastest_option(block)].backward_seconds;
+        const struct chain_block *block = &chain->blocks[k];
+        uint32_t own = chain_units_block_option(list, option, k), freed = chain_block_freed(chain, k, own);
+        const struct chain_option *o = &block->option[own];
+        uint64_t used = held + o->saved > room ? held + o->saved - room : 0;
+        raise(&forward, used + o->forward_overhead);
+        raise(&backward, block->gradient + used + o->backward_overhead);
+        held += o->saved;
+        if (k == unit->first)
+            room = freed;
+        else
+            held -= freed;
+        excess += chain_option_seconds(chain, o) -
+                  chain_option_seconds(chain, &block->option[chain_block_fastest_option(chain, block)]);
     }
-    return sum;
+    return (struct unit_option){.saved = scale_up(list, held),
+                                .freed = (uint32_t)(room / list->scale),
+                                .forward_need = scale_up(list, forward),
+                                .backward_need = scale_up(list, backward),
+                                .excess = excess};
 }
 
 static void fill_options(const struct unit_list *list, struct unit *unit)
@@ -45,38 +79,41 @@ static void fill_options(const struct unit_list *list, struct unit *unit)
     for (uint32_t k = unit->first; k <= unit->last; k++) most = larger(most, list->chain->blocks[k].options);
     unit->options = most + list->grouped;
     for (uint32_t i = 0; i < unit->options; i++) unit->option[i] = save_blocks(list, unit, i);
-    unit->fastest = list->grouped ? 0 : chain_block_fastest_option(&list->chain->blocks[unit->first]);
+    const struct chain_block *first = &list->chain->blocks[unit->first];
+    unit->fastest = list->grouped ? 0 : chain_block_fastest_option(list->chain, first);
 }
 
 static void fill_unit(const struct unit_list *list, struct unit *unit)
 {
     const struct chain_block *blocks = list->chain->blocks;
-    unit->output = blocks[unit->last].output;
-    unit->gradient = blocks[unit->last].gradient;
-    uint32_t inside = 0;
+    uint64_t inside = 0, input = chain_block_input(list->chain, unit->first);
     for (uint32_t k = unit->first; k <= unit->last; k++) {
-        uint32_t need = blocks[k].output + blocks[k].run_overhead;
-        if (k > unit->first) inside = larger(inside, blocks[k - 1].output + need);
+        if (k > unit->first) raise(&inside, (uint64_t)blocks[k - 1].output + blocks[k].output + blocks[k].run_overhead);
         unit->forward_seconds += blocks[k].forward_seconds;
     }
-    uint32_t own = blocks[unit->first].output + blocks[unit->first].run_overhead;
-    uint32_t input = unit->first > 0 ? blocks[unit->first - 1].output : 0;
-    unit->run_first = larger(inside, own);
-    unit->run_next = larger(inside, input + own);
+    uint64_t own = (uint64_t)blocks[unit->first].output + blocks[unit->first].run_overhead;
+    unit->output = scale_up(list, blocks[unit->last].output);
+    unit->gradient = scale_up(list, blocks[unit->last].gradient);
+    unit->run_own = scale_up(list, own);
+    unit->run_first = scale_up(list, inside > own ? inside : own);
+    unit->run_next = scale_up(list, inside > input + own ? inside : input + own);
+    unit->spared_seconds = blocks[unit->last].spared_seconds;
+    unit->freed = list->chain->copy_seconds > 0 ? (uint32_t)(input / list->scale) : 0;
+    unit->offload_seconds = list->chain->copy_seconds * (double)input;
     fill_options(list, unit);
 }
 
-bool chain_units_make(const struct chain *chain, size_t first, size_t count, size_t size, struct unit_list *list,
-                      struct error *err)
+bool chain_units_make(const struct chain *chain, const struct unit_cut *cut, struct unit_list *list, struct error *err)
 {
-    size_t units = (count + size - 1) / size;
-    *list = (struct unit_list){.chain = chain, .count = units, .grouped = size > 1};
+    size_t units = (cut->count + cut->size - 1) / cut->size;
+    *list = (struct unit_list){
+        .chain = chain, .count = units, .scale = cut->scale, .inner = cut->inner, .grouped = cut->size > 1};
     list->units = mem_zalloc(MEM_SEARCH, units, sizeof *list->units);
     if (!list->units) return error_memory(err, units * sizeof *list->units, mem_purpose_name(MEM_SEARCH));
     for (size_t i = 0; i < units; i++) {
-        size_t last = (i + 1) * size < count ? (i + 1) * size : count;
-        list->units[i].first = (uint32_t)(first + i * size);
-        list->units[i].last = (uint32_t)(first + last - 1);
+        size_t last = (i + 1) * cut->size < cut->count ? (i + 1) * cut->size : cut->count;
+        list->units[i].first = (uint32_t)(cut->first + i * cut->size);
+        list->units[i].last = (uint32_t)(cut->first + last - 1);
         fill_unit(list, &list->units[i]);
     }
     return true;
@@ -88,30 +125,44 @@ void chain_units_finish(struct unit_list *list)
     *list = (struct unit_list){0};
 }
 
-/* Saving s first, then s + 1..t above it. */
-static uint32_t need_saving(const struct unit_list *list, const struct unit_option *o, size_t s, size_t t,
-                            uint32_t rest)
+static uint32_t less_freed(uint32_t quanta, uint32_t freed) { return quanta > freed ? quanta - freed : 0; }
+
+uint32_t chain_need_saving(const struct unit_list *list, const struct unit_option *o, size_t s, size_t t, uint32_t rest)
 {
     uint32_t own = larger(list->units[t].gradient + o->forward_need, o->backward_need);
-    return s == t ? own : larger(own, o->saved + rest);
+    return s == t ? own : larger(own, less_freed(o->saved + rest, o->freed));
 }
 
 static uint32_t least_saving(const struct unit_list *list, size_t s, size_t t, uint32_t rest)
 {
     uint32_t least = NO_ROOM;
     for (uint32_t i = 0; i < list->units[s].options; i++)
-        least = smaller(least, need_saving(list, &list->units[s].option[i], s, t, rest));
+        least = smaller(least, chain_need_saving(list, &list->units[s].option[i], s, t, rest));
     return least;
+}
+
+struct runs chain_runs_begin(const struct unit_list *list, size_t s)
+{
+    const struct unit *unit = &list->units[s];
+    return (struct runs){unit->run_first, larger(unit->run_own, less_freed(unit->run_first, unit->freed))};
+}
+
+void chain_runs_extend(const struct unit_list *list, size_t s, size_t next, struct runs *runs)
+{
+    uint32_t need = list->units[next].run_next;
+    runs->here = larger(runs->here, need);
+    runs->away = larger(runs->away, less_freed(need, list->units[s].freed));
 }
 
 static uint32_t least_splitting(const struct unit_list *list, const uint32_t *least, size_t s, size_t t)
 {
-    uint32_t best = NO_ROOM, run = list->units[s].run_first;
+    uint32_t best = NO_ROOM, freed = list->units[s].freed;
+    struct runs runs = chain_runs_begin(list, s);
     for (size_t j = s + 1; j <= t; j++) {
-        uint32_t right = list->units[j - 1].output + least[pair_index(j, t)];
-        uint32_t need = larger(larger(list->units[t].gradient + run, right), least[pair_index(s, j - 1)]);
+        uint32_t right = less_freed(list->units[j - 1].output + least[pair_index(j, t)], freed);
+        uint32_t need = larger(larger(list->units[t].gradient + runs.away, right), least[pair_index(s, j - 1)]);
         best = smaller(best, need);
-        run = larger(run, list->units[j].run_next);
+        chain_runs_extend(list, s, j, &runs);
     }
     return best;
 }
@@ -133,6 +184,6 @@ void chain_enough_fill(const struct unit_list *list, uint32_t *enough)
         for (size_t s = t + 1; s-- > 0;) {
             const struct unit *unit = &list->units[s];
             uint32_t rest = s < t ? enough[pair_index(s + 1, t)] : 0;
-            enough[pair_index(s, t)] = need_saving(list, &unit->option[unit->fastest], s, t, rest);
+            enough[pair_index(s, t)] = chain_need_saving(list, &unit->option[unit->fastest], s, t, rest);
         }
 }
