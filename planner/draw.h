@@ -1,5 +1,5 @@
-/* A plan as a picture: ops across, addresses up, one colour per memory class; the live bytes against arena and bound;
- * and where the device's memory goes. */
+/* A plan as a picture: ops across, addresses up, one colour per memory class; the live bytes against arena, bound and
+ * the device's memory; where that goes; and when each block runs, keeps what, and runs again. */
 #ifndef FATHOM_DRAW_H
 #define FATHOM_DRAW_H
 

@@ -9,6 +9,7 @@
 #include "advise.h"
 #include "boxes.h"
 #include "draw.h"
+#include "lanes.h"
 #include "mem.h"
 #include "random.h"
 #include "words.h"
@@ -76,6 +77,52 @@ Test(boxes, property_area_and_limits, .fini = finish)
         }
         boxes_finish(&boxes);
     }
+    plan_destroy(plan);
+}
+
+static size_t count_cells(const struct lanes *lanes, size_t row, enum lane lane)
+{
+    size_t count = 0;
+    for (size_t c = 0; c < lanes->columns; c++) count += lanes->cells[row * lanes->columns + c] == (uint8_t)lane;
+    return count;
+}
+
+/* Every block runs forward, then backward; only what is dropped in between runs again. */
+static void check_lanes(const struct plan *plan, size_t most_rows, bool again)
+{
+    const struct plan_variant *variant = &plan->variants[0];
+    struct lanes lanes;
+    struct error err = {0};
+    size_t all = 0, reruns = 0;
+    cr_assert(lanes_make(variant->graph, &variant->train, 720, most_rows, &lanes, &err));
+    cr_assert_leq(lanes.rows, most_rows);
+    cr_assert_geq(lanes.rows * lanes.group, variant->graph->block_count);
+    cr_assert_lt((lanes.rows - 1) * lanes.group, variant->graph->block_count);
+    for (size_t r = 0; r < lanes.rows; r++) {
+        cr_expect_gt(count_cells(&lanes, r, LANE_FORWARD), 0, "row %zu", r);
+        cr_expect_gt(count_cells(&lanes, r, LANE_BACKWARD), 0, "row %zu", r);
+        all += count_cells(&lanes, r, LANE_ALL);
+        reruns += count_cells(&lanes, r, LANE_AGAIN);
+        cr_expect_eq(count_cells(&lanes, r, LANE_HOST), 0);
+    }
+    cr_expect_gt(all, 0);
+    cr_expect_eq(reruns > 0, again);
+    cr_expect_eq(lanes.cells[0], LANE_FORWARD, "the first block begins");
+    lanes_finish(&lanes);
+}
+
+Test(lanes, show_what_runs, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-56", "12GiB", 64);
+    struct plan *plan = make(&request);
+    check_lanes(plan, 200, false);
+    check_lanes(plan, 5, false);
+    plan_destroy(plan);
+    request.recompute = RECOMPUTE_BUDGET;
+    request.recompute_budget_bytes = 100u << 20;
+    plan = make(&request);
+    cr_assert_gt(plan->variants[0].recomputed_convolutions, 0);
+    check_lanes(plan, 200, true);
     plan_destroy(plan);
 }
 
