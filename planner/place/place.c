@@ -1,5 +1,7 @@
 #include "place.h"
 
+#include <math.h>
+
 #include "clock.h"
 #include "mem.h"
 #include "place_groups.h"
@@ -56,6 +58,8 @@ bool place_solve(struct place_buffer *buffers, size_t count, const struct place_
     struct placement best = {0};
     struct place_result found = {0};
     TRY(problem_init(&problem, buffers, count, err));
+    problem.quit = options->stop;
+    if (options->seconds > 0) problem.deadline_ns = start + (uint64_t)(fmin(options->seconds, 1e9) * 1e9);
     bool ok = solve(&problem, options, &best, &found, err);
     if (ok) {
         write_offsets(&problem, &best, buffers, count);

@@ -11,17 +11,19 @@
 struct problem {
     size_t count;
     uint32_t sections;
-    uint32_t *first, *last; /* of each buffer */
-    uint64_t *size;         /* rounded up to the buffer's alignment */
-    uint64_t *align;        /* at least 1 */
-    uint64_t *fixed;        /* required offset or PLACE_UNPLACED */
-    uint32_t *origin;       /* index in the caller's array */
-    uint64_t *alias;        /* names of one storage; the solvers see none (place_groups.h) */
-    uint64_t *live;         /* of each section: the sum of sizes */
-    uint64_t *instant;      /* of each section: a time at which all its buffers live */
-    uint64_t bound;         /* no arena is smaller */
-    uint32_t peak;          /* a section with the largest live sum */
-    uint64_t chunk;         /* first fit crosses no multiple of this, and alignment counts from it; 0 = one arena */
+    uint32_t *first, *last;  /* of each buffer */
+    uint64_t *size;          /* rounded up to the buffer's alignment */
+    uint64_t *align;         /* at least 1 */
+    uint64_t *fixed;         /* required offset or PLACE_UNPLACED */
+    uint32_t *origin;        /* index in the caller's array */
+    uint64_t *alias;         /* names of one storage; the solvers see none (place_groups.h) */
+    uint64_t *live;          /* of each section: the sum of sizes */
+    uint64_t *instant;       /* of each section: a time at which all its buffers live */
+    uint64_t bound;          /* no arena is smaller */
+    uint32_t peak;           /* a section with the largest live sum */
+    uint64_t chunk;          /* first fit crosses no multiple of this, and alignment counts from it; 0 = one arena */
+    uint64_t deadline_ns;    /* on clock_now_ns: placers end then with what they have; 0 = none */
+    const atomic_bool *quit; /* from outside, likewise; may be NULL */
     bool any_fixed;
     bool mixed_align; /* alignments differ, so that an offset may need padding */
 };
