@@ -1,12 +1,14 @@
 #include "plan_compare.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "draw.h"
 #include "json.h"
 #include "plan.h"
 #include "plan_report.h"
+#include "text.h"
 #include "units.h"
 #include "words.h"
 
@@ -22,6 +24,79 @@ static struct side side_of(const struct plan *plan)
 {
     const struct plan_device *device = &plan->devices[draw_fullest_device(plan)];
     return (struct side){plan, device, &plan->variants[device->variant]};
+}
+
+/* In what b is better: negative = a is; 0 = neither. */
+struct outcome {
+    int fits, memory, cost;
+    double cost_ratio; /* b's time or computation of an image over a's; 0 = cannot be compared */
+    bool timed;
+};
+
+/* Below these the plans are told as equal. */
+#define SAME_BYTES (1u << 16)
+#define SAME_COST  0.0005
+
+/* Times of an image; else, of the same network, the computation. */
+static void compare_cost(const struct side *a, const struct side *b, struct outcome *outcome)
+{
+    const struct plan *p = a->plan, *q = b->plan;
+    outcome->timed = p->step_seconds > 0 && q->step_seconds > 0;
+    if (outcome->timed)
+        outcome->cost_ratio = (q->step_seconds / q->batch) / (p->step_seconds / p->batch);
+    else if (strcmp(p->spec.name, q->spec.name) == 0)
+        outcome->cost_ratio = (1 + b->variant->extra_flops_fraction) / (1 + a->variant->extra_flops_fraction);
+    else
+        return;
+    if (fabs(outcome->cost_ratio - 1) >= SAME_COST) outcome->cost = outcome->cost_ratio < 1 ? 1 : -1;
+}
+
+static struct outcome compare_sides(const struct side *a, const struct side *b)
+{
+    struct outcome outcome = {.fits = (int)b->plan->fits - (int)a->plan->fits};
+    uint64_t p = a->device->peak_bytes, q = b->device->peak_bytes;
+    if ((p > q ? p - q : q - p) >= SAME_BYTES) outcome.memory = q < p ? 1 : -1;
+    compare_cost(a, b, &outcome);
+    return outcome;
+}
+
+static void tell_memory(struct text *text, const struct side *a, const struct side *b)
+{
+    uint64_t p = a->device->peak_bytes, q = b->device->peak_bytes, least = p < q ? p : q, most = p < q ? q : p;
+    char less[UNITS_TEXT];
+    text_add(text, "%s on the fullest device, %.1f %% less", units_format_bytes(most - least, less),
+             100 * (double)(most - least) / (double)most);
+}
+
+static void tell_cost(struct text *text, const struct outcome *outcome)
+{
+    double ratio = outcome->cost_ratio < 1 ? outcome->cost_ratio : 1 / outcome->cost_ratio;
+    text_add(text, "%.1f %% less %s for an image", 100 * (1 - ratio),
+             outcome->timed ? "time (predicted)" : "computation");
+}
+
+static const char *better(int side) { return side > 0 ? "b" : "a"; }
+
+/* "a is better in memory (4.70 GiB on the fullest device, 45.6 % less), b in time (1.2 % less computation for an
+ * image)."
+ */
+static void tell_outcome(struct text *text, const struct side *a, const struct side *b)
+{
+    struct outcome o = compare_sides(a, b);
+    if (o.fits) text_add(text, "%s fits and %s does not; ", better(o.fits), better(-o.fits));
+    if (o.memory && o.memory == o.cost)
+        text_add(text, "%s is better in memory and in time (", better(o.memory));
+    else if (o.memory)
+        text_add(text, "%s is better in memory (", better(o.memory));
+    if (o.memory) tell_memory(text, a, b);
+    if (o.memory && o.cost) text_add(text, o.memory == o.cost ? "; " : "), %s in time (", better(o.cost));
+    if (!o.memory && o.cost) text_add(text, "%s is better in time (", better(o.cost));
+    if (o.cost) tell_cost(text, &o);
+    text_add(text, o.memory || o.cost ? ")" : "neither is better in memory or time");
+    if (o.memory && !o.cost)
+        text_add(text, o.cost_ratio > 0 ? ", and neither in time" : "; their times cannot be compared");
+    if (!o.memory && o.cost) text_add(text, ", and neither in memory");
+    text_add(text, ".");
 }
 
 static void print_words(const char *label, const char *a, const char *b, FILE *to)
@@ -104,17 +179,19 @@ static void print_memory(const struct side *a, const struct side *b, FILE *to)
 static void print_cost(const struct side *a, const struct side *b, FILE *to)
 {
     print_words("recompute", recompute_policy_name(a->plan->recompute), recompute_policy_name(b->plan->recompute), to);
+    print_bytes("host memory", a->variant->host_bytes, b->variant->host_bytes, to);
     print_count("convolutions again", a->variant->recomputed_convolutions, b->variant->recomputed_convolutions, to);
     print_share("more computation", a->variant->extra_flops_fraction, b->variant->extra_flops_fraction, to);
     print_seconds("step (predicted)", a->plan->step_seconds, b->plan->step_seconds, to);
 }
 
-static void print_table(const struct plan *first, const struct plan *second, const char *paths[2], FILE *to)
+static void print_table(const struct plan *first, const struct plan *second, const char *paths[2], const char *sentence,
+                        FILE *to)
 {
     struct side a = side_of(first), b = side_of(second);
     char verdict[WORDS_VERDICT];
     fprintf(to, "a: %s\n   %s\n", paths[0], words_verdict(first, verdict, sizeof verdict));
-    fprintf(to, "b: %s\n   %s\n\n", paths[1], words_verdict(second, verdict, sizeof verdict));
+    fprintf(to, "b: %s\n   %s\n\n%s\n\n", paths[1], words_verdict(second, verdict, sizeof verdict), sentence);
     fprintf(to, "  %-22s %20s %20s   b against a\n", "", "a", "b");
     print_request(&a, &b, to);
     fputs("\n  of the fullest device\n", to);
@@ -136,7 +213,18 @@ static json_t *find_differences(const json_t *a, json_t *b)
     return names;
 }
 
-static bool print_json(const struct plan *first, const struct plan *second, FILE *to, struct error *err)
+static json_t *better_json(int side) { return side ? json_string(better(side)) : json_null(); }
+
+static json_t *outcome_json(const struct plan *first, const struct plan *second)
+{
+    struct side a = side_of(first), b = side_of(second);
+    struct outcome o = compare_sides(&a, &b);
+    return json_pack("{s:o, s:o, s:o}", "fits", better_json(o.fits), "memory", better_json(o.memory), "time",
+                     better_json(o.cost));
+}
+
+static bool print_json(const struct plan *first, const struct plan *second, const char *sentence, FILE *to,
+                       struct error *err)
 {
     struct plan_report reports[2] = {{.plan = first}, {.plan = second}};
     json_t *a = plan_report_object(&reports[0], err), *b = a ? plan_report_object(&reports[1], err) : NULL;
@@ -145,7 +233,8 @@ static bool print_json(const struct plan *first, const struct plan *second, FILE
         return false;
     }
     json_t *differs = find_differences(a, b);
-    json_t *root = json_pack("{s:o, s:o, s:o}", "a", a, "b", b, "differs", differs);
+    json_t *root = json_pack("{s:s, s:o, s:o, s:o, s:o}", "sentence", sentence, "better", outcome_json(first, second),
+                             "differs", differs, "a", a, "b", b);
     bool ok = root && json_dumpf(root, to, JSON_INDENT(2)) == 0;
     json_decref(root);
     if (!ok) return ferror(to) || error_memory(err, 4096, "the JSON output");
@@ -153,13 +242,24 @@ static bool print_json(const struct plan *first, const struct plan *second, FILE
     return true;
 }
 
+static bool tell_both(const struct plan *first, const struct plan *second, const char *paths[2], bool json, FILE *to,
+                      struct error *err)
+{
+    struct side a = side_of(first), b = side_of(second);
+    struct text sentence = {0};
+    tell_outcome(&sentence, &a, &b);
+    bool ok = !sentence.failed || error_memory(err, 256, "the comparison");
+    if (ok && json) ok = print_json(first, second, sentence.bytes, to, err);
+    if (ok && !json) print_table(first, second, paths, sentence.bytes, to);
+    text_finish(&sentence);
+    return ok;
+}
+
 bool plan_compare(const char *a, const char *b, bool json, FILE *to, struct error *err)
 {
     const char *paths[2] = {a, b};
     struct plan *first = plan_read(a, err), *second = first ? plan_read(b, err) : NULL;
-    bool ok = second != NULL;
-    if (ok && json) ok = print_json(first, second, to, err);
-    if (ok && !json) print_table(first, second, paths, to);
+    bool ok = second && tell_both(first, second, paths, json, to, err);
     plan_destroy(first);
     plan_destroy(second);
     return ok;

@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 FATHOM = os.path.abspath(sys.argv[1])
 SOURCE = pathlib.Path(sys.argv[2])
@@ -55,11 +56,28 @@ def printed():
     return objects
 
 
+def compared():
+    """The keys of --compare, with what the text above the next section says of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [f'{folder}/{name}.json' for name in 'ab']
+        for path, policy in zip(paths, ('none', 'elementwise')):
+            subprocess.run([FATHOM, 'plan', 'resnet-20', '--gpus', '1GiB', '--recompute', policy, '-o', path], check=True,
+                           capture_output=True)
+        done = subprocess.run([FATHOM, 'plan', '--compare', *paths, '--json'], check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout)
+    assert result['better'] == {'fits': None, 'memory': 'b', 'time': 'a'}, result['better']
+    assert 'b is better in memory' in result['sentence'], result['sentence']
+    return set(result) | set(result['better'])
+
+
 told, found = documented((SOURCE / 'docs/formats.md').read_text(), '### For scripts'), printed()
 failures = [f'{path or "the object"}: {key} is printed, not documented'
             for path in found for key in sorted(found[path] - told.get(path, set()))]
 failures += [f'{path or "the object"}: {key} is documented, not printed'
              for path in told for key in sorted(told[path] - found.get(path, set()))]
+text = (SOURCE / 'docs/formats.md').read_text()
+text = text[text.index('`fathom plan --compare --json`'):text.index('\n## Trace')]
+failures += [f'--compare: {key} is printed, not documented' for key in sorted(compared()) if f'`{key}`' not in text]
 print('\n'.join(failures))
 print(f'{sum(map(len, told.values()))} keys, {len(failures)} failed')
 sys.exit(bool(failures))
