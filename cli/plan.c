@@ -15,8 +15,9 @@
 struct plan_options {
     struct plan_flags flags;
     const char *output, *svg, *costs, *network;
-    uint64_t per_node;
-    bool explain, json, max_batch, max_depth, compare, search;
+    uint64_t per_node, epochs, images;
+    double price;
+    bool explain, json, max_batch, max_depth, compare, search, scaling;
 };
 
 /* Words of a command: MODEL, or two plan files. */
@@ -28,7 +29,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
         return error_set(err, ERROR_INPUT,
                          "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
     if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth || o->search ||
-        o->costs || o->network || o->per_node)
+        o->costs || o->network || o->per_node || o->scaling || o->price > 0 || o->epochs || o->images)
         return error_set(err, ERROR_INPUT, "--compare: found beside options that plan; only --json goes with it");
     return true;
 }
@@ -36,7 +37,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
                           struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + 11] = {
+    struct option_spec specs[PLAN_FLAGS + 15] = {
         {"output", 'o', OPTION_TEXT, &o->output, 0, 0},
         {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},
@@ -47,12 +48,18 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
         {"compare", 0, OPTION_FLAG, &o->compare, 0, 0},
         {"costs", 0, OPTION_TEXT, &o->costs, 0, 0},
         {"network", 0, OPTION_TEXT, &o->network, 0, 0},
+        {"scaling", 0, OPTION_FLAG, &o->scaling, 0, 0},
+        {"price", 0, OPTION_REAL, &o->price, 1e-6, 1e9},
+        {"epochs", 0, OPTION_COUNT, &o->epochs, 1, 1e9},
+        {"images", 0, OPTION_COUNT, &o->images, 1, 1e15},
         {"per-node", 0, OPTION_COUNT, &o->per_node, 1, MACHINE_MOST_DEVICES},
     };
-    plan_flags_specs(&o->flags, specs + 11);
+    plan_flags_specs(&o->flags, specs + 15);
     size_t count = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
     if (o->compare) return check_comparison(o, count, err);
+    if (o->epochs && o->images)
+        return error_set(err, ERROR_INPUT, "--images: found beside --epochs; one of them says how long a run is");
     if (count > 1) return error_set(err, ERROR_INPUT, "'%s' is one word too many; --help shows the usage", words[1]);
     if (count == 0)
         return error_set(err, ERROR_INPUT,
@@ -156,6 +163,14 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
         TRY(find_frontier(o, request, plan, &frontier, err));
         report.frontier = &frontier;
     }
+    struct scaling scaling;
+    if (o->scaling) {
+        TRY(scaling_find(request, &scaling, err));
+        report.scaling = &scaling;
+    }
+    struct whole_run run;
+    uint64_t images = o->images ? o->images : o->epochs * whole_run_epoch(plan->spec.dataset);
+    if (whole_run_estimate(plan, images, o->price, &run)) report.run = &run;
     if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
     return say(o, request, &report, err);
 }
@@ -269,6 +284,9 @@ static const char manual[] =
     "not "
     "given\n"
     "      --per-node N       so many devices in a node\n"
+    "      --scaling          the same on 1, 2, 4 ... of the devices: weak and strong scaling, simulated\n"
+    "      --epochs N         of a whole run, whose duration is predicted; or --images N; the papers' if not given\n"
+    "      --price P          of one device for an hour, in any currency: what a whole run costs\n"
     "      --compare          two plan files side by side; with --json also the keys that differ\n";
 
 static const char manual_end[] =
@@ -283,7 +301,7 @@ static const char manual_end[] =
     "  fathom plan resnet-110 --gpus cpu -o plan.json && fathom train plan.json --data cifar-10-batches-bin\n"
     "  fathom plan resnet-1001 --gpus 12GiB --recompute elementwise --max-depth\n"
     "  fathom plan resnet-1001 --gpus titan-x --search --svg frontier.svg\n"
-    "  fathom plan resnet-50 --gpus 1024xh100 --batch 65536\n"
+    "  fathom plan resnet-50 --gpus 1024xh100 --batch 65536 --epochs 90 --scaling\n"
     "  fathom plan --compare keep.json recompute.json\n";
 
 const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", manual, run,

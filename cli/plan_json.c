@@ -4,6 +4,7 @@
 #include "anatomy.h"
 #include "json.h"
 #include "plan_report.h"
+#include "plan_scaling.h"
 #include "predict.h"
 #include "words.h"
 
@@ -233,6 +234,8 @@ static void add_asked(json_t *root, const struct plan_report *report)
     if (!plan->fits && report->advice) json_object_set_new(root, "advice", advice_json(report));
     if (report->changes) json_object_set_new(root, "single_changes", changes_json(report));
     if (report->frontier) json_object_set_new(root, "frontier", frontier_json(report->frontier));
+    if (report->scaling) json_object_set_new(root, "scaling", plan_scaling_json(report->scaling));
+    if (report->run) json_object_set_new(root, "whole_run", plan_run_json(report->run));
     if (report->deepest) {
         json_object_set_new(root, "deepest_depth", whole(plan->fits ? plan->spec.depth : 0));
         json_object_set_new(root, "deepest_unfit_depth",

@@ -7,6 +7,7 @@
 #include "all_reduce.h"
 #include "cost_table.h"
 #include "plan_deepest.h"
+#include "plan_scaling.h"
 #include "predict.h"
 #include "units.h"
 #include "words.h"
@@ -268,10 +269,12 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_recomputed(report->plan, to);
     print_time(report->plan, report->measured, to);
     print_scaling(report->plan, report->machine, to);
+    if (report->run) plan_run_print(report->run, to);
     print_largest(report, to);
     if (report->deepest) plan_deepest_print(report->deepest, to);
     fprintf(to, "  %-22s %s\n", "planned in", units_format_seconds(report->plan->plan_seconds, seconds));
     if (report->frontier) print_frontier(report->frontier, to);
+    if (report->scaling) plan_scaling_print(report->scaling, to);
     print_warnings(report->plan, to);
     print_advice(report, to);
 }

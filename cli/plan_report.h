@@ -10,6 +10,7 @@
 #include "frontier.h"
 #include "json.h"
 #include "plan.h"
+#include "scaling.h"
 
 struct plan_report {
     const struct plan *plan;
@@ -21,6 +22,8 @@ struct plan_report {
     bool largest_quick;              /* among plans that run no convolution again */
     const struct deepest *deepest;   /* when the plan is of the deepest model that fits, else NULL */
     const struct frontier *frontier; /* NULL = not asked for */
+    const struct scaling *scaling;   /* the same */
+    const struct whole_run *run;     /* NULL = the step's time is unknown */
     const struct advice *advice;
     size_t advice_count;
     /* The same request with everything kept, and with normalisations and ReLUs redone: why the plan computes again what

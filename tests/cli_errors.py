@@ -54,6 +54,12 @@ def check_plan(folder):
     for rate in ('fast', '400GB', 'Gb/s', '0Gb/s', '-3Gb/s', '9999999Tb/s'):
         refused(['plan', 'resnet-20', '--gpus', '16xh100', '--network', rate], '--network', rate, '3200Gb/s')
     refused(['plan', 'resnet-20', '--gpus', '16xh100', '--per-node', 0], '--per-node')
+    refused(['plan', 'resnet-20', '--gpus', '2xcpu', '--scaling'], '--scaling', 'cpu')
+    refused(['plan', 'resnet-20', '--gpus', '2x12GiB', '--scaling'], '--scaling', '12GiB')
+    refused(['plan', 'resnet-20', '--gpus', 'h100', '--price', 'cheap'], '--price')
+    refused(['plan', 'resnet-20', '--gpus', 'h100', '--price', -1], '--price')
+    refused(['plan', 'resnet-20', '--gpus', 'h100', '--epochs', 0], '--epochs')
+    refused(['plan', 'resnet-20', '--gpus', 'h100', '--epochs', 5, '--images', 9], '--images', '--epochs')
     device = '{"version": 1, "devices": [{"name": "h100", "memory_bytes": 80000000000}], %s}'
     for field, part in (('"node_devices": 0', 'node_devices'), ('"node_devices": 5000', 'node_devices'),
                         ('"network": {"bandwith": 1}', 'bandwith'), ('"network": {"bandwidth": -1}', 'network'),

@@ -1,0 +1,83 @@
+#include "plan_scaling.h"
+
+#include <inttypes.h>
+
+#include "units.h"
+
+static void print_share(double share, FILE *to)
+{
+    if (share > 0)
+        fprintf(to, " %8.1f %%", 100 * share);
+    else
+        fprintf(to, " %10s", "-");
+}
+
+/* An asterisk for what the devices cannot hold. */
+static bool print_points(const char *title, const struct scaling_point *points, size_t count, FILE *to)
+{
+    bool over = false;
+    fprintf(to, "\n  %s\n  %8s %9s %12s %12s %10s %10s  %s\n", title, "devices", "batch", "step", "images/s", "of one",
+            "of a node", "all-reduce");
+    for (size_t i = 0; i < count; i++) {
+        const struct scaling_point *p = &points[i];
+        char batch[UNITS_TEXT], step[UNITS_TEXT], rate[UNITS_TEXT];
+        fprintf(to, "  %8zu %9s %12s %12s", p->devices, units_format_count(p->batch, batch),
+                units_format_seconds(p->step_seconds, step),
+                units_format_count((uint64_t)(p->images_per_second + 0.5), rate));
+        print_share(p->of_one, to);
+        print_share(p->of_node, to);
+        fprintf(to, "  %s%s\n", p->devices > 1 ? all_reduce_name(p->way) : "", p->fits ? "" : " *");
+        over = over || !p->fits;
+    }
+    return over;
+}
+
+void plan_scaling_print(const struct scaling *scaling, FILE *to)
+{
+    bool over = print_points("weak scaling: the batch of a device stays", scaling->weak, scaling->weak_count, to);
+    over |= print_points("strong scaling: the batch of the step stays", scaling->strong, scaling->strong_count, to);
+    fputs("  images/s per device, over those of one device and of one node; simulated from the devices' and links' "
+          "speeds,\n  not measured: input, stragglers and evaluation are left out\n",
+          to);
+    if (over) fputs("  * more than the devices have\n", to);
+}
+
+void plan_run_print(const struct whole_run *run, FILE *to)
+{
+    char images[UNITS_TEXT], steps[UNITS_TEXT], seconds[UNITS_TEXT];
+    fprintf(to, "  %-22s %s: %s steps, %s images (%.1f epochs); %.1f device hours", "whole run",
+            units_format_seconds(run->seconds, seconds), units_format_count(run->steps, steps),
+            units_format_count(run->images, images), run->epochs, run->device_hours);
+    if (run->price > 0) fprintf(to, ", %.2f at %g for each", run->price, run->price / run->device_hours);
+    fputc('\n', to);
+}
+
+static json_t *share_json(double share) { return share > 0 ? json_real(share) : json_null(); }
+
+static json_t *points_json(const struct scaling_point *points, size_t count)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        const struct scaling_point *p = &points[i];
+        json_t *way = p->devices > 1 ? json_string(all_reduce_name(p->way)) : json_null();
+        json_t *point = json_pack("{s:I, s:I, s:b, s:f, s:f, s:o, s:o, s:o}", "devices", (json_int_t)p->devices,
+                                  "batch", (json_int_t)p->batch, "fits", p->fits, "step_seconds", p->step_seconds,
+                                  "images_per_second", p->images_per_second, "of_one", share_json(p->of_one), "of_node",
+                                  share_json(p->of_node), "all_reduce", way);
+        json_array_append_new(list, point);
+    }
+    return list;
+}
+
+json_t *plan_scaling_json(const struct scaling *scaling)
+{
+    return json_pack("{s:o, s:o}", "weak", points_json(scaling->weak, scaling->weak_count), "strong",
+                     points_json(scaling->strong, scaling->strong_count));
+}
+
+json_t *plan_run_json(const struct whole_run *run)
+{
+    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:o}", "images", (json_int_t)run->images, "steps",
+                     (json_int_t)run->steps, "epochs", run->epochs, "seconds", run->seconds, "device_hours",
+                     run->device_hours, "price", run->price > 0 ? json_real(run->price) : json_null());
+}

@@ -1,0 +1,106 @@
+#include "scaling.h"
+
+#include <string.h>
+
+#include "predict.h"
+
+static bool alike(const struct device_spec *a, const struct device_spec *b)
+{
+    return strcmp(a->name, b->name) == 0 && a->kind == b->kind && a->memory_bytes == b->memory_bytes &&
+           a->flops_f32 == b->flops_f32 && a->flops_f16 == b->flops_f16 && a->bandwidth == b->bandwidth;
+}
+
+static bool check_devices(const struct machine *machine, struct error *err)
+{
+    for (size_t i = 1; i < machine->device_count; i++)
+        if (!alike(&machine->devices[0], &machine->devices[i]))
+            return error_set(err, ERROR_INPUT, "--scaling: found %s beside %s, expected devices that are alike",
+                             machine->devices[i].name, machine->devices[0].name);
+    if (machine->devices[0].kind == DEVICE_CPU)
+        return error_set(err, ERROR_INPUT,
+                         "--scaling: found cpu, expected GPUs: virtual devices share the host's cores");
+    return true;
+}
+
+static bool plan_point(const struct plan_request *request, size_t devices, uint64_t batch, struct scaling_point *point,
+                       struct error *err)
+{
+    struct plan_request changed = *request;
+    struct machine machine = *request->machine;
+    machine.device_count = devices;
+    changed.machine = &machine;
+    changed.batch = (uint32_t)batch;
+    struct plan *plan = plan_make(&changed, err);
+    if (!plan) return error_prefix(err, "--scaling: %zu devices", devices);
+    *point = (struct scaling_point){
+        .devices = devices, .batch = (uint32_t)batch, .fits = plan->fits, .step_seconds = plan->step_seconds};
+    if (plan->step_seconds > 0) point->images_per_second = (double)batch / plan->step_seconds;
+    all_reduce_seconds(&machine, devices, predict_largest_bucket(plan), &point->way);
+    plan_destroy(plan);
+    if (point->step_seconds > 0) return true;
+    return error_set(err, ERROR_INPUT,
+                     "--scaling: the speed of %zu x %s or of its links is not known; a name of the catalogue or a "
+                     "machine file with speeds is wanted",
+                     devices, machine.devices[0].name);
+}
+
+static double each(const struct scaling_point *point) { return point->images_per_second / (double)point->devices; }
+
+/* Against the row of one device, and that of one node's. */
+static void compare(struct scaling_point *points, size_t count, size_t node)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < count; k++) {
+            double ratio = each(&points[i]) / each(&points[k]);
+            if (points[k].devices == 1) points[i].of_one = ratio;
+            if (points[k].devices == node) points[i].of_node = ratio;
+        }
+}
+
+/* 1, 2, 4 ... and the last. */
+static size_t next_count(size_t devices, size_t last)
+{
+    if (devices >= last) return 0;
+    return 2 * devices < last ? 2 * devices : last;
+}
+
+bool scaling_find(const struct plan_request *request, struct scaling *scaling, struct error *err)
+{
+    size_t last = request->machine->device_count, node = request->machine->node_devices;
+    uint32_t share = request->batch / (uint32_t)last;
+    *scaling = (struct scaling){0};
+    TRY(check_devices(request->machine, err));
+    for (size_t n = 1; n; n = next_count(n, last)) {
+        uint64_t batch = n == last ? request->batch : (uint64_t)share * n;
+        TRY(plan_point(request, n, batch, &scaling->weak[scaling->weak_count++], err));
+    }
+    for (size_t n = 1; n && n <= request->batch; n = next_count(n, last))
+        TRY(plan_point(request, n, request->batch, &scaling->strong[scaling->strong_count++], err));
+    compare(scaling->weak, scaling->weak_count, node);
+    compare(scaling->strong, scaling->strong_count, node);
+    return true;
+}
+
+uint64_t whole_run_epoch(enum dataset_kind dataset) { return dataset == DATASET_IMAGENET ? 1281167 : 50000; }
+
+/* arXiv:1512.03385, 3.4: 60 x 10^4 iterations of 256; 4.2: 64k of 128. */
+static uint64_t paper_images(enum dataset_kind dataset)
+{
+    return dataset == DATASET_IMAGENET ? 600000ull * 256 : 64000ull * 128;
+}
+
+bool whole_run_estimate(const struct plan *plan, uint64_t images, double hour_price, struct whole_run *run)
+{
+    if (plan->step_seconds <= 0) return false;
+    uint64_t wanted = images ? images : paper_images(plan->spec.dataset);
+    uint64_t steps = wanted / plan->batch + (wanted % plan->batch != 0);
+    double seconds = (double)steps * plan->step_seconds;
+    double hours = seconds / 3600 * (double)plan->device_count;
+    *run = (struct whole_run){.images = wanted,
+                              .steps = steps,
+                              .epochs = (double)wanted / (double)whole_run_epoch(plan->spec.dataset),
+                              .seconds = seconds,
+                              .device_hours = hours,
+                              .price = hours * hour_price};
+    return true;
+}
