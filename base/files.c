@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "mem.h"
+#include "process.h"
 
 static bool check_readable(FILE *stream, const char *path, uint64_t most_bytes, size_t *length, struct error *err)
 {
@@ -88,6 +90,33 @@ static bool find_destination(const char *path, struct destination *found, struct
     return true;
 }
 
+#define PARTIAL ".partial-"
+
+/* "NAME.partial-PID" of a process that is gone. */
+static bool is_leftover(const char *entry, const char *name)
+{
+    size_t length = strlen(name);
+    if (strncmp(entry, name, length) != 0 || strncmp(entry + length, PARTIAL, strlen(PARTIAL)) != 0) return false;
+    const char *digits = entry + length + strlen(PARTIAL);
+    char *end;
+    if (*digits < '1' || *digits > '9') return false;
+    unsigned long long pid = strtoull(digits, &end, 10);
+    return *end == '\0' && !process_is_alive(pid);
+}
+
+/* What processes left that were killed while they wrote this file. It is no error when that cannot be done. */
+static void remove_leftovers(const char *path)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    DIR *entries = opendir(folder);
+    if (!entries) return;
+    for (struct dirent *entry; (entry = readdir(entries));)
+        if (is_leftover(entry->d_name, name)) unlinkat(dirfd(entries), entry->d_name, 0);
+    closedir(entries);
+}
+
 bool files_begin(struct files_writer *writer, const char *path, struct error *err)
 {
     struct destination to;
@@ -101,7 +130,8 @@ bool files_begin(struct files_writer *writer, const char *path, struct error *er
         mem_free(copy);
         return error_memory(err, length, path);
     }
-    snprintf(partial, length, "%s.partial-%ld", to.path, (long)getpid());
+    snprintf(partial, length, "%s" PARTIAL "%ld", to.path, (long)getpid());
+    if (!to.special) remove_leftovers(to.path);
     FILE *stream = fopen(to.special ? to.path : partial, "wbe");
     if (!stream) {
         error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);

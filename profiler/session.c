@@ -12,7 +12,7 @@
 
 #include "clock.h"
 #include "mem.h"
-#include "process_memory.h"
+#include "process.h"
 
 #define DEFAULT_MEMORY_MS 250
 #define LEAST_MEMORY_MS   200 /* five looks a second, at most */

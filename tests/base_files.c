@@ -2,12 +2,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <criterion/criterion.h>
 
 #include "files.h"
 #include "mem.h"
+#include "process.h"
 
 Test(files, a_failed_write_leaves_the_old_content)
 {
@@ -66,6 +68,34 @@ Test(files, links_pipes_and_folders_are_not_replaced)
     unlink("link");
     unlink("pipe");
     cr_assert_eq(rmdir(folder), 0, "a partial file was left behind");
+}
+
+/* Of processes that are gone only; what merely looks alike stays. */
+Test(files, leftovers_of_the_dead_are_removed)
+{
+    char folder[] = "/tmp/fathom-files-XXXXXX", mine[64], dead[64];
+    cr_assert(mkdtemp(folder) && chdir(folder) == 0);
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    snprintf(dead, sizeof dead, "file.partial-%ld", (long)child);
+    snprintf(mine, sizeof mine, "file.partial-%ld", (long)getppid());
+    cr_assert(process_is_alive((uint64_t)getpid()));
+    const char *const others[] = {mine, "file.partial-", "file.partial-1x", "file.partial-01",
+                                  "other.partial-2000000000"};
+    struct error err = {0};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) fclose(fopen(others[i], "w"));
+    fclose(fopen(dead, "w"));
+    fclose(fopen("file.partial-2000000000", "w"));
+    while (process_is_alive((uint64_t)child)) usleep(1000); /* nobody has waited for it */
+    cr_assert(files_write("file", "whole", 5, &err), "%s", err.text);
+    expect_content("file", "whole");
+    cr_expect_neq(access(dead, F_OK), 0);
+    cr_expect_neq(access("file.partial-2000000000", F_OK), 0);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) cr_expect_eq(unlink(others[i]), 0, "%s", others[i]);
+    unlink("file");
+    cr_assert_eq(rmdir(folder), 0);
+    cr_assert_eq(waitpid(child, NULL, 0), child);
+    cr_assert_not(process_is_alive((uint64_t)child));
 }
 
 Test(files, a_full_disk_is_an_error)

@@ -8,7 +8,7 @@
 
 #include "clock.h"
 #include "mem.h"
-#include "process_memory.h"
+#include "process.h"
 #include "random.h"
 #include "session.h"
 

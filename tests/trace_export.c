@@ -38,13 +38,11 @@ static void teardown(void)
 }
 TestSuite(trace_export, .init = setup, .fini = teardown);
 
-static struct trace_follower *follow_all(const char *name)
+static struct trace_follower *follow(const char *name)
 {
     struct error err = {0};
-    struct trace_follower *follower = NULL;
-    uint64_t read;
-    cr_assert(trace_follow(name, &follower, &err), "%s", err.text);
-    cr_assert(trace_follow_more(follower, 0, &read, &err), "%s", err.text);
+    struct trace_follower *follower = sample_follow(name, &err);
+    cr_assert(follower, "%s", err.text);
     return follower;
 }
 
@@ -185,7 +183,7 @@ Test(trace_export, perfetto_holds_every_event)
 Test(trace_export, summaries_add_up)
 {
     struct error err = {0};
-    struct trace_follower *follower = follow_all(path);
+    struct trace_follower *follower = follow(path);
     const struct rollup *r = trace_follow_rollup(follower);
     const size_t rows[] = {9, 3, 3, 2};
     uint64_t total = 0;
@@ -225,7 +223,7 @@ Test(trace_export, deviation_is_the_sample_one)
     const uint64_t times[] = {1000, 2000, 4000, 9000};
     for (size_t i = 0; i < 4; i++) s->op(s->context, 0, 0, 100000, 100000 + times[i]);
     trace_writer_close(writer);
-    struct trace_follower *follower = follow_all(other);
+    struct trace_follower *follower = follow(other);
     struct summary summary = {0};
     cr_assert(summary_make(trace_follow_rollup(follower), SUMMARY_OP, SUMMARY_NAME, &summary, &err));
     cr_assert_float_eq(summary.rows[0].deviation_ns, 3559.026084, 1e-3);
@@ -236,7 +234,7 @@ Test(trace_export, deviation_is_the_sample_one)
 Test(trace_export, csv_has_the_columns_of_nsys)
 {
     struct error err = {0};
-    struct trace_follower *follower = follow_all(path);
+    struct trace_follower *follower = follow(path);
     struct summary summary = {0};
     cr_assert(summary_make(trace_follow_rollup(follower), SUMMARY_LAYER, SUMMARY_NAME, &summary, &err));
     char *text = NULL;
@@ -298,7 +296,7 @@ Test(trace_export, everything_survives_any_failed_allocation)
         cr_assert_eq(mem_current_bytes(MEM_TRACE), before);
     }
     cr_assert_gt(n, 20);
-    struct trace_follower *follower = follow_all(path);
+    struct trace_follower *follower = follow(path);
     before = mem_current_bytes(MEM_TRACE);
     for (bool done = false, first = true; !done; first = false) {
         struct error err = {0};

@@ -70,6 +70,17 @@ static inline void sample_steps(struct trace_sink *s, uint32_t device, uint32_t 
     }
 }
 
+/* Takes in all that a trace holds. NULL, with the error, when it is none; what is damaged in it is passed over. */
+static inline struct trace_follower *sample_follow(const char *path, struct error *err)
+{
+    struct trace_follower *follower = NULL;
+    uint64_t read;
+    if (!trace_follow(path, &follower, err)) return NULL;
+    if (trace_follow_more(follower, 0, &read, err)) return follower;
+    trace_unfollow(follower);
+    return NULL;
+}
+
 /* The whole file; the caller frees it with free(). */
 static inline unsigned char *sample_bytes(const char *path, size_t *length)
 {

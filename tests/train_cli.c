@@ -125,22 +125,43 @@ Test(train_cli, ctrl_c_saves_and_says_how_to_go_on) { check_stop(SIGINT); }
 
 Test(train_cli, sigterm_does_too) { check_stop(SIGTERM); }
 
+/* Every step once, in order; returns the last. A line may be torn: the run was killed. */
+static int check_log(bool torn)
+{
+    char *bytes;
+    size_t length;
+    struct error err = {0};
+    cr_assert(files_read(run_path("log"), 1 << 20, &bytes, &length, &err), "%s", err.text);
+    int step, last = 0;
+    for (const char *line = bytes; strchr(line, '\n'); line = strchr(line, '\n') + 1, last = step) {
+        cr_assert_eq(sscanf(line, "{\"step\": %d,", &step), 1, "%.60s", line);
+        cr_assert_eq(step, last + 1);
+    }
+    cr_assert(torn || length == 0 || bytes[length - 1] == '\n');
+    mem_free(bytes);
+    return last;
+}
+
 Test(train_cli, a_killed_run_goes_on_from_its_last_checkpoint)
 {
     char arguments[512];
     snprintf(
         arguments, sizeof arguments,
-        "resnet-8 --batch 4 --data %s --iterations 100000 --save %s/saved --save-every 2 --log %s/log --no-evaluate",
+        "resnet-8 --batch 4 --data %s --iterations 100000 --save %s/saved --save-every 5 --log %s/log --no-evaluate",
         run_data, run_data, run_data);
     pid_t child = start(arguments);
     wait_for_step(7);
     kill(child, SIGKILL);
     cr_assert_eq(finish(child), -SIGKILL);
+    int last = check_log(true);
+    FILE *log = fopen(run_path("log"), "a");
+    cr_assert(log && fputs("{\"step\": 1", log) > 0 && fclose(log) == 0);
     snprintf(arguments, sizeof arguments,
              "resnet-8 --batch 4 --data %s --iterations 1000 --resume %s/saved --log %s/log --no-evaluate", run_data,
              run_data, run_data);
     child = start(arguments);
-    wait_for_step(12);
+    wait_for_step(last + 3); /* steps after the checkpoint run, and are logged, again */
     kill(child, SIGINT);
     cr_assert_eq(finish(child), 0, "%s", output);
+    cr_assert_geq(check_log(false), last + 3);
 }

@@ -5,7 +5,10 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 
+#include "files.h"
 #include "mem.h"
 
 struct log {
@@ -15,16 +18,50 @@ struct log {
     char buffer[4096]; /* the stream's, so that it allocates none */
 };
 
-bool log_open(const char *path, bool append, struct log **out, struct error *err)
+/* Longer than any line of ours; of a longer one only the start is looked at. */
+#define LINE_MOST 1024
+
+/* Copies the lines up to the step; *dropped says whether any was left out. */
+static void copy_lines(FILE *from, uint64_t done, FILE *to, bool *dropped)
+{
+    char line[LINE_MOST];
+    bool starts = true, keep = true;
+    while (fgets(line, sizeof line, from)) {
+        uint64_t step;
+        bool whole = strchr(line, '\n') != NULL, torn = !whole && feof(from);
+        if (starts) keep = sscanf(line, "{\"step\": %" SCNu64, &step) != 1 || step <= done;
+        if (keep && !torn) fputs(line, to);
+        *dropped |= !keep || torn;
+        starts = whole;
+    }
+}
+
+static bool drop_later(const char *path, uint64_t done, struct error *err)
+{
+    struct stat info;
+    struct files_writer writer;
+    bool dropped = false;
+    FILE *from = stat(path, &info) == 0 && S_ISREG(info.st_mode) ? fopen(path, "re") : NULL;
+    if (!from) return true;
+    bool ok = files_begin(&writer, path, err);
+    if (ok) copy_lines(from, done, writer.stream, &dropped);
+    fclose(from);
+    if (ok && dropped) return files_commit(&writer, err);
+    if (ok) files_abandon(&writer);
+    return ok;
+}
+
+bool log_open(const char *path, uint64_t done, struct log **out, struct error *err)
 {
     *out = NULL;
     if (!path) return true;
+    if (done > 0) TRY(drop_later(path, done, err));
     struct log *log = mem_zalloc(MEM_GENERAL, 1, sizeof *log);
     if (!log || !(log->path = mem_strdup(MEM_GENERAL, path))) {
         mem_free(log);
         return error_memory(err, sizeof *log, "the log");
     }
-    log->stream = fopen(path, append ? "ae" : "we");
+    log->stream = fopen(path, done > 0 ? "ae" : "we");
     if (!log->stream) {
         error_errno(err, ERROR_INPUT, errno, "--log: %s cannot be written", path);
         mem_free(log->path);

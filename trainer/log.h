@@ -6,9 +6,10 @@
 
 struct log;
 
-/* path NULL = no log: *log is then NULL, which the others take. append: a resumed run goes on in the same file. Nothing
- * is allocated after this. */
-bool log_open(const char *path, bool append, struct log **log, struct error *err);
+/* path NULL = no log: *log is then NULL, which the others take. A run resumed after `done` steps goes on in the same file,
+ * from which the lines of later steps (a run that was killed had gone on after its last checkpoint) and a torn last one are
+ * taken first. done 0: the file begins anew. Nothing is allocated after this. */
+bool log_open(const char *path, uint64_t done, struct log **log, struct error *err);
 /* {"step", "loss", "learning_rate", "images_per_second", "train_error"}, and "test_loss", "top1_error", "top5_error"
  * when the step was followed by an evaluation. */
 void log_step(struct log *log, const struct train_status *status);

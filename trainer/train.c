@@ -16,7 +16,6 @@
 
 #define RING_STEPS  4096u       /* the median is over the last so many */
 #define BN_MOMENTUM 0.1f        /* Torch's default, with which the authors trained */
-#define SAMPLE_NS   1000000000u /* between two reports of the process's memory */
 
 /* Reports --------------------------------------------------------------------------------------------------------- */
 
@@ -52,14 +51,6 @@ static void report_run(const struct run *run)
                                .parameters = plan->variants[0].graph->parameter_elements,
                                .devices = (uint32_t)plan->device_count};
     run->sink->run(run->sink->context, &report);
-}
-
-static void report_memory(const struct run *run, uint64_t *last_ns)
-{
-    uint64_t now = clock_now_ns();
-    if (!run->sink || !run->sink->memory || now - *last_ns < SAMPLE_NS) return;
-    *last_ns = now;
-    run->sink->memory(run->sink->context, 0, SAMPLE_PROCESS, process_resident_bytes(), now);
 }
 
 static void report_mark(const struct run *run, const char *text)
@@ -207,7 +198,7 @@ static bool begin_run(struct run *run, struct error *err)
     TRY(create_tables(run, err));
     TRY(create_devices(run, err));
     TRY(o->resume_folder ? run_resume(run, err) : run_initialise(run, err));
-    TRY(log_open(o->log_path, run->done > 0, &run->log, err));
+    TRY(log_open(o->log_path, run->done, &run->log, err));
     for (size_t i = 0; i < run->plan->device_count; i++) TRY(executor_describe(run->executors[i], err));
     return run_open_loader(run, err);
 }
@@ -334,7 +325,7 @@ typedef void (*progress_fn)(void *context, const struct train_status *status);
 static bool run_steps(struct run *run, progress_fn progress, void *context, struct train_result *result,
                       struct error *err)
 {
-    uint64_t steps = 0, sampled = 0;
+    uint64_t steps = 0;
     if (run->schedule.waiting && run->done < run->options->iterations) {
         TRY(evaluate(run, true, err));
         result->stopped = run_is_stopped(run);
@@ -343,7 +334,6 @@ static bool run_steps(struct run *run, progress_fn progress, void *context, stru
         uint64_t begin = clock_now_ns();
         TRY(run_step(run, err));
         measure_step(run, ++steps, (double)(clock_now_ns() - begin) * 1e-9);
-        report_memory(run, &sampled);
         TRY(after_step(run, &result->stopped, err));
         result->loss = run->status.loss;
         if (run->status.evaluated) {
@@ -401,7 +391,8 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
     found.seconds = (double)(clock_now_ns() - begin) * 1e-9;
     found.planned_bytes = train_planned_bytes(plan);
     ok = end_run(&run, ok, err);
-    found.peak_bytes = process_peak_bytes();
+    uint64_t resident;
+    if (!process_memory_read(&resident, &found.peak_bytes)) found.peak_bytes = 0;
     if (ok) *result = found;
     return ok;
 }

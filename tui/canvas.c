@@ -77,27 +77,33 @@ static uint32_t draw_text(struct canvas *canvas, struct rect area, uint32_t row,
     return column;
 }
 
+/* Begins at the column, or ends there. */
+static uint32_t draw_formatted(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, bool ends,
+                               enum ink ink, const char *format, va_list args)
+{
+    char text[512];
+    vsnprintf(text, sizeof text, format, args);
+    uint32_t length = ends ? count_glyphs(text) : 0;
+    return length <= column ? draw_text(canvas, area, row, column - length, ink, text) : column;
+}
+
 uint32_t canvas_text(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, enum ink ink,
                      const char *format, ...)
 {
-    char text[512];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    column = draw_formatted(canvas, area, row, column, false, ink, format, args);
     va_end(args);
-    return draw_text(canvas, area, row, column, ink, text);
+    return column;
 }
 
 void canvas_text_right(struct canvas *canvas, struct rect area, uint32_t row, uint32_t end, enum ink ink,
                        const char *format, ...)
 {
-    char text[512];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    draw_formatted(canvas, area, row, end, true, ink, format, args);
     va_end(args);
-    uint32_t length = count_glyphs(text);
-    if (length <= end) draw_text(canvas, area, row, end - length, ink, text);
 }
 
 void canvas_style(struct canvas *canvas, struct rect area, uint32_t row, bool bold, bool reverse)

@@ -1,0 +1,19 @@
+/* What the kernel says of processes (proc(5)). */
+#ifndef FATHOM_PROCESS_H
+#define FATHOM_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Resident bytes of this process now (VmRSS) and at most so far (VmHWM), from /proc/self/status. False when they cannot
+ * be known; nothing is then set. Allocates nothing. */
+bool process_memory_read(uint64_t *resident_bytes, uint64_t *peak_bytes);
+/* The same from the text of a status file. */
+bool process_memory_parse(const char *text, uint64_t *resident_bytes, uint64_t *peak_bytes);
+
+/* Whether a process of this host is there, and no mere entry that its parent has not collected yet. Numbers are used
+ * again: true says only that some process has this one. */
+bool process_is_alive(uint64_t pid);
+
+#endif
