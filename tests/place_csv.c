@@ -114,6 +114,36 @@ Test(place_csv, a_zero_byte_is_refused)
     cr_assert(strstr(err.text, "zero byte"), "%s", err.text);
 }
 
+Test(place_csv, too_many_rows_are_refused_before_they_are_read)
+{
+    static const char row[] = "a,0,1,1\n";
+    size_t rows = 10000001, length = 20 + rows * 8;
+    char *text = mem_alloc(MEM_GENERAL, length + 1, 1);
+    memcpy(text, "id,lower,upper,size\n", 20);
+    for (size_t i = 0; i < rows; i++) memcpy(text + 20 + 8 * i, row, 8);
+    text[length] = '\0';
+    struct error err = {0};
+    struct place_table table;
+    cr_assert_not(place_table_parse(&table, "p.csv", text, length, &err));
+    cr_assert_str_eq(err.text, "p.csv: 10000001 rows after the header; the most is 10000000");
+    cr_assert_eq(mem_current_bytes(MEM_GENERAL), 0);
+    cr_assert_leq(mem_peak_bytes(MEM_GENERAL), length + 1000);
+}
+
+Test(place_csv, reading_takes_little_more_than_the_rows)
+{
+    size_t rows = 200000, length = 0;
+    char *text = mem_alloc(MEM_GENERAL, rows * 32, 1);
+    length += (size_t)sprintf(text, "\xef\xbb\xbfid,lower,upper,size\r\n\r\n");
+    for (size_t i = 0; i < rows; i++) length += (size_t)sprintf(text + length, "%zu,%zu,%zu,64\r\n", i, i, i + 3);
+    struct error err = {0};
+    struct place_table table;
+    cr_assert(place_table_parse(&table, "p.csv", text, length, &err), "%s", err.text);
+    cr_assert_eq(table.count, rows);
+    cr_assert_leq(mem_peak_bytes(MEM_GENERAL), rows * (32 + 64 + 16 + 8));
+    place_table_finish(&table);
+}
+
 Test(place_csv, each_failed_allocation_is_survived)
 {
     static const char text[] = "id,lower,upper,size\n1,0,5,4\n2,0,5,4\n";

@@ -11,7 +11,7 @@
 #include "mem.h"
 
 #define MOST_FILE_BYTES ((uint64_t)1 << 30)
-#define MOST_ROWS       5000000
+#define MOST_ROWS       10000000
 #define MOST_COLUMNS    16
 
 enum column {
@@ -35,7 +35,7 @@ struct reader {
     size_t line;
     size_t place[COLUMNS]; /* the field of each column, or COLUMN_ABSENT */
     size_t fields;
-    size_t capacity, id_capacity, chunk_capacity;
+    size_t chunk_capacity;
 };
 #define COLUMN_ABSENT SIZE_MAX
 
@@ -129,22 +129,40 @@ static bool check_row(const struct reader *reader, const struct place_buffer *bu
     return true;
 }
 
+/* Room for as many rows as the text has lines: exactly, because a million rows are common and doubling wastes half. */
+static bool reserve_rows(struct reader *reader, const char *text, struct error *err)
+{
+    struct place_table *table = reader->table;
+    size_t lines = 0;
+    for (const char *at = text; *at;) {
+        size_t length = strcspn(at, "\n");
+        lines += length > 1 || (length == 1 && *at != '\r');
+        at += length + (at[length] == '\n');
+    }
+    if (lines > MOST_ROWS + 1)
+        return error_set(err, ERROR_INPUT, "%s: %zu rows after the header; the most is %d", reader->path, lines - 1,
+                         MOST_ROWS);
+    table->buffers = mem_alloc(MEM_GENERAL, lines, sizeof *table->buffers);
+    table->ids = mem_alloc(MEM_GENERAL, lines, sizeof *table->ids);
+    if (table->buffers && table->ids) return true;
+    return error_memory(err, lines * (sizeof *table->buffers + sizeof *table->ids), "the rows of a placement problem");
+}
+
+static bool reserve_chunks(struct reader *reader, struct error *err)
+{
+    void *chunks = reader->table->chunk;
+    if (reader->place[COLUMN_CHUNK] == COLUMN_ABSENT) return true;
+    bool ok =
+        mem_grow(MEM_GENERAL, &chunks, &reader->chunk_capacity, reader->table->count + 1, sizeof *reader->table->chunk);
+    reader->table->chunk = chunks;
+    return ok || error_memory(err, reader->table->count * sizeof(uint64_t), "the chunks of a placement problem");
+}
+
 static bool append_row(struct reader *reader, const struct place_buffer *buffer, uint64_t chunk, const char *id,
                        struct error *err)
 {
     struct place_table *table = reader->table;
-    if (table->count == MOST_ROWS)
-        return error_set(err, ERROR_INPUT, "%s:%zu: more than %d rows; that many are the most", reader->path,
-                         reader->line, MOST_ROWS);
-    void *buffers = table->buffers, *ids = table->ids, *chunks = table->chunk;
-    bool ok = mem_grow(MEM_GENERAL, &buffers, &reader->capacity, table->count + 1, sizeof *table->buffers) &&
-              mem_grow(MEM_GENERAL, &ids, &reader->id_capacity, table->count + 1, sizeof *table->ids);
-    if (ok && reader->place[COLUMN_CHUNK] != COLUMN_ABSENT)
-        ok = mem_grow(MEM_GENERAL, &chunks, &reader->chunk_capacity, table->count + 1, sizeof *table->chunk);
-    table->buffers = buffers;
-    table->chunk = chunks;
-    table->ids = ids;
-    if (!ok) return error_memory(err, table->count * sizeof *table->buffers, "the rows of a placement problem");
+    TRY(reserve_chunks(reader, err));
     table->buffers[table->count] = *buffer;
     if (table->chunk) table->chunk[table->count] = chunk;
     table->ids[table->count++] = id;
@@ -219,7 +237,7 @@ bool place_table_parse(struct place_table *table, const char *path, char *text, 
     bool ok = strlen(text) == length ||
               error_set(err, ERROR_INPUT, "%s: a zero byte after %zu bytes; text is wanted", path, strlen(text));
     if (strncmp(text, "\xef\xbb\xbf", 3) == 0) text += 3; /* spreadsheets write a byte order mark */
-    ok = ok && read_lines(&reader, text, err) && check_ids(&reader, err);
+    ok = ok && reserve_rows(&reader, text, err) && read_lines(&reader, text, err) && check_ids(&reader, err);
     if (!ok) place_table_finish(table);
     return ok;
 }
