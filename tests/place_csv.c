@@ -144,6 +144,22 @@ Test(place_csv, reading_takes_little_more_than_the_rows)
     place_table_finish(&table);
 }
 
+Test(place_csv, a_picture_of_many_buffers_stays_small)
+{
+    size_t count = 100000;
+    struct place_buffer *buffers = mem_zalloc(MEM_GENERAL, count, sizeof *buffers);
+    for (uint64_t i = 0; i < count; i++)
+        buffers[i] = (struct place_buffer){i, i + 3, 8, 1, PLACE_UNPLACED, 8 * (i % 3), i % 100 ? 0 : 1 + i};
+    struct place_result result = {.arena_bytes = 24, .lower_bound_bytes = 24, .proved_optimal = true};
+    struct error err = {0};
+    struct text svg = {0};
+    cr_assert(place_svg(&svg, "p", buffers, NULL, count, &result, &err), "%s", err.text);
+    cr_assert_leq(svg.length, 8u << 20);
+    cr_assert(strstr(svg.bytes, "opacity=\"1\""));
+    text_finish(&svg);
+    mem_free(buffers);
+}
+
 Test(place_csv, each_failed_allocation_is_survived)
 {
     static const char text[] = "id,lower,upper,size\n1,0,5,4\n2,0,5,4\n";

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "mem.h"
+#include "place_groups.h"
 #include "place_sort.h"
 #include "units.h"
 
@@ -14,8 +15,13 @@
 #define RIGHT      1256.0
 #define TOP        96.0
 #define BOTTOM     656.0
-#define COLUMNS    1160 /* of the live curve: one a pixel */
-#define LEAST_AREA 0.02 /* square pixels below which a buffer is not drawn */
+#define COLUMNS    1160  /* of the live curve: one a pixel */
+#define LEAST_AREA 0.02  /* square pixels below which a buffer is not drawn */
+#define MOST_RECTS 20000 /* buffers drawn one by one; where there are more the smaller ones are a mosaic */
+#define TILE       4.0   /* pixels, of the mosaic */
+#define TILES_X    290
+#define TILES_Y    140
+#define SHADES     8 /* of a tile, so that equal neighbours become one rectangle */
 
 struct picture {
     struct text *out;
@@ -77,12 +83,17 @@ static void draw_summary(struct picture *picture)
         text_add(picture->out, "%.2f %% above the bound</text>\n", gap);
 }
 
-/* Long lifetimes in deep blue, short ones in warm sand, on a logarithmic scale. */
-static void buffer_colour(const struct picture *picture, const struct place_buffer *buffer, char out[8])
+/* Where a lifetime lies on a logarithmic scale from 0, brief, to 3. */
+static double lifetime_place(const struct picture *picture, const struct place_buffer *buffer)
+{
+    double share = (double)(buffer->upper - buffer->lower) / picture->span;
+    return 3 * fmin(fmax(1 + log(share) / log(1000.0), 0), 1);
+}
+
+/* Long lifetimes in deep blue, short ones in warm sand. */
+static void place_colour(double place, char out[8])
 {
     static const double stops[4][3] = {{236, 178, 88}, {226, 112, 84}, {126, 88, 150}, {38, 84, 138}};
-    double share = (double)(buffer->upper - buffer->lower) / picture->span;
-    double place = 3 * fmin(fmax(1 + log(share) / log(1000.0), 0), 1);
     int stop = place >= 3 ? 2 : (int)place;
     unsigned rgb[3];
     for (int c = 0; c < 3; c++)
@@ -90,27 +101,113 @@ static void buffer_colour(const struct picture *picture, const struct place_buff
     snprintf(out, 8, "#%02x%02x%02x", rgb[0] & 255, rgb[1] & 255, rgb[2] & 255);
 }
 
+struct box {
+    double left, right, top, bottom;
+};
+
+static struct box box_of(const struct picture *picture, size_t i)
+{
+    const struct place_buffer *buffer = &picture->buffers[i];
+    return (struct box){x_of(picture, (double)buffer->lower), x_of(picture, (double)buffer->upper),
+                        y_of(picture, (double)buffer->offset + (double)buffer->size),
+                        y_of(picture, (double)buffer->offset)};
+}
+
+static double area_of(const struct picture *picture, size_t i)
+{
+    struct box box = box_of(picture, i);
+    return (box.right - box.left) * (box.bottom - box.top);
+}
+
 static void draw_buffer(struct picture *picture, size_t i)
 {
     const struct place_buffer *buffer = &picture->buffers[i];
-    double x = x_of(picture, (double)buffer->lower), right = x_of(picture, (double)buffer->upper);
-    double y = y_of(picture, (double)buffer->offset + (double)buffer->size);
-    double bottom = y_of(picture, (double)buffer->offset);
-    if ((right - x) * (bottom - y) < LEAST_AREA) return;
+    struct box box = box_of(picture, i);
     char colour[8], size[UNITS_TEXT];
-    buffer_colour(picture, buffer, colour);
-    text_add(picture->out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"><title>", x, y,
-             right - x, bottom - y, colour);
+    place_colour(lifetime_place(picture, buffer), colour);
+    text_add(picture->out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"><title>", box.left,
+             box.top, box.right - box.left, box.bottom - box.top, colour);
     if (picture->ids) text_add_xml(picture->out, picture->ids[i]);
     text_add(picture->out, " %s at %" PRIu64 ", live %" PRIu64 " to %" PRIu64 "</title></rect>\n",
              units_format_bytes(buffer->size, size), buffer->offset, buffer->lower, buffer->upper);
 }
 
-static void draw_buffers(struct picture *picture)
+/* How much of a tile is covered, and the sum of the places on the scale of lifetimes of what covers it. */
+struct tile {
+    float covered, place;
+};
+
+static double overlap(double low, double high, int tile, double start)
 {
-    text_add(picture->out, "<g stroke=\"#fdfdfb\" stroke-width=\"%s\">\n", picture->count > 2000 ? "0.1" : "0.5");
-    for (size_t i = 0; i < picture->count; i++) draw_buffer(picture, i);
+    double from = fmax(low, start + tile * TILE), to = fmin(high, start + (tile + 1) * TILE);
+    return to > from ? to - from : 0;
+}
+
+static void cover_tiles(const struct picture *picture, struct tile *tiles, size_t i)
+{
+    struct box box = box_of(picture, i);
+    double place = lifetime_place(picture, &picture->buffers[i]);
+    for (int y = (int)((box.top - TOP) / TILE); y < TILES_Y && TOP + y * TILE < box.bottom; y++)
+        for (int x = (int)((box.left - LEFT) / TILE); x < TILES_X && LEFT + x * TILE < box.right; x++) {
+            double covered = overlap(box.left, box.right, x, LEFT) * overlap(box.top, box.bottom, y, TOP);
+            struct tile *tile = &tiles[y * TILES_X + x];
+            tile->covered += (float)(covered / (TILE * TILE));
+            tile->place += (float)(covered / (TILE * TILE) * place);
+        }
+}
+
+/* Opacity and colour in steps; 0 = nothing there. */
+static int shade_of(const struct tile *tile)
+{
+    int opacity = (int)lrint(fmin(tile->covered, 1) * SHADES);
+    if (opacity == 0) return 0;
+    return opacity + (SHADES + 1) * (int)lrint(tile->place / tile->covered / 3 * SHADES);
+}
+
+static void draw_tiles(struct picture *picture, const struct tile *tiles)
+{
+    text_add(picture->out, "<g>\n");
+    for (int y = 0; y < TILES_Y; y++)
+        for (int x = 0, end; x < TILES_X; x = end) {
+            int shade = shade_of(&tiles[y * TILES_X + x]);
+            char colour[8];
+            for (end = x + 1; end < TILES_X && shade_of(&tiles[y * TILES_X + end]) == shade; end++) {
+            }
+            if (shade == 0) continue;
+            place_colour(3.0 * (shade / (SHADES + 1)) / SHADES, colour);
+            text_add(picture->out,
+                     "<rect x=\"%g\" y=\"%g\" width=\"%g\" height=\"%g\" fill=\"%s\" opacity=\"%.2g\"/>\n",
+                     LEFT + x * TILE, TOP + y * TILE, (end - x) * TILE, TILE, colour,
+                     (double)(shade % (SHADES + 1)) / SHADES);
+        }
     text_add(picture->out, "</g>\n");
+}
+
+/* pairs[count]: the buffers by falling area; those behind the first MOST_RECTS become the mosaic. */
+static bool draw_mosaic(struct picture *picture, const struct sort_pair *pairs, struct error *err)
+{
+    struct tile *tiles = mem_zalloc(MEM_GENERAL, TILES_X * TILES_Y, sizeof *tiles);
+    if (!tiles) return error_memory(err, TILES_X * TILES_Y * sizeof *tiles, "the picture");
+    for (size_t i = MOST_RECTS; i < picture->count; i++) cover_tiles(picture, tiles, pairs[i].index);
+    draw_tiles(picture, tiles);
+    mem_free(tiles);
+    return true;
+}
+
+static bool draw_buffers(struct picture *picture, struct error *err)
+{
+    struct sort_pair *pairs = mem_alloc(MEM_GENERAL, 2 * picture->count, sizeof *pairs);
+    if (!pairs) return error_memory(err, 2 * picture->count * sizeof *pairs, "the picture");
+    for (size_t i = 0; i < picture->count; i++)
+        pairs[i] = (struct sort_pair){UINT64_MAX - (uint64_t)(area_of(picture, i) * 1e9), (uint32_t)i};
+    sort_pairs(pairs, pairs + picture->count, picture->count);
+    bool ok = picture->count <= MOST_RECTS || draw_mosaic(picture, pairs, err);
+    text_add(picture->out, "<g stroke=\"#fdfdfb\" stroke-width=\"%s\">\n", picture->count > 2000 ? "0.1" : "0.5");
+    for (size_t i = 0; ok && i < picture->count && i < MOST_RECTS; i++)
+        if (area_of(picture, pairs[i].index) >= LEAST_AREA) draw_buffer(picture, pairs[i].index);
+    text_add(picture->out, "</g>\n");
+    mem_free(pairs);
+    return ok;
 }
 
 static size_t column_of(const struct picture *picture, uint64_t time)
@@ -148,11 +245,25 @@ static bool sum_columns(const struct picture *picture, double *columns, struct e
     return true;
 }
 
+/* Names of one storage count once. */
+static bool sum_storages(const struct picture *picture, double *columns, struct error *err)
+{
+    struct groups groups;
+    struct picture pieces = *picture;
+    if (!groups_any(picture->buffers, picture->count)) return sum_columns(picture, columns, err);
+    TRY(groups_init(&groups, picture->buffers, picture->count, err));
+    pieces.buffers = groups.pieces;
+    pieces.count = groups.piece_count;
+    bool ok = sum_columns(&pieces, columns, err);
+    groups_finish(&groups);
+    return ok;
+}
+
 static bool draw_live(struct picture *picture, struct error *err)
 {
     double *columns = mem_zalloc(MEM_GENERAL, COLUMNS, sizeof *columns);
     if (!columns) return error_memory(err, COLUMNS * sizeof *columns, "the live curve");
-    bool ok = sum_columns(picture, columns, err);
+    bool ok = sum_storages(picture, columns, err);
     text_add(picture->out, "<path fill=\"none\" stroke=\"#10202c\" stroke-width=\"1.6\" d=\"M%g %g", LEFT, BOTTOM);
     double before = -1;
     for (size_t c = 0; ok && c < COLUMNS; c++) {
@@ -210,7 +321,7 @@ bool place_svg(struct text *out, const char *title, const struct place_buffer *b
     find_extent(&picture);
     draw_frame(&picture, title);
     draw_summary(&picture);
-    draw_buffers(&picture);
+    TRY(draw_buffers(&picture, err));
     TRY(draw_live(&picture, err));
     draw_bound(&picture);
     draw_axes(&picture);
