@@ -21,6 +21,8 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"classes", 0, OPTION_COUNT, &o->classes, 2, 1e6},
         {"image-size", 0, OPTION_COUNT, &o->image_size, 1, 1 << 14},
         {"strategy", 0, OPTION_TEXT, &o->strategy, 0, 0},
+        {"reconstruct", 0, OPTION_FLAG, &o->reconstruct, 0, 0},
+        {"workspace", 0, OPTION_BYTES, &o->workspace, 1, 1e12},
         {"search-seconds", 0, OPTION_REAL, &o->search_seconds, 0, 86400},
     };
     memcpy(specs, all, sizeof all);
@@ -29,7 +31,8 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
 bool plan_flags_given(const struct plan_flags *o)
 {
     return o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype || o->dataset || o->unit ||
-           o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0 || o->strategy;
+           o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0 || o->strategy ||
+           o->reconstruct || o->workspace;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -81,6 +84,11 @@ static bool parse_policy(const struct plan_flags *o, struct plan_request *reques
                          o->recompute);
     request->recompute = (enum recompute_policy)policy;
     request->recompute_budget_bytes = o->budget;
+    if (o->reconstruct && policy == RECOMPUTE_NONE)
+        return error_set(err, ERROR_INPUT,
+                         "--reconstruct: found beside --recompute none, which keeps everything; it goes with auto, "
+                         "elementwise or budget");
+    request->reconstruct = o->reconstruct;
     return true;
 }
 
@@ -91,12 +99,13 @@ static bool parse_strategy(const struct plan_flags *o, struct plan_request *requ
     int strategy = 0;
     if (o->strategy) TRY(parse_choice(o->strategy, "--strategy", strategies, 2, &strategy, err));
     if (strategy == 0) return true;
-    if (o->recompute || o->budget || (o->dtype && strcmp(o->dtype, "f32") != 0))
+    if (o->recompute || o->budget || o->reconstruct || (o->dtype && strcmp(o->dtype, "f32") != 0))
         return error_set(err, ERROR_INPUT,
                          "--strategy shared-gradinput: found beside %s, expected alone: it keeps everything, in f32",
-                         o->recompute ? "--recompute"
-                         : o->budget  ? "--budget"
-                                      : "--dtype");
+                         o->recompute     ? "--recompute"
+                         : o->budget      ? "--budget"
+                         : o->reconstruct ? "--reconstruct"
+                                          : "--dtype");
     request->sharing = SHARING_GRADINPUT;
     request->recompute = RECOMPUTE_NONE;
     if (request->micro_batches == 0) request->micro_batches = 1;
@@ -138,10 +147,15 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
     TRY(parse_strategy(o, request, err));
     request->sync_bn = o->sync_bn;
     request->search_seconds = o->search_seconds;
+    request->workspace_cap_bytes = o->workspace;
     request->machine = machine;
     TRY(machine_parse(o->gpus ? o->gpus : default_gpus, machine, err));
     if (machine->devices[0].kind != DEVICE_CPU && !everywhere) return true;
     TRY(check_dtype(host, request->dtype, err));
+    if (o->workspace)
+        return error_set(err, ERROR_INPUT,
+                         "--workspace: found for the %s backend, which says what its ops need; it goes with GPUs",
+                         host->name);
     request->workspace_bytes = ask_workspace;
     request->workspace_context = (void *)(uintptr_t)host;
     return true;

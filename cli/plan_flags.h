@@ -6,13 +6,13 @@
 #include "command.h"
 #include "plan.h"
 
-#define PLAN_FLAGS 14
+#define PLAN_FLAGS 16
 
 struct plan_flags { /* NULL, 0, false = not given */
     const char *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy;
-    uint64_t batch, budget, micro_batches, classes, image_size;
+    uint64_t batch, budget, workspace, micro_batches, classes, image_size;
     double search_seconds;
-    bool sync_bn;
+    bool sync_bn, reconstruct;
 };
 
 /* Fills specs[0, PLAN_FLAGS). */

@@ -8,6 +8,7 @@
 #include "mem.h"
 #include "occupancy.h"
 #include "program.h"
+#include "workspace.h"
 
 static uint32_t stage_of(const struct graph *graph, uint32_t layer) { return graph->layers[layer].stage; }
 
@@ -39,13 +40,14 @@ static uint64_t forward_macs(const struct graph *graph, const struct op *op)
 /* Copies do not run the op that they name. */
 static bool runs_op(const struct plan_op *op) { return op->pass != PASS_OFFLOAD && op->pass != PASS_FETCH; }
 
-static void add_op(struct anatomy_total *total, const struct graph *graph, const struct op *op,
+static void add_op(struct anatomy_total *total, const struct plan_variant *variant, const struct plan_op *made,
                    const struct cost_speed *speed)
 {
+    const struct op *op = &variant->graph->ops[made->op];
     total->ops++;
     total->flops += op->flops;
     total->bytes_moved += op->bytes_moved;
-    if (speed->known) total->seconds += cost_op_seconds(speed, graph, op, false);
+    if (speed->known) total->seconds += workspace_op_seconds(speed, variant->graph, &variant->train, made);
 }
 
 static void add_stages(const struct plan_variant *variant, const struct cost_speed *speed, struct anatomy_total *stages)
@@ -60,7 +62,7 @@ static void add_stages(const struct plan_variant *variant, const struct cost_spe
     for (size_t i = 0; i < program->body_count; i++) {
         const struct op *op = &graph->ops[program->ops[i].op];
         struct anatomy_total *stage = &stages[stage_of(graph, op->layer)];
-        if (runs_op(&program->ops[i])) add_op(stage, graph, op, speed);
+        if (runs_op(&program->ops[i])) add_op(stage, variant, &program->ops[i], speed);
         if (program->ops[i].pass == PASS_FORWARD) stage->macs += forward_macs(graph, op);
     }
     for (size_t i = 0; i < program->tensor_count; i++) {
@@ -76,7 +78,7 @@ static void add_kinds(const struct plan_variant *variant, const struct cost_spee
     for (int k = 0; k < OP_KINDS; k++) snprintf(kinds[k].name, sizeof kinds->name, "%s", op_kind_name((enum op_kind)k));
     for (size_t i = 0; i < variant->train.op_count; i++) {
         const struct op *op = &variant->graph->ops[variant->train.ops[i].op];
-        if (runs_op(&variant->train.ops[i])) add_op(&kinds[op->kind], variant->graph, op, speed);
+        if (runs_op(&variant->train.ops[i])) add_op(&kinds[op->kind], variant, &variant->train.ops[i], speed);
     }
 }
 

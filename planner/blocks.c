@@ -5,6 +5,7 @@
 #include "layout.h"
 #include "mem.h"
 #include "schedule.h"
+#include "workspace.h"
 
 /* A program's live bytes over time, fixed tensors left out. */
 struct curve {
@@ -86,7 +87,8 @@ static void pass_through(const struct graph *graph, const struct draft *draft, c
         uint64_t *most = forward ? &passage->forward_most : &passage->backward_most;
         if (curve->live[i] > *most) *most = curve->live[i];
         if (plan_op_copies(made)) continue;
-        *(forward ? &passage->forward_seconds : &passage->backward_seconds) += cost_op_seconds(speed, graph, op, false);
+        *(forward ? &passage->forward_seconds : &passage->backward_seconds) +=
+            workspace_op_seconds(speed, graph, &draft->program, made);
         if (forward) passage->resident = curve->resident[i];
     }
 }

@@ -37,10 +37,13 @@ struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dty
     struct efficiency reached = !tensor_cores ? without_tensor_cores
                                 : half        ? with_tensor_cores_f16
                                               : with_tensor_cores_f32;
-    bool timed = measured && cost_table_applies(measured, device);
+    bool asked = device->kind != DEVICE_GPU, timed = measured && cost_table_applies(measured, device);
     struct cost_speed speed = {STANDIN_FLOPS * without_tensor_cores.arithmetic,
-                               STANDIN_BANDWIDTH * without_tensor_cores.memory, STANDIN_LAUNCH, timed ? measured : NULL,
-                               timed};
+                               STANDIN_BANDWIDTH * without_tensor_cores.memory,
+                               STANDIN_LAUNCH,
+                               timed ? measured : NULL,
+                               timed,
+                               asked};
     if (peak <= 0 || device->bandwidth <= 0) return timed ? reached_speed(speed) : speed;
     speed.flops_per_second = peak * reached.arithmetic;
     speed.bytes_per_second = device->bandwidth * reached.memory;
@@ -63,12 +66,11 @@ double cost_roofline_seconds(const struct cost_speed *speed, const struct cost_w
     return longest > speed->launch_seconds ? longest : speed->launch_seconds;
 }
 
-double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph, const struct op *op, bool lean)
+double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph, const struct op *op)
 {
     enum cost_source source;
     if (op->kind == OP_ALL_REDUCE) return 0;
     if (speed->measured) return cost_table_seconds(speed->measured, speed, graph, op, &source);
     struct cost_work work = cost_work_of(graph, op);
-    (void)lean;
     return cost_roofline_seconds(speed, &work);
 }

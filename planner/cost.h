@@ -22,6 +22,7 @@ struct cost_speed {
     double launch_seconds;
     const struct cost_table *measured; /* goes before the roofline; borrowed, NULL when none applies to the device */
     bool known;
+    bool asked; /* of the device's backend: its workspaces are what its ops want (workspace.h) */
 };
 /* measured may be NULL, or of another device: then it is left out. */
 struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dtype, const struct cost_table *measured);
@@ -34,8 +35,8 @@ struct cost_work cost_work_of(const struct graph *graph, const struct op *op);
 /* The largest of arithmetic, traffic and launch. */
 double cost_roofline_seconds(const struct cost_speed *speed, const struct cost_work *work);
 
-/* The time of an op of the graph: the measured one, else the roofline's. OP_ALL_REDUCE costs nothing here. lean: a
- * convolution has to do with the small workspace. */
-double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph, const struct op *op, bool lean);
+/* The time of an op of the graph: the measured one, else the roofline's. OP_ALL_REDUCE costs nothing here. With the
+ * workspace that it wants; workspace.h has the time with less. */
+double cost_op_seconds(const struct cost_speed *speed, const struct graph *graph, const struct op *op);
 
 #endif

@@ -207,8 +207,8 @@ static const struct plan_op *ribbon_op(const struct drawing *d, size_t op)
 /* Which part of the step an op belongs to: recomputation is part of backward. */
 static enum op_pass ribbon_pass(const struct drawing *d, size_t op)
 {
-    enum op_pass pass = ribbon_op(d, op)->pass;
-    return pass == PASS_RECOMPUTE ? PASS_BACKWARD : pass;
+    const struct plan_op *made = ribbon_op(d, op);
+    return plan_op_repeats(made) ? PASS_BACKWARD : made->pass;
 }
 
 static const struct graph_layer *ribbon_layer(const struct drawing *d, size_t op)

@@ -44,3 +44,10 @@ size_t invertible_count(const struct graph *graph)
     for (size_t b = 0; b < graph->block_count; b++) count += invertible_find(graph, &graph->blocks[b], &unused);
     return count;
 }
+
+size_t invertible_reconstructed(const struct plan_program *program)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < program->op_count; i++) count += program->ops[i].pass == PASS_RECONSTRUCT;
+    return count;
+}

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "graph.h"
+#include "plan.h"
 
 struct addition {
     uint32_t op;      /* the OP_ADD that ends the block */
@@ -17,7 +17,8 @@ struct addition {
  * the addition are not such blocks. *addition is filled on success. */
 bool invertible_find(const struct graph *graph, const struct graph_block *block, struct addition *addition);
 
-/* How many blocks are. */
+/* How many blocks are; and how many inputs a program makes again so. */
 size_t invertible_count(const struct graph *graph);
+size_t invertible_reconstructed(const struct plan_program *program);
 
 #endif

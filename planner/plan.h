@@ -55,6 +55,7 @@ struct plan_op {
     uint32_t op;          /* graph op */
     enum op_pass pass;
     uint8_t stream;       /* enum plan_stream */
+    bool lean;            /* is to do with a small workspace; while planning alone: a file says it by the workspace's size */
     uint32_t in[OP_MOST_INPUTS], out[OP_MOST_OUTPUTS]; /* plan tensors, in the order of the graph op's */
     uint32_t workspace;   /* plan tensor or NO_TENSOR */
 };
@@ -62,6 +63,12 @@ struct plan_op {
 static inline bool plan_op_copies(const struct plan_op *made)
 {
     return made->pass == PASS_OFFLOAD || made->pass == PASS_FETCH;
+}
+
+/* Makes something again that was there before. */
+static inline bool plan_op_repeats(const struct plan_op *made)
+{
+    return made->pass == PASS_RECOMPUTE || made->pass == PASS_RECONSTRUCT;
 }
 
 /* How many tensors an op reads and writes: as many as its graph op, but for those that exist in plans only. */
@@ -161,6 +168,7 @@ struct plan_request {
     enum recompute_policy recompute;
     uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */
     uint64_t offload_bytes;           /* pinned host memory that a device may offload into; 0 = none, UINT64_MAX = any */
+    uint64_t workspace_cap_bytes;     /* of one op, where no backend is asked; 0 = the device's own */
     bool reconstruct;                 /* blocks may re-create their input from their output, to rounding */
     const struct cost_table *measured; /* ops' times from a run (cost.h), borrowed; NULL = the roofline's */
     enum sharing_policy sharing;

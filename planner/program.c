@@ -10,6 +10,7 @@ struct emitter {
     const struct graph *graph;
     struct plan_program *program;
     size_t op_capacity, tensor_capacity;
+    bool lean;         /* the step's block does with small workspaces */
     uint32_t *latest;  /* per graph tensor: the plan tensor that holds its value, or NO_TENSOR */
     uint32_t *on_host; /* per graph tensor: the plan tensor that holds its value in host memory, or NO_TENSOR */
     uint32_t *leaving; /* graph tensors whose copies to host memory are to be given a place, oldest first */
@@ -192,7 +193,8 @@ static bool note_bucket(struct emitter *e, uint32_t output)
 static bool run_op(struct emitter *e, uint32_t index, enum op_pass pass)
 {
     const struct op *op = &e->graph->ops[index];
-    struct plan_op made = {.op = index, .pass = pass, .stream = op->kind == OP_ALL_REDUCE, .workspace = NO_TENSOR};
+    struct plan_op made = {
+        .op = index, .pass = pass, .stream = op->kind == OP_ALL_REDUCE, .lean = e->lean, .workspace = NO_TENSOR};
     memset(made.in, 0xff, sizeof made.in);
     memset(made.out, 0xff, sizeof made.out);
     for (uint32_t i = 0; i < op->inputs; i++) TRY(need_input(e, op->in[i]));
@@ -356,6 +358,7 @@ static bool run_save(struct emitter *e, const struct graph_block *block, uint32_
 static bool run_ops(struct emitter *e, const struct chain_step *step, bool *held)
 {
     const struct graph_block *block = &e->graph->blocks[step->block];
+    e->lean = (step->kind == CHAIN_SAVE || step->kind == CHAIN_BACKWARD) && step->keep & KEEP_LEAN;
     if (step->kind == CHAIN_BACKWARD) {
         held[step->block] = false;
         return run_backward(e, step->block);
@@ -528,7 +531,7 @@ static bool emitter_init(struct emitter *e, const struct graph *graph, struct pl
 
 static bool is_useful(const struct plan_op *op, const bool *read)
 {
-    if (op->pass != PASS_RECOMPUTE && op->pass != PASS_RECONSTRUCT && !plan_op_copies(op)) return true;
+    if (!plan_op_repeats(op) && !plan_op_copies(op)) return true;
     for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
         if (op->out[k] != NO_TENSOR && read[op->out[k]]) return true;
     return false;
@@ -647,14 +650,14 @@ bool program_emit_evaluate(const struct graph *graph, struct plan_program *progr
 }
 
 bool program_add_workspaces(const struct graph *graph, struct plan_program *program, plan_workspace_fn workspace,
-                            void *context, struct error *err)
+                            plan_workspace_fn lean, void *context, struct error *err)
 {
     size_t capacity = program->tensor_count;
     for (size_t i = 0; i < program->op_count; i++) {
         struct plan_op *op = &program->ops[i];
         uint64_t bytes = 0;
         if (plan_op_copies(op)) continue;
-        TRY(workspace(context, graph, &graph->ops[op->op], op->pass, &bytes, err));
+        TRY((op->lean ? lean : workspace)(context, graph, &graph->ops[op->op], op->pass, &bytes, err));
         if (bytes == 0) continue;
         if (!mem_grow(MEM_PLAN, (void **)&program->tensors, &capacity, program->tensor_count + 1,
                       sizeof *program->tensors))

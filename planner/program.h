@@ -32,9 +32,10 @@ bool program_emit_train(const struct graph *graph, const struct chain_step *step
 /* The forward ops alone, PASS_EVALUATE. Its persistent tensors have the same indices as in the training program. */
 bool program_emit_evaluate(const struct graph *graph, struct plan_program *program, struct error *err);
 
-/* Asks for every op's workspace and adds a tensor for each that is not empty. */
+/* Asks for every op's workspace, `lean` for ops of blocks kept with KEEP_LEAN, and adds a tensor for each that is not
+ * empty. */
 bool program_add_workspaces(const struct graph *graph, struct plan_program *program, plan_workspace_fn workspace,
-                            void *context, struct error *err);
+                            plan_workspace_fn lean, void *context, struct error *err);
 
 /* Takes a zeroed object. */
 void plan_program_finish(struct plan_program *program);

@@ -2,6 +2,7 @@
 
 #include "all_reduce.h"
 #include "mem.h"
+#include "workspace.h"
 
 /* 16 lanes at 80 % of their rate, as the catalogue counts them. */
 #define STANDIN_HOST_BANDWIDTH 12.6e9
@@ -52,14 +53,14 @@ static void compute(struct clocks *c, const struct plan_op *made, bool body)
 {
     const struct graph *graph = c->request->graph;
     const struct op *op = &graph->ops[made->op];
-    double seconds = cost_op_seconds(c->request->speed, graph, op, false);
+    double seconds = workspace_op_seconds(c->request->speed, graph, c->request->program, made);
     for (uint32_t k = 0; k < OP_MOST_INPUTS; k++)
         if (made->in[k] != NO_TENSOR) wait_until(c, c->there[made->in[k]], body);
     if (op->kind == OP_ALL_REDUCE) reduce(c, op);
     c->now += seconds;
     for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
         if (made->out[k] != NO_TENSOR) c->there[made->out[k]] = c->now;
-    if (made->pass == PASS_RECOMPUTE) c->timeline->recompute += seconds;
+    if (plan_op_repeats(made)) c->timeline->recompute += seconds;
     if (made->pass == PASS_UPDATE) c->timeline->update += seconds;
 }
 

@@ -4,6 +4,7 @@
 
 #include "blocks.h"
 #include "draft.h"
+#include "invertible.h"
 #include "layout.h"
 #include "mem.h"
 #include "program.h"
@@ -89,7 +90,7 @@ static void count_recomputed(struct plan_variant *variant)
         const struct plan_op *made = &variant->train.ops[i];
         const struct op *op = &variant->graph->ops[made->op];
         if (plan_op_copies(made)) continue;
-        *(made->pass == PASS_RECOMPUTE ? &again : &first) += (double)op->flops;
+        *(plan_op_repeats(made) ? &again : &first) += (double)op->flops;
         variant->recomputed_convolutions += made->pass == PASS_RECOMPUTE && op->kind == OP_CONV;
     }
     variant->extra_flops_fraction = first > 0 ? again / first : 0;
@@ -245,8 +246,7 @@ static bool choose(const struct making *making, enum recompute_policy *policy, s
     bool fits;
     *policy = wanted == RECOMPUTE_AUTO ? RECOMPUTE_NONE : wanted;
     uint32_t reconstruct = making->request->plan->reconstruct ? KEEP_RECONSTRUCT : 0;
-    if (wanted == RECOMPUTE_ELEMENTWISE)
-        return try_uniform(making, KEEP_CONVOLUTIONS | reconstruct, true, &trial, err);
+    if (wanted == RECOMPUTE_ELEMENTWISE) return try_uniform(making, KEEP_CONVOLUTIONS | reconstruct, true, &trial, err);
     TRY(try_uniform(making, KEEP_ALL, wanted == RECOMPUTE_NONE, &trial, err));
     if (wanted == RECOMPUTE_NONE || trial.fits) return true;
     if (wanted == RECOMPUTE_AUTO) {
@@ -282,10 +282,20 @@ static bool build_graph(const struct variant_request *request, struct plan_varia
     return true;
 }
 
+static bool check_reconstruct(const struct variant_request *request, const struct graph *graph, struct error *err)
+{
+    if (!request->plan->reconstruct || invertible_count(graph) > 0) return true;
+    return error_set(err, ERROR_INPUT,
+                     "reconstruct: no block of %s ends in the sum of its input and a branch, so none can be turned "
+                     "round; blocks of pre-activation units with identity shortcuts do (--unit preact)",
+                     graph->spec.name);
+}
+
 bool variant_make(const struct variant_request *request, struct plan_variant *variant, enum recompute_policy *policy,
                   struct error *err)
 {
     struct making making = {.request = request, .variant = variant};
     *variant = (struct plan_variant){0};
-    return build_graph(request, variant, err) && make_evaluate(&making, err) && choose(&making, policy, err);
+    return build_graph(request, variant, err) && check_reconstruct(request, variant->graph, err) &&
+           make_evaluate(&making, err) && choose(&making, policy, err);
 }

@@ -8,13 +8,13 @@ Test(cost, the_roofline_takes_the_largest)
     struct cost_speed speed = cost_speed_of(titan, DTYPE_F32, NULL);
     cr_assert(speed.known);
     struct op op = {.kind = OP_CONV, .flops = 1000000000000ull, .bytes_moved = 1000};
-    double seconds = cost_op_seconds(&speed, NULL, &op, false);
+    double seconds = cost_op_seconds(&speed, NULL, &op);
     cr_assert_float_eq(seconds, 1e12 / speed.flops_per_second, 1e-12);
     cr_assert_gt(seconds, 1e12 / titan->flops_f32);
     op.bytes_moved = 1000000000000ull;
-    cr_assert_float_eq(cost_op_seconds(&speed, NULL, &op, false), 1e12 / speed.bytes_per_second, 1e-9);
+    cr_assert_float_eq(cost_op_seconds(&speed, NULL, &op), 1e12 / speed.bytes_per_second, 1e-9);
     op = (struct op){.kind = OP_RELU, .flops = 1, .bytes_moved = 8};
-    cr_assert_eq(cost_op_seconds(&speed, NULL, &op, false), titan->launch_seconds);
+    cr_assert_eq(cost_op_seconds(&speed, NULL, &op), titan->launch_seconds);
 }
 
 Test(cost, unknown_speeds_compare_but_do_not_tell)
@@ -25,7 +25,7 @@ Test(cost, unknown_speeds_compare_but_do_not_tell)
     struct cost_speed speed = cost_speed_of(&generic, DTYPE_F32, NULL);
     cr_assert_not(speed.known);
     struct op small = {.kind = OP_CONV, .flops = 1000000000}, large = {.kind = OP_CONV, .flops = 9000000000};
-    cr_assert_lt(cost_op_seconds(&speed, NULL, &small, false), cost_op_seconds(&speed, NULL, &large, false));
+    cr_assert_lt(cost_op_seconds(&speed, NULL, &small), cost_op_seconds(&speed, NULL, &large));
 }
 
 Test(cost, tensor_cores_have_their_own_efficiency)
@@ -48,7 +48,7 @@ static double step_seconds(const char *model, uint32_t batch, const char *device
     cr_assert(graph, "%s", err.text);
     struct cost_speed speed = cost_speed_of(catalogue_find(device), dtype, NULL);
     double seconds = 0;
-    for (uint32_t i = 0; i < graph->backward_end; i++) seconds += cost_op_seconds(&speed, graph, &graph->ops[i], false);
+    for (uint32_t i = 0; i < graph->backward_end; i++) seconds += cost_op_seconds(&speed, graph, &graph->ops[i]);
     graph_destroy(graph);
     return seconds;
 }

@@ -138,7 +138,7 @@ Test(costs, noise_never_makes_a_time_negative)
     learn(table, "resnet-20", 8, &fast);
     struct graph *graph = make_graph("resnet-20", 512, DTYPE_F32);
     struct cost_speed speed = cost_speed_of(&cpu, DTYPE_F32, table);
-    for (size_t i = 0; i < graph->op_count; i++) cr_expect_gt(cost_op_seconds(&speed, graph, &graph->ops[i], false), 0);
+    for (size_t i = 0; i < graph->op_count; i++) cr_expect_gt(cost_op_seconds(&speed, graph, &graph->ops[i]), 0);
     compare(table, "resnet-20", 1, &slow, sources);
     graph_destroy(graph);
     cost_table_destroy(table);

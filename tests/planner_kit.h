@@ -15,6 +15,7 @@ struct kit_options {
     enum recompute_policy recompute;
     uint64_t budget;
     bool reconstruct;
+    uint64_t workspace_cap;
     uint32_t micro_batches;
     bool sync_bn;
     enum sharing_policy sharing;
@@ -32,6 +33,7 @@ static inline struct plan *kit_try(const struct kit_options *options, struct err
                                    .recompute = options->recompute,
                                    .recompute_budget_bytes = options->budget,
                                    .reconstruct = options->reconstruct,
+                                   .workspace_cap_bytes = options->workspace_cap,
                                    .micro_batches = options->micro_batches,
                                    .sync_bn = options->sync_bn,
                                    .sharing = options->sharing,

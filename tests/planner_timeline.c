@@ -49,7 +49,7 @@ Test(timeline, without_copies_the_ops_follow_each_other)
     const struct plan_variant *variant = &plan->variants[0];
     double sum = 0;
     for (size_t i = 0; i < variant->train.op_count; i++)
-        sum += cost_op_seconds(&speed, variant->graph, &variant->graph->ops[variant->train.ops[i].op], false);
+        sum += cost_op_seconds(&speed, variant->graph, &variant->graph->ops[variant->train.ops[i].op]);
     cr_assert_float_eq(times.body + times.rest, sum, 1e-12 + sum * 1e-9);
     cr_assert_float_eq(plan->step_seconds, sum, 1e-12 + sum * 1e-9);
     cr_assert_eq(times.stalled, 0);

@@ -1,0 +1,33 @@
+/* What convolutions want to work in on GPUs, where no backend can be asked, and what they lose with less. */
+#ifndef FATHOM_WORKSPACE_H
+#define FATHOM_WORKSPACE_H
+
+#include "cost.h"
+#include "plan.h"
+
+/* What a lean op gets (KEEP_LEAN): as much as made ResNet-18 slow in the figures below. */
+#define WORKSPACE_LEAN_BYTES (8u << 20)
+
+struct workspace_tier {
+    const struct device_spec *device;
+    uint64_t cap_bytes; /* the plan's own limit; 0 = the device's */
+};
+
+/* Both are plan_workspace_fn, over a struct workspace_tier. A convolution that is not a plain matrix product wants its
+ * operands unfolded once, up to the cap. With 16-bit activations products and convolutions take a 16-bit copy of the
+ * weights beside that, and convolutions whose channels are no multiple of 8 a padded one of their input, whatever the
+ * cap. */
+bool workspace_estimate(void *tier, const struct graph *graph, const struct op *op, enum op_pass pass, uint64_t *bytes,
+                        struct error *err);
+bool workspace_estimate_lean(void *tier, const struct graph *graph, const struct op *op, enum op_pass pass,
+                             uint64_t *bytes, struct error *err);
+
+/* By how much an op of the program, which a backend was not asked about, is slower than with all the workspace that it
+ * could use; 1 when it has that. */
+double workspace_slowdown(const struct graph *graph, const struct plan_program *program, const struct plan_op *op);
+
+/* cost_op_seconds, slowed down. */
+double workspace_op_seconds(const struct cost_speed *speed, const struct graph *graph,
+                            const struct plan_program *program, const struct plan_op *op);
+
+#endif
