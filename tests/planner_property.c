@@ -90,7 +90,7 @@ Test(property, budgets_are_kept)
         double before = 0;
         size_t made = 0;
         plan_destroy(all);
-        for (uint64_t part = 100; part >= 10; part -= 15) {
+        for (uint64_t part = 100; part > 0; part -= part > 15 ? 15 : part) {
             struct kit_options options = {.model = models[i],
                                           .batch = 16,
                                           .gpus = "80GiB",

@@ -8,12 +8,28 @@
 #include "place_search.h"
 #include "place_sort.h"
 
+#define LEAST_TRIES 64
+#define MOST_TRIES  640
+#define FAST_WORK   200000 /* buffers placed: a fraction of a second */
+
+/* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a moment
+ * for a few hundred buffers. In buffers placed and not in time, so that the same is found each time. */
+static uint64_t choose_work(const struct problem *problem, const struct place_options *options, bool exact)
+{
+    uint64_t count = problem->count, tries = count / 8;
+    uint64_t least = LEAST_TRIES * count < FAST_WORK ? LEAST_TRIES * count : FAST_WORK;
+    if (options->seconds <= 0 || options->nodes > 0) return least;
+    if (!exact) return UINT64_MAX;
+    return count * (tries < LEAST_TRIES ? LEAST_TRIES : tries > MOST_TRIES ? MOST_TRIES : tries);
+}
+
 /* The placers in rising order of cost; each stops at the target. */
-static bool place_fast(const struct problem *problem, uint64_t target, struct placement *best, struct error *err)
+static bool place_fast(const struct problem *problem, uint64_t target, const struct squeeze_limits *limits,
+                       struct placement *best, struct error *err)
 {
     if (!problem->any_fixed) TRY(sweep_improve(problem, target, best, err));
-    if (best->arena > target) TRY(firstfit_improve(problem, target, best, err));
-    return true;
+    if (best->arena <= target) return true;
+    return squeeze_improve(problem, target, limits, best, err);
 }
 
 static void write_offsets(const struct problem *problem, const struct placement *best, struct place_buffer *buffers,
@@ -36,10 +52,14 @@ static bool solve(const struct problem *problem, const struct place_options *opt
     if (!best->offset) return error_memory(err, problem->count * sizeof *best->offset, "offsets");
     TRY(problem_check_fixed(problem, err));
     uint64_t target = options->capacity > problem->bound ? options->capacity : problem->bound;
-    TRY(place_fast(problem, target, best, err));
     result->lower_bound_bytes = problem->bound;
     bool possible = options->capacity == 0 || options->capacity >= problem->bound;
-    if (best->arena > target && possible && options->seconds > 0)
+    bool exact = possible && options->seconds > 0 && ladder_fits(problem);
+    struct squeeze_limits limits = {.work = choose_work(problem, options, exact),
+                                    .threads = options->seconds > 0 ? ladder_lanes(options) : 1,
+                                    .options = options};
+    TRY(place_fast(problem, target, &limits, best, err));
+    if (best->arena > target && exact)
         TRY(ladder_improve(problem, options, best, &result->lower_bound_bytes, &result->nodes, err));
     result->arena_bytes = best->arena;
     result->peak_instant = problem->instant[problem->peak];

@@ -224,7 +224,8 @@ static bool fill_improve(const struct problem *problem, uint64_t chunks, const s
 static bool place_problem(const struct problem *problem, uint64_t enough, const struct place_options *options,
                           uint64_t least, struct placement *best, struct error *err)
 {
-    TRY(firstfit_improve(problem, least * problem->chunk, best, err));
+    struct squeeze_limits limits = {.options = options};
+    TRY(squeeze_improve(problem, least * problem->chunk, &limits, best, err));
     uint64_t wanted = enough > least ? enough : least;
     uint64_t length = 0;
     for (size_t i = 0; i < problem->count; i++) length += problem->last[i] - problem->first[i];

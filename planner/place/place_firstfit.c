@@ -1,158 +1,37 @@
-/* First fit in a fixed order: each buffer goes into the lowest gap among those already placed that live with it. */
+#include "place_firstfit.h"
+
+#include <math.h>
 #include <string.h>
 
+#include "clock.h"
 #include "mem.h"
-#include "place_problem.h"
-#include "place_sort.h"
+#include "random.h"
 
-#define BLOCK     16
-#define MOST_WORK 300000000ull /* comparisons of all orders together: about half a second */
+#define LOOK_EVERY 128 /* buffers between two looks at the clock */
 
-/* The placed buffers by rising offset, as columns, so that the scan over lifetimes stays in cache. */
-struct shelf {
-    size_t count;
-    uint32_t *first, *last;
-    uint64_t *low, *high;
-    uint64_t *offset; /* by buffer */
-    uint64_t work;
-    struct sort_pair *order, *scratch;
-};
-
-static void shelf_finish(struct shelf *shelf)
+bool firstfit_init(struct firstfit *firstfit, const struct problem *problem, struct error *err)
 {
-    mem_free(shelf->first);
-    mem_free(shelf->last);
-    mem_free(shelf->low);
-    mem_free(shelf->high);
-    mem_free(shelf->offset);
-    mem_free(shelf->order);
-    mem_free(shelf->scratch);
-    *shelf = (struct shelf){0};
+    *firstfit = (struct firstfit){.problem = problem};
+    TRY(gaps_init(&firstfit->gaps, problem, err));
+    firstfit->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *firstfit->offset);
+    firstfit->pairs = mem_alloc(MEM_SEARCH, problem->count, sizeof *firstfit->pairs);
+    firstfit->scratch = mem_alloc(MEM_SEARCH, problem->count, sizeof *firstfit->scratch);
+    if (firstfit->offset && firstfit->pairs && firstfit->scratch) return true;
+    firstfit_finish(firstfit);
+    return error_memory(err, problem->count * 40, "first-fit placement");
 }
 
-static bool shelf_init(struct shelf *shelf, size_t count, struct error *err)
+void firstfit_finish(struct firstfit *firstfit)
 {
-    *shelf = (struct shelf){0};
-    shelf->first = mem_alloc(MEM_SEARCH, count, sizeof *shelf->first);
-    shelf->last = mem_alloc(MEM_SEARCH, count, sizeof *shelf->last);
-    shelf->low = mem_alloc(MEM_SEARCH, count, sizeof *shelf->low);
-    shelf->high = mem_alloc(MEM_SEARCH, count, sizeof *shelf->high);
-    shelf->offset = mem_alloc(MEM_SEARCH, count, sizeof *shelf->offset);
-    shelf->order = mem_alloc(MEM_SEARCH, count, sizeof *shelf->order);
-    shelf->scratch = mem_alloc(MEM_SEARCH, count, sizeof *shelf->scratch);
-    if (shelf->first && shelf->last && shelf->low && shelf->high && shelf->offset && shelf->order && shelf->scratch)
-        return true;
-    shelf_finish(shelf);
-    return error_memory(err, count * 64, "first-fit placement");
+    gaps_finish(&firstfit->gaps);
+    mem_free(firstfit->offset);
+    mem_free(firstfit->pairs);
+    mem_free(firstfit->scratch);
+    *firstfit = (struct firstfit){0};
 }
 
-static void shelf_put(struct shelf *shelf, const struct problem *problem, size_t buffer, uint64_t offset)
-{
-    size_t low = 0, high = shelf->count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (shelf->low[middle] < offset)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    size_t tail = shelf->count - low;
-    memmove(shelf->first + low + 1, shelf->first + low, tail * sizeof *shelf->first);
-    memmove(shelf->last + low + 1, shelf->last + low, tail * sizeof *shelf->last);
-    memmove(shelf->low + low + 1, shelf->low + low, tail * sizeof *shelf->low);
-    memmove(shelf->high + low + 1, shelf->high + low, tail * sizeof *shelf->high);
-    shelf->first[low] = problem->first[buffer];
-    shelf->last[low] = problem->last[buffer];
-    shelf->low[low] = offset;
-    shelf->high[low] = offset + problem->size[buffer];
-    shelf->offset[buffer] = offset;
-    shelf->count++;
-}
-
-/* Whether any of the placed buffers [at, at + BLOCK) lives with the buffer: no branches, so that it becomes vectors. */
-static bool block_meets(const struct shelf *shelf, size_t at, uint32_t first, uint32_t last)
-{
-    uint32_t meets = 0;
-    for (size_t i = at; i < at + BLOCK; i++)
-        meets |= (uint32_t)(shelf->first[i] < last) & (uint32_t)(shelf->last[i] > first);
-    return meets != 0;
-}
-
-/* The next offset from `at` up that is aligned and, with chunks, leaves the buffer whole inside one. */
-static uint64_t settle(uint64_t at, uint64_t size, uint64_t align, uint64_t chunk)
-{
-    if (chunk == 0) return align_up(at, align);
-    uint64_t base = at / chunk * chunk, offset = align_up(at - base, align);
-    return offset + size <= chunk ? base + offset : base + chunk;
-}
-
-/* The lowest aligned gap of the buffer's size over its lifetime. */
-static uint64_t shelf_lowest(struct shelf *shelf, const struct problem *problem, size_t buffer)
-{
-    uint32_t first = problem->first[buffer], last = problem->last[buffer];
-    uint64_t size = problem->size[buffer], align = problem->align[buffer], at = 0;
-    size_t i = 0;
-    for (; i < shelf->count; i++) {
-        if (i % BLOCK == 0 && i + BLOCK <= shelf->count && !block_meets(shelf, i, first, last)) {
-            i += BLOCK - 1;
-            continue;
-        }
-        if (shelf->first[i] >= last || shelf->last[i] <= first) continue;
-        if (shelf->low[i] >= at + size) break;
-        if (shelf->high[i] > at) at = settle(shelf->high[i], size, align, problem->chunk);
-    }
-    shelf->work += i;
-    return at;
-}
-
-static void put_fixed(struct shelf *shelf, const struct problem *problem)
-{
-    for (size_t i = 0; i < problem->count; i++)
-        if (problem->fixed[i] != PLACE_UNPLACED) shelf_put(shelf, problem, i, problem->fixed[i]);
-}
-
-static void place_in_order(struct shelf *shelf, const struct problem *problem, struct placement *best)
-{
-    uint64_t most_work = best->arena == UINT64_MAX ? UINT64_MAX : MOST_WORK; /* one placement there must be */
-    shelf->count = 0;
-    if (problem->any_fixed) put_fixed(shelf, problem);
-    for (size_t i = 0; i < problem->count; i++) {
-        size_t buffer = shelf->order[i].index;
-        if (problem->fixed[buffer] != PLACE_UNPLACED) continue;
-        uint64_t offset = shelf_lowest(shelf, problem, buffer);
-        if (offset + problem->size[buffer] >= best->arena || shelf->work > most_work) return;
-        shelf_put(shelf, problem, buffer, offset);
-    }
-    best->arena = problem_arena(problem, shelf->offset);
-    memcpy(best->offset, shelf->offset, problem->count * sizeof *best->offset);
-}
-
-enum order { ORDER_SIZE, ORDER_AREA, ORDER_LENGTH, ORDER_LOAD, ORDERS };
-
-static uint64_t order_key(const struct problem *problem, const uint64_t *load, enum order order, size_t buffer)
-{
-    uint64_t length = problem->last[buffer] - problem->first[buffer], size = problem->size[buffer];
-    uint64_t area;
-    switch (order) {
-    case ORDER_SIZE: return ~size;
-    case ORDER_LENGTH: return ~length;
-    case ORDER_LOAD: return ~load[buffer];
-    default: return __builtin_mul_overflow(length, size, &area) ? 0 : ~area;
-    }
-}
-
-/* Sorted by the order's key, then by size, largest first. */
-static void sort_order(struct shelf *shelf, const struct problem *problem, const uint64_t *load, enum order order)
-{
-    for (size_t i = 0; i < problem->count; i++) shelf->order[i] = (struct sort_pair){~problem->size[i], (uint32_t)i};
-    sort_pairs(shelf->order, shelf->scratch, problem->count);
-    for (size_t i = 0; i < problem->count; i++)
-        shelf->order[i].key = order_key(problem, load, order, shelf->order[i].index);
-    sort_pairs(shelf->order, shelf->scratch, problem->count);
-}
-
-/* The largest live sum that each buffer takes part in, from a sparse table of maxima over 2^k sections. */
-static bool find_load(const struct problem *problem, uint64_t *load, struct error *err)
+/* From a sparse table of maxima over 2^k sections. */
+bool firstfit_find_load(const struct problem *problem, uint64_t *load, struct error *err)
 {
     size_t sections = problem->sections, levels = 1;
     while (((size_t)1 << levels) <= sections) levels++;
@@ -175,19 +54,105 @@ static bool find_load(const struct problem *problem, uint64_t *load, struct erro
     return true;
 }
 
-bool firstfit_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err)
+static bool lives_at_peak(const struct problem *problem, size_t buffer)
 {
-    struct shelf shelf;
-    TRY(shelf_init(&shelf, problem->count, err));
-    uint64_t *load = mem_alloc(MEM_SEARCH, problem->count, sizeof *load);
-    bool ok = load || error_memory(err, problem->count * sizeof *load, "first-fit placement");
-    for (enum order order = 0; ok && order < ORDERS && best->arena > target; order++) {
-        if (order == ORDER_LOAD) ok = find_load(problem, load, err);
-        if (!ok) break;
-        sort_order(&shelf, problem, load, order);
-        place_in_order(&shelf, problem, best);
+    return problem->first[buffer] <= problem->peak && problem->peak < problem->last[buffer];
+}
+
+static bool begins_with_peak(enum firstfit_order kind)
+{
+    return kind == FIRSTFIT_PEAK_SIZE || kind == FIRSTFIT_PEAK_AREA || kind == FIRSTFIT_PEAK_END;
+}
+
+/* How early a buffer comes among those of its class; all are below 2^62. */
+static double weigh(const struct problem *problem, uint64_t load, enum firstfit_order kind, size_t buffer)
+{
+    double length = problem->last[buffer] - problem->first[buffer], size = (double)problem->size[buffer];
+    double area = size * length / problem->sections; /* at most the size, so that no key overflows */
+    if (begins_with_peak(kind) && lives_at_peak(problem, buffer))
+        return kind == FIRSTFIT_PEAK_END ? problem->last[buffer] : length;
+    switch (kind) {
+    case FIRSTFIT_LOAD: return (double)load;
+    case FIRSTFIT_SIZE:
+    case FIRSTFIT_PEAK_SIZE: return size;
+    case FIRSTFIT_LENGTH: return length;
+    case FIRSTFIT_ROOT: return size * sqrt(length / problem->sections);
+    case FIRSTFIT_CROWDED: return area * pow((double)load / (double)problem->bound, 32);
+    default: return area;
     }
-    mem_free(load);
-    shelf_finish(&shelf);
-    return ok;
+}
+
+/* Positive doubles compare as their bits do. */
+static uint64_t falling_key(double weight)
+{
+    uint64_t bits;
+    memcpy(&bits, &weight, sizeof bits);
+    return UINT64_MAX / 2 - bits;
+}
+
+/* Stable sorts: by size, then by the order's weight, the peak before all. */
+uint32_t firstfit_make_order(struct firstfit *firstfit, const uint64_t *load, enum firstfit_order kind, double noise,
+                             uint64_t seed, uint32_t *order)
+{
+    const struct problem *problem = firstfit->problem;
+    struct sort_pair *pairs = firstfit->pairs;
+    struct random random = random_begin(seed, RANDOM_SEARCH, kind, 0);
+    uint32_t peak = 0;
+    for (size_t i = 0; i < problem->count; i++) {
+        bool ahead = begins_with_peak(kind) && lives_at_peak(problem, i);
+        pairs[i] = (struct sort_pair){ahead ? problem->first[i] : ~problem->size[i], (uint32_t)i};
+    }
+    sort_pairs(pairs, firstfit->scratch, problem->count);
+    for (size_t i = 0; i < problem->count; i++) {
+        uint32_t buffer = pairs[i].index;
+        double weight = weigh(problem, load[buffer], kind, buffer);
+        if (noise > 0) weight *= 1 + noise * (2 * random_real(&random) - 1);
+        bool ahead = begins_with_peak(kind) && lives_at_peak(problem, buffer);
+        pairs[i].key = falling_key(weight) | (ahead ? 0 : (uint64_t)1 << 63);
+        peak += ahead;
+    }
+    sort_pairs(pairs, firstfit->scratch, problem->count);
+    for (size_t i = 0; i < problem->count; i++) order[i] = pairs[i].index;
+    return peak;
+}
+
+bool firstfit_may_go_on(const struct firstfit_limits *limits)
+{
+    if (limits->stop && atomic_load_explicit(limits->stop, memory_order_relaxed) < limits->index) return false;
+    if (limits->quit && atomic_load_explicit(limits->quit, memory_order_relaxed)) return false;
+    return limits->deadline_ns == 0 || clock_now_ns() < limits->deadline_ns;
+}
+
+static bool take(struct firstfit *firstfit, size_t buffer, uint64_t offset)
+{
+    const struct problem *problem = firstfit->problem;
+    firstfit->offset[buffer] = offset;
+    return gaps_take(&firstfit->gaps, problem->first[buffer], problem->last[buffer], offset,
+                     offset + problem->size[buffer]);
+}
+
+static bool take_fixed(struct firstfit *firstfit)
+{
+    const struct problem *problem = firstfit->problem;
+    for (size_t i = 0; i < problem->count; i++)
+        if (problem->fixed[i] != PLACE_UNPLACED && !take(firstfit, i, problem->fixed[i])) return false;
+    return true;
+}
+
+enum firstfit_outcome firstfit_place(struct firstfit *firstfit, const uint32_t *order,
+                                     const struct firstfit_limits *limits, uint64_t *arena)
+{
+    const struct problem *problem = firstfit->problem;
+    gaps_clear(&firstfit->gaps);
+    if (problem->any_fixed && !take_fixed(firstfit)) return FIRSTFIT_NO_MEMORY;
+    for (size_t i = 0; i < problem->count; i++) {
+        uint32_t buffer = order[i];
+        if (i % LOOK_EVERY == 0 && !firstfit_may_go_on(limits)) return FIRSTFIT_GIVEN_UP;
+        if (problem->fixed[buffer] != PLACE_UNPLACED) continue;
+        uint64_t offset = gaps_lowest(&firstfit->gaps, problem->first[buffer], problem->last[buffer],
+                                      problem->size[buffer], problem->align[buffer]);
+        if (!take(firstfit, buffer, offset)) return FIRSTFIT_NO_MEMORY;
+    }
+    *arena = problem_arena(problem, firstfit->offset);
+    return FIRSTFIT_PLACED;
 }

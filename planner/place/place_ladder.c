@@ -301,7 +301,7 @@ static uint64_t find_quantum(const struct problem *problem)
     return quantum;
 }
 
-static uint32_t choose_lanes(const struct place_options *options)
+uint32_t ladder_lanes(const struct place_options *options)
 {
     long cores = options->threads ? (long)options->threads : sysconf(_SC_NPROCESSORS_ONLN);
     return cores < 1 ? 1 : cores > MOST_LANES ? MOST_LANES : (uint32_t)cores;
@@ -334,24 +334,21 @@ static bool start_lanes(struct ladder *ladder, struct error *err)
     return true;
 }
 
-static bool too_large(const struct problem *problem)
+bool ladder_fits(const struct problem *problem)
 {
     uint64_t cover = 0;
     for (size_t i = 0; i < problem->count; i++) cover += problem->last[i] - problem->first[i];
-    return cover > MOST_COVER;
+    return cover <= MOST_COVER;
 }
 
 bool ladder_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
                     uint64_t *bound, uint64_t *nodes, struct error *err)
 {
-    if (too_large(problem)) return true;
-    uint64_t now = clock_now_ns();
-    double seconds = options->seconds < 1e9 ? options->seconds : 1e9;
     struct ladder ladder = {.problem = problem,
                             .options = options,
-                            .lane_count = choose_lanes(options),
-                            .start_ns = now,
-                            .deadline_ns = now + (uint64_t)(seconds * 1e9),
+                            .lane_count = ladder_lanes(options),
+                            .start_ns = clock_now_ns(),
+                            .deadline_ns = problem->deadline_ns,
                             .quantum = find_quantum(problem),
                             .favourite = SEARCH_ORDERS,
                             .unit = 512 + 2 * problem->count};

@@ -60,8 +60,17 @@ struct placement {
 
 uint64_t problem_arena(const struct problem *problem, const uint64_t *offset);
 
+/* How far first fit goes on trying orders: until one meets the target, or until a limit or the problem's
+ * deadline; where there is no placement yet, one is made all the same. */
+struct squeeze_limits {
+    uint64_t work;                       /* buffers placed, in all attempts together, but for the first of each order */
+    uint32_t threads;                    /* 0 = one */
+    const struct place_options *options; /* seed, stop and progress */
+};
+
 /* The fast placers. Each improves *best (whose arena is UINT64_MAX at first) and stops early at `target`. */
-bool firstfit_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
 bool sweep_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
+bool squeeze_improve(const struct problem *problem, uint64_t target, const struct squeeze_limits *limits,
+                     struct placement *best, struct error *err);
 
 #endif

@@ -61,6 +61,12 @@ enum search_verdict search_run(struct search *search, const struct search_job *j
  * or forgotten when `from` is NULL. */
 void search_take_blame(struct search *search, const struct search *from);
 
+/* Whether the exact search is of use: its memory and its steps grow with the sum of all lifetimes in sections. */
+bool ladder_fits(const struct problem *problem);
+
+/* As many as options->threads asks for. */
+uint32_t ladder_lanes(const struct place_options *options);
+
 /* The exact search over capacities, restarts and threads, until *best meets max(options->capacity, problem->bound), a
  * limit is reached or nothing is left to find. *bound rises when a capacity is proved impossible. */
 bool ladder_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
