@@ -96,6 +96,31 @@ Test(place_judge, the_live_sum_is_that_of_every_instant)
     }
 }
 
+Test(place_judge, fixed_offsets_are_refused_exactly_where_they_overlap)
+{
+    size_t refused = 0;
+    for (uint32_t seed = 0; seed < 4000; seed++) {
+        static const struct place_options options = {.threads = 1};
+        struct random random = random_begin(seed, RANDOM_SEARCH, 9, 6);
+        struct place_buffer buffers[MOST];
+        size_t count = make(&random, buffers);
+        if (count > 12) count = 12;
+        for (size_t i = 0; i < count; i++) {
+            buffers[i].fixed = buffers[i].offset = 4 * random_below(&random, 60);
+            for (size_t j = 0; j < i; j++)
+                if (buffers[i].alias > 0 && buffers[j].alias == buffers[i].alias)
+                    buffers[i].fixed = buffers[i].offset = buffers[j].offset;
+        }
+        struct place_result result;
+        struct error err = {0};
+        bool sound = sound_by_hand(buffers, count);
+        cr_assert_eq(place_solve(buffers, count, &options, &result, &err), sound, "seed %" PRIu32 " %s", seed,
+                     err.text);
+        refused += !sound;
+    }
+    cr_assert(refused > 400 && refused < 3600, "%zu", refused);
+}
+
 static struct place_table table_of(const char *text)
 {
     struct place_table table;

@@ -158,38 +158,104 @@ void problem_finish(struct problem *problem)
     *problem = (struct problem){0};
 }
 
-static bool overlaps_in_space(const struct problem *problem, size_t a, size_t b)
+/* The highest ends of fixed buffers over the sections, as a binary tree: a buffer is noted whole[] at the nodes that
+ * its run is made of, and below[] at those above. Numbers are indices + 1, 0 = nothing there. */
+struct skyline {
+    const struct problem *problem;
+    uint32_t *whole, *below;
+    size_t leaves;
+};
+
+static uint64_t end_of(const struct problem *problem, uint32_t number)
 {
-    if (problem->alias[a] > 0 && problem->alias[a] == problem->alias[b]) return false;
-    return problem->fixed[a] < problem->fixed[b] + problem->size[b] &&
-           problem->fixed[b] < problem->fixed[a] + problem->size[a];
+    return number > 0 ? problem->fixed[number - 1] + problem->size[number - 1] : 0;
 }
 
-/* Pairs of fixed buffers, sorted by offset so that only those within reach of each other are compared. */
+static uint32_t higher(const struct problem *problem, uint32_t a, uint32_t b)
+{
+    return end_of(problem, a) >= end_of(problem, b) ? a : b;
+}
+
+/* The one of those noted under the nodes of [first, last) and above them that ends highest. */
+static uint32_t find_highest(const struct skyline *skyline, size_t first, size_t last)
+{
+    const struct problem *problem = skyline->problem;
+    uint32_t found = 0;
+    for (size_t low = first + skyline->leaves, high = last + skyline->leaves; low < high; low /= 2, high /= 2) {
+        if (low & 1) found = higher(problem, found, skyline->below[low++]);
+        if (high & 1) found = higher(problem, found, skyline->below[--high]);
+    }
+    for (size_t at = (first + skyline->leaves) / 2; at > 0; at /= 2) found = higher(problem, found, skyline->whole[at]);
+    for (size_t at = (last - 1 + skyline->leaves) / 2; at > 0; at /= 2)
+        found = higher(problem, found, skyline->whole[at]);
+    return found;
+}
+
+static void note(struct skyline *skyline, size_t at, uint32_t number)
+{
+    skyline->whole[at] = higher(skyline->problem, number, skyline->whole[at]);
+    for (; at > 0; at /= 2) skyline->below[at] = higher(skyline->problem, number, skyline->below[at]);
+}
+
+static void raise(struct skyline *skyline, size_t buffer)
+{
+    size_t low = skyline->problem->first[buffer] + skyline->leaves;
+    size_t high = skyline->problem->last[buffer] + skyline->leaves;
+    for (; low < high; low /= 2, high /= 2) {
+        if (low & 1) note(skyline, low++, (uint32_t)buffer + 1);
+        if (high & 1) note(skyline, --high, (uint32_t)buffer + 1);
+    }
+}
+
+/* Fixed buffers by rising offset overlap one before them when the highest end over their life is above their offset.
+ * Names of one storage have one offset, stand together, and are compared before any of them is noted. */
+static bool check_skyline(struct skyline *skyline, const struct sort_pair *pairs, size_t count, struct error *err)
+{
+    const struct problem *problem = skyline->problem;
+    for (size_t from = 0, to; from < count; from = to) {
+        uint64_t alias = problem->alias[pairs[from].index];
+        for (to = from + 1; alias > 0 && to < count && problem->alias[pairs[to].index] == alias; to++) {
+        }
+        for (size_t i = from; i < to; i++) {
+            uint32_t b = pairs[i].index, held = find_highest(skyline, problem->first[b], problem->last[b]);
+            if (end_of(problem, held) <= problem->fixed[b]) continue;
+            uint32_t a = held - 1;
+            return error_set(err, ERROR_INPUT,
+                             "buffers %" PRIu32 " and %" PRIu32 ": their fixed offsets %" PRIu64 " and %" PRIu64
+                             " overlap while both live",
+                             problem->origin[a < b ? a : b], problem->origin[a < b ? b : a],
+                             problem->fixed[a < b ? a : b], problem->fixed[a < b ? b : a]);
+        }
+        for (size_t i = from; i < to; i++) raise(skyline, pairs[i].index);
+    }
+    return true;
+}
+
+/* By offset, and by alias where it is the same. */
+static size_t sort_fixed(const struct problem *problem, struct sort_pair *pairs)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < problem->count; i++)
+        if (problem->fixed[i] != PLACE_UNPLACED) pairs[count++] = (struct sort_pair){problem->alias[i], (uint32_t)i};
+    sort_pairs(pairs, pairs + problem->count, count);
+    for (size_t i = 0; i < count; i++) pairs[i].key = problem->fixed[pairs[i].index];
+    sort_pairs(pairs, pairs + problem->count, count);
+    return count;
+}
+
 bool problem_check_fixed(const struct problem *problem, struct error *err)
 {
     if (!problem->any_fixed) return true;
+    struct skyline skyline = {.problem = problem, .leaves = problem->sections};
     struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 2 * problem->count, sizeof *pairs);
-    if (!pairs) return error_memory(err, 2 * problem->count * sizeof *pairs, "checking fixed offsets");
-    size_t count = 0;
-    uint64_t largest = 0;
-    for (size_t i = 0; i < problem->count; i++) {
-        if (problem->fixed[i] == PLACE_UNPLACED) continue;
-        pairs[count++] = (struct sort_pair){problem->fixed[i], (uint32_t)i};
-        if (problem->size[i] > largest) largest = problem->size[i];
-    }
-    sort_pairs(pairs, pairs + problem->count, count);
-    bool ok = true;
-    for (size_t i = 0; ok && i < count; i++)
-        for (size_t j = i + 1; ok && j < count && pairs[j].key < pairs[i].key + largest; j++) {
-            size_t a = pairs[i].index, b = pairs[j].index;
-            if (problem_overlap(problem, a, b) && overlaps_in_space(problem, a, b))
-                ok = error_set(err, ERROR_INPUT,
-                               "buffers %" PRIu32 " and %" PRIu32 ": their fixed offsets %" PRIu64 " and %" PRIu64
-                               " overlap while both live",
-                               problem->origin[a], problem->origin[b], problem->fixed[a], problem->fixed[b]);
-        }
+    skyline.whole = mem_zalloc(MEM_SEARCH, 2 * skyline.leaves, sizeof *skyline.whole);
+    skyline.below = mem_zalloc(MEM_SEARCH, 2 * skyline.leaves, sizeof *skyline.below);
+    bool ok = pairs && skyline.whole && skyline.below;
+    if (!ok) error_memory(err, problem->count * 48, "checking fixed offsets");
+    ok = ok && check_skyline(&skyline, pairs, sort_fixed(problem, pairs), err);
     mem_free(pairs);
+    mem_free(skyline.whole);
+    mem_free(skyline.below);
     return ok;
 }
 
