@@ -260,6 +260,9 @@ static const char manual[] =
     "      --recompute HOW    auto: the least time that fits (the default); none: keep everything; elementwise: redo\n"
     "                         normalisations and ReLUs; budget: as --budget says\n"
     "      --budget BYTES     the arena of a device is to be at most this, like 4GiB\n"
+    "      --offload HOST     activations may wait in pinned host memory: none (default), auto (as much as helps)\n"
+    "                         or at most so much of it per device, like 8GiB; done where it is faster than running\n"
+    "                         blocks again\n"
     "      --micro-batches N  cut each device's share into N equal parts, gradients added up (as few as fit)\n"
     "      --dtype TYPE       of activations: f32 (the default), f16 or bf16\n"
     "      --dataset NAME     cifar10, cifar100 or imagenet\n"
@@ -270,7 +273,9 @@ static const char manual[] =
     "      --sync-bn          batch normalisation over the images of all devices\n"
     "      --classes N        --image-size N        instead of the dataset's\n"
     "      --strategy HOW     full (the default), or shared-gradinput as in the 2016 release, for comparison:\n"
-    "                         everything kept, ReLU and add in place, gradient buffers shared between layers\n"
+    "                         everything kept, ReLU and add in place, gradient buffers shared between layers\n";
+
+static const char manual_end[] =
     "      --search-seconds S look so long for a smaller arena when the fast placers leave a gap to the lower bound\n"
     "      --max-batch        find the largest batch that fits, whatever must run again, however long it takes\n"
     "      --max-depth        plan the deepest model of MODEL's form (up to 100,000 layers) that fits without running\n"
@@ -287,9 +292,7 @@ static const char manual[] =
     "      --scaling          the same on 1, 2, 4 ... of the devices: weak and strong scaling, simulated\n"
     "      --epochs N         of a whole run, whose duration is predicted; or --images N; the papers' if not given\n"
     "      --price P          of one device for an hour, in any currency: what a whole run costs\n"
-    "      --compare          two plan files side by side; with --json also the keys that differ\n";
-
-static const char manual_end[] =
+    "      --compare          two plan files side by side; with --json also the keys that differ\n"
     "\n"
     "EXIT STATUS\n"
     "  0 it fits (--compare: both are plans); 1 it does not fit, or planning failed; 2 the command or a file is "

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "units.h"
+
 #define MOST_BATCH (1u << 20)
 
 void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS])
@@ -12,6 +14,7 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"gpus", 'g', OPTION_TEXT, &o->gpus, 0, 0},
         {"recompute", 0, OPTION_TEXT, &o->recompute, 0, 0},
         {"budget", 0, OPTION_BYTES, &o->budget, 1, 1e15},
+        {"offload", 0, OPTION_TEXT, &o->offload, 0, 0},
         {"micro-batches", 0, OPTION_COUNT, &o->micro_batches, 1, MOST_BATCH},
         {"dtype", 0, OPTION_TEXT, &o->dtype, 0, 0},
         {"dataset", 0, OPTION_TEXT, &o->dataset, 0, 0},
@@ -32,7 +35,7 @@ bool plan_flags_given(const struct plan_flags *o)
 {
     return o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype || o->dataset || o->unit ||
            o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0 || o->strategy ||
-           o->reconstruct || o->workspace;
+           o->reconstruct || o->workspace || o->offload;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -92,6 +95,19 @@ static bool parse_policy(const struct plan_flags *o, struct plan_request *reques
     return true;
 }
 
+static bool parse_offload(const struct plan_flags *o, struct plan_request *request, struct error *err)
+{
+    struct error unused = {0};
+    request->offload_bytes = 0;
+    if (!o->offload || strcmp(o->offload, "none") == 0) return true;
+    request->offload_bytes = UINT64_MAX;
+    if (strcmp(o->offload, "auto") == 0) return true;
+    if (units_parse_bytes(o->offload, "--offload", &request->offload_bytes, &unused) && request->offload_bytes > 0)
+        return true;
+    return error_set(err, ERROR_INPUT, "--offload: '%s' is none of none, auto and a size of host memory like 8GiB",
+                     o->offload);
+}
+
 /* The 2016 release kept all activations and never cut a share in pieces. */
 static bool parse_strategy(const struct plan_flags *o, struct plan_request *request, struct error *err)
 {
@@ -99,13 +115,15 @@ static bool parse_strategy(const struct plan_flags *o, struct plan_request *requ
     int strategy = 0;
     if (o->strategy) TRY(parse_choice(o->strategy, "--strategy", strategies, 2, &strategy, err));
     if (strategy == 0) return true;
-    if (o->recompute || o->budget || o->reconstruct || (o->dtype && strcmp(o->dtype, "f32") != 0))
+    if (o->recompute || o->budget || o->reconstruct || request->offload_bytes ||
+        (o->dtype && strcmp(o->dtype, "f32") != 0))
         return error_set(err, ERROR_INPUT,
                          "--strategy shared-gradinput: found beside %s, expected alone: it keeps everything, in f32",
-                         o->recompute     ? "--recompute"
-                         : o->budget      ? "--budget"
-                         : o->reconstruct ? "--reconstruct"
-                                          : "--dtype");
+                         o->recompute             ? "--recompute"
+                         : o->budget              ? "--budget"
+                         : o->reconstruct         ? "--reconstruct"
+                         : request->offload_bytes ? "--offload"
+                                                  : "--dtype");
     request->sharing = SHARING_GRADINPUT;
     request->recompute = RECOMPUTE_NONE;
     if (request->micro_batches == 0) request->micro_batches = 1;
@@ -144,6 +162,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
     request->dtype = (enum dtype)dtype;
     request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
     request->micro_batches = (uint32_t)o->micro_batches;
+    TRY(parse_offload(o, request, err));
     TRY(parse_strategy(o, request, err));
     request->sync_bn = o->sync_bn;
     request->search_seconds = o->search_seconds;

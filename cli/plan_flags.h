@@ -6,10 +6,10 @@
 #include "command.h"
 #include "plan.h"
 
-#define PLAN_FLAGS 16
+#define PLAN_FLAGS 17
 
 struct plan_flags { /* NULL, 0, false = not given */
-    const char *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy;
+    const char *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload;
     uint64_t batch, budget, workspace, micro_batches, classes, image_size;
     double search_seconds;
     bool sync_bn, reconstruct;

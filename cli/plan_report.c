@@ -162,6 +162,26 @@ static void print_recomputed(const struct plan *plan, FILE *to)
     fputc('\n', to);
 }
 
+/* Not part of any device's memory, but for a host's own, where it is counted with what is kept. */
+static void print_offloaded(const struct plan *plan, FILE *to)
+{
+    uint64_t most = 0, copied = 0;
+    double slower = 0;
+    for (size_t d = 0; d < plan->device_count; d++) {
+        const struct plan_variant *variant = &plan->variants[plan->devices[d].variant];
+        if (variant->host_bytes <= most) continue;
+        most = variant->host_bytes;
+        copied = plan_offloaded_bytes(&variant->train) * plan->devices[d].micro_batches;
+        slower = variant->extra_flops_fraction > 0 ? 0 : variant->extra_time_fraction;
+    }
+    char bytes[UNITS_TEXT], step[UNITS_TEXT];
+    if (most == 0) return;
+    fprintf(to, "  %-22s %s%s; a step copies %s there and back", "pinned host memory", units_format_bytes(most, bytes),
+            plan->device_count > 1 ? " per device" : "", units_format_bytes(copied, step));
+    if (slower > 0 && plan->step_seconds > 0) fprintf(to, ", %.1f %% more time (predicted)", 100 * slower);
+    fputc('\n', to);
+}
+
 static void print_time(const struct plan *plan, const struct cost_table *measured, FILE *to)
 {
     char seconds[UNITS_TEXT];
@@ -267,6 +287,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     fputc('\n', to);
     print_arena(report->plan, to);
     print_recomputed(report->plan, to);
+    print_offloaded(report->plan, to);
     print_time(report->plan, report->measured, to);
     print_scaling(report->plan, report->machine, to);
     if (report->run) plan_run_print(report->run, to);

@@ -72,7 +72,7 @@ static const char manual[] =
     "\n"
     "  With MODEL, as in `fathom help plan`:\n"
     "    --gpus MACHINE        cpu if not given; 2xcpu are two virtual devices\n"
-    "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --dtype, --dataset, --unit, --shortcut, "
+    "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload, --dtype, --dataset, --unit, --shortcut, "
     "--classes,\n"
     "    --image-size, --search-seconds\n"
     "\n"

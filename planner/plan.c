@@ -21,6 +21,14 @@ const char *recompute_policy_name(enum recompute_policy policy)
     return names[policy];
 }
 
+uint64_t plan_offloaded_bytes(const struct plan_program *program)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < program->op_count; i++)
+        if (program->ops[i].pass == PASS_OFFLOAD) sum += program->tensors[program->ops[i].in[0]].bytes;
+    return sum;
+}
+
 void plan_destroy(struct plan *plan)
 {
     if (!plan) return;

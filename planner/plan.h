@@ -90,6 +90,8 @@ struct plan_program {
     struct plan_tensor *tensors;
     size_t tensor_count;
 };
+/* What one run of the body copies to host memory. */
+uint64_t plan_offloaded_bytes(const struct plan_program *program);
 
 /* Devices with the same micro-batch and memory share one variant. Both programs live in the same arena; persistent
  * tensors have the same offsets in both. */

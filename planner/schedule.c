@@ -22,6 +22,23 @@ bool schedule_uniform(const struct graph *graph, uint32_t keep, struct chain_sch
     return save_all(graph->block_count, schedule, keep, err);
 }
 
+static void set_keep(struct chain_schedule *schedule, uint32_t block, uint32_t keep)
+{
+    struct chain_step *save = &schedule->steps[block], *backward = &schedule->steps[schedule->count - 1 - block];
+    save->option = backward->option = keep & KEEP_MODE_MASK;
+    save->keep = backward->keep = keep;
+}
+
+bool schedule_spread(const struct graph *graph, size_t count, uint32_t some, uint32_t rest,
+                     struct chain_schedule *schedule, struct error *err)
+{
+    size_t blocks = graph->block_count;
+    TRY(save_all(blocks, schedule, rest, err));
+    for (uint32_t b = 0; b < blocks; b++)
+        if ((b + 1) * count / blocks > b * count / blocks) set_keep(schedule, b, some);
+    return true;
+}
+
 struct candidate {
     double seconds_per_quantum;
     uint32_t block, quanta;
@@ -54,9 +71,7 @@ bool schedule_mixed(const struct chain *chain, uint64_t quanta, struct chain_sch
     for (size_t i = 0; ok && i < chain->count; i++) {
         if (candidates[i].quanta > quanta || candidates[i].seconds_per_quantum <= 0) continue;
         quanta -= candidates[i].quanta;
-        uint32_t b = candidates[i].block;
-        schedule->steps[b] = (struct chain_step){CHAIN_SAVE, b, KEEP_ALL, KEEP_ALL};
-        schedule->steps[2 * chain->count - 1 - b] = (struct chain_step){CHAIN_BACKWARD, b, KEEP_ALL, KEEP_ALL};
+        set_keep(schedule, candidates[i].block, KEEP_ALL);
     }
     mem_free(candidates);
     return ok;

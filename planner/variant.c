@@ -1,6 +1,7 @@
 #include "variant.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 #include "blocks.h"
 #include "draft.h"
@@ -9,6 +10,7 @@
 #include "mem.h"
 #include "program.h"
 #include "schedule.h"
+#include "timeline.h"
 
 /* Batches that the loader keeps ready, and the one in use (data.h). */
 #define LOADER_BATCHES 3u
@@ -45,6 +47,7 @@ struct making {
     const struct variant_request *request;
     struct plan_variant *variant;
     uint64_t evaluate_bytes; /* of arena, for the evaluation program */
+    double faster_than;      /* schedules that take so long are not adopted; 0 = any */
 };
 
 /* What the arena may take beside what lies outside it: the policy's budget, and what the device has left. */
@@ -119,8 +122,28 @@ static bool adopt(const struct making *making, struct draft *draft, const struct
 struct trial {
     uint64_t arena_bytes; /* or its bound, when that alone is over the limit */
     uint64_t limit_bytes;
+    uint64_t host_bytes;
     bool fits;
+    double seconds; /* predicted, where faster_than is asked for and it fits */
 };
+
+static bool predict(const struct making *making, const struct plan_program *program, double *seconds, struct error *err)
+{
+    const struct device_spec *device = making->request->device;
+    const struct plan_request *plan = making->request->plan;
+    struct cost_speed speed = cost_speed_of(device, plan->dtype, plan->measured);
+    struct timeline_request request = {
+        .graph = making->variant->graph, .program = program, .speed = &speed, .host_bandwidth = device->host_bandwidth};
+    struct timeline times;
+    TRY(timeline_make(&request, &times, err));
+    *seconds = times.body * making->request->micro_batches + times.rest;
+    return true;
+}
+
+static bool is_wanted(const struct making *making, bool in_any_case, const struct trial *trial)
+{
+    return in_any_case || (trial->fits && (making->faster_than == 0 || trial->seconds < making->faster_than));
+}
 
 /* Drafts and places a schedule, and adopts it if it is within the limit, or in any case. */
 static bool try_schedule(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
@@ -133,12 +156,14 @@ static bool try_schedule(const struct making *making, const struct chain_schedul
     bool ok = draft_train(making->request, graph, schedule, &draft, err) &&
               layout_bound(graph, &draft.program, draft.home, &bound, err) &&
               layout_place_host(&draft.program, making->request->plan->sharing, &host, err);
-    *trial = (struct trial){.arena_bytes = bound, .limit_bytes = arena_limit(making, draft.program.op_count, host)};
+    *trial = (struct trial){
+        .arena_bytes = bound, .limit_bytes = arena_limit(making, draft.program.op_count, host), .host_bytes = host};
     if (ok && (in_any_case || bound <= trial->limit_bytes)) {
         ok = place_draft(making, &draft, &placed, err);
         if (ok) trial->arena_bytes = placed.arena_bytes;
-        trial->fits = trial->arena_bytes <= trial->limit_bytes;
-        if (ok && (in_any_case || trial->fits)) ok = adopt(making, &draft, &placed, host, err);
+        trial->fits = trial->arena_bytes <= trial->limit_bytes && host <= making->request->plan->offload_bytes;
+        if (ok && trial->fits && making->faster_than > 0) ok = predict(making, &draft.program, &trial->seconds, err);
+        if (ok && is_wanted(making, in_any_case, trial)) ok = adopt(making, &draft, &placed, host, err);
     }
     draft_finish(&draft);
     return ok;
@@ -238,6 +263,99 @@ static bool try_budget(const struct making *making, bool *fits, struct error *er
     return ok;
 }
 
+/* --- In host memory ------------------------------------------------------------------------------------------------
+ */
+
+/* *adopted, and making->faster_than with it, when this is the fastest so far. */
+static bool try_spread(struct making *making, size_t count, uint32_t mode, struct trial *trial, bool *adopted,
+                       struct error *err)
+{
+    struct chain_schedule schedule;
+    TRY(schedule_spread(making->variant->graph, count, mode | KEEP_ON_HOST, mode, &schedule, err));
+    bool ok = try_schedule(making, &schedule, false, trial, err);
+    chain_schedule_finish(&schedule);
+    if (!ok || !trial->fits || trial->seconds >= making->faster_than) return ok;
+    making->faster_than = trial->seconds;
+    *adopted = true;
+    return true;
+}
+
+#define MOST_SPREADS 8
+
+/* The most blocks that host memory has room for: *count comes down to them, 0 when the arena is too small for the rest.
+ */
+static bool fit_host(struct making *making, uint32_t mode, size_t *count, struct trial *trial, bool *adopted,
+                     struct error *err)
+{
+    uint64_t most = making->request->plan->offload_bytes;
+    for (;;) {
+        TRY(try_spread(making, *count, mode, trial, adopted, err));
+        if (trial->fits) return true;
+        double share = trial->host_bytes > most ? (double)most / (double)trial->host_bytes : 0;
+        size_t fewer = (size_t)(share * (double)*count);
+        *count = fewer < *count ? fewer : *count - 1;
+        if (*count == 0) return true;
+    }
+}
+
+/* The fewest blocks of a mode whose waiting in host memory makes the arena fit: between `high`, which fits, and `low`,
+ * which does not, the arena is taken to shrink evenly. */
+static bool search_spread(struct making *making, uint32_t mode, bool *adopted, struct error *err)
+{
+    size_t low = 0, high = making->variant->graph->block_count;
+    struct trial least, most;
+    TRY(fit_host(making, mode, &high, &most, adopted, err));
+    if (high == 0) return true;
+    TRY(try_spread(making, low, mode, &least, adopted, err));
+    for (int i = 0; i < MOST_SPREADS && high - low > 1 && !least.fits; i++) {
+        struct trial trial;
+        double slope = ((double)least.arena_bytes - (double)most.arena_bytes) / (double)(high - low);
+        double fewer = ((double)most.limit_bytes - (double)most.arena_bytes) / slope;
+        size_t count = slope > 0 && fewer < (double)(high - low) ? high - (size_t)fewer : low;
+        if (count == high) count--;
+        if (count <= low) count = low + (high - low) / 2;
+        TRY(try_spread(making, count, mode, &trial, adopted, err));
+        *(trial.fits ? &high : &low) = count;
+        *(trial.fits ? &most : &least) = trial;
+    }
+    return true;
+}
+
+/* Where not all can be kept, some blocks may wait in host memory instead: taken when that is faster than what has been
+ * adopted, or when that does not fit. */
+static bool use_host(struct making *making, enum recompute_policy *policy, struct error *err)
+{
+    const struct plan_request *plan = making->request->plan;
+    const struct plan_variant *variant = making->variant;
+    static const enum recompute_policy policies[KEEP_MODES] = {RECOMPUTE_NONE, RECOMPUTE_ELEMENTWISE};
+    uint64_t limit = arena_limit(making, variant->train.op_count, variant->host_bytes);
+    bool fits = variant->arena_bytes <= limit;
+    if (plan->offload_bytes == 0 || (fits && variant->extra_flops_fraction == 0)) return true;
+    making->faster_than = HUGE_VAL;
+    if (fits) TRY(predict(making, &variant->train, &making->faster_than, err));
+    for (uint32_t mode = 0; mode < KEEP_MODES; mode++) {
+        bool adopted = false;
+        if (plan->recompute <= RECOMPUTE_ELEMENTWISE && plan->recompute != RECOMPUTE_AUTO &&
+            plan->recompute != policies[mode])
+            continue;
+        TRY(search_spread(making, mode, &adopted, err));
+        if (adopted && plan->recompute == RECOMPUTE_AUTO) *policy = policies[mode];
+    }
+    return true;
+}
+
+/* --- The choice ----------------------------------------------------------------------------------------------------
+ */
+
+static bool check_budget(const struct making *making, struct error *err)
+{
+    const struct plan_request *plan = making->request->plan;
+    uint64_t budget = plan->recompute_budget_bytes, least = making->variant->arena_bytes;
+    if (plan->recompute != RECOMPUTE_BUDGET || budget == 0 || least <= budget) return true;
+    return error_set(err, ERROR_UNFIT, "recompute budget: %" PRIu64 " bytes; the least arena found for %s has %" PRIu64,
+                     budget, plan->spec.name, least);
+}
+
 /* Keeping everything costs no time, redoing BN-ReLU little, running blocks again more: the first that fits is taken. */
 static bool choose(const struct making *making, enum recompute_policy *policy, struct error *err)
 {
@@ -255,11 +373,7 @@ static bool choose(const struct making *making, enum recompute_policy *policy, s
         if (trial.fits) return use_slack(making, &trial, err);
     }
     *policy = RECOMPUTE_BUDGET;
-    TRY(try_budget(making, &fits, err));
-    uint64_t budget = making->request->plan->recompute_budget_bytes, least = making->variant->arena_bytes;
-    if (wanted != RECOMPUTE_BUDGET || budget == 0 || least <= budget) return true;
-    return error_set(err, ERROR_UNFIT, "recompute budget: %" PRIu64 " bytes; the least arena found for %s has %" PRIu64,
-                     budget, making->request->plan->spec.name, least);
+    return try_budget(making, &fits, err);
 }
 
 static bool build_graph(const struct variant_request *request, struct plan_variant *variant, struct error *err)
@@ -297,5 +411,6 @@ bool variant_make(const struct variant_request *request, struct plan_variant *va
     struct making making = {.request = request, .variant = variant};
     *variant = (struct plan_variant){0};
     return build_graph(request, variant, err) && check_reconstruct(request, variant->graph, err) &&
-           make_evaluate(&making, err) && choose(&making, policy, err);
+           make_evaluate(&making, err) && choose(&making, policy, err) && use_host(&making, policy, err) &&
+           check_budget(&making, err);
 }

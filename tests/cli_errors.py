@@ -51,6 +51,10 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '-o', folder / 'no' / 'plan.json'], 'plan.json')
     refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '--svg', folder / 'no' / 'plan.svg'], 'plan.svg')
     refused(['plan', 'resnet-20', '--recompute', 'sometimes'], '--recompute')
+    for host in ('some', '0', '-1GiB', '8GiB8'):
+        refused(['plan', 'resnet-20', '--gpus', 'titan-x', '--offload', host], '--offload', host, '8GiB')
+    refused(['plan', 'resnet-20', '--gpus', 'titan-x', '--strategy', 'shared-gradinput', '--offload', 'auto'],
+            '--strategy', '--offload')
     for rate in ('fast', '400GB', 'Gb/s', '0Gb/s', '-3Gb/s', '9999999Tb/s'):
         refused(['plan', 'resnet-20', '--gpus', '16xh100', '--network', rate], '--network', rate, '3200Gb/s')
     refused(['plan', 'resnet-20', '--gpus', '16xh100', '--per-node', 0], '--per-node')
