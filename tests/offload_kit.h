@@ -92,34 +92,35 @@ static inline void offload_step(struct chain_schedule *schedule, enum chain_step
 #define OFFLOAD_MOST_STEPS 20000
 
 /* Blocks [first, last] with the first one's input there: as the chain's program reads its schedules out (chain.h), with
- * checkpoints and kept blocks sent to host memory at random. */
-static inline void offload_random_part(struct chain_schedule *schedule, uint32_t first, uint32_t last, uint64_t *state)
+ * kept blocks under any of the flags, and checkpoints sent to host memory, at random. */
+static inline void offload_random_part(struct chain_schedule *schedule, uint32_t first, uint32_t last, uint32_t flags,
+                                       uint64_t *state)
 {
-    static const uint32_t keeps[] = {KEEP_ALL, KEEP_CONVOLUTIONS, KEEP_ALL | KEEP_ON_HOST,
-                                     KEEP_CONVOLUTIONS | KEEP_ON_HOST};
     if (first == last || offload_random(state, 3) > 0) {
-        uint32_t keep = keeps[offload_random(state, 4)];
+        uint32_t keep = offload_random(state, KEEP_MODES);
+        for (uint32_t flag = KEEP_ON_HOST; flag <= KEEP_LEAN; flag *= 2)
+            if (flags & flag && offload_random(state, 2)) keep |= flag;
         offload_step(schedule, CHAIN_SAVE, first, keep);
-        if (first < last) offload_random_part(schedule, first + 1, last, state);
+        if (first < last) offload_random_part(schedule, first + 1, last, flags, state);
         offload_step(schedule, CHAIN_BACKWARD, first, keep);
         return;
     }
     uint32_t middle = first + 1 + offload_random(state, last - first);
-    bool leaves = first > 0 && offload_random(state, 2);
+    bool leaves = first > 0 && flags & KEEP_ON_HOST && offload_random(state, 2);
     offload_step(schedule, CHAIN_CHECKPOINT, first, 0);
     if (leaves) offload_step(schedule, CHAIN_OFFLOAD, first, 0);
     for (uint32_t b = first + 1; b < middle; b++) offload_step(schedule, CHAIN_RUN, b, 0);
-    offload_random_part(schedule, middle, last, state);
+    offload_random_part(schedule, middle, last, flags, state);
     if (leaves) offload_step(schedule, CHAIN_FETCH, first, 0);
-    offload_random_part(schedule, first, middle - 1, state);
+    offload_random_part(schedule, first, middle - 1, flags, state);
 }
 
-static inline struct chain_schedule offload_random_schedule(size_t blocks, uint64_t seed)
+static inline struct chain_schedule offload_random_schedule(size_t blocks, uint32_t flags, uint64_t seed)
 {
     struct chain_schedule schedule = {0};
     schedule.steps = mem_alloc(MEM_PLAN, OFFLOAD_MOST_STEPS, sizeof *schedule.steps);
     cr_assert(schedule.steps);
-    offload_random_part(&schedule, 0, (uint32_t)blocks - 1, &seed);
+    offload_random_part(&schedule, 0, (uint32_t)blocks - 1, flags, &seed);
     return schedule;
 }
 

@@ -49,7 +49,7 @@ static void offload_some(struct small_run *run, struct plan *plan, const struct 
 
 static void offload_by_seed(struct small_run *run, struct plan *plan, const struct plan_request *request)
 {
-    follow(plan, request, offload_random_schedule(plan->variants[0].graph->block_count, run->seed));
+    follow(plan, request, offload_random_schedule(plan->variants[0].graph->block_count, KEEP_ON_HOST, run->seed));
 }
 
 static void go(struct small_run *run, const char *save)
