@@ -29,6 +29,7 @@ struct device_spec {
     double flops_f32, flops_f16; /* peak per second; 0 = unknown */
     double bandwidth;          /* bytes per second to its memory; 0 = unknown */
     double launch_seconds;     /* least time of one op */
+    uint32_t processors;       /* multiprocessors; 0 = unknown */
     double link_bandwidth;     /* bytes per second to its peers, per direction; 0 = unknown */
     double host_bandwidth;     /* bytes per second to and from pinned host memory, per direction; 0 = unknown */
     bool nvlink;               /* its link is NVLink, not a slot behind the host's bridge */
