@@ -121,7 +121,7 @@ Test(offload_file, memory_that_runs_out_leaves_nothing)
 Test(offload_file, memory_that_runs_out_while_emitting_leaves_nothing)
 {
     struct plan *plan = sound();
-    struct chain_schedule schedule = offload_random_schedule(plan->variants[0].graph->block_count, 5);
+    struct chain_schedule schedule = offload_random_schedule(plan->variants[0].graph->block_count, KEEP_ON_HOST, 5);
     size_t before = mem_current_bytes(MEM_PLAN);
     for (uint64_t n = 1;; n++) {
         struct plan_program program = {0};

@@ -79,7 +79,8 @@ Test(order, ops_that_share_bytes_never_overtake_each_other)
         struct plan *plan = kit_make_from(&options);
         struct plan_request request = {.spec = plan->spec, .batch = plan->batch};
         for (uint64_t seed = 100; seed < 112; seed++) {
-            struct chain_schedule schedule = offload_random_schedule(plan->variants[0].graph->block_count, seed);
+            struct chain_schedule schedule =
+                offload_random_schedule(plan->variants[0].graph->block_count, KEEP_ON_HOST, seed);
             offload_follow(plan, &request, &schedule);
             check_order(plan);
             chain_schedule_finish(&schedule);
