@@ -229,6 +229,8 @@ static void add_asked(json_t *root, const struct plan_report *report)
     if (report->largest_searched) json_object_set_new(root, "largest_batch", whole(report->largest_batch));
     if (plan->device_count > 1 && plan->step_seconds > 0)
         json_object_set_new(root, "scaling_efficiency", json_real(predict_efficiency(plan)));
+    if (plan->device_count > 1 && plan->step_seconds > 0 && report->machine)
+        json_object_set_new(root, "all_reduce", plan_all_reduce_json(plan, report->machine));
     if (report->keep_all) json_object_set_new(root, "keeping_all", alternative_json(report->keep_all));
     if (report->redo) json_object_set_new(root, "redoing_elementwise", alternative_json(report->redo));
     if (!plan->fits && report->advice) json_object_set_new(root, "advice", advice_json(report));

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "predict.h"
 #include "units.h"
 
 static void print_share(double share, FILE *to)
@@ -73,6 +74,16 @@ json_t *plan_scaling_json(const struct scaling *scaling)
 {
     return json_pack("{s:o, s:o}", "weak", points_json(scaling->weak, scaling->weak_count), "strong",
                      points_json(scaling->strong, scaling->strong_count));
+}
+
+json_t *plan_all_reduce_json(const struct plan *plan, const struct machine *machine)
+{
+    enum all_reduce_way way;
+    uint64_t bucket = predict_largest_bucket(plan);
+    double seconds = all_reduce_seconds(machine, plan->device_count, bucket, &way);
+    return json_pack("{s:s, s:I, s:f, s:f, s:I, s:f}", "way", all_reduce_name(way), "bucket_bytes", (json_int_t)bucket,
+                     "seconds", seconds, "link_bandwidth", machine->link_bandwidth, "node_devices",
+                     (json_int_t)machine->node_devices, "network_bandwidth", machine->network_bandwidth);
 }
 
 json_t *plan_run_json(const struct whole_run *run)

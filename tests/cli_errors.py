@@ -1,4 +1,5 @@
 """Wrong commands and files: one clear sentence on standard error, the right exit code, nothing left behind."""
+import json
 import os
 import pathlib
 import subprocess
@@ -76,6 +77,24 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--dtype', 'bf16'], '--dtype', 'bf16', 'f32')
 
 
+def check_costs(folder, plan, data):
+    """Times of a run predict plans of another depth; what it cannot tell is refused."""
+    trace = folder / 'costs.trace'
+    done = run('train', plan, '--data', data, '--iterations', 3, '--no-evaluate', '--trace', trace, '--time-every', 1)
+    assert done.returncode == 0, done.stderr
+    done = run('plan', 'resnet-14', '--batch', 8, '--gpus', 'cpu', '--costs', trace, '--json')
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)['step_seconds'] > 0
+    done = run('plan', 'resnet-14', '--batch', 8, '--gpus', 'cpu', '--costs', trace, '--explain')
+    assert done.returncode == 0 and 'measured in' in done.stdout, done.stdout
+    costs = ['--costs', trace]
+    refused(['plan', 'resnet-8', '--batch', 8, '--gpus', 'titan-x', *costs], '--costs', 'cpu', 'titan-x')
+    refused(['plan', 'resnet-8', '--batch', 8, '--gpus', '2xcpu', *costs], '--costs', '2')
+    cut = folder / 'cut.trace'
+    cut.write_bytes(trace.read_bytes()[:48])
+    refused(['plan', 'resnet-8', '--gpus', 'cpu', '--costs', cut], '--costs', 'cut.trace')
+
+
 def check_train(folder):
     plan = folder / 'plan.json'
     done = run('plan', 'resnet-8', '--batch', 8, '--gpus', 'cpu', '-o', plan)
@@ -96,6 +115,7 @@ def check_train(folder):
     assert other != text
     refused(['train', write(folder / 'other.json', other), '--data', data], 'other.json')
     refused(['train', plan, '--data', data, '--iterations', 0], '--iterations')
+    check_costs(folder, plan, data)
     refused(['train', plan, '--data', data, '--iterations', 1, '--trace', folder / 'no' / 'run.trace'], 'run.trace')
     refused(['train', plan, '--data', data, '--iterations', 1, '--resume', folder / 'nothing'], 'nothing')
     kept = write(folder / 'kept.trace', 'FATHOMTR of an earlier run')
