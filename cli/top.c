@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "command.h"
 #include "dashboard.h"
+#include "process.h"
 #include "rollup.h"
 #include "screen.h"
 #include "top_batch.h"
@@ -38,7 +39,7 @@ static const char manual[] =
     "    --batch json|csv   print the op table and the run's state for a script and leave\n"
     "    --replay           play a finished run at its own pace\n"
     "    --speed X          of the replay (default 1)\n"
-    "    --until-end        leave when the run ends\n"
+    "    --until-end        leave when the run ends; 1 when its process is gone without having closed the trace\n"
     "    --view NAME        start with overview, ops, layers, memory or loss\n"
     "    --filter TEXT      only ops with TEXT in layer, kind or pass\n"
     "    --interval MS      between two looks at the file, 50 to 10000 (default 250)\n"
@@ -49,7 +50,7 @@ static const char manual[] =
     "    NO_COLOR           no colours\n"
     "\n"
     "EXIT STATUS\n"
-    "    0 done, 1 the terminal or the file failed, 2 the command or the file is wrong\n"
+    "    0 done, 1 the terminal, the file or the run failed, 2 the command or the file is wrong\n"
     "\n"
     "EXAMPLES\n"
     "    fathom top runs/demo.trace\n"
@@ -204,6 +205,27 @@ static double seconds_silent(const char *path)
     return seconds > 0 ? seconds : 0;
 }
 
+/* A run that is there reports its memory several times a second. */
+#define CRASHED_SECONDS 1.5
+
+/* Only a process of this host can be seen to be gone. One in a container of the same name cannot be seen at all, so a
+ * crash is believed only when nothing comes any more. */
+static bool process_is_gone(const struct rollup *rollup)
+{
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    return rollup->pid > 0 && strcmp(rollup->host, host) == 0 && !process_is_alive(rollup->pid);
+}
+
+static bool say_crashed(const struct top_options *options, const struct rollup *rollup, struct error *err)
+{
+    return error_set(err, ERROR_FAILED,
+                     "%s: the run (process %" PRIu64
+                     ") is gone and has not closed its trace; `fathom top %s` shows its "
+                     "last moments",
+                     options->path, rollup->pid, options->path);
+}
+
 static volatile sig_atomic_t interrupted;
 
 static void interrupt(int signal_number)
@@ -220,8 +242,9 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
     uint64_t begun = clock_now_ns(), paused_ns = 0, last = begun, news = begun;
     double silent = seconds_silent(options->path); /* when news came last */
     bool looked = false;                           /* what is there at the first look is no news */
+    bool gone = false;                             /* before the last look, which so has seen all there will be */
     while (!dashboard->quit && !interrupted) {
-        uint64_t now = clock_now_ns(), grown;
+        uint64_t now = clock_now_ns(), grown = 0;
         if (dashboard->paused) paused_ns += now - last;
         last = now;
         if (!dashboard->paused) TRY(read_on(follower, options, now - begun - paused_ns, &grown, err));
@@ -230,9 +253,15 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
             silent = 0;
         }
         looked = true;
+        if (!dashboard->paused && !options->replay) {
+            bool silence = silent + (double)(now - news) * 1e-9 >= CRASHED_SECONDS;
+            dashboard->crashed = gone && silence && grown == 0 && !rollup->ended;
+            gone = process_is_gone(rollup);
+        }
         dashboard->silent_seconds = silent + (double)(now - news) * 1e-9;
         TRY(show(dashboard, rollup, canvas, ascii, err));
         if (options->until_end && rollup->ended) return true;
+        if (options->until_end && dashboard->crashed) return say_crashed(options, rollup, err);
         /* Keys are answered at once; the file is looked at again when the interval is over. */
         struct screen_key key = screen_wait_key((uint32_t)options->interval_ms);
         if (key.key == 0) continue;
@@ -265,10 +294,15 @@ static bool run_with(struct trace_follower *follower, struct dashboard *dashboar
     if (options->filter) snprintf(dashboard->filter, sizeof dashboard->filter, "%s", options->filter);
     if (!options->once && !options->batch) return run_dashboard(follower, dashboard, options, err);
     uint64_t read;
-    TRY(trace_follow_more(follower, 0, &read, err));
+    bool gone; /* asked before reading: what a process wrote before it went is then seen */
+    do {
+        gone = process_is_gone(trace_follow_rollup(follower));
+        TRY(trace_follow_more(follower, 0, &read, err));
+    } while (read > 0);
     const struct rollup *rollup = trace_follow_rollup(follower);
     TRY(dashboard_update(dashboard, rollup, err));
     dashboard->silent_seconds = seconds_silent(options->path);
+    dashboard->crashed = !rollup->ended && gone && dashboard->silent_seconds >= CRASHED_SECONDS;
     if (options->once) return print_once(dashboard, rollup, options, err);
     return strcmp(options->batch, "json") == 0 ? batch_print_json(dashboard, rollup, err)
                                                : batch_print_csv(dashboard, rollup);

@@ -21,15 +21,15 @@ static void add_metrics(json_t *root, const struct rollup *rollup)
         }
 }
 
-static json_t *describe_run(const struct rollup *rollup)
+static json_t *describe_run(const struct dashboard *dashboard, const struct rollup *rollup)
 {
     uint64_t step = rollup->step_count ? rollup->steps[rollup->step_count - 1].step : 0;
     json_t *root =
-        json_pack("{s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:b, s:I, s:I, s:I}", "model", rollup->model, "dataset",
+        json_pack("{s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:b, s:b, s:I, s:I, s:I}", "model", rollup->model, "dataset",
                   rollup->dataset, "backend", rollup->backend, "batch", (int)rollup->batch, "devices",
                   (int)rollup->device_count, "step", (json_int_t)step, "iterations", (json_int_t)rollup->iterations,
-                  "ended", rollup->ended, "events", (json_int_t)rollup->events, "dropped", (json_int_t)rollup->dropped,
-                  "damaged_blocks", (json_int_t)rollup->damaged_blocks);
+                  "ended", rollup->ended, "crashed", dashboard->crashed, "events", (json_int_t)rollup->events,
+                  "dropped", (json_int_t)rollup->dropped, "damaged_blocks", (json_int_t)rollup->damaged_blocks);
     if (root) add_metrics(root, rollup);
     return root;
 }
@@ -45,7 +45,7 @@ static json_t *describe_row(const struct op_row *row)
 
 bool batch_print_json(const struct dashboard *dashboard, const struct rollup *rollup, struct error *err)
 {
-    json_t *root = describe_run(rollup), *ops = json_array();
+    json_t *root = describe_run(dashboard, rollup), *ops = json_array();
     for (size_t i = 0; root && ops && i < dashboard->row_count; i++)
         json_array_append_new(ops, describe_row(&dashboard->rows[i]));
     bool ok = root && ops && json_object_set_new(root, "ops", ops) == 0 && json_dumpf(root, stdout, JSON_COMPACT) == 0;

@@ -1,4 +1,5 @@
 """The dashboard in a real terminal (tmux): it draws, answers keys, follows a resize, and gives the terminal back."""
+import json
 import os
 import pathlib
 import shutil
@@ -54,6 +55,31 @@ def check_silence(trace):
     assert 'SILENT FOR 10' in once, once
 
 
+def check_crash():
+    """A run that is killed: the dashboard that waits for its end says so and leaves."""
+    data, trace = folder / 'data', folder / 'crash.trace'
+    subprocess.run([fathom, 'data', 'synth', str(data), '--train', '200', '--test', '40'], check=True, stdout=subprocess.DEVNULL)
+    words = ['resnet-8', '--batch', '8', '--data', str(data), '--iterations', '1000000', '--no-evaluate', '--trace', str(trace)]
+    run = subprocess.Popen([fathom, 'train', *words], stdout=subprocess.DEVNULL, env={**environment, 'OMP_NUM_THREADS': '1'})
+    try:
+        end = time.monotonic() + 20
+        while not trace.exists() or trace.stat().st_size < 20000:
+            assert run.poll() is None and time.monotonic() < end, 'the run did not start'
+            time.sleep(0.05)
+        press(f'clear; {fathom} top {trace} --until-end; echo left with $?', 'Enter')
+        wait_for('LIVE')
+        live = json.loads(subprocess.run([fathom, 'top', str(trace), '--batch', 'json'], capture_output=True, check=True).stdout)
+        assert not live['crashed'] and not live['ended'], live
+    finally:
+        run.kill()
+    seen = wait_for('left with 1')  # before anybody has waited for the process
+    assert 'has not closed its trace' in ' '.join(seen.split()), seen
+    run.wait()
+    time.sleep(1)  # --once counts whole seconds of silence
+    once = subprocess.run([fathom, 'top', str(trace), '--once'], capture_output=True, text=True, check=True).stdout
+    assert 'CRASHED' in once, once
+
+
 def main():
     trace = folder / 'run.trace'
     subprocess.run([make_trace, str(trace)], check=True, stdout=subprocess.DEVNULL)
@@ -83,7 +109,8 @@ def main():
     press('clear; echo the terminal works', 'Enter')
     wait_for('the terminal works')
     check_silence(trace)
-    print('1 session: drawn, keys, filter, resize, quit; a run that died is not live')
+    check_crash()
+    print('1 session: drawn, keys, filter, resize, quit; a run that died is not live, one that is killed has crashed')
 
 
 if not can_open_a_terminal():

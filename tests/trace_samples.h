@@ -24,7 +24,7 @@ static inline void sample_tables(struct trace_sink *s, uint32_t devices, uint32_
     static const char *const classes[] = {"weight", "activation"};
     static const uint64_t bytes[] = {1000, 2000};
     s->run(s->context,
-           &(struct trace_run){"resnet-20", "cifar10", "cpu", "host", "fathom train", 128, 400, 269722, devices});
+           &(struct trace_run){"resnet-20", "cifar10", "cpu", "host", "fathom train", 128, 400, 269722, devices, 0});
     struct trace_op *table = calloc(ops, sizeof *table);
     char(*layers)[32] = calloc(ops, sizeof *layers);
     for (uint32_t d = 0; table && layers && d < devices; d++) {

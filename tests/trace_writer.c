@@ -36,7 +36,7 @@ Test(trace_writer, tells_back_what_was_reported)
     cr_assert(trace_writer_open(path, NULL, &writer, &err), "%s", err.text);
     struct trace_sink *s = trace_writer_sink(writer);
     s->run(s->context,
-           &(struct trace_run){"resnet-20", "cifar10", "cpu", "host", "fathom train x", 128, 400, 269722, 2});
+           &(struct trace_run){"resnet-20", "cifar10", "cpu", "host", "fathom train x", 128, 400, 269722, 2, 4711});
     const char *classes[] = {"weight", "activation"};
     uint64_t class_bytes[] = {1000, 2000};
     s->device(s->context, &(struct trace_device){1, "cpu:1", 1u << 30, 5000, 4000, 64, classes, class_bytes, 2});
@@ -63,6 +63,7 @@ Test(trace_writer, tells_back_what_was_reported)
     cr_assert_str_eq(r->model, "resnet-20");
     cr_assert_str_eq(r->command, "fathom train x");
     cr_assert_eq(r->parameters, 269722);
+    cr_assert_eq(r->pid, 4711);
     cr_assert_eq(r->device_count, 2);
     cr_assert_str_eq(r->devices[1].name, "cpu:1");
     cr_assert_str_eq(r->devices[1].class_names[1], "activation");

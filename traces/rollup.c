@@ -69,6 +69,7 @@ static void take_run(struct rollup *rollup, const struct trace_run *run)
     rollup->device_count = run->devices < ROLLUP_MOST_DEVICES ? run->devices : ROLLUP_MOST_DEVICES;
     rollup->iterations = run->iterations;
     rollup->parameters = run->parameters;
+    rollup->pid = run->pid;
 }
 
 static void take_device(struct rollup *rollup, const struct trace_device *from)

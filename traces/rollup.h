@@ -50,6 +50,7 @@ struct rollup {
     char model[48], dataset[24], backend[24], host[64], command[256];
     uint32_t batch, device_count;
     uint64_t iterations, parameters;
+    uint64_t pid;                    /* of the run's process on that host; 0 = unknown */
     struct rollup_device devices[ROLLUP_MOST_DEVICES];
     struct rollup_op *ops;
     size_t op_count;

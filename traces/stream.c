@@ -263,10 +263,11 @@ static void take_run(struct trace_stream *stream, struct trace_item *item)
     }
     const char *names[RUN_NAMES];
     for (size_t i = 0; i < RUN_NAMES; i++) names[i] = get_copy(in, stream->text[i]);
-    item->run = (struct trace_run){names[0], names[1], names[2], names[3], names[4], get_u32(in), 0, 0, 0};
+    item->run = (struct trace_run){names[0], names[1], names[2], names[3], names[4], get_u32(in), 0, 0, 0, 0};
     item->run.devices = get_u32(in);
     item->run.iterations = trace_get_varint(in);
     item->run.parameters = trace_get_varint(in);
+    if (!in->bad && in->at < in->end) item->run.pid = trace_get_varint(in); /* the first traces end before it */
     if (in->bad) return;
     item->type = TRACE_ITEM_RUN;
     in->at = in->end;

@@ -66,6 +66,7 @@ bool tables_set_run(struct tables *tables, const struct trace_run *run)
     tables->device_count = run->devices;
     tables->iterations = run->iterations;
     tables->parameters = run->parameters;
+    tables->pid = run->pid;
     tables->has_run = ok;
     return ok;
 }
@@ -143,6 +144,7 @@ static void write_run(const struct tables *tables, struct trace_output *output, 
         trace_put_varint(&out, tables->device_count);
         trace_put_varint(&out, tables->iterations);
         trace_put_varint(&out, tables->parameters);
+        trace_put_varint(&out, tables->pid);
     }
     write_block(output, TRACE_BLOCK_RUN, &out);
 }

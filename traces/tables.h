@@ -29,7 +29,7 @@ struct tables {
     bool has_run;
     uint32_t model, dataset, backend, host, command;
     uint32_t batch, device_count;
-    uint64_t iterations, parameters;
+    uint64_t iterations, parameters, pid;
     struct tables_device devices[TRACE_MOST_DEVICES];
     char **names; /* numbered by position; each once */
     size_t name_count, name_capacity;

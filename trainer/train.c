@@ -49,7 +49,8 @@ static void report_run(const struct run *run)
                                .batch = plan->batch,
                                .iterations = run->options->iterations,
                                .parameters = plan->variants[0].graph->parameter_elements,
-                               .devices = (uint32_t)plan->device_count};
+                               .devices = (uint32_t)plan->device_count,
+                               .pid = (uint64_t)getpid()};
     run->sink->run(run->sink->context, &report);
 }
 

@@ -60,6 +60,7 @@ struct dashboard {
     uint32_t device; /* shown in the memory panel */
     uint32_t click_row, click_column;
     bool replay;           /* the header says so */
+    bool crashed;          /* the run's process is gone and has not closed its trace */
     double silent_seconds; /* since the trace last grew; the header says so when it is long */
     struct op_row *rows;
     size_t row_count, row_capacity;

@@ -44,6 +44,8 @@ static void draw_state(const struct dashboard *dashboard, const struct rollup *r
         canvas_text_right(canvas, area, 0, end, INK_TITLE, "ENDED");
     else if (dashboard->replay)
         canvas_text_right(canvas, area, 0, end, INK_TITLE, "REPLAY");
+    else if (dashboard->crashed)
+        canvas_text_right(canvas, area, 0, end, INK_WARN, "CRASHED");
     else if (dashboard->silent_seconds >= 5)
         canvas_text_right(canvas, area, 0, end, INK_WARN, "SILENT FOR %s",
                           units_format_seconds(dashboard->silent_seconds, silent));
