@@ -89,6 +89,7 @@ static bool parse(int argc, char **argv, struct place_request *request, struct e
         {"chunk-size", 0, OPTION_BYTES, &request->chunk_bytes, 1, 4.6e18},
         {"check", 0, OPTION_FLAG, &request->check},
         {"time", 0, OPTION_REAL, &request->seconds, 0, 1e9},
+        {"memory", 0, OPTION_BYTES, &request->memory, 1, 4.6e18},
         {"out", 'o', OPTION_TEXT, &request->out},
         {"svg", 0, OPTION_TEXT, &request->svg},
         {"json", 0, OPTION_FLAG, &request->json},
@@ -132,6 +133,7 @@ static bool solve(const struct place_request *request, struct place_table *table
     struct place_progress progress = {.terminal = isatty(STDERR_FILENO) != 0};
     struct place_options options = {.capacity = request->capacity,
                                     .seconds = request->seconds,
+                                    .memory_bytes = request->memory,
                                     .seed = request->seed,
                                     .threads = (uint32_t)request->threads,
                                     .progress = place_progress_show,
@@ -304,6 +306,8 @@ static const char manual_end[] =
     "    --chunk-size BYTES  of each chunk\n"
     "    --check           judge PLACED.csv\n"
     "    --time S          seconds for all of it; 0 = one pass of the fast placers (default 10)\n"
+    "    --memory SIZE     most that the exact search may take (default 1GiB); where it needs more,\n"
+    "                      placers alone are used\n"
     "    -o, --out FILE    write the rows with their offsets as CSV\n"
     "    --svg FILE        draw the arena: time across, address up\n"
     "    --live            name all buffers that live at the peak, not the five largest alone\n"

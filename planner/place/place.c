@@ -28,7 +28,7 @@ static bool place_fast(const struct problem *problem, uint64_t target, const str
                        struct placement *best, struct error *err)
 {
     if (!problem->any_fixed) TRY(sweep_improve(problem, target, best, err));
-    if (best->arena <= target) return true;
+    if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
     return squeeze_improve(problem, target, limits, best, err);
 }
 
@@ -54,7 +54,8 @@ static bool solve(const struct problem *problem, const struct place_options *opt
     uint64_t target = options->capacity > problem->bound ? options->capacity : problem->bound;
     result->lower_bound_bytes = problem->bound;
     bool possible = options->capacity == 0 || options->capacity >= problem->bound;
-    bool exact = possible && options->seconds > 0 && ladder_fits(problem);
+    bool exact = possible && options->seconds > 0;
+    if (exact) TRY(ladder_fits(problem, options, &exact, err));
     struct squeeze_limits limits = {.work = choose_work(problem, options, exact),
                                     .threads = options->seconds > 0 ? ladder_lanes(options) : 1,
                                     .options = options};

@@ -12,7 +12,8 @@
 
 #include "errors.h"
 
-#define PLACE_UNPLACED UINT64_MAX
+#define PLACE_UNPLACED     UINT64_MAX
+#define PLACE_MEMORY_BYTES ((uint64_t)1 << 30)
 
 struct place_buffer {
     uint64_t lower, upper; /* live at instants lower <= t < upper */
@@ -27,9 +28,10 @@ struct place_buffer {
  * common multiple of its names', their sizes round up to it, and at each instant the largest live one counts. */
 
 struct place_options {
-    uint64_t capacity; /* stop as soon as the arena is at most this; 0 = minimise */
-    double seconds;    /* limit of the exact search; 0 = fast placers only */
-    uint64_t nodes;    /* limit of the exact search, 0 = none */
+    uint64_t capacity;     /* stop as soon as the arena is at most this; 0 = minimise */
+    double seconds;        /* limit of the exact search; 0 = fast placers only */
+    uint64_t nodes;        /* limit of the exact search, 0 = none */
+    uint64_t memory_bytes; /* limit of the exact search, which is left out where it needs more; 0 = the default */
     uint64_t seed;
     uint32_t threads;                                                               /* 0 = one per core */
     void (*progress)(void *context, uint64_t bound, uint64_t best, double seconds); /* may be NULL */

@@ -317,10 +317,16 @@ static void finish_lanes(struct ladder *ladder)
     search_tables_finish(&ladder->tables);
 }
 
+static uint64_t memory_limit(const struct place_options *options)
+{
+    return options->memory_bytes > 0 ? options->memory_bytes : PLACE_MEMORY_BYTES;
+}
+
 static bool start_lanes(struct ladder *ladder, struct error *err)
 {
     size_t count = ladder->problem->count;
     TRY(search_tables_init(&ladder->tables, ladder->problem, err));
+    ladder->tables.trail_bytes = memory_limit(ladder->options) / 2 / ladder->lane_count;
     ladder->lanes = mem_zalloc(MEM_SEARCH, ladder->lane_count, sizeof *ladder->lanes);
     if (!ladder->lanes) return error_memory(err, ladder->lane_count * sizeof *ladder->lanes, "search threads");
     for (uint32_t i = 0; i < ladder->lane_count; i++) {
@@ -334,11 +340,18 @@ static bool start_lanes(struct ladder *ladder, struct error *err)
     return true;
 }
 
-bool ladder_fits(const struct problem *problem)
+/* Half of the memory is for the tables, the rest for undoing. */
+bool ladder_fits(const struct problem *problem, const struct place_options *options, bool *fits, struct error *err)
 {
-    uint64_t cover = 0;
+    uint64_t cover = 0, tables, each;
     for (size_t i = 0; i < problem->count; i++) cover += problem->last[i] - problem->first[i];
-    return cover <= MOST_COVER;
+    *fits = cover <= MOST_COVER;
+    if (!*fits) return true;
+    TRY(search_tables_measure(problem, &tables, &each, err));
+    uint64_t half = memory_limit(options) / 2, lanes = ladder_lanes(options);
+    uint64_t first_steps = 256 * (uint64_t)problem->sections + 64 * (uint64_t)problem->count;
+    *fits = tables + lanes * each <= half && lanes * first_steps <= half;
+    return true;
 }
 
 bool ladder_improve(const struct problem *problem, const struct place_options *options, struct placement *best,

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "clock.h"
 #include "mem.h"
 #include "place_sort.h"
 
@@ -257,6 +258,12 @@ bool problem_check_fixed(const struct problem *problem, struct error *err)
     mem_free(skyline.whole);
     mem_free(skyline.below);
     return ok;
+}
+
+bool problem_halted(const struct problem *problem)
+{
+    if (problem->quit && atomic_load_explicit(problem->quit, memory_order_relaxed)) return true;
+    return problem->deadline_ns > 0 && clock_now_ns() >= problem->deadline_ns;
 }
 
 uint64_t problem_arena(const struct problem *problem, const uint64_t *offset)

@@ -58,6 +58,9 @@ struct placement {
     uint64_t arena;
 };
 
+/* Whether the deadline has passed or someone asked to stop: a placer that has a placement then ends. */
+bool problem_halted(const struct problem *problem);
+
 uint64_t problem_arena(const struct problem *problem, const uint64_t *offset);
 
 /* How far first fit goes on trying orders: until one meets the target, or until a limit or the problem's

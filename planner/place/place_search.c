@@ -74,9 +74,31 @@ struct mark {
     size_t section, buffer;
 };
 
-/* The room that one step may need, taken at once so that nothing within it can fail. */
+/* What a stack of `capacity` elements takes once it has room for `needed`. */
+static uint64_t grown_bytes(size_t capacity, size_t needed, size_t size)
+{
+    if (needed <= capacity) return (uint64_t)capacity * size;
+    return (uint64_t)(2 * capacity > needed ? 2 * capacity : needed) * size;
+}
+
+static bool may_grow(const struct search *search, size_t sections, size_t buffers)
+{
+    uint64_t bytes =
+        grown_bytes(search->section_capacity, search->section_count + sections, sizeof *search->section_trail) +
+        grown_bytes(search->buffer_capacity, search->buffer_count + buffers + 1, sizeof *search->buffer_trail) +
+        grown_bytes(search->branch_capacity, search->branch_count + buffers, sizeof *search->branch) +
+        grown_bytes(search->part_capacity, search->part_count + sections, sizeof *search->parts);
+    return bytes <= search->tables->trail_bytes;
+}
+
+/* The room that one step may need, taken at once so that nothing within it can fail. Beyond the limit the search ends
+ * without an answer. */
 static bool reserve_step(struct search *search, uint32_t from, uint32_t to)
 {
+    if (!may_grow(search, to - from, search->problem->count)) {
+        search->stopped = true;
+        return false;
+    }
     void *sections = search->section_trail, *buffers = search->buffer_trail, *branch = search->branch,
          *parts = search->parts;
     size_t count = search->problem->count;

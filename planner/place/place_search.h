@@ -31,10 +31,14 @@ struct search_tables {
     uint32_t *neighbours;
     size_t *member_start; /* sections + 1 */
     uint32_t *members;
-    uint32_t *twin; /* the previous buffer of the same lifetime, size and alignment, or UINT32_MAX */
-    uint32_t *span; /* a number for each distinct lifetime */
-    uint64_t *load; /* the largest live sum among each buffer's sections */
+    uint32_t *twin;       /* the previous buffer of the same lifetime, size and alignment, or UINT32_MAX */
+    uint32_t *span;       /* a number for each distinct lifetime */
+    uint64_t *load;       /* the largest live sum among each buffer's sections */
+    uint64_t trail_bytes; /* most that each search's stacks may take: set before the first runs */
 };
+/* What the tables and one search without its stacks will take. */
+bool search_tables_measure(const struct problem *problem, uint64_t *table_bytes, uint64_t *search_bytes,
+                           struct error *err);
 bool search_tables_init(struct search_tables *tables, const struct problem *problem, struct error *err);
 void search_tables_finish(struct search_tables *tables);
 
@@ -62,7 +66,7 @@ enum search_verdict search_run(struct search *search, const struct search_job *j
 void search_take_blame(struct search *search, const struct search *from);
 
 /* Whether the exact search is of use: its memory and its steps grow with the sum of all lifetimes in sections. */
-bool ladder_fits(const struct problem *problem);
+bool ladder_fits(const struct problem *problem, const struct place_options *options, bool *fits, struct error *err);
 
 /* As many as options->threads asks for. */
 uint32_t ladder_lanes(const struct place_options *options);

@@ -170,7 +170,10 @@ static bool run_rounds(struct squeeze *squeeze, struct worker *workers, uint32_t
                        struct placement *best, struct error *err)
 {
     uint64_t work = LINES * squeeze->problem->count;
-    for (size_t i = 0; i < LINES; i++) begin_line(squeeze, &workers->firstfit, &squeeze->lines[i]);
+    for (size_t i = 0; i < LINES; i++) {
+        if (!squeeze->obliged && !firstfit_may_go_on(&squeeze->limits)) return true;
+        begin_line(squeeze, &workers->firstfit, &squeeze->lines[i]);
+    }
     squeeze->attempts = 1;
     for (;;) {
         run_workers(workers, threads);

@@ -30,11 +30,7 @@ static uint64_t nodes_left(const struct solving *solving)
     return most == 0 ? 0 : most > used ? most - used : 1;
 }
 
-static uint64_t deadline(const struct solving *solving, double seconds)
-{
-    (void)solving;
-    return clock_now_ns() + (uint64_t)((seconds < 1e9 ? seconds : 1e9) * 1e9);
-}
+static uint64_t deadline(double seconds) { return clock_now_ns() + (uint64_t)((seconds < 1e9 ? seconds : 1e9) * 1e9); }
 
 static bool done(const struct solving *solving)
 {
@@ -79,8 +75,8 @@ static bool try_steps(struct solving *solving, double seconds, uint64_t nodes, s
     bool ended = false;
     if (solving->groups.count > MOST_STORAGES || done(solving)) return true;
     if (left > 0 && (nodes == 0 || left < nodes)) nodes = left;
-    TRY(tied_search(&solving->tied, solving->target, nodes, deadline(solving, seconds), solving->options->stop,
-                    &result->nodes, &ended, err));
+    TRY(tied_search(&solving->tied, solving->target, nodes, deadline(seconds), solving->options->stop, &result->nodes,
+                    &ended, err));
     if (ended && solving->tied.arena > solving->target) result->lower_bound_bytes = solving->tied.arena;
     return true;
 }
@@ -139,15 +135,17 @@ static void report(const struct solving *solving)
 static bool solve_steps(struct solving *solving, struct error *err)
 {
     double seconds = solving->options->seconds;
-    TRY(try_hulls(solving, 0, err));
+    bool small = solving->groups.count <= MOST_STORAGES; /* the search over steps may end it at once */
+    TRY(try_hulls(solving, small ? 0 : seconds / 4, err));
     if (solving->tied.arena > solving->target && solving->groups.piece_count <= MOST_PIECES)
-        TRY(tied_first_fit(&solving->tied, solving->target,
-                           deadline(solving, seconds > 0 && seconds < FIRST_SECONDS ? seconds : FIRST_SECONDS),
-                           solving->options->stop, err));
+        TRY(tied_first_fit(
+            &solving->tied, solving->target,
+            deadline(seconds > 0 && seconds_left(solving) < FIRST_SECONDS ? seconds_left(solving) : FIRST_SECONDS),
+            solving->options->stop, err));
     report(solving);
     TRY(try_steps(solving, seconds_left(solving) / 4, FIRST_NODES, err));
     report(solving);
-    if (!done(solving)) TRY(try_hulls(solving, seconds_left(solving) / 4, err));
+    if (small && !done(solving)) TRY(try_hulls(solving, seconds_left(solving) / 4, err));
     report(solving);
     TRY(try_rest(solving, seconds_left(solving) / 3, err));
     report(solving);

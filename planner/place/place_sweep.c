@@ -5,7 +5,6 @@
  * Near-nested lifetimes, which is what training steps have, reach the bound this way in O(n log n). */
 #include <string.h>
 
-#include "clock.h"
 #include "mem.h"
 #include "place_holes.h"
 #include "place_problem.h"
@@ -68,12 +67,6 @@ static void give(struct sweep *sweep, size_t buffer)
     holes_give(&sweep->holes, low, high);
 }
 
-static bool halted(const struct problem *problem)
-{
-    if (problem->quit && atomic_load_explicit(problem->quit, memory_order_relaxed)) return true;
-    return problem->deadline_ns > 0 && clock_now_ns() >= problem->deadline_ns;
-}
-
 /* Starts by section, the longest first within one; ends by section. */
 static void sort_events(struct sweep *sweep)
 {
@@ -100,7 +93,7 @@ static void sweep_side(struct sweep *sweep, uint64_t height, uint32_t peak, cons
         for (; ended < count && sweep->ends[ended].key <= begin; ended++)
             if (sweep->ends[ended].key > peak) give(sweep, sweep->ends[ended].index);
         take(sweep, buffer, manner);
-        if (sweep->may_stop && i % LOOK_EVERY == 0 && halted(sweep->problem)) sweep->stopped = true;
+        if (sweep->may_stop && i % LOOK_EVERY == 0 && problem_halted(sweep->problem)) sweep->stopped = true;
         if (sweep->stopped) return;
     }
 }

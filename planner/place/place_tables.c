@@ -115,6 +115,41 @@ static bool list_buffers(struct search_tables *tables, struct error *err)
     return true;
 }
 
+/* Members of the sections, and those that begin in them: a buffer's neighbours are the members of its first section and
+ * those that begin in its others. */
+static void count_sections(const struct problem *problem, uint64_t *members, uint64_t *begun)
+{
+    for (size_t i = 0; i < problem->count; i++) {
+        members[problem->first[i]]++;
+        members[problem->last[i]]--; /* wraps until it is summed up */
+        begun[problem->first[i] + 1]++;
+    }
+    for (uint32_t s = 0; s < problem->sections; s++) {
+        members[s + 1] += members[s];
+        begun[s + 1] += begun[s];
+    }
+}
+
+bool search_tables_measure(const struct problem *problem, uint64_t *table_bytes, uint64_t *search_bytes,
+                           struct error *err)
+{
+    uint64_t count = problem->count, sections = problem->sections, cover = 0, neighbours = 0;
+    uint64_t *members = mem_zalloc(MEM_SEARCH, sections + 2, sizeof *members);
+    uint64_t *begun = mem_zalloc(MEM_SEARCH, sections + 2, sizeof *begun);
+    bool ok = members && begun;
+    if (ok) count_sections(problem, members, begun);
+    for (size_t i = 0; ok && i < count; i++) {
+        cover += problem->last[i] - problem->first[i];
+        neighbours += members[problem->first[i]] - 1 + begun[problem->last[i]] - begun[problem->first[i] + 1];
+    }
+    mem_free(members);
+    mem_free(begun);
+    if (!ok) return error_memory(err, (sections + 2) * 16, "search tables");
+    *table_bytes = 4 * (cover + neighbours) + 8 * (count + sections) + 16 * count;
+    *search_bytes = 4 * cover + 61 * count + 72 * sections;
+    return true;
+}
+
 bool search_tables_init(struct search_tables *tables, const struct problem *problem, struct error *err)
 {
     *tables = (struct search_tables){.problem = problem};
