@@ -166,6 +166,7 @@ struct plan_request {
     uint32_t batch;
     const struct machine *machine;    /* borrowed */
     uint32_t micro_batches;           /* 0 = as few as fit; otherwise the same on every device */
+    bool any_micro_batches;           /* with micro_batches 0: as many as make the least predicted step */
     bool sync_bn;
     enum recompute_policy recompute;
     uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */

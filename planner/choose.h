@@ -1,0 +1,14 @@
+/* How a request's batch is shared by its devices, and in how many pieces each takes its share. */
+#ifndef FATHOM_CHOOSE_H
+#define FATHOM_CHOOSE_H
+
+#include "plan.h"
+
+/* Fills the plan's variants and devices (whose specs are there), fits and recompute. Devices of one kind get shares
+ * that differ by one image at most; of several kinds, shares for the least predicted step under each one's memory,
+ * never slower than those that keeping everything would suggest (split_search.h). Micro-batches change batch
+ * normalisation's statistics, so with request->micro_batches 0 there are as few as fit, whatever must run again
+ * instead, and one when nothing fits: the plan then shows by how much it misses. Errors as plan_make. */
+bool choose_split(const struct plan_request *request, struct plan *plan, struct error *err);
+
+#endif

@@ -1,0 +1,260 @@
+#include "shares.h"
+
+#include <string.h>
+
+#include "cost.h"
+#include "mem.h"
+#include "predict.h"
+#include "variant.h"
+
+/* A thousand layers' programs and graph take a few MB. */
+#define MOST_HELD 12
+
+/* --- Kinds of devices ----------------------------------------------------------------------------------------------
+ */
+
+static bool same_memory(const struct device_spec *a, const struct device_spec *b)
+{
+    return a->kind == b->kind && a->memory_bytes == b->memory_bytes && a->context_bytes == b->context_bytes &&
+           a->comm_bytes == b->comm_bytes && a->reserve_bytes == b->reserve_bytes && a->op_bytes == b->op_bytes &&
+           a->workspace_bytes == b->workspace_bytes;
+}
+
+static bool same_speed(const struct device_spec *a, const struct device_spec *b)
+{
+    return a->flops_f32 == b->flops_f32 && a->flops_f16 == b->flops_f16 && a->bandwidth == b->bandwidth &&
+           a->launch_seconds == b->launch_seconds && a->host_bandwidth == b->host_bandwidth;
+}
+
+static void find_kinds(struct shares *shares)
+{
+    const struct machine *machine = shares->request->machine;
+    for (uint32_t d = 0; d < machine->device_count; d++) {
+        uint32_t kind = 0;
+        for (; kind < shares->kinds; kind++) {
+            const struct device_spec *other = &machine->devices[shares->first_of[kind]];
+            if (same_memory(other, &machine->devices[d]) && same_speed(other, &machine->devices[d])) break;
+        }
+        if (kind == shares->kinds) shares->first_of[shares->kinds++] = d;
+        shares->kind_of[d] = kind;
+        shares->devices_of[kind]++;
+    }
+}
+
+static uint64_t room_bytes(const struct device_spec *device)
+{
+    uint64_t outside = device->context_bytes + device->comm_bytes + device->reserve_bytes;
+    return device->memory_bytes > outside ? device->memory_bytes - outside : 1;
+}
+
+/* Where the speed of one is unknown all are taken to be as fast as their memory is large. */
+static void weigh_kinds(struct shares *shares)
+{
+    const struct device_spec *devices = shares->request->machine->devices;
+    bool known = true;
+    for (size_t k = 0; k < shares->kinds; k++)
+        known = known && cost_speed_of(&devices[shares->first_of[k]], shares->request->dtype, NULL).known;
+    for (size_t k = 0; k < shares->kinds; k++)
+        shares->weight_of[k] =
+            known ? 1 : (double)room_bytes(&devices[0]) / (double)room_bytes(&devices[shares->first_of[k]]);
+}
+
+bool shares_begin(const struct plan_request *request, const struct plan *plan, struct shares *shares, struct error *err)
+{
+    size_t devices = request->machine->device_count;
+    *shares = (struct shares){.request = request, .frame = *plan};
+    shares->frame.variant_count = 1;
+    shares->kind_of = mem_zalloc(MEM_PLAN, devices, sizeof *shares->kind_of);
+    shares->first_of = mem_zalloc(MEM_PLAN, devices, sizeof *shares->first_of);
+    shares->devices_of = mem_zalloc(MEM_PLAN, devices, sizeof *shares->devices_of);
+    shares->weight_of = mem_zalloc(MEM_PLAN, devices, sizeof *shares->weight_of);
+    if (!shares->kind_of || !shares->first_of || !shares->devices_of || !shares->weight_of)
+        return error_memory(err, devices * sizeof *shares->kind_of, "the devices' kinds");
+    find_kinds(shares);
+    weigh_kinds(shares);
+    return true;
+}
+
+static void drop_variant(struct share *share)
+{
+    if (share->held) variant_finish(&share->variant);
+    share->held = false;
+}
+
+void shares_finish(struct shares *shares)
+{
+    for (size_t i = 0; i < shares->count; i++) {
+        drop_variant(shares->shares[i]);
+        mem_free(shares->shares[i]);
+    }
+    mem_free(shares->shares);
+    mem_free(shares->kind_of);
+    mem_free(shares->first_of);
+    mem_free(shares->devices_of);
+    mem_free(shares->weight_of);
+    *shares = (struct shares){0};
+}
+
+/* --- Shares --------------------------------------------------------------------------------------------------------
+ */
+
+static struct share *find_share(const struct shares *shares, uint32_t kind, uint32_t images, uint32_t micro_batches)
+{
+    for (size_t i = 0; i < shares->count; i++) {
+        struct share *share = shares->shares[i];
+        if (share->kind == kind && share->images == images && share->micro_batches == micro_batches) return share;
+    }
+    return NULL;
+}
+
+static bool grow(struct shares *shares, struct error *err)
+{
+    size_t capacity = shares->capacity ? 2 * shares->capacity : 16;
+    if (shares->count < shares->capacity) return true;
+    struct share **grown = mem_alloc(MEM_PLAN, capacity, sizeof(struct share *));
+    if (!grown) return error_memory(err, capacity * sizeof(struct share *), "the shares of a batch");
+    if (shares->count > 0) memcpy(grown, shares->shares, shares->count * sizeof(struct share *));
+    mem_free(shares->shares);
+    shares->shares = grown;
+    shares->capacity = capacity;
+    return true;
+}
+
+static struct share *add_share(struct shares *shares, uint32_t kind, uint32_t images, uint32_t micro_batches,
+                               struct error *err)
+{
+    struct share *share = grow(shares, err) ? mem_zalloc(MEM_PLAN, 1, sizeof *share) : NULL;
+    if (!share) {
+        if (shares->count < shares->capacity) error_memory(err, sizeof *share, "the shares of a batch");
+        return NULL;
+    }
+    share->kind = kind;
+    share->images = images;
+    share->micro_batches = micro_batches;
+    share->index = UINT32_MAX;
+    shares->shares[shares->count++] = share;
+    return share;
+}
+
+/* Programs that nobody asked for of late are made again if somebody does. */
+static void drop_oldest(struct shares *shares, const struct share *spare)
+{
+    struct share *oldest = NULL;
+    size_t held = 0;
+    for (size_t i = 0; i < shares->count; i++) {
+        struct share *share = shares->shares[i];
+        if (!share->held || share == spare) continue;
+        held++;
+        if (!oldest || share->asked < oldest->asked) oldest = share;
+    }
+    if (held >= MOST_HELD + shares->kinds) drop_variant(oldest);
+}
+
+static void account(const struct variant_request *request, const struct plan_variant *variant,
+                    struct plan_device *device)
+{
+    device->peak_bytes = 0;
+    for (size_t c = 0; c < MEMORY_CLASSES; c++) device->classes[c] = variant->classes[c];
+    variant_outside(request, variant->train.op_count + variant->evaluate.op_count, variant->host_bytes,
+                    device->classes);
+    for (size_t c = 0; c < MEMORY_CLASSES; c++) device->peak_bytes += device->classes[c];
+}
+
+static struct variant_request request_of(const struct shares *shares, uint32_t d, uint32_t images,
+                                         uint32_t micro_batches)
+{
+    const struct machine *machine = shares->request->machine;
+    return (struct variant_request){
+        shares->request, &machine->devices[d], images, micro_batches, (uint32_t)machine->device_count, d == 0};
+}
+
+static bool measure(struct shares *shares, const struct variant_request *request, struct share *share,
+                    struct error *err)
+{
+    const struct plan_request *wanted = shares->request;
+    struct plan_device device = {
+        .spec = *request->device, .images = share->images, .micro_batches = share->micro_batches};
+    account(request, &share->variant, &device);
+    shares->frame.variants = &share->variant;
+    share->peak_bytes = device.peak_bytes;
+    share->growing_bytes = 0;
+    for (int c = MEMORY_KEPT; c <= MEMORY_INPUT; c++) share->growing_bytes += device.classes[c];
+    share->fits = device.peak_bytes <= device.spec.memory_bytes;
+    TRY(predict_device_seconds(&shares->frame, &device, wanted->machine, wanted->measured, &share->seconds, err));
+    share->seconds *= shares->weight_of[share->kind];
+    return true;
+}
+
+static bool make_share(struct shares *shares, struct share *share, struct error *err)
+{
+    struct error fault = {0};
+    struct variant_request wanted =
+        request_of(shares, shares->first_of[share->kind], share->images, share->micro_batches);
+    share->held = true;
+    share->made = variant_make(&wanted, &share->variant, &share->policy, &fault);
+    if (share->variant.graph) share->ops = (uint32_t)share->variant.graph->op_count;
+    if (share->made) {
+        drop_oldest(shares, share);
+        return measure(shares, &wanted, share, err);
+    }
+    drop_variant(share);
+    if (fault.kind != ERROR_UNFIT) {
+        if (err) *err = fault;
+        return false;
+    }
+    shares->unfit = fault;
+    return true;
+}
+
+bool shares_get(struct shares *shares, uint32_t kind, uint32_t images, uint32_t micro_batches, struct share **share,
+                struct error *err)
+{
+    struct share *found = find_share(shares, kind, images, micro_batches);
+    bool known = found != NULL;
+    if (!known) found = add_share(shares, kind, images, micro_batches, err);
+    if (!found || (!known && !make_share(shares, found, err))) return false;
+    found->asked = ++shares->asked;
+    *share = found;
+    return true;
+}
+
+/* --- Into a plan ---------------------------------------------------------------------------------------------------
+ */
+
+/* The share's variant moves into the plan, unless a device before had it. */
+static bool take_variant(struct shares *shares, struct share *share, struct plan *plan, struct error *err)
+{
+    if (!share->made) {
+        if (err) *err = shares->unfit;
+        return false;
+    }
+    if (share->index < plan->variant_count) return true;
+    if (!share->held) TRY(make_share(shares, share, err));
+    share->index = (uint32_t)plan->variant_count++;
+    plan->variants[share->index] = share->variant;
+    share->variant = (struct plan_variant){0};
+    share->held = false;
+    if (share->policy > plan->recompute) plan->recompute = share->policy;
+    return true;
+}
+
+bool shares_take(struct shares *shares, const uint32_t *images, uint32_t micro_batches, struct plan *plan,
+                 struct error *err)
+{
+    plan->fits = true;
+    plan->recompute = RECOMPUTE_NONE;
+    for (size_t i = 0; i < shares->count; i++) shares->shares[i]->index = UINT32_MAX;
+    for (uint32_t d = 0; d < plan->device_count; d++) {
+        struct plan_device *device = &plan->devices[d];
+        struct variant_request wanted = request_of(shares, d, images[d], micro_batches);
+        struct share *share;
+        TRY(shares_get(shares, shares->kind_of[d], images[d], micro_batches, &share, err));
+        TRY(take_variant(shares, share, plan, err));
+        device->images = images[d];
+        device->micro_batches = micro_batches;
+        device->variant = share->index;
+        account(&wanted, &plan->variants[share->index], device);
+        plan->fits &= device->peak_bytes <= device->spec.memory_bytes;
+    }
+    return true;
+}

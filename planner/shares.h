@@ -1,0 +1,52 @@
+/* What devices do with their shares of a batch: each share is planned once, whoever asks. */
+#ifndef FATHOM_SHARES_H
+#define FATHOM_SHARES_H
+
+#include "plan.h"
+
+/* So many images on a device of one kind. */
+struct share {
+    uint32_t kind, images, micro_batches;
+    bool made; /* false: it cannot be within the request's budget */
+    bool fits;
+    uint64_t peak_bytes;    /* with what lies outside the arena */
+    uint64_t growing_bytes; /* part of it that images take */
+    double seconds;         /* of its part of the step; compares shares only, where a speed is unknown */
+    enum recompute_policy policy;
+    uint32_t ops;          /* of its graph */
+    struct plan_variant variant; /* while held */
+    bool held;
+    uint64_t asked; /* when last */
+    uint32_t index; /* of its variant in the plan that took it */
+};
+
+struct shares {
+    const struct plan_request *request;
+    struct plan frame;    /* a plan's head, for predictions */
+    uint32_t *kind_of;    /* of each device */
+    uint32_t *first_of;   /* of each kind: its first device */
+    uint32_t *devices_of; /* of each kind: how many */
+    size_t kinds;
+    double *weight_of; /* of each kind: what its stand-in's seconds count where speeds are unknown */
+    struct share **shares;
+    size_t count, capacity;
+    uint64_t asked;
+    struct error unfit; /* why a share could not be made */
+};
+
+/* The caller ends it with shares_finish, also after a failure. The request is borrowed. */
+bool shares_begin(const struct plan_request *request, const struct plan *plan, struct shares *shares,
+                  struct error *err);
+void shares_finish(struct shares *shares);
+
+/* Plans a share, or finds it. *share is the book's, valid until shares_finish. A budget below the least arena is no
+ * failure (share->made is false, shares->unfit says why). */
+bool shares_get(struct shares *shares, uint32_t kind, uint32_t images, uint32_t micro_batches, struct share **share,
+                struct error *err);
+
+/* Fills the plan's devices and variants: images[device_count], all cut in micro_batches. ERROR_UNFIT where a share
+ * cannot be made. The plan has no variants before. */
+bool shares_take(struct shares *shares, const uint32_t *images, uint32_t micro_batches, struct plan *plan,
+                 struct error *err);
+
+#endif
