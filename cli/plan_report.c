@@ -190,7 +190,8 @@ static void print_time(const struct plan *plan, const struct cost_table *measure
                 units_format_seconds(plan->step_seconds, seconds), plan->batch / plan->step_seconds,
                 measured ? " from " : "", measured ? cost_table_name(measured) : "");
     else
-        fprintf(to, "  %-22s time unknown: the speed of %s is not known\n", "step", plan->devices[0].spec.name);
+        fprintf(to, "  %-22s time unknown: the speed of %s%s is not known\n", "step", plan->devices[0].spec.name,
+                plan->device_count > 1 ? " or of its links" : "");
 }
 
 /* How gradients are added up, by the largest bucket. */

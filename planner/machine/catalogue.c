@@ -86,7 +86,7 @@ static const struct device_spec entries[] = {
         "NVIDIA H200 datasheet, SXM, dense"),
     ROW("b200", 180, 148, 182633, 75, 2250, 7700, NEW, NVLINK(900, LANES5), DGX_H100,
         "NVIDIA HGX B200 datasheet, dense"),
-    ROW("gb200", 186, 152, 188416, 80, 2500, 8000, NEW, NVLINK(900, GRACE), NVL72,
+    ROW("gb200", 186, 148, 188416, 80, 2500, 8000, NEW, NVLINK(900, GRACE), NVL72,
         "NVIDIA GB200 NVL72 datasheet, one GPU, dense"),
 };
 #define ENTRIES (sizeof entries / sizeof entries[0])
