@@ -204,6 +204,9 @@ static double learn_ops(struct cost_table *table, const struct cost_run *run, co
     return !ok ? -1 : all > 0 ? found / all : 0;
 }
 
+/* Of a damaged trace too, graphs stay of a size that can be planned. */
+#define MOST_IMAGES (1u << 20)
+
 /* The images that an op of the run had at a time: its first convolution's FLOPs over those of one image. 0 = it is not
  * the model's. */
 static uint32_t find_batch(const struct cost_run *run, const struct graph *one)
@@ -216,7 +219,8 @@ static uint32_t find_batch(const struct cost_run *run, const struct graph *one)
         if (strcmp(s->kind, op_kind_name(OP_CONV)) != 0 || strcmp(s->layer, one->layers[conv->layer].path) != 0)
             continue;
         uint64_t images = conv->flops ? s->flops / conv->flops : 0;
-        return s->flops == images * conv->flops && images > 0 && images <= run->images ? (uint32_t)images : 0;
+        bool whole = images > 0 && s->flops == images * conv->flops;
+        return whole && images <= run->images && images <= MOST_IMAGES ? (uint32_t)images : 0;
     }
     return 0;
 }

@@ -238,6 +238,11 @@ Test(costs, wrong_runs_are_refused)
     wrong = run;
     wrong.images = 2; /* fewer than an op has */
     refuse(wrong, "convolutions");
+    struct cost_run huge = make_run(graph, "resnet-20", 4, &law);
+    for (size_t i = 0; i < huge.count; i++) ((struct cost_sample *)(uintptr_t)huge.samples)[i].flops <<= 28;
+    huge.images = UINT32_MAX;
+    refuse(huge, "convolutions");
+    free((void *)(uintptr_t)huge.samples);
     wrong = run;
     wrong.count = 0;
     refuse(wrong, "resnet-20");
