@@ -194,12 +194,14 @@ static bool set_nodes(const struct plan_options *o, struct machine *machine, str
     return true;
 }
 
-static bool read_costs(const struct plan_options *o, struct plan_request *request, struct cost_table **costs,
-                       struct error *err)
+/* Links whose speed is unknown are as fast as in the runs. */
+static bool read_costs(const struct plan_options *o, struct plan_request *request, struct machine *machine,
+                       struct cost_table **costs, struct error *err)
 {
     if (!o->costs) return true;
     TRY(plan_costs_read(o->costs, request, costs, err));
     request->measured = *costs;
+    if (machine->link_bandwidth <= 0) machine->link_bandwidth = cost_table_link(*costs);
     return true;
 }
 
@@ -211,8 +213,8 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     struct cost_table *costs = NULL;
     int code = 1;
     if (plan_flags_request(&o->flags, model, "auto", &cpu_backend, false, &machine, &request, err) &&
-        set_nodes(o, &machine, err) && read_costs(o, &request, &costs, err) && make_plan(o, &request, &made, err) &&
-        write_files(o, made.plan, err) && tell(o, &request, &made, err))
+        set_nodes(o, &machine, err) && read_costs(o, &request, &machine, &costs, err) &&
+        make_plan(o, &request, &made, err) && write_files(o, made.plan, err) && tell(o, &request, &made, err))
         code = made.plan->fits ? 0 : 1;
     plan_destroy(made.plan);
     cost_table_destroy(costs);

@@ -25,6 +25,7 @@ struct cost_table {
     size_t count, capacity;
     size_t runs;
     double beside_seconds; /* of an op: the mean over the runs */
+    double link_bytes, link_seconds;
     char name[256], device[DEVICE_NAME];
     bool on_cpu;
     uint32_t devices;
@@ -309,6 +310,23 @@ static bool check_device(const struct cost_table *table, const struct cost_run *
                              run->name, run->devices, run->device, table->name, table->devices, table->device);
 }
 
+/* An all-reduce reads and writes its bucket: bytes_moved counts it twice. */
+static void learn_link(struct cost_table *table, const struct cost_run *run)
+{
+    double ranks = run->devices;
+    for (size_t i = 0; i < run->count; i++) {
+        const struct cost_sample *s = &run->samples[i];
+        if (strcmp(s->kind, op_kind_name(OP_ALL_REDUCE)) != 0 || s->seconds <= 0 || ranks < 2) continue;
+        table->link_bytes += 2 * (ranks - 1) / ranks * (double)s->bytes_moved / 2;
+        table->link_seconds += s->seconds;
+    }
+}
+
+double cost_table_link(const struct cost_table *table)
+{
+    return table->link_seconds > 0 ? table->link_bytes / table->link_seconds : 0;
+}
+
 bool cost_table_learn(struct cost_table *table, const struct cost_run *run, const struct model_spec *like,
                       struct error *err)
 {
@@ -329,6 +347,7 @@ bool cost_table_learn(struct cost_table *table, const struct cost_run *run, cons
         snprintf(table->name + used, sizeof table->name - used, "%s%s", used ? ", " : "", run->name);
         snprintf(table->device, sizeof table->device, "%s", run->device);
         table->on_cpu = run->on_cpu;
+        learn_link(table, run);
         table->devices = run->devices;
         table->beside_seconds += (fresh.beside_seconds - table->beside_seconds) / (double)++table->runs;
     }

@@ -54,6 +54,10 @@ const char *cost_table_device(const struct cost_table *table, uint32_t *devices)
  * bytes per second of all other ops. 0 when there were none. */
 void cost_table_rates(const struct cost_table *table, double *flops_per_second, double *bytes_per_second);
 
+/* The bus bandwidth (all_reduce.h) at which the runs' devices added up gradients, waiting for each other included; 0 when
+ * they did not. */
+double cost_table_link(const struct cost_table *table);
+
 /* Where a time comes from. */
 enum cost_source {
     COST_ROOFLINE, /* no op of its kind was timed: the roofline, times what all ops took over theirs */

@@ -214,6 +214,27 @@ Test(costs, times_hold_for_the_device_they_were_taken_on)
     cost_table_destroy(gpu);
 }
 
+Test(costs, all_reduces_tell_the_speed_of_links)
+{
+    const struct law law = {1e-5, 1e-11};
+    struct error err = {0};
+    struct cost_table *table = new_table();
+    struct graph *graph = make_graph("resnet-8", 4, DTYPE_F32);
+    struct cost_run run = make_run(graph, "resnet-8", 4, &law);
+    cr_assert(cost_table_learn(table, &run, NULL, &err), "%s", err.text);
+    cr_assert_eq(cost_table_link(table), 0);
+    cost_table_destroy(table);
+    table = new_table();
+    struct cost_sample *last = &((struct cost_sample *)(uintptr_t)run.samples)[run.count - 1];
+    *last = (struct cost_sample){"gradients", "all_reduce", "comm", 0, 2000000000, 0.5}; /* 1 GB, read and written */
+    run.devices = 4;
+    cr_assert(cost_table_learn(table, &run, NULL, &err), "%s", err.text);
+    cr_assert_float_eq(cost_table_link(table), 3e9, 1); /* 2 x 3/4 of it in half a second */
+    free((void *)(uintptr_t)run.samples);
+    graph_destroy(graph);
+    cost_table_destroy(table);
+}
+
 static void refuse(struct cost_run run, const char *part)
 {
     struct error err = {0};
