@@ -394,7 +394,10 @@ bool place_chunks_solve(struct place_buffer *buffers, uint64_t *chunk, size_t co
     uint64_t start = clock_now_ns();
     double seconds = options->seconds < 1e9 ? options->seconds : 1e9;
     struct chunking chunking = {.enough = enough, .options = options, .deadline_ns = start + (uint64_t)(seconds * 1e9)};
-    bool ok = chunking_init(&chunking, buffers, chunk, count, chunk_bytes, err) && solve(&chunking, err);
+    bool ok = chunking_init(&chunking, buffers, chunk, count, chunk_bytes, err);
+    chunking.problem.quit = options->stop;
+    if (seconds > 0) chunking.problem.deadline_ns = chunking.deadline_ns;
+    ok = ok && solve(&chunking, err);
     if (ok) {
         write_chunks(&chunking, buffers, chunk, count);
         chunking.found.proved_least = chunking.found.chunks == chunking.found.least_chunks;

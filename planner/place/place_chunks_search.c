@@ -8,12 +8,13 @@
 
 #define MOST_NODES  5000000 /* of assignments: seconds */
 #define MOST_CHUNKS 1024
-#define CACHE_SLOTS 16384 /* sets of blocks whose placement has been tried */
+#define CACHE_SLOTS 4096 /* sets of blocks whose placement has been tried */
 
-/* A set of blocks, and whether one chunk holds it. */
+/* A set of blocks, and whether and how one chunk holds it. */
 struct tried {
     uint64_t set; /* 0 = free slot */
     bool fits;
+    uint64_t offset[CHUNKS_MOST_BLOCKS];
 };
 
 struct search {
@@ -64,7 +65,7 @@ static void enter(struct search *search, size_t i, uint64_t chunk, bool leaves)
 
 static struct tried *find_tried(struct search *search, uint64_t set)
 {
-    size_t at = (size_t)(set * UINT64_C(0x9E3779B97F4A7C15) >> 50) & (CACHE_SLOTS - 1);
+    size_t at = (size_t)(set * UINT64_C(0x9E3779B97F4A7C15) >> 52) & (CACHE_SLOTS - 1);
     for (size_t step = 0; step < 8; step++, at = (at + 1) & (CACHE_SLOTS - 1))
         if (search->tried[at].set == 0 || search->tried[at].set == set) return &search->tried[at];
     search->tried[at].set = 0;
@@ -92,32 +93,33 @@ static double seconds_left(const struct search *search)
     return search->question->deadline_ns > now ? (double)(search->question->deadline_ns - now) * 1e-9 : 0;
 }
 
-static bool place_chunk(struct search *search, uint64_t chunk, struct place_result *result, struct error *err)
+static bool place_chunk(struct search *search, uint64_t chunk, struct tried *tried, struct error *err)
 {
     struct place_options options = *search->question->options;
+    struct place_result result;
     size_t count = list_part(search, chunk);
     options.capacity = search->problem->chunk;
     options.seconds = seconds_left(search);
     options.threads = 1;
     options.progress = NULL;
-    TRY(place_solve(search->part, count, &options, result, err));
-    search->question->nodes += result->nodes;
-    for (size_t i = 0; i < count; i++)
-        search->offset[search->part[i].alias - 1] = chunk * search->problem->chunk + search->part[i].offset;
+    TRY(place_solve(search->part, count, &options, &result, err));
+    search->question->nodes += result.nodes;
+    tried->set = search->set[chunk];
+    tried->fits = result.arena_bytes <= search->problem->chunk;
+    if (!tried->fits && result.lower_bound_bytes <= search->problem->chunk) search->unsure = true;
+    for (size_t i = 0; i < count; i++) tried->offset[search->part[i].alias - 1] = search->part[i].offset;
     return true;
 }
 
-/* Whether the chunk's set has a placement; what is not decided within the limits counts as not and is remembered. */
+/* Whether the chunk's set has a placement, which is then written down. What is not decided within the limits counts as
+ * having none. */
 static bool chunk_fits(struct search *search, uint64_t chunk, bool *fits, struct error *err)
 {
     struct tried *tried = find_tried(search, search->set[chunk]);
-    struct place_result result;
+    if (tried->set == 0) TRY(place_chunk(search, chunk, tried, err));
     *fits = tried->fits;
-    if (tried->set != 0) return true;
-    TRY(place_chunk(search, chunk, &result, err));
-    *fits = result.arena_bytes <= search->problem->chunk;
-    if (!*fits && result.lower_bound_bytes <= search->problem->chunk) search->unsure = true;
-    *tried = (struct tried){search->set[chunk], *fits};
+    for (size_t i = 0; tried->fits && i < search->problem->count; i++)
+        if (tried->set >> i & 1) search->offset[i] = chunk * search->problem->chunk + tried->offset[i];
     return true;
 }
 
@@ -141,17 +143,6 @@ static bool place_all(struct search *search, int *level, struct error *err)
         return true;
     }
     *level = (int)search->count;
-    return true;
-}
-
-/* Answers were remembered without their offsets. */
-static bool write_all(struct search *search, struct placement *best, struct error *err)
-{
-    struct place_result result;
-    for (uint64_t c = 0; c < search->question->chunks; c++)
-        if (search->set[c] != 0) TRY(place_chunk(search, c, &result, err));
-    memcpy(best->offset, search->offset, search->problem->count * sizeof *best->offset);
-    best->arena = problem_arena(search->problem, search->offset);
     return true;
 }
 
@@ -242,7 +233,9 @@ static bool run(struct search *search, struct placement *best, enum chunks_verdi
     if (enter_fixed(search)) TRY(assign(search, 0, &back, err));
     if (back == (int)search->count) {
         *verdict = CHUNKS_FOUND;
-        return write_all(search, best, err);
+        best->arena = problem_arena(search->problem, search->offset);
+        memcpy(best->offset, search->offset, search->problem->count * sizeof *best->offset);
+        return true;
     }
     *verdict = search->stopped || search->unsure ? CHUNKS_STOPPED : CHUNKS_IMPOSSIBLE;
     return true;
