@@ -2,6 +2,9 @@
  * dead bytes. */
 #include <criterion/criterion.h>
 
+#include "execute.h"
+#include "init.h"
+#include "random.h"
 #include "train_help.h"
 
 TestSuite(reconstruct, .init = run_make_data, .fini = run_remove_data);
@@ -68,4 +71,97 @@ Test(reconstruct, original_units_are_refused)
     cr_assert_not(run.ok);
     cr_assert_eq(run.err.kind, ERROR_INPUT);
     cr_assert(strstr(run.err.text, "resnet-20") && strstr(run.err.text, "preact"), "%s", run.err.text);
+}
+
+/* --- One step's gradients ------------------------------------------------------------------------------------------
+ */
+
+static void start(struct executor *executor, const struct graph *graph, const struct state_entry *entries, size_t count)
+{
+    struct error err = {0};
+    for (size_t i = 0; i < count; i++) {
+        const struct tensor *tensor = &graph->tensors[entries[i].tensor];
+        float *values = calloc(tensor_elements(tensor), sizeof *values);
+        if (entries[i].kind == STATE_PARAMETER) init_parameter(graph, entries[i].parameter, 1, values);
+        if (entries[i].kind == STATE_STATISTIC) init_statistic(tensor, values);
+        cr_assert(executor_state_in(executor, i, values, &err), "%s", err.text);
+        free(values);
+    }
+}
+
+/* All momenta after a first step: the gradients, as there is no weight decay. nudge changes the first pixel. */
+static float *take_gradients(const struct plan *plan, double nudge, size_t *count)
+{
+    const struct graph *graph = plan->variants[0].graph;
+    struct executor_options options = {.plan = plan, .backend = &cpu_backend};
+    struct step step = {.seed = 1, .learning_rate = 0.1f, .momentum = 0.9f, .bn_momentum = 0.1f};
+    struct executor *executor = NULL;
+    struct state_entry *entries;
+    struct metrics metrics;
+    struct error err = {0};
+    size_t entry_count;
+    cr_assert(executor_create(&options, &executor, &err), "%s", err.text);
+    cr_assert(state_entries_find(&plan->variants[0], &entries, &entry_count, &err), "%s", err.text);
+    start(executor, graph, entries, entry_count);
+    uint64_t pixels = tensor_elements(&graph->tensors[graph->images]);
+    float *images = malloc(pixels * sizeof *images);
+    int32_t labels[64];
+    struct random r = random_begin(1, RANDOM_SYNTHETIC, 0, 0);
+    for (uint64_t i = 0; i < pixels; i++) images[i] = (float)random_normal(&r) * (float)(1 + nudge);
+    for (uint32_t i = 0; i < plan->batch; i++) labels[i] = (int32_t)(i % 10);
+    cr_assert(executor_train(executor, &step, images, labels, &metrics, &err), "%s", err.text);
+    float *all = malloc(graph->parameter_elements * sizeof *all);
+    *count = 0;
+    for (size_t i = 0; i < entry_count; i++) {
+        if (entries[i].kind != STATE_MOMENTUM) continue;
+        cr_assert(executor_state_out(executor, i, all + *count, &err), "%s", err.text);
+        *count += (size_t)tensor_elements(&graph->tensors[entries[i].tensor]);
+    }
+    mem_free(entries);
+    free(images);
+    executor_destroy(executor);
+    return all;
+}
+
+/* |a - b| / |a|, over all parameters. */
+static double distance(const float *a, const float *b, size_t count)
+{
+    double apart = 0, whole = 0;
+    for (size_t i = 0; i < count; i++) {
+        apart += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        whole += (double)a[i] * a[i];
+    }
+    return sqrt(apart / whole);
+}
+
+static struct plan *plan_for(const char *model, uint32_t batch, bool reconstruct)
+{
+    struct small_run run = {
+        .model = model, .batch = batch, .recompute = RECOMPUTE_ELEMENTWISE, .reconstruct = reconstruct};
+    run_fill_defaults(&run);
+    struct plan *plan = run_plan(&run);
+    cr_assert(plan, "%s", run.err.text);
+    return plan;
+}
+
+/* FATHOM_RECONSTRUCT_MODEL measures another model. */
+Test(reconstruct, gradients_differ_by_rounding)
+{
+    const char *model = getenv("FATHOM_RECONSTRUCT_MODEL"), *batch = getenv("FATHOM_RECONSTRUCT_BATCH");
+    uint32_t images = batch ? (uint32_t)atoi(batch) : 8;
+    struct plan *exact = plan_for(model ? model : "resnet-29", images, false);
+    struct plan *again = plan_for(model ? model : "resnet-29", images, true);
+    size_t count;
+    float *right = take_gradients(exact, 0, &count), *made = take_gradients(again, 0, &count);
+    float *nudged = take_gradients(exact, 1e-7, &count);
+    double by_rounding = distance(right, made, count), by_nudge = distance(right, nudged, count);
+    cr_assert_eq(count, exact->variants[0].graph->parameter_elements);
+    cr_expect_gt(by_rounding, 0);
+    cr_expect_lt(by_rounding, 1e-4);
+    if (model) fprintf(stderr, "%s: gradients %.3g apart; by 1e-7 of the pixels %.3g\n", model, by_rounding, by_nudge);
+    free(right);
+    free(made);
+    free(nudged);
+    plan_destroy(exact);
+    plan_destroy(again);
 }
