@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "anatomy.h"
+#include "invertible.h"
 #include "json.h"
 #include "plan_report.h"
 #include "plan_scaling.h"
@@ -103,13 +104,14 @@ static json_t *variant_json(const struct plan_report *report, uint32_t v, struct
     struct anatomy anatomy;
     json_t *root = NULL;
     if (anatomy_make(plan, device, report->measured, &anatomy, err))
-        root = json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "micro_batch",
+        root = json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "micro_batch",
                          (json_int_t)variant->graph->options.batch, "arena_bytes", (json_int_t)variant->arena_bytes,
                          "host_bytes", (json_int_t)variant->host_bytes, "lower_bound_bytes",
                          (json_int_t)variant->lower_bound_bytes, "proved_optimal", variant->proved_optimal,
                          "recompute_fraction", variant->extra_flops_fraction, "recompute_time_fraction",
                          variant->extra_time_fraction, "recomputed_convolutions",
-                         (json_int_t)variant->recomputed_convolutions, "compute_seconds",
+                         (json_int_t)variant->recomputed_convolutions, "reconstructed_inputs",
+                         (json_int_t)invertible_reconstructed(&variant->train), "compute_seconds",
                          seconds_or_null(variant->compute_seconds), "classes", classes_json(variant->classes), "peak",
                          peak_json(variant, &anatomy), "blocks", blocks_json(&anatomy.blocks), "stages",
                          totals_json(anatomy.stages, anatomy.stage_count, true, anatomy.timed), "kinds",
@@ -146,6 +148,11 @@ static json_t *notes_json(const struct plan *plan)
 {
     json_t *notes = json_array();
     if (plan->changes_bn) json_array_append_new(notes, json_string("bn-over-fewer-images"));
+    for (size_t v = 0; v < plan->variant_count; v++)
+        if (invertible_reconstructed(&plan->variants[v].train) > 0) {
+            json_array_append_new(notes, json_string("exact-to-rounding"));
+            break;
+        }
     if (plan->step_seconds <= 0) json_array_append_new(notes, json_string("time-unknown"));
     if (plan->step_seconds > 0 && plan->device_count > 1)
         json_array_append_new(notes, json_string("scaling-simulated"));

@@ -74,6 +74,11 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--costs', write(folder / 'no.trace', 'no')], '--costs', 'no.trace')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--costs', ','], '--costs', 'a.trace,b.trace')
     refused(['devices', '--gpus', '2xh100'], '--gpus', '-o')
+    refused(['plan', 'resnet-29', '--gpus', '8GiB', '--reconstruct', '--recompute', 'none'], '--reconstruct', 'none')
+    refused(['plan', 'resnet-20', '--gpus', '8GiB', '--reconstruct'], 'reconstruct', 'resnet-20', 'preact')
+    refused(['plan', 'resnet-29', '--gpus', '8GiB', '--reconstruct', '--strategy', 'shared-gradinput'], '--reconstruct')
+    refused(['plan', 'resnet-20', '--gpus', 'cpu', '--workspace', '8MiB'], '--workspace', 'cpu')
+    refused(['plan', 'resnet-20', '--gpus', '8GiB', '--workspace', 0], '--workspace')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--dtype', 'bf16'], '--dtype', 'bf16', 'f32')
 
 

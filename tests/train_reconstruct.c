@@ -144,7 +144,7 @@ static struct plan *plan_for(const char *model, uint32_t batch, bool reconstruct
     return plan;
 }
 
-/* FATHOM_RECONSTRUCT_MODEL measures another model. */
+/* Far less than what the last bits of the images do. FATHOM_RECONSTRUCT_MODEL and _BATCH measure another model. */
 Test(reconstruct, gradients_differ_by_rounding)
 {
     const char *model = getenv("FATHOM_RECONSTRUCT_MODEL"), *batch = getenv("FATHOM_RECONSTRUCT_BATCH");
@@ -157,7 +157,7 @@ Test(reconstruct, gradients_differ_by_rounding)
     double by_rounding = distance(right, made, count), by_nudge = distance(right, nudged, count);
     cr_assert_eq(count, exact->variants[0].graph->parameter_elements);
     cr_expect_gt(by_rounding, 0);
-    cr_expect_lt(by_rounding, 1e-4);
+    cr_expect_lt(by_rounding, model ? by_nudge / 100 : 1e-5);
     if (model) fprintf(stderr, "%s: gradients %.3g apart; by 1e-7 of the pixels %.3g\n", model, by_rounding, by_nudge);
     free(right);
     free(made);
