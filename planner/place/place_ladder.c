@@ -16,7 +16,7 @@
 
 #define MOST_LANES        64
 #define FIRST_UNITS       8    /* a lane's budget in the first round, in units of Luby's sequence */
-#define FIRST_BOUND_SHARE 8    /* times that budget for the bound in the first round, where success ends everything */
+#define BOUND_SHARE       2    /* times the budget for the bound, where success ends everything */
 #define INLINE_BUFFERS    4096 /* beyond it recursion gets a thread with a stack of its own size */
 #define MOST_COVER        (1u << 21) /* sum of lifetimes in sections: bounds the memory of undoing */
 
@@ -251,9 +251,9 @@ static bool try_capacity(struct ladder *ladder, uint64_t capacity, uint64_t budg
 static bool run_round(struct ladder *ladder, uint64_t budget, struct placement *best, uint64_t *bound,
                       struct error *err)
 {
-    uint64_t quantum = ladder->quantum, share = ladder->serial == 0 ? FIRST_BOUND_SHARE : 1;
+    uint64_t quantum = ladder->quantum;
     enum search_verdict verdict;
-    TRY(try_capacity(ladder, *bound, share * budget, best, bound, &verdict, err));
+    TRY(try_capacity(ladder, *bound, BOUND_SHARE * budget, best, bound, &verdict, err));
     while (best->arena > *bound + quantum && !spent(ladder)) {
         uint64_t most = (best->arena - *bound) / quantum - 1;
         if (ladder->step > most || ladder->step == 0) ladder->step = most / 2 + 1;

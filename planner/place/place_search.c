@@ -1,74 +1,12 @@
 #include "place_search.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "clock.h"
 #include "mem.h"
-#include "place_sort.h"
-#include "random.h"
+#include "place_search_state.h"
 
-#define NO_BUFFER UINT32_MAX
-#define NEAR      128 /* sections */
-
-/* What is known of one section; saved whole before a step first changes it. */
-struct section {
-    uint64_t floor;    /* nothing more goes below */
-    uint64_t top;      /* of what is really there, at most floor */
-    uint64_t ceiling;  /* nothing goes above */
-    uint64_t rest;     /* sizes still to place */
-    uint64_t finish;   /* earliest end of all of them */
-    uint32_t waiting;  /* how many buffers are still to place */
-    uint32_t crossing; /* how many of those live on into the next section */
-    uint32_t choices;  /* how many could lie on the floor */
-    uint32_t occupant; /* the buffer that reaches `top` */
-};
-
-struct saved_section {
-    struct section old;
-    uint32_t index;
-    uint32_t old_stamp;
-};
-
-struct saved_buffer {
-    uint64_t old_least;
-    uint32_t index;
-    bool placed; /* this step placed it */
-};
-
-struct part {
-    uint32_t from, to;
-    uint64_t slack;
-};
-
-struct search {
-    const struct search_tables *tables;
-    const struct problem *problem;
-    const struct search_job *job;
-    struct section *sections;
-    uint32_t *blame; /* by section: how often it ended a branch; kept over restarts */
-    uint32_t *stamp; /* by section: the step that saved it last */
-    uint32_t step;
-    uint8_t *dirty;
-    uint64_t *least; /* by buffer: the lowest offset still possible; UINT64_MAX once placed, the offset if fixed */
-    uint64_t *offset;
-    uint32_t *rank; /* by buffer: smaller is tried first and lies lower in a stack of equal lifetimes */
-    uint8_t *placed;
-    uint32_t *members;       /* as in the tables, but each section's sorted by least when it was refreshed last */
-    struct sort_pair *pairs; /* scratch for orders */
-    struct saved_section *section_trail;
-    size_t section_count, section_capacity;
-    struct saved_buffer *buffer_trail;
-    size_t buffer_count, buffer_capacity;
-    uint32_t *branch; /* candidates of all open steps, a stack */
-    size_t branch_count, branch_capacity;
-    struct part *parts; /* components of all open steps, a stack */
-    size_t part_count, part_capacity;
-    uint32_t recent; /* where the last buffer was placed */
-    uint64_t nodes;
-    bool stopped;
-    bool out_of_memory;
-};
+#define NEAR 128 /* sections */
 
 struct mark {
     size_t section, buffer;
@@ -147,8 +85,7 @@ static void undo(struct search *search, struct mark mark)
     }
 }
 
-/* The lowest offset from `at` on at which the buffer is aligned and clear of the fixed buffers that live with it. */
-static uint64_t fit_from(const struct search *search, uint32_t buffer, uint64_t at)
+uint64_t search_fit_from(const struct search *search, uint32_t buffer, uint64_t at)
 {
     const struct problem *problem = search->problem;
     uint64_t align = problem->align[buffer], size = problem->size[buffer];
@@ -168,7 +105,7 @@ static uint64_t fit_from(const struct search *search, uint32_t buffer, uint64_t 
 static void raise_least(struct search *search, uint32_t buffer, uint64_t at)
 {
     if (search->least[buffer] >= at) return;
-    at = fit_from(search, buffer, at);
+    at = search_fit_from(search, buffer, at);
     search->buffer_trail[search->buffer_count++] = (struct saved_buffer){search->least[buffer], buffer, false};
     search->least[buffer] = at;
     memset(search->dirty + search->problem->first[buffer], 1,
@@ -195,6 +132,8 @@ static bool refresh(struct search *search, uint32_t s)
     uint32_t *members = search->members + search->tables->member_start[s];
     size_t count = search->tables->member_start[s + 1] - search->tables->member_start[s];
     struct section *section = touch(search, s);
+    /* Steps are undone in reverse, so the placed ones behind stay sorted: only the last placed may still be ahead. */
+    if (!search->problem->any_fixed && count > section->waiting) count = section->waiting + 1;
     uint64_t finish = 0, floor = UINT64_MAX;
     uint32_t choices = 0;
     sort_members(search, members, count);
@@ -212,16 +151,30 @@ static bool refresh(struct search *search, uint32_t s)
     return finish <= section->ceiling;
 }
 
+/* Refreshes one dirty section; when that ends the branch, the section moves to the front of the suspects. */
+static bool passes(struct search *search, uint32_t s)
+{
+    search->dirty[s] = 0;
+    if (refresh(search, s)) return true;
+    search->blame[s]++;
+    size_t at = 0;
+    while (at + 1 < SUSPECTS && search->suspects[at] != s) at++;
+    memmove(search->suspects + 1, search->suspects, at * sizeof *search->suspects);
+    search->suspects[0] = s;
+    return false;
+}
+
+/* What ended the last branches most often ends this one: those sections first. */
 static bool refresh_dirty(struct search *search, uint32_t from, uint32_t to)
 {
     bool ok = true;
-    for (uint32_t s = from; s < to; s++) {
-        if (!search->dirty[s]) continue;
-        search->dirty[s] = 0;
-        if (!ok || refresh(search, s)) continue;
-        search->blame[s]++;
-        ok = false;
+    for (size_t i = 0; ok && i < SUSPECTS; i++) {
+        uint32_t s = search->suspects[i];
+        if (s >= from && s < to && search->dirty[s]) ok = passes(search, s);
     }
+    for (uint32_t s = from; ok && s < to; s++)
+        if (search->dirty[s]) ok = passes(search, s);
+    if (!ok) memset(search->dirty + from, 0, to - from);
     return ok;
 }
 
@@ -335,7 +288,7 @@ static bool well_placed(const struct search *search, uint32_t buffer)
     uint64_t top = 0;
     for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++)
         if (search->sections[s].top > top) top = search->sections[s].top;
-    if (top < search->least[buffer] && fit_from(search, buffer, top) < search->least[buffer]) return false;
+    if (top < search->least[buffer] && search_fit_from(search, buffer, top) < search->least[buffer]) return false;
     uint32_t twin = search->tables->twin[buffer];
     if (twin != NO_BUFFER && !search->placed[twin]) return false;
     const struct section *section = &search->sections[problem->first[buffer]];
@@ -497,137 +450,14 @@ static bool solve(struct search *search, uint32_t from, uint32_t to)
     search->part_count = first;
     return ok;
 }
-
-/* Smaller keys are tried first. Twins share their noise, so that they keep their order. */
-static uint64_t order_key(const struct search *search, uint32_t buffer, struct random *random)
-{
-    const struct problem *problem = search->problem;
-    double size = (double)problem->size[buffer], length = problem->last[buffer] - problem->first[buffer];
-    double load = (double)search->tables->load[buffer] / (double)problem->bound, value = size;
-    double crowded = pow(load, 8); /* buffers of nearly full sections first: steep enough to outweigh the rest */
-    switch (search->job->order) {
-    case SEARCH_BY_AREA: value = 1e6 * crowded * size * length; break;
-    case SEARCH_BY_LENGTH: value = 1e6 * crowded * sqrt(size) * length; break;
-    case SEARCH_BY_LOAD: value = 1e6 * load; break;
-    default: break;
-    }
-    value *= 1 + search->job->noise * (2 * random_real(random) - 1);
-    return UINT64_MAX - (uint64_t)fmin(value, 9e18);
-}
-
-static void rank_buffers(struct search *search)
-{
-    size_t count = search->problem->count;
-    struct random random = random_begin(search->job->seed, RANDOM_SEARCH, search->job->order, 0);
-    struct sort_pair *pairs = search->pairs;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t twin = search->tables->twin[i];
-        uint64_t key = order_key(search, i, &random);
-        search->least[i] = twin == NO_BUFFER ? key : search->least[twin];
-        pairs[i] = (struct sort_pair){search->least[i], i};
-    }
-    sort_pairs(pairs, pairs + count, count);
-    for (uint32_t i = 0; i < count; i++) search->rank[pairs[i].index] = i;
-}
-
-static void reset_section(struct search *search, uint32_t s)
-{
-    const struct search_tables *tables = search->tables;
-    struct section *section = &search->sections[s];
-    *section = (struct section){.ceiling = search->job->capacity, .occupant = NO_BUFFER};
-    for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++) {
-        uint32_t buffer = tables->members[i];
-        if (search->placed[buffer]) continue;
-        section->rest += search->problem->size[buffer];
-        section->waiting++;
-        if (s + 1 < search->problem->last[buffer]) section->crossing++;
-    }
-    search->dirty[s] = 1;
-    search->stamp[s] = 0;
-}
-
-static void reset(struct search *search)
-{
-    const struct problem *problem = search->problem;
-    rank_buffers(search);
-    memcpy(search->members, search->tables->members,
-           search->tables->member_start[problem->sections] * sizeof *search->members);
-    search->step = 1;
-    search->recent = 0;
-    search->nodes = search->section_count = search->buffer_count = search->branch_count = search->part_count = 0;
-    search->stopped = search->out_of_memory = false;
-    for (uint32_t i = 0; i < problem->count; i++) {
-        bool fixed = problem->fixed[i] != PLACE_UNPLACED;
-        search->placed[i] = fixed;
-        search->least[i] = search->offset[i] = fixed ? problem->fixed[i] : fit_from(search, i, 0);
-    }
-    for (uint32_t s = 0; s < problem->sections; s++) reset_section(search, s);
-}
-
 enum search_verdict search_run(struct search *search, const struct search_job *job, uint64_t *offset, uint64_t *nodes)
 {
     uint32_t sections = search->problem->sections;
-    search->job = job;
-    reset(search);
+    search_reset(search, job);
     bool found = reserve_step(search, 0, sections) && refresh_dirty(search, 0, sections) && solve(search, 0, sections);
     *nodes = search->nodes;
     if (found) memcpy(offset, search->offset, search->problem->count * sizeof *offset);
     if (found) return SEARCH_FOUND;
     if (search->out_of_memory) return SEARCH_NO_MEMORY;
     return search->stopped ? SEARCH_STOPPED : SEARCH_IMPOSSIBLE;
-}
-
-void search_take_blame(struct search *search, const struct search *from)
-{
-    size_t bytes = search->problem->sections * sizeof *search->blame;
-    if (!from)
-        memset(search->blame, 0, bytes);
-    else if (from != search)
-        memcpy(search->blame, from->blame, bytes);
-}
-
-struct search *search_create(const struct search_tables *tables, struct error *err)
-{
-    size_t count = tables->problem->count, sections = tables->problem->sections;
-    struct search *search = mem_zalloc(MEM_SEARCH, 1, sizeof *search);
-    if (!search) goto fail;
-    search->tables = tables;
-    search->problem = tables->problem;
-    search->sections = mem_alloc(MEM_SEARCH, sections, sizeof *search->sections);
-    search->blame = mem_zalloc(MEM_SEARCH, sections, sizeof *search->blame);
-    search->stamp = mem_alloc(MEM_SEARCH, sections, sizeof *search->stamp);
-    search->dirty = mem_zalloc(MEM_SEARCH, sections, 1);
-    search->least = mem_alloc(MEM_SEARCH, count, sizeof *search->least);
-    search->offset = mem_alloc(MEM_SEARCH, count, sizeof *search->offset);
-    search->rank = mem_alloc(MEM_SEARCH, count, sizeof *search->rank);
-    search->placed = mem_alloc(MEM_SEARCH, count, 1);
-    search->pairs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *search->pairs);
-    search->members = mem_alloc(MEM_SEARCH, tables->member_start[sections], sizeof *search->members);
-    if (search->sections && search->blame && search->stamp && search->dirty && search->least && search->offset &&
-        search->rank && search->placed && search->pairs && search->members)
-        return search;
-fail:
-    search_destroy(search);
-    error_memory(err, count * 64 + sections * 80, "the placement search");
-    return NULL;
-}
-
-void search_destroy(struct search *search)
-{
-    if (!search) return;
-    mem_free(search->sections);
-    mem_free(search->blame);
-    mem_free(search->stamp);
-    mem_free(search->dirty);
-    mem_free(search->least);
-    mem_free(search->offset);
-    mem_free(search->rank);
-    mem_free(search->placed);
-    mem_free(search->pairs);
-    mem_free(search->members);
-    mem_free(search->section_trail);
-    mem_free(search->buffer_trail);
-    mem_free(search->branch);
-    mem_free(search->parts);
-    mem_free(search);
 }
