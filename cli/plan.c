@@ -9,6 +9,7 @@
 #include "plan_costs.h"
 #include "plan_deepest.h"
 #include "plan_flags.h"
+#include "plan_progress.h"
 #include "plan_report.h"
 #include "words.h"
 
@@ -100,10 +101,11 @@ static bool write_files(const struct plan_options *o, const struct plan *plan, s
 static bool find_frontier(const struct plan_options *o, const struct plan_request *request, const struct plan *plan,
                           struct frontier *frontier, struct error *err)
 {
-    char title[200];
-    TRY(frontier_find(request, frontier, err));
+    char title[300], devices[160];
+    TRY(frontier_find(request, plan_progress_part, request->watch_context, frontier, err));
+    plan_progress_end(request->watch_context);
     snprintf(title, sizeof title, "%s at batch %u on %s: memory against %s", plan->spec.name, plan->batch,
-             plan->devices[0].spec.name, frontier->timed ? "predicted time" : "computation");
+             words_devices(plan, devices, sizeof devices), frontier->timed ? "predicted time" : "computation");
     return !o->svg || frontier_draw(frontier, title, o->svg, err);
 }
 
@@ -139,6 +141,7 @@ static bool say(const struct plan_options *o, const struct plan_request *request
     report->keep_all = others[0];
     report->redo = others[1];
     report->pieces_chosen = request->micro_batches == 0;
+    plan_progress_end(request->watch_context);
     if (ok && o->json) ok = plan_report_json(report, stdout, err);
     if (ok && !o->json) plan_report_print(report, stdout);
     if (ok && !o->json && o->explain) ok = plan_report_explain(report, stdout, err);
@@ -205,17 +208,28 @@ static bool read_costs(const struct plan_options *o, struct plan_request *reques
     return true;
 }
 
+static bool watch(struct plan_request *request, struct plan_progress *progress, bool silent)
+{
+    progress->silent = silent;
+    request->watch = plan_progress_watch;
+    request->watch_context = progress;
+    return true;
+}
+
 static int run_plan(const struct plan_options *o, const char *model, struct error *err)
 {
     struct plan_request request = {0};
     struct machine machine = {0};
     struct deepest made = {0};
     struct cost_table *costs = NULL;
+    struct plan_progress progress = plan_progress_begin();
     int code = 1;
     if (plan_flags_request(&o->flags, model, "auto", &cpu_backend, false, &machine, &request, err) &&
-        set_nodes(o, &machine, err) && read_costs(o, &request, &machine, &costs, err) &&
-        make_plan(o, &request, &made, err) && write_files(o, made.plan, err) && tell(o, &request, &made, err))
+        watch(&request, &progress, o->max_depth) && set_nodes(o, &machine, err) &&
+        read_costs(o, &request, &machine, &costs, err) && make_plan(o, &request, &made, err) &&
+        write_files(o, made.plan, err) && tell(o, &request, &made, err))
         code = made.plan->fits ? 0 : 1;
+    plan_progress_end(&progress);
     plan_destroy(made.plan);
     cost_table_destroy(costs);
     machine_finish(&machine);
@@ -269,7 +283,8 @@ static const char manual[] =
     "                         again as output minus branch: less memory, exact only to rounding (docs/guide.md has\n"
     "                         what that does); pre-activation units with identity shortcuts do\n"
     "      --workspace BYTES  of one op, on GPUs: less is slower (at 8MiB up to 1.9 times; 128MiB is enough)\n"
-    "      --micro-batches N  cut each device's share into N equal parts, gradients added up (as few as fit)\n"
+    "      --micro-batches N  cut each device's share into N equal parts, gradients added up (as few as fit);\n"
+    "                         any: as many as make the step fastest, though batch normalisation sees fewer images\n"
     "      --dtype TYPE       of activations: f32 (the default), f16 or bf16\n"
     "      --dataset NAME     cifar10, cifar100 or imagenet\n"
     "      --unit KIND        original, preact, bn-after-add, relu-before-add, relu-only-preact, no-final-relu or "
@@ -286,8 +301,8 @@ static const char manual_end[] =
     "      --max-batch        find the largest batch that fits, whatever must run again, however long it takes\n"
     "      --max-depth        plan the deepest model of MODEL's form (up to 100,000 layers) that fits without running\n"
     "                         convolutions again (--recompute budget: with, up to 20,000, in minutes)\n"
-    "      --search           the frontier of memory against predicted time on one device, from plans at twelve\n"
-    "                         budgets (up to half a minute); --svg then draws it\n"
+    "      --search           the frontier of memory against predicted time, from plans at twelve budgets; on unequal\n"
+    "                         devices at ever smaller parts of each one's memory; --svg then draws it\n"
     "      --costs TRACE[,TRACE]  predict times from ops measured in runs (`fathom train --trace`) of any model and "
     "batch\n"
     "                         on such devices; of several batches, a line through them\n"

@@ -15,7 +15,7 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"recompute", 0, OPTION_TEXT, &o->recompute, 0, 0},
         {"budget", 0, OPTION_BYTES, &o->budget, 1, 1e15},
         {"offload", 0, OPTION_TEXT, &o->offload, 0, 0},
-        {"micro-batches", 0, OPTION_COUNT, &o->micro_batches, 1, MOST_BATCH},
+        {"micro-batches", 0, OPTION_TEXT, &o->micro_batches, 0, 0},
         {"dtype", 0, OPTION_TEXT, &o->dtype, 0, 0},
         {"dataset", 0, OPTION_TEXT, &o->dataset, 0, 0},
         {"unit", 0, OPTION_TEXT, &o->unit, 0, 0},
@@ -108,6 +108,16 @@ static bool parse_offload(const struct plan_flags *o, struct plan_request *reque
                      o->offload);
 }
 
+static bool parse_micro_batches(const struct plan_flags *o, struct plan_request *request, struct error *err)
+{
+    uint64_t count = 0;
+    request->any_micro_batches = o->micro_batches && strcmp(o->micro_batches, "any") == 0;
+    if (!o->micro_batches || request->any_micro_batches) return true;
+    if (!units_parse_count(o->micro_batches, "--micro-batches", 1, MOST_BATCH, &count, err)) return false;
+    request->micro_batches = (uint32_t)count;
+    return true;
+}
+
 /* The 2016 release kept all activations and never cut a share in pieces. */
 static bool parse_strategy(const struct plan_flags *o, struct plan_request *request, struct error *err)
 {
@@ -161,7 +171,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
     TRY(parse_policy(o, request, err));
     request->dtype = (enum dtype)dtype;
     request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
-    request->micro_batches = (uint32_t)o->micro_batches;
+    TRY(parse_micro_batches(o, request, err));
     TRY(parse_offload(o, request, err));
     TRY(parse_strategy(o, request, err));
     request->sync_bn = o->sync_bn;

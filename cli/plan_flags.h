@@ -9,8 +9,8 @@
 #define PLAN_FLAGS 17
 
 struct plan_flags { /* NULL, 0, false = not given */
-    const char *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload;
-    uint64_t batch, budget, workspace, micro_batches, classes, image_size;
+    const char *micro_batches, *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload;
+    uint64_t batch, budget, workspace, classes, image_size;
     double search_seconds;
     bool sync_bn, reconstruct;
 };

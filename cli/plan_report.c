@@ -281,21 +281,31 @@ static void print_advice(const struct plan_report *report, FILE *to)
     }
 }
 
-/* An asterisk for what the device cannot hold. */
+static void print_point(const struct frontier *frontier, const struct frontier_point *point, FILE *to)
+{
+    char peak[UNITS_TEXT], arena[UNITS_TEXT], host[UNITS_TEXT] = "-", step[UNITS_TEXT] = "unknown";
+    units_format_bytes(point->peak_bytes, peak);
+    if (frontier->by_share) snprintf(peak, sizeof peak, "%.1f %%", 100 * point->memory_share);
+    if (point->offloaded_bytes > 0) units_format_bytes(point->offloaded_bytes, host);
+    if (point->step_seconds > 0) units_format_seconds(point->step_seconds, step);
+    fprintf(to, "  %12s %12s  %-11s %8" PRIu32 " %14.1f %% %12s %12s%s\n", peak,
+            units_format_bytes(point->arena_bytes, arena), recompute_policy_name(point->recompute),
+            point->recomputed_convolutions, 100 * point->extra_flops_fraction, host, step,
+            point->memory_share > 1 ? " *" : "");
+}
+
+/* An asterisk for what the devices cannot hold. */
 static void print_frontier(const struct frontier *frontier, FILE *to)
 {
     bool beyond = false;
-    fprintf(to, "\n  %12s %12s  %-11s %16s %14s\n", "peak", "arena", "recompute", "more computation", "step");
+    fprintf(to, "\n  %12s %12s  %-11s %8s %16s %12s %12s\n", frontier->by_share ? "of memory" : "peak", "arena",
+            "recompute", "convs", "more computation", "in host", "step");
     for (size_t i = 0; i < frontier->count; i++) {
-        const struct frontier_point *point = &frontier->points[i];
-        char peak[UNITS_TEXT], arena[UNITS_TEXT], step[UNITS_TEXT] = "unknown";
-        bool over = point->peak_bytes > frontier->memory_bytes;
-        if (point->step_seconds > 0) units_format_seconds(point->step_seconds, step);
-        fprintf(to, "  %12s %12s  %-11s %14.1f %% %14s%s\n", units_format_bytes(point->peak_bytes, peak),
-                units_format_bytes(point->arena_bytes, arena), recompute_policy_name(point->recompute),
-                100 * point->extra_flops_fraction, step, over ? " *" : "");
-        beyond |= over;
+        print_point(frontier, &frontier->points[i], to);
+        beyond |= frontier->points[i].memory_share > 1;
     }
+    if (frontier->by_share)
+        fputs("  memory and arena are the fullest device's; shares of the batch are chosen for each plan\n", to);
     if (beyond) fputs("  * more than the device has\n", to);
 }
 

@@ -16,10 +16,10 @@
 struct picture {
     struct text svg;
     const struct frontier *frontier;
-    double most_bytes, least_cost, most_cost;
+    double most_size, least_cost, most_cost;
 };
 
-static double x_of(const struct picture *p, double bytes) { return LEFT + (RIGHT - LEFT) * bytes / p->most_bytes; }
+static double x_of(const struct picture *p, double size) { return LEFT + (RIGHT - LEFT) * size / p->most_size; }
 
 static double y_of(const struct picture *p, double cost)
 {
@@ -38,7 +38,7 @@ static void find_extent(struct picture *p)
 {
     const struct frontier *f = p->frontier;
     const struct frontier_point *last = &f->points[f->count - 1];
-    p->most_bytes = 1.05 * (double)last->peak_bytes;
+    p->most_size = 1.05 * frontier_size(f, last);
     p->least_cost = frontier_cost(f, last);
     p->most_cost = frontier_cost(f, &f->points[0]);
 }
@@ -50,25 +50,29 @@ static void draw_axes(struct picture *p)
              RIGHT);
     for (int i = 0; i <= TICKS; i++) {
         double part = i / (double)TICKS, cost = p->least_cost + part * (p->most_cost - p->least_cost);
-        add_label(p, x_of(p, part * p->most_bytes), BOTTOM + 26, "middle",
-                  units_format_bytes((uint64_t)(part * p->most_bytes), label));
+        if (p->frontier->by_share)
+            snprintf(label, sizeof label, "%.0f %%", 100 * part * p->most_size);
+        else
+            units_format_bytes((uint64_t)(part * p->most_size), label);
+        add_label(p, x_of(p, part * p->most_size), BOTTOM + 26, "middle", label);
         if (p->frontier->timed)
             units_format_seconds(cost, label);
         else
             snprintf(label, sizeof label, "%+.1f %%", 100 * (cost - 1));
         add_label(p, LEFT - 10, y_of(p, cost) + 5, "end", label);
     }
-    add_label(p, (LEFT + RIGHT) / 2, BOTTOM + 56, "middle", "peak memory of the device");
+    add_label(p, (LEFT + RIGHT) / 2, BOTTOM + 56, "middle",
+              p->frontier->by_share ? "peak of the fullest device, of its memory" : "peak memory of a device");
     add_label(p, LEFT, TOP - 18, "start", p->frontier->timed ? "predicted step" : "more computation");
 }
 
 static void draw_memory(struct picture *p)
 {
-    double memory = (double)p->frontier->memory_bytes;
-    if (memory > p->most_bytes) return;
+    double memory = p->frontier->by_share ? 1 : (double)p->frontier->memory_bytes;
+    if (memory > p->most_size) return;
     text_add(&p->svg, "<path d=\"M%.1f %.1fV%.1f\" stroke=\"#b3261e\" stroke-dasharray=\"6 4\"/>\n", x_of(p, memory),
              TOP, BOTTOM);
-    add_label(p, x_of(p, memory), TOP - 6, "middle", "memory of the device");
+    add_label(p, x_of(p, memory), TOP - 6, "middle", p->frontier->by_share ? "its memory" : "memory of a device");
 }
 
 /* Steps: between two plans the smaller one's cost holds. */
@@ -77,14 +81,14 @@ static void draw_points(struct picture *p)
     const struct frontier *f = p->frontier;
     text_add(&p->svg, "<path fill=\"none\" stroke=\"#0072b2\" stroke-width=\"2\" d=\"");
     for (size_t i = 0; i < f->count; i++) {
-        double x = x_of(p, (double)f->points[i].peak_bytes), y = y_of(p, frontier_cost(f, &f->points[i]));
+        double x = x_of(p, frontier_size(f, &f->points[i])), y = y_of(p, frontier_cost(f, &f->points[i]));
         text_add(&p->svg, i == 0 ? "M%.1f %.1f" : "H%.1fV%.1f", x, y);
     }
     text_add(&p->svg, "\"/>\n");
     for (size_t i = 0; i < f->count; i++)
         text_add(&p->svg, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"5\" fill=\"%s\"/>\n",
-                 x_of(p, (double)f->points[i].peak_bytes), y_of(p, frontier_cost(f, &f->points[i])),
-                 f->points[i].peak_bytes <= f->memory_bytes ? "#0072b2" : "#d3d9e0");
+                 x_of(p, frontier_size(f, &f->points[i])), y_of(p, frontier_cost(f, &f->points[i])),
+                 f->points[i].memory_share <= 1 ? "#0072b2" : "#d3d9e0");
 }
 
 bool frontier_draw(const struct frontier *frontier, const char *title, const char *path, struct error *err)

@@ -160,6 +160,9 @@ typedef bool (*plan_workspace_fn)(void *context, const struct graph *graph, cons
 
 struct cost_table;
 
+/* Told of every share of a batch, before it is planned; false ends planning with ERROR_FAILED. */
+typedef bool (*plan_watch_fn)(void *context);
+
 struct plan_request {
     struct model_spec spec;
     enum dtype dtype;
@@ -179,6 +182,8 @@ struct plan_request {
     double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */
     plan_workspace_fn workspace_bytes; /* may be NULL */
     void *workspace_context;
+    plan_watch_fn watch;              /* may be NULL */
+    void *watch_context;
 };
 
 /* Makes and verifies a plan. A plan that does not fit is returned with fits = false (ask advise.h what would); errors are

@@ -188,6 +188,8 @@ static bool measure(struct shares *shares, const struct variant_request *request
 static bool make_share(struct shares *shares, struct share *share, struct error *err)
 {
     struct error fault = {0};
+    if (shares->request->watch && !shares->request->watch(shares->request->watch_context))
+        return error_set(err, ERROR_FAILED, "planning was stopped");
     struct variant_request wanted =
         request_of(shares, shares->first_of[share->kind], share->images, share->micro_batches);
     share->held = true;

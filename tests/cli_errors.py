@@ -42,6 +42,8 @@ def check_plan(folder):
     refused(['plan', 'lenet'], 'lenet')
     refused(['plan'], 'model')
     refused(['plan', 'resnet-20', '--batch', 0], '--batch')
+    refused(['plan', 'resnet-20', '--micro-batches', 'some'], '--micro-batches', 'some')
+    refused(['plan', 'resnet-20', '--micro-batches', 0], '--micro-batches')
     refused(['plan', 'resnet-20', '--batch', -1], '--batch')
     refused(['plan', 'resnet-20', '--batch', '99999999999999999999'], '--batch')
     refused(['plan', 'resnet-20', '--gpus', 'titan-y'], 'titan-y', 'titan-x')

@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 
+#include "frontier.h"
 #include "mem.h"
 #include "plan.h"
 #include "random.h"
@@ -285,4 +286,65 @@ Test(search, survives_failing_allocations, .fini = finish)
         cr_assert_eq(mem_current_bytes(MEM_PLAN), plan_bytes, "n = %lu", (unsigned long)n);
         cr_assert_eq(mem_current_bytes(MEM_GRAPH), graph);
     }
+}
+
+/* --- Memory against time -------------------------------------------------------------------------------------------
+ */
+
+static bool stop_at_third(void *context, uint32_t done, uint32_t most)
+{
+    cr_assert_lt(done, most);
+    ++*(int *)context;
+    return done < 2;
+}
+
+Test(frontier, of_several_devices_only_falls, .fini = finish)
+{
+    static const char *const rows[] = {"2xtitan-x", "titan-x,h100", "titan-x,12GiB"};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        struct plan_request request = request_for("resnet-56", rows[r], 96);
+        struct frontier frontier;
+        struct error err = {0};
+        for (size_t d = 0; d < 2; d++) tighten(d, d == 1 && r == 1 ? 300 : 120);
+        cr_assert(frontier_find(&request, NULL, NULL, &frontier, &err), "%s", err.text);
+        cr_expect_geq(frontier.count, 4, "%s: %zu points", rows[r], frontier.count);
+        cr_expect_eq(frontier.by_share, r == 1);
+        for (size_t i = 1; i < frontier.count; i++) {
+            const struct frontier_point *before = &frontier.points[i - 1], *point = &frontier.points[i];
+            cr_expect_gt(frontier_size(&frontier, point), frontier_size(&frontier, before));
+            cr_expect_lt(frontier_cost(&frontier, point), frontier_cost(&frontier, before));
+        }
+        cr_expect_eq(frontier.points[frontier.count - 1].extra_flops_fraction, 0);
+        int calls = 0;
+        cr_expect_not(frontier_find(&request, stop_at_third, &calls, &frontier, &err));
+        cr_expect_eq(err.kind, ERROR_FAILED);
+        cr_expect_eq(calls, 3);
+        finish();
+    }
+}
+
+static bool count_down(void *context) { return --*(int *)context > 0; }
+
+/* Whenever a watch says so planning ends, and nothing is left. */
+Test(search, stops_when_told, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-20", "titan-x,h100", 40);
+    struct plan *plan = NULL;
+    tighten(0, 9);
+    tighten(1, 16);
+    uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), graph = mem_current_bytes(MEM_GRAPH);
+    int after = 1;
+    request.watch = count_down;
+    for (; !plan; after++) {
+        struct error err = {0};
+        int left = after;
+        request.watch_context = &left;
+        plan = plan_make(&request, &err);
+        if (plan) break;
+        cr_assert_eq(err.kind, ERROR_FAILED, "%s", err.text);
+        cr_assert_eq(mem_current_bytes(MEM_PLAN), plan_bytes);
+        cr_assert_eq(mem_current_bytes(MEM_GRAPH), graph);
+    }
+    cr_expect_gt(after, 4);
+    plan_destroy(plan);
 }
