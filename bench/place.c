@@ -1,7 +1,8 @@
 /* Placement on the problems of CSV files, each with the given limit, beside what others reach on those that are
- * published; without arguments on instances shaped like training steps of deep residual networks.
+ * published; "million" on large problems that placers find hard; without arguments on instances shaped like training
+ * steps of deep residual networks.
  *
- * usage: bench_place [SECONDS FILE...] */
+ * usage: bench_place [million | SECONDS FILE...] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,13 +43,14 @@ static int compare_reals(const void *left, const void *right)
     return a < b ? -1 : a > b;
 }
 
-static void report(const char *name, struct place_buffer *buffers, size_t count, const struct place_options *options)
+static void report_times(const char *name, struct place_buffer *buffers, size_t count,
+                         const struct place_options *options, int repeats)
 {
     double seconds[REPEATS];
     struct place_result result;
     struct error err = {0};
     uint64_t start = clock_process_cpu_ns();
-    for (int i = 0; i < REPEATS; i++) {
+    for (int i = 0; i < repeats; i++) {
         if (!place_solve(buffers, count, options, &result, &err) ||
             !place_check(buffers, count, result.arena_bytes, &err)) {
             fprintf(stderr, "%s: %s\n", name, err.text);
@@ -56,14 +58,19 @@ static void report(const char *name, struct place_buffer *buffers, size_t count,
         }
         seconds[i] = result.seconds;
     }
-    double cpu = (double)(clock_process_cpu_ns() - start) * 1e-9 / REPEATS;
-    qsort(seconds, REPEATS, sizeof *seconds, compare_reals);
+    double cpu = (double)(clock_process_cpu_ns() - start) * 1e-9 / repeats;
+    qsort(seconds, (size_t)repeats, sizeof *seconds, compare_reals);
     printf("%-14s %7zu buffers  arena %12llu  bound %12llu  ratio %.5f  %s  median %9.4f s  cpu %9.4f s  nodes %llu  "
            "at most %llu MB\n",
            name, count, (unsigned long long)result.arena_bytes, (unsigned long long)result.lower_bound_bytes,
            (double)result.arena_bytes / (double)result.lower_bound_bytes, result.proved_optimal ? "optimal" : "       ",
-           seconds[REPEATS / 2], cpu, (unsigned long long)result.nodes,
+           seconds[repeats / 2], cpu, (unsigned long long)result.nodes,
            (unsigned long long)(mem_peak_bytes(MEM_SEARCH) >> 20));
+}
+
+static void report(const char *name, struct place_buffer *buffers, size_t count, const struct place_options *options)
+{
+    report_times(name, buffers, count, options, REPEATS);
 }
 
 static void bench_steps(void)
@@ -80,6 +87,30 @@ static void bench_steps(void)
         report(name, buffers, count, &options);
         mem_free(buffers);
     }
+}
+
+/* A million buffers at once that placers find hard, each with the time limits that are to be kept. */
+static void bench_million(void)
+{
+    static const char *const names[] = {"million-tiny", "million-chain", "million-long", "million-powers"};
+    static const double limits[] = {0.01, 1, 5};
+    uint32_t count = 1000000;
+    struct place_buffer *buffers = mem_alloc(MEM_GENERAL, count, sizeof *buffers);
+    for (uint64_t family = 0; buffers && family < 4; family++) {
+        struct random random = random_begin(1, RANDOM_SEARCH, 9, family);
+        for (uint32_t i = 0; i < count; i++) {
+            uint64_t lower = family == 1 ? i : random_below(&random, count), size = 1 + random_below(&random, 64);
+            uint64_t length = family == 1 ? 8 : 1 + random_below(&random, family == 2 ? count / 10 : 100);
+            if (family == 3) size = (uint64_t)1 << random_below(&random, 20);
+            buffers[i] = (struct place_buffer){lower, lower + length, size, 1, PLACE_UNPLACED, 0, 0};
+        }
+        for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+            struct place_options options = {.seconds = limits[i]};
+            printf("%g s: ", limits[i]);
+            report_times(names[family], buffers, count, &options, 1);
+        }
+    }
+    mem_free(buffers);
 }
 
 /* What others reach on published instances, known by their size and bound: measured on two cores of an EPYC, but
@@ -124,9 +155,13 @@ static bool bench_file(const char *path, double seconds)
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "million") == 0) {
+        bench_million();
+        return 0;
+    }
     double seconds = argc > 1 ? atof(argv[1]) : 0;
     if (argc > 1 && seconds <= 0) {
-        fprintf(stderr, "usage: bench_place [SECONDS FILE...]\n");
+        fprintf(stderr, "usage: bench_place [million | SECONDS FILE...]\n");
         return 2;
     }
     for (int i = 2; i < argc; i++)

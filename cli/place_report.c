@@ -140,6 +140,8 @@ static void print_arena_json(const struct place_request *request, const struct p
            percent_above(result->arena_bytes, result->lower_bound_bytes), result->live_bytes, result->peak_instant);
     printf("\"seconds\": %.6f, \"nodes\": %" PRIu64 ", \"seed\": %" PRIu64 ", \"threads\": %" PRIu64 ", ",
            result->seconds, result->nodes, request->seed, request->threads);
+    if (outcome->source.reserved_bytes > result->arena_bytes)
+        printf("\"saved_bytes\": %" PRIu64 ", ", outcome->source.reserved_bytes - result->arena_bytes);
     print_live_json(table, outcome);
     printf("}\n");
 }
