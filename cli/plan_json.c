@@ -180,7 +180,8 @@ static json_t *alternative_json(const struct plan *plan)
 
 static json_t *advice_json(const struct plan_report *report)
 {
-    static const char *const kinds[ADVICE_KINDS] = {"recompute", "batch", "micro-batches", "memory-gib", "devices"};
+    static const char *const kinds[ADVICE_KINDS] = {"recompute", "batch",   "micro-batches", "memory-gib",
+                                                    "devices",   "offload", "reconstruct",   "workspace-mib"};
     json_t *list = json_array();
     for (size_t i = 0; i < report->advice_count; i++) {
         const struct advice *a = &report->advice[i];

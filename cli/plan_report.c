@@ -277,7 +277,8 @@ static void print_advice(const struct plan_report *report, FILE *to)
         fprintf(to, "\nwhat would fit%s:\n", mild ? " without running convolutions again" : "");
     for (size_t i = 0; i < report->advice_count; i++) {
         char sentence[256];
-        fprintf(to, "  %s\n", advise_sentence(&report->advice[i], sentence, sizeof sentence));
+        fprintf(to, "  %s%s\n", advise_sentence(&report->advice[i], sentence, sizeof sentence),
+                report->advice[i].mild && !mild ? "; no convolution runs again" : "");
     }
 }
 

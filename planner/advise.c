@@ -236,6 +236,43 @@ static bool advise_devices(const struct plan_request *request, struct advice *ad
     return ok;
 }
 
+/* One more means, in one piece. */
+static bool advise_offload(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
+{
+    struct plan_request changed = *request;
+    *works = false;
+    if (request->offload_bytes > 0 || request->machine->devices[0].kind == DEVICE_CPU) return true;
+    in_one_piece(&changed);
+    changed.offload_bytes = UINT64_MAX;
+    return try_request(&changed, works, advice, NULL, err);
+}
+
+static bool advise_reconstruct(const struct plan_request *request, struct advice *advice, bool *works,
+                               struct error *err)
+{
+    struct plan_request changed = *request;
+    *works = false;
+    if (request->reconstruct || request->recompute == RECOMPUTE_NONE) return true;
+    in_one_piece(&changed);
+    changed.reconstruct = true;
+    return try_request(&changed, works, advice, NULL, err);
+}
+
+static bool advise_workspace(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
+{
+    static const uint32_t mib[] = {32, 8};
+    struct plan_request changed = *request;
+    *works = false;
+    if (request->workspace_bytes || request->workspace_cap_bytes > 0) return true;
+    in_one_piece(&changed);
+    for (size_t i = 0; i < sizeof mib / sizeof mib[0] && !*works; i++) {
+        advice->value = mib[i];
+        changed.workspace_cap_bytes = (uint64_t)mib[i] << 20;
+        TRY(try_request(&changed, works, advice, NULL, err));
+    }
+    return true;
+}
+
 static bool advise_kind(const struct plan_request *request, const struct plan *known, struct advice *advice,
                         bool *works, struct error *err)
 {
@@ -245,6 +282,9 @@ static bool advise_kind(const struct plan_request *request, const struct plan *k
     case ADVICE_MICRO_BATCHES: return advise_micro_batches(request, advice, works, err);
     case ADVICE_MEMORY: return advise_memory(request, advice, works, err);
     case ADVICE_DEVICES: return advise_devices(request, advice, works, err);
+    case ADVICE_OFFLOAD: return advise_offload(request, advice, works, err);
+    case ADVICE_RECONSTRUCT: return advise_reconstruct(request, advice, works, err);
+    case ADVICE_WORKSPACE: return advise_workspace(request, advice, works, err);
     case ADVICE_KINDS: break;
     }
     return false;
@@ -263,8 +303,9 @@ bool advise_unfit(const struct plan_request *request, const struct plan *unfit, 
         struct advice *next = &advice[found];
         bool works = false;
         if (adapts && kind == ADVICE_RECOMPUTE) continue;
-        *next = (struct advice){.kind = (enum advice_kind)kind, .mild = adapts};
-        TRY(advise_kind(&mild, adapts ? NULL : unfit, next, &works, err));
+        bool whole = kind >= ADVICE_OFFLOAD; /* a further means beside all that the request allows */
+        *next = (struct advice){.kind = (enum advice_kind)kind, .mild = adapts && !whole};
+        TRY(advise_kind(whole ? request : &mild, adapts ? NULL : unfit, next, &works, err));
         if (!works && adapts && kind == ADVICE_BATCH) {
             *next = (struct advice){.kind = ADVICE_BATCH};
             TRY(advise_kind(request, unfit, next, &works, err));
@@ -286,7 +327,8 @@ static void describe_limit(const struct advice *advice, const char *what, char *
 
 char *advise_sentence(const struct advice *advice, char *out, size_t size)
 {
-    static const char *const limits[ADVICE_KINDS] = {"", "largest", "smallest number", "least", "smallest number"};
+    static const char *const limits[ADVICE_KINDS] = {"", "largest", "smallest number", "least", "smallest number", "",
+                                                     "", ""};
     char limit[160];
     describe_limit(advice, limits[advice->kind], limit, sizeof limit);
     switch (advice->kind) {
@@ -302,6 +344,16 @@ char *advise_sentence(const struct advice *advice, char *out, size_t size)
     case ADVICE_DEVICES:
         snprintf(out, size, "%" PRIu32 " devices, %s%s", advice->value, limit,
                  advice->changes_bn ? "; without --sync-bn each normalises over its own images" : "");
+        break;
+    case ADVICE_OFFLOAD:
+        snprintf(out, size, "--offload auto, with %.1f %% more computation", 100 * advice->extra_flops_fraction);
+        break;
+    case ADVICE_RECONSTRUCT:
+        snprintf(out, size, "--reconstruct, exact to rounding, with %.1f %% more computation",
+                 100 * advice->extra_flops_fraction);
+        break;
+    case ADVICE_WORKSPACE:
+        snprintf(out, size, "--workspace %" PRIu32 "MiB, where convolutions are slower", advice->value);
         break;
     case ADVICE_KINDS: break;
     }

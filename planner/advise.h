@@ -22,6 +22,9 @@ enum advice_kind {
     ADVICE_MICRO_BATCHES, /* value: so many micro-batches */
     ADVICE_MEMORY,        /* value: the least GiB per device */
     ADVICE_DEVICES,       /* value: the least number of devices of the last one's kind */
+    ADVICE_OFFLOAD,       /* activations may wait in host memory */
+    ADVICE_RECONSTRUCT,   /* blocks may re-create their input, to rounding */
+    ADVICE_WORKSPACE,     /* value: MiB of one op's workspace */
     ADVICE_KINDS
 };
 

@@ -130,3 +130,34 @@ Test(changes, survive_failing_allocations, .fini = finish)
     }
     plan_destroy(plan);
 }
+
+/* Further means are advised only where a plan with them fits. */
+Test(advise, offers_what_other_means_would_do, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-110", "2GiB", 1024);
+    struct advice advice[ADVICE_KINDS];
+    size_t count;
+    struct error err = {0};
+    bool offload = false;
+    request.micro_batches = 1;
+    request.recompute = RECOMPUTE_ELEMENTWISE;
+    struct plan *plan = make(&request);
+    cr_assert_not(plan->fits);
+    cr_assert(advise_unfit(&request, plan, advice, &count, &err), "%s", err.text);
+    for (size_t i = 0; i < count; i++) {
+        struct plan_request changed = request;
+        char sentence[256];
+        advise_sentence(&advice[i], sentence, sizeof sentence);
+        if (advice[i].kind < ADVICE_OFFLOAD) continue;
+        if (advice[i].kind == ADVICE_OFFLOAD) changed.offload_bytes = UINT64_MAX;
+        if (advice[i].kind == ADVICE_RECONSTRUCT) changed.reconstruct = true;
+        if (advice[i].kind == ADVICE_WORKSPACE) changed.workspace_cap_bytes = (uint64_t)advice[i].value << 20;
+        struct plan *other = make(&changed);
+        cr_expect(other->fits, "%s", sentence);
+        cr_expect_float_eq(other->variants[0].extra_flops_fraction, advice[i].extra_flops_fraction, 1e-12);
+        plan_destroy(other);
+        offload |= advice[i].kind == ADVICE_OFFLOAD && strncmp(sentence, "--offload auto", 14) == 0;
+    }
+    cr_expect(offload);
+    plan_destroy(plan);
+}
