@@ -2,6 +2,7 @@
 
 #include "cost.h"
 #include "draft.h"
+#include "invertible.h"
 #include "layout.h"
 #include "mem.h"
 #include "schedule.h"
@@ -72,8 +73,18 @@ static bool draw_curve(const struct graph *graph, const struct draft *draft, str
 struct passage {
     uint64_t forward_most, backward_most; /* of live bytes */
     uint64_t resident;                    /* after its forward ops */
+    uint64_t sent;                        /* bytes that go to host memory */
     double forward_seconds, backward_seconds;
 };
+
+/* A block's input goes to the host for the block's sake, not for that of the one before, whose op made it. */
+static uint32_t sender(const struct graph *graph, const struct draft *draft, const struct plan_op *made)
+{
+    uint32_t block = graph->ops[made->op].block;
+    uint32_t tensor = draft->program.tensors[made->in[0]].origin;
+    bool is_output = block != NO_OP && tensor == graph->blocks[block].output;
+    return is_output && block + 1 < graph->block_count ? block + 1 : block;
+}
 
 static void pass_through(const struct graph *graph, const struct draft *draft, const struct curve *curve,
                          const struct cost_speed *speed, struct passage *passages)
@@ -86,6 +97,8 @@ static void pass_through(const struct graph *graph, const struct draft *draft, c
         bool forward = made->pass == PASS_FORWARD || made->pass == PASS_EVALUATE;
         uint64_t *most = forward ? &passage->forward_most : &passage->backward_most;
         if (curve->live[i] > *most) *most = curve->live[i];
+        if (made->pass == PASS_OFFLOAD)
+            passages[sender(graph, draft, made)].sent += layout_round(draft->program.tensors[made->in[0]].bytes);
         if (plan_op_copies(made)) continue;
         *(forward ? &passage->forward_seconds : &passage->backward_seconds) +=
             workspace_op_seconds(speed, graph, &draft->program, made);
@@ -114,8 +127,8 @@ static uint64_t greatest_divisor(uint64_t a, uint64_t b)
     return a;
 }
 
-/* A chain of more quanta than this gains nothing that can be seen, and its tables grow with their number. */
-#define MOST_QUANTA 20000u
+/* A chain of more quanta than this gains nothing that can be seen. */
+#define MOST_QUANTA (1u << 20)
 
 /* Sizes of activations of one network share a large divisor. The classifier's few bytes would spoil it. */
 static uint64_t find_quantum(const struct graph *graph)
@@ -126,7 +139,7 @@ static uint64_t find_quantum(const struct graph *graph)
             uint64_t bytes = layout_round(graph->tensors[graph->ops[i].out[0]].bytes);
             if (round == 0 && bytes > largest) largest = bytes;
             if (round == 0) sum += bytes;
-            if (round == 1 && bytes >= largest / 256) divisor = greatest_divisor(divisor, bytes);
+            if (round == 1 && bytes >= largest / 64) divisor = greatest_divisor(divisor, bytes);
         }
     while (divisor < sum / MOST_QUANTA) divisor *= 2;
     return divisor;
@@ -145,44 +158,124 @@ static uint64_t output_bytes(const struct graph *graph, uint32_t block)
     return output == NO_TENSOR ? 0 : layout_round(graph->tensors[output].bytes);
 }
 
+static uint64_t input_bytes(const struct graph *graph, uint32_t block)
+{
+    return block > 0 ? output_bytes(graph, block - 1) : 0;
+}
+
+/* --- What a block that runs again spares when nobody reads its output ----------------------------------------------
+ */
+
+/* Marks what backward ops of the block itself read: the output's reader in the next block does not count. */
+static void mark_own_readers(const struct graph *graph, bool *read)
+{
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++) {
+        const struct op *op = &graph->ops[i];
+        for (uint32_t k = 0; op->block != NO_OP && k < op->inputs; k++) {
+            bool foreign = op->block > 0 && op->in[k] == graph->blocks[op->block].input;
+            if (!foreign) read[op->in[k]] = true;
+        }
+    }
+}
+
+/* Statistics do not count: they are there from the first run. */
+static bool is_read(const struct graph *graph, const struct op *op, const bool *read)
+{
+    for (uint32_t k = 0; k < op->outputs; k++) {
+        enum tensor_role role = graph->tensors[op->out[k]].role;
+        if (read[op->out[k]] && role != ROLE_MEAN && role != ROLE_VARIANCE) return true;
+    }
+    return false;
+}
+
+static double find_spared(const struct graph *graph, uint32_t block, const struct cost_speed *speed, bool *read)
+{
+    double spared = 0;
+    for (uint32_t i = graph->blocks[block].last; i-- > graph->blocks[block].first;) {
+        const struct op *op = &graph->ops[i];
+        bool useful = is_read(graph, op, read);
+        if (!useful) spared += cost_op_seconds(speed, graph, op, false);
+        for (uint32_t k = 0; useful && k < op->inputs; k++)
+            if (op->in[k] != graph->blocks[block].input) read[op->in[k]] = true;
+    }
+    return spared;
+}
+
+static bool set_spared(const struct variant_request *request, const struct graph *graph, struct blocks *blocks,
+                       struct error *err)
+{
+    struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype, request->plan->measured);
+    bool *read = mem_zalloc(MEM_PLAN, graph->tensor_count, sizeof *read);
+    if (!read) return error_memory(err, graph->tensor_count * sizeof *read, "measuring blocks");
+    mark_own_readers(graph, read);
+    for (uint32_t b = 0; b < graph->block_count; b++) {
+        struct chain_block *block = &blocks->chain.blocks[b];
+        double spared = find_spared(graph, b, &speed, read);
+        block->spared_seconds = spared < block->forward_seconds ? spared : block->forward_seconds;
+    }
+    mem_free(read);
+    return true;
+}
+
+/* --- The chain -----------------------------------------------------------------------------------------------------
+ */
+
 static void set_block(struct blocks *blocks, const struct graph *graph, uint32_t b, const struct passage *evaluate)
 {
     struct chain_block *block = &blocks->chain.blocks[b];
     bool last = b + 1 == graph->block_count;
-    uint64_t output = output_bytes(graph, b), input = b > 0 ? output_bytes(graph, b - 1) : 0;
+    uint64_t output = output_bytes(graph, b);
     block->output = quanta(blocks, output);
     block->gradient = last ? 0 : block->output;
-    block->run_overhead = quanta(blocks, excess(evaluate[b].forward_most, input + output));
+    block->run_overhead = quanta(blocks, excess(evaluate[b].forward_most, input_bytes(graph, b) + output));
     block->forward_seconds = evaluate[b].forward_seconds;
-    block->options = KEEP_MODES;
 }
 
-static void set_option(struct blocks *blocks, const struct graph *graph, uint32_t b, enum keep_mode mode,
-                       const struct passage *passages)
+/* Whether the block can be kept so at all. What the last block keeps is wanted at once. */
+static bool can_keep(const struct graph *graph, uint32_t b, uint32_t keep, const struct passage *passage)
+{
+    struct addition addition;
+    if (keep & KEEP_ON_HOST && (passage->sent == 0 || b + 1 == graph->block_count)) return false;
+    return !(keep & KEEP_RECONSTRUCT) || (b > 0 && invertible_find(graph, &graph->blocks[b], &addition));
+}
+
+/* One block's option under `keep`, when all the blocks before hold `held` bytes under it. What leaves for the host does
+ * so while later ops run: it is counted there, as what they need beside what is held. */
+static void set_option(struct blocks *blocks, const struct graph *graph, uint32_t b, uint32_t keep,
+                       const struct passage *passages, uint64_t *held)
 {
     struct chain_block *block = &blocks->chain.blocks[b];
-    struct chain_option *option = &block->option[mode];
-    uint64_t before = b > 0 ? passages[b - 1].resident : 0, after = passages[b].resident;
-    uint64_t gradient = b + 1 == graph->block_count ? 0 : output_bytes(graph, b);
-    uint64_t saved = excess(after, before) > output_bytes(graph, b) ? after - before : output_bytes(graph, b);
-    option->keep = mode;
-    option->saved = quanta(blocks, saved);
-    option->forward_overhead = quanta(blocks, excess(passages[b].forward_most, before + saved));
-    option->backward_overhead = quanta(blocks, excess(passages[b].backward_most, before + saved + gradient));
-    option->backward_seconds = passages[b].backward_seconds;
+    const struct passage *passage = &passages[b];
+    bool possible = can_keep(graph, b, keep, passage), on_host = possible && keep & KEEP_ON_HOST;
+    bool frees = possible && b > 0 && keep & (KEEP_ON_HOST | KEEP_RECONSTRUCT);
+    uint64_t output = output_bytes(graph, b), gradient = b + 1 == graph->block_count ? 0 : output;
+    uint64_t before = b > 0 ? passages[b - 1].resident : 0, freed = frees ? input_bytes(graph, b) : 0;
+    uint64_t saved = on_host ? output : excess(passage->resident + freed, before);
+    if (saved < output) saved = output;
+    if (possible)
+        block->option[block->options++] = (struct chain_option){
+            .keep = keep,
+            .saved = quanta(blocks, saved),
+            .forward_overhead = quanta(blocks, excess(passage->forward_most, *held + saved)),
+            .backward_overhead = quanta(blocks, excess(passage->backward_most, *held + saved + gradient)),
+            .backward_seconds = passage->backward_seconds,
+            .copied = on_host ? quanta(blocks, passage->sent) : 0,
+            .frees_input = frees};
+    *held += saved - freed;
 }
 
-static bool measure_mode(const struct variant_request *request, const struct graph *graph, enum keep_mode mode,
+static bool measure_keep(const struct variant_request *request, const struct graph *graph, uint32_t keep,
                          struct blocks *blocks, struct passage *passages, struct error *err)
 {
     struct draft draft = {0};
     struct chain_schedule schedule;
+    uint64_t held = 0;
     for (size_t b = 0; b < graph->block_count; b++) passages[b] = (struct passage){0};
-    TRY(schedule_uniform(graph, mode, &schedule, err));
+    TRY(schedule_uniform(graph, keep, &schedule, err));
     bool ok =
         draft_train(request, graph, &schedule, &draft, err) && measure_draft(request, graph, &draft, passages, err);
-    if (ok) blocks->fixed_bytes = sum_fixed(graph, &draft);
-    for (uint32_t b = 0; ok && b < graph->block_count; b++) set_option(blocks, graph, b, mode, passages);
+    if (ok && keep == KEEP_ALL) blocks->fixed_bytes = sum_fixed(graph, &draft);
+    for (uint32_t b = 0; ok && b < graph->block_count; b++) set_option(blocks, graph, b, keep, passages, &held);
     draft_finish(&draft);
     chain_schedule_finish(&schedule);
     return ok;
@@ -196,7 +289,39 @@ static bool measure_runs(const struct variant_request *request, const struct gra
     bool ok = draft_evaluate(request, graph, &draft, err) && measure_draft(request, graph, &draft, passages, err);
     for (uint32_t b = 0; ok && b < graph->block_count; b++) set_block(blocks, graph, b, passages);
     draft_finish(&draft);
-    return ok;
+    return ok && set_spared(request, graph, blocks, err);
+}
+
+#define MOST_CODES 6
+
+/* Ways to keep a block that the request allows; those with copies last. */
+static size_t list_codes(const struct variant_request *request, uint32_t codes[MOST_CODES])
+{
+    size_t count = 0;
+    codes[count++] = KEEP_ALL;
+    codes[count++] = KEEP_CONVOLUTIONS;
+    if (request->plan->reconstruct) codes[count++] = KEEP_ALL | KEEP_RECONSTRUCT;
+    if (request->plan->reconstruct) codes[count++] = KEEP_CONVOLUTIONS | KEEP_RECONSTRUCT;
+    if (request->plan->offload_bytes > 0) codes[count++] = KEEP_ALL | KEEP_ON_HOST;
+    if (request->plan->offload_bytes > 0) codes[count++] = KEEP_CONVOLUTIONS | KEEP_ON_HOST;
+    return count;
+}
+
+static bool measure_codes(const struct variant_request *request, const struct graph *graph, struct blocks *blocks,
+                          struct passage *passages, struct error *err)
+{
+    uint32_t codes[MOST_CODES];
+    size_t count = list_codes(request, codes);
+    for (size_t i = 0; i < count; i++) TRY(measure_keep(request, graph, codes[i], blocks, passages, err));
+    for (size_t b = 0; b < graph->block_count; b++) {
+        const struct chain_block *block = &blocks->chain.blocks[b];
+        blocks->options[b] = block->options;
+        blocks->resident[b] = 0;
+        while (blocks->resident[b] < block->options && !(block->option[blocks->resident[b]].keep & KEEP_ON_HOST))
+            blocks->resident[b]++;
+    }
+    blocks_set_price(blocks, 0);
+    return true;
 }
 
 bool blocks_measure(const struct variant_request *request, const struct graph *graph, struct blocks *blocks,
@@ -206,19 +331,29 @@ bool blocks_measure(const struct variant_request *request, const struct graph *g
     *blocks = (struct blocks){.quantum_bytes = find_quantum(graph)};
     blocks->chain.count = count;
     blocks->chain.blocks = mem_zalloc(MEM_PLAN, count, sizeof *blocks->chain.blocks);
+    blocks->options = mem_alloc(MEM_PLAN, count, sizeof *blocks->options);
+    blocks->resident = mem_alloc(MEM_PLAN, count, sizeof *blocks->resident);
     struct passage *passages = mem_alloc(MEM_PLAN, count, sizeof *passages);
-    bool ok = blocks->chain.blocks && passages;
+    bool ok = blocks->chain.blocks && blocks->options && blocks->resident && passages;
     if (!ok) error_memory(err, count * sizeof *blocks->chain.blocks, "measuring blocks");
-    ok = ok && measure_runs(request, graph, blocks, passages, err);
-    for (int mode = 0; ok && mode < KEEP_MODES; mode++)
-        ok = measure_mode(request, graph, (enum keep_mode)mode, blocks, passages, err);
+    ok = ok && measure_runs(request, graph, blocks, passages, err) &&
+         measure_codes(request, graph, blocks, passages, err);
     mem_free(passages);
     return ok;
+}
+
+void blocks_set_price(struct blocks *blocks, double copy_seconds)
+{
+    blocks->chain.copy_seconds = copy_seconds;
+    for (size_t b = 0; b < blocks->chain.count; b++)
+        blocks->chain.blocks[b].options = copy_seconds > 0 ? blocks->options[b] : blocks->resident[b];
 }
 
 void blocks_finish(struct blocks *blocks)
 {
     mem_free(blocks->chain.blocks);
+    mem_free(blocks->options);
+    mem_free(blocks->resident);
     *blocks = (struct blocks){0};
 }
 

@@ -8,14 +8,17 @@
 #include "variant.h"
 
 struct blocks {
-    struct chain chain;     /* options are enum keep_mode */
-    uint64_t quantum_bytes; /* sizes of activations are multiples of it, or rounded up */
-    uint64_t fixed_bytes;   /* of the arena, whatever the schedule: persistent tensors, gradients, statistics, input */
+    struct chain chain;           /* options carry codes of program.h */
+    uint32_t *options, *resident; /* of each block: how many options in all, how many (the first) without copies */
+    uint64_t quantum_bytes;       /* sizes of activations are multiples of it, or rounded up */
+    uint64_t fixed_bytes; /* of the arena, whatever the schedule: persistent tensors, gradients, statistics, input */
 };
 
 /* The caller ends *blocks with blocks_finish, also after a failure. ERROR_MEMORY. */
 bool blocks_measure(const struct variant_request *request, const struct graph *graph, struct blocks *blocks,
                     struct error *err);
+/* With copies at this price for a quantum's way to host memory and back; 0, as measured: without any. */
+void blocks_set_price(struct blocks *blocks, double copy_seconds);
 void blocks_finish(struct blocks *blocks);
 
 /* Chain quanta that an arena of so many bytes leaves; 0 when the fixed part alone is larger. */

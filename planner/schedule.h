@@ -11,12 +11,4 @@
  */
 bool schedule_uniform(const struct graph *graph, uint32_t keep, struct chain_schedule *schedule, struct error *err);
 
-/* No block runs twice; `count` of them, spread evenly, are saved under `some`, the others under `rest`. */
-bool schedule_spread(const struct graph *graph, size_t count, uint32_t some, uint32_t rest,
-                     struct chain_schedule *schedule, struct error *err);
-
-/* No block runs twice, and those keep everything for which it saves the most time per byte, as long as what they keep
- * beyond their convolutions is at most `quanta`; the others redo their BN-ReLU. */
-bool schedule_mixed(const struct chain *chain, uint64_t quanta, struct chain_schedule *schedule, struct error *err);
-
 #endif

@@ -4,9 +4,6 @@
 #include "mem.h"
 #include "workspace.h"
 
-/* 16 lanes at 80 % of their rate, as the catalogue counts them. */
-#define STANDIN_HOST_BANDWIDTH 12.6e9
-
 struct clocks {
     const struct timeline_request *request;
     struct timeline *timeline;
@@ -20,7 +17,7 @@ static double later(double a, double b) { return a > b ? a : b; }
 /* A copy cannot be shorter than an op's start. */
 static double copy_seconds(const struct timeline_request *request, uint64_t bytes)
 {
-    double rate = request->host_bandwidth > 0 ? request->host_bandwidth : STANDIN_HOST_BANDWIDTH;
+    double rate = request->host_bandwidth > 0 ? request->host_bandwidth : TIMELINE_STANDIN_HOST_BANDWIDTH;
     return later((double)bytes / rate, request->speed->launch_seconds);
 }
 

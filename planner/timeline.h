@@ -9,6 +9,9 @@
 #include "cost.h"
 #include "plan.h"
 
+/* Of a link of unknown speed: 16 lanes at 80 % of their rate, as the catalogue counts them. */
+#define TIMELINE_STANDIN_HOST_BANDWIDTH 12.6e9
+
 struct timeline {
     double body, rest; /* of ops [0, body_count) once, and of those after them; with stalls */
     double recompute;  /* part of body: ops that run again */

@@ -39,21 +39,24 @@ Test(arena, resnet_1001_fits_two_12_gib_gpus_without_recomputation)
     plan_destroy(plan);
 }
 
-/* At 128 on one, BN-ReLU alone runs again: 9.84 GB of x and convolution outputs, and no convolution. */
+/* At 128 on one, BN-ReLU alone may run again: 9.84 GB of x and convolution outputs, and no convolution. What memory is
+ * left makes that faster; a few convolutions run again for it, where they free more than they cost. */
 Test(arena, resnet_1001_fits_one_12_gib_gpu_without_a_second_convolution)
 {
     struct plan *plan = make("resnet-1001", 128, "12GiB", RECOMPUTE_AUTO, SHARING_FULL);
     cr_assert(plan->fits);
-    cr_assert_eq(plan->recompute, RECOMPUTE_ELEMENTWISE);
-    cr_assert_eq(plan->variants[0].recomputed_convolutions, 0);
+    cr_assert_neq(plan->recompute, RECOMPUTE_NONE);
+    cr_assert_leq(plan->variants[0].recomputed_convolutions, 10);
     cr_assert_lt(plan->variants[0].extra_flops_fraction, 0.02);
     cr_assert_gt(plan->variants[0].extra_flops_fraction, 0.0);
     cr_assert_not(plan->changes_bn);
     struct plan *uniform = make("resnet-1001", 128, "12GiB", RECOMPUTE_ELEMENTWISE, SHARING_FULL);
+    cr_assert(uniform->fits);
+    cr_assert_eq(uniform->variants[0].recomputed_convolutions, 0);
+    cr_assert_lt(plan->variants[0].extra_time_fraction, 0.9 * uniform->variants[0].extra_time_fraction,
+                 "memory that is left keeps some of it");
     const uint64_t *classes = uniform->variants[0].classes;
     cr_assert_float_eq((double)(classes[MEMORY_KEPT] + classes[MEMORY_TRANSIENT]) * 1e-9, 9.84, 0.1);
-    cr_assert_lt(plan->variants[0].extra_flops_fraction, 0.9 * uniform->variants[0].extra_flops_fraction,
-                 "memory that is left keeps some of it");
     plan_destroy(plan);
     plan_destroy(uniform);
 }

@@ -1,0 +1,38 @@
+/* A variant in the making: candidates for how its blocks are kept, each drafted, placed and timed. */
+#ifndef FATHOM_VARIANT_PRIVATE_H
+#define FATHOM_VARIANT_PRIVATE_H
+
+#include "draft.h"
+#include "place.h"
+#include "variant.h"
+
+/* A schedule drafted and placed. */
+struct candidate {
+    struct draft draft;
+    struct place_result placed;
+    uint64_t host_bytes;
+    bool reruns; /* some block runs forward twice */
+};
+/* Takes a zeroed object. */
+void candidate_finish(struct candidate *candidate);
+
+struct making {
+    const struct variant_request *request;
+    struct plan_variant *variant;
+    uint64_t evaluate_bytes; /* of arena, for the evaluation program */
+};
+
+/* What the arena may take beside what lies outside it: the policy's budget, and what the device has left. */
+uint64_t making_arena_limit(const struct making *making, size_t train_ops, uint64_t host_bytes);
+
+/* Drafts a schedule, and places it if its bound is within the limit, or in any case. *fits and *candidate: what came of
+ * it; the latter is empty when it was not placed. */
+bool making_try(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
+                struct candidate *candidate, bool *fits, struct error *err);
+
+/* The fastest candidate that fits, by the blocks' measures; *fits = false: the smallest, or
+ * none (only_if_fits). The caller ends it with
+ * candidate_finish, also after a failure. */
+bool variant_search(const struct making *making, struct candidate *best, bool *fits, struct error *err);
+
+#endif

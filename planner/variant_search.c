@@ -1,0 +1,237 @@
+/* The fastest way to keep a variant's blocks that fits its device.
+ *
+ * The chain counts blocks, the arena counts bytes after placement: which of the chain's limits is the largest whose
+ * placed arena fits has to be tried. The limits are steps of a ladder that depends on the chain alone, and the largest
+ * that fits is found by halving it: with more memory each answer on the way is the same or "fits" instead of not, so
+ * that the search ends on the same step or a higher one, whose schedule is never slower. (Copies to host memory end
+ * when the link lets them: for schedules with copies that holds of their time by the chain's prices, not of the
+ * simulated one.) */
+#include <inttypes.h>
+
+#include "blocks.h"
+#include "cost.h"
+#include "mem.h"
+#include "timeline.h"
+#include "variant_private.h"
+
+void candidate_finish(struct candidate *candidate)
+{
+    draft_finish(&candidate->draft);
+    *candidate = (struct candidate){0};
+}
+
+/* A step of the ladder is this part of the limit. */
+#define STEP_DIVISOR 96u
+/* An arena is within these parts of what the chain says, and needs no trial to be told from limits beyond: eighths. */
+#define SURELY_FITS   7u
+#define SURELY_NOT    9u
+#define SURELY_EIGHTH 8u
+
+static uint64_t most_expected(uint64_t quanta) { return quanta / SURELY_EIGHTH * SURELY_NOT + SURELY_EIGHTH; }
+
+/* Limits of the chain: steps[0] is the least, the last lets everything be kept. */
+struct ladder {
+    uint64_t *steps;
+    size_t count, capacity;
+};
+
+static bool build_ladder(const struct chain *chain, uint64_t least, struct ladder *ladder, struct error *err)
+{
+    struct chain_schedule all;
+    TRY(chain_solve(chain, UINT64_MAX, 0, &all, err));
+    uint64_t most = all.peak_quanta;
+    chain_schedule_finish(&all);
+    for (uint64_t limit = least;; limit += 1 + limit / STEP_DIVISOR) {
+        if (!mem_grow(MEM_PLAN, (void **)&ladder->steps, &ladder->capacity, ladder->count + 1, sizeof limit))
+            return error_memory(err, (ladder->count + 1) * sizeof limit, "a search");
+        ladder->steps[ladder->count++] = limit < most ? limit : most;
+        if (limit >= most) return true;
+    }
+}
+
+/* The search over one chain. */
+struct search {
+    const struct making *making;
+    const struct chain *chain;
+    struct ladder ladder;
+    struct chain_table *table;
+    size_t fitting;         /* the highest step known to fit, when best is not empty */
+    struct candidate *best; /* of the steps tried, the highest that fits */
+};
+
+static bool try_step(struct search *search, size_t step, bool *fits, struct error *err)
+{
+    struct chain_schedule schedule;
+    struct candidate candidate = {0};
+    TRY(chain_table_schedule(search->table, search->ladder.steps[step], &schedule, err));
+    bool ok = making_try(search->making, &schedule, false, &candidate, fits, err);
+    chain_schedule_finish(&schedule);
+    if (ok && *fits) {
+        candidate_finish(search->best);
+        *search->best = candidate;
+        return true;
+    }
+    candidate_finish(&candidate);
+    return ok;
+}
+
+/* The first step above a number of quanta, or the last. */
+static size_t find_step(const struct ladder *ladder, uint64_t quanta)
+{
+    size_t step = 0;
+    while (step + 1 < ladder->count && ladder->steps[step] <= quanta) step++;
+    return step;
+}
+
+/* Halving [low, high): low is taken to fit, high not. */
+static bool halve(struct search *search, size_t sure, size_t hopeless, struct error *err)
+{
+    size_t low = 0, high = search->ladder.count;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        bool fits = middle <= sure;
+        if (middle > sure && middle < hopeless) TRY(try_step(search, middle, &fits, err));
+        if (fits)
+            low = middle;
+        else
+            high = middle;
+    }
+    search->fitting = low;
+    return true;
+}
+
+/* Should not even what was taken for sure fit, smaller steps do. */
+static bool step_down(struct search *search, struct error *err)
+{
+    bool fits = search->best->draft.home != NULL;
+    for (size_t step = search->fitting, by = 1; !fits; by *= 2) {
+        TRY(try_step(search, step, &fits, err));
+        if (step == 0) return true;
+        step = step > by ? step - by : 0;
+    }
+    return true;
+}
+
+/* All limits between the two that are not told apart without a trial, or nothing when the least is hopeless already. */
+static bool search_ladder(struct search *search, uint64_t expected, struct error *err)
+{
+    const struct ladder *ladder = &search->ladder;
+    size_t hopeless = find_step(ladder, most_expected(expected));
+    size_t sure = find_step(ladder, expected / SURELY_EIGHTH * SURELY_FITS);
+    sure = sure > 0 ? sure - 1 : 0;
+    if (hopeless + 1 == ladder->count) hopeless++;
+    uint64_t high = hopeless < ladder->count ? ladder->steps[hopeless] : UINT64_MAX;
+    search->table = chain_table_create(search->chain, ladder->steps[sure], high, 0, err);
+    return search->table && halve(search, sure, hopeless, err) && step_down(search, err);
+}
+
+/* The schedule of least memory decides, without any table, whether others need be looked at. */
+static bool try_least(const struct making *making, const struct chain *chain, bool in_any_case,
+                      struct candidate *candidate, bool *fits, struct error *err)
+{
+    struct chain_schedule schedule;
+    TRY(chain_solve_least(chain, &schedule, err));
+    bool ok = making_try(making, &schedule, in_any_case, candidate, fits, err);
+    chain_schedule_finish(&schedule);
+    return ok;
+}
+
+static bool search_chain(const struct making *making, const struct blocks *blocks, struct candidate *best, bool *fits,
+                         struct error *err)
+{
+    struct search search = {.making = making, .chain = &blocks->chain, .best = best};
+    uint64_t limit = making_arena_limit(making, 2 * making->variant->graph->op_count, 0);
+    uint64_t expected = blocks_quanta(blocks, limit), least = chain_least_limit(&blocks->chain);
+    *fits = false;
+    if (least == UINT64_MAX) return error_memory(err, blocks->chain.count * sizeof *blocks->chain.blocks, "a search");
+    if (least > most_expected(expected)) return true;
+    TRY(try_least(making, &blocks->chain, false, best, fits, err));
+    if (!*fits) return true;
+    bool ok = build_ladder(&blocks->chain, least, &search.ladder, err) && search_ladder(&search, expected, err);
+    chain_table_destroy(search.table);
+    mem_free(search.ladder.steps);
+    return ok;
+}
+
+/* --- Copies to host memory -----------------------------------------------------------------------------------------
+ */
+
+static bool time_candidate(const struct making *making, const struct candidate *candidate, double *seconds,
+                           struct error *err)
+{
+    const struct variant_request *request = making->request;
+    struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype, request->plan->measured);
+    struct timeline_request timed = {.graph = making->variant->graph,
+                                     .program = &candidate->draft.program,
+                                     .speed = &speed,
+                                     .host_bandwidth = request->device->host_bandwidth};
+    struct timeline timeline;
+    TRY(timeline_make(&timed, &timeline, err));
+    *seconds = timeline.body * request->micro_batches + timeline.rest;
+    return true;
+}
+
+/* What a quantum's way to the host and back takes, if nothing hides it. */
+static double copy_seconds(const struct making *making, const struct blocks *blocks)
+{
+    double rate = making->request->device->host_bandwidth;
+    return 2 * (double)blocks->quantum_bytes / (rate > 0 ? rate : TIMELINE_STANDIN_HOST_BANDWIDTH);
+}
+
+/* Takes the other one when that is faster, or the only one. */
+static bool take_faster(const struct making *making, struct candidate *best, bool *fits, struct candidate *other,
+                        struct error *err)
+{
+    double now = 0, then = 0;
+    if (*fits) TRY(time_candidate(making, best, &now, err) && time_candidate(making, other, &then, err));
+    if (*fits && then >= now) return true;
+    struct candidate slower = *best;
+    *best = *other;
+    *other = slower;
+    *fits = true;
+    return true;
+}
+
+/* Copies hide behind computing as far as the link lets them, so what they cost lies between nothing and their length:
+ * schedules for several prices are tried, and the fastest on simulated streams is taken. Dearer ones copy less. */
+static bool search_host(const struct making *making, struct blocks *blocks, struct candidate *best, bool *fits,
+                        struct error *err)
+{
+    static const double parts[] = {0.25, 0.5, 1, 2, 4};
+    bool any = false;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0] && (i < 3 || !any); i++) {
+        struct candidate other = {0};
+        bool other_fits;
+        blocks_set_price(blocks, parts[i] * copy_seconds(making, blocks));
+        bool ok = search_chain(making, blocks, &other, &other_fits, err);
+        bool taken = ok && other_fits && other.host_bytes <= making->request->plan->offload_bytes;
+        any |= taken;
+        if (taken) ok = take_faster(making, best, fits, &other, err);
+        candidate_finish(&other);
+        if (!ok) return false;
+        if (!other_fits) break; /* nor at any other price */
+    }
+    return true;
+}
+
+static bool search_blocks(const struct making *making, struct blocks *blocks, struct candidate *best, bool *fits,
+                          struct error *err)
+{
+    TRY(search_chain(making, blocks, best, fits, err));
+    if (making->request->plan->offload_bytes > 0) TRY(search_host(making, blocks, best, fits, err));
+    if (*fits) return true;
+    candidate_finish(best);
+    if (making->request->only_if_fits) return true;
+    blocks_set_price(blocks, 0);
+    bool unused;
+    return try_least(making, &blocks->chain, true, best, &unused, err);
+}
+
+bool variant_search(const struct making *making, struct candidate *best, bool *fits, struct error *err)
+{
+    struct blocks blocks;
+    bool ok = blocks_measure(making->request, making->variant->graph, &blocks, err) &&
+              search_blocks(making, &blocks, best, fits, err);
+    blocks_finish(&blocks);
+    return ok;
+}
