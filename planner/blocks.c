@@ -188,21 +188,23 @@ static bool is_read(const struct graph *graph, const struct op *op, const bool *
     return false;
 }
 
-static double find_spared(const struct graph *graph, uint32_t block, const struct cost_speed *speed, bool *read)
+/* Ops of the evaluation program are those of the forward pass, one for one. */
+static double find_spared(const struct graph *graph, const struct plan_program *evaluate, uint32_t block,
+                          const struct cost_speed *speed, bool *read)
 {
     double spared = 0;
     for (uint32_t i = graph->blocks[block].last; i-- > graph->blocks[block].first;) {
         const struct op *op = &graph->ops[i];
         bool useful = is_read(graph, op, read);
-        if (!useful) spared += cost_op_seconds(speed, graph, op, false);
+        if (!useful) spared += workspace_op_seconds(speed, graph, evaluate, &evaluate->ops[i]);
         for (uint32_t k = 0; useful && k < op->inputs; k++)
             if (op->in[k] != graph->blocks[block].input) read[op->in[k]] = true;
     }
     return spared;
 }
 
-static bool set_spared(const struct variant_request *request, const struct graph *graph, struct blocks *blocks,
-                       struct error *err)
+static bool set_spared(const struct variant_request *request, const struct graph *graph,
+                       const struct plan_program *evaluate, struct blocks *blocks, struct error *err)
 {
     struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype, request->plan->measured);
     bool *read = mem_zalloc(MEM_PLAN, graph->tensor_count, sizeof *read);
@@ -210,7 +212,7 @@ static bool set_spared(const struct variant_request *request, const struct graph
     mark_own_readers(graph, read);
     for (uint32_t b = 0; b < graph->block_count; b++) {
         struct chain_block *block = &blocks->chain.blocks[b];
-        double spared = find_spared(graph, b, &speed, read);
+        double spared = find_spared(graph, evaluate, b, &speed, read);
         block->spared_seconds = spared < block->forward_seconds ? spared : block->forward_seconds;
     }
     mem_free(read);
@@ -288,11 +290,18 @@ static bool measure_runs(const struct variant_request *request, const struct gra
     for (size_t b = 0; b < graph->block_count; b++) passages[b] = (struct passage){0};
     bool ok = draft_evaluate(request, graph, &draft, err) && measure_draft(request, graph, &draft, passages, err);
     for (uint32_t b = 0; ok && b < graph->block_count; b++) set_block(blocks, graph, b, passages);
+    ok = ok && set_spared(request, graph, &draft.program, blocks, err);
     draft_finish(&draft);
-    return ok && set_spared(request, graph, blocks, err);
+    return ok;
 }
 
-#define MOST_CODES 6
+#define MOST_CODES 8
+
+/* Whether convolutions can do with less workspace than they want: a backend that is asked says what they need. */
+static bool has_tiers(const struct variant_request *request)
+{
+    return request->device->kind == DEVICE_GPU && !request->plan->workspace_bytes;
+}
 
 /* Ways to keep a block that the request allows; those with copies last. */
 static size_t list_codes(const struct variant_request *request, uint32_t codes[MOST_CODES])
@@ -302,6 +311,8 @@ static size_t list_codes(const struct variant_request *request, uint32_t codes[M
     codes[count++] = KEEP_CONVOLUTIONS;
     if (request->plan->reconstruct) codes[count++] = KEEP_ALL | KEEP_RECONSTRUCT;
     if (request->plan->reconstruct) codes[count++] = KEEP_CONVOLUTIONS | KEEP_RECONSTRUCT;
+    if (has_tiers(request)) codes[count++] = KEEP_ALL | KEEP_LEAN;
+    if (has_tiers(request)) codes[count++] = KEEP_CONVOLUTIONS | KEEP_LEAN;
     if (request->plan->offload_bytes > 0) codes[count++] = KEEP_ALL | KEEP_ON_HOST;
     if (request->plan->offload_bytes > 0) codes[count++] = KEEP_CONVOLUTIONS | KEEP_ON_HOST;
     return count;
