@@ -150,6 +150,8 @@ static uint32_t quanta(const struct blocks *blocks, uint64_t bytes)
     return (uint32_t)((bytes + blocks->quantum_bytes - 1) / blocks->quantum_bytes);
 }
 
+static double later(double a, double b) { return a > b ? a : b; }
+
 static uint64_t excess(uint64_t bytes, uint64_t over) { return bytes > over ? bytes - over : 0; }
 
 static uint64_t output_bytes(const struct graph *graph, uint32_t block)
@@ -254,13 +256,15 @@ static void set_option(struct blocks *blocks, const struct graph *graph, uint32_
     uint64_t before = b > 0 ? passages[b - 1].resident : 0, freed = frees ? input_bytes(graph, b) : 0;
     uint64_t saved = on_host ? output : excess(passage->resident + freed, before);
     if (saved < output) saved = output;
+    /* A small workspace slows the saving run too. */
+    double slower = later(passage->forward_seconds - block->forward_seconds, 0);
     if (possible)
         block->option[block->options++] = (struct chain_option){
             .keep = keep,
             .saved = quanta(blocks, saved),
             .forward_overhead = quanta(blocks, excess(passage->forward_most, *held + saved)),
             .backward_overhead = quanta(blocks, excess(passage->backward_most, *held + saved + gradient)),
-            .backward_seconds = passage->backward_seconds,
+            .backward_seconds = passage->backward_seconds + slower,
             .copied = on_host ? quanta(blocks, passage->sent) : 0,
             .frees_input = frees};
     *held += saved - freed;

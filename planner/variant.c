@@ -181,6 +181,7 @@ static bool choose(const struct making *making, enum recompute_policy *policy, s
     bool fits, reruns;
     *policy = wanted == RECOMPUTE_AUTO ? RECOMPUTE_NONE : wanted;
     uint32_t reconstruct = making->request->plan->reconstruct ? KEEP_RECONSTRUCT : 0;
+    if (!in_any_case && making->evaluate_bytes > making_arena_limit(making, 0, 0)) return true;
     if (wanted == RECOMPUTE_ELEMENTWISE)
         return try_uniform(making, KEEP_CONVOLUTIONS | reconstruct, in_any_case, &fits, err);
     TRY(try_uniform(making, KEEP_ALL, in_any_case && wanted == RECOMPUTE_NONE, &fits, err));

@@ -133,7 +133,7 @@ Test(property, automatic_recomputation_is_the_least_that_fits)
 
 Test(property, micro_batches_are_the_last_resort)
 {
-    struct plan *plan = kit_make(.model = "resnet-164", .batch = 128, .gpus = "500MiB");
+    struct plan *plan = kit_make(.model = "resnet-164", .batch = 128, .gpus = "440MiB");
     cr_assert(plan->fits);
     cr_assert_gt(plan->devices[0].micro_batches, 1);
     cr_assert(plan->changes_bn);
