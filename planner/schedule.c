@@ -15,3 +15,20 @@ bool schedule_uniform(const struct graph *graph, uint32_t keep, struct chain_sch
     }
     return true;
 }
+
+static void set_keep(struct chain_schedule *schedule, uint32_t block, uint32_t keep)
+{
+    struct chain_step *save = &schedule->steps[block], *backward = &schedule->steps[schedule->count - 1 - block];
+    save->option = backward->option = keep & KEEP_MODE_MASK;
+    save->keep = backward->keep = keep;
+}
+
+bool schedule_spread(const struct graph *graph, size_t count, uint32_t some, uint32_t rest,
+                     struct chain_schedule *schedule, struct error *err)
+{
+    size_t blocks = graph->block_count;
+    TRY(schedule_uniform(graph, rest, schedule, err));
+    for (uint32_t b = 0; b < blocks; b++)
+        if ((b + 1) * count / blocks > b * count / blocks) set_keep(schedule, b, some);
+    return true;
+}

@@ -87,11 +87,15 @@ static void count_recomputed(struct plan_variant *variant)
     variant->extra_flops_fraction = first > 0 ? again / first : 0;
 }
 
-static bool reruns_blocks(const struct chain_schedule *schedule)
+static enum recompute_policy policy_of(const struct chain_schedule *schedule)
 {
-    for (size_t i = 0; i < schedule->count; i++)
-        if (schedule->steps[i].kind == CHAIN_RUN || schedule->steps[i].kind == CHAIN_CHECKPOINT) return true;
-    return false;
+    enum recompute_policy policy = RECOMPUTE_NONE;
+    for (size_t i = 0; i < schedule->count; i++) {
+        const struct chain_step *step = &schedule->steps[i];
+        if (step->kind == CHAIN_RUN || step->kind == CHAIN_CHECKPOINT) return RECOMPUTE_BUDGET;
+        if ((step->keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS) policy = RECOMPUTE_ELEMENTWISE;
+    }
+    return policy;
 }
 
 bool making_try(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
@@ -106,13 +110,17 @@ bool making_try(const struct making *making, const struct chain_schedule *schedu
     TRY(layout_bound(graph, &draft->program, draft->home, &bound, err));
     TRY(layout_place_host(&draft->program, plan->sharing, &candidate->host_bytes, err));
     uint64_t limit = making_arena_limit(making, draft->program.op_count, candidate->host_bytes);
+    candidate->arena_bytes = bound;
+    candidate->limit_bytes = limit;
+    candidate->policy = policy_of(schedule);
     if (bound > limit && !in_any_case) {
-        candidate_finish(candidate);
+        draft_finish(draft);
         return true;
     }
     TRY(place_draft(making, draft, &candidate->placed, err));
-    candidate->reruns = reruns_blocks(schedule);
-    *fits = candidate->placed.arena_bytes <= limit && making->evaluate_bytes <= limit;
+    candidate->arena_bytes = candidate->placed.arena_bytes;
+    *fits = candidate->arena_bytes <= limit && making->evaluate_bytes <= limit &&
+            candidate->host_bytes <= plan->offload_bytes;
     return true;
 }
 
@@ -135,26 +143,14 @@ static bool adopt(const struct making *making, struct candidate *candidate, stru
                           variant->arena_bytes, variant->classes, err);
 }
 
-/* Every block kept alike; adopted if it fits, or in any case. */
-static bool try_uniform(const struct making *making, uint32_t keep, bool in_any_case, bool *fits, struct error *err)
+/* Every block kept alike. */
+static bool try_uniform(const struct making *making, uint32_t keep, bool in_any_case, struct candidate *candidate,
+                        bool *fits, struct error *err)
 {
     struct chain_schedule schedule;
-    struct candidate candidate = {0};
     TRY(schedule_uniform(making->variant->graph, keep, &schedule, err));
-    bool ok = making_try(making, &schedule, in_any_case, &candidate, fits, err);
-    if (ok && (*fits || in_any_case)) ok = adopt(making, &candidate, err);
-    candidate_finish(&candidate);
+    bool ok = making_try(making, &schedule, in_any_case, candidate, fits, err);
     chain_schedule_finish(&schedule);
-    return ok;
-}
-
-static bool adopt_fastest(const struct making *making, bool *reruns, bool *fits, struct error *err)
-{
-    struct candidate candidate = {0};
-    bool ok = variant_search(making, &candidate, fits, err);
-    *reruns = candidate.reruns;
-    if (ok && candidate.draft.home) ok = adopt(making, &candidate, err);
-    candidate_finish(&candidate);
     return ok;
 }
 
@@ -163,7 +159,7 @@ static bool check_budget(const struct making *making, struct error *err)
 {
     const struct plan_request *plan = making->request->plan;
     const struct plan_variant *variant = making->variant;
-    if (variant->train.op_count == 0 || plan->recompute != RECOMPUTE_BUDGET ||
+    if (variant->train.op_count == 0 || plan->recompute != RECOMPUTE_BUDGET || plan->recompute_budget_bytes == 0 ||
         variant->arena_bytes <= plan->recompute_budget_bytes)
         return true;
     return error_set(err, ERROR_UNFIT,
@@ -173,22 +169,50 @@ static bool check_budget(const struct making *making, struct error *err)
                      100 * variant->extra_flops_fraction);
 }
 
+/* Under a policy that says how blocks are kept, some may still wait in host memory. */
+static bool keep_alike(const struct making *making, enum keep_mode mode, struct candidate *best, bool *fits,
+                       struct error *err)
+{
+    const struct plan_request *plan = making->request->plan;
+    uint32_t reconstruct = mode == KEEP_CONVOLUTIONS && plan->reconstruct ? KEEP_RECONSTRUCT : 0;
+    TRY(try_uniform(making, mode | reconstruct, !making->request->only_if_fits, best, fits, err));
+    return *fits || plan->offload_bytes == 0 || variant_spread(making, mode, best, fits, err);
+}
+
 /* Keeping everything costs no time; otherwise the fastest of all ways is sought. */
+static bool find_fastest(const struct making *making, struct candidate *best, bool *fits, struct error *err)
+{
+    TRY(try_uniform(making, KEEP_ALL, false, best, fits, err));
+    if (*fits) return true;
+    candidate_finish(best);
+    if (making->request->only_if_fits && making->evaluate_bytes > making_arena_limit(making, 0, 0)) return true;
+    TRY(variant_search(making, best, fits, err));
+    if (making->request->plan->offload_bytes == 0) return true;
+    return variant_spread(making, KEEP_ALL, best, fits, err) &&
+           variant_spread(making, KEEP_CONVOLUTIONS, best, fits, err);
+}
+
+static bool find_best(const struct making *making, struct candidate *best, bool *fits, struct error *err)
+{
+    switch (making->request->plan->recompute) {
+    case RECOMPUTE_NONE: return keep_alike(making, KEEP_ALL, best, fits, err);
+    case RECOMPUTE_ELEMENTWISE: return keep_alike(making, KEEP_CONVOLUTIONS, best, fits, err);
+    case RECOMPUTE_AUTO:
+    case RECOMPUTE_BUDGET: break;
+    }
+    return find_fastest(making, best, fits, err);
+}
+
 static bool choose(const struct making *making, enum recompute_policy *policy, struct error *err)
 {
-    bool in_any_case = !making->request->only_if_fits;
     enum recompute_policy wanted = making->request->plan->recompute;
-    bool fits, reruns;
-    *policy = wanted == RECOMPUTE_AUTO ? RECOMPUTE_NONE : wanted;
-    uint32_t reconstruct = making->request->plan->reconstruct ? KEEP_RECONSTRUCT : 0;
-    if (!in_any_case && making->evaluate_bytes > making_arena_limit(making, 0, 0)) return true;
-    if (wanted == RECOMPUTE_ELEMENTWISE)
-        return try_uniform(making, KEEP_CONVOLUTIONS | reconstruct, in_any_case, &fits, err);
-    TRY(try_uniform(making, KEEP_ALL, in_any_case && wanted == RECOMPUTE_NONE, &fits, err));
-    if (wanted == RECOMPUTE_NONE || fits) return true;
-    TRY(adopt_fastest(making, &reruns, &fits, err));
-    *policy = wanted == RECOMPUTE_BUDGET || reruns ? RECOMPUTE_BUDGET : RECOMPUTE_ELEMENTWISE;
-    return fits || making->request->plan->recompute_budget_bytes == 0 || check_budget(making, err);
+    struct candidate best = {0};
+    bool fits;
+    bool ok = find_best(making, &best, &fits, err);
+    *policy = wanted == RECOMPUTE_AUTO ? best.policy : wanted;
+    if (ok && best.draft.home && (fits || !making->request->only_if_fits)) ok = adopt(making, &best, err);
+    candidate_finish(&best);
+    return ok && (fits || check_budget(making, err));
 }
 
 static bool build_graph(const struct variant_request *request, struct plan_variant *variant, struct error *err)

@@ -6,12 +6,14 @@
 #include "place.h"
 #include "variant.h"
 
-/* A schedule drafted and placed. */
+/* A schedule drafted and placed; without a draft (home is NULL) it was not worth placing. */
 struct candidate {
     struct draft draft;
     struct place_result placed;
+    uint64_t arena_bytes; /* or its bound, when that alone is over the limit */
+    uint64_t limit_bytes; /* of the arena */
     uint64_t host_bytes;
-    bool reruns; /* some block runs forward twice */
+    enum recompute_policy policy; /* what it amounts to */
 };
 /* Takes a zeroed object. */
 void candidate_finish(struct candidate *candidate);
@@ -26,7 +28,7 @@ struct making {
 uint64_t making_arena_limit(const struct making *making, size_t train_ops, uint64_t host_bytes);
 
 /* Drafts a schedule, and places it if its bound is within the limit, or in any case. *fits and *candidate: what came of
- * it; the latter is empty when it was not placed. */
+ * it. */
 bool making_try(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
                 struct candidate *candidate, bool *fits, struct error *err);
 
@@ -34,5 +36,14 @@ bool making_try(const struct making *making, const struct chain_schedule *schedu
  * none (only_if_fits). The caller ends it with
  * candidate_finish, also after a failure. */
 bool variant_search(const struct making *making, struct candidate *best, bool *fits, struct error *err);
+
+/* The faster of *best, when that fits, and of *other, which fits: becomes *best, by simulated streams. */
+bool variant_take_faster(const struct making *making, struct candidate *best, bool *fits, struct candidate *other,
+                         struct error *err);
+
+/* Where some blocks' waiting in host memory makes a variant fit that keeps all of them under `mode`, and no block runs
+ * twice: taken as *best when that is faster, or the first that fits. */
+bool variant_spread(const struct making *making, enum keep_mode mode, struct candidate *best, bool *fits,
+                    struct error *err);
 
 #endif

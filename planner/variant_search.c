@@ -9,7 +9,6 @@
 #include <inttypes.h>
 
 #include "blocks.h"
-#include "cost.h"
 #include "mem.h"
 #include "timeline.h"
 #include "variant_private.h"
@@ -156,40 +155,11 @@ static bool search_chain(const struct making *making, const struct blocks *block
 /* --- Copies to host memory -----------------------------------------------------------------------------------------
  */
 
-static bool time_candidate(const struct making *making, const struct candidate *candidate, double *seconds,
-                           struct error *err)
-{
-    const struct variant_request *request = making->request;
-    struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype, request->plan->measured);
-    struct timeline_request timed = {.graph = making->variant->graph,
-                                     .program = &candidate->draft.program,
-                                     .speed = &speed,
-                                     .host_bandwidth = request->device->host_bandwidth};
-    struct timeline timeline;
-    TRY(timeline_make(&timed, &timeline, err));
-    *seconds = timeline.body * request->micro_batches + timeline.rest;
-    return true;
-}
-
 /* What a quantum's way to the host and back takes, if nothing hides it. */
 static double copy_seconds(const struct making *making, const struct blocks *blocks)
 {
     double rate = making->request->device->host_bandwidth;
     return 2 * (double)blocks->quantum_bytes / (rate > 0 ? rate : TIMELINE_STANDIN_HOST_BANDWIDTH);
-}
-
-/* Takes the other one when that is faster, or the only one. */
-static bool take_faster(const struct making *making, struct candidate *best, bool *fits, struct candidate *other,
-                        struct error *err)
-{
-    double now = 0, then = 0;
-    if (*fits) TRY(time_candidate(making, best, &now, err) && time_candidate(making, other, &then, err));
-    if (*fits && then >= now) return true;
-    struct candidate slower = *best;
-    *best = *other;
-    *other = slower;
-    *fits = true;
-    return true;
 }
 
 /* Copies hide behind computing as far as the link lets them, so what they cost lies between nothing and their length:
@@ -204,12 +174,10 @@ static bool search_host(const struct making *making, struct blocks *blocks, stru
         bool other_fits;
         blocks_set_price(blocks, parts[i] * copy_seconds(making, blocks));
         bool ok = search_chain(making, blocks, &other, &other_fits, err);
-        bool taken = ok && other_fits && other.host_bytes <= making->request->plan->offload_bytes;
-        any |= taken;
-        if (taken) ok = take_faster(making, best, fits, &other, err);
+        any |= ok && other_fits;
+        if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
         candidate_finish(&other);
         if (!ok) return false;
-        if (!other_fits) break; /* nor at any other price */
     }
     return true;
 }

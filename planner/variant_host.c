@@ -1,0 +1,105 @@
+/* Blocks that wait in host memory, and none that runs twice. */
+#include "cost.h"
+#include "schedule.h"
+#include "timeline.h"
+#include "variant_private.h"
+
+static bool time_candidate(const struct making *making, const struct candidate *candidate, double *seconds,
+                           struct error *err)
+{
+    const struct variant_request *request = making->request;
+    struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype, request->plan->measured);
+    struct timeline_request timed = {.graph = making->variant->graph,
+                                     .program = &candidate->draft.program,
+                                     .speed = &speed,
+                                     .host_bandwidth = request->device->host_bandwidth};
+    struct timeline timeline;
+    TRY(timeline_make(&timed, &timeline, err));
+    *seconds = timeline.body * request->micro_batches + timeline.rest;
+    return true;
+}
+
+bool variant_take_faster(const struct making *making, struct candidate *best, bool *fits, struct candidate *other,
+                         struct error *err)
+{
+    double now = 0, then = 0;
+    if (*fits) TRY(time_candidate(making, best, &now, err) && time_candidate(making, other, &then, err));
+    if (*fits && then >= now) return true;
+    struct candidate slower = *best;
+    *best = *other;
+    *other = slower;
+    *fits = true;
+    return true;
+}
+
+/* The search for how many blocks have to wait. */
+struct spread {
+    const struct making *making;
+    enum keep_mode mode;
+    struct candidate *best;
+    bool *fits;
+};
+
+/* How one number of blocks turned out. */
+struct outcome {
+    uint64_t arena_bytes, limit_bytes, host_bytes;
+    bool fits;
+};
+
+static bool try_spread(const struct spread *spread, size_t count, struct outcome *outcome, struct error *err)
+{
+    struct chain_schedule schedule;
+    struct candidate candidate = {0};
+    TRY(schedule_spread(spread->making->variant->graph, count, spread->mode | KEEP_ON_HOST, spread->mode, &schedule,
+                        err));
+    bool ok = making_try(spread->making, &schedule, false, &candidate, &outcome->fits, err);
+    outcome->arena_bytes = candidate.arena_bytes;
+    outcome->limit_bytes = candidate.limit_bytes;
+    outcome->host_bytes = candidate.host_bytes;
+    if (ok && outcome->fits) ok = variant_take_faster(spread->making, spread->best, spread->fits, &candidate, err);
+    candidate_finish(&candidate);
+    chain_schedule_finish(&schedule);
+    return ok;
+}
+
+#define MOST_SPREADS 8
+
+/* The most blocks that host memory has room for: *count comes down to them, 0 when the arena is too small for the rest.
+ */
+static bool fit_host(const struct spread *spread, size_t *count, struct outcome *outcome, struct error *err)
+{
+    uint64_t most = spread->making->request->plan->offload_bytes;
+    for (;;) {
+        TRY(try_spread(spread, *count, outcome, err));
+        if (outcome->fits) return true;
+        double share = outcome->host_bytes > most ? (double)most / (double)outcome->host_bytes : 0;
+        size_t fewer = (size_t)(share * (double)*count);
+        *count = fewer < *count ? fewer : *count - 1;
+        if (*count == 0) return true;
+    }
+}
+
+/* The fewest blocks whose waiting makes the arena fit: between `high`, which fits, and `low`, which does not, the arena
+ * is taken to shrink evenly. */
+bool variant_spread(const struct making *making, enum keep_mode mode, struct candidate *best, bool *fits,
+                    struct error *err)
+{
+    struct spread spread = {making, mode, best, fits};
+    size_t low = 0, high = making->variant->graph->block_count;
+    struct outcome least, most;
+    TRY(fit_host(&spread, &high, &most, err));
+    if (high == 0) return true;
+    TRY(try_spread(&spread, low, &least, err));
+    for (int i = 0; i < MOST_SPREADS && high - low > 1 && !least.fits; i++) {
+        struct outcome outcome;
+        double slope = ((double)least.arena_bytes - (double)most.arena_bytes) / (double)(high - low);
+        double fewer = ((double)most.limit_bytes - (double)most.arena_bytes) / slope;
+        size_t count = slope > 0 && fewer < (double)(high - low) ? high - (size_t)fewer : low;
+        if (count == high) count--;
+        if (count <= low) count = low + (high - low) / 2;
+        TRY(try_spread(&spread, count, &outcome, err));
+        *(outcome.fits ? &high : &low) = count;
+        *(outcome.fits ? &most : &least) = outcome;
+    }
+    return true;
+}
