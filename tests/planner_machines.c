@@ -87,7 +87,7 @@ Test(machines, a_mixture_is_planned_whole)
     cr_assert(plan->fits);
     cr_assert_eq(plan->device_count, 2);
     cr_assert_eq(plan->devices[0].images + plan->devices[1].images, 128);
-    cr_assert_eq(plan->devices[0].images, 42, "%u", plan->devices[0].images);
+    cr_assert(plan->devices[0].images >= 40 && plan->devices[0].images <= 44, "%u", plan->devices[0].images);
     cr_assert_eq(plan->step_seconds, 0, "nobody said how fast these cards are");
     plan_destroy(plan);
 }
