@@ -174,12 +174,21 @@ static void tell_extras(struct text *text, const struct plan_variant *variant, c
 {
     char bytes[UNITS_TEXT];
     if (blocks->offloaded)
-        text_add(text, " %" PRIu32 " blocks move what they keep into host memory meanwhile, %s at most.",
-                 blocks->offloaded, units_format_bytes(variant->host_bytes, bytes));
-    if (blocks->reconstructed)
         text_add(text,
-                 " %" PRIu32 " blocks drop their input and make it again from their output, exact but for rounding.",
-                 blocks->reconstructed);
+                 "What %" PRIu32
+                 " %s waits in host memory, %s at most, and comes back before the backward pass needs it. ",
+                 blocks->offloaded, verb(blocks->offloaded, "block keeps", "blocks keep"),
+                 units_format_bytes(variant->host_bytes, bytes));
+    if (blocks->reconstructed)
+        text_add(text, "%" PRIu32 " %s made again from the output, exact but for rounding. ", blocks->reconstructed,
+                 verb(blocks->reconstructed, "block drops its input, which is", "blocks drop their input, which is"));
+}
+
+/* What keeping more would need: why the plan does otherwise. */
+static void tell_alternatives(struct text *text, const struct plan_report *report, uint32_t device)
+{
+    if (report->keep_all) tell_alternative(text, "Keeping everything", report->keep_all, device);
+    if (report->redo) tell_alternative(text, "Computing only normalisations and ReLUs again", report->redo, device);
 }
 
 static bool print_recomputation(const struct plan_report *report, uint32_t device, const struct anatomy *anatomy,
@@ -188,20 +197,19 @@ static bool print_recomputation(const struct plan_report *report, uint32_t devic
     struct text text = {0};
     const struct plan *plan = report->plan;
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
-    bool again = plan->recompute != RECOMPUTE_NONE && variant->extra_flops_fraction > 0;
-    if (again && report->keep_all) tell_alternative(&text, "Keeping everything", report->keep_all, device);
-    if (again && report->redo)
-        tell_alternative(&text, "Computing only normalisations and ReLUs again", report->redo, device);
-    if (!again)
-        text_add(&text, "Nothing is computed twice: all that the backward pass reads is kept%s.",
-                 plan->fits ? ", because there is room for it" : "");
-    else if (anatomy->blocks.rerun == 0)
+    const struct anatomy_blocks *blocks = &anatomy->blocks;
+    bool again = variant->extra_flops_fraction > 0, moved = blocks->offloaded + blocks->reconstructed > 0;
+    if (again || moved) tell_alternatives(&text, report, device);
+    if (blocks->rerun)
+        tell_blocks(&text, variant, blocks);
+    else if (blocks->redone)
         text_add(&text, "So results of normalisations, ReLUs and the like are not kept but computed again from the "
                         "convolutions' results; no convolution runs twice. ");
     else
-        tell_blocks(&text, variant, &anatomy->blocks);
-    if (again) tell_cost(&text, plan, variant, &anatomy->blocks);
-    tell_extras(&text, variant, &anatomy->blocks);
+        text_add(&text, "Nothing is computed twice: all that the backward pass reads is kept%s. ",
+                 plan->fits && !moved ? ", because there is room for it" : "");
+    tell_extras(&text, variant, blocks);
+    if (again || moved) tell_cost(&text, plan, variant, blocks);
     return print_paragraph(&text, to, err);
 }
 
@@ -268,7 +276,7 @@ static void tell_best(struct text *text, const struct plan_report *report, const
     } else if (fastest) {
         format_cost(fastest, cost, sizeof cost);
         text_add(text,
-                 "The plan already uses the memory that there is to save time, so changes buy time: most %s, %s %s "
+                 "The plan already uses the memory that it may to save time, so changes buy time: most %s, %s %s "
                  "for an image.",
                  change_words(fastest, words, sizeof words), cost, what);
     } else {
