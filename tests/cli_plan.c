@@ -311,7 +311,6 @@ Test(cli_plan, refuses_wrong_commands)
         {"plan resnet-20 --search-seconds -1", "--search-seconds"},
         {"plan resnet-20 --budgets 1GiB", "--budget"},
         {"plan vgg-d --max-depth --gpus 12GiB", "vgg-d"},
-        {"plan resnet-20 --gpus 2xtitan-x --search", "--search"},
         {"plan resnet-20 --strategy clever", "shared-gradinput"},
         {"plan resnet-20 --strategy shared-gradinput --budget 1GiB", "--budget"},
         {"plan --compare", "two"},
