@@ -118,6 +118,13 @@ char *units_format_si(double value, char out[UNITS_TEXT])
     return out;
 }
 
+char *units_format_rate(double value, char out[UNITS_TEXT])
+{
+    if (value >= 99.95) return units_format_count((uint64_t)(value + 0.5), out);
+    snprintf(out, UNITS_TEXT, "%.*f", decimals_for(value), value);
+    return out;
+}
+
 char *units_format_seconds(double seconds, char out[UNITS_TEXT])
 {
     if (seconds < 1e-6)
@@ -130,7 +137,9 @@ char *units_format_seconds(double seconds, char out[UNITS_TEXT])
         snprintf(out, UNITS_TEXT, "%.*f s", decimals_for(seconds), seconds);
     else if (seconds < 5400)
         snprintf(out, UNITS_TEXT, "%d min %d s", (int)seconds / 60, (int)seconds % 60);
-    else
+    else if (seconds < 360000)
         snprintf(out, UNITS_TEXT, "%.1f h", seconds / 3600);
+    else
+        snprintf(out, UNITS_TEXT, "%.*f days", decimals_for(seconds / 86400), seconds / 86400);
     return out;
 }

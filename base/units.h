@@ -24,7 +24,9 @@ char *units_format_bytes(uint64_t bytes, char out[UNITS_TEXT]);
 char *units_format_count(uint64_t value, char out[UNITS_TEXT]);
 /* "1.49 G" with a decimal unit; append the noun yourself. */
 char *units_format_si(double value, char out[UNITS_TEXT]);
-/* "12.3 ms", "4 min 10 s", "27.1 h" */
+/* Of things per second, which are not negative: "2.76", "91.7", "1,296,785". */
+char *units_format_rate(double value, char out[UNITS_TEXT]);
+/* "12.3 ms", "4 min 10 s", "27.1 h", "645 days" */
 char *units_format_seconds(double seconds, char out[UNITS_TEXT]);
 
 #endif

@@ -74,9 +74,9 @@ static bool check_devices(const struct cost_table *table, const struct machine *
                          cost_table_name(table), device, machine->devices[0].name);
     if (machine->devices[0].kind != DEVICE_CPU || measured == machine->device_count) return true;
     return error_set(err, ERROR_INPUT,
-                     "--costs: %s was measured on %" PRIu32 " virtual devices, --gpus has %zu; they share the host's "
+                     "--costs: %s was measured on %" PRIu32 " virtual device%s, --gpus has %zu; they share the host's "
                      "cores, so as many are wanted",
-                     cost_table_name(table), measured, machine->device_count);
+                     cost_table_name(table), measured, measured == 1 ? "" : "s", machine->device_count);
 }
 
 bool plan_costs_read(const char *files, const struct plan_request *request, struct cost_table **table,

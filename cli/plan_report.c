@@ -185,11 +185,12 @@ static void print_offloaded(const struct plan *plan, FILE *to)
 
 static void print_time(const struct plan *plan, const struct cost_table *measured, FILE *to)
 {
-    char seconds[UNITS_TEXT];
+    char seconds[UNITS_TEXT], rate[UNITS_TEXT];
     if (plan->step_seconds > 0)
-        fprintf(to, "  %-22s %s, %.0f images/s (predicted%s%s)\n", "step",
-                units_format_seconds(plan->step_seconds, seconds), plan->batch / plan->step_seconds,
-                measured ? " from " : "", measured ? cost_table_name(measured) : "");
+        fprintf(to, "  %-22s %s, %s images/s (predicted%s%s)\n", "step",
+                units_format_seconds(plan->step_seconds, seconds),
+                units_format_rate(plan->batch / plan->step_seconds, rate), measured ? " from " : "",
+                measured ? cost_table_name(measured) : "");
     else
         fprintf(to, "  %-22s time unknown: the speed of %s%s is not known\n", "step", plan->devices[0].spec.name,
                 plan->device_count > 1 ? " or of its links" : "");
@@ -203,12 +204,13 @@ static void print_all_reduce(const struct plan *plan, const struct machine *mach
     uint64_t largest = predict_largest_bucket(plan);
     size_t count = plan->device_count, node = machine->node_devices;
     all_reduce_seconds(machine, count, largest, &way);
-    fprintf(to, "  %-22s %s, of gradients in buckets of up to %s; %sB/s inside a node", "all-reduce",
-            all_reduce_name(way), units_format_bytes(largest, bytes), units_format_si(machine->link_bandwidth, link));
+    fprintf(to, "  %-22s %s, of gradients in buckets of up to %s; simulated, not measured, from\n", "all-reduce",
+            all_reduce_name(way), units_format_bytes(largest, bytes));
+    fprintf(to, "  %-22s %sB/s inside a node", "", units_format_si(machine->link_bandwidth, link));
     if (node < count)
-        fprintf(to, " of %zu,\n  %-22s %sB/s from each of %zu nodes to others", node, "",
+        fprintf(to, " of %zu and %sB/s from each of %zu nodes to others", node,
                 units_format_si(machine->network_bandwidth, network), (count + node - 1) / node);
-    fputs(" (simulated from these, not measured)\n", to);
+    fputc('\n', to);
 }
 
 static void print_scaling(const struct plan *plan, const struct machine *machine, FILE *to)

@@ -21,16 +21,24 @@ static bool print_points(const char *title, const struct scaling_point *points, 
             "of a node", "all-reduce");
     for (size_t i = 0; i < count; i++) {
         const struct scaling_point *p = &points[i];
-        char batch[UNITS_TEXT], step[UNITS_TEXT], rate[UNITS_TEXT];
-        fprintf(to, "  %8zu %9s %12s %12s", p->devices, units_format_count(p->batch, batch),
-                units_format_seconds(p->step_seconds, step),
-                units_format_count((uint64_t)(p->images_per_second + 0.5), rate));
+        char devices[UNITS_TEXT], batch[UNITS_TEXT], step[UNITS_TEXT], rate[UNITS_TEXT];
+        fprintf(to, "  %8s %9s %12s %12s", units_format_count(p->devices, devices), units_format_count(p->batch, batch),
+                units_format_seconds(p->step_seconds, step), units_format_rate(p->images_per_second, rate));
         print_share(p->of_one, to);
         print_share(p->of_node, to);
-        fprintf(to, "  %s%s\n", p->devices > 1 ? all_reduce_name(p->way) : "", p->fits ? "" : " *");
+        fprintf(to, "%s%s%s\n", p->devices > 1 ? "  " : "", p->devices > 1 ? all_reduce_name(p->way) : "",
+                p->fits ? "" : "  *");
         over = over || !p->fits;
     }
     return over;
+}
+
+/* More devices are faster each. */
+static bool gains(const struct scaling *scaling)
+{
+    for (size_t i = 0; i < scaling->strong_count; i++)
+        if (scaling->strong[i].of_one > 1.0005) return true;
+    return false;
 }
 
 void plan_scaling_print(const struct scaling *scaling, FILE *to)
@@ -40,6 +48,8 @@ void plan_scaling_print(const struct scaling *scaling, FILE *to)
     fputs("  images/s per device, over those of one device and of one node; simulated from the devices' and links' "
           "speeds,\n  not measured: input, stragglers and evaluation are left out\n",
           to);
+    if (gains(scaling))
+        fputs("  above 100 %: larger shares take more time per image, most often because more is computed twice\n", to);
     if (over) fputs("  * more than the devices have\n", to);
 }
 
@@ -49,7 +59,7 @@ void plan_run_print(const struct whole_run *run, FILE *to)
     fprintf(to, "  %-22s %s: %s steps, %s images (%.1f epochs); %.1f device hours", "whole run",
             units_format_seconds(run->seconds, seconds), units_format_count(run->steps, steps),
             units_format_count(run->images, images), run->epochs, run->device_hours);
-    if (run->price > 0) fprintf(to, ", %.2f at %g for each", run->price, run->price / run->device_hours);
+    if (run->price > 0) fprintf(to, ", a price of %.2f at %g an hour", run->price, run->price / run->device_hours);
     fputc('\n', to);
 }
 

@@ -41,4 +41,9 @@ Test(units, writes_for_people)
     cr_assert_str_eq(units_format_si(1487849984.0, out), "1.49 G");
     cr_assert_str_eq(units_format_seconds(0.0123, out), "12.3 ms");
     cr_assert_str_eq(units_format_seconds(250, out), "4 min 10 s");
+    cr_assert_str_eq(units_format_seconds(27.1 * 3600, out), "27.1 h");
+    cr_assert_str_eq(units_format_seconds(15469.9 * 3600, out), "645 days");
+    cr_assert_str_eq(units_format_rate(2.758, out), "2.76");
+    cr_assert_str_eq(units_format_rate(99.96, out), "100");
+    cr_assert_str_eq(units_format_rate(1296784.6, out), "1,296,785");
 }
