@@ -35,8 +35,10 @@ static bool check_aims(const struct place_request *request, struct error *err)
                          : request->out    ? "out"
                                            : "svg");
     if (!request->check && !chunks && (request->capacity > 0) == request->minimise)
-        return error_set(err, ERROR_INPUT, "either --capacity BYTES or --minimise is wanted, %s",
-                         request->minimise ? "not both" : "and neither was given");
+        return error_set(err, ERROR_INPUT, "%s",
+                         request->minimise
+                             ? "either --capacity BYTES or --minimise is wanted, not both"
+                             : "one of --capacity BYTES, --minimise and --chunks LIST is wanted, and none was given");
     return true;
 }
 
@@ -153,11 +155,12 @@ static bool solve(const struct place_request *request, struct place_table *table
 static bool lay_out(const struct place_request *request, struct place_table *table, struct place_result *result,
                     const struct place_chunks_result *chunks, struct error *err)
 {
-    uint64_t *base = mem_alloc(MEM_GENERAL, chunks->chunks + request->chunks, sizeof *base), end = 0;
+    uint64_t *base = mem_alloc(MEM_GENERAL, chunks->chunks + request->chunks, sizeof *base), end = 0, largest = 0;
     if (!base) return error_memory(err, (chunks->chunks + request->chunks) * sizeof *base, "the picture");
     for (size_t c = 0; c < chunks->chunks + request->chunks; c++) {
         base[c] = end;
-        end += request->sizes[c < request->chunks ? c : 0]; /* what did not fit is drawn above */
+        if (c < request->chunks && request->sizes[c] > largest) largest = request->sizes[c];
+        end += c < request->chunks ? request->sizes[c] : largest; /* what did not fit is drawn above */
     }
     *result =
         (struct place_result){.lower_bound_bytes = chunks->lower_bound_bytes, .peak_instant = chunks->peak_instant};
@@ -237,6 +240,7 @@ static int run_check(const struct place_request *request, struct error *err)
               place_judge(&placed, request->path, request->problem ? &problem : NULL, request->problem, &claim,
                           &judgement, err);
     if (ok) place_report_check(request, &placed, &judgement);
+    if (!ok && request->json && err->kind == ERROR_UNFIT) place_report_unsound(err);
     place_table_finish(&placed);
     place_table_finish(&problem);
     return ok ? 0 : 1;
@@ -262,9 +266,9 @@ static const char manual[] =
     "\n"
     "DESCRIPTION\n"
     "    FILE is CSV with a header: id, lower, upper and size in any order, optionally alignment,\n"
-    "    offset, chunk and alias. A buffer lives at the instants lower <= t < upper and takes size bytes, rounded\n"
-    "    up to its alignment. A number under offset fixes the buffer there; empty or -1 leaves it\n"
-    "    free. Buffers that live together never overlap in the answer.\n"
+    "    offset, chunk and alias. A buffer lives at the instants lower <= t < upper and takes size\n"
+    "    bytes, rounded up to its alignment. A number under offset fixes the buffer there; empty or\n"
+    "    -1 leaves it free. Buffers that live together never overlap in the answer.\n"
     "\n"
     "    Rows of one number under alias are names of one storage, such as views and results in\n"
     "    place: they share one offset and may live at the same time. At each instant the largest of\n"
@@ -290,7 +294,8 @@ static const char manual[] =
     "    count from the piece's start, and a fixed offset needs its chunk. Of at most 64 storages it\n"
     "    is decided whether they fit, given the time; of more, what placers find is answered, and\n"
     "    what the bound of bin packing at some instant rules out (live sum, and Martello and Toth's\n"
-    "    L2). The output says which of the two is proved.\n"
+    "    L2). The output says which of the two is proved. Where they do not fit, further chunks of\n"
+    "    the largest size take the rest in the answer.\n"
     "\n"
     "    With --check nothing is placed: PLACED.csv has its offsets, and what is wrong with them is\n"
     "    said, by code that the placers share nothing with: an overlap, an alignment, names of one\n"
@@ -317,7 +322,7 @@ static const char manual_end[] =
     "                      seed, threads, buffers; with --capacity also fits and\n"
     "                      proved_impossible; with --chunks chunks_used, least_chunks,\n"
     "                      proved_least in place of the arena; with --check sound, arena_bytes,\n"
-    "                      lower_bound_bytes, peak_instant\n"
+    "                      lower_bound_bytes, peak_instant, or sound (false) and reason\n"
     "    --seed N          restarts differ by seed; the same seed and threads give the same answer\n"
     "                      unless the time runs out (default 0)\n"
     "    --threads N       search threads, 1 to 64 (default: one per core)\n"

@@ -28,6 +28,16 @@ void place_progress_end(struct place_progress *progress)
     progress->shown = false;
 }
 
+static const char *plural(uint64_t count) { return count == 1 ? "" : "s"; }
+
+/* "12 bytes", of a kibibyte and more also "1,048,576 bytes (1.00 MiB)". */
+static void print_bytes(uint64_t bytes)
+{
+    char text[UNITS_TEXT], human[UNITS_TEXT];
+    printf("%s byte%s", units_format_count(bytes, text), plural(bytes));
+    if (bytes >= 1024) printf(" (%s)", units_format_bytes(bytes, human));
+}
+
 /* What makes the bound one: sums of live bytes, a fixed offset, or a search that ended. */
 static const char *proof_of(const struct place_result *result)
 {
@@ -43,20 +53,22 @@ static double percent_above(uint64_t value, uint64_t base)
 
 static void print_source(const struct place_source *source)
 {
-    char text[UNITS_TEXT], human[UNITS_TEXT];
+    char text[UNITS_TEXT];
     if (!source->snapshot) return;
-    printf("recorded   device %" PRIu64 ", %s events\n", source->device, units_format_count(source->events, text));
-    printf("allocated  %s bytes at most (%s)\n", units_format_count(source->peak_bytes, text),
-           units_format_bytes(source->peak_bytes, human));
-    if (source->reserved_bytes > 0)
-        printf("reserved   %s bytes at most (%s)\n", units_format_count(source->reserved_bytes, text),
-               units_format_bytes(source->reserved_bytes, human));
+    printf("recorded   device %" PRIu64 ", %s event%s\n", source->device, units_format_count(source->events, text),
+           plural(source->events));
+    printf("allocated  at most ");
+    print_bytes(source->peak_bytes);
+    if (source->reserved_bytes > 0) {
+        printf("\nreserved   at most ");
+        print_bytes(source->reserved_bytes);
+    }
+    printf("\n");
 }
 
 /* What the plan takes of the two figures that the recording program reports of itself. */
 static void print_saving(const struct place_source *source, uint64_t arena_bytes)
 {
-    char text[UNITS_TEXT], human[UNITS_TEXT];
     if (!source->snapshot) return;
     if (source->peak_bytes > 0)
         printf("against    the peak of allocated bytes: %+.2f %%\n", percent_above(arena_bytes, source->peak_bytes));
@@ -66,8 +78,9 @@ static void print_saving(const struct place_source *source, uint64_t arena_bytes
         return;
     }
     uint64_t saved = source->reserved_bytes - arena_bytes;
-    printf("saved      %s bytes (%s), %.1f %% of what was reserved\n", units_format_count(saved, text),
-           units_format_bytes(saved, human), 100.0 * (double)saved / (double)source->reserved_bytes);
+    printf("saved      ");
+    print_bytes(saved);
+    printf(", %.1f %% of what was reserved\n", 100.0 * (double)saved / (double)source->reserved_bytes);
 }
 
 static void print_source_json(const struct place_source *source)
@@ -111,7 +124,8 @@ static void print_live(const struct place_request *request, const struct place_t
 {
     char text[UNITS_TEXT];
     size_t named = request->live || outcome->live_count < PEAK_NAMES ? outcome->live_count : PEAK_NAMES;
-    printf("live       %s buffers at the peak", units_format_count(outcome->live_count, text));
+    printf("live       %s buffer%s at the peak", units_format_count(outcome->live_count, text),
+           plural(outcome->live_count));
     for (size_t i = 0; i < named; i++) {
         const struct place_buffer *buffer = &table->buffers[outcome->live[i]];
         printf("%s%s (%s)", i > 0 ? ", " : ": ", table->ids[outcome->live[i]], units_format_bytes(buffer->size, text));
@@ -175,24 +189,29 @@ static void print_gap(const struct place_result *result)
         printf("optimal    no smaller arena exists: a fixed buffer ends there\n");
 }
 
+static void print_arena_bound(uint64_t arena, uint64_t bound, uint64_t peak_instant)
+{
+    printf("arena      ");
+    print_bytes(arena);
+    printf("\nbound      ");
+    print_bytes(bound);
+    printf(", peak at instant %" PRIu64 "\n", peak_instant);
+}
+
 static void print_arena(const struct place_request *request, const struct place_table *table,
                         const struct place_outcome *outcome)
 {
     const struct place_result *result = &outcome->arena;
-    char text[UNITS_TEXT], human[UNITS_TEXT];
+    char text[UNITS_TEXT], seconds[UNITS_TEXT];
     print_source(&outcome->source);
     printf("buffers    %s\n", units_format_count(table->count, text));
-    printf("arena      %s bytes (%s)\n", units_format_count(result->arena_bytes, text),
-           units_format_bytes(result->arena_bytes, human));
-    printf("bound      %s bytes (%s), peak at instant %" PRIu64 "\n",
-           units_format_count(result->lower_bound_bytes, text), units_format_bytes(result->lower_bound_bytes, human),
-           result->peak_instant);
+    print_arena_bound(result->arena_bytes, result->lower_bound_bytes, result->peak_instant);
     print_live(request, table, outcome);
     print_gap(result);
     if (request->capacity > 0) print_capacity(request, result);
-    printf("time       %s, %s search nodes, seed %" PRIu64 ", %" PRIu64 " threads\n",
-           units_format_seconds(result->seconds, human), units_format_count(result->nodes, text), request->seed,
-           request->threads);
+    printf("time       %s, %s search node%s, seed %" PRIu64 ", %" PRIu64 " thread%s\n",
+           units_format_seconds(result->seconds, seconds), units_format_count(result->nodes, text),
+           plural(result->nodes), request->seed, request->threads, plural(request->threads));
     print_saving(&outcome->source, result->arena_bytes);
 }
 
@@ -220,14 +239,13 @@ static void print_chunks_json(const struct place_request *request, const struct 
 
 static void print_chunks_bound(const struct place_request *request, const struct place_chunks_result *result)
 {
-    char text[UNITS_TEXT], human[UNITS_TEXT];
     printf("bound      ");
     if (chunks_are_alike(request))
-        printf("%" PRIu64 " chunks%s; ", result->least_chunks,
+        printf("%" PRIu64 " chunk%s%s; ", result->least_chunks, plural(result->least_chunks),
                result->proved_least ? ": proved that fewer do not suffice" : " at least");
-    printf("the live sum peaks at %s bytes (%s), instant %" PRIu64 "\n",
-           units_format_count(result->lower_bound_bytes, text), units_format_bytes(result->lower_bound_bytes, human),
-           result->peak_instant);
+    printf("the live sum peaks at ");
+    print_bytes(result->lower_bound_bytes);
+    printf(", instant %" PRIu64 "\n", result->peak_instant);
 }
 
 static void print_chunks(const struct place_request *request, const struct place_table *table,
@@ -236,21 +254,23 @@ static void print_chunks(const struct place_request *request, const struct place
     const struct place_chunks_result *result = &outcome->chunks;
     char text[UNITS_TEXT], human[UNITS_TEXT];
     printf("buffers    %s\n", units_format_count(table->count, text));
-    if (chunks_are_alike(request))
-        printf("chunks     %" PRIu64 " of %s bytes (%s) used\n", result->chunks,
-               units_format_count(request->chunk_bytes, text), units_format_bytes(request->chunk_bytes, human));
-    else if (result->chunks <= request->chunks)
+    if (chunks_are_alike(request)) {
+        printf("chunks     %" PRIu64 " of ", result->chunks);
+        print_bytes(request->chunk_bytes);
+        printf(" used\n");
+    } else if (result->chunks <= request->chunks) {
         printf("chunks     %" PRIu64 " of %zu used: %s\n", result->chunks, request->chunks, request->chunk_list);
+    }
     print_chunks_bound(request, result);
     print_live(request, table, outcome);
     if (result->chunks <= request->chunks)
-        printf("fits       in %zu chunks\n", request->chunks);
+        printf("fits       in %zu chunk%s\n", request->chunks, plural(request->chunks));
     else if (result->least_chunks > request->chunks)
-        printf("impossible in %zu chunks: proved\n", request->chunks);
+        printf("impossible in %zu chunk%s: proved\n", request->chunks, plural(request->chunks));
     else
-        printf("not found  in %zu chunks; it may still exist\n", request->chunks);
-    printf("time       %s, %s search nodes\n", units_format_seconds(result->seconds, human),
-           units_format_count(result->nodes, text));
+        printf("not found  in %zu chunk%s; it may still exist\n", request->chunks, plural(request->chunks));
+    printf("time       %s, %s search node%s\n", units_format_seconds(result->seconds, human),
+           units_format_count(result->nodes, text), plural(result->nodes));
 }
 
 void place_report(const struct place_request *request, const struct place_table *table,
@@ -265,7 +285,7 @@ void place_report(const struct place_request *request, const struct place_table 
 void place_report_check(const struct place_request *request, const struct place_table *table,
                         const struct place_judgement *judgement)
 {
-    char text[UNITS_TEXT], human[UNITS_TEXT];
+    char text[UNITS_TEXT];
     uint64_t bound =
         judgement->live_bytes > judgement->fixed_end_bytes ? judgement->live_bytes : judgement->fixed_end_bytes;
     const char *what = request->chunks > 0 ? "chunks_used" : "arena_bytes";
@@ -275,19 +295,23 @@ void place_report_check(const struct place_request *request, const struct place_
                table->count, what, judgement->arena_bytes, bound, judgement->peak_instant);
         return;
     }
-    printf("sound      %s buffers, none overlaps another%s\n", units_format_count(table->count, text),
-           request->problem ? ", as the problem has them" : "");
+    printf("sound      %s buffer%s, none overlaps another%s\n", units_format_count(table->count, text),
+           plural(table->count), request->problem ? ", as the problem has them" : "");
     if (request->chunks > 0) {
         printf("chunks     %" PRIu64 " of %zu used\n", judgement->arena_bytes, request->chunks);
         return;
     }
-    printf("arena      %s bytes (%s)\n", units_format_count(judgement->arena_bytes, text),
-           units_format_bytes(judgement->arena_bytes, human));
-    printf("bound      %s bytes (%s), peak at instant %" PRIu64 "\n", units_format_count(bound, text),
-           units_format_bytes(bound, human), judgement->peak_instant);
+    print_arena_bound(judgement->arena_bytes, bound, judgement->peak_instant);
     if (judgement->arena_bytes == bound)
-        printf("optimal    no smaller arena exists: this file shows it\n");
+        printf("optimal    no smaller arena exists: it ends at the bound\n");
     else
         printf("gap        %s bytes, %.3f %% above what this file shows to be needed\n",
                units_format_count(judgement->arena_bytes - bound, text), percent_above(judgement->arena_bytes, bound));
+}
+
+void place_report_unsound(const struct error *why)
+{
+    printf("{\"sound\": false, \"reason\": ");
+    print_string(why->text);
+    printf("}\n");
 }

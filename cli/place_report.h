@@ -31,6 +31,8 @@ void place_report(const struct place_request *request, const struct place_table 
                   const struct place_outcome *outcome);
 void place_report_check(const struct place_request *request, const struct place_table *table,
                         const struct place_judgement *judgement);
+/* As JSON; without it the error's sentence is all. */
+void place_report_unsound(const struct error *why);
 
 /* Progress of a search on stderr: one line on a terminal, elsewhere a plain line a second at most. */
 struct place_progress {

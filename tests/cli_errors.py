@@ -213,7 +213,9 @@ def check_place(folder):
     for arguments in ((), (good,), (good, '--json')):
         write(folder / 'placed.csv', 'id,lower,upper,size,offset\na,0,2,8,0\nb,1,3,8,4\n')
         done = run('place', '--check', folder / 'placed.csv', *arguments)
-        if done.returncode != 1 or done.stdout or 'overlap' not in done.stderr:
+        told = json.loads(done.stdout or '{}') if '--json' in arguments else done.stdout
+        wrong = 'overlap' not in told.get('reason', '') or told['sound'] if '--json' in arguments else told
+        if done.returncode != 1 or wrong or 'overlap' not in done.stderr:
             failures.append(f'place --check of an overlap: exit code {done.returncode}: {done.stdout}{done.stderr}')
     for flag in ('-o', '--svg'):
         done = run('place', good, '--minimise', flag, '/dev/full')

@@ -240,7 +240,7 @@ Test(place_csv, chunks_come_out_as_a_column_and_go_in_again, .init = make_folder
     cr_assert_eq(fathom("placed.csv --minimise"), 2);
     cr_assert(file_says("err", "column 'chunk' wants --chunks LIST"));
     cr_assert_eq(fathom("p.csv --chunks 1 --chunk-size 8"), 1);
-    cr_assert(file_says("out", "impossible in 1 chunks: proved"));
+    cr_assert(file_says("out", "impossible in 1 chunk: proved"));
 }
 
 Test(place_csv, wrong_commands_and_files_exit_2, .init = make_folder, .fini = remove_folder)
@@ -250,7 +250,7 @@ Test(place_csv, wrong_commands_and_files_exit_2, .init = make_folder, .fini = re
     cr_assert(files_write("p.csv", example, sizeof example - 1, &err), "%s", err.text);
     cr_assert(files_write("bad.csv", bad, sizeof bad - 1, &err), "%s", err.text);
     static const char *const lines[][2] = {{"", "a CSV file, an ONNX model or a memory snapshot is wanted"},
-                                           {"p.csv", "--capacity BYTES or --minimise"},
+                                           {"p.csv", "--capacity BYTES, --minimise and --chunks LIST"},
                                            {"p.csv --minimise --capacity 4", "not both"},
                                            {"p.csv --capacity 0", "--capacity"},
                                            {"p.csv --chunks 2", "--chunks 2 wants --chunk-size"},

@@ -224,7 +224,7 @@ Test(place_snapshot, the_command_says_what_was_reserved_and_what_is_saved)
     cr_assert(said);
     bool reserved = false, saved = false;
     while (fgets(line, sizeof line, said)) {
-        reserved |= strstr(line, "reserved   20,971,520 bytes at most") != NULL;
+        reserved |= strstr(line, "reserved   at most 20,971,520 bytes (20.0 MiB)") != NULL;
         saved |= strstr(line, "saved      9,920,512 bytes") != NULL;
     }
     cr_assert_eq(pclose(said), 0);
