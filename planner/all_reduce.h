@@ -2,13 +2,16 @@
  * which counts, as NCCL chooses by size. Simulated from bandwidths and latencies, not measured.
  *
  * For S bytes on n devices, p to a node, N nodes, B the bandwidth inside a node, W that of a node to others, l and w
- * the latencies of one message, and c the fixed part: ring          c + 2 (n - 1) / n S / min(B, W) + 2 (n - N) l + 2
- * (N - 1) w, in one node W and w left out (Patarasuk and Yuan, J. Parallel Distrib. Comput. 69(2), 2009: it uses each
- * link of a tree of switches once per direction) tree          c + 2 S / (0.9 min(B, W)) + 2 ((p - 1) l + ceil(log2 N)
- * w): a chain inside a node, two trees of half the data over the nodes (Sanders, Speck and Traeff, Parallel Computing
- * 35(12), 2009) hierarchical  reduce-scatter inside (p - 1) / p S / B + (p - 1) l, the same for all-gather, and between
- * them every device adds its p-th part over the nodes by ring or tree, all at once: 2 (N - 1) / N S / W + 2 (N - 1) w
- *                 or 2 S / (0.9 W) + 2 ceil(log2 N) w
+ * the latencies of one message inside a node and between nodes, and c the fixed part:
+ *
+ * - ring: c + 2 (n - 1) / n S / min(B, W) + 2 (n - N) l + 2 (N - 1) w; in one node W and w are left out (Patarasuk and
+ *   Yuan, J. Parallel Distrib. Comput. 69(2), 2009: it uses each link of a tree of switches once per direction).
+ * - tree: c + 2 S / (0.9 min(B, W)) + 2 ((p - 1) l + ceil(log2 N) w): a chain inside a node, two trees of half the data
+ *   each over the nodes (Sanders, Speck and Traeff, Parallel Computing 35(12), 2009).
+ * - hierarchical: c, a reduce-scatter inside the nodes, (p - 1) / p S / B + (p - 1) l, the same for the all-gather,
+ *   and between them every device adds up its p-th part over the nodes, all at once, by ring or by tree:
+ *   2 (N - 1) / N S / W + 2 (N - 1) w or 2 S / (0.9 W) + 2 ceil(log2 N) w.
+ *
  * c, the 0.9 and these latency sums are those of NCCL's tuning model (src/graph/tuning.cc); 2 (n - 1) / n S over time
  * is the "bus bandwidth" of nccl-tests (doc/PERFORMANCE.md). */
 #ifndef FATHOM_ALL_REDUCE_H

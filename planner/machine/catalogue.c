@@ -1,11 +1,11 @@
 #include "machine.h"
-#include "text.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "overheads.h"
+#include "text.h"
 
 /* memory: as sold; reported: what the driver offers to programs (with ECC where it is the default), MiB.
  * The difference and a margin are the reserve. Speeds are the maker's peaks without sparsity; f32 means true f32 (no

@@ -203,9 +203,9 @@ static void cut_pieces(struct groups *groups, const struct listing *listing, siz
     groups->piece_start[storage] = groups->piece_count;
     for (size_t i = 0; i < slots; i++) {
         if (listing->height[i] == 0 || times[i] == times[i + 1]) continue;
-        struct place_buffer *last = &groups->pieces[groups->piece_count - 1];
-        if (groups->piece_count > groups->piece_start[storage] && last->upper == times[i] &&
-            last->size == listing->height[i]) {
+        bool first = groups->piece_count == groups->piece_start[storage];
+        struct place_buffer *last = first ? NULL : &groups->pieces[groups->piece_count - 1];
+        if (last && last->upper == times[i] && last->size == listing->height[i]) {
             last->upper = times[i + 1];
             continue;
         }
