@@ -214,6 +214,29 @@ Test(trace_export, summaries_add_up)
     trace_unfollow(follower);
 }
 
+/* A copy has the same layer and kind as its way back, a turned addition as the addition itself. */
+Test(trace_export, rows_of_ops_have_different_names)
+{
+    static const char *const kinds[] = {"add", "add", "add", "copy", "copy"};
+    static const char *const passes[] = {"forward", "reconstruct", "recompute", "offload", "fetch"};
+    struct error err = {0};
+    struct rollup_op ops[5] = {0};
+    struct rollup rollup = {.device_count = 1, .ops = ops, .op_count = 5};
+    struct summary summary = {0};
+    for (size_t i = 0; i < 5; i++)
+        ops[i] = (struct rollup_op){.id = (uint32_t)i,
+                                    .layer = "stage1/unit1/add",
+                                    .kind = kinds[i],
+                                    .pass = passes[i],
+                                    .count = 1,
+                                    .total_ns = 9};
+    cr_assert(summary_make(&rollup, SUMMARY_OP, SUMMARY_TOTAL, &summary, &err), "%s", err.text);
+    cr_assert_eq(summary.count, 5);
+    for (size_t i = 0; i < 5; i++)
+        for (size_t k = 0; k < i; k++) cr_assert_str_neq(summary.rows[i].name, summary.rows[k].name);
+    summary_finish(&summary);
+}
+
 Test(trace_export, deviation_is_the_sample_one)
 {
     struct error err = {0};

@@ -37,6 +37,28 @@ Test(dashboard, sorts_by_time_first)
     dashboard_finish(&dashboard);
 }
 
+Test(dashboard, every_pass_has_its_colour_and_its_whole_name)
+{
+    static const char *const passes[] = {"forward", "recompute", "backward",    "comm",
+                                         "update",  "offload",   "reconstruct", "fetch"};
+    const struct rollup *rollup = example_rollup();
+    for (size_t i = 0; i < 8; i++) {
+        struct canvas canvas;
+        struct error err = {0};
+        struct text text = {0};
+        cr_assert_neq(pass_ink(passes[i]), INK_PLAIN, "%s", passes[i]);
+        example_ops[0].pass = passes[i];
+        struct dashboard dashboard = ready(rollup);
+        cr_assert(canvas_init(&canvas, 50, 200, false, &err), "%s", err.text);
+        dashboard_draw(&dashboard, rollup, &canvas);
+        canvas_print(&canvas, &text);
+        cr_assert(strstr(text.bytes, passes[i]), "%s", passes[i]);
+        text_finish(&text);
+        canvas_finish(&canvas);
+        dashboard_finish(&dashboard);
+    }
+}
+
 Test(dashboard, filters_whatever_the_case)
 {
     const struct rollup *rollup = example_rollup();

@@ -39,7 +39,7 @@ struct trace_op {           /* the op table: one per op of the plan's program; i
     uint32_t device;        /* programs may differ between devices; ids are per device */
     const char *layer;      /* "stage2/unit17/conv2" */
     const char *kind;       /* "conv", "bn_bwd" */
-    const char *pass;       /* "forward", "recompute", "backward", "comm", "update" */
+    const char *pass;       /* "forward", "recompute", "backward", "comm", "update", "offload", "fetch", "reconstruct" */
     uint64_t flops, bytes_moved;
     uint64_t live_bytes;    /* arena bytes live while it runs, as planned */
 };

@@ -58,13 +58,22 @@ static int compare_keys(const struct entry *a, const struct entry *b)
 
 static int compare_entries(const void *a, const void *b) { return compare_keys(a, b); }
 
+/* Forward and backward ops differ in kind; these are of the same layer and kind as another one. */
+static bool needs_pass(const char *pass)
+{
+    static const char *const passes[] = {"recompute", "evaluate", "offload", "fetch", "reconstruct"};
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
+        if (strcmp(pass, passes[i]) == 0) return true;
+    return false;
+}
+
 static char *name_entry(const struct entry *entry)
 {
     const struct rollup_op *op = entry->op;
     if (entry->by == SUMMARY_LAYER) return mem_strdup(MEM_TRACE, op->layer);
     if (entry->by == SUMMARY_KIND) return mem_strdup(MEM_TRACE, op->kind);
     if (entry->by == SUMMARY_PASS) return mem_strdup(MEM_TRACE, op->pass);
-    bool twice = strcmp(op->pass, "recompute") == 0 || strcmp(op->pass, "evaluate") == 0;
+    bool twice = needs_pass(op->pass);
     size_t size = strlen(op->layer) + strlen(op->kind) + strlen(op->pass) + 5;
     char *name = mem_alloc(MEM_TRACE, size, 1);
     if (name) snprintf(name, size, twice ? "%s %s (%s)" : "%s %s", op->layer, op->kind, op->pass);

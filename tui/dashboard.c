@@ -45,11 +45,9 @@ enum ink pass_ink(const char *pass)
     static const struct {
         const char *pass;
         enum ink ink;
-    } inks[] = {{"forward", INK_FORWARD},
-                {"recompute", INK_RECOMPUTE},
-                {"backward", INK_BACKWARD},
-                {"comm", INK_COMM},
-                {"update", INK_UPDATE}};
+    } inks[] = {{"forward", INK_FORWARD},   {"recompute", INK_RECOMPUTE}, {"reconstruct", INK_RECOMPUTE},
+                {"backward", INK_BACKWARD}, {"comm", INK_COMM},           {"offload", INK_COMM},
+                {"fetch", INK_COMM},        {"update", INK_UPDATE}};
     for (size_t i = 0; i < sizeof inks / sizeof inks[0]; i++)
         if (strcmp(pass, inks[i].pass) == 0) return inks[i].ink;
     return INK_PLAIN;

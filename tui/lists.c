@@ -33,7 +33,7 @@ static const struct {
 } op_columns[OP_COLUMNS] = {{"Time %", 7}, {"Total", 9}, {"Mean", 9},   {"p50", 9},
                             {"p99", 9},    {"Count", 8}, {"FLOP/s", 9}, {"B/s", 9}};
 
-static const uint32_t name_width = 56; /* pass, kind and a layer's path */
+static const uint32_t name_width = 58; /* pass, kind and a layer's path */
 
 static uint32_t columns_that_fit(uint32_t width)
 {
@@ -76,8 +76,8 @@ static void draw_op_head(const struct dashboard *dashboard, struct canvas *canva
         canvas_text_right(canvas, area, 0, end, sorted ? INK_TITLE : INK_DIM, "%s%s", sorted ? "▼" : "",
                           op_columns[i].title);
     }
-    canvas_text(canvas, area, 0, end + 2, INK_DIM, "Pass      Op");
-    canvas_text(canvas, area, 0, end + 30, INK_DIM, dashboard->group_kinds ? "Ops" : "Layer");
+    canvas_text(canvas, area, 0, end + 2, INK_DIM, "Pass        Op");
+    canvas_text(canvas, area, 0, end + 32, INK_DIM, dashboard->group_kinds ? "Ops" : "Layer");
 }
 
 static void draw_op_row(struct canvas *canvas, struct rect area, uint32_t line, const struct op_row *row,
@@ -90,12 +90,12 @@ static void draw_op_row(struct canvas *canvas, struct rect area, uint32_t line, 
         end += op_columns[i].width;
         canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s", text);
     }
-    canvas_text(canvas, area, line, end + 2, pass_ink(row->pass), "%-9.9s", row->pass);
-    canvas_text(canvas, area, line, end + 12, INK_PLAIN, "%-17.17s", row->kind);
+    canvas_text(canvas, area, line, end + 2, pass_ink(row->pass), "%-11.11s", row->pass);
+    canvas_text(canvas, area, line, end + 14, INK_PLAIN, "%-17.17s", row->kind);
     if (row->layer)
-        canvas_text(canvas, area, line, end + 30, INK_PLAIN, "%s", row->layer);
+        canvas_text(canvas, area, line, end + 32, INK_PLAIN, "%s", row->layer);
     else
-        canvas_text(canvas, area, line, end + 30, INK_DIM, "%u", row->ops);
+        canvas_text(canvas, area, line, end + 32, INK_DIM, "%u", row->ops);
 }
 
 void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)

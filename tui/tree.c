@@ -89,7 +89,7 @@ static bool add_op(struct tree *tree, const struct rollup *rollup, uint32_t op, 
 static enum tree_pass pass_of(const char *pass)
 {
     if (strcmp(pass, "forward") == 0) return TREE_FORWARD;
-    if (strcmp(pass, "recompute") == 0) return TREE_RECOMPUTE;
+    if (strcmp(pass, "recompute") == 0 || strcmp(pass, "reconstruct") == 0) return TREE_RECOMPUTE;
     return strcmp(pass, "backward") == 0 ? TREE_BACKWARD : TREE_OTHER;
 }
 
