@@ -233,6 +233,7 @@ Test(place_chunks, wrong_problems_are_refused_and_untouched)
                 {10, 95, 0, 100, "end above its chunk of 100"},
                 {10, 5, PLACE_UNPLACED, 100, "go together"},
                 {10, PLACE_UNPLACED, 1, 100, "go together"},
+                {0, 5, PLACE_UNPLACED, 100, "go together"}, /* its storage's other names would be in no chunk */
                 {10, 0, UINT64_MAX / 4, 100, "the most is"},
                 {10, 0, 0, 0, "chunks of 0 bytes"},
                 {10, 0, 0, UINT64_MAX, "are possible here"}};

@@ -255,7 +255,7 @@ static bool merge_chunks(struct chunking *chunking, const struct place_buffer *b
     for (size_t s = 0; s < chunking->groups.count; s++) chunking->chunk[s] = PLACE_UNPLACED;
     for (size_t i = 0; i < count; i++) {
         uint64_t *held = &chunking->chunk[chunking->groups.storage[i]];
-        if (buffers[i].size > 0 && (buffers[i].fixed == PLACE_UNPLACED) != (chunk[i] == PLACE_UNPLACED))
+        if ((buffers[i].fixed == PLACE_UNPLACED) != (chunk[i] == PLACE_UNPLACED))
             return error_set(err, ERROR_INPUT,
                              "buffer %zu: a fixed offset and its chunk go together, one of them is missing", i);
         if (buffers[i].fixed == PLACE_UNPLACED || chunk[i] == PLACE_UNPLACED) continue;

@@ -55,12 +55,14 @@ static bool compare_row(struct judging *judging, size_t row, size_t asked, struc
                          " bytes; in %s it is %" PRIu64 " to %" PRIu64 " with %" PRIu64,
                          judging->placed_path, id, is->lower, is->upper, is->size, judging->problem_path, was->lower,
                          was->upper, was->size);
-    bool kept = was->fixed == PLACE_UNPLACED || is->offset == was->fixed;
-    if (kept && was->fixed != PLACE_UNPLACED && judging->problem->chunk && judging->placed->chunk)
-        kept = judging->problem->chunk[asked] == judging->placed->chunk[row];
-    if (!kept)
+    if (was->fixed != PLACE_UNPLACED && is->offset != was->fixed)
         return error_set(err, ERROR_UNFIT, "%s: '%.40s' is at %" PRIu64 "; %s fixes it at %" PRIu64,
                          judging->placed_path, id, is->offset, judging->problem_path, was->fixed);
+    if (was->fixed != PLACE_UNPLACED && judging->problem->chunk && judging->placed->chunk &&
+        judging->problem->chunk[asked] != judging->placed->chunk[row])
+        return error_set(err, ERROR_UNFIT, "%s: '%.40s' is in chunk %" PRIu64 "; %s fixes it in chunk %" PRIu64,
+                         judging->placed_path, id, judging->placed->chunk[row], judging->problem_path,
+                         judging->problem->chunk[asked]);
     is->align = was->align; /* the problem's word counts */
     is->alias = was->alias;
     is->fixed = was->fixed;
