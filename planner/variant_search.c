@@ -26,6 +26,7 @@ void candidate_finish(struct candidate *candidate)
 #define SURELY_NOT    9u
 #define SURELY_EIGHTH 8u
 
+static uint64_t least_expected(uint64_t quanta) { return quanta / SURELY_EIGHTH * SURELY_FITS; }
 static uint64_t most_expected(uint64_t quanta) { return quanta / SURELY_EIGHTH * SURELY_NOT + SURELY_EIGHTH; }
 
 /* Limits of the chain: steps[0] is the least, the last lets everything be kept. */
@@ -54,15 +55,24 @@ struct search {
     const struct chain *chain;
     struct ladder ladder;
     struct chain_table *table;
+    size_t sure;            /* the table's first step */
     size_t fitting;         /* the highest step known to fit, when best is not empty */
     struct candidate *best; /* of the steps tried, the highest that fits */
 };
+
+/* The table begins at the step that was taken for sure. */
+static bool schedule_step(const struct search *search, size_t step, struct chain_schedule *schedule, struct error *err)
+{
+    uint64_t limit = search->ladder.steps[step];
+    if (step < search->sure) return chain_solve(search->chain, limit, 0, schedule, err);
+    return chain_table_schedule(search->table, limit, schedule, err);
+}
 
 static bool try_step(struct search *search, size_t step, bool *fits, struct error *err)
 {
     struct chain_schedule schedule;
     struct candidate candidate = {0};
-    TRY(chain_table_schedule(search->table, search->ladder.steps[step], &schedule, err));
+    TRY(schedule_step(search, step, &schedule, err));
     bool ok = making_try(search->making, &schedule, false, &candidate, fits, err);
     chain_schedule_finish(&schedule);
     if (ok && *fits) {
@@ -83,13 +93,13 @@ static size_t find_step(const struct ladder *ladder, uint64_t quanta)
 }
 
 /* Halving [low, high): low is taken to fit, high not. */
-static bool halve(struct search *search, size_t sure, size_t hopeless, struct error *err)
+static bool halve(struct search *search, size_t hopeless, struct error *err)
 {
     size_t low = 0, high = search->ladder.count;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        bool fits = middle <= sure;
-        if (middle > sure && middle < hopeless) TRY(try_step(search, middle, &fits, err));
+        bool fits = middle <= search->sure;
+        if (middle > search->sure && middle < hopeless) TRY(try_step(search, middle, &fits, err));
         if (fits)
             low = middle;
         else
@@ -111,20 +121,21 @@ static bool step_down(struct search *search, struct error *err)
     return true;
 }
 
-/* All limits between the two that are not told apart without a trial, or nothing when the least is hopeless already. */
+/* All limits between the two that are not told apart without a trial. */
 static bool search_ladder(struct search *search, uint64_t expected, struct error *err)
 {
     const struct ladder *ladder = &search->ladder;
     size_t hopeless = find_step(ladder, most_expected(expected));
-    size_t sure = find_step(ladder, expected / SURELY_EIGHTH * SURELY_FITS);
-    sure = sure > 0 ? sure - 1 : 0;
+    size_t sure = find_step(ladder, least_expected(expected));
+    search->sure = sure > 0 ? sure - 1 : 0;
     if (hopeless + 1 == ladder->count) hopeless++;
     uint64_t high = hopeless < ladder->count ? ladder->steps[hopeless] : UINT64_MAX;
-    search->table = chain_table_create(search->chain, ladder->steps[sure], high, 0, err);
-    return search->table && halve(search, sure, hopeless, err) && step_down(search, err);
+    search->table = chain_table_create(search->chain, ladder->steps[search->sure], high, 0, err);
+    return search->table && halve(search, hopeless, err) && step_down(search, err);
 }
 
-/* The schedule of least memory decides, without any table, whether others need be looked at. */
+/* The schedule of least memory: where that is near the limit it decides, without any table, whether others need be
+ * looked at. Of a deep network it runs millions of ops, and is not drafted where it is sure to fit. */
 static bool try_least(const struct making *making, const struct chain *chain, bool in_any_case,
                       struct candidate *candidate, bool *fits, struct error *err)
 {
@@ -144,11 +155,14 @@ static bool search_chain(const struct making *making, const struct blocks *block
     *fits = false;
     if (least == UINT64_MAX) return error_memory(err, blocks->chain.count * sizeof *blocks->chain.blocks, "a search");
     if (least > most_expected(expected)) return true;
-    TRY(try_least(making, &blocks->chain, false, best, fits, err));
-    if (!*fits) return true;
+    if (least > least_expected(expected)) {
+        TRY(try_least(making, &blocks->chain, false, best, fits, err));
+        if (!*fits) return true;
+    }
     bool ok = build_ladder(&blocks->chain, least, &search.ladder, err) && search_ladder(&search, expected, err);
     chain_table_destroy(search.table);
     mem_free(search.ladder.steps);
+    *fits = best->draft.home != NULL;
     return ok;
 }
 

@@ -95,7 +95,7 @@ struct chain_schedule {
  * checkpoint, on the device or on the host, or what an option saves) stays until the block's backward has run: it is
  * one of the recursion's. table_bytes is about what the program's rows may take (0 = 512 MB). Where they do not fit
  * under every limit, quanta are taken k at a time for all limits alike, sizes rounded up, with the least such k: the
- * limit holds. Chains of more than 512 blocks are solved over at most 384 runs of consecutive blocks: no slower than
+ * limit holds. Chains of more than 512 blocks are solved over at most 192 runs of consecutive blocks: no slower than
  * any schedule whose outer checkpoints lie between runs and that saves a run's blocks all alike; a run alone is
  * scheduled exactly.
  *

@@ -20,6 +20,7 @@ struct unit_option {
     uint32_t forward_need;  /* most at one instant of the forward run, what is saved included, the gradient not */
     uint32_t backward_need; /* likewise backward, gradients included */
     double excess;          /* seconds of backward and copies over the fastest way */
+    uint32_t way;           /* of all that there are, which this is: chain_units_block_option */
 };
 
 struct unit {
@@ -39,7 +40,7 @@ struct unit_list {
     struct unit *units;
     size_t count;
     uint32_t scale, inner;
-    bool grouped; /* several blocks each: option 0 is each block's fastest, option i > 0 each block's option i - 1 */
+    bool grouped; /* several blocks each: way 0 is each block's fastest, way i > 0 each block's option i - 1 */
 };
 
 /* The blocks [first, first + count) in units of `size` (the last one fewer), counted in `scale` quanta, and inside a
@@ -51,7 +52,9 @@ struct unit_cut {
 
 bool chain_units_make(const struct chain *chain, const struct unit_cut *cut, struct unit_list *list, struct error *err);
 void chain_units_finish(struct unit_list *list);
-uint32_t chain_units_block_option(const struct unit_list *list, uint32_t option, uint32_t block);
+/* The option of a block of the unit under its option `option`. */
+uint32_t chain_units_block_option(const struct unit_list *list, const struct unit *unit, uint32_t option,
+                                  uint32_t block);
 /* Seconds of an option's backward and copies. */
 double chain_option_seconds(const struct chain *chain, const struct chain_option *option);
 uint32_t chain_block_fastest_option(const struct chain *chain, const struct chain_block *block);

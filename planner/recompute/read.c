@@ -139,7 +139,7 @@ static bool read_saving(struct reader *r, const struct task *task, uint32_t opti
     backward.option = option;
     for (uint32_t k = unit->first; k <= unit->last; k++) {
         const struct chain_block *block = &r->chain->blocks[k];
-        uint32_t own = chain_units_block_option(list, option, k);
+        uint32_t own = chain_units_block_option(list, unit, option, k);
         const struct chain_option *o = &block->option[own];
         TRY(add_step(r, (struct chain_step){CHAIN_SAVE, k, own, o->keep},
                      block->forward_seconds + r->chain->copy_seconds * o->copied,
@@ -161,12 +161,12 @@ static bool read_backward(struct reader *r, const struct task *task, struct erro
     const struct unit *unit = &list->units[task->s];
     uint64_t held = task->held;
     for (uint32_t k = unit->first; k <= unit->last; k++) {
-        uint32_t own = chain_units_block_option(list, task->option, k);
+        uint32_t own = chain_units_block_option(list, unit, task->option, k);
         held += r->chain->blocks[k].option[own].saved - (uint64_t)chain_block_freed(r->chain, k, own);
     }
     for (uint32_t k = unit->last + 1; k-- > unit->first;) {
         const struct chain_block *block = &r->chain->blocks[k];
-        uint32_t own = chain_units_block_option(list, task->option, k);
+        uint32_t own = chain_units_block_option(list, unit, task->option, k);
         held += chain_block_freed(r->chain, k, own);
         TRY(add_step(r, (struct chain_step){CHAIN_BACKWARD, k, own, block->option[own].keep},
                      block->option[own].backward_seconds, held + block->gradient + block->option[own].backward_overhead,

@@ -7,7 +7,7 @@
 #include "mem.h"
 
 #define MOST_UNITS          512u /* exact program's; beyond, blocks are taken together */
-#define GROUPED_UNITS       384u
+#define GROUPED_UNITS       192u
 #define DEFAULT_TABLE_BYTES ((uint64_t)512 << 20)
 #define MOST_QUANTA         ((uint64_t)1 << 30) /* of all sizes of a chain together, in the program's own quanta */
 

@@ -32,11 +32,17 @@ uint32_t chain_block_freed(const struct chain *chain, size_t block, uint32_t opt
     return chain->blocks[block].option[option].frees_input ? chain_block_input(chain, block) : 0;
 }
 
-uint32_t chain_units_block_option(const struct unit_list *list, uint32_t option, uint32_t block)
+static uint32_t block_option(const struct unit_list *list, uint32_t way, uint32_t block)
 {
     const struct chain_block *b = &list->chain->blocks[block];
-    if (!list->grouped) return option;
-    return option == 0 ? chain_block_fastest_option(list->chain, b) : smaller(option - 1, b->options - 1);
+    if (!list->grouped) return way;
+    return way == 0 ? chain_block_fastest_option(list->chain, b) : smaller(way - 1, b->options - 1);
+}
+
+uint32_t chain_units_block_option(const struct unit_list *list, const struct unit *unit, uint32_t option,
+                                  uint32_t block)
+{
+    return block_option(list, unit->option[option].way, block);
 }
 
 static uint32_t scale_up(const struct unit_list *list, uint64_t quanta)
@@ -46,14 +52,14 @@ static uint32_t scale_up(const struct unit_list *list, uint64_t quanta)
 
 /* All blocks of the unit saved one after the other; backward frees them in reverse order. What the first block frees
  * of the unit's input is room for the others. */
-static struct unit_option save_blocks(const struct unit_list *list, const struct unit *unit, uint32_t option)
+static struct unit_option save_blocks(const struct unit_list *list, const struct unit *unit, uint32_t way)
 {
     const struct chain *chain = list->chain;
     uint64_t held = 0, room = 0, forward = 0, backward = 0;
     double excess = 0;
     for (uint32_t k = unit->first; k <= unit->last; k++) {
         const struct chain_block *block = &chain->blocks[k];
-        uint32_t own = chain_units_block_option(list, option, k), freed = chain_block_freed(chain, k, own);
+        uint32_t own = block_option(list, way, k), freed = chain_block_freed(chain, k, own);
         const struct chain_option *o = &block->option[own];
         uint64_t used = held + o->saved > room ? held + o->saved - room : 0;
         raise(&forward, used + o->forward_overhead);
@@ -70,17 +76,41 @@ static struct unit_option save_blocks(const struct unit_list *list, const struct
                                 .freed = (uint32_t)(room / list->scale),
                                 .forward_need = scale_up(list, forward),
                                 .backward_need = scale_up(list, backward),
-                                .excess = excess};
+                                .excess = excess,
+                                .way = way};
+}
+
+/* Whether a is at least as good as b in everything. */
+static bool serves_for(const struct unit_option *a, const struct unit_option *b)
+{
+    return a->saved <= b->saved && a->freed >= b->freed && a->forward_need <= b->forward_need &&
+           a->backward_need <= b->backward_need && a->excess <= b->excess;
+}
+
+/* What takes no less of anything than another option is left out; of equals the first stays. */
+static void add_option(struct unit *unit, const struct unit_option *option)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < unit->options; i++)
+        if (serves_for(&unit->option[i], option)) return;
+    for (uint32_t i = 0; i < unit->options; i++)
+        if (!serves_for(option, &unit->option[i])) unit->option[kept++] = unit->option[i];
+    unit->option[kept] = *option;
+    unit->options = kept + 1;
 }
 
 static void fill_options(const struct unit_list *list, struct unit *unit)
 {
     uint32_t most = 1;
     for (uint32_t k = unit->first; k <= unit->last; k++) most = larger(most, list->chain->blocks[k].options);
-    unit->options = most + list->grouped;
-    for (uint32_t i = 0; i < unit->options; i++) unit->option[i] = save_blocks(list, unit, i);
-    const struct chain_block *first = &list->chain->blocks[unit->first];
-    unit->fastest = list->grouped ? 0 : chain_block_fastest_option(list->chain, first);
+    for (uint32_t way = 0; way < most + list->grouped; way++) {
+        struct unit_option option = save_blocks(list, unit, way);
+        add_option(unit, &option);
+    }
+    for (uint32_t i = 1; i < unit->options; i++) {
+        const struct unit_option *o = &unit->option[i], *best = &unit->option[unit->fastest];
+        if (o->excess < best->excess || (o->excess <= best->excess && o->saved < best->saved)) unit->fastest = i;
+    }
 }
 
 static void fill_unit(const struct unit_list *list, struct unit *unit)
