@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "draw.h"
+#include "invertible.h"
 #include "json.h"
 #include "plan.h"
 #include "plan_report.h"
@@ -77,6 +78,19 @@ static void tell_cost(struct text *text, const struct outcome *outcome)
 
 static const char *better(int side) { return side > 0 ? "b" : "a"; }
 
+/* What neither memory nor time shows. */
+static void tell_price(struct text *text, const struct side *a, const struct side *b)
+{
+    uint64_t p = a->variant->host_bytes, q = b->variant->host_bytes;
+    bool left = invertible_reconstructed(&a->variant->train) > 0,
+         right = invertible_reconstructed(&b->variant->train) > 0;
+    char more[UNITS_TEXT];
+    if (p != q)
+        text_add(text, " %s takes %s more of host memory.", better(q > p ? 1 : -1),
+                 units_format_bytes(p > q ? p - q : q - p, more));
+    if (left != right) text_add(text, " %s is exact only to rounding.", better(right ? 1 : -1));
+}
+
 /* "a is better in memory (4.70 GiB on the fullest device, 45.6 % less), b in time (1.2 % less computation for an
  * image)."
  */
@@ -97,6 +111,7 @@ static void tell_outcome(struct text *text, const struct side *a, const struct s
         text_add(text, o.cost_ratio > 0 ? ", and neither in time" : "; their times cannot be compared");
     if (!o.memory && o.cost) text_add(text, ", and neither in memory");
     text_add(text, ".");
+    tell_price(text, a, b);
 }
 
 static void print_words(const char *label, const char *a, const char *b, FILE *to)
@@ -180,6 +195,8 @@ static void print_cost(const struct side *a, const struct side *b, FILE *to)
 {
     print_words("recompute", recompute_policy_name(a->plan->recompute), recompute_policy_name(b->plan->recompute), to);
     print_bytes("host memory", a->variant->host_bytes, b->variant->host_bytes, to);
+    size_t left = invertible_reconstructed(&a->variant->train), right = invertible_reconstructed(&b->variant->train);
+    if (left + right > 0) print_count("inputs made again", left, right, to);
     print_count("convolutions again", a->variant->recomputed_convolutions, b->variant->recomputed_convolutions, to);
     print_share("more computation", a->variant->extra_flops_fraction, b->variant->extra_flops_fraction, to);
     print_seconds("step (predicted)", a->plan->step_seconds, b->plan->step_seconds, to);

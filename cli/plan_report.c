@@ -141,6 +141,7 @@ static void print_arena(const struct plan *plan, FILE *to)
 
 static void print_recomputed(const struct plan *plan, FILE *to)
 {
+    char more[WORDS_MORE];
     double extra = 0, slower = 0;
     uint32_t convolutions = 0;
     for (size_t v = 0; v < plan->variant_count; v++) {
@@ -158,7 +159,7 @@ static void print_recomputed(const struct plan *plan, FILE *to)
         fprintf(to, "%" PRIu32 " convolutions and what lies between them: ", convolutions);
     else
         fputs("normalisations and ReLUs, no convolution: ", to);
-    fprintf(to, "%.1f %% more computation", 100 * extra);
+    fprintf(to, "%s computation", words_more(extra, more));
     if (plan->step_seconds > 0) fprintf(to, ", %.1f %% more time (predicted)", 100 * slower);
     fputc('\n', to);
 }

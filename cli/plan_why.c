@@ -146,9 +146,10 @@ static void tell_alternative(struct text *text, const char *doing, const struct 
 static void tell_cost(struct text *text, const struct plan *plan, const struct plan_variant *variant,
                       const struct anatomy_blocks *blocks)
 {
-    text_add(text, "That is %.1f %% more computation", 100 * variant->extra_flops_fraction);
+    char more[WORDS_MORE];
+    text_add(text, "That is %s computation", words_more(variant->extra_flops_fraction, more));
     if (plan->step_seconds > 0)
-        text_add(text, " and %.1f %% more time (predicted)", 100 * variant->extra_time_fraction);
+        text_add(text, " and %s time (predicted)", words_more(variant->extra_time_fraction, more));
     text_add(text, blocks->reconstructed ? "." : "; the result is the same, bit by bit.");
 }
 

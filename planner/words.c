@@ -147,15 +147,31 @@ static const struct plan_device *largest_peak(const struct plan *plan, size_t fi
     return largest;
 }
 
+char *words_more(double fraction, char out[WORDS_MORE])
+{
+    if (fraction <= 0)
+        snprintf(out, WORDS_MORE, "no more");
+    else if (fraction < 0.0005)
+        snprintf(out, WORDS_MORE, "less than 0.1 %% more");
+    else
+        snprintf(out, WORDS_MORE, "%.1f %% more", 100 * fraction);
+    return out;
+}
+
 static void append_recomputed(char *out, size_t size, const struct plan *plan)
 {
+    char more[WORDS_MORE], host[UNITS_TEXT];
     double extra = 0;
-    for (size_t v = 0; v < plan->variant_count; v++)
+    uint64_t waits = 0;
+    for (size_t v = 0; v < plan->variant_count; v++) {
         if (plan->variants[v].extra_flops_fraction > extra) extra = plan->variants[v].extra_flops_fraction;
+        if (plan->variants[v].host_bytes > waits) waits = plan->variants[v].host_bytes;
+    }
     if (extra > 0)
-        append(out, size, "; %.1f %% more computation", 100 * extra);
+        append(out, size, "; %s computation", words_more(extra, more));
     else
         append(out, size, "; nothing recomputed");
+    if (waits > 0) append(out, size, ", %s in host memory", units_format_bytes(waits, host));
 }
 
 char *words_verdict(const struct plan *plan, char *out, size_t size)

@@ -21,6 +21,10 @@ const char *words_pass(enum op_pass pass);
 /* "2 x 12GiB", "h100 + 2 x 24GiB": equal neighbours are counted. Into out; returns out. */
 char *words_devices(const struct plan *plan, char *out, size_t size);
 
+/* "12.3 % more", where that would read 0.0 "less than 0.1 % more", and "no more". Into out; returns out. */
+#define WORDS_MORE 24
+char *words_more(double fraction, char out[WORDS_MORE]);
+
 /* "resnet-1001 fits 2 x 12GiB at batch 128: peak 7.40 of 12.0 GiB on each; 1.2 % more
  * computation". Into out; returns out. */
 #define WORDS_VERDICT 400

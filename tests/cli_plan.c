@@ -417,6 +417,30 @@ static bool row_ends(const char *table, const char *label, const char *end)
     return (size_t)(stop - row) > length && strncmp(stop - length, end, length) == 0;
 }
 
+/* Memory of the host and rounding are prices that neither memory nor time shows. */
+Test(cli_plan, compares_what_waits_and_what_is_rounded)
+{
+    char folder[] = "/tmp/fathom-prices-XXXXXX", arguments[256];
+    static const char *const flags[] = {"", "--offload auto", "--reconstruct"};
+    cr_assert(mkdtemp(folder));
+    for (int i = 0; i < 3; i++) {
+        snprintf(arguments, sizeof arguments,
+                 "plan resnet-164 --batch 32 --gpus titan-x --budget 120MiB %s -o %s/%d.json", flags[i], folder, i);
+        cr_assert_eq(cli_run(arguments)->code, 0);
+    }
+    snprintf(arguments, sizeof arguments, "plan --compare %s/0.json %s/1.json", folder, folder);
+    const struct cli_run *run = cli_run(arguments);
+    cr_expect(strstr(run->out, "b takes ") && strstr(run->out, " more of host memory."), "%s", run->out);
+    cr_expect(strstr(run->out, " in host memory\n"), "%s", run->out);
+    cr_expect_not(strstr(run->out, "rounding"), "%s", run->out);
+    snprintf(arguments, sizeof arguments, "plan --compare %s/2.json %s/0.json", folder, folder);
+    run = cli_run(arguments);
+    cr_expect(strstr(run->out, "a is exact only to rounding."), "%s", run->out);
+    cr_expect(row_ends(run->out, "inputs made again", "-100.0 %"), "%s", run->out);
+    snprintf(arguments, sizeof arguments, "rm -r %s", folder);
+    cr_expect_eq(system(arguments), 0);
+}
+
 Test(cli_plan, compares_plan_files)
 {
     char folder[] = "/tmp/fathom-compare-XXXXXX", arguments[256];
