@@ -6,7 +6,7 @@
 
 #include "place_problem.h"
 
-#define GAPS_LEVELS 11 /* 8^11 > 2^32 sections */
+#define GAPS_LEVELS 12 /* 8^11 > 2^32 sections */
 
 struct gaps_range {
     uint64_t low, high;

@@ -81,16 +81,6 @@ static void number_storages(struct groups *groups, struct listing *listing)
     }
 }
 
-static uint64_t common_divisor(uint64_t a, uint64_t b)
-{
-    while (b) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 /* Takes one name's alignment and fixed offset into its storage's hull. */
 static bool agree(struct place_buffer *hull, const struct place_buffer *buffer, size_t index, struct error *err)
 {

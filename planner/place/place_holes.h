@@ -22,7 +22,7 @@ struct hole_block {
 };
 
 struct holes {
-    struct hole_block *pool;   /* each block is in use or beyond `pooled` in spare[] */
+    struct hole_block *pool;   /* each block is in use or in spare[] */
     struct hole_block **block; /* those in use, by address */
     struct hole_block **spare;
     size_t count, spares, capacity;

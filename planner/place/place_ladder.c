@@ -279,16 +279,6 @@ static bool climb(struct ladder *ladder, struct placement *best, uint64_t *bound
     return true;
 }
 
-static uint64_t common_divisor(uint64_t a, uint64_t b)
-{
-    while (b) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 /* Compact offsets are sums of sizes from zero or a fixed offset on, rounded up to alignments. */
 static uint64_t find_quantum(const struct problem *problem)
 {

@@ -45,6 +45,17 @@ static inline bool problem_overlap(const struct problem *problem, size_t a, size
     return problem->first[a] < problem->last[b] && problem->first[b] < problem->last[a];
 }
 
+/* The greatest; a where b is 0. */
+static inline uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+    while (b) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
 static inline uint64_t align_up(uint64_t offset, uint64_t align)
 {
     if ((align & (align - 1)) == 0) return (offset + align - 1) & ~(align - 1);

@@ -73,6 +73,7 @@ void search_reset(struct search *search, const struct search_job *job)
     }
     for (uint32_t s = 0; s < problem->sections; s++) reset_section(search, s);
 }
+
 void search_take_blame(struct search *search, const struct search *from)
 {
     size_t bytes = search->problem->sections * sizeof *search->blame;
