@@ -159,7 +159,7 @@ static void tell_blocks(struct text *text, const struct plan_variant *variant, c
 {
     text_add(text, "So, of the network's %" PRIu32 " blocks of layers, ", blocks->count);
     if (blocks->kept)
-        text_add(text, "%" PRIu32 " %s all that their backward pass reads, ", blocks->kept,
+        text_add(text, "%" PRIu32 " %s all that the backward pass reads, ", blocks->kept,
                  verb(blocks->kept, "keeps", "keep"));
     if (blocks->redone)
         text_add(text, "%" PRIu32 " %s what the convolutions compute and redo what lies between, ", blocks->redone,
