@@ -45,7 +45,12 @@ static bool drop_later(const char *path, uint64_t done, struct error *err)
     if (!from) return true;
     bool ok = files_begin(&writer, path, err);
     if (ok) copy_lines(from, done, writer.stream, &dropped);
+    bool unread = ferror(from);
     fclose(from);
+    if (ok && unread) {
+        files_abandon(&writer);
+        return error_set(err, ERROR_FAILED, "--log: %s cannot be read to its end", path);
+    }
     if (ok && dropped) return files_commit(&writer, err);
     if (ok) files_abandon(&writer);
     return ok;
