@@ -40,7 +40,9 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
                         struct error *err)
 {
     struct error fault = {0};
-    struct plan *plan = plan_make(request, &fault);
+    struct plan_request wanted = *request;
+    wanted.only_if_fits = !guess && request->micro_batches > 0; /* nothing is asked of one that does not */
+    struct plan *plan = plan_make(&wanted, &fault);
     *fits = plan && plan->fits;
     if (!plan && fault.kind != ERROR_INPUT && fault.kind != ERROR_UNFIT) {
         if (err) *err = fault;

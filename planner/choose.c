@@ -51,6 +51,7 @@ static bool sketch_shares(const struct choice *choice, uint32_t unit, uint32_t *
     if (request.recompute != RECOMPUTE_ELEMENTWISE) request.recompute = RECOMPUTE_NONE;
     request.offload_bytes = 0;
     request.search_seconds = 0;
+    request.only_if_fits = false;
     share_equally(&request, images);
     plan.variants = mem_zalloc(MEM_PLAN, plan.device_count, sizeof *plan.variants);
     bool ok = plan.variants || error_memory(err, plan.device_count * sizeof *plan.variants, "the shares of a batch");

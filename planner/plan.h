@@ -180,6 +180,7 @@ struct plan_request {
     enum sharing_policy sharing;
     uint64_t bucket_bytes;            /* of gradients; 0 = 25 MiB with several devices, else one bucket */
     double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */
+    bool only_if_fits;                /* a plan that does not is ERROR_UNFIT, and soon */
     plan_workspace_fn workspace_bytes; /* may be NULL */
     void *workspace_context;
     plan_watch_fn watch;              /* may be NULL */

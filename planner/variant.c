@@ -49,12 +49,12 @@ uint64_t making_arena_limit(const struct making *making, size_t train_ops, uint6
     return budget > 0 && budget < left ? budget : left;
 }
 
-static bool place_draft(const struct making *making, struct draft *draft, struct place_result *placed,
-                        struct error *err)
+static bool place_draft(const struct making *making, struct draft *draft, uint64_t enough_bytes,
+                        struct place_result *placed, struct error *err)
 {
     const struct plan_request *plan = making->request->plan;
     return layout_place(making->variant->graph, &draft->program, draft->home, plan->sharing, plan->search_seconds,
-                        placed, err);
+                        enough_bytes, placed, err);
 }
 
 static bool make_evaluate(struct making *making, struct error *err)
@@ -62,7 +62,7 @@ static bool make_evaluate(struct making *making, struct error *err)
     struct draft draft = {0};
     struct place_result placed;
     bool ok = draft_evaluate(making->request, making->variant->graph, &draft, err) &&
-              place_draft(making, &draft, &placed, err);
+              place_draft(making, &draft, 0, &placed, err);
     if (ok) {
         making->variant->evaluate = draft.program;
         making->evaluate_bytes = placed.arena_bytes;
@@ -98,6 +98,9 @@ static enum recompute_policy policy_of(const struct chain_schedule *schedule)
     return policy;
 }
 
+/* An arena that cannot fit may be larger than it has to by this part. */
+#define UNFIT_DIVISOR 64
+
 bool making_try(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
                 struct candidate *candidate, bool *fits, struct error *err)
 {
@@ -117,7 +120,8 @@ bool making_try(const struct making *making, const struct chain_schedule *schedu
         draft_finish(draft);
         return true;
     }
-    TRY(place_draft(making, draft, &candidate->placed, err));
+    uint64_t enough = bound > limit ? bound + bound / UNFIT_DIVISOR : 0;
+    TRY(place_draft(making, draft, enough, &candidate->placed, err));
     candidate->arena_bytes = candidate->placed.arena_bytes;
     *fits = candidate->arena_bytes <= limit && making->evaluate_bytes <= limit &&
             candidate->host_bytes <= plan->offload_bytes;
@@ -159,7 +163,7 @@ static bool check_budget(const struct making *making, struct error *err)
 {
     const struct plan_request *plan = making->request->plan;
     const struct plan_variant *variant = making->variant;
-    if (variant->train.op_count == 0 || plan->recompute != RECOMPUTE_BUDGET || plan->recompute_budget_bytes == 0 ||
+    if (plan->recompute != RECOMPUTE_BUDGET || plan->recompute_budget_bytes == 0 ||
         variant->arena_bytes <= plan->recompute_budget_bytes)
         return true;
     return error_set(err, ERROR_UNFIT,
@@ -175,7 +179,7 @@ static bool keep_alike(const struct making *making, enum keep_mode mode, struct 
 {
     const struct plan_request *plan = making->request->plan;
     uint32_t reconstruct = mode == KEEP_CONVOLUTIONS && plan->reconstruct ? KEEP_RECONSTRUCT : 0;
-    TRY(try_uniform(making, mode | reconstruct, !making->request->only_if_fits, best, fits, err));
+    TRY(try_uniform(making, mode | reconstruct, !making->request->plan->only_if_fits, best, fits, err));
     return *fits || plan->offload_bytes == 0 || variant_spread(making, mode, best, fits, err);
 }
 
@@ -185,7 +189,7 @@ static bool find_fastest(const struct making *making, struct candidate *best, bo
     TRY(try_uniform(making, KEEP_ALL, false, best, fits, err));
     if (*fits) return true;
     candidate_finish(best);
-    if (making->request->only_if_fits && making->evaluate_bytes > making_arena_limit(making, 0, 0)) return true;
+    if (making->request->plan->only_if_fits && making->evaluate_bytes > making_arena_limit(making, 0, 0)) return true;
     TRY(variant_search(making, best, fits, err));
     if (making->request->plan->offload_bytes == 0) return true;
     return variant_spread(making, KEEP_ALL, best, fits, err) &&
@@ -210,7 +214,10 @@ static bool choose(const struct making *making, enum recompute_policy *policy, s
     bool fits;
     bool ok = find_best(making, &best, &fits, err);
     *policy = wanted == RECOMPUTE_AUTO ? best.policy : wanted;
-    if (ok && best.draft.home && (fits || !making->request->only_if_fits)) ok = adopt(making, &best, err);
+    bool taken = fits || !making->request->plan->only_if_fits;
+    if (ok && !taken)
+        ok = error_set(err, ERROR_UNFIT, "no way to keep its blocks makes %s fit", making->request->plan->spec.name);
+    if (ok) ok = adopt(making, &best, err);
     candidate_finish(&best);
     return ok && (fits || check_budget(making, err));
 }

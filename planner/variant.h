@@ -11,12 +11,11 @@ struct variant_request {
     uint32_t micro_batches; /* divides images */
     uint32_t devices;       /* of the step */
     bool first;             /* the device whose process keeps the loader */
-    bool only_if_fits;      /* a variant that does not is left without a training program (op_count 0), and soon */
 };
 
 /* Builds the graph, chooses how blocks are kept, emits both programs and places them. A variant that does not fit is
- * made all the same, as small as the policy allows, unless only one that fits is wanted. *policy is what was chosen,
- * never RECOMPUTE_AUTO. The caller ends *variant with variant_finish, also after a failure. */
+ * made all the same, as small as the policy allows, unless only one that fits is wanted (ERROR_UNFIT). *policy is what
+ * was chosen, never RECOMPUTE_AUTO. The caller ends *variant with variant_finish, also after a failure. */
 bool variant_make(const struct variant_request *request, struct plan_variant *variant, enum recompute_policy *policy,
                   struct error *err);
 void variant_finish(struct plan_variant *variant);

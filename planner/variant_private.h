@@ -33,7 +33,7 @@ bool making_try(const struct making *making, const struct chain_schedule *schedu
                 struct candidate *candidate, bool *fits, struct error *err);
 
 /* The fastest candidate that fits, by the blocks' measures; *fits = false: the smallest, or
- * none (only_if_fits). The caller ends it with
+ * none (plan_request.only_if_fits). The caller ends it with
  * candidate_finish, also after a failure. */
 bool variant_search(const struct making *making, struct candidate *best, bool *fits, struct error *err);
 

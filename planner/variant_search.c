@@ -55,6 +55,7 @@ struct search {
     const struct chain *chain;
     struct ladder ladder;
     struct chain_table *table;
+    uint64_t table_bytes;
     size_t sure;            /* the table's first step */
     size_t fitting;         /* the highest step known to fit, when best is not empty */
     struct candidate *best; /* of the steps tried, the highest that fits */
@@ -64,7 +65,7 @@ struct search {
 static bool schedule_step(const struct search *search, size_t step, struct chain_schedule *schedule, struct error *err)
 {
     uint64_t limit = search->ladder.steps[step];
-    if (step < search->sure) return chain_solve(search->chain, limit, 0, schedule, err);
+    if (step < search->sure) return chain_solve(search->chain, limit, search->table_bytes, schedule, err);
     return chain_table_schedule(search->table, limit, schedule, err);
 }
 
@@ -130,7 +131,7 @@ static bool search_ladder(struct search *search, uint64_t expected, struct error
     search->sure = sure > 0 ? sure - 1 : 0;
     if (hopeless + 1 == ladder->count) hopeless++;
     uint64_t high = hopeless < ladder->count ? ladder->steps[hopeless] : UINT64_MAX;
-    search->table = chain_table_create(search->chain, ladder->steps[search->sure], high, 0, err);
+    search->table = chain_table_create(search->chain, ladder->steps[search->sure], high, search->table_bytes, err);
     return search->table && halve(search, hopeless, err) && step_down(search, err);
 }
 
@@ -146,10 +147,14 @@ static bool try_least(const struct making *making, const struct chain *chain, bo
     return ok;
 }
 
+/* Prices of copies are guesses, and several are tried: exact quanta would be lost on them. */
+#define PRICED_TABLE_BYTES ((uint64_t)64 << 20)
+
 static bool search_chain(const struct making *making, const struct blocks *blocks, struct candidate *best, bool *fits,
                          struct error *err)
 {
     struct search search = {.making = making, .chain = &blocks->chain, .best = best};
+    if (blocks->chain.copy_seconds > 0) search.table_bytes = PRICED_TABLE_BYTES;
     uint64_t limit = making_arena_limit(making, 2 * making->variant->graph->op_count, 0);
     uint64_t expected = blocks_quanta(blocks, limit), least = chain_least_limit(&blocks->chain);
     *fits = false;
@@ -203,7 +208,7 @@ static bool search_blocks(const struct making *making, struct blocks *blocks, st
     if (making->request->plan->offload_bytes > 0) TRY(search_host(making, blocks, best, fits, err));
     if (*fits) return true;
     candidate_finish(best);
-    if (making->request->only_if_fits) return true;
+    if (making->request->plan->only_if_fits) return true;
     blocks_set_price(blocks, 0);
     bool unused;
     return try_least(making, &blocks->chain, true, best, &unused, err);
