@@ -298,6 +298,19 @@ static void print_point(const struct frontier *frontier, const struct frontier_p
             point->memory_share > 1 ? " *" : "");
 }
 
+/* The first point runs again whatever it can, but for shares, which end where a device is full. */
+static void print_least(const struct frontier *frontier, FILE *to)
+{
+    const struct frontier_point *point = &frontier->points[0];
+    char peak[UNITS_TEXT], step[UNITS_TEXT];
+    if (frontier->by_share || frontier->count == 0) return;
+    fprintf(to, "  least memory: %s a device, with %.1f %% more computation",
+            units_format_bytes(point->peak_bytes, peak), 100 * point->extra_flops_fraction);
+    if (point->step_seconds > 0)
+        fprintf(to, ", %s a step (predicted)", units_format_seconds(point->step_seconds, step));
+    fputs("\n", to);
+}
+
 /* An asterisk for what the devices cannot hold. */
 static void print_frontier(const struct frontier *frontier, FILE *to)
 {
@@ -311,6 +324,7 @@ static void print_frontier(const struct frontier *frontier, FILE *to)
     if (frontier->by_share)
         fputs("  memory and arena are the fullest device's; shares of the batch are chosen for each plan\n", to);
     if (beyond) fputs("  * more than the device has\n", to);
+    print_least(frontier, to);
 }
 
 void plan_report_print(const struct plan_report *report, FILE *to)

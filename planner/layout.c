@@ -91,16 +91,13 @@ static uint64_t stack_buffers(struct placing *placing)
 #define FREE_NODES   2000
 #define FREE_SECONDS 1.0
 
-static bool place_buffers(struct placing *placing, double search_seconds, uint64_t enough_bytes,
-                          struct place_result *result, struct error *err)
+static bool place_buffers(struct placing *placing, double search_seconds, struct place_result *result,
+                          struct error *err)
 {
-    bool enough = enough_bytes > placing->persistent_bytes;
-    struct place_options options = {.seconds = search_seconds,
-                                    .capacity = enough ? enough_bytes - placing->persistent_bytes : 0};
+    struct place_options options = {.seconds = search_seconds};
     TRY(place_solve(placing->buffers, placing->count, &options, result, err));
     uint64_t gap = result->arena_bytes - result->lower_bound_bytes;
-    if (search_seconds > 0 || result->arena_bytes <= options.capacity || gap <= result->lower_bound_bytes / GAP_DIVISOR)
-        return true;
+    if (search_seconds > 0 || gap <= result->lower_bound_bytes / GAP_DIVISOR) return true;
     options = (struct place_options){.seconds = FREE_SECONDS, .nodes = FREE_NODES, .threads = 1};
     return place_solve(placing->buffers, placing->count, &options, result, err);
 }
@@ -116,11 +113,11 @@ static uint64_t sum_live(const struct placing *placing, uint64_t instant)
 }
 
 static bool solve(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
-                  struct placing *placing, enum sharing_policy sharing, double search_seconds, uint64_t enough_bytes,
+                  struct placing *placing, enum sharing_policy sharing, double search_seconds,
                   struct place_result *result, struct error *err)
 {
     if (sharing == SHARING_FULL) {
-        TRY(place_buffers(placing, search_seconds, enough_bytes, result, err));
+        TRY(place_buffers(placing, search_seconds, result, err));
         result->lower_bound_bytes = sum_live(placing, result->peak_instant);
         return true;
     }
@@ -148,13 +145,12 @@ static void store_offsets(const struct graph *graph, struct plan_program *progra
 }
 
 bool layout_place(const struct graph *graph, struct plan_program *program, const uint32_t *home,
-                  enum sharing_policy sharing, double search_seconds, uint64_t enough_bytes,
-                  struct place_result *result, struct error *err)
+                  enum sharing_policy sharing, double search_seconds, struct place_result *result, struct error *err)
 {
     struct placing placing;
     *result = (struct place_result){0};
     bool ok = gather(graph, program, home, &placing, err) &&
-              solve(graph, program, home, &placing, sharing, search_seconds, enough_bytes, result, err);
+              solve(graph, program, home, &placing, sharing, search_seconds, result, err);
     if (ok) {
         stack_persistent(graph, program, home);
         store_offsets(graph, program, home, &placing);

@@ -10,11 +10,10 @@ uint64_t layout_round(uint64_t bytes);
 
 /* Places a program whose lifetimes and homes liveness_find has filled. Persistent tensors are stacked from 0 in the
  * order of their indices (the same in both programs of a variant), the others above them by place_solve, or one after
- * the other when each is to have its own bytes. An arena of at most enough_bytes is not made smaller (0 = as small as
- * can be). result counts the whole arena, persistent tensors included; its peak_instant is an op. ERROR_MEMORY. */
+ * the other when each is to have its own bytes. result counts the whole arena, persistent tensors included; its
+ * peak_instant is an op. ERROR_MEMORY. */
 bool layout_place(const struct graph *graph, struct plan_program *program, const uint32_t *home,
-                  enum sharing_policy sharing, double search_seconds, uint64_t enough_bytes,
-                  struct place_result *result, struct error *err);
+                  enum sharing_policy sharing, double search_seconds, struct place_result *result, struct error *err);
 
 /* Likewise offsets in host memory, where tensors that wait there are placed by themselves. *bytes = 0 when there are
  * none. ERROR_MEMORY. */

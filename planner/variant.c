@@ -49,12 +49,12 @@ uint64_t making_arena_limit(const struct making *making, size_t train_ops, uint6
     return budget > 0 && budget < left ? budget : left;
 }
 
-static bool place_draft(const struct making *making, struct draft *draft, uint64_t enough_bytes,
-                        struct place_result *placed, struct error *err)
+static bool place_draft(const struct making *making, struct draft *draft, struct place_result *placed,
+                        struct error *err)
 {
     const struct plan_request *plan = making->request->plan;
     return layout_place(making->variant->graph, &draft->program, draft->home, plan->sharing, plan->search_seconds,
-                        enough_bytes, placed, err);
+                        placed, err);
 }
 
 static bool make_evaluate(struct making *making, struct error *err)
@@ -62,7 +62,7 @@ static bool make_evaluate(struct making *making, struct error *err)
     struct draft draft = {0};
     struct place_result placed;
     bool ok = draft_evaluate(making->request, making->variant->graph, &draft, err) &&
-              place_draft(making, &draft, 0, &placed, err);
+              place_draft(making, &draft, &placed, err);
     if (ok) {
         making->variant->evaluate = draft.program;
         making->evaluate_bytes = placed.arena_bytes;
@@ -98,9 +98,6 @@ static enum recompute_policy policy_of(const struct chain_schedule *schedule)
     return policy;
 }
 
-/* An arena that cannot fit may be larger than it has to by this part. */
-#define UNFIT_DIVISOR 64
-
 bool making_try(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
                 struct candidate *candidate, bool *fits, struct error *err)
 {
@@ -120,8 +117,7 @@ bool making_try(const struct making *making, const struct chain_schedule *schedu
         draft_finish(draft);
         return true;
     }
-    uint64_t enough = bound > limit ? bound + bound / UNFIT_DIVISOR : 0;
-    TRY(place_draft(making, draft, enough, &candidate->placed, err));
+    TRY(place_draft(making, draft, &candidate->placed, err));
     candidate->arena_bytes = candidate->placed.arena_bytes;
     *fits = candidate->arena_bytes <= limit && making->evaluate_bytes <= limit &&
             candidate->host_bytes <= plan->offload_bytes;
