@@ -1,10 +1,10 @@
 /* Which capacities to try, in what order, for how long, on how many threads.
  *
  * A stage is one capacity with a budget of nodes for each lane (thread). A lane runs a sequence of jobs, restarts with
- * different orders and noise and with Luby's limits (Luby, Sinclair, Zuckerman, 1993). The lane that finds a placement
- * after the fewest nodes wins the stage, the lower lane on a tie: the other lanes go on to that count and no further,
- * so that the result depends on seed and number of lanes but not on timing. Rounds of stages: the bound first, then
- * bisection between it and the best, with the budget doubled each round. */
+ * different orders and noise and with Luby's limits (Luby, Sinclair, Zuckerman, 1993), most of them cut short. The lane
+ * that finds a placement after the fewest nodes wins the stage, the lower lane on a tie: the other lanes go on to that
+ * count and no further, so that the result depends on seed and number of lanes but not on timing. Rounds of stages: the
+ * bound first, then bisection between it and the best, with the budget doubled each round. */
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,11 +14,12 @@
 #include "place_search.h"
 #include "place_sort.h"
 
-#define MOST_LANES        64
-#define FIRST_UNITS       8    /* a lane's budget in the first round, in units of Luby's sequence */
-#define BOUND_SHARE       2    /* times the budget for the bound, where success ends everything */
-#define INLINE_BUFFERS    4096 /* beyond it recursion gets a thread with a stack of its own size */
-#define MOST_COVER        (1u << 21) /* sum of lifetimes in sections: bounds the memory of undoing */
+#define MOST_LANES     64
+#define FIRST_UNITS    8          /* a lane's budget in the first round, in units of Luby's sequence */
+#define SHORT_UNITS    4          /* most of a run, but for the first of each length */
+#define BOUND_SHARE    4          /* times the budget for the bound, where success ends everything */
+#define INLINE_BUFFERS 4096       /* beyond it recursion gets a thread with a stack of its own size */
+#define MOST_COVER     (1u << 21) /* sum of lifetimes in sections: bounds the memory of undoing */
 
 struct ladder;
 
@@ -61,19 +62,28 @@ static uint64_t luby(uint64_t i)
     }
 }
 
+/* Descents that succeed make few mistakes: most runs are short. One of each length beyond them looks for a proof. */
+static uint64_t run_units(uint64_t i)
+{
+    uint64_t units = luby(i);
+    return units > SHORT_UNITS && i != 2 * units - 1 ? SHORT_UNITS : units;
+}
+
 static struct search_job next_job(const struct lane *lane, uint64_t k)
 {
-    static const double noises[] = {0.1, 0.3, 0.6};
+    static const enum search_order orders[] = {SEARCH_BY_SIZE,   SEARCH_BY_AREA, SEARCH_BY_SIZE,
+                                               SEARCH_BY_LENGTH, SEARCH_BY_SIZE, SEARCH_BY_LOAD};
+    static const double noises[] = {0.1, 0.4, 0.6, 0.5, 0.3};
     const struct ladder *ladder = lane->ladder;
-    uint64_t number = k * ladder->lane_count + lane->index, limit = luby(k + 1) * ladder->unit;
-    enum search_order order = (enum search_order)(number % SEARCH_ORDERS);
-    if (ladder->favourite < SEARCH_ORDERS && k % 2 == 1) order = ladder->favourite;
-    bool plain = ladder->serial == 0 && number < SEARCH_ORDERS;
+    uint64_t number = k * ladder->lane_count + lane->index, limit = run_units(k + 1) * ladder->unit;
+    bool plain = ladder->serial == 0 && number < SEARCH_ORDERS; /* each order once */
+    enum search_order order = plain ? (enum search_order)number : orders[(k / 2 + lane->index) % 6];
+    if (!plain && ladder->favourite < SEARCH_ORDERS && k % 2 == 1) order = ladder->favourite;
     if (limit > ladder->budget - lane->nodes) limit = ladder->budget - lane->nodes;
     return (struct search_job){.capacity = ladder->capacity,
                                .most_nodes = limit,
                                .order = order,
-                               .noise = plain ? 0 : noises[number / SEARCH_ORDERS % 3],
+                               .noise = plain ? 0 : noises[(k + lane->index) % 5],
                                .seed = ladder->options->seed + (ladder->serial << 32) + (number << 8),
                                .nodes_before = lane->nodes,
                                .stop = &ladder->stop,
@@ -185,16 +195,14 @@ static bool any_verdict(const struct ladder *ladder, enum search_verdict verdict
     return false;
 }
 
-/* Lanes that were cut short stopped at a moment that depends on timing: what they learned and how much they used must
- * not bear on later stages. The winner's knowledge goes to all; after a proof, which any lane may have ended, none is
- * kept. */
+/* Lanes that were cut short stopped at a moment that depends on timing: how much they used must not bear on later
+ * stages. */
 static void settle_stage(struct ladder *ladder, const struct lane *winner, enum search_verdict verdict)
 {
     for (uint32_t i = 0; i < ladder->lane_count; i++) {
         const struct lane *lane = &ladder->lanes[i];
         ladder->nodes += lane->nodes;
         ladder->charged += winner ? winner->nodes : verdict == SEARCH_STOPPED ? lane->nodes : ladder->unit;
-        if (verdict != SEARCH_STOPPED) search_take_blame(lane->search, winner ? winner->search : NULL);
     }
     if (winner) ladder->favourite = winner->order;
     ladder->serial++;

@@ -156,7 +156,6 @@ static bool passes(struct search *search, uint32_t s)
 {
     search->dirty[s] = 0;
     if (refresh(search, s)) return true;
-    search->blame[s]++;
     size_t at = 0;
     while (at + 1 < SUSPECTS && search->suspects[at] != s) at++;
     memmove(search->suspects + 1, search->suspects, at * sizeof *search->suspects);
@@ -241,13 +240,13 @@ static uint32_t find_spanning(const struct search *search, uint32_t from, uint32
     return NO_BUFFER;
 }
 
-/* The section with the fewest choices among those of [from, to) at the bottom of a valley, then with the most blame,
- * then with the least slack; `to` when there is no valley. [low, high) is the component. */
+/* The section with the fewest choices among those of [from, to) at the bottom of a valley, then with the least slack;
+ * `to` when there is no valley. [low, high) is the component. */
 static uint32_t choose_within(const struct search *search, uint32_t from, uint32_t to, uint32_t low, uint32_t high)
 {
     const struct section *sections = search->sections;
     uint32_t best = to, end;
-    uint64_t best_slack = UINT64_MAX, best_choices = UINT64_MAX, best_blame = 0;
+    uint64_t best_slack = UINT64_MAX, best_choices = UINT64_MAX;
     for (uint32_t s = from; s < to; s = end) {
         for (end = s + 1; end < to && sections[end].floor == sections[s].floor; end++) {
         }
@@ -256,11 +255,7 @@ static uint32_t choose_within(const struct search *search, uint32_t from, uint32
         for (uint32_t i = s; i < end; i++) {
             uint64_t slack = sections[i].ceiling - sections[i].finish;
             uint64_t choices = sections[i].choices + (slack > 0);
-            uint64_t blame = search->blame[i];
-            if (choices > best_choices) continue;
-            if (choices == best_choices && (blame < best_blame || (blame == best_blame && slack >= best_slack)))
-                continue;
-            best_blame = blame;
+            if (choices > best_choices || (choices == best_choices && slack >= best_slack)) continue;
             best = i;
             best_choices = choices;
             best_slack = slack;
@@ -345,10 +340,7 @@ static bool lift_floor(struct search *search, uint32_t s, uint32_t from, uint32_
         uint64_t height = search->least[buffer] > floor ? search->least[buffer] : next_rest(search, buffer, s);
         if (height < next) next = height;
     }
-    if (next > search->sections[s].ceiling - search->sections[s].rest) {
-        search->blame[s]++;
-        return false;
-    }
+    if (next > search->sections[s].ceiling - search->sections[s].rest) return false;
     for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++)
         if (!search->placed[tables->members[i]]) raise_least(search, tables->members[i], next);
     return refresh_dirty(search, from, to);

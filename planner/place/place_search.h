@@ -61,10 +61,6 @@ struct search_job {
 /* Runs one job from the start; on SEARCH_FOUND offset[] holds the placement. *nodes is what it used. */
 enum search_verdict search_run(struct search *search, const struct search_job *job, uint64_t *offset, uint64_t *nodes);
 
-/* What the searches so far taught about sections that end branches: taken over from another search of the same tables,
- * or forgotten when `from` is NULL. */
-void search_take_blame(struct search *search, const struct search *from);
-
 /* Whether the exact search is of use: its memory and its steps grow with the sum of all lifetimes in sections. */
 bool ladder_fits(const struct problem *problem, const struct place_options *options, bool *fits, struct error *err);
 

@@ -74,15 +74,6 @@ void search_reset(struct search *search, const struct search_job *job)
     for (uint32_t s = 0; s < problem->sections; s++) reset_section(search, s);
 }
 
-void search_take_blame(struct search *search, const struct search *from)
-{
-    size_t bytes = search->problem->sections * sizeof *search->blame;
-    if (!from)
-        memset(search->blame, 0, bytes);
-    else if (from != search)
-        memcpy(search->blame, from->blame, bytes);
-}
-
 struct search *search_create(const struct search_tables *tables, struct error *err)
 {
     size_t count = tables->problem->count, sections = tables->problem->sections;
@@ -91,7 +82,6 @@ struct search *search_create(const struct search_tables *tables, struct error *e
     search->tables = tables;
     search->problem = tables->problem;
     search->sections = mem_alloc(MEM_SEARCH, sections, sizeof *search->sections);
-    search->blame = mem_zalloc(MEM_SEARCH, sections, sizeof *search->blame);
     search->stamp = mem_alloc(MEM_SEARCH, sections, sizeof *search->stamp);
     search->dirty = mem_zalloc(MEM_SEARCH, sections, 1);
     search->least = mem_alloc(MEM_SEARCH, count, sizeof *search->least);
@@ -100,8 +90,8 @@ struct search *search_create(const struct search_tables *tables, struct error *e
     search->placed = mem_alloc(MEM_SEARCH, count, 1);
     search->pairs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *search->pairs);
     search->members = mem_alloc(MEM_SEARCH, tables->member_start[sections], sizeof *search->members);
-    if (search->sections && search->blame && search->stamp && search->dirty && search->least && search->offset &&
-        search->rank && search->placed && search->pairs && search->members)
+    if (search->sections && search->stamp && search->dirty && search->least && search->offset && search->rank &&
+        search->placed && search->pairs && search->members)
         return search;
 fail:
     search_destroy(search);
@@ -113,7 +103,6 @@ void search_destroy(struct search *search)
 {
     if (!search) return;
     mem_free(search->sections);
-    mem_free(search->blame);
     mem_free(search->stamp);
     mem_free(search->dirty);
     mem_free(search->least);

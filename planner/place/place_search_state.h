@@ -43,7 +43,6 @@ struct search {
     const struct problem *problem;
     const struct search_job *job;
     struct section *sections;
-    uint32_t *blame;             /* by section: how often it ended a branch; kept over restarts */
     uint32_t suspects[SUSPECTS]; /* sections that ended the last branches, the latest first */
     uint32_t *stamp;             /* by section: the step that saved it last */
     uint32_t step;
