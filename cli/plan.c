@@ -178,11 +178,31 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
     return say(o, request, &report, err);
 }
 
+/* Below the error's sentence. A search that ends early leaves that alone. */
+static void add_budget_advice(const struct plan_request *request, struct error *err)
+{
+    struct advice advice[ADVICE_KINDS];
+    struct error unsaid = {0};
+    size_t count, used = strlen(err->text);
+    if (!advise_budget(request, advice, &count, &unsaid)) return;
+    used += (size_t)snprintf(err->text + used, sizeof err->text - used, "\n%s",
+                             count ? "what would meet it:" : "Nothing that fathom can change meets it.");
+    for (size_t i = 0; i < count && used < sizeof err->text; i++) {
+        char sentence[256];
+        advise_sentence(&advice[i], sentence, sizeof sentence);
+        used += (size_t)snprintf(err->text + used, sizeof err->text - used, "\n  %s", sentence);
+    }
+}
+
 /* The plan of the request; with --max-depth the request becomes that of the deepest model. */
 static bool make_plan(const struct plan_options *o, struct plan_request *request, struct deepest *made,
                       struct error *err)
 {
-    if (!o->max_depth) return (made->plan = plan_make(request, err)) != NULL;
+    if (!o->max_depth) {
+        made->plan = plan_make(request, err);
+        if (!made->plan && err->kind == ERROR_UNFIT) add_budget_advice(request, err);
+        return made->plan != NULL;
+    }
     TRY(plan_deepest_find(request, made, err));
     request->spec = made->plan->spec;
     request->micro_batches = made->plan->devices[0].micro_batches;

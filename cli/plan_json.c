@@ -8,6 +8,7 @@
 #include "plan_scaling.h"
 #include "predict.h"
 #include "words.h"
+#include "workspace.h"
 
 static json_t *whole(uint64_t value) { return json_integer((json_int_t)value); }
 
@@ -104,13 +105,14 @@ static json_t *variant_json(const struct plan_report *report, uint32_t v, struct
     struct anatomy anatomy;
     json_t *root = NULL;
     if (anatomy_make(plan, device, report->measured, &anatomy, err))
-        root = json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "micro_batch",
-                         (json_int_t)variant->graph->options.batch, "arena_bytes", (json_int_t)variant->arena_bytes,
-                         "host_bytes", (json_int_t)variant->host_bytes, "lower_bound_bytes",
-                         (json_int_t)variant->lower_bound_bytes, "proved_optimal", variant->proved_optimal,
-                         "recompute_fraction", variant->extra_flops_fraction, "recompute_time_fraction",
-                         variant->extra_time_fraction, "recomputed_convolutions",
-                         (json_int_t)variant->recomputed_convolutions, "reconstructed_inputs",
+        root = json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+                         "micro_batch", (json_int_t)variant->graph->options.batch, "arena_bytes",
+                         (json_int_t)variant->arena_bytes, "host_bytes", (json_int_t)variant->host_bytes,
+                         "lower_bound_bytes", (json_int_t)variant->lower_bound_bytes, "proved_optimal",
+                         variant->proved_optimal, "recompute_fraction", variant->extra_flops_fraction,
+                         "recompute_time_fraction", variant->extra_time_fraction, "recomputed_convolutions",
+                         (json_int_t)variant->recomputed_convolutions, "lean_convolutions",
+                         (json_int_t)workspace_count_lean(&plan->devices[device].spec, variant), "reconstructed_inputs",
                          (json_int_t)invertible_reconstructed(&variant->train), "compute_seconds",
                          seconds_or_null(variant->compute_seconds), "classes", classes_json(variant->classes), "peak",
                          peak_json(variant, &anatomy), "blocks", blocks_json(&anatomy.blocks), "stages",
@@ -133,14 +135,15 @@ static json_t *frontier_json(const struct frontier *frontier)
     json_t *points = json_array();
     for (size_t i = 0; i < frontier->count; i++) {
         const struct frontier_point *p = &frontier->points[i];
-        json_array_append_new(
-            points,
-            json_pack("{s:I, s:I, s:f, s:b, s:s, s:I, s:I, s:I, s:f, s:o}", "arena_bytes", (json_int_t)p->arena_bytes,
-                      "peak_bytes", (json_int_t)p->peak_bytes, "memory_share", p->memory_share, "fits",
-                      p->memory_share <= 1, "recompute", recompute_policy_name(p->recompute), "recomputed_convolutions",
-                      (json_int_t)p->recomputed_convolutions, "micro_batches", (json_int_t)p->micro_batches,
-                      "offloaded_bytes", (json_int_t)p->offloaded_bytes, "recompute_fraction", p->extra_flops_fraction,
-                      "step_seconds", seconds_or_null(p->step_seconds)));
+        json_array_append_new(points,
+                              json_pack("{s:I, s:I, s:f, s:b, s:s, s:I, s:I, s:I, s:I, s:f, s:o}", "arena_bytes",
+                                        (json_int_t)p->arena_bytes, "peak_bytes", (json_int_t)p->peak_bytes,
+                                        "memory_share", p->memory_share, "fits", p->memory_share <= 1, "recompute",
+                                        recompute_policy_name(p->recompute), "recomputed_convolutions",
+                                        (json_int_t)p->recomputed_convolutions, "lean_convolutions",
+                                        (json_int_t)p->lean_convolutions, "micro_batches", (json_int_t)p->micro_batches,
+                                        "offloaded_bytes", (json_int_t)p->offloaded_bytes, "recompute_fraction",
+                                        p->extra_flops_fraction, "step_seconds", seconds_or_null(p->step_seconds)));
     }
     return points;
 }

@@ -12,6 +12,7 @@
 #include "predict.h"
 #include "units.h"
 #include "words.h"
+#include "workspace.h"
 
 /* Devices that look the same share a column. */
 #define MOST_COLUMNS 5
@@ -162,6 +163,18 @@ static void print_recomputed(const struct plan *plan, FILE *to)
     fprintf(to, "%s computation", words_more(extra, more));
     if (plan->step_seconds > 0) fprintf(to, ", %.1f %% more time (predicted)", 100 * slower);
     fputc('\n', to);
+}
+
+static void print_lean(const struct plan *plan, FILE *to)
+{
+    uint32_t most = 0;
+    for (size_t d = 0; d < plan->device_count; d++) {
+        uint32_t count = workspace_count_lean(&plan->devices[d].spec, &plan->variants[plan->devices[d].variant]);
+        if (count > most) most = count;
+    }
+    if (most > 0)
+        fprintf(to, "  %-22s %" PRIu32 " convolutions do with less than they could use, and are slower\n",
+                "small workspace", most);
 }
 
 /* Not part of any device's memory, but for a host's own, where it is counted with what is kept. */
@@ -335,6 +348,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     fputc('\n', to);
     print_arena(report->plan, to);
     print_recomputed(report->plan, to);
+    print_lean(report->plan, to);
     print_offloaded(report->plan, to);
     print_time(report->plan, report->measured, to);
     print_scaling(report->plan, report->machine, to);

@@ -7,6 +7,7 @@
 #include "text.h"
 #include "units.h"
 #include "words.h"
+#include "workspace.h"
 
 #define PAGE_COLUMNS 112
 #define INDENT       2
@@ -171,9 +172,16 @@ static void tell_blocks(struct text *text, const struct plan_variant *variant, c
     text_add(text, "; %" PRIu32 " convolutions run again. ", variant->recomputed_convolutions);
 }
 
-static void tell_extras(struct text *text, const struct plan_variant *variant, const struct anatomy_blocks *blocks)
+static void tell_extras(struct text *text, const struct device_spec *device, const struct plan_variant *variant,
+                        const struct anatomy_blocks *blocks)
 {
     char bytes[UNITS_TEXT];
+    uint32_t lean = workspace_count_lean(device, variant);
+    if (lean)
+        text_add(text,
+                 "%" PRIu32 " convolutions do with less workspace than they could use: slower, but there is room for "
+                 "more results. ",
+                 lean);
     if (blocks->offloaded)
         text_add(text,
                  "What %" PRIu32
@@ -209,7 +217,7 @@ static bool print_recomputation(const struct plan_report *report, uint32_t devic
     else
         text_add(&text, "Nothing is computed twice: all that the backward pass reads is kept%s. ",
                  plan->fits && !moved ? ", because there is room for it" : "");
-    tell_extras(&text, variant, blocks);
+    tell_extras(&text, &plan->devices[device].spec, variant, blocks);
     if (again || moved) tell_cost(&text, plan, variant, blocks);
     return print_paragraph(&text, to, err);
 }

@@ -85,12 +85,15 @@ static bool try_batch(const struct plan_request *request, uint32_t batch, struct
     bool fits;
     changed.batch = batch;
     in_one_piece(&changed);
+    search->guess = 0;
     TRY(try_request(&changed, &fits, NULL, &search->guess, err));
     search->plans++;
     if (fits)
         search->fits = batch;
     else
         search->unfit = batch;
+    bool blind = search->guess == 0; /* no plan, no figures */
+    if (blind && search->unfit != UINT32_MAX) search->guess = search->fits + (search->unfit - search->fits) / 2;
     return true;
 }
 
@@ -157,84 +160,96 @@ static bool advise_micro_batches(const struct plan_request *request, struct advi
     return true;
 }
 
-/* The request's machine with every device of so many GiB, speeds kept. What the driver holds back grows with the size.
- */
-static void enlarge(const struct machine *machine, uint64_t gib, struct device_spec *devices)
+/* A request whose machine grows. */
+struct growing {
+    const struct plan_request *request;
+    struct plan_request changed;
+    struct machine machine;
+};
+
+typedef void (*grow_fn)(struct growing *growing, uint32_t number);
+
+/* The caller frees machine.devices, which are the first `count` of the request's and then more like the last. */
+static bool begin_growing(const struct plan_request *request, uint32_t count, struct growing *growing,
+                          struct error *err)
 {
-    for (size_t i = 0; i < machine->device_count; i++) {
-        const struct device_spec *old = &machine->devices[i];
-        devices[i] = *old;
-        if (old->memory_bytes >= gib * GIB) continue;
-        devices[i].memory_bytes = gib * GIB;
-        double share = (double)old->reserve_bytes / (double)old->memory_bytes;
-        devices[i].reserve_bytes = (uint64_t)(share * (double)devices[i].memory_bytes);
+    uint32_t had = (uint32_t)request->machine->device_count;
+    *growing = (struct growing){request, *request, *request->machine};
+    growing->machine.devices = mem_alloc(MEM_PLAN, count, sizeof *growing->machine.devices);
+    if (!growing->machine.devices) return error_memory(err, count * sizeof *growing->machine.devices, "more devices");
+    for (uint32_t i = 0; i < count; i++) growing->machine.devices[i] = request->machine->devices[i < had ? i : had - 1];
+    growing->changed.machine = &growing->machine;
+    in_one_piece(&growing->changed);
+    return true;
+}
+
+/* The least number up to `most` that makes the request fit, above one that does not: first doubled, then by halves. */
+static bool find_least(struct growing *growing, grow_fn grow, uint32_t unfit, uint32_t most, struct advice *advice,
+                       bool *works, struct error *err)
+{
+    uint32_t fits = most + 1, next = unfit == 0 ? 1 : unfit <= most / 2 ? 2 * unfit : most;
+    while (unfit + 1 < fits) {
+        struct advice found = *advice;
+        bool enough;
+        found.value = next;
+        grow(growing, next);
+        TRY(try_request(&growing->changed, &enough, &found, NULL, err));
+        if (enough) *advice = found;
+        *(enough ? &fits : &unfit) = next;
+        next = fits > most && unfit <= most / 2 ? 2 * unfit : unfit + (fits - unfit) / 2;
     }
+    *works = fits <= most;
+    return true;
 }
 
 #define MOST_GIB 4096u
 
+/* Every device of so many GiB, speeds kept. What the driver holds back grows with the size. */
+static void grow_memory(struct growing *growing, uint32_t gib)
+{
+    const struct machine *given = growing->request->machine;
+    for (size_t i = 0; i < given->device_count; i++) {
+        const struct device_spec *old = &given->devices[i];
+        struct device_spec *device = &growing->machine.devices[i];
+        *device = *old;
+        if (old->memory_bytes >= gib * GIB) continue;
+        device->memory_bytes = gib * GIB;
+        double share = (double)old->reserve_bytes / (double)old->memory_bytes;
+        device->reserve_bytes = (uint64_t)(share * (double)device->memory_bytes);
+    }
+}
+
 static bool advise_memory(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
 {
-    struct machine machine = *request->machine;
-    struct plan_request changed = *request;
-    size_t bytes = machine.device_count * sizeof *machine.devices;
+    const struct machine *machine = request->machine;
+    struct growing growing;
     uint64_t smallest = UINT64_MAX;
-    for (size_t i = 0; i < machine.device_count; i++)
-        if (machine.devices[i].memory_bytes < smallest) smallest = machine.devices[i].memory_bytes;
-    machine.devices = mem_alloc(MEM_PLAN, machine.device_count, sizeof *machine.devices);
-    if (!machine.devices) return error_memory(err, bytes, "larger devices");
-    changed.machine = &machine;
-    in_one_piece(&changed);
-    uint32_t unfit = (uint32_t)(smallest / GIB), fits = MOST_GIB + 1, gib = unfit ? 2 * unfit : 1;
-    bool ok = true;
-    while (ok && unfit + 1 < fits) {
-        struct advice found = *advice;
-        found.value = gib;
-        enlarge(request->machine, gib, machine.devices);
-        ok = try_request(&changed, works, &found, NULL, err);
-        if (ok && *works) *advice = found;
-        if (ok && *works)
-            fits = gib;
-        else
-            unfit = gib;
-        gib = fits > MOST_GIB && unfit <= MOST_GIB / 2 ? 2 * unfit : unfit + (fits - unfit) / 2;
-    }
-    *works = ok && fits <= MOST_GIB;
-    mem_free(machine.devices);
+    for (size_t i = 0; i < machine->device_count; i++)
+        if (machine->devices[i].memory_bytes < smallest) smallest = machine->devices[i].memory_bytes;
+    *works = false;
+    if (smallest / GIB >= MOST_GIB) return true;
+    bool ok = begin_growing(request, (uint32_t)machine->device_count, &growing, err) &&
+              find_least(&growing, grow_memory, (uint32_t)(smallest / GIB), MOST_GIB, advice, works, err);
+    mem_free(growing.machine.devices);
     return ok;
 }
 
+static void grow_count(struct growing *growing, uint32_t count) { growing->machine.device_count = count; }
+
 static bool advise_devices(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
 {
-    struct machine machine = *request->machine;
-    struct plan_request changed = *request;
     uint32_t most = request->batch < MACHINE_MOST_DEVICES ? request->batch : MACHINE_MOST_DEVICES;
-    uint32_t had = (uint32_t)machine.device_count, unfit = had, fits = most + 1;
+    uint32_t had = (uint32_t)request->machine->device_count;
+    struct growing growing;
     *works = false;
-    if (had >= most || machine.devices[0].kind == DEVICE_CPU) return true;
-    machine.devices = mem_alloc(MEM_PLAN, most, sizeof *machine.devices);
-    if (!machine.devices) return error_memory(err, most * sizeof *machine.devices, "more devices");
-    for (uint32_t i = 0; i < most; i++) {
-        machine.devices[i] = request->machine->devices[i < had ? i : had - 1];
-        machine.devices[i].comm_bytes = machine_comm_bytes(&machine.devices[i]);
+    if (had >= most || request->machine->devices[0].kind == DEVICE_CPU) return true;
+    bool ok = begin_growing(request, most, &growing, err);
+    for (uint32_t i = 0; ok && i < most; i++) {
+        struct device_spec *device = &growing.machine.devices[i];
+        device->comm_bytes = machine_comm_bytes(device);
     }
-    changed.machine = &machine;
-    in_one_piece(&changed);
-    bool ok = true;
-    for (uint32_t count = 2 * had < most ? 2 * had : most; ok && unfit + 1 < fits;) {
-        struct advice found = *advice;
-        found.value = count;
-        machine.device_count = count;
-        ok = try_request(&changed, works, &found, NULL, err);
-        if (ok && *works) *advice = found;
-        if (ok && *works)
-            fits = count;
-        else
-            unfit = count;
-        count = fits > most && unfit <= most / 2 ? 2 * unfit : unfit + (fits - unfit) / 2;
-    }
-    *works = ok && fits <= most;
-    mem_free(machine.devices);
+    ok = ok && find_least(&growing, grow_count, had, most, advice, works, err);
+    mem_free(growing.machine.devices);
     return ok;
 }
 
@@ -260,11 +275,13 @@ static bool advise_reconstruct(const struct plan_request *request, struct advice
     return try_request(&changed, works, advice, NULL, err);
 }
 
+/* Where the planner is free to choose it has tried this. */
 static bool advise_workspace(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
 {
     static const uint32_t mib[] = {32, 8};
     struct plan_request changed = *request;
     *works = false;
+    if (request->recompute == RECOMPUTE_AUTO || request->recompute == RECOMPUTE_BUDGET) return true;
     if (request->workspace_bytes || request->workspace_cap_bytes > 0) return true;
     in_one_piece(&changed);
     for (size_t i = 0; i < sizeof mib / sizeof mib[0] && !*works; i++) {
@@ -274,6 +291,10 @@ static bool advise_workspace(const struct plan_request *request, struct advice *
     }
     return true;
 }
+
+/* Of a budget that is too small: plans for one answer, and the most micro-batches. */
+#define BUDGET_PLANS 12
+#define MOST_PIECES  64
 
 static bool advise_kind(const struct plan_request *request, const struct plan *known, struct advice *advice,
                         bool *works, struct error *err)
@@ -318,13 +339,61 @@ bool advise_unfit(const struct plan_request *request, const struct plan *unfit, 
     return true;
 }
 
+/* With a budget of one's own the planner tries no micro-batches by itself. */
+static bool advise_pieces(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
+{
+    struct plan_request changed = *request;
+    uint32_t most = request->batch / (uint32_t)request->machine->device_count;
+    *works = false;
+    for (uint32_t pieces = 2; pieces <= most && pieces <= MOST_PIECES && !*works; pieces++) {
+        if (most % pieces != 0 || pieces <= request->micro_batches) continue;
+        changed.micro_batches = advice->value = pieces;
+        TRY(try_request(&changed, works, advice, NULL, err));
+    }
+    return true;
+}
+
+static bool advise_smaller_batch(const struct plan_request *request, struct advice *advice, bool *works,
+                                 struct error *err)
+{
+    struct plan_request changed = *request;
+    bool exact;
+    in_one_piece(&changed);
+    TRY(advise_largest_batch(&changed, NULL, BUDGET_PLANS, &changed.batch, &exact, err));
+    advice->value = changed.batch;
+    advice->rough = !exact;
+    *works = changed.batch > 0 && changed.batch < request->batch;
+    return !*works || try_request(&changed, works, advice, NULL, err);
+}
+
+bool advise_budget(const struct plan_request *request, struct advice advice[ADVICE_KINDS], size_t *count,
+                   struct error *err)
+{
+    static const enum advice_kind kinds[] = {ADVICE_BATCH, ADVICE_MICRO_BATCHES, ADVICE_OFFLOAD, ADVICE_RECONSTRUCT};
+    size_t found = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct advice *next = &advice[found];
+        bool works = false;
+        *next = (struct advice){.kind = kinds[i]};
+        if (next->kind == ADVICE_BATCH)
+            TRY(advise_smaller_batch(request, next, &works, err));
+        else if (next->kind == ADVICE_MICRO_BATCHES)
+            TRY(advise_pieces(request, next, &works, err));
+        else
+            TRY(advise_kind(request, NULL, next, &works, err));
+        found += works;
+    }
+    *count = found;
+    return true;
+}
+
 /* "the largest that fits (1.2 % more computation)" */
 static void describe_limit(const struct advice *advice, const char *what, char *out, size_t size)
 {
     char cost[64] = "";
     if (advice->extra_flops_fraction >= 0.0005) /* else it would read 0.0 % */
         snprintf(cost, sizeof cost, " (%.1f %% more computation)", 100 * advice->extra_flops_fraction);
-    snprintf(out, size, "the %s that fits%s", what, cost);
+    snprintf(out, size, "the %s that %s%s", what, advice->rough ? "was found to fit" : "fits", cost);
 }
 
 char *advise_sentence(const struct advice *advice, char *out, size_t size)

@@ -34,12 +34,18 @@ struct advice {
     double extra_flops_fraction; /* of the plan that was made for it: the largest over its devices */
     uint32_t micro_batches;
     bool changes_bn;
-    bool mild; /* looked for among plans that run no convolution again; others would go further */
+    bool rough; /* a better value may work too: the search for it ended early */
+    bool mild;  /* looked for among plans that run no convolution again; others would go further */
 };
 
 /* What would make a request fit that does not. Only what works is listed; none may be. */
 bool advise_unfit(const struct plan_request *request, const struct plan *unfit, struct advice advice[ADVICE_KINDS],
                   size_t *count, struct error *err);
+
+/* What would meet a budget that plan_make finds to be below the least arena (ERROR_UNFIT); a few dozen plans are made
+ * at most. */
+bool advise_budget(const struct plan_request *request, struct advice advice[ADVICE_KINDS], size_t *count,
+                   struct error *err);
 
 /* "--batch 306, the largest that fits (1.2 % more computation)", into out; returns
  * out. */
@@ -51,6 +57,7 @@ enum change_kind {
     CHANGE_BUDGET,        /* value: bytes of an arena: blocks run again under it */
     CHANGE_OFFLOAD,       /* value: such a budget, or 0 for the same memory: activations may wait in host memory */
     CHANGE_RECONSTRUCT,   /* value as CHANGE_OFFLOAD's: blocks may re-create their input from their output */
+    CHANGE_WORKSPACE,     /* value: bytes that one op may work in */
     CHANGE_DTYPE,         /* value: enum dtype */
     CHANGE_MICRO_BATCHES, /* value: so many */
     CHANGE_BATCH,         /* value: images */

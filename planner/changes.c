@@ -128,6 +128,16 @@ static bool change_reconstruct(struct changing *all, struct error *err)
     return try_change(all, CHANGE_RECONSTRUCT, common_budget(all), &changed, err);
 }
 
+/* Backends that are asked say what their ops need. */
+static bool change_workspace(struct changing *all, struct error *err)
+{
+    struct plan_request changed = resolved(all);
+    if (changed.workspace_bytes || changed.workspace_cap_bytes > 0) return true;
+    if (changed.machine->devices[0].kind == DEVICE_CPU) return true;
+    changed.workspace_cap_bytes = 8 * MIB;
+    return try_change(all, CHANGE_WORKSPACE, changed.workspace_cap_bytes, &changed, err);
+}
+
 /* Only GPUs run half precision. */
 static bool change_dtype(struct changing *all, struct error *err)
 {
@@ -187,6 +197,7 @@ bool advise_single_changes(const struct plan_request *request, const struct plan
     TRY(change_budget(&all, err));
     TRY(change_offload(&all, err));
     TRY(change_reconstruct(&all, err));
+    TRY(change_workspace(&all, err));
     TRY(change_dtype(&all, err));
     TRY(change_micro_batches(&all, err));
     TRY(change_batch(&all, err));
@@ -210,6 +221,7 @@ char *change_words(const struct change *change, char *out, size_t size)
     case CHANGE_BUDGET: snprintf(out, size, "%s", budget + 1); break;
     case CHANGE_OFFLOAD: snprintf(out, size, "--offload auto%s", budget); break;
     case CHANGE_RECONSTRUCT: snprintf(out, size, "--reconstruct%s", budget); break;
+    case CHANGE_WORKSPACE: snprintf(out, size, "--workspace %" PRIu64 "MiB", change->value / MIB); break;
     case CHANGE_DTYPE: snprintf(out, size, "--dtype %s", dtype_name((enum dtype)change->value)); break;
     case CHANGE_MICRO_BATCHES: snprintf(out, size, "--micro-batches %" PRIu64, change->value); break;
     case CHANGE_BATCH: snprintf(out, size, "--batch %" PRIu64, change->value); break;

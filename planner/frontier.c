@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "workspace.h"
 
 struct search {
     struct plan_request request;
@@ -37,6 +38,8 @@ static struct frontier_point describe(const struct search *search, const struct 
         }
         if (variant->recomputed_convolutions > point.recomputed_convolutions)
             point.recomputed_convolutions = variant->recomputed_convolutions;
+        uint32_t lean = workspace_count_lean(&device->spec, variant);
+        if (lean > point.lean_convolutions) point.lean_convolutions = lean;
         if (variant->host_bytes > point.offloaded_bytes) point.offloaded_bytes = variant->host_bytes;
         point.extra_flops_fraction = fmax(point.extra_flops_fraction, variant->extra_flops_fraction);
     }

@@ -14,6 +14,7 @@ struct frontier_point {
     double memory_share;              /* of the fullest device's own memory */
     enum recompute_policy recompute;
     uint32_t recomputed_convolutions; /* of the device with the most */
+    uint32_t lean_convolutions;       /* that do with less workspace than they could use, likewise */
     uint32_t micro_batches;
     uint64_t offloaded_bytes; /* pinned host memory of the device with the most */
     double extra_flops_fraction;

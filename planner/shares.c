@@ -185,26 +185,90 @@ static bool measure(struct shares *shares, const struct variant_request *request
     return true;
 }
 
-static bool make_share(struct shares *shares, struct share *share, struct error *err)
+static bool watched(const struct shares *shares, struct error *err)
+{
+    const struct plan_request *request = shares->request;
+    if (!request->watch || request->watch(request->watch_context)) return true;
+    return error_set(err, ERROR_FAILED, "planning was stopped");
+}
+
+/* A budget below the least arena is no failure: the share is not made, and this is why. */
+static bool make_variant(struct shares *shares, const struct variant_request *wanted, struct share *share,
+                         struct error *err)
 {
     struct error fault = {0};
-    if (shares->request->watch && !shares->request->watch(shares->request->watch_context))
-        return error_set(err, ERROR_FAILED, "planning was stopped");
+    TRY(watched(shares, err));
+    share->held = true;
+    share->made = variant_make(wanted, &share->variant, &share->policy, &fault);
+    if (share->variant.graph) share->ops = (uint32_t)share->variant.graph->op_count;
+    bool made = share->made;
+    share->fits = false;
+    share->peak_bytes = share->growing_bytes = 0;
+    if (!made) drop_variant(share);
+    if (made) return measure(shares, wanted, share, err);
+    if (fault.kind == ERROR_UNFIT) {
+        shares->unfit = fault;
+        return true;
+    }
+    if (err) *err = fault;
+    return false;
+}
+
+/* Of a step's FLOPs. A third is every convolution's forward pass once more: beyond a half many run several times. Less
+ * workspace was seen to win from 0.6 on. */
+#define MUCH_AGAIN 0.5
+
+/* Blocks that are kept choose their workspace themselves (blocks.c); what runs again takes all that it wants. Where
+ * little else is left that counts. */
+static bool is_tight(const struct shares *shares, const struct variant_request *wanted, const struct share *share)
+{
+    const struct plan_request *request = shares->request;
+    bool adapts = request->recompute == RECOMPUTE_AUTO || request->recompute == RECOMPUTE_BUDGET;
+    if (!adapts || request->workspace_bytes || request->workspace_cap_bytes > 0) return false;
+    if (wanted->device->kind != DEVICE_GPU) return false;
+    return !share->made || !share->fits || share->variant.extra_flops_fraction > MUCH_AGAIN;
+}
+
+/* The faster of two, of which only those that fit count. */
+static void keep_faster(struct share *share, struct share *other)
+{
+    bool better = other->fits && (!share->fits || other->seconds < share->seconds);
+    if (better) {
+        struct share slower = *share;
+        *share = *other;
+        *other = slower;
+    }
+    drop_variant(other);
+}
+
+/* Whether all convolutions' doing with less workspace is faster, or the only way to fit. */
+static bool try_caps(struct shares *shares, const struct variant_request *wanted, struct share *share,
+                     struct error *err)
+{
+    static const uint64_t mib[] = {32, 16, 8, 1};
+    for (size_t i = 0; i < sizeof mib / sizeof mib[0] && is_tight(shares, wanted, share); i++) {
+        struct plan_request capped = *shares->request;
+        struct variant_request small = *wanted;
+        struct share other = *share;
+        struct error unfit = shares->unfit;
+        capped.workspace_cap_bytes = mib[i] << 20;
+        small.plan = &capped;
+        other.variant = (struct plan_variant){0};
+        bool ok = make_variant(shares, &small, &other, err);
+        shares->unfit = unfit;
+        if (!ok) drop_variant(&other);
+        TRY(ok);
+        keep_faster(share, &other);
+    }
+    return true;
+}
+
+static bool make_share(struct shares *shares, struct share *share, struct error *err)
+{
     struct variant_request wanted =
         request_of(shares, shares->first_of[share->kind], share->images, share->micro_batches);
-    share->held = true;
-    share->made = variant_make(&wanted, &share->variant, &share->policy, &fault);
-    if (share->variant.graph) share->ops = (uint32_t)share->variant.graph->op_count;
-    if (share->made) {
-        drop_oldest(shares, share);
-        return measure(shares, &wanted, share, err);
-    }
-    drop_variant(share);
-    if (fault.kind != ERROR_UNFIT) {
-        if (err) *err = fault;
-        return false;
-    }
-    shares->unfit = fault;
+    TRY(make_variant(shares, &wanted, share, err) && try_caps(shares, &wanted, share, err));
+    drop_oldest(shares, share);
     return true;
 }
 
@@ -226,12 +290,12 @@ bool shares_get(struct shares *shares, uint32_t kind, uint32_t images, uint32_t 
 /* The share's variant moves into the plan, unless a device before had it. */
 static bool take_variant(struct shares *shares, struct share *share, struct plan *plan, struct error *err)
 {
+    if (share->made && share->index < plan->variant_count) return true;
+    if (share->made && !share->held) TRY(make_share(shares, share, err));
     if (!share->made) {
         if (err) *err = shares->unfit;
         return false;
     }
-    if (share->index < plan->variant_count) return true;
-    if (!share->held) TRY(make_share(shares, share, err));
     share->index = (uint32_t)plan->variant_count++;
     plan->variants[share->index] = share->variant;
     share->variant = (struct plan_variant){0};

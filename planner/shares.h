@@ -13,7 +13,7 @@ struct share {
     uint64_t growing_bytes; /* part of it that images take */
     double seconds;         /* of its part of the step; compares shares only, where a speed is unknown */
     enum recompute_policy policy;
-    uint32_t ops;          /* of its graph */
+    uint32_t ops;                /* of its graph */
     struct plan_variant variant; /* while held */
     bool held;
     uint64_t asked; /* when last */
@@ -39,8 +39,9 @@ bool shares_begin(const struct plan_request *request, const struct plan *plan, s
                   struct error *err);
 void shares_finish(struct shares *shares);
 
-/* Plans a share, or finds it. *share is the book's, valid until shares_finish. A budget below the least arena is no
- * failure (share->made is false, shares->unfit says why). */
+/* Plans a share, or finds it. Where memory is tight, all convolutions may get less workspace. *share is the book's,
+ * valid until shares_finish. A budget below the least arena is no failure (share->made is false, shares->unfit says
+ * why). */
 bool shares_get(struct shares *shares, uint32_t kind, uint32_t images, uint32_t micro_batches, struct share **share,
                 struct error *err);
 

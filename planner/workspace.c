@@ -87,6 +87,17 @@ double workspace_slowdown(const struct graph *graph, const struct plan_program *
     return pow(MOST_SLOWDOWN, (doublings < LEAST_DOUBLINGS ? doublings : LEAST_DOUBLINGS) / LEAST_DOUBLINGS);
 }
 
+uint32_t workspace_count_lean(const struct device_spec *device, const struct plan_variant *variant)
+{
+    uint32_t count = 0;
+    if (device->kind != DEVICE_GPU) return 0;
+    for (size_t i = 0; i < variant->train.op_count; i++) {
+        const struct plan_op *made = &variant->train.ops[i];
+        count += !plan_op_copies(made) && workspace_slowdown(variant->graph, &variant->train, made) > 1;
+    }
+    return count;
+}
+
 double workspace_op_seconds(const struct cost_speed *speed, const struct graph *graph,
                             const struct plan_program *program, const struct plan_op *made)
 {

@@ -26,6 +26,10 @@ bool workspace_estimate_lean(void *tier, const struct graph *graph, const struct
  * could use; 1 when it has that. */
 double workspace_slowdown(const struct graph *graph, const struct plan_program *program, const struct plan_op *op);
 
+/* How many convolutions of a device's training program have less workspace than they could use: 0 where its backend was
+ * asked. */
+uint32_t workspace_count_lean(const struct device_spec *device, const struct plan_variant *variant);
+
 /* cost_op_seconds, slowed down. */
 double workspace_op_seconds(const struct cost_speed *speed, const struct graph *graph,
                             const struct plan_program *program, const struct plan_op *op);

@@ -83,6 +83,7 @@ Test(changes, are_said_as_flags)
                 {CHANGE_OFFLOAD, 0, "--offload auto"},
                 {CHANGE_OFFLOAD, 1ull << 30, "--offload auto --budget 1024MiB"},
                 {CHANGE_RECONSTRUCT, 0, "--reconstruct"},
+                {CHANGE_WORKSPACE, 8ull << 20, "--workspace 8MiB"},
                 {CHANGE_DTYPE, DTYPE_BF16, "--dtype bf16"},
                 {CHANGE_MICRO_BATCHES, 2, "--micro-batches 2"},
                 {CHANGE_BATCH, 64, "--batch 64"},
@@ -160,4 +161,68 @@ Test(advise, offers_what_other_means_would_do, .fini = finish)
     }
     cr_expect(offload);
     plan_destroy(plan);
+}
+
+static bool meets(const struct plan_request *request, const struct advice *advice)
+{
+    struct plan_request changed = *request;
+    if (changed.micro_batches == 0) changed.micro_batches = 1;
+    if (advice->kind == ADVICE_BATCH) changed.batch = advice->value;
+    if (advice->kind == ADVICE_MICRO_BATCHES) changed.micro_batches = advice->value;
+    if (advice->kind == ADVICE_OFFLOAD) changed.offload_bytes = UINT64_MAX;
+    if (advice->kind == ADVICE_RECONSTRUCT) changed.reconstruct = true;
+    struct plan *plan = plan_make(&changed, NULL);
+    bool fits = plan && plan->fits;
+    plan_destroy(plan);
+    return fits;
+}
+
+/* A budget below the least arena: each answer meets it, and the next one does not. */
+Test(advise, says_what_meets_a_budget, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-29", "titan-x", 48);
+    struct advice advice[ADVICE_KINDS];
+    struct error err = {0};
+    size_t count, kinds[ADVICE_KINDS] = {0};
+    request.recompute = RECOMPUTE_BUDGET;
+    for (uint64_t mib = 64; mib > 3; mib -= 1 + mib / 4) {
+        request.recompute_budget_bytes = mib << 20;
+        struct plan *plan = plan_make(&request, &err);
+        bool met = plan != NULL;
+        plan_destroy(plan);
+        if (met) continue;
+        cr_expect_eq(err.kind, ERROR_UNFIT);
+        cr_assert(advise_budget(&request, advice, &count, &err), "%s", err.text);
+        for (size_t i = 0; i < count; i++) {
+            struct advice beyond = advice[i];
+            char sentence[256];
+            advise_sentence(&advice[i], sentence, sizeof sentence);
+            cr_expect(meets(&request, &advice[i]), "%lu MiB: %s", (unsigned long)mib, sentence);
+            beyond.value++;
+            if (beyond.kind == ADVICE_BATCH) cr_expect(beyond.rough || !meets(&request, &beyond), "%s", sentence);
+            kinds[beyond.kind]++;
+        }
+    }
+    cr_expect_gt(kinds[ADVICE_BATCH], 0);
+    cr_expect_gt(kinds[ADVICE_MICRO_BATCHES], 0);
+}
+
+Test(advise, of_a_budget_survives_failing_allocations, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-8", "titan-x", 8);
+    uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), graph = mem_current_bytes(MEM_GRAPH), n = 1;
+    request.recompute = RECOMPUTE_BUDGET;
+    request.recompute_budget_bytes = 2 << 20;
+    for (bool fired = true; fired; n += n < 100 ? 7 : 499) {
+        struct advice advice[ADVICE_KINDS];
+        size_t count = 77;
+        struct error err = {0};
+        mem_fail_at(n);
+        bool ok = advise_budget(&request, advice, &count, &err);
+        fired = mem_fail_at(0);
+        cr_assert_eq(mem_current_bytes(MEM_PLAN), plan_bytes);
+        cr_assert_eq(mem_current_bytes(MEM_GRAPH), graph);
+        cr_assert_eq(err.kind, ok ? ERROR_NONE : ERROR_MEMORY, "%s", err.text);
+        if (!ok) cr_assert_eq(count, 77);
+    }
 }

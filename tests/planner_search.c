@@ -9,6 +9,7 @@
 #include "plan.h"
 #include "random.h"
 #include "split_search.h"
+#include "workspace.h"
 
 #define MOST_KINDS 3
 #define MOST_UNITS 40
@@ -231,6 +232,35 @@ Test(search, any_micro_batches_are_as_fast_as_can_be, .fini = finish)
         plan_destroy(any);
     }
     cr_expect_gt(faster, 0);
+}
+
+/* Whatever cap on workspaces is asked for, the plan that is free to choose is as fast. */
+Test(search, no_cap_on_workspaces_is_faster, .fini = finish)
+{
+    static const uint64_t mib[] = {55, 60, 65, 72, 90};
+    static const uint64_t caps[] = {32, 8, 1};
+    struct plan_request request = request_for("resnet-56", "titan-x", 128);
+    uint32_t small = 0;
+    request.micro_batches = 1;
+    request.recompute = RECOMPUTE_BUDGET;
+    for (size_t i = 0; i < sizeof mib / sizeof mib[0]; i++) {
+        struct error err = {0};
+        request.recompute_budget_bytes = mib[i] << 20;
+        request.workspace_cap_bytes = 0;
+        struct plan *plan = plan_make(&request, &err);
+        cr_assert(plan && plan->fits, "%s", err.text);
+        uint32_t lean = workspace_count_lean(&machine.devices[0], &plan->variants[0]);
+        for (size_t c = 0; c < sizeof caps / sizeof caps[0]; c++) {
+            request.workspace_cap_bytes = caps[c] << 20;
+            struct plan *capped = plan_make(&request, &err);
+            cr_expect(!capped || capped->step_seconds >= plan->step_seconds, "%u MiB: %g, with %u MiB %g",
+                      (unsigned)mib[i], plan->step_seconds, (unsigned)caps[c], capped->step_seconds);
+            small += capped && capped->step_seconds == plan->step_seconds && lean > 0;
+            plan_destroy(capped);
+        }
+        plan_destroy(plan);
+    }
+    cr_expect_gt(small, 0, "less workspace is the fastest somewhere");
 }
 
 Test(search, what_never_fits_is_told_as_one_piece, .fini = finish)
