@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -104,6 +105,17 @@ static bool is_leftover(const char *entry, const char *name)
     return *end == '\0' && !process_is_alive(pid);
 }
 
+/* A writer in another container or on another host of a shared folder is not among this one's processes, but holds its
+ * lock. */
+static bool is_being_written(int folder, const char *entry)
+{
+    int file = openat(folder, entry, O_RDWR | O_CLOEXEC);
+    if (file < 0) return true;
+    bool locked = flock(file, LOCK_EX | LOCK_NB) != 0;
+    close(file);
+    return locked;
+}
+
 /* What processes left that were killed while they wrote this file. It is no error when that cannot be done. */
 static void remove_leftovers(const char *path)
 {
@@ -113,7 +125,8 @@ static void remove_leftovers(const char *path)
     DIR *entries = opendir(folder);
     if (!entries) return;
     for (struct dirent *entry; (entry = readdir(entries));)
-        if (is_leftover(entry->d_name, name)) unlinkat(dirfd(entries), entry->d_name, 0);
+        if (is_leftover(entry->d_name, name) && !is_being_written(dirfd(entries), entry->d_name))
+            unlinkat(dirfd(entries), entry->d_name, 0);
     closedir(entries);
 }
 
@@ -139,7 +152,10 @@ bool files_begin(struct files_writer *writer, const char *path, struct error *er
         mem_free(copy);
         return false;
     }
-    if (to.special) mem_free(partial);
+    if (to.special)
+        mem_free(partial);
+    else
+        (void)flock(fileno(stream), LOCK_EX | LOCK_NB); /* for is_being_written; some file systems have no locks */
     *writer = (struct files_writer){.stream = stream, .path = copy, .partial = to.special ? NULL : partial};
     return true;
 }

@@ -15,8 +15,8 @@ bool files_read(const char *path, uint64_t most_bytes, char **bytes, size_t *len
 
 /* A file being written under "PATH.partial-PID" in the same folder. files_commit flushes to disk and renames it over
  * the path; files_abandon removes it. Exactly one of the two ends it; both take a zeroed object. A path that is a
- * device or a pipe is written to directly, a link's target is replaced; a folder is ERROR_INPUT. What processes of this
- * host that are gone left beside the path is removed first. */
+ * device or a pipe is written to directly, a link's target is replaced; a folder is ERROR_INPUT. What killed
+ * processes left beside the path is removed first. */
 struct files_writer {
     FILE *stream; /* write here; errors are found by files_commit */
     char *path;

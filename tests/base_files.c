@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -68,6 +69,24 @@ Test(files, links_pipes_and_folders_are_not_replaced)
     unlink("link");
     unlink("pipe");
     cr_assert_eq(rmdir(folder), 0, "a partial file was left behind");
+}
+
+/* As another host's writer of a shared folder would be: not a process here, but with its file locked. */
+Test(files, a_file_that_is_locked_is_no_leftover)
+{
+    char folder[] = "/tmp/fathom-files-XXXXXX";
+    const char partial[] = "file.partial-2000000000";
+    struct error err = {0};
+    cr_assert(mkdtemp(folder) && chdir(folder) == 0);
+    FILE *writer = fopen(partial, "w");
+    cr_assert(writer && flock(fileno(writer), LOCK_EX) == 0);
+    cr_assert(files_write("file", "whole", 5, &err), "%s", err.text);
+    cr_expect_eq(access(partial, F_OK), 0);
+    fclose(writer);
+    cr_assert(files_write("file", "again", 5, &err), "%s", err.text);
+    cr_expect_neq(access(partial, F_OK), 0);
+    unlink("file");
+    cr_assert_eq(rmdir(folder), 0);
 }
 
 /* Of processes that are gone only; what merely looks alike stays. */
