@@ -101,8 +101,8 @@ Test(place_limits, what_has_a_closed_answer_gets_it)
 Test(place_limits, the_search_keeps_to_its_memory)
 {
     static const uint64_t limits[] = {1, 1 << 20, 8 << 20, 64 << 20};
-    for (enum family family = 0; family < FAMILIES; family++)
-        for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+        for (enum family family = 0; family < FAMILIES; family++) {
             uint32_t count = 1000;
             struct place_options options = {.seconds = 0.05, .threads = 2, .memory_bytes = limits[i]};
             struct place_buffer *buffers = make(family, count);
