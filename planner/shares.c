@@ -226,7 +226,9 @@ static bool is_tight(const struct shares *shares, const struct variant_request *
     bool adapts = request->recompute == RECOMPUTE_AUTO || request->recompute == RECOMPUTE_BUDGET;
     if (!adapts || request->workspace_bytes || request->workspace_cap_bytes > 0) return false;
     if (wanted->device->kind != DEVICE_GPU) return false;
-    return !share->made || !share->fits || share->variant.extra_flops_fraction > MUCH_AGAIN;
+    if (!share->made || share->fits) return !share->made || share->variant.extra_flops_fraction > MUCH_AGAIN;
+    /* One op's workspace is there at a time: doing without it saves so much at most. */
+    return share->peak_bytes <= wanted->device->memory_bytes + wanted->device->workspace_bytes;
 }
 
 /* The faster of two, of which only those that fit count. */
