@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 
 #include "files.h"
@@ -12,6 +13,8 @@
 #define TOP    110.0
 #define BOTTOM 630.0
 #define TICKS  5
+/* From this ratio of costs on the axis is logarithmic: the least memory may cost twenty times the rest. */
+#define MUCH 4.0
 
 struct picture {
     struct text svg;
@@ -21,10 +24,23 @@ struct picture {
 
 static double x_of(const struct picture *p, double size) { return LEFT + (RIGHT - LEFT) * size / p->most_size; }
 
+static bool is_logarithmic(const struct picture *p) { return p->most_cost > MUCH * p->least_cost; }
+
 static double y_of(const struct picture *p, double cost)
 {
-    double span = p->most_cost - p->least_cost;
-    return BOTTOM - (BOTTOM - TOP) * (span > 0 ? (cost - p->least_cost) / span : 0.5);
+    double part = 0.5;
+    if (is_logarithmic(p))
+        part = log(cost / p->least_cost) / log(p->most_cost / p->least_cost);
+    else if (p->most_cost > p->least_cost)
+        part = (cost - p->least_cost) / (p->most_cost - p->least_cost);
+    return BOTTOM - (BOTTOM - TOP) * part;
+}
+
+/* The cost at so much of the axis's height. */
+static double cost_at(const struct picture *p, double part)
+{
+    if (is_logarithmic(p)) return p->least_cost * pow(p->most_cost / p->least_cost, part);
+    return p->least_cost + part * (p->most_cost - p->least_cost);
 }
 
 static void add_label(struct picture *p, double x, double y, const char *anchor, const char *plain)
@@ -49,7 +65,7 @@ static void draw_axes(struct picture *p)
     text_add(&p->svg, "<path d=\"M%.1f %.1fV%.1fH%.1f\" fill=\"none\" stroke=\"#5b6675\"/>\n", LEFT, TOP, BOTTOM,
              RIGHT);
     for (int i = 0; i <= TICKS; i++) {
-        double part = i / (double)TICKS, cost = p->least_cost + part * (p->most_cost - p->least_cost);
+        double part = i / (double)TICKS, cost = cost_at(p, part);
         if (p->frontier->by_share)
             snprintf(label, sizeof label, "%.0f %%", 100 * part * p->most_size);
         else
@@ -63,7 +79,10 @@ static void draw_axes(struct picture *p)
     }
     add_label(p, (LEFT + RIGHT) / 2, BOTTOM + 56, "middle",
               p->frontier->by_share ? "peak of the fullest device, of its memory" : "peak memory of a device");
-    add_label(p, LEFT, TOP - 18, "start", p->frontier->timed ? "predicted step" : "more computation");
+    add_label(p, LEFT, TOP - 18, "start",
+              p->frontier->timed  ? is_logarithmic(p) ? "predicted step, logarithmic" : "predicted step"
+              : is_logarithmic(p) ? "more computation, logarithmic"
+                                  : "more computation");
 }
 
 static void draw_memory(struct picture *p)
