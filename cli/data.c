@@ -60,8 +60,7 @@ static const char manual[] =
     "    fathom data info cifar-10-batches-bin --json\n"
     "    fathom data info imagenet --check\n";
 
-/* ---- progress of long work ----------------------------------------------------------------------------------------
- */
+/* ---- Progress of long work ---- */
 
 static volatile sig_atomic_t interrupted;
 
@@ -112,8 +111,7 @@ static bool tell_progress(void *context, uint64_t done, uint64_t total)
     return !interrupted;
 }
 
-/* ---- the actions --------------------------------------------------------------------------------------------------
- */
+/* ---- The actions ---- */
 
 static bool one_folder(size_t count, const char *usage, struct error *err)
 {

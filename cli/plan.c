@@ -11,7 +11,7 @@
 #include "plan_flags.h"
 #include "plan_progress.h"
 #include "plan_report.h"
-#include "words.h"
+#include "plan_words.h"
 
 struct plan_options {
     struct plan_flags flags;
@@ -320,7 +320,8 @@ static const char manual_end[] =
     "      --search-seconds S look so long for a smaller arena when the fast placers leave a gap to the lower bound\n"
     "      --max-batch        find the largest batch that fits, whatever must run again, however long it takes\n"
     "      --max-depth        plan the deepest model of MODEL's form (up to 100,000 layers) that fits without running\n"
-    "                         convolutions again (with --recompute budget also running them: up to 20,000, in minutes)\n"
+    "                         convolutions again (with --recompute budget also running them: up to 20,000, in "
+    "minutes)\n"
     "      --search           the frontier of memory against predicted time, from plans at twelve budgets; on unequal\n"
     "                         devices at ever smaller parts of each one's memory; --svg then draws it\n"
     "      --costs TRACE[,TRACE]  predict times from ops measured in runs (`fathom train --trace`) of any model and "

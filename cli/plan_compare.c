@@ -11,7 +11,7 @@
 #include "plan_report.h"
 #include "text.h"
 #include "units.h"
-#include "words.h"
+#include "plan_words.h"
 
 #define CELL 40
 

@@ -7,15 +7,15 @@
 #include "plan_report.h"
 #include "plan_why.h"
 #include "units.h"
-#include "words.h"
+#include "plan_words.h"
 
-static void print_stages(const struct anatomy *anatomy, FILE *to)
+static void print_stages(const struct breakdown *breakdown, FILE *to)
 {
     fprintf(to, "  %-12s %6s %14s %12s %12s %12s %12s\n", "stage", "ops", "parameters", "MACs/image", "FLOPs",
             "bytes moved", "kept");
-    for (size_t i = 0; i < anatomy->stage_count; i++) {
+    for (size_t i = 0; i < breakdown->stage_count; i++) {
         char parameters[UNITS_TEXT], macs[UNITS_TEXT], flops[UNITS_TEXT], moved[UNITS_TEXT], kept[UNITS_TEXT];
-        const struct anatomy_total *s = &anatomy->stages[i];
+        const struct breakdown_total *s = &breakdown->stages[i];
         if (s->ops == 0) continue;
         fprintf(to, "  %-12s %6" PRIu64 " %14s %12s %12s %12s %12s\n", s->name, s->ops,
                 units_format_count(s->parameters, parameters), units_format_si((double)s->macs, macs),
@@ -24,17 +24,17 @@ static void print_stages(const struct anatomy *anatomy, FILE *to)
     }
 }
 
-static void print_kinds(const struct anatomy *anatomy, FILE *to)
+static void print_kinds(const struct breakdown *breakdown, FILE *to)
 {
     fprintf(to, "\n  %-20s %6s %12s %12s", "op", "count", "FLOPs", "bytes moved");
-    fprintf(to, anatomy->timed ? " %12s\n" : "\n", "predicted");
+    fprintf(to, breakdown->timed ? " %12s\n" : "\n", "predicted");
     for (int k = 0; k < OP_KINDS; k++) {
         char flops[UNITS_TEXT], moved[UNITS_TEXT], seconds[UNITS_TEXT];
-        const struct anatomy_total *kind = &anatomy->kinds[k];
+        const struct breakdown_total *kind = &breakdown->kinds[k];
         if (kind->ops == 0) continue;
         fprintf(to, "  %-20s %6" PRIu64 " %12s %12s", kind->name, kind->ops,
                 units_format_si((double)kind->flops, flops), units_format_bytes(kind->bytes_moved, moved));
-        if (anatomy->timed && kind->seconds > 0) fprintf(to, " %12s", units_format_seconds(kind->seconds, seconds));
+        if (breakdown->timed && kind->seconds > 0) fprintf(to, " %12s", units_format_seconds(kind->seconds, seconds));
         fputc('\n', to);
     }
 }
@@ -66,7 +66,7 @@ static void print_source(const struct plan *plan, uint32_t device, const struct 
             100 * seconds[COST_ROOFLINE] / sum);
 }
 
-static void print_peak(const struct plan_variant *variant, const struct anatomy *anatomy, FILE *to)
+static void print_peak(const struct plan_variant *variant, const struct breakdown *breakdown, FILE *to)
 {
     const struct plan_program *program = &variant->train;
     const struct plan_op *peak = &program->ops[variant->peak_op];
@@ -74,26 +74,26 @@ static void print_peak(const struct plan_variant *variant, const struct anatomy 
     fprintf(to,
             "\n  the peak is at op %" PRIu32 " of %zu (%s, %s of %s), with %" PRIu32 " tensors live; the largest:\n",
             variant->peak_op + 1, program->op_count, op_pass_name(peak->pass), op_kind_name(op->kind),
-            variant->graph->layers[op->layer].path, anatomy->live);
-    for (size_t i = 0; i < anatomy->largest_count; i++) {
-        const struct plan_tensor *tensor = &program->tensors[anatomy->largest[i]];
+            variant->graph->layers[op->layer].path, breakdown->live);
+    for (size_t i = 0; i < breakdown->largest_count; i++) {
+        const struct plan_tensor *tensor = &program->tensors[breakdown->largest[i]];
         char bytes[UNITS_TEXT], name[TENSOR_NAME] = "workspace";
         if (tensor->origin != NO_TENSOR) graph_tensor_name(variant->graph, tensor->origin, name);
-        fprintf(to, "  %12s  %-18s %s\n", units_format_bytes(tensor->bytes, bytes), words_memory_class(tensor->class_),
+        fprintf(to, "  %12s  %-18s %s\n", units_format_bytes(tensor->bytes, bytes), words_memory_class(tensor->class),
                 name);
     }
 }
 
-static void print_tables(const struct plan_report *report, uint32_t device, const struct anatomy *anatomy, FILE *to)
+static void print_tables(const struct plan_report *report, uint32_t device, const struct breakdown *breakdown, FILE *to)
 {
     const struct plan *plan = report->plan;
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
     fprintf(to, "\n%s, %s, a micro-batch of %" PRIu32 " images\n\n", plan->spec.name, plan->devices[device].spec.name,
             variant->graph->options.batch);
-    print_stages(anatomy, to);
-    print_kinds(anatomy, to);
-    if (anatomy->timed) print_source(plan, device, report->measured, to);
-    print_peak(variant, anatomy, to);
+    print_stages(breakdown, to);
+    print_kinds(breakdown, to);
+    if (breakdown->timed) print_source(plan, device, report->measured, to);
+    print_peak(variant, breakdown, to);
 }
 
 static uint32_t device_of_variant(const struct plan *plan, uint32_t variant)
@@ -108,15 +108,15 @@ bool plan_report_explain(const struct plan_report *report, FILE *to, struct erro
 {
     const struct plan *plan = report->plan;
     uint32_t fullest = draw_fullest_device(plan);
-    struct anatomy anatomy;
-    bool ok = anatomy_make(plan, fullest, report->measured, &anatomy, err) &&
-              plan_why_print(report, fullest, &anatomy, to, err);
-    anatomy_finish(&anatomy);
+    struct breakdown breakdown;
+    bool ok = breakdown_make(plan, fullest, report->measured, &breakdown, err) &&
+              plan_why_print(report, fullest, &breakdown, to, err);
+    breakdown_finish(&breakdown);
     for (uint32_t v = 0; ok && v < plan->variant_count; v++) {
         uint32_t device = device_of_variant(plan, v);
-        ok = anatomy_make(plan, device, report->measured, &anatomy, err);
-        if (ok) print_tables(report, device, &anatomy, to);
-        anatomy_finish(&anatomy);
+        ok = breakdown_make(plan, device, report->measured, &breakdown, err);
+        if (ok) print_tables(report, device, &breakdown, to);
+        breakdown_finish(&breakdown);
     }
     return ok;
 }

@@ -1,13 +1,13 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "anatomy.h"
+#include "breakdown.h"
 #include "invertible.h"
 #include "json.h"
 #include "plan_report.h"
 #include "plan_scaling.h"
 #include "predict.h"
-#include "words.h"
+#include "plan_words.h"
 #include "workspace.h"
 
 static json_t *whole(uint64_t value) { return json_integer((json_int_t)value); }
@@ -31,11 +31,11 @@ static json_t *device_json(const struct plan_device *device)
                      (json_int_t)device->spec.workspace_bytes);
 }
 
-static json_t *totals_json(const struct anatomy_total *totals, size_t count, bool stages, bool timed)
+static json_t *totals_json(const struct breakdown_total *totals, size_t count, bool stages, bool timed)
 {
     json_t *rows = json_array();
     for (size_t i = 0; i < count; i++) {
-        const struct anatomy_total *t = &totals[i];
+        const struct breakdown_total *t = &totals[i];
         if (t->ops == 0) continue;
         json_t *row = json_pack("{s:s, s:I, s:I, s:I, s:o}", "name", t->name, "ops", (json_int_t)t->ops, "flops",
                                 (json_int_t)t->flops, "bytes_moved", (json_int_t)t->bytes_moved, "seconds",
@@ -50,44 +50,43 @@ static json_t *totals_json(const struct anatomy_total *totals, size_t count, boo
     return rows;
 }
 
-static json_t *parts_json(const struct anatomy *anatomy)
+static json_t *parts_json(const struct breakdown *breakdown)
 {
     json_t *parts = json_array();
-    for (size_t i = 0; i < anatomy->part_count; i++) {
-        const struct anatomy_part *part = &anatomy->parts[i];
-        json_t *stage = part->stage == NO_STAGE ? json_null() : json_string(anatomy->stages[part->stage].name);
-        json_array_append_new(parts, json_pack("{s:s, s:o, s:b, s:I}", "class", memory_class_name(part->class_),
-                                               "stage", stage, "gaps", part->gaps, "bytes", (json_int_t)part->bytes));
+    for (size_t i = 0; i < breakdown->part_count; i++) {
+        const struct breakdown_part *part = &breakdown->parts[i];
+        json_t *stage = part->stage == NO_STAGE ? json_null() : json_string(breakdown->stages[part->stage].name);
+        json_array_append_new(parts, json_pack("{s:s, s:o, s:b, s:I}", "class", memory_class_name(part->class), "stage",
+                                               stage, "gaps", part->gaps, "bytes", (json_int_t)part->bytes));
     }
     return parts;
 }
 
-static json_t *largest_json(const struct plan_variant *variant, const struct anatomy *anatomy)
+static json_t *largest_json(const struct plan_variant *variant, const struct breakdown *breakdown)
 {
     json_t *largest = json_array();
-    for (size_t i = 0; i < anatomy->largest_count; i++) {
-        const struct plan_tensor *tensor = &variant->train.tensors[anatomy->largest[i]];
+    for (size_t i = 0; i < breakdown->largest_count; i++) {
+        const struct plan_tensor *tensor = &variant->train.tensors[breakdown->largest[i]];
         char name[TENSOR_NAME] = "workspace";
         if (tensor->origin != NO_TENSOR) graph_tensor_name(variant->graph, tensor->origin, name);
-        json_array_append_new(largest,
-                              json_pack("{s:s, s:s, s:I}", "name", name, "class", memory_class_name(tensor->class_),
-                                        "bytes", (json_int_t)tensor->bytes));
+        json_array_append_new(largest, json_pack("{s:s, s:s, s:I}", "name", name, "class",
+                                                 memory_class_name(tensor->class), "bytes", (json_int_t)tensor->bytes));
     }
     return largest;
 }
 
-static json_t *peak_json(const struct plan_variant *variant, const struct anatomy *anatomy)
+static json_t *peak_json(const struct plan_variant *variant, const struct breakdown *breakdown)
 {
     const struct plan_op *peak = &variant->train.ops[variant->peak_op];
     const struct op *op = &variant->graph->ops[peak->op];
     return json_pack("{s:I, s:I, s:s, s:s, s:s, s:I, s:o, s:o}", "op", (json_int_t)variant->peak_op, "ops",
                      (json_int_t)variant->train.op_count, "pass", op_pass_name(peak->pass), "kind",
                      op_kind_name(op->kind), "layer", variant->graph->layers[op->layer].path, "live_tensors",
-                     (json_int_t)anatomy->live, "parts", parts_json(anatomy), "largest_tensors",
-                     largest_json(variant, anatomy));
+                     (json_int_t)breakdown->live, "parts", parts_json(breakdown), "largest_tensors",
+                     largest_json(variant, breakdown));
 }
 
-static json_t *blocks_json(const struct anatomy_blocks *blocks)
+static json_t *blocks_json(const struct breakdown_blocks *blocks)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)blocks->count, "kept",
                      (json_int_t)blocks->kept, "redone", (json_int_t)blocks->redone, "rerun", (json_int_t)blocks->rerun,
@@ -102,9 +101,9 @@ static json_t *variant_json(const struct plan_report *report, uint32_t v, struct
     const struct plan_variant *variant = &plan->variants[v];
     uint32_t device = 0;
     while (device + 1 < plan->device_count && plan->devices[device].variant != v) device++;
-    struct anatomy anatomy;
+    struct breakdown breakdown;
     json_t *root = NULL;
-    if (anatomy_make(plan, device, report->measured, &anatomy, err))
+    if (breakdown_make(plan, device, report->measured, &breakdown, err))
         root = json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
                          "micro_batch", (json_int_t)variant->graph->options.batch, "arena_bytes",
                          (json_int_t)variant->arena_bytes, "host_bytes", (json_int_t)variant->host_bytes,
@@ -115,10 +114,10 @@ static json_t *variant_json(const struct plan_report *report, uint32_t v, struct
                          (json_int_t)workspace_count_lean(&plan->devices[device].spec, variant), "reconstructed_inputs",
                          (json_int_t)invertible_reconstructed(&variant->train), "compute_seconds",
                          seconds_or_null(variant->compute_seconds), "classes", classes_json(variant->classes), "peak",
-                         peak_json(variant, &anatomy), "blocks", blocks_json(&anatomy.blocks), "stages",
-                         totals_json(anatomy.stages, anatomy.stage_count, true, anatomy.timed), "kinds",
-                         totals_json(anatomy.kinds, OP_KINDS, false, anatomy.timed));
-    anatomy_finish(&anatomy);
+                         peak_json(variant, &breakdown), "blocks", blocks_json(&breakdown.blocks), "stages",
+                         totals_json(breakdown.stages, breakdown.stage_count, true, breakdown.timed), "kinds",
+                         totals_json(breakdown.kinds, OP_KINDS, false, breakdown.timed));
+    breakdown_finish(&breakdown);
     return root;
 }
 

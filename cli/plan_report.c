@@ -11,7 +11,7 @@
 #include "plan_scaling.h"
 #include "predict.h"
 #include "units.h"
-#include "words.h"
+#include "plan_words.h"
 #include "workspace.h"
 
 /* Devices that look the same share a column. */
@@ -69,15 +69,15 @@ static void print_bar(uint64_t bytes, uint64_t memory, FILE *to)
     fputs(eighths[(int)((cells - (int)cells) * 8)], to);
 }
 
-static void print_row(const char *name, const struct column *columns, size_t count, int class_, bool bar, FILE *to)
+static void print_row(const char *name, const struct column *columns, size_t count, int class, bool bar, FILE *to)
 {
     fprintf(to, "  %-22s", name);
     for (size_t i = 0; i < count; i++) {
         char bytes[UNITS_TEXT];
         const struct plan_device *device = columns[i].device;
-        fprintf(to, " %14s", units_format_bytes(class_ < 0 ? device->peak_bytes : device->classes[class_], bytes));
+        fprintf(to, " %14s", units_format_bytes(class < 0 ? device->peak_bytes : device->classes[class], bytes));
     }
-    if (bar && class_ >= 0) print_bar(columns[0].device->classes[class_], columns[0].device->spec.memory_bytes, to);
+    if (bar && class >= 0) print_bar(columns[0].device->classes[class], columns[0].device->spec.memory_bytes, to);
     fputc('\n', to);
 }
 
@@ -106,11 +106,11 @@ static void print_memory(const struct plan *plan, FILE *to)
     struct column columns[MOST_COLUMNS];
     size_t all = find_columns(plan, columns), count = all < MOST_COLUMNS ? all : MOST_COLUMNS;
     print_heads(columns, count, to);
-    for (int class_ = 0; class_ < MEMORY_CLASSES; class_++) {
+    for (int class = 0; class < MEMORY_CLASSES; class ++) {
         uint64_t most = 0;
         for (size_t i = 0; i < count; i++)
-            if (columns[i].device->classes[class_] > most) most = columns[i].device->classes[class_];
-        if (most > 0) print_row(words_memory_class((enum memory_class)class_), columns, count, class_, count == 1, to);
+            if (columns[i].device->classes[class] > most) most = columns[i].device->classes[class];
+        if (most > 0) print_row(words_memory_class((enum memory_class) class), columns, count, class, count == 1, to);
     }
     print_row("peak", columns, count, -1, false, to);
     fprintf(to, "  %-22s", "memory");

@@ -6,7 +6,7 @@
 
 #include "text.h"
 #include "units.h"
-#include "words.h"
+#include "plan_words.h"
 #include "workspace.h"
 
 #define PAGE_COLUMNS 112
@@ -59,7 +59,8 @@ static bool print_size(const struct plan *plan, const struct plan_device *device
     return print_paragraph(&text, to, err);
 }
 
-static bool print_moment(const struct plan_variant *variant, const struct anatomy *anatomy, FILE *to, struct error *err)
+static bool print_moment(const struct plan_variant *variant, const struct breakdown *breakdown, FILE *to,
+                         struct error *err)
 {
     struct text text = {0};
     char at[UNITS_TEXT], of[UNITS_TEXT], live[UNITS_TEXT];
@@ -68,12 +69,12 @@ static bool print_moment(const struct plan_variant *variant, const struct anatom
     text_add(&text, "That moment is op %s of %s, %s: %s at %s. %s tensors are in memory then:",
              units_format_count(variant->peak_op + 1, at), units_format_count(variant->train.op_count, of),
              words_pass(peak->pass), words_op_kind(op->kind), variant->graph->layers[op->layer].path,
-             units_format_count(anatomy->live, live));
+             units_format_count(breakdown->live, live));
     return print_paragraph(&text, to, err);
 }
 
-static void print_part(const struct anatomy *anatomy, const struct anatomy_part *part, const struct plan_device *device,
-                       FILE *to)
+static void print_part(const struct breakdown *breakdown, const struct breakdown_part *part,
+                       const struct plan_device *device, FILE *to)
 {
     char bytes[UNITS_TEXT];
     fprintf(to, "  %12s %5.1f %%  ", units_format_bytes(part->bytes, bytes),
@@ -81,27 +82,26 @@ static void print_part(const struct anatomy *anatomy, const struct anatomy_part 
     if (part->gaps)
         fputs("gaps between tensors\n", to);
     else if (part->stage != NO_STAGE)
-        fprintf(to, "%s of %s\n", words_memory_class(part->class_), anatomy->stages[part->stage].name);
+        fprintf(to, "%s of %s\n", words_memory_class(part->class), breakdown->stages[part->stage].name);
     else
-        fprintf(to, "%s (%s)\n", words_memory_class(part->class_),
-                words_memory_meaning(part->class_, device->spec.kind));
+        fprintf(to, "%s (%s)\n", words_memory_class(part->class), words_memory_meaning(part->class, device->spec.kind));
 }
 
 /* Parts below this share of the peak are told together. */
 #define SMALL_PART 0.01
 
-static void print_parts(const struct plan_device *device, const struct anatomy *anatomy, FILE *to)
+static void print_parts(const struct plan_device *device, const struct breakdown *breakdown, FILE *to)
 {
     uint64_t rest = 0;
     bool kept = false;
-    for (size_t i = 0; i < anatomy->part_count; i++) {
-        const struct anatomy_part *part = &anatomy->parts[i];
+    for (size_t i = 0; i < breakdown->part_count; i++) {
+        const struct breakdown_part *part = &breakdown->parts[i];
         if ((double)part->bytes < SMALL_PART * (double)device->peak_bytes) {
             rest += part->bytes;
             continue;
         }
-        kept |= part->class_ == MEMORY_KEPT;
-        print_part(anatomy, part, device, to);
+        kept |= part->class == MEMORY_KEPT;
+        print_part(breakdown, part, device, to);
     }
     char bytes[UNITS_TEXT];
     if (rest)
@@ -145,7 +145,7 @@ static void tell_alternative(struct text *text, const char *doing, const struct 
 }
 
 static void tell_cost(struct text *text, const struct plan *plan, const struct plan_variant *variant,
-                      const struct anatomy_blocks *blocks)
+                      const struct breakdown_blocks *blocks)
 {
     char more[WORDS_MORE];
     text_add(text, "That is %s computation", words_more(variant->extra_flops_fraction, more));
@@ -156,7 +156,7 @@ static void tell_cost(struct text *text, const struct plan *plan, const struct p
 
 static const char *verb(uint32_t count, const char *one, const char *many) { return count == 1 ? one : many; }
 
-static void tell_blocks(struct text *text, const struct plan_variant *variant, const struct anatomy_blocks *blocks)
+static void tell_blocks(struct text *text, const struct plan_variant *variant, const struct breakdown_blocks *blocks)
 {
     text_add(text, "So, of the network's %" PRIu32 " blocks of layers, ", blocks->count);
     if (blocks->kept)
@@ -173,7 +173,7 @@ static void tell_blocks(struct text *text, const struct plan_variant *variant, c
 }
 
 static void tell_extras(struct text *text, const struct device_spec *device, const struct plan_variant *variant,
-                        const struct anatomy_blocks *blocks)
+                        const struct breakdown_blocks *blocks)
 {
     char bytes[UNITS_TEXT];
     uint32_t lean = workspace_count_lean(device, variant);
@@ -200,13 +200,13 @@ static void tell_alternatives(struct text *text, const struct plan_report *repor
     if (report->redo) tell_alternative(text, "Computing only normalisations and ReLUs again", report->redo, device);
 }
 
-static bool print_recomputation(const struct plan_report *report, uint32_t device, const struct anatomy *anatomy,
+static bool print_recomputation(const struct plan_report *report, uint32_t device, const struct breakdown *breakdown,
                                 FILE *to, struct error *err)
 {
     struct text text = {0};
     const struct plan *plan = report->plan;
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
-    const struct anatomy_blocks *blocks = &anatomy->blocks;
+    const struct breakdown_blocks *blocks = &breakdown->blocks;
     bool again = variant->extra_flops_fraction > 0, moved = blocks->offloaded + blocks->reconstructed > 0;
     if (again || moved) tell_alternatives(&text, report, device);
     if (blocks->rerun)
@@ -319,7 +319,7 @@ static bool print_changes(const struct plan_report *report, const struct plan_de
     return true;
 }
 
-bool plan_why_print(const struct plan_report *report, uint32_t device, const struct anatomy *anatomy, FILE *to,
+bool plan_why_print(const struct plan_report *report, uint32_t device, const struct breakdown *breakdown, FILE *to,
                     struct error *err)
 {
     const struct plan_device *of = &report->plan->devices[device];
@@ -327,8 +327,8 @@ bool plan_why_print(const struct plan_report *report, uint32_t device, const str
     fprintf(to, "\nwhy it %s\n", report->plan->fits ? "fits" : "does not fit");
     TRY(print_size(report->plan, of, to, err));
     TRY(print_pieces(report, of, to, err));
-    TRY(print_moment(variant, anatomy, to, err));
-    print_parts(of, anatomy, to);
+    TRY(print_moment(variant, breakdown, to, err));
+    print_parts(of, breakdown, to);
     TRY(print_bound(variant, to, err));
-    return print_recomputation(report, device, anatomy, to, err) && print_changes(report, of, to, err);
+    return print_recomputation(report, device, breakdown, to, err) && print_changes(report, of, to, err);
 }

@@ -4,12 +4,12 @@
 
 #include <stdio.h>
 
-#include "anatomy.h"
+#include "breakdown.h"
 #include "plan_report.h"
 
 /* The peak of one device, what it consists of, the arena against its bound, and what is computed again and why.
  * ERROR_MEMORY. */
-bool plan_why_print(const struct plan_report *report, uint32_t device, const struct anatomy *anatomy, FILE *to,
+bool plan_why_print(const struct plan_report *report, uint32_t device, const struct breakdown *breakdown, FILE *to,
                     struct error *err);
 
 #endif

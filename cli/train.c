@@ -72,7 +72,8 @@ static const char manual[] =
     "\n"
     "  With MODEL, as in `fathom help plan`:\n"
     "    --gpus MACHINE        cpu if not given; 2xcpu are two virtual devices\n"
-    "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload, --reconstruct, --dtype, --dataset, --unit,\n"
+    "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload, --reconstruct, --dtype, --dataset, "
+    "--unit,\n"
     "    --shortcut, --classes, --image-size, --search-seconds\n"
     "\n"
     "EXIT STATUS\n"
@@ -97,7 +98,7 @@ struct train_command {
     struct progress progress;
 };
 
-/* Stopping -------------------------------------------------------------------------------------------------------- */
+/* ---- Stopping ---- */
 
 static volatile sig_atomic_t stop_requested;
 
@@ -116,7 +117,7 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-/* The plan -------------------------------------------------------------------------------------------------------- */
+/* ---- The plan ---- */
 
 static const struct backend *find_backend(const char *name)
 {
@@ -178,7 +179,7 @@ static struct plan *open_plan(const struct train_command *c, const char *word, s
     return plan_read(word, err);
 }
 
-/* How to learn ---------------------------------------------------------------------------------------------------- */
+/* ---- How to learn ---- */
 
 /* "320,480": steps at which the rate falls. */
 static bool parse_drops(const char *text, struct schedule *schedule, struct error *err)
@@ -261,7 +262,7 @@ static bool choose_folders(struct train_command *c, struct error *err)
     return true;
 }
 
-/* Running --------------------------------------------------------------------------------------------------------- */
+/* ---- Running ---- */
 
 /* A blank and a word as a shell takes it. */
 static void add_word(struct text *text, const char *word)

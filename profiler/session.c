@@ -70,7 +70,7 @@ static bool wants_ops(void *context, uint64_t step)
     return !session->next->wants_ops || session->next->wants_ops(session->next->context, step);
 }
 
-/* Passing on ------------------------------------------------------------------------------------------------------ */
+/* ---- Passing on ---- */
 
 static void pass_run(void *context, const struct trace_run *run)
 {
@@ -123,7 +123,7 @@ static void pass_mark(void *context, uint64_t ns, const char *text)
     if (next->mark) next->mark(next->context, ns, text);
 }
 
-/* What the timing costs ------------------------------------------------------------------------------------------- */
+/* ---- What the timing costs ---- */
 
 static int compare_ratios(const void *a, const void *b)
 {
@@ -218,7 +218,7 @@ static void pass_step_end(void *context, uint32_t device, uint64_t step, uint64_
     if (session->guesses && session->ended >= GUESS_STEPS) guess_every(session);
 }
 
-/* Memory ---------------------------------------------------------------------------------------------------------- */
+/* ---- Memory ---- */
 
 static void wait_for_next(struct session *session, bool *stop)
 {

@@ -7,7 +7,7 @@
 
 #include "data.h"
 #include "data_jpeg_help.h"
-#include "sweep.h"
+#include "parallel_for.h"
 
 #define IMAGE     3072
 #define POSITIONS 960
@@ -83,11 +83,11 @@ static void test_sweep(void)
 {
     static struct counts counts;
     struct error err = {0};
-    CHECK(sweep_run(5000, 8, count_index, &counts, NULL, NULL, &err), "%s", err.text);
+    CHECK(parallel_for(5000, 8, count_index, &counts, NULL, NULL, &err), "%s", err.text);
     for (unsigned i = 0; i < 5000; i++) CHECK(counts.of[i] == 1, "index %u: %u", i, counts.of[i]);
     counts.fail = true;
     for (unsigned i = 0; i < 20; i++) {
-        CHECK(!sweep_run(5000, 8, count_index, &counts, NULL, NULL, &err), "a failure went unnoticed");
+        CHECK(!parallel_for(5000, 8, count_index, &counts, NULL, NULL, &err), "a failure went unnoticed");
         CHECK(strcmp(err.text, "index 777") == 0, "%s", err.text);
     }
 }

@@ -92,8 +92,8 @@ static void expect_parameter_gradients(const struct graph *graph)
     for (uint32_t i = graph->forward_end; i < graph->backward_end; i++)
         for (uint32_t k = 0; k < graph->ops[i].outputs; k++) {
             const struct tensor *t = &graph->tensors[graph->ops[i].out[k]];
-            if (t->class_ == CLASS_GRADIENT && t->role != ROLE_BUCKET) gradients[t->of]++;
-            cr_expect(t->class_ != CLASS_INPUT && !(t->gradient && t->of == graph->images), "a gradient to the images");
+            if (t->class == CLASS_GRADIENT && t->role != ROLE_BUCKET) gradients[t->of]++;
+            cr_expect(t->class != CLASS_INPUT && !(t->gradient && t->of == graph->images), "a gradient to the images");
         }
     for (size_t i = 0; i < graph->parameter_count; i++)
         cr_expect_eq(gradients[graph->parameters[i]], 1, "parameter %zu has %zu gradients", i,
@@ -242,8 +242,8 @@ Test(graph_structure, activations_take_the_dtype_and_parameters_stay_f32)
     for (size_t i = 0; i < graph->tensor_count; i++) {
         const struct tensor *t = &graph->tensors[i];
         if (t->role == ROLE_OUTPUT && t->dims[1] > 1) cr_expect_eq(t->dtype, DTYPE_BF16);
-        if (t->class_ == CLASS_WEIGHT || t->class_ == CLASS_GRADIENT || t->class_ == CLASS_OPTIMIZER ||
-            t->class_ == CLASS_STATISTIC)
+        if (t->class == CLASS_WEIGHT || t->class == CLASS_GRADIENT || t->class == CLASS_OPTIMIZER ||
+            t->class == CLASS_STATISTIC)
             cr_expect_eq(t->dtype, DTYPE_F32);
     }
     cr_expect_eq(graph->tensors[graph->ops[0].out[0]].bytes, 2ull * 4 * 32 * 32 * 16);
@@ -318,7 +318,7 @@ static void expect_buckets(const struct graph *graph, uint64_t bucket_bytes)
         const struct op *op = &graph->ops[i];
         for (uint32_t k = 0; k < op->outputs; k++) {
             const struct tensor *g = &graph->tensors[op->out[k]];
-            if (g->class_ != CLASS_GRADIENT || g->role == ROLE_BUCKET) continue;
+            if (g->class != CLASS_GRADIENT || g->role == ROLE_BUCKET) continue;
             const struct tensor *w = &graph->tensors[g->of];
             if (w->view_of != bucket) end = 0;
             bucket = w->view_of;
@@ -379,7 +379,7 @@ Test(graph_structure, micro_batches_accumulate_through_partial_buckets)
             cr_expect_eq(op->in[0], last_partial, "the bucket just filled");
         }
         for (uint32_t k = 0; k < op->outputs && op->kind != OP_ACCUMULATE; k++)
-            if (graph->tensors[op->out[k]].class_ == CLASS_GRADIENT) last_partial = graph->tensors[op->out[k]].view_of;
+            if (graph->tensors[op->out[k]].class == CLASS_GRADIENT) last_partial = graph->tensors[op->out[k]].view_of;
     }
     cr_expect_eq(accumulated, count_kind(graph, OP_SGD_UPDATE));
     cr_expect_gt(accumulated, 1);

@@ -1,6 +1,6 @@
 /* The executor's rule, on which the proof of offloading plans rests: whatever its streams do meanwhile, ops that share
  * bytes, one of them writing, run in the order of the program. */
-#include "lifetime.h"
+#include "hazards.h"
 #include "offload_kit.h"
 #include "planner_kit.h"
 
@@ -20,15 +20,15 @@ static bool shares_bytes(const struct plan_tensor *a, const struct plan_tensor *
 }
 
 /* Reads and writes of an op, writes first; returns how many of both. */
-static uint32_t list_operands(const struct plan *plan, uint32_t op, uint32_t *operands, uint32_t *written)
+static uint32_t list_operands(const struct plan *plan, uint32_t index, uint32_t *operands, uint32_t *written)
 {
     const struct graph *graph = plan->variants[0].graph;
-    const struct plan_op *made = &plan->variants[0].train.ops[op];
+    const struct plan_op *op = &plan->variants[0].train.ops[index];
     uint32_t count = 0;
-    for (uint32_t k = 0; k < plan_op_outputs(graph, made); k++) operands[count++] = made->out[k];
-    if (made->workspace != NO_TENSOR) operands[count++] = made->workspace;
+    for (uint32_t k = 0; k < plan_op_outputs(graph, op); k++) operands[count++] = op->out[k];
+    if (op->workspace != NO_TENSOR) operands[count++] = op->workspace;
     *written = count;
-    for (uint32_t k = 0; k < plan_op_inputs(graph, made); k++) operands[count++] = made->in[k];
+    for (uint32_t k = 0; k < plan_op_inputs(graph, op); k++) operands[count++] = op->in[k];
     return count;
 }
 

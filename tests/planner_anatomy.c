@@ -1,5 +1,5 @@
 /* What a plan's device holds, counted apart, comes to what the plan says. */
-#include "anatomy.h"
+#include "breakdown.h"
 #include "mem.h"
 #include "occupancy.h"
 #include "planner_kit.h"
@@ -14,7 +14,7 @@ static const struct kit_options plans[] = {
 };
 #define PLANS (sizeof plans / sizeof plans[0])
 
-Test(anatomy, the_curve_peaks_at_the_lower_bound)
+Test(breakdown, the_curve_peaks_at_the_lower_bound)
 {
     for (size_t p = 0; p < PLANS; p++) {
         struct plan *plan = kit_make_from(&plans[p]);
@@ -36,39 +36,39 @@ Test(anatomy, the_curve_peaks_at_the_lower_bound)
 
 static void check_device(const struct plan *plan, uint32_t device)
 {
-    struct anatomy anatomy;
+    struct breakdown breakdown;
     struct error err = {0};
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
-    cr_assert(anatomy_make(plan, device, NULL, &anatomy, &err), "%s", err.text);
+    cr_assert(breakdown_make(plan, device, NULL, &breakdown, &err), "%s", err.text);
     uint64_t sum = 0, parameters = 0, macs = 0, kinds = 0;
-    for (size_t i = 0; i < anatomy.part_count; i++) {
-        sum += anatomy.parts[i].bytes;
-        if (i) cr_expect_leq(anatomy.parts[i].bytes, anatomy.parts[i - 1].bytes);
-        if (anatomy.parts[i].gaps)
-            cr_expect_leq(anatomy.parts[i].bytes, variant->arena_bytes - variant->lower_bound_bytes);
+    for (size_t i = 0; i < breakdown.part_count; i++) {
+        sum += breakdown.parts[i].bytes;
+        if (i) cr_expect_leq(breakdown.parts[i].bytes, breakdown.parts[i - 1].bytes);
+        if (breakdown.parts[i].gaps)
+            cr_expect_leq(breakdown.parts[i].bytes, variant->arena_bytes - variant->lower_bound_bytes);
     }
     cr_expect_eq(sum, plan->devices[device].peak_bytes, "the parts sum to the peak");
-    for (size_t i = 0; i < anatomy.stage_count; i++) {
-        parameters += anatomy.stages[i].parameters;
-        macs += anatomy.stages[i].macs;
+    for (size_t i = 0; i < breakdown.stage_count; i++) {
+        parameters += breakdown.stages[i].parameters;
+        macs += breakdown.stages[i].macs;
     }
     cr_expect_eq(parameters, variant->graph->parameter_elements);
     cr_expect_eq(macs, variant->graph->forward_macs);
-    for (int k = 0; k < OP_KINDS; k++) kinds += anatomy.kinds[k].ops;
+    for (int k = 0; k < OP_KINDS; k++) kinds += breakdown.kinds[k].ops;
     cr_expect_eq(kinds, variant->train.op_count);
-    for (size_t i = 1; i < anatomy.largest_count; i++)
-        cr_expect_leq(variant->train.tensors[anatomy.largest[i]].bytes,
-                      variant->train.tensors[anatomy.largest[i - 1]].bytes);
-    const struct anatomy_blocks *blocks = &anatomy.blocks;
+    for (size_t i = 1; i < breakdown.largest_count; i++)
+        cr_expect_leq(variant->train.tensors[breakdown.largest[i]].bytes,
+                      variant->train.tensors[breakdown.largest[i - 1]].bytes);
+    const struct breakdown_blocks *blocks = &breakdown.blocks;
     cr_expect_eq(blocks->count, variant->graph->block_count);
     cr_expect_eq(blocks->kept + blocks->redone + blocks->rerun, blocks->count);
     cr_expect_eq(blocks->rerun > 0, variant->recomputed_convolutions > 0);
     cr_expect_eq(blocks->most_runs > 1, blocks->rerun > 0);
     cr_expect_eq(blocks->redone + blocks->rerun > 0, variant->extra_flops_fraction > 0);
-    anatomy_finish(&anatomy);
+    breakdown_finish(&breakdown);
 }
 
-Test(anatomy, sums_to_the_plan)
+Test(breakdown, sums_to_the_plan)
 {
     for (size_t p = 0; p < PLANS; p++) {
         struct plan *plan = kit_make_from(&plans[p]);
@@ -77,17 +77,17 @@ Test(anatomy, sums_to_the_plan)
     }
 }
 
-Test(anatomy, survives_failing_allocations)
+Test(breakdown, survives_failing_allocations)
 {
     struct plan *plan = kit_make_from(&plans[0]);
     uint64_t before = mem_current_bytes(MEM_PLAN);
     for (uint64_t n = 1;; n++) {
-        struct anatomy anatomy;
+        struct breakdown breakdown;
         struct error err = {0};
         mem_fail_at(n);
-        bool ok = anatomy_make(plan, 0, NULL, &anatomy, &err);
+        bool ok = breakdown_make(plan, 0, NULL, &breakdown, &err);
         bool fired = mem_fail_at(0);
-        anatomy_finish(&anatomy);
+        breakdown_finish(&breakdown);
         cr_assert_eq(mem_current_bytes(MEM_PLAN), before);
         cr_assert_neq(ok, fired);
         if (ok) break;

@@ -94,9 +94,9 @@ static uint64_t workspace_of(const struct plan *plan, enum op_kind kind)
     const struct plan_variant *variant = &plan->variants[0];
     uint64_t most = 0;
     for (size_t i = 0; i < variant->train.op_count; i++) {
-        const struct plan_op *made = &variant->train.ops[i];
-        if (variant->graph->ops[made->op].kind != kind || made->workspace == NO_TENSOR) continue;
-        uint64_t bytes = variant->train.tensors[made->workspace].bytes;
+        const struct plan_op *op = &variant->train.ops[i];
+        if (variant->graph->ops[op->op].kind != kind || op->workspace == NO_TENSOR) continue;
+        uint64_t bytes = variant->train.tensors[op->workspace].bytes;
         if (bytes > most) most = bytes;
     }
     return most;

@@ -123,8 +123,8 @@ Test(broken, overlap)
     while (plan->variants[0].graph->ops[program->ops[conv].op].kind != OP_CONV) conv++;
     struct plan_tensor *kept = &program->tensors[program->ops[0].out[0]];
     struct plan_tensor *moved = &program->tensors[program->ops[conv].out[0]];
-    cr_assert_eq(kept->class_, MEMORY_KEPT);
-    cr_assert_eq(moved->class_, MEMORY_KEPT);
+    cr_assert_eq(kept->class, MEMORY_KEPT);
+    cr_assert_eq(moved->class, MEMORY_KEPT);
     moved->offset = kept->offset;
     expect(plan, VERIFY_OVERLAP);
 }
@@ -135,7 +135,7 @@ Test(broken, early_reuse)
     struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "80GiB", .recompute = RECOMPUTE_NONE);
     struct plan_variant *variant = &plan->variants[0];
     struct plan_tensor *kept = &variant->train.tensors[variant->train.ops[0].out[0]];
-    cr_assert_eq(kept->class_, MEMORY_KEPT);
+    cr_assert_eq(kept->class, MEMORY_KEPT);
     kept->last = 1;
     uint32_t later = find_op(plan, OP_ADD, PASS_FORWARD) + 8;
     struct plan_tensor *moved = &variant->train.tensors[variant->train.ops[later].out[0]];
@@ -233,7 +233,7 @@ Test(broken, a_bucket_that_dies_between_micro_batches)
     struct plan_program *program = &plan->variants[0].train;
     for (uint32_t t = 0; t < program->tensor_count; t++)
         if (program->tensors[t].origin != NO_TENSOR && origin_of(plan, t)->role == ROLE_BUCKET &&
-            origin_of(plan, t)->class_ == CLASS_GRADIENT && origin_of(plan, t)->persistent)
+            origin_of(plan, t)->class == CLASS_GRADIENT && origin_of(plan, t)->persistent)
             program->tensors[t].first = 1;
     expect(plan, VERIFY_RANGE);
 }
@@ -245,7 +245,7 @@ Test(broken, reduction_given_up_before_it_ends)
     uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM);
     program->tensors[program->ops[reduce].in[0]].last = reduce;
     for (uint32_t t = 0; t < program->tensor_count; t++)
-        if (program->tensors[t].origin != NO_TENSOR && origin_of(plan, t)->class_ == CLASS_GRADIENT)
+        if (program->tensors[t].origin != NO_TENSOR && origin_of(plan, t)->class == CLASS_GRADIENT)
             program->tensors[t].last = reduce;
     expect(plan, VERIFY_OVERLAP);
 }
@@ -377,8 +377,7 @@ Test(broken, verifying_without_memory_leaks_nothing)
     plan_destroy(plan);
 }
 
-/* Additions turned round ---------------------------------------------------------------------------------------------
- */
+/* ---- Additions turned round ---- */
 
 static struct plan *reconstructing(uint32_t *op)
 {

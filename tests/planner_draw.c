@@ -9,10 +9,10 @@
 #include "advise.h"
 #include "boxes.h"
 #include "draw.h"
-#include "lanes.h"
+#include "block_grid.h"
 #include "mem.h"
 #include "random.h"
-#include "words.h"
+#include "plan_words.h"
 
 static struct machine machine;
 
@@ -80,10 +80,10 @@ Test(boxes, property_area_and_limits, .fini = finish)
     plan_destroy(plan);
 }
 
-static size_t count_cells(const struct lanes *lanes, size_t row, enum lane lane)
+static size_t count_cells(const struct block_grid *grid, size_t row, enum block_state state)
 {
     size_t count = 0;
-    for (size_t c = 0; c < lanes->columns; c++) count += lanes->cells[row * lanes->columns + c] == (uint8_t)lane;
+    for (size_t c = 0; c < grid->columns; c++) count += grid->cells[row * grid->columns + c] == (uint8_t)state;
     return count;
 }
 
@@ -91,27 +91,27 @@ static size_t count_cells(const struct lanes *lanes, size_t row, enum lane lane)
 static void check_lanes(const struct plan *plan, size_t most_rows, bool again)
 {
     const struct plan_variant *variant = &plan->variants[0];
-    struct lanes lanes;
+    struct block_grid grid;
     struct error err = {0};
     size_t all = 0, reruns = 0;
-    cr_assert(lanes_make(variant->graph, &variant->train, 720, most_rows, &lanes, &err));
-    cr_assert_leq(lanes.rows, most_rows);
-    cr_assert_geq(lanes.rows * lanes.group, variant->graph->block_count);
-    cr_assert_lt((lanes.rows - 1) * lanes.group, variant->graph->block_count);
-    for (size_t r = 0; r < lanes.rows; r++) {
-        cr_expect_gt(count_cells(&lanes, r, LANE_FORWARD), 0, "row %zu", r);
-        cr_expect_gt(count_cells(&lanes, r, LANE_BACKWARD), 0, "row %zu", r);
-        all += count_cells(&lanes, r, LANE_ALL);
-        reruns += count_cells(&lanes, r, LANE_AGAIN);
-        cr_expect_eq(count_cells(&lanes, r, LANE_HOST), 0);
+    cr_assert(block_grid_make(variant->graph, &variant->train, 720, most_rows, &grid, &err));
+    cr_assert_leq(grid.rows, most_rows);
+    cr_assert_geq(grid.rows * grid.group, variant->graph->block_count);
+    cr_assert_lt((grid.rows - 1) * grid.group, variant->graph->block_count);
+    for (size_t r = 0; r < grid.rows; r++) {
+        cr_expect_gt(count_cells(&grid, r, BLOCK_FORWARD), 0, "row %zu", r);
+        cr_expect_gt(count_cells(&grid, r, BLOCK_BACKWARD), 0, "row %zu", r);
+        all += count_cells(&grid, r, BLOCK_ALL);
+        reruns += count_cells(&grid, r, BLOCK_AGAIN);
+        cr_expect_eq(count_cells(&grid, r, BLOCK_HOST), 0);
     }
     cr_expect_gt(all, 0);
     cr_expect_eq(reruns > 0, again);
-    cr_expect_eq(lanes.cells[0], LANE_FORWARD, "the first block begins");
-    lanes_finish(&lanes);
+    cr_expect_eq(grid.cells[0], BLOCK_FORWARD, "the first block begins");
+    block_grid_finish(&grid);
 }
 
-Test(lanes, show_what_runs, .fini = finish)
+Test(grid, show_what_runs, .fini = finish)
 {
     struct plan_request request = request_for("resnet-56", "12GiB", 64);
     struct plan *plan = make(&request);

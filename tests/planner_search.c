@@ -97,8 +97,7 @@ Test(split_search, property_finds_the_best_split)
     cr_expect_lt(asked, 400 * 12, "%u shares planned for 800 splits", asked);
 }
 
-/* --- With real plans -----------------------------------------------------------------------------------------------
- */
+/* ---- With real plans ---- */
 
 static struct machine machine;
 
@@ -318,8 +317,7 @@ Test(search, survives_failing_allocations, .fini = finish)
     }
 }
 
-/* --- Memory against time -------------------------------------------------------------------------------------------
- */
+/* ---- Memory against time ---- */
 
 static bool stop_at_third(void *context, uint32_t done, uint32_t most)
 {

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "random.h"
-#include "split.h"
+#include "split_estimate.h"
 
 #define GIB (1ull << 30)
 
@@ -20,10 +20,10 @@ Test(split, equal_devices_differ_by_one_at_most)
     uint32_t images[4];
     struct error err = {0};
     for (int i = 0; i < 4; i++) devices[i] = (struct split_device){12 * GIB, GIB, 76 << 20, 0};
-    cr_assert(split_batch(devices, 2, 128, images, &err));
+    cr_assert(split_estimate(devices, 2, 128, images, &err));
     cr_assert_eq(images[0], 64);
     cr_assert_eq(images[1], 64);
-    cr_assert(split_batch(devices, 4, 130, images, &err));
+    cr_assert(split_estimate(devices, 4, 130, images, &err));
     const uint32_t wanted[] = {33, 33, 32, 32};
     cr_assert_eq(memcmp(images, wanted, sizeof wanted), 0);
 }
@@ -33,10 +33,10 @@ Test(split, a_smaller_card_gets_a_smaller_share)
     const struct split_device devices[] = {{12 * GIB, GIB, 76 << 20, 0}, {24 * GIB, GIB, 76 << 20, 0}};
     uint32_t images[2];
     struct error err = {0};
-    cr_assert(split_batch(devices, 2, 102, images, &err));
+    cr_assert(split_estimate(devices, 2, 102, images, &err));
     cr_assert_eq(images[0], 33, "%u", images[0]);
     cr_assert_eq(images[1], 69);
-    cr_assert(split_batch(devices, 2, 10000, images, &err));
+    cr_assert(split_estimate(devices, 2, 10000, images, &err));
     cr_assert_eq(sum(images, 2), 10000);
     cr_assert_lt(images[0], images[1]);
 }
@@ -46,11 +46,11 @@ Test(split, known_speeds_balance_time_within_memory)
     struct split_device devices[] = {{12 * GIB, GIB, 100 << 20, 0.003}, {12 * GIB, GIB, 100 << 20, 0.001}};
     uint32_t images[2];
     struct error err = {0};
-    cr_assert(split_batch(devices, 2, 100, images, &err));
+    cr_assert(split_estimate(devices, 2, 100, images, &err));
     cr_assert_eq(images[0], 25);
     cr_assert_eq(images[1], 75);
     devices[1].memory_bytes = 5 * GIB; /* 40 images at most */
-    cr_assert(split_batch(devices, 2, 100, images, &err));
+    cr_assert(split_estimate(devices, 2, 100, images, &err));
     cr_assert_eq(images[1], 40);
     cr_assert_eq(images[0], 60);
 }
@@ -60,7 +60,7 @@ Test(split, refuses_fewer_images_than_devices)
     const struct split_device devices[3] = {{GIB, 0, 1, 0}, {GIB, 0, 1, 0}, {GIB, 0, 1, 0}};
     uint32_t images[3] = {7, 7, 7};
     struct error err = {0};
-    cr_assert_not(split_batch(devices, 3, 2, images, &err));
+    cr_assert_not(split_estimate(devices, 3, 2, images, &err));
     cr_assert_eq(err.kind, ERROR_INPUT);
     cr_assert_eq(images[0], 7);
 }
@@ -100,8 +100,8 @@ Test(split, property_sums_bounds_and_least_time)
             room += (devices[i].memory_bytes - GIB) / devices[i].bytes_per_image;
         }
         uint32_t batch = (uint32_t)count + random_below(&random, 200);
-        cr_assert(split_batch(devices, count, batch, images, &err));
-        cr_assert(split_batch(devices, count, batch, again, &err));
+        cr_assert(split_estimate(devices, count, batch, images, &err));
+        cr_assert(split_estimate(devices, count, batch, again, &err));
         cr_assert_eq(memcmp(images, again, count * sizeof *images), 0);
         cr_assert_eq(sum(images, count), batch);
         double slowest = 0;
@@ -128,7 +128,7 @@ Test(split, property_more_memory_never_means_fewer_images)
         uint32_t batch = 3 + random_below(&random, 300);
         for (uint64_t gib = 2; gib < 64; gib += 2) {
             devices[1].memory_bytes = gib * GIB;
-            cr_assert(split_batch(devices, 3, batch, images, &err));
+            cr_assert(split_estimate(devices, 3, batch, images, &err));
             /* Where the memories together become large enough the rule changes from room to time. */
             if (round % 2 == 0) cr_assert_geq(images[1], last, "round %d, %zu GiB", round, (size_t)gib);
             last = images[1];

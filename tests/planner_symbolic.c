@@ -55,43 +55,42 @@ static void spoil(struct machine_state *m, uint32_t tensor)
     write_value(m, tensor, mix(++m->rubbish, UINT64_C(0xbadbadbad)));
 }
 
-static uint64_t op_value(const struct machine_state *m, const struct plan_op *made)
+static uint64_t op_value(const struct machine_state *m, const struct plan_op *op)
 {
-    uint64_t value = mix(made->op, 99);
-    for (uint32_t k = 0; k < m->variant->graph->ops[made->op].inputs; k++)
-        value = mix(value, read_value(m, made->in[k]));
+    uint64_t value = mix(op->op, 99);
+    for (uint32_t k = 0; k < m->variant->graph->ops[op->op].inputs; k++) value = mix(value, read_value(m, op->in[k]));
     return value;
 }
 
 /* Statistics are of x alone; y and mask of x, scale and shift, and of the statistics that were saved. */
-static void run_bn(struct machine_state *m, const struct plan_op *made)
+static void run_bn(struct machine_state *m, const struct plan_op *op)
 {
-    const struct op *op = &m->variant->graph->ops[made->op];
-    uint64_t x = read_value(m, made->in[0]);
+    const struct op *graph_op = &m->variant->graph->ops[op->op];
+    uint64_t x = read_value(m, op->in[0]);
     uint64_t mean = mix(x, 1), variance = mix(x, 2);
-    uint64_t affine = mix(read_value(m, made->in[1]), read_value(m, made->in[2]));
-    if (made->pass == PASS_FORWARD) {
-        write_value(m, made->in[3], mix(read_value(m, made->in[3]), mean));
-        write_value(m, made->in[4], mix(read_value(m, made->in[4]), variance));
-        write_value(m, made->out[1], mean);
-        write_value(m, made->out[2], variance);
+    uint64_t affine = mix(read_value(m, op->in[1]), read_value(m, op->in[2]));
+    if (op->pass == PASS_FORWARD) {
+        write_value(m, op->in[3], mix(read_value(m, op->in[3]), mean));
+        write_value(m, op->in[4], mix(read_value(m, op->in[4]), variance));
+        write_value(m, op->out[1], mean);
+        write_value(m, op->out[2], variance);
     }
-    uint64_t y = mix(mix(x, affine), mix(read_value(m, made->out[1]), read_value(m, made->out[2])));
-    write_value(m, made->out[0], y);
-    if (op->outputs > 3) write_value(m, made->out[3], mix(y, 3));
+    uint64_t y = mix(mix(x, affine), mix(read_value(m, op->out[1]), read_value(m, op->out[2])));
+    write_value(m, op->out[0], y);
+    if (graph_op->outputs > 3) write_value(m, op->out[3], mix(y, 3));
 }
 
 /* Cell by cell, as buckets hold many parameters and gaps between them. */
-static void run_bucket(struct machine_state *m, const struct plan_op *made, enum op_kind kind)
+static void run_bucket(struct machine_state *m, const struct plan_op *op, enum op_kind kind)
 {
     size_t count;
-    uint64_t *in = cells_of(m, made->in[0], &count), *out = cells_of(m, made->out[0], &count);
+    uint64_t *in = cells_of(m, op->in[0], &count), *out = cells_of(m, op->out[0], &count);
     if (kind == OP_ACCUMULATE)
         for (size_t i = 0; i < count; i++) out[i] = m->micro_batch == 0 ? in[i] : mix(out[i], in[i]);
     if (kind == OP_ALL_REDUCE)
         for (size_t i = 0; i < count; i++) out[i] = mix(out[i], 5);
     if (kind != OP_SGD_UPDATE) return;
-    uint64_t *gradient = cells_of(m, made->in[1], &count), *momentum = cells_of(m, made->in[2], &count);
+    uint64_t *gradient = cells_of(m, op->in[1], &count), *momentum = cells_of(m, op->in[2], &count);
     for (size_t i = 0; i < count; i++) {
         momentum[i] = mix(momentum[i], gradient[i]);
         in[i] = mix(in[i], momentum[i]);
@@ -99,42 +98,42 @@ static void run_bucket(struct machine_state *m, const struct plan_op *made, enum
 }
 
 /* Sums of whole numbers are exact, and can be turned round. */
-static void run_add(struct machine_state *m, const struct plan_op *made)
+static void run_add(struct machine_state *m, const struct plan_op *op)
 {
     size_t count;
-    const uint64_t *a = cells_of(m, made->in[0], &count), *b = cells_of(m, made->in[1], &count);
-    uint64_t *out = cells_of(m, made->out[0], &count);
-    for (size_t i = 0; i < count; i++) out[i] = made->pass == PASS_RECONSTRUCT ? a[i] - b[i] : a[i] + b[i];
+    const uint64_t *a = cells_of(m, op->in[0], &count), *b = cells_of(m, op->in[1], &count);
+    uint64_t *out = cells_of(m, op->out[0], &count);
+    for (size_t i = 0; i < count; i++) out[i] = op->pass == PASS_RECONSTRUCT ? a[i] - b[i] : a[i] + b[i];
 }
 
-static void run_op(struct machine_state *m, const struct plan_op *made)
+static void run_op(struct machine_state *m, const struct plan_op *op)
 {
-    const struct op *op = &m->variant->graph->ops[made->op];
-    if (op->kind == OP_ADD) {
-        run_add(m, made);
+    const struct op *graph_op = &m->variant->graph->ops[op->op];
+    if (graph_op->kind == OP_ADD) {
+        run_add(m, op);
         return;
     }
-    if (op->kind == OP_BN) {
-        run_bn(m, made);
+    if (graph_op->kind == OP_BN) {
+        run_bn(m, op);
         return;
     }
-    if (op->kind == OP_ACCUMULATE || op->kind == OP_ALL_REDUCE || op->kind == OP_SGD_UPDATE) {
-        run_bucket(m, made, op->kind);
+    if (graph_op->kind == OP_ACCUMULATE || graph_op->kind == OP_ALL_REDUCE || graph_op->kind == OP_SGD_UPDATE) {
+        run_bucket(m, op, graph_op->kind);
         return;
     }
-    uint64_t value = op_value(m, made);
-    for (uint32_t k = 0; k < op->outputs; k++) {
+    uint64_t value = op_value(m, op);
+    for (uint32_t k = 0; k < graph_op->outputs; k++) {
         uint64_t result = mix(value, k);
-        if (m->variant->graph->tensors[op->out[k]].persistent && m->micro_batch > 0)
-            result = mix(result, read_value(m, made->out[k]));
-        write_value(m, made->out[k], result);
+        if (m->variant->graph->tensors[graph_op->out[k]].persistent && m->micro_batch > 0)
+            result = mix(result, read_value(m, op->out[k]));
+        write_value(m, op->out[k], result);
     }
 }
 
-static bool is_output(const struct machine_state *m, const struct plan_op *made, uint64_t offset)
+static bool is_output(const struct machine_state *m, const struct plan_op *op, uint64_t offset)
 {
     for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
-        if (made->out[k] != NO_TENSOR && at(m, made->out[k])->offset == offset) return true;
+        if (op->out[k] != NO_TENSOR && at(m, op->out[k])->offset == offset) return true;
     return false;
 }
 
@@ -148,12 +147,12 @@ static bool stays(const struct machine_state *m, uint32_t tensor)
 /* Tensors that die at op i, unless an output has taken their bytes. */
 static void bury(struct machine_state *m, uint32_t i)
 {
-    const struct plan_op *made = &m->program->ops[i];
+    const struct plan_op *op = &m->program->ops[i];
     for (uint32_t t = 0; t < m->program->tensor_count; t++) {
         const struct plan_tensor *tensor = at(m, t);
         if (tensor->last != i || stays(m, t)) continue;
-        if (is_output(m, made, tensor->offset) && tensor->first != i) continue;
-        if (tensor->first == i && is_output(m, made, tensor->offset) && tensor->last > i) continue;
+        if (is_output(m, op, tensor->offset) && tensor->first != i) continue;
+        if (tensor->first == i && is_output(m, op, tensor->offset) && tensor->last > i) continue;
         spoil(m, t);
     }
 }
@@ -202,7 +201,7 @@ static uint64_t run_step(const struct plan *plan, uint64_t rubbish)
             m.variant->graph->tensors[at(&m, t)->origin].persistent)
             write_value(&m, t, mix(at(&m, t)->origin, 1000));
     for (uint32_t t = 0; t < m.program->tensor_count; t++)
-        if (at(&m, t)->origin != NO_TENSOR && m.variant->graph->tensors[at(&m, t)->origin].class_ == CLASS_OPTIMIZER)
+        if (at(&m, t)->origin != NO_TENSOR && m.variant->graph->tensors[at(&m, t)->origin].class == CLASS_OPTIMIZER)
             write_value(&m, t, 2000);
     for (m.micro_batch = 0; m.micro_batch < plan->devices[0].micro_batches; m.micro_batch++) {
         write_value(&m, instance_of(&m, m.variant->graph->images), mix(m.micro_batch, 3000));
@@ -310,7 +309,7 @@ Test(symbolic, an_overlap_changes_the_result)
     size_t changed = 0, tried = 0;
     for (uint32_t t = 0; t + 1 < program->tensor_count; t++) {
         struct plan_tensor *moved = &program->tensors[t];
-        if (moved->class_ != MEMORY_KEPT || moved->bytes < 4096 || moved->offset < 4096) continue;
+        if (moved->class != MEMORY_KEPT || moved->bytes < 4096 || moved->offset < 4096) continue;
         moved->offset -= 4096;
         changed += run_step(plan, 1) != right;
         moved->offset += 4096;

@@ -2,7 +2,7 @@
 #include <criterion/criterion.h>
 
 #include "init.h"
-#include "lifetime.h"
+#include "hazards.h"
 #include "train_help.h"
 
 /* conv -> relu in place on stream 0, a reduction on stream 1 of what the conv made, then an op that takes its bytes. */

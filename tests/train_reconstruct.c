@@ -73,8 +73,7 @@ Test(reconstruct, original_units_are_refused)
     cr_assert(strstr(run.err.text, "resnet-20") && strstr(run.err.text, "preact"), "%s", run.err.text);
 }
 
-/* --- One step's gradients ------------------------------------------------------------------------------------------
- */
+/* ---- One step's gradients ---- */
 
 static void start(struct executor *executor, const struct graph *graph, const struct state_entry *entries, size_t count)
 {

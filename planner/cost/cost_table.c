@@ -66,11 +66,11 @@ bool cost_table_applies(const struct cost_table *table, const struct device_spec
     return same_name(table->device, device->name);
 }
 
-/* Shapes ---------------------------------------------------------------------------------------------------------- */
+/* ---- Shapes ---- */
 
 static bool has_images(const struct tensor *t)
 {
-    return t->class_ == CLASS_ACTIVATION || t->class_ == CLASS_INPUT || t->class_ == CLASS_COMM;
+    return t->class == CLASS_ACTIVATION || t->class == CLASS_INPUT || t->class == CLASS_COMM;
 }
 
 /* Dims without the images, and the size of an element: 16-bit types cost the same. */
@@ -118,7 +118,7 @@ static struct entry describe(const struct graph *graph, const struct op *op)
     return entry;
 }
 
-/* Learning -------------------------------------------------------------------------------------------------------- */
+/* ---- Learning ---- */
 
 /* Finds ops of the graph by what a trace says of them. */
 struct index_row {
@@ -379,7 +379,7 @@ void cost_table_rates(const struct cost_table *table, double *flops_per_second, 
     *bytes_per_second = others > 0 ? bytes / others : 0;
 }
 
-/* Looking up ------------------------------------------------------------------------------------------------------ */
+/* ---- Looking up ---- */
 
 static double mean(const struct entry *entry) { return entry->seconds / (double)entry->count; }
 

@@ -28,14 +28,14 @@ static void wait_until(struct clocks *c, double moment, bool body)
     c->now = moment;
 }
 
-static void copy(struct clocks *c, const struct plan_op *made, bool body)
+static void copy(struct clocks *c, const struct plan_op *op, bool body)
 {
-    double seconds = copy_seconds(c->request, c->request->program->tensors[made->in[0]].bytes);
-    double begin = later(c->free[made->stream], c->there[made->in[0]]);
-    if (made->pass == PASS_FETCH) begin = later(begin, c->now);
+    double seconds = copy_seconds(c->request, c->request->program->tensors[op->in[0]].bytes);
+    double begin = later(c->free[op->stream], c->there[op->in[0]]);
+    if (op->pass == PASS_FETCH) begin = later(begin, c->now);
     double end = begin + seconds;
-    c->free[made->stream] = c->there[made->out[0]] = end;
-    if (made->pass == PASS_OFFLOAD) wait_until(c, end, body);
+    c->free[op->stream] = c->there[op->out[0]] = end;
+    if (op->pass == PASS_OFFLOAD) wait_until(c, end, body);
 }
 
 static void reduce(struct clocks *c, const struct op *op)
@@ -46,19 +46,19 @@ static void reduce(struct clocks *c, const struct op *op)
     *messages = later(*messages, c->now) + all_reduce_seconds(c->request->machine, c->request->ranks, bytes, NULL);
 }
 
-static void compute(struct clocks *c, const struct plan_op *made, bool body)
+static void compute(struct clocks *c, const struct plan_op *op, bool body)
 {
     const struct graph *graph = c->request->graph;
-    const struct op *op = &graph->ops[made->op];
-    double seconds = workspace_op_seconds(c->request->speed, graph, c->request->program, made);
+    const struct op *graph_op = &graph->ops[op->op];
+    double seconds = workspace_op_seconds(c->request->speed, graph, c->request->program, op);
     for (uint32_t k = 0; k < OP_MOST_INPUTS; k++)
-        if (made->in[k] != NO_TENSOR) wait_until(c, c->there[made->in[k]], body);
-    if (op->kind == OP_ALL_REDUCE) reduce(c, op);
+        if (op->in[k] != NO_TENSOR) wait_until(c, c->there[op->in[k]], body);
+    if (graph_op->kind == OP_ALL_REDUCE) reduce(c, graph_op);
     c->now += seconds;
     for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++)
-        if (made->out[k] != NO_TENSOR) c->there[made->out[k]] = c->now;
-    if (plan_op_repeats(made)) c->timeline->recompute += seconds;
-    if (made->pass == PASS_UPDATE) c->timeline->update += seconds;
+        if (op->out[k] != NO_TENSOR) c->there[op->out[k]] = c->now;
+    if (plan_op_repeats(op)) c->timeline->recompute += seconds;
+    if (op->pass == PASS_UPDATE) c->timeline->update += seconds;
 }
 
 bool timeline_make(const struct timeline_request *request, struct timeline *timeline, struct error *err)

@@ -75,12 +75,12 @@ bool workspace_estimate_lean(void *tier, const struct graph *graph, const struct
     return true;
 }
 
-double workspace_slowdown(const struct graph *graph, const struct plan_program *program, const struct plan_op *made)
+double workspace_slowdown(const struct graph *graph, const struct plan_program *program, const struct plan_op *op)
 {
-    const struct op *op = &graph->ops[made->op];
-    if (!is_convolution(op)) return 1;
-    uint64_t wanted = least(wanted_bytes(op), ENOUGH_BYTES), weights = half_weights_bytes(graph, op);
-    uint64_t given = made->workspace == NO_TENSOR ? 0 : program->tensors[made->workspace].bytes;
+    const struct op *graph_op = &graph->ops[op->op];
+    if (!is_convolution(graph_op)) return 1;
+    uint64_t wanted = least(wanted_bytes(graph_op), ENOUGH_BYTES), weights = half_weights_bytes(graph, graph_op);
+    uint64_t given = op->workspace == NO_TENSOR ? 0 : program->tensors[op->workspace].bytes;
     given = given > weights ? given - weights : 0;
     if (given >= wanted) return 1;
     double doublings = given > 0 ? log2((double)wanted / (double)given) : LEAST_DOUBLINGS;
@@ -92,15 +92,15 @@ uint32_t workspace_count_lean(const struct device_spec *device, const struct pla
     uint32_t count = 0;
     if (device->kind != DEVICE_GPU) return 0;
     for (size_t i = 0; i < variant->train.op_count; i++) {
-        const struct plan_op *made = &variant->train.ops[i];
-        count += !plan_op_copies(made) && workspace_slowdown(variant->graph, &variant->train, made) > 1;
+        const struct plan_op *op = &variant->train.ops[i];
+        count += !plan_op_copies(op) && workspace_slowdown(variant->graph, &variant->train, op) > 1;
     }
     return count;
 }
 
 double workspace_op_seconds(const struct cost_speed *speed, const struct graph *graph,
-                            const struct plan_program *program, const struct plan_op *made)
+                            const struct plan_program *program, const struct plan_op *op)
 {
-    double slowdown = speed->asked ? 1 : workspace_slowdown(graph, program, made);
-    return slowdown * cost_op_seconds(speed, graph, &graph->ops[made->op]);
+    double slowdown = speed->asked ? 1 : workspace_slowdown(graph, program, op);
+    return slowdown * cost_op_seconds(speed, graph, &graph->ops[op->op]);
 }

@@ -10,7 +10,7 @@ static int compare_numbers(uint32_t a, uint32_t b) { return (a > b) - (a < b); }
 static int compare_boxes(const void *left, const void *right)
 {
     const struct box *a = left, *b = right;
-    int order = compare_numbers(a->class_, b->class_);
+    int order = compare_numbers(a->class, b->class);
     if (!order) order = compare_numbers(a->stage, b->stage);
     if (!order) order = compare_numbers(a->bottom, b->bottom);
     if (!order) order = compare_numbers(a->top, b->top);
@@ -33,7 +33,7 @@ static size_t fill_boxes(const struct graph *graph, const struct plan_program *p
     double ops = (double)program->op_count, bytes = (double)bytes_high;
     for (size_t i = 0; i < program->tensor_count; i++) {
         const struct plan_tensor *t = &program->tensors[i];
-        struct box box = {.class_ = t->class_,
+        struct box box = {.class = t->class,
                           .stage = stage_of(graph, t),
                           .left = on_grid(t->first / ops, columns),
                           .right = on_grid((t->last + 1.0) / ops, columns),
@@ -49,7 +49,7 @@ static size_t merge_in_time(struct box *items, size_t count)
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
         struct box *last = kept ? &items[kept - 1] : NULL;
-        bool touches = last && last->class_ == items[i].class_ && last->stage == items[i].stage &&
+        bool touches = last && last->class == items[i].class && last->stage == items[i].stage &&
                        last->bottom == items[i].bottom && last->top == items[i].top && items[i].left <= last->right;
         if (!touches)
             items[kept++] = items[i];

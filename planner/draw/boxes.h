@@ -9,7 +9,7 @@
 #include "plan.h"
 
 struct box {
-    enum memory_class class_;
+    enum memory_class class;
     uint32_t stage;                    /* of the network; 0 for what belongs to none */
     uint32_t left, right, bottom, top; /* in grid units; up is up */
 };

@@ -10,11 +10,11 @@
 #include "mem.h"
 #include "occupancy.h"
 #include "units.h"
-#include "words.h"
+#include "plan_words.h"
 
-#define MOST_BOXES     24000 /* about 50 bytes each */
-#define LANE_COLUMNS   720
-#define LANE_MOST_ROWS 200
+#define MOST_BOXES      24000 /* about 50 bytes each */
+#define BLOCK_COLUMNS   720
+#define BLOCK_MOST_ROWS 200
 
 /* Okabe and Ito's palette, told apart by colour-blind readers; greys for what is not tensors. */
 static const char *const colours[MEMORY_CLASSES] = {
@@ -23,7 +23,7 @@ static const char *const colours[MEMORY_CLASSES] = {
     [MEMORY_INPUT] = "#56b4e9",   [MEMORY_COMMUNICATION] = "#f0e442", [MEMORY_CONTEXT] = "#a3adba",
     [MEMORY_RESERVE] = "#d3d9e0"};
 
-const char *draw_class_colour(enum memory_class class_) { return colours[class_]; }
+const char *draw_class_colour(enum memory_class class) { return colours[class]; }
 
 static double map_y(const struct drawing *d, uint64_t bytes)
 {
@@ -91,7 +91,7 @@ static void draw_axes(struct drawing *d)
 static const char *box_colour(const struct box *box)
 {
     static const char *const tones[] = {"#007f5c", "#009e73", "#2fb38c", "#5cc7a5", "#84d6bb"};
-    return box->class_ == MEMORY_KEPT ? tones[box->stage < 5 ? box->stage : 4] : colours[box->class_];
+    return box->class == MEMORY_KEPT ? tones[box->stage < 5 ? box->stage : 4] : colours[box->class];
 }
 
 static bool is_large(const struct boxes *boxes, const struct box *box)
@@ -205,10 +205,10 @@ static const struct plan_op *ribbon_op(const struct drawing *d, size_t op)
 }
 
 /* Which part of the step an op belongs to: recomputation is part of backward. */
-static enum op_pass ribbon_pass(const struct drawing *d, size_t op)
+static enum op_pass ribbon_pass(const struct drawing *d, size_t index)
 {
-    const struct plan_op *made = ribbon_op(d, op);
-    return plan_op_repeats(made) ? PASS_BACKWARD : made->pass;
+    const struct plan_op *op = ribbon_op(d, index);
+    return plan_op_repeats(op) ? PASS_BACKWARD : op->pass;
 }
 
 static const struct graph_layer *ribbon_layer(const struct drawing *d, size_t op)
@@ -282,7 +282,7 @@ static void draw_key(struct drawing *d)
 
 static bool draw_all(struct drawing *d, const char *title, struct error *err)
 {
-    TRY(lanes_make(d->variant->graph, d->program, LANE_COLUMNS, LANE_MOST_ROWS, &d->lanes, err));
+    TRY(block_grid_make(d->variant->graph, d->program, BLOCK_COLUMNS, BLOCK_MOST_ROWS, &d->grid, err));
     uint64_t *live = occupancy_curve(d->variant->graph, d->program, err);
     if (!live) return false;
     draw_head(d, title);
@@ -322,7 +322,7 @@ bool draw_plan(const struct plan *plan, uint32_t device, const char *title, cons
     find_heights(&d);
     bool ok = draw_all(&d, title, err) && files_write(path, d.svg.bytes, d.svg.length, err);
     text_finish(&d.svg);
-    lanes_finish(&d.lanes);
+    block_grid_finish(&d.grid);
     return ok;
 }
 

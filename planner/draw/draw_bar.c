@@ -2,7 +2,7 @@
 
 #include "draw_private.h"
 #include "units.h"
-#include "words.h"
+#include "plan_words.h"
 
 struct bar_label {
     double wanted, y;

@@ -2,7 +2,7 @@
 #ifndef FATHOM_DRAW_PRIVATE_H
 #define FATHOM_DRAW_PRIVATE_H
 
-#include "lanes.h"
+#include "block_grid.h"
 #include "plan.h"
 #include "svg.h"
 
@@ -23,12 +23,12 @@ struct drawing {
     const struct plan_program *program;
     uint64_t bytes_high;  /* the map's upper edge */
     uint64_t limit_bytes; /* of the arena: what the device's memory leaves */
-    struct lanes lanes;
+    struct block_grid grid;
     struct text svg;
 };
 
 /* Colours of memory classes. */
-const char *draw_class_colour(enum memory_class class_);
+const char *draw_class_colour(enum memory_class class);
 
 static inline double map_x(const struct drawing *d, double op)
 {
@@ -38,7 +38,7 @@ static inline double map_x(const struct drawing *d, double op)
 /* The device's memory as one bar, beside the map: the legend, drawn to scale. */
 void draw_bar(struct drawing *d);
 
-/* How high draw_schedule's part of the page is, from d->lanes. */
+/* How high draw_schedule's part of the page is, from d->grid. */
 double draw_schedule_height(const struct drawing *d);
 /* When each block runs, keeps what, and runs again, below `top`. */
 void draw_schedule(struct drawing *d, double top);

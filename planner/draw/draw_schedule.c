@@ -9,28 +9,28 @@
 #define KEY_LINE    24.0
 
 static const struct {
-    enum lane lane;
+    enum block_state state;
     const char *colour, *words;
-} keys[] = {{LANE_FORWARD, "#3f7fcf", "runs forward"},
-            {LANE_ALL, "#2a9d78", "keeps all that its backward pass needs"},
-            {LANE_PART, "#74c4a6", "keeps part of what its backward pass needs"},
-            {LANE_OUTPUT, "#b5dfd0", "keeps its output alone"},
-            {LANE_HOST, "#e3c7dc", "some of that is in host memory"},
-            {LANE_COPY, "#a4508b", "is copied"},
-            {LANE_REDO, "#f2a65a", "runs again, but for convolutions"},
-            {LANE_AGAIN, "#d55e00", "runs again"},
-            {LANE_BACKWARD, "#5d4a8f", "runs backward"}};
+} keys[] = {{BLOCK_FORWARD, "#3f7fcf", "runs forward"},
+            {BLOCK_ALL, "#2a9d78", "keeps all that its backward pass needs"},
+            {BLOCK_PART, "#74c4a6", "keeps part of what its backward pass needs"},
+            {BLOCK_OUTPUT, "#b5dfd0", "keeps its output alone"},
+            {BLOCK_HOST, "#e3c7dc", "some of that is in host memory"},
+            {BLOCK_COPY, "#a4508b", "is copied"},
+            {BLOCK_REDO, "#f2a65a", "runs again, but for convolutions"},
+            {BLOCK_AGAIN, "#d55e00", "runs again"},
+            {BLOCK_BACKWARD, "#5d4a8f", "runs backward"}};
 #define KEYS (sizeof keys / sizeof keys[0])
 
 static double row_pixels(const struct drawing *d)
 {
-    double pixels = d->lanes.rows ? (double)(int)(ROWS_HEIGHT / (double)d->lanes.rows) : 0;
+    double pixels = d->grid.rows ? (double)(int)(ROWS_HEIGHT / (double)d->grid.rows) : 0;
     return pixels > ROW_MOST ? ROW_MOST : pixels;
 }
 
 double draw_schedule_height(const struct drawing *d)
 {
-    return d->lanes.rows ? HEAD + (double)d->lanes.rows * row_pixels(d) + 2 * KEY_LINE + 24 : 0;
+    return d->grid.rows ? HEAD + (double)d->grid.rows * row_pixels(d) + 2 * KEY_LINE + 24 : 0;
 }
 
 static size_t run_length(const uint8_t *cells, size_t first, size_t count)
@@ -40,16 +40,16 @@ static size_t run_length(const uint8_t *cells, size_t first, size_t count)
     return end - first;
 }
 
-/* Returns whether the lane is anywhere. */
-static bool draw_lane(struct drawing *d, enum lane lane, const char *colour)
+/* Returns whether the state is anywhere. */
+static bool draw_lane(struct drawing *d, enum block_state state, const char *colour)
 {
-    const struct lanes *lanes = &d->lanes;
+    const struct block_grid *grid = &d->grid;
     bool any = false;
-    for (size_t r = 0; r < lanes->rows; r++) {
-        const uint8_t *cells = lanes->cells + r * lanes->columns;
-        for (size_t c = 0, length; c < lanes->columns; c += length) {
-            length = run_length(cells, c, lanes->columns);
-            if (cells[c] != (uint8_t)lane) continue;
+    for (size_t r = 0; r < grid->rows; r++) {
+        const uint8_t *cells = grid->cells + r * grid->columns;
+        for (size_t c = 0, length; c < grid->columns; c += length) {
+            length = run_length(cells, c, grid->columns);
+            if (cells[c] != (uint8_t)state) continue;
             if (!any) text_add(&d->svg, "<path fill=\"%s\" d=\"", colour);
             any = true;
             text_add(&d->svg, "M%zu %zuh%zuv1h-%zuz", c, r, length, length);
@@ -62,7 +62,7 @@ static bool draw_lane(struct drawing *d, enum lane lane, const char *colour)
 static uint32_t stage_of_row(const struct drawing *d, size_t row)
 {
     const struct graph *graph = d->variant->graph;
-    return graph->layers[graph->blocks[row * d->lanes.group].layer].stage;
+    return graph->layers[graph->blocks[row * d->grid.group].layer].stage;
 }
 
 /* The stages' names beside their rows, where they have room. */
@@ -70,10 +70,10 @@ static void draw_stage_names(struct drawing *d, double top, double pixels)
 {
     const struct graph *graph = d->variant->graph;
     double last = top - 20;
-    for (size_t first = 0, end; first < d->lanes.rows; first = end) {
+    for (size_t first = 0, end; first < d->grid.rows; first = end) {
         char name[40];
-        for (end = first + 1; end < d->lanes.rows && stage_of_row(d, end) == stage_of_row(d, first);) end++;
-        const char *path = graph->layers[graph->blocks[first * d->lanes.group].layer].path;
+        for (end = first + 1; end < d->grid.rows && stage_of_row(d, end) == stage_of_row(d, first);) end++;
+        const char *path = graph->layers[graph->blocks[first * d->grid.group].layer].path;
         double y = top + pixels * (double)(first + end) / 2 + 4;
         if (y - last < 13) continue;
         last = y;
@@ -89,9 +89,9 @@ static void draw_head(struct drawing *d, double y)
     if (d->variant->extra_flops_fraction > 0)
         snprintf(again, sizeof again, "what runs again is %.1f %% more computation",
                  100 * d->variant->extra_flops_fraction);
-    if (d->lanes.group > 1)
+    if (d->grid.group > 1)
         snprintf(line, sizeof line, "The network's %zu blocks from first to last, %zu in a row; %s", blocks,
-                 d->lanes.group, again);
+                 d->grid.group, again);
     else
         snprintf(line, sizeof line, "The network's %zu blocks from first to last; %s", blocks, again);
     svg_label(&d->svg, MAP_LEFT, y, "font-weight=\"600\"", line);
@@ -99,15 +99,15 @@ static void draw_head(struct drawing *d, double y)
 
 void draw_schedule(struct drawing *d, double top)
 {
-    double pixels = row_pixels(d), height = pixels * (double)d->lanes.rows, x = MAP_LEFT;
+    double pixels = row_pixels(d), height = pixels * (double)d->grid.rows, x = MAP_LEFT;
     bool used[KEYS] = {false};
-    if (d->lanes.rows == 0) return;
+    if (d->grid.rows == 0) return;
     draw_head(d, top + 14);
     top += HEAD;
     draw_stage_names(d, top, pixels);
     text_add(&d->svg, "<g transform=\"translate(%.1f %.1f) scale(%.5f %.0f)\" shape-rendering=\"crispEdges\">\n",
-             MAP_LEFT, top, MAP_WIDTH / (double)d->lanes.columns, pixels);
-    for (size_t k = 0; k < KEYS; k++) used[k] = draw_lane(d, keys[k].lane, keys[k].colour);
+             MAP_LEFT, top, MAP_WIDTH / (double)d->grid.columns, pixels);
+    for (size_t k = 0; k < KEYS; k++) used[k] = draw_lane(d, keys[k].state, keys[k].colour);
     text_add(&d->svg, "</g>\n");
     svg_rect(&d->svg, MAP_LEFT, top, MAP_WIDTH, height, "fill=\"none\" stroke=\"" SVG_HAIR "\"");
     double y = top + height + KEY_LINE;

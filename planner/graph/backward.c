@@ -20,7 +20,7 @@ static uint32_t new_gradient(struct derivation *d, uint32_t of)
     struct tensor gradient = d->graph->tensors[of];
     uint32_t layer = d->graph->state->layer;
     d->graph->state->layer = gradient.layer;
-    gradient.class_ = gradient.class_ == CLASS_WEIGHT ? CLASS_GRADIENT : CLASS_ACTIVATION;
+    gradient.class = gradient.class == CLASS_WEIGHT ? CLASS_GRADIENT : CLASS_ACTIVATION;
     gradient.persistent = false;
     gradient.gradient = true;
     gradient.of = of;

@@ -19,7 +19,7 @@ static bool read_inputs(struct graph *graph, const uint32_t *home, uint32_t inde
 {
     const struct op *op = &graph->ops[index];
     for (uint32_t i = 0; i < op->inputs; i++) {
-        if (graph->tensors[op->in[i]].class_ != CLASS_ACTIVATION) continue;
+        if (graph->tensors[op->in[i]].class != CLASS_ACTIVATION) continue;
         uint32_t from = home[op->in[i]];
         if (from == op->block) continue;
         if (from == NO_OP || from + 1 != op->block)

@@ -25,14 +25,14 @@ static bool open_bucket(struct graph *graph, struct bucket_list *list, uint32_t 
     bool split = graph->options.micro_batches > 1;
     struct bucket bucket = {.layer = graph->state->layer, .partial = NO_TENSOR};
     bucket.weights =
-        new_bucket_tensor(graph, (struct tensor){.class_ = CLASS_WEIGHT, .persistent = true, .of = NO_TENSOR});
+        new_bucket_tensor(graph, (struct tensor){.class = CLASS_WEIGHT, .persistent = true, .of = NO_TENSOR});
     bucket.momentum =
-        new_bucket_tensor(graph, (struct tensor){.class_ = CLASS_OPTIMIZER, .persistent = true, .of = bucket.weights});
+        new_bucket_tensor(graph, (struct tensor){.class = CLASS_OPTIMIZER, .persistent = true, .of = bucket.weights});
     bucket.gradients = new_bucket_tensor(
-        graph, (struct tensor){.class_ = CLASS_GRADIENT, .persistent = split, .gradient = true, .of = bucket.weights});
+        graph, (struct tensor){.class = CLASS_GRADIENT, .persistent = split, .gradient = true, .of = bucket.weights});
     if (split)
         bucket.partial = new_bucket_tensor(
-            graph, (struct tensor){.class_ = CLASS_GRADIENT, .gradient = true, .of = bucket.gradients});
+            graph, (struct tensor){.class = CLASS_GRADIENT, .gradient = true, .of = bucket.gradients});
     if (graph->state->failed) return false;
     list->buckets[list->count++] = bucket;
     return true;
@@ -100,7 +100,7 @@ static uint64_t gradient_bytes(const struct graph *graph, const struct op *op)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < op->outputs; i++) {
-        if (graph->tensors[op->out[i]].class_ != CLASS_GRADIENT) continue;
+        if (graph->tensors[op->out[i]].class != CLASS_GRADIENT) continue;
         bytes = (bytes + VIEW_ALIGN - 1) / VIEW_ALIGN * VIEW_ALIGN + graph->tensors[op->out[i]].bytes;
     }
     return bytes;
@@ -122,7 +122,7 @@ bool bucket_take(struct graph *graph, struct bucket_list *list, const struct op 
         TRY(open_bucket(graph, list, graph->layers[op->layer].stage));
     }
     for (uint32_t i = 0; i < op->outputs; i++)
-        if (graph->tensors[op->out[i]].class_ == CLASS_GRADIENT)
+        if (graph->tensors[op->out[i]].class == CLASS_GRADIENT)
             put_gradient(graph, &list->buckets[list->count - 1], op->out[i]);
     return !graph->state->failed;
 }

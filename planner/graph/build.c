@@ -17,7 +17,7 @@ static bool readable(struct graph *graph, uint32_t x)
 
 static uint32_t new_activation(struct graph *graph, const uint32_t dims[4])
 {
-    return graph_new_tensor(graph, (struct tensor){.class_ = CLASS_ACTIVATION,
+    return graph_new_tensor(graph, (struct tensor){.class = CLASS_ACTIVATION,
                                                    .role = ROLE_OUTPUT,
                                                    .dtype = graph->options.dtype,
                                                    .dims = {dims[0], dims[1], dims[2], dims[3]},
@@ -27,7 +27,7 @@ static uint32_t new_activation(struct graph *graph, const uint32_t dims[4])
 
 static uint32_t new_mask(struct graph *graph, enum dtype dtype, const uint32_t dims[4])
 {
-    return graph_new_tensor(graph, (struct tensor){.class_ = CLASS_ACTIVATION,
+    return graph_new_tensor(graph, (struct tensor){.class = CLASS_ACTIVATION,
                                                    .role = ROLE_MASK,
                                                    .dtype = dtype,
                                                    .dims = {dims[0], dims[1], dims[2], dims[3]},
@@ -37,7 +37,7 @@ static uint32_t new_mask(struct graph *graph, enum dtype dtype, const uint32_t d
 
 static uint32_t new_parameter(struct graph *graph, enum tensor_role role, uint32_t n, uint32_t side, uint32_t c)
 {
-    uint32_t tensor = graph_new_tensor(graph, (struct tensor){.class_ = CLASS_WEIGHT,
+    uint32_t tensor = graph_new_tensor(graph, (struct tensor){.class = CLASS_WEIGHT,
                                                               .role = role,
                                                               .dtype = DTYPE_F32,
                                                               .dims = {n, side, side, c},
@@ -49,7 +49,7 @@ static uint32_t new_parameter(struct graph *graph, enum tensor_role role, uint32
 
 static uint32_t new_statistic(struct graph *graph, enum tensor_role role, uint32_t channels, bool persistent)
 {
-    return graph_new_tensor(graph, (struct tensor){.class_ = CLASS_STATISTIC,
+    return graph_new_tensor(graph, (struct tensor){.class = CLASS_STATISTIC,
                                                    .role = role,
                                                    .dtype = DTYPE_F32,
                                                    .dims = {1, 1, 1, channels},

@@ -28,7 +28,7 @@ static bool check_tensor(const struct check *c, uint32_t index)
     if (t->view_of == NO_TENSOR) return true;
     if (t->view_of >= graph->tensor_count) return FAIL(c, "tensor %u: views tensor %u", index, t->view_of);
     const struct tensor *base = &graph->tensors[t->view_of];
-    if (base->view_of != NO_TENSOR || base->class_ != t->class_ || base->persistent != t->persistent)
+    if (base->view_of != NO_TENSOR || base->class != t->class || base->persistent != t->persistent)
         return FAIL(c, "tensor %u: views tensor %u, which is of another kind or a view itself", index, t->view_of);
     if (t->view_offset > base->bytes || t->bytes > base->bytes - t->view_offset)
         return FAIL(c, "tensor %u: bytes %llu to %llu of tensor %u, which has %llu", index,
@@ -41,14 +41,14 @@ static bool check_tensor(const struct check *c, uint32_t index)
 static bool check_read(const struct check *c, uint32_t op, uint32_t tensor)
 {
     const struct tensor *t = &c->graph->tensors[tensor];
-    bool there = t->persistent || t->class_ == CLASS_INPUT || t->role == ROLE_BUCKET || c->writer[tensor] != NO_OP;
+    bool there = t->persistent || t->class == CLASS_INPUT || t->role == ROLE_BUCKET || c->writer[tensor] != NO_OP;
     return there || FAIL(c, "op %u reads tensor %u before it is written", op, tensor);
 }
 
 static bool check_write(const struct check *c, uint32_t op, uint32_t tensor)
 {
     const struct tensor *t = &c->graph->tensors[tensor];
-    if (t->class_ == CLASS_INPUT) return FAIL(c, "op %u writes the input %u", op, tensor);
+    if (t->class == CLASS_INPUT) return FAIL(c, "op %u writes the input %u", op, tensor);
     bool again = t->role == ROLE_BUCKET || t->role == ROLE_METRICS;
     if (t->persistent && !again) return FAIL(c, "op %u writes the persistent tensor %u", op, tensor);
     if (!again && c->writer[tensor] != NO_OP)

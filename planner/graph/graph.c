@@ -139,13 +139,13 @@ static void add_inputs(struct graph *graph)
 {
     uint32_t batch = graph->options.batch, size = graph->spec.image_size;
     graph_set_layer(graph, 0, "input");
-    graph->images = graph_new_tensor(graph, (struct tensor){.class_ = CLASS_INPUT,
+    graph->images = graph_new_tensor(graph, (struct tensor){.class = CLASS_INPUT,
                                                             .role = ROLE_IMAGE,
                                                             .dtype = graph->options.dtype,
                                                             .dims = {batch, size, size, 3},
                                                             .of = NO_TENSOR,
                                                             .view_of = NO_TENSOR});
-    graph->labels = graph_new_tensor(graph, (struct tensor){.class_ = CLASS_INPUT,
+    graph->labels = graph_new_tensor(graph, (struct tensor){.class = CLASS_INPUT,
                                                             .role = ROLE_LABEL,
                                                             .dtype = DTYPE_I32,
                                                             .dims = {batch, 1, 1, 1},
@@ -322,7 +322,7 @@ static const char *part_name(const struct tensor *tensor)
     static const char *const roles[] = {"images",       "labels",           "output",  "mask",   "mean",
                                         "variance",     "weight",           "bias",    "gamma",  "beta",
                                         "running_mean", "running_variance", "metrics", "weights"};
-    if (tensor->role == ROLE_BUCKET && tensor->class_ == CLASS_OPTIMIZER) return "momentum";
+    if (tensor->role == ROLE_BUCKET && tensor->class == CLASS_OPTIMIZER) return "momentum";
     return roles[tensor->role];
 }
 

@@ -41,7 +41,7 @@ enum tensor_role {
 #define NO_OP UINT32_MAX
 
 struct tensor {
-    enum tensor_class class_;
+    enum tensor_class class;
     enum tensor_role role;
     enum dtype dtype;
     uint32_t dims[4];

@@ -43,7 +43,7 @@ static void put_options(struct words *words, const struct graph_options *options
 
 static void put_tensor(struct words *words, const struct tensor *t)
 {
-    put(words, (uint64_t)t->class_ << 48 | (uint64_t)t->role << 32 | (uint64_t)t->dtype << 16 |
+    put(words, (uint64_t)t->class << 48 | (uint64_t)t->role << 32 | (uint64_t)t->dtype << 16 |
                    (uint64_t)t->persistent << 1 | (uint64_t)t->gradient);
     put(words, (uint64_t)t->dims[0] << 32 | t->dims[1]);
     put(words, (uint64_t)t->dims[2] << 32 | t->dims[3]);

@@ -33,7 +33,7 @@ static uint32_t take_pool(struct sharing *sharing, uint32_t kind, const struct p
 static bool is_gradient(const struct graph *graph, const struct plan_program *program, uint32_t tensor)
 {
     uint32_t origin = program->tensors[tensor].origin;
-    return origin != NO_TENSOR && graph->tensors[origin].class_ == CLASS_ACTIVATION;
+    return origin != NO_TENSOR && graph->tensors[origin].class == CLASS_ACTIVATION;
 }
 
 /* In the order of the ops: that of the buffers' first instants. */

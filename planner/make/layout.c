@@ -233,7 +233,7 @@ bool layout_classes(const struct graph *graph, const struct plan_program *progra
     for (size_t t = 0; t < program->tensor_count; t++) {
         if (holder[t] == NO_TENSOR) continue;
         const struct plan_tensor *tensor = &program->tensors[holder[t]];
-        classes[tensor->class_] += layout_round(tensor->bytes);
+        classes[tensor->class] += layout_round(tensor->bytes);
         sum += layout_round(tensor->bytes);
     }
     classes[MEMORY_TRANSIENT] += arena_bytes - sum;

@@ -55,7 +55,7 @@ static void widen_given(const struct graph *graph, struct plan_program *program)
     for (size_t t = 0; t < program->tensor_count; t++) {
         struct plan_tensor *tensor = &program->tensors[t];
         const struct tensor *origin = origin_of(graph, tensor);
-        bool given = origin && origin->class_ == CLASS_INPUT;
+        bool given = origin && origin->class == CLASS_INPUT;
         if (tensor->first == UINT32_MAX) tensor->first = tensor->last = 0;
         if (given || (repeats && tensor->first < body && tensor->last >= body)) tensor->first = 0;
         if (!lives_throughout(origin)) continue;
@@ -100,19 +100,19 @@ static void widen_views(struct plan_program *program, const uint32_t *home)
 static bool may_move(const struct graph *graph, const struct plan_program *program, uint32_t t, const bool *is_base)
 {
     const struct tensor *origin = origin_of(graph, &program->tensors[t]);
-    return origin && !origin->persistent && origin->view_of == NO_TENSOR && origin->class_ != CLASS_INPUT &&
+    return origin && !origin->persistent && origin->view_of == NO_TENSOR && origin->class != CLASS_INPUT &&
            origin->role != ROLE_METRICS && !is_base[t];
 }
 
 /* Whether in[i] may hand its bytes to out[0] at this op: it dies here, and no operand without the permission is the
  * same tensor. */
-static bool may_hand_over(const struct op *op, const struct plan_op *made, const struct plan_program *program,
+static bool may_hand_over(const struct op *graph_op, const struct plan_op *op, const struct plan_program *program,
                           uint32_t instant, uint32_t i)
 {
-    uint32_t from = made->in[i], to = made->out[0];
-    if (!(op->in_place >> i & 1) || from == to) return false;
-    for (uint32_t k = 0; k < op->inputs; k++)
-        if (made->in[k] == from && !(op->in_place >> k & 1)) return false;
+    uint32_t from = op->in[i], to = op->out[0];
+    if (!(graph_op->in_place >> i & 1) || from == to) return false;
+    for (uint32_t k = 0; k < graph_op->inputs; k++)
+        if (op->in[k] == from && !(graph_op->in_place >> k & 1)) return false;
     const struct plan_tensor *a = &program->tensors[from], *b = &program->tensors[to];
     return a->last == instant && b->first == instant && a->bytes == b->bytes;
 }
@@ -129,14 +129,14 @@ static void merge_in_place(const struct graph *graph, const struct plan_program 
                            const bool *is_base, uint32_t *home)
 {
     for (uint32_t i = 0; i < program->op_count; i++) {
-        const struct plan_op *made = &program->ops[i];
-        const struct op *op = &graph->ops[made->op];
-        if (!is_in_place(op, sharing) || made->stream != STREAM_COMPUTE ||
-            !may_move(graph, program, made->out[0], is_base))
+        const struct plan_op *op = &program->ops[i];
+        const struct op *graph_op = &graph->ops[op->op];
+        if (!is_in_place(graph_op, sharing) || op->stream != STREAM_COMPUTE ||
+            !may_move(graph, program, op->out[0], is_base))
             continue;
-        for (uint32_t k = 0; k < op->inputs; k++) {
-            if (!may_hand_over(op, made, program, i, k) || !may_move(graph, program, made->in[k], is_base)) continue;
-            home[made->out[0]] = home[made->in[k]];
+        for (uint32_t k = 0; k < graph_op->inputs; k++) {
+            if (!may_hand_over(graph_op, op, program, i, k) || !may_move(graph, program, op->in[k], is_base)) continue;
+            home[op->out[0]] = home[op->in[k]];
             break;
         }
     }
@@ -146,7 +146,7 @@ static enum memory_class class_of(const struct tensor *origin, const struct plan
                                   uint32_t first_backward)
 {
     if (!origin) return MEMORY_WORKSPACE;
-    switch (origin->class_) {
+    switch (origin->class) {
     case CLASS_WEIGHT: return MEMORY_WEIGHTS;
     case CLASS_GRADIENT: return MEMORY_GRADIENTS;
     case CLASS_OPTIMIZER: return MEMORY_MOMENTUM;
@@ -168,7 +168,7 @@ static void assign_classes(const struct graph *graph, struct plan_program *progr
     while (first_backward < program->op_count && program->ops[first_backward].pass != PASS_BACKWARD) first_backward++;
     for (size_t t = 0; t < program->tensor_count; t++) {
         struct plan_tensor *tensor = &program->tensors[t];
-        tensor->class_ = class_of(origin_of(graph, tensor), tensor, first_backward);
+        tensor->class = class_of(origin_of(graph, tensor), tensor, first_backward);
     }
 }
 

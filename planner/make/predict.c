@@ -3,7 +3,7 @@
 #include "all_reduce.h"
 #include "cost.h"
 #include "mem.h"
-#include "split.h"
+#include "split_estimate.h"
 #include "timeline.h"
 
 static double later(double a, double b) { return a > b ? a : b; }
@@ -109,7 +109,7 @@ bool predict_shares(const struct plan *plan, uint32_t unit, uint32_t *images, st
     struct split_device *devices = mem_alloc(MEM_PLAN, plan->device_count, sizeof *devices);
     if (!devices) return error_memory(err, plan->device_count * sizeof *devices, "the shares of a batch");
     for (size_t d = 0; d < plan->device_count; d++) devices[d] = describe(plan, &plan->devices[d]);
-    bool ok = split_batch(devices, plan->device_count, plan->batch / unit, images, err);
+    bool ok = split_estimate(devices, plan->device_count, plan->batch / unit, images, err);
     for (size_t d = 0; ok && d < plan->device_count; d++) images[d] *= unit;
     mem_free(devices);
     return ok;

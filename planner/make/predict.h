@@ -24,7 +24,7 @@ double predict_efficiency(const struct plan *plan);
 /* Bytes of the largest gradient bucket that devices add up; 0 for one device. */
 uint64_t predict_largest_bucket(const struct plan *plan);
 
-/* Shares the batch of a plan over unequal devices by split_batch, from a plan of the same request whose activations are
+/* Shares the batch of a plan over unequal devices by split_estimate, from a plan of the same request whose activations are
  * all kept and whose shares are known: fills images[device_count], multiples of unit (the micro-batches of a device),
  * which divides the batch. */
 bool predict_shares(const struct plan *plan, uint32_t unit, uint32_t *images, struct error *err);

@@ -79,8 +79,7 @@ static bool add_given_tensors(struct emitter *e)
     return true;
 }
 
-/* --- Host memory ---------------------------------------------------------------------------------------------------
- */
+/* ---- Host memory ---- */
 
 /* A copy's own start takes about as long as these bytes on a PCIe 3 link: what is smaller stays. */
 #define LEAST_COPY_BYTES (64u << 10)
@@ -142,8 +141,7 @@ static bool recall(struct emitter *e, uint32_t tensor)
     return add_latest(e, tensor) && append_copy(e, PASS_FETCH, tensor, from, e->latest[tensor]);
 }
 
-/* --- Ops -----------------------------------------------------------------------------------------------------------
- */
+/* ---- Ops ---- */
 
 static bool run_op(struct emitter *e, uint32_t index, enum op_pass pass);
 
@@ -393,8 +391,7 @@ static bool run_step(struct emitter *e, const struct chain_step *steps, size_t c
     return turns || settle(e, before);
 }
 
-/* --- Preparation ---------------------------------------------------------------------------------------------------
- */
+/* ---- Preparation ---- */
 
 static void note_producers(struct emitter *e)
 {
@@ -527,8 +524,7 @@ static bool emitter_init(struct emitter *e, const struct graph *graph, struct pl
     return true;
 }
 
-/* --- Entry points --------------------------------------------------------------------------------------------------
- */
+/* ---- Entry points ---- */
 
 static bool emit_steps(struct emitter *e, const struct chain_step *steps, size_t count)
 {

@@ -76,7 +76,7 @@ bool program_prune(const struct graph *graph, struct plan_program *program, stru
         for (size_t t = 0; t < program->tensor_count; t++) {
             /* Given tensors and buckets stay whether read or not: both programs must number them alike. */
             const struct tensor *tensor = &graph->tensors[program->tensors[t].origin];
-            read[t] = tensor->persistent || tensor->class_ == CLASS_INPUT || tensor->role == ROLE_BUCKET;
+            read[t] = tensor->persistent || tensor->class == CLASS_INPUT || tensor->role == ROLE_BUCKET;
         }
         compact(program, useful, read, to);
     }

@@ -37,8 +37,7 @@ struct search {
     struct split_portion *next;
 };
 
-/* --- What is known -------------------------------------------------------------------------------------------------
- */
+/* ---- What is known ---- */
 
 static const struct point *find_point(const struct curve *curve, uint32_t units)
 {
@@ -94,8 +93,7 @@ static bool ask(struct search *search, size_t kind, uint32_t units, struct error
     return insert_point(curve, &point, err);
 }
 
-/* --- What is expected ----------------------------------------------------------------------------------------------
- */
+/* ---- What is expected ---- */
 
 /* The largest share worth counting on. */
 static uint32_t most_units(const struct curve *curve)
@@ -192,8 +190,7 @@ static bool expect_best(struct search *search)
     return true;
 }
 
-/* --- Looking -------------------------------------------------------------------------------------------------------
- */
+/* ---- Looking ---- */
 
 static bool ask_portions(struct search *search, const struct split_portion *portions, struct error *err)
 {

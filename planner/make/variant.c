@@ -78,11 +78,11 @@ static void count_recomputed(struct plan_variant *variant)
     double first = 0, again = 0;
     variant->recomputed_convolutions = 0;
     for (size_t i = 0; i < variant->train.body_count; i++) {
-        const struct plan_op *made = &variant->train.ops[i];
-        const struct op *op = &variant->graph->ops[made->op];
-        if (plan_op_copies(made)) continue;
-        *(plan_op_repeats(made) ? &again : &first) += (double)op->flops;
-        variant->recomputed_convolutions += made->pass == PASS_RECOMPUTE && op->kind == OP_CONV;
+        const struct plan_op *op = &variant->train.ops[i];
+        const struct op *graph_op = &variant->graph->ops[op->op];
+        if (plan_op_copies(op)) continue;
+        *(plan_op_repeats(op) ? &again : &first) += (double)graph_op->flops;
+        variant->recomputed_convolutions += op->pass == PASS_RECOMPUTE && graph_op->kind == OP_CONV;
     }
     variant->extra_flops_fraction = first > 0 ? again / first : 0;
 }

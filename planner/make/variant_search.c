@@ -8,7 +8,7 @@
  * simulated one.) */
 #include <inttypes.h>
 
-#include "blocks.h"
+#include "block_costs.h"
 #include "mem.h"
 #include "timeline.h"
 #include "variant_private.h"
@@ -150,13 +150,13 @@ static bool try_least(const struct making *making, const struct chain *chain, bo
 /* Prices of copies are guesses, and several are tried: exact quanta would be lost on them. */
 #define PRICED_TABLE_BYTES ((uint64_t)64 << 20)
 
-static bool search_chain(const struct making *making, const struct blocks *blocks, struct candidate *best, bool *fits,
-                         struct error *err)
+static bool search_chain(const struct making *making, const struct block_costs *blocks, struct candidate *best,
+                         bool *fits, struct error *err)
 {
     struct search search = {.making = making, .chain = &blocks->chain, .best = best};
     if (blocks->chain.copy_seconds > 0) search.table_bytes = PRICED_TABLE_BYTES;
     uint64_t limit = making_arena_limit(making, 2 * making->variant->graph->op_count, 0);
-    uint64_t expected = blocks_quanta(blocks, limit), least = chain_least_limit(&blocks->chain);
+    uint64_t expected = block_costs_quanta(blocks, limit), least = chain_least_limit(&blocks->chain);
     *fits = false;
     if (least == UINT64_MAX) return error_memory(err, blocks->chain.count * sizeof *blocks->chain.blocks, "a search");
     if (least > most_expected(expected)) return true;
@@ -171,11 +171,10 @@ static bool search_chain(const struct making *making, const struct blocks *block
     return ok;
 }
 
-/* --- Copies to host memory -----------------------------------------------------------------------------------------
- */
+/* ---- Copies to host memory ---- */
 
 /* What a quantum's way to the host and back takes, if nothing hides it. */
-static double copy_seconds(const struct making *making, const struct blocks *blocks)
+static double copy_seconds(const struct making *making, const struct block_costs *blocks)
 {
     double rate = making->request->device->host_bandwidth;
     return 2 * (double)blocks->quantum_bytes / (rate > 0 ? rate : TIMELINE_STANDIN_HOST_BANDWIDTH);
@@ -183,7 +182,7 @@ static double copy_seconds(const struct making *making, const struct blocks *blo
 
 /* Copies hide behind computing as far as the link lets them, so what they cost lies between nothing and their length:
  * schedules for several prices are tried, and the fastest on simulated streams is taken. Dearer ones copy less. */
-static bool search_host(const struct making *making, struct blocks *blocks, struct candidate *best, bool *fits,
+static bool search_host(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                         struct error *err)
 {
     static const double parts[] = {0.25, 0.5, 1, 2, 4};
@@ -191,7 +190,7 @@ static bool search_host(const struct making *making, struct blocks *blocks, stru
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && (i < 3 || !any); i++) {
         struct candidate other = {0};
         bool other_fits;
-        blocks_set_price(blocks, parts[i] * copy_seconds(making, blocks));
+        block_costs_set_price(blocks, parts[i] * copy_seconds(making, blocks));
         bool ok = search_chain(making, blocks, &other, &other_fits, err);
         any |= ok && other_fits;
         if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
@@ -201,7 +200,7 @@ static bool search_host(const struct making *making, struct blocks *blocks, stru
     return true;
 }
 
-static bool search_blocks(const struct making *making, struct blocks *blocks, struct candidate *best, bool *fits,
+static bool search_blocks(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                           struct error *err)
 {
     TRY(search_chain(making, blocks, best, fits, err));
@@ -209,16 +208,16 @@ static bool search_blocks(const struct making *making, struct blocks *blocks, st
     if (*fits) return true;
     candidate_finish(best);
     if (making->request->plan->only_if_fits) return true;
-    blocks_set_price(blocks, 0);
+    block_costs_set_price(blocks, 0);
     bool unused;
     return try_least(making, &blocks->chain, true, best, &unused, err);
 }
 
 bool variant_search(const struct making *making, struct candidate *best, bool *fits, struct error *err)
 {
-    struct blocks blocks;
-    bool ok = blocks_measure(making->request, making->variant->graph, &blocks, err) &&
+    struct block_costs blocks;
+    bool ok = block_costs_measure(making->request, making->variant->graph, &blocks, err) &&
               search_blocks(making, &blocks, best, fits, err);
-    blocks_finish(&blocks);
+    block_costs_finish(&blocks);
     return ok;
 }

@@ -2,18 +2,18 @@
 
 #include <inttypes.h>
 
-#include "choose.h"
+#include "batch_split.h"
 #include "clock.h"
 #include "mem.h"
 #include "predict.h"
 #include "variant.h"
 #include "verify.h"
 
-const char *memory_class_name(enum memory_class class_)
+const char *memory_class_name(enum memory_class class)
 {
     static const char *const names[MEMORY_CLASSES] = {"weights",   "gradients", "momentum",      "kept",    "transient",
                                                       "workspace", "input",     "communication", "context", "reserve"};
-    return names[class_];
+    return names[class];
 }
 
 const char *recompute_policy_name(enum recompute_policy policy)
@@ -92,7 +92,7 @@ static bool has_bn(const struct graph *graph)
 static bool fill(struct plan *plan, const struct plan_request *request, struct error *err)
 {
     describe_devices(plan, request);
-    TRY(choose_split(request, plan, err));
+    TRY(batch_split_choose(request, plan, err));
     bool divided = plan->devices[0].micro_batches > 1 || (plan->device_count > 1 && !plan->sync_bn);
     plan->changes_bn = divided && has_bn(plan->variants[0].graph);
     return true;

@@ -30,12 +30,12 @@ enum memory_class {
     MEMORY_RESERVE,       /* outside */
     MEMORY_CLASSES
 };
-const char *memory_class_name(enum memory_class class_);
+const char *memory_class_name(enum memory_class class);
 
 /* One lifetime of one tensor of the graph (a recomputed activation has several), or an op's workspace. */
 struct plan_tensor {
     uint32_t origin;      /* graph tensor, NO_TENSOR for workspace */
-    enum memory_class class_;
+    enum memory_class class;
     bool host;            /* its bytes are in the device's pinned host memory, not in the arena */
     uint64_t offset, bytes;
     uint32_t first, last; /* the ops between which its bytes hold its value, inclusive; persistent: 0 to the last op */
@@ -60,27 +60,27 @@ struct plan_op {
     uint32_t workspace;   /* plan tensor or NO_TENSOR */
 };
 
-static inline bool plan_op_copies(const struct plan_op *made)
+static inline bool plan_op_copies(const struct plan_op *op)
 {
-    return made->pass == PASS_OFFLOAD || made->pass == PASS_FETCH;
+    return op->pass == PASS_OFFLOAD || op->pass == PASS_FETCH;
 }
 
 /* Makes something again that was there before. */
-static inline bool plan_op_repeats(const struct plan_op *made)
+static inline bool plan_op_repeats(const struct plan_op *op)
 {
-    return made->pass == PASS_RECOMPUTE || made->pass == PASS_RECONSTRUCT;
+    return op->pass == PASS_RECOMPUTE || op->pass == PASS_RECONSTRUCT;
 }
 
 /* How many tensors an op reads and writes: as many as its graph op, but for those that exist in plans only. */
-static inline uint32_t plan_op_inputs(const struct graph *graph, const struct plan_op *made)
+static inline uint32_t plan_op_inputs(const struct graph *graph, const struct plan_op *op)
 {
-    if (plan_op_copies(made)) return 1;
-    return made->pass == PASS_RECONSTRUCT ? 2 : graph->ops[made->op].inputs;
+    if (plan_op_copies(op)) return 1;
+    return op->pass == PASS_RECONSTRUCT ? 2 : graph->ops[op->op].inputs;
 }
 
-static inline uint32_t plan_op_outputs(const struct graph *graph, const struct plan_op *made)
+static inline uint32_t plan_op_outputs(const struct graph *graph, const struct plan_op *op)
 {
-    return plan_op_copies(made) || made->pass == PASS_RECONSTRUCT ? 1 : graph->ops[made->op].outputs;
+    return plan_op_copies(op) || op->pass == PASS_RECONSTRUCT ? 1 : graph->ops[op->op].outputs;
 }
 
 struct plan_program {

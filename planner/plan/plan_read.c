@@ -22,8 +22,7 @@ struct reader {
     struct error *err;
 };
 
-/* --- Fields --------------------------------------------------------------------------------------------------------
- */
+/* ---- Fields ---- */
 
 static bool wrong_field(const struct reader *r, const char *where, const char *field, const char *wanted)
 {
@@ -106,8 +105,7 @@ static bool read_classes(const struct reader *r, const json_t *object, const cha
     return true;
 }
 
-/* --- Rows of numbers -----------------------------------------------------------------------------------------------
- */
+/* ---- Rows of numbers ---- */
 
 /* Where a row stands, for errors: "plan.json: variants[0].train.ops[12]". */
 struct row {
@@ -173,28 +171,27 @@ static bool cell_indices(const struct row *row, const json_t *cell, const char *
     return true;
 }
 
-/* --- Programs ------------------------------------------------------------------------------------------------------
- */
+/* ---- Programs ---- */
 
 static bool read_op(const struct row *row, const json_t *cells, const struct graph *graph, size_t most_tensor,
-                    struct plan_op *made)
+                    struct plan_op *op)
 {
     if (!json_is_array(cells) || json_array_size(cells) != 8) return wrong_cell(row, "all", "a row of 8 fields");
     int pass = 0;
     uint32_t stream;
-    TRY(cell_u32(row, json_array_get(cells, 3), "graph_op", graph->op_count - 1, &made->op));
-    const struct op *op = &graph->ops[made->op];
+    TRY(cell_u32(row, json_array_get(cells, 3), "graph_op", graph->op_count - 1, &op->op));
+    const struct op *graph_op = &graph->ops[op->op];
     TRY(cell_name(row, json_array_get(cells, 0), "pass", pass_at, OP_PASSES, &pass));
-    TRY(cell_same(row, json_array_get(cells, 1), "kind", op_kind_name(op->kind)));
-    TRY(cell_same(row, json_array_get(cells, 2), "layer", graph->layers[op->layer].path));
+    TRY(cell_same(row, json_array_get(cells, 1), "kind", op_kind_name(graph_op->kind)));
+    TRY(cell_same(row, json_array_get(cells, 2), "layer", graph->layers[graph_op->layer].path));
     TRY(cell_u32(row, json_array_get(cells, 4), "stream", PLAN_STREAMS - 1, &stream));
-    made->pass = (enum op_pass)pass;
-    TRY(cell_indices(row, json_array_get(cells, 5), "in", plan_op_inputs(graph, made), most_tensor, made->in,
+    op->pass = (enum op_pass)pass;
+    TRY(cell_indices(row, json_array_get(cells, 5), "in", plan_op_inputs(graph, op), most_tensor, op->in,
                      OP_MOST_INPUTS));
-    TRY(cell_indices(row, json_array_get(cells, 6), "out", plan_op_outputs(graph, made), most_tensor, made->out,
+    TRY(cell_indices(row, json_array_get(cells, 6), "out", plan_op_outputs(graph, op), most_tensor, op->out,
                      OP_MOST_OUTPUTS));
-    TRY(cell_optional(row, json_array_get(cells, 7), "workspace", most_tensor, &made->workspace));
-    made->stream = (uint8_t)stream;
+    TRY(cell_optional(row, json_array_get(cells, 7), "workspace", most_tensor, &op->workspace));
+    op->stream = (uint8_t)stream;
     return true;
 }
 
@@ -203,14 +200,14 @@ static bool read_tensor(const struct row *row, const json_t *cells, const struct
 {
     size_t size = json_array_size(cells);
     if (size != 6 && size != 7) return wrong_cell(row, "all", "a row of 6 fields, or of 7 for one in host memory,");
-    int class_ = 0;
+    int class = 0;
     TRY(cell_optional(row, json_array_get(cells, 0), "graph_tensor", graph->tensor_count - 1, &tensor->origin));
-    TRY(cell_name(row, json_array_get(cells, 1), "class", class_at, MEMORY_CLASSES, &class_));
+    TRY(cell_name(row, json_array_get(cells, 1), "class", class_at, MEMORY_CLASSES, &class));
     TRY(cell_u64(row, json_array_get(cells, 2), "offset", MOST_BYTES, &tensor->offset));
     TRY(cell_u64(row, json_array_get(cells, 3), "bytes", MOST_BYTES, &tensor->bytes));
     TRY(cell_u32(row, json_array_get(cells, 4), "first", most_op, &tensor->first));
     TRY(cell_u32(row, json_array_get(cells, 5), "last", most_op, &tensor->last));
-    tensor->class_ = (enum memory_class)class_;
+    tensor->class = (enum memory_class) class;
     tensor->host = size == 7;
     return !tensor->host || cell_same(row, json_array_get(cells, 6), "host", "host");
 }
@@ -256,8 +253,7 @@ static bool read_program(const struct reader *r, const json_t *variant, const ch
     return read_tables(r, where, ops, tensors, graph, program);
 }
 
-/* --- Variants ------------------------------------------------------------------------------------------------------
- */
+/* ---- Variants ---- */
 
 static bool read_graph(const struct reader *r, const json_t *object, const char *parent, const struct plan *plan,
                        struct plan_variant *variant)
@@ -337,8 +333,7 @@ static bool read_variants(const struct reader *r, const json_t *root, struct pla
     return true;
 }
 
-/* --- Devices -------------------------------------------------------------------------------------------------------
- */
+/* ---- Devices ---- */
 
 static bool read_device_spec(const struct reader *r, const json_t *object, const char *where, struct device_spec *spec)
 {
@@ -397,8 +392,7 @@ static bool read_devices(const struct reader *r, const json_t *root, struct plan
     return true;
 }
 
-/* --- The whole -----------------------------------------------------------------------------------------------------
- */
+/* ---- The whole ---- */
 
 static bool read_version(const struct reader *r, const json_t *root)
 {

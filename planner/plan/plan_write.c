@@ -79,17 +79,17 @@ static void write_optional(FILE *out, uint32_t index)
         fprintf(out, "%" PRIu32, index);
 }
 
-static void write_op(FILE *out, const struct graph *graph, const struct plan_op *made)
+static void write_op(FILE *out, const struct graph *graph, const struct plan_op *op)
 {
-    const struct op *op = &graph->ops[made->op];
-    fprintf(out, "[\"%s\", \"%s\", ", op_pass_name(made->pass), op_kind_name(op->kind));
-    write_string(out, graph->layers[op->layer].path);
-    fprintf(out, ", %" PRIu32 ", %u, ", made->op, (unsigned)made->stream);
-    write_indices(out, made->in, plan_op_inputs(graph, made));
+    const struct op *graph_op = &graph->ops[op->op];
+    fprintf(out, "[\"%s\", \"%s\", ", op_pass_name(op->pass), op_kind_name(graph_op->kind));
+    write_string(out, graph->layers[graph_op->layer].path);
+    fprintf(out, ", %" PRIu32 ", %u, ", op->op, (unsigned)op->stream);
+    write_indices(out, op->in, plan_op_inputs(graph, op));
     fputs(", ", out);
-    write_indices(out, made->out, plan_op_outputs(graph, made));
+    write_indices(out, op->out, plan_op_outputs(graph, op));
     fputs(", ", out);
-    write_optional(out, made->workspace);
+    write_optional(out, op->workspace);
     fputc(']', out);
 }
 
@@ -97,7 +97,7 @@ static void write_tensor(FILE *out, const struct plan_tensor *tensor)
 {
     fputc('[', out);
     write_optional(out, tensor->origin);
-    fprintf(out, ", \"%s\", %" PRIu64 ", %" PRIu64 ", %" PRIu32 ", %" PRIu32 "%s]", memory_class_name(tensor->class_),
+    fprintf(out, ", \"%s\", %" PRIu64 ", %" PRIu64 ", %" PRIu32 ", %" PRIu32 "%s]", memory_class_name(tensor->class),
             tensor->offset, tensor->bytes, tensor->first, tensor->last, tensor->host ? ", \"host\"" : "");
 }
 

@@ -27,11 +27,11 @@ bool verify_fail(const struct proof *proof, enum verify_fault fault, const char 
                      proof->evaluate ? ", evaluation" : "", sentence);
 }
 
-const char *verify_op_name(const struct proof *proof, uint32_t op, char out[VERIFY_NAME])
+const char *verify_op_name(const struct proof *proof, uint32_t index, char out[VERIFY_NAME])
 {
-    const struct plan_op *made = &proof->program->ops[op];
-    const struct op *origin = &proof->graph->ops[made->op];
-    snprintf(out, VERIFY_NAME, "op %" PRIu32 " (%s, %s of %s)", op, op_pass_name(made->pass),
+    const struct plan_op *op = &proof->program->ops[index];
+    const struct op *origin = &proof->graph->ops[op->op];
+    snprintf(out, VERIFY_NAME, "op %" PRIu32 " (%s, %s of %s)", index, op_pass_name(op->pass),
              op_kind_name(origin->kind), proof->graph->layers[origin->layer].path);
     return out;
 }
@@ -46,8 +46,7 @@ const char *verify_tensor_name(const struct proof *proof, uint32_t tensor, char 
     return out;
 }
 
-/* --- Tensors -------------------------------------------------------------------------------------------------------
- */
+/* ---- Tensors ---- */
 
 static bool check_tensor(const struct proof *proof, uint32_t index)
 {
@@ -64,17 +63,17 @@ static bool check_tensor(const struct proof *proof, uint32_t index)
     if (t->offset > room || t->bytes > room - t->offset)
         return verify_fail(proof, VERIFY_RANGE, "%s ends outside the %s of %" PRIu64 " bytes",
                            verify_tensor_name(proof, index, name), t->host ? "host memory" : "arena", room);
-    bool offloads = origin && origin->class_ == CLASS_ACTIVATION && !origin->persistent && origin->view_of == NO_TENSOR;
+    bool offloads = origin && origin->class == CLASS_ACTIVATION && !origin->persistent && origin->view_of == NO_TENSOR;
     if (t->host && !offloads)
         return verify_fail(proof, VERIFY_RANGE, "%s is in host memory, and is no activation",
                            verify_tensor_name(proof, index, name));
     if (t->offset % PLAN_ALIGN != 0 && !(origin && origin->view_of != NO_TENSOR))
         return verify_fail(proof, VERIFY_RANGE, "%s does not start at a multiple of %u",
                            verify_tensor_name(proof, index, name), PLAN_ALIGN);
-    if (t->first > t->last || t->last >= proof->program->op_count || t->class_ >= MEMORY_CLASSES)
+    if (t->first > t->last || t->last >= proof->program->op_count || t->class >= MEMORY_CLASSES)
         return verify_fail(proof, VERIFY_RANGE, "%s lives from op %" PRIu32 " to %" PRIu32 " of %zu",
                            verify_tensor_name(proof, index, name), t->first, t->last, proof->program->op_count);
-    if (origin && (origin->persistent || origin->class_ == CLASS_INPUT) && t->first != 0)
+    if (origin && (origin->persistent || origin->class == CLASS_INPUT) && t->first != 0)
         return verify_fail(proof, VERIFY_RANGE, "%s is there from the start, and is declared only from op %" PRIu32,
                            verify_tensor_name(proof, index, name), t->first);
     if (origin && origin->persistent && (size_t)t->last + 1 != proof->program->op_count)
@@ -90,7 +89,7 @@ static bool note_unique(struct proof *proof, uint32_t index)
     uint32_t origin = proof->program->tensors[index].origin;
     if (origin == NO_TENSOR) return true;
     const struct tensor *t = &proof->graph->tensors[origin];
-    bool only = t->persistent || t->role == ROLE_BUCKET || t->view_of != NO_TENSOR || t->class_ == CLASS_INPUT;
+    bool only = t->persistent || t->role == ROLE_BUCKET || t->view_of != NO_TENSOR || t->class == CLASS_INPUT;
     if (!only) return true;
     char name[VERIFY_NAME];
     if (proof->only[origin] != NO_TENSOR)
@@ -134,12 +133,11 @@ static bool check_tensors(struct proof *proof)
     return true;
 }
 
-/* --- Ops -----------------------------------------------------------------------------------------------------------
- */
+/* ---- Ops ---- */
 
-bool verify_only_reads(const struct proof *proof, const struct plan_op *made, uint32_t output)
+bool verify_only_reads(const struct proof *proof, const struct plan_op *op, uint32_t output)
 {
-    return made->pass == PASS_RECOMPUTE && proof->graph->ops[made->op].kind == OP_BN && (output == 1 || output == 2);
+    return op->pass == PASS_RECOMPUTE && proof->graph->ops[op->op].kind == OP_BN && (output == 1 || output == 2);
 }
 
 static bool check_operand(const struct proof *proof, uint32_t op, uint32_t tensor, uint32_t origin, const char *what)
@@ -158,24 +156,24 @@ static bool check_operand(const struct proof *proof, uint32_t op, uint32_t tenso
 /* A copy takes one of its graph op's results from the arena to host memory, or back. */
 static bool check_copy(const struct proof *proof, uint32_t index)
 {
-    const struct plan_op *made = &proof->program->ops[index];
-    const struct op *op = &proof->graph->ops[made->op];
+    const struct plan_op *op = &proof->program->ops[index];
+    const struct op *graph_op = &proof->graph->ops[op->op];
     const struct plan_tensor *tensors = proof->program->tensors;
     uint32_t origin = NO_TENSOR;
     char name[VERIFY_NAME];
-    for (uint32_t k = 0; k < op->outputs; k++)
-        if (made->in[0] < proof->program->tensor_count && tensors[made->in[0]].origin == op->out[k])
-            origin = op->out[k];
+    for (uint32_t k = 0; k < graph_op->outputs; k++)
+        if (op->in[0] < proof->program->tensor_count && tensors[op->in[0]].origin == graph_op->out[k])
+            origin = graph_op->out[k];
     if (origin == NO_TENSOR)
         return verify_fail(proof, VERIFY_OPERAND, "%s copies what its graph op does not make",
                            verify_op_name(proof, index, name));
-    TRY(check_operand(proof, index, made->out[0], origin, "writes"));
-    bool leaves = made->pass == PASS_OFFLOAD;
-    if (tensors[made->in[0]].host == leaves || tensors[made->out[0]].host != leaves)
+    TRY(check_operand(proof, index, op->out[0], origin, "writes"));
+    bool leaves = op->pass == PASS_OFFLOAD;
+    if (tensors[op->in[0]].host == leaves || tensors[op->out[0]].host != leaves)
         return verify_fail(proof, VERIFY_OPERAND, "%s does not go %s host memory", verify_op_name(proof, index, name),
                            leaves ? "from the arena to" : "to the arena from");
     for (uint32_t k = 1; k < OP_MOST_INPUTS; k++)
-        if (made->in[k] != NO_TENSOR || (k < OP_MOST_OUTPUTS && made->out[k] != NO_TENSOR))
+        if (op->in[k] != NO_TENSOR || (k < OP_MOST_OUTPUTS && op->out[k] != NO_TENSOR))
             return verify_fail(proof, VERIFY_OPERAND, "%s copies more than one tensor",
                                verify_op_name(proof, index, name));
     return true;
@@ -194,46 +192,47 @@ static bool check_device_operand(const struct proof *proof, uint32_t op, uint32_
  * is written is that summand if and only if y and the other one are what they should be. */
 static bool check_reconstruct(const struct proof *proof, uint32_t index)
 {
-    const struct plan_op *made = &proof->program->ops[index];
-    const struct op *op = &proof->graph->ops[made->op];
+    const struct plan_op *op = &proof->program->ops[index];
+    const struct op *graph_op = &proof->graph->ops[op->op];
     char name[VERIFY_NAME];
-    bool first = made->in[1] < proof->program->tensor_count && proof->program->tensors[made->in[1]].origin == op->in[0];
-    TRY(check_operand(proof, index, made->in[0], op->out[0], "takes as the sum") &&
-        check_operand(proof, index, made->in[1], op->in[!first], "takes from the sum") &&
-        check_operand(proof, index, made->out[0], op->in[first], "writes"));
-    const uint32_t touched[] = {made->in[0], made->in[1], made->out[0]};
+    bool first =
+        op->in[1] < proof->program->tensor_count && proof->program->tensors[op->in[1]].origin == graph_op->in[0];
+    TRY(check_operand(proof, index, op->in[0], graph_op->out[0], "takes as the sum") &&
+        check_operand(proof, index, op->in[1], graph_op->in[!first], "takes from the sum") &&
+        check_operand(proof, index, op->out[0], graph_op->in[first], "writes"));
+    const uint32_t touched[] = {op->in[0], op->in[1], op->out[0]};
     for (int k = 0; k < 3; k++) TRY(check_device_operand(proof, index, touched[k]));
     for (uint32_t k = 1; k < OP_MOST_INPUTS; k++)
-        if ((k > 1 && made->in[k] != NO_TENSOR) || (k < OP_MOST_OUTPUTS && made->out[k] != NO_TENSOR))
+        if ((k > 1 && op->in[k] != NO_TENSOR) || (k < OP_MOST_OUTPUTS && op->out[k] != NO_TENSOR))
             return verify_fail(proof, VERIFY_OPERAND, "%s has too many operands", verify_op_name(proof, index, name));
-    if (made->workspace != NO_TENSOR)
+    if (op->workspace != NO_TENSOR)
         return verify_fail(proof, VERIFY_OPERAND, "%s has workspace", verify_op_name(proof, index, name));
     return true;
 }
 
 static bool check_operands(const struct proof *proof, uint32_t index)
 {
-    const struct plan_op *made = &proof->program->ops[index];
-    const struct op *op = &proof->graph->ops[made->op];
+    const struct plan_op *op = &proof->program->ops[index];
+    const struct op *graph_op = &proof->graph->ops[op->op];
     char name[VERIFY_NAME];
-    if (plan_op_copies(made)) return check_copy(proof, index);
-    if (made->pass == PASS_RECONSTRUCT) return check_reconstruct(proof, index);
+    if (plan_op_copies(op)) return check_copy(proof, index);
+    if (op->pass == PASS_RECONSTRUCT) return check_reconstruct(proof, index);
     for (uint32_t k = 0; k < OP_MOST_INPUTS; k++) {
-        if (k < op->inputs)
-            TRY(check_operand(proof, index, made->in[k], op->in[k], "reads") &&
-                check_device_operand(proof, index, made->in[k]));
-        if (k >= op->inputs && made->in[k] != NO_TENSOR)
+        if (k < graph_op->inputs)
+            TRY(check_operand(proof, index, op->in[k], graph_op->in[k], "reads") &&
+                check_device_operand(proof, index, op->in[k]));
+        if (k >= graph_op->inputs && op->in[k] != NO_TENSOR)
             return verify_fail(proof, VERIFY_OPERAND, "%s has too many inputs", verify_op_name(proof, index, name));
     }
     for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++) {
-        if (k < op->outputs)
-            TRY(check_operand(proof, index, made->out[k], op->out[k], "writes") &&
-                check_device_operand(proof, index, made->out[k]));
-        if (k >= op->outputs && made->out[k] != NO_TENSOR)
+        if (k < graph_op->outputs)
+            TRY(check_operand(proof, index, op->out[k], graph_op->out[k], "writes") &&
+                check_device_operand(proof, index, op->out[k]));
+        if (k >= graph_op->outputs && op->out[k] != NO_TENSOR)
             return verify_fail(proof, VERIFY_OPERAND, "%s has too many outputs", verify_op_name(proof, index, name));
     }
-    if (made->workspace == NO_TENSOR) return true;
-    return check_operand(proof, index, made->workspace, NO_TENSOR, "works in");
+    if (op->workspace == NO_TENSOR) return true;
+    return check_operand(proof, index, op->workspace, NO_TENSOR, "works in");
 }
 
 static bool meet(const struct plan_tensor *a, const struct plan_tensor *b)
@@ -241,33 +240,35 @@ static bool meet(const struct plan_tensor *a, const struct plan_tensor *b)
     return a->host == b->host && a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
-bool verify_takes_over(const struct proof *proof, uint32_t op, uint32_t input)
+bool verify_takes_over(const struct proof *proof, uint32_t index, uint32_t input)
 {
-    const struct plan_op *made = &proof->program->ops[op];
-    const struct op *origin = &proof->graph->ops[made->op];
-    if (plan_op_copies(made)) return false;
-    const struct plan_tensor *from = &proof->program->tensors[made->in[input]];
-    const struct plan_tensor *to = &proof->program->tensors[made->out[0]];
+    const struct plan_op *op = &proof->program->ops[index];
+    const struct op *origin = &proof->graph->ops[op->op];
+    if (plan_op_copies(op)) return false;
+    const struct plan_tensor *from = &proof->program->tensors[op->in[input]];
+    const struct plan_tensor *to = &proof->program->tensors[op->out[0]];
     return (origin->in_place >> input & 1) && from->offset == to->offset && from->bytes == to->bytes;
 }
 
 /* While one op runs: what it writes and its scratch meet nothing else that it touches, but for permitted in-place. */
 static bool check_aliases(const struct proof *proof, uint32_t index)
 {
-    const struct plan_op *made = &proof->program->ops[index];
-    const struct op *op = &proof->graph->ops[made->op];
-    if (plan_op_copies(made)) return true; /* their two sides are different memories */
+    const struct plan_op *op = &proof->program->ops[index];
+    const struct op *graph_op = &proof->graph->ops[op->op];
+    if (plan_op_copies(op)) return true; /* their two sides are different memories */
     uint32_t touched[OP_MOST_INPUTS + OP_MOST_OUTPUTS + 1], count = 0;
-    for (uint32_t k = 0; k < op->inputs; k++) touched[count++] = made->in[k];
-    for (uint32_t k = 0; k < op->outputs; k++) touched[count++] = made->out[k];
-    if (made->workspace != NO_TENSOR) touched[count++] = made->workspace;
-    for (uint32_t b = op->inputs; b < count; b++)
+    for (uint32_t k = 0; k < graph_op->inputs; k++) touched[count++] = op->in[k];
+    for (uint32_t k = 0; k < graph_op->outputs; k++) touched[count++] = op->out[k];
+    if (op->workspace != NO_TENSOR) touched[count++] = op->workspace;
+    for (uint32_t b = graph_op->inputs; b < count; b++)
         for (uint32_t a = 0; a < b; a++) {
             const struct plan_tensor *from = &proof->program->tensors[touched[a]];
             const struct plan_tensor *to = &proof->program->tensors[touched[b]];
             if (!meet(from, to)) continue;
-            if (touched[a] == touched[b] && a < op->inputs) continue;
-            if (b == op->inputs && a < op->inputs && op->outputs > 0 && verify_takes_over(proof, index, a)) continue;
+            if (touched[a] == touched[b] && a < graph_op->inputs) continue;
+            if (b == graph_op->inputs && a < graph_op->inputs && graph_op->outputs > 0 &&
+                verify_takes_over(proof, index, a))
+                continue;
             char name[VERIFY_NAME], first[VERIFY_NAME], second[VERIFY_NAME];
             return verify_fail(proof, VERIFY_OVERLAP, "%s: %s and %s meet", verify_op_name(proof, index, name),
                                verify_tensor_name(proof, touched[a], first),
@@ -279,18 +280,18 @@ static bool check_aliases(const struct proof *proof, uint32_t index)
 /* Copies are of what has been made, in the part that made it, on the streams that are theirs. */
 static bool check_copy_part(const struct proof *proof, uint32_t index, const bool *ran)
 {
-    const struct plan_op *made = &proof->program->ops[index];
+    const struct plan_op *op = &proof->program->ops[index];
     bool repeats = proof->graph->options.micro_batches > 1;
-    uint32_t stream = made->pass == PASS_OFFLOAD ? STREAM_TO_HOST : STREAM_FROM_HOST;
+    uint32_t stream = op->pass == PASS_OFFLOAD ? STREAM_TO_HOST : STREAM_FROM_HOST;
     char name[VERIFY_NAME];
-    if (proof->evaluate || made->op >= proof->graph->forward_end || !ran[made->op])
+    if (proof->evaluate || op->op >= proof->graph->forward_end || !ran[op->op])
         return verify_fail(proof, VERIFY_ORDER, "%s has nothing to copy", verify_op_name(proof, index, name));
     if (repeats && index >= proof->program->body_count)
         return verify_fail(proof, VERIFY_ORDER, "%s copies what is gone with its micro-batch",
                            verify_op_name(proof, index, name));
-    if (made->stream != stream || made->workspace != NO_TENSOR)
+    if (op->stream != stream || op->workspace != NO_TENSOR)
         return verify_fail(proof, VERIFY_ORDER, "%s is on stream %u, or has workspace; copies that way are on %" PRIu32,
-                           verify_op_name(proof, index, name), made->stream, stream);
+                           verify_op_name(proof, index, name), op->stream, stream);
     return true;
 }
 
@@ -298,33 +299,33 @@ static bool check_copy_part(const struct proof *proof, uint32_t index, const boo
 static bool check_part(const struct proof *proof, uint32_t index, const bool *ran)
 {
     if (plan_op_copies(&proof->program->ops[index])) return check_copy_part(proof, index, ran);
-    const struct plan_op *made = &proof->program->ops[index];
-    const struct op *op = &proof->graph->ops[made->op];
-    bool forward = made->op < proof->graph->forward_end, reverse = made->pass == PASS_RECONSTRUCT;
-    bool again = made->pass == PASS_RECOMPUTE || reverse;
+    const struct plan_op *op = &proof->program->ops[index];
+    const struct op *graph_op = &proof->graph->ops[op->op];
+    bool forward = op->op < proof->graph->forward_end, reverse = op->pass == PASS_RECONSTRUCT;
+    bool again = op->pass == PASS_RECOMPUTE || reverse;
     bool repeated = index<proof->program->body_count, repeats = proof->graph->options.micro_batches> 1;
-    enum op_pass right = proof->evaluate ? PASS_EVALUATE : op->pass;
+    enum op_pass right = proof->evaluate ? PASS_EVALUATE : graph_op->pass;
     char name[VERIFY_NAME];
     if (proof->evaluate && !forward)
         return verify_fail(proof, VERIFY_ORDER, "%s does not belong there", verify_op_name(proof, index, name));
-    if (again && (proof->evaluate || !forward || op->kind == OP_SOFTMAX_LOSS || !ran[made->op]))
+    if (again && (proof->evaluate || !forward || graph_op->kind == OP_SOFTMAX_LOSS || !ran[op->op]))
         return verify_fail(proof, VERIFY_ORDER, "%s runs again, and may not", verify_op_name(proof, index, name));
-    if (reverse && op->kind != OP_ADD)
+    if (reverse && graph_op->kind != OP_ADD)
         return verify_fail(proof, VERIFY_ORDER, "%s is no addition that could be turned round",
                            verify_op_name(proof, index, name));
-    if (!again && made->pass != right)
+    if (!again && op->pass != right)
         return verify_fail(proof, VERIFY_ORDER, "%s is of pass %s in the graph", verify_op_name(proof, index, name),
                            op_pass_name(right));
-    if (!again && ran[made->op])
+    if (!again && ran[op->op])
         return verify_fail(proof, VERIFY_ORDER, "%s runs twice", verify_op_name(proof, index, name));
-    if (repeats && repeated != (op->pass == PASS_FORWARD || op->pass == PASS_BACKWARD))
+    if (repeats && repeated != (graph_op->pass == PASS_FORWARD || graph_op->pass == PASS_BACKWARD))
         return verify_fail(proof, VERIFY_ORDER, "%s is in the wrong part: the first %zu ops run once per micro-batch",
                            verify_op_name(proof, index, name), proof->program->body_count);
-    if (made->stream > (op->kind == OP_ALL_REDUCE ? 1 : 0))
-        return verify_fail(proof, VERIFY_ORDER, "%s is on stream %u", verify_op_name(proof, index, name), made->stream);
-    if (made->stream > 0 && made->workspace != NO_TENSOR)
+    if (op->stream > (graph_op->kind == OP_ALL_REDUCE ? 1 : 0))
+        return verify_fail(proof, VERIFY_ORDER, "%s is on stream %u", verify_op_name(proof, index, name), op->stream);
+    if (op->stream > 0 && op->workspace != NO_TENSOR)
         return verify_fail(proof, VERIFY_ORDER, "%s has workspace on stream %u, which does not wait for its last user",
-                           verify_op_name(proof, index, name), made->stream);
+                           verify_op_name(proof, index, name), op->stream);
     return true;
 }
 
@@ -344,14 +345,14 @@ struct bucket_state {
  * already changed, and nothing changes what a later op has already read. */
 static bool check_changes(const struct proof *proof, uint32_t index, struct bucket_state *buckets)
 {
-    const struct plan_op *made = &proof->program->ops[index];
-    const struct op *op = &proof->graph->ops[made->op];
+    const struct plan_op *op = &proof->program->ops[index];
+    const struct op *graph_op = &proof->graph->ops[op->op];
     char name[VERIFY_NAME];
-    if (plan_op_copies(made)) return true;
-    for (uint32_t k = 0; k < (uint32_t)op->inputs + op->outputs; k++) {
-        bool writes = k >= op->inputs;
-        uint32_t tensor = writes ? op->out[k - op->inputs] : op->in[k];
-        uint32_t bucket = bucket_of(proof->graph, tensor), now = made->op + 1;
+    if (plan_op_copies(op)) return true;
+    for (uint32_t k = 0; k < (uint32_t)graph_op->inputs + graph_op->outputs; k++) {
+        bool writes = k >= graph_op->inputs;
+        uint32_t tensor = writes ? graph_op->out[k - graph_op->inputs] : graph_op->in[k];
+        uint32_t bucket = bucket_of(proof->graph, tensor), now = op->op + 1;
         if (bucket == NO_TENSOR) continue;
         struct bucket_state *state = &buckets[bucket];
         bool changes = writes && bucket == tensor;
@@ -394,8 +395,7 @@ static bool check_ops(const struct proof *proof)
     return ok;
 }
 
-/* --- Programs, variants, devices -----------------------------------------------------------------------------------
- */
+/* ---- Programs, variants, devices ---- */
 
 static bool examine(struct proof *proof)
 {
@@ -470,12 +470,12 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
 }
 
 /* Whether all devices of the step meet in this op. */
-static bool is_collective(const struct graph *graph, const struct plan_op *made)
+static bool is_collective(const struct graph *graph, const struct plan_op *op)
 {
-    const struct op *op = &graph->ops[made->op];
-    if (plan_op_copies(made)) return false;
-    bool bn = op->kind == OP_BN || op->kind == OP_BN_BWD;
-    return op->kind == OP_ALL_REDUCE || (bn && op->attr.bn.sync && made->pass != PASS_RECOMPUTE);
+    const struct op *graph_op = &graph->ops[op->op];
+    if (plan_op_copies(op)) return false;
+    bool bn = graph_op->kind == OP_BN || graph_op->kind == OP_BN_BWD;
+    return graph_op->kind == OP_ALL_REDUCE || (bn && graph_op->attr.bn.sync && op->pass != PASS_RECOMPUTE);
 }
 
 static size_t next_collective(const struct plan_variant *variant, size_t from)

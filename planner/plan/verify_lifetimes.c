@@ -8,14 +8,14 @@
 static uint64_t whole_units(uint64_t bytes) { return (bytes / PLAN_ALIGN + (bytes % PLAN_ALIGN != 0)) * PLAN_ALIGN; }
 
 /* The input whose bytes and last instant out[0] takes at this op, or NO_TENSOR. */
-static uint32_t handed_over(const struct proof *proof, uint32_t op)
+static uint32_t handed_over(const struct proof *proof, uint32_t index)
 {
-    const struct plan_op *made = &proof->program->ops[op];
-    const struct op *origin = &proof->graph->ops[made->op];
-    if (origin->in_place == 0 || origin->outputs == 0 || plan_op_copies(made)) return NO_TENSOR;
-    if (proof->program->tensors[made->out[0]].first != op) return NO_TENSOR;
+    const struct plan_op *op = &proof->program->ops[index];
+    const struct op *origin = &proof->graph->ops[op->op];
+    if (origin->in_place == 0 || origin->outputs == 0 || plan_op_copies(op)) return NO_TENSOR;
+    if (proof->program->tensors[op->out[0]].first != index) return NO_TENSOR;
     for (uint32_t k = 0; k < origin->inputs; k++)
-        if (verify_takes_over(proof, op, k) && proof->program->tensors[made->in[k]].last == op) return made->in[k];
+        if (verify_takes_over(proof, index, k) && proof->program->tensors[op->in[k]].last == index) return op->in[k];
     return NO_TENSOR;
 }
 
@@ -65,8 +65,7 @@ static bool sweep(struct proof *proof)
     return ok;
 }
 
-/* --- Streams -------------------------------------------------------------------------------------------------------
- */
+/* ---- Streams ---- */
 
 static uint32_t operand(const struct plan_op *op, uint32_t k)
 {
@@ -112,8 +111,7 @@ static bool check_streams(const struct proof *proof)
     return ok;
 }
 
-/* --- Sums ----------------------------------------------------------------------------------------------------------
- */
+/* ---- Sums ---- */
 
 /* The largest sum of live bytes, and whether it is also reached at the op that the plan names. */
 static bool check_bound(const struct proof *proof)
@@ -153,7 +151,7 @@ static bool check_classes(const struct proof *proof)
         const struct plan_tensor *tensor = &proof->program->tensors[t];
         bool live = tensor->first <= variant->peak_op && variant->peak_op <= tensor->last;
         if (!live || tensor->host || t == handed || proof->base[t] != NO_TENSOR) continue;
-        classes[tensor->class_] += whole_units(tensor->bytes);
+        classes[tensor->class] += whole_units(tensor->bytes);
         sum += whole_units(tensor->bytes);
     }
     if (sum <= variant->arena_bytes) classes[MEMORY_TRANSIENT] += variant->arena_bytes - sum;

@@ -31,7 +31,7 @@ const char *verify_tensor_name(const struct proof *proof, uint32_t tensor, char 
 bool verify_takes_over(const struct proof *proof, uint32_t op, uint32_t input);
 
 /* Whether this output is only read: the saved statistics of a recomputed BN. */
-bool verify_only_reads(const struct proof *proof, const struct plan_op *made, uint32_t output);
+bool verify_only_reads(const struct proof *proof, const struct plan_op *op, uint32_t output);
 
 /* Lifetimes as the plan declares them: no two live tensors meet, and streams are waited for. */
 bool verify_lifetimes(struct proof *proof);

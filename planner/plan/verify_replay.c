@@ -86,19 +86,19 @@ static void write_tensor(struct replay *r, uint32_t tensor)
 /* Outputs that persist are added to, so they are read as well. */
 static bool run_op(struct replay *r)
 {
-    const struct plan_op *made = &r->proof->program->ops[r->op];
-    uint32_t inputs = plan_op_inputs(r->proof->graph, made), outputs = plan_op_outputs(r->proof->graph, made);
-    for (uint32_t k = 0; k < inputs; k++) TRY(read_tensor(r, made->in[k]) && check_alive(r, made->in[k]));
+    const struct plan_op *op = &r->proof->program->ops[r->op];
+    uint32_t inputs = plan_op_inputs(r->proof->graph, op), outputs = plan_op_outputs(r->proof->graph, op);
+    for (uint32_t k = 0; k < inputs; k++) TRY(read_tensor(r, op->in[k]) && check_alive(r, op->in[k]));
     for (uint32_t k = 0; k < outputs; k++) {
-        if (verify_only_reads(r->proof, made, k) || is_persistent(r, made->out[k])) TRY(read_tensor(r, made->out[k]));
-        TRY(check_alive(r, made->out[k]));
+        if (verify_only_reads(r->proof, op, k) || is_persistent(r, op->out[k])) TRY(read_tensor(r, op->out[k]));
+        TRY(check_alive(r, op->out[k]));
     }
-    if (made->workspace != NO_TENSOR) {
-        TRY(check_alive(r, made->workspace));
-        write_tensor(r, made->workspace);
+    if (op->workspace != NO_TENSOR) {
+        TRY(check_alive(r, op->workspace));
+        write_tensor(r, op->workspace);
     }
     for (uint32_t k = 0; k < outputs; k++)
-        if (!verify_only_reads(r->proof, made, k)) write_tensor(r, made->out[k]);
+        if (!verify_only_reads(r->proof, op, k)) write_tensor(r, op->out[k]);
     return true;
 }
 
@@ -108,7 +108,7 @@ static void give_input(struct replay *r)
     const struct plan_program *program = r->proof->program;
     for (uint32_t t = 0; t < program->tensor_count; t++)
         if (program->tensors[t].origin != NO_TENSOR &&
-            r->proof->graph->tensors[program->tensors[t].origin].class_ == CLASS_INPUT)
+            r->proof->graph->tensors[program->tensors[t].origin].class == CLASS_INPUT)
             write_tensor(r, t);
 }
 

@@ -19,8 +19,7 @@ struct search {
     bool last_fits;
 };
 
-/* --- Points --------------------------------------------------------------------------------------------------------
- */
+/* ---- Points ---- */
 
 static struct frontier_point describe(const struct search *search, const struct plan *plan)
 {
@@ -87,8 +86,7 @@ static bool try_plan(struct search *search, enum recompute_policy policy, uint64
     return true;
 }
 
-/* --- Devices of equal memory ---------------------------------------------------------------------------------------
- */
+/* ---- Devices of equal memory ---- */
 
 /* More than any plan takes: budgets alone bound the arena. */
 #define AMPLE_BYTES (1ull << 50)
@@ -121,8 +119,7 @@ static bool walk_budgets(struct search *search, struct error *err)
     return true;
 }
 
-/* --- Unequal devices -----------------------------------------------------------------------------------------------
- */
+/* ---- Unequal devices ---- */
 
 #define STEP_DOWN 0.65 /* of what the fullest device's arena takes */
 

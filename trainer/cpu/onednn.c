@@ -479,21 +479,21 @@ static bool reorder_weights(struct onednn_kernel *k, dnnl_memory_t from, dnnl_me
                  err);
 }
 
-struct blocks {
+struct block_costs {
     float *out;
     const float *in;
 };
 
 static void transpose_range(const void *context, uint64_t first, uint64_t last)
 {
-    const struct blocks *b = context;
+    const struct block_costs *b = context;
     loops_best()->transpose_blocks(b->out + 256 * first, b->in + 256 * first, last - first);
 }
 
 static bool weights_before(struct onednn_kernel *k, const struct onednn_call *call, struct error *err)
 {
     if (!k->method.transpose) return reorder_weights(k, k->stored, k->memory[ARG_W], err);
-    struct blocks b = {.out = call->workspace, .in = call->w};
+    struct block_costs b = {.out = call->workspace, .in = call->w};
     uint64_t elements = k->weights_bytes / sizeof(float);
     parallel_run(elements / 256, elements, transpose_range, &b);
     return true;

@@ -16,15 +16,14 @@
 #include "files.h"
 #include "jpeg.h"
 #include "mem.h"
-#include "sweep.h"
+#include "parallel_for.h"
 #include "text.h"
 
 #define ORDER_SEED   1u
 #define RECORD_BYTES (1u + CIFAR_PIXELS)
 #define FILES        (CIFAR_TRAIN_FILES + 1u)
 
-/* ---- decoders, one a thread ---------------------------------------------------------------------------------------
- */
+/* ---- Decoders, one a thread ---- */
 
 static void destroy_decoders(struct jpeg_decoder **decoders, uint32_t threads)
 {
@@ -48,8 +47,7 @@ static struct jpeg_decoder **create_decoders(uint32_t threads, struct error *err
     return decoders;
 }
 
-/* ---- conversion ---------------------------------------------------------------------------------------------------
- */
+/* ---- Conversion ---- */
 
 struct conversion {
     const struct dataset *dataset;
@@ -129,8 +127,7 @@ static bool convert_image(void *context, uint32_t thread, uint64_t index, struct
     return write_record(conversion, file, record, bytes, err);
 }
 
-/* ---- the folder, whole or not there -------------------------------------------------------------------------------
- */
+/* ---- The folder, whole or not there ---- */
 
 static bool check_target(const char *folder, struct error *err)
 {
@@ -220,7 +217,7 @@ static bool convert_dataset(struct dataset *dataset, const char *folder, uint32_
     conversion.decoders = create_decoders(threads, err);
     uint64_t images = dataset->info.train_images + dataset->info.test_images;
     bool ok = conversion.decoders && begin_folder(&conversion, folder, err) &&
-              sweep_run(images, threads, convert_image, &conversion, progress, context, err) &&
+              parallel_for(images, threads, convert_image, &conversion, progress, context, err) &&
               commit_folder(&conversion, folder, err);
     end_folder(&conversion);
     destroy_decoders(conversion.decoders, threads);
@@ -236,14 +233,13 @@ bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t thre
     struct dataset *dataset;
     TRY(check_target(out_folder, err));
     TRY(dataset_open(jpeg_folder, &dataset, err));
-    threads = sweep_threads(threads, SWEEP_MOST_THREADS);
+    threads = parallel_for_threads(threads, PARALLEL_FOR_MOST_THREADS);
     bool ok = convert_dataset(dataset, out_folder, threads, progress, context, converted, err);
     dataset_close(dataset);
     return ok;
 }
 
-/* ---- checking -----------------------------------------------------------------------------------------------------
- */
+/* ---- Checking ---- */
 
 struct check {
     const struct dataset *dataset;
@@ -285,13 +281,13 @@ bool dataset_check(struct dataset *dataset, uint32_t threads, data_progress *pro
 {
     *faults = 0;
     if (!dataset->folders) return true;
-    threads = sweep_threads(threads, SWEEP_MOST_THREADS);
+    threads = parallel_for_threads(threads, PARALLEL_FOR_MOST_THREADS);
     struct check check = {.dataset = dataset, .fault = fault, .context = fault_context};
     check.decoders = create_decoders(threads, err);
     if (!check.decoders) return false;
     pthread_mutex_init(&check.lock, NULL);
-    bool ok = sweep_run(dataset->info.train_images + dataset->info.test_images, threads, check_image, &check, progress,
-                        context, err);
+    bool ok = parallel_for(dataset->info.train_images + dataset->info.test_images, threads, check_image, &check,
+                           progress, context, err);
     pthread_mutex_destroy(&check.lock);
     destroy_decoders(check.decoders, threads);
     *faults = check.faults;

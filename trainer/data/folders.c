@@ -23,8 +23,7 @@
 #define SAMPLE_LEAST  512u
 #define SAMPLE_MOST   8192u
 
-/* ---- lists of names -----------------------------------------------------------------------------------------------
- */
+/* ---- Lists of names ---- */
 
 struct name_list {
     char *bytes; /* each name with its NUL */
@@ -66,8 +65,7 @@ static void finish_names(struct name_list *list)
 
 static const char *name_at(const struct name_list *list, size_t index) { return list->bytes + list->offsets[index]; }
 
-/* ---- reading folders ----------------------------------------------------------------------------------------------
- */
+/* ---- Reading folders ---- */
 
 /* What a folder holds besides what was looked for, for the sentence that says so. */
 struct others {
@@ -123,8 +121,7 @@ static bool refuse_empty(const char *path, const char *wanted, const struct othe
                      others->count, others->count == 1 ? "entry" : "entries", others->sample);
 }
 
-/* ---- classes ------------------------------------------------------------------------------------------------------
- */
+/* ---- Classes ---- */
 
 static bool list_classes(const char *path, struct name_list *list, struct error *err)
 {
@@ -170,8 +167,7 @@ static bool match_classes(const struct dataset *dataset, const char *path, bool 
     return ok;
 }
 
-/* ---- one part -----------------------------------------------------------------------------------------------------
- */
+/* ---- One part ---- */
 
 static bool list_class(const struct dataset *dataset, const char *path, uint32_t label, struct name_list *names,
                        struct error *err)
@@ -261,8 +257,7 @@ static bool open_test(struct dataset *dataset, struct error *err)
     return ok;
 }
 
-/* ---- statistics ---------------------------------------------------------------------------------------------------
- */
+/* ---- Statistics ---- */
 
 struct sample {
     struct jpeg_decoder *decoder;
@@ -333,8 +328,7 @@ static bool sample_pictures(struct dataset *dataset, struct error *err)
     return ok;
 }
 
-/* ---- the part's face ----------------------------------------------------------------------------------------------
- */
+/* ---- The part's face ---- */
 
 bool folders_open(struct dataset *dataset, struct error *err)
 {

@@ -37,7 +37,7 @@ struct jpeg_decoder {
     uint32_t begin; /* the first output row that may still gain from the next decoded one */
 };
 
-/* ---- libjpeg's callbacks: it never exits and never prints -------------------------------------------------------- */
+/* ---- libjpeg's callbacks: it never exits and never prints ---- */
 
 static struct jpeg_decoder *decoder_of(j_common_ptr library) { return library->client_data; }
 
@@ -73,8 +73,7 @@ static void watch_progress(j_common_ptr library)
     longjmp(decoder->back, 1);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------
- */
+/* ---- Life ---- */
 
 static bool make_library(struct jpeg_decoder *decoder)
 {
@@ -119,8 +118,7 @@ void jpeg_decoder_destroy(struct jpeg_decoder *decoder)
     mem_free(decoder);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------
- */
+/* ---- Opening ---- */
 
 static bool refuse(const struct jpeg_decoder *decoder, struct error *err)
 {
@@ -188,8 +186,7 @@ bool jpeg_open_file(struct jpeg_decoder *decoder, const char *path, uint32_t *wi
     return ok && jpeg_open_bytes(decoder, decoder->file, length, decoder->name, width, height, err);
 }
 
-/* ---- decoding -----------------------------------------------------------------------------------------------------
- */
+/* ---- Decoding ---- */
 
 /* libjpeg's inverse transform can give k/8 of the size for little work; the rest is scaling by less than 2, but for
  * pictures more than eight times too large. */

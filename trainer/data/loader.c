@@ -11,7 +11,7 @@
 #include "dataset.h"
 #include "mem.h"
 #include "picture.h"
-#include "sweep.h"
+#include "parallel_for.h"
 
 #define MOST_BATCH          (1u << 20)
 #define MOST_SIDE           4096u
@@ -166,7 +166,7 @@ static bool check_options(const struct dataset *dataset, const struct loader_opt
 {
     TRY(check_range("batch", options->batch, 1, MOST_BATCH, err));
     TRY(check_range("image_size", options->image_size, 1, MOST_SIDE, err));
-    TRY(check_range("threads", options->threads, 0, SWEEP_MOST_THREADS, err));
+    TRY(check_range("threads", options->threads, 0, PARALLEL_FOR_MOST_THREADS, err));
     TRY(check_range("ahead", options->ahead, 0, MOST_AHEAD, err));
     TRY(check_range("first", options->first, 0, MOST_POSITION, err));
     if (!options->train && dataset->info.test_images == 0)
@@ -178,7 +178,7 @@ static bool check_options(const struct dataset *dataset, const struct loader_opt
 static uint32_t chosen_threads(const struct dataset *dataset, const struct loader_options *options)
 {
     if (options->threads) return options->threads;
-    return dataset->info.format == DATA_FOLDERS ? sweep_threads(0, MOST_CHOSEN_THREADS) : 1;
+    return dataset->info.format == DATA_FOLDERS ? parallel_for_threads(0, MOST_CHOSEN_THREADS) : 1;
 }
 
 static void resolve_options(struct loader *loader, const struct dataset *dataset, const struct loader_options *options)

@@ -3,7 +3,7 @@
 #define FATHOM_BIND_H
 
 #include "backend.h"
-#include "lifetime.h"
+#include "hazards.h"
 #include "plan.h"
 
 struct bound_op {

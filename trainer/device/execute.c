@@ -23,7 +23,7 @@ struct executor {
     bool recorded;
 };
 
-/* Making ---------------------------------------------------------------------------------------------------------- */
+/* ---- Making ---- */
 
 static bool wants_events(const struct executor *ex)
 {
@@ -122,7 +122,7 @@ void executor_destroy(struct executor *ex)
     mem_free(ex);
 }
 
-/* Running --------------------------------------------------------------------------------------------------------- */
+/* ---- Running ---- */
 
 static bool fill_dead(struct executor *ex, const struct bound_program *bound, size_t op, struct error *err)
 {
@@ -293,7 +293,7 @@ bool executor_evaluate(struct executor *ex, const struct step *step, const float
     return read_metrics(ex, &ex->evaluate, metrics, err);
 }
 
-/* State ----------------------------------------------------------------------------------------------------------- */
+/* ---- State ---- */
 
 size_t executor_state_count(const struct executor *ex) { return ex->state_count; }
 
@@ -309,7 +309,7 @@ bool executor_state_out(struct executor *ex, size_t i, float *values, struct err
     return ex->backend->parameter_out(ex->device, tensor, ex->state[i].offset, values, err);
 }
 
-/* Describing ------------------------------------------------------------------------------------------------------ */
+/* ---- Describing ---- */
 
 /* What is to stay free is not counted: used bytes are compared with these. The arena was taken whole. */
 static void describe_device(const struct executor *ex)
@@ -350,16 +350,16 @@ bool executor_describe(const struct executor *ex, struct error *err)
     if (!ok) error_memory(err, program->op_count * sizeof *ops, "the trace's table of ops");
     if (ok) live_bytes_count(graph, program, live);
     for (uint32_t i = 0; ok && i < program->op_count; i++) {
-        const struct plan_op *made = &program->ops[i];
-        const struct op *op = &graph->ops[made->op];
-        bool copies = plan_op_copies(made);
+        const struct plan_op *op = &program->ops[i];
+        const struct op *graph_op = &graph->ops[op->op];
+        bool copies = plan_op_copies(op);
         ops[i] = (struct trace_op){.id = i,
                                    .device = ex->options.device,
-                                   .layer = graph->layers[op->layer].path,
-                                   .kind = copies ? "copy" : op_kind_name(op->kind),
-                                   .pass = op_pass_name(made->pass),
-                                   .flops = copies ? 0 : op->flops,
-                                   .bytes_moved = copies ? program->tensors[made->in[0]].bytes : op->bytes_moved,
+                                   .layer = graph->layers[graph_op->layer].path,
+                                   .kind = copies ? "copy" : op_kind_name(graph_op->kind),
+                                   .pass = op_pass_name(op->pass),
+                                   .flops = copies ? 0 : graph_op->flops,
+                                   .bytes_moved = copies ? program->tensors[op->in[0]].bytes : graph_op->bytes_moved,
                                    .live_bytes = live[i]};
     }
     if (ok) sink->op_table(sink->context, ops, program->op_count);

@@ -25,7 +25,7 @@ static uint64_t momentum_offset(const struct finder *f, uint32_t parameter)
     const struct tensor *p = &f->graph->tensors[parameter];
     for (uint32_t i = 0; i < f->graph->tensor_count; i++) {
         const struct tensor *t = &f->graph->tensors[i];
-        if (t->class_ != CLASS_OPTIMIZER || t->of == NO_TENSOR) continue;
+        if (t->class != CLASS_OPTIMIZER || t->of == NO_TENSOR) continue;
         if (t->of == parameter) return offset_of(f, i);
         uint64_t base = t->of == p->view_of ? offset_of(f, i) : UNPLACED;
         if (base != UNPLACED) return base + p->view_offset;

@@ -25,7 +25,7 @@
 #define FLAG_WARMED       1u
 #define FLAG_WAITING      2u
 
-/* Little-endian numbers ------------------------------------------------------------------------------------------- */
+/* ---- Little-endian numbers ---- */
 
 static void put_number(struct text *out, uint64_t value, size_t bytes)
 {
@@ -70,7 +70,7 @@ static uint64_t element_count(const struct checkpoint_tensor *tensor)
     return (uint64_t)tensor->dims[0] * tensor->dims[1] * tensor->dims[2] * tensor->dims[3];
 }
 
-/* Writing --------------------------------------------------------------------------------------------------------- */
+/* ---- Writing ---- */
 
 static void put_spec(struct text *out, const struct model_spec *spec)
 {
@@ -190,7 +190,7 @@ bool checkpoint_write(const char *folder, const struct checkpoint *checkpoint, c
     return true;
 }
 
-/* Finding --------------------------------------------------------------------------------------------------------- */
+/* ---- Finding ---- */
 
 /* Whether a file's name is step-<digits>.ckpt. */
 static bool parse_name(const char *name, uint64_t *step)
@@ -245,7 +245,7 @@ bool checkpoint_find(const char *folder_or_file, char path[CHECKPOINT_PATH], str
     return true;
 }
 
-/* Reading --------------------------------------------------------------------------------------------------------- */
+/* ---- Reading ---- */
 
 struct checkpoint_file {
     FILE *stream;

@@ -1,4 +1,4 @@
-/* A training run in progress: what train.c, keep.c and evaluate.c share. */
+/* A training run in progress: what train.c, run_state.c and evaluate.c share. */
 #ifndef FATHOM_RUN_H
 #define FATHOM_RUN_H
 
@@ -40,7 +40,7 @@ bool run_evaluate(struct run *run, struct error *err);
 /* Makes run->loader for the run's position. */
 bool run_open_loader(struct run *run, struct error *err);
 
-/* keep.c: initial values, checkpoints. */
+/* run_state.c: initial values, checkpoints. */
 bool run_initialise(struct run *run, struct error *err);
 bool run_save(struct run *run, struct error *err);
 bool run_resume(struct run *run, struct error *err);

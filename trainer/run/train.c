@@ -14,10 +14,10 @@
 #include "run.h"
 #include "verify.h"
 
-#define RING_STEPS  4096u       /* the median is over the last so many */
-#define BN_MOMENTUM 0.1f        /* Torch's default, with which the authors trained */
+#define RING_STEPS  4096u /* the median is over the last so many */
+#define BN_MOMENTUM 0.1f  /* Torch's default, with which the authors trained */
 
-/* Reports --------------------------------------------------------------------------------------------------------- */
+/* ---- Reports ---- */
 
 bool run_is_stopped(const struct run *run) { return run->options->stop && *run->options->stop; }
 
@@ -59,7 +59,7 @@ static void report_mark(const struct run *run, const char *text)
     if (run->sink && run->sink->mark) run->sink->mark(run->sink->context, clock_now_ns(), text);
 }
 
-/* Checks ---------------------------------------------------------------------------------------------------------- */
+/* ---- Checks ---- */
 
 static bool check_dataset(const struct run *run, struct error *err)
 {
@@ -104,7 +104,7 @@ static bool check_options(const struct train_options *o, struct error *err)
         o->save_folder, o->save_folder);
 }
 
-/* Beginning and end ----------------------------------------------------------------------------------------------- */
+/* ---- Beginning and end ---- */
 
 static uint32_t threads_per_device(const struct run *run)
 {
@@ -149,7 +149,7 @@ static uint64_t largest_tensor(const struct plan *plan)
     for (size_t i = 0; i < graph->tensor_count; i++) {
         const struct tensor *t = &graph->tensors[i];
         bool kept = t->role == ROLE_RUNNING_MEAN || t->role == ROLE_RUNNING_VARIANCE ||
-                    (t->class_ == CLASS_WEIGHT && t->role != ROLE_BUCKET);
+                    (t->class == CLASS_WEIGHT && t->role != ROLE_BUCKET);
         if (kept && tensor_elements(t) > most) most = tensor_elements(t);
     }
     return most;
@@ -220,7 +220,7 @@ static bool end_run(struct run *run, bool ok, struct error *err)
     return ok;
 }
 
-/* Steps ----------------------------------------------------------------------------------------------------------- */
+/* ---- Steps ---- */
 
 static bool train_share(void *context, uint32_t rank, struct error *err)
 {
@@ -346,7 +346,7 @@ static bool run_steps(struct run *run, progress_fn progress, void *context, stru
     return true;
 }
 
-/* Results --------------------------------------------------------------------------------------------------------- */
+/* ---- Results ---- */
 
 static int compare_reals(const void *a, const void *b)
 {

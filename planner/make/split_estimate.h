@@ -1,6 +1,6 @@
 /* How a batch is shared between the devices of a machine. */
-#ifndef FATHOM_SPLIT_H
-#define FATHOM_SPLIT_H
+#ifndef FATHOM_SPLIT_ESTIMATE_H
+#define FATHOM_SPLIT_ESTIMATE_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +19,6 @@ struct split_device {
  * devices differ by one image at most, the first ones having more. When the memories cannot take the batch the shares
  * are again those that fill (and exceed) all of them alike: recomputation or micro-batches may still make the plan fit.
  * Deterministic. ERROR_INPUT when there are fewer images than devices. */
-bool split_batch(const struct split_device *devices, size_t count, uint32_t batch, uint32_t *images, struct error *err);
+bool split_estimate(const struct split_device *devices, size_t count, uint32_t batch, uint32_t *images, struct error *err);
 
 #endif

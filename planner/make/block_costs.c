@@ -1,4 +1,4 @@
-#include "blocks.h"
+#include "block_costs.h"
 
 #include "cost.h"
 #include "draft.h"
@@ -26,8 +26,8 @@ static bool is_fixed(const struct graph *graph, const struct plan_tensor *tensor
 {
     if (tensor->origin == NO_TENSOR) return false;
     const struct tensor *origin = &graph->tensors[tensor->origin];
-    return origin->persistent || origin->class_ == CLASS_GRADIENT || origin->class_ == CLASS_INPUT ||
-           origin->class_ == CLASS_STATISTIC || origin->view_of != NO_TENSOR;
+    return origin->persistent || origin->class == CLASS_GRADIENT || origin->class == CLASS_INPUT ||
+           origin->class == CLASS_STATISTIC || origin->view_of != NO_TENSOR;
 }
 
 static uint64_t sum_fixed(const struct graph *graph, const struct draft *draft)
@@ -78,10 +78,10 @@ struct passage {
 };
 
 /* A block's input goes to the host for the block's sake, not for that of the one before, whose op made it. */
-static uint32_t sender(const struct graph *graph, const struct draft *draft, const struct plan_op *made)
+static uint32_t sender(const struct graph *graph, const struct draft *draft, const struct plan_op *op)
 {
-    uint32_t block = graph->ops[made->op].block;
-    uint32_t tensor = draft->program.tensors[made->in[0]].origin;
+    uint32_t block = graph->ops[op->op].block;
+    uint32_t tensor = draft->program.tensors[op->in[0]].origin;
     bool is_output = block != NO_OP && tensor == graph->blocks[block].output;
     return is_output && block + 1 < graph->block_count ? block + 1 : block;
 }
@@ -90,18 +90,18 @@ static void pass_through(const struct graph *graph, const struct draft *draft, c
                          const struct cost_speed *speed, struct passage *passages)
 {
     for (size_t i = 0; i < draft->program.op_count; i++) {
-        const struct plan_op *made = &draft->program.ops[i];
-        const struct op *op = &graph->ops[made->op];
-        if (op->block == NO_OP) continue;
-        struct passage *passage = &passages[op->block];
-        bool forward = made->pass == PASS_FORWARD || made->pass == PASS_EVALUATE;
+        const struct plan_op *op = &draft->program.ops[i];
+        const struct op *graph_op = &graph->ops[op->op];
+        if (graph_op->block == NO_OP) continue;
+        struct passage *passage = &passages[graph_op->block];
+        bool forward = op->pass == PASS_FORWARD || op->pass == PASS_EVALUATE;
         uint64_t *most = forward ? &passage->forward_most : &passage->backward_most;
         if (curve->live[i] > *most) *most = curve->live[i];
-        if (made->pass == PASS_OFFLOAD)
-            passages[sender(graph, draft, made)].sent += layout_round(draft->program.tensors[made->in[0]].bytes);
-        if (plan_op_copies(made)) continue;
+        if (op->pass == PASS_OFFLOAD)
+            passages[sender(graph, draft, op)].sent += layout_round(draft->program.tensors[op->in[0]].bytes);
+        if (plan_op_copies(op)) continue;
         *(forward ? &passage->forward_seconds : &passage->backward_seconds) +=
-            workspace_op_seconds(speed, graph, &draft->program, made);
+            workspace_op_seconds(speed, graph, &draft->program, op);
         if (forward) passage->resident = curve->resident[i];
     }
 }
@@ -145,7 +145,7 @@ static uint64_t find_quantum(const struct graph *graph)
     return divisor;
 }
 
-static uint32_t quanta(const struct blocks *blocks, uint64_t bytes)
+static uint32_t quanta(const struct block_costs *blocks, uint64_t bytes)
 {
     return (uint32_t)((bytes + blocks->quantum_bytes - 1) / blocks->quantum_bytes);
 }
@@ -165,8 +165,7 @@ static uint64_t input_bytes(const struct graph *graph, uint32_t block)
     return block > 0 ? output_bytes(graph, block - 1) : 0;
 }
 
-/* --- What a block that runs again spares when nobody reads its output ----------------------------------------------
- */
+/* ---- What a block that runs again spares when nobody reads its output ---- */
 
 /* Marks what backward ops of the block itself read: the output's reader in the next block does not count. */
 static void mark_own_readers(const struct graph *graph, bool *read)
@@ -206,7 +205,7 @@ static double find_spared(const struct graph *graph, const struct plan_program *
 }
 
 static bool set_spared(const struct variant_request *request, const struct graph *graph,
-                       const struct plan_program *evaluate, struct blocks *blocks, struct error *err)
+                       const struct plan_program *evaluate, struct block_costs *blocks, struct error *err)
 {
     struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype, request->plan->measured);
     bool *read = mem_zalloc(MEM_PLAN, graph->tensor_count, sizeof *read);
@@ -221,10 +220,9 @@ static bool set_spared(const struct variant_request *request, const struct graph
     return true;
 }
 
-/* --- The chain -----------------------------------------------------------------------------------------------------
- */
+/* ---- The chain ---- */
 
-static void set_block(struct blocks *blocks, const struct graph *graph, uint32_t b, const struct passage *evaluate)
+static void set_block(struct block_costs *blocks, const struct graph *graph, uint32_t b, const struct passage *evaluate)
 {
     struct chain_block *block = &blocks->chain.blocks[b];
     bool last = b + 1 == graph->block_count;
@@ -245,7 +243,7 @@ static bool can_keep(const struct graph *graph, uint32_t b, uint32_t keep, const
 
 /* One block's option under `keep`, when all the blocks before hold `held` bytes under it. What leaves for the host does
  * so while later ops run: it is counted there, as what they need beside what is held. */
-static void set_option(struct blocks *blocks, const struct graph *graph, uint32_t b, uint32_t keep,
+static void set_option(struct block_costs *blocks, const struct graph *graph, uint32_t b, uint32_t keep,
                        const struct passage *passages, uint64_t *held)
 {
     struct chain_block *block = &blocks->chain.blocks[b];
@@ -271,7 +269,7 @@ static void set_option(struct blocks *blocks, const struct graph *graph, uint32_
 }
 
 static bool measure_keep(const struct variant_request *request, const struct graph *graph, uint32_t keep,
-                         struct blocks *blocks, struct passage *passages, struct error *err)
+                         struct block_costs *blocks, struct passage *passages, struct error *err)
 {
     struct draft draft = {0};
     struct chain_schedule schedule;
@@ -287,7 +285,7 @@ static bool measure_keep(const struct variant_request *request, const struct gra
     return ok;
 }
 
-static bool measure_runs(const struct variant_request *request, const struct graph *graph, struct blocks *blocks,
+static bool measure_runs(const struct variant_request *request, const struct graph *graph, struct block_costs *blocks,
                          struct passage *passages, struct error *err)
 {
     struct draft draft = {0};
@@ -322,7 +320,7 @@ static size_t list_codes(const struct variant_request *request, uint32_t codes[M
     return count;
 }
 
-static bool measure_codes(const struct variant_request *request, const struct graph *graph, struct blocks *blocks,
+static bool measure_codes(const struct variant_request *request, const struct graph *graph, struct block_costs *blocks,
                           struct passage *passages, struct error *err)
 {
     uint32_t codes[MOST_CODES];
@@ -335,15 +333,15 @@ static bool measure_codes(const struct variant_request *request, const struct gr
         while (blocks->resident[b] < block->options && !(block->option[blocks->resident[b]].keep & KEEP_ON_HOST))
             blocks->resident[b]++;
     }
-    blocks_set_price(blocks, 0);
+    block_costs_set_price(blocks, 0);
     return true;
 }
 
-bool blocks_measure(const struct variant_request *request, const struct graph *graph, struct blocks *blocks,
-                    struct error *err)
+bool block_costs_measure(const struct variant_request *request, const struct graph *graph, struct block_costs *blocks,
+                         struct error *err)
 {
     size_t count = graph->block_count;
-    *blocks = (struct blocks){.quantum_bytes = find_quantum(graph)};
+    *blocks = (struct block_costs){.quantum_bytes = find_quantum(graph)};
     blocks->chain.count = count;
     blocks->chain.blocks = mem_zalloc(MEM_PLAN, count, sizeof *blocks->chain.blocks);
     blocks->options = mem_alloc(MEM_PLAN, count, sizeof *blocks->options);
@@ -357,22 +355,22 @@ bool blocks_measure(const struct variant_request *request, const struct graph *g
     return ok;
 }
 
-void blocks_set_price(struct blocks *blocks, double copy_seconds)
+void block_costs_set_price(struct block_costs *blocks, double copy_seconds)
 {
     blocks->chain.copy_seconds = copy_seconds;
     for (size_t b = 0; b < blocks->chain.count; b++)
         blocks->chain.blocks[b].options = copy_seconds > 0 ? blocks->options[b] : blocks->resident[b];
 }
 
-void blocks_finish(struct blocks *blocks)
+void block_costs_finish(struct block_costs *blocks)
 {
     mem_free(blocks->chain.blocks);
     mem_free(blocks->options);
     mem_free(blocks->resident);
-    *blocks = (struct blocks){0};
+    *blocks = (struct block_costs){0};
 }
 
-uint64_t blocks_quanta(const struct blocks *blocks, uint64_t arena_bytes)
+uint64_t block_costs_quanta(const struct block_costs *blocks, uint64_t arena_bytes)
 {
     return excess(arena_bytes, blocks->fixed_bytes) / blocks->quantum_bytes;
 }

@@ -1,4 +1,4 @@
-#include "choose.h"
+#include "batch_split.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -6,7 +6,7 @@
 
 #include "mem.h"
 #include "predict.h"
-#include "shares.h"
+#include "share_plans.h"
 #include "split_search.h"
 #include "variant.h"
 
@@ -26,7 +26,7 @@ struct cut {
 struct choice {
     const struct plan_request *request;
     struct plan *plan;
-    struct shares shares;
+    struct share_plans shares;
     uint32_t micro_batches; /* of the split that is being searched */
     struct split_kind *kinds;
     struct split_portion *portions;
@@ -39,15 +39,14 @@ static void share_equally(const struct plan_request *request, uint32_t *images)
     for (uint32_t d = 0; d < count; d++) images[d] = request->batch / count + (d < request->batch % count);
 }
 
-/* --- Unequal devices -----------------------------------------------------------------------------------------------
- */
+/* ---- Unequal devices ---- */
 
 /* A plan of equal shares that keeps everything: what an image takes is read off it. */
 static bool sketch_shares(const struct choice *choice, uint32_t unit, uint32_t *images, struct error *err)
 {
     struct plan_request request = *choice->request;
     struct plan plan = *choice->plan;
-    struct shares shares = {0};
+    struct share_plans shares = {0};
     if (request.recompute != RECOMPUTE_ELEMENTWISE) request.recompute = RECOMPUTE_NONE;
     request.offload_bytes = 0;
     request.search_seconds = 0;
@@ -55,11 +54,11 @@ static bool sketch_shares(const struct choice *choice, uint32_t unit, uint32_t *
     share_equally(&request, images);
     plan.variants = mem_zalloc(MEM_PLAN, plan.device_count, sizeof *plan.variants);
     bool ok = plan.variants || error_memory(err, plan.device_count * sizeof *plan.variants, "the shares of a batch");
-    ok = ok && shares_begin(&request, &plan, &shares, err) && shares_take(&shares, images, 1, &plan, err);
+    ok = ok && share_plans_begin(&request, &plan, &shares, err) && share_plans_take(&shares, images, 1, &plan, err);
     ok = ok && predict_times(&plan, request.machine, request.measured, err) && predict_shares(&plan, unit, images, err);
     for (size_t v = 0; plan.variants && v < plan.variant_count; v++) variant_finish(&plan.variants[v]);
     mem_free(plan.variants);
-    shares_finish(&shares);
+    share_plans_finish(&shares);
     return ok;
 }
 
@@ -67,7 +66,8 @@ static bool ask_share(void *context, size_t kind, uint32_t units, struct split_c
 {
     struct choice *choice = context;
     struct share *share;
-    TRY(shares_get(&choice->shares, (uint32_t)kind, units * choice->micro_batches, choice->micro_batches, &share, err));
+    TRY(share_plans_get(&choice->shares, (uint32_t)kind, units * choice->micro_batches, choice->micro_batches, &share,
+                        err));
     bool again = !share->made || share->policy == RECOMPUTE_BUDGET;
     uint32_t effort = 1 + (again ? share->ops / EFFORT_OPS : 0);
     *cost = (struct split_cost){share->made && share->fits, share->seconds, share->peak_bytes, effort};
@@ -77,7 +77,7 @@ static bool ask_share(void *context, size_t kind, uint32_t units, struct split_c
 /* The first devices of a kind have the unit more where not all have as many. */
 static void count_portions(struct choice *choice, const uint32_t *images)
 {
-    const struct shares *shares = &choice->shares;
+    const struct share_plans *shares = &choice->shares;
     for (size_t k = 0; k < shares->kinds; k++) choice->portions[k] = (struct split_portion){0, 0};
     for (size_t d = 0; d < choice->plan->device_count; d++) {
         struct split_portion *portion = &choice->portions[shares->kind_of[d]];
@@ -92,7 +92,7 @@ static void count_portions(struct choice *choice, const uint32_t *images)
 
 static void hand_out(const struct choice *choice, uint32_t *images)
 {
-    const struct shares *shares = &choice->shares;
+    const struct share_plans *shares = &choice->shares;
     for (size_t k = 0; k < shares->kinds; k++) {
         const struct split_portion *portion = &choice->portions[k];
         uint32_t full = shares->devices_of[k] - portion->fewer;
@@ -106,12 +106,12 @@ static void hand_out(const struct choice *choice, uint32_t *images)
 
 static bool describe_kinds(struct choice *choice, const uint32_t *images, struct error *err)
 {
-    const struct shares *shares = &choice->shares;
+    const struct share_plans *shares = &choice->shares;
     for (size_t d = 0; d < choice->plan->device_count; d++) {
         struct share *share;
         uint32_t kind = shares->kind_of[d];
         if (shares->first_of[kind] != d) continue;
-        TRY(shares_get(&choice->shares, kind, images[d], choice->micro_batches, &share, err));
+        TRY(share_plans_get(&choice->shares, kind, images[d], choice->micro_batches, &share, err));
         choice->kinds[kind] = (struct split_kind){shares->devices_of[kind], choice->plan->devices[d].spec.memory_bytes,
                                                   share->peak_bytes - share->growing_bytes};
     }
@@ -130,8 +130,7 @@ static bool search_split(struct choice *choice, struct cut *cut, struct error *e
     return true;
 }
 
-/* --- Micro-batches -------------------------------------------------------------------------------------------------
- */
+/* ---- Micro-batches ---- */
 
 /* Micro-batches are of equal size on a device, or their gradients would not sum to the step's. */
 static bool divides(const struct choice *choice, uint32_t micro_batches)
@@ -164,7 +163,7 @@ static bool try_cut(struct choice *choice, uint32_t micro_batches, struct cut *c
     for (size_t d = 0; d < choice->plan->device_count; d++) {
         struct share *share;
         if (d > 0 && cut->images[d] == cut->images[d - 1] && choice->shares.kinds == 1) continue;
-        TRY(shares_get(&choice->shares, choice->shares.kind_of[d], cut->images[d], micro_batches, &share, err));
+        TRY(share_plans_get(&choice->shares, choice->shares.kind_of[d], cut->images[d], micro_batches, &share, err));
         uint32_t pieces = share->made ? pieces_wanted(share, &choice->plan->devices[d].spec) : UINT32_MAX;
         if (pieces > cut->pieces) cut->pieces = pieces;
         if (share->seconds > cut->seconds) cut->seconds = share->seconds;
@@ -254,8 +253,7 @@ static bool choose_cut(struct choice *choice, struct cut *cut, struct error *err
     return !choice->request->any_micro_batches || find_fastest(choice, numbers, count, fewest, cut, err);
 }
 
-/* --- The choice ----------------------------------------------------------------------------------------------------
- */
+/* ---- The choice ---- */
 
 static bool begin(struct choice *choice, struct cut *cut, struct error *err)
 {
@@ -270,13 +268,14 @@ static bool begin(struct choice *choice, struct cut *cut, struct error *err)
     return true;
 }
 
-bool choose_split(const struct plan_request *request, struct plan *plan, struct error *err)
+bool batch_split_choose(const struct plan_request *request, struct plan *plan, struct error *err)
 {
     struct choice choice = {.request = request, .plan = plan};
     struct cut cut = {0};
-    bool ok = shares_begin(request, plan, &choice.shares, err) && begin(&choice, &cut, err) &&
-              choose_cut(&choice, &cut, err) && shares_take(&choice.shares, cut.images, cut.micro_batches, plan, err);
-    shares_finish(&choice.shares);
+    bool ok = share_plans_begin(request, plan, &choice.shares, err) && begin(&choice, &cut, err) &&
+              choose_cut(&choice, &cut, err) &&
+              share_plans_take(&choice.shares, cut.images, cut.micro_batches, plan, err);
+    share_plans_finish(&choice.shares);
     mem_free(choice.start);
     mem_free(choice.kinds);
     mem_free(choice.portions);

@@ -1,4 +1,4 @@
-#include "shares.h"
+#include "share_plans.h"
 
 #include <string.h>
 
@@ -10,8 +10,7 @@
 /* A thousand layers' programs and graph take a few MB. */
 #define MOST_HELD 12
 
-/* --- Kinds of devices ----------------------------------------------------------------------------------------------
- */
+/* ---- Kinds of devices ---- */
 
 static bool same_memory(const struct device_spec *a, const struct device_spec *b)
 {
@@ -26,7 +25,7 @@ static bool same_speed(const struct device_spec *a, const struct device_spec *b)
            a->launch_seconds == b->launch_seconds && a->host_bandwidth == b->host_bandwidth;
 }
 
-static void find_kinds(struct shares *shares)
+static void find_kinds(struct share_plans *shares)
 {
     const struct machine *machine = shares->request->machine;
     for (uint32_t d = 0; d < machine->device_count; d++) {
@@ -48,7 +47,7 @@ static uint64_t room_bytes(const struct device_spec *device)
 }
 
 /* Where the speed of one is unknown all are taken to be as fast as their memory is large. */
-static void weigh_kinds(struct shares *shares)
+static void weigh_kinds(struct share_plans *shares)
 {
     const struct device_spec *devices = shares->request->machine->devices;
     bool known = true;
@@ -59,10 +58,11 @@ static void weigh_kinds(struct shares *shares)
             known ? 1 : (double)room_bytes(&devices[0]) / (double)room_bytes(&devices[shares->first_of[k]]);
 }
 
-bool shares_begin(const struct plan_request *request, const struct plan *plan, struct shares *shares, struct error *err)
+bool share_plans_begin(const struct plan_request *request, const struct plan *plan, struct share_plans *shares,
+                       struct error *err)
 {
     size_t devices = request->machine->device_count;
-    *shares = (struct shares){.request = request, .frame = *plan};
+    *shares = (struct share_plans){.request = request, .frame = *plan};
     shares->frame.variant_count = 1;
     shares->kind_of = mem_zalloc(MEM_PLAN, devices, sizeof *shares->kind_of);
     shares->first_of = mem_zalloc(MEM_PLAN, devices, sizeof *shares->first_of);
@@ -81,7 +81,7 @@ static void drop_variant(struct share *share)
     share->held = false;
 }
 
-void shares_finish(struct shares *shares)
+void share_plans_finish(struct share_plans *shares)
 {
     for (size_t i = 0; i < shares->count; i++) {
         drop_variant(shares->shares[i]);
@@ -92,13 +92,13 @@ void shares_finish(struct shares *shares)
     mem_free(shares->first_of);
     mem_free(shares->devices_of);
     mem_free(shares->weight_of);
-    *shares = (struct shares){0};
+    *shares = (struct share_plans){0};
 }
 
-/* --- Shares --------------------------------------------------------------------------------------------------------
- */
+/* ---- Shares ---- */
 
-static struct share *find_share(const struct shares *shares, uint32_t kind, uint32_t images, uint32_t micro_batches)
+static struct share *find_share(const struct share_plans *shares, uint32_t kind, uint32_t images,
+                                uint32_t micro_batches)
 {
     for (size_t i = 0; i < shares->count; i++) {
         struct share *share = shares->shares[i];
@@ -107,7 +107,7 @@ static struct share *find_share(const struct shares *shares, uint32_t kind, uint
     return NULL;
 }
 
-static bool grow(struct shares *shares, struct error *err)
+static bool grow(struct share_plans *shares, struct error *err)
 {
     size_t capacity = shares->capacity ? 2 * shares->capacity : 16;
     if (shares->count < shares->capacity) return true;
@@ -120,7 +120,7 @@ static bool grow(struct shares *shares, struct error *err)
     return true;
 }
 
-static struct share *add_share(struct shares *shares, uint32_t kind, uint32_t images, uint32_t micro_batches,
+static struct share *add_share(struct share_plans *shares, uint32_t kind, uint32_t images, uint32_t micro_batches,
                                struct error *err)
 {
     struct share *share = grow(shares, err) ? mem_zalloc(MEM_PLAN, 1, sizeof *share) : NULL;
@@ -137,7 +137,7 @@ static struct share *add_share(struct shares *shares, uint32_t kind, uint32_t im
 }
 
 /* Programs that nobody asked for of late are made again if somebody does. */
-static void drop_oldest(struct shares *shares, const struct share *spare)
+static void drop_oldest(struct share_plans *shares, const struct share *spare)
 {
     struct share *oldest = NULL;
     size_t held = 0;
@@ -160,7 +160,7 @@ static void account(const struct variant_request *request, const struct plan_var
     for (size_t c = 0; c < MEMORY_CLASSES; c++) device->peak_bytes += device->classes[c];
 }
 
-static struct variant_request request_of(const struct shares *shares, uint32_t d, uint32_t images,
+static struct variant_request request_of(const struct share_plans *shares, uint32_t d, uint32_t images,
                                          uint32_t micro_batches)
 {
     const struct machine *machine = shares->request->machine;
@@ -168,7 +168,7 @@ static struct variant_request request_of(const struct shares *shares, uint32_t d
         shares->request, &machine->devices[d], images, micro_batches, (uint32_t)machine->device_count, d == 0};
 }
 
-static bool measure(struct shares *shares, const struct variant_request *request, struct share *share,
+static bool measure(struct share_plans *shares, const struct variant_request *request, struct share *share,
                     struct error *err)
 {
     const struct plan_request *wanted = shares->request;
@@ -185,7 +185,7 @@ static bool measure(struct shares *shares, const struct variant_request *request
     return true;
 }
 
-static bool watched(const struct shares *shares, struct error *err)
+static bool watched(const struct share_plans *shares, struct error *err)
 {
     const struct plan_request *request = shares->request;
     if (!request->watch || request->watch(request->watch_context)) return true;
@@ -193,7 +193,7 @@ static bool watched(const struct shares *shares, struct error *err)
 }
 
 /* A budget below the least arena is no failure: the share is not made, and this is why. */
-static bool make_variant(struct shares *shares, const struct variant_request *wanted, struct share *share,
+static bool make_variant(struct share_plans *shares, const struct variant_request *wanted, struct share *share,
                          struct error *err)
 {
     struct error fault = {0};
@@ -220,7 +220,7 @@ static bool make_variant(struct shares *shares, const struct variant_request *wa
 
 /* Blocks that are kept choose their workspace themselves (blocks.c); what runs again takes all that it wants. Where
  * little else is left that counts. */
-static bool is_tight(const struct shares *shares, const struct variant_request *wanted, const struct share *share)
+static bool is_tight(const struct share_plans *shares, const struct variant_request *wanted, const struct share *share)
 {
     const struct plan_request *request = shares->request;
     bool adapts = request->recompute == RECOMPUTE_AUTO || request->recompute == RECOMPUTE_BUDGET;
@@ -244,7 +244,7 @@ static void keep_faster(struct share *share, struct share *other)
 }
 
 /* Whether all convolutions' doing with less workspace is faster, or the only way to fit. */
-static bool try_caps(struct shares *shares, const struct variant_request *wanted, struct share *share,
+static bool try_caps(struct share_plans *shares, const struct variant_request *wanted, struct share *share,
                      struct error *err)
 {
     static const uint64_t mib[] = {32, 16, 8, 1};
@@ -265,7 +265,7 @@ static bool try_caps(struct shares *shares, const struct variant_request *wanted
     return true;
 }
 
-static bool make_share(struct shares *shares, struct share *share, struct error *err)
+static bool make_share(struct share_plans *shares, struct share *share, struct error *err)
 {
     struct variant_request wanted =
         request_of(shares, shares->first_of[share->kind], share->images, share->micro_batches);
@@ -274,8 +274,8 @@ static bool make_share(struct shares *shares, struct share *share, struct error 
     return true;
 }
 
-bool shares_get(struct shares *shares, uint32_t kind, uint32_t images, uint32_t micro_batches, struct share **share,
-                struct error *err)
+bool share_plans_get(struct share_plans *shares, uint32_t kind, uint32_t images, uint32_t micro_batches,
+                     struct share **share, struct error *err)
 {
     struct share *found = find_share(shares, kind, images, micro_batches);
     bool known = found != NULL;
@@ -286,11 +286,10 @@ bool shares_get(struct shares *shares, uint32_t kind, uint32_t images, uint32_t 
     return true;
 }
 
-/* --- Into a plan ---------------------------------------------------------------------------------------------------
- */
+/* ---- Into a plan ---- */
 
 /* The share's variant moves into the plan, unless a device before had it. */
-static bool take_variant(struct shares *shares, struct share *share, struct plan *plan, struct error *err)
+static bool take_variant(struct share_plans *shares, struct share *share, struct plan *plan, struct error *err)
 {
     if (share->made && share->index < plan->variant_count) return true;
     if (share->made && !share->held) TRY(make_share(shares, share, err));
@@ -306,8 +305,8 @@ static bool take_variant(struct shares *shares, struct share *share, struct plan
     return true;
 }
 
-bool shares_take(struct shares *shares, const uint32_t *images, uint32_t micro_batches, struct plan *plan,
-                 struct error *err)
+bool share_plans_take(struct share_plans *shares, const uint32_t *images, uint32_t micro_batches, struct plan *plan,
+                      struct error *err)
 {
     plan->fits = true;
     plan->recompute = RECOMPUTE_NONE;
@@ -316,7 +315,7 @@ bool shares_take(struct shares *shares, const uint32_t *images, uint32_t micro_b
         struct plan_device *device = &plan->devices[d];
         struct variant_request wanted = request_of(shares, d, images[d], micro_batches);
         struct share *share;
-        TRY(shares_get(shares, shares->kind_of[d], images[d], micro_batches, &share, err));
+        TRY(share_plans_get(shares, shares->kind_of[d], images[d], micro_batches, &share, err));
         TRY(take_variant(shares, share, plan, err));
         device->images = images[d];
         device->micro_batches = micro_batches;

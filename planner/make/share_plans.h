@@ -1,6 +1,6 @@
 /* What devices do with their shares of a batch: each share is planned once, whoever asks. */
-#ifndef FATHOM_SHARES_H
-#define FATHOM_SHARES_H
+#ifndef FATHOM_SHARE_PLANS_H
+#define FATHOM_SHARE_PLANS_H
 
 #include "plan.h"
 
@@ -20,7 +20,7 @@ struct share {
     uint32_t index; /* of its variant in the plan that took it */
 };
 
-struct shares {
+struct share_plans {
     const struct plan_request *request;
     struct plan frame;    /* a plan's head, for predictions */
     uint32_t *kind_of;    /* of each device */
@@ -34,20 +34,20 @@ struct shares {
     struct error unfit; /* why a share could not be made */
 };
 
-/* The caller ends it with shares_finish, also after a failure. The request is borrowed. */
-bool shares_begin(const struct plan_request *request, const struct plan *plan, struct shares *shares,
+/* The caller ends it with share_plans_finish, also after a failure. The request is borrowed. */
+bool share_plans_begin(const struct plan_request *request, const struct plan *plan, struct share_plans *shares,
                   struct error *err);
-void shares_finish(struct shares *shares);
+void share_plans_finish(struct share_plans *shares);
 
 /* Plans a share, or finds it. Where memory is tight, all convolutions may get less workspace. *share is the book's,
- * valid until shares_finish. A budget below the least arena is no failure (share->made is false, shares->unfit says
+ * valid until share_plans_finish. A budget below the least arena is no failure (share->made is false, shares->unfit says
  * why). */
-bool shares_get(struct shares *shares, uint32_t kind, uint32_t images, uint32_t micro_batches, struct share **share,
+bool share_plans_get(struct share_plans *shares, uint32_t kind, uint32_t images, uint32_t micro_batches, struct share **share,
                 struct error *err);
 
 /* Fills the plan's devices and variants: images[device_count], all cut in micro_batches. ERROR_UNFIT where a share
  * cannot be made. The plan has no variants before. */
-bool shares_take(struct shares *shares, const uint32_t *images, uint32_t micro_batches, struct plan *plan,
+bool share_plans_take(struct share_plans *shares, const uint32_t *images, uint32_t micro_batches, struct plan *plan,
                  struct error *err);
 
 #endif

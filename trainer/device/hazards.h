@@ -1,7 +1,7 @@
 /* What a program's byte ranges imply for running it: which ops on one stream wait for another, which bytes die where.
  */
-#ifndef FATHOM_LIFETIME_H
-#define FATHOM_LIFETIME_H
+#ifndef FATHOM_HAZARDS_H
+#define FATHOM_HAZARDS_H
 
 #include "plan.h"
 

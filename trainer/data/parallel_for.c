@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "sweep.h"
+#include "parallel_for.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -32,7 +32,7 @@ struct sweeper {
     uint32_t number;
 };
 
-uint32_t sweep_threads(uint32_t threads, uint32_t most)
+uint32_t parallel_for_threads(uint32_t threads, uint32_t most)
 {
     cpu_set_t set;
     if (threads == 0) threads = sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
@@ -147,9 +147,9 @@ static bool run_threads(struct sweep *sweep, struct sweeper *sweepers, uint32_t 
     return going ? true : error_set(err, ERROR_FAILED, "stopped");
 }
 
-bool sweep_run(uint64_t count, uint32_t threads,
-               bool (*each)(void *context, uint32_t thread, uint64_t index, struct error *err), void *context,
-               data_progress *progress, void *progress_context, struct error *err)
+bool parallel_for(uint64_t count, uint32_t threads,
+                  bool (*each)(void *context, uint32_t thread, uint64_t index, struct error *err), void *context,
+                  data_progress *progress, void *progress_context, struct error *err)
 {
     struct sweep sweep = {.count = count, .each = each, .context = context, .failed_at = UINT64_MAX};
     struct sweeper *sweepers = mem_zalloc(MEM_INPUT, threads, sizeof *sweepers);

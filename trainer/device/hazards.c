@@ -1,4 +1,4 @@
-#include "lifetime.h"
+#include "hazards.h"
 
 #include <string.h>
 
@@ -23,7 +23,7 @@ static bool never_dies(const struct graph *graph, const struct plan_tensor *tens
            (base != NO_TENSOR && graph->tensors[base].persistent);
 }
 
-/* Dead bytes ------------------------------------------------------------------------------------------------------ */
+/* ---- Dead bytes ---- */
 
 struct search {
     const struct graph *graph;
@@ -83,7 +83,7 @@ void dead_bytes_finish(struct dead_bytes *dead)
     *dead = (struct dead_bytes){0};
 }
 
-/* Waits ----------------------------------------------------------------------------------------------------------- */
+/* ---- Waits ---- */
 
 struct hazards {
     const struct graph *graph;
@@ -170,7 +170,7 @@ bool stream_waits_find(const struct graph *graph, const struct plan_program *pro
     return true;
 }
 
-/* Live bytes ------------------------------------------------------------------------------------------------------ */
+/* ---- Live bytes ---- */
 
 /* Whether an op of the program writes this tensor over an input that dies with it. */
 static bool takes_over(const struct graph *graph, const struct plan_program *program, uint32_t tensor)

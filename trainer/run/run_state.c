@@ -64,7 +64,7 @@ static bool put_everywhere(struct keeper *k, size_t entry, const float *values, 
     return team_run(k->run->team, put_on_device, k, err);
 }
 
-/* Initial values -------------------------------------------------------------------------------------------------- */
+/* ---- Initial values ---- */
 
 bool run_initialise(struct run *run, struct error *err)
 {
@@ -85,7 +85,7 @@ bool run_initialise(struct run *run, struct error *err)
     return ok;
 }
 
-/* Checkpoints ----------------------------------------------------------------------------------------------------- */
+/* ---- Checkpoints ---- */
 
 /* Tensor i of a checkpoint: which entry, of which device. */
 static size_t entry_of(const struct keeper *k, size_t i, uint32_t *device)

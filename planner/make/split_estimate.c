@@ -1,4 +1,4 @@
-#include "split.h"
+#include "split_estimate.h"
 
 /* What one more image costs a device: seconds, or the share of its room. The largest images * cost is made least. */
 enum split_rule { SPLIT_BY_TIME, SPLIT_BY_MEMORY };
@@ -80,7 +80,8 @@ static void share(const struct split_device *devices, size_t count, enum split_r
     for (; given < batch; given++) images[cheapest_device(devices, count, rule, bounded, batch, images)]++;
 }
 
-bool split_batch(const struct split_device *devices, size_t count, uint32_t batch, uint32_t *images, struct error *err)
+bool split_estimate(const struct split_device *devices, size_t count, uint32_t batch, uint32_t *images,
+                    struct error *err)
 {
     if (batch < count)
         return error_set(err, ERROR_INPUT,

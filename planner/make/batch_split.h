@@ -1,6 +1,6 @@
 /* How a request's batch is shared by its devices, and in how many pieces each takes its share. */
-#ifndef FATHOM_CHOOSE_H
-#define FATHOM_CHOOSE_H
+#ifndef FATHOM_BATCH_SPLIT_H
+#define FATHOM_BATCH_SPLIT_H
 
 #include "plan.h"
 
@@ -9,6 +9,6 @@
  * never slower than those that keeping everything would suggest (split_search.h). Micro-batches change batch
  * normalisation's statistics, so with request->micro_batches 0 there are as few as fit, whatever must run again
  * instead, and one when nothing fits: the plan then shows by how much it misses. Errors as plan_make. */
-bool choose_split(const struct plan_request *request, struct plan *plan, struct error *err);
+bool batch_split_choose(const struct plan_request *request, struct plan *plan, struct error *err);
 
 #endif

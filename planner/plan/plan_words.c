@@ -1,4 +1,4 @@
-#include "words.h"
+#include "plan_words.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -6,7 +6,7 @@
 
 #include "units.h"
 
-const char *words_memory_class(enum memory_class class_)
+const char *words_memory_class(enum memory_class class)
 {
     static const char *const labels[MEMORY_CLASSES] = {[MEMORY_WEIGHTS] = "weights",
                                                        [MEMORY_GRADIENTS] = "gradients",
@@ -18,10 +18,10 @@ const char *words_memory_class(enum memory_class class_)
                                                        [MEMORY_COMMUNICATION] = "communication",
                                                        [MEMORY_CONTEXT] = "context, libraries",
                                                        [MEMORY_RESERVE] = "reserve"};
-    return labels[class_];
+    return labels[class];
 }
 
-const char *words_memory_meaning(enum memory_class class_, enum device_kind device)
+const char *words_memory_meaning(enum memory_class class, enum device_kind device)
 {
     static const char *const meanings[MEMORY_CLASSES] = {
         [MEMORY_WEIGHTS] = "the parameters and running statistics",
@@ -34,9 +34,9 @@ const char *words_memory_meaning(enum memory_class class_, enum device_kind devi
         [MEMORY_COMMUNICATION] = "buffers in which devices exchange gradients",
         [MEMORY_CONTEXT] = "CUDA, cuDNN and their kernels, before the first tensor",
         [MEMORY_RESERVE] = "what the driver holds back, and a margin"};
-    if (device == DEVICE_CPU && class_ == MEMORY_CONTEXT) return "the process itself";
-    if (device == DEVICE_CPU && class_ == MEMORY_INPUT) return "images, labels and the loader's buffers";
-    return meanings[class_];
+    if (device == DEVICE_CPU && class == MEMORY_CONTEXT) return "the process itself";
+    if (device == DEVICE_CPU && class == MEMORY_INPUT) return "images, labels and the loader's buffers";
+    return meanings[class];
 }
 
 const char *words_op_kind(enum op_kind kind)

@@ -1,16 +1,16 @@
 /* How a plan is told to people: the verdict, and names of memory classes. */
-#ifndef FATHOM_WORDS_H
-#define FATHOM_WORDS_H
+#ifndef FATHOM_PLAN_WORDS_H
+#define FATHOM_PLAN_WORDS_H
 
 #include <stddef.h>
 
 #include "plan.h"
 
 /* "kept activations", "context and libraries"; memory_class_name is for files. Static. */
-const char *words_memory_class(enum memory_class class_);
+const char *words_memory_class(enum memory_class class);
 
 /* "results of the forward pass that the backward pass reads": a class in a few words. Static. */
-const char *words_memory_meaning(enum memory_class class_, enum device_kind device);
+const char *words_memory_meaning(enum memory_class class, enum device_kind device);
 
 /* "the convolution", "the gradient of the convolution's input": what an op of this kind computes. Static. */
 const char *words_op_kind(enum op_kind kind);
