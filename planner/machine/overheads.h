@@ -29,7 +29,7 @@
  * by its virtual devices. Together with the next figure fitted to what `fathom train` held at its peak (VmHWM) beyond
  * the planned rest, two steps and an evaluation each: ResNet-8, 20 (batch 8 and 128, also on two devices), 56, 110, 164
  * and 1001 left 13.1, 13.4, 13.4, 13.5, 13.8, 14.1, 17.6 and 25.3 MiB (oneDNN 2.6, two cores).
- * tests/train_memory.c holds the sum to 3 % of a run's peak. */
+ * tests/trainer/run/memory.c holds the sum to 3 % of a run's peak. */
 #if ONEDNN_MAJOR >= 3 /* one figure so far: oneDNN 3.7 on Debian 13 holds 10.5 MiB more under ResNet-20 at 128 */
 #define CPU_CONTEXT_BYTES (24 * MIB)
 #else

@@ -183,11 +183,11 @@ Test(dashboard, a_click_selects_and_a_second_opens)
     dashboard_finish(&dashboard);
 }
 
-/* Golden screens: tests/golden/NAME.txt; FATHOM_UPDATE_GOLDEN=1 writes them anew. */
+/* Golden screens: tests/tui/golden/NAME.txt; FATHOM_UPDATE_GOLDEN=1 writes them anew. */
 static void compare_golden(const char *name, const struct text *text)
 {
     char path[512];
-    snprintf(path, sizeof path, "%s/tests/golden/%s.txt", getenv("FATHOM_SOURCE"), name);
+    snprintf(path, sizeof path, "%s/tests/tui/golden/%s.txt", getenv("FATHOM_SOURCE"), name);
     if (getenv("FATHOM_UPDATE_GOLDEN")) {
         FILE *file = fopen(path, "w");
         cr_assert(file);
