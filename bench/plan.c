@@ -5,8 +5,9 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "plan.h"
+#include "make.h"
 #include "verify.h"
+#include "plan_file.h"
 
 #define ROUNDS 11
 

@@ -11,6 +11,7 @@
 #include "cpu_backend.h"
 #include "mem.h"
 #include "train.h"
+#include "make.h"
 
 #define MOST_STEPS 1000
 #define WARM_STEPS 2

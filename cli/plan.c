@@ -12,6 +12,8 @@
 #include "plan_progress.h"
 #include "plan_report.h"
 #include "plan_words.h"
+#include "make.h"
+#include "plan_file.h"
 
 struct plan_options {
     struct plan_flags flags;

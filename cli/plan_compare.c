@@ -7,7 +7,7 @@
 #include "draw.h"
 #include "invertible.h"
 #include "json.h"
-#include "plan.h"
+#include "plan_file.h"
 #include "plan_report.h"
 #include "text.h"
 #include "units.h"

@@ -7,6 +7,7 @@
 #include "mem.h"
 #include "rollup.h"
 #include "summary.h"
+#include "plan_request.h"
 
 /* The ops of device 0: on others the same ops run. */
 static size_t fill_samples(const struct rollup *rollup, struct cost_sample *samples)

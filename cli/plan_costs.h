@@ -3,7 +3,7 @@
 #define FATHOM_PLAN_COSTS_H
 
 #include "cost_table.h"
-#include "plan.h"
+#include "plan_request.h"
 
 /* Reads the traces named, ","-separated, for plans of the request, whose form of a model they may be of. The caller ends
  * *table with cost_table_destroy. ERROR_INPUT when a file is no trace, names no run or has no times; when no device of the

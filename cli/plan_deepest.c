@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "units.h"
+#include "plan_request.h"
 
 static void show_step(void *context, const struct deepest_step *step)
 {

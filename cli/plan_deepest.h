@@ -6,7 +6,7 @@
 
 #include "deepest.h"
 #include "errors.h"
-#include "plan.h"
+#include "plan_request.h"
 
 /* deepest_find, telling on a terminal's standard error how far it is. */
 bool plan_deepest_find(const struct plan_request *request, struct deepest *found, struct error *err);

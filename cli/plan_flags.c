@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "units.h"
+#include "plan_request.h"
 
 #define MOST_BATCH (1u << 20)
 

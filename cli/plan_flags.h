@@ -4,7 +4,7 @@
 
 #include "backend.h"
 #include "command.h"
-#include "plan.h"
+#include "plan_request.h"
 
 #define PLAN_FLAGS 17
 

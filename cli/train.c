@@ -18,6 +18,8 @@
 #include "train.h"
 #include "units.h"
 #include "writer.h"
+#include "make.h"
+#include "plan_file.h"
 
 static const char manual[] =
     "NAME\n"

@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cost.h"
 #include "errors.h"
-#include "model.h"
+#include "machine.h"
+#include "roofline.h"
 
 /* One op of a run, as in the trace's op table. */
 struct cost_sample {

@@ -5,6 +5,11 @@
 #include "cost.h"
 #include "plan.h"
 
+/* Asks the backend for an op's workspace (pass says whether it is a recompute or evaluation), without allocating anything.
+ * NULL in a request = the planner's own estimate for GPUs. */
+typedef bool (*plan_workspace_fn)(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
+                                  uint64_t *bytes, struct error *err);
+
 /* What a lean op gets (KEEP_LEAN): as much as made ResNet-18 slow in the figures below. */
 #define WORKSPACE_LEAN_BYTES (8u << 20)
 

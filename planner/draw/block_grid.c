@@ -2,6 +2,7 @@
 
 #include "mem.h"
 #include "program.h"
+#include "keep.h"
 
 /* Sums of bytes by row and column; [columns] of a row takes what ends at its edge. */
 struct sums {
@@ -101,7 +102,7 @@ static enum block_state op_state(const struct graph *graph, const struct plan_op
     case PASS_FORWARD: return BLOCK_FORWARD;
     case PASS_BACKWARD: return BLOCK_BACKWARD;
     case PASS_RECONSTRUCT: return BLOCK_REDO;
-    case PASS_RECOMPUTE: return program_is_elementwise(graph->ops[op->op].kind) ? BLOCK_REDO : BLOCK_AGAIN;
+    case PASS_RECOMPUTE: return keep_is_elementwise(graph->ops[op->op].kind) ? BLOCK_REDO : BLOCK_AGAIN;
     case PASS_OFFLOAD:
     case PASS_FETCH: return BLOCK_COPY;
     default: return BLOCK_IDLE;

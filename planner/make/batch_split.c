@@ -9,6 +9,7 @@
 #include "share_plans.h"
 #include "split_search.h"
 #include "variant.h"
+#include "plan_request.h"
 
 /* Finding a better split may take so many plans of a hundred layers, or a dozen of a thousand that run blocks again. */
 #define MOST_EFFORT 96u
@@ -56,7 +57,7 @@ static bool sketch_shares(const struct choice *choice, uint32_t unit, uint32_t *
     bool ok = plan.variants || error_memory(err, plan.device_count * sizeof *plan.variants, "the shares of a batch");
     ok = ok && share_plans_begin(&request, &plan, &shares, err) && share_plans_take(&shares, images, 1, &plan, err);
     ok = ok && predict_times(&plan, request.machine, request.measured, err) && predict_shares(&plan, unit, images, err);
-    for (size_t v = 0; plan.variants && v < plan.variant_count; v++) variant_finish(&plan.variants[v]);
+    for (size_t v = 0; plan.variants && v < plan.variant_count; v++) plan_variant_finish(&plan.variants[v]);
     mem_free(plan.variants);
     share_plans_finish(&shares);
     return ok;

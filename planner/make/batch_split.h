@@ -2,7 +2,7 @@
 #ifndef FATHOM_BATCH_SPLIT_H
 #define FATHOM_BATCH_SPLIT_H
 
-#include "plan.h"
+#include "plan_request.h"
 
 /* Fills the plan's variants and devices (whose specs are there), fits and recompute. Devices of one kind get shares
  * that differ by one image at most; of several kinds, shares for the least predicted step under each one's memory,

@@ -7,6 +7,8 @@
 #include "mem.h"
 #include "schedule.h"
 #include "workspace.h"
+#include "variant_request.h"
+#include "keep.h"
 
 /* A program's live bytes over time, fixed tensors left out. */
 struct curve {

@@ -6,6 +6,7 @@
 #include "chain.h"
 #include "program.h"
 #include "variant.h"
+#include "variant_request.h"
 
 struct block_costs {
     struct chain chain;           /* options carry codes of program.h */

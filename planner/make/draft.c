@@ -3,6 +3,8 @@
 #include "liveness.h"
 #include "mem.h"
 #include "workspace.h"
+#include "plan_request.h"
+#include "variant_request.h"
 
 void draft_finish(struct draft *draft)
 {

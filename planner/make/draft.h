@@ -5,6 +5,7 @@
 #include "chain.h"
 #include "program.h"
 #include "variant.h"
+#include "variant_request.h"
 
 struct draft {
     struct plan_program program;

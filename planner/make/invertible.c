@@ -1,6 +1,7 @@
 #include "invertible.h"
 
 #include "program.h"
+#include "keep.h"
 
 static const struct op *find_producer(const struct graph *graph, const struct graph_block *block, uint32_t tensor)
 {
@@ -18,7 +19,7 @@ static bool does_without_input(const struct graph *graph, const struct graph_blo
     if (tensor == block->input) return false;
     for (uint32_t k = 0; op && k < op->inputs; k++) {
         const struct op *before = find_producer(graph, block, op->in[k]);
-        bool dropped = before && program_is_elementwise(before->kind);
+        bool dropped = before && keep_is_elementwise(before->kind);
         if (op->in[k] == block->input || (dropped && !does_without_input(graph, block, op->in[k]))) return false;
     }
     return true;

@@ -4,6 +4,7 @@
 
 #include "gradinput.h"
 #include "mem.h"
+#include "sharing.h"
 
 uint64_t layout_round(uint64_t bytes) { return (bytes + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN; }
 

@@ -4,6 +4,7 @@
 
 #include "place.h"
 #include "plan.h"
+#include "sharing.h"
 
 /* bytes rounded up to PLAN_ALIGN. */
 uint64_t layout_round(uint64_t bytes);

@@ -1,6 +1,7 @@
 #include "liveness.h"
 
 #include "mem.h"
+#include "sharing.h"
 
 static const struct tensor *origin_of(const struct graph *graph, const struct plan_tensor *tensor)
 {

@@ -3,6 +3,7 @@
 #define FATHOM_LIVENESS_H
 
 #include "plan.h"
+#include "sharing.h"
 
 /* Fills first and last of every tensor, its memory class, and home[t]: the tensor whose bytes t takes (t itself when it
  * has its own; else the start of its chain of in-place ops, or the bucket that it is a view of). sharing: which ops may

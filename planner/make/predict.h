@@ -2,6 +2,7 @@
 #ifndef FATHOM_PREDICT_H
 #define FATHOM_PREDICT_H
 
+#include "cost.h"
 #include "plan.h"
 
 /* Fills compute_seconds and extra_time_fraction of every variant and step_seconds of the plan, from cost.h. Devices of

@@ -6,6 +6,7 @@
 #include "invertible.h"
 #include "mem.h"
 #include "program_prune.h"
+#include "keep.h"
 
 struct emitter {
     const struct graph *graph;
@@ -26,19 +27,6 @@ struct emitter {
     bool epilogue_done;
     struct error *err;
 };
-
-bool program_is_elementwise(enum op_kind kind)
-{
-    return kind == OP_BN || kind == OP_RELU || kind == OP_MUL || kind == OP_SCALE || kind == OP_SIGMOID ||
-           kind == OP_DROPOUT;
-}
-
-void plan_program_finish(struct plan_program *program)
-{
-    mem_free(program->ops);
-    mem_free(program->tensors);
-    *program = (struct plan_program){0};
-}
 
 static const struct tensor *tensor_at(const struct emitter *e, uint32_t tensor) { return &e->graph->tensors[tensor]; }
 
@@ -222,7 +210,7 @@ static void drop_outputs(struct emitter *e, const struct graph_block *block, boo
 {
     for (uint32_t i = block->first; i < block->last; i++) {
         const struct op *op = &e->graph->ops[i];
-        if (elementwise_only && !(program_is_elementwise(op->kind) && e->wanted[op->out[0]])) continue;
+        if (elementwise_only && !(keep_is_elementwise(op->kind) && e->wanted[op->out[0]])) continue;
         for (uint32_t k = 0; k < op->outputs; k++) {
             enum tensor_role role = tensor_at(e, op->out[k])->role;
             if (op->out[k] != block->output && (role == ROLE_OUTPUT || role == ROLE_MASK))

@@ -5,21 +5,8 @@
 #define FATHOM_PROGRAM_H
 
 #include "chain.h"
-#include "plan.h"
-
-/* What a saved block keeps for its backward: chain_step.keep, one mode and any of the flags. */
-enum keep_mode {
-    KEEP_ALL,          /* every output that a backward op reads */
-    KEEP_CONVOLUTIONS, /* its input and all but elementwise outputs; BN, ReLU and the like run again before their use */
-    KEEP_MODES,
-    KEEP_MODE_MASK = 7,
-    KEEP_ON_HOST = 8,      /* its input and what else it keeps beside its output are in host memory in between */
-    KEEP_RECONSTRUCT = 16, /* its input is dropped, and made again as its output less what was added to it */
-    KEEP_LEAN = 32,        /* its convolutions do with a small workspace, at a cost in time */
-};
-
-/* Whether outputs of this kind are dropped under KEEP_CONVOLUTIONS. */
-bool program_is_elementwise(enum op_kind kind);
+#include "keep.h"
+#include "workspace.h"
 
 /* Emits the training program of a schedule (chain.h) over graph->blocks: each forward op once with PASS_FORWARD, again
  * with PASS_RECOMPUTE where the schedule or a backward op's missing input demands it. Recomputed BN names the saved
@@ -36,8 +23,5 @@ bool program_emit_evaluate(const struct graph *graph, struct plan_program *progr
  * empty. */
 bool program_add_workspaces(const struct graph *graph, struct plan_program *program, plan_workspace_fn workspace,
                             plan_workspace_fn lean, void *context, struct error *err);
-
-/* Takes a zeroed object. */
-void plan_program_finish(struct plan_program *program);
 
 #endif

@@ -6,6 +6,8 @@
 #include "mem.h"
 #include "predict.h"
 #include "variant.h"
+#include "plan_request.h"
+#include "variant_request.h"
 
 /* A thousand layers' programs and graph take a few MB. */
 #define MOST_HELD 12
@@ -77,7 +79,7 @@ bool share_plans_begin(const struct plan_request *request, const struct plan *pl
 
 static void drop_variant(struct share *share)
 {
-    if (share->held) variant_finish(&share->variant);
+    if (share->held) plan_variant_finish(&share->variant);
     share->held = false;
 }
 

@@ -2,7 +2,7 @@
 #ifndef FATHOM_SHARE_PLANS_H
 #define FATHOM_SHARE_PLANS_H
 
-#include "plan.h"
+#include "plan_request.h"
 
 /* So many images on a device of one kind. */
 struct share {

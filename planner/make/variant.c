@@ -8,17 +8,12 @@
 #include "program.h"
 #include "schedule.h"
 #include "variant_private.h"
+#include "plan_request.h"
+#include "variant_request.h"
+#include "keep.h"
 
 /* Batches that the loader keeps ready, and the one in use (data.h). */
 #define LOADER_BATCHES 3u
-
-void variant_finish(struct plan_variant *variant)
-{
-    plan_program_finish(&variant->train);
-    plan_program_finish(&variant->evaluate);
-    graph_destroy(variant->graph);
-    *variant = (struct plan_variant){0};
-}
 
 /* The host's copies of the images and labels of one step: pixels as floats, labels as 32-bit integers. One loader
  * serves all devices of a process. */

@@ -2,23 +2,13 @@
 #ifndef FATHOM_VARIANT_H
 #define FATHOM_VARIANT_H
 
-#include "plan.h"
-
-struct variant_request {
-    const struct plan_request *plan;
-    const struct device_spec *device;
-    uint32_t images;        /* of the step on this device */
-    uint32_t micro_batches; /* divides images */
-    uint32_t devices;       /* of the step */
-    bool first;             /* the device whose process keeps the loader */
-};
+#include "variant_request.h"
 
 /* Builds the graph, chooses how blocks are kept, emits both programs and places them. A variant that does not fit is
  * made all the same, as small as the policy allows, unless only one that fits is wanted (ERROR_UNFIT). *policy is what
- * was chosen, never RECOMPUTE_AUTO. The caller ends *variant with variant_finish, also after a failure. */
+ * was chosen, never RECOMPUTE_AUTO. The caller ends *variant with plan_variant_finish, also after a failure. */
 bool variant_make(const struct variant_request *request, struct plan_variant *variant, enum recompute_policy *policy,
                   struct error *err);
-void variant_finish(struct plan_variant *variant);
 
 /* What a device needs outside the arena, by class; classes of the arena are left alone but for what a host device keeps
  * in its own memory beside the arena: the loader's buffers and offloaded tensors. */

@@ -3,6 +3,8 @@
 #include "schedule.h"
 #include "timeline.h"
 #include "variant_private.h"
+#include "variant_request.h"
+#include "keep.h"
 
 static bool time_candidate(const struct making *making, const struct candidate *candidate, double *seconds,
                            struct error *err)

@@ -5,6 +5,8 @@
 #include "draft.h"
 #include "place.h"
 #include "variant.h"
+#include "variant_request.h"
+#include "keep.h"
 
 /* A schedule drafted and placed; without a draft (home is NULL) it was not worth placing. */
 struct candidate {

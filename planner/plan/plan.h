@@ -1,7 +1,7 @@
 /* The plan: the joint between planner and trainer. What each device runs, in which order, at which bytes of its arena.
  *
- * Made by plan_make, proved by plan_verify (verify.h), stored by plan_write as one JSON file (docs/formats.md), executed
- * by the trainer exactly as it stands. */
+ * Here is the artefact alone: made by plan_make (make/make.h), proved by plan_verify (verify.h), stored as one JSON file
+ * (plan_file.h, docs/formats.md), executed by the trainer exactly as it stands. */
 #ifndef FATHOM_PLAN_H
 #define FATHOM_PLAN_H
 
@@ -130,12 +130,6 @@ enum recompute_policy {
 };
 const char *recompute_policy_name(enum recompute_policy policy);
 
-enum sharing_policy {
-    SHARING_FULL,
-    SHARING_NONE,     /* every tensor its own bytes: for tests and comparisons */
-    SHARING_GRADINPUT /* as the 2016 release did (gradinput.h), for comparison */
-};
-
 struct plan {
     struct model_spec spec;
     enum dtype dtype;
@@ -153,49 +147,10 @@ struct plan {
     double plan_seconds;   /* how long planning took */
 };
 
-/* Asks the backend for an op's workspace (pass says whether it is a recompute or evaluation), without allocating anything.
- * NULL in a request = the planner's own estimate for GPUs. */
-typedef bool (*plan_workspace_fn)(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,
-                                  uint64_t *bytes, struct error *err);
-
-struct cost_table;
-
-/* Told of every share of a batch, before it is planned; false ends planning with ERROR_FAILED. */
-typedef bool (*plan_watch_fn)(void *context);
-
-struct plan_request {
-    struct model_spec spec;
-    enum dtype dtype;
-    uint32_t batch;
-    const struct machine *machine;    /* borrowed */
-    uint32_t micro_batches;           /* 0 = as few as fit; otherwise the same on every device */
-    bool any_micro_batches;           /* with micro_batches 0: as many as make the least predicted step */
-    bool sync_bn;
-    enum recompute_policy recompute;
-    uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */
-    uint64_t offload_bytes;           /* pinned host memory that a device may offload into; 0 = none, UINT64_MAX = any */
-    uint64_t workspace_cap_bytes;     /* of one op, where no backend is asked; 0 = the device's own */
-    bool reconstruct;                 /* blocks may re-create their input from their output, to rounding */
-    const struct cost_table *measured; /* ops' times from a run (cost.h), borrowed; NULL = the roofline's */
-    enum sharing_policy sharing;
-    uint64_t bucket_bytes;            /* of gradients; 0 = 25 MiB with several devices, else one bucket */
-    double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */
-    bool only_if_fits;                /* a plan that does not is ERROR_UNFIT, and soon */
-    plan_workspace_fn workspace_bytes; /* may be NULL */
-    void *workspace_context;
-    plan_watch_fn watch;              /* may be NULL */
-    void *watch_context;
-};
-
-/* Makes and verifies a plan. A plan that does not fit is returned with fits = false (ask advise.h what would); errors are
- * ERROR_INPUT for impossible requests, ERROR_UNFIT for a recompute budget below the least arena, and ERROR_MEMORY. The
- * caller ends it with plan_destroy. */
-struct plan *plan_make(const struct plan_request *request, struct error *err);
+/* Takes NULL. */
 void plan_destroy(struct plan *plan);
-
-/* Reads and checks a plan file: version, fields, ranges, the graph's hash; then plan_verify. ERROR_INPUT names the field. */
-struct plan *plan_read(const char *path, struct error *err);
-/* Atomic. */
-bool plan_write(const struct plan *plan, const char *path, struct error *err);
+/* Both take zeroed objects. */
+void plan_variant_finish(struct plan_variant *variant);
+void plan_program_finish(struct plan_program *program);
 
 #endif

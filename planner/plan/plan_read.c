@@ -12,6 +12,7 @@
 #include "json.h"
 #include "mem.h"
 #include "verify.h"
+#include "plan_file.h"
 
 #define MOST_FILE_BYTES (UINT64_C(1) << 30)
 #define MOST_BYTES      (UINT64_C(1) << 50) /* of a memory size */

@@ -7,6 +7,7 @@
 
 #include "files.h"
 #include "hash.h"
+#include "plan_file.h"
 
 static void write_string(FILE *out, const char *text)
 {

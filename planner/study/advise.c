@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "make.h"
 
 #define MOST_BATCH (1u << 20)
 #define GIB        (1ull << 30)

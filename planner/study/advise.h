@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "errors.h"
-#include "plan.h"
+#include "plan_request.h"
 
 /* The largest batch of a whole step for which plan_make(request with that batch) fits, with the request's micro-batches
  * (0: in one piece, as any batch fits in enough pieces); 0 when not even one image per device does. `known` is a plan

@@ -9,6 +9,7 @@
 #include "occupancy.h"
 #include "program.h"
 #include "workspace.h"
+#include "keep.h"
 
 static uint32_t stage_of(const struct graph *graph, uint32_t layer) { return graph->layers[layer].stage; }
 
@@ -173,7 +174,7 @@ struct block_runs {
 
 static void count_op(const struct graph *graph, const struct plan_op *op, struct block_runs *block)
 {
-    bool elementwise = program_is_elementwise(graph->ops[op->op].kind);
+    bool elementwise = keep_is_elementwise(graph->ops[op->op].kind);
     if (op->pass == PASS_FORWARD && block->first_op == NO_OP && !elementwise) block->first_op = op->op;
     if (op->pass == PASS_OFFLOAD) block->offloaded = true;
     if (op->pass == PASS_RECONSTRUCT) block->reconstructed = true;

@@ -4,6 +4,7 @@
 
 #include "advise.h"
 #include "mem.h"
+#include "make.h"
 
 #define MIB ((uint64_t)1 << 20)
 

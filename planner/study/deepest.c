@@ -1,6 +1,7 @@
 #include "deepest.h"
 
 #include "mem.h"
+#include "make.h"
 
 /* Over positions in the form's depths. */
 struct search {

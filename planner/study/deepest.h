@@ -3,7 +3,7 @@
 #define FATHOM_DEEPEST_H
 
 #include "errors.h"
-#include "plan.h"
+#include "plan_request.h"
 
 /* One plan that was made in the search. */
 struct deepest_step {

@@ -5,6 +5,7 @@
 
 #include "mem.h"
 #include "workspace.h"
+#include "make.h"
 
 struct search {
     struct plan_request request;

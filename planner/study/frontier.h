@@ -4,7 +4,7 @@
 #define FATHOM_FRONTIER_H
 
 #include "errors.h"
-#include "plan.h"
+#include "plan_request.h"
 
 #define FRONTIER_BUDGETS 12
 #define FRONTIER_MOST    (FRONTIER_BUDGETS + 1)

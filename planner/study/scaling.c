@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "predict.h"
+#include "make.h"
 
 static bool alike(const struct device_spec *a, const struct device_spec *b)
 {

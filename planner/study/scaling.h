@@ -3,7 +3,7 @@
 #define FATHOM_SCALING_H
 
 #include "all_reduce.h"
-#include "plan.h"
+#include "plan_request.h"
 
 #define SCALING_MOST 14 /* 1, 2, 4 ... 4096, and a number between two of these */
 

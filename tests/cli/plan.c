@@ -5,7 +5,7 @@
 
 #include "cli_run.h"
 #include "json.h"
-#include "plan.h"
+#include "plan_file.h"
 #include "units.h"
 
 static json_t *run_json(const char *arguments, int code)

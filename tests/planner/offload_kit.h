@@ -7,9 +7,11 @@
 #include "draft.h"
 #include "layout.h"
 #include "mem.h"
-#include "plan.h"
+#include "plan_request.h"
 #include "program.h"
 #include "variant.h"
+#include "variant_request.h"
+#include "keep.h"
 
 static inline uint64_t offload_evaluate_bytes(const struct plan_variant *variant)
 {

@@ -4,7 +4,7 @@
 
 #include <criterion/criterion.h>
 
-#include "plan.h"
+#include "make.h"
 
 struct kit_options {
     const char *model;

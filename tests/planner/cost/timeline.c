@@ -2,6 +2,8 @@
 #include "offload_kit.h"
 #include "planner_kit.h"
 #include "timeline.h"
+#include "plan_request.h"
+#include "keep.h"
 
 static uint32_t all_on_host(uint32_t block)
 {

@@ -5,6 +5,9 @@
 #include "planner_kit.h"
 #include "schedule.h"
 #include "workspace.h"
+#include "plan_request.h"
+#include "variant_request.h"
+#include "keep.h"
 
 static struct graph *build(const char *model, uint32_t batch, enum dtype dtype)
 {

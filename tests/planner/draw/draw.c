@@ -13,6 +13,7 @@
 #include "mem.h"
 #include "random.h"
 #include "plan_words.h"
+#include "make.h"
 
 static struct machine machine;
 

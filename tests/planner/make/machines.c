@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 
 #include "plan.h"
+#include "make.h"
 
 struct row {
     const char *machine, *model;

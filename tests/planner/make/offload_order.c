@@ -3,6 +3,8 @@
 #include "hazards.h"
 #include "offload_kit.h"
 #include "planner_kit.h"
+#include "plan_request.h"
+#include "keep.h"
 
 struct clock { /* per stream, how many of the program's first ops are surely done (counted by index, plus one) */
     uint32_t done[PLAN_STREAMS];

@@ -3,6 +3,7 @@
 #include "machine.h"
 #include "planner_kit.h"
 #include "verify.h"
+#include "make.h"
 
 struct wanted {
     const char *model, *gpu;

@@ -4,6 +4,8 @@
 #include "offload_kit.h"
 #include "planner_kit.h"
 #include "verify.h"
+#include "plan_request.h"
+#include "keep.h"
 
 static void check_follow(struct plan *plan, struct chain_schedule *schedule, const char *what)
 {

@@ -6,7 +6,7 @@
 
 #include "frontier.h"
 #include "mem.h"
-#include "plan.h"
+#include "make.h"
 #include "random.h"
 #include "split_search.h"
 #include "workspace.h"

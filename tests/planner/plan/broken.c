@@ -4,6 +4,7 @@
 #include "mem.h"
 #include "planner_kit.h"
 #include "verify.h"
+#include "sharing.h"
 
 static void expect(struct plan *plan, enum verify_fault wanted)
 {

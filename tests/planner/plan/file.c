@@ -9,6 +9,8 @@
 #include "planner_kit.h"
 #include "text.h"
 #include "verify.h"
+#include "make.h"
+#include "plan_file.h"
 
 static char folder[] = "/tmp/fathom-plan-XXXXXX";
 static char first[64], second[64];

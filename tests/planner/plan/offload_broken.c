@@ -4,6 +4,8 @@
 #include "offload_kit.h"
 #include "planner_kit.h"
 #include "verify.h"
+#include "plan_request.h"
+#include "keep.h"
 
 static void expect(struct plan *plan, enum verify_fault wanted, const char *what)
 {

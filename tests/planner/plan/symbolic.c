@@ -8,6 +8,7 @@
 #include "invertible.h"
 #include "mem.h"
 #include "planner_kit.h"
+#include "sharing.h"
 
 #define CELL 64u /* bytes; views of buckets start at multiples of it */
 

@@ -5,6 +5,7 @@
 
 #include "advise.h"
 #include "mem.h"
+#include "make.h"
 
 static struct machine machine;
 

@@ -3,6 +3,7 @@
 #include "mem.h"
 #include "occupancy.h"
 #include "planner_kit.h"
+#include "sharing.h"
 
 static const struct kit_options plans[] = {
     {.model = "resnet-20", .batch = 64, .gpus = "12GiB", .recompute = RECOMPUTE_NONE},

@@ -4,6 +4,7 @@
 
 #include "mem.h"
 #include "scaling.h"
+#include "plan_request.h"
 
 static struct plan_request make_request(const char *model, const char *gpus, uint32_t batch, struct machine *machine)
 {

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 
 #include "train_help.h"
+#include "sharing.h"
 
 TestSuite(bitwise, .init = run_make_data, .fini = run_remove_data);
 

@@ -4,6 +4,8 @@
 #include "offload_kit.h"
 #include "train_help.h"
 #include "verify.h"
+#include "plan_request.h"
+#include "keep.h"
 
 TestSuite(offload_train, .init = run_make_data, .fini = run_remove_data, .timeout = 240);
 

@@ -6,6 +6,7 @@
 #include "init.h"
 #include "random.h"
 #include "train_help.h"
+#include "sharing.h"
 
 TestSuite(reconstruct, .init = run_make_data, .fini = run_remove_data);
 

@@ -12,6 +12,7 @@
 #include "files.h"
 #include "mem.h"
 #include "train.h"
+#include "make.h"
 
 #define RUN_STEPS 64 /* losses that are kept */
 

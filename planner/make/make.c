@@ -1,0 +1,91 @@
+#include "make.h"
+
+#include <inttypes.h>
+
+#include "batch_split.h"
+#include "clock.h"
+#include "mem.h"
+#include "predict.h"
+#include "verify.h"
+
+static bool check_request(const struct plan_request *request, struct error *err)
+{
+    size_t devices = request->machine ? request->machine->device_count : 0;
+    if (devices == 0) return error_set(err, ERROR_INPUT, "a plan needs at least one device");
+    if (request->batch < devices)
+        return error_set(err, ERROR_INPUT,
+                         "batch is %" PRIu32 ", less than the %zu devices; at least one image each is wanted",
+                         request->batch, devices);
+    if (request->dtype != DTYPE_F32 && request->dtype != DTYPE_F16 && request->dtype != DTYPE_BF16)
+        return error_set(err, ERROR_INPUT, "dtype is %s; f32, f16 or bf16 is wanted", dtype_name(request->dtype));
+    return true;
+}
+
+static struct plan *create_plan(const struct plan_request *request, struct error *err)
+{
+    size_t devices = request->machine->device_count;
+    struct plan *plan = mem_zalloc(MEM_PLAN, 1, sizeof *plan);
+    if (plan) {
+        plan->devices = mem_zalloc(MEM_PLAN, devices, sizeof *plan->devices);
+        plan->variants = mem_zalloc(MEM_PLAN, devices, sizeof *plan->variants);
+    }
+    if (!plan || !plan->devices || !plan->variants) {
+        error_memory(err, devices * sizeof *plan->variants, "a plan");
+        plan_destroy(plan);
+        return NULL;
+    }
+    plan->spec = request->spec;
+    plan->dtype = request->dtype;
+    plan->batch = request->batch;
+    plan->sync_bn = request->sync_bn;
+    if (request->recompute == RECOMPUTE_BUDGET) plan->recompute_budget_bytes = request->recompute_budget_bytes;
+    plan->device_count = devices;
+    return plan;
+}
+
+static void describe_devices(struct plan *plan, const struct plan_request *request)
+{
+    for (uint32_t d = 0; d < plan->device_count; d++) {
+        plan->devices[d].spec = request->machine->devices[d];
+        plan->devices[d].spec.source = NULL;
+    }
+}
+
+static bool has_bn(const struct graph *graph)
+{
+    for (uint32_t i = 0; i < graph->forward_end; i++)
+        if (graph->ops[i].kind == OP_BN) return true;
+    return false;
+}
+
+static bool fill(struct plan *plan, const struct plan_request *request, struct error *err)
+{
+    describe_devices(plan, request);
+    TRY(batch_split_choose(request, plan, err));
+    bool divided = plan->devices[0].micro_batches > 1 || (plan->device_count > 1 && !plan->sync_bn);
+    plan->changes_bn = divided && has_bn(plan->variants[0].graph);
+    return true;
+}
+
+/* A plan that does not verify is the planner's fault, not the request's. */
+static bool prove(const struct plan *plan, struct error *err)
+{
+    struct error found = {0};
+    if (plan_verify(plan, NULL, &found)) return true;
+    return error_set(err, found.kind == ERROR_INPUT ? ERROR_FAILED : found.kind, "%s", found.text);
+}
+
+struct plan *plan_make(const struct plan_request *request, struct error *err)
+{
+    uint64_t start = clock_now_ns();
+    if (!check_request(request, err)) return NULL;
+    struct plan *plan = create_plan(request, err);
+    if (!plan) return NULL;
+    if (!fill(plan, request, err) || !prove(plan, err) ||
+        !predict_times(plan, request->machine, request->measured, err)) {
+        plan_destroy(plan);
+        return NULL;
+    }
+    plan->plan_seconds = (double)(clock_now_ns() - start) * 1e-9;
+    return plan;
+}

@@ -1,0 +1,38 @@
+/* What is asked of the planner. */
+#ifndef FATHOM_PLAN_REQUEST_H
+#define FATHOM_PLAN_REQUEST_H
+
+#include "plan.h"
+#include "sharing.h"
+#include "workspace.h"
+
+struct cost_table;
+
+/* Told of every share of a batch, before it is planned; false ends planning with ERROR_FAILED. */
+typedef bool (*plan_watch_fn)(void *context);
+
+struct plan_request {
+    struct model_spec spec;
+    enum dtype dtype;
+    uint32_t batch;
+    const struct machine *machine;    /* borrowed */
+    uint32_t micro_batches;           /* 0 = as few as fit; otherwise the same on every device */
+    bool any_micro_batches;           /* with micro_batches 0: as many as make the least predicted step */
+    bool sync_bn;
+    enum recompute_policy recompute;
+    uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */
+    uint64_t offload_bytes;           /* pinned host memory that a device may offload into; 0 = none, UINT64_MAX = any */
+    uint64_t workspace_cap_bytes;     /* of one op, where no backend is asked; 0 = the device's own */
+    bool reconstruct;                 /* blocks may re-create their input from their output, to rounding */
+    const struct cost_table *measured; /* ops' times from a run (cost.h), borrowed; NULL = the roofline's */
+    enum sharing_policy sharing;
+    uint64_t bucket_bytes;            /* of gradients; 0 = 25 MiB with several devices, else one bucket */
+    double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */
+    bool only_if_fits;                /* a plan that does not is ERROR_UNFIT, and soon */
+    plan_workspace_fn workspace_bytes; /* may be NULL */
+    void *workspace_context;
+    plan_watch_fn watch;              /* may be NULL */
+    void *watch_context;
+};
+
+#endif
