@@ -1,7 +1,6 @@
 #include "block_grid.h"
 
 #include "mem.h"
-#include "program.h"
 #include "keep.h"
 
 /* Sums of bytes by row and column; [columns] of a row takes what ends at its edge. */

@@ -1,6 +1,5 @@
 #include "invertible.h"
 
-#include "program.h"
 #include "keep.h"
 
 static const struct op *find_producer(const struct graph *graph, const struct graph_block *block, uint32_t tensor)

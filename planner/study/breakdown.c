@@ -7,9 +7,8 @@
 #include "cost.h"
 #include "mem.h"
 #include "occupancy.h"
-#include "program.h"
-#include "workspace.h"
 #include "keep.h"
+#include "workspace.h"
 
 static uint32_t stage_of(const struct graph *graph, uint32_t layer) { return graph->layers[layer].stage; }
 
