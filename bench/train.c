@@ -124,7 +124,7 @@ static bool run(const char *model, uint32_t batch, uint64_t steps, const char *d
     if (!plan) return false;
     struct train_options options = {.data_path = data,
                                     .iterations = steps,
-                                    .schedule = schedule_for(&plan->spec, 0, batch),
+                                    .schedule = schedule_for(recipe_for(&plan->spec), 0, batch),
                                     .momentum = 0.9,
                                     .weight_decay = 1e-4,
                                     .augment = true,

@@ -11,6 +11,7 @@
 #include "plan_flags.h"
 #include "plan_progress.h"
 #include "plan_report.h"
+#include "recipe.h"
 #include "plan_words.h"
 #include "make.h"
 #include "plan_file.h"
@@ -174,7 +175,7 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
         report.scaling = &scaling;
     }
     struct whole_run run;
-    uint64_t images = o->images ? o->images : o->epochs * whole_run_epoch(plan->spec.dataset);
+    uint64_t images = o->images ? o->images : o->epochs * recipe_epoch_images(plan->spec.dataset);
     if (whole_run_estimate(plan, images, o->price, &run)) report.run = &run;
     if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
     return say(o, request, &report, err);

@@ -223,7 +223,8 @@ static bool choose_kind(const char *text, struct schedule *schedule, struct erro
 static bool choose_schedule(struct train_command *c, const struct plan *plan, struct error *err)
 {
     struct schedule *schedule = &c->options.schedule;
-    *schedule = schedule_for(&plan->spec, c->options.iterations, plan->batch);
+    const struct recipe *recipe = recipe_for(&plan->spec);
+    *schedule = schedule_for(recipe, c->options.iterations, plan->batch);
     TRY(choose_kind(c->schedule, schedule, err));
     if (!isnan(c->learning_rate)) schedule->base = c->learning_rate;
     if (c->warm_up != UINT64_MAX) {
@@ -231,8 +232,8 @@ static bool choose_schedule(struct train_command *c, const struct plan *plan, st
         schedule->warm_until_error = 0;
     }
     if (schedule->warm_steps > 0) schedule->warm_rate = schedule->base / 10;
-    c->options.momentum = isnan(c->momentum) ? 0.9 : c->momentum;
-    c->options.weight_decay = isnan(c->weight_decay) ? schedule_weight_decay(&plan->spec) : c->weight_decay;
+    c->options.momentum = isnan(c->momentum) ? recipe->momentum : c->momentum;
+    c->options.weight_decay = isnan(c->weight_decay) ? recipe->weight_decay : c->weight_decay;
     return true;
 }
 
@@ -242,7 +243,7 @@ static bool choose_iterations(struct train_command *c, const struct plan *plan, 
         return error_set(err, ERROR_INPUT, "--iterations and --epochs say the same thing: one of them is wanted");
     if (c->options.iterations > 0) return true;
     if (c->epochs <= 0) {
-        c->options.iterations = schedule_iterations(&plan->spec, plan->batch);
+        c->options.iterations = recipe_steps(recipe_for(&plan->spec), plan->batch);
         return true;
     }
     struct dataset *dataset;

@@ -2,9 +2,9 @@
 
 #include "cost_table.h"
 
-/* Shares of the peaks that training reaches, fitted to published speeds within 35 % (tests/planner/cost/cost.c): without
- * tensor cores to steps of ResNet-34, 50, 101, VGG-A, D and CIFAR's 164 and 1001 on a Titan X; with them to ResNet-50
- * on A100 (PyTorch's examples). */
+/* Shares of the peaks that training reaches, fitted to published speeds within 35 % (tests/planner/cost/cost.c):
+ * without tensor cores to steps of ResNet-34, 50, 101, VGG-A, D and CIFAR's 164 and 1001 on a Titan X; with them to
+ * ResNet-50 on A100 (PyTorch's examples). */
 struct efficiency {
     double arithmetic, memory;
 };

@@ -1,5 +1,6 @@
 /* Gradient buckets: parameters whose gradients are made one after the other share one contiguous tensor, so that a
  * collective and an update are one op each. Weights and momentum lie in buckets of the same layout. */
+#include "build.h"
 #include "graph_private.h"
 
 #include "mem.h"

@@ -1,4 +1,5 @@
 /* Adding forward ops: shapes are worked out and checked here, so that a finished graph is consistent. */
+#include "build.h"
 #include "graph_private.h"
 
 static const float bn_epsilon = 1e-5f;

@@ -2,9 +2,14 @@
 #ifndef FATHOM_GRAPH_PRIVATE_H
 #define FATHOM_GRAPH_PRIVATE_H
 
-#include "build.h"
+#include "graph.h"
 
-struct text_chunk;
+/* Layer paths live in chunks, so that a path's address never changes and a deep net makes few allocations. */
+struct text_chunk {
+    struct text_chunk *next;
+    size_t used;
+    char bytes[];
+};
 
 struct graph_state {
     struct text_chunk *chunks; /* of the layers' paths */
@@ -25,6 +30,9 @@ const struct op_shape *op_kind_shape(enum op_kind kind);
 /* Remember the builder's first error; both return false. */
 bool graph_fail(struct graph *graph, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool graph_fail_memory(struct graph *graph, size_t bytes);
+
+/* Room for one more element of an array of the graph's; false after a failure, now or earlier. */
+bool graph_grow(struct graph *graph, void **array, size_t *capacity, size_t count, size_t size);
 
 /* Append, and give the index; NO_TENSOR and NO_OP after a failure, now or earlier. A tensor's bytes and layer are
  * filled in; an op's layer and block unless it is derived from another, its in_place, FLOPs and bytes moved always. */

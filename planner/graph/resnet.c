@@ -3,6 +3,7 @@
  *
  * All unit kinds are one sequence: [pre], conv, BN-ReLU, conv, [BN-ReLU, conv,] [last BN], addition, [post]; they
  * differ in what stands in brackets (figure 4 of arXiv:1603.05027). */
+#include "build.h"
 #include "graph_private.h"
 
 #define MOST_CONVS 3

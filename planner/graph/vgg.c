@@ -1,5 +1,6 @@
 /* VGG-A and VGG-D (arXiv:1409.1556, table 1): convolutions with bias, no normalisation. On images of ImageNet three
  * fully connected layers with dropout; on CIFAR's, where one pixel is left, the classifier alone. */
+#include "build.h"
 #include "graph_private.h"
 
 #define STAGES 5

@@ -7,7 +7,7 @@
 
 #include "mem.h"
 #include "overheads.h"
-#include "parts.h"
+#include "machine_private.h"
 #include "units.h"
 
 #define LEAST_GPU_BYTES (64 * MIB)

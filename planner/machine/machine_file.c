@@ -11,7 +11,7 @@
 #include "json.h"
 #include "mem.h"
 #include "overheads.h"
-#include "parts.h"
+#include "machine_private.h"
 
 #define MACHINE_VERSION    1
 #define MOST_FILE_BYTES    (4 * MIB)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "parts.h"
+#include "machine_private.h"
 #include "units.h"
 
 /* Of a link's rate, what NCCL counts on (src/graph/topo.h): NVLink 18 of 20 GB/s a link on P100, 20 of 25 and 20.6 of

@@ -5,7 +5,7 @@
 
 #include "chain.h"
 #include "program.h"
-#include "variant.h"
+#include "variant_request.h"
 #include "variant_request.h"
 
 struct block_costs {

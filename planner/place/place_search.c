@@ -4,7 +4,7 @@
 
 #include "clock.h"
 #include "mem.h"
-#include "place_search_state.h"
+#include "place_search_private.h"
 
 #define NEAR 128 /* sections */
 

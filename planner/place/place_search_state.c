@@ -1,4 +1,4 @@
-#include "place_search_state.h"
+#include "place_search_private.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "predict.h"
+#include "recipe.h"
 #include "make.h"
 
 static bool alike(const struct device_spec *a, const struct device_spec *b)
@@ -82,24 +83,16 @@ bool scaling_find(const struct plan_request *request, struct scaling *scaling, s
     return true;
 }
 
-uint64_t whole_run_epoch(enum dataset_kind dataset) { return dataset == DATASET_IMAGENET ? 1281167 : 50000; }
-
-/* arXiv:1512.03385, 3.4: 60 x 10^4 iterations of 256; 4.2: 64k of 128. */
-static uint64_t paper_images(enum dataset_kind dataset)
-{
-    return dataset == DATASET_IMAGENET ? 600000ull * 256 : 64000ull * 128;
-}
-
 bool whole_run_estimate(const struct plan *plan, uint64_t images, double hour_price, struct whole_run *run)
 {
     if (plan->step_seconds <= 0) return false;
-    uint64_t wanted = images ? images : paper_images(plan->spec.dataset);
+    uint64_t wanted = images ? images : recipe_for(&plan->spec)->images;
     uint64_t steps = wanted / plan->batch + (wanted % plan->batch != 0);
     double seconds = (double)steps * plan->step_seconds;
     double hours = seconds / 3600 * (double)plan->device_count;
     *run = (struct whole_run){.images = wanted,
                               .steps = steps,
-                              .epochs = (double)wanted / (double)whole_run_epoch(plan->spec.dataset),
+                              .epochs = (double)wanted / (double)recipe_epoch_images(plan->spec.dataset),
                               .seconds = seconds,
                               .device_hours = hours,
                               .price = hours * hour_price};

@@ -34,10 +34,8 @@ struct whole_run {
     double price; /* of all device hours, in the unit of an hour's price; 0 = no price was given */
 };
 
-/* images of training (0 = as many as the papers': 64,000 steps of 128 on CIFAR, 600,000 of 256 on ImageNet), at
+/* images of training (0 = as many as the model's recipe), at
  * hour_price for one device. False when the plan's step time is unknown: *run is then untouched. */
 bool whole_run_estimate(const struct plan *plan, uint64_t images, double hour_price, struct whole_run *run);
-/* Training images of a data set: 50,000, or ImageNet's 1,281,167. */
-uint64_t whole_run_epoch(enum dataset_kind dataset);
 
 #endif

@@ -8,20 +8,45 @@ import sys
 SOURCE = pathlib.Path(sys.argv[1])
 BUILD = pathlib.Path(sys.argv[2])
 
-# folder -> folders whose headers it may include
-MAY_USE = {
+def read_rooms():
+    """folder -> folders whose headers its meson.build gives it: what compiles, so what may be included."""
+    names, lists = {}, {}
+    for path in sorted(SOURCE.glob('**/meson.build')):
+        text, folder = path.read_text(), str(path.parent.relative_to(SOURCE))
+        own = re.search(r"^(\w+)_inc = include_directories\('\.'\)", text, re.M)
+        if own:
+            names[own.group(1)] = folder
+        given = re.search(r'static_library\(.fathom_\w+.*?include_directories: \[([^\]]*)\]', text, re.S)
+        if own and given:
+            lists[folder] = re.findall(r'(\w+)_inc\b', given.group(1))
+    return {folder: {names[name] for name in lists[folder]} - {folder} for folder in lists}
+
+
+# What the picture of docs/architecture.md says: no folder may be given more than this.
+PLAN = {'planner/plan', 'planner/graph', 'planner/machine'}
+MAKE = PLAN | {'planner/make', 'planner/cost'}
+PICTURE = {
     'base': set(),
+    'traces': {'base'},
+    'recipes': {'planner/graph', 'base'},
     'planner/graph': {'base'},
     'planner/machine': {'base'},
     'planner/place': {'base'},
+    'planner/place/files': {'planner/place', 'base'},
     'planner/recompute': {'base'},
-    'planner': {'planner/graph', 'planner/machine', 'planner/place', 'planner/recompute', 'base'},
-    'traces': {'base'},
-    'trainer': {'planner', 'planner/graph', 'planner/machine', 'traces', 'base'},
-    'trainer/cpu': {'trainer', 'planner/graph', 'base'},
-    'trainer/cuda': {'trainer', 'planner/graph', 'base'},
+    'planner/plan': {'planner/graph', 'planner/machine', 'base'},
+    'planner/cost': PLAN | {'base'},
+    'planner/make': PLAN | {'planner/cost', 'planner/place', 'planner/recompute', 'base'},
+    'planner/study': MAKE | {'recipes', 'base'},
+    'planner/draw': MAKE | {'planner/study', 'base'},
+    'trainer/device': PLAN | {'traces', 'base'},
+    'trainer/data': {'base'},
+    'trainer/run': PLAN | {'trainer/device', 'trainer/data', 'recipes', 'traces', 'base'},
+    'trainer/cpu': {'trainer/device', 'planner/graph', 'base'},
+    'trainer/cuda': {'trainer/device', 'planner/graph', 'base'},
     'profiler': {'traces', 'base'},
     'profiler/cupti': {'profiler', 'traces', 'base'},
+    'profiler/nvml': {'profiler', 'traces', 'base'},
     'tui': {'traces', 'base'},
 }
 # outside header (prefix) -> the files or folders that may include it
@@ -29,9 +54,9 @@ OUTSIDE = {
     'hwloc': {'planner/machine/host.c'},
     'curses': {'tui/screen.c'},
     'ncurses': {'tui/screen.c'},
-    'dnnl': {'trainer/cpu/onednn.c', 'trainer/cpu/onednn_version.h'},
+    'dnnl': {'trainer/cpu/onednn.c', 'trainer/cpu/onednn_isa.c', 'trainer/cpu/onednn_private.h'},
     'oneapi/dnnl': {'trainer/cpu/onednn.c'},
-    'jpeglib': {'trainer/jpeg.c'},
+    'jpeglib': {'trainer/data/jpeg.c'},
     'xxhash': {'base/hash.c'},
     'jansson': {'base/json.h'},
     'cuda': {'trainer/cuda'},
@@ -43,6 +68,7 @@ CUDA_SYMBOL = re.compile(r'\b(cu[A-Z]\w+|cuda[A-Z]\w+|cudnn[A-Z]\w+|nccl[A-Z]\w+
 ALLOCATION = re.compile(r'(?<![\w.>])(malloc|calloc|realloc|free|strdup|strndup|asprintf|aligned_alloc|posix_memalign)\s*\(')
 SPEECH = re.compile(r'(?<![\w.>])(printf|puts|putchar|perror)\s*\(|\b(stdout|stderr)\b')
 
+ROOMS = read_rooms()
 faults = []
 
 
@@ -51,7 +77,7 @@ def fault(path, line, what):
 
 
 def sources():
-    for folder in sorted(set(MAY_USE) | {'cli'}):
+    for folder in sorted(ROOMS) + ['cli']:
         for path in sorted((SOURCE / folder).glob('*.[ch]')):
             yield folder, path.relative_to(SOURCE)
 
@@ -79,7 +105,7 @@ def check_includes(folder, path, text, homes):
             home = homes.get(own.group(1))
             if home is None:
                 fault(path, number, f'includes "{own.group(1)}", which no folder has')
-            elif folder != 'cli' and home != folder and home not in MAY_USE[folder]:
+            elif folder != 'cli' and home != folder and home not in ROOMS[folder]:
                 fault(path, number, f'{folder}/ may not include {home}/{own.group(1)}')
         if system:
             for prefix, allowed in OUTSIDE.items():
@@ -93,6 +119,60 @@ def check_calls(folder, path, code):
             fault(path, number, f'allocates or frees outside base/mem: {line.strip()}')
         if folder not in ('cli', 'tui') and SPEECH.search(line):
             fault(path, number, f'a library speaks: {line.strip()}')
+
+
+def find_circles(arrows):
+    """Groups of names that reach each other (Tarjan)."""
+    order, low, stack, circles = {}, {}, [], []
+
+    def visit(name):
+        order[name] = low[name] = len(order)
+        stack.append(name)
+        for other in arrows.get(name, ()):
+            if other not in order:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], order[other])
+        if low[name] == order[name]:
+            group = stack[stack.index(name):]
+            del stack[stack.index(name):]
+            if len(group) > 1:
+                circles.append(sorted(group))
+
+    for name in sorted(arrows):
+        if name not in order:
+            visit(name)
+    return circles
+
+
+def check_circles(homes):
+    """A header and the file that bears its name are one thing to a reader, and so is NAME_private.h with NAME. No two
+    such things may include each other, over whatever detour, and no two folders."""
+    def thing(path):
+        return str(path.with_suffix('')).removesuffix('_private')
+
+    files, folders = {}, {}
+    for folder, path in sources():
+        for name in re.findall(r'^\s*#\s*include\s+"([^"]+)"', (SOURCE / path).read_text(), re.M):
+            if name not in homes:
+                continue
+            target = pathlib.Path(homes[name]) / name
+            if thing(target) != thing(path):
+                files.setdefault(thing(path), set()).add(thing(target))
+            if homes[name] != folder:
+                folders.setdefault(folder, set()).add(homes[name])
+    for kind, arrows in (('files', files), ('folders', folders)):
+        for circle in find_circles(arrows):
+            fault(circle[0], 1, f'{kind} that include each other: {", ".join(circle)}')
+
+
+def check_rooms():
+    for folder, given in ROOMS.items():
+        if folder not in PICTURE:
+            fault(f'{folder}/meson.build', 1, 'a room that the picture does not have')
+        elif given - PICTURE[folder]:
+            fault(f'{folder}/meson.build', 1, f'is given {", ".join(sorted(given - PICTURE[folder]))} against the picture')
 
 
 def check_symbols():
@@ -115,6 +195,8 @@ def main():
         check_includes(folder, path, text, homes)
         check_calls(folder, path, strip_comments(text))
         files += 1
+    check_rooms()
+    check_circles(homes)
     archives = check_symbols()
     if files < 20 or archives < 5:
         faults.append(f'only {files} files and {archives} archives were seen: the check looks in the wrong place')

@@ -361,6 +361,14 @@ uint32_t dropout_op(const struct prepared *p)
     return p->call.op->kind == OP_DROPOUT_BWD ? p->call.op->forward : p->call.op_index;
 }
 
+static bool group_join(struct group *group, uint32_t rank, struct device *device, struct error *err)
+{
+    TRY(cpu_group_join(group, rank, err));
+    device->group = group;
+    device->rank = rank;
+    return true;
+}
+
 #define CPU_BACKEND(own_name, measure, create)                                                                         \
     {                                                                                                                  \
         .name = (own_name), .op_workspace = (measure), .device_create = (create), .device_destroy = device_destroy,    \
@@ -368,7 +376,7 @@ uint32_t dropout_op(const struct prepared *p)
         .parameter_out = parameter_out, .stream_create = stream_create, .stream_destroy = stream_destroy,              \
         .stream_synchronize = stream_synchronize, .event_create = event_create, .event_destroy = event_destroy,        \
         .event_record = event_pass, .event_wait = event_pass, .op_prepare = op_prepare, .op_launch = op_launch,        \
-        .op_release = op_release, .group_create = cpu_group_create, .group_join = cpu_group_join,                      \
+        .op_release = op_release, .group_create = cpu_group_create, .group_join = group_join,                          \
         .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy, .host_create = host_create,                \
         .host_fill = host_fill,                                                                                        \
     }

@@ -2,13 +2,12 @@
 
 #include <pthread.h>
 
-#include "cpu_device.h"
 #include "mem.h"
 
 enum sum_type { SUM_F32, SUM_F64 };
 
 struct member {
-    struct device *device;
+    bool joined;
     const void *in;
     void *out;
     uint64_t count;
@@ -92,19 +91,16 @@ static void leave(struct group *group)
     pthread_mutex_unlock(&group->lock);
 }
 
-bool cpu_group_join(struct group *group, uint32_t rank, struct device *device, struct error *err)
+bool cpu_group_join(struct group *group, uint32_t rank, struct error *err)
 {
     if (rank >= group->count)
         return error_set(err, ERROR_FAILED, "rank %u in a group of %u devices", (unsigned)rank, (unsigned)group->count);
     pthread_mutex_lock(&group->lock);
-    bool taken = group->members[rank].device != NULL;
-    if (!taken) group->members[rank].device = device;
+    bool taken = group->members[rank].joined;
+    group->members[rank].joined = true;
     pthread_mutex_unlock(&group->lock);
     if (taken) return error_set(err, ERROR_FAILED, "rank %u of a group joined twice", (unsigned)rank);
-    TRY(enter(group, err));
-    device->group = group;
-    device->rank = rank;
-    return true;
+    return enter(group, err);
 }
 
 /* All members have published their calls: do they agree? Every thread comes to the same answer. */
@@ -143,7 +139,7 @@ static void sum_f64(const struct group *group, uint64_t first, uint64_t last)
  * overwritten. */
 static bool sum(struct group *group, uint32_t rank, struct member call, struct error *err)
 {
-    call.device = group->members[rank].device;
+    call.joined = true;
     group->members[rank] = call;
     TRY(enter(group, err));
     TRY(check_agreement(group, err));

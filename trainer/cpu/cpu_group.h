@@ -11,12 +11,11 @@
 
 #include "errors.h"
 
-struct device;
 struct group;
 
 bool cpu_group_create(uint32_t count, struct group **group, struct error *err);
 /* Blocks until `count` threads have joined. */
-bool cpu_group_join(struct group *group, uint32_t rank, struct device *device, struct error *err);
+bool cpu_group_join(struct group *group, uint32_t rank, struct error *err);
 /* Every waiting and every later call fails. */
 void cpu_group_abort(struct group *group);
 /* Takes NULL. No member may be inside a call. */

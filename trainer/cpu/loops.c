@@ -7,7 +7,7 @@
 #include <immintrin.h>
 #endif
 
-#include "loops_sets.h"
+#include "loops_private.h"
 
 /* ---- Elementwise. An element's inputs are read before its result is written, so a result may take an input's place:
  * the compiler need not check for that. ---- */

@@ -1,4 +1,4 @@
-#include "loops_sets.h"
+#include "loops_private.h"
 
 const struct loops *loops_best(void)
 {

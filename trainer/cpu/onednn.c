@@ -7,7 +7,7 @@
 
 #include "loops.h"
 #include "mem.h"
-#include "onednn_version.h"
+#include "onednn_private.h"
 #include "parallel.h"
 #include "weights.h"
 
@@ -38,13 +38,6 @@ static bool check(dnnl_status_t status, const char *what, struct error *err)
 }
 
 static uint64_t round_up(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
-
-uint32_t onednn_vector_floats(void)
-{
-    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-    if ((isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core) return 16;
-    return (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 ? 8 : 0;
-}
 
 /* {K, R, S, C} of the op's weights. */
 static void weight_dims(const struct onednn_shape *s, uint32_t dims[4])

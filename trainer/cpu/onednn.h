@@ -42,9 +42,6 @@ struct onednn_call {
 struct onednn;
 struct onednn_kernel;
 
-/* Floats in a vector register of the ISA that oneDNN uses here (16 or 8); 0 = not an x86 with AVX2. */
-uint32_t onednn_vector_floats(void);
-
 /* Workspace with any number of threads that a device of this process gets when the host's threads are shared evenly by
  * one to eight devices. */
 bool onednn_workspace(const struct onednn_shape *shape, uint64_t *bytes, struct error *err);

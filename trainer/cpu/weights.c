@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "onednn.h"
+#include "onednn_isa.h"
 
 /* 1x1 kernels with more weights than this are fully connected layers (the largest 1x1 convolutions of ResNets have
  * 1024 x 2048). */

@@ -1,4 +1,4 @@
-#include "run.h"
+#include "train_private.h"
 
 #include "clock.h"
 

@@ -2,7 +2,8 @@
 #ifndef FATHOM_LOG_H
 #define FATHOM_LOG_H
 
-#include "train.h"
+#include "errors.h"
+#include "train_status.h"
 
 struct log;
 

@@ -1,8 +1,35 @@
-/* The part of a schedule that depends on how the run goes: plateaus, and a warm-up that ends at an error. */
+/* The learning rate over a run: the papers' schedules, and what depends on how the run goes (plateaus, and a warm-up that
+ * ends at an error). */
 #ifndef FATHOM_RATE_H
 #define FATHOM_RATE_H
 
-#include "train.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "recipe.h"
+
+enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEPS, SCHEDULE_PLATEAU, SCHEDULE_COSINE };
+
+#define SCHEDULE_MOST_DROPS 8
+
+struct schedule {
+    enum schedule_kind kind;
+    double base;                          /* learning rate */
+    double warm_rate;                     /* used before warm_steps (CIFAR, depth >= 110: 0.01 for 400 steps) */
+    uint64_t warm_steps;
+    double warm_until_error;              /* > 0: or until training error is below this (arXiv:1512.03385, 4.2) */
+    uint64_t drops[SCHEDULE_MOST_DROPS];  /* steps at which the rate is multiplied by factor */
+    uint32_t drop_count;
+    double factor;                        /* 0.1 */
+    uint32_t patience;                    /* plateau: evaluations without a better error */
+    uint64_t iterations;                  /* cosine: the step at which the rate reaches 0 */
+};
+
+/* A recipe's schedule, scaled to `iterations` (0 = the recipe's own number) and to another batch. */
+struct schedule schedule_for(const struct recipe *recipe, uint64_t iterations, uint32_t batch);
+/* The rate of a step (from 0) as far as it is a function of the step alone: without plateaus and an early end of the
+ * warm-up. */
+double schedule_rate(const struct schedule *schedule, uint64_t step);
 
 /* Saved in checkpoints, so that a resumed run goes on with the same rates. */
 struct schedule_state {

@@ -1,5 +1,5 @@
 /* Where a run's values come from and go to: initial values, checkpoints. */
-#include "run.h"
+#include "train_private.h"
 
 #include <inttypes.h>
 #include <stdio.h>

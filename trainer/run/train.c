@@ -11,11 +11,10 @@
 #include "files.h"
 #include "mem.h"
 #include "process.h"
-#include "run.h"
+#include "train_private.h"
 #include "verify.h"
 
-#define RING_STEPS  4096u /* the median is over the last so many */
-#define BN_MOMENTUM 0.1f  /* Torch's default, with which the authors trained */
+#define RING_STEPS 4096u /* the median is over the last so many */
 
 /* ---- Reports ---- */
 
@@ -267,7 +266,7 @@ static bool run_step(struct run *run, struct error *err)
                               .momentum = (float)o->momentum,
                               .weight_decay = (float)o->weight_decay,
                               .nesterov = o->nesterov,
-                              .bn_momentum = BN_MOMENTUM};
+                              .bn_momentum = recipe_for(&run->plan->spec)->bn_momentum};
     TRY(next_batch(run, err));
     TRY(team_run(run->team, train_share, run, err));
     TRY(collect_metrics(run, err));

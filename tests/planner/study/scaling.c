@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "recipe.h"
 #include "scaling.h"
 #include "plan_request.h"
 
@@ -119,5 +120,5 @@ Test(whole_run, as_long_as_the_papers)
     cr_assert(whole_run_estimate(&plan, 0, 0, &run));
     cr_expect_eq(run.steps, 600000);
     cr_expect_float_eq(run.epochs, 119.9, 0.1);
-    cr_expect_eq(whole_run_epoch(DATASET_IMAGENET), 1281167);
+    cr_expect_eq(recipe_epoch_images(DATASET_IMAGENET), 1281167);
 }

@@ -91,7 +91,7 @@ static void test_all_reduce(uint32_t count, uint64_t length)
 static void *reduce_often(void *argument)
 {
     struct member *m = argument;
-    m->ok = cpu_group_join(m->group, m->rank, m->world.device, &m->err);
+    m->ok = cpu_backend.group_join(m->group, m->rank, m->world.device, &m->err);
     for (int round = 0; m->ok && round < 300; round++) {
         for (uint64_t i = 0; i < m->length; i++) m->values[i] += (float)m->rank + 1;
         m->ok = group_sum_f32(m->group, m->rank, m->values, m->values, m->length, &m->err);
@@ -137,7 +137,7 @@ static void test_many_rounds(uint32_t count)
 static void *join_and_reduce_own_length(void *argument)
 {
     struct member *m = argument;
-    m->ok = cpu_group_join(m->group, m->rank, m->world.device, &m->err) &&
+    m->ok = cpu_backend.group_join(m->group, m->rank, m->world.device, &m->err) &&
             group_sum_f32(m->group, m->rank, m->values, m->values, m->length, &m->err);
     return NULL;
 }
@@ -162,7 +162,7 @@ static void *fail_before_reducing(void *argument)
 {
     struct member *m = argument;
     if (m->rank != 1) return join_and_reduce_own_length(argument);
-    m->ok = cpu_group_join(m->group, m->rank, m->world.device, &m->err);
+    m->ok = cpu_backend.group_join(m->group, m->rank, m->world.device, &m->err);
     usleep(20000);
     cpu_backend.group_abort(m->group);
     return NULL;

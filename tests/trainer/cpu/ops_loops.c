@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "loops_sets.h"
+#include "loops_private.h"
 #include "random.h"
 
 #define MOST_SETS 3

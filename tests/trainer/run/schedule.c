@@ -24,15 +24,15 @@ static void check_rate(const struct schedule *schedule, uint64_t step, double wa
 Test(schedule, cifar_nets_follow_the_paper)
 {
     struct model_spec spec = spec_of("resnet-20");
-    struct schedule schedule = schedule_for(&spec, 0, 128);
-    cr_assert_eq(schedule_iterations(&spec, 128), 64000);
+    struct schedule schedule = schedule_for(recipe_for(&spec), 0, 128);
+    cr_assert_eq(recipe_steps(recipe_for(&spec), 128), 64000);
     check_rate(&schedule, 0, 0.1);
     check_rate(&schedule, 31999, 0.1);
     check_rate(&schedule, 32000, 0.01);
     check_rate(&schedule, 47999, 0.01);
     check_rate(&schedule, 48000, 0.001);
     check_rate(&schedule, 63999, 0.001);
-    cr_assert_float_eq(schedule_weight_decay(&spec), 1e-4, 1e-12);
+    cr_assert_float_eq(recipe_for(&spec)->weight_decay, 1e-4, 1e-12);
 }
 
 Test(schedule, deep_cifar_nets_warm_up)
@@ -40,7 +40,7 @@ Test(schedule, deep_cifar_nets_warm_up)
     const char *names[] = {"resnet-110", "resnet-1202", "resnet-164", "resnet-1001"};
     for (int i = 0; i < 4; i++) {
         struct model_spec spec = spec_of(names[i]);
-        struct schedule schedule = schedule_for(&spec, 64000, 128);
+        struct schedule schedule = schedule_for(recipe_for(&spec), 64000, 128);
         check_rate(&schedule, 0, 0.01);
         check_rate(&schedule, 399, 0.01);
         check_rate(&schedule, 400, 0.1);
@@ -51,7 +51,7 @@ Test(schedule, deep_cifar_nets_warm_up)
 Test(schedule, shorter_runs_keep_the_proportions)
 {
     struct model_spec spec = spec_of("resnet-110");
-    struct schedule schedule = schedule_for(&spec, 6400, 128);
+    struct schedule schedule = schedule_for(recipe_for(&spec), 6400, 128);
     check_rate(&schedule, 39, 0.01);
     check_rate(&schedule, 40, 0.1);
     check_rate(&schedule, 3199, 0.1);
@@ -62,27 +62,28 @@ Test(schedule, shorter_runs_keep_the_proportions)
 Test(schedule, the_rate_follows_the_batch)
 {
     struct model_spec spec = spec_of("resnet-20");
-    struct schedule half = schedule_for(&spec, 0, 64), eighth = schedule_for(&spec, 0, 8);
-    struct schedule double_ = schedule_for(&spec, 0, 256);
+    struct schedule half = schedule_for(recipe_for(&spec), 0, 64), eighth = schedule_for(recipe_for(&spec), 0, 8);
+    struct schedule twice = schedule_for(recipe_for(&spec), 0, 256);
     check_rate(&half, 0, 0.1); /* as the authors' release */
     check_rate(&eighth, 0, 0.0125);
-    check_rate(&double_, 0, 0.2);
-    cr_assert_eq(schedule_iterations(&spec, 256), 32000);
+    check_rate(&twice, 0, 0.2);
+    cr_assert_eq(recipe_steps(recipe_for(&spec), 256), 32000);
 }
 
 Test(schedule, imagenet_nets_follow_the_papers)
 {
     struct model_spec original = spec_of("resnet-50"), preact = spec_of("resnet-200"), vgg = spec_of("vgg-d");
-    struct schedule plateau = schedule_for(&original, 0, 256), steps = schedule_for(&preact, 90000, 256);
-    struct schedule small = schedule_for(&vgg, 0, 256);
+    struct schedule plateau = schedule_for(recipe_for(&original), 0, 256),
+                    steps = schedule_for(recipe_for(&preact), 90000, 256);
+    struct schedule small = schedule_for(recipe_for(&vgg), 0, 256);
     cr_assert_eq(plateau.kind, SCHEDULE_PLATEAU);
-    cr_assert_eq(schedule_iterations(&original, 256), 600000);
-    cr_assert_eq(schedule_iterations(&vgg, 256), 370000);
+    cr_assert_eq(recipe_steps(recipe_for(&original), 256), 600000);
+    cr_assert_eq(recipe_steps(recipe_for(&vgg), 256), 370000);
     check_rate(&steps, 29999, 0.1);
     check_rate(&steps, 30000, 0.01);
     check_rate(&steps, 60000, 0.001);
     check_rate(&small, 0, 0.01);
-    cr_assert_float_eq(schedule_weight_decay(&vgg), 5e-4, 1e-12);
+    cr_assert_float_eq(recipe_for(&vgg)->weight_decay, 5e-4, 1e-12);
 }
 
 Test(schedule, cosine_ends_at_zero)
@@ -97,7 +98,7 @@ Test(schedule, cosine_ends_at_zero)
 Test(schedule, a_warm_up_ends_early_when_the_error_falls)
 {
     struct model_spec spec = spec_of("resnet-110");
-    struct schedule schedule = schedule_for(&spec, 64000, 128);
+    struct schedule schedule = schedule_for(recipe_for(&spec), 64000, 128);
     struct schedule_state state = schedule_begin();
     schedule_see_step(&schedule, &state, 0.5); /* one lucky batch is not enough */
     cr_assert_float_eq(schedule_rate_at(&schedule, &state, 1), 0.01, 1e-12);

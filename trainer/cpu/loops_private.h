@@ -1,6 +1,6 @@
 /* The sets that loops.c was compiled into (meson.build). */
-#ifndef FATHOM_LOOPS_SETS_H
-#define FATHOM_LOOPS_SETS_H
+#ifndef FATHOM_LOOPS_PRIVATE_H
+#define FATHOM_LOOPS_PRIVATE_H
 
 #include "loops.h"
 

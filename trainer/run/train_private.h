@@ -1,6 +1,6 @@
 /* A training run in progress: what train.c, run_state.c and evaluate.c share. */
-#ifndef FATHOM_RUN_H
-#define FATHOM_RUN_H
+#ifndef FATHOM_TRAIN_PRIVATE_H
+#define FATHOM_TRAIN_PRIVATE_H
 
 #include "checkpoint.h"
 #include "execute.h"

@@ -1,6 +1,6 @@
 /* The working memory of one exact search: place_search_state.c makes and resets it, place_search.c searches. */
-#ifndef FATHOM_PLACE_SEARCH_STATE_H
-#define FATHOM_PLACE_SEARCH_STATE_H
+#ifndef FATHOM_PLACE_SEARCH_PRIVATE_H
+#define FATHOM_PLACE_SEARCH_PRIVATE_H
 
 #include "place_search.h"
 #include "place_sort.h"

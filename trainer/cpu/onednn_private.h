@@ -1,7 +1,7 @@
 /* What differs between oneDNN 2.x and 3.x: memory descriptors are structs or handles, and primitive descriptors are
  * made from operation descriptors or directly. Only for onednn.c. */
-#ifndef FATHOM_ONEDNN_VERSION_H
-#define FATHOM_ONEDNN_VERSION_H
+#ifndef FATHOM_ONEDNN_PRIVATE_H
+#define FATHOM_ONEDNN_PRIVATE_H
 
 #include <dnnl.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Shared by machine.c and machine_file.c alone. */
-#ifndef FATHOM_PARTS_H
-#define FATHOM_PARTS_H
+#ifndef FATHOM_MACHINE_PRIVATE_H
+#define FATHOM_MACHINE_PRIVATE_H
 
 #include "machine.h"
 

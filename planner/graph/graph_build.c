@@ -1,0 +1,153 @@
+/* A graph from its first tensor to its last op: what is common to all families. */
+#include "graph_private.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "build.h"
+#include "mem.h"
+
+#define CHUNK_BYTES  ((size_t)32 << 10)
+#define LONGEST_PATH 100
+
+static char *store_text(struct graph *graph, const char *text, size_t length)
+{
+    struct graph_state *state = graph->state;
+    struct text_chunk *chunk = state->chunks;
+    if (!chunk || chunk->used + length + 1 > CHUNK_BYTES) {
+        chunk = mem_alloc(MEM_GRAPH, 1, sizeof *chunk + CHUNK_BYTES);
+        if (!chunk) {
+            graph_fail_memory(graph, sizeof *chunk + CHUNK_BYTES);
+            return NULL;
+        }
+        *chunk = (struct text_chunk){.next = state->chunks};
+        state->chunks = chunk;
+    }
+    char *stored = chunk->bytes + chunk->used;
+    memcpy(stored, text, length + 1);
+    chunk->used += length + 1;
+    return stored;
+}
+
+void graph_set_layer(struct graph *graph, uint32_t stage, const char *format, ...)
+{
+    if (!graph_grow(graph, (void **)&graph->layers, &graph->state->layer_capacity, graph->layer_count, sizeof *graph->layers))
+        return;
+    char path[LONGEST_PATH + 1];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(path, sizeof path, format, args);
+    va_end(args);
+    if (length <= 0 || length > LONGEST_PATH) {
+        graph_fail(graph, "layer path \"%s\": found %d characters, expected 1 to %d", path, length, LONGEST_PATH);
+        return;
+    }
+    char *stored = store_text(graph, path, (size_t)length);
+    if (!stored) return;
+    graph->state->layer = (uint32_t)graph->layer_count;
+    graph->layers[graph->layer_count++] = (struct graph_layer){stored, stage};
+}
+
+void graph_begin_block(struct graph *graph)
+{
+    if (!graph_grow(graph, (void **)&graph->blocks, &graph->state->block_capacity, graph->block_count, sizeof *graph->blocks))
+        return;
+    graph->state->block = (uint32_t)graph->block_count;
+    graph->blocks[graph->block_count++] = (struct graph_block){
+        .first = (uint32_t)graph->op_count, .input = NO_TENSOR, .output = NO_TENSOR, .layer = graph->state->layer};
+}
+
+static bool check_options(const struct graph_options *options, struct error *err)
+{
+    if (options->batch == 0) return error_set(err, ERROR_INPUT, "batch: found 0, expected at least 1 image");
+    if (options->dtype != DTYPE_F32 && options->dtype != DTYPE_F16 && options->dtype != DTYPE_BF16)
+        return error_set(err, ERROR_INPUT, "dtype: found %s, expected f32, f16 or bf16", dtype_name(options->dtype));
+    return true;
+}
+
+static struct graph *allocate(struct error *err)
+{
+    struct graph *graph = mem_zalloc(MEM_GRAPH, 1, sizeof *graph);
+    struct graph_state *state = mem_zalloc(MEM_GRAPH, 1, sizeof *state);
+    if (!graph || !state) {
+        mem_free(graph);
+        mem_free(state);
+        error_memory(err, sizeof *graph + sizeof *state, mem_purpose_name(MEM_GRAPH));
+        return NULL;
+    }
+    graph->state = state;
+    state->block = NO_OP;
+    return graph;
+}
+
+static void add_inputs(struct graph *graph)
+{
+    uint32_t batch = graph->options.batch, size = graph->spec.image_size;
+    graph_set_layer(graph, 0, "input");
+    graph->images = graph_new_tensor(graph, (struct tensor){.class = CLASS_INPUT,
+                                                            .role = ROLE_IMAGE,
+                                                            .dtype = graph->options.dtype,
+                                                            .dims = {batch, size, size, 3},
+                                                            .of = NO_TENSOR,
+                                                            .view_of = NO_TENSOR});
+    graph->labels = graph_new_tensor(graph, (struct tensor){.class = CLASS_INPUT,
+                                                            .role = ROLE_LABEL,
+                                                            .dtype = DTYPE_I32,
+                                                            .dims = {batch, 1, 1, 1},
+                                                            .of = NO_TENSOR,
+                                                            .view_of = NO_TENSOR});
+    graph->metrics = NO_TENSOR;
+}
+
+struct graph *graph_begin(const struct model_spec *spec, const struct graph_options *options, struct error *err)
+{
+    if (!check_options(options, err)) return NULL;
+    struct graph *graph = allocate(err);
+    if (!graph) return NULL;
+    graph->spec = *spec;
+    graph->options = *options;
+    if (graph->options.micro_batches == 0) graph->options.micro_batches = 1;
+    if (graph->options.step_images == 0)
+        graph->options.step_images = (uint64_t)options->batch * graph->options.micro_batches;
+    add_inputs(graph);
+    return graph;
+}
+
+static bool build_family(struct graph *graph)
+{
+    switch (graph->spec.family) {
+    case FAMILY_RESNET: graph_build_resnet(graph); return true;
+    case FAMILY_VGG: graph_build_vgg(graph); return true;
+    }
+    return graph_fail(graph, "model family: found %d, expected resnet or vgg", (int)graph->spec.family);
+}
+
+struct graph *graph_build(const struct model_spec *spec, const struct graph_options *options, struct error *err)
+{
+    struct graph *graph = graph_begin(spec, options, err);
+    if (!graph) return NULL;
+    build_family(graph);
+    graph = graph_finish(graph, err);
+    const char *check = getenv("FATHOM_CHECK");
+    if (graph && check && *check && !graph_check(graph, err)) {
+        graph_destroy(graph);
+        return NULL;
+    }
+    return graph;
+}
+
+struct graph *graph_finish(struct graph *graph, struct error *err)
+{
+    struct graph_state *state = graph->state;
+    if (!state->failed && graph->metrics == NO_TENSOR)
+        graph_fail(graph, "the forward pass of %s does not end with a loss", graph->spec.name);
+    if (!state->failed && graph_close_blocks(graph) && graph_derive_backward(graph)) {
+        graph_count(graph);
+        return graph;
+    }
+    if (err) *err = state->err;
+    graph_destroy(graph);
+    return NULL;
+}

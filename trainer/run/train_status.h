@@ -1,0 +1,17 @@
+/* What a run says of itself after each step. */
+#ifndef FATHOM_TRAIN_STATUS_H
+#define FATHOM_TRAIN_STATUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct train_status {          /* after each step, on the calling thread */
+    uint64_t step, iterations;
+    double loss, learning_rate, images_per_second;
+    double train_error;        /* of this step's batch, 0..1 */
+    bool evaluated;
+    double test_loss, top1_error, top5_error;
+    double eta_seconds;
+};
+
+#endif
