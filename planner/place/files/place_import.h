@@ -20,9 +20,10 @@ bool place_import(struct place_table *table, struct place_source *source, const 
 /* The activations of an ONNX model (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) as buffers: graph inputs
  * live from instant 0, what node i makes from instant i, until the last node that reads it, graph outputs until the
  * end. Initializers and the outputs of Constant nodes are weights and take no part; nor do nodes' inner buffers. Each
- * output is a buffer of its own, also where a program would make it a view. ERROR_INPUT for bytes that are no model, a
- * tensor of unknown shape or type, nodes out of order, and nodes with graphs inside (If, Loop, Scan). `path` is for
- * messages; bytes stay the caller's. */
+ * output is a buffer of its own, also where a program would make it a view. What the reader
+ * does not understand is never passed over: ERROR_INPUT for bytes that are no model, fields and versions that ONNX did
+ * not know, a tensor of unknown, contradictory or no dense shape, nodes out of order, nodes with graphs inside (If,
+ * Loop, Scan), calls of local functions, and training information. `path` is for messages; bytes stay the caller's. */
 bool place_onnx_parse(struct place_table *table, const char *path, const void *bytes, size_t length, struct error *err);
 
 /* The allocations of a PyTorch memory snapshot (a pickle by torch.cuda.memory._dump_snapshot) as buffers, aligned to

@@ -208,6 +208,224 @@ Test(place_onnx, graphs_that_do_not_hang_together_are_refused)
     refuse(&empty, "0 graphs at the top");
 }
 
+/* x -> op -> y, both of 4 x 8 floats; what else the node holds is taken over. */
+static struct text make_call(const char *domain, const char *op, struct text *more)
+{
+    struct text graph = {0}, node = {0};
+    put_string(&node, 1, "x");
+    put_string(&node, 2, "y");
+    put_string(&node, 4, op);
+    put_string(&node, 7, domain);
+    if (more) text_add_bytes(&node, more->bytes, more->length);
+    if (more) text_finish(more);
+    put_message(&graph, 1, &node);
+    put_value(&graph, 11, "x", FLOAT, 4, 8);
+    put_value(&graph, 12, "y", FLOAT, 4, 8);
+    return graph;
+}
+
+static void put_function(struct text *model, const char *domain, const char *name)
+{
+    struct text function = {0};
+    put_string(&function, 1, name);
+    put_string(&function, 10, domain);
+    put_message(model, 25, &function);
+}
+
+static void accept(struct text *model, size_t buffers, const char *what)
+{
+    struct error err = {0};
+    struct place_table table;
+    cr_expect(place_onnx_parse(&table, "m", model->bytes, model->length, &err), "%s: %s", what, err.text);
+    cr_expect_eq(table.count, buffers, "%s", what);
+    place_table_finish(&table);
+    text_finish(model);
+}
+
+Test(place_onnx, calls_of_local_functions_are_refused_by_name)
+{
+    static const struct {
+        const char *domain, *op;
+        bool calls;
+    } rows[] = {{"mine", "F", true}, {"", "G", true},        {"ai.onnx", "G", true},     {"mine", "G", false},
+                {"", "F", false},    {"theirs", "F", false}, {"mine", "Function", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct text graph = make_call(rows[i].domain, rows[i].op, NULL), model = wrap(&graph);
+        put_function(&model, "mine", "F");
+        put_function(&model, "ai.onnx", "G");
+        put_function(&model, "another", "A");
+        if (rows[i].calls)
+            refuse(&model, "calls a function of the model");
+        else
+            accept(&model, 2, rows[i].op);
+    }
+}
+
+Test(place_onnx, nodes_that_hide_tensors_are_refused_by_name)
+{
+    static const struct {
+        const char *domain, *op;
+        uint32_t field; /* of the attribute */
+        uint64_t number;
+        const char *string, *says;
+    } rows[] = {{"", "If", 0, 0, NULL, "(If) has graphs inside"},
+                {"ai.onnx", "SequenceMap", 0, 0, NULL, "(SequenceMap) has graphs inside"},
+                {"ai.onnx.preview.training", "Gradient", 0, 0, NULL, "(Gradient) has graphs inside"},
+                {"com.microsoft", "BeamSearch", 11, 0, "", "(BeamSearch) has graphs inside"},
+                {"foo", "Op", 20, 10, NULL, "(Op) has graphs inside"},
+                {"foo", "Op", 21, 0, "alpha", "(Op) has an attribute by reference"},
+                {"foo", "", 0, 0, NULL, "has no operator"},
+                {"foo", "Op", 24, 0, "", "an attribute has a field 24, which ONNX up to IR version 14"},
+                {"foo", "Op", 20, 0, "", "a field of an attribute is cut off or malformed"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct text attribute = {0}, more = {0};
+        if (rows[i].string)
+            put_string(&attribute, rows[i].field, rows[i].string);
+        else if (rows[i].field)
+            put_number(&attribute, rows[i].field, rows[i].number);
+        if (rows[i].field) put_message(&more, 5, &attribute);
+        struct text graph = make_call(rows[i].domain, rows[i].op, &more), model = wrap(&graph);
+        refuse(&model, rows[i].says);
+    }
+    struct text devices = {0};
+    put_string(&devices, 10, "");
+    struct text graph = make_call("", "Relu", &devices), model = wrap(&graph);
+    refuse(&model, "is spread over devices");
+    graph = make_call("foo", "If", NULL);
+    model = wrap(&graph);
+    accept(&model, 2, "another's If");
+    graph = make_call("foo", "Constant", NULL);
+    model = wrap(&graph);
+    accept(&model, 2, "another's Constant is computed");
+}
+
+Test(place_onnx, what_a_model_has_beside_its_graph_is_known_or_refused)
+{
+    static const struct {
+        uint32_t field;
+        const char *says;
+    } rows[] = {{20, "has training_info"},  {27, "the model has a field 27"},
+                {63, "a field 63"},         {70, "a field 70"},
+                {7, "2 graphs at the top"}, {1, "a field of the model is cut off or malformed"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct text graph = make_call("", "Relu", NULL), model = wrap(&graph);
+        put_string(&model, rows[i].field, "");
+        refuse(&model, rows[i].says);
+    }
+    struct text graph = make_call("", "Relu", NULL), model = {0};
+    put_number(&model, 1, 15);
+    put_message(&model, 7, &graph);
+    refuse(&model, "ONNX IR version 15; 1 to 14 are read");
+}
+
+/* A quantization annotation of x by `scale`. */
+static void put_annotation(struct text *graph, const char *scale)
+{
+    struct text annotation = {0}, entry = {0};
+    put_string(&annotation, 1, "x");
+    put_string(&entry, 1, "SCALE_TENSOR");
+    put_string(&entry, 2, scale);
+    put_message(&annotation, 2, &entry);
+    put_message(graph, 14, &annotation);
+}
+
+Test(place_onnx, what_a_graph_says_twice_must_agree)
+{
+    struct text graph = make_call("", "Relu", NULL), model;
+    put_value(&graph, 13, "y", FLOAT, 8, 4);
+    put_value(&graph, 13, "y", FLOAT, OPEN, 8);
+    put_value(&graph, 13, "y", 0, 1, 1);
+    model = wrap(&graph);
+    accept(&model, 2, "the same size");
+    graph = make_call("", "Relu", NULL);
+    put_value(&graph, 13, "y", FLOAT, 5, 8);
+    model = wrap(&graph);
+    refuse(&model, "tensor 'y' has two shapes, one of 128 and one of 160 bytes");
+    graph = make_call("", "Relu", NULL);
+    put_value(&graph, 13, "y", STRING, 4, 8);
+    model = wrap(&graph);
+    refuse(&model, "tensor 'y' has element type 8");
+    graph = make_call("", "Relu", NULL);
+    put_value(&graph, 11, "x", FLOAT, 4, 8);
+    model = wrap(&graph);
+    refuse(&model, "two inputs of the graph are called 'x'");
+    graph = make_call("", "Relu", NULL);
+    put_weight(&graph, "scale");
+    put_annotation(&graph, "scale");
+    model = wrap(&graph);
+    accept(&model, 2, "annotated by a weight");
+    graph = make_call("", "Relu", NULL);
+    put_annotation(&graph, "y");
+    model = wrap(&graph);
+    refuse(&model, "a quantization annotation names tensor 'y', which is no initializer");
+}
+
+/* y's TypeProto: a tensor of 4 x 8 floats and further fields. */
+static struct text make_typed(uint32_t beside, uint32_t in_tensor, uint32_t in_dim)
+{
+    struct text graph = {0}, value = {0}, type = {0}, tensor = {0}, shape = {0}, dim = {0};
+    put_node(&graph, "Relu", "x", NULL, "y");
+    put_value(&graph, 11, "x", FLOAT, 4, 8);
+    put_number(&dim, 1, 32);
+    if (in_dim) put_string(&dim, in_dim, "");
+    put_message(&shape, 1, &dim);
+    put_number(&tensor, 1, FLOAT);
+    put_bytes(&tensor, 2, shape.bytes, shape.length);
+    if (in_tensor) put_bytes(&tensor, in_tensor, shape.bytes, shape.length);
+    text_finish(&shape);
+    put_message(&type, 1, &tensor);
+    if (beside) put_string(&type, beside, "");
+    put_string(&value, 1, "y");
+    put_message(&value, 2, &type);
+    put_message(&graph, 12, &value);
+    return wrap(&graph);
+}
+
+Test(place_onnx, types_are_understood_whole_or_refused)
+{
+    static const struct {
+        uint32_t beside, in_tensor, in_dim;
+        const char *says; /* NULL: read */
+    } rows[] = {{0, 0, 0, NULL},
+                {6, 0, 3, NULL}, /* denotations */
+                {4, 0, 0, "'y' is not a dense tensor"},
+                {8, 0, 0, "'y' is not a dense tensor"},
+                {9, 0, 0, "'y' is not a dense tensor"},
+                {10, 0, 0, "a value's type has a field 10"},
+                {0, 3, 0, "a tensor's type has a field 3"},
+                {0, 2, 0, "a tensor's type has two fields 2"},
+                {0, 0, 4, "a dimension has a field 4"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct text model = make_typed(rows[i].beside, rows[i].in_tensor, rows[i].in_dim);
+        if (rows[i].says)
+            refuse(&model, rows[i].says);
+        else
+            accept(&model, 2, "a plain type");
+    }
+}
+
+Test(place_onnx, elements_below_a_byte_are_packed)
+{
+    static const struct {
+        int element;
+        uint64_t bytes; /* of 3 x 5 */
+    } rows[] = {{22, 8},  {21, 8},  {23, 8},  {24, 15}, {25, 4},  {26, 4},
+                {27, 12}, {28, 12}, {17, 15}, {16, 30}, {15, 240}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error err = {0};
+        struct place_table table;
+        struct text graph = {0}, model;
+        put_node(&graph, "Cast", "x", NULL, "y");
+        put_value(&graph, 11, "x", FLOAT, 3, 5);
+        put_value(&graph, 12, "y", rows[i].element, 3, 5);
+        model = wrap(&graph);
+        cr_assert(place_onnx_parse(&table, "m", model.bytes, model.length, &err), "%s", err.text);
+        expect(&table, "y", 0, 1, rows[i].bytes);
+        place_table_finish(&table);
+        text_finish(&model);
+    }
+}
+
 Test(place_onnx, a_model_cut_off_anywhere_is_refused)
 {
     struct text model = make_model();
