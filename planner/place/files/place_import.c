@@ -1,5 +1,7 @@
 #include "place_import.h"
 
+#include <string.h>
+
 #include "files.h"
 #include "mem.h"
 
@@ -8,10 +10,12 @@
 /* A model's first field is its version (field 1, a number); text never begins with that byte. */
 static bool is_onnx(const char *bytes, size_t length) { return length > 1 && bytes[0] == 0x08; }
 
-/* A pickle's first opcode is PROTO, from protocol 2 on. */
+/* A pickle's first opcode is PROTO, from protocol 2 on; before, a dump's is that of its dict, put into the memo. */
 static bool is_pickle(const char *bytes, size_t length)
 {
-    return length > 1 && (unsigned char)bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5;
+    if (length < 3) return false;
+    if ((unsigned char)bytes[0] == 0x80) return bytes[1] >= 2 && bytes[1] <= 5;
+    return strncmp(bytes, "(dp", 3) == 0 || strncmp(bytes, "}q", 3) == 0;
 }
 
 bool place_import(struct place_table *table, struct place_source *source, const char *path, struct error *err)

@@ -26,7 +26,8 @@ bool place_import(struct place_table *table, struct place_source *source, const 
  * Loop, Scan), calls of local functions, and training information. `path` is for messages; bytes stay the caller's. */
 bool place_onnx_parse(struct place_table *table, const char *path, const void *bytes, size_t length, struct error *err);
 
-/* The allocations of a PyTorch memory snapshot (a pickle by torch.cuda.memory._dump_snapshot) as buffers, aligned to
+/* The allocations of a PyTorch memory snapshot (a pickle by torch.cuda.memory._dump_snapshot or torch.xpu's, whose
+ * addresses may be above 2^63 and are written signed or not) as buffers, aligned to
  * 512 bytes as PyTorch's are: one per `alloc` event, until its address' `free_completed` or the end; what was there
  * before the first event, known by its later free or by an active block, lives from instant 0. Event i happens at
  * instant i + 1. Of several devices the one with the most events. ERROR_INPUT for anything but plain data in the

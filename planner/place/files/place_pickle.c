@@ -58,30 +58,85 @@ static bool push_value(struct reader *reader, struct pickle_value value, struct 
     return push(reader, (uint32_t)pickle->value_count - 1, err);
 }
 
-static bool push_integer(struct reader *reader, uint64_t number, struct error *err)
+static bool push_integer(struct reader *reader, uint64_t number, bool negative, struct error *err)
 {
-    return push_value(reader, (struct pickle_value){.kind = PICKLE_INTEGER, .number = number}, err);
+    return push_value(reader, (struct pickle_value){.kind = PICKLE_INTEGER, .number = number, .negative = negative},
+                      err);
 }
 
-/* LONG1: two's complement of any length; what does not fit 64 bits becomes a real, which is no count. */
+static bool push_no_integer(struct reader *reader, struct error *err)
+{
+    return push_value(reader, (struct pickle_value){.kind = PICKLE_REAL}, err);
+}
+
+/* Two's complement of any length, little-endian; what 64 bits do not hold, signed or not, becomes a real. */
 static bool push_long(struct reader *reader, uint64_t length, struct error *err)
 {
-    uint64_t number = 0;
-    if (length > 9 || (length == 9 && reader->at + 8 < reader->end && reader->at[8] != 0)) {
-        if (length > (uint64_t)(reader->end - reader->at)) return malformed(reader, "the end in a number", err);
-        reader->at += length;
-        return push_value(reader, (struct pickle_value){.kind = PICKLE_REAL}, err);
+    if (length > (uint64_t)(reader->end - reader->at)) return malformed(reader, "the end in a number", err);
+    const uint8_t *bytes = reader->at;
+    reader->at += length;
+    bool negative = length > 0 && bytes[length - 1] & 0x80, fits = true;
+    uint64_t number = negative ? UINT64_MAX : 0;
+    for (uint64_t i = length; i-- > 0;) {
+        if (i < 8)
+            number = number << 8 | bytes[i];
+        else
+            fits &= bytes[i] == (negative ? 0xff : 0);
     }
-    size_t low = length < 8 ? (size_t)length : 8;
-    TRY(read_number(reader, low, &number, err));
-    if (length == 9) {
-        uint64_t sign = 0;
-        TRY(read_number(reader, 1, &sign, err));
-        if (number > INT64_MAX) return push_value(reader, (struct pickle_value){.kind = PICKLE_REAL}, err);
-    } else if (low > 0 && low < 8 && reader->at[-1] & 0x80) {
-        number |= UINT64_MAX << (8 * low);
+    if (negative && number <= INT64_MAX) fits = false;
+    return fits ? push_integer(reader, number, negative, err) : push_no_integer(reader, err);
+}
+
+/* What text opcodes have up to the end of their line. */
+static bool read_line(struct reader *reader, const char **line, size_t *length, struct error *err)
+{
+    size_t left = (size_t)(reader->end - reader->at);
+    const uint8_t *end = left > 0 ? memchr(reader->at, '\n', left) : NULL;
+    if (!end) return malformed(reader, "the end in a line", err);
+    *line = (const char *)reader->at;
+    *length = (size_t)(end - reader->at);
+    reader->at = end + 1;
+    return true;
+}
+
+/* Decimal digits; *fits is false where 64 bits do not hold them. */
+static bool read_digits(const struct reader *reader, const char *line, size_t length, uint64_t *value, bool *fits,
+                        struct error *err)
+{
+    *value = 0;
+    *fits = true;
+    for (size_t i = 0; i < length; i++) {
+        if (line[i] < '0' || line[i] > '9') return malformed(reader, "a number that is none", err);
+        if (__builtin_mul_overflow(*value, 10, value) || __builtin_add_overflow(*value, line[i] - '0', value))
+            *fits = false;
     }
-    return push_integer(reader, number, err);
+    return length > 0 || malformed(reader, "a number that is none", err);
+}
+
+/* INT and LONG: a sign, digits, and an L behind the second. */
+static bool push_decimal(struct reader *reader, bool has_suffix, struct error *err)
+{
+    const char *line = NULL;
+    size_t length = 0;
+    uint64_t value = 0;
+    bool fits = true;
+    TRY(read_line(reader, &line, &length, err));
+    if (has_suffix && length > 0 && line[length - 1] == 'L') length--;
+    bool negative = length > 0 && line[0] == '-';
+    TRY(read_digits(reader, line + negative, length - negative, &value, &fits, err));
+    if (negative && value > (uint64_t)1 << 63) fits = false;
+    negative &= value > 0;
+    return fits ? push_integer(reader, negative ? -value : value, negative, err) : push_no_integer(reader, err);
+}
+
+/* A line of text, or a real number that nobody reads. */
+static bool push_line(struct reader *reader, enum pickle_kind kind, struct error *err)
+{
+    struct pickle_value value = {.kind = kind};
+    size_t length = 0;
+    TRY(read_line(reader, &value.text, &length, err));
+    value.number = length;
+    return push_value(reader, value, err);
 }
 
 static bool push_text(struct reader *reader, size_t length_bytes, struct error *err)
@@ -146,29 +201,30 @@ static bool append_last(struct reader *reader, size_t count, enum pickle_kind ki
     return append_from(reader, reader->depth - count, kind, err);
 }
 
-/* The stack from `height` up becomes one list. */
-static bool make_tuple(struct reader *reader, size_t height, struct error *err)
+/* The stack from `height` up becomes one list or dict. */
+static bool make_container(struct reader *reader, size_t height, enum pickle_kind kind, struct error *err)
 {
     size_t count = reader->depth - height;
-    TRY(push_value(reader, (struct pickle_value){.kind = PICKLE_LIST}, err));
-    uint32_t tuple = reader->stack[reader->depth - 1];
-    for (size_t i = 0; i < count; i++) TRY(append(reader, tuple, reader->stack[height + i], err));
+    if (kind == PICKLE_DICT && count % 2 != 0) return malformed(reader, "a key without a value", err);
+    TRY(push_value(reader, (struct pickle_value){.kind = kind}, err));
+    uint32_t made = reader->stack[reader->depth - 1];
+    for (size_t i = 0; i < count; i++) TRY(append(reader, made, reader->stack[height + i], err));
     reader->depth = height;
-    return push(reader, tuple, err);
+    return push(reader, made, err);
 }
 
 static bool make_short_tuple(struct reader *reader, size_t count, struct error *err)
 {
     size_t floor = reader->mark_count ? reader->marks[reader->mark_count - 1] : 0;
     if (reader->depth - floor < count) return malformed(reader, "a tuple of more than there is", err);
-    return make_tuple(reader, reader->depth - count, err);
+    return make_container(reader, reader->depth - count, PICKLE_LIST, err);
 }
 
-static bool make_marked_tuple(struct reader *reader, struct error *err)
+static bool make_marked(struct reader *reader, enum pickle_kind kind, struct error *err)
 {
     size_t height = 0;
     TRY(pop_mark(reader, &height, err));
-    return make_tuple(reader, height, err);
+    return make_container(reader, height, kind, err);
 }
 
 /* Picklers count their memos up from 0, so that no sparse table is needed. */
@@ -182,17 +238,29 @@ static bool put_memo(struct reader *reader, uint64_t at, struct error *err)
     return true;
 }
 
+/* The number of a memo: so many bytes, or with 0 a line of digits. */
+static bool read_memo(struct reader *reader, size_t bytes, uint64_t *at, struct error *err)
+{
+    const char *line = NULL;
+    size_t length = 0;
+    bool fits = true;
+    if (bytes > 0) return read_number(reader, bytes, at, err);
+    TRY(read_line(reader, &line, &length, err));
+    TRY(read_digits(reader, line, length, at, &fits, err));
+    return fits || malformed(reader, "a memo out of order", err);
+}
+
 static bool put_numbered(struct reader *reader, size_t bytes, struct error *err)
 {
     uint64_t at = 0;
-    TRY(read_number(reader, bytes, &at, err));
+    TRY(read_memo(reader, bytes, &at, err));
     return put_memo(reader, at, err);
 }
 
 static bool get_memo(struct reader *reader, size_t bytes, struct error *err)
 {
     uint64_t at = 0;
-    TRY(read_number(reader, bytes, &at, err));
+    TRY(read_memo(reader, bytes, &at, err));
     if (at >= reader->memo_count) return malformed(reader, "a memo that was never put", err);
     return push(reader, reader->memo[at], err);
 }
@@ -201,14 +269,16 @@ static bool push_small(struct reader *reader, size_t bytes, struct error *err)
 {
     uint64_t number = 0;
     TRY(read_number(reader, bytes, &number, err));
-    if (bytes == 4) number = (uint64_t)(int64_t)(int32_t)(uint32_t)number;
-    return push_integer(reader, number, err);
+    bool negative = bytes == 4 && number > INT32_MAX;
+    return push_integer(reader, negative ? number | UINT64_MAX << 32 : number, negative, err);
 }
 
-static bool push_sized_long(struct reader *reader, struct error *err)
+/* LONG1 and LONG4, whose length is signed. */
+static bool push_sized_long(struct reader *reader, size_t bytes, struct error *err)
 {
     uint64_t length = 0;
-    TRY(read_number(reader, 1, &length, err));
+    TRY(read_number(reader, bytes, &length, err));
+    if (length > INT32_MAX) return malformed(reader, "a number of negative length", err);
     return push_long(reader, length, err);
 }
 
@@ -221,7 +291,7 @@ static bool skip_number(struct reader *reader, size_t bytes, struct error *err)
 static bool push_real(struct reader *reader, struct error *err)
 {
     TRY(skip_number(reader, 8, err));
-    return push_value(reader, (struct pickle_value){.kind = PICKLE_REAL}, err);
+    return push_no_integer(reader, err);
 }
 
 static bool push_mark(struct reader *reader, struct error *err)
@@ -271,27 +341,39 @@ static bool run_opcode(struct reader *reader, uint8_t opcode, struct error *err)
     case 'e': return append_marked(reader, PICKLE_LIST, err);
     case 's': return append_last(reader, 2, PICKLE_DICT, err);
     case 'u': return append_marked(reader, PICKLE_DICT, err);
-    case 't': return make_marked_tuple(reader, err);
+    case 't':
+    case 'l': return make_marked(reader, PICKLE_LIST, err);
+    case 'd': return make_marked(reader, PICKLE_DICT, err);
     case 0x85: return make_short_tuple(reader, 1, err);
     case 0x86: return make_short_tuple(reader, 2, err);
     case 0x87: return make_short_tuple(reader, 3, err);
     case 'K': return push_small(reader, 1, err);
     case 'M': return push_small(reader, 2, err);
     case 'J': return push_small(reader, 4, err);
-    case 0x8a: return push_sized_long(reader, err);
+    case 'I': return push_decimal(reader, false, err);
+    case 'L': return push_decimal(reader, true, err);
+    case 0x8a: return push_sized_long(reader, 1, err);
+    case 0x8b: return push_sized_long(reader, 4, err);
+    case 'F': return push_line(reader, PICKLE_REAL, err);
     case 'G': return push_real(reader, err);
     case 'N': return push_value(reader, (struct pickle_value){.kind = PICKLE_NONE}, err);
-    case 0x88: return push_integer(reader, 1, err);
-    case 0x89: return push_integer(reader, 0, err);
+    case 0x88: return push_integer(reader, 1, false, err);
+    case 0x89: return push_integer(reader, 0, false, err);
+    case 'S':
+    case 'V': return push_line(reader, PICKLE_TEXT, err); /* escapes are left as they stand */
+    case 'U':
     case 'C':
     case 0x8c: return push_text(reader, 1, err);
+    case 'T':
     case 'B':
     case 'X': return push_text(reader, 4, err);
     case 0x8d:
     case 0x8e: return push_text(reader, 8, err);
     case 0x94: return put_memo(reader, reader->memo_count, err);
+    case 'p': return put_numbered(reader, 0, err);
     case 'q': return put_numbered(reader, 1, err);
     case 'r': return put_numbered(reader, 4, err);
+    case 'g': return get_memo(reader, 0, err);
     case 'h': return get_memo(reader, 1, err);
     case 'j': return get_memo(reader, 4, err);
     default: return refuse(reader, opcode, err);
@@ -360,7 +442,12 @@ bool pickle_is(const struct pickle_value *value, const char *text)
 
 bool pickle_count(const struct pickle_value *value, uint64_t *count)
 {
-    if (!value || value->kind != PICKLE_INTEGER || value->number > INT64_MAX) return false;
-    *count = value->number;
+    return value && !value->negative && pickle_word(value, count);
+}
+
+bool pickle_word(const struct pickle_value *value, uint64_t *word)
+{
+    if (!value || value->kind != PICKLE_INTEGER) return false;
+    *word = value->number;
     return true;
 }

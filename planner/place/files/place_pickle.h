@@ -1,6 +1,6 @@
 /* Python pickles as a tree of plain values, without executing anything.
  *
- * The format is Python's own (Lib/pickletools.py), protocols 2 to 5; only what dictionaries, lists, tuples, strings,
+ * The format is Python's own (Lib/pickletools.py), protocols 0 to 5; only what dictionaries, lists, tuples, strings,
  * numbers, booleans and None need. Opcodes that name or call Python objects are refused by name. */
 #ifndef FATHOM_PLACE_PICKLE_H
 #define FATHOM_PLACE_PICKLE_H
@@ -17,7 +17,8 @@ enum pickle_kind { PICKLE_NONE, PICKLE_INTEGER, PICKLE_REAL, PICKLE_TEXT, PICKLE
 struct pickle_value {
     enum pickle_kind kind;
     uint32_t head, tail; /* first and last cell of a list (tuples too) or a dict (key, value, key, ...), as index + 1 */
-    uint64_t number;     /* of PICKLE_INTEGER, two's complement; length of PICKLE_TEXT */
+    uint64_t number;     /* of PICKLE_INTEGER from -2^63 to 2^64 - 1, two's complement; length of PICKLE_TEXT */
+    bool negative;       /* of PICKLE_INTEGER */
     const char *text;    /* into the pickle's bytes, no NUL */
 };
 
@@ -45,7 +46,9 @@ const struct pickle_value *pickle_get(const struct pickle *pickle, const struct 
 const struct pickle_value *pickle_next(const struct pickle *pickle, const struct pickle_value *list, uint32_t *cell);
 /* Whether it is a text of exactly these letters; takes NULL. */
 bool pickle_is(const struct pickle_value *value, const char *text);
-/* A whole number from 0; false for anything else; takes NULL. */
+/* A whole number from 0 below 2^64; false for anything else; takes NULL. */
 bool pickle_count(const struct pickle_value *value, uint64_t *count);
+/* The 64 bits of a whole number, signed or not: addresses above 2^63 are written either way. Takes NULL. */
+bool pickle_word(const struct pickle_value *value, uint64_t *word);
 
 #endif

@@ -125,7 +125,7 @@ static bool read_events(struct snapshot *snapshot, struct error *err)
             return error_set(err, ERROR_INPUT, "%s: event %" PRIu64 " of device %" PRIu64 " has no action",
                              snapshot->path, event.instant - 1, snapshot->device);
         if (!pickle_is(event.action, "alloc") && !pickle_is(event.action, "free_completed")) continue;
-        if (!pickle_count(pickle_get(pickle, entry, "addr"), &event.address) || event.address == 0 ||
+        if (!pickle_word(pickle_get(pickle, entry, "addr"), &event.address) || event.address == 0 ||
             !pickle_count(pickle_get(pickle, entry, "size"), &event.size))
             return error_set(err, ERROR_INPUT,
                              "%s: event %" PRIu64 " of device %" PRIu64 " (%.*s): addr and size as whole numbers are "
@@ -150,9 +150,9 @@ static void add_blocks(struct snapshot *snapshot, const struct pickle_value *seg
     const struct pickle_value *blocks = pickle_get(pickle, segment, "blocks"), *block;
     uint64_t address = 0, size = 0;
     uint32_t cell = 0;
-    pickle_count(pickle_get(pickle, segment, "address"), &address);
+    pickle_word(pickle_get(pickle, segment, "address"), &address);
     for (; (block = pickle_next(pickle, blocks, &cell)) && snapshot->walked++ < snapshot->capacity; address += size) {
-        pickle_count(pickle_get(pickle, block, "address"), &address);
+        pickle_word(pickle_get(pickle, block, "address"), &address);
         size = 0;
         pickle_count(pickle_get(pickle, block, "size"), &size);
         if (!is_active(pickle_get(pickle, block, "state")) || address == 0) continue;

@@ -10,6 +10,7 @@
 #include "files.h"
 #include "mem.h"
 #include "place_import.h"
+#include "place_pickle.h"
 #include "text.h"
 
 static void put_text(struct text *out, const char *text)
@@ -136,6 +137,84 @@ Test(place_snapshot, pythons_protocols_2_to_5_say_the_same)
     }
 }
 
+Test(place_snapshot, addresses_above_2_63_are_read_signed_and_unsigned)
+{
+    static const char *const names[] = {"high_unsigned0", "high_unsigned1", "high_unsigned2",
+                                        "high_unsigned4", "high_signed0",   "high_signed1",
+                                        "high_signed2",   "high_signed4",   "high_mixed4"};
+    static const struct {
+        uint64_t lower, upper, size;
+    } wanted[] = {{2, 4, 512}, {3, 7, 300000}, {5, 9, 1024}, {0, 6, 512}, {8, 9, 7}, {0, 9, 4000}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[512];
+        struct error err = {0};
+        struct place_table table;
+        struct place_source source;
+        snprintf(path, sizeof path, "%s/tests/fuzz/corpus/place_snapshot/%s", getenv("FATHOM_SOURCE"), names[i]);
+        cr_assert(place_import(&table, &source, path, &err), "%s", err.text);
+        cr_assert_eq(table.count, 6, "%s", names[i]);
+        for (size_t b = 0; b < 6; b++) expect(&table, b, wanted[b].lower, wanted[b].upper, wanted[b].size);
+        cr_expect_eq(source.reserved_bytes, 2097152);
+        place_table_finish(&table);
+    }
+}
+
+/* What tests/fuzz/corpus/place_snapshot/numbersN holds: Python's own pickle of a list, in protocol N. */
+static const struct {
+    uint64_t bits;
+    bool negative, integer;
+} numbers[] = {{0, false, true},
+               {1, false, true},
+               {UINT64_MAX, true, true},
+               {255, false, true},
+               {256, false, true},
+               {65535, false, true},
+               {65536, false, true},
+               {INT32_MAX, false, true},
+               {(uint64_t)INT32_MAX + 1, false, true},
+               {UINT64_MAX << 31, true, true},
+               {(UINT64_MAX << 31) - 1, true, true},
+               {INT64_MAX, false, true},
+               {(uint64_t)1 << 63, true, true},
+               {(uint64_t)1 << 63, false, true},
+               {UINT64_MAX, false, true},
+               {0, false, false}, /* -2^63 - 1, 2^64, and further off */
+               {0, false, false},
+               {0, false, false},
+               {0, false, false},
+               {0, false, false},
+               {0, false, false},
+               {0, false, false},
+               {0, false, false}, /* 1.5 */
+               {1, false, true},  /* True */
+               {0, false, true}};
+
+Test(place_snapshot, integers_of_64_bits_are_read_in_every_protocol)
+{
+    for (int protocol = 0; protocol <= 5; protocol++) {
+        char name[16], *bytes;
+        size_t length, i = 0;
+        struct error err = {0};
+        struct pickle pickle;
+        snprintf(name, sizeof name, "numbers%d", protocol);
+        read_corpus(name, &bytes, &length);
+        cr_assert(pickle_read(&pickle, name, bytes, length, &err), "%s", err.text);
+        const struct pickle_value *value;
+        for (uint32_t cell = 0; (value = pickle_next(&pickle, &pickle.values[pickle.root], &cell)); i++) {
+            uint64_t word = 77, count = 77;
+            cr_assert_lt(i, sizeof numbers / sizeof numbers[0]);
+            cr_expect_eq(pickle_word(value, &word), numbers[i].integer, "%s, number %zu", name, i);
+            cr_expect_eq(word, numbers[i].integer ? numbers[i].bits : 77, "%s, number %zu", name, i);
+            bool counts = numbers[i].integer && !numbers[i].negative;
+            cr_expect_eq(pickle_count(value, &count), counts, "%s, number %zu", name, i);
+            cr_expect_eq(count, counts ? numbers[i].bits : 77, "%s, number %zu", name, i);
+        }
+        cr_expect_eq(i, sizeof numbers / sizeof numbers[0], "%s", name);
+        pickle_finish(&pickle);
+        mem_free(bytes);
+    }
+}
+
 static void refuse(const char *bytes, size_t length, const char *says)
 {
     struct error err = {0};
@@ -171,7 +250,15 @@ Test(place_snapshot, what_is_not_plain_data_is_refused_by_name)
                 {"h\x01", "a memo that was never put"},
                 {"X\xff\xff\xff\xff", "the end in a string"},
                 {"J\x01", "the end in an argument"},
-                {"\x8a\xff", "the end in a number"}};
+                {"\x8a\xff", "the end in a number"},
+                {"\x8b\xff\xff\xff\xff", "a number of negative length"},
+                {"L12", "the end in a line"},
+                {"I1x\n", "a number that is none"},
+                {"L-L\n", "a number that is none"},
+                {"Np7\n", "a memo out of order"},
+                {"g0\n", "a memo that was never put"},
+                {"(Nd", "a key without a value"},
+                {"l", "items without a mark"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         refuse(rows[i].bytes, strlen(rows[i].bytes), rows[i].says);
 }
