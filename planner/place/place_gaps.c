@@ -20,9 +20,12 @@ bool gaps_init(struct gaps *gaps, const struct problem *problem, struct error *e
     }
     gaps->whole = mem_zalloc(MEM_SEARCH, gaps->node_count, sizeof *gaps->whole);
     gaps->part = mem_zalloc(MEM_SEARCH, gaps->node_count, sizeof *gaps->part);
-    if (gaps->whole && gaps->part) return true;
+    gaps->pool = mem_alloc(MEM_SEARCH, LEAST_ROOM, sizeof *gaps->pool); /* empty lists point into it, too */
+    gaps->pool_capacity = LEAST_ROOM;
+    if (gaps->whole && gaps->part && gaps->pool) return true;
+    error_memory(err, gaps->node_count * 2 * sizeof *gaps->whole, "first-fit placement");
     gaps_finish(gaps);
-    return error_memory(err, gaps->node_count * 2 * sizeof *gaps->whole, "first-fit placement");
+    return false;
 }
 
 void gaps_finish(struct gaps *gaps)

@@ -15,7 +15,8 @@
 #define RIGHT      1256.0
 #define TOP        96.0
 #define BOTTOM     656.0
-#define COLUMNS    1160  /* of the live curve: one a pixel */
+#define COLUMNS    1160  /* of the live curve: one a pixel, where it has more than MOST_STEPS */
+#define MOST_STEPS 4640  /* drawn where they are */
 #define LEAST_AREA 0.02  /* square pixels below which a buffer is not drawn */
 #define MOST_RECTS 20000 /* buffers drawn one by one; where there are more the smaller ones are a mosaic */
 #define TILE       4.0   /* pixels, of the mosaic */
@@ -29,12 +30,13 @@ struct picture {
     const char *const *ids;
     size_t count;
     const struct place_result *result;
-    double start, span, height; /* of time, of time, of addresses */
+    uint64_t start;      /* of time */
+    double span, height; /* of time, of addresses */
 };
 
-static double x_of(const struct picture *picture, double time)
+static double x_of(const struct picture *picture, uint64_t time)
 {
-    return LEFT + (time - picture->start) / picture->span * (RIGHT - LEFT);
+    return LEFT + (double)(time - picture->start) / picture->span * (RIGHT - LEFT);
 }
 
 static double y_of(const struct picture *picture, double address)
@@ -49,7 +51,7 @@ static void find_extent(struct picture *picture)
         if (picture->buffers[i].lower < lower) lower = picture->buffers[i].lower;
         if (picture->buffers[i].upper > upper) upper = picture->buffers[i].upper;
     }
-    picture->start = picture->count ? (double)lower : 0;
+    picture->start = picture->count ? lower : 0;
     picture->span = picture->count ? (double)(upper - lower) : 1;
     picture->height = picture->result->arena_bytes ? (double)picture->result->arena_bytes : 1;
 }
@@ -108,7 +110,7 @@ struct box {
 static struct box box_of(const struct picture *picture, size_t i)
 {
     const struct place_buffer *buffer = &picture->buffers[i];
-    return (struct box){x_of(picture, (double)buffer->lower), x_of(picture, (double)buffer->upper),
+    return (struct box){x_of(picture, buffer->lower), x_of(picture, buffer->upper),
                         y_of(picture, (double)buffer->offset + (double)buffer->size),
                         y_of(picture, (double)buffer->offset)};
 }
@@ -210,20 +212,13 @@ static bool draw_buffers(struct picture *picture, struct error *err)
     return ok;
 }
 
-static size_t column_of(const struct picture *picture, uint64_t time)
-{
-    double place = ((double)time - picture->start) / picture->span * COLUMNS;
-    return place >= COLUMNS ? COLUMNS - 1 : (size_t)place;
-}
+/* The live sum from one instant up to the next step's. */
+struct step {
+    uint64_t from, live;
+};
 
-static void raise_columns(const struct picture *picture, double *columns, uint64_t from, uint64_t to, uint64_t live)
-{
-    for (size_t c = column_of(picture, from), last = column_of(picture, to - 1); c <= last; c++)
-        if ((double)live > columns[c]) columns[c] = (double)live;
-}
-
-/* The largest live sum within each column, from the starts and ends in time order. */
-static bool sum_columns(const struct picture *picture, double *columns, struct error *err)
+/* From the starts and ends in time order; the last step is down to zero. steps has room for two for each buffer. */
+static bool list_steps(const struct picture *picture, struct step *steps, size_t *step_count, struct error *err)
 {
     size_t count = 2 * picture->count;
     struct sort_pair *pairs = mem_alloc(MEM_GENERAL, 2 * count, sizeof *pairs);
@@ -234,52 +229,80 @@ static bool sum_columns(const struct picture *picture, double *columns, struct e
     }
     sort_pairs(pairs, pairs + count, count);
     uint64_t live = 0;
+    *step_count = 0;
     for (size_t i = 0; i < count; i++) {
         const struct place_buffer *buffer = &picture->buffers[pairs[i].index / 2];
         uint64_t align = buffer->align > 1 ? buffer->align : 1, size = (buffer->size + align - 1) / align * align;
         live = pairs[i].index % 2 ? live - size : live + size;
-        if (i + 1 < count && pairs[i + 1].key > pairs[i].key)
-            raise_columns(picture, columns, pairs[i].key, pairs[i + 1].key, live);
+        if (i + 1 == count || pairs[i + 1].key > pairs[i].key)
+            steps[(*step_count)++] = (struct step){pairs[i].key, live};
     }
     mem_free(pairs);
     return true;
 }
 
-/* Names of one storage count once. */
-static bool sum_storages(const struct picture *picture, double *columns, struct error *err)
+static double column_of(const struct picture *picture, uint64_t time)
 {
-    struct groups groups;
-    struct picture pieces = *picture;
-    if (!groups_any(picture->buffers, picture->count)) return sum_columns(picture, columns, err);
-    TRY(groups_init(&groups, picture->buffers, picture->count, err));
-    pieces.buffers = groups.pieces;
-    pieces.count = groups.piece_count;
-    bool ok = sum_columns(&pieces, columns, err);
-    groups_finish(&groups);
+    return (double)(time - picture->start) * COLUMNS / picture->span;
+}
+
+/* The largest live sum within each column: a step counts in every column that it reaches into. */
+static void draw_columns(const struct picture *picture, const struct step *steps, size_t count)
+{
+    double highest[COLUMNS] = {0}, before = 0;
+    for (size_t i = 0; i + 1 < count; i++) {
+        size_t end = (size_t)ceil(column_of(picture, steps[i + 1].from));
+        for (size_t c = (size_t)column_of(picture, steps[i].from); c < end && c < COLUMNS; c++)
+            highest[c] = fmax(highest[c], (double)steps[i].live);
+    }
+    for (size_t c = 0; c < COLUMNS; c++) {
+        if (highest[c] == before) continue;
+        text_add(picture->out, "H%.2fV%.2f", LEFT + (RIGHT - LEFT) * (double)c / COLUMNS, y_of(picture, highest[c]));
+        before = highest[c];
+    }
+}
+
+static void draw_steps(const struct picture *picture, const struct step *steps, size_t count)
+{
+    for (size_t i = 0; i + 1 < count; i++)
+        text_add(picture->out, "H%.2fV%.2f", x_of(picture, steps[i].from), y_of(picture, (double)steps[i].live));
+}
+
+static bool draw_curve(const struct picture *picture, struct error *err)
+{
+    struct step *steps = mem_alloc(MEM_GENERAL, 2 * picture->count, sizeof *steps);
+    size_t count = 0;
+    if (!steps) return error_memory(err, 2 * picture->count * sizeof *steps, "the live curve");
+    bool ok = list_steps(picture, steps, &count, err);
+    text_add(picture->out, "<path fill=\"none\" stroke=\"#10202c\" stroke-width=\"1.6\" d=\"M%g %g", LEFT, BOTTOM);
+    if (count > MOST_STEPS)
+        draw_columns(picture, steps, count);
+    else
+        draw_steps(picture, steps, count);
+    text_add(picture->out, "H%gV%g\"/>\n", RIGHT, BOTTOM);
+    mem_free(steps);
     return ok;
 }
 
-static bool draw_live(struct picture *picture, struct error *err)
+/* Names of one storage count once. */
+static bool draw_live(const struct picture *picture, struct error *err)
 {
-    double *columns = mem_zalloc(MEM_GENERAL, COLUMNS, sizeof *columns);
-    if (!columns) return error_memory(err, COLUMNS * sizeof *columns, "the live curve");
-    bool ok = sum_storages(picture, columns, err);
-    text_add(picture->out, "<path fill=\"none\" stroke=\"#10202c\" stroke-width=\"1.6\" d=\"M%g %g", LEFT, BOTTOM);
-    double before = -1;
-    for (size_t c = 0; ok && c < COLUMNS; c++) {
-        if (columns[c] == before) continue;
-        text_add(picture->out, "H%.1fV%.1f", LEFT + (RIGHT - LEFT) * (double)c / COLUMNS, y_of(picture, columns[c]));
-        before = columns[c];
-    }
-    text_add(picture->out, "H%gV%g\"/>\n", RIGHT, BOTTOM);
-    mem_free(columns);
+    struct groups groups;
+    struct picture pieces = *picture;
+    if (!groups_any(picture->buffers, picture->count)) return draw_curve(picture, err);
+    TRY(groups_init(&groups, picture->buffers, picture->count, err));
+    pieces.buffers = groups.pieces;
+    pieces.count = groups.piece_count;
+    bool ok = draw_curve(&pieces, err);
+    groups_finish(&groups);
     return ok;
 }
 
 static void draw_bound(struct picture *picture)
 {
     double y = y_of(picture, (double)picture->result->lower_bound_bytes);
-    double x = x_of(picture, (double)picture->result->peak_instant);
+    uint64_t peak = picture->count ? picture->result->peak_instant : picture->start;
+    double x = x_of(picture, peak);
     text_add(picture->out,
              "<line x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#b0203a\" stroke-width=\"1.5\" "
              "stroke-dasharray=\"7 4\"/>\n",
@@ -299,9 +322,9 @@ static void draw_axes(struct picture *picture)
         text_add(picture->out,
                  "<text x=\"%g\" y=\"%.1f\" font-size=\"12\" fill=\"#4a5866\" text-anchor=\"end\">%s</text>\n",
                  LEFT - 8, y + 4, units_format_bytes((uint64_t)address, label));
-        double time = picture->start + picture->span * i / 4;
+        uint64_t time = picture->start + (uint64_t)(picture->span * i / 4);
         text_add(picture->out,
-                 "<text x=\"%.1f\" y=\"%g\" font-size=\"12\" fill=\"#4a5866\" text-anchor=\"%s\">%.0f</text>\n",
+                 "<text x=\"%.1f\" y=\"%g\" font-size=\"12\" fill=\"#4a5866\" text-anchor=\"%s\">%" PRIu64 "</text>\n",
                  x_of(picture, time), BOTTOM + 18,
                  i == 0   ? "start"
                  : i == 4 ? "end"
