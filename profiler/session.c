@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,8 @@
 #include "clock.h"
 #include "mem.h"
 #include "process.h"
+#include "sink_forward.h"
+#include "thread.h"
 
 #define DEFAULT_MEMORY_MS 250
 #define LEAST_MEMORY_MS   200 /* five looks a second, at most */
@@ -30,8 +31,8 @@ struct ended_step {
 };
 
 struct session {
-    struct trace_sink sink; /* for the run */
-    struct trace_sink *next;
+    struct sink_forward forward; /* comes first (sink_forward.h) */
+    struct trace_sink sink;      /* for the run */
     _Atomic uint64_t every;
     _Atomic uint64_t asked_first, asked_end;
     double most_cost;
@@ -67,60 +68,27 @@ static bool wants_ops(void *context, uint64_t step)
 {
     const struct session *session = context;
     if (!is_timed(session, step)) return false;
-    return !session->next->wants_ops || session->next->wants_ops(session->next->context, step);
+    return !session->forward.next->wants_ops || session->forward.next->wants_ops(session->forward.next->context, step);
 }
 
-/* ---- Passing on ---- */
-
-static void pass_run(void *context, const struct trace_run *run)
-{
-    const struct trace_sink *next = ((struct session *)context)->next;
-    if (next->run) next->run(next->context, run);
-}
-
-static void pass_device(void *context, const struct trace_device *device)
-{
-    const struct trace_sink *next = ((struct session *)context)->next;
-    if (next->device) next->device(next->context, device);
-}
-
-static void pass_op_table(void *context, const struct trace_op *ops, size_t count)
+static void see_op_table(void *context, const struct trace_op *ops, size_t count)
 {
     struct session *session = context;
-    const struct trace_sink *next = session->next;
+    const struct trace_sink *next = session->forward.next;
     for (size_t i = 0; i < count; i++)
         if (ops[i].device == 0 && ops[i].id >= atomic_load(&session->ops)) atomic_store(&session->ops, ops[i].id + 1);
     if (next->op_table) next->op_table(next->context, ops, count);
 }
 
-static void pass_op(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
+static void report_mark(const struct session *session, const char *text)
 {
-    const struct trace_sink *next = ((struct session *)context)->next;
-    if (next->op) next->op(next->context, device, id, begin_ns, end_ns);
+    if (session->sink.mark) session->sink.mark(session->sink.context, clock_now_ns(), text);
 }
 
-static void pass_metric(void *context, enum trace_metric metric, uint64_t step, double value)
+static void report_memory(const struct session *session, uint64_t bytes, uint64_t ns)
 {
-    const struct trace_sink *next = ((struct session *)context)->next;
-    if (next->metric) next->metric(next->context, metric, step, value);
-}
-
-static void pass_memory(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns)
-{
-    const struct trace_sink *next = ((struct session *)context)->next;
-    if (next->memory) next->memory(next->context, device, kind, bytes, ns);
-}
-
-static void pass_gap(void *context, uint32_t device, enum trace_gap gap, uint64_t begin_ns, uint64_t end_ns)
-{
-    const struct trace_sink *next = ((struct session *)context)->next;
-    if (next->gap) next->gap(next->context, device, gap, begin_ns, end_ns);
-}
-
-static void pass_mark(void *context, uint64_t ns, const char *text)
-{
-    const struct trace_sink *next = ((struct session *)context)->next;
-    if (next->mark) next->mark(next->context, ns, text);
+    if (session->sink.memory)
+        session->sink.memory(session->sink.context, session->memory_device, SAMPLE_PROCESS, bytes, ns);
 }
 
 /* ---- What the timing costs ---- */
@@ -157,13 +125,13 @@ static void report_cost(struct session *session, uint64_t step)
     uint64_t every = atomic_load(&session->every);
     struct cost cost = measure_cost(session, every);
     atomic_store(&session->cost, cost.median);
-    pass_metric(session, METRIC_PROFILER_COST, step, cost.median);
+    if (session->sink.metric) session->sink.metric(session->sink.context, METRIC_PROFILER_COST, step, cost.median);
     if (session->most_cost <= 0 || cost.surely <= session->most_cost || every >= MOST_EVERY) return;
     char text[128];
     atomic_store(&session->every, every * 2);
     snprintf(text, sizeof text, "timing ops cost %.2g %%: 1 of %llu steps is timed from now on", 100 * cost.median,
              (unsigned long long)every * 2);
-    pass_mark(session, clock_now_ns(), text);
+    report_mark(session, text);
     session->pairs = 0;
 }
 
@@ -196,20 +164,22 @@ static void guess_every(struct session *session)
     atomic_store(&session->every, every < 1 ? 1 : every > SESSION_EVERY ? SESSION_EVERY : (uint64_t)every);
 }
 
-static void pass_step_begin(void *context, uint32_t device, uint64_t step, uint64_t ns)
+static void see_step_begin(void *context, uint32_t device, uint64_t step, uint64_t ns)
 {
     struct session *session = context;
     if (device == 0) {
         session->step = step;
         session->begin_ns = ns;
     }
-    if (session->next->step_begin) session->next->step_begin(session->next->context, device, step, ns);
+    if (session->forward.next->step_begin)
+        session->forward.next->step_begin(session->forward.next->context, device, step, ns);
 }
 
-static void pass_step_end(void *context, uint32_t device, uint64_t step, uint64_t ns)
+static void see_step_end(void *context, uint32_t device, uint64_t step, uint64_t ns)
 {
     struct session *session = context;
-    if (session->next->step_end) session->next->step_end(session->next->context, device, step, ns);
+    if (session->forward.next->step_end)
+        session->forward.next->step_end(session->forward.next->context, device, step, ns);
     if (device != 0 || step != session->step || ns < session->begin_ns) return;
     memmove(session->last, session->last + 1, sizeof session->last - sizeof session->last[0]);
     session->last[2] = (struct ended_step){step, ns - session->begin_ns, is_timed(session, step)};
@@ -242,27 +212,21 @@ static void *sample_memory(void *context)
     for (bool stop = false;;) {
         uint64_t resident, peak, now = clock_now_ns();
         if (!process_memory_read(&resident, &peak)) {
-            pass_mark(session, now, "memory is no longer sampled: /proc/self/status cannot be read");
+            report_mark(session, "memory is no longer sampled: /proc/self/status cannot be read");
             return NULL;
         }
-        if (peak > known_peak && peak > resident)
-            pass_memory(session, session->memory_device, SAMPLE_PROCESS, peak, now);
-        pass_memory(session, session->memory_device, SAMPLE_PROCESS, resident, now);
+        if (peak > known_peak && peak > resident) report_memory(session, peak, now);
+        report_memory(session, resident, now);
         known_peak = peak;
         if (stop) return NULL; /* the last look came after the run's end */
         wait_for_next(session, &stop);
     }
 }
 
-/* The run's signals are not for this thread. */
 static void start_thread(struct session *session)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    session->has_thread = pthread_create(&session->thread, NULL, sample_memory, session) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!session->has_thread) pass_mark(session, clock_now_ns(), "memory is not sampled: no thread could be started");
+    session->has_thread = thread_start(&session->thread, 0, "memory", sample_memory, session) == 0;
+    if (!session->has_thread) report_mark(session, "memory is not sampled: no thread could be started");
 }
 
 bool session_open(struct trace_sink *sink, const struct session_options *options, struct session **out,
@@ -271,19 +235,12 @@ bool session_open(struct trace_sink *sink, const struct session_options *options
     struct session *session = mem_zalloc(MEM_TRACE, 1, sizeof *session);
     if (!session) return error_memory(err, sizeof *session, "the profiling session");
     uint64_t memory_ms = options && options->memory_ms ? options->memory_ms : DEFAULT_MEMORY_MS;
-    session->next = sink;
-    session->sink = (struct trace_sink){.context = session,
-                                        .run = pass_run,
-                                        .device = pass_device,
-                                        .op_table = pass_op_table,
-                                        .step_begin = pass_step_begin,
-                                        .step_end = pass_step_end,
-                                        .wants_ops = wants_ops,
-                                        .op = pass_op,
-                                        .metric = pass_metric,
-                                        .memory = pass_memory,
-                                        .gap = pass_gap,
-                                        .mark = pass_mark};
+    session->forward.next = sink;
+    session->sink = sink_forward_to(&session->forward);
+    session->sink.op_table = see_op_table;
+    session->sink.step_begin = see_step_begin;
+    session->sink.step_end = see_step_end;
+    session->sink.wants_ops = wants_ops;
     session->guesses = !options || options->every == 0;
     atomic_init(&session->every, session->guesses ? 1 : options->every);
     atomic_init(&session->asked_first, 0);

@@ -60,6 +60,11 @@ struct trace_sink {
     void (*step_begin)(void *context, uint32_t device, uint64_t step, uint64_t ns);
     void (*step_end)(void *context, uint32_t device, uint64_t step, uint64_t ns);
     bool (*wants_ops)(void *context, uint64_t step); /* whether this step's ops should be timed; NULL = yes */
+    /* Around each launch of an op, timed or not, on the thread that drives the device: what a library starts in between
+     * belongs to the op. Also while a step is recorded, and not when it is replayed. Ids are those of the op table, but for
+     * pass "evaluate", whose program has ids of its own. */
+    void (*launch_begin)(void *context, uint32_t device, uint32_t id, const char *pass);
+    void (*launch_end)(void *context, uint32_t device);
     void (*op)(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns);
     void (*metric)(void *context, enum trace_metric metric, uint64_t step, double value);
     void (*memory)(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns);

@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "encoder.h"
 #include "mem.h"
 #include "queue.h"
+#include "thread.h"
 
 #define DEFAULT_MOST_BYTES (256ull << 20)
 #define DEFAULT_SEAL_MS    100
@@ -196,17 +196,6 @@ static void *run_thread(void *context)
     return NULL;
 }
 
-/* Signals are for the run's threads; blocked here, SIGXFSZ turns into write() failing with EFBIG. */
-static int start_thread(struct trace_writer *writer)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int cause = pthread_create(&writer->thread, NULL, run_thread, writer);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return cause;
-}
-
 static void release(struct trace_writer *writer)
 {
     trace_output_close(&writer->output);
@@ -247,7 +236,7 @@ bool trace_writer_open(const char *path, const struct trace_writer_options *opti
                                        .memory = take_memory,
                                        .gap = take_gap,
                                        .mark = take_mark};
-    int cause = start_thread(writer);
+    int cause = thread_start(&writer->thread, 0, "trace", run_thread, writer);
     if (cause != 0) {
         release(writer);
         return error_errno(err, ERROR_FAILED, cause, "%s: the trace writer's thread cannot be started", path);

@@ -13,6 +13,7 @@
 #include "mem.h"
 #include "place_search.h"
 #include "place_sort.h"
+#include "thread.h"
 
 #define MOST_LANES     64
 #define FIRST_UNITS    8          /* a lane's budget in the first round, in units of Luby's sequence */
@@ -129,17 +130,14 @@ static void run_lanes(struct ladder *ladder)
 {
     pthread_t threads[MOST_LANES];
     bool started[MOST_LANES] = {false};
-    pthread_attr_t attributes;
-    bool sized = pthread_attr_init(&attributes) == 0 &&
-                 pthread_attr_setstacksize(&attributes, ((size_t)1 << 20) + ladder->problem->count * 2048) == 0;
+    size_t stack = ((size_t)1 << 20) + ladder->problem->count * 2048;
     bool here = ladder->problem->count <= INLINE_BUFFERS;
-    for (uint32_t i = here; sized && i < ladder->lane_count; i++)
-        started[i] = pthread_create(&threads[i], &attributes, run_lane, &ladder->lanes[i]) == 0;
+    for (uint32_t i = here; i < ladder->lane_count; i++)
+        started[i] = thread_start(&threads[i], stack, "place", run_lane, &ladder->lanes[i]) == 0;
     for (uint32_t i = 0; i < ladder->lane_count; i++)
         if (!started[i] && here) run_lane(&ladder->lanes[i]);
     for (uint32_t i = 0; i < ladder->lane_count; i++)
         if (started[i]) pthread_join(threads[i], NULL);
-    pthread_attr_destroy(&attributes);
 }
 
 /* Lets every buffer sink, lowest first: sound unless offsets are fixed. */

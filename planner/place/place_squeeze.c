@@ -12,6 +12,7 @@
 #include "mem.h"
 #include "place_firstfit.h"
 #include "random.h"
+#include "thread.h"
 
 #define MOST_THREADS   64
 #define LINES          FIRSTFIT_ORDERS
@@ -122,7 +123,8 @@ static void run_workers(struct worker *workers, uint32_t count)
     uint32_t started = 1;
     atomic_store(&workers->squeeze->next, 0);
     atomic_store(&workers->squeeze->winner, UINT32_MAX);
-    while (started < count && pthread_create(&threads[started], NULL, run_worker, &workers[started]) == 0) started++;
+    while (started < count && thread_start(&threads[started], 0, "place", run_worker, &workers[started]) == 0)
+        started++;
     run_worker(&workers[0]);
     for (uint32_t i = 1; i < started; i++) pthread_join(threads[i], NULL);
 }

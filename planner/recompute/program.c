@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "mem.h"
+#include "thread.h"
 
 #define MOST_THREADS 8
 #define STRETCH      64 /* of m, passed over together */
@@ -362,7 +363,7 @@ static void run_crew(struct crew *crew, size_t wanted)
     while (crew->threads < wanted) {
         struct worker *worker = &workers[crew->threads];
         *worker = (struct worker){.crew = crew, .scratch = crew->scratch + crew->threads * crew->width};
-        if (pthread_create(&worker->thread, NULL, work, worker) != 0) break;
+        if (thread_start(&worker->thread, 0, "recompute", work, worker) != 0) break;
         crew->threads++;
     }
     pthread_barrier_init(&crew->barrier, NULL, (unsigned)crew->threads);

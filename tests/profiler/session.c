@@ -14,7 +14,7 @@
 
 /* A sink that counts what arrives. */
 static struct counted {
-    int runs, devices, tables, begins, ends, ops, gaps, marks, costs;
+    int runs, devices, tables, begins, ends, launches, launched, ops, gaps, marks, costs;
     _Atomic int samples;
     double cost;
     _Atomic uint64_t bytes, most_bytes;
@@ -65,8 +65,25 @@ static void count_mark(void *c, uint64_t ns, const char *text)
     snprintf(counts->mark, sizeof counts->mark, "%s", text);
 }
 
-static struct trace_sink sink = {&counted, count_run, count_device, count_table,  count_begin, count_end,
-                                 NULL,     count_op,  count_metric, count_memory, count_gap,   count_mark};
+static void count_launch(void *c, uint32_t device, uint32_t id, const char *pass)
+{
+    ((struct counted *)c)->launches += device == 1 && id == 2 && strcmp(pass, "forward") == 0;
+}
+static void count_launched(void *c, uint32_t device) { ((struct counted *)c)->launched += device == 1; }
+
+static struct trace_sink sink = {.context = &counted,
+                                 .run = count_run,
+                                 .device = count_device,
+                                 .op_table = count_table,
+                                 .step_begin = count_begin,
+                                 .step_end = count_end,
+                                 .launch_begin = count_launch,
+                                 .launch_end = count_launched,
+                                 .op = count_op,
+                                 .metric = count_metric,
+                                 .memory = count_memory,
+                                 .gap = count_gap,
+                                 .mark = count_mark};
 
 static struct session *open_session(uint64_t every, double most_cost)
 {
@@ -86,6 +103,8 @@ Test(session, passes_reports_on)
     s->device(s->context, &(struct trace_device){.name = "d"});
     s->op_table(s->context, ops, 3);
     s->step_begin(s->context, 1, 1, 1);
+    s->launch_begin(s->context, 1, 2, "forward");
+    s->launch_end(s->context, 1);
     s->op(s->context, 1, 2, 3, 4);
     s->gap(s->context, 1, GAP_SYNC, 5, 6);
     s->step_end(s->context, 1, 1, 7);
@@ -93,6 +112,7 @@ Test(session, passes_reports_on)
     session_close(session);
     cr_assert(counted.runs == 1 && counted.devices == 1 && counted.tables == 1 && counted.begins == 1);
     cr_assert(counted.ends == 1 && counted.ops == 1 && counted.gaps == 1 && counted.marks == 1);
+    cr_assert(counted.launches == 1 && counted.launched == 1);
     cr_assert_str_eq(counted.mark, "hello");
     session_close(NULL);
 }

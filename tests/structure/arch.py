@@ -64,6 +64,7 @@ OUTSIDE = {
     'nccl': {'trainer/cuda'},
     'cupti': {'profiler/cupti'},
 }
+THREAD = re.compile(r'\bpthread_create\s*\(')
 CUDA_SYMBOL = re.compile(r'\b(cu[A-Z]\w+|cuda[A-Z]\w+|cudnn[A-Z]\w+|nccl[A-Z]\w+|cupti[A-Z]\w+)')
 ALLOCATION = re.compile(r'(?<![\w.>])(malloc|calloc|realloc|free|strdup|strndup|asprintf|aligned_alloc|posix_memalign)\s*\(')
 SPEECH = re.compile(r'(?<![\w.>])(printf|puts|putchar|perror)\s*\(|\b(stdout|stderr)\b')
@@ -117,6 +118,8 @@ def check_calls(folder, path, code):
     for number, line in enumerate(code.splitlines(), 1):
         if str(path) != 'base/mem.c' and ALLOCATION.search(line):
             fault(path, number, f'allocates or frees outside base/mem: {line.strip()}')
+        if str(path) != 'base/thread.c' and THREAD.search(line):
+            fault(path, number, f'starts a thread outside base/thread: {line.strip()}')
         if folder not in ('cli', 'tui') and SPEECH.search(line):
             fault(path, number, f'a library speaks: {line.strip()}')
 

@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "augment.h"
@@ -12,6 +11,7 @@
 #include "mem.h"
 #include "picture.h"
 #include "parallel_for.h"
+#include "thread.h"
 
 #define MOST_BATCH          (1u << 20)
 #define MOST_SIDE           4096u
@@ -229,22 +229,13 @@ static bool make_readers(struct loader *loader, struct error *err)
     return true;
 }
 
-/* Signals are the main thread's business: workers start with all of them blocked. */
 static bool start_workers(struct loader *loader, struct error *err)
 {
-    sigset_t all, before;
-    pthread_attr_t attributes;
-    int code = pthread_attr_init(&attributes);
-    if (code != 0) return error_errno(err, ERROR_FAILED, code, "loader: a thread cannot be started");
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int code = 0;
     for (; code == 0 && loader->running < loader->options.threads; loader->running += code == 0) {
         struct worker *worker = &loader->workers[loader->running];
-        code = pthread_create(&worker->thread, &attributes, run_worker, worker);
+        code = thread_start(&worker->thread, STACK_BYTES, "loader", run_worker, worker);
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
     if (code != 0)
         return error_errno(err, ERROR_FAILED, code, "loader: thread %u of %u cannot be started", loader->running + 1,
                            loader->options.threads);

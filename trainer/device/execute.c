@@ -5,6 +5,7 @@
 #include "bind.h"
 #include "clock.h"
 #include "mem.h"
+#include "occupancy.h"
 
 #define DEAD_BYTE 0xFF /* four of them are a NaN, as are two in 16-bit formats */
 
@@ -137,6 +138,18 @@ static bool fill_dead(struct executor *ex, const struct bound_program *bound, si
     return true;
 }
 
+/* The sink knows of the launch, so that what the backend starts can be told to be this op's. */
+static bool launch_prepared(struct executor *ex, const struct bound_program *bound, size_t i, struct error *err)
+{
+    const struct bound_op *op = &bound->ops[i];
+    const struct trace_sink *sink = ex->options.sink;
+    if (sink && sink->launch_begin)
+        sink->launch_begin(sink->context, ex->options.device, (uint32_t)i, op_pass_name(bound->plan->ops[i].pass));
+    bool ok = ex->backend->op_launch(op->prepared, ex->streams[op->stream], err);
+    if (sink && sink->launch_end) sink->launch_end(sink->context, ex->options.device);
+    return ok;
+}
+
 static bool launch_op(struct executor *ex, const struct bound_program *bound, size_t i, bool timed, struct error *err)
 {
     const struct backend *backend = ex->backend;
@@ -147,8 +160,8 @@ static bool launch_op(struct executor *ex, const struct bound_program *bound, si
     bool events = timed && op->begin, host = timed && !op->begin;
     if (events) TRY(backend->event_record(op->begin, stream, err));
     uint64_t begin = host ? clock_now_ns() : 0;
-    TRY(backend->op_launch(op->prepared, stream, err));
-    struct trace_sink *sink = ex->options.sink;
+    TRY(launch_prepared(ex, bound, i, err));
+    const struct trace_sink *sink = ex->options.sink;
     if (host) sink->op(sink->context, ex->options.device, (uint32_t)i, begin, clock_now_ns());
     if (events) TRY(backend->event_record(op->end, stream, err));
     TRY(fill_dead(ex, bound, i, err));
@@ -295,8 +308,6 @@ bool executor_evaluate(struct executor *ex, const struct step *step, const float
 
 /* ---- State ---- */
 
-size_t executor_state_count(const struct executor *ex) { return ex->state_count; }
-
 bool executor_state_in(struct executor *ex, size_t i, const float *values, struct error *err)
 {
     const struct tensor *tensor = &ex->variant->graph->tensors[ex->state[i].tensor];
@@ -345,10 +356,9 @@ bool executor_describe(const struct executor *ex, struct error *err)
     const struct graph *graph = ex->variant->graph;
     const struct plan_program *program = &ex->variant->train;
     struct trace_op *ops = mem_alloc(MEM_TRACE, program->op_count, sizeof *ops);
-    uint64_t *live = mem_alloc(MEM_TRACE, program->op_count, sizeof *live);
-    bool ok = ops && live;
-    if (!ok) error_memory(err, program->op_count * sizeof *ops, "the trace's table of ops");
-    if (ok) live_bytes_count(graph, program, live);
+    uint64_t *live = ops ? occupancy_curve(graph, program, err) : NULL;
+    bool ok = live != NULL;
+    if (!ops) error_memory(err, program->op_count * sizeof *ops, "the trace's table of ops");
     for (uint32_t i = 0; ok && i < program->op_count; i++) {
         const struct plan_op *op = &program->ops[i];
         const struct op *graph_op = &graph->ops[op->op];

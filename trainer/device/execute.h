@@ -53,7 +53,6 @@ struct state_entry {
 /* Finds them in a variant's training program; the caller frees *entries with mem_free. */
 bool state_entries_find(const struct plan_variant *variant, struct state_entry **entries, size_t *count,
                         struct error *err);
-size_t executor_state_count(const struct executor *executor);
 /* Entry i to and from the device, canonical layout, tensor_elements floats. */
 bool executor_state_in(struct executor *executor, size_t i, const float *values, struct error *err);
 bool executor_state_out(struct executor *executor, size_t i, float *values, struct error *err);

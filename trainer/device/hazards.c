@@ -169,33 +169,3 @@ bool stream_waits_find(const struct graph *graph, const struct plan_program *pro
     mem_free(room);
     return true;
 }
-
-/* ---- Live bytes ---- */
-
-/* Whether an op of the program writes this tensor over an input that dies with it. */
-static bool takes_over(const struct graph *graph, const struct plan_program *program, uint32_t tensor)
-{
-    const struct plan_tensor *t = &program->tensors[tensor];
-    const struct plan_op *op = &program->ops[t->first];
-    for (uint32_t i = 0; i < plan_op_inputs(graph, op); i++) {
-        if (op->in[i] == tensor) continue;
-        const struct plan_tensor *in = &program->tensors[op->in[i]];
-        if (in->last == t->first && ranges_meet(range_of(in), range_of(t))) return true;
-    }
-    return false;
-}
-
-void live_bytes_count(const struct graph *graph, const struct plan_program *program, uint64_t *live)
-{
-    memset(live, 0, program->op_count * sizeof *live);
-    for (uint32_t i = 0; i < program->tensor_count; i++) { /* differences, modulo 2^64 */
-        const struct plan_tensor *tensor = &program->tensors[i];
-        if (tensor->host) continue;
-        if (tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].view_of != NO_TENSOR) continue;
-        uint32_t first = tensor->first + (takes_over(graph, program, i) ? 1 : 0);
-        if (first > tensor->last || first >= program->op_count) continue;
-        live[first] += tensor->bytes;
-        if (tensor->last + 1 < program->op_count) live[tensor->last + 1] -= tensor->bytes;
-    }
-    for (size_t op = 1; op < program->op_count; op++) live[op] += live[op - 1];
-}

@@ -30,7 +30,4 @@ struct stream_waits {
 bool stream_waits_find(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
                        struct stream_waits *waits, struct error *err);
 
-/* Arena bytes live while each op runs; bytes handed from an input to an output count once. */
-void live_bytes_count(const struct graph *graph, const struct plan_program *program, uint64_t *live);
-
 #endif

@@ -10,7 +10,7 @@ struct evaluation {
 
 static uint32_t micro_batch(const struct run *run, size_t device)
 {
-    return run->plan->variants[run->plan->devices[device].variant].graph->options.batch;
+    return run->plan->variants[run->plan->devices[run->first_device + device].variant].graph->options.batch;
 }
 
 /* Where a device's share of an evaluation batch begins. */
@@ -35,7 +35,7 @@ static bool evaluate_batch(struct evaluation *e, struct loader *loader, struct e
     struct run *run = e->run;
     TRY(loader_next(loader, &e->batch, err));
     TRY(team_run(run->team, evaluate_share, e, err));
-    for (size_t i = 0; i < run->plan->device_count; i++) { /* rank order: the same sums on every run */
+    for (size_t i = 0; i < run->device_count; i++) { /* rank order: the same sums on every run */
         e->loss += run->metrics[i].loss;
         e->top1_hits += run->metrics[i].top1_hits;
         e->top5_hits += run->metrics[i].top5_hits;
@@ -73,7 +73,7 @@ bool run_evaluate(struct run *run, struct error *err)
     if (run->options->evaluate_images > 0 && run->options->evaluate_images < images)
         images = run->options->evaluate_images;
     if (images == 0) return true;
-    uint32_t batch = (uint32_t)share_begin(run, (uint32_t)run->plan->device_count);
+    uint32_t batch = (uint32_t)share_begin(run, run->device_count);
     struct loader_options options = {
         .batch = batch, .image_size = run->plan->spec.image_size, .seed = run->seed, .limit = images};
     struct loader *loader;

@@ -32,7 +32,7 @@ static uint64_t elements_of(const struct keeper *k, size_t entry)
 
 static bool keeper_begin(struct keeper *k, struct run *run, uint32_t devices, struct error *err)
 {
-    const struct plan_variant *variant = &run->plan->variants[run->plan->devices[0].variant];
+    const struct plan_variant *variant = &run->plan->variants[run->plan->devices[run->first_device].variant];
     *k = (struct keeper){.run = run, .graph = variant->graph, .devices = devices};
     TRY(state_entries_find(variant, &k->entries, &k->entry_count, err));
     while (k->shared < k->entry_count && k->entries[k->shared].kind != STATE_STATISTIC) k->shared++;
@@ -118,7 +118,7 @@ static bool get_tensor(void *context, size_t i, float *values, struct error *err
     uint32_t device;
     k->entry = entry_of(k, i, &device);
     k->values = values;
-    return team_run_one(k->run->team, device, get_from_device, k, err);
+    return team_run_one(k->run->team, device - k->run->first_device, get_from_device, k, err);
 }
 
 /* Adds device d's statistics; the last one's turn puts the mean everywhere. */
@@ -143,7 +143,7 @@ static bool put_tensor(void *context, size_t i, const float *values, struct erro
     if (k->sums) return put_mean(k, entry, device, values, err);
     k->entry = entry;
     k->source = values;
-    return team_run_one(k->run->team, device, put_on_device, k, err);
+    return team_run_one(k->run->team, device - k->run->first_device, put_on_device, k, err);
 }
 
 static struct checkpoint_tensors tensors_of(struct keeper *k)

@@ -2,11 +2,11 @@
 #include "team.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "mem.h"
+#include "thread.h"
 
 #define EVERYONE UINT32_MAX
 
@@ -67,19 +67,11 @@ static void *member_main(void *argument)
     return NULL;
 }
 
-/* Signals (Ctrl-C, a resized terminal) are for the caller's thread. */
-static int start_thread(struct member *member)
+static int start_member(struct member *member)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failure = pthread_create(&member->thread, NULL, member_main, member);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (failure) return failure;
     char name[16];
     snprintf(name, sizeof name, "device %u", member->rank % 1000);
-    pthread_setname_np(member->thread, name);
-    return 0;
+    return thread_start(&member->thread, 0, name, member_main, member);
 }
 
 bool team_create(uint32_t count, team_abort_fn on_abort, void *abort_context, struct team **out, struct error *err)
@@ -94,7 +86,7 @@ bool team_create(uint32_t count, team_abort_fn on_abort, void *abort_context, st
     team->abort_context = abort_context;
     for (uint32_t i = 0; i < count; i++) {
         team->members[i] = (struct member){.team = team, .rank = i};
-        int failure = start_thread(&team->members[i]);
+        int failure = start_member(&team->members[i]);
         if (failure) {
             team_destroy(team);
             return error_errno(err, ERROR_FAILED, failure, "a thread for device %u cannot be started", i);

@@ -24,7 +24,8 @@ void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_n
 {
     if (!run->sink || !run->sink->gap) return;
     uint64_t end = clock_now_ns();
-    for (uint32_t i = 0; i < run->plan->device_count; i++) run->sink->gap(run->sink->context, i, kind, begin_ns, end);
+    for (uint32_t i = 0; i < run->device_count; i++)
+        run->sink->gap(run->sink->context, run->first_device + i, kind, begin_ns, end);
 }
 
 /* Of the step that ended last, by the number that the executor gave it: the first is 0. */
@@ -107,9 +108,9 @@ static bool check_options(const struct train_options *o, struct error *err)
 
 static uint32_t threads_per_device(const struct run *run)
 {
-    if (run->plan->device_count == 1) return 0;
+    if (run->device_count == 1) return 0;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    long each = cores / (long)run->plan->device_count;
+    long each = cores / (long)run->device_count;
     return each > 1 ? (uint32_t)each : 1;
 }
 
@@ -117,7 +118,7 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
     struct executor_options options = {.plan = run->plan,
-                                       .device = rank,
+                                       .device = run->first_device + rank,
                                        .backend = run->backend,
                                        .group = run->group,
                                        .threads = threads_per_device(run),
@@ -156,7 +157,7 @@ static uint64_t largest_tensor(const struct plan *plan)
 
 static bool create_tables(struct run *run, struct error *err)
 {
-    size_t devices = run->plan->device_count;
+    size_t devices = run->device_count;
     run->executors = mem_zalloc(MEM_GENERAL, devices, sizeof *run->executors);
     run->metrics = mem_zalloc(MEM_GENERAL, devices, sizeof *run->metrics);
     run->step_seconds = mem_zalloc(MEM_GENERAL, RING_STEPS, sizeof *run->step_seconds);
@@ -167,9 +168,9 @@ static bool create_tables(struct run *run, struct error *err)
 
 static bool create_devices(struct run *run, struct error *err)
 {
-    uint32_t devices = (uint32_t)run->plan->device_count;
-    if (devices > 1) TRY(run->backend->group_create(devices, &run->group, err));
-    TRY(team_create(devices, abort_group, run, &run->team, err));
+    uint32_t all = (uint32_t)run->plan->device_count;
+    if (all > 1) TRY(run->backend->group_create(all, &run->group, err));
+    TRY(team_create(run->device_count, abort_group, run, &run->team, err));
     return team_run(run->team, create_executor, run, err);
 }
 
@@ -199,7 +200,7 @@ static bool begin_run(struct run *run, struct error *err)
     TRY(create_devices(run, err));
     TRY(o->resume_folder ? run_resume(run, err) : run_initialise(run, err));
     TRY(log_open(o->log_path, run->done, &run->log, err));
-    for (size_t i = 0; i < run->plan->device_count; i++) TRY(executor_describe(run->executors[i], err));
+    for (size_t i = 0; i < run->device_count; i++) TRY(executor_describe(run->executors[i], err));
     return run_open_loader(run, err);
 }
 
@@ -225,7 +226,7 @@ static bool train_share(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
     size_t first = 0, size = run->plan->spec.image_size;
-    for (uint32_t i = 0; i < rank; i++) first += run->plan->devices[i].images;
+    for (uint32_t i = 0; i < rank; i++) first += run->plan->devices[run->first_device + i].images;
     return executor_train(run->executors[rank], &run->step, run->batch.images + first * size * size * 3,
                           run->batch.labels + first, &run->metrics[rank], err);
 }
@@ -243,7 +244,7 @@ static bool next_batch(struct run *run, struct error *err)
 static bool collect_metrics(struct run *run, struct error *err)
 {
     double loss = 0, hits = 0, images = 0;
-    for (size_t i = 0; i < run->plan->device_count; i++) {
+    for (size_t i = 0; i < run->device_count; i++) {
         loss += run->metrics[i].loss;
         hits += run->metrics[i].top1_hits;
         images += run->metrics[i].images;
@@ -377,6 +378,7 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                       .backend = backend,
                       .options = options,
                       .sink = sink,
+                      .device_count = (uint32_t)plan->device_count,
                       .seed = options->seed,
                       .saved = UINT64_MAX,
                       .schedule = schedule_begin()};

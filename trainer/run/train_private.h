@@ -14,13 +14,16 @@ struct run {
     const struct train_options *options;
     struct trace_sink *sink;
 
+    /* The plan's devices that this process drives: member r of the team drives device first_device + r. */
+    uint32_t first_device, device_count;
+
     struct dataset *dataset;
     struct loader *loader;
     struct log *log;
     struct team *team;
     struct group *group;         /* NULL with one device */
-    struct executor **executors; /* one per device */
-    struct metrics *metrics;     /* one per device: of its last step or evaluation batch */
+    struct executor **executors; /* one per device of this process */
+    struct metrics *metrics;     /* likewise: of its last step or evaluation batch */
     float *staging;              /* room for the largest tensor that a checkpoint holds */
     double *step_seconds;        /* of the last steps, a ring */
 

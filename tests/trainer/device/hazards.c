@@ -60,14 +60,6 @@ Test(lifetime, streams_wait_where_they_share_bytes)
     cr_assert_eq(waits[3].op[1], NO_OP);
 }
 
-Test(lifetime, live_bytes_count_what_is_handed_over_once)
-{
-    uint64_t live[4];
-    live_bytes_count(&graph, &program, live);
-    const uint64_t wanted[4] = {200, 200, 160, 160};
-    for (int i = 0; i < 4; i++) cr_assert_eq(live[i], wanted[i], "op %d: %d", i, (int)live[i]);
-}
-
 Test(lifetime, no_allocation_failure_leaks)
 {
     uint64_t before = mem_current_bytes(MEM_KERNEL);

@@ -76,6 +76,9 @@ struct heard {
     uint64_t table_ops, begins, ends, ops, metrics, gaps, bad;
     uint64_t planned, arena; /* of all devices, of the last one */
     uint64_t arenas;         /* samples of what is taken */
+    uint64_t most_live;      /* bytes of any op */
+    uint64_t launches, evaluations;
+    bool launching; /* between the two calls */
 };
 
 static void hear_run(void *context, const struct trace_run *run)
@@ -104,6 +107,7 @@ static void hear_table(void *context, const struct trace_op *ops, size_t count)
     for (size_t i = 0; i < count; i++) {
         heard->bad += ops[i].id != i || !ops[i].layer[0];
         heard->bad += ops[i].live_bytes == 0 || ops[i].live_bytes > heard->arena;
+        if (ops[i].live_bytes > heard->most_live) heard->most_live = ops[i].live_bytes;
     }
 }
 
@@ -127,6 +131,23 @@ static bool want_odd(void *context, uint64_t step)
 {
     (void)context;
     return step % 2 == 1;
+}
+
+static void hear_launch(void *context, uint32_t device, uint32_t id, const char *pass)
+{
+    struct heard *heard = context;
+    bool evaluates = strcmp(pass, "evaluate") == 0;
+    heard->bad += device != 0 || heard->launching || id >= heard->table_ops;
+    heard->launching = true;
+    heard->launches += !evaluates;
+    heard->evaluations += evaluates;
+}
+
+static void hear_launched(void *context, uint32_t device)
+{
+    struct heard *heard = context;
+    heard->bad += device != 0 || !heard->launching;
+    heard->launching = false;
 }
 
 static void hear_op(void *context, uint32_t device, uint32_t id, uint64_t begin, uint64_t end)
@@ -163,8 +184,19 @@ static void hear_gap(void *context, uint32_t device, enum trace_gap gap, uint64_
 Test(learning, a_sink_hears_every_step_and_the_ops_it_wants)
 {
     struct heard heard = {0};
-    struct trace_sink sink = {&heard,   hear_run, hear_device, hear_table,  hear_begin, hear_end,
-                              want_odd, hear_op,  hear_metric, hear_memory, hear_gap,   NULL};
+    struct trace_sink sink = {.context = &heard,
+                              .run = hear_run,
+                              .device = hear_device,
+                              .op_table = hear_table,
+                              .step_begin = hear_begin,
+                              .step_end = hear_end,
+                              .wants_ops = want_odd,
+                              .launch_begin = hear_launch,
+                              .launch_end = hear_launched,
+                              .op = hear_op,
+                              .metric = hear_metric,
+                              .memory = hear_memory,
+                              .gap = hear_gap};
     struct small_run run = {.sink = &sink, .options = {.iterations = 4, .time_ops = true}};
     run_go(&run);
     cr_assert(run.ok, "%s", run.err.text);
@@ -175,11 +207,40 @@ Test(learning, a_sink_hears_every_step_and_the_ops_it_wants)
     cr_assert_eq(heard.begins, 4);
     cr_assert_eq(heard.ends, 4);
     cr_assert_eq(heard.ops, 2 * heard.table_ops);
+    cr_assert_eq(heard.launches, 4 * heard.table_ops, "timed or not, every op of every step");
+    cr_assert_gt(heard.evaluations, 0);
+    cr_assert_not(heard.launching);
     cr_assert_eq(heard.metrics, 4 * 4 + 3);
     cr_assert_geq(heard.gaps, 1);
     cr_assert_eq(heard.arenas, 1);
     cr_assert_eq(heard.planned, run.result.planned_bytes);
     cr_assert_eq(heard.bad, 0);
+}
+
+static uint64_t planned_peak;
+
+static void note_peak(struct small_run *run, struct plan *plan, const struct plan_request *request)
+{
+    (void)run;
+    (void)request;
+    planned_peak = plan->variants[0].lower_bound_bytes;
+}
+
+Test(learning, the_trace_has_the_plans_live_bytes)
+{
+    const char *models[] = {"resnet-20", "resnet-29"};
+    for (int i = 0; i < 2; i++) {
+        struct heard heard = {0};
+        struct trace_sink sink = {.context = &heard, .device = hear_device, .op_table = hear_table};
+        struct small_run run = {.model = models[i],
+                                .sink = &sink,
+                                .change_plan = note_peak,
+                                .options = {.iterations = 1, .skip_evaluation = true}};
+        run_go(&run);
+        cr_assert(run.ok, "%s", run.err.text);
+        cr_assert_eq(heard.bad, 0);
+        cr_assert_eq(heard.most_live, planned_peak, "%s", models[i]);
+    }
 }
 
 Test(learning, a_sink_hears_what_all_devices_will_hold)

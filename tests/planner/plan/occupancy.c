@@ -1,0 +1,43 @@
+/* Live bytes, as the arena has them: the same figure in plans, pictures and traces. */
+#include <criterion/criterion.h>
+
+#include "mem.h"
+#include "occupancy.h"
+
+/* conv -> relu in place, a reduction of what the conv made, then an op with an output of its own. */
+static struct tensor tensors[4] = {
+    {.view_of = NO_TENSOR}, {.view_of = NO_TENSOR}, {.view_of = NO_TENSOR}, {.view_of = NO_TENSOR}};
+static struct op ops[4] = {
+    {.inputs = 1, .outputs = 1}, {.inputs = 1, .outputs = 1}, {.inputs = 1, .outputs = 1}, {.inputs = 1, .outputs = 1}};
+static struct plan_tensor places[4] = {{.origin = 0, .offset = 0, .bytes = 1000, .first = 0, .last = 1},
+                                       {.origin = 1, .offset = 1024, .bytes = 100, .first = 0, .last = 2},
+                                       {.origin = 2, .offset = 0, .bytes = 600, .first = 1, .last = 3},
+                                       {.origin = 3, .offset = 1024, .bytes = 256, .first = 3, .last = 3}};
+#define NONE NO_TENSOR, NO_TENSOR
+static struct plan_op steps[4] = {{.op = 0, .in = {0}, .out = {1, NONE}, .workspace = NO_TENSOR},
+                                  {.op = 1, .in = {0}, .out = {2, NONE}, .workspace = NO_TENSOR},
+                                  {.op = 2, .stream = 1, .in = {1}, .out = {1, NONE}, .workspace = NO_TENSOR},
+                                  {.op = 3, .in = {2}, .out = {3, NONE}, .workspace = NO_TENSOR}};
+static struct graph graph = {.tensors = tensors, .tensor_count = 4, .ops = ops, .op_count = 4, .metrics = NO_TENSOR};
+static struct plan_program program = {steps, 4, 4, places, 4};
+
+static void check_curve(const uint64_t wanted[4])
+{
+    struct error err = {0};
+    uint64_t *live = occupancy_curve(&graph, &program, &err);
+    cr_assert(live, "%s", err.text);
+    for (int i = 0; i < 4; i++) cr_expect_eq(live[i], wanted[i], "op %d: %d", i, (int)live[i]);
+    mem_free(live);
+}
+
+Test(occupancy, what_is_handed_over_counts_once_and_sizes_as_they_are_placed)
+{
+    check_curve((const uint64_t[4]){1024 + 256, 256 + 768, 256 + 768, 768 + 256});
+}
+
+Test(occupancy, views_and_host_memory_take_nothing)
+{
+    tensors[3].view_of = 2;
+    places[1].host = true;
+    check_curve((const uint64_t[4]){1024, 768, 768, 768});
+}

@@ -1,0 +1,102 @@
+#include "sink_forward.h"
+
+static const struct trace_sink *next_of(void *context) { return ((struct sink_forward *)context)->next; }
+
+static void pass_run(void *context, const struct trace_run *run)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->run) next->run(next->context, run);
+}
+
+static void pass_device(void *context, const struct trace_device *device)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->device) next->device(next->context, device);
+}
+
+static void pass_op_table(void *context, const struct trace_op *ops, size_t count)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->op_table) next->op_table(next->context, ops, count);
+}
+
+static void pass_step_begin(void *context, uint32_t device, uint64_t step, uint64_t ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->step_begin) next->step_begin(next->context, device, step, ns);
+}
+
+static void pass_step_end(void *context, uint32_t device, uint64_t step, uint64_t ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->step_end) next->step_end(next->context, device, step, ns);
+}
+
+static bool pass_wants_ops(void *context, uint64_t step)
+{
+    const struct trace_sink *next = next_of(context);
+    return !next->wants_ops || next->wants_ops(next->context, step);
+}
+
+static void pass_launch_begin(void *context, uint32_t device, uint32_t id, const char *pass)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->launch_begin) next->launch_begin(next->context, device, id, pass);
+}
+
+static void pass_launch_end(void *context, uint32_t device)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->launch_end) next->launch_end(next->context, device);
+}
+
+static void pass_op(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->op) next->op(next->context, device, id, begin_ns, end_ns);
+}
+
+static void pass_metric(void *context, enum trace_metric metric, uint64_t step, double value)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->metric) next->metric(next->context, metric, step, value);
+}
+
+static void pass_memory(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->memory) next->memory(next->context, device, kind, bytes, ns);
+}
+
+static void pass_gap(void *context, uint32_t device, enum trace_gap gap, uint64_t begin_ns, uint64_t end_ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->gap) next->gap(next->context, device, gap, begin_ns, end_ns);
+}
+
+static void pass_mark(void *context, uint64_t ns, const char *text)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->mark) next->mark(next->context, ns, text);
+}
+
+#define FORWARDED 13
+_Static_assert(sizeof(struct trace_sink) == (1 + FORWARDED) * sizeof(void *), "a call of the sink is not passed on");
+
+struct trace_sink sink_forward_to(struct sink_forward *forward)
+{
+    return (struct trace_sink){.context = forward,
+                               .run = pass_run,
+                               .device = pass_device,
+                               .op_table = pass_op_table,
+                               .step_begin = pass_step_begin,
+                               .step_end = pass_step_end,
+                               .wants_ops = pass_wants_ops,
+                               .launch_begin = pass_launch_begin,
+                               .launch_end = pass_launch_end,
+                               .op = pass_op,
+                               .metric = pass_metric,
+                               .memory = pass_memory,
+                               .gap = pass_gap,
+                               .mark = pass_mark};
+}
