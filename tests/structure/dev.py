@@ -1,0 +1,81 @@
+"""`./dev setup` (and so `./dev test`) gives a build folder with tests, whatever lay there before."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+SOURCE = pathlib.Path(sys.argv[1])
+SKIPPED = 77
+
+
+def leave_out(names):
+    return [name for name in names if name.startswith(('build', '.')) or name in ('runs', 'docs')]
+
+
+def meson(tree, *words):
+    return subprocess.run(['meson', *words], cwd=tree, capture_output=True, text=True)
+
+
+def without_tests(tree):
+    """As `./dev demo` leaves it where Criterion is not installed."""
+    assert meson(tree, 'setup', 'build', '-Dtests=disabled').returncode == 0
+
+
+def broken_off(tree):
+    assert meson(tree, 'setup', 'build', '-Dtests=disabled').returncode == 0
+    (tree / 'build' / 'build.ninja').unlink()
+
+
+def failed(tree):
+    """A set-up whose compiler does not work."""
+    (tree / 'build').mkdir()
+    environment = {**os.environ, 'CC': 'false'}
+    subprocess.run(['meson', 'setup', 'build'], cwd=tree, env=environment, capture_output=True)
+
+
+def compiler_gone(tree):
+    tool = tree / 'mycc'
+    tool.write_text('#!/bin/sh\nexec cc "$@"\n')
+    tool.chmod(0o755)
+    subprocess.run(['meson', 'setup', 'build'], cwd=tree, env={**os.environ, 'CC': str(tool)}, capture_output=True)
+    tool.unlink()
+
+
+def moved(tree):
+    """The tree was copied together with the build folder of another place, which is still there."""
+    assert meson(tree, 'setup', 'build').returncode == 0
+    info = tree / 'build' / 'meson-info' / 'meson-info.json'
+    told = json.loads(info.read_text())
+    told['directories']['source'] = str(SOURCE)
+    info.write_text(json.dumps(told))
+
+
+def wrong_after(state, tree):
+    shutil.rmtree(tree / 'build', ignore_errors=True)
+    state(tree)
+    done = subprocess.run(['./dev', 'setup'], cwd=tree, capture_output=True, text=True)
+    if done.returncode:
+        return f'exit code {done.returncode}: {done.stdout}{done.stderr}'
+    tests = json.loads(meson(tree, 'introspect', '--tests', 'build').stdout)
+    info = json.loads((tree / 'build' / 'meson-info' / 'meson-info.json').read_text())
+    if not any(test['name'] == 'cli/errors' for test in tests):
+        return 'no tests are set up'
+    return None if os.path.samefile(info['directories']['source'], tree) else 'the folder is that of another tree'
+
+
+def main():
+    if not shutil.which('dpkg-query'):
+        return SKIPPED
+    with tempfile.TemporaryDirectory(prefix='fathom-dev-') as name:
+        tree = pathlib.Path(name) / 'fathom'
+        shutil.copytree(SOURCE, tree, ignore=lambda folder, names: leave_out(names) if folder == str(SOURCE) else [])
+        wrong = [f'{state.__name__}: {fault}' for state in (without_tests, broken_off, failed, compiler_gone, moved)
+                 if (fault := wrong_after(state, tree))]
+    print('\n'.join(wrong) or 'a build folder with tests, whatever was there before')
+    return 1 if wrong else 0
+
+
+sys.exit(main())
