@@ -16,18 +16,23 @@ static bool make_room(struct text *text, size_t extra)
     return !text->failed;
 }
 
+void text_add_list(struct text *text, const char *format, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    if (length < 0 || !make_room(text, (size_t)length)) return;
+    vsnprintf(text->bytes + text->length, (size_t)length + 1, format, args);
+    text->length += (size_t)length;
+}
+
 void text_add(struct text *text, const char *format, ...)
 {
-    va_list args, again;
+    va_list args;
     va_start(args, format);
-    va_copy(again, args);
-    int length = vsnprintf(NULL, 0, format, args);
+    text_add_list(text, format, args);
     va_end(args);
-    if (length >= 0 && make_room(text, (size_t)length)) {
-        vsnprintf(text->bytes + text->length, (size_t)length + 1, format, again);
-        text->length += (size_t)length;
-    }
-    va_end(again);
 }
 
 void text_add_bytes(struct text *text, const void *bytes, size_t length)

@@ -2,6 +2,7 @@
 #ifndef FATHOM_TEXT_H
 #define FATHOM_TEXT_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -16,6 +17,7 @@ struct text {
 __attribute__((format(printf, 2, 3)))
 #endif
 void text_add(struct text *text, const char *format, ...);
+void text_add_list(struct text *text, const char *format, va_list args);
 void text_add_bytes(struct text *text, const void *bytes, size_t length);
 /* Adds text with XML's five special characters escaped. */
 void text_add_xml(struct text *text, const char *plain);

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
 
@@ -5,6 +6,7 @@
 #include "command.h"
 #include "cpu_backend.h"
 #include "draw.h"
+#include "page.h"
 #include "plan_compare.h"
 #include "plan_costs.h"
 #include "plan_deepest.h"
@@ -105,7 +107,7 @@ static bool find_frontier(const struct plan_options *o, const struct plan_reques
                           struct frontier *frontier, struct error *err)
 {
     char title[300], devices[160];
-    TRY(frontier_find(request, plan_progress_part, request->watch_context, frontier, err));
+    TRY(frontier_find(request, plan, plan_progress_part, request->watch_context, frontier, err));
     plan_progress_end(request->watch_context);
     snprintf(title, sizeof title, "%s at batch %u on %s: memory against %s", plan->spec.name, plan->batch,
              words_devices(plan, devices, sizeof devices), frontier->timed ? "predicted time" : "computation");
@@ -128,6 +130,32 @@ static bool find_alternatives(const struct plan_request *request, const struct p
     return true;
 }
 
+/* What stays in sight of a terminal of 24 lines above the next prompt. */
+#define SIGHT_LINES 21
+
+/* The verdict comes first, and once more where what follows moves it out of sight. */
+static bool print_page(const struct plan_options *o, const struct plan_report *report, struct error *err)
+{
+    char verdict[WORDS_VERDICT], *page = NULL;
+    size_t length = 0, lines = 2;
+    bool fits = report->plan->fits, colours = page_has_colours();
+    FILE *to = open_memstream(&page, &length);
+    if (!to) return error_memory(err, 4096, "the report");
+    plan_report_print(report, to);
+    bool ok = !o->explain || plan_report_explain(report, to, err);
+    ok = fclose(to) == 0 && ok;
+    words_verdict(report->plan, verdict, sizeof verdict);
+    page_verdict(stdout, verdict, fits, colours);
+    fwrite(page, 1, length, stdout);
+    for (size_t i = 0; i < length; i++) lines += page[i] == '\n';
+    if (lines > SIGHT_LINES) {
+        putchar('\n');
+        page_verdict(stdout, verdict, fits, colours);
+    }
+    (free)(page); /* the stream's, not ours */
+    return ok;
+}
+
 /* Single changes are tried when a plan takes less: ten of them are made. */
 #define CHANGES_SECONDS 10.0
 
@@ -146,8 +174,7 @@ static bool say(const struct plan_options *o, const struct plan_request *request
     report->pieces_chosen = request->micro_batches == 0;
     plan_progress_end(request->watch_context);
     if (ok && o->json) ok = plan_report_json(report, stdout, err);
-    if (ok && !o->json) plan_report_print(report, stdout);
-    if (ok && !o->json && o->explain) ok = plan_report_explain(report, stdout, err);
+    if (ok && !o->json) ok = print_page(o, report, err);
     plan_destroy(others[0]);
     plan_destroy(others[1]);
     return ok;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "page.h"
 #include "units.h"
 #include "plan_request.h"
 
@@ -32,27 +33,24 @@ bool plan_deepest_find(const struct plan_request *request, struct deepest *found
 }
 
 /* What must be said beside the name so that it names this form: --unit original for a resnet-200 like the 152. */
-static void print_flags(const struct model_spec *spec, FILE *to)
+static void add_flags(struct text *text, const struct model_spec *spec)
 {
     struct model_options defaults = MODEL_OPTIONS_DEFAULT;
     struct model_spec named;
     if (!model_parse(spec->name, &defaults, &named, NULL)) return;
-    if (named.dataset != spec->dataset) fprintf(to, " --dataset %s", dataset_kind_name(spec->dataset));
-    if (named.unit != spec->unit) fprintf(to, " --unit %s", unit_kind_name(spec->unit));
-    if (named.shortcut != spec->shortcut) fprintf(to, " --shortcut %s", shortcut_kind_name(spec->shortcut));
+    if (named.dataset != spec->dataset) text_add(text, " --dataset %s", dataset_kind_name(spec->dataset));
+    if (named.unit != spec->unit) text_add(text, " --unit %s", unit_kind_name(spec->unit));
+    if (named.shortcut != spec->shortcut) text_add(text, " --shortcut %s", shortcut_kind_name(spec->shortcut));
 }
 
 void plan_deepest_print(const struct deepest *found, FILE *to)
 {
     const struct plan *plan = found->plan;
-    fprintf(to, "  %-22s ", "deepest model");
-    if (plan->fits) {
-        fputs(plan->spec.name, to);
-        print_flags(&plan->spec, to);
-    } else {
-        fputs("none of this form fits", to);
-    }
-    if (plan->fits && found->unfit) fprintf(to, "; the next of this form, %" PRIu32 ", does not fit", found->unfit);
-    if (!found->unfit) fputs(", the deepest of this form that fathom plans", to);
-    fprintf(to, " (%" PRIu32 " plans made)\n", found->plans);
+    struct text text = {0};
+    text_add(&text, "%s", plan->fits ? plan->spec.name : "none of this form fits");
+    if (plan->fits) add_flags(&text, &plan->spec);
+    if (plan->fits && found->unfit) text_add(&text, "; the next of this form, %" PRIu32 ", does not fit", found->unfit);
+    if (!found->unfit) text_add(&text, ", the deepest of this form that fathom plans");
+    text_add(&text, " (%" PRIu32 " plans made)", found->plans);
+    page_row_text(to, "deepest model", &text);
 }

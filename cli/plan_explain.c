@@ -4,6 +4,7 @@
 
 #include "cost_table.h"
 #include "draw.h"
+#include "page.h"
 #include "plan_report.h"
 #include "plan_why.h"
 #include "units.h"
@@ -11,13 +12,13 @@
 
 static void print_stages(const struct breakdown *breakdown, FILE *to)
 {
-    fprintf(to, "  %-12s %6s %14s %12s %12s %12s %12s\n", "stage", "ops", "parameters", "MACs/image", "FLOPs",
+    fprintf(to, "  %-8s %6s %11s %11s %11s %12s %10s\n", "stage", "ops", "parameters", "MACs/image", "FLOPs",
             "bytes moved", "kept");
     for (size_t i = 0; i < breakdown->stage_count; i++) {
         char parameters[UNITS_TEXT], macs[UNITS_TEXT], flops[UNITS_TEXT], moved[UNITS_TEXT], kept[UNITS_TEXT];
         const struct breakdown_total *s = &breakdown->stages[i];
         if (s->ops == 0) continue;
-        fprintf(to, "  %-12s %6" PRIu64 " %14s %12s %12s %12s %12s\n", s->name, s->ops,
+        fprintf(to, "  %-8s %6" PRIu64 " %11s %11s %11s %12s %10s\n", s->name, s->ops,
                 units_format_count(s->parameters, parameters), units_format_si((double)s->macs, macs),
                 units_format_si((double)s->flops, flops), units_format_bytes(s->bytes_moved, moved),
                 units_format_bytes(s->kept_bytes, kept));
@@ -46,9 +47,9 @@ static void print_source(const struct plan *plan, uint32_t device, const struct 
     struct cost_speed speed = cost_speed_of(&plan->devices[device].spec, plan->dtype, measured);
     double seconds[COST_SOURCES] = {0}, sum = 0;
     if (!speed.measured) {
-        fputs("  predicted: the largest of arithmetic, traffic and launch, from the catalogue's or machine file's "
-              "speeds\n",
-              to);
+        page_say(to, 2, 2,
+                 "predicted: the largest of arithmetic, traffic and launch, from the catalogue's or machine file's "
+                 "speeds");
         return;
     }
     for (size_t i = 0; i < variant->train.op_count; i++) {
@@ -59,11 +60,11 @@ static void print_source(const struct plan *plan, uint32_t device, const struct 
         seconds[source] += one;
         sum += one;
     }
-    fprintf(to,
-            "  predicted: %.1f %% from the same ops measured in %s; %.1f %% scaled from others of their kind, %.1f %% "
-            "from ops of other kinds\n",
-            100 * seconds[COST_MEASURED] / sum, cost_table_name(speed.measured), 100 * seconds[COST_SCALED] / sum,
-            100 * seconds[COST_ROOFLINE] / sum);
+    page_say(to, 2, 2,
+             "predicted: %.1f %% from the same ops measured in %s; %.1f %% scaled from others of their kind, %.1f %% "
+             "from ops of other kinds",
+             100 * seconds[COST_MEASURED] / sum, cost_table_name(speed.measured), 100 * seconds[COST_SCALED] / sum,
+             100 * seconds[COST_ROOFLINE] / sum);
 }
 
 static void print_peak(const struct plan_variant *variant, const struct breakdown *breakdown, FILE *to)
@@ -71,10 +72,11 @@ static void print_peak(const struct plan_variant *variant, const struct breakdow
     const struct plan_program *program = &variant->train;
     const struct plan_op *peak = &program->ops[variant->peak_op];
     const struct op *op = &variant->graph->ops[peak->op];
-    fprintf(to,
-            "\n  the peak is at op %" PRIu32 " of %zu (%s, %s of %s), with %" PRIu32 " tensors live; the largest:\n",
-            variant->peak_op + 1, program->op_count, op_pass_name(peak->pass), op_kind_name(op->kind),
-            variant->graph->layers[op->layer].path, breakdown->live);
+    fputc('\n', to);
+    page_say(to, 2, 2,
+             "the peak is at op %" PRIu32 " of %zu (%s, %s of %s), with %" PRIu32 " tensors live; the largest:",
+             variant->peak_op + 1, program->op_count, op_pass_name(peak->pass), op_kind_name(op->kind),
+             variant->graph->layers[op->layer].path, breakdown->live);
     for (size_t i = 0; i < breakdown->largest_count; i++) {
         const struct plan_tensor *tensor = &program->tensors[breakdown->largest[i]];
         char bytes[UNITS_TEXT], name[TENSOR_NAME] = "workspace";

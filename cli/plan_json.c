@@ -134,15 +134,15 @@ static json_t *frontier_json(const struct frontier *frontier)
     json_t *points = json_array();
     for (size_t i = 0; i < frontier->count; i++) {
         const struct frontier_point *p = &frontier->points[i];
-        json_array_append_new(points,
-                              json_pack("{s:I, s:I, s:f, s:b, s:s, s:I, s:I, s:I, s:I, s:f, s:o}", "arena_bytes",
-                                        (json_int_t)p->arena_bytes, "peak_bytes", (json_int_t)p->peak_bytes,
-                                        "memory_share", p->memory_share, "fits", p->memory_share <= 1, "recompute",
-                                        recompute_policy_name(p->recompute), "recomputed_convolutions",
-                                        (json_int_t)p->recomputed_convolutions, "lean_convolutions",
-                                        (json_int_t)p->lean_convolutions, "micro_batches", (json_int_t)p->micro_batches,
-                                        "offloaded_bytes", (json_int_t)p->offloaded_bytes, "recompute_fraction",
-                                        p->extra_flops_fraction, "step_seconds", seconds_or_null(p->step_seconds)));
+        json_array_append_new(
+            points,
+            json_pack("{s:b, s:I, s:I, s:f, s:b, s:s, s:I, s:I, s:I, s:I, s:f, s:o}", "own", i == frontier->own_index,
+                      "arena_bytes", (json_int_t)p->arena_bytes, "peak_bytes", (json_int_t)p->peak_bytes,
+                      "memory_share", p->memory_share, "fits", p->memory_share <= 1, "recompute",
+                      recompute_policy_name(p->recompute), "recomputed_convolutions",
+                      (json_int_t)p->recomputed_convolutions, "lean_convolutions", (json_int_t)p->lean_convolutions,
+                      "micro_batches", (json_int_t)p->micro_batches, "offloaded_bytes", (json_int_t)p->offloaded_bytes,
+                      "recompute_fraction", p->extra_flops_fraction, "step_seconds", seconds_or_null(p->step_seconds)));
     }
     return points;
 }

@@ -7,6 +7,7 @@
 #include "all_reduce.h"
 #include "cost_table.h"
 #include "invertible.h"
+#include "page.h"
 #include "plan_deepest.h"
 #include "plan_scaling.h"
 #include "predict.h"
@@ -15,7 +16,8 @@
 #include "workspace.h"
 
 /* Devices that look the same share a column. */
-#define MOST_COLUMNS 5
+#define MOST_COLUMNS 4
+#define COLUMN       13
 
 struct column {
     const struct plan_device *device;
@@ -54,13 +56,17 @@ static bool terminal_is_utf8(void)
     return false;
 }
 
-/* A class's share of the memory, to scale: 40 cells are the whole. */
+/* A class's share of the memory, to scale. What is more than there is ends with the page. */
+#define BAR_CELLS 28
+#define BAR_MOST  40
+
 static void print_bar(uint64_t bytes, uint64_t memory, FILE *to)
 {
     static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-    double cells = memory ? 40.0 * (double)bytes / (double)memory : 0;
-    if (cells > 60) cells = 60;
-    fputs("   ", to);
+    double cells = memory ? BAR_CELLS * (double)bytes / (double)memory : 0;
+    if (cells > BAR_MOST) cells = BAR_MOST;
+    if (cells * 8 < 1) return;
+    fputs("  ", to);
     if (!terminal_is_utf8()) {
         for (double i = 0; i + 0.5 <= cells; i++) fputc('#', to);
         return;
@@ -71,11 +77,11 @@ static void print_bar(uint64_t bytes, uint64_t memory, FILE *to)
 
 static void print_row(const char *name, const struct column *columns, size_t count, int class, bool bar, FILE *to)
 {
-    fprintf(to, "  %-22s", name);
+    fprintf(to, "  %-*s", PAGE_LABEL, name);
     for (size_t i = 0; i < count; i++) {
         char bytes[UNITS_TEXT];
         const struct plan_device *device = columns[i].device;
-        fprintf(to, " %14s", units_format_bytes(class < 0 ? device->peak_bytes : device->classes[class], bytes));
+        fprintf(to, " %*s", COLUMN, units_format_bytes(class < 0 ? device->peak_bytes : device->classes[class], bytes));
     }
     if (bar && class >= 0) print_bar(columns[0].device->classes[class], columns[0].device->spec.memory_bytes, to);
     fputc('\n', to);
@@ -84,19 +90,19 @@ static void print_row(const char *name, const struct column *columns, size_t cou
 static void print_heads(const struct column *columns, size_t count, FILE *to)
 {
     char text[DEVICE_NAME + 32];
-    fprintf(to, "  %-22s", "");
+    fprintf(to, "  %-*s", PAGE_LABEL, "");
     for (size_t i = 0; i < count; i++) {
         snprintf(text, sizeof text, "%zu x %.10s", columns[i].count, columns[i].device->spec.name);
-        fprintf(to, " %14s", columns[i].count > 1 ? text : columns[i].device->spec.name);
+        fprintf(to, " %*.*s", COLUMN, COLUMN, columns[i].count > 1 ? text : columns[i].device->spec.name);
     }
-    fprintf(to, "\n  %-22s", "images");
+    fprintf(to, "\n  %-*s", PAGE_LABEL, "images");
     for (size_t i = 0; i < count; i++) {
         const struct plan_device *device = columns[i].device;
         snprintf(text, sizeof text, "%" PRIu32, device->images);
         if (device->micro_batches > 1)
             snprintf(text, sizeof text, "%" PRIu32 " x %" PRIu32, device->micro_batches,
                      device->images / device->micro_batches);
-        fprintf(to, " %14s", text);
+        fprintf(to, " %*s", COLUMN, text);
     }
     fputc('\n', to);
 }
@@ -113,10 +119,10 @@ static void print_memory(const struct plan *plan, FILE *to)
         if (most > 0) print_row(words_memory_class((enum memory_class) class), columns, count, class, count == 1, to);
     }
     print_row("peak", columns, count, -1, false, to);
-    fprintf(to, "  %-22s", "memory");
+    fprintf(to, "  %-*s", PAGE_LABEL, "memory");
     for (size_t i = 0; i < count; i++) {
         char bytes[UNITS_TEXT];
-        fprintf(to, " %14s", units_format_bytes(columns[i].device->spec.memory_bytes, bytes));
+        fprintf(to, " %*s", COLUMN, units_format_bytes(columns[i].device->spec.memory_bytes, bytes));
     }
     fputs("\n", to);
     if (all > count) fprintf(to, "  and %zu further kinds of device or share (--json has all)\n", all - count);
@@ -126,22 +132,25 @@ static void print_arena(const struct plan *plan, FILE *to)
 {
     for (size_t v = 0; v < plan->variant_count && v < MOST_COLUMNS; v++) {
         const struct plan_variant *variant = &plan->variants[v];
+        struct text text = {0};
         char arena[UNITS_TEXT], bound[UNITS_TEXT];
         double gap = variant->lower_bound_bytes
                          ? 100.0 * ((double)variant->arena_bytes / (double)variant->lower_bound_bytes - 1)
                          : 0;
-        fprintf(to, "  %-22s %s", v ? "" : "arena", units_format_bytes(variant->arena_bytes, arena));
+        text_add(&text, "%s", units_format_bytes(variant->arena_bytes, arena));
         if (variant->arena_bytes == variant->lower_bound_bytes)
-            fputs(", equal to its lower bound: no smaller one exists\n", to);
+            text_add(&text, ", equal to its lower bound: no smaller one exists");
         else
-            fprintf(to, ", %.2f %% above its lower bound of %s%s\n", gap,
-                    units_format_bytes(variant->lower_bound_bytes, bound),
-                    variant->proved_optimal ? "; proved the smallest" : "");
+            text_add(&text, ", %.2f %% above its lower bound of %s%s", gap,
+                     units_format_bytes(variant->lower_bound_bytes, bound),
+                     variant->proved_optimal ? "; proved the smallest" : "");
+        page_row_text(to, v ? "" : "arena", &text);
     }
 }
 
 static void print_recomputed(const struct plan *plan, FILE *to)
 {
+    struct text text = {0};
     char more[WORDS_MORE];
     double extra = 0, slower = 0;
     uint32_t convolutions = 0;
@@ -152,17 +161,16 @@ static void print_recomputed(const struct plan *plan, FILE *to)
             convolutions = plan->variants[v].recomputed_convolutions;
     }
     if (extra <= 0) {
-        fprintf(to, "  %-22s nothing\n", "recomputed");
+        page_row(to, "recomputed", "nothing");
         return;
     }
-    fprintf(to, "  %-22s ", "recomputed");
     if (convolutions)
-        fprintf(to, "%" PRIu32 " convolutions and what lies between them: ", convolutions);
+        text_add(&text, "%" PRIu32 " convolutions and what lies between them: ", convolutions);
     else
-        fputs("normalisations and ReLUs, no convolution: ", to);
-    fprintf(to, "%s computation", words_more(extra, more));
-    if (plan->step_seconds > 0) fprintf(to, ", %.1f %% more time (predicted)", 100 * slower);
-    fputc('\n', to);
+        text_add(&text, "normalisations and ReLUs, no convolution: ");
+    text_add(&text, "%s computation", words_more(extra, more));
+    if (plan->step_seconds > 0) text_add(&text, ", %.1f %% more time (predicted)", 100 * slower);
+    page_row_text(to, "recomputed", &text);
 }
 
 static void print_lean(const struct plan *plan, FILE *to)
@@ -173,8 +181,8 @@ static void print_lean(const struct plan *plan, FILE *to)
         if (count > most) most = count;
     }
     if (most > 0)
-        fprintf(to, "  %-22s %" PRIu32 " convolutions do with less than they could use, and are slower\n",
-                "small workspace", most);
+        page_row(to, "small workspace", "%" PRIu32 " convolutions do with less than they could use, and are slower",
+                 most);
 }
 
 /* Not part of any device's memory, but for a host's own, where it is counted with what is kept. */
@@ -189,49 +197,50 @@ static void print_offloaded(const struct plan *plan, FILE *to)
         copied = plan_offloaded_bytes(&variant->train) * plan->devices[d].micro_batches;
         slower = variant->extra_flops_fraction > 0 ? 0 : variant->extra_time_fraction;
     }
+    struct text text = {0};
     char bytes[UNITS_TEXT], step[UNITS_TEXT];
     if (most == 0) return;
-    fprintf(to, "  %-22s %s%s; a step copies %s there and back", "pinned host memory", units_format_bytes(most, bytes),
-            plan->device_count > 1 ? " per device" : "", units_format_bytes(copied, step));
-    if (slower > 0 && plan->step_seconds > 0) fprintf(to, ", %.1f %% more time (predicted)", 100 * slower);
-    fputc('\n', to);
+    text_add(&text, "%s%s; a step copies %s there and back", units_format_bytes(most, bytes),
+             plan->device_count > 1 ? " per device" : "", units_format_bytes(copied, step));
+    if (slower > 0 && plan->step_seconds > 0) text_add(&text, ", %.1f %% more time (predicted)", 100 * slower);
+    page_row_text(to, "pinned host memory", &text);
 }
 
 static void print_time(const struct plan *plan, const struct cost_table *measured, FILE *to)
 {
-    char seconds[UNITS_TEXT], rate[UNITS_TEXT];
+    char seconds[UNITS_TEXT], rate[UNITS_TEXT], names[120];
     if (plan->step_seconds > 0)
-        fprintf(to, "  %-22s %s, %s images/s (predicted%s%s)\n", "step",
-                units_format_seconds(plan->step_seconds, seconds),
-                units_format_rate(plan->batch / plan->step_seconds, rate), measured ? " from " : "",
-                measured ? cost_table_name(measured) : "");
+        page_row(to, "step", "%s, %s images/s (predicted%s%s)", units_format_seconds(plan->step_seconds, seconds),
+                 units_format_rate(plan->batch / plan->step_seconds, rate), measured ? " from " : "",
+                 measured ? cost_table_name(measured) : "");
+    else if (predict_unknown_speeds(plan, measured, names, sizeof names)[0])
+        page_row(to, "step", "time unknown: the speed of %s is not known", names);
     else
-        fprintf(to, "  %-22s time unknown: the speed of %s%s is not known\n", "step", plan->devices[0].spec.name,
-                plan->device_count > 1 ? " or of its links" : "");
+        page_row(to, "step", "time unknown: the speed of a link is not known");
 }
 
 /* How gradients are added up, by the largest bucket. */
 static void print_all_reduce(const struct plan *plan, const struct machine *machine, FILE *to)
 {
+    struct text text = {0};
     char bytes[UNITS_TEXT], link[UNITS_TEXT], network[UNITS_TEXT];
     enum all_reduce_way way;
     uint64_t largest = predict_largest_bucket(plan);
     size_t count = plan->device_count, node = machine->node_devices;
     all_reduce_seconds(machine, count, largest, &way);
-    fprintf(to, "  %-22s %s, of gradients in buckets of up to %s; simulated, not measured, from\n", "all-reduce",
-            all_reduce_name(way), units_format_bytes(largest, bytes));
-    fprintf(to, "  %-22s %sB/s inside a node", "", units_format_si(machine->link_bandwidth, link));
+    text_add(&text, "%s, of gradients in buckets of up to %s; simulated, not measured, from %sB/s inside a node",
+             all_reduce_name(way), units_format_bytes(largest, bytes), units_format_si(machine->link_bandwidth, link));
     if (node < count)
-        fprintf(to, " of %zu and %sB/s from each of %zu nodes to others", node,
-                units_format_si(machine->network_bandwidth, network), (count + node - 1) / node);
-    fputc('\n', to);
+        text_add(&text, " of %zu and %sB/s from each of %zu nodes to others", node,
+                 units_format_si(machine->network_bandwidth, network), (count + node - 1) / node);
+    page_row_text(to, "all-reduce", &text);
 }
 
 static void print_scaling(const struct plan *plan, const struct machine *machine, FILE *to)
 {
     if (plan->device_count < 2 || plan->step_seconds <= 0) return;
-    fprintf(to, "  %-22s %.1f %% of what %zu devices with this share each would do alone\n", "scaling efficiency",
-            100 * predict_efficiency(plan), plan->device_count);
+    page_row(to, "scaling efficiency", "%.1f %% of what %zu devices with this share each would do alone",
+             100 * predict_efficiency(plan), plan->device_count);
     if (machine) print_all_reduce(plan, machine, to);
 }
 
@@ -239,13 +248,15 @@ static void print_largest(const struct plan_report *report, FILE *to)
 {
     char batch[UNITS_TEXT];
     if (!report->plan->fits) return;
-    fprintf(to, "  %-22s ", "largest batch");
     if (!report->largest_searched)
-        fputs("--max-batch searches for it\n", to);
+        page_row(to, "largest batch", "--max-batch searches for it");
+    else if (report->largest_batch == ADVICE_MOST_BATCH)
+        page_row(to, "largest batch", "%s or more: fathom plans no larger ones",
+                 units_format_count(report->largest_batch, batch));
     else
-        fprintf(to, "%s%s%s\n", report->largest_exact ? "" : "at least ",
-                units_format_count(report->largest_batch, batch),
-                report->largest_quick ? " without running convolutions again (--max-batch looks further)" : "");
+        page_row(to, "largest batch", "%s%s%s", report->largest_exact ? "" : "at least ",
+                 units_format_count(report->largest_batch, batch),
+                 report->largest_quick ? " without running convolutions again (--max-batch looks further)" : "");
 }
 
 /* Figures from the guide: a first step of ResNet-164 and 1001 against the plan that keeps the inputs. */
@@ -257,17 +268,39 @@ static void print_rounding(const struct plan *plan, FILE *to)
         if (count > most) most = count;
     }
     if (most == 0) return;
-    fprintf(
-        to,
-        "\nnote: the inputs of %zu blocks are made again as output minus branch, exact only to rounding. In f32 "
-        "gradients move by\n2 (ResNet-164) to 350 (ResNet-1001) parts in a million%s; losses are not those of other "
-        "plans to the bit.\n",
-        most, plan->dtype == DTYPE_F32 ? "" : ", in 16 bits by more (not measured)");
+    fputc('\n', to);
+    page_say(to, 0, 2,
+             "note: the inputs of %zu blocks are made again as output minus branch, exact only to rounding. In f32 "
+             "gradients move by 2 (ResNet-164) to 350 (ResNet-1001) parts in a million%s; losses are not those of "
+             "other plans to the bit.",
+             most, plan->dtype == DTYPE_F32 ? "" : ", in 16 bits by more (not measured)");
 }
 
-static void print_warnings(const struct plan *plan, FILE *to)
+static bool shares_are_equal(const struct plan *plan)
 {
-    print_rounding(plan, to);
+    uint32_t least = UINT32_MAX, most = 0;
+    for (size_t i = 0; i < plan->device_count; i++) {
+        if (plan->devices[i].images < least) least = plan->devices[i].images;
+        if (plan->devices[i].images > most) most = plan->devices[i].images;
+    }
+    return most - least <= plan->devices[0].micro_batches;
+}
+
+/* Why unequal devices get the shares that they do. */
+static void print_shares(const struct plan *plan, const struct cost_table *measured, FILE *to)
+{
+    char names[120];
+    if (shares_are_equal(plan) || !predict_unknown_speeds(plan, measured, names, sizeof names)[0]) return;
+    fputc('\n', to);
+    page_say(to, 0, 2,
+             "note: the batch is shared by memory, as the speed of %s is not known. `fathom devices --gpus SPEC -o "
+             "mine.json` writes a machine file: give %s its flops_f32, flops_f16 and bandwidth there, and plan with "
+             "--gpus mine.json.",
+             names, names);
+}
+
+static void print_bn(const struct plan *plan, FILE *to)
+{
     if (!plan->changes_bn) return;
     uint32_t least = UINT32_MAX;
     for (size_t i = 0; i < plan->device_count; i++) {
@@ -275,11 +308,13 @@ static void print_warnings(const struct plan *plan, FILE *to)
         if (images < least) least = images;
     }
     bool pieces = plan->devices[0].micro_batches > 1;
-    fprintf(to,
-            "\nnote: batch normalisation takes its statistics over as few as %" PRIu32
-            " images, not the batch's %" PRIu32 ".%s%s\n",
-            least, plan->batch, pieces ? " Micro-batches do that; recomputation would not." : "",
-            plan->device_count > 1 && !plan->sync_bn ? " --sync-bn takes them over all devices." : "");
+    fputc('\n', to);
+    page_say(to, 0, 2,
+             "note: batch normalisation takes its statistics over as few as %" PRIu32
+             " image%s, not the batch's %" PRIu32 ".%s%s",
+             least, least == 1 ? "" : "s", plan->batch,
+             pieces ? " Micro-batches do that; recomputation would not." : "",
+             plan->device_count > 1 && !plan->sync_bn ? " --sync-bn takes them over all devices." : "");
 }
 
 static void print_advice(const struct plan_report *report, FILE *to)
@@ -293,19 +328,19 @@ static void print_advice(const struct plan_report *report, FILE *to)
         fprintf(to, "\nwhat would fit%s:\n", mild ? " without running convolutions again" : "");
     for (size_t i = 0; i < report->advice_count; i++) {
         char sentence[256];
-        fprintf(to, "  %s%s\n", advise_sentence(&report->advice[i], sentence, sizeof sentence),
-                report->advice[i].mild && !mild ? "; no convolution runs again" : "");
+        page_say(to, 2, 4, "%s%s", advise_sentence(&report->advice[i], sentence, sizeof sentence),
+                 report->advice[i].mild && !mild ? "; no convolution runs again" : "");
     }
 }
 
-static void print_point(const struct frontier *frontier, const struct frontier_point *point, FILE *to)
+static void print_point(const struct frontier *frontier, const struct frontier_point *point, const char *mark, FILE *to)
 {
     char peak[UNITS_TEXT], arena[UNITS_TEXT], host[UNITS_TEXT] = "-", step[UNITS_TEXT] = "unknown";
     units_format_bytes(point->peak_bytes, peak);
     if (frontier->by_share) snprintf(peak, sizeof peak, "%.1f %%", 100 * point->memory_share);
     if (point->offloaded_bytes > 0) units_format_bytes(point->offloaded_bytes, host);
     if (point->step_seconds > 0) units_format_seconds(point->step_seconds, step);
-    fprintf(to, "  %12s %12s  %-11s %8" PRIu32 " %14.1f %% %12s %12s%s\n", peak,
+    fprintf(to, "%-2s%9s %9s  %-11s %5" PRIu32 " %14.1f %% %9s %9s%s\n", mark, peak,
             units_format_bytes(point->arena_bytes, arena), recompute_policy_name(point->recompute),
             point->recomputed_convolutions, 100 * point->extra_flops_fraction, host, step,
             point->memory_share > 1 ? " *" : "");
@@ -316,34 +351,40 @@ static void print_least(const struct frontier *frontier, FILE *to)
 {
     const struct frontier_point *point = &frontier->points[0];
     char peak[UNITS_TEXT], step[UNITS_TEXT];
+    struct text text = {0};
     if (frontier->by_share || frontier->count == 0) return;
-    fprintf(to, "  least memory: %s a device, with %.1f %% more computation",
-            units_format_bytes(point->peak_bytes, peak), 100 * point->extra_flops_fraction);
+    text_add(&text, "least memory: %s a device, with %.1f %% more computation",
+             units_format_bytes(point->peak_bytes, peak), 100 * point->extra_flops_fraction);
     if (point->step_seconds > 0)
-        fprintf(to, ", %s a step (predicted)", units_format_seconds(point->step_seconds, step));
-    fputs("\n", to);
+        text_add(&text, ", %s a step (predicted)", units_format_seconds(point->step_seconds, step));
+    page_text(to, 2, 2, &text);
 }
 
-/* An asterisk for what the devices cannot hold. */
+/* An asterisk for what the devices cannot hold, an arrow for the plan that was told above. */
 static void print_frontier(const struct frontier *frontier, FILE *to)
 {
     bool beyond = false;
-    fprintf(to, "\n  %12s %12s  %-11s %8s %16s %12s %12s\n", frontier->by_share ? "of memory" : "peak", "arena",
+    fprintf(to, "\n  %9s %9s  %-11s %5s %16s %9s %9s\n", frontier->by_share ? "of memory" : "peak", "arena",
             "recompute", "convs", "more computation", "in host", "step");
     for (size_t i = 0; i < frontier->count; i++) {
-        print_point(frontier, &frontier->points[i], to);
+        print_point(frontier, &frontier->points[i], i == frontier->own_index ? ">" : "", to);
         beyond |= frontier->points[i].memory_share > 1;
     }
+    if (frontier->own_index < frontier->count)
+        fputs("  > this plan\n", to);
+    else if (frontier->own.peak_bytes > 0)
+        page_say(to, 2, 2, "this plan, in %" PRIu32 " micro-batch%s, is beaten by one of these",
+                 frontier->own.micro_batches, frontier->own.micro_batches == 1 ? "" : "es");
     if (frontier->by_share)
-        fputs("  memory and arena are the fullest device's; shares of the batch are chosen for each plan\n", to);
+        page_say(to, 2, 2, "memory and arena are the fullest device's; shares of the batch are chosen for each plan");
     if (beyond) fputs("  * more than the device has\n", to);
     print_least(frontier, to);
 }
 
 void plan_report_print(const struct plan_report *report, FILE *to)
 {
-    char verdict[WORDS_VERDICT], seconds[UNITS_TEXT];
-    fprintf(to, "%s\n\n", words_verdict(report->plan, verdict, sizeof verdict));
+    char seconds[UNITS_TEXT];
+    fputc('\n', to);
     print_memory(report->plan, to);
     fputc('\n', to);
     print_arena(report->plan, to);
@@ -355,9 +396,11 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     if (report->run) plan_run_print(report->run, to);
     print_largest(report, to);
     if (report->deepest) plan_deepest_print(report->deepest, to);
-    fprintf(to, "  %-22s %s\n", "planned in", units_format_seconds(report->plan->plan_seconds, seconds));
+    page_row(to, "planned in", "%s", units_format_seconds(report->plan->plan_seconds, seconds));
     if (report->frontier) print_frontier(report->frontier, to);
     if (report->scaling) plan_scaling_print(report->scaling, to);
-    print_warnings(report->plan, to);
+    print_rounding(report->plan, to);
+    print_shares(report->plan, report->measured, to);
+    print_bn(report->plan, to);
     print_advice(report, to);
 }

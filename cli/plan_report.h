@@ -34,7 +34,7 @@ struct plan_report {
     bool pieces_chosen; /* how many micro-batches there are was the planner's choice */
 };
 
-/* The verdict, the table of memory and what else there is to say. */
+/* What follows the verdict: the table of memory and what else there is to say, on lines of 80 columns. */
 void plan_report_print(const struct plan_report *report, FILE *to);
 /* Why it fits or not; stages, kinds of ops and what dominates the peak. ERROR_MEMORY. */
 bool plan_report_explain(const struct plan_report *report, FILE *to, struct error *err);

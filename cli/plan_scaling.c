@@ -2,27 +2,28 @@
 
 #include <inttypes.h>
 
+#include "page.h"
 #include "predict.h"
 #include "units.h"
 
 static void print_share(double share, FILE *to)
 {
     if (share > 0)
-        fprintf(to, " %8.1f %%", 100 * share);
+        fprintf(to, " %7.1f %%", 100 * share);
     else
-        fprintf(to, " %10s", "-");
+        fprintf(to, " %9s", "-");
 }
 
 /* An asterisk for what the devices cannot hold. */
 static bool print_points(const char *title, const struct scaling_point *points, size_t count, FILE *to)
 {
     bool over = false;
-    fprintf(to, "\n  %s\n  %8s %9s %12s %12s %10s %10s  %s\n", title, "devices", "batch", "step", "images/s", "of one",
+    fprintf(to, "\n  %s\n  %7s %9s %10s %11s %9s %9s  %s\n", title, "devices", "batch", "step", "images/s", "of one",
             "of a node", "all-reduce");
     for (size_t i = 0; i < count; i++) {
         const struct scaling_point *p = &points[i];
         char devices[UNITS_TEXT], batch[UNITS_TEXT], step[UNITS_TEXT], rate[UNITS_TEXT];
-        fprintf(to, "  %8s %9s %12s %12s", units_format_count(p->devices, devices), units_format_count(p->batch, batch),
+        fprintf(to, "  %7s %9s %10s %11s", units_format_count(p->devices, devices), units_format_count(p->batch, batch),
                 units_format_seconds(p->step_seconds, step), units_format_rate(p->images_per_second, rate));
         print_share(p->of_one, to);
         print_share(p->of_node, to);
@@ -45,22 +46,24 @@ void plan_scaling_print(const struct scaling *scaling, FILE *to)
 {
     bool over = print_points("weak scaling: the batch of a device stays", scaling->weak, scaling->weak_count, to);
     over |= print_points("strong scaling: the batch of the step stays", scaling->strong, scaling->strong_count, to);
-    fputs("  images/s per device, over those of one device and of one node; simulated from the devices' and links' "
-          "speeds,\n  not measured: input, stragglers and evaluation are left out\n",
-          to);
+    page_say(to, 2, 2,
+             "images/s per device, over those of one device and of one node; simulated from the devices' and links' "
+             "speeds, not measured: input, stragglers and evaluation are left out");
     if (gains(scaling))
-        fputs("  above 100 %: larger shares take more time per image, most often because more is computed twice\n", to);
+        page_say(to, 2, 2,
+                 "above 100 %%: larger shares take more time per image, most often because more is computed twice");
     if (over) fputs("  * more than the devices have\n", to);
 }
 
 void plan_run_print(const struct whole_run *run, FILE *to)
 {
     char images[UNITS_TEXT], steps[UNITS_TEXT], seconds[UNITS_TEXT];
-    fprintf(to, "  %-22s %s: %s steps, %s images (%.1f epochs); %.1f device hours", "whole run",
-            units_format_seconds(run->seconds, seconds), units_format_count(run->steps, steps),
-            units_format_count(run->images, images), run->epochs, run->device_hours);
-    if (run->price > 0) fprintf(to, ", a price of %.2f at %g an hour", run->price, run->price / run->device_hours);
-    fputc('\n', to);
+    struct text text = {0};
+    text_add(&text, "%s: %s steps, %s images (%.1f epochs); %.1f device hours",
+             units_format_seconds(run->seconds, seconds), units_format_count(run->steps, steps),
+             units_format_count(run->images, images), run->epochs, run->device_hours);
+    if (run->price > 0) text_add(&text, ", a price of %.2f at %g an hour", run->price, run->price / run->device_hours);
+    page_row_text(to, "whole run", &text);
 }
 
 static json_t *share_json(double share) { return share > 0 ? json_real(share) : json_null(); }

@@ -4,36 +4,19 @@
 #include <math.h>
 #include <string.h>
 
+#include "page.h"
 #include "text.h"
 #include "units.h"
 #include "plan_words.h"
 #include "workspace.h"
 
-#define PAGE_COLUMNS 112
-#define INDENT       2
-
-/* Words of one sentence after the other, broken at spaces. */
-static void print_wrapped(const char *plain, FILE *to)
-{
-    size_t column = 0;
-    for (const char *at = plain; *at;) {
-        size_t length = strcspn(at, " ");
-        if (column > 0 && column + 1 + length > PAGE_COLUMNS) {
-            fputc('\n', to);
-            column = 0;
-        }
-        column += (size_t)(column ? fprintf(to, " ") : fprintf(to, "%*s", INDENT, ""));
-        column += fwrite(at, 1, length, to);
-        at += length + (at[length] == ' ');
-    }
-    fputc('\n', to);
-}
+#define INDENT 2
 
 /* Prints what was put together, and ends it. */
 static bool print_paragraph(struct text *text, FILE *to, struct error *err)
 {
     bool ok = !text->failed && text->bytes;
-    if (ok) print_wrapped(text->bytes, to);
+    if (ok) page_wrap(to, INDENT, INDENT, text->bytes);
     text_finish(text);
     return ok || error_memory(err, 4096, "the explanation");
 }
@@ -73,6 +56,17 @@ static bool print_moment(const struct plan_variant *variant, const struct breakd
     return print_paragraph(&text, to, err);
 }
 
+/* Below the sizes and shares. */
+#define PART_COLUMN 25
+
+static void print_named(const char *name, const char *meaning, FILE *to)
+{
+    if (PART_COLUMN + strlen(name) + strlen(meaning) + 3 <= PAGE_COLUMNS)
+        fprintf(to, "%s (%s)\n", name, meaning);
+    else
+        fprintf(to, "%s\n%*s(%s)\n", name, PART_COLUMN - 3, "", meaning);
+}
+
 static void print_part(const struct breakdown *breakdown, const struct breakdown_part *part,
                        const struct plan_device *device, FILE *to)
 {
@@ -84,7 +78,7 @@ static void print_part(const struct breakdown *breakdown, const struct breakdown
     else if (part->stage != NO_STAGE)
         fprintf(to, "%s of %s\n", words_memory_class(part->class), breakdown->stages[part->stage].name);
     else
-        fprintf(to, "%s (%s)\n", words_memory_class(part->class), words_memory_meaning(part->class, device->spec.kind));
+        print_named(words_memory_class(part->class), words_memory_meaning(part->class, device->spec.kind), to);
 }
 
 /* Parts below this share of the peak are told together. */
@@ -246,6 +240,12 @@ static void format_cost(const struct change *change, char *out, size_t size)
         snprintf(out, size, "%+.1f %%", cost);
 }
 
+/* Whether the change costs batch normalisation what the plan does not. */
+static bool costs_bn(const struct plan_report *report, const struct change *change)
+{
+    return change->changes_bn && !report->plan->changes_bn;
+}
+
 static void print_change(const struct plan_report *report, const struct change *change, FILE *to)
 {
     char words[80], peak[UNITS_TEXT], saved[UNITS_TEXT], cost[UNITS_TEXT], signed_[UNITS_TEXT + 1];
@@ -253,43 +253,55 @@ static void print_change(const struct plan_report *report, const struct change *
     units_format_bytes((uint64_t)(less < 0 ? -less : less), saved);
     snprintf(signed_, sizeof signed_, "%s%s", less < 0 ? "-" : "", saved);
     format_cost(change, cost, sizeof cost);
-    fprintf(to, "  %-34s %4s %12s %12s %12s%s\n", change_words(change, words, sizeof words),
+    fprintf(to, "  %-33s %4s %11s %11s %11s%s\n", change_words(change, words, sizeof words),
             change->fits ? "yes" : "no", units_format_bytes(change->peak_bytes, peak), signed_, cost,
-            change->changes_bn && !report->plan->changes_bn ? "  batch normalisation then sees fewer images" : "");
+            costs_bn(report, change) ? " *" : "");
 }
 
-/* Below this share of the peak a change buys time rather than memory. */
-#define WORTH_SAYING 0.02
-
-static const struct change *fastest_change(const struct plan_report *report)
+/* The fastest that fits, with the same devices or with any; NULL when none is faster. */
+static const struct change *fastest_change(const struct plan_report *report, bool same_devices)
 {
     const struct change *fastest = NULL;
     for (size_t i = 0; i < report->change_count; i++) {
         const struct change *change = &report->changes[i];
-        if (change->fits && change->kind != CHANGE_DEVICES && (!fastest || change->time_ratio < fastest->time_ratio))
-            fastest = change;
+        if (!change->fits || (same_devices && change->kind == CHANGE_DEVICES)) continue;
+        if (!fastest || change->time_ratio < fastest->time_ratio) fastest = change;
     }
     return fastest && fastest->time_ratio < 0.999 ? fastest : NULL;
 }
 
-static void tell_best(struct text *text, const struct plan_report *report, const struct plan_device *device)
+static void tell_fastest(struct text *text, const struct plan_report *report, const struct change *fastest,
+                         const char *what)
 {
-    const struct change *most = &report->changes[0], *fastest = fastest_change(report);
+    const struct change *same = fastest->kind == CHANGE_DEVICES ? fastest_change(report, true) : NULL;
+    char words[80], cost[UNITS_TEXT];
+    format_cost(fastest, cost, sizeof cost);
+    text_add(text,
+             "The plan already uses the memory that it may to save time, so changes buy time: most %s, %s %s for "
+             "an image",
+             change_words(fastest, words, sizeof words), cost, what);
+    if (same) {
+        format_cost(same, cost, sizeof cost);
+        text_add(text, "; without further devices %s, %s", change_words(same, words, sizeof words), cost);
+    }
+    text_add(text, ".");
+}
+
+/* The changes come best first (advise_single_changes). */
+static void tell_best(struct text *text, const struct plan_report *report)
+{
+    const struct change *most = &report->changes[0], *fastest = fastest_change(report, false);
     const char *what = report->plan->step_seconds > 0 ? "time (predicted)" : "computation";
     char words[80], saved[UNITS_TEXT], cost[UNITS_TEXT];
-    if ((double)most->saved_bytes > WORTH_SAYING * (double)device->peak_bytes) {
+    if (change_saves_memory(most)) {
         format_cost(most, cost, sizeof cost);
         text_add(text, "Most memory comes from %s: %s less, at %s %s for an image.",
                  change_words(most, words, sizeof words), units_format_bytes((uint64_t)most->saved_bytes, saved), cost,
                  what);
     } else if (fastest) {
-        format_cost(fastest, cost, sizeof cost);
-        text_add(text,
-                 "The plan already uses the memory that it may to save time, so changes buy time: most %s, %s %s "
-                 "for an image.",
-                 change_words(fastest, words, sizeof words), cost, what);
+        tell_fastest(text, report, fastest, what);
     } else {
-        text_add(text, "No single change saves more than %.0f %% of the memory.", 100 * WORTH_SAYING);
+        text_add(text, "No single change saves more than %.0f %% of the memory.", 100 * CHANGE_WORTH);
     }
 }
 
@@ -299,23 +311,26 @@ static bool same_outcome(const struct change *a, const struct change *b)
            a->changes_bn == b->changes_bn;
 }
 
-static bool print_changes(const struct plan_report *report, const struct plan_device *device, FILE *to,
-                          struct error *err)
+static bool print_changes(const struct plan_report *report, FILE *to, struct error *err)
 {
     struct text text = {0};
+    bool bn = false;
     if (!report->changes) return true;
     fprintf(to, "\nsingle changes, by what they buy\n");
     if (report->change_count == 0) {
         fputs("  There is none that can be planned and differs.\n", to);
         return true;
     }
-    tell_best(&text, report, device);
+    tell_best(&text, report);
     TRY(print_paragraph(&text, to, err));
-    fprintf(to, "  %-34s %4s %12s %12s %12s\n", "", "fits", "peak", "saves",
+    fprintf(to, "  %-33s %4s %11s %11s %11s\n", "", "fits", "peak", "saves",
             report->plan->step_seconds > 0 ? "time" : "computation");
-    for (size_t i = 0; i < report->change_count; i++)
-        if (i == 0 || !same_outcome(&report->changes[i - 1], &report->changes[i]))
-            print_change(report, &report->changes[i], to);
+    for (size_t i = 0; i < report->change_count; i++) {
+        if (i > 0 && same_outcome(&report->changes[i - 1], &report->changes[i])) continue;
+        print_change(report, &report->changes[i], to);
+        bn = bn || costs_bn(report, &report->changes[i]);
+    }
+    if (bn) fputs("  * batch normalisation then sees fewer images\n", to);
     return true;
 }
 
@@ -330,5 +345,5 @@ bool plan_why_print(const struct plan_report *report, uint32_t device, const str
     TRY(print_moment(variant, breakdown, to, err));
     print_parts(of, breakdown, to);
     TRY(print_bound(variant, to, err));
-    return print_recomputation(report, device, breakdown, to, err) && print_changes(report, of, to, err);
+    return print_recomputation(report, device, breakdown, to, err) && print_changes(report, to, err);
 }

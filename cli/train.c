@@ -200,6 +200,10 @@ static bool parse_drops(const char *text, struct schedule *schedule, struct erro
         if (!units_parse_count(part, "--schedule", 1, UINT64_MAX / 2, &step, NULL))
             return error_set(err, ERROR_INPUT,
                              "--schedule: '%s' is not paper, constant, cosine, plateau or steps like 320,480", text);
+        if (schedule->drop_count > 0 && step <= schedule->drops[schedule->drop_count - 1])
+            return error_set(err, ERROR_INPUT,
+                             "--schedule: '%s' has %s after %" PRIu64 "; each step must be later than the one before",
+                             text, part, schedule->drops[schedule->drop_count - 1]);
         schedule->drops[schedule->drop_count++] = step;
         if (!from[length]) return true;
     }

@@ -1,5 +1,8 @@
 #include "predict.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "all_reduce.h"
 #include "cost.h"
 #include "mem.h"
@@ -78,6 +81,30 @@ double predict_efficiency(const struct plan *plan)
     double slowest = 0;
     for (size_t v = 0; v < plan->variant_count; v++) slowest = later(slowest, plan->variants[v].compute_seconds);
     return plan->step_seconds > 0 ? slowest / plan->step_seconds : 0;
+}
+
+/* Whether device d is the first of its name whose speed is unknown. */
+static bool is_unknown(const struct plan *plan, size_t d, const struct cost_table *measured)
+{
+    const struct device_spec *spec = &plan->devices[d].spec;
+    if (cost_speed_of(spec, plan->dtype, measured).known) return false;
+    for (size_t i = 0; i < d; i++)
+        if (strcmp(plan->devices[i].spec.name, spec->name) == 0) return false;
+    return true;
+}
+
+char *predict_unknown_speeds(const struct plan *plan, const struct cost_table *measured, char *out, size_t size)
+{
+    size_t used = 0, last = 0;
+    out[0] = '\0';
+    for (size_t d = 0; d < plan->device_count; d++)
+        if (is_unknown(plan, d, measured)) last = d;
+    for (size_t d = 0; d <= last && used < size; d++) {
+        if (!is_unknown(plan, d, measured)) continue;
+        const char *before = used == 0 ? "" : d == last ? " and " : ", ";
+        used += (size_t)snprintf(out + used, size - used, "%s%s", before, plan->devices[d].spec.name);
+    }
+    return out;
 }
 
 uint64_t predict_largest_bucket(const struct plan *plan)

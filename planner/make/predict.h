@@ -22,6 +22,10 @@ bool predict_device_seconds(const struct plan *plan, const struct plan_device *d
  * left over. 0 when the times are unknown. */
 double predict_efficiency(const struct plan *plan);
 
+/* The names of the devices whose speed is unknown, like "8GiB and 24GiB", into out (cut where it is full), each once; ""
+ * when all are known. Returns out. */
+char *predict_unknown_speeds(const struct plan *plan, const struct cost_table *measured, char *out, size_t size);
+
 /* Bytes of the largest gradient bucket that devices add up; 0 for one device. */
 uint64_t predict_largest_bucket(const struct plan *plan);
 

@@ -51,13 +51,15 @@ static uint64_t room_bytes(const struct device_spec *device)
 /* Where the speed of one is unknown all are taken to be as fast as their memory is large. */
 static void weigh_kinds(struct share_plans *shares)
 {
-    const struct device_spec *devices = shares->request->machine->devices;
-    bool known = true;
+    const struct plan_request *request = shares->request;
+    const struct device_spec *devices = request->machine->devices;
+    shares->speeds_known = true;
     for (size_t k = 0; k < shares->kinds; k++)
-        known = known && cost_speed_of(&devices[shares->first_of[k]], shares->request->dtype, NULL).known;
+        shares->speeds_known &= cost_speed_of(&devices[shares->first_of[k]], request->dtype, request->measured).known;
     for (size_t k = 0; k < shares->kinds; k++)
         shares->weight_of[k] =
-            known ? 1 : (double)room_bytes(&devices[0]) / (double)room_bytes(&devices[shares->first_of[k]]);
+            shares->speeds_known ? 1
+                                 : (double)room_bytes(&devices[0]) / (double)room_bytes(&devices[shares->first_of[k]]);
 }
 
 bool share_plans_begin(const struct plan_request *request, const struct plan *plan, struct share_plans *shares,
@@ -170,6 +172,13 @@ static struct variant_request request_of(const struct share_plans *shares, uint3
         shares->request, &machine->devices[d], images, micro_batches, (uint32_t)machine->device_count, d == 0};
 }
 
+/* A known speed beside a stand-in's would say nothing of which device is the faster: all get the stand-in's. */
+static void forget_speed(struct device_spec *device)
+{
+    device->flops_f32 = device->flops_f16 = device->bandwidth = 0;
+    device->processors = 0;
+}
+
 static bool measure(struct share_plans *shares, const struct variant_request *request, struct share *share,
                     struct error *err)
 {
@@ -182,7 +191,9 @@ static bool measure(struct share_plans *shares, const struct variant_request *re
     share->growing_bytes = 0;
     for (int c = MEMORY_KEPT; c <= MEMORY_INPUT; c++) share->growing_bytes += device.classes[c];
     share->fits = device.peak_bytes <= device.spec.memory_bytes;
-    TRY(predict_device_seconds(&shares->frame, &device, wanted->machine, wanted->measured, &share->seconds, err));
+    if (!shares->speeds_known) forget_speed(&device.spec);
+    TRY(predict_device_seconds(&shares->frame, &device, wanted->machine, shares->speeds_known ? wanted->measured : NULL,
+                               &share->seconds, err));
     share->seconds *= shares->weight_of[share->kind];
     return true;
 }

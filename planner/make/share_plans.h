@@ -27,6 +27,7 @@ struct share_plans {
     uint32_t *first_of;   /* of each kind: its first device */
     uint32_t *devices_of; /* of each kind: how many */
     size_t kinds;
+    bool speeds_known; /* of all kinds */
     double *weight_of; /* of each kind: what its stand-in's seconds count where speeds are unknown */
     struct share **shares;
     size_t count, capacity;

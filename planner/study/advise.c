@@ -7,7 +7,7 @@
 #include "mem.h"
 #include "make.h"
 
-#define MOST_BATCH (1u << 20)
+#define MOST_BATCH ADVICE_MOST_BATCH
 #define GIB        (1ull << 30)
 
 /* The batch at which the fullest device would be full if what depends on images grew with them. */
@@ -122,7 +122,7 @@ bool advise_largest_batch(const struct plan_request *request, const struct plan 
     if (search.fits < devices) search.fits = devices - 1;
     while (search.fits + 1 < search.unfit && search.fits < MOST_BATCH && !out_of_plans(&search))
         TRY(try_batch(request, next_batch(&search), &search, err));
-    *exact = search.fits + 1 >= search.unfit || search.fits == MOST_BATCH;
+    *exact = search.fits + 1 >= search.unfit;
     *batch = search.fits < devices ? 0 : search.fits;
     return true;
 }

@@ -8,6 +8,9 @@
 #include "errors.h"
 #include "plan_request.h"
 
+/* No larger batch is looked for. */
+#define ADVICE_MOST_BATCH (1u << 20)
+
 /* The largest batch of a whole step for which plan_make(request with that batch) fits, with the request's micro-batches
  * (0: in one piece, as any batch fits in enough pieces); 0 when not even one image per device does. `known` is a plan
  * of the same request (its batch may fit or not) and guides the search; NULL = none. Between the answer and the next
@@ -75,12 +78,17 @@ struct change {
 };
 
 #define CHANGES_MOST 10
+/* Of the plan's peak: below it a change buys time rather than memory. */
+#define CHANGE_WORTH 0.02
 
 /* What each single change of the request would save and cost, for every plan that was made for one and differs from
- * `plan`, the request's own: most bytes saved first, of equals the fastest. A change that cannot be planned is left
- * out. At most a dozen plans are made. */
+ * `plan`, the request's own: first those that fit, among them those that save memory (change_saves_memory), most first,
+ * then the fastest. A change that cannot be planned is left out. At most a dozen plans are made. */
 bool advise_single_changes(const struct plan_request *request, const struct plan *plan,
                            struct change changes[CHANGES_MOST], size_t *count, struct error *err);
+
+/* Whether it buys memory that is worth saying, rather than time. */
+bool change_saves_memory(const struct change *change);
 
 /* "--batch 64": what to write for it, into out; returns out. */
 char *change_words(const struct change *change, char *out, size_t size);

@@ -181,11 +181,22 @@ static bool change_devices(struct changing *all, struct error *err)
     return ok;
 }
 
-static int by_saving(const void *left, const void *right)
+bool change_saves_memory(const struct change *change)
+{
+    double peak = (double)change->peak_bytes + (double)change->saved_bytes;
+    return (double)change->saved_bytes > CHANGE_WORTH * peak;
+}
+
+/* Those that fit; among them those that save memory, most first; then the fastest. */
+static int by_gain(const void *left, const void *right)
 {
     const struct change *a = left, *b = right;
-    if (a->saved_bytes != b->saved_bytes) return a->saved_bytes > b->saved_bytes ? -1 : 1;
+    bool saves = change_saves_memory(a);
+    if (a->fits != b->fits) return a->fits ? -1 : 1;
+    if (saves != change_saves_memory(b)) return saves ? -1 : 1;
+    if (saves && a->saved_bytes != b->saved_bytes) return a->saved_bytes > b->saved_bytes ? -1 : 1;
     if (a->time_ratio != b->time_ratio) return a->time_ratio < b->time_ratio ? -1 : 1;
+    if (a->saved_bytes != b->saved_bytes) return a->saved_bytes > b->saved_bytes ? -1 : 1;
     return (int)a->kind - (int)b->kind;
 }
 
@@ -203,7 +214,7 @@ bool advise_single_changes(const struct plan_request *request, const struct plan
     TRY(change_micro_batches(&all, err));
     TRY(change_batch(&all, err));
     TRY(change_devices(&all, err));
-    qsort(changes, all.count, sizeof *changes, by_saving);
+    qsort(changes, all.count, sizeof *changes, by_gain);
     *count = all.count;
     return true;
 }

@@ -147,8 +147,20 @@ static bool walk_shares(struct search *search, struct error *err)
     return true;
 }
 
-bool frontier_find(const struct plan_request *request, frontier_progress_fn progress, void *context,
-                   struct frontier *frontier, struct error *err)
+static void add_own(struct search *search, const struct plan *plan)
+{
+    struct frontier *frontier = search->frontier;
+    frontier->own = describe(search, plan);
+    double size = frontier_size(frontier, &frontier->own), cost = frontier_cost(frontier, &frontier->own);
+    add_point(frontier, &frontier->own);
+    for (frontier->own_index = 0; frontier->own_index < frontier->count; frontier->own_index++) {
+        const struct frontier_point *point = &frontier->points[frontier->own_index];
+        if (frontier_size(frontier, point) == size && frontier_cost(frontier, point) == cost) break;
+    }
+}
+
+bool frontier_find(const struct plan_request *request, const struct plan *plan, frontier_progress_fn progress,
+                   void *context, struct frontier *frontier, struct error *err)
 {
     size_t count = request->machine->device_count;
     struct search search = {.request = *request,
@@ -167,5 +179,7 @@ bool frontier_find(const struct plan_request *request, frontier_progress_fn prog
     if (request->micro_batches == 0) search.request.micro_batches = 1;
     bool ok = frontier->by_share ? walk_shares(&search, err) : walk_budgets(&search, err);
     mem_free(search.machine.devices);
+    frontier->own_index = frontier->count;
+    if (ok && plan && plan->fits) add_own(&search, plan);
     return ok;
 }

@@ -7,7 +7,7 @@
 #include "plan_request.h"
 
 #define FRONTIER_BUDGETS 12
-#define FRONTIER_MOST    (FRONTIER_BUDGETS + 1)
+#define FRONTIER_MOST    (FRONTIER_BUDGETS + 1) /* plans that are made */
 
 struct frontier_point {
     uint64_t arena_bytes, peak_bytes; /* of the fullest device; peak_bytes: with what lies outside the arena */
@@ -23,8 +23,10 @@ struct frontier_point {
 
 /* Ascending memory, strictly descending cost. */
 struct frontier {
-    struct frontier_point points[FRONTIER_MOST];
+    struct frontier_point points[FRONTIER_MOST + 1];
     size_t count;
+    struct frontier_point own; /* of the plan that was given */
+    size_t own_index;          /* where it is among the points; count when one of them beats it */
     uint64_t memory_bytes; /* of the first device */
     bool by_share;         /* unequal devices: memory is the fullest one's share of its own, else peak_bytes */
     bool timed;            /* whether the cost is step_seconds, else extra_flops_fraction */
@@ -37,9 +39,9 @@ typedef bool (*frontier_progress_fn)(void *context, uint32_t done, uint32_t most
  * budgets in equal ratios in between. Unequal devices: plans for ever smaller parts, equal for all, of each one's
  * memory, down from what the fastest split takes that keeps everything to where none fits; shares of the batch are
  * chosen anew each time. A plan that another beats in both memory and cost is left out. 0 micro-batches mean one.
- * progress may be NULL. Errors as plan_make. */
-bool frontier_find(const struct plan_request *request, frontier_progress_fn progress, void *context,
-                   struct frontier *frontier, struct error *err);
+ * plan: the request's own, a point as well; NULL = none. progress may be NULL. Errors as plan_make. */
+bool frontier_find(const struct plan_request *request, const struct plan *plan, frontier_progress_fn progress,
+                   void *context, struct frontier *frontier, struct error *err);
 
 /* Draws it as SVG under the title, written atomically. ERROR_MEMORY, or the file's error. */
 bool frontier_draw(const struct frontier *frontier, const char *title, const char *path, struct error *err);

@@ -122,6 +122,8 @@ def check_train(folder):
     assert other != text
     refused(['train', write(folder / 'other.json', other), '--data', data], 'other.json')
     refused(['train', plan, '--data', data, '--iterations', 0], '--iterations')
+    for drops in ('5,3', '4,4', '1,9,8'):
+        refused(['train', plan, '--data', data, '--iterations', 9, '--schedule', drops], '--schedule', drops, 'later')
     check_costs(folder, plan, data)
     refused(['train', plan, '--data', data, '--iterations', 1, '--trace', folder / 'no' / 'run.trace'], 'run.trace')
     refused(['train', plan, '--data', data, '--iterations', 1, '--resume', folder / 'nothing'], 'nothing')

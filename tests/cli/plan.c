@@ -507,6 +507,141 @@ Test(cli_devices, lists_and_writes)
     cr_expect(strstr(run->err, "--calibrate"));
 }
 
+static void expect_shares(const char *gpus, const uint64_t gib[3])
+{
+    char arguments[128];
+    snprintf(arguments, sizeof arguments, "plan resnet-56 --batch 1024 --gpus %s --json", gpus);
+    json_t *root = run_json(arguments, 0), *devices = json_object_get(root, "devices");
+    for (size_t d = 0; d < 3; d++) {
+        double share = (double)number(json_array_get(devices, d), "batch") / 1024;
+        double memory = (double)gib[d] / (double)(gib[0] + gib[1] + gib[2]);
+        cr_expect(share > 0.85 * memory && share < 1.15 * memory, "%s: device %zu gets %.2f, has %.2f", gpus, d, share,
+                  memory);
+    }
+    json_decref(root);
+}
+
+/* A known speed beside an unknown one says nothing of which is faster. */
+Test(cli_plan, unknown_speeds_are_named_and_shared_by_memory)
+{
+    expect_shares("h100,2x24GiB", (const uint64_t[]){80, 24, 24});
+    expect_shares("2x24GiB,h100", (const uint64_t[]){24, 24, 80});
+    expect_shares("titan-x,80GiB,40GiB", (const uint64_t[]){12, 80, 40});
+    static const char *const rows[][2] = {
+        {"h100,2x24GiB", "the speed of 24GiB is not known"},
+        {"24GiB,h100", "the speed of 24GiB is not known"},
+        {"24GiB,h100,8GiB", "the speed of 24GiB and 8GiB is not known"},
+        {"2x24GiB", "the speed of 24GiB is not known"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char arguments[128];
+        snprintf(arguments, sizeof arguments, "plan resnet-56 --gpus %s", rows[i][0]);
+        const struct cli_run *run = cli_run(arguments);
+        cr_expect(strstr(run->out, rows[i][1]), "%s: %s", arguments, run->out);
+        cr_expect_eq(strstr(run->out, "mine.json") != NULL, strchr(rows[i][0], ',') != NULL, "%s", run->out);
+    }
+}
+
+/* What the note says works: with the figures that it asks for the batch is shared by time, and the step is timed. */
+Test(cli_plan, a_machine_file_gives_the_speed)
+{
+    char folder[] = "/tmp/fathom-speeds-XXXXXX", arguments[512];
+    cr_assert(mkdtemp(folder));
+    snprintf(arguments, sizeof arguments, "devices --gpus h100,2x24GiB -o %s/mine.json", folder);
+    cr_assert_eq(cli_run(arguments)->code, 0);
+    snprintf(arguments, sizeof arguments,
+             "sed -i 's/\"flops_f32\": 0.0/\"flops_f32\": 67e12/; s/\"flops_f16\": 0.0/\"flops_f16\": 989e12/; "
+             "s/\"bandwidth\": 0.0,$/\"bandwidth\": 3350e9,/' %s/mine.json",
+             folder);
+    cr_assert_eq(system(arguments), 0);
+    snprintf(arguments, sizeof arguments, "plan resnet-56 --batch 129 --gpus %s/mine.json --json", folder);
+    json_t *root = run_json(arguments, 0), *devices = json_object_get(root, "devices");
+    cr_expect_gt(json_number_value(json_object_get(root, "step_seconds")), 0);
+    for (size_t d = 0; d < 3; d++) cr_expect_lt(number(json_array_get(devices, d), "batch"), 64, "equal speeds");
+    json_decref(root);
+    snprintf(arguments, sizeof arguments, "rm -r %s", folder);
+    cr_expect_eq(system(arguments), 0);
+}
+
+static size_t columns(const char *line, size_t length)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < length; i++) count += ((unsigned char)line[i] & 0xC0) != 0x80;
+    return count;
+}
+
+static void expect_narrow(const char *arguments)
+{
+    const struct cli_run *run = cli_run(arguments);
+    cr_expect(run->code == 0 || run->code == 1, "%s: %s", arguments, run->err);
+    for (const char *line = run->out; *line;) {
+        size_t length = strcspn(line, "\n");
+        cr_expect_leq(columns(line, length), 80, "%s: %.*s", arguments, (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
+Test(cli_plan, prints_pages_of_eighty_columns)
+{
+    static const char *const rows[] = {
+        "plan resnet-1001 --gpus 2x12GiB",
+        "plan resnet-20 --gpus 1GiB,h100,h200,titan-x,a10 --batch 2048 --explain",
+        "plan resnet-29 --gpus 200MiB --search",
+        "plan resnet-11 --gpus 430MiB,500MiB --search",
+        "plan resnet-20 --gpus 16xh200 --scaling --price 2.5 --epochs 90 --explain",
+        "plan resnet-164 --gpus 1GiB --recompute none --micro-batches 1",
+        "plan resnet-29 --gpus titan-x --budget 60MiB --offload auto --explain",
+        "plan resnet-20 --gpus 500MiB --recompute none --max-depth",
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) expect_narrow(rows[i]);
+}
+
+/* The last lines that a screen of 24 still shows above the prompt. */
+Test(cli_plan, the_verdict_stays_in_sight)
+{
+    static const char *const rows[] = {"resnet-1001 --gpus 2x12GiB", "resnet-20 --gpus titan-x --explain",
+                                       "resnet-164 --gpus 1GiB --recompute none --micro-batches 1",
+                                       "resnet-56 --gpus 8xh200 --scaling"};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char arguments[128];
+        snprintf(arguments, sizeof arguments, "plan %s", rows[i]);
+        const struct cli_run *run = cli_run(arguments);
+        const char *last = run->out + strlen(run->out);
+        for (int lines = 0; last > run->out && lines < 23; last--) lines += last[-1] == '\n';
+        cr_expect(strstr(last, " at batch "), "%s: %s", arguments, run->out);
+        cr_expect_not(strchr(run->out, '\033'), "no colours without a terminal");
+    }
+}
+
+Test(cli_plan, its_own_plan_is_on_the_frontier)
+{
+    static const char *const rows[] = {"resnet-50 --gpus titan-x --batch 64",
+                                       "resnet-56 --gpus titan-x,h100 --batch 512",
+                                       "resnet-29 --gpus titan-x --budget 200MiB"};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        char arguments[128];
+        snprintf(arguments, sizeof arguments, "plan %s --search --json", rows[r]);
+        json_t *root = run_json(arguments, 0), *point;
+        size_t i, own = 0;
+        json_array_foreach(json_object_get(root, "frontier"), i, point)
+        {
+            if (!json_is_true(json_object_get(point, "own"))) continue;
+            own++;
+            cr_expect(json_is_true(json_object_get(point, "fits")));
+            cr_expect_float_eq(json_number_value(json_object_get(point, "step_seconds")),
+                               json_number_value(json_object_get(root, "step_seconds")), 1e-12);
+        }
+        cr_expect_eq(own, 1, "%s: %zu", rows[r], own);
+        json_decref(root);
+    }
+}
+
+Test(cli_plan, the_largest_batch_that_it_looks_for_is_no_answer)
+{
+    const struct cli_run *run = cli_run("plan resnet-8 --gpus 64xh200");
+    cr_expect(strstr(run->out, "1,048,576 or more: fathom plans no larger"), "%s", run->out);
+}
+
 Test(cli_plan, has_manual_pages)
 {
     static const char *const sections[] = {"SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES"};

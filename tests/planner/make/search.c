@@ -334,7 +334,7 @@ Test(frontier, of_several_devices_only_falls, .fini = finish)
         struct frontier frontier;
         struct error err = {0};
         for (size_t d = 0; d < 2; d++) tighten(d, d == 1 && r == 1 ? 300 : 120);
-        cr_assert(frontier_find(&request, NULL, NULL, &frontier, &err), "%s", err.text);
+        cr_assert(frontier_find(&request, NULL, NULL, NULL, &frontier, &err), "%s", err.text);
         cr_expect_geq(frontier.count, 4, "%s: %zu points", rows[r], frontier.count);
         cr_expect_eq(frontier.by_share, r == 1);
         for (size_t i = 1; i < frontier.count; i++) {
@@ -344,7 +344,7 @@ Test(frontier, of_several_devices_only_falls, .fini = finish)
         }
         cr_expect_eq(frontier.points[frontier.count - 1].extra_flops_fraction, 0);
         int calls = 0;
-        cr_expect_not(frontier_find(&request, stop_at_third, &calls, &frontier, &err));
+        cr_expect_not(frontier_find(&request, NULL, stop_at_third, &calls, &frontier, &err));
         cr_expect_eq(err.kind, ERROR_FAILED);
         cr_expect_eq(calls, 3);
         finish();

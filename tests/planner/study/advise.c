@@ -36,6 +36,19 @@ static const struct change *find(const struct change *changes, size_t count, enu
     return NULL;
 }
 
+/* What fits first, what saves memory before what saves time, and each by how much. */
+static void check_order(const struct change *changes, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        const struct change *a = &changes[i - 1], *b = &changes[i];
+        cr_expect_geq(a->fits, b->fits);
+        if (a->fits != b->fits) continue;
+        cr_expect_geq(change_saves_memory(a), change_saves_memory(b));
+        if (change_saves_memory(a) && change_saves_memory(b)) cr_expect_geq(a->saved_bytes, b->saved_bytes);
+        if (!change_saves_memory(a)) cr_expect_leq(a->time_ratio, b->time_ratio);
+    }
+}
+
 Test(changes, are_what_plans_say, .fini = finish)
 {
     struct plan_request request = request_for("resnet-110", "2xtitan-x", 128);
@@ -45,7 +58,7 @@ Test(changes, are_what_plans_say, .fini = finish)
     struct error err = {0};
     cr_assert(advise_single_changes(&request, plan, changes, &count, &err), "%s", err.text);
     cr_assert_geq(count, 5);
-    for (size_t i = 1; i < count; i++) cr_expect_geq(changes[i - 1].saved_bytes, changes[i].saved_bytes);
+    check_order(changes, count);
     request.recompute = RECOMPUTE_ELEMENTWISE;
     mild = make(&request);
     const struct change *change = find(changes, count, CHANGE_RECOMPUTE);
@@ -70,6 +83,25 @@ Test(changes, are_what_plans_say, .fini = finish)
     plan_destroy(plan);
     plan_destroy(mild);
     plan_destroy(half);
+}
+
+/* Where the plan fills the memory, changes buy time: the dearest does not come first because it saves a byte more. */
+Test(changes, that_buy_time_are_ranked_by_it, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-110", "titan-x", 128);
+    struct change changes[CHANGES_MOST];
+    struct error err = {0};
+    size_t count;
+    machine.devices[0].memory_bytes = 900ull << 20;
+    struct plan *plan = make(&request);
+    cr_assert(plan->fits && plan->variants[0].extra_flops_fraction > 0);
+    cr_assert(advise_single_changes(&request, plan, changes, &count, &err), "%s", err.text);
+    check_order(changes, count);
+    const struct change *devices = find(changes, count, CHANGE_DEVICES);
+    cr_assert(devices);
+    cr_expect_lt(devices->time_ratio, 0.7, "half the images on each");
+    for (const struct change *before = changes; before < devices; before++) cr_expect(change_saves_memory(before));
+    plan_destroy(plan);
 }
 
 Test(changes, are_said_as_flags)

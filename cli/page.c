@@ -1,0 +1,99 @@
+#define _GNU_SOURCE
+#include "page.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GOOD "\033[1;32m"
+#define BAD  "\033[1;31m"
+#define END  "\033[0m"
+
+/* Characters, not bytes. */
+static size_t columns_of(const char *word, size_t length)
+{
+    size_t columns = 0;
+    for (size_t i = 0; i < length; i++) columns += ((unsigned char)word[i] & 0xC0) != 0x80;
+    return columns;
+}
+
+/* Goes on in `column`; the first word stays on the line. */
+static void wrap_from(FILE *to, size_t column, int hang, const char *plain)
+{
+    bool begun = false;
+    for (const char *at = plain; *at;) {
+        size_t length = strcspn(at, " "), columns = columns_of(at, length);
+        if (begun && column + 1 + columns > PAGE_COLUMNS) {
+            fprintf(to, "\n%*s", hang, "");
+            column = (size_t)hang;
+        } else if (begun) {
+            fputc(' ', to);
+            column++;
+        }
+        fwrite(at, 1, length, to);
+        column += columns;
+        begun = true;
+        at += length;
+        at += strspn(at, " ");
+    }
+    fputc('\n', to);
+}
+
+void page_wrap(FILE *to, int indent, int hang, const char *plain)
+{
+    fprintf(to, "%*s", indent, "");
+    wrap_from(to, (size_t)indent, hang, plain);
+}
+
+void page_text(FILE *to, int indent, int hang, struct text *text)
+{
+    page_wrap(to, indent, hang, text->failed || !text->bytes ? "" : text->bytes);
+    text_finish(text);
+}
+
+void page_say(FILE *to, int indent, int hang, const char *format, ...)
+{
+    struct text text = {0};
+    va_list args;
+    va_start(args, format);
+    text_add_list(&text, format, args);
+    va_end(args);
+    page_text(to, indent, hang, &text);
+}
+
+void page_row_text(FILE *to, const char *label, struct text *text)
+{
+    fprintf(to, "  %-*s ", PAGE_LABEL, label);
+    wrap_from(to, PAGE_LABEL + 3, PAGE_LABEL + 3, text->failed || !text->bytes ? "" : text->bytes);
+    text_finish(text);
+}
+
+void page_row(FILE *to, const char *label, const char *format, ...)
+{
+    struct text text = {0};
+    va_list args;
+    va_start(args, format);
+    text_add_list(&text, format, args);
+    va_end(args);
+    page_row_text(to, label, &text);
+}
+
+bool page_has_colours(void)
+{
+    const char *none = getenv("NO_COLOR"), *terminal = getenv("TERM");
+    if (none && *none) return false;
+    return isatty(STDOUT_FILENO) == 1 && terminal && *terminal && strcmp(terminal, "dumb") != 0;
+}
+
+void page_verdict(FILE *to, const char *verdict, bool good, bool colours)
+{
+    const char *rest = verdict + strcspn(verdict, ":");
+    size_t head = (size_t)(rest - verdict);
+    if (!colours || *rest == '\0' || columns_of(verdict, head) >= PAGE_COLUMNS) {
+        page_wrap(to, 0, 2, verdict);
+        return;
+    }
+    fprintf(to, "%s%.*s%s", good ? GOOD : BAD, (int)head, verdict, END);
+    wrap_from(to, columns_of(verdict, head), 2, rest);
+}
