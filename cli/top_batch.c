@@ -23,7 +23,7 @@ static void add_metrics(json_t *root, const struct rollup *rollup)
 
 static json_t *describe_run(const struct dashboard *dashboard, const struct rollup *rollup)
 {
-    uint64_t step = rollup->step_count ? rollup->steps[rollup->step_count - 1].step : 0;
+    uint64_t step = rollup_steps_done(rollup);
     json_t *root =
         json_pack("{s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:b, s:b, s:I, s:I, s:I}", "model", rollup->model, "dataset",
                   rollup->dataset, "backend", rollup->backend, "batch", (int)rollup->batch, "devices",

@@ -62,7 +62,8 @@ static const char manual[] =
     "                          for. Plans for GPUs that are made here run on virtual devices with it\n"
     "\n"
     "  Learning; each defaults to the papers' choice for the model, scaled to --iterations:\n"
-    "    --schedule KIND       paper, constant, cosine, plateau, or steps at which the rate falls tenfold: 320,480\n"
+    "    --schedule KIND       paper, constant, cosine, plateau, or steps after which the rate falls tenfold:\n"
+    "                          320,480\n"
     "    --learning-rate R     the rate that the schedule starts from\n"
     "    --warm-up N           steps at a tenth of the rate before that\n"
     "    --momentum M, --weight-decay D, --nesterov\n"
@@ -183,7 +184,7 @@ static struct plan *open_plan(const struct train_command *c, const char *word, s
 
 /* ---- How to learn ---- */
 
-/* "320,480": steps at which the rate falls. */
+/* "320,480": steps after which the rate falls. */
 static bool parse_drops(const char *text, struct schedule *schedule, struct error *err)
 {
     char part[UNITS_TEXT];

@@ -386,6 +386,13 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
     return ok;
 }
 
+uint64_t rollup_steps_done(const struct rollup *rollup)
+{
+    if (rollup->step_count == 0) return 0;
+    const struct rollup_step *last = &rollup->steps[rollup->step_count - 1];
+    return last->end_ns == 0 && last->step > 0 ? last->step - 1 : last->step;
+}
+
 static double bucket_begin(const struct rollup_op *op, int bucket)
 {
     return rollup_step_ns((op->histogram_from + bucket) << op->histogram_shift);

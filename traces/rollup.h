@@ -38,7 +38,7 @@ struct rollup_device {
 };
 
 struct rollup_step {
-    uint64_t step;
+    uint64_t step;                   /* from 1 */
     uint64_t begin_ns, end_ns;       /* of device 0; end 0 = still running */
     float metric[TRACE_METRICS];     /* NAN = not reported */
 };
@@ -75,6 +75,8 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
 const struct rollup *trace_follow_rollup(const struct trace_follower *follower);
 void trace_unfollow(struct trace_follower *follower);
 
+/* Steps that have ended: the number of the last one. */
+uint64_t rollup_steps_done(const struct rollup *rollup);
 /* Percentile (0..1) of an op's times from its histogram, in ns; 0 for an op never timed. Off by at most 2 % when all times
  * lie within a factor of 16, 5 % within 256, 10 % within 65,536. */
 uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction);

@@ -228,6 +228,8 @@ static void take_time(struct trace_stream *stream, struct trace_item *item)
 static void take_event(struct trace_stream *stream, struct trace_item *item)
 {
     if (!trace_decode_event(&stream->event_state, &stream->in, &item->event)) return;
+    struct trace_event *event = &item->event;
+    if (event->type == TRACE_STEP_BEGIN || event->type == TRACE_STEP_END || event->type == TRACE_METRIC) event->step++;
     item->type = TRACE_ITEM_EVENT;
     item->again = stream->block.type == TRACE_BLOCK_DIGEST;
 }

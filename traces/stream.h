@@ -22,7 +22,7 @@ struct trace_item {
     enum trace_item_type type;
     bool again; /* an event from a digest, some of whose events may have come before */
     union {
-        struct trace_event event;
+        struct trace_event event; /* steps are numbered from 1 here, as people see them; in the file from 0 */
         struct trace_run run;       /* valid until the next call */
         struct trace_device device; /* as above */
         struct trace_op op;         /* names stay valid until trace_stream_close */

@@ -15,20 +15,13 @@ static double last_metric(const struct rollup *rollup, enum trace_metric metric)
     return NAN;
 }
 
-static uint64_t steps_done(const struct rollup *rollup)
-{
-    if (rollup->step_count == 0) return 0;
-    const struct rollup_step *last = &rollup->steps[rollup->step_count - 1];
-    return last->step + (last->end_ns != 0);
-}
-
 /* Time left at the mean pace of the steps seen. */
 static double seconds_left(const struct rollup *rollup)
 {
-    uint64_t done = steps_done(rollup);
+    uint64_t done = rollup_steps_done(rollup);
     if (rollup->step_count < 2 || done >= rollup->iterations) return NAN;
     const struct rollup_step *first = &rollup->steps[0];
-    uint64_t steps = done - first->step;
+    uint64_t steps = done >= first->step ? done - first->step + 1 : 0;
     if (steps == 0 || rollup->last_ns <= first->begin_ns) return NAN;
     return (double)(rollup->last_ns - first->begin_ns) * 1e-9 / (double)steps * (double)(rollup->iterations - done);
 }
@@ -56,7 +49,7 @@ static void draw_state(const struct dashboard *dashboard, const struct rollup *r
 static void draw_progress(const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
     char text[UNITS_TEXT];
-    uint64_t done = steps_done(rollup);
+    uint64_t done = rollup_steps_done(rollup);
     double part = rollup->iterations ? (double)done / (double)rollup->iterations : 0;
     uint32_t column =
         canvas_text(canvas, area, 1, 1, INK_PLAIN, "step %" PRIu64 "/%" PRIu64 " ", done, rollup->iterations);

@@ -56,7 +56,7 @@ Test(trace_limits, old_detail_goes_and_steps_stay)
     cr_assert_eq(r->damaged_blocks, 0);
     cr_assert_eq(r->step_count, RING_STEPS);
     for (uint64_t i = 0; i < RING_STEPS; i++) {
-        cr_assert_eq(r->steps[i].step, i);
+        cr_assert_eq(r->steps[i].step, i + 1);
         cr_assert_eq(r->steps[i].end_ns, 1000000 * (i + 1) + 990000);
         cr_assert_float_eq(r->steps[i].metric[METRIC_LOSS], 2.0 / (double)(i + 1), 1e-6);
     }

@@ -34,7 +34,7 @@ static void fill_steps(void)
 {
     for (uint32_t i = 0; i < 10; i++) {
         example_steps[i] =
-            (struct rollup_step){.step = i, .begin_ns = i * 1000000000ull, .end_ns = i * 1000000000ull + 900000000};
+            (struct rollup_step){.step = i + 1, .begin_ns = i * 1000000000ull, .end_ns = i * 1000000000ull + 900000000};
         for (int metric = 0; metric < TRACE_METRICS; metric++) example_steps[i].metric[metric] = NAN;
         example_steps[i].metric[METRIC_LOSS] = 2.3f - 0.1f * (float)i;
         example_steps[i].metric[METRIC_IMAGES_PER_SECOND] = 612;

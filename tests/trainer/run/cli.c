@@ -88,6 +88,41 @@ Test(train_cli, a_plan_file_decides_what_is_planned)
     check_says("is a plan");
 }
 
+/* What a shell command prints; DATA stands for the data's folder. */
+static const char *shell(const char *script)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "DATA=%s; %s", run_data, script);
+    FILE *from = popen(command, "r");
+    cr_assert(from);
+    output[fread(output, 1, sizeof output - 1, from)] = '\0';
+    cr_assert_eq(pclose(from), 0, "%s: %s", script, output);
+    return output;
+}
+
+Test(train_cli, a_step_has_one_number_everywhere)
+{
+    cr_assert_eq(train("resnet-8 --batch 8 --data %1$s --iterations 5 --evaluate-images 8 --save %1$s/saved "
+                       "--log %1$s/log --trace %1$s/t.trace %2$s",
+                       ""),
+                 0, "%s", output);
+    check_says("step 5/5");
+    check_says("step 5: test loss");
+    cr_assert_str_eq(shell("sed -n 's/^{\"step\": \\([0-9]*\\),.*/\\1/p' $DATA/log | xargs"), "1 2 3 4 5\n");
+    cr_assert_str_eq(shell("ls $DATA/saved"), "step-000000000005.ckpt\n");
+    shell("$FATHOM_BIN top $DATA/t.trace --once --size 40x120");
+    check_says("step 5/5");
+    check_says("steps 1 to 5");
+    check_says("step 5  loss");
+    cr_assert(strstr(shell("$FATHOM_BIN top $DATA/t.trace --batch json"), "\"step\":5,"), "%s", output);
+    shell("$FATHOM_BIN trace export $DATA/t.trace --chrome -o $DATA/t.json && "
+          "grep -o '\"[a-z]*  *step [0-9]*\"\\|\"step [0-9]*\"' $DATA/t.json | sort -u | xargs");
+    cr_assert_str_eq(output, "checkpoint step 5 step 1 step 2 step 3 step 4 step 5\n");
+    shell("$FATHOM_BIN trace export $DATA/t.trace --perfetto -o $DATA/t.pb && "
+          "grep -ao 'step [0-9][0-9]*' $DATA/t.pb | sort -u | xargs");
+    cr_assert_str_eq(output, "step 1 step 2 step 3 step 4 step 5\n");
+}
+
 static void wait_for_step(int step)
 {
     char text[64], *bytes;
