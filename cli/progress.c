@@ -6,10 +6,12 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "stop.h"
 #include "units.h"
 
 #define TERMINAL_NS 100000000u   /* between two updates of the line */
@@ -46,6 +48,7 @@ bool progress_dashboard(struct progress *p, const char *trace, struct error *err
     fflush(NULL);
     p->dashboard = fork();
     if (p->dashboard > 0) return true;
+    if (p->dashboard == 0) prctl(PR_SET_PDEATHSIG, SIGTERM); /* it gives the terminal back when the run is killed */
     if (p->dashboard < 0) return error_errno(err, ERROR_FAILED, errno, "--top: the dashboard cannot be started");
     execl("/proc/self/exe", "fathom", "top", trace, "--until-end", (char *)NULL);
     _exit(127);
@@ -53,7 +56,10 @@ bool progress_dashboard(struct progress *p, const char *trace, struct error *err
 
 static bool has_screen(struct progress *p)
 {
-    if (p->dashboard > 0 && waitpid(p->dashboard, NULL, WNOHANG) != 0) p->dashboard = 0;
+    if (p->dashboard > 0 && waitpid(p->dashboard, NULL, WNOHANG) != 0) {
+        p->dashboard = 0;
+        if (!*stop_flag()) printf("the run goes on without the dashboard; Ctrl-C stops it\n");
+    }
     return p->dashboard == 0;
 }
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +13,7 @@
 #include "plan_flags.h"
 #include "progress.h"
 #include "session.h"
+#include "stop.h"
 #include "text.h"
 #include "train.h"
 #include "units.h"
@@ -36,9 +36,13 @@ static const char manual[] =
     "    The order of the images, their augmentation and the first weights depend on --seed alone, so that a run that\n"
     "    is stopped and resumed gives the same weights, bit by bit, as one that was not.\n"
     "\n"
-    "    Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint if --save is given, and leaves. A second one "
-    "quits\n"
-    "    at once; the last checkpoint on disk stays whole.\n"
+    "    Ctrl-C finishes the step, writes a checkpoint if --save is given, and leaves; so does a lost terminal "
+    "(SIGHUP)\n"
+    "    and what a batch system sends before it kills (SIGTERM, SIGXCPU, SIGUSR1, SIGUSR2, SIGALRM). A second Ctrl-C "
+    "or\n"
+    "    SIGTERM ends the process at once; the last checkpoint on disk stays whole. What was ignored when the program\n"
+    "    started stays so (nohup). A run that fails, at an image that cannot be read or a loss that is not finite,\n"
+    "    writes a checkpoint of the last good step too.\n"
     "\n"
     "OPTIONS\n"
     "    --data DIR            the dataset (see `fathom help data`); `fathom data synth DIR` makes one\n"
@@ -60,7 +64,8 @@ static const char manual[] =
     "    --no-evaluate         never\n"
     "    --backend NAME        cpu or cpu-reference (naive loops, for comparisons); if not given, what the plan is\n"
     "                          for. Plans for GPUs that are made here run on virtual devices with it\n"
-    "\n"
+    "\n";
+static const char manual_end[] =
     "  Learning; each defaults to the papers' choice for the model, scaled to --iterations:\n"
     "    --schedule KIND       paper, constant, cosine, plateau, or steps after which the rate falls tenfold:\n"
     "                          320,480\n"
@@ -80,7 +85,9 @@ static const char manual[] =
     "    --shortcut, --classes, --image-size, --search-seconds\n"
     "\n"
     "EXIT STATUS\n"
-    "    0 done, or stopped by Ctrl-C after its checkpoint; 1 the run failed; 2 the command or a file is wrong\n"
+    "    0 done, or stopped by Ctrl-C or another request to end, after its checkpoint: the last line says which; 1 "
+    "the\n"
+    "    run failed; 2 the command or a file is wrong\n"
     "\n"
     "EXAMPLES\n"
     "    fathom data synth shapes && fathom train resnet-20 --batch 128 --data shapes --iterations 200\n"
@@ -100,25 +107,6 @@ struct train_command {
     const struct backend *runs_on;
     struct progress progress;
 };
-
-/* ---- Stopping ---- */
-
-static volatile sig_atomic_t stop_requested;
-
-static void request_stop(int signal_number)
-{
-    (void)signal_number;
-    stop_requested = 1;
-}
-
-/* The handlers hold for one signal: a second Ctrl-C does what it does everywhere. */
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = request_stop, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* ---- The plan ---- */
 
@@ -295,21 +283,30 @@ static void join_command(int argc, char **argv, struct text *text)
     for (int i = 0; i < argc; i++) add_word(text, argv[i]);
 }
 
-/* Every option counts for the steps that are left, so the whole command is told again. */
-static void say_stopped(const struct train_command *c, const struct train_result *result)
+/* How to go on. Every option counts for the steps that are left, so the whole command is told again. */
+static void say_again(const struct train_options *o)
 {
-    const struct train_options *o = &c->options;
-    printf("stopped after step %" PRIu64 " of %" PRIu64, result->steps, o->iterations);
-    if (!o->save_folder) {
-        printf("; nothing was saved: --save DIR keeps checkpoints\n");
-        return;
-    }
-    printf("; a checkpoint is in %s", o->save_folder);
     struct text again = {0};
     add_word(&again, o->save_folder);
     if (o->command && !again.failed) printf(". To go on:\n  %s --resume%s", o->command, again.bytes);
-    putchar('\n');
     text_finish(&again);
+}
+
+/* The last line of a run that did not come to its end. */
+static void say_stopped(const struct train_command *c, const struct train_result *result)
+{
+    const struct train_options *o = &c->options;
+    int number = *o->stop;
+    printf("stopped%s%s after step %" PRIu64 " of %" PRIu64, number ? " by " : "", number ? stop_name(number) : "",
+           result->steps, o->iterations);
+    if (!o->save_folder)
+        printf("; nothing was saved: --save DIR keeps checkpoints");
+    else if (result->saved == UINT64_MAX)
+        printf("; no checkpoint was written");
+    else
+        printf("; the checkpoint of step %" PRIu64 " is in %s", result->saved, o->save_folder);
+    if (o->save_folder && result->saved != UINT64_MAX) say_again(o);
+    putchar('\n');
 }
 
 static void say_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
@@ -330,22 +327,22 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(choose_backend(c->backend, plan, &c->runs_on, err));
     TRY(choose_iterations(c, plan, err));
     TRY(choose_schedule(c, plan, err));
-    return choose_folders(c, err);
+    TRY(choose_folders(c, err));
+    return train_try_outputs(&c->options, err);
 }
 
 static bool train_plan(struct train_command *c, const struct plan *plan, struct trace_sink *sink, struct error *err)
 {
     struct train_result result;
     c->progress = progress_begin();
-    catch_signals();
+    stop_catch();
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err));
     if (!c->top) say_begin(plan, c, c->runs_on);
     bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
-    if (!ok) return false;
-    if (result.stopped) say_stopped(c, &result);
-    progress_summary(plan, &result);
-    return true;
+    if (ok) progress_summary(plan, &result);
+    if (result.stopped || (!ok && result.steps > result.first)) say_stopped(c, &result);
+    return ok;
 }
 
 static bool train_traced(struct train_command *c, const struct plan *plan, struct error *err)
@@ -421,11 +418,11 @@ static int run(int argc, char **argv, struct error *err)
     if (!plan) return 2;
     join_command(argc, argv, &command);
     c.options.command = command.failed ? NULL : command.bytes;
-    c.options.stop = &stop_requested;
+    c.options.stop = stop_flag();
     bool ok = prepare(&c, plan, err) && train_traced(&c, plan, err);
     text_finish(&command);
     plan_destroy(plan);
     return ok ? 0 : 1;
 }
 
-const struct command command_train = {"train", "train a network under its plan", manual, run};
+const struct command command_train = {"train", "train a network under its plan", manual, run, manual_end};

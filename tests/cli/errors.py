@@ -130,6 +130,8 @@ def check_train(folder):
     kept = write(folder / 'kept.trace', 'FATHOMTR of an earlier run')
     refused(['train', plan, '--data', folder / 'nowhere', '--trace', kept], 'nowhere')
     refused(['train', plan, '--data', data, '--schedule', 'sideways', '--trace', kept], 'sideways')
+    refused(['train', plan, '--data', data, '--save', '/proc/self', '--trace', kept], '--save', '/proc/self')
+    refused(['train', plan, '--data', data, '--log', '/proc/self/log', '--trace', kept], '--log', '/proc/self/log')
     if kept.read_text() != 'FATHOMTR of an earlier run':
         failures.append('a mistyped command cost the trace of an earlier run')
     refused(['train', plan, '--data', data, '--iterations', 1, '--log', folder / 'no' / 'log.jsonl'], 'log.jsonl')

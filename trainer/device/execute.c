@@ -22,6 +22,7 @@ struct executor {
     struct state_entry *state;
     size_t state_count;
     bool recorded;
+    bool timed, updated; /* of the last step */
 };
 
 /* ---- Making ---- */
@@ -246,23 +247,23 @@ static bool can_replay(const struct executor *ex, bool timed)
            !ex->options.fill_dead;
 }
 
-static bool launch_step(struct executor *ex, struct step *step, const float *images, const int32_t *labels, bool timed,
+static bool launch_body(struct executor *ex, struct step *step, const float *images, const int32_t *labels,
                         struct error *err)
 {
     const struct bound_program *train = &ex->train;
     size_t body = train->plan->body_count;
-    if (can_replay(ex, timed)) {
+    ex->updated = can_replay(ex, ex->timed) || body == train->plan->op_count;
+    if (can_replay(ex, ex->timed)) {
         step->micro_batch = 0;
         TRY(copy_input(ex, train, step, images, labels, err));
         return replay_step(ex, err);
     }
     for (step->micro_batch = 0; step->micro_batch < ex->micro_batches; step->micro_batch++) {
         TRY(copy_input(ex, train, step, images, labels, err));
-        TRY(launch_range(ex, train, 0, body, timed, err));
+        TRY(launch_range(ex, train, 0, body, ex->timed, err));
         if (ex->micro_batches > 1) TRY(cross_streams(ex, train, err));
     }
-    TRY(launch_range(ex, train, body, train->plan->op_count, timed, err));
-    return cross_streams(ex, train, err);
+    return true;
 }
 
 static bool wants_ops(const struct executor *ex, uint64_t step)
@@ -282,18 +283,33 @@ static bool read_metrics(struct executor *ex, const struct bound_program *bound,
     return true;
 }
 
-bool executor_train(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
-                    struct metrics *metrics, struct error *err)
+bool executor_begin_step(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
+                         struct metrics *metrics, struct error *err)
 {
     struct trace_sink *sink = ex->options.sink;
     struct step now = *step;
-    bool timed = wants_ops(ex, step->number);
+    ex->timed = wants_ops(ex, step->number);
+    ex->updated = false;
     if (sink && sink->step_begin) sink->step_begin(sink->context, ex->options.device, step->number, clock_now_ns());
-    TRY(launch_step(ex, &now, images, labels, timed, err));
-    TRY(read_metrics(ex, &ex->train, metrics, err));
+    TRY(launch_body(ex, &now, images, labels, err));
+    return read_metrics(ex, &ex->train, metrics, err);
+}
+
+bool executor_end_step(struct executor *ex, const struct step *step, struct error *err)
+{
+    struct trace_sink *sink = ex->options.sink;
+    const struct bound_program *train = &ex->train;
+    if (!ex->updated) {
+        ex->updated = true;
+        TRY(launch_range(ex, train, train->plan->body_count, train->plan->op_count, ex->timed, err));
+        TRY(cross_streams(ex, train, err));
+        TRY(synchronize(ex, err));
+    }
     if (sink && sink->step_end) sink->step_end(sink->context, ex->options.device, step->number, clock_now_ns());
     return true;
 }
+
+bool executor_has_updated(const struct executor *ex) { return ex->updated; }
 
 bool executor_evaluate(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
                        struct metrics *metrics, struct error *err)
@@ -307,6 +323,13 @@ bool executor_evaluate(struct executor *ex, const struct step *step, const float
 }
 
 /* ---- State ---- */
+
+size_t executor_state_count(const struct executor *ex) { return ex->state_count; }
+
+uint64_t executor_state_elements(const struct executor *ex, size_t i)
+{
+    return tensor_elements(&ex->variant->graph->tensors[ex->state[i].tensor]);
+}
 
 bool executor_state_in(struct executor *ex, size_t i, const float *values, struct error *err)
 {

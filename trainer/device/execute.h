@@ -33,10 +33,14 @@ struct metrics {
     float loss, top1_hits, top5_hits, images;
 };
 
-/* One step. images: this device's share, micro_batches x batch x size x size x 3 f32; labels likewise.
- * step->micro_batch is set here. */
-bool executor_train(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
-                    struct metrics *metrics, struct error *err);
+/* A step in two halves, so that a caller who dislikes the loss keeps the parameters of the step before. The first runs
+ * forward and backward; images: this device's share, micro_batches x batch x size x size x 3 f32; labels likewise;
+ * step->micro_batch is set here. The second updates. */
+bool executor_begin_step(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
+                         struct metrics *metrics, struct error *err);
+bool executor_end_step(struct executor *executor, const struct step *step, struct error *err);
+/* Whether the last step's update has begun: where a step is one launch, its first half updates too. */
+bool executor_has_updated(const struct executor *executor);
 /* Forward only with running statistics, over one micro-batch; labels of -1 are not counted. */
 bool executor_evaluate(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
                        struct metrics *metrics, struct error *err);
@@ -53,6 +57,8 @@ struct state_entry {
 /* Finds them in a variant's training program; the caller frees *entries with mem_free. */
 bool state_entries_find(const struct plan_variant *variant, struct state_entry **entries, size_t *count,
                         struct error *err);
+size_t executor_state_count(const struct executor *executor);
+uint64_t executor_state_elements(const struct executor *executor, size_t i);
 /* Entry i to and from the device, canonical layout, tensor_elements floats. */
 bool executor_state_in(struct executor *executor, size_t i, const float *values, struct error *err);
 bool executor_state_out(struct executor *executor, size_t i, float *values, struct error *err);

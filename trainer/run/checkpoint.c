@@ -190,6 +190,18 @@ bool checkpoint_write(const char *folder, const struct checkpoint *checkpoint, c
     return true;
 }
 
+bool checkpoint_try(const char *folder, struct error *err)
+{
+    char path[CHECKPOINT_PATH];
+    struct files_writer writer;
+    TRY(format_path(path, folder, 0, err));
+    if (!files_make_folder(folder, err) || !files_begin(&writer, path, err)) return error_prefix(err, "--save");
+    bool ok = fputs(MAGIC, writer.stream) >= 0 && fflush(writer.stream) == 0;
+    if (!ok) error_errno(err, ERROR_FAILED, errno, "--save: no file can be written in %s", folder);
+    files_abandon(&writer);
+    return ok;
+}
+
 /* ---- Finding ---- */
 
 /* Whether a file's name is step-<digits>.ckpt. */

@@ -11,7 +11,7 @@
 
 #define CHECKPOINT_VERSION 1u
 #define CHECKPOINT_NAME    192 /* of a tensor */
-#define CHECKPOINT_PATH    4096
+#define CHECKPOINT_PATH    TRAIN_PATH
 
 struct checkpoint {
     struct model_spec spec;
@@ -42,6 +42,9 @@ struct checkpoint_tensors {
  * nothing can be written there) earlier files are as they were. staging: room for the largest tensor. */
 bool checkpoint_write(const char *folder, const struct checkpoint *checkpoint, const struct checkpoint_tensors *tensors,
                       float *staging, struct error *err);
+
+/* Makes the folder and tries it with a file as checkpoint_write makes one, which does not stay. Errors as there. */
+bool checkpoint_try(const char *folder, struct error *err);
 
 /* The newest checkpoint in a folder, by its step number, into path. ERROR_INPUT when there is none. A path of a file is
  * taken as it is. */

@@ -56,6 +56,28 @@ static bool drop_later(const char *path, uint64_t done, struct error *err)
     return ok;
 }
 
+static bool refuse_path(const char *path, int cause, struct error *err)
+{
+    return error_errno(err, ERROR_INPUT, cause, "--log: %s cannot be written", path);
+}
+
+bool log_try(const char *path, struct error *err)
+{
+    struct stat info;
+    if (!path) return true;
+    if (stat(path, &info) != 0) {
+        struct files_writer writer;
+        if (!files_begin(&writer, path, err)) return error_prefix(err, "--log");
+        files_abandon(&writer);
+        return true;
+    }
+    if (S_ISFIFO(info.st_mode)) return true; /* opening it waits for a reader */
+    FILE *stream = fopen(path, "ae");
+    if (!stream) return refuse_path(path, errno, err);
+    fclose(stream);
+    return true;
+}
+
 bool log_open(const char *path, uint64_t done, struct log **out, struct error *err)
 {
     *out = NULL;
@@ -68,7 +90,7 @@ bool log_open(const char *path, uint64_t done, struct log **out, struct error *e
     }
     log->stream = fopen(path, done > 0 ? "ae" : "we");
     if (!log->stream) {
-        error_errno(err, ERROR_INPUT, errno, "--log: %s cannot be written", path);
+        refuse_path(path, errno, err);
         mem_free(log->path);
         mem_free(log);
         return false;

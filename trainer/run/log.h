@@ -7,6 +7,8 @@
 
 struct log;
 
+/* Whether a log can be written there; changes nothing. path may be NULL. */
+bool log_try(const char *path, struct error *err);
 /* path NULL = no log: *log is then NULL, which the others take. A run resumed after `done` steps goes on in the same file,
  * from which the lines of later steps (a run that was killed had gone on after its last checkpoint) and a torn last one are
  * taken first. done 0: the file begins anew. Nothing is allocated after this. */

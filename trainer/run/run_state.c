@@ -2,6 +2,7 @@
 #include "train_private.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ struct keeper {
     float *values;    /* of the transfer going on */
     const float *source;
     size_t entry;
+    bool must_be_finite;
 };
 
 static uint64_t elements_of(const struct keeper *k, size_t entry)
@@ -118,7 +120,10 @@ static bool get_tensor(void *context, size_t i, float *values, struct error *err
     uint32_t device;
     k->entry = entry_of(k, i, &device);
     k->values = values;
-    return team_run_one(k->run->team, device - k->run->first_device, get_from_device, k, err);
+    TRY(team_run_one(k->run->team, device - k->run->first_device, get_from_device, k, err));
+    for (uint64_t at = 0; k->must_be_finite && at < elements_of(k, k->entry); at++)
+        if (!isfinite(values[at])) return error_set(err, ERROR_FAILED, "what was learned is not finite");
+    return true;
 }
 
 /* Adds device d's statistics; the last one's turn puts the mean everywhere. */
@@ -161,11 +166,12 @@ static uint64_t hash_dataset(const struct dataset_info *info)
     return hash_bytes(words, sizeof words, hash);
 }
 
-bool run_save(struct run *run, struct error *err)
+static bool save(struct run *run, bool must_be_finite, struct error *err)
 {
     struct keeper k;
     uint64_t begin = clock_now_ns();
     TRY(keeper_begin(&k, run, (uint32_t)run->plan->device_count, err));
+    k.must_be_finite = must_be_finite;
     struct checkpoint checkpoint = {.spec = run->plan->spec,
                                     .step = run->done,
                                     .seed = run->seed,
@@ -185,6 +191,60 @@ bool run_save(struct run *run, struct error *err)
     snprintf(text, sizeof text, "checkpoint step %" PRIu64, run->done);
     run->sink->mark(run->sink->context, clock_now_ns(), text);
     return true;
+}
+
+bool run_save(struct run *run, struct error *err) { return save(run, false, err); }
+
+/* ---- The last good step ---- */
+
+bool run_prepare_keeping(struct run *run, struct error *err)
+{
+    struct keeper k;
+    TRY(keeper_begin(&k, run, 1, err));
+    for (size_t i = k.shared; i < k.entry_count; i++) run->statistic_elements += elements_of(&k, i);
+    run->first_statistic = k.shared;
+    keeper_finish(&k);
+    uint64_t elements = run->plan->device_count * run->statistic_elements;
+    run->statistics = mem_zalloc(MEM_GENERAL, elements + 1, sizeof *run->statistics);
+    return run->statistics || error_memory(err, elements * sizeof *run->statistics, "running statistics");
+}
+
+typedef bool (*move_fn)(struct executor *executor, size_t entry, float *values, struct error *err);
+
+static bool put_values(struct executor *executor, size_t entry, float *values, struct error *err)
+{
+    return executor_state_in(executor, entry, values, err);
+}
+
+/* Between a device's statistics and their place in run->statistics. */
+static bool move_statistics(struct run *run, uint32_t rank, move_fn move, struct error *err)
+{
+    struct executor *executor = run->executors[rank];
+    float *values = run->statistics + rank * run->statistic_elements;
+    for (size_t i = run->first_statistic; i < executor_state_count(executor); i++) {
+        TRY(move(executor, i, values, err));
+        values += executor_state_elements(executor, i);
+    }
+    return true;
+}
+
+bool run_keep_statistics(struct run *run, uint32_t rank, struct error *err)
+{
+    return !run->statistics || move_statistics(run, rank, executor_state_out, err);
+}
+
+static bool restore_statistics(void *context, uint32_t rank, struct error *err)
+{
+    return move_statistics(context, rank, put_values, err);
+}
+
+void run_save_last_good(struct run *run)
+{
+    if (!run->options->save_folder || run->saved == run->done || run->done == 0) return;
+    for (size_t i = 0; run->in_step && i < run->plan->device_count; i++)
+        if (executor_has_updated(run->executors[i])) return;
+    if (run->in_step && !team_run(run->team, restore_statistics, run, NULL)) return;
+    save(run, true, NULL);
 }
 
 /* The first difference between two models in words, or NULL. The image size may differ: weights do not depend on it. */
@@ -231,6 +291,17 @@ static bool load_tensors(struct run *run, struct checkpoint_file *file, const st
     ok = ok && checkpoint_load(file, &tensors, run->staging, err);
     keeper_finish(&k);
     return ok;
+}
+
+bool train_find_resume(const char *resume_folder, char path[TRAIN_PATH], uint64_t *step, struct error *err)
+{
+    struct checkpoint_file *file;
+    struct checkpoint c;
+    TRY(checkpoint_find(resume_folder, path, err));
+    TRY(checkpoint_open(path, &file, &c, err));
+    checkpoint_close(file);
+    *step = c.step;
+    return true;
 }
 
 bool run_resume(struct run *run, struct error *err)

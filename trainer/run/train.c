@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "files.h"
 #include "mem.h"
 #include "process.h"
 #include "train_private.h"
@@ -161,6 +160,7 @@ static bool create_tables(struct run *run, struct error *err)
     run->executors = mem_zalloc(MEM_GENERAL, devices, sizeof *run->executors);
     run->metrics = mem_zalloc(MEM_GENERAL, devices, sizeof *run->metrics);
     run->step_seconds = mem_zalloc(MEM_GENERAL, RING_STEPS, sizeof *run->step_seconds);
+    if (run->options->save_folder) TRY(run_prepare_keeping(run, err));
     run->staging = mem_alloc(MEM_GENERAL, largest_tensor(run->plan), sizeof *run->staging);
     if (run->executors && run->metrics && run->step_seconds && run->staging) return true;
     return error_memory(err, largest_tensor(run->plan) * sizeof *run->staging, "the run's tables");
@@ -187,6 +187,12 @@ bool run_open_loader(struct run *run, struct error *err)
     return !repeat || loader_next(run->loader, &run->batch, err);
 }
 
+bool train_try_outputs(const struct train_options *o, struct error *err)
+{
+    if (o->save_folder) TRY(checkpoint_try(o->save_folder, err));
+    return log_try(o->log_path, err);
+}
+
 static bool begin_run(struct run *run, struct error *err)
 {
     const struct train_options *o = run->options;
@@ -194,7 +200,7 @@ static bool begin_run(struct run *run, struct error *err)
     TRY(check_plan(run->plan, run->backend, err));
     TRY(dataset_open(o->data_path, &run->dataset, err));
     TRY(check_dataset(run, err));
-    if (o->save_folder) TRY(files_make_folder(o->save_folder, err));
+    TRY(train_try_outputs(o, err));
     report_run(run);
     TRY(create_tables(run, err));
     TRY(create_devices(run, err));
@@ -217,18 +223,26 @@ static bool end_run(struct run *run, bool ok, struct error *err)
     mem_free(run->metrics);
     mem_free(run->step_seconds);
     mem_free(run->staging);
+    mem_free(run->statistics);
     return ok;
 }
 
 /* ---- Steps ---- */
 
-static bool train_share(void *context, uint32_t rank, struct error *err)
+static bool begin_share(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
     size_t first = 0, size = run->plan->spec.image_size;
     for (uint32_t i = 0; i < rank; i++) first += run->plan->devices[run->first_device + i].images;
-    return executor_train(run->executors[rank], &run->step, run->batch.images + first * size * size * 3,
-                          run->batch.labels + first, &run->metrics[rank], err);
+    TRY(run_keep_statistics(run, rank, err));
+    return executor_begin_step(run->executors[rank], &run->step, run->batch.images + first * size * size * 3,
+                               run->batch.labels + first, &run->metrics[rank], err);
+}
+
+static bool end_share(void *context, uint32_t rank, struct error *err)
+{
+    struct run *run = context;
+    return executor_end_step(run->executors[rank], &run->step, err);
 }
 
 static bool next_batch(struct run *run, struct error *err)
@@ -252,9 +266,19 @@ static bool collect_metrics(struct run *run, struct error *err)
     run->status.loss = loss / images;
     run->status.train_error = 1 - hits / images;
     if (isfinite(run->status.loss)) return true;
-    return error_set(err, ERROR_FAILED,
-                     "step %" PRIu64 ": the loss is %f: training diverged; a smaller --learning-rate than %g may help",
-                     run->done + 1, run->status.loss, run->status.learning_rate);
+    return error_set(err, ERROR_FAILED, "the loss is %f: training diverged; a smaller --learning-rate than %g may help",
+                     run->status.loss, run->status.learning_rate);
+}
+
+static bool compute_step(struct run *run, struct error *err)
+{
+    TRY(next_batch(run, err));
+    run->in_step = true;
+    TRY(team_run(run->team, begin_share, run, err));
+    TRY(collect_metrics(run, err));
+    TRY(team_run(run->team, end_share, run, err));
+    run->in_step = false;
+    return true;
 }
 
 static bool run_step(struct run *run, struct error *err)
@@ -268,9 +292,7 @@ static bool run_step(struct run *run, struct error *err)
                               .weight_decay = (float)o->weight_decay,
                               .nesterov = o->nesterov,
                               .bn_momentum = recipe_for(&run->plan->spec)->bn_momentum};
-    TRY(next_batch(run, err));
-    TRY(team_run(run->team, train_share, run, err));
-    TRY(collect_metrics(run, err));
+    if (!compute_step(run, err)) return error_prefix(err, "step %" PRIu64, run->done + 1);
     run->done++;
     run->position += run->plan->batch;
     schedule_see_step(&o->schedule, &run->schedule, run->status.train_error);
@@ -301,7 +323,8 @@ static bool is_due(uint64_t every, uint64_t done) { return every > 0 && done % e
 static bool evaluate(struct run *run, bool due, struct error *err)
 {
     const struct train_options *o = run->options;
-    if (!run_is_stopped(run)) TRY(run_evaluate(run, err));
+    if (!run_is_stopped(run) && !run_evaluate(run, err))
+        return error_prefix(err, "the evaluation after step %" PRIu64, run->done);
     if (due && run->status.evaluated) schedule_see_evaluation(&o->schedule, &run->schedule, run->status.top1_error);
     run->schedule.waiting = due && !run->status.evaluated && o->schedule.kind == SCHEDULE_PLATEAU;
     return true;
@@ -317,8 +340,8 @@ static bool after_step(struct run *run, bool *stopped, struct error *err)
     log_step(run->log, &run->status);
     *stopped = run_is_stopped(run);
     bool save = last || *stopped || is_due(o->save_every, run->done);
-    if (o->save_folder && save && run->saved != run->done) TRY(run_save(run, err));
-    return true;
+    if (!o->save_folder || !save || run->saved == run->done) return true;
+    return run_save(run, err) || error_prefix(err, "the checkpoint of step %" PRIu64, run->done);
 }
 
 typedef void (*progress_fn)(void *context, const struct train_status *status);
@@ -327,10 +350,8 @@ static bool run_steps(struct run *run, progress_fn progress, void *context, stru
                       struct error *err)
 {
     uint64_t steps = 0;
-    if (run->schedule.waiting && run->done < run->options->iterations) {
-        TRY(evaluate(run, true, err));
-        result->stopped = run_is_stopped(run);
-    }
+    if (run->schedule.waiting && run->done < run->options->iterations) TRY(evaluate(run, true, err));
+    result->stopped = run_is_stopped(run) && run->done < run->options->iterations;
     while (run->done < run->options->iterations && !result->stopped) {
         uint64_t begin = clock_now_ns();
         TRY(run_step(run, err));
@@ -370,6 +391,14 @@ uint64_t train_planned_bytes(const struct plan *plan)
     return bytes;
 }
 
+/* What went wrong once the run was under way is a failed run, whatever it was. */
+static void fail_run(struct run *run, struct error *err)
+{
+    run_save_last_good(run);
+    report_mark(run, "failed");
+    if (err && err->kind == ERROR_INPUT) err->kind = ERROR_FAILED;
+}
+
 bool train_run(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                struct trace_sink *sink, progress_fn progress, void *context, struct train_result *result,
                struct error *err)
@@ -383,18 +412,21 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                       .saved = UINT64_MAX,
                       .schedule = schedule_begin()};
     struct train_result found = {.loss = NAN, .top1_error = NAN, .top5_error = NAN};
-    uint64_t begin = clock_now_ns(), before = 0;
-    bool ok = begin_run(&run, err);
-    before = run.done;
-    ok = ok && run_steps(&run, progress, context, &found, err);
+    uint64_t begin = clock_now_ns();
+    bool begun = begin_run(&run, err);
+    run.first = run.done;
+    bool ok = begun && run_steps(&run, progress, context, &found, err);
+    if (begun && !ok) fail_run(&run, err);
     if (ok && found.stopped) report_mark(&run, "stopped");
-    found.images_per_second = run.step_seconds ? median_speed(&run, run.done - before) : 0;
+    found.images_per_second = run.step_seconds ? median_speed(&run, run.done - run.first) : 0;
     found.steps = run.done;
+    found.first = run.first;
+    found.saved = run.saved;
     found.seconds = (double)(clock_now_ns() - begin) * 1e-9;
     found.planned_bytes = train_planned_bytes(plan);
     ok = end_run(&run, ok, err);
     uint64_t resident;
     if (!process_memory_read(&resident, &found.peak_bytes)) found.peak_bytes = 0;
-    if (ok) *result = found;
+    *result = found;
     return ok;
 }

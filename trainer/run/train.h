@@ -35,15 +35,25 @@ struct train_options {
 };
 
 struct train_result {
-    uint64_t steps;
+    uint64_t steps;                      /* done, counted from the run's first */
+    uint64_t first;                      /* done before this run: those of the checkpoint that it went on from */
+    uint64_t saved;                      /* the step of the newest checkpoint that this run wrote or read; UINT64_MAX = none */
     double loss, top1_error, top5_error; /* last; errors NAN when never evaluated */
     double images_per_second;            /* median over steps */
     double seconds;
     uint64_t planned_bytes, peak_bytes;  /* of the process on the CPU: predicted and VmHWM */
-    bool stopped;                        /* by Ctrl-C, after its checkpoint */
+    bool stopped;                        /* by *stop, after its checkpoint */
 };
 
-/* Runs to the end, to *stop, or to a failure. sink may be NULL; progress may be NULL. */
+/* Whether --save's folder and the log can be written; leaves nothing behind but the folder. */
+bool train_try_outputs(const struct train_options *options, struct error *err);
+/* The step of the checkpoint that a run with this resume_folder goes on from, and the checkpoint's path. */
+#define TRAIN_PATH 4096
+bool train_find_resume(const char *resume_folder, char path[TRAIN_PATH], uint64_t *step, struct error *err);
+
+/* Runs to the end, to *stop, or to a failure. After a failure of a step (an image that cannot be read, a loss that is not
+ * finite) a checkpoint of the last good step is written where there is a save_folder, and *result is filled as well:
+ * `steps`, `first` and `saved` say how far the run came. sink may be NULL; progress may be NULL. */
 bool train_run(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                struct trace_sink *sink, void (*progress)(void *context, const struct train_status *status), void *context,
                struct train_result *result, struct error *err);

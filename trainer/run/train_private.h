@@ -26,11 +26,16 @@ struct run {
     struct metrics *metrics;     /* likewise: of its last step or evaluation batch */
     float *staging;              /* room for the largest tensor that a checkpoint holds */
     double *step_seconds;        /* of the last steps, a ring */
+    float *statistics;           /* with a save_folder: of all devices, as the last step left them; else NULL */
+    uint64_t statistic_elements; /* of one device */
+    size_t first_statistic;      /* among the entries of a device's state */
 
     uint64_t seed;
     uint64_t done;     /* steps */
     uint64_t position; /* images delivered */
+    uint64_t first;    /* done before this process began */
     uint64_t saved;    /* step of the last checkpoint; UINT64_MAX = none */
+    bool in_step;      /* between a step's begin and its end: statistics are not to be trusted */
     struct schedule_state schedule;
     struct step step;   /* the one being run */
     struct batch batch; /* its images */
@@ -46,6 +51,12 @@ bool run_open_loader(struct run *run, struct error *err);
 /* run_state.c: initial values, checkpoints. */
 bool run_initialise(struct run *run, struct error *err);
 bool run_save(struct run *run, struct error *err);
+/* A step's first half changes running statistics alone: they are kept before it, for the checkpoint of a run whose step
+ * fails. run_keep is for one device's thread. */
+bool run_prepare_keeping(struct run *run, struct error *err);
+bool run_keep_statistics(struct run *run, uint32_t rank, struct error *err);
+/* run_save of the last good step after a failure; nothing where its state is gone or not finite. */
+void run_save_last_good(struct run *run);
 bool run_resume(struct run *run, struct error *err);
 
 /* Waits reported for every device of the run. */

@@ -140,7 +140,9 @@ static void wait_for_step(int step)
 
 static void check_stop(int number)
 {
-    char arguments[512];
+    char arguments[512], by[64];
+    snprintf(by, sizeof by, "stopped by %s%s after step", number == SIGINT ? "Ctrl-" : "SIG",
+             number == SIGINT ? "C" : sigabbrev_np(number));
     snprintf(arguments, sizeof arguments,
              "resnet-8 --batch 4 --data %s --iterations 100000 --save %s/saved --log %s/log --no-evaluate", run_data,
              run_data, run_data);
@@ -148,7 +150,7 @@ static void check_stop(int number)
     wait_for_step(3);
     kill(child, number);
     cr_assert_eq(finish(child), 0, "%s", output);
-    check_says("stopped after step");
+    check_says(by);
     check_says("--resume");
     char again[512];
     snprintf(again, sizeof again, "resnet-8 --batch 4 --data %s --iterations 1 --resume %s/saved --no-evaluate",
@@ -159,6 +161,62 @@ static void check_stop(int number)
 Test(train_cli, ctrl_c_saves_and_says_how_to_go_on) { check_stop(SIGINT); }
 
 Test(train_cli, sigterm_does_too) { check_stop(SIGTERM); }
+
+Test(train_cli, a_lost_terminal_does_too) { check_stop(SIGHUP); }
+
+Test(train_cli, batch_systems_do_too)
+{
+    const int numbers[] = {SIGXCPU, SIGUSR1, SIGUSR2, SIGALRM, SIGPWR};
+    for (int i = 0; i < 5; i++) {
+        check_stop(numbers[i]);
+        shell("rm -r $DATA/saved $DATA/log");
+    }
+}
+
+/* Several come one after the other when a connection is lost; none is taken for impatience. */
+Test(train_cli, requests_of_several_kinds_are_one)
+{
+    char arguments[512];
+    snprintf(arguments, sizeof arguments,
+             "resnet-8 --batch 4 --data %s --iterations 100000 --save %s/saved --log %s/log --no-evaluate", run_data,
+             run_data, run_data);
+    pid_t child = start(arguments);
+    wait_for_step(2);
+    const int numbers[] = {SIGHUP, SIGXCPU, SIGTERM, SIGHUP, SIGXCPU};
+    for (int i = 0; i < 5; i++) kill(child, numbers[i]);
+    cr_assert_eq(finish(child), 0, "%s", output);
+    check_says("the checkpoint of step");
+}
+
+Test(train_cli, what_was_ignored_stays_ignored)
+{
+    char script[512];
+    snprintf(script, sizeof script,
+             "trap '' HUP; \"$FATHOM_BIN\" train resnet-8 --batch 4 --data $DATA --iterations 20 --log $DATA/log "
+             "--no-evaluate >$DATA/out 2>&1 & until [ -s $DATA/log ]; do sleep 0.02; done; kill -HUP $!; wait $!");
+    shell(script);
+    cr_assert(strstr(shell("cat $DATA/out"), "step 20/20"), "%s", output);
+}
+
+/* The naive loops take a minute for this step: nothing looks at the first request. */
+static void check_second(int number)
+{
+    char arguments[512];
+    snprintf(arguments, sizeof arguments,
+             "resnet-20 --batch 128 --backend cpu-reference --data %s --iterations 9 --save %s/saved --trace %s/t",
+             run_data, run_data, run_data);
+    pid_t child = start(arguments);
+    for (int i = 0; i < 1000 && access(run_path("t"), F_OK) != 0; i++) usleep(10000);
+    usleep(200000);
+    kill(child, number); /* in a step of many seconds, or before it */
+    usleep(100000);
+    kill(child, number);
+    cr_assert_eq(finish(child), -number, "%s", output);
+}
+
+Test(train_cli, a_second_request_ends_it_at_once) { check_second(SIGTERM); }
+
+Test(train_cli, a_second_ctrl_c_too) { check_second(SIGINT); }
 
 /* Every step once, in order; returns the last. A line may be torn: the run was killed. */
 static int check_log(bool torn)

@@ -107,6 +107,75 @@ Test(faults, a_loss_that_is_not_a_number_ends_the_run)
     cr_assert(strstr(run.err.text, "diverged"), "%s", run.err.text);
 }
 
+/* Whether the checkpoint of a step that a failed run left is that of a run which went on. */
+static void check_last_good(const struct small_run *failed, const char *whole)
+{
+    char command[512];
+    cr_assert_not(failed->ok);
+    cr_assert_eq(failed->err.kind, ERROR_FAILED, "%s", failed->err.text);
+    cr_assert_geq(failed->result.steps, 1);
+    cr_assert_eq(failed->result.saved, failed->result.steps, "%s", failed->err.text);
+    snprintf(command, sizeof command, "cmp %s/step-%012llu.ckpt %s/step-%012llu.ckpt", failed->options.save_folder,
+             (unsigned long long)failed->result.saved, whole, (unsigned long long)failed->result.saved);
+    cr_assert_eq(system(command), 0, "it is not the last good step's");
+    snprintf(command, sizeof command, "step %llu", (unsigned long long)failed->result.steps + 1);
+    cr_assert(strstr(failed->err.text, command), "%s", failed->err.text);
+}
+
+/* The step that fails has changed running statistics, and would have updated the weights with what is not a number. */
+static void check_divergence(const char *gpus, uint32_t micro_batches)
+{
+    char folders[2][128];
+    snprintf(folders[0], sizeof folders[0], "%s/failed-%s", run_data, gpus);
+    snprintf(folders[1], sizeof folders[1], "%s/whole-%s", run_data, gpus);
+    struct small_run run = {.gpus = gpus,
+                            .micro_batches = micro_batches,
+                            .options = {.schedule = {.kind = SCHEDULE_CONSTANT, .base = 1e20},
+                                        .skip_evaluation = true,
+                                        .save_folder = folders[0]}};
+    struct small_run whole = run;
+    run_go(&run);
+    whole.options.iterations = run.result.steps;
+    whole.options.save_folder = folders[1];
+    run_go(&whole);
+    cr_assert(whole.ok, "%s", whole.err.text);
+    check_last_good(&run, folders[1]);
+}
+
+Test(faults, a_run_that_diverges_saves_its_last_good_step)
+{
+    check_divergence("cpu", 0);
+    check_divergence("2xcpu", 2);
+}
+
+static void cut_data(struct small_run *run, uint64_t step)
+{
+    (void)run;
+    for (int i = 1; step == 2 && i <= 5; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "data_batch_%d.bin", i);
+        cr_assert_eq(truncate(run_path(name), 3000), 0);
+    }
+}
+
+Test(faults, images_that_go_away_end_the_run_with_a_checkpoint)
+{
+    char folders[2][128];
+    snprintf(folders[0], sizeof folders[0], "%s/failed", run_data);
+    snprintf(folders[1], sizeof folders[1], "%s/whole", run_data);
+    struct small_run whole = {.options = {.iterations = 8, .save_every = 1, .skip_evaluation = true}};
+    whole.options.save_folder = folders[1];
+    struct small_run run = whole;
+    run_go(&whole);
+    run.options.iterations = 100;
+    run.options.save_folder = folders[0];
+    run.options.save_every = 0;
+    run.after_step = cut_data;
+    run_go(&run);
+    check_last_good(&run, folders[1]);
+    cr_assert(strstr(run.err.text, "data_batch_"), "%s", run.err.text);
+}
+
 Test(faults, a_log_that_cannot_be_written)
 {
     struct small_run missing = {.options = {.iterations = 1, .log_path = "/dev/null/log"}};
