@@ -37,6 +37,7 @@ static const char manual[] =
     "                      the names of the classes may be there\n"
     "        CIFAR-100     train.bin, test.bin; fine_label_names.txt may be there\n"
     "        JPEG folders  train/CLASS/*.jpg and test/CLASS/*.jpg (or val/, or none); *.jpeg and capitals too.\n"
+    "                      Photographs are turned as their Exif data says.\n"
     "                      Mean and deviation are those of up to 8192 of them.\n"
     "\n"
     "OPTIONS\n"

@@ -14,6 +14,7 @@
 #include <jerror.h>
 
 #include "dataset.h"
+#include "exif.h"
 #include "mem.h"
 #include "resample.h"
 
@@ -21,6 +22,8 @@
 #define MOST_SCANS 200
 /* For progressive pictures, whose coefficients libjpeg keeps: 2 bytes for each of 1.5 to 4 samples a pixel. */
 #define MOST_LIBRARY_BYTES (1L << 30)
+
+#define EXIF_MARKER (JPEG_APP0 + 1)
 
 struct jpeg_decoder {
     struct jpeg_decompress_struct library;
@@ -34,7 +37,8 @@ struct jpeg_decoder {
     void *row, *scaled;            /* one row as decoded; as RGB floats of the size wanted */
     size_t file_capacity, row_capacity, scaled_capacity;
     struct resample_axis columns, rows;
-    uint32_t begin; /* the first output row that may still gain from the next decoded one */
+    struct exif_turn turn; /* of the open picture */
+    uint32_t begin;        /* the first output row that may still gain from the next decoded one */
 };
 
 /* ---- libjpeg's callbacks: it never exits and never prints ---- */
@@ -80,6 +84,7 @@ static bool make_library(struct jpeg_decoder *decoder)
     if (setjmp(decoder->back)) return false;
     jpeg_create_decompress(&decoder->library);
     decoder->made = true;
+    jpeg_save_markers(&decoder->library, EXIF_MARKER, 0xFFFF);
     return true;
 }
 
@@ -125,6 +130,31 @@ static bool refuse(const struct jpeg_decoder *decoder, struct error *err)
     return error_set(err, ERROR_FAILED, "%s: cannot be decoded as a JPEG: %s", decoder->name, decoder->message);
 }
 
+/* What is often found under a JPEG's name; ImageNet has one. */
+static const char *other_format(const uint8_t *bytes, size_t length)
+{
+    static const struct {
+        const char *name, *magic;
+        size_t at, length;
+    } formats[] = {{"a PNG", "\x89PNG", 0, 4},  {"a GIF", "GIF8", 0, 4},      {"a BMP", "BM", 0, 2},
+                   {"a WebP", "WEBP", 8, 4},    {"a TIFF", "II*\0", 0, 4},    {"a TIFF", "MM\0*", 0, 4},
+                   {"a HEIC", "ftyphei", 4, 7}, {"an AVIF", "ftypavif", 4, 8}};
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (length >= formats[i].at + formats[i].length &&
+            memcmp(bytes + formats[i].at, formats[i].magic, formats[i].length) == 0)
+            return formats[i].name;
+    return NULL;
+}
+
+/* Of several segments the first that is Exif's counts: XMP's has the same marker. */
+static struct exif_turn find_turn(const struct jpeg_decompress_struct *library)
+{
+    for (jpeg_saved_marker_ptr marker = library->marker_list; marker; marker = marker->next)
+        if (marker->marker == EXIF_MARKER && marker->data_length >= 4 && memcmp(marker->data, "Exif", 4) == 0)
+            return exif_find_turn(marker->data, marker->data_length);
+    return (struct exif_turn){false, false, false};
+}
+
 static bool read_header(struct jpeg_decoder *decoder, const void *bytes, size_t length)
 {
     if (setjmp(decoder->back)) return false;
@@ -139,13 +169,16 @@ bool jpeg_open_bytes(struct jpeg_decoder *decoder, const void *bytes, size_t len
 {
     if (name != decoder->name) snprintf(decoder->name, sizeof decoder->name, "%s", name);
     if (length == 0) return error_set(err, ERROR_FAILED, "%s: is empty; a JPEG is wanted", name);
+    const char *other = other_format(bytes, length);
+    if (other) return error_set(err, ERROR_FAILED, "%s: is %s, not a JPEG", name, other);
     if (!read_header(decoder, bytes, length)) return refuse(decoder, err);
+    decoder->turn = find_turn(&decoder->library);
     uint32_t columns = decoder->library.image_width, rows = decoder->library.image_height;
     if ((uint64_t)columns * rows > JPEG_MOST_PIXELS)
         return error_set(err, ERROR_FAILED, "%s: is %u x %u pixels; at most %u million are decoded", name, columns,
                          rows, JPEG_MOST_PIXELS / 1000000);
-    *width = columns;
-    *height = rows;
+    *width = decoder->turn.transposed ? rows : columns;
+    *height = decoder->turn.transposed ? columns : rows;
     return true;
 }
 
@@ -272,6 +305,50 @@ static void flip_columns(float *out, uint32_t size)
     for (uint32_t y = 0; y < size; y++) augment_flip_row(out + 3 * (size_t)y * size, size);
 }
 
+static void swap_pixels(float *a, float *b)
+{
+    for (int channel = 0; channel < 3; channel++) {
+        float value = a[channel];
+        a[channel] = b[channel];
+        b[channel] = value;
+    }
+}
+
+static void flip_rows(float *out, uint32_t size)
+{
+    for (uint32_t y = 0; y < size / 2; y++)
+        for (uint32_t x = 0; x < size; x++)
+            swap_pixels(out + 3 * ((size_t)y * size + x), out + 3 * ((size_t)(size - 1 - y) * size + x));
+}
+
+static void transpose(float *out, uint32_t size)
+{
+    for (uint32_t y = 1; y < size; y++)
+        for (uint32_t x = 0; x < y; x++)
+            swap_pixels(out + 3 * ((size_t)y * size + x), out + 3 * ((size_t)x * size + y));
+}
+
+/* The view of the picture as it is seen, in stored pixels. */
+static struct augment_view stored_view(const struct jpeg_decoder *decoder, struct augment_view view)
+{
+    const struct jpeg_decompress_struct *library = &decoder->library;
+    struct augment_view stored = view;
+    if (decoder->turn.transposed) {
+        stored.x = view.y;
+        stored.y = view.x;
+    }
+    if (decoder->turn.from_right) stored.x = library->image_width - stored.x - view.side;
+    if (decoder->turn.from_bottom) stored.y = library->image_height - stored.y - view.side;
+    return stored;
+}
+
+static void turn_pixels(const struct exif_turn *turn, float *out, uint32_t size)
+{
+    if (turn->from_right) flip_columns(out, size);
+    if (turn->from_bottom) flip_rows(out, size);
+    if (turn->transposed) transpose(out, size);
+}
+
 static bool make_rows(struct jpeg_decoder *decoder, uint32_t size, struct error *err)
 {
     size_t row_bytes = (size_t)decoder->library.output_width * (size_t)decoder->library.output_components;
@@ -284,6 +361,7 @@ static bool make_rows(struct jpeg_decoder *decoder, uint32_t size, struct error 
 bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, float *out, struct error *err)
 {
     struct jpeg_decompress_struct *library = &decoder->library;
+    view = stored_view(decoder, view);
     if (!start_decoding(decoder, choose_eighths(view.side, size))) return refuse(decoder, err);
     double across = (double)library->output_width / library->image_width;
     double down = (double)library->output_height / library->image_height;
@@ -292,6 +370,7 @@ bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_
     TRY(resample_prepare(&decoder->rows, view.y * down, view.side * down, library->output_height, size, err));
     memset(out, 0, (size_t)size * size * 3 * sizeof *out);
     if (!decode_rows(decoder, out)) return refuse(decoder, err);
+    turn_pixels(&decoder->turn, out, size);
     if (view.flip) flip_columns(out, size);
     return true;
 }

@@ -19,7 +19,8 @@ struct jpeg_decoder;
 struct jpeg_decoder *jpeg_decoder_create(struct error *err);
 void jpeg_decoder_destroy(struct jpeg_decoder *decoder);
 
-/* Reads a file's header. ERROR_FAILED names the file: unreadable, empty, no JPEG, damaged, too large. Ends the picture
+/* Reads a file's header. width and height are of the picture as it is seen, turned as its Exif data says; damaged Exif
+ * data turns nothing. ERROR_FAILED names the file: unreadable, empty, no JPEG, damaged, too large. Ends the picture
  * before. */
 bool jpeg_open_file(struct jpeg_decoder *decoder, const char *path, uint32_t *width, uint32_t *height,
                     struct error *err);

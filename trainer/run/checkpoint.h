@@ -11,7 +11,7 @@
 
 #define CHECKPOINT_VERSION 1u
 #define CHECKPOINT_NAME    192 /* of a tensor */
-#define CHECKPOINT_PATH    TRAIN_PATH
+#define CHECKPOINT_PATH    4096
 
 struct checkpoint {
     struct model_spec spec;

@@ -356,6 +356,42 @@ Test(folders, damaged_images_do_not_stop_opening_but_are_named_when_wanted)
     help_remove(path);
 }
 
+/* The same picture, stored in eight ways: the loader and the conversion see it once. */
+Test(folders, turned_photographs_are_seen_upright)
+{
+    char path[HELP_PATH], out[HELP_PATH + 8], file[2 * HELP_PATH];
+    static float upright[9 * 3 * 64 * 64];
+    static unsigned char records[9][1 + HELP_PIXELS];
+    int32_t labels[9];
+    struct error err = {0};
+    struct data_converted converted;
+    help_folder(path);
+    const char *const folders[] = {"train", "test", "train/a", "train/b", "test/a"};
+    for (int i = 0; i < 5; i++) make_folder(path, folders[i]);
+    put_jpeg(path, "train/b/0.jpg", (struct help_jpeg){80, 64, 3, false, 0});
+    put_jpeg(path, "train/a/0.jpg", (struct help_jpeg){80, 64, 3, false, 0});
+    for (int orientation = 0; orientation <= 8; orientation++) {
+        char name[32];
+        snprintf(name, sizeof name, "test/a/%d.jpg", orientation);
+        put_jpeg(path, name, (struct help_jpeg){80, 64, 3, false, 0, orientation});
+    }
+    struct dataset *dataset = open_set(path);
+    struct loader_options options = {.batch = 9, .image_size = 64, .limit = 9};
+    cr_assert(load(dataset, options, 9, upright, labels, &err), "%s", err.text);
+    for (size_t i = 64 * 64 * 3; i < 9 * 64 * 64 * 3; i++)
+        cr_assert_float_eq(upright[i], upright[i % (64 * 64 * 3)], 0.2, "orientation %zu", i / (64 * 64 * 3));
+    dataset_close(dataset);
+    snprintf(out, sizeof out, "%s-bin", path);
+    cr_assert(data_convert(path, out, 1, NULL, NULL, &converted, &err), "%s", err.text);
+    FILE *stream = fopen(help_join(file, out, "test_batch.bin"), "rb");
+    cr_assert(stream && fread(records, sizeof records[0], 9, stream) == 9 && fclose(stream) == 0);
+    for (int i = 1; i < 9; i++)
+        for (int k = 1; k <= HELP_PIXELS; k++)
+            cr_assert(abs(records[i][k] - records[0][k]) <= 8, "orientation %d, byte %d", i, k);
+    help_remove(out);
+    help_remove(path);
+}
+
 Test(folders, a_set_without_one_whole_image_is_refused)
 {
     char path[HELP_PATH];

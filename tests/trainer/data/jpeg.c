@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "data_jpeg_help.h"
+#include "exif.h"
 #include "jpeg.h"
 #include "mem.h"
 #include "resample.h"
@@ -130,6 +131,53 @@ Test(jpeg, a_flip_mirrors_exactly)
             cr_assert_eq(memcmp(&picture[(y * 65 + x) * 3], &other[(y * 65 + 64 - x) * 3], 12), 0);
 }
 
+Test(jpeg, a_photograph_is_seen_as_its_camera_was_held)
+{
+    for (int orientation = 1; orientation <= 8; orientation++) {
+        struct help_jpeg jpeg = {320, 200, 3, false, 0, orientation};
+        struct augment_view views[] = {augment_centre_view(320, 200, 1),
+                                       {.x = 7.5, .y = 20.25, .side = 96},
+                                       {.x = 200, .y = 3, .side = 64, .flip = true}};
+        for (size_t v = 0; v < 3; v++) {
+            decode(jpeg, views[v], 65, picture); /* which looks at width and height too */
+            double fault = largest_fault(jpeg, views[v], 65, picture, 2);
+            cr_assert_lt(fault, 8, "orientation %d, view %zu: %f", orientation, v, fault);
+        }
+    }
+}
+
+static bool turns(const unsigned char *bytes, size_t length)
+{
+    unsigned char *exact = malloc(length + 1); /* so that a sanitizer sees a byte too many */
+    cr_assert(exact);
+    memcpy(exact, bytes, length);
+    struct exif_turn turn = exif_find_turn(exact, length);
+    free(exact);
+    return turn.transposed || turn.from_right || turn.from_bottom;
+}
+
+Test(jpeg, damaged_exif_data_turns_nothing)
+{
+    for (int big = 0; big < 2; big++) {
+        unsigned char exif[HELP_EXIF_BYTES], changed[HELP_EXIF_BYTES];
+        help_exif(6, big, exif);
+        cr_assert(turns(exif, sizeof exif));
+        for (size_t length = 0; length < 40; length++) cr_assert_not(turns(exif, length), "cut at %zu", length);
+        const int nonsense[] = {0, 9, 255};
+        for (int i = 0; i < 3; i++) {
+            help_exif(nonsense[i], big, exif);
+            cr_assert_not(turns(exif, sizeof exif), "orientation %d", nonsense[i]);
+        }
+        help_exif(6, big, exif);
+        for (size_t at = 0; at < 36; at++) {
+            memcpy(changed, exif, sizeof exif);
+            changed[at] ^= 0xff;
+            bool harmless = at >= 14 && at < 28; /* the number of entries, which the end bounds too; the other one */
+            if (!harmless) cr_assert_not(turns(changed, sizeof changed), "byte %zu", at);
+        }
+    }
+}
+
 /* Opens and decodes bytes with what must go wrong. */
 static void refused(const void *bytes, size_t length, const char *sentence)
 {
@@ -156,8 +204,12 @@ static void refused(const void *bytes, size_t length, const char *sentence)
 Test(jpeg, what_is_no_jpeg_is_refused)
 {
     refused("", 0, "is empty");
-    refused("\x89PNG\r\n\x1a\n0000", 12, "Not a JPEG");
-    refused("GIF89a", 6, "Not a JPEG");
+    refused("\x89PNG\r\n\x1a\n0000", 12, "is a PNG, not a JPEG");
+    refused("GIF89a", 6, "is a GIF");
+    refused("RIFF0000WEBPVP8 ", 16, "is a WebP");
+    refused("\0\0\0\x18"
+            "ftypheic",
+            12, "is a HEIC");
     refused("\xff\xd8", 2, "JPEG");
     static const unsigned char zeros[5000];
     refused(zeros, sizeof zeros, "Not a JPEG");
