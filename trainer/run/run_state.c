@@ -204,7 +204,7 @@ bool run_prepare_keeping(struct run *run, struct error *err)
     for (size_t i = k.shared; i < k.entry_count; i++) run->statistic_elements += elements_of(&k, i);
     run->first_statistic = k.shared;
     keeper_finish(&k);
-    uint64_t elements = run->plan->device_count * run->statistic_elements;
+    uint64_t elements = run->device_count * run->statistic_elements;
     run->statistics = mem_zalloc(MEM_GENERAL, elements + 1, sizeof *run->statistics);
     return run->statistics || error_memory(err, elements * sizeof *run->statistics, "running statistics");
 }
@@ -241,7 +241,7 @@ static bool restore_statistics(void *context, uint32_t rank, struct error *err)
 void run_save_last_good(struct run *run)
 {
     if (!run->options->save_folder || run->saved == run->done || run->done == 0) return;
-    for (size_t i = 0; run->in_step && i < run->plan->device_count; i++)
+    for (size_t i = 0; run->in_step && i < run->device_count; i++)
         if (executor_has_updated(run->executors[i])) return;
     if (run->in_step && !team_run(run->team, restore_statistics, run, NULL)) return;
     save(run, true, NULL);
