@@ -6,8 +6,8 @@
 
 #include "clock.h"
 #include "make.h"
-#include "verify.h"
 #include "plan_file.h"
+#include "verify.h"
 
 #define ROUNDS 11
 

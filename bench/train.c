@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "cpu_backend.h"
+#include "make.h"
 #include "mem.h"
 #include "train.h"
-#include "make.h"
 
 #define MOST_STEPS 1000
 #define WARM_STEPS 2

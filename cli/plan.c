@@ -3,20 +3,20 @@
 #include <string.h>
 
 #include "advise.h"
+#include "backends.h"
 #include "command.h"
-#include "cpu_backend.h"
 #include "draw.h"
+#include "make.h"
 #include "page.h"
 #include "plan_compare.h"
 #include "plan_costs.h"
 #include "plan_deepest.h"
+#include "plan_file.h"
 #include "plan_flags.h"
 #include "plan_progress.h"
 #include "plan_report.h"
-#include "recipe.h"
 #include "plan_words.h"
-#include "make.h"
-#include "plan_file.h"
+#include "recipe.h"
 
 struct plan_options {
     struct plan_flags flags;
@@ -274,7 +274,7 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     struct cost_table *costs = NULL;
     struct plan_progress progress = plan_progress_begin();
     int code = 1;
-    if (plan_flags_request(&o->flags, model, "auto", &cpu_backend, false, &machine, &request, err) &&
+    if (plan_flags_request(&o->flags, model, "auto", backends_for(DEVICE_CPU), false, &machine, &request, err) &&
         watch(&request, &progress, o->max_depth) && set_nodes(o, &machine, err) &&
         read_costs(o, &request, &machine, &costs, err) && make_plan(o, &request, &made, err) &&
         write_files(o, made.plan, err) && tell(o, &request, &made, err))

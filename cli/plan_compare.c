@@ -9,9 +9,9 @@
 #include "json.h"
 #include "plan_file.h"
 #include "plan_report.h"
+#include "plan_words.h"
 #include "text.h"
 #include "units.h"
-#include "plan_words.h"
 
 #define CELL 40
 

@@ -4,10 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backends.h"
 #include "mem.h"
+#include "plan_request.h"
 #include "rollup.h"
 #include "summary.h"
-#include "plan_request.h"
 
 /* The ops of device 0: on others the same ops run. */
 static size_t fill_samples(const struct rollup *rollup, struct cost_sample *samples)
@@ -40,7 +41,7 @@ static bool learn(struct cost_table *table, const char *path, const struct rollu
                                  .model = rollup->model,
                                  .dataset = rollup->dataset,
                                  .device = rollup->devices[0].name,
-                                 .on_cpu = strncmp(rollup->backend, "cpu", 3) == 0,
+                                 .on_cpu = backends_on_host(rollup->backend),
                                  .devices = rollup->device_count,
                                  .images = rollup->devices[0].images,
                                  .samples = samples,

@@ -7,8 +7,8 @@
 
 #include "clock.h"
 #include "page.h"
-#include "units.h"
 #include "plan_request.h"
+#include "units.h"
 
 static void show_step(void *context, const struct deepest_step *step)
 {

@@ -7,8 +7,8 @@
 #include "page.h"
 #include "plan_report.h"
 #include "plan_why.h"
-#include "units.h"
 #include "plan_words.h"
+#include "units.h"
 
 static void print_stages(const struct breakdown *breakdown, FILE *to)
 {

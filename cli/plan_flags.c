@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "units.h"
 #include "plan_request.h"
+#include "units.h"
 
 #define MOST_BATCH (1u << 20)
 

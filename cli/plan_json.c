@@ -6,8 +6,8 @@
 #include "json.h"
 #include "plan_report.h"
 #include "plan_scaling.h"
-#include "predict.h"
 #include "plan_words.h"
+#include "predict.h"
 #include "workspace.h"
 
 static json_t *whole(uint64_t value) { return json_integer((json_int_t)value); }

@@ -10,9 +10,9 @@
 #include "page.h"
 #include "plan_deepest.h"
 #include "plan_scaling.h"
+#include "plan_words.h"
 #include "predict.h"
 #include "units.h"
-#include "plan_words.h"
 #include "workspace.h"
 
 /* Devices that look the same share a column. */

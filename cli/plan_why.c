@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "page.h"
+#include "plan_words.h"
 #include "text.h"
 #include "units.h"
-#include "plan_words.h"
 #include "workspace.h"
 
 #define INDENT 2
@@ -248,13 +248,13 @@ static bool costs_bn(const struct plan_report *report, const struct change *chan
 
 static void print_change(const struct plan_report *report, const struct change *change, FILE *to)
 {
-    char words[80], peak[UNITS_TEXT], saved[UNITS_TEXT], cost[UNITS_TEXT], signed_[UNITS_TEXT + 1];
+    char words[80], peak[UNITS_TEXT], saved[UNITS_TEXT], cost[UNITS_TEXT], difference[UNITS_TEXT + 1];
     int64_t less = change->saved_bytes;
     units_format_bytes((uint64_t)(less < 0 ? -less : less), saved);
-    snprintf(signed_, sizeof signed_, "%s%s", less < 0 ? "-" : "", saved);
+    snprintf(difference, sizeof difference, "%s%s", less < 0 ? "-" : "", saved);
     format_cost(change, cost, sizeof cost);
     fprintf(to, "  %-33s %4s %11s %11s %11s%s\n", change_words(change, words, sizeof words),
-            change->fits ? "yes" : "no", units_format_bytes(change->peak_bytes, peak), signed_, cost,
+            change->fits ? "yes" : "no", units_format_bytes(change->peak_bytes, peak), difference, cost,
             costs_bn(report, change) ? " *" : "");
 }
 

@@ -8,8 +8,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cpu_backend.h"
+#include "backends.h"
+#include "make.h"
 #include "mem.h"
+#include "plan_file.h"
 #include "plan_flags.h"
 #include "progress.h"
 #include "session.h"
@@ -18,8 +20,6 @@
 #include "train.h"
 #include "units.h"
 #include "writer.h"
-#include "make.h"
-#include "plan_file.h"
 
 static const char manual[] =
     "NAME\n"
@@ -110,24 +110,16 @@ struct train_command {
 
 /* ---- The plan ---- */
 
-static const struct backend *find_backend(const char *name)
-{
-    static const struct backend *const backends[] = {&cpu_backend, &cpu_reference_backend};
-    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++)
-        if (strcmp(backends[i]->name, name) == 0) return backends[i];
-    return NULL;
-}
-
 static bool choose_backend(const char *name, const struct plan *plan, const struct backend **backend, struct error *err)
 {
     const struct device_spec *device = &plan->devices[0].spec;
-    if (!name && device->kind == DEVICE_GPU)
+    *backend = name ? backends_find(name) : backends_for(device->kind);
+    if (!name && !*backend)
         return error_set(
             err, ERROR_INPUT,
             "the plan is for GPUs (%s) and this build has no CUDA; --backend cpu runs it on virtual devices "
             "of this host",
             device->name);
-    *backend = find_backend(name ? name : "cpu");
     if (!*backend) return error_set(err, ERROR_INPUT, "--backend: '%s' is not there; cpu and cpu-reference are", name);
     backend_check(*backend);
     return true;
@@ -137,10 +129,10 @@ static struct plan *make_plan(const struct train_command *c, const char *name, s
 {
     struct plan_request request = {0};
     struct machine machine = {0};
-    const struct backend *named = c->backend ? find_backend(c->backend) : NULL;
+    const struct backend *named = c->backend ? backends_find(c->backend) : NULL;
     struct plan *plan = NULL;
-    if (plan_flags_request(&c->flags, name, "cpu", named ? named : &cpu_backend, named != NULL, &machine, &request,
-                           err))
+    if (plan_flags_request(&c->flags, name, "cpu", named ? named : backends_for(DEVICE_CPU), named != NULL, &machine,
+                           &request, err))
         plan = plan_make(&request, err);
     machine_finish(&machine);
     if (!plan || plan->fits) return plan;

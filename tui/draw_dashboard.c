@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "screen_layout.h"
 #include "mem.h"
 #include "panels.h"
 #include "rows.h"
+#include "screen_layout.h"
 
 const char *view_name(enum view view)
 {

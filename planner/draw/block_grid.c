@@ -1,7 +1,7 @@
 #include "block_grid.h"
 
-#include "mem.h"
 #include "keep.h"
+#include "mem.h"
 
 /* Sums of bytes by row and column; [columns] of a row takes what ends at its edge. */
 struct sums {

@@ -9,8 +9,8 @@
 #include "files.h"
 #include "mem.h"
 #include "occupancy.h"
-#include "units.h"
 #include "plan_words.h"
+#include "units.h"
 
 #define MOST_BOXES      24000 /* about 50 bytes each */
 #define BLOCK_COLUMNS   720

@@ -1,8 +1,8 @@
 #include <stdio.h>
 
 #include "draw_private.h"
-#include "units.h"
 #include "plan_words.h"
+#include "units.h"
 
 struct bar_label {
     double wanted, y;

@@ -33,7 +33,8 @@ static char *store_text(struct graph *graph, const char *text, size_t length)
 
 void graph_set_layer(struct graph *graph, uint32_t stage, const char *format, ...)
 {
-    if (!graph_grow(graph, (void **)&graph->layers, &graph->state->layer_capacity, graph->layer_count, sizeof *graph->layers))
+    if (!graph_grow(graph, (void **)&graph->layers, &graph->state->layer_capacity, graph->layer_count,
+                    sizeof *graph->layers))
         return;
     char path[LONGEST_PATH + 1];
     va_list args;
@@ -52,7 +53,8 @@ void graph_set_layer(struct graph *graph, uint32_t stage, const char *format, ..
 
 void graph_begin_block(struct graph *graph)
 {
-    if (!graph_grow(graph, (void **)&graph->blocks, &graph->state->block_capacity, graph->block_count, sizeof *graph->blocks))
+    if (!graph_grow(graph, (void **)&graph->blocks, &graph->state->block_capacity, graph->block_count,
+                    sizeof *graph->blocks))
         return;
     graph->state->block = (uint32_t)graph->block_count;
     graph->blocks[graph->block_count++] = (struct graph_block){

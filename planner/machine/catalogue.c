@@ -17,16 +17,16 @@
  * H100, H200 and B200 8 and eight NDR ports of 400 (DGX user guides; DGX SuperPOD reference architectures), NVL72 72
  * and a port of 400 for each. Cards in slots: 8 to a host, which has a 25 Gb/s port in a rack and 10 Gb/s under a desk:
  * an assumption that --network and machine files replace. */
-#define CARD(name_, gib_, processors_, reported_mib_, f32_tera, f16_tera, giga_per_second, launch_us, library_,        \
-             channels_, link_giga, nvlink_, host_giga, node_, network_giga, source_)                                   \
+#define CARD(called, gib, multiprocessors, reported_mib, f32_tera, f16_tera, giga_per_second, launch_us, library,      \
+             channels, link_giga, has_nvlink, host_giga, to_a_node, network_giga, told_by)                             \
     {                                                                                                                  \
-        .kind = DEVICE_GPU, .name = name_, .memory_bytes = (gib_)*GIB,                                                 \
-        .context_bytes = CUDA_CONTEXT_BYTES + (library_), .comm_bytes = (channels_)*NCCL_CHANNEL_BYTES,                \
-        .reserve_bytes = (gib_)*GIB - (reported_mib_)*MIB + GPU_MARGIN_BYTES, .workspace_bytes = GPU_WORKSPACE_BYTES,  \
+        .kind = DEVICE_GPU, .name = called, .memory_bytes = (gib)*GIB,                                                 \
+        .context_bytes = CUDA_CONTEXT_BYTES + (library), .comm_bytes = (channels)*NCCL_CHANNEL_BYTES,                  \
+        .reserve_bytes = (gib)*GIB - (reported_mib)*MIB + GPU_MARGIN_BYTES, .workspace_bytes = GPU_WORKSPACE_BYTES,    \
         .flops_f32 = (f32_tera)*1e12, .flops_f16 = (f16_tera)*1e12, .bandwidth = (giga_per_second)*1e9,                \
-        .launch_seconds = (launch_us)*1e-6, .processors = processors_, .link_bandwidth = (link_giga)*1e9,              \
-        .host_bandwidth = (host_giga)*1e9, .nvlink = nvlink_, .node_devices = node_,                                   \
-        .network_bandwidth = (network_giga)*1e9, .source = source_                                                     \
+        .launch_seconds = (launch_us)*1e-6, .processors = multiprocessors, .link_bandwidth = (link_giga)*1e9,          \
+        .host_bandwidth = (host_giga)*1e9, .nvlink = has_nvlink, .node_devices = to_a_node,                            \
+        .network_bandwidth = (network_giga)*1e9, .source = told_by                                                     \
     }
 #define OLD                5, LIBRARY_BYTES
 #define NEW                2.5, LIBRARY_BYTES_HOPPER

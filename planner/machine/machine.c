@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "machine_private.h"
 #include "mem.h"
 #include "overheads.h"
-#include "machine_private.h"
 #include "units.h"
 
 #define LEAST_GPU_BYTES (64 * MIB)
@@ -203,6 +203,22 @@ bool machine_parse(const char *text, struct machine *machine, struct error *err)
     machine_fill_link(&found);
     *machine = found;
     return true;
+}
+
+const char *device_kind_name(enum device_kind kind) { return kind == DEVICE_CPU ? "cpu" : "gpu"; }
+
+bool device_same_memory(const struct device_spec *a, const struct device_spec *b)
+{
+    return a->kind == b->kind && a->memory_bytes == b->memory_bytes && a->context_bytes == b->context_bytes &&
+           a->comm_bytes == b->comm_bytes && a->reserve_bytes == b->reserve_bytes && a->op_bytes == b->op_bytes &&
+           a->workspace_bytes == b->workspace_bytes;
+}
+
+bool device_same_speed(const struct device_spec *a, const struct device_spec *b)
+{
+    return a->flops_f32 == b->flops_f32 && a->flops_f16 == b->flops_f16 && a->bandwidth == b->bandwidth &&
+           a->launch_seconds == b->launch_seconds && a->processors == b->processors &&
+           a->host_bandwidth == b->host_bandwidth;
 }
 
 void machine_finish(struct machine *machine)

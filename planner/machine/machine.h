@@ -59,6 +59,12 @@ bool machine_parse_rate(const char *text, const char *what, double *bytes_per_se
 /* Fills *machine, which the caller ends with machine_finish; on failure *machine is untouched. Unknown names are
  * ERROR_INPUT and suggest the nearest ones; a mixture of CPUs and GPUs is ERROR_INPUT. */
 bool machine_parse(const char *text, struct machine *machine, struct error *err);
+/* "gpu", "cpu". */
+const char *device_kind_name(enum device_kind kind);
+/* Whether two devices take the same plan, and whether they run it in the same time. What they are called and where their
+ * figures come from does not matter; links between devices are the machine's. */
+bool device_same_memory(const struct device_spec *a, const struct device_spec *b);
+bool device_same_speed(const struct device_spec *a, const struct device_spec *b);
 /* Takes a zeroed machine. */
 void machine_finish(struct machine *machine);
 

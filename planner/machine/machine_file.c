@@ -9,9 +9,9 @@
 
 #include "files.h"
 #include "json.h"
+#include "machine_private.h"
 #include "mem.h"
 #include "overheads.h"
-#include "machine_private.h"
 
 #define MACHINE_VERSION    1
 #define MOST_FILE_BYTES    (4 * MIB)
@@ -270,9 +270,9 @@ static bool same_device(const struct device_spec *a, const struct device_spec *b
 
 static json_t *device_json(const struct device_spec *spec, size_t count)
 {
-    json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:s}", "name", spec->name, "kind",
-                               spec->kind == DEVICE_GPU ? "gpu" : "cpu", "count", (json_int_t)count, "memory_bytes",
-                               (json_int_t)spec->memory_bytes, "source", spec->source ? spec->source : "");
+    json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:s}", "name", spec->name, "kind", device_kind_name(spec->kind),
+                               "count", (json_int_t)count, "memory_bytes", (json_int_t)spec->memory_bytes, "source",
+                               spec->source ? spec->source : "");
     for (size_t i = 0; i < BYTE_FIELDS; i++) {
         uint64_t value;
         memcpy(&value, (const char *)spec + byte_fields[i].offset, sizeof value);

@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "mem.h"
+#include "plan_request.h"
 #include "predict.h"
 #include "share_plans.h"
 #include "split_search.h"
 #include "variant.h"
-#include "plan_request.h"
 
 /* Finding a better split may take so many plans of a hundred layers, or a dozen of a thousand that run blocks again. */
 #define MOST_EFFORT 96u

@@ -3,12 +3,12 @@
 #include "cost.h"
 #include "draft.h"
 #include "invertible.h"
+#include "keep.h"
 #include "layout.h"
 #include "mem.h"
 #include "schedule.h"
-#include "workspace.h"
 #include "variant_request.h"
-#include "keep.h"
+#include "workspace.h"
 
 /* A program's live bytes over time, fixed tensors left out. */
 struct curve {

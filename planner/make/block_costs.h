@@ -6,7 +6,6 @@
 #include "chain.h"
 #include "program.h"
 #include "variant_request.h"
-#include "variant_request.h"
 
 struct block_costs {
     struct chain chain;           /* options carry codes of program.h */

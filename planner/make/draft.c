@@ -2,9 +2,9 @@
 
 #include "liveness.h"
 #include "mem.h"
-#include "workspace.h"
 #include "plan_request.h"
 #include "variant_request.h"
+#include "workspace.h"
 
 void draft_finish(struct draft *draft)
 {

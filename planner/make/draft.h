@@ -5,7 +5,6 @@
 #include "chain.h"
 #include "program.h"
 #include "variant_request.h"
-#include "variant_request.h"
 
 struct draft {
     struct plan_program program;

@@ -13,9 +13,7 @@ static double later(double a, double b) { return a > b ? a : b; }
 
 static bool same_times(const struct plan_device *a, const struct plan_device *b)
 {
-    return a->variant == b->variant && a->spec.flops_f32 == b->spec.flops_f32 &&
-           a->spec.flops_f16 == b->spec.flops_f16 && a->spec.bandwidth == b->spec.bandwidth &&
-           a->spec.launch_seconds == b->spec.launch_seconds && a->spec.host_bandwidth == b->spec.host_bandwidth;
+    return a->variant == b->variant && device_same_speed(&a->spec, &b->spec);
 }
 
 /* One device's part in the step. */

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "invertible.h"
+#include "keep.h"
 #include "mem.h"
 #include "program_prune.h"
-#include "keep.h"
 
 struct emitter {
     const struct graph *graph;

@@ -1,7 +1,7 @@
 #include "schedule.h"
 
-#include "mem.h"
 #include "keep.h"
+#include "mem.h"
 
 bool schedule_uniform(const struct graph *graph, uint32_t keep, struct chain_schedule *schedule, struct error *err)
 {

@@ -4,28 +4,15 @@
 
 #include "cost.h"
 #include "mem.h"
+#include "plan_request.h"
 #include "predict.h"
 #include "variant.h"
-#include "plan_request.h"
 #include "variant_request.h"
 
 /* A thousand layers' programs and graph take a few MB. */
 #define MOST_HELD 12
 
 /* ---- Kinds of devices ---- */
-
-static bool same_memory(const struct device_spec *a, const struct device_spec *b)
-{
-    return a->kind == b->kind && a->memory_bytes == b->memory_bytes && a->context_bytes == b->context_bytes &&
-           a->comm_bytes == b->comm_bytes && a->reserve_bytes == b->reserve_bytes && a->op_bytes == b->op_bytes &&
-           a->workspace_bytes == b->workspace_bytes;
-}
-
-static bool same_speed(const struct device_spec *a, const struct device_spec *b)
-{
-    return a->flops_f32 == b->flops_f32 && a->flops_f16 == b->flops_f16 && a->bandwidth == b->bandwidth &&
-           a->launch_seconds == b->launch_seconds && a->host_bandwidth == b->host_bandwidth;
-}
 
 static void find_kinds(struct share_plans *shares)
 {
@@ -34,7 +21,8 @@ static void find_kinds(struct share_plans *shares)
         uint32_t kind = 0;
         for (; kind < shares->kinds; kind++) {
             const struct device_spec *other = &machine->devices[shares->first_of[kind]];
-            if (same_memory(other, &machine->devices[d]) && same_speed(other, &machine->devices[d])) break;
+            if (device_same_memory(other, &machine->devices[d]) && device_same_speed(other, &machine->devices[d]))
+                break;
         }
         if (kind == shares->kinds) shares->first_of[shares->kinds++] = d;
         shares->kind_of[d] = kind;

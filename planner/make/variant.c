@@ -3,14 +3,14 @@
 #include <inttypes.h>
 
 #include "invertible.h"
+#include "keep.h"
 #include "layout.h"
 #include "mem.h"
+#include "plan_request.h"
 #include "program.h"
 #include "schedule.h"
 #include "variant_private.h"
-#include "plan_request.h"
 #include "variant_request.h"
-#include "keep.h"
 
 /* Batches that the loader keeps ready, and the one in use (data.h). */
 #define LOADER_BATCHES 3u

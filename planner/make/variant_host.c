@@ -1,10 +1,10 @@
 /* Blocks that wait in host memory, and none that runs twice. */
 #include "cost.h"
+#include "keep.h"
 #include "schedule.h"
 #include "timeline.h"
 #include "variant_private.h"
 #include "variant_request.h"
-#include "keep.h"
 
 static bool time_candidate(const struct making *making, const struct candidate *candidate, double *seconds,
                            struct error *err)

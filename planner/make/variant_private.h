@@ -3,10 +3,10 @@
 #define FATHOM_VARIANT_PRIVATE_H
 
 #include "draft.h"
+#include "keep.h"
 #include "place.h"
 #include "variant.h"
 #include "variant_request.h"
-#include "keep.h"
 
 /* A schedule drafted and placed; without a draft (home is NULL) it was not worth placing. */
 struct candidate {

@@ -11,8 +11,8 @@
 #include "hash.h"
 #include "json.h"
 #include "mem.h"
-#include "verify.h"
 #include "plan_file.h"
+#include "verify.h"
 
 #define MOST_FILE_BYTES (UINT64_C(1) << 30)
 #define MOST_BYTES      (UINT64_C(1) << 50) /* of a memory size */

@@ -48,7 +48,7 @@ static void write_model(FILE *out, const struct model_spec *spec)
 static void write_device(FILE *out, const struct plan_device *device)
 {
     const struct device_spec *spec = &device->spec;
-    fprintf(out, "{\"kind\": \"%s\", \"name\": ", spec->kind == DEVICE_CPU ? "cpu" : "gpu");
+    fprintf(out, "{\"kind\": \"%s\", \"name\": ", device_kind_name(spec->kind));
     write_string(out, spec->name);
     fprintf(out,
             ", \"memory_bytes\": %" PRIu64 ", \"context_bytes\": %" PRIu64 ", \"comm_bytes\": %" PRIu64

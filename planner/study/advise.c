@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mem.h"
+#include "bisect.h"
 #include "make.h"
+#include "mem.h"
 
 #define MOST_BATCH ADVICE_MOST_BATCH
 #define GIB        (1ull << 30)
@@ -68,19 +69,7 @@ static void in_one_piece(struct plan_request *request)
     if (request->micro_batches == 0) request->micro_batches = 1;
 }
 
-/* A whole number's last value that fits, where small ones do and large ones do not. */
-struct search {
-    uint32_t fits, unfit; /* 0 = none known; UINT32_MAX = none known */
-    uint32_t guess;       /* by the last plan's figures */
-    uint32_t plans, most_plans;
-};
-
-static bool out_of_plans(const struct search *search)
-{
-    return search->most_plans && search->plans >= search->most_plans;
-}
-
-static bool try_batch(const struct plan_request *request, uint32_t batch, struct search *search, struct error *err)
+static bool try_batch(const struct plan_request *request, uint32_t batch, struct bisect *search, struct error *err)
 {
     struct plan_request changed = *request;
     bool fits;
@@ -88,40 +77,24 @@ static bool try_batch(const struct plan_request *request, uint32_t batch, struct
     in_one_piece(&changed);
     search->guess = 0;
     TRY(try_request(&changed, &fits, NULL, &search->guess, err));
-    search->plans++;
-    if (fits)
-        search->fits = batch;
-    else
-        search->unfit = batch;
+    bisect_tell(search, batch, fits);
     bool blind = search->guess == 0; /* no plan, no figures */
-    if (blind && search->unfit != UINT32_MAX) search->guess = search->fits + (search->unfit - search->fits) / 2;
+    if (blind && search->unfit != UINT32_MAX) search->guess = bisect_middle(search);
     return true;
-}
-
-/* The guess, or its neighbour where the guess is an end of what is known; every third time the middle, or double, so
- * that misleading guesses cannot make the search slow. */
-static uint32_t next_batch(const struct search *search)
-{
-    bool trusted = search->plans % 3 != 2;
-    if (trusted && search->guess > search->fits && search->guess < search->unfit) return search->guess;
-    if (trusted && search->guess <= search->fits) return search->fits + 1;
-    if (trusted && search->unfit != UINT32_MAX) return search->unfit - 1;
-    if (search->unfit != UINT32_MAX) return search->fits + (search->unfit - search->fits) / 2;
-    return search->fits > MOST_BATCH / 2 ? MOST_BATCH : 2 * search->fits + 1;
 }
 
 bool advise_largest_batch(const struct plan_request *request, const struct plan *known, uint32_t most_plans,
                           uint32_t *batch, bool *exact, struct error *err)
 {
     uint32_t devices = (uint32_t)request->machine->device_count;
-    struct search search = {.unfit = UINT32_MAX, .most_plans = most_plans};
+    struct bisect search = {.unfit = UINT32_MAX, .most = MOST_BATCH};
     search.guess = known ? guess_largest(request, known) : request->batch;
     bool same = known && (request->micro_batches > 0 || known->devices[0].micro_batches == 1);
     if (same && known->fits) search.fits = known->batch;
     if (same && !known->fits) search.unfit = known->batch;
     if (search.fits < devices) search.fits = devices - 1;
-    while (search.fits + 1 < search.unfit && search.fits < MOST_BATCH && !out_of_plans(&search))
-        TRY(try_batch(request, next_batch(&search), &search, err));
+    while (bisect_goes_on(&search) && (most_plans == 0 || search.tried < most_plans))
+        TRY(try_batch(request, bisect_next(&search), &search, err));
     *exact = search.fits + 1 >= search.unfit;
     *batch = search.fits < devices ? 0 : search.fits;
     return true;

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "cost.h"
+#include "keep.h"
 #include "mem.h"
 #include "occupancy.h"
-#include "keep.h"
 #include "workspace.h"
 
 static uint32_t stage_of(const struct graph *graph, uint32_t layer) { return graph->layers[layer].stage; }

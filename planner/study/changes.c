@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "advise.h"
-#include "mem.h"
 #include "make.h"
+#include "mem.h"
 
 #define MIB ((uint64_t)1 << 20)
 

@@ -1,18 +1,20 @@
 #include "deepest.h"
 
-#include "mem.h"
+#include "bisect.h"
 #include "make.h"
+#include "mem.h"
 
-/* Over positions in the form's depths. */
 struct search {
     struct plan_request request;
     const uint32_t *depths;
-    size_t count;
-    size_t low, high; /* below low all fit, from high on none: what lies between is open */
-    size_t guess;     /* by the last plan's figures */
-    uint32_t plans;
+    struct bisect places; /* in depths, counted from 1 */
     struct plan *best;
 };
+
+static uint32_t depth_at(const struct search *search, uint32_t place)
+{
+    return place > 0 && place <= search->places.most ? search->depths[place - 1] : 0;
+}
 
 /* The depth at which the fullest device would be full if what is in its arena grew with the depth. */
 static double proportional_depth(const struct plan *plan)
@@ -31,59 +33,48 @@ static double proportional_depth(const struct plan *plan)
 
 /* Where recomputation adapts a plan that fits says nothing of what else would: then far up. One that does not fit was
  * made as small as it can be. */
-static size_t guess_next(const struct search *search, const struct plan *plan)
+static uint32_t guess_next(const struct search *search, const struct plan *plan)
 {
     enum recompute_policy policy = search->request.recompute;
     bool adapts = policy == RECOMPUTE_AUTO || policy == RECOMPUTE_BUDGET;
     double depth = plan->fits && adapts ? 4.0 * plan->spec.depth : proportional_depth(plan);
-    size_t position = 0;
-    while (position + 1 < search->count && search->depths[position + 1] <= depth) position++;
-    return position;
+    uint32_t place = 1;
+    while (place < search->places.most && depth_at(search, place + 1) <= depth) place++;
+    return place;
 }
 
 /* A budget below the least arena does not fit either. */
-static bool try_position(struct search *search, size_t position, struct deepest_step *step, struct error *err)
+static bool try_place(struct search *search, uint32_t place, struct deepest_step *step, struct error *err)
 {
     struct error fault = {0};
     struct plan_request request = search->request;
-    request.spec = model_at_depth(&search->request.spec, search->depths[position]);
+    request.spec = model_at_depth(&search->request.spec, depth_at(search, place));
     struct plan *plan = plan_make(&request, &fault);
     if (!plan && fault.kind != ERROR_UNFIT) {
         if (err) *err = fault;
         return false;
     }
-    search->plans++;
-    *step = (struct deepest_step){.depth = search->depths[position], .fits = plan && plan->fits};
-    if (step->fits)
-        search->low = position + 1;
-    else
-        search->high = position;
-    search->guess = plan ? guess_next(search, plan) : search->low + (search->high - search->low) / 2;
-    if (step->fits || !search->best) {
+    bool fits = plan && plan->fits;
+    bisect_tell(&search->places, place, fits);
+    search->places.guess = plan ? guess_next(search, plan) : bisect_middle(&search->places);
+    if (fits || !search->best) {
         plan_destroy(search->best);
         search->best = plan;
     } else {
         plan_destroy(plan);
     }
-    step->fitting = search->low > 0 ? search->depths[search->low - 1] : 0;
-    step->unfit = search->high < search->count ? search->depths[search->high] : 0;
+    *step = (struct deepest_step){.depth = depth_at(search, place),
+                                  .fits = fits,
+                                  .fitting = depth_at(search, search->places.fits),
+                                  .unfit = depth_at(search, search->places.unfit)};
     return true;
-}
-
-/* The guess, or the nearest end of what is open; every third time the middle, so that misleading guesses cannot make
- * the search slow. */
-static size_t next_position(const struct search *search)
-{
-    if (search->plans % 3 == 2 && search->high < search->count) return search->low + (search->high - search->low) / 2;
-    if (search->guess < search->low) return search->low;
-    return search->guess < search->high ? search->guess : search->high - 1;
 }
 
 static bool run_search(struct search *search, deepest_progress_fn progress, void *context, struct error *err)
 {
-    while (search->low < search->high) {
+    while (bisect_goes_on(&search->places)) {
         struct deepest_step step;
-        TRY(try_position(search, next_position(search), &step, err));
+        TRY(try_place(search, bisect_next(&search->places), &step, err));
         if (progress) progress(context, &step);
     }
     return true;
@@ -93,11 +84,12 @@ static bool run_search(struct search *search, deepest_progress_fn progress, void
  * Made again under the request's own policy where the search looked under another. */
 static bool keep_answer(struct search *search, enum recompute_policy policy, struct error *err)
 {
-    bool told = search->best && (search->low > 0 || search->best->spec.depth == search->depths[0]);
+    uint32_t place = search->places.fits > 0 ? search->places.fits : 1;
+    bool told = search->best && (search->places.fits > 0 || search->best->spec.depth == depth_at(search, 1));
     if (told && policy == search->request.recompute) return true;
     struct plan_request request = search->request;
     request.recompute = policy;
-    request.spec = model_at_depth(&search->request.spec, search->depths[search->low > 0 ? search->low - 1 : 0]);
+    request.spec = model_at_depth(&search->request.spec, depth_at(search, place));
     plan_destroy(search->best);
     search->best = plan_make(&request, err);
     return search->best != NULL;
@@ -106,18 +98,20 @@ static bool keep_answer(struct search *search, enum recompute_policy policy, str
 static bool search_depths(const struct plan_request *request, const uint32_t *depths, size_t count,
                           deepest_progress_fn progress, void *context, struct deepest *found, struct error *err)
 {
-    struct search search = {.request = *request, .depths = depths, .count = count, .high = count};
+    struct search search = {.request = *request, .depths = depths, .places = {.unfit = UINT32_MAX}};
     if (request->micro_batches == 0) search.request.micro_batches = 1;
     if (request->recompute == RECOMPUTE_AUTO) search.request.recompute = RECOMPUTE_ELEMENTWISE;
     if (request->recompute == RECOMPUTE_BUDGET)
-        while (search.count > 1 && depths[search.count - 1] > DEEPEST_AGAIN) search.count--;
-    count = search.high = search.count;
-    while (search.guess + 1 < count && depths[search.guess] < request->spec.depth) search.guess++;
+        while (count > 1 && depths[count - 1] > DEEPEST_AGAIN) count--;
+    search.places.most = (uint32_t)count;
+    search.places.guess = 1;
+    while (search.places.guess < count && depth_at(&search, search.places.guess) < request->spec.depth)
+        search.places.guess++;
     if (!run_search(&search, progress, context, err) || !keep_answer(&search, request->recompute, err)) {
         plan_destroy(search.best);
         return false;
     }
-    *found = (struct deepest){search.best, search.high < count ? depths[search.high] : 0, search.plans};
+    *found = (struct deepest){search.best, depth_at(&search, search.places.unfit), search.places.tried};
     return true;
 }
 

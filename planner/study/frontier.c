@@ -3,9 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "make.h"
 #include "mem.h"
 #include "workspace.h"
-#include "make.h"
 
 struct search {
     struct plan_request request;

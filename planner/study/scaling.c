@@ -2,14 +2,13 @@
 
 #include <string.h>
 
+#include "make.h"
 #include "predict.h"
 #include "recipe.h"
-#include "make.h"
 
 static bool alike(const struct device_spec *a, const struct device_spec *b)
 {
-    return strcmp(a->name, b->name) == 0 && a->kind == b->kind && a->memory_bytes == b->memory_bytes &&
-           a->flops_f32 == b->flops_f32 && a->flops_f16 == b->flops_f16 && a->bandwidth == b->bandwidth;
+    return strcmp(a->name, b->name) == 0 && device_same_memory(a, b) && device_same_speed(a, b);
 }
 
 static bool check_devices(const struct machine *machine, struct error *err)

@@ -5,13 +5,13 @@
 #include <criterion/criterion.h>
 
 #include "draft.h"
+#include "keep.h"
 #include "layout.h"
 #include "mem.h"
 #include "plan_request.h"
 #include "program.h"
 #include "variant.h"
 #include "variant_request.h"
-#include "keep.h"
 
 static inline uint64_t offload_evaluate_bytes(const struct plan_variant *variant)
 {

@@ -3,8 +3,8 @@
 #include <criterion/criterion.h>
 
 #include "dashboard.h"
-#include "screen_layout.h"
 #include "mem.h"
+#include "screen_layout.h"
 #include "tui_rollup.h"
 
 static struct dashboard ready(const struct rollup *rollup)

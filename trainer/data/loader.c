@@ -9,8 +9,8 @@
 #include "clock.h"
 #include "dataset.h"
 #include "mem.h"
-#include "picture.h"
 #include "parallel_for.h"
+#include "picture.h"
 #include "thread.h"
 
 #define MOST_BATCH          (1u << 20)

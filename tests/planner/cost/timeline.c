@@ -1,9 +1,9 @@
 /* Copies beside the computing: hidden where the link is fast enough, and never shorter than the link allows. */
+#include "keep.h"
 #include "offload_kit.h"
+#include "plan_request.h"
 #include "planner_kit.h"
 #include "timeline.h"
-#include "plan_request.h"
-#include "keep.h"
 
 static uint32_t all_on_host(uint32_t block)
 {

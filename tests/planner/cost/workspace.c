@@ -2,12 +2,12 @@
 #include <math.h>
 
 #include "draft.h"
+#include "keep.h"
+#include "plan_request.h"
 #include "planner_kit.h"
 #include "schedule.h"
-#include "workspace.h"
-#include "plan_request.h"
 #include "variant_request.h"
-#include "keep.h"
+#include "workspace.h"
 
 static struct graph *build(const char *model, uint32_t batch, enum dtype dtype)
 {

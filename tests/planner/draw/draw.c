@@ -7,13 +7,13 @@
 #include <criterion/criterion.h>
 
 #include "advise.h"
+#include "block_grid.h"
 #include "boxes.h"
 #include "draw.h"
-#include "block_grid.h"
-#include "mem.h"
-#include "random.h"
-#include "plan_words.h"
 #include "make.h"
+#include "mem.h"
+#include "plan_words.h"
+#include "random.h"
 
 static struct machine machine;
 

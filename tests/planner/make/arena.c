@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 
-#include "mem.h"
 #include "make.h"
+#include "mem.h"
 
 static struct plan *make(const char *model, uint32_t batch, const char *gpus, enum recompute_policy recompute,
                          enum sharing_policy sharing)

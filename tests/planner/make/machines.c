@@ -5,8 +5,8 @@
 
 #include <criterion/criterion.h>
 
-#include "plan.h"
 #include "make.h"
+#include "plan.h"
 
 struct row {
     const char *machine, *model;

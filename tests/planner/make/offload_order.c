@@ -1,10 +1,10 @@
 /* The executor's rule, on which the proof of offloading plans rests: whatever its streams do meanwhile, ops that share
  * bytes, one of them writing, run in the order of the program. */
 #include "hazards.h"
-#include "offload_kit.h"
-#include "planner_kit.h"
-#include "plan_request.h"
 #include "keep.h"
+#include "offload_kit.h"
+#include "plan_request.h"
+#include "planner_kit.h"
 
 struct clock { /* per stream, how many of the program's first ops are surely done (counted by index, plus one) */
     uint32_t done[PLAN_STREAMS];

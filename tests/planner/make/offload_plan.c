@@ -1,9 +1,9 @@
 /* What the planner makes of host memory: used where it is predicted to be faster than running blocks again, within its
  * limit, and never where everything can be kept. */
 #include "machine.h"
+#include "make.h"
 #include "planner_kit.h"
 #include "verify.h"
-#include "make.h"
 
 struct wanted {
     const char *model, *gpu;

@@ -1,11 +1,11 @@
 /* Programs that offload, under uniform and random schedules: they verify, and take what their bound says. */
 #include <stdio.h>
 
+#include "keep.h"
 #include "offload_kit.h"
+#include "plan_request.h"
 #include "planner_kit.h"
 #include "verify.h"
-#include "plan_request.h"
-#include "keep.h"
 
 static void check_follow(struct plan *plan, struct chain_schedule *schedule, const char *what)
 {

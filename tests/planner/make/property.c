@@ -1,7 +1,7 @@
 /* Whatever is asked of the planner: the plan verifies, and no sharing or recomputation changes which ops there are. */
 #include "planner_kit.h"
-#include "verify.h"
 #include "sharing.h"
+#include "verify.h"
 
 static void check(const struct kit_options *options)
 {

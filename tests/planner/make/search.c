@@ -5,8 +5,8 @@
 #include <criterion/criterion.h>
 
 #include "frontier.h"
-#include "mem.h"
 #include "make.h"
+#include "mem.h"
 #include "random.h"
 #include "split_search.h"
 #include "workspace.h"

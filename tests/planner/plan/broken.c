@@ -3,8 +3,8 @@
 
 #include "mem.h"
 #include "planner_kit.h"
-#include "verify.h"
 #include "sharing.h"
+#include "verify.h"
 
 static void expect(struct plan *plan, enum verify_fault wanted)
 {

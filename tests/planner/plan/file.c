@@ -5,12 +5,12 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "make.h"
 #include "mem.h"
+#include "plan_file.h"
 #include "planner_kit.h"
 #include "text.h"
 #include "verify.h"
-#include "make.h"
-#include "plan_file.h"
 
 static char folder[] = "/tmp/fathom-plan-XXXXXX";
 static char first[64], second[64];

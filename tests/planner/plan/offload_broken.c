@@ -1,11 +1,11 @@
 /* Offloading plans broken on purpose, each in one way: the verifier refuses each by its own rule. */
 #include <string.h>
 
+#include "keep.h"
 #include "offload_kit.h"
+#include "plan_request.h"
 #include "planner_kit.h"
 #include "verify.h"
-#include "plan_request.h"
-#include "keep.h"
 
 static void expect(struct plan *plan, enum verify_fault wanted, const char *what)
 {

@@ -4,12 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "offload_kit.h"
+#include "plan_file.h"
+#include "plan_request.h"
 #include "planner_kit.h"
 #include "verify.h"
-#include "plan_request.h"
-#include "plan_file.h"
-#include "keep.h"
 
 static uint32_t keep(uint32_t block) { return block % 2 ? KEEP_ALL | KEEP_ON_HOST : KEEP_CONVOLUTIONS | KEEP_ON_HOST; }
 

@@ -4,8 +4,8 @@
 #include <criterion/criterion.h>
 
 #include "advise.h"
-#include "mem.h"
 #include "make.h"
+#include "mem.h"
 
 static struct machine machine;
 

@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include "mem.h"
+#include "plan_request.h"
 #include "recipe.h"
 #include "scaling.h"
-#include "plan_request.h"
 
 static struct plan_request make_request(const char *model, const char *gpus, uint32_t batch, struct machine *machine)
 {

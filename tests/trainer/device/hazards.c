@@ -1,8 +1,8 @@
 /* What follows from a program's byte ranges, on a small program made by hand, and on real ones. */
 #include <criterion/criterion.h>
 
-#include "init.h"
 #include "hazards.h"
+#include "init.h"
 #include "train_help.h"
 
 /* conv -> relu in place on stream 0, a reduction on stream 1 of what the conv made, then an op that takes its bytes. */

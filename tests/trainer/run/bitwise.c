@@ -1,8 +1,8 @@
 /* The strongest test of a memory plan: losses and weights do not depend on it by a single bit. */
 #include <criterion/criterion.h>
 
-#include "train_help.h"
 #include "sharing.h"
+#include "train_help.h"
 
 TestSuite(bitwise, .init = run_make_data, .fini = run_remove_data);
 

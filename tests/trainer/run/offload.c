@@ -1,11 +1,11 @@
 /* What waits in host memory comes back as it left: losses and weights do not change by a single bit. */
 #include <criterion/criterion.h>
 
+#include "keep.h"
 #include "offload_kit.h"
+#include "plan_request.h"
 #include "train_help.h"
 #include "verify.h"
-#include "plan_request.h"
-#include "keep.h"
 
 TestSuite(offload_train, .init = run_make_data, .fini = run_remove_data, .timeout = 240);
 

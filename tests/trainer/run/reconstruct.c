@@ -5,8 +5,8 @@
 #include "execute.h"
 #include "init.h"
 #include "random.h"
-#include "train_help.h"
 #include "sharing.h"
+#include "train_help.h"
 
 TestSuite(reconstruct, .init = run_make_data, .fini = run_remove_data);
 

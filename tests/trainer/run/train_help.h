@@ -10,9 +10,9 @@
 
 #include "cpu_backend.h"
 #include "files.h"
+#include "make.h"
 #include "mem.h"
 #include "train.h"
-#include "make.h"
 
 #define RUN_STEPS 64 /* losses that are kept */
 
