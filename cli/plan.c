@@ -73,17 +73,26 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
     return true;
 }
 
-/* When nobody asked for the largest batch it is looked for among plans that are quick to make, mostly with four of
- * them: those that run no convolution again. */
-#define QUICK_SECONDS 0.1
-#define QUICK_PLANS   12
+/* How long a plan takes to make goes with its ops. They are counted, and not the time, so that the same question has
+ * the same answer on a busy machine. */
+static size_t count_ops(const struct plan *plan)
+{
+    size_t sum = 0;
+    for (size_t v = 0; v < plan->variant_count; v++) sum += plan->variants[v].train.op_count;
+    return sum;
+}
+
+/* When nobody asked for the largest batch it is looked for among plans that are quick to make (a tenth of a second),
+ * mostly with four of them: those that run no convolution again. */
+#define QUICK_OPS   50000
+#define QUICK_PLANS 12
 
 static bool find_largest(const struct plan_options *o, const struct plan_request *request, struct plan_report *report,
                          struct error *err)
 {
     struct plan_request changed = *request;
     const struct plan *plan = report->plan;
-    bool quick = !o->json && plan->fits && plan->plan_seconds < QUICK_SECONDS && plan->recompute != RECOMPUTE_BUDGET;
+    bool quick = !o->json && plan->fits && count_ops(plan) <= QUICK_OPS && plan->recompute != RECOMPUTE_BUDGET;
     if (!o->max_batch && !quick) return true;
     report->largest_searched = true;
     report->largest_quick = !o->max_batch && request->recompute == RECOMPUTE_AUTO;
@@ -156,8 +165,8 @@ static bool print_page(const struct plan_options *o, const struct plan_report *r
     return ok;
 }
 
-/* Single changes are tried when a plan takes less: ten of them are made. */
-#define CHANGES_SECONDS 10.0
+/* Single changes are tried up to so many (a few seconds a plan): ten plans are made. */
+#define CHANGES_OPS 200000
 
 static bool say(const struct plan_options *o, const struct plan_request *request, struct plan_report *report,
                 struct error *err)
@@ -165,7 +174,7 @@ static bool say(const struct plan_options *o, const struct plan_request *request
     struct plan *others[2] = {NULL, NULL};
     struct change changes[CHANGES_MOST];
     bool ok = !(o->json || o->explain) || find_alternatives(request, report->plan, others, err);
-    if (ok && o->explain && report->plan->plan_seconds < CHANGES_SECONDS) {
+    if (ok && o->explain && count_ops(report->plan) <= CHANGES_OPS) {
         report->changes = changes;
         ok = advise_single_changes(request, report->plan, changes, &report->change_count, err);
     }

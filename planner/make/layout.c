@@ -1,5 +1,6 @@
 #include "layout.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "gradinput.h"
@@ -86,11 +87,11 @@ static uint64_t stack_buffers(struct placing *placing)
     return top;
 }
 
-/* A gap of more than this part of the bound is searched even when no search was asked for. Counted in nodes and on one
- * thread, so that the same request gives the same plan; the seconds only guard against a machine that is very slow. */
-#define GAP_DIVISOR  1000
-#define FREE_NODES   2000
-#define FREE_SECONDS 1.0
+/* A gap of more than this part of the bound is searched even when no search was asked for: at most so many nodes (a few
+ * tenths of a second), on one thread and by no clock, so that the same request gives the same plan on every machine,
+ * however busy. */
+#define GAP_DIVISOR 1000
+#define FREE_NODES  2000
 
 static bool place_buffers(struct placing *placing, double search_seconds, struct place_result *result,
                           struct error *err)
@@ -99,7 +100,7 @@ static bool place_buffers(struct placing *placing, double search_seconds, struct
     TRY(place_solve(placing->buffers, placing->count, &options, result, err));
     uint64_t gap = result->arena_bytes - result->lower_bound_bytes;
     if (search_seconds > 0 || gap <= result->lower_bound_bytes / GAP_DIVISOR) return true;
-    options = (struct place_options){.seconds = FREE_SECONDS, .nodes = FREE_NODES, .threads = 1};
+    options = (struct place_options){.seconds = INFINITY, .nodes = FREE_NODES, .threads = 1};
     return place_solve(placing->buffers, placing->count, &options, result, err);
 }
 
