@@ -81,8 +81,8 @@ struct plan *plan_make(const struct plan_request *request, struct error *err)
     if (!check_request(request, err)) return NULL;
     struct plan *plan = create_plan(request, err);
     if (!plan) return NULL;
-    if (!fill(plan, request, err) || !prove(plan, err) ||
-        !predict_times(plan, request->machine, request->measured, err)) {
+    if (!fill(plan, request, err) || !predict_times(plan, request->machine, request->measured, err) ||
+        !prove(plan, err)) {
         plan_destroy(plan);
         return NULL;
     }

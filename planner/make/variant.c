@@ -12,15 +12,12 @@
 #include "variant_private.h"
 #include "variant_request.h"
 
-/* Batches that the loader keeps ready, and the one in use (data.h). */
-#define LOADER_BATCHES 3u
-
 /* The host's copies of the images and labels of one step: pixels as floats, labels as 32-bit integers. One loader
  * serves all devices of a process. */
 static uint64_t loader_bytes_of(const struct plan_request *plan)
 {
     uint64_t pixels = (uint64_t)plan->spec.image_size * plan->spec.image_size * 3;
-    return LOADER_BATCHES * plan->batch * (pixels * sizeof(float) + sizeof(int32_t));
+    return PLAN_LOADER_BATCHES * plan->batch * (pixels * sizeof(float) + sizeof(int32_t));
 }
 
 void variant_outside(const struct variant_request *request, size_t ops, uint64_t host_bytes,
@@ -67,16 +64,16 @@ static bool make_evaluate(struct making *making, struct error *err)
     return ok;
 }
 
-/* What recomputation costs, from the graph's counts. */
-static void count_recomputed(struct plan_variant *variant)
+void variant_count(struct plan_variant *variant)
 {
     double first = 0, again = 0;
+    variant->proved_optimal = variant->searched || variant->arena_bytes == variant->lower_bound_bytes;
     variant->recomputed_convolutions = 0;
     for (size_t i = 0; i < variant->train.body_count; i++) {
         const struct plan_op *op = &variant->train.ops[i];
         const struct op *graph_op = &variant->graph->ops[op->op];
-        if (plan_op_copies(op)) continue;
-        *(plan_op_repeats(op) ? &again : &first) += (double)graph_op->flops;
+        if (plan_op_repeats(op)) again += (double)graph_op->flops;
+        if (op->pass == PASS_FORWARD || op->pass == PASS_BACKWARD) first += (double)graph_op->flops;
         variant->recomputed_convolutions += op->pass == PASS_RECOMPUTE && graph_op->kind == OP_CONV;
     }
     variant->extra_flops_fraction = first > 0 ? again / first : 0;
@@ -88,7 +85,8 @@ static enum recompute_policy policy_of(const struct chain_schedule *schedule)
     for (size_t i = 0; i < schedule->count; i++) {
         const struct chain_step *step = &schedule->steps[i];
         if (step->kind == CHAIN_RUN || step->kind == CHAIN_CHECKPOINT) return RECOMPUTE_BUDGET;
-        if ((step->keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS) policy = RECOMPUTE_ELEMENTWISE;
+        bool again = (step->keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS || step->keep & KEEP_RECONSTRUCT;
+        if (again) policy = RECOMPUTE_ELEMENTWISE;
     }
     return policy;
 }
@@ -132,8 +130,8 @@ static bool adopt(const struct making *making, struct candidate *candidate, stru
     variant->host_bytes = candidate->host_bytes;
     variant->lower_bound_bytes = placed->lower_bound_bytes;
     variant->peak_op = (uint32_t)placed->peak_instant;
-    variant->proved_optimal = placed->proved_optimal && train_is_larger;
-    count_recomputed(variant);
+    variant->searched = placed->proved_optimal && train_is_larger;
+    variant_count(variant);
     return layout_classes(variant->graph, &variant->train, candidate->draft.home, variant->peak_op,
                           variant->arena_bytes, variant->classes, err);
 }

@@ -9,6 +9,9 @@
  * was chosen, never RECOMPUTE_AUTO. The caller ends *variant with plan_variant_finish, also after a failure. */
 bool variant_make(const struct variant_request *request, struct plan_variant *variant, enum recompute_policy *policy,
                   struct error *err);
+/* Fills what follows from the programs, the arena, its bound and `searched`: proved_optimal, and from the graph's counts
+ * extra_flops_fraction and recomputed_convolutions. */
+void variant_count(struct plan_variant *variant);
 
 /* What a device needs outside the arena, by class; classes of the arena are left alone but for what a host device keeps
  * in its own memory beside the arena: the loader's buffers and offloaded tensors. */

@@ -15,6 +15,7 @@
 
 #define PLAN_VERSION 1
 #define PLAN_ALIGN 256u /* of every tensor in an arena, bytes */
+#define PLAN_LOADER_BATCHES 3u /* of a step's images in a host's memory: those kept ready, and the one in use (data.h) */
 
 /* Where a device's memory goes. */
 enum memory_class {
@@ -104,7 +105,8 @@ struct plan_variant {
     uint64_t host_bytes;        /* pinned host memory for offloaded tensors */
     uint64_t lower_bound_bytes; /* largest sum of live bytes at one instant of the training program */
     uint32_t peak_op;           /* where that is */
-    bool proved_optimal;
+    bool proved_optimal;        /* no smaller arena exists: this one equals its bound, or was searched */
+    bool searched;              /* a search found no smaller one; while planning alone: a file cannot show it */
     uint64_t classes[MEMORY_CLASSES]; /* arena classes live at peak_op; gaps between them are in MEMORY_TRANSIENT */
     double compute_seconds;     /* predicted, one step's micro-batches on this device; 0 = unknown */
     double extra_flops_fraction;  /* recomputed FLOPs over the FLOPs of forward and backward */

@@ -12,6 +12,7 @@
 #include "json.h"
 #include "mem.h"
 #include "plan_file.h"
+#include "plan_file_private.h"
 #include "verify.h"
 
 #define MOST_FILE_BYTES (UINT64_C(1) << 30)
@@ -177,7 +178,8 @@ static bool cell_indices(const struct row *row, const json_t *cell, const char *
 static bool read_op(const struct row *row, const json_t *cells, const struct graph *graph, size_t most_tensor,
                     struct plan_op *op)
 {
-    if (!json_is_array(cells) || json_array_size(cells) != 8) return wrong_cell(row, "all", "a row of 8 fields");
+    if (!json_is_array(cells) || json_array_size(cells) != PLAN_OP_CELLS)
+        return wrong_cell(row, "all", "a row of 8 fields");
     int pass = 0;
     uint32_t stream;
     TRY(cell_u32(row, json_array_get(cells, 3), "graph_op", graph->op_count - 1, &op->op));
@@ -227,6 +229,24 @@ static bool read_tables(const struct reader *r, const char *where, const json_t 
     return true;
 }
 
+/* The names of a row's cells, which the reader takes in this order: any other would have its cells taken for others. */
+static bool check_cells(const struct reader *r, const json_t *program, const char *where, const char *field,
+                        const char *const *names, size_t count)
+{
+    const json_t *found = json_get_array(program, field, where, r->err);
+    if (!found) return false;
+    bool same = json_array_size(found) == count;
+    for (size_t i = 0; same && i < count; i++) {
+        const char *text = json_string_value(json_array_get(found, i));
+        same = text && strcmp(text, names[i]) == 0;
+    }
+    if (same) return true;
+    char wanted[160] = "";
+    for (size_t i = 0, used = 0; i < count; i++)
+        used += (size_t)snprintf(wanted + used, sizeof wanted - used, "%s\"%s\"", i ? ", " : "", names[i]);
+    return error_set(r->err, ERROR_INPUT, "%s: field '%s': [%s] is wanted, in this order", where, field, wanted);
+}
+
 static bool read_program(const struct reader *r, const json_t *variant, const char *name, const char *parent,
                          const struct graph *graph, struct plan_program *program)
 {
@@ -243,6 +263,8 @@ static bool read_program(const struct reader *r, const json_t *variant, const ch
     if (tensor_count == 0 || tensor_count >= NO_TENSOR) return wrong_field(r, where, "tensors", "at least one tensor");
     uint64_t body;
     TRY(check_fields(r, found, where, names));
+    TRY(check_cells(r, found, where, "op_fields", plan_op_cells, PLAN_OP_CELLS));
+    TRY(check_cells(r, found, where, "tensor_fields", plan_tensor_cells, PLAN_TENSOR_CELLS));
     TRY(json_get_u64(found, "body_ops", where, op_count, &body, r->err));
     program->ops = mem_zalloc(MEM_PLAN, op_count, sizeof *program->ops);
     program->tensors = mem_zalloc(MEM_PLAN, tensor_count, sizeof *program->tensors);

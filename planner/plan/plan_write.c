@@ -7,6 +7,7 @@
 
 #include "files.h"
 #include "hash.h"
+#include "plan_file_private.h"
 #include "plan_file.h"
 
 static void write_string(FILE *out, const char *text)
@@ -102,18 +103,24 @@ static void write_tensor(FILE *out, const struct plan_tensor *tensor)
             tensor->offset, tensor->bytes, tensor->first, tensor->last, tensor->host ? ", \"host\"" : "");
 }
 
+static void write_names(FILE *out, const char *field, const char *const *names, size_t count)
+{
+    fprintf(out, "\"%s\": [", field);
+    for (size_t i = 0; i < count; i++) fprintf(out, "%s\"%s\"", i ? ", " : "", names[i]);
+    fprintf(out, "],\n");
+}
+
 static void write_program(FILE *out, const char *name, const struct graph *graph, const struct plan_program *program)
 {
     fprintf(out, "\"%s\": {\"body_ops\": %zu,\n", name, program->body_count);
-    fprintf(
-        out,
-        "\"op_fields\": [\"pass\", \"kind\", \"layer\", \"graph_op\", \"stream\", \"in\", \"out\", \"workspace\"],\n");
+    write_names(out, "op_fields", plan_op_cells, PLAN_OP_CELLS);
     fprintf(out, "\"ops\": [\n");
     for (size_t i = 0; i < program->op_count; i++) {
         write_op(out, graph, &program->ops[i]);
         fputs(i + 1 < program->op_count ? ",\n" : "\n", out);
     }
-    fprintf(out, "],\n\"tensor_fields\": [\"graph_tensor\", \"class\", \"offset\", \"bytes\", \"first\", \"last\"],\n");
+    fprintf(out, "],\n");
+    write_names(out, "tensor_fields", plan_tensor_cells, PLAN_TENSOR_CELLS);
     fprintf(out, "\"tensors\": [\n");
     for (size_t t = 0; t < program->tensor_count; t++) {
         write_tensor(out, &program->tensors[t]);
@@ -134,7 +141,8 @@ static void write_variant(FILE *out, const struct plan_variant *variant)
     fprintf(out,
             "\"arena_bytes\": %" PRIu64 ", \"lower_bound_bytes\": %" PRIu64 ", \"peak_op\": %" PRIu32
             ", \"proved_optimal\": %s,\n",
-            variant->arena_bytes, variant->lower_bound_bytes, variant->peak_op, truth(variant->proved_optimal));
+            variant->arena_bytes, variant->lower_bound_bytes, variant->peak_op,
+            truth(variant->arena_bytes == variant->lower_bound_bytes));
     if (variant->host_bytes > 0) fprintf(out, "\"host_bytes\": %" PRIu64 ",\n", variant->host_bytes);
     write_classes(out, variant->classes);
     fprintf(out,

@@ -10,8 +10,8 @@
 
 const char *verify_fault_name(enum verify_fault fault)
 {
-    static const char *const names[] = {"ok",    "hash",    "range",   "size",  "overlap",
-                                        "stale", "missing", "operand", "order", "memory"};
+    static const char *const names[] = {"ok",      "hash",    "range", "size",   "overlap", "stale",
+                                        "missing", "operand", "order", "memory", "figure"};
     return names[fault];
 }
 
@@ -405,8 +405,11 @@ static bool examine(struct proof *proof)
                            proof->program->op_count);
     proof->base = mem_alloc(MEM_PLAN, tensors, sizeof *proof->base);
     proof->only = mem_alloc(MEM_PLAN, proof->graph->tensor_count, sizeof *proof->only);
-    if (!proof->base || !proof->only)
+    proof->used_first = mem_alloc(MEM_PLAN, tensors, sizeof *proof->used_first);
+    proof->used_last = mem_zalloc(MEM_PLAN, tensors, sizeof *proof->used_last);
+    if (!proof->base || !proof->only || !proof->used_first || !proof->used_last)
         return error_memory(proof->err, tensors * sizeof *proof->base, "verifying a plan");
+    for (size_t t = 0; t < tensors; t++) proof->used_first[t] = NO_OP;
     return check_tensors(proof) && check_ops(proof) &&
            ranges_init(&proof->ranges, proof->program->tensors, tensors, proof->variant->arena_bytes, proof->err) &&
            verify_lifetimes(proof) && verify_replay(proof) && verify_sums(proof);
@@ -425,6 +428,8 @@ static bool verify_program(const struct plan_variant *variant, bool evaluate, en
     ranges_finish(&proof.ranges);
     mem_free(proof.base);
     mem_free(proof.only);
+    mem_free(proof.used_first);
+    mem_free(proof.used_last);
     return ok;
 }
 
@@ -466,100 +471,14 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
         return verify_fail(&proof, VERIFY_RANGE, "%" PRIu64 " bytes of arena and %" PRIu64 " of host memory",
                            variant->arena_bytes, variant->host_bytes);
     return verify_program(variant, false, fault, err) && verify_program(variant, true, fault, err) &&
-           check_persistent(&proof, variant);
-}
-
-/* Whether all devices of the step meet in this op. */
-static bool is_collective(const struct graph *graph, const struct plan_op *op)
-{
-    const struct op *graph_op = &graph->ops[op->op];
-    if (plan_op_copies(op)) return false;
-    bool bn = graph_op->kind == OP_BN || graph_op->kind == OP_BN_BWD;
-    return graph_op->kind == OP_ALL_REDUCE || (bn && graph_op->attr.bn.sync && op->pass != PASS_RECOMPUTE);
-}
-
-static size_t next_collective(const struct plan_variant *variant, size_t from)
-{
-    while (from < variant->train.op_count && !is_collective(variant->graph, &variant->train.ops[from])) from++;
-    return from;
-}
-
-/* Devices of different variants meet in the same collectives, in the same order and over as many bytes: else each waits
- * for the other. */
-static bool check_collectives(const struct proof *proof, const struct plan_variant *a, const struct plan_variant *b)
-{
-    if (a->graph->options.bucket_bytes != b->graph->options.bucket_bytes)
-        return verify_fail(proof, VERIFY_SIZE, "gradient buckets of %" PRIu64 " and of %" PRIu64 " bytes cannot meet",
-                           a->graph->options.bucket_bytes, b->graph->options.bucket_bytes);
-    size_t i = next_collective(a, 0), j = next_collective(b, 0);
-    for (; i < a->train.op_count && j < b->train.op_count;
-         i = next_collective(a, i + 1), j = next_collective(b, j + 1)) {
-        const struct plan_op *left = &a->train.ops[i], *right = &b->train.ops[j];
-        if (left->op != right->op || left->stream != right->stream)
-            return verify_fail(proof, VERIFY_ORDER,
-                               "op %zu of one variant and op %zu of another are not the same collective: their devices "
-                               "would wait for each other",
-                               i, j);
-    }
-    return true;
-}
-
-/* Outside the arena nothing can be proved, but the sums can be redone. */
-static bool check_sums(const struct proof *proof, const struct plan *plan, const struct plan_device *device)
-{
-    const struct plan_variant *variant = &plan->variants[device->variant];
-    uint64_t ops = variant->train.op_count + variant->evaluate.op_count, sum = 0;
-    bool right = true;
-    for (size_t c = 0; c < MEMORY_COMMUNICATION; c++) {
-        uint64_t least = variant->classes[c];
-        /* A host's own memory is where its tensors go to wait. */
-        if (c == MEMORY_KEPT && device->spec.kind == DEVICE_CPU) least += variant->host_bytes;
-        right &= c == MEMORY_INPUT ? device->classes[c] >= least : device->classes[c] == least;
-    }
-    for (size_t c = 0; c < MEMORY_CLASSES; c++) right &= !__builtin_add_overflow(sum, device->classes[c], &sum);
-    right &= device->classes[MEMORY_COMMUNICATION] == (plan->device_count > 1 ? device->spec.comm_bytes : 0);
-    right &= device->classes[MEMORY_CONTEXT] == device->spec.context_bytes + device->spec.op_bytes * ops;
-    right &= device->classes[MEMORY_RESERVE] == device->spec.reserve_bytes;
-    if (!right || sum != device->peak_bytes)
-        return verify_fail(proof, VERIFY_SIZE, "%s: its classes of memory do not add up to %" PRIu64 " bytes",
-                           device->spec.name, device->peak_bytes);
-    return true;
-}
-
-static bool verify_device(const struct proof *proof, const struct plan *plan, size_t d)
-{
-    const struct plan_device *device = &plan->devices[d];
-    if (device->variant >= plan->variant_count)
-        return verify_fail(proof, VERIFY_RANGE, "device %zu runs variant %" PRIu32 " of %zu", d, device->variant,
-                           plan->variant_count);
-    const struct graph_options *options = &plan->variants[device->variant].graph->options;
-    if (device->micro_batches != options->micro_batches ||
-        device->images != (uint64_t)options->batch * options->micro_batches)
-        return verify_fail(proof, VERIFY_SIZE,
-                           "device %zu takes %" PRIu32 " images; its programs take %" PRIu32 " x %" PRIu32, d,
-                           device->images, options->micro_batches, options->batch);
-    TRY(check_sums(proof, plan, device));
-    if (plan->fits && device->peak_bytes > device->spec.memory_bytes)
-        return verify_fail(proof, VERIFY_MEMORY, "device %zu (%s) needs %" PRIu64 " bytes and has %" PRIu64, d,
-                           device->spec.name, device->peak_bytes, device->spec.memory_bytes);
-    return true;
+           check_persistent(&proof, variant) && verify_figures(&proof);
 }
 
 bool plan_verify(const struct plan *plan, enum verify_fault *fault, struct error *err)
 {
     struct proof proof = {.fault = fault, .err = err};
-    uint64_t images = 0;
     if (fault) *fault = VERIFY_OK;
     if (plan->device_count == 0) return verify_fail(&proof, VERIFY_RANGE, "it has no device");
     for (size_t v = 0; v < plan->variant_count; v++) TRY(verify_variant(plan, &plan->variants[v], fault, err));
-    for (size_t v = 1; v < plan->variant_count; v++)
-        TRY(check_collectives(&proof, &plan->variants[0], &plan->variants[v]));
-    for (size_t d = 0; d < plan->device_count; d++) {
-        TRY(verify_device(&proof, plan, d));
-        images += plan->devices[d].images;
-    }
-    if (images != plan->batch)
-        return verify_fail(&proof, VERIFY_SIZE, "its devices take %" PRIu64 " images of a batch of %" PRIu32, images,
-                           plan->batch);
-    return true;
+    return verify_devices(&proof, plan) && verify_statements(&proof, plan);
 }

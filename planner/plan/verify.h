@@ -2,8 +2,10 @@
  *
  * Replays each program over byte ranges: every read must see exactly the bytes that the right op wrote last, as the value
  * of the right tensor; every op's inputs must be the tensors its graph op names; recomputed values must come from the same
- * op and inputs as the first time; persistent tensors are never overwritten by others; all lies inside the arena; classes
- * and peaks add up. */
+ * op and inputs as the first time; persistent tensors are never overwritten by others; all lies inside the arena; all
+ * devices meet in the same collectives; classes and peaks add up; and what the plan says of itself beside (whether a
+ * smaller arena exists, what runs again, whether it fits) follows from its programs. Predicted times follow from more
+ * than a plan holds: of them only what cannot be is refused. */
 #ifndef FATHOM_VERIFY_H
 #define FATHOM_VERIFY_H
 
@@ -20,6 +22,7 @@ enum verify_fault {
     VERIFY_OPERAND,   /* an op reads or writes another tensor than its graph op says */
     VERIFY_ORDER,     /* ops missing, twice, or in the wrong part of the step */
     VERIFY_MEMORY,    /* marked as fitting but larger than the device */
+    VERIFY_FIGURE,    /* a figure or statement that its programs contradict */
 };
 const char *verify_fault_name(enum verify_fault fault);
 

@@ -1,5 +1,5 @@
-/* Lifetimes as a plan declares them: no two live tensors meet, streams are waited for, and the sums at the peak are
- * right. Whether the declarations are true is verify_replay.c's. */
+/* Lifetimes as a plan declares them: no two live tensors meet, streams are waited for, none is longer than need be, and
+ * the sums at the peak are right. Whether the declarations are true is verify_replay.c's. */
 #include <inttypes.h>
 
 #include "mem.h"
@@ -86,6 +86,22 @@ static bool outlives(const struct proof *proof, uint32_t op, uint32_t join)
     return true;
 }
 
+static void use(const struct proof *proof, uint32_t tensor, uint32_t op)
+{
+    if (proof->used_first[tensor] == NO_OP || op < proof->used_first[tensor]) proof->used_first[tensor] = op;
+    if (op > proof->used_last[tensor]) proof->used_last[tensor] = op;
+}
+
+static void use_operands(const struct proof *proof, uint32_t op, uint32_t until)
+{
+    for (uint32_t k = 0; k < OPERANDS; k++) {
+        uint32_t t = operand(&proof->program->ops[op], k);
+        if (t == NO_TENSOR) continue;
+        use(proof, t, until);
+        if (proof->base[t] != NO_TENSOR) use(proof, proof->base[t], until);
+    }
+}
+
 /* The compute stream waits for communication where it touches the same tensor: until then what that op touches must
  * stay. Backwards, next[t] is the next compute op that touches t. Copies need no such rule: whoever touches their bytes
  * is ordered after them as in the program, so that what the replay finds holds on any number of streams. */
@@ -105,13 +121,83 @@ static bool check_streams(const struct proof *proof)
             if (op->stream == STREAM_COMPUTE) next[t] = i;
             if (op->stream == STREAM_COMMUNICATION && next[t] < join) join = next[t];
         }
-        if (op->stream == STREAM_COMMUNICATION) ok = outlives(proof, i, join);
+        use_operands(proof, i, i);
+        if (op->stream != STREAM_COMMUNICATION) continue;
+        use_operands(proof, i, join);
+        ok = outlives(proof, i, join);
     }
     mem_free(next);
     return ok;
 }
 
+/* What persists, and the images and labels, are there before the first op; what one round of the body leaves for the
+ * ops after all rounds is there from the start, as it must outlast the others. */
+static uint32_t least_first(const struct proof *proof, uint32_t tensor)
+{
+    const struct plan_tensor *t = &proof->program->tensors[tensor];
+    const struct tensor *origin = t->origin == NO_TENSOR ? NULL : &proof->graph->tensors[t->origin];
+    size_t body = proof->program->body_count;
+    bool outlasts =
+        proof->graph->options.micro_batches > 1 && proof->used_first[tensor] < body && proof->used_last[tensor] >= body;
+    return outlasts || (origin && origin->class == CLASS_INPUT) ? 0 : proof->used_first[tensor];
+}
+
+/* A lifetime that is longer than it need be would raise the lower bound, and make an arena look as small as can be. */
+static bool check_uses(const struct proof *proof)
+{
+    char name[VERIFY_NAME];
+    for (uint32_t t = 0; t < proof->program->tensor_count; t++) {
+        const struct plan_tensor *tensor = &proof->program->tensors[t];
+        bool persists = tensor->origin != NO_TENSOR && proof->graph->tensors[tensor->origin].persistent;
+        if (persists || proof->base[t] != NO_TENSOR) continue;
+        if (proof->used_first[t] == NO_OP)
+            return verify_fail(proof, VERIFY_RANGE, "%s is touched by no op", verify_tensor_name(proof, t, name));
+        uint32_t first = least_first(proof, t);
+        if (tensor->first < first || tensor->last > proof->used_last[t])
+            return verify_fail(proof, VERIFY_RANGE,
+                               "%s is declared to live from op %" PRIu32 " to %" PRIu32
+                               ", and is in use from op %" PRIu32 " to %" PRIu32 " alone",
+                               verify_tensor_name(proof, t, name), tensor->first, tensor->last, first,
+                               proof->used_last[t]);
+    }
+    return true;
+}
+
 /* ---- Sums ---- */
+
+static bool is_kept(const struct tensor *origin)
+{
+    return origin->class == CLASS_ACTIVATION || origin->class == CLASS_COMM ||
+           (origin->class == CLASS_STATISTIC && !origin->persistent);
+}
+
+/* Of tensors that may be kept, those are that live from the forward into the backward pass. */
+static enum memory_class right_class(const struct proof *proof, const struct plan_tensor *tensor, uint32_t backward)
+{
+    static const enum memory_class of_class[TENSOR_CLASSES] = {
+        [CLASS_WEIGHT] = MEMORY_WEIGHTS,    [CLASS_GRADIENT] = MEMORY_GRADIENTS, [CLASS_OPTIMIZER] = MEMORY_MOMENTUM,
+        [CLASS_STATISTIC] = MEMORY_WEIGHTS, [CLASS_INPUT] = MEMORY_INPUT,        [CLASS_WORKSPACE] = MEMORY_WORKSPACE};
+    if (tensor->origin == NO_TENSOR) return MEMORY_WORKSPACE;
+    const struct tensor *origin = &proof->graph->tensors[tensor->origin];
+    if (!is_kept(origin)) return of_class[origin->class];
+    return tensor->first < backward && backward <= tensor->last ? MEMORY_KEPT : MEMORY_TRANSIENT;
+}
+
+static bool check_tensor_classes(const struct proof *proof)
+{
+    const struct plan_program *program = proof->program;
+    uint32_t backward = 0;
+    char name[VERIFY_NAME];
+    while (backward < program->op_count && program->ops[backward].pass != PASS_BACKWARD) backward++;
+    for (uint32_t t = 0; t < program->tensor_count; t++) {
+        enum memory_class right = right_class(proof, &program->tensors[t], backward);
+        if (program->tensors[t].class != right)
+            return verify_fail(proof, VERIFY_FIGURE, "class of %s is %s; it belongs to %s",
+                               verify_tensor_name(proof, t, name), memory_class_name(program->tensors[t].class),
+                               memory_class_name(right));
+    }
+    return true;
+}
 
 /* The largest sum of live bytes, and whether it is also reached at the op that the plan names. */
 static bool check_bound(const struct proof *proof)
@@ -166,6 +252,7 @@ bool verify_lifetimes(struct proof *proof) { return sweep(proof) && check_stream
 
 bool verify_sums(const struct proof *proof)
 {
+    TRY(check_uses(proof) && check_tensor_classes(proof));
     if (proof->evaluate) return true;
     if (proof->variant->peak_op >= proof->program->op_count)
         return verify_fail(proof, VERIFY_RANGE, "the peak is at op %" PRIu32 " of %zu", proof->variant->peak_op,

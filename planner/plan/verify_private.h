@@ -13,6 +13,8 @@ struct proof {
     bool evaluate;
     uint32_t *base; /* per plan tensor that is a view: the plan tensor that it is a view of; else NO_TENSOR */
     uint32_t *only; /* per graph tensor that may have one instance only (persistent, with views): that instance */
+    uint32_t *used_first; /* per plan tensor: from which op to which it is in use; NO_OP and 0 when nothing touches it */
+    uint32_t *used_last;
     struct ranges ranges;
     enum verify_fault *fault;
     struct error *err;
@@ -33,11 +35,19 @@ bool verify_takes_over(const struct proof *proof, uint32_t op, uint32_t input);
 /* Whether this output is only read: the saved statistics of a recomputed BN. */
 bool verify_only_reads(const struct proof *proof, const struct plan_op *op, uint32_t output);
 
-/* Lifetimes as the plan declares them: no two live tensors meet, and streams are waited for. */
+/* Lifetimes as the plan declares them: no two live tensors meet, and streams are waited for. Notes used_first and
+ * used_last. */
 bool verify_lifetimes(struct proof *proof);
 /* The program run over byte ranges. */
 bool verify_replay(struct proof *proof);
-/* The bound and the classes at the peak of the training program. */
+/* No lifetime is longer than its tensor is in use; tensors' classes; the bound and the classes at the peak of the
+ * training program. */
 bool verify_sums(const struct proof *proof);
+/* What a variant says of itself beside its programs, which are proved by now. */
+bool verify_figures(const struct proof *proof);
+/* Devices: their variants, collectives and memory; of verified variants. */
+bool verify_devices(const struct proof *proof, const struct plan *plan);
+/* What the plan says of itself as a whole; after all others. */
+bool verify_statements(const struct proof *proof, const struct plan *plan);
 
 #endif

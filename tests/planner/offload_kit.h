@@ -39,6 +39,8 @@ static inline void offload_follow(struct plan *plan, const struct plan_request *
 {
     struct error err = {0};
     plan->fits = true;
+    plan->recompute = RECOMPUTE_BUDGET;
+    plan->step_seconds = 0;
     for (uint32_t d = 0; d < plan->device_count; d++) {
         struct plan_device *device = &plan->devices[d];
         struct plan_variant *variant = &plan->variants[device->variant];
@@ -59,6 +61,9 @@ static inline void offload_follow(struct plan *plan, const struct plan_request *
         cr_assert(layout_classes(variant->graph, &variant->train, draft.home, variant->peak_op, variant->arena_bytes,
                                  variant->classes, &err));
         draft_finish(&draft);
+        variant->searched = false;
+        variant_count(variant);
+        variant->compute_seconds = variant->extra_time_fraction = 0;
         offload_account(&wanted, variant, device);
         plan->fits &= device->peak_bytes <= device->spec.memory_bytes;
     }

@@ -1,4 +1,5 @@
 /* Plans broken on purpose, each in one way: the verifier must refuse each by its own rule. */
+#include <math.h>
 #include <string.h>
 
 #include "mem.h"
@@ -276,6 +277,88 @@ Test(broken, scratch_on_the_communication_stream)
     expect(plan, VERIFY_ORDER);
 }
 
+/* Two plans of one request but for the number of micro-batches: each device runs a sound program, and with synchronised
+ * normalisation one meets the other twice and then waits for it for ever. */
+static void take_second_variant(struct plan *plan, struct plan *other)
+{
+    cr_assert_eq(plan->variant_count, 2);
+    cr_assert_eq(other->variant_count, 2);
+    struct plan_variant swap = plan->variants[1];
+    plan->variants[1] = other->variants[1];
+    other->variants[1] = swap;
+    struct plan_device device = plan->devices[1];
+    plan->devices[1] = other->devices[1];
+    other->devices[1] = device;
+    plan_destroy(other);
+}
+
+static struct plan *divided(uint32_t micro_batches, bool sync_bn)
+{
+    return kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB,24GiB", .micro_batches = micro_batches,
+                    .sync_bn = sync_bn);
+}
+
+Test(broken, devices_that_meet_a_different_number_of_times)
+{
+    struct plan *plan = divided(4, true);
+    take_second_variant(plan, divided(2, true));
+    expect(plan, VERIFY_ORDER);
+    plan = divided(4, false);
+    take_second_variant(plan, divided(2, false));
+    expect(plan, VERIFY_ORDER);
+    plan = divided(1, true);
+    take_second_variant(plan, divided(2, true));
+    expect(plan, VERIFY_ORDER);
+}
+
+/* Whatever lives or dies among ops [from, to] is declared anew. */
+static void find_lifetimes(struct plan_program *program, uint32_t from, uint32_t to)
+{
+    for (uint32_t t = 0; t < program->tensor_count; t++) {
+        struct plan_tensor *tensor = &program->tensors[t];
+        bool begins = from <= tensor->first && tensor->first <= to, ends = from <= tensor->last && tensor->last <= to;
+        uint32_t first = NO_OP, last = 0;
+        for (uint32_t i = 0; (begins || ends) && i < program->op_count; i++)
+            for (size_t k = 0; k < OP_MOST_INPUTS + OP_MOST_OUTPUTS + 1; k++) {
+                const struct plan_op *op = &program->ops[i];
+                uint32_t operand = k < OP_MOST_INPUTS                     ? op->in[k]
+                                   : k < OP_MOST_INPUTS + OP_MOST_OUTPUTS ? op->out[k - OP_MOST_INPUTS]
+                                                                          : op->workspace;
+                if (operand != t) continue;
+                if (first == NO_OP) first = i;
+                last = i;
+            }
+        if (begins) tensor->first = first;
+        if (ends) tensor->last = last;
+    }
+}
+
+/* In one variant the branch is normalised after the shortcut and not before: its program is sound, and its devices wait
+ * for those of the other. */
+Test(broken, normalisations_in_another_order)
+{
+    struct plan *plan = kit_make(.model = "resnet-50", .image_size = 32, .batch = 8, .gpus = "80GiB,90GiB",
+                                 .micro_batches = 1, .sync_bn = true, .sharing = SHARING_NONE);
+    cr_assert_eq(plan->variant_count, 2);
+    struct plan_program *program = &plan->variants[1].train;
+    const struct graph *graph = plan->variants[1].graph;
+    uint32_t at = 0;
+    while (strcmp(graph->layers[graph->ops[program->ops[at].op].layer].path, "stage1/unit1/bn3") != 0) at++;
+    struct plan_op branch = program->ops[at];
+    cr_assert_eq(graph->ops[program->ops[at + 1].op].kind, OP_CONV);
+    cr_assert_eq(graph->ops[program->ops[at + 2].op].kind, OP_BN);
+    program->ops[at] = program->ops[at + 1];
+    program->ops[at + 1] = program->ops[at + 2];
+    program->ops[at + 2] = branch;
+    find_lifetimes(program, at, at + 2);
+    enum verify_fault fault;
+    struct error err = {0};
+    cr_assert_not(plan_verify(plan, &fault, &err));
+    cr_assert_eq(fault, VERIFY_ORDER, "%s", err.text);
+    cr_assert(strstr(err.text, "shortcut_bn"), "%s", err.text);
+    plan_destroy(plan);
+}
+
 static struct plan *unequal(uint64_t bucket_bytes, uint32_t micro_batches)
 {
     struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB,24GiB", .bucket_bytes = bucket_bytes,
@@ -301,14 +384,8 @@ Test(broken, devices_that_wait_for_each_other)
 
 Test(broken, buckets_of_unequal_size)
 {
-    struct plan *plan = unequal(256 << 10, 1), *other = unequal(512 << 10, 1);
-    struct plan_variant swap = plan->variants[1];
-    plan->variants[1] = other->variants[1];
-    other->variants[1] = swap;
-    struct plan_device device = plan->devices[1];
-    plan->devices[1] = other->devices[1];
-    other->devices[1] = device;
-    plan_destroy(other);
+    struct plan *plan = unequal(256 << 10, 1);
+    take_second_variant(plan, unequal(512 << 10, 1));
     expect(plan, VERIFY_SIZE);
 }
 
@@ -456,4 +533,192 @@ Test(broken, reconstructs_from_a_stale_sum)
     uint32_t by = at - 1;
     program->tensors[program->ops[by].out[0]].offset = sum->offset;
     expect(plan, VERIFY_OVERLAP);
+}
+
+/* ---- What a plan says of itself ---- */
+
+static void expect_figure(struct plan *plan, const char *field)
+{
+    enum verify_fault fault = VERIFY_OK;
+    struct error err = {0};
+    cr_assert_not(plan_verify(plan, &fault, &err), "a false %s verified", field);
+    cr_assert_eq(fault, VERIFY_FIGURE, "found %s for %s: %s", verify_fault_name(fault), field, err.text);
+    cr_assert(strstr(err.text, field), "%s is not named: %s", field, err.text);
+    plan_destroy(plan);
+}
+
+Test(broken, says_that_no_smaller_arena_exists)
+{
+    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .sharing = SHARING_NONE);
+    cr_assert_gt(plan->variants[0].arena_bytes, plan->variants[0].lower_bound_bytes);
+    cr_assert_not(plan->variants[0].proved_optimal);
+    plan->variants[0].proved_optimal = true;
+    expect_figure(plan, "proved_optimal");
+    plan = sound();
+    cr_assert(plan->variants[0].proved_optimal);
+    plan->variants[0].proved_optimal = false;
+    expect_figure(plan, "proved_optimal");
+}
+
+/* A tensor that is declared to live on after its last reader raises the bound to the arena's size. */
+Test(broken, lives_longer_than_it_is_used)
+{
+    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .sharing = SHARING_NONE);
+    struct plan_program *program = &plan->variants[0].train;
+    struct plan_tensor *output = &program->tensors[program->ops[find_op(plan, OP_CONV, PASS_FORWARD)].out[0]];
+    cr_assert_lt(output->last + 1, program->op_count);
+    output->last++;
+    expect(plan, VERIFY_RANGE);
+    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .sharing = SHARING_NONE);
+    program = &plan->variants[0].train;
+    output = &program->tensors[program->ops[find_op(plan, OP_ADD, PASS_FORWARD)].out[0]];
+    output->first--;
+    expect(plan, VERIFY_RANGE);
+    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .sharing = SHARING_NONE);
+    program = &plan->variants[0].train;
+    uint32_t user = find_op(plan, OP_CONV, PASS_FORWARD);
+    cr_assert_neq(program->ops[user].workspace, NO_TENSOR);
+    program->ops[user].workspace = NO_TENSOR; /* and nobody touches it any more */
+    expect(plan, VERIFY_RANGE);
+}
+
+Test(broken, sizes_beyond_the_last_tensor)
+{
+    struct plan *plan = sound();
+    plan->variants[0].arena_bytes += PLAN_ALIGN;
+    plan->variants[0].classes[MEMORY_TRANSIENT] += PLAN_ALIGN;
+    expect_figure(plan, "arena_bytes");
+    plan = sound();
+    plan->variants[0].host_bytes = PLAN_ALIGN;
+    expect_figure(plan, "host_bytes");
+}
+
+/* What is kept is called transient: the picture of where memory goes would be another. */
+Test(broken, tensors_of_another_class)
+{
+    struct plan *plan = sound();
+    struct plan_program *program = &plan->variants[0].train;
+    program->tensors[program->ops[0].out[0]].class = MEMORY_TRANSIENT;
+    expect_figure(plan, "class");
+    plan = sound();
+    plan->variants[0].evaluate.tensors[0].class = MEMORY_INPUT;
+    expect_figure(plan, "class");
+}
+
+Test(broken, says_that_less_runs_again)
+{
+    struct plan *plan = kit_make(.model = "resnet-110", .batch = 64, .gpus = "512MiB", .micro_batches = 1);
+    cr_assert_eq(plan->recompute, RECOMPUTE_BUDGET);
+    cr_assert_gt(plan->variants[0].recomputed_convolutions, 0);
+    plan->variants[0].recomputed_convolutions = 0;
+    expect_figure(plan, "recomputed_convolutions");
+    plan = kit_make(.model = "resnet-110", .batch = 64, .gpus = "512MiB", .micro_batches = 1);
+    plan->recompute = RECOMPUTE_ELEMENTWISE;
+    expect_figure(plan, "recompute");
+    plan = sound();
+    plan->variants[0].extra_flops_fraction *= 0.999;
+    expect_figure(plan, "extra_flops_fraction");
+    plan = sound();
+    plan->variants[0].extra_flops_fraction = NAN;
+    expect_figure(plan, "extra_flops_fraction");
+    plan = sound();
+    plan->recompute = RECOMPUTE_NONE;
+    expect_figure(plan, "recompute");
+    plan = sound();
+    plan->recompute_budget_bytes = 1;
+    expect_figure(plan, "recompute_budget_bytes");
+    plan =
+        kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .recompute = RECOMPUTE_BUDGET, .budget = 1u << 30);
+    plan->recompute_budget_bytes = plan->variants[0].arena_bytes - 1;
+    expect_figure(plan, "recompute_budget_bytes");
+    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB");
+    cr_assert_eq(plan->variants[0].extra_flops_fraction, 0);
+    plan->variants[0].extra_time_fraction = 0.1;
+    expect_figure(plan, "extra_time_fraction");
+}
+
+Test(broken, says_that_it_fits_or_not)
+{
+    struct plan *plan = sound();
+    plan->fits = false;
+    expect_figure(plan, "fits");
+}
+
+Test(broken, says_what_normalisation_sees)
+{
+    struct plan *plan = sound();
+    cr_assert(plan->changes_bn);
+    plan->changes_bn = false;
+    expect_figure(plan, "changes_bn");
+    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB");
+    plan->changes_bn = true;
+    expect_figure(plan, "changes_bn");
+    plan = kit_make(.model = "vgg-a", .image_size = 32, .batch = 16, .gpus = "2x16GiB");
+    cr_assert_not(plan->changes_bn);
+    plan->changes_bn = true;
+    expect_figure(plan, "changes_bn");
+}
+
+/* Times are predicted from more than a plan holds; what cannot be is refused. */
+Test(broken, times_that_cannot_be)
+{
+    static const double wrong[] = {-1, NAN, INFINITY, 1e300};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct plan *plan = sound();
+        plan->step_seconds = wrong[i];
+        expect_figure(plan, "step_seconds");
+        plan = sound();
+        plan->plan_seconds = wrong[i];
+        expect_figure(plan, "plan_seconds");
+        plan = sound();
+        plan->variants[0].compute_seconds = wrong[i];
+        expect_figure(plan, "compute_seconds");
+        plan = sound();
+        plan->variants[0].extra_time_fraction = wrong[i];
+        expect_figure(plan, "extra_time_fraction");
+    }
+    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "titan-x");
+    cr_assert_gt(plan->step_seconds, 0);
+    plan->step_seconds = plan->variants[0].compute_seconds / 2;
+    expect_figure(plan, "step_seconds");
+    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "titan-x");
+    plan->variants[0].compute_seconds = 0;
+    expect_figure(plan, "step_seconds");
+}
+
+/* A host's process holds the loader's batches: another kind of device has another sum. */
+Test(broken, devices_of_another_kind)
+{
+    struct plan *plan = sound();
+    plan->devices[0].spec.kind = plan->devices[1].spec.kind = DEVICE_CPU;
+    expect(plan, VERIFY_SIZE);
+    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "2xcpu");
+    plan->devices[0].spec.kind = plan->devices[1].spec.kind = DEVICE_GPU;
+    expect(plan, VERIFY_SIZE);
+    plan = sound();
+    plan->devices[1].spec.kind = DEVICE_CPU;
+    expect_figure(plan, "kind");
+    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "2xcpu");
+    plan->devices[1].classes[MEMORY_INPUT] += 64;
+    plan->devices[1].peak_bytes += 64;
+    expect(plan, VERIFY_SIZE);
+}
+
+Test(broken, sums_that_overflow)
+{
+    struct plan *plan = sound();
+    plan->devices[0].spec.op_bytes = UINT64_C(1) << 63;
+    expect(plan, VERIFY_SIZE);
+    plan = sound();
+    plan->devices[0].spec.context_bytes = UINT64_MAX;
+    expect(plan, VERIFY_SIZE);
+}
+
+Test(broken, a_variant_that_no_device_runs)
+{
+    struct plan *plan = divided(1, false), *equal = kit_make(.model = "resnet-20", .batch = 16, .gpus = "2x16GiB");
+    cr_assert_eq(equal->devices[1].images, 8);
+    plan->devices[1] = plan->devices[0];
+    expect(plan, plan->devices[0].images == 8 ? VERIFY_RANGE : VERIFY_SIZE);
+    plan_destroy(equal);
 }
