@@ -1,25 +1,121 @@
 #define _GNU_SOURCE
 #include "files.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "mem.h"
-#include "process.h"
+#include "partial.h"
+
+/* ---- What may be opened ---- */
+
+static const char *name_kind(mode_t mode)
+{
+    if (S_ISDIR(mode)) return "a folder";
+    if (S_ISFIFO(mode)) return "a pipe";
+    if (S_ISSOCK(mode)) return "a socket";
+    return "a device";
+}
+
+static bool refuse_kind(const char *path, mode_t mode, struct error *err)
+{
+    return error_set(err, ERROR_INPUT, "%s: is %s; a file is wanted", path, name_kind(mode));
+}
+
+/* A descriptor that this process was given, by name: what a shell writes for `<(command)`, and standard input. */
+static bool names_descriptor(const char *path)
+{
+    return strcmp(path, "/dev/stdin") == 0 || strncmp(path, "/dev/fd/", 8) == 0 ||
+           strncmp(path, "/proc/self/fd/", 14) == 0;
+}
+
+/* Streams whose end comes: a device like /dev/zero has none. */
+static bool is_given_stream(const char *path, mode_t mode, int fd)
+{
+    return names_descriptor(path) && (S_ISFIFO(mode) || S_ISSOCK(mode) || (S_ISCHR(mode) && isatty(fd)));
+}
+
+/* Looked at before it is opened, as opening a device may do something, and afterwards, as it may have changed. */
+static bool check_input(const char *path, enum files_streams streams, int fd, struct error *err)
+{
+    struct stat info;
+    if ((fd < 0 ? stat(path, &info) : fstat(fd, &info)) != 0)
+        return error_errno(err, ERROR_INPUT, errno, "%s: cannot be opened", path);
+    if (S_ISREG(info.st_mode)) return true;
+    if (streams == FILES_OR_STREAM && names_descriptor(path) &&
+        (fd < 0 ? !S_ISDIR(info.st_mode) : is_given_stream(path, info.st_mode, fd)))
+        return true;
+    return refuse_kind(path, info.st_mode, err);
+}
+
+/* It was opened without waiting; reading and writing wait as usual. */
+static void wait_again(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0) (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+}
+
+bool files_open(const char *path, enum files_streams streams, int *fd, struct error *err)
+{
+    TRY(check_input(path, streams, -1, err));
+    int opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (opened < 0) return error_errno(err, ERROR_INPUT, errno, "%s: cannot be opened", path);
+    if (!check_input(path, streams, opened, err)) {
+        close(opened);
+        return false;
+    }
+    wait_again(opened);
+    *fd = opened;
+    return true;
+}
+
+/* *special: it is a device or a pipe, which are written to as they are. A disk is one too, but nobody means that. */
+static bool check_output(const char *path, int fd, bool *special, struct error *err)
+{
+    struct stat info;
+    *special = false;
+    if ((fd < 0 ? stat(path, &info) : fstat(fd, &info)) != 0)
+        return errno == ENOENT || error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);
+    if (S_ISDIR(info.st_mode) || S_ISSOCK(info.st_mode) || S_ISBLK(info.st_mode))
+        return refuse_kind(path, info.st_mode, err);
+    *special = !S_ISREG(info.st_mode);
+    return true;
+}
+
+static bool refuse_output(const char *path, int cause, struct error *err)
+{
+    if (cause == ENXIO) return error_set(err, ERROR_INPUT, "%s: is a pipe from which nobody reads", path);
+    return error_errno(err, ERROR_INPUT, cause, "%s: cannot be written", path);
+}
+
+bool files_open_to_write(const char *path, int *fd, struct error *err)
+{
+    bool special, changed;
+    TRY(check_output(path, -1, &special, err));
+    int flags = special ? O_WRONLY | O_NONBLOCK | O_NOCTTY : O_RDWR | O_CREAT | O_NONBLOCK;
+    int opened = open(path, flags | O_APPEND | O_CLOEXEC, 0666);
+    if (opened < 0) return refuse_output(path, errno, err);
+    if (!check_output(path, opened, &changed, err)) {
+        close(opened);
+        return false;
+    }
+    wait_again(opened);
+    *fd = opened;
+    return true;
+}
+
+/* ---- Reading ---- */
 
 static bool check_readable(FILE *stream, const char *path, uint64_t most_bytes, size_t *length, struct error *err)
 {
     struct stat info;
     if (fstat(fileno(stream), &info) != 0) return error_errno(err, ERROR_INPUT, errno, "%s: cannot be read", path);
-    if (S_ISDIR(info.st_mode)) return error_set(err, ERROR_INPUT, "%s: is a directory; a file is wanted", path);
     if ((uint64_t)info.st_size > most_bytes)
         return error_set(err, ERROR_INPUT, "%s: has %" PRIu64 " bytes; at most %" PRIu64 " are read", path,
                          (uint64_t)info.st_size, most_bytes);
@@ -59,14 +155,57 @@ static bool read_all(FILE *stream, const char *path, uint64_t most_bytes, size_t
 
 bool files_read(const char *path, uint64_t most_bytes, char **bytes, size_t *length, struct error *err)
 {
-    FILE *stream = fopen(path, "rbe");
-    if (!stream) return error_errno(err, ERROR_INPUT, errno, "%s: cannot be opened", path);
+    int fd;
+    TRY(files_open(path, FILES_OR_STREAM, &fd, err));
+    FILE *stream = fdopen(fd, "rb");
+    if (!stream) {
+        error_errno(err, ERROR_INPUT, errno, "%s: cannot be opened", path);
+        close(fd);
+        return false;
+    }
     size_t expected = 0;
     bool ok = check_readable(stream, path, most_bytes, &expected, err) &&
               read_all(stream, path, most_bytes, expected, bytes, length, err);
     fclose(stream);
     return ok;
 }
+
+/* ---- Paths ---- */
+
+_Static_assert(FILES_PATH >= PATH_MAX, "realpath writes that much");
+
+/* A link to what is not there leads to where it will be. */
+static bool follow_link(const char *path, char target[FILES_PATH])
+{
+    char link[FILES_PATH];
+    ssize_t length = readlink(path, link, sizeof link - 1);
+    if (length < 0) return false;
+    link[length] = '\0';
+    const char *slash = strrchr(path, '/');
+    int folder = link[0] == '/' || !slash ? 0 : (int)(slash - path) + 1;
+    return snprintf(target, FILES_PATH, "%.*s%s", folder, path, link) < FILES_PATH;
+}
+
+/* The folder's real path, and the name behind it. */
+static bool resolve_new(const char *path, char resolved[FILES_PATH])
+{
+    char folder[FILES_PATH], real[FILES_PATH];
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    if (snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".") >= FILES_PATH)
+        return false;
+    if (!realpath(folder, real)) return false;
+    return snprintf(resolved, FILES_PATH, "%s/%s", strcmp(real, "/") == 0 ? "" : real, name) < FILES_PATH;
+}
+
+bool files_resolve(const char *path, char resolved[FILES_PATH])
+{
+    char from[2][FILES_PATH];
+    if (realpath(path, resolved)) return true;
+    for (int links = 0; links < 40 && follow_link(path, from[links % 2]); links++) path = from[links % 2];
+    return resolve_new(path, resolved);
+}
+
+/* ---- Writing ---- */
 
 /* Where a path's bytes go. Renaming over a device (/dev/null), a pipe or a link (/dev/stdout) would put a file in its
  * place: the first two are written to as they are, a link's target is. */
@@ -78,56 +217,23 @@ struct destination {
 static bool find_destination(const char *path, struct destination *found, struct error *err)
 {
     struct stat info;
-    found->special = false;
     bool link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
     if (!link || !realpath(path, found->path)) {
         if (strlen(path) >= sizeof found->path)
             return error_errno(err, ERROR_INPUT, ENAMETOOLONG, "%s: cannot be written", path);
         strcpy(found->path, path);
     }
-    if (stat(path, &info) != 0) return true;
-    if (S_ISDIR(info.st_mode)) return error_set(err, ERROR_INPUT, "%s: is a folder; a file is wanted", path);
-    found->special = !S_ISREG(info.st_mode);
-    return true;
+    return check_output(path, -1, &found->special, err);
 }
 
-#define PARTIAL ".partial-"
-
-/* "NAME.partial-PID" of a process that is gone. */
-static bool is_leftover(const char *entry, const char *name)
+static int open_destination(const struct destination *to, char **partial, struct error *err)
 {
-    size_t length = strlen(name);
-    if (strncmp(entry, name, length) != 0 || strncmp(entry + length, PARTIAL, strlen(PARTIAL)) != 0) return false;
-    const char *digits = entry + length + strlen(PARTIAL);
-    char *end;
-    if (*digits < '1' || *digits > '9') return false;
-    unsigned long long pid = strtoull(digits, &end, 10);
-    return *end == '\0' && !process_is_alive(pid);
-}
-
-/* A writer in another container or on another host of a shared folder is not among this one's processes, but holds its
- * lock. */
-static bool is_being_written(int folder, const char *entry)
-{
-    int file = openat(folder, entry, O_RDWR | O_CLOEXEC);
-    if (file < 0) return true;
-    bool locked = flock(file, LOCK_EX | LOCK_NB) != 0;
-    close(file);
-    return locked;
-}
-
-/* What processes left that were killed while they wrote this file. It is no error when that cannot be done. */
-static void remove_leftovers(const char *path)
-{
-    char folder[PATH_MAX];
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
-    DIR *entries = opendir(folder);
-    if (!entries) return;
-    for (struct dirent *entry; (entry = readdir(entries));)
-        if (is_leftover(entry->d_name, name) && !is_being_written(dirfd(entries), entry->d_name))
-            unlinkat(dirfd(entries), entry->d_name, 0);
-    closedir(entries);
+    int fd = -1;
+    if (to->special) return files_open_to_write(to->path, &fd, err) ? fd : -1;
+    fd = partial_create_file(to->path, partial);
+    if (fd < 0)
+        error_errno(err, errno == ENOMEM ? ERROR_MEMORY : ERROR_INPUT, errno, "%s: cannot be written", to->path);
+    return fd;
 }
 
 bool files_begin(struct files_writer *writer, const char *path, struct error *err)
@@ -135,47 +241,62 @@ bool files_begin(struct files_writer *writer, const char *path, struct error *er
     struct destination to;
     *writer = (struct files_writer){0};
     TRY(find_destination(path, &to, err));
-    size_t length = strlen(to.path) + 32;
-    char *partial = mem_alloc(MEM_GENERAL, length, 1);
-    char *copy = mem_strdup(MEM_GENERAL, to.path);
-    if (!partial || !copy) {
-        mem_free(partial);
-        mem_free(copy);
-        return error_memory(err, length, path);
-    }
-    snprintf(partial, length, "%s" PARTIAL "%ld", to.path, (long)getpid());
-    if (!to.special) remove_leftovers(to.path);
-    FILE *stream = fopen(to.special ? to.path : partial, "wbe");
-    if (!stream) {
+    writer->path = mem_strdup(MEM_GENERAL, to.path);
+    if (!writer->path) return error_memory(err, strlen(path), path);
+    int fd = open_destination(&to, &writer->partial, err);
+    writer->stream = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (writer->stream) return true;
+    if (fd >= 0) {
         error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);
-        mem_free(partial);
-        mem_free(copy);
-        return false;
+        close(fd);
     }
-    if (to.special)
-        mem_free(partial);
-    else
-        (void)flock(fileno(stream), LOCK_EX | LOCK_NB); /* for is_being_written; some file systems have no locks */
-    *writer = (struct files_writer){.stream = stream, .path = copy, .partial = to.special ? NULL : partial};
+    files_abandon(writer);
+    return false;
+}
+
+static bool refuse_write(const struct files_writer *writer, int cause, struct error *err)
+{
+    return error_errno(err, ERROR_FAILED, cause, "%s: cannot be written", writer->path);
+}
+
+bool files_flush(struct files_writer *writer, struct error *err)
+{
+    bool ok = !ferror(writer->stream) && fflush(writer->stream) == 0;
+    if (ok && writer->partial) ok = fsync(fileno(writer->stream)) == 0;
+    return ok || refuse_write(writer, errno, err);
+}
+
+static bool give_name(struct files_writer *writer, unsigned flags, struct error *err)
+{
+    int code = renameat2(AT_FDCWD, writer->partial, AT_FDCWD, writer->path, flags);
+    if (code != 0 && flags && errno == EINVAL) /* a file system that does not know the flag */
+        code = rename(writer->partial, writer->path);
+    if (code != 0) return refuse_write(writer, errno, err);
+    mem_free(writer->partial);
+    writer->partial = NULL;
     return true;
+}
+
+bool files_publish(struct files_writer *writer, bool replace, int *fd, struct error *err)
+{
+    int kept = -1;
+    bool ok = !ferror(writer->stream) && fflush(writer->stream) == 0;
+    if (ok) kept = fcntl(fileno(writer->stream), F_DUPFD_CLOEXEC, 0);
+    ok = ok && kept >= 0 && fcntl(kept, F_SETFL, O_APPEND) == 0;
+    if (!ok) refuse_write(writer, errno, err);
+    if (ok && writer->partial) ok = give_name(writer, replace ? 0 : RENAME_NOREPLACE, err);
+    if (ok) *fd = kept;
+    if (!ok && kept >= 0) close(kept);
+    files_abandon(writer);
+    return ok;
 }
 
 bool files_commit(struct files_writer *writer, struct error *err)
 {
-    bool ok = !ferror(writer->stream) && fflush(writer->stream) == 0;
-    if (ok && writer->partial) ok = fsync(fileno(writer->stream)) == 0;
-    int cause = errno;
-    ok = fclose(writer->stream) == 0 && ok;
+    bool ok = files_flush(writer, err);
+    if (fclose(writer->stream) != 0 && ok) ok = refuse_write(writer, errno, err);
     writer->stream = NULL;
-    if (ok && writer->partial && rename(writer->partial, writer->path) != 0) {
-        ok = false;
-        cause = errno;
-    }
-    if (!ok) error_errno(err, ERROR_FAILED, cause, "%s: cannot be written", writer->path);
-    if (ok) {
-        mem_free(writer->partial);
-        writer->partial = NULL;
-    }
+    if (ok && writer->partial) ok = give_name(writer, 0, err);
     files_abandon(writer);
     return ok;
 }
@@ -197,6 +318,8 @@ bool files_write(const char *path, const void *bytes, size_t length, struct erro
     return files_commit(&writer, err);
 }
 
+/* ---- Folders ---- */
+
 bool files_make_folder(const char *path, struct error *err)
 {
     char *copy = mem_strdup(MEM_GENERAL, path);
@@ -216,4 +339,30 @@ bool files_make_folder(const char *path, struct error *err)
         ok = error_set(err, ERROR_INPUT, "%s: is a file; a folder is wanted", path);
     mem_free(copy);
     return ok;
+}
+
+size_t files_folder_there(const char *path)
+{
+    struct stat info;
+    size_t there = 0, length = strlen(path);
+    char *copy = mem_strdup(MEM_GENERAL, path);
+    for (size_t end = 1; copy && end <= length; end++) {
+        if (copy[end] != '/' && copy[end] != '\0') continue;
+        copy[end] = '\0';
+        if (stat(copy, &info) == 0) there = end;
+        copy[end] = path[end];
+    }
+    mem_free(copy);
+    return copy ? there : length;
+}
+
+void files_unmake_folder(const char *path, size_t there)
+{
+    char *copy = mem_strdup(MEM_GENERAL, path);
+    for (size_t end = strlen(path); copy && end > there; end--) {
+        if (path[end] != '/' && path[end] != '\0') continue;
+        copy[end] = '\0';
+        if (rmdir(copy) != 0 && errno != ENOENT) break;
+    }
+    mem_free(copy);
 }
