@@ -9,31 +9,47 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "files.h"
+#include "locks.h"
 
 /* A mistyped path must not cost the user a plan or a checkpoint. */
-static bool may_replace(const char *path, struct error *err)
+static bool check_ours(int fd, const char *path, struct error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return errno == ENOENT || error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);
-    uint8_t bytes[TRACE_FILE_HEADER];
-    ssize_t got = read(fd, bytes, sizeof bytes);
-    close(fd);
-    if (got == 0 || (got >= 8 && memcmp(bytes, "FATHOMTR", 8) == 0)) return true;
+    uint8_t bytes[8];
+    ssize_t got = pread(fd, bytes, sizeof bytes, 0);
+    if (got < 0) return error_errno(err, ERROR_INPUT, errno, "%s: cannot be read", path);
+    if (got == 0 || (got == 8 && memcmp(bytes, "FATHOMTR", 8) == 0)) return true;
     return error_set(err, ERROR_INPUT, "%s: exists and is not a trace; name another file or remove it", path);
 }
 
-/* A new file rather than the old one emptied: whoever still reads the old trace keeps it. */
-static int create(const char *path, struct error *err)
+/* Opens the file that is to be replaced, for its lock; *fd is -1 when there is none or it is a device. */
+static bool open_old(const char *path, int *fd, struct error *err)
 {
     struct stat info;
-    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
-    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
-        if (!may_replace(path, err)) return -1;
-        unlink(path);
-    }
-    int fd = open(path, flags, 0666);
-    if (fd < 0) error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);
-    return fd;
+    *fd = -1;
+    if (stat(path, &info) != 0 || S_ISCHR(info.st_mode)) return true;
+    if (S_ISFIFO(info.st_mode)) /* readers look at a trace again and from its end */
+        return error_set(err, ERROR_INPUT, "%s: is a pipe; a file is wanted", path);
+    TRY(files_open_to_write(path, fd, err));
+    if (locks_take(*fd, path, err) && check_ours(*fd, path, err)) return true;
+    close(*fd);
+    return false;
+}
+
+/* A new file rather than the old one emptied: whoever still reads the old trace keeps it. */
+static bool create(const char *path, int *fd, struct error *err)
+{
+    int old;
+    struct files_writer writer;
+    uint8_t header[TRACE_FILE_HEADER];
+    trace_put_file_header(&(struct trace_file_header){TRACE_VERSION, clock_now_ns(), clock_wall_ns()}, header);
+    TRY(open_old(path, &old, err));
+    bool ok = files_begin(&writer, path, err);
+    if (ok) fwrite(header, sizeof header, 1, writer.stream);
+    ok = ok && files_publish(&writer, old >= 0, fd, err);
+    if (old >= 0) close(old);
+    if (!ok && err && err->kind == ERROR_FAILED) err->kind = ERROR_INPUT; /* nothing was begun */
+    return ok;
 }
 
 static bool write_all(int fd, const uint8_t *bytes, size_t length)
@@ -50,17 +66,9 @@ static bool write_all(int fd, const uint8_t *bytes, size_t length)
 
 bool trace_output_open(struct trace_output *output, const char *path, uint64_t most_bytes, struct error *err)
 {
-    *output = (struct trace_output){.fd = create(path, err), .most_bytes = most_bytes};
-    if (output->fd < 0) return false;
-    uint8_t header[TRACE_FILE_HEADER];
-    trace_put_file_header(&(struct trace_file_header){TRACE_VERSION, clock_now_ns(), clock_wall_ns()}, header);
-    if (!write_all(output->fd, header, sizeof header)) {
-        error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);
-        close(output->fd);
-        output->fd = -1;
-        return false;
-    }
-    output->offset = output->bytes = output->segment_begin = sizeof header;
+    *output = (struct trace_output){.fd = -1, .most_bytes = most_bytes};
+    TRY(create(path, &output->fd, err));
+    output->offset = output->bytes = output->segment_begin = TRACE_FILE_HEADER;
     return true;
 }
 

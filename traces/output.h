@@ -28,8 +28,8 @@ struct trace_output {
     char failure[256];
 };
 
-/* Creates the file and writes its header. A regular file in the way is replaced when it is a trace or empty, and
- * refused otherwise. ERROR_INPUT. */
+/* Creates the file and writes its header. A file in the way is replaced when it is a trace or empty and no other process
+ * writes to it, and refused otherwise, as a pipe is. ERROR_INPUT. */
 bool trace_output_open(struct trace_output *output, const char *path, uint64_t most_bytes, struct error *err);
 void trace_output_close(struct trace_output *output);
 
