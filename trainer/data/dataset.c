@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "files.h"
 #include "mem.h"
 
 bool dataset_join(char out[DATASET_PATH], const char *folder, const char *name, struct error *err)
@@ -82,6 +83,29 @@ bool dataset_open(const char *path, struct dataset **dataset, struct error *err)
     else
         dataset_close(made);
     return ok;
+}
+
+static bool is_below(const char *path, const char *folder)
+{
+    size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && path[length] == '/';
+}
+
+bool dataset_reads(const char *folder, const char *file)
+{
+    static const char *const files[] = {
+        "data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin",
+        "test_batch.bin",   "batches.meta.txt", "train.bin",        "test.bin",         "fine_label_names.txt"};
+    static const char *const parts[] = {"train", "test", "val"};
+    char wanted[FILES_PATH], path[DATASET_PATH], found[FILES_PATH];
+    if (!files_resolve(file, wanted)) return false;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (dataset_join(path, folder, files[i], NULL) && files_resolve(path, found) && strcmp(found, wanted) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (dataset_join(path, folder, parts[i], NULL) && files_resolve(path, found) && is_below(wanted, found))
+            return true;
+    return false;
 }
 
 void dataset_close(struct dataset *dataset)

@@ -16,11 +16,13 @@
 #include "files.h"
 #include "hash.h"
 #include "mem.h"
+#include "partial.h"
 #include "text.h"
 
 #define MAGIC             "FATHOMCK"
 #define PREFIX_BYTES      24u /* magic, version, header bytes, file bytes */
 #define MOST_HEADER_BYTES (256u << 20)
+#define STEM              "step-"
 #define SUFFIX            ".ckpt"
 #define FLAG_WARMED       1u
 #define FLAG_WAITING      2u
@@ -164,7 +166,7 @@ static void flush_folder(const char *folder)
 
 static bool format_path(char path[CHECKPOINT_PATH], const char *folder, uint64_t step, struct error *err)
 {
-    int length = snprintf(path, CHECKPOINT_PATH, "%s/step-%012" PRIu64 SUFFIX, folder, step);
+    int length = snprintf(path, CHECKPOINT_PATH, "%s/" STEM "%012" PRIu64 SUFFIX, folder, step);
     if (length < CHECKPOINT_PATH) return true;
     return error_set(err, ERROR_INPUT, "--save: the folder's path is longer than %d bytes", CHECKPOINT_PATH - 32);
 }
@@ -190,6 +192,8 @@ bool checkpoint_write(const char *folder, const struct checkpoint *checkpoint, c
     return true;
 }
 
+/* ---- The folder ---- */
+
 bool checkpoint_try(const char *folder, struct error *err)
 {
     char path[CHECKPOINT_PATH];
@@ -202,12 +206,28 @@ bool checkpoint_try(const char *folder, struct error *err)
     return ok;
 }
 
+bool checkpoint_claim(struct checkpoint_claim *claim, const char *folder, struct error *err)
+{
+    *claim = (struct checkpoint_claim){folder, files_folder_there(folder), {.fd = -1}};
+    bool ok = files_make_folder(folder, err) && locks_enter_folder(&claim->lock, folder, err);
+    if (ok) partial_sweep(folder, STEM);
+    if (!ok) checkpoint_release(claim);
+    return ok || error_prefix(err, "--save");
+}
+
+void checkpoint_release(struct checkpoint_claim *claim)
+{
+    locks_leave_folder(&claim->lock);
+    if (claim->folder) files_unmake_folder(claim->folder, claim->there);
+    claim->folder = NULL;
+}
+
 /* ---- Finding ---- */
 
 /* Whether a file's name is step-<digits>.ckpt. */
 static bool parse_name(const char *name, uint64_t *step)
 {
-    if (strncmp(name, "step-", 5) != 0 || !isdigit((unsigned char)name[5])) return false;
+    if (strncmp(name, STEM, 5) != 0 || !isdigit((unsigned char)name[5])) return false;
     char *end;
     errno = 0;
     *step = strtoull(name + 5, &end, 10);
@@ -225,6 +245,12 @@ static bool find_newest(DIR *folder, char name[NAME_MAX + 1])
         snprintf(name, NAME_MAX + 1, "%s", entry->d_name);
     }
     return found;
+}
+
+bool checkpoint_names_one(const char *name)
+{
+    uint64_t step;
+    return parse_name(name, &step);
 }
 
 bool checkpoint_exists(const char *path)
@@ -251,7 +277,7 @@ bool checkpoint_find(const char *folder_or_file, char path[CHECKPOINT_PATH], str
     bool found = find_newest(folder, name);
     closedir(folder);
     if (!found)
-        return error_set(err, ERROR_INPUT, "%s: has no checkpoint (a file step-NUMBER%s)", folder_or_file, SUFFIX);
+        return error_set(err, ERROR_INPUT, "%s: has no checkpoint (a file " STEM "NUMBER" SUFFIX ")", folder_or_file);
     if (snprintf(path, CHECKPOINT_PATH, "%s/%s", folder_or_file, name) >= CHECKPOINT_PATH)
         return error_set(err, ERROR_INPUT, "--resume: the path is longer than %d bytes", CHECKPOINT_PATH);
     return true;
@@ -369,6 +395,17 @@ static bool read_header(struct checkpoint_file *file, struct error *err)
     return error_set(err, ERROR_INPUT, "%s: its header is damaged: the checksum is wrong", file->path);
 }
 
+static bool open_stream(struct checkpoint_file *file, struct error *err)
+{
+    int fd;
+    TRY(files_open(file->path, FILES_REGULAR, &fd, err));
+    file->stream = fdopen(fd, "rb");
+    if (file->stream) return true;
+    error_errno(err, ERROR_INPUT, errno, "%s: cannot be opened", file->path);
+    close(fd);
+    return false;
+}
+
 bool checkpoint_open(const char *path, struct checkpoint_file **out, struct checkpoint *checkpoint, struct error *err)
 {
     struct checkpoint_file *file = mem_zalloc(MEM_GENERAL, 1, sizeof *file);
@@ -376,9 +413,7 @@ bool checkpoint_open(const char *path, struct checkpoint_file **out, struct chec
         mem_free(file);
         return error_memory(err, sizeof *file, path);
     }
-    file->stream = fopen(path, "rbe");
-    bool ok = file->stream || error_errno(err, ERROR_INPUT, errno, "%s: cannot be opened", path);
-    ok = ok && read_header(file, err);
+    bool ok = open_stream(file, err) && read_header(file, err);
     struct checkpoint found;
     struct cursor cursor = {file->header, PREFIX_BYTES, file->header_bytes - 8, false};
     if (ok) take_run(&cursor, &found);

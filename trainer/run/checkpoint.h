@@ -6,6 +6,7 @@
 #ifndef FATHOM_CHECKPOINT_H
 #define FATHOM_CHECKPOINT_H
 
+#include "locks.h"
 #include "model.h"
 #include "rate.h"
 
@@ -45,6 +46,21 @@ bool checkpoint_write(const char *folder, const struct checkpoint *checkpoint, c
 
 /* Makes the folder and tries it with a file as checkpoint_write makes one, which does not stay. Errors as there. */
 bool checkpoint_try(const char *folder, struct error *err);
+
+/* A folder that one run at a time saves to. */
+struct checkpoint_claim {
+    const char *folder; /* borrowed */
+    size_t there;       /* of its path, in bytes, before it was made */
+    struct folder_lock lock;
+};
+
+/* Makes the folder, keeps other processes from claiming it, and removes what killed runs left half-written. ERROR_INPUT names --save. A released folder that was made in vain is gone again; a zeroed
+ * claim may be released too. */
+bool checkpoint_claim(struct checkpoint_claim *claim, const char *folder, struct error *err);
+void checkpoint_release(struct checkpoint_claim *claim);
+
+/* Whether a file of this name would be taken for a checkpoint. */
+bool checkpoint_names_one(const char *name);
 
 /* The newest checkpoint in a folder, by its step number, into path. ERROR_INPUT when there is none. A path of a file is
  * taken as it is. */

@@ -96,11 +96,7 @@ static bool check_options(const struct train_options *o, struct error *err)
         return error_set(err, ERROR_INPUT,
                          "the rate falls when the test error does no longer (--schedule plateau, as in the paper of "
                          "ImageNet's nets): --evaluate-every STEPS is wanted with it, or another --schedule");
-    if (!o->save_folder || o->resume_folder || !checkpoint_exists(o->save_folder)) return true;
-    return error_set(
-        err, ERROR_INPUT,
-        "--save: %s has checkpoints of another run: go on from them with --resume %s, or name another folder",
-        o->save_folder, o->save_folder);
+    return true;
 }
 
 /* ---- Beginning and end ---- */
@@ -189,6 +185,11 @@ bool run_open_loader(struct run *run, struct error *err)
 
 bool train_try_outputs(const struct train_options *o, struct error *err)
 {
+    if (o->save_folder && !o->resume_folder && checkpoint_exists(o->save_folder))
+        return error_set(
+            err, ERROR_INPUT,
+            "--save: %s has checkpoints of another run: go on from them with --resume %s, or name another folder",
+            o->save_folder, o->save_folder);
     if (o->save_folder) TRY(checkpoint_try(o->save_folder, err));
     return log_try(o->log_path, err);
 }

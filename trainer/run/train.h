@@ -45,7 +45,8 @@ struct train_result {
     bool stopped;                        /* by *stop, after its checkpoint */
 };
 
-/* Whether --save's folder and the log can be written; leaves nothing behind but the folder. */
+/* Whether --save's folder and the log can be written and hold nothing of another run or program; leaves nothing behind but
+ * the folder. train_run looks, too: whoever writes something before it, such as a trace, asks first. */
 bool train_try_outputs(const struct train_options *options, struct error *err);
 /* The step of the checkpoint that a run with this resume_folder goes on from, and the checkpoint's path. */
 #define TRAIN_PATH 4096
