@@ -4,6 +4,7 @@
 #include "command.h"
 #include "json.h"
 #include "machine.h"
+#include "outputs.h"
 #include "units.h"
 
 static void print_host(const struct host *host)
@@ -91,6 +92,8 @@ static bool print_json(const struct host *host, struct error *err)
 static bool write_machine(const char *gpus, const char *path, struct error *err)
 {
     struct machine machine = {0};
+    struct outputs outputs = {0};
+    TRY(outputs_reads(&outputs, "--gpus", gpus, err) && outputs_writes(&outputs, "--output", path, err));
     bool ok = machine_parse(gpus, &machine, err) && machine_write_file(&machine, path, err);
     machine_finish(&machine);
     return ok;

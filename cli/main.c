@@ -1,4 +1,6 @@
 #define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,9 +76,27 @@ static void wait_without_spinning(char **argv)
     if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv);
 }
 
-int main(int argc, char **argv)
+/* A file that is opened takes the lowest number that is free: where standard output was closed, what is said would go
+ * into a checkpoint. */
+static void fill_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0 && open("/", O_RDONLY) < 0)
+            _exit(2);
+}
+
+/* Without the signals, a closed pipe and a file that has reached its limit are errors like a full disk, which leave
+ * nothing half-written. */
+static void ignore_signals(void)
 {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+int main(int argc, char **argv)
+{
+    fill_streams();
+    ignore_signals();
     const char *name = argc > 1 ? argv[1] : "";
     if (argc < 2) {
         print_overview(stderr);

@@ -8,6 +8,7 @@
 #include "command.h"
 #include "files.h"
 #include "mem.h"
+#include "outputs.h"
 #include "place_fragments.h"
 #include "place_report.h"
 #include "place_svg.h"
@@ -212,6 +213,14 @@ static int exit_code(const struct place_request *request, const struct place_out
     return request->capacity > 0 && outcome->arena.arena_bytes > request->capacity ? 1 : 0;
 }
 
+static bool check_outputs(const struct place_request *request, struct error *err)
+{
+    struct outputs outputs = {0};
+    TRY(outputs_reads(&outputs, "fathom place", request->path, err));
+    TRY(outputs_writes(&outputs, "--out", request->out, err));
+    return outputs_writes(&outputs, "--svg", request->svg, err);
+}
+
 static int run_place(struct place_request *request, struct error *err)
 {
     struct place_table table;
@@ -220,6 +229,7 @@ static int run_place(struct place_request *request, struct error *err)
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
         request->threads = cores < 1 ? 1 : cores > 64 ? 64 : (uint64_t)cores;
     }
+    if (!check_outputs(request, err)) return 2;
     if (!place_import(&table, &outcome.source, request->path, err)) return 2;
     bool ok = check_chunks(request, &table, err) && solve(request, &table, &outcome, err) &&
               answer(request, &table, &outcome, err);

@@ -7,6 +7,7 @@
 #include "command.h"
 #include "draw.h"
 #include "make.h"
+#include "outputs.h"
 #include "page.h"
 #include "plan_compare.h"
 #include "plan_costs.h"
@@ -275,6 +276,15 @@ static bool watch(struct plan_request *request, struct plan_progress *progress, 
     return true;
 }
 
+static bool check_outputs(const struct plan_options *o, struct error *err)
+{
+    struct outputs outputs = {0};
+    TRY(outputs_reads(&outputs, "--gpus", o->flags.gpus, err));
+    TRY(outputs_reads_list(&outputs, "--costs", o->costs, err));
+    TRY(outputs_writes(&outputs, "--output", o->output, err));
+    return outputs_writes(&outputs, "--svg", o->svg, err);
+}
+
 static int run_plan(const struct plan_options *o, const char *model, struct error *err)
 {
     struct plan_request request = {0};
@@ -299,7 +309,7 @@ static int run(int argc, char **argv, struct error *err)
 {
     struct plan_options options = {0};
     const char *words[MOST_WORDS] = {0};
-    if (!parse_options(argc, argv, &options, words, err)) return 2;
+    if (!parse_options(argc, argv, &options, words, err) || !check_outputs(&options, err)) return 2;
     if (options.compare) return plan_compare(words[0], words[1], options.json, stdout, err) ? 0 : 1;
     return run_plan(&options, words[0], err);
 }

@@ -10,6 +10,7 @@
 #include "files.h"
 #include "json.h"
 #include "mem.h"
+#include "outputs.h"
 #include "summary.h"
 #include "units.h"
 
@@ -210,6 +211,9 @@ static bool run_export(const char *const *paths, const struct trace_options *opt
         return error_set(err, ERROR_INPUT, "export: give one of --chrome, --perfetto and --csv");
     *code = 0;
     if (!options->output) return write_export(paths[0], options, stdout, err);
+    struct outputs outputs = {0};
+    TRY(outputs_reads(&outputs, "fathom trace", paths[0], err) &&
+        outputs_writes(&outputs, "--output", options->output, err));
     struct files_writer file;
     TRY(files_begin(&file, options->output, err));
     if (write_export(paths[0], options, file.stream, err)) return files_commit(&file, err);

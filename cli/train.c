@@ -9,8 +9,11 @@
 #include <sys/stat.h>
 
 #include "backends.h"
+#include "checkpoint.h"
+#include "files.h"
 #include "make.h"
 #include "mem.h"
+#include "outputs.h"
 #include "plan_file.h"
 #include "plan_flags.h"
 #include "progress.h"
@@ -49,12 +52,13 @@ static const char manual[] =
     "    --iterations N        steps in total, also when resumed; if not given, as many as the papers train\n"
     "    --epochs N            the same in passes over the training images\n"
     "    --seed S              of weights, order and augmentation; 0 if not given. A checkpoint brings its own\n"
-    "    --save DIR            checkpoints go there, one file per step saved\n"
+    "    --save DIR            checkpoints go there, one file per step saved; one run at a time\n"
     "    --save-every N        every N steps; if not given, at the end and on Ctrl-C\n"
     "    --resume DIR|FILE     go on from the newest checkpoint in DIR, and save there if --save is not given; or\n"
     "                          from FILE\n"
     "    --log FILE            one JSON object per step: step, loss, learning_rate, images_per_second, train_error;\n"
-    "                          where the net was evaluated also test_loss, top1_error, top5_error\n"
+    "                          where the net was evaluated also test_loss, top1_error, top5_error;\n"
+    "                          a log that is there begins anew, or goes on with --resume\n"
     "    --trace FILE          record the run for `fathom top` and `fathom trace`: steps, losses, memory, and the\n"
     "                          ops of as many steps as cost less than 0.5 % of the run\n"
     "    --top                 show the dashboard of that trace on this terminal; q leaves it, the run goes on\n"
@@ -101,11 +105,13 @@ struct train_command {
     struct plan_flags flags;
     /* As given; NULL, 0 or NAN = not given. */
     const char *trace, *schedule, *backend;
+    const char *word; /* a plan file or a model */
     double epochs, learning_rate, momentum, weight_decay;
     uint64_t warm_up, time_every;
     bool no_augment, top;
     const struct backend *runs_on;
     struct progress progress;
+    struct checkpoint_claim claim;
 };
 
 /* ---- The plan ---- */
@@ -250,6 +256,38 @@ static bool choose_folders(struct train_command *c, struct error *err)
     return true;
 }
 
+/* ---- Inputs and outputs ---- */
+
+/* What is new there would be taken for an image, a label or a checkpoint the next time. */
+static bool check_place(const struct train_command *c, const char *flag, const char *path, struct error *err)
+{
+    char resolved[FILES_PATH];
+    if (!path) return true;
+    if (dataset_reads(c->options.data_path, path))
+        return error_set(err, ERROR_INPUT, "%s: %s would be a part of the dataset in %s; name another file", flag, path,
+                         c->options.data_path);
+    const char *name = files_resolve(path, resolved) ? strrchr(resolved, '/') : NULL;
+    if (name && checkpoint_names_one(name + 1))
+        return error_set(err, ERROR_INPUT, "%s: %s is the name of a checkpoint; name another file", flag, path);
+    return true;
+}
+
+static bool check_outputs(const struct train_command *c, struct error *err)
+{
+    const struct train_options *o = &c->options;
+    struct outputs outputs = {0};
+    char resumed[CHECKPOINT_PATH];
+    if (o->resume_folder) TRY(checkpoint_find(o->resume_folder, resumed, err));
+    TRY(outputs_reads(&outputs, "fathom train", is_plan_file(c->word) ? c->word : NULL, err));
+    TRY(outputs_reads(&outputs, "--gpus", c->flags.gpus, err));
+    TRY(outputs_reads(&outputs, "--resume", o->resume_folder ? resumed : NULL, err));
+    TRY(outputs_writes(&outputs, "--save", o->save_folder, err));
+    TRY(outputs_writes(&outputs, "--log", o->log_path, err));
+    TRY(outputs_writes(&outputs, "--trace", c->trace, err));
+    TRY(check_place(c, "--log", o->log_path, err));
+    return check_place(c, "--trace", c->trace, err);
+}
+
 /* ---- Running ---- */
 
 /* A blank and a word as a shell takes it. */
@@ -320,6 +358,8 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(choose_iterations(c, plan, err));
     TRY(choose_schedule(c, plan, err));
     TRY(choose_folders(c, err));
+    TRY(check_outputs(c, err));
+    if (c->options.save_folder) TRY(checkpoint_claim(&c->claim, c->options.save_folder, err));
     return train_try_outputs(&c->options, err);
 }
 
@@ -406,12 +446,14 @@ static int run(int argc, char **argv, struct error *err)
     const char *word;
     struct text command = {0};
     if (!parse_command(argc, argv, &c, &word, err)) return 2;
+    c.word = word;
     struct plan *plan = open_plan(&c, word, err);
     if (!plan) return 2;
     join_command(argc, argv, &command);
     c.options.command = command.failed ? NULL : command.bytes;
     c.options.stop = stop_flag();
     bool ok = prepare(&c, plan, err) && train_traced(&c, plan, err);
+    checkpoint_release(&c.claim);
     text_finish(&command);
     plan_destroy(plan);
     return ok ? 0 : 1;

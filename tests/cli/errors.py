@@ -1,39 +1,11 @@
 """Wrong commands and files: one clear sentence on standard error, the right exit code, nothing left behind."""
 import json
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-FATHOM = os.path.abspath(sys.argv[1])
-failures = []
-checked = 0
-
-
-def run(*words, cwd=None):
-    return subprocess.run([FATHOM, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd, timeout=120)
-
-
-def refused(words, *parts, code=2, cwd=None):
-    """The command fails with `code`, one line of explanation, and all `parts` in it."""
-    global checked
-    checked += 1
-    done = run(*words, cwd=cwd)
-    line = done.stderr.strip()
-    wrong = []
-    if done.returncode != code:
-        wrong.append(f'exit code {done.returncode}, not {code}')
-    if not line or '\n' in line:
-        wrong.append('not one line')
-    wrong += [f'does not say {part!r}' for part in parts if part.lower() not in line.lower()]
-    if wrong:
-        failures.append(f'fathom {" ".join(map(str, words))}: {"; ".join(wrong)}\n    {done.stderr.strip() or done.stdout[-300:]}')
-
-
-def write(path, content):
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
+from commands import FATHOM, checked, failures, finish, refused, run, write
 
 
 def check_plan(folder):
@@ -155,8 +127,7 @@ def check_disk(folder, plan, data):
                '--iterations', '4', '--resume', str(save), '--save', str(save)]
     done = subprocess.run(limited, capture_output=True, text=True, timeout=120)
     after = {p.name: p.read_bytes() for p in save.iterdir()}
-    global checked
-    checked += 1
+    checked[0] += 1
     if done.returncode != 1 or not done.stderr.strip():
         failures.append(f'a full disk: exit code {done.returncode}: {done.stderr}')
     if any(after.get(name) != content for name, content in before.items()):
@@ -257,8 +228,7 @@ def main():
         for part in ('SYNOPSIS', 'DESCRIPTION', 'EXIT STATUS', 'EXAMPLES'):
             if page.returncode or part not in page.stdout:
                 failures.append(f'fathom help {command}: no {part}')
-    print('\n'.join(failures) or f'{checked} wrong commands, each refused in one sentence')
-    return 1 if failures else 0
+    return finish('wrong commands, each refused in one sentence')
 
 
 sys.exit(main())

@@ -1,0 +1,99 @@
+#define _GNU_SOURCE
+#include "outputs.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "files.h"
+#include "hash.h"
+
+/* False for what may be written by many: devices, pipes. */
+static bool identify(const struct stat *info, struct output_use *use)
+{
+    use->exists = true;
+    use->device = info->st_dev;
+    use->inode = info->st_ino;
+    return S_ISREG(info->st_mode) || S_ISDIR(info->st_mode);
+}
+
+static bool find_use(const char *path, struct output_use *use)
+{
+    struct stat info;
+    char resolved[FILES_PATH];
+    if (stat(path, &info) == 0) return identify(&info, use);
+    if (!files_resolve(path, resolved)) return false; /* whoever writes it says why not */
+    use->exists = false;
+    use->path_hash = hash_bytes(resolved, strlen(resolved), 0);
+    return true;
+}
+
+static bool is_same(const struct output_use *a, const struct output_use *b)
+{
+    if (a->exists != b->exists) return false;
+    if (a->exists) return a->device == b->device && a->inode == b->inode;
+    return a->path_hash == b->path_hash;
+}
+
+/* "-o /dev/stdout" means what it says. */
+static bool names_stream(const char *path)
+{
+    return strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/dev/stderr") == 0 || strncmp(path, "/dev/fd/", 8) == 0 ||
+           strncmp(path, "/proc/self/fd/", 14) == 0;
+}
+
+static bool check_streams(const struct output_use *use, const char *path, bool written, struct error *err)
+{
+    static const char *const names[] = {[STDOUT_FILENO] = "standard output", [STDERR_FILENO] = "standard error"};
+    struct stat info;
+    struct output_use stream;
+    if (names_stream(path)) return true;
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && identify(&info, &stream) && is_same(&stream, use))
+            return error_set(err, ERROR_INPUT, "%s: %s is %s, and %s goes there too; name another file", use->label,
+                             path, written ? "written" : "read", names[fd]);
+    return true;
+}
+
+static bool add(struct outputs *outputs, const struct output_use *use, struct error *err)
+{
+    if (outputs->count == OUTPUTS_MOST)
+        return error_set(err, ERROR_INPUT, "%s: more than %d files in one command", use->label, OUTPUTS_MOST);
+    outputs->uses[outputs->count++] = *use;
+    return true;
+}
+
+bool outputs_reads(struct outputs *outputs, const char *label, const char *path, struct error *err)
+{
+    struct output_use use = {.label = label};
+    if (!path || !find_use(path, &use) || !use.exists) return true;
+    TRY(check_streams(&use, path, false, err));
+    return add(outputs, &use, err);
+}
+
+bool outputs_reads_list(struct outputs *outputs, const char *label, const char *paths, struct error *err)
+{
+    char path[FILES_PATH];
+    for (const char *start = paths; start; start = *start ? start + 1 : NULL) {
+        size_t length = strcspn(start, ",");
+        snprintf(path, sizeof path, "%.*s", length < sizeof path ? (int)length : 0, start);
+        TRY(outputs_reads(outputs, label, path, err));
+        start += length;
+    }
+    return true;
+}
+
+bool outputs_writes(struct outputs *outputs, const char *label, const char *path, struct error *err)
+{
+    struct output_use use = {.label = label, .written = true};
+    if (!path || !find_use(path, &use)) return true;
+    for (size_t i = 0; i < outputs->count; i++) {
+        const struct output_use *other = &outputs->uses[i];
+        if (is_same(&use, other))
+            return error_set(err, ERROR_INPUT, "%s: %s is what %s %s; name another file", label, path, other->label,
+                             other->written ? "writes" : "reads");
+    }
+    TRY(check_streams(&use, path, true, err));
+    return add(outputs, &use, err);
+}
