@@ -3,10 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "printable.h"
+
+/* A sentence that is too long ends at a whole character. */
+static void end_text(struct error *err) { err->text[utf8_whole_length(err->text, strlen(err->text))] = '\0'; }
+
 static void write_text(struct error *err, enum error_kind kind, const char *format, va_list args)
 {
     err->kind = kind;
-    vsnprintf(err->text, sizeof err->text, format, args);
+    if (vsnprintf(err->text, sizeof err->text, format, args) >= (int)sizeof err->text) end_text(err);
 }
 
 bool error_set(struct error *err, enum error_kind kind, const char *format, ...)
@@ -33,6 +38,7 @@ bool error_errno(struct error *err, enum error_kind kind, int errnum, const char
     va_end(args);
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", strerror(errnum));
+    end_text(err);
     return false;
 }
 
@@ -47,6 +53,7 @@ bool error_prefix(struct error *err, const char *format, ...)
     va_end(args);
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", old);
+    end_text(err);
     return false;
 }
 

@@ -20,7 +20,8 @@ enum error_kind {
 
 struct error {
     enum error_kind kind;
-    char text[1024];
+    char text[1024]; /* may quote anything: cli/ shows it through base/printable.h */
+    char below[512]; /* lines below the sentence in our own words, each ended; mostly "" */
 };
 
 /* Fills *err (which may be NULL) and returns false, so that callers write `return error_set(...)`. */

@@ -1,9 +1,12 @@
 #include "json.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "files.h"
 #include "mem.h"
+#include "printable.h"
+#include "text.h"
 
 json_t *json_read_file(const char *path, uint64_t most_bytes, struct error *err)
 {
@@ -91,4 +94,40 @@ json_t *json_get_object(const json_t *object, const char *field, const char *whe
     if (json_is_object(found)) return found;
     wrong_type(found, field, where, "an object", err);
     return NULL;
+}
+
+json_t *json_text(const char *text)
+{
+    struct text whole = {0};
+    for (size_t left = strlen(text); left > 0;) {
+        uint32_t point;
+        size_t width = utf8_character(text, left, &point);
+        text_add_bytes(&whole, width ? text : "?", width ? width : 1);
+        text += width ? width : 1;
+        left -= width ? width : 1;
+    }
+    json_t *string = whole.failed ? NULL : json_string(whole.bytes ? whole.bytes : "");
+    text_finish(&whole);
+    return string;
+}
+
+/* Line ends are the dump's own: in strings they are escaped already. */
+static int write_part(const char *part, size_t length, void *to)
+{
+    while (length > 0) {
+        uint32_t point = 0;
+        size_t width = utf8_character(part, length, &point);
+        if (width > 1 ? !printable_point(point) : *part == 0x7F)
+            fprintf(to, "\\u%04x", width > 1 ? (unsigned)point : 0x7Fu);
+        else
+            fwrite(part, 1, width ? width : 1, to);
+        part += width ? width : 1;
+        length -= width ? width : 1;
+    }
+    return ferror(to) ? -1 : 0;
+}
+
+bool json_write(const json_t *json, FILE *to, size_t flags)
+{
+    return json && json_dump_callback(json, write_part, to, flags) == 0;
 }

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <jansson.h>
 
@@ -21,5 +22,10 @@ bool json_get_bool(const json_t *object, const char *field, const char *where, b
 bool json_get_string(const json_t *object, const char *field, const char *where, const char **value, struct error *err);
 json_t *json_get_array(const json_t *object, const char *field, const char *where, struct error *err);
 json_t *json_get_object(const json_t *object, const char *field, const char *where, struct error *err);
+
+/* A string of any bytes, for a new reference: those that are no UTF-8 become '?', where json_string() would fail. */
+json_t *json_text(const char *text);
+/* As json_dumpf, but what JSON lets through and a terminal would obey (DEL, C1, bidirectional controls) is escaped too. */
+bool json_write(const json_t *json, FILE *to, size_t flags);
 
 #endif

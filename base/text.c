@@ -43,20 +43,6 @@ void text_add_bytes(struct text *text, const void *bytes, size_t length)
     text->bytes[text->length] = '\0';
 }
 
-void text_add_xml(struct text *text, const char *plain)
-{
-    for (const char *c = plain; *c; c++) {
-        switch (*c) {
-        case '<': text_add(text, "&lt;"); break;
-        case '>': text_add(text, "&gt;"); break;
-        case '&': text_add(text, "&amp;"); break;
-        case '"': text_add(text, "&quot;"); break;
-        case '\'': text_add(text, "&apos;"); break;
-        default: text_add_bytes(text, c, 1);
-        }
-    }
-}
-
 void text_finish(struct text *text)
 {
     mem_free(text->bytes);

@@ -19,8 +19,6 @@ __attribute__((format(printf, 2, 3)))
 void text_add(struct text *text, const char *format, ...);
 void text_add_list(struct text *text, const char *format, va_list args);
 void text_add_bytes(struct text *text, const void *bytes, size_t length);
-/* Adds text with XML's five special characters escaped. */
-void text_add_xml(struct text *text, const char *plain);
 /* Takes zeroed objects. */
 void text_finish(struct text *text);
 

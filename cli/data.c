@@ -10,9 +10,11 @@
 #include "clock.h"
 #include "data.h"
 #include "json.h"
+#include "printable.h"
 #include "units.h"
 
 #define PRINTED_CLASSES 20u
+#define CLASS_CELLS     20 /* of a class's name */
 
 static const char manual[] =
     "NAME\n"
@@ -131,7 +133,7 @@ static bool run_synth(int argc, char **argv, struct error *err)
     TRY(one_folder(count, "synth DIR", err));
     TRY(data_synthesize(folder, train, test, seed, err));
     char text[2][UNITS_TEXT];
-    printf("%s: %s training and %s test images of ten classes, as CIFAR-10 binaries\n", folder,
+    printf("%s: %s training and %s test images of ten classes, as CIFAR-10 binaries\n", PRINTABLE(folder),
            units_format_count(train, text[0]), units_format_count(test, text[1]));
     return true;
 }
@@ -151,7 +153,7 @@ static bool run_convert(int argc, char **argv, struct error *err)
     meter_end(&meter);
     if (!ok) return false;
     char text[3][UNITS_TEXT];
-    printf("%s: %s training and %s test images of %u classes, as CIFAR-10 binaries\n", folders[1],
+    printf("%s: %s training and %s test images of %u classes, as CIFAR-10 binaries\n", PRINTABLE(folders[1]),
            units_format_count(converted.train_images, text[0]), units_format_count(converted.test_images, text[1]),
            converted.classes);
     if (converted.resized)
@@ -170,7 +172,7 @@ static void print_info(const char *path, const struct dataset *dataset)
 {
     const struct dataset_info *info = dataset_info(dataset);
     char text[2][UNITS_TEXT];
-    printf("%s: %s\n", path, format_text(info->format));
+    printf("%s: %s\n", PRINTABLE(path), format_text(info->format));
     printf("  images     %s training, %s test", units_format_count(info->train_images, text[0]),
            units_format_count(info->test_images, text[1]));
     if (info->width)
@@ -183,7 +185,8 @@ static void print_info(const char *path, const struct dataset *dataset)
            (double)info->deviation[2]);
     printf("  %u classes  %-20s %10s %10s\n", info->classes, "", "training", "test");
     for (uint32_t label = 0; label < info->classes && label < PRINTED_CLASSES; label++)
-        printf("    %3u      %-20s %10" PRIu64 " %10" PRIu64 "\n", label, dataset_class_name(dataset, label),
+        printf("    %3u      %s %10" PRIu64 " %10" PRIu64 "\n", label,
+               printable_fit(dataset_class_name(dataset, label), CLASS_CELLS, false, &(struct printable){{0}}),
                dataset_class_images(dataset, true, label), dataset_class_images(dataset, false, label));
     if (info->classes > PRINTED_CLASSES)
         printf("    ... and %u more (--json has all)\n", info->classes - PRINTED_CLASSES);
@@ -193,7 +196,7 @@ static json_t *class_list(const struct dataset *dataset)
 {
     json_t *list = json_array();
     for (uint32_t label = 0; label < dataset_info(dataset)->classes; label++)
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "name", dataset_class_name(dataset, label),
+        json_array_append_new(list, json_pack("{s:o, s:I, s:I}", "name", json_text(dataset_class_name(dataset, label)),
                                               "train_images", (json_int_t)dataset_class_images(dataset, true, label),
                                               "test_images", (json_int_t)dataset_class_images(dataset, false, label)));
     return list;
@@ -202,7 +205,7 @@ static json_t *class_list(const struct dataset *dataset)
 static void print_fault(void *context, const char *text)
 {
     const struct meter *meter = context;
-    fprintf(stderr, "%s%s\n", meter->terminal ? "\r\033[K" : "", text);
+    fprintf(stderr, "%s%s\n", meter->terminal ? "\r\033[K" : "", PRINTABLE(text));
 }
 
 static bool check_images(struct dataset *dataset, uint32_t threads, uint64_t *faults, struct error *err)
@@ -220,14 +223,14 @@ static bool print_json(const char *path, const struct dataset *dataset, const ui
     static const char *const names[] = {"cifar10", "cifar100", "folders"};
     const struct dataset_info *info = dataset_info(dataset);
     json_t *object =
-        json_pack("{s:s, s:s, s:o, s:I, s:I, s:i, s:i, s:[f,f,f], s:[f,f,f]}", "path", path, "format",
+        json_pack("{s:o, s:s, s:o, s:I, s:I, s:i, s:i, s:[f,f,f], s:[f,f,f]}", "path", json_text(path), "format",
                   names[info->format], "classes", class_list(dataset), "train_images", (json_int_t)info->train_images,
                   "test_images", (json_int_t)info->test_images, "height", (int)info->height, "width", (int)info->width,
                   "mean", (double)info->mean[0], (double)info->mean[1], (double)info->mean[2], "deviation",
                   (double)info->deviation[0], (double)info->deviation[1], (double)info->deviation[2]);
     if (!object) return error_set(err, ERROR_INPUT, "%s: its path or a class's name is not UTF-8", path);
     if (faults) json_object_set_new(object, "faults", json_integer((json_int_t)*faults));
-    json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(object);
     return true;

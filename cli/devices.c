@@ -5,18 +5,20 @@
 #include "json.h"
 #include "machine.h"
 #include "outputs.h"
+#include "printable.h"
 #include "units.h"
 
 static void print_host(const struct host *host)
 {
     char memory[UNITS_TEXT];
-    printf("this host\n  %s: %" PRIu32 " core%s, %" PRIu32 " package%s, %" PRIu32 " NUMA node%s, %s\n", host->cpu,
-           host->cores, host->cores == 1 ? "" : "s", host->packages, host->packages == 1 ? "" : "s", host->numa_nodes,
-           host->numa_nodes == 1 ? "" : "s", units_format_bytes(host->memory_bytes, memory));
+    printf("this host\n  %s: %" PRIu32 " core%s, %" PRIu32 " package%s, %" PRIu32 " NUMA node%s, %s\n",
+           PRINTABLE(host->cpu), host->cores, host->cores == 1 ? "" : "s", host->packages,
+           host->packages == 1 ? "" : "s", host->numa_nodes, host->numa_nodes == 1 ? "" : "s",
+           units_format_bytes(host->memory_bytes, memory));
     for (uint32_t i = 0; i < host->gpu_count; i++) {
         const struct host_gpu *gpu = &host->gpus[i];
         const struct device_spec *known = catalogue_find(gpu->name);
-        printf("  GPU %" PRIu32 ": %s", i, gpu->name);
+        printf("  GPU %" PRIu32 ": %s", i, PRINTABLE(gpu->name));
         if (gpu->numa_node != UINT32_MAX) printf(", on NUMA node %" PRIu32, gpu->numa_node);
         printf("%s%s\n", known ? ", planned for as " : ", not in the catalogue", known ? known->name : "");
     }
@@ -50,13 +52,13 @@ static json_t *host_json(const struct host *host)
         const struct host_gpu *gpu = &host->gpus[i];
         const struct device_spec *known = catalogue_find(gpu->name);
         json_array_append_new(
-            gpus, json_pack("{s:s, s:o, s:o, s:o}", "name", gpu->name, "memory_bytes",
+            gpus, json_pack("{s:o, s:o, s:o, s:o}", "name", json_text(gpu->name), "memory_bytes",
                             gpu->memory_bytes ? json_integer((json_int_t)gpu->memory_bytes) : json_null(), "numa_node",
                             gpu->numa_node == UINT32_MAX ? json_null() : json_integer(gpu->numa_node), "catalogue",
                             known ? json_string(known->name) : json_null()));
     }
-    return json_pack("{s:s, s:i, s:i, s:i, s:I, s:o}", "cpu", host->cpu, "cores", (int)host->cores, "packages",
-                     (int)host->packages, "numa_nodes", (int)host->numa_nodes, "memory_bytes",
+    return json_pack("{s:o, s:i, s:i, s:i, s:I, s:o}", "cpu", json_text(host->cpu), "cores", (int)host->cores,
+                     "packages", (int)host->packages, "numa_nodes", (int)host->numa_nodes, "memory_bytes",
                      (json_int_t)host->memory_bytes, "gpus", gpus);
 }
 
@@ -82,7 +84,7 @@ static json_t *catalogue_json(void)
 static bool print_json(const struct host *host, struct error *err)
 {
     json_t *root = json_pack("{s:o, s:o}", "host", host_json(host), "catalogue", catalogue_json());
-    bool ok = root && json_dumpf(root, stdout, JSON_INDENT(2)) == 0;
+    bool ok = root && json_write(root, stdout, JSON_INDENT(2));
     json_decref(root);
     puts("");
     return ok || ferror(stdout) || error_memory(err, 4096, "the JSON output");

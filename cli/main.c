@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "printable.h"
+#include "text.h"
 
 static const struct command *const commands[] = {&command_plan,  &command_train,   &command_top, &command_trace,
                                                  &command_place, &command_devices, &command_data};
@@ -33,7 +35,7 @@ static const struct command *find_command(const char *name)
 
 static int unknown_command(const char *name)
 {
-    fprintf(stderr, "fathom: there is no command '%s'; the commands are", name);
+    fprintf(stderr, "fathom: there is no command '%s'; the commands are", PRINTABLE_CUT(name, 60));
     for (size_t i = 0; i < COMMANDS; i++) fprintf(stderr, "%s %s", i ? "," : "", commands[i]->name);
     fprintf(stderr, " and help\n");
     return 2;
@@ -74,6 +76,15 @@ static void wait_without_spinning(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
     if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv);
+}
+
+/* The one place where sentences are printed that quote files and command lines. */
+static void print_error(const char *command, const struct error *err)
+{
+    struct text sentence = {0};
+    text_add_printable(&sentence, err->text);
+    fprintf(stderr, "fathom %s: %s\n%s", command, sentence.failed ? "out of memory" : sentence.bytes, err->below);
+    text_finish(&sentence);
 }
 
 /* A file that is opened takes the lowest number that is free: where standard output was closed, what is said would go
@@ -120,7 +131,7 @@ int main(int argc, char **argv)
     int code = command->run(argc - 1, argv + 1, &err);
     if (err.kind != ERROR_NONE) {
         fflush(stdout);
-        fprintf(stderr, "fathom %s: %s\n", name, err.text);
+        print_error(name, &err);
         code = error_exit_code(&err);
     }
     return finish_output(code);

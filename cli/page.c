@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "printable.h"
+
 #define GOOD "\033[1;32m"
 #define BAD  "\033[1;31m"
 #define END  "\033[0m"
@@ -18,11 +20,13 @@ static size_t columns_of(const char *word, size_t length)
     return columns;
 }
 
-/* Goes on in `column`; the first word stays on the line. */
+/* Goes on in `column`; the first word stays on the line. Names from outside are shown harmless. */
 static void wrap_from(FILE *to, size_t column, int hang, const char *plain)
 {
     bool begun = false;
-    for (const char *at = plain; *at;) {
+    struct text shown = {0};
+    text_add_printable(&shown, plain);
+    for (const char *at = shown.failed || !shown.bytes ? "" : shown.bytes; *at;) {
         size_t length = strcspn(at, " "), columns = columns_of(at, length);
         if (begun && column + 1 + columns > PAGE_COLUMNS) {
             fprintf(to, "\n%*s", hang, "");
@@ -38,6 +42,7 @@ static void wrap_from(FILE *to, size_t column, int hang, const char *plain)
         at += strspn(at, " ");
     }
     fputc('\n', to);
+    text_finish(&shown);
 }
 
 void page_wrap(FILE *to, int indent, int hang, const char *plain)
@@ -88,6 +93,8 @@ bool page_has_colours(void)
 
 void page_verdict(FILE *to, const char *verdict, bool good, bool colours)
 {
+    struct printable shown;
+    verdict = printable(verdict, &shown);
     const char *rest = verdict + strcspn(verdict, ":");
     size_t head = (size_t)(rest - verdict);
     if (!colours || *rest == '\0' || columns_of(verdict, head) >= PAGE_COLUMNS) {

@@ -12,6 +12,7 @@
 #include "place_fragments.h"
 #include "place_report.h"
 #include "place_svg.h"
+#include "printable.h"
 #include "units.h"
 
 static atomic_bool interrupted;
@@ -77,7 +78,7 @@ static bool take_words(struct place_request *request, const char **words, size_t
                              : "a CSV file, an ONNX model or a memory snapshot is wanted: fathom place FILE --capacity "
                                "BYTES | --minimise");
     if (count > 1 && !request->check)
-        return error_set(err, ERROR_INPUT, "'%.60s': one FILE is placed at a time", words[1]);
+        return error_set(err, ERROR_INPUT, "'%s': one FILE is placed at a time", PRINTABLE_CUT(words[1], 60));
     request->path = words[0];
     request->problem = count > 1 ? words[1] : NULL;
     return true;

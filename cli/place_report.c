@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "printable.h"
 #include "units.h"
 
 #define PEAK_NAMES                5 /* of the largest buffers at the peak, where not all are asked for */
@@ -95,26 +96,12 @@ static void print_source_json(const struct place_source *source)
         printf("null, ");
 }
 
-/* Bytes that are no ASCII text become '?': an id may be in any encoding. */
-static void print_string(const char *text)
-{
-    putchar('"');
-    for (; *text; text++) {
-        unsigned char byte = (unsigned char)*text;
-        if (byte == '"' || byte == '\\')
-            printf("\\%c", byte);
-        else
-            putchar(byte >= 0x20 && byte < 0x7f ? byte : '?');
-    }
-    putchar('"');
-}
-
 static void print_live_json(const struct place_table *table, const struct place_outcome *outcome)
 {
     printf("\"live\": [");
     for (size_t i = 0; i < outcome->live_count; i++) {
         if (i > 0) printf(", ");
-        print_string(table->ids[outcome->live[i]]);
+        printable_write_json(stdout, table->ids[outcome->live[i]], strlen(table->ids[outcome->live[i]]));
     }
     printf("]");
 }
@@ -128,7 +115,8 @@ static void print_live(const struct place_request *request, const struct place_t
            plural(outcome->live_count));
     for (size_t i = 0; i < named; i++) {
         const struct place_buffer *buffer = &table->buffers[outcome->live[i]];
-        printf("%s%s (%s)", i > 0 ? ", " : ": ", table->ids[outcome->live[i]], units_format_bytes(buffer->size, text));
+        printf("%s%s (%s)", i > 0 ? ", " : ": ", PRINTABLE(table->ids[outcome->live[i]]),
+               units_format_bytes(buffer->size, text));
     }
     if (named < outcome->live_count) printf(" and %zu more (--live names all)", outcome->live_count - named);
     printf("\n");
@@ -259,7 +247,8 @@ static void print_chunks(const struct place_request *request, const struct place
         print_bytes(request->chunk_bytes);
         printf(" used\n");
     } else if (result->chunks <= request->chunks) {
-        printf("chunks     %" PRIu64 " of %zu used: %s\n", result->chunks, request->chunks, request->chunk_list);
+        printf("chunks     %" PRIu64 " of %zu used: %s\n", result->chunks, request->chunks,
+               PRINTABLE(request->chunk_list));
     }
     print_chunks_bound(request, result);
     print_live(request, table, outcome);
@@ -312,6 +301,6 @@ void place_report_check(const struct place_request *request, const struct place_
 void place_report_unsound(const struct error *why)
 {
     printf("{\"sound\": false, \"reason\": ");
-    print_string(why->text);
+    printable_write_json(stdout, why->text, strlen(why->text));
     printf("}\n");
 }

@@ -17,6 +17,7 @@
 #include "plan_progress.h"
 #include "plan_report.h"
 #include "plan_words.h"
+#include "printable.h"
 #include "recipe.h"
 
 struct plan_options {
@@ -109,7 +110,7 @@ static bool write_files(const struct plan_options *o, const struct plan *plan, s
         TRY(draw_plan(plan, draw_fullest_device(plan), words_verdict(plan, verdict, sizeof verdict), o->svg, err));
     if (!o->output) return true;
     if (plan->fits) return plan_write(plan, o->output, err);
-    fprintf(stderr, "fathom plan: %s is not written, as the plan does not fit\n", o->output);
+    fprintf(stderr, "fathom plan: %s is not written, as the plan does not fit\n", PRINTABLE(o->output));
     return true;
 }
 
@@ -223,14 +224,14 @@ static void add_budget_advice(const struct plan_request *request, struct error *
 {
     struct advice advice[ADVICE_KINDS];
     struct error unsaid = {0};
-    size_t count, used = strlen(err->text);
+    size_t count, used;
     if (!advise_budget(request, advice, &count, &unsaid)) return;
-    used += (size_t)snprintf(err->text + used, sizeof err->text - used, "\n%s",
-                             count ? "what would meet it:" : "Nothing that fathom can change meets it.");
-    for (size_t i = 0; i < count && used < sizeof err->text; i++) {
+    used = (size_t)snprintf(err->below, sizeof err->below, "%s\n",
+                            count ? "what would meet it:" : "Nothing that fathom can change meets it.");
+    for (size_t i = 0; i < count && used < sizeof err->below; i++) {
         char sentence[256];
         advise_sentence(&advice[i], sentence, sizeof sentence);
-        used += (size_t)snprintf(err->text + used, sizeof err->text - used, "\n  %s", sentence);
+        used += (size_t)snprintf(err->below + used, sizeof err->below - used, "  %s\n", sentence);
     }
 }
 

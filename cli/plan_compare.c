@@ -10,6 +10,7 @@
 #include "plan_file.h"
 #include "plan_report.h"
 #include "plan_words.h"
+#include "printable.h"
 #include "text.h"
 #include "units.h"
 
@@ -117,7 +118,9 @@ static void tell_outcome(struct text *text, const struct side *a, const struct s
 static void print_words(const char *label, const char *a, const char *b, FILE *to)
 {
     bool same = strcmp(a, b) == 0;
-    fprintf(to, "  %-22s %20.*s %20.*s%s\n", label, CELL, a, CELL, b, same ? "" : "   differs");
+    struct printable left, right;
+    fprintf(to, "  %-22s %s %s%s\n", label, printable_fit(a, CELL, true, &left), printable_fit(b, CELL, true, &right),
+            same ? "" : "   differs");
 }
 
 /* "+12.3 %" of the first. */
@@ -207,8 +210,9 @@ static void print_table(const struct plan *first, const struct plan *second, con
 {
     struct side a = side_of(first), b = side_of(second);
     char verdict[WORDS_VERDICT];
-    fprintf(to, "a: %s\n   %s\n", paths[0], words_verdict(first, verdict, sizeof verdict));
-    fprintf(to, "b: %s\n   %s\n\n%s\n\n", paths[1], words_verdict(second, verdict, sizeof verdict), sentence);
+    fprintf(to, "a: %s\n   %s\n", PRINTABLE(paths[0]), PRINTABLE(words_verdict(first, verdict, sizeof verdict)));
+    fprintf(to, "b: %s\n   %s\n\n%s\n\n", PRINTABLE(paths[1]),
+            PRINTABLE(words_verdict(second, verdict, sizeof verdict)), sentence);
     fprintf(to, "  %-22s %20s %20s   b against a\n", "", "a", "b");
     print_request(&a, &b, to);
     fputs("\n  of the fullest device\n", to);
@@ -252,7 +256,7 @@ static bool print_json(const struct plan *first, const struct plan *second, cons
     json_t *differs = find_differences(a, b);
     json_t *root = json_pack("{s:s, s:o, s:o, s:o, s:o}", "sentence", sentence, "better", outcome_json(first, second),
                              "differs", differs, "a", a, "b", b);
-    bool ok = root && json_dumpf(root, to, JSON_INDENT(2)) == 0;
+    bool ok = root && json_write(root, to, JSON_INDENT(2));
     json_decref(root);
     if (!ok) return ferror(to) || error_memory(err, 4096, "the JSON output");
     fputc('\n', to);

@@ -7,6 +7,7 @@
 #include "backends.h"
 #include "mem.h"
 #include "plan_request.h"
+#include "printable.h"
 #include "rollup.h"
 #include "summary.h"
 
@@ -91,8 +92,8 @@ bool plan_costs_read(const char *files, const struct plan_request *request, stru
         size_t length = strcspn(start, ",");
         ok = length > 0 && length < sizeof path;
         if (!ok)
-            error_set(err, ERROR_INPUT, "--costs: '%.200s' names no trace; run.trace or a.trace,b.trace is wanted",
-                      files);
+            error_set(err, ERROR_INPUT, "--costs: '%s' names no trace; run.trace or a.trace,b.trace is wanted",
+                      PRINTABLE_CUT(files, 200));
         snprintf(path, sizeof path, "%.*s", (int)length, start);
         ok = ok && learn_file(made, path, request, err);
         start += length;

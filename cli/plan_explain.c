@@ -8,6 +8,7 @@
 #include "plan_report.h"
 #include "plan_why.h"
 #include "plan_words.h"
+#include "printable.h"
 #include "units.h"
 
 static void print_stages(const struct breakdown *breakdown, FILE *to)
@@ -90,8 +91,8 @@ static void print_tables(const struct plan_report *report, uint32_t device, cons
 {
     const struct plan *plan = report->plan;
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
-    fprintf(to, "\n%s, %s, a micro-batch of %" PRIu32 " images\n\n", plan->spec.name, plan->devices[device].spec.name,
-            variant->graph->options.batch);
+    fprintf(to, "\n%s, %s, a micro-batch of %" PRIu32 " images\n\n", plan->spec.name,
+            PRINTABLE(plan->devices[device].spec.name), variant->graph->options.batch);
     print_stages(breakdown, to);
     print_kinds(breakdown, to);
     if (breakdown->timed) print_source(plan, device, report->measured, to);

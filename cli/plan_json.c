@@ -24,7 +24,7 @@ static json_t *classes_json(const uint64_t bytes[MEMORY_CLASSES])
 
 static json_t *device_json(const struct plan_device *device)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "name", device->spec.name, "memory_bytes",
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "name", json_text(device->spec.name), "memory_bytes",
                      (json_int_t)device->spec.memory_bytes, "batch", (json_int_t)device->images, "micro_batches",
                      (json_int_t)device->micro_batches, "peak_bytes", (json_int_t)device->peak_bytes, "classes",
                      classes_json(device->classes), "variant", (json_int_t)device->variant, "workspace_bytes",
@@ -222,7 +222,7 @@ static json_t *summary_json(const struct plan *plan)
         slower = fmax(slower, plan->variants[v].extra_time_fraction);
     }
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:I, s:b, s:I, s:I, s:b, s:s, s:f, s:f, s:b, s:o, s:f, s:s}", "model",
+        "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:I, s:b, s:I, s:I, s:b, s:s, s:f, s:f, s:b, s:o, s:f, s:o}", "model",
         plan->spec.name, "dataset", dataset_kind_name(plan->spec.dataset), "unit", unit_kind_name(plan->spec.unit),
         "shortcut", shortcut_kind_name(plan->spec.shortcut), "sync_bn", plan->sync_bn, "parameters",
         (json_int_t)largest->graph->parameter_elements, "forward_macs", (json_int_t)largest->graph->forward_macs,
@@ -231,7 +231,7 @@ static json_t *summary_json(const struct plan *plan)
         optimal, "recompute", recompute_policy_name(plan->recompute), "recompute_fraction", extra,
         "recompute_time_fraction", slower, "changes_bn", plan->changes_bn, "step_seconds",
         seconds_or_null(plan->step_seconds), "plan_seconds", plan->plan_seconds, "verdict",
-        words_verdict(plan, verdict, sizeof verdict));
+        json_text(words_verdict(plan, verdict, sizeof verdict)));
 }
 
 /* What only a request could be asked. */
@@ -281,7 +281,7 @@ bool plan_report_json(const struct plan_report *report, FILE *to, struct error *
 {
     json_t *root = plan_report_object(report, err);
     if (!root) return false;
-    bool written = json_dumpf(root, to, JSON_INDENT(2)) == 0;
+    bool written = json_write(root, to, JSON_INDENT(2));
     json_decref(root);
     if (!written) return ferror(to) || error_memory(err, 4096, "the JSON output");
     fputc('\n', to);

@@ -12,6 +12,7 @@
 #include "plan_scaling.h"
 #include "plan_words.h"
 #include "predict.h"
+#include "printable.h"
 #include "units.h"
 #include "workspace.h"
 
@@ -92,8 +93,10 @@ static void print_heads(const struct column *columns, size_t count, FILE *to)
     char text[DEVICE_NAME + 32];
     fprintf(to, "  %-*s", PAGE_LABEL, "");
     for (size_t i = 0; i < count; i++) {
-        snprintf(text, sizeof text, "%zu x %.10s", columns[i].count, columns[i].device->spec.name);
-        fprintf(to, " %*.*s", COLUMN, COLUMN, columns[i].count > 1 ? text : columns[i].device->spec.name);
+        const char *name = columns[i].device->spec.name;
+        struct printable head;
+        snprintf(text, sizeof text, "%zu x %s", columns[i].count, PRINTABLE_CUT(name, 10));
+        fprintf(to, " %s", printable_fit(columns[i].count > 1 ? text : name, COLUMN, true, &head));
     }
     fprintf(to, "\n  %-*s", PAGE_LABEL, "images");
     for (size_t i = 0; i < count; i++) {

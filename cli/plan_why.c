@@ -6,6 +6,7 @@
 
 #include "page.h"
 #include "plan_words.h"
+#include "printable.h"
 #include "text.h"
 #include "units.h"
 #include "workspace.h"
@@ -32,7 +33,7 @@ static bool print_size(const struct plan *plan, const struct plan_device *device
     char peak[UNITS_TEXT], memory[UNITS_TEXT], rest[UNITS_TEXT], arena[UNITS_TEXT], outside[UNITS_TEXT];
     uint64_t have = device->spec.memory_bytes, need = device->peak_bytes, apart = outside_bytes(device);
     text_add(&text, "At its fullest moment a step needs %s; %s (%s) has %s, so %s %s.", units_format_bytes(need, peak),
-             plan->device_count > 1 ? "the fullest device" : "the device", device->spec.name,
+             plan->device_count > 1 ? "the fullest device" : "the device", PRINTABLE(device->spec.name),
              units_format_bytes(have, memory), units_format_bytes(need <= have ? have - need : need - have, rest),
              need <= have ? "stay free" : "are missing");
     text_add(&text, " %s are for tensors, which lie in one block of memory, the arena.",

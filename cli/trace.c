@@ -11,6 +11,7 @@
 #include "json.h"
 #include "mem.h"
 #include "outputs.h"
+#include "printable.h"
 #include "summary.h"
 #include "units.h"
 
@@ -102,8 +103,8 @@ static void print_heading(const struct table *table)
     const struct rollup *r = table->rollup;
     char median[UNITS_TEXT], p99[UNITS_TEXT], events[UNITS_TEXT];
     if (r->has_run)
-        printf("%s on %s, batch %" PRIu32 ", %s, %" PRIu32 " device%s\n", r->model, r->dataset, r->batch, r->backend,
-               r->device_count, r->device_count == 1 ? "" : "s");
+        printf("%s on %s, batch %" PRIu32 ", %s, %" PRIu32 " device%s\n", PRINTABLE(r->model), PRINTABLE(r->dataset),
+               r->batch, PRINTABLE(r->backend), r->device_count, r->device_count == 1 ? "" : "s");
     if (table->steps.count)
         printf("%" PRIu64 " steps, median %s, p99 %s\n", table->steps.count, format_ns(table->steps.median_ns, median),
                format_ns(table->steps.p99_ns, p99));
@@ -127,32 +128,33 @@ static void print_rows(const struct summary *summary, uint64_t limit)
         printf("%6.1f %10s %9" PRIu64 " %10s %10s %10s %10s %10s  %s\n", 100 * row->share,
                format_ns((double)row->total_ns, text[0]), row->instances, format_ns(row->mean_ns, text[1]),
                format_ns(row->median_ns, text[2]), format_ns((double)row->least_ns, text[3]),
-               format_ns((double)row->most_ns, text[4]), format_ns(row->deviation_ns, text[5]), row->name);
+               format_ns((double)row->most_ns, text[4]), format_ns(row->deviation_ns, text[5]), PRINTABLE(row->name));
     }
     if (rows < summary->count) printf("%zu more; --limit %zu shows all\n", summary->count - rows, summary->count);
 }
 
 static void add_texts(json_t *object, const struct rollup *r)
 {
-    json_object_set_new(object, "model", r->has_run ? json_string(r->model) : json_null());
-    json_object_set_new(object, "dataset", r->has_run ? json_string(r->dataset) : json_null());
-    json_object_set_new(object, "backend", r->has_run ? json_string(r->backend) : json_null());
+    json_object_set_new(object, "model", r->has_run ? json_text(r->model) : json_null());
+    json_object_set_new(object, "dataset", r->has_run ? json_text(r->dataset) : json_null());
+    json_object_set_new(object, "backend", r->has_run ? json_text(r->backend) : json_null());
     json_object_set_new(object, "batch", json_integer(r->batch));
     json_object_set_new(object, "devices", json_integer(r->device_count));
 }
 
 static json_t *row_json(const struct summary_row *row)
 {
-    return json_pack("{s:s, s:f, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:I, s:I}", "name", row->name, "time_percent",
-                     100 * row->share, "total_ns", (json_int_t)row->total_ns, "instances", (json_int_t)row->instances,
-                     "avg_ns", row->mean_ns, "med_ns", row->median_ns, "min_ns", (json_int_t)row->least_ns, "max_ns",
-                     (json_int_t)row->most_ns, "stddev_ns", row->deviation_ns, "step_ns", row->step_ns, "flops",
-                     (json_int_t)row->flops, "bytes_moved", (json_int_t)row->bytes_moved);
+    return json_pack("{s:o, s:f, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:I, s:I}", "name", json_text(row->name),
+                     "time_percent", 100 * row->share, "total_ns", (json_int_t)row->total_ns, "instances",
+                     (json_int_t)row->instances, "avg_ns", row->mean_ns, "med_ns", row->median_ns, "min_ns",
+                     (json_int_t)row->least_ns, "max_ns", (json_int_t)row->most_ns, "stddev_ns", row->deviation_ns,
+                     "step_ns", row->step_ns, "flops", (json_int_t)row->flops, "bytes_moved",
+                     (json_int_t)row->bytes_moved);
 }
 
 static bool print_json(json_t *object, struct error *err)
 {
-    bool ok = object && json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0;
+    bool ok = json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (ok) puts("");
     json_decref(object);
     return ok || error_set(err, ERROR_FAILED, "the JSON could not be written");
@@ -257,17 +259,17 @@ static void print_change(const char *name, double before_ns, double after_ns)
     printf("%12s %12s  %c%-11s ", before_ns > 0 ? format_ns(before_ns, before) : "-",
            after_ns > 0 ? format_ns(after_ns, after) : "-", difference < 0 ? '-' : '+', change);
     if (before_ns > 0 && after_ns > 0)
-        printf("%+7.1f %%  %s\n", 100 * difference / before_ns, name);
+        printf("%+7.1f %%  %s\n", 100 * difference / before_ns, PRINTABLE(name));
     else
-        printf("%9s  %s\n", before_ns > 0 ? "gone" : "new", name);
+        printf("%9s  %s\n", before_ns > 0 ? "gone" : "new", PRINTABLE(name));
 }
 
 static void print_changes(const struct change *changes, size_t count, const struct table *a, const struct table *b,
                           uint64_t limit)
 {
     if (strcmp(a->rollup->model, b->rollup->model) != 0 || a->rollup->batch != b->rollup->batch)
-        printf("A is %s with batch %" PRIu32 ", B is %s with batch %" PRIu32 "\n", a->rollup->model, a->rollup->batch,
-               b->rollup->model, b->rollup->batch);
+        printf("A is %s with batch %" PRIu32 ", B is %s with batch %" PRIu32 "\n", PRINTABLE(a->rollup->model),
+               a->rollup->batch, PRINTABLE(b->rollup->model), b->rollup->batch);
     printf("%12s %12s  %-12s %9s  %s\n", "A", "B", "Change", "", "Name");
     print_change("(step)", a->steps.median_ns, b->steps.median_ns);
     size_t rows = shown_rows(count, limit);
@@ -280,7 +282,7 @@ static bool print_changes_json(const struct change *changes, size_t count, const
 {
     json_t *rows = json_array();
     for (size_t i = 0; i < shown_rows(count, limit); i++)
-        json_array_append_new(rows, json_pack("{s:s, s:f, s:f, s:f}", "name", changes[i].name, "before_ns",
+        json_array_append_new(rows, json_pack("{s:o, s:f, s:f, s:f}", "name", json_text(changes[i].name), "before_ns",
                                               changes[i].before_ns, "after_ns", changes[i].after_ns, "change_ns",
                                               changes[i].after_ns - changes[i].before_ns));
     return print_json(json_pack("{s:f, s:f, s:o}", "step_before_ns", a->steps.median_ns, "step_after_ns",
@@ -319,7 +321,7 @@ static void print_report(const char *path, const struct trace_report *report)
 {
     const struct trace_stream_stats *s = &report->stats;
     char text[UNITS_TEXT];
-    printf("%s: %s\n", path, report->clean ? "whole" : "damaged");
+    printf("%s: %s\n", PRINTABLE(path), report->clean ? "whole" : "damaged");
     printf("  %-22s %s\n", "size", units_format_bytes(s->reader.size_bytes, text));
     printf("  %-22s %s\n", "blocks", units_format_count(s->reader.blocks, text));
     printf("  %-22s %s\n", "op times", units_format_count(report->events[TRACE_OP], text));

@@ -16,6 +16,7 @@
 #include "outputs.h"
 #include "plan_file.h"
 #include "plan_flags.h"
+#include "printable.h"
 #include "progress.h"
 #include "session.h"
 #include "stop.h"
@@ -290,12 +291,28 @@ static bool check_outputs(const struct train_command *c, struct error *err)
 
 /* ---- Running ---- */
 
+/* As bash, ksh and zsh take words whose control characters a terminal should not see. */
+static void add_escaped(struct text *text, const char *word)
+{
+    text_add(text, " $'");
+    for (; *word; word++) {
+        unsigned char byte = (unsigned char)*word;
+        bool plain = byte > 0x20 && byte < 0x7F && byte != '\'' && byte != '\\';
+        text_add(text, plain ? "%c" : "\\x%02x", byte);
+    }
+    text_add(text, "'");
+}
+
 /* A blank and a word as a shell takes it. */
 static void add_word(struct text *text, const char *word)
 {
     if (*word &&
         word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")] == '\0') {
         text_add(text, " %s", word);
+        return;
+    }
+    if (!is_printable(word)) {
+        add_escaped(text, word);
         return;
     }
     text_add(text, " '");
@@ -334,7 +351,7 @@ static void say_stopped(const struct train_command *c, const struct train_result
     else if (result->saved == UINT64_MAX)
         printf("; no checkpoint was written");
     else
-        printf("; the checkpoint of step %" PRIu64 " is in %s", result->saved, o->save_folder);
+        printf("; the checkpoint of step %" PRIu64 " is in %s", result->saved, PRINTABLE(o->save_folder));
     if (o->save_folder && result->saved != UINT64_MAX) say_again(o);
     putchar('\n');
 }
@@ -392,7 +409,7 @@ static bool train_traced(struct train_command *c, const struct plan *plan, struc
     trace_writer_stop(writer);
     trace_writer_stats(writer, &stats);
     trace_writer_close(writer);
-    if (stats.failed) fprintf(stderr, "fathom train: the trace ends early: %s\n", stats.failure);
+    if (stats.failed) fprintf(stderr, "fathom train: the trace ends early: %s\n", PRINTABLE(stats.failure));
     return ok;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "printable.h"
 #include "stream.h"
 
 const char *trace_metric_name(enum trace_metric metric)
@@ -25,40 +26,6 @@ const char *trace_gap_name(enum trace_gap gap)
 {
     static const char *const names[TRACE_GAPS] = {"data", "sync", "checkpoint", "evaluate"};
     return gap < TRACE_GAPS ? names[gap] : "?";
-}
-
-/* Bytes of the UTF-8 character at text, 0 when it is none. Overlong forms and surrogates are none (RFC 3629). */
-static size_t character_length(const unsigned char *text, size_t left)
-{
-    if (text[0] < 0x80) return 1;
-    size_t length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-    if (text[0] < 0xc2 || text[0] > 0xf4 || length > left) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80) return 0;
-    if (text[0] == 0xe0 && text[1] < 0xa0) return 0;
-    if (text[0] == 0xed && text[1] >= 0xa0) return 0;
-    if (text[0] == 0xf0 && text[1] < 0x90) return 0;
-    if (text[0] == 0xf4 && text[1] >= 0x90) return 0;
-    return length;
-}
-
-void trace_write_json_text(FILE *out, const char *text, size_t length)
-{
-    const unsigned char *bytes = (const unsigned char *)text;
-    putc('"', out);
-    for (size_t i = 0; i < length;) {
-        size_t width = character_length(bytes + i, length - i);
-        if (width == 0)
-            putc('?', out);
-        else if (bytes[i] == '"' || bytes[i] == '\\')
-            fprintf(out, "\\%c", bytes[i]);
-        else if (bytes[i] < 0x20)
-            fprintf(out, "\\u%04x", bytes[i]);
-        else
-            fwrite(bytes + i, 1, width, out);
-        i += width ? width : 1;
-    }
-    putc('"', out);
 }
 
 /* Threads within a device's process. */
@@ -93,7 +60,7 @@ static void write_metadata(struct chrome *chrome, const char *what, uint32_t dev
     begin_event(chrome);
     fprintf(chrome->out, "{\"ph\":\"M\",\"name\":\"%s\",\"pid\":%" PRIu32 ",\"tid\":%d,\"args\":{\"name\":", what,
             device, lane);
-    trace_write_json_text(chrome->out, name, strlen(name));
+    printable_write_json(chrome->out, name, strlen(name));
     fputs("}}", chrome->out);
 }
 
@@ -127,11 +94,11 @@ static void write_op(struct chrome *chrome, const struct trace_event *event)
     }
     const struct trace_op *op = &device->ops[event->id];
     fputs("\"name\":", chrome->out);
-    trace_write_json_text(chrome->out, op->kind, strlen(op->kind));
+    printable_write_json(chrome->out, op->kind, strlen(op->kind));
     fputs(",\"cat\":", chrome->out);
-    trace_write_json_text(chrome->out, op->pass, strlen(op->pass));
+    printable_write_json(chrome->out, op->pass, strlen(op->pass));
     fputs(",\"args\":{\"layer\":", chrome->out);
-    trace_write_json_text(chrome->out, op->layer, strlen(op->layer));
+    printable_write_json(chrome->out, op->layer, strlen(op->layer));
     fprintf(chrome->out, ",\"flops\":%" PRIu64 ",\"bytes\":%" PRIu64 "}}", op->flops, op->bytes_moved);
 }
 
@@ -167,7 +134,7 @@ static void write_mark(struct chrome *chrome, const struct trace_event *event)
     begin_event(chrome);
     fprintf(chrome->out, "{\"ph\":\"i\",\"s\":\"g\",\"pid\":0,\"tid\":%d,\"ts\":%.3f,\"name\":", LANE_STEPS,
             microseconds(chrome, event->ns));
-    trace_write_json_text(chrome->out, event->text, event->id);
+    printable_write_json(chrome->out, event->text, event->id);
     fputs("}", chrome->out);
 }
 
@@ -234,20 +201,6 @@ bool trace_export_chrome(const char *path, FILE *out, struct error *err)
     return ok;
 }
 
-static void write_csv_text(FILE *out, const char *text)
-{
-    if (!strpbrk(text, ",\"\n\r")) {
-        fputs(text, out);
-        return;
-    }
-    putc('"', out);
-    for (; *text; text++) {
-        if (*text == '"') putc('"', out);
-        putc(*text, out);
-    }
-    putc('"', out);
-}
-
 void trace_export_csv(const struct summary *summary, FILE *out)
 {
     fputs("Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name\n", out);
@@ -256,7 +209,7 @@ void trace_export_csv(const struct summary *summary, FILE *out)
         fprintf(out, "%.1f,%" PRIu64 ",%" PRIu64 ",%.1f,%.1f,%" PRIu64 ",%" PRIu64 ",%.1f,", 100 * row->share,
                 row->total_ns, row->instances, row->mean_ns, row->median_ns, row->least_ns, row->most_ns,
                 row->deviation_ns);
-        write_csv_text(out, row->name);
+        printable_write_csv_report(out, row->name);
         putc('\n', out);
     }
 }

@@ -18,9 +18,6 @@ bool trace_export_perfetto(const char *path, FILE *out, struct error *err);
 /* The columns of nsys's kernel summary: Time (%), Total Time (ns), Instances, Avg, Med, Min, Max, StdDev (ns), Name. */
 void trace_export_csv(const struct summary *summary, FILE *out);
 
-/* A JSON string with its quotes; bytes that are not UTF-8 become '?'. */
-void trace_write_json_text(FILE *out, const char *text, size_t length);
-
 const char *trace_metric_name(enum trace_metric metric);
 const char *trace_sample_name(enum trace_sample sample);
 const char *trace_gap_name(enum trace_gap gap);

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "canvas.h"
 
 #include <math.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "printable.h"
 
 #define BRAILLE           0x2800u
 #define BLOCK_LEFT_EIGHTH 0x258Fu /* seven eighths is 0x2589, full 0x2588 */
@@ -46,34 +48,26 @@ void canvas_glyph(struct canvas *canvas, struct rect area, uint32_t row, uint32_
     cell->ink = (uint8_t)ink;
 }
 
-/* The next code point of UTF-8; a byte that starts none, and control characters, become '?'. */
-static uint32_t next_glyph(const unsigned char **text)
+/* The next code point of UTF-8; a byte that starts none, and what a terminal would obey, become '?'. */
+static uint32_t next_glyph(const char **text)
 {
-    const unsigned char *c = *text;
-    int more = c[0] >= 0xF0 ? 3 : c[0] >= 0xE0 ? 2 : c[0] >= 0xC0 ? 1 : 0;
-    uint32_t glyph = more == 3 ? c[0] & 7u : more == 2 ? c[0] & 15u : more == 1 ? c[0] & 31u : c[0];
-    *text = c + 1;
-    if (more == 0) return c[0] < 0x20 || c[0] >= 0x7F ? '?' : glyph;
-    for (int i = 1; i <= more; i++) {
-        if ((c[i] & 0xC0) != 0x80) return '?';
-        glyph = glyph << 6 | (c[i] & 0x3Fu);
-    }
-    *text = c + 1 + more;
-    return glyph;
+    uint32_t glyph = '?';
+    size_t length = utf8_character(*text, strnlen(*text, 4), &glyph);
+    *text += length ? length : 1;
+    return printable_point(glyph) ? glyph : '?';
 }
 
 static uint32_t count_glyphs(const char *text)
 {
     uint32_t count = 0;
-    for (const unsigned char *c = (const unsigned char *)text; *c; count++) next_glyph(&c);
+    for (; *text; count++) next_glyph(&text);
     return count;
 }
 
 static uint32_t draw_text(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, enum ink ink,
                           const char *text)
 {
-    for (const unsigned char *c = (const unsigned char *)text; *c; column++)
-        canvas_glyph(canvas, area, row, column, next_glyph(&c), ink);
+    for (; *text; column++) canvas_glyph(canvas, area, row, column, next_glyph(&text), ink);
     return column;
 }
 
@@ -82,7 +76,8 @@ static uint32_t draw_formatted(struct canvas *canvas, struct rect area, uint32_t
                                enum ink ink, const char *format, va_list args)
 {
     char text[512];
-    vsnprintf(text, sizeof text, format, args);
+    if (vsnprintf(text, sizeof text, format, args) >= (int)sizeof text)
+        text[utf8_whole_length(text, strlen(text))] = '\0';
     uint32_t length = ends ? count_glyphs(text) : 0;
     return length <= column ? draw_text(canvas, area, row, column - length, ink, text) : column;
 }

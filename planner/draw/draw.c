@@ -10,6 +10,7 @@
 #include "mem.h"
 #include "occupancy.h"
 #include "plan_words.h"
+#include "printable.h"
 #include "units.h"
 
 #define MOST_BOXES      24000 /* about 50 bytes each */
@@ -47,6 +48,7 @@ static void draw_title(struct drawing *d, const char *title)
             cut = i;
             break;
         }
+    cut = utf8_whole_length(title, cut);
     snprintf(first, sizeof first, "%.*s", (int)cut, title);
     svg_label(&d->svg, MAP_LEFT, 36, "font-size=\"19\" font-weight=\"600\"", first);
     svg_label(&d->svg, MAP_LEFT, 60, "font-size=\"19\" font-weight=\"600\"", title + cut);

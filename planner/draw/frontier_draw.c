@@ -3,6 +3,7 @@
 
 #include "files.h"
 #include "frontier.h"
+#include "printable.h"
 #include "text.h"
 #include "units.h"
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "printable.h"
+
 void svg_begin(struct text *svg, double width, double height, const char *title)
 {
     text_add(svg,

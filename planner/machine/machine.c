@@ -8,6 +8,7 @@
 #include "machine_private.h"
 #include "mem.h"
 #include "overheads.h"
+#include "printable.h"
 #include "units.h"
 
 #define LEAST_GPU_BYTES (64 * MIB)
@@ -119,8 +120,8 @@ static bool parse_list(const char *text, struct machine *machine, struct error *
         const char *next = start + length;
         while (length > 0 && start[length - 1] == ' ') length--;
         if (length >= sizeof part)
-            return error_set(err, ERROR_INPUT, "--gpus: '%.40s...' is not a device; `fathom devices` lists all names",
-                             start);
+            return error_set(err, ERROR_INPUT, "--gpus: '%s' is not a device; `fathom devices` lists all names",
+                             PRINTABLE_CUT(start, 40));
         memcpy(part, start, length);
         part[length] = '\0';
         TRY(parse_part(part, machine, err));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "machine_private.h"
+#include "printable.h"
 #include "units.h"
 
 /* Of a link's rate, what NCCL counts on (src/graph/topo.h): NVLink 18 of 20 GB/s a link on P100, 20 of 25 and 20.6 of
@@ -67,9 +68,9 @@ bool machine_parse_rate(const char *text, const char *what, double *bytes_per_se
     }
     if (!ok)
         return error_set(err, ERROR_INPUT,
-                         "%s: '%.40s' is not a rate; one like 3200Gb/s (bits) or 400GB/s (bytes), of a node, per "
+                         "%s: '%s' is not a rate; one like 3200Gb/s (bits) or 400GB/s (bytes), of a node, per "
                          "direction, is wanted",
-                         what, text);
+                         what, PRINTABLE_CUT(text, 40));
     *bytes_per_second = (double)value / (bits ? 8 : 1);
     return true;
 }

@@ -4,26 +4,15 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "files.h"
 #include "hash.h"
 #include "plan_file_private.h"
 #include "plan_file.h"
+#include "printable.h"
 
-static void write_string(FILE *out, const char *text)
-{
-    fputc('"', out);
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 0x20 || c == 0x7f)
-            fprintf(out, "\\u%04x", c);
-        else if (c == '"' || c == '\\')
-            fprintf(out, "\\%c", c);
-        else
-            fputc(c, out);
-    }
-    fputc('"', out);
-}
+static void write_string(FILE *out, const char *text) { printable_write_json(out, text, strlen(text)); }
 
 static const char *truth(bool value) { return value ? "true" : "false"; }
 

@@ -1,8 +1,9 @@
 /* Writes a believable trace of a ResNet-20 training run that never was, for trying out whatever reads traces.
  *
- *   make_trace FILE [steps] [devices] [live]
+ *   make_trace FILE [steps] [devices] [live | hostile]
  *
- * With `live`, it reports in real time, as a run would, until the steps are done. */
+ * With `live`, it reports in real time, as a run would, until the steps are done. With `hostile`, its names are full of
+ * what a terminal obeys. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -21,24 +22,37 @@
 
 struct fiction {
     struct trace_op ops[MOST_OPS];
-    char layers[MOST_OPS][48];
+    char layers[MOST_OPS][80];
     uint64_t usual_ns[MOST_OPS];
     uint32_t count;
     struct trace_sink *sink;
     struct random random;
     uint64_t steps, now_ns;
     uint32_t devices;
-    bool live;
+    bool live, hostile;
 };
+
+/* An escape sequence, the same overlong, C1 as a character and as a byte, right-to-left, and what CSV has to quote. */
+#define HOSTILE "\x1b[31m\xc0\x9b\xc2\x9b\x9b\xe2\x80\xae\x7f,\"\r\n"
+
+static const char *name_of(const struct fiction *f, const char *name)
+{
+    static char names[4][64];
+    static unsigned next;
+    if (!f->hostile) return name;
+    char *out = names[next++ % 4];
+    snprintf(out, sizeof names[0], "%s%s", name, HOSTILE);
+    return out;
+}
 
 static void add_op(struct fiction *f, const char *layer, const char *kind, const char *pass, double flops, double bytes)
 {
     uint32_t id = f->count++;
-    snprintf(f->layers[id], sizeof f->layers[id], "%s", layer);
+    snprintf(f->layers[id], sizeof f->layers[id], "%s%s", layer, f->hostile ? HOSTILE : "");
     f->ops[id] = (struct trace_op){.id = id,
                                    .layer = f->layers[id],
-                                   .kind = kind,
-                                   .pass = pass,
+                                   .kind = f->hostile && id == 0 ? "conv" HOSTILE : kind,
+                                   .pass = f->hostile && id == 0 ? "pass" HOSTILE : pass,
                                    .flops = (uint64_t)flops,
                                    .bytes_moved = (uint64_t)bytes};
     double compute = flops / 90e9, move = bytes / 12e9; /* of a laptop's cores */
@@ -104,14 +118,14 @@ static void build_ops(struct fiction *f)
 
 static void report_start(struct fiction *f)
 {
-    static const char *const classes[] = {"weight",     "gradient", "optimizer", "statistic",
-                                          "activation", "input",    "workspace"};
+    const char *const classes[] = {name_of(f, "weight"), "gradient", "optimizer", "statistic",
+                                   "activation",         "input",    "workspace"};
     static const uint64_t bytes[] = {1078888, 1078888, 1078888, 11008, 141557760, 1573376, 8388608};
     f->sink->run(f->sink->context,
-                 &(struct trace_run){.model = "resnet-20",
-                                     .dataset = "cifar10",
-                                     .backend = "cpu",
-                                     .host = "example",
+                 &(struct trace_run){.model = name_of(f, "resnet-20"),
+                                     .dataset = name_of(f, "cifar10"),
+                                     .backend = name_of(f, "cpu"),
+                                     .host = name_of(f, "example"),
                                      .command = "fathom train plan.json --data cifar-10-batches-bin --trace run.trace",
                                      .batch = 128,
                                      .iterations = f->steps,
@@ -119,7 +133,7 @@ static void report_start(struct fiction *f)
                                      .devices = f->devices});
     for (uint32_t d = 0; d < f->devices; d++) {
         f->sink->device(f->sink->context, &(struct trace_device){.device = d,
-                                                                 .name = "cpu",
+                                                                 .name = name_of(f, "cpu"),
                                                                  .memory_bytes = 2ull << 30,
                                                                  .planned_bytes = 172ull << 20,
                                                                  .arena_bytes = 154ull << 20,
@@ -198,13 +212,13 @@ static void run_step(struct fiction *f, uint64_t step)
 int main(int argc, char **argv)
 {
     static struct fiction f;
-    bool live = argc > 1 && strcmp(argv[argc - 1], "live") == 0;
-    int words = argc - live;
-    f.live = live;
+    f.live = argc > 1 && strcmp(argv[argc - 1], "live") == 0;
+    f.hostile = argc > 1 && strcmp(argv[argc - 1], "hostile") == 0;
+    int words = argc - (f.live || f.hostile);
     f.steps = words > 2 ? strtoull(argv[2], NULL, 10) : 400;
     f.devices = words > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 1;
     if (words < 2 || words > 4 || f.steps == 0 || f.devices == 0 || f.devices > MOST_DEVICES) {
-        fprintf(stderr, "usage: make_trace FILE [steps] [devices, at most %d] [live]\n", MOST_DEVICES);
+        fprintf(stderr, "usage: make_trace FILE [steps] [devices, at most %d] [live | hostile]\n", MOST_DEVICES);
         return 2;
     }
     struct error err = {0};
@@ -219,7 +233,7 @@ int main(int argc, char **argv)
     f.now_ns = clock_now_ns();
     report_start(&f);
     for (uint64_t step = 0; step < f.steps; step++) run_step(&f, step);
-    f.sink->mark(f.sink->context, f.now_ns, "done");
+    f.sink->mark(f.sink->context, f.now_ns, name_of(&f, "done"));
     trace_writer_close(writer);
     return 0;
 }

@@ -13,6 +13,7 @@
 
 #include "jpeg.h"
 #include "mem.h"
+#include "printable.h"
 #include "text.h"
 
 #define MOST_CLASSES 100000u
@@ -117,8 +118,8 @@ static bool list_folder(const char *path, bool folders, struct name_list *list, 
 static bool refuse_empty(const char *path, const char *wanted, const struct others *others, struct error *err)
 {
     if (others->count == 0) return error_set(err, ERROR_INPUT, "%s: is empty; %s are wanted in it", path, wanted);
-    return error_set(err, ERROR_INPUT, "%s: holds no %s, but %" PRIu64 " other %s such as '%.200s'", path, wanted,
-                     others->count, others->count == 1 ? "entry" : "entries", others->sample);
+    return error_set(err, ERROR_INPUT, "%s: holds no %s, but %" PRIu64 " other %s such as '%s'", path, wanted,
+                     others->count, others->count == 1 ? "entry" : "entries", PRINTABLE_CUT(others->sample, 200));
 }
 
 /* ---- Classes ---- */
@@ -160,8 +161,8 @@ static bool match_classes(const struct dataset *dataset, const char *path, bool 
         if (found)
             present[found - dataset->names] = true;
         else
-            ok = error_set(err, ERROR_INPUT, "%s: has a class '%.200s' that the training set has not", path,
-                           name_at(&list, i));
+            ok = error_set(err, ERROR_INPUT, "%s: has a class '%s' that the training set has not", path,
+                           PRINTABLE_CUT(name_at(&list, i), 200));
     }
     finish_names(&list);
     return ok;

@@ -9,6 +9,7 @@
 #include "files.h"
 #include "hash.h"
 #include "mem.h"
+#include "printable.h"
 
 #define MOST_FILE_BYTES ((uint64_t)1 << 30)
 #define MOST_ROWS       10000000
@@ -32,26 +33,74 @@ static const char *const column_names[COLUMNS] = {"id",        "lower",  "upper"
 struct reader {
     const char *path;
     struct place_table *table;
-    size_t line;
-    size_t place[COLUMNS]; /* the field of each column, or COLUMN_ABSENT */
+    size_t line, row_lines; /* where the row begins, and how many lines it takes */
+    size_t place[COLUMNS];  /* the field of each column, or COLUMN_ABSENT */
     size_t fields;
     size_t chunk_capacity;
 };
 #define COLUMN_ABSENT SIZE_MAX
 
-/* Cuts a line at its commas; blanks around a field do not count. Returns the number of fields, most + 1 if more. */
-static size_t split_fields(char *line, char **fields, size_t most)
+/* The closing quote of a field that begins with one, else the end of the text; two quotes stand for one inside it. */
+static char *closing_quote(char *field)
 {
-    size_t count = 0;
-    for (char *next = line; next;) {
-        char *field = strsep(&next, ",");
+    char *at = field + 1;
+    while (*at && (*at != '"' || at[1] == '"')) at += *at == '"' ? 2 : 1;
+    return at;
+}
+
+/* The comma, line end or end of the text behind a field: inside quotes they stand for themselves (RFC 4180). */
+static char *field_end(char *field)
+{
+    field += strspn(field, " \t");
+    if (*field == '"') field = closing_quote(field);
+    return field + strcspn(field, ",\n");
+}
+
+/* Ends the row at *next, which goes to the row after it, or to NULL. Counts the lines. */
+static char *take_row(struct reader *reader, char **next)
+{
+    char *row = *next, *end = field_end(row);
+    while (*end == ',') end = field_end(end + 1);
+    *next = *end ? end + 1 : NULL;
+    *end = '\0';
+    reader->line += reader->row_lines;
+    reader->row_lines = 1;
+    for (const char *at = row; (at = strchr(at, '\n')); at++) reader->row_lines++;
+    return row;
+}
+
+static bool unquote(struct reader *reader, char *field, struct error *err)
+{
+    if (*field != '"') return true;
+    char *end = closing_quote(field), *to = field;
+    if (*end == '\0')
+        return error_set(err, ERROR_INPUT, "%s:%zu: the quote before '%s' is not closed", reader->path, reader->line,
+                         PRINTABLE_CUT(field + 1, 40));
+    if (end[1])
+        return error_set(err, ERROR_INPUT, "%s:%zu: '%s' follows a closing quote; a comma is wanted", reader->path,
+                         reader->line, PRINTABLE_CUT(end + 1, 40));
+    for (const char *from = field + 1; from < end; from += *from == '"' ? 2 : 1) *to++ = *from;
+    *to = '\0';
+    return true;
+}
+
+/* Cuts a row at its commas; blanks around a field do not count. *count becomes the number of fields, most + 1 if more.
+ */
+static bool split_fields(struct reader *reader, char *row, char **fields, size_t most, size_t *count, struct error *err)
+{
+    *count = 0;
+    for (char *next = row; next;) {
+        char *field = next, *end = field_end(field);
+        next = *end == ',' ? end + 1 : NULL;
+        *end = '\0';
         field += strspn(field, " \t");
         size_t length = strlen(field);
         while (length > 0 && strchr(" \t\r", field[length - 1])) field[--length] = '\0';
-        if (count == most) return most + 1;
-        fields[count++] = field;
+        TRY(unquote(reader, field, err));
+        if (*count < most) fields[*count] = field;
+        if (++*count > most) return true;
     }
-    return count;
+    return true;
 }
 
 static bool find_column(struct reader *reader, const char *name, size_t field, struct error *err)
@@ -63,16 +112,15 @@ static bool find_column(struct reader *reader, const char *name, size_t field, s
         reader->place[c] = field;
         return true;
     }
-    return error_set(
-        err, ERROR_INPUT,
-        "%s:%zu: column '%.40s' is not known; id, lower, upper, size, alignment, offset, chunk and alias are",
-        reader->path, reader->line, name);
+    return error_set(err, ERROR_INPUT,
+                     "%s:%zu: column '%s' is not known; id, lower, upper, size, alignment, offset, chunk and alias are",
+                     reader->path, reader->line, PRINTABLE_CUT(name, 40));
 }
 
 static bool read_header(struct reader *reader, char *line, struct error *err)
 {
     char *fields[MOST_COLUMNS];
-    reader->fields = split_fields(line, fields, MOST_COLUMNS);
+    TRY(split_fields(reader, line, fields, MOST_COLUMNS, &reader->fields, err));
     if (reader->fields > MOST_COLUMNS)
         return error_set(err, ERROR_INPUT, "%s:%zu: more than %d columns; the header is id,lower,upper,size",
                          reader->path, reader->line, MOST_COLUMNS);
@@ -94,16 +142,16 @@ static bool read_number(const struct reader *reader, char **fields, enum column 
     const char *text = fields[reader->place[column]], *name = column_names[column];
     char *end;
     if (text[0] == '-')
-        return error_set(err, ERROR_INPUT, "%s:%zu: %s '%.40s' is negative; a whole number from 0 is wanted",
-                         reader->path, reader->line, name, text);
+        return error_set(err, ERROR_INPUT, "%s:%zu: %s '%s' is negative; a whole number from 0 is wanted", reader->path,
+                         reader->line, name, PRINTABLE_CUT(text, 40));
     errno = 0;
     unsigned long long parsed = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0')
-        return error_set(err, ERROR_INPUT, "%s:%zu: %s '%.40s' is not a whole number", reader->path, reader->line, name,
-                         text);
+        return error_set(err, ERROR_INPUT, "%s:%zu: %s '%s' is not a whole number", reader->path, reader->line, name,
+                         PRINTABLE_CUT(text, 40));
     if (errno == ERANGE)
-        return error_set(err, ERROR_INPUT, "%s:%zu: %s '%.40s' is above %" PRIu64, reader->path, reader->line, name,
-                         text, UINT64_MAX);
+        return error_set(err, ERROR_INPUT, "%s:%zu: %s '%s' is above %" PRIu64, reader->path, reader->line, name,
+                         PRINTABLE_CUT(text, 40), UINT64_MAX);
     *value = parsed;
     return true;
 }
@@ -173,7 +221,8 @@ static bool read_row(struct reader *reader, char *line, struct error *err)
 {
     char *fields[MOST_COLUMNS];
     struct place_buffer buffer = {.align = 1, .fixed = PLACE_UNPLACED, .offset = PLACE_UNPLACED};
-    size_t count = split_fields(line, fields, MOST_COLUMNS);
+    size_t count;
+    TRY(split_fields(reader, line, fields, MOST_COLUMNS, &count, err));
     if (count != reader->fields)
         return error_set(err, ERROR_INPUT, "%s:%zu: %zu fields where the header has %zu", reader->path, reader->line,
                          count, reader->fields);
@@ -194,8 +243,7 @@ static bool read_lines(struct reader *reader, char *text, struct error *err)
 {
     bool header = false;
     for (char *next = text; next;) {
-        char *line = strsep(&next, "\n");
-        reader->line++;
+        char *line = take_row(reader, &next);
         if (line[strspn(line, " \t\r")] == '\0') continue;
         TRY(header ? read_row(reader, line, err) : read_header(reader, line, err));
         header = true;
@@ -220,8 +268,8 @@ static bool check_ids(const struct reader *reader, struct error *err)
         while (ok && slot[at]) {
             if (strcmp(table->ids[slot[at] - 1], table->ids[i]) == 0)
                 ok = error_set(err, ERROR_INPUT,
-                               "%s: id '%.40s' appears twice, in rows %" PRIu32 " and %zu after the header",
-                               reader->path, table->ids[i], slot[at], i + 1);
+                               "%s: id '%s' appears twice, in rows %" PRIu32 " and %zu after the header", reader->path,
+                               PRINTABLE_CUT(table->ids[i], 40), slot[at], i + 1);
             at = (at + 1) & (slots - 1);
         }
         slot[at] = (uint32_t)i + 1;
@@ -233,7 +281,7 @@ static bool check_ids(const struct reader *reader, struct error *err)
 bool place_table_parse(struct place_table *table, const char *path, char *text, size_t length, struct error *err)
 {
     *table = (struct place_table){.text = text};
-    struct reader reader = {.path = path, .table = table};
+    struct reader reader = {.path = path, .row_lines = 1, .table = table};
     bool ok = strlen(text) == length ||
               error_set(err, ERROR_INPUT, "%s: a zero byte after %zu bytes; text is wanted", path, strlen(text));
     if (strncmp(text, "\xef\xbb\xbf", 3) == 0) text += 3; /* spreadsheets write a byte order mark */
@@ -259,8 +307,8 @@ bool place_table_write(const struct place_table *table, const char *path, struct
             table->has_alias ? ",alias" : "", table->chunk ? ",chunk" : "");
     for (size_t i = 0; i < table->count; i++) {
         const struct place_buffer *buffer = &table->buffers[i];
-        fprintf(writer.stream, "%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64, table->ids[i], buffer->lower, buffer->upper,
-                buffer->size);
+        printable_write_csv(writer.stream, table->ids[i]);
+        fprintf(writer.stream, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, buffer->lower, buffer->upper, buffer->size);
         if (table->has_alignment) fprintf(writer.stream, ",%" PRIu64, buffer->align);
         if (table->has_alias) fprintf(writer.stream, ",%" PRIu64, buffer->alias);
         if (table->chunk) fprintf(writer.stream, ",%" PRIu64, table->chunk[i]);

@@ -4,11 +4,13 @@
 #include <string.h>
 
 #include "mem.h"
+#include "printable.h"
 #include "units.h"
 
 static bool wrong_list(const char *text, const char *what, struct error *err)
 {
-    return error_set(err, ERROR_INPUT, "%s '%.60s': sizes of chunks are wanted, 4x256MiB or 2x256MiB,1GiB", what, text);
+    return error_set(err, ERROR_INPUT, "%s '%s': sizes of chunks are wanted, 4x256MiB or 2x256MiB,1GiB", what,
+                     PRINTABLE_CUT(text, 60));
 }
 
 /* One item of the list, "4x256MiB" or "1GiB", that ends at `end`. */
@@ -40,7 +42,8 @@ bool fragments_parse(const char *text, const char *what, uint64_t **sizes, size_
         uint64_t times, bytes;
         TRY_GOTO(parse_item(item, length, what, &times, &bytes, err), fail);
         if (times > FRAGMENTS_MOST - used) {
-            error_set(err, ERROR_INPUT, "%s '%.60s': at most %d chunks are possible", what, text, FRAGMENTS_MOST);
+            error_set(err, ERROR_INPUT, "%s '%s': at most %d chunks are possible", what, PRINTABLE_CUT(text, 60),
+                      FRAGMENTS_MOST);
             goto fail;
         }
         if (!mem_grow(MEM_GENERAL, &list, &capacity, used + times, sizeof **sizes)) {

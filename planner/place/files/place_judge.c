@@ -6,6 +6,7 @@
 
 #include "mem.h"
 #include "place_check.h"
+#include "printable.h"
 
 struct judging {
     struct place_table *placed;
@@ -22,7 +23,8 @@ static bool take_offsets(struct judging *judging, bool chunks, struct error *err
     for (size_t i = 0; i < placed->count; i++) {
         struct place_buffer *buffer = &placed->buffers[i];
         if (buffer->fixed == PLACE_UNPLACED)
-            return error_set(err, ERROR_UNFIT, "%s: '%.40s' has no offset", judging->placed_path, placed->ids[i]);
+            return error_set(err, ERROR_UNFIT, "%s: '%s' has no offset", judging->placed_path,
+                             PRINTABLE_CUT(placed->ids[i], 40));
         buffer->offset = buffer->fixed;
         buffer->fixed = PLACE_UNPLACED;
     }
@@ -51,18 +53,18 @@ static bool compare_row(struct judging *judging, size_t row, size_t asked, struc
     const char *id = judging->placed->ids[row];
     if (is->lower != was->lower || is->upper != was->upper || is->size != was->size)
         return error_set(err, ERROR_UNFIT,
-                         "%s: '%.40s' lives from %" PRIu64 " to %" PRIu64 " with %" PRIu64
-                         " bytes; in %s it is %" PRIu64 " to %" PRIu64 " with %" PRIu64,
-                         judging->placed_path, id, is->lower, is->upper, is->size, judging->problem_path, was->lower,
-                         was->upper, was->size);
+                         "%s: '%s' lives from %" PRIu64 " to %" PRIu64 " with %" PRIu64 " bytes; in %s it is %" PRIu64
+                         " to %" PRIu64 " with %" PRIu64,
+                         judging->placed_path, PRINTABLE_CUT(id, 40), is->lower, is->upper, is->size,
+                         judging->problem_path, was->lower, was->upper, was->size);
     if (was->fixed != PLACE_UNPLACED && is->offset != was->fixed)
-        return error_set(err, ERROR_UNFIT, "%s: '%.40s' is at %" PRIu64 "; %s fixes it at %" PRIu64,
-                         judging->placed_path, id, is->offset, judging->problem_path, was->fixed);
+        return error_set(err, ERROR_UNFIT, "%s: '%s' is at %" PRIu64 "; %s fixes it at %" PRIu64, judging->placed_path,
+                         PRINTABLE_CUT(id, 40), is->offset, judging->problem_path, was->fixed);
     if (was->fixed != PLACE_UNPLACED && judging->problem->chunk && judging->placed->chunk &&
         judging->problem->chunk[asked] != judging->placed->chunk[row])
-        return error_set(err, ERROR_UNFIT, "%s: '%.40s' is in chunk %" PRIu64 "; %s fixes it in chunk %" PRIu64,
-                         judging->placed_path, id, judging->placed->chunk[row], judging->problem_path,
-                         judging->problem->chunk[asked]);
+        return error_set(err, ERROR_UNFIT, "%s: '%s' is in chunk %" PRIu64 "; %s fixes it in chunk %" PRIu64,
+                         judging->placed_path, PRINTABLE_CUT(id, 40), judging->placed->chunk[row],
+                         judging->problem_path, judging->problem->chunk[asked]);
     is->align = was->align; /* the problem's word counts */
     is->alias = was->alias;
     is->fixed = was->fixed;
@@ -76,14 +78,15 @@ static bool compare_sorted(struct judging *judging, const char ***is, const char
     for (size_t i = 0; i < most; i++) {
         int order = strcmp(*is[i], *was[i]);
         if (order != 0)
-            return error_set(err, ERROR_UNFIT, "'%.40s' is in %s and not in %s", order < 0 ? *is[i] : *was[i],
+            return error_set(err, ERROR_UNFIT, "'%s' is in %s and not in %s",
+                             PRINTABLE_CUT(order < 0 ? *is[i] : *was[i], 40),
                              order < 0 ? judging->placed_path : judging->problem_path,
                              order < 0 ? judging->problem_path : judging->placed_path);
         TRY(compare_row(judging, (size_t)(is[i] - placed->ids), (size_t)(was[i] - problem->ids), err));
     }
     if (placed->count == problem->count) return true;
     bool more = placed->count > problem->count;
-    return error_set(err, ERROR_UNFIT, "'%.40s' is in %s and not in %s", more ? *is[most] : *was[most],
+    return error_set(err, ERROR_UNFIT, "'%s' is in %s and not in %s", PRINTABLE_CUT(more ? *is[most] : *was[most], 40),
                      more ? judging->placed_path : judging->problem_path,
                      more ? judging->problem_path : judging->placed_path);
 }

@@ -7,6 +7,7 @@
 
 #include "errors.h"
 #include "place_wire.h"
+#include "printable.h"
 
 #define ONNX_IR_VERSION 14 /* the newest that is known */
 
@@ -55,7 +56,9 @@ struct onnx_name {
 
 #define ONNX_SHOWN 60 /* characters of a name in a message */
 /* Arguments for %.*s. */
-#define ONNX_SHOW(name) (int)((name).length < ONNX_SHOWN ? (name).length : ONNX_SHOWN), (const char *)(name).bytes
+#define ONNX_SHOW(name) \
+    (int)((name).length <= ONNX_SHOWN ? (name).length : utf8_whole_length((const char *)(name).bytes, ONNX_SHOWN)), \
+        (const char *)(name).bytes
 
 static inline struct onnx_name onnx_name_of(const struct wire_field *field)
 {

@@ -7,6 +7,7 @@
 #include "mem.h"
 #include "place_groups.h"
 #include "place_sort.h"
+#include "printable.h"
 #include "units.h"
 
 #define WIDTH      1280

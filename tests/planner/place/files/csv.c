@@ -268,3 +268,41 @@ Test(place_csv, wrong_commands_and_files_exit_2, .init = make_folder, .fini = re
     }
     cr_assert_eq(fathom("p.csv --minimise -o none/placed.csv"), 2);
 }
+
+Test(place_csv, quoted_fields_are_read_and_written, .init = make_folder, .fini = remove_folder)
+{
+    static const char *const ids[] = {"a,b", "say \"a\"", "two\nlines", " blank ", "\"", "tab\t", "caf\xc3\xa9"};
+    struct error err = {0};
+    struct place_table table, again;
+    cr_assert(parse(&table,
+                    "id,\"lower\",upper,size\r\n\"a,b\",0,1,8\r\n \"say \"\"a\"\"\" ,0,\"1\",8\n\"two\nlines\",0,1,8\n"
+                    "\" blank \",0,1,8\n\"\"\"\",0,1,8\n\"tab\t\",0,1,8\ncaf\xc3\xa9,0,1,8\n",
+                    &err),
+              "%s", err.text);
+    cr_assert_eq(table.count, 7);
+    for (size_t i = 0; i < 7; i++) table.buffers[i].offset = 8 * i;
+    cr_assert(place_table_write(&table, "out.csv", &err), "%s", err.text);
+    cr_assert(place_table_read(&again, "out.csv", &err), "%s", err.text);
+    for (size_t i = 0; i < 7; i++) {
+        cr_expect_str_eq(table.ids[i], ids[i]);
+        cr_expect_str_eq(again.ids[i], ids[i]);
+    }
+    place_table_finish(&table);
+    place_table_finish(&again);
+}
+
+Test(place_csv, faults_after_a_quoted_line_end_name_their_line)
+{
+    static const struct {
+        const char *text, *says;
+    } rows[] = {{"id,lower,upper,size\n\"a\nb\",0,1,8\nc,0,x,8\n", "p.csv:4: upper 'x'"},
+                {"id,lower,upper,size\n\"a\nb,0,1,8\n", "p.csv:2: the quote before 'a\\nb,0,1,8\\n' is not closed"},
+                {"id,lower,upper,size\n\"a\"b,0,1,8\n", "p.csv:2: 'b' follows a closing quote"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error err = {0};
+        struct place_table table;
+        cr_expect_not(parse(&table, rows[i].text, &err));
+        cr_expect(strstr(err.text, rows[i].says), "%s", err.text);
+        cr_expect_eq(err.kind, ERROR_INPUT);
+    }
+}
