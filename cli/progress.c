@@ -22,9 +22,9 @@ struct progress progress_begin(void) { return (struct progress){.terminal = isat
 static void print_line(const struct train_status *s)
 {
     char eta[UNITS_TEXT];
-    printf("step %" PRIu64 "/%" PRIu64 "  loss %.4f  error %.1f %%  rate %.3g  %.4g images/s  %s left", s->step,
-           s->iterations, s->loss, 100 * s->train_error, s->learning_rate, s->images_per_second,
-           units_format_seconds(s->eta_seconds, eta));
+    printf("step %" PRIu64 "/%" PRIu64 "  loss %.4f  error %.1f %%  rate %.3g  %.4g images/s", s->step, s->iterations,
+           s->loss, 100 * s->train_error, s->learning_rate, s->images_per_second);
+    if (s->step < s->iterations) printf("  %s left", units_format_seconds(s->eta_seconds, eta));
 }
 
 static void print_evaluation(const struct train_status *s)

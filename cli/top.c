@@ -42,6 +42,8 @@ static const char manual[] =
     "    --until-end        leave when the run ends; 1 when its process is gone without having closed the trace\n"
     "    --view NAME        start with overview, ops, layers, memory or loss\n"
     "    --filter TEXT      only ops with TEXT in layer, kind or pass\n"
+    "    --by WHAT          op, kind, layer or pass: one line for what has it in common (default op, for each device;\n"
+    "                       the others with all devices together, as in `fathom trace stats --by WHAT`)\n"
     "    --interval MS      between two looks at the file, 50 to 10000 (default 250)\n"
     "    --size RxC         rows and columns of --once (default: the terminal's, else 32x110)\n"
     "    --ascii            no UTF-8 boxes and plots\n"
@@ -57,7 +59,7 @@ static const char manual[] =
     "    fathom top run.trace --batch csv > ops.csv\n";
 
 struct top_options {
-    const char *path, *batch, *view, *size, *filter;
+    const char *path, *batch, *view, *size, *filter, *by;
     bool once, replay, until_end, ascii;
     double speed;
     uint64_t interval_ms;
@@ -122,6 +124,16 @@ static bool parse_view(const char *text, enum view *view, struct error *err)
                      text);
 }
 
+static bool parse_group(const char *text, enum row_group *group, struct error *err)
+{
+    for (int g = 0; g < GROUPS; g++) {
+        if (strcmp(text, row_group_name((enum row_group)g)) != 0) continue;
+        *group = (enum row_group)g;
+        return true;
+    }
+    return error_set(err, ERROR_INPUT, "--by: '%s' is none of op, kind, layer and pass", text);
+}
+
 static bool parse_options(int argc, char **argv, struct top_options *options, struct error *err)
 {
     *options = (struct top_options){.speed = 1, .interval_ms = 250};
@@ -133,6 +145,7 @@ static bool parse_options(int argc, char **argv, struct top_options *options, st
         {"until-end", 0, OPTION_FLAG, &options->until_end, 0, 0},
         {"view", 0, OPTION_TEXT, &options->view, 0, 0},
         {"filter", 0, OPTION_TEXT, &options->filter, 0, 0},
+        {"by", 0, OPTION_TEXT, &options->by, 0, 0},
         {"interval", 0, OPTION_COUNT, &options->interval_ms, 50, 10000},
         {"size", 0, OPTION_TEXT, &options->size, 0, 0},
         {"ascii", 0, OPTION_FLAG, &options->ascii, 0, 0},
@@ -226,6 +239,12 @@ static bool say_crashed(const struct top_options *options, const struct rollup *
                      options->path, rollup->pid, options->path);
 }
 
+/* When the last event of a trace happened, in seconds since 1970; 0 = unknown. */
+static double last_moment(const struct rollup *rollup)
+{
+    return rollup->wall_offset_ns && rollup->last_ns ? (double)(rollup->last_ns + rollup->wall_offset_ns) * 1e-9 : 0;
+}
+
 static volatile sig_atomic_t interrupted;
 
 static void interrupt(int signal_number)
@@ -256,6 +275,7 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
         if (!dashboard->paused && !options->replay) {
             bool silence = silent + (double)(now - news) * 1e-9 >= CRASHED_SECONDS;
             dashboard->crashed = gone && silence && grown == 0 && !rollup->ended;
+            dashboard->stopped_at = last_moment(rollup);
             gone = process_is_gone(rollup);
         }
         dashboard->silent_seconds = silent + (double)(now - news) * 1e-9;
@@ -291,6 +311,7 @@ static bool run_with(struct trace_follower *follower, struct dashboard *dashboar
                      struct error *err)
 {
     if (options->view) TRY(parse_view(options->view, &dashboard->view, err));
+    if (options->by) TRY(parse_group(options->by, &dashboard->group, err));
     if (options->filter) snprintf(dashboard->filter, sizeof dashboard->filter, "%s", options->filter);
     if (!options->once && !options->batch) return run_dashboard(follower, dashboard, options, err);
     uint64_t read;
@@ -303,6 +324,7 @@ static bool run_with(struct trace_follower *follower, struct dashboard *dashboar
     TRY(dashboard_update(dashboard, rollup, err));
     dashboard->silent_seconds = seconds_silent(options->path);
     dashboard->crashed = !rollup->ended && gone && dashboard->silent_seconds >= CRASHED_SECONDS;
+    dashboard->stopped_at = last_moment(rollup);
     if (options->once) return print_once(dashboard, rollup, options, err);
     return strcmp(options->batch, "json") == 0 ? batch_print_json(dashboard, rollup, err)
                                                : batch_print_csv(dashboard, rollup);

@@ -35,12 +35,22 @@ static json_t *describe_run(const struct dashboard *dashboard, const struct roll
     return root;
 }
 
+static json_t *text_or_null(const char *text) { return text ? json_text(text) : json_null(); }
+
+/* Times of an op that was never timed are unknown. */
+static json_t *time_or_null(const struct op_row *row, uint64_t ns)
+{
+    return row->count ? json_integer((json_int_t)ns) : json_null();
+}
+
+/* What the ops of a group do not share is null. */
 static json_t *describe_row(const struct op_row *row)
 {
-    json_t *line =
-        json_pack("{s:o, s:o, s:i, s:I, s:I, s:I, s:I}", "pass", json_text(row->pass), "kind", json_text(row->kind),
-                  "ops", (int)row->ops, "count", (json_int_t)row->count, "total_ns", (json_int_t)row->total_ns,
-                  "p50_ns", (json_int_t)row->p50_ns, "p99_ns", (json_int_t)row->p99_ns);
+    json_t *line = json_pack("{s:o, s:o, s:i, s:I, s:I, s:o, s:o, s:o}", "pass", text_or_null(row->pass), "kind",
+                             text_or_null(row->kind), "ops", (int)row->ops, "count", (json_int_t)row->count, "total_ns",
+                             (json_int_t)row->total_ns, "p50_ns", time_or_null(row, row->p50_ns), "p99_ns",
+                             time_or_null(row, row->p99_ns), "device",
+                             row->device == ROW_DEVICES ? json_null() : json_integer((json_int_t)row->device));
     if (line && row->layer) json_object_set_new(line, "layer", json_text(row->layer));
     return line;
 }
@@ -56,27 +66,45 @@ bool batch_print_json(const struct dashboard *dashboard, const struct rollup *ro
     return ok || error_set(err, ERROR_FAILED, "standard output: the JSON could not be written");
 }
 
-static void print_texts(const struct op_row *row)
+/* Unknown numbers are empty fields. */
+static void print_time(const struct op_row *row, uint64_t ns)
 {
-    printable_write_csv_report(stdout, row->pass);
+    if (row->count) printf("%" PRIu64, ns);
     putchar(',');
-    printable_write_csv_report(stdout, row->kind);
+}
+
+static void print_rate(double rate)
+{
+    if (rate > 0) printf("%.4g", rate);
     putchar(',');
-    printable_write_csv_report(stdout, row->layer ? row->layer : "");
+}
+
+static void print_text(const char *text)
+{
+    printable_write_csv_report(stdout, text ? text : "");
+    putchar(',');
+}
+
+static void print_row(const struct op_row *row, uint64_t all_ns)
+{
+    printf("%.3f,%" PRIu64 ",", all_ns ? 100 * (double)row->total_ns / (double)all_ns : 0.0, row->total_ns);
+    print_time(row, row->count ? row->total_ns / row->count : 0);
+    print_time(row, row->p50_ns);
+    print_time(row, row->p99_ns);
+    printf("%" PRIu64 ",", row->count);
+    print_rate(row->flops_per_second);
+    print_rate(row->bytes_per_second);
+    print_text(row->pass);
+    print_text(row->kind);
+    print_text(row->layer);
+    if (row->device != ROW_DEVICES) printf("%" PRIu32, row->device);
     putchar('\n');
 }
 
 bool batch_print_csv(const struct dashboard *dashboard, const struct rollup *rollup)
 {
     uint64_t all = rollup_total_ns(rollup);
-    printf("time_percent,total_ns,mean_ns,p50_ns,p99_ns,count,flops_per_second,bytes_per_second,pass,kind,layer\n");
-    for (size_t i = 0; i < dashboard->row_count; i++) {
-        const struct op_row *row = &dashboard->rows[i];
-        printf("%.3f,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%.4g,%.4g,",
-               all ? 100 * (double)row->total_ns / (double)all : 0.0, row->total_ns,
-               row->count ? row->total_ns / row->count : 0, row->p50_ns, row->p99_ns, row->count, row->flops_per_second,
-               row->bytes_per_second);
-        print_texts(row);
-    }
+    puts("time_percent,total_ns,mean_ns,p50_ns,p99_ns,count,flops_per_second,bytes_per_second,pass,kind,layer,device");
+    for (size_t i = 0; i < dashboard->row_count; i++) print_row(&dashboard->rows[i], all);
     return true;
 }

@@ -133,7 +133,8 @@ static int step_of(uint64_t ns)
     return exponent * ROLLUP_OCTAVE + (int)(fraction & (ROLLUP_OCTAVE - 1));
 }
 
-double rollup_step_ns(int step)
+/* The time at which a step begins. */
+static double step_begin_ns(int step)
 {
     return ldexp(1.0 + (double)(step % ROLLUP_OCTAVE) / ROLLUP_OCTAVE, step / ROLLUP_OCTAVE);
 }
@@ -395,7 +396,7 @@ uint64_t rollup_steps_done(const struct rollup *rollup)
 
 static double bucket_begin(const struct rollup_op *op, int bucket)
 {
-    return rollup_step_ns((op->histogram_from + bucket) << op->histogram_shift);
+    return step_begin_ns((op->histogram_from + bucket) << op->histogram_shift);
 }
 
 /* The k-th smallest lies in a bucket; within it, times are taken as evenly spread. */
@@ -413,4 +414,42 @@ uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction)
     double ns = begin + (end - begin) * inside;
     if (!(ns < most)) return op->most_ns;
     return ns > least ? (uint64_t)ns : op->least_ns;
+}
+
+static void spread_histogram(struct rollup_times *times, const struct rollup_op *op)
+{
+    int width = 1 << op->histogram_shift;
+    for (int i = 0; i < ROLLUP_BUCKETS; i++) {
+        int first = (op->histogram_from + i) * width;
+        for (int k = 0; op->histogram[i] && k < width && first + k < ROLLUP_STEPS; k++)
+            times->steps[first + k] += (double)op->histogram[i] / width;
+    }
+}
+
+void rollup_times_add(struct rollup_times *times, const struct rollup_op *op)
+{
+    if (op->count == 0) return;
+    if (times->ops == 0) times->first = op;
+    if (times->ops == 1) spread_histogram(times, times->first);
+    if (times->ops > 0) spread_histogram(times, op);
+    if (times->ops == 0 || op->least_ns < times->least_ns) times->least_ns = op->least_ns;
+    if (op->most_ns > times->most_ns) times->most_ns = op->most_ns;
+    times->count += op->count;
+    times->ops++;
+}
+
+uint64_t rollup_times_percentile_ns(const struct rollup_times *times, double fraction)
+{
+    if (times->ops <= 1) return times->ops ? rollup_percentile_ns(times->first, fraction) : 0;
+    if (fraction <= 0) return times->least_ns;
+    if (fraction >= 1) return times->most_ns;
+    double rank = fraction * (double)(times->count - 1), before = 0;
+    int at = 0;
+    while (at < ROLLUP_STEPS - 1 && before + times->steps[at] <= rank) before += times->steps[at++];
+    double inside = times->steps[at] > 0 ? fmin(1, (rank - before + 0.5) / times->steps[at]) : 0.5;
+    double least = (double)times->least_ns, most = (double)times->most_ns;
+    double begin = fmax(least, step_begin_ns(at)), end = fmin(most, step_begin_ns(at + 1));
+    double ns = begin + (end - begin) * inside;
+    if (!(ns < most)) return times->most_ns;
+    return ns > least ? (uint64_t)ns : times->least_ns;
 }

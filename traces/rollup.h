@@ -20,7 +20,7 @@ struct rollup_op {
     uint64_t flops, bytes_moved, live_bytes;
     uint64_t count, total_ns, least_ns, most_ns, last_ns;
     double sum_of_squares;           /* of seconds */
-    int32_t histogram_from;          /* bucket i counts steps [from + i, from + i + 1) << shift (rollup_step_ns) */
+    int32_t histogram_from;          /* bucket i counts steps [from + i, from + i + 1) << shift */
     uint32_t histogram_shift;        /* grows when times spread out, so that every time falls into a bucket */
     uint32_t histogram[ROLLUP_BUCKETS];
 };
@@ -80,7 +80,18 @@ uint64_t rollup_steps_done(const struct rollup *rollup);
 /* Percentile (0..1) of an op's times from its histogram, in ns; 0 for an op never timed. Off by at most 2 % when all times
  * lie within a factor of 16, 5 % within 256, 10 % within 65,536. */
 uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction);
-/* The time at which a step of ROLLUP_OCTAVE begins. */
-double rollup_step_ns(int step);
+
+/* Times of several ops together: where their histograms meet, each bucket is spread evenly over its steps. Begins
+ * zeroed; the ops must stay as they are while it is in use. */
+#define ROLLUP_STEPS (64 * ROLLUP_OCTAVE)
+struct rollup_times {
+    const struct rollup_op *first; /* while it is the only one, its own histogram is asked */
+    size_t ops;
+    uint64_t count, least_ns, most_ns;
+    double steps[ROLLUP_STEPS];
+};
+void rollup_times_add(struct rollup_times *times, const struct rollup_op *op);
+/* As rollup_percentile_ns, over the times of all ops. */
+uint64_t rollup_times_percentile_ns(const struct rollup_times *times, double fraction);
 
 #endif

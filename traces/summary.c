@@ -80,28 +80,6 @@ static char *name_entry(const struct entry *entry)
     return name;
 }
 
-/* All steps from 1 ns on: where the histograms of several ops meet, each bucket spread evenly over its steps. */
-#define ALL_STEPS (64 * ROLLUP_OCTAVE)
-static void add_histogram(double *all, const struct rollup_op *op)
-{
-    int width = 1 << op->histogram_shift;
-    for (int i = 0; i < ROLLUP_BUCKETS; i++) {
-        int first = (op->histogram_from + i) * width;
-        for (int k = 0; op->histogram[i] && k < width && first + k < ALL_STEPS; k++)
-            all[first + k] += (double)op->histogram[i] / width;
-    }
-}
-
-static double median_of(const double *all, uint64_t count)
-{
-    double rank = 0.5 * (double)(count - 1), before = 0;
-    int at = 0;
-    while (at < ALL_STEPS - 1 && before + all[at] <= rank) before += all[at++];
-    double inside = all[at] > 0 ? fmin(1, (rank - before + 0.5) / all[at]) : 0.5;
-    double begin = rollup_step_ns(at);
-    return begin + (rollup_step_ns(at + 1) - begin) * inside;
-}
-
 static double deviation(uint64_t count, double total_ns, double sum_of_squares)
 {
     if (count < 2) return 0;
@@ -126,17 +104,16 @@ static void add_op(struct summary_row *row, const struct rollup_op *op, uint32_t
 /* One row from entries of one name. */
 static bool fill_row(struct summary_row *row, const struct entry *entries, size_t count, uint32_t devices)
 {
-    double all[ALL_STEPS] = {0};
+    struct rollup_times times = {0};
     double squares = 0;
     *row = (struct summary_row){.name = name_entry(entries)};
     if (!row->name) return false;
     for (size_t i = 0; i < count; i++) {
         add_op(row, entries[i].op, devices, &squares);
-        add_histogram(all, entries[i].op);
+        rollup_times_add(&times, entries[i].op);
     }
     row->mean_ns = (double)row->total_ns / (double)row->instances;
-    row->median_ns = count == 1 ? (double)rollup_percentile_ns(entries->op, 0.5) : median_of(all, row->instances);
-    row->median_ns = fmin(fmax(row->median_ns, (double)row->least_ns), (double)row->most_ns);
+    row->median_ns = (double)rollup_times_percentile_ns(&times, 0.5);
     row->deviation_ns = deviation(row->instances, (double)row->total_ns, squares);
     return true;
 }

@@ -57,7 +57,7 @@ static uint32_t next_glyph(const char **text)
     return printable_point(glyph) ? glyph : '?';
 }
 
-static uint32_t count_glyphs(const char *text)
+uint32_t canvas_width(const char *text)
 {
     uint32_t count = 0;
     for (; *text; count++) next_glyph(&text);
@@ -78,7 +78,7 @@ static uint32_t draw_formatted(struct canvas *canvas, struct rect area, uint32_t
     char text[512];
     if (vsnprintf(text, sizeof text, format, args) >= (int)sizeof text)
         text[utf8_whole_length(text, strlen(text))] = '\0';
-    uint32_t length = ends ? count_glyphs(text) : 0;
+    uint32_t length = ends ? canvas_width(text) : 0;
     return length <= column ? draw_text(canvas, area, row, column - length, ink, text) : column;
 }
 
@@ -99,6 +99,64 @@ void canvas_text_right(struct canvas *canvas, struct rect area, uint32_t row, ui
     va_start(args, format);
     draw_formatted(canvas, area, row, end, true, ink, format, args);
     va_end(args);
+}
+
+uint32_t canvas_text_cut(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t cells,
+                         bool tail, enum ink ink, const char *text)
+{
+    const uint32_t ellipsis = 0x2026;
+    uint32_t length = canvas_width(text);
+    if (length <= cells) return draw_text(canvas, area, row, column, ink, text);
+    if (cells == 0) return column;
+    if (tail) canvas_glyph(canvas, area, row, column++, ellipsis, ink);
+    for (uint32_t i = 0; tail && i < length - (cells - 1); i++) next_glyph(&text);
+    for (uint32_t i = 1; i < cells; i++) canvas_glyph(canvas, area, row, column++, next_glyph(&text), ink);
+    if (!tail) canvas_glyph(canvas, area, row, column++, ellipsis, ink);
+    return column;
+}
+
+static uint32_t item_width(const struct canvas_item *item)
+{
+    return canvas_width(item->text) + (item->label ? canvas_width(item->label) + 1 : 0);
+}
+
+/* The item that goes next; `count` when none is left. */
+static size_t least_wanted(const struct canvas_item *items, const bool *dropped, size_t count)
+{
+    size_t found = count;
+    for (size_t i = 0; i < count; i++)
+        if (!dropped[i] && (found == count || items[i].rank >= items[found].rank)) found = i;
+    return found;
+}
+
+#define MOST_ITEMS 16
+
+static void drop_items(const struct canvas_item *items, bool *dropped, size_t count, uint32_t gap, uint32_t room)
+{
+    for (;;) {
+        uint32_t width = 0;
+        for (size_t i = 0; i < count; i++)
+            if (!dropped[i]) width += item_width(&items[i]) + (width ? gap : 0);
+        size_t next = least_wanted(items, dropped, count);
+        if (width <= room || next == count) return;
+        dropped[next] = true;
+    }
+}
+
+uint32_t canvas_items(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t end,
+                      uint32_t gap, const struct canvas_item *items, size_t count)
+{
+    bool dropped[MOST_ITEMS] = {false}, any = false;
+    if (count > MOST_ITEMS) count = MOST_ITEMS;
+    drop_items(items, dropped, count, gap, end > column ? end - column : 0);
+    for (size_t i = 0; i < count; i++) {
+        if (dropped[i]) continue;
+        if (any) column += gap;
+        if (items[i].label) column = draw_text(canvas, area, row, column, INK_DIM, items[i].label) + 1;
+        column = draw_text(canvas, area, row, column, items[i].ink, items[i].text);
+        any = true;
+    }
+    return column;
 }
 
 void canvas_style(struct canvas *canvas, struct rect area, uint32_t row, bool bold, bool reverse)
@@ -128,8 +186,11 @@ struct rect canvas_frame(struct canvas *canvas, struct rect area, const char *ti
     canvas_glyph(canvas, area, 0, right, 0x256E, ink);
     canvas_glyph(canvas, area, bottom, 0, 0x2570, ink);
     canvas_glyph(canvas, area, bottom, right, 0x256F, ink);
-    struct rect top = {area.row, area.column, 1, area.columns - 1};
-    canvas_text(canvas, top, 0, 2, active ? INK_TITLE : INK_PLAIN, " %s ", title);
+    if (area.columns < 8) return (struct rect){area.row + 1, area.column + 1, area.rows - 2, area.columns - 2};
+    uint32_t after =
+        canvas_text_cut(canvas, area, 0, 3, area.columns - 5, false, active ? INK_TITLE : INK_PLAIN, title);
+    canvas_glyph(canvas, area, 0, 2, ' ', ink);
+    canvas_glyph(canvas, area, 0, after, ' ', ink);
     return (struct rect){area.row + 1, area.column + 1, area.rows - 2, area.columns - 2};
 }
 
@@ -200,6 +261,7 @@ uint32_t canvas_ascii(uint32_t glyph)
 {
     if (glyph < 0x80) return glyph;
     if (glyph > BRAILLE && glyph <= BRAILLE + 0xFF) return '*';
+    if (glyph >= 0x2591 && glyph <= 0x2593) return (uint32_t) ".:="[glyph - 0x2591];
     if (glyph >= 0x2580 && glyph <= 0x259F) return glyph >= 0x258C && glyph <= 0x258F ? '-' : '#';
     switch (glyph) {
     case 0x2500: return '-';
@@ -212,6 +274,8 @@ uint32_t canvas_ascii(uint32_t glyph)
     case 0x25BE: return 'v'; /* open node */
     case 0x25B2: return '^';
     case 0x25BC: return 'v';
+    case 0x2013: return '-';
+    case 0x2026: return '~';
     case 0xB7: return '.';
     case 0xD7: return 'x';
     case 0xB5: return 'u';

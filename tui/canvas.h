@@ -57,8 +57,27 @@ uint32_t canvas_text(struct canvas *canvas, struct rect area, uint32_t row, uint
 /* As canvas_text, ending at column `end` (exclusive). */
 void canvas_text_right(struct canvas *canvas, struct rect area, uint32_t row, uint32_t end, enum ink ink,
                        const char *format, ...) __attribute__((format(printf, 6, 7)));
+/* Draws text in at most `cells` cells and returns the column after it; of a longer one the beginning, or with `tail` the
+ * end, is kept beside an ellipsis. */
+uint32_t canvas_text_cut(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t cells,
+                         bool tail, enum ink ink, const char *text);
 void canvas_style(struct canvas *canvas, struct rect area, uint32_t row, bool bold, bool reverse);
-/* A frame with a title; returns the area inside it. */
+
+/* Part of a line that is shown whole or not at all. */
+#define CANVAS_ITEM 96
+struct canvas_item {
+    uint8_t rank; /* where they do not all fit, the highest goes first; of equals the last */
+    enum ink ink;
+    const char *label; /* dim, before the text; NULL = none */
+    char text[CANVAS_ITEM];
+};
+/* Draws those items that fit between two columns, in their order with `gap` blanks between them, and returns the column
+ * after the last. */
+uint32_t canvas_items(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t end, uint32_t gap,
+                      const struct canvas_item *items, size_t count);
+/* Cells of a text. */
+uint32_t canvas_width(const char *text);
+/* A frame with a title, cut where it is too long; returns the area inside it. */
 struct rect canvas_frame(struct canvas *canvas, struct rect area, const char *title, bool active);
 /* A horizontal bar of `part` (0..1) of `columns` cells, in eighths of a cell. */
 void canvas_bar(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t columns, double part,

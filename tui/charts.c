@@ -1,7 +1,9 @@
 /* The memory and loss panels. */
+#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "mem.h"
 #include "panels.h"
@@ -9,50 +11,124 @@
 
 static double part_of(uint64_t bytes, uint64_t whole) { return whole ? (double)bytes / (double)whole : 0; }
 
-/* One bar of all planned classes, over the device's memory (or its plan, where memory is unknown or far larger). */
-static void draw_class_bar(const struct rollup_device *device, struct canvas *canvas, struct rect area, uint32_t row)
+/* ---- Memory ---- */
+
+/* A planned class, and the letter that stands for it in the bar: colour alone would say nothing without colours. */
+struct memory_class {
+    const char *name;
+    uint64_t bytes;
+    char letter;
+    enum ink ink;
+};
+#define MOST_CLASSES 16
+
+static int compare_classes(const void *a, const void *b)
 {
-    uint64_t whole = device->planned_bytes, before = 0;
-    for (uint32_t i = 0; i < device->classes && i < INK_CLASSES; i++) {
+    const struct memory_class *x = a, *y = b;
+    return (x->bytes < y->bytes) - (x->bytes > y->bytes);
+}
+
+/* The first letter of its name that no larger class has, else a digit. */
+static char choose_letter(const struct memory_class *classes, size_t before, const char *name)
+{
+    char letters[64];
+    snprintf(letters, sizeof letters, "%.40s0123456789", name);
+    for (const char *c = letters; *c; c++) {
+        bool taken = !isalnum((unsigned char)*c);
+        for (size_t i = 0; i < before; i++) taken = taken || classes[i].letter == *c;
+        if (!taken) return *c;
+    }
+    return '*';
+}
+
+/* Those that hold anything, the largest first. Each keeps its colour whatever the order. */
+static size_t sort_classes(const struct rollup_device *device, struct memory_class classes[MOST_CLASSES])
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < device->classes && i < MOST_CLASSES; i++)
+        if (device->class_bytes[i] > 0)
+            classes[count++] = (struct memory_class){.name = device->class_names[i],
+                                                     .bytes = device->class_bytes[i],
+                                                     .ink = (enum ink)(INK_CLASS + (int)(i % INK_CLASSES))};
+    qsort(classes, count, sizeof *classes, compare_classes);
+    for (size_t i = 0; i < count; i++) classes[i].letter = choose_letter(classes, i, classes[i].name);
+    return count;
+}
+
+static void draw_swatch(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t columns,
+                        const struct memory_class *class)
+{
+    for (uint32_t i = 0; i < columns; i++)
+        canvas_glyph(canvas, area, row, column + i, (unsigned char)class->letter, class->ink);
+    canvas_style(canvas, (struct rect){area.row, area.column + column, area.rows, columns}, row, false, true);
+}
+
+/* One bar of all planned classes, over the plan. */
+static void draw_class_bar(const struct memory_class *classes, size_t count, uint64_t planned, struct canvas *canvas,
+                           struct rect area, uint32_t row)
+{
+    uint64_t whole = 0, before = 0;
+    for (size_t i = 0; i < count; i++) whole += classes[i].bytes;
+    if (planned > whole) whole = planned;
+    for (size_t i = 0; i < count; i++) {
         uint32_t from = (uint32_t)(part_of(before, whole) * area.columns);
-        before += device->class_bytes[i];
+        before += classes[i].bytes;
         uint32_t to = (uint32_t)(part_of(before, whole) * area.columns);
-        for (uint32_t column = from; column < to; column++)
-            canvas_glyph(canvas, area, row, column, 0x2588, (enum ink)(INK_CLASS + (int)i));
+        draw_swatch(canvas, area, row, from, to - from, &classes[i]);
     }
 }
 
-static uint32_t draw_classes(const struct rollup_device *device, struct canvas *canvas, struct rect area, uint32_t row)
+#define CLASS_BYTES 9 /* cells, with a blank before them */
+
+static uint32_t class_columns(const struct memory_class *classes, size_t count, uint32_t width)
 {
-    char text[UNITS_TEXT];
-    uint32_t shown = 0, columns = area.columns >= 60 ? 2 : 1, width = area.columns / columns;
-    for (uint32_t i = 0; i < device->classes && i < INK_CLASSES; i++) {
-        if (device->class_bytes[i] == 0) continue;
-        uint32_t line = row + shown / columns, column = shown % columns * width;
-        struct rect half = {area.row, area.column + column, area.rows, width > 2 ? width - 2 : width};
-        canvas_glyph(canvas, half, line, 0, 0x2588, (enum ink)(INK_CLASS + (int)i));
-        canvas_text(canvas, half, line, 2, INK_PLAIN, "%s", device->class_names[i]);
-        canvas_text_right(canvas, half, line, half.columns, INK_PLAIN, "%s",
-                          units_format_bytes(device->class_bytes[i], text));
-        shown++;
-    }
-    return row + (shown + columns - 1) / columns;
+    uint32_t longest = 8;
+    for (size_t i = 0; i < count; i++)
+        if (canvas_width(classes[i].name) > longest) longest = canvas_width(classes[i].name);
+    uint32_t columns = width / (2 + longest + CLASS_BYTES + 2);
+    return columns < 1 ? 1 : columns > 3 ? 3 : columns;
 }
 
+/* The smallest classes that have no room are told together in the last place. Returns the row after them. */
+static uint32_t draw_classes(const struct memory_class *classes, size_t count, struct canvas *canvas, struct rect area,
+                             uint32_t row)
+{
+    char text[UNITS_TEXT], others[40];
+    uint32_t columns = class_columns(classes, count, area.columns), width = area.columns / columns;
+    size_t room = area.rows > row ? (size_t)(area.rows - row) * columns : 0;
+    size_t shown = count <= room ? count : room > 1 ? room - 1 : room;
+    uint64_t rest = 0;
+    for (size_t i = shown; i < count; i++) rest += classes[i].bytes;
+    snprintf(others, sizeof others, "%zu smaller", count - shown);
+    for (size_t i = 0; i < shown + (shown < count && room > 1); i++) {
+        uint32_t line = row + (uint32_t)i / columns, column = (uint32_t)i % columns * width;
+        struct rect half = {area.row, area.column + column, area.rows, columns > 1 && width > 2 ? width - 2 : width};
+        if (i < shown) draw_swatch(canvas, half, line, 0, 1, &classes[i]);
+        canvas_text_cut(canvas, half, line, 2, half.columns > CLASS_BYTES + 2 ? half.columns - CLASS_BYTES - 2 : 0,
+                        false, INK_PLAIN, i < shown ? classes[i].name : others);
+        canvas_text_right(canvas, half, line, half.columns, INK_PLAIN, "%s",
+                          units_format_bytes(i < shown ? classes[i].bytes : rest, text));
+    }
+    return row + (uint32_t)((shown + columns - 1) / columns);
+}
+
+/* What is used against the plan; either may be unknown, and no process uses nothing. */
 static void draw_used(const struct rollup_device *device, struct canvas *canvas, struct rect area, uint32_t row,
                       enum trace_sample sample, const char *name, uint64_t planned)
 {
     char used[UNITS_TEXT], plan[UNITS_TEXT];
-    canvas_text(canvas, area, row, 0, INK_DIM, "%s", name);
-    if (!device->used_known[sample]) {
-        canvas_text(canvas, area, row, 9, INK_DIM, "plan %s", units_format_bytes(planned, plan));
-        return;
+    uint64_t peak = device->used_known[sample] ? device->peak_bytes[sample] : 0;
+    struct canvas_item items[3] = {{.label = name, .ink = INK_DIM, .text = "–"}, {.rank = 1}, {.rank = 2}};
+    if (peak && planned) {
+        double part = part_of(peak, planned);
+        items[0].ink = part > 1.03 ? INK_BAD : INK_GOOD;
+        snprintf(items[0].text, CANVAS_ITEM, "%+.1f %%", 100 * (part - 1));
     }
-    double part = part_of(device->peak_bytes[sample], planned);
-    enum ink ink = part > 1.03 ? INK_BAD : INK_GOOD;
-    uint32_t column = canvas_text(canvas, area, row, 9, ink, "%+.1f %%  ", 100 * (part - 1));
-    canvas_text(canvas, area, row, column, INK_PLAIN, "%s of %s", units_format_bytes(device->peak_bytes[sample], used),
-                units_format_bytes(planned, plan));
+    if (peak) snprintf(items[1].text, CANVAS_ITEM, "%s", units_format_bytes(peak, used));
+    if (planned)
+        snprintf(items[2].text, CANVAS_ITEM, "%s%s", peak ? "of " : "plan ", units_format_bytes(planned, plan));
+    uint32_t column = canvas_items(canvas, area, row, 0, area.columns, 2, items, peak ? 2 : 1);
+    if (planned) canvas_items(canvas, area, row, column + (peak ? 1 : 2), area.columns, 0, &items[2], 1);
 }
 
 /* Live bytes of the arena over the ops of a step, as planned. */
@@ -71,8 +147,11 @@ static void draw_live_curve(const struct rollup *rollup, uint32_t device, struct
     if (count > 0 && live[peak] > 0) {
         char text[UNITS_TEXT];
         struct rect plot = {area.row + 1, area.column, area.rows - 1, area.columns};
-        canvas_text(canvas, area, 0, 0, INK_DIM, "live bytes over the ops of a step, peak %s at op %zu of %zu",
-                    units_format_bytes((uint64_t)live[peak], text), peak, count);
+        struct canvas_item items[] = {{.rank = 0, .ink = INK_DIM, .text = "live bytes over the ops of a step"},
+                                      {.rank = 1, .ink = INK_DIM}};
+        snprintf(items[1].text, CANVAS_ITEM, "peak %s at op %zu of %zu", units_format_bytes((uint64_t)live[peak], text),
+                 peak, count);
+        canvas_items(canvas, area, 0, 0, area.columns, 2, items, 2);
         canvas_plot(canvas, plot, live, count, 0, live[peak], INK_FORWARD);
     }
     mem_free(live);
@@ -87,32 +166,46 @@ static void draw_process(const struct rollup *rollup, struct canvas *canvas, str
     draw_used(&rollup->devices[0], canvas, area, row, SAMPLE_PROCESS, "process", planned);
 }
 
+/* A long name is cut by the frame. */
+static void write_memory_title(const struct rollup *rollup, uint32_t index, char *out, size_t size)
+{
+    const struct rollup_device *device = &rollup->devices[index];
+    char memory[UNITS_TEXT] = "", of[24] = "";
+    if (rollup->device_count > 1) snprintf(of, sizeof of, " of %u", rollup->device_count);
+    if (device->memory_bytes) units_format_bytes(device->memory_bytes, memory);
+    snprintf(out, size, "Memory: device %u%s%s%s%s%s", index, of, memory[0] ? ", " : "", memory,
+             device->name[0] ? " " : "", device->name);
+}
+
+static void draw_memory(const struct rollup *rollup, uint32_t index, struct canvas *canvas, struct rect area)
+{
+    const struct rollup_device *device = &rollup->devices[index];
+    struct memory_class classes[MOST_CLASSES];
+    size_t count = sort_classes(device, classes);
+    draw_used(device, canvas, area, 0, SAMPLE_ARENA, "arena  ", device->arena_bytes);
+    if (device->used_known[SAMPLE_DEVICE])
+        draw_used(device, canvas, area, 1, SAMPLE_DEVICE, "device ", device->planned_bytes);
+    else
+        draw_process(rollup, canvas, area, 1);
+    draw_class_bar(classes, count, device->planned_bytes, canvas, area, 2);
+    uint32_t row = draw_classes(classes, count, canvas, area, 3);
+    if (area.rows > row + 2)
+        draw_live_curve(rollup, index, canvas,
+                        (struct rect){area.row + row + 1, area.column, area.rows - row - 1, area.columns});
+}
+
 void panel_memory(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
     if (area.rows == 0) return;
-    char title[96], total[UNITS_TEXT];
-    if (rollup->device_count == 0) {
-        canvas_frame(canvas, area, "Memory", dashboard->view == VIEW_MEMORY);
-        return;
-    }
+    char title[160] = "Memory";
     uint32_t index = dashboard->device < rollup->device_count ? dashboard->device : 0;
     if (index >= ROLLUP_MOST_DEVICES) index = 0;
-    const struct rollup_device *device = &rollup->devices[index];
-    snprintf(title, sizeof title, "Memory: device %u, %s of %s", index, device->name,
-             units_format_bytes(device->memory_bytes, total));
+    if (rollup->device_count > 0) write_memory_title(rollup, index, title, sizeof title);
     struct rect inside = canvas_frame(canvas, area, title, dashboard->view == VIEW_MEMORY);
-    if (inside.rows == 0) return;
-    draw_used(device, canvas, inside, 0, SAMPLE_ARENA, "arena", device->arena_bytes);
-    if (device->used_known[SAMPLE_DEVICE])
-        draw_used(device, canvas, inside, 1, SAMPLE_DEVICE, "device", device->planned_bytes);
-    else
-        draw_process(rollup, canvas, inside, 1);
-    draw_class_bar(device, canvas, inside, 2);
-    uint32_t row = draw_classes(device, canvas, inside, 3);
-    if (inside.rows > row + 2)
-        draw_live_curve(rollup, index, canvas,
-                        (struct rect){inside.row + row + 1, inside.column, inside.rows - row - 1, inside.columns});
+    if (inside.rows > 0 && rollup->device_count > 0) draw_memory(rollup, index, canvas, inside);
 }
+
+/* ---- Loss ---- */
 
 struct window {
     size_t first, count;
@@ -145,15 +238,21 @@ static bool value_range(const double *values, size_t count, double *low, double 
 static void draw_step(const struct rollup_step *step, struct canvas *canvas, struct rect area, uint32_t row)
 {
     char took[16];
-    uint32_t column = canvas_text(canvas, area, row, 0, INK_PLAIN, "step %" PRIu64, step->step);
+    struct canvas_item items[4];
+    size_t count = 0;
+    items[count] = (struct canvas_item){.rank = 0, .ink = INK_PLAIN};
+    snprintf(items[count++].text, CANVAS_ITEM, "step %" PRIu64, step->step);
+    items[count] = (struct canvas_item){.rank = 1, .ink = INK_PLAIN};
     if (isfinite(step->metric[METRIC_LOSS]))
-        column = canvas_text(canvas, area, row, column, INK_PLAIN, "  loss %.4f", (double)step->metric[METRIC_LOSS]);
+        snprintf(items[count++].text, CANVAS_ITEM, "loss %.4f", (double)step->metric[METRIC_LOSS]);
+    items[count] = (struct canvas_item){.rank = 3, .ink = INK_PLAIN};
     if (step->end_ns > step->begin_ns)
-        column = canvas_text(canvas, area, row, column, INK_PLAIN, "  in %s",
-                             format_ns(step->end_ns - step->begin_ns, took));
+        snprintf(items[count++].text, CANVAS_ITEM, "in %s", format_ns(step->end_ns - step->begin_ns, took));
+    items[count] = (struct canvas_item){.rank = 2, .ink = INK_TITLE};
     if (isfinite(step->metric[METRIC_TOP1_ERROR]))
-        canvas_text(canvas, area, row, column, INK_TITLE, "  top-1 error %.2f %%",
-                    100 * (double)step->metric[METRIC_TOP1_ERROR]);
+        snprintf(items[count++].text, CANVAS_ITEM, "top-1 error %.2f %%",
+                 100 * (double)step->metric[METRIC_TOP1_ERROR]);
+    canvas_items(canvas, area, row, 0, area.columns, 2, items, count);
 }
 
 /* The last step that has reported its loss: the newest one is still running. */

@@ -11,18 +11,26 @@
 #include "rollup.h"
 #include "tree.h"
 
+#define ROW_DEVICES UINT32_MAX
+
 enum view { VIEW_OVERVIEW, VIEW_OPS, VIEW_LAYERS, VIEW_MEMORY, VIEW_LOSS, VIEWS };
 const char *view_name(enum view view);
 
 enum op_sort { SORT_TOTAL, SORT_MEAN, SORT_P99, SORT_COUNT, SORT_RATE, SORT_ORDER, SORT_NAME, OP_SORTS };
 const char *op_sort_name(enum op_sort sort);
 
-/* A line of the op table: one op, or all of one kind and pass. Times in ns. */
+/* What a line of the op table puts together, as `fathom trace stats --by` does. */
+enum row_group { GROUP_OP, GROUP_KIND, GROUP_LAYER, GROUP_PASS, GROUPS };
+const char *row_group_name(enum row_group group); /* "op" */
+
+/* A line of the op table. Times in ns; percentiles are those of all its ops' times together. */
 struct op_row {
-    const char *layer, *kind, *pass; /* borrowed from the rollup; layer NULL in a group */
-    uint32_t first;                  /* id of the (first) op */
+    const char *layer, *kind, *pass; /* borrowed from the rollup; NULL where its ops differ */
+    uint32_t device;                 /* ROW_DEVICES = of several */
+    uint32_t first;                  /* index in the rollup of the (first) op */
     uint32_t ops;
-    uint64_t count, total_ns, p50_ns, p99_ns, most_ns;
+    uint64_t count; /* 0 = never timed: its times are unknown */
+    uint64_t total_ns, p50_ns, p99_ns;
     double flops_per_second, bytes_per_second; /* 0 = the ops have none */
 };
 
@@ -49,7 +57,8 @@ enum key {
 struct dashboard {
     enum view view;
     enum op_sort sort;
-    bool group_kinds; /* op table by kind and pass */
+    enum row_group group;
+    bool devices_toggled; /* see dashboard_devices_apart */
     bool paused, help, quit;
     char filter[DASHBOARD_FILTER]; /* in layer, kind or pass; case does not matter */
     bool filter_open;              /* keys go to the filter */
@@ -62,8 +71,11 @@ struct dashboard {
     bool replay;           /* the header says so */
     bool crashed;          /* the run's process is gone and has not closed its trace */
     double silent_seconds; /* since the trace last grew; the header says so when it is long */
+    double stopped_at; /* when the last event of a crashed run happened, in seconds since 1970; 0 = unknown */
     struct op_row *rows;
     size_t row_count, row_capacity;
+    const struct rollup_op **ops; /* that pass the filter */
+    size_t op_count, op_capacity;
     struct tree tree;
     size_t page_rows;  /* of the last drawn list, for paging */
     uint32_t list_row; /* screen row of the last drawn list's first line, for clicks */
@@ -80,6 +92,8 @@ void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uin
 /* Draws everything. The canvas should have at least 80 x 24 cells; smaller ones show what fits. */
 void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas);
 
+/* Whether the op table has a line for each device: by itself for ops and not for groups; a key turns it round. */
+bool dashboard_devices_apart(const struct dashboard *dashboard);
 /* Total time of all ops that the rollup has. */
 uint64_t rollup_total_ns(const struct rollup *rollup);
 enum ink pass_ink(const char *pass);

@@ -1,6 +1,5 @@
 #include "dashboard.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +7,7 @@
 #include "panels.h"
 #include "rows.h"
 #include "screen_layout.h"
+#include "units.h"
 
 const char *view_name(enum view view)
 {
@@ -21,11 +21,23 @@ const char *op_sort_name(enum op_sort sort)
     return names[sort];
 }
 
+const char *row_group_name(enum row_group group)
+{
+    static const char *const names[GROUPS] = {"op", "kind", "layer", "pass"};
+    return names[group];
+}
+
+bool dashboard_devices_apart(const struct dashboard *dashboard)
+{
+    return (dashboard->group == GROUP_OP) != dashboard->devices_toggled;
+}
+
 void dashboard_init(struct dashboard *dashboard) { *dashboard = (struct dashboard){0}; }
 
 void dashboard_finish(struct dashboard *dashboard)
 {
     mem_free(dashboard->rows);
+    mem_free((void *)dashboard->ops);
     tree_finish(&dashboard->tree);
     *dashboard = (struct dashboard){0};
 }
@@ -55,17 +67,14 @@ enum ink pass_ink(const char *pass)
 
 char *format_ns(uint64_t ns, char out[16])
 {
-    static const struct {
-        uint64_t unit;
-        const char *name;
-    } units[] = {{1000000000, "s"}, {1000000, "ms"}, {1000, "us"}};
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (ns < units[i].unit) continue;
-        double value = (double)ns / (double)units[i].unit;
-        snprintf(out, 16, "%.*f %s", value < 10 ? 2 : value < 100 ? 1 : 0, value, units[i].name);
-        return out;
-    }
-    snprintf(out, 16, "%" PRIu64 " ns", ns);
+    char text[UNITS_TEXT];
+    double seconds = (double)ns * 1e-9;
+    if (seconds < 90)
+        snprintf(out, 16, "%s", units_format_seconds(seconds, text));
+    else if (seconds < 9999.5)
+        snprintf(out, 16, "%.0f s", seconds);
+    else
+        snprintf(out, 16, "%.*f h", seconds < 360000 ? 1 : 0, seconds / 3600);
     return out;
 }
 

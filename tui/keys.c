@@ -1,6 +1,8 @@
+#define _GNU_SOURCE
 #include <string.h>
 
 #include "dashboard.h"
+#include "printable.h"
 
 static void move_line(size_t *selected, size_t count, long by)
 {
@@ -57,6 +59,19 @@ static void go_right(struct dashboard *dashboard, const struct rollup *rollup)
         move_selection(dashboard, 1);
 }
 
+/* Shows a group's ops. */
+static void open_group(struct dashboard *dashboard, const struct op_row *row)
+{
+    const char *name = dashboard->group == GROUP_KIND   ? row->kind
+                       : dashboard->group == GROUP_PASS ? row->pass
+                                                        : row->layer;
+    size_t length = utf8_whole_length(name, strnlen(name, sizeof dashboard->filter - 1));
+    memcpy(dashboard->filter, name, length);
+    dashboard->filter[length] = '\0';
+    dashboard->group = GROUP_OP;
+    dashboard->selected = 0;
+}
+
 /* Opens the layer of the op under the cursor in the tree. */
 static void drill_down(struct dashboard *dashboard)
 {
@@ -67,10 +82,8 @@ static void drill_down(struct dashboard *dashboard)
     if (dashboard->view == VIEW_MEMORY || dashboard->view == VIEW_LOSS || dashboard->selected >= dashboard->row_count)
         return;
     const struct op_row *row = &dashboard->rows[dashboard->selected];
-    if (dashboard->group_kinds) { /* a kind: its ops */
-        dashboard->group_kinds = false;
-        strncpy(dashboard->filter, row->kind, sizeof dashboard->filter - 1);
-        dashboard->selected = 0;
+    if (dashboard->group != GROUP_OP) {
+        open_group(dashboard, row);
         return;
     }
     struct tree *tree = &dashboard->tree;
@@ -139,7 +152,12 @@ static void letter_key(struct dashboard *dashboard, const struct rollup *rollup,
     case 's': dashboard->sort = (dashboard->sort + 1) % OP_SORTS; break;
     case 'S': dashboard->sort = (dashboard->sort + OP_SORTS - 1) % OP_SORTS; break;
     case 'g':
-        dashboard->group_kinds = !dashboard->group_kinds;
+    case 'G':
+        dashboard->group = (dashboard->group + (key == 'g' ? 1 : GROUPS - 1)) % GROUPS;
+        dashboard->selected = 0;
+        break;
+    case 'D':
+        dashboard->devices_toggled = !dashboard->devices_toggled;
         dashboard->selected = 0;
         break;
     case 'd':

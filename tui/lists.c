@@ -1,8 +1,10 @@
 /* The two lists: ops and layers. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "panels.h"
+#include "printable.h"
 #include "units.h"
 
 /* First line to show so that the selected one is inside a window of `rows`. */
@@ -15,7 +17,9 @@ static size_t scroll_to(size_t scroll, size_t selected, size_t count, size_t row
     return scroll + rows > count ? count - rows : scroll;
 }
 
-/* Right ends of the op table's number columns; those that do not fit are left out, from the right of the list. */
+/* ---- Ops ---- */
+
+/* Number columns, the most important ones first: where they do not all fit, the last ones are left out. */
 enum op_column {
     COLUMN_PART,
     COLUMN_TOTAL,
@@ -30,92 +34,165 @@ enum op_column {
 static const struct {
     const char *title;
     uint32_t width;
-} op_columns[OP_COLUMNS] = {{"Time %", 7}, {"Total", 9}, {"Mean", 9},   {"p50", 9},
-                            {"p99", 9},    {"Count", 8}, {"FLOP/s", 9}, {"B/s", 9}};
+} op_columns[OP_COLUMNS] = {{"Time %", 6}, {"Total", 8}, {"Mean", 8},   {"p50", 8},
+                            {"p99", 8},    {"Count", 8}, {"FLOP/s", 8}, {"B/s", 8}};
 
-static const uint32_t name_width = 58; /* pass, kind and a layer's path */
+#define ALWAYS     3  /* number columns that leave only LEAST_TEXT to the text */
+#define LEAST_TEXT 14 /* a kind's beginning */
+#define SMALL_TEXT 39 /* kind, pass and layer with little cut off */
+#define WHOLE_TEXT 56 /* whole kinds and passes */
+#define DEVICE     5  /* cells, one of them blank */
 
-static uint32_t columns_that_fit(uint32_t width)
+/* Columns of the op table in `width` cells. The more cells, the more numbers: the text gives way to them first. */
+struct op_table {
+    bool devices;
+    uint32_t numbers;           /* columns of them */
+    uint32_t text;              /* where the text begins */
+    uint32_t pass, kind, layer; /* cells; 0 = left out */
+};
+
+static struct op_table arrange_ops(uint32_t width, bool devices)
 {
-    uint32_t used = name_width, fit = 0;
-    while (fit < OP_COLUMNS && used + op_columns[fit].width <= width) used += op_columns[fit++].width;
-    return fit;
+    struct op_table t = {.devices = devices};
+    uint32_t used = devices ? DEVICE : 0;
+    while (t.numbers < OP_COLUMNS) {
+        uint32_t end = used + op_columns[t.numbers].width;
+        if (end + (t.numbers < ALWAYS ? LEAST_TEXT : SMALL_TEXT) > width) break;
+        used = end;
+        t.numbers++;
+    }
+    uint32_t room = width > used + 2 ? width - used - 2 : 0;
+    bool whole = room + 2 >= WHOLE_TEXT;
+    t.text = used + 2;
+    t.kind = whole || room >= 42 ? 17 : room >= 32 ? 13 : room < 12 ? room : 12;
+    t.pass = whole ? 11 : room >= t.kind + 5 ? 4 : 0;
+    uint32_t rest = room > t.kind + t.pass + 2 ? room - t.kind - t.pass - 2 : 0;
+    t.layer = rest >= 6 ? rest : 0;
+    return t;
 }
 
-static void write_cell(enum op_column column, const struct op_row *row, uint64_t all_ns, char *out, size_t size)
+/* In four cells. */
+static const char *short_pass(const char *pass)
 {
-    char text[UNITS_TEXT];
-    uint64_t mean = row->count ? row->total_ns / row->count : 0;
-    *out = '\0';
+    static const char *const passes[][2] = {{"forward", "fwd"},  {"recompute", "rec"}, {"backward", "bwd"},
+                                            {"comm", "comm"},    {"update", "upd"},    {"evaluate", "eval"},
+                                            {"offload", "offl"}, {"fetch", "ftch"},    {"reconstruct", "reco"}};
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
+        if (strcmp(pass, passes[i][0]) == 0) return passes[i][1];
+    return pass;
+}
+
+static const char unknown[] = "–";
+
+static const char *write_rate(double rate, char text[UNITS_TEXT])
+{
+    return rate > 0 ? units_format_si(rate, text) : unknown;
+}
+
+static const char *write_cell(enum op_column column, const struct op_row *row, uint64_t all_ns, char text[UNITS_TEXT])
+{
+    if (column != COLUMN_COUNT && (row->count == 0 || all_ns == 0)) return unknown;
     switch (column) {
-    case COLUMN_PART: snprintf(out, size, "%.1f", all_ns ? 100.0 * (double)row->total_ns / (double)all_ns : 0); break;
-    case COLUMN_TOTAL: format_ns(row->total_ns, out); break;
-    case COLUMN_MEAN: format_ns(mean, out); break;
-    case COLUMN_P50: format_ns(row->p50_ns, out); break;
-    case COLUMN_P99: format_ns(row->p99_ns, out); break;
-    case COLUMN_COUNT: snprintf(out, size, "%llu", (unsigned long long)row->count); break;
-    case COLUMN_FLOPS:
-        snprintf(out, size, "%s", row->flops_per_second > 0 ? units_format_si(row->flops_per_second, text) : "-");
-        break;
-    case COLUMN_BYTES:
-        snprintf(out, size, "%s", row->bytes_per_second > 0 ? units_format_si(row->bytes_per_second, text) : "-");
-        break;
+    case COLUMN_PART: snprintf(text, UNITS_TEXT, "%.1f", 100.0 * (double)row->total_ns / (double)all_ns); break;
+    case COLUMN_TOTAL: format_ns(row->total_ns, text); break;
+    case COLUMN_MEAN: format_ns(row->total_ns / row->count, text); break;
+    case COLUMN_P50: format_ns(row->p50_ns, text); break;
+    case COLUMN_P99: format_ns(row->p99_ns, text); break;
+    case COLUMN_COUNT: snprintf(text, UNITS_TEXT, "%" PRIu64, row->count); break;
+    case COLUMN_FLOPS: return write_rate(row->flops_per_second, text);
+    case COLUMN_BYTES: return write_rate(row->bytes_per_second, text);
     case OP_COLUMNS: break;
     }
+    return text;
 }
 
-static void draw_op_head(const struct dashboard *dashboard, struct canvas *canvas, struct rect area, uint32_t fit)
+static void draw_op_head(const struct dashboard *dashboard, struct canvas *canvas, struct rect area,
+                         const struct op_table *t)
 {
     static const enum op_column sorted_by[OP_SORTS] = {
         [SORT_TOTAL] = COLUMN_TOTAL, [SORT_MEAN] = COLUMN_MEAN, [SORT_P99] = COLUMN_P99, [SORT_COUNT] = COLUMN_COUNT,
         [SORT_RATE] = COLUMN_FLOPS,  [SORT_ORDER] = OP_COLUMNS, [SORT_NAME] = OP_COLUMNS};
-    uint32_t end = 0;
-    for (uint32_t i = 0; i < fit; i++) {
+    uint32_t end = t->devices ? DEVICE : 0, at = t->text;
+    if (t->devices) canvas_text_right(canvas, area, 0, end - 1, INK_DIM, "Dev");
+    for (uint32_t i = 0; i < t->numbers; i++) {
         end += op_columns[i].width;
         bool sorted = sorted_by[dashboard->sort] == (enum op_column)i;
         canvas_text_right(canvas, area, 0, end, sorted ? INK_TITLE : INK_DIM, "%s%s", sorted ? "▼" : "",
                           op_columns[i].title);
     }
-    canvas_text(canvas, area, 0, end + 2, INK_DIM, "Pass        Op");
-    canvas_text(canvas, area, 0, end + 32, INK_DIM, dashboard->group_kinds ? "Ops" : "Layer");
+    if (t->pass) canvas_text(canvas, area, 0, at, INK_DIM, "Pass");
+    if (t->pass) at += t->pass + 1;
+    canvas_text(canvas, area, 0, at, INK_DIM, "Op");
+    if (t->layer) canvas_text(canvas, area, 0, at + t->kind + 1, INK_DIM, "Layer");
+}
+
+/* What the ops of a group have in common. */
+static void draw_op_text(struct canvas *canvas, struct rect area, uint32_t line, const struct op_row *row,
+                         const struct op_table *t)
+{
+    uint32_t at = t->text;
+    if (t->pass) {
+        const char *pass = !row->pass ? "any" : t->pass < 11 ? short_pass(row->pass) : row->pass;
+        canvas_text_cut(canvas, area, line, at, t->pass, false, row->pass ? pass_ink(row->pass) : INK_DIM, pass);
+        at += t->pass + 1;
+    }
+    canvas_text_cut(canvas, area, line, at, t->kind, false, row->kind ? INK_PLAIN : INK_DIM,
+                    row->kind ? row->kind : "any");
+    at += t->kind + 1;
+    if (t->layer == 0) return;
+    char ops[UNITS_TEXT];
+    snprintf(ops, sizeof ops, "%u ops", row->ops);
+    canvas_text_cut(canvas, area, line, at, t->layer, true, row->layer ? INK_PLAIN : INK_DIM,
+                    row->layer ? row->layer : ops);
 }
 
 static void draw_op_row(struct canvas *canvas, struct rect area, uint32_t line, const struct op_row *row,
-                        uint64_t all_ns, uint32_t fit)
+                        uint64_t all_ns, const struct op_table *t)
 {
     uint32_t end = 0;
-    for (uint32_t i = 0; i < fit; i++) {
-        char text[UNITS_TEXT];
-        write_cell((enum op_column)i, row, all_ns, text, sizeof text);
-        end += op_columns[i].width;
-        canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s", text);
+    if (t->devices) {
+        end = DEVICE;
+        canvas_text_right(canvas, area, line, end - 1, INK_PLAIN, "%u", row->device);
     }
-    canvas_text(canvas, area, line, end + 2, pass_ink(row->pass), "%-11.11s", row->pass);
-    canvas_text(canvas, area, line, end + 14, INK_PLAIN, "%-17.17s", row->kind);
-    if (row->layer)
-        canvas_text(canvas, area, line, end + 32, INK_PLAIN, "%s", row->layer);
-    else
-        canvas_text(canvas, area, line, end + 32, INK_DIM, "%u", row->ops);
+    for (uint32_t i = 0; i < t->numbers; i++) {
+        char text[UNITS_TEXT];
+        end += op_columns[i].width;
+        canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s", write_cell((enum op_column)i, row, all_ns, text));
+    }
+    draw_op_text(canvas, area, line, row, t);
+}
+
+static void write_ops_title(const struct dashboard *dashboard, const struct rollup *rollup, bool apart, char *out,
+                            size_t size)
+{
+    static const char *const names[GROUPS] = {"Ops", "Kinds", "Layers", "Passes"};
+    char devices[40] = "";
+    if (rollup->device_count > 1 && apart)
+        snprintf(devices, sizeof devices, ", each device");
+    else if (rollup->device_count > 1)
+        snprintf(devices, sizeof devices, ", %u devices together", rollup->device_count);
+    snprintf(out, size, "%s: %zu by %s%s%s%s", names[dashboard->group], dashboard->row_count,
+             op_sort_name(dashboard->sort), devices, dashboard->filter[0] ? ", with " : "", dashboard->filter);
 }
 
 void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
     if (area.rows == 0) return;
-    char title[128];
-    snprintf(title, sizeof title, "Ops: %zu by %s%s%s", dashboard->row_count, op_sort_name(dashboard->sort),
-             dashboard->filter[0] ? ", with " : "", dashboard->filter);
+    char title[160];
+    bool apart = dashboard_devices_apart(dashboard);
+    write_ops_title(dashboard, rollup, apart, title, sizeof title);
     bool active = dashboard->view == VIEW_OVERVIEW || dashboard->view == VIEW_OPS;
     struct rect inside = canvas_frame(canvas, area, title, active);
     if (inside.rows < 2) return;
-    uint32_t fit = columns_that_fit(inside.columns);
+    struct op_table table = arrange_ops(inside.columns, apart && rollup->device_count > 1);
     size_t rows = inside.rows - 1;
     uint64_t all_ns = rollup_total_ns(rollup);
-    draw_op_head(dashboard, canvas, inside, fit);
+    draw_op_head(dashboard, canvas, inside, &table);
     dashboard->scroll = scroll_to(dashboard->scroll, dashboard->selected, dashboard->row_count, rows);
     dashboard->page_rows = rows;
     dashboard->list_row = inside.row + 1;
     for (size_t i = 0; i < rows && dashboard->scroll + i < dashboard->row_count; i++) {
-        draw_op_row(canvas, inside, (uint32_t)i + 1, &dashboard->rows[dashboard->scroll + i], all_ns, fit);
+        draw_op_row(canvas, inside, (uint32_t)i + 1, &dashboard->rows[dashboard->scroll + i], all_ns, &table);
         if (dashboard->scroll + i == dashboard->selected) canvas_style(canvas, inside, (uint32_t)i + 1, true, true);
     }
     if (dashboard->row_count == 0)
@@ -123,18 +200,21 @@ void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct 
                     rollup->op_count ? "no op matches the filter" : "no op has been timed yet");
 }
 
+/* ---- Layers ---- */
+
 /* A bar of forward, recompute, backward and other time, over the time of the largest sibling. */
 static void draw_pass_bar(struct canvas *canvas, struct rect area, uint32_t line, uint32_t column, uint32_t columns,
                           const struct tree_node *node, uint64_t most_ns)
 {
     static const enum ink inks[TREE_PASSES] = {INK_FORWARD, INK_RECOMPUTE, INK_BACKWARD, INK_UPDATE};
+    static const uint32_t glyphs[TREE_PASSES] = {0x2588, 0x2591, 0x2593, 0x2592}; /* as the title says */
     if (most_ns == 0) return;
     uint64_t before = 0;
     for (int pass = 0; pass < TREE_PASSES; pass++) {
         uint32_t from = (uint32_t)(before * columns / most_ns);
         before += node->ns[pass];
         uint32_t to = (uint32_t)(before * columns / most_ns);
-        for (uint32_t i = from; i < to; i++) canvas_glyph(canvas, area, line, column + i, 0x2588, inks[pass]);
+        for (uint32_t i = from; i < to; i++) canvas_glyph(canvas, area, line, column + i, glyphs[pass], inks[pass]);
     }
 }
 
@@ -148,10 +228,17 @@ static void draw_node(struct canvas *canvas, struct rect area, uint32_t line, co
     if (node->first_child != TREE_NONE)
         canvas_glyph(canvas, names, line, indent, node->open ? 0x25BE : 0x25B8, INK_DIM);
     enum ink ink = node->op == TREE_NONE ? INK_PLAIN : pass_ink(rollup->ops[node->op].pass);
-    canvas_text(canvas, names, line, indent + 2, ink, "%.*s", (int)node->length, node->name);
+    struct printable name;
+    snprintf(name.text, sizeof name.text, "%.*s", (int)node->length, node->name);
+    canvas_text_cut(canvas, names, line, indent + 2, names.columns > indent + 2 ? names.columns - indent - 2 : 0, false,
+                    ink, name.text);
+    if (node->count == 0 || all_ns == 0) {
+        canvas_text_right(canvas, area, line, numbers, INK_PLAIN, "%s", unknown);
+        return;
+    }
     canvas_text_right(canvas, area, line, numbers, INK_PLAIN, "%s", format_ns(node->total_ns, total));
     canvas_text_right(canvas, area, line, numbers > 10 ? numbers - 10 : 0, INK_PLAIN, "%.1f%%",
-                      all_ns ? 100.0 * (double)node->total_ns / (double)all_ns : 0);
+                      100.0 * (double)node->total_ns / (double)all_ns);
     if (bar) draw_pass_bar(canvas, area, line, numbers + 1, bar, node, all_ns);
 }
 
@@ -159,7 +246,7 @@ void panel_layers(struct dashboard *dashboard, const struct rollup *rollup, stru
 {
     if (area.rows == 0) return;
     bool active = dashboard->view == VIEW_LAYERS;
-    struct rect inside = canvas_frame(canvas, area, "Layers: forward, recompute, backward", active);
+    struct rect inside = canvas_frame(canvas, area, "Layers: █ forward ░ again ▓ backward ▒ other", active);
     const struct tree *tree = &dashboard->tree;
     if (dashboard->tree_selected >= tree->visible_count)
         dashboard->tree_selected = tree->visible_count ? tree->visible_count - 1 : 0;

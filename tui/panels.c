@@ -1,10 +1,15 @@
 /* Header, footer and help. */
+#define _GNU_SOURCE
 #include "panels.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
+#include "printable.h"
 #include "units.h"
 
 /* The newest value of a metric, NAN when it was never reported. */
@@ -15,7 +20,13 @@ static double last_metric(const struct rollup *rollup, enum trace_metric metric)
     return NAN;
 }
 
-/* Time left at the mean pace of the steps seen. */
+/* Whether the run still makes steps, as far as can be told. */
+static bool goes_on(const struct dashboard *dashboard, const struct rollup *rollup)
+{
+    return !rollup->ended && !dashboard->crashed;
+}
+
+/* Time left at the mean pace of the steps seen; NAN when it is unknown or there is none. */
 static double seconds_left(const struct rollup *rollup)
 {
     uint64_t done = rollup_steps_done(rollup);
@@ -26,131 +37,229 @@ static double seconds_left(const struct rollup *rollup)
     return (double)(rollup->last_ns - first->begin_ns) * 1e-9 / (double)steps * (double)(rollup->iterations - done);
 }
 
-static void draw_state(const struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas,
-                       struct rect area)
+/* A list being made of a line's items. */
+struct line {
+    struct canvas_item items[16];
+    size_t count;
+};
+
+__attribute__((format(printf, 5, 6))) static void add_item(struct line *line, uint8_t rank, const char *label,
+                                                           enum ink ink, const char *format, ...)
 {
-    uint32_t end = area.columns - 1;
-    char silent[UNITS_TEXT];
-    if (dashboard->paused)
-        canvas_text_right(canvas, area, 0, end, INK_WARN, "PAUSED");
-    else if (rollup->ended)
-        canvas_text_right(canvas, area, 0, end, INK_TITLE, "ENDED");
-    else if (dashboard->replay)
-        canvas_text_right(canvas, area, 0, end, INK_TITLE, "REPLAY");
-    else if (dashboard->crashed)
-        canvas_text_right(canvas, area, 0, end, INK_WARN, "CRASHED");
-    else if (dashboard->silent_seconds >= 5)
-        canvas_text_right(canvas, area, 0, end, INK_WARN, "SILENT FOR %s",
-                          units_format_seconds(dashboard->silent_seconds, silent));
-    else
-        canvas_text_right(canvas, area, 0, end, INK_GOOD, "LIVE");
+    if (line->count == sizeof line->items / sizeof line->items[0]) return;
+    struct canvas_item *item = &line->items[line->count++];
+    *item = (struct canvas_item){.rank = rank, .label = label, .ink = ink};
+    va_list args;
+    va_start(args, format);
+    if (vsnprintf(item->text, sizeof item->text, format, args) >= (int)sizeof item->text)
+        item->text[utf8_whole_length(item->text, strlen(item->text))] = '\0';
+    va_end(args);
 }
 
-static void draw_progress(const struct rollup *rollup, struct canvas *canvas, struct rect area)
+/* "14:03:05", with the date when it was another day. */
+static void write_moment(double seconds, double now, char *out, size_t size)
+{
+    struct tm then, today;
+    time_t t = (time_t)seconds, n = (time_t)now;
+    localtime_r(&t, &then);
+    localtime_r(&n, &today);
+    bool same = then.tm_yday == today.tm_yday && then.tm_year == today.tm_year;
+    strftime(out, size, same ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &then);
+}
+
+/* When a crashed run stopped, and how long ago. */
+static void add_crash(struct line *line, const struct dashboard *dashboard)
+{
+    char when[40], ago[UNITS_TEXT];
+    double now = dashboard->stopped_at + dashboard->silent_seconds;
+    units_format_seconds(dashboard->silent_seconds, ago);
+    add_item(line, 0, NULL, INK_WARN, "CRASHED");
+    if (dashboard->stopped_at > 0) {
+        write_moment(dashboard->stopped_at, now, when, sizeof when);
+        add_item(line, 2, NULL, INK_WARN, "at %s,", when);
+    }
+    add_item(line, 1, NULL, INK_WARN, "%s ago", ago);
+}
+
+static void add_state(struct line *line, const struct dashboard *dashboard, const struct rollup *rollup)
+{
+    char silent[UNITS_TEXT];
+    if (dashboard->paused)
+        add_item(line, 0, NULL, INK_WARN, "PAUSED");
+    else if (rollup->ended)
+        add_item(line, 0, NULL, INK_TITLE, "ENDED");
+    else if (dashboard->replay)
+        add_item(line, 0, NULL, INK_TITLE, "REPLAY");
+    else if (dashboard->crashed)
+        add_crash(line, dashboard);
+    else if (dashboard->silent_seconds >= 5)
+        add_item(line, 0, NULL, INK_WARN, "SILENT FOR %s", units_format_seconds(dashboard->silent_seconds, silent));
+    else
+        add_item(line, 0, NULL, INK_GOOD, "LIVE");
+}
+
+/* Draws items so that they end at the area's last column but one; returns where they begin. */
+static uint32_t draw_right(const struct line *line, struct canvas *canvas, struct rect area, uint32_t row)
+{
+    uint32_t end = area.columns - 1,
+             width = canvas_items(canvas, (struct rect){0}, row, 0, end, 1, line->items, line->count);
+    canvas_items(canvas, area, row, end - width, end, 1, line->items, line->count);
+    return end - width;
+}
+
+static void draw_identity(const struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas,
+                          struct rect area)
+{
+    char parameters[UNITS_TEXT];
+    struct line state = {.count = 0}, line = {.count = 0};
+    add_state(&state, dashboard, rollup);
+    uint32_t end = draw_right(&state, canvas, area, 0);
+    add_item(&line, 0, NULL, INK_TITLE, "%s", rollup->model);
+    if (rollup->parameters)
+        add_item(&line, 3, "·", INK_PLAIN, "%s parameters", units_format_si((double)rollup->parameters, parameters));
+    add_item(&line, 2, "·", INK_PLAIN, "%s", rollup->dataset);
+    add_item(&line, 1, "·", INK_PLAIN, "batch %u on %u × %s", rollup->batch, rollup->device_count, rollup->backend);
+    add_item(&line, 4, "·", INK_PLAIN, "%s", rollup->host);
+    canvas_items(canvas, area, 0, 1, end > 2 ? end - 2 : 0, 1, line.items, line.count);
+}
+
+/* The bar takes what the figures leave, at most a quarter of the line. */
+static void draw_progress(const struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas,
+                          struct rect area)
 {
     char text[UNITS_TEXT];
     uint64_t done = rollup_steps_done(rollup);
-    double part = rollup->iterations ? (double)done / (double)rollup->iterations : 0;
-    uint32_t column =
-        canvas_text(canvas, area, 1, 1, INK_PLAIN, "step %" PRIu64 "/%" PRIu64 " ", done, rollup->iterations);
-    uint32_t bar = area.columns / 4;
-    canvas_bar(canvas, area, 1, column, bar, part, INK_FORWARD);
-    column = canvas_text(canvas, area, 1, column + bar + 1, INK_PLAIN, "%.0f %%", 100 * part);
-    double left = seconds_left(rollup);
-    if (isfinite(left) && !rollup->ended)
-        column = canvas_text(canvas, area, 1, column + 2, INK_PLAIN, "%s left", units_format_seconds(left, text));
+    double part = (double)done / (double)rollup->iterations, left = seconds_left(rollup);
     double rate = last_metric(rollup, METRIC_IMAGES_PER_SECOND);
-    if (isfinite(rate)) canvas_text_right(canvas, area, 1, area.columns - 1, INK_TITLE, "%.0f images/s", rate);
+    struct line step = {.count = 0}, pace = {.count = 0}, after = {.count = 0};
+    if (rollup->iterations) {
+        add_item(&step, 0, NULL, INK_PLAIN, "step %" PRIu64 "/%" PRIu64, done, rollup->iterations);
+        add_item(&after, 0, NULL, INK_PLAIN, "%.0f %%", 100 * part);
+    } else {
+        add_item(&step, 0, NULL, INK_PLAIN, "step %" PRIu64, done);
+    }
+    if (isfinite(left) && goes_on(dashboard, rollup))
+        add_item(&after, 1, NULL, INK_PLAIN, "%s left", units_format_seconds(left, text));
+    if (isfinite(rate)) add_item(&pace, 0, NULL, INK_TITLE, "%.0f images/s", rate);
+    uint32_t column = canvas_items(canvas, area, 1, 1, area.columns, 2, step.items, step.count) + 1;
+    uint32_t end = area.columns - 1;
+    if (column + canvas_width(pace.count ? pace.items[0].text : "") + 1 < end) end = draw_right(&pace, canvas, area, 1);
+    uint32_t figures = canvas_items(canvas, (struct rect){0}, 1, 0, end - column, 2, after.items, after.count);
+    uint32_t bar = end > column + figures + 4 ? end - column - figures - 4 : 0;
+    if (bar > area.columns / 4) bar = area.columns / 4;
+    if (rollup->iterations && bar >= 4) {
+        canvas_bar(canvas, area, 1, column, bar, part, INK_FORWARD);
+        column += bar + 1;
+    }
+    canvas_items(canvas, area, 1, column, end > 2 ? end - 2 : 0, 2, after.items, after.count);
 }
 
-static uint32_t draw_metric(const struct rollup *rollup, struct canvas *canvas, struct rect area, uint32_t column,
-                            enum trace_metric metric, const char *name, const char *format_unit, double factor)
+static void add_metric(struct line *line, const struct rollup *rollup, uint8_t rank, enum trace_metric metric,
+                       const char *name, double factor)
 {
     double value = last_metric(rollup, metric);
-    if (!isfinite(value)) return column;
-    column = canvas_text(canvas, area, 2, column, INK_DIM, "%s ", name);
-    return canvas_text(canvas, area, 2, column, INK_PLAIN, "%.4g%s", factor * value, format_unit) + 3;
+    if (isfinite(value)) add_item(line, rank, name, INK_PLAIN, "%.4g%s", factor * value, factor > 1 ? " %" : "");
 }
 
 static void draw_metrics(const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
-    uint32_t column = 1;
-    column = draw_metric(rollup, canvas, area, column, METRIC_LOSS, "loss", "", 1);
-    column = draw_metric(rollup, canvas, area, column, METRIC_LEARNING_RATE, "rate", "", 1);
-    column = draw_metric(rollup, canvas, area, column, METRIC_TRAIN_ERROR, "train error", " %", 100);
-    column = draw_metric(rollup, canvas, area, column, METRIC_TOP1_ERROR, "top-1 error", " %", 100);
-    draw_metric(rollup, canvas, area, column, METRIC_TOP5_ERROR, "top-5 error", " %", 100);
+    struct line line = {.count = 0};
+    add_metric(&line, rollup, 0, METRIC_LOSS, "loss", 1);
+    add_metric(&line, rollup, 3, METRIC_LEARNING_RATE, "rate", 1);
+    add_metric(&line, rollup, 2, METRIC_TRAIN_ERROR, "train error", 100);
+    add_metric(&line, rollup, 1, METRIC_TOP1_ERROR, "top-1 error", 100);
+    add_metric(&line, rollup, 4, METRIC_TOP5_ERROR, "top-5 error", 100);
+    canvas_items(canvas, area, 2, 1, area.columns, 3, line.items, line.count);
 }
 
 /* Where time went that no op accounts for, as parts of the run; what rounds to nothing is left out. */
-static uint32_t draw_gaps(const struct rollup *rollup, struct canvas *canvas, struct rect area, uint32_t column)
+static void add_gaps(struct line *line, const struct rollup *rollup)
 {
     static const char *const names[TRACE_GAPS] = {"data", "sync", "checkpoint", "evaluate"};
     double run_ns = (double)(rollup->last_ns - rollup->first_ns);
-    if (rollup->device_count == 0 || !(run_ns > 0)) return column;
-    column = canvas_text(canvas, area, 3, column, INK_DIM, "waits ");
-    uint32_t begin = column;
+    if (rollup->device_count == 0 || !(run_ns > 0)) return;
+    size_t before = line->count;
     for (int gap = 0; gap < TRACE_GAPS; gap++) {
         double part = 100 * (double)rollup->devices[0].gap_ns[gap] / run_ns;
         enum ink ink = part > 5 && gap < GAP_CHECKPOINT ? INK_WARN : INK_PLAIN;
-        if (part >= 0.05) column = canvas_text(canvas, area, 3, column, ink, "%s %.1f %%  ", names[gap], part);
+        const char *label = line->count == before ? "waits" : NULL;
+        if (part >= 0.05) add_item(line, 4, label, ink, "%s %.1f %%", names[gap], part);
     }
-    return column > begin ? column : canvas_text(canvas, area, 3, column, INK_PLAIN, "none  ");
+    if (line->count == before) add_item(line, 4, "waits", INK_PLAIN, "none");
 }
 
-static void draw_integrity(const struct rollup *rollup, struct canvas *canvas, struct rect area, uint32_t column)
+static void add_integrity(struct line *line, const struct rollup *rollup)
 {
+    const struct {
+        uint64_t count;
+        const char *what;
+    } faults[] = {{rollup->dropped, "lost"},
+                  {rollup->damaged_blocks, "damaged blocks"},
+                  {rollup->lost_timestamps, "untimed"},
+                  {rollup->unattributed, "unattributed"}};
     char text[UNITS_TEXT];
     double cost = last_metric(rollup, METRIC_PROFILER_COST);
-    column = canvas_text(canvas, area, 3, column, INK_DIM, "trace ");
-    column =
-        canvas_text(canvas, area, 3, column, INK_PLAIN, "%s events", units_format_si((double)rollup->events, text));
-    if (isfinite(cost)) column = canvas_text(canvas, area, 3, column, INK_PLAIN, ", cost %.2f %%", 100 * cost);
-    uint64_t lost = rollup->dropped + rollup->lost_timestamps + rollup->unattributed + rollup->damaged_blocks;
-    if (lost == 0) {
-        canvas_text(canvas, area, 3, column, INK_GOOD, ", whole");
-        return;
+    bool whole = true;
+    add_item(line, 2, "trace", INK_PLAIN, "%s events", units_format_si((double)rollup->events, text));
+    if (isfinite(cost)) add_item(line, 3, NULL, INK_PLAIN, "cost %.2f %%", 100 * cost);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        if (faults[i].count == 0) continue;
+        whole = false;
+        add_item(line, i == 0 ? 0 : 1, NULL, INK_BAD, "%s %s", units_format_count(faults[i].count, text),
+                 faults[i].what);
     }
-    canvas_text(canvas, area, 3, column, INK_BAD,
-                ", %" PRIu64 " dropped, %" PRIu64 " untimed, %" PRIu64 " unattributed, %" PRIu64 " damaged blocks",
-                rollup->dropped, rollup->lost_timestamps, rollup->unattributed, rollup->damaged_blocks);
+    if (whole) add_item(line, 1, NULL, INK_GOOD, "whole");
+}
+
+static void draw_account(const struct rollup *rollup, struct canvas *canvas, struct rect area)
+{
+    struct line line = {.count = 0};
+    add_gaps(&line, rollup);
+    add_integrity(&line, rollup);
+    canvas_items(canvas, area, 3, 1, area.columns, 2, line.items, line.count);
 }
 
 void panel_header(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
-    if (area.rows < 4) return;
+    if (area.rows < 4 || area.columns < 4) return;
     if (!rollup->has_run) {
         canvas_text(canvas, area, 0, 1, INK_TITLE, "fathom");
-        canvas_text(canvas, area, 1, 1, INK_DIM, "waiting for the run to begin");
+        canvas_text_cut(canvas, area, 1, 1, area.columns - 1, false, INK_DIM, "waiting for the run to begin");
         return;
     }
-    char parameters[UNITS_TEXT];
-    uint32_t column = canvas_text(canvas, area, 0, 1, INK_TITLE, "%s", rollup->model);
-    canvas_text(canvas, area, 0, column, INK_PLAIN, " · %s parameters · %s · batch %u on %u × %s · %s",
-                units_format_si((double)rollup->parameters, parameters), rollup->dataset, rollup->batch,
-                rollup->device_count, rollup->backend, rollup->host);
-    draw_state(dashboard, rollup, canvas, area);
-    draw_progress(rollup, canvas, area);
+    draw_identity(dashboard, rollup, canvas, area);
+    draw_progress(dashboard, rollup, canvas, area);
     draw_metrics(rollup, canvas, area);
-    draw_integrity(rollup, canvas, area, draw_gaps(rollup, canvas, area, 1));
+    draw_account(rollup, canvas, area);
+}
+
+static void draw_filter(const struct dashboard *dashboard, struct canvas *canvas, struct rect area)
+{
+    struct line line = {.count = 0};
+    add_item(&line, 0, NULL, INK_TITLE, "filter: %s_", dashboard->filter);
+    add_item(&line, 1, NULL, INK_TITLE, "Enter keeps it,");
+    add_item(&line, 1, NULL, INK_TITLE, "Esc clears it");
+    canvas_items(canvas, area, 0, 1, area.columns, 1, line.items, line.count);
 }
 
 void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
-    (void)rollup;
+    static const char *const hints[] = {"? help",  "q quit",     "/ filter",    "s sort",
+                                        "g group", "Enter open", "Space pause", "D devices"};
     if (area.rows == 0) return;
     if (dashboard->filter_open) {
-        canvas_text(canvas, area, 0, 1, INK_TITLE, "filter: %s_   Enter keeps it, Esc clears it", dashboard->filter);
+        draw_filter(dashboard, canvas, area);
         return;
     }
-    uint32_t column = 1;
+    struct line line = {.count = 0};
     for (int view = 0; view < VIEWS; view++) {
         bool here = (int)dashboard->view == view;
-        column = canvas_text(canvas, area, 0, column, here ? INK_TITLE : INK_DIM, here ? "[%d %s]" : " %d %s ",
-                             view + 1, view_name((enum view)view));
+        add_item(&line, here ? 0 : 2, NULL, here ? INK_TITLE : INK_DIM, here ? "[%d %s]" : " %d %s ", view + 1,
+                 view_name((enum view)view));
     }
-    canvas_text(canvas, area, 0, column + 1, INK_DIM,
-                "? help  q quit  / filter  s sort  g group  Enter open  Space pause");
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0] - (rollup->device_count < 2); i++)
+        add_item(&line, i < 2 ? 1 : (uint8_t)(i + 1), NULL, INK_DIM, i ? "  %s" : " %s", hints[i]);
+    canvas_items(canvas, area, 0, 1, area.columns, 0, line.items, line.count);
 }
 
 void panel_help(struct canvas *canvas)
@@ -161,7 +270,8 @@ void panel_help(struct canvas *canvas)
         "Enter        open: a kind's ops, an op's layer, a layer's parts",
         "Left Right   close and open in the tree; else step back and forth",
         "s, S         sort by the next, the previous column",
-        "g            ops one by one, or together by kind and pass",
+        "g, G         ops one by one, or together by kind, layer or pass",
+        "D            a line for each device, or devices together",
         "/            filter by layer, kind or pass; Esc clears",
         "d            next device in the memory panel",
         "+ -          zoom the loss curve",
@@ -176,5 +286,5 @@ void panel_help(struct canvas *canvas)
         for (uint32_t column = 0; column < columns; column++) canvas_glyph(canvas, area, row, column, ' ', INK_PLAIN);
     struct rect inside = canvas_frame(canvas, area, "Keys", true);
     for (uint32_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
-        canvas_text(canvas, inside, i, 1, INK_PLAIN, "%s", lines[i]);
+        canvas_text_cut(canvas, inside, i, 1, inside.columns > 1 ? inside.columns - 1 : 0, false, INK_PLAIN, lines[i]);
 }

@@ -1,7 +1,8 @@
 #include "screen_layout.h"
 
 #define HEADER_ROWS 4
-#define WIDE        110 /* columns from which layers stand beside the op table */
+#define OPS_COLUMNS 128 /* of the op table with all its numbers and whole names */
+#define WIDE        168 /* from which the layers stand beside it, without taking any of its numbers */
 
 static struct rect body_of(uint32_t rows, uint32_t columns)
 {
@@ -31,7 +32,9 @@ static void split_overview(struct layout *layout, struct rect body)
     uint32_t table = body.rows * 6 / 10;
     if (body.rows - table < 8) table = body.rows > 16 ? body.rows - 8 : body.rows / 2;
     struct rect top = take_top(&body, table);
-    if (top.columns >= WIDE) layout->layers = take_left(&top, top.columns * 4 / 10);
+    if (top.columns >= WIDE)
+        layout->layers = take_left(&top, top.columns - OPS_COLUMNS < top.columns * 4 / 10 ? top.columns - OPS_COLUMNS
+                                                                                          : top.columns * 4 / 10);
     layout->ops = top;
     layout->memory = take_left(&body, body.columns / 2);
     layout->loss = body;

@@ -5,6 +5,7 @@
 #include "dashboard.h"
 #include "mem.h"
 #include "screen_layout.h"
+#include "summary.h"
 #include "tui_rollup.h"
 
 static struct dashboard ready(const struct rollup *rollup)
@@ -83,10 +84,92 @@ Test(dashboard, groups_add_up)
     const struct rollup *rollup = example_rollup();
     struct dashboard dashboard = ready(rollup);
     press(&dashboard, rollup, "g");
-    cr_assert_eq(dashboard.row_count, 6, "two forward convolutions are one line");
+    cr_assert_eq(dashboard.row_count, 5, "two convolutions are one line, and so are bn forward and again");
     uint64_t total = 0;
     for (size_t i = 0; i < dashboard.row_count; i++) total += dashboard.rows[i].total_ns;
     cr_assert_eq(total, rollup_total_ns(rollup));
+    dashboard_finish(&dashboard);
+}
+
+static const struct op_row *find_row(const struct dashboard *dashboard, const char *name)
+{
+    for (size_t i = 0; i < dashboard->row_count; i++) {
+        const struct op_row *row = &dashboard->rows[i];
+        const char *names[] = {NULL, row->kind, row->layer, row->pass};
+        if (names[dashboard->group] && strcmp(names[dashboard->group], name) == 0) return row;
+    }
+    return NULL;
+}
+
+Test(dashboard, groups_are_those_of_trace_stats_to_the_digit)
+{
+    static const enum summary_by by[GROUPS] = {SUMMARY_OP, SUMMARY_KIND, SUMMARY_LAYER, SUMMARY_PASS};
+    struct rollup *rollup = example_rollup();
+    for (size_t i = 0; i < rollup->op_count; i++) { /* uneven ones: a long tail, some on the other device */
+        struct rollup_op *op = &rollup->ops[i];
+        op->device = i % 2;
+        op->histogram[0] += 90 * (uint32_t)i;
+        op->histogram[40] = 3;
+        op->count = op->histogram[0] + 3;
+        op->most_ns *= 3;
+        op->total_ns = op->count * op->least_ns + 6 * op->least_ns;
+    }
+    struct dashboard dashboard = ready(rollup);
+    for (enum row_group group = GROUP_KIND; group < GROUPS; group++) {
+        struct summary summary = {0};
+        struct error err = {0};
+        press(&dashboard, rollup, "g");
+        cr_assert_eq(dashboard.group, group);
+        cr_assert(summary_make(rollup, by[group], SUMMARY_TOTAL, &summary, &err));
+        cr_assert_eq(dashboard.row_count, summary.count);
+        for (size_t i = 0; i < summary.count; i++) {
+            const struct summary_row *told = &summary.rows[i];
+            const struct op_row *shown = find_row(&dashboard, told->name);
+            cr_assert(shown, "%s", told->name);
+            cr_expect_eq(shown->total_ns, told->total_ns);
+            cr_expect_eq(shown->count, told->instances);
+            cr_expect_eq((double)shown->p50_ns, told->median_ns, "%s", told->name);
+            cr_expect(shown->p50_ns <= shown->p99_ns && shown->p99_ns <= told->most_ns);
+        }
+        summary_finish(&summary);
+    }
+    dashboard_finish(&dashboard);
+}
+
+Test(dashboard, percentiles_of_a_group_are_of_all_its_times)
+{
+    struct rollup *rollup = example_rollup();
+    example_ops[0] = example_op(0, "stem/conv", "conv", "forward", 1000000);
+    example_ops[0].count = example_ops[0].histogram[0] = 990;
+    struct dashboard dashboard = ready(rollup);
+    press(&dashboard, rollup, "g");
+    const struct op_row *conv = find_row(&dashboard, "conv"); /* 990 times 1 ms, 10 times 3 ms */
+    cr_assert(conv);
+    cr_expect(conv->p50_ns >= 1000000 && conv->p50_ns < 1030000, "%lu", (unsigned long)conv->p50_ns);
+    cr_expect(conv->p99_ns >= 1000000 && conv->p99_ns <= 3000000, "%lu", (unsigned long)conv->p99_ns);
+    dashboard_finish(&dashboard);
+}
+
+Test(dashboard, devices_are_apart_or_together_as_chosen)
+{
+    static struct rollup_op ops[14];
+    struct rollup *rollup = example_rollup();
+    for (uint32_t i = 0; i < 14; i++) {
+        ops[i] = example_ops[i % 7];
+        ops[i].device = i / 7;
+    }
+    rollup->ops = ops;
+    rollup->op_count = 14;
+    struct dashboard dashboard = ready(rollup);
+    cr_expect_eq(dashboard.row_count, 14);
+    press(&dashboard, rollup, "D");
+    cr_expect_eq(dashboard.row_count, 7);
+    cr_expect_eq(dashboard.rows[0].device, ROW_DEVICES);
+    cr_expect_eq(dashboard.rows[0].count, 20);
+    press(&dashboard, rollup, "Dg");
+    cr_expect_eq(dashboard.row_count, 5);
+    press(&dashboard, rollup, "D");
+    cr_expect_eq(dashboard.row_count, 10);
     dashboard_finish(&dashboard);
 }
 
@@ -229,6 +312,180 @@ Test(screens, layers) { check_screen("top-layers", VIEW_LAYERS, 24, 100, false, 
 Test(screens, memory) { check_screen("top-memory", VIEW_MEMORY, 24, 100, false, false); }
 Test(screens, loss) { check_screen("top-loss", VIEW_LOSS, 24, 100, false, false); }
 Test(screens, help) { check_screen("top-help", VIEW_OVERVIEW, 24, 80, false, true); }
+
+/* ---- What a screen says ---- */
+
+/* The screen of a dashboard as text, which the caller finishes. */
+static struct text draw(struct dashboard *dashboard, const struct rollup *rollup, uint32_t rows, uint32_t columns)
+{
+    struct canvas canvas;
+    struct error err = {0};
+    struct text text = {0};
+    cr_assert(canvas_init(&canvas, rows, columns, false, &err));
+    dashboard_draw(dashboard, rollup, &canvas);
+    canvas_print(&canvas, &text);
+    cr_assert(!text.failed);
+    canvas_finish(&canvas);
+    return text;
+}
+
+static const char *line_of(const struct text *text, uint32_t row, char *out, size_t size)
+{
+    const char *line = text->bytes;
+    while (row-- > 0) line = strchr(line, '\n') + 1;
+    snprintf(out, size, "%.*s", (int)strcspn(line, "\n"), line);
+    return out;
+}
+
+static size_t count_numbers(const char *head)
+{
+    static const char *const titles[] = {"Time %", "Total", "Mean", "p50", "p99", "Count", "FLOP/s", "B/s"};
+    size_t count = 0;
+    while (count < 8 && strstr(head, titles[count])) count++;
+    for (size_t i = count; i < 8; i++) cr_assert(!strstr(head, titles[i]), "out of order: %s", head);
+    return count;
+}
+
+Test(screens, a_wider_one_never_shows_fewer_numbers)
+{
+    for (uint32_t devices = 1; devices <= 2; devices++)
+        for (int view = VIEW_OVERVIEW; view <= VIEW_OPS; view++) {
+            struct rollup *rollup = example_rollup();
+            size_t before = 0;
+            rollup->device_count = devices;
+            for (uint32_t columns = 20; columns < 260; columns++) {
+                struct dashboard dashboard = ready(rollup);
+                char head[2000];
+                dashboard.view = (enum view)view;
+                struct text text = draw(&dashboard, rollup, 40, columns);
+                size_t numbers = count_numbers(line_of(&text, 5, head, sizeof head));
+                cr_assert_geq(numbers, before, "%u columns: %s", columns, head);
+                if (columns >= 45) cr_expect_geq(numbers, 3, "%u columns: %s", columns, head);
+                if (columns >= 80) cr_expect_geq(numbers, devices == 1 ? 5 : 4, "%u columns: %s", columns, head);
+                before = numbers;
+                text_finish(&text);
+                dashboard_finish(&dashboard);
+            }
+            cr_expect_eq(before, 8);
+        }
+}
+
+/* Whether each word of a line is a word of the whole line. */
+static bool has_whole_words(const char *line, const char *whole)
+{
+    char padded[2100], word[300], copy[2000];
+    snprintf(padded, sizeof padded, " %s ", whole);
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *next = strtok(copy, " "); next; next = strtok(NULL, " ")) {
+        snprintf(word, sizeof word, " %s ", next);
+        if (!strstr(padded, word)) return false;
+    }
+    return true;
+}
+
+Test(screens, header_and_footer_drop_whole_items)
+{
+    static const uint32_t lines[] = {0, 2, 3, 23};
+    struct rollup *rollup = example_rollup();
+    example_steps[9].metric[METRIC_TOP1_ERROR] = 0.4787f;
+    example_steps[9].metric[METRIC_TOP5_ERROR] = 0.0586f;
+    example_steps[9].metric[METRIC_TRAIN_ERROR] = 0.5078f;
+    rollup->devices[0].gap_ns[GAP_DATA] = 50000000;
+    rollup->devices[0].gap_ns[GAP_EVALUATE] = 500000000;
+    rollup->dropped = 51;
+    struct dashboard dashboard = ready(rollup);
+    struct text widest = draw(&dashboard, rollup, 24, 300);
+    for (uint32_t columns = 30; columns < 200; columns++) {
+        struct text text = draw(&dashboard, rollup, 24, columns);
+        for (size_t i = 0; i < 4; i++) {
+            char line[2000], whole[2000];
+            line_of(&text, lines[i], line, sizeof line);
+            line_of(&widest, lines[i], whole, sizeof whole);
+            cr_expect(has_whole_words(line, whole), "%u columns: %s", columns, line);
+        }
+        char line[2000];
+        cr_expect(strstr(line_of(&text, 0, line, sizeof line), "LIVE"), "%s", line);
+        cr_expect(strstr(line_of(&text, 3, line, sizeof line), "51 lost"), "%s", line);
+        if (columns >= 36) cr_expect(strstr(line_of(&text, 23, line, sizeof line), "q quit"), "%s", line);
+        text_finish(&text);
+    }
+    text_finish(&widest);
+    dashboard_finish(&dashboard);
+}
+
+Test(screens, memory_lists_the_largest_classes_first_and_tells_the_rest)
+{
+    static const char *const names[] = {"weights", "gradients", "momentum", "kept", "transient", "input"};
+    static const uint64_t bytes[] = {1 << 20, 1 << 20, 1 << 20, 184 << 20, 4 << 20, 0};
+    struct rollup *rollup = example_rollup();
+    struct rollup_device *device = &rollup->devices[0];
+    device->classes = 6;
+    for (int i = 0; i < 6; i++) {
+        snprintf(device->class_names[i], sizeof device->class_names[i], "%s", names[i]);
+        device->class_bytes[i] = bytes[i];
+    }
+    struct dashboard dashboard = ready(rollup);
+    struct text text = draw(&dashboard, rollup, 24, 80);
+    const char *kept = strstr(text.bytes, "k kept "), *transient = strstr(text.bytes, "t transient ");
+    cr_assert(kept && transient && kept < transient, "%s", text.bytes);
+    cr_expect(strstr(kept, "184 MiB"));
+    cr_expect(strstr(text.bytes, "3 smaller"), "%s", text.bytes);
+    cr_expect(strstr(text.bytes, "3.00 MiB"), "%s", text.bytes);
+    cr_expect(strstr(text.bytes, "│kkkkkkkkkkkkkkkkkkkkk"), "the bar can be read without colours: %s", text.bytes);
+    text_finish(&text);
+    dashboard.view = VIEW_MEMORY;
+    text = draw(&dashboard, rollup, 24, 80);
+    for (int i = 0; i < 5; i++) cr_expect(strstr(text.bytes, names[i]), "%s", names[i]);
+    cr_expect_not(strstr(text.bytes, "smaller"), "%s", text.bytes);
+    cr_expect(strstr(text.bytes, "m momentum"), "%s", text.bytes);
+    text_finish(&text);
+    dashboard_finish(&dashboard);
+}
+
+/* The run has told itself, its devices have not yet; a sample of nothing is no sample. */
+Test(screens, what_is_not_known_yet_is_not_zero)
+{
+    struct rollup *rollup = example_rollup();
+    memset(rollup->devices, 0, sizeof rollup->devices);
+    rollup->devices[0].used_known[SAMPLE_PROCESS] = rollup->devices[0].used_known[SAMPLE_ARENA] = true;
+    rollup->step_count = 0;
+    rollup->iterations = 0;
+    for (size_t i = 0; i < rollup->op_count; i++)
+        example_ops[i].count = example_ops[i].total_ns = example_ops[i].histogram[0] = 0;
+    for (int view = 0; view < VIEWS; view++) {
+        struct dashboard dashboard = ready(rollup);
+        dashboard.view = (enum view)view;
+        struct text text = draw(&dashboard, rollup, 40, 160);
+        cr_expect_not(strstr(text.bytes, "100"), "%s", text.bytes);
+        cr_expect_not(strstr(text.bytes, "0 B"), "%s", text.bytes);
+        cr_expect_not(strstr(text.bytes, "0 ns"), "%s", text.bytes);
+        cr_expect_not(strstr(text.bytes, "nan"), "%s", text.bytes);
+        cr_expect_not(strstr(text.bytes, "0.0"), "%s", text.bytes);
+        if (view == VIEW_OVERVIEW) cr_expect(strstr(text.bytes, "arena   –"), "%s", text.bytes);
+        text_finish(&text);
+        dashboard_finish(&dashboard);
+    }
+}
+
+Test(screens, a_run_that_has_stopped_has_no_time_left)
+{
+    struct rollup *rollup = example_rollup();
+    struct dashboard dashboard = ready(rollup);
+    setenv("TZ", "UTC", 1);
+    dashboard.stopped_at = 1700000000; /* 22:13:20 */
+    for (int way = 0; way < 4; way++) {
+        dashboard.crashed = way == 1 || way == 2;
+        dashboard.silent_seconds = way == 2 ? 3 * 86400 : 125;
+        rollup->ended = way == 3;
+        struct text text = draw(&dashboard, rollup, 24, 120);
+        cr_expect_eq(strstr(text.bytes, " left") == NULL, way > 0, "%s", text.bytes);
+        static const char *const says[] = {"SILENT FOR 2 min 5 s", "CRASHED at 22:13:20, 2 min 5 s ago",
+                                           "CRASHED at 2023-11-14 22:13:20, 72.0 h ago", "ENDED"};
+        cr_expect(strstr(text.bytes, says[way]), "%s", text.bytes);
+        text_finish(&text);
+    }
+    dashboard_finish(&dashboard);
+}
 
 Test(screens, any_size_and_an_empty_run_are_survived)
 {

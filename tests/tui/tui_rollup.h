@@ -22,8 +22,9 @@ static struct rollup_op example_op(uint32_t id, const char *layer, const char *k
                            .least_ns = ns,
                            .most_ns = ns,
                            .last_ns = ns};
-    uint32_t bucket = (uint32_t)(log2((double)ns) * 4);
-    op.histogram[bucket < ROLLUP_BUCKETS ? bucket : ROLLUP_BUCKETS - 1] = 10;
+    int exponent = (int)log2((double)ns);
+    op.histogram_from = exponent * ROLLUP_OCTAVE + (int)((ldexp((double)ns, -exponent) - 1) * ROLLUP_OCTAVE);
+    op.histogram[0] = 10;
     return op;
 }
 

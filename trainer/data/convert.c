@@ -17,6 +17,7 @@
 #include "jpeg.h"
 #include "mem.h"
 #include "parallel_for.h"
+#include "printable.h"
 #include "text.h"
 
 #define ORDER_SEED   1u
@@ -146,7 +147,8 @@ static bool begin_folder(struct conversion *conversion, const char *folder, stru
 {
     size_t length = strlen(folder);
     while (length > 1 && folder[length - 1] == '/') length--;
-    if (length > DATASET_PATH - 64) return error_set(err, ERROR_INPUT, "%.200s...: the path is too long", folder);
+    if (length > DATASET_PATH - 64)
+        return error_set(err, ERROR_INPUT, "%s: the path is too long", PRINTABLE_CUT(folder, 200));
     snprintf(conversion->partial, sizeof conversion->partial, "%.*s.partial-%ld", (int)length, folder, (long)getpid());
     TRY(files_make_folder(conversion->partial, err));
     for (uint32_t file = 0; file < FILES; file++) {

@@ -10,13 +10,14 @@
 
 #include "files.h"
 #include "mem.h"
+#include "printable.h"
 
 bool dataset_join(char out[DATASET_PATH], const char *folder, const char *name, struct error *err)
 {
     int length = snprintf(out, DATASET_PATH, "%s/%s", folder, name);
     if (length >= 0 && length < DATASET_PATH) return true;
-    return error_set(err, ERROR_INPUT, "%.200s...: the path has %d characters; at most %d are possible", folder, length,
-                     DATASET_PATH - 1);
+    return error_set(err, ERROR_INPUT, "%s: the path has %d characters; at most %d are possible",
+                     PRINTABLE_CUT(folder, 200), length, DATASET_PATH - 1);
 }
 
 static bool exists(const char *folder, const char *name)

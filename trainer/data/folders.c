@@ -367,6 +367,6 @@ bool folders_find(const struct dataset *dataset, enum dataset_part part, uint64_
     int length = snprintf(path, DATASET_PATH, "%s/%s/%s/%s", dataset->path, list->folder, dataset->names[low],
                           list->names + list->name_offsets[index]);
     if (length >= 0 && length < DATASET_PATH) return true;
-    return error_set(err, ERROR_FAILED, "%.200s...: the path has %d characters; at most %d are possible", path, length,
-                     DATASET_PATH - 1);
+    return error_set(err, ERROR_FAILED, "%s: the path has %d characters; at most %d are possible",
+                     PRINTABLE_CUT(path, 200), length, DATASET_PATH - 1);
 }
