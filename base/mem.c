@@ -1,10 +1,12 @@
 #define _GNU_SOURCE
 #include "mem.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 /* In front of each block: its size and purpose, so that mem_free can count. Keeps 16-byte alignment. */
 struct header {
@@ -123,6 +125,12 @@ void mem_unmap(enum mem_purpose purpose, void *block, uint64_t bytes)
     if (!block) return;
     munmap(block, (size_t)bytes);
     count_out(purpose, bytes);
+}
+
+void mem_spare_addresses(void)
+{
+    struct rlimit found;
+    if (getrlimit(RLIMIT_AS, &found) == 0 && found.rlim_cur != RLIM_INFINITY) mallopt(M_ARENA_MAX, 1);
 }
 
 uint64_t mem_current_bytes(enum mem_purpose purpose) { return atomic_load(&current_bytes[purpose]); }

@@ -38,6 +38,10 @@ void mem_free(void *block);
 void *mem_map(enum mem_purpose purpose, uint64_t bytes);
 void mem_unmap(enum mem_purpose purpose, void *block, uint64_t bytes);
 
+/* To be called before any thread is started. Where the address space is limited (ulimit -v) all threads share one heap:
+ * the C library would reserve 64 MiB and more of it for each. */
+void mem_spare_addresses(void);
+
 uint64_t mem_current_bytes(enum mem_purpose purpose);
 uint64_t mem_peak_bytes(enum mem_purpose purpose);
 

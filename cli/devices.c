@@ -8,13 +8,27 @@
 #include "printable.h"
 #include "units.h"
 
+/* What the process may use, and what allows no more where that is not the machine itself. */
+static void print_limits(const struct host *host)
+{
+    char bytes[UNITS_TEXT];
+    const struct limits *limits = &host->limits;
+    printf("  processors %" PRIu32, host->processors);
+    if (*limits->processors.source) printf(", limited by %s", PRINTABLE(limits->processors.source));
+    printf("\n  memory     %s",
+           limits->memory.amount == UINT64_MAX ? "unknown" : units_format_bytes(limits->memory.amount, bytes));
+    if (*limits->memory.source) printf(", limited by %s", PRINTABLE(limits->memory.source));
+    if (limits->available.amount != UINT64_MAX)
+        printf("; %s free", units_format_bytes(limits->available.amount, bytes));
+    putchar('\n');
+}
+
 static void print_host(const struct host *host)
 {
-    char memory[UNITS_TEXT];
-    printf("this host\n  %s: %" PRIu32 " core%s, %" PRIu32 " package%s, %" PRIu32 " NUMA node%s, %s\n",
+    printf("this host\n  %s: %" PRIu32 " core%s, %" PRIu32 " package%s, %" PRIu32 " NUMA node%s\n",
            PRINTABLE(host->cpu), host->cores, host->cores == 1 ? "" : "s", host->packages,
-           host->packages == 1 ? "" : "s", host->numa_nodes, host->numa_nodes == 1 ? "" : "s",
-           units_format_bytes(host->memory_bytes, memory));
+           host->packages == 1 ? "" : "s", host->numa_nodes, host->numa_nodes == 1 ? "" : "s");
+    print_limits(host);
     for (uint32_t i = 0; i < host->gpu_count; i++) {
         const struct host_gpu *gpu = &host->gpus[i];
         const struct device_spec *known = catalogue_find(gpu->name);
@@ -45,8 +59,20 @@ static void print_catalogue(void)
          "  link, host: to a peer and to pinned host memory, per direction");
 }
 
+/* null: unknown, or nothing but the machine itself. */
+static json_t *amount_json(const struct limit *limit)
+{
+    return limit->amount == UINT64_MAX ? json_null() : json_integer((json_int_t)limit->amount);
+}
+
+static json_t *source_json(const struct limit *limit)
+{
+    return *limit->source ? json_text(limit->source) : json_null();
+}
+
 static json_t *host_json(const struct host *host)
 {
+    const struct limits *limits = &host->limits;
     json_t *gpus = json_array();
     for (uint32_t i = 0; i < host->gpu_count; i++) {
         const struct host_gpu *gpu = &host->gpus[i];
@@ -57,9 +83,11 @@ static json_t *host_json(const struct host *host)
                             gpu->numa_node == UINT32_MAX ? json_null() : json_integer(gpu->numa_node), "catalogue",
                             known ? json_string(known->name) : json_null()));
     }
-    return json_pack("{s:o, s:i, s:i, s:i, s:I, s:o}", "cpu", json_text(host->cpu), "cores", (int)host->cores,
-                     "packages", (int)host->packages, "numa_nodes", (int)host->numa_nodes, "memory_bytes",
-                     (json_int_t)host->memory_bytes, "gpus", gpus);
+    return json_pack("{s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "cpu", json_text(host->cpu), "cores",
+                     (int)host->cores, "packages", (int)host->packages, "numa_nodes", (int)host->numa_nodes,
+                     "processors", (int)host->processors, "processors_limited_by", source_json(&limits->processors),
+                     "memory_bytes", amount_json(&limits->memory), "memory_limited_by", source_json(&limits->memory),
+                     "free_bytes", amount_json(&limits->available), "gpus", gpus);
 }
 
 static json_t *catalogue_json(void)
@@ -143,9 +171,13 @@ static const char manual[] =
     "  fathom devices --calibrate\n"
     "\n"
     "DESCRIPTION\n"
-    "  Lists what hwloc sees here and the catalogue: memory as sold, what of it a plan may use, the maker's peaks, "
-    "and\n"
-    "  where each figure comes from.\n"
+    "  Lists what is here and the catalogue: memory as sold, what of it a plan may use, the maker's peaks, and where\n"
+    "  each figure comes from.\n"
+    "\n"
+    "  The host's memory is the least of the machine's, of the limits of all control groups that this process is in,\n"
+    "  and of ulimit -v and -d; its processors are those of the affinity mask and of the control groups' quotas. "
+    "Where\n"
+    "  the machine has more, the limit that counts is named.\n"
     "\n"
     "OPTIONS\n"
     "      --json         one JSON object\n"

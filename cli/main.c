@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "mem.h"
 #include "printable.h"
 #include "text.h"
 
@@ -108,6 +109,7 @@ int main(int argc, char **argv)
 {
     fill_streams();
     ignore_signals();
+    mem_spare_addresses();
     const char *name = argc > 1 ? argv[1] : "";
     if (argc < 2) {
         print_overview(stderr);

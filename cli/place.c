@@ -12,6 +12,7 @@
 #include "place_fragments.h"
 #include "place_report.h"
 #include "place_svg.h"
+#include "system_limits.h"
 #include "printable.h"
 #include "units.h"
 
@@ -226,10 +227,7 @@ static int run_place(struct place_request *request, struct error *err)
 {
     struct place_table table;
     struct place_outcome outcome = {0};
-    if (request->threads == 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        request->threads = cores < 1 ? 1 : cores > 64 ? 64 : (uint64_t)cores;
-    }
+    if (request->threads == 0) request->threads = limits_processors() < 64 ? limits_processors() : 64;
     if (!check_outputs(request, err)) return 2;
     if (!place_import(&table, &outcome.source, request->path, err)) return 2;
     bool ok = check_chunks(request, &table, err) && solve(request, &table, &outcome, err) &&

@@ -10,6 +10,7 @@
 
 #include "backends.h"
 #include "checkpoint.h"
+#include "cpu_threads.h"
 #include "files.h"
 #include "make.h"
 #include "mem.h"
@@ -356,6 +357,17 @@ static void say_stopped(const struct train_command *c, const struct train_result
     putchar('\n');
 }
 
+/* A run that takes several times as long as it might says why. */
+static void say_threads(const struct plan *plan)
+{
+    uint32_t wanted = train_device_threads((uint32_t)plan->device_count), granted = cpu_threads_allowed(wanted);
+    if (granted == wanted) return;
+    fprintf(stderr,
+            "note: OpenMP grants %" PRIu32 " thread%s of the %" PRIu32
+            " that there are processors for (OMP_THREAD_LIMIT, OMP_MAX_ACTIVE_LEVELS)\n",
+            granted, granted == 1 ? "" : "s", wanted);
+}
+
 static void say_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
@@ -372,6 +384,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (stat(c->options.data_path, &info) != 0)
         return error_errno(err, ERROR_INPUT, errno, "--data: %s cannot be opened", c->options.data_path);
     TRY(choose_backend(c->backend, plan, &c->runs_on, err));
+    TRY(train_check_memory(plan, c->runs_on, err));
     TRY(choose_iterations(c, plan, err));
     TRY(choose_schedule(c, plan, err));
     TRY(choose_folders(c, err));
@@ -387,6 +400,7 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
     stop_catch();
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err));
     if (!c->top) say_begin(plan, c, c->runs_on);
+    if (!c->top) say_threads(plan);
     bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
     if (ok) progress_summary(plan, &result);

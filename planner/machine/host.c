@@ -1,10 +1,8 @@
 #include "machine.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <hwloc.h>
 
@@ -17,29 +15,31 @@ static uint32_t count_type(hwloc_topology_t topology, hwloc_obj_type_t type)
     return count > 0 ? (uint32_t)count : 0;
 }
 
-/* The limit that a container's control group sets (cgroup v2, then v1); UINT64_MAX when there is none. */
-static uint64_t control_group_limit(void)
+/* Cores that this process may run on, hyperthreads of one counted once: hwloc lists those of the machine. */
+static uint32_t count_cores(hwloc_topology_t topology)
 {
-    static const char *const paths[] = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    uint64_t limit = UINT64_MAX;
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        FILE *stream = fopen(paths[i], "re");
-        if (!stream) continue;
-        uint64_t found;
-        if (fscanf(stream, "%" SCNu64, &found) == 1 && found < limit) limit = found;
-        fclose(stream);
+    uint32_t count = 0;
+    hwloc_bitmap_t bound = hwloc_bitmap_alloc();
+    if (!bound || hwloc_get_cpubind(topology, bound, HWLOC_CPUBIND_PROCESS) != 0) {
+        hwloc_bitmap_free(bound);
+        return count_type(topology, HWLOC_OBJ_CORE);
     }
-    return limit;
+    hwloc_obj_t core = NULL;
+    while ((core = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_CORE, core)))
+        count += hwloc_bitmap_intersects(core->cpuset, bound) != 0;
+    hwloc_bitmap_free(bound);
+    return count;
 }
 
-/* Where the kernel's description of the host is hidden (a container without /sys), hwloc finds nothing. */
-static void fill_from_system(struct host *host)
+/* hwloc is not asked for the memory: it sums what the kernel says of each node, which in virtual machines has been seen
+ * at a fifth of what there is, and moving. */
+static void read_limits(struct host *host)
 {
-    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE),
-         processors = sysconf(_SC_NPROCESSORS_ONLN);
-    if (host->memory_bytes == 0 && pages > 0 && page_bytes > 0)
-        host->memory_bytes = (uint64_t)pages * (uint64_t)page_bytes;
-    if (host->cores == 0 && processors > 0) host->cores = (uint32_t)processors;
+    limits_read("", &host->limits);
+    host->memory_bytes = host->limits.memory.amount;
+    if (host->memory_bytes == UINT64_MAX) host->memory_bytes = 0;
+    host->processors = (uint32_t)host->limits.processors.amount;
+    if (host->cores == 0) host->cores = host->processors; /* a container without /sys */
 }
 
 static void read_cpu_name(hwloc_topology_t topology, struct host *host)
@@ -111,16 +111,13 @@ bool host_read(struct host *host, struct error *err)
         hwloc_topology_destroy(topology);
         return error_set(err, ERROR_FAILED, "hwloc: this host's topology cannot be read");
     }
-    struct host found = {.cores = count_type(topology, HWLOC_OBJ_CORE),
+    struct host found = {.cores = count_cores(topology),
                          .packages = count_type(topology, HWLOC_OBJ_PACKAGE),
-                         .numa_nodes = count_type(topology, HWLOC_OBJ_NUMANODE),
-                         .memory_bytes = hwloc_get_root_obj(topology)->total_memory};
+                         .numa_nodes = count_type(topology, HWLOC_OBJ_NUMANODE)};
     read_cpu_name(topology, &found);
     read_gpus(topology, &found);
     hwloc_topology_destroy(topology);
-    fill_from_system(&found);
-    uint64_t limit = control_group_limit();
-    if (limit < found.memory_bytes) found.memory_bytes = limit;
+    read_limits(&found);
     *host = found;
     return true;
 }

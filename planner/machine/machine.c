@@ -48,7 +48,7 @@ static bool cpu_device(struct device_spec *spec, struct error *err)
                                  .reserve_bytes = host.memory_bytes / CPU_RESERVE_DIVISOR,
                                  .op_bytes = CPU_OP_BYTES,
                                  .workspace_bytes = CPU_WORKSPACE_BYTES,
-                                 .source = "this host, through hwloc; speed unknown"};
+                                 .source = "this host; speed unknown"};
     return true;
 }
 

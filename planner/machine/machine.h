@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "errors.h"
+#include "system_limits.h"
 
 enum device_kind { DEVICE_GPU, DEVICE_CPU };
 
@@ -86,7 +87,7 @@ const struct device_spec *catalogue_entries(size_t *count);
 /* Writes the names nearest to an unknown one, ", "-separated, into out; returns out. */
 char *catalogue_suggest(const char *name, char *out, size_t size);
 
-/* This host, through hwloc. */
+/* This host: its topology through hwloc, its memory and processors from system_limits.h. */
 #define HOST_MOST_GPUS 64
 struct host_gpu {
     char name[96];           /* as the system reports it */
@@ -94,8 +95,10 @@ struct host_gpu {
     uint32_t numa_node;      /* of the host; UINT32_MAX = unknown */
 };
 struct host {
-    uint32_t cores, packages, numa_nodes;
-    uint64_t memory_bytes;   /* what this process may use: the machine's or the control group's limit */
+    uint32_t cores, packages, numa_nodes; /* cores that this process may run on */
+    uint32_t processors;     /* threads that may run at once: hyperthreads, affinity and quotas counted in */
+    uint64_t memory_bytes;   /* the most that this process may hold */
+    struct limits limits;    /* what sets the two figures above, and what is free now */
     char cpu[96];
     struct host_gpu gpus[HOST_MOST_GPUS];
     uint32_t gpu_count;

@@ -7,12 +7,12 @@
  * bound first, then bisection between it and the best, with the budget doubled each round. */
 #include <pthread.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "mem.h"
 #include "place_search.h"
 #include "place_sort.h"
+#include "system_limits.h"
 #include "thread.h"
 
 #define MOST_LANES     64
@@ -299,8 +299,8 @@ static uint64_t find_quantum(const struct problem *problem)
 
 uint32_t ladder_lanes(const struct place_options *options)
 {
-    long cores = options->threads ? (long)options->threads : sysconf(_SC_NPROCESSORS_ONLN);
-    return cores < 1 ? 1 : cores > MOST_LANES ? MOST_LANES : (uint32_t)cores;
+    uint32_t lanes = options->threads ? options->threads : limits_processors();
+    return lanes < MOST_LANES ? lanes : MOST_LANES;
 }
 
 static void finish_lanes(struct ladder *ladder)

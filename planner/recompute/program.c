@@ -11,9 +11,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "mem.h"
+#include "system_limits.h"
 #include "thread.h"
 
 #define MOST_THREADS 8
@@ -348,9 +348,9 @@ static void *work(void *argument)
 
 static size_t choose_threads(const struct program *program)
 {
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    if (program->list.count < FEW_UNITS || online < 2) return 1;
-    return online < MOST_THREADS ? (size_t)online : MOST_THREADS;
+    size_t processors = limits_processors();
+    if (program->list.count < FEW_UNITS) return 1;
+    return processors < MOST_THREADS ? processors : MOST_THREADS;
 }
 
 /* A thread that cannot be started is done without. */

@@ -490,6 +490,8 @@ Test(cli_devices, lists_and_writes)
     json_t *root = run_json("devices --json", 0);
     cr_expect_geq(json_array_size(json_object_get(root, "catalogue")), 20);
     cr_expect_gt(number(json_object_get(root, "host"), "cores"), 0);
+    cr_expect_gt(number(json_object_get(root, "host"), "processors"), 0);
+    cr_expect_gt(number(json_object_get(root, "host"), "free_bytes"), 0);
     json_decref(root);
     cr_expect(strstr(cli_run("devices")->out, "titan-x"));
     char folder[] = "/tmp/fathom-devices-XXXXXX", arguments[256];

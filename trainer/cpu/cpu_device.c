@@ -1,11 +1,11 @@
 #define _GNU_SOURCE
 #include "cpu_device.h"
 
-#include <omp.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "cpu_backend.h"
+#include "cpu_threads.h"
 #include "mem.h"
 #include "random.h"
 #include "weights.h"
@@ -27,8 +27,8 @@ static bool create_device(const struct cpu_table *table, uint32_t ordinal, uint6
     if (!made) return error_memory(err, sizeof *made, "a virtual device");
     made->table = table;
     made->ordinal = ordinal;
-    made->threads = threads ? threads : (uint32_t)omp_get_num_procs();
     made->arena_bytes = arena_bytes;
+    TRY_GOTO(cpu_threads_take(threads, &made->threads, err), failed);
     made->arena = mem_map(MEM_ARENA, arena_bytes);
     if (!made->arena) {
         error_memory(err, arena_bytes, "the arena of a virtual device");
@@ -302,7 +302,7 @@ static bool find_kernel(struct prepared *p, uint64_t *needed, struct error *err)
 
 static bool op_prepare(struct device *device, const struct op_call *call, struct prepared **prepared, struct error *err)
 {
-    omp_set_num_threads((int)device->threads);
+    cpu_threads_use(device->threads);
     struct prepared *made = mem_zalloc(MEM_KERNEL, 1, sizeof *made);
     if (!made) return error_memory(err, sizeof *made, "a prepared op");
     made->call = *call;
@@ -325,7 +325,7 @@ static bool op_prepare(struct device *device, const struct op_call *call, struct
 static bool op_launch(struct prepared *prepared, struct stream *stream, struct error *err)
 {
     (void)stream;
-    omp_set_num_threads((int)prepared->device->threads); /* the driving thread need not be the one that prepared */
+    cpu_threads_use(prepared->device->threads); /* the driving thread need not be the one that prepared */
     return prepared->run(prepared, err);
 }
 
@@ -371,14 +371,14 @@ static bool group_join(struct group *group, uint32_t rank, struct device *device
 
 #define CPU_BACKEND(own_name, measure, create)                                                                         \
     {                                                                                                                  \
-        .name = (own_name), .op_workspace = (measure), .device_create = (create), .device_destroy = device_destroy,    \
-        .set_step = set_step, .copy_in = copy_in, .copy_out = copy_out, .fill = fill, .parameter_in = parameter_in,    \
-        .parameter_out = parameter_out, .stream_create = stream_create, .stream_destroy = stream_destroy,              \
-        .stream_synchronize = stream_synchronize, .event_create = event_create, .event_destroy = event_destroy,        \
-        .event_record = event_pass, .event_wait = event_pass, .op_prepare = op_prepare, .op_launch = op_launch,        \
-        .op_release = op_release, .group_create = cpu_group_create, .group_join = group_join,                          \
-        .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy, .host_create = host_create,                \
-        .host_fill = host_fill,                                                                                        \
+        .name = (own_name), .in_host_memory = true, .op_workspace = (measure), .device_create = (create),              \
+        .device_destroy = device_destroy, .set_step = set_step, .copy_in = copy_in, .copy_out = copy_out,              \
+        .fill = fill, .parameter_in = parameter_in, .parameter_out = parameter_out, .stream_create = stream_create,    \
+        .stream_destroy = stream_destroy, .stream_synchronize = stream_synchronize, .event_create = event_create,      \
+        .event_destroy = event_destroy, .event_record = event_pass, .event_wait = event_pass,                          \
+        .op_prepare = op_prepare, .op_launch = op_launch, .op_release = op_release, .group_create = cpu_group_create,  \
+        .group_join = group_join, .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy,                  \
+        .host_create = host_create, .host_fill = host_fill,                                                            \
     }
 
 const struct backend cpu_backend = CPU_BACKEND("cpu", workspace_fast, create_fast);

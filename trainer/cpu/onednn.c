@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu_threads.h"
 #include "loops.h"
 #include "mem.h"
 #include "onednn_private.h"
 #include "parallel.h"
+#include "system_limits.h"
 #include "weights.h"
 
 #define ALIGN 64u /* of everything in a workspace: a cache line, and a vector */
@@ -35,6 +37,19 @@ static bool check(dnnl_status_t status, const char *what, struct error *err)
     if (status == dnnl_success) return true;
     if (status == dnnl_out_of_memory) return error_set(err, ERROR_MEMORY, "oneDNN: out of memory for %s", what);
     return error_set(err, ERROR_FAILED, "oneDNN refuses %s (status %d)", what, (int)status);
+}
+
+/* oneDNN is written in C++ and does not expect that memory may be missing when it makes things: an exception ends the
+ * process. A kernel, its code and its tables take less than this. */
+#define ROOM_FOR_A_KERNEL (12u << 20)
+
+static bool check_room(struct error *err)
+{
+    struct limit room;
+    limits_room(ROOM_FOR_A_KERNEL, &room);
+    if (room.amount == ROOM_FOR_A_KERNEL) return true;
+    return error_set(err, ERROR_MEMORY, "oneDNN: out of memory: %u MiB for a kernel, limited by %s",
+                     ROOM_FOR_A_KERNEL >> 20, room.source);
 }
 
 static uint64_t round_up(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
@@ -237,6 +252,7 @@ static bool check_mask(const struct method *m, const struct onednn_shape *s, str
 static bool method_init(struct method *m, dnnl_engine_t engine, const struct onednn_shape *s, struct error *err)
 {
     *m = (struct method){0};
+    TRY(check_room(err));
     dnnl_status_t status =
         has_weights(s->primitive) ? choose_weights(m, engine, s) : describe(engine, s, dnnl_format_tag_any, &m->pd);
     if (!check(status, "a primitive's description", err) || !check_mask(m, s, err)) {
@@ -253,6 +269,7 @@ static bool method_init(struct method *m, dnnl_engine_t engine, const struct one
 static bool measure(const struct onednn_shape *s, uint64_t *bytes, struct error *err)
 {
     dnnl_engine_t engine = NULL;
+    TRY(check_room(err));
     TRY(check(dnnl_engine_create(&engine, dnnl_cpu, 0), "an engine", err));
     struct method m;
     bool ok = method_init(&m, engine, s, err);
@@ -265,7 +282,7 @@ static bool measure(const struct onednn_shape *s, uint64_t *bytes, struct error 
 /* Scratch grows with the threads that share the work. */
 static bool measure_all_threads(const struct onednn_shape *s, uint64_t *bytes, struct error *err)
 {
-    int before = omp_get_max_threads(), all = omp_get_num_procs(), last = 0;
+    int before = omp_get_max_threads(), all = (int)cpu_threads_allowed(0), last = 0;
     uint64_t most = 0;
     bool ok = true;
     for (int devices = 1; ok && devices <= 8; devices++) {
@@ -402,6 +419,7 @@ static bool kernel_init(struct onednn_kernel *k, struct onednn *onednn, const st
     k->weights_bytes = k->method.weights_bytes;
     k->bytes = k->method.bytes;
     k->name = implementation(k->method.pd);
+    TRY(check_room(err));
     TRY(check(dnnl_primitive_create(&k->primitive, k->method.pd), "a primitive", err));
     struct recipe r;
     bool ok = check(recipe_init(&r, onednn->engine, s, dnnl_format_tag_any), "a shape", err) &&
@@ -414,7 +432,7 @@ bool onednn_create(struct onednn **onednn, struct error *err)
 {
     struct onednn *made = mem_zalloc(MEM_KERNEL, 1, sizeof *made);
     if (!made) return error_memory(err, sizeof *made, "oneDNN's engine");
-    if (!check(dnnl_engine_create(&made->engine, dnnl_cpu, 0), "an engine", err) ||
+    if (!check_room(err) || !check(dnnl_engine_create(&made->engine, dnnl_cpu, 0), "an engine", err) ||
         !check(dnnl_stream_create(&made->stream, made->engine, dnnl_stream_default_flags), "a stream", err)) {
         onednn_destroy(made);
         return false;

@@ -2,10 +2,10 @@
 #include "parallel_for.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <time.h>
 
 #include "mem.h"
+#include "system_limits.h"
 #include "thread.h"
 
 #define CLAIM       16u /* indices taken at a time */
@@ -34,8 +34,7 @@ struct worker {
 
 uint32_t parallel_for_threads(uint32_t threads, uint32_t most)
 {
-    cpu_set_t set;
-    if (threads == 0) threads = sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+    if (threads == 0) threads = limits_processors();
     return threads < most ? threads : most;
 }
 

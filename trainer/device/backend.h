@@ -43,6 +43,7 @@ struct op_call {          /* all borrowed; must stay valid until op_release */
 
 struct backend {
     const char *name; /* "cpu", "cuda" */
+    bool in_host_memory; /* arenas are memory of this process */
 
     /* Measuring without allocating: scratch an op needs, beyond its tensors. */
     bool (*op_workspace)(const struct graph *graph, const struct op *op, enum op_pass pass, uint64_t *bytes,

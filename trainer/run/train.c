@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "mem.h"
 #include "process.h"
+#include "system_limits.h"
 #include "train_private.h"
 #include "verify.h"
 
@@ -101,12 +102,10 @@ static bool check_options(const struct train_options *o, struct error *err)
 
 /* ---- Beginning and end ---- */
 
-static uint32_t threads_per_device(const struct run *run)
+uint32_t train_device_threads(uint32_t devices)
 {
-    if (run->device_count == 1) return 0;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    long each = cores / (long)run->device_count;
-    return each > 1 ? (uint32_t)each : 1;
+    uint32_t each = limits_processors() / devices;
+    return each > 1 ? each : 1;
 }
 
 static bool create_executor(void *context, uint32_t rank, struct error *err)
@@ -116,7 +115,7 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
                                        .device = run->first_device + rank,
                                        .backend = run->backend,
                                        .group = run->group,
-                                       .threads = threads_per_device(run),
+                                       .threads = train_device_threads(run->device_count),
                                        .fill_dead = run->options->fill_dead,
                                        .time_ops = run->options->time_ops,
                                        .sink = run->sink};
@@ -199,6 +198,7 @@ static bool begin_run(struct run *run, struct error *err)
     const struct train_options *o = run->options;
     TRY(check_options(o, err));
     TRY(check_plan(run->plan, run->backend, err));
+    TRY(train_check_memory(run->plan, run->backend, err));
     TRY(dataset_open(o->data_path, &run->dataset, err));
     TRY(check_dataset(run, err));
     TRY(train_try_outputs(o, err));

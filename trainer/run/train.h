@@ -59,6 +59,13 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                struct trace_sink *sink, void (*progress)(void *context, const struct train_status *status), void *context,
                struct train_result *result, struct error *err);
 
+/* Whether this process can have the memory that a run takes: physical, and address space. Takes nothing. ERROR_UNFIT says
+ * what is needed, what there is, and what limits it. */
+bool train_check_memory(const struct plan *plan, const struct backend *backend, struct error *err);
+
+/* How many threads each of so many virtual devices computes with: the processors of this process shared evenly. */
+uint32_t train_device_threads(uint32_t devices);
+
 /* What the plan says that this process will hold when its devices are virtual ones: all but what is to stay free. */
 uint64_t train_planned_bytes(const struct plan *plan);
 

@@ -6,15 +6,17 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "sanitizers.h"
+#include "system_limits.h"
 #include "train_help.h"
 
 TestSuite(train_cli, .init = run_make_data, .fini = run_remove_data);
 
-/* Starts `fathom train ARGUMENTS` with its output going to DATA/out. */
-static pid_t start(const char *arguments)
+/* Starts `fathom train ARGUMENTS` in a shell that has run `setting`, with its output going to DATA/out. */
+static pid_t start_after(const char *setting, const char *arguments)
 {
     char command[1024];
-    snprintf(command, sizeof command, "exec \"$FATHOM_BIN\" train %s > %s/out 2>&1", arguments, run_data);
+    snprintf(command, sizeof command, "%sexec \"$FATHOM_BIN\" train %s > %s/out 2>&1", setting, arguments, run_data);
     fflush(NULL);
     pid_t child = fork();
     cr_assert(child >= 0);
@@ -22,6 +24,8 @@ static pid_t start(const char *arguments)
     execl("/bin/sh", "sh", "-c", command, (char *)NULL);
     _exit(127);
 }
+
+static pid_t start(const char *arguments) { return start_after("", arguments); }
 
 static char output[65536];
 
@@ -52,6 +56,52 @@ Test(train_cli, trains_and_sums_up)
     check_says("step 3/3");
     check_says("top-1 error");
     check_says("planned");
+}
+
+/* oneDNN's kernels wait for the threads that they were made for: fewer must not come. */
+Test(train_cli, fewer_openmp_threads_than_processors_hang_nothing)
+{
+    static const char *const settings[][3] = {{"OMP_THREAD_LIMIT", "1", "note: OpenMP grants 1 thread"},
+                                              {"OMP_MAX_ACTIVE_LEVELS", "0", "note: OpenMP grants 1 thread"},
+                                              {"OMP_DYNAMIC", "true", "2 steps"}};
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        setenv(settings[i][0], settings[i][1], 1);
+        cr_assert_eq(train("resnet-8 --batch 8 --data %s --iterations 2 --no-evaluate", ""), 0, "%s", output);
+        if (limits_processors() > 1) check_says(settings[i][2]);
+        unsetenv(settings[i][0]);
+    }
+}
+
+/* Whatever is left of the address space, a run succeeds or ends with one sentence: neither oneDNN nor OpenMP's runtime
+ * survives a lack of it. */
+Test(train_cli, a_small_address_space_is_refused_in_one_sentence)
+{
+    if (UNDER_SANITIZER) return;
+    int refused = 0, done = 0;
+    for (int mib = 64; mib <= 256; mib += 24) {
+        char arguments[512], limit[64];
+        snprintf(limit, sizeof limit, "ulimit -v %d; ", 1024 * mib);
+        snprintf(arguments, sizeof arguments, "resnet-8 --batch 8 --data %s --iterations 1 --no-evaluate", run_data);
+        int code = finish(start_after(limit, arguments));
+        cr_assert(code == 0 || code == 1, "%d MiB: %d, %s", mib, code, output);
+        done += code == 0;
+        refused += code == 1;
+        if (code == 0) continue;
+        check_says("limited by ulimit -v");
+        cr_assert(strchr(output, '\n') == strrchr(output, '\n'), "%d MiB: %s", mib, output);
+    }
+    cr_expect(done > 0 && refused > 0, "%d done, %d refused", done, refused);
+}
+
+Test(train_cli, more_memory_than_there_is_is_refused_before_anything_is_written)
+{
+    char more[256];
+    snprintf(more, sizeof more, "--save %s/saved --trace %s/trace --log %s/log", run_data, run_data, run_data);
+    cr_assert_eq(train("resnet-20 --batch 1000000 --gpus 16TiB --backend cpu --data %s --iterations 1 %s", more), 1);
+    check_says("can be had");
+    check_says("--budget");
+    static const char *const names[] = {"saved", "trace", "log"};
+    for (int i = 0; i < 3; i++) cr_expect_neq(access(run_path(names[i]), F_OK), 0, "%s", names[i]);
 }
 
 Test(train_cli, wrong_commands_are_named)

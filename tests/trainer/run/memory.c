@@ -5,18 +5,10 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
+#include "sanitizers.h"
 #include "train_help.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define WATCHED 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define WATCHED 0
-#endif
-#endif
-#ifndef WATCHED
-#define WATCHED 1
-#endif
+#define WATCHED !UNDER_SANITIZER
 
 static void check(bool ok, const char *what)
 {
