@@ -62,7 +62,8 @@ static const char manual[] =
     "                          where the net was evaluated also test_loss, top1_error, top5_error;\n"
     "                          a log that is there begins anew, or goes on with --resume\n"
     "    --trace FILE          record the run for `fathom top` and `fathom trace`: steps, losses, memory, and the\n"
-    "                          ops of as many steps as cost less than 0.5 % of the run\n"
+    "                          ops of as many steps as cost less than 0.5 % of the run.\n"
+    "                          With --resume the run's trace goes on; without, a trace that is there is replaced\n"
     "    --top                 show the dashboard of that trace on this terminal; q leaves it, the run goes on\n"
     "    --time-every N        time the ops of one step in N, whatever it costs (1 = all but one in 32)\n"
     "    --evaluate-every N    run the test set every N steps; if not given, at the end\n"
@@ -112,6 +113,9 @@ struct train_command {
     uint64_t warm_up, time_every;
     bool no_augment, top;
     const struct backend *runs_on;
+    uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
+    char checkpoint[TRAIN_PATH];
+    char trace_note[256]; /* what becomes of a trace that is there; empty = nothing */
     struct progress progress;
     struct checkpoint_claim claim;
 };
@@ -278,11 +282,9 @@ static bool check_outputs(const struct train_command *c, struct error *err)
 {
     const struct train_options *o = &c->options;
     struct outputs outputs = {0};
-    char resumed[CHECKPOINT_PATH];
-    if (o->resume_folder) TRY(checkpoint_find(o->resume_folder, resumed, err));
     TRY(outputs_reads(&outputs, "fathom train", is_plan_file(c->word) ? c->word : NULL, err));
     TRY(outputs_reads(&outputs, "--gpus", c->flags.gpus, err));
-    TRY(outputs_reads(&outputs, "--resume", o->resume_folder ? resumed : NULL, err));
+    TRY(outputs_reads(&outputs, "--resume", o->resume_folder ? c->checkpoint : NULL, err));
     TRY(outputs_writes(&outputs, "--save", o->save_folder, err));
     TRY(outputs_writes(&outputs, "--log", o->log_path, err));
     TRY(outputs_writes(&outputs, "--trace", c->trace, err));
@@ -374,6 +376,8 @@ static void say_begin(const struct plan *plan, const struct train_command *c, co
     printf("%s, batch %u on %zu %s device%s, %s planned, %" PRIu64 " steps\n", plan->spec.name, plan->batch,
            plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
            units_format_bytes(train_planned_bytes(plan), bytes), c->options.iterations);
+    if (c->options.resume_folder) printf("going on after step %" PRIu64 ", from %s\n", c->resumed, c->checkpoint);
+    if (*c->trace_note) printf("%s: %s\n", c->trace, c->trace_note);
     fflush(stdout);
 }
 
@@ -388,6 +392,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(choose_iterations(c, plan, err));
     TRY(choose_schedule(c, plan, err));
     TRY(choose_folders(c, err));
+    if (c->options.resume_folder) TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err));
     TRY(check_outputs(c, err));
     if (c->options.save_folder) TRY(checkpoint_claim(&c->claim, c->options.save_folder, err));
     return train_try_outputs(&c->options, err);
@@ -408,12 +413,46 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
     return ok;
 }
 
+/* The trace that a resumed run goes on in; NULL when there is none yet. */
+static bool find_history(struct train_command *c, const struct plan *plan, struct trace_history **history,
+                         struct error *err)
+{
+    struct stat info;
+    *history = NULL;
+    bool there = stat(c->trace, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
+    snprintf(c->trace_note, sizeof c->trace_note, "%s",
+             !there                     ? ""
+             : c->options.resume_folder ? "the trace goes on"
+                                        : "the trace of an earlier run is replaced");
+    if (!there || !c->options.resume_folder) return true;
+    if (!trace_history_read(c->trace, history, err)) return error_prefix(err, "--trace");
+    if (!train_describe(plan, c->runs_on, &c->options, trace_history_sink(*history), err)) return false;
+    if (!trace_history_agrees(*history, err)) return error_prefix(err, "--trace");
+    uint64_t steps = trace_history_steps(*history);
+    if (steps > c->resumed)
+        snprintf(c->trace_note, sizeof c->trace_note,
+                 "the trace goes on; what it tells of steps %" PRIu64 " to %" PRIu64 " is replaced", c->resumed + 1,
+                 steps);
+    return true;
+}
+
+static bool open_trace(struct train_command *c, const struct plan *plan, struct trace_writer **writer,
+                       struct error *err)
+{
+    struct trace_history *history;
+    bool ok = find_history(c, plan, &history, err) &&
+              trace_writer_open(c->trace, &(struct trace_writer_options){.history = history, .done = c->resumed},
+                                writer, err);
+    trace_history_close(history);
+    return ok;
+}
+
 static bool train_traced(struct train_command *c, const struct plan *plan, struct error *err)
 {
     if (!c->trace) return train_plan(c, plan, NULL, err);
     struct trace_writer *writer;
     struct session *session = NULL;
-    TRY(trace_writer_open(c->trace, &(struct trace_writer_options){0}, &writer, err));
+    TRY(open_trace(c, plan, &writer, err));
     c->options.time_ops = true;
     struct session_options options = {.every = c->time_every, .most_cost = c->time_every ? 0 : MOST_TRACE_COST};
     bool ok = session_open(trace_writer_sink(writer), &options, &session, err) &&

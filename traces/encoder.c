@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "clock.h"
 #include "mem.h"
 
 #define FIRST_TEMPLATE_STEPS 2 /* the first step warms up; then templates are renewed ever more rarely */
@@ -93,8 +92,9 @@ static void write_template(struct encoder *encoder, struct encoder_device *devic
     write_times(encoder, device);
     memcpy(device->template.ops, device->learned.ops, count * sizeof *device->template.ops);
     device->template.count = count;
+    if (device->generation == 0) device->generation = encoder->first_generation;
     device->generation++;
-    uint64_t now = clock_now_ns();
+    uint64_t now = trace_output_now(encoder->output);
     for (size_t i = 0; i < count;) {
         struct trace_out out = trace_payload(encoder->scratch);
         trace_put_varint(&out, number);
@@ -136,11 +136,11 @@ static void take_op(struct encoder *encoder, const struct trace_event *event)
     encoder->count++;
 }
 
-/* The block starts at the event's time, which metrics have not: they take the clock's. */
-static bool put_event(struct encoder_block *block, const struct trace_event *event)
+/* The block starts at the event's time, which metrics have not: they take `now`. */
+static bool put_event(struct encoder_block *block, const struct trace_event *event, uint64_t now)
 {
     uint64_t first, last;
-    if (!trace_event_time(event, &first, &last)) first = last = block->length ? block->last_ns : clock_now_ns();
+    if (!trace_event_time(event, &first, &last)) first = last = block->length ? block->last_ns : now;
     if (block->length == 0) {
         if (!open_block(block, first)) return false;
         struct trace_out head = {block->bytes, block->length, TRACE_BLOCK_MOST};
@@ -168,7 +168,8 @@ static void put_digest(struct encoder *encoder, const struct trace_event *event)
         encoder->digest_chunk++;
         chunk++;
     }
-    if (!has_room(chunk, event) || !put_event(chunk, event)) encoder->digest_broken = true;
+    if (!has_room(chunk, event) || !put_event(chunk, event, trace_output_now(encoder->output)))
+        encoder->digest_broken = true;
 }
 
 void encoder_take(struct encoder *encoder, const struct trace_event *event)
@@ -181,7 +182,7 @@ void encoder_take(struct encoder *encoder, const struct trace_event *event)
         return;
     }
     if (!has_room(&encoder->events, event)) write_block(encoder, TRACE_BLOCK_EVENTS, &encoder->events);
-    if (put_event(&encoder->events, event))
+    if (put_event(&encoder->events, event, trace_output_now(encoder->output)))
         encoder->count++;
     else
         encoder->dropped++;
@@ -235,7 +236,7 @@ static void change_segment(struct encoder *encoder, const struct tables *tables)
 static void tell_limit(struct encoder *encoder)
 {
     static const char text[] = "op times end here: the disk limit is reached, and old ones cannot be let go";
-    struct trace_event mark = {.type = TRACE_MARK, .id = sizeof text - 1, .ns = clock_now_ns()};
+    struct trace_event mark = {.type = TRACE_MARK, .id = sizeof text - 1, .ns = trace_output_now(encoder->output)};
     encoder->limit_told = true;
     mark.text = mem_strdup(MEM_TRACE, text);
     if (mark.text) encoder_take(encoder, &mark);
@@ -253,6 +254,6 @@ void encoder_flush(struct encoder *encoder, const struct tables *tables)
 
 void encoder_end(struct encoder *encoder)
 {
-    uint64_t now = clock_now_ns();
+    uint64_t now = trace_output_now(encoder->output);
     trace_output_block(encoder->output, TRACE_BLOCK_END, encoder->scratch, TRACE_BLOCK_HEADER, 0, now, now);
 }

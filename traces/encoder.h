@@ -40,6 +40,7 @@ struct encoder {
     uint64_t detail_bytes;  /* of ops in the open segment */
     uint64_t segment_bytes; /* a segment is closed above this */
     uint64_t count, dropped;
+    uint32_t first_generation; /* templates are numbered above it */
     uint8_t scratch[TRACE_BLOCK_MOST];
 };
 

@@ -22,7 +22,8 @@ static bool check_ours(int fd, const char *path, struct error *err)
     return error_set(err, ERROR_INPUT, "%s: exists and is not a trace; name another file or remove it", path);
 }
 
-/* Opens the file that is to be replaced, for its lock; *fd is -1 when there is none or it is a device. */
+/* Opens the file that is to be replaced or gone on in, and takes its lock; *fd is -1 when there is none or it is a
+ * device. */
 static bool open_old(const char *path, int *fd, struct error *err)
 {
     struct stat info;
@@ -72,11 +73,38 @@ bool trace_output_open(struct trace_output *output, const char *path, uint64_t m
     return true;
 }
 
+bool trace_output_go_on(struct trace_output *output, const char *path, uint64_t most_bytes,
+                        const struct trace_output_end *end, struct error *err)
+{
+    *output = (struct trace_output){.fd = -1,
+                                    .most_bytes = most_bytes,
+                                    .offset = end->offset,
+                                    .sequence = end->sequence,
+                                    .segment = end->segment,
+                                    .segment_begin = end->offset,
+                                    .segment_sequence = end->sequence,
+                                    .dropped = end->dropped,
+                                    .closed_count = end->closed_count,
+                                    .shift_ns = end->last_ns ? end->last_ns + 1 - clock_now_ns() : 0};
+    memcpy(output->closed, end->closed, sizeof end->closed);
+    for (size_t i = 0; i < end->closed_count; i++) output->closed_bytes += end->closed[i].end - end->closed[i].begin;
+    struct stat info;
+    TRY(open_old(path, &output->fd, err));
+    bool same = output->fd >= 0 && fstat(output->fd, &info) == 0 && (uint64_t)info.st_size == end->file_bytes;
+    if (same && ftruncate(output->fd, (off_t)end->offset) == 0) return true;
+    int cause = errno;
+    trace_output_close(output);
+    if (same) return error_errno(err, ERROR_INPUT, cause, "%s: cannot be written", path);
+    return error_set(err, ERROR_INPUT, "%s: changed while it was read: another process writes to it", path);
+}
+
 void trace_output_close(struct trace_output *output)
 {
     if (output->fd >= 0) close(output->fd);
     output->fd = -1;
 }
+
+uint64_t trace_output_now(const struct trace_output *output) { return clock_now_ns() + output->shift_ns; }
 
 static void fail(struct trace_output *output, int cause)
 {

@@ -11,6 +11,15 @@ struct trace_span {
     uint64_t begin, end; /* file offsets */
 };
 
+/* Where a trace ends, for one who goes on in it: numbers are the next ones. */
+struct trace_output_end {
+    uint64_t offset, sequence, segment, dropped;
+    uint64_t file_bytes;                            /* with what is cut off */
+    uint64_t last_ns;                               /* on the file's clock */
+    struct trace_span closed[OUTPUT_MOST_SEGMENTS]; /* oldest first */
+    size_t closed_count;
+};
+
 struct trace_output {
     int fd;
     uint64_t offset, sequence;
@@ -26,11 +35,15 @@ struct trace_output {
     bool limit_reached; /* the file system cannot give back bytes, so no more detail may be written */
     bool failed;
     char failure[256];
+    uint64_t shift_ns; /* the file's clock is clock_now_ns and this, modulo 2^64 */
 };
 
 /* Creates the file and writes its header. A file in the way is replaced when it is a trace or empty and no other process
  * writes to it, and refused otherwise, as a pipe is. ERROR_INPUT. */
 bool trace_output_open(struct trace_output *output, const char *path, uint64_t most_bytes, struct error *err);
+/* Goes on in a trace after its last whole block; what is cut off behind it is removed. ERROR_INPUT. */
+bool trace_output_go_on(struct trace_output *output, const char *path, uint64_t most_bytes,
+                        const struct trace_output_end *end, struct error *err);
 void trace_output_close(struct trace_output *output);
 
 /* Writes a block whose payload is bytes[TRACE_BLOCK_HEADER..length). After a failure it does nothing. */
@@ -41,6 +54,9 @@ void trace_output_block(struct trace_output *output, enum trace_block_type type,
  * trace_output_begin_segment. */
 void trace_output_end_segment(struct trace_output *output, bool droppable);
 void trace_output_begin_segment(struct trace_output *output);
+
+/* Now, on the file's clock. */
+uint64_t trace_output_now(const struct trace_output *output);
 
 /* A fresh payload in a buffer of TRACE_BLOCK_MOST bytes. */
 static inline struct trace_out trace_payload(uint8_t *buffer)

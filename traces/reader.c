@@ -65,6 +65,7 @@ static bool read_header(struct trace_reader *reader, struct error *err)
     TRY(fill(reader, TRACE_FILE_HEADER, err));
     TRY(trace_get_file_header(reader->window, reader->length, reader->path, &reader->stats.header, err));
     reader->at = TRACE_FILE_HEADER;
+    reader->stats.end_offset = TRACE_FILE_HEADER;
     return true;
 }
 
@@ -197,6 +198,7 @@ bool trace_reader_next(struct trace_reader *reader, struct trace_block *block, c
         reader->at += TRACE_BLOCK_HEADER + block->length;
         if (!*found) continue;
         reader->expected = block->sequence + 1;
+        reader->stats.end_offset = offset_now(reader);
         reader->stats.blocks++;
         return true;
     }

@@ -72,6 +72,15 @@ static void take_run(struct rollup *rollup, const struct trace_run *run)
     rollup->pid = run->pid;
 }
 
+/* What an earlier part did after the checkpoint that this one went on from is no part of the run. Each segment says so:
+ * what this part has told since is not touched. */
+static void take_part(struct rollup *rollup, const struct trace_part *part)
+{
+    while (rollup->step_count > 0 && rollup->steps[rollup->step_count - 1].step > part->done &&
+           rollup->steps[rollup->step_count - 1].begin_ns < part->begun_ns)
+        rollup->step_count--;
+}
+
 static void take_device(struct rollup *rollup, const struct trace_device *from)
 {
     struct rollup_device *device = &rollup->devices[from->device];
@@ -353,9 +362,13 @@ static bool take_item(struct trace_follower *follower, const struct trace_item *
     switch (item->type) {
     case TRACE_ITEM_EVENT: return take_event(follower, item, err);
     case TRACE_ITEM_RUN: take_run(rollup, &item->run); return true;
+    case TRACE_ITEM_PART: take_part(rollup, &item->part); return true;
     case TRACE_ITEM_DEVICE: take_device(rollup, &item->device); return true;
     case TRACE_ITEM_OP: return take_op_entry(follower, &item->op, err);
-    case TRACE_ITEM_CLOCK: rollup->wall_offset_ns = item->clock.wall_ns - item->clock.clock_ns; return true;
+    case TRACE_ITEM_CLOCK:
+        rollup->wall_offset_ns = item->clock.wall_ns - item->clock.clock_ns;
+        rollup->ended = false; /* a resumed run goes on after its trace's end */
+        return true;
     case TRACE_ITEM_END: rollup->ended = true; return true;
     case TRACE_ITEM_NONE: break;
     }

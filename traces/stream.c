@@ -22,7 +22,7 @@ struct trace_stream {
     struct trace_in in;
     uint64_t expected;       /* sequence number */
     uint64_t last_missing;   /* highest sequence number + 1 of the missing ones */
-    uint32_t device, number; /* of the block; the next op of an op table */
+    uint32_t device, number; /* of the block; the next op of an op table, the next item of a run */
     struct trace_event_state event_state;
     struct trace_op_state op_state;
     struct trace_template template; /* of the block */
@@ -64,6 +64,13 @@ void trace_stream_stats(const struct trace_stream *stream, struct trace_stream_s
 {
     *stats = stream->stats;
     trace_reader_stats(stream->reader, &stats->reader);
+}
+
+bool trace_stream_name(const struct trace_stream *stream, size_t number, const char **name)
+{
+    if (number >= stream->name_count) return false;
+    *name = stream->names[number];
+    return true;
 }
 
 static uint32_t get_device(struct trace_in *in)
@@ -206,6 +213,7 @@ static bool begin_block(struct trace_stream *stream, struct error *err)
     case TRACE_BLOCK_TIMES: begin_times(stream); return true;
     case TRACE_BLOCK_EVENTS:
     case TRACE_BLOCK_DIGEST: begin_events(stream); return true;
+    case TRACE_BLOCK_RUN: stream->number = 0; return true;
     case TRACE_BLOCK_OPS:
         stream->device = get_device(&stream->in);
         stream->number = get_u32(&stream->in);
@@ -251,18 +259,18 @@ static void take_op(struct trace_stream *stream, struct trace_item *item)
     if (!in->bad) item->type = TRACE_ITEM_OP;
 }
 
-/* First the clock pair, then, when the run is known, the run: two items of one block. */
+static void take_clock(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    item->clock.clock_ns = trace_get_varint(in);
+    item->clock.wall_ns = trace_get_varint(in);
+    if (trace_get_varint(in) == 0) in->at = in->end;
+    if (!in->bad) item->type = TRACE_ITEM_CLOCK;
+}
+
 static void take_run(struct trace_stream *stream, struct trace_item *item)
 {
     struct trace_in *in = &stream->in;
-    if (in->at == in->end) return;
-    if (in->end - in->at == (ptrdiff_t)stream->block.length) {
-        item->clock.clock_ns = trace_get_varint(in);
-        item->clock.wall_ns = trace_get_varint(in);
-        if (trace_get_varint(in) == 0) in->at = in->end;
-        if (!in->bad) item->type = TRACE_ITEM_CLOCK;
-        return;
-    }
     const char *names[RUN_NAMES];
     for (size_t i = 0; i < RUN_NAMES; i++) names[i] = get_copy(in, stream->text[i]);
     item->run = (struct trace_run){names[0], names[1], names[2], names[3], names[4], get_u32(in), 0, 0, 0, 0};
@@ -270,9 +278,27 @@ static void take_run(struct trace_stream *stream, struct trace_item *item)
     item->run.iterations = trace_get_varint(in);
     item->run.parameters = trace_get_varint(in);
     if (!in->bad && in->at < in->end) item->run.pid = trace_get_varint(in); /* the first traces end before it */
-    if (in->bad) return;
-    item->type = TRACE_ITEM_RUN;
+    if (!in->bad) item->type = TRACE_ITEM_RUN;
+}
+
+static void take_part(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    item->part.done = trace_get_varint(in);
+    item->part.begun_ns = trace_get_varint(in);
+    if (!in->bad) item->type = TRACE_ITEM_PART;
     in->at = in->end;
+}
+
+/* The clock pair, then, when the run is known, the run, then, when it was resumed, its part: items of one block. */
+static void take_run_item(struct trace_stream *stream, struct trace_item *item)
+{
+    if (stream->in.at == stream->in.end) return;
+    switch (stream->number++) {
+    case 0: take_clock(stream, item); break;
+    case 1: take_run(stream, item); break;
+    default: take_part(stream, item);
+    }
 }
 
 static void take_device(struct trace_stream *stream, struct trace_item *item)
@@ -306,7 +332,7 @@ static void take_item(struct trace_stream *stream, struct trace_item *item)
     case TRACE_BLOCK_EVENTS:
     case TRACE_BLOCK_DIGEST: take_event(stream, item); break;
     case TRACE_BLOCK_OPS: take_op(stream, item); break;
-    case TRACE_BLOCK_RUN: take_run(stream, item); break;
+    case TRACE_BLOCK_RUN: take_run_item(stream, item); break;
     case TRACE_BLOCK_DEVICE: take_device(stream, item); break;
     case TRACE_BLOCK_END:
         item->type = TRACE_ITEM_END;

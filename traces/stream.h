@@ -5,13 +5,15 @@
 #include "codec.h"
 #include "reader.h"
 #include "sink.h"
+#include "tables.h"
 
 struct trace_stream;
 
 enum trace_item_type {
     TRACE_ITEM_NONE, /* the end of what is written so far */
     TRACE_ITEM_EVENT,
-    TRACE_ITEM_RUN, /* repeated by each segment, as are devices and ops */
+    TRACE_ITEM_RUN, /* repeated by each segment, as are its part, devices and ops */
+    TRACE_ITEM_PART,
     TRACE_ITEM_DEVICE,
     TRACE_ITEM_OP,    /* an entry of the op table */
     TRACE_ITEM_CLOCK, /* a clock pair */
@@ -24,6 +26,7 @@ struct trace_item {
     union {
         struct trace_event event; /* steps are numbered from 1 here, as people see them; in the file from 0 */
         struct trace_run run;       /* valid until the next call */
+        struct trace_part part;     /* of a resumed run alone */
         struct trace_device device; /* as above */
         struct trace_op op;         /* names stay valid until trace_stream_close */
         struct {
@@ -45,6 +48,8 @@ struct trace_stream_stats {
 bool trace_stream_open(const char *path, struct trace_stream **stream, struct error *err);
 void trace_stream_close(struct trace_stream *stream);
 bool trace_stream_next(struct trace_stream *stream, struct trace_item *item, struct error *err);
+/* Name `number` of those read so far, NULL for one that was lost. False past the last. */
+bool trace_stream_name(const struct trace_stream *stream, size_t number, const char **name);
 void trace_stream_stats(const struct trace_stream *stream, struct trace_stream_stats *stats);
 
 #endif

@@ -57,6 +57,8 @@ static bool intern(struct tables *tables, const char *text, uint32_t *number)
     }
 }
 
+bool tables_add_name(struct tables *tables, const char *name, uint32_t *number) { return intern(tables, name, number); }
+
 bool tables_set_run(struct tables *tables, const struct trace_run *run)
 {
     bool ok = intern(tables, run->model, &tables->model) && intern(tables, run->dataset, &tables->dataset) &&
@@ -127,14 +129,14 @@ void tables_finish(struct tables *tables)
 
 static void write_block(struct trace_output *output, enum trace_block_type type, struct trace_out *out)
 {
-    uint64_t now = clock_now_ns();
+    uint64_t now = trace_output_now(output);
     trace_output_block(output, type, out->bytes, out->length, 0, now, now);
 }
 
 static void write_run(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
 {
     struct trace_out out = trace_payload(buffer);
-    trace_put_varint(&out, clock_now_ns());
+    trace_put_varint(&out, trace_output_now(output));
     trace_put_varint(&out, clock_wall_ns());
     trace_put_varint(&out, tables->has_run);
     if (tables->has_run) {
@@ -145,6 +147,10 @@ static void write_run(const struct tables *tables, struct trace_output *output, 
         trace_put_varint(&out, tables->iterations);
         trace_put_varint(&out, tables->parameters);
         trace_put_varint(&out, tables->pid);
+        if (tables->part.begun_ns) {
+            trace_put_varint(&out, tables->part.done);
+            trace_put_varint(&out, tables->part.begun_ns);
+        }
     }
     write_block(output, TRACE_BLOCK_RUN, &out);
 }

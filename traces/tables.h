@@ -9,6 +9,11 @@
 
 #define TABLES_MOST_CLASSES 16
 
+/* A run that was resumed: its steps before, and when it began on the file's clock. */
+struct trace_part {
+    uint64_t done, begun_ns; /* begun_ns 0: the run's first part */
+};
+
 struct tables_op {
     uint32_t layer, kind, pass; /* names */
     uint64_t flops, bytes_moved, live_bytes;
@@ -30,6 +35,7 @@ struct tables {
     uint32_t model, dataset, backend, host, command;
     uint32_t batch, device_count;
     uint64_t iterations, parameters, pid;
+    struct trace_part part;
     struct tables_device devices[TRACE_MOST_DEVICES];
     char **names; /* numbered by position; each once */
     size_t name_count, name_capacity;
@@ -37,6 +43,8 @@ struct tables {
     size_t slot_count;
 };
 
+/* Gives a name the next number, or the one that it has. False when out of memory. */
+bool tables_add_name(struct tables *tables, const char *name, uint32_t *number);
 /* Copies everything. False when out of memory or over the format's limits: the tables then lack what did not fit. */
 bool tables_set_run(struct tables *tables, const struct trace_run *run);
 bool tables_set_device(struct tables *tables, const struct trace_device *device);

@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "encoder.h"
+#include "history_private.h"
 #include "mem.h"
 #include "queue.h"
 #include "thread.h"
@@ -38,13 +39,27 @@ struct trace_writer {
     struct encoder encoder;
 };
 
+/* From the run's clock to the file's. */
+static struct trace_event on_file_clock(const struct trace_event *event, uint64_t shift_ns)
+{
+    struct trace_event shifted = *event;
+    if (event->type == TRACE_OP || event->type == TRACE_GAP) {
+        shifted.begin_ns += shift_ns;
+        shifted.end_ns += shift_ns;
+    } else if (event->type != TRACE_METRIC) {
+        shifted.ns += shift_ns;
+    }
+    return shifted;
+}
+
 static bool put(struct trace_writer *writer, const struct trace_event *event)
 {
     if (event->device >= TRACE_MOST_DEVICES) {
         atomic_fetch_add(&writer->bad_reports, 1);
         return false;
     }
-    enum queue_result result = queue_put(&writer->queue, event);
+    struct trace_event shifted = on_file_clock(event, writer->output.shift_ns);
+    enum queue_result result = queue_put(&writer->queue, &shifted);
     if (result == QUEUE_HALF_FULL) sem_post(&writer->wake);
     return result != QUEUE_DROPPED;
 }
@@ -208,19 +223,13 @@ static void release(struct trace_writer *writer)
     mem_free(writer);
 }
 
-bool trace_writer_open(const char *path, const struct trace_writer_options *options, struct trace_writer **out,
-                       struct error *err)
+static struct trace_writer *create(const struct trace_writer_options *options)
 {
-    uint64_t most_bytes = options && options->most_bytes ? options->most_bytes : DEFAULT_MOST_BYTES;
     uint64_t seal_ms = options && options->seal_ms ? options->seal_ms : DEFAULT_SEAL_MS;
     struct trace_writer *writer = mem_zalloc(MEM_TRACE, 1, sizeof *writer);
-    if (!writer) return error_memory(err, sizeof *writer, "the trace writer");
-    if (!trace_output_open(&writer->output, path, most_bytes, err)) {
-        mem_free(writer);
-        return false;
-    }
+    if (!writer) return NULL;
+    writer->output.fd = -1;
     queue_init(&writer->queue);
-    encoder_init(&writer->encoder, &writer->output);
     sem_init(&writer->wake, 0, 0);
     pthread_mutex_init(&writer->tables_lock, NULL);
     pthread_mutex_init(&writer->stats_lock, NULL);
@@ -236,6 +245,34 @@ bool trace_writer_open(const char *path, const struct trace_writer_options *opti
                                        .memory = take_memory,
                                        .gap = take_gap,
                                        .mark = take_mark};
+    return writer;
+}
+
+/* A run that goes on in a file says so at once: whoever waits for the run's end must not take the old one for it. */
+static void go_on(struct trace_writer *writer, struct trace_history *history, uint64_t done)
+{
+    writer->tables = history->tables;
+    writer->tables.part = (struct trace_part){done, trace_output_now(&writer->output)};
+    history->tables = (struct tables){0};
+    writer->encoder.first_generation = (uint32_t)writer->output.sequence;
+    encoder_write_tables(&writer->encoder, &writer->tables);
+}
+
+bool trace_writer_open(const char *path, const struct trace_writer_options *options, struct trace_writer **out,
+                       struct error *err)
+{
+    struct trace_history *history = options ? options->history : NULL;
+    uint64_t most_bytes = options && options->most_bytes ? options->most_bytes : DEFAULT_MOST_BYTES;
+    struct trace_writer *writer = create(options);
+    if (!writer) return error_memory(err, sizeof *writer, "the trace writer");
+    bool ok = history ? trace_output_go_on(&writer->output, path, most_bytes, &history->end, err)
+                      : trace_output_open(&writer->output, path, most_bytes, err);
+    if (!ok) {
+        release(writer);
+        return false;
+    }
+    encoder_init(&writer->encoder, &writer->output);
+    if (history) go_on(writer, history, options->done);
     int cause = thread_start(&writer->thread, 0, "trace", run_thread, writer);
     if (cause != 0) {
         release(writer);

@@ -3,6 +3,7 @@
 #define FATHOM_WRITER_H
 
 #include "errors.h"
+#include "history.h"
 #include "sink.h"
 
 struct trace_writer;
@@ -10,6 +11,8 @@ struct trace_writer;
 struct trace_writer_options {
     uint64_t most_bytes;      /* of op detail on disk, as a ring of segments; 0 = 256 MiB */
     uint32_t seal_ms;         /* a block is on disk at most this long after its first event; 0 = 100 */
+    struct trace_history *history; /* of this file, to go on in it: used up, but its owner's to close. NULL = a new file */
+    uint64_t done;            /* with a history: steps before this part; what the file tells of later ones holds no longer */
 };
 
 struct trace_writer_stats {
@@ -19,7 +22,9 @@ struct trace_writer_stats {
     char failure[256];
 };
 
-/* Creates the file at once (ERROR_INPUT when it cannot). The sink is valid until trace_writer_close. */
+/* Creates the file at once (ERROR_INPUT when it cannot), or goes on after the last whole block of the file whose history
+ * is given. Times are told on: what lies between the two parts of a run takes none. The sink is valid until
+ * trace_writer_close. */
 bool trace_writer_open(const char *path, const struct trace_writer_options *options, struct trace_writer **writer,
                        struct error *err);
 struct trace_sink *trace_writer_sink(struct trace_writer *writer);

@@ -346,18 +346,17 @@ bool executor_state_out(struct executor *ex, size_t i, float *values, struct err
 /* ---- Describing ---- */
 
 /* What is to stay free is not counted: used bytes are compared with these. The arena was taken whole. */
-static void describe_device(const struct executor *ex)
+static void describe_device(const struct plan *plan, uint32_t number, struct trace_sink *sink)
 {
-    struct trace_sink *sink = ex->options.sink;
-    const struct plan_device *device = &ex->options.plan->devices[ex->options.device];
+    const struct plan_device *device = &plan->devices[number];
     const char *names[MEMORY_CLASSES];
     uint64_t bytes[MEMORY_CLASSES];
     for (int i = 0; i < MEMORY_CLASSES; i++) {
         names[i] = memory_class_name((enum memory_class)i);
         bytes[i] = i == MEMORY_RESERVE ? 0 : device->classes[i];
     }
-    uint64_t arena = ex->variant->arena_bytes;
-    struct trace_device report = {.device = ex->options.device,
+    uint64_t arena = plan->variants[device->variant].arena_bytes;
+    struct trace_device report = {.device = number,
                                   .name = device->spec.name,
                                   .memory_bytes = device->spec.memory_bytes,
                                   .planned_bytes = device->peak_bytes - device->classes[MEMORY_RESERVE],
@@ -367,17 +366,17 @@ static void describe_device(const struct executor *ex)
                                   .class_bytes = bytes,
                                   .classes = MEMORY_CLASSES};
     if (sink->device) sink->device(sink->context, &report);
-    if (sink->memory) sink->memory(sink->context, ex->options.device, SAMPLE_ARENA, arena, clock_now_ns());
+    if (sink->memory) sink->memory(sink->context, number, SAMPLE_ARENA, arena, clock_now_ns());
 }
 
-bool executor_describe(const struct executor *ex, struct error *err)
+bool executor_describe(const struct plan *plan, uint32_t device, struct trace_sink *sink, struct error *err)
 {
-    struct trace_sink *sink = ex->options.sink;
     if (!sink) return true;
-    describe_device(ex);
+    describe_device(plan, device, sink);
     if (!sink->op_table) return true;
-    const struct graph *graph = ex->variant->graph;
-    const struct plan_program *program = &ex->variant->train;
+    const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
+    const struct graph *graph = variant->graph;
+    const struct plan_program *program = &variant->train;
     struct trace_op *ops = mem_alloc(MEM_TRACE, program->op_count, sizeof *ops);
     uint64_t *live = ops ? occupancy_curve(graph, program, err) : NULL;
     bool ok = live != NULL;
@@ -387,7 +386,7 @@ bool executor_describe(const struct executor *ex, struct error *err)
         const struct op *graph_op = &graph->ops[op->op];
         bool copies = plan_op_copies(op);
         ops[i] = (struct trace_op){.id = i,
-                                   .device = ex->options.device,
+                                   .device = device,
                                    .layer = graph->layers[graph_op->layer].path,
                                    .kind = copies ? "copy" : op_kind_name(graph_op->kind),
                                    .pass = op_pass_name(op->pass),

@@ -63,7 +63,7 @@ uint64_t executor_state_elements(const struct executor *executor, size_t i);
 bool executor_state_in(struct executor *executor, size_t i, const float *values, struct error *err);
 bool executor_state_out(struct executor *executor, size_t i, float *values, struct error *err);
 
-/* Reports the device and its op table to the sink. */
-bool executor_describe(const struct executor *executor, struct error *err);
+/* Reports a plan's device and its op table to the sink. */
+bool executor_describe(const struct plan *plan, uint32_t device, struct trace_sink *sink, struct error *err);
 
 #endif

@@ -35,28 +35,43 @@ void run_report_metric(const struct run *run, enum trace_metric metric, double v
     if (run->sink && run->sink->metric) run->sink->metric(run->sink->context, metric, step, value);
 }
 
-static void report_run(const struct run *run)
+static void report_run(const struct plan *plan, const struct backend *backend, const struct train_options *options,
+                       struct trace_sink *sink)
 {
     char host[256] = "";
-    if (!run->sink || !run->sink->run) return;
+    if (!sink || !sink->run) return;
     gethostname(host, sizeof host - 1);
-    const struct plan *plan = run->plan;
     struct trace_run report = {.model = plan->spec.name,
                                .dataset = dataset_kind_name(plan->spec.dataset),
-                               .backend = run->backend->name,
+                               .backend = backend->name,
                                .host = host,
-                               .command = run->options->command ? run->options->command : "",
+                               .command = options->command ? options->command : "",
                                .batch = plan->batch,
-                               .iterations = run->options->iterations,
+                               .iterations = options->iterations,
                                .parameters = plan->variants[0].graph->parameter_elements,
                                .devices = (uint32_t)plan->device_count,
                                .pid = (uint64_t)getpid()};
-    run->sink->run(run->sink->context, &report);
+    sink->run(sink->context, &report);
+}
+
+bool train_describe(const struct plan *plan, const struct backend *backend, const struct train_options *options,
+                    struct trace_sink *sink, struct error *err)
+{
+    report_run(plan, backend, options, sink);
+    for (uint32_t i = 0; i < plan->device_count; i++) TRY(executor_describe(plan, i, sink, err));
+    return true;
 }
 
 static void report_mark(const struct run *run, const char *text)
 {
     if (run->sink && run->sink->mark) run->sink->mark(run->sink->context, clock_now_ns(), text);
+}
+
+static void report_resumed(const struct run *run)
+{
+    char text[64];
+    snprintf(text, sizeof text, "resumed after step %" PRIu64, run->done);
+    report_mark(run, text);
 }
 
 /* ---- Checks ---- */
@@ -202,12 +217,14 @@ static bool begin_run(struct run *run, struct error *err)
     TRY(dataset_open(o->data_path, &run->dataset, err));
     TRY(check_dataset(run, err));
     TRY(train_try_outputs(o, err));
-    report_run(run);
+    report_run(run->plan, run->backend, o, run->sink);
     TRY(create_tables(run, err));
     TRY(create_devices(run, err));
     TRY(o->resume_folder ? run_resume(run, err) : run_initialise(run, err));
     TRY(log_open(o->log_path, run->done, &run->log, err));
-    for (size_t i = 0; i < run->device_count; i++) TRY(executor_describe(run->executors[i], err));
+    for (uint32_t i = 0; i < run->device_count; i++)
+        TRY(executor_describe(run->plan, run->first_device + i, run->sink, err));
+    if (o->resume_folder) report_resumed(run);
     return run_open_loader(run, err);
 }
 

@@ -48,6 +48,9 @@ struct train_result {
 /* Whether --save's folder and the log can be written and hold nothing of another run or program; leaves nothing behind but
  * the folder. train_run looks, too: whoever writes something before it, such as a trace, asks first. */
 bool train_try_outputs(const struct train_options *options, struct error *err);
+/* Reports the run, its devices and their op tables to a sink, as the run itself will. */
+bool train_describe(const struct plan *plan, const struct backend *backend, const struct train_options *options,
+                    struct trace_sink *sink, struct error *err);
 /* The step of the checkpoint that a run with this resume_folder goes on from, and the checkpoint's path. */
 #define TRAIN_PATH 4096
 bool train_find_resume(const char *resume_folder, char path[TRAIN_PATH], uint64_t *step, struct error *err);

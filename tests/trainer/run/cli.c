@@ -285,13 +285,27 @@ static int check_log(bool torn)
     return last;
 }
 
+/* The trace holds the steps from the first to `last`, each once, and was closed. */
+static void check_trace(int last)
+{
+    char wanted[64];
+    shell("$FATHOM_BIN top $DATA/t.trace --batch json");
+    snprintf(wanted, sizeof wanted, "\"step\":%d,", last);
+    check_says(wanted);
+    check_says("\"ended\":true");
+    shell("$FATHOM_BIN top $DATA/t.trace --once --view loss --size 40x120");
+    snprintf(wanted, sizeof wanted, "Loss: steps 1 to %d ", last);
+    check_says(wanted);
+}
+
 Test(train_cli, a_killed_run_goes_on_from_its_last_checkpoint)
 {
     char arguments[512];
-    snprintf(
-        arguments, sizeof arguments,
-        "resnet-8 --batch 4 --data %s --iterations 100000 --save %s/saved --save-every 5 --log %s/log --no-evaluate",
-        run_data, run_data, run_data);
+    snprintf(arguments, sizeof arguments,
+             "resnet-8 --batch 4 --data %s --iterations 100000 --save %s/saved --save-every 5 --log %s/log --trace "
+             "%s/t.trace "
+             "--no-evaluate",
+             run_data, run_data, run_data, run_data);
     pid_t child = start(arguments);
     wait_for_step(7);
     kill(child, SIGKILL);
@@ -300,11 +314,22 @@ Test(train_cli, a_killed_run_goes_on_from_its_last_checkpoint)
     FILE *log = fopen(run_path("log"), "a");
     cr_assert(log && fputs("{\"step\": 1", log) > 0 && fclose(log) == 0);
     snprintf(arguments, sizeof arguments,
-             "resnet-8 --batch 4 --data %s --iterations 1000 --resume %s/saved --log %s/log --no-evaluate", run_data,
-             run_data, run_data);
+             "resnet-8 --batch 4 --data %s --iterations 1000 --resume %s/saved --log %s/log --trace %s/t.trace "
+             "--no-evaluate",
+             run_data, run_data, run_data, run_data);
     child = start(arguments);
     wait_for_step(last + 3); /* steps after the checkpoint run, and are logged, again */
     kill(child, SIGINT);
     cr_assert_eq(finish(child), 0, "%s", output);
-    cr_assert_geq(check_log(false), last + 3);
+    check_says("going on after step ");
+    check_says("t.trace: the trace goes on");
+    int steps = check_log(false);
+    cr_assert_geq(steps, last + 3);
+    check_trace(steps);
+    snprintf(arguments, sizeof arguments,
+             "resnet-8 --batch 8 --data %s --iterations 1000 --resume %s/saved --trace %s/t.trace", run_data, run_data,
+             run_data);
+    cr_assert_eq(finish(start(arguments)), 2, "%s", output);
+    check_says("is the trace of another run (batch 4; this run's is 8)");
+    check_trace(steps);
 }
