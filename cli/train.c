@@ -408,7 +408,8 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
     if (!c->top) say_threads(plan);
     bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
-    if (ok) progress_summary(plan, &result);
+    bool idle = result.stopped && result.steps == result.first;
+    if (ok && !idle) progress_summary(plan, &result);
     if (result.stopped || (!ok && result.steps > result.first)) say_stopped(c, &result);
     return ok;
 }

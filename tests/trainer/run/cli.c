@@ -256,9 +256,10 @@ static void check_second(int number)
              "resnet-20 --batch 128 --backend cpu-reference --data %s --iterations 9 --save %s/saved --trace %s/t",
              run_data, run_data, run_data);
     pid_t child = start(arguments);
-    for (int i = 0; i < 1000 && access(run_path("t"), F_OK) != 0; i++) usleep(10000);
-    usleep(200000);
-    kill(child, number); /* in a step of many seconds, or before it */
+    shell(
+        "for i in $(seq 300); do \"$FATHOM_BIN\" top $DATA/t --once 2>&1 | grep -q 'steps 1 to 1' && exit; sleep 0.05; "
+        "done; exit 1");
+    kill(child, number);
     usleep(100000);
     kill(child, number);
     cr_assert_eq(finish(child), -number, "%s", output);
