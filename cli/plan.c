@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "advise.h"
+#include "changes.h"
 #include "backends.h"
 #include "command.h"
 #include "draw.h"
+#include "frontier_draw.h"
 #include "make.h"
 #include "outputs.h"
 #include "page.h"
@@ -125,22 +127,6 @@ static bool find_frontier(const struct plan_options *o, const struct plan_reques
     return !o->svg || frontier_draw(frontier, title, o->svg, err);
 }
 
-/* What the plan's request comes to when less is computed again than the plan does: plans of the same micro-batches. */
-static bool find_alternatives(const struct plan_request *request, const struct plan *plan, struct plan *others[2],
-                              struct error *err)
-{
-    static const enum recompute_policy policies[2] = {RECOMPUTE_NONE, RECOMPUTE_ELEMENTWISE};
-    struct plan_request changed = *request;
-    changed.recompute_budget_bytes = changed.offload_bytes = 0;
-    changed.reconstruct = false;
-    changed.micro_batches = plan->devices[0].micro_batches;
-    for (size_t i = 0; i < 2 && plan->recompute > policies[i]; i++) {
-        changed.recompute = policies[i];
-        TRY((others[i] = plan_make(&changed, err)) != NULL);
-    }
-    return true;
-}
-
 /* What stays in sight of a terminal of 24 lines above the next prompt. */
 #define SIGHT_LINES 21
 
@@ -175,10 +161,10 @@ static bool say(const struct plan_options *o, const struct plan_request *request
 {
     struct plan *others[2] = {NULL, NULL};
     struct change changes[CHANGES_MOST];
-    bool ok = !(o->json || o->explain) || find_alternatives(request, report->plan, others, err);
+    bool ok = !(o->json || o->explain) || changes_less_again(request, report->plan, others, err);
     if (ok && o->explain && count_ops(report->plan) <= CHANGES_OPS) {
         report->changes = changes;
-        ok = advise_single_changes(request, report->plan, changes, &report->change_count, err);
+        ok = changes_find(request, report->plan, changes, &report->change_count, err);
     }
     report->keep_all = others[0];
     report->redo = others[1];

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "advise.h"
+#include "changes.h"
 #include "deepest.h"
 #include "errors.h"
 #include "frontier.h"

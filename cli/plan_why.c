@@ -288,7 +288,7 @@ static void tell_fastest(struct text *text, const struct plan_report *report, co
     text_add(text, ".");
 }
 
-/* The changes come best first (advise_single_changes). */
+/* The changes come best first (changes_find). */
 static void tell_best(struct text *text, const struct plan_report *report)
 {
     const struct change *most = &report->changes[0], *fastest = fastest_change(report, false);

@@ -1,8 +1,9 @@
+#include "frontier_draw.h"
+
 #include <math.h>
 #include <stdio.h>
 
 #include "files.h"
-#include "frontier.h"
 #include "printable.h"
 #include "text.h"
 #include "units.h"

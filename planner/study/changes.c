@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "advise.h"
+#include "changes.h"
 #include "make.h"
 #include "mem.h"
 
@@ -200,8 +200,8 @@ static int by_gain(const void *left, const void *right)
     return (int)a->kind - (int)b->kind;
 }
 
-bool advise_single_changes(const struct plan_request *request, const struct plan *plan,
-                           struct change changes[CHANGES_MOST], size_t *count, struct error *err)
+bool changes_find(const struct plan_request *request, const struct plan *plan, struct change changes[CHANGES_MOST],
+                  size_t *count, struct error *err)
 {
     struct changing all = {request, plan, changes, 0};
     TRY(change_policy(&all, RECOMPUTE_NONE, err));
@@ -241,4 +241,19 @@ char *change_words(const struct change *change, char *out, size_t size)
     case CHANGE_KINDS: break;
     }
     return out;
+}
+
+bool changes_less_again(const struct plan_request *request, const struct plan *plan, struct plan *others[2],
+                        struct error *err)
+{
+    static const enum recompute_policy policies[2] = {RECOMPUTE_NONE, RECOMPUTE_ELEMENTWISE};
+    struct plan_request changed = *request;
+    changed.recompute_budget_bytes = changed.offload_bytes = 0;
+    changed.reconstruct = false;
+    changed.micro_batches = plan->devices[0].micro_batches;
+    for (size_t i = 0; i < 2 && plan->recompute > policies[i]; i++) {
+        changed.recompute = policies[i];
+        TRY((others[i] = plan_make(&changed, err)) != NULL);
+    }
+    return true;
 }

@@ -43,8 +43,6 @@ typedef bool (*frontier_progress_fn)(void *context, uint32_t done, uint32_t most
 bool frontier_find(const struct plan_request *request, const struct plan *plan, frontier_progress_fn progress,
                    void *context, struct frontier *frontier, struct error *err);
 
-/* Draws it as SVG under the title, written atomically. ERROR_MEMORY, or the file's error. */
-bool frontier_draw(const struct frontier *frontier, const char *title, const char *path, struct error *err);
 
 /* What its memory is measured by: bytes, or a share. */
 static inline double frontier_size(const struct frontier *frontier, const struct frontier_point *point)

@@ -134,11 +134,6 @@ uint64_t dataset_class_images(const struct dataset *dataset, bool train, uint32_
     return dataset->class_images[train ? DATASET_TRAIN : DATASET_TEST][label];
 }
 
-uint64_t dataset_images(const struct dataset *dataset, enum dataset_part part)
-{
-    return part == DATASET_TRAIN ? dataset->info.train_images : dataset->info.test_images;
-}
-
 /* Ends each line with a NUL and stores where it begins, when names is not NULL; returns how many are not empty. */
 static size_t split_lines(char *lines, char **names)
 {

@@ -54,7 +54,6 @@ struct dataset {
 
 /* out = "folder/name"; ERROR_INPUT when that is longer than a path may be. */
 bool dataset_join(char out[DATASET_PATH], const char *folder, const char *name, struct error *err);
-uint64_t dataset_images(const struct dataset *dataset, enum dataset_part part);
 /* Takes a block of lines; each line that is not empty names a class. Sets names and info.classes and allocates the
  * per-class counts. `where` names the source in errors. On failure the block is the dataset's all the same. */
 bool dataset_take_names(struct dataset *dataset, char *lines, uint32_t most, const char *where, struct error *err);

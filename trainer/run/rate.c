@@ -57,11 +57,6 @@ static double main_rate(const struct schedule *schedule, uint64_t step, uint32_t
     return rate;
 }
 
-double schedule_rate(const struct schedule *schedule, uint64_t step)
-{
-    return step < schedule->warm_steps ? schedule->warm_rate : main_rate(schedule, step, 0);
-}
-
 struct schedule_state schedule_begin(void) { return (struct schedule_state){.train_error = 1, .best_error = 1}; }
 
 double schedule_rate_at(const struct schedule *schedule, const struct schedule_state *state, uint64_t step)

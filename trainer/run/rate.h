@@ -27,10 +27,6 @@ struct schedule {
 
 /* A recipe's schedule, scaled to `iterations` (0 = the recipe's own number) and to another batch. */
 struct schedule schedule_for(const struct recipe *recipe, uint64_t iterations, uint32_t batch);
-/* The rate of a step (from 0) as far as it is a function of the step alone: without plateaus and an early end of the
- * warm-up. */
-double schedule_rate(const struct schedule *schedule, uint64_t step);
-
 /* Saved in checkpoints, so that a resumed run goes on with the same rates. */
 struct schedule_state {
     bool warmed;        /* the warm-up ended early */
@@ -42,6 +38,7 @@ struct schedule_state {
 };
 
 struct schedule_state schedule_begin(void);
+/* The rate of a step, from 0. */
 double schedule_rate_at(const struct schedule *schedule, const struct schedule_state *state, uint64_t step);
 /* After each step, with the error of its batch; after each evaluation, with the top-1 error. */
 void schedule_see_step(const struct schedule *schedule, struct schedule_state *state, double train_error);

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 
 #include "advise.h"
+#include "changes.h"
 #include "make.h"
 #include "mem.h"
 
@@ -56,7 +57,7 @@ Test(changes, are_what_plans_say, .fini = finish)
     struct change changes[CHANGES_MOST];
     size_t count;
     struct error err = {0};
-    cr_assert(advise_single_changes(&request, plan, changes, &count, &err), "%s", err.text);
+    cr_assert(changes_find(&request, plan, changes, &count, &err), "%s", err.text);
     cr_assert_geq(count, 5);
     check_order(changes, count);
     request.recompute = RECOMPUTE_ELEMENTWISE;
@@ -95,7 +96,7 @@ Test(changes, that_buy_time_are_ranked_by_it, .fini = finish)
     machine.devices[0].memory_bytes = 900ull << 20;
     struct plan *plan = make(&request);
     cr_assert(plan->fits && plan->variants[0].extra_flops_fraction > 0);
-    cr_assert(advise_single_changes(&request, plan, changes, &count, &err), "%s", err.text);
+    cr_assert(changes_find(&request, plan, changes, &count, &err), "%s", err.text);
     check_order(changes, count);
     const struct change *devices = find(changes, count, CHANGE_DEVICES);
     cr_assert(devices);
@@ -136,7 +137,7 @@ Test(changes, that_cannot_be_are_left_out, .fini = finish)
     struct change changes[CHANGES_MOST];
     size_t count;
     struct error err = {0};
-    cr_assert(advise_single_changes(&request, plan, changes, &count, &err), "%s", err.text);
+    cr_assert(changes_find(&request, plan, changes, &count, &err), "%s", err.text);
     cr_expect_null(find(changes, count, CHANGE_DTYPE));
     cr_expect_null(find(changes, count, CHANGE_DEVICES));
     cr_expect_null(find(changes, count, CHANGE_BATCH));
@@ -155,7 +156,7 @@ Test(changes, survive_failing_allocations, .fini = finish)
         size_t count = 77;
         struct error err = {0};
         mem_fail_at(n);
-        bool ok = advise_single_changes(&request, plan, changes, &count, &err);
+        bool ok = changes_find(&request, plan, changes, &count, &err);
         fired = mem_fail_at(0);
         cr_assert_eq(mem_current_bytes(MEM_PLAN), plan_bytes);
         cr_assert_eq(mem_current_bytes(MEM_GRAPH), graph);
