@@ -236,10 +236,34 @@ static int open_destination(const struct destination *to, char **partial, struct
     return fd;
 }
 
+/* /dev/fd/N: what this process was given is written to where it stands, neither opened anew nor replaced. */
+static int given_descriptor(const char *path)
+{
+    char *end;
+    if (strncmp(path, "/dev/fd/", 8) != 0 || path[8] < '0' || path[8] > '9') return -1;
+    long fd = strtol(path + 8, &end, 10);
+    return *end == '\0' && fd <= INT_MAX ? (int)fd : -1;
+}
+
+static bool begin_given(struct files_writer *writer, const char *path, int given, struct error *err)
+{
+    int fd = fcntl(given, F_DUPFD_CLOEXEC, 3);
+    writer->path = mem_strdup(MEM_GENERAL, path);
+    writer->stream = fd < 0 || !writer->path ? NULL : fdopen(fd, "wb");
+    if (writer->stream) return true;
+    error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);
+    if (fd >= 0) close(fd);
+    mem_free(writer->path);
+    *writer = (struct files_writer){0};
+    return false;
+}
+
 bool files_begin(struct files_writer *writer, const char *path, struct error *err)
 {
     struct destination to;
+    int given = given_descriptor(path);
     *writer = (struct files_writer){0};
+    if (given >= 0) return begin_given(writer, path, given, err);
     TRY(find_destination(path, &to, err));
     writer->path = mem_strdup(MEM_GENERAL, to.path);
     if (!writer->path) return error_memory(err, strlen(path), path);

@@ -51,7 +51,8 @@ bool files_flush(struct files_writer *writer, struct error *err);
  * `replace` a file that has come to be there is ERROR_FAILED. */
 bool files_publish(struct files_writer *writer, bool replace, int *fd, struct error *err);
 
-/* files_begin + one write + files_commit. */
+/* files_begin + one write + files_commit. A path like /dev/fd/3 is a descriptor that this process was given: it is written
+ * to where it stands. */
 bool files_write(const char *path, const void *bytes, size_t length, struct error *err);
 
 /* Makes a folder and its parents; true when it is there already. */

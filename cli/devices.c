@@ -125,6 +125,7 @@ static bool write_machine(const char *gpus, const char *path, struct error *err)
     struct outputs outputs = {0};
     TRY(outputs_reads(&outputs, "--gpus", gpus, err) && outputs_writes(&outputs, "--output", path, err));
     bool ok = machine_parse(gpus, &machine, err) && machine_write_file(&machine, path, err);
+    if (ok && machine.note) fprintf(stderr, "fathom devices: %s\n", machine.note);
     machine_finish(&machine);
     return ok;
 }
@@ -143,7 +144,7 @@ static int run(int argc, char **argv, struct error *err)
     const struct option_spec specs[] = {{"json", 0, OPTION_FLAG, &json, 0, 0},
                                         {"calibrate", 0, OPTION_FLAG, &wants_calibration, 0, 0},
                                         {"gpus", 'g', OPTION_TEXT, &gpus, 0, 0},
-                                        {"output", 'o', OPTION_TEXT, &output, 0, 0}};
+                                        {"output", 'o', OPTION_OUTPUT, &output, 0, 0}};
     size_t words;
     struct host host;
     if (!options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], NULL, 0, &words, err) ||

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,11 +63,23 @@ static bool asks_help(int argc, char **argv)
     return false;
 }
 
-/* A full disk or a closed pipe on standard output is a failed run, not a silent success. */
+/* What a shell tells of a program that SIGPIPE ends. */
+#define READER_GONE 141
+
+/* Whoever read the output has had enough (`fathom ... | head`): no fault, and nobody to tell. */
+static bool reader_is_gone(void)
+{
+    struct pollfd output = {.fd = options_output(), .events = POLLOUT};
+    return poll(&output, 1, 0) == 1 && (output.revents & POLLERR);
+}
+
+/* A full disk on standard output is a failed run, not a silent success. */
 static int finish_output(int code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-    perror("fathom: standard output");
+    int cause = errno;
+    if (reader_is_gone()) return READER_GONE;
+    fprintf(stderr, "fathom: standard output: %s\n", strerror(cause));
     return code == 0 ? 1 : code;
 }
 
@@ -133,6 +146,8 @@ int main(int argc, char **argv)
     int code = command->run(argc - 1, argv + 1, &err);
     if (err.kind != ERROR_NONE) {
         fflush(stdout);
+        if (ferror(stdout) && reader_is_gone()) return READER_GONE;
+        if (err.kind == ERROR_FAILED && options_output() != STDOUT_FILENO && reader_is_gone()) return READER_GONE;
         print_error(name, &err);
         code = error_exit_code(&err);
     }

@@ -35,7 +35,7 @@ static bool check_aims(const struct place_request *request, struct error *err)
     if (request->check && (request->minimise || request->out || request->svg))
         return error_set(err, ERROR_INPUT, "--check goes without --%s: it places nothing",
                          request->minimise ? "minimise"
-                         : request->out    ? "out"
+                         : request->out    ? "output"
                                            : "svg");
     if (!request->check && !chunks && (request->capacity > 0) == request->minimise)
         return error_set(err, ERROR_INPUT, "%s",
@@ -80,8 +80,8 @@ static bool take_words(struct place_request *request, const char **words, size_t
                                "BYTES | --minimise");
     if (count > 1 && !request->check)
         return error_set(err, ERROR_INPUT, "'%s': one FILE is placed at a time", PRINTABLE_CUT(words[1], 60));
-    request->path = words[0];
-    request->problem = count > 1 ? words[1] : NULL;
+    request->path = options_input(words[0]);
+    request->problem = count > 1 ? options_input(words[1]) : NULL;
     return true;
 }
 
@@ -95,8 +95,8 @@ static bool parse(int argc, char **argv, struct place_request *request, struct e
         {"check", 0, OPTION_FLAG, &request->check},
         {"time", 0, OPTION_REAL, &request->seconds, 0, 1e9},
         {"memory", 0, OPTION_BYTES, &request->memory, 1, 4.6e18},
-        {"out", 'o', OPTION_TEXT, &request->out},
-        {"svg", 0, OPTION_TEXT, &request->svg},
+        {"output", 'o', OPTION_OUTPUT, &request->out},
+        {"svg", 0, OPTION_OUTPUT, &request->svg},
         {"json", 0, OPTION_FLAG, &request->json},
         {"live", 0, OPTION_FLAG, &request->live},
         {"seed", 0, OPTION_COUNT, &request->seed},
@@ -219,7 +219,7 @@ static bool check_outputs(const struct place_request *request, struct error *err
 {
     struct outputs outputs = {0};
     TRY(outputs_reads(&outputs, "fathom place", request->path, err));
-    TRY(outputs_writes(&outputs, "--out", request->out, err));
+    TRY(outputs_writes(&outputs, "--output", request->out, err));
     return outputs_writes(&outputs, "--svg", request->svg, err);
 }
 

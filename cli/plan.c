@@ -48,8 +48,8 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
                           struct error *err)
 {
     struct option_spec specs[PLAN_FLAGS + 15] = {
-        {"output", 'o', OPTION_TEXT, &o->output, 0, 0},
-        {"svg", 0, OPTION_TEXT, &o->svg, 0, 0},
+        {"output", 'o', OPTION_OUTPUT, &o->output, 0, 0},
+        {"svg", 0, OPTION_OUTPUT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},
         {"json", 0, OPTION_FLAG, &o->json, 0, 0},
         {"max-batch", 0, OPTION_FLAG, &o->max_batch, 0, 0},
@@ -142,12 +142,12 @@ static bool print_page(const struct plan_options *o, const struct plan_report *r
     bool ok = !o->explain || plan_report_explain(report, to, err);
     ok = fclose(to) == 0 && ok;
     words_verdict(report->plan, verdict, sizeof verdict);
-    page_verdict(stdout, verdict, fits, colours);
+    page_verdict(stdout, PRINTABLE(verdict), fits, colours);
     fwrite(page, 1, length, stdout);
     for (size_t i = 0; i < length; i++) lines += page[i] == '\n';
     if (lines > SIGHT_LINES) {
         putchar('\n');
-        page_verdict(stdout, verdict, fits, colours);
+        page_verdict(stdout, PRINTABLE(verdict), fits, colours);
     }
     (free)(page); /* the stream's, not ours */
     return ok;

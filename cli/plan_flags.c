@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "choice.h"
 #include "plan_request.h"
 #include "units.h"
 
@@ -42,15 +43,22 @@ bool plan_flags_given(const struct plan_flags *o)
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
                          struct error *err)
 {
-    char list[128] = "";
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *value = (int)i;
-            return true;
-        }
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
-    }
-    return error_set(err, ERROR_INPUT, "%s: '%s' is none of %s", flag, text, list);
+    size_t choice;
+    TRY(choice_parse(text, flag, names, count, NULL, 0, &choice, err));
+    *value = (int)choice;
+    return true;
+}
+
+static bool parse_dtype(const char *text, enum dtype *dtype, struct error *err)
+{
+    static const char *const names[] = {"f32", "f16", "bf16"};
+    static const struct choice_synonym synonyms[] = {
+        {"fp32", "f32"}, {"float32", "f32"}, {"float", "f32"}, {"single", "f32"},    {"32", "f32"},
+        {"fp16", "f16"}, {"float16", "f16"}, {"half", "f16"},  {"bfloat16", "bf16"}, {"bfloat", "bf16"}};
+    size_t choice = DTYPE_F32;
+    TRY(!text || choice_parse(text, "--dtype", names, 3, synonyms, sizeof synonyms / sizeof synonyms[0], &choice, err));
+    *dtype = (enum dtype)choice;
+    return true;
 }
 
 static bool parse_model(const char *name, const struct plan_flags *o, struct model_spec *spec, struct error *err)
@@ -100,9 +108,9 @@ static bool parse_offload(const struct plan_flags *o, struct plan_request *reque
 {
     struct error unused = {0};
     request->offload_bytes = 0;
-    if (!o->offload || strcmp(o->offload, "none") == 0) return true;
+    if (!o->offload || choice_same(o->offload, "none")) return true;
     request->offload_bytes = UINT64_MAX;
-    if (strcmp(o->offload, "auto") == 0) return true;
+    if (choice_same(o->offload, "auto")) return true;
     if (units_parse_bytes(o->offload, "--offload", &request->offload_bytes, &unused) && request->offload_bytes > 0)
         return true;
     return error_set(err, ERROR_INPUT, "--offload: '%s' is none of none, auto and a size of host memory like 8GiB",
@@ -112,7 +120,7 @@ static bool parse_offload(const struct plan_flags *o, struct plan_request *reque
 static bool parse_micro_batches(const struct plan_flags *o, struct plan_request *request, struct error *err)
 {
     uint64_t count = 0;
-    request->any_micro_batches = o->micro_batches && strcmp(o->micro_batches, "any") == 0;
+    request->any_micro_batches = o->micro_batches && choice_same(o->micro_batches, "any");
     if (!o->micro_batches || request->any_micro_batches) return true;
     if (!units_parse_count(o->micro_batches, "--micro-batches", 1, MOST_BATCH, &count, err)) return false;
     request->micro_batches = (uint32_t)count;
@@ -126,8 +134,7 @@ static bool parse_strategy(const struct plan_flags *o, struct plan_request *requ
     int strategy = 0;
     if (o->strategy) TRY(parse_choice(o->strategy, "--strategy", strategies, 2, &strategy, err));
     if (strategy == 0) return true;
-    if (o->recompute || o->budget || o->reconstruct || request->offload_bytes ||
-        (o->dtype && strcmp(o->dtype, "f32") != 0))
+    if (o->recompute || o->budget || o->reconstruct || request->offload_bytes || request->dtype != DTYPE_F32)
         return error_set(err, ERROR_INPUT,
                          "--strategy shared-gradinput: found beside %s, expected alone: it keeps everything, in f32",
                          o->recompute             ? "--recompute"
@@ -165,12 +172,9 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
                         const struct backend *host, bool everywhere, struct machine *machine,
                         struct plan_request *request, struct error *err)
 {
-    static const char *const dtypes[] = {"f32", "f16", "bf16"};
-    int dtype = DTYPE_F32;
-    if (o->dtype) TRY(parse_choice(o->dtype, "--dtype", dtypes, 3, &dtype, err));
+    TRY(parse_dtype(o->dtype, &request->dtype, err));
     TRY(parse_model(model, o, &request->spec, err));
     TRY(parse_policy(o, request, err));
-    request->dtype = (enum dtype)dtype;
     request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
     TRY(parse_micro_batches(o, request, err));
     TRY(parse_offload(o, request, err));

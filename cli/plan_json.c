@@ -148,9 +148,10 @@ static json_t *frontier_json(const struct frontier *frontier)
 }
 
 /* What the text says in notes. */
-static json_t *notes_json(const struct plan *plan)
+static json_t *notes_json(const struct plan *plan, const struct machine *machine)
 {
     json_t *notes = json_array();
+    if (machine && machine->note) json_array_append_new(notes, json_string("device-taken-for-one-of-several"));
     if (plan->changes_bn) json_array_append_new(notes, json_string("bn-over-fewer-images"));
     for (size_t v = 0; v < plan->variant_count; v++)
         if (invertible_reconstructed(&plan->variants[v].train) > 0) {
@@ -269,7 +270,7 @@ json_t *plan_report_object(const struct plan_report *report, struct error *err)
     }
     json_object_set_new(root, "devices", devices);
     json_object_set_new(root, "variants", variants);
-    json_object_set_new(root, "notes", notes_json(plan));
+    json_object_set_new(root, "notes", notes_json(plan, report->machine));
     if (ok) add_asked(root, report);
     if (ok) return root;
     json_decref(root);

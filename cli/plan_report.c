@@ -217,7 +217,7 @@ static void print_time(const struct plan *plan, const struct cost_table *measure
                  units_format_rate(plan->batch / plan->step_seconds, rate), measured ? " from " : "",
                  measured ? cost_table_name(measured) : "");
     else if (predict_unknown_speeds(plan, measured, names, sizeof names)[0])
-        page_row(to, "step", "time unknown: the speed of %s is not known", names);
+        page_row(to, "step", "time unknown: the speed of %s is not known", PRINTABLE(names));
     else
         page_row(to, "step", "time unknown: the speed of a link is not known");
 }
@@ -299,7 +299,7 @@ static void print_shares(const struct plan *plan, const struct cost_table *measu
              "note: the batch is shared by memory, as the speed of %s is not known. `fathom devices --gpus SPEC -o "
              "mine.json` writes a machine file: give %s its flops_f32, flops_f16 and bandwidth there, and plan with "
              "--gpus mine.json.",
-             names, names);
+             PRINTABLE(names), PRINTABLE(names));
 }
 
 static void print_bn(const struct plan *plan, FILE *to)
@@ -405,5 +405,9 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_rounding(report->plan, to);
     print_shares(report->plan, report->measured, to);
     print_bn(report->plan, to);
+    if (report->machine && report->machine->note) {
+        fputc('\n', to);
+        page_say(to, 0, 2, "note: %s.", report->machine->note);
+    }
     print_advice(report, to);
 }

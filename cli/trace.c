@@ -411,7 +411,7 @@ static bool run_action(int argc, char **argv, int *code, struct error *err)
         {"by", 0, OPTION_TEXT, &options.by_word, 0, 0},     {"sort", 0, OPTION_TEXT, &options.sort_word, 0, 0},
         {"limit", 0, OPTION_COUNT, &options.limit, 1, 1e9}, {"json", 0, OPTION_FLAG, &options.json, 0, 0},
         {"chrome", 0, OPTION_FLAG, &options.chrome, 0, 0},  {"perfetto", 0, OPTION_FLAG, &options.perfetto, 0, 0},
-        {"csv", 0, OPTION_FLAG, &options.csv, 0, 0},        {"output", 'o', OPTION_TEXT, &options.output, 0, 0},
+        {"csv", 0, OPTION_FLAG, &options.csv, 0, 0},        {"output", 'o', OPTION_OUTPUT, &options.output, 0, 0},
     };
     const char *words[3];
     size_t count;

@@ -3,6 +3,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+
+#include "choice.h"
+#include "printable.h"
 
 /* Deeper nets would only exhaust the machine that plans them. */
 #define DEEPEST         MODEL_DEEPEST
@@ -33,41 +37,34 @@ const char *dataset_kind_name(enum dataset_kind kind) { return dataset_names[kin
 const char *unit_kind_name(enum unit_kind kind) { return unit_names[kind]; }
 const char *shortcut_kind_name(enum shortcut_kind kind) { return shortcut_names[kind]; }
 
-static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, size_t *choice,
-                         struct error *err)
-{
-    char list[256] = "";
-    for (size_t i = 0, used = 0; i < count; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *choice = i;
-            return true;
-        }
-        const char *before = i == 0 ? "" : i + 1 == count ? " or " : ", ";
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", before, names[i]);
-    }
-    return error_set(err, ERROR_INPUT, "%s: found \"%s\", expected %s", flag, text, list);
-}
-
 bool dataset_kind_parse(const char *text, enum dataset_kind *kind, struct error *err)
 {
+    static const struct choice_synonym synonyms[] = {
+        {"cifar", "cifar10"}, {"imagenet1k", "imagenet"}, {"ilsvrc2012", "imagenet"}, {"ilsvrc", "imagenet"}};
     size_t choice;
-    TRY(parse_choice(text, "--dataset", dataset_names, COUNT(dataset_names), &choice, err));
+    TRY(choice_parse(text, "--dataset", dataset_names, COUNT(dataset_names), synonyms, COUNT(synonyms), &choice, err));
     *kind = (enum dataset_kind)choice;
     return true;
 }
 
 bool unit_kind_parse(const char *text, enum unit_kind *kind, struct error *err)
 {
+    static const struct choice_synonym synonyms[] = {
+        {"pre-activation", "preact"}, {"v2", "preact"}, {"post-activation", "original"}, {"v1", "original"}};
     size_t choice;
-    TRY(parse_choice(text, "--unit", unit_names, COUNT(unit_names), &choice, err));
+    TRY(choice_parse(text, "--unit", unit_names, COUNT(unit_names), synonyms, COUNT(synonyms), &choice, err));
     *kind = (enum unit_kind)choice;
     return true;
 }
 
 bool shortcut_kind_parse(const char *text, enum shortcut_kind *kind, struct error *err)
 {
+    static const struct choice_synonym synonyms[] = {
+        {"a", "identity-a"},          {"b", "projection-b"},        {"c", "projection-c"}, {"option-a", "identity-a"},
+        {"option-b", "projection-b"}, {"option-c", "projection-c"}, {"1x1", "conv1x1"}};
     size_t choice;
-    TRY(parse_choice(text, "--shortcut", shortcut_names, COUNT(shortcut_names), &choice, err));
+    TRY(choice_parse(text, "--shortcut", shortcut_names, COUNT(shortcut_names), synonyms, COUNT(synonyms), &choice,
+                     err));
     *kind = (enum shortcut_kind)choice;
     return true;
 }
@@ -95,12 +92,67 @@ static bool cifar_bottleneck(uint32_t depth)
     return is_bottleneck_depth(depth) && depth >= 164;
 }
 
+/* Names of other builders' networks, and what comes nearest. */
+static const struct choice_synonym meant[] = {
+    {"resnext", "resnet"},      {"wideresnet", "resnet"}, {"wrn", "resnet"},
+    {"seresnet", "resnet"},     {"resnetv2", "resnet"},   {"preresnet", "resnet"},
+    {"preactresnet", "resnet"}, {"rn", "resnet"},         {"residualnet", "resnet"},
+    {"res", "resnet"},          {"", "resnet"},           {"plainnet", "plain"},
+};
+
+/* What an unknown name's letters come nearest to; NULL for nothing. */
+static const char *nearest_family(const char *letters)
+{
+    static const char *const families[] = {"resnet", "plain", "vgg"};
+    for (size_t i = 0; i < COUNT(meant); i++)
+        if (choice_same(letters, meant[i].word)) return meant[i].name;
+    for (size_t i = 0; i < COUNT(families); i++)
+        if (choice_distance(letters, families[i], 3) < 3) return families[i];
+    return NULL;
+}
+
+/* A decimal number; depths beyond the deepest are cut to one more. */
+static bool read_digits(const char *digits, uint32_t *depth)
+{
+    if (*digits < '1' || *digits > '9') return false;
+    uint32_t value = 0;
+    for (; *digits >= '0' && *digits <= '9'; digits++)
+        if (value <= DEEPEST) value = value * 10 + (uint32_t)(*digits - '0');
+    *depth = value;
+    return true;
+}
+
+/* The number that ends a name. */
+static bool parse_depth(const char *digits, uint32_t *depth)
+{
+    return digits[strspn(digits, "0123456789")] == '\0' && read_digits(digits, depth);
+}
+
+/* The first number in a name that is a depth; 0 for none. */
+static uint32_t find_depth(const char *name)
+{
+    uint32_t depth;
+    for (const char *at = name; *at; at += strspn(at, "0123456789")) {
+        at += strcspn(at, "0123456789");
+        if (read_digits(at, &depth) && (find_imagenet(depth) || is_cifar_depth(depth))) return depth;
+    }
+    return 0;
+}
+
 static bool unknown_model(const char *name, struct error *err)
 {
+    char letters[32], near[64] = "";
+    size_t length = strcspn(name, "0123456789");
+    snprintf(letters, sizeof letters, "%.*s", (int)(length < 31 ? length : 31), name);
+    const char *family = nearest_family(letters);
+    if (family && strcmp(family, "vgg") == 0)
+        snprintf(near, sizeof near, "; did you mean vgg-d (16 layers) or vgg-a (11)?");
+    else if (family && find_depth(name))
+        snprintf(near, sizeof near, "; did you mean %s-%u?", family, find_depth(name));
     return error_set(err, ERROR_INPUT,
-                     "model: found \"%s\", expected resnet-<depth>, plain-<depth>, vgg-a or vgg-d (such as resnet-50, "
-                     "resnet-1001, plain-20)",
-                     name);
+                     "model: found \"%s\", expected resnet-<depth>, plain-<depth>, vgg-a or vgg-d (such as "
+                     "resnet-50, resnet-1001, plain-20)%s",
+                     PRINTABLE_CUT(name, 60), near);
 }
 
 static bool unknown_imagenet_depth(const char *name, struct error *err)
@@ -134,17 +186,6 @@ static bool unknown_depth(const char *name, const char *prefix, uint32_t depth, 
     return error_set(err, ERROR_INPUT,
                      "model: found \"%s\", expected a depth of 6n+2 or 9n+2%s, at most %u; the nearest: %s", name,
                      cifar_only ? " on CIFAR" : " (CIFAR) or 18, 34, 50, 101, 152, 200 (ImageNet)", DEEPEST, nearest);
-}
-
-/* The decimal number that ends a name; depths beyond the deepest are cut to one more. */
-static bool parse_depth(const char *digits, uint32_t *depth)
-{
-    if (*digits < '1' || *digits > '9') return false;
-    uint32_t value = 0;
-    for (; *digits >= '0' && *digits <= '9'; digits++)
-        if (value <= DEEPEST) value = value * 10 + (uint32_t)(*digits - '0');
-    *depth = value;
-    return *digits == '\0';
 }
 
 static void fill_cifar(struct model_spec *spec)
@@ -212,11 +253,11 @@ static bool override_units(const char *prefix, const struct model_options *optio
     return true;
 }
 
-static bool parse_resnet(const char *name, const char *prefix, const struct model_options *options,
+static bool parse_resnet(const char *name, const char *prefix, const char *digits, const struct model_options *options,
                          struct model_spec *spec, struct error *err)
 {
     uint32_t depth;
-    if (!parse_depth(name + strlen(prefix) + 1, &depth)) return unknown_model(name, err);
+    if (!parse_depth(digits, &depth)) return unknown_model(name, err);
     const struct imagenet_depth *row = find_imagenet(depth);
     bool imagenet = options->dataset >= 0 ? options->dataset == DATASET_IMAGENET : row != NULL;
     if (imagenet && !row) return unknown_imagenet_depth(name, err);
@@ -233,18 +274,26 @@ static bool parse_resnet(const char *name, const char *prefix, const struct mode
     return override_units(prefix, options, spec, err);
 }
 
+/* The papers' letters, and the layers that others count (arXiv:1409.1556, table 1). */
+static const struct {
+    const char *written, *name;
+    uint32_t depth;
+} vggs[] = {{"vgg-a", "vgg-a", 11}, {"vgg-11", "vgg-a", 11}, {"vgg-d", "vgg-d", 16}, {"vgg-16", "vgg-d", 16}};
+
 static bool parse_vgg(const char *name, const struct model_options *options, struct model_spec *spec, struct error *err)
 {
-    if (strcmp(name, "vgg-a") != 0 && strcmp(name, "vgg-d") != 0) return unknown_model(name, err);
+    size_t i = 0;
+    while (i < COUNT(vggs) && !choice_same(name, vggs[i].written)) i++;
+    if (i == COUNT(vggs)) return unknown_model(name, err);
     if (options->unit >= 0 || options->shortcut >= 0)
         return error_set(err, ERROR_INPUT, "%s: found for %s, which has no residual units",
-                         options->unit >= 0 ? "--unit" : "--shortcut", name);
+                         options->unit >= 0 ? "--unit" : "--shortcut", vggs[i].name);
     spec->family = FAMILY_VGG;
-    spec->depth = name[4] == 'a' ? 11 : 16;
+    spec->depth = vggs[i].depth;
     spec->dataset = options->dataset >= 0 ? (enum dataset_kind)options->dataset : DATASET_IMAGENET;
     spec->unit = UNIT_PLAIN;
     spec->shortcut = SHORTCUT_A;
-    snprintf(spec->name, sizeof spec->name, "%s", name);
+    snprintf(spec->name, sizeof spec->name, "%s", vggs[i].name);
     return true;
 }
 
@@ -264,13 +313,22 @@ static bool fill_sizes(const struct model_options *options, struct model_spec *s
     return true;
 }
 
+/* "resnet", "ResNet-", "resnet_": what follows the family's name, or NULL when that is another. */
+static const char *after_family(const char *name, const char *family)
+{
+    size_t length = strlen(family);
+    if (strncasecmp(name, family, length) != 0) return NULL;
+    return name + length + (name[length] && strchr("-_ ", name[length]));
+}
+
 bool model_parse(const char *name, const struct model_options *options, struct model_spec *spec, struct error *err)
 {
     struct model_spec parsed = {0};
-    if (strncmp(name, "resnet-", 7) == 0)
-        TRY(parse_resnet(name, "resnet", options, &parsed, err));
-    else if (strncmp(name, "plain-", 6) == 0)
-        TRY(parse_resnet(name, "plain", options, &parsed, err));
+    const char *digits;
+    if ((digits = after_family(name, "resnet")))
+        TRY(parse_resnet(name, "resnet", digits, options, &parsed, err));
+    else if ((digits = after_family(name, "plain")))
+        TRY(parse_resnet(name, "plain", digits, options, &parsed, err));
     else
         TRY(parse_vgg(name, options, &parsed, err));
     TRY(fill_sizes(options, &parsed, err));

@@ -107,6 +107,8 @@ static const struct {
     {"p100sxm216gb", "p100"},
     {"p100pcie16gb", "p100"},
     {"v100", "v100-16gb"},
+    {"v100sxm2", "v100-16gb"},
+    {"v100pcie", "v100-16gb"},
     {"v100sxm216gb", "v100-16gb"},
     {"v100pcie16gb", "v100-16gb"},
     {"v100sxm232gb", "v100-32gb"},
@@ -117,6 +119,9 @@ static const struct {
     {"4090", "rtx-4090"},
     {"5090", "rtx-5090"},
     {"a100", "a100-40gb"},
+    {"a100sxm", "a100-40gb"},
+    {"a100sxm4", "a100-40gb"},
+    {"a100pcie", "a100-40gb"},
     {"a100sxm440gb", "a100-40gb"},
     {"a100pcie40gb", "a100-40gb"},
     {"a100sxm480gb", "a100-80gb"},
@@ -132,7 +137,32 @@ static const struct {
     {"b200sxm", "b200"},
 };
 
+/* Names that several cards share, normalised: the one with less memory or, of as much, the one sold most is taken. */
+static const struct {
+    const char *name, *note;
+} shared[] = {
+    {"a100", "a100 is taken to be the card of 40 GB; a100-80gb is the other"},
+    {"a100sxm4", "a100 is taken to be the card of 40 GB; a100-80gb is the other"},
+    {"a100sxm", "a100 is taken to be the card of 40 GB; a100-80gb is the other"},
+    {"a100pcie", "a100 is taken to be the card of 40 GB; a100-80gb is the other"},
+    {"v100", "v100 is taken to be the card of 16 GB; v100-32gb is the other"},
+    {"v100sxm2", "v100 is taken to be the card of 16 GB; v100-32gb is the other"},
+    {"v100pcie", "v100 is taken to be the card of 16 GB; v100-32gb is the other"},
+    {"m40", "m40 is taken to be the card of 12 GB; m40-24gb is the other"},
+    {"h100", "h100 is taken to be the SXM card; h100-pcie is the other"},
+};
+
 #define NORMAL_NAME 64
+
+/* "80g" and "80gib" as "80gb". */
+static void end_in_gb(char *out, size_t length)
+{
+    if (length > 3 && strcmp(out + length - 3, "gib") == 0) length -= 2;
+    if (length < 2 || length + 1 >= NORMAL_NAME || out[length - 1] != 'g' || !isdigit((unsigned char)out[length - 2]))
+        return;
+    out[length] = 'b';
+    out[length + 1] = '\0';
+}
 
 /* Lower case, letters and digits alone, without maker and series. */
 static void normalise(const char *name, char out[NORMAL_NAME])
@@ -142,6 +172,7 @@ static void normalise(const char *name, char out[NORMAL_NAME])
     for (const char *c = name; *c && length + 1 < NORMAL_NAME; c++)
         if (isalnum((unsigned char)*c)) out[length++] = (char)tolower((unsigned char)*c);
     out[length] = '\0';
+    end_in_gb(out, length);
     for (size_t i = 0; i < sizeof series / sizeof series[0]; i++) {
         size_t cut = strlen(series[i]);
         if (strncmp(out, series[i], cut) == 0 && out[cut]) memmove(out, out + cut, strlen(out + cut) + 1);
@@ -168,6 +199,34 @@ const struct device_spec *catalogue_find(const char *name)
             return find_normal(target);
         }
     return find_normal(normal);
+}
+
+static bool is_as_large(const struct device_spec *spec, uint64_t memory_bytes)
+{
+    double ratio = (double)memory_bytes / (double)spec->memory_bytes;
+    return ratio > 0.85 && ratio < 1.15;
+}
+
+const struct device_spec *catalogue_find_sized(const char *name, uint64_t memory_bytes)
+{
+    const struct device_spec *known = catalogue_find(name);
+    char normal[NORMAL_NAME], entry[NORMAL_NAME];
+    if (!known || !catalogue_note(name) || is_as_large(known, memory_bytes)) return known;
+    normalise(name, normal);
+    for (size_t i = 0; i < ENTRIES; i++) {
+        normalise(entries[i].name, entry);
+        if (strncmp(entry, normal, strlen(normal)) == 0 && is_as_large(&entries[i], memory_bytes)) return &entries[i];
+    }
+    return known;
+}
+
+const char *catalogue_note(const char *name)
+{
+    char normal[NORMAL_NAME];
+    normalise(name, normal);
+    for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++)
+        if (strcmp(shared[i].name, normal) == 0) return shared[i].note;
+    return NULL;
 }
 
 const struct device_spec *catalogue_entries(size_t *count)

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "machine_private.h"
@@ -83,9 +84,14 @@ static bool parse_device(const char *name, struct device_spec *spec, struct erro
         *spec = *known;
         return true;
     }
-    if (strcmp(name, "cpu") == 0) return cpu_device(spec, err);
+    if (strcasecmp(name, "cpu") == 0) return cpu_device(spec, err);
     uint64_t bytes;
     bool plain = name[strspn(name, "0123456789.")] == '\0';
+    if (plain && strlen(name) < DEVICE_NAME)
+        return error_set(err, ERROR_INPUT,
+                         "--gpus: '%s' is neither a device nor a size with its unit; write %sGiB for memory, or how "
+                         "many of which like 2x12GiB",
+                         name, name);
     if (plain || strlen(name) >= DEVICE_NAME || !units_parse_bytes(name, "--gpus", &bytes, NULL))
         return unknown_device(name, err);
     return machine_generic_gpu(name, bytes, spec, err);
@@ -93,21 +99,36 @@ static bool parse_device(const char *name, struct device_spec *spec, struct erro
 
 #define MOST_PART 96
 
+/* "2x", "2 x ", "2*", "2×": the count before a device; 0 when there is none. *length is what it takes. */
+static size_t count_digits(const char *part, size_t *length)
+{
+    static const char *const times[] = {"x", "X", "*", "\xC3\x97"};
+    size_t digits = strspn(part, "0123456789"), blanks = strspn(part + digits, " ");
+    for (size_t i = 0; digits > 0 && i < sizeof times / sizeof times[0]; i++) {
+        size_t sign = strlen(times[i]);
+        if (strncmp(part + digits + blanks, times[i], sign) != 0) continue;
+        *length = digits + blanks + sign;
+        *length += strspn(part + *length, " ");
+        return digits;
+    }
+    return 0;
+}
+
 /* "[COUNTx]DEVICE" */
 static bool parse_part(const char *part, struct machine *machine, struct error *err)
 {
     uint64_t count = 1;
-    size_t digits = strspn(part, "0123456789");
-    const char *name = part;
-    if (digits > 0 && (part[digits] == 'x' || part[digits] == 'X' || part[digits] == '*')) {
+    size_t length = 0, digits = count_digits(part, &length);
+    const char *name = part + length;
+    if (digits > 0) {
         char number[MOST_PART];
         snprintf(number, sizeof number, "%.*s", (int)digits, part);
         TRY(units_parse_count(number, "--gpus: the count before 'x'", 1, MACHINE_MOST_DEVICES, &count, err));
-        name = part + digits + 1;
     }
     if (*name == '\0') return error_set(err, ERROR_INPUT, "--gpus: '%s' names no device; write one like 2x12GiB", part);
     struct device_spec spec;
     TRY(parse_device(name, &spec, err));
+    if (!machine->note) machine->note = catalogue_note(name);
     return machine_add(machine, &spec, count, err);
 }
 
@@ -137,7 +158,8 @@ static bool detect_devices(struct machine *machine, struct error *err)
     TRY(host_read(&host, err));
     for (uint32_t i = 0; i < host.gpu_count; i++) {
         const struct host_gpu *gpu = &host.gpus[i];
-        const struct device_spec *known = catalogue_find(gpu->name);
+        const struct device_spec *known =
+            gpu->memory_bytes ? catalogue_find_sized(gpu->name, gpu->memory_bytes) : catalogue_find(gpu->name);
         struct device_spec spec;
         char name[DEVICE_NAME];
         if (known) {
@@ -194,7 +216,7 @@ bool machine_parse(const char *text, struct machine *machine, struct error *err)
 {
     if (names_file(text)) return machine_read_file(text, machine, err);
     struct machine found = {0};
-    bool ok = strcmp(text, "auto") == 0 ? detect_devices(&found, err) : parse_list(text, &found, err);
+    bool ok = strcasecmp(text, "auto") == 0 ? detect_devices(&found, err) : parse_list(text, &found, err);
     ok = ok && machine_complete(&found, err);
     if (!ok) {
         machine_finish(&found);

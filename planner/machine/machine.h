@@ -50,6 +50,7 @@ struct machine {
     uint32_t node_devices;
     double network_bandwidth, network_latency;
     char *text;                /* owned strings */
+    const char *note;          /* which card a name was taken for, where several share it; NULL = none; static */
 };
 
 /* Another network than the devices are sold with; 0 = leave it. "3200Gb/s" or "400GB/s", of a node, per direction, into
@@ -84,6 +85,10 @@ uint64_t machine_comm_bytes(const struct device_spec *spec);
  * maker ("NVIDIA GeForce GTX TITAN X" is "titan-x"); NULL when there is none. Static. */
 const struct device_spec *catalogue_find(const char *name);
 const struct device_spec *catalogue_entries(size_t *count);
+/* The same where several cards share the name: the one with about so much memory. */
+const struct device_spec *catalogue_find_sized(const char *name, uint64_t memory_bytes);
+/* Which of several cards a name is taken for, in a sentence without its full stop; NULL when there is no doubt. Static. */
+const char *catalogue_note(const char *name);
 /* Writes the names nearest to an unknown one, ", "-separated, into out; returns out. */
 char *catalogue_suggest(const char *name, char *out, size_t size);
 

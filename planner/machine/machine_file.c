@@ -88,7 +88,7 @@ static bool read_name(const json_t *object, const char *where, char name[DEVICE_
 static bool default_device(const char *name, enum device_kind kind, uint64_t memory_bytes, struct device_spec *spec,
                            struct error *err)
 {
-    const struct device_spec *known = kind == DEVICE_GPU ? catalogue_find(name) : NULL;
+    const struct device_spec *known = kind == DEVICE_GPU ? catalogue_find_sized(name, memory_bytes) : NULL;
     if (known) {
         *spec = *known;
     } else if (kind == DEVICE_GPU) {

@@ -1,5 +1,6 @@
 """Wrong commands and files: one clear sentence on standard error, the right exit code, nothing left behind."""
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -56,6 +57,88 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--dtype', 'bf16'], '--dtype', 'bf16', 'f32')
 
 
+def accepted(words, *parts, **given):
+    """The command succeeds and says all `parts`."""
+    done = subprocess.run([FATHOM, *map(str, words)], capture_output=True, text=True, timeout=120, **given)
+    said = done.stdout + done.stderr
+    if done.returncode or any(part not in said for part in parts):
+        failures.append(f'fathom {" ".join(map(str, words))}: exit code {done.returncode}, says {said[:300]!r}')
+    return done
+
+
+def check_spellings(folder):
+    """What is plain is taken, whatever its case and hyphens; of the rest the one that is meant is named."""
+    for typed, model in (('ResNet-50', 'resnet-50'), ('resnet1001', 'resnet-1001'), ('RESNET_20', 'resnet-20'), ('resnet 8', 'resnet-8'),
+                         ('Plain20', 'plain-20'), ('vgg-16', 'vgg-d'), ('VGG16', 'vgg-d'), ('vgg11', 'vgg-a'), ('VGG-A', 'vgg-a')):
+        accepted(['plan', typed, '--gpus', '80GiB'], f'{model} fits 80GiB')
+    for typed, meant in (('resnext-50', 'did you mean resnet-50?'), ('resnet-v2-50', 'resnet-50?'), ('vgg19', 'vgg-d (16 layers)'),
+                         ('50', 'resnet-50?'), ('resnet', 'resnet-50'), ('alexnet', 'resnet-<depth>'), ('resnet-50-', 'resnet-50?')):
+        refused(['plan', typed], typed, meant)
+    for typed, told in (('2x 12GiB', '2 x 12GiB'), ('2 x 12 GiB', '2 x 12 GiB'), ('2\u00d712GiB', '2 x 12GiB'), ('CPU', 'cpu'),
+                        ('H100, 2 x titan x', 'h100 + 2 x titan-x'), ('A100 80G', 'a100-80gb'), ('a100-80gib', 'a100-80gb')):
+        accepted(['plan', 'resnet-8', '--gpus', typed], f'resnet-8 fits {told}')
+    for typed, told in (('a100', 'a100-80gb is the other'), ('8xA100', 'a100-80gb is the other'), ('v100', 'v100-32gb'), ('h100', 'h100-pcie'),
+                        ('m40', 'm40-24gb'), ('a100-pcie', 'a100-80gb')):
+        accepted(['plan', 'resnet-8', '--gpus', typed], 'note: ', told)
+        codes = json.loads(accepted(['plan', 'resnet-8', '--gpus', typed, '--json']).stdout)['notes']
+        if 'device-taken-for-one-of-several' not in codes:
+            failures.append(f'{typed}: notes are {codes}')
+    refused(['plan', 'resnet-8', '--gpus', '12'], "'12'", '12GiB')
+    refused(['plan', 'resnet-8', '--gpus', '3x'], "'3x'", '2x12GiB')
+    for typed, dtype in (('fp16', 'f16'), ('float16', 'f16'), ('half', 'f16'), ('FP16', 'f16'), ('bfloat16', 'bf16'), ('BF16', 'bf16'),
+                         ('fp32', 'f32'), ('float32', 'f32')):
+        told = json.loads(accepted(['plan', 'resnet-8', '--gpus', 'titan-x', '--dtype', typed, '--json']).stdout)
+        if told['dtype'] != dtype:
+            failures.append(f'--dtype {typed}: {told["dtype"]}')
+    accepted(['plan', 'resnet-20', '--gpus', 'titan-x', '--dataset', 'CIFAR-100', '--unit', 'pre-activation', '--shortcut', 'B',
+              '--recompute', 'None', '--batch-size', 64, '--micro-batches', 1], 'resnet-20 fits')
+    refused(['plan', 'resnet-8', '--dtype', 'fp8'], '--dtype', 'fp8', 'bf16')
+    refused(['plan', 'resnet-8', '--recompute', 'elementwize'], 'did you mean elementwise?')
+    refused(['plan', 'resnet-8', '--fp16'], '--dtype')
+    refused(['plan', 'resnet-8', '-batch', 3], '--batch')
+    refused(['plan', 'resnet-8', '--explain=3'], '--explain')
+
+
+def check_streams(folder):
+    """`-` is standard input where a file is read, and standard output where one is written: of the file alone then."""
+    problem = 'id,lower,upper,size\na,0,2,8\nb,1,3,8\n'
+    file = write(folder / 'stream.csv', problem)
+    for flag in ('-o', '--output', '--out'):
+        done = accepted(['place', '-', '--minimize', flag, '-'], input=problem)
+        if done.stdout.splitlines() != ['id,lower,upper,size,offset', 'a,0,2,8,0', 'b,1,3,8,8'] or 'arena' not in done.stderr:
+            failures.append(f'place - {flag} -: {done.stdout}{done.stderr}')
+    with open(file) as stream:
+        accepted(['place', '-', '--minimise'], 'optimal', stdin=stream)
+    done = accepted(['plan', 'resnet8', '--gpus', 'cpu', '-o', '-'])
+    if json.loads(done.stdout)['format'] != 'fathom plan' or 'fits' not in done.stderr:
+        failures.append('plan -o -: no plan alone')
+    json.loads(accepted(['devices', '--gpus', '2xh200', '-o', '-']).stdout)
+    if not accepted(['plan', 'resnet8', '--gpus', 'h200', '--svg', '-']).stdout.startswith('<svg '):
+        failures.append('plan --svg -: no picture')
+    grown = folder / 'grown.txt'
+    write(grown, 'kept\n')
+    with open(grown, 'a') as stream:
+        subprocess.run([FATHOM, 'place', file, '--minimise', '-o', '-'], stdout=stream, stderr=subprocess.DEVNULL, timeout=60)
+    if not grown.read_text().startswith('kept\nid,lower'):
+        failures.append(f'-o - after >>: {grown.read_text()!r}')
+    refused(['place', file, '--minimise', '-o', '-', '--svg', '-'], '--svg', 'standard output')
+
+
+def check_readers_that_leave(folder):
+    """`fathom ... | head`: nothing is said, and the exit code is that of SIGPIPE."""
+    file = write(folder / 'head.csv', 'id,lower,upper,size\n' + ''.join(f'{i},{i},{i + 2},8\n' for i in range(20000)))
+    for words in (['devices'], ['help', 'plan'], ['plan', '--help'], ['plan', 'resnet-1001', '--gpus', '12GiB', '--batch', 8, '--json'],
+                  ['plan', 'resnet-20', '--gpus', 'cpu', '--explain'], ['plan', 'resnet-20', '--gpus', 'cpu', '-o', '-'],
+                  ['place', file, '--minimise', '--live'], ['place', file, '--minimise', '-o', '-'], ['devices', '--json']):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run([FATHOM, *map(str, words)], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+        os.close(writer)
+        told = [line for line in done.stderr.splitlines() if line.startswith('fathom')]
+        if done.returncode != 141 or told:
+            failures.append(f'fathom {" ".join(map(str, words))} to nobody: exit code {done.returncode}: {done.stderr}')
+
+
 def check_costs(folder, plan, data):
     """Times of a run predict plans of another depth; what it cannot tell is refused."""
     trace = folder / 'costs.trace'
@@ -94,6 +177,7 @@ def check_train(folder):
     assert other != text
     refused(['train', write(folder / 'other.json', other), '--data', data], 'other.json')
     refused(['train', plan, '--data', data, '--iterations', 0], '--iterations')
+    accepted(['train', plan, '--data', data, '--iterations', 1, '--lr', 0.1, '--no-evaluate'], '1 steps')
     for drops in ('5,3', '4,4', '1,9,8'):
         refused(['train', plan, '--data', data, '--iterations', 9, '--schedule', drops], '--schedule', drops, 'later')
     check_costs(folder, plan, data)
@@ -216,6 +300,9 @@ def main():
         refused(['dance'], 'dance', 'plan')
         refused(['help', 'dance'], 'dance')
         check_plan(folder)
+        check_spellings(folder)
+        check_streams(folder)
+        check_readers_that_leave(folder)
         check_place(folder)
         check_traces(folder)
         check_data(folder)

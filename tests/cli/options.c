@@ -64,10 +64,26 @@ static void expect_refusal(const char *part, const char *line)
     cr_assert(strstr(err.text, part), "'%s' does not say '%s'", err.text, part);
 }
 
+Test(options, plain_spellings_are_taken)
+{
+    struct parsed parsed;
+    struct error err = {0};
+    cr_assert(parse(&parsed, &err, "plan --batch-size 12 --out x.json"), "%s", err.text);
+    cr_assert_eq(parsed.count, 12);
+    cr_assert_str_eq(parsed.text, "x.json");
+    cr_assert(parse(&parsed, &err, "plan --bat 7"), "%s", err.text);
+    cr_assert_eq(parsed.count, 7);
+}
+
 Test(options, refusals_say_what_is_right)
 {
     expect_refusal("did you mean --batch", "plan --bacth 3");
-    expect_refusal("there is no option --frobnicate", "plan --frobnicate");
+    expect_refusal("there is no option --frobnicate; --help", "plan --frobnicate");
+    expect_refusal("did you mean --budget", "plan --memory-limit 3");
+    expect_refusal("did you mean --output", "plan --file x");
+    expect_refusal("did you mean --batch, with two dashes", "plan -batch 3");
+    expect_refusal("it takes none", "plan --quick=3");
+    expect_refusal("did you mean one of --batch, --budget?", "plan --b 3");
     expect_refusal("--batch: '0'", "plan --batch 0");
     expect_refusal("--batch: '-3'", "plan --batch=-3");
     expect_refusal("from 1 to 1024", "plan --batch 1e9");

@@ -108,10 +108,28 @@ Test(graph_model, unknown_depths_name_the_nearest)
 Test(graph_model, wrong_names_are_refused)
 {
     static const char *const names[] = {"",           "resnet",     "resnet-",   "resnet-020", "resnet--20",
-                                        "resnet-20x", "resnet- 20", "ResNet-20", "vgg-b",      "vgg",
+                                        "resnet-20x", "resnet- 20", "ResNet-2O", "vgg-b",      "vgg",
                                         "plain-",     "resnet-0",   "resnet-+20"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         expect_refused(names[i], MODEL_OPTIONS_DEFAULT, "resnet-<depth>");
+}
+
+Test(graph_model, names_are_taken_as_people_write_them)
+{
+    static const char *const rows[][2] = {
+        {"ResNet-50", "resnet-50"},   {"resnet1001", "resnet-1001"}, {"RESNET_20", "resnet-20"},
+        {"resnet 110", "resnet-110"}, {"Plain34", "plain-34"},       {"vgg16", "vgg-d"},
+        {"VGG-16", "vgg-d"},          {"vgg_11", "vgg-a"},           {"VGGD", "vgg-d"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct model_spec spec = parse(rows[i][0], MODEL_OPTIONS_DEFAULT),
+                          same = parse(rows[i][1], MODEL_OPTIONS_DEFAULT);
+        cr_expect_str_eq(spec.name, rows[i][1]);
+        cr_expect_eq(spec.depth, same.depth);
+        cr_expect_eq(spec.dataset, same.dataset);
+    }
+    expect_refused("resnext-50", MODEL_OPTIONS_DEFAULT, "did you mean resnet-50?");
+    expect_refused("resnet-v2-152", MODEL_OPTIONS_DEFAULT, "did you mean resnet-152?");
+    expect_refused("vgg-19", MODEL_OPTIONS_DEFAULT, "did you mean vgg-d (16 layers)");
 }
 
 Test(graph_model, options_that_cannot_be_are_refused)

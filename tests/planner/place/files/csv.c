@@ -259,7 +259,7 @@ Test(place_csv, wrong_commands_and_files_exit_2, .init = make_folder, .fini = re
                                            {"p.csv --chunks 2 --chunk-size 3", "a chunk has 3"},
                                            {"p.csv --minimise --time -1", "--time"},
                                            {"p.csv --minimise --threads 65", "--threads"},
-                                           {"p.csv --minimize", "--minimise"},
+                                           {"p.csv --minimum", "--minimise"},
                                            {"none.csv --minimise", "none.csv"},
                                            {"bad.csv --minimise", "bad.csv:2"}};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
