@@ -110,7 +110,7 @@ static void print_heading(const struct table *table)
                format_ns(table->steps.p99_ns, p99));
     printf("%s events%s", units_format_count(r->events, events),
            r->ended ? "" : ", not closed: still running or killed");
-    if (r->dropped) printf(", %" PRIu64 " dropped", r->dropped);
+    if (r->dropped) printf(", %" PRIu64 " lost (a larger --trace-queue of `fathom train` holds more)", r->dropped);
     if (r->lost_timestamps) printf(", %" PRIu64 " without times", r->lost_timestamps);
     if (r->unattributed) printf(", %" PRIu64 " of no known op", r->unattributed);
     if (r->damaged_blocks) printf(", %" PRIu64 " damaged places (fathom trace check tells more)", r->damaged_blocks);

@@ -64,6 +64,8 @@ static const char manual[] =
     "    --trace FILE          record the run for `fathom top` and `fathom trace`: steps, losses, memory, and the\n"
     "                          ops of as many steps as cost less than 0.5 % of the run.\n"
     "                          With --resume the run's trace goes on; without, a trace that is there is replaced\n"
+    "    --trace-queue SIZE    what each thread's reports may take while the trace's writer waits for a processor\n"
+    "                          (768KiB if not given); the end of the run says when that was too little\n"
     "    --top                 show the dashboard of that trace on this terminal; q leaves it, the run goes on\n"
     "    --time-every N        time the ops of one step in N, whatever it costs (1 = all but one in 32)\n"
     "    --evaluate-every N    run the test set every N steps; if not given, at the end\n"
@@ -110,7 +112,7 @@ struct train_command {
     const char *trace, *schedule, *backend;
     const char *word; /* a plan file or a model */
     double epochs, learning_rate, momentum, weight_decay;
-    uint64_t warm_up, time_every;
+    uint64_t warm_up, time_every, trace_queue;
     bool no_augment, top;
     const struct backend *runs_on;
     uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
@@ -442,10 +444,26 @@ static bool open_trace(struct train_command *c, const struct plan *plan, struct 
 {
     struct trace_history *history;
     bool ok = find_history(c, plan, &history, err) &&
-              trace_writer_open(c->trace, &(struct trace_writer_options){.history = history, .done = c->resumed},
-                                writer, err);
+              trace_writer_open(
+                  c->trace,
+                  &(struct trace_writer_options){.history = history, .done = c->resumed, .queue_bytes = c->trace_queue},
+                  writer, err);
     trace_history_close(history);
     return ok;
+}
+
+/* What the trace lacks, if anything, and what would help. */
+static void say_traced(const struct trace_writer_stats *stats)
+{
+    char lost[UNITS_TEXT], all[UNITS_TEXT], held[UNITS_TEXT];
+    if (stats->failed) fprintf(stderr, "fathom train: the trace ends early: %s\n", PRINTABLE(stats->failure));
+    if (stats->queue_dropped == 0) return;
+    fprintf(
+        stderr,
+        "fathom train: the trace lost %s of %s reports, as its writer waited for a processor: --trace-queue %" PRIu64
+        "KiB would hold four times as many (it was %s for each thread)\n",
+        units_format_count(stats->queue_dropped, lost), units_format_count(stats->events + stats->dropped, all),
+        stats->queue_bytes * 4 >> 10, units_format_bytes(stats->queue_bytes, held));
 }
 
 static bool train_traced(struct train_command *c, const struct plan *plan, struct error *err)
@@ -463,7 +481,7 @@ static bool train_traced(struct train_command *c, const struct plan *plan, struc
     trace_writer_stop(writer);
     trace_writer_stats(writer, &stats);
     trace_writer_close(writer);
-    if (stats.failed) fprintf(stderr, "fathom train: the trace ends early: %s\n", PRINTABLE(stats.failure));
+    say_traced(&stats);
     return ok;
 }
 
@@ -482,6 +500,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"resume", 0, OPTION_TEXT, &o->resume_folder, 0, 0},
         {"log", 0, OPTION_TEXT, &o->log_path, 0, 0},
         {"trace", 0, OPTION_TEXT, &c->trace, 0, 0},
+        {"trace-queue", 0, OPTION_BYTES, &c->trace_queue, 24 << 10, 1 << 30},
         {"top", 0, OPTION_FLAG, &c->top, 0, 0},
         {"time-every", 0, OPTION_COUNT, &c->time_every, 1, 1e9},
         {"evaluate-every", 0, OPTION_COUNT, &o->evaluate_every, 1, 1e15},

@@ -3,18 +3,22 @@
 #include "clock.h"
 #include "mem.h"
 
-void queue_init(struct queue *queue)
+#define LEAST_EVENTS 64
+
+void queue_init(struct queue *queue, uint64_t bytes)
 {
-    *queue = (struct queue){0};
+    *queue = (struct queue){.capacity = LEAST_EVENTS};
+    if (bytes == 0) bytes = QUEUE_BYTES;
+    while (queue->capacity * 2 * sizeof(struct trace_event) <= bytes) queue->capacity *= 2;
     for (size_t i = 0; i < QUEUE_RINGS; i++) atomic_flag_clear(&queue->rings[i].taken);
 }
 
 /* Marks that were never taken out own their text. */
-static void free_marks(struct queue_ring *ring)
+static void free_marks(struct queue_ring *ring, uint64_t capacity)
 {
     uint64_t head = atomic_load(&ring->head);
     for (uint64_t at = atomic_load(&ring->tail); at != head; at++) {
-        const struct trace_event *event = &ring->events[at % QUEUE_EVENTS];
+        const struct trace_event *event = &ring->events[at % capacity];
         if (event->type == TRACE_MARK) mem_free((void *)(uintptr_t)event->text);
     }
 }
@@ -22,7 +26,7 @@ static void free_marks(struct queue_ring *ring)
 void queue_finish(struct queue *queue)
 {
     for (size_t i = 0; i < QUEUE_RINGS; i++) {
-        free_marks(&queue->rings[i]);
+        free_marks(&queue->rings[i], queue->capacity);
         mem_free(queue->rings[i].events);
     }
 }
@@ -47,20 +51,20 @@ static enum queue_result put_in_ring(struct queue *queue, struct queue_ring *rin
 {
     bool sampled = ring->calls++ % COST_SAMPLE == 0;
     uint64_t start = sampled ? clock_now_ns() : 0;
-    if (!ring->events) ring->events = mem_alloc(MEM_TRACE, QUEUE_EVENTS, sizeof *ring->events);
+    if (!ring->events) ring->events = mem_alloc(MEM_TRACE, queue->capacity, sizeof *ring->events);
     uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     uint64_t used = head - atomic_load_explicit(&ring->tail, memory_order_acquire);
-    if (!ring->events || used >= QUEUE_EVENTS) {
+    if (!ring->events || used >= queue->capacity) {
         atomic_fetch_add(&queue->dropped, 1);
         return QUEUE_DROPPED;
     }
-    ring->events[head % QUEUE_EVENTS] = *event;
+    ring->events[head % queue->capacity] = *event;
     atomic_store_explicit(&ring->head, head + 1, memory_order_release);
     if (sampled) {
         uint64_t cost = clock_now_ns() - start;
         atomic_fetch_add(&queue->cost_ns, (cost > COST_MOST_NS ? COST_MOST_NS : cost) * COST_SAMPLE);
     }
-    return used == QUEUE_EVENTS / 2 ? QUEUE_HALF_FULL : QUEUE_TAKEN;
+    return used == queue->capacity / 2 ? QUEUE_HALF_FULL : QUEUE_TAKEN;
 }
 
 enum queue_result queue_put(struct queue *queue, const struct trace_event *event)
@@ -88,7 +92,7 @@ void queue_drain(struct queue *queue, const struct queue_view *view,
         struct queue_ring *ring = &queue->rings[i];
         uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
         while (tail != view->head[i]) {
-            take(context, &ring->events[tail % QUEUE_EVENTS]);
+            take(context, &ring->events[tail % queue->capacity]);
             if (++tail % 1024 == 0) atomic_store_explicit(&ring->tail, tail, memory_order_release);
         }
         atomic_store_explicit(&ring->tail, tail, memory_order_release);

@@ -1,6 +1,6 @@
-/* Reports on their way from the run's threads to the writer's: a ring each for most threads, so that a report takes an
- * uncontended lock and a copy. Nothing here waits: a thread that finds its ring taken tries another, a full ring drops.
- */
+/* Reports on their way from the run's threads to the writer's: a ring each for as many threads as a run has, so that a
+ * report takes an uncontended lock and a copy. Nothing here waits: a thread that finds its ring taken tries another, a
+ * full ring drops. */
 #ifndef FATHOM_QUEUE_H
 #define FATHOM_QUEUE_H
 
@@ -8,8 +8,10 @@
 
 #include "codec.h"
 
-#define QUEUE_RINGS  16
-#define QUEUE_EVENTS (1u << 15) /* per ring: 0.3 s of the busiest device seen (100,000 ops a second); 768 KiB */
+/* More than devices and the threads beside them. With fewer, threads that lose the processor while they hold a ring can
+ * hold them all. A ring takes memory when a thread first reports. */
+#define QUEUE_RINGS (2 * TRACE_MOST_DEVICES)
+#define QUEUE_BYTES (768u << 10) /* per ring: 0.3 s of the busiest device seen (100,000 ops a second) */
 
 struct queue_ring {
     atomic_flag taken;          /* by the reporting thread */
@@ -23,11 +25,13 @@ struct queue_ring {
 
 struct queue {
     struct queue_ring rings[QUEUE_RINGS];
+    uint64_t capacity; /* events in a ring, a power of two */
     _Atomic uint64_t dropped;
     _Atomic uint64_t cost_ns; /* estimate of the time reporting threads spent here */
 };
 
-void queue_init(struct queue *queue);
+/* `bytes` of each ring, made a number of events that is a power of two; 0 = QUEUE_BYTES. */
+void queue_init(struct queue *queue, uint64_t bytes);
 void queue_finish(struct queue *queue);
 
 enum queue_result {

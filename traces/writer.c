@@ -37,6 +37,7 @@ struct trace_writer {
 
     struct trace_output output; /* the rest is the writer's thread's */
     struct encoder encoder;
+    uint64_t queue_dropped;
 };
 
 /* From the run's clock to the file's. */
@@ -164,6 +165,8 @@ static void publish_stats(struct trace_writer *writer)
     pthread_mutex_lock(&writer->stats_lock);
     writer->stats.events = writer->encoder.count;
     writer->stats.dropped = output->dropped;
+    writer->stats.queue_dropped = writer->queue_dropped;
+    writer->stats.queue_bytes = writer->queue.capacity * sizeof(struct trace_event);
     writer->stats.bytes = output->bytes;
     writer->stats.blocks = output->blocks;
     writer->stats.cpu_ns = clock_thread_cpu_ns() + atomic_load(&writer->queue.cost_ns);
@@ -181,7 +184,9 @@ static void drain(struct trace_writer *writer)
     if (atomic_exchange(&writer->tables_changed, false)) encoder_write_tables(&writer->encoder, &writer->tables);
     pthread_mutex_unlock(&writer->tables_lock);
     queue_drain(&writer->queue, &view, encode, &writer->encoder);
-    writer->encoder.dropped += atomic_exchange(&writer->queue.dropped, 0) + atomic_exchange(&writer->bad_reports, 0);
+    uint64_t dropped = atomic_exchange(&writer->queue.dropped, 0);
+    writer->queue_dropped += dropped;
+    writer->encoder.dropped += dropped + atomic_exchange(&writer->bad_reports, 0);
     pthread_mutex_lock(&writer->tables_lock);
     encoder_flush(&writer->encoder, &writer->tables);
     pthread_mutex_unlock(&writer->tables_lock);
@@ -229,7 +234,7 @@ static struct trace_writer *create(const struct trace_writer_options *options)
     struct trace_writer *writer = mem_zalloc(MEM_TRACE, 1, sizeof *writer);
     if (!writer) return NULL;
     writer->output.fd = -1;
-    queue_init(&writer->queue);
+    queue_init(&writer->queue, options ? options->queue_bytes : 0);
     sem_init(&writer->wake, 0, 0);
     pthread_mutex_init(&writer->tables_lock, NULL);
     pthread_mutex_init(&writer->stats_lock, NULL);

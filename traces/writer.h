@@ -13,10 +13,14 @@ struct trace_writer_options {
     uint32_t seal_ms;         /* a block is on disk at most this long after its first event; 0 = 100 */
     struct trace_history *history; /* of this file, to go on in it: used up, but its owner's to close. NULL = a new file */
     uint64_t done;            /* with a history: steps before this part; what the file tells of later ones holds no longer */
+    uint64_t queue_bytes;     /* of the reports of each thread that wait for the writer; 0 = 768 KiB. What does not fit
+                               * while the writer's thread waits for a processor is dropped */
 };
 
 struct trace_writer_stats {
     uint64_t events, dropped, bytes, blocks;
+    uint64_t queue_dropped;   /* of `dropped`, what a longer queue would have held */
+    uint64_t queue_bytes;     /* what one thread's queue holds */
     uint64_t cpu_ns;          /* of the writer's own thread and of the calls into the sink */
     bool failed;              /* the disk is full or gone: the trace ends here, the run goes on */
     char failure[256];

@@ -193,7 +193,7 @@ static void add_integrity(struct line *line, const struct rollup *rollup)
     const struct {
         uint64_t count;
         const char *what;
-    } faults[] = {{rollup->dropped, "lost"},
+    } faults[] = {{rollup->dropped, "lost (--trace-queue)"},
                   {rollup->damaged_blocks, "damaged blocks"},
                   {rollup->lost_timestamps, "untimed"},
                   {rollup->unattributed, "unattributed"}};

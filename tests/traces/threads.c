@@ -1,6 +1,6 @@
 /* Several device threads report through one session to one writer while another follows the file: nothing is lost,
- * mixed up or raced for.
- */
+ * mixed up or raced for, however long the writer waits for a processor: every thread has a queue of its own, which
+ * holds all that it reports. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "session.h"
 #include "trace_samples.h"
 
-#define THREADS 20 /* more than the writer has rings */
+#define THREADS 20
 #define STEPS   150
 #define OPS     30
 
