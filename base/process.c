@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 /* "VmRSS:     1234 kB" at the start of a line. */
@@ -51,6 +52,14 @@ bool process_memory_read(uint64_t *resident_bytes, uint64_t *peak_bytes)
 {
     char text[4096];
     return read_start("/proc/self/status", text, sizeof text) && process_memory_parse(text, resident_bytes, peak_bytes);
+}
+
+void process_execute_self(const char *const arguments[])
+{
+    char *const *given = (char *const *)(uintptr_t)arguments; /* execv changes none of them */
+    execv("/proc/self/exe", given);
+    const char *name = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+    if (name) execv(name, given);
 }
 
 /* "PID (NAME) STATE ...": a name may hold anything, so its end is looked for from behind. */

@@ -12,6 +12,10 @@ bool process_memory_read(uint64_t *resident_bytes, uint64_t *peak_bytes);
 /* The same from the text of a status file. */
 bool process_memory_parse(const char *text, uint64_t *resident_bytes, uint64_t *peak_bytes);
 
+/* This program from its beginning, with other arguments. Without /proc it is looked for under the name that it was
+ * started by. Returns only where it cannot be started; errno says why. */
+void process_execute_self(const char *const arguments[]);
+
 /* Whether a process of this host is there, and no mere entry that its parent has not collected yet. Numbers are used
  * again: true says only that some process has this one. */
 bool process_is_alive(uint64_t pid);

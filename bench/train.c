@@ -92,8 +92,11 @@ static void report(const struct bench *bench, const struct plan *plan, const str
         if (seconds > 0)
             printf("  %-20s %9.3f ms %5.1f %%\n", op_kind_name((enum op_kind)kind), 1e3 * seconds, 100 * seconds / ops);
     }
-    printf("  planned %.1f MiB, peak %.1f MiB\n", (double)result->planned_bytes / 0x1p20,
-           (double)result->peak_bytes / 0x1p20);
+    printf("  planned %.1f MiB, peak ", (double)result->planned_bytes / 0x1p20);
+    if (result->peak_bytes == 0)
+        puts("unknown");
+    else
+        printf("%.1f MiB\n", (double)result->peak_bytes / 0x1p20);
 }
 
 static bool ask_workspace(void *context, const struct graph *graph, const struct op *op, enum op_pass pass,

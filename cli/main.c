@@ -11,6 +11,7 @@
 #include "command.h"
 #include "mem.h"
 #include "printable.h"
+#include "process.h"
 #include "text.h"
 
 static const struct command *const commands[] = {&command_plan,  &command_train,   &command_top, &command_trace,
@@ -89,7 +90,11 @@ static int finish_output(int code)
 static void wait_without_spinning(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv);
+    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) process_execute_self((const char *const *)argv);
+    fprintf(stderr,
+            "note: the program cannot start itself again (%s), so OpenMP's threads spin while they wait: start it "
+            "with OMP_WAIT_POLICY=passive where other programs run\n",
+            strerror(errno));
 }
 
 /* The one place where sentences are printed that quote files and command lines. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "process.h"
 #include "stop.h"
 #include "units.h"
 
@@ -50,7 +51,7 @@ bool progress_dashboard(struct progress *p, const char *trace, struct error *err
     if (p->dashboard > 0) return true;
     if (p->dashboard == 0) prctl(PR_SET_PDEATHSIG, SIGTERM); /* it gives the terminal back when the run is killed */
     if (p->dashboard < 0) return error_errno(err, ERROR_FAILED, errno, "--top: the dashboard cannot be started");
-    execl("/proc/self/exe", "fathom", "top", trace, "--until-end", (char *)NULL);
+    process_execute_self((const char *const[]){"fathom", "top", trace, "--until-end", NULL});
     _exit(127);
 }
 
@@ -105,7 +106,10 @@ void progress_summary(const struct plan *plan, const struct train_result *r)
     if (!isnan(r->loss)) printf("  loss    %.4f in the last step\n", r->loss);
     if (!isnan(r->top1_error))
         printf("  test    top-1 error %.2f %%, top-5 error %.2f %%\n", 100 * r->top1_error, 100 * r->top5_error);
-    printf("  memory  %s planned, %s at the peak of the process (%+.1f %%)\n",
-           units_format_bytes(r->planned_bytes, text[1]), units_format_bytes(r->peak_bytes, text[2]),
-           r->planned_bytes ? 100 * ((double)r->peak_bytes / (double)r->planned_bytes - 1) : 0);
+    printf("  memory  %s planned, ", units_format_bytes(r->planned_bytes, text[1]));
+    if (r->peak_bytes == 0)
+        puts("unknown at the peak of the process: /proc/self/status cannot be read");
+    else
+        printf("%s at the peak of the process (%+.1f %%)\n", units_format_bytes(r->peak_bytes, text[2]),
+               100 * ((double)r->peak_bytes / (double)r->planned_bytes - 1));
 }

@@ -41,7 +41,7 @@ struct train_result {
     double loss, top1_error, top5_error; /* last; errors NAN when never evaluated */
     double images_per_second;            /* median over steps */
     double seconds;
-    uint64_t planned_bytes, peak_bytes;  /* of the process on the CPU: predicted and VmHWM */
+    uint64_t planned_bytes, peak_bytes;  /* of the process on the CPU: predicted and VmHWM (0 = unknown) */
     bool stopped;                        /* by *stop, after its checkpoint */
 };
 

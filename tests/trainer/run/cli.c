@@ -3,7 +3,9 @@
 #include <criterion/criterion.h>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "sanitizers.h"
@@ -91,6 +93,22 @@ Test(train_cli, a_small_address_space_is_refused_in_one_sentence)
         cr_assert(strchr(output, '\n') == strrchr(output, '\n'), "%d MiB: %s", mib, output);
     }
     cr_expect(done > 0 && refused > 0, "%d done, %d refused", done, refused);
+}
+
+/* In a namespace of its own, which not every user may make. */
+static bool hide_proc(void)
+{
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 && unshare(CLONE_NEWNS) != 0) return false;
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("none", "/proc", "tmpfs", 0, NULL) == 0;
+}
+
+Test(train_cli, without_proc_what_is_unknown_is_said_to_be)
+{
+    if (UNDER_SANITIZER || !hide_proc()) cr_skip_test("a sanitizer that wants /proc, or no namespaces for this user");
+    unsetenv("OMP_WAIT_POLICY");
+    cr_assert_eq(train("resnet-8 --batch 8 --data %s --iterations 2 --no-evaluate", ""), 0, "%s", output);
+    check_says("unknown at the peak");
+    cr_expect_not(strstr(output, "note: "), "%s", output);
 }
 
 Test(train_cli, more_memory_than_there_is_is_refused_before_anything_is_written)
