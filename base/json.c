@@ -8,16 +8,25 @@
 #include "printable.h"
 #include "text.h"
 
+json_t *json_parse(const char *bytes, size_t length, const char *path, struct error *err)
+{
+    json_error_t found;
+    json_t *root = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &found);
+    if (root) return root;
+    if (json_error_code(&found) == json_error_out_of_memory)
+        error_memory(err, length, path);
+    else
+        error_set(err, ERROR_INPUT, "%s: line %d, column %d: not JSON: %s", path, found.line, found.column, found.text);
+    return NULL;
+}
+
 json_t *json_read_file(const char *path, uint64_t most_bytes, struct error *err)
 {
     char *bytes;
     size_t length;
     if (!files_read(path, most_bytes, &bytes, &length, err)) return NULL;
-    json_error_t found;
-    json_t *root = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &found);
+    json_t *root = json_parse(bytes, length, path, err);
     mem_free(bytes);
-    if (!root)
-        error_set(err, ERROR_INPUT, "%s: line %d, column %d: not JSON: %s", path, found.line, found.column, found.text);
     return root;
 }
 

@@ -13,6 +13,9 @@
 /* Parses a whole file of at most most_bytes; the caller ends it with json_decref. Errors give line and column. */
 json_t *json_read_file(const char *path, uint64_t most_bytes, struct error *err);
 
+/* Parses text that is a file's; as json_read_file. */
+json_t *json_parse(const char *bytes, size_t length, const char *path, struct error *err);
+
 /* Fields of an object. `where` is the file and the object's place in it ("plan.json: devices[1]"). Missing fields and
  * wrong types are ERROR_INPUT; the out argument is then untouched. Strings are borrowed from the object. */
 bool json_get_u64(const json_t *object, const char *field, const char *where, uint64_t most, uint64_t *value,

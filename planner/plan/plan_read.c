@@ -9,18 +9,23 @@
 #include <string.h>
 
 #include "hash.h"
-#include "json.h"
+#include "json_tables.h"
 #include "mem.h"
 #include "plan_file.h"
 #include "plan_file_private.h"
 #include "verify.h"
 
-#define MOST_FILE_BYTES (UINT64_C(1) << 30)
-#define MOST_BYTES      (UINT64_C(1) << 50) /* of a memory size */
-#define WHERE           512
+#define MOST_FILE_BYTES    (UINT64_C(1) << 29) /* of ResNet-100000 220 MB */
+#define MOST_VALUES        (1u << 19)          /* outside the programs: 4096 devices and as many variants */
+#define MOST_WRITER        100u
+#define LEAST_OP_BYTES     30u /* of a row, as text */
+#define LEAST_TENSOR_BYTES 16u
+#define MOST_BYTES         (UINT64_C(1) << 50) /* of a memory size */
+#define WHERE              512
 
 struct reader {
     const char *path;
+    const struct json_document *document;
     struct error *err;
 };
 
@@ -215,18 +220,34 @@ static bool read_tensor(const struct row *row, const json_t *cells, const struct
     return !tensor->host || cell_same(row, json_array_get(cells, 6), "host", "host");
 }
 
-static bool read_tables(const struct reader *r, const char *where, const json_t *ops, const json_t *tensors,
-                        const struct graph *graph, struct plan_program *program)
+static bool read_ops(const struct reader *r, const char *where, const struct json_table *table,
+                     const struct graph *graph, struct plan_program *program)
 {
-    for (size_t i = 0; i < program->op_count; i++) {
+    const char *at = table->begin;
+    bool ok = true;
+    for (size_t i = 0; ok && i < program->op_count; i++) {
         struct row row = {r, where, "ops", i};
-        TRY(read_op(&row, json_array_get(ops, i), graph, program->tensor_count - 1, &program->ops[i]));
+        json_t *cells;
+        ok = json_table_next(table, &at, where, "ops", &cells, r->err) &&
+             read_op(&row, cells, graph, program->tensor_count - 1, &program->ops[i]);
+        json_decref(cells);
     }
-    for (size_t t = 0; t < program->tensor_count; t++) {
+    return ok;
+}
+
+static bool read_tensors(const struct reader *r, const char *where, const struct json_table *table,
+                         const struct graph *graph, struct plan_program *program)
+{
+    const char *at = table->begin;
+    bool ok = true;
+    for (size_t t = 0; ok && t < program->tensor_count; t++) {
         struct row row = {r, where, "tensors", t};
-        TRY(read_tensor(&row, json_array_get(tensors, t), graph, program->op_count - 1, &program->tensors[t]));
+        json_t *cells;
+        ok = json_table_next(table, &at, where, "tensors", &cells, r->err) &&
+             read_tensor(&row, cells, graph, program->op_count - 1, &program->tensors[t]);
+        json_decref(cells);
     }
-    return true;
+    return ok;
 }
 
 /* The names of a row's cells, which the reader takes in this order: any other would have its cells taken for others. */
@@ -247,6 +268,29 @@ static bool check_cells(const struct reader *r, const json_t *program, const cha
     return error_set(r->err, ERROR_INPUT, "%s: field '%s': [%s] is wanted, in this order", where, field, wanted);
 }
 
+/* Rows that are too short to be any would have more memory taken for them than the file has bytes. */
+static const struct json_table *find_table(const struct reader *r, const json_t *program, const char *field,
+                                           size_t least_bytes, const char *where)
+{
+    const struct json_table *table = json_document_table(r->document, program, field, where, r->err);
+    if (!table) return NULL;
+    if (table->rows > 0 && table->rows < NO_OP && table->rows <= (size_t)(table->end - table->begin) / least_bytes)
+        return table;
+    error_set(r->err, ERROR_INPUT, "%s: field '%s': at least one row, each of all its fields, is wanted", where, field);
+    return NULL;
+}
+
+static bool allocate_program(const struct reader *r, size_t ops, size_t tensors, struct plan_program *program)
+{
+    program->ops = mem_zalloc(MEM_PLAN, ops, sizeof *program->ops);
+    program->tensors = mem_zalloc(MEM_PLAN, tensors, sizeof *program->tensors);
+    if (!program->ops || !program->tensors)
+        return error_memory(r->err, tensors * sizeof *program->tensors, "a plan's program");
+    program->op_count = ops;
+    program->tensor_count = tensors;
+    return true;
+}
+
 static bool read_program(const struct reader *r, const json_t *variant, const char *name, const char *parent,
                          const struct graph *graph, struct plan_program *program)
 {
@@ -255,28 +299,32 @@ static bool read_program(const struct reader *r, const json_t *variant, const ch
     snprintf(where, sizeof where, "%.400s.%s", parent, name);
     const json_t *found = json_get_object(variant, name, parent, r->err);
     if (!found) return false;
-    const json_t *ops = json_get_array(found, "ops", where, r->err);
-    const json_t *tensors = ops ? json_get_array(found, "tensors", where, r->err) : NULL;
+    const struct json_table *ops = find_table(r, found, "ops", LEAST_OP_BYTES, where);
+    const struct json_table *tensors = ops ? find_table(r, found, "tensors", LEAST_TENSOR_BYTES, where) : NULL;
     if (!tensors) return false;
-    size_t op_count = json_array_size(ops), tensor_count = json_array_size(tensors);
-    if (op_count == 0 || op_count >= NO_OP) return wrong_field(r, where, "ops", "at least one op");
-    if (tensor_count == 0 || tensor_count >= NO_TENSOR) return wrong_field(r, where, "tensors", "at least one tensor");
     uint64_t body;
     TRY(check_fields(r, found, where, names));
     TRY(check_cells(r, found, where, "op_fields", plan_op_cells, PLAN_OP_CELLS));
     TRY(check_cells(r, found, where, "tensor_fields", plan_tensor_cells, PLAN_TENSOR_CELLS));
-    TRY(json_get_u64(found, "body_ops", where, op_count, &body, r->err));
-    program->ops = mem_zalloc(MEM_PLAN, op_count, sizeof *program->ops);
-    program->tensors = mem_zalloc(MEM_PLAN, tensor_count, sizeof *program->tensors);
-    if (!program->ops || !program->tensors)
-        return error_memory(r->err, tensor_count * sizeof *program->tensors, "a plan's program");
-    program->op_count = op_count;
-    program->tensor_count = tensor_count;
+    TRY(json_get_u64(found, "body_ops", where, ops->rows, &body, r->err));
+    if (tensors->rows / (OP_MOST_INPUTS + OP_MOST_OUTPUTS + 1) > ops->rows + graph->tensor_count)
+        return wrong_field(r, where, "tensors", "no more rows than its ops can touch");
+    TRY(allocate_program(r, ops->rows, tensors->rows, program));
     program->body_count = (size_t)body;
-    return read_tables(r, where, ops, tensors, graph, program);
+    return read_ops(r, where, ops, graph, program) && read_tensors(r, where, tensors, graph, program);
 }
 
 /* ---- Variants ---- */
+
+/* Each layer runs at least once: a graph is only built that is of the file's size. */
+static bool check_depth(const struct reader *r, const json_t *object, const char *parent, const struct plan *plan)
+{
+    const json_t *train = json_get_object(object, "train", parent, r->err);
+    const struct json_table *ops = train ? json_document_table(r->document, train, "ops", parent, r->err) : NULL;
+    if (!ops || ops->rows >= plan->spec.depth) return ops != NULL;
+    return error_set(r->err, ERROR_INPUT, "%s.train: field 'ops' has %zu rows; %s has %" PRIu32 " layers", parent,
+                     ops->rows, plan->spec.name, plan->spec.depth);
+}
 
 static bool read_graph(const struct reader *r, const json_t *object, const char *parent, const struct plan *plan,
                        struct plan_variant *variant)
@@ -337,7 +385,7 @@ static bool read_variant(const struct reader *r, const json_t *object, size_t in
     TRY(get_real(r, object, "extra_flops_fraction", where, &variant->extra_flops_fraction));
     TRY(get_real(r, object, "extra_time_fraction", where, &variant->extra_time_fraction));
     TRY(get_u32(r, object, "recomputed_convolutions", where, NO_OP - 1, &variant->recomputed_convolutions));
-    TRY(read_graph(r, object, where, plan, variant));
+    TRY(check_depth(r, object, where, plan) && read_graph(r, object, where, plan, variant));
     return read_program(r, object, "train", where, variant->graph, &variant->train) &&
            read_program(r, object, "evaluate", where, variant->graph, &variant->evaluate);
 }
@@ -482,6 +530,7 @@ static bool read_plan(const struct reader *r, const json_t *root, struct plan *p
     TRY(check_fields(r, root, r->path, names));
     const char *writer;
     TRY(json_get_string(root, "written_by", r->path, &writer, r->err));
+    if (strlen(writer) > MOST_WRITER) return wrong_field(r, r->path, "written_by", "a name of at most 100 bytes");
     TRY(read_model(r, root, plan));
     TRY(get_name(r, root, "dtype", r->path, dtype_at, DTYPE_BF16 + 1, &dtype));
     TRY(get_u32(r, root, "batch", r->path, INT32_MAX, &plan->batch));
@@ -501,12 +550,15 @@ static bool read_plan(const struct reader *r, const json_t *root, struct plan *p
 
 struct plan *plan_read(const char *path, struct error *err)
 {
-    json_t *root = json_read_file(path, MOST_FILE_BYTES, err);
-    if (!root) return NULL;
-    struct reader reader = {path, err};
-    struct plan *plan = mem_zalloc(MEM_PLAN, 1, sizeof *plan);
-    bool ok = plan ? read_plan(&reader, root, plan) : error_memory(err, sizeof *plan, "a plan");
-    json_decref(root);
+    static const char *const tables[] = {"ops", "tensors", NULL};
+    static const struct json_limits limits = {MOST_FILE_BYTES, MOST_VALUES, tables};
+    struct json_document document;
+    struct reader reader = {path, &document, err};
+    struct plan *plan = NULL;
+    bool ok = json_document_read(path, &limits, &document, err);
+    if (ok && !(plan = mem_zalloc(MEM_PLAN, 1, sizeof *plan))) ok = error_memory(err, sizeof *plan, "a plan");
+    ok = ok && read_plan(&reader, document.root, plan);
+    json_document_finish(&document);
     if (ok && !plan_verify(plan, NULL, err)) ok = error_prefix(err, "%s", path);
     if (ok) return plan;
     plan_destroy(plan);

@@ -1,5 +1,7 @@
 /* Plans as files: what is written comes back, and a damaged or deceiving file is refused by name. */
 #define _GNU_SOURCE
+#include <jansson.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -230,6 +232,91 @@ Test(file, changed_digits_never_make_a_wrong_plan)
     }
     cr_assert_gt(refused, 100);
     cr_assert_lt(accepted, refused / 10, "%zu accepted, %zu refused", accepted, refused);
+    mem_free(bytes);
+}
+
+/* ---- Files made to take memory ---- */
+
+/* What the JSON parser has now, and had at most. */
+static size_t parser_bytes, parser_peak;
+
+static void *count_alloc(size_t size)
+{
+    size_t *block = (malloc)(size + sizeof(max_align_t));
+    *block = size;
+    parser_bytes += size;
+    if (parser_bytes > parser_peak) parser_peak = parser_bytes;
+    return (char *)block + sizeof(max_align_t);
+}
+
+static void count_free(void *memory)
+{
+    if (!memory) return;
+    size_t *block = (size_t *)(void *)((char *)memory - sizeof(max_align_t));
+    parser_bytes -= *block;
+    (free)(block);
+}
+
+#define HOSTILE_BYTES ((size_t)2 << 20)
+
+/* A plan whose first `from` is followed by megabytes of `again`, then by `after`: refused, within a few times its size.
+ */
+static void refuse_large(const char *plan, const char *from, const char *again, const char *after)
+{
+    struct text text = {0};
+    struct error err = {0};
+    const char *at = strstr(plan, from);
+    cr_assert(at, "'%s' is not in the file", from);
+    at += strlen(from);
+    text_add_bytes(&text, plan, (size_t)(at - plan));
+    char part[4096] = "";
+    while (strlen(part) + strlen(again) < sizeof part) strcat(part, again);
+    while (text.length < HOSTILE_BYTES) text_add_bytes(&text, part, strlen(part));
+    text_add(&text, "%s%s", after, at);
+    cr_assert(files_write(second, text.bytes, text.length, &err));
+    uint64_t limit = 8 * text.length;
+    text_finish(&text);
+    parser_peak = 0;
+    cr_assert_null(plan_read(second, &err), "'%s' was accepted", again);
+    cr_assert_eq(err.kind, ERROR_INPUT, "%s", err.text);
+    cr_assert(strstr(err.text, second), "no file in: %s", err.text);
+    uint64_t taken = parser_peak + mem_peak_bytes(MEM_GENERAL) + mem_peak_bytes(MEM_PLAN) + mem_peak_bytes(MEM_GRAPH);
+    cr_assert_leq(taken, limit, "'%s': %lu bytes", again, (unsigned long)taken);
+}
+
+Test(file, memory_is_in_proportion_to_the_file)
+{
+    struct plan *plan = small();
+    struct error err = {0};
+    cr_assert(plan_write(plan, first, &err));
+    plan_destroy(plan);
+    char *bytes = content(first);
+    json_set_alloc_funcs(count_alloc, count_free);
+    refuse_large(bytes, "\"devices\": [", "0,", "");
+    refuse_large(bytes, "\"variants\": [", "{},", "");
+    refuse_large(bytes, "\"classes\": {", "\"a\":0,", "");
+    refuse_large(bytes, "\"op_fields\": [", "[[[[[[[[", "");
+    refuse_large(bytes, "\"ops\": [", "0,", "");
+    refuse_large(bytes, "\"ops\": [", "[],", "");
+    refuse_large(bytes, "\"ops\": [", "[\"forward\"],         ", "");
+    refuse_large(bytes, "\"tensors\": [", "0,", "");
+    refuse_large(bytes, "\"tensors\": [", "[0,\"kept\",0,64,0,0],", "");
+    refuse_large(bytes, "\"written_by\": \"", "a", "\\\"");
+    refuse_large(bytes, "\"tensors\": [\n[", "0,", "");
+    mem_free(bytes);
+}
+
+/* A file of a few kilobytes that names the deepest network: its graph would take half a gigabyte. */
+Test(file, no_graph_is_built_that_the_file_has_no_rows_for)
+{
+    struct plan *plan = small();
+    struct error err = {0};
+    cr_assert(plan_write(plan, first, &err));
+    plan_destroy(plan);
+    char *bytes = content(first);
+    uint64_t before = mem_peak_bytes(MEM_GRAPH);
+    refuse(bytes, "\"resnet-8\"", "\"resnet-99998\"", "train: field 'ops' has ");
+    cr_assert_eq(mem_peak_bytes(MEM_GRAPH), before);
     mem_free(bytes);
 }
 
