@@ -365,28 +365,33 @@ bool files_make_folder(const char *path, struct error *err)
     return ok;
 }
 
+static bool copy_path(const char *path, char copy[FILES_PATH])
+{
+    return snprintf(copy, FILES_PATH, "%s", path) < FILES_PATH;
+}
+
 size_t files_folder_there(const char *path)
 {
+    char copy[FILES_PATH];
     struct stat info;
     size_t there = 0, length = strlen(path);
-    char *copy = mem_strdup(MEM_GENERAL, path);
-    for (size_t end = 1; copy && end <= length; end++) {
+    if (!copy_path(path, copy)) return length;
+    for (size_t end = 1; end <= length; end++) {
         if (copy[end] != '/' && copy[end] != '\0') continue;
         copy[end] = '\0';
         if (stat(copy, &info) == 0) there = end;
         copy[end] = path[end];
     }
-    mem_free(copy);
-    return copy ? there : length;
+    return there;
 }
 
 void files_unmake_folder(const char *path, size_t there)
 {
-    char *copy = mem_strdup(MEM_GENERAL, path);
-    for (size_t end = strlen(path); copy && end > there; end--) {
+    char copy[FILES_PATH];
+    if (!copy_path(path, copy)) return;
+    for (size_t end = strlen(path); end > there; end--) {
         if (path[end] != '/' && path[end] != '\0') continue;
         copy[end] = '\0';
         if (rmdir(copy) != 0 && errno != ENOENT) break;
     }
-    mem_free(copy);
 }

@@ -149,7 +149,7 @@ int main(int argc, char **argv)
     const char *data = argc > 4 ? argv[4] : "-";
     bool made = strcmp(data, "-") == 0;
     if (steps >= MOST_STEPS) steps = MOST_STEPS - 1;
-    bool ok = !made || (mkdtemp(folder) && data_synthesize(folder, 2000, 100, 1, &err));
+    bool ok = !made || (mkdtemp(folder) && data_synthesize(folder, 2000, 100, 1, NULL, NULL, &err));
     ok = ok && run(argc > 1 ? argv[1] : "resnet-20", argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 128, steps,
                    made ? folder : data, &err);
     if (!ok) fprintf(stderr, "bench_train: %s\n", err.text);

@@ -2,7 +2,6 @@
 #include "command.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include "data.h"
 #include "json.h"
 #include "printable.h"
+#include "stop.h"
 #include "units.h"
 
 #define PRINTED_CLASSES 20u
@@ -54,8 +54,9 @@ static const char manual[] =
     "    --threads N  convert, info --check: one for each processor if not given\n"
     "\n"
     "EXIT STATUS\n"
-    "    0 done; 1 a file could not be read or written, or Ctrl-C; 2 the command or the dataset is wrong, or --check\n"
-    "    found damaged images\n"
+    "    0 done; 1 a file could not be read or written; 2 the command or the dataset is wrong, or --check found "
+    "damaged\n"
+    "    images; 128 + N when signal N (2 for Ctrl-C) stopped it: then nothing was changed\n"
     "\n"
     "EXAMPLES\n"
     "    fathom data synth shapes\n"
@@ -65,19 +66,10 @@ static const char manual[] =
 
 /* ---- Progress of long work ---- */
 
-static volatile sig_atomic_t interrupted;
-
-static void note_interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-}
-
 struct meter {
     const char *doing;
     bool terminal;
     uint64_t started_ns, told_ns;
-    struct sigaction before;
 };
 
 #define LINE_EVERY_NS UINT64_C(5000000000) /* where there is no terminal */
@@ -86,15 +78,11 @@ static void meter_begin(struct meter *meter, const char *doing)
 {
     *meter = (struct meter){.doing = doing, .terminal = isatty(STDERR_FILENO) == 1, .started_ns = clock_now_ns()};
     meter->told_ns = meter->started_ns;
-    struct sigaction action = {.sa_handler = note_interrupt};
-    sigemptyset(&action.sa_mask);
-    interrupted = 0;
-    sigaction(SIGINT, &action, &meter->before);
+    stop_catch();
 }
 
 static void meter_end(struct meter *meter)
 {
-    sigaction(SIGINT, &meter->before, NULL);
     if (meter->terminal) fputs("\r\033[K", stderr);
 }
 
@@ -103,7 +91,7 @@ static bool tell_progress(void *context, uint64_t done, uint64_t total)
     struct meter *meter = context;
     uint64_t now = clock_now_ns();
     char text[3][UNITS_TEXT];
-    if (!meter->terminal && now - meter->told_ns < LINE_EVERY_NS) return !interrupted;
+    if (!meter->terminal && now - meter->told_ns < LINE_EVERY_NS) return !*stop_flag();
     meter->told_ns = now;
     double seconds = (double)(now - meter->started_ns) / 1e9;
     double rate = (double)done / (seconds > 0 ? seconds : 1);
@@ -111,7 +99,7 @@ static bool tell_progress(void *context, uint64_t done, uint64_t total)
             units_format_count(done, text[0]), units_format_count(total, text[1]), rate,
             done ? units_format_seconds((double)(total - done) / rate, text[2]) : "an unknown time",
             meter->terminal ? "\033[K" : "\n");
-    return !interrupted;
+    return !*stop_flag();
 }
 
 /* ---- The actions ---- */
@@ -131,7 +119,11 @@ static bool run_synth(int argc, char **argv, struct error *err)
     size_t count;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], &folder, 1, &count, err));
     TRY(one_folder(count, "synth DIR", err));
-    TRY(data_synthesize(folder, train, test, seed, err));
+    struct meter meter;
+    meter_begin(&meter, "drawing");
+    bool ok = data_synthesize(folder, train, test, seed, tell_progress, &meter, err);
+    meter_end(&meter);
+    if (!ok) return false;
     char text[2][UNITS_TEXT];
     printf("%s: %s training and %s test images of ten classes, as CIFAR-10 binaries\n", PRINTABLE(folder),
            units_format_count(train, text[0]), units_format_count(test, text[1]));
@@ -268,6 +260,15 @@ static bool run_info(int argc, char **argv, struct error *err)
     return ok;
 }
 
+/* As a shell tells of a process that a signal has ended. */
+static int end_action(bool ok, struct error *err)
+{
+    int number = *stop_flag();
+    if (ok || !number) return ok ? 0 : 1;
+    error_set(err, ERROR_FAILED, "stopped by %s; nothing was changed", stop_name(number));
+    return 128 + number;
+}
+
 static int run(int argc, char **argv, struct error *err)
 {
     static const struct {
@@ -276,7 +277,7 @@ static int run(int argc, char **argv, struct error *err)
     } actions[] = {{"synth", run_synth}, {"convert", run_convert}, {"info", run_info}};
     const char *name = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++)
-        if (strcmp(name, actions[i].name) == 0) return actions[i].run(argc - 1, argv + 1, err) ? 0 : 1;
+        if (strcmp(name, actions[i].name) == 0) return end_action(actions[i].run(argc - 1, argv + 1, err), err);
     error_set(err, ERROR_INPUT, "%s%s%s; synth, convert and info are possible (`fathom help data` explains them)",
               argc > 1 ? "there is no '" : "an action is wanted", name, argc > 1 ? "'" : "");
     return 2;

@@ -154,7 +154,7 @@ int main(int argc, char **argv)
         if (ferror(stdout) && reader_is_gone()) return READER_GONE;
         if (err.kind == ERROR_FAILED && options_output() != STDOUT_FILENO && reader_is_gone()) return READER_GONE;
         print_error(name, &err);
-        code = error_exit_code(&err);
+        if (code < 128) code = error_exit_code(&err); /* else a signal's */
     }
     return finish_output(code);
 }

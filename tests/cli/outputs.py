@@ -149,7 +149,8 @@ def check_limit(folder):
     before = contents(folder)
     for words, name in ((['plan', 'resnet-20', '--gpus', 'cpu', '-o', 'big'], 'big'), (['plan', 'resnet-20', '--gpus', 'cpu', '--svg', 'big'], 'big'),
                         (['trace', 'export', '--chrome', 'run.trace', '-o', 'big'], 'big'), ([*TRAIN, '--iterations', 1, '--save', 'big'], 'big'),
-                        ([*TRAIN, '--iterations', 4, '--resume', 'run'], 'run')):
+                        ([*TRAIN, '--iterations', 4, '--resume', 'run'], 'run'), (['data', 'synth', 'big'], 'big'),
+                        (['data', 'synth', 'data'], 'data')):
         refused(words, name, 'File too large', code=1, cwd=folder, preexec_fn=limit_files)
     expect(contents(folder) == before, f'a limit left behind {sorted(set(contents(folder)) ^ set(before))}')
     done = run(*TRAIN, '--iterations', 120, '--log', 'limited.log', '--trace', 'limited.trace', cwd=folder, preexec_fn=limit_files)

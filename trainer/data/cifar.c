@@ -65,21 +65,30 @@ static bool open_file(struct dataset *dataset, enum dataset_part part, const cha
     return true;
 }
 
+void cifar_file_name(uint32_t file, char name[CIFAR_FILE_NAME])
+{
+    if (file == CIFAR_TRAIN_FILES)
+        snprintf(name, CIFAR_FILE_NAME, "test_batch.bin");
+    else
+        snprintf(name, CIFAR_FILE_NAME, "data_batch_%u.bin", file + 1);
+}
+
 /* Fewer than five batches are a smaller training set, but a gap is a file that got lost. */
 static bool open_batches(struct dataset *dataset, struct error *err)
 {
-    uint32_t last = 1;
-    char name[32], path[DATASET_PATH];
-    for (uint32_t batch = 1; batch <= CIFAR_TRAIN_FILES; batch++) {
-        snprintf(name, sizeof name, "data_batch_%u.bin", batch);
+    uint32_t last = 0;
+    char name[CIFAR_FILE_NAME], path[DATASET_PATH];
+    for (uint32_t file = 0; file < CIFAR_TRAIN_FILES; file++) {
+        cifar_file_name(file, name);
         TRY(dataset_join(path, dataset->path, name, err));
-        if (access(path, F_OK) == 0) last = batch;
+        if (access(path, F_OK) == 0) last = file;
     }
-    for (uint32_t batch = 1; batch <= last; batch++) {
-        snprintf(name, sizeof name, "data_batch_%u.bin", batch);
+    for (uint32_t file = 0; file <= last; file++) {
+        cifar_file_name(file, name);
         TRY(open_file(dataset, DATASET_TRAIN, name, err));
     }
-    return open_file(dataset, DATASET_TEST, "test_batch.bin", err);
+    cifar_file_name(CIFAR_TRAIN_FILES, name);
+    return open_file(dataset, DATASET_TEST, name, err);
 }
 
 static bool open_files(struct dataset *dataset, struct error *err)

@@ -17,12 +17,12 @@
 #include "jpeg.h"
 #include "mem.h"
 #include "parallel_for.h"
+#include "partial.h"
 #include "printable.h"
 #include "text.h"
 
 #define ORDER_SEED   1u
 #define RECORD_BYTES (1u + CIFAR_PIXELS)
-#define FILES        (CIFAR_TRAIN_FILES + 1u)
 
 /* ---- Decoders, one a thread ---- */
 
@@ -53,18 +53,11 @@ static struct jpeg_decoder **create_decoders(uint32_t threads, struct error *err
 struct conversion {
     const struct dataset *dataset;
     struct jpeg_decoder **decoders;
-    char partial[DATASET_PATH]; /* the folder being filled */
-    int files[FILES];           /* descriptors; -1 when not open. The last is the test file */
+    char *partial; /* the folder being filled */
+    int folder;    /* its descriptor and those of its files; -1 when not open */
+    int files[CIFAR_FILES];
     atomic_uint_fast64_t resized;
 };
-
-static void file_name(uint32_t file, char name[32])
-{
-    if (file == CIFAR_TRAIN_FILES)
-        snprintf(name, 32, "test_batch.bin");
-    else
-        snprintf(name, 32, "data_batch_%u.bin", file + 1);
-}
 
 /* Where training image `index` goes: the files differ by one record at most. */
 static uint32_t place_record(uint64_t images, uint64_t index, uint64_t *record)
@@ -84,9 +77,9 @@ static bool write_record(const struct conversion *conversion, uint32_t file, uin
             pwrite(conversion->files[file], bytes + done, RECORD_BYTES - done, (off_t)(record * RECORD_BYTES + done));
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) {
-            char name[32];
+            char name[CIFAR_FILE_NAME];
             int cause = errno;
-            file_name(file, name);
+            cifar_file_name(file, name);
             return error_errno(err, ERROR_FAILED, cause, "%s/%s: cannot be written", conversion->partial, name);
         }
         done += (size_t)put;
@@ -143,20 +136,19 @@ static bool check_target(const char *folder, struct error *err)
     return empty ? true : error_set(err, ERROR_INPUT, "%s: is not empty; a new or an empty folder is wanted", folder);
 }
 
+/* The folder beside the target and its files, all of them new. */
 static bool begin_folder(struct conversion *conversion, const char *folder, struct error *err)
 {
-    size_t length = strlen(folder);
-    while (length > 1 && folder[length - 1] == '/') length--;
-    if (length > DATASET_PATH - 64)
-        return error_set(err, ERROR_INPUT, "%s: the path is too long", PRINTABLE_CUT(folder, 200));
-    snprintf(conversion->partial, sizeof conversion->partial, "%.*s.partial-%ld", (int)length, folder, (long)getpid());
-    TRY(files_make_folder(conversion->partial, err));
-    for (uint32_t file = 0; file < FILES; file++) {
-        char name[32], path[DATASET_PATH];
-        file_name(file, name);
-        TRY(dataset_join(path, conversion->partial, name, err));
-        conversion->files[file] = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        if (conversion->files[file] < 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be written", path);
+    conversion->folder = partial_create_folder(folder, &conversion->partial);
+    if (conversion->folder < 0)
+        return error_errno(err, errno == ENOMEM ? ERROR_MEMORY : ERROR_INPUT, errno, "%s: cannot be made", folder);
+    for (uint32_t file = 0; file < CIFAR_FILES; file++) {
+        char name[CIFAR_FILE_NAME];
+        cifar_file_name(file, name);
+        conversion->files[file] =
+            openat(conversion->folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (conversion->files[file] < 0)
+            return error_errno(err, ERROR_FAILED, errno, "%s/%s: cannot be written", conversion->partial, name);
     }
     return true;
 }
@@ -176,29 +168,25 @@ static bool write_names(const struct conversion *conversion, struct error *err)
 
 static bool commit_folder(struct conversion *conversion, const char *folder, struct error *err)
 {
-    for (uint32_t file = 0; file < FILES; file++)
+    for (uint32_t file = 0; file < CIFAR_FILES; file++)
         if (fsync(conversion->files[file]) != 0)
             return error_errno(err, ERROR_FAILED, errno, "%s: cannot be written", conversion->partial);
     TRY(write_names(conversion, err));
     if (rename(conversion->partial, folder) != 0)
         return error_errno(err, ERROR_FAILED, errno, "%s: cannot be given its name", conversion->partial);
-    conversion->partial[0] = '\0';
+    mem_free(conversion->partial);
+    conversion->partial = NULL;
     return true;
 }
 
 /* Closes the files and removes a folder that was not finished. */
 static void end_folder(struct conversion *conversion)
 {
-    for (uint32_t file = 0; file < FILES; file++) {
-        char name[32], path[DATASET_PATH];
+    for (uint32_t file = 0; file < CIFAR_FILES; file++)
         if (conversion->files[file] >= 0) close(conversion->files[file]);
-        file_name(file, name);
-        if (conversion->partial[0] && dataset_join(path, conversion->partial, name, NULL)) unlink(path);
-    }
-    char path[DATASET_PATH];
-    if (!conversion->partial[0]) return;
-    if (dataset_join(path, conversion->partial, "batches.meta.txt", NULL)) unlink(path);
-    rmdir(conversion->partial);
+    if (conversion->partial) partial_remove_folder(conversion->partial);
+    if (conversion->folder >= 0) close(conversion->folder);
+    mem_free(conversion->partial);
 }
 
 static bool check_source(const struct dataset *dataset, struct error *err)
@@ -214,7 +202,7 @@ static bool convert_dataset(struct dataset *dataset, const char *folder, uint32_
                             void *context, struct data_converted *converted, struct error *err)
 {
     TRY(check_source(dataset, err));
-    struct conversion conversion = {.dataset = dataset};
+    struct conversion conversion = {.dataset = dataset, .folder = -1};
     memset(conversion.files, -1, sizeof conversion.files);
     conversion.decoders = create_decoders(threads, err);
     uint64_t images = dataset->info.train_images + dataset->info.test_images;
@@ -229,6 +217,39 @@ static bool convert_dataset(struct dataset *dataset, const char *folder, uint32_
     return ok;
 }
 
+/* The folder that is to be made, without links, and its parent, which is made. */
+static bool find_target(const char *folder, char target[FILES_PATH], char parent[FILES_PATH], struct error *err)
+{
+    size_t length = strlen(folder);
+    while (length > 1 && folder[length - 1] == '/') length--;
+    if (length > FILES_PATH - 64)
+        return error_set(err, ERROR_INPUT, "%s: the path is too long", PRINTABLE_CUT(folder, 200));
+    snprintf(target, FILES_PATH, "%.*s", (int)length, folder);
+    snprintf(parent, FILES_PATH, "%s", target);
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        slash[slash == parent] = '\0';
+    else
+        strcpy(parent, ".");
+    return true;
+}
+
+static bool convert_to(struct dataset *dataset, const char *out_folder, uint32_t threads, data_progress *progress,
+                       void *context, struct data_converted *converted, struct error *err)
+{
+    char target[FILES_PATH], parent[FILES_PATH], real[FILES_PATH];
+    if (dataset_reads(dataset->path, out_folder))
+        return error_set(err, ERROR_INPUT, "%s: would be a part of the images in %s; name another folder", out_folder,
+                         dataset->path);
+    TRY(find_target(out_folder, target, parent, err));
+    size_t there = files_folder_there(parent);
+    bool ok = files_make_folder(parent, err);
+    if (ok && !files_resolve(target, real)) ok = error_errno(err, ERROR_INPUT, errno, "%s: cannot be made", out_folder);
+    ok = ok && convert_dataset(dataset, real, threads, progress, context, converted, err);
+    if (!ok) files_unmake_folder(parent, there);
+    return ok;
+}
+
 bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t threads, data_progress *progress,
                   void *context, struct data_converted *converted, struct error *err)
 {
@@ -236,7 +257,7 @@ bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t thre
     TRY(check_target(out_folder, err));
     TRY(dataset_open(jpeg_folder, &dataset, err));
     threads = parallel_for_threads(threads, PARALLEL_FOR_MOST_THREADS);
-    bool ok = convert_dataset(dataset, out_folder, threads, progress, context, converted, err);
+    bool ok = convert_to(dataset, out_folder, threads, progress, context, converted, err);
     dataset_close(dataset);
     return ok;
 }

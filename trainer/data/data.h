@@ -73,12 +73,15 @@ uint64_t loader_bytes(const struct loader_options *options);
 uint64_t loader_waited_ns(const struct loader *loader);
 
 /* `fathom data`. */
-/* Ten classes of shapes and textures as CIFAR-10 binaries, the same for the same arguments; each file whole or not there. A
- * folder with other images is refused (ERROR_INPUT). */
-bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_images, uint64_t seed, struct error *err);
 
 /* Called on the caller's thread about ten times a second and at the end; false stops the work (ERROR_FAILED). */
 typedef bool data_progress(void *context, uint64_t done, uint64_t total);
+
+/* Ten classes of shapes and textures as CIFAR-10 binaries, the same for the same arguments. All files are written before
+ * the first gets its name, and the test images get theirs last: a folder in which that was cut short is no dataset, and
+ * can be made again. One with other images is refused (ERROR_INPUT). progress may be NULL. */
+bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_images, uint64_t seed,
+                     data_progress *progress, void *context, struct error *err);
 
 struct data_converted {
     uint64_t train_images, test_images;

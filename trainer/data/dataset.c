@@ -92,17 +92,24 @@ static bool is_below(const char *path, const char *folder)
     return strncmp(path, folder, length) == 0 && path[length] == '/';
 }
 
+static bool is_at(const char *wanted, const char *folder, const char *name)
+{
+    char path[DATASET_PATH], found[FILES_PATH];
+    return dataset_join(path, folder, name, NULL) && files_resolve(path, found) && strcmp(found, wanted) == 0;
+}
+
 bool dataset_reads(const char *folder, const char *file)
 {
-    static const char *const files[] = {
-        "data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin",
-        "test_batch.bin",   "batches.meta.txt", "train.bin",        "test.bin",         "fine_label_names.txt"};
+    static const char *const files[] = {"batches.meta.txt", "train.bin", "test.bin", "fine_label_names.txt"};
     static const char *const parts[] = {"train", "test", "val"};
-    char wanted[FILES_PATH], path[DATASET_PATH], found[FILES_PATH];
+    char name[CIFAR_FILE_NAME], wanted[FILES_PATH], path[DATASET_PATH], found[FILES_PATH];
     if (!files_resolve(file, wanted)) return false;
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
-        if (dataset_join(path, folder, files[i], NULL) && files_resolve(path, found) && strcmp(found, wanted) == 0)
-            return true;
+        if (is_at(wanted, folder, files[i])) return true;
+    for (uint32_t i = 0; i < CIFAR_FILES; i++) {
+        cifar_file_name(i, name);
+        if (is_at(wanted, folder, name)) return true;
+    }
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (dataset_join(path, folder, parts[i], NULL) && files_resolve(path, found) && is_below(wanted, found))
             return true;

@@ -72,6 +72,11 @@ void folders_close(struct folders *folders);
 bool cifar_read(const struct dataset *dataset, enum dataset_part part, uint64_t index,
                 uint8_t record[CIFAR_MOST_RECORD], const uint8_t **pixels, uint32_t *label, struct error *err);
 
+/* "data_batch_1.bin" for file 0, and so on; the last, CIFAR_TRAIN_FILES, is "test_batch.bin". */
+#define CIFAR_FILES     (CIFAR_TRAIN_FILES + 1u)
+#define CIFAR_FILE_NAME 32
+void cifar_file_name(uint32_t file, char name[CIFAR_FILE_NAME]);
+
 /* The path and label of image `index`. */
 bool folders_find(const struct dataset *dataset, enum dataset_part part, uint64_t index, char path[DATASET_PATH],
                   uint32_t *label, struct error *err);

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "data.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,8 +9,10 @@
 #include <unistd.h>
 
 #include "augment.h"
+#include "clock.h"
 #include "dataset.h"
 #include "files.h"
+#include "locks.h"
 #include "mem.h"
 #include "random.h"
 
@@ -147,22 +150,53 @@ static void draw_record(uint64_t seed, enum dataset_part part, uint64_t count, u
     draw_scene(&scene, &random, record + 1);
 }
 
-static bool write_records(const char *folder, const char *name, uint64_t seed, enum dataset_part part, uint64_t count,
-                          uint64_t first, uint64_t end, struct error *err)
+/* ---- Files ---- */
+
+#define NAMES_FILE  "batches.meta.txt"
+#define NAMES_BYTES 256u
+#define TELL_NS     100000000u
+
+struct synthesis {
+    const char *folder;
+    uint64_t seed, images[DATASET_PARTS];
+    data_progress *progress;
+    void *context;
+    uint64_t done, told_ns;
+    struct files_writer names, files[CIFAR_FILES];
+};
+
+static bool is_wanted(struct synthesis *s, bool ended)
 {
-    char path[DATASET_PATH];
-    struct files_writer writer;
-    TRY(dataset_join(path, folder, name, err));
-    TRY(files_begin(&writer, path, err));
-    for (uint64_t index = first; index < end && !ferror(writer.stream); index++) {
-        uint8_t record[1 + CIFAR_PIXELS];
-        draw_record(seed, part, count, index, record);
-        fwrite(record, sizeof record, 1, writer.stream);
-    }
-    return files_commit(&writer, err);
+    uint64_t now = clock_now_ns();
+    if (!s->progress || (!ended && now - s->told_ns < TELL_NS)) return true;
+    s->told_ns = now;
+    return s->progress(s->context, s->done, s->images[DATASET_TRAIN] + s->images[DATASET_TEST]);
 }
 
-#define NAMES_BYTES 256u
+static bool write_records(struct synthesis *s, struct files_writer *writer, enum dataset_part part, uint64_t first,
+                          uint64_t end, struct error *err)
+{
+    for (uint64_t index = first; index < end && !ferror(writer->stream); index++, s->done++) {
+        uint8_t record[1 + CIFAR_PIXELS];
+        if (!is_wanted(s, false)) return error_set(err, ERROR_FAILED, "stopped");
+        draw_record(s->seed, part, s->images[part], index, record);
+        fwrite(record, sizeof record, 1, writer->stream);
+    }
+    return files_flush(writer, err);
+}
+
+static bool write_file(struct synthesis *s, uint32_t file, struct error *err)
+{
+    char name[CIFAR_FILE_NAME], path[DATASET_PATH];
+    uint64_t train = s->images[DATASET_TRAIN];
+    cifar_file_name(file, name);
+    TRY(dataset_join(path, s->folder, name, err));
+    TRY(files_begin(&s->files[file], path, err));
+    if (file == CIFAR_TRAIN_FILES)
+        return write_records(s, &s->files[file], DATASET_TEST, 0, s->images[DATASET_TEST], err);
+    return write_records(s, &s->files[file], DATASET_TRAIN, train * file / CIFAR_TRAIN_FILES,
+                         train * (file + 1) / CIFAR_TRAIN_FILES, err);
+}
 
 static size_t format_names(char lines[NAMES_BYTES])
 {
@@ -172,14 +206,32 @@ static size_t format_names(char lines[NAMES_BYTES])
     return (size_t)used;
 }
 
+static bool write_names(struct synthesis *s, struct error *err)
+{
+    char path[DATASET_PATH], lines[NAMES_BYTES];
+    TRY(dataset_join(path, s->folder, NAMES_FILE, err));
+    TRY(files_begin(&s->names, path, err));
+    fwrite(lines, 1, format_names(lines), s->names.stream);
+    return files_flush(&s->names, err);
+}
+
+static bool has_images(const char *folder)
+{
+    char name[CIFAR_FILE_NAME], path[DATASET_PATH];
+    for (uint32_t file = 0; file < CIFAR_FILES; file++) {
+        cifar_file_name(file, name);
+        if (dataset_join(path, folder, name, NULL) && access(path, F_OK) == 0) return true;
+    }
+    return false;
+}
+
 /* A mistyped path must not cost the user the published images: only what was made here is made again. */
 static bool may_replace(const char *folder, struct error *err)
 {
     char path[DATASET_PATH], lines[NAMES_BYTES], *found;
     size_t length;
-    TRY(dataset_join(path, folder, "data_batch_1.bin", err));
-    if (access(path, F_OK) != 0) return true;
-    TRY(dataset_join(path, folder, "batches.meta.txt", err));
+    if (!has_images(folder)) return true;
+    TRY(dataset_join(path, folder, NAMES_FILE, err));
     bool ours = false;
     if (access(path, F_OK) == 0) {
         TRY(files_read(path, UINT64_C(1) << 20, &found, &length, err));
@@ -190,29 +242,54 @@ static bool may_replace(const char *folder, struct error *err)
     return error_set(err, ERROR_INPUT, "%s: holds other images; name another folder or remove them", folder);
 }
 
-/* First of all files: a folder with these names is ours. */
-static bool write_names(const char *folder, struct error *err)
+/* The names first: a folder with these is ours. Without test images it is no dataset, so that old files and new ones
+ * are not taken for one. */
+static bool commit_files(struct synthesis *s, struct error *err)
 {
-    char path[DATASET_PATH], lines[NAMES_BYTES];
-    TRY(dataset_join(path, folder, "batches.meta.txt", err));
-    return files_write(path, lines, format_names(lines), err);
+    if (unlink(s->files[CIFAR_TRAIN_FILES].path) != 0 && errno != ENOENT)
+        return error_errno(err, ERROR_FAILED, errno, "%s: cannot be replaced", s->files[CIFAR_TRAIN_FILES].path);
+    TRY(files_commit(&s->names, err));
+    for (uint32_t file = 0; file < CIFAR_FILES; file++) TRY(files_commit(&s->files[file], err));
+    return true;
 }
 
-bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_images, uint64_t seed, struct error *err)
+static bool write_files(struct synthesis *s, struct error *err)
+{
+    TRY(may_replace(s->folder, err));
+    TRY(write_names(s, err));
+    for (uint32_t file = 0; file < CIFAR_FILES; file++) TRY(write_file(s, file, err));
+    if (!is_wanted(s, true)) return error_set(err, ERROR_FAILED, "stopped");
+    return commit_files(s, err);
+}
+
+static bool fill_folder(struct synthesis *s, struct error *err)
+{
+    struct folder_lock lock;
+    TRY(files_make_folder(s->folder, err));
+    TRY(locks_enter_folder(&lock, s->folder, err));
+    bool ok = write_files(s, err);
+    files_abandon(&s->names);
+    for (uint32_t file = 0; file < CIFAR_FILES; file++) files_abandon(&s->files[file]);
+    locks_leave_folder(&lock);
+    return ok;
+}
+
+bool data_synthesize(const char *folder, uint64_t train_images, uint64_t test_images, uint64_t seed,
+                     data_progress *progress, void *context, struct error *err)
 {
     if (train_images < 1 || train_images > MOST_IMAGES || test_images > MOST_IMAGES)
         return error_set(err, ERROR_INPUT,
                          "%" PRIu64 " training and %" PRIu64 " test images were asked for; 1 to %u and 0 to %u are "
                          "possible",
                          train_images, test_images, MOST_IMAGES, MOST_IMAGES);
-    TRY(files_make_folder(folder, err));
-    TRY(may_replace(folder, err));
-    TRY(write_names(folder, err));
-    for (uint32_t batch = 0; batch < CIFAR_TRAIN_FILES; batch++) {
-        char name[32];
-        snprintf(name, sizeof name, "data_batch_%u.bin", batch + 1);
-        TRY(write_records(folder, name, seed, DATASET_TRAIN, train_images, train_images * batch / CIFAR_TRAIN_FILES,
-                          train_images * (batch + 1) / CIFAR_TRAIN_FILES, err));
-    }
-    return write_records(folder, "test_batch.bin", seed, DATASET_TEST, test_images, 0, test_images, err);
+    struct synthesis synthesis = {.folder = folder,
+                                  .seed = seed,
+                                  .images = {[DATASET_TRAIN] = train_images, [DATASET_TEST] = test_images},
+                                  .progress = progress,
+                                  .context = context,
+                                  .told_ns = clock_now_ns()};
+    size_t there = files_folder_there(folder);
+    bool ok = fill_folder(&synthesis, err);
+    if (!ok) files_unmake_folder(folder, there);
+    return ok;
 }

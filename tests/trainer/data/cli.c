@@ -1,7 +1,9 @@
 /* `fathom data` as a user meets it. */
 #include "data_help.h"
 
+#include <dirent.h>
 #include <jansson.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "data_jpeg_help.h"
@@ -90,4 +92,102 @@ Test(data_cli, mistakes_are_explained)
     has("did you mean --check?");
     cr_assert_eq(run(text, sizeof text, "info --help"), 0);
     has("SYNOPSIS");
+}
+
+/* ---- Requests to end ---- */
+
+static pid_t start(const char *action, const char *first, const char *second, const char *third)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    cr_assert_geq(child, 0);
+    if (child > 0) return child;
+    if (!freopen("/dev/null", "w", stderr)) _exit(126);
+    execl(getenv("FATHOM_BIN"), "fathom", "data", action, first, second, third, (char *)NULL);
+    _exit(127);
+}
+
+/* Names in a folder that hold a part; 0 where there is no folder. */
+static int count_names(const char *path, const char *part)
+{
+    int count = 0;
+    DIR *folder = opendir(path);
+    for (const struct dirent *entry; folder && (entry = readdir(folder));)
+        count += entry->d_name[0] != '.' && strstr(entry->d_name, part) != NULL;
+    if (folder) closedir(folder);
+    return count;
+}
+
+static int stop(pid_t child, const char *folder, int number)
+{
+    int status = 0;
+    char partial[64];
+    snprintf(partial, sizeof partial, ".partial-%ld-", (long)child);
+    for (int i = 0; i < 20000 && count_names(folder, partial) == 0; i++) usleep(1000);
+    cr_assert_eq(kill(child, number), 0);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static const int requests[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGUSR1};
+#define REQUESTS (sizeof requests / sizeof requests[0])
+
+Test(data_cli, a_stopped_synth_leaves_nothing_and_keeps_the_old)
+{
+    char path[HELP_PATH], set[2 * HELP_PATH], deep[2 * HELP_PATH];
+    help_folder(path);
+    help_join(set, path, "set");
+    help_join(deep, path, "new/set");
+    cr_assert_eq(run(text, sizeof text, "synth %s --train 20 --test 5", set), 0, "%s", text);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        const char *folder = i % 2 ? set : deep;
+        cr_assert_eq(stop(start("synth", folder, "--train=3000000", NULL), folder, requests[i]), 128 + requests[i]);
+        cr_assert_eq(count_names(path, ""), 1, "signal %d: the new folder stays", requests[i]);
+        cr_assert_eq(count_names(set, ""), 7, "signal %d", requests[i]);
+        cr_assert_eq(run(text, sizeof text, "info %s", set), 0, "%s", text);
+        has("20 training, 5 test");
+    }
+    help_remove(path);
+}
+
+Test(data_cli, a_killed_synth_is_no_dataset_and_can_be_repeated)
+{
+    char path[HELP_PATH];
+    help_folder(path);
+    cr_assert_eq(stop(start("synth", path, "--train=3000000", NULL), path, SIGKILL), -SIGKILL);
+    cr_assert_gt(count_names(path, ".partial-"), 0);
+    cr_assert_eq(run(text, sizeof text, "info %s", path), 2, "%s", text);
+    cr_assert_eq(run(text, sizeof text, "synth %s --train 20 --test 5", path), 0, "%s", text);
+    cr_assert_eq(count_names(path, ""), 7, "what was left stays");
+    help_remove(path);
+}
+
+/* Many names of one large picture: enough to do until the signal comes. */
+static void make_pictures(const char *path)
+{
+    char first[2 * HELP_PATH], name[32], file[2 * HELP_PATH];
+    const char *const folders[] = {"in", "in/train", "in/train/a", "in/train/b"};
+    for (int i = 0; i < 4; i++) cr_assert_eq(mkdir(help_join(file, path, folders[i]), 0777), 0);
+    help_write_jpeg(help_join(first, path, "in/train/a/0.jpg"), (struct help_jpeg){1500, 1500, 3, false, 0});
+    for (int i = 1; i < 120; i++) {
+        snprintf(name, sizeof name, "in/train/%c/%d.jpg", 'a' + i % 2, i);
+        cr_assert_eq(link(first, help_join(file, path, name)), 0);
+    }
+}
+
+Test(data_cli, a_stopped_convert_leaves_nothing)
+{
+    char path[HELP_PATH], in[2 * HELP_PATH], out[2 * HELP_PATH], deep[2 * HELP_PATH];
+    help_folder(path);
+    make_pictures(path);
+    help_join(in, path, "in");
+    help_join(out, path, "out");
+    help_join(deep, path, "in/train/a/out");
+    cr_assert_eq(run(text, sizeof text, "convert %s %s", in, deep), 2);
+    has("would be a part");
+    cr_assert_eq(stop(start("convert", in, out, "--threads=1"), path, SIGKILL), -SIGKILL);
+    cr_assert_eq(count_names(path, "out.partial-"), 1);
+    cr_assert_eq(stop(start("convert", in, out, "--threads=1"), path, SIGTERM), 128 + SIGTERM);
+    cr_assert_eq(count_names(path, "out"), 0, "neither goes what it wrote nor what the killed one left");
+    help_remove(path);
 }

@@ -10,7 +10,7 @@ static void synthesize(char path[HELP_PATH], uint64_t train, uint64_t test, uint
 {
     struct error err = {0};
     help_folder(path);
-    cr_assert(data_synthesize(path, train, test, seed, &err), "%s", err.text);
+    cr_assert(data_synthesize(path, train, test, seed, NULL, NULL, &err), "%s", err.text);
 }
 
 static unsigned char *read_file(const char *folder, const char *name, size_t *length)
@@ -117,10 +117,10 @@ Test(synth, edges_tell_what_mean_colours_do_not)
 Test(synth, impossible_requests_are_refused)
 {
     struct error err = {0};
-    cr_assert_not(data_synthesize("/tmp/fathom-none", 0, 10, 1, &err));
+    cr_assert_not(data_synthesize("/tmp/fathom-none", 0, 10, 1, NULL, NULL, &err));
     cr_assert_eq(err.kind, ERROR_INPUT);
     cr_assert_neq(access("/tmp/fathom-none", F_OK), 0, "nothing was made");
-    cr_assert_not(data_synthesize("/proc/none", 10, 10, 1, &err));
+    cr_assert_not(data_synthesize("/proc/none", 10, 10, 1, NULL, NULL, &err));
     cr_assert_eq(err.kind, ERROR_INPUT);
     cr_assert(strstr(err.text, "/proc/none"), "%s", err.text);
 }
@@ -130,11 +130,11 @@ Test(synth, other_images_are_never_overwritten)
     char path[HELP_PATH];
     struct error err = {0};
     synthesize(path, 10, 2, 1);
-    cr_assert(data_synthesize(path, 20, 2, 2, &err), "what was made here is made again: %s", err.text);
+    cr_assert(data_synthesize(path, 20, 2, 2, NULL, NULL, &err), "what was made here is made again: %s", err.text);
     char names[2 * HELP_PATH];
     help_join(names, path, "batches.meta.txt");
     cr_assert(files_write(names, "airplane\nautomobile\n", 20, &err), "%s", err.text);
-    cr_assert_not(data_synthesize(path, 10, 2, 1, &err));
+    cr_assert_not(data_synthesize(path, 10, 2, 1, NULL, NULL, &err));
     cr_assert_eq(err.kind, ERROR_INPUT);
     cr_assert(strstr(err.text, "other images"), "%s", err.text);
     struct dataset *dataset;
@@ -152,7 +152,7 @@ Test(synth, every_failed_allocation_is_an_error_without_a_leak)
         uint64_t before = mem_current_bytes(MEM_GENERAL);
         struct error err = {0};
         mem_fail_at(n);
-        done = data_synthesize(path, 10, 2, 1, &err);
+        done = data_synthesize(path, 10, 2, 1, NULL, NULL, &err);
         cr_assert_neq(done, mem_fail_at(0));
         cr_assert(done || err.kind == ERROR_MEMORY, "%s", err.text);
         cr_assert_eq(mem_current_bytes(MEM_GENERAL), before);

@@ -130,7 +130,7 @@ int main(void)
     struct dataset *dataset;
     struct error err = {0};
     CHECK(mkdtemp(folder), "%s", folder);
-    CHECK(data_synthesize(folder, 400, 100, 1, &err), "%s", err.text);
+    CHECK(data_synthesize(folder, 400, 100, 1, NULL, NULL, &err), "%s", err.text);
     CHECK(dataset_open(folder, &dataset, &err), "%s", err.text);
     test_loader(dataset);
     test_early_ends(dataset);

@@ -120,7 +120,7 @@ static void make_data_elsewhere(void)
     strcpy(run_data, "/tmp/fathom-train-XXXXXX");
     check(mkdtemp(run_data) != NULL, "a temporary folder");
     pid_t child = fork();
-    if (child == 0) _exit(!data_synthesize(run_data, 40, 24, 1, NULL));
+    if (child == 0) _exit(!data_synthesize(run_data, 40, 24, 1, NULL, NULL, NULL));
     check(child > 0 && waitpid(child, &status, 0) == child && status == 0, "the dataset");
 }
 

@@ -152,7 +152,7 @@ Test(resume, what_does_not_belong_is_refused)
     struct small_run no_folder = {.options.save_folder = "/dev/null/x"};
     check_refused(&no_folder, "/dev/null/x");
     struct error err = {0};
-    cr_assert(data_synthesize(folder(2, "others"), 40, 24, 2, &err), "%s", err.text);
+    cr_assert(data_synthesize(folder(2, "others"), 40, 24, 2, NULL, NULL, &err), "%s", err.text);
     struct small_run other_images = {.options.resume_folder = folders[0]};
     run_fill_defaults(&other_images);
     other_images.options.data_path = folders[2];

@@ -51,7 +51,7 @@ static inline void run_make_data(void)
 {
     struct error err = {0};
     strcpy(run_data, "/tmp/fathom-train-XXXXXX");
-    if (!mkdtemp(run_data) || !data_synthesize(run_data, 40, 24, 1, &err)) {
+    if (!mkdtemp(run_data) || !data_synthesize(run_data, 40, 24, 1, NULL, NULL, &err)) {
         fprintf(stderr, "%s: %s\n", run_data, err.text);
         abort();
     }
