@@ -10,6 +10,8 @@
 
 #define THRESHOLDS 8          /* of L2, from 0 to half a chunk */
 #define MOST_WORK  1000000000 /* section updates of one filling: about a second */
+#define PASS_WORK  100000000  /* the same where no time is given */
+#define LOOK_EVERY 64         /* buffers between two looks at the clock */
 
 /* What lives in one section, by Martello and Toth's classes for a threshold. */
 struct load {
@@ -134,7 +136,7 @@ static void enter_chunk(struct filling *filling, size_t buffer, uint64_t chunk)
     filling->chunk[buffer] = (uint32_t)chunk;
 }
 
-/* Largest first by area (by_area) or by size; false when a buffer finds no chunk. */
+/* Largest first by area (by_area) or by size; false when a buffer finds no chunk, or there is no time left. */
 static bool fill_chunks(struct filling *filling, bool by_area)
 {
     const struct problem *problem = filling->problem;
@@ -150,6 +152,7 @@ static bool fill_chunks(struct filling *filling, bool by_area)
     sort_pairs(filling->order, filling->order + problem->count, problem->count);
     for (size_t i = 0; i < problem->count; i++) {
         size_t buffer = filling->order[i].index;
+        if (i % LOOK_EVERY == 0 && problem_halted(problem)) return false;
         if (problem->fixed[buffer] != PLACE_UNPLACED) continue;
         uint64_t chunk = find_chunk(filling, buffer);
         if (chunk == filling->chunks) return false;
@@ -182,18 +185,25 @@ static bool solve_chunk(struct filling *filling, uint64_t chunk, const struct pl
     return true;
 }
 
-static bool solve_chunks(struct filling *filling, double seconds, const struct place_options *options, bool *fits,
+/* Seconds until a time on clock_now_ns. */
+static double seconds_until(uint64_t deadline_ns)
+{
+    uint64_t now = clock_now_ns();
+    return deadline_ns > now ? (double)(deadline_ns - now) * 1e-9 : 0;
+}
+
+/* Until a deadline; 0 = one pass for each chunk. */
+static bool solve_chunks(struct filling *filling, uint64_t deadline_ns, const struct place_options *options, bool *fits,
                          struct error *err)
 {
-    uint64_t start = clock_now_ns();
     struct place_options each = *options;
     each.capacity = filling->problem->chunk;
     each.progress = NULL;
     *fits = true;
     for (uint64_t c = 0; *fits && c < filling->chunks; c++) {
-        each.seconds = seconds - (double)(clock_now_ns() - start) * 1e-9;
-        if (each.seconds < 0) each.seconds = 0;
-        TRY(solve_chunk(filling, c, &each, fits, err));
+        each.seconds = deadline_ns > 0 ? seconds_until(deadline_ns) : 0;
+        if (deadline_ns > 0 && each.seconds <= 0) *fits = false;
+        if (*fits) TRY(solve_chunk(filling, c, &each, fits, err));
     }
     return true;
 }
@@ -203,7 +213,7 @@ static uint64_t chunks_of(const struct problem *problem, const struct placement 
     return best->arena / problem->chunk + (best->arena % problem->chunk != 0);
 }
 
-/* Tries `chunks` of them in both orders, each with half the time. */
+/* Tries `chunks` of them in both orders, the first with half of the time that is left. */
 static bool fill_improve(const struct problem *problem, uint64_t chunks, const struct place_options *options,
                          struct placement *best, struct error *err)
 {
@@ -211,8 +221,10 @@ static bool fill_improve(const struct problem *problem, uint64_t chunks, const s
     bool ok = filling_init(&filling, problem, chunks, err);
     for (int by_area = 0; ok && by_area < 2 && chunks_of(problem, best) > chunks; by_area++) {
         bool fits = false;
+        uint64_t deadline_ns = problem->deadline_ns, now = clock_now_ns();
+        if (!by_area && deadline_ns > now) deadline_ns = now + (deadline_ns - now) / 2;
         if (!fill_chunks(&filling, by_area)) continue;
-        ok = solve_chunks(&filling, options->seconds / 2, options, &fits, err);
+        ok = solve_chunks(&filling, deadline_ns, options, &fits, err);
         if (!ok || !fits) continue;
         memcpy(best->offset, filling.offset, problem->count * sizeof *best->offset);
         best->arena = problem_arena(problem, best->offset);
@@ -221,17 +233,24 @@ static bool fill_improve(const struct problem *problem, uint64_t chunks, const s
     return ok;
 }
 
+/* Whether filling so many chunks takes little enough time. */
+static bool may_fill(const struct problem *problem, uint64_t chunks)
+{
+    uint64_t length = 0, most = problem->deadline_ns > 0 ? MOST_WORK : PASS_WORK;
+    for (size_t i = 0; i < problem->count; i++) length += problem->last[i] - problem->first[i];
+    return length < most / chunks && chunks < PLACE_MEMORY_BYTES / sizeof(uint64_t) / problem->sections;
+}
+
 static bool place_problem(const struct problem *problem, uint64_t enough, const struct place_options *options,
                           uint64_t least, struct placement *best, struct error *err)
 {
-    struct squeeze_limits limits = {.options = options};
-    TRY(squeeze_improve(problem, least * problem->chunk, &limits, best, err));
+    struct squeeze_limits limits = {.steps = problem_pass_steps(problem), .options = options};
     uint64_t wanted = enough > least ? enough : least;
-    uint64_t length = 0;
-    for (size_t i = 0; i < problem->count; i++) length += problem->last[i] - problem->first[i];
-    bool small = length < MOST_WORK / wanted && wanted < MOST_WORK / problem->sections;
-    if (chunks_of(problem, best) <= wanted || enough < least || !small) return true;
-    return fill_improve(problem, wanted, options, best, err);
+    if (!problem->any_fixed) TRY(sweep_improve(problem, least * problem->chunk, best, err));
+    if (chunks_of(problem, best) <= least || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
+    TRY(squeeze_improve(problem, least * problem->chunk, &limits, best, err));
+    if (chunks_of(problem, best) <= wanted || enough < least || problem_halted(problem)) return true;
+    return !may_fill(problem, wanted) || fill_improve(problem, wanted, options, best, err);
 }
 
 /* What is solved: storages as their hulls, and beside them the pieces that bound them. */

@@ -7,7 +7,8 @@
 #include "mem.h"
 #include "random.h"
 
-#define LOOK_EVERY 128 /* buffers between two looks at the clock */
+#define LOOK_EVERY 128   /* buffers between two looks at the clock */
+#define LOOK_STEPS 50000 /* the same in steps, where they are many for each buffer */
 
 bool firstfit_init(struct firstfit *firstfit, const struct problem *problem, struct error *err)
 {
@@ -139,18 +140,33 @@ static bool take_fixed(struct firstfit *firstfit)
     return true;
 }
 
+/* Looks at the limits now and then. */
+static bool is_over(const struct firstfit *firstfit, const struct firstfit_limits *limits, size_t placed,
+                    uint64_t *next_look)
+{
+    uint64_t steps = firstfit->gaps.steps;
+    if (limits->steps > 0 && steps > limits->steps) return true;
+    if (placed % LOOK_EVERY != 0 && steps < *next_look) return false;
+    *next_look = steps + LOOK_STEPS;
+    return !firstfit_may_go_on(limits);
+}
+
 enum firstfit_outcome firstfit_place(struct firstfit *firstfit, const uint32_t *order,
                                      const struct firstfit_limits *limits, uint64_t *arena)
 {
     const struct problem *problem = firstfit->problem;
+    bool over = false;
+    uint64_t next_look = 0;
     gaps_clear(&firstfit->gaps);
     if (problem->any_fixed && !take_fixed(firstfit)) return FIRSTFIT_NO_MEMORY;
     for (size_t i = 0; i < problem->count; i++) {
         uint32_t buffer = order[i];
-        if (i % LOOK_EVERY == 0 && !firstfit_may_go_on(limits)) return FIRSTFIT_GIVEN_UP;
+        over = over || is_over(firstfit, limits, i, &next_look);
+        if (over && !limits->obliged) return FIRSTFIT_GIVEN_UP;
         if (problem->fixed[buffer] != PLACE_UNPLACED) continue;
-        uint64_t offset = gaps_lowest(&firstfit->gaps, problem->first[buffer], problem->last[buffer],
-                                      problem->size[buffer], problem->align[buffer]);
+        uint64_t offset =
+            (over ? gaps_above : gaps_lowest)(&firstfit->gaps, problem->first[buffer], problem->last[buffer],
+                                              problem->size[buffer], problem->align[buffer]);
         if (!take(firstfit, buffer, offset)) return FIRSTFIT_NO_MEMORY;
     }
     *arena = problem_arena(problem, firstfit->offset);

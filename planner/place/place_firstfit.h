@@ -42,12 +42,13 @@ bool firstfit_find_load(const struct problem *problem, uint64_t *load, struct er
 uint32_t firstfit_make_order(struct firstfit *firstfit, const uint64_t *load, enum firstfit_order kind, double noise,
                              uint64_t seed, uint32_t *order);
 
-/* When to give up on an order: from outside, or at a time on clock_now_ns (0 = none). */
+/* When to give up on an order: from outside, at a time on clock_now_ns, or after so many steps (0 = none). */
 struct firstfit_limits {
-    uint64_t deadline_ns;
+    uint64_t deadline_ns, steps;
     const atomic_bool *quit;      /* may be NULL */
     const _Atomic uint32_t *stop; /* with `index`: given up once *stop is below it; may be NULL */
     uint32_t index;
+    bool obliged; /* a placement is wanted all the same: the buffers that are left are stacked on the others */
 };
 bool firstfit_may_go_on(const struct firstfit_limits *limits);
 

@@ -39,6 +39,7 @@ void gaps_finish(struct gaps *gaps)
 void gaps_clear(struct gaps *gaps)
 {
     for (size_t i = 0; i < gaps->node_count; i++) gaps->whole[i].count = gaps->part[i].count = 0;
+    gaps->steps = 0;
 }
 
 static bool make_room(struct gaps *gaps, struct gaps_list *list)
@@ -77,6 +78,7 @@ static bool join(struct gaps *gaps, struct gaps_list *list, uint64_t low, uint64
     struct gaps_range *ranges = gaps->pool + list->start;
     if (end != from + 1) memmove(ranges + from + 1, ranges + end, (list->count - end) * sizeof *ranges);
     ranges[from] = (struct gaps_range){low, high};
+    gaps->steps += list->count - from;
     list->count -= (uint32_t)(end - from);
     list->count++;
     return true;
@@ -169,34 +171,29 @@ static void find_heads(struct heads *heads, const struct gaps *gaps, uint32_t fi
     }
 }
 
-/* The next offset from `at` up that is aligned and, with chunks, leaves the buffer whole inside one. */
-static uint64_t settle(uint64_t at, uint64_t size, uint64_t align, uint64_t chunk)
-{
-    if (chunk == 0) return align_up(at, align);
-    uint64_t base = at / chunk * chunk, offset = align_up(at - base, align);
-    return offset + size <= chunk ? base + offset : base + chunk;
-}
-
 /* Moves `at` past every range of one list that is in the way; where the list goes on from there. */
 static const struct gaps_range *pass(const struct gaps *gaps, const struct gaps_range *range,
                                      const struct gaps_range *end, uint64_t size, uint64_t align, uint64_t *at)
 {
     while (range < end && range->low < *at + size) {
-        if (range->high > *at) *at = settle(range->high, size, align, gaps->chunk);
+        if (range->high > *at) *at = settle_offset(range->high, size, align, gaps->chunk);
         range++;
     }
     return range;
 }
 
-uint64_t gaps_lowest(const struct gaps *gaps, uint32_t first, uint32_t last, uint64_t size, uint64_t align)
+uint64_t gaps_lowest(struct gaps *gaps, uint32_t first, uint32_t last, uint64_t size, uint64_t align)
 {
     struct heads heads;
     find_heads(&heads, gaps, first, last);
     uint64_t at = 0, before;
     do {
         before = at;
+        gaps->steps += heads.count;
         for (size_t i = 0; i < heads.count;) {
-            heads.list[i].at = pass(gaps, heads.list[i].at, heads.list[i].end, size, align, &at);
+            const struct gaps_range *range = heads.list[i].at;
+            heads.list[i].at = pass(gaps, range, heads.list[i].end, size, align, &at);
+            gaps->steps += (uint64_t)(heads.list[i].at - range);
             if (heads.list[i].at == heads.list[i].end)
                 heads.list[i] = heads.list[--heads.count];
             else
@@ -204,4 +201,15 @@ uint64_t gaps_lowest(const struct gaps *gaps, uint32_t first, uint32_t last, uin
         }
     } while (at != before);
     return at;
+}
+
+uint64_t gaps_above(struct gaps *gaps, uint32_t first, uint32_t last, uint64_t size, uint64_t align)
+{
+    struct heads heads;
+    uint64_t top = 0;
+    find_heads(&heads, gaps, first, last);
+    gaps->steps += heads.count;
+    for (size_t i = 0; i < heads.count; i++)
+        if (heads.list[i].end[-1].high > top) top = heads.list[i].end[-1].high;
+    return settle_offset(top, size, align, gaps->chunk);
 }

@@ -26,6 +26,7 @@ struct gaps {
     struct gaps_range *pool;
     size_t pool_count, pool_capacity;
     uint64_t chunk;
+    uint64_t steps; /* ranges looked at and moved so far */
 };
 
 bool gaps_init(struct gaps *gaps, const struct problem *problem, struct error *err);
@@ -35,6 +36,8 @@ void gaps_clear(struct gaps *gaps);
 /* false = out of memory. */
 bool gaps_take(struct gaps *gaps, uint32_t first, uint32_t last, uint64_t low, uint64_t high);
 /* The lowest aligned offset at which `size` bytes are free throughout [first, last). */
-uint64_t gaps_lowest(const struct gaps *gaps, uint32_t first, uint32_t last, uint64_t size, uint64_t align);
+uint64_t gaps_lowest(struct gaps *gaps, uint32_t first, uint32_t last, uint64_t size, uint64_t align);
+/* The lowest aligned offset above which all is free throughout [first, last): no gap is looked for, in O(log sections). */
+uint64_t gaps_above(struct gaps *gaps, uint32_t first, uint32_t last, uint64_t size, uint64_t align);
 
 #endif

@@ -7,10 +7,13 @@
 
 /* Two neighbours of together at most half a block become one, so blocks are at least a quarter full on average. */
 #define MERGE_COUNT (HOLES_BLOCK / 2)
+#define BLOCK_STEPS 4 /* of passing over a block, where a hole takes one */
 
-bool holes_init(struct holes *holes, size_t most, struct error *err)
+/* With chunks a hole more for each chunk, of which a buffer opens one at most. */
+bool holes_init(struct holes *holes, size_t most, uint64_t chunk, struct error *err)
 {
-    *holes = (struct holes){.capacity = (most + 1) / (MERGE_COUNT / 2) + 3};
+    size_t runs = chunk > 0 ? 2 * most + 1 : most + 1;
+    *holes = (struct holes){.capacity = runs / (MERGE_COUNT / 2) + 3, .chunk = chunk};
     holes->pool = mem_alloc(MEM_SEARCH, holes->capacity, sizeof *holes->pool);
     holes->block = mem_alloc(MEM_SEARCH, holes->capacity, sizeof *holes->block);
     holes->spare = mem_alloc(MEM_SEARCH, holes->capacity, sizeof *holes->spare);
@@ -38,9 +41,9 @@ void holes_reset(struct holes *holes, uint64_t low)
         (struct hole_block){.hole = {{low, UINT64_MAX / 2}}, .largest = UINT64_MAX / 2 - low, .count = 1};
 }
 
-static bool takes(const struct hole *hole, uint64_t size, uint64_t align)
+static bool takes(const struct holes *holes, const struct hole *hole, uint64_t size, uint64_t align)
 {
-    uint64_t low = align_up(hole->low, align);
+    uint64_t low = settle_offset(hole->low, size, align, holes->chunk);
     return low < hole->high && hole->high - low >= size;
 }
 
@@ -54,39 +57,56 @@ bool holes_is_last(const struct holes *holes, struct hole_place place)
     return place.block == holes->count - 1 && place.at == holes->block[place.block]->count - 1;
 }
 
-struct hole_place holes_lowest(const struct holes *holes, uint64_t size, uint64_t align)
+uint64_t holes_bottom(const struct holes *holes, struct hole_place place, uint64_t size, uint64_t align)
+{
+    return settle_offset(holes_get(holes, place)->low, size, align, holes->chunk);
+}
+
+uint64_t holes_top(const struct holes *holes, struct hole_place place, uint64_t size, uint64_t align)
+{
+    uint64_t high = holes_get(holes, place)->high, base = holes->chunk ? (high - 1) / holes->chunk * holes->chunk : 0;
+    return base + (high - base - size) / align * align;
+}
+
+struct hole_place holes_lowest(struct holes *holes, uint64_t size, uint64_t align)
 {
     for (size_t b = 0; b < holes->count; b++) {
         const struct hole_block *block = holes->block[b];
+        holes->steps += BLOCK_STEPS;
         if (block->largest < size) continue;
+        holes->steps += block->count;
         for (size_t i = 0; i < block->count; i++)
-            if (takes(&block->hole[i], size, align)) return (struct hole_place){b, i};
+            if (takes(holes, &block->hole[i], size, align)) return (struct hole_place){b, i};
     }
     return last_place(holes);
 }
 
-struct hole_place holes_highest(const struct holes *holes, uint64_t size, uint64_t align)
+struct hole_place holes_highest(struct holes *holes, uint64_t size, uint64_t align)
 {
     struct hole_place last = last_place(holes);
     for (size_t b = holes->count; b-- > 0;) {
         const struct hole_block *block = holes->block[b];
+        holes->steps += BLOCK_STEPS;
         if (block->largest < size) continue;
+        holes->steps += block->count;
         for (size_t i = b == last.block ? last.at : block->count; i-- > 0;)
-            if (takes(&block->hole[i], size, align)) return (struct hole_place){b, i};
+            if (takes(holes, &block->hole[i], size, align)) return (struct hole_place){b, i};
     }
     return last;
 }
 
-struct hole_place holes_tightest(const struct holes *holes, uint64_t size, uint64_t align)
+struct hole_place holes_tightest(struct holes *holes, uint64_t size, uint64_t align)
 {
     struct hole_place best = last_place(holes);
     uint64_t least = UINT64_MAX;
     for (size_t b = 0; b < holes->count && least > size; b++) {
         const struct hole_block *block = holes->block[b];
+        holes->steps += BLOCK_STEPS;
         if (block->largest < size) continue;
+        holes->steps += block->count;
         for (size_t i = 0; i < block->count; i++) {
             uint64_t room = block->hole[i].high - block->hole[i].low;
-            if (room >= least || room < size || !takes(&block->hole[i], size, align)) continue;
+            if (room >= least || room < size || !takes(holes, &block->hole[i], size, align)) continue;
             least = room;
             best = (struct hole_place){b, i};
         }
@@ -217,6 +237,11 @@ static struct hole_place find_above(const struct holes *holes, uint64_t low)
     return (struct hole_place){from, at};
 }
 
+static bool begins_chunk(const struct holes *holes, uint64_t address)
+{
+    return holes->chunk > 0 && address % holes->chunk == 0;
+}
+
 void holes_give(struct holes *holes, uint64_t low, uint64_t high)
 {
     struct hole_place next = find_above(holes, low), before = next;
@@ -225,8 +250,8 @@ void holes_give(struct holes *holes, uint64_t low, uint64_t high)
         before.at--;
     else if (any_before)
         before = (struct hole_place){next.block - 1, holes->block[next.block - 1]->count - 1};
-    bool joins_before = any_before && holes_get(holes, before)->high == low;
-    bool joins_next = holes_get(holes, next)->low == high;
+    bool joins_before = any_before && holes_get(holes, before)->high == low && !begins_chunk(holes, low);
+    bool joins_next = holes_get(holes, next)->low == high && !begins_chunk(holes, high);
     if (joins_before && joins_next) {
         change_hole(holes, before, (struct hole){holes_get(holes, before)->low, holes_get(holes, next)->high});
         remove_hole(holes, next);

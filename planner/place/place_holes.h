@@ -26,6 +26,8 @@ struct holes {
     struct hole_block **block; /* those in use, by address */
     struct hole_block **spare;
     size_t count, spares, capacity;
+    uint64_t chunk; /* no hole but the last reaches over a multiple of it, nor does what is taken; 0 = one arena */
+    uint64_t steps; /* holes and blocks looked at so far */
 };
 
 /* Which hole: the position of its block and its own within. */
@@ -33,9 +35,9 @@ struct hole_place {
     size_t block, at;
 };
 
-/* Room for as many holes as `most` buffers can leave between them. Ended by holes_finish, which takes a zeroed object.
- */
-bool holes_init(struct holes *holes, size_t most, struct error *err);
+/* Room for as many holes as `most` buffers can leave between them, in chunks of so many bytes or in one arena (0). Ended
+ * by holes_finish, which takes a zeroed object. */
+bool holes_init(struct holes *holes, size_t most, uint64_t chunk, struct error *err);
 void holes_finish(struct holes *holes);
 
 /* One hole, from `low` on. */
@@ -43,14 +45,18 @@ void holes_reset(struct holes *holes, uint64_t low);
 
 /* The lowest, the highest but the last, or the smallest (the lowest of those) that takes so many bytes at a multiple of
  * `align`; the last one where no other does. */
-struct hole_place holes_lowest(const struct holes *holes, uint64_t size, uint64_t align);
-struct hole_place holes_highest(const struct holes *holes, uint64_t size, uint64_t align);
-struct hole_place holes_tightest(const struct holes *holes, uint64_t size, uint64_t align);
+struct hole_place holes_lowest(struct holes *holes, uint64_t size, uint64_t align);
+struct hole_place holes_highest(struct holes *holes, uint64_t size, uint64_t align);
+struct hole_place holes_tightest(struct holes *holes, uint64_t size, uint64_t align);
 
 static inline const struct hole *holes_get(const struct holes *holes, struct hole_place place)
 {
     return &holes->block[place.block]->hole[place.at];
 }
+
+/* Where a buffer lies in a hole that takes it: at its bottom, or at its top, which the last one does not have. */
+uint64_t holes_bottom(const struct holes *holes, struct hole_place place, uint64_t size, uint64_t align);
+uint64_t holes_top(const struct holes *holes, struct hole_place place, uint64_t size, uint64_t align);
 
 bool holes_is_last(const struct holes *holes, struct hole_place place);
 

@@ -63,6 +63,14 @@ static inline uint64_t align_up(uint64_t offset, uint64_t align)
     return rest ? offset + align - rest : offset;
 }
 
+/* The next offset from `at` up that is aligned and, with chunks (0 = one arena), leaves the buffer whole inside one. */
+static inline uint64_t settle_offset(uint64_t at, uint64_t size, uint64_t align, uint64_t chunk)
+{
+    if (chunk == 0) return align_up(at, align);
+    uint64_t base = at / chunk * chunk, offset = align_up(at - base, align);
+    return offset + size <= chunk ? base + offset : base + chunk;
+}
+
 /* A complete assignment; offset[] has problem->count elements. */
 struct placement {
     uint64_t *offset;
@@ -78,9 +86,17 @@ uint64_t problem_arena(const struct problem *problem, const uint64_t *offset);
  * deadline; where there is no placement yet, one is made all the same. */
 struct squeeze_limits {
     uint64_t work;                       /* buffers placed, in all attempts together, but for the first of each order */
+    uint64_t steps;                      /* of all attempts together, on one thread (place_firstfit.h); 0 = any */
     uint32_t threads;                    /* 0 = one */
     const struct place_options *options; /* seed, stop and progress */
 };
+
+/* What sweeps and first fit may each look at where no time is given, so that one pass takes a fraction of a second for
+ * a few thousand buffers, however they lie, and time in proportion for more. 0 = any, there is a deadline. */
+static inline uint64_t problem_pass_steps(const struct problem *problem)
+{
+    return problem->deadline_ns > 0 ? 0 : 400000000 + 1000 * (uint64_t)problem->count;
+}
 
 /* The fast placers. Each improves *best (whose arena is UINT64_MAX at first) and stops early at `target`. */
 bool sweep_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);

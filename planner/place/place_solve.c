@@ -57,6 +57,7 @@ static bool solve(const struct problem *problem, const struct place_options *opt
     bool exact = possible && options->seconds > 0;
     if (exact) TRY(ladder_fits(problem, options, &exact, err));
     struct squeeze_limits limits = {.work = choose_work(problem, options, exact),
+                                    .steps = problem_pass_steps(problem),
                                     .threads = options->seconds > 0 ? ladder_lanes(options) : 1,
                                     .options = options};
     TRY(place_fast(problem, target, &limits, best, err));

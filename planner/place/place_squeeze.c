@@ -40,6 +40,7 @@ struct squeeze {
     uint32_t attempts; /* of each line in this round */
     bool obliged;      /* there is no placement yet: the first is made whatever the limits */
     struct firstfit_limits limits;
+    uint64_t steps_left; /* where limits.steps > 0 */
     const struct place_options *options;
     uint64_t start_ns;
     _Atomic uint32_t next, winner;
@@ -83,17 +84,27 @@ static void move_forward(struct firstfit *firstfit, struct line *line, uint64_t 
     for (size_t i = 0; i < problem->count; i++) line->order[i] = pairs[i].index;
 }
 
+/* Where one order took more than it might, the others would as well. */
+static void count_steps(struct squeeze *squeeze, const struct firstfit *firstfit, uint64_t limit)
+{
+    uint64_t steps = firstfit->gaps.steps;
+    squeeze->steps_left = steps > limit || steps > squeeze->steps_left ? 0 : squeeze->steps_left - steps;
+}
+
 static void run_line(struct squeeze *squeeze, struct firstfit *firstfit, uint32_t index)
 {
     struct line *line = &squeeze->lines[index];
     struct firstfit_limits limits = squeeze->limits;
     limits.index = index;
-    if (squeeze->obliged && index == 0 && line->attempts == 0) limits = (struct firstfit_limits){0};
+    if (limits.steps > 0) limits.steps = squeeze->steps_left / 2 + 1;
+    limits.obliged = squeeze->obliged && index == 0 && line->attempts == 0;
+    if (limits.obliged) limits.stop = NULL;
     for (uint32_t i = 0; i < squeeze->attempts; i++) {
         uint64_t arena;
         struct random random =
             random_begin(squeeze->seed + line->number, RANDOM_SEARCH, FIRSTFIT_ORDERS, line->attempts++);
         line->outcome = firstfit_place(firstfit, line->order, &limits, &arena);
+        if (limits.steps > 0) count_steps(squeeze, firstfit, limits.steps);
         if (line->outcome != FIRSTFIT_PLACED) return;
         if (arena < line->arena) {
             line->arena = arena;
@@ -233,13 +244,15 @@ static bool run(struct squeeze *squeeze, uint32_t threads, uint64_t most_work, s
 bool squeeze_improve(const struct problem *problem, uint64_t target, const struct squeeze_limits *limits,
                      struct placement *best, struct error *err)
 {
-    struct squeeze squeeze = {.problem = problem,
-                              .target = target,
-                              .seed = limits->options->seed,
-                              .options = limits->options,
-                              .start_ns = clock_now_ns(),
-                              .obliged = best->arena == UINT64_MAX,
-                              .limits = {.deadline_ns = problem->deadline_ns, .quit = problem->quit}};
+    struct squeeze squeeze = {
+        .problem = problem,
+        .target = target,
+        .seed = limits->options->seed,
+        .options = limits->options,
+        .steps_left = limits->steps,
+        .start_ns = clock_now_ns(),
+        .obliged = best->arena == UINT64_MAX,
+        .limits = {.deadline_ns = problem->deadline_ns, .steps = limits->steps, .quit = problem->quit}};
     uint32_t threads = limits->threads < LINES ? limits->threads : LINES;
     return run(&squeeze, threads > 0 ? threads : 1, limits->work, best, err);
 }

@@ -12,14 +12,23 @@
 
 #define LOOK_EVERY 1024 /* buffers between two looks at the clock */
 
+/* What begins after the peak, in the direction of the sweep, and what ends after it. */
+struct side {
+    struct sort_pair *starts, *ends; /* by section; of the starts in one section the longest first */
+    size_t start_count, end_count;
+};
+
 struct sweep {
     const struct problem *problem;
-    struct sort_pair *starts, *ends, *scratch; /* in the direction of the sweep */
+    struct side right, left;
+    struct sort_pair *peak, *scratch; /* the buffers of the fullest section, the longest first */
+    size_t peak_count;
     struct holes holes;
     uint64_t *offset;
-    bool mirrored;
-    bool may_stop; /* a placement is there already */
-    bool stopped;
+    uint64_t most_steps; /* of the holes, at which this manner is given up; 0 = none */
+    bool may_stop;       /* a placement is there already */
+    bool given_up;       /* this manner */
+    bool stopped;        /* all that would follow as well */
 };
 
 /* How the sweep chooses a hole. */
@@ -28,18 +37,6 @@ struct manner {
     bool flipped;       /* the other way round: what is taken on the way from the peak outlives what is given back */
     bool tightest;      /* the smallest hole that takes the buffer, not the first */
 };
-
-static uint32_t begin_of(const struct sweep *sweep, size_t buffer)
-{
-    const struct problem *problem = sweep->problem;
-    return sweep->mirrored ? problem->sections - problem->last[buffer] : problem->first[buffer];
-}
-
-static uint32_t end_of(const struct sweep *sweep, size_t buffer)
-{
-    const struct problem *problem = sweep->problem;
-    return sweep->mirrored ? problem->sections - problem->first[buffer] : problem->last[buffer];
-}
 
 static uint32_t length_of(const struct problem *problem, size_t buffer)
 {
@@ -54,9 +51,8 @@ static void take(struct sweep *sweep, size_t buffer, const struct manner *manner
     struct hole_place place = manner->tightest ? holes_tightest(&sweep->holes, size, align)
                               : low            ? holes_lowest(&sweep->holes, size, align)
                                                : holes_highest(&sweep->holes, size, align);
-    const struct hole *hole = holes_get(&sweep->holes, place);
     bool at_top = !low && !holes_is_last(&sweep->holes, place);
-    uint64_t offset = at_top ? (hole->high - size) / align * align : align_up(hole->low, align);
+    uint64_t offset = (at_top ? holes_top : holes_bottom)(&sweep->holes, place, size, align);
     sweep->offset[buffer] = offset;
     holes_cut(&sweep->holes, place, offset, offset + size);
 }
@@ -67,63 +63,82 @@ static void give(struct sweep *sweep, size_t buffer)
     holes_give(&sweep->holes, low, high);
 }
 
-/* Starts by section, the longest first within one; ends by section. */
+/* One buffer by its run in the direction of the side's sweep, whose peak is a section. */
+static void list_event(struct side *side, uint64_t begin, uint64_t end, uint64_t peak, uint32_t buffer)
+{
+    if (begin > peak)
+        side->starts[side->start_count++] = (struct sort_pair){begin << 32 | (UINT32_MAX - (end - begin)), buffer};
+    if (end > peak) side->ends[side->end_count++] = (struct sort_pair){end, buffer};
+}
+
 static void sort_events(struct sweep *sweep)
 {
-    size_t count = sweep->problem->count;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t begin = begin_of(sweep, i);
-        sweep->starts[i] = (struct sort_pair){begin << 32 | (UINT32_MAX - length_of(sweep->problem, i)), (uint32_t)i};
-        sweep->ends[i] = (struct sort_pair){end_of(sweep, i), (uint32_t)i};
+    const struct problem *problem = sweep->problem;
+    uint64_t sections = problem->sections, peak = problem->peak;
+    for (uint32_t i = 0; i < problem->count; i++) {
+        uint64_t first = problem->first[i], last = problem->last[i];
+        list_event(&sweep->right, first, last, peak, i);
+        list_event(&sweep->left, sections - last, sections - first, sections - 1 - peak, i);
+        if (first <= peak && peak < last)
+            sweep->peak[sweep->peak_count++] = (struct sort_pair){UINT32_MAX - (last - first), i};
     }
-    sort_pairs(sweep->starts, sweep->scratch, count);
-    sort_pairs(sweep->ends, sweep->scratch, count);
+    struct side *sides[] = {&sweep->right, &sweep->left};
+    for (size_t i = 0; i < 2; i++) {
+        sort_pairs(sides[i]->starts, sweep->scratch, sides[i]->start_count);
+        sort_pairs(sides[i]->ends, sweep->scratch, sides[i]->end_count);
+    }
+    sort_pairs(sweep->peak, sweep->scratch, sweep->peak_count);
 }
 
-/* One side: everything that begins after the peak, over the stack of `height` bytes at the peak. */
-static void sweep_side(struct sweep *sweep, uint64_t height, uint32_t peak, const struct manner *manner)
+/* Looks at the limits. */
+static bool must_end(struct sweep *sweep)
 {
-    sort_events(sweep);
-    holes_reset(&sweep->holes, height);
-    size_t ended = 0, count = sweep->problem->count;
-    for (size_t i = 0; i < count; i++) {
-        size_t buffer = sweep->starts[i].index;
-        uint32_t begin = begin_of(sweep, buffer);
-        if (begin <= peak) continue;
-        for (; ended < count && sweep->ends[ended].key <= begin; ended++)
-            if (sweep->ends[ended].key > peak) give(sweep, sweep->ends[ended].index);
-        take(sweep, buffer, manner);
-        if (sweep->may_stop && i % LOOK_EVERY == 0 && problem_halted(sweep->problem)) sweep->stopped = true;
-        if (sweep->stopped) return;
-    }
+    if (!sweep->may_stop) return false;
+    if (problem_halted(sweep->problem)) sweep->stopped = true;
+    sweep->given_up = sweep->stopped || (sweep->most_steps > 0 && sweep->holes.steps > sweep->most_steps);
+    return sweep->given_up;
 }
 
-static uint64_t stack_peak(struct sweep *sweep)
+/* Lays the buffers of the fullest section one on the other, as low as chunks let them; the holes are what is left. */
+static void stack_peak(struct sweep *sweep)
 {
     const struct problem *problem = sweep->problem;
-    size_t count = 0;
-    for (size_t i = 0; i < problem->count; i++)
-        if (problem->first[i] <= problem->peak && problem->peak < problem->last[i])
-            sweep->starts[count++] = (struct sort_pair){UINT32_MAX - length_of(problem, i), (uint32_t)i};
-    sort_pairs(sweep->starts, sweep->scratch, count);
     uint64_t height = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t buffer = sweep->starts[i].index;
-        sweep->offset[buffer] = align_up(height, problem->align[buffer]);
-        height = sweep->offset[buffer] + problem->size[buffer];
+    if (problem->chunk > 0) holes_reset(&sweep->holes, 0);
+    for (size_t i = 0; i < sweep->peak_count; i++) {
+        size_t buffer = sweep->peak[i].index;
+        uint64_t size = problem->size[buffer], align = problem->align[buffer];
+        sweep->offset[buffer] = align_up(height, align);
+        height = sweep->offset[buffer] + size;
+        if (problem->chunk == 0) continue;
+        struct hole_place place = holes_lowest(&sweep->holes, size, align);
+        sweep->offset[buffer] = holes_bottom(&sweep->holes, place, size, align);
+        holes_cut(&sweep->holes, place, sweep->offset[buffer], sweep->offset[buffer] + size);
     }
-    return height;
+    if (problem->chunk == 0) holes_reset(&sweep->holes, height);
+}
+
+/* One side: everything that begins after the peak, over and between what lives there. */
+static void sweep_side(struct sweep *sweep, const struct side *side, const struct manner *manner)
+{
+    stack_peak(sweep);
+    size_t ended = 0;
+    for (size_t i = 0; i < side->start_count; i++) {
+        uint64_t begin = side->starts[i].key >> 32;
+        for (; ended < side->end_count && side->ends[ended].key <= begin; ended++) give(sweep, side->ends[ended].index);
+        take(sweep, side->starts[i].index, manner);
+        if (i % LOOK_EVERY == 0 && must_end(sweep)) return;
+    }
 }
 
 static void sweep_once(struct sweep *sweep, const struct manner *manner, struct placement *best)
 {
     const struct problem *problem = sweep->problem;
-    uint64_t height = stack_peak(sweep);
-    sweep->mirrored = false;
-    sweep_side(sweep, height, problem->peak, manner);
-    sweep->mirrored = true;
-    sweep_side(sweep, height, problem->sections - 1 - problem->peak, manner);
-    uint64_t arena = sweep->stopped ? UINT64_MAX : problem_arena(problem, sweep->offset);
+    sweep->given_up = false;
+    sweep_side(sweep, &sweep->right, manner);
+    if (!sweep->given_up) sweep_side(sweep, &sweep->left, manner);
+    if (sweep->given_up) return;
+    uint64_t arena = problem_arena(problem, sweep->offset);
     if (arena >= best->arena) return;
     best->arena = arena;
     memcpy(best->offset, sweep->offset, problem->count * sizeof *best->offset);
@@ -131,31 +146,41 @@ static void sweep_once(struct sweep *sweep, const struct manner *manner, struct 
 
 static bool sweep_reserve(struct sweep *sweep, size_t count, struct error *err)
 {
-    sweep->starts = mem_alloc(MEM_SEARCH, count, sizeof *sweep->starts);
-    sweep->ends = mem_alloc(MEM_SEARCH, count, sizeof *sweep->ends);
-    sweep->scratch = mem_alloc(MEM_SEARCH, count, sizeof *sweep->scratch);
+    struct sort_pair **lists[] = {&sweep->right.starts, &sweep->right.ends, &sweep->left.starts,
+                                  &sweep->left.ends,    &sweep->peak,       &sweep->scratch};
+    bool ok = true;
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        *lists[i] = mem_alloc(MEM_SEARCH, count, sizeof **lists[i]);
+        ok &= *lists[i] != NULL;
+    }
     sweep->offset = mem_alloc(MEM_SEARCH, count, sizeof *sweep->offset);
-    bool ok = sweep->starts && sweep->ends && sweep->scratch && sweep->offset;
-    if (!ok) return error_memory(err, count * 56, "placement by sweeping");
-    return holes_init(&sweep->holes, count, err);
+    if (!ok || !sweep->offset) return error_memory(err, count * 104, "placement by sweeping");
+    return holes_init(&sweep->holes, count, sweep->problem->chunk, err);
 }
 
 static void sweep_finish(struct sweep *sweep)
 {
-    mem_free(sweep->starts);
-    mem_free(sweep->ends);
+    mem_free(sweep->right.starts);
+    mem_free(sweep->right.ends);
+    mem_free(sweep->left.starts);
+    mem_free(sweep->left.ends);
+    mem_free(sweep->peak);
     mem_free(sweep->scratch);
-    holes_finish(&sweep->holes);
     mem_free(sweep->offset);
+    holes_finish(&sweep->holes);
 }
 
 bool sweep_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err)
 {
     struct sweep sweep = {.problem = problem};
+    uint64_t pass = 4 * problem_pass_steps(problem); /* steps over holes are quick ones */
     bool ok = sweep_reserve(&sweep, problem->count, err);
+    if (ok) sort_events(&sweep);
     const struct manner manners[] = {{4, false, false},  {8, true, false},  {16, false, false}, {64, true, false},
                                      {64, false, false}, {0, false, false}, {0, false, true},   {0, true, false}};
     for (size_t i = 0; ok && i < sizeof manners / sizeof manners[0] && best->arena > target && !sweep.stopped; i++) {
+        uint64_t used = sweep.holes.steps;
+        if (pass > 0) sweep.most_steps = used + (pass > used ? pass - used : 0) / 2 + 1;
         sweep.may_stop = best->arena < UINT64_MAX;
         sweep_once(&sweep, &manners[i], best);
     }

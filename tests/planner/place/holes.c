@@ -60,7 +60,7 @@ static void give(struct plain *plain, struct hole hole)
     }
 }
 
-static struct hole_place look(const struct holes *holes, int how, uint64_t size, uint64_t align)
+static struct hole_place look(struct holes *holes, int how, uint64_t size, uint64_t align)
 {
     return how == 0   ? holes_lowest(holes, size, align)
            : how == 1 ? holes_highest(holes, size, align)
@@ -75,7 +75,7 @@ static void churn(uint32_t seed, uint32_t steps, uint64_t most_size)
     struct holes holes;
     struct error err = {0};
     size_t used = 0;
-    cr_assert(holes_init(&holes, MOST, &err));
+    cr_assert(holes_init(&holes, MOST, 0, &err));
     holes_reset(&holes, 40);
     plain = (struct plain){.hole = {{40, UINT64_MAX / 2}}, .count = 1};
     for (uint32_t step = 0; step < steps; step++) {
@@ -114,7 +114,7 @@ Test(place_holes, a_single_hole_is_enough_for_nothing)
 {
     struct holes holes;
     struct error err = {0};
-    cr_assert(holes_init(&holes, 0, &err));
+    cr_assert(holes_init(&holes, 0, 0, &err));
     holes_reset(&holes, 0);
     cr_assert(holes_is_last(&holes, holes_lowest(&holes, 5, 1)));
     holes_finish(&holes);
