@@ -29,7 +29,7 @@ struct place_buffer {
 
 struct place_options {
     uint64_t capacity;     /* stop as soon as the arena is at most this; 0 = minimise */
-    double seconds;        /* limit of it all; 0 = one pass of the fast placers, which has none */
+    double seconds;        /* limit of it all; 0 = one pass of the fast placers, whose steps are limited instead */
     uint64_t nodes;        /* limit of the exact search, 0 = none */
     uint64_t memory_bytes; /* limit of the exact search, which is left out where it needs more; 0 = the default */
     uint64_t seed;

@@ -132,12 +132,25 @@ static bool take(struct firstfit *firstfit, size_t buffer, uint64_t offset)
                      offset + problem->size[buffer]);
 }
 
-static bool take_fixed(struct firstfit *firstfit)
+static bool must_give_up(const struct firstfit_limits *limits)
+{
+    return !limits->obliged && !firstfit_may_go_on(limits);
+}
+
+/* By rising offset, so that each goes to the end of the lists it is in. */
+static enum firstfit_outcome take_fixed(struct firstfit *firstfit, const struct firstfit_limits *limits)
 {
     const struct problem *problem = firstfit->problem;
+    struct sort_pair *pairs = firstfit->pairs;
+    size_t count = 0;
     for (size_t i = 0; i < problem->count; i++)
-        if (problem->fixed[i] != PLACE_UNPLACED && !take(firstfit, i, problem->fixed[i])) return false;
-    return true;
+        if (problem->fixed[i] != PLACE_UNPLACED) pairs[count++] = (struct sort_pair){problem->fixed[i], (uint32_t)i};
+    sort_pairs(pairs, firstfit->scratch, count);
+    for (size_t i = 0; i < count; i++) {
+        if (i % LOOK_EVERY == 0 && must_give_up(limits)) return FIRSTFIT_GIVEN_UP;
+        if (!take(firstfit, pairs[i].index, pairs[i].key)) return FIRSTFIT_NO_MEMORY;
+    }
+    return FIRSTFIT_PLACED;
 }
 
 /* Looks at the limits now and then. */
@@ -158,7 +171,8 @@ enum firstfit_outcome firstfit_place(struct firstfit *firstfit, const uint32_t *
     bool over = false;
     uint64_t next_look = 0;
     gaps_clear(&firstfit->gaps);
-    if (problem->any_fixed && !take_fixed(firstfit)) return FIRSTFIT_NO_MEMORY;
+    enum firstfit_outcome outcome = problem->any_fixed ? take_fixed(firstfit, limits) : FIRSTFIT_PLACED;
+    if (outcome != FIRSTFIT_PLACED) return outcome;
     for (size_t i = 0; i < problem->count; i++) {
         uint32_t buffer = order[i];
         over = over || is_over(firstfit, limits, i, &next_look);

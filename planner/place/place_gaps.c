@@ -62,6 +62,8 @@ static bool join(struct gaps *gaps, struct gaps_list *list, uint64_t low, uint64
 {
     const struct gaps_range *held = gaps->pool + list->start;
     size_t from = 0, to = list->count;
+    if (to > 0 && held[to - 1].high < low) from = to; /* on top or at the last one, as often */
+    if (to > 1 && held[to - 2].high < low && from == 0) from = to - 1;
     while (from < to) {
         size_t middle = (from + to) / 2;
         if (held[middle].high < low)

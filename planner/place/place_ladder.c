@@ -322,6 +322,7 @@ static bool start_lanes(struct ladder *ladder, struct error *err)
 {
     size_t count = ladder->problem->count;
     TRY(search_tables_init(&ladder->tables, ladder->problem, err));
+    if (ladder->tables.stopped) return true;
     ladder->tables.trail_bytes = memory_limit(ladder->options) / 2 / ladder->lane_count;
     ladder->lanes = mem_zalloc(MEM_SEARCH, ladder->lane_count, sizeof *ladder->lanes);
     if (!ladder->lanes) return error_memory(err, ladder->lane_count * sizeof *ladder->lanes, "search threads");
@@ -361,7 +362,7 @@ bool ladder_improve(const struct problem *problem, const struct place_options *o
                             .quantum = find_quantum(problem),
                             .favourite = SEARCH_ORDERS,
                             .unit = 512 + 2 * problem->count};
-    bool ok = start_lanes(&ladder, err) && climb(&ladder, best, bound, err);
+    bool ok = start_lanes(&ladder, err) && (ladder.tables.stopped || climb(&ladder, best, bound, err));
     *nodes = ladder.nodes;
     finish_lanes(&ladder);
     return ok;

@@ -27,6 +27,7 @@ enum search_order { SEARCH_BY_SIZE, SEARCH_BY_AREA, SEARCH_BY_LENGTH, SEARCH_BY_
 /* What does not change between searches of one problem: who lives with whom, who lives in which section. */
 struct search_tables {
     const struct problem *problem;
+    bool stopped; /* the problem's deadline came first: not to be searched */
     size_t *neighbour_start; /* count + 1 */
     uint32_t *neighbours;
     size_t *member_start; /* sections + 1 */

@@ -91,14 +91,22 @@ static void count_steps(struct squeeze *squeeze, const struct firstfit *firstfit
     squeeze->steps_left = steps > limit || steps > squeeze->steps_left ? 0 : squeeze->steps_left - steps;
 }
 
+/* The first placement: half of the time goes by in search of gaps at most, the rest is for what is left then. */
+static void oblige(struct firstfit_limits *limits)
+{
+    uint64_t now = clock_now_ns();
+    limits->obliged = true;
+    limits->stop = NULL;
+    if (limits->deadline_ns > now) limits->deadline_ns = now + (limits->deadline_ns - now) / 2;
+}
+
 static void run_line(struct squeeze *squeeze, struct firstfit *firstfit, uint32_t index)
 {
     struct line *line = &squeeze->lines[index];
     struct firstfit_limits limits = squeeze->limits;
     limits.index = index;
     if (limits.steps > 0) limits.steps = squeeze->steps_left / 2 + 1;
-    limits.obliged = squeeze->obliged && index == 0 && line->attempts == 0;
-    if (limits.obliged) limits.stop = NULL;
+    if (squeeze->obliged && index == 0 && line->attempts == 0) oblige(&limits);
     for (uint32_t i = 0; i < squeeze->attempts; i++) {
         uint64_t arena;
         struct random random =
@@ -119,10 +127,14 @@ static void run_line(struct squeeze *squeeze, struct firstfit *firstfit, uint32_
     }
 }
 
+/* Fewer than LINES where time ended before they had an order. */
+static uint32_t line_count(const struct squeeze *squeeze) { return squeeze->begun < LINES ? squeeze->begun : LINES; }
+
 static void *run_worker(void *argument)
 {
     struct worker *worker = argument;
-    for (uint32_t i; (i = atomic_fetch_add(&worker->squeeze->next, 1)) < LINES;)
+    uint32_t lines = line_count(worker->squeeze);
+    for (uint32_t i; (i = atomic_fetch_add(&worker->squeeze->next, 1)) < lines;)
         run_line(worker->squeeze, &worker->firstfit, i);
     return NULL;
 }
@@ -156,7 +168,7 @@ static bool gather(struct squeeze *squeeze, struct placement *best, struct error
 {
     uint32_t winner = atomic_load(&squeeze->winner);
     size_t bytes = squeeze->problem->count * sizeof *best->offset;
-    for (uint32_t i = 0; i < LINES; i++) {
+    for (uint32_t i = 0; i < line_count(squeeze); i++) {
         const struct line *line = &squeeze->lines[i];
         if (line->outcome == FIRSTFIT_NO_MEMORY) return error_memory(err, bytes, "first-fit placement");
         if (line->arena >= best->arena || (winner != UINT32_MAX && i != winner)) continue;
@@ -183,23 +195,25 @@ static bool run_rounds(struct squeeze *squeeze, struct worker *workers, uint32_t
                        struct placement *best, struct error *err)
 {
     uint64_t work = LINES * squeeze->problem->count;
-    for (size_t i = 0; i < LINES; i++) {
-        if (!squeeze->obliged && !firstfit_may_go_on(&squeeze->limits)) return true;
+    for (uint32_t i = 0; i < LINES; i++) {
+        bool wanted = squeeze->obliged && i == 0;
+        if (!wanted && !firstfit_may_go_on(&squeeze->limits)) break;
         begin_line(squeeze, &workers->firstfit, &squeeze->lines[i]);
     }
     squeeze->attempts = 1;
-    for (;;) {
+    while (squeeze->begun > 0) {
         run_workers(workers, threads);
         TRY(gather(squeeze, best, err));
         report(squeeze, best);
-        if (best->arena <= squeeze->target) return true;
+        if (best->arena <= squeeze->target || !firstfit_may_go_on(&squeeze->limits)) break;
         rank_lines(squeeze->lines);
         for (size_t i = KEPT; squeeze->attempts >= FIRST_ATTEMPTS && i < LINES; i++)
             begin_line(squeeze, &workers->firstfit, &squeeze->lines[i]);
         squeeze->attempts = next_attempts(squeeze->attempts);
         work += (uint64_t)squeeze->attempts * LINES * squeeze->problem->count;
-        if (work > most_work || !firstfit_may_go_on(&squeeze->limits)) return true;
+        if (work > most_work || !firstfit_may_go_on(&squeeze->limits)) break;
     }
+    return true;
 }
 
 static bool squeeze_init(struct squeeze *squeeze, struct error *err)

@@ -4,6 +4,8 @@
 #include "place_search.h"
 #include "place_sort.h"
 
+#define LOOK_EVERY 16 /* buffers between two looks at the clock */
+
 /* Members of each section, by counting. */
 static bool list_members(struct search_tables *tables, struct error *err)
 {
@@ -50,12 +52,20 @@ static void put_fixed_first(const struct problem *problem, uint32_t *list, size_
     }
 }
 
+/* Now and then a look at the clock: a buffer may have tens of thousands of neighbours. */
+static bool must_stop(struct search_tables *tables, size_t buffer)
+{
+    if (buffer % LOOK_EVERY == 0 && problem_halted(tables->problem)) tables->stopped = true;
+    return tables->stopped;
+}
+
 static bool list_neighbours(struct search_tables *tables, struct error *err)
 {
     size_t count = tables->problem->count, total = 0;
     tables->neighbour_start = mem_alloc(MEM_SEARCH, count + 1, sizeof *tables->neighbour_start);
     if (!tables->neighbour_start) return error_memory(err, (count + 1) * sizeof(size_t), "search tables");
     for (size_t i = 0; i < count; i++) {
+        if (must_stop(tables, i)) return true;
         tables->neighbour_start[i] = total;
         total += walk_neighbours(tables, i, NULL);
     }
@@ -63,6 +73,7 @@ static bool list_neighbours(struct search_tables *tables, struct error *err)
     tables->neighbours = mem_alloc(MEM_SEARCH, total, sizeof *tables->neighbours);
     if (!tables->neighbours) return error_memory(err, total * sizeof(uint32_t), "search tables");
     for (size_t i = 0; i < count; i++) {
+        if (must_stop(tables, i)) return true;
         uint32_t *list = tables->neighbours + tables->neighbour_start[i];
         size_t length = walk_neighbours(tables, i, list);
         if (tables->problem->any_fixed) put_fixed_first(tables->problem, list, length);
@@ -108,7 +119,7 @@ static bool list_buffers(struct search_tables *tables, struct error *err)
     tables->load = mem_alloc(MEM_SEARCH, count, sizeof *tables->load);
     if (!tables->twin || !tables->span || !tables->load) return error_memory(err, count * 16, "search tables");
     uint32_t spans = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !must_stop(tables, i); i++) {
         find_twins(tables, i, &spans);
         find_load(tables, i);
     }
@@ -153,7 +164,8 @@ bool search_tables_measure(const struct problem *problem, uint64_t *table_bytes,
 bool search_tables_init(struct search_tables *tables, const struct problem *problem, struct error *err)
 {
     *tables = (struct search_tables){.problem = problem};
-    if (list_members(tables, err) && list_neighbours(tables, err) && list_buffers(tables, err)) return true;
+    if (list_members(tables, err) && list_neighbours(tables, err) && (tables->stopped || list_buffers(tables, err)))
+        return true;
     search_tables_finish(tables);
     return false;
 }

@@ -7,6 +7,7 @@
 #include "mem.h"
 #include "place.h"
 #include "place_check.h"
+#include "place_chunks.h"
 #include "random.h"
 
 enum family {
@@ -151,4 +152,65 @@ Test(place_limits, storages_of_a_large_problem_end_in_time)
         bound_time(&result, options.seconds);
         mem_free(buffers);
     }
+}
+
+/* Without time: one pass, which takes steps in proportion to the buffers. */
+Test(place_limits, one_pass_over_a_large_problem_ends_soon)
+{
+    static const struct place_options options = {.threads = 1};
+    static const enum family families[] = {FAMILY_LONG, FAMILY_TOGETHER};
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        uint32_t count = 30000;
+        struct place_buffer *buffers = make(families[i], count);
+        uint64_t start = clock_thread_cpu_ns();
+        solve(buffers, count, &options);
+        for (uint32_t b = 0; b < count; b += 50) buffers[b].fixed = buffers[b].offset;
+        solve(buffers, count, &options); /* with fixed buffers there are no sweeps: first fit is obliged */
+        cr_assert_lt((double)(clock_thread_cpu_ns() - start) * 1e-9, 20, "family %d", (int)families[i]);
+        mem_free(buffers);
+    }
+}
+
+static void solve_chunks(struct place_buffer *buffers, uint32_t count, uint64_t chunk_bytes,
+                         const struct place_options *options)
+{
+    struct error err = {0};
+    struct place_chunks_result result;
+    uint64_t *chunk = mem_alloc(MEM_GENERAL, count, sizeof *chunk);
+    for (uint32_t b = 0; b < count; b++) chunk[b] = buffers[b].fixed == PLACE_UNPLACED ? PLACE_UNPLACED : 0;
+    cr_assert(place_chunks_solve(buffers, chunk, count, chunk_bytes, 4, options, &result, &err), "%s", err.text);
+    cr_assert(place_check_chunks(buffers, chunk, count, chunk_bytes, result.chunks, &err), "%s", err.text);
+    cr_assert_lt(result.seconds, 2 * options->seconds + 4, "%.2f s", result.seconds);
+    mem_free(chunk);
+}
+
+Test(place_limits, chunks_of_a_large_problem_end_in_time)
+{
+    static const enum family families[] = {FAMILY_LONG, FAMILY_CHAIN};
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
+        for (int timed = 0; timed < 2; timed++) {
+            uint32_t count = 30000;
+            struct place_options options = {.seconds = timed * 0.2, .threads = 1};
+            struct place_buffer *buffers = make(families[i], count);
+            solve_chunks(buffers, count, 600001, &options);
+            buffers[0] = (struct place_buffer){0, 2 * (uint64_t)count, 1000, 1, 600000 - 1000, 0, 0};
+            solve_chunks(buffers, count, 600001, &options);
+            mem_free(buffers);
+        }
+}
+
+/* Whoever asks to stop gets what there is: a placement, even before the first was found. */
+Test(place_limits, a_stop_before_the_beginning_leaves_a_placement)
+{
+    atomic_bool stop = true;
+    uint32_t count = 30000;
+    struct place_options options = {.seconds = 100, .threads = 2, .stop = &stop};
+    struct place_buffer *buffers = make(FAMILY_LONG, count);
+    solve(buffers, count, &options);
+    solve_chunks(buffers, count, 5000, &options);
+    for (uint32_t b = 0; b < count; b++) buffers[b].fixed = PLACE_UNPLACED;
+    buffers[7].fixed = 123456;
+    struct place_result result = solve(buffers, count, &options);
+    cr_assert_lt(result.seconds, 20);
+    mem_free(buffers);
 }
