@@ -68,7 +68,9 @@ static const char manual[] =
     "                          (768KiB if not given); the end of the run says when that was too little\n"
     "    --top                 show the dashboard of that trace on this terminal; q leaves it, the run goes on\n"
     "    --time-every N        time the ops of one step in N, whatever it costs (1 = all but one in 32)\n"
-    "    --evaluate-every N    run the test set every N steps; if not given, at the end\n"
+    "    --evaluate-every N    run the test set every N steps; if not given, at the end, and with the plateau "
+    "schedule\n"
+    "                          after each pass over the images\n"
     "    --evaluate-images N   only the first N images of the test set\n"
     "    --no-evaluate         never\n"
     "    --backend NAME        cpu or cpu-reference (naive loops, for comparisons); if not given, what the plan is\n"
@@ -87,7 +89,7 @@ static const char manual_end[] =
     "    --repeat-batch        every step sees the first batch: the loss must fall\n"
     "    --fill-dead           fill bytes with NaN right after their last use: the losses must not change\n"
     "\n"
-    "  With MODEL, as in `fathom help plan`:\n"
+    "  With MODEL, as in `fathom help plan`; without --classes and --dataset as many classes as the images have:\n"
     "    --gpus MACHINE        cpu if not given; 2xcpu are two virtual devices\n"
     "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload, --reconstruct, --dtype, --dataset, "
     "--unit,\n"
@@ -139,14 +141,24 @@ static bool choose_backend(const char *name, const struct plan *plan, const stru
     return true;
 }
 
-static struct plan *make_plan(const struct train_command *c, const char *name, struct error *err)
+/* A net for the classes that the images have, when nobody says how many or of which dataset. */
+static bool choose_classes(struct train_command *c, struct error *err)
+{
+    uint32_t classes;
+    if (c->flags.classes || c->flags.dataset) return true;
+    if (!dataset_count_classes(c->options.data_path, &classes, err)) return error_prefix(err, "--data");
+    c->flags.classes = classes;
+    return true;
+}
+
+static struct plan *make_plan(struct train_command *c, const char *name, struct error *err)
 {
     struct plan_request request = {0};
     struct machine machine = {0};
     const struct backend *named = c->backend ? backends_find(c->backend) : NULL;
     struct plan *plan = NULL;
-    if (plan_flags_request(&c->flags, name, "cpu", named ? named : backends_for(DEVICE_CPU), named != NULL, &machine,
-                           &request, err))
+    if (choose_classes(c, err) && plan_flags_request(&c->flags, name, "cpu", named ? named : backends_for(DEVICE_CPU),
+                                                     named != NULL, &machine, &request, err))
         plan = plan_make(&request, err);
     machine_finish(&machine);
     if (!plan || plan->fits) return plan;
@@ -163,7 +175,7 @@ static bool is_plan_file(const char *word)
     return strpbrk(word, "/.") || (stat(word, &info) == 0 && S_ISREG(info.st_mode));
 }
 
-static struct plan *open_plan(const struct train_command *c, const char *word, struct error *err)
+static struct plan *open_plan(struct train_command *c, const char *word, struct error *err)
 {
     if (!is_plan_file(word)) return make_plan(c, word, err);
     if (plan_flags_given(&c->flags)) {

@@ -116,7 +116,7 @@ static char *default_names(enum data_format format)
     return lines;
 }
 
-static bool name_classes(struct dataset *dataset, struct error *err)
+bool cifar_name_classes(struct dataset *dataset, struct error *err)
 {
     char path[DATASET_PATH], *lines;
     size_t length;
@@ -224,7 +224,7 @@ bool cifar_open(struct dataset *dataset, struct error *err)
     dataset->cifar->label_bytes = dataset->info.format == DATA_CIFAR100 ? 2 : 1;
     dataset->info.height = dataset->info.width = CIFAR_SIDE;
     TRY(open_files(dataset, err));
-    TRY(name_classes(dataset, err));
+    TRY(cifar_name_classes(dataset, err));
     return scan_files(dataset, err);
 }
 

@@ -30,7 +30,13 @@ struct dataset_info {
  * or by dataset_check); mean and deviation are those of up to 8,192 of them. The caller closes the dataset. */
 bool dataset_open(const char *path, struct dataset **dataset, struct error *err);
 void dataset_close(struct dataset *dataset);
+/* How many classes a dataset names, without opening it: no image is looked at. */
+bool dataset_count_classes(const char *path, uint32_t *classes, struct error *err);
 const struct dataset_info *dataset_info(const struct dataset *dataset);
+/* Tells datasets apart. CIFAR binaries by what they hold; folders by the names in them, so that a picture that is mended
+ * does not make another dataset. The second knows the hashes of earlier versions too. */
+uint64_t dataset_hash(const struct dataset *dataset);
+bool dataset_has_hash(const struct dataset *dataset, uint64_t hash);
 /* NULL when there is no such label; borrowed from the dataset. */
 const char *dataset_class_name(const struct dataset *dataset, uint32_t label);
 /* Images of one class in the training set, or in the test set. */

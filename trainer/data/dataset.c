@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "files.h"
+#include "hash.h"
 #include "mem.h"
 #include "printable.h"
 
@@ -53,36 +54,67 @@ static bool refuse_folder(const char *path, struct error *err)
                      path);
 }
 
-static bool recognise(struct dataset *dataset, struct error *err)
+static bool find_format(struct dataset *dataset, struct error *err)
 {
     const char *path = dataset->path;
-    if (has_cifar10(path)) {
+    if (has_cifar10(path))
         dataset->info.format = DATA_CIFAR10;
-        return cifar_open(dataset, err);
-    }
-    if (exists(path, "train.bin") || exists(path, "test.bin")) {
+    else if (exists(path, "train.bin") || exists(path, "test.bin"))
         dataset->info.format = DATA_CIFAR100;
-        return cifar_open(dataset, err);
-    }
-    if (!exists(path, "train")) return refuse_folder(path, err);
-    dataset->info.format = DATA_FOLDERS;
-    return folders_open(dataset, err);
+    else if (exists(path, "train"))
+        dataset->info.format = DATA_FOLDERS;
+    else
+        return refuse_folder(path, err);
+    return true;
 }
 
-bool dataset_open(const char *path, struct dataset **dataset, struct error *err)
+static bool open_as_found(struct dataset *dataset, struct error *err)
+{
+    return dataset->info.format == DATA_FOLDERS ? folders_open(dataset, err) : cifar_open(dataset, err);
+}
+
+/* An open dataset in which nothing has been looked at, or NULL. */
+static struct dataset *create(const char *path, struct error *err)
+{
+    struct dataset *made = mem_zalloc(MEM_INPUT, 1, sizeof *made);
+    if (made) made->path = mem_strdup(MEM_INPUT, path);
+    if (made && made->path) return made;
+    error_memory(err, sizeof *made, "a dataset");
+    mem_free(made);
+    return NULL;
+}
+
+static bool check_folder(const char *path, struct error *err)
 {
     struct stat info;
     if (stat(path, &info) != 0) return error_errno(err, ERROR_INPUT, errno, "%s: the dataset cannot be opened", path);
     if (!S_ISDIR(info.st_mode))
         return error_set(err, ERROR_INPUT, "%s: is a file; the folder that holds the dataset is wanted", path);
-    struct dataset *made = mem_zalloc(MEM_INPUT, 1, sizeof *made);
-    if (!made) return error_memory(err, sizeof *made, "a dataset");
-    made->path = mem_strdup(MEM_INPUT, path);
-    bool ok = made->path ? recognise(made, err) : error_memory(err, strlen(path), "a dataset");
+    return true;
+}
+
+bool dataset_open(const char *path, struct dataset **dataset, struct error *err)
+{
+    TRY(check_folder(path, err));
+    struct dataset *made = create(path, err);
+    if (!made) return false;
+    bool ok = find_format(made, err) && open_as_found(made, err);
     if (ok)
         *dataset = made;
     else
         dataset_close(made);
+    return ok;
+}
+
+bool dataset_count_classes(const char *path, uint32_t *classes, struct error *err)
+{
+    TRY(check_folder(path, err));
+    struct dataset *made = create(path, err);
+    if (!made) return false;
+    bool ok = find_format(made, err) &&
+              (made->info.format == DATA_FOLDERS ? folders_name_classes(made, err) : cifar_name_classes(made, err));
+    if (ok) *classes = made->info.classes;
+    dataset_close(made);
     return ok;
 }
 
@@ -129,6 +161,39 @@ void dataset_close(struct dataset *dataset)
 }
 
 const struct dataset_info *dataset_info(const struct dataset *dataset) { return &dataset->info; }
+
+/* Mean and deviation are of all pixels: other images have others. */
+static uint64_t hash_statistics(const struct dataset_info *info)
+{
+    uint64_t hash = hash_bytes(info->mean, sizeof info->mean, 0);
+    hash = hash_bytes(info->deviation, sizeof info->deviation, hash);
+    uint64_t words[] = {info->classes, info->train_images};
+    return hash_bytes(words, sizeof words, hash);
+}
+
+static uint64_t hash_names(const struct dataset *dataset)
+{
+    const struct folder_list *list = &dataset->folders->lists[DATASET_TRAIN];
+    uint64_t hash = 0;
+    for (uint32_t label = 0; label < dataset->info.classes; label++)
+        hash = hash_bytes(dataset->names[label], strlen(dataset->names[label]) + 1, hash);
+    hash = hash_bytes(list->class_first, (dataset->info.classes + 1) * sizeof *list->class_first, hash);
+    for (uint64_t i = 0; i < list->images; i++) {
+        const char *name = list->names + list->name_offsets[i];
+        hash = hash_bytes(name, strlen(name) + 1, hash);
+    }
+    return hash;
+}
+
+uint64_t dataset_hash(const struct dataset *dataset)
+{
+    return dataset->folders ? hash_names(dataset) : hash_statistics(&dataset->info);
+}
+
+bool dataset_has_hash(const struct dataset *dataset, uint64_t hash)
+{
+    return hash == dataset_hash(dataset) || hash == hash_statistics(&dataset->info);
+}
 
 const char *dataset_class_name(const struct dataset *dataset, uint32_t label)
 {

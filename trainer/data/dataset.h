@@ -64,6 +64,9 @@ void dataset_set_statistics(struct dataset_info *info, uint64_t pixels, const ui
 /* Both fill the dataset, whose path is set; on failure what was filled is ended by dataset_close. */
 bool cifar_open(struct dataset *dataset, struct error *err);
 bool folders_open(struct dataset *dataset, struct error *err);
+/* The part of both that finds names and info.classes, without a look at any image. */
+bool cifar_name_classes(struct dataset *dataset, struct error *err);
+bool folders_name_classes(struct dataset *dataset, struct error *err);
 void cifar_close(struct cifar *cifar);
 void folders_close(struct folders *folders);
 

@@ -201,13 +201,19 @@ static bool list_part(struct dataset *dataset, enum dataset_part part, const cha
     return ok;
 }
 
+bool folders_name_classes(struct dataset *dataset, struct error *err)
+{
+    char path[DATASET_PATH];
+    return dataset_join(path, dataset->path, "train", err) && take_classes(dataset, path, err);
+}
+
 static bool open_train(struct dataset *dataset, struct error *err)
 {
     struct folder_list *list = &dataset->folders->lists[DATASET_TRAIN];
     char path[DATASET_PATH];
     snprintf(list->folder, sizeof list->folder, "train");
     TRY(dataset_join(path, dataset->path, list->folder, err));
-    TRY(take_classes(dataset, path, err));
+    TRY(folders_name_classes(dataset, err));
     TRY(list_part(dataset, DATASET_TRAIN, path, NULL, err));
     dataset->info.train_images = list->images;
     return true;

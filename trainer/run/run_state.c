@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "clock.h"
-#include "hash.h"
 #include "init.h"
 #include "mem.h"
 
@@ -157,15 +156,6 @@ static struct checkpoint_tensors tensors_of(struct keeper *k)
     return (struct checkpoint_tensors){k, count, describe_tensor, get_tensor, put_tensor};
 }
 
-/* Mean and deviation are of all pixels: another data set has others. */
-static uint64_t hash_dataset(const struct dataset_info *info)
-{
-    uint64_t hash = hash_bytes(info->mean, sizeof info->mean, 0);
-    hash = hash_bytes(info->deviation, sizeof info->deviation, hash);
-    uint64_t words[] = {info->classes, info->train_images};
-    return hash_bytes(words, sizeof words, hash);
-}
-
 static bool save(struct run *run, bool must_be_finite, struct error *err)
 {
     struct keeper k;
@@ -176,7 +166,7 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
                                     .step = run->done,
                                     .seed = run->seed,
                                     .position = run->position,
-                                    .dataset_hash = hash_dataset(dataset_info(run->dataset)),
+                                    .dataset_hash = dataset_hash(run->dataset),
                                     .batch = run->plan->batch,
                                     .devices = k.devices,
                                     .schedule = run->schedule};
@@ -267,7 +257,7 @@ static bool check_spec(const char *path, const struct model_spec *saved, const s
 static bool check_checkpoint(const struct run *run, const char *path, const struct checkpoint *c, struct error *err)
 {
     TRY(check_spec(path, &c->spec, &run->plan->spec, err));
-    if (c->dataset_hash != hash_dataset(dataset_info(run->dataset)))
+    if (!dataset_has_hash(run->dataset, c->dataset_hash))
         return error_set(err, ERROR_INPUT, "%s: its run trained on other images than %s", path,
                          run->options->data_path);
     if (c->devices == 0 || c->devices > MACHINE_MOST_DEVICES)

@@ -84,7 +84,9 @@ static bool check_dataset(const struct run *run, struct error *err)
         return error_set(err, ERROR_INPUT, "--data: %s has %u classes; %s in this plan has %u", run->options->data_path,
                          info->classes, spec->name, spec->classes);
     if (run->options->schedule.kind == SCHEDULE_PLATEAU && info->test_images == 0)
-        return error_set(err, ERROR_INPUT, "--data: %s has no test images, which --schedule plateau looks at",
+        return error_set(err, ERROR_INPUT,
+                         "--data: %s has no test images, whose error says when the rate falls (--schedule plateau, as "
+                         "in the paper of ImageNet's nets); --schedule cosine does without",
                          run->options->data_path);
     if (info->height && (info->height != spec->image_size || info->width != spec->image_size))
         return error_set(err, ERROR_INPUT, "--data: %s has images of %ux%u; the plan is for %ux%u",
@@ -107,12 +109,19 @@ static bool check_plan(const struct plan *plan, const struct backend *backend, s
 static bool check_options(const struct train_options *o, struct error *err)
 {
     if (o->iterations == 0) return error_set(err, ERROR_INPUT, "--iterations: is 0; at least 1 is wanted");
-    bool evaluates = o->evaluate_every > 0 && !o->skip_evaluation && !o->repeat_batch;
-    if (o->schedule.kind == SCHEDULE_PLATEAU && !evaluates)
-        return error_set(err, ERROR_INPUT,
-                         "the rate falls when the test error does no longer (--schedule plateau, as in the paper of "
-                         "ImageNet's nets): --evaluate-every STEPS is wanted with it, or another --schedule");
-    return true;
+    if (o->schedule.kind != SCHEDULE_PLATEAU || !o->skip_evaluation) return true;
+    return error_set(err, ERROR_INPUT,
+                     "--no-evaluate: the rate falls when the test error does no longer (--schedule plateau, as in the "
+                     "paper of ImageNet's nets), so evaluations or another --schedule are wanted");
+}
+
+/* A rate that falls with the test error looks at it once a pass over the images, where nothing else was said. */
+static uint64_t choose_evaluate_every(const struct run *run)
+{
+    const struct train_options *o = run->options;
+    if (o->evaluate_every > 0 || o->schedule.kind != SCHEDULE_PLATEAU) return o->evaluate_every;
+    uint64_t batch = run->plan->batch;
+    return (dataset_info(run->dataset)->train_images + batch - 1) / batch;
 }
 
 /* ---- Beginning and end ---- */
@@ -216,6 +225,7 @@ static bool begin_run(struct run *run, struct error *err)
     TRY(train_check_memory(run->plan, run->backend, err));
     TRY(dataset_open(o->data_path, &run->dataset, err));
     TRY(check_dataset(run, err));
+    run->evaluate_every = choose_evaluate_every(run);
     TRY(train_try_outputs(o, err));
     report_run(run->plan, run->backend, o, run->sink);
     TRY(create_tables(run, err));
@@ -352,7 +362,7 @@ static bool evaluate(struct run *run, bool due, struct error *err)
 static bool after_step(struct run *run, bool *stopped, struct error *err)
 {
     const struct train_options *o = run->options;
-    bool last = run->done == o->iterations, due = is_due(o->evaluate_every, run->done);
+    bool last = run->done == o->iterations, due = is_due(run->evaluate_every, run->done);
     run->status.evaluated = false;
     if (!o->skip_evaluation && !o->repeat_batch && (last || due)) TRY(evaluate(run, due, err));
     log_step(run->log, &run->status);

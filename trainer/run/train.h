@@ -20,7 +20,7 @@ struct train_options {
     double momentum, weight_decay;
     bool nesterov;
     bool augment;
-    uint64_t evaluate_every;   /* steps, 0 = at the end only */
+    uint64_t evaluate_every;   /* steps, 0 = at the end only, with SCHEDULE_PLATEAU after each pass over the images */
     uint64_t evaluate_images;  /* 0 = the whole test set */
     const char *save_folder;   /* NULL = no checkpoints */
     uint64_t save_every;       /* steps, 0 = at the end and on Ctrl-C only */

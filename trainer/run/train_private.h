@@ -35,6 +35,7 @@ struct run {
     uint64_t position; /* images delivered */
     uint64_t first;    /* done before this process began */
     uint64_t saved;    /* step of the last checkpoint; UINT64_MAX = none */
+    uint64_t evaluate_every; /* steps, 0 = at the end only */
     bool in_step;      /* between a step's begin and its end: statistics are not to be trusted */
     struct schedule_state schedule;
     struct step step;   /* the one being run */

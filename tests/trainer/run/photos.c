@@ -1,0 +1,100 @@
+/* Own photographs in folders by class: `fathom train resnet-18 --data photos` needs nothing else. */
+#define _GNU_SOURCE
+#include <criterion/criterion.h>
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "cli_run.h"
+#include "data_help.h"
+#include "data_jpeg_help.h"
+
+static char photos[HELP_PATH];
+
+static const char *in_photos(const char *name)
+{
+    static char path[2 * HELP_PATH];
+    return help_join(path, photos, name);
+}
+
+/* Three classes of 6 training and 2 test pictures. */
+static void make_photos(void)
+{
+    help_folder(photos);
+    const char *const parts[] = {"train", "val"}, *const classes[] = {"ant", "bee", "cat"};
+    for (int part = 0; part < 2; part++) {
+        mkdir(in_photos(parts[part]), 0777);
+        for (unsigned class = 0; class < 3; class ++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s/%s", parts[part], classes[class]);
+            mkdir(in_photos(name), 0777);
+            for (unsigned i = 0; i < (part ? 2 : 6); i++) {
+                snprintf(name, sizeof name, "%s/%s/%u.JPEG", parts[part], classes[class], i);
+                help_write_jpeg(in_photos(name), (struct help_jpeg){90 + i, 70, 3, false, class * 5 + i, (int)i});
+            }
+        }
+    }
+}
+
+static void remove_photos(void) { help_remove(photos); }
+
+TestSuite(photos, .init = make_photos, .fini = remove_photos);
+
+static const struct cli_run *train(const char *format)
+{
+    char arguments[1024];
+    snprintf(arguments, sizeof arguments, format, photos, photos);
+    return cli_run(arguments);
+}
+
+static void has(const char *text, const char *wanted)
+{
+    cr_assert(strstr(text, wanted), "'%s' is not in: %s", wanted, text);
+}
+
+Test(photos, the_defaults_train)
+{
+    const struct cli_run *run = train("train resnet-18 --data %s --batch 6 --image-size 32 --iterations 7");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "step 3: test loss"); /* the rate looks at the test error after each pass over 18 images */
+    has(run->out, "step 6: test loss");
+    has(run->out, "step 7: test loss"); /* and there is a last one */
+    cr_assert_null(strstr(run->out, "step 4: test loss"));
+}
+
+Test(photos, the_number_of_classes_may_be_said)
+{
+    const struct cli_run *run = train("train resnet-18 --data %s --batch 6 --image-size 32 --iterations 1 --classes 4");
+    cr_assert_eq(run->code, 2, "%s", run->out);
+    has(run->err, "3 classes");
+}
+
+Test(photos, without_test_images_another_schedule_is_named)
+{
+    char command[HELP_PATH + 16];
+    snprintf(command, sizeof command, "rm -r %s/val", photos);
+    cr_assert_eq(system(command), 0);
+    const struct cli_run *run = train("train resnet-18 --data %s --batch 6 --image-size 32 --iterations 1");
+    cr_assert_eq(run->code, 2, "%s", run->out);
+    has(run->err, "no test images");
+    run = train("train resnet-18 --data %s --batch 6 --image-size 32 --iterations 1 --schedule cosine");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+}
+
+/* As ImageNet is distributed: one picture is of another kind. */
+Test(photos, a_png_among_them_ends_the_run_with_a_checkpoint)
+{
+    help_write_bytes(in_photos("train/bee/3.JPEG"), "\x89PNG\r\n\x1a\n and so on", 18);
+    const struct cli_run *run =
+        train("train resnet-20 --data %s --batch 2 --iterations 40 --save %s/saved --schedule constant --no-evaluate");
+    cr_assert_eq(run->code, 1, "%s", run->err);
+    has(run->err, "step ");
+    has(run->err, "train/bee/3.JPEG: is a PNG, not a JPEG");
+    has(run->out, "the checkpoint of step ");
+    /* Once the picture is mended the run goes on. */
+    help_write_jpeg(in_photos("train/bee/3.JPEG"), (struct help_jpeg){90, 70, 3, false, 3});
+    run = train(
+        "train resnet-20 --data %s --batch 2 --iterations 40 --resume %s/saved --schedule constant --no-evaluate");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "step 40/40");
+}
