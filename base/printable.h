@@ -51,7 +51,7 @@ void printable_write_json(FILE *out, const char *text, size_t length);
 /* A field of CSV (RFC 4180): quoted when it holds commas, quotes, line ends or anything that is not printable. For files
  * that are read again: every byte is kept. */
 void printable_write_csv(FILE *out, const char *text);
-/* The same for a report on standard output: of the control characters only line feeds are kept, inside quotes. */
+/* The same for what people see, a report or a terminal: of the control characters only line feeds are kept, in quotes. */
 void printable_write_csv_report(FILE *out, const char *text);
 
 #endif

@@ -390,8 +390,9 @@ static void say_begin(const struct plan *plan, const struct train_command *c, co
     printf("%s, batch %u on %zu %s device%s, %s planned, %" PRIu64 " steps\n", plan->spec.name, plan->batch,
            plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
            units_format_bytes(train_planned_bytes(plan), bytes), c->options.iterations);
-    if (c->options.resume_folder) printf("going on after step %" PRIu64 ", from %s\n", c->resumed, c->checkpoint);
-    if (*c->trace_note) printf("%s: %s\n", c->trace, c->trace_note);
+    if (c->options.resume_folder)
+        printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
+    if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
     fflush(stdout);
 }
 

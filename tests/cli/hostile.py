@@ -121,6 +121,13 @@ def check_place(folder):
     if back != ids:
         failures.append(f'place -o: {back}')
     run('place', '--check', placed, problem, code=0)
+    main_side, program_side = os.openpty()
+    subprocess.run([FATHOM, 'place', problem, '--minimise', '-o', '-'], stdin=subprocess.DEVNULL, stdout=program_side, stderr=program_side, check=True)
+    seen = os.read(main_side, 100000).decode().replace('\r\n', '\n')
+    os.close(main_side)
+    os.close(program_side)
+    if obeyed(seen) or '\\x1b[31m' not in seen:
+        failures.append(f'place -o - on a terminal: {seen!r}')
     problem.write_bytes(b'id,lower,upper,size\n' + rows.replace(b',0,2,', b',0,3,'))
     run('place', '--check', placed, problem)
     run('place', '--check', placed, problem, '--json')
@@ -156,9 +163,36 @@ def check_trace(folder):
         failures.append(f'top --batch csv: rows of {({len(row) for row in rows})} fields')
 
 
+def check_train(folder):
+    """A run whose data, log, trace and checkpoints have such names, stopped and resumed; then a plan whose model has one."""
+    here = os.fsencode(folder) + b'/' + BYTES
+    os.mkdir(here)
+    data, trace, save, log, plan = (here + b'/' + name + BYTES for name in (b'd', b't', b's', b'l', b'p'))
+    run('data', 'synth', data, '--train', 20, '--test', 10, code=0)
+    run('plan', 'resnet-8', '--batch', 4, '--gpus', 'cpu', '-o', plan, code=0)
+    words = ['train', plan, '--data', data, '--trace', trace, '--save', save, '--log', log, '--evaluate-images', 4]
+    run(*words, '--iterations', 2, code=0)
+    run(*words, '--iterations', 2)
+    run(*words[:-4], '--resume', save, '--iterations', 4, code=0)
+    run('train', plan, '--data', data, '--resume', data, '--iterations', 4)
+    run('top', trace, '--once', code=0)
+    run('trace', 'check', trace, code=0)
+    run('plan', 'resnet-8', '--batch', 4, '--gpus', 'cpu', '--costs', trace, '-o', plan, '--svg', here + b'/x')
+    names = json.loads(pathlib.Path(os.fsdecode(plan)).read_text())
+    for change in (lambda plan: plan['model'].update(name=NAME), lambda plan: plan.update({NAME: NAME}), lambda plan: plan['devices'][0].update(kind=NAME)):
+        changed = json.loads(json.dumps(names))
+        change(changed)
+        pathlib.Path(os.fsdecode(plan)).write_text(json.dumps(changed))
+        run('train', plan, '--data', data, '--iterations', 1)
+        run('plan', '--compare', plan, plan)
+    (folder / 'photos').mkdir()
+    os.mkdir(os.fsencode(folder) + b'/photos/' + BYTES)
+    run('train', 'resnet-18', '--data', folder / 'photos', '--iterations', 1)
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix='fathom-hostile-') as name:
-        for check in (check_words, check_json_files, check_device, check_data, check_place, check_trace):
+        for check in (check_words, check_json_files, check_device, check_data, check_place, check_trace, check_train):
             folder = pathlib.Path(name) / check.__name__
             folder.mkdir()
             check(folder)

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "files.h"
 #include "hash.h"
@@ -303,11 +304,12 @@ bool place_table_write(const struct place_table *table, const char *path, struct
 {
     struct files_writer writer;
     TRY(files_begin(&writer, path, err));
+    bool seen = isatty(fileno(writer.stream)) == 1;
     fprintf(writer.stream, "id,lower,upper,size%s%s%s,offset\n", table->has_alignment ? ",alignment" : "",
             table->has_alias ? ",alias" : "", table->chunk ? ",chunk" : "");
     for (size_t i = 0; i < table->count; i++) {
         const struct place_buffer *buffer = &table->buffers[i];
-        printable_write_csv(writer.stream, table->ids[i]);
+        (seen ? printable_write_csv_report : printable_write_csv)(writer.stream, table->ids[i]);
         fprintf(writer.stream, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, buffer->lower, buffer->upper, buffer->size);
         if (table->has_alignment) fprintf(writer.stream, ",%" PRIu64, buffer->align);
         if (table->has_alias) fprintf(writer.stream, ",%" PRIu64, buffer->alias);
