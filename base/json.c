@@ -3,8 +3,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "files.h"
-#include "mem.h"
 #include "printable.h"
 #include "text.h"
 
@@ -18,16 +16,6 @@ json_t *json_parse(const char *bytes, size_t length, const char *path, struct er
     else
         error_set(err, ERROR_INPUT, "%s: line %d, column %d: not JSON: %s", path, found.line, found.column, found.text);
     return NULL;
-}
-
-json_t *json_read_file(const char *path, uint64_t most_bytes, struct error *err)
-{
-    char *bytes;
-    size_t length;
-    if (!files_read(path, most_bytes, &bytes, &length, err)) return NULL;
-    json_t *root = json_parse(bytes, length, path, err);
-    mem_free(bytes);
-    return root;
 }
 
 static const char *type_name(const json_t *value)

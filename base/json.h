@@ -10,10 +10,8 @@
 
 #include "errors.h"
 
-/* Parses a whole file of at most most_bytes; the caller ends it with json_decref. Errors give line and column. */
-json_t *json_read_file(const char *path, uint64_t most_bytes, struct error *err);
-
-/* Parses text that is a file's; as json_read_file. */
+/* Parses text that is a file's (json_tables.h reads files); the caller ends it with json_decref. Errors give line and
+ * column. */
 json_t *json_parse(const char *bytes, size_t length, const char *path, struct error *err);
 
 /* Fields of an object. `where` is the file and the object's place in it ("plan.json: devices[1]"). Missing fields and

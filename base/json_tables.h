@@ -1,5 +1,5 @@
-/* Large JSON files that are mostly tables: a tree of them would take twenty times the file's bytes, so the rows are left as
- * text and parsed one at a time. */
+/* JSON files, which may be made to take memory: a tree takes up to twenty times its text. Values are counted before they
+ * are parsed; the rows of tables, which make up large files, are left as text and parsed one at a time. */
 #ifndef FATHOM_JSON_TABLES_H
 #define FATHOM_JSON_TABLES_H
 

@@ -8,13 +8,14 @@
 #include <string.h>
 
 #include "files.h"
-#include "json.h"
+#include "json_tables.h"
 #include "machine_private.h"
 #include "mem.h"
 #include "overheads.h"
 
 #define MACHINE_VERSION    1
 #define MOST_FILE_BYTES    (4 * MIB)
+#define MOST_VALUES        (40 * MACHINE_MOST_DEVICES)
 #define MOST_MEMORY_BYTES  (1ull << 50)
 #define LEAST_MEMORY_BYTES (1 * MIB)
 #define WHERE              512
@@ -245,11 +246,12 @@ static bool read_root(const json_t *root, const char *path, struct machine *mach
 
 bool machine_read_file(const char *path, struct machine *machine, struct error *err)
 {
-    json_t *root = json_read_file(path, MOST_FILE_BYTES, err);
-    if (!root) return false;
+    static const char *const no_tables[] = {NULL};
+    static const struct json_limits limits = {MOST_FILE_BYTES, MOST_VALUES, no_tables};
+    struct json_document document;
     struct machine found = {0};
-    bool ok = read_root(root, path, &found, err);
-    json_decref(root);
+    bool ok = json_document_read(path, &limits, &document, err) && read_root(document.root, path, &found, err);
+    json_document_finish(&document);
     if (ok)
         *machine = found;
     else

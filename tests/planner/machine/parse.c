@@ -353,6 +353,19 @@ Test(machine_file, names_the_faulty_field, .init = make_path, .fini = remove_pat
     }
 }
 
+/* A tree of it would take twenty times its bytes: it is refused before there is one. */
+Test(machine_file, more_values_than_devices_can_have, .init = make_path, .fini = remove_path)
+{
+    static char text[1 << 20] = "{\"version\":1,\"devices\":[0";
+    struct machine machine = {0};
+    struct error err = {0};
+    for (size_t i = strlen(text); i + 4 < sizeof text; i += 2) memcpy(text + i, ",0", 2);
+    write_path(text);
+    cr_assert_not(machine_parse(path, &machine, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    cr_assert(strstr(err.text, "more than the 163840 values"), "%s", err.text);
+}
+
 Test(machine_file, survives_failing_allocations, .init = make_path, .fini = remove_path)
 {
     uint64_t plan = mem_current_bytes(MEM_PLAN), general = mem_current_bytes(MEM_GENERAL);
