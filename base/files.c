@@ -28,27 +28,43 @@ static bool refuse_kind(const char *path, mode_t mode, struct error *err)
     return error_set(err, ERROR_INPUT, "%s: is %s; a file is wanted", path, name_kind(mode));
 }
 
-/* A descriptor that this process was given, by name: what a shell writes for `<(command)`, and standard input. */
-static bool names_descriptor(const char *path)
+static bool refuse_empty(struct error *err)
 {
-    return strcmp(path, "/dev/stdin") == 0 || strncmp(path, "/dev/fd/", 8) == 0 ||
-           strncmp(path, "/proc/self/fd/", 14) == 0;
+    return error_set(err, ERROR_INPUT, "an empty name is given; a file's is wanted");
+}
+
+/* A descriptor that this process was given, by name: what a shell writes for `<(command)`, and the standard streams. -1
+ * for other paths. */
+static int find_descriptor(const char *path)
+{
+    static const char *const streams[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+    static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
+    for (int fd = 0; fd < 3; fd++)
+        if (strcmp(path, streams[fd]) == 0) return fd;
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        size_t length = strlen(folders[i]);
+        const char *digits = path + length;
+        if (strncmp(path, folders[i], length) == 0 && *digits && digits[strspn(digits, "0123456789")] == '\0')
+            return atoi(digits);
+    }
+    return -1;
 }
 
 /* Streams whose end comes: a device like /dev/zero has none. */
 static bool is_given_stream(const char *path, mode_t mode, int fd)
 {
-    return names_descriptor(path) && (S_ISFIFO(mode) || S_ISSOCK(mode) || (S_ISCHR(mode) && isatty(fd)));
+    return find_descriptor(path) >= 0 && (S_ISFIFO(mode) || S_ISSOCK(mode) || (S_ISCHR(mode) && isatty(fd)));
 }
 
 /* Looked at before it is opened, as opening a device may do something, and afterwards, as it may have changed. */
 static bool check_input(const char *path, enum files_streams streams, int fd, struct error *err)
 {
     struct stat info;
+    if (!*path) return refuse_empty(err);
     if ((fd < 0 ? stat(path, &info) : fstat(fd, &info)) != 0)
         return error_errno(err, ERROR_INPUT, errno, "%s: cannot be opened", path);
     if (S_ISREG(info.st_mode)) return true;
-    if (streams == FILES_OR_STREAM && names_descriptor(path) &&
+    if (streams == FILES_OR_STREAM && find_descriptor(path) >= 0 &&
         (fd < 0 ? !S_ISDIR(info.st_mode) : is_given_stream(path, info.st_mode, fd)))
         return true;
     return refuse_kind(path, info.st_mode, err);
@@ -79,6 +95,7 @@ bool files_open(const char *path, enum files_streams streams, int *fd, struct er
 static bool check_output(const char *path, int fd, bool *special, struct error *err)
 {
     struct stat info;
+    if (!*path) return refuse_empty(err);
     *special = false;
     if ((fd < 0 ? stat(path, &info) : fstat(fd, &info)) != 0)
         return errno == ENOENT || error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);
@@ -207,17 +224,21 @@ bool files_resolve(const char *path, char resolved[FILES_PATH])
 
 /* ---- Writing ---- */
 
-/* Where a path's bytes go. Renaming over a device (/dev/null), a pipe or a link (/dev/stdout) would put a file in its
- * place: the first two are written to as they are, a link's target is. */
+/* Where a path's bytes go. Renaming over a device (/dev/null), a pipe or a link would put a file in its place: the
+ * first two are written to as they are, a link's target is. A descriptor that was given is written to from where it
+ * stands, as
+ * `>> file` wants. */
 struct destination {
     char path[PATH_MAX];
     bool special;
+    int descriptor; /* -1 = none */
 };
 
 static bool find_destination(const char *path, struct destination *found, struct error *err)
 {
     struct stat info;
-    bool link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+    found->descriptor = find_descriptor(path);
+    bool link = found->descriptor < 0 && lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
     if (!link || !realpath(path, found->path)) {
         if (strlen(path) >= sizeof found->path)
             return error_errno(err, ERROR_INPUT, ENAMETOOLONG, "%s: cannot be written", path);
@@ -229,6 +250,11 @@ static bool find_destination(const char *path, struct destination *found, struct
 static int open_destination(const struct destination *to, char **partial, struct error *err)
 {
     int fd = -1;
+    if (to->descriptor >= 0) {
+        fd = fcntl(to->descriptor, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0) error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", to->path);
+        return fd;
+    }
     if (to->special) return files_open_to_write(to->path, &fd, err) ? fd : -1;
     fd = partial_create_file(to->path, partial);
     if (fd < 0)

@@ -33,12 +33,12 @@ bool files_resolve(const char *path, char resolved[FILES_PATH]);
 
 /* A file being written under another name in the same folder (partial.h). files_commit flushes to disk and renames it
  * over the path; files_abandon removes it. Exactly one of these ends it (or files_publish); all take a zeroed object. A
- * path that is a device or a pipe is written to directly, a link's target is replaced. What killed processes left beside
- * the path is removed first. */
+ * path that is a device, a pipe or a descriptor of this process (/dev/fd/N) is written to directly, a link's target is
+ * replaced. What killed processes left beside the path is removed first. */
 struct files_writer {
     FILE *stream; /* write here; errors are found by files_commit */
     char *path;
-    char *partial; /* NULL for a device or a pipe */
+    char *partial; /* NULL for what is written to directly */
 };
 bool files_begin(struct files_writer *writer, const char *path, struct error *err);
 bool files_commit(struct files_writer *writer, struct error *err);

@@ -36,19 +36,11 @@ static bool is_same(const struct output_use *a, const struct output_use *b)
     return a->path_hash == b->path_hash;
 }
 
-/* "-o /dev/stdout" means what it says. */
-static bool names_stream(const char *path)
-{
-    return strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/dev/stderr") == 0 || strncmp(path, "/dev/fd/", 8) == 0 ||
-           strncmp(path, "/proc/self/fd/", 14) == 0;
-}
-
 static bool check_streams(const struct output_use *use, const char *path, bool written, struct error *err)
 {
     static const char *const names[] = {[STDOUT_FILENO] = "standard output", [STDERR_FILENO] = "standard error"};
     struct stat info;
     struct output_use stream;
-    if (names_stream(path)) return true;
     for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
         if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && identify(&info, &stream) && is_same(&stream, use))
             return error_set(err, ERROR_INPUT, "%s: %s is %s, and %s goes there too; name another file", use->label,

@@ -215,7 +215,7 @@ Test(files, what_is_no_file_is_named_and_refused, .timeout = 10)
     cr_assert(mkdtemp(folder) && chdir(folder) == 0 && mkfifo("pipe", 0600) == 0);
     make_socket("socket");
     const char *const cases[][2] = {
-        {"pipe", "a pipe"}, {"socket", "a socket"}, {folder, "a folder"}, {"/dev/zero", "a device"}};
+        {"pipe", "a pipe"}, {"socket", "a socket"}, {folder, "a folder"}, {"/dev/zero", "a device"}, {"", "empty"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error read = {0}, written = {0};
         cr_expect_not(files_read(cases[i][0], 100, &bytes, &length, &read));
@@ -243,6 +243,20 @@ Test(files, a_pipe_that_was_given_is_read_to_its_end, .timeout = 10)
     int fd;
     cr_expect_not(files_open(path, FILES_REGULAR, &fd, &err));
     close(ends[0]);
+}
+
+/* `>> file`: what stood there stays. */
+Test(files, a_descriptor_that_was_given_is_written_to_from_where_it_stands)
+{
+    char name[] = "/tmp/fathom-files-XXXXXX", path[32];
+    struct error err = {0};
+    int fd = mkstemp(name);
+    cr_assert(fd >= 0 && write(fd, "old, ", 5) == 5);
+    snprintf(path, sizeof path, "/dev/fd/%d", fd);
+    cr_assert(files_write(path, "new", 3, &err), "%s", err.text);
+    expect_content(name, "old, new");
+    close(fd);
+    unlink(name);
 }
 
 Test(files, a_published_file_goes_on_and_replaces_nothing_unasked)

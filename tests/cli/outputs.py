@@ -99,6 +99,16 @@ def check_no_files(folder):
     expect(given.returncode == 0 and 'offset' in given.stdout, f'a pipe of the shell: {given.stderr}')
 
 
+def check_appending(folder):
+    """What a shell appends to keeps what stood there."""
+    write(folder / 'all.csv', 'before\n')
+    done = subprocess.run(['sh', '-c', '"$0" place problem.csv --minimise -o - >> all.csv', FATHOM], cwd=folder, capture_output=True, text=True)
+    text = (folder / 'all.csv').read_text()
+    expect(done.returncode == 0 and text.startswith('before\n') and 'offset' in text, f'-o - >> file: {done.stderr} {text}')
+    done = subprocess.run(['sh', '-c', '"$0" place problem.csv --minimise -o - >> problem.csv', FATHOM], cwd=folder, capture_output=True, text=True)
+    expect(done.returncode == 2 and 'offset' not in (folder / 'problem.csv').read_text(), f'-o - >> its input: {done.returncode}')
+
+
 def check_closed_streams(folder):
     """What is said goes nowhere, and not into the files that are written."""
     for closed in ('>&-', '2>&-', '<&- >&- 2>&-'):
@@ -166,6 +176,7 @@ def main():
         make_inputs(folder)
         check_same_file(folder)
         check_no_files(folder)
+        check_appending(folder)
         check_closed_streams(folder)
         check_locks(folder)
         check_leftovers(folder)
