@@ -80,6 +80,21 @@ def check_crash():
     assert 'CRASHED' in once, once
 
 
+def check_train(data):
+    """`train --top`: q leaves the dashboard and the run's own lines follow; Ctrl-C in the dashboard ends the run in good order."""
+    words = f'resnet-8 --batch 8 --data {data} --iterations 100000 --no-evaluate --trace {folder}/top.trace --top'
+    for keys in (['q'], []):
+        press(f'clear; OMP_NUM_THREADS=1 {fathom} train {words}; echo left with $?', 'Enter')
+        wait_for('q quit')
+        if keys:
+            press(*keys)
+            wait_for('the run goes on without the dashboard')
+            wait_for('images/s')
+        press('C-c')
+        seen = wait_for('left with 0')
+        assert 'stopped by Ctrl-C after step' in ' '.join(seen.split()), seen
+
+
 def main():
     trace = folder / 'run.trace'
     subprocess.run([make_trace, str(trace)], check=True, stdout=subprocess.DEVNULL)
@@ -110,7 +125,8 @@ def main():
     wait_for('the terminal works')
     check_silence(trace)
     check_crash()
-    print('1 session: drawn, keys, filter, resize, quit; a run that died is not live, one that is killed has crashed')
+    check_train(folder / 'data')
+    print('1 session: drawn, keys, filter, resize, quit; a run that died is not live, one that is killed has crashed; a run that shows its own')
 
 
 if not can_open_a_terminal():
