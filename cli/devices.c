@@ -4,6 +4,7 @@
 #include "command.h"
 #include "json.h"
 #include "machine.h"
+#include "page.h"
 #include "outputs.h"
 #include "printable.h"
 #include "units.h"
@@ -39,24 +40,31 @@ static void print_host(const struct host *host)
     if (host->gpu_count == 0) puts("  no GPU: --gpus auto plans for the CPU");
 }
 
+#define LONGEST_SOURCE 60
+
+/* Where the figures come from only on a wide terminal. */
 static void print_catalogue(void)
 {
     size_t count;
     const struct device_spec *entries = catalogue_entries(&count);
-    printf("\ncatalogue\n  %-12s %9s %9s %8s %8s %9s %9s %9s  %s\n", "name", "memory", "usable", "f32", "f16",
-           "memory/s", "link/s", "host/s", "source");
+    bool wide = page_columns() >= PAGE_COLUMNS + LONGEST_SOURCE;
+    printf("\ncatalogue\n  %-12s %9s %9s %7s %7s %8s %8s %8s%s\n", "name", "memory", "usable", "f32", "f16", "memory/s",
+           "link/s", "host/s", wide ? "  source" : "");
     for (size_t i = 0; i < count; i++) {
         const struct device_spec *e = &entries[i];
         char memory[UNITS_TEXT], usable[UNITS_TEXT], f32[UNITS_TEXT], f16[UNITS_TEXT], speed[UNITS_TEXT],
             link[UNITS_TEXT], slot[UNITS_TEXT];
-        printf("  %-12s %9s %9s %8s %8s %8sB %8sB %8sB  %s\n", e->name, units_format_bytes(e->memory_bytes, memory),
+        printf("  %-12s %9s %9s %7s %7s %7sB %7sB %7sB%s%s\n", e->name, units_format_bytes(e->memory_bytes, memory),
                units_format_bytes(e->memory_bytes - e->reserve_bytes - e->context_bytes, usable),
                units_format_si(e->flops_f32, f32), units_format_si(e->flops_f16, f16),
                units_format_si(e->bandwidth, speed), units_format_si(e->link_bandwidth, link),
-               units_format_si(e->host_bandwidth, slot), e->source);
+               units_format_si(e->host_bandwidth, slot), wide ? "  " : "", wide ? e->source : "");
     }
-    puts("\n  usable: without what the driver holds back, the context and the libraries; f32, f16: FLOP/s at most;\n"
-         "  link, host: to a peer and to pinned host memory, per direction");
+    putchar('\n');
+    page_say(stdout, 2, 2,
+             "usable: without what the driver holds back, the context and the libraries; f32, f16: FLOP/s at most; "
+             "link, host: to a peer and to pinned host memory, per direction%s",
+             wide ? "" : "; --json also has each figure's source");
 }
 
 /* null: unknown, or nothing but the machine itself. */
@@ -162,36 +170,38 @@ static int run(int argc, char **argv, struct error *err)
     return 0;
 }
 
-static const char manual[] =
-    "NAME\n"
-    "  fathom devices - this host, its GPUs, and the GPUs that plans can be made for\n"
-    "\n"
-    "SYNOPSIS\n"
-    "  fathom devices [--json]\n"
-    "  fathom devices --gpus SPEC -o machine.json\n"
-    "  fathom devices --calibrate\n"
-    "\n"
-    "DESCRIPTION\n"
-    "  Lists what is here and the catalogue: memory as sold, what of it a plan may use, the maker's peaks, and where\n"
-    "  each figure comes from.\n"
-    "\n"
-    "  The host's memory is the least of the machine's, of the limits of all control groups that this process is in,\n"
-    "  and of ulimit -v and -d; its processors are those of the affinity mask and of the control groups' quotas. "
-    "Where\n"
-    "  the machine has more, the limit that counts is named.\n"
-    "\n"
-    "OPTIONS\n"
-    "      --json         one JSON object\n"
-    "  -g, --gpus SPEC    with -o: the devices to write (auto by default)\n"
-    "  -o, --output FILE  write a machine file, for `fathom plan --gpus FILE`; correct its figures by hand as you know "
-    "them\n"
-    "      --calibrate    measure what context, libraries and communication take on the GPUs of this host\n"
-    "\n"
-    "EXIT STATUS\n"
-    "  0 done; 1 there is nothing to measure, or it failed; 2 the command or a file is wrong.\n"
-    "\n"
-    "EXAMPLES\n"
-    "  fathom devices\n"
-    "  fathom devices --gpus 2xtitan-x -o mine.json && fathom plan resnet-1001 --gpus mine.json\n";
+static const char manual[] = "NAME\n"
+                             "  fathom devices - this host, its GPUs, and the GPUs that plans can be made for\n"
+                             "\n"
+                             "SYNOPSIS\n"
+                             "  fathom devices [--json]\n"
+                             "  fathom devices --gpus SPEC -o machine.json\n"
+                             "  fathom devices --calibrate\n"
+                             "\n"
+                             "DESCRIPTION\n"
+                             "  Lists what is here and the catalogue: memory as sold, what of it a plan may\n"
+                             "  use, the maker's peaks, and where each figure comes from.\n"
+                             "\n"
+                             "  The host's memory is the least of the machine's, of the limits of all control\n"
+                             "  groups that this process is in, and of ulimit -v and -d; its processors are\n"
+                             "  those of the affinity mask and of the control groups' quotas. Where the\n"
+                             "  machine has more, the limit that counts is named.\n"
+                             "\n"
+                             "OPTIONS\n"
+                             "      --json         one JSON object\n"
+                             "  -g, --gpus SPEC    with -o: the devices to write (auto by default)\n"
+                             "  -o, --output FILE  write a machine file, for `fathom plan --gpus FILE`;\n"
+                             "                     correct its figures by hand as you know them\n"
+                             "      --calibrate    measure what context, libraries and communication take on\n"
+                             "                     the GPUs of this host\n"
+                             "\n"
+                             "EXIT STATUS\n"
+                             "  0 done; 1 there is nothing to measure, or it failed; 2 the command or a file\n"
+                             "  is wrong.\n"
+                             "\n"
+                             "EXAMPLES\n"
+                             "  fathom devices\n"
+                             "  fathom devices --gpus 2xtitan-x -o mine.json &&\n"
+                             "      fathom plan resnet-1001 --gpus mine.json\n";
 
 const struct command command_devices = {"devices", "list this host's devices and the GPU catalogue", manual, run};

@@ -20,13 +20,13 @@ static const struct command *const commands[] = {&command_plan,  &command_train,
 
 static void print_overview(FILE *to)
 {
-    fprintf(to, "fathom: will a ResNet this deep fit these GPUs? Plan its memory, train it under that plan, watch "
-                "every kernel.\n\n"
+    fprintf(to, "fathom: will a ResNet this deep fit these GPUs? Plan its memory, train it under\n"
+                "that plan, watch every kernel.\n\n"
                 "usage: fathom COMMAND [OPTIONS]\n\n");
     for (size_t i = 0; i < COMMANDS; i++) fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(to, "  %-8s %s\n\n", "help", "this page, or one command's manual: fathom help plan");
-    fprintf(to, "Exit status: 0 done (plan: it fits), 1 it does not fit or the run failed, 2 the command or a file is "
-                "wrong.\n");
+    fprintf(to, "Exit status: 0 done (plan: it fits), 1 it does not fit or the run failed, 2 the\n"
+                "command or a file is wrong.\n");
 }
 
 static const struct command *find_command(const char *name)

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "printable.h"
@@ -82,6 +83,13 @@ void page_row(FILE *to, const char *label, const char *format, ...)
     text_add_list(&text, format, args);
     va_end(args);
     page_row_text(to, label, &text);
+}
+
+int page_columns(void)
+{
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return PAGE_COLUMNS;
+    return size.ws_col;
 }
 
 bool page_has_colours(void)

@@ -19,6 +19,8 @@ __attribute__((format(printf, 4, 5))) void page_say(FILE *to, int indent, int ha
 __attribute__((format(printf, 3, 4))) void page_row(FILE *to, const char *label, const char *format, ...);
 void page_row_text(FILE *to, const char *label, struct text *text);
 
+/* Columns of the terminal on standard output; PAGE_COLUMNS where there is none. */
+int page_columns(void);
 /* Whether standard output is a terminal that shows colours and nobody objects (NO_COLOR, TERM=dumb). */
 bool page_has_colours(void);
 /* Turns what stands before the first colon of a verdict green or red; writes it wrapped. */

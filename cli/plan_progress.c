@@ -46,7 +46,8 @@ static void show(struct plan_progress *p)
     p->last_ns = now;
     if (p->terminal) fputs("\r\033[K", stderr);
     if (p->most > 0) fprintf(stderr, "plan %" PRIu32 " of at most %" PRIu32 ", ", p->done + 1, p->most);
-    fprintf(stderr, "%" PRIu32 " shares planned, %s so far", p->shares, units_format_seconds(seconds, since));
+    fprintf(stderr, "%" PRIu32 " memory layout%s tried, %s so far", p->shares, p->shares == 1 ? "" : "s",
+            units_format_seconds(seconds, since));
     if (p->done > 0)
         fprintf(stderr, ", at most about %s left", units_format_seconds(seconds / p->done * (p->most - p->done), left));
     if (!p->terminal) fputc('\n', stderr);

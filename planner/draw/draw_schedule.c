@@ -90,7 +90,7 @@ static void draw_head(struct drawing *d, double y)
         snprintf(again, sizeof again, "what runs again is %.1f %% more computation",
                  100 * d->variant->extra_flops_fraction);
     if (d->grid.group > 1)
-        snprintf(line, sizeof line, "The network's %zu blocks from first to last, %zu in a row; %s", blocks,
+        snprintf(line, sizeof line, "The network's %zu blocks from first to last, %zu to a line; %s", blocks,
                  d->grid.group, again);
     else
         snprintf(line, sizeof line, "The network's %zu blocks from first to last; %s", blocks, again);

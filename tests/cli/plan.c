@@ -598,6 +598,13 @@ Test(cli_plan, prints_pages_of_eighty_columns)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) expect_narrow(rows[i]);
 }
 
+Test(cli_help, fits_eighty_columns)
+{
+    static const char *const rows[] = {"help",       "help plan",    "help train", "help top", "help trace",
+                                       "help place", "help devices", "help data",  "devices"};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) expect_narrow(rows[i]);
+}
+
 /* The last lines that a screen of 24 still shows above the prompt. */
 Test(cli_plan, the_verdict_stays_in_sight)
 {
