@@ -200,7 +200,7 @@ static bool choose(const struct making *making, enum recompute_policy *policy, s
 {
     enum recompute_policy wanted = making->request->plan->recompute;
     struct candidate best = {0};
-    bool fits;
+    bool fits = false;
     bool ok = find_best(making, &best, &fits, err);
     *policy = wanted == RECOMPUTE_AUTO ? best.policy : wanted;
     bool taken = fits || !making->request->plan->only_if_fits;
