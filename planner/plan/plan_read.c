@@ -479,6 +479,17 @@ static bool read_version(const struct reader *r, const json_t *root)
                      PLAN_VERSION);
 }
 
+/* Units and shortcuts are an option of residual nets alone: others are as their names say. */
+static bool parse_spec(const char *name, struct model_options options, enum unit_kind unit, enum shortcut_kind shortcut,
+                       struct model_spec *spec, struct error *err)
+{
+    TRY(model_parse(name, &options, spec, err));
+    if (spec->unit == unit && spec->shortcut == shortcut) return true;
+    options.unit = (int)unit;
+    options.shortcut = (int)shortcut;
+    return model_parse(name, &options, spec, err);
+}
+
 static bool read_model(const struct reader *r, const json_t *root, struct plan *plan)
 {
     static const char *const names[] = {"name", "dataset", "unit", "shortcut", "image_size", "classes", NULL};
@@ -502,9 +513,8 @@ static bool read_model(const struct reader *r, const json_t *root, struct plan *
         !shortcut_kind_parse(shortcut, &shortcut_kind, r->err))
         return error_prefix(r->err, "%s", where);
     options.dataset = (int)dataset_kind;
-    options.unit = (int)unit_kind;
-    options.shortcut = (int)shortcut_kind;
-    return model_parse(name, &options, &plan->spec, r->err) || error_prefix(r->err, "%s", where);
+    if (parse_spec(name, options, unit_kind, shortcut_kind, &plan->spec, r->err)) return true;
+    return error_prefix(r->err, "%s", where);
 }
 
 static bool read_plan(const struct reader *r, const json_t *root, struct plan *plan)

@@ -82,6 +82,8 @@ Test(file, what_is_written_comes_back)
                                      .micro_batches = 4,
                                      .gpus = "8GiB",
                                      .recompute = RECOMPUTE_ELEMENTWISE});
+    round_trip(&(struct kit_options){.model = "plain-20", .batch = 16, .gpus = "1GiB"});
+    round_trip(&(struct kit_options){.model = "vgg-a", .image_size = 32, .batch = 4, .gpus = "8GiB"});
     round_trip(&(struct kit_options){.model = "resnet-18", .image_size = 64, .batch = 4, .gpus = "8GiB"});
     round_trip(&(struct kit_options){.model = "resnet-20", .batch = 16, .gpus = "1GiB", .dtype = DTYPE_BF16});
 }
@@ -120,6 +122,7 @@ Test(file, each_fault_is_named)
         {"\"resnet-8\"", "8", "name"},
         {"\"unit\": \"original\"", "\"unit\": \"preact\"", "graph"},
         {"\"unit\": \"original\"", "\"unit\": \"new\"", "model"},
+        {"\"unit\": \"original\"", "\"unit\": \"plain\"", "model"},
         {"\"dtype\": \"f32\"", "\"dtype\": \"f64\"", "dtype"},
         {"\"dtype\": \"f32\"", "\"dtype\": \"f16\"", "graph"},
         {"\"batch\": 8", "\"batch\": 0", "batch"},
