@@ -189,6 +189,7 @@ static void print_memory(const struct side *a, const struct side *b, FILE *to)
     for (int c = 0; c < MEMORY_CLASSES; c++)
         print_bytes(words_memory_class((enum memory_class)c), a->device->classes[c], b->device->classes[c], to);
     print_bytes("peak", a->device->peak_bytes, b->device->peak_bytes, to);
+    print_bytes("reserve", a->device->spec.reserve_bytes, b->device->spec.reserve_bytes, to);
     print_bytes("memory", a->device->spec.memory_bytes, b->device->spec.memory_bytes, to);
     print_bytes("arena", a->variant->arena_bytes, b->variant->arena_bytes, to);
     print_bytes("lower bound", a->variant->lower_bound_bytes, b->variant->lower_bound_bytes, to);

@@ -24,8 +24,9 @@ static json_t *classes_json(const uint64_t bytes[MEMORY_CLASSES])
 
 static json_t *device_json(const struct plan_device *device)
 {
-    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "name", json_text(device->spec.name), "memory_bytes",
-                     (json_int_t)device->spec.memory_bytes, "batch", (json_int_t)device->images, "micro_batches",
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "name", json_text(device->spec.name),
+                     "memory_bytes", (json_int_t)device->spec.memory_bytes, "reserve_bytes",
+                     (json_int_t)device->spec.reserve_bytes, "batch", (json_int_t)device->images, "micro_batches",
                      (json_int_t)device->micro_batches, "peak_bytes", (json_int_t)device->peak_bytes, "classes",
                      classes_json(device->classes), "variant", (json_int_t)device->variant, "workspace_bytes",
                      (json_int_t)device->spec.workspace_bytes);

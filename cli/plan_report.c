@@ -76,15 +76,27 @@ static void print_bar(uint64_t bytes, uint64_t memory, FILE *to)
     fputs(eighths[(int)((cells - (int)cells) * 8)], to);
 }
 
-static void print_row(const char *name, const struct column *columns, size_t count, int class, bool bar, FILE *to)
+/* Rows of the table of memory that are no class of it. */
+enum { ROW_PEAK = -1, ROW_RESERVE = -2, ROW_MEMORY = -3 };
+
+static uint64_t row_bytes(const struct plan_device *device, int row)
+{
+    switch (row) {
+    case ROW_PEAK: return device->peak_bytes;
+    case ROW_RESERVE: return device->spec.reserve_bytes;
+    case ROW_MEMORY: return device->spec.memory_bytes;
+    default: return device->classes[row];
+    }
+}
+
+static void print_row(const char *name, const struct column *columns, size_t count, int row, bool bar, FILE *to)
 {
     fprintf(to, "  %-*s", PAGE_LABEL, name);
     for (size_t i = 0; i < count; i++) {
         char bytes[UNITS_TEXT];
-        const struct plan_device *device = columns[i].device;
-        fprintf(to, " %*s", COLUMN, units_format_bytes(class < 0 ? device->peak_bytes : device->classes[class], bytes));
+        fprintf(to, " %*s", COLUMN, units_format_bytes(row_bytes(columns[i].device, row), bytes));
     }
-    if (bar && class >= 0) print_bar(columns[0].device->classes[class], columns[0].device->spec.memory_bytes, to);
+    if (bar) print_bar(row_bytes(columns[0].device, row), columns[0].device->spec.memory_bytes, to);
     fputc('\n', to);
 }
 
@@ -121,13 +133,9 @@ static void print_memory(const struct plan *plan, FILE *to)
             if (columns[i].device->classes[class] > most) most = columns[i].device->classes[class];
         if (most > 0) print_row(words_memory_class((enum memory_class) class), columns, count, class, count == 1, to);
     }
-    print_row("peak", columns, count, -1, false, to);
-    fprintf(to, "  %-*s", PAGE_LABEL, "memory");
-    for (size_t i = 0; i < count; i++) {
-        char bytes[UNITS_TEXT];
-        fprintf(to, " %*s", COLUMN, units_format_bytes(columns[i].device->spec.memory_bytes, bytes));
-    }
-    fputs("\n", to);
+    print_row("peak", columns, count, ROW_PEAK, false, to);
+    print_row("reserve, kept free", columns, count, ROW_RESERVE, count == 1, to);
+    print_row("memory", columns, count, ROW_MEMORY, false, to);
     if (all > count) fprintf(to, "  and %zu further kinds of device or share (--json has all)\n", all - count);
 }
 

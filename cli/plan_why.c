@@ -24,14 +24,14 @@ static bool print_paragraph(struct text *text, FILE *to, struct error *err)
 
 static uint64_t outside_bytes(const struct plan_device *device)
 {
-    return device->classes[MEMORY_COMMUNICATION] + device->classes[MEMORY_CONTEXT] + device->classes[MEMORY_RESERVE];
+    return device->classes[MEMORY_COMMUNICATION] + device->classes[MEMORY_CONTEXT];
 }
 
 static bool print_size(const struct plan *plan, const struct plan_device *device, FILE *to, struct error *err)
 {
     struct text text = {0};
     char peak[UNITS_TEXT], memory[UNITS_TEXT], rest[UNITS_TEXT], arena[UNITS_TEXT], outside[UNITS_TEXT];
-    uint64_t have = device->spec.memory_bytes, need = device->peak_bytes, apart = outside_bytes(device);
+    uint64_t have = device_usable_bytes(&device->spec), need = device->peak_bytes, apart = outside_bytes(device);
     text_add(&text, "At its fullest moment a step needs %s; %s (%s) has %s, so %s %s.", units_format_bytes(need, peak),
              plan->device_count > 1 ? "the fullest device" : "the device", PRINTABLE(device->spec.name),
              units_format_bytes(have, memory), units_format_bytes(need <= have ? have - need : need - have, rest),
@@ -131,7 +131,7 @@ static void tell_alternative(struct text *text, const char *doing, const struct 
 {
     const struct plan_device *of = &other->devices[device];
     char need[UNITS_TEXT], more[UNITS_TEXT];
-    uint64_t have = of->spec.memory_bytes;
+    uint64_t have = device_usable_bytes(&of->spec);
     text_add(text, "%s would need %s", doing, units_format_bytes(of->peak_bytes, need));
     if (of->peak_bytes > have)
         text_add(text, ", %s more than there is. ", units_format_bytes(of->peak_bytes - have, more));

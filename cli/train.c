@@ -404,7 +404,7 @@ static void say_threads(const struct plan *plan)
 static void say_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
-    printf("%s, batch %u on %zu %s device%s, %s planned, %" PRIu64 " steps\n", plan->spec.name, plan->batch,
+    printf("%s, batch %u on %zu %s device%s, peak of %s planned, %" PRIu64 " steps\n", plan->spec.name, plan->batch,
            plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
            units_format_bytes(train_planned_bytes(plan), bytes), c->options.iterations);
     if (c->options.resume_folder)

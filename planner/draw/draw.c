@@ -21,8 +21,7 @@
 static const char *const colours[MEMORY_CLASSES] = {
     [MEMORY_WEIGHTS] = "#0072b2", [MEMORY_GRADIENTS] = "#d55e00",     [MEMORY_MOMENTUM] = "#cc79a7",
     [MEMORY_KEPT] = "#009e73",    [MEMORY_TRANSIENT] = "#e69f00",     [MEMORY_WORKSPACE] = "#7a6a53",
-    [MEMORY_INPUT] = "#56b4e9",   [MEMORY_COMMUNICATION] = "#f0e442", [MEMORY_CONTEXT] = "#a3adba",
-    [MEMORY_RESERVE] = "#d3d9e0"};
+    [MEMORY_INPUT] = "#56b4e9",   [MEMORY_COMMUNICATION] = "#f0e442", [MEMORY_CONTEXT] = "#a3adba"};
 
 const char *draw_class_colour(enum memory_class class) { return colours[class]; }
 
@@ -309,8 +308,8 @@ static bool draw_all(struct drawing *d, const char *title, struct error *err)
 static void find_heights(struct drawing *d)
 {
     const uint64_t *classes = d->device->classes;
-    uint64_t apart = classes[MEMORY_COMMUNICATION] + classes[MEMORY_CONTEXT] + classes[MEMORY_RESERVE];
-    uint64_t memory = d->device->spec.memory_bytes, high = d->variant->arena_bytes;
+    uint64_t apart = classes[MEMORY_COMMUNICATION] + classes[MEMORY_CONTEXT];
+    uint64_t memory = device_usable_bytes(&d->device->spec), high = d->variant->arena_bytes;
     d->limit_bytes = memory > apart ? memory - apart : 0;
     if (d->limit_bytes > high && d->limit_bytes - high <= high / 2) high = d->limit_bytes;
     d->bytes_high = high + high / 32;
@@ -333,7 +332,8 @@ uint32_t draw_fullest_device(const struct plan *plan)
     uint32_t fullest = 0;
     double most = -1;
     for (uint32_t i = 0; i < plan->device_count; i++) {
-        double share = (double)plan->devices[i].peak_bytes / (double)plan->devices[i].spec.memory_bytes;
+        const struct plan_device *device = &plan->devices[i];
+        double share = (double)(device->peak_bytes + device->spec.reserve_bytes) / (double)device->spec.memory_bytes;
         if (share <= most) continue;
         most = share;
         fullest = i;

@@ -40,12 +40,14 @@ static void draw_bar_labels(struct drawing *d, struct bar_label *labels, size_t 
     }
 }
 
+#define RESERVE_COLOUR "#d3d9e0"
+
 void draw_bar(struct drawing *d)
 {
     const struct plan_device *device = d->device;
-    uint64_t memory = device->spec.memory_bytes;
-    double high = (double)(device->peak_bytes > memory ? device->peak_bytes : memory), y = MAP_BOTTOM;
-    struct bar_label labels[MEMORY_CLASSES + 1];
+    uint64_t memory = device->spec.memory_bytes, taken = device->peak_bytes + device->spec.reserve_bytes;
+    double high = (double)(taken > memory ? taken : memory), y = MAP_BOTTOM;
+    struct bar_label labels[MEMORY_CLASSES + 2];
     size_t count = 0;
     for (int i = 0; i < MEMORY_CLASSES; i++) {
         if (device->classes[i] == 0) continue;
@@ -57,11 +59,17 @@ void draw_bar(struct drawing *d)
                                              draw_class_colour((enum memory_class)i), device->classes[i]};
         y -= height;
     }
-    if (device->peak_bytes < memory)
-        labels[count++] = (struct bar_label){(y + MAP_TOP) / 2, 0, "free", "#ffffff", memory - device->peak_bytes};
+    if (device->spec.reserve_bytes > 0) {
+        double height = MAP_HEIGHT * (double)device->spec.reserve_bytes / high;
+        svg_rect(&d->svg, BAR_LEFT, y - height, BAR_WIDTH, height, "fill=\"" RESERVE_COLOUR "\"");
+        labels[count++] =
+            (struct bar_label){y - height / 2, 0, "reserve, kept free", RESERVE_COLOUR, device->spec.reserve_bytes};
+        y -= height;
+    }
+    if (taken < memory) labels[count++] = (struct bar_label){(y + MAP_TOP) / 2, 0, "free", "#ffffff", memory - taken};
     double capacity = MAP_BOTTOM - MAP_HEIGHT * (double)memory / high;
     svg_rect(&d->svg, BAR_LEFT, MAP_TOP, BAR_WIDTH, MAP_HEIGHT, "fill=\"none\" stroke=\"" SVG_SOFT "\"");
-    if (device->peak_bytes > memory)
+    if (taken > memory)
         svg_line(&d->svg, BAR_LEFT - 12, capacity, BAR_LEFT + BAR_WIDTH + 12, capacity,
                  "stroke=\"" SVG_DANGER "\" stroke-width=\"3\"");
     draw_bar_labels(d, labels, count);

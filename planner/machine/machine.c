@@ -38,6 +38,12 @@ uint64_t machine_comm_bytes(const struct device_spec *spec)
     return known ? known->comm_bytes : NCCL_CHANNELS_NVLINK * NCCL_CHANNEL_BYTES;
 }
 
+uint64_t cpu_reserve_bytes(uint64_t memory_bytes)
+{
+    uint64_t part = memory_bytes / CPU_RESERVE_DIVISOR;
+    return part < CPU_MOST_RESERVE_BYTES ? part : CPU_MOST_RESERVE_BYTES;
+}
+
 static bool cpu_device(struct device_spec *spec, struct error *err)
 {
     struct host host;
@@ -46,7 +52,7 @@ static bool cpu_device(struct device_spec *spec, struct error *err)
                                  .name = "cpu",
                                  .memory_bytes = host.memory_bytes,
                                  .context_bytes = CPU_CONTEXT_BYTES,
-                                 .reserve_bytes = host.memory_bytes / CPU_RESERVE_DIVISOR,
+                                 .reserve_bytes = cpu_reserve_bytes(host.memory_bytes),
                                  .op_bytes = CPU_OP_BYTES,
                                  .workspace_bytes = CPU_WORKSPACE_BYTES,
                                  .source = "this host; speed unknown"};

@@ -39,6 +39,12 @@ struct device_spec {
     const char *source;        /* where the figures come from; static text or owned by the machine */
 };
 
+/* What a plan may fill: all but the reserve. */
+static inline uint64_t device_usable_bytes(const struct device_spec *device)
+{
+    return device->memory_bytes > device->reserve_bytes ? device->memory_bytes - device->reserve_bytes : 0;
+}
+
 #define MACHINE_NODE_DEVICES 8
 
 struct machine {

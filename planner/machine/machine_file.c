@@ -97,7 +97,7 @@ static bool default_device(const char *name, enum device_kind kind, uint64_t mem
     } else {
         *spec = (struct device_spec){.kind = DEVICE_CPU,
                                      .context_bytes = CPU_CONTEXT_BYTES,
-                                     .reserve_bytes = memory_bytes / CPU_RESERVE_DIVISOR,
+                                     .reserve_bytes = cpu_reserve_bytes(memory_bytes),
                                      .op_bytes = CPU_OP_BYTES,
                                      .workspace_bytes = CPU_WORKSPACE_BYTES};
     }

@@ -37,8 +37,9 @@
 #endif
 /* Host memory of one prepared op (ResNet-1001 prepares 8,021): its entry in the executor, the library's primitive. */
 #define CPU_OP_BYTES 1536ull
-/* Kept free for the rest of the system: a sixteenth of the host's memory. */
-#define CPU_RESERVE_DIVISOR 16
+/* Kept free for the rest of the system, which does not grow with the memory: a sixteenth of a small host's. */
+#define CPU_RESERVE_DIVISOR    16
+#define CPU_MOST_RESERVE_BYTES (512 * MIB)
 #define CPU_WORKSPACE_BYTES (1 * GIB)
 
 #endif

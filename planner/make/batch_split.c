@@ -113,8 +113,9 @@ static bool describe_kinds(struct choice *choice, const uint32_t *images, struct
         uint32_t kind = shares->kind_of[d];
         if (shares->first_of[kind] != d) continue;
         TRY(share_plans_get(&choice->shares, kind, images[d], choice->micro_batches, &share, err));
-        choice->kinds[kind] = (struct split_kind){shares->devices_of[kind], choice->plan->devices[d].spec.memory_bytes,
-                                                  share->peak_bytes - share->growing_bytes};
+        choice->kinds[kind] =
+            (struct split_kind){shares->devices_of[kind], device_usable_bytes(&choice->plan->devices[d].spec),
+                                share->peak_bytes - share->growing_bytes};
     }
     return true;
 }
@@ -144,9 +145,9 @@ static bool divides(const struct choice *choice, uint32_t micro_batches)
 /* How many pieces would make the share fit if what images take fell in proportion. */
 static uint32_t pieces_wanted(const struct share *share, const struct device_spec *device)
 {
-    uint64_t fixed = share->peak_bytes - share->growing_bytes;
-    if (fixed >= device->memory_bytes) return UINT32_MAX;
-    double times = (double)share->growing_bytes / (double)(device->memory_bytes - fixed);
+    uint64_t fixed = share->peak_bytes - share->growing_bytes, usable = device_usable_bytes(device);
+    if (fixed >= usable) return UINT32_MAX;
+    double times = (double)share->growing_bytes / (double)(usable - fixed);
     return times >= share->images ? UINT32_MAX : (uint32_t)ceil(times * share->micro_batches);
 }
 

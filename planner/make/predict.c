@@ -123,7 +123,7 @@ static struct split_device describe(const struct plan *plan, const struct plan_d
     uint64_t growing = 0;
     for (int c = MEMORY_KEPT; c <= MEMORY_INPUT; c++) growing += device->classes[c];
     double seconds = plan->step_seconds > 0 ? plan->variants[device->variant].compute_seconds : 0;
-    return (struct split_device){.memory_bytes = device->spec.memory_bytes,
+    return (struct split_device){.memory_bytes = device_usable_bytes(&device->spec),
                                  .fixed_bytes = device->peak_bytes - growing,
                                  .bytes_per_image = growing / device->images,
                                  .seconds_per_image = seconds / device->images};

@@ -32,8 +32,8 @@ static void find_kinds(struct share_plans *shares)
 
 static uint64_t room_bytes(const struct device_spec *device)
 {
-    uint64_t outside = device->context_bytes + device->comm_bytes + device->reserve_bytes;
-    return device->memory_bytes > outside ? device->memory_bytes - outside : 1;
+    uint64_t usable = device_usable_bytes(device), outside = device->context_bytes + device->comm_bytes;
+    return usable > outside ? usable - outside : 1;
 }
 
 /* Where the speed of one is unknown all are taken to be as fast as their memory is large. */
@@ -178,7 +178,7 @@ static bool measure(struct share_plans *shares, const struct variant_request *re
     share->peak_bytes = device.peak_bytes;
     share->growing_bytes = 0;
     for (int c = MEMORY_KEPT; c <= MEMORY_INPUT; c++) share->growing_bytes += device.classes[c];
-    share->fits = device.peak_bytes <= device.spec.memory_bytes;
+    share->fits = device.peak_bytes <= device_usable_bytes(&device.spec);
     if (!shares->speeds_known) forget_speed(&device.spec);
     TRY(predict_device_seconds(&shares->frame, &device, wanted->machine, shares->speeds_known ? wanted->measured : NULL,
                                &share->seconds, err));
@@ -229,7 +229,7 @@ static bool is_tight(const struct share_plans *shares, const struct variant_requ
     if (wanted->device->kind != DEVICE_GPU) return false;
     if (!share->made || share->fits) return !share->made || share->variant.extra_flops_fraction > MUCH_AGAIN;
     /* One op's workspace is there at a time: doing without it saves so much at most. */
-    return share->peak_bytes <= wanted->device->memory_bytes + wanted->device->workspace_bytes;
+    return share->peak_bytes <= device_usable_bytes(wanted->device) + wanted->device->workspace_bytes;
 }
 
 /* The faster of two, of which only those that fit count. */
@@ -322,7 +322,7 @@ bool share_plans_take(struct share_plans *shares, const uint32_t *images, uint32
         device->micro_batches = micro_batches;
         device->variant = share->index;
         account(&wanted, &plan->variants[share->index], device);
-        plan->fits &= device->peak_bytes <= device->spec.memory_bytes;
+        plan->fits &= device->peak_bytes <= device_usable_bytes(&device->spec);
     }
     return true;
 }

@@ -26,7 +26,6 @@ void variant_outside(const struct variant_request *request, size_t ops, uint64_t
     const struct device_spec *device = request->device;
     classes[MEMORY_COMMUNICATION] = request->devices > 1 ? device->comm_bytes : 0;
     classes[MEMORY_CONTEXT] = device->context_bytes + device->op_bytes * ops;
-    classes[MEMORY_RESERVE] = device->reserve_bytes;
     if (device->kind == DEVICE_CPU) classes[MEMORY_KEPT] += host_bytes;
     if (device->kind == DEVICE_CPU && request->first) classes[MEMORY_INPUT] += loader_bytes_of(request->plan);
 }
@@ -34,7 +33,7 @@ void variant_outside(const struct variant_request *request, size_t ops, uint64_t
 uint64_t making_arena_limit(const struct making *making, size_t train_ops, uint64_t host_bytes)
 {
     const struct plan_request *plan = making->request->plan;
-    uint64_t classes[MEMORY_CLASSES] = {0}, left = making->request->device->memory_bytes;
+    uint64_t classes[MEMORY_CLASSES] = {0}, left = device_usable_bytes(making->request->device);
     variant_outside(making->request, train_ops + making->variant->evaluate.op_count, host_bytes, classes);
     for (size_t c = 0; c < MEMORY_CLASSES; c++) left = classes[c] < left ? left - classes[c] : 0;
     uint64_t budget = plan->recompute == RECOMPUTE_BUDGET ? plan->recompute_budget_bytes : 0;

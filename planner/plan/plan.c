@@ -4,8 +4,8 @@
 
 const char *memory_class_name(enum memory_class class)
 {
-    static const char *const names[MEMORY_CLASSES] = {"weights",   "gradients", "momentum",      "kept",    "transient",
-                                                      "workspace", "input",     "communication", "context", "reserve"};
+    static const char *const names[MEMORY_CLASSES] = {"weights",   "gradients", "momentum",      "kept",   "transient",
+                                                      "workspace", "input",     "communication", "context"};
     return names[class];
 }
 

@@ -13,7 +13,7 @@
 #include "graph.h"
 #include "machine.h"
 
-#define PLAN_VERSION 1
+#define PLAN_VERSION 2
 #define PLAN_ALIGN 256u /* of every tensor in an arena, bytes */
 #define PLAN_LOADER_BATCHES 3u /* of a step's images in a host's memory: those kept ready, and the one in use (data.h) */
 
@@ -28,7 +28,6 @@ enum memory_class {
     MEMORY_INPUT,
     MEMORY_COMMUNICATION, /* outside the arena: NCCL's buffers */
     MEMORY_CONTEXT,       /* outside: context and libraries */
-    MEMORY_RESERVE,       /* outside */
     MEMORY_CLASSES
 };
 const char *memory_class_name(enum memory_class class);
@@ -119,7 +118,7 @@ struct plan_device {
     uint32_t variant;
     uint32_t images;         /* of the step's batch */
     uint32_t micro_batches;
-    uint64_t peak_bytes;     /* arena + communication + context + reserve: to be at most spec.memory_bytes */
+    uint64_t peak_bytes;     /* arena + communication + context: to be at most device_usable_bytes */
     uint64_t classes[MEMORY_CLASSES]; /* sums to peak_bytes */
 };
 

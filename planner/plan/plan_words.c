@@ -16,8 +16,7 @@ const char *words_memory_class(enum memory_class class)
                                                        [MEMORY_WORKSPACE] = "workspace",
                                                        [MEMORY_INPUT] = "input",
                                                        [MEMORY_COMMUNICATION] = "communication",
-                                                       [MEMORY_CONTEXT] = "context, libraries",
-                                                       [MEMORY_RESERVE] = "reserve"};
+                                                       [MEMORY_CONTEXT] = "context, libraries"};
     return labels[class];
 }
 
@@ -32,8 +31,7 @@ const char *words_memory_meaning(enum memory_class class, enum device_kind devic
         [MEMORY_WORKSPACE] = "scratch memory of the op that runs",
         [MEMORY_INPUT] = "images and labels",
         [MEMORY_COMMUNICATION] = "buffers in which devices exchange gradients",
-        [MEMORY_CONTEXT] = "CUDA, cuDNN and their kernels, before the first tensor",
-        [MEMORY_RESERVE] = "what the driver holds back, and a margin"};
+        [MEMORY_CONTEXT] = "CUDA, cuDNN and their kernels, before the first tensor"};
     if (device == DEVICE_CPU && class == MEMORY_CONTEXT) return "the process itself";
     if (device == DEVICE_CPU && class == MEMORY_INPUT) return "images, labels and the loader's buffers";
     return meanings[class];
@@ -129,14 +127,19 @@ char *words_devices(const struct plan *plan, char *out, size_t size)
     return out;
 }
 
-/* "7.40 of 12.0 GiB": in the memory's unit. */
+/* "7.40 of 12.0 GiB", "211 MiB of 12.0 GiB". The reserve is told where without it the device would do. */
 static void append_peak(char *out, size_t size, const struct plan_device *device)
 {
-    char memory[UNITS_TEXT];
-    units_format_bytes(device->spec.memory_bytes, memory);
-    double unit = device->spec.memory_bytes >= 1ull << 30 ? 1ull << 30 : 1ull << 20;
-    double peak = (double)device->peak_bytes / unit;
-    append(out, size, "%.*f of %s", peak < 10 ? 2 : 1, peak, memory);
+    char memory[UNITS_TEXT], bytes[UNITS_TEXT];
+    uint64_t have = device->spec.memory_bytes, need = device->peak_bytes, gib = 1ull << 30;
+    double peak = (double)need / (double)(have >= gib ? gib : 1ull << 20);
+    units_format_bytes(have, memory);
+    if (have >= gib && need < gib)
+        append(out, size, "%s of %s", units_format_bytes(need, bytes), memory);
+    else
+        append(out, size, "%.*f of %s", peak < 10 ? 2 : 1, peak, memory);
+    if (need <= have && need > device_usable_bytes(&device->spec))
+        append(out, size, " less %s kept free", units_format_bytes(device->spec.reserve_bytes, bytes));
 }
 
 static const struct plan_device *largest_peak(const struct plan *plan, size_t first, size_t count)

@@ -84,7 +84,6 @@ static bool sum_classes(const struct plan *plan, size_t d, uint64_t classes[MEMO
     bool host = device->spec.kind == DEVICE_CPU;
     if (host && d == 0 && !loader_bytes(plan, &loader)) return false;
     if (plan->device_count > 1) classes[MEMORY_COMMUNICATION] = device->spec.comm_bytes;
-    classes[MEMORY_RESERVE] = device->spec.reserve_bytes;
     /* A host's own memory is where its tensors go to wait. */
     return add(&classes[MEMORY_KEPT], host ? variant->host_bytes : 0) && add(&classes[MEMORY_INPUT], loader) &&
            add(&classes[MEMORY_CONTEXT], device->spec.context_bytes) && add(&classes[MEMORY_CONTEXT], libraries);
@@ -129,9 +128,10 @@ static bool check_device(const struct proof *proof, const struct plan *plan, siz
                            "device %zu takes %" PRIu32 " images; its programs take %" PRIu32 " x %" PRIu32, d,
                            device->images, options->micro_batches, options->batch);
     TRY(check_sums(proof, plan, d));
-    if (plan->fits && device->peak_bytes > device->spec.memory_bytes)
-        return verify_fail(proof, VERIFY_MEMORY, "device %zu (%s) needs %" PRIu64 " bytes and has %" PRIu64, d,
-                           device->spec.name, device->peak_bytes, device->spec.memory_bytes);
+    if (plan->fits && device->peak_bytes > device_usable_bytes(&device->spec))
+        return verify_fail(proof, VERIFY_MEMORY,
+                           "device %zu (%s) needs %" PRIu64 " bytes and has %" PRIu64 " beside its reserve", d,
+                           device->spec.name, device->peak_bytes, device_usable_bytes(&device->spec));
     return true;
 }
 

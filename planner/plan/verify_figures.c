@@ -154,7 +154,7 @@ bool verify_statements(const struct proof *proof, const struct plan *plan)
 {
     bool fits = true, divided = plan->device_count > 1 && !plan->sync_bn;
     for (size_t d = 0; d < plan->device_count; d++) {
-        fits &= plan->devices[d].peak_bytes <= plan->devices[d].spec.memory_bytes;
+        fits &= plan->devices[d].peak_bytes <= device_usable_bytes(&plan->devices[d].spec);
         divided |= plan->devices[d].micro_batches > 1;
     }
     if (plan->fits != fits)

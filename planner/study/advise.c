@@ -19,7 +19,7 @@ static uint32_t proportional_batch(const struct plan *plan)
         const struct plan_device *device = &plan->devices[d];
         double images = 0;
         for (int c = MEMORY_KEPT; c <= MEMORY_INPUT; c++) images += (double)device->classes[c];
-        double room = (double)device->spec.memory_bytes - ((double)device->peak_bytes - images);
+        double room = (double)device_usable_bytes(&device->spec) - ((double)device->peak_bytes - images);
         double batch = images > 0 ? plan->batch * room / images : MOST_BATCH;
         if (batch < least) least = batch;
     }

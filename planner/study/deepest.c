@@ -24,7 +24,7 @@ static double proportional_depth(const struct plan *plan)
         const struct plan_device *device = &plan->devices[d];
         double grows = 0;
         for (int c = MEMORY_WEIGHTS; c < MEMORY_COMMUNICATION; c++) grows += (double)device->classes[c];
-        double room = (double)device->spec.memory_bytes - ((double)device->peak_bytes - grows);
+        double room = (double)device_usable_bytes(&device->spec) - ((double)device->peak_bytes - grows);
         double depth = grows > 0 ? plan->spec.depth * room / grows : MODEL_DEEPEST;
         if (depth < least) least = depth;
     }

@@ -30,7 +30,8 @@ static struct frontier_point describe(const struct search *search, const struct 
     for (size_t d = 0; d < plan->device_count; d++) {
         const struct plan_device *device = &plan->devices[d];
         const struct plan_variant *variant = &plan->variants[device->variant];
-        double share = (double)device->peak_bytes / (double)search->given->devices[d].memory_bytes;
+        uint64_t taken = device->peak_bytes + device->spec.reserve_bytes;
+        double share = (double)taken / (double)search->given->devices[d].memory_bytes;
         if (share > point.memory_share) {
             point.memory_share = share;
             point.arena_bytes = variant->arena_bytes;
@@ -81,7 +82,8 @@ static bool try_plan(struct search *search, enum recompute_policy policy, uint64
     search->last = describe(search, plan);
     search->last_fits = plan->fits;
     search->frontier->timed = plan->step_seconds > 0;
-    search->outside_bytes = search->last.peak_bytes - search->last.arena_bytes;
+    search->outside_bytes =
+        search->last.peak_bytes - search->last.arena_bytes + search->given->devices[0].reserve_bytes;
     if (plan->fits || in_any_case) add_point(search->frontier, &search->last);
     plan_destroy(plan);
     return true;
@@ -169,9 +171,9 @@ bool frontier_find(const struct plan_request *request, const struct plan *plan, 
                             .frontier = frontier,
                             .progress = progress,
                             .context = context};
-    *frontier = (struct frontier){.memory_bytes = request->machine->devices[0].memory_bytes};
+    *frontier = (struct frontier){.memory_bytes = device_usable_bytes(&request->machine->devices[0])};
     for (size_t d = 1; d < count; d++)
-        if (request->machine->devices[d].memory_bytes != frontier->memory_bytes) frontier->by_share = true;
+        if (device_usable_bytes(&request->machine->devices[d]) != frontier->memory_bytes) frontier->by_share = true;
     search.machine.devices = mem_alloc(MEM_PLAN, count, sizeof *search.machine.devices);
     if (!search.machine.devices) return error_memory(err, count * sizeof *search.machine.devices, "the frontier");
     memcpy(search.machine.devices, request->machine->devices, count * sizeof *search.machine.devices);

@@ -27,7 +27,7 @@ struct frontier {
     size_t count;
     struct frontier_point own; /* of the plan that was given */
     size_t own_index;          /* where it is among the points; count when one of them beats it */
-    uint64_t memory_bytes; /* of the first device */
+    uint64_t memory_bytes; /* that a plan may fill, of the first device */
     bool by_share;         /* unequal devices: memory is the fullest one's share of its own, else peak_bytes */
     bool timed;            /* whether the cost is step_seconds, else extra_flops_fraction */
 };

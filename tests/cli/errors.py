@@ -170,7 +170,7 @@ def check_train(folder):
     refused(['train', plan], '--data')
     refused(['train', plan, '--data', folder / 'nowhere'], 'nowhere')
     refused(['train', write(folder / 'half.json', text[:len(text) // 2]), '--data', data], 'half.json')
-    newer = text.replace('"version": 1', '"version": 2', 1)
+    newer = text.replace('"version": 2', '"version": 3', 1)
     assert newer != text
     refused(['train', write(folder / 'newer.json', newer), '--data', data], 'newer.json', 'version')
     other = text.replace('"resnet-8"', '"resnet-14"', 1)

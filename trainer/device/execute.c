@@ -353,13 +353,13 @@ static void describe_device(const struct plan *plan, uint32_t number, struct tra
     uint64_t bytes[MEMORY_CLASSES];
     for (int i = 0; i < MEMORY_CLASSES; i++) {
         names[i] = memory_class_name((enum memory_class)i);
-        bytes[i] = i == MEMORY_RESERVE ? 0 : device->classes[i];
+        bytes[i] = device->classes[i];
     }
     uint64_t arena = plan->variants[device->variant].arena_bytes;
     struct trace_device report = {.device = number,
                                   .name = device->spec.name,
                                   .memory_bytes = device->spec.memory_bytes,
-                                  .planned_bytes = device->peak_bytes - device->classes[MEMORY_RESERVE],
+                                  .planned_bytes = device->peak_bytes,
                                   .arena_bytes = arena,
                                   .images = device->images,
                                   .class_names = names,

@@ -414,8 +414,7 @@ static double median_speed(struct run *run, uint64_t steps)
 uint64_t train_planned_bytes(const struct plan *plan)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < plan->device_count; i++)
-        bytes += plan->devices[i].peak_bytes - plan->devices[i].classes[MEMORY_RESERVE];
+    for (size_t i = 0; i < plan->device_count; i++) bytes += plan->devices[i].peak_bytes;
     return bytes;
 }
 

@@ -69,7 +69,7 @@ bool train_check_memory(const struct plan *plan, const struct backend *backend, 
 /* How many threads each of so many virtual devices computes with: the processors of this process shared evenly. */
 uint32_t train_device_threads(uint32_t devices);
 
-/* What the plan says that this process will hold when its devices are virtual ones: all but what is to stay free. */
+/* What the plan says that this process will hold when its devices are virtual ones: the sum of their peaks. */
 uint64_t train_planned_bytes(const struct plan *plan);
 
 #endif

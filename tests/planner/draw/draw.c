@@ -48,6 +48,12 @@ Test(words, verdicts, .fini = finish)
     cr_assert_eq(strncmp(text, "resnet-20 fits 2 x titan-x + 12GiB at batch 96: peak ", 53), 0, "%s", text);
     cr_assert(strstr(text, " of 12.0 GiB on titan-x each, "), "%s", text);
     cr_assert(strstr(text, " of 12.0 GiB on 12GiB; "), "%s", text);
+    plan->devices[2].peak_bytes = 12ull << 30; /* what would fit without the reserve says so */
+    words_verdict(plan, text, sizeof text);
+    cr_assert(strstr(text, "12.0 of 12.0 GiB less 384 MiB kept free on 12GiB"), "%s", text);
+    plan->devices[2].peak_bytes = 211ull << 20;
+    words_verdict(plan, text, sizeof text);
+    cr_assert(strstr(text, "211 MiB of 12.0 GiB on 12GiB"), "%s", text);
     char tiny[24];
     words_verdict(plan, tiny, sizeof tiny);
     cr_assert_eq(strlen(tiny), sizeof tiny - 1);

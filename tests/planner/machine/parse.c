@@ -120,6 +120,8 @@ Test(machine, virtual_devices_share_the_host)
     cr_assert_gt(4 * four.devices[0].memory_bytes + 4, one.devices[0].memory_bytes);
     cr_assert_eq(4 * four.devices[0].context_bytes, one.devices[0].context_bytes);
     cr_assert_gt(one.devices[0].op_bytes, 0);
+    cr_expect_leq(one.devices[0].reserve_bytes, 512ull << 20, "the reserve does not grow with the host");
+    cr_expect_eq(device_usable_bytes(&one.devices[0]), one.devices[0].memory_bytes - one.devices[0].reserve_bytes);
     machine_finish(&one);
     machine_finish(&four);
 }

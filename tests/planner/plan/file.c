@@ -112,9 +112,9 @@ Test(file, each_fault_is_named)
 {
     static const char *const faults[][3] = {
         {"\"fathom plan\"", "\"a plan\"", "format"},
-        {"\"version\": 1", "\"version\": 2", "this build reads version 1"},
-        {"\"version\": 1", "\"version\": \"1\"", "version"},
-        {"\"version\": 1", "\"version\": -1", "version"},
+        {"\"version\": 2", "\"version\": 1", "this build reads version 2"},
+        {"\"version\": 2", "\"version\": \"1\"", "version"},
+        {"\"version\": 2", "\"version\": -1", "version"},
         {"\"written_by\"", "\"version\": 1, \"written_by\"", "duplicate"},
         {"\"written_by\"", "\"colour\": 1, \"written_by\"", "colour"},
         {"\"resnet-8\"", "\"resnet-9\"", "model"},
