@@ -419,6 +419,9 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     struct stat info;
     if (stat(c->options.data_path, &info) != 0)
         return error_errno(err, ERROR_INPUT, errno, "--data: %s cannot be opened", c->options.data_path);
+    if (!S_ISDIR(info.st_mode))
+        return error_set(err, ERROR_INPUT, "--data: %s is a file; the folder that holds the dataset is wanted",
+                         c->options.data_path);
     TRY(choose_backend(c->backend, plan, &c->runs_on, err));
     TRY(train_check_memory(plan, c->runs_on, err));
     TRY(choose_iterations(c, plan, err));

@@ -53,6 +53,8 @@ def check_same_file(folder):
     refused([*train, '--log', 'problem.csv', '--trace', 'run.trace'], '--log', 'not a log', cwd=folder)
     refused([*train, '--save', 'run', '--trace', 'run.trace'], '--save', '--resume', cwd=folder)
     refused([*train, '--resume', 'run', '--log', 'problem.csv'], '--log', 'not a log', cwd=folder)
+    for name in ('p.json', '/dev/null', 'none'):
+        refused(['train', 'p.json', '--data', name, '--trace', 'run.trace', '--log', 'run.log'], '--data', name, cwd=folder)
     for name in ('run.trace', 'link-run.trace', 'hard-run.trace'):
         refused(['trace', 'export', '--csv', 'run.trace', '-o', name], name, cwd=folder)
         refused(['plan', 'resnet-8', '--gpus', 'cpu', '--costs', f'run.trace,{name}', '-o', name], name, '--costs', cwd=folder)
