@@ -38,7 +38,7 @@ void text_add(struct text *text, const char *format, ...)
 void text_add_bytes(struct text *text, const void *bytes, size_t length)
 {
     if (!make_room(text, length)) return;
-    memcpy(text->bytes + text->length, bytes, length);
+    if (length > 0) memcpy(text->bytes + text->length, bytes, length); /* nothing may come as NULL */
     text->length += length;
     text->bytes[text->length] = '\0';
 }
