@@ -368,8 +368,10 @@ static void join_command(int argc, char **argv, struct text *text)
 static void say_again(const struct train_options *o)
 {
     struct text again = {0};
-    add_word(&again, o->save_folder);
-    if (o->command && !again.failed) printf(". To go on:\n  %s --resume%s", o->command, again.bytes);
+    bool said = o->resume_folder && strcmp(o->resume_folder, o->save_folder) == 0;
+    if (!said) text_add(&again, " --resume");
+    if (!said) add_word(&again, o->save_folder);
+    if (o->command && !again.failed) printf(". To go on:\n  %s%s", o->command, said ? "" : again.bytes);
     text_finish(&again);
 }
 
