@@ -35,6 +35,9 @@ static size_t fill_boxes(const struct graph *graph, const struct plan_program *p
         const struct plan_tensor *t = &program->tensors[i];
         struct box box = {.class = t->class,
                           .stage = stage_of(graph, t),
+                          .tensor = (uint32_t)i,
+                          .tensors = 1,
+                          .last_op = t->last,
                           .left = on_grid(t->first / ops, columns),
                           .right = on_grid((t->last + 1.0) / ops, columns),
                           .bottom = on_grid((double)t->offset / bytes, rows),
@@ -51,10 +54,13 @@ static size_t merge_in_time(struct box *items, size_t count)
         struct box *last = kept ? &items[kept - 1] : NULL;
         bool touches = last && last->class == items[i].class && last->stage == items[i].stage &&
                        last->bottom == items[i].bottom && last->top == items[i].top && items[i].left <= last->right;
-        if (!touches)
+        if (!touches) {
             items[kept++] = items[i];
-        else if (items[i].right > last->right)
-            last->right = items[i].right;
+            continue;
+        }
+        last->tensors++;
+        if (items[i].last_op > last->last_op) last->last_op = items[i].last_op;
+        if (items[i].right > last->right) last->right = items[i].right;
     }
     return kept;
 }

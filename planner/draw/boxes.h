@@ -12,6 +12,8 @@ struct box {
     enum memory_class class;
     uint32_t stage;                    /* of the network; 0 for what belongs to none */
     uint32_t left, right, bottom, top; /* in grid units; up is up */
+    uint32_t tensor, tensors;          /* the first of so many, one after the other at the same addresses */
+    uint32_t last_op;                  /* of them all */
 };
 
 struct boxes {

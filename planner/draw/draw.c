@@ -95,39 +95,104 @@ static const char *box_colour(const struct box *box)
     return box->class == MEMORY_KEPT ? tones[box->stage < 5 ? box->stage : 4] : colours[box->class];
 }
 
-static bool is_large(const struct boxes *boxes, const struct box *box)
+#define EDGED_SIDE  4    /* pixels; a white edge would hide what is smaller */
+#define LEAST_SIDE  1    /* pixels of a region that has a title of its own */
+#define MOST_TITLED 8000 /* about 150 bytes each */
+
+static bool is_large(const struct boxes *boxes, const struct box *box, double side)
 {
-    return (box->right - box->left) * boxes->pixels >= 4 && (box->top - box->bottom) * boxes->pixels >= 4;
+    return (box->right - box->left) * boxes->pixels >= side && (box->top - box->bottom) * boxes->pixels >= side;
 }
 
-/* One path per colour and size: large boxes have a white edge, which would hide small ones. */
-static void draw_run(struct drawing *d, const struct boxes *boxes, size_t first, size_t end, bool large)
+/* The side from which on regions have titles of their own, so that not too many have. */
+static double titled_side(const struct boxes *boxes)
+{
+    double side = LEAST_SIDE;
+    for (size_t count = SIZE_MAX; count > MOST_TITLED; side += 1) {
+        count = 0;
+        for (size_t i = 0; i < boxes->count; i++) count += is_large(boxes, &boxes->items[i], side);
+        if (count <= MOST_TITLED) break;
+    }
+    return side;
+}
+
+static void add_path(struct drawing *d, const struct box *box)
+{
+    uint32_t width = box->right - box->left;
+    text_add(&d->svg, "M%u %uh%uv%uh-%uz", box->left, box->bottom, width, box->top - box->bottom, width);
+}
+
+/* "stage1/unit1/conv1.output: 8.00 MiB, ops 2 to 5,676, kept activations" */
+static void title_box(const struct drawing *d, const struct box *box, char *out, size_t size)
+{
+    const struct plan_tensor *tensor = &d->program->tensors[box->tensor];
+    char name[TENSOR_NAME] = "workspace", bytes[UNITS_TEXT], first[UNITS_TEXT], last[UNITS_TEXT], more[48] = "";
+    if (tensor->origin != NO_TENSOR) graph_tensor_name(d->variant->graph, tensor->origin, name);
+    if (box->tensors > 1) snprintf(more, sizeof more, " and %u like it one after the other", box->tensors - 1);
+    snprintf(out, size, "%s%s: %s, ops %s to %s, %s", name, more, units_format_bytes(tensor->bytes, bytes),
+             units_format_count(tensor->first + 1, first), units_format_count(box->last_op + 1, last),
+             words_memory_class(box->class));
+}
+
+static void draw_titled(struct drawing *d, const struct box *box)
+{
+    char title[TENSOR_NAME + 200];
+    text_add(&d->svg, "<path d=\"");
+    add_path(d, box);
+    text_add(&d->svg, "\">");
+    title_box(d, box, title, sizeof title);
+    svg_title(&d->svg, title);
+    text_add(&d->svg, "</path>\n");
+}
+
+/* Boxes of their own title: large ones with an edge, or the smaller ones. */
+static void draw_apart(struct drawing *d, const struct boxes *boxes, size_t first, size_t end, double side, bool edged)
 {
     bool any = false;
     for (size_t i = first; i < end; i++) {
         const struct box *box = &boxes->items[i];
-        if (is_large(boxes, box) != large) continue;
+        if (!is_large(boxes, box, side) || is_large(boxes, box, EDGED_SIDE) != edged) continue;
         if (!any)
-            text_add(&d->svg, "<path fill=\"%s\"%s d=\"", box_colour(box),
-                     large ? " stroke=\"#ffffff\" stroke-width=\"0.5\"" : "");
+            text_add(&d->svg, "<g fill=\"%s\"%s>\n", box_colour(box),
+                     edged ? " stroke=\"#ffffff\" stroke-width=\"0.5\"" : "");
         any = true;
-        uint32_t width = box->right - box->left;
-        text_add(&d->svg, "M%u %uh%uv%uh-%uz", box->left, box->bottom, width, box->top - box->bottom, width);
+        draw_titled(d, box);
     }
-    if (any) text_add(&d->svg, "\"/>\n");
+    if (any) text_add(&d->svg, "</g>\n");
+}
+
+/* What is too small to be pointed at is one region. */
+static void draw_small(struct drawing *d, const struct boxes *boxes, size_t first, size_t end, double side)
+{
+    char title[120];
+    bool any = false;
+    for (size_t i = first; i < end; i++) {
+        const struct box *box = &boxes->items[i];
+        if (is_large(boxes, box, side)) continue;
+        if (!any) text_add(&d->svg, "<path fill=\"%s\" d=\"", box_colour(box));
+        any = true;
+        add_path(d, box);
+    }
+    if (!any) return;
+    text_add(&d->svg, "\">");
+    snprintf(title, sizeof title, "%s, small ones", words_memory_class(boxes->items[first].class));
+    svg_title(&d->svg, title);
+    text_add(&d->svg, "</path>\n");
 }
 
 static bool draw_boxes(struct drawing *d, struct error *err)
 {
     struct boxes boxes;
     TRY(boxes_make(d->variant->graph, d->program, d->bytes_high, MAP_WIDTH, MAP_HEIGHT, MOST_BOXES, &boxes, err));
+    double side = titled_side(&boxes);
     text_add(&d->svg, "<g transform=\"translate(%.1f %.1f) scale(%g -%g)\">\n", MAP_LEFT, MAP_BOTTOM, boxes.pixels,
              boxes.pixels);
     for (size_t first = 0, end; first < boxes.count; first = end) {
         const char *colour = box_colour(&boxes.items[first]);
         for (end = first + 1; end < boxes.count && box_colour(&boxes.items[end]) == colour;) end++;
-        draw_run(d, &boxes, first, end, false);
-        draw_run(d, &boxes, first, end, true);
+        draw_small(d, &boxes, first, end, side);
+        draw_apart(d, &boxes, first, end, side, false);
+        draw_apart(d, &boxes, first, end, side, true);
     }
     text_add(&d->svg, "</g>\n");
     boxes_finish(&boxes);
@@ -221,9 +286,11 @@ static const struct graph_layer *ribbon_layer(const struct drawing *d, size_t op
 static void draw_segment(struct drawing *d, size_t first, size_t end, double y, const char *fill, const char *label)
 {
     double x = map_x(d, (double)first), width = map_x(d, (double)end) - x;
-    char attributes[96];
+    char attributes[96], title[128], from[UNITS_TEXT], to[UNITS_TEXT];
     snprintf(attributes, sizeof attributes, "fill=\"%s\" stroke=\"#ffffff\"", fill);
-    svg_rect(&d->svg, x, y, width, 22, attributes);
+    snprintf(title, sizeof title, "%s: ops %s to %s", *label ? label : "update", units_format_count(first + 1, from),
+             units_format_count(end, to));
+    svg_titled_rect(&d->svg, x, y, width, 22, attributes, title);
     if (width > 8.0 * (double)strlen(label))
         svg_label(&d->svg, x + width / 2, y + 16, "text-anchor=\"middle\" font-size=\"13\"", label);
 }

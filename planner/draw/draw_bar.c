@@ -52,9 +52,11 @@ void draw_bar(struct drawing *d)
     for (int i = 0; i < MEMORY_CLASSES; i++) {
         if (device->classes[i] == 0) continue;
         double height = MAP_HEIGHT * (double)device->classes[i] / high;
-        char attributes[64];
+        char attributes[64], title[96], size[UNITS_TEXT];
         snprintf(attributes, sizeof attributes, "fill=\"%s\"", draw_class_colour((enum memory_class)i));
-        svg_rect(&d->svg, BAR_LEFT, y - height, BAR_WIDTH, height, attributes);
+        snprintf(title, sizeof title, "%s: %s", words_memory_class((enum memory_class)i),
+                 units_format_bytes(device->classes[i], size));
+        svg_titled_rect(&d->svg, BAR_LEFT, y - height, BAR_WIDTH, height, attributes, title);
         labels[count++] = (struct bar_label){y - height / 2, 0, words_memory_class((enum memory_class)i),
                                              draw_class_colour((enum memory_class)i), device->classes[i]};
         y -= height;

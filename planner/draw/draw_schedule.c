@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "draw_private.h"
+#include "printable.h"
 
 #define ROWS_HEIGHT 200.0 /* at the most */
 #define ROW_MOST    16.0
@@ -40,22 +41,45 @@ static size_t run_length(const uint8_t *cells, size_t first, size_t count)
     return end - first;
 }
 
-/* Returns whether the state is anywhere. */
-static bool draw_lane(struct drawing *d, enum block_state state, const char *colour)
+/* The blocks of a row: "stage1/unit3", or its first and last. */
+static void name_row(const struct drawing *d, size_t row, char *out, size_t size)
+{
+    const struct graph *graph = d->variant->graph;
+    size_t first = row * d->grid.group, last = first + d->grid.group - 1;
+    if (last >= graph->block_count) last = graph->block_count - 1;
+    const char *from = graph->layers[graph->blocks[first].layer].path;
+    snprintf(out, size, "%s%s%s", from, last > first ? " to " : "",
+             last > first ? graph->layers[graph->blocks[last].layer].path : "");
+}
+
+/* What a row does in one way; false when it never does. */
+static bool draw_row(struct drawing *d, size_t row, uint8_t state, const char *words)
 {
     const struct block_grid *grid = &d->grid;
+    const uint8_t *cells = grid->cells + row * grid->columns;
+    char name[2 * TENSOR_NAME];
     bool any = false;
-    for (size_t r = 0; r < grid->rows; r++) {
-        const uint8_t *cells = grid->cells + r * grid->columns;
-        for (size_t c = 0, length; c < grid->columns; c += length) {
-            length = run_length(cells, c, grid->columns);
-            if (cells[c] != (uint8_t)state) continue;
-            if (!any) text_add(&d->svg, "<path fill=\"%s\" d=\"", colour);
-            any = true;
-            text_add(&d->svg, "M%zu %zuh%zuv1h-%zuz", c, r, length, length);
-        }
+    for (size_t c = 0, length; c < grid->columns; c += length) {
+        length = run_length(cells, c, grid->columns);
+        if (cells[c] != state) continue;
+        text_add(&d->svg, "%sM%zu %zuh%zuv1h-%zuz", any ? "" : "<path d=\"", c, row, length, length);
+        any = true;
     }
-    if (any) text_add(&d->svg, "\"/>\n");
+    if (!any) return false;
+    name_row(d, row, name, sizeof name);
+    text_add(&d->svg, "\"><title>");
+    text_add_xml(&d->svg, name);
+    text_add(&d->svg, ": %s</title></path>\n", words);
+    return true;
+}
+
+/* Returns whether the state is anywhere. */
+static bool draw_lane(struct drawing *d, enum block_state state, const char *colour, const char *words)
+{
+    bool any = false;
+    text_add(&d->svg, "<g fill=\"%s\">\n", colour);
+    for (size_t r = 0; r < d->grid.rows; r++) any |= draw_row(d, r, (uint8_t)state, words);
+    text_add(&d->svg, "</g>\n");
     return any;
 }
 
@@ -107,7 +131,7 @@ void draw_schedule(struct drawing *d, double top)
     draw_stage_names(d, top, pixels);
     text_add(&d->svg, "<g transform=\"translate(%.1f %.1f) scale(%.5f %.0f)\" shape-rendering=\"crispEdges\">\n",
              MAP_LEFT, top, MAP_WIDTH / (double)d->grid.columns, pixels);
-    for (size_t k = 0; k < KEYS; k++) used[k] = draw_lane(d, keys[k].state, keys[k].colour);
+    for (size_t k = 0; k < KEYS; k++) used[k] = draw_lane(d, keys[k].state, keys[k].colour, keys[k].words);
     text_add(&d->svg, "</g>\n");
     svg_rect(&d->svg, MAP_LEFT, top, MAP_WIDTH, height, "fill=\"none\" stroke=\"" SVG_HAIR "\"");
     double y = top + height + KEY_LINE;

@@ -35,6 +35,21 @@ void svg_rect(struct text *svg, double x, double y, double width, double height,
     text_add(svg, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" %s/>\n", x, y, width, height, attributes);
 }
 
+void svg_title(struct text *svg, const char *title)
+{
+    text_add(svg, "<title>");
+    text_add_xml(svg, title);
+    text_add(svg, "</title>");
+}
+
+void svg_titled_rect(struct text *svg, double x, double y, double width, double height, const char *attributes,
+                     const char *title)
+{
+    text_add(svg, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" %s>", x, y, width, height, attributes);
+    svg_title(svg, title);
+    text_add(svg, "</rect>\n");
+}
+
 double svg_swatch(struct text *svg, double x, double y, const char *colour, const char *plain)
 {
     char attributes[96];

@@ -18,6 +18,12 @@ void svg_label(struct text *svg, double x, double y, const char *attributes, con
 void svg_line(struct text *svg, double x1, double y1, double x2, double y2, const char *attributes);
 void svg_rect(struct text *svg, double x, double y, double width, double height, const char *attributes);
 
+/* The same with a title, which browsers show under the pointer. */
+void svg_titled_rect(struct text *svg, double x, double y, double width, double height, const char *attributes,
+                     const char *title);
+/* "<title>", escaped. */
+void svg_title(struct text *svg, const char *title);
+
 /* A square of the colour with words beside it, for a legend. Returns where the next may begin. */
 double svg_swatch(struct text *svg, double x, double y, const char *colour, const char *plain);
 

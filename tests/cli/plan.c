@@ -353,6 +353,23 @@ static void check_xml(const char *text)
     cr_assert_null(strstr(text, "inf,"));
 }
 
+/* What is under the pointer is named: tensors with bytes and ops, blocks, parts of the memory, plans of a frontier. */
+static void check_titles(const char *text, bool frontier)
+{
+    size_t titles = 0;
+    for (const char *at = text; (at = strstr(at, "<title>")); at++) titles++;
+    cr_expect_gt(titles, 5);
+    if (frontier) {
+        cr_expect(strstr(text, ">this plan</text>"));
+        cr_expect(strstr(text, "% more computation, --recompute "));
+        return;
+    }
+    cr_expect(strstr(text, "reserve: "));
+    cr_expect(strstr(text, "forward: ops 1 to "));
+    cr_expect(strstr(text, ": runs backward</title>"));
+    cr_expect(strstr(text, "iB, ops "));
+}
+
 Test(cli_plan, draws_well_formed_pictures_of_a_sane_size)
 {
     static const char *const plans[] = {
@@ -380,6 +397,7 @@ Test(cli_plan, draws_well_formed_pictures_of_a_sane_size)
         cr_expect(strstr(text, "</svg>"));
         cr_expect(strstr(text, strstr(plans[i], "--search") ? "predicted step" : "lower bound"));
         check_xml(text);
+        check_titles(text, strstr(plans[i], "--search"));
     }
     cr_assert_eq(rmdir(folder), 0, "something was left beside the picture");
 }
