@@ -7,6 +7,7 @@
 #include "draw.h"
 #include "invertible.h"
 #include "json.h"
+#include "page.h"
 #include "plan_file.h"
 #include "plan_report.h"
 #include "plan_words.h"
@@ -14,7 +15,7 @@
 #include "text.h"
 #include "units.h"
 
-#define CELL 40
+#define CELL 20
 
 struct side {
     const struct plan *plan;
@@ -211,9 +212,13 @@ static void print_table(const struct plan *first, const struct plan *second, con
 {
     struct side a = side_of(first), b = side_of(second);
     char verdict[WORDS_VERDICT];
-    fprintf(to, "a: %s\n   %s\n", PRINTABLE(paths[0]), PRINTABLE(words_verdict(first, verdict, sizeof verdict)));
-    fprintf(to, "b: %s\n   %s\n\n%s\n\n", PRINTABLE(paths[1]),
-            PRINTABLE(words_verdict(second, verdict, sizeof verdict)), sentence);
+    fprintf(to, "a: %s\n", PRINTABLE(paths[0]));
+    page_wrap(to, 3, 3, PRINTABLE(words_verdict(first, verdict, sizeof verdict)));
+    fprintf(to, "b: %s\n", PRINTABLE(paths[1]));
+    page_wrap(to, 3, 3, PRINTABLE(words_verdict(second, verdict, sizeof verdict)));
+    fputc('\n', to);
+    page_wrap(to, 0, 0, sentence);
+    fputc('\n', to);
     fprintf(to, "  %-22s %20s %20s   b against a\n", "", "a", "b");
     print_request(&a, &b, to);
     fputs("\n  of the fullest device\n", to);

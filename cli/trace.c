@@ -11,6 +11,7 @@
 #include "json.h"
 #include "mem.h"
 #include "outputs.h"
+#include "page.h"
 #include "printable.h"
 #include "summary.h"
 #include "units.h"
@@ -58,7 +59,7 @@ static const char manual[] = "NAME\n"
                              "    1 check: the trace is damaged or cut off; else the output could not be\n"
                              "      written\n"
                              "    2 the command is wrong, or a file is missing, no trace, or of a newer\n"
-    "      version\n"
+                             "      version\n"
                              "\n"
                              "EXAMPLES\n"
                              "    fathom trace stats run.trace --by layer --limit 20\n"
@@ -126,19 +127,37 @@ static void print_heading(const struct table *table)
     puts("");
 }
 
-static void print_rows(const struct summary *summary, uint64_t limit)
+/* Columns that a table with all numbers takes. */
+#define WIDE_TABLE 120
+
+static void print_wide_row(const struct summary_row *row)
 {
     char text[6][UNITS_TEXT];
+    printf("%6.1f %10s %9" PRIu64 " %10s %10s %10s %10s %10s  %s\n", 100 * row->share,
+           format_ns((double)row->total_ns, text[0]), row->instances, format_ns(row->mean_ns, text[1]),
+           format_ns(row->median_ns, text[2]), format_ns((double)row->least_ns, text[3]),
+           format_ns((double)row->most_ns, text[4]), format_ns(row->deviation_ns, text[5]), PRINTABLE(row->name));
+}
+
+static void print_narrow_row(const struct summary_row *row)
+{
+    char text[4][UNITS_TEXT];
+    printf("%6.1f %8s %7s %7s %7s  %s\n", 100 * row->share, format_ns((double)row->total_ns, text[0]),
+           format_ns(row->mean_ns, text[1]), format_ns(row->median_ns, text[2]),
+           format_ns((double)row->most_ns, text[3]), PRINTABLE(row->name));
+}
+
+/* Without the counts, the least times and the deviations where the terminal is narrow, or there is none. */
+static void print_rows(const struct summary *summary, uint64_t limit)
+{
     size_t rows = shown_rows(summary->count, limit);
-    printf("\n%6s %10s %9s %10s %10s %10s %10s %10s  %s\n", "Time %", "Total", "Instances", "Avg", "Med", "Min", "Max",
-           "StdDev", "Name");
-    for (size_t i = 0; i < rows; i++) {
-        const struct summary_row *row = &summary->rows[i];
-        printf("%6.1f %10s %9" PRIu64 " %10s %10s %10s %10s %10s  %s\n", 100 * row->share,
-               format_ns((double)row->total_ns, text[0]), row->instances, format_ns(row->mean_ns, text[1]),
-               format_ns(row->median_ns, text[2]), format_ns((double)row->least_ns, text[3]),
-               format_ns((double)row->most_ns, text[4]), format_ns(row->deviation_ns, text[5]), PRINTABLE(row->name));
-    }
+    bool wide = page_columns() >= WIDE_TABLE;
+    if (wide)
+        printf("\n%6s %10s %9s %10s %10s %10s %10s %10s  %s\n", "Time %", "Total", "Instances", "Avg", "Med", "Min",
+               "Max", "StdDev", "Name");
+    else
+        printf("\n%6s %8s %7s %7s %7s  %s\n", "Time %", "Total", "Avg", "Med", "Max", "Name");
+    for (size_t i = 0; i < rows; i++) (wide ? print_wide_row : print_narrow_row)(&summary->rows[i]);
     if (rows < summary->count) printf("%zu more; --limit %zu shows all\n", summary->count - rows, summary->count);
 }
 
@@ -265,7 +284,7 @@ static void print_change(const char *name, double before_ns, double after_ns)
     char before[UNITS_TEXT], after[UNITS_TEXT], change[UNITS_TEXT] = "";
     double difference = after_ns - before_ns;
     format_ns(fabs(difference), change);
-    printf("%12s %12s  %c%-11s ", before_ns > 0 ? format_ns(before_ns, before) : "-",
+    printf("%10s %10s %c%-10s ", before_ns > 0 ? format_ns(before_ns, before) : "-",
            after_ns > 0 ? format_ns(after_ns, after) : "-", difference < 0 ? '-' : '+', change);
     if (before_ns > 0 && after_ns > 0)
         printf("%+7.1f %%  %s\n", 100 * difference / before_ns, PRINTABLE(name));
@@ -279,7 +298,7 @@ static void print_changes(const struct change *changes, size_t count, const stru
     if (strcmp(a->rollup->model, b->rollup->model) != 0 || a->rollup->batch != b->rollup->batch)
         printf("A is %s with batch %" PRIu32 ", B is %s with batch %" PRIu32 "\n", PRINTABLE(a->rollup->model),
                a->rollup->batch, PRINTABLE(b->rollup->model), b->rollup->batch);
-    printf("%12s %12s  %-12s %9s  %s\n", "A", "B", "Change", "", "Name");
+    printf("%10s %10s %-11s %9s  %s\n", "A", "B", "Change", "", "Name");
     print_change("(step)", a->steps.median_ns, b->steps.median_ns);
     size_t rows = shown_rows(count, limit);
     for (size_t i = 0; i < rows; i++) print_change(changes[i].name, changes[i].before_ns, changes[i].after_ns);

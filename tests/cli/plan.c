@@ -424,6 +424,24 @@ Test(cli_plan, writes_plans_that_fit_and_no_others)
     cr_assert_eq(rmdir(folder), 0, "something was left beside the plan");
 }
 
+static size_t columns(const char *line, size_t length)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < length; i++) count += ((unsigned char)line[i] & 0xC0) != 0x80;
+    return count;
+}
+
+static void expect_narrow(const char *arguments)
+{
+    const struct cli_run *run = cli_run(arguments);
+    cr_expect(run->code == 0 || run->code == 1, "%s: %s", arguments, run->err);
+    for (const char *line = run->out; *line;) {
+        size_t length = strcspn(line, "\n");
+        cr_expect_leq(columns(line, length), 80, "%s: %.*s", arguments, (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
 /* Whether a row of a table begins with the label, and what it ends with. */
 static bool row_ends(const char *table, const char *label, const char *end)
 {
@@ -479,6 +497,9 @@ Test(cli_plan, compares_plan_files)
     cr_expect(row_ends(run->out, "recompute", "differs"), "%s", run->out);
     cr_expect(row_ends(run->out, "batch", "128"), "%s", run->out);
     snprintf(arguments, sizeof arguments, "plan --compare %s/a.json %s/b.json --json", folder, folder);
+    char compared[256];
+    snprintf(compared, sizeof compared, "plan --compare %s/a.json %s/b.json", folder, folder);
+    expect_narrow(compared);
     json_t *both = run_json(arguments, 0), *differs = json_object_get(both, "differs"), *name;
     cr_expect_eq(number(json_object_get(both, "a"), "arena_bytes"), number(a, "arena_bytes"));
     cr_expect_eq(number(json_object_get(both, "b"), "arena_bytes"), number(b, "arena_bytes"));
@@ -581,24 +602,6 @@ Test(cli_plan, a_machine_file_gives_the_speed)
     json_decref(root);
     snprintf(arguments, sizeof arguments, "rm -r %s", folder);
     cr_expect_eq(system(arguments), 0);
-}
-
-static size_t columns(const char *line, size_t length)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < length; i++) count += ((unsigned char)line[i] & 0xC0) != 0x80;
-    return count;
-}
-
-static void expect_narrow(const char *arguments)
-{
-    const struct cli_run *run = cli_run(arguments);
-    cr_expect(run->code == 0 || run->code == 1, "%s: %s", arguments, run->err);
-    for (const char *line = run->out; *line;) {
-        size_t length = strcspn(line, "\n");
-        cr_expect_leq(columns(line, length), 80, "%s: %.*s", arguments, (int)length, line);
-        line += length + (line[length] == '\n');
-    }
 }
 
 Test(cli_plan, prints_pages_of_eighty_columns)
