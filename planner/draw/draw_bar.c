@@ -42,6 +42,19 @@ static void draw_bar_labels(struct drawing *d, struct bar_label *labels, size_t 
 
 #define RESERVE_COLOUR "#d3d9e0"
 
+/* A part of the bar with its title, upward from *y; its label is what it returns. */
+static struct bar_label draw_part(struct drawing *d, const char *name, const char *colour, uint64_t bytes, double high,
+                                  double *y)
+{
+    double height = MAP_HEIGHT * (double)bytes / high, middle = *y - height / 2;
+    char attributes[64], title[96], size[UNITS_TEXT];
+    snprintf(attributes, sizeof attributes, "fill=\"%s\"", colour);
+    snprintf(title, sizeof title, "%s: %s", name, units_format_bytes(bytes, size));
+    svg_titled_rect(&d->svg, BAR_LEFT, *y - height, BAR_WIDTH, height, attributes, title);
+    *y -= height;
+    return (struct bar_label){middle, 0, name, colour, bytes};
+}
+
 void draw_bar(struct drawing *d)
 {
     const struct plan_device *device = d->device;
@@ -49,25 +62,12 @@ void draw_bar(struct drawing *d)
     double high = (double)(taken > memory ? taken : memory), y = MAP_BOTTOM;
     struct bar_label labels[MEMORY_CLASSES + 2];
     size_t count = 0;
-    for (int i = 0; i < MEMORY_CLASSES; i++) {
-        if (device->classes[i] == 0) continue;
-        double height = MAP_HEIGHT * (double)device->classes[i] / high;
-        char attributes[64], title[96], size[UNITS_TEXT];
-        snprintf(attributes, sizeof attributes, "fill=\"%s\"", draw_class_colour((enum memory_class)i));
-        snprintf(title, sizeof title, "%s: %s", words_memory_class((enum memory_class)i),
-                 units_format_bytes(device->classes[i], size));
-        svg_titled_rect(&d->svg, BAR_LEFT, y - height, BAR_WIDTH, height, attributes, title);
-        labels[count++] = (struct bar_label){y - height / 2, 0, words_memory_class((enum memory_class)i),
-                                             draw_class_colour((enum memory_class)i), device->classes[i]};
-        y -= height;
-    }
-    if (device->spec.reserve_bytes > 0) {
-        double height = MAP_HEIGHT * (double)device->spec.reserve_bytes / high;
-        svg_rect(&d->svg, BAR_LEFT, y - height, BAR_WIDTH, height, "fill=\"" RESERVE_COLOUR "\"");
-        labels[count++] =
-            (struct bar_label){y - height / 2, 0, "reserve, kept free", RESERVE_COLOUR, device->spec.reserve_bytes};
-        y -= height;
-    }
+    for (int i = 0; i < MEMORY_CLASSES; i++)
+        if (device->classes[i] > 0)
+            labels[count++] = draw_part(d, words_memory_class((enum memory_class)i),
+                                        draw_class_colour((enum memory_class)i), device->classes[i], high, &y);
+    if (device->spec.reserve_bytes > 0)
+        labels[count++] = draw_part(d, "reserve, kept free", RESERVE_COLOUR, device->spec.reserve_bytes, high, &y);
     if (taken < memory) labels[count++] = (struct bar_label){(y + MAP_TOP) / 2, 0, "free", "#ffffff", memory - taken};
     double capacity = MAP_BOTTOM - MAP_HEIGHT * (double)memory / high;
     svg_rect(&d->svg, BAR_LEFT, MAP_TOP, BAR_WIDTH, MAP_HEIGHT, "fill=\"none\" stroke=\"" SVG_SOFT "\"");

@@ -364,7 +364,7 @@ static void check_titles(const char *text, bool frontier)
         cr_expect(strstr(text, "% more computation, --recompute "));
         return;
     }
-    cr_expect(strstr(text, "reserve: "));
+    cr_expect(strstr(text, "weights: "));
     cr_expect(strstr(text, "forward: ops 1 to "));
     cr_expect(strstr(text, ": runs backward</title>"));
     cr_expect(strstr(text, "iB, ops "));
