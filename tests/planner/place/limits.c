@@ -166,7 +166,7 @@ Test(place_limits, one_pass_over_a_large_problem_ends_soon)
         solve(buffers, count, &options);
         for (uint32_t b = 0; b < count; b += 50) buffers[b].fixed = buffers[b].offset;
         solve(buffers, count, &options); /* with fixed buffers there are no sweeps: first fit is obliged */
-        cr_assert_lt((double)(clock_thread_cpu_ns() - start) * 1e-9, 20, "family %d", (int)families[i]);
+        cr_assert_lt((double)(clock_thread_cpu_ns() - start) * 1e-9, 50, "family %d", (int)families[i]);
         mem_free(buffers);
     }
 }
@@ -180,7 +180,7 @@ static void solve_chunks(struct place_buffer *buffers, uint32_t count, uint64_t 
     for (uint32_t b = 0; b < count; b++) chunk[b] = buffers[b].fixed == PLACE_UNPLACED ? PLACE_UNPLACED : 0;
     cr_assert(place_chunks_solve(buffers, chunk, count, chunk_bytes, 4, options, &result, &err), "%s", err.text);
     cr_assert(place_check_chunks(buffers, chunk, count, chunk_bytes, result.chunks, &err), "%s", err.text);
-    cr_assert_lt(result.seconds, 2 * options->seconds + 4, "%.2f s", result.seconds);
+    if (options->seconds > 0) cr_assert_lt(result.seconds, 2 * options->seconds + 10, "%.2f s", result.seconds);
     mem_free(chunk);
 }
 
@@ -211,6 +211,6 @@ Test(place_limits, a_stop_before_the_beginning_leaves_a_placement)
     for (uint32_t b = 0; b < count; b++) buffers[b].fixed = PLACE_UNPLACED;
     buffers[7].fixed = 123456;
     struct place_result result = solve(buffers, count, &options);
-    cr_assert_lt(result.seconds, 20);
+    cr_assert_lt(result.seconds, 50);
     mem_free(buffers);
 }
