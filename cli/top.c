@@ -15,10 +15,10 @@
 #include "clock.h"
 #include "command.h"
 #include "dashboard.h"
-#include "process.h"
 #include "rollup.h"
 #include "screen.h"
 #include "top_batch.h"
+#include "watch.h"
 
 static const char manual[] = "NAME\n"
                              "    fathom top - the dashboard of a run, live or replayed\n"
@@ -212,28 +212,6 @@ static bool read_on(struct trace_follower *follower, const struct top_options *o
     }
 }
 
-/* Since the file was last written to: the trace of a run that died yesterday is not live. */
-static double seconds_silent(const char *path)
-{
-    struct stat info;
-    struct timespec now;
-    if (stat(path, &info) != 0 || clock_gettime(CLOCK_REALTIME, &now) != 0) return 0;
-    double seconds = difftime(now.tv_sec, info.st_mtim.tv_sec);
-    return seconds > 0 ? seconds : 0;
-}
-
-/* A run that is there reports its memory several times a second. */
-#define CRASHED_SECONDS 1.5
-
-/* Only a process of this host can be seen to be gone. One in a container of the same name cannot be seen at all, so a
- * crash is believed only when nothing comes any more. */
-static bool process_is_gone(const struct rollup *rollup)
-{
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    return rollup->pid > 0 && strcmp(rollup->host, host) == 0 && !process_is_alive(rollup->pid);
-}
-
 static bool say_crashed(const struct top_options *options, const struct rollup *rollup, struct error *err)
 {
     return error_set(err, ERROR_FAILED,
@@ -241,12 +219,6 @@ static bool say_crashed(const struct top_options *options, const struct rollup *
                      ") is gone and has not closed its trace; `fathom top %s` shows its "
                      "last moments",
                      options->path, rollup->pid, options->path);
-}
-
-/* When the last event of a trace happened, in seconds since 1970; 0 = unknown. */
-static double last_moment(const struct rollup *rollup)
-{
-    return rollup->wall_offset_ns && rollup->last_ns ? (double)(rollup->last_ns + rollup->wall_offset_ns) * 1e-9 : 0;
 }
 
 static volatile sig_atomic_t interrupted;
@@ -262,27 +234,20 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
 {
     const struct rollup *rollup = trace_follow_rollup(follower);
     bool ascii = options->ascii || !screen_has_utf8();
-    uint64_t begun = clock_now_ns(), paused_ns = 0, last = begun, news = begun;
-    double silent = seconds_silent(options->path); /* when news came last */
-    bool looked = false;                           /* what is there at the first look is no news */
-    bool gone = false;                             /* before the last look, which so has seen all there will be */
+    uint64_t begun = clock_now_ns(), paused_ns = 0, last = begun;
+    struct trace_watch watch;
+    trace_watch_begin(&watch, options->path, begun);
     while (!dashboard->quit && !interrupted) {
         uint64_t now = clock_now_ns(), grown = 0;
         if (dashboard->paused) paused_ns += now - last;
         last = now;
-        if (!dashboard->paused) TRY(read_on(follower, options, now - begun - paused_ns, &grown, err));
-        if (!dashboard->paused && grown && looked) {
-            news = now;
-            silent = 0;
+        if (!dashboard->paused) {
+            TRY(read_on(follower, options, now - begun - paused_ns, &grown, err));
+            trace_watch_see(&watch, rollup, grown, now);
+            dashboard->crashed = !options->replay && trace_watch_crashed(&watch, rollup, now);
+            dashboard->stopped_at = options->replay ? 0 : trace_last_moment(rollup);
         }
-        looked = true;
-        if (!dashboard->paused && !options->replay) {
-            bool silence = silent + (double)(now - news) * 1e-9 >= CRASHED_SECONDS;
-            dashboard->crashed = gone && silence && grown == 0 && !rollup->ended;
-            dashboard->stopped_at = last_moment(rollup);
-            gone = process_is_gone(rollup);
-        }
-        dashboard->silent_seconds = silent + (double)(now - news) * 1e-9;
+        dashboard->silent_seconds = trace_watch_silence(&watch, now);
         TRY(show(dashboard, rollup, canvas, ascii, err));
         if (options->until_end && rollup->ended) return true;
         if (options->until_end && dashboard->crashed) return say_crashed(options, rollup, err);
@@ -319,16 +284,19 @@ static bool run_with(struct trace_follower *follower, struct dashboard *dashboar
     if (options->filter) snprintf(dashboard->filter, sizeof dashboard->filter, "%s", options->filter);
     if (!options->once && !options->batch) return run_dashboard(follower, dashboard, options, err);
     uint64_t read;
-    bool gone; /* asked before reading: what a process wrote before it went is then seen */
-    do {
-        gone = process_is_gone(trace_follow_rollup(follower));
-        TRY(trace_follow_more(follower, 0, &read, err));
-    } while (read > 0);
+    uint64_t now = clock_now_ns();
+    struct trace_watch watch;
     const struct rollup *rollup = trace_follow_rollup(follower);
+    trace_watch_begin(&watch, options->path, now);
+    for (int look = 0; look < 2; look++) { /* the second brings what came before the process was asked for */
+        do TRY(trace_follow_more(follower, 0, &read, err));
+        while (read > 0);
+        trace_watch_see(&watch, rollup, 0, now);
+    }
     TRY(dashboard_update(dashboard, rollup, err));
-    dashboard->silent_seconds = seconds_silent(options->path);
-    dashboard->crashed = !rollup->ended && gone && dashboard->silent_seconds >= CRASHED_SECONDS;
-    dashboard->stopped_at = last_moment(rollup);
+    dashboard->silent_seconds = trace_watch_silence(&watch, now);
+    dashboard->crashed = trace_watch_crashed(&watch, rollup, now);
+    dashboard->stopped_at = trace_last_moment(rollup);
     if (options->once) return print_once(dashboard, rollup, options, err);
     return strcmp(options->batch, "json") == 0 ? batch_print_json(dashboard, rollup, err)
                                                : batch_print_csv(dashboard, rollup);

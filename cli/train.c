@@ -128,10 +128,11 @@ struct train_command {
     struct train_options options;
     struct plan_flags flags;
     /* As given; NULL, 0 or NAN = not given. */
-    const char *trace, *schedule, *backend;
+    const char *trace, *backend;
     const char *word; /* a plan file or a model */
-    double epochs, learning_rate, momentum, weight_decay;
-    uint64_t warm_up, time_every, trace_queue;
+    struct schedule_change change;
+    double epochs, momentum, weight_decay;
+    uint64_t time_every, trace_queue;
     bool no_augment, top;
     const struct backend *runs_on;
     uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
@@ -207,62 +208,13 @@ static struct plan *open_plan(struct train_command *c, const char *word, struct 
 
 /* ---- How to learn ---- */
 
-/* "320,480": steps after which the rate falls. */
-static bool parse_drops(const char *text, struct schedule *schedule, struct error *err)
-{
-    char part[UNITS_TEXT];
-    schedule->kind = SCHEDULE_STEPS;
-    schedule->drop_count = 0;
-    for (const char *from = text;; from += strcspn(from, ",") + 1) {
-        size_t length = strcspn(from, ",");
-        if (schedule->drop_count == SCHEDULE_MOST_DROPS || length == 0 || length >= sizeof part)
-            return error_set(err, ERROR_INPUT,
-                             "--schedule: '%s' is not paper, constant, cosine, plateau or up to %d steps like 320,480",
-                             text, SCHEDULE_MOST_DROPS);
-        snprintf(part, sizeof part, "%.*s", (int)length, from);
-        uint64_t step;
-        if (!units_parse_count(part, "--schedule", 1, UINT64_MAX / 2, &step, NULL))
-            return error_set(err, ERROR_INPUT,
-                             "--schedule: '%s' is not paper, constant, cosine, plateau or steps like 320,480", text);
-        if (schedule->drop_count > 0 && step <= schedule->drops[schedule->drop_count - 1])
-            return error_set(err, ERROR_INPUT,
-                             "--schedule: '%s' has %s after %" PRIu64 "; each step must be later than the one before",
-                             text, part, schedule->drops[schedule->drop_count - 1]);
-        schedule->drops[schedule->drop_count++] = step;
-        if (!from[length]) return true;
-    }
-}
-
-static bool choose_kind(const char *text, struct schedule *schedule, struct error *err)
-{
-    if (!text || strcmp(text, "paper") == 0) return true;
-    if (strcmp(text, "constant") == 0)
-        schedule->kind = SCHEDULE_CONSTANT;
-    else if (strcmp(text, "cosine") == 0)
-        schedule->kind = SCHEDULE_COSINE;
-    else if (strcmp(text, "plateau") == 0) {
-        schedule->kind = SCHEDULE_PLATEAU;
-        schedule->patience = 3;
-    } else
-        return parse_drops(text, schedule, err);
-    return true;
-}
-
 static bool choose_schedule(struct train_command *c, const struct plan *plan, struct error *err)
 {
-    struct schedule *schedule = &c->options.schedule;
     const struct recipe *recipe = recipe_for(&plan->spec);
-    *schedule = schedule_for(recipe, c->options.iterations, plan->batch);
-    TRY(choose_kind(c->schedule, schedule, err));
-    if (!isnan(c->learning_rate)) schedule->base = c->learning_rate;
-    if (c->warm_up != UINT64_MAX) {
-        schedule->warm_steps = c->warm_up;
-        schedule->warm_until_error = 0;
-    }
-    if (schedule->warm_steps > 0) schedule->warm_rate = schedule->base / 10;
+    c->options.schedule = schedule_for(recipe, c->options.iterations, plan->batch);
     c->options.momentum = isnan(c->momentum) ? recipe->momentum : c->momentum;
     c->options.weight_decay = isnan(c->weight_decay) ? recipe->weight_decay : c->weight_decay;
-    return true;
+    return schedule_change(&c->options.schedule, &c->change, err);
 }
 
 static bool choose_iterations(struct train_command *c, const struct plan *plan, struct error *err)
@@ -542,9 +494,9 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"evaluate-images", 0, OPTION_COUNT, &o->evaluate_images, 1, 1e15},
         {"no-evaluate", 0, OPTION_FLAG, &o->skip_evaluation, 0, 0},
         {"backend", 0, OPTION_TEXT, &c->backend, 0, 0},
-        {"schedule", 0, OPTION_TEXT, &c->schedule, 0, 0},
-        {"learning-rate", 0, OPTION_REAL, &c->learning_rate, 1e-12, 1000},
-        {"warm-up", 0, OPTION_COUNT, &c->warm_up, 0, 1e15},
+        {"schedule", 0, OPTION_TEXT, &c->change.kind, 0, 0},
+        {"learning-rate", 0, OPTION_REAL, &c->change.base, 1e-12, 1000},
+        {"warm-up", 0, OPTION_COUNT, &c->change.warm_steps, 0, 1e15},
         {"momentum", 0, OPTION_REAL, &c->momentum, 0, 0.9999},
         {"weight-decay", 0, OPTION_REAL, &c->weight_decay, 0, 1},
         {"nesterov", 0, OPTION_FLAG, &o->nesterov, 0, 0},
@@ -567,7 +519,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
 
 static int run(int argc, char **argv, struct error *err)
 {
-    struct train_command c = {.learning_rate = NAN, .momentum = NAN, .weight_decay = NAN, .warm_up = UINT64_MAX};
+    struct train_command c = {.change = {NULL, NAN, UINT64_MAX}, .momentum = NAN, .weight_decay = NAN};
     const char *word;
     struct text command = {0};
     if (!parse_command(argc, argv, &c, &word, err)) return 2;

@@ -1,6 +1,11 @@
 #include "rate.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "units.h"
 
 /* The rate grows with the batch (arXiv:1706.02677); the authors' own release trained CIFAR nets at half the batch with
  * the same rate, so that it shrinks below half only. */
@@ -34,6 +39,59 @@ struct schedule schedule_for(const struct recipe *recipe, uint64_t iterations, u
     schedule.drops[1] = iterations - iterations / recipe->last;
     schedule.drop_count = 2;
     return schedule;
+}
+
+/* "320,480": steps after which the rate falls. */
+static bool parse_drops(const char *text, struct schedule *schedule, struct error *err)
+{
+    char part[UNITS_TEXT];
+    schedule->kind = SCHEDULE_STEPS;
+    schedule->drop_count = 0;
+    for (const char *from = text;; from += strcspn(from, ",") + 1) {
+        size_t length = strcspn(from, ",");
+        if (schedule->drop_count == SCHEDULE_MOST_DROPS || length == 0 || length >= sizeof part)
+            return error_set(err, ERROR_INPUT,
+                             "--schedule: '%s' is not paper, constant, cosine, plateau or up to %d steps like 320,480",
+                             text, SCHEDULE_MOST_DROPS);
+        snprintf(part, sizeof part, "%.*s", (int)length, from);
+        uint64_t step;
+        if (!units_parse_count(part, "--schedule", 1, UINT64_MAX / 2, &step, NULL))
+            return error_set(err, ERROR_INPUT,
+                             "--schedule: '%s' is not paper, constant, cosine, plateau or steps like 320,480", text);
+        if (schedule->drop_count > 0 && step <= schedule->drops[schedule->drop_count - 1])
+            return error_set(err, ERROR_INPUT,
+                             "--schedule: '%s' has %s after %" PRIu64 "; each step must be later than the one before",
+                             text, part, schedule->drops[schedule->drop_count - 1]);
+        schedule->drops[schedule->drop_count++] = step;
+        if (!from[length]) return true;
+    }
+}
+
+static bool change_kind(const char *text, struct schedule *schedule, struct error *err)
+{
+    if (!text || strcmp(text, "paper") == 0) return true;
+    if (strcmp(text, "constant") == 0)
+        schedule->kind = SCHEDULE_CONSTANT;
+    else if (strcmp(text, "cosine") == 0)
+        schedule->kind = SCHEDULE_COSINE;
+    else if (strcmp(text, "plateau") == 0) {
+        schedule->kind = SCHEDULE_PLATEAU;
+        schedule->patience = 3;
+    } else
+        return parse_drops(text, schedule, err);
+    return true;
+}
+
+bool schedule_change(struct schedule *schedule, const struct schedule_change *change, struct error *err)
+{
+    TRY(change_kind(change->kind, schedule, err));
+    if (!isnan(change->base)) schedule->base = change->base;
+    if (change->warm_steps != UINT64_MAX) {
+        schedule->warm_steps = change->warm_steps;
+        schedule->warm_until_error = 0;
+    }
+    if (schedule->warm_steps > 0) schedule->warm_rate = schedule->base / 10;
+    return true;
 }
 
 static double main_rate(const struct schedule *schedule, uint64_t step, uint32_t plateaus)

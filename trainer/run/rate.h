@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "errors.h"
 #include "recipe.h"
 
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEPS, SCHEDULE_PLATEAU, SCHEDULE_COSINE };
@@ -38,6 +39,14 @@ struct schedule_state {
 };
 
 struct schedule_state schedule_begin(void);
+/* What is wanted otherwise than the recipe has it. */
+struct schedule_change {
+    const char *kind;    /* paper, constant, cosine, plateau, or steps after which the rate falls: 320,480; NULL = paper */
+    double base;         /* NAN = as it is */
+    uint64_t warm_steps; /* UINT64_MAX = as it is */
+};
+/* ERROR_INPUT names --schedule. */
+bool schedule_change(struct schedule *schedule, const struct schedule_change *change, struct error *err);
 /* The rate of a step, from 0. */
 double schedule_rate_at(const struct schedule *schedule, const struct schedule_state *state, uint64_t step);
 /* After each step, with the error of its batch; after each evaluation, with the top-1 error. */
