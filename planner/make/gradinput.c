@@ -12,21 +12,20 @@ struct pool {
 #define ALONE          UINT32_MAX
 #define KIND_WORKSPACE ((uint32_t)OP_KINDS)
 
-struct sharing {
-    struct pool *pools;
-    size_t pool_count;
+struct pools {
+    struct pool *list;
+    size_t count;
     uint32_t *pool_of; /* per buffer, or ALONE */
 };
 
 /* The first pool of the kind that is free, or a new one. */
-static uint32_t take_pool(struct sharing *sharing, uint32_t kind, const struct place_buffer *buffer)
+static uint32_t take_pool(struct pools *pools, uint32_t kind, const struct place_buffer *buffer)
 {
     size_t p = 0;
-    while (p < sharing->pool_count && (sharing->pools[p].kind != kind || sharing->pools[p].free_from > buffer->lower))
-        p++;
-    if (p == sharing->pool_count) sharing->pools[sharing->pool_count++] = (struct pool){.kind = kind};
-    sharing->pools[p].free_from = buffer->upper;
-    if (buffer->size > sharing->pools[p].size) sharing->pools[p].size = buffer->size;
+    while (p < pools->count && (pools->list[p].kind != kind || pools->list[p].free_from > buffer->lower)) p++;
+    if (p == pools->count) pools->list[pools->count++] = (struct pool){.kind = kind};
+    pools->list[p].free_from = buffer->upper;
+    if (buffer->size > pools->list[p].size) pools->list[p].size = buffer->size;
     return (uint32_t)p;
 }
 
@@ -37,31 +36,31 @@ static bool is_gradient(const struct graph *graph, const struct plan_program *pr
 }
 
 /* In the order of the ops: that of the buffers' first instants. */
-static void share(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
-                  const uint32_t *buffer_of, const struct place_buffer *buffers, struct sharing *sharing)
+static void share_buffers(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
+                          const uint32_t *buffer_of, const struct place_buffer *buffers, struct pools *pools)
 {
     for (size_t i = 0; i < program->op_count; i++) {
         const struct plan_op *op = &program->ops[i];
         uint32_t written = op->pass == PASS_BACKWARD ? op->out[0] : NO_TENSOR;
         uint32_t buffer = op->workspace == NO_TENSOR ? NO_TENSOR : buffer_of[home[op->workspace]];
-        if (buffer != NO_TENSOR) sharing->pool_of[buffer] = take_pool(sharing, KIND_WORKSPACE, &buffers[buffer]);
+        if (buffer != NO_TENSOR) pools->pool_of[buffer] = take_pool(pools, KIND_WORKSPACE, &buffers[buffer]);
         if (written == NO_TENSOR || !is_gradient(graph, program, written)) continue;
         buffer = buffer_of[home[written]];
-        if (buffer != NO_TENSOR && sharing->pool_of[buffer] == ALONE && buffers[buffer].lower == i)
-            sharing->pool_of[buffer] = take_pool(sharing, graph->ops[op->op].kind, &buffers[buffer]);
+        if (buffer != NO_TENSOR && pools->pool_of[buffer] == ALONE && buffers[buffer].lower == i)
+            pools->pool_of[buffer] = take_pool(pools, graph->ops[op->op].kind, &buffers[buffer]);
     }
 }
 
-static uint64_t stack(struct sharing *sharing, struct place_buffer *buffers, size_t count)
+static uint64_t stack(struct pools *pools, struct place_buffer *buffers, size_t count)
 {
     uint64_t top = 0;
-    for (size_t p = 0; p < sharing->pool_count; p++) {
-        sharing->pools[p].offset = top;
-        top += sharing->pools[p].size;
+    for (size_t p = 0; p < pools->count; p++) {
+        pools->list[p].offset = top;
+        top += pools->list[p].size;
     }
     for (size_t b = 0; b < count; b++) {
-        bool alone = sharing->pool_of[b] == ALONE;
-        buffers[b].offset = alone ? top : sharing->pools[sharing->pool_of[b]].offset;
+        bool alone = pools->pool_of[b] == ALONE;
+        buffers[b].offset = alone ? top : pools->list[pools->pool_of[b]].offset;
         if (alone) top += buffers[b].size;
     }
     return top;
@@ -71,14 +70,14 @@ bool gradinput_place(const struct graph *graph, const struct plan_program *progr
                      const uint32_t *buffer_of, struct place_buffer *buffers, size_t count, uint64_t *arena_bytes,
                      struct error *err)
 {
-    struct sharing sharing = {.pools = mem_alloc(MEM_PLAN, count + 1, sizeof *sharing.pools),
-                              .pool_of = mem_alloc(MEM_PLAN, count + 1, sizeof *sharing.pool_of)};
-    bool ok = sharing.pools && sharing.pool_of;
-    if (!ok) error_memory(err, (count + 1) * sizeof *sharing.pools, "shared gradient buffers");
-    for (size_t b = 0; ok && b < count; b++) sharing.pool_of[b] = ALONE;
-    if (ok) share(graph, program, home, buffer_of, buffers, &sharing);
-    if (ok) *arena_bytes = stack(&sharing, buffers, count);
-    mem_free(sharing.pools);
-    mem_free(sharing.pool_of);
+    struct pools pools = {.list = mem_alloc(MEM_PLAN, count + 1, sizeof *pools.list),
+                          .pool_of = mem_alloc(MEM_PLAN, count + 1, sizeof *pools.pool_of)};
+    bool ok = pools.list && pools.pool_of;
+    if (!ok) error_memory(err, (count + 1) * sizeof *pools.list, "shared gradient buffers");
+    for (size_t b = 0; ok && b < count; b++) pools.pool_of[b] = ALONE;
+    if (ok) share_buffers(graph, program, home, buffer_of, buffers, &pools);
+    if (ok) *arena_bytes = stack(&pools, buffers, count);
+    mem_free(pools.list);
+    mem_free(pools.pool_of);
     return ok;
 }
