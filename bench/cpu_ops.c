@@ -187,7 +187,7 @@ static bool run_all(struct run *r, const char *model, uint32_t batch, struct err
     r->graph = graph_build(&spec, &options, err);
     if (!r->graph) return false;
     TRY(lay_out(r, err));
-    TRY(cpu_backend.device_create(0, r->arena_bytes, 0, &r->device, err));
+    TRY(cpu_backend.device_create(&(struct device_options){0}, r->arena_bytes, &r->device, err));
     TRY(cpu_backend.stream_create(r->device, &r->stream, err));
     uint64_t before = mem_current_bytes(MEM_KERNEL), begin = clock_now_ns();
     TRY(prepare(r, err));

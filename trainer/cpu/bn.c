@@ -127,7 +127,7 @@ static void merge_statistics(const struct norm *b)
 static bool sum_over_devices(const struct norm *b, uint64_t count, struct error *err)
 {
     const struct device *device = b->op->device;
-    return group_sum_f64(device->group, device->rank, b->sums, b->sums, count, err);
+    return group_sum_f64(device->group, b->sums, b->sums, count, err);
 }
 
 /* The mean and squares of part 0 become those of all devices; *count likewise. */

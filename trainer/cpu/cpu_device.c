@@ -20,15 +20,15 @@ struct event {
 
 /* ---- Device ---- */
 
-static bool create_device(const struct cpu_table *table, uint32_t ordinal, uint64_t arena_bytes, uint32_t threads,
+static bool create_device(const struct cpu_table *table, const struct device_options *options, uint64_t arena_bytes,
                           struct device **device, struct error *err)
 {
     struct device *made = mem_zalloc(MEM_GENERAL, 1, sizeof *made);
     if (!made) return error_memory(err, sizeof *made, "a virtual device");
     made->table = table;
-    made->ordinal = ordinal;
+    made->options = *options;
     made->arena_bytes = arena_bytes;
-    TRY_GOTO(cpu_threads_take(threads, &made->threads, err), failed);
+    TRY_GOTO(cpu_threads_take(options->threads, &made->threads, err), failed);
     made->arena = mem_map(MEM_ARENA, arena_bytes);
     if (!made->arena) {
         error_memory(err, arena_bytes, "the arena of a virtual device");
@@ -36,7 +36,7 @@ static bool create_device(const struct cpu_table *table, uint32_t ordinal, uint6
     }
     /* Taken now and not page by page in the first step; in large pages, which spare the kernels address misses. */
     madvise(made->arena, arena_bytes, MADV_HUGEPAGE);
-    memset(made->arena, 0, arena_bytes);
+    memset(made->arena, options->fill, arena_bytes);
     TRY_GOTO(onednn_create(&made->onednn, err), failed);
     *device = made;
     return true;
@@ -46,16 +46,16 @@ failed:
     return false;
 }
 
-static bool create_fast(uint32_t ordinal, uint64_t arena_bytes, uint32_t threads, struct device **device,
+static bool create_fast(const struct device_options *options, uint64_t arena_bytes, struct device **device,
                         struct error *err)
 {
-    return create_device(&cpu_fast_table, ordinal, arena_bytes, threads, device, err);
+    return create_device(&cpu_fast_table, options, arena_bytes, device, err);
 }
 
-static bool create_reference(uint32_t ordinal, uint64_t arena_bytes, uint32_t threads, struct device **device,
+static bool create_reference(const struct device_options *options, uint64_t arena_bytes, struct device **device,
                              struct error *err)
 {
-    return create_device(&cpu_reference_table, ordinal, arena_bytes, threads, device, err);
+    return create_device(&cpu_reference_table, options, arena_bytes, device, err);
 }
 
 static void device_destroy(struct device *device)
@@ -129,7 +129,7 @@ static bool host_create(struct device *device, uint64_t bytes, struct error *err
     device->host = mem_map(MEM_ARENA, bytes);
     if (!device->host) return error_memory(err, bytes, "the host memory of a virtual device");
     device->host_bytes = bytes;
-    memset(device->host, 0, bytes);
+    memset(device->host, device->options.fill, bytes);
     return true;
 }
 
@@ -198,13 +198,6 @@ static bool stream_create(struct device *device, struct stream **stream, struct 
 
 static void stream_destroy(struct stream *stream) { mem_free(stream); }
 
-static bool stream_synchronize(struct stream *stream, struct error *err)
-{
-    (void)stream;
-    (void)err;
-    return true;
-}
-
 static bool event_create(struct device *device, struct event **event, struct error *err)
 {
     struct event *made = mem_zalloc(MEM_GENERAL, 1, sizeof *made);
@@ -221,6 +214,15 @@ static bool event_pass(struct event *event, struct stream *stream, struct error 
     (void)event;
     (void)stream;
     (void)err;
+    return true;
+}
+
+static bool event_synchronize(struct event *event, uint64_t limit_ns, bool *done, struct error *err)
+{
+    (void)event;
+    (void)limit_ns;
+    (void)err;
+    *done = true;
     return true;
 }
 
@@ -325,6 +327,7 @@ static bool op_prepare(struct device *device, const struct op_call *call, struct
 static bool op_launch(struct prepared *prepared, struct stream *stream, struct error *err)
 {
     (void)stream;
+    if (prepared->device->halted && prepared->call.pass == PASS_UPDATE) return true;
     cpu_threads_use(prepared->device->threads); /* the driving thread need not be the one that prepared */
     return prepared->run(prepared, err);
 }
@@ -343,7 +346,7 @@ bool cpu_run_all_reduce(const struct prepared *p, struct error *err)
     uint64_t count = tensor_elements(p->call.out_tensor[0]);
     const float *in = op_in(p, 0);
     float *out = op_out(p, 0);
-    if (p->device->group) return group_sum_f32(p->device->group, p->device->rank, in, out, count, err);
+    if (p->device->group) return group_sum_f32(p->device->group, in, out, count, err);
     if (in != out) memcpy(out, in, count * sizeof *out);
     return true;
 }
@@ -351,7 +354,8 @@ bool cpu_run_all_reduce(const struct prepared *p, struct error *err)
 uint64_t dropout_stream(const struct device *device, uint32_t op_index)
 {
     uint64_t when = device->step.number << 24 | device->step.micro_batch;
-    return random_begin(device->step.seed, RANDOM_DROPOUT, when, (uint64_t)device->ordinal << 32 | op_index).stream;
+    return random_begin(device->step.seed, RANDOM_DROPOUT, when, (uint64_t)device->options.number << 32 | op_index)
+        .stream;
 }
 
 uint32_t dropout_threshold(float drop) { return (uint32_t)((double)drop * 0x1p32); }
@@ -361,11 +365,10 @@ uint32_t dropout_op(const struct prepared *p)
     return p->call.op->kind == OP_DROPOUT_BWD ? p->call.op->forward : p->call.op_index;
 }
 
-static bool group_join(struct group *group, uint32_t rank, struct device *device, struct error *err)
+static bool group_join(struct group *group, struct device *device, struct error *err)
 {
-    TRY(cpu_group_join(group, rank, err));
+    TRY(cpu_group_join(group, device->options.wait_limit_ns, err));
     device->group = group;
-    device->rank = rank;
     return true;
 }
 
@@ -374,11 +377,11 @@ static bool group_join(struct group *group, uint32_t rank, struct device *device
         .name = (own_name), .in_host_memory = true, .op_workspace = (measure), .device_create = (create),              \
         .device_destroy = device_destroy, .set_step = set_step, .copy_in = copy_in, .copy_out = copy_out,              \
         .fill = fill, .parameter_in = parameter_in, .parameter_out = parameter_out, .stream_create = stream_create,    \
-        .stream_destroy = stream_destroy, .stream_synchronize = stream_synchronize, .event_create = event_create,      \
-        .event_destroy = event_destroy, .event_record = event_pass, .event_wait = event_pass,                          \
-        .op_prepare = op_prepare, .op_launch = op_launch, .op_release = op_release, .group_create = cpu_group_create,  \
-        .group_join = group_join, .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy,                  \
-        .host_create = host_create, .host_fill = host_fill,                                                            \
+        .stream_destroy = stream_destroy, .event_create = event_create, .event_destroy = event_destroy,                \
+        .event_record = event_pass, .event_wait = event_pass, .event_synchronize = event_synchronize,                  \
+        .op_prepare = op_prepare, .op_launch = op_launch, .op_release = op_release, .group_name = cpu_group_name,      \
+        .group_create = cpu_group_create, .group_join = group_join, .group_abort = cpu_group_abort,                    \
+        .group_destroy = cpu_group_destroy, .host_create = host_create, .host_fill = host_fill,                        \
     }
 
 const struct backend cpu_backend = CPU_BACKEND("cpu", workspace_fast, create_fast);

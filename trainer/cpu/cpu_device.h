@@ -31,10 +31,11 @@ struct device {
     uint64_t arena_bytes;
     uint8_t *host; /* NULL before host_create */
     uint64_t host_bytes;
-    uint32_t ordinal, threads;
+    struct device_options options;
+    uint32_t threads;
+    bool halted; /* a loss was not finite: nothing is updated any more */
     struct step step;
     struct group *group; /* NULL before group_join */
-    uint32_t rank;
     struct onednn *onednn;
 };
 

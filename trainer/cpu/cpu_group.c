@@ -1,21 +1,29 @@
+#define _GNU_SOURCE
 #include "cpu_group.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "mem.h"
 
 enum sum_type { SUM_F32, SUM_F64 };
 
 struct member {
-    bool joined;
+    bool taken, here; /* its rank; waits for the others */
     const void *in;
     void *out;
     uint64_t count;
     enum sum_type type;
 };
 
-struct group {
-    uint32_t count;
+/* What the ranks of one group share: there while any of them is. */
+struct meeting {
+    struct meeting *next; /* in `meetings` */
+    uint64_t number;
+    uint32_t size, ranks; /* ranks: made and not destroyed */
     pthread_mutex_t lock;
     pthread_cond_t turned;
     uint32_t waiting;
@@ -24,142 +32,266 @@ struct group {
     struct member members[];
 };
 
-bool cpu_group_create(uint32_t count, struct group **group, struct error *err)
+struct group {
+    struct meeting *meeting;
+    uint32_t rank;
+    uint64_t limit_ns; /* of each wait; 0 = none */
+};
+
+/* ---- Groups by id ---- */
+
+/* What an id's bytes are here. */
+struct group_key {
+    uint64_t process, number;
+};
+
+static pthread_mutex_t meetings_lock = PTHREAD_MUTEX_INITIALIZER; /* over what follows, and the meetings' ranks */
+static struct meeting *meetings;
+static uint64_t last_number;
+
+bool cpu_group_name(struct group_id *id, struct error *err)
 {
-    if (count == 0) return error_set(err, ERROR_FAILED, "a group of 0 devices: at least 1 is needed");
-    size_t bytes = sizeof(struct group) + count * sizeof(struct member);
-    struct group *made = mem_zalloc(MEM_GENERAL, 1, bytes);
-    if (!made) return error_memory(err, bytes, "a group of devices");
-    made->count = count;
-    if (pthread_mutex_init(&made->lock, NULL) != 0) goto no_lock;
-    if (pthread_cond_init(&made->turned, NULL) != 0) goto no_condition;
+    (void)err;
+    *id = (struct group_id){0};
+    pthread_mutex_lock(&meetings_lock);
+    struct group_key key = {(uint64_t)getpid(), ++last_number};
+    pthread_mutex_unlock(&meetings_lock);
+    memcpy(id->bytes, &key, sizeof key);
+    return true;
+}
+
+static struct meeting *create_meeting(uint64_t number, uint32_t size, struct error *err)
+{
+    size_t bytes = sizeof(struct meeting) + size * sizeof(struct member);
+    struct meeting *made = mem_zalloc(MEM_GENERAL, 1, bytes);
+    if (!made) {
+        error_memory(err, bytes, "a group of devices");
+        return NULL;
+    }
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_mutex_init(&made->lock, NULL);
+    pthread_cond_init(&made->turned, &clock);
+    pthread_condattr_destroy(&clock);
+    made->number = number;
+    made->size = size;
+    made->next = meetings;
+    meetings = made;
+    return made;
+}
+
+static void destroy_meeting(struct meeting *meeting)
+{
+    struct meeting **at = &meetings;
+    while (*at != meeting) at = &(*at)->next;
+    *at = meeting->next;
+    pthread_cond_destroy(&meeting->turned);
+    pthread_mutex_destroy(&meeting->lock);
+    mem_free(meeting);
+}
+
+static bool check_id(const struct group_key *key, uint32_t rank, uint32_t size, struct error *err)
+{
+    if (key->process != (uint64_t)getpid() || key->number == 0 || key->number > last_number)
+        return error_set(err, ERROR_FAILED, "a group of another process: virtual devices reduce within one");
+    if (rank < size) return true;
+    return error_set(err, ERROR_FAILED, "rank %u in a group of %u devices", (unsigned)rank, (unsigned)size);
+}
+
+/* The lock of the meetings is held. */
+static struct meeting *find_meeting(const struct group_key *key, uint32_t rank, uint32_t size, struct error *err)
+{
+    if (!check_id(key, rank, size, err)) return NULL;
+    struct meeting *found = meetings;
+    while (found && found->number != key->number) found = found->next;
+    if (!found) return create_meeting(key->number, size, err);
+    if (found->size == size && !found->members[rank].taken) return found;
+    if (found->size != size)
+        error_set(err, ERROR_FAILED, "a group of %u devices is one of %u to others", (unsigned)size,
+                  (unsigned)found->size);
+    else
+        error_set(err, ERROR_FAILED, "rank %u of a group is there twice", (unsigned)rank);
+    return NULL;
+}
+
+bool cpu_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group, struct error *err)
+{
+    struct group_key key;
+    memcpy(&key, id->bytes, sizeof key);
+    struct group *made = mem_zalloc(MEM_GENERAL, 1, sizeof *made);
+    if (!made) return error_memory(err, sizeof *made, "a device's membership in a group");
+    pthread_mutex_lock(&meetings_lock);
+    struct meeting *meeting = find_meeting(&key, rank, size, err);
+    if (meeting) {
+        meeting->members[rank].taken = true;
+        meeting->ranks++;
+    }
+    pthread_mutex_unlock(&meetings_lock);
+    made->meeting = meeting;
+    made->rank = rank;
+    if (!meeting) {
+        mem_free(made);
+        return false;
+    }
     *group = made;
     return true;
-no_condition:
-    pthread_mutex_destroy(&made->lock);
-no_lock:
-    mem_free(made);
-    return error_set(err, ERROR_FAILED, "no lock for a group of %u devices", (unsigned)count);
 }
 
 void cpu_group_destroy(struct group *group)
 {
     if (!group) return;
-    pthread_cond_destroy(&group->turned);
-    pthread_mutex_destroy(&group->lock);
+    pthread_mutex_lock(&meetings_lock);
+    if (--group->meeting->ranks == 0) destroy_meeting(group->meeting);
+    pthread_mutex_unlock(&meetings_lock);
     mem_free(group);
 }
 
-void cpu_group_abort(struct group *group)
+/* ---- Meeting ---- */
+
+static void abort_meeting(struct meeting *meeting)
 {
-    pthread_mutex_lock(&group->lock);
-    group->aborted = true;
-    pthread_cond_broadcast(&group->turned);
-    pthread_mutex_unlock(&group->lock);
+    pthread_mutex_lock(&meeting->lock);
+    meeting->aborted = true;
+    pthread_cond_broadcast(&meeting->turned);
+    pthread_mutex_unlock(&meeting->lock);
 }
 
-uint32_t group_count(const struct group *group) { return group->count; }
+void cpu_group_abort(struct group *group) { abort_meeting(group->meeting); }
 
-/* Waits for all members. The lock is held. False when the group was aborted before all came. */
-static bool wait_for_all(struct group *group, bool to_the_end)
+uint32_t group_count(const struct group *group) { return group->meeting->size; }
+
+static struct timespec time_limit(uint64_t limit_ns)
 {
-    uint64_t turn = group->turn;
-    if (++group->waiting == group->count) {
-        group->waiting = 0;
-        group->turn++;
-        pthread_cond_broadcast(&group->turned);
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + limit_ns % 1000000000;
+    until.tv_sec += (time_t)(limit_ns / 1000000000 + ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    return until;
+}
+
+/* Waits for all ranks. The lock is held. False when the group was aborted before all came, or after limit_ns (0 =
+ * never). to_the_end: not even an abort ends the wait. */
+static bool wait_for_all(struct group *group, uint64_t limit_ns, bool to_the_end)
+{
+    struct meeting *m = group->meeting;
+    struct timespec until = time_limit(limit_ns);
+    uint64_t turn = m->turn;
+    m->members[group->rank].here = true;
+    if (++m->waiting == m->size) {
+        m->waiting = 0;
+        m->turn++;
+        for (uint32_t i = 0; i < m->size; i++) m->members[i].here = false;
+        pthread_cond_broadcast(&m->turned);
     }
-    while (group->turn == turn && (to_the_end || !group->aborted)) pthread_cond_wait(&group->turned, &group->lock);
-    return group->turn != turn;
+    int late = 0;
+    while (m->turn == turn && !late && (to_the_end || !m->aborted))
+        late =
+            limit_ns ? pthread_cond_timedwait(&m->turned, &m->lock, &until) : pthread_cond_wait(&m->turned, &m->lock);
+    return m->turn != turn;
+}
+
+/* The first rank that is not here. The lock is held. */
+static uint32_t missing_rank(const struct meeting *meeting)
+{
+    uint32_t rank = 0;
+    while (rank + 1 < meeting->size && meeting->members[rank].here) rank++;
+    return rank;
 }
 
 static bool enter(struct group *group, struct error *err)
 {
-    pthread_mutex_lock(&group->lock);
-    bool met = !group->aborted && wait_for_all(group, false);
-    pthread_mutex_unlock(&group->lock);
-    return met || error_set(err, ERROR_FAILED, "the group of %u devices was aborted: one of them failed",
-                            (unsigned)group->count);
+    struct meeting *m = group->meeting;
+    pthread_mutex_lock(&m->lock);
+    bool met = !m->aborted && wait_for_all(group, group->limit_ns, false), late = !met && !m->aborted;
+    uint32_t missing = missing_rank(m);
+    pthread_mutex_unlock(&m->lock);
+    if (met) return true;
+    if (!late)
+        return error_set(err, ERROR_FAILED, "the group of %u devices was aborted: one of them failed",
+                         (unsigned)m->size);
+    abort_meeting(m);
+    return error_set(err, ERROR_FAILED, "device %u of a group has waited %g s for device %u", (unsigned)group->rank,
+                     (double)group->limit_ns * 1e-9, (unsigned)missing);
 }
 
 /* All are inside the call and will come, even when the group is aborted meanwhile: nobody may leave, and free its
  * memory, before all are done with it. */
 static void leave(struct group *group)
 {
-    pthread_mutex_lock(&group->lock);
-    wait_for_all(group, true);
-    pthread_mutex_unlock(&group->lock);
+    pthread_mutex_lock(&group->meeting->lock);
+    wait_for_all(group, 0, true);
+    pthread_mutex_unlock(&group->meeting->lock);
 }
 
-bool cpu_group_join(struct group *group, uint32_t rank, struct error *err)
+bool cpu_group_join(struct group *group, uint64_t limit_ns, struct error *err)
 {
-    if (rank >= group->count)
-        return error_set(err, ERROR_FAILED, "rank %u in a group of %u devices", (unsigned)rank, (unsigned)group->count);
-    pthread_mutex_lock(&group->lock);
-    bool taken = group->members[rank].joined;
-    group->members[rank].joined = true;
-    pthread_mutex_unlock(&group->lock);
-    if (taken) return error_set(err, ERROR_FAILED, "rank %u of a group joined twice", (unsigned)rank);
+    group->limit_ns = limit_ns;
     return enter(group, err);
 }
+
+/* ---- Sums ---- */
 
 /* All members have published their calls: do they agree? Every thread comes to the same answer. */
 static bool check_agreement(struct group *group, struct error *err)
 {
-    const struct member *first = &group->members[0];
-    for (uint32_t i = 1; i < group->count; i++) {
-        const struct member *other = &group->members[i];
+    const struct meeting *m = group->meeting;
+    const struct member *first = &m->members[0];
+    for (uint32_t i = 1; i < m->size; i++) {
+        const struct member *other = &m->members[i];
         if (other->count == first->count && other->type == first->type) continue;
-        cpu_group_abort(group);
+        abort_meeting(group->meeting);
         return error_set(err, ERROR_FAILED, "device 0 of a group reduces %llu numbers while device %u reduces %llu",
                          (unsigned long long)first->count, (unsigned)i, (unsigned long long)other->count);
     }
     return true;
 }
 
-static void sum_f32(const struct group *group, uint64_t first, uint64_t last)
+static void sum_f32(const struct meeting *m, uint64_t first, uint64_t last)
 {
     for (uint64_t i = first; i < last; i++) {
-        float sum = ((const float *)group->members[0].in)[i];
-        for (uint32_t k = 1; k < group->count; k++) sum += ((const float *)group->members[k].in)[i];
-        for (uint32_t k = 0; k < group->count; k++) ((float *)group->members[k].out)[i] = sum;
+        float sum = ((const float *)m->members[0].in)[i];
+        for (uint32_t k = 1; k < m->size; k++) sum += ((const float *)m->members[k].in)[i];
+        for (uint32_t k = 0; k < m->size; k++) ((float *)m->members[k].out)[i] = sum;
     }
 }
 
-static void sum_f64(const struct group *group, uint64_t first, uint64_t last)
+static void sum_f64(const struct meeting *m, uint64_t first, uint64_t last)
 {
     for (uint64_t i = first; i < last; i++) {
-        double sum = ((const double *)group->members[0].in)[i];
-        for (uint32_t k = 1; k < group->count; k++) sum += ((const double *)group->members[k].in)[i];
-        for (uint32_t k = 0; k < group->count; k++) ((double *)group->members[k].out)[i] = sum;
+        double sum = ((const double *)m->members[0].in)[i];
+        for (uint32_t k = 1; k < m->size; k++) sum += ((const double *)m->members[k].in)[i];
+        for (uint32_t k = 0; k < m->size; k++) ((double *)m->members[k].out)[i] = sum;
     }
 }
 
 /* Each thread sums its own share of the elements and hands the sums to every member, so no element is read after it was
  * overwritten. */
-static bool sum(struct group *group, uint32_t rank, struct member call, struct error *err)
+static bool sum(struct group *group, struct member call, struct error *err)
 {
-    call.joined = true;
-    group->members[rank] = call;
+    struct meeting *m = group->meeting;
+    call.taken = true;
+    m->members[group->rank] = call;
     TRY(enter(group, err));
     TRY(check_agreement(group, err));
-    uint64_t share = (call.count + group->count - 1) / group->count;
-    uint64_t first = share * rank < call.count ? share * rank : call.count;
+    uint64_t share = (call.count + m->size - 1) / m->size;
+    uint64_t first = share * group->rank < call.count ? share * group->rank : call.count;
     uint64_t last = first + share < call.count ? first + share : call.count;
     if (call.type == SUM_F32)
-        sum_f32(group, first, last);
+        sum_f32(m, first, last);
     else
-        sum_f64(group, first, last);
+        sum_f64(m, first, last);
     leave(group);
     return true;
 }
 
-bool group_sum_f32(struct group *group, uint32_t rank, const float *in, float *out, uint64_t count, struct error *err)
+bool group_sum_f32(struct group *group, const float *in, float *out, uint64_t count, struct error *err)
 {
-    return sum(group, rank, (struct member){.in = in, .out = out, .count = count, .type = SUM_F32}, err);
+    return sum(group, (struct member){.in = in, .out = out, .count = count, .type = SUM_F32}, err);
 }
 
-bool group_sum_f64(struct group *group, uint32_t rank, const double *in, double *out, uint64_t count, struct error *err)
+bool group_sum_f64(struct group *group, const double *in, double *out, uint64_t count, struct error *err)
 {
-    return sum(group, rank, (struct member){.in = in, .out = out, .count = count, .type = SUM_F64}, err);
+    return sum(group, (struct member){.in = in, .out = out, .count = count, .type = SUM_F64}, err);
 }

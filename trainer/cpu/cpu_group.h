@@ -9,23 +9,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backend.h"
 #include "errors.h"
 
-struct group;
-
-bool cpu_group_create(uint32_t count, struct group **group, struct error *err);
-/* Blocks until `count` threads have joined. */
-bool cpu_group_join(struct group *group, uint32_t rank, struct error *err);
-/* Every waiting and every later call fails. */
+/* An id that no other group of this process has; other processes cannot join under it. */
+bool cpu_group_name(struct group_id *id, struct error *err);
+/* ERROR_FAILED when the id is not of this process, or the rank is taken or not below the size, which all must agree on. */
+bool cpu_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group, struct error *err);
+/* Blocks until all ranks have joined. limit_ns: the longest that this and every later call waits for peers, after which
+ * it fails and aborts the group; 0 = for ever. */
+bool cpu_group_join(struct group *group, uint64_t limit_ns, struct error *err);
+/* Every waiting and every later call of all ranks fails. */
 void cpu_group_abort(struct group *group);
-/* Takes NULL. No member may be inside a call. */
+/* Takes NULL. This rank may not be inside a call. */
 void cpu_group_destroy(struct group *group);
 
 uint32_t group_count(const struct group *group);
 
 /* out[i] = sum over ranks of in[i], on every device; out may be in. */
-bool group_sum_f32(struct group *group, uint32_t rank, const float *in, float *out, uint64_t count, struct error *err);
-bool group_sum_f64(struct group *group, uint32_t rank, const double *in, double *out, uint64_t count,
-                   struct error *err);
+bool group_sum_f32(struct group *group, const float *in, float *out, uint64_t count, struct error *err);
+bool group_sum_f64(struct group *group, const double *in, double *out, uint64_t count, struct error *err);
 
 #endif

@@ -48,6 +48,7 @@ bool cpu_run_softmax_loss(const struct prepared *p, struct error *err)
     sums[0] = loss;
     bool copy = p->device->step.micro_batch == 0;
     for (int i = 0; i < 4; i++) metrics[i] = (float)(copy ? sums[i] : (double)metrics[i] + sums[i]);
+    if (p->call.pass != PASS_EVALUATE && !isfinite(metrics[0])) p->device->halted = true;
     return true;
 }
 

@@ -33,7 +33,7 @@ static struct norm norm_of(const struct prepared *p)
 /* Sums of all devices when the op is synchronised. */
 static bool gather(const struct prepared *p, double *sums, uint64_t count, struct error *err)
 {
-    return !op_synchronised(p) || group_sum_f64(p->device->group, p->device->rank, sums, sums, count, err);
+    return !op_synchronised(p) || group_sum_f64(p->device->group, sums, sums, count, err);
 }
 
 /* Mean and biased variance of each channel into out[1] and out[2]; *count = values they are taken over. */

@@ -1,10 +1,13 @@
 /* What a device must be able to do: the whole contract between the executor and cpu/ or cuda/.
  *
  * Levels: device -> buffer (the arena) -> stream -> op. An op is prepared once with its addresses, which never change, and
- * launched every step; nothing is allocated between op_prepare and op_release. Launches are asynchronous in stream order;
- * values that change from step to step are read from the device's step block (set_step), so that a recorded step can be
- * replayed. Slots marked optional may be NULL; the others are asserted once by backend_check. Every function returns false
- * with *err on failure. One thread drives one device. */
+ * launched every step; nothing is allocated between op_prepare and op_release. Launches and copies are asynchronous in
+ * stream order; values that change from step to step are read from the device's step block (set_step), so that what was
+ * recorded can be replayed. Slots marked optional may be NULL; the others are asserted once by backend_check.
+ *
+ * Every function returns false with *err on failure, which may be that of something launched before. The device is then
+ * lost: the executor makes no call on it but those that destroy and release, none of which waits for its work; what a hung
+ * device holds goes with the process. One thread drives one device; group_abort may come from any. */
 #ifndef FATHOM_BACKEND_H
 #define FATHOM_BACKEND_H
 
@@ -15,11 +18,23 @@
 #include "errors.h"
 #include "graph.h"
 
-struct device;   /* one GPU or virtual device, with its arena */
-struct stream;   /* ordered queue; one per enum plan_stream */
-struct event;    /* a point in a stream */
-struct prepared; /* one op with its addresses */
-struct group;    /* devices that reduce together */
+struct device;    /* one GPU or virtual device, with its arena */
+struct stream;    /* ordered queue */
+struct event;     /* a point in a stream */
+struct prepared;  /* one op with its addresses */
+struct group;     /* one device's membership among those that reduce together */
+struct recording; /* launches, copies and fills on several streams, to be replayed as one */
+
+struct device_options {     /* zero = the default */
+    uint32_t number;        /* among the plan's devices: dropout, messages */
+    uint32_t ordinal;       /* among those that the backend sees in this process */
+    uint32_t threads;       /* host threads an op may use (cpu), 0 = all */
+    bool deterministic;     /* only kernels that give the same bits every time (cpu: always) */
+    uint8_t fill;           /* the byte that the arena and host memory begin with */
+    uint64_t wait_limit_ns; /* the longest that a launch itself may wait for other devices (cpu), 0 = for ever */
+};
+
+struct group_id { uint8_t bytes[128]; }; /* of one group of devices: made once, handed to all of its processes */
 
 struct step {             /* changes every step or micro-batch */
     uint64_t number;      /* from 0; seeds dropout */
@@ -49,13 +64,17 @@ struct backend {
     bool (*op_workspace)(const struct graph *graph, const struct op *op, enum op_pass pass, uint64_t *bytes,
                          struct error *err);
 
-    /* Device with an arena of so many bytes, taken once. threads: host threads an op may use (cpu), 0 = all. */
-    bool (*device_create)(uint32_t ordinal, uint64_t arena_bytes, uint32_t threads, struct device **device,
+    /* Device with an arena of so many bytes, taken and filled once. */
+    bool (*device_create)(const struct device_options *options, uint64_t arena_bytes, struct device **device,
                           struct error *err);
     void (*device_destroy)(struct device *device);
+    /* The step block, in stream order. Once the loss of a training step is not finite (the first of OP_SOFTMAX_LOSS's
+     * metrics, PASS_EVALUATE apart), PASS_UPDATE changes nothing on that device any more: parameters and momenta stay those
+     * of the step before, whatever is in flight. */
     bool (*set_step)(struct device *device, struct stream *stream, const struct step *step, struct error *err);
 
-    /* Buffer. Copies are in stream order; host memory must stay until the stream is synchronised. */
+    /* Buffer. Copies are in stream order. Pinned memory must stay until they are done; of other memory, copy_in has read it
+     * and copy_out has filled it when they return. */
     bool (*copy_in)(struct device *device, struct stream *stream, uint64_t offset, const void *host, uint64_t bytes,
                     struct error *err);
     bool (*copy_out)(struct device *device, struct stream *stream, void *host, uint64_t offset, uint64_t bytes,
@@ -63,7 +82,8 @@ struct backend {
     bool (*fill)(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
                  struct error *err);
     /* Parameters (and their momentum) in the canonical layout of graph.h. A backend may keep them permuted in place: the
-     * same bytes, and a permutation that depends on the tensor's dims alone. */
+     * same bytes, and a permutation that depends on the tensor's dims alone. Not in stream order: nothing else is under
+     * way on the device. */
     bool (*parameter_in)(struct device *device, const struct tensor *tensor, uint64_t offset, const float *host,
                          struct error *err);
     bool (*parameter_out)(struct device *device, const struct tensor *tensor, uint64_t offset, float *host,
@@ -72,35 +92,51 @@ struct backend {
     /* Streams and events. */
     bool (*stream_create)(struct device *device, struct stream **stream, struct error *err);
     void (*stream_destroy)(struct stream *stream);
-    bool (*stream_synchronize)(struct stream *stream, struct error *err);
     bool (*event_create)(struct device *device, struct event **event, struct error *err);
     void (*event_destroy)(struct event *event);
     bool (*event_record)(struct event *event, struct stream *stream, struct error *err);
+    /* What follows in the stream waits for the event's last record; one that was never recorded is not waited for. */
     bool (*event_wait)(struct event *event, struct stream *stream, struct error *err);
+    /* The calling thread waits for it, at most so long (0 = it only asks): *done says whether it has come. */
+    bool (*event_synchronize)(struct event *event, uint64_t limit_ns, bool *done, struct error *err);
 
     /* Ops. */
     bool (*op_prepare)(struct device *device, const struct op_call *call, struct prepared **prepared, struct error *err);
     bool (*op_launch)(struct prepared *prepared, struct stream *stream, struct error *err);
     void (*op_release)(struct prepared *prepared);
 
-    /* Collectives: one group over `count` devices, joined by each device's own thread (blocks until all have joined).
+    /* Collectives: `size` devices, of one process or several, that agree on an id. group_create makes one rank's membership
+     * and waits for nobody; group_join is called by the device's own thread and blocks until all ranks have joined.
      * OP_ALL_REDUCE and synchronised BN use the device's group; sums are taken in rank order on every device, so that all
-     * devices hold the same bits. group_abort frees waiting peers after a failure. */
-    bool (*group_create)(uint32_t count, struct group **group, struct error *err);
-    bool (*group_join)(struct group *group, uint32_t rank, struct device *device, struct error *err);
+     * devices hold the same bits. group_abort makes what this rank waits for, now and later, fail; its peers fail with it
+     * where the backend can tell them, else by their own time-outs. group_destroy comes after device_destroy. */
+    bool (*group_name)(struct group_id *id, struct error *err);
+    bool (*group_create)(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group,
+                         struct error *err);
+    bool (*group_join)(struct group *group, struct device *device, struct error *err);
     void (*group_abort)(struct group *group);
     void (*group_destroy)(struct group *group);
 
-    /* Optional: a step recorded once and replayed (CUDA graphs). Between begin and end, launches are recorded, not run. */
-    bool (*record_begin)(struct device *device, struct stream *stream, struct error *err);
-    bool (*record_end)(struct device *device, struct stream *stream, struct error *err);
-    bool (*replay)(struct device *device, struct stream *stream, struct error *err);
+    /* Optional, all or none: recordings (CUDA graphs). Between begin and end what goes to the stream, and to those that wait
+     * for an event recorded in a recorded stream, is recorded, not run; every such stream must have been joined to the first
+     * at the end. No set_step, no copy from or to memory that is not pinned, no wait for an event from outside. Every op
+     * was launched once before. A recording holds until it is destroyed, also when it was never ended; it may be replayed
+     * any number of times, with other step blocks. */
+    bool (*record_begin)(struct device *device, struct stream *stream, struct recording **recording, struct error *err);
+    bool (*record_end)(struct recording *recording, struct error *err);
+    bool (*replay)(struct recording *recording, struct stream *stream, struct error *err);
+    void (*recording_destroy)(struct recording *recording);
+
+    /* Optional, all or none: pinned memory, for copies that go on while the host does. Without it copies have been done
+     * when they return. Given back before the device. */
+    bool (*pinned_create)(struct device *device, uint64_t bytes, void **memory, struct error *err);
+    void (*pinned_destroy)(struct device *device, void *memory);
 
     /* Optional: several consecutive ops as one kernel; NULL result = this pattern is not fused here. */
     bool (*fused_prepare)(struct device *device, const struct op_call *calls, size_t count, struct prepared **prepared,
                           struct error *err);
 
-    /* Optional, all or none: pinned host memory beside the arena, taken once and given back with the device, where
+    /* Optional, all or none: pinned host memory beside the arena, taken and filled once and given back with the device, where
      * activations wait between PASS_OFFLOAD and PASS_FETCH. Without it no plan that offloads can run. */
     bool (*host_create)(struct device *device, uint64_t bytes, struct error *err);
     bool (*host_fill)(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,

@@ -21,6 +21,7 @@ struct executor {
     struct bound_program train, evaluate;
     struct state_entry *state;
     size_t state_count;
+    struct recording *recording;
     bool recorded;
     bool timed, updated; /* of the last step */
 };
@@ -61,7 +62,7 @@ static bool check_input(const struct executor *ex, struct error *err)
     return error_set(err, ERROR_INPUT, "the plan's images are %s; the loader delivers f32", dtype_name(images->dtype));
 }
 
-/* Where activations wait, filled with NaN like the arena. */
+/* Where activations wait. */
 static bool create_host(struct executor *ex, struct error *err)
 {
     const struct backend *backend = ex->backend;
@@ -72,8 +73,7 @@ static bool create_host(struct executor *ex, struct error *err)
                          "the plan offloads %" PRIu64 " bytes of activations, which the %s backend cannot; plan again "
                          "with --offload none",
                          bytes, backend->name);
-    return backend->host_create(ex->device, bytes, err) &&
-           backend->host_fill(ex->device, ex->streams[STREAM_COMPUTE], 0, bytes, DEAD_BYTE, err);
+    return backend->host_create(ex->device, bytes, err);
 }
 
 static bool create_parts(struct executor *ex, struct error *err)
@@ -81,12 +81,12 @@ static bool create_parts(struct executor *ex, struct error *err)
     const struct backend *backend = ex->backend;
     uint64_t arena = ex->variant->arena_bytes;
     TRY(check_input(ex, err));
-    TRY(backend->device_create(ex->options.device, arena, ex->options.threads, &ex->device, err));
+    const struct device_options device = {
+        .number = ex->options.device, .ordinal = ex->options.device, .threads = ex->options.threads, .fill = DEAD_BYTE};
+    TRY(backend->device_create(&device, arena, &ex->device, err));
     TRY(create_streams(ex, err));
     TRY(create_host(ex, err));
-    TRY(backend->fill(ex->device, ex->streams[0], 0, arena, DEAD_BYTE, err));
-    TRY(backend->stream_synchronize(ex->streams[0], err));
-    if (ex->options.group) TRY(backend->group_join(ex->options.group, ex->options.device, ex->device, err));
+    if (ex->options.group) TRY(backend->group_join(ex->options.group, ex->device, err));
     TRY(bind_one(ex, false, err));
     TRY(bind_one(ex, true, err));
     return state_entries_find(ex->variant, &ex->state, &ex->state_count, err);
@@ -112,6 +112,7 @@ bool executor_create(const struct executor_options *options, struct executor **o
 void executor_destroy(struct executor *ex)
 {
     if (!ex) return;
+    if (ex->recording) ex->backend->recording_destroy(ex->recording);
     unbind_program(&ex->evaluate, ex->backend);
     unbind_program(&ex->train, ex->backend);
     if (ex->origin) ex->backend->event_destroy(ex->origin);
@@ -171,7 +172,11 @@ static bool launch_op(struct executor *ex, const struct bound_program *bound, si
 
 static bool synchronize(struct executor *ex, struct error *err)
 {
-    for (int i = 0; i < PLAN_STREAMS; i++) TRY(ex->backend->stream_synchronize(ex->streams[i], err));
+    for (int i = 0; i < PLAN_STREAMS; i++) {
+        bool done = false;
+        TRY(ex->backend->event_record(ex->crossing[i], ex->streams[i], err));
+        TRY(ex->backend->event_synchronize(ex->crossing[i], UINT64_MAX, &done, err));
+    }
     return true;
 }
 
@@ -231,20 +236,19 @@ static bool replay_step(struct executor *ex, struct error *err)
 {
     const struct backend *backend = ex->backend;
     if (!ex->recorded) {
-        TRY(backend->record_begin(ex->device, ex->streams[0], err));
+        TRY(backend->record_begin(ex->device, ex->streams[0], &ex->recording, err));
         TRY(launch_range(ex, &ex->train, 0, ex->train.plan->op_count, false, err));
         TRY(cross_streams(ex, &ex->train, err));
-        TRY(backend->record_end(ex->device, ex->streams[0], err));
+        TRY(backend->record_end(ex->recording, err));
         ex->recorded = true;
     }
-    return backend->replay(ex->device, ex->streams[0], err);
+    return backend->replay(ex->recording, ex->streams[0], err);
 }
 
 static bool can_replay(const struct executor *ex, bool timed)
 {
     const struct backend *backend = ex->backend;
-    return backend->record_begin && backend->record_end && backend->replay && ex->micro_batches == 1 && !timed &&
-           !ex->options.fill_dead;
+    return backend->record_begin && ex->micro_batches == 1 && !timed && !ex->options.fill_dead;
 }
 
 static bool launch_body(struct executor *ex, struct step *step, const float *images, const int32_t *labels,

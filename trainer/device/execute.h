@@ -15,7 +15,7 @@ struct executor_options {
     const struct plan *plan; /* borrowed until executor_destroy, as the others */
     uint32_t device;         /* of the plan: its rank in the group */
     const struct backend *backend;
-    struct group *group;     /* NULL with one device; joined here */
+    struct group *group;     /* the device's membership; NULL with one device; joined here */
     uint32_t threads;        /* host threads an op may use, 0 = all */
     bool fill_dead;          /* bytes are filled with NaN right after their last use */
     bool time_ops;           /* ops' times go to the sink when it wants them */

@@ -138,7 +138,7 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
     struct executor_options options = {.plan = run->plan,
                                        .device = run->first_device + rank,
                                        .backend = run->backend,
-                                       .group = run->group,
+                                       .group = run->groups ? run->groups[rank] : NULL,
                                        .threads = train_device_threads(run->device_count),
                                        .fill_dead = run->options->fill_dead,
                                        .time_ops = run->options->time_ops,
@@ -157,7 +157,7 @@ static bool destroy_executor(void *context, uint32_t rank, struct error *err)
 static void abort_group(void *context)
 {
     struct run *run = context;
-    if (run->group) run->backend->group_abort(run->group);
+    for (uint32_t i = 0; run->groups && i < run->device_count; i++) run->backend->group_abort(run->groups[i]);
 }
 
 static uint64_t largest_tensor(const struct plan *plan)
@@ -185,10 +185,29 @@ static bool create_tables(struct run *run, struct error *err)
     return error_memory(err, largest_tensor(run->plan) * sizeof *run->staging, "the run's tables");
 }
 
+/* Every device of this process becomes a member of the group of all; *run has them whole or not at all. */
+static bool create_groups(struct run *run, struct error *err)
+{
+    struct group_id id;
+    TRY(run->backend->group_name(&id, err));
+    struct group **groups = mem_zalloc(MEM_GENERAL, run->device_count, sizeof(struct group *));
+    if (!groups) return error_memory(err, run->device_count * sizeof(struct group *), "the devices' groups");
+    uint32_t all = (uint32_t)run->plan->device_count, made = 0;
+    while (made < run->device_count &&
+           run->backend->group_create(&id, run->first_device + made, all, &groups[made], err))
+        made++;
+    if (made == run->device_count) {
+        run->groups = groups;
+        return true;
+    }
+    while (made > 0) run->backend->group_destroy(groups[--made]);
+    mem_free(groups);
+    return false;
+}
+
 static bool create_devices(struct run *run, struct error *err)
 {
-    uint32_t all = (uint32_t)run->plan->device_count;
-    if (all > 1) TRY(run->backend->group_create(all, &run->group, err));
+    if (run->plan->device_count > 1) TRY(create_groups(run, err));
     TRY(team_create(run->device_count, abort_group, run, &run->team, err));
     return team_run(run->team, create_executor, run, err);
 }
@@ -244,7 +263,8 @@ static bool end_run(struct run *run, bool ok, struct error *err)
     loader_destroy(run->loader);
     if (run->team && run->executors) team_run(run->team, destroy_executor, run, NULL);
     team_destroy(run->team);
-    if (run->group) run->backend->group_destroy(run->group);
+    for (uint32_t i = 0; run->groups && i < run->device_count; i++) run->backend->group_destroy(run->groups[i]);
+    mem_free(run->groups);
     ok = log_close(run->log, ok ? err : NULL) && ok;
     if (run->dataset) dataset_close(run->dataset);
     mem_free(run->executors);

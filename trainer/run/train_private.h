@@ -21,7 +21,7 @@ struct run {
     struct loader *loader;
     struct log *log;
     struct team *team;
-    struct group *group;         /* NULL with one device */
+    struct group **groups;       /* memberships of this process's devices; NULL with one device */
     struct executor **executors; /* one per device of this process */
     struct metrics *metrics;     /* likewise: of its last step or evaluation batch */
     float *staging;              /* room for the largest tensor that a checkpoint holds */

@@ -99,8 +99,8 @@ static bool run_with_threads(struct world *w, enum op_kind kind, uint32_t thread
 {
     struct rig rig;
     struct error err = {0};
-    bool ok = rig_init(&rig, w, kind, PASS_FORWARD, &err) &&
-              w->backend->device_create(0, rig.arena_bytes, threads, &w->device, &err) && rig_run(w, &rig, &err);
+    bool ok = rig_init(&rig, w, kind, PASS_FORWARD, &err) && world_device(w, rig.arena_bytes, threads, &err) &&
+              rig_run(w, &rig, &err);
     w->backend->device_destroy(w->device);
     return ok;
 }

@@ -17,7 +17,7 @@ static void set_up(struct stage *s, const struct backend *backend)
     world_init(&s->world, backend, &conv);
     world_randomize(&s->world, 1);
     cr_assert(rig_init(&s->rig, &s->world, OP_CONV_BWD_DATA, PASS_BACKWARD, &err), "%s", err.text);
-    cr_assert(backend->device_create(0, s->rig.arena_bytes, 1, &s->world.device, &err), "%s", err.text);
+    cr_assert(world_device(&s->world, s->rig.arena_bytes, 1, &err), "%s", err.text);
 }
 
 static void tear_down(struct stage *s)
@@ -92,9 +92,12 @@ static bool make_everything(const struct backend *b, const struct rig *rig, stru
     struct event *event = NULL;
     struct group *group = NULL;
     struct prepared *prepared = NULL;
-    bool ok = b->device_create(0, rig->arena_bytes, 1, &device, err) && b->stream_create(device, &stream, err) &&
-              b->event_create(device, &event, err) && b->group_create(1, &group, err) &&
-              b->group_join(group, 0, device, err) && b->op_prepare(device, &rig->call, &prepared, err);
+    struct group_id id;
+    const struct device_options options = {.threads = 1};
+    bool ok = b->device_create(&options, rig->arena_bytes, &device, err) && b->stream_create(device, &stream, err) &&
+              b->event_create(device, &event, err) && b->group_name(&id, err) &&
+              b->group_create(&id, 0, 1, &group, err) && b->group_join(group, device, err) &&
+              b->op_prepare(device, &rig->call, &prepared, err);
     if (prepared) b->op_release(prepared);
     if (stream) b->stream_destroy(stream);
     if (event) b->event_destroy(event);
@@ -243,7 +246,8 @@ Test(ops_fault, parameters_come_back)
         for (uint64_t k = 0; k < count; k++) in[k] = (float)k;
         struct device *device;
         struct error err = {0};
-        cr_assert(cpu_backend.device_create(0, t.bytes, 1, &device, &err), "%s", err.text);
+        const struct device_options options = {.threads = 1};
+        cr_assert(cpu_backend.device_create(&options, t.bytes, &device, &err), "%s", err.text);
         cr_assert(cpu_backend.parameter_in(device, &t, 0, in, &err));
         cr_assert(cpu_backend.parameter_out(device, &t, 0, out, &err));
         cr_assert(cpu_backend.copy_out(device, NULL, stored, 0, t.bytes, &err));

@@ -29,6 +29,7 @@ struct member {
     struct error err;
     float *values;
     uint64_t length;
+    uint64_t limit_ns; /* the first member's is all devices' */
 };
 
 static void run_members(struct member *members, uint32_t count, void *(*body)(void *))
@@ -40,9 +41,17 @@ static void run_members(struct member *members, uint32_t count, void *(*body)(vo
 static void make_members(struct member *members, uint32_t count)
 {
     struct error err = {0};
-    struct group *group = NULL;
-    CHECK(cpu_backend.group_create(count, &group, &err), "%s", err.text);
-    for (uint32_t i = 0; i < count; i++) members[i] = (struct member){.group = group, .rank = i, .count = count};
+    struct group_id id;
+    CHECK(cpu_backend.group_name(&id, &err), "%s", err.text);
+    for (uint32_t i = 0; i < count; i++) {
+        members[i] = (struct member){.rank = i, .count = count};
+        CHECK(cpu_backend.group_create(&id, i, count, &members[i].group, &err), "%s", err.text);
+    }
+}
+
+static void drop_groups(struct member *members, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) cpu_backend.group_destroy(members[i].group);
 }
 
 /* ---- All-reduce through the op ---- */
@@ -82,7 +91,7 @@ static void test_all_reduce(uint32_t count, uint64_t length)
               "device %u of %u: not the sum in rank order", (unsigned)i, (unsigned)count);
         world_finish(&members[i].world);
     }
-    cpu_backend.group_destroy(members[0].group);
+    drop_groups(members, count);
     free(expected);
 }
 
@@ -91,10 +100,10 @@ static void test_all_reduce(uint32_t count, uint64_t length)
 static void *reduce_often(void *argument)
 {
     struct member *m = argument;
-    m->ok = cpu_backend.group_join(m->group, m->rank, m->world.device, &m->err);
+    m->ok = cpu_backend.group_join(m->group, m->world.device, &m->err);
     for (int round = 0; m->ok && round < 300; round++) {
         for (uint64_t i = 0; i < m->length; i++) m->values[i] += (float)m->rank + 1;
-        m->ok = group_sum_f32(m->group, m->rank, m->values, m->values, m->length, &m->err);
+        m->ok = group_sum_f32(m->group, m->values, m->values, m->length, &m->err);
         for (uint64_t i = 0; i < m->length; i++) m->values[i] /= (float)m->count;
     }
     return NULL;
@@ -102,15 +111,16 @@ static void *reduce_often(void *argument)
 
 static void give_devices(struct member *members, uint32_t count)
 {
+    const struct device_options options = {.threads = 1, .wait_limit_ns = members[0].limit_ns};
     for (uint32_t i = 0; i < count; i++)
-        CHECK(cpu_backend.device_create(i, 4096, 1, &members[i].world.device, &members[i].err), "%s",
+        CHECK(cpu_backend.device_create(&options, 4096, &members[i].world.device, &members[i].err), "%s",
               members[i].err.text);
 }
 
 static void take_devices(struct member *members, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) cpu_backend.device_destroy(members[i].world.device);
-    cpu_backend.group_destroy(members[0].group);
+    drop_groups(members, count);
 }
 
 static void test_many_rounds(uint32_t count)
@@ -137,8 +147,8 @@ static void test_many_rounds(uint32_t count)
 static void *join_and_reduce_own_length(void *argument)
 {
     struct member *m = argument;
-    m->ok = cpu_backend.group_join(m->group, m->rank, m->world.device, &m->err) &&
-            group_sum_f32(m->group, m->rank, m->values, m->values, m->length, &m->err);
+    m->ok = cpu_backend.group_join(m->group, m->world.device, &m->err) &&
+            group_sum_f32(m->group, m->values, m->values, m->length, &m->err);
     return NULL;
 }
 
@@ -162,7 +172,7 @@ static void *fail_before_reducing(void *argument)
 {
     struct member *m = argument;
     if (m->rank != 1) return join_and_reduce_own_length(argument);
-    m->ok = cpu_backend.group_join(m->group, m->rank, m->world.device, &m->err);
+    m->ok = cpu_backend.group_join(m->group, m->world.device, &m->err);
     usleep(20000);
     cpu_backend.group_abort(m->group);
     return NULL;
@@ -193,23 +203,49 @@ static void test_abort(uint32_t count, void *(*body)(void *))
         CHECK(!members[i].ok && members[i].err.kind == ERROR_FAILED, "device %u went on", (unsigned)i);
         CHECK(strstr(members[i].err.text, "abort"), "\"%s\"", members[i].err.text);
         struct error err = {0};
-        CHECK(!group_sum_f32(members[i].group, i, values[i], values[i], 8, &err), "an aborted group works again");
+        CHECK(!group_sum_f32(members[i].group, values[i], values[i], 8, &err), "an aborted group works again");
     }
     take_devices(members, count);
 }
 
-static void test_wrong_ranks(void)
+static void test_wrong_ids(void)
 {
     struct error err = {0};
-    struct group *group = NULL;
-    CHECK(!cpu_backend.group_create(0, &group, &err) && !group, "a group of nobody");
-    struct member members[1];
-    make_members(members, 1);
-    give_devices(members, 1);
-    CHECK(!cpu_backend.group_join(members[0].group, 1, members[0].world.device, &err), "rank 1 of 1");
-    CHECK(cpu_backend.group_join(members[0].group, 0, members[0].world.device, &err), "%s", err.text);
-    CHECK(!cpu_backend.group_join(members[0].group, 0, members[0].world.device, &err), "rank 0 twice");
-    take_devices(members, 1);
+    struct group *group = NULL, *other = NULL;
+    struct group_id id, foreign = {.bytes = {1, 2, 3}};
+    CHECK(cpu_backend.group_name(&id, &err), "%s", err.text);
+    CHECK(!cpu_backend.group_create(&id, 0, 0, &group, &err) && !group, "a group of nobody");
+    CHECK(!cpu_backend.group_create(&id, 1, 1, &group, &err) && !group, "rank 1 of 1");
+    CHECK(!cpu_backend.group_create(&foreign, 0, 1, &group, &err) && !group, "another process's group");
+    CHECK(cpu_backend.group_create(&id, 0, 2, &group, &err), "%s", err.text);
+    CHECK(!cpu_backend.group_create(&id, 0, 2, &other, &err) && !other, "rank 0 twice");
+    CHECK(!cpu_backend.group_create(&id, 1, 3, &other, &err) && !other, "of 2 and of 3");
+    cpu_backend.group_destroy(group);
+}
+
+/* A peer that does not come is named, and nobody waits for it longer. */
+static void *come_too_late(void *argument)
+{
+    struct member *m = argument;
+    if (m->rank == 1) return NULL;
+    m->ok = cpu_backend.group_join(m->group, m->world.device, &m->err);
+    return NULL;
+}
+
+static void test_time_limit(void)
+{
+    struct member members[3];
+    make_members(members, 3);
+    members[0].limit_ns = 20000000;
+    give_devices(members, 3);
+    run_members(members, 3, come_too_late);
+    int told = 0;
+    for (uint32_t i = 0; i < 3; i += 2) {
+        CHECK(!members[i].ok && members[i].err.kind == ERROR_FAILED, "device %u went on", (unsigned)i);
+        told += strstr(members[i].err.text, "waited 0.02 s for device 1") != NULL;
+    }
+    CHECK(told >= 1, "\"%s\", \"%s\"", members[0].err.text, members[2].err.text);
+    take_devices(members, 3);
 }
 
 /* ---- Synchronised batch normalisation: several devices equal one that has all images ---- */
@@ -221,9 +257,8 @@ static void *normalize_together(void *argument)
     struct rig rig;
     w->rank = m->rank;
     w->sync = true;
-    m->ok = rig_init(&rig, w, OP_BN, PASS_FORWARD, &m->err) &&
-            w->backend->device_create(m->rank, 2 * rig.arena_bytes, 1, &w->device, &m->err) &&
-            w->backend->group_join(m->group, m->rank, w->device, &m->err) && rig_run(w, &rig, &m->err) &&
+    m->ok = rig_init(&rig, w, OP_BN, PASS_FORWARD, &m->err) && world_device(w, 2 * rig.arena_bytes, 1, &m->err) &&
+            w->backend->group_join(m->group, w->device, &m->err) && rig_run(w, &rig, &m->err) &&
             rig_init(&rig, w, OP_BN_BWD, PASS_BACKWARD, &m->err) && rig_run(w, &rig, &m->err);
     w->backend->device_destroy(w->device);
     return NULL;
@@ -288,7 +323,7 @@ static void test_sync_bn(const struct backend *backend, uint32_t count, uint32_t
     compare_gradient_sums(&all, members, count, DBETA);
     for (uint32_t i = 0; i < count; i++) world_finish(&members[i].world);
     world_finish(&all);
-    backend->group_destroy(members[0].group);
+    drop_groups(members, count);
 }
 
 int main(void)
@@ -308,7 +343,8 @@ int main(void)
         test_sync_bn(&cpu_backend, count, 12);
         test_sync_bn(&cpu_reference_backend, count, 5);
     }
-    test_wrong_ranks();
+    test_wrong_ids();
+    test_time_limit();
     if (failures) fprintf(stderr, "%d failures\n", failures);
     return failures != 0;
 }

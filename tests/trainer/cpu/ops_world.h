@@ -313,13 +313,19 @@ static inline bool rig_run(struct world *w, const struct rig *rig, struct error 
     return ok && check_canaries(w, rig, err);
 }
 
+static inline bool world_device(struct world *w, uint64_t arena_bytes, uint32_t threads, struct error *err)
+{
+    const struct device_options options = {.number = w->rank, .threads = threads};
+    return w->backend->device_create(&options, arena_bytes, &w->device, err);
+}
+
 /* Runs one op of the world on a device of its own; results go back into the world's values. */
 static inline bool world_run(struct world *w, enum op_kind kind, enum op_pass pass, struct error *err)
 {
     struct rig rig;
     if (!rig_init(&rig, w, kind, pass, err)) return false;
-    if (!w->backend->device_create(w->rank, rig.arena_bytes, w->threads, &w->device, err)) return false;
-    bool ok = !w->group || w->backend->group_join(w->group, w->rank, w->device, err);
+    if (!world_device(w, rig.arena_bytes, w->threads, err)) return false;
+    bool ok = !w->group || w->backend->group_join(w->group, w->device, err);
     ok = ok && rig_run(w, &rig, err);
     w->backend->device_destroy(w->device);
     return ok;

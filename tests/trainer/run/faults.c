@@ -35,9 +35,10 @@ static bool prepare(struct device *device, const struct op_call *call, struct pr
     return !fails(err) && sound->op_prepare(device, call, prepared, err);
 }
 
-static bool create(uint32_t ordinal, uint64_t arena_bytes, uint32_t threads, struct device **device, struct error *err)
+static bool create(const struct device_options *options, uint64_t arena_bytes, struct device **device,
+                   struct error *err)
 {
-    return !fails(err) && sound->device_create(ordinal, arena_bytes, threads, device, err);
+    return !fails(err) && sound->device_create(options, arena_bytes, device, err);
 }
 
 static bool copy(struct device *device, struct stream *stream, uint64_t offset, const void *host, uint64_t bytes,
