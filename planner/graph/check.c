@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "graph_private.h"
+#include "lower.h"
 #include "mem.h"
 
 struct check {
@@ -113,6 +114,85 @@ static bool convolves(const struct op *op, const struct tensor *x, const struct 
            w->dims[3] == x->dims[3];
 }
 
+/* The small tensors of a lowered BN. */
+static bool is_table(const struct tensor *t, uint32_t rows, uint32_t channels, enum dtype dtype)
+{
+    return t->dims[0] == 1 && t->dims[1] == 1 && t->dims[2] == rows && t->dims[3] == channels && t->dtype == dtype &&
+           t->class == CLASS_STATISTIC;
+}
+
+static bool is_sums(const struct tensor *t, uint32_t channels)
+{
+    return is_table(t, BN_SUMS_ROWS, channels, DTYPE_F64);
+}
+
+static bool is_norm(const struct tensor *t, uint32_t channels)
+{
+    return is_table(t, BN_NORM_ROWS, channels, DTYPE_F32);
+}
+
+static bool is_coefficients(const struct tensor *t, uint32_t channels)
+{
+    return is_table(t, BN_COEFFICIENTS_ROWS, channels, DTYPE_F32);
+}
+
+/* dy as a BN's backward pass makes it. */
+static bool fuses_gradient(const struct check *c, const struct op *op, const struct conv_operands *o, uint32_t dy)
+{
+    const struct tensor *gradient = in(c, op, dy);
+    if (o->y == NO_OPERAND) return true;
+    return same_dims(in(c, op, o->y), gradient) && is_coefficients(in(c, op, o->coefficients), gradient->dims[3]);
+}
+
+/* What a lowered convolution reads and writes besides, and nothing more. */
+static bool fuses(const struct check *c, const struct op *op)
+{
+    struct conv_operands o = conv_operands(op);
+    const struct tensor *made = out(c, op, 0), *x = op->kind == OP_CONV_BWD_DATA ? made : in(c, op, 0);
+    uint32_t channels = made->dims[3];
+    if (o.inputs != op->inputs || o.outputs != op->outputs) return false;
+    if (o.bias != NO_OPERAND && !is_vector(in(c, op, o.bias), channels)) return false;
+    if (o.norm != NO_OPERAND && !is_norm(in(c, op, o.norm), x->dims[3])) return false;
+    if (op->kind == OP_CONV_BWD_WEIGHTS) return fuses_gradient(c, op, &o, 1);
+    if (o.outputs > 1 && !is_sums(out(c, op, 1), channels)) return false;
+    if (o.residual != NO_OPERAND && !same_dims(in(c, op, o.residual), made)) return false;
+    if (o.x != NO_OPERAND && !same_dims(in(c, op, o.x), made)) return false;
+    return op->kind == OP_CONV || fuses_gradient(c, op, &o, 0);
+}
+
+static bool finalizes(const struct check *c, const struct op *op)
+{
+    uint32_t channels = out(c, op, 0)->dims[3];
+    bool ok = is_sums(in(c, op, 0), channels) && is_norm(out(c, op, 0), channels) && op->attr.bn.rows > 0;
+    for (uint32_t i = 1; i < 5; i++) ok = ok && is_vector(in(c, op, i), channels);
+    return ok;
+}
+
+static bool finalizes_back(const struct check *c, const struct op *op)
+{
+    uint32_t channels = out(c, op, 0)->dims[3];
+    return is_sums(in(c, op, 0), channels) && is_vector(in(c, op, 1), channels) && is_norm(in(c, op, 2), channels) &&
+           is_coefficients(out(c, op, 0), channels) && is_vector(out(c, op, 1), channels) &&
+           is_vector(out(c, op, 2), channels) && op->attr.bn.rows > 0;
+}
+
+static bool sums_back(const struct check *c, const struct op *op)
+{
+    uint32_t channels = in(c, op, 0)->dims[3];
+    return same_dims(in(c, op, 0), in(c, op, 1)) && is_norm(in(c, op, 2), channels) && is_sums(out(c, op, 0), channels);
+}
+
+static bool applies(const struct check *c, const struct op *op)
+{
+    return same_dims(in(c, op, 0), out(c, op, 0)) && is_norm(in(c, op, 1), in(c, op, 0)->dims[3]);
+}
+
+static bool applies_back(const struct check *c, const struct op *op)
+{
+    return same_dims(in(c, op, 0), out(c, op, 0)) && same_dims(in(c, op, 0), in(c, op, 1)) &&
+           is_coefficients(in(c, op, 2), in(c, op, 0)->dims[3]);
+}
+
 static bool pools(const struct op *op, const struct tensor *x, const struct tensor *y)
 {
     if (x->dims[3] != y->dims[3]) return false;
@@ -164,9 +244,15 @@ static bool elementwise(const struct check *c, const struct op *op)
 static bool shapes_agree(const struct check *c, const struct op *op)
 {
     switch (op->kind) {
-    case OP_CONV: return convolves(op, in(c, op, 0), in(c, op, 1), out(c, op, 0));
-    case OP_CONV_BWD_DATA: return convolves(op, out(c, op, 0), in(c, op, 1), in(c, op, 0));
-    case OP_CONV_BWD_WEIGHTS: return convolves(op, in(c, op, 0), out(c, op, 0), in(c, op, 1));
+    case OP_CONV: return convolves(op, in(c, op, 0), in(c, op, 1), out(c, op, 0)) && fuses(c, op);
+    case OP_CONV_BWD_DATA: return convolves(op, out(c, op, 0), in(c, op, 1), in(c, op, 0)) && fuses(c, op);
+    case OP_CONV_BWD_WEIGHTS: return convolves(op, in(c, op, 0), out(c, op, 0), in(c, op, 1)) && fuses(c, op);
+    case OP_BN_SUMS: return is_sums(out(c, op, 0), in(c, op, 0)->dims[3]);
+    case OP_BN_FINALIZE: return finalizes(c, op);
+    case OP_BN_APPLY: return applies(c, op);
+    case OP_BN_BWD_SUMS: return sums_back(c, op);
+    case OP_BN_BWD_FINALIZE: return finalizes_back(c, op);
+    case OP_BN_BWD_APPLY: return applies_back(c, op);
     case OP_BN: return normalises(c, op);
     case OP_BN_BWD: return normalises_back(c, op);
     case OP_MAXPOOL: return pools(op, in(c, op, 0), out(c, op, 0)) && same_dims(out(c, op, 0), out(c, op, 1));
@@ -198,6 +284,9 @@ static bool check_section(const struct check *c, uint32_t index)
         return FAIL(c, "op %u: pass %s among %s", index, op_pass_name(op->pass), op_pass_name(expected));
     if (op->layer >= graph->layer_count) return FAIL(c, "op %u: layer %u", index, op->layer);
     if (op->block != NO_OP && op->block >= graph->block_count) return FAIL(c, "op %u: block %u", index, op->block);
+    if ((uint64_t)op->stands_first + op->stands_count > graph->stands_count || (graph->stands && !op->stands_count))
+        return FAIL(c, "op %u: stands for logical ops %u to %u of %zu", index, op->stands_first,
+                    op->stands_first + op->stands_count, graph->stands_count);
     if (op->forward != NO_OP && (op->forward >= graph->forward_end || expected != PASS_BACKWARD))
         return FAIL(c, "op %u: derives from op %u", index, op->forward);
     return true;

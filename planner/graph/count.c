@@ -38,6 +38,10 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     switch (op->kind) {
     case OP_BN: return elements * (op->attr.bn.relu ? 6 : 5);
     case OP_BN_BWD: return elements * (op->attr.bn.relu ? 9 : 8);
+    case OP_BN_SUMS: return 3 * tensor_elements(input(graph, op, 0));
+    case OP_BN_APPLY: return elements * (op->attr.bn.relu ? 3 : 2);
+    case OP_BN_BWD_SUMS: return tensor_elements(input(graph, op, 0)) * (op->attr.bn.relu ? 4 : 3);
+    case OP_BN_BWD_APPLY: return elements * (op->attr.bn.relu ? 6 : 5);
     case OP_SCALE: return 2 * elements;
     case OP_SIGMOID:
     case OP_SIGMOID_BWD: return 3 * elements;
@@ -56,19 +60,40 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     }
 }
 
+static bool has_bias(const struct op *op)
+{
+    return op->kind == OP_FC ? op->inputs == 3 : op->kind == OP_CONV && conv_operands(op).bias != NO_OPERAND;
+}
+
 /* A bias is one addition per element, forward and backward. */
 static uint64_t bias_flops(const struct graph *graph, const struct op *op)
 {
-    if ((op->kind == OP_CONV || op->kind == OP_FC) && op->inputs == 3) return tensor_elements(output(graph, op, 0));
+    if (has_bias(op)) return tensor_elements(output(graph, op, 0));
     if ((op->kind == OP_CONV_BWD_WEIGHTS || op->kind == OP_FC_BWD_WEIGHTS) && op->outputs == 2)
         return tensor_elements(input(graph, op, 1));
     return 0;
 }
 
+/* What a lowered convolution does besides, element by element as the ops above would. */
+static uint64_t fused_flops(const struct graph *graph, const struct op *op)
+{
+    bool data = op->kind == OP_CONV_BWD_DATA, weights = op->kind == OP_CONV_BWD_WEIGHTS;
+    if (op->kind != OP_CONV && !data && !weights) return 0;
+    uint32_t fused = op->attr.conv.fused;
+    uint64_t read = tensor_elements(input(graph, op, 0)), made = tensor_elements(output(graph, op, 0)), flops = 0;
+    uint64_t gradient = weights ? tensor_elements(input(graph, op, 1)) : read;
+    if (fused & CONV_NORMALIZED) flops += read * (fused & CONV_RECTIFIED ? 3 : 2);
+    if (fused & CONV_ADDS) flops += made;
+    if (fused & CONV_SUMS) flops += 3 * made;
+    if (fused & CONV_GRADIENT) flops += gradient * (fused & CONV_GRADIENT_SHUT ? 6 : 5);
+    if (fused & CONV_GRADIENT_SUMS) flops += made * (fused & CONV_SHUTS ? 4 : 3);
+    return flops;
+}
+
 uint64_t op_count_flops(const struct graph *graph, const struct op *op)
 {
     uint64_t macs = op_count_macs(graph, op);
-    return macs ? 2 * macs + bias_flops(graph, op) : element_flops(graph, op);
+    return macs ? 2 * macs + bias_flops(graph, op) + fused_flops(graph, op) : element_flops(graph, op);
 }
 
 uint64_t op_count_bytes(const struct graph *graph, const struct op *op)

@@ -10,7 +10,7 @@
 #define MOST_TENSOR_BYTES ((uint64_t)1 << 44)
 
 static const struct op_shape shapes[OP_KINDS] = {
-    [OP_CONV] = {"conv", 2, 3, 1, 1, 0},
+    [OP_CONV] = {"conv", 2, 5, 1, 2, 0},
     [OP_BN] = {"bn", 5, 5, 3, 4, 0},
     [OP_RELU] = {"relu", 1, 1, 1, 1, 1},
     [OP_ADD] = {"add", 2, 2, 1, 1, 3},
@@ -24,8 +24,8 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_FC] = {"fc", 3, 3, 1, 1, 0},
     [OP_SOFTMAX_LOSS] = {"softmax_loss", 2, 2, 2, 2, 0},
     [OP_CONCAT] = {"concat", 2, OP_MOST_INPUTS, 1, 1, 0},
-    [OP_CONV_BWD_DATA] = {"conv_bwd_data", 2, 2, 1, 1, 0},
-    [OP_CONV_BWD_WEIGHTS] = {"conv_bwd_weights", 2, 2, 1, 2, 0},
+    [OP_CONV_BWD_DATA] = {"conv_bwd_data", 2, 6, 1, 2, 0},
+    [OP_CONV_BWD_WEIGHTS] = {"conv_bwd_weights", 2, 5, 1, 2, 0},
     [OP_BN_BWD] = {"bn_bwd", 5, 6, 3, 3, 2},
     [OP_RELU_BWD] = {"relu_bwd", 2, 2, 1, 1, 2},
     [OP_MUL_BWD] = {"mul_bwd", 2, 2, 1, 1, 0},
@@ -43,6 +43,12 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_ACCUMULATE] = {"accumulate", 1, 1, 1, 1, 0},
     [OP_ALL_REDUCE] = {"all_reduce", 1, 1, 1, 1, 1},
     [OP_SGD_UPDATE] = {"sgd_update", 3, 3, 2, 2, 1},
+    [OP_BN_SUMS] = {"bn_sums", 1, 1, 1, 1, 0},
+    [OP_BN_FINALIZE] = {"bn_finalize", 5, 5, 1, 1, 0},
+    [OP_BN_APPLY] = {"bn_apply", 2, 2, 1, 1, 1},
+    [OP_BN_BWD_SUMS] = {"bn_bwd_sums", 3, 3, 1, 1, 0},
+    [OP_BN_BWD_FINALIZE] = {"bn_bwd_finalize", 3, 3, 3, 3, 0},
+    [OP_BN_BWD_APPLY] = {"bn_bwd_apply", 3, 3, 1, 1, 2},
 };
 
 const struct op_shape *op_kind_shape(enum op_kind kind) { return &shapes[kind]; }
@@ -58,7 +64,7 @@ const char *op_pass_name(enum op_pass pass)
 
 const char *dtype_name(enum dtype dtype)
 {
-    static const char *const names[] = {"f32", "f16", "bf16", "i32", "u8", "bit"};
+    static const char *const names[] = {"f32", "f16", "bf16", "i32", "u8", "bit", "f64"};
     return names[dtype];
 }
 
@@ -71,6 +77,7 @@ uint64_t dtype_bytes(enum dtype dtype, uint64_t count)
     case DTYPE_BF16: return 2 * count;
     case DTYPE_U8: return count;
     case DTYPE_BIT: return (count + 7) / 8;
+    case DTYPE_F64: return 8 * count;
     }
     return 0;
 }
@@ -113,6 +120,7 @@ void graph_destroy(struct graph *graph)
     mem_free(graph->layers);
     mem_free(graph->tensors);
     mem_free(graph->ops);
+    mem_free(graph->stands);
     mem_free(graph->blocks);
     mem_free(graph->parameters);
     mem_free(graph);
@@ -169,9 +177,9 @@ bool graph_new_parameter(struct graph *graph, uint32_t tensor)
 
 static const char *part_name(const struct tensor *tensor)
 {
-    static const char *const roles[] = {"images",       "labels",           "output",  "mask",   "mean",
-                                        "variance",     "weight",           "bias",    "gamma",  "beta",
-                                        "running_mean", "running_variance", "metrics", "weights"};
+    static const char *const roles[] = {"images",  "labels",  "output", "mask", "mean",          "variance",
+                                        "weight",  "bias",    "gamma",  "beta", "running_mean",  "running_variance",
+                                        "metrics", "weights", "sums",   "norm", "gradient_sums", "coefficients"};
     if (tensor->role == ROLE_BUCKET && tensor->class == CLASS_OPTIMIZER) return "momentum";
     return roles[tensor->role];
 }

@@ -3,6 +3,9 @@
  * A model builder adds forward ops; graph_finish derives the rest. The graph says what must be computed from what; when
  * it runs, what is recomputed and where its bytes lie is the planner's (plan.h). Immutable after graph_finish.
  *
+ * A logical graph says what is computed; a lowered one (lower.h) has the ops that a device really runs, some of which do
+ * the work of several.
+ *
  * Layouts: activations are NHWC, dims = {N, H, W, C}; convolution weights {K, R, S, C} (output channels, rows, columns,
  * input channels); fully connected weights {classes, 1, 1, features}; vectors {1, 1, 1, C}. */
 #ifndef FATHOM_GRAPH_H
@@ -15,7 +18,7 @@
 #include "errors.h"
 #include "model.h"
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I32, DTYPE_U8, DTYPE_BIT };
+enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I32, DTYPE_U8, DTYPE_BIT, DTYPE_F64 };
 const char *dtype_name(enum dtype dtype);
 /* Bytes of `count` elements (bits are rounded up to whole bytes). */
 uint64_t dtype_bytes(enum dtype dtype, uint64_t count);
@@ -34,7 +37,8 @@ enum tensor_class {
 
 enum tensor_role {
     ROLE_IMAGE, ROLE_LABEL, ROLE_OUTPUT, ROLE_MASK, ROLE_MEAN, ROLE_VARIANCE, ROLE_WEIGHT, ROLE_BIAS, ROLE_GAMMA,
-    ROLE_BETA, ROLE_RUNNING_MEAN, ROLE_RUNNING_VARIANCE, ROLE_METRICS, ROLE_BUCKET
+    ROLE_BETA, ROLE_RUNNING_MEAN, ROLE_RUNNING_VARIANCE, ROLE_METRICS, ROLE_BUCKET,
+    ROLE_SUMS, ROLE_NORM, ROLE_GRADIENT_SUMS, ROLE_COEFFICIENTS /* of a lowered BN */
 };
 
 #define NO_TENSOR UINT32_MAX
@@ -93,6 +97,13 @@ enum op_kind {
     OP_ACCUMULATE,         /* partial bucket                        bucket (in and out): first micro-batch copies    */
     OP_ALL_REDUCE,         /* gradient bucket (in and out)                                                           */
     OP_SGD_UPDATE,         /* weight bucket, gradient bucket, momentum bucket (weights and momentum in and out)      */
+    /* a lowered BN (lower.h says what its tensors hold)                                                             */
+    OP_BN_SUMS,            /* x                                     sums; runs once, and not in evaluation           */
+    OP_BN_FINALIZE,        /* sums, gamma, beta, running mean, var  norm; runs once                                  */
+    OP_BN_APPLY,           /* x, norm                               y                                                */
+    OP_BN_BWD_SUMS,        /* x, dy, norm                           gradient sums                                    */
+    OP_BN_BWD_FINALIZE,    /* gradient sums, gamma, norm            coefficients, dgamma, dbeta                      */
+    OP_BN_BWD_APPLY,       /* x, dy, coefficients                   dx                                               */
     OP_KINDS
 };
 const char *op_kind_name(enum op_kind kind);
@@ -104,13 +115,36 @@ enum op_pass {
 };
 const char *op_pass_name(enum op_pass pass);
 
+/* What a lowered convolution does besides (lower.h). Optional operands follow the others in this order:
+ * OP_CONV: norm, residual; sums as a second output.  OP_CONV_BWD_WEIGHTS: norm, y, coefficients.
+ * OP_CONV_BWD_DATA: y, coefficients, then x, norm; gradient sums as a second output. */
+enum conv_fusion {
+    CONV_NORMALIZED = 1,    /* x is read through a BN: as `norm` normalises it */
+    CONV_RECTIFIED = 2,     /* and through ReLU */
+    CONV_ADDS = 4,          /* y is the convolution's result plus `residual` */
+    CONV_SUMS = 8,          /* a BN's sums of y are written, in the first run in training alone */
+    CONV_GRADIENT = 16,     /* dy is read as a BN's gradient: from the gradient of its result, y and `coefficients` */
+    CONV_GRADIENT_SHUT = 32,/* where ReLU was shut (as y and the coefficients show) that gradient counts as 0 */
+    CONV_GRADIENT_SUMS = 64,/* a BN's gradient sums of the result and x are written */
+    CONV_SHUTS = 128,       /* the result is 0 where ReLU was shut, as x and norm show */
+};
+
+/* Indices of a convolution's optional operands among its inputs; NO_OPERAND = it has none. */
+#define NO_OPERAND UINT8_MAX
+struct conv_operands {
+    uint8_t bias, norm, residual, y, coefficients, x;
+    uint8_t inputs, outputs; /* how many in all its attributes make */
+};
+
 #define OP_MOST_INPUTS 6
 #define OP_MOST_OUTPUTS 4
 
 union op_attr {
-    struct { uint32_t kernel, stride, padding; } conv; /* square; also of pools */
+    struct { uint32_t kernel, stride, padding; uint32_t fused; } conv; /* square; fused: bits of enum conv_fusion */
     struct { uint32_t kernel, stride, padding; } pool; /* kernel 0 = the whole image */
-    struct { float epsilon; bool relu; bool sync; } bn;      /* sync: statistics over all devices of the step */
+    /* sync: statistics over all devices of the step. relu, of a lowered BN's op: it takes part in ReLU, forward or
+     * backward. rows: pixels of all images, of the two FINALIZE, which do not see x; else 0. */
+    struct { float epsilon; bool relu; bool sync; uint64_t rows; } bn;
     struct { float alpha, beta; } scale;
     struct { float drop; } dropout;
     struct { uint32_t stride; } shortcut;
@@ -129,6 +163,7 @@ struct op {
     uint32_t in[OP_MOST_INPUTS];
     uint32_t out[OP_MOST_OUTPUTS];
     union op_attr attr;
+    uint32_t stands_first, stands_count; /* in graph.stands: the logical ops whose work it does, its main one first */
     uint64_t flops;
     uint64_t bytes_moved; /* every input read and every output written once */
 };
@@ -139,6 +174,18 @@ struct graph_block {
     uint32_t first, last;
     uint32_t input, output;
     uint32_t layer;
+};
+
+/* What a device fuses: bits of graph_options.lowering. BNs are taken apart where any but LOWER_ADD is set. */
+enum graph_lowering {
+    LOWER_BN = 1,                 /* BNs are ops of their own: sums, finalize, apply; ReLU keeps no mask */
+    LOWER_SUMS = 2,               /* convolutions write a BN's sums of their result */
+    LOWER_NORMALIZE = 4,          /* convolutions read their input through a BN and ReLU */
+    LOWER_NORMALIZE_WEIGHTS = 8,  /* so do the gradients of weights */
+    LOWER_GRADIENT = 16,          /* both gradients of convolutions read dy through a BN's backward pass */
+    LOWER_GRADIENT_SUMS = 32,     /* gradients of data apply ReLU's mask and write a BN's gradient sums */
+    LOWER_ADD = 64,               /* convolutions add another tensor to their result */
+    LOWER_ALL = 127
 };
 
 struct graph_layer {
@@ -154,6 +201,7 @@ struct graph_options {
     bool all_reduce;        /* emit OP_ALL_REDUCE (several devices) */
     bool sync_bn;
     uint64_t bucket_bytes;  /* gradients are cut into buckets of about this size, in the order backward makes them; 0 = one */
+    uint32_t lowering;      /* bits of enum graph_lowering; 0 = the logical graph */
 };
 
 struct graph {
@@ -165,6 +213,8 @@ struct graph {
     size_t tensor_count;
     struct op *ops; /* [0, forward_end) forward, then backward to backward_end, then comm, then update */
     size_t op_count;
+    uint32_t *stands;       /* logical ops (of the graph with lowering 0), by op.stands_first; NULL: each for itself */
+    size_t stands_count;
     uint32_t forward_end, backward_end, comm_end;
     struct graph_block *blocks;
     size_t block_count;
@@ -190,6 +240,21 @@ bool graph_check(const struct graph *graph, struct error *err);
 /* "stage2/unit17/conv2.weight", "...output.gradient", into out; returns out. */
 #define TENSOR_NAME 160
 char *graph_tensor_name(const struct graph *graph, uint32_t tensor, char out[TENSOR_NAME]);
+
+/* Where the optional operands of a convolution (forward or backward) are. */
+struct conv_operands conv_operands(const struct op *op);
+
+/* Whether the graph has batch normalisation, whole or lowered. */
+bool graph_normalizes(const struct graph *graph);
+
+/* Runs once in a step, though its block runs again: it makes statistics, which stay. */
+static inline bool op_runs_once(enum op_kind kind) { return kind == OP_BN_SUMS || kind == OP_BN_FINALIZE; }
+
+/* The logical op that an op stands for above all: itself in a logical graph. */
+static inline uint32_t graph_logical_op(const struct graph *graph, uint32_t op)
+{
+    return graph->stands ? graph->stands[graph->ops[op].stands_first] : op;
+}
 
 static inline uint64_t tensor_elements(const struct tensor *t)
 {

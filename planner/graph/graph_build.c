@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "build.h"
+#include "lower.h"
 #include "mem.h"
 
 #define CHUNK_BYTES  ((size_t)32 << 10)
@@ -66,10 +67,13 @@ static bool check_options(const struct graph_options *options, struct error *err
     if (options->batch == 0) return error_set(err, ERROR_INPUT, "batch: found 0, expected at least 1 image");
     if (options->dtype != DTYPE_F32 && options->dtype != DTYPE_F16 && options->dtype != DTYPE_BF16)
         return error_set(err, ERROR_INPUT, "dtype: found %s, expected f32, f16 or bf16", dtype_name(options->dtype));
+    if (options->lowering & ~(uint32_t)LOWER_ALL)
+        return error_set(err, ERROR_INPUT, "lowering: found bits %#x, expected some of %#x",
+                         (unsigned)options->lowering, (unsigned)LOWER_ALL);
     return true;
 }
 
-static struct graph *allocate(struct error *err)
+struct graph *graph_allocate(struct error *err)
 {
     struct graph *graph = mem_zalloc(MEM_GRAPH, 1, sizeof *graph);
     struct graph_state *state = mem_zalloc(MEM_GRAPH, 1, sizeof *state);
@@ -106,7 +110,7 @@ static void add_inputs(struct graph *graph)
 struct graph *graph_begin(const struct model_spec *spec, const struct graph_options *options, struct error *err)
 {
     if (!check_options(options, err)) return NULL;
-    struct graph *graph = allocate(err);
+    struct graph *graph = graph_allocate(err);
     if (!graph) return NULL;
     graph->spec = *spec;
     graph->options = *options;
@@ -126,12 +130,24 @@ static bool build_family(struct graph *graph)
     return graph_fail(graph, "model family: found %d, expected resnet or vgg", (int)graph->spec.family);
 }
 
+/* The lowered graph in place of the logical one; NULL for NULL. */
+static struct graph *lower(struct graph *logical, uint32_t lowering, struct error *err)
+{
+    struct graph *lowered = NULL;
+    if (!logical || lowering == 0) return logical;
+    graph_lower(logical, lowering, &lowered, err);
+    graph_destroy(logical);
+    return lowered;
+}
+
 struct graph *graph_build(const struct model_spec *spec, const struct graph_options *options, struct error *err)
 {
-    struct graph *graph = graph_begin(spec, options, err);
+    struct graph_options logical = *options;
+    logical.lowering = 0;
+    struct graph *graph = check_options(options, err) ? graph_begin(spec, &logical, err) : NULL;
     if (!graph) return NULL;
     build_family(graph);
-    graph = graph_finish(graph, err);
+    graph = lower(graph_finish(graph, err), options->lowering, err);
     const char *check = getenv("FATHOM_CHECK");
     if (graph && check && *check && !graph_check(graph, err)) {
         graph_destroy(graph);

@@ -39,6 +39,7 @@ static void put_options(struct words *words, const struct graph_options *options
     put(words, options->step_images);
     put(words, (uint64_t)options->dtype << 32 | (uint64_t)options->all_reduce << 1 | (uint64_t)options->sync_bn);
     put(words, options->bucket_bytes);
+    if (options->lowering) put(words, options->lowering);
 }
 
 static void put_tensor(struct words *words, const struct tensor *t)
@@ -59,6 +60,11 @@ static uint64_t real_bits(float value)
     return bits;
 }
 
+static bool is_convolution(enum op_kind kind)
+{
+    return kind == OP_CONV || kind == OP_CONV_BWD_DATA || kind == OP_CONV_BWD_WEIGHTS;
+}
+
 static void put_attr(struct words *words, const struct op *op)
 {
     switch (op->kind) {
@@ -71,7 +77,13 @@ static void put_attr(struct words *words, const struct op *op)
     case OP_AVGPOOL_BWD:
         put(words, (uint64_t)op->attr.conv.kernel << 32 | op->attr.conv.stride);
         put(words, op->attr.conv.padding);
+        if (is_convolution(op->kind) && op->attr.conv.fused) put(words, op->attr.conv.fused);
         break;
+    case OP_BN_FINALIZE:
+    case OP_BN_BWD_FINALIZE: put(words, op->attr.bn.rows); /* fall through */
+    case OP_BN_APPLY:
+    case OP_BN_BWD_SUMS:
+    case OP_BN_BWD_APPLY:
     case OP_BN:
     case OP_BN_BWD:
         put(words, real_bits(op->attr.bn.epsilon) << 2 | (uint64_t)op->attr.bn.relu << 1 | (uint64_t)op->attr.bn.sync);

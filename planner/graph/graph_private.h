@@ -13,7 +13,7 @@ struct text_chunk {
 
 struct graph_state {
     struct text_chunk *chunks; /* of the layers' paths */
-    size_t layer_capacity, tensor_capacity, op_capacity, block_capacity, parameter_capacity;
+    size_t layer_capacity, tensor_capacity, op_capacity, block_capacity, parameter_capacity, stands_capacity;
     uint32_t layer, block; /* of the next op */
     bool failed;
     struct error err; /* the first one */
@@ -30,6 +30,9 @@ const struct op_shape *op_kind_shape(enum op_kind kind);
 /* Remember the builder's first error; both return false. */
 bool graph_fail(struct graph *graph, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool graph_fail_memory(struct graph *graph, size_t bytes);
+
+/* An empty graph; NULL when memory is short. */
+struct graph *graph_allocate(struct error *err);
 
 /* Room for one more element of an array of the graph's; false after a failure, now or earlier. */
 bool graph_grow(struct graph *graph, void **array, size_t *capacity, size_t count, size_t size);

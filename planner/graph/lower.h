@@ -1,0 +1,44 @@
+/* From the logical graph to the one that a device runs: batch normalisations are taken apart, and their parts are done
+ * by the convolutions before and after them where the device can.
+ *
+ * Of a BN over x = {N, H, W, C}, with its mean and variance over N H W:
+ *
+ * - sums {1, 1, 2, C}, f64: what the statistics are made from. They are written by the convolution that makes x, after
+ *   its addition, or else by OP_BN_SUMS.
+ * - norm {1, 1, 4, C}, f32: what normalises x, by OP_BN_FINALIZE, which also moves the running statistics, and gathers
+ *   the sums of all devices for synchronised BN. In evaluation it comes from the running statistics.
+ * - y has no tensor where every reader is a convolution that reads x through norm. Where a reader is not, OP_BN_APPLY
+ *   makes y for all of them; gradients of weights in the BN's own block still read x, which is kept anyway.
+ * - gradient sums {1, 1, 2, C}, f64: of dy where ReLU let y through, and of its product with x. They are written by the
+ *   convolution's data gradient that makes the whole of dy, which then also zeroes what ReLU shut, or else by
+ *   OP_BN_BWD_SUMS.
+ * - coefficients {1, 1, 5, C}, f32: what makes dx of dy and x, by OP_BN_BWD_FINALIZE, which also writes gamma's and
+ *   beta's gradients and gathers.
+ * - dx has no tensor where at most two gradients of convolutions read it, all in the BN's block; else OP_BN_BWD_APPLY
+ *   makes it.
+ *
+ * What the rows of these small tensors hold is the backend's own affair. Their shapes are part of the plan.
+ *
+ * An addition becomes part of the convolution that makes the later one of its operands, when nothing else reads that.
+ *
+ * PASS_RECOMPUTE: convolutions run again without their sums (one output less); sums and norm are there still.
+ * PASS_EVALUATE: sums are written by nobody, though their bytes are there. */
+#ifndef FATHOM_LOWER_H
+#define FATHOM_LOWER_H
+
+#include "graph.h"
+
+#define BN_SUMS_ROWS         2
+#define BN_NORM_ROWS         4
+#define BN_COEFFICIENTS_ROWS 5
+
+/* The graph that a device with these capabilities (bits of enum graph_lowering) runs; the caller ends *lowered with
+ * graph_destroy. `logical` is a finished graph with lowering 0 and is only read. With 0 the ops and tensors are the same
+ * ones. ERROR_MEMORY. */
+bool graph_lower(const struct graph *logical, uint32_t lowering, struct graph **lowered, struct error *err);
+
+/* "bn", "sums", ...; bits without a name do not exist. */
+#define LOWERINGS 7
+const char *graph_lowering_name(unsigned bit);
+
+#endif

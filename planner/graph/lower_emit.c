@@ -1,0 +1,282 @@
+/* The ops of the lowered graph, in the logical ones' order. */
+#include "lower_private.h"
+
+#include "mem.h"
+
+#define MOST_STANDS 6
+
+/* An op on its way, and the logical ops it stands for. */
+struct making {
+    struct op op;
+    uint32_t stands[MOST_STANDS];
+    uint32_t stands_count;
+};
+
+static const struct op *op_at(const struct lowering *l, uint32_t op) { return &l->logical->ops[op]; }
+
+static struct making begin(const struct lowering *l, uint32_t logical)
+{
+    struct making m = {.op = *op_at(l, logical), .stands = {logical}, .stands_count = 1};
+    if (m.op.forward != NO_OP) m.op.forward = l->made[m.op.forward];
+    return m;
+}
+
+/* One of a BN's ops. */
+static struct making begin_part(const struct lowering *l, uint32_t logical, enum op_kind kind)
+{
+    struct making m = begin(l, logical);
+    m.op.kind = kind;
+    m.op.inputs = m.op.outputs = 0;
+    return m;
+}
+
+static void stand_for(struct making *m, uint32_t logical)
+{
+    for (uint32_t i = 0; i < m->stands_count; i++)
+        if (m->stands[i] == logical) return;
+    m->stands[m->stands_count++] = logical;
+}
+
+static uint32_t append(struct lowering *l, struct making *m)
+{
+    struct graph *graph = l->lowered;
+    size_t *capacity = &graph->state->stands_capacity;
+    if (!graph_grow(graph, (void **)&graph->stands, capacity, graph->stands_count + m->stands_count - 1,
+                    sizeof *graph->stands))
+        return NO_OP;
+    graph->state->layer = m->op.layer;
+    graph->state->block = m->op.block;
+    m->op.stands_first = (uint32_t)graph->stands_count;
+    m->op.stands_count = m->stands_count;
+    for (uint32_t i = 0; i < m->stands_count; i++) graph->stands[graph->stands_count++] = m->stands[i];
+    return graph_new_op(graph, m->op);
+}
+
+/* One of a BN's small tensors. */
+static uint32_t new_table(struct lowering *l, uint32_t bn, enum tensor_role role, enum dtype dtype, uint32_t rows)
+{
+    const struct op *op = op_at(l, bn);
+    l->lowered->state->layer = op->layer;
+    return graph_new_tensor(l->lowered, (struct tensor){.class = CLASS_STATISTIC,
+                                                        .role = role,
+                                                        .dtype = dtype,
+                                                        .dims = {1, 1, rows, l->logical->tensors[op->in[0]].dims[3]},
+                                                        .of = NO_TENSOR,
+                                                        .view_of = NO_TENSOR});
+}
+
+static uint64_t count_rows(const struct lowering *l, uint32_t bn)
+{
+    const uint32_t *dims = l->logical->tensors[op_at(l, bn)->in[0]].dims;
+    return (uint64_t)dims[0] * dims[1] * dims[2];
+}
+
+/* ---- Convolutions ---- */
+
+/* x, read through a BN where that has no result, or need not be kept for it. */
+static void read_normalized(const struct lowering *l, struct making *m)
+{
+    uint32_t bn = lowering_bn_of(l, m->op.in[0]);
+    if (bn == NO_OP || !lowering_reads_norm(l, op_at(l, m->stands[0]), bn)) return;
+    m->op.in[0] = op_at(l, bn)->in[0];
+    op_add_input(&m->op, l->bn[bn].norm);
+    m->op.attr.conv.fused |= CONV_NORMALIZED | (op_at(l, bn)->attr.bn.relu ? CONV_RECTIFIED : 0);
+    stand_for(m, bn);
+}
+
+/* The gradient at this operand, read through a BN's backward pass where that leaves it to its readers. */
+static void read_gradient(const struct lowering *l, struct making *m, uint32_t operand)
+{
+    uint32_t bn = lowering_spread_of(l, m->op.in[operand]);
+    if (bn == NO_OP) return;
+    const struct op *op = op_at(l, bn);
+    bool shut = op->attr.bn.relu && l->bn[bn].shutter == NO_OP;
+    m->op.in[operand] = op_at(l, l->bn[bn].backward)->in[1];
+    op_add_input(&m->op, op->in[0]);
+    op_add_input(&m->op, l->bn[bn].coefficients);
+    m->op.attr.conv.fused |= CONV_GRADIENT | (shut ? CONV_GRADIENT_SHUT : 0);
+    stand_for(m, l->bn[bn].backward);
+}
+
+static void emit_conv(struct lowering *l, uint32_t logical)
+{
+    struct making m = begin(l, logical);
+    uint32_t add = l->partner[logical], bn = l->summed[logical], result = m.op.out[0];
+    read_normalized(l, &m);
+    if (add != NO_OP) {
+        const struct op *addition = op_at(l, add);
+        op_add_input(&m.op, addition->in[addition->in[0] == result]);
+        m.op.out[0] = addition->out[0];
+        m.op.attr.conv.fused |= CONV_ADDS;
+        stand_for(&m, add);
+    }
+    if (bn != NO_OP) {
+        op_add_output(&m.op, new_table(l, bn, ROLE_SUMS, DTYPE_F64, BN_SUMS_ROWS));
+        l->sums[m.op.out[0]] = m.op.out[1];
+        m.op.attr.conv.fused |= CONV_SUMS;
+        stand_for(&m, bn);
+    }
+    l->made[logical] = append(l, &m);
+    if (add != NO_OP) l->made[add] = l->made[logical];
+}
+
+static void emit_conv_weights(struct lowering *l, uint32_t logical)
+{
+    struct making m = begin(l, logical);
+    read_normalized(l, &m);
+    read_gradient(l, &m, 1);
+    l->made[logical] = append(l, &m);
+}
+
+static void emit_conv_data(struct lowering *l, uint32_t logical)
+{
+    struct making m = begin(l, logical);
+    uint32_t bn = l->summed[logical];
+    read_gradient(l, &m, 0);
+    if (bn != NO_OP) {
+        l->bn[bn].gradient_sums = new_table(l, bn, ROLE_GRADIENT_SUMS, DTYPE_F64, BN_SUMS_ROWS);
+        op_add_input(&m.op, op_at(l, bn)->in[0]);
+        op_add_input(&m.op, l->bn[bn].norm);
+        op_add_output(&m.op, l->bn[bn].gradient_sums);
+        m.op.attr.conv.fused |= CONV_GRADIENT_SUMS | (op_at(l, bn)->attr.bn.relu ? CONV_SHUTS : 0);
+        stand_for(&m, l->bn[bn].backward);
+    }
+    l->made[logical] = append(l, &m);
+}
+
+/* ---- Batch normalisation ---- */
+
+static void emit_bn_sums(struct lowering *l, uint32_t logical)
+{
+    uint32_t x = op_at(l, logical)->in[0];
+    if (l->sums[x] != NO_TENSOR) return; /* a convolution's, or of another BN over the same x */
+    struct making m = begin_part(l, logical, OP_BN_SUMS);
+    l->sums[x] = new_table(l, logical, ROLE_SUMS, DTYPE_F64, BN_SUMS_ROWS);
+    op_add_input(&m.op, x);
+    op_add_output(&m.op, l->sums[x]);
+    append(l, &m);
+}
+
+static void emit_bn(struct lowering *l, uint32_t logical)
+{
+    const struct op *op = op_at(l, logical);
+    struct lowered_bn *bn = &l->bn[logical];
+    emit_bn_sums(l, logical);
+    struct making m = begin_part(l, logical, OP_BN_FINALIZE);
+    bn->norm = new_table(l, logical, ROLE_NORM, DTYPE_F32, BN_NORM_ROWS);
+    op_add_input(&m.op, l->sums[op->in[0]]);
+    for (uint32_t k = 1; k < op->inputs; k++) op_add_input(&m.op, op->in[k]);
+    op_add_output(&m.op, bn->norm);
+    m.op.attr.bn.rows = count_rows(l, logical);
+    l->made[logical] = append(l, &m);
+    if (!bn->applied) return;
+    m = begin_part(l, logical, OP_BN_APPLY);
+    op_add_input(&m.op, op->in[0]);
+    op_add_input(&m.op, bn->norm);
+    op_add_output(&m.op, op->out[0]);
+    append(l, &m);
+}
+
+static void emit_bn_gradient_sums(struct lowering *l, uint32_t logical)
+{
+    const struct op *op = op_at(l, logical);
+    struct lowered_bn *bn = &l->bn[op->forward];
+    if (bn->shutter != NO_OP) return;
+    struct making m = begin_part(l, logical, OP_BN_BWD_SUMS);
+    bn->gradient_sums = new_table(l, op->forward, ROLE_GRADIENT_SUMS, DTYPE_F64, BN_SUMS_ROWS);
+    op_add_input(&m.op, op->in[0]);
+    op_add_input(&m.op, op->in[1]);
+    op_add_input(&m.op, bn->norm);
+    op_add_output(&m.op, bn->gradient_sums);
+    append(l, &m);
+}
+
+static void emit_bn_backward(struct lowering *l, uint32_t logical)
+{
+    const struct op *op = op_at(l, logical);
+    struct lowered_bn *bn = &l->bn[op->forward];
+    emit_bn_gradient_sums(l, logical);
+    struct making m = begin_part(l, logical, OP_BN_BWD_FINALIZE);
+    bn->coefficients = new_table(l, op->forward, ROLE_COEFFICIENTS, DTYPE_F32, BN_COEFFICIENTS_ROWS);
+    op_add_input(&m.op, bn->gradient_sums);
+    op_add_input(&m.op, op->in[2]);
+    op_add_input(&m.op, bn->norm);
+    op_add_output(&m.op, bn->coefficients);
+    op_add_output(&m.op, op->out[1]);
+    op_add_output(&m.op, op->out[2]);
+    m.op.attr.bn.rows = count_rows(l, op->forward);
+    l->made[logical] = append(l, &m);
+    if (bn->spread || l->readers[op->out[0]] == 0) return;
+    m = begin_part(l, logical, OP_BN_BWD_APPLY);
+    op_add_input(&m.op, op->in[0]);
+    op_add_input(&m.op, op->in[1]);
+    op_add_input(&m.op, bn->coefficients);
+    op_add_output(&m.op, op->out[0]);
+    m.op.attr.bn.relu = op->attr.bn.relu && bn->shutter == NO_OP;
+    append(l, &m);
+}
+
+/* ---- All ---- */
+
+static void emit_same(struct lowering *l, uint32_t logical)
+{
+    struct making m = begin(l, logical);
+    l->made[logical] = append(l, &m);
+}
+
+static void emit(struct lowering *l, uint32_t logical)
+{
+    switch (op_at(l, logical)->kind) {
+    case OP_CONV: emit_conv(l, logical); return;
+    case OP_CONV_BWD_WEIGHTS: emit_conv_weights(l, logical); return;
+    case OP_CONV_BWD_DATA: emit_conv_data(l, logical); return;
+    case OP_ADD:
+        if (l->partner[logical] == NO_OP) emit_same(l, logical);
+        return;
+    case OP_BN:
+        if (lowers_bn(l))
+            emit_bn(l, logical);
+        else
+            emit_same(l, logical);
+        return;
+    case OP_BN_BWD:
+        if (lowers_bn(l))
+            emit_bn_backward(l, logical);
+        else
+            emit_same(l, logical);
+        return;
+    default: emit_same(l, logical); return;
+    }
+}
+
+static void emit_section(struct lowering *l, uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first; i < last && !l->lowered->state->failed; i++) emit(l, i);
+}
+
+static void emit_forward(struct lowering *l)
+{
+    const struct graph *logical = l->logical;
+    uint32_t from = logical->block_count ? logical->blocks[0].first : logical->forward_end;
+    emit_section(l, 0, from);
+    for (size_t b = 0; b < logical->block_count; b++) {
+        l->lowered->blocks[b] = logical->blocks[b];
+        l->lowered->blocks[b].first = (uint32_t)l->lowered->op_count;
+        l->lowered->blocks[b].input = l->lowered->blocks[b].output = NO_TENSOR;
+        emit_section(l, logical->blocks[b].first, logical->blocks[b].last);
+    }
+}
+
+bool lowering_emit(struct lowering *l)
+{
+    const struct graph *logical = l->logical;
+    struct graph *lowered = l->lowered;
+    emit_forward(l);
+    if (lowered->state->failed || !graph_close_blocks(lowered)) return false;
+    emit_section(l, logical->forward_end, logical->backward_end);
+    lowered->backward_end = (uint32_t)lowered->op_count;
+    emit_section(l, logical->backward_end, logical->comm_end);
+    lowered->comm_end = (uint32_t)lowered->op_count;
+    emit_section(l, logical->comm_end, (uint32_t)logical->op_count);
+    return !lowered->state->failed;
+}

@@ -1,0 +1,47 @@
+/* What the files that lower a graph share: what was chosen (lower_choose.c), and the graph that comes of it
+ * (lower_emit.c). */
+#ifndef FATHOM_LOWER_PRIVATE_H
+#define FATHOM_LOWER_PRIVATE_H
+
+#include "graph_private.h"
+#include "lower.h"
+
+/* What becomes of a BN, and the lowered graph's tensors of it once they are made. */
+struct lowered_bn {
+    uint32_t backward;  /* its OP_BN_BWD */
+    bool applied;       /* y has a tensor */
+    bool spread;        /* dx has none: gradients of convolutions read it through the coefficients */
+    uint32_t shutter;   /* the OP_CONV_BWD_DATA that masks dy and writes the gradient sums, or NO_OP */
+    uint32_t norm, gradient_sums, coefficients;
+};
+
+/* Tensors of the logical graph keep their indices in the lowered one until it is finished. */
+struct lowering {
+    const struct graph *logical;
+    struct graph *lowered;
+    uint32_t bits;
+    /* per logical tensor */
+    uint32_t *producer; /* the op that makes it, or NO_OP */
+    uint32_t *readers;  /* operands that read it */
+    uint32_t *sums;     /* the lowered tensor with its sums, or NO_TENSOR */
+    /* per logical op */
+    uint32_t *partner; /* an addition's convolution, and that one's addition; else NO_OP */
+    uint32_t *summed;  /* of a convolution: a BN whose sums it writes; of a gradient of data: whose gradient sums */
+    uint32_t *made;    /* the lowered op that stands for it above all */
+    struct lowered_bn *bn; /* of forward ops */
+};
+
+bool lowering_choose(struct lowering *l);
+/* All ops; false when memory is short: the lowered graph then has the error. */
+bool lowering_emit(struct lowering *l);
+
+static inline bool lowers_bn(const struct lowering *l) { return (l->bits & ~(uint32_t)LOWER_ADD) != 0; }
+
+/* The BN that makes this tensor, or NO_OP. */
+uint32_t lowering_bn_of(const struct lowering *l, uint32_t tensor);
+/* The BN through whose coefficients this gradient is read, or NO_OP. */
+uint32_t lowering_spread_of(const struct lowering *l, uint32_t gradient);
+/* Whether this op reads its input through the norm of `bn`, which makes it. */
+bool lowering_reads_norm(const struct lowering *l, const struct op *op, uint32_t bn);
+
+#endif

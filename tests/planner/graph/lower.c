@@ -1,0 +1,215 @@
+/* Every graph is consistent however much of it is lowered, and stands for all of its logical ops. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lower.h"
+#include "random_graph.h"
+
+static struct graph *build(const char *name, struct model_options model, struct graph_options options)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse(name, &model, &spec, &err), "%s", err.text);
+    struct graph *graph = graph_build(&spec, &options, &err);
+    cr_assert_not_null(graph, "%s: %s", name, err.text);
+    return graph;
+}
+
+static struct graph *lower(const struct graph *logical, uint32_t lowering)
+{
+    struct graph *lowered = NULL;
+    struct error err = {0};
+    cr_assert(graph_lower(logical, lowering, &lowered, &err), "%s", err.text);
+    cr_expect(graph_check(lowered, &err), "lowering %u: %s", (unsigned)lowering, err.text);
+    return lowered;
+}
+
+static uint32_t count_kind(const struct graph *graph, enum op_kind kind)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < graph->op_count; i++) count += graph->ops[i].kind == kind;
+    return count;
+}
+
+/* Each logical op is stood for, in its own section and layer by the ops whose main one it is. */
+static void expect_stands(const struct graph *logical, const struct graph *lowered)
+{
+    uint8_t *stood = calloc(logical->op_count, 1);
+    for (uint32_t i = 0; i < lowered->op_count; i++) {
+        const struct op *op = &lowered->ops[i], *main_op = &logical->ops[graph_logical_op(lowered, i)];
+        cr_expect_eq(op->pass, main_op->pass);
+        cr_expect_eq(op->block, main_op->block);
+        cr_expect_str_eq(lowered->layers[op->layer].path, logical->layers[main_op->layer].path);
+        for (uint32_t k = 0; k < op->stands_count; k++) stood[lowered->stands[op->stands_first + k]] = 1;
+    }
+    for (size_t i = 0; i < logical->op_count; i++)
+        cr_expect(stood[i], "%s of %s is done by nobody", op_kind_name(logical->ops[i].kind),
+                  logical->layers[logical->ops[i].layer].path);
+    free(stood);
+}
+
+/* What the papers count does not change. */
+static void expect_same_net(const struct graph *logical, const struct graph *lowered)
+{
+    cr_expect_eq(logical->parameter_elements, lowered->parameter_elements);
+    cr_expect_eq(logical->forward_macs, lowered->forward_macs);
+    cr_expect_eq(logical->parameter_count, lowered->parameter_count);
+    cr_expect_eq(logical->block_count, lowered->block_count);
+    char a[TENSOR_NAME], b[TENSOR_NAME];
+    for (size_t i = 0; i < logical->parameter_count; i++)
+        cr_expect_str_eq(graph_tensor_name(logical, logical->parameters[i], a),
+                         graph_tensor_name(lowered, lowered->parameters[i], b));
+}
+
+static void check(const struct graph *logical, uint32_t lowering)
+{
+    struct graph *lowered = lower(logical, lowering);
+    expect_stands(logical, lowered);
+    expect_same_net(logical, lowered);
+    if (lowering & ~(uint32_t)LOWER_ADD) cr_expect_eq(count_kind(lowered, OP_BN) + count_kind(lowered, OP_BN_BWD), 0);
+    graph_destroy(lowered);
+}
+
+Test(graph_lower, random_graphs_under_every_set_of_capabilities)
+{
+    for (uint64_t seed = 0; seed < 600; seed++) {
+        const struct graph_options options = {.batch = 2,
+                                              .micro_batches = 1 + seed % 2,
+                                              .all_reduce = seed % 3 == 0,
+                                              .sync_bn = seed % 3 == 0,
+                                              .bucket_bytes = seed % 5 ? 0 : 2000};
+        struct graph *logical = random_graph(seed, options);
+        check(logical, LOWER_ALL);
+        for (uint32_t k = 0; k < 4; k++) check(logical, (uint32_t)(seed * 4 + k) % (LOWER_ALL + 1));
+        graph_destroy(logical);
+    }
+}
+
+Test(graph_lower, units_and_shortcuts_under_every_set_of_capabilities)
+{
+    static const char *const names[] = {"resnet-8", "resnet-11", "resnet-18", "resnet-50"};
+    uint32_t lowering = 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        for (int unit = UNIT_ORIGINAL; unit < UNIT_PLAIN; unit++)
+            for (int shortcut = SHORTCUT_A; shortcut <= SHORTCUT_DROPOUT; shortcut++) {
+                struct model_options model = MODEL_OPTIONS_DEFAULT;
+                model.unit = unit;
+                model.shortcut = shortcut;
+                struct graph *logical = build(names[i], model, (struct graph_options){.batch = 2});
+                check(logical, LOWER_ALL);
+                for (uint32_t k = 0; k < 3; k++) check(logical, lowering++ % (LOWER_ALL + 1));
+                graph_destroy(logical);
+            }
+}
+
+Test(graph_lower, without_capabilities_nothing_changes)
+{
+    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *lowered = lower(logical, 0);
+    cr_expect_eq(graph_hash(logical), graph_hash(lowered));
+    expect_stands(logical, lowered);
+    graph_destroy(lowered);
+    graph_destroy(logical);
+}
+
+Test(graph_lower, hash_and_options_say_what_is_fused)
+{
+    uint64_t seen[LOWERINGS + 1];
+    for (unsigned bit = 0; bit <= LOWERINGS; bit++) {
+        struct graph *graph = build("resnet-20", MODEL_OPTIONS_DEFAULT,
+                                    (struct graph_options){.batch = 2, .lowering = bit < LOWERINGS ? 1u << bit : 0});
+        seen[bit] = graph_hash(graph);
+        for (unsigned k = 0; k < bit; k++) cr_expect_neq(seen[k], seen[bit]);
+        graph_destroy(graph);
+    }
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-20", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    cr_expect_null(graph_build(&spec, &(struct graph_options){.batch = 2, .lowering = LOWER_ALL + 1}, &err));
+    cr_expect_not_null(strstr(err.text, "lowering"));
+}
+
+/* Bytes that stay from the forward into the backward pass: forward results that backward ops read. */
+static uint64_t kept_bytes(const struct graph *graph)
+{
+    bool *made = calloc(graph->tensor_count, sizeof *made);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < graph->forward_end; i++)
+        for (uint32_t k = 0; k < graph->ops[i].outputs; k++) made[graph->ops[i].out[k]] = true;
+    for (uint32_t i = graph->forward_end; i < graph->backward_end; i++)
+        for (uint32_t k = 0; k < graph->ops[i].inputs; k++) {
+            uint32_t t = graph->ops[i].in[k];
+            if (made[t] && graph->tensors[t].class == CLASS_ACTIVATION) bytes += graph->tensors[t].bytes;
+            made[t] = false;
+        }
+    free(made);
+    return bytes;
+}
+
+/* A pre-activation net keeps its convolutions' outputs, the additions among them, and nothing else. */
+Test(graph_lower, a_preactivation_net_keeps_its_convolutions)
+{
+    struct graph_options options = {.batch = 2};
+    struct graph *logical = build("resnet-164", MODEL_OPTIONS_DEFAULT, options);
+    struct graph *lowered = lower(logical, LOWER_ALL);
+    uint64_t convolutions = 0;
+    for (uint32_t i = 0; i < lowered->forward_end; i++)
+        if (lowered->ops[i].kind == OP_CONV) convolutions += lowered->tensors[lowered->ops[i].out[0]].bytes;
+    cr_expect_leq(kept_bytes(lowered), convolutions + 64 * 1024);
+    cr_expect_lt((double)kept_bytes(lowered), 0.5 * (double)kept_bytes(logical));
+    cr_expect_eq(count_kind(lowered, OP_ADD), 0);
+    cr_expect_eq(count_kind(lowered, OP_BN_SUMS), 0);
+    cr_expect_eq(count_kind(lowered, OP_BN_APPLY), 1, "before the pool");
+    cr_expect_eq(count_kind(lowered, OP_BN_BWD_SUMS), 4, "of three shared pre-activations, and the last");
+    cr_expect_eq(count_kind(lowered, OP_BN_BWD_APPLY), 55, "where a unit's input is normalised, and the last");
+    graph_destroy(lowered);
+    graph_destroy(logical);
+}
+
+/* The work of the whole is that of the parts, but for gradients that two readers work out each for itself. */
+Test(graph_lower, counts_are_of_what_is_done)
+{
+    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *lowered = lower(logical, LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD);
+    uint64_t flops[2] = {0}, bytes[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        const struct graph *graph = i ? lowered : logical;
+        for (uint32_t k = 0; k < graph->forward_end; k++) {
+            flops[i] += graph->ops[k].flops;
+            bytes[i] += graph->ops[k].bytes_moved;
+        }
+    }
+    cr_expect_lt(flops[1], flops[0] + flops[0] / 100);
+    cr_expect_gt(flops[1], flops[0] - flops[0] / 100);
+    cr_expect_lt(bytes[1], bytes[0]);
+    graph_destroy(lowered);
+    graph_destroy(logical);
+}
+
+/* graph_check sees what is wrong with lowered ops. */
+Test(graph_lower, broken_ones_are_found)
+{
+    struct graph *graph =
+        build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2, .lowering = LOWER_ALL});
+    struct error err;
+    uint32_t checked = 0;
+    for (uint32_t i = 0; i < graph->backward_end; i++) {
+        struct op *op = &graph->ops[i], saved = *op;
+        bool conv = op->kind == OP_CONV || op->kind == OP_CONV_BWD_DATA || op->kind == OP_CONV_BWD_WEIGHTS;
+        if (!conv || op->attr.conv.fused == 0) continue;
+        static const uint32_t flips[] = {CONV_NORMALIZED, CONV_ADDS, CONV_SUMS, CONV_GRADIENT, CONV_GRADIENT_SUMS};
+        for (size_t k = 0; k < sizeof flips / sizeof flips[0]; k++) {
+            if (!(op->attr.conv.fused & flips[k])) continue;
+            op->attr.conv.fused &= ~flips[k];
+            cr_expect_not(graph_check(graph, &err), "op %u without fusion %u", (unsigned)i, (unsigned)flips[k]);
+            *op = saved;
+            checked++;
+        }
+        op->stands_count = 0;
+        cr_expect_not(graph_check(graph, &err));
+        *op = saved;
+    }
+    cr_expect_gt(checked, 100);
+    graph_destroy(graph);
+}
