@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "choice.h"
+#include "lower.h"
 #include "plan_request.h"
 #include "units.h"
 
@@ -28,6 +29,7 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"strategy", 0, OPTION_TEXT, &o->strategy, 0, 0},
         {"reconstruct", 0, OPTION_FLAG, &o->reconstruct, 0, 0},
         {"workspace", 0, OPTION_BYTES, &o->workspace, 1, 1e12},
+        {"fuse", 0, OPTION_TEXT, &o->fuse, 0, 0},
         {"search-seconds", 0, OPTION_REAL, &o->search_seconds, 0, 86400},
     };
     memcpy(specs, all, sizeof all);
@@ -37,7 +39,7 @@ bool plan_flags_given(const struct plan_flags *o)
 {
     return o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype || o->dataset || o->unit ||
            o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0 || o->strategy ||
-           o->reconstruct || o->workspace || o->offload;
+           o->reconstruct || o->workspace || o->offload || o->fuse;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -134,18 +136,50 @@ static bool parse_strategy(const struct plan_flags *o, struct plan_request *requ
     int strategy = 0;
     if (o->strategy) TRY(parse_choice(o->strategy, "--strategy", strategies, 2, &strategy, err));
     if (strategy == 0) return true;
-    if (o->recompute || o->budget || o->reconstruct || request->offload_bytes || request->dtype != DTYPE_F32)
+    if (o->recompute || o->budget || o->reconstruct || o->fuse || request->offload_bytes || request->dtype != DTYPE_F32)
         return error_set(err, ERROR_INPUT,
                          "--strategy shared-gradinput: found beside %s, expected alone: it keeps everything, in f32",
                          o->recompute             ? "--recompute"
                          : o->budget              ? "--budget"
                          : o->reconstruct         ? "--reconstruct"
+                         : o->fuse                ? "--fuse"
                          : request->offload_bytes ? "--offload"
                                                   : "--dtype");
     request->sharing = SHARING_GRADINPUT;
     request->recompute = RECOMPUTE_NONE;
     if (request->micro_batches == 0) request->micro_batches = 1;
     return true;
+}
+
+static bool parse_fusion(const char *word, size_t length, uint32_t *lowering, struct error *err)
+{
+    for (unsigned bit = 0; bit < LOWERINGS; bit++) {
+        const char *name = graph_lowering_name(bit);
+        if (strlen(name) != length || memcmp(name, word, length) != 0) continue;
+        *lowering |= 1u << bit;
+        return true;
+    }
+    return error_set(
+        err, ERROR_INPUT,
+        "--fuse: '%.*s' is none of none, all, or some of bn, sums, normalize, normalize-weights, gradient, "
+        "gradient-sums and add, with commas between them",
+        length > 40 ? 40 : (int)length, word);
+}
+
+static bool parse_fuse(const struct plan_flags *o, struct plan_request *request, struct error *err)
+{
+    request->lowering = 0;
+    if (!o->fuse || choice_same(o->fuse, "none")) return true;
+    if (choice_same(o->fuse, "all")) {
+        request->lowering = LOWER_ALL;
+        return true;
+    }
+    for (const char *word = o->fuse;; word++) {
+        size_t length = strcspn(word, ",");
+        TRY(parse_fusion(word, length, &request->lowering, err));
+        word += length;
+        if (!*word) return true;
+    }
 }
 
 /* The papers' batches: 128 on CIFAR (arXiv:1512.03385, 4.2), 256 on ImageNet (3.4). */
@@ -179,6 +213,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
     TRY(parse_micro_batches(o, request, err));
     TRY(parse_offload(o, request, err));
     TRY(parse_strategy(o, request, err));
+    TRY(parse_fuse(o, request, err));
     request->sync_bn = o->sync_bn;
     request->search_seconds = o->search_seconds;
     request->workspace_cap_bytes = o->workspace;
@@ -190,6 +225,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
         return error_set(err, ERROR_INPUT,
                          "--workspace: found for the %s backend, which says what its ops need; it goes with GPUs",
                          host->name);
+    if (!o->fuse && host->lowering) request->lowering = host->lowering(request->dtype);
     request->workspace_bytes = ask_workspace;
     request->workspace_context = (void *)(uintptr_t)host;
     return true;

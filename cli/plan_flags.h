@@ -6,10 +6,10 @@
 #include "command.h"
 #include "plan_request.h"
 
-#define PLAN_FLAGS 17
+#define PLAN_FLAGS 18
 
 struct plan_flags { /* NULL, 0, false = not given */
-    const char *micro_batches, *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload;
+    const char *micro_batches, *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload, *fuse;
     uint64_t batch, budget, workspace, classes, image_size;
     double search_seconds;
     bool sync_bn, reconstruct;

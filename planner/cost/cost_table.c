@@ -90,6 +90,7 @@ static uint64_t hash_attributes(const struct op *op, uint64_t seed)
     case OP_CONV_BWD_DATA:
     case OP_CONV_BWD_WEIGHTS:
         words[1] = op->attr.conv.kernel, words[2] = op->attr.conv.stride, words[3] = op->attr.conv.padding;
+        words[3] |= op->attr.conv.fused << 16; /* what else it does; padding is less than a window */
         break;
     case OP_MAXPOOL:
     case OP_MAXPOOL_BWD:
@@ -98,7 +99,12 @@ static uint64_t hash_attributes(const struct op *op, uint64_t seed)
         words[1] = op->attr.pool.kernel, words[2] = op->attr.pool.stride, words[3] = op->attr.pool.padding;
         break;
     case OP_BN:
-    case OP_BN_BWD: words[1] = op->attr.bn.relu, words[2] = op->attr.bn.sync; break;
+    case OP_BN_BWD:
+    case OP_BN_FINALIZE:
+    case OP_BN_APPLY:
+    case OP_BN_BWD_SUMS:
+    case OP_BN_BWD_FINALIZE:
+    case OP_BN_BWD_APPLY: words[1] = op->attr.bn.relu, words[2] = op->attr.bn.sync; break;
     case OP_SHORTCUT_PAD:
     case OP_SHORTCUT_PAD_BWD: words[1] = op->attr.shortcut.stride; break;
     default: break;

@@ -41,11 +41,13 @@ static uint64_t padded_input_bytes(const struct graph *graph, const struct op *o
     return channels == padded ? 0 : dtype_bytes(graph->options.dtype, tensor_elements(x) / channels * padded);
 }
 
-/* What it would unfold. */
-static uint64_t wanted_bytes(const struct op *op)
+/* What it would unfold: its own two operands and result, whatever else it does besides. */
+static uint64_t wanted_bytes(const struct graph *graph, const struct op *op)
 {
     bool product = op->attr.conv.kernel == 1 && op->attr.conv.stride == 1;
-    return is_convolution(op) && !product ? op->bytes_moved : 0;
+    if (!is_convolution(op) || product) return 0;
+    if (op->attr.conv.fused == 0) return op->bytes_moved;
+    return graph->tensors[op->in[0]].bytes + graph->tensors[op->in[1]].bytes + graph->tensors[op->out[0]].bytes;
 }
 
 static uint64_t estimate(const struct workspace_tier *tier, const struct graph *graph, const struct op *op,
@@ -53,7 +55,7 @@ static uint64_t estimate(const struct workspace_tier *tier, const struct graph *
 {
     if (tier->device->kind != DEVICE_GPU) return 0;
     uint64_t cap = least(tier->device->workspace_bytes, tier->cap_bytes > 0 ? tier->cap_bytes : UINT64_MAX);
-    uint64_t unfolded = least(wanted_bytes(op), least(cap, most)), padded = padded_input_bytes(graph, op);
+    uint64_t unfolded = least(wanted_bytes(graph, op), least(cap, most)), padded = padded_input_bytes(graph, op);
     return (unfolded > padded ? unfolded : padded) + half_weights_bytes(graph, op);
 }
 
@@ -79,7 +81,7 @@ double workspace_slowdown(const struct graph *graph, const struct plan_program *
 {
     const struct op *graph_op = &graph->ops[op->op];
     if (!is_convolution(graph_op)) return 1;
-    uint64_t wanted = least(wanted_bytes(graph_op), ENOUGH_BYTES), weights = half_weights_bytes(graph, graph_op);
+    uint64_t wanted = least(wanted_bytes(graph, graph_op), ENOUGH_BYTES), weights = half_weights_bytes(graph, graph_op);
     uint64_t given = op->workspace == NO_TENSOR ? 0 : program->tensors[op->workspace].bytes;
     given = given > weights ? given - weights : 0;
     if (given >= wanted) return 1;

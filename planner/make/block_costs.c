@@ -138,7 +138,9 @@ static uint64_t find_quantum(const struct graph *graph)
     uint64_t divisor = 0, largest = 0, sum = 0;
     for (int round = 0; round < 2; round++)
         for (uint32_t i = 0; i < graph->forward_end; i++) {
-            uint64_t bytes = layout_round(graph->tensors[graph->ops[i].out[0]].bytes);
+            const struct tensor *made = &graph->tensors[graph->ops[i].out[0]];
+            uint64_t bytes = layout_round(made->bytes);
+            if (made->class == CLASS_STATISTIC) continue; /* of a lowered batch normalisation: few bytes */
             if (round == 0 && bytes > largest) largest = bytes;
             if (round == 0) sum += bytes;
             if (round == 1 && bytes >= largest / 64) divisor = greatest_divisor(divisor, bytes);
@@ -185,8 +187,7 @@ static void mark_own_readers(const struct graph *graph, bool *read)
 static bool is_read(const struct graph *graph, const struct op *op, const bool *read)
 {
     for (uint32_t k = 0; k < op->outputs; k++) {
-        enum tensor_role role = graph->tensors[op->out[k]].role;
-        if (read[op->out[k]] && role != ROLE_MEAN && role != ROLE_VARIANCE) return true;
+        if (read[op->out[k]] && graph->tensors[op->out[k]].class != CLASS_STATISTIC) return true;
     }
     return false;
 }
@@ -235,10 +236,19 @@ static void set_block(struct block_costs *blocks, const struct graph *graph, uin
     block->forward_seconds = evaluate[b].forward_seconds;
 }
 
+/* A lowered block may have nothing elementwise to run again: then its convolutions are all that it keeps anyway. */
+static bool has_elementwise(const struct graph *graph, uint32_t b)
+{
+    for (uint32_t i = graph->blocks[b].first; i < graph->blocks[b].last; i++)
+        if (keep_is_elementwise(graph->ops[i].kind)) return true;
+    return graph->options.lowering == 0;
+}
+
 /* Whether the block can be kept so at all. What the last block keeps is wanted at once. */
 static bool can_keep(const struct graph *graph, uint32_t b, uint32_t keep, const struct passage *passage)
 {
     struct addition addition;
+    if ((keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS && !has_elementwise(graph, b)) return false;
     if (keep & KEEP_ON_HOST && (passage->sent == 0 || b + 1 == graph->block_count)) return false;
     return !(keep & KEEP_RECONSTRUCT) || (b > 0 && invertible_find(graph, &graph->blocks[b], &addition));
 }

@@ -38,6 +38,7 @@ static struct plan *create_plan(const struct plan_request *request, struct error
     plan->dtype = request->dtype;
     plan->batch = request->batch;
     plan->sync_bn = request->sync_bn;
+    plan->lowering = plan_request_lowering(request);
     if (request->recompute == RECOMPUTE_BUDGET) plan->recompute_budget_bytes = request->recompute_budget_bytes;
     plan->device_count = devices;
     return plan;
@@ -51,19 +52,12 @@ static void describe_devices(struct plan *plan, const struct plan_request *reque
     }
 }
 
-static bool has_bn(const struct graph *graph)
-{
-    for (uint32_t i = 0; i < graph->forward_end; i++)
-        if (graph->ops[i].kind == OP_BN) return true;
-    return false;
-}
-
 static bool fill(struct plan *plan, const struct plan_request *request, struct error *err)
 {
     describe_devices(plan, request);
     TRY(batch_split_choose(request, plan, err));
     bool divided = plan->devices[0].micro_batches > 1 || (plan->device_count > 1 && !plan->sync_bn);
-    plan->changes_bn = divided && has_bn(plan->variants[0].graph);
+    plan->changes_bn = divided && graph_normalizes(plan->variants[0].graph);
     return true;
 }
 

@@ -19,6 +19,7 @@ struct plan_request {
     uint32_t micro_batches;           /* 0 = as few as fit; otherwise the same on every device */
     bool any_micro_batches;           /* with micro_batches 0: as many as make the least predicted step */
     bool sync_bn;
+    uint32_t lowering;                /* what the devices fuse: bits of enum graph_lowering */
     enum recompute_policy recompute;
     uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */
     uint64_t offload_bytes;           /* pinned host memory that a device may offload into; 0 = none, UINT64_MAX = any */
@@ -34,5 +35,13 @@ struct plan_request {
     plan_watch_fn watch;              /* may be NULL */
     void *watch_context;
 };
+
+/* What of the lowering can be done: the 2016 release's strategy fused nothing, and only an addition that is an op of its
+ * own can be turned round. */
+static inline uint32_t plan_request_lowering(const struct plan_request *request)
+{
+    if (request->sharing == SHARING_GRADINPUT) return 0;
+    return request->reconstruct ? request->lowering & ~(uint32_t)LOWER_ADD : request->lowering;
+}
 
 #endif

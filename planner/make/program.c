@@ -186,7 +186,8 @@ static bool run_op(struct emitter *e, uint32_t index, enum op_pass pass)
     memset(made.out, 0xff, sizeof made.out);
     for (uint32_t i = 0; i < op->inputs; i++) TRY(need_input(e, op->in[i]));
     for (uint32_t i = 0; i < op->inputs; i++) made.in[i] = e->latest[op->in[i]];
-    for (uint32_t i = 0; i < op->outputs; i++) {
+    uint32_t outputs = plan_op_outputs(e->graph, &made);
+    for (uint32_t i = 0; i < outputs; i++) {
         TRY(writes_existing(e, op, op->out[i], pass) ? need_input(e, op->out[i]) : add_latest(e, op->out[i]));
         made.out[i] = e->latest[op->out[i]];
     }
@@ -199,7 +200,10 @@ static bool run_op(struct emitter *e, uint32_t index, enum op_pass pass)
 
 static bool run_forward(struct emitter *e, uint32_t first, uint32_t last)
 {
-    for (uint32_t op = first; op < last; op++) TRY(run_op(e, op, e->ran[op] ? PASS_RECOMPUTE : PASS_FORWARD));
+    for (uint32_t op = first; op < last; op++) {
+        if (e->ran[op] && op_runs_once(e->graph->ops[op].kind)) continue;
+        TRY(run_op(e, op, e->ran[op] ? PASS_RECOMPUTE : PASS_FORWARD));
+    }
     return true;
 }
 

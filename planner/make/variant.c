@@ -220,6 +220,7 @@ static bool build_graph(const struct variant_request *request, struct plan_varia
         .dtype = plan->dtype,
         .all_reduce = request->devices > 1,
         .sync_bn = plan->sync_bn,
+        .lowering = plan_request_lowering(plan),
         .bucket_bytes = plan->bucket_bytes     ? plan->bucket_bytes
                         : request->devices > 1 ? 25u << 20
                                                : 0,

@@ -44,7 +44,7 @@ struct plan_tensor {
 /* Streams of a device. The executor orders them by the tensors they share. */
 enum plan_stream { STREAM_COMPUTE, STREAM_COMMUNICATION, STREAM_TO_HOST, STREAM_FROM_HOST, PLAN_STREAMS };
 
-/* PASS_RECOMPUTE: BN uses the saved statistics and touches no running ones.
+/* PASS_RECOMPUTE: BN uses the saved statistics and touches no running ones; a convolution has no second output.
  * PASS_OFFLOAD copies in[0], made by graph op `op`, to out[0] in host memory; PASS_FETCH copies in[0] in host memory to
  * out[0], a new instance of the same graph tensor. Neither runs `op`. A copy begins as soon as its stream is free and no
  * earlier op stands against it by the bytes that both touch, however late its place in the program: an offload's place
@@ -78,9 +78,11 @@ static inline uint32_t plan_op_inputs(const struct graph *graph, const struct pl
     return op->pass == PASS_RECONSTRUCT ? 2 : graph->ops[op->op].inputs;
 }
 
+/* A convolution that runs again writes no sums: the statistics made from them are there. */
 static inline uint32_t plan_op_outputs(const struct graph *graph, const struct plan_op *op)
 {
-    return plan_op_copies(op) || op->pass == PASS_RECONSTRUCT ? 1 : graph->ops[op->op].outputs;
+    bool again = op->pass == PASS_RECOMPUTE && graph->ops[op->op].kind == OP_CONV;
+    return plan_op_copies(op) || op->pass == PASS_RECONSTRUCT || again ? 1 : graph->ops[op->op].outputs;
 }
 
 struct plan_program {
@@ -136,6 +138,7 @@ struct plan {
     enum dtype dtype;
     uint32_t batch;        /* of a step, all devices */
     bool sync_bn;
+    uint32_t lowering;     /* what its devices fuse: bits of enum graph_lowering */
     enum recompute_policy recompute; /* as resolved: never RECOMPUTE_AUTO */
     uint64_t recompute_budget_bytes;
     struct plan_variant *variants;

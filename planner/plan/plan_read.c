@@ -10,6 +10,7 @@
 
 #include "hash.h"
 #include "json_tables.h"
+#include "lower.h"
 #include "mem.h"
 #include "plan_file.h"
 #include "plan_file_private.h"
@@ -335,7 +336,7 @@ static bool read_graph(const struct reader *r, const json_t *object, const char 
     snprintf(where, sizeof where, "%.400s.graph", parent);
     const json_t *found = json_get_object(object, "graph", parent, r->err);
     if (!found) return false;
-    struct graph_options options = {.dtype = plan->dtype, .sync_bn = plan->sync_bn};
+    struct graph_options options = {.dtype = plan->dtype, .sync_bn = plan->sync_bn, .lowering = plan->lowering};
     const char *hash;
     TRY(check_fields(r, found, where, names));
     TRY(get_u32(r, found, "batch", where, plan->batch, &options.batch));
@@ -517,24 +518,34 @@ static bool read_model(const struct reader *r, const json_t *root, struct plan *
     return error_prefix(r->err, "%s", where);
 }
 
+static bool find_lowering(const char *name, uint32_t *lowering)
+{
+    for (unsigned bit = 0; name && bit < LOWERINGS; bit++) {
+        if (strcmp(name, graph_lowering_name(bit)) != 0) continue;
+        *lowering |= 1u << bit;
+        return true;
+    }
+    return false;
+}
+
+static bool read_lowering(const struct reader *r, const json_t *root, uint32_t *lowering)
+{
+    const json_t *found = json_get_array(root, "lowering", r->path, r->err);
+    if (!found) return false;
+    for (size_t i = 0; i < json_array_size(found); i++)
+        if (!find_lowering(json_string_value(json_array_get(found, i)), lowering))
+            return wrong_field(r, r->path, "lowering",
+                               "a list of bn, sums, normalize, normalize-weights, gradient, gradient-sums and add");
+    return true;
+}
+
 static bool read_plan(const struct reader *r, const json_t *root, struct plan *plan)
 {
-    static const char *const names[] = {"format",
-                                        "version",
-                                        "written_by",
-                                        "model",
-                                        "dtype",
-                                        "batch",
-                                        "sync_bn",
-                                        "recompute",
-                                        "recompute_budget_bytes",
-                                        "fits",
-                                        "changes_bn",
-                                        "step_seconds",
-                                        "plan_seconds",
-                                        "devices",
-                                        "variants",
-                                        NULL};
+    static const char *const names[] = {
+        "format",   "version",    "written_by",   "model",        "dtype",
+        "batch",    "sync_bn",    "lowering",     "recompute",    "recompute_budget_bytes",
+        "fits",     "changes_bn", "step_seconds", "plan_seconds", "devices",
+        "variants", NULL};
     int dtype = 0, policy = 0;
     TRY(read_version(r, root));
     TRY(check_fields(r, root, r->path, names));
@@ -545,6 +556,7 @@ static bool read_plan(const struct reader *r, const json_t *root, struct plan *p
     TRY(get_name(r, root, "dtype", r->path, dtype_at, DTYPE_BF16 + 1, &dtype));
     TRY(get_u32(r, root, "batch", r->path, INT32_MAX, &plan->batch));
     TRY(json_get_bool(root, "sync_bn", r->path, &plan->sync_bn, r->err));
+    TRY(!json_object_get(root, "lowering") || read_lowering(r, root, &plan->lowering));
     TRY(get_name(r, root, "recompute", r->path, policy_at, RECOMPUTE_BUDGET + 1, &policy));
     TRY(get_bytes(r, root, "recompute_budget_bytes", r->path, &plan->recompute_budget_bytes));
     TRY(json_get_bool(root, "fits", r->path, &plan->fits, r->err));

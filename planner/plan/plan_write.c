@@ -8,6 +8,7 @@
 
 #include "files.h"
 #include "hash.h"
+#include "lower.h"
 #include "plan_file_private.h"
 #include "plan_file.h"
 #include "printable.h"
@@ -145,6 +146,16 @@ static void write_variant(FILE *out, const struct plan_variant *variant)
     fprintf(out, "}");
 }
 
+/* Nothing where nothing is fused, as before there was any lowering. */
+static void write_lowering(FILE *out, uint32_t lowering)
+{
+    const char *names[LOWERINGS];
+    size_t count = 0;
+    for (unsigned bit = 0; bit < LOWERINGS; bit++)
+        if (lowering >> bit & 1) names[count++] = graph_lowering_name(bit);
+    if (count) write_names(out, "lowering", names, count);
+}
+
 static void write_plan(FILE *out, const struct plan *plan)
 {
     fprintf(out, "{\"format\": \"fathom plan\", \"version\": %d, \"written_by\": \"fathom %s\",\n", PLAN_VERSION,
@@ -155,6 +166,7 @@ static void write_plan(FILE *out, const struct plan *plan)
             ", \"recompute_budget_bytes\": %" PRIu64 ",\n",
             dtype_name(plan->dtype), plan->batch, truth(plan->sync_bn), recompute_policy_name(plan->recompute),
             plan->recompute_budget_bytes);
+    write_lowering(out, plan->lowering);
     fprintf(out, "\"fits\": %s, \"changes_bn\": %s, \"step_seconds\": %.17g, \"plan_seconds\": %.17g,\n",
             truth(plan->fits), truth(plan->changes_bn), plan->step_seconds, plan->plan_seconds);
     fprintf(out, "\"devices\": [\n");

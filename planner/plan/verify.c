@@ -217,6 +217,7 @@ static bool check_operands(const struct proof *proof, uint32_t index)
     char name[VERIFY_NAME];
     if (plan_op_copies(op)) return check_copy(proof, index);
     if (op->pass == PASS_RECONSTRUCT) return check_reconstruct(proof, index);
+    uint32_t outputs = plan_op_outputs(proof->graph, op);
     for (uint32_t k = 0; k < OP_MOST_INPUTS; k++) {
         if (k < graph_op->inputs)
             TRY(check_operand(proof, index, op->in[k], graph_op->in[k], "reads") &&
@@ -225,10 +226,10 @@ static bool check_operands(const struct proof *proof, uint32_t index)
             return verify_fail(proof, VERIFY_OPERAND, "%s has too many inputs", verify_op_name(proof, index, name));
     }
     for (uint32_t k = 0; k < OP_MOST_OUTPUTS; k++) {
-        if (k < graph_op->outputs)
+        if (k < outputs)
             TRY(check_operand(proof, index, op->out[k], graph_op->out[k], "writes") &&
                 check_device_operand(proof, index, op->out[k]));
-        if (k >= graph_op->outputs && op->out[k] != NO_TENSOR)
+        if (k >= outputs && op->out[k] != NO_TENSOR)
             return verify_fail(proof, VERIFY_OPERAND, "%s has too many outputs", verify_op_name(proof, index, name));
     }
     if (op->workspace == NO_TENSOR) return true;
@@ -256,9 +257,9 @@ static bool check_aliases(const struct proof *proof, uint32_t index)
     const struct plan_op *op = &proof->program->ops[index];
     const struct op *graph_op = &proof->graph->ops[op->op];
     if (plan_op_copies(op)) return true; /* their two sides are different memories */
-    uint32_t touched[OP_MOST_INPUTS + OP_MOST_OUTPUTS + 1], count = 0;
+    uint32_t touched[OP_MOST_INPUTS + OP_MOST_OUTPUTS + 1], count = 0, outputs = plan_op_outputs(proof->graph, op);
     for (uint32_t k = 0; k < graph_op->inputs; k++) touched[count++] = op->in[k];
-    for (uint32_t k = 0; k < graph_op->outputs; k++) touched[count++] = op->out[k];
+    for (uint32_t k = 0; k < outputs; k++) touched[count++] = op->out[k];
     if (op->workspace != NO_TENSOR) touched[count++] = op->workspace;
     for (uint32_t b = graph_op->inputs; b < count; b++)
         for (uint32_t a = 0; a < b; a++) {
@@ -266,8 +267,7 @@ static bool check_aliases(const struct proof *proof, uint32_t index)
             const struct plan_tensor *to = &proof->program->tensors[touched[b]];
             if (!meet(from, to)) continue;
             if (touched[a] == touched[b] && a < graph_op->inputs) continue;
-            if (b == graph_op->inputs && a < graph_op->inputs && graph_op->outputs > 0 &&
-                verify_takes_over(proof, index, a))
+            if (b == graph_op->inputs && a < graph_op->inputs && outputs > 0 && verify_takes_over(proof, index, a))
                 continue;
             char name[VERIFY_NAME], first[VERIFY_NAME], second[VERIFY_NAME];
             return verify_fail(proof, VERIFY_OVERLAP, "%s: %s and %s meet", verify_op_name(proof, index, name),
@@ -308,7 +308,8 @@ static bool check_part(const struct proof *proof, uint32_t index, const bool *ra
     char name[VERIFY_NAME];
     if (proof->evaluate && !forward)
         return verify_fail(proof, VERIFY_ORDER, "%s does not belong there", verify_op_name(proof, index, name));
-    if (again && (proof->evaluate || !forward || graph_op->kind == OP_SOFTMAX_LOSS || !ran[op->op]))
+    bool once = graph_op->kind == OP_SOFTMAX_LOSS || op_runs_once(graph_op->kind);
+    if (again && (proof->evaluate || !forward || once || !ran[op->op]))
         return verify_fail(proof, VERIFY_ORDER, "%s runs again, and may not", verify_op_name(proof, index, name));
     if (reverse && graph_op->kind != OP_ADD)
         return verify_fail(proof, VERIFY_ORDER, "%s is no addition that could be turned round",
@@ -465,8 +466,10 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
         return verify_fail(&proof, VERIFY_HASH, "it was made for graph %016" PRIx64 "; this one is %016" PRIx64,
                            variant->graph_hash, hash);
     if (options->step_images != plan->batch || options->dtype != plan->dtype || options->sync_bn != plan->sync_bn ||
-        options->all_reduce != (plan->device_count > 1) || strcmp(variant->graph->spec.name, plan->spec.name) != 0)
-        return verify_fail(&proof, VERIFY_HASH, "a variant's graph is of another model, batch or type than the plan");
+        options->lowering != plan->lowering || options->all_reduce != (plan->device_count > 1) ||
+        strcmp(variant->graph->spec.name, plan->spec.name) != 0)
+        return verify_fail(&proof, VERIFY_HASH,
+                           "a variant's graph is of another model, batch, type or lowering than the plan");
     if (variant->host_bytes > UINT64_MAX - variant->arena_bytes)
         return verify_fail(&proof, VERIFY_RANGE, "%" PRIu64 " bytes of arena and %" PRIu64 " of host memory",
                            variant->arena_bytes, variant->host_bytes);

@@ -143,13 +143,6 @@ static bool check_times(const struct proof *proof, const struct plan *plan)
     return true;
 }
 
-static bool normalises(const struct graph *graph)
-{
-    for (uint32_t i = 0; i < graph->forward_end; i++)
-        if (graph->ops[i].kind == OP_BN) return true;
-    return false;
-}
-
 bool verify_statements(const struct proof *proof, const struct plan *plan)
 {
     bool fits = true, divided = plan->device_count > 1 && !plan->sync_bn;
@@ -160,7 +153,7 @@ bool verify_statements(const struct proof *proof, const struct plan *plan)
     if (plan->fits != fits)
         return verify_fail(proof, VERIFY_FIGURE, "fits is %s, and the peaks are %s the devices' memory",
                            plan->fits ? "true" : "false", fits ? "within" : "beyond");
-    bool changes_bn = divided && normalises(plan->variants[0].graph);
+    bool changes_bn = divided && graph_normalizes(plan->variants[0].graph);
     if (plan->changes_bn != changes_bn)
         return verify_fail(proof, VERIFY_FIGURE, "changes_bn is %s, and batch normalisation sees %s",
                            plan->changes_bn ? "true" : "false",

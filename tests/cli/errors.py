@@ -53,6 +53,9 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--reconstruct'], 'reconstruct', 'resnet-20', 'preact')
     refused(['plan', 'resnet-29', '--gpus', '8GiB', '--reconstruct', '--strategy', 'shared-gradinput'], '--reconstruct')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--workspace', '8MiB'], '--workspace', 'cpu')
+    refused(['plan', 'resnet-20', '--gpus', '8GiB', '--fuse', 'bn,summs'], '--fuse', 'summs', 'gradient-sums')
+    refused(['plan', 'resnet-20', '--gpus', '8GiB', '--fuse', 'bn,'], '--fuse')
+    refused(['plan', 'resnet-20', '--gpus', '8GiB', '--fuse', 'all', '--strategy', 'shared-gradinput'], '--fuse')
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--workspace', 0], '--workspace')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--dtype', 'bf16'], '--dtype', 'bf16', 'f32')
 

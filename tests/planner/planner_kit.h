@@ -18,6 +18,7 @@ struct kit_options {
     uint64_t workspace_cap;
     uint32_t micro_batches;
     bool sync_bn;
+    uint32_t lowering;
     enum sharing_policy sharing;
     uint64_t bucket_bytes;
     enum dtype dtype;
@@ -36,6 +37,7 @@ static inline struct plan *kit_try(const struct kit_options *options, struct err
                                    .workspace_cap_bytes = options->workspace_cap,
                                    .micro_batches = options->micro_batches,
                                    .sync_bn = options->sync_bn,
+                                   .lowering = options->lowering,
                                    .sharing = options->sharing,
                                    .bucket_bytes = options->bucket_bytes,
                                    .dtype = options->dtype};
