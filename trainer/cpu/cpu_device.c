@@ -235,7 +235,10 @@ static bool kernel_workspace(const struct cpu_table *table, const struct op_call
     *bytes = 0;
     if (kernel->workspace) return kernel->workspace(call, bytes, err);
     struct onednn_shape shape = {0};
-    return !kernel->onednn || !kernel->onednn(call, &shape) || onednn_workspace(&shape, bytes, err);
+    if (!kernel->onednn || !kernel->onednn(call, &shape)) return true;
+    TRY(onednn_workspace(&shape, bytes, err));
+    *bytes += kernel->before ? kernel->before(call) : 0;
+    return true;
 }
 
 static bool op_workspace(const struct cpu_table *table, const struct graph *graph, const struct op *op,
@@ -265,7 +268,7 @@ static bool workspace_reference(const struct graph *graph, const struct op *op, 
 static bool check_tensor(const struct device *device, const struct tensor *tensor, uint64_t offset, struct error *err)
 {
     bool known = tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_I32 || tensor->dtype == DTYPE_U8 ||
-                 tensor->dtype == DTYPE_BIT;
+                 tensor->dtype == DTYPE_BIT || tensor->dtype == DTYPE_F64;
     if (!known)
         return error_set(err, ERROR_FAILED, "a tensor of %s: the cpu backend computes in f32",
                          dtype_name(tensor->dtype));
@@ -277,6 +280,7 @@ static bool check_call(const struct device *device, const struct op_call *call, 
     const struct op *op = call->op;
     /* When evaluating, only an op's result need have a place; the rest is for the backward pass. */
     unsigned outputs = call->pass == PASS_EVALUATE && op->kind != OP_SOFTMAX_LOSS ? 1 : op->outputs;
+    while (outputs > 0 && !call->out_tensor[outputs - 1]) outputs--;
     for (unsigned i = 0; i < op->inputs; i++) TRY(check_tensor(device, call->in_tensor[i], call->in[i], err));
     for (unsigned i = 0; i < outputs; i++) TRY(check_tensor(device, call->out_tensor[i], call->out[i], err));
     if (call->workspace_bytes < needed)
@@ -298,7 +302,7 @@ static bool find_kernel(struct prepared *p, uint64_t *needed, struct error *err)
         return kernel_workspace(p->device->table, &p->call, needed, err);
     p->onednn = onednn_kernel(p->device->onednn, &shape, err);
     if (!p->onednn) return false;
-    *needed = onednn_kernel_workspace(p->onednn);
+    *needed = onednn_kernel_workspace(p->onednn) + (kernel->before ? kernel->before(&p->call) : 0);
     return true;
 }
 
@@ -362,7 +366,8 @@ uint32_t dropout_threshold(float drop) { return (uint32_t)((double)drop * 0x1p32
 
 uint32_t dropout_op(const struct prepared *p)
 {
-    return p->call.op->kind == OP_DROPOUT_BWD ? p->call.op->forward : p->call.op_index;
+    bool backward = p->call.op->kind == OP_DROPOUT_BWD;
+    return backward ? graph_logical_op(p->call.graph, p->call.op->forward) : p->call.op_index;
 }
 
 static bool group_join(struct group *group, struct device *device, struct error *err)

@@ -16,6 +16,8 @@ struct cpu_kernel {
     /* True when the op is a oneDNN primitive, whose *shape it fills; its workspace and preparation are then oneDNN's.
      * NULL = never. */
     bool (*onednn)(const struct op_call *call, struct onednn_shape *shape);
+    /* Scratch of the op's own that comes before oneDNN's, a multiple of 64 bytes; NULL = none. */
+    uint64_t (*before)(const struct op_call *call);
 };
 
 struct cpu_table {
@@ -64,6 +66,13 @@ uint32_t dropout_threshold(float drop);
 /* The forward op whose mask dropout op p uses. */
 uint32_t dropout_op(const struct prepared *p);
 
+/* oneDNN's part of the workspace. */
+static inline void *op_onednn_scratch(const struct prepared *p)
+{
+    const struct cpu_kernel *kernel = &p->device->table->kernels[p->call.op->kind];
+    return (uint8_t *)op_scratch(p) + (kernel->before ? kernel->before(&p->call) : 0);
+}
+
 /* Ops that both tables share. */
 bool cpu_run_all_reduce(const struct prepared *p, struct error *err);
 bool cpu_run_softmax_loss(const struct prepared *p, struct error *err);
@@ -76,6 +85,18 @@ bool cpu_reference_bn_workspace(const struct op_call *call, uint64_t *bytes, str
 bool cpu_bn(const struct prepared *p, struct error *err);
 bool cpu_bn_backward(const struct prepared *p, struct error *err);
 bool cpu_bn_workspace(const struct op_call *call, uint64_t *bytes, struct error *err);
+
+/* Convolutions and parts of batch normalisation as lowered graphs have them: oneDNN's convolutions, own loops around
+ * them. */
+uint64_t cpu_conv_before(const struct op_call *call);
+bool cpu_conv(const struct prepared *p, struct error *err);
+bool cpu_conv_backward_data(const struct prepared *p, struct error *err);
+bool cpu_conv_backward_weights(const struct prepared *p, struct error *err);
+bool cpu_bn_sums(const struct prepared *p, struct error *err);
+bool cpu_bn_apply(const struct prepared *p, struct error *err);
+bool cpu_bn_backward_sums(const struct prepared *p, struct error *err);
+bool cpu_bn_backward_apply(const struct prepared *p, struct error *err);
+bool cpu_bn_backward_workspace(const struct op_call *call, uint64_t *bytes, struct error *err);
 
 /* Fully connected layers that are not oneDNN's. */
 bool cpu_fc_is_own(const struct tensor *weights);

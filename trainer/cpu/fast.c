@@ -1,7 +1,7 @@
 /* cpu_backend's table: oneDNN for what is arithmetic, own loops over the device's threads for what moves bytes. */
 #include <string.h>
 
-#include "cpu_device.h"
+#include "bn_rows.h"
 #include "loops.h"
 #include "parallel.h"
 #include "random.h"
@@ -34,7 +34,7 @@ static bool conv_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_CONV, call->in_tensor[0], call->out_tensor[0]);
     fill_window(shape, &call->op->attr);
-    shape->bias = call->op->inputs > 2;
+    shape->bias = conv_operands(call->op).bias != NO_OPERAND;
     return true;
 }
 
@@ -354,7 +354,7 @@ static bool run_update(const struct prepared *p, struct error *err)
 const struct cpu_table cpu_fast_table = {
     .kernels =
         {
-            [OP_CONV] = {run_forward, .onednn = conv_shape},
+            [OP_CONV] = {cpu_conv, .onednn = conv_shape, .before = cpu_conv_before},
             [OP_BN] = {cpu_bn, cpu_bn_workspace},
             [OP_RELU] = {run_relu},
             [OP_ADD] = {run_add},
@@ -368,8 +368,9 @@ const struct cpu_table cpu_fast_table = {
             [OP_FC] = {run_fc, .onednn = fc_shape},
             [OP_SOFTMAX_LOSS] = {cpu_run_softmax_loss},
             [OP_CONCAT] = {run_concat},
-            [OP_CONV_BWD_DATA] = {run_backward_data, .onednn = conv_data_shape},
-            [OP_CONV_BWD_WEIGHTS] = {run_backward_weights, .onednn = conv_weights_shape},
+            [OP_CONV_BWD_DATA] = {cpu_conv_backward_data, .onednn = conv_data_shape, .before = cpu_conv_before},
+            [OP_CONV_BWD_WEIGHTS] = {cpu_conv_backward_weights, .onednn = conv_weights_shape,
+                                     .before = cpu_conv_before},
             [OP_BN_BWD] = {cpu_bn_backward, cpu_bn_workspace},
             [OP_RELU_BWD] = {run_relu_backward},
             [OP_MUL_BWD] = {run_mul},
@@ -387,6 +388,12 @@ const struct cpu_table cpu_fast_table = {
             [OP_ACCUMULATE] = {run_accumulate},
             [OP_ALL_REDUCE] = {cpu_run_all_reduce},
             [OP_SGD_UPDATE] = {run_update},
+            [OP_BN_SUMS] = {cpu_bn_sums, cpu_bn_workspace},
+            [OP_BN_FINALIZE] = {cpu_bn_finalize, cpu_bn_finalize_workspace},
+            [OP_BN_APPLY] = {cpu_bn_apply},
+            [OP_BN_BWD_SUMS] = {cpu_bn_backward_sums, cpu_bn_backward_workspace},
+            [OP_BN_BWD_FINALIZE] = {cpu_bn_backward_finalize, cpu_bn_finalize_workspace},
+            [OP_BN_BWD_APPLY] = {cpu_bn_backward_apply, cpu_bn_backward_workspace},
         },
     .reconstruct = run_subtract,
     .blocked_weights = true,

@@ -261,7 +261,7 @@ INLINE void normalize_column(const float *x, size_t element, size_t rows, size_t
             v = keep_lanes(v, bits);
             if (mask) memcpy(mask + element / 8, &bits, sizeof bits);
         }
-        store(y + element, v);
+        if (y) store(y + element, v);
     }
 }
 
@@ -289,7 +289,7 @@ static void normalize_plain(const struct bn_range *range, const float *mean, con
             float v = (range->x[i] - mean[c]) * factor[c] + beta[c];
             bool above = !(v <= 0);
             if (mask && above) mask[i / 8] = (uint8_t)(mask[i / 8] | 1u << i % 8);
-            y[i] = relu && !above ? 0 : v;
+            if (y) y[i] = relu && !above ? 0 : v;
         }
 }
 
@@ -304,6 +304,22 @@ static void bn_normalize(const struct bn_range *range, const float *mean, const 
         normalize(range, mean, factor, beta, true, y, mask);
     else
         normalize(range, mean, factor, beta, true, y, NULL);
+}
+
+static void bn_mask(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
+                    uint8_t *mask)
+{
+    if (range->channels % LANES != 0)
+        normalize_plain(range, mean, factor, beta, true, NULL, mask);
+    else
+        normalize(range, mean, factor, beta, true, NULL, mask);
+}
+
+static void keep(float *y, const float *x, const uint8_t *mask, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) store(y + i, keep_masked(load(x + i), mask, i));
+    for (; i < n; i++) y[i] = masked_out(mask, i) ? 0 : x[i];
 }
 
 /* As sum_tile, of dy and dy (x - mean); `element` counts from the mask's first bit. */
@@ -457,6 +473,8 @@ const struct loops LOOPS_NAME = {
     .transpose_blocks = transpose_blocks,
     .bn_statistics = bn_statistics,
     .bn_normalize = bn_normalize,
+    .bn_mask = bn_mask,
+    .keep = keep,
     .bn_gradient_sums = bn_gradient_sums,
     .bn_gradient = bn_gradient,
 };

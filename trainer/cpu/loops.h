@@ -45,6 +45,11 @@ struct loops {
     /* y = (x - mean) factor + beta, then ReLU if `relu`, whose mask is written when `mask` is not NULL. */
     void (*bn_normalize)(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
                          bool relu, float *y, uint8_t *mask);
+    /* Its mask alone. */
+    void (*bn_mask)(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
+                    uint8_t *mask);
+    /* y = x where the mask's bit is 1, else 0; `n` elements from the mask's first bit on. */
+    void (*keep)(float *y, const float *x, const uint8_t *mask, size_t n);
     /* Sums of dy and of dy (x - mean), where dy is 0 under the mask. */
     void (*bn_gradient_sums)(const struct bn_range *range, const float *dy, const float *mean, double *sum,
                              double *product);

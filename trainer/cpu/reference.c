@@ -3,137 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "cpu_device.h"
+#include "bn_rows.h"
+#include "reference_private.h"
 #include "random.h"
-
-/* Dims {N, H, W, C} of an input or output, and the index of one element. */
-static const uint32_t *dims_in(const struct prepared *p, unsigned i) { return p->call.in_tensor[i]->dims; }
-static const uint32_t *dims_out(const struct prepared *p, unsigned i) { return p->call.out_tensor[i]->dims; }
-static uint64_t elements_out(const struct prepared *p) { return tensor_elements(p->call.out_tensor[0]); }
-
-static uint64_t at(const uint32_t d[4], uint64_t n, uint64_t h, uint64_t w, uint64_t c)
-{
-    return ((n * d[1] + h) * d[2] + w) * d[3] + c;
-}
-
-/* Output row `out` reads input row out * stride + tap - padding; false when that is outside the image. */
-static bool tap_row(uint64_t out, uint64_t tap, uint32_t stride, uint32_t padding, uint32_t rows, uint64_t *row)
-{
-    uint64_t padded = out * stride + tap;
-    *row = padded - padding;
-    return padded >= padding && *row < rows;
-}
-
-/* ---- Convolution ---- */
-
-static double convolve_one(const struct prepared *p, const uint64_t o[4])
-{
-    const float *x = op_in(p, 0), *w = op_in(p, 1);
-    const uint32_t *xd = dims_in(p, 0), *wd = dims_in(p, 1);
-    uint32_t stride = p->call.op->attr.conv.stride, padding = p->call.op->attr.conv.padding;
-    double sum = 0;
-    for (uint64_t r = 0; r < wd[1]; r++)
-        for (uint64_t s = 0; s < wd[2]; s++) {
-            uint64_t h, v;
-            if (!tap_row(o[1], r, stride, padding, xd[1], &h) || !tap_row(o[2], s, stride, padding, xd[2], &v))
-                continue;
-            for (uint64_t c = 0; c < xd[3]; c++)
-                sum += (double)x[at(xd, o[0], h, v, c)] * (double)w[at(wd, o[3], r, s, c)];
-        }
-    return sum;
-}
-
-static bool conv(const struct prepared *p, struct error *err)
-{
-    (void)err;
-    float *y = op_out(p, 0);
-    const float *bias = p->call.op->inputs > 2 ? op_in(p, 2) : NULL;
-    const uint32_t *d = dims_out(p, 0);
-    for (uint64_t n = 0; n < d[0]; n++)
-        for (uint64_t h = 0; h < d[1]; h++)
-            for (uint64_t w = 0; w < d[2]; w++)
-                for (uint64_t k = 0; k < d[3]; k++) {
-                    double sum = convolve_one(p, (uint64_t[4]){n, h, w, k});
-                    y[at(d, n, h, w, k)] = (float)(sum + (bias ? (double)bias[k] : 0));
-                }
-    return true;
-}
-
-/* Sum over the outputs that read input pixel i[0..2], channel i[3]. */
-static double conv_data_gradient(const struct prepared *p, const uint64_t i[4])
-{
-    const float *dy = op_in(p, 0), *w = op_in(p, 1);
-    const uint32_t *yd = dims_in(p, 0), *wd = dims_in(p, 1);
-    uint32_t stride = p->call.op->attr.conv.stride, padding = p->call.op->attr.conv.padding;
-    double sum = 0;
-    for (uint64_t r = 0; r < wd[1]; r++)
-        for (uint64_t s = 0; s < wd[2]; s++) {
-            uint64_t h = i[1] + padding - r, v = i[2] + padding - s;
-            if (i[1] + padding < r || i[2] + padding < s || h % stride || v % stride) continue;
-            if (h / stride >= yd[1] || v / stride >= yd[2]) continue;
-            for (uint64_t k = 0; k < yd[3]; k++)
-                sum += (double)dy[at(yd, i[0], h / stride, v / stride, k)] * (double)w[at(wd, k, r, s, i[3])];
-        }
-    return sum;
-}
-
-static bool conv_backward_data(const struct prepared *p, struct error *err)
-{
-    (void)err;
-    float *dx = op_out(p, 0);
-    const uint32_t *d = dims_out(p, 0);
-    for (uint64_t n = 0; n < d[0]; n++)
-        for (uint64_t h = 0; h < d[1]; h++)
-            for (uint64_t w = 0; w < d[2]; w++)
-                for (uint64_t c = 0; c < d[3]; c++)
-                    dx[at(d, n, h, w, c)] = (float)conv_data_gradient(p, (uint64_t[4]){n, h, w, c});
-    return true;
-}
-
-static double conv_weight_gradient(const struct prepared *p, const uint64_t i[4])
-{
-    const float *x = op_in(p, 0), *dy = op_in(p, 1);
-    const uint32_t *xd = dims_in(p, 0), *yd = dims_in(p, 1);
-    uint32_t stride = p->call.op->attr.conv.stride, padding = p->call.op->attr.conv.padding;
-    double sum = 0;
-    for (uint64_t n = 0; n < yd[0]; n++)
-        for (uint64_t h = 0; h < yd[1]; h++)
-            for (uint64_t v = 0; v < yd[2]; v++) {
-                uint64_t row, column;
-                if (!tap_row(h, i[1], stride, padding, xd[1], &row)) continue;
-                if (!tap_row(v, i[2], stride, padding, xd[2], &column)) continue;
-                sum += (double)x[at(xd, n, row, column, i[3])] * (double)dy[at(yd, n, h, v, i[0])];
-            }
-    return sum;
-}
-
-/* dbias[k] = sum of dy over everything but channel k. */
-static void bias_gradient(const struct prepared *p)
-{
-    if (p->call.op->outputs < 2) return;
-    const float *dy = op_in(p, 1);
-    float *dbias = op_out(p, 1);
-    uint64_t channels = dims_in(p, 1)[3], rows = tensor_elements(p->call.in_tensor[1]) / channels;
-    for (uint64_t k = 0; k < channels; k++) {
-        double sum = 0;
-        for (uint64_t row = 0; row < rows; row++) sum += (double)dy[row * channels + k];
-        dbias[k] = (float)sum;
-    }
-}
-
-static bool conv_backward_weights(const struct prepared *p, struct error *err)
-{
-    (void)err;
-    float *dw = op_out(p, 0);
-    const uint32_t *d = dims_out(p, 0);
-    for (uint64_t k = 0; k < d[0]; k++)
-        for (uint64_t r = 0; r < d[1]; r++)
-            for (uint64_t s = 0; s < d[2]; s++)
-                for (uint64_t c = 0; c < d[3]; c++)
-                    dw[at(d, k, r, s, c)] = (float)conv_weight_gradient(p, (uint64_t[4]){k, r, s, c});
-    bias_gradient(p);
-    return true;
-}
 
 /* ---- Fully connected: x is N rows of features, in whatever shape ---- */
 
@@ -179,7 +51,7 @@ static bool fc_backward_weights(const struct prepared *p, struct error *err)
             for (uint64_t n = 0; n < images; n++) sum += (double)x[n * features + f] * (double)dy[n * classes + k];
             dw[k * features + f] = (float)sum;
         }
-    bias_gradient(p);
+    reference_bias_gradient(p);
     return true;
 }
 
@@ -412,7 +284,7 @@ static bool sgd_update(const struct prepared *p, struct error *err)
 const struct cpu_table cpu_reference_table = {
     .kernels =
         {
-            [OP_CONV] = {conv},
+            [OP_CONV] = {cpu_reference_conv},
             [OP_BN] = {cpu_reference_bn, cpu_reference_bn_workspace},
             [OP_RELU] = {relu},
             [OP_ADD] = {add},
@@ -426,8 +298,8 @@ const struct cpu_table cpu_reference_table = {
             [OP_FC] = {fc},
             [OP_SOFTMAX_LOSS] = {cpu_run_softmax_loss},
             [OP_CONCAT] = {concat},
-            [OP_CONV_BWD_DATA] = {conv_backward_data},
-            [OP_CONV_BWD_WEIGHTS] = {conv_backward_weights},
+            [OP_CONV_BWD_DATA] = {cpu_reference_conv_backward_data},
+            [OP_CONV_BWD_WEIGHTS] = {cpu_reference_conv_backward_weights},
             [OP_BN_BWD] = {cpu_reference_bn_backward, cpu_reference_bn_workspace},
             [OP_RELU_BWD] = {relu_backward},
             [OP_MUL_BWD] = {mul},
@@ -445,6 +317,12 @@ const struct cpu_table cpu_reference_table = {
             [OP_ACCUMULATE] = {accumulate},
             [OP_ALL_REDUCE] = {cpu_run_all_reduce},
             [OP_SGD_UPDATE] = {sgd_update},
+            [OP_BN_SUMS] = {cpu_reference_bn_sums},
+            [OP_BN_FINALIZE] = {cpu_bn_finalize, cpu_bn_finalize_workspace},
+            [OP_BN_APPLY] = {cpu_reference_bn_apply},
+            [OP_BN_BWD_SUMS] = {cpu_reference_bn_backward_sums},
+            [OP_BN_BWD_FINALIZE] = {cpu_bn_backward_finalize, cpu_bn_finalize_workspace},
+            [OP_BN_BWD_APPLY] = {cpu_reference_bn_backward_apply},
         },
     .reconstruct = subtract,
     .blocked_weights = false,

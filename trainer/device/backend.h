@@ -48,11 +48,11 @@ struct step {             /* changes every step or micro-batch */
 struct op_call {          /* all borrowed; must stay valid until op_release */
     const struct graph *graph;
     const struct op *op;
-    uint32_t op_index;    /* in the graph: dropout's stream of random numbers */
+    uint32_t op_index;    /* in the logical graph: dropout's stream of random numbers */
     enum op_pass pass;    /* PASS_RECOMPUTE, PASS_EVALUATE: see plan.h */
     uint64_t in[OP_MOST_INPUTS], out[OP_MOST_OUTPUTS]; /* byte offsets in the arena; where a copy ends (PASS_OFFLOAD) or
                                                         * begins (PASS_FETCH), in host memory */
-    const struct tensor *in_tensor[OP_MOST_INPUTS], *out_tensor[OP_MOST_OUTPUTS];
+    const struct tensor *in_tensor[OP_MOST_INPUTS], *out_tensor[OP_MOST_OUTPUTS]; /* NULL: no such operand in this pass */
     uint64_t workspace, workspace_bytes;
 };
 
@@ -146,6 +146,9 @@ struct backend {
     bool (*event_elapsed_ns)(struct event *from, struct event *to, uint64_t *ns, struct error *err);
     /* Optional: which of the dtypes activations may have (bit per enum dtype); without it f32 only. */
     uint32_t (*activation_dtypes)(void);
+    /* Optional: what it fuses best with activations of this type (bits of enum graph_lowering), for plans that are made
+     * for it; without it nothing. It runs plans of any lowering whose ops it knows. */
+    uint32_t (*lowering)(enum dtype dtype);
 };
 
 /* Asserts the mandatory slots; called once when a backend is chosen. */

@@ -48,7 +48,7 @@ static void fill_copy(const struct bind_options *o, const struct plan_op *place,
 static void fill_call(const struct bind_options *o, const struct plan_op *place, struct op_call *call)
 {
     const struct op *op = &o->graph->ops[place->op];
-    *call = (struct op_call){.graph = o->graph, .op = op, .op_index = place->op};
+    *call = (struct op_call){.graph = o->graph, .op = op, .op_index = graph_logical_op(o->graph, place->op)};
     if (plan_op_copies(place)) {
         fill_copy(o, place, call);
         return;
@@ -59,7 +59,8 @@ static void fill_call(const struct bind_options *o, const struct plan_op *place,
         call->in[i] = operand_offset(o, place->in[i], tensor);
         call->in_tensor[i] = &o->graph->tensors[tensor];
     }
-    for (int i = 0; i < op->outputs; i++) {
+    uint32_t outputs = plan_op_outputs(o->graph, place);
+    for (uint32_t i = 0; i < outputs; i++) {
         uint32_t tensor = operand_tensor(o, place, place->out[i], op->out[i]);
         call->out[i] = operand_offset(o, place->out[i], tensor);
         call->out_tensor[i] = &o->graph->tensors[tensor];

@@ -88,3 +88,55 @@ Test(bitwise, preactivation_bottlenecks_too)
     go(&elementwise, "elementwise");
     check_equal(&none, &elementwise, "none", "elementwise");
 }
+
+/* ---- Lowered programs ---- */
+
+/* Shared bytes, runs again and dead bytes filled with NaN give the same bits as the lowered program that keeps all. */
+static void check_lowered(const char *model, uint32_t lowering, uint64_t budget)
+{
+    struct small_run none = {.model = model, .batch = 8, .sharing = SHARING_NONE, .lowering = lowering};
+    struct small_run elementwise = none, again = none;
+    elementwise.sharing = again.sharing = SHARING_FULL;
+    elementwise.recompute = RECOMPUTE_ELEMENTWISE;
+    again.recompute = RECOMPUTE_BUDGET;
+    again.budget = budget;
+    elementwise.options.fill_dead = again.options.fill_dead = true;
+    go(&none, "none");
+    go(&elementwise, "elementwise");
+    go(&again, "again");
+    check_equal(&none, &elementwise, "none", "elementwise");
+    check_equal(&none, &again, "none", "again");
+    cr_assert_lt(again.result.planned_bytes, none.result.planned_bytes);
+}
+
+Test(bitwise, lowered_preactivation_bottlenecks) { check_lowered("resnet-11", LOWER_ALL, 9600u << 10); }
+
+Test(bitwise, lowered_original_units) { check_lowered("resnet-14", LOWER_ALL, 5600u << 10); }
+
+Test(bitwise, lowered_in_part) { check_lowered("resnet-11", LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE, 9900u << 10); }
+
+Test(bitwise, lowered_on_two_devices_with_micro_batches)
+{
+    struct small_run plain = {.model = "resnet-11", .gpus = "2xcpu", .micro_batches = 2, .bucket_bytes = 64 << 10};
+    plain.sync_bn = true;
+    plain.lowering = LOWER_ALL;
+    struct small_run filled = plain;
+    filled.options.fill_dead = true;
+    filled.recompute = RECOMPUTE_ELEMENTWISE;
+    go(&plain, "plain");
+    go(&filled, "filled");
+    check_equal(&plain, &filled, "plain", "filled");
+}
+
+/* What is fused changes no result but by rounding. */
+Test(bitwise, lowered_and_logical_runs_agree)
+{
+    struct small_run logical = {.model = "resnet-11", .batch = 8}, lowered = logical;
+    lowered.lowering = LOWER_ALL;
+    go(&logical, "logical");
+    go(&lowered, "lowered");
+    for (int i = 0; i < STEPS; i++)
+        cr_assert_float_eq(logical.losses[i], lowered.losses[i], 0.02 * logical.losses[i], "step %d: %g, lowered %g", i,
+                           logical.losses[i], lowered.losses[i]);
+    cr_assert_lt(lowered.result.planned_bytes, logical.result.planned_bytes);
+}

@@ -107,6 +107,13 @@ Test(offload_train, mixed_schedules_change_nothing)
     compare((struct small_run){.model = "resnet-20", .batch = 16}, 4, runs);
 }
 
+Test(offload_train, lowered_programs_change_nothing)
+{
+    static const struct small_run runs[] = {{.change_plan = offload_all, .options.fill_dead = true},
+                                            {.change_plan = offload_by_seed, .seed = 5, .options.fill_dead = true}};
+    compare((struct small_run){.model = "resnet-11", .batch = 8, .lowering = LOWER_ALL}, 2, runs);
+}
+
 Test(offload_train, several_devices_and_micro_batches_change_nothing)
 {
     static const struct small_run runs[] = {{.change_plan = offload_all},

@@ -62,6 +62,16 @@ Test(resume, is_bitwise_with_synchronised_statistics)
     check_resumed(&(struct small_run){.gpus = "2xcpu", .sync_bn = true, .options.skip_evaluation = true}, 2);
 }
 
+Test(resume, is_bitwise_with_lowered_programs)
+{
+    check_resumed(&(struct small_run){.gpus = "2xcpu",
+                                      .model = "resnet-11",
+                                      .sync_bn = true,
+                                      .lowering = LOWER_ALL,
+                                      .options.skip_evaluation = true},
+                  2);
+}
+
 static const struct small_run with_plateaus = {
     .options = {.schedule = {.kind = SCHEDULE_PLATEAU, .base = 1e-7, .factor = 0.1, .patience = 1},
                 .evaluate_every = 2}};

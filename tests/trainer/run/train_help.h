@@ -23,6 +23,7 @@ struct small_run {
     uint32_t batch;    /* 16 */
     uint32_t micro_batches;
     bool sync_bn;
+    uint32_t lowering;
     enum recompute_policy recompute;
     uint64_t budget;
     bool reconstruct;
@@ -78,6 +79,7 @@ static inline struct plan *run_plan(struct small_run *run)
                                    .machine = &machine,
                                    .micro_batches = run->micro_batches,
                                    .sync_bn = run->sync_bn,
+                                   .lowering = run->lowering,
                                    .recompute = run->recompute,
                                    .recompute_budget_bytes = run->budget,
                                    .reconstruct = run->reconstruct,
