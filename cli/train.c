@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -472,6 +473,17 @@ static bool train_traced(struct train_command *c, const struct plan *plan, struc
     return ok;
 }
 
+/* For looking for mistakes: how many steps beyond the one looked at are in flight. */
+static bool read_lag(struct train_options *o, struct error *err)
+{
+    const char *text = getenv("FATHOM_LAG");
+    if (!text) return true;
+    if (text[0] < '0' || text[0] >= (char)('0' + TRAIN_MOST_IN_FLIGHT) || text[1] != '\0')
+        return error_set(err, ERROR_INPUT, "FATHOM_LAG: is '%s'; 0 to %u is possible", text, TRAIN_MOST_IN_FLIGHT - 1);
+    o->in_flight = (uint32_t)(text[0] - '0') + 1;
+    return true;
+}
+
 #define OPTIONS(specs) (sizeof(specs) / sizeof((specs)[0]))
 
 static bool parse_command(int argc, char **argv, struct train_command *c, const char **word, struct error *err)
@@ -522,7 +534,7 @@ static int run(int argc, char **argv, struct error *err)
     struct train_command c = {.change = {NULL, NAN, UINT64_MAX}, .momentum = NAN, .weight_decay = NAN};
     const char *word;
     struct text command = {0};
-    if (!parse_command(argc, argv, &c, &word, err)) return 2;
+    if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &word, err)) return 2;
     c.word = word;
     struct plan *plan = open_plan(&c, word, err);
     if (!plan) return 2;

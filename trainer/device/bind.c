@@ -89,7 +89,6 @@ static bool prepare_op(const struct bind_options *o, struct bound_program *bound
     struct op_call *call = &bound->calls[i];
     fill_call(o, place, call);
     bound->ops[i].stream = place->stream;
-    bound->uses[place->stream] = true;
     if (!plan_op_copies(place)) TRY(check_workspace(o, call, err));
     if (!o->backend->op_prepare(o->device, call, &bound->ops[i].prepared, err))
         return error_prefix(err, "%s %s", o->graph->layers[call->op->layer].path, op_kind_name(call->op->kind));

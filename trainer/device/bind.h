@@ -20,7 +20,6 @@ struct bound_program {
     struct bound_op *ops;
     struct op_call *calls;  /* ops keep pointing at them */
     struct dead_bytes dead; /* empty unless they are to be filled */
-    bool uses[PLAN_STREAMS];
     uint64_t images, labels, metrics; /* offsets */
 };
 

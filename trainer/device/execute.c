@@ -1,30 +1,9 @@
-#include "execute.h"
-
 #include <inttypes.h>
+#include <string.h>
 
-#include "bind.h"
 #include "clock.h"
+#include "execute_private.h"
 #include "mem.h"
-#include "occupancy.h"
-
-#define DEAD_BYTE 0xFF /* four of them are a NaN, as are two in 16-bit formats */
-
-struct executor {
-    struct executor_options options;
-    const struct backend *backend;
-    const struct plan_variant *variant;
-    uint32_t micro_batches;
-    struct device *device;
-    struct stream *streams[PLAN_STREAMS];
-    struct event *crossing[PLAN_STREAMS]; /* of each stream, for the points where all meet */
-    struct event *origin;                 /* device times count from here */
-    struct bound_program train, evaluate;
-    struct state_entry *state;
-    size_t state_count;
-    struct recording *recording;
-    bool recorded;
-    bool timed, updated; /* of the last step */
-};
 
 /* ---- Making ---- */
 
@@ -47,10 +26,11 @@ static bool bind_one(struct executor *ex, bool evaluate, struct error *err)
 
 static bool create_streams(struct executor *ex, struct error *err)
 {
-    for (int i = 0; i < PLAN_STREAMS; i++) {
-        TRY(ex->backend->stream_create(ex->device, &ex->streams[i], err));
-        TRY(ex->backend->event_create(ex->device, &ex->crossing[i], err));
-    }
+    const struct backend *backend = ex->backend;
+    for (int i = 0; i < EXECUTOR_STREAMS; i++) TRY(backend->stream_create(ex->device, &ex->streams[i], err));
+    for (int i = 0; i < PLAN_STREAMS; i++) TRY(backend->event_create(ex->device, &ex->crossing[i], err));
+    TRY(backend->event_create(ex->device, &ex->uploaded, err));
+    TRY(backend->event_create(ex->device, &ex->input_free, err));
     return !wants_events(ex) || ex->backend->event_create(ex->device, &ex->origin, err);
 }
 
@@ -76,20 +56,116 @@ static bool create_host(struct executor *ex, struct error *err)
     return backend->host_create(ex->device, bytes, err);
 }
 
-static bool create_parts(struct executor *ex, struct error *err)
+static bool create_device(struct executor *ex, struct error *err)
 {
-    const struct backend *backend = ex->backend;
-    uint64_t arena = ex->variant->arena_bytes;
-    TRY(check_input(ex, err));
-    const struct device_options device = {
-        .number = ex->options.device, .ordinal = ex->options.device, .threads = ex->options.threads, .fill = DEAD_BYTE};
-    TRY(backend->device_create(&device, arena, &ex->device, err));
+    const struct executor_options *o = &ex->options;
+    const struct device_options options = {.number = o->device,
+                                           .ordinal = o->device,
+                                           .threads = o->threads,
+                                           .deterministic = o->deterministic,
+                                           .fill = DEAD_BYTE,
+                                           .wait_limit_ns = o->wait_limit_ns};
+    TRY(ex->backend->device_create(&options, ex->variant->arena_bytes, &ex->device, err));
     TRY(create_streams(ex, err));
     TRY(create_host(ex, err));
-    if (ex->options.group) TRY(backend->group_join(ex->options.group, ex->device, err));
+    return !o->group || ex->backend->group_join(o->group, ex->device, err);
+}
+
+/* The input's bytes are free after the last op that has anything to do with them: as a rule in the body. */
+static bool tail_touches_input(const struct executor *ex)
+{
+    const struct bound_program *train = &ex->train;
+    const struct graph *graph = train->graph;
+    const struct byte_range input[2] = {{.offset = train->images, .bytes = graph->tensors[graph->images].bytes},
+                                        {.offset = train->labels, .bytes = graph->tensors[graph->labels].bytes}};
+    for (size_t i = train->plan->body_count; i < train->plan->op_count; i++)
+        if (op_touches(graph, train->plan, train->dead.first ? &train->dead : NULL, (uint32_t)i, input, 2)) return true;
+    return false;
+}
+
+static bool create_programs(struct executor *ex, struct error *err)
+{
     TRY(bind_one(ex, false, err));
     TRY(bind_one(ex, true, err));
-    return state_entries_find(ex->variant, &ex->state, &ex->state_count, err);
+    size_t body = ex->train.plan->body_count;
+    part_init(&ex->body, &ex->train, 0, body);
+    part_init(&ex->tail, &ex->train, body, ex->train.plan->op_count);
+    part_init(&ex->evaluation, &ex->evaluate, 0, ex->evaluate.plan->op_count);
+    ex->tail_touches_input = tail_touches_input(ex);
+    return true;
+}
+
+/* ---- The ring of steps in flight ---- */
+
+static uint64_t entry_bytes(const struct executor *ex, size_t i)
+{
+    return ex->variant->graph->tensors[ex->state[i].tensor].bytes;
+}
+
+/* Where running statistics lie, neighbours taken together. */
+static bool find_statistics(struct executor *ex, struct error *err)
+{
+    TRY(state_entries_find(ex->variant, &ex->state, &ex->state_count, err));
+    if (!ex->options.keep_statistics) return true;
+    ex->statistics = mem_alloc(MEM_KERNEL, ex->state_count, sizeof *ex->statistics);
+    if (!ex->statistics) return error_memory(err, ex->state_count * sizeof *ex->statistics, "running statistics");
+    for (size_t i = 0; i < ex->state_count; i++) {
+        if (ex->state[i].kind != STATE_STATISTIC) continue;
+        struct byte_range range = {.offset = ex->state[i].offset, .bytes = entry_bytes(ex, i)};
+        struct byte_range *last = ex->statistic_ranges ? &ex->statistics[ex->statistic_ranges - 1] : NULL;
+        ex->statistic_bytes += range.bytes;
+        if (last && last->offset + last->bytes == range.offset)
+            last->bytes += range.bytes;
+        else
+            ex->statistics[ex->statistic_ranges++] = range;
+    }
+    return true;
+}
+
+static uint64_t round_up(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* Of a device's share of a step. */
+static uint64_t share_bytes(const struct executor *ex, uint32_t tensor)
+{
+    return ex->micro_batches * ex->variant->graph->tensors[tensor].bytes;
+}
+
+/* Pinned, the ring holds the inputs too: their copies go on while the caller fills the next. */
+static bool create_ring(struct executor *ex, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    bool stages = backend->pinned_create != NULL;
+    uint64_t images = stages ? round_up(share_bytes(ex, ex->variant->graph->images)) : 0;
+    uint64_t labels = stages ? round_up(share_bytes(ex, ex->variant->graph->labels)) : 0;
+    uint64_t each = images + labels + round_up(4 * sizeof(float)) + round_up(ex->statistic_bytes);
+    uint64_t bytes = ex->options.in_flight * each;
+    ex->slots = mem_zalloc(MEM_KERNEL, ex->options.in_flight, sizeof *ex->slots);
+    if (!ex->slots) return error_memory(err, ex->options.in_flight * sizeof *ex->slots, "steps in flight");
+    if (stages) TRY(backend->pinned_create(ex->device, bytes, &ex->ring, err));
+    if (!stages) ex->ring = mem_alloc(MEM_KERNEL, bytes, 1);
+    if (!ex->ring) return error_memory(err, bytes, "steps in flight");
+    for (uint32_t i = 0; i < ex->options.in_flight; i++) {
+        struct slot *slot = &ex->slots[i];
+        uint8_t *at = (uint8_t *)ex->ring + i * each;
+        slot->images = stages ? (float *)(void *)at : NULL;
+        slot->labels = stages ? (int32_t *)(void *)(at + images) : NULL;
+        slot->metrics = (float *)(void *)(at + images + labels);
+        slot->statistics = ex->statistic_bytes ? at + images + labels + round_up(4 * sizeof(float)) : NULL;
+        TRY(backend->event_create(ex->device, &slot->done, err));
+    }
+    return true;
+}
+
+static void destroy_ring(struct executor *ex)
+{
+    for (uint32_t i = 0; ex->slots && i < ex->options.in_flight; i++)
+        if (ex->slots[i].done) ex->backend->event_destroy(ex->slots[i].done);
+    if (ex->ring && ex->backend->pinned_destroy)
+        ex->backend->pinned_destroy(ex->device, ex->ring);
+    else
+        mem_free(ex->ring);
+    mem_free(ex->slots);
+    mem_free(ex->statistics);
 }
 
 bool executor_create(const struct executor_options *options, struct executor **out, struct error *err)
@@ -98,10 +174,12 @@ bool executor_create(const struct executor_options *options, struct executor **o
     if (!ex) return error_memory(err, sizeof *ex, "an executor");
     const struct plan_device *device = &options->plan->devices[options->device];
     ex->options = *options;
+    if (ex->options.in_flight == 0) ex->options.in_flight = 1;
     ex->backend = options->backend;
     ex->variant = &options->plan->variants[device->variant];
     ex->micro_batches = device->micro_batches;
-    if (!create_parts(ex, err)) {
+    if (!check_input(ex, err) || !create_device(ex, err) || !create_programs(ex, err) || !find_statistics(ex, err) ||
+        !create_ring(ex, err)) {
         executor_destroy(ex);
         return false;
     }
@@ -109,221 +187,219 @@ bool executor_create(const struct executor_options *options, struct executor **o
     return true;
 }
 
+static void destroy_events(struct executor *ex)
+{
+    struct event *events[] = {ex->origin, ex->uploaded, ex->input_free};
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
+        if (events[i]) ex->backend->event_destroy(events[i]);
+    for (int i = 0; i < PLAN_STREAMS; i++)
+        if (ex->crossing[i]) ex->backend->event_destroy(ex->crossing[i]);
+}
+
+static struct slot *slot_of(const struct executor *ex, uint64_t count)
+{
+    return &ex->slots[count % ex->options.in_flight];
+}
+
+/* Waits for what is in flight, of which nobody will hear. */
+static bool drain(struct executor *ex, struct error *err)
+{
+    for (; ex->collected < ex->submitted; ex->collected++) {
+        const struct slot *slot = slot_of(ex, ex->collected);
+        TRY(executor_wait(ex, slot->done, slot->step.number, err));
+    }
+    return true;
+}
+
 void executor_destroy(struct executor *ex)
 {
     if (!ex) return;
-    if (ex->recording) ex->backend->recording_destroy(ex->recording);
+    if (!ex->lost) drain(ex, NULL);
+    part_finish(&ex->body, ex->backend);
+    part_finish(&ex->tail, ex->backend);
+    part_finish(&ex->evaluation, ex->backend);
     unbind_program(&ex->evaluate, ex->backend);
     unbind_program(&ex->train, ex->backend);
-    if (ex->origin) ex->backend->event_destroy(ex->origin);
-    for (int i = 0; i < PLAN_STREAMS; i++) {
-        if (ex->crossing[i]) ex->backend->event_destroy(ex->crossing[i]);
+    destroy_events(ex);
+    destroy_ring(ex);
+    for (int i = 0; i < EXECUTOR_STREAMS; i++)
         if (ex->streams[i]) ex->backend->stream_destroy(ex->streams[i]);
-    }
     if (ex->device) ex->backend->device_destroy(ex->device);
     mem_free(ex->state);
     mem_free(ex);
 }
 
-/* ---- Running ---- */
+/* ---- Errors that stick ---- */
 
-static bool fill_dead(struct executor *ex, const struct bound_program *bound, size_t op, struct error *err)
+static bool is_usable(const struct executor *ex, struct error *err)
 {
-    if (!bound->dead.first) return true;
-    struct stream *stream = ex->streams[bound->ops[op].stream];
-    for (uint32_t i = bound->dead.first[op]; i < bound->dead.first[op + 1]; i++) {
-        const struct byte_range *range = &bound->dead.ranges[i];
-        bool (*fill)(struct device *, struct stream *, uint64_t, uint64_t, uint8_t, struct error *) =
-            range->host ? ex->backend->host_fill : ex->backend->fill;
-        TRY(fill(ex->device, stream, range->offset, range->bytes, DEAD_BYTE, err));
-    }
-    return true;
+    if (ex->lost && err) *err = ex->first;
+    return !ex->lost;
 }
 
-/* The sink knows of the launch, so that what the backend starts can be told to be this op's. */
-static bool launch_prepared(struct executor *ex, const struct bound_program *bound, size_t i, struct error *err)
+/* The end of each use of the device, whose error went to ex->first. */
+static bool settle(struct executor *ex, bool ok, struct error *err)
 {
-    const struct bound_op *op = &bound->ops[i];
-    const struct trace_sink *sink = ex->options.sink;
-    if (sink && sink->launch_begin)
-        sink->launch_begin(sink->context, ex->options.device, (uint32_t)i, op_pass_name(bound->plan->ops[i].pass));
-    bool ok = ex->backend->op_launch(op->prepared, ex->streams[op->stream], err);
-    if (sink && sink->launch_end) sink->launch_end(sink->context, ex->options.device);
+    ex->lost = !ok;
+    if (!ok && err) *err = ex->first;
     return ok;
 }
 
-static bool launch_op(struct executor *ex, const struct bound_program *bound, size_t i, bool timed, struct error *err)
+/* ---- Steps ---- */
+
+/* Images and labels of one micro-batch, on a stream of their own: it waits for the input's bytes alone. */
+static bool upload(struct executor *ex, const struct bound_program *bound, const float *images, const int32_t *labels,
+                   struct error *err)
 {
     const struct backend *backend = ex->backend;
-    const struct bound_op *op = &bound->ops[i];
-    struct stream *stream = ex->streams[op->stream];
-    for (size_t s = 0; s < PLAN_STREAMS; s++)
-        if (op->waits.op[s] != NO_OP) TRY(backend->event_wait(bound->ops[op->waits.op[s]].done, stream, err));
-    bool events = timed && op->begin, host = timed && !op->begin;
-    if (events) TRY(backend->event_record(op->begin, stream, err));
-    uint64_t begin = host ? clock_now_ns() : 0;
-    TRY(launch_prepared(ex, bound, i, err));
+    const struct graph *graph = bound->graph;
+    struct stream *stream = ex->streams[STREAM_UPLOAD];
+    TRY(backend->event_wait(ex->input_free, stream, err));
+    TRY(backend->copy_in(ex->device, stream, bound->images, images, graph->tensors[graph->images].bytes, err));
+    TRY(backend->copy_in(ex->device, stream, bound->labels, labels, graph->tensors[graph->labels].bytes, err));
+    TRY(backend->event_record(ex->uploaded, stream, err));
+    return backend->event_wait(ex->uploaded, ex->streams[STREAM_COMPUTE], err);
+}
+
+static bool free_input(struct executor *ex, struct error *err)
+{
+    return ex->backend->event_record(ex->input_free, ex->streams[STREAM_COMPUTE], err);
+}
+
+static bool launch_bodies(struct executor *ex, const struct slot *slot, const float *images, const int32_t *labels,
+                          bool timed, struct error *err)
+{
+    const struct graph *graph = ex->train.graph;
+    uint64_t pixels = tensor_elements(&graph->tensors[graph->images]), batch = graph->options.batch;
+    struct step step = slot->step;
+    for (uint32_t i = 0; i < ex->micro_batches; i++) {
+        step.micro_batch = i;
+        TRY(ex->backend->set_step(ex->device, ex->streams[STREAM_COMPUTE], &step, err));
+        TRY(upload(ex, &ex->train, images + i * pixels, labels + i * batch, err));
+        TRY(part_launch(ex, &ex->body, timed, step.number, err));
+        TRY(free_input(ex, err));
+    }
+    return true;
+}
+
+/* Between the device's running statistics and a slot. */
+static bool copy_statistics(struct executor *ex, const struct slot *slot, bool in, struct error *err)
+{
+    struct stream *stream = ex->streams[STREAM_COMPUTE];
+    uint8_t *at = slot->statistics;
+    for (size_t i = 0; i < ex->statistic_ranges; i++) {
+        const struct byte_range *range = &ex->statistics[i];
+        TRY(in ? ex->backend->copy_in(ex->device, stream, range->offset, at, range->bytes, err)
+               : ex->backend->copy_out(ex->device, stream, at, range->offset, range->bytes, err));
+        at += range->bytes;
+    }
+    return true;
+}
+
+/* What a step leaves in its slot. */
+static bool finish_slot(struct executor *ex, const struct bound_program *bound, struct slot *slot, struct error *err)
+{
+    struct stream *stream = ex->streams[STREAM_COMPUTE];
+    TRY(ex->backend->copy_out(ex->device, stream, slot->metrics, bound->metrics, 4 * sizeof(float), err));
+    return ex->backend->event_record(slot->done, stream, err);
+}
+
+static void stage(const struct executor *ex, const struct slot *slot, uint64_t images_bytes, uint64_t labels_bytes,
+                  const float **images, const int32_t **labels)
+{
+    if (!ex->backend->pinned_create) return;
+    memcpy(slot->images, *images, images_bytes);
+    memcpy(slot->labels, *labels, labels_bytes);
+    *images = slot->images;
+    *labels = slot->labels;
+}
+
+static bool submit(struct executor *ex, struct slot *slot, const float *images, const int32_t *labels, bool timed,
+                   struct error *err)
+{
+    const struct graph *graph = ex->variant->graph;
+    stage(ex, slot, share_bytes(ex, graph->images), share_bytes(ex, graph->labels), &images, &labels);
+    TRY(copy_statistics(ex, slot, false, err));
+    TRY(launch_bodies(ex, slot, images, labels, timed, err));
+    TRY(part_launch(ex, &ex->tail, timed, slot->step.number, err));
+    if (ex->tail_touches_input) TRY(free_input(ex, err));
+    return finish_slot(ex, &ex->train, slot, err);
+}
+
+/* A step begins for the sink when the one before has ended. */
+static void report_begin(const struct executor *ex)
+{
     const struct trace_sink *sink = ex->options.sink;
-    if (host) sink->op(sink->context, ex->options.device, (uint32_t)i, begin, clock_now_ns());
-    if (events) TRY(backend->event_record(op->end, stream, err));
-    TRY(fill_dead(ex, bound, i, err));
-    return !op->done || backend->event_record(op->done, stream, err);
+    if (sink && sink->step_begin)
+        sink->step_begin(sink->context, ex->options.device, slot_of(ex, ex->collected)->step.number, clock_now_ns());
 }
 
-static bool synchronize(struct executor *ex, struct error *err)
-{
-    for (int i = 0; i < PLAN_STREAMS; i++) {
-        bool done = false;
-        TRY(ex->backend->event_record(ex->crossing[i], ex->streams[i], err));
-        TRY(ex->backend->event_synchronize(ex->crossing[i], UINT64_MAX, &done, err));
-    }
-    return true;
-}
-
-static bool report_events(struct executor *ex, size_t from, size_t to, uint64_t origin_ns, struct error *err)
-{
-    struct trace_sink *sink = ex->options.sink;
-    TRY(synchronize(ex, err));
-    for (size_t i = from; i < to; i++) {
-        uint64_t begin, end;
-        TRY(ex->backend->event_elapsed_ns(ex->origin, ex->train.ops[i].begin, &begin, err));
-        TRY(ex->backend->event_elapsed_ns(ex->origin, ex->train.ops[i].end, &end, err));
-        sink->op(sink->context, ex->options.device, (uint32_t)i, origin_ns + begin, origin_ns + end);
-    }
-    return true;
-}
-
-/* All streams go on only when all have come here: ops before and after may share any bytes. */
-static bool cross_streams(struct executor *ex, const struct bound_program *bound, struct error *err)
-{
-    const struct backend *backend = ex->backend;
-    for (int i = 1; i < PLAN_STREAMS; i++) {
-        if (!bound->uses[i]) continue;
-        TRY(backend->event_record(ex->crossing[i], ex->streams[i], err));
-        TRY(backend->event_wait(ex->crossing[i], ex->streams[STREAM_COMPUTE], err));
-    }
-    TRY(backend->event_record(ex->crossing[STREAM_COMPUTE], ex->streams[STREAM_COMPUTE], err));
-    for (int i = 1; i < PLAN_STREAMS; i++)
-        if (bound->uses[i]) TRY(backend->event_wait(ex->crossing[STREAM_COMPUTE], ex->streams[i], err));
-    return true;
-}
-
-static bool launch_range(struct executor *ex, const struct bound_program *bound, size_t from, size_t to, bool timed,
-                         struct error *err)
-{
-    uint64_t origin_ns = clock_now_ns();
-    bool events = timed && ex->origin;
-    if (events) TRY(ex->backend->event_record(ex->origin, ex->streams[0], err));
-    for (size_t i = from; i < to; i++) TRY(launch_op(ex, bound, i, timed, err));
-    return !events || report_events(ex, from, to, origin_ns, err);
-}
-
-static bool copy_input(struct executor *ex, const struct bound_program *bound, const struct step *step,
-                       const float *images, const int32_t *labels, struct error *err)
-{
-    const struct backend *backend = ex->backend;
-    const struct tensor *image_tensor = &bound->graph->tensors[bound->graph->images];
-    const struct tensor *label_tensor = &bound->graph->tensors[bound->graph->labels];
-    size_t first = (size_t)step->micro_batch * bound->graph->options.batch;
-    size_t pixels = (size_t)(tensor_elements(image_tensor) / bound->graph->options.batch);
-    TRY(backend->set_step(ex->device, ex->streams[0], step, err));
-    TRY(backend->copy_in(ex->device, ex->streams[0], bound->images, images + first * pixels, image_tensor->bytes, err));
-    return backend->copy_in(ex->device, ex->streams[0], bound->labels, labels + first, label_tensor->bytes, err);
-}
-
-/* The whole step as one launch, recorded the first time. */
-static bool replay_step(struct executor *ex, struct error *err)
-{
-    const struct backend *backend = ex->backend;
-    if (!ex->recorded) {
-        TRY(backend->record_begin(ex->device, ex->streams[0], &ex->recording, err));
-        TRY(launch_range(ex, &ex->train, 0, ex->train.plan->op_count, false, err));
-        TRY(cross_streams(ex, &ex->train, err));
-        TRY(backend->record_end(ex->recording, err));
-        ex->recorded = true;
-    }
-    return backend->replay(ex->recording, ex->streams[0], err);
-}
-
-static bool can_replay(const struct executor *ex, bool timed)
-{
-    const struct backend *backend = ex->backend;
-    return backend->record_begin && ex->micro_batches == 1 && !timed && !ex->options.fill_dead;
-}
-
-static bool launch_body(struct executor *ex, struct step *step, const float *images, const int32_t *labels,
-                        struct error *err)
-{
-    const struct bound_program *train = &ex->train;
-    size_t body = train->plan->body_count;
-    ex->updated = can_replay(ex, ex->timed) || body == train->plan->op_count;
-    if (can_replay(ex, ex->timed)) {
-        step->micro_batch = 0;
-        TRY(copy_input(ex, train, step, images, labels, err));
-        return replay_step(ex, err);
-    }
-    for (step->micro_batch = 0; step->micro_batch < ex->micro_batches; step->micro_batch++) {
-        TRY(copy_input(ex, train, step, images, labels, err));
-        TRY(launch_range(ex, train, 0, body, ex->timed, err));
-        if (ex->micro_batches > 1) TRY(cross_streams(ex, train, err));
-    }
-    return true;
-}
-
-static bool wants_ops(const struct executor *ex, uint64_t step)
+bool executor_times_ops(const struct executor *ex, uint64_t step)
 {
     const struct trace_sink *sink = ex->options.sink;
     if (!sink || !sink->op || !ex->options.time_ops) return false;
     return !sink->wants_ops || sink->wants_ops(sink->context, step);
 }
 
-static bool read_metrics(struct executor *ex, const struct bound_program *bound, struct metrics *metrics,
-                         struct error *err)
+bool executor_submit(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
+                     struct error *err)
 {
-    float values[4];
-    TRY(ex->backend->copy_out(ex->device, ex->streams[0], values, bound->metrics, sizeof values, err));
-    TRY(synchronize(ex, err));
-    *metrics = (struct metrics){values[0], values[1], values[2], values[3]};
+    struct slot *slot = slot_of(ex, ex->submitted);
+    TRY(is_usable(ex, err));
+    if (ex->submitted - ex->collected >= ex->options.in_flight)
+        return error_set(err, ERROR_FAILED, "%u steps are in flight already", ex->options.in_flight);
+    slot->step = *step;
+    if (ex->submitted == ex->collected) report_begin(ex);
+    TRY(settle(ex, submit(ex, slot, images, labels, executor_times_ops(ex, step->number), &ex->first), err));
+    ex->submitted++;
     return true;
 }
 
-bool executor_begin_step(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
-                         struct metrics *metrics, struct error *err)
+static struct metrics read_metrics(const struct slot *slot)
 {
-    struct trace_sink *sink = ex->options.sink;
-    struct step now = *step;
-    ex->timed = wants_ops(ex, step->number);
-    ex->updated = false;
-    if (sink && sink->step_begin) sink->step_begin(sink->context, ex->options.device, step->number, clock_now_ns());
-    TRY(launch_body(ex, &now, images, labels, err));
-    return read_metrics(ex, &ex->train, metrics, err);
+    const float *values = slot->metrics;
+    return (struct metrics){values[0], values[1], values[2], values[3]};
 }
 
-bool executor_end_step(struct executor *ex, const struct step *step, struct error *err)
+bool executor_collect(struct executor *ex, struct metrics *metrics, struct error *err)
 {
-    struct trace_sink *sink = ex->options.sink;
-    const struct bound_program *train = &ex->train;
-    if (!ex->updated) {
-        ex->updated = true;
-        TRY(launch_range(ex, train, train->plan->body_count, train->plan->op_count, ex->timed, err));
-        TRY(cross_streams(ex, train, err));
-        TRY(synchronize(ex, err));
-    }
-    if (sink && sink->step_end) sink->step_end(sink->context, ex->options.device, step->number, clock_now_ns());
+    const struct trace_sink *sink = ex->options.sink;
+    const struct slot *slot = slot_of(ex, ex->collected);
+    TRY(is_usable(ex, err));
+    if (ex->submitted == ex->collected) return error_set(err, ERROR_FAILED, "no step is in flight");
+    TRY(settle(ex, executor_wait(ex, slot->done, slot->step.number, &ex->first), err));
+    if (metrics) *metrics = read_metrics(slot);
+    if (sink && sink->step_end) sink->step_end(sink->context, ex->options.device, slot->step.number, clock_now_ns());
+    if (++ex->collected < ex->submitted) report_begin(ex);
     return true;
 }
 
-bool executor_has_updated(const struct executor *ex) { return ex->updated; }
+/* ---- Evaluation ---- */
+
+static bool evaluate(struct executor *ex, struct slot *slot, const float *images, const int32_t *labels,
+                     struct error *err)
+{
+    const struct graph *graph = ex->variant->graph;
+    stage(ex, slot, graph->tensors[graph->images].bytes, graph->tensors[graph->labels].bytes, &images, &labels);
+    TRY(ex->backend->set_step(ex->device, ex->streams[STREAM_COMPUTE], &slot->step, err));
+    TRY(upload(ex, &ex->evaluate, images, labels, err));
+    TRY(part_launch(ex, &ex->evaluation, false, slot->step.number, err));
+    TRY(free_input(ex, err));
+    TRY(finish_slot(ex, &ex->evaluate, slot, err));
+    return executor_wait(ex, slot->done, slot->step.number, err);
+}
 
 bool executor_evaluate(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
                        struct metrics *metrics, struct error *err)
 {
-    struct step now = *step;
-    now.micro_batch = 0;
-    TRY(copy_input(ex, &ex->evaluate, &now, images, labels, err));
-    TRY(launch_range(ex, &ex->evaluate, 0, ex->evaluate.plan->op_count, false, err));
-    TRY(cross_streams(ex, &ex->evaluate, err));
-    return read_metrics(ex, &ex->evaluate, metrics, err);
+    struct slot *slot = slot_of(ex, ex->submitted);
+    TRY(is_usable(ex, err));
+    if (ex->submitted != ex->collected) return error_set(err, ERROR_FAILED, "a step is in flight");
+    slot->step = *step;
+    slot->step.micro_batch = 0;
+    TRY(settle(ex, evaluate(ex, slot, images, labels, &ex->first), err));
+    *metrics = read_metrics(slot);
+    return true;
 }
 
 /* ---- State ---- */
@@ -338,68 +414,29 @@ uint64_t executor_state_elements(const struct executor *ex, size_t i)
 bool executor_state_in(struct executor *ex, size_t i, const float *values, struct error *err)
 {
     const struct tensor *tensor = &ex->variant->graph->tensors[ex->state[i].tensor];
-    return ex->backend->parameter_in(ex->device, tensor, ex->state[i].offset, values, err);
+    TRY(is_usable(ex, err));
+    return settle(ex, ex->backend->parameter_in(ex->device, tensor, ex->state[i].offset, values, &ex->first), err);
 }
 
 bool executor_state_out(struct executor *ex, size_t i, float *values, struct error *err)
 {
     const struct tensor *tensor = &ex->variant->graph->tensors[ex->state[i].tensor];
-    return ex->backend->parameter_out(ex->device, tensor, ex->state[i].offset, values, err);
+    TRY(is_usable(ex, err));
+    return settle(ex, ex->backend->parameter_out(ex->device, tensor, ex->state[i].offset, values, &ex->first), err);
 }
 
-/* ---- Describing ---- */
-
-/* What is to stay free is not counted: used bytes are compared with these. The arena was taken whole. */
-static void describe_device(const struct plan *plan, uint32_t number, struct trace_sink *sink)
+static bool restore_statistics(struct executor *ex, const struct slot *slot, struct error *err)
 {
-    const struct plan_device *device = &plan->devices[number];
-    const char *names[MEMORY_CLASSES];
-    uint64_t bytes[MEMORY_CLASSES];
-    for (int i = 0; i < MEMORY_CLASSES; i++) {
-        names[i] = memory_class_name((enum memory_class)i);
-        bytes[i] = device->classes[i];
-    }
-    uint64_t arena = plan->variants[device->variant].arena_bytes;
-    struct trace_device report = {.device = number,
-                                  .name = device->spec.name,
-                                  .memory_bytes = device->spec.memory_bytes,
-                                  .planned_bytes = device->peak_bytes,
-                                  .arena_bytes = arena,
-                                  .images = device->images,
-                                  .class_names = names,
-                                  .class_bytes = bytes,
-                                  .classes = MEMORY_CLASSES};
-    if (sink->device) sink->device(sink->context, &report);
-    if (sink->memory) sink->memory(sink->context, number, SAMPLE_ARENA, arena, clock_now_ns());
+    TRY(drain(ex, err));
+    TRY(copy_statistics(ex, slot, true, err));
+    TRY(ex->backend->event_record(slot->done, ex->streams[STREAM_COMPUTE], err));
+    return executor_wait(ex, slot->done, slot->step.number, err);
 }
 
-bool executor_describe(const struct plan *plan, uint32_t device, struct trace_sink *sink, struct error *err)
+bool executor_undo_statistics(struct executor *ex, uint64_t step, struct error *err)
 {
-    if (!sink) return true;
-    describe_device(plan, device, sink);
-    if (!sink->op_table) return true;
-    const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
-    const struct graph *graph = variant->graph;
-    const struct plan_program *program = &variant->train;
-    struct trace_op *ops = mem_alloc(MEM_TRACE, program->op_count, sizeof *ops);
-    uint64_t *live = ops ? occupancy_curve(graph, program, err) : NULL;
-    bool ok = live != NULL;
-    if (!ops) error_memory(err, program->op_count * sizeof *ops, "the trace's table of ops");
-    for (uint32_t i = 0; ok && i < program->op_count; i++) {
-        const struct plan_op *op = &program->ops[i];
-        const struct op *graph_op = &graph->ops[op->op];
-        bool copies = plan_op_copies(op);
-        ops[i] = (struct trace_op){.id = i,
-                                   .device = device,
-                                   .layer = graph->layers[graph_op->layer].path,
-                                   .kind = copies ? "copy" : op_kind_name(graph_op->kind),
-                                   .pass = op_pass_name(op->pass),
-                                   .flops = copies ? 0 : graph_op->flops,
-                                   .bytes_moved = copies ? program->tensors[op->in[0]].bytes : graph_op->bytes_moved,
-                                   .live_bytes = live[i]};
-    }
-    if (ok) sink->op_table(sink->context, ops, program->op_count);
-    mem_free(ops);
-    mem_free(live);
-    return ok;
+    TRY(is_usable(ex, err));
+    for (uint32_t i = 0; i < ex->options.in_flight && ex->statistics; i++)
+        if (ex->slots[i].step.number == step) return settle(ex, restore_statistics(ex, &ex->slots[i], &ex->first), err);
+    return error_set(err, ERROR_FAILED, "the running statistics before step %" PRIu64 " are not kept", step + 1);
 }

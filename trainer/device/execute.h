@@ -17,6 +17,11 @@ struct executor_options {
     const struct backend *backend;
     struct group *group;     /* the device's membership; NULL with one device; joined here */
     uint32_t threads;        /* host threads an op may use, 0 = all */
+    uint32_t in_flight;      /* steps submitted and not collected, at most; 0 = 1 */
+    uint64_t wait_limit_ns;  /* of each wait for the device, 0 = for ever */
+    bool deterministic;      /* only kernels that give the same bits every time */
+    bool no_recordings;      /* every op is launched by itself, each step */
+    bool keep_statistics;    /* for executor_undo_statistics */
     bool fill_dead;          /* bytes are filled with NaN right after their last use */
     bool time_ops;           /* ops' times go to the sink when it wants them */
     struct trace_sink *sink; /* may be NULL */
@@ -33,15 +38,21 @@ struct metrics {
     float loss, top1_hits, top5_hits, images;
 };
 
-/* A step in two halves, so that a caller who dislikes the loss keeps the parameters of the step before. The first runs
- * forward and backward; images: this device's share, micro_batches x batch x size x size x 3 f32; labels likewise;
- * step->micro_batch is set here. The second updates. */
-bool executor_begin_step(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
-                         struct metrics *metrics, struct error *err);
-bool executor_end_step(struct executor *executor, const struct step *step, struct error *err);
-/* Whether the last step's update has begun: where a step is one launch, its first half updates too. */
-bool executor_has_updated(const struct executor *executor);
-/* Forward only with running statistics, over one micro-batch; labels of -1 are not counted. */
+/* A step: forward, backward and update. Submitting waits for nothing (but for ops that are timed by the device's events);
+ * images: this device's share, micro_batches x batch x size x size x 3 f32; labels likewise; both may change after the
+ * return; step->micro_batch is set here. Steps are collected in their order; collecting waits for the step's end. When its
+ * loss is not finite, parameters and momenta stay as they were before it, for good. metrics may be NULL.
+ *
+ * Errors stick: once the device has failed, or has not come in time, every call fails with the first error. */
+bool executor_submit(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
+                     struct error *err);
+bool executor_collect(struct executor *executor, struct metrics *metrics, struct error *err);
+/* Whether the ops of this step are timed: then it should be in flight alone. */
+bool executor_times_ops(const struct executor *executor, uint64_t step);
+/* Running statistics become those before a step that is in flight or was among the last in_flight; what is in flight
+ * ends unheard. */
+bool executor_undo_statistics(struct executor *executor, uint64_t step, struct error *err);
+/* Forward only with running statistics, over one micro-batch, while no step is in flight; labels of -1 are not counted. */
 bool executor_evaluate(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
                        struct metrics *metrics, struct error *err);
 
@@ -59,7 +70,7 @@ bool state_entries_find(const struct plan_variant *variant, struct state_entry *
                         struct error *err);
 size_t executor_state_count(const struct executor *executor);
 uint64_t executor_state_elements(const struct executor *executor, size_t i);
-/* Entry i to and from the device, canonical layout, tensor_elements floats. */
+/* Entry i to and from the device, canonical layout, tensor_elements floats, while no step is in flight. */
 bool executor_state_in(struct executor *executor, size_t i, const float *values, struct error *err);
 bool executor_state_out(struct executor *executor, size_t i, float *values, struct error *err);
 

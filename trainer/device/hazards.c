@@ -169,3 +169,16 @@ bool stream_waits_find(const struct graph *graph, const struct plan_program *pro
     mem_free(room);
     return true;
 }
+
+bool op_touches(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
+                uint32_t op, const struct byte_range *ranges, size_t count)
+{
+    struct hazards h = {graph, program, dead};
+    struct byte_range touched[MOST_TOUCHED];
+    size_t written, n = touched_ranges(&h, op, touched, &written);
+    for (size_t i = 0; i < n; i++)
+        if (any_meets(ranges, count, touched[i])) return true;
+    for (uint32_t i = dead ? dead->first[op] : 0; dead && i < dead->first[op + 1]; i++)
+        if (any_meets(ranges, count, dead->ranges[i])) return true;
+    return false;
+}

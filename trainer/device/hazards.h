@@ -30,4 +30,8 @@ struct stream_waits {
 bool stream_waits_find(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
                        struct stream_waits *waits, struct error *err);
 
+/* Whether op number `op` reads or writes any of these bytes, or leaves them dead. dead may be NULL. */
+bool op_touches(const struct graph *graph, const struct plan_program *program, const struct dead_bytes *dead,
+                uint32_t op, const struct byte_range *ranges, size_t count);
+
 #endif

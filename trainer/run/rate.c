@@ -123,6 +123,11 @@ double schedule_rate_at(const struct schedule *schedule, const struct schedule_s
     return main_rate(schedule, step, state->plateaus);
 }
 
+bool schedule_follows_error(const struct schedule *schedule, const struct schedule_state *state, uint64_t step)
+{
+    return step < schedule->warm_steps && !state->warmed && schedule->warm_until_error > 0;
+}
+
 void schedule_see_step(const struct schedule *schedule, struct schedule_state *state, double train_error)
 {
     /* Over about twenty batches: one lucky batch must not end the warm-up. */

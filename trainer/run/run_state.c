@@ -91,7 +91,7 @@ bool run_initialise(struct run *run, struct error *err)
 /* Tensor i of a checkpoint: which entry, of which device. */
 static size_t entry_of(const struct keeper *k, size_t i, uint32_t *device)
 {
-    *device = 0;
+    *device = k->run->first_device + k->run->good_rank;
     if (i < k->shared) return i;
     size_t statistics = k->entry_count - k->shared;
     *device = (uint32_t)((i - k->shared) / statistics);
@@ -187,53 +187,19 @@ bool run_save(struct run *run, struct error *err) { return save(run, false, err)
 
 /* ---- The last good step ---- */
 
-bool run_prepare_keeping(struct run *run, struct error *err)
+static bool undo_statistics(void *context, uint32_t rank, struct error *err)
 {
-    struct keeper k;
-    TRY(keeper_begin(&k, run, 1, err));
-    for (size_t i = k.shared; i < k.entry_count; i++) run->statistic_elements += elements_of(&k, i);
-    run->first_statistic = k.shared;
-    keeper_finish(&k);
-    uint64_t elements = run->device_count * run->statistic_elements;
-    run->statistics = mem_zalloc(MEM_GENERAL, elements + 1, sizeof *run->statistics);
-    return run->statistics || error_memory(err, elements * sizeof *run->statistics, "running statistics");
+    const struct run *run = context;
+    return executor_undo_statistics(run->executors[rank], run->done, err);
 }
 
-typedef bool (*move_fn)(struct executor *executor, size_t entry, float *values, struct error *err);
-
-static bool put_values(struct executor *executor, size_t entry, float *values, struct error *err)
-{
-    return executor_state_in(executor, entry, values, err);
-}
-
-/* Between a device's statistics and their place in run->statistics. */
-static bool move_statistics(struct run *run, uint32_t rank, move_fn move, struct error *err)
-{
-    struct executor *executor = run->executors[rank];
-    float *values = run->statistics + rank * run->statistic_elements;
-    for (size_t i = run->first_statistic; i < executor_state_count(executor); i++) {
-        TRY(move(executor, i, values, err));
-        values += executor_state_elements(executor, i);
-    }
-    return true;
-}
-
-bool run_keep_statistics(struct run *run, uint32_t rank, struct error *err)
-{
-    return !run->statistics || move_statistics(run, rank, executor_state_out, err);
-}
-
-static bool restore_statistics(void *context, uint32_t rank, struct error *err)
-{
-    return move_statistics(context, rank, put_values, err);
-}
-
+/* While steps are in flight a device's state is of none of them, unless the loss of the first was not finite: from that
+ * on the device that found it has updated nothing. */
 void run_save_last_good(struct run *run)
 {
     if (!run->options->save_folder || run->saved == run->done || run->done == 0) return;
-    for (size_t i = 0; run->in_step && i < run->device_count; i++)
-        if (executor_has_updated(run->executors[i])) return;
-    if (run->in_step && !team_run(run->team, restore_statistics, run, NULL)) return;
+    if (run->in_flight > 0 && !run->diverged) return;
+    if (run->diverged && !team_run(run->team, undo_statistics, run, NULL)) return;
     save(run, true, NULL);
 }
 

@@ -14,8 +14,6 @@
 #include "train_private.h"
 #include "verify.h"
 
-#define RING_STEPS 4096u /* the median is over the last so many */
-
 /* ---- Reports ---- */
 
 bool run_is_stopped(const struct run *run) { return run->options->stop && *run->options->stop; }
@@ -132,6 +130,21 @@ uint32_t train_device_threads(uint32_t devices)
     return each > 1 ? each : 1;
 }
 
+static uint32_t choose_in_flight(const struct run *run)
+{
+    uint32_t asked = run->options->in_flight;
+    if (asked == 0) return run->backend->in_host_memory ? 1 : 3;
+    return asked < TRAIN_MOST_IN_FLIGHT ? asked : TRAIN_MOST_IN_FLIGHT;
+}
+
+/* A step on a processor may take as long as it takes; a GPU that does nothing for minutes has been lost. */
+static uint64_t choose_wait_limit_ns(const struct run *run)
+{
+    double seconds = run->options->wait_seconds;
+    if (seconds <= 0) seconds = run->backend->in_host_memory ? 0 : 600;
+    return (uint64_t)(seconds * 1e9);
+}
+
 static bool create_executor(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
@@ -140,6 +153,9 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
                                        .backend = run->backend,
                                        .group = run->groups ? run->groups[rank] : NULL,
                                        .threads = train_device_threads(run->device_count),
+                                       .in_flight = run->most_in_flight,
+                                       .wait_limit_ns = choose_wait_limit_ns(run),
+                                       .keep_statistics = run->options->save_folder != NULL,
                                        .fill_dead = run->options->fill_dead,
                                        .time_ops = run->options->time_ops,
                                        .sink = run->sink};
@@ -178,8 +194,7 @@ static bool create_tables(struct run *run, struct error *err)
     size_t devices = run->device_count;
     run->executors = mem_zalloc(MEM_GENERAL, devices, sizeof *run->executors);
     run->metrics = mem_zalloc(MEM_GENERAL, devices, sizeof *run->metrics);
-    run->step_seconds = mem_zalloc(MEM_GENERAL, RING_STEPS, sizeof *run->step_seconds);
-    if (run->options->save_folder) TRY(run_prepare_keeping(run, err));
+    run->step_seconds = mem_zalloc(MEM_GENERAL, RUN_MEDIAN_STEPS, sizeof *run->step_seconds);
     run->staging = mem_alloc(MEM_GENERAL, largest_tensor(run->plan), sizeof *run->staging);
     if (run->executors && run->metrics && run->step_seconds && run->staging) return true;
     return error_memory(err, largest_tensor(run->plan) * sizeof *run->staging, "the run's tables");
@@ -245,6 +260,7 @@ static bool begin_run(struct run *run, struct error *err)
     TRY(dataset_open(o->data_path, &run->dataset, err));
     TRY(check_dataset(run, err));
     run->evaluate_every = choose_evaluate_every(run);
+    run->most_in_flight = choose_in_flight(run);
     TRY(train_try_outputs(o, err));
     report_run(run->plan, run->backend, o, run->sink);
     TRY(create_tables(run, err));
@@ -271,148 +287,7 @@ static bool end_run(struct run *run, bool ok, struct error *err)
     mem_free(run->metrics);
     mem_free(run->step_seconds);
     mem_free(run->staging);
-    mem_free(run->statistics);
     return ok;
-}
-
-/* ---- Steps ---- */
-
-static bool begin_share(void *context, uint32_t rank, struct error *err)
-{
-    struct run *run = context;
-    size_t first = 0, size = run->plan->spec.image_size;
-    for (uint32_t i = 0; i < rank; i++) first += run->plan->devices[run->first_device + i].images;
-    TRY(run_keep_statistics(run, rank, err));
-    return executor_begin_step(run->executors[rank], &run->step, run->batch.images + first * size * size * 3,
-                               run->batch.labels + first, &run->metrics[rank], err);
-}
-
-static bool end_share(void *context, uint32_t rank, struct error *err)
-{
-    struct run *run = context;
-    return executor_end_step(run->executors[rank], &run->step, err);
-}
-
-static bool next_batch(struct run *run, struct error *err)
-{
-    if (run->options->repeat_batch) return true;
-    uint64_t begin = clock_now_ns(), waited = loader_waited_ns(run->loader);
-    TRY(loader_next(run->loader, &run->batch, err));
-    if (loader_waited_ns(run->loader) > waited) run_report_gap(run, GAP_DATA, begin);
-    return true;
-}
-
-/* Sums over devices in rank order, so that they do not depend on which was first. */
-static bool collect_metrics(struct run *run, struct error *err)
-{
-    double loss = 0, hits = 0, images = 0;
-    for (size_t i = 0; i < run->device_count; i++) {
-        loss += run->metrics[i].loss;
-        hits += run->metrics[i].top1_hits;
-        images += run->metrics[i].images;
-    }
-    run->status.loss = loss / images;
-    run->status.train_error = 1 - hits / images;
-    if (isfinite(run->status.loss)) return true;
-    return error_set(err, ERROR_FAILED, "the loss is %f: training diverged; a smaller --learning-rate than %g may help",
-                     run->status.loss, run->status.learning_rate);
-}
-
-static bool compute_step(struct run *run, struct error *err)
-{
-    TRY(next_batch(run, err));
-    run->in_step = true;
-    TRY(team_run(run->team, begin_share, run, err));
-    TRY(collect_metrics(run, err));
-    TRY(team_run(run->team, end_share, run, err));
-    run->in_step = false;
-    return true;
-}
-
-static bool run_step(struct run *run, struct error *err)
-{
-    const struct train_options *o = run->options;
-    run->status.learning_rate = schedule_rate_at(&o->schedule, &run->schedule, run->done);
-    run->step = (struct step){.number = run->done,
-                              .seed = run->seed,
-                              .learning_rate = (float)run->status.learning_rate,
-                              .momentum = (float)o->momentum,
-                              .weight_decay = (float)o->weight_decay,
-                              .nesterov = o->nesterov,
-                              .bn_momentum = recipe_for(&run->plan->spec)->bn_momentum};
-    if (!compute_step(run, err)) return error_prefix(err, "step %" PRIu64, run->done + 1);
-    run->done++;
-    run->position += run->plan->batch;
-    schedule_see_step(&o->schedule, &run->schedule, run->status.train_error);
-    return true;
-}
-
-static void measure_step(struct run *run, uint64_t steps, double seconds)
-{
-    struct train_status *status = &run->status;
-    run->step_seconds[(steps - 1) % RING_STEPS] = seconds;
-    status->step = run->done;
-    status->iterations = run->options->iterations;
-    status->images_per_second = run->plan->batch / seconds;
-    double left = (double)(run->options->iterations - run->done);
-    double old = status->eta_seconds; /* a mean that forgets: about the last twenty steps */
-    double each = steps > 1 ? old / (left + 1) + (seconds - old / (left + 1)) / 20 : seconds;
-    status->eta_seconds = each * left;
-    run_report_metric(run, METRIC_LOSS, status->loss);
-    run_report_metric(run, METRIC_LEARNING_RATE, status->learning_rate);
-    run_report_metric(run, METRIC_IMAGES_PER_SECOND, status->images_per_second);
-    run_report_metric(run, METRIC_TRAIN_ERROR, status->train_error);
-}
-
-static bool is_due(uint64_t every, uint64_t done) { return every > 0 && done % every == 0; }
-
-/* The schedule sees the evaluations at intervals alone, so that a run which goes on from its last step has the rates of
- * one that never ended there. A stop puts the evaluation off until the run is resumed. */
-static bool evaluate(struct run *run, bool due, struct error *err)
-{
-    const struct train_options *o = run->options;
-    if (!run_is_stopped(run) && !run_evaluate(run, err))
-        return error_prefix(err, "the evaluation after step %" PRIu64, run->done);
-    if (due && run->status.evaluated) schedule_see_evaluation(&o->schedule, &run->schedule, run->status.top1_error);
-    run->schedule.waiting = due && !run->status.evaluated && o->schedule.kind == SCHEDULE_PLATEAU;
-    return true;
-}
-
-/* A stop is looked at once: what is seen is saved. */
-static bool after_step(struct run *run, bool *stopped, struct error *err)
-{
-    const struct train_options *o = run->options;
-    bool last = run->done == o->iterations, due = is_due(run->evaluate_every, run->done);
-    run->status.evaluated = false;
-    if (!o->skip_evaluation && !o->repeat_batch && (last || due)) TRY(evaluate(run, due, err));
-    log_step(run->log, &run->status);
-    *stopped = run_is_stopped(run);
-    bool save = last || *stopped || is_due(o->save_every, run->done);
-    if (!o->save_folder || !save || run->saved == run->done) return true;
-    return run_save(run, err) || error_prefix(err, "the checkpoint of step %" PRIu64, run->done);
-}
-
-typedef void (*progress_fn)(void *context, const struct train_status *status);
-
-static bool run_steps(struct run *run, progress_fn progress, void *context, struct train_result *result,
-                      struct error *err)
-{
-    uint64_t steps = 0;
-    if (run->schedule.waiting && run->done < run->options->iterations) TRY(evaluate(run, true, err));
-    result->stopped = run_is_stopped(run) && run->done < run->options->iterations;
-    while (run->done < run->options->iterations && !result->stopped) {
-        uint64_t begin = clock_now_ns();
-        TRY(run_step(run, err));
-        measure_step(run, ++steps, (double)(clock_now_ns() - begin) * 1e-9);
-        TRY(after_step(run, &result->stopped, err));
-        result->loss = run->status.loss;
-        if (run->status.evaluated) {
-            result->top1_error = run->status.top1_error;
-            result->top5_error = run->status.top5_error;
-        }
-        if (progress) progress(context, &run->status);
-    }
-    return true;
 }
 
 /* ---- Results ---- */
@@ -425,7 +300,7 @@ static int compare_reals(const void *a, const void *b)
 
 static double median_speed(struct run *run, uint64_t steps)
 {
-    size_t count = steps < RING_STEPS ? (size_t)steps : RING_STEPS;
+    size_t count = steps < RUN_MEDIAN_STEPS ? (size_t)steps : RUN_MEDIAN_STEPS;
     if (count == 0) return 0;
     qsort(run->step_seconds, count, sizeof *run->step_seconds, compare_reals);
     return run->plan->batch / run->step_seconds[count / 2];
@@ -447,8 +322,8 @@ static void fail_run(struct run *run, struct error *err)
 }
 
 bool train_run(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-               struct trace_sink *sink, progress_fn progress, void *context, struct train_result *result,
-               struct error *err)
+               struct trace_sink *sink, void (*progress)(void *context, const struct train_status *status),
+               void *context, struct train_result *result, struct error *err)
 {
     struct run run = {.plan = plan,
                       .backend = backend,

@@ -12,6 +12,8 @@
 #include "sink.h"
 #include "train_status.h"
 
+#define TRAIN_MOST_IN_FLIGHT 8u
+
 struct train_options {
     const char *data_path;
     uint64_t iterations;       /* total, also when resumed */
@@ -30,6 +32,10 @@ struct train_options {
     bool repeat_batch;         /* every step sees the first batch: a check that a net can learn */
     bool fill_dead;            /* debugging: bytes are filled with NaN right after their last use */
     bool time_ops;             /* ops' times go to the sink */
+    uint32_t in_flight;        /* steps that the devices are given before the first of them is looked at, up to
+                                * TRAIN_MOST_IN_FLIGHT; 0 = the backend's: 1 where launches compute, else 3. All that a run
+                                * writes and says is the same. */
+    double wait_seconds;       /* a device that a step takes longer on is lost; 0 = the backend's: for ever, or 600 */
     const char *command;       /* for the sink: how the run was started; may be NULL */
     const volatile sig_atomic_t *stop; /* set by a signal handler: checkpoint and leave */
 };

@@ -8,6 +8,14 @@
 #include "team.h"
 #include "train.h"
 
+#define RUN_MEDIAN_STEPS 4096u /* the run's speed is the median of the last so many */
+
+/* A step that the devices have been given. */
+struct flight {
+    uint64_t begin_ns;
+    double learning_rate;
+};
+
 struct run {
     const struct plan *plan;
     const struct backend *backend;
@@ -25,10 +33,7 @@ struct run {
     struct executor **executors; /* one per device of this process */
     struct metrics *metrics;     /* likewise: of its last step or evaluation batch */
     float *staging;              /* room for the largest tensor that a checkpoint holds */
-    double *step_seconds;        /* of the last steps, a ring */
-    float *statistics;           /* with a save_folder: of all devices, as the last step left them; else NULL */
-    uint64_t statistic_elements; /* of one device */
-    size_t first_statistic;      /* among the entries of a device's state */
+    double *step_seconds;        /* of the last RUN_MEDIAN_STEPS steps, a ring */
 
     uint64_t seed;
     uint64_t done;     /* steps */
@@ -36,9 +41,16 @@ struct run {
     uint64_t first;    /* done before this process began */
     uint64_t saved;    /* step of the last checkpoint; UINT64_MAX = none */
     uint64_t evaluate_every; /* steps, 0 = at the end only */
-    bool in_step;      /* between a step's begin and its end: statistics are not to be trusted */
+    uint32_t most_in_flight;
+    uint32_t in_flight;  /* steps submitted and not collected; after a device's failure, 1 at least */
+    struct flight flights[TRAIN_MOST_IN_FLIGHT]; /* of step n: number n modulo these */
+    uint64_t collected_ns; /* when the last step was */
+    bool diverged;         /* the loss of the step after `done` is not finite */
+    uint32_t good_rank;    /* then: a device that has the parameters before that step */
+    bool no_more_images;   /* the next batch could not be had: steps in flight come to their end first */
+    struct error images_error;
     struct schedule_state schedule;
-    struct step step;   /* the one being run */
+    struct step step;   /* submitted last */
     struct batch batch; /* its images */
     struct train_status status;
 };
@@ -49,13 +61,13 @@ bool run_evaluate(struct run *run, struct error *err);
 /* Makes run->loader for the run's position. */
 bool run_open_loader(struct run *run, struct error *err);
 
+/* steps.c: all steps, with what follows each of them. */
+bool run_steps(struct run *run, void (*progress)(void *context, const struct train_status *status), void *context,
+               struct train_result *result, struct error *err);
+
 /* run_state.c: initial values, checkpoints. */
 bool run_initialise(struct run *run, struct error *err);
 bool run_save(struct run *run, struct error *err);
-/* A step's first half changes running statistics alone: they are kept before it, for the checkpoint of a run whose step
- * fails. run_keep is for one device's thread. */
-bool run_prepare_keeping(struct run *run, struct error *err);
-bool run_keep_statistics(struct run *run, uint32_t rank, struct error *err);
 /* run_save of the last good step after a failure; nothing where its state is gone or not finite. */
 void run_save_last_good(struct run *run);
 bool run_resume(struct run *run, struct error *err);

@@ -1,0 +1,69 @@
+/* An executor's inside: what execute.c (steps) and launch.c (their parts) share. */
+#ifndef FATHOM_EXECUTE_PRIVATE_H
+#define FATHOM_EXECUTE_PRIVATE_H
+
+#include "bind.h"
+#include "execute.h"
+
+#define DEAD_BYTE 0xFF /* four of them are a NaN, as are two in 16-bit formats */
+
+/* Beside the plan's streams one of the executor's own: it brings the next step's input while this one computes. */
+enum { STREAM_UPLOAD = PLAN_STREAMS, EXECUTOR_STREAMS };
+
+/* Ops [from, to) of a program, launched together: all streams that they use start from the computing one and come back
+ * to it, so that a part can be recorded by itself and parts follow each other in its order. */
+struct part {
+    const struct bound_program *bound;
+    size_t from, to;
+    bool uses[PLAN_STREAMS];
+    bool launched; /* once, op by op */
+    struct recording *recording; /* NULL before the second launch, or without recordings */
+};
+
+/* A step in flight, or one that was. */
+struct slot {
+    struct step step;
+    float *images;   /* staged in pinned memory; NULL: copies have been done when they return */
+    int32_t *labels;
+    float *metrics;  /* 4, as the device left them */
+    uint8_t *statistics; /* running statistics before the step; NULL = not kept */
+    struct event *done;
+};
+
+struct executor {
+    struct executor_options options;
+    const struct backend *backend;
+    const struct plan_variant *variant;
+    uint32_t micro_batches;
+    struct device *device;
+    struct stream *streams[EXECUTOR_STREAMS];
+    struct event *crossing[PLAN_STREAMS]; /* of each stream, where streams meet */
+    struct event *origin;                 /* device times count from here */
+    struct event *uploaded, *input_free;  /* the input is there; its bytes may be written again */
+    bool tail_touches_input;
+    struct bound_program train, evaluate;
+    struct part body, tail, evaluation;
+    struct state_entry *state;
+    size_t state_count;
+    struct byte_range *statistics; /* where running statistics lie; empty unless they are kept */
+    size_t statistic_ranges;
+    uint64_t statistic_bytes;
+
+    void *ring; /* the slots' memory, pinned where the backend has such */
+    struct slot *slots; /* options.in_flight */
+    uint64_t submitted, collected;
+
+    bool lost; /* a call on the device failed: all others fail with the first error */
+    struct error first;
+};
+
+/* launch.c. Zeroed parts may be finished. */
+void part_init(struct part *part, const struct bound_program *bound, size_t from, size_t to);
+void part_finish(struct part *part, const struct backend *backend);
+/* Replays the part, or launches its ops one by one: the first time, where there are no recordings, and when they are
+ * timed (then it has been done on return). number: of the step, for messages. */
+bool part_launch(struct executor *executor, struct part *part, bool timed, uint64_t number, struct error *err);
+/* Waits for an event of a step; a device that does not come to it in time is an error. */
+bool executor_wait(struct executor *executor, struct event *event, uint64_t number, struct error *err);
+
+#endif

@@ -1,0 +1,157 @@
+/* Launching parts of a program: op by op, or as a recording. */
+#include <inttypes.h>
+
+#include "clock.h"
+#include "execute_private.h"
+
+void part_init(struct part *part, const struct bound_program *bound, size_t from, size_t to)
+{
+    *part = (struct part){.bound = bound, .from = from, .to = to};
+    for (size_t i = from; i < to; i++) part->uses[bound->ops[i].stream] = true;
+}
+
+void part_finish(struct part *part, const struct backend *backend)
+{
+    if (part->recording) backend->recording_destroy(part->recording);
+    *part = (struct part){0};
+}
+
+bool executor_wait(struct executor *ex, struct event *event, uint64_t number, struct error *err)
+{
+    uint64_t limit = ex->options.wait_limit_ns ? ex->options.wait_limit_ns : UINT64_MAX;
+    bool done = false;
+    TRY(ex->backend->event_synchronize(event, limit, &done, err));
+    if (done) return true;
+    return error_set(err, ERROR_FAILED, "device %u has not finished step %" PRIu64 " within %g s", ex->options.device,
+                     number + 1, (double)limit * 1e-9);
+}
+
+/* ---- One op ---- */
+
+static bool fill_dead(struct executor *ex, const struct bound_program *bound, size_t op, struct error *err)
+{
+    if (!bound->dead.first) return true;
+    struct stream *stream = ex->streams[bound->ops[op].stream];
+    for (uint32_t i = bound->dead.first[op]; i < bound->dead.first[op + 1]; i++) {
+        const struct byte_range *range = &bound->dead.ranges[i];
+        bool (*fill)(struct device *, struct stream *, uint64_t, uint64_t, uint8_t, struct error *) =
+            range->host ? ex->backend->host_fill : ex->backend->fill;
+        TRY(fill(ex->device, stream, range->offset, range->bytes, DEAD_BYTE, err));
+    }
+    return true;
+}
+
+/* The sink knows of the launch, so that what the backend starts can be told to be this op's. */
+static bool launch_prepared(struct executor *ex, const struct bound_program *bound, size_t i, struct error *err)
+{
+    const struct bound_op *op = &bound->ops[i];
+    const struct trace_sink *sink = ex->options.sink;
+    if (sink && sink->launch_begin)
+        sink->launch_begin(sink->context, ex->options.device, (uint32_t)i, op_pass_name(bound->plan->ops[i].pass));
+    bool ok = ex->backend->op_launch(op->prepared, ex->streams[op->stream], err);
+    if (sink && sink->launch_end) sink->launch_end(sink->context, ex->options.device);
+    return ok;
+}
+
+/* Ops before the part need no waiting for: the part began when all streams had met. */
+static bool wait_for_others(struct executor *ex, const struct part *part, size_t i, struct error *err)
+{
+    const struct bound_op *op = &part->bound->ops[i];
+    for (size_t s = 0; s < PLAN_STREAMS; s++) {
+        uint32_t other = op->waits.op[s];
+        if (other == NO_OP || other < part->from) continue;
+        TRY(ex->backend->event_wait(part->bound->ops[other].done, ex->streams[op->stream], err));
+    }
+    return true;
+}
+
+static bool launch_op(struct executor *ex, const struct part *part, size_t i, bool timed, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    const struct bound_op *op = &part->bound->ops[i];
+    struct stream *stream = ex->streams[op->stream];
+    TRY(wait_for_others(ex, part, i, err));
+    bool events = timed && op->begin, host = timed && !op->begin;
+    if (events) TRY(backend->event_record(op->begin, stream, err));
+    uint64_t begin = host ? clock_now_ns() : 0;
+    TRY(launch_prepared(ex, part->bound, i, err));
+    const struct trace_sink *sink = ex->options.sink;
+    if (host) sink->op(sink->context, ex->options.device, (uint32_t)i, begin, clock_now_ns());
+    if (events) TRY(backend->event_record(op->end, stream, err));
+    TRY(fill_dead(ex, part->bound, i, err));
+    return !op->done || backend->event_record(op->done, stream, err);
+}
+
+/* ---- A part, op by op ---- */
+
+/* The part's other streams start where the computing one is. */
+static bool fork_streams(struct executor *ex, const struct part *part, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    TRY(backend->event_record(ex->crossing[STREAM_COMPUTE], ex->streams[STREAM_COMPUTE], err));
+    for (int i = STREAM_COMPUTE + 1; i < PLAN_STREAMS; i++)
+        if (part->uses[i]) TRY(backend->event_wait(ex->crossing[STREAM_COMPUTE], ex->streams[i], err));
+    return true;
+}
+
+/* The computing stream goes on when the others have come to their ends. */
+static bool join_streams(struct executor *ex, const struct part *part, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    for (int i = STREAM_COMPUTE + 1; i < PLAN_STREAMS; i++) {
+        if (!part->uses[i]) continue;
+        TRY(backend->event_record(ex->crossing[i], ex->streams[i], err));
+        TRY(backend->event_wait(ex->crossing[i], ex->streams[STREAM_COMPUTE], err));
+    }
+    return true;
+}
+
+static bool report_events(struct executor *ex, const struct part *part, uint64_t origin_ns, uint64_t number,
+                          struct error *err)
+{
+    struct trace_sink *sink = ex->options.sink;
+    TRY(ex->backend->event_record(ex->crossing[STREAM_COMPUTE], ex->streams[STREAM_COMPUTE], err));
+    TRY(executor_wait(ex, ex->crossing[STREAM_COMPUTE], number, err));
+    for (size_t i = part->from; i < part->to; i++) {
+        uint64_t begin, end;
+        TRY(ex->backend->event_elapsed_ns(ex->origin, part->bound->ops[i].begin, &begin, err));
+        TRY(ex->backend->event_elapsed_ns(ex->origin, part->bound->ops[i].end, &end, err));
+        sink->op(sink->context, ex->options.device, (uint32_t)i, origin_ns + begin, origin_ns + end);
+    }
+    return true;
+}
+
+static bool launch_ops(struct executor *ex, const struct part *part, bool timed, uint64_t number, struct error *err)
+{
+    uint64_t origin_ns = clock_now_ns();
+    bool events = timed && ex->origin;
+    if (events) TRY(ex->backend->event_record(ex->origin, ex->streams[STREAM_COMPUTE], err));
+    TRY(fork_streams(ex, part, err));
+    for (size_t i = part->from; i < part->to; i++) TRY(launch_op(ex, part, i, timed, err));
+    TRY(join_streams(ex, part, err));
+    return !events || report_events(ex, part, origin_ns, number, err);
+}
+
+/* ---- A part as a recording ---- */
+
+static bool record(struct executor *ex, struct part *part, uint64_t number, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    TRY(backend->record_begin(ex->device, ex->streams[STREAM_COMPUTE], &part->recording, err));
+    TRY(launch_ops(ex, part, false, number, err));
+    return backend->record_end(part->recording, err);
+}
+
+/* Libraries take memory and load kernels when an op first runs, which no recording may see: that launch is an ordinary
+ * one. */
+bool part_launch(struct executor *ex, struct part *part, bool timed, uint64_t number, struct error *err)
+{
+    bool records = ex->backend->record_begin && !ex->options.no_recordings;
+    if (part->from == part->to) return true;
+    if (!records || timed || !part->launched) {
+        part->launched = true;
+        return launch_ops(ex, part, timed, number, err);
+    }
+    if (!part->recording) TRY(record(ex, part, number, err));
+    return ex->backend->replay(part->recording, ex->streams[STREAM_COMPUTE], err);
+}

@@ -1,0 +1,195 @@
+/* The steps of a run. Several may be in flight: a device gets its next step before the last one is looked at. All that
+ * is seen, reported and decided is the same with any number of them: steps are collected in order, and what depends on
+ * one that is in flight waits for it. */
+#include <inttypes.h>
+#include <math.h>
+
+#include "clock.h"
+#include "train_private.h"
+
+/* ---- Giving steps to the devices ---- */
+
+static bool submit_share(void *context, uint32_t rank, struct error *err)
+{
+    struct run *run = context;
+    size_t first = 0, size = run->plan->spec.image_size;
+    for (uint32_t i = 0; i < rank; i++) first += run->plan->devices[run->first_device + i].images;
+    return executor_submit(run->executors[rank], &run->step, run->batch.images + first * size * size * 3,
+                           run->batch.labels + first, err);
+}
+
+static bool next_batch(struct run *run, struct error *err)
+{
+    if (run->options->repeat_batch) return true;
+    uint64_t begin = clock_now_ns(), waited = loader_waited_ns(run->loader);
+    TRY(loader_next(run->loader, &run->batch, err));
+    if (loader_waited_ns(run->loader) > waited) run_report_gap(run, GAP_DATA, begin);
+    return true;
+}
+
+static struct flight *flight_of(struct run *run, uint64_t step) { return &run->flights[step % TRAIN_MOST_IN_FLIGHT]; }
+
+static bool submit_step(struct run *run, struct error *err)
+{
+    const struct train_options *o = run->options;
+    uint64_t number = run->done + run->in_flight;
+    struct flight *flight = flight_of(run, number);
+    *flight = (struct flight){clock_now_ns(), schedule_rate_at(&o->schedule, &run->schedule, number)};
+    run->no_more_images = !next_batch(run, &run->images_error);
+    if (run->no_more_images) return true;
+    run->step = (struct step){.number = number,
+                              .seed = run->seed,
+                              .learning_rate = (float)flight->learning_rate,
+                              .momentum = (float)o->momentum,
+                              .weight_decay = (float)o->weight_decay,
+                              .nesterov = o->nesterov,
+                              .bn_momentum = recipe_for(&run->plan->spec)->bn_momentum};
+    run->in_flight++;
+    return team_run(run->team, submit_share, run, err) || error_prefix(err, "step %" PRIu64, number + 1);
+}
+
+static bool is_due(uint64_t every, uint64_t done) { return every > 0 && done % every == 0; }
+
+static bool evaluation_is_due(const struct run *run, uint64_t done) { return is_due(run->evaluate_every, done); }
+
+static bool evaluates(const struct run *run) { return !run->options->skip_evaluation && !run->options->repeat_batch; }
+
+/* Whether what follows the step needs the devices at rest. */
+static bool rests_after(const struct run *run, uint64_t done)
+{
+    const struct train_options *o = run->options;
+    return (evaluates(run) && evaluation_is_due(run, done)) || (o->save_folder && is_due(o->save_every, done));
+}
+
+/* Whether the next step may join those in flight. Timed ops are timed with nothing beside them. */
+static bool may_join(const struct run *run)
+{
+    const struct executor *executor = run->executors[0];
+    uint64_t next = run->done + run->in_flight;
+    return run->in_flight < run->most_in_flight && !run_is_stopped(run) && !rests_after(run, next) &&
+           !schedule_follows_error(&run->options->schedule, &run->schedule, next) &&
+           !executor_times_ops(executor, next - 1) && !executor_times_ops(executor, next);
+}
+
+static bool submit_steps(struct run *run, struct error *err)
+{
+    while (!run->no_more_images && run->done + run->in_flight < run->options->iterations &&
+           (run->in_flight == 0 || may_join(run)))
+        TRY(submit_step(run, err));
+    if (run->in_flight > 0) return true;
+    if (err) *err = run->images_error;
+    return error_prefix(err, "step %" PRIu64, run->done + 1);
+}
+
+/* ---- Collecting them ---- */
+
+static bool collect_share(void *context, uint32_t rank, struct error *err)
+{
+    struct run *run = context;
+    return executor_collect(run->executors[rank], &run->metrics[rank], err);
+}
+
+/* Sums over devices in rank order, so that they do not depend on which was first. */
+static bool sum_metrics(struct run *run, struct error *err)
+{
+    double loss = 0, hits = 0, images = 0;
+    for (uint32_t i = run->device_count; i-- > 0;)
+        if (!isfinite(run->metrics[i].loss)) run->good_rank = i;
+    for (uint32_t i = 0; i < run->device_count; i++) {
+        loss += run->metrics[i].loss;
+        hits += run->metrics[i].top1_hits;
+        images += run->metrics[i].images;
+    }
+    run->status.loss = loss / images;
+    run->status.train_error = 1 - hits / images;
+    run->diverged = !isfinite(run->status.loss);
+    if (!run->diverged) return true;
+    return error_set(err, ERROR_FAILED, "the loss is %f: training diverged; a smaller --learning-rate than %g may help",
+                     run->status.loss, run->status.learning_rate);
+}
+
+static bool collect_step(struct run *run, struct error *err)
+{
+    run->status.learning_rate = flight_of(run, run->done)->learning_rate;
+    if (!team_run(run->team, collect_share, run, err) || !sum_metrics(run, err))
+        return error_prefix(err, "step %" PRIu64, run->done + 1);
+    run->in_flight--;
+    run->done++;
+    run->position += run->plan->batch;
+    schedule_see_step(&run->options->schedule, &run->schedule, run->status.train_error);
+    return true;
+}
+
+/* A step takes from when it was begun, or when the one before it had ended. */
+static void measure_step(struct run *run)
+{
+    struct train_status *status = &run->status;
+    uint64_t steps = run->done - run->first, begin = flight_of(run, run->done - 1)->begin_ns, now = clock_now_ns();
+    if (begin < run->collected_ns) begin = run->collected_ns;
+    run->collected_ns = now;
+    double seconds = (double)(now - begin) * 1e-9;
+    run->step_seconds[(steps - 1) % RUN_MEDIAN_STEPS] = seconds;
+    status->step = run->done;
+    status->iterations = run->options->iterations;
+    status->images_per_second = run->plan->batch / seconds;
+    double left = (double)(run->options->iterations - run->done);
+    double old = status->eta_seconds; /* a mean that forgets: about the last twenty steps */
+    double each = steps > 1 ? old / (left + 1) + (seconds - old / (left + 1)) / 20 : seconds;
+    status->eta_seconds = each * left;
+    run_report_metric(run, METRIC_LOSS, status->loss);
+    run_report_metric(run, METRIC_LEARNING_RATE, status->learning_rate);
+    run_report_metric(run, METRIC_IMAGES_PER_SECOND, status->images_per_second);
+    run_report_metric(run, METRIC_TRAIN_ERROR, status->train_error);
+}
+
+/* ---- After each ---- */
+
+/* The schedule sees the evaluations at intervals alone, so that a run which goes on from its last step has the rates of
+ * one that never ended there. A stop puts the evaluation off until the run is resumed. */
+static bool evaluate(struct run *run, bool due, struct error *err)
+{
+    const struct train_options *o = run->options;
+    if (!run_is_stopped(run) && !run_evaluate(run, err))
+        return error_prefix(err, "the evaluation after step %" PRIu64, run->done);
+    if (due && run->status.evaluated) schedule_see_evaluation(&o->schedule, &run->schedule, run->status.top1_error);
+    run->schedule.waiting = due && !run->status.evaluated && o->schedule.kind == SCHEDULE_PLATEAU;
+    return true;
+}
+
+/* A stop is looked at once: what is seen is saved, when no step is in flight any more. */
+static bool after_step(struct run *run, bool *stopped, struct error *err)
+{
+    const struct train_options *o = run->options;
+    bool last = run->done == o->iterations, due = evaluation_is_due(run, run->done);
+    run->status.evaluated = false;
+    if (evaluates(run) && (last || due)) TRY(evaluate(run, due, err));
+    log_step(run->log, &run->status);
+    *stopped = run_is_stopped(run) && run->in_flight == 0;
+    bool save = last || *stopped || is_due(o->save_every, run->done);
+    if (!o->save_folder || !save || run->saved == run->done) return true;
+    return run_save(run, err) || error_prefix(err, "the checkpoint of step %" PRIu64, run->done);
+}
+
+static void keep_result(const struct run *run, struct train_result *result)
+{
+    result->loss = run->status.loss;
+    if (!run->status.evaluated) return;
+    result->top1_error = run->status.top1_error;
+    result->top5_error = run->status.top5_error;
+}
+
+bool run_steps(struct run *run, void (*progress)(void *context, const struct train_status *status), void *context,
+               struct train_result *result, struct error *err)
+{
+    if (run->schedule.waiting && run->done < run->options->iterations) TRY(evaluate(run, true, err));
+    result->stopped = run_is_stopped(run) && run->done < run->options->iterations;
+    while (run->done < run->options->iterations && !result->stopped) {
+        TRY(submit_steps(run, err));
+        TRY(collect_step(run, err));
+        measure_step(run);
+        TRY(after_step(run, &result->stopped, err));
+        keep_result(run, result);
+        if (progress) progress(context, &run->status);
+    }
+    return true;
+}
