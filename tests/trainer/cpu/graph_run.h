@@ -1,0 +1,131 @@
+/* A graph run op by op on a backend, each tensor at bytes of its own. */
+#ifndef FATHOM_GRAPH_RUN_H
+#define FATHOM_GRAPH_RUN_H
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+#include "cpu_backend.h"
+#include "random.h"
+
+struct graph_run {
+    const struct backend *backend;
+    const struct graph *graph;
+    struct device *device;
+    uint64_t *offsets; /* of each tensor */
+    uint64_t bytes;    /* of the arena, workspace included */
+    uint64_t workspace, workspace_bytes;
+};
+
+static inline uint64_t graph_run_take(struct graph_run *run, uint64_t bytes)
+{
+    uint64_t at = run->bytes;
+    run->bytes += (bytes + 255) / 256 * 256;
+    return at;
+}
+
+static inline void graph_run_place(struct graph_run *run)
+{
+    const struct graph *graph = run->graph;
+    struct error err = {0};
+    for (uint32_t t = 0; t < graph->tensor_count; t++)
+        if (graph->tensors[t].view_of == NO_TENSOR) run->offsets[t] = graph_run_take(run, graph->tensors[t].bytes);
+    for (uint32_t t = 0; t < graph->tensor_count; t++)
+        if (graph->tensors[t].view_of != NO_TENSOR)
+            run->offsets[t] = run->offsets[graph->tensors[t].view_of] + graph->tensors[t].view_offset;
+    for (uint32_t i = 0; i < graph->op_count; i++) {
+        uint64_t bytes = 0;
+        cr_assert(run->backend->op_workspace(graph, &graph->ops[i], graph->ops[i].pass, &bytes, &err), "%s", err.text);
+        if (bytes > run->workspace_bytes) run->workspace_bytes = bytes;
+    }
+    run->workspace = graph_run_take(run, run->workspace_bytes);
+}
+
+/* By the persistent tensors' order, which lowering keeps: not by their numbers. */
+static inline void graph_run_fill_state(struct graph_run *run)
+{
+    struct error err = {0};
+    uint64_t number = 0;
+    for (uint32_t t = 0; t < run->graph->tensor_count; t++) {
+        const struct tensor *tensor = &run->graph->tensors[t];
+        if (!tensor->persistent || tensor->role == ROLE_BUCKET) continue;
+        struct random random = random_begin(5, RANDOM_WEIGHTS, number++, 0);
+        uint64_t count = tensor_elements(tensor);
+        float *values = calloc(count, sizeof *values);
+        for (uint64_t i = 0; i < count; i++)
+            values[i] = (tensor->role == ROLE_RUNNING_VARIANCE || tensor->role == ROLE_GAMMA ? 1.0f : 0.0f) +
+                        (tensor->role == ROLE_METRICS ? 0 : 0.2f * (float)random_normal(&random));
+        cr_assert(run->backend->parameter_in(run->device, tensor, run->offsets[t], values, &err), "%s", err.text);
+        free(values);
+    }
+}
+
+static inline void graph_run_fill_input(struct graph_run *run, uint64_t step)
+{
+    const struct tensor *images = &run->graph->tensors[run->graph->images];
+    struct error err = {0};
+    uint64_t count = tensor_elements(images);
+    float *pixels = calloc(count, sizeof *pixels);
+    int32_t labels[16];
+    struct random random = random_begin(6, RANDOM_SYNTHETIC, step, 0);
+    for (uint64_t i = 0; i < count; i++) pixels[i] = (float)random_normal(&random);
+    for (int i = 0; i < 16; i++) labels[i] = (int32_t)random_below(&random, 10);
+    cr_assert(run->backend->copy_in(run->device, NULL, run->offsets[run->graph->images], pixels, images->bytes, &err) &&
+              run->backend->copy_in(run->device, NULL, run->offsets[run->graph->labels], labels,
+                                    run->graph->tensors[run->graph->labels].bytes, &err));
+    free(pixels);
+}
+
+static inline void graph_run_op(struct graph_run *run, uint32_t index, enum op_pass pass)
+{
+    const struct graph *graph = run->graph;
+    const struct op *op = &graph->ops[index];
+    struct op_call call = {.graph = graph, .op = op, .op_index = graph_logical_op(graph, index), .pass = pass};
+    struct prepared *prepared = NULL;
+    struct error err = {0};
+    for (uint32_t k = 0; k < op->inputs; k++) {
+        call.in[k] = run->offsets[op->in[k]];
+        call.in_tensor[k] = &graph->tensors[op->in[k]];
+    }
+    for (uint32_t k = 0; k < op->outputs; k++) {
+        call.out[k] = run->offsets[op->out[k]];
+        call.out_tensor[k] = &graph->tensors[op->out[k]];
+    }
+    call.workspace = run->workspace;
+    call.workspace_bytes = run->workspace_bytes;
+    cr_assert(run->backend->op_prepare(run->device, &call, &prepared, &err) &&
+                  run->backend->op_launch(prepared, NULL, &err),
+              "%s: %s", op_kind_name(op->kind), err.text);
+    run->backend->op_release(prepared);
+}
+
+/* A device for the graph with its tensors' places, its state as fill_state has it and step 0 set; ended by
+ * graph_run_finish. */
+static inline struct graph_run graph_run_begin(const struct backend *backend, const struct graph *graph)
+{
+    struct graph_run run = {.backend = backend, .graph = graph};
+    struct error err = {0};
+    const struct device_options options = {.threads = 1};
+    run.offsets = calloc(graph->tensor_count, sizeof *run.offsets);
+    graph_run_place(&run);
+    cr_assert(backend->device_create(&options, run.bytes, &run.device, &err), "%s", err.text);
+    cr_assert(backend->fill(run.device, NULL, 0, run.bytes, 0, &err));
+    graph_run_fill_state(&run);
+    return run;
+}
+
+static inline void graph_run_set_step(struct graph_run *run, uint64_t number)
+{
+    struct step now = {.number = number, .seed = 3, .learning_rate = 0.02f, .momentum = 0.9f, .bn_momentum = 0.1f};
+    struct error err = {0};
+    cr_assert(run->backend->set_step(run->device, NULL, &now, &err));
+    graph_run_fill_input(run, number);
+}
+
+static inline void graph_run_finish(struct graph_run *run)
+{
+    run->backend->device_destroy(run->device);
+    free(run->offsets);
+}
+
+#endif

@@ -1,0 +1,207 @@
+/* Each op of lowered graphs: the fast loops against the readable ones on the same operands, and the gradients of whole
+ * small nets by differences. */
+#include <math.h>
+#include <string.h>
+
+#include "build.h"
+#include "graph_run.h"
+#include "lower.h"
+#include "random_graph.h"
+
+/* ---- The fast loops against the readable ones ---- */
+
+/* Convolutions' weights and their gradients are kept in the backend's own order. */
+static bool is_permuted(const struct tensor *t) { return t->role == ROLE_WEIGHT; }
+
+static void *read_tensor(struct graph_run *run, uint32_t index)
+{
+    const struct tensor *t = &run->graph->tensors[index];
+    struct error err = {0};
+    void *values = calloc(1, t->bytes + 8);
+    cr_assert(is_permuted(t) ? run->backend->parameter_out(run->device, t, run->offsets[index], values, &err)
+                             : run->backend->copy_out(run->device, NULL, values, run->offsets[index], t->bytes, &err));
+    return values;
+}
+
+static void write_tensor(struct graph_run *run, uint32_t index, const void *values)
+{
+    const struct tensor *t = &run->graph->tensors[index];
+    struct error err = {0};
+    cr_assert(is_permuted(t) ? run->backend->parameter_in(run->device, t, run->offsets[index], values, &err)
+                             : run->backend->copy_in(run->device, NULL, run->offsets[index], values, t->bytes, &err));
+}
+
+static double value_at(const struct tensor *t, const void *values, uint64_t i)
+{
+    return t->dtype == DTYPE_F64 ? ((const double *)values)[i] : (double)((const float *)values)[i];
+}
+
+/* Largest difference over the largest value of its row of channels: tables have rows of different sizes. Values that
+ * small are what is left of sums that cancel, as of a bias before a BN. */
+#define LEAST_SCALE 0.02
+
+static double difference(const struct tensor *t, const void *a, const void *b)
+{
+    uint64_t count = tensor_elements(t), row = t->class == CLASS_STATISTIC ? t->dims[3] : count;
+    double worst = 0;
+    for (uint64_t first = 0; first < count; first += row) {
+        double scale = LEAST_SCALE, most = 0;
+        for (uint64_t i = first; i < first + row; i++) {
+            double d = fabs(value_at(t, a, i) - value_at(t, b, i));
+            if (!(d <= most)) most = d;
+            if (fabs(value_at(t, b, i)) > scale) scale = fabs(value_at(t, b, i));
+        }
+        if (!(most / scale <= worst)) worst = most / scale;
+    }
+    return worst;
+}
+
+static void compare_op(struct graph_run *fast, struct graph_run *slow, uint32_t index, bool seen[OP_KINDS])
+{
+    const struct graph *graph = slow->graph;
+    const struct op *op = &graph->ops[index];
+    for (uint32_t k = 0; k < op->inputs; k++) {
+        void *values = read_tensor(slow, op->in[k]);
+        write_tensor(fast, op->in[k], values);
+        free(values);
+    }
+    graph_run_op(fast, index, op->pass);
+    graph_run_op(slow, index, op->pass);
+    seen[op->kind] = true;
+    for (uint32_t k = 0; k < op->outputs; k++) {
+        const struct tensor *t = &graph->tensors[op->out[k]];
+        if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_F64) continue;
+        void *a = read_tensor(fast, op->out[k]), *b = read_tensor(slow, op->out[k]);
+        cr_expect(difference(t, a, b) < 2e-5, "%s, fused %u, output %u: %g", op_kind_name(op->kind),
+                  op->attr.conv.fused, k, difference(t, a, b));
+        free(a);
+        free(b);
+    }
+}
+
+static void compare_ops(const struct graph *logical, uint32_t lowering, bool seen[OP_KINDS])
+{
+    struct graph *graph = NULL;
+    struct error err = {0};
+    cr_assert(graph_lower(logical, lowering, &graph, &err), "%s", err.text);
+    struct graph_run fast = graph_run_begin(&cpu_backend, graph), slow = graph_run_begin(&cpu_reference_backend, graph);
+    graph_run_set_step(&fast, 0);
+    graph_run_set_step(&slow, 0);
+    for (uint32_t i = 0; i < graph->backward_end; i++) compare_op(&fast, &slow, i, seen);
+    graph_run_finish(&fast);
+    graph_run_finish(&slow);
+    graph_destroy(graph);
+}
+
+Test(ops_lowered, agree_with_the_reference)
+{
+    bool seen[OP_KINDS] = {false};
+    for (uint64_t seed = 1000; seed < 1060; seed++) {
+        struct graph *logical = random_graph(seed, (struct graph_options){.batch = 3});
+        compare_ops(logical, LOWER_ALL, seen);
+        compare_ops(logical, 1 + (uint32_t)(seed * 37 % LOWER_ALL), seen);
+        graph_destroy(logical);
+    }
+    for (int kind = OP_BN_SUMS; kind <= OP_BN_BWD_APPLY; kind++)
+        cr_expect(seen[kind], "%s was never met", op_kind_name((enum op_kind)kind));
+}
+
+/* ---- Gradients by differences ---- */
+
+/* What ResNets are made of: convolutions of both sizes, one with stride and bias; BNs with ReLU and without, shared by
+ * two readers, alone, before an addition and before a pool. */
+static struct graph *small_net(void)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    spec.image_size = 5;
+    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = 4}, &err);
+    graph_set_layer(g, 0, "net");
+    uint32_t x = graph_add_conv(g, g->images, 4, 3, 1, true);
+    uint32_t shared = graph_add_bn(g, x, true);
+    uint32_t h = graph_add_conv(g, graph_add_bn(g, graph_add_conv(g, shared, 3, 1, 2, false), true), 5, 3, 1, false);
+    uint32_t y = graph_add_add(g, h, graph_add_conv(g, shared, 5, 1, 2, false));
+    uint32_t branch = graph_add_conv(g, graph_add_bn(g, y, true), 5, 1, 1, false);
+    y = graph_add_add(g, graph_add_bn(g, branch, false), y);
+    y = graph_add_bn(g, y, true);
+    graph_add_softmax_loss(g, graph_add_fc(g, graph_add_avgpool(g, y, 0, 1, 0), 10));
+    g = graph_finish(g, &err);
+    cr_assert_not_null(g, "%s", err.text);
+    return g;
+}
+
+static double loss_of(struct graph_run *run)
+{
+    for (uint32_t i = 0; i < run->graph->forward_end; i++) graph_run_op(run, i, PASS_FORWARD);
+    float *metrics = read_tensor(run, run->graph->metrics);
+    double loss = (double)metrics[0] / (double)metrics[3];
+    free(metrics);
+    return loss;
+}
+
+static double loss_at(struct graph_run *run, uint32_t parameter, float *values, uint64_t i, float value)
+{
+    float before = values[i];
+    values[i] = value;
+    write_tensor(run, parameter, values);
+    double loss = loss_of(run);
+    values[i] = before;
+    write_tensor(run, parameter, values);
+    return loss;
+}
+
+static uint32_t gradient_of(const struct graph *graph, uint32_t parameter)
+{
+    for (uint32_t t = 0; t < graph->tensor_count; t++)
+        if (graph->tensors[t].gradient && graph->tensors[t].of == parameter && graph->tensors[t].role != ROLE_BUCKET)
+            return t;
+    cr_assert_fail("no gradient");
+    return NO_TENSOR;
+}
+
+static void check_parameter(struct graph_run *run, uint32_t parameter, uint64_t *checked, uint64_t *kinks)
+{
+    const float step = 0x1p-9f;
+    const struct tensor *t = &run->graph->tensors[parameter];
+    float *values = read_tensor(run, parameter), *gradient = read_tensor(run, gradient_of(run->graph, parameter));
+    char name[TENSOR_NAME];
+    for (uint64_t i = 0; i < tensor_elements(t); i += 3) {
+        double middle = loss_of(run), up = loss_at(run, parameter, values, i, values[i] + step);
+        double down = loss_at(run, parameter, values, i, values[i] - step), slope = (up - down) / (2 * (double)step);
+        bool kink = fabs(up + down - 2 * middle) > 2e-3 * (double)step + 0.05 * fabs(up - down);
+        ++*checked;
+        *kinks += kink;
+        cr_expect(kink || fabs(slope - (double)gradient[i]) < 2e-3 + 0.03 * fabs(slope),
+                  "%s of %s, element %u: %g, by differences %g", run->backend->name,
+                  graph_tensor_name(run->graph, parameter, name), (unsigned)i, (double)gradient[i], slope);
+    }
+    free(values);
+    free(gradient);
+}
+
+static void check_gradients(const struct backend *backend, uint32_t lowering)
+{
+    struct graph *logical = small_net(), *graph = NULL;
+    struct error err = {0};
+    cr_assert(graph_lower(logical, lowering, &graph, &err), "%s", err.text);
+    struct graph_run run = graph_run_begin(backend, graph);
+    uint64_t checked = 0, kinks = 0;
+    graph_run_set_step(&run, 0);
+    for (uint32_t i = 0; i < graph->backward_end; i++) graph_run_op(&run, i, graph->ops[i].pass);
+    for (size_t p = 0; p < graph->parameter_count; p++) check_parameter(&run, graph->parameters[p], &checked, &kinks);
+    cr_expect_lt(kinks, checked / 3, "%u of %u elements are at kinks", (unsigned)kinks, (unsigned)checked);
+    graph_run_finish(&run);
+    graph_destroy(graph);
+    graph_destroy(logical);
+}
+
+Test(ops_lowered, gradients_are_those_of_the_loss)
+{
+    static const uint32_t lowerings[] = {LOWER_ALL, LOWER_BN, LOWER_ALL & ~LOWER_GRADIENT_SUMS,
+                                         LOWER_ALL & ~LOWER_GRADIENT};
+    for (size_t i = 0; i < sizeof lowerings / sizeof lowerings[0]; i++) {
+        check_gradients(&cpu_reference_backend, lowerings[i]);
+        check_gradients(&cpu_backend, lowerings[i]);
+    }
+}
