@@ -54,7 +54,7 @@ OUTSIDE = {
     'hwloc': {'planner/machine/host.c'},
     'curses': {'tui/screen.c'},
     'ncurses': {'tui/screen.c'},
-    'dnnl': {'trainer/cpu/onednn.c', 'trainer/cpu/onednn_isa.c', 'trainer/cpu/onednn_private.h'},
+    'dnnl': {'trainer/cpu/onednn.c', 'trainer/cpu/onednn_isa.c', 'trainer/cpu/onednn_api.h'},
     'oneapi/dnnl': {'trainer/cpu/onednn.c'},
     'jpeglib': {'trainer/data/jpeg.c'},
     'xxhash': {'base/hash.c'},

@@ -100,17 +100,15 @@ static float dot(const float *a, const float *b, size_t n)
         row[i + (d)] = __builtin_shufflevector(a, b, ALL_LANES(LOWER, d));                                             \
     }
 
-static void transpose_blocks(float *out, const float *in, size_t blocks)
+static void transpose_block(float *out, size_t stride, const float *in)
 {
-    for (size_t k = 0; k < blocks; k++, in += LANES * LANES, out += LANES * LANES) {
-        vector row[LANES];
-        for (unsigned i = 0; i < LANES; i++) row[i] = load(in + i * LANES);
-        EXCHANGE(row, 8)
-        EXCHANGE(row, 4)
-        EXCHANGE(row, 2)
-        EXCHANGE(row, 1)
-        for (unsigned i = 0; i < LANES; i++) store(out + i * LANES, row[i]);
-    }
+    vector row[LANES];
+    for (unsigned i = 0; i < LANES; i++) row[i] = load(in + i * LANES);
+    EXCHANGE(row, 8)
+    EXCHANGE(row, 4)
+    EXCHANGE(row, 2)
+    EXCHANGE(row, 1)
+    for (unsigned i = 0; i < LANES; i++) store(out + i * stride, row[i]);
 }
 
 /* Bit j = lane j is above 0, or not a number. */
@@ -470,7 +468,7 @@ const struct loops LOOPS_NAME = {
     .sgd = sgd,
     .dot = dot,
     .add_scaled = add_scaled,
-    .transpose_blocks = transpose_blocks,
+    .transpose_block = transpose_block,
     .bn_statistics = bn_statistics,
     .bn_normalize = bn_normalize,
     .bn_mask = bn_mask,

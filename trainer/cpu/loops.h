@@ -37,8 +37,8 @@ struct loops {
     float (*dot)(const float *a, const float *b, size_t n);
     void (*add_scaled)(float *y, const float *x, float factor, size_t n); /* y += factor x */
 
-    /* Transposes blocks of 16 x 16, one after the other. */
-    void (*transpose_blocks)(float *out, const float *in, size_t blocks);
+    /* Transposes 16 x 16 values that lie together; rows of the result are `stride` apart. */
+    void (*transpose_block)(float *out, size_t stride, const float *in);
 
     /* Mean and sum of squared differences from it. */
     void (*bn_statistics)(const struct bn_range *range, double *mean, double *squares);

@@ -3,9 +3,11 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "loops_private.h"
 #include "random.h"
+#include "weights.h"
 
 #define MOST_SETS 3
 
@@ -186,10 +188,34 @@ Test(loops, transpose)
     struct set sets[MOST_SETS];
     size_t count = find_sets(sets);
     for (size_t s = 0; s < count; s++) {
-        float in[512], out[512];
-        for (int i = 0; i < 512; i++) in[i] = (float)i;
-        sets[s].loops->transpose_blocks(out, in, 2);
-        for (int i = 0; i < 512; i++)
-            cr_assert(out[i] == (float)(i / 256 * 256 + i % 16 * 16 + i % 256 / 16), "%s, element %d", sets[s].name, i);
+        float in[256], out[16 * 40];
+        for (int i = 0; i < 256; i++) in[i] = (float)i;
+        for (int i = 0; i < 16 * 40; i++) out[i] = -1;
+        sets[s].loops->transpose_block(out, 40, in);
+        for (int i = 0; i < 16 * 40; i++)
+            cr_assert(out[i] == (i % 40 < 16 ? (float)(i % 40 * 16 + i / 40) : -1), "%s, element %d", sets[s].name, i);
     }
+}
+
+/* {K, R, S, C} = {32, 3, 3, 80}: no block of 48 or 64 divides 80. */
+Test(loops, turned_weights)
+{
+    enum { K = 32, R = 3, C = 80, MOST = 128 };
+    const uint32_t dims[4] = {K, R, R, C}, blocks[] = {16, 32, 48, 64};
+    float *stored = normals(3, K * R * R * C), *turned = malloc(K * R * R * MOST * sizeof *turned);
+    for (size_t b = 0; b < 4; b++) {
+        uint32_t block = blocks[b], padded = (C + block - 1) / block * block;
+        memset(turned, 0xff, K * R * R * MOST * sizeof *turned);
+        weights_turn(dims, block, stored, turned);
+        for (uint32_t c = 0; c < padded; c++)
+            for (uint32_t place = 0; place < R * R; place++)
+                for (uint32_t k = 0; k < K; k++) {
+                    uint32_t from =
+                        ((k / 16 * (C / 16) + c / 16) * R * R + R * R - 1 - place) * 256 + c % 16 * 16 + k % 16;
+                    float found = turned[((c / block * R * R + place) * K + k) * block + c % block];
+                    cr_assert(found == (c < C ? stored[from] : 0), "block %u, input %u, output %u", block, c, k);
+                }
+    }
+    free(stored);
+    free(turned);
 }

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
 
+#include "onednn_isa.h"
 #include "ops_world.h"
 
 static const struct ops_case cases[] = {
@@ -22,6 +23,10 @@ static const struct ops_case cases[] = {
     {"with bias", OP_CONV, {2, 14, 14, 16}, 32, 3, 1, 1, true, false},
     {"odd with bias", OP_CONV, {2, 6, 6, 5}, 7, 3, 1, 1, true, false},
     {"5x5 window", OP_CONV, {2, 11, 11, 24}, 24, 5, 1, 2, false, false},
+    {"5x5 window, no padding", OP_CONV, {2, 11, 11, 32}, 48, 5, 1, 0, false, false},
+    {"3x3 window, wide padding", OP_CONV, {2, 9, 9, 48}, 80, 3, 1, 2, false, false},
+    {"many outputs", OP_CONV, {1, 14, 14, 128}, 512, 1, 1, 0, false, false},
+    {"many inputs", OP_CONV, {1, 7, 7, 512}, 128, 1, 1, 0, false, false},
     {"10 classes", OP_FC, {16, 1, 1, 64}, 10, 0, 0, 0, true, false},
     {"100 classes of an image", OP_FC, {3, 4, 4, 16}, 100, 0, 0, 0, true, false},
     {"blocked weights", OP_FC, {7, 1, 1, 32}, 48, 0, 0, 0, true, false},
@@ -126,6 +131,28 @@ static void run_case(const struct ops_case *c, uint64_t seed)
 Test(ops, agree_with_the_reference)
 {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) run_case(&cases[i], i + 1);
+}
+
+/* What onednn_method.c gains, when this is lost, is lost without a sign. */
+Test(ops, deep_convolutions_run_on_the_newest_engine)
+{
+    static const struct ops_case deep[] = {{"1x1", OP_CONV, {2, 8, 8, 64}, 256, 1, 1, 0, false, false},
+                                           {"1x1 back", OP_CONV, {2, 8, 8, 256}, 64, 1, 1, 0, false, false},
+                                           {"3x3", OP_CONV, {2, 8, 8, 64}, 64, 3, 1, 1, false, false}};
+    if (onednn_vector_floats() != 16) return;
+    for (size_t i = 0; i < sizeof deep / sizeof deep[0]; i++) {
+        static const enum op_kind kinds[] = {OP_CONV, OP_CONV_BWD_DATA};
+        struct world w;
+        struct error err = {0};
+        world_init(&w, &cpu_backend, &deep[i]);
+        world_randomize(&w, i);
+        for (size_t k = 0; k < 2; k++) {
+            cr_assert(world_run(&w, kinds[k], k ? PASS_BACKWARD : PASS_FORWARD, &err), "%s", err.text);
+            cr_expect(strncmp(w.implementation, "brg", 3) == 0, "%s %s runs on %s", op_kind_name(kinds[k]),
+                      deep[i].name, w.implementation);
+        }
+        world_finish(&w);
+    }
 }
 
 /* Weights are then kept in blocks of 8, or as they are. oneDNN reads the variable once, in this test's own process. */

@@ -1,12 +1,12 @@
 /* What differs between oneDNN 2.x and 3.x: memory descriptors are structs or handles, and primitive descriptors are
- * made from operation descriptors or directly. Only for onednn.c. */
-#ifndef FATHOM_ONEDNN_PRIVATE_H
-#define FATHOM_ONEDNN_PRIVATE_H
+ * made from operation descriptors or directly. Only for onednn.c and onednn_method.c. */
+#ifndef FATHOM_ONEDNN_API_H
+#define FATHOM_ONEDNN_API_H
 
 #include <dnnl.h>
 #include <string.h>
 
-#include "onednn.h"
+#include "onednn_shape.h"
 
 #if DNNL_VERSION_MAJOR >= 3
 

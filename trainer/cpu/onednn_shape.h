@@ -1,0 +1,30 @@
+/* What oneDNN is asked to compute: a primitive of one shape. */
+#ifndef FATHOM_ONEDNN_SHAPE_H
+#define FATHOM_ONEDNN_SHAPE_H
+
+#include <stdint.h>
+
+enum onednn_primitive {
+    ONEDNN_CONV,
+    ONEDNN_CONV_BWD_DATA,
+    ONEDNN_CONV_BWD_WEIGHTS,
+    ONEDNN_FC, /* x is {N, 1, 1, features} */
+    ONEDNN_FC_BWD_DATA,
+    ONEDNN_FC_BWD_WEIGHTS,
+    ONEDNN_MAXPOOL,
+    ONEDNN_MAXPOOL_BWD,
+    ONEDNN_AVGPOOL,
+    ONEDNN_AVGPOOL_BWD,
+};
+
+/* Compared byte by byte: only uint32_t members. Dims are {N, H, W, C}; kernels square. */
+struct onednn_shape {
+    uint32_t primitive;
+    uint32_t x[4], y[4];
+    uint32_t kernel, stride, padding;
+    uint32_t bias;      /* 1: with bias */
+    uint32_t inference; /* 1: maxpool writes no mask */
+    uint32_t as_stored; /* 1: no engine for whose sake weights would be moved (for benchmarks) */
+};
+
+#endif
