@@ -190,7 +190,8 @@ static bool applies(const struct check *c, const struct op *op)
 static bool applies_back(const struct check *c, const struct op *op)
 {
     return same_dims(in(c, op, 0), out(c, op, 0)) && same_dims(in(c, op, 0), in(c, op, 1)) &&
-           is_coefficients(in(c, op, 2), in(c, op, 0)->dims[3]);
+           is_coefficients(in(c, op, 2), in(c, op, 0)->dims[3]) &&
+           (op->inputs < 4 || same_dims(in(c, op, 0), in(c, op, 3)));
 }
 
 static bool pools(const struct op *op, const struct tensor *x, const struct tensor *y)

@@ -48,7 +48,7 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_BN_APPLY] = {"bn_apply", 2, 2, 1, 1, 1},
     [OP_BN_BWD_SUMS] = {"bn_bwd_sums", 3, 3, 1, 1, 0},
     [OP_BN_BWD_FINALIZE] = {"bn_bwd_finalize", 3, 3, 3, 3, 0},
-    [OP_BN_BWD_APPLY] = {"bn_bwd_apply", 3, 3, 1, 1, 2},
+    [OP_BN_BWD_APPLY] = {"bn_bwd_apply", 3, 4, 1, 1, 10},
 };
 
 const struct op_shape *op_kind_shape(enum op_kind kind) { return &shapes[kind]; }
@@ -159,7 +159,7 @@ uint32_t graph_new_op(struct graph *graph, struct op op)
         op.layer = state->layer;
         op.block = state->block;
     }
-    op.in_place = shapes[op.kind].in_place;
+    op.in_place = (uint8_t)(shapes[op.kind].in_place & ((1u << op.inputs) - 1));
     op.flops = op_count_flops(graph, &op);
     op.bytes_moved = op_count_bytes(graph, &op);
     graph->ops[graph->op_count] = op;

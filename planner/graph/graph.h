@@ -103,7 +103,7 @@ enum op_kind {
     OP_BN_APPLY,           /* x, norm                               y                                                */
     OP_BN_BWD_SUMS,        /* x, dy, norm                           gradient sums                                    */
     OP_BN_BWD_FINALIZE,    /* gradient sums, gamma, norm            coefficients, dgamma, dbeta                      */
-    OP_BN_BWD_APPLY,       /* x, dy, coefficients                   dx                                               */
+    OP_BN_BWD_APPLY,       /* x, dy, coefficients [, other]         dx [+ other gradient of x]                       */
     OP_KINDS
 };
 const char *op_kind_name(enum op_kind kind);
@@ -184,7 +184,7 @@ enum graph_lowering {
     LOWER_NORMALIZE_WEIGHTS = 8,  /* so do the gradients of weights */
     LOWER_GRADIENT = 16,          /* both gradients of convolutions read dy through a BN's backward pass */
     LOWER_GRADIENT_SUMS = 32,     /* gradients of data apply ReLU's mask and write a BN's gradient sums */
-    LOWER_ADD = 64,               /* convolutions add another tensor to their result */
+    LOWER_ADD = 64,               /* convolutions, and a BN's gradient, add another tensor to their result */
     LOWER_ALL = 127
 };
 

@@ -72,14 +72,26 @@ bool lowering_reads_norm(const struct lowering *l, const struct op *op, uint32_t
     return op->kind == OP_CONV && l->bits & LOWER_NORMALIZE && !l->bn[bn].applied;
 }
 
-/* A BN's result must exist once one reader cannot do without it. */
+/* An op that reads a BN's result as it is. In the backward pass it may be made then, from x, which moves no more bytes
+ * than keeping it would, and none is kept. */
+static void need_result(struct lowering *l, const struct op *op, uint32_t bn)
+{
+    struct lowered_bn *b = &l->bn[bn];
+    bool same = !b->late || b->late_block == op->block;
+    bool late = op->pass == PASS_BACKWARD && !b->applied && finds_x(l, op->block, bn) && same;
+    b->applied |= !late;
+    b->late = late;
+    b->late_block = op->block;
+}
+
+/* A BN's result must exist once one reader cannot do without it: forward ops come first. */
 static void choose_results(struct lowering *l)
 {
     for (uint32_t i = 0; i < l->logical->op_count; i++) {
         const struct op *op = op_at(l, i);
         for (uint32_t k = 0; k < op->inputs; k++) {
             uint32_t bn = lowering_bn_of(l, op->in[k]);
-            if (bn != NO_OP && !(k == 0 && lowering_reads_norm(l, op, bn))) l->bn[bn].applied = true;
+            if (bn != NO_OP && !(k == 0 && lowering_reads_norm(l, op, bn))) need_result(l, op, bn);
         }
     }
 }
@@ -100,6 +112,18 @@ static void choose_shutter(struct lowering *l, uint32_t bn)
     if (!finds_x(l, op_at(l, data)->block, bn)) return;
     l->bn[bn].shutter = data;
     l->summed[data] = bn;
+}
+
+/* The sum of dx and what is known of x's gradient before it. */
+static void choose_gradient_addition(struct lowering *l, uint32_t index)
+{
+    const struct op *op = op_at(l, index);
+    uint32_t first = l->producer[op->in[0]] + 1, second = l->producer[op->in[1]] + 1;
+    uint32_t later = op->in[second > first], back = made_by(l, later, OP_BN_BWD);
+    if (back == NO_OP || l->readers[later] != 1 || op_at(l, back)->block != op->block) return;
+    if (op_at(l, back)->out[0] != later || first == second) return;
+    l->partner[index] = back;
+    l->partner[back] = index;
 }
 
 /* Where the gradient of a convolution reads that of its result. */
@@ -155,6 +179,8 @@ bool lowering_choose(struct lowering *l)
             choose_shutter(l, i);
         }
         choose_spread(l, convolutions);
+        for (uint32_t i = graph->forward_end; l->bits & LOWER_ADD && i < graph->backward_end; i++)
+            if (op_at(l, i)->kind == OP_ADD_GRADIENT) choose_gradient_addition(l, i);
     }
     mem_free(convolutions);
     return true;

@@ -120,8 +120,25 @@ static void emit_conv(struct lowering *l, uint32_t logical)
     if (add != NO_OP) l->made[add] = l->made[logical];
 }
 
+/* The BN's result that this gradient of weights reads, where it is made late. */
+static void emit_late_result(struct lowering *l, uint32_t logical)
+{
+    uint32_t bn = lowering_bn_of(l, op_at(l, logical)->in[0]);
+    if (bn == NO_OP || !l->bn[bn].late || l->bn[bn].late_made) return;
+    if (lowering_reads_norm(l, op_at(l, logical), bn)) return;
+    l->bn[bn].late_made = true;
+    struct making m = begin_part(l, logical, OP_BN_APPLY);
+    m.op.attr = op_at(l, bn)->attr;
+    op_add_input(&m.op, op_at(l, bn)->in[0]);
+    op_add_input(&m.op, l->bn[bn].norm);
+    op_add_output(&m.op, op_at(l, bn)->out[0]);
+    stand_for(&m, bn);
+    append(l, &m);
+}
+
 static void emit_conv_weights(struct lowering *l, uint32_t logical)
 {
+    emit_late_result(l, logical);
     struct making m = begin(l, logical);
     read_normalized(l, &m);
     read_gradient(l, &m, 1);
@@ -191,6 +208,15 @@ static void emit_bn_gradient_sums(struct lowering *l, uint32_t logical)
     append(l, &m);
 }
 
+static void add_to_gradient(struct lowering *l, struct making *m, uint32_t add)
+{
+    if (add == NO_OP) return;
+    const struct op *addition = op_at(l, add);
+    op_add_input(&m->op, addition->in[addition->in[0] == m->op.out[0]]);
+    m->op.out[0] = addition->out[0];
+    stand_for(m, add);
+}
+
 static void emit_bn_backward(struct lowering *l, uint32_t logical)
 {
     const struct op *op = op_at(l, logical);
@@ -213,6 +239,7 @@ static void emit_bn_backward(struct lowering *l, uint32_t logical)
     op_add_input(&m.op, bn->coefficients);
     op_add_output(&m.op, op->out[0]);
     m.op.attr.bn.relu = op->attr.bn.relu && bn->shutter == NO_OP;
+    add_to_gradient(l, &m, l->partner[logical]);
     append(l, &m);
 }
 
@@ -231,6 +258,7 @@ static void emit(struct lowering *l, uint32_t logical)
     case OP_CONV_BWD_WEIGHTS: emit_conv_weights(l, logical); return;
     case OP_CONV_BWD_DATA: emit_conv_data(l, logical); return;
     case OP_ADD:
+    case OP_ADD_GRADIENT:
         if (l->partner[logical] == NO_OP) emit_same(l, logical);
         return;
     case OP_BN:

@@ -9,7 +9,10 @@
 /* What becomes of a BN, and the lowered graph's tensors of it once they are made. */
 struct lowered_bn {
     uint32_t backward;  /* its OP_BN_BWD */
-    bool applied;       /* y has a tensor */
+    bool applied;       /* y has a tensor from the forward pass on */
+    bool late;          /* y is made in the backward pass, for gradients of weights of block `late_block` alone */
+    bool late_made;
+    uint32_t late_block;
     bool spread;        /* dx has none: gradients of convolutions read it through the coefficients */
     uint32_t shutter;   /* the OP_CONV_BWD_DATA that masks dy and writes the gradient sums, or NO_OP */
     uint32_t norm, gradient_sums, coefficients;
@@ -25,7 +28,8 @@ struct lowering {
     uint32_t *readers;  /* operands that read it */
     uint32_t *sums;     /* the lowered tensor with its sums, or NO_TENSOR */
     /* per logical op */
-    uint32_t *partner; /* an addition's convolution, and that one's addition; else NO_OP */
+    uint32_t *partner; /* of an addition: the op that does it (a convolution, or a BN's backward), and of that one: its
+                        * addition; else NO_OP */
     uint32_t *summed;  /* of a convolution: a BN whose sums it writes; of a gradient of data: whose gradient sums */
     uint32_t *made;    /* the lowered op that stands for it above all */
     struct lowered_bn *bn; /* of forward ops */

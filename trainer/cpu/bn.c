@@ -245,7 +245,8 @@ static void gradient_parts(const void *context, uint64_t first, uint64_t last)
     for (uint64_t i = first; i < last; i++) {
         struct bn_range range = range_of(b, i);
         uint64_t start = part_row(b, i) * b->channels;
-        b->loops->bn_gradient(&range, b->dy + start, b->mean, b->factor, b->shift, b->slope, b->out + start);
+        b->loops->bn_gradient(&range, b->dy + start, b->mean, b->factor, b->shift, b->slope,
+                              b->other ? b->other + start : NULL, b->out + start);
     }
 }
 

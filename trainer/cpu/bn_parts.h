@@ -18,7 +18,8 @@ struct bn_parts {
     const float *factor, *shift, *slope, *mean, *beta; /* channels each; see loops.h */
     const float *x, *dy;
     const uint8_t *mask;
-    float *out; /* y or dx */
+    const float *other; /* added to dx; NULL = nothing */
+    float *out;         /* y or dx */
     uint8_t *mask_out;
     bool relu;
 };
@@ -35,7 +36,7 @@ void bn_parts_normalize(const struct bn_parts *b);
 void bn_parts_mask(const struct bn_parts *b);
 /* Of dy, where `mask` (if any) lets it through, and of its product with x - mean, into sums. */
 void bn_parts_gradient_sums(const struct bn_parts *b);
-/* out = factor (dy - shift - (x - mean) slope), dy masked likewise. */
+/* out = factor (dy - shift - (x - mean) slope) [+ other], dy masked likewise. */
 void bn_parts_gradient(const struct bn_parts *b);
 
 #endif

@@ -257,6 +257,7 @@ bool cpu_bn_backward_apply(const struct prepared *p, struct error *err)
     (void)err;
     uint8_t *mask = op_scratch(p);
     struct bn_parts b = bn_parts_of(p->call.in_tensor[0], op_in(p, 0), mask + mask_bytes(&p->call));
+    b.other = p->call.op->inputs > 3 ? op_in(p, 3) : NULL;
     gradient(p->call.in_tensor[0], op_in(p, 1), op_in(p, 2), p->call.op->attr.bn.relu ? mask : NULL, op_out(p, 0), &b);
     return true;
 }

@@ -418,40 +418,44 @@ struct gradient_line { /* the coefficients of one vector of channels */
 };
 
 INLINE void gradient_column(const float *x, const float *dy, const uint8_t *mask, size_t element, size_t rows,
-                            size_t stride, const struct gradient_line *line, float *dx)
+                            size_t stride, const struct gradient_line *line, const float *other, float *dx)
 {
     for (size_t row = 0; row < rows; row++, element += stride) {
         vector g = load(dy + element);
         if (mask) g = keep_masked(g, mask, element);
-        store(dx + element, line->factor * (g - line->shift - (load(x + element) - line->mean) * line->slope));
+        vector made = line->factor * (g - line->shift - (load(x + element) - line->mean) * line->slope);
+        store(dx + element, other ? made + load(other + element) : made);
     }
 }
 
 INLINE void gradient_vectors(const struct bn_range *range, const uint8_t *mask, const float *dy, const float *mean,
-                             const float *factor, const float *shift, const float *slope, float *dx)
+                             const float *factor, const float *shift, const float *slope, const float *other, float *dx)
 {
     size_t channels = range->channels;
     for (size_t row = 0; row < range->rows; row += 4) {
         size_t rows = range->rows - row < 4 ? range->rows - row : 4;
         for (size_t c = 0; c < channels; c += LANES) {
             const struct gradient_line line = {load(mean + c), load(factor + c), load(shift + c), load(slope + c)};
-            gradient_column(range->x, dy, mask, row * channels + c, rows, channels, &line, dx);
+            gradient_column(range->x, dy, mask, row * channels + c, rows, channels, &line, other, dx);
         }
     }
 }
 
 static void bn_gradient(const struct bn_range *range, const float *dy, const float *mean, const float *factor,
-                        const float *shift, const float *slope, float *dx)
+                        const float *shift, const float *slope, const float *other, float *dx)
 {
-    if (range->channels % LANES == 0 && range->mask) {
-        gradient_vectors(range, range->mask, dy, mean, factor, shift, slope, dx);
-    } else if (range->channels % LANES == 0) {
-        gradient_vectors(range, NULL, dy, mean, factor, shift, slope, dx);
+    bool vectors = range->channels % LANES == 0;
+    if (vectors && other) {
+        gradient_vectors(range, range->mask, dy, mean, factor, shift, slope, other, dx);
+    } else if (vectors && range->mask) {
+        gradient_vectors(range, range->mask, dy, mean, factor, shift, slope, NULL, dx);
+    } else if (vectors) {
+        gradient_vectors(range, NULL, dy, mean, factor, shift, slope, NULL, dx);
     } else {
         for (size_t i = 0; i < range->rows * range->channels; i++) {
             size_t c = i % range->channels;
             float g = masked_out(range->mask, i) ? 0 : dy[i];
-            dx[i] = factor[c] * (g - shift[c] - (range->x[i] - mean[c]) * slope[c]);
+            dx[i] = factor[c] * (g - shift[c] - (range->x[i] - mean[c]) * slope[c]) + (other ? other[i] : 0);
         }
     }
 }

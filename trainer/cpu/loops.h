@@ -53,9 +53,9 @@ struct loops {
     /* Sums of dy and of dy (x - mean), where dy is 0 under the mask. */
     void (*bn_gradient_sums)(const struct bn_range *range, const float *dy, const float *mean, double *sum,
                              double *product);
-    /* dx = factor (dy - shift - (x - mean) slope), where dy is 0 under the mask. */
+    /* dx = factor (dy - shift - (x - mean) slope), where dy is 0 under the mask; plus `other` when it is not NULL. */
     void (*bn_gradient)(const struct bn_range *range, const float *dy, const float *mean, const float *factor,
-                        const float *shift, const float *slope, float *dx);
+                        const float *shift, const float *slope, const float *other, float *dx);
 };
 
 /* The best set for this processor. */

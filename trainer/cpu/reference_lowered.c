@@ -113,22 +113,22 @@ bool cpu_reference_bn_backward_sums(const struct prepared *p, struct error *err)
     return true;
 }
 
-static bool apply(const struct prepared *p, unsigned operand)
-{
-    struct source s = source_of(p, operand);
-    float *out = op_out(p, 0);
-    for (uint64_t i = 0; i < elements_out(p); i++) out[i] = (float)source_value(&s, i);
-    return true;
-}
-
 bool cpu_reference_bn_apply(const struct prepared *p, struct error *err)
 {
     (void)err;
-    return apply(p, 0);
+    struct source s = source_of(p, 0);
+    float *y = op_out(p, 0);
+    for (uint64_t i = 0; i < elements_out(p); i++) y[i] = (float)source_value(&s, i);
+    return true;
 }
 
 bool cpu_reference_bn_backward_apply(const struct prepared *p, struct error *err)
 {
     (void)err;
-    return apply(p, 1);
+    struct source s = source_of(p, 1);
+    const float *other = p->call.op->inputs > 3 ? op_in(p, 3) : NULL;
+    float *dx = op_out(p, 0);
+    for (uint64_t i = 0; i < elements_out(p); i++)
+        dx[i] = (float)(source_value(&s, i) + (other ? (double)other[i] : 0));
+    return true;
 }

@@ -162,9 +162,28 @@ Test(graph_lower, a_preactivation_net_keeps_its_convolutions)
     cr_expect_eq(count_kind(lowered, OP_BN_SUMS), 0);
     cr_expect_eq(count_kind(lowered, OP_BN_APPLY), 1, "before the pool");
     cr_expect_eq(count_kind(lowered, OP_BN_BWD_SUMS), 4, "of three shared pre-activations, and the last");
+    cr_expect_eq(count_kind(lowered, OP_ADD_GRADIENT), 3, "of the shared pre-activations");
     cr_expect_eq(count_kind(lowered, OP_BN_BWD_APPLY), 55, "where a unit's input is normalised, and the last");
     graph_destroy(lowered);
     graph_destroy(logical);
+}
+
+/* Where gradients of weights cannot normalise what they read, it is made for them when they come: none is kept. */
+Test(graph_lower, results_for_the_backward_pass_alone_are_made_in_it)
+{
+    static const char *const names[] = {"resnet-164", "plain-20"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct graph *logical = build(names[i], MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+        struct graph *whole = lower(logical, LOWER_ALL), *part = lower(logical, LOWER_ALL & ~LOWER_NORMALIZE_WEIGHTS);
+        cr_expect_eq(kept_bytes(part), kept_bytes(whole), "%s", names[i]);
+        uint32_t late = 0;
+        for (uint32_t k = part->forward_end; k < part->backward_end; k++) late += part->ops[k].kind == OP_BN_APPLY;
+        cr_expect_gt(late, i ? 17 : 100);
+        cr_expect_eq(count_kind(part, OP_BN_APPLY), late + count_kind(whole, OP_BN_APPLY));
+        graph_destroy(part);
+        graph_destroy(whole);
+        graph_destroy(logical);
+    }
 }
 
 /* The work of the whole is that of the parts, but for gradients that two readers work out each for itself. */

@@ -106,7 +106,7 @@ static void check_backward(const struct set *set, struct data *d, bool masked)
                            (unsigned)d->channels);
         cr_assert_float_eq(d->second[c], product, 1e-3, "%s: product", set->name);
     }
-    set->loops->bn_gradient(&range, d->dy, d->mean, d->factor, d->shift, d->slope, d->out);
+    set->loops->bn_gradient(&range, d->dy, d->mean, d->factor, d->shift, d->slope, NULL, d->out);
     for (size_t i = 0; i < d->rows * d->channels; i++) {
         size_t c = i % d->channels;
         float dy = masked && !bit(d, i) ? 0 : d->dy[i];
