@@ -232,9 +232,10 @@ static uint32_t find_batch(const struct cost_run *run, const struct graph *one)
     return 0;
 }
 
-static struct graph *build(const struct model_spec *spec, uint32_t batch, enum dtype dtype, struct error *err)
+static struct graph *build(const struct model_spec *spec, uint32_t batch, enum dtype dtype, uint32_t lowering,
+                           struct error *err)
 {
-    const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
+    const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = lowering};
     return graph_build(spec, &options, err);
 }
 
@@ -266,26 +267,55 @@ static double find_beside(const struct cost_run *run, uint32_t batch)
     return run->step_seconds > inside && ops > 0 ? (run->step_seconds - inside) / ops : 0;
 }
 
-/* A trace does not say the type of activations: the bytes moved tell 32 bits from 16. */
-static bool learn_run(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
-                      struct error *err)
+/* As learn_ops, from the graph of one lowering; *batch is 0 when its convolutions are not the run's. A trace does not
+ * say the type of activations: the bytes moved tell 32 bits from 16. */
+static double learn_lowered(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
+                            uint32_t lowering, uint32_t *batch, struct error *err)
 {
     static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16};
     double found = 0;
-    uint32_t batch = 0;
-    struct graph *graph = build(spec, 1, DTYPE_F32, err);
-    if (!graph) return false;
-    batch = find_batch(run, graph);
+    struct graph *graph = build(spec, 1, DTYPE_F32, lowering, err);
+    if (!graph) return -1;
+    *batch = find_batch(run, graph);
     graph_destroy(graph);
-    if (batch == 0) return refuse_run(run, "its convolutions are not those of", err);
-    for (size_t i = 0; i < 2 && found >= 0 && found < 0.5; i++) {
-        graph = build(spec, batch, dtypes[i], err);
-        if (!graph) return false;
+    for (size_t i = 0; i < 2 && *batch > 0 && found >= 0 && found < 0.5; i++) {
+        graph = build(spec, *batch, dtypes[i], lowering, err);
+        if (!graph) return -1;
         table->count = 0;
         found = learn_ops(table, run, graph, err);
         graph_destroy(graph);
     }
+    return found;
+}
+
+/* Nor does it say what was fused: nothing, all, or what the plans of some devices leave out. */
+static const uint32_t lowerings[] = {0, LOWER_ALL, LOWER_ALL & ~LOWER_ADD,
+                                     LOWER_ALL & ~(LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT)};
+#define LEARNT_LOWERINGS (sizeof lowerings / sizeof lowerings[0])
+#define WELL_FOUND       0.99
+
+/* Learns from the lowering in whose graph most of the run's time is found, or the first with nearly all. */
+static double learn_best(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
+                         uint32_t *batch, struct error *err)
+{
+    double most = 0;
+    size_t best = 0;
+    for (size_t i = 0; i < LEARNT_LOWERINGS; i++) {
+        double found = learn_lowered(table, run, spec, lowerings[i], batch, err);
+        if (found < 0 || found >= WELL_FOUND) return found;
+        if (found > most) best = i;
+        if (found > most) most = found;
+    }
+    return learn_lowered(table, run, spec, lowerings[best], batch, err);
+}
+
+static bool learn_run(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
+                      struct error *err)
+{
+    uint32_t batch = 0;
+    double found = learn_best(table, run, spec, &batch, err);
     if (found < 0) return false;
+    if (batch == 0) return refuse_run(run, "its convolutions are not those of", err);
     if (found < 0.5) return refuse_run(run, "most of its ops are not those of", err);
     table->beside_seconds = find_beside(run, batch);
     return true;

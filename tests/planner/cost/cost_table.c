@@ -8,15 +8,20 @@
 #include "cost_table.h"
 #include "mem.h"
 
-static struct graph *make_graph(const char *model, uint32_t batch, enum dtype dtype)
+static struct graph *make_lowered(const char *model, uint32_t batch, enum dtype dtype, uint32_t lowering)
 {
     struct model_spec spec;
     struct error err = {0};
-    const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
+    const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = lowering};
     cr_assert(model_parse(model, &MODEL_OPTIONS_DEFAULT, &spec, &err), "%s", err.text);
     struct graph *graph = graph_build(&spec, &options, &err);
     cr_assert(graph, "%s", err.text);
     return graph;
+}
+
+static struct graph *make_graph(const char *model, uint32_t batch, enum dtype dtype)
+{
+    return make_lowered(model, batch, dtype, 0);
 }
 
 /* Seconds of an op: so much of its own, and so much per FLOP. */
@@ -304,4 +309,29 @@ Test(costs, a_failed_allocation_leaves_the_table_as_it_was)
     free((void *)(uintptr_t)run.samples);
     graph_destroy(graph);
     cost_table_destroy(table);
+}
+
+/* A trace of a lowered program is known by its ops, and its times are of what those ops do besides. */
+Test(cost_table, runs_of_lowered_programs)
+{
+    static const uint32_t lowerings[] = {LOWER_ALL, LOWER_ALL & ~LOWER_ADD};
+    const struct law law = {1e-5, 1e-11};
+    for (size_t i = 0; i < 2; i++) {
+        struct cost_table *table = cost_table_create(NULL);
+        struct error err = {0};
+        struct graph *graph = make_lowered("resnet-29", 8, DTYPE_F32, lowerings[i]);
+        struct cost_run run = make_run(graph, "resnet-29", 8, &law);
+        cr_assert(cost_table_learn(table, &run, NULL, &err), "%s", err.text);
+        struct cost_speed speed = cost_speed_of(&cpu, DTYPE_F32, table);
+        for (size_t k = 0; k < graph->op_count; k++) {
+            enum cost_source source;
+            double seconds = cost_table_seconds(table, &speed, graph, &graph->ops[k], &source);
+            cr_expect_eq(source, COST_MEASURED, "%s of %s", op_kind_name(graph->ops[k].kind),
+                         graph->layers[graph->ops[k].layer].path);
+            cr_expect_float_eq(seconds, law_seconds(&law, &graph->ops[k]), 1e-9);
+        }
+        free((void *)(uintptr_t)run.samples);
+        graph_destroy(graph);
+        cost_table_destroy(table);
+    }
 }
