@@ -106,6 +106,9 @@ void progress_summary(const struct plan *plan, const struct train_result *r)
     if (!isnan(r->loss)) printf("  loss    %.4f in the last step\n", r->loss);
     if (!isnan(r->top1_error))
         printf("  test    top-1 error %.2f %%, top-5 error %.2f %%\n", 100 * r->top1_error, 100 * r->top5_error);
+    if (r->loss_scale > 0)
+        printf("  scale   of the loss %g; %" PRIu64 " of all steps were skipped as gradients overflowed\n",
+               r->loss_scale, r->skipped);
     printf("  memory  %s planned, ", units_format_bytes(r->planned_bytes, text[1]));
     if (r->peak_bytes == 0)
         puts("unknown at the peak of the process: /proc/self/status cannot be read");

@@ -65,10 +65,10 @@ static const char manual[] = "NAME\n"
                              "    --resume DIR|FILE     go on from the newest checkpoint in DIR, and save\n"
                              "                          there if --save is not given; or from FILE\n"
                              "    --log FILE            one JSON object per step: step, loss, learning_rate,\n"
-                             "                          images_per_second, train_error; where the net was\n"
-                             "                          evaluated also test_loss, top1_error, top5_error; a\n"
-                             "                          log that is there begins anew, or goes on with\n"
-                             "                          --resume\n"
+                             "                          images_per_second, train_error; in f16 loss_scale and\n"
+                             "                          skipped; where the net was evaluated also test_loss,\n"
+                             "                          top1_error, top5_error; a log that is there begins\n"
+                             "                          anew, or goes on with --resume\n"
                              "    --trace FILE          record the run for `fathom top` and `fathom trace`:\n"
                              "                          steps, losses, memory, and the ops of as many steps as\n"
                              "                          cost less than 0.5 % of the run. With --resume the\n"
@@ -97,6 +97,9 @@ static const char manual_end[] = "  Learning; each defaults to the papers' choic
                                  "    --learning-rate R     the rate that the schedule starts from\n"
                                  "    --warm-up N           steps at a tenth of the rate before that\n"
                                  "    --momentum M, --weight-decay D, --nesterov\n"
+                                 "    --loss-scale S        with --dtype f16: of the first step (65536 if not\n"
+                                 "                          given); it halves when gradients overflow, whose\n"
+                                 "                          step is skipped, and doubles after 2000 good steps\n"
                                  "    --no-augment          images as they are: no random crops and flips\n"
                                  "\n"
                                  "  Looking for mistakes:\n"
@@ -377,6 +380,9 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (!S_ISDIR(info.st_mode))
         return error_set(err, ERROR_INPUT, "--data: %s is a file; the folder that holds the dataset is wanted",
                          c->options.data_path);
+    if (c->options.loss_scale > 0 && plan->dtype != DTYPE_F16)
+        return error_set(err, ERROR_INPUT, "--loss-scale: found for activations in %s; only f16 has a loss scale",
+                         dtype_name(plan->dtype));
     TRY(choose_backend(c->backend, plan, &c->runs_on, err));
     TRY(train_check_memory(plan, c->runs_on, err));
     TRY(choose_iterations(c, plan, err));
@@ -511,6 +517,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"warm-up", 0, OPTION_COUNT, &c->change.warm_steps, 0, 1e15},
         {"momentum", 0, OPTION_REAL, &c->momentum, 0, 0.9999},
         {"weight-decay", 0, OPTION_REAL, &c->weight_decay, 0, 1},
+        {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
         {"nesterov", 0, OPTION_FLAG, &o->nesterov, 0, 0},
         {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
         {"repeat-batch", 0, OPTION_FLAG, &o->repeat_batch, 0, 0},

@@ -135,6 +135,7 @@ static void derive_loss(struct derivation *d)
     struct op op = backward_op(d, OP_SOFTMAX_LOSS_BWD);
     op_add_input(&op, d->op.out[0]);
     op_add_input(&op, d->op.in[1]);
+    if (d->graph->loss_scale != NO_TENSOR) op_add_input(&op, d->graph->loss_scale);
     emit_to(d, op, d->op.in[0]);
 }
 

@@ -136,12 +136,32 @@ static void append_all_reduce(struct graph *graph, const struct bucket *bucket)
     append(graph, bucket, op);
 }
 
+static void append_check(struct graph *graph, const struct bucket *bucket, bool first)
+{
+    struct op op = bucket_op(bucket, OP_GRADIENT_CHECK, PASS_UPDATE);
+    op.attr.check.first = first;
+    op_add_input(&op, bucket->gradients);
+    op_add_input(&op, graph->loss_scale);
+    op_add_output(&op, graph->loss_scale);
+    append(graph, bucket, op);
+}
+
+static void append_scale_update(struct graph *graph)
+{
+    const struct bucket loss = {.layer = graph->tensors[graph->loss_scale].layer};
+    struct op op = bucket_op(&loss, OP_LOSS_SCALE_UPDATE, PASS_UPDATE);
+    op_add_input(&op, graph->loss_scale);
+    op_add_output(&op, graph->loss_scale);
+    append(graph, &loss, op);
+}
+
 static void append_update(struct graph *graph, const struct bucket *bucket)
 {
     struct op op = bucket_op(bucket, OP_SGD_UPDATE, PASS_UPDATE);
     op_add_input(&op, bucket->weights);
     op_add_input(&op, bucket->gradients);
     op_add_input(&op, bucket->momentum);
+    if (graph->loss_scale != NO_TENSOR) op_add_input(&op, graph->loss_scale);
     op_add_output(&op, bucket->weights);
     op_add_output(&op, bucket->momentum);
     append(graph, bucket, op);
@@ -154,7 +174,10 @@ void bucket_finish(struct graph *graph, struct bucket_list *list)
     graph->backward_end = (uint32_t)graph->op_count;
     for (size_t i = 0; i < list->count && graph->options.all_reduce; i++) append_all_reduce(graph, &list->buckets[i]);
     graph->comm_end = (uint32_t)graph->op_count;
+    bool scaled = graph->loss_scale != NO_TENSOR;
+    for (size_t i = 0; i < list->count && scaled; i++) append_check(graph, &list->buckets[i], i == 0);
     for (size_t i = 0; i < list->count; i++) append_update(graph, &list->buckets[i]);
+    if (scaled) append_scale_update(graph);
 }
 
 void bucket_list_finish(struct bucket_list *list)

@@ -303,5 +303,8 @@ void graph_add_softmax_loss(struct graph *graph, uint32_t logits)
     op_add_input(&op, graph->labels);
     op_add_output(&op, graph_new_tensor(graph, probabilities));
     op_add_output(&op, new_statistic(graph, ROLE_METRICS, 4, true));
-    if (append(graph, op) != NO_TENSOR) graph->metrics = op.out[1];
+    if (append(graph, op) == NO_TENSOR) return;
+    graph->metrics = op.out[1];
+    if (graph->options.dtype == DTYPE_F16)
+        graph->loss_scale = new_statistic(graph, ROLE_LOSS_SCALE, sizeof(struct loss_scale) / sizeof(float), true);
 }

@@ -50,7 +50,7 @@ static bool check_write(const struct check *c, uint32_t op, uint32_t tensor)
 {
     const struct tensor *t = &c->graph->tensors[tensor];
     if (t->class == CLASS_INPUT) return FAIL(c, "op %u writes the input %u", op, tensor);
-    bool again = t->role == ROLE_BUCKET || t->role == ROLE_METRICS;
+    bool again = t->role == ROLE_BUCKET || t->role == ROLE_METRICS || t->role == ROLE_LOSS_SCALE;
     if (t->persistent && !again) return FAIL(c, "op %u writes the persistent tensor %u", op, tensor);
     if (!again && c->writer[tensor] != NO_OP)
         return FAIL(c, "op %u writes tensor %u, which op %u wrote", op, tensor, c->writer[tensor]);
@@ -241,6 +241,31 @@ static bool elementwise(const struct check *c, const struct op *op)
     return true;
 }
 
+static bool is_loss_scale(const struct tensor *t)
+{
+    return t->role == ROLE_LOSS_SCALE && t->dtype == DTYPE_F32 && t->persistent &&
+           t->bytes == sizeof(struct loss_scale);
+}
+
+/* Where there is a loss scale, its every reader has it. */
+static bool scales(const struct check *c, const struct op *op, uint32_t operand)
+{
+    bool scaled = c->graph->loss_scale != NO_TENSOR;
+    return op->inputs == operand + scaled && (!scaled || is_loss_scale(in(c, op, operand)));
+}
+
+static bool checks(const struct check *c, const struct op *op)
+{
+    return in(c, op, 0)->class == CLASS_GRADIENT && is_loss_scale(in(c, op, 1)) && op->out[0] == op->in[1];
+}
+
+static bool updates(const struct check *c, const struct op *op)
+{
+    for (uint32_t i = 0; i < 3; i++)
+        if (!same_dims(in(c, op, i), out(c, op, 0))) return false;
+    return scales(c, op, 3);
+}
+
 /* The shapes of an op's operands against its kind. */
 static bool shapes_agree(const struct check *c, const struct op *op)
 {
@@ -266,7 +291,10 @@ static bool shapes_agree(const struct check *c, const struct op *op)
     case OP_FC_BWD_DATA: return connects(out(c, op, 0), in(c, op, 1), in(c, op, 0));
     case OP_FC_BWD_WEIGHTS: return connects(in(c, op, 0), out(c, op, 0), in(c, op, 1));
     case OP_SOFTMAX_LOSS: return same_dims(in(c, op, 0), out(c, op, 0)) && is_vector(out(c, op, 1), 4);
-    case OP_SOFTMAX_LOSS_BWD: return same_dims(in(c, op, 0), out(c, op, 0));
+    case OP_SOFTMAX_LOSS_BWD: return same_dims(in(c, op, 0), out(c, op, 0)) && scales(c, op, 2);
+    case OP_SGD_UPDATE: return updates(c, op);
+    case OP_GRADIENT_CHECK: return checks(c, op);
+    case OP_LOSS_SCALE_UPDATE: return is_loss_scale(in(c, op, 0)) && op->out[0] == op->in[0];
     case OP_CONCAT: return concatenates(c, op);
     case OP_CONCAT_BWD: return op->attr.concat.first + out(c, op, 0)->dims[3] <= in(c, op, 0)->dims[3];
     default: return elementwise(c, op);

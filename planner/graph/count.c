@@ -50,7 +50,8 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     case OP_SOFTMAX_LOSS: return 5 * elements;
     case OP_SOFTMAX_LOSS_BWD: return 2 * elements;
     case OP_MAXPOOL:
-    case OP_AVGPOOL: return tensor_elements(input(graph, op, 0));
+    case OP_AVGPOOL:
+    case OP_GRADIENT_CHECK: return tensor_elements(input(graph, op, 0));
     case OP_SGD_UPDATE: return 6 * elements;
     case OP_SHORTCUT_PAD:
     case OP_SHORTCUT_PAD_BWD:

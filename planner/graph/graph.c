@@ -37,18 +37,20 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_SHORTCUT_PAD_BWD] = {"shortcut_pad_bwd", 1, 1, 1, 1, 0},
     [OP_FC_BWD_DATA] = {"fc_bwd_data", 2, 2, 1, 1, 0},
     [OP_FC_BWD_WEIGHTS] = {"fc_bwd_weights", 2, 2, 2, 2, 0},
-    [OP_SOFTMAX_LOSS_BWD] = {"softmax_loss_bwd", 2, 2, 1, 1, 0},
+    [OP_SOFTMAX_LOSS_BWD] = {"softmax_loss_bwd", 2, 3, 1, 1, 0},
     [OP_CONCAT_BWD] = {"concat_bwd", 1, 1, 1, 1, 0},
     [OP_ADD_GRADIENT] = {"add_gradient", 2, 2, 1, 1, 3},
     [OP_ACCUMULATE] = {"accumulate", 1, 1, 1, 1, 0},
     [OP_ALL_REDUCE] = {"all_reduce", 1, 1, 1, 1, 1},
-    [OP_SGD_UPDATE] = {"sgd_update", 3, 3, 2, 2, 1},
+    [OP_SGD_UPDATE] = {"sgd_update", 3, 4, 2, 2, 1},
     [OP_BN_SUMS] = {"bn_sums", 1, 1, 1, 1, 0},
     [OP_BN_FINALIZE] = {"bn_finalize", 5, 5, 1, 1, 0},
     [OP_BN_APPLY] = {"bn_apply", 2, 2, 1, 1, 1},
     [OP_BN_BWD_SUMS] = {"bn_bwd_sums", 3, 3, 1, 1, 0},
     [OP_BN_BWD_FINALIZE] = {"bn_bwd_finalize", 3, 3, 3, 3, 0},
     [OP_BN_BWD_APPLY] = {"bn_bwd_apply", 3, 4, 1, 1, 10},
+    [OP_GRADIENT_CHECK] = {"gradient_check", 2, 2, 1, 1, 0},
+    [OP_LOSS_SCALE_UPDATE] = {"loss_scale_update", 1, 1, 1, 1, 1},
 };
 
 const struct op_shape *op_kind_shape(enum op_kind kind) { return &shapes[kind]; }
@@ -80,6 +82,17 @@ uint64_t dtype_bytes(enum dtype dtype, uint64_t count)
     case DTYPE_F64: return 8 * count;
     }
     return 0;
+}
+
+void loss_scale_move(struct loss_scale *s, uint32_t streak)
+{
+    bool overflow = s->found != 0;
+    s->skipped += overflow ? 1 : 0;
+    s->streak = overflow ? 0 : s->streak + 1;
+    if (overflow) s->scale = s->scale > LOSS_SCALE_LEAST ? s->scale / 2 : LOSS_SCALE_LEAST;
+    if (s->streak < (float)streak) return;
+    s->streak = 0;
+    s->scale = s->scale < LOSS_SCALE_MOST ? s->scale * 2 : LOSS_SCALE_MOST;
 }
 
 bool graph_fail(struct graph *graph, const char *format, ...)
@@ -177,9 +190,10 @@ bool graph_new_parameter(struct graph *graph, uint32_t tensor)
 
 static const char *part_name(const struct tensor *tensor)
 {
-    static const char *const roles[] = {"images",  "labels",  "output", "mask", "mean",          "variance",
-                                        "weight",  "bias",    "gamma",  "beta", "running_mean",  "running_variance",
-                                        "metrics", "weights", "sums",   "norm", "gradient_sums", "coefficients"};
+    static const char *const roles[] = {"images",       "labels",           "output",       "mask",      "mean",
+                                        "variance",     "weight",           "bias",         "gamma",     "beta",
+                                        "running_mean", "running_variance", "metrics",      "weights",   "sums",
+                                        "norm",         "gradient_sums",    "coefficients", "loss_scale"};
     if (tensor->role == ROLE_BUCKET && tensor->class == CLASS_OPTIMIZER) return "momentum";
     return roles[tensor->role];
 }

@@ -38,7 +38,8 @@ enum tensor_class {
 enum tensor_role {
     ROLE_IMAGE, ROLE_LABEL, ROLE_OUTPUT, ROLE_MASK, ROLE_MEAN, ROLE_VARIANCE, ROLE_WEIGHT, ROLE_BIAS, ROLE_GAMMA,
     ROLE_BETA, ROLE_RUNNING_MEAN, ROLE_RUNNING_VARIANCE, ROLE_METRICS, ROLE_BUCKET,
-    ROLE_SUMS, ROLE_NORM, ROLE_GRADIENT_SUMS, ROLE_COEFFICIENTS /* of a lowered BN */
+    ROLE_SUMS, ROLE_NORM, ROLE_GRADIENT_SUMS, ROLE_COEFFICIENTS, /* of a lowered BN */
+    ROLE_LOSS_SCALE
 };
 
 #define NO_TENSOR UINT32_MAX
@@ -90,13 +91,14 @@ enum op_kind {
     OP_SHORTCUT_PAD_BWD,   /* dy                                    dx                                               */
     OP_FC_BWD_DATA,        /* dy, w                                 dx                                               */
     OP_FC_BWD_WEIGHTS,     /* x, dy                                 dw, dbias                                        */
-    OP_SOFTMAX_LOSS_BWD,   /* probabilities, labels                 dlogits, times attr.loss.scale                   */
+    OP_SOFTMAX_LOSS_BWD,   /* probabilities, labels [, loss scale]  dlogits, times the loss scale                    */
     OP_CONCAT_BWD,         /* dy                                    d(one input): channels from attr.concat.first    */
     OP_ADD_GRADIENT,       /* a, b                                  a + b: gradients of a tensor with two readers    */
     /* the rest                                                                                                      */
     OP_ACCUMULATE,         /* partial bucket                        bucket (in and out): first micro-batch copies    */
     OP_ALL_REDUCE,         /* gradient bucket (in and out)                                                           */
-    OP_SGD_UPDATE,         /* weight bucket, gradient bucket, momentum bucket (weights and momentum in and out)      */
+    OP_SGD_UPDATE,         /* weight bucket, gradient bucket, momentum bucket [, loss scale] (weights and momentum
+                            * in and out): gradients are divided by the scale; nothing where overflow was found      */
     /* a lowered BN (lower.h says what its tensors hold)                                                             */
     OP_BN_SUMS,            /* x                                     sums; runs once, and not in evaluation           */
     OP_BN_FINALIZE,        /* sums, gamma, beta, running mean, var  norm; runs once                                  */
@@ -104,6 +106,9 @@ enum op_kind {
     OP_BN_BWD_SUMS,        /* x, dy, norm                           gradient sums                                    */
     OP_BN_BWD_FINALIZE,    /* gradient sums, gamma, norm            coefficients, dgamma, dbeta                      */
     OP_BN_BWD_APPLY,       /* x, dy, coefficients [, other]         dx [+ other gradient of x]                       */
+    /* f16: the loss is scaled so that small gradients do not vanish; struct loss_scale                              */
+    OP_GRADIENT_CHECK,     /* gradient bucket, loss scale           loss scale: found, where a gradient is no number */
+    OP_LOSS_SCALE_UPDATE,  /* loss scale                            loss scale, for the next step                    */
     OP_KINDS
 };
 const char *op_kind_name(enum op_kind kind);
@@ -150,6 +155,7 @@ union op_attr {
     struct { uint32_t stride; } shortcut;
     struct { uint64_t images; } loss; /* gradients are divided by this: the images of the whole step on all devices */
     struct { uint32_t first; } concat;
+    struct { bool first; } check; /* the first check of a step forgets what the step before found */
 };
 
 struct op {
@@ -221,10 +227,26 @@ struct graph {
     uint32_t *parameters; /* views into the weight buckets, in the order of the forward pass */
     size_t parameter_count;
     uint32_t images, labels, metrics; /* tensors. metrics: f32 {loss sum, top-1 hits, top-5 hits, images}, summed over micro-batches */
+    uint32_t loss_scale; /* tensor: a struct loss_scale; NO_TENSOR unless activations are f16 */
     uint64_t parameter_elements;
     uint64_t forward_macs; /* of one image; convolutions and fully connected layers, as the papers count */
     struct graph_state *state; /* the builder's own, and the text of the paths */
 };
+
+/* Gradients in f16 below 6e-8 are zero: so the loss is multiplied by a scale, and the update divides by it. It halves when
+ * a gradient overflows (the step is then skipped) and doubles after many good steps. The same on all devices. */
+struct loss_scale {
+    float scale;
+    float streak;  /* good steps since it changed last */
+    float found;   /* 1: the last step overflowed and changed no parameter */
+    float skipped; /* such steps in all */
+};
+#define LOSS_SCALE_FIRST  65536.0f          /* Micikevicius et al., arXiv:1710.03740, and every library since */
+#define LOSS_SCALE_STREAK 2000u             /* good steps before it doubles */
+#define LOSS_SCALE_LEAST  (1 / 16384.0f)
+#define LOSS_SCALE_MOST   (65536.0f * 256)
+/* What a step does to it. */
+void loss_scale_move(struct loss_scale *scale, uint32_t streak);
 
 /* Builds and finishes the graph of a model; the caller ends it with graph_destroy. */
 struct graph *graph_build(const struct model_spec *spec, const struct graph_options *options, struct error *err);

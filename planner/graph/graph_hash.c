@@ -97,6 +97,7 @@ static void put_attr(struct words *words, const struct op *op)
     case OP_SOFTMAX_LOSS:
     case OP_SOFTMAX_LOSS_BWD: put(words, op->attr.loss.images); break;
     case OP_CONCAT_BWD: put(words, op->attr.concat.first); break;
+    case OP_GRADIENT_CHECK: put(words, op->attr.check.first); break;
     default: break;
     }
 }

@@ -46,6 +46,7 @@ static bool copy_tensors(struct graph *to, const struct graph *from)
     to->images = from->images;
     to->labels = from->labels;
     to->metrics = from->metrics;
+    to->loss_scale = from->loss_scale;
     return true;
 }
 
@@ -106,6 +107,7 @@ static void renumber_all(struct graph *graph, const uint32_t *to)
     renumber(&graph->images, to);
     renumber(&graph->labels, to);
     renumber(&graph->metrics, to);
+    renumber(&graph->loss_scale, to);
 }
 
 static bool drop_unused(const struct lowering *l)

@@ -78,7 +78,9 @@ const char *words_op_kind(enum op_kind kind)
         [OP_BN_APPLY] = "the batch normalisation, its statistics known",
         [OP_BN_BWD_SUMS] = "the sums of the batch normalisation's gradient",
         [OP_BN_BWD_FINALIZE] = "the gradients of the batch normalisation's parameters",
-        [OP_BN_BWD_APPLY] = "the gradient of the batch normalisation's input"};
+        [OP_BN_BWD_APPLY] = "the gradient of the batch normalisation's input",
+        [OP_GRADIENT_CHECK] = "the search for gradients that overflowed",
+        [OP_LOSS_SCALE_UPDATE] = "the update of the loss scale"};
     return names[kind];
 }
 

@@ -330,11 +330,13 @@ static bool check_part(const struct proof *proof, uint32_t index, const bool *ra
     return true;
 }
 
-/* The bucket that a tensor is, or is part of; NO_TENSOR for others. */
+/* The bucket that a tensor is, or is part of; the loss scale changes within a step as buckets do. NO_TENSOR for others.
+ */
 static uint32_t bucket_of(const struct graph *graph, uint32_t tensor)
 {
     if (graph->tensors[tensor].view_of != NO_TENSOR) return graph->tensors[tensor].view_of;
-    return graph->tensors[tensor].role == ROLE_BUCKET ? tensor : NO_TENSOR;
+    enum tensor_role role = graph->tensors[tensor].role;
+    return role == ROLE_BUCKET || role == ROLE_LOSS_SCALE ? tensor : NO_TENSOR;
 }
 
 /* Per bucket, as indices of ops in the graph plus one: the last that changed it, the last of all that touched it. */
@@ -342,8 +344,8 @@ struct bucket_state {
     uint32_t changed, touched;
 };
 
-/* Ops on a bucket follow each other as in the graph: gradients, reduction, update. Nothing reads what a later op has
- * already changed, and nothing changes what a later op has already read. */
+/* Ops on a bucket follow each other as in the graph: gradients, reduction, check, update. Nothing reads what a later op
+ * has already changed, and nothing changes what a later op has already read. */
 static bool check_changes(const struct proof *proof, uint32_t index, struct bucket_state *buckets)
 {
     const struct plan_op *op = &proof->program->ops[index];

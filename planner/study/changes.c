@@ -143,7 +143,7 @@ static bool change_workspace(struct changing *all, struct error *err)
 static bool change_dtype(struct changing *all, struct error *err)
 {
     struct plan_request changed = resolved(all);
-    if (changed.dtype != DTYPE_F32 || changed.machine->devices[0].kind == DEVICE_CPU) return true;
+    if (changed.dtype != DTYPE_F32) return true;
     changed.dtype = DTYPE_BF16;
     return try_change(all, CHANGE_DTYPE, DTYPE_BF16, &changed, err);
 }

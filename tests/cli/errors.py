@@ -57,7 +57,8 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--fuse', 'bn,'], '--fuse')
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--fuse', 'all', '--strategy', 'shared-gradinput'], '--fuse')
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--workspace', 0], '--workspace')
-    refused(['plan', 'resnet-20', '--gpus', 'cpu', '--dtype', 'bf16'], '--dtype', 'bf16', 'f32')
+    refused(['train', 'resnet-8', '--data', folder, '--classes', 10, '--dtype', 'bf16', '--loss-scale', '1024'], '--loss-scale', 'bf16', 'f16')
+    refused(['train', 'resnet-8', '--data', folder, '--dtype', 'f16', '--loss-scale', '0'], '--loss-scale')
 
 
 def accepted(words, *parts, **given):

@@ -10,7 +10,9 @@
 
 #define MOST_PARTS        64u
 #define ELEMENTS_PER_PART 16384u
-#define PART_ROWS         8u /* parts begin at multiples: masks then begin with a whole byte */
+#define PART_ROWS         8u     /* parts begin at multiples: masks then begin with a whole byte */
+#define TILE_ELEMENTS     4096u  /* widened at a time where activations have 16 bits, and at least PART_ROWS rows */
+#define MOST_TILE         16384u /* on the stack */
 
 struct part {
     double *first, *second; /* mean and squares, or the two sums of the gradient */
@@ -25,11 +27,18 @@ static uint64_t count_parts(uint64_t rows, uint64_t channels)
     return parts ? parts : 1;
 }
 
+static bool is_half(enum dtype dtype) { return dtype != DTYPE_F32; }
+
+bool cpu_bn_reads_half(const struct op_call *call) { return call->in_tensor[0]->dims[3] <= MOST_TILE / PART_ROWS; }
+
+/* Sums of a part, and of a tile of it. */
+static uint64_t sums_per_part(enum dtype dtype, uint64_t channels) { return (is_half(dtype) ? 4 : 2) * channels; }
+
 uint64_t bn_parts_bytes(const struct tensor *x)
 {
     uint64_t channels = x->dims[3], rows = tensor_elements(x) / channels;
     uint64_t parts = count_parts(rows, channels);
-    return sizeof(double) * (2 * channels + 1 + parts * 2 * channels) +
+    return sizeof(double) * (2 * channels + 1 + parts * sums_per_part(x->dtype, channels)) +
            sizeof(float) * (parts * 2 * channels + 3 * channels);
 }
 
@@ -40,14 +49,16 @@ bool cpu_bn_workspace(const struct op_call *call, uint64_t *bytes, struct error 
     return true;
 }
 
-struct bn_parts bn_parts_of(const struct tensor *tensor, const float *x, void *scratch)
+struct bn_parts bn_parts_of(const struct tensor *tensor, const void *x, void *scratch)
 {
     uint64_t channels = tensor->dims[3], rows = tensor_elements(tensor) / channels;
     struct bn_parts b = {.loops = loops_best(), .rows = rows, .channels = channels, .x = x};
+    b.convert = conversions_best();
+    b.dtype = tensor->dtype;
     b.parts = count_parts(rows, channels);
     b.sums = scratch;
     b.part_sums = b.sums + 2 * channels + 1;
-    b.part_scratch = (float *)(b.part_sums + b.parts * 2 * channels);
+    b.part_scratch = (float *)(b.part_sums + b.parts * sums_per_part(b.dtype, channels));
     b.own_factor = b.part_scratch + b.parts * 2 * channels;
     b.own_shift = b.own_factor + channels;
     b.own_slope = b.own_shift + channels;
@@ -79,14 +90,59 @@ static struct part part_of(const struct bn_parts *b, uint64_t i)
     return (struct part){sums, sums + b->channels, b->part_scratch + i * 2 * b->channels};
 }
 
-static struct bn_range range_of(const struct bn_parts *b, uint64_t i)
+/* Where a tile's sums go before they are added to those of its part i. */
+static struct part tile_part_of(const struct bn_parts *b, uint64_t i)
 {
-    uint64_t row = part_row(b, i), first = row * b->channels;
-    return (struct bn_range){.x = b->x + first,
-                             .rows = part_row(b, i + 1) - row,
-                             .channels = b->channels,
-                             .mask = b->mask ? b->mask + first / 8 : NULL,
-                             .scratch = part_of(b, i).scratch};
+    double *sums = b->part_sums + (b->parts + i) * 2 * b->channels;
+    return (struct part){sums, sums + b->channels, part_of(b, i).scratch};
+}
+
+/* Rows of a part that are worked on together: all of them, or those that are widened at a time. */
+struct tile {
+    uint64_t row, element; /* the first */
+    struct bn_range range;
+    const float *dy;
+    float *out; /* y or dx */
+};
+
+struct wide {
+    float x[MOST_TILE], dy[MOST_TILE];
+};
+
+static uint64_t tile_rows(const struct bn_parts *b, uint64_t part)
+{
+    uint64_t rows = TILE_ELEMENTS / b->channels / PART_ROWS * PART_ROWS;
+    if (!is_half(b->dtype)) return part_row(b, part + 1) - part_row(b, part);
+    return rows ? rows : PART_ROWS;
+}
+
+/* The tile that begins at `row` of a part; results of 16 bits are made over x. */
+static struct tile tile_of(const struct bn_parts *b, uint64_t part, uint64_t row, struct wide *wide)
+{
+    uint64_t rows = tile_rows(b, part), left = part_row(b, part + 1) - row, first = row * b->channels;
+    struct tile t = {.row = row, .element = first};
+    t.range = (struct bn_range){.rows = rows < left ? rows : left,
+                                .channels = b->channels,
+                                .mask = b->mask ? b->mask + first / 8 : NULL,
+                                .scratch = part_of(b, part).scratch};
+    if (!is_half(b->dtype)) {
+        t.range.x = (const float *)b->x + first;
+        t.dy = b->dy ? (const float *)b->dy + first : NULL;
+        t.out = (float *)b->out + first;
+        return t;
+    }
+    uint64_t count = t.range.rows * b->channels;
+    half_to_floats(b->convert, b->dtype, (const uint16_t *)b->x + first, wide->x, count);
+    if (b->dy) half_to_floats(b->convert, b->dtype, (const uint16_t *)b->dy + first, wide->dy, count);
+    t.range.x = t.out = wide->x;
+    t.dy = wide->dy;
+    return t;
+}
+
+static void keep_tile(const struct bn_parts *b, const struct tile *t)
+{
+    if (is_half(b->dtype))
+        floats_to_half(b->convert, b->dtype, t->out, (uint16_t *)b->out + t->element, t->range.rows * b->channels);
 }
 
 static void run_parts(const struct bn_parts *b, parallel_task task)
@@ -96,29 +152,38 @@ static void run_parts(const struct bn_parts *b, parallel_task task)
 
 /* ---- Forward ---- */
 
-static void take_part_statistics(const void *context, uint64_t first, uint64_t last)
+/* Adds mean and squares of `count` rows to those of `before` rows (Chan, Golub and LeVeque, as in loops.c). */
+static void merge_part(struct part all, double before, struct part next, double count, uint64_t channels)
 {
-    const struct bn_parts *b = context;
-    for (uint64_t i = first; i < last; i++) {
-        struct bn_range range = range_of(b, i);
-        struct part part = part_of(b, i);
-        b->loops->bn_statistics(&range, part.first, part.second);
+    double share = count / (before + count), weight = share * before;
+    for (uint64_t c = 0; c < channels; c++) {
+        double difference = next.first[c] - all.first[c];
+        all.first[c] += difference * share;
+        all.second[c] += next.second[c] + difference * difference * weight;
     }
 }
 
-/* Mean and squares of all parts into part 0, in order (Chan, Golub and LeVeque, as in loops.c). */
+static void take_part_statistics(const void *context, uint64_t first, uint64_t last)
+{
+    const struct bn_parts *b = context;
+    struct wide wide;
+    for (uint64_t i = first; i < last; i++) {
+        struct part part = part_of(b, i);
+        for (uint64_t begin = part_row(b, i), row = begin; row < part_row(b, i + 1); row += tile_rows(b, i)) {
+            struct tile t = tile_of(b, i, row, &wide);
+            struct part own = row == begin ? part : tile_part_of(b, i);
+            b->loops->bn_statistics(&t.range, own.first, own.second);
+            if (row > begin) merge_part(part, (double)(row - begin), own, (double)t.range.rows, b->channels);
+        }
+    }
+}
+
+/* Mean and squares of all parts into part 0, in order. */
 static void merge_statistics(const struct bn_parts *b)
 {
-    struct part all = part_of(b, 0);
     for (uint64_t i = 1; i < b->parts; i++) {
-        struct part next = part_of(b, i);
-        double before = (double)part_row(b, i), total = (double)part_row(b, i + 1);
-        double share = (total - before) / total, weight = share * before;
-        for (uint64_t c = 0; c < b->channels; c++) {
-            double difference = next.first[c] - all.first[c];
-            all.first[c] += difference * share;
-            all.second[c] += next.second[c] + difference * difference * weight;
-        }
+        double before = (double)part_row(b, i);
+        merge_part(part_of(b, 0), before, part_of(b, i), (double)part_row(b, i + 1) - before, b->channels);
     }
 }
 
@@ -177,12 +242,14 @@ static bool take_statistics(const struct bn_parts *b, struct error *err)
 static void normalize_parts(const void *context, uint64_t first, uint64_t last)
 {
     const struct bn_parts *b = context;
-    for (uint64_t i = first; i < last; i++) {
-        struct bn_range range = range_of(b, i);
-        uint64_t start = part_row(b, i) * b->channels;
-        uint8_t *mask = b->mask_out ? b->mask_out + start / 8 : NULL;
-        b->loops->bn_normalize(&range, b->mean, b->factor, b->beta, b->relu, b->out + start, mask);
-    }
+    struct wide wide;
+    for (uint64_t i = first; i < last; i++)
+        for (uint64_t row = part_row(b, i); row < part_row(b, i + 1); row += tile_rows(b, i)) {
+            struct tile t = tile_of(b, i, row, &wide);
+            uint8_t *mask = b->mask_out ? b->mask_out + t.element / 8 : NULL;
+            b->loops->bn_normalize(&t.range, b->mean, b->factor, b->beta, b->relu, t.out, mask);
+            keep_tile(b, &t);
+        }
 }
 
 void bn_parts_normalize(const struct bn_parts *b) { run_parts(b, normalize_parts); }
@@ -190,11 +257,12 @@ void bn_parts_normalize(const struct bn_parts *b) { run_parts(b, normalize_parts
 static void mask_parts(const void *context, uint64_t first, uint64_t last)
 {
     const struct bn_parts *b = context;
-    for (uint64_t i = first; i < last; i++) {
-        struct bn_range range = range_of(b, i);
-        uint64_t start = part_row(b, i) * b->channels;
-        b->loops->bn_mask(&range, b->mean, b->factor, b->beta, b->mask_out + start / 8);
-    }
+    struct wide wide;
+    for (uint64_t i = first; i < last; i++)
+        for (uint64_t row = part_row(b, i); row < part_row(b, i + 1); row += tile_rows(b, i)) {
+            struct tile t = tile_of(b, i, row, &wide);
+            b->loops->bn_mask(&t.range, b->mean, b->factor, b->beta, b->mask_out + t.element / 8);
+        }
 }
 
 void bn_parts_mask(const struct bn_parts *b) { run_parts(b, mask_parts); }
@@ -224,10 +292,15 @@ bool cpu_bn(const struct prepared *p, struct error *err)
 static void sum_part_gradients(const void *context, uint64_t first, uint64_t last)
 {
     const struct bn_parts *b = context;
+    struct wide wide;
     for (uint64_t i = first; i < last; i++) {
-        struct bn_range range = range_of(b, i);
         struct part part = part_of(b, i);
-        b->loops->bn_gradient_sums(&range, b->dy + part_row(b, i) * b->channels, b->mean, part.first, part.second);
+        for (uint64_t begin = part_row(b, i), row = begin; row < part_row(b, i + 1); row += tile_rows(b, i)) {
+            struct tile t = tile_of(b, i, row, &wide);
+            struct part own = row == begin ? part : tile_part_of(b, i);
+            b->loops->bn_gradient_sums(&t.range, t.dy, b->mean, own.first, own.second);
+            for (uint64_t c = 0; row > begin && c < 2 * b->channels; c++) part.first[c] += own.first[c];
+        }
     }
 }
 
@@ -242,12 +315,14 @@ static void merge_gradients(const struct bn_parts *b)
 static void gradient_parts(const void *context, uint64_t first, uint64_t last)
 {
     const struct bn_parts *b = context;
-    for (uint64_t i = first; i < last; i++) {
-        struct bn_range range = range_of(b, i);
-        uint64_t start = part_row(b, i) * b->channels;
-        b->loops->bn_gradient(&range, b->dy + start, b->mean, b->factor, b->shift, b->slope,
-                              b->other ? b->other + start : NULL, b->out + start);
-    }
+    struct wide wide;
+    for (uint64_t i = first; i < last; i++)
+        for (uint64_t row = part_row(b, i); row < part_row(b, i + 1); row += tile_rows(b, i)) {
+            struct tile t = tile_of(b, i, row, &wide);
+            b->loops->bn_gradient(&t.range, t.dy, b->mean, b->factor, b->shift, b->slope,
+                                  b->other ? b->other + t.element : NULL, t.out);
+            keep_tile(b, &t);
+        }
 }
 
 void bn_parts_gradient_sums(const struct bn_parts *b)

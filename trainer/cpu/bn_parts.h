@@ -9,6 +9,7 @@
 /* One run over a tensor. What a function says it reads is set before it is called. */
 struct bn_parts {
     const struct loops *loops;
+    const struct conversions *convert;
     const struct prepared *op; /* of a whole BN; else NULL */
     uint64_t rows, channels, parts;
     double *sums;                                    /* 2 * channels + 1, merged over parts and devices */
@@ -16,17 +17,18 @@ struct bn_parts {
     float *part_scratch;                             /* parts x 2 x channels */
     float *own_factor, *own_shift, *own_slope;       /* room for the next three */
     const float *factor, *shift, *slope, *mean, *beta; /* channels each; see loops.h */
-    const float *x, *dy;
+    enum dtype dtype;
+    const void *x, *dy; /* of `dtype` */
+    void *out;          /* y or dx */
     const uint8_t *mask;
-    const float *other; /* added to dx; NULL = nothing */
-    float *out;         /* y or dx */
+    const float *other; /* added to dx, in f32; NULL = nothing */
     uint8_t *mask_out;
     bool relu;
 };
 
 /* Scratch for a run over a tensor of this shape. */
 uint64_t bn_parts_bytes(const struct tensor *x);
-struct bn_parts bn_parts_of(const struct tensor *tensor, const float *x, void *scratch);
+struct bn_parts bn_parts_of(const struct tensor *tensor, const void *x, void *scratch);
 
 /* Of x: mean, then squares, into part_sums. */
 void bn_parts_statistics(const struct bn_parts *b);

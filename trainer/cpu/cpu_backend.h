@@ -6,7 +6,9 @@
  *
  * A device uses at most `threads` OpenMP threads, of the thread that drives it. Average pools count the padding, as
  * Caffe and PyTorch do. A label outside [0, classes) marks an image that only fills up a batch: it has no loss, no
- * gradient and is not counted. Dropout draws from (seed, step, micro-batch, op, device). Only f32 activations. */
+ * gradient and is not counted. Dropout draws from (seed, step, micro-batch, op, device).
+ *
+ * Activations may have 16 bits in memory; every op computes in f32 and rounds its results to nearest even. */
 #ifndef FATHOM_CPU_BACKEND_H
 #define FATHOM_CPU_BACKEND_H
 

@@ -104,6 +104,18 @@ static bool copy_out(struct device *device, struct stream *stream, void *host, u
     return true;
 }
 
+static bool image_in(struct device *device, struct stream *stream, const struct tensor *tensor, uint64_t offset,
+                     const float *host, struct error *err)
+{
+    TRY(check_range(device, "images", offset, tensor->bytes, err));
+    if (tensor->dtype == DTYPE_F32) return copy_in(device, stream, offset, host, tensor->bytes, err);
+    cpu_threads_use(device->threads);
+    narrow_elements(tensor->dtype, host, device->arena + offset, tensor_elements(tensor));
+    return true;
+}
+
+static uint32_t activation_dtypes(void) { return 1u << DTYPE_F32 | 1u << DTYPE_F16 | 1u << DTYPE_BF16; }
+
 static bool fill(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
                  struct error *err)
 {
@@ -228,8 +240,7 @@ static bool event_synchronize(struct event *event, uint64_t limit_ns, bool *done
 
 /* ---- Ops ---- */
 
-static bool kernel_workspace(const struct cpu_table *table, const struct op_call *call, uint64_t *bytes,
-                             struct error *err)
+bool cpu_kernel_workspace(const struct cpu_table *table, const struct op_call *call, uint64_t *bytes, struct error *err)
 {
     const struct cpu_kernel *kernel = &table->kernels[call->op->kind];
     *bytes = 0;
@@ -248,7 +259,7 @@ static bool op_workspace(const struct cpu_table *table, const struct graph *grap
     for (unsigned i = 0; i < op->inputs; i++) call.in_tensor[i] = &graph->tensors[op->in[i]];
     for (unsigned i = 0; i < op->outputs; i++) call.out_tensor[i] = &graph->tensors[op->out[i]];
     uint64_t found = 0;
-    TRY(kernel_workspace(table, &call, &found, err));
+    TRY((widen_is_needed(table, &call) ? widen_workspace : cpu_kernel_workspace)(table, &call, &found, err));
     *bytes = found;
     return true;
 }
@@ -265,22 +276,27 @@ static bool workspace_reference(const struct graph *graph, const struct op *op, 
     return op_workspace(&cpu_reference_table, graph, op, pass, bytes, err);
 }
 
+/* Activations alone have 16 bits. */
 static bool check_tensor(const struct device *device, const struct tensor *tensor, uint64_t offset, struct error *err)
 {
-    bool known = tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_I32 || tensor->dtype == DTYPE_U8 ||
-                 tensor->dtype == DTYPE_BIT || tensor->dtype == DTYPE_F64;
-    if (!known)
-        return error_set(err, ERROR_FAILED, "a tensor of %s: the cpu backend computes in f32",
+    bool half = tensor->dtype == DTYPE_F16 || tensor->dtype == DTYPE_BF16;
+    if (half && tensor->role != ROLE_OUTPUT && tensor->role != ROLE_IMAGE)
+        return error_set(err, ERROR_FAILED, "a tensor of %s that is no activation: the cpu backend wants it in f32",
                          dtype_name(tensor->dtype));
     return check_range(device, "a tensor", offset, tensor->bytes, err);
+}
+
+unsigned cpu_outputs(const struct op_call *call)
+{
+    unsigned outputs = call->pass == PASS_EVALUATE && call->op->kind != OP_SOFTMAX_LOSS ? 1 : call->op->outputs;
+    while (outputs > 0 && !call->out_tensor[outputs - 1]) outputs--;
+    return outputs;
 }
 
 static bool check_call(const struct device *device, const struct op_call *call, uint64_t needed, struct error *err)
 {
     const struct op *op = call->op;
-    /* When evaluating, only an op's result need have a place; the rest is for the backward pass. */
-    unsigned outputs = call->pass == PASS_EVALUATE && op->kind != OP_SOFTMAX_LOSS ? 1 : op->outputs;
-    while (outputs > 0 && !call->out_tensor[outputs - 1]) outputs--;
+    unsigned outputs = cpu_outputs(call);
     for (unsigned i = 0; i < op->inputs; i++) TRY(check_tensor(device, call->in_tensor[i], call->in[i], err));
     for (unsigned i = 0; i < outputs; i++) TRY(check_tensor(device, call->out_tensor[i], call->out[i], err));
     if (call->workspace_bytes < needed)
@@ -293,17 +309,22 @@ static bool check_call(const struct device *device, const struct op_call *call, 
     return needed == 0 || check_range(device, "a workspace", call->workspace, call->workspace_bytes, err);
 }
 
-/* The op's oneDNN kernel, if it has one, and the workspace it needs. */
-static bool find_kernel(struct prepared *p, uint64_t *needed, struct error *err)
+bool cpu_find_kernel(struct prepared *p, uint64_t *needed, struct error *err)
 {
     const struct cpu_kernel *kernel = &p->device->table->kernels[p->call.op->kind];
     struct onednn_shape shape = {0};
     if (!kernel->onednn || !kernel->onednn(&p->call, &shape))
-        return kernel_workspace(p->device->table, &p->call, needed, err);
+        return cpu_kernel_workspace(p->device->table, &p->call, needed, err);
     p->onednn = onednn_kernel(p->device->onednn, &shape, err);
     if (!p->onednn) return false;
     *needed = onednn_kernel_workspace(p->onednn) + (kernel->before ? kernel->before(&p->call) : 0);
     return true;
+}
+
+static void op_release(struct prepared *prepared)
+{
+    widen_release(prepared->widened);
+    mem_free(prepared);
 }
 
 static bool op_prepare(struct device *device, const struct op_call *call, struct prepared **prepared, struct error *err)
@@ -318,10 +339,12 @@ static bool op_prepare(struct device *device, const struct op_call *call, struct
                 : call->pass == PASS_RECONSTRUCT ? device->table->reconstruct
                                                  : device->table->kernels[call->op->kind].run;
     uint64_t needed = 0;
-    bool ok = copies ? check_copy(device, call, err)
-                     : find_kernel(made, &needed, err) && check_call(device, call, needed, err);
+    bool (*find)(struct prepared *, uint64_t *, struct error *) =
+        widen_is_needed(device->table, call) ? widen_prepare : cpu_find_kernel;
+    bool ok =
+        copies ? check_copy(device, call, err) : find(made, &needed, err) && check_call(device, call, needed, err);
     if (!ok) {
-        mem_free(made);
+        op_release(made);
         return false;
     }
     *prepared = made;
@@ -335,8 +358,6 @@ static bool op_launch(struct prepared *prepared, struct stream *stream, struct e
     cpu_threads_use(prepared->device->threads); /* the driving thread need not be the one that prepared */
     return prepared->run(prepared, err);
 }
-
-static void op_release(struct prepared *prepared) { mem_free(prepared); }
 
 const char *cpu_implementation(const struct prepared *prepared)
 {
@@ -380,13 +401,14 @@ static bool group_join(struct group *group, struct device *device, struct error 
 #define CPU_BACKEND(own_name, measure, create)                                                                         \
     {                                                                                                                  \
         .name = (own_name), .in_host_memory = true, .op_workspace = (measure), .device_create = (create),              \
-        .device_destroy = device_destroy, .set_step = set_step, .copy_in = copy_in, .copy_out = copy_out,              \
-        .fill = fill, .parameter_in = parameter_in, .parameter_out = parameter_out, .stream_create = stream_create,    \
-        .stream_destroy = stream_destroy, .event_create = event_create, .event_destroy = event_destroy,                \
-        .event_record = event_pass, .event_wait = event_pass, .event_synchronize = event_synchronize,                  \
-        .op_prepare = op_prepare, .op_launch = op_launch, .op_release = op_release, .group_name = cpu_group_name,      \
-        .group_create = cpu_group_create, .group_join = group_join, .group_abort = cpu_group_abort,                    \
-        .group_destroy = cpu_group_destroy, .host_create = host_create, .host_fill = host_fill,                        \
+        .device_destroy = device_destroy, .set_step = set_step, .copy_in = copy_in, .image_in = image_in,              \
+        .copy_out = copy_out, .fill = fill, .parameter_in = parameter_in, .parameter_out = parameter_out,              \
+        .stream_create = stream_create, .stream_destroy = stream_destroy, .event_create = event_create,                \
+        .event_destroy = event_destroy, .event_record = event_pass, .event_wait = event_pass,                          \
+        .event_synchronize = event_synchronize, .op_prepare = op_prepare, .op_launch = op_launch,                      \
+        .op_release = op_release, .group_name = cpu_group_name, .group_create = cpu_group_create,                      \
+        .group_join = group_join, .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy,                  \
+        .host_create = host_create, .host_fill = host_fill, .activation_dtypes = activation_dtypes,                    \
     }
 
 const struct backend cpu_backend = CPU_BACKEND("cpu", workspace_fast, create_fast);

@@ -3,10 +3,15 @@
 #define FATHOM_CPU_DEVICE_H
 
 #include "backend.h"
+#include "convert.h"
 #include "cpu_group.h"
 #include "onednn.h"
 
 struct prepared;
+
+/* What an op kind does with 16-bit operands: it knows f32 alone, and sees f32 copies of all of them or of some images at a
+ * time (widen.c), or it reads and writes 16 bits itself. */
+enum half_way { HALF_WHOLE, HALF_IMAGES, HALF_OWN };
 
 /* How one op kind runs. */
 struct cpu_kernel {
@@ -18,6 +23,8 @@ struct cpu_kernel {
     bool (*onednn)(const struct op_call *call, struct onednn_shape *shape);
     /* Scratch of the op's own that comes before oneDNN's, a multiple of 64 bytes; NULL = none. */
     uint64_t (*before)(const struct op_call *call);
+    enum half_way half;
+    bool (*half_reads)(const struct op_call *call); /* HALF_OWN: whether of this shape; NULL = always */
 };
 
 struct cpu_table {
@@ -45,6 +52,7 @@ struct prepared {
     struct op_call call;
     struct device *device;
     bool (*run)(const struct prepared *p, struct error *err);
+    struct widened *widened;      /* NULL unless operands of 16 bits are widened for it */
     struct onednn_kernel *onednn; /* shared by all ops of the same shape on the device; NULL for own loops */
 };
 
@@ -58,6 +66,35 @@ static inline bool op_synchronised(const struct prepared *p)
 {
     return p->call.op->attr.bn.sync && p->device->group && group_count(p->device->group) > 1;
 }
+
+/* n elements between f32 and the 16 bits of `dtype`. */
+static inline void half_to_floats(const struct conversions *loops, enum dtype dtype, const uint16_t *in, float *out,
+                                  uint64_t n)
+{
+    (dtype == DTYPE_F16 ? loops->from_f16 : loops->from_bf16)(out, in, n);
+}
+static inline void floats_to_half(const struct conversions *loops, enum dtype dtype, const float *in, uint16_t *out,
+                                  uint64_t n)
+{
+    (dtype == DTYPE_F16 ? loops->to_f16 : loops->to_bf16)(out, in, n);
+}
+
+/* Outputs that have a place: when evaluating, only an op's result; the rest is for the backward pass. */
+unsigned cpu_outputs(const struct op_call *call);
+
+/* A kernel's own workspace; the op's oneDNN kernel, if it has one, and the workspace it needs (cpu_device.c). */
+bool cpu_kernel_workspace(const struct cpu_table *table, const struct op_call *call, uint64_t *bytes,
+                          struct error *err);
+bool cpu_find_kernel(struct prepared *p, uint64_t *needed, struct error *err);
+
+/* Ops whose kernels cannot read their operands (widen.c). Preparing one sets p->widened, p->run and the workspace. */
+struct widened;
+bool widen_is_needed(const struct cpu_table *table, const struct op_call *call);
+bool widen_workspace(const struct cpu_table *table, const struct op_call *call, uint64_t *bytes, struct error *err);
+bool widen_prepare(struct prepared *p, uint64_t *needed, struct error *err);
+void widen_release(struct widened *widened); /* takes NULL */
+/* count elements from f32 to the 16 bits of `dtype`, on the calling thread's team. */
+void narrow_elements(enum dtype dtype, const float *in, void *half, uint64_t count);
 
 /* The stream of random numbers of dropout op `op_index` in the device's present step (random.h). */
 uint64_t dropout_stream(const struct device *device, uint32_t op_index);
@@ -77,6 +114,8 @@ static inline void *op_onednn_scratch(const struct prepared *p)
 bool cpu_run_all_reduce(const struct prepared *p, struct error *err);
 bool cpu_run_softmax_loss(const struct prepared *p, struct error *err);
 bool cpu_run_softmax_loss_backward(const struct prepared *p, struct error *err);
+bool cpu_run_gradient_check(const struct prepared *p, struct error *err);
+bool cpu_run_loss_scale_update(const struct prepared *p, struct error *err);
 
 /* Batch normalisation, naive and fast: both in files of their own. */
 bool cpu_reference_bn(const struct prepared *p, struct error *err);
@@ -85,6 +124,7 @@ bool cpu_reference_bn_workspace(const struct op_call *call, uint64_t *bytes, str
 bool cpu_bn(const struct prepared *p, struct error *err);
 bool cpu_bn_backward(const struct prepared *p, struct error *err);
 bool cpu_bn_workspace(const struct op_call *call, uint64_t *bytes, struct error *err);
+bool cpu_bn_reads_half(const struct op_call *call);
 
 /* Convolutions and parts of batch normalisation as lowered graphs have them: oneDNN's convolutions, own loops around
  * them. */

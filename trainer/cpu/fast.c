@@ -168,72 +168,111 @@ static bool run_pool_backward(const struct prepared *p, struct error *err)
     return onednn_run(p->onednn, &call, err);
 }
 
-/* ---- Elementwise: each task takes a range of elements ---- */
+/* ---- Elementwise: each task takes a range of elements, in 16 bits a tile of them at a time ---- */
+
+#define TILE 1024u
 
 struct elements {
     const struct prepared *op;
     const struct loops *loops;
-    const float *a, *b;
-    float *out;
+    const void *a, *b;
+    void *out;
+    /* n elements from number `first` of the tensors on. */
+    void (*compute)(const struct elements *e, uint64_t first, float *out, const float *a, const float *b, size_t n);
 };
 
-static bool run_elements(const struct prepared *p, parallel_task task)
+static void run_half_range(const struct elements *e, enum dtype dtype, uint64_t first, uint64_t last)
 {
-    struct elements e = {.op = p, .loops = loops_best(), .a = op_in(p, 0), .out = op_out(p, 0)};
+    const struct conversions *convert = conversions_best();
+    float a[TILE], b[TILE];
+    for (uint64_t i = first; i < last; i += TILE) {
+        size_t n = last - i < TILE ? last - i : TILE;
+        half_to_floats(convert, dtype, (const uint16_t *)e->a + i, a, n);
+        if (e->b) half_to_floats(convert, dtype, (const uint16_t *)e->b + i, b, n);
+        e->compute(e, i, a, a, b, n);
+        floats_to_half(convert, dtype, a, (uint16_t *)e->out + i, n);
+    }
+}
+
+static void run_range(const void *context, uint64_t first, uint64_t last)
+{
+    const struct elements *e = context;
+    enum dtype dtype = e->op->call.out_tensor[0]->dtype;
+    const float *a = e->a, *b = e->b;
+    if (dtype != DTYPE_F32)
+        run_half_range(e, dtype, first, last);
+    else
+        e->compute(e, first, (float *)e->out + first, a + first, b ? b + first : NULL, last - first);
+}
+
+static bool run_elements(const struct prepared *p, void (*compute)(const struct elements *, uint64_t, float *,
+                                                                   const float *, const float *, size_t))
+{
+    struct elements e = {.op = p, .loops = loops_best(), .a = op_in(p, 0), .out = op_out(p, 0), .compute = compute};
     if (p->call.op->inputs > 1) e.b = op_in(p, 1);
     uint64_t count = tensor_elements(p->call.out_tensor[0]);
-    parallel_run(count, count, task, &e);
+    parallel_run(count, count, run_range, &e);
     return true;
 }
 
 #define ELEMENTWISE(name, compute)                                                                                     \
-    static void name##_range(const void *context, uint64_t first, uint64_t last)                                       \
+    static void name##_elements(const struct elements *e, uint64_t first, float *out, const float *a, const float *b,  \
+                                size_t n)                                                                              \
     {                                                                                                                  \
-        const struct elements *e = context;                                                                            \
         const union op_attr *attr = &e->op->call.op->attr;                                                             \
-        (void)attr;                                                                                                    \
+        (void)attr, (void)first, (void)b;                                                                              \
         e->loops->compute;                                                                                             \
     }                                                                                                                  \
     static bool run_##name(const struct prepared *p, struct error *err)                                                \
     {                                                                                                                  \
         (void)err;                                                                                                     \
-        return run_elements(p, name##_range);                                                                          \
+        return run_elements(p, name##_elements);                                                                       \
     }
 
-ELEMENTWISE(relu, relu(e->out + first, e->a + first, last - first))
-ELEMENTWISE(relu_backward, relu_backward(e->out + first, e->a + first, e->b + first, last - first))
-ELEMENTWISE(add, add(e->out + first, e->a + first, e->b + first, last - first))
-ELEMENTWISE(subtract, subtract(e->out + first, e->a + first, e->b + first, last - first))
-ELEMENTWISE(mul, mul(e->out + first, e->a + first, e->b + first, last - first))
-ELEMENTWISE(scale, scale(e->out + first, e->a + first, attr->scale.alpha, attr->scale.beta, last - first))
-ELEMENTWISE(scale_backward, scale(e->out + first, e->a + first, attr->scale.alpha, 0, last - first))
-ELEMENTWISE(sigmoid, sigmoid(e->out + first, e->a + first, last - first))
-ELEMENTWISE(sigmoid_backward, sigmoid_backward(e->out + first, e->a + first, e->b + first, last - first))
+ELEMENTWISE(relu, relu(out, a, n))
+ELEMENTWISE(relu_backward, relu_backward(out, a, b, n))
+ELEMENTWISE(add, add(out, a, b, n))
+ELEMENTWISE(subtract, subtract(out, a, b, n))
+ELEMENTWISE(mul, mul(out, a, b, n))
+ELEMENTWISE(scale, scale(out, a, attr->scale.alpha, attr->scale.beta, n))
+ELEMENTWISE(scale_backward, scale(out, a, attr->scale.alpha, 0, n))
+ELEMENTWISE(sigmoid, sigmoid(out, a, n))
+ELEMENTWISE(sigmoid_backward, sigmoid_backward(out, a, b, n))
 
-static void dropout_range(const void *context, uint64_t first, uint64_t last)
+static void dropout_elements(const struct elements *e, uint64_t first, float *out, const float *a, const float *b,
+                             size_t n)
 {
-    const struct elements *e = context;
     const struct device *device = e->op->device;
     float drop = e->op->call.op->attr.dropout.drop, keep = 1 / (1 - drop);
     uint32_t threshold = dropout_threshold(drop);
     struct random draw = {device->step.seed, dropout_stream(device, dropout_op(e->op)), first};
     uint32_t words[4];
-    for (uint64_t i = first; i < last; i++) {
+    (void)b;
+    for (uint64_t i = first; i < first + n; i++) {
         if (i == first || i % 4 == 0) random_block(draw.seed, draw.stream, i / 4, words);
-        e->out[i] = words[i % 4] < threshold ? 0 : e->a[i] * keep;
+        out[i - first] = words[i % 4] < threshold ? 0 : a[i - first] * keep;
     }
 }
 
+/* Bytes of an element of the op's result, and of all it moves. */
+static size_t width_of(const struct prepared *p) { return (size_t)dtype_bytes(p->call.out_tensor[0]->dtype, 1); }
+
 static void copy_range(const void *context, uint64_t first, uint64_t last)
 {
-    const struct elements *e = context;
-    if (e->out != e->a) memcpy(e->out + first, e->a + first, (last - first) * sizeof *e->out);
+    const struct prepared *p = context;
+    size_t width = width_of(p);
+    const uint8_t *in = op_in(p, 0);
+    uint8_t *out = op_out(p, 0);
+    if (out != in) memcpy(out + first * width, in + first * width, (last - first) * width);
 }
 
 static bool run_dropout(const struct prepared *p, struct error *err)
 {
     (void)err;
-    return run_elements(p, p->call.pass == PASS_EVALUATE ? copy_range : dropout_range);
+    uint64_t count = tensor_elements(p->call.out_tensor[0]);
+    if (p->call.pass != PASS_EVALUATE) return run_elements(p, dropout_elements);
+    parallel_run(count, count, copy_range, p);
+    return true;
 }
 
 /* ---- Moving channels and pixels: each task takes rows (pixels) ---- */
@@ -249,13 +288,13 @@ static void pad_rows(const void *context, uint64_t first, uint64_t last)
 {
     const struct prepared *p = context;
     const uint32_t *xd = p->call.in_tensor[0]->dims, *yd = p->call.out_tensor[0]->dims;
-    const float *x = op_in(p, 0);
-    uint64_t stride = p->call.op->attr.shortcut.stride;
+    const uint8_t *x = op_in(p, 0);
+    uint64_t stride = p->call.op->attr.shortcut.stride, width = width_of(p);
     for (uint64_t row = first; row < last; row++) {
         uint64_t w = row % yd[2], h = row / yd[2] % yd[1], n = row / yd[2] / yd[1];
-        float *y = (float *)op_out(p, 0) + row * yd[3];
-        memcpy(y, x + ((n * xd[1] + h * stride) * xd[2] + w * stride) * xd[3], xd[3] * sizeof *y);
-        memset(y + xd[3], 0, (yd[3] - xd[3]) * sizeof *y);
+        uint8_t *y = (uint8_t *)op_out(p, 0) + row * yd[3] * width;
+        memcpy(y, x + ((n * xd[1] + h * stride) * xd[2] + w * stride) * xd[3] * width, xd[3] * width);
+        memset(y + xd[3] * width, 0, (yd[3] - xd[3]) * width);
     }
 }
 
@@ -269,16 +308,16 @@ static void pad_gradient_rows(const void *context, uint64_t first, uint64_t last
 {
     const struct prepared *p = context;
     const uint32_t *xd = p->call.out_tensor[0]->dims, *yd = p->call.in_tensor[0]->dims;
-    const float *dy = op_in(p, 0);
-    uint64_t stride = p->call.op->attr.shortcut.stride;
+    const uint8_t *dy = op_in(p, 0);
+    uint64_t stride = p->call.op->attr.shortcut.stride, width = width_of(p);
     for (uint64_t row = first; row < last; row++) {
         uint64_t w = row % xd[2], h = row / xd[2] % xd[1], n = row / xd[2] / xd[1];
-        float *dx = (float *)op_out(p, 0) + row * xd[3];
+        uint8_t *dx = (uint8_t *)op_out(p, 0) + row * xd[3] * width;
         bool read = w % stride == 0 && h % stride == 0 && w / stride < yd[2] && h / stride < yd[1];
         if (read)
-            memcpy(dx, dy + ((n * yd[1] + h / stride) * yd[2] + w / stride) * yd[3], xd[3] * sizeof *dx);
+            memcpy(dx, dy + ((n * yd[1] + h / stride) * yd[2] + w / stride) * yd[3] * width, xd[3] * width);
         else
-            memset(dx, 0, xd[3] * sizeof *dx);
+            memset(dx, 0, xd[3] * width);
     }
 }
 
@@ -291,12 +330,12 @@ static bool run_shortcut_pad_backward(const struct prepared *p, struct error *er
 static void concat_rows(const void *context, uint64_t first, uint64_t last)
 {
     const struct prepared *p = context;
-    uint64_t channels = p->call.out_tensor[0]->dims[3];
-    float *y = (float *)op_out(p, 0) + first * channels;
+    uint64_t width = width_of(p);
+    uint8_t *y = (uint8_t *)op_out(p, 0) + first * p->call.out_tensor[0]->dims[3] * width;
     for (uint64_t row = first; row < last; row++)
         for (unsigned i = 0; i < p->call.op->inputs; i++) {
-            uint64_t part = p->call.in_tensor[i]->dims[3];
-            memcpy(y, (const float *)op_in(p, i) + row * part, part * sizeof *y);
+            uint64_t part = p->call.in_tensor[i]->dims[3] * width;
+            memcpy(y, (const uint8_t *)op_in(p, i) + row * part, part);
             y += part;
         }
 }
@@ -310,10 +349,11 @@ static bool run_concat(const struct prepared *p, struct error *err)
 static void concat_gradient_rows(const void *context, uint64_t first, uint64_t last)
 {
     const struct prepared *p = context;
-    uint64_t channels = p->call.in_tensor[0]->dims[3], part = p->call.out_tensor[0]->dims[3];
-    const float *dy = (const float *)op_in(p, 0) + p->call.op->attr.concat.first;
-    float *dx = op_out(p, 0);
-    for (uint64_t row = first; row < last; row++) memcpy(dx + row * part, dy + row * channels, part * sizeof *dx);
+    uint64_t width = width_of(p), all = p->call.in_tensor[0]->dims[3] * width;
+    uint64_t part = p->call.out_tensor[0]->dims[3] * width;
+    const uint8_t *dy = (const uint8_t *)op_in(p, 0) + p->call.op->attr.concat.first * width;
+    uint8_t *dx = op_out(p, 0);
+    for (uint64_t row = first; row < last; row++) memcpy(dx + row * part, dy + row * all, part);
 }
 
 static bool run_concat_backward(const struct prepared *p, struct error *err)
@@ -324,77 +364,89 @@ static bool run_concat_backward(const struct prepared *p, struct error *err)
 
 /* ---- Gradient buckets ---- */
 
-static void accumulate_range(const void *context, uint64_t first, uint64_t last)
+static void accumulate_elements(const struct elements *e, uint64_t first, float *out, const float *a, const float *b,
+                                size_t n)
 {
-    const struct elements *e = context;
-    e->loops->add(e->out + first, e->out + first, e->a + first, last - first);
+    (void)first, (void)b;
+    e->loops->add(out, out, a, n);
 }
 
 static bool run_accumulate(const struct prepared *p, struct error *err)
 {
     (void)err;
-    return run_elements(p, p->device->step.micro_batch == 0 ? copy_range : accumulate_range);
+    uint64_t count = tensor_elements(p->call.out_tensor[0]);
+    if (p->device->step.micro_batch > 0) return run_elements(p, accumulate_elements);
+    parallel_run(count, count, copy_range, p);
+    return true;
 }
 
-static void update_range(const void *context, uint64_t first, uint64_t last)
+static void update_elements(const struct elements *e, uint64_t first, float *out, const float *a, const float *b,
+                            size_t n)
 {
-    const struct elements *e = context;
     const struct step *s = &e->op->device->step;
-    const struct sgd_rates rates = {s->learning_rate, s->momentum, s->weight_decay, s->nesterov};
-    float *momentum = op_out(e->op, 1);
-    e->loops->sgd(e->out + first, e->b + first, momentum + first, &rates, last - first);
+    const struct loss_scale *scale = e->op->call.op->inputs > 3 ? op_in(e->op, 3) : NULL;
+    const struct sgd_rates rates = {s->learning_rate, s->momentum, s->weight_decay, s->nesterov,
+                                    scale ? scale->scale : 1};
+    (void)a;
+    e->loops->sgd(out, b, (float *)op_out(e->op, 1) + first, &rates, n);
 }
 
+/* A step whose gradients overflowed changes nothing. */
 static bool run_update(const struct prepared *p, struct error *err)
 {
     (void)err;
-    return run_elements(p, update_range);
+    const struct loss_scale *scale = p->call.op->inputs > 3 ? op_in(p, 3) : NULL;
+    return (scale && scale->found != 0) || run_elements(p, update_elements);
 }
 
-const struct cpu_table cpu_fast_table = {
-    .kernels =
-        {
-            [OP_CONV] = {cpu_conv, .onednn = conv_shape, .before = cpu_conv_before},
-            [OP_BN] = {cpu_bn, cpu_bn_workspace},
-            [OP_RELU] = {run_relu},
-            [OP_ADD] = {run_add},
-            [OP_MUL] = {run_mul},
-            [OP_SCALE] = {run_scale},
-            [OP_SIGMOID] = {run_sigmoid},
-            [OP_DROPOUT] = {run_dropout},
-            [OP_MAXPOOL] = {run_pool, .onednn = maxpool_shape},
-            [OP_AVGPOOL] = {run_pool, .onednn = avgpool_shape},
-            [OP_SHORTCUT_PAD] = {run_shortcut_pad},
-            [OP_FC] = {run_fc, .onednn = fc_shape},
-            [OP_SOFTMAX_LOSS] = {cpu_run_softmax_loss},
-            [OP_CONCAT] = {run_concat},
-            [OP_CONV_BWD_DATA] = {cpu_conv_backward_data, .onednn = conv_data_shape, .before = cpu_conv_before},
-            [OP_CONV_BWD_WEIGHTS] = {cpu_conv_backward_weights, .onednn = conv_weights_shape,
-                                     .before = cpu_conv_before},
-            [OP_BN_BWD] = {cpu_bn_backward, cpu_bn_workspace},
-            [OP_RELU_BWD] = {run_relu_backward},
-            [OP_MUL_BWD] = {run_mul},
-            [OP_SCALE_BWD] = {run_scale_backward},
-            [OP_SIGMOID_BWD] = {run_sigmoid_backward},
-            [OP_DROPOUT_BWD] = {run_dropout},
-            [OP_MAXPOOL_BWD] = {run_pool_backward, .onednn = maxpool_backward_shape},
-            [OP_AVGPOOL_BWD] = {run_pool_backward, .onednn = avgpool_backward_shape},
-            [OP_SHORTCUT_PAD_BWD] = {run_shortcut_pad_backward},
-            [OP_FC_BWD_DATA] = {run_fc_backward_data, .onednn = fc_data_shape},
-            [OP_FC_BWD_WEIGHTS] = {run_fc_backward_weights, .onednn = fc_weights_shape},
-            [OP_SOFTMAX_LOSS_BWD] = {cpu_run_softmax_loss_backward},
-            [OP_CONCAT_BWD] = {run_concat_backward},
-            [OP_ADD_GRADIENT] = {run_add},
-            [OP_ACCUMULATE] = {run_accumulate},
-            [OP_ALL_REDUCE] = {cpu_run_all_reduce},
-            [OP_SGD_UPDATE] = {run_update},
-            [OP_BN_SUMS] = {cpu_bn_sums, cpu_bn_workspace},
-            [OP_BN_FINALIZE] = {cpu_bn_finalize, cpu_bn_finalize_workspace},
-            [OP_BN_APPLY] = {cpu_bn_apply},
-            [OP_BN_BWD_SUMS] = {cpu_bn_backward_sums, cpu_bn_backward_workspace},
-            [OP_BN_BWD_FINALIZE] = {cpu_bn_backward_finalize, cpu_bn_finalize_workspace},
-            [OP_BN_BWD_APPLY] = {cpu_bn_backward_apply, cpu_bn_backward_workspace},
-        },
-    .reconstruct = run_subtract,
-    .blocked_weights = true,
+const struct cpu_table cpu_fast_table =
+    {
+        .kernels =
+            {
+                [OP_CONV] = {cpu_conv, .onednn = conv_shape, .before = cpu_conv_before, .half = HALF_IMAGES},
+                [OP_BN] = {cpu_bn, cpu_bn_workspace, .half = HALF_OWN, .half_reads = cpu_bn_reads_half},
+                [OP_RELU] = {run_relu, .half = HALF_OWN},
+                [OP_ADD] = {run_add, .half = HALF_OWN},
+                [OP_MUL] = {run_mul, .half = HALF_OWN},
+                [OP_SCALE] = {run_scale, .half = HALF_OWN},
+                [OP_SIGMOID] = {run_sigmoid, .half = HALF_OWN},
+                [OP_DROPOUT] = {run_dropout, .half = HALF_OWN},
+                [OP_MAXPOOL] = {run_pool, .onednn = maxpool_shape, .half = HALF_IMAGES},
+                [OP_AVGPOOL] = {run_pool, .onednn = avgpool_shape, .half = HALF_IMAGES},
+                [OP_SHORTCUT_PAD] = {run_shortcut_pad, .half = HALF_OWN},
+                [OP_FC] = {run_fc, .onednn = fc_shape},
+                [OP_SOFTMAX_LOSS] = {cpu_run_softmax_loss},
+                [OP_CONCAT] = {run_concat, .half = HALF_OWN},
+                [OP_CONV_BWD_DATA] = {cpu_conv_backward_data, .onednn = conv_data_shape, .before = cpu_conv_before,
+                                      .half = HALF_IMAGES},
+                [OP_CONV_BWD_WEIGHTS] = {cpu_conv_backward_weights, .onednn = conv_weights_shape,
+                                         .before = cpu_conv_before, .half = HALF_IMAGES},
+                [OP_BN_BWD] = {cpu_bn_backward, cpu_bn_workspace, .half = HALF_OWN, .half_reads = cpu_bn_reads_half},
+                [OP_RELU_BWD] = {run_relu_backward, .half = HALF_OWN},
+                [OP_MUL_BWD] = {run_mul, .half = HALF_OWN},
+                [OP_SCALE_BWD] = {run_scale_backward, .half = HALF_OWN},
+                [OP_SIGMOID_BWD] = {run_sigmoid_backward, .half = HALF_OWN},
+                [OP_DROPOUT_BWD] = {run_dropout, .half = HALF_OWN},
+                [OP_MAXPOOL_BWD] = {run_pool_backward, .onednn = maxpool_backward_shape, .half = HALF_IMAGES},
+                [OP_AVGPOOL_BWD] = {run_pool_backward, .onednn = avgpool_backward_shape, .half = HALF_IMAGES},
+                [OP_SHORTCUT_PAD_BWD] = {run_shortcut_pad_backward, .half = HALF_OWN},
+                [OP_FC_BWD_DATA] = {run_fc_backward_data, .onednn = fc_data_shape},
+                [OP_FC_BWD_WEIGHTS] = {run_fc_backward_weights, .onednn = fc_weights_shape},
+                [OP_SOFTMAX_LOSS_BWD] = {cpu_run_softmax_loss_backward},
+                [OP_CONCAT_BWD] = {run_concat_backward, .half = HALF_OWN},
+                [OP_ADD_GRADIENT] = {run_add, .half = HALF_OWN},
+                [OP_ACCUMULATE] = {run_accumulate},
+                [OP_ALL_REDUCE] = {cpu_run_all_reduce},
+                [OP_SGD_UPDATE] = {run_update},
+                [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
+                [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},
+                [OP_BN_SUMS] = {cpu_bn_sums, cpu_bn_workspace},
+                [OP_BN_FINALIZE] = {cpu_bn_finalize, cpu_bn_finalize_workspace},
+                [OP_BN_APPLY] = {cpu_bn_apply},
+                [OP_BN_BWD_SUMS] = {cpu_bn_backward_sums, cpu_bn_backward_workspace},
+                [OP_BN_BWD_FINALIZE] = {cpu_bn_backward_finalize, cpu_bn_finalize_workspace},
+                [OP_BN_BWD_APPLY] = {cpu_bn_backward_apply, cpu_bn_backward_workspace},
+            },
+        .reconstruct = run_subtract,
+        .blocked_weights = true,
 };

@@ -44,16 +44,27 @@ static void sigmoid_backward(float *dx, const float *y, const float *dy, size_t 
     FOR_EACH dx[i] = dy[i] * y[i] * (1 - y[i]);
 }
 
-static void sgd(float *w, const float *g, float *m, const struct sgd_rates *rates, size_t n)
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void sgd_any(float *w, const float *g, float *m, const struct sgd_rates *rates, size_t n, bool scaled)
 {
     const float rate = rates->learning_rate, momentum = rates->momentum, decay = rates->weight_decay;
     const float through = rates->nesterov ? 1 : 0, kept = rates->nesterov ? momentum : 1;
+    const float unscale = 1 / rates->loss_scale;
     FOR_EACH
     {
-        float gradient = g[i] + decay * w[i], moved = momentum * m[i] + gradient;
+        float gradient = (scaled ? unscale * g[i] : g[i]) + decay * w[i], moved = momentum * m[i] + gradient;
         m[i] = moved;
         w[i] -= rate * (through * gradient + kept * moved);
     }
+}
+
+static void sgd(float *w, const float *g, float *m, const struct sgd_rates *rates, size_t n)
+{
+    if (rates->loss_scale != 1)
+        sgd_any(w, g, m, rates, n, true);
+    else
+        sgd_any(w, g, m, rates, n, false);
 }
 
 static void add_scaled(float *y, const float *x, float factor, size_t n) { FOR_EACH y[i] += factor * x[i]; }
@@ -65,8 +76,6 @@ static void add_scaled(float *y, const float *x, float factor, size_t n) { FOR_E
 typedef float vector __attribute__((vector_size(64)));
 typedef int32_t lanes __attribute__((vector_size(64)));
 typedef float unaligned_vector __attribute__((vector_size(64), aligned(4), may_alias));
-
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
 INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }

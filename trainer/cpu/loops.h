@@ -13,6 +13,7 @@
 struct sgd_rates {
     float learning_rate, momentum, weight_decay;
     bool nesterov;
+    float loss_scale; /* gradients are so many times too large: a power of two */
 };
 
 /* Batch normalisation: rows x channels values; vectors have one element per channel. */

@@ -59,7 +59,8 @@ bool cpu_run_softmax_loss_backward(const struct prepared *p, struct error *err)
     const int32_t *labels = op_in(p, 1);
     float *gradient = op_out(p, 0);
     uint64_t images = p->call.in_tensor[0]->dims[0], classes = tensor_elements(p->call.in_tensor[0]) / images;
-    double scale = 1 / (double)p->call.op->attr.loss.images;
+    const struct loss_scale *loss_scale = p->call.op->inputs > 2 ? op_in(p, 2) : NULL;
+    double scale = (loss_scale ? (double)loss_scale->scale : 1) / (double)p->call.op->attr.loss.images;
     for (uint64_t n = 0; n < images; n++) {
         int32_t label = labels[n];
         bool counted = label >= 0 && (uint64_t)label < classes;

@@ -273,8 +273,10 @@ static bool sgd_update(const struct prepared *p, struct error *err)
     const struct step *s = &p->device->step;
     const float *g = op_in(p, 1);
     float *w = op_out(p, 0), *m = op_out(p, 1);
+    const struct loss_scale *scale = p->call.op->inputs > 3 ? op_in(p, 3) : NULL;
+    if (scale && scale->found != 0) return true; /* a step whose gradients overflowed changes nothing */
     for (uint64_t i = 0; i < elements_out(p); i++) {
-        float gradient = g[i] + s->weight_decay * w[i];
+        float gradient = (scale ? g[i] / scale->scale : g[i]) + s->weight_decay * w[i];
         m[i] = s->momentum * m[i] + gradient;
         w[i] -= s->learning_rate * (s->nesterov ? gradient + s->momentum * m[i] : m[i]);
     }
@@ -317,6 +319,8 @@ const struct cpu_table cpu_reference_table = {
             [OP_ACCUMULATE] = {accumulate},
             [OP_ALL_REDUCE] = {cpu_run_all_reduce},
             [OP_SGD_UPDATE] = {sgd_update},
+            [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
+            [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},
             [OP_BN_SUMS] = {cpu_reference_bn_sums},
             [OP_BN_FINALIZE] = {cpu_bn_finalize, cpu_bn_finalize_workspace},
             [OP_BN_APPLY] = {cpu_reference_bn_apply},

@@ -12,7 +12,7 @@ void backend_check(const struct backend *b)
 {
     check_slot(b && b->name && b->op_workspace);
     check_slot(b->device_create && b->device_destroy && b->set_step);
-    check_slot(b->copy_in && b->copy_out && b->fill && b->parameter_in && b->parameter_out);
+    check_slot(b->copy_in && b->image_in && b->copy_out && b->fill && b->parameter_in && b->parameter_out);
     check_slot(b->stream_create && b->stream_destroy);
     check_slot(b->event_create && b->event_destroy && b->event_record && b->event_wait && b->event_synchronize);
     check_slot(b->op_prepare && b->op_launch && b->op_release);

@@ -43,6 +43,7 @@ struct step {             /* changes every step or micro-batch */
     float learning_rate, momentum, weight_decay;
     bool nesterov;
     float bn_momentum;    /* running = (1 - m) running + m batch */
+    uint32_t scale_streak; /* f16: good steps after which the loss scale doubles */
 };
 
 struct op_call {          /* all borrowed; must stay valid until op_release */
@@ -77,6 +78,9 @@ struct backend {
      * and copy_out has filled it when they return. */
     bool (*copy_in)(struct device *device, struct stream *stream, uint64_t offset, const void *host, uint64_t bytes,
                     struct error *err);
+    /* A tensor of images, which the loader gives in f32; they are rounded to the tensor's dtype. */
+    bool (*image_in)(struct device *device, struct stream *stream, const struct tensor *tensor, uint64_t offset,
+                     const float *host, struct error *err);
     bool (*copy_out)(struct device *device, struct stream *stream, void *host, uint64_t offset, uint64_t bytes,
                      struct error *err);
     bool (*fill)(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,

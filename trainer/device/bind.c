@@ -124,6 +124,8 @@ bool bind_program(struct bound_program *bound, const struct bind_options *o, str
     TRY(find_offset(o->program, o->graph->images, "images", &bound->images, err));
     TRY(find_offset(o->program, o->graph->labels, "labels", &bound->labels, err));
     TRY(find_offset(o->program, o->graph->metrics, "metrics", &bound->metrics, err));
+    if (o->graph->loss_scale != NO_TENSOR)
+        TRY(find_offset(o->program, o->graph->loss_scale, "loss scale", &bound->loss_scale, err));
     bound->ops = mem_zalloc(MEM_KERNEL, count, sizeof *bound->ops);
     bound->calls = mem_zalloc(MEM_KERNEL, count, sizeof *bound->calls);
     if (!bound->ops || !bound->calls) return error_memory(err, count * sizeof *bound->calls, "the prepared ops");

@@ -21,6 +21,7 @@ struct bound_program {
     struct op_call *calls;  /* ops keep pointing at them */
     struct dead_bytes dead; /* empty unless they are to be filled */
     uint64_t images, labels, metrics; /* offsets */
+    uint64_t loss_scale;              /* likewise, where the graph has one */
 };
 
 struct bind_options {

@@ -34,14 +34,6 @@ static bool create_streams(struct executor *ex, struct error *err)
     return !wants_events(ex) || ex->backend->event_create(ex->device, &ex->origin, err);
 }
 
-/* The image tensor takes the loader's floats as they are. */
-static bool check_input(const struct executor *ex, struct error *err)
-{
-    const struct tensor *images = &ex->variant->graph->tensors[ex->variant->graph->images];
-    if (images->dtype == DTYPE_F32) return true;
-    return error_set(err, ERROR_INPUT, "the plan's images are %s; the loader delivers f32", dtype_name(images->dtype));
-}
-
 /* Where activations wait. */
 static bool create_host(struct executor *ex, struct error *err)
 {
@@ -124,20 +116,23 @@ static bool find_statistics(struct executor *ex, struct error *err)
 
 static uint64_t round_up(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/* Of a device's share of a step. */
-static uint64_t share_bytes(const struct executor *ex, uint32_t tensor)
+/* Of a micro-batch as the caller has them: f32, whatever the images' tensor is. */
+static uint64_t image_bytes(const struct graph *graph)
 {
-    return ex->micro_batches * ex->variant->graph->tensors[tensor].bytes;
+    return tensor_elements(&graph->tensors[graph->images]) * sizeof(float);
 }
+
+static uint64_t label_bytes(const struct graph *graph) { return graph->tensors[graph->labels].bytes; }
 
 /* Pinned, the ring holds the inputs too: their copies go on while the caller fills the next. */
 static bool create_ring(struct executor *ex, struct error *err)
 {
     const struct backend *backend = ex->backend;
     bool stages = backend->pinned_create != NULL;
-    uint64_t images = stages ? round_up(share_bytes(ex, ex->variant->graph->images)) : 0;
-    uint64_t labels = stages ? round_up(share_bytes(ex, ex->variant->graph->labels)) : 0;
-    uint64_t each = images + labels + round_up(4 * sizeof(float)) + round_up(ex->statistic_bytes);
+    uint64_t images = stages ? round_up(ex->micro_batches * image_bytes(ex->variant->graph)) : 0;
+    uint64_t labels = stages ? round_up(ex->micro_batches * label_bytes(ex->variant->graph)) : 0;
+    uint64_t figures = round_up(4 * sizeof(float) + sizeof(struct loss_scale));
+    uint64_t each = images + labels + figures + round_up(ex->statistic_bytes);
     uint64_t bytes = ex->options.in_flight * each;
     ex->slots = mem_zalloc(MEM_KERNEL, ex->options.in_flight, sizeof *ex->slots);
     if (!ex->slots) return error_memory(err, ex->options.in_flight * sizeof *ex->slots, "steps in flight");
@@ -150,7 +145,8 @@ static bool create_ring(struct executor *ex, struct error *err)
         slot->images = stages ? (float *)(void *)at : NULL;
         slot->labels = stages ? (int32_t *)(void *)(at + images) : NULL;
         slot->metrics = (float *)(void *)(at + images + labels);
-        slot->statistics = ex->statistic_bytes ? at + images + labels + round_up(4 * sizeof(float)) : NULL;
+        slot->loss_scale = (struct loss_scale *)(void *)(slot->metrics + 4);
+        slot->statistics = ex->statistic_bytes ? at + images + labels + figures : NULL;
         TRY(backend->event_create(ex->device, &slot->done, err));
     }
     return true;
@@ -178,8 +174,7 @@ bool executor_create(const struct executor_options *options, struct executor **o
     ex->backend = options->backend;
     ex->variant = &options->plan->variants[device->variant];
     ex->micro_batches = device->micro_batches;
-    if (!check_input(ex, err) || !create_device(ex, err) || !create_programs(ex, err) || !find_statistics(ex, err) ||
-        !create_ring(ex, err)) {
+    if (!create_device(ex, err) || !create_programs(ex, err) || !find_statistics(ex, err) || !create_ring(ex, err)) {
         executor_destroy(ex);
         return false;
     }
@@ -255,7 +250,7 @@ static bool upload(struct executor *ex, const struct bound_program *bound, const
     const struct graph *graph = bound->graph;
     struct stream *stream = ex->streams[STREAM_UPLOAD];
     TRY(backend->event_wait(ex->input_free, stream, err));
-    TRY(backend->copy_in(ex->device, stream, bound->images, images, graph->tensors[graph->images].bytes, err));
+    TRY(backend->image_in(ex->device, stream, &graph->tensors[graph->images], bound->images, images, err));
     TRY(backend->copy_in(ex->device, stream, bound->labels, labels, graph->tensors[graph->labels].bytes, err));
     TRY(backend->event_record(ex->uploaded, stream, err));
     return backend->event_wait(ex->uploaded, ex->streams[STREAM_COMPUTE], err);
@@ -301,6 +296,9 @@ static bool finish_slot(struct executor *ex, const struct bound_program *bound, 
 {
     struct stream *stream = ex->streams[STREAM_COMPUTE];
     TRY(ex->backend->copy_out(ex->device, stream, slot->metrics, bound->metrics, 4 * sizeof(float), err));
+    if (executor_has_loss_scale(ex))
+        TRY(ex->backend->copy_out(ex->device, stream, slot->loss_scale, bound->loss_scale, sizeof *slot->loss_scale,
+                                  err));
     return ex->backend->event_record(slot->done, stream, err);
 }
 
@@ -318,7 +316,7 @@ static bool submit(struct executor *ex, struct slot *slot, const float *images, 
                    struct error *err)
 {
     const struct graph *graph = ex->variant->graph;
-    stage(ex, slot, share_bytes(ex, graph->images), share_bytes(ex, graph->labels), &images, &labels);
+    stage(ex, slot, ex->micro_batches * image_bytes(graph), ex->micro_batches * label_bytes(graph), &images, &labels);
     TRY(copy_statistics(ex, slot, false, err));
     TRY(launch_bodies(ex, slot, images, labels, timed, err));
     TRY(part_launch(ex, &ex->tail, timed, slot->step.number, err));
@@ -358,7 +356,7 @@ bool executor_submit(struct executor *ex, const struct step *step, const float *
 static struct metrics read_metrics(const struct slot *slot)
 {
     const float *values = slot->metrics;
-    return (struct metrics){values[0], values[1], values[2], values[3]};
+    return (struct metrics){values[0], values[1], values[2], values[3], {0}};
 }
 
 bool executor_collect(struct executor *ex, struct metrics *metrics, struct error *err)
@@ -369,6 +367,7 @@ bool executor_collect(struct executor *ex, struct metrics *metrics, struct error
     if (ex->submitted == ex->collected) return error_set(err, ERROR_FAILED, "no step is in flight");
     TRY(settle(ex, executor_wait(ex, slot->done, slot->step.number, &ex->first), err));
     if (metrics) *metrics = read_metrics(slot);
+    if (metrics && executor_has_loss_scale(ex)) metrics->loss_scale = *slot->loss_scale;
     if (sink && sink->step_end) sink->step_end(sink->context, ex->options.device, slot->step.number, clock_now_ns());
     if (++ex->collected < ex->submitted) report_begin(ex);
     return true;
@@ -380,7 +379,7 @@ static bool evaluate(struct executor *ex, struct slot *slot, const float *images
                      struct error *err)
 {
     const struct graph *graph = ex->variant->graph;
-    stage(ex, slot, graph->tensors[graph->images].bytes, graph->tensors[graph->labels].bytes, &images, &labels);
+    stage(ex, slot, image_bytes(graph), label_bytes(graph), &images, &labels);
     TRY(ex->backend->set_step(ex->device, ex->streams[STREAM_COMPUTE], &slot->step, err));
     TRY(upload(ex, &ex->evaluate, images, labels, err));
     TRY(part_launch(ex, &ex->evaluation, false, slot->step.number, err));
@@ -423,6 +422,31 @@ bool executor_state_out(struct executor *ex, size_t i, float *values, struct err
     const struct tensor *tensor = &ex->variant->graph->tensors[ex->state[i].tensor];
     TRY(is_usable(ex, err));
     return settle(ex, ex->backend->parameter_out(ex->device, tensor, ex->state[i].offset, values, &ex->first), err);
+}
+
+bool executor_has_loss_scale(const struct executor *ex) { return ex->variant->graph->loss_scale != NO_TENSOR; }
+
+/* Parameters move when nothing is under way; so does the loss scale, which is a tensor like theirs. */
+bool executor_loss_scale_in(struct executor *ex, const struct loss_scale *scale, struct error *err)
+{
+    const struct graph *graph = ex->variant->graph;
+    const float values[] = {scale->scale, scale->streak, scale->found, scale->skipped};
+    TRY(is_usable(ex, err));
+    return settle(ex,
+                  ex->backend->parameter_in(ex->device, &graph->tensors[graph->loss_scale], ex->train.loss_scale,
+                                            values, &ex->first),
+                  err);
+}
+
+bool executor_loss_scale_out(struct executor *ex, struct loss_scale *scale, struct error *err)
+{
+    const struct graph *graph = ex->variant->graph;
+    float values[4];
+    TRY(is_usable(ex, err));
+    bool ok = ex->backend->parameter_out(ex->device, &graph->tensors[graph->loss_scale], ex->train.loss_scale, values,
+                                         &ex->first);
+    if (ok) *scale = (struct loss_scale){values[0], values[1], values[2], values[3]};
+    return settle(ex, ok, err);
 }
 
 static bool restore_statistics(struct executor *ex, const struct slot *slot, struct error *err)

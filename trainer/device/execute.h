@@ -36,6 +36,7 @@ void executor_destroy(struct executor *executor);
 /* Sums over a micro-batch, a step or an evaluation's batch on this device. */
 struct metrics {
     float loss, top1_hits, top5_hits, images;
+    struct loss_scale loss_scale; /* f16: as the step left it; else zero */
 };
 
 /* A step: forward, backward and update. Submitting waits for nothing (but for ops that are timed by the device's events);
@@ -73,6 +74,11 @@ uint64_t executor_state_elements(const struct executor *executor, size_t i);
 /* Entry i to and from the device, canonical layout, tensor_elements floats, while no step is in flight. */
 bool executor_state_in(struct executor *executor, size_t i, const float *values, struct error *err);
 bool executor_state_out(struct executor *executor, size_t i, float *values, struct error *err);
+
+/* The loss scale of plans in f16: part of what a run must keep, the same on all devices. While no step is in flight. */
+bool executor_has_loss_scale(const struct executor *executor);
+bool executor_loss_scale_in(struct executor *executor, const struct loss_scale *scale, struct error *err);
+bool executor_loss_scale_out(struct executor *executor, struct loss_scale *scale, struct error *err);
 
 /* Reports a plan's device and its op table to the sink. */
 bool executor_describe(const struct plan *plan, uint32_t device, struct trace_sink *sink, struct error *err);

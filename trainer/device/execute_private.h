@@ -26,6 +26,7 @@ struct slot {
     float *images;   /* staged in pinned memory; NULL: copies have been done when they return */
     int32_t *labels;
     float *metrics;  /* 4, as the device left them */
+    struct loss_scale *loss_scale; /* likewise, after the step, where there is one */
     uint8_t *statistics; /* running statistics before the step; NULL = not kept */
     struct event *done;
 };

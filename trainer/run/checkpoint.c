@@ -100,6 +100,8 @@ static void put_run(struct text *out, const struct checkpoint *c)
     put_number(out, c->schedule.plateaus, 4);
     put_real(out, c->schedule.train_error);
     put_real(out, c->schedule.best_error);
+    const float scale[] = {c->loss_scale.scale, c->loss_scale.streak, c->loss_scale.found, c->loss_scale.skipped};
+    for (size_t i = 0; c->scaled && i < sizeof scale / sizeof scale[0]; i++) put_real(out, (double)scale[i]);
 }
 
 /* Returns the bytes of all tensors and their checksums. */
@@ -128,7 +130,7 @@ static bool make_header(struct text *out, const struct checkpoint *checkpoint, c
     uint64_t data = put_table(&body, tensors);
     uint64_t header = PREFIX_BYTES + body.length + 8;
     text_add_bytes(out, MAGIC, 8);
-    put_number(out, CHECKPOINT_VERSION, 4);
+    put_number(out, checkpoint->scaled ? 2 : 1, 4);
     put_number(out, header, 4);
     put_number(out, header + data, 8);
     if (body.bytes) text_add_bytes(out, body.bytes, body.length);
@@ -337,9 +339,15 @@ static void take_spec(struct cursor *c, struct model_spec *spec)
     spec->classes = take_u32(c);
 }
 
-static void take_run(struct cursor *c, struct checkpoint *checkpoint)
+static void take_loss_scale(struct cursor *c, struct loss_scale *scale)
 {
-    *checkpoint = (struct checkpoint){0};
+    float *const values[] = {&scale->scale, &scale->streak, &scale->found, &scale->skipped};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) *values[i] = (float)take_real(c);
+}
+
+static void take_run(struct cursor *c, struct checkpoint *checkpoint, uint64_t version)
+{
+    *checkpoint = (struct checkpoint){.scaled = version >= 2};
     take_spec(c, &checkpoint->spec);
     checkpoint->step = take_u64(c);
     checkpoint->seed = take_u64(c);
@@ -354,6 +362,7 @@ static void take_run(struct cursor *c, struct checkpoint *checkpoint)
     checkpoint->schedule.plateaus = take_u32(c);
     checkpoint->schedule.train_error = take_real(c);
     checkpoint->schedule.best_error = take_real(c);
+    if (checkpoint->scaled) take_loss_scale(c, &checkpoint->loss_scale);
 }
 
 /* What can be said before the header's size is known: is it ours, of a version we read, and whole? */
@@ -406,6 +415,15 @@ static bool open_stream(struct checkpoint_file *file, struct error *err)
     return false;
 }
 
+static bool check_loss_scale(const char *path, const struct loss_scale *s, struct error *err)
+{
+    bool usable = s->scale >= LOSS_SCALE_LEAST && s->scale <= LOSS_SCALE_MOST && s->streak >= 0 &&
+                  s->streak < (float)UINT32_MAX && s->skipped >= 0 && s->skipped < (float)UINT32_MAX;
+    if (usable) return true;
+    return error_set(err, ERROR_INPUT, "%s: its loss scale is %g after %g good steps; %g to %g is possible", path,
+                     (double)s->scale, (double)s->streak, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST);
+}
+
 bool checkpoint_open(const char *path, struct checkpoint_file **out, struct checkpoint *checkpoint, struct error *err)
 {
     struct checkpoint_file *file = mem_zalloc(MEM_GENERAL, 1, sizeof *file);
@@ -416,8 +434,9 @@ bool checkpoint_open(const char *path, struct checkpoint_file **out, struct chec
     bool ok = open_stream(file, err) && read_header(file, err);
     struct checkpoint found;
     struct cursor cursor = {file->header, PREFIX_BYTES, file->header_bytes - 8, false};
-    if (ok) take_run(&cursor, &found);
+    if (ok) take_run(&cursor, &found, read_number(file->header + 8, 4));
     if (ok && cursor.failed) ok = error_set(err, ERROR_INPUT, "%s: its header is too short", path);
+    if (ok && found.scaled) ok = check_loss_scale(path, &found.loss_scale, err);
     if (!ok) {
         checkpoint_close(file);
         return false;

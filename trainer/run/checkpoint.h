@@ -1,16 +1,16 @@
 /* Checkpoints: all that a run needs to go on bitwise as if it had never stopped, one file per step saved.
  *
  * Layout (little-endian; docs/formats.md): "FATHOMCK", version, sizes, model, step, seed, position in the data,
- * schedule, table of tensors by name, checksum of all that; then each tensor's f32 values in the canonical layout of
+ * schedule, in version 2 the loss scale, table of tensors by name, checksum of all that; then each tensor's f32 values in the canonical layout of
  * graph.h, each followed by its own checksum. Independent of the plan: any plan of the model may go on from it. */
 #ifndef FATHOM_CHECKPOINT_H
 #define FATHOM_CHECKPOINT_H
 
 #include "locks.h"
-#include "model.h"
+#include "graph.h"
 #include "rate.h"
 
-#define CHECKPOINT_VERSION 1u
+#define CHECKPOINT_VERSION 2u /* the newest; runs without a loss scale write version 1 */
 #define CHECKPOINT_NAME    192 /* of a tensor */
 #define CHECKPOINT_PATH    4096
 
@@ -23,6 +23,8 @@ struct checkpoint {
     uint32_t batch;
     uint32_t devices; /* each has its own running statistics */
     struct schedule_state schedule;
+    bool scaled; /* a run in f16: it has a loss scale */
+    struct loss_scale loss_scale;
 };
 
 struct checkpoint_tensor {

@@ -146,7 +146,8 @@ bool log_try(const char *path, struct error *err)
     struct stat info;
     if (!path) return true;
     bool exists = stat(path, &info) == 0;
-    if (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return true; /* a pipe's reader must not see its end */
+    if (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return true; /* a pipe's reader must not see its end */
     return (exists ? try_existing(path, err) : try_new(path, err)) || error_prefix(err, "--log");
 }
 
@@ -205,6 +206,10 @@ void log_step(struct log *log, const struct train_status *status)
     put_real(log, "learning_rate", status->learning_rate);
     put_real(log, "images_per_second", status->images_per_second);
     put_real(log, "train_error", status->train_error);
+    if (status->loss_scale > 0) {
+        put_real(log, "loss_scale", status->loss_scale);
+        put(log, ", \"skipped\": %" PRIu64, status->skipped);
+    }
     if (status->evaluated) {
         put_real(log, "test_loss", status->test_loss);
         put_real(log, "top1_error", status->top1_error);

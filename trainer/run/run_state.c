@@ -65,6 +65,55 @@ static bool put_everywhere(struct keeper *k, size_t entry, const float *values, 
     return team_run(k->run->team, put_on_device, k, err);
 }
 
+/* ---- The loss scale ---- */
+
+static bool scale_to_device(void *context, uint32_t rank, struct error *err)
+{
+    const struct run *run = context;
+    return executor_loss_scale_in(run->executors[rank], &run->loss_scale, err);
+}
+
+static bool scale_from_device(void *context, uint32_t rank, struct error *err)
+{
+    struct run *run = context;
+    return executor_loss_scale_out(run->executors[rank], &run->loss_scale, err);
+}
+
+static bool has_loss_scale(const struct run *run) { return executor_has_loss_scale(run->executors[0]); }
+
+static void show_loss_scale(struct run *run)
+{
+    run->status.loss_scale = (double)run->loss_scale.scale;
+    run->status.skipped = (uint64_t)run->loss_scale.skipped;
+}
+
+static bool put_loss_scale(struct run *run, struct loss_scale scale, struct error *err)
+{
+    if (!has_loss_scale(run)) return true;
+    run->loss_scale = scale;
+    show_loss_scale(run);
+    return team_run(run->team, scale_to_device, run, err);
+}
+
+static struct loss_scale first_loss_scale(const struct run *run)
+{
+    double given = run->options->loss_scale;
+    return (struct loss_scale){.scale = given > 0 ? (float)given : LOSS_SCALE_FIRST};
+}
+
+void run_see_loss_scale(struct run *run, const struct loss_scale *scale)
+{
+    if (!has_loss_scale(run)) return;
+    double before = run->status.loss_scale;
+    run->loss_scale = *scale;
+    show_loss_scale(run);
+    if (scale->found == 0 || !run->sink || !run->sink->mark) return;
+    char text[128];
+    snprintf(text, sizeof text, "step %" PRIu64 " skipped: gradients overflow at loss scale %g, now %g", run->done + 1,
+             before, run->status.loss_scale);
+    run->sink->mark(run->sink->context, clock_now_ns(), text);
+}
+
 /* ---- Initial values ---- */
 
 bool run_initialise(struct run *run, struct error *err)
@@ -83,7 +132,7 @@ bool run_initialise(struct run *run, struct error *err)
         ok = put_everywhere(&k, i, run->staging, err);
     }
     keeper_finish(&k);
-    return ok;
+    return ok && put_loss_scale(run, first_loss_scale(run), err);
 }
 
 /* ---- Checkpoints ---- */
@@ -169,9 +218,13 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
                                     .dataset_hash = dataset_hash(run->dataset),
                                     .batch = run->plan->batch,
                                     .devices = k.devices,
-                                    .schedule = run->schedule};
+                                    .schedule = run->schedule,
+                                    .scaled = has_loss_scale(run)};
+    bool ok = true;
+    if (checkpoint.scaled) ok = team_run_one(run->team, 0, scale_from_device, run, err);
+    checkpoint.loss_scale = run->loss_scale;
     struct checkpoint_tensors tensors = tensors_of(&k);
-    bool ok = checkpoint_write(run->options->save_folder, &checkpoint, &tensors, run->staging, err);
+    ok = ok && checkpoint_write(run->options->save_folder, &checkpoint, &tensors, run->staging, err);
     keeper_finish(&k);
     if (!ok) return false;
     run->saved = run->done;
@@ -267,7 +320,8 @@ bool run_resume(struct run *run, struct error *err)
     struct checkpoint c;
     TRY(checkpoint_find(run->options->resume_folder, path, err));
     TRY(checkpoint_open(path, &file, &c, err));
-    bool ok = check_checkpoint(run, path, &c, err) && load_tensors(run, file, &c, err);
+    bool ok = check_checkpoint(run, path, &c, err) && load_tensors(run, file, &c, err) &&
+              put_loss_scale(run, c.scaled ? c.loss_scale : first_loss_scale(run), err);
     checkpoint_close(file);
     if (!ok) return false;
     run->done = run->saved = c.step;

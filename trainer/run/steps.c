@@ -29,6 +29,11 @@ static bool next_batch(struct run *run, struct error *err)
 
 static struct flight *flight_of(struct run *run, uint64_t step) { return &run->flights[step % TRAIN_MOST_IN_FLIGHT]; }
 
+static uint32_t scale_streak(const struct train_options *o)
+{
+    return o->scale_streak > 0 && o->scale_streak < UINT32_MAX ? (uint32_t)o->scale_streak : LOSS_SCALE_STREAK;
+}
+
 static bool submit_step(struct run *run, struct error *err)
 {
     const struct train_options *o = run->options;
@@ -43,7 +48,8 @@ static bool submit_step(struct run *run, struct error *err)
                               .momentum = (float)o->momentum,
                               .weight_decay = (float)o->weight_decay,
                               .nesterov = o->nesterov,
-                              .bn_momentum = recipe_for(&run->plan->spec)->bn_momentum};
+                              .bn_momentum = recipe_for(&run->plan->spec)->bn_momentum,
+                              .scale_streak = scale_streak(o)};
     run->in_flight++;
     return team_run(run->team, submit_share, run, err) || error_prefix(err, "step %" PRIu64, number + 1);
 }
@@ -113,6 +119,7 @@ static bool collect_step(struct run *run, struct error *err)
     run->status.learning_rate = flight_of(run, run->done)->learning_rate;
     if (!team_run(run->team, collect_share, run, err) || !sum_metrics(run, err))
         return error_prefix(err, "step %" PRIu64, run->done + 1);
+    run_see_loss_scale(run, &run->metrics[0].loss_scale);
     run->in_flight--;
     run->done++;
     run->position += run->plan->batch;

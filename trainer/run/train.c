@@ -99,7 +99,7 @@ static bool check_plan(const struct plan *plan, const struct backend *backend, s
     uint32_t dtypes = backend->activation_dtypes ? backend->activation_dtypes() : 1u << DTYPE_F32;
     if (dtypes & (1u << plan->dtype)) return true;
     return error_set(err, ERROR_INPUT,
-                     "the plan keeps activations in %s; the %s backend has f32 only: plan again with "
+                     "the plan keeps activations in %s, which the %s backend does not know: plan again with "
                      "--dtype f32",
                      dtype_name(plan->dtype), backend->name);
 }
@@ -342,6 +342,8 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
     if (ok && found.stopped) report_mark(&run, "stopped");
     found.images_per_second = run.step_seconds ? median_speed(&run, run.done - run.first) : 0;
     found.steps = run.done;
+    found.loss_scale = run.status.loss_scale;
+    found.skipped = run.status.skipped;
     found.first = run.first;
     found.saved = run.saved;
     found.seconds = (double)(clock_now_ns() - begin) * 1e-9;

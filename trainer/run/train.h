@@ -21,6 +21,8 @@ struct train_options {
     struct schedule schedule;
     double momentum, weight_decay;
     bool nesterov;
+    double loss_scale;         /* f16: of the first step; 0 = LOSS_SCALE_FIRST */
+    uint64_t scale_streak;     /* f16: good steps before it doubles; 0 = LOSS_SCALE_STREAK */
     bool augment;
     uint64_t evaluate_every;   /* steps, 0 = at the end only, with SCHEDULE_PLATEAU after each pass over the images */
     uint64_t evaluate_images;  /* 0 = the whole test set */
@@ -49,6 +51,8 @@ struct train_result {
     double seconds;
     uint64_t planned_bytes, peak_bytes;  /* of the process on the CPU: predicted and VmHWM (0 = unknown) */
     bool stopped;                        /* by *stop, after its checkpoint */
+    double loss_scale;                   /* the last; 0 = activations are not in f16 */
+    uint64_t skipped;                    /* steps since the run's first whose gradients overflowed */
 };
 
 /* Whether --save's folder and the log can be written and hold nothing of another run or program; leaves nothing behind but

@@ -50,6 +50,7 @@ struct run {
     bool no_more_images;   /* the next batch could not be had: steps in flight come to their end first */
     struct error images_error;
     struct schedule_state schedule;
+    struct loss_scale loss_scale; /* to and from the devices, where there is one */
     struct step step;   /* submitted last */
     struct batch batch; /* its images */
     struct train_status status;
@@ -71,6 +72,8 @@ bool run_save(struct run *run, struct error *err);
 /* run_save of the last good step after a failure; nothing where its state is gone or not finite. */
 void run_save_last_good(struct run *run);
 bool run_resume(struct run *run, struct error *err);
+/* f16: the loss scale as the step after `done` left it, into status; tells of a step that was skipped. */
+void run_see_loss_scale(struct run *run, const struct loss_scale *scale);
 
 /* Waits reported for every device of the run. */
 void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_ns);

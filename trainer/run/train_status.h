@@ -12,6 +12,8 @@ struct train_status {          /* after each step, on the calling thread */
     bool evaluated;
     double test_loss, top1_error, top5_error;
     double eta_seconds;
+    double loss_scale;         /* for the next step; 0 = activations are not in f16 */
+    uint64_t skipped;          /* steps so far whose gradients overflowed: they changed no parameter */
 };
 
 #endif

@@ -137,7 +137,7 @@ static void check_ranges(const struct set *set, size_t n, size_t cut)
     float *a = normals(1, n), *b = normals(2, n), *whole = normals(3, n), *parts = normals(3, n);
     float *m = normals(4, n), *m_parts = normals(4, n);
     const struct loops *l = set->loops;
-    const struct sgd_rates rates = {0.1f, 0.9f, 1e-4f, n % 2};
+    const struct sgd_rates rates = {0.1f, 0.9f, 1e-4f, n % 2, 1};
     for (int kind = 0; kind < 4; kind++) {
         if (kind == 0)
             l->scale(whole, a, 0.3f, 0.7f, n), l->scale(parts, a, 0.3f, 0.7f, cut),

@@ -92,6 +92,24 @@ static void compare(struct world *fast, struct world *slow, enum op_kind kind)
     }
 }
 
+/* Results are rounded once from f32 that agree to `tolerance`: few may round to a neighbour. */
+static void compare_halves(struct world *fast, struct world *slow, enum op_kind kind)
+{
+    struct operands o = operands_of(kind, &fast->c);
+    for (int i = 0; i < o.outputs; i++) {
+        const struct tensor *t = &fast->tensors[o.out[i]];
+        if (!is_half(t->dtype)) continue;
+        const float *a = world_f32(fast, o.out[i]), *b = world_f32(slow, o.out[i]);
+        uint64_t count = tensor_elements(t), differ = 0;
+        for (uint64_t k = 0; k < count; k++) differ += memcmp(&a[k], &b[k], sizeof a[k]) != 0;
+        double worst = worst_error(a, b, count), step = t->dtype == DTYPE_F16 ? 0x1p-10 : 0x1p-7;
+        cr_expect(worst <= step, "%s %s in %s (%s): relative error %g", op_kind_name(kind), fast->c.name,
+                  dtype_name(t->dtype), fast->implementation, worst);
+        cr_expect(differ <= count / 50 + 1, "%s %s in %s (%s): %d of %d differ", op_kind_name(kind), fast->c.name,
+                  dtype_name(t->dtype), fast->implementation, (int)differ, (int)count);
+    }
+}
+
 static void run_both(struct world *fast, struct world *slow, enum op_kind kind, enum op_pass pass)
 {
     struct error err = {0};
@@ -102,6 +120,7 @@ static void run_both(struct world *fast, struct world *slow, enum op_kind kind, 
     cr_expect(strncmp(fast->implementation, "ref", 3) != 0, "%s %s runs on oneDNN's slow path", op_kind_name(kind),
               fast->c.name);
     compare(fast, slow, kind);
+    compare_halves(fast, slow, kind);
 }
 
 /* What depends on a rounding (a mask, a position) or must agree for what follows to be comparable. */
@@ -109,16 +128,17 @@ static void share_results(struct world *fast, struct world *slow)
 {
     const enum slot shared[] = {Y, MEAN, VARIANCE, PROBABILITIES, MASK};
     for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++)
-        memcpy(fast->values[shared[i]], slow->values[shared[i]], slow->tensors[shared[i]].bytes);
+        memcpy(fast->values[shared[i]], slow->values[shared[i]], value_bytes(&slow->tensors[shared[i]]));
 }
 
-static void run_case(const struct ops_case *c, uint64_t seed)
+static void run_case_in(const struct ops_case *c, uint64_t seed, enum dtype dtype)
 {
     struct world fast, slow;
     world_init(&fast, &cpu_backend, c);
     world_init(&slow, &cpu_reference_backend, c);
     world_randomize(&fast, seed);
     world_randomize(&slow, seed);
+    if (is_half(dtype)) world_halve(&fast, dtype), world_halve(&slow, dtype);
     enum op_pass pass = c->kind == OP_ALL_REDUCE ? PASS_COMM : c->kind == OP_SGD_UPDATE ? PASS_UPDATE : PASS_FORWARD;
     run_both(&fast, &slow, c->kind, pass);
     share_results(&fast, &slow);
@@ -127,6 +147,8 @@ static void run_case(const struct ops_case *c, uint64_t seed)
     world_finish(&fast);
     world_finish(&slow);
 }
+
+static void run_case(const struct ops_case *c, uint64_t seed) { run_case_in(c, seed, DTYPE_F32); }
 
 Test(ops, agree_with_the_reference)
 {
@@ -153,6 +175,41 @@ Test(ops, deep_convolutions_run_on_the_newest_engine)
         }
         world_finish(&w);
     }
+}
+
+/* Large enough to go by pieces of the batch: by one image, by two with one left, with and without a sum over them. */
+static const struct ops_case pieces[] = {
+    {"pieces of one image", OP_CONV, {3, 256, 256, 8}, 8, 1, 1, 0, true, false},
+    {"pieces and a rest", OP_CONV, {5, 160, 160, 12}, 4, 1, 1, 0, false, false},
+    {"pieces of 3x3", OP_CONV, {4, 200, 200, 4}, 4, 3, 1, 1, true, false},
+    {"pieces, maxima", OP_MAXPOOL, {3, 160, 160, 16}, 0, 3, 2, 1, false, false},
+    {"pieces, means", OP_AVGPOOL, {3, 160, 160, 16}, 0, 0, 0, 0, false, false},
+    {"many parts", OP_BN, {3, 96, 96, 32}, 32, 0, 0, 0, false, true},
+    {"wider than a tile", OP_BN, {2, 3, 3, 4100}, 4100, 0, 0, 0, false, true},
+    {"one row in 16 bits", OP_BN, {1, 1, 1, 1000}, 1000, 0, 0, 0, false, true},
+};
+
+static bool has_activations(enum op_kind kind)
+{
+    return kind != OP_ACCUMULATE && kind != OP_ALL_REDUCE && kind != OP_SGD_UPDATE;
+}
+
+static void run_in_16_bits(const struct ops_case *c, uint64_t seed)
+{
+    if (!has_activations(c->kind)) return;
+    run_case_in(c, seed, DTYPE_BF16);
+    run_case_in(c, seed, DTYPE_F16);
+}
+
+Test(ops, agree_in_16_bits)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) run_in_16_bits(&cases[i], i + 1);
+}
+
+Test(ops, agree_in_16_bits_by_pieces)
+{
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
+        run_case_in(&pieces[i], i + 1, i % 2 ? DTYPE_F16 : DTYPE_BF16);
 }
 
 /* Weights are then kept in blocks of 8, or as they are. oneDNN reads the variable once, in this test's own process. */

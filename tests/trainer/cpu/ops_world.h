@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cpu_backend.h"
+#include "half.h"
 #include "random.h"
 
 enum slot {
@@ -35,6 +36,7 @@ enum slot {
     DGAMMA,
     DBETA,
     MOMENTUM,
+    LOSS_SCALE,
     SLOTS,
     NO_SLOT = SLOTS
 };
@@ -58,6 +60,7 @@ struct world {
     uint32_t threads;      /* of the device; 0 = all */
     uint32_t rank;
     bool sync;
+    bool scaled; /* the loss has a scale */
     int in_place; /* out[0] takes the bytes of this input; -1 = none */
     bool canaries_held;
     uint64_t workspace_bytes;
@@ -122,6 +125,7 @@ static inline void world_init(struct world *w, const struct backend *backend, co
     add_slot(w, BIAS, ROLE_BIAS, DTYPE_F32, out_vector);
     add_slot(w, DBIAS, ROLE_BIAS, DTYPE_F32, out_vector);
     add_slot(w, METRICS, ROLE_METRICS, DTYPE_F32, one);
+    add_slot(w, LOSS_SCALE, ROLE_LOSS_SCALE, DTYPE_F32, one);
     add_slot(w, LABELS, ROLE_LABEL, DTYPE_I32, labels);
     add_slot(w, MASK, ROLE_MASK, c->kind == OP_MAXPOOL ? DTYPE_U8 : DTYPE_BIT, y);
 }
@@ -146,6 +150,37 @@ static inline void world_randomize(struct world *w, uint64_t seed)
     for (uint32_t i = 0; i < channels; i++)
         world_f32(w, RUNNING_VARIANCE)[i] = 0.5f + fabsf(world_f32(w, RUNNING_VARIANCE)[i]);
     for (uint32_t i = 0; i < w->c.x[0]; i++) ((int32_t *)w->values[LABELS])[i] = (int32_t)((i * 7 + seed) % channels);
+}
+
+static inline bool is_half(enum dtype dtype) { return dtype == DTYPE_F16 || dtype == DTYPE_BF16; }
+
+static inline float half_value(enum dtype dtype, uint16_t bits)
+{
+    return dtype == DTYPE_F16 ? float_from_f16(bits) : float_from_bf16(bits);
+}
+
+static inline uint16_t half_bits(enum dtype dtype, float value)
+{
+    return dtype == DTYPE_F16 ? f16_from_float(value) : bf16_from_float(value);
+}
+
+/* Activations and their gradients have 16 bits in the arena from now on; the world's values stay floats, rounded. */
+static inline void world_halve(struct world *w, enum dtype dtype)
+{
+    const enum slot slots[] = {X, X2, X3, Y, DY, DX};
+    for (size_t s = 0; s < sizeof slots / sizeof slots[0]; s++) {
+        struct tensor *t = &w->tensors[slots[s]];
+        t->dtype = dtype;
+        t->bytes = dtype_bytes(dtype, tensor_elements(t));
+        float *values = world_f32(w, slots[s]);
+        for (uint64_t i = 0; i < tensor_elements(t); i++) values[i] = half_value(dtype, half_bits(dtype, values[i]));
+    }
+}
+
+/* Of a slot's values here. */
+static inline uint64_t value_bytes(const struct tensor *t)
+{
+    return is_half(t->dtype) ? tensor_elements(t) * sizeof(float) : t->bytes;
 }
 
 struct operands {
@@ -188,8 +223,15 @@ static inline struct operands operands_of(enum op_kind kind, const struct ops_ca
     case OP_ACCUMULATE: return (struct operands){{X}, {Y}, 1, 1};
     case OP_ALL_REDUCE: return (struct operands){{X}, {X}, 1, 1};
     case OP_SGD_UPDATE: return (struct operands){{W, DW, MOMENTUM}, {W, MOMENTUM}, 3, 2};
+    case OP_GRADIENT_CHECK: return (struct operands){{DW, LOSS_SCALE}, {LOSS_SCALE}, 2, 1};
+    case OP_LOSS_SCALE_UPDATE: return (struct operands){{LOSS_SCALE}, {LOSS_SCALE}, 1, 1};
     default: return (struct operands){{X}, {Y}, 1, 1};
     }
+}
+
+static inline void add_loss_scale(struct operands *o, enum op_kind kind)
+{
+    if (kind == OP_SGD_UPDATE || kind == OP_SOFTMAX_LOSS_BWD) o->in[o->inputs++] = LOSS_SCALE;
 }
 
 static inline union op_attr attr_of(enum op_kind kind, const struct world *w)
@@ -208,6 +250,7 @@ static inline union op_attr attr_of(enum op_kind kind, const struct world *w)
     case OP_SOFTMAX_LOSS:
     case OP_SOFTMAX_LOSS_BWD: a.loss.images = c->x[0]; break;
     case OP_CONCAT_BWD: a.concat.first = 0; break;
+    case OP_GRADIENT_CHECK: a.check.first = !w->sync; break;
     default: a.conv.kernel = c->kernel, a.conv.stride = c->stride, a.conv.padding = c->padding; break;
     }
     return a;
@@ -222,6 +265,7 @@ struct rig {
     struct op op;
     struct op_call call;
     struct operands operands;
+    uint32_t parameters[2]; /* the gradient check's bucket holds these */
     uint64_t offsets[SLOTS]; /* 0 = not in the arena */
     uint64_t arena_bytes;
 };
@@ -236,8 +280,12 @@ static inline uint64_t rig_place(struct rig *rig, uint64_t bytes)
 static inline bool rig_init(struct rig *rig, struct world *w, enum op_kind kind, enum op_pass pass, struct error *err)
 {
     *rig = (struct rig){.operands = operands_of(kind, &w->c), .arena_bytes = CANARY_BYTES};
+    if (w->scaled) add_loss_scale(&rig->operands, kind);
     const struct operands *o = &rig->operands;
     rig->graph.tensors = w->tensors;
+    rig->graph.parameters = rig->parameters;
+    rig->graph.parameter_count = 2;
+    rig->parameters[0] = W, rig->parameters[1] = BIAS;
     rig->op = (struct op){.kind = kind, .pass = pass, .inputs = o->inputs, .outputs = o->outputs, .forward = 5};
     rig->op.attr = attr_of(kind, w);
     rig->call = (struct op_call){.graph = &rig->graph, .op = &rig->op, .op_index = 5, .pass = pass};
@@ -262,11 +310,25 @@ static inline bool rig_init(struct rig *rig, struct world *w, enum op_kind kind,
     return true;
 }
 
+static inline bool move_half(struct world *w, const struct tensor *t, uint64_t at, enum slot s, bool in,
+                             struct error *err)
+{
+    uint64_t count = tensor_elements(t);
+    uint16_t *bits = malloc(t->bytes + 1);
+    for (uint64_t i = 0; i < count; i++) bits[i] = half_bits(t->dtype, world_f32(w, s)[i]);
+    bool ok = in ? w->backend->copy_in(w->device, NULL, at, bits, t->bytes, err)
+                 : w->backend->copy_out(w->device, NULL, bits, at, t->bytes, err);
+    for (uint64_t i = 0; ok && i < count; i++) world_f32(w, s)[i] = half_value(t->dtype, bits[i]);
+    free(bits);
+    return ok;
+}
+
 static inline bool move_slot(struct world *w, const struct rig *rig, enum slot s, bool in, struct error *err)
 {
     const struct tensor *t = &w->tensors[s];
     const struct backend *b = w->backend;
     uint64_t at = rig->offsets[s];
+    if (is_half(t->dtype)) return move_half(w, t, at, s, in, err);
     if (t->role == ROLE_WEIGHT && in) return b->parameter_in(w->device, t, at, w->values[s], err);
     if (t->role == ROLE_WEIGHT) return b->parameter_out(w->device, t, at, w->values[s], err);
     return in ? b->copy_in(w->device, NULL, at, w->values[s], t->bytes, err)

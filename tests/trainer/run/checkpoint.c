@@ -215,10 +215,10 @@ Test(checkpoint, a_newer_version_is_named)
     struct error err = {0};
     struct checkpoint c;
     struct fake fake = make_fake();
-    bytes[8] = 2;
+    bytes[8] = 3;
     cr_assert(files_write(path, bytes, length, &err));
     cr_assert_not(read_one(path, &c, &fake, &err));
-    cr_assert(strstr(err.text, "version 2"), "%s", err.text);
+    cr_assert(strstr(err.text, "version 3"), "%s", err.text);
     mem_free(bytes);
 }
 

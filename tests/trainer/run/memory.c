@@ -88,16 +88,16 @@ static void check_steps(const struct backend *backend, bool none_at_all)
     if (none_at_all) check(atomic_load(&allocations) == 0, "a step allocates");
 }
 
-/* First, so that VmHWM is of this run. */
-static void check_peak(void)
+/* First in its process, so that VmHWM is of this run. */
+static void check_peak(enum dtype dtype)
 {
-    struct small_run run = {.model = "resnet-20", .batch = 128};
+    struct small_run run = {.model = "resnet-20", .batch = 128, .dtype = dtype};
     run.options.iterations = 2;
     run_go(&run);
     check(run.ok, run.err.text);
     double ratio = (double)run.result.peak_bytes / (double)run.result.planned_bytes;
-    fprintf(stderr, "planned %.2f MiB, peak %.2f MiB\n", (double)run.result.planned_bytes / 0x1p20,
-            (double)run.result.peak_bytes / 0x1p20);
+    fprintf(stderr, "%s: planned %.2f MiB, peak %.2f MiB\n", dtype_name(dtype),
+            (double)run.result.planned_bytes / 0x1p20, (double)run.result.peak_bytes / 0x1p20);
     check(!WATCHED || (ratio > 0.97 && ratio < 1.03), "the peak is not what was planned");
 }
 
@@ -125,10 +125,23 @@ static void make_data_elsewhere(void)
     check(child > 0 && waitpid(child, &status, 0) == child && status == 0, "the dataset");
 }
 
+static void check_peak_elsewhere(enum dtype dtype)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        check_peak(dtype);
+        _exit(0);
+    }
+    check(child > 0 && waitpid(child, &status, 0) == child && status == 0, "the peak in 16 bits");
+}
+
 int main(void)
 {
     make_data_elsewhere();
-    check_peak();
+    check_peak_elsewhere(DTYPE_BF16);
+    check_peak_elsewhere(DTYPE_F16);
+    check_peak(DTYPE_F32);
     check_arena();
     check_steps(&cpu_reference_backend, true);
     check_steps(&cpu_backend, false);

@@ -29,6 +29,7 @@ struct small_run {
     bool reconstruct;
     enum sharing_policy sharing;
     uint64_t bucket_bytes;
+    enum dtype dtype;              /* f32 */
     const struct backend *backend; /* cpu_backend */
     struct train_options options;  /* data_path, momentum, schedule, augment are filled in */
     struct trace_sink *sink;
@@ -85,6 +86,7 @@ static inline struct plan *run_plan(struct small_run *run)
                                    .reconstruct = run->reconstruct,
                                    .sharing = run->sharing,
                                    .bucket_bytes = run->bucket_bytes,
+                                   .dtype = run->dtype,
                                    .workspace_bytes = run_workspace,
                                    .workspace_context = (void *)(uintptr_t)run->backend};
     struct plan *plan = NULL;
