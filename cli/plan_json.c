@@ -4,6 +4,7 @@
 #include "breakdown.h"
 #include "invertible.h"
 #include "json.h"
+#include "lower.h"
 #include "plan_report.h"
 #include "plan_scaling.h"
 #include "plan_words.h"
@@ -236,10 +237,19 @@ static json_t *summary_json(const struct plan *plan)
         json_text(words_verdict(plan, verdict, sizeof verdict)));
 }
 
+static json_t *fused_json(uint32_t lowering)
+{
+    json_t *names = json_array();
+    for (unsigned bit = 0; bit < LOWERINGS; bit++)
+        if (lowering >> bit & 1) json_array_append_new(names, json_string(graph_lowering_name(bit)));
+    return names;
+}
+
 /* What only a request could be asked. */
 static void add_asked(json_t *root, const struct plan_report *report)
 {
     const struct plan *plan = report->plan;
+    if (plan->lowering) json_object_set_new(root, "fused", fused_json(plan->lowering));
     if (report->largest_searched) json_object_set_new(root, "largest_batch", whole(report->largest_batch));
     if (plan->device_count > 1 && plan->step_seconds > 0)
         json_object_set_new(root, "scaling_efficiency", json_real(predict_efficiency(plan)));

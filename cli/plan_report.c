@@ -7,6 +7,7 @@
 #include "all_reduce.h"
 #include "cost_table.h"
 #include "invertible.h"
+#include "lower.h"
 #include "page.h"
 #include "plan_deepest.h"
 #include "plan_scaling.h"
@@ -182,6 +183,15 @@ static void print_recomputed(const struct plan *plan, FILE *to)
     text_add(&text, "%s computation", words_more(extra, more));
     if (plan->step_seconds > 0) text_add(&text, ", %.1f %% more time (predicted)", 100 * slower);
     page_row_text(to, "recomputed", &text);
+}
+
+static void print_fused(const struct plan *plan, FILE *to)
+{
+    struct text text = {0};
+    if (!plan->lowering) return;
+    for (unsigned bit = 0, count = 0; bit < LOWERINGS; bit++)
+        if (plan->lowering >> bit & 1) text_add(&text, "%s%s", count++ ? ", " : "", graph_lowering_name(bit));
+    page_row_text(to, "fused", &text);
 }
 
 static void print_lean(const struct plan *plan, FILE *to)
@@ -400,6 +410,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     fputc('\n', to);
     print_arena(report->plan, to);
     print_recomputed(report->plan, to);
+    print_fused(report->plan, to);
     print_lean(report->plan, to);
     print_offloaded(report->plan, to);
     print_time(report->plan, report->measured, to);

@@ -34,6 +34,11 @@ Test(graph_fault, resnet_20)
         "resnet-20", (struct graph_options){.batch = 2, .micro_batches = 2, .all_reduce = true, .bucket_bytes = 65536});
 }
 
+Test(graph_fault, lowered)
+{
+    fail_each_allocation("resnet-11", (struct graph_options){.batch = 2, .lowering = LOWER_ALL});
+}
+
 Test(graph_fault, vgg_a) { fail_each_allocation("vgg-a", (struct graph_options){.batch = 2}); }
 
 Test(graph_fault, destroy_takes_null) { graph_destroy(NULL); }
