@@ -34,6 +34,7 @@ PICTURE = {
     'planner/place': {'base'},
     'planner/place/files': {'planner/place', 'base'},
     'planner/recompute': {'base'},
+    'planner/engines': {'planner/graph', 'planner/machine', 'base'},
     'planner/plan': {'planner/graph', 'planner/machine', 'base'},
     'planner/cost': PLAN | {'base'},
     'planner/make': PLAN | {'planner/cost', 'planner/place', 'planner/recompute', 'base'},
@@ -49,6 +50,8 @@ PICTURE = {
     'profiler/nvml': {'profiler', 'traces', 'base'},
     'tui': {'traces', 'base'},
 }
+# A program of its own beside the binary, linked to base alone: it speaks, as cli/ does.
+HELPER = 'planner/engines/helper'
 # outside header (prefix) -> the files or folders that may include it
 OUTSIDE = {
     'hwloc': {'planner/machine/host.c'},
@@ -59,8 +62,8 @@ OUTSIDE = {
     'jpeglib': {'trainer/data/jpeg.c'},
     'xxhash': {'base/hash.c'},
     'jansson': {'base/json.h'},
-    'cuda': {'trainer/cuda'},
-    'cudnn': {'trainer/cuda'},
+    'cuda': {'trainer/cuda', 'planner/engines/helper'},
+    'cudnn': {'trainer/cuda', 'planner/engines/helper'},
     'nccl': {'trainer/cuda'},
     'cupti': {'profiler/cupti'},
 }
@@ -78,7 +81,7 @@ def fault(path, line, what):
 
 
 def sources():
-    for folder in sorted(ROOMS) + ['cli']:
+    for folder in sorted(ROOMS) + ['cli', HELPER]:
         for path in sorted((SOURCE / folder).glob('*.[ch]')):
             yield folder, path.relative_to(SOURCE)
 
@@ -106,7 +109,7 @@ def check_includes(folder, path, text, homes):
             home = homes.get(own.group(1))
             if home is None:
                 fault(path, number, f'includes "{own.group(1)}", which no folder has')
-            elif folder != 'cli' and home != folder and home not in ROOMS[folder]:
+            elif folder != 'cli' and home != folder and home not in ROOMS.get(folder, {'base'}):
                 fault(path, number, f'{folder}/ may not include {home}/{own.group(1)}')
         if system:
             for prefix, allowed in OUTSIDE.items():
@@ -120,7 +123,7 @@ def check_calls(folder, path, code):
             fault(path, number, f'allocates or frees outside base/mem: {line.strip()}')
         if str(path) != 'base/thread.c' and THREAD.search(line):
             fault(path, number, f'starts a thread outside base/thread: {line.strip()}')
-        if folder not in ('cli', 'tui') and SPEECH.search(line):
+        if folder not in ('cli', 'tui', HELPER) and SPEECH.search(line):
             fault(path, number, f'a library speaks: {line.strip()}')
 
 

@@ -18,8 +18,9 @@ def room_flags():
         folder = str(path.parent.relative_to(source.resolve()))
         if folder.split('/')[0] in ('tests', 'bench'):
             continue
-        words = [word for word in shlex.split(entry['command']) if word.startswith('-I')]
-        given = ['-I' + str((build / word[2:]).resolve()) for word in words]
+        words = shlex.split(entry['command'])
+        given = ['-I' + str((build / word[2:]).resolve()) for word in words if word.startswith('-I')]
+        given += [word for word in words if word.startswith('-isystem/')]
         if len(given) > len(flags.get(folder, [])): # trainer/cpu's loops are compiled apart, with less
             flags[folder] = given
     return flags

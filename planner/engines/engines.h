@@ -1,0 +1,56 @@
+/* Which engines cuDNN has for the convolutions of a step on a named GPU, and the exact workspace of each, without that GPU:
+ * asked once by distinct shape, kept on disk by version and device, carried in files. */
+#ifndef FATHOM_ENGINES_H
+#define FATHOM_ENGINES_H
+
+#include "engine_book.h"
+
+struct engines;
+
+struct engines_options {
+    const struct engine_device *device;
+    const char *helper;    /* program that asks cuDNN; NULL = none here */
+    const char *cache;     /* folder of answers, made when there is something to keep; NULL = none */
+    const char *carried;   /* file of answers: read when it is there; engines_save writes it. NULL = none */
+    double helper_seconds; /* 0 = ENGINE_HELPER_SECONDS */
+};
+
+/* The options are copied. That cuDNN cannot be asked is no failure: engines_fault says so. ERROR_INPUT when the
+ * carried file is damaged, of another device or of another cuDNN than the helper's; ERROR_MEMORY. The caller ends it with
+ * engines_destroy, which takes NULL. */
+struct engines *engines_create(const struct engines_options *options, struct error *err);
+void engines_destroy(struct engines *engines);
+
+/* Of the answers; 0 = unknown, as nothing was asked. */
+uint32_t engines_cudnn(const struct engines *engines);
+const struct engine_device *engines_device(const struct engines *engines);
+/* Why there are no answers, or no more than those so far; NULL when all is well. ERROR_INPUT: the carried file lacks some
+ * and cuDNN is not here. */
+const struct error *engines_fault(const struct engines *engines);
+
+/* The answer for an op of the graph. The first time, all of the graph's convolutions are asked for. False for an op that is
+ * no convolution, and where there is no answer (engines_fault). *answer is valid until the next call. */
+bool engines_answer(struct engines *engines, const struct graph *graph, const struct op *op,
+                    struct engine_answer *answer);
+
+/* Which engines may be taken. */
+struct engine_rules {
+    bool tf32;                    /* f32 may be multiplied as TF32, by tensor cores */
+    bool deterministic;           /* the same bits every time */
+    uint64_t most_workspace_bytes; /* 0 = any */
+};
+/* The first that the rules let, in the order of heuristics; NULL when there is none. */
+const struct engine *engines_choose(const struct engine_answer *answer, const struct engine_rules *rules);
+/* The least workspace of any engine that the rules let, UINT64_MAX when there is none. */
+uint64_t engines_least_workspace(const struct engine_answer *answer, const struct engine_rules *rules);
+
+/* Writes the carried file if there is one to write and it would change. ERROR_FAILED. */
+bool engines_save(struct engines *engines, struct error *err);
+
+/* Where the answers came from, in distinct convolutions. */
+struct engines_counts {
+    uint64_t asked, cached, carried;
+};
+struct engines_counts engines_counts(const struct engines *engines);
+
+#endif

@@ -1,0 +1,50 @@
+#define _GNU_SOURCE
+#include "cudnn_library.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MOST_PATH 4096
+
+/* A function pointer through an object pointer, as POSIX has it for dlsym. */
+static bool find(void *handle, const char *name, void *slot, struct error *err)
+{
+    void *found = dlsym(handle, name);
+    if (!found) return error_set(err, ERROR_FAILED, "%s is not in cuDNN: %s", name, dlerror());
+    *(void **)slot = found;
+    return true;
+}
+
+static bool find_all(void *handle, struct cudnn_library *library, struct error *err)
+{
+    return find(handle, "cudnnGetVersion", &library->version, err) &&
+           find(handle, "cudnnGetErrorString", &library->error_string, err) &&
+           find(handle, "cudnnGetLastErrorString", &library->last_error, err) &&
+           find(handle, "cudnnBackendCreateDescriptor", &library->create, err) &&
+           find(handle, "cudnnBackendDestroyDescriptor", &library->destroy, err) &&
+           find(handle, "cudnnBackendFinalize", &library->finalize, err) &&
+           find(handle, "cudnnBackendSetAttribute", &library->set, err) &&
+           find(handle, "cudnnBackendGetAttribute", &library->get, err);
+}
+
+static const char *choose(char path[MOST_PATH])
+{
+    static const char *const folders[] = {"lib64", "lib"};
+    const char *home = getenv("CUDA_HOME");
+    for (size_t i = 0; home && i < sizeof folders / sizeof folders[0]; i++) {
+        snprintf(path, MOST_PATH, "%s/%s/libcudnn.so.9", home, folders[i]);
+        if (access(path, R_OK) == 0) return path;
+    }
+    return CUDNN_LIBRARY;
+}
+
+bool cudnn_load(const char *driver, struct cudnn_library *library, struct error *err)
+{
+    char path[MOST_PATH];
+    if (!dlopen(driver, RTLD_NOW | RTLD_GLOBAL)) return error_set(err, ERROR_FAILED, "%s", dlerror());
+    void *handle = dlopen(choose(path), RTLD_NOW | RTLD_LOCAL);
+    if (!handle) return error_set(err, ERROR_FAILED, "cuDNN cannot be loaded: %s", dlerror());
+    return find_all(handle, library, err);
+}

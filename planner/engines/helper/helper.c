@@ -1,0 +1,152 @@
+/* fathom-engines: answers which engines cuDNN has for a convolution on a GPU that is described, and need not be there.
+ *
+ * A process of its own, so that what cuDNN and the library that stands in for a driver do stays outside of fathom.
+ * Lines of JSON on standard input, one answer a line on standard output (docs/formats.md, "Engines"); the end of input
+ * ends it. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cudnn_engines.h"
+#include "json.h"
+#include "printable.h"
+
+#define MOST_LINE        (1 << 16)
+#define MOST_ENGINES     128
+#define LEAST_CAPABILITY 750 /* CUDA 13 has no compiler for less, though cuDNN 9 still answers */
+
+struct helper {
+    struct cudnn_library cudnn;
+    cudnnBackendDescriptor_t device; /* NULL until described */
+    struct found_engine engines[MOST_ENGINES];
+};
+
+/* ---- Questions ---- */
+
+static bool take_device(struct helper *helper, const json_t *device, struct error *err)
+{
+    uint64_t capability;
+    TRY(json_get_u64(device, "deviceVer", "device", INT32_MAX, &capability, err));
+    if (capability < LEAST_CAPABILITY)
+        return error_set(err, ERROR_INPUT,
+                         "a device of capability %" PRIu64 ".%" PRIu64 "; cuDNN 9 with CUDA 13 runs from 7.5 on",
+                         capability / 100, capability / 10 % 10);
+    char *text = json_dumps(device, JSON_COMPACT);
+    if (!text) return error_memory(err, MOST_LINE, "a description");
+    bool ok = cudnn_describe_device(&helper->cudnn, text, &helper->device, err);
+    (free)(text); /* jansson's, not ours */
+    return ok;
+}
+
+static bool find_word(const json_t *question, const char *field, const char *const *words, size_t count, size_t *index,
+                      struct error *err)
+{
+    const char *word;
+    TRY(json_get_string(question, field, "question", &word, err));
+    for (*index = 0; *index < count; (*index)++)
+        if (strcmp(words[*index], word) == 0) return true;
+    return error_set(err, ERROR_INPUT, "question: %s is '%s', which is not known", field, word);
+}
+
+static bool take_number(const json_t *question, const char *field, int64_t *value, struct error *err)
+{
+    uint64_t found;
+    TRY(json_get_u64(question, field, "question", INT32_MAX, &found, err));
+    *value = (int64_t)found;
+    return true;
+}
+
+static bool take_question(const json_t *question, struct convolution *c, struct error *err)
+{
+    static const char *const passes[] = {"forward", "backward-data", "backward-weights"};
+    static const char *const types[] = {"f32", "f16", "bf16"};
+    static const cudnnDataType_t of_types[] = {CUDNN_DATA_FLOAT, CUDNN_DATA_HALF, CUDNN_DATA_BFLOAT16};
+    size_t pass, type;
+    TRY(find_word(question, "pass", passes, 3, &pass, err) && find_word(question, "dtype", types, 3, &type, err));
+    c->pass = (enum convolution_pass)pass;
+    c->type = of_types[type];
+    TRY(take_number(question, "images", &c->images, err) && take_number(question, "height", &c->height, err) &&
+        take_number(question, "width", &c->width, err) && take_number(question, "channels", &c->channels, err) &&
+        take_number(question, "filters", &c->filters, err) && take_number(question, "kernel", &c->kernel, err) &&
+        take_number(question, "stride", &c->stride, err) && take_number(question, "padding", &c->padding, err));
+    if (c->stride == 0 || c->kernel == 0) return error_set(err, ERROR_INPUT, "question: a window or step of 0");
+    return true;
+}
+
+/* ---- Answers ---- */
+
+static void write_engines(const struct helper *helper, size_t count)
+{
+    printf("{\"engines\": [");
+    for (size_t i = 0; i < count; i++) {
+        const struct found_engine *e = &helper->engines[i];
+        printf("%s[%" PRId64 ", %" PRId64 ", \"%s\", \"%s\"]", i ? ", " : "", e->id, e->workspace_bytes, e->notes,
+               e->knobs);
+    }
+    printf("]}\n");
+}
+
+static bool answer(struct helper *helper, const json_t *line, struct error *err)
+{
+    const json_t *device = json_object_get(line, "device");
+    struct convolution convolution;
+    size_t count;
+    if (device) {
+        TRY(take_device(helper, device, err));
+        printf("{\"device\": true}\n");
+        return true;
+    }
+    if (!helper->device) return error_set(err, ERROR_INPUT, "a question before a device");
+    TRY(take_question(line, &convolution, err) &&
+        cudnn_find_engines(&helper->cudnn, helper->device, &convolution, helper->engines, MOST_ENGINES, &count, err));
+    write_engines(helper, count);
+    return true;
+}
+
+static void refuse(const struct error *err)
+{
+    printf("{\"refused\": ");
+    printable_write_json(stdout, err->text, strlen(err->text));
+    printf("}\n");
+}
+
+static void serve(struct helper *helper)
+{
+    static char line[MOST_LINE];
+    while (fgets(line, sizeof line, stdin)) {
+        struct error err = {0};
+        json_t *parsed = json_parse(line, strlen(line), "question", &err);
+        if (!parsed || !answer(helper, parsed, &err)) refuse(&err);
+        json_decref(parsed);
+        fflush(stdout);
+    }
+}
+
+/* It lies beside this program. */
+static bool find_driver(char *path, size_t size)
+{
+    char self[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0) return false;
+    self[length] = '\0';
+    return (size_t)snprintf(path, size, "%s/fathom-no-driver.so", dirname(self)) < size;
+}
+
+int main(void)
+{
+    static struct helper helper;
+    char driver[PATH_MAX + 32];
+    struct error err = {0};
+    if (!find_driver(driver, sizeof driver)) error_set(&err, ERROR_FAILED, "this program's folder is not known");
+    if (err.kind == ERROR_NONE && cudnn_load(driver, &helper.cudnn, &err))
+        printf("{\"cudnn\": %zu}\n", helper.cudnn.version());
+    else
+        refuse(&err);
+    fflush(stdout);
+    if (err.kind == ERROR_NONE) serve(&helper);
+    return err.kind == ERROR_NONE ? 0 : 1;
+}

@@ -1,0 +1,83 @@
+/* Engines and graphs for their tests. */
+#ifndef FATHOM_ENGINES_KIT_H
+#define FATHOM_ENGINES_KIT_H
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engines.h"
+
+static inline const struct engine_device *kit_device(const char *name)
+{
+    const struct engine_device *device = engine_device_find(catalogue_find(name));
+    cr_assert(device, "%s", name);
+    return device;
+}
+
+static inline struct graph *kit_graph(const char *model, uint32_t batch, enum dtype dtype)
+{
+    struct model_options overrides = MODEL_OPTIONS_DEFAULT;
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse(model, &overrides, &spec, &err), "%s", err.text);
+    struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
+    struct graph *graph = graph_build(&spec, &options, &err);
+    cr_assert(graph, "%s", err.text);
+    return graph;
+}
+
+static inline struct engines *kit_open(const struct engines_options *options)
+{
+    struct error err = {0};
+    struct engines *engines = engines_create(options, &err);
+    cr_assert(engines, "%s", err.text);
+    return engines;
+}
+
+/* How many ops of the graph have an answer. */
+static inline size_t kit_ask_all(struct engines *engines, const struct graph *graph)
+{
+    size_t answered = 0;
+    for (size_t i = 0; i < graph->op_count; i++) {
+        struct engine_answer answer;
+        answered += engines_answer(engines, graph, &graph->ops[i], &answer);
+    }
+    return answered;
+}
+
+static inline size_t kit_convolutions(const struct graph *graph)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < graph->op_count; i++) {
+        struct engine_question question;
+        count += engine_question_of(graph, &graph->ops[i], &question);
+    }
+    return count;
+}
+
+/* A folder of its own, and a path in it. */
+struct kit_folder {
+    char path[64];
+};
+static inline struct kit_folder kit_folder(void)
+{
+    struct kit_folder folder = {"/tmp/fathom-engines-XXXXXX"};
+    cr_assert(mkdtemp(folder.path));
+    return folder;
+}
+static inline char *kit_path(const struct kit_folder *folder, const char *name, char out[128])
+{
+    snprintf(out, 128, "%s/%s", folder->path, name);
+    return out;
+}
+static inline void kit_remove(const struct kit_folder *folder)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", folder->path);
+    cr_expect_eq(system(command), 0);
+}
+
+#endif
