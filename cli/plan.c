@@ -14,6 +14,7 @@
 #include "plan_compare.h"
 #include "plan_costs.h"
 #include "plan_deepest.h"
+#include "plan_engines.h"
 #include "plan_file.h"
 #include "plan_flags.h"
 #include "plan_progress.h"
@@ -24,7 +25,7 @@
 
 struct plan_options {
     struct plan_flags flags;
-    const char *output, *svg, *costs, *network;
+    const char *output, *svg, *costs, *network, *engines;
     uint64_t per_node, epochs, images;
     double price;
     bool explain, json, max_batch, max_depth, compare, search, scaling;
@@ -39,7 +40,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
         return error_set(err, ERROR_INPUT,
                          "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
     if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth || o->search ||
-        o->costs || o->network || o->per_node || o->scaling || o->price > 0 || o->epochs || o->images)
+        o->costs || o->engines || o->network || o->per_node || o->scaling || o->price > 0 || o->epochs || o->images)
         return error_set(err, ERROR_INPUT, "--compare: found beside options that plan; only --json goes with it");
     return true;
 }
@@ -47,7 +48,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
                           struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + 15] = {
+    struct option_spec specs[PLAN_FLAGS + 16] = {
         {"output", 'o', OPTION_OUTPUT, &o->output, 0, 0},
         {"svg", 0, OPTION_OUTPUT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},
@@ -63,8 +64,9 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
         {"epochs", 0, OPTION_COUNT, &o->epochs, 1, 1e9},
         {"images", 0, OPTION_COUNT, &o->images, 1, 1e15},
         {"per-node", 0, OPTION_COUNT, &o->per_node, 1, MACHINE_MOST_DEVICES},
+        {"engines", 0, OPTION_TEXT, &o->engines, 0, 0},
     };
-    plan_flags_specs(&o->flags, specs + 15);
+    plan_flags_specs(&o->flags, specs + 16);
     size_t count = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
     if (o->compare) return check_comparison(o, count, err);
@@ -96,7 +98,9 @@ static bool find_largest(const struct plan_options *o, const struct plan_request
 {
     struct plan_request changed = *request;
     const struct plan *plan = report->plan;
-    bool quick = !o->json && plan->fits && count_ops(plan) <= QUICK_OPS && plan->recompute != RECOMPUTE_BUDGET;
+    /* Other batches are other questions to cuDNN, seconds each. */
+    bool quick =
+        !o->json && !o->engines && plan->fits && count_ops(plan) <= QUICK_OPS && plan->recompute != RECOMPUTE_BUDGET;
     if (!o->max_batch && !quick) return true;
     report->largest_searched = true;
     report->largest_quick = !o->max_batch && request->recompute == RECOMPUTE_AUTO;
@@ -178,13 +182,14 @@ static bool say(const struct plan_options *o, const struct plan_request *request
 }
 
 static bool tell(const struct plan_options *o, const struct plan_request *request, const struct deepest *made,
-                 struct error *err)
+                 struct plan_engines *engines, struct error *err)
 {
     const struct plan *plan = made->plan;
     struct advice advice[ADVICE_KINDS];
     struct plan_report report = {.plan = plan,
                                  .machine = request->machine,
                                  .measured = request->measured,
+                                 .engines = engines,
                                  .advice = advice,
                                  .deepest = o->max_depth ? made : NULL};
     TRY(find_largest(o, request, &report, err));
@@ -236,6 +241,24 @@ static bool make_plan(const struct plan_options *o, struct plan_request *request
     return true;
 }
 
+/* With engines where they are wanted; without, when asking failed on the way. */
+static bool make_plan_of_engines(const struct plan_options *o, struct plan_request *request,
+                                 struct plan_engines *engines, struct deepest *made, struct error *err)
+{
+    const struct model_spec spec = request->spec;
+    const uint32_t micro_batches = request->micro_batches;
+    struct error fault = {0};
+    bool ok = make_plan(o, request, made, err);
+    if (plan_engines_held(engines, request, &fault)) return ok;
+    plan_destroy(made->plan);
+    *made = (struct deepest){0};
+    *err = fault;
+    if (fault.kind != ERROR_NONE) return false;
+    request->spec = spec;
+    request->micro_batches = micro_batches;
+    return make_plan(o, request, made, err);
+}
+
 static bool set_nodes(const struct plan_options *o, struct machine *machine, struct error *err)
 {
     double rate = 0;
@@ -268,6 +291,7 @@ static bool check_outputs(const struct plan_options *o, struct error *err)
     struct outputs outputs = {0};
     TRY(outputs_reads(&outputs, "--gpus", o->flags.gpus, err));
     TRY(outputs_reads_list(&outputs, "--costs", o->costs, err));
+    if (o->engines && strcmp(o->engines, "auto") != 0) TRY(outputs_writes(&outputs, "--engines", o->engines, err));
     TRY(outputs_writes(&outputs, "--output", o->output, err));
     return outputs_writes(&outputs, "--svg", o->svg, err);
 }
@@ -278,15 +302,19 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     struct machine machine = {0};
     struct deepest made = {0};
     struct cost_table *costs = NULL;
+    struct plan_engines engines = {0};
     struct plan_progress progress = plan_progress_begin();
     int code = 1;
     if (plan_flags_request(&o->flags, model, "auto", backends_for(DEVICE_CPU), false, &machine, &request, err) &&
         watch(&request, &progress, o->max_depth) && set_nodes(o, &machine, err) &&
-        read_costs(o, &request, &machine, &costs, err) && make_plan(o, &request, &made, err) &&
-        write_files(o, made.plan, err) && tell(o, &request, &made, err))
+        read_costs(o, &request, &machine, &costs, err) &&
+        plan_engines_begin(o->engines, &machine, &request, &engines, err) &&
+        make_plan_of_engines(o, &request, &engines, &made, err) && write_files(o, made.plan, err) &&
+        tell(o, &request, &made, &engines, err) && plan_engines_save(&engines, err))
         code = made.plan->fits ? 0 : 1;
     plan_progress_end(&progress);
     plan_destroy(made.plan);
+    plan_engines_end(&engines);
     cost_table_destroy(costs);
     machine_finish(&machine);
     return code;
@@ -380,6 +408,10 @@ static const char manual_end[] = "      --search-seconds S  look so long for a s
                                  "                         predict times from ops measured in runs (`fathom train\n"
                                  "                         --trace`) of any model and batch on such devices; of\n"
                                  "                         several batches, a line through them\n"
+                                 "      --engines HOW      workspaces of GPUs from cuDNN's engines, without the GPU:\n"
+                                 "                         auto (asks the cuDNN here) or a file of answers, made\n"
+                                 "                         or completed here and read where no cuDNN is; the\n"
+                                 "                         planner's estimate if not given\n"
                                  "      --network RATE     between nodes of devices, like 3200Gb/s, of a node, per\n"
                                  "                         direction; the catalogue's if not given\n"
                                  "      --per-node N       so many devices in a node\n"
@@ -397,9 +429,9 @@ static const char manual_end[] = "      --search-seconds S  look so long for a s
                                  "  2 the command or a file is wrong.\n"
                                  "\n"
                                  "ENVIRONMENT\n"
-    "  NO_COLOR               no colours on a terminal\n"
-    "\n"
-    "EXAMPLES\n"
+                                 "  NO_COLOR               no colours on a terminal\n"
+                                 "\n"
+                                 "EXAMPLES\n"
                                  "  fathom plan resnet-1001 --batch 128 --gpus 2x12GiB --svg map.svg\n"
                                  "  fathom plan resnet-152 --gpus 8xh200 --dtype bf16 --explain\n"
                                  "  fathom plan resnet-110 --gpus cpu -o plan.json &&\n"

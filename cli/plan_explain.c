@@ -5,6 +5,7 @@
 #include "cost_table.h"
 #include "draw.h"
 #include "page.h"
+#include "plan_engines.h"
 #include "plan_report.h"
 #include "plan_why.h"
 #include "plan_words.h"
@@ -97,6 +98,7 @@ static void print_tables(const struct plan_report *report, uint32_t device, cons
     print_kinds(breakdown, to);
     if (breakdown->timed) print_source(plan, device, report->measured, to);
     print_peak(variant, breakdown, to);
+    if (report->engines) plan_engines_print(report->engines, variant, to);
 }
 
 static uint32_t device_of_variant(const struct plan *plan, uint32_t variant)

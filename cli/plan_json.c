@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "breakdown.h"
+#include "engine_book.h"
 #include "invertible.h"
 #include "json.h"
 #include "lower.h"
@@ -25,12 +26,15 @@ static json_t *classes_json(const uint64_t bytes[MEMORY_CLASSES])
 
 static json_t *device_json(const struct plan_device *device)
 {
-    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "name", json_text(device->spec.name),
+    char version[ENGINE_VERSION_TEXT];
+    uint32_t cudnn = device->spec.cudnn_version;
+    json_t *engines = cudnn ? json_string(engine_version_words(cudnn, version)) : json_null();
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:o}", "name", json_text(device->spec.name),
                      "memory_bytes", (json_int_t)device->spec.memory_bytes, "reserve_bytes",
                      (json_int_t)device->spec.reserve_bytes, "batch", (json_int_t)device->images, "micro_batches",
                      (json_int_t)device->micro_batches, "peak_bytes", (json_int_t)device->peak_bytes, "classes",
                      classes_json(device->classes), "variant", (json_int_t)device->variant, "workspace_bytes",
-                     (json_int_t)device->spec.workspace_bytes);
+                     (json_int_t)device->spec.workspace_bytes, "cudnn", engines);
 }
 
 static json_t *totals_json(const struct breakdown_total *totals, size_t count, bool stages, bool timed)

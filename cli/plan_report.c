@@ -6,6 +6,7 @@
 
 #include "all_reduce.h"
 #include "cost_table.h"
+#include "engine_book.h"
 #include "invertible.h"
 #include "lower.h"
 #include "page.h"
@@ -204,6 +205,15 @@ static void print_lean(const struct plan *plan, FILE *to)
     if (most > 0)
         page_row(to, "small workspace", "%" PRIu32 " convolutions do with less than they could use, and are slower",
                  most);
+}
+
+static void print_engines(const struct plan *plan, FILE *to)
+{
+    const struct device_spec *spec = &plan->devices[0].spec;
+    char version[ENGINE_VERSION_TEXT];
+    if (spec->cudnn_version)
+        page_row(to, "workspaces", "of cuDNN %s's engines for %s", engine_version_words(spec->cudnn_version, version),
+                 spec->name);
 }
 
 /* Not part of any device's memory, but for a host's own, where it is counted with what is kept. */
@@ -412,6 +422,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_recomputed(report->plan, to);
     print_fused(report->plan, to);
     print_lean(report->plan, to);
+    print_engines(report->plan, to);
     print_offloaded(report->plan, to);
     print_time(report->plan, report->measured, to);
     print_scaling(report->plan, report->machine, to);

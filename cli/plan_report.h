@@ -13,9 +13,12 @@
 #include "plan.h"
 #include "scaling.h"
 
+struct plan_engines;
+
 struct plan_report {
     const struct plan *plan;
     const struct machine *machine;     /* NULL = how devices are joined is not told */
+    struct plan_engines *engines;      /* whose workspaces were asked for; NULL or without any = none were */
     const struct cost_table *measured; /* that its times are from, NULL = the catalogue's */
     uint32_t largest_batch; /* 0 = none found, or not searched */
     bool largest_searched;

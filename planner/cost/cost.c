@@ -53,7 +53,7 @@ struct cost_speed cost_speed_of(const struct device_spec *device, enum dtype dty
                                .processors = device->processors,
                                .measured = timed ? measured : NULL,
                                .known = timed,
-                               .asked = asked};
+                               .asked = asked || device->cudnn_version};
     if (peak <= 0 || device->bandwidth <= 0) return timed ? reached_speed(speed) : speed;
     speed.flops_per_second = peak * reached.arithmetic;
     speed.bytes_per_second = device->bandwidth * reached.memory;

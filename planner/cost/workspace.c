@@ -19,9 +19,7 @@ static bool is_convolution(const struct op *op)
     return op->kind == OP_CONV || op->kind == OP_CONV_BWD_DATA || op->kind == OP_CONV_BWD_WEIGHTS;
 }
 
-/* With 16-bit activations convolutions and products take 16-bit weights, and give gradients of them: a copy of the f32
- * ones, as large as the op's. */
-static uint64_t half_weights_bytes(const struct graph *graph, const struct op *op)
+uint64_t workspace_weights_copy(const struct graph *graph, const struct op *op)
 {
     uint32_t weights = NO_TENSOR;
     if (op->kind == OP_CONV || op->kind == OP_FC || op->kind == OP_CONV_BWD_DATA || op->kind == OP_FC_BWD_DATA)
@@ -56,7 +54,7 @@ static uint64_t estimate(const struct workspace_tier *tier, const struct graph *
     if (tier->device->kind != DEVICE_GPU) return 0;
     uint64_t cap = least(tier->device->workspace_bytes, tier->cap_bytes > 0 ? tier->cap_bytes : UINT64_MAX);
     uint64_t unfolded = least(wanted_bytes(graph, op), least(cap, most)), padded = padded_input_bytes(graph, op);
-    return (unfolded > padded ? unfolded : padded) + half_weights_bytes(graph, op);
+    return (unfolded > padded ? unfolded : padded) + workspace_weights_copy(graph, op);
 }
 
 bool workspace_estimate(void *tier, const struct graph *graph, const struct op *op, enum op_pass pass, uint64_t *bytes,
@@ -81,7 +79,7 @@ double workspace_slowdown(const struct graph *graph, const struct plan_program *
 {
     const struct op *graph_op = &graph->ops[op->op];
     if (!is_convolution(graph_op)) return 1;
-    uint64_t wanted = least(wanted_bytes(graph, graph_op), ENOUGH_BYTES), weights = half_weights_bytes(graph, graph_op);
+    uint64_t wanted = least(wanted_bytes(graph, graph_op), ENOUGH_BYTES), weights = workspace_weights_copy(graph, graph_op);
     uint64_t given = op->workspace == NO_TENSOR ? 0 : program->tensors[op->workspace].bytes;
     given = given > weights ? given - weights : 0;
     if (given >= wanted) return 1;
@@ -92,7 +90,7 @@ double workspace_slowdown(const struct graph *graph, const struct plan_program *
 uint32_t workspace_count_lean(const struct device_spec *device, const struct plan_variant *variant)
 {
     uint32_t count = 0;
-    if (device->kind != DEVICE_GPU) return 0;
+    if (device->kind != DEVICE_GPU || device->cudnn_version) return 0;
     for (size_t i = 0; i < variant->train.op_count; i++) {
         const struct plan_op *op = &variant->train.ops[i];
         count += !plan_op_copies(op) && workspace_slowdown(variant->graph, &variant->train, op) > 1;

@@ -27,6 +27,10 @@ bool workspace_estimate(void *tier, const struct graph *graph, const struct op *
 bool workspace_estimate_lean(void *tier, const struct graph *graph, const struct op *op, enum op_pass pass,
                              uint64_t *bytes, struct error *err);
 
+/* Part of it: with 16-bit activations convolutions and products take 16-bit weights, and give gradients of them: a copy of
+ * the f32 ones, as large as the op's. */
+uint64_t workspace_weights_copy(const struct graph *graph, const struct op *op);
+
 /* By how much an op of the program, which a backend was not asked about, is slower than with all the workspace that it
  * could use; 1 when it has that. */
 double workspace_slowdown(const struct graph *graph, const struct plan_program *program, const struct plan_op *op);

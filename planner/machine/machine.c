@@ -240,7 +240,7 @@ bool device_same_memory(const struct device_spec *a, const struct device_spec *b
 {
     return a->kind == b->kind && a->memory_bytes == b->memory_bytes && a->context_bytes == b->context_bytes &&
            a->comm_bytes == b->comm_bytes && a->reserve_bytes == b->reserve_bytes && a->op_bytes == b->op_bytes &&
-           a->workspace_bytes == b->workspace_bytes;
+           a->workspace_bytes == b->workspace_bytes && a->cudnn_version == b->cudnn_version;
 }
 
 bool device_same_speed(const struct device_spec *a, const struct device_spec *b)

@@ -36,6 +36,7 @@ struct device_spec {
     bool nvlink;               /* its link is NVLink, not a slot behind the host's bridge */
     uint32_t node_devices;     /* of these in a node as they are sold; 0 = unknown, then MACHINE_NODE_DEVICES */
     double network_bandwidth;  /* bytes per second from such a node to others, per direction; 0 = unknown */
+    uint32_t cudnn_version;    /* gpu: whose engines' workspaces are planned, 91900 for 9.19.0; 0 = they are estimated */
     const char *source;        /* where the figures come from; static text or owned by the machine */
 };
 

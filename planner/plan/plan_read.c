@@ -425,6 +425,8 @@ static bool read_device_spec(const struct reader *r, const json_t *object, const
     TRY(get_real(r, object, "flops_f32", where, &spec->flops_f32));
     TRY(get_real(r, object, "flops_f16", where, &spec->flops_f16));
     TRY(get_real(r, object, "bandwidth", where, &spec->bandwidth));
+    if (json_object_get(object, "cudnn_version"))
+        TRY(get_u32(r, object, "cudnn_version", where, INT32_MAX, &spec->cudnn_version));
     return get_real(r, object, "launch_seconds", where, &spec->launch_seconds);
 }
 
@@ -439,7 +441,8 @@ static bool read_device(const struct reader *r, const json_t *object, size_t ind
                                         "bandwidth",     "launch_seconds",
                                         "variant",       "images",
                                         "micro_batches", "peak_bytes",
-                                        "classes",       NULL};
+                                        "classes",       "cudnn_version",
+                                        NULL};
     char where[WHERE];
     snprintf(where, sizeof where, "%s: devices[%zu]", r->path, index);
     TRY(check_fields(r, object, where, names));

@@ -1,0 +1,160 @@
+"""`fathom plan --engines`: what is planned is what was answered, and no plan differs without saying so."""
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+from commands import expect, failures, finish, refused, run
+
+STANDIN = pathlib.Path(sys.argv[2]) / 'tests/planner/engines/standin.py'
+REAL = os.environ.get('FATHOM_TEST_ENGINES')
+# The system's interpreter starts sooner than what may be wrapped around another one.
+os.environ['PATH'] = '/usr/bin:/bin:' + os.environ['PATH']
+
+
+def environment(folder, how='answers', helper=STANDIN):
+    return {**os.environ, 'FATHOM_ENGINES': str(helper), 'STANDIN': how, 'XDG_CACHE_HOME': str(folder / 'cache'),
+            'STANDIN_LOG': str(folder / 'asked')}
+
+
+def asked(folder):
+    path = folder / 'asked'
+    count = len(path.read_text().splitlines()) if path.exists() else 0
+    path.unlink(missing_ok=True)
+    return count
+
+
+def answers(path):
+    """{question without its last number: engines}"""
+    book = json.loads(path.read_text())
+    rows = iter(book['engines'])
+    return {tuple(q[:-1]): [next(rows) for _ in range(q[-1])] for q in book['questions']}
+
+
+def chosen(engines, dtype, cap):
+    for _, size, notes, _ in engines:
+        if size <= cap and not (dtype == 'f32' and set(notes) & set('TD')):
+            return size
+    return None
+
+
+def planned_workspaces(plan):
+    program = plan['variants'][0]['train']
+    return {program['tensors'][op[7]][3] if op[7] is not None else 0 for op in program['ops'] if op[1].startswith('conv')}
+
+
+def check_planned(folder, helper, model, dtype, batch, words):
+    """Every workspace of the plan is that of the first engine that may be taken, with the copy of 16-bit weights."""
+    out, file = folder / 'plan.json', folder / f'{model}-{dtype}.json'
+    done = run('plan', model, '--batch', batch, '--dtype', dtype, '--gpus', 'h200', '--engines', file, '-o', out, *words,
+               env=environment(folder, helper=helper))
+    expect(done.returncode == 0 and not done.stderr, f'{model}: {done.stderr[-300:]}')
+    if done.returncode:
+        return None
+    plan = json.loads(out.read_text())
+    cap = plan['devices'][0]['workspace_bytes']
+    wanted = set()
+    for (_, kind, _, _, _, channels, filters, kernel, *_), engines in answers(file).items():
+        copy = 0 if kind == 'f32' else (2 * channels * filters * kernel * kernel + 255) // 256 * 256
+        wanted.add(chosen(engines, kind, cap) + copy)
+    found = planned_workspaces(plan)
+    expect(found == wanted, f'{model} {dtype}: planned {sorted(found ^ wanted)[:9]} or answered, not both')
+    expect(plan['devices'][0].get('cudnn_version', 0) >= 90000, 'the plan does not say whose workspaces it has')
+    expect('workspaces           of cuDNN' in done.stdout, 'the page does not say whose workspaces they are')
+    return file
+
+
+def check_carried(folder, file):
+    """The same plan where no cuDNN is; nothing is asked and nothing is different."""
+    ask = ['plan', 'resnet-20', '--batch', 64, '--gpus', 'h200', '--engines', file]
+    with_, without = environment(folder), environment(folder, helper='')
+    asked(folder)
+    for env in (with_, without):
+        out = folder / f'carried-{len(env["FATHOM_ENGINES"])}.json'
+        expect(run(*ask, '-o', out, env=env).returncode == 0, 'a carried file is not enough')
+    expect(asked(folder) == 0, 'what is carried was asked')
+    plans = [json.loads(path.read_text()) for path in folder.glob('carried-*.json')]
+    expect(len(plans) == 2 and plans[0]['variants'] == plans[1]['variants'], 'two plans of one file differ')
+    refused([*ask[:3], 32, *ask[4:]], 'has no answer', '32x32x32x3', file.name, env=without)
+    refused([*ask[:5], 'h100', *ask[6:]], 'h200', 'h100', file.name, env=without)
+    refused(ask, '9.19.0', '9.20.0', file.name, env={**with_, 'STANDIN_CUDNN': '92000'})
+    refused([*ask[:-1], folder / 'none.json'], 'none.json', 'not there', env=without)
+    expect(not (folder / 'none.json').exists(), 'a file was made of nothing')
+    before = file.read_bytes()
+    file.write_bytes(before[:len(before) // 2])
+    refused(ask, file.name, env=with_)
+    file.write_bytes(before)
+
+
+def check_cached(folder):
+    ask = ['plan', 'resnet-20', '--batch', 48, '--gpus', '2xt4', '--engines', 'auto']
+    env = environment(folder)
+    asked(folder)
+    first = run(*ask, '--json', env=env)
+    expect(asked(folder) > 15, 'nothing was asked')
+    again = run(*ask, '--json', env=env)
+    expect(asked(folder) == 0, 'what is kept was asked again')
+    one, two = json.loads(first.stdout), json.loads(again.stdout)
+    one.pop('plan_seconds'), two.pop('plan_seconds')
+    expect(one == two, 'a plan from kept answers differs')
+    expect(one['devices'][0]['cudnn'] == '9.19.0', 'the version is not in the JSON')
+    plain = json.loads(run(*ask[:-2], '--json', env=env).stdout)
+    expect(plain['devices'][0]['cudnn'] is None, 'engines are used though nobody asked for them')
+
+
+def check_faults(folder):
+    """One sentence, and the plan is that without engines."""
+    ask = ['plan', 'resnet-20', '--batch', 40, '--gpus', 'h200']
+    plain = json.loads(run(*ask, '--json', env=environment(folder)).stdout)
+    for how, part in (('ends', 'exit code 3'), ('killed', 'signal 9'), ('rubbish', 'no answer')):
+        done = run(*ask, '--engines', 'auto', '--json', env=environment(folder, how))
+        line = done.stderr.strip()
+        expect(done.returncode == 0 and part in line and 'estimated' in line and '\n' not in line, f'{how}: {line}')
+        expect('\x1b' not in line, f'{how}: an escape reaches the terminal')
+        found = json.loads(done.stdout)
+        found['plan_seconds'] = plain['plan_seconds']
+        expect(found == plain, f'{how}: the plan is another than without --engines')
+    done = run(*ask, '--engines', 'auto', env=environment(folder, helper=''))
+    expect(done.returncode == 0 and 'without cuDNN' in done.stderr, f'no helper: {done.stderr}')
+    done = run('plan', 'resnet-20', '--gpus', 'titan-x', '--engines', 'auto', env=environment(folder))
+    expect(done.returncode == 0 and 'titan-x' in done.stderr and 'h200' in done.stderr, f'titan-x: {done.stderr}')
+    refused(['plan', 'resnet-20', '--gpus', 'titan-x', '--engines', folder / 'x.json'], 'titan-x', 'h200',
+            env=environment(folder))
+    refused(['plan', 'resnet-20', '--gpus', 'cpu', '--engines', 'auto'], '--engines', 'cpu')
+    refused(['plan', 'resnet-20', '--gpus', 'h100,h200', '--engines', 'auto'], '--engines', 'h100', 'h200')
+    refused(['plan', 'resnet-20', '--gpus', 'h200', '--engines', folder / 'same.json', '-o', folder / 'same.json'],
+            'same.json', env=environment(folder))
+
+
+def check_explained(folder):
+    done = run('plan', 'resnet-20', '--batch', 64, '--gpus', 'h200', '--engines', 'auto', '--explain', env=environment(folder))
+    lines = done.stdout.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith('  convolution ')), None)
+    expect(start is not None, 'no table of engines')
+    if start is None:
+        return
+    rows = lines[start + 1:lines.index('', start)]
+    expect(sum(int(row[53:58]) for row in rows) == 56, f'the ops do not add up to 56 convolutions: {rows[:2]}')
+    expect(all(len(line) <= 80 for line in lines[start - 2:start + len(rows)]), 'the table is too wide')
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        file = check_planned(folder, STANDIN, 'resnet-20', 'f32', 64, [])
+        check_planned(folder, STANDIN, 'resnet-29', 'f16', 64, [])
+        if REAL:
+            for dtype in ('f32', 'bf16'):
+                real = folder / f'real-{dtype}'
+                real.mkdir()
+                check_planned(real, REAL, 'resnet-50', dtype, 32, [])
+        if file:
+            check_carried(folder, file)
+        check_cached(folder)
+        check_faults(folder)
+        check_explained(folder)
+    return finish('checks of engines' + ('' if REAL else ' (cuDNN is not in this build: a stand-in answered)'))
+
+
+sys.exit(main())
