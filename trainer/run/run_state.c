@@ -221,7 +221,7 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
                                     .schedule = run->schedule,
                                     .scaled = has_loss_scale(run)};
     bool ok = true;
-    if (checkpoint.scaled) ok = team_run_one(run->team, 0, scale_from_device, run, err);
+    if (checkpoint.scaled) ok = team_run_one(run->team, run->good_rank, scale_from_device, run, err);
     checkpoint.loss_scale = run->loss_scale;
     struct checkpoint_tensors tensors = tensors_of(&k);
     ok = ok && checkpoint_write(run->options->save_folder, &checkpoint, &tensors, run->staging, err);
