@@ -54,6 +54,22 @@ static void offload_all(struct small_run *run, struct plan *plan, const struct p
     chain_schedule_finish(&schedule);
 }
 
+/* What is fused is worked on in f32, and stored in 16 bits: whatever is shared or runs again. */
+Test(half, the_plan_changes_no_bit_of_lowered_programs)
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct small_run none = {.model = "resnet-11", .batch = 8, .dtype = dtypes[i], .sharing = SHARING_NONE};
+        none.lowering = LOWER_ALL;
+        struct small_run again = none;
+        again.sharing = SHARING_FULL;
+        again.recompute = RECOMPUTE_ELEMENTWISE;
+        again.options.fill_dead = true;
+        go(&none, i ? "f16" : "bf16");
+        go(&again, i ? "f16-again" : "bf16-again");
+        check_same(&none, i ? "f16" : "bf16", &again, i ? "f16-again" : "bf16-again", 0);
+    }
+}
+
 Test(half, the_plan_changes_no_bit)
 {
     for (size_t i = 0; i < 2; i++) {
