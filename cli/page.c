@@ -21,6 +21,14 @@ static size_t columns_of(const char *word, size_t length)
     return columns;
 }
 
+/* A number and its percent sign stay together. */
+static size_t word_length(const char *at)
+{
+    size_t length = strcspn(at, " ");
+    while (strncmp(at + length, " %", 2) == 0) length += 1 + strcspn(at + length + 1, " ");
+    return length;
+}
+
 /* Goes on in `column`; the first word stays on the line. Names from outside are shown harmless. */
 static void wrap_from(FILE *to, size_t column, int hang, const char *plain)
 {
@@ -28,7 +36,7 @@ static void wrap_from(FILE *to, size_t column, int hang, const char *plain)
     struct text shown = {0};
     text_add_printable(&shown, plain);
     for (const char *at = shown.failed || !shown.bytes ? "" : shown.bytes; *at;) {
-        size_t length = strcspn(at, " "), columns = columns_of(at, length);
+        size_t length = word_length(at), columns = columns_of(at, length);
         if (begun && column + 1 + columns > PAGE_COLUMNS) {
             fprintf(to, "\n%*s", hang, "");
             column = (size_t)hang;
