@@ -44,6 +44,8 @@ bool options_parse(int argc, char **argv, const struct option_spec *specs, size_
 
 /* The descriptor that leads to where standard output went, also when an OPTION_OUTPUT took it. */
 int options_output(void);
+/* Whether whoever read it has had enough (`fathom ... | head`): no fault, and nobody to tell. */
+bool options_reader_is_gone(void);
 /* The path of a file to read: "-" is standard input. */
 const char *options_input(const char *word);
 

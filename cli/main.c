@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,19 +66,12 @@ static bool asks_help(int argc, char **argv)
 /* What a shell tells of a program that SIGPIPE ends. */
 #define READER_GONE 141
 
-/* Whoever read the output has had enough (`fathom ... | head`): no fault, and nobody to tell. */
-static bool reader_is_gone(void)
-{
-    struct pollfd output = {.fd = options_output(), .events = POLLOUT};
-    return poll(&output, 1, 0) == 1 && (output.revents & POLLERR);
-}
-
 /* A full disk on standard output is a failed run, not a silent success. */
 static int finish_output(int code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
     int cause = errno;
-    if (reader_is_gone()) return READER_GONE;
+    if (options_reader_is_gone()) return READER_GONE;
     fprintf(stderr, "fathom: standard output: %s\n", strerror(cause));
     return code == 0 ? 1 : code;
 }
@@ -151,8 +143,9 @@ int main(int argc, char **argv)
     int code = command->run(argc - 1, argv + 1, &err);
     if (err.kind != ERROR_NONE) {
         fflush(stdout);
-        if (ferror(stdout) && reader_is_gone()) return READER_GONE;
-        if (err.kind == ERROR_FAILED && options_output() != STDOUT_FILENO && reader_is_gone()) return READER_GONE;
+        if (ferror(stdout) && options_reader_is_gone()) return READER_GONE;
+        if (err.kind == ERROR_FAILED && options_output() != STDOUT_FILENO && options_reader_is_gone())
+            return READER_GONE;
         print_error(name, &err);
         if (code < 128) code = error_exit_code(&err); /* else a signal's */
     }

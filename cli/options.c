@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,12 @@ const char *options_input(const char *word) { return word && strcmp(word, "-") =
 static int output = STDOUT_FILENO;
 
 int options_output(void) { return output; }
+
+bool options_reader_is_gone(void)
+{
+    struct pollfd reader = {.fd = output, .events = POLLOUT};
+    return poll(&reader, 1, 0) == 1 && (reader.revents & POLLERR);
+}
 
 /* The file goes where standard output went, by a descriptor of its own; what is said goes to standard error from now
  * on. */

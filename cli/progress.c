@@ -6,11 +6,14 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "command.h"
+#include "page.h"
 #include "process.h"
 #include "stop.h"
 #include "units.h"
@@ -20,12 +23,26 @@
 
 struct progress progress_begin(void) { return (struct progress){.terminal = isatty(STDOUT_FILENO) == 1}; }
 
+/* As much as the line has room for: one that wraps cannot be overwritten. */
 static void print_line(const struct train_status *s)
 {
-    char eta[UNITS_TEXT];
-    printf("step %" PRIu64 "/%" PRIu64 "  loss %.4f  error %.1f %%  rate %.3g  %.4g images/s", s->step, s->iterations,
-           s->loss, 100 * s->train_error, s->learning_rate, s->images_per_second);
-    if (s->step < s->iterations) printf("  %s left", units_format_seconds(s->eta_seconds, eta));
+    enum { STEP, LOSS, ERROR, RATE, SPEED, LEFT, PARTS };
+    static const uint8_t droppable[] = {RATE, ERROR, SPEED, LOSS};
+    char part[PARTS][64] = {{0}}, eta[UNITS_TEXT];
+    snprintf(part[STEP], sizeof part[0], "step %" PRIu64 "/%" PRIu64, s->step, s->iterations);
+    snprintf(part[LOSS], sizeof part[0], "  loss %.4f", s->loss);
+    snprintf(part[ERROR], sizeof part[0], "  error %.1f %%", 100 * s->train_error);
+    snprintf(part[RATE], sizeof part[0], "  rate %.3g", s->learning_rate);
+    snprintf(part[SPEED], sizeof part[0], "  %.4g images/s", s->images_per_second);
+    if (s->step < s->iterations)
+        snprintf(part[LEFT], sizeof part[0], "  %s left", units_format_seconds(s->eta_seconds, eta));
+    size_t length = 0, dropped = 0, columns = (size_t)page_columns();
+    for (size_t i = 0; i < PARTS; i++) length += strlen(part[i]);
+    for (; length > columns && dropped < sizeof droppable; dropped++) {
+        length -= strlen(part[droppable[dropped]]);
+        part[droppable[dropped]][0] = '\0';
+    }
+    for (size_t i = 0; i < PARTS; i++) fputs(part[i], stdout);
 }
 
 static void print_evaluation(const struct train_status *s)
@@ -41,11 +58,15 @@ static void end_line(struct progress *p)
     fflush(stdout);
 }
 
+bool progress_try_dashboard(const char *trace, struct error *err)
+{
+    if (isatty(STDOUT_FILENO) && isatty(STDIN_FILENO)) return true;
+    return error_set(err, ERROR_INPUT, "--top: a terminal is wanted; `fathom top %s` shows the run from another",
+                     trace);
+}
+
 bool progress_dashboard(struct progress *p, const char *trace, struct error *err)
 {
-    if (!p->terminal || !isatty(STDIN_FILENO))
-        return error_set(err, ERROR_INPUT, "--top: a terminal is wanted; `fathom top %s` shows the run from another",
-                         trace);
     fflush(NULL);
     p->dashboard = fork();
     if (p->dashboard > 0) return true;
@@ -82,6 +103,7 @@ void progress_show(void *context, const struct train_status *status)
         print_evaluation(status);
     }
     fflush(stdout);
+    if (options_reader_is_gone()) stop_request(SIGPIPE); /* `| head`: as when the terminal is lost */
 }
 
 void progress_end(struct progress *p)
@@ -101,8 +123,10 @@ void progress_summary(const struct plan *plan, const struct train_result *r)
         printf("%s: %" PRIu64 " steps were done already; --iterations counts them all\n", plan->spec.name, r->steps);
         return;
     }
-    printf("%s: %" PRIu64 " steps of %u images done, this run in %s at %.4g images/s (median)\n", plan->spec.name,
-           r->steps, plan->batch, units_format_seconds(r->seconds, text[0]), r->images_per_second);
+    printf("%s: %" PRIu64 " step%s of %u image%s done\n", plan->spec.name, r->steps, r->steps == 1 ? "" : "s",
+           plan->batch, plan->batch == 1 ? "" : "s");
+    printf("  time    %s in this run, %.4g images/s (median)\n", units_format_seconds(r->seconds, text[0]),
+           r->images_per_second);
     if (!isnan(r->loss)) printf("  loss    %.4f in the last step\n", r->loss);
     if (!isnan(r->top1_error))
         printf("  test    top-1 error %.2f %%, top-5 error %.2f %%\n", 100 * r->top1_error, 100 * r->top5_error);

@@ -19,7 +19,9 @@ struct progress progress_begin(void);
 void progress_show(void *context, const struct train_status *status);
 /* Ends an open line and the dashboard, so that what follows stands by itself. */
 void progress_end(struct progress *progress);
-/* Starts `fathom top TRACE` on this terminal; lines go on when it is left. ERROR_INPUT when there is no terminal. */
+/* Whether there is a terminal for the dashboard of the trace. */
+bool progress_try_dashboard(const char *trace, struct error *err);
+/* Starts `fathom top TRACE` on this terminal; lines go on when it is left. */
 bool progress_dashboard(struct progress *progress, const char *trace, struct error *err);
 void progress_summary(const struct plan *plan, const struct train_result *result);
 

@@ -42,6 +42,11 @@ void stop_catch(void)
             sigaction(requests[i], &action, NULL);
 }
 
+void stop_request(int number)
+{
+    if (!requested) requested = number;
+}
+
 const volatile sig_atomic_t *stop_flag(void) { return &requested; }
 
 const char *stop_name(int number)

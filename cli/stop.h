@@ -8,6 +8,11 @@
  * threads wait for. Signals that were ignored when the program started (nohup, a script's background job) stay so. */
 void stop_catch(void);
 
+/* Asks for it without a signal. */
+void stop_request(int number);
+/* The same without a signal. */
+void stop_request(int number);
+
 /* The number of the first request's signal, 0 before it. */
 const volatile sig_atomic_t *stop_flag(void);
 

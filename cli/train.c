@@ -16,6 +16,7 @@
 #include "make.h"
 #include "mem.h"
 #include "outputs.h"
+#include "page.h"
 #include "plan_file.h"
 #include "plan_flags.h"
 #include "printable.h"
@@ -44,18 +45,19 @@ static const char manual[] = "NAME\n"
                              "    weights, bit by bit, as one that was not.\n"
                              "\n"
                              "    Ctrl-C finishes the step, writes a checkpoint if --save is given, and\n"
-                             "    leaves; so does a lost terminal (SIGHUP) and what a batch system sends\n"
-                             "    before it kills (SIGTERM, SIGXCPU, SIGUSR1, SIGUSR2, SIGALRM). A second\n"
-                             "    Ctrl-C or SIGTERM ends the process at once; the last checkpoint on disk\n"
-                             "    stays whole. What was ignored when the program started stays so (nohup). A\n"
-                             "    run that fails, at an image that cannot be read or a loss that is not\n"
-                             "    finite, writes a checkpoint of the last good step too.\n"
+                             "    leaves; so does a lost terminal (SIGHUP), an output that nobody reads any\n"
+                             "    more (`| head`), and what a batch system sends before it kills (SIGTERM,\n"
+                             "    SIGXCPU, SIGUSR1, SIGUSR2, SIGALRM). A second Ctrl-C or SIGTERM ends the\n"
+                             "    process at once; the last checkpoint on disk stays whole. What was ignored\n"
+                             "    when the program started stays so (nohup). A run that fails, at an image\n"
+                             "    that cannot be read or a loss that is not finite, writes a checkpoint of\n"
+                             "    the last good step too.\n"
                              "\n"
                              "OPTIONS\n"
                              "    --data DIR            the dataset (see `fathom help data`); `fathom data\n"
                              "                          synth DIR` makes one\n"
                              "    --iterations N        steps in total, also when resumed; if not given, as\n"
-                             "                          many as the papers train\n"
+                             "                          many passes over the training images as in the papers\n"
                              "    --epochs N            the same in passes over the training images\n"
                              "    --seed S              of weights, order and augmentation; 0 if not given. A\n"
                              "                          checkpoint brings its own\n"
@@ -138,6 +140,7 @@ struct train_command {
     double epochs, momentum, weight_decay;
     uint64_t time_every, trace_queue;
     bool no_augment, top;
+    bool papers_steps; /* iterations are the papers' passes over these images */
     const struct backend *runs_on;
     uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
     char checkpoint[TRAIN_PATH];
@@ -221,20 +224,17 @@ static bool choose_schedule(struct train_command *c, const struct plan *plan, st
     return schedule_change(&c->options.schedule, &c->change, err);
 }
 
+/* As many passes over the images that there are as the papers make over theirs, where nobody says how many. */
 static bool choose_iterations(struct train_command *c, const struct plan *plan, struct error *err)
 {
     if (c->options.iterations > 0 && c->epochs > 0)
         return error_set(err, ERROR_INPUT, "--iterations and --epochs say the same thing: one of them is wanted");
     if (c->options.iterations > 0) return true;
-    if (c->epochs <= 0) {
-        c->options.iterations = recipe_steps(recipe_for(&plan->spec), plan->batch);
-        return true;
-    }
-    struct dataset *dataset;
-    TRY(dataset_open(c->options.data_path, &dataset, err));
-    double images = c->epochs * (double)dataset_info(dataset)->train_images;
-    dataset_close(dataset);
-    c->options.iterations = (uint64_t)ceil(images / plan->batch);
+    uint64_t images = dataset_info(c->options.dataset)->train_images;
+    c->papers_steps = c->epochs <= 0;
+    c->options.iterations = c->papers_steps
+                                ? recipe_steps_over(recipe_for(&plan->spec), plan->spec.dataset, images, plan->batch)
+                                : (uint64_t)ceil(c->epochs * (double)images / plan->batch);
     return true;
 }
 
@@ -327,7 +327,7 @@ static void say_again(const struct train_options *o)
     bool said = o->resume_folder && strcmp(o->resume_folder, o->save_folder) == 0;
     if (!said) text_add(&again, " --resume");
     if (!said) add_word(&again, o->save_folder);
-    if (o->command && !again.failed) printf(". To go on:\n  %s%s", o->command, said ? "" : again.bytes);
+    if (o->command && !again.failed) printf("  %s%s\n", o->command, said ? "" : again.bytes);
     text_finish(&again);
 }
 
@@ -335,17 +335,19 @@ static void say_again(const struct train_options *o)
 static void say_stopped(const struct train_command *c, const struct train_result *result)
 {
     const struct train_options *o = &c->options;
+    struct text line = {0};
     int number = *o->stop;
-    printf("stopped%s%s after step %" PRIu64 " of %" PRIu64, number ? " by " : "", number ? stop_name(number) : "",
-           result->steps, o->iterations);
-    if (!o->save_folder)
-        printf("; nothing was saved: --save DIR keeps checkpoints");
-    else if (result->saved == UINT64_MAX)
-        printf("; no checkpoint was written");
+    bool saved = o->save_folder && result->saved != UINT64_MAX;
+    text_add(&line, "stopped%s%s after step %" PRIu64 " of %" PRIu64, number ? " by " : "",
+             number ? stop_name(number) : "", result->steps, o->iterations);
+    if (saved)
+        text_add(&line, "; the checkpoint of step %" PRIu64 " is in %s", result->saved, o->save_folder);
     else
-        printf("; the checkpoint of step %" PRIu64 " is in %s", result->saved, PRINTABLE(o->save_folder));
-    if (o->save_folder && result->saved != UINT64_MAX) say_again(o);
-    putchar('\n');
+        text_add(&line,
+                 o->save_folder ? "; no checkpoint was written" : "; nothing was saved: --save DIR keeps checkpoints");
+    if (saved && o->command) text_add(&line, ". To go on:");
+    page_text(stdout, 0, 2, &line);
+    if (saved) say_again(o);
 }
 
 /* A run that takes several times as long as it might says why. */
@@ -359,12 +361,28 @@ static void say_threads(const struct plan *plan)
             granted, granted == 1 ? "" : "s", wanted);
 }
 
+/* Where the steps come from that nobody asked for. */
+static void say_length(const struct train_command *c, const struct plan *plan)
+{
+    const struct recipe *recipe = recipe_for(&plan->spec);
+    uint64_t theirs = recipe_epoch_images(plan->spec.dataset), images = dataset_info(c->options.dataset)->train_images;
+    char text[3][UNITS_TEXT];
+    if (images == theirs) return;
+    page_say(stdout, 0, 2,
+             "as many passes as in the papers, %.4g, over %s training images; over the papers' %s that is %s steps "
+             "(--iterations)",
+             (double)recipe->images / (double)theirs, units_format_count(images, text[0]),
+             units_format_count(theirs, text[1]), units_format_count(recipe_steps(recipe, plan->batch), text[2]));
+}
+
 static void say_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
-    printf("%s, batch %u on %zu %s device%s, peak of %s planned, %" PRIu64 " steps\n", plan->spec.name, plan->batch,
+    printf("%s, batch %u on %zu %s device%s, peak of %s planned, %" PRIu64 " step%s\n", plan->spec.name, plan->batch,
            plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
-           units_format_bytes(train_planned_bytes(plan), bytes), c->options.iterations);
+           units_format_bytes(train_planned_bytes(plan), bytes), c->options.iterations,
+           c->options.iterations == 1 ? "" : "s");
+    if (c->papers_steps) say_length(c, plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
     if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
@@ -374,19 +392,16 @@ static void say_begin(const struct plan *plan, const struct train_command *c, co
 /* What a mistyped command gets wrong is found before the trace of an earlier run is replaced. */
 static bool prepare(struct train_command *c, const struct plan *plan, struct error *err)
 {
-    struct stat info;
-    if (stat(c->options.data_path, &info) != 0)
-        return error_errno(err, ERROR_INPUT, errno, "--data: %s cannot be opened", c->options.data_path);
-    if (!S_ISDIR(info.st_mode))
-        return error_set(err, ERROR_INPUT, "--data: %s is a file; the folder that holds the dataset is wanted",
-                         c->options.data_path);
+    if (c->top) TRY(progress_try_dashboard(c->trace, err));
     if (c->options.loss_scale > 0 && plan->dtype != DTYPE_F16)
         return error_set(err, ERROR_INPUT, "--loss-scale: found for activations in %s; only f16 has a loss scale",
                          dtype_name(plan->dtype));
     TRY(choose_backend(c->backend, plan, &c->runs_on, err));
     TRY(train_check_memory(plan, c->runs_on, err));
+    TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
     TRY(choose_iterations(c, plan, err));
     TRY(choose_schedule(c, plan, err));
+    TRY(train_check_dataset(plan, &c->options, c->options.dataset, err));
     TRY(choose_folders(c, err));
     if (c->options.resume_folder) TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err));
     TRY(check_outputs(c, err));
@@ -399,9 +414,9 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
     struct train_result result;
     c->progress = progress_begin();
     stop_catch();
-    if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err));
-    if (!c->top) say_begin(plan, c, c->runs_on);
-    if (!c->top) say_threads(plan);
+    say_begin(plan, c, c->runs_on);
+    say_threads(plan);
+    if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err)); /* gives the screen back as it was */
     bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
     bool idle = result.stopped && result.steps == result.first;
@@ -550,6 +565,7 @@ static int run(int argc, char **argv, struct error *err)
     c.options.stop = stop_flag();
     bool ok = prepare(&c, plan, err) && train_traced(&c, plan, err);
     checkpoint_release(&c.claim);
+    if (c.options.dataset) dataset_close(c.options.dataset);
     text_finish(&command);
     plan_destroy(plan);
     return ok ? 0 : 1;

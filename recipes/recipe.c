@@ -1,5 +1,6 @@
 #include "recipe.h"
 
+#include <math.h>
 #include <stddef.h>
 
 #define CIFAR_IMAGES    50000u
@@ -61,4 +62,11 @@ uint64_t recipe_steps(const struct recipe *recipe, uint32_t batch)
 uint64_t recipe_epoch_images(enum dataset_kind dataset)
 {
     return dataset == DATASET_IMAGENET ? IMAGENET_IMAGES : CIFAR_IMAGES;
+}
+
+uint64_t recipe_steps_over(const struct recipe *recipe, enum dataset_kind papers, uint64_t images, uint32_t batch)
+{
+    if (images == recipe_epoch_images(papers)) return recipe_steps(recipe, batch);
+    double shown = (double)recipe->images / (double)recipe_epoch_images(papers) * (double)images;
+    return shown > batch ? (uint64_t)ceil(shown / batch) : 1;
 }

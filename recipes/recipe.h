@@ -31,4 +31,7 @@ uint64_t recipe_steps(const struct recipe *recipe, uint32_t batch);
 /* Training images of a dataset: CIFAR's 50,000, or ImageNet's 1,281,167 (ILSVRC 2012). */
 uint64_t recipe_epoch_images(enum dataset_kind dataset);
 
+/* Steps of as many passes as the papers' over other training images, of which there are so many; at least one. */
+uint64_t recipe_steps_over(const struct recipe *recipe, enum dataset_kind papers, uint64_t images, uint32_t batch);
+
 #endif

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 
-from commands import FATHOM, checked, failures, finish, refused, run, write
+from commands import FATHOM, checked, expect, failures, finish, refused, run, write
 
 
 def check_plan(folder):
@@ -181,7 +181,7 @@ def check_train(folder):
     assert other != text
     refused(['train', write(folder / 'other.json', other), '--data', data], 'other.json')
     refused(['train', plan, '--data', data, '--iterations', 0], '--iterations')
-    accepted(['train', plan, '--data', data, '--iterations', 1, '--lr', 0.1, '--no-evaluate'], '1 steps')
+    accepted(['train', plan, '--data', data, '--iterations', 1, '--lr', 0.1, '--no-evaluate'], '1 step of 8')
     for drops in ('5,3', '4,4', '1,9,8'):
         refused(['train', plan, '--data', data, '--iterations', 9, '--schedule', drops], '--schedule', drops, 'later')
     check_costs(folder, plan, data)
@@ -192,17 +192,38 @@ def check_train(folder):
     refused(['train', plan, '--data', data, '--schedule', 'sideways', '--trace', kept], 'sideways')
     refused(['train', plan, '--data', data, '--save', '/proc/self', '--trace', kept], '--save', '/proc/self')
     refused(['train', plan, '--data', data, '--log', '/proc/self/log', '--trace', kept], '--log', '/proc/self/log')
-    if kept.read_text() != 'FATHOMTR of an earlier run':
-        failures.append('a mistyped command cost the trace of an earlier run')
+    refused(['train', plan, '--data', data, '--top', '--trace', kept], '--top', 'terminal')
     refused(['train', plan, '--data', data, '--iterations', 1, '--log', folder / 'no' / 'log.jsonl'], 'log.jsonl')
     batch = data / 'data_batch_1.bin'
     whole = batch.read_bytes()
     write(batch, whole[:-7])
-    refused(['train', plan, '--data', data, '--iterations', 1], 'data_batch_1.bin')
+    refused(['train', plan, '--data', data, '--iterations', 1, '--trace', kept], 'data_batch_1.bin')
     write(batch, b'\x0b' + whole[1:])
-    refused(['train', plan, '--data', data, '--iterations', 1], 'data_batch_1.bin', 'label')
+    refused(['train', plan, '--data', data, '--iterations', 1, '--trace', kept], 'data_batch_1.bin', 'label')
     write(batch, whole)
+    refused(['train', 'resnet-8', '--classes', 7, '--batch', 8, '--data', data, '--trace', kept], '--data', '10 classes', '7')
+    if kept.read_text() != 'FATHOMTR of an earlier run':
+        failures.append('a mistyped command cost the trace of an earlier run')
+    check_length(data, folder)
     check_disk(folder, plan, data)
+
+
+def check_length(data, folder):
+    """Without --iterations as many passes as in the papers, over the images that there are; a run that nobody reads any
+    more is stopped and keeps its steps."""
+    save = folder / 'unread'
+    command = [FATHOM, 'train', 'resnet-8', '--batch', '8', '--data', str(data), '--no-evaluate', '--save', str(save)]
+    train = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    told = train.stdout.readline() + train.stdout.readline() + train.stdout.readline()
+    expect('4096 steps' in told, f'200 images, batch 8: {told}')
+    expect('1,024,000 steps' in ' '.join(told.split()), f'what the papers make of it: {told}')
+    train.stdout.close()
+    try:
+        code = train.wait(timeout=60)
+    finally:
+        train.kill()
+    complaint = train.stderr.read()
+    expect(code == 141 and not complaint and list(save.glob('*.ckpt')), f'nobody reads: exit code {code}: {complaint}')
 
 
 def check_disk(folder, plan, data):

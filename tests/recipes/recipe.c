@@ -75,6 +75,18 @@ Test(recipe, lengths_are_those_of_the_papers)
     }
 }
 
+/* As many passes over 100 photographs as over ImageNet are no 600,000 steps. */
+Test(recipe, passes_are_those_of_the_papers_over_any_images)
+{
+    struct model_spec small = spec_of("resnet-110"), large = spec_of("resnet-50");
+    const struct recipe *cifar = recipe_for(&small), *imagenet = recipe_for(&large);
+    cr_expect_eq(recipe_steps_over(cifar, DATASET_CIFAR10, 50000, 128), 64000);
+    cr_expect_eq(recipe_steps_over(cifar, DATASET_CIFAR10, 10000, 128), 12800);
+    cr_expect_eq(recipe_steps_over(imagenet, DATASET_IMAGENET, 1281167, 256), 600000);
+    cr_expect_eq(recipe_steps_over(imagenet, DATASET_IMAGENET, 100, 32), 375); /* 119.9 passes */
+    cr_expect_eq(recipe_steps_over(imagenet, DATASET_IMAGENET, 1, 256), 1);
+}
+
 Test(recipe, every_row_says_where_it_is_from)
 {
     for (size_t m = 0; m < MODELS; m++) {

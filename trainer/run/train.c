@@ -74,22 +74,31 @@ static void report_resumed(const struct run *run)
 
 /* ---- Checks ---- */
 
-static bool check_dataset(const struct run *run, struct error *err)
+bool train_check_dataset(const struct plan *plan, const struct train_options *o, const struct dataset *dataset,
+                         struct error *err)
 {
-    const struct dataset_info *info = dataset_info(run->dataset);
-    const struct model_spec *spec = &run->plan->spec;
+    const struct dataset_info *info = dataset_info(dataset);
+    const struct model_spec *spec = &plan->spec;
     if (info->classes != spec->classes)
-        return error_set(err, ERROR_INPUT, "--data: %s has %u classes; %s in this plan has %u", run->options->data_path,
+        return error_set(err, ERROR_INPUT, "--data: %s has %u classes; %s in this plan has %u", o->data_path,
                          info->classes, spec->name, spec->classes);
-    if (run->options->schedule.kind == SCHEDULE_PLATEAU && info->test_images == 0)
+    if (o->schedule.kind == SCHEDULE_PLATEAU && info->test_images == 0)
         return error_set(err, ERROR_INPUT,
                          "--data: %s has no test images, whose error says when the rate falls (--schedule plateau, as "
                          "in the paper of ImageNet's nets); --schedule cosine does without",
-                         run->options->data_path);
+                         o->data_path);
     if (info->height && (info->height != spec->image_size || info->width != spec->image_size))
-        return error_set(err, ERROR_INPUT, "--data: %s has images of %ux%u; the plan is for %ux%u",
-                         run->options->data_path, info->width, info->height, spec->image_size, spec->image_size);
+        return error_set(err, ERROR_INPUT, "--data: %s has images of %ux%u; the plan is for %ux%u", o->data_path,
+                         info->width, info->height, spec->image_size, spec->image_size);
     return true;
+}
+
+static bool open_dataset(struct run *run, struct error *err)
+{
+    const struct train_options *o = run->options;
+    run->dataset = o->dataset;
+    if (!run->dataset) TRY(dataset_open(o->data_path, &run->dataset, err));
+    return train_check_dataset(run->plan, o, run->dataset, err);
 }
 
 static bool check_plan(const struct plan *plan, const struct backend *backend, struct error *err)
@@ -257,8 +266,7 @@ static bool begin_run(struct run *run, struct error *err)
     TRY(check_options(o, err));
     TRY(check_plan(run->plan, run->backend, err));
     TRY(train_check_memory(run->plan, run->backend, err));
-    TRY(dataset_open(o->data_path, &run->dataset, err));
-    TRY(check_dataset(run, err));
+    TRY(open_dataset(run, err));
     run->evaluate_every = choose_evaluate_every(run);
     run->most_in_flight = choose_in_flight(run);
     TRY(train_try_outputs(o, err));
@@ -282,7 +290,7 @@ static bool end_run(struct run *run, bool ok, struct error *err)
     for (uint32_t i = 0; run->groups && i < run->device_count; i++) run->backend->group_destroy(run->groups[i]);
     mem_free(run->groups);
     ok = log_close(run->log, ok ? err : NULL) && ok;
-    if (run->dataset) dataset_close(run->dataset);
+    if (run->dataset && !run->options->dataset) dataset_close(run->dataset);
     mem_free(run->executors);
     mem_free(run->metrics);
     mem_free(run->step_seconds);

@@ -16,6 +16,7 @@
 
 struct train_options {
     const char *data_path;
+    struct dataset *dataset;   /* the same, opened by the caller, who closes it; NULL = the run opens it */
     uint64_t iterations;       /* total, also when resumed */
     uint64_t seed;
     struct schedule schedule;
@@ -58,6 +59,9 @@ struct train_result {
 /* Whether --save's folder and the log can be written and hold nothing of another run or program; leaves nothing behind but
  * the folder. train_run looks, too: whoever writes something before it, such as a trace, asks first. */
 bool train_try_outputs(const struct train_options *options, struct error *err);
+/* Whether the dataset is one that the plan and the options can train on. train_run looks, too. */
+bool train_check_dataset(const struct plan *plan, const struct train_options *options, const struct dataset *dataset,
+                         struct error *err);
 /* Reports the run, its devices and their op tables to a sink, as the run itself will. */
 bool train_describe(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                     struct trace_sink *sink, struct error *err);
