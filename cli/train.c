@@ -257,7 +257,7 @@ static bool check_place(const struct train_command *c, const char *flag, const c
     char resolved[FILES_PATH];
     if (!path) return true;
     if (dataset_reads(c->options.data_path, path))
-        return error_set(err, ERROR_INPUT, "%s: %s would be a part of the dataset in %s; name another file", flag, path,
+        return error_set(err, ERROR_INPUT, "%s: %s would be a part of the dataset in %s; name another place", flag, path,
                          c->options.data_path);
     const char *name = files_resolve(path, resolved) ? strrchr(resolved, '/') : NULL;
     if (name && checkpoint_names_one(name + 1))
@@ -275,6 +275,7 @@ static bool check_outputs(const struct train_command *c, struct error *err)
     TRY(outputs_writes(&outputs, "--save", o->save_folder, err));
     TRY(outputs_writes(&outputs, "--log", o->log_path, err));
     TRY(outputs_writes(&outputs, "--trace", c->trace, err));
+    TRY(check_place(c, "--save", o->save_folder, err)); /* a folder of checkpoints would be a class */
     TRY(check_place(c, "--log", o->log_path, err));
     return check_place(c, "--trace", c->trace, err);
 }

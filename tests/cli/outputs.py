@@ -45,6 +45,8 @@ def check_same_file(folder):
     for name in ('data/data_batch_1.bin', 'data/data_batch_5.bin', 'data/test.bin', 'data/batches.meta.txt'):
         refused([*train, '--log', name], '--log', name, 'dataset', cwd=folder)
         refused([*train, '--trace', name], '--trace', name, 'dataset', cwd=folder)
+    for name in ('data/train/run', 'data/val/a/run', './data/test/x'):
+        refused([*train, '--save', name], '--save', name, 'dataset', cwd=folder)
     refused([*train, '--log', 'new', '--trace', './new'], '--trace', '--log', cwd=folder)
     refused([*train, '--log', 'new', '--save', 'new'], '--log', '--save', cwd=folder)
     refused([*train, '--log', 'run/step-000000000002.ckpt'], '--log', 'checkpoint', cwd=folder)
