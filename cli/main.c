@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "choice.h"
 #include "command.h"
 #include "mem.h"
 #include "printable.h"
@@ -35,11 +36,28 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+/* NULL where none is near: "trian" is train. */
+static const char *nearest_command(const char *name)
+{
+    const char *nearest = NULL;
+    size_t least = strlen(name);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        size_t distance = choice_distance(name, commands[i]->name, least);
+        if (distance >= least) continue;
+        least = distance;
+        nearest = commands[i]->name;
+    }
+    return nearest;
+}
+
 static int unknown_command(const char *name)
 {
+    const char *nearest = nearest_command(name);
     fprintf(stderr, "fathom: there is no command '%s'; the commands are", PRINTABLE_CUT(name, 60));
     for (size_t i = 0; i < COMMANDS; i++) fprintf(stderr, "%s %s", i ? "," : "", commands[i]->name);
-    fprintf(stderr, " and help\n");
+    fprintf(stderr, " and help");
+    if (nearest) fprintf(stderr, "; did you mean %s?", nearest);
+    fputc('\n', stderr);
     return 2;
 }
 

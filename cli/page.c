@@ -76,11 +76,16 @@ void page_say(FILE *to, int indent, int hang, const char *format, ...)
     page_text(to, indent, hang, &text);
 }
 
+void page_rest(FILE *to, int column, struct text *text)
+{
+    wrap_from(to, (size_t)column, column, text->failed || !text->bytes ? "" : text->bytes);
+    text_finish(text);
+}
+
 void page_row_text(FILE *to, const char *label, struct text *text)
 {
     fprintf(to, "  %-*s ", PAGE_LABEL, label);
-    wrap_from(to, PAGE_LABEL + 3, PAGE_LABEL + 3, text->failed || !text->bytes ? "" : text->bytes);
-    text_finish(text);
+    page_rest(to, PAGE_LABEL + 3, text);
 }
 
 void page_row(FILE *to, const char *label, const char *format, ...)

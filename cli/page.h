@@ -18,6 +18,8 @@ __attribute__((format(printf, 4, 5))) void page_say(FILE *to, int indent, int ha
 /* "  label      words", the words under each other. */
 __attribute__((format(printf, 3, 4))) void page_row(FILE *to, const char *label, const char *format, ...);
 void page_row_text(FILE *to, const char *label, struct text *text);
+/* The rest of a row of which `column` columns are printed, its other lines under its first; ends the text. */
+void page_rest(FILE *to, int column, struct text *text);
 
 /* Columns of the terminal on standard output; PAGE_COLUMNS where there is none. */
 int page_columns(void);

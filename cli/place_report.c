@@ -4,10 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "page.h"
 #include "printable.h"
+#include "text.h"
 #include "units.h"
 
-#define PEAK_NAMES                5 /* of the largest buffers at the peak, where not all are asked for */
+#define LABEL                     11 /* columns of what a row begins with */
+#define PEAK_NAMES                5  /* of the largest buffers at the peak, where not all are asked for */
 #define PROGRESS_TERMINAL_SECONDS 0.1
 #define PROGRESS_LINE_SECONDS     1.0
 
@@ -32,11 +35,19 @@ void place_progress_end(struct place_progress *progress)
 static const char *plural(uint64_t count) { return count == 1 ? "" : "s"; }
 
 /* "12 bytes", of a kibibyte and more also "1,048,576 bytes (1.00 MiB)". */
-static void print_bytes(uint64_t bytes)
+static void add_bytes(struct text *line, uint64_t bytes)
 {
     char text[UNITS_TEXT], human[UNITS_TEXT];
-    printf("%s byte%s", units_format_count(bytes, text), plural(bytes));
-    if (bytes >= 1024) printf(" (%s)", units_format_bytes(bytes, human));
+    text_add(line, "%s byte%s", units_format_count(bytes, text), plural(bytes));
+    if (bytes >= 1024) text_add(line, " (%s)", units_format_bytes(bytes, human));
+}
+
+static void print_bytes(uint64_t bytes)
+{
+    struct text line = {0};
+    add_bytes(&line, bytes);
+    fputs(line.failed ? "" : line.bytes, stdout);
+    text_finish(&line);
 }
 
 /* What makes the bound one: sums of live bytes, a fixed offset, or a search that ended. */
@@ -110,16 +121,18 @@ static void print_live(const struct place_request *request, const struct place_t
                        const struct place_outcome *outcome)
 {
     char text[UNITS_TEXT];
+    struct text line = {0};
     size_t named = request->live || outcome->live_count < PEAK_NAMES ? outcome->live_count : PEAK_NAMES;
-    printf("live       %s buffer%s at the peak", units_format_count(outcome->live_count, text),
-           plural(outcome->live_count));
+    text_add(&line, "%s buffer%s at the peak", units_format_count(outcome->live_count, text),
+             plural(outcome->live_count));
     for (size_t i = 0; i < named; i++) {
         const struct place_buffer *buffer = &table->buffers[outcome->live[i]];
-        printf("%s%s (%s)", i > 0 ? ", " : ": ", PRINTABLE(table->ids[outcome->live[i]]),
-               units_format_bytes(buffer->size, text));
+        text_add(&line, "%s%s (%s)", i > 0 ? ", " : ": ", table->ids[outcome->live[i]],
+                 units_format_bytes(buffer->size, text));
     }
-    if (named < outcome->live_count) printf(" and %zu more (--live names all)", outcome->live_count - named);
-    printf("\n");
+    if (named < outcome->live_count) text_add(&line, " and %zu more (--live names all)", outcome->live_count - named);
+    fputs("live       ", stdout);
+    page_rest(stdout, LABEL, &line);
 }
 
 static void print_arena_json(const struct place_request *request, const struct place_table *table,
@@ -227,13 +240,15 @@ static void print_chunks_json(const struct place_request *request, const struct 
 
 static void print_chunks_bound(const struct place_request *request, const struct place_chunks_result *result)
 {
-    printf("bound      ");
+    struct text line = {0};
     if (chunks_are_alike(request))
-        printf("%" PRIu64 " chunk%s%s; ", result->least_chunks, plural(result->least_chunks),
-               result->proved_least ? ": proved that fewer do not suffice" : " at least");
-    printf("the live sum peaks at ");
-    print_bytes(result->lower_bound_bytes);
-    printf(", instant %" PRIu64 "\n", result->peak_instant);
+        text_add(&line, "%" PRIu64 " chunk%s%s; ", result->least_chunks, plural(result->least_chunks),
+                 result->proved_least ? ": proved that fewer do not suffice" : " at least");
+    text_add(&line, "the live sum peaks at ");
+    add_bytes(&line, result->lower_bound_bytes);
+    text_add(&line, ", instant %" PRIu64, result->peak_instant);
+    fputs("bound      ", stdout);
+    page_rest(stdout, LABEL, &line);
 }
 
 static void print_chunks(const struct place_request *request, const struct place_table *table,
@@ -247,8 +262,10 @@ static void print_chunks(const struct place_request *request, const struct place
         print_bytes(request->chunk_bytes);
         printf(" used\n");
     } else if (result->chunks <= request->chunks) {
-        printf("chunks     %" PRIu64 " of %zu used: %s\n", result->chunks, request->chunks,
-               PRINTABLE(request->chunk_list));
+        struct text line = {0};
+        text_add(&line, "%" PRIu64 " of %zu used: %s", result->chunks, request->chunks, request->chunk_list);
+        fputs("chunks     ", stdout);
+        page_rest(stdout, LABEL, &line);
     }
     print_chunks_bound(request, result);
     print_live(request, table, outcome);

@@ -478,9 +478,11 @@ static bool read_version(const struct reader *r, const json_t *root)
     if (strcmp(format, "fathom plan") != 0) return wrong_field(r, r->path, "format", "\"fathom plan\"");
     TRY(json_get_u64(root, "version", r->path, INT64_MAX, &version, r->err));
     if (version == PLAN_VERSION) return true;
-    return error_set(r->err, ERROR_INPUT,
-                     "%s: plan version %" PRIu64 "; this build reads version %d: make the plan again", r->path, version,
-                     PLAN_VERSION);
+    bool older = version < PLAN_VERSION;
+    return error_set(r->err, ERROR_INPUT, "%s: %s fathom wrote it (plan version %" PRIu64 "; this one reads %d): %s",
+                     r->path, older ? "an older" : "a newer", version, PLAN_VERSION,
+                     older ? "make the plan again with `fathom plan`"
+                           : "read it with that one, or make the plan again");
 }
 
 /* Units and shortcuts are an option of residual nets alone: others are as their names say. */

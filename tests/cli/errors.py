@@ -174,9 +174,11 @@ def check_train(folder):
     refused(['train', plan], '--data')
     refused(['train', plan, '--data', folder / 'nowhere'], 'nowhere')
     refused(['train', write(folder / 'half.json', text[:len(text) // 2]), '--data', data], 'half.json')
+    older = write(folder / 'older.json', text.replace('"version": 2', '"version": 1', 1))
+    refused(['train', older, '--data', data], 'older.json', 'version 1', 'make the plan again')
     newer = text.replace('"version": 2', '"version": 3', 1)
     assert newer != text
-    refused(['train', write(folder / 'newer.json', newer), '--data', data], 'newer.json', 'version')
+    refused(['train', write(folder / 'newer.json', newer), '--data', data], 'newer.json', 'a newer fathom', 'version')
     other = text.replace('"resnet-8"', '"resnet-14"', 1)
     assert other != text
     refused(['train', write(folder / 'other.json', other), '--data', data], 'other.json')
@@ -289,6 +291,11 @@ def check_place(folder):
         done = run('place', write(folder / f'{name}.csv', text), '--minimise')
         if done.returncode != 0:
             failures.append(f'place {name}.csv: exit code {done.returncode}: {done.stderr}')
+    many = write(folder / 'many.csv', header + ''.join(f'a buffer of a long name {i},0,1,{10000 + i}\n' for i in range(300)))
+    for arguments in (['--minimise', '--time', 0], ['--minimise', '--time', 0, '--live'], ['--chunks', 1000, '--chunk-size', 1000000],
+                      ['--chunks', ','.join(f'{10**6 + i}' for i in range(40))]):
+        told = run('place', many, *arguments).stdout
+        expect('300 buffers' in told and max(map(len, told.splitlines())) <= 80, f'place {arguments}: {told[:600]}')
     for arguments in ((), (good,)):
         run('place', good, '--minimise', '-o', folder / 'placed.csv')
         done = run('place', '--check', folder / 'placed.csv', *arguments)
@@ -335,6 +342,8 @@ def main():
         left = [str(p.relative_to(folder)) for p in folder.rglob('*partial*')]
         if left:
             failures.append(f'left behind: {left}')
+    for typed, meant in (('trian', 'train'), ('plans', 'plan'), ('tp', 'top'), ('device', 'devices'), ('DATA', 'data')):
+        refused([typed], f'did you mean {meant}?')
     for command in ('plan', 'train', 'top', 'trace', 'place', 'devices', 'data'):
         page = run('help', command)
         for part in ('SYNOPSIS', 'DESCRIPTION', 'EXIT STATUS', 'EXAMPLES'):
