@@ -239,13 +239,11 @@ static bool check_tensor(const struct onnx *onnx, const struct tensor *tensor, s
                      onnx->path, ONNX_SHOW(tensor->name));
 }
 
-/* Names go into CSV and SVG: what would break a row, or no letter at all, becomes '_'. */
+/* As they are, so that each stays one of its own: writers of CSV, SVG and JSON quote them. A zero byte ends a string.
+ */
 static char *copy_name(char *at, struct onnx_name name)
 {
-    for (size_t i = 0; i < name.length; i++) {
-        uint8_t byte = name.bytes[i];
-        *at++ = byte < 0x21 || byte == 0x7f || byte == ',' || byte == '"' ? '_' : (char)byte;
-    }
+    for (size_t i = 0; i < name.length; i++) *at++ = name.bytes[i] ? (char)name.bytes[i] : '_';
     *at++ = '\0';
     return at;
 }

@@ -102,21 +102,22 @@ static struct text wrap(struct text *graph)
     return model;
 }
 
-/* x -> a = conv(x, w) -> b = relu(a) -> y = add(b, a), with a constant beside. */
+/* x -> a = conv(x, w) -> b = relu(a) -> y = add(b, a), with a constant beside; the names of a and b differ in a comma.
+ */
 static struct text make_model(void)
 {
     struct text graph = {0};
     put_node(&graph, "Conv", "x", "w", "a,1");
     put_node(&graph, "Constant", NULL, NULL, "k");
-    put_node(&graph, "Relu", "a,1", "", "b");
-    put_node(&graph, "Add", "b", "a,1", "y");
+    put_node(&graph, "Relu", "a,1", "", "a_1");
+    put_node(&graph, "Add", "a_1", "a,1", "y");
     put_node(&graph, "Shape", "x", "k", "unused");
     put_weight(&graph, "w");
     put_value(&graph, 11, "x", FLOAT, 4, 8);
     put_value(&graph, 11, "w", FLOAT, OPEN, 8);
     put_value(&graph, 12, "y", DOUBLE, 4, 8);
     put_value(&graph, 13, "a,1", INT4, 3, 5);
-    put_value(&graph, 13, "b", INT8, 4, 8);
+    put_value(&graph, 13, "a_1", INT8, 4, 8);
     put_value(&graph, 13, "unused", FLOAT, 0, 8);
     return wrap(&graph);
 }
@@ -142,8 +143,8 @@ Test(place_onnx, activations_live_from_their_node_to_their_last_reader)
     cr_assert(place_onnx_parse(&table, "m", model.bytes, model.length, &err), "%s", err.text);
     cr_assert_eq(table.count, 5);
     expect(&table, "x", 0, 5, 128);
-    expect(&table, "a_1", 0, 4, 8);
-    expect(&table, "b", 2, 4, 32);
+    expect(&table, "a,1", 0, 4, 8);
+    expect(&table, "a_1", 2, 4, 32);
     expect(&table, "y", 3, 5, 256);
     expect(&table, "unused", 4, 5, 0);
     place_table_finish(&table);
@@ -475,6 +476,8 @@ Test(place_onnx, the_command_knows_a_model_by_its_content)
     struct place_table table;
     cr_assert(place_table_read(&table, "placed.csv", &err), "%s", err.text);
     cr_assert_eq(table.count, 5);
+    expect(&table, "a,1", 0, 4, 8);
+    expect(&table, "a_1", 2, 4, 32);
     place_table_finish(&table);
     text_finish(&model);
     snprintf(command, sizeof command, "rm -r %s", folder);
