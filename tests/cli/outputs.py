@@ -37,6 +37,8 @@ def contents(folder):
 
 def check_same_file(folder):
     """Refused before anything is written, whatever the file is called."""
+    for part in ('train', 'test'):
+        os.makedirs(folder / 'data' / part, exist_ok=True)
     before = contents(folder)
     train = [*TRAIN, '--iterations', 1]
     for name in ('p.json', './p.json', 'data/../p.json', 'link-p.json', 'hard-p.json'):
@@ -45,7 +47,7 @@ def check_same_file(folder):
     for name in ('data/data_batch_1.bin', 'data/data_batch_5.bin', 'data/test.bin', 'data/batches.meta.txt'):
         refused([*train, '--log', name], '--log', name, 'dataset', cwd=folder)
         refused([*train, '--trace', name], '--trace', name, 'dataset', cwd=folder)
-    for name in ('data/train/run', 'data/val/a/run', './data/test/x'):
+    for name in ('data/train/run', './data/test/x', 'data/train/new/run/'):
         refused([*train, '--save', name], '--save', name, 'dataset', cwd=folder)
     refused([*train, '--log', 'new', '--trace', './new'], '--trace', '--log', cwd=folder)
     refused([*train, '--log', 'new', '--save', 'new'], '--log', '--save', cwd=folder)

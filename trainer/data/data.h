@@ -42,7 +42,7 @@ const char *dataset_class_name(const struct dataset *dataset, uint32_t label);
 /* Images of one class in the training set, or in the test set. */
 uint64_t dataset_class_images(const struct dataset *dataset, bool train, uint32_t label);
 
-/* Whether a file of this path, if it were there, would be read as a part of the dataset in the folder. */
+/* Whether a file or folder of this path, if it were there, would be read as a part of the dataset in the folder. */
 bool dataset_reads(const char *folder, const char *file);
 
 struct loader_options {

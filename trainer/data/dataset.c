@@ -130,12 +130,25 @@ static bool is_at(const char *wanted, const char *folder, const char *name)
     return dataset_join(path, folder, name, NULL) && files_resolve(path, found) && strcmp(found, wanted) == 0;
 }
 
+/* As much of the path as its folders exist for and one name more: the rest would be made below that. */
+static bool resolve_made(const char *file, char out[FILES_PATH])
+{
+    char path[DATASET_PATH];
+    if (snprintf(path, sizeof path, "%s", file) >= (int)sizeof path) return false;
+    while (!files_resolve(path, out)) {
+        char *slash = strrchr(path, '/');
+        if (!slash || slash == path) return false;
+        *slash = '\0';
+    }
+    return true;
+}
+
 bool dataset_reads(const char *folder, const char *file)
 {
     static const char *const files[] = {"batches.meta.txt", "train.bin", "test.bin", "fine_label_names.txt"};
     static const char *const parts[] = {"train", "test", "val"};
     char name[CIFAR_FILE_NAME], wanted[FILES_PATH], path[DATASET_PATH], found[FILES_PATH];
-    if (!files_resolve(file, wanted)) return false;
+    if (!resolve_made(file, wanted)) return false;
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         if (is_at(wanted, folder, files[i])) return true;
     for (uint32_t i = 0; i < CIFAR_FILES; i++) {
