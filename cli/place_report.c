@@ -263,7 +263,8 @@ static void print_chunks(const struct place_request *request, const struct place
         printf(" used\n");
     } else if (result->chunks <= request->chunks) {
         struct text line = {0};
-        text_add(&line, "%" PRIu64 " of %zu used: %s", result->chunks, request->chunks, request->chunk_list);
+        text_add(&line, "%" PRIu64 " of %zu used: ", result->chunks, request->chunks);
+        for (const char *at = request->chunk_list; *at; at++) text_add(&line, "%c%s", *at, *at == ',' ? " " : "");
         fputs("chunks     ", stdout);
         page_rest(stdout, LABEL, &line);
     }
