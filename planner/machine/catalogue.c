@@ -235,11 +235,13 @@ const struct device_spec *catalogue_entries(size_t *count)
     return entries;
 }
 
-/* A name that starts like the other counts as near. */
+/* A name that starts like the other counts as near; SIZE_MAX where more than half of the letters are others. */
 static size_t name_distance(const char *a, const char *b)
 {
-    size_t distance = text_distance(a, b), shorter = strlen(a) < strlen(b) ? strlen(a) : strlen(b);
-    return shorter > 0 && strncmp(a, b, shorter) == 0 ? distance / 4 : distance;
+    size_t distance = text_distance(a, b), left = strlen(a), right = strlen(b);
+    size_t shorter = left < right ? left : right, longer = left < right ? right : left;
+    if (shorter > 0 && strncmp(a, b, shorter) == 0) return distance / 4;
+    return 2 * distance > longer ? SIZE_MAX : distance;
 }
 
 char *catalogue_suggest(const char *name, char *out, size_t size)
@@ -257,6 +259,7 @@ char *catalogue_suggest(const char *name, char *out, size_t size)
             least = distance;
             best = i;
         }
+        if (least == SIZE_MAX) break;
         taken[best] = true;
         size_t used = strlen(out);
         snprintf(out + used, size - used, "%s%s", picks ? ", " : "", entries[best].name);

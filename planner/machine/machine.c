@@ -75,11 +75,12 @@ bool machine_add(struct machine *machine, const struct device_spec *spec, uint64
 static bool unknown_device(const char *name, struct error *err)
 {
     char near[160];
+    catalogue_suggest(name, near, sizeof near);
     return error_set(
         err, ERROR_INPUT,
-        "--gpus: '%s' is not a device; the nearest names are %s. A size like 12GiB, cpu, auto or a machine "
-        "file (.json) also do; `fathom devices` lists all names",
-        name, catalogue_suggest(name, near, sizeof near));
+        "--gpus: '%s' is not a device%s%s. A size like 12GiB, cpu, auto or a machine file (.json) also do; "
+        "`fathom devices` lists all names",
+        name, *near ? "; near are " : "", near);
 }
 
 /* A name of the catalogue goes before a size: "4090" is a card. A size needs its unit. */

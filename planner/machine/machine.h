@@ -96,7 +96,7 @@ const struct device_spec *catalogue_entries(size_t *count);
 const struct device_spec *catalogue_find_sized(const char *name, uint64_t memory_bytes);
 /* Which of several cards a name is taken for, in a sentence without its full stop; NULL when there is no doubt. Static. */
 const char *catalogue_note(const char *name);
-/* Writes the names nearest to an unknown one, ", "-separated, into out; returns out. */
+/* Writes the names near to an unknown one, three at most, ", "-separated, into out; returns out. */
 char *catalogue_suggest(const char *name, char *out, size_t size);
 
 /* This host: its topology through hwloc, its memory and processors from system_limits.h. */

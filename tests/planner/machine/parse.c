@@ -188,6 +188,13 @@ Test(machine, suggests_the_nearest_names)
         cr_assert_not(machine_parse(rows[i].text, &machine, &err));
         cr_expect(strstr(err.text, rows[i].near), "%s", err.text);
     }
+    const char *const others[] = {"cuda", "gpu", "foo", "mi300x"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        struct machine machine = {0};
+        struct error err = {0};
+        cr_assert_not(machine_parse(others[i], &machine, &err));
+        cr_expect_null(strstr(err.text, "near"), "%s", err.text);
+    }
 }
 
 Test(machine, survives_failing_allocations)
