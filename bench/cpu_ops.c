@@ -1,6 +1,6 @@
 /* Times every op of a training step on the cpu backend, in the step's order and from memory (each tensor has its own
- * bytes), and sums them by kind: `cpu_ops [model] [batch] [steps]`. Medians and least times of the steps after the
- * first; rates are of the least, for machines that others use too. */
+ * bytes), and sums them by kind: `cpu_ops [model] [batch] [steps] [f32|f16|bf16]`. Medians and least times of the steps
+ * after the first; rates are of the least, for machines that others use too. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,11 +79,15 @@ static bool fill(struct run *r, struct error *err)
     bool ok = true;
     for (size_t i = 0; ok && i < r->graph->tensor_count; i++) {
         const struct tensor *t = &r->graph->tensors[i];
-        if (t->view_of == NO_TENSOR && t->dtype == DTYPE_F32)
+        if (t->role == ROLE_IMAGE)
+            ok = cpu_backend.image_in(r->device, r->stream, t, r->offsets[i], values, err);
+        else if (t->view_of == NO_TENSOR && t->dtype == DTYPE_F32)
             ok = cpu_backend.copy_in(r->device, r->stream, r->offsets[i], values, t->bytes, err);
     }
     mem_free(values);
-    return ok;
+    const struct loss_scale scale = {.scale = LOSS_SCALE_FIRST};
+    if (!ok || r->graph->loss_scale == NO_TENSOR) return ok;
+    return cpu_backend.copy_in(r->device, r->stream, r->offsets[r->graph->loss_scale], &scale, sizeof scale, err);
 }
 
 static bool run_steps(struct run *r, struct error *err)
@@ -178,11 +182,19 @@ static void print_lines(const struct run *r, struct line *lines, bool by_shape)
            r->graph->options.batch / total.median, r->graph->options.batch / total.least);
 }
 
-static bool run_all(struct run *r, const char *model, uint32_t batch, struct error *err)
+static enum dtype dtype_of(const char *name)
+{
+    static const enum dtype dtypes[] = {DTYPE_F16, DTYPE_BF16};
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
+        if (strcmp(name, dtype_name(dtypes[i])) == 0) return dtypes[i];
+    return DTYPE_F32;
+}
+
+static bool run_all(struct run *r, const char *model, uint32_t batch, enum dtype dtype, struct error *err)
 {
     struct model_spec spec;
     struct model_options defaults = MODEL_OPTIONS_DEFAULT;
-    struct graph_options options = {.batch = batch, .micro_batches = 1};
+    struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
     TRY(model_parse(model, &defaults, &spec, err));
     r->graph = graph_build(&spec, &options, err);
     if (!r->graph) return false;
@@ -222,8 +234,8 @@ int main(int argc, char **argv)
 {
     struct run r = {.steps = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 5};
     struct error err = {0};
-    bool ok =
-        run_all(&r, argc > 1 ? argv[1] : "resnet-20", argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 128, &err);
+    bool ok = run_all(&r, argc > 1 ? argv[1] : "resnet-20", argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 128,
+                      dtype_of(argc > 4 ? argv[4] : ""), &err);
     if (!ok) fprintf(stderr, "cpu_ops: %s\n", err.text);
     run_finish(&r);
     return ok ? 0 : error_exit_code(&err);

@@ -360,6 +360,26 @@ Test(graph_structure, buckets_follow_the_order_of_backward)
     }
 }
 
+/* Nothing is added to graphs in f32 and bf16; in f16 every bucket is checked once, after its reduction. */
+Test(graph_structure, the_loss_has_a_scale_in_f16)
+{
+    for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
+        bool scaled = dtype == DTYPE_F16;
+        struct graph *graph =
+            build_with("resnet-20", MODEL_OPTIONS_DEFAULT,
+                       (struct graph_options){.batch = 2, .all_reduce = true, .bucket_bytes = 200000, .dtype = dtype});
+        expect_sound(graph);
+        uint32_t updates = count_kind(graph, OP_SGD_UPDATE);
+        cr_expect_eq(graph->loss_scale != NO_TENSOR, scaled);
+        cr_expect_eq(count_kind(graph, OP_GRADIENT_CHECK), scaled ? updates : 0);
+        cr_expect_eq(count_kind(graph, OP_LOSS_SCALE_UPDATE), scaled);
+        cr_expect_eq(graph->op_count - graph->comm_end, scaled ? 2 * updates + 1 : updates);
+        char name[TENSOR_NAME];
+        if (scaled) cr_expect_str_eq(graph_tensor_name(graph, graph->loss_scale, name), "head/loss.loss_scale");
+        graph_destroy(graph);
+    }
+}
+
 /* A bucket is added up right after the last of its gradients, so that its partial bytes are free again. */
 Test(graph_structure, micro_batches_accumulate_through_partial_buckets)
 {

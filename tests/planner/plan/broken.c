@@ -204,6 +204,26 @@ Test(broken, order_of_the_update)
     expect(plan, VERIFY_ORDER);
 }
 
+/* The loss scale: read by the loss's gradient, written by the checks, read by the updates, moved at the end. */
+Test(broken, order_around_the_loss_scale)
+{
+    static const enum op_kind pairs[][2] = {{OP_GRADIENT_CHECK, OP_SGD_UPDATE}, {OP_SGD_UPDATE, OP_LOSS_SCALE_UPDATE}};
+    for (size_t i = 0; i < 4; i++) {
+        struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .dtype = DTYPE_F16,
+                                     .micro_batches = i < 2 ? 1 : 2);
+        cr_assert(plan_verify(plan, NULL, NULL));
+        struct plan_program *program = &plan->variants[0].train;
+        uint32_t a = find_op(plan, pairs[i % 2][0], PASS_UPDATE), b = find_op(plan, pairs[i % 2][1], PASS_UPDATE);
+        struct plan_op swap = program->ops[a];
+        program->ops[a] = program->ops[b];
+        program->ops[b] = swap;
+        expect(plan, VERIFY_ORDER);
+    }
+    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .dtype = DTYPE_F16);
+    remove_op(&plan->variants[0].train, find_op(plan, OP_GRADIENT_CHECK, PASS_UPDATE));
+    expect(plan, VERIFY_ORDER);
+}
+
 Test(broken, passes)
 {
     struct plan *plan = sound();
