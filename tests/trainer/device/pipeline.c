@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
 
+#include "execute.h"
 #include "keep.h"
 #include "offload_kit.h"
 #include "plan_request.h"
@@ -304,6 +305,50 @@ Test(pipeline, a_device_that_hangs_is_given_up)
             cr_assert(strstr(run.err.text, "0.2 s"), "%s", run.err.text);
         }
     }
+}
+
+/* Whatever is asked of a device that failed, the answer is what it failed with. */
+Test(pipeline, the_first_error_sticks)
+{
+    struct small_run run = {.batch = 4};
+    struct error err = {0};
+    struct executor *executor;
+    struct metrics metrics;
+    float values[4096], *images = calloc(4 * 32 * 32 * 3, sizeof *images);
+    const int32_t labels[4] = {0};
+    const struct step step = {.learning_rate = 0.1f};
+    uint64_t until = 0;
+    for (int round = 0; round < 2; round++) {
+        const struct standin_options options = {.real = &cpu_backend, .pinned = true, .fail_call = until};
+        run.backend = standin_begin(&options);
+        run_fill_defaults(&run);
+        struct plan *plan = run_plan(&run);
+        struct executor_options o = {.plan = plan, .backend = run.backend, .in_flight = 2, .keep_statistics = true};
+        cr_assert(executor_create(&o, &executor, &err), "%s", err.text);
+        for (size_t i = 0; i < executor_state_count(executor); i++) {
+            for (uint64_t k = 0; k < executor_state_elements(executor, i) && k < 4096; k++) values[k] = 0.01f;
+            if (executor_state_elements(executor, i) <= 4096)
+                cr_assert(executor_state_in(executor, i, values, &err), "%s", err.text);
+        }
+        bool ok = executor_submit(executor, &step, images, labels, &err);
+        if (round == 0) {
+            cr_assert(ok && executor_collect(executor, &metrics, &err), "%s", err.text);
+            until = standin_end().calls - 20;
+        } else {
+            cr_assert_not(ok);
+            struct error again[5] = {{0}};
+            cr_expect_not(executor_submit(executor, &step, images, labels, &again[0]));
+            cr_expect_not(executor_collect(executor, &metrics, &again[1]));
+            cr_expect_not(executor_evaluate(executor, &step, images, labels, &metrics, &again[2]));
+            cr_expect_not(executor_state_in(executor, 0, values, &again[3]));
+            cr_expect_not(executor_undo_statistics(executor, 0, &again[4]));
+            for (int i = 0; i < 5; i++) cr_expect_str_eq(again[i].text, "the device is lost", "%s", again[i].text);
+            cr_expect_str_empty(standin_end().violation);
+        }
+        executor_destroy(executor);
+        plan_destroy(plan);
+    }
+    free(images);
 }
 
 /* ---- The stand-in sees what is wrong ---- */

@@ -74,6 +74,20 @@ Test(train_cli, fewer_openmp_threads_than_processors_hang_nothing)
     }
 }
 
+Test(train_cli, steps_in_flight_are_asked_for)
+{
+    setenv("FATHOM_LAG", "2", 1);
+    cr_assert_eq(train("resnet-8 --batch 8 --data %s --iterations 3 %s", "--evaluate-images 8"), 0, "%s", output);
+    check_says("step 3: test loss");
+    static const char *const wrong[] = {"8", "-1", "", "two"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        setenv("FATHOM_LAG", wrong[i], 1);
+        cr_assert_eq(train("resnet-8 --batch 8 --data %s --iterations 3", ""), 2, "%s", output);
+        check_says("FATHOM_LAG: is");
+    }
+    unsetenv("FATHOM_LAG");
+}
+
 /* Whatever is left of the address space, a run succeeds or ends with one sentence: neither oneDNN nor OpenMP's runtime
  * survives a lack of it. */
 Test(train_cli, a_small_address_space_is_refused_in_one_sentence)

@@ -210,7 +210,8 @@ Test(faults, an_executor_gives_back_all_when_memory_runs_out)
     run_fill_defaults(&run);
     struct plan *plan = run_plan(&run);
     cr_assert(plan, "%s", run.err.text);
-    struct executor_options options = {.plan = plan, .backend = &cpu_reference_backend, .fill_dead = true};
+    struct executor_options options = {
+        .plan = plan, .backend = &cpu_reference_backend, .in_flight = 2, .keep_statistics = true, .fill_dead = true};
     uint64_t before[MEM_PURPOSES], after[MEM_PURPOSES];
     all_bytes(before);
     bool ok = false;
