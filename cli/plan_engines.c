@@ -85,6 +85,17 @@ static void tell(struct plan_engines *all, const char *why)
     all->told = true;
 }
 
+/* What cuDNN has for convolutions with something before or after them is another question, which is not asked yet. */
+static bool check_fusion(const struct plan_request *request, struct error *err)
+{
+    uint32_t beside = request->lowering & ~(uint32_t)LOWER_BN;
+    if (beside == 0) return true;
+    return error_set(
+        err, ERROR_INPUT,
+        "--engines: found beside --fuse, which makes convolutions do more than one thing; cuDNN is asked about "
+        "plain ones, so --fuse none or --fuse bn goes with it");
+}
+
 static bool check_devices(const struct machine *machine, struct error *err)
 {
     const struct device_spec *first = &machine->devices[0];
@@ -140,7 +151,7 @@ bool plan_engines_begin(const char *how, struct machine *machine, struct plan_re
 {
     if (!how) return true;
     const struct device_spec *spec = &machine->devices[0];
-    TRY(check_devices(machine, err));
+    TRY(check_devices(machine, err) && check_fusion(request, err));
     engines->machine = machine;
     engines->carried = strcmp(how, "auto") == 0 ? NULL : how;
     engines->tier = (struct workspace_tier){spec, request->workspace_cap_bytes};

@@ -123,6 +123,7 @@ def check_faults(folder):
             env=environment(folder))
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--engines', 'auto'], '--engines', 'cpu')
     refused(['plan', 'resnet-20', '--gpus', 'h100,h200', '--engines', 'auto'], '--engines', 'h100', 'h200')
+    refused(['plan', 'resnet-20', '--gpus', 'h200', '--engines', 'auto', '--fuse', 'all'], '--engines', '--fuse')
     refused(['plan', 'resnet-20', '--gpus', 'h200', '--engines', folder / 'same.json', '-o', folder / 'same.json'],
             'same.json', env=environment(folder))
 
