@@ -133,6 +133,8 @@ void mem_spare_addresses(void)
     if (getrlimit(RLIMIT_AS, &found) == 0 && found.rlim_cur != RLIM_INFINITY) mallopt(M_ARENA_MAX, 1);
 }
 
+void mem_trim(void) { malloc_trim(0); }
+
 uint64_t mem_current_bytes(enum mem_purpose purpose) { return atomic_load(&current_bytes[purpose]); }
 
 uint64_t mem_peak_bytes(enum mem_purpose purpose) { return atomic_load(&peak_bytes[purpose]); }

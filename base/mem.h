@@ -42,6 +42,9 @@ void mem_unmap(enum mem_purpose purpose, void *block, uint64_t bytes);
  * the C library would reserve 64 MiB and more of it for each. */
 void mem_spare_addresses(void);
 
+/* Gives the kernel back what was freed and the C library still holds; takes milliseconds. */
+void mem_trim(void);
+
 uint64_t mem_current_bytes(enum mem_purpose purpose);
 uint64_t mem_peak_bytes(enum mem_purpose purpose);
 

@@ -147,7 +147,7 @@ static void account(const struct variant_request *request, const struct plan_var
 {
     device->peak_bytes = 0;
     for (size_t c = 0; c < MEMORY_CLASSES; c++) device->classes[c] = variant->classes[c];
-    variant_outside(request, variant->train.op_count + variant->evaluate.op_count, variant->host_bytes,
+    variant_outside(request, variant->graph, variant->train.op_count + variant->evaluate.op_count, variant->host_bytes,
                     device->classes);
     for (size_t c = 0; c < MEMORY_CLASSES; c++) device->peak_bytes += device->classes[c];
 }

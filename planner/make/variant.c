@@ -12,29 +12,44 @@
 #include "variant_private.h"
 #include "variant_request.h"
 
-/* The host's copies of the images and labels of one step: pixels as floats, labels as 32-bit integers. One loader
- * serves all devices of a process. */
+/* The host's copies of the images and labels of one step: pixels as floats, labels as 32-bit integers; and what decodes
+ * them. One loader serves all devices of a process. */
 static uint64_t loader_bytes_of(const struct plan_request *plan)
 {
     uint64_t pixels = (uint64_t)plan->spec.image_size * plan->spec.image_size * 3;
-    return PLAN_LOADER_BATCHES * plan->batch * (pixels * sizeof(float) + sizeof(int32_t));
+    uint64_t decoding = plan->spec.image_size == PLAN_PICTURE_SIDE ? 0 : PLAN_PICTURE_BYTES;
+    return PLAN_LOADER_BATCHES * plan->batch * (pixels * sizeof(float) + sizeof(int32_t)) + decoding;
 }
 
-void variant_outside(const struct variant_request *request, size_t ops, uint64_t host_bytes,
+/* A run's parameters pass through one buffer on their way to and from files, as large as the largest. */
+static uint64_t staging_bytes(const struct graph *graph)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < graph->parameter_count; i++) {
+        uint64_t bytes = graph->tensors[graph->parameters[i]].bytes;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+void variant_outside(const struct variant_request *request, const struct graph *graph, size_t ops, uint64_t host_bytes,
                      uint64_t classes[MEMORY_CLASSES])
 {
     const struct device_spec *device = request->device;
     classes[MEMORY_COMMUNICATION] = request->devices > 1 ? device->comm_bytes : 0;
     classes[MEMORY_CONTEXT] = device->context_bytes + device->op_bytes * ops;
     if (device->kind == DEVICE_CPU) classes[MEMORY_KEPT] += host_bytes;
-    if (device->kind == DEVICE_CPU && request->first) classes[MEMORY_INPUT] += loader_bytes_of(request->plan);
+    if (device->kind != DEVICE_CPU || !request->first) return;
+    classes[MEMORY_INPUT] += loader_bytes_of(request->plan);
+    classes[MEMORY_CONTEXT] += staging_bytes(graph);
 }
 
 uint64_t making_arena_limit(const struct making *making, size_t train_ops, uint64_t host_bytes)
 {
     const struct plan_request *plan = making->request->plan;
     uint64_t classes[MEMORY_CLASSES] = {0}, left = device_usable_bytes(making->request->device);
-    variant_outside(making->request, train_ops + making->variant->evaluate.op_count, host_bytes, classes);
+    variant_outside(making->request, making->variant->graph, train_ops + making->variant->evaluate.op_count, host_bytes,
+                    classes);
     for (size_t c = 0; c < MEMORY_CLASSES; c++) left = classes[c] < left ? left - classes[c] : 0;
     uint64_t budget = plan->recompute == RECOMPUTE_BUDGET ? plan->recompute_budget_bytes : 0;
     return budget > 0 && budget < left ? budget : left;

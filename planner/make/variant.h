@@ -14,8 +14,9 @@ bool variant_make(const struct variant_request *request, struct plan_variant *va
 void variant_count(struct plan_variant *variant);
 
 /* What a device needs outside the arena, by class; classes of the arena are left alone but for what a host device keeps
- * in its own memory beside the arena: the loader's buffers and offloaded tensors. */
-void variant_outside(const struct variant_request *request, size_t ops, uint64_t host_bytes,
+ * in its own memory beside the arena: the loader's buffers, what decodes pictures, the buffer that
+ * parameters pass through, and offloaded tensors. */
+void variant_outside(const struct variant_request *request, const struct graph *graph, size_t ops, uint64_t host_bytes,
                      uint64_t classes[MEMORY_CLASSES]);
 
 #endif

@@ -63,31 +63,45 @@ static bool check_collectives(const struct proof *proof, const struct plan_varia
 
 /* ---- Memory ---- */
 
-/* Pixels as floats and labels as 32-bit integers of the batches that the loader keeps in a host's memory: it serves all
- * devices of the process, and the first one accounts for it. */
+/* Adds; false when the sum is too large. */
+static bool add(uint64_t *sum, uint64_t bytes) { return !__builtin_add_overflow(*sum, bytes, sum); }
+
+/* Pixels as floats and labels as 32-bit integers of the batches that the loader keeps in a host's memory, and what
+ * decodes JPEGs: it serves all devices of the process, and the first one accounts for it. */
 static bool loader_bytes(const struct plan *plan, uint64_t *bytes)
 {
     uint64_t side = plan->spec.image_size, image = side * side * 3 * sizeof(float) + sizeof(int32_t);
-    return !__builtin_mul_overflow(image, (uint64_t)plan->batch * PLAN_LOADER_BATCHES, bytes);
+    return !__builtin_mul_overflow(image, (uint64_t)plan->batch * PLAN_LOADER_BATCHES, bytes) &&
+           add(bytes, side == PLAN_PICTURE_SIDE ? 0 : PLAN_PICTURE_BYTES);
 }
 
-/* Adds; false when the sum is too large. */
-static bool add(uint64_t *sum, uint64_t bytes) { return !__builtin_add_overflow(*sum, bytes, sum); }
+/* Parameters are f32; the largest passes through a buffer of the process. */
+static uint64_t largest_parameter(const struct graph *graph)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < graph->tensor_count; i++) {
+        const struct tensor *t = &graph->tensors[i];
+        if (t->class == CLASS_WEIGHT && t->role != ROLE_BUCKET && t->bytes > most) most = t->bytes;
+    }
+    return most;
+}
 
 /* What each class of memory takes on a device, worked out again. */
 static bool sum_classes(const struct plan *plan, size_t d, uint64_t classes[MEMORY_CLASSES])
 {
     const struct plan_device *device = &plan->devices[d];
     const struct plan_variant *variant = &plan->variants[device->variant];
-    uint64_t ops = variant->train.op_count + variant->evaluate.op_count, loader = 0, libraries;
+    uint64_t ops = variant->train.op_count + variant->evaluate.op_count, loader = 0, staging = 0, libraries;
     for (size_t c = 0; c < MEMORY_CLASSES; c++) classes[c] = c < MEMORY_COMMUNICATION ? variant->classes[c] : 0;
     if (__builtin_mul_overflow(device->spec.op_bytes, ops, &libraries)) return false;
     bool host = device->spec.kind == DEVICE_CPU;
     if (host && d == 0 && !loader_bytes(plan, &loader)) return false;
+    if (host && d == 0) staging = largest_parameter(variant->graph);
     if (plan->device_count > 1) classes[MEMORY_COMMUNICATION] = device->spec.comm_bytes;
     /* A host's own memory is where its tensors go to wait. */
     return add(&classes[MEMORY_KEPT], host ? variant->host_bytes : 0) && add(&classes[MEMORY_INPUT], loader) &&
-           add(&classes[MEMORY_CONTEXT], device->spec.context_bytes) && add(&classes[MEMORY_CONTEXT], libraries);
+           add(&classes[MEMORY_CONTEXT], device->spec.context_bytes) && add(&classes[MEMORY_CONTEXT], staging) &&
+           add(&classes[MEMORY_CONTEXT], libraries);
 }
 
 /* What lies outside the arena cannot be proved, but the sums can be redone. */

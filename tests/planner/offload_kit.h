@@ -29,7 +29,8 @@ static inline void offload_account(const struct variant_request *wanted, const s
 {
     device->peak_bytes = 0;
     memcpy(device->classes, variant->classes, sizeof device->classes);
-    variant_outside(wanted, variant->train.op_count + variant->evaluate.op_count, variant->host_bytes, device->classes);
+    variant_outside(wanted, variant->graph, variant->train.op_count + variant->evaluate.op_count, variant->host_bytes,
+                    device->classes);
     for (size_t c = 0; c < MEMORY_CLASSES; c++) device->peak_bytes += device->classes[c];
 }
 

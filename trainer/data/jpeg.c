@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,8 +21,11 @@
 
 /* Real pictures have about ten scans; a crafted one can make each of thousands cost a whole pass. */
 #define MOST_SCANS 200
-/* For progressive pictures, whose coefficients libjpeg keeps: 2 bytes for each of 1.5 to 4 samples a pixel. */
-#define MOST_LIBRARY_BYTES (1L << 30)
+/* Of progressive pictures libjpeg keeps all coefficients: 2 bytes for each of 1.5 to 4 samples a pixel. Those that take
+ * more than the first are decoded one at a time in the process and their memory is given back; none may take more than
+ * the second. */
+#define TURN_BYTES         (UINT64_C(1) << 20)
+#define MOST_LIBRARY_BYTES (UINT64_C(1) << 28)
 
 #define EXIF_MARKER (JPEG_APP0 + 1)
 
@@ -107,7 +111,7 @@ struct jpeg_decoder *jpeg_decoder_create(struct error *err)
     }
     decoder->progress.progress_monitor = watch_progress;
     decoder->library.progress = &decoder->progress;
-    decoder->library.mem->max_memory_to_use = MOST_LIBRARY_BYTES;
+    decoder->library.mem->max_memory_to_use = (long)MOST_LIBRARY_BYTES;
     return decoder;
 }
 
@@ -217,6 +221,56 @@ bool jpeg_open_file(struct jpeg_decoder *decoder, const char *path, uint32_t *wi
     bool ok = read_bytes(decoder, descriptor, &length, err);
     close(descriptor);
     return ok && jpeg_open_bytes(decoder, decoder->file, length, decoder->name, width, height, err);
+}
+
+/* ---- Large progressive pictures ---- */
+
+static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Baseline pictures may be so too, with a scan for each component. */
+static bool has_several_scans(struct jpeg_decoder *decoder)
+{
+    if (setjmp(decoder->back)) return false; /* no picture is open: decoding will say so */
+    return jpeg_has_multiple_scans(&decoder->library) != FALSE;
+}
+
+/* What libjpeg will keep of the open picture from its first to its last scan: whole blocks of 8 x 8, as many as its
+ * interleaved parts need. */
+static uint64_t coefficient_bytes(struct jpeg_decoder *decoder)
+{
+    const struct jpeg_decompress_struct *library = &decoder->library;
+    uint64_t bytes = 0;
+    if (!has_several_scans(decoder)) return 0;
+    uint64_t across = 8u * (uint64_t)library->max_h_samp_factor, down = 8u * (uint64_t)library->max_v_samp_factor;
+    uint64_t parts = (library->image_width + across - 1) / across * ((library->image_height + down - 1) / down);
+    for (int i = 0; i < library->num_components; i++) {
+        const jpeg_component_info *c = &library->comp_info[i];
+        bytes += parts * (uint64_t)c->h_samp_factor * (uint64_t)c->v_samp_factor * sizeof(JBLOCK);
+    }
+    return bytes;
+}
+
+/* Whether the open picture has to wait for its turn, which end_turn ends. */
+static bool take_turn(struct jpeg_decoder *decoder, bool *turn, struct error *err)
+{
+    uint64_t bytes = coefficient_bytes(decoder);
+    *turn = bytes > TURN_BYTES;
+    if (bytes > MOST_LIBRARY_BYTES)
+        return error_set(err, ERROR_FAILED,
+                         "%s: is a progressive JPEG of %u x %u pixels, which takes %" PRIu64
+                         " MiB to decode; at most %" PRIu64 " are taken: save it as a baseline JPEG, or smaller",
+                         decoder->name, decoder->library.image_width, decoder->library.image_height, bytes >> 20,
+                         MOST_LIBRARY_BYTES >> 20);
+    if (*turn) pthread_mutex_lock(&turn_lock);
+    return true;
+}
+
+static void end_turn(struct jpeg_decoder *decoder, bool turn)
+{
+    if (!turn) return;
+    jpeg_abort_decompress(&decoder->library);
+    mem_trim();
+    pthread_mutex_unlock(&turn_lock);
 }
 
 /* ---- Decoding ---- */
@@ -358,7 +412,8 @@ static bool make_rows(struct jpeg_decoder *decoder, uint32_t size, struct error 
     return error_memory(err, row_bytes, "a row of pixels");
 }
 
-bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, float *out, struct error *err)
+static bool decode_view(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, float *out,
+                        struct error *err)
 {
     struct jpeg_decompress_struct *library = &decoder->library;
     view = stored_view(decoder, view);
@@ -375,6 +430,15 @@ bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_
     return true;
 }
 
+bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, float *out, struct error *err)
+{
+    bool turn;
+    TRY(take_turn(decoder, &turn, err));
+    bool ok = decode_view(decoder, view, size, out, err);
+    end_turn(decoder, turn);
+    return ok;
+}
+
 static bool finish_decoding(struct jpeg_decoder *decoder)
 {
     if (setjmp(decoder->back)) return false;
@@ -383,9 +447,18 @@ static bool finish_decoding(struct jpeg_decoder *decoder)
     return true;
 }
 
-bool jpeg_verify(struct jpeg_decoder *decoder, struct error *err)
+static bool verify_rows(struct jpeg_decoder *decoder, struct error *err)
 {
     if (!start_decoding(decoder, 8)) return refuse(decoder, err);
     TRY(make_rows(decoder, 1, err));
     return finish_decoding(decoder) ? true : refuse(decoder, err);
+}
+
+bool jpeg_verify(struct jpeg_decoder *decoder, struct error *err)
+{
+    bool turn;
+    TRY(take_turn(decoder, &turn, err));
+    bool ok = verify_rows(decoder, err);
+    end_turn(decoder, turn);
+    return ok;
 }

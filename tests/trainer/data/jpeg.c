@@ -303,3 +303,34 @@ Test(resample, weights_sum_to_one_and_stay_inside)
             }
     resample_finish(&axis);
 }
+
+/* The header of a small picture says that it is large: coefficients of 49 million pixels, 6 bytes each. */
+Test(jpeg, progressive_pictures_have_a_limit)
+{
+    struct error err = {0};
+    struct jpeg_decoder *decoder = jpeg_decoder_create(&err);
+    uint32_t width, height;
+    static float out[32 * 32 * 3];
+    unsigned long length;
+    unsigned char *bytes;
+    const struct help_jpeg jpeg = {64, 64, 3, true, 0, 0};
+    help_compress(&jpeg, &bytes, &length);
+    unsigned char *frame = bytes;
+    while (frame[0] != 0xff || frame[1] != 0xc2) frame++;
+    const unsigned char dims[4] = {7000 >> 8, 7000 & 255, 7000 >> 8, 7000 & 255};
+    memcpy(frame + 5, dims, sizeof dims);
+    cr_assert(jpeg_open_bytes(decoder, bytes, length, "large.jpg", &width, &height, &err), "%s", err.text);
+    cr_assert_not(jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, out, &err));
+    cr_expect(strstr(err.text, "large.jpg: is a progressive JPEG of 7000 x 7000 pixels"), "%s", err.text);
+    cr_expect(strstr(err.text, "at most 256 are taken"), "%s", err.text);
+    /* The same decoder goes on with others, also with one that waits for its turn and is damaged. */
+    const unsigned char smaller[4] = {1000 >> 8, 1000 & 255, 1000 >> 8, 1000 & 255};
+    for (int i = 0; i < 2; i++) {
+        memcpy(frame + 5, smaller, sizeof smaller);
+        err = (struct error){0};
+        cr_assert(jpeg_open_bytes(decoder, bytes, length, "turn.jpg", &width, &height, &err), "%s", err.text);
+        cr_expect_not(jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, out, &err));
+    }
+    free(bytes);
+    jpeg_decoder_destroy(decoder);
+}
