@@ -5,104 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "build.h"
 #include "clock.h"
-#include "cpu_backend.h"
+#include "cpu_step.h"
 #include "mem.h"
 
 struct run {
-    struct graph *graph;
-    struct device *device;
-    struct stream *stream;
-    struct prepared **ops;
-    uint64_t *offsets;
-    uint64_t arena_bytes, workspace, workspace_bytes;
+    struct cpu_step step;
+    const struct graph *graph;
     double *seconds; /* steps x ops */
     uint32_t steps;
 };
-
-static uint64_t align(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
-
-static bool lay_out(struct run *r, struct error *err)
-{
-    for (size_t i = 0; i < r->graph->op_count; i++) {
-        uint64_t bytes = 0;
-        const struct op *op = &r->graph->ops[i];
-        TRY(cpu_backend.op_workspace(r->graph, op, op->pass, &bytes, err));
-        if (bytes > r->workspace_bytes) r->workspace_bytes = bytes;
-    }
-    r->offsets = mem_zalloc(MEM_GENERAL, r->graph->tensor_count, sizeof *r->offsets);
-    if (!r->offsets) return error_memory(err, r->graph->tensor_count * sizeof *r->offsets, "offsets");
-    uint64_t end = align(r->workspace_bytes);
-    for (size_t i = 0; i < r->graph->tensor_count; i++) {
-        const struct tensor *t = &r->graph->tensors[i];
-        if (t->view_of != NO_TENSOR) continue;
-        r->offsets[i] = end;
-        end += align(t->bytes);
-    }
-    for (size_t i = 0; i < r->graph->tensor_count; i++) {
-        const struct tensor *t = &r->graph->tensors[i];
-        if (t->view_of != NO_TENSOR) r->offsets[i] = r->offsets[t->view_of] + t->view_offset;
-    }
-    r->arena_bytes = end;
-    return true;
-}
-
-static bool prepare(struct run *r, struct error *err)
-{
-    r->ops = mem_zalloc(MEM_GENERAL, r->graph->op_count, sizeof(struct prepared *));
-    if (!r->ops) return error_memory(err, r->graph->op_count * sizeof(struct prepared *), "ops");
-    for (size_t i = 0; i < r->graph->op_count; i++) {
-        const struct op *op = &r->graph->ops[i];
-        struct op_call call = {.graph = r->graph, .op = op, .op_index = (uint32_t)i, .pass = op->pass};
-        for (int k = 0; k < op->inputs; k++) {
-            call.in[k] = r->offsets[op->in[k]];
-            call.in_tensor[k] = &r->graph->tensors[op->in[k]];
-        }
-        for (int k = 0; k < op->outputs; k++) {
-            call.out[k] = r->offsets[op->out[k]];
-            call.out_tensor[k] = &r->graph->tensors[op->out[k]];
-        }
-        call.workspace_bytes = r->workspace_bytes;
-        TRY(cpu_backend.op_prepare(r->device, &call, &r->ops[i], err));
-    }
-    return true;
-}
-
-/* Weights and images that keep the numbers in a sane range. */
-static bool fill(struct run *r, struct error *err)
-{
-    float *values = mem_alloc(MEM_GENERAL, 1, r->arena_bytes);
-    if (!values) return error_memory(err, r->arena_bytes, "values");
-    for (uint64_t i = 0; i < r->arena_bytes / sizeof *values; i++)
-        values[i] = (float)((i * 2654435761u >> 7) % 2001) * 1e-4f - 0.1f;
-    bool ok = true;
-    for (size_t i = 0; ok && i < r->graph->tensor_count; i++) {
-        const struct tensor *t = &r->graph->tensors[i];
-        if (t->role == ROLE_IMAGE)
-            ok = cpu_backend.image_in(r->device, r->stream, t, r->offsets[i], values, err);
-        else if (t->view_of == NO_TENSOR && t->dtype == DTYPE_F32)
-            ok = cpu_backend.copy_in(r->device, r->stream, r->offsets[i], values, t->bytes, err);
-    }
-    mem_free(values);
-    const struct loss_scale scale = {.scale = LOSS_SCALE_FIRST};
-    if (!ok || r->graph->loss_scale == NO_TENSOR) return ok;
-    return cpu_backend.copy_in(r->device, r->stream, r->offsets[r->graph->loss_scale], &scale, sizeof scale, err);
-}
 
 static bool run_steps(struct run *r, struct error *err)
 {
     r->seconds = mem_zalloc(MEM_GENERAL, r->steps * r->graph->op_count, sizeof *r->seconds);
     if (!r->seconds) return error_memory(err, r->steps * r->graph->op_count * sizeof *r->seconds, "times");
-    for (uint32_t s = 0; s < r->steps; s++) {
-        struct step step = {.number = s, .learning_rate = 1e-3f, .momentum = 0.9f, .bn_momentum = 0.1f};
-        TRY(cpu_backend.set_step(r->device, r->stream, &step, err));
-        for (size_t i = 0; i < r->graph->op_count; i++) {
-            uint64_t begin = clock_now_ns();
-            TRY(cpu_backend.op_launch(r->ops[i], r->stream, err));
-            r->seconds[s * r->graph->op_count + i] = 1e-9 * (double)(clock_now_ns() - begin);
-        }
-    }
+    for (uint32_t s = 0; s < r->steps; s++) TRY(cpu_step_run(&r->step, r->seconds + s * r->graph->op_count, err));
     return true;
 }
 
@@ -143,7 +61,7 @@ static void add_line(struct line *lines, size_t *count, const struct run *r, siz
 {
     const struct op *o = &r->graph->ops[op];
     const struct tensor *out = &r->graph->tensors[o->out[0]];
-    const char *kind = op_kind_name(o->kind), *name = cpu_implementation(r->ops[op]);
+    const char *kind = op_kind_name(o->kind), *name = cpu_implementation(r->step.ops[op]);
     size_t i = 0;
     while (i < *count && !same_line(&lines[i], kind, name, by_shape ? out : NULL)) i++;
     if (i == *count) lines[(*count)++] = (struct line){.kind = kind, .implementation = name, .out = out};
@@ -192,22 +110,14 @@ static enum dtype dtype_of(const char *name)
 
 static bool run_all(struct run *r, const char *model, uint32_t batch, enum dtype dtype, struct error *err)
 {
-    struct model_spec spec;
-    struct model_options defaults = MODEL_OPTIONS_DEFAULT;
-    struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
-    TRY(model_parse(model, &defaults, &spec, err));
-    r->graph = graph_build(&spec, &options, err);
-    if (!r->graph) return false;
-    TRY(lay_out(r, err));
-    TRY(cpu_backend.device_create(&(struct device_options){0}, r->arena_bytes, &r->device, err));
-    TRY(cpu_backend.stream_create(r->device, &r->stream, err));
     uint64_t before = mem_current_bytes(MEM_KERNEL), begin = clock_now_ns();
-    TRY(prepare(r, err));
+    const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
+    TRY(cpu_step_init(&r->step, model, &options, 0, err));
+    r->graph = r->step.graph;
     printf("%s, batch %u: %zu ops, arena %.1f MB, workspace %llu bytes; prepared in %.3f s, %.0f bytes an op\n", model,
-           batch, r->graph->op_count, 1e-6 * (double)r->arena_bytes, (unsigned long long)r->workspace_bytes,
+           batch, r->graph->op_count, 1e-6 * (double)r->step.arena_bytes, (unsigned long long)r->step.workspace_bytes,
            1e-9 * (double)(clock_now_ns() - begin),
            (double)(mem_current_bytes(MEM_KERNEL) - before) / (double)r->graph->op_count);
-    TRY(fill(r, err));
     TRY(run_steps(r, err));
     struct line *lines = mem_zalloc(MEM_GENERAL, r->graph->op_count, sizeof *lines);
     if (!lines) return error_memory(err, r->graph->op_count * sizeof *lines, "a table");
@@ -218,18 +128,6 @@ static bool run_all(struct run *r, const char *model, uint32_t batch, enum dtype
     return true;
 }
 
-static void run_finish(struct run *r)
-{
-    for (size_t i = 0; r->ops && i < r->graph->op_count; i++)
-        if (r->ops[i]) cpu_backend.op_release(r->ops[i]);
-    cpu_backend.stream_destroy(r->stream);
-    cpu_backend.device_destroy(r->device);
-    mem_free(r->seconds);
-    mem_free(r->ops);
-    mem_free(r->offsets);
-    graph_destroy(r->graph);
-}
-
 int main(int argc, char **argv)
 {
     struct run r = {.steps = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 5};
@@ -237,6 +135,7 @@ int main(int argc, char **argv)
     bool ok = run_all(&r, argc > 1 ? argv[1] : "resnet-20", argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 128,
                       dtype_of(argc > 4 ? argv[4] : ""), &err);
     if (!ok) fprintf(stderr, "cpu_ops: %s\n", err.text);
-    run_finish(&r);
+    cpu_step_finish(&r.step);
+    mem_free(r.seconds);
     return ok ? 0 : error_exit_code(&err);
 }

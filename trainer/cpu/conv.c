@@ -1,10 +1,11 @@
 /* Convolutions of cpu_backend, with what a lowered one does besides (lower.h), and the parts of a lowered batch
  * normalisation: oneDNN's convolutions, own loops before and after them. Operands that are read through a BN are first
- * written to the workspace whole. */
+ * written to the workspace whole, unless the op runs by pieces (conv_pieces.h). */
 #include <string.h>
 
 #include "bn_parts.h"
 #include "bn_rows.h"
+#include "conv_pieces.h"
 #include "parallel.h"
 
 #define ALIGN 64u
@@ -48,7 +49,13 @@ static struct scratch scratch_of(const struct op_call *call)
     return s;
 }
 
-uint64_t cpu_conv_before(const struct op_call *call) { return call->op->attr.conv.fused ? scratch_of(call).bytes : 0; }
+uint64_t cpu_conv_before(const struct op_call *call)
+{
+    struct onednn_shape shape = {0};
+    if (call->op->attr.conv.fused == 0) return 0;
+    cpu_fast_table.kernels[call->op->kind].onednn(call, &shape);
+    return conv_is_cut(&shape) ? conv_pieces_before(call, &shape) : scratch_of(call).bytes;
+}
 
 /* ---- Passes over a tensor ---- */
 
@@ -147,6 +154,7 @@ static const void *read_gradient(const struct prepared *p, const struct scratch 
 /* x, w [, bias] [, norm] [, residual] -> y [, sums] */
 bool cpu_conv(const struct prepared *p, struct error *err)
 {
+    if (conv_is_cut(onednn_kernel_shape(p->onednn))) return conv_pieces_run(p, err);
     struct conv_operands o = conv_operands(p->call.op);
     struct scratch s = scratch_of(&p->call);
     struct onednn_call call = {.w = op_in(p, 1), .y = op_out(p, 0), .workspace = op_onednn_scratch(p)};
@@ -185,6 +193,7 @@ static void finish_data(const struct prepared *p, const struct scratch *s)
 /* dy, w [, y, coefficients] [, x, norm] -> dx [, gradient sums] */
 bool cpu_conv_backward_data(const struct prepared *p, struct error *err)
 {
+    if (conv_is_cut(onednn_kernel_shape(p->onednn))) return conv_pieces_run(p, err);
     struct scratch s = scratch_of(&p->call);
     struct onednn_call call = {.x = op_out(p, 0), .w = op_in(p, 1), .workspace = op_onednn_scratch(p)};
     call.y = read_gradient(p, &s, 0);
@@ -196,6 +205,7 @@ bool cpu_conv_backward_data(const struct prepared *p, struct error *err)
 /* x, dy [, norm] [, y, coefficients] -> dw [, dbias] */
 bool cpu_conv_backward_weights(const struct prepared *p, struct error *err)
 {
+    if (conv_is_cut(onednn_kernel_shape(p->onednn))) return conv_pieces_run(p, err);
     struct scratch s = scratch_of(&p->call);
     struct onednn_call call = {.w = op_out(p, 0), .workspace = op_onednn_scratch(p)};
     call.x = read_x(p, &s);

@@ -422,6 +422,97 @@ static void bn_gradient_sums(const struct bn_range *range, const float *dy, cons
     }
 }
 
+/* Rows of `count` vectors beside each other; coefficients are those of these vectors. */
+INLINE void shut_tile(const float *x, float *dy, size_t rows, size_t stride, const float *mean, const float *factor,
+                      const float *beta, bool shuts, float *sum, float *product, unsigned count)
+{
+    vector s[TILE] = {0}, p[TILE] = {0}, middle[TILE], scale[TILE], shift[TILE];
+    for (unsigned v = 0; v < count; v++) {
+        middle[v] = load(mean + v * LANES);
+        scale[v] = load(factor + v * LANES);
+        shift[v] = load(beta + v * LANES);
+    }
+    for (size_t row = 0; row < rows; row++, x += stride, dy += stride)
+        for (unsigned v = 0; v < count; v++) {
+            vector g = load(dy + v * LANES), from = load(x + v * LANES) - middle[v];
+            if (shuts) {
+                g = keep_lanes(g, bits_above_zero(from * scale[v] + shift[v]));
+                store(dy + v * LANES, g);
+            }
+            s[v] += g;
+            p[v] += g * from;
+        }
+    for (unsigned v = 0; v < count; v++) {
+        store(sum + v * LANES, s[v]);
+        store(product + v * LANES, p[v]);
+    }
+}
+
+/* Rows of `width` values. */
+INLINE void shut_rows(const float *x, float *dy, size_t rows, size_t width, const float *mean, const float *factor,
+                      const float *beta, bool shuts, float *sum, float *product)
+{
+    size_t c = 0;
+    for (; c + TILE * LANES <= width; c += TILE * LANES)
+        shut_tile(x + c, dy + c, rows, width, mean + c, factor + c, beta + c, shuts, sum + c, product + c, TILE);
+    for (; c < width; c += LANES)
+        shut_tile(x + c, dy + c, rows, width, mean + c, factor + c, beta + c, shuts, sum + c, product + c, 1);
+}
+
+static void shut_block(const float *x, float *dy, size_t rows, size_t width, const float *mean, const float *factor,
+                       const float *beta, bool shuts, float *sum, float *product)
+{
+    if (shuts)
+        shut_rows(x, dy, rows, width, mean, factor, beta, true, sum, product);
+    else
+        shut_rows(x, dy, rows, width, mean, factor, beta, false, sum, product);
+}
+
+struct wide_line { /* the coefficients of several narrow rows */
+    float mean[TILE * LANES], factor[TILE * LANES], beta[TILE * LANES], sum[TILE * LANES], product[TILE * LANES];
+};
+
+INLINE void add_up(double *sum, size_t channels, const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++) sum[i % channels] += (double)values[i];
+}
+
+/* As many rows as make whole wide ones; how many that is. */
+static size_t shut_folded(const float *x, float *dy, size_t rows, size_t channels, struct wide_line *wide, bool shuts,
+                          double *sum, double *product)
+{
+    size_t fold = folding(channels), width = fold * channels, done = fold > 1 ? rows / fold * fold : 0;
+    if (done == 0) return 0;
+    shut_block(x, dy, done / fold, width, wide->mean, wide->factor, wide->beta, shuts, wide->sum, wide->product);
+    add_up(sum, channels, wide->sum, width);
+    add_up(product, channels, wide->product, width);
+    return done;
+}
+
+static void bn_shut_sums(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
+                         bool shuts, float *dy, double *sum, double *product)
+{
+    size_t channels = range->channels, step = block_rows(channels);
+    float *block_sum = range->scratch, *block_product = block_sum + channels;
+    struct wide_line wide;
+    memset(sum, 0, channels * sizeof *sum);
+    memset(product, 0, channels * sizeof *product);
+    repeat(mean, channels, wide.mean);
+    repeat(factor, channels, wide.factor);
+    repeat(beta, channels, wide.beta);
+    for (size_t row = 0; row < range->rows; row += step) {
+        size_t rows = range->rows - row < step ? range->rows - row : step;
+        const float *x = range->x + row * channels;
+        float *g = dy + row * channels;
+        size_t done = shut_folded(x, g, rows, channels, &wide, shuts, sum, product);
+        if (done == rows) continue;
+        shut_block(x + done * channels, g + done * channels, rows - done, channels, mean, factor, beta, shuts,
+                   block_sum, block_product);
+        add_up(sum, channels, block_sum, channels);
+        add_up(product, channels, block_product, channels);
+    }
+}
+
 struct gradient_line { /* the coefficients of one vector of channels */
     vector mean, factor, shift, slope;
 };
@@ -487,5 +578,6 @@ const struct loops LOOPS_NAME = {
     .bn_mask = bn_mask,
     .keep = keep,
     .bn_gradient_sums = bn_gradient_sums,
+    .bn_shut_sums = bn_shut_sums,
     .bn_gradient = bn_gradient,
 };

@@ -54,6 +54,10 @@ struct loops {
     /* Sums of dy and of dy (x - mean), where dy is 0 under the mask. */
     void (*bn_gradient_sums)(const struct bn_range *range, const float *dy, const float *mean, double *sum,
                              double *product);
+    /* Where (x - mean) factor + beta is not above 0, dy becomes 0 if `shuts`; then sums as above. Channels are a multiple
+     * of 16. */
+    void (*bn_shut_sums)(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
+                         bool shuts, float *dy, double *sum, double *product);
     /* dx = factor (dy - shift - (x - mean) slope), where dy is 0 under the mask; plus `other` when it is not NULL. */
     void (*bn_gradient)(const struct bn_range *range, const float *dy, const float *mean, const float *factor,
                         const float *shift, const float *slope, const float *other, float *dx);

@@ -12,6 +12,17 @@
 
 /* ---- Measuring ---- */
 
+/* Of a kernel for one thread: what each of its threads has for itself, and what they share. */
+static uint64_t own_bytes(const struct method *m)
+{
+    return m->role == ROLE_BACKWARD_WEIGHTS ? m->bytes : m->bytes - m->weights_bytes;
+}
+
+static uint64_t alone_bytes(const struct method *m, uint64_t threads)
+{
+    return m->bytes + (threads - 1) * own_bytes(m);
+}
+
 static bool measure(const struct onednn_shape *s, uint64_t *bytes, struct error *err)
 {
     dnnl_engine_t engine = NULL;
@@ -19,7 +30,7 @@ static bool measure(const struct onednn_shape *s, uint64_t *bytes, struct error 
     TRY(onednn_check(dnnl_engine_create(&engine, dnnl_cpu, 0), "an engine", err));
     struct method m;
     bool ok = method_init(&m, engine, s, err);
-    if (ok) *bytes = m.bytes;
+    if (ok) *bytes = s->alone ? alone_bytes(&m, cpu_threads_allowed(0)) : m.bytes;
     if (ok) method_finish(&m);
     dnnl_engine_destroy(engine);
     return ok;
@@ -32,7 +43,7 @@ static bool measure_all_threads(const struct onednn_shape *s, uint64_t *bytes, s
     uint64_t most = 0;
     bool ok = true;
     for (int devices = 1; ok && devices <= 8; devices++) {
-        int threads = all / devices > 0 ? all / devices : 1;
+        int threads = all / devices > 0 && !s->alone ? all / devices : 1;
         if (threads == last) continue;
         last = threads;
         omp_set_num_threads(threads);
@@ -95,6 +106,9 @@ struct onednn_kernel {
     uint64_t weights_bytes, bytes;
     const char *name;
     struct method method; /* keeps `name` alive */
+    /* Of a kernel for one thread: the same once more for each thread, this one first. */
+    struct onednn_kernel **alone;
+    uint32_t threads;
 };
 
 struct onednn {
@@ -105,6 +119,10 @@ struct onednn {
 
 static void kernel_destroy(struct onednn_kernel *k)
 {
+    for (uint32_t t = 1; k->alone && t < k->threads; t++)
+        if (k->alone[t]) kernel_destroy(k->alone[t]);
+    mem_free(k->alone);
+    if (k->shape.alone && k->stream) dnnl_stream_destroy(k->stream);
     for (int i = 0; i < ARGUMENTS; i++)
         if (k->memory[i]) dnnl_memory_destroy(k->memory[i]);
     if (k->stored) dnnl_memory_destroy(k->stored);
@@ -158,7 +176,10 @@ static bool add_arguments(struct onednn_kernel *k, dnnl_engine_t engine, const s
 static bool kernel_init(struct onednn_kernel *k, struct onednn *onednn, const struct onednn_shape *s, struct error *err)
 {
     k->shape = *s;
-    k->stream = onednn->stream;
+    if (s->alone)
+        TRY(onednn_check(dnnl_stream_create(&k->stream, onednn->engine, dnnl_stream_default_flags), "a stream", err));
+    else
+        k->stream = onednn->stream;
     TRY(method_init(&k->method, onednn->engine, s, err));
     k->weights_bytes = k->method.weights_bytes;
     k->bytes = k->method.bytes;
@@ -169,6 +190,34 @@ static bool kernel_init(struct onednn_kernel *k, struct onednn *onednn, const st
     bool ok = onednn_check(method_recipe_init(&r, &k->method, onednn->engine), "a shape", err) &&
               add_arguments(k, onednn->engine, &r, err);
     method_recipe_finish(&r);
+    return ok;
+}
+
+static bool alone_init(struct onednn_kernel *k, struct onednn *onednn, struct error *err)
+{
+    TRY(kernel_init(k, onednn, &k->shape, err));
+    k->bytes = alone_bytes(&k->method, k->threads);
+    k->alone = mem_zalloc(MEM_KERNEL, k->threads, sizeof(struct onednn_kernel *));
+    if (!k->alone) return error_memory(err, k->threads * sizeof(struct onednn_kernel *), "a oneDNN kernel");
+    k->alone[0] = k;
+    for (uint32_t t = 1; t < k->threads; t++) {
+        k->alone[t] = mem_zalloc(MEM_KERNEL, 1, sizeof *k);
+        if (!k->alone[t]) return error_memory(err, sizeof *k, "a oneDNN kernel");
+        TRY(kernel_init(k->alone[t], onednn, &k->shape, err));
+    }
+    return true;
+}
+
+/* oneDNN makes a primitive for as many threads as it could use now. */
+static bool kernel_make(struct onednn_kernel *k, struct onednn *onednn, const struct onednn_shape *s, struct error *err)
+{
+    if (!s->alone) return kernel_init(k, onednn, s, err);
+    int threads = omp_get_max_threads();
+    k->shape = *s;
+    k->threads = (uint32_t)threads;
+    omp_set_num_threads(1);
+    bool ok = alone_init(k, onednn, err);
+    omp_set_num_threads(threads);
     return ok;
 }
 
@@ -207,7 +256,7 @@ struct onednn_kernel *onednn_kernel(struct onednn *onednn, const struct onednn_s
         error_memory(err, sizeof *made, "a oneDNN kernel");
         return NULL;
     }
-    if (!kernel_init(made, onednn, shape, err)) {
+    if (!kernel_make(made, onednn, shape, err)) {
         kernel_destroy(made);
         return NULL;
     }
@@ -220,14 +269,24 @@ uint64_t onednn_kernel_workspace(const struct onednn_kernel *kernel) { return ke
 
 const char *onednn_kernel_name(const struct onednn_kernel *kernel) { return kernel->name; }
 
+const struct onednn_shape *onednn_kernel_shape(const struct onednn_kernel *kernel) { return &kernel->shape; }
+
 static dnnl_status_t point(dnnl_memory_t memory, const void *address)
 {
     /* oneDNN takes inputs and outputs alike through a pointer that is not const. */
     return memory ? dnnl_memory_set_data_handle(memory, (void *)(uintptr_t)address) : dnnl_success;
 }
 
-static bool reorder_weights(struct onednn_kernel *k, dnnl_memory_t from, dnnl_memory_t to, struct error *err)
+/* From the stored order to the primitive's, which lies at `moved`, or back for a gradient. */
+static bool reorder_weights(struct onednn_kernel *k, const struct onednn_call *call, const void *moved, void *scratch,
+                            struct error *err)
 {
+    bool after = k->method.role == ROLE_BACKWARD_WEIGHTS;
+    dnnl_memory_t own = k->memory[ARG_W], from = after ? own : k->stored, to = after ? k->stored : own;
+    dnnl_status_t status = point(own, moved);
+    if (status == dnnl_success) status = point(k->stored, call->w);
+    if (status == dnnl_success) status = point(k->reorder_scratch, scratch);
+    TRY(onednn_check(status, "an address", err));
     const dnnl_exec_arg_t args[] = {
         {DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, k->reorder_scratch}};
     return onednn_check(dnnl_primitive_execute(k->reorder, k->stream, k->reorder_scratch ? 3 : 2, args),
@@ -238,7 +297,8 @@ static bool weights_before(struct onednn_kernel *k, const struct onednn_call *ca
 {
     const uint32_t dims[4] = {k->shape.y[3], k->shape.kernel, k->shape.kernel, k->shape.x[3]};
     switch (k->method.move) {
-    case MOVE_REORDER: return reorder_weights(k, k->stored, k->memory[ARG_W], err);
+    case MOVE_REORDER:
+        return reorder_weights(k, call, call->workspace, (uint8_t *)call->workspace + k->weights_bytes, err);
     case MOVE_TRANSPOSE: weights_transpose(dims, call->w, call->workspace); return true;
     case MOVE_TURN: weights_turn(dims, k->method.block, call->w, call->workspace); return true;
     case MOVE_NONE: break;
@@ -246,25 +306,42 @@ static bool weights_before(struct onednn_kernel *k, const struct onednn_call *ca
     return true;
 }
 
-bool onednn_run(struct onednn_kernel *k, const struct onednn_call *call, struct error *err)
+/* With weights where the primitive reads or writes them. */
+static bool execute(struct onednn_kernel *k, const struct onednn_call *call, const void *weights, uint8_t *scratch,
+                    struct error *err)
 {
-    uint8_t *scratch = (uint8_t *)call->workspace + k->weights_bytes;
-    bool turned = k->method.move == MOVE_TURN, after = k->method.role == ROLE_BACKWARD_WEIGHTS;
+    bool turned = k->method.move == MOVE_TURN;
     const void *addresses[ARGUMENTS] = {
-        [ARG_X] = turned ? call->y : call->x,
-        [ARG_W] = k->weights_bytes ? call->workspace : call->w,
-        [ARG_BIAS] = call->bias,
-        [ARG_Y] = turned ? call->x : call->y,
-        [ARG_MASK] = call->mask,
-        [ARG_SCRATCH] = scratch,
+        [ARG_X] = turned ? call->y : call->x, [ARG_W] = weights,       [ARG_BIAS] = call->bias,
+        [ARG_Y] = turned ? call->x : call->y, [ARG_MASK] = call->mask, [ARG_SCRATCH] = scratch,
     };
     dnnl_status_t status = dnnl_success;
     for (int i = 0; i < ARGUMENTS && status == dnnl_success; i++) status = point(k->memory[i], addresses[i]);
-    if (status == dnnl_success) status = point(k->stored, call->w);
-    if (status == dnnl_success) status = point(k->reorder_scratch, scratch);
     TRY(onednn_check(status, "an address", err));
-    if (!after) TRY(weights_before(k, call, err));
     TRY(onednn_check(dnnl_primitive_execute(k->primitive, k->stream, k->arg_count, k->args), "a primitive's run", err));
-    if (k->method.reorder && after) TRY(reorder_weights(k, k->memory[ARG_W], k->stored, err));
+    if (k->method.reorder && k->method.role == ROLE_BACKWARD_WEIGHTS)
+        TRY(reorder_weights(k, call, weights, scratch, err));
     return onednn_check(dnnl_stream_wait(k->stream), "a wait", err);
+}
+
+/* Where the primitive finds them; brought there unless it writes them itself. */
+bool onednn_move_weights(struct onednn_kernel *k, const struct onednn_call *call, const void **weights,
+                         struct error *err)
+{
+    *weights = k->weights_bytes ? call->workspace : call->w;
+    return k->method.role == ROLE_BACKWARD_WEIGHTS || weights_before(k, call, err);
+}
+
+bool onednn_run(struct onednn_kernel *k, const struct onednn_call *call, struct error *err)
+{
+    const void *weights;
+    TRY(onednn_move_weights(k, call, &weights, err));
+    return execute(k, call, weights, (uint8_t *)call->workspace + k->weights_bytes, err);
+}
+
+bool onednn_run_alone(struct onednn_kernel *k, unsigned thread, const struct onednn_call *call, struct error *err)
+{
+    uint8_t *own = (uint8_t *)call->workspace + thread * own_bytes(&k->method);
+    bool moved = k->weights_bytes && k->method.role == ROLE_BACKWARD_WEIGHTS;
+    return execute(k->alone[thread], call, moved ? own : call->w, own + k->weights_bytes, err);
 }

@@ -33,6 +33,15 @@ void onednn_destroy(struct onednn *onednn); /* takes NULL; ends its kernels */
 struct onednn_kernel *onednn_kernel(struct onednn *onednn, const struct onednn_shape *shape, struct error *err);
 uint64_t onednn_kernel_workspace(const struct onednn_kernel *kernel);
 const char *onednn_kernel_name(const struct onednn_kernel *kernel);
+const struct onednn_shape *onednn_kernel_shape(const struct onednn_kernel *kernel);
 bool onednn_run(struct onednn_kernel *kernel, const struct onednn_call *call, struct error *err);
+
+/* A convolution whose shape is `alone`, on pieces of the work that several threads take at the same time. All calls of
+ * one op have the same workspace. First, by one thread for all: *weights is where the kernel finds the weights then,
+ * call->w as the pieces' calls have it. */
+bool onednn_move_weights(struct onednn_kernel *kernel, const struct onednn_call *call, const void **weights,
+                         struct error *err);
+/* `thread` below the number that the calling thread could use when the kernel was made, each by one caller at a time. */
+bool onednn_run_alone(struct onednn_kernel *kernel, unsigned thread, const struct onednn_call *call, struct error *err);
 
 #endif

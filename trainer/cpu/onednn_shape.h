@@ -25,6 +25,7 @@ struct onednn_shape {
     uint32_t bias;      /* 1: with bias */
     uint32_t inference; /* 1: maxpool writes no mask */
     uint32_t as_stored; /* 1: no engine for whose sake weights would be moved (for benchmarks) */
+    uint32_t alone;     /* 1: for one thread, and run by several at once (onednn_run_alone) */
 };
 
 #endif

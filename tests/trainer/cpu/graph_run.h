@@ -101,17 +101,23 @@ static inline void graph_run_op(struct graph_run *run, uint32_t index, enum op_p
 
 /* A device for the graph with its tensors' places, its state as fill_state has it and step 0 set; ended by
  * graph_run_finish. */
-static inline struct graph_run graph_run_begin(const struct backend *backend, const struct graph *graph)
+static inline struct graph_run graph_run_begin_with(const struct backend *backend, const struct graph *graph,
+                                                    uint32_t threads)
 {
     struct graph_run run = {.backend = backend, .graph = graph};
     struct error err = {0};
-    const struct device_options options = {.threads = 1};
+    const struct device_options options = {.threads = threads};
     run.offsets = calloc(graph->tensor_count, sizeof *run.offsets);
     graph_run_place(&run);
     cr_assert(backend->device_create(&options, run.bytes, &run.device, &err), "%s", err.text);
     cr_assert(backend->fill(run.device, NULL, 0, run.bytes, 0, &err));
     graph_run_fill_state(&run);
     return run;
+}
+
+static inline struct graph_run graph_run_begin(const struct backend *backend, const struct graph *graph)
+{
+    return graph_run_begin_with(backend, graph, 1);
 }
 
 static inline void graph_run_set_step(struct graph_run *run, uint64_t number)

@@ -115,6 +115,26 @@ static void check_backward(const struct set *set, struct data *d, bool masked)
     }
 }
 
+/* Last of all checks of `d`: dy is overwritten. */
+static void check_shut(const struct set *set, struct data *d, bool shuts)
+{
+    struct bn_range range = {d->x, d->rows, d->channels, NULL, d->scratch};
+    float *dy = d->out;
+    memcpy(dy, d->dy, d->rows * d->channels * sizeof *dy);
+    set->loops->bn_shut_sums(&range, d->mean, d->factor, d->beta, shuts, dy, d->first, d->second);
+    for (size_t c = 0; c < d->channels; c++) {
+        double sum = 0, product = 0;
+        for (size_t i = c; i < d->rows * d->channels; i += d->channels) {
+            double from = (double)d->x[i] - (double)d->mean[c], y = from * (double)d->factor[c] + (double)d->beta[c];
+            if (fabs(y) > 1e-5) cr_assert_eq(dy[i], shuts && y <= 0 ? 0 : d->dy[i], "%s: dy", set->name);
+            sum += (double)dy[i];
+            product += (double)dy[i] * from;
+        }
+        cr_assert_float_eq(d->first[c], sum, 1e-5 * (double)(d->rows + 10), "%s: sum", set->name);
+        cr_assert_float_eq(d->second[c], product, 1e-5 * (double)(d->rows + 10), "%s: product", set->name);
+    }
+}
+
 Test(loops, normalize_in_every_instruction_set)
 {
     static const size_t shapes[][2] = {{1, 16},   {7, 16},  {8, 16},   {1000, 16}, {333, 32}, {65, 64},  {40, 48},
@@ -127,6 +147,8 @@ Test(loops, normalize_in_every_instruction_set)
         check_forward(&sets[i % count], &d);
         check_backward(&sets[i % count], &d, true);
         check_backward(&sets[i % count], &d, false);
+        if (d.channels % 16 == 0) check_shut(&sets[i % count], &d, true);
+        if (d.channels % 16 == 0) check_shut(&sets[i % count], &d, false);
         data_finish(&d);
     }
 }

@@ -106,6 +106,79 @@ Test(ops_lowered, agree_with_the_reference)
         cr_expect(seen[kind], "%s was never met", op_kind_name((enum op_kind)kind));
 }
 
+/* ---- Convolutions by pieces of the batch: where 16 divides the channels ---- */
+
+static struct graph *build(const char *model, uint32_t batch, uint32_t image_size)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse(model, &MODEL_OPTIONS_DEFAULT, &spec, &err), "%s", err.text);
+    spec.image_size = image_size;
+    struct graph *graph = graph_build(&spec, &(struct graph_options){.batch = batch}, &err);
+    cr_assert_not_null(graph, "%s", err.text);
+    return graph;
+}
+
+/* Batches that pieces of several images divide, and that only single ones do. */
+Test(ops_lowered, pieces_agree_with_the_reference)
+{
+    static const struct {
+        const char *model;
+        uint32_t batch, image_size;
+    } nets[] = {{"resnet-11", 3, 16}, {"resnet-8", 16, 8}};
+    for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
+        bool seen[OP_KINDS] = {false};
+        struct graph *logical = build(nets[i].model, nets[i].batch, nets[i].image_size);
+        compare_ops(logical, LOWER_ALL, seen);
+        graph_destroy(logical);
+    }
+}
+
+static bool is_by_pieces(const struct graph *graph, const struct op *op)
+{
+    bool conv = op->kind == OP_CONV || op->kind == OP_CONV_BWD_DATA || op->kind == OP_CONV_BWD_WEIGHTS;
+    if (!conv || op->attr.conv.fused == 0) return false;
+    return graph->tensors[op->in[0]].dims[3] % 16 == 0 && graph->tensors[op->out[0]].dims[3] % 16 == 0;
+}
+
+static void check_same_bits(struct graph_run *one, struct graph_run *other, uint32_t index)
+{
+    const struct op *op = &one->graph->ops[index];
+    for (uint32_t k = 0; k < op->inputs; k++) {
+        void *values = read_tensor(one, op->in[k]);
+        write_tensor(other, op->in[k], values);
+        free(values);
+    }
+    graph_run_op(other, index, op->pass);
+    for (uint32_t k = 0; k < op->outputs; k++) {
+        void *a = read_tensor(one, op->out[k]), *b = read_tensor(other, op->out[k]);
+        cr_expect_arr_eq(a, b, one->graph->tensors[op->out[k]].bytes, "%s, output %u", op_kind_name(op->kind), k);
+        free(a);
+        free(b);
+    }
+}
+
+Test(ops_lowered, pieces_have_the_same_bits_with_any_number_of_threads)
+{
+    struct graph *logical = build("resnet-11", 16, 16), *graph = NULL;
+    struct error err = {0};
+    uint32_t found = 0;
+    cr_assert(graph_lower(logical, LOWER_ALL, &graph, &err), "%s", err.text);
+    struct graph_run one = graph_run_begin(&cpu_backend, graph), two = graph_run_begin_with(&cpu_backend, graph, 2);
+    graph_run_set_step(&one, 0);
+    for (uint32_t i = 0; i < graph->backward_end; i++) {
+        graph_run_op(&one, i, graph->ops[i].pass);
+        if (!is_by_pieces(graph, &graph->ops[i])) continue;
+        check_same_bits(&one, &two, i);
+        found++;
+    }
+    cr_expect_gt(found, 20);
+    graph_run_finish(&one);
+    graph_run_finish(&two);
+    graph_destroy(graph);
+    graph_destroy(logical);
+}
+
 /* ---- Gradients by differences ---- */
 
 /* What ResNets are made of: convolutions of both sizes, one with stride and bias; BNs with ReLU and without, shared by
