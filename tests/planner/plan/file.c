@@ -112,7 +112,7 @@ Test(file, each_fault_is_named)
 {
     static const char *const faults[][3] = {
         {"\"fathom plan\"", "\"a plan\"", "format"},
-        {"\"version\": 2", "\"version\": 1", "this build reads version 2"},
+        {"\"version\": 2", "\"version\": 1", "this one reads 2"},
         {"\"version\": 2", "\"version\": \"1\"", "version"},
         {"\"version\": 2", "\"version\": -1", "version"},
         {"\"written_by\"", "\"version\": 1, \"written_by\"", "duplicate"},
