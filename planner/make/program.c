@@ -338,7 +338,7 @@ static bool recall_ahead(struct emitter *e, const struct chain_step *steps, size
     return true;
 }
 
-static bool run_save(struct emitter *e, const struct graph_block *block, uint32_t keep)
+static bool save_block(struct emitter *e, const struct graph_block *block, uint32_t keep)
 {
     if ((keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS) drop_outputs(e, block, true);
     if (keep & KEEP_RECONSTRUCT) drop_input(e, block);
@@ -357,7 +357,7 @@ static bool run_ops(struct emitter *e, const struct chain_step *step, bool *held
     TRY(run_forward(e, block->first, block->last));
     if (step->kind == CHAIN_SAVE) {
         held[step->block] = true;
-        return run_save(e, block, step->keep);
+        return save_block(e, block, step->keep);
     }
     drop_outputs(e, block, false);
     if (step->kind == CHAIN_CHECKPOINT) held[step->block] = true;

@@ -12,7 +12,7 @@
 
 /* Everything in a checkpoint: parameters and momenta, which are the same on all devices, then each device's running
  * statistics. When a run goes on with another number of devices, all of them get the mean of the saved statistics. */
-struct keeper {
+struct transfer {
     struct run *run;
     const struct graph *graph;
     struct state_entry *entries; /* of the first device's plan */
@@ -26,21 +26,21 @@ struct keeper {
     bool must_be_finite;
 };
 
-static uint64_t elements_of(const struct keeper *k, size_t entry)
+static uint64_t elements_of(const struct transfer *k, size_t entry)
 {
     return tensor_elements(&k->graph->tensors[k->entries[entry].tensor]);
 }
 
-static bool keeper_begin(struct keeper *k, struct run *run, uint32_t devices, struct error *err)
+static bool transfer_begin(struct transfer *k, struct run *run, uint32_t devices, struct error *err)
 {
     const struct plan_variant *variant = &run->plan->variants[run->plan->devices[run->first_device].variant];
-    *k = (struct keeper){.run = run, .graph = variant->graph, .devices = devices};
+    *k = (struct transfer){.run = run, .graph = variant->graph, .devices = devices};
     TRY(state_entries_find(variant, &k->entries, &k->entry_count, err));
     while (k->shared < k->entry_count && k->entries[k->shared].kind != STATE_STATISTIC) k->shared++;
     return true;
 }
 
-static void keeper_finish(struct keeper *k)
+static void transfer_finish(struct transfer *k)
 {
     mem_free(k->entries);
     mem_free(k->sums);
@@ -48,17 +48,17 @@ static void keeper_finish(struct keeper *k)
 
 static bool put_on_device(void *context, uint32_t rank, struct error *err)
 {
-    struct keeper *k = context;
+    struct transfer *k = context;
     return executor_state_in(k->run->executors[rank], k->entry, k->source, err);
 }
 
 static bool get_from_device(void *context, uint32_t rank, struct error *err)
 {
-    struct keeper *k = context;
+    struct transfer *k = context;
     return executor_state_out(k->run->executors[rank], k->entry, k->values, err);
 }
 
-static bool put_everywhere(struct keeper *k, size_t entry, const float *values, struct error *err)
+static bool put_everywhere(struct transfer *k, size_t entry, const float *values, struct error *err)
 {
     k->entry = entry;
     k->source = values;
@@ -118,8 +118,8 @@ void run_see_loss_scale(struct run *run, const struct loss_scale *scale)
 
 bool run_initialise(struct run *run, struct error *err)
 {
-    struct keeper k;
-    TRY(keeper_begin(&k, run, (uint32_t)run->plan->device_count, err));
+    struct transfer k;
+    TRY(transfer_begin(&k, run, (uint32_t)run->plan->device_count, err));
     bool ok = true;
     for (size_t i = 0; ok && i < k.entry_count; i++) {
         const struct state_entry *entry = &k.entries[i];
@@ -131,14 +131,14 @@ bool run_initialise(struct run *run, struct error *err)
             init_statistic(&k.graph->tensors[entry->tensor], run->staging);
         ok = put_everywhere(&k, i, run->staging, err);
     }
-    keeper_finish(&k);
+    transfer_finish(&k);
     return ok && put_loss_scale(run, first_loss_scale(run), err);
 }
 
 /* ---- Checkpoints ---- */
 
 /* Tensor i of a checkpoint: which entry, of which device. */
-static size_t entry_of(const struct keeper *k, size_t i, uint32_t *device)
+static size_t entry_of(const struct transfer *k, size_t i, uint32_t *device)
 {
     *device = k->run->first_device + k->run->good_rank;
     if (i < k->shared) return i;
@@ -149,7 +149,7 @@ static size_t entry_of(const struct keeper *k, size_t i, uint32_t *device)
 
 static void describe_tensor(void *context, size_t i, struct checkpoint_tensor *tensor)
 {
-    const struct keeper *k = context;
+    const struct transfer *k = context;
     uint32_t device;
     const struct state_entry *entry = &k->entries[entry_of(k, i, &device)];
     const struct tensor *t = &k->graph->tensors[entry->tensor];
@@ -164,7 +164,7 @@ static void describe_tensor(void *context, size_t i, struct checkpoint_tensor *t
 
 static bool get_tensor(void *context, size_t i, float *values, struct error *err)
 {
-    struct keeper *k = context;
+    struct transfer *k = context;
     uint32_t device;
     k->entry = entry_of(k, i, &device);
     k->values = values;
@@ -175,7 +175,7 @@ static bool get_tensor(void *context, size_t i, float *values, struct error *err
 }
 
 /* Adds device d's statistics; the last one's turn puts the mean everywhere. */
-static bool put_mean(struct keeper *k, size_t entry, uint32_t device, const float *values, struct error *err)
+static bool put_mean(struct transfer *k, size_t entry, uint32_t device, const float *values, struct error *err)
 {
     size_t first = 0;
     for (size_t i = k->shared; i < entry; i++) first += elements_of(k, i);
@@ -189,7 +189,7 @@ static bool put_mean(struct keeper *k, size_t entry, uint32_t device, const floa
 
 static bool put_tensor(void *context, size_t i, const float *values, struct error *err)
 {
-    struct keeper *k = context;
+    struct transfer *k = context;
     uint32_t device;
     size_t entry = entry_of(k, i, &device);
     if (i < k->shared) return put_everywhere(k, entry, values, err);
@@ -199,7 +199,7 @@ static bool put_tensor(void *context, size_t i, const float *values, struct erro
     return team_run_one(k->run->team, device - k->run->first_device, put_on_device, k, err);
 }
 
-static struct checkpoint_tensors tensors_of(struct keeper *k)
+static struct checkpoint_tensors tensors_of(struct transfer *k)
 {
     size_t count = k->shared + k->devices * (k->entry_count - k->shared);
     return (struct checkpoint_tensors){k, count, describe_tensor, get_tensor, put_tensor};
@@ -207,9 +207,9 @@ static struct checkpoint_tensors tensors_of(struct keeper *k)
 
 static bool save(struct run *run, bool must_be_finite, struct error *err)
 {
-    struct keeper k;
+    struct transfer k;
     uint64_t begin = clock_now_ns();
-    TRY(keeper_begin(&k, run, (uint32_t)run->plan->device_count, err));
+    TRY(transfer_begin(&k, run, (uint32_t)run->plan->device_count, err));
     k.must_be_finite = must_be_finite;
     struct checkpoint checkpoint = {.spec = run->plan->spec,
                                     .step = run->done,
@@ -225,7 +225,7 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
     checkpoint.loss_scale = run->loss_scale;
     struct checkpoint_tensors tensors = tensors_of(&k);
     ok = ok && checkpoint_write(run->options->save_folder, &checkpoint, &tensors, run->staging, err);
-    keeper_finish(&k);
+    transfer_finish(&k);
     if (!ok) return false;
     run->saved = run->done;
     run_report_gap(run, GAP_CHECKPOINT, begin);
@@ -287,8 +287,8 @@ static bool check_checkpoint(const struct run *run, const char *path, const stru
 
 static bool load_tensors(struct run *run, struct checkpoint_file *file, const struct checkpoint *c, struct error *err)
 {
-    struct keeper k;
-    TRY(keeper_begin(&k, run, c->devices, err));
+    struct transfer k;
+    TRY(transfer_begin(&k, run, c->devices, err));
     bool ok = true;
     if (c->devices != run->plan->device_count) {
         uint64_t count = 0;
@@ -298,7 +298,7 @@ static bool load_tensors(struct run *run, struct checkpoint_file *file, const st
     }
     struct checkpoint_tensors tensors = tensors_of(&k);
     ok = ok && checkpoint_load(file, &tensors, run->staging, err);
-    keeper_finish(&k);
+    transfer_finish(&k);
     return ok;
 }
 
