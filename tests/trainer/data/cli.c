@@ -1,5 +1,6 @@
 /* `fathom data` as a user meets it. */
 #include "data_help.h"
+#include "signals_kit.h"
 
 #include <dirent.h>
 #include <jansson.h>
@@ -102,6 +103,7 @@ static pid_t start(const char *action, const char *first, const char *second, co
     pid_t child = fork();
     cr_assert_geq(child, 0);
     if (child > 0) return child;
+    signals_by_default();
     if (!freopen("/dev/null", "w", stderr)) _exit(126);
     execl(getenv("FATHOM_BIN"), "fathom", "data", action, first, second, third, (char *)NULL);
     _exit(127);

@@ -10,6 +10,7 @@
 
 #include "sanitizers.h"
 #include "system_limits.h"
+#include "signals_kit.h"
 #include "train_help.h"
 
 TestSuite(train_cli, .init = run_make_data, .fini = run_remove_data);
@@ -23,6 +24,7 @@ static pid_t start_after(const char *setting, const char *arguments)
     pid_t child = fork();
     cr_assert(child >= 0);
     if (child > 0) return child;
+    signals_by_default();
     execl("/bin/sh", "sh", "-c", command, (char *)NULL);
     _exit(127);
 }
@@ -331,6 +333,17 @@ static void check_trace(int last)
     check_says(wanted);
 }
 
+/* Until the trace on disk has steps from the first on: what is written in the last tenth of a second a kill takes. */
+static void wait_for_trace(void)
+{
+    for (int i = 0; i < 300; i++) {
+        shell("$FATHOM_BIN top $DATA/t.trace --once --view loss --size 40x120");
+        if (strstr(output, "Loss: steps 1 to ")) return;
+        usleep(20000);
+    }
+    cr_assert_fail("the trace holds no steps: %s", output);
+}
+
 Test(train_cli, a_killed_run_goes_on_from_its_last_checkpoint)
 {
     char arguments[512];
@@ -341,6 +354,7 @@ Test(train_cli, a_killed_run_goes_on_from_its_last_checkpoint)
              run_data, run_data, run_data, run_data);
     pid_t child = start(arguments);
     wait_for_step(7);
+    wait_for_trace();
     kill(child, SIGKILL);
     cr_assert_eq(finish(child), -SIGKILL);
     int last = check_log(true);
