@@ -136,10 +136,6 @@ struct backend {
     bool (*pinned_create)(struct device *device, uint64_t bytes, void **memory, struct error *err);
     void (*pinned_destroy)(struct device *device, void *memory);
 
-    /* Optional: several consecutive ops as one kernel; NULL result = this pattern is not fused here. */
-    bool (*fused_prepare)(struct device *device, const struct op_call *calls, size_t count, struct prepared **prepared,
-                          struct error *err);
-
     /* Optional, all or none: pinned host memory beside the arena, taken and filled once and given back with the device, where
      * activations wait between PASS_OFFLOAD and PASS_FETCH. Without it no plan that offloads can run. */
     bool (*host_create)(struct device *device, uint64_t bytes, struct error *err);
