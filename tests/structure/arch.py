@@ -35,6 +35,7 @@ PICTURE = {
     'planner/place/files': {'planner/place', 'base'},
     'planner/recompute': {'base'},
     'planner/engines': {'planner/graph', 'planner/machine', 'base'},
+    'planner/engines/cudnn': {'base'},
     'planner/plan': {'planner/graph', 'planner/machine', 'base'},
     'planner/cost': PLAN | {'base'},
     'planner/make': PLAN | {'planner/cost', 'planner/place', 'planner/recompute', 'base'},
@@ -44,14 +45,15 @@ PICTURE = {
     'trainer/data': {'base'},
     'trainer/run': PLAN | {'trainer/device', 'trainer/data', 'recipes', 'traces', 'base'},
     'trainer/cpu': {'trainer/device', 'planner/graph', 'base'},
-    'trainer/cuda': {'trainer/device', 'planner/graph', 'base'},
+    'trainer/cuda': {'trainer/device', 'planner/engines', 'planner/engines/cudnn', 'planner/graph', 'planner/machine', 'base'},
     'profiler': {'traces', 'base'},
     'profiler/cupti': {'profiler', 'traces', 'base'},
     'profiler/nvml': {'profiler', 'traces', 'base'},
     'tui': {'traces', 'base'},
 }
-# A program of its own beside the binary, linked to base alone: it speaks, as cli/ does.
+# A program of its own beside the binary: it speaks, as cli/ does.
 HELPER = 'planner/engines/helper'
+HELPER_SEES = {'planner/engines/cudnn', 'base'}
 # outside header (prefix) -> the files or folders that may include it
 OUTSIDE = {
     'hwloc': {'planner/machine/host.c'},
@@ -62,8 +64,8 @@ OUTSIDE = {
     'jpeglib': {'trainer/data/jpeg.c'},
     'xxhash': {'base/hash.c'},
     'jansson': {'base/json.h'},
-    'cuda': {'trainer/cuda', 'planner/engines/helper'},
-    'cudnn': {'trainer/cuda', 'planner/engines/helper'},
+    'cuda': {'trainer/cuda', 'planner/engines/cudnn'},
+    'cudnn': {'trainer/cuda', 'planner/engines/cudnn'},
     'nccl': {'trainer/cuda'},
     'cupti': {'profiler/cupti'},
 }
@@ -109,7 +111,7 @@ def check_includes(folder, path, text, homes):
             home = homes.get(own.group(1))
             if home is None:
                 fault(path, number, f'includes "{own.group(1)}", which no folder has')
-            elif folder != 'cli' and home != folder and home not in ROOMS.get(folder, {'base'}):
+            elif folder != 'cli' and home != folder and home not in ROOMS.get(folder, HELPER_SEES):
                 fault(path, number, f'{folder}/ may not include {home}/{own.group(1)}')
         if system:
             for prefix, allowed in OUTSIDE.items():

@@ -4,6 +4,7 @@
  * Lines of JSON on standard input, one answer a line on standard output (docs/formats.md, "Engines"); the end of input
  * ends it. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
@@ -136,13 +137,19 @@ static bool find_driver(char *path, size_t size)
     return (size_t)snprintf(path, size, "%s/fathom-no-driver.so", dirname(self)) < size;
 }
 
+/* cuDNN has no run-time compiled engines where it can load no driver's library, and then "no engine" means "not asked". */
+static bool load_driver(struct error *err)
+{
+    char path[PATH_MAX + 32];
+    if (!find_driver(path, sizeof path)) return error_set(err, ERROR_FAILED, "this program's folder is not known");
+    return dlopen(path, RTLD_NOW | RTLD_GLOBAL) || error_set(err, ERROR_FAILED, "%s", dlerror());
+}
+
 int main(void)
 {
     static struct helper helper;
-    char driver[PATH_MAX + 32];
     struct error err = {0};
-    if (!find_driver(driver, sizeof driver)) error_set(&err, ERROR_FAILED, "this program's folder is not known");
-    if (err.kind == ERROR_NONE && cudnn_load(driver, &helper.cudnn, &err))
+    if (load_driver(&err) && cudnn_load(NULL, &helper.cudnn, &err))
         printf("{\"cudnn\": %zu}\n", helper.cudnn.version());
     else
         refuse(&err);

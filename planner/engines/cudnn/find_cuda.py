@@ -46,9 +46,12 @@ def look(folders):
     cudnn = first(folders, 'lib64/libcudnn.so.9', 'lib/libcudnn.so.9', 'lib/x86_64-linux-gnu/libcudnn.so.9')
     if not (driver and version and cudnn and first(headers, 'cuda_runtime_api.h')):
         return None
+    nvcc = first(folders, 'bin/nvcc')
+    cudart = first(folders, 'lib64/libcudart.so.1[0-9]', 'lib/libcudart.so.1[0-9]')
     numbers = dict(re.findall(r'#define CUDNN_(MAJOR|MINOR|PATCHLEVEL)\s+(\d+)', version.read_text()))
     return {'root': folders[0].resolve(), 'version': '.'.join(numbers[k] for k in ('MAJOR', 'MINOR', 'PATCHLEVEL')),
-            'cudnn': cudnn, 'driver': driver, 'include': [path.resolve() for path in headers if path.is_dir()]}
+            'cudnn': cudnn, 'driver': driver, 'include': [path.resolve() for path in headers if path.is_dir()],
+            **({'nvcc': nvcc, 'cudart': cudart} if nvcc and cudart else {})}
 
 
 def main():

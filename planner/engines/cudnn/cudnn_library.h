@@ -20,10 +20,14 @@ struct cudnn_library {
                          cudnnBackendAttributeType_t type, int64_t count, const void *values);
     cudnnStatus_t (*get)(cudnnBackendDescriptor_t descriptor, cudnnBackendAttributeName_t name,
                          cudnnBackendAttributeType_t type, int64_t room, int64_t *count, void *values);
+    /* Where there is a GPU. */
+    cudnnStatus_t (*handle_create)(cudnnHandle_t *handle);
+    cudnnStatus_t (*handle_destroy)(cudnnHandle_t handle);
+    cudnnStatus_t (*handle_stream)(cudnnHandle_t handle, cudaStream_t stream);
+    cudnnStatus_t (*execute)(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t arguments);
 };
 
-/* Loads $CUDA_HOME's cuDNN, else the one of the build. driver: the library that says that there is no GPU; cuDNN has no
- * run-time compiled engines where it can load none, and then "no engine" means "not asked". ERROR_FAILED. Stays loaded. */
-bool cudnn_load(const char *driver, struct cudnn_library *library, struct error *err);
+/* Loads the library of that path; NULL: $CUDA_HOME's, else the one of the build. ERROR_FAILED. Stays loaded. */
+bool cudnn_load(const char *path, struct cudnn_library *library, struct error *err);
 
 #endif

@@ -26,7 +26,11 @@ static bool find_all(void *handle, struct cudnn_library *library, struct error *
            find(handle, "cudnnBackendDestroyDescriptor", &library->destroy, err) &&
            find(handle, "cudnnBackendFinalize", &library->finalize, err) &&
            find(handle, "cudnnBackendSetAttribute", &library->set, err) &&
-           find(handle, "cudnnBackendGetAttribute", &library->get, err);
+           find(handle, "cudnnBackendGetAttribute", &library->get, err) &&
+           find(handle, "cudnnCreate", &library->handle_create, err) &&
+           find(handle, "cudnnDestroy", &library->handle_destroy, err) &&
+           find(handle, "cudnnSetStream", &library->handle_stream, err) &&
+           find(handle, "cudnnBackendExecute", &library->execute, err);
 }
 
 static const char *choose(char path[MOST_PATH])
@@ -40,11 +44,10 @@ static const char *choose(char path[MOST_PATH])
     return CUDNN_LIBRARY;
 }
 
-bool cudnn_load(const char *driver, struct cudnn_library *library, struct error *err)
+bool cudnn_load(const char *path, struct cudnn_library *library, struct error *err)
 {
-    char path[MOST_PATH];
-    if (!dlopen(driver, RTLD_NOW | RTLD_GLOBAL)) return error_set(err, ERROR_FAILED, "%s", dlerror());
-    void *handle = dlopen(choose(path), RTLD_NOW | RTLD_LOCAL);
+    char chosen[MOST_PATH];
+    void *handle = dlopen(path ? path : choose(chosen), RTLD_NOW | RTLD_LOCAL);
     if (!handle) return error_set(err, ERROR_FAILED, "cuDNN cannot be loaded: %s", dlerror());
     return find_all(handle, library, err);
 }

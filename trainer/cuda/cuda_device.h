@@ -1,0 +1,109 @@
+/* What the files of this folder share: a GPU with its arena, streams, and an op prepared on it. */
+#ifndef FATHOM_CUDA_DEVICE_H
+#define FATHOM_CUDA_DEVICE_H
+
+#include "backend.h"
+#include "cuda_calls.h"
+#include "kernel_image.h"
+
+/* Beside the arena every device has this much for partial sums of its own kernels. One for all of them: only ops of the
+ * computing stream use it, one after the other. In the plan as part of what the context holds (overheads.h). */
+#define CUDA_SCRATCH_BYTES (8u << 20)
+
+struct prepared;
+struct cuda_convolutions; /* conv.c: cuDNN's handle and plans on a device */
+
+/* How a backend prepares an op: adds to p what a launch does. */
+typedef bool (*cuda_prepare_fn)(struct prepared *p, struct error *err);
+struct cuda_table {
+    const char *name;
+    cuda_prepare_fn prepare[OP_KINDS]; /* NULL: the backend does not know it */
+    bool naive; /* convolutions and products by own loops; never cuDNN */
+};
+extern const struct cuda_table cuda_fast_table, cuda_reference_table;
+
+struct device {
+    const struct vendor *vendor;
+    const struct cuda_table *table;
+    struct device_options options;
+    struct cudaDeviceProp properties;
+    uint8_t *arena; /* addresses on the device, as all of the following */
+    uint64_t arena_bytes;
+    uint8_t *host;  /* pinned; NULL before host_create */
+    uint64_t host_bytes;
+    struct step_block *step;
+    uint8_t *scratch;
+    cudaLibrary_t library;
+    cudaKernel_t kernels[KERNELS];
+    struct cuda_convolutions *convolutions; /* NULL until the first is prepared */
+    struct group *group;                    /* NULL before group_join */
+};
+
+struct stream {
+    struct device *device;
+    cudaStream_t handle;
+};
+
+/* ---- A prepared op: what a launch does, in this order, on one stream ---- */
+
+struct launch_shape {
+    uint32_t blocks, blocks_y, threads; /* blocks_y 0 = 1 */
+    uint32_t shared_bytes;              /* beside what the kernel declares */
+};
+
+enum action_kind { ACTION_KERNEL, ACTION_COPY, ACTION_FILL, ACTION_CALL };
+struct action {
+    enum action_kind kind;
+    union {
+        struct { enum kernel_id id; struct launch_shape shape; void *arguments; } kernel; /* the last owned */
+        struct { void *to; const void *from; uint64_t bytes; } copy;
+        struct { void *at; uint64_t bytes; int byte; } fill;
+        struct {
+            bool (*run)(void *context, struct stream *stream, struct error *err);
+            void (*release)(void *context);
+            void *context; /* owned */
+        } call;
+    };
+};
+
+struct prepared {
+    struct device *device;
+    struct op_call call;
+    struct action *actions;
+    size_t count, capacity;
+};
+
+/* Each adds one action; what is passed is copied, or owned (context, also when it fails). ERROR_MEMORY. */
+bool prepared_kernel(struct prepared *p, enum kernel_id id, struct launch_shape shape, const void *arguments,
+                     size_t bytes, struct error *err);
+bool prepared_copy(struct prepared *p, void *to, const void *from, uint64_t bytes, struct error *err);
+bool prepared_fill(struct prepared *p, void *at, int byte, uint64_t bytes, struct error *err);
+bool prepared_call(struct prepared *p, bool (*run)(void *context, struct stream *stream, struct error *err),
+                   void (*release)(void *context), void *context, struct error *err);
+/* Launches p's actions; releases them. */
+bool prepared_launch(struct prepared *p, struct stream *stream, struct error *err);
+void prepared_release(struct prepared *p);
+
+/* Its operands on the device; NULL where it has none in this pass. */
+static inline void *op_in(const struct prepared *p, unsigned i)
+{
+    return i < p->call.op->inputs && p->call.in_tensor[i] ? p->device->arena + p->call.in[i] : NULL;
+}
+static inline void *op_out(const struct prepared *p, unsigned i)
+{
+    return i < p->call.op->outputs && p->call.out_tensor[i] ? p->device->arena + p->call.out[i] : NULL;
+}
+static inline void *op_workspace(const struct prepared *p)
+{
+    return p->call.workspace_bytes ? p->device->arena + p->call.workspace : NULL;
+}
+
+/* A kernel outside any op, at once. */
+bool cuda_launch(struct device *device, enum kernel_id id, struct launch_shape shape, const void *arguments,
+                 cudaStream_t stream, struct error *err);
+
+/* conv.c */
+bool cuda_prepare_convolution(struct prepared *p, struct error *err);
+void cuda_convolutions_destroy(struct cuda_convolutions *convolutions); /* takes NULL */
+
+#endif

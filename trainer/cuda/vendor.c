@@ -1,0 +1,92 @@
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cuda_calls.h"
+
+static struct vendor loaded;
+static struct error fault;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* ---- Where the libraries are ---- */
+
+#define RUNTIME "libcudart.so.13"
+#define CUDNN   "libcudnn.so.9"
+
+/* root/lib64/name or root/lib/name. */
+static bool look_in(const char *root, const char *name, char *path, size_t size)
+{
+    static const char *const folders[] = {"lib64", "lib"};
+    for (size_t i = 0; root && *root && i < sizeof folders / sizeof *folders; i++) {
+        if ((size_t)snprintf(path, size, "%s/%s/%s", root, folders[i], name) >= size) continue;
+        if (access(path, R_OK) == 0) return true;
+    }
+    return false;
+}
+
+/* The loader's own search gets the bare name. */
+static void find_library(const char *name, const char *built, char *path, size_t size)
+{
+    if (look_in(getenv("CUDA_HOME"), name, path, size) || look_in("/usr/local/cuda", name, path, size)) return;
+    snprintf(path, size, "%s", built && access(built, R_OK) == 0 ? built : name);
+}
+
+/* ---- Loading ---- */
+
+static bool find_call(void *handle, const char *name, void *slot, struct error *err)
+{
+    void *found = dlsym(handle, name);
+    if (!found) return error_set(err, ERROR_FAILED, "%s is not in CUDA's runtime %s", name, loaded.cuda_path);
+    *(void **)slot = found;
+    return true;
+}
+
+static bool find_calls(void *handle, struct cuda_calls *cuda, struct error *err)
+{
+#define FIND(name) TRY(find_call(handle, "cuda" #name, &cuda->name, err));
+    CUDA_CALLS(FIND)
+#undef FIND
+    return true;
+}
+
+static bool load_runtime(struct error *err)
+{
+    find_library(RUNTIME, CUDA_RUNTIME_LIBRARY, loaded.cuda_path, sizeof loaded.cuda_path);
+    void *handle = dlopen(loaded.cuda_path, RTLD_NOW | RTLD_LOCAL);
+    if (!handle)
+        return error_set(err, ERROR_FAILED,
+                         "CUDA's runtime cannot be loaded: %s; set CUDA_HOME to a folder with lib64/" RUNTIME, dlerror());
+    return find_calls(handle, &loaded.cuda, err);
+}
+
+static void load(void)
+{
+    if (!load_runtime(&fault)) return;
+    find_library(CUDNN, CUDNN_LIBRARY, loaded.cudnn_path, sizeof loaded.cudnn_path);
+    loaded.has_cudnn = cudnn_load(loaded.cudnn_path, &loaded.cudnn, &loaded.cudnn_fault);
+}
+
+const struct vendor *vendor_load(struct error *err)
+{
+    pthread_once(&once, load);
+    if (fault.kind == ERROR_NONE) return &loaded;
+    *err = fault;
+    return NULL;
+}
+
+bool cuda_check(const struct vendor *vendor, cudaError_t status, struct error *err, const char *what, ...)
+{
+    char words[256];
+    va_list arguments;
+    if (status == cudaSuccess) return true;
+    va_start(arguments, what);
+    vsnprintf(words, sizeof words, what, arguments);
+    va_end(arguments);
+    return error_set(err, ERROR_FAILED, "%s: %s: %s", words, vendor->cuda.GetErrorName(status),
+                     vendor->cuda.GetErrorString(status));
+}
