@@ -5,7 +5,7 @@
  *
  * - sums {1, 1, 2, C}, f64: what the statistics are made from. They are written by the convolution that makes x, after
  *   its addition, or else by OP_BN_SUMS.
- * - norm {1, 1, 4, C}, f32: what normalises x, by OP_BN_FINALIZE, which also moves the running statistics, and gathers
+ * - norm {1, 1, 6, C}, f32: what normalises x, by OP_BN_FINALIZE, which also moves the running statistics, and gathers
  *   the sums of all devices for synchronised BN. In evaluation it comes from the running statistics.
  * - y has no tensor where every reader is a convolution that reads x through norm. Where a reader is not, OP_BN_APPLY
  *   makes y for all of them; gradients of weights in the BN's own block still read x, which is kept anyway. Where only
@@ -30,7 +30,7 @@
 #include "graph.h"
 
 #define BN_SUMS_ROWS         2
-#define BN_NORM_ROWS         4
+#define BN_NORM_ROWS         6
 #define BN_COEFFICIENTS_ROWS 5
 
 /* The graph that a device with these capabilities (bits of enum graph_lowering) runs; the caller ends *lowered with

@@ -102,6 +102,9 @@ static inline void *op_workspace(const struct prepared *p)
 bool cuda_launch(struct device *device, enum kernel_id id, struct launch_shape shape, const void *arguments,
                  cudaStream_t stream, struct error *err);
 
+/* Whether a convolution writes these sums (bn_layout.h): then they are f32. */
+bool bn_sums_are_single(const struct graph *graph, uint32_t sums);
+
 /* conv.c */
 bool cuda_prepare_convolution(struct prepared *p, struct error *err);
 void cuda_convolutions_destroy(struct cuda_convolutions *convolutions); /* takes NULL */
