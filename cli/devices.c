@@ -48,21 +48,24 @@ static void print_catalogue(void)
     size_t count;
     const struct device_spec *entries = catalogue_entries(&count);
     bool wide = page_columns() >= PAGE_COLUMNS + LONGEST_SOURCE;
-    printf("\ncatalogue\n  %-12s %9s %9s %7s %7s %8s %8s %8s%s\n", "name", "memory", "usable", "f32", "f16", "memory/s",
-           "link/s", "host/s", wide ? "  source" : "");
+    printf("\ncatalogue\n  %-11s %9s %9s %4s %6s %6s %8s %8s %8s%s\n", "name", "memory", "usable", "CC", "f32", "f16",
+           "memory/s", "link/s", "host/s", wide ? "  source" : "");
     for (size_t i = 0; i < count; i++) {
         const struct device_spec *e = &entries[i];
         char memory[UNITS_TEXT], usable[UNITS_TEXT], f32[UNITS_TEXT], f16[UNITS_TEXT], speed[UNITS_TEXT],
-            link[UNITS_TEXT], slot[UNITS_TEXT];
-        printf("  %-12s %9s %9s %7s %7s %7sB %7sB %7sB%s%s\n", e->name, units_format_bytes(e->memory_bytes, memory),
+            link[UNITS_TEXT], slot[UNITS_TEXT], capability[DEVICE_CAPABILITY];
+        printf("  %-11s %9s %9s %4s %6s %6s %7sB %7sB %7sB%s%s\n", e->name, units_format_bytes(e->memory_bytes, memory),
                units_format_bytes(e->memory_bytes - e->reserve_bytes - e->context_bytes, usable),
-               units_format_si(e->flops_f32, f32), units_format_si(e->flops_f16, f16),
-               units_format_si(e->bandwidth, speed), units_format_si(e->link_bandwidth, link),
-               units_format_si(e->host_bandwidth, slot), wide ? "  " : "", wide ? e->source : "");
+               device_capability_words(e->capability, capability), units_format_si(e->flops_f32, f32),
+               units_format_si(e->flops_f16, f16), units_format_si(e->bandwidth, speed),
+               units_format_si(e->link_bandwidth, link), units_format_si(e->host_bandwidth, slot), wide ? "  " : "",
+               wide ? e->source : "");
     }
     putchar('\n');
     page_say(stdout, 2, 2,
-             "usable: without what the driver holds back, the context and the libraries; f32, f16: FLOP/s at most; "
+             "usable: without what the driver holds back, the context and the libraries; CC: compute capability, from "
+             "7.5 on "
+             "`fathom train` runs there; f32, f16: FLOP/s at most; "
              "link, host: to a peer and to pinned host memory, per direction%s",
              wide ? "" : "; --json also has each figure's source");
 }
@@ -105,14 +108,14 @@ static json_t *catalogue_json(void)
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
         const struct device_spec *e = &entries[i];
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:s}",
-                                              "name", e->name, "memory_bytes", (json_int_t)e->memory_bytes,
-                                              "context_bytes", (json_int_t)e->context_bytes, "comm_bytes",
-                                              (json_int_t)e->comm_bytes, "reserve_bytes", (json_int_t)e->reserve_bytes,
-                                              "workspace_bytes", (json_int_t)e->workspace_bytes, "flops_f32",
-                                              e->flops_f32, "flops_f16", e->flops_f16, "bandwidth", e->bandwidth,
-                                              "launch_seconds", e->launch_seconds, "link_bandwidth", e->link_bandwidth,
-                                              "host_bandwidth", e->host_bandwidth, "source", e->source));
+        json_array_append_new(
+            list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "name", e->name,
+                            "memory_bytes", (json_int_t)e->memory_bytes, "context_bytes", (json_int_t)e->context_bytes,
+                            "comm_bytes", (json_int_t)e->comm_bytes, "reserve_bytes", (json_int_t)e->reserve_bytes,
+                            "workspace_bytes", (json_int_t)e->workspace_bytes, "compute_capability",
+                            e->capability / 100.0, "flops_f32", e->flops_f32, "flops_f16", e->flops_f16, "bandwidth",
+                            e->bandwidth, "launch_seconds", e->launch_seconds, "link_bandwidth", e->link_bandwidth,
+                            "host_bandwidth", e->host_bandwidth, "source", e->source));
     }
     return list;
 }

@@ -308,7 +308,7 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     if (plan_flags_request(&o->flags, model, "auto", backends_for(DEVICE_CPU), false, &machine, &request, err) &&
         watch(&request, &progress, o->max_depth) && set_nodes(o, &machine, err) &&
         read_costs(o, &request, &machine, &costs, err) &&
-        plan_engines_begin(o->engines, &machine, &request, &engines, err) &&
+        plan_engines_begin(o->engines, plan_flags_fuse_auto(&o->flags), &machine, &request, &engines, err) &&
         make_plan_of_engines(o, &request, &engines, &made, err) && write_files(o, made.plan, err) &&
         tell(o, &request, &made, &engines, err) && plan_engines_save(&engines, err))
         code = made.plan->fits ? 0 : 1;
@@ -372,9 +372,10 @@ static const char manual[] = "NAME\n"
                              "                         branch: less memory, exact only to rounding\n"
                              "                         (docs/guide.md has what that does); pre-activation\n"
                              "                         units with identity shortcuts do\n"
-                             "      --fuse WHAT        done in one op: none, all, or some of bn, sums,\n"
-                             "                         normalize, normalize-weights, gradient, gradient-sums\n"
-                             "                         and add, with commas (docs/guide.md)\n"
+                             "      --fuse WHAT        done in one op: auto (what the devices do best; the\n"
+                             "                         default), none, all, or some of bn, sums, normalize,\n"
+                             "                         normalize-weights, gradient, gradient-sums and add,\n"
+                             "                         with commas (docs/guide.md)\n"
                              "      --workspace BYTES  of one op, on GPUs: less is slower (at 8MiB up to 1.9\n"
                              "                         times; 128MiB is enough)\n"
                              "      --micro-batches N  cut each device's share into N equal parts, gradients\n"
@@ -411,7 +412,8 @@ static const char manual_end[] = "      --search-seconds S  look so long for a s
                                  "      --engines HOW      workspaces of GPUs from cuDNN's engines, without the\n"
                                  "                         GPU: auto (asks the cuDNN here) or a file of answers,\n"
                                  "                         made or completed here and read where no cuDNN is; the\n"
-                                 "                         planner's estimate if not given\n"
+                                 "                         planner's estimate if not given. It answers for plain\n"
+                                 "                         convolutions: then auto fuses bn alone\n"
                                  "      --network RATE     between nodes of devices, like 3200Gb/s, of a node, per\n"
                                  "                         direction; the catalogue's if not given\n"
                                  "      --per-node N       so many devices in a node\n"

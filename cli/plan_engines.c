@@ -68,6 +68,8 @@ static void mark(struct machine *machine, uint32_t cudnn)
 static void use(struct plan_engines *all, struct plan_request *request)
 {
     mark(all->machine, engines_cudnn(all->engines));
+    all->lowering = request->lowering;
+    request->lowering &= LOWER_BN;
     request->workspace_bytes = engine_workspace;
     request->workspace_context = all;
 }
@@ -75,6 +77,7 @@ static void use(struct plan_engines *all, struct plan_request *request)
 static void do_without(struct plan_engines *all, struct plan_request *request)
 {
     mark(all->machine, 0);
+    request->lowering = all->lowering;
     request->workspace_bytes = NULL;
     request->workspace_context = NULL;
 }
@@ -86,10 +89,9 @@ static void tell(struct plan_engines *all, const char *why)
 }
 
 /* What cuDNN has for convolutions with something before or after them is another question, which is not asked yet. */
-static bool check_fusion(const struct plan_request *request, struct error *err)
+static bool check_fusion(const struct plan_request *request, bool fuse_auto, struct error *err)
 {
-    uint32_t beside = request->lowering & ~(uint32_t)LOWER_BN;
-    if (beside == 0) return true;
+    if (fuse_auto || (request->lowering & ~(uint32_t)LOWER_BN) == 0) return true;
     return error_set(
         err, ERROR_INPUT,
         "--engines: found beside --fuse, which makes convolutions do more than one thing; cuDNN is asked about "
@@ -146,12 +148,12 @@ static bool open_engines(struct plan_engines *all, const struct engine_device *d
     return true;
 }
 
-bool plan_engines_begin(const char *how, struct machine *machine, struct plan_request *request,
+bool plan_engines_begin(const char *how, bool fuse_auto, struct machine *machine, struct plan_request *request,
                         struct plan_engines *engines, struct error *err)
 {
     if (!how) return true;
     const struct device_spec *spec = &machine->devices[0];
-    TRY(check_devices(machine, err) && check_fusion(request, err));
+    TRY(check_devices(machine, err) && check_fusion(request, fuse_auto, err));
     engines->machine = machine;
     engines->carried = strcmp(how, "auto") == 0 ? NULL : how;
     engines->tier = (struct workspace_tier){spec, request->workspace_cap_bytes};

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "choice.h"
+#include "engine_lowering.h"
 #include "lower.h"
 #include "plan_request.h"
 #include "units.h"
@@ -161,15 +162,17 @@ static bool parse_fusion(const char *word, size_t length, uint32_t *lowering, st
     }
     return error_set(
         err, ERROR_INPUT,
-        "--fuse: '%.*s' is none of none, all, or some of bn, sums, normalize, normalize-weights, gradient, "
+        "--fuse: '%.*s' is none of auto, none, all, or some of bn, sums, normalize, normalize-weights, gradient, "
         "gradient-sums and add, with commas between them",
         length > 40 ? 40 : (int)length, word);
 }
 
+bool plan_flags_fuse_auto(const struct plan_flags *o) { return !o->fuse || choice_same(o->fuse, "auto"); }
+
 static bool parse_fuse(const struct plan_flags *o, struct plan_request *request, struct error *err)
 {
     request->lowering = 0;
-    if (!o->fuse || choice_same(o->fuse, "none")) return true;
+    if (plan_flags_fuse_auto(o) || choice_same(o->fuse, "none")) return true;
     if (choice_same(o->fuse, "all")) {
         request->lowering = LOWER_ALL;
         return true;
@@ -219,13 +222,16 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
     request->workspace_cap_bytes = o->workspace;
     request->machine = machine;
     TRY(machine_parse(o->gpus ? o->gpus : default_gpus, machine, err));
-    if (machine->devices[0].kind != DEVICE_CPU && !everywhere) return true;
+    if (machine->devices[0].kind != DEVICE_CPU && !everywhere) {
+        if (plan_flags_fuse_auto(o)) request->lowering = engine_lowering_shared(machine, request->dtype);
+        return true;
+    }
     TRY(check_dtype(host, request->dtype, err));
     if (o->workspace)
         return error_set(err, ERROR_INPUT,
                          "--workspace: found for the %s backend, which says what its ops need; it goes with GPUs",
                          host->name);
-    if (!o->fuse && host->lowering) request->lowering = host->lowering(request->dtype);
+    if (plan_flags_fuse_auto(o) && host->lowering) request->lowering = host->lowering(request->dtype);
     request->workspace_bytes = ask_workspace;
     request->workspace_context = (void *)(uintptr_t)host;
     return true;

@@ -19,8 +19,9 @@ struct plan_flags { /* NULL, 0, false = not given */
 void plan_flags_specs(struct plan_flags *flags, struct option_spec specs[PLAN_FLAGS]);
 /* Whether any was given. */
 bool plan_flags_given(const struct plan_flags *flags);
-/* A request for the model, on a machine that the caller ends with machine_finish, also after a failure. default_gpus:
- * of
+/* Whether the devices say what is fused. */
+bool plan_flags_fuse_auto(const struct plan_flags *flags);
+/* A request for the model, on a machine that the caller ends with machine_finish, also after a failure. default_gpus: of
  * --gpus. host: whom virtual devices' workspaces are asked of. */
 bool plan_flags_request(const struct plan_flags *flags, const char *model, const char *default_gpus,
                         const struct backend *host, bool everywhere, struct machine *machine,

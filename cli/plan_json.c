@@ -157,6 +157,7 @@ static json_t *frontier_json(const struct frontier *frontier)
 static json_t *notes_json(const struct plan *plan, const struct machine *machine)
 {
     json_t *notes = json_array();
+    char words[WORDS_UNTRAINABLE];
     if (machine && machine->note) json_array_append_new(notes, json_string("device-taken-for-one-of-several"));
     if (plan->changes_bn) json_array_append_new(notes, json_string("bn-over-fewer-images"));
     for (size_t v = 0; v < plan->variant_count; v++)
@@ -164,6 +165,7 @@ static json_t *notes_json(const struct plan *plan, const struct machine *machine
             json_array_append_new(notes, json_string("exact-to-rounding"));
             break;
         }
+    if (*words_untrainable(plan, words)) json_array_append_new(notes, json_string("devices-cannot-train"));
     if (plan->step_seconds <= 0) json_array_append_new(notes, json_string("time-unknown"));
     if (plan->step_seconds > 0 && plan->device_count > 1)
         json_array_append_new(notes, json_string("scaling-simulated"));

@@ -348,6 +348,14 @@ static void print_bn(const struct plan *plan, FILE *to)
              plan->device_count > 1 && !plan->sync_bn ? " --sync-bn takes them over all devices." : "");
 }
 
+static void print_untrainable(const struct plan *plan, FILE *to)
+{
+    char words[WORDS_UNTRAINABLE];
+    if (!*words_untrainable(plan, words)) return;
+    fputc('\n', to);
+    page_say(to, 0, 2, "note: %s.", PRINTABLE(words));
+}
+
 static void print_advice(const struct plan_report *report, FILE *to)
 {
     bool mild = report->advice_count > 0;
@@ -435,6 +443,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_rounding(report->plan, to);
     print_shares(report->plan, report->measured, to);
     print_bn(report->plan, to);
+    print_untrainable(report->plan, to);
     if (report->machine && report->machine->note) {
         fputc('\n', to);
         page_say(to, 0, 2, "note: %s.", report->machine->note);

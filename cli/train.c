@@ -257,8 +257,8 @@ static bool check_place(const struct train_command *c, const char *flag, const c
     char resolved[FILES_PATH];
     if (!path) return true;
     if (dataset_reads(c->options.data_path, path))
-        return error_set(err, ERROR_INPUT, "%s: %s would be a part of the dataset in %s; name another place", flag, path,
-                         c->options.data_path);
+        return error_set(err, ERROR_INPUT, "%s: %s would be a part of the dataset in %s; name another place", flag,
+                         path, c->options.data_path);
     const char *name = files_resolve(path, resolved) ? strrchr(resolved, '/') : NULL;
     if (name && checkpoint_names_one(name + 1))
         return error_set(err, ERROR_INPUT, "%s: %s is the name of a checkpoint; name another file", flag, path);

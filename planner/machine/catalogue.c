@@ -8,7 +8,8 @@
 #include "text.h"
 
 /* memory: as sold; reported: what the driver offers to programs (with ECC where it is the default), MiB.
- * The difference and a margin are the reserve. Speeds are the maker's peaks without sparsity; f32 means true f32 (no
+ * The difference and a margin are the reserve. Capability: CUDA's compute capability (developer.nvidia.com/cuda-gpus),
+ * 900 for 9.0. Speeds are the maker's peaks without sparsity; f32 means true f32 (no
  * TF32); where a chip has no fast f16 its f16 speed is its f32 speed, as cuDNN then computes in f32. Launch: 5 us per
  * kernel on a stream, 2.5 us since Hopper (in a CUDA graph). Links: NVLink per direction, else the PCIe slot's 16 lanes
  * at 80 % of their rate. Host: those lanes, also beside NVLink, and on Grace NVLink-C2C, whose 900 GB/s of both
@@ -17,10 +18,10 @@
  * H100, H200 and B200 8 and eight NDR ports of 400 (DGX user guides; DGX SuperPOD reference architectures), NVL72 72
  * and a port of 400 for each. Cards in slots: 8 to a host, which has a 25 Gb/s port in a rack and 10 Gb/s under a desk:
  * an assumption that --network and machine files replace. */
-#define CARD(called, gib, multiprocessors, reported_mib, f32_tera, f16_tera, giga_per_second, launch_us, library,      \
-             channels, link_giga, has_nvlink, host_giga, to_a_node, network_giga, told_by)                             \
+#define CARD(called, computes, gib, multiprocessors, reported_mib, f32_tera, f16_tera, giga_per_second, launch_us,     \
+             library, channels, link_giga, has_nvlink, host_giga, to_a_node, network_giga, told_by)                    \
     {                                                                                                                  \
-        .kind = DEVICE_GPU, .name = called, .memory_bytes = (gib)*GIB,                                                 \
+        .kind = DEVICE_GPU, .name = called, .capability = computes, .memory_bytes = (gib)*GIB,                         \
         .context_bytes = CUDA_CONTEXT_BYTES + (library), .comm_bytes = (channels)*NCCL_CHANNEL_BYTES,                  \
         .reserve_bytes = (gib)*GIB - (reported_mib)*MIB + GPU_MARGIN_BYTES, .workspace_bytes = GPU_WORKSPACE_BYTES,    \
         .flops_f32 = (f32_tera)*1e12, .flops_f16 = (f16_tera)*1e12, .bandwidth = (giga_per_second)*1e9,                \
@@ -49,44 +50,47 @@
 #define ROW(...) CARD(__VA_ARGS__)
 
 static const struct device_spec entries[] = {
-    /* name, GiB, multiprocessors, reported, f32, f16, GB/s, ... */
-    ROW("k40", 12, 15, 11441, 4.29, 4.29, 288, OLD, PCIE3, RACK,
+    /* name, capability, GiB, multiprocessors, reported, f32, f16, GB/s, ... */
+    ROW("k40", 350, 12, 15, 11441, 4.29, 4.29, 288, OLD, PCIE3, RACK,
         "Tesla K40 board specification BD-06902; base clock; ECC on"),
-    ROW("k80", 12, 13, 11441, 2.8, 2.8, 240, OLD, PCIE3, RACK,
+    ROW("k80", 370, 12, 13, 11441, 2.8, 2.8, 240, OLD, PCIE3, RACK,
         "Tesla K80 board specification BD-07317, one of its two dies; ECC on"),
-    ROW("m40", 12, 24, 11448, 6.84, 6.84, 288, OLD, PCIE3, RACK, "Tesla M40 product brief; ECC on"),
-    ROW("m40-24gb", 24, 24, 22945, 6.84, 6.84, 288, OLD, PCIE3, RACK, "Tesla M40 24GB product brief; ECC on"),
-    ROW("titan-x", 12, 24, 12207, 6.14, 6.14, 336.5, OLD, PCIE3, OFFICE,
+    ROW("m40", 520, 12, 24, 11448, 6.84, 6.84, 288, OLD, PCIE3, RACK, "Tesla M40 product brief; ECC on"),
+    ROW("m40-24gb", 520, 24, 24, 22945, 6.84, 6.84, 288, OLD, PCIE3, RACK, "Tesla M40 24GB product brief; ECC on"),
+    ROW("titan-x", 520, 12, 24, 12207, 6.14, 6.14, 336.5, OLD, PCIE3, OFFICE,
         "GeForce GTX TITAN X (Maxwell, 2015) specifications"),
-    ROW("titan-xp", 12, 30, 12196, 12.15, 12.15, 547.7, OLD, PCIE3, OFFICE, "NVIDIA TITAN Xp (2017) specifications"),
-    ROW("gtx-1080", 8, 20, 8117, 8.87, 8.87, 320, OLD, PCIE3, OFFICE, "GeForce GTX 1080 whitepaper"),
-    ROW("gtx-1080-ti", 11, 28, 11172, 11.34, 11.34, 484, OLD, PCIE3, OFFICE, "GeForce GTX 1080 Ti specifications"),
-    ROW("p100", 16, 56, 16276, 10.6, 21.2, 732, OLD, NVLINK(80, LANES3), DGX1, "Tesla P100 SXM2 datasheet"),
-    ROW("titan-v", 12, 80, 12066, 14.9, 119.2, 652.8, OLD, PCIE3, OFFICE, "NVIDIA TITAN V specifications"),
-    ROW("v100-16gb", 16, 80, 16152, 15.7, 125, 900, OLD, NVLINK(150, LANES3), DGX1, "Tesla V100 SXM2 datasheet"),
-    ROW("v100-32gb", 32, 80, 32502, 15.7, 125, 900, OLD, NVLINK(150, LANES3), DGX1, "Tesla V100 SXM2 32GB datasheet"),
-    ROW("t4", 16, 40, 14914, 8.1, 65, 320, OLD, PCIE3, RACK, "NVIDIA T4 datasheet; ECC on"),
-    ROW("rtx-2080-ti", 11, 68, 11011, 13.45, 53.8, 616, OLD, PCIE3, OFFICE,
+    ROW("titan-xp", 610, 12, 30, 12196, 12.15, 12.15, 547.7, OLD, PCIE3, OFFICE,
+        "NVIDIA TITAN Xp (2017) specifications"),
+    ROW("gtx-1080", 610, 8, 20, 8117, 8.87, 8.87, 320, OLD, PCIE3, OFFICE, "GeForce GTX 1080 whitepaper"),
+    ROW("gtx-1080-ti", 610, 11, 28, 11172, 11.34, 11.34, 484, OLD, PCIE3, OFFICE, "GeForce GTX 1080 Ti specifications"),
+    ROW("p100", 600, 16, 56, 16276, 10.6, 21.2, 732, OLD, NVLINK(80, LANES3), DGX1, "Tesla P100 SXM2 datasheet"),
+    ROW("titan-v", 700, 12, 80, 12066, 14.9, 119.2, 652.8, OLD, PCIE3, OFFICE, "NVIDIA TITAN V specifications"),
+    ROW("v100-16gb", 700, 16, 80, 16152, 15.7, 125, 900, OLD, NVLINK(150, LANES3), DGX1, "Tesla V100 SXM2 datasheet"),
+    ROW("v100-32gb", 700, 32, 80, 32502, 15.7, 125, 900, OLD, NVLINK(150, LANES3), DGX1,
+        "Tesla V100 SXM2 32GB datasheet"),
+    ROW("t4", 750, 16, 40, 14914, 8.1, 65, 320, OLD, PCIE3, RACK, "NVIDIA T4 datasheet; ECC on"),
+    ROW("rtx-2080-ti", 750, 11, 68, 11011, 13.45, 53.8, 616, OLD, PCIE3, OFFICE,
         "Turing whitepaper WP-09183, f32 accumulation"),
-    ROW("rtx-3090", 24, 82, 24251, 35.6, 71, 936, OLD, PCIE4, OFFICE, "GA102 whitepaper, f32 accumulation"),
-    ROW("rtx-4090", 24, 128, 24202, 82.6, 165.2, 1008, OLD, PCIE4, OFFICE, "Ada whitepaper, f32 accumulation"),
-    ROW("rtx-5090", 32, 170, 32109, 104.8, 209.5, 1792, NEW, PCIE5, OFFICE,
+    ROW("rtx-3090", 860, 24, 82, 24251, 35.6, 71, 936, OLD, PCIE4, OFFICE, "GA102 whitepaper, f32 accumulation"),
+    ROW("rtx-4090", 890, 24, 128, 24202, 82.6, 165.2, 1008, OLD, PCIE4, OFFICE, "Ada whitepaper, f32 accumulation"),
+    ROW("rtx-5090", 1200, 32, 170, 32109, 104.8, 209.5, 1792, NEW, PCIE5, OFFICE,
         "RTX Blackwell whitepaper, f32 accumulation"),
-    ROW("a10", 24, 72, 22502, 31.2, 125, 600, OLD, PCIE4, RACK, "NVIDIA A10 datasheet; ECC on"),
-    ROW("a40", 48, 84, 45403, 37.4, 149.7, 696, OLD, PCIE4, RACK, "NVIDIA A40 datasheet; ECC on"),
-    ROW("a100-40gb", 40, 108, 40326, 19.5, 312, 1555, OLD, NVLINK(300, LANES4), DGX_A100,
+    ROW("a10", 860, 24, 72, 22502, 31.2, 125, 600, OLD, PCIE4, RACK, "NVIDIA A10 datasheet; ECC on"),
+    ROW("a40", 860, 48, 84, 45403, 37.4, 149.7, 696, OLD, PCIE4, RACK, "NVIDIA A40 datasheet; ECC on"),
+    ROW("a100-40gb", 800, 40, 108, 40326, 19.5, 312, 1555, OLD, NVLINK(300, LANES4), DGX_A100,
         "NVIDIA A100 datasheet, SXM4 40GB"),
-    ROW("a100-80gb", 80, 108, 81037, 19.5, 312, 2039, OLD, NVLINK(300, LANES4), DGX_A100,
+    ROW("a100-80gb", 800, 80, 108, 81037, 19.5, 312, 2039, OLD, NVLINK(300, LANES4), DGX_A100,
         "NVIDIA A100 datasheet, SXM4 80GB"),
-    ROW("l4", 24, 58, 22478, 30.3, 121, 300, OLD, PCIE4, RACK, "NVIDIA L4 datasheet, dense; ECC on"),
-    ROW("l40s", 48, 142, 45458, 91.6, 362, 864, OLD, PCIE4, RACK, "NVIDIA L40S datasheet, dense; ECC on"),
-    ROW("h100-pcie", 80, 114, 81002, 51, 756, 2000, NEW, PCIE5, RACK, "NVIDIA H100 datasheet, PCIe, dense"),
-    ROW("h100", 80, 132, 81002, 67, 989, 3350, NEW, NVLINK(450, LANES5), DGX_H100, "NVIDIA H100 datasheet, SXM, dense"),
-    ROW("h200", 141, 132, 143161, 67, 989, 4800, NEW, NVLINK(450, LANES5), DGX_H100,
+    ROW("l4", 890, 24, 58, 22478, 30.3, 121, 300, OLD, PCIE4, RACK, "NVIDIA L4 datasheet, dense; ECC on"),
+    ROW("l40s", 890, 48, 142, 45458, 91.6, 362, 864, OLD, PCIE4, RACK, "NVIDIA L40S datasheet, dense; ECC on"),
+    ROW("h100-pcie", 900, 80, 114, 81002, 51, 756, 2000, NEW, PCIE5, RACK, "NVIDIA H100 datasheet, PCIe, dense"),
+    ROW("h100", 900, 80, 132, 81002, 67, 989, 3350, NEW, NVLINK(450, LANES5), DGX_H100,
+        "NVIDIA H100 datasheet, SXM, dense"),
+    ROW("h200", 900, 141, 132, 143161, 67, 989, 4800, NEW, NVLINK(450, LANES5), DGX_H100,
         "NVIDIA H200 datasheet, SXM, dense"),
-    ROW("b200", 180, 148, 182633, 75, 2250, 7700, NEW, NVLINK(900, LANES5), DGX_H100,
+    ROW("b200", 1000, 180, 148, 182633, 75, 2250, 7700, NEW, NVLINK(900, LANES5), DGX_H100,
         "NVIDIA HGX B200 datasheet, dense"),
-    ROW("gb200", 186, 148, 188416, 80, 2500, 8000, NEW, NVLINK(900, GRACE), NVL72,
+    ROW("gb200", 1000, 186, 148, 188416, 80, 2500, 8000, NEW, NVLINK(900, GRACE), NVL72,
         "NVIDIA GB200 NVL72 datasheet, one GPU, dense"),
 };
 #define ENTRIES (sizeof entries / sizeof entries[0])

@@ -1,6 +1,7 @@
 #include "machine.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -236,6 +237,20 @@ bool machine_parse(const char *text, struct machine *machine, struct error *err)
 }
 
 const char *device_kind_name(enum device_kind kind) { return kind == DEVICE_CPU ? "cpu" : "gpu"; }
+
+char *device_capability_words(uint32_t capability, char out[DEVICE_CAPABILITY])
+{
+    snprintf(out, DEVICE_CAPABILITY, "%" PRIu32 ".%" PRIu32, capability / 100 % 100, capability / 10 % 10);
+    return out;
+}
+
+bool device_capability_of(double number, uint32_t *capability)
+{
+    double tenths = number * 10;
+    if (!(number >= 0 && number < 100) || fabs(tenths - nearbyint(tenths)) > 1e-6) return false;
+    *capability = (uint32_t)nearbyint(tenths) * 10;
+    return true;
+}
 
 bool device_same_memory(const struct device_spec *a, const struct device_spec *b)
 {

@@ -31,6 +31,7 @@ struct device_spec {
     double bandwidth;          /* bytes per second to its memory; 0 = unknown */
     double launch_seconds;     /* least time of one op */
     uint32_t processors;       /* multiprocessors; 0 = unknown */
+    uint32_t capability;       /* gpu: CUDA's compute capability, 900 for 9.0; 0 = unknown */
     double link_bandwidth;     /* bytes per second to its peers, per direction; 0 = unknown */
     double host_bandwidth;     /* bytes per second to and from pinned host memory, per direction; 0 = unknown */
     bool nvlink;               /* its link is NVLink, not a slot behind the host's bridge */
@@ -44,6 +45,16 @@ struct device_spec {
 static inline uint64_t device_usable_bytes(const struct device_spec *device)
 {
     return device->memory_bytes > device->reserve_bytes ? device->memory_bytes - device->reserve_bytes : 0;
+}
+
+/* The least that CUDA 13 serves; older GPUs are planned for, and not trained on. */
+#define DEVICE_LEAST_CAPABILITY 750
+/* The least for which cuDNN has convolutions in bf16. */
+#define DEVICE_BF16_CAPABILITY 800
+
+static inline bool device_can_train(const struct device_spec *device)
+{
+    return device->kind == DEVICE_CPU || device->capability == 0 || device->capability >= DEVICE_LEAST_CAPABILITY;
 }
 
 #define MACHINE_NODE_DEVICES 8
@@ -68,6 +79,11 @@ bool machine_parse_rate(const char *text, const char *what, double *bytes_per_se
 /* Fills *machine, which the caller ends with machine_finish; on failure *machine is untouched. Unknown names are
  * ERROR_INPUT and suggest the nearest ones; a mixture of CPUs and GPUs is ERROR_INPUT. */
 bool machine_parse(const char *text, struct machine *machine, struct error *err);
+/* A capability as people write it: 900 as "9.0", into out; returns out. And back from a number in a file: false for what
+ * is no capability. */
+#define DEVICE_CAPABILITY 8
+char *device_capability_words(uint32_t capability, char out[DEVICE_CAPABILITY]);
+bool device_capability_of(double number, uint32_t *capability);
 /* "gpu", "cpu". */
 const char *device_kind_name(enum device_kind kind);
 /* Whether two devices take the same plan, and whether they run it in the same time. What they are called and where their

@@ -64,6 +64,17 @@ static bool get_speed(const json_t *object, const char *field, const char *where
     return true;
 }
 
+static bool read_capability(const json_t *object, const char *where, uint32_t *capability, struct error *err)
+{
+    double number = 0;
+    if (!json_object_get(object, "compute_capability")) return true;
+    TRY(json_get_real(object, "compute_capability", where, &number, err));
+    if (device_capability_of(number, capability)) return true;
+    return error_set(err, ERROR_INPUT,
+                     "%s: field 'compute_capability' is %g; a number like 9.0, or 0 (unknown), is wanted", where,
+                     number);
+}
+
 static bool read_kind(const json_t *object, const char *where, enum device_kind *kind, struct error *err)
 {
     const char *text = "gpu";
@@ -120,10 +131,23 @@ static bool check_outside(const struct device_spec *spec, const char *where, str
 static bool read_device(const json_t *object, const char *where, struct device_spec *spec, uint64_t *count,
                         struct error *err)
 {
-    static const char *const fields[] = {
-        "name",       "kind",           "count",          "memory_bytes",    "source",    "context_bytes",
-        "comm_bytes", "reserve_bytes",  "op_bytes",       "workspace_bytes", "flops_f32", "flops_f16",
-        "bandwidth",  "launch_seconds", "link_bandwidth", "host_bandwidth"};
+    static const char *const fields[] = {"name",
+                                         "kind",
+                                         "count",
+                                         "memory_bytes",
+                                         "source",
+                                         "context_bytes",
+                                         "comm_bytes",
+                                         "reserve_bytes",
+                                         "op_bytes",
+                                         "workspace_bytes",
+                                         "flops_f32",
+                                         "flops_f16",
+                                         "bandwidth",
+                                         "launch_seconds",
+                                         "link_bandwidth",
+                                         "host_bandwidth",
+                                         "compute_capability"};
     char name[DEVICE_NAME];
     enum device_kind kind = DEVICE_GPU;
     uint64_t memory;
@@ -148,7 +172,7 @@ static bool read_device(const json_t *object, const char *where, struct device_s
         double *value = (double *)(void *)((char *)spec + real_fields[i].offset);
         TRY(get_speed(object, real_fields[i].field, where, value, err));
     }
-    return true;
+    return read_capability(object, where, &spec->capability, err);
 }
 
 /* Sources are kept one behind the other in machine->text; *used is how much of it is taken. */
@@ -262,7 +286,7 @@ bool machine_read_file(const char *path, struct machine *machine, struct error *
 static bool same_device(const struct device_spec *a, const struct device_spec *b)
 {
     bool same = a->kind == b->kind && strcmp(a->name, b->name) == 0 && strcmp(a->source, b->source) == 0 &&
-                a->memory_bytes == b->memory_bytes;
+                a->memory_bytes == b->memory_bytes && a->capability == b->capability;
     for (size_t i = 0; i < BYTE_FIELDS; i++)
         same = same && memcmp((const char *)a + byte_fields[i].offset, (const char *)b + byte_fields[i].offset, 8) == 0;
     for (size_t i = 0; i < REAL_FIELDS; i++)
@@ -285,6 +309,7 @@ static json_t *device_json(const struct device_spec *spec, size_t count)
         memcpy(&value, (const char *)spec + real_fields[i].offset, sizeof value);
         json_object_set_new(object, real_fields[i].field, json_real(value));
     }
+    if (spec->capability) json_object_set_new(object, "compute_capability", json_real(spec->capability / 100.0));
     return object;
 }
 

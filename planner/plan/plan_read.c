@@ -407,6 +407,15 @@ static bool read_variants(const struct reader *r, const json_t *root, struct pla
 
 /* ---- Devices ---- */
 
+/* Plans of before it was in them have none. */
+static bool read_capability(const struct reader *r, const json_t *object, const char *where, uint32_t *capability)
+{
+    double number = 0;
+    if (!json_object_get(object, "compute_capability")) return true;
+    TRY(get_real(r, object, "compute_capability", where, &number));
+    return device_capability_of(number, capability) || wrong_field(r, where, "compute_capability", "a number like 9.0");
+}
+
 static bool read_device_spec(const struct reader *r, const json_t *object, const char *where, struct device_spec *spec)
 {
     const char *kind, *name;
@@ -425,6 +434,7 @@ static bool read_device_spec(const struct reader *r, const json_t *object, const
     TRY(get_real(r, object, "flops_f32", where, &spec->flops_f32));
     TRY(get_real(r, object, "flops_f16", where, &spec->flops_f16));
     TRY(get_real(r, object, "bandwidth", where, &spec->bandwidth));
+    TRY(read_capability(r, object, where, &spec->capability));
     if (json_object_get(object, "cudnn_version"))
         TRY(get_u32(r, object, "cudnn_version", where, INT32_MAX, &spec->cudnn_version));
     return get_real(r, object, "launch_seconds", where, &spec->launch_seconds);
@@ -433,16 +443,11 @@ static bool read_device_spec(const struct reader *r, const json_t *object, const
 static bool read_device(const struct reader *r, const json_t *object, size_t index, const struct plan *plan,
                         struct plan_device *device)
 {
-    static const char *const names[] = {"kind",          "name",
-                                        "memory_bytes",  "context_bytes",
-                                        "comm_bytes",    "reserve_bytes",
-                                        "op_bytes",      "workspace_bytes",
-                                        "flops_f32",     "flops_f16",
-                                        "bandwidth",     "launch_seconds",
-                                        "variant",       "images",
-                                        "micro_batches", "peak_bytes",
-                                        "classes",       "cudnn_version",
-                                        NULL};
+    static const char *const names[] = {"kind",       "name",          "memory_bytes",       "context_bytes",
+                                        "comm_bytes", "reserve_bytes", "op_bytes",           "workspace_bytes",
+                                        "flops_f32",  "flops_f16",     "bandwidth",          "launch_seconds",
+                                        "variant",    "images",        "micro_batches",      "peak_bytes",
+                                        "classes",    "cudnn_version", "compute_capability", NULL};
     char where[WHERE];
     snprintf(where, sizeof where, "%s: devices[%zu]", r->path, index);
     TRY(check_fields(r, object, where, names));

@@ -150,6 +150,27 @@ static void append_peak(char *out, size_t size, const struct plan_device *device
         append(out, size, " less %s kept free", units_format_bytes(device->spec.reserve_bytes, bytes));
 }
 
+char *words_untrainable(const struct plan *plan, char out[WORDS_UNTRAINABLE])
+{
+    char has[DEVICE_CAPABILITY];
+    out[0] = '\0';
+    for (size_t i = 0; i < plan->device_count && !*out; i++) {
+        const struct device_spec *spec = &plan->devices[i].spec;
+        device_capability_words(spec->capability, has);
+        if (!device_can_train(spec))
+            snprintf(out, WORDS_UNTRAINABLE,
+                     "`fathom train` cannot run this plan on %s: CUDA 13 serves GPUs of compute capability 7.5 and "
+                     "later, and this is %s",
+                     spec->name, has);
+        else if (plan->dtype == DTYPE_BF16 && spec->capability > 0 && spec->capability < DEVICE_BF16_CAPABILITY)
+            snprintf(out, WORDS_UNTRAINABLE,
+                     "`fathom train` cannot run this plan on %s: cuDNN has convolutions in bf16 for GPUs of compute "
+                     "capability 8.0 and later, and this is %s; f16 does",
+                     spec->name, has);
+    }
+    return out;
+}
+
 static const struct plan_device *largest_peak(const struct plan *plan, size_t first, size_t count)
 {
     const struct plan_device *largest = &plan->devices[first];

@@ -25,6 +25,11 @@ char *words_devices(const struct plan *plan, char *out, size_t size);
 #define WORDS_MORE 24
 char *words_more(double fraction, char out[WORDS_MORE]);
 
+/* Why `fathom train` cannot run the plan on such GPUs, a sentence without its full stop; empty when it can or that is not
+ * known. Into out; returns out. */
+#define WORDS_UNTRAINABLE 240
+char *words_untrainable(const struct plan *plan, char out[WORDS_UNTRAINABLE]);
+
 /* "resnet-1001 fits 2 x 12GiB at batch 128: peak 7.40 of 12.0 GiB on each; 1.2 % more
  * computation". Into out; returns out. */
 #define WORDS_VERDICT 400

@@ -48,6 +48,9 @@ static void write_device(FILE *out, const struct plan_device *device)
             spec->workspace_bytes);
     fprintf(out, ", \"flops_f32\": %.17g, \"flops_f16\": %.17g, \"bandwidth\": %.17g, \"launch_seconds\": %.17g",
             spec->flops_f32, spec->flops_f16, spec->bandwidth, spec->launch_seconds);
+    char capability[DEVICE_CAPABILITY];
+    if (spec->capability)
+        fprintf(out, ", \"compute_capability\": %s", device_capability_words(spec->capability, capability));
     if (spec->cudnn_version) fprintf(out, ", \"cudnn_version\": %" PRIu32, spec->cudnn_version);
     fprintf(out,
             ", \"variant\": %" PRIu32 ", \"images\": %" PRIu32 ", \"micro_batches\": %" PRIu32

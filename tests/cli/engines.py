@@ -124,6 +124,8 @@ def check_faults(folder):
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--engines', 'auto'], '--engines', 'cpu')
     refused(['plan', 'resnet-20', '--gpus', 'h100,h200', '--engines', 'auto'], '--engines', 'h100', 'h200')
     refused(['plan', 'resnet-20', '--gpus', 'h200', '--engines', 'auto', '--fuse', 'all'], '--engines', '--fuse')
+    fused = json.loads(run(*ask, '--engines', 'auto', '--json', env=environment(folder)).stdout)['fused']
+    expect(fused == ['bn'] and plain['fused'] == ['bn', 'sums', 'normalize', 'add'], f'--engines: fused {fused}, without {plain["fused"]}')
     refused(['plan', 'resnet-20', '--gpus', 'h200', '--engines', folder / 'same.json', '-o', folder / 'same.json'],
             'same.json', env=environment(folder))
 

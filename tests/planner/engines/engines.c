@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include "clock.h"
+#include "engine_lowering.h"
 #include "engines_kit.h"
 #include "files.h"
 #include "mem.h"
@@ -22,6 +23,48 @@ static struct engines_options options_of(const char *cache, const char *carried)
 {
     return (struct engines_options){
         .device = kit_device("h200"), .helper = standin, .cache = cache, .carried = carried, .helper_seconds = 20};
+}
+
+/* ---- What is fused ---- */
+
+Test(engines, what_is_fused_follows_from_capability_and_type)
+{
+    const uint32_t plain = LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD,
+                   half = plain | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS;
+    const struct {
+        const char *gpus;
+        uint32_t f32, f16;
+    } rows[] = {{"h200", plain, half},
+                {"rtx-5090", plain, half},
+                {"a100", plain, half},
+                {"t4", LOWER_BN, LOWER_BN},
+                {"v100", 0, 0},
+                {"titan-x", 0, 0},
+                {"12GiB", 0, 0},
+                {"cpu", 0, 0},
+                {"h100,t4", LOWER_BN, LOWER_BN},
+                {"h100,24GiB", 0, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct machine machine = {0};
+        struct error err = {0};
+        cr_assert(machine_parse(rows[i].gpus, &machine, &err), "%s", err.text);
+        cr_expect_eq(engine_lowering_shared(&machine, DTYPE_F32), rows[i].f32, "%s", rows[i].gpus);
+        cr_expect_eq(engine_lowering_shared(&machine, DTYPE_BF16), rows[i].f32, "%s", rows[i].gpus);
+        cr_expect_eq(engine_lowering_shared(&machine, DTYPE_F16), rows[i].f16, "%s", rows[i].gpus);
+        machine_finish(&machine);
+    }
+}
+
+Test(engines, descriptions_and_catalogue_agree_on_capability)
+{
+    size_t count;
+    const struct engine_device *known = engine_device_entries(&count);
+    for (size_t i = 0; i < count; i++) {
+        const struct device_spec *spec = catalogue_find(known[i].name);
+        cr_assert(spec, "%s", known[i].name);
+        cr_expect_eq(spec->capability, known[i].capability, "%s", known[i].name);
+        cr_expect_eq(spec->processors, known[i].multiprocessors, "%s", known[i].name);
+    }
 }
 
 /* ---- Questions ---- */

@@ -242,11 +242,13 @@ Test(catalogue, is_sane)
         cr_expect_gt(e->link_bandwidth, 1e9);
         cr_expect_gt(e->host_bandwidth, 1e10, "%s: 16 lanes of PCIe 3 at least", e->name);
         cr_expect_gt(strlen(e->source), 10);
+        cr_expect(e->capability >= 350 && e->capability <= 1200 && e->capability % 10 == 0, "%s", e->name);
     }
     cr_expect_null(catalogue_find(""));
     cr_expect_null(catalogue_find("nvidia"));
     cr_expect_eq(catalogue_find("NVIDIA H100 80GB HBM3"), catalogue_find("h100"));
     cr_expect_eq(catalogue_find("Tesla K80"), catalogue_find("k80"));
+    cr_expect(device_can_train(catalogue_find("t4")) && !device_can_train(catalogue_find("v100")));
 }
 
 static char folder[] = "/tmp/fathom-machine-XXXXXX";
@@ -272,7 +274,7 @@ static void write_path(const char *text)
 
 Test(machine_file, reads_back_equal, .init = make_path, .fini = remove_path)
 {
-    struct machine written = parse("h100,2x24GiB,titan-x"), read = {0};
+    struct machine written = parse("h100,2x24GiB,titan-x,rtx-3090,rtx-5090"), read = {0};
     struct error err = {0};
     cr_assert(machine_write_file(&written, path, &err), "%s", err.text);
     cr_assert(machine_parse(path, &read, &err), "%s", err.text);
@@ -297,6 +299,7 @@ Test(machine_file, reads_back_equal, .init = make_path, .fini = remove_path)
         cr_expect_eq(a.launch_seconds, b.launch_seconds);
         cr_expect_eq(a.link_bandwidth, b.link_bandwidth);
         cr_expect_eq(a.host_bandwidth, b.host_bandwidth);
+        cr_expect_eq(a.capability, b.capability);
     }
     machine_finish(&written);
     machine_finish(&read);
@@ -313,6 +316,8 @@ Test(machine_file, fills_what_is_left_out, .init = make_path, .fini = remove_pat
     cr_expect_eq(machine.devices[0].context_bytes, 1000);
     cr_expect_eq(machine.devices[0].bandwidth, catalogue_find("titan-x")->bandwidth);
     cr_expect_str_eq(machine.devices[2].name, "mine");
+    cr_expect_eq(machine.devices[0].capability, 520);
+    cr_expect_eq(machine.devices[2].capability, 0);
     cr_expect_eq(machine.devices[2].flops_f32, 0);
     cr_expect_str_eq(machine.devices[2].source, "measured");
     machine_finish(&machine);
@@ -344,6 +349,10 @@ Test(machine_file, names_the_faulty_field, .init = make_path, .fini = remove_pat
         {"{\"version\":1,\"devices\":[{" DEVICE ",\"count\":0}]}", "'count'"},
         {"{\"version\":1,\"devices\":[{" DEVICE ",\"count\":5000}]}", "'count'"},
         {"{\"version\":1,\"devices\":[{" DEVICE ",\"bandwidth\":-1}]}", "'bandwidth'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"compute_capability\":9.05}]}", "'compute_capability' is 9.05"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"compute_capability\":-1}]}", "'compute_capability'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"compute_capability\":900}]}", "'compute_capability'"},
+        {"{\"version\":1,\"devices\":[{" DEVICE ",\"compute_capability\":\"9.0\"}]}", "'compute_capability'"},
         {"{\"version\":1,\"devices\":[{" DEVICE ",\"reserve_bytes\":12884901888}]}", "reserve_bytes"},
         {"{\"version\":1,\"devices\":[{" DEVICE ",\"source\":5}]}", "'source'"},
         {"{\"version\":1,\"devices\":[{" DEVICE "}],\"link\":{\"speed\":1}}", "'speed'"},
