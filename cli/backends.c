@@ -3,6 +3,12 @@
 #include <string.h>
 
 #include "cpu_backend.h"
+#ifdef FATHOM_CUDA
+#include "cuda_backend.h"
+#define BUILT(backend) (&(backend))
+#else
+#define BUILT(backend) NULL
+#endif
 
 /* The first of a kind is its default. */
 static const struct entry {
@@ -12,7 +18,8 @@ static const struct entry {
 } entries[] = {
     {"cpu", DEVICE_CPU, &cpu_backend},
     {"cpu-reference", DEVICE_CPU, &cpu_reference_backend},
-    {"cuda", DEVICE_GPU, NULL},
+    {"cuda", DEVICE_GPU, BUILT(cuda_backend)},
+    {"cuda-reference", DEVICE_GPU, BUILT(cuda_reference_backend)},
 };
 #define ENTRIES (sizeof entries / sizeof entries[0])
 

@@ -163,7 +163,12 @@ static bool choose_backend(const char *name, const struct plan *plan, const stru
             device->name);
     if (!*backend) return error_set(err, ERROR_INPUT, "--backend: '%s' is not there; cpu and cpu-reference are", name);
     backend_check(*backend);
-    return true;
+    struct error fault = {0};
+    if (!(*backend)->find_devices || (*backend)->find_devices((uint32_t)plan->device_count, &fault)) return true;
+    return error_set(err, ERROR_INPUT,
+                     "the plan is for GPUs (%s), which cannot be used: %s; --backend cpu runs it on virtual devices of "
+                     "this host",
+                     device->name, fault.text);
 }
 
 /* A net for the classes that the images have, when nobody says how many or of which dataset. */

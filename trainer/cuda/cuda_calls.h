@@ -10,10 +10,10 @@
 /* CALL(name without its prefix) */
 #define CUDA_CALLS(CALL)                                                                                               \
     CALL(RuntimeGetVersion) CALL(DriverGetVersion) CALL(GetDeviceCount) CALL(GetDeviceProperties) CALL(SetDevice)      \
-    CALL(MemGetInfo) CALL(GetErrorName) CALL(GetErrorString) CALL(GetLastError)                                        \
+    CALL(DeviceGetAttribute) CALL(MemGetInfo) CALL(GetErrorName) CALL(GetErrorString) CALL(GetLastError)               \
     CALL(Malloc) CALL(Free) CALL(HostAlloc) CALL(FreeHost) CALL(Memset) CALL(MemsetAsync) CALL(Memcpy)                 \
     CALL(MemcpyAsync)                                                                                                  \
-    CALL(StreamCreateWithFlags) CALL(StreamDestroy) CALL(StreamSynchronize) CALL(StreamWaitEvent)                      \
+    CALL(StreamCreateWithFlags) CALL(StreamDestroy) CALL(StreamQuery) CALL(StreamSynchronize) CALL(StreamWaitEvent)    \
     CALL(StreamBeginCapture) CALL(StreamEndCapture) CALL(StreamGetCaptureInfo) CALL(ThreadExchangeStreamCaptureMode)   \
     CALL(EventCreateWithFlags) CALL(EventDestroy) CALL(EventRecord) CALL(EventQuery) CALL(EventSynchronize)            \
     CALL(EventElapsedTime)                                                                                             \

@@ -22,12 +22,22 @@ struct cuda_table {
 };
 extern const struct cuda_table cuda_fast_table, cuda_reference_table;
 
+/* What pageable memory goes through, pinned: two halves in turn. */
+#define CUDA_BOUNCE_BYTES (2u << 20) /* of a half */
+struct cuda_bounce {
+    uint8_t *memory;
+    cudaEvent_t free[2]; /* recorded behind the last copy from or to a half */
+    unsigned next;
+};
+
+struct pinned_block { const uint8_t *memory; uint64_t bytes; };
+
 struct device {
     const struct vendor *vendor;
     const struct cuda_table *table;
     struct device_options options;
     struct cudaDeviceProp properties;
-    uint8_t *arena; /* addresses on the device, as all of the following */
+    uint8_t *arena; /* addresses on the device, as all of the following; one allocation with scratch and step */
     uint64_t arena_bytes;
     uint8_t *host;  /* pinned; NULL before host_create */
     uint64_t host_bytes;
@@ -37,6 +47,14 @@ struct device {
     cudaKernel_t kernels[KERNELS];
     struct cuda_convolutions *convolutions; /* NULL until the first is prepared */
     struct group *group;                    /* NULL before group_join */
+    cudaStream_t own;                       /* what is not in stream order goes here */
+    struct cuda_bounce bounce;
+    struct pinned_block *pinned;            /* what pinned_create gave */
+    size_t pinned_count, pinned_capacity;
+    struct recording *recording;            /* that is being made; else NULL */
+    bool lost;                              /* a call failed: all others fail with the first error */
+    bool busy;                              /* it may never end its work: what it holds is left to the process's end */
+    struct error first;
 };
 
 struct stream {

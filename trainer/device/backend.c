@@ -21,4 +21,5 @@ void backend_check(const struct backend *b)
                !b->replay == !b->recording_destroy);
     check_slot(!b->pinned_create == !b->pinned_destroy);
     check_slot(!b->host_create == !b->host_fill);
+    check_slot(!b->event_create_timed == !b->event_elapsed_ns);
 }

@@ -142,8 +142,12 @@ struct backend {
     bool (*host_fill)(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
                       struct error *err);
 
-    /* Optional: device time between two events, for traces; without it the executor uses host clocks around launches. */
+    /* Optional, all or none: device time between two events that were made to be timed, for traces; without it the executor
+     * uses host clocks around launches. */
+    bool (*event_create_timed)(struct device *device, struct event **event, struct error *err);
     bool (*event_elapsed_ns)(struct event *from, struct event *to, uint64_t *ns, struct error *err);
+    /* Optional: whether this host has so many of its devices; makes none. Without it there are enough. */
+    bool (*find_devices)(uint32_t count, struct error *err);
     /* Optional: which of the dtypes activations may have (bit per enum dtype); without it f32 only. */
     uint32_t (*activation_dtypes)(void);
     /* Optional: what it fuses best with activations of this type (bits of enum graph_lowering), for plans that are made

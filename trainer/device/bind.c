@@ -93,8 +93,8 @@ static bool prepare_op(const struct bind_options *o, struct bound_program *bound
     if (!o->backend->op_prepare(o->device, call, &bound->ops[i].prepared, err))
         return error_prefix(err, "%s %s", o->graph->layers[call->op->layer].path, op_kind_name(call->op->kind));
     if (!o->timed) return true;
-    TRY(o->backend->event_create(o->device, &bound->ops[i].begin, err));
-    return o->backend->event_create(o->device, &bound->ops[i].end, err);
+    TRY(o->backend->event_create_timed(o->device, &bound->ops[i].begin, err));
+    return o->backend->event_create_timed(o->device, &bound->ops[i].end, err);
 }
 
 static bool need_event(const struct bind_options *o, struct bound_op *op, struct error *err)

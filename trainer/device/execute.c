@@ -31,7 +31,7 @@ static bool create_streams(struct executor *ex, struct error *err)
     for (int i = 0; i < PLAN_STREAMS; i++) TRY(backend->event_create(ex->device, &ex->crossing[i], err));
     TRY(backend->event_create(ex->device, &ex->uploaded, err));
     TRY(backend->event_create(ex->device, &ex->input_free, err));
-    return !wants_events(ex) || ex->backend->event_create(ex->device, &ex->origin, err);
+    return !wants_events(ex) || backend->event_create_timed(ex->device, &ex->origin, err);
 }
 
 /* Where activations wait. */

@@ -154,6 +154,7 @@ Test(train_cli, wrong_commands_are_named)
                               {"resnet-8 --data %s --top %s", "--trace"},
                               {"resnet-8 --data %s --iterations 1 --top --trace /tmp/fathom-none.trace %s", "terminal"},
                               {"resnet-8 --gpus 12GiB --data %s %s", "CUDA"}};
+    setenv("CUDA_VISIBLE_DEVICES", "", 1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         cr_assert_eq(train(cases[i][0], ""), 2, "%s: %s", cases[i][0], output);
         check_says(cases[i][1]);

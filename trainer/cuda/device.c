@@ -1,0 +1,201 @@
+/* A GPU with its arena: one allocation, taken and filled when it is made, given back with it. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cuda_slots.h"
+#include "mem.h"
+#include "units.h"
+
+/* ---- Errors that stick ---- */
+
+bool device_usable(const struct device *device, struct error *err)
+{
+    if (device->lost && err) *err = device->first;
+    return !device->lost;
+}
+
+bool device_settle(struct device *device, bool ok, struct error *err)
+{
+    if (ok) return true;
+    device->lost = true;
+    if (err) *err = device->first;
+    return false;
+}
+
+char *device_name(const struct device *device, char out[DEVICE_NAME])
+{
+    snprintf(out, DEVICE_NAME, "device %" PRIu32 ", %.*s", device->options.number, (int)sizeof device->properties.name,
+             device->properties.name);
+    return out;
+}
+
+/* ---- The GPU ---- */
+
+#define LEAST_MAJOR 7
+#define LEAST_MINOR 5
+
+static bool check_ordinal(const struct device *device, struct error *err)
+{
+    int count;
+    TRY(cuda_count_devices(device->vendor, &count, err));
+    if (device->options.ordinal < (unsigned)count) return true;
+    return error_set(err, ERROR_FAILED,
+                     "device %" PRIu32 " of the plan wants GPU %" PRIu32 " of this host, and %s%d %s here%s",
+                     device->options.number, device->options.ordinal, count ? "only " : "", count,
+                     count == 1 ? "is" : "are", count ? " (CUDA_VISIBLE_DEVICES may hide others)" : "");
+}
+
+static bool check_capability(const struct device *device, struct error *err)
+{
+    const struct cudaDeviceProp *p = &device->properties;
+    char name[DEVICE_NAME];
+    if (p->major > LEAST_MAJOR || (p->major == LEAST_MAJOR && p->minor >= LEAST_MINOR)) return true;
+    return error_set(err, ERROR_FAILED, "%s, has compute capability %d.%d; the cuda backend needs %d.%d or later",
+                     device_name(device, name), p->major, p->minor, LEAST_MAJOR, LEAST_MINOR);
+}
+
+static bool open_gpu(struct device *device, struct error *err)
+{
+    const struct vendor *vendor = device->vendor;
+    int ordinal = (int)device->options.ordinal;
+    TRY(check_ordinal(device, err));
+    TRY(cuda_check(vendor, vendor->cuda.GetDeviceProperties(&device->properties, ordinal), err, "GPU %d", ordinal));
+    TRY(check_capability(device, err));
+    return cuda_check(vendor, vendor->cuda.SetDevice(ordinal), err, "GPU %d", ordinal);
+}
+
+/* ---- Its memory ---- */
+
+static uint64_t round_up(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+/* The arena, then the kernels' scratch, then the step block. */
+static uint64_t block_bytes(uint64_t arena_bytes)
+{
+    return round_up(arena_bytes) + CUDA_SCRATCH_BYTES + sizeof(struct step_block);
+}
+
+static bool check_room(const struct device *device, uint64_t wanted, struct error *err)
+{
+    size_t free_bytes, total_bytes;
+    char name[DEVICE_NAME], missing[UNITS_TEXT], want[UNITS_TEXT], have[UNITS_TEXT], all[UNITS_TEXT];
+    TRY(cuda_check(device->vendor, device->vendor->cuda.MemGetInfo(&free_bytes, &total_bytes), err,
+                   "the memory of GPU %" PRIu32, device->options.ordinal));
+    if (free_bytes >= wanted) return true;
+    return error_set(
+        err, ERROR_FAILED, "%s, has %s too little memory: the plan wants %s, and %s of %s are free beside the context",
+        device_name(device, name), units_format_bytes(wanted - free_bytes, missing), units_format_bytes(wanted, want),
+        units_format_bytes(free_bytes, have), units_format_bytes(total_bytes, all));
+}
+
+static bool take_memory(struct device *device, struct error *err)
+{
+    const struct cuda_calls *cuda = &device->vendor->cuda;
+    uint64_t bytes = block_bytes(device->arena_bytes), arena = round_up(device->arena_bytes);
+    void *block = NULL;
+    TRY(check_room(device, bytes, err));
+    TRY(cuda_check(device->vendor, cuda->Malloc(&block, bytes), err, "the arena of %" PRIu64 " bytes on GPU %" PRIu32,
+                   bytes, device->options.ordinal));
+    device->arena = block;
+    device->scratch = device->arena + arena;
+    device->step = (struct step_block *)(void *)(device->scratch + CUDA_SCRATCH_BYTES);
+    TRY(cuda_check(device->vendor,
+                   cuda->MemsetAsync(device->arena, device->options.fill, arena + CUDA_SCRATCH_BYTES, device->own), err,
+                   "the arena's first fill"));
+    return cuda_check(device->vendor, cuda->MemsetAsync(device->step, 0, sizeof *device->step, device->own), err,
+                      "the step block");
+}
+
+/* ---- Its kernels ---- */
+
+static bool load_kernels(struct device *device, struct error *err)
+{
+    const struct cuda_calls *cuda = &device->vendor->cuda;
+    TRY(cuda_check(device->vendor,
+                   cuda->LibraryLoadData(&device->library, kernel_image(), NULL, NULL, 0, NULL, NULL, 0), err,
+                   "the kernels of this build"));
+    for (unsigned i = 0; i < KERNELS; i++)
+        TRY(cuda_check(device->vendor,
+                       cuda->LibraryGetKernel(&device->kernels[i], device->library, kernel_name((enum kernel_id)i)),
+                       err, "kernel %s", kernel_name((enum kernel_id)i)));
+    return true;
+}
+
+/* ---- Making, ending ---- */
+
+static bool create(struct device *device, struct error *err)
+{
+    const struct vendor *vendor = device->vendor;
+    TRY(open_gpu(device, err));
+    TRY(cuda_check(vendor, vendor->cuda.StreamCreateWithFlags(&device->own, cudaStreamNonBlocking), err, "a stream"));
+    TRY(take_memory(device, err));
+    TRY(bounce_create(device, err));
+    TRY(load_kernels(device, err));
+    return cuda_check(vendor, vendor->cuda.StreamSynchronize(device->own), err, "the arena's first fill");
+}
+
+bool cuda_device_create(const struct cuda_table *table, const struct device_options *options, uint64_t arena_bytes,
+                        struct device **device, struct error *err)
+{
+    const struct vendor *vendor = vendor_load(err);
+    if (!vendor) return false;
+    struct device *made = mem_zalloc(MEM_GENERAL, 1, sizeof *made);
+    if (!made) return error_memory(err, sizeof *made, "a device");
+    made->vendor = vendor;
+    made->table = table;
+    made->options = *options;
+    made->arena_bytes = arena_bytes;
+    cuda_probe_hold(options->ordinal, 1);
+    if (!create(made, err)) {
+        cuda_device_destroy(made);
+        return false;
+    }
+    *device = made;
+    return true;
+}
+
+/* Waits for what the device still does. */
+static void give_back(struct device *device)
+{
+    const struct cuda_calls *cuda = &device->vendor->cuda;
+    cuda->SetDevice((int)device->options.ordinal);
+    memory_destroy(device);
+    if (device->library) cuda->LibraryUnload(device->library);
+    if (device->arena) cuda->Free(device->arena);
+    if (device->own) cuda->StreamDestroy(device->own);
+}
+
+void cuda_device_destroy(struct device *device)
+{
+    if (!device) return;
+    if (!device->busy) give_back(device);
+    cuda_probe_hold(device->options.ordinal, -1);
+    mem_free(device->pinned);
+    mem_free(device);
+}
+
+/* ---- What changes from step to step ---- */
+
+static bool set_step(struct device *device, struct stream *stream, const struct step *step, struct error *err)
+{
+    const struct set_step_arguments arguments = {
+        .block = device->step,
+        .values = {.number = step->number,
+                   .seed = step->seed,
+                   .micro_batch = step->micro_batch,
+                   .nesterov = step->nesterov,
+                   .learning_rate = step->learning_rate,
+                   .momentum = step->momentum,
+                   .weight_decay = step->weight_decay,
+                   .bn_momentum = step->bn_momentum,
+                   .scale_streak = step->scale_streak},
+    };
+    const struct launch_shape one = {.blocks = 1, .threads = 1};
+    if (device->recording) return error_set(err, ERROR_FAILED, "a step cannot be set inside a recording");
+    return cuda_launch(device, KERNEL_set_step, one, &arguments, stream->handle, err);
+}
+
+bool cuda_set_step(struct device *device, struct stream *stream, const struct step *step, struct error *err)
+{
+    TRY(device_usable(device, err));
+    return device_settle(device, set_step(device, stream, step, &device->first), err);
+}
