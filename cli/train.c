@@ -88,9 +88,10 @@ static const char manual[] = "NAME\n"
                              "                          over the images\n"
                              "    --evaluate-images N   only the first N images of the test set\n"
                              "    --no-evaluate         never\n"
-                             "    --backend NAME        cpu or cpu-reference (naive loops, for comparisons);\n"
-                             "                          if not given, what the plan is for. Plans for GPUs\n"
-                             "                          that are made here run on virtual devices with it\n"
+                             "    --backend NAME        cpu or cuda, or cpu-reference or cuda-reference (naive\n"
+                             "                          loops, for comparisons); if not given, what the plan is\n"
+                             "                          for. Plans for GPUs that are made here run on virtual\n"
+                             "                          devices with cpu\n"
                              "\n";
 static const char manual_end[] = "  Learning; each defaults to the papers' choice for the model, scaled to\n"
                                  "  --iterations:\n"
@@ -103,6 +104,14 @@ static const char manual_end[] = "  Learning; each defaults to the papers' choic
                                  "                          given); it halves when gradients overflow, whose\n"
                                  "                          step is skipped, and doubles after 2000 good steps\n"
                                  "    --no-augment          images as they are: no random crops and flips\n"
+                                 "\n"
+                                 "  On GPUs:\n"
+                                 "    --tf32                convolutions and products in f32 round what they\n"
+                                 "                          multiply to TF32 (10 bits of fraction)\n"
+                                 "    --deterministic       only kernels that give the same bits every time, as on\n"
+                                 "                          the cpu always\n"
+                                 "    --no-graph            launch every op by itself, each step, not as a CUDA\n"
+                                 "                          graph that was recorded once\n"
                                  "\n"
                                  "  Looking for mistakes:\n"
                                  "    --repeat-batch        every step sees the first batch: the loss must fall\n"
@@ -395,6 +404,24 @@ static void say_begin(const struct plan *plan, const struct train_command *c, co
     fflush(stdout);
 }
 
+/* What is said of the device's arithmetic and launches goes with the backend and with the plan. */
+static bool check_device_flags(const struct train_command *c, const struct plan *plan, struct error *err)
+{
+    const struct train_options *o = &c->options;
+    if (o->tf32 && backends_on_host(c->runs_on->name))
+        return error_set(err, ERROR_INPUT,
+                         "--tf32: found for the %s backend, which has no such arithmetic; it goes with GPUs",
+                         c->runs_on->name);
+    if (o->tf32 && plan->dtype != DTYPE_F32)
+        return error_set(err, ERROR_INPUT, "--tf32: found for activations in %s; it is a way to multiply f32",
+                         dtype_name(plan->dtype));
+    if (o->no_recordings && !c->runs_on->record_begin)
+        return error_set(err, ERROR_INPUT,
+                         "--no-graph: found for the %s backend, which makes no graphs; it goes with GPUs",
+                         c->runs_on->name);
+    return true;
+}
+
 /* What a mistyped command gets wrong is found before the trace of an earlier run is replaced. */
 static bool prepare(struct train_command *c, const struct plan *plan, struct error *err)
 {
@@ -403,6 +430,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
         return error_set(err, ERROR_INPUT, "--loss-scale: found for activations in %s; only f16 has a loss scale",
                          dtype_name(plan->dtype));
     TRY(choose_backend(c->backend, plan, &c->runs_on, err));
+    TRY(check_device_flags(c, plan, err));
     TRY(train_check_memory(plan, c->runs_on, err));
     TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
     TRY(choose_iterations(c, plan, err));
@@ -543,6 +571,9 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
         {"repeat-batch", 0, OPTION_FLAG, &o->repeat_batch, 0, 0},
         {"fill-dead", 0, OPTION_FLAG, &o->fill_dead, 0, 0},
+        {"deterministic", 0, OPTION_FLAG, &o->deterministic, 0, 0},
+        {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
+        {"no-graph", 0, OPTION_FLAG, &o->no_recordings, 0, 0},
     };
     size_t words;
     struct option_spec specs[OPTIONS(own) + PLAN_FLAGS];

@@ -59,6 +59,10 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--workspace', 0], '--workspace')
     refused(['train', 'resnet-8', '--data', folder, '--classes', 10, '--dtype', 'bf16', '--loss-scale', '1024'], '--loss-scale', 'bf16', 'f16')
     refused(['train', 'resnet-8', '--data', folder, '--dtype', 'f16', '--loss-scale', '0'], '--loss-scale')
+    small = ['train', 'resnet-8', '--data', folder, '--classes', 10]
+    refused([*small, '--tf32'], '--tf32', 'cpu', 'GPUs')
+    refused([*small, '--no-graph'], '--no-graph', 'cpu', 'GPUs')
+    refused([*small, '--backend', 'cpu-reference', '--gpus', '12GiB', '--tf32'], '--tf32', 'cpu-reference')
 
 
 def accepted(words, *parts, **given):

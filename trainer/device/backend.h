@@ -30,6 +30,7 @@ struct device_options {     /* zero = the default */
     uint32_t ordinal;       /* among those that the backend sees in this process */
     uint32_t threads;       /* host threads an op may use (cpu), 0 = all */
     bool deterministic;     /* only kernels that give the same bits every time (cpu: always) */
+    bool tf32;              /* f32 convolutions and products may round their operands to TF32 (cuda) */
     uint8_t fill;           /* the byte that the arena and host memory begin with */
     uint64_t wait_limit_ns; /* the longest that a launch itself may wait for other devices (cpu), 0 = for ever */
 };

@@ -55,6 +55,7 @@ static bool create_device(struct executor *ex, struct error *err)
                                            .ordinal = o->device,
                                            .threads = o->threads,
                                            .deterministic = o->deterministic,
+                                           .tf32 = o->tf32,
                                            .fill = DEAD_BYTE,
                                            .wait_limit_ns = o->wait_limit_ns};
     TRY(ex->backend->device_create(&options, ex->variant->arena_bytes, &ex->device, err));

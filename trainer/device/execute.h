@@ -20,6 +20,7 @@ struct executor_options {
     uint32_t in_flight;      /* steps submitted and not collected, at most; 0 = 1 */
     uint64_t wait_limit_ns;  /* of each wait for the device, 0 = for ever */
     bool deterministic;      /* only kernels that give the same bits every time */
+    bool tf32;               /* f32 may be multiplied as TF32 */
     bool no_recordings;      /* every op is launched by itself, each step */
     bool keep_statistics;    /* for executor_undo_statistics */
     bool fill_dead;          /* bytes are filled with NaN right after their last use */

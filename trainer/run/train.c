@@ -165,6 +165,9 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
                                        .in_flight = run->most_in_flight,
                                        .wait_limit_ns = choose_wait_limit_ns(run),
                                        .keep_statistics = run->options->save_folder != NULL,
+                                       .deterministic = run->options->deterministic,
+                                       .tf32 = run->options->tf32,
+                                       .no_recordings = run->options->no_recordings,
                                        .fill_dead = run->options->fill_dead,
                                        .time_ops = run->options->time_ops,
                                        .sink = run->sink};

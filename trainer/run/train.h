@@ -34,6 +34,9 @@ struct train_options {
     bool skip_evaluation;      /* none, not even at the end */
     bool repeat_batch;         /* every step sees the first batch: a check that a net can learn */
     bool fill_dead;            /* debugging: bytes are filled with NaN right after their last use */
+    bool deterministic;        /* only kernels that give the same bits every time; virtual devices always do */
+    bool tf32;                 /* GPUs: f32 may be multiplied as TF32 */
+    bool no_recordings;        /* GPUs: every op is launched by itself, each step, instead of a recording (a CUDA graph) */
     bool time_ops;             /* ops' times go to the sink */
     uint32_t in_flight;        /* steps that the devices are given before the first of them is looked at, up to
                                 * TRAIN_MOST_IN_FLIGHT; 0 = the backend's: 1 where launches compute, else 3. All that a run
