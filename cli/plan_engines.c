@@ -69,7 +69,7 @@ static void use(struct plan_engines *all, struct plan_request *request)
 {
     mark(all->machine, engines_cudnn(all->engines));
     all->lowering = request->lowering;
-    request->lowering &= LOWER_BN;
+    request->lowering &= LOWER_BN | LOWER_WEIGHTS;
     request->workspace_bytes = engine_workspace;
     request->workspace_context = all;
 }
@@ -91,11 +91,12 @@ static void tell(struct plan_engines *all, const char *why)
 /* What cuDNN has for convolutions with something before or after them is another question, which is not asked yet. */
 static bool check_fusion(const struct plan_request *request, bool fuse_auto, struct error *err)
 {
-    if (fuse_auto || (request->lowering & ~(uint32_t)LOWER_BN) == 0) return true;
+    uint32_t beside = request->lowering & ~(uint32_t)(LOWER_BN | LOWER_WEIGHTS);
+    if (fuse_auto || beside == 0) return true;
     return error_set(
         err, ERROR_INPUT,
         "--engines: found beside --fuse, which makes convolutions do more than one thing; cuDNN is asked about "
-        "plain ones, so --fuse none or --fuse bn goes with it");
+        "plain ones, so --fuse none, or some of bn and weights, goes with it");
 }
 
 static bool check_devices(const struct machine *machine, struct error *err)

@@ -25,7 +25,7 @@ uint64_t workspace_weights_copy(const struct graph *graph, const struct op *op)
     if (op->kind == OP_CONV || op->kind == OP_FC || op->kind == OP_CONV_BWD_DATA || op->kind == OP_FC_BWD_DATA)
         weights = op->in[1];
     if (op->kind == OP_CONV_BWD_WEIGHTS || op->kind == OP_FC_BWD_WEIGHTS) weights = op->out[0];
-    if (weights == NO_TENSOR || !is_half(graph)) return 0;
+    if (weights == NO_TENSOR || !is_half(graph) || graph->tensors[weights].dtype != DTYPE_F32) return 0;
     return dtype_bytes(graph->options.dtype, tensor_elements(&graph->tensors[weights]));
 }
 
@@ -79,7 +79,8 @@ double workspace_slowdown(const struct graph *graph, const struct plan_program *
 {
     const struct op *graph_op = &graph->ops[op->op];
     if (!is_convolution(graph_op)) return 1;
-    uint64_t wanted = least(wanted_bytes(graph, graph_op), ENOUGH_BYTES), weights = workspace_weights_copy(graph, graph_op);
+    uint64_t wanted = least(wanted_bytes(graph, graph_op), ENOUGH_BYTES),
+             weights = workspace_weights_copy(graph, graph_op);
     uint64_t given = op->workspace == NO_TENSOR ? 0 : program->tensors[op->workspace].bytes;
     given = given > weights ? given - weights : 0;
     if (given >= wanted) return 1;

@@ -19,8 +19,8 @@ struct workspace_tier {
 };
 
 /* Both are plan_workspace_fn, over a struct workspace_tier. A convolution that is not a plain matrix product wants its
- * operands unfolded once, up to the cap. With 16-bit activations products and convolutions take a 16-bit copy of the
- * weights beside that, and convolutions whose channels are no multiple of 8 a padded one of their input, whatever the
+ * operands unfolded once, up to the cap. With 16-bit activations products and convolutions take a 16-bit copy of
+ * f32 weights beside that, and convolutions whose channels are no multiple of 8 a padded one of their input, whatever the
  * cap. */
 bool workspace_estimate(void *tier, const struct graph *graph, const struct op *op, enum op_pass pass, uint64_t *bytes,
                         struct error *err);
@@ -28,7 +28,7 @@ bool workspace_estimate_lean(void *tier, const struct graph *graph, const struct
                              uint64_t *bytes, struct error *err);
 
 /* Part of it: with 16-bit activations convolutions and products take 16-bit weights, and give gradients of them: a copy of
- * the f32 ones, as large as the op's. */
+ * the f32 ones, as large as the op's. 0 where the op reads weights that were copied (LOWER_WEIGHTS). */
 uint64_t workspace_weights_copy(const struct graph *graph, const struct op *op);
 
 /* By how much an op of the program, which a backend was not asked about, is slower than with all the workspace that it

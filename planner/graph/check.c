@@ -13,6 +13,23 @@ struct check {
 
 #define FAIL(c, ...) error_set((c)->err, ERROR_FAILED, "graph check: " __VA_ARGS__)
 
+/* In 16 bits what its original is in 32, at the same place of the copied bucket. */
+static bool check_copy(const struct check *c, uint32_t index)
+{
+    const struct graph *graph = c->graph;
+    const struct tensor *t = &graph->tensors[index];
+    if (t->of == NO_TENSOR || t->dtype != graph->options.dtype || t->dtype == DTYPE_F32 || t->persistent)
+        return FAIL(c, "tensor %u: a copy of weights, and of none or not in 16 bits", index);
+    const struct tensor *of = &graph->tensors[t->of];
+    bool view = t->view_of != NO_TENSOR;
+    if (of->class != CLASS_WEIGHT || !of->persistent || memcmp(t->dims, of->dims, sizeof t->dims) != 0 ||
+        view != (of->view_of != NO_TENSOR))
+        return FAIL(c, "tensor %u: a copy of tensor %u, which is of another shape or kind", index, t->of);
+    if (view && (graph->tensors[t->view_of].of != of->view_of || 2 * t->view_offset != of->view_offset))
+        return FAIL(c, "tensor %u: not where tensor %u is in its bucket", index, t->of);
+    return true;
+}
+
 static bool check_tensor(const struct check *c, uint32_t index)
 {
     const struct graph *graph = c->graph;
@@ -26,11 +43,15 @@ static bool check_tensor(const struct check *c, uint32_t index)
     if (t->gradient && t->of == NO_TENSOR) return FAIL(c, "tensor %u: a gradient of nothing", index);
     if (t->gradient && t->role != ROLE_BUCKET && memcmp(t->dims, graph->tensors[t->of].dims, sizeof t->dims) != 0)
         return FAIL(c, "tensor %u: a gradient of another shape than its tensor %u", index, t->of);
+    if (t->view_of != NO_TENSOR && t->view_of >= graph->tensor_count)
+        return FAIL(c, "tensor %u: views tensor %u", index, t->view_of);
+    if (t->role == ROLE_WEIGHT_COPY) TRY(check_copy(c, index));
     if (t->view_of == NO_TENSOR) return true;
-    if (t->view_of >= graph->tensor_count) return FAIL(c, "tensor %u: views tensor %u", index, t->view_of);
     const struct tensor *base = &graph->tensors[t->view_of];
     if (base->view_of != NO_TENSOR || base->class != t->class || base->persistent != t->persistent)
         return FAIL(c, "tensor %u: views tensor %u, which is of another kind or a view itself", index, t->view_of);
+    if (t->dtype != base->dtype)
+        return FAIL(c, "tensor %u: views tensor %u, which is of another type", index, t->view_of);
     if (t->view_offset > base->bytes || t->bytes > base->bytes - t->view_offset)
         return FAIL(c, "tensor %u: bytes %llu to %llu of tensor %u, which has %llu", index,
                     (unsigned long long)t->view_offset, (unsigned long long)(t->view_offset + t->bytes), t->view_of,
@@ -38,11 +59,13 @@ static bool check_tensor(const struct check *c, uint32_t index)
     return true;
 }
 
-/* A value is there when the pass begins (persistent, input), or a view of a bucket, or was written. */
+/* A value is there when the pass begins (persistent, input), or a view of a bucket, or was written, itself or whole. */
 static bool check_read(const struct check *c, uint32_t op, uint32_t tensor)
 {
     const struct tensor *t = &c->graph->tensors[tensor];
-    bool there = t->persistent || t->class == CLASS_INPUT || t->role == ROLE_BUCKET || c->writer[tensor] != NO_OP;
+    bool whole = t->view_of != NO_TENSOR && c->writer[t->view_of] != NO_OP;
+    bool there =
+        t->persistent || t->class == CLASS_INPUT || t->role == ROLE_BUCKET || c->writer[tensor] != NO_OP || whole;
     return there || FAIL(c, "op %u reads tensor %u before it is written", op, tensor);
 }
 
@@ -105,6 +128,16 @@ static bool slides(const struct tensor *x, const struct tensor *y, uint32_t kern
     for (size_t i = 1; i < 3; i++)
         if (y->dims[i] != (x->dims[i] + 2 * padding - kernel) / stride + 1) return false;
     return x->dims[0] == y->dims[0];
+}
+
+/* Weights as they are, or all copied. */
+static bool check_weights(const struct check *c, uint32_t index)
+{
+    const struct op *op = &c->graph->ops[index];
+    bool copied = c->graph->options.lowering & LOWER_WEIGHTS && c->graph->options.dtype != DTYPE_F32;
+    if (!op_reads_weights(op->kind) || in(c, op, 1)->role == (copied ? ROLE_WEIGHT_COPY : ROLE_WEIGHT)) return true;
+    return FAIL(c, "op %u, %s: multiplies by tensor %u; weights %s copied", index, op_kind_name(op->kind), op->in[1],
+                copied ? "are" : "are not");
 }
 
 static bool convolves(const struct op *op, const struct tensor *x, const struct tensor *w, const struct tensor *y)
@@ -247,6 +280,12 @@ static bool is_loss_scale(const struct tensor *t)
            t->bytes == sizeof(struct loss_scale);
 }
 
+static bool copies(const struct check *c, const struct op *op)
+{
+    return in(c, op, 0)->role == ROLE_BUCKET && out(c, op, 0)->role == ROLE_WEIGHT_COPY &&
+           out(c, op, 0)->of == op->in[0];
+}
+
 /* Where there is a loss scale, its every reader has it. */
 static bool scales(const struct check *c, const struct op *op, uint32_t operand)
 {
@@ -295,6 +334,7 @@ static bool shapes_agree(const struct check *c, const struct op *op)
     case OP_SGD_UPDATE: return updates(c, op);
     case OP_GRADIENT_CHECK: return checks(c, op);
     case OP_LOSS_SCALE_UPDATE: return is_loss_scale(in(c, op, 0)) && op->out[0] == op->in[0];
+    case OP_WEIGHTS_COPY: return copies(c, op);
     case OP_CONCAT: return concatenates(c, op);
     case OP_CONCAT_BWD: return op->attr.concat.first + out(c, op, 0)->dims[3] <= in(c, op, 0)->dims[3];
     default: return elementwise(c, op);
@@ -313,7 +353,8 @@ static bool check_section(const struct check *c, uint32_t index)
         return FAIL(c, "op %u: pass %s among %s", index, op_pass_name(op->pass), op_pass_name(expected));
     if (op->layer >= graph->layer_count) return FAIL(c, "op %u: layer %u", index, op->layer);
     if (op->block != NO_OP && op->block >= graph->block_count) return FAIL(c, "op %u: block %u", index, op->block);
-    if ((uint64_t)op->stands_first + op->stands_count > graph->stands_count || (graph->stands && !op->stands_count))
+    if ((uint64_t)op->stands_first + op->stands_count > graph->stands_count ||
+        (graph->stands && !op->stands_count && op->kind != OP_WEIGHTS_COPY))
         return FAIL(c, "op %u: stands for logical ops %u to %u of %zu", index, op->stands_first,
                     op->stands_first + op->stands_count, graph->stands_count);
     if (op->forward != NO_OP && (op->forward >= graph->forward_end || expected != PASS_BACKWARD))
@@ -350,7 +391,7 @@ static bool check_all(const struct check *c)
     for (uint32_t i = 0; i < graph->tensor_count; i++) TRY(check_tensor(c, i));
     for (uint32_t i = 0; i < graph->op_count; i++) {
         TRY(check_section(c, i));
-        TRY(check_operands(c, i));
+        TRY(check_operands(c, i) && check_weights(c, i));
         if (!shapes_agree(c, &graph->ops[i]))
             return FAIL(c, "op %u, %s of %s: its operands' shapes do not agree", i, op_kind_name(graph->ops[i].kind),
                         graph->layers[graph->ops[i].layer].path);

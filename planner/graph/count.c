@@ -53,6 +53,7 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     case OP_AVGPOOL:
     case OP_GRADIENT_CHECK: return tensor_elements(input(graph, op, 0));
     case OP_SGD_UPDATE: return 6 * elements;
+    case OP_WEIGHTS_COPY:
     case OP_SHORTCUT_PAD:
     case OP_SHORTCUT_PAD_BWD:
     case OP_CONCAT:

@@ -39,7 +39,8 @@ enum tensor_role {
     ROLE_IMAGE, ROLE_LABEL, ROLE_OUTPUT, ROLE_MASK, ROLE_MEAN, ROLE_VARIANCE, ROLE_WEIGHT, ROLE_BIAS, ROLE_GAMMA,
     ROLE_BETA, ROLE_RUNNING_MEAN, ROLE_RUNNING_VARIANCE, ROLE_METRICS, ROLE_BUCKET,
     ROLE_SUMS, ROLE_NORM, ROLE_GRADIENT_SUMS, ROLE_COEFFICIENTS, /* of a lowered BN */
-    ROLE_LOSS_SCALE
+    ROLE_LOSS_SCALE,
+    ROLE_WEIGHT_COPY /* in 16 bits: of a weight bucket, and of the weights in it */
 };
 
 #define NO_TENSOR UINT32_MAX
@@ -54,7 +55,7 @@ struct tensor {
     bool persistent;      /* keeps its value beyond one run of the ops: from micro-batch to micro-batch, step to step */
     bool gradient;        /* is d(loss)/d(`of`) */
     /* A gradient's tensor (with several readers, every contribution and partial sum is its gradient), the weight bucket
-     * of a gradient or momentum bucket, the gradient bucket of a partial bucket; else NO_TENSOR. */
+     * of a gradient or momentum bucket, the gradient bucket of a partial bucket, what a copy is of; else NO_TENSOR. */
     uint32_t of;
     uint32_t view_of;     /* its bytes are [view_offset, view_offset + bytes) of that tensor; else NO_TENSOR */
     uint64_t view_offset;
@@ -109,6 +110,8 @@ enum op_kind {
     /* f16: the loss is scaled so that small gradients do not vanish; struct loss_scale                              */
     OP_GRADIENT_CHECK,     /* gradient bucket, loss scale           loss scale: found, where a gradient is no number */
     OP_LOSS_SCALE_UPDATE,  /* loss scale                            loss scale, for the next step                    */
+    /* of LOWER_WEIGHTS: every element rounded to the nearest, ties to even; runs once, in evaluation too            */
+    OP_WEIGHTS_COPY,       /* weight bucket (f32)                   the same in the activations' 16-bit type         */
     OP_KINDS
 };
 const char *op_kind_name(enum op_kind kind);
@@ -182,7 +185,7 @@ struct graph_block {
     uint32_t layer;
 };
 
-/* What a device fuses: bits of graph_options.lowering. BNs are taken apart where any but LOWER_ADD is set. */
+/* What a device fuses: bits of graph_options.lowering. BNs are taken apart where any of LOWER_BN_PARTS is set. */
 enum graph_lowering {
     LOWER_BN = 1,                 /* BNs are ops of their own: sums, finalize, apply; ReLU keeps no mask */
     LOWER_SUMS = 2,               /* convolutions write a BN's sums of their result */
@@ -191,7 +194,10 @@ enum graph_lowering {
     LOWER_GRADIENT = 16,          /* both gradients of convolutions read dy through a BN's backward pass */
     LOWER_GRADIENT_SUMS = 32,     /* gradients of data apply ReLU's mask and write a BN's gradient sums */
     LOWER_ADD = 64,               /* convolutions, and a BN's gradient, add another tensor to their result */
-    LOWER_ALL = 127
+    LOWER_BN_PARTS = 63,
+    LOWER_WEIGHTS = 128,          /* weights are rounded to 16 bits once a pass, not by each op that reads them; of no
+                                   * effect on f32 activations. For GPUs */
+    LOWER_ALL = 255
 };
 
 struct graph_layer {
@@ -269,13 +275,17 @@ struct conv_operands conv_operands(const struct op *op);
 /* Whether the graph has batch normalisation, whole or lowered. */
 bool graph_normalizes(const struct graph *graph);
 
-/* Runs once in a step, though its block runs again: it makes statistics, which stay. */
-static inline bool op_runs_once(enum op_kind kind) { return kind == OP_BN_SUMS || kind == OP_BN_FINALIZE; }
+/* Runs once for a micro-batch, though blocks run again: what it makes stays. */
+static inline bool op_runs_once(enum op_kind kind)
+{
+    return kind == OP_BN_SUMS || kind == OP_BN_FINALIZE || kind == OP_WEIGHTS_COPY;
+}
 
-/* The logical op that an op stands for above all: itself in a logical graph. */
+/* The logical op that an op stands for above all: itself in a logical graph, NO_OP where there is none (a copy of weights). */
 static inline uint32_t graph_logical_op(const struct graph *graph, uint32_t op)
 {
-    return graph->stands ? graph->stands[graph->ops[op].stands_first] : op;
+    if (!graph->stands) return op;
+    return graph->ops[op].stands_count ? graph->stands[graph->ops[op].stands_first] : NO_OP;
 }
 
 static inline uint64_t tensor_elements(const struct tensor *t)

@@ -27,6 +27,12 @@ struct op_shape {
 };
 const struct op_shape *op_kind_shape(enum op_kind kind);
 
+/* Whether in[1] is multiplied with. */
+static inline bool op_reads_weights(enum op_kind kind)
+{
+    return kind == OP_CONV || kind == OP_FC || kind == OP_CONV_BWD_DATA || kind == OP_FC_BWD_DATA;
+}
+
 /* Remember the builder's first error; both return false. */
 bool graph_fail(struct graph *graph, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool graph_fail_memory(struct graph *graph, size_t bytes);

@@ -18,6 +18,7 @@ static struct making begin(const struct lowering *l, uint32_t logical)
 {
     struct making m = {.op = *op_at(l, logical), .stands = {logical}, .stands_count = 1};
     if (m.op.forward != NO_OP) m.op.forward = l->made[m.op.forward];
+    if (op_reads_weights(m.op.kind) && l->copy[m.op.in[1]] != NO_TENSOR) m.op.in[1] = l->copy[m.op.in[1]];
     return m;
 }
 
@@ -69,6 +70,45 @@ static uint64_t count_rows(const struct lowering *l, uint32_t bn)
 {
     const uint32_t *dims = l->logical->tensors[op_at(l, bn)->in[0]].dims;
     return (uint64_t)dims[0] * dims[1] * dims[2];
+}
+
+/* ---- Weights in 16 bits ---- */
+
+/* The copy of a bucket, or of weights in it. */
+static uint32_t new_copy(struct lowering *l, uint32_t of, uint32_t view_of, uint64_t view_offset)
+{
+    struct tensor copy = l->logical->tensors[of];
+    copy.role = ROLE_WEIGHT_COPY;
+    copy.dtype = l->logical->options.dtype;
+    copy.persistent = false;
+    copy.of = of;
+    copy.view_of = view_of;
+    copy.view_offset = view_offset;
+    l->lowered->state->layer = copy.layer;
+    return l->copy[of] = graph_new_tensor(l->lowered, copy);
+}
+
+static void emit_copy(struct lowering *l, uint32_t bucket)
+{
+    struct op op = {.kind = OP_WEIGHTS_COPY, .pass = PASS_FORWARD, .forward = NO_OP};
+    op_add_input(&op, bucket);
+    op_add_output(&op, new_copy(l, bucket, NO_TENSOR, 0));
+    l->lowered->state->block = NO_OP;
+    op.stands_first = (uint32_t)l->lowered->stands_count;
+    graph_new_op(l->lowered, op);
+}
+
+static void emit_copies(struct lowering *l)
+{
+    const struct graph *logical = l->logical;
+    if (!(l->bits & LOWER_WEIGHTS) || logical->options.dtype == DTYPE_F32) return;
+    for (uint32_t i = 0; i < logical->forward_end; i++) {
+        if (!op_reads_weights(op_at(l, i)->kind)) continue;
+        uint32_t weights = op_at(l, i)->in[1], bucket = logical->tensors[weights].view_of;
+        uint64_t at = dtype_bytes(logical->options.dtype, logical->tensors[weights].view_offset / sizeof(float));
+        if (l->copy[bucket] == NO_TENSOR) emit_copy(l, bucket);
+        if (l->copy[weights] == NO_TENSOR) new_copy(l, weights, l->copy[bucket], at);
+    }
 }
 
 /* ---- Convolutions ---- */
@@ -286,6 +326,7 @@ static void emit_forward(struct lowering *l)
 {
     const struct graph *logical = l->logical;
     uint32_t from = logical->block_count ? logical->blocks[0].first : logical->forward_end;
+    emit_copies(l);
     emit_section(l, 0, from);
     for (size_t b = 0; b < logical->block_count; b++) {
         l->lowered->blocks[b] = logical->blocks[b];

@@ -27,6 +27,7 @@ struct lowering {
     uint32_t *producer; /* the op that makes it, or NO_OP */
     uint32_t *readers;  /* operands that read it */
     uint32_t *sums;     /* the lowered tensor with its sums, or NO_TENSOR */
+    uint32_t *copy;     /* of weights and of their buckets: that in 16 bits, or NO_TENSOR */
     /* per logical op */
     uint32_t *partner; /* of an addition: the op that does it (a convolution, or a BN's backward), and of that one: its
                         * addition; else NO_OP */
@@ -39,7 +40,7 @@ bool lowering_choose(struct lowering *l);
 /* All ops; false when memory is short: the lowered graph then has the error. */
 bool lowering_emit(struct lowering *l);
 
-static inline bool lowers_bn(const struct lowering *l) { return (l->bits & ~(uint32_t)LOWER_ADD) != 0; }
+static inline bool lowers_bn(const struct lowering *l) { return (l->bits & LOWER_BN_PARTS) != 0; }
 
 /* The BN that makes this tensor, or NO_OP. */
 uint32_t lowering_bn_of(const struct lowering *l, uint32_t tensor);

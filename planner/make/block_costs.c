@@ -28,8 +28,8 @@ static bool is_fixed(const struct graph *graph, const struct plan_tensor *tensor
 {
     if (tensor->origin == NO_TENSOR) return false;
     const struct tensor *origin = &graph->tensors[tensor->origin];
-    return origin->persistent || origin->class == CLASS_GRADIENT || origin->class == CLASS_INPUT ||
-           origin->class == CLASS_STATISTIC || origin->view_of != NO_TENSOR;
+    return origin->persistent || origin->class == CLASS_WEIGHT || origin->class == CLASS_GRADIENT ||
+           origin->class == CLASS_INPUT || origin->class == CLASS_STATISTIC || origin->view_of != NO_TENSOR;
 }
 
 static uint64_t sum_fixed(const struct graph *graph, const struct draft *draft)
@@ -140,7 +140,7 @@ static uint64_t find_quantum(const struct graph *graph)
         for (uint32_t i = 0; i < graph->forward_end; i++) {
             const struct tensor *made = &graph->tensors[graph->ops[i].out[0]];
             uint64_t bytes = layout_round(made->bytes);
-            if (made->class == CLASS_STATISTIC) continue; /* of a lowered batch normalisation: few bytes */
+            if (made->class != CLASS_ACTIVATION) continue; /* few bytes of a lowered BN's, or counted apart */
             if (round == 0 && bytes > largest) largest = bytes;
             if (round == 0) sum += bytes;
             if (round == 1 && bytes >= largest / 64) divisor = greatest_divisor(divisor, bytes);

@@ -89,7 +89,8 @@ static bool note_unique(struct proof *proof, uint32_t index)
     uint32_t origin = proof->program->tensors[index].origin;
     if (origin == NO_TENSOR) return true;
     const struct tensor *t = &proof->graph->tensors[origin];
-    bool only = t->persistent || t->role == ROLE_BUCKET || t->view_of != NO_TENSOR || t->class == CLASS_INPUT;
+    bool only = t->persistent || t->role == ROLE_BUCKET || t->role == ROLE_WEIGHT_COPY || t->view_of != NO_TENSOR ||
+                t->class == CLASS_INPUT;
     if (!only) return true;
     char name[VERIFY_NAME];
     if (proof->only[origin] != NO_TENSOR)

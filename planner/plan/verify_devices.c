@@ -81,7 +81,7 @@ static uint64_t largest_parameter(const struct graph *graph)
     uint64_t most = 0;
     for (size_t i = 0; i < graph->tensor_count; i++) {
         const struct tensor *t = &graph->tensors[i];
-        if (t->class == CLASS_WEIGHT && t->role != ROLE_BUCKET && t->bytes > most) most = t->bytes;
+        if (t->class == CLASS_WEIGHT && t->persistent && t->role != ROLE_BUCKET && t->bytes > most) most = t->bytes;
     }
     return most;
 }

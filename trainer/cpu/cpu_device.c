@@ -276,13 +276,15 @@ static bool workspace_reference(const struct graph *graph, const struct op *op, 
     return op_workspace(&cpu_reference_table, graph, op, pass, bytes, err);
 }
 
-/* Activations alone have 16 bits. */
+/* Activations and copies of weights alone have 16 bits. */
 static bool check_tensor(const struct device *device, const struct tensor *tensor, uint64_t offset, struct error *err)
 {
     bool half = tensor->dtype == DTYPE_F16 || tensor->dtype == DTYPE_BF16;
-    if (half && tensor->role != ROLE_OUTPUT && tensor->role != ROLE_IMAGE)
-        return error_set(err, ERROR_FAILED, "a tensor of %s that is no activation: the cpu backend wants it in f32",
-                         dtype_name(tensor->dtype));
+    if (half && tensor->role != ROLE_OUTPUT && tensor->role != ROLE_IMAGE && tensor->role != ROLE_WEIGHT_COPY)
+        return error_set(
+            err, ERROR_FAILED,
+            "a tensor of %s that is neither an activation nor a copy of weights: the cpu backend wants it in f32",
+            dtype_name(tensor->dtype));
     return check_range(device, "a tensor", offset, tensor->bytes, err);
 }
 
@@ -373,6 +375,15 @@ bool cpu_run_all_reduce(const struct prepared *p, struct error *err)
     float *out = op_out(p, 0);
     if (p->device->group) return group_sum_f32(p->device->group, in, out, count, err);
     if (in != out) memcpy(out, in, count * sizeof *out);
+    return true;
+}
+
+/* Stored weights are permuted alike in the bucket and in its copy. */
+bool cpu_run_weights_copy(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    const struct tensor *copy = p->call.out_tensor[0];
+    narrow_elements(copy->dtype, op_in(p, 0), op_out(p, 0), tensor_elements(copy));
     return true;
 }
 

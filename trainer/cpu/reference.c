@@ -321,6 +321,7 @@ const struct cpu_table cpu_reference_table = {
             [OP_SGD_UPDATE] = {sgd_update},
             [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
             [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},
+            [OP_WEIGHTS_COPY] = {cpu_run_weights_copy, .half = HALF_OWN},
             [OP_BN_SUMS] = {cpu_reference_bn_sums},
             [OP_BN_FINALIZE] = {cpu_bn_finalize, cpu_bn_finalize_workspace},
             [OP_BN_APPLY] = {cpu_reference_bn_apply},

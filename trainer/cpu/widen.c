@@ -152,17 +152,20 @@ static void lay_operand(struct piece *piece, unsigned i, const struct tensor *te
     if (is_half(tensor) || adds) o->scratch = take_scratch(piece, &o->tensor);
 }
 
-/* The kernel's call for a piece; its addresses are set when it runs. The piece must not move any more. */
+/* The kernel's call for a piece; its addresses are set when it runs. The piece must not move any more. What all pieces
+ * read comes first, so that it is at the same place for each and is widened once. */
 static void lay_piece(struct piece *piece, const struct op_call *call, struct by_images by, uint32_t images)
 {
     uint32_t batch = call->in_tensor[0]->dims[0];
     struct op_call *inner = &piece->kernel.call;
     *piece = (struct piece){.images = images};
     *inner = *call;
-    for (unsigned i = 0; i < call->op->inputs; i++) {
-        lay_operand(piece, i, call->in_tensor[i], batch, by.in >> i & 1, false);
-        inner->in_tensor[i] = &piece->operands[i].tensor;
-    }
+    for (unsigned by_image = 0; by_image < 2; by_image++)
+        for (unsigned i = 0; i < call->op->inputs; i++) {
+            if ((by.in >> i & 1) != by_image) continue;
+            lay_operand(piece, i, call->in_tensor[i], batch, by_image, false);
+            inner->in_tensor[i] = &piece->operands[i].tensor;
+        }
     for (unsigned i = 0; i < cpu_outputs(call); i++) {
         unsigned at = OP_MOST_INPUTS + i;
         bool by_image = by.out >> i & 1;
@@ -209,7 +212,7 @@ static void bring_inputs(const struct prepared *p, const struct piece *piece, ui
         const struct piece_operand *o = &piece->operands[i];
         uint64_t from = p->call.in[i] + image * o->step;
         call->in[i] = o->scratch == IN_PLACE ? from : p->call.workspace + o->scratch;
-        if (o->scratch != IN_PLACE)
+        if (o->scratch != IN_PLACE && (o->step || image == 0))
             widen_elements(o->dtype, p->device->arena + from, (float *)scratch_of(p, o), tensor_elements(&o->tensor));
     }
 }

@@ -34,11 +34,13 @@ static void fill_constant(float value, uint64_t count, float *values)
 }
 
 /* Weights are {K, R, S, C}: a fully connected layer's rows and columns are 1, as a 1x1 convolution's are, so the
- * op that reads them tells. */
+ * op that reads them, or a copy of them, tells. */
 static bool is_fully_connected(const struct graph *graph, uint32_t tensor)
 {
-    for (size_t i = 0; i < graph->forward_end; i++)
-        if (graph->ops[i].kind == OP_FC && graph->ops[i].in[1] == tensor) return true;
+    for (size_t i = 0; i < graph->forward_end; i++) {
+        const struct op *op = &graph->ops[i];
+        if (op->kind == OP_FC && (op->in[1] == tensor || graph->tensors[op->in[1]].of == tensor)) return true;
+    }
     return false;
 }
 

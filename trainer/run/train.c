@@ -195,7 +195,7 @@ static uint64_t largest_tensor(const struct plan *plan)
     for (size_t i = 0; i < graph->tensor_count; i++) {
         const struct tensor *t = &graph->tensors[i];
         bool kept = t->role == ROLE_RUNNING_MEAN || t->role == ROLE_RUNNING_VARIANCE ||
-                    (t->class == CLASS_WEIGHT && t->role != ROLE_BUCKET);
+                    (t->class == CLASS_WEIGHT && t->persistent && t->role != ROLE_BUCKET);
         if (kept && tensor_elements(t) > most) most = tensor_elements(t);
     }
     return most;

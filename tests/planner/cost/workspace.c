@@ -49,6 +49,29 @@ Test(workspace, a_16_bit_stem_pads_its_image)
     graph_destroy(graph);
 }
 
+/* Ops that read copied weights need none of their own; gradients of weights are rounded back to f32. */
+Test(workspace, copied_weights_need_no_copy)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    struct graph *plain = build("resnet-50", 8, DTYPE_F16);
+    cr_assert(model_parse("resnet-50", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    struct graph *copied = graph_build(
+        &spec, &(struct graph_options){.batch = 8, .micro_batches = 1, .dtype = DTYPE_F16, .lowering = LOWER_WEIGHTS},
+        &err);
+    cr_assert(copied, "%s", err.text);
+    cr_assert_eq(copied->ops[0].kind, OP_WEIGHTS_COPY);
+    for (uint32_t i = 0; i < plain->op_count; i++) {
+        uint64_t before = workspace_weights_copy(plain, &plain->ops[i]);
+        uint64_t now = workspace_weights_copy(copied, &copied->ops[i + 1]);
+        bool gradient = plain->ops[i].kind == OP_CONV_BWD_WEIGHTS || plain->ops[i].kind == OP_FC_BWD_WEIGHTS;
+        cr_expect_eq(now, gradient ? before : 0);
+        cr_expect_eq(ask(copied, i + 1, 1, false) + before, ask(plain, i, 1, false) + now);
+    }
+    graph_destroy(plain);
+    graph_destroy(copied);
+}
+
 /* One op of the stem's kind with so much workspace. */
 static double slowdown(const struct graph *graph, uint64_t bytes)
 {

@@ -37,7 +37,11 @@ static void expect_stands(const struct graph *logical, const struct graph *lower
 {
     uint8_t *stood = calloc(logical->op_count, 1);
     for (uint32_t i = 0; i < lowered->op_count; i++) {
-        const struct op *op = &lowered->ops[i], *main_op = &logical->ops[graph_logical_op(lowered, i)];
+        const struct op *op = &lowered->ops[i];
+        uint32_t main_index = graph_logical_op(lowered, i);
+        cr_expect_eq(main_index == NO_OP, op->kind == OP_WEIGHTS_COPY);
+        if (main_index == NO_OP) continue;
+        const struct op *main_op = &logical->ops[main_index];
         cr_expect_eq(op->pass, main_op->pass);
         cr_expect_eq(op->block, main_op->block);
         cr_expect_str_eq(lowered->layers[op->layer].path, logical->layers[main_op->layer].path);
@@ -67,14 +71,16 @@ static void check(const struct graph *logical, uint32_t lowering)
     struct graph *lowered = lower(logical, lowering);
     expect_stands(logical, lowered);
     expect_same_net(logical, lowered);
-    if (lowering & ~(uint32_t)LOWER_ADD) cr_expect_eq(count_kind(lowered, OP_BN) + count_kind(lowered, OP_BN_BWD), 0);
+    if (lowering & LOWER_BN_PARTS) cr_expect_eq(count_kind(lowered, OP_BN) + count_kind(lowered, OP_BN_BWD), 0);
     graph_destroy(lowered);
 }
 
 Test(graph_lower, random_graphs_under_every_set_of_capabilities)
 {
     for (uint64_t seed = 0; seed < 600; seed++) {
+        static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_F32, DTYPE_BF16};
         const struct graph_options options = {.batch = 2,
+                                              .dtype = dtypes[seed / 2 % 4],
                                               .micro_batches = 1 + seed % 2,
                                               .all_reduce = seed % 3 == 0,
                                               .sync_bn = seed % 3 == 0,
@@ -204,6 +210,97 @@ Test(graph_lower, counts_are_of_what_is_done)
     cr_expect_lt(bytes[1], bytes[0]);
     graph_destroy(lowered);
     graph_destroy(logical);
+}
+
+static uint32_t readers_of(const struct graph *graph, uint32_t tensor)
+{
+    uint32_t readers = 0;
+    for (uint32_t i = 0; i < graph->op_count; i++)
+        for (uint32_t k = 0; k < graph->ops[i].inputs; k++) readers += graph->ops[i].in[k] == tensor;
+    return readers;
+}
+
+/* One op a bucket, at the head; all that multiply read its views, and everything else reads f32. */
+static void check_copies(const char *name, struct graph_options options, uint32_t buckets)
+{
+    struct graph *logical = build(name, MODEL_OPTIONS_DEFAULT, options);
+    struct graph *lowered = lower(logical, LOWER_WEIGHTS);
+    uint32_t count = count_kind(lowered, OP_WEIGHTS_COPY);
+    cr_expect(buckets ? count == buckets : count > 2, "%s: %u copies", name, count);
+    cr_expect_eq(lowered->op_count, logical->op_count + count);
+    uint64_t spared = 0;
+    for (uint32_t i = 0; i < lowered->op_count; i++) {
+        const struct op *op = &lowered->ops[i];
+        cr_expect_eq(op->kind == OP_WEIGHTS_COPY, i < count);
+        if (i < count) cr_expect_eq(op->bytes_moved, lowered->tensors[op->in[0]].bytes / 2 * 3);
+        if (i >= count) spared += logical->ops[i - count].bytes_moved - op->bytes_moved;
+    }
+    uint64_t read = 0;
+    for (size_t p = 0; p < lowered->parameter_count; p++) {
+        uint32_t parameter = lowered->parameters[p];
+        const struct tensor *t = &lowered->tensors[parameter];
+        cr_expect_eq(t->dtype, DTYPE_F32);
+        cr_expect_eq(readers_of(lowered, parameter), t->role == ROLE_WEIGHT ? 0 : readers_of(logical, parameter));
+        if (t->role == ROLE_WEIGHT) read += t->bytes / 2 * readers_of(logical, logical->parameters[p]);
+    }
+    cr_expect_eq(spared, read, "half the bytes of all weights that are read");
+    graph_destroy(lowered);
+    graph_destroy(logical);
+}
+
+Test(graph_lower, weights_are_copied_once)
+{
+    check_copies("resnet-29", (struct graph_options){.batch = 2, .dtype = DTYPE_F16}, 1);
+    check_copies("vgg-a", (struct graph_options){.batch = 2, .dtype = DTYPE_BF16}, 1);
+    check_copies("resnet-29", (struct graph_options){.batch = 2, .dtype = DTYPE_F16, .bucket_bytes = 100000}, 0);
+    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *lowered = lower(logical, LOWER_WEIGHTS);
+    cr_expect_eq(lowered->op_count, logical->op_count, "f32 weights are read as they are");
+    cr_expect_eq(lowered->tensor_count, logical->tensor_count);
+    graph_destroy(lowered);
+    graph_destroy(logical);
+}
+
+static void expect_broken(const struct graph *graph, const char *what)
+{
+    struct error err;
+    cr_expect_not(graph_check(graph, &err), "%s", what);
+}
+
+Test(graph_lower, broken_copies_of_weights_are_found)
+{
+    struct graph *graph = build("resnet-29", MODEL_OPTIONS_DEFAULT,
+                                (struct graph_options){.batch = 2, .dtype = DTYPE_F16, .lowering = LOWER_WEIGHTS});
+    struct op *copy = &graph->ops[0], *conv = &graph->ops[1], saved_copy = *copy, saved_conv = *conv;
+    cr_assert(copy->kind == OP_WEIGHTS_COPY && conv->kind == OP_CONV);
+    struct tensor *view = &graph->tensors[conv->in[1]], *base = &graph->tensors[copy->out[0]], saved = *view;
+    conv->in[1] = view->of;
+    expect_broken(graph, "f32 weights");
+    *conv = saved_conv;
+    *copy = saved_conv;
+    *conv = saved_copy;
+    expect_broken(graph, "read before they are made");
+    *copy = saved_copy;
+    *conv = saved_conv;
+    view->view_offset += 64;
+    expect_broken(graph, "elsewhere in the bucket");
+    *view = saved;
+    view->of = base->of;
+    expect_broken(graph, "of other weights");
+    *view = saved;
+    view->view_of = base->of;
+    expect_broken(graph, "a view of the f32 bucket");
+    *view = saved;
+    saved = *base;
+    base->dtype = DTYPE_BF16;
+    expect_broken(graph, "another type");
+    *base = saved;
+    base->persistent = true;
+    expect_broken(graph, "one that stays");
+    *base = saved;
+    struct error err;
+    cr_expect(graph_check(graph, &err), "%s", err.text);
+    graph_destroy(graph);
 }
 
 /* graph_check sees what is wrong with lowered ops. */

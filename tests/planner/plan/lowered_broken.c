@@ -150,6 +150,104 @@ Test(lowered_broken, small_tensors_that_overlap)
     }
 }
 
+/* ---- Copied weights ---- */
+
+/* In which blocks run again. */
+static struct plan *copying(void)
+{
+    struct plan *plan =
+        kit_make(.model = "resnet-56", .unit = UNIT_PREACT + 1, .batch = 16, .gpus = "16GiB", .dtype = DTYPE_F16,
+                 .recompute = RECOMPUTE_BUDGET, .budget = 17000000, .lowering = LOWER_WEIGHTS);
+    cr_assert(plan_verify(plan, NULL, NULL));
+    return plan;
+}
+
+static struct plan_tensor *tensor_at(struct plan *plan, uint32_t t) { return &plan->variants[0].train.tensors[t]; }
+
+/* Their bytes are there for others as soon as the last data gradient has read them, and all runs again read them. */
+Test(lowered_broken, copied_weights_live_until_their_last_reader)
+{
+    struct plan *plan = copying();
+    uint32_t copy = find_op(plan, OP_WEIGHTS_COPY, PASS_FORWARD, 0), last = 0;
+    const struct plan_tensor *made = tensor_at(plan, op_at(plan, copy)->out[0]);
+    for (uint32_t i = 0; i < plan->variants[0].train.op_count; i++) {
+        const struct op *op = graph_op_at(plan, i);
+        bool reads =
+            op->kind == OP_CONV || op->kind == OP_CONV_BWD_DATA || op->kind == OP_FC || op->kind == OP_FC_BWD_DATA;
+        if (reads) cr_expect_eq(plan->variants[0].graph->tensors[op->in[1]].role, ROLE_WEIGHT_COPY);
+        if (reads) last = i;
+    }
+    find_op(plan, OP_CONV, PASS_RECOMPUTE, 0);
+    cr_expect_eq(made->first, copy);
+    cr_expect_eq(made->last, last);
+    cr_expect_lt(made->last, find_op(plan, OP_SGD_UPDATE, PASS_UPDATE, 0));
+    cr_expect_eq(made->class, MEMORY_WEIGHTS);
+    cr_expect_eq(made->bytes * 2,
+                 plan->variants[0].graph->tensors[plan->variants[0].graph->tensors[made->origin].of].bytes);
+    plan_destroy(plan);
+}
+
+Test(lowered_broken, copied_weights_made_again)
+{
+    struct plan *plan = copying();
+    struct plan_op *op = op_at(plan, find_op(plan, OP_CONV, PASS_RECOMPUTE, 0));
+    *op = *op_at(plan, find_op(plan, OP_WEIGHTS_COPY, PASS_FORWARD, 0));
+    op->pass = PASS_RECOMPUTE;
+    expect(plan, VERIFY_ORDER);
+}
+
+Test(lowered_broken, copied_weights_given_up_too_soon)
+{
+    struct plan *plan = copying();
+    struct plan_program *program = &plan->variants[0].train;
+    uint32_t copy = op_at(plan, find_op(plan, OP_WEIGHTS_COPY, PASS_FORWARD, 0))->out[0];
+    uint32_t last = tensor_at(plan, copy)->last - 1;
+    for (uint32_t t = 0; t < program->tensor_count; t++) {
+        uint32_t origin = program->tensors[t].origin;
+        if (origin != NO_TENSOR && plan->variants[0].graph->tensors[origin].role == ROLE_WEIGHT_COPY)
+            program->tensors[t].last = last;
+    }
+    expect(plan, VERIFY_RANGE);
+}
+
+Test(lowered_broken, copied_weights_under_something_else)
+{
+    struct plan *plan = copying();
+    uint32_t conv = find_op(plan, OP_CONV, PASS_FORWARD, 0);
+    struct plan_tensor *made = tensor_at(plan, op_at(plan, conv)->out[0]);
+    made->offset = tensor_at(plan, op_at(plan, 0)->out[0])->offset;
+    expect(plan, VERIFY_OVERLAP);
+}
+
+Test(lowered_broken, weights_at_another_place_of_their_copy)
+{
+    struct plan *plan = copying();
+    struct plan_tensor *view = tensor_at(plan, op_at(plan, find_op(plan, OP_CONV, PASS_FORWARD, 0))->in[1]);
+    cr_assert_gt(view->offset, 0);
+    view->offset -= 64;
+    expect(plan, VERIFY_RANGE);
+}
+
+Test(lowered_broken, weights_of_another_layer)
+{
+    struct plan *plan = copying();
+    uint32_t first = find_op(plan, OP_CONV, PASS_FORWARD, 0), second = find_op(plan, OP_CONV, PASS_FORWARD, first + 1);
+    op_at(plan, second)->in[1] = op_at(plan, first)->in[1];
+    expect(plan, VERIFY_OPERAND);
+}
+
+/* A convolution before the copy: it reads what the step before left there. */
+Test(lowered_broken, weights_that_are_not_copied_yet)
+{
+    struct plan *plan = kit_make(.model = "resnet-29", .batch = 16, .gpus = "16GiB", .recompute = RECOMPUTE_NONE,
+                                 .dtype = DTYPE_F16, .sharing = SHARING_NONE, .lowering = LOWER_WEIGHTS);
+    struct plan_program *program = &plan->variants[0].train;
+    for (uint32_t t = 0; t < program->tensor_count; t++)
+        if (program->tensors[t].first == 1) program->tensors[t].first = 0;
+    swap_ops(plan, 0, 1);
+    expect(plan, VERIFY_MISSING);
+}
+
 /* ---- The file ---- */
 
 static char *read_text(const char *path, size_t *size)

@@ -70,7 +70,7 @@ static inline void graph_run_fill_input(struct graph_run *run, uint64_t step)
     struct random random = random_begin(6, RANDOM_SYNTHETIC, step, 0);
     for (uint64_t i = 0; i < count; i++) pixels[i] = (float)random_normal(&random);
     for (int i = 0; i < 16; i++) labels[i] = (int32_t)random_below(&random, 10);
-    cr_assert(run->backend->copy_in(run->device, NULL, run->offsets[run->graph->images], pixels, images->bytes, &err) &&
+    cr_assert(run->backend->image_in(run->device, NULL, images, run->offsets[run->graph->images], pixels, &err) &&
               run->backend->copy_in(run->device, NULL, run->offsets[run->graph->labels], labels,
                                     run->graph->tensors[run->graph->labels].bytes, &err));
     free(pixels);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert.h"
 #include "graph_run.h"
 #include "lower.h"
 #include "random_graph.h"
@@ -86,6 +87,125 @@ static void check_graphs(const struct backend *backend, uint64_t first, uint64_t
 Test(lowered, random_graphs_on_the_reference) { check_graphs(&cpu_reference_backend, 0, 200); }
 
 Test(lowered, random_graphs_on_the_fast_loops) { check_graphs(&cpu_backend, 200, 300); }
+
+/* ---- Weights in 16 bits ---- */
+
+/* Weights that a copy holds exactly. */
+static void round_weights(struct graph_run *run)
+{
+    const struct graph *graph = run->graph;
+    bool f16 = graph->options.dtype == DTYPE_F16;
+    struct error err = {0};
+    for (size_t p = 0; p < graph->parameter_count; p++) {
+        uint32_t parameter = graph->parameters[p];
+        const struct tensor *t = &graph->tensors[parameter];
+        uint64_t count = tensor_elements(t);
+        float *values = malloc(count * sizeof *values);
+        uint16_t *rounded = malloc(count * sizeof *rounded);
+        cr_assert(run->backend->parameter_out(run->device, t, run->offsets[parameter], values, &err));
+        (f16 ? conversions_best()->to_f16 : conversions_best()->to_bf16)(rounded, values, count);
+        (f16 ? conversions_best()->from_f16 : conversions_best()->from_bf16)(values, rounded, count);
+        cr_assert(run->backend->parameter_in(run->device, t, run->offsets[parameter], values, &err));
+        free(values);
+        free(rounded);
+    }
+}
+
+/* The gradient of each parameter, and the metrics, after one forward and backward pass; the caller frees them. */
+static uint8_t *differentiate(const struct backend *backend, const struct graph *graph, uint64_t *bytes)
+{
+    struct graph_run run = graph_run_begin(backend, graph);
+    struct error err = {0};
+    uint8_t *all = NULL;
+    *bytes = 0;
+    round_weights(&run);
+    graph_run_set_step(&run, 0);
+    for (uint32_t i = 0; i < graph->backward_end; i++) graph_run_op(&run, i, graph->ops[i].pass);
+    for (uint32_t t = 0; t < graph->tensor_count; t++) {
+        const struct tensor *tensor = &graph->tensors[t];
+        bool gradient = tensor->class == CLASS_GRADIENT && tensor->role != ROLE_BUCKET;
+        if (!gradient && t != graph->metrics) continue;
+        all = realloc(all, *bytes + tensor->bytes);
+        cr_assert(backend->copy_out(run.device, NULL, all + *bytes, run.offsets[t], tensor->bytes, &err));
+        *bytes += tensor->bytes;
+    }
+    float loss;
+    cr_assert(backend->copy_out(run.device, NULL, &loss, run.offsets[graph->metrics], sizeof loss, &err));
+    cr_assert(isfinite(loss) && loss > 0);
+    graph_run_finish(&run);
+    return all;
+}
+
+/* With weights that 16 bits hold, a copy of them changes no bit of any gradient. */
+static void compare_copied(const struct backend *backend, const struct graph *logical, uint32_t lowering)
+{
+    struct graph *read = NULL, *copied = NULL;
+    struct error err = {0};
+    uint64_t bytes, other;
+    cr_assert(graph_lower(logical, lowering, &read, &err) &&
+                  graph_lower(logical, lowering | LOWER_WEIGHTS, &copied, &err),
+              "%s", err.text);
+    cr_assert_gt(copied->op_count, read->op_count);
+    uint8_t *right = differentiate(backend, read, &bytes), *found = differentiate(backend, copied, &other);
+    cr_assert_eq(bytes, other);
+    cr_expect_arr_eq(found, right, bytes, "%s, lowering %u", backend->name, (unsigned)lowering);
+    free(right);
+    free(found);
+    graph_destroy(read);
+    graph_destroy(copied);
+}
+
+static void check_copied(const struct backend *backend, uint64_t first, uint64_t last)
+{
+    static const enum dtype dtypes[] = {DTYPE_F16, DTYPE_BF16};
+    for (uint64_t seed = first; seed < last; seed++) {
+        struct graph *logical = random_graph(seed, (struct graph_options){.batch = 3, .dtype = dtypes[seed % 2]});
+        compare_copied(backend, logical, 0);
+        compare_copied(backend, logical, LOWER_ALL & ~LOWER_WEIGHTS);
+        graph_destroy(logical);
+    }
+}
+
+Test(lowered, copied_weights_on_the_reference) { check_copied(&cpu_reference_backend, 0, 20); }
+
+Test(lowered, copied_weights_on_the_fast_loops) { check_copied(&cpu_backend, 20, 60); }
+
+/* Weights that are kept permuted, and batches that are widened by pieces. */
+Test(lowered, copied_weights_of_a_real_net)
+{
+    struct model_options model = MODEL_OPTIONS_DEFAULT;
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-11", &model, &spec, &err), "%s", err.text);
+    struct graph *logical = graph_build(&spec, &(struct graph_options){.batch = 40, .dtype = DTYPE_BF16}, &err);
+    cr_assert_not_null(logical, "%s", err.text);
+    compare_copied(&cpu_backend, logical, 0);
+    graph_destroy(logical);
+}
+
+/* Each element of a copy is the nearest to that of the bucket. */
+Test(lowered, a_copy_is_the_bucket_rounded)
+{
+    struct graph *logical = random_graph(7, (struct graph_options){.batch = 2, .dtype = DTYPE_BF16}), *graph = NULL;
+    struct error err = {0};
+    cr_assert(graph_lower(logical, LOWER_WEIGHTS, &graph, &err));
+    struct graph_run run = graph_run_begin(&cpu_reference_backend, graph);
+    cr_assert_eq(graph->ops[0].kind, OP_WEIGHTS_COPY);
+    graph_run_op(&run, 0, PASS_FORWARD);
+    uint64_t count = tensor_elements(&graph->tensors[graph->ops[0].in[0]]);
+    float *values = malloc(count * sizeof *values);
+    uint16_t *wanted = malloc(count * sizeof *wanted), *found = malloc(count * sizeof *found);
+    cr_assert(run.backend->copy_out(run.device, NULL, values, run.offsets[graph->ops[0].in[0]], 4 * count, &err) &&
+              run.backend->copy_out(run.device, NULL, found, run.offsets[graph->ops[0].out[0]], 2 * count, &err));
+    conversions_best()->to_bf16(wanted, values, count);
+    cr_expect_arr_eq(found, wanted, 2 * count);
+    free(values);
+    free(wanted);
+    free(found);
+    graph_run_finish(&run);
+    graph_destroy(graph);
+    graph_destroy(logical);
+}
 
 /* Every unit and shortcut, as built. */
 Test(lowered, units_and_shortcuts)

@@ -138,6 +138,27 @@ Test(half, nor_do_dead_bytes_on_two_devices_with_micro_batches)
     }
 }
 
+/* Copies of the weights lie in the arena as everything else does: blocks that run again read them, the update has their
+ * bytes. */
+Test(half, nor_do_copied_weights)
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct small_run plain = {.gpus = "2xcpu", .micro_batches = 2, .bucket_bytes = 64 << 10, .dtype = dtypes[i]};
+        plain.lowering = LOWER_WEIGHTS;
+        plain.sharing = SHARING_NONE;
+        plain.options.iterations = 3;
+        struct small_run filled = plain;
+        filled.sharing = SHARING_FULL;
+        filled.recompute = RECOMPUTE_ELEMENTWISE;
+        filled.options.fill_dead = true;
+        go(&plain, "plain");
+        go(&filled, "filled");
+        check_same(&plain, "plain", &filled, "filled", 0);
+        run_remove_data();
+        run_make_data();
+    }
+}
+
 static struct small_run large_scale(enum dtype dtype)
 {
     return (struct small_run){.dtype = dtype, .options = {.loss_scale = (double)LOSS_SCALE_MOST, .scale_streak = 2}};
