@@ -1,11 +1,13 @@
 /* What recording and replaying cost: nanoseconds and bytes for each op event, on the busiest stream there is (8,000
- * kernels a step, each of 2 to 14 microseconds with 3 % of noise). Medians of several rounds.
+ * kernels a step, each of 2 to 14 microseconds with 3 % of noise), and for each kernel on three streams. Medians of
+ * several rounds.
  *
  *   bench_trace [FILE to write, default /tmp/fathom-bench.trace] */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +20,7 @@
 #define OPS    8000
 #define STEPS  100
 #define ROUNDS 7
+#define BATCH  2000 /* kernels in a report */
 
 static struct trace_op table[OPS];
 static char layers[OPS][32];
@@ -98,6 +101,47 @@ static bool record(const char *path, const uint64_t *times, struct recording *re
     return true;
 }
 
+/* The same times as kernels: every tenth on a second stream and every hundredth on a third one, which follow the first.
+ */
+static void make_kernels(const uint64_t *times, struct trace_kernel_time *kernels)
+{
+    for (uint32_t i = 0; i < OPS; i++)
+        kernels[i] = (struct trace_kernel_time){i,
+                                                i % 100 == 50 ? 19
+                                                : i % 10 == 3 ? 13
+                                                              : 7,
+                                                times[2 * i], times[2 * i + 1]};
+}
+
+static bool record_kernels(const char *path, const uint64_t *times, struct recording *recording)
+{
+    static struct trace_kernel_time kernels[OPS];
+    struct error err = {0};
+    struct trace_writer *writer;
+    if (!trace_writer_open(path, NULL, &writer, &err)) return false;
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sink->op_table(sink->context, table, OPS);
+    for (uint32_t i = 0; i < OPS; i++)
+        sink->kernel_table(sink->context, &(struct trace_kernel){.id = i, .op = i / 2, .name = layers[i]}, 1);
+    uint64_t calls_ns = 0, process_ns = clock_process_cpu_ns(), own_ns = clock_thread_cpu_ns();
+    for (size_t step = 0; step < STEPS; step++) {
+        make_kernels(times + step * OPS * 2, kernels);
+        uint64_t start = clock_thread_cpu_ns();
+        for (size_t i = 0; i < OPS; i += BATCH) sink->kernels(sink->context, 0, kernels + i, BATCH);
+        calls_ns += clock_thread_cpu_ns() - start;
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+    }
+    own_ns = clock_thread_cpu_ns() - own_ns;
+    trace_writer_close(writer);
+    process_ns = clock_process_cpu_ns() - process_ns;
+    struct stat info;
+    if (stat(path, &info) != 0) return false;
+    double events = (double)STEPS * OPS;
+    *recording = (struct recording){(double)calls_ns / events, (double)(process_ns - own_ns) / events,
+                                    (double)info.st_size / events};
+    return true;
+}
+
 static bool replay(const char *path, double *rollup_ns, double *decode_ns, uint64_t *dropped)
 {
     struct error err = {0};
@@ -121,7 +165,8 @@ static bool replay(const char *path, double *rollup_ns, double *decode_ns, uint6
 int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : "/tmp/fathom-bench.trace";
-    double calls[ROUNDS], writers[ROUNDS], rollups[ROUNDS], decodes[ROUNDS], bytes = 0;
+    double calls[ROUNDS], writers[ROUNDS], rollups[ROUNDS], rollups_kernels[ROUNDS], decodes[ROUNDS], bytes = 0;
+    double kernel_bytes = 0;
     uint64_t dropped = 0;
     make_table();
     uint64_t *times = draw_times();
@@ -138,6 +183,23 @@ int main(int argc, char **argv)
     printf("record  %6.1f ns/event in the run's thread, %6.1f in the writer's, %6.1f together (goal 40)\n", call,
            writer, call + writer);
     printf("size    %6.2f bytes/event, tables included (goal 4)\n", bytes);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct recording recording;
+        uint64_t dropped_now = 0;
+        if (!record_kernels(path, times, &recording) ||
+            !replay(path, &rollups_kernels[round], &decodes[round], &dropped_now))
+            return 1;
+        calls[round] = recording.call_ns;
+        writers[round] = recording.writer_ns;
+        kernel_bytes = recording.bytes;
+        dropped += dropped_now;
+    }
+    double kernel_call = median(calls), kernel_writer = median(writers);
+    printf("kernels %6.1f ns/kernel in the profiler's thread, %6.1f in the writer's, %6.1f together (goal 40)\n",
+           kernel_call, kernel_writer, kernel_call + kernel_writer);
+    printf("size    %6.2f bytes/kernel on three streams, tables included (goal 4), %" PRIu64 " dropped\n", kernel_bytes,
+           dropped);
+    printf("replay  %6.1f M kernels/s into a roll-up (goal 20)\n", 1000 / median(rollups_kernels));
     printf("replay  %6.1f M events/s into a roll-up (goal 20), %6.1f decoded alone\n", 1000 / rollup, 1000 / decode);
     free(times);
     unlink(path);

@@ -345,6 +345,11 @@ static bool run_diff(const char *const *paths, const struct trace_options *optio
     return ok;
 }
 
+static uint64_t lost_timestamps(const struct trace_report *report)
+{
+    return report->events[TRACE_LOST] + report->lost[LOSS_TIMESTAMPS];
+}
+
 static void print_report(const char *path, const struct trace_report *report)
 {
     const struct trace_stream_stats *s = &report->stats;
@@ -353,6 +358,8 @@ static void print_report(const char *path, const struct trace_report *report)
     printf("  %-22s %s\n", "size", units_format_bytes(s->reader.size_bytes, text));
     printf("  %-22s %s\n", "blocks", units_format_count(s->reader.blocks, text));
     printf("  %-22s %s\n", "op times", units_format_count(report->events[TRACE_OP], text));
+    if (report->events[TRACE_KERNEL])
+        printf("  %-22s %s\n", "kernel times", units_format_count(report->events[TRACE_KERNEL], text));
     printf("  %-22s %s\n", "steps ended", units_format_count(report->events[TRACE_STEP_END], text));
     printf("  %-22s %s\n", "closed by the run", report->ended ? "yes" : "no: still running or killed");
     const struct {
@@ -366,8 +373,8 @@ static void print_report(const char *path, const struct trace_report *report)
                   {"ops out of order", report->disordered},
                   {"unknown blocks", s->unknown},
                   {"reports dropped", s->dropped},
-                  {"lost timestamps", report->events[TRACE_LOST]},
-                  {"unattributed ops", report->unattributed},
+                  {"lost timestamps", lost_timestamps(report)},
+                  {"unattributed", report->unattributed},
                   {"old segments let go", s->reader.dropped_segments}};
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
         if (faults[i].count) printf("  %-22s %s\n", faults[i].what, units_format_count(faults[i].count, text));
@@ -377,14 +384,15 @@ static bool print_report_json(const struct trace_report *report, struct error *e
 {
     const struct trace_stream_stats *s = &report->stats;
     return print_json(
-        json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "clean", report->clean,
-                  "ended", report->ended, "size_bytes", (json_int_t)s->reader.size_bytes, "blocks",
-                  (json_int_t)s->reader.blocks, "ops", (json_int_t)report->events[TRACE_OP], "damaged",
-                  (json_int_t)s->reader.damaged, "damaged_bytes", (json_int_t)s->reader.damaged_bytes, "tail_bytes",
-                  (json_int_t)s->reader.tail_bytes, "malformed", (json_int_t)s->malformed, "undecoded",
-                  (json_int_t)s->undecoded, "disordered", (json_int_t)report->disordered, "dropped",
-                  (json_int_t)s->dropped, "lost_timestamps", (json_int_t)report->events[TRACE_LOST], "unattributed",
-                  (json_int_t)report->unattributed, "dropped_segments", (json_int_t)s->reader.dropped_segments),
+        json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "clean",
+                  report->clean, "ended", report->ended, "size_bytes", (json_int_t)s->reader.size_bytes, "blocks",
+                  (json_int_t)s->reader.blocks, "ops", (json_int_t)report->events[TRACE_OP], "kernels",
+                  (json_int_t)report->events[TRACE_KERNEL], "damaged", (json_int_t)s->reader.damaged, "damaged_bytes",
+                  (json_int_t)s->reader.damaged_bytes, "tail_bytes", (json_int_t)s->reader.tail_bytes, "malformed",
+                  (json_int_t)s->malformed, "undecoded", (json_int_t)s->undecoded, "disordered",
+                  (json_int_t)report->disordered, "dropped", (json_int_t)s->dropped, "lost_timestamps",
+                  (json_int_t)lost_timestamps(report), "unattributed", (json_int_t)report->unattributed,
+                  "dropped_segments", (json_int_t)s->reader.dropped_segments),
         err);
 }
 

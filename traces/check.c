@@ -1,13 +1,19 @@
 #include "check.h"
 
-#include <string.h>
+#include "mem.h"
 
 #define MOST_BACKWARD_NS 1000000000
+
+struct owned {
+    bool *kernels; /* by id */
+    size_t count, capacity;
+};
 
 struct checker {
     struct trace_report *report;
     uint32_t ops[TRACE_MOST_DEVICES]; /* in the op table */
     uint64_t last_ns[TRACE_MOST_DEVICES];
+    struct owned owned[TRACE_MOST_DEVICES];
 };
 
 static void check_op(struct checker *checker, const struct trace_event *event)
@@ -18,14 +24,37 @@ static void check_op(struct checker *checker, const struct trace_event *event)
     *last = event->begin_ns;
 }
 
-static void check_item(struct checker *checker, const struct trace_item *item)
+/* Whose kernels are owned is told by a table of their own. */
+static bool note_kernel(struct checker *checker, const struct trace_kernel *kernel, struct error *err)
+{
+    struct owned *owned = &checker->owned[kernel->device];
+    void *kernels = owned->kernels;
+    size_t wanted = (size_t)kernel->id + 1;
+    if (!mem_grow(MEM_TRACE, &kernels, &owned->capacity, wanted, sizeof *owned->kernels))
+        return error_memory(err, wanted, "a trace's kernels");
+    owned->kernels = kernels;
+    while (owned->count < wanted) owned->kernels[owned->count++] = false;
+    owned->kernels[kernel->id] = kernel->op != TRACE_NO_OWNER;
+    return true;
+}
+
+static void check_event(struct checker *checker, const struct trace_event *event)
+{
+    const struct owned *owned = &checker->owned[event->device];
+    checker->report->events[event->type]++;
+    if (event->type == TRACE_OP) check_op(checker, event);
+    if (event->type == TRACE_LOSS && event->kind < TRACE_LOSSES) checker->report->lost[event->kind] += event->count;
+    if (event->type == TRACE_KERNEL && (event->id >= owned->count || !owned->kernels[event->id]))
+        checker->report->unattributed++;
+}
+
+static bool check_item(struct checker *checker, const struct trace_item *item, struct error *err)
 {
     if (item->type == TRACE_ITEM_OP && item->op.id >= checker->ops[item->op.device])
         checker->ops[item->op.device] = item->op.id + 1;
     if (item->type == TRACE_ITEM_END) checker->report->ended = true;
-    if (item->type != TRACE_ITEM_EVENT) return;
-    checker->report->events[item->event.type]++;
-    if (item->event.type == TRACE_OP) check_op(checker, &item->event);
+    if (item->type == TRACE_ITEM_EVENT) check_event(checker, &item->event);
+    return item->type != TRACE_ITEM_KERNEL || note_kernel(checker, &item->kernel, err);
 }
 
 bool trace_check(const char *path, struct trace_report *report, struct error *err)
@@ -34,9 +63,11 @@ bool trace_check(const char *path, struct trace_report *report, struct error *er
     struct trace_report found = {0};
     struct checker checker = {.report = &found};
     TRY(trace_stream_open(path, &stream, err));
-    struct trace_item item;
-    bool ok;
-    while ((ok = trace_stream_next(stream, &item, err)) && item.type != TRACE_ITEM_NONE) check_item(&checker, &item);
+    struct trace_item item = {.type = TRACE_ITEM_CLOCK};
+    bool ok = true;
+    while (ok && item.type != TRACE_ITEM_NONE)
+        ok = trace_stream_next(stream, &item, err) && check_item(&checker, &item, err);
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(checker.owned[i].kernels);
     trace_stream_stats(stream, &found.stats);
     trace_stream_close(stream);
     if (!ok) return false;

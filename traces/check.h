@@ -7,8 +7,9 @@
 struct trace_report {
     struct trace_stream_stats stats;
     uint64_t events[TRACE_EVENT_TYPES]; /* by enum trace_event_type */
-    uint64_t unattributed;              /* ops that are in no op table */
+    uint64_t unattributed;              /* ops that are in no op table, kernels that no op owns */
     uint64_t disordered;                /* ops that begin before their device's last one began by more than a second */
+    uint64_t lost[TRACE_LOSSES];        /* by enum trace_loss */
     bool ended;                         /* closed by the run; else it was killed or still runs */
     bool clean;                         /* nothing is damaged, malformed, undecoded or cut off */
 };

@@ -58,7 +58,24 @@ void trace_encode_event(struct trace_event_state *state, struct trace_out *out, 
         trace_put_varint(out, event->device);
         put_time(state, out, event->ns);
         break;
+    case TRACE_COUNTER:
+        trace_put_varint(out, event->device);
+        trace_put_varint(out, event->id);
+        put_time(state, out, event->at_ns);
+        trace_put_double(out, event->value);
+        break;
+    case TRACE_SPAN:
+        trace_put_varint(out, event->device);
+        put_time(state, out, event->begin_ns);
+        put_time(state, out, event->end_ns);
+        break;
+    case TRACE_LOSS:
+        trace_put_varint(out, event->device);
+        trace_put_varint(out, event->count);
+        put_time(state, out, event->ns);
+        break;
     case TRACE_OP:
+    case TRACE_KERNEL:
     case TRACE_EVENT_TYPES: break;
     }
 }
@@ -68,6 +85,13 @@ static uint16_t get_device(struct trace_in *in)
     uint64_t device = trace_get_varint(in);
     if (device >= TRACE_MOST_DEVICES) in->bad = true;
     return (uint16_t)device;
+}
+
+static uint32_t get_counter(struct trace_in *in)
+{
+    uint64_t id = trace_get_varint(in);
+    if (id >= TRACE_MOST_COUNTERS) in->bad = true;
+    return (uint32_t)id;
 }
 
 bool trace_decode_event(struct trace_event_state *state, struct trace_in *in, struct trace_event *event)
@@ -106,6 +130,22 @@ bool trace_decode_event(struct trace_event_state *state, struct trace_in *in, st
         event->device = get_device(in);
         event->ns = get_time(state, in);
         break;
+    case TRACE_COUNTER:
+        event->device = get_device(in);
+        event->id = get_counter(in);
+        event->at_ns = get_time(state, in);
+        event->value = trace_get_double(in);
+        break;
+    case TRACE_SPAN:
+        event->device = get_device(in);
+        event->begin_ns = get_time(state, in);
+        event->end_ns = get_time(state, in);
+        break;
+    case TRACE_LOSS:
+        event->device = get_device(in);
+        event->count = trace_get_varint(in);
+        event->ns = get_time(state, in);
+        break;
     default: in->bad = true; break;
     }
     return !in->bad;
@@ -114,9 +154,9 @@ bool trace_decode_event(struct trace_event_state *state, struct trace_in *in, st
 bool trace_event_time(const struct trace_event *event, uint64_t *first_ns, uint64_t *last_ns)
 {
     if (event->type == TRACE_METRIC) return false;
-    bool span = event->type == TRACE_OP || event->type == TRACE_GAP;
-    *first_ns = span ? event->begin_ns : event->ns;
-    *last_ns = span ? event->end_ns : event->ns;
+    bool span = trace_event_is_span(event), counter = event->type == TRACE_COUNTER;
+    *first_ns = span ? event->begin_ns : counter ? event->at_ns : event->ns;
+    *last_ns = span ? event->end_ns : counter ? event->at_ns : event->ns;
     return true;
 }
 

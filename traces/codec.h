@@ -5,6 +5,7 @@
 #define FATHOM_CODEC_H
 
 #include "format.h"
+#include "sink.h"
 
 enum trace_event_type {
     TRACE_OP,
@@ -15,24 +16,34 @@ enum trace_event_type {
     TRACE_GAP,
     TRACE_MARK,
     TRACE_LOST, /* an op came without usable times */
+    TRACE_KERNEL,
+    TRACE_COUNTER, /* from here on in blocks of their own: older readers know none of these */
+    TRACE_SPAN,
+    TRACE_LOSS,
     TRACE_EVENT_TYPES
 };
+/* Kernels on their way to the encoder, all of one device: no event of a file. */
+#define TRACE_BATCH 0xff
 
 struct trace_event {
     uint8_t type;    /* enum trace_event_type */
-    uint8_t kind;    /* METRIC: enum trace_metric; MEMORY: enum trace_sample; GAP: enum trace_gap */
-    uint16_t device; /* OP, STEP_*, MEMORY, GAP, LOST */
-    uint32_t id;     /* OP: the op; MARK: bytes of text */
+    uint8_t kind;    /* METRIC: enum trace_metric; MEMORY: enum trace_sample; GAP: enum trace_gap; SPAN: enum trace_host;
+                      * LOSS: enum trace_loss; COUNTER: 1 = of the host */
+    uint16_t device; /* all but METRIC and MARK */
+    uint32_t id;     /* OP: the op; KERNEL: the kernel; COUNTER: the counter; MARK: bytes of text; BATCH: kernels */
     union {
-        uint64_t begin_ns; /* OP, GAP */
+        uint64_t begin_ns; /* OP, KERNEL, GAP, SPAN */
         uint64_t step;     /* STEP_*, METRIC */
         uint64_t bytes;    /* MEMORY */
+        uint64_t count;    /* LOSS */
+        uint64_t at_ns;    /* COUNTER */
         const char *text;  /* MARK; not NUL-terminated when decoded */
+        struct trace_kernel_time *kernels; /* BATCH; owned by the event */
     };
     union {
-        uint64_t end_ns; /* OP, GAP */
-        uint64_t ns;     /* STEP_*, MEMORY, MARK, LOST */
-        double value;    /* METRIC */
+        uint64_t end_ns; /* OP, KERNEL, GAP, SPAN */
+        uint64_t ns;     /* STEP_*, MEMORY, MARK, LOST, LOSS */
+        double value;    /* METRIC, COUNTER */
     };
 };
 
@@ -46,6 +57,11 @@ struct trace_event_state {
 void trace_encode_event(struct trace_event_state *state, struct trace_out *out, const struct trace_event *event);
 /* False at the end of the block or when the rest of it is malformed (in->bad). */
 bool trace_decode_event(struct trace_event_state *state, struct trace_in *in, struct trace_event *event);
+static inline bool trace_event_is_span(const struct trace_event *event)
+{
+    return event->type == TRACE_OP || event->type == TRACE_KERNEL || event->type == TRACE_GAP ||
+           event->type == TRACE_SPAN;
+}
 /* The event's time for the block's span; false for metrics, which have none. */
 bool trace_event_time(const struct trace_event *event, uint64_t *first_ns, uint64_t *last_ns);
 

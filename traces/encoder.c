@@ -17,31 +17,42 @@ void encoder_init(struct encoder *encoder, struct trace_output *output)
     encoder->segment_bytes = bytes < (64u << 10) ? 64u << 10 : bytes > (16u << 20) ? 16u << 20 : bytes;
 }
 
-void encoder_finish(struct encoder *encoder)
+static void finish_usual(struct encoder_usual *usual)
 {
-    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
-        mem_free(encoder->devices[i].block.bytes);
-        mem_free(encoder->devices[i].template.ops);
-        mem_free(encoder->devices[i].learned.ops);
-    }
-    for (size_t i = 0; i < ENCODER_DIGEST_CHUNKS; i++) mem_free(encoder->digest[i].bytes);
-    mem_free(encoder->events.bytes);
+    mem_free(usual->template.ops);
+    mem_free(usual->learned.ops);
 }
 
-bool encoder_expect(struct encoder *encoder, uint32_t number, size_t ops)
+static void finish_device(struct encoder_device *device)
 {
-    struct encoder_device *device = &encoder->devices[number];
-    size_t old = device->learned.count;
+    mem_free(device->block.bytes);
+    finish_usual(&device->ops);
+    finish_usual(&device->kernels);
+    for (size_t i = 0; i < device->stream_count; i++) mem_free(device->streams[i].block.bytes);
+    mem_free(device->streams);
+}
+
+void encoder_finish(struct encoder *encoder)
+{
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) finish_device(&encoder->devices[i]);
+    for (size_t i = 0; i < ENCODER_DIGEST_CHUNKS; i++) mem_free(encoder->digest[i].bytes);
+    mem_free(encoder->events.bytes);
+    mem_free(encoder->more.bytes);
+}
+
+bool encoder_expect(struct encoder_usual *usual, size_t ops)
+{
+    size_t old = usual->learned.count;
     if (ops <= old) return true;
-    struct trace_expected *learned = mem_resize(MEM_TRACE, device->learned.ops, ops, sizeof *learned);
+    struct trace_expected *learned = mem_resize(MEM_TRACE, usual->learned.ops, ops, sizeof *learned);
     if (!learned) return false;
-    device->learned.ops = learned;
-    struct trace_expected *template = mem_resize(MEM_TRACE, device->template.ops, ops, sizeof *template);
+    usual->learned.ops = learned;
+    struct trace_expected *template = mem_resize(MEM_TRACE, usual->template.ops, ops, sizeof *template);
     if (!template) return false;
-    device->template.ops = template;
+    usual->template.ops = template;
     for (size_t i = old; i < ops; i++) learned[i] = (struct trace_expected){TRACE_NO_OP, 0, 0};
-    device->learned.count = ops;
-    device->next_template = device->seen + FIRST_TEMPLATE_STEPS * ops;
+    usual->learned.count = ops;
+    usual->next_template = usual->seen + FIRST_TEMPLATE_STEPS * ops;
     return true;
 }
 
@@ -70,10 +81,16 @@ static void write_block(struct encoder *encoder, enum trace_block_type type, str
     block->length = 0;
 }
 
-static void write_times(struct encoder *encoder, struct encoder_device *device)
+static void write_times(struct encoder *encoder, enum trace_block_type type, struct encoder_block *block)
 {
-    encoder->detail_bytes += device->block.length;
-    write_block(encoder, TRACE_BLOCK_TIMES, &device->block);
+    encoder->detail_bytes += block->length;
+    write_block(encoder, type, block);
+}
+
+static void write_kernel_times(struct encoder *encoder, struct encoder_device *device)
+{
+    for (size_t i = 0; i < device->stream_count; i++)
+        write_times(encoder, TRACE_BLOCK_KERNEL_TIMES, &device->streams[i].block);
 }
 
 static void put_expected(struct trace_out *out, struct trace_expected *expected, uint32_t id)
@@ -84,57 +101,133 @@ static void put_expected(struct trace_out *out, struct trace_expected *expected,
     trace_put_varint(out, expected->duration_ns);
 }
 
-/* What has been learned becomes the template. Ops already in the open block were told against the old one, so that
- * block goes first. */
-static void write_template(struct encoder *encoder, struct encoder_device *device, uint32_t number)
+/* What has been learned becomes the template. Ops in open blocks were told against the old one, so that those blocks
+ * have to be written before. */
+static void write_template(struct encoder *encoder, enum trace_block_type type, struct encoder_usual *usual,
+                           uint32_t number)
 {
-    size_t count = device->learned.count;
-    write_times(encoder, device);
-    memcpy(device->template.ops, device->learned.ops, count * sizeof *device->template.ops);
-    device->template.count = count;
-    if (device->generation == 0) device->generation = encoder->first_generation;
-    device->generation++;
+    size_t count = usual->learned.count;
+    memcpy(usual->template.ops, usual->learned.ops, count * sizeof *usual->template.ops);
+    usual->template.count = count;
+    if (usual->generation == 0) usual->generation = encoder->first_generation;
+    usual->generation++;
     uint64_t now = trace_output_now(encoder->output);
     for (size_t i = 0; i < count;) {
         struct trace_out out = trace_payload(encoder->scratch);
         trace_put_varint(&out, number);
-        trace_put_varint(&out, device->generation);
+        trace_put_varint(&out, usual->generation);
         trace_put_varint(&out, count);
         trace_put_varint(&out, i);
-        for (; i < count && trace_room(&out) > OP_ROOM; i++) put_expected(&out, &device->template.ops[i], (uint32_t)i);
-        trace_output_block(encoder->output, TRACE_BLOCK_TEMPLATE, out.bytes, out.length, 0, now, now);
+        for (; i < count && trace_room(&out) > OP_ROOM; i++) put_expected(&out, &usual->template.ops[i], (uint32_t)i);
+        trace_output_block(encoder->output, type, out.bytes, out.length, 0, now, now);
     }
+}
+
+static void write_op_template(struct encoder *encoder, uint32_t number)
+{
+    struct encoder_device *device = &encoder->devices[number];
+    write_times(encoder, TRACE_BLOCK_TIMES, &device->block);
+    write_template(encoder, TRACE_BLOCK_TEMPLATE, &device->ops, number);
+}
+
+static void write_kernel_template(struct encoder *encoder, uint32_t number)
+{
+    struct encoder_device *device = &encoder->devices[number];
+    write_kernel_times(encoder, device);
+    write_template(encoder, TRACE_BLOCK_KERNEL_TEMPLATE, &device->kernels, number);
+}
+
+/* Whether a new template is due; the next one is, when there are four times as many ops. */
+static bool is_due(struct encoder_usual *usual)
+{
+    if (usual->learned.count == 0 || usual->seen < usual->next_template) return false;
+    usual->next_template = usual->seen * TEMPLATE_GROWTH;
+    return true;
+}
+
+/* Room for one op more, in a block that begins with these numbers and the time of its first op. */
+static bool make_room(struct encoder *encoder, enum trace_block_type type, struct encoder_block *block,
+                      const uint32_t *head, size_t numbers, uint64_t begin_ns)
+{
+    if (block->length > TRACE_BLOCK_MOST - OP_ROOM) write_times(encoder, type, block);
+    if (block->length > 0) return true;
+    if (!open_block(block, begin_ns)) return false;
+    struct trace_out out = {block->bytes, block->length, TRACE_BLOCK_MOST};
+    for (size_t i = 0; i < numbers; i++) trace_put_varint(&out, head[i]);
+    trace_put_varint(&out, begin_ns);
+    block->length = out.length;
+    block->op_state = (struct trace_op_state){TRACE_NO_OP, begin_ns};
+    return true;
+}
+
+static void put_op(struct encoder *encoder, struct encoder_block *block, struct encoder_usual *usual, uint32_t id,
+                   uint64_t begin_ns, uint64_t end_ns)
+{
+    struct trace_out out = {block->bytes, block->length, TRACE_BLOCK_MOST};
+    trace_encode_op(&block->op_state, &usual->template, &out, id, begin_ns, end_ns);
+    block->length = out.length;
+    cover(block, begin_ns, end_ns);
+    usual->seen++;
+    encoder->count++;
 }
 
 static void take_op(struct encoder *encoder, const struct trace_event *event)
 {
     struct encoder_device *device = &encoder->devices[event->device];
-    struct encoder_block *block = &device->block;
-    if (device->learned.count > 0 && device->seen >= device->next_template) {
-        write_template(encoder, device, event->device);
-        device->next_template = device->seen * TEMPLATE_GROWTH;
+    if (is_due(&device->ops)) write_op_template(encoder, event->device);
+    const uint32_t head[] = {event->device, device->ops.generation};
+    if (!make_room(encoder, TRACE_BLOCK_TIMES, &device->block, head, 2, event->begin_ns)) {
+        encoder->dropped++;
+        return;
     }
-    if (block->length > TRACE_BLOCK_MOST - OP_ROOM) write_times(encoder, device);
-    if (block->length == 0) {
-        if (!open_block(block, event->begin_ns)) {
-            encoder->dropped++;
-            return;
-        }
-        struct trace_out head = {block->bytes, block->length, TRACE_BLOCK_MOST};
-        trace_put_varint(&head, event->device);
-        trace_put_varint(&head, device->generation);
-        trace_put_varint(&head, event->begin_ns);
-        block->length = head.length;
-        block->op_state = (struct trace_op_state){TRACE_NO_OP, event->begin_ns};
-    }
-    struct trace_out out = {block->bytes, block->length, TRACE_BLOCK_MOST};
-    trace_encode_op(&block->op_state, &device->template, &out, event->id, event->begin_ns, event->end_ns);
-    block->length = out.length;
-    cover(block, event->begin_ns, event->end_ns);
-    trace_learn(&device->learned, event->id, event->begin_ns, event->end_ns);
-    device->seen++;
-    encoder->count++;
+    put_op(encoder, &device->block, &device->ops, event->id, event->begin_ns, event->end_ns);
+    trace_learn(&device->ops.learned, event->id, event->begin_ns, event->end_ns);
 }
+
+/* ---- Kernels ---- */
+
+static struct encoder_stream *find_stream(struct encoder_device *device, uint32_t number)
+{
+    for (size_t i = 0; i < device->stream_count; i++)
+        if (device->streams[i].number == number) return &device->streams[i];
+    void *streams = device->streams;
+    if (!mem_grow(MEM_TRACE, &streams, &device->stream_capacity, device->stream_count + 1, sizeof *device->streams))
+        return NULL;
+    device->streams = streams;
+    device->streams[device->stream_count] = (struct encoder_stream){.number = number, .last = TRACE_NO_OP};
+    return &device->streams[device->stream_count++];
+}
+
+static bool take_kernel(struct encoder *encoder, uint32_t number, struct encoder_stream *stream,
+                        const struct trace_kernel_time *kernel)
+{
+    struct encoder_usual *usual = &encoder->devices[number].kernels;
+    if (is_due(usual)) write_kernel_template(encoder, number);
+    const uint32_t head[] = {number, stream->number, usual->generation};
+    if (!make_room(encoder, TRACE_BLOCK_KERNEL_TIMES, &stream->block, head, 3, kernel->begin_ns)) return false;
+    put_op(encoder, &stream->block, usual, kernel->id, kernel->begin_ns, kernel->end_ns);
+    usual->learned.last = stream->last;
+    usual->learned.end_ns = stream->end_ns;
+    trace_learn(&usual->learned, kernel->id, kernel->begin_ns, kernel->end_ns);
+    stream->last = kernel->id;
+    stream->end_ns = kernel->end_ns;
+    return true;
+}
+
+static void take_batch(struct encoder *encoder, const struct trace_event *event)
+{
+    struct encoder_device *device = &encoder->devices[event->device];
+    struct encoder_stream *stream = NULL;
+    for (uint32_t i = 0; i < event->id; i++) {
+        const struct trace_kernel_time *kernel = &event->kernels[i];
+        if (!stream || stream->number != kernel->stream) stream = find_stream(device, kernel->stream);
+        if (encoder->output->limit_reached || !stream || !take_kernel(encoder, event->device, stream, kernel))
+            encoder->dropped++;
+    }
+    mem_free(event->kernels);
+}
+
+/* ---- Everything else ---- */
 
 /* The block starts at the event's time, which metrics have not: they take `now`. */
 static bool put_event(struct encoder_block *block, const struct trace_event *event, uint64_t now)
@@ -172,6 +265,16 @@ static void put_digest(struct encoder *encoder, const struct trace_event *event)
         encoder->digest_broken = true;
 }
 
+static void take_event(struct encoder *encoder, enum trace_block_type type, struct encoder_block *block,
+                       const struct trace_event *event)
+{
+    if (!has_room(block, event)) write_block(encoder, type, block);
+    if (put_event(block, event, trace_output_now(encoder->output)))
+        encoder->count++;
+    else
+        encoder->dropped++;
+}
+
 void encoder_take(struct encoder *encoder, const struct trace_event *event)
 {
     if (event->type == TRACE_OP) {
@@ -179,21 +282,32 @@ void encoder_take(struct encoder *encoder, const struct trace_event *event)
             encoder->dropped++;
         else
             take_op(encoder, event);
-        return;
+    } else if (event->type == TRACE_BATCH) {
+        take_batch(encoder, event);
+    } else if (event->type >= TRACE_COUNTER) {
+        if (event->type == TRACE_LOSS && event->kind == LOSS_RECORDS) encoder->dropped += event->count;
+        take_event(encoder, TRACE_BLOCK_MORE, &encoder->more, event);
+    } else {
+        take_event(encoder, TRACE_BLOCK_EVENTS, &encoder->events, event);
+        put_digest(encoder, event);
+        if (event->type == TRACE_MARK) mem_free((void *)(uintptr_t)event->text);
     }
-    if (!has_room(&encoder->events, event)) write_block(encoder, TRACE_BLOCK_EVENTS, &encoder->events);
-    if (put_event(&encoder->events, event, trace_output_now(encoder->output)))
-        encoder->count++;
-    else
-        encoder->dropped++;
-    put_digest(encoder, event);
-    if (event->type == TRACE_MARK) mem_free((void *)(uintptr_t)event->text);
 }
 
-void encoder_write_tables(struct encoder *encoder, const struct tables *tables)
+void encoder_write_tables(struct encoder *encoder, struct tables *tables)
 {
     tables_write(tables, encoder->output, encoder->scratch);
-    for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) encoder_expect(encoder, i, tables->devices[i].op_count);
+    for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) {
+        encoder_expect(&encoder->devices[i].ops, tables->devices[i].op_count);
+        encoder_expect(&encoder->devices[i].kernels, tables->devices[i].kernel_count);
+    }
+}
+
+void encoder_write_kernel_tables(struct encoder *encoder, struct tables *tables)
+{
+    tables_write_kernels(tables, encoder->output, encoder->scratch);
+    for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++)
+        encoder_expect(&encoder->devices[i].kernels, tables->devices[i].kernel_count);
 }
 
 /* Each digest block names the segment it stands for by its sequence numbers; an empty segment leaves one too. */
@@ -218,7 +332,7 @@ static bool segment_is_full(const struct encoder *encoder)
     return encoder->detail_bytes >= encoder->segment_bytes || encoder->digest_chunk >= ENCODER_DIGEST_CHUNKS / 2;
 }
 
-static void change_segment(struct encoder *encoder, const struct tables *tables)
+static void change_segment(struct encoder *encoder, struct tables *tables)
 {
     struct trace_output *output = encoder->output;
     uint64_t first = output->segment_sequence, last = output->sequence - 1;
@@ -228,8 +342,10 @@ static void change_segment(struct encoder *encoder, const struct tables *tables)
     encoder->detail_bytes = 0;
     trace_output_begin_segment(output);
     encoder_write_tables(encoder, tables);
-    for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++)
-        if (encoder->devices[i].generation) write_template(encoder, &encoder->devices[i], i);
+    for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) {
+        if (encoder->devices[i].ops.generation) write_op_template(encoder, i);
+        if (encoder->devices[i].kernels.generation) write_kernel_template(encoder, i);
+    }
 }
 
 /* The file system cannot give back old bytes, and there are as many as may be. */
@@ -242,13 +358,17 @@ static void tell_limit(struct encoder *encoder)
     if (mark.text) encoder_take(encoder, &mark);
 }
 
-void encoder_flush(struct encoder *encoder, const struct tables *tables)
+void encoder_flush(struct encoder *encoder, struct tables *tables)
 {
     if (encoder->output->limit_reached && !encoder->limit_told) tell_limit(encoder);
     encoder->output->dropped += encoder->dropped;
     encoder->dropped = 0;
     write_block(encoder, TRACE_BLOCK_EVENTS, &encoder->events);
-    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) write_times(encoder, &encoder->devices[i]);
+    write_block(encoder, TRACE_BLOCK_MORE, &encoder->more);
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
+        write_times(encoder, TRACE_BLOCK_TIMES, &encoder->devices[i].block);
+        write_kernel_times(encoder, &encoder->devices[i]);
+    }
     if (segment_is_full(encoder)) change_segment(encoder, tables);
 }
 

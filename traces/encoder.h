@@ -21,18 +21,33 @@ struct encoder_block {
     };
 };
 
-struct encoder_device {
-    struct encoder_block block;
+/* What is usual of a device's ops, or of its kernels. */
+struct encoder_usual {
     struct trace_template template; /* as last written */
     struct trace_learned learned;
     uint32_t generation;          /* of the template; 0 = none written */
     uint64_t seen, next_template; /* ops seen; a new template is due at so many */
 };
 
+/* Kernels of one stream: they follow one another, whatever runs on other streams. */
+struct encoder_stream {
+    uint32_t number;
+    struct encoder_block block;
+    uint32_t last; /* kernel, for learning */
+    uint64_t end_ns;
+};
+
+struct encoder_device {
+    struct encoder_block block;
+    struct encoder_usual ops, kernels;
+    struct encoder_stream *streams;
+    size_t stream_count, stream_capacity;
+};
+
 struct encoder {
     struct trace_output *output;
     struct encoder_device devices[TRACE_MOST_DEVICES];
-    struct encoder_block events;
+    struct encoder_block events, more;
     struct encoder_block digest[ENCODER_DIGEST_CHUNKS]; /* chunks are filled in order */
     size_t digest_chunk;
     bool limit_told;        /* a mark says that no more ops are written */
@@ -46,15 +61,17 @@ struct encoder {
 
 void encoder_init(struct encoder *encoder, struct trace_output *output);
 void encoder_finish(struct encoder *encoder);
-/* Takes room for the ops of a device's table, so that ops can be learned; false when out of memory (they are then told
- * plainly). */
-bool encoder_expect(struct encoder *encoder, uint32_t device, size_t ops);
-/* Takes one report; a mark's text is freed. */
+/* Takes room for the ops or kernels of a device's table, so that they can be learned; false when out of memory (they are
+ * then told plainly). */
+bool encoder_expect(struct encoder_usual *usual, size_t ops);
+/* Takes one report; a mark's text and a batch's kernels are freed. */
 void encoder_take(struct encoder *encoder, const struct trace_event *event);
 /* Writes every block that holds something; then, when it is due, ends the segment and begins the next with the tables.
  */
-void encoder_flush(struct encoder *encoder, const struct tables *tables);
-void encoder_write_tables(struct encoder *encoder, const struct tables *tables);
+void encoder_flush(struct encoder *encoder, struct tables *tables);
+void encoder_write_tables(struct encoder *encoder, struct tables *tables);
+/* Where nothing but kernels and counters came to the tables. */
+void encoder_write_kernel_tables(struct encoder *encoder, struct tables *tables);
 void encoder_end(struct encoder *encoder);
 
 #endif

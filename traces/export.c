@@ -153,6 +153,10 @@ static void write_event(struct chrome *chrome, const struct trace_event *event)
     case TRACE_GAP: write_gap(chrome, event); break;
     case TRACE_MARK: write_mark(chrome, event); break;
     case TRACE_LOST:
+    case TRACE_KERNEL:
+    case TRACE_COUNTER:
+    case TRACE_SPAN:
+    case TRACE_LOSS:
     case TRACE_EVENT_TYPES: break;
     }
 }

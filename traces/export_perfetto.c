@@ -234,6 +234,10 @@ static void write_event(struct perfetto *p, const struct trace_event *event)
     case TRACE_GAP: write_slice(p, event->device, LANE_GAPS, event, trace_gap_name(event->kind)); break;
     case TRACE_MARK: write_mark(p, event); break;
     case TRACE_LOST:
+    case TRACE_KERNEL:
+    case TRACE_COUNTER:
+    case TRACE_SPAN:
+    case TRACE_LOSS:
     case TRACE_EVENT_TYPES: break;
     }
 }

@@ -19,7 +19,8 @@
 #define TRACE_PAYLOAD_MOST (TRACE_BLOCK_MOST - TRACE_BLOCK_HEADER)
 
 #define TRACE_MOST_DEVICES 64
-#define TRACE_MOST_OPS     (1u << 20) /* per device */
+#define TRACE_MOST_OPS     (1u << 20) /* per device; of kernels too */
+#define TRACE_MOST_COUNTERS 256
 #define TRACE_TEXT_MOST    1000       /* bytes of a name or a mark; longer ones are cut */
 
 enum trace_block_type {
@@ -32,6 +33,11 @@ enum trace_block_type {
     TRACE_BLOCK_EVENTS,   /* everything else that happened */
     TRACE_BLOCK_DIGEST,   /* a copy of a segment's events, written after it: stays when the segment is dropped */
     TRACE_BLOCK_END,      /* the run closed its trace */
+    TRACE_BLOCK_KERNELS,  /* part of a device's kernel table; this and what follows came later: older readers pass over */
+    TRACE_BLOCK_KERNEL_TEMPLATE, /* as TEMPLATE, of a device's kernels */
+    TRACE_BLOCK_KERNEL_TIMES,    /* kernels of one stream of one device, against the template */
+    TRACE_BLOCK_COUNTERS,        /* the names and units of counters */
+    TRACE_BLOCK_MORE,            /* as EVENTS, of the types from TRACE_COUNTER */
     TRACE_BLOCK_TYPES
 };
 

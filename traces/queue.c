@@ -13,20 +13,21 @@ void queue_init(struct queue *queue, uint64_t bytes)
     for (size_t i = 0; i < QUEUE_RINGS; i++) atomic_flag_clear(&queue->rings[i].taken);
 }
 
-/* Marks that were never taken out own their text. */
-static void free_marks(struct queue_ring *ring, uint64_t capacity)
+/* Marks that were never taken out own their text, batches their kernels. */
+static void free_owned(struct queue_ring *ring, uint64_t capacity)
 {
     uint64_t head = atomic_load(&ring->head);
     for (uint64_t at = atomic_load(&ring->tail); at != head; at++) {
         const struct trace_event *event = &ring->events[at % capacity];
         if (event->type == TRACE_MARK) mem_free((void *)(uintptr_t)event->text);
+        if (event->type == TRACE_BATCH) mem_free(event->kernels);
     }
 }
 
 void queue_finish(struct queue *queue)
 {
     for (size_t i = 0; i < QUEUE_RINGS; i++) {
-        free_marks(&queue->rings[i], queue->capacity);
+        free_owned(&queue->rings[i], queue->capacity);
         mem_free(queue->rings[i].events);
     }
 }

@@ -1,28 +1,13 @@
-#include "rollup.h"
+#include "rollup_private.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "mem.h"
-#include "stream.h"
 
 #define MOST_STEPS 100000
 #define MOST_MARKS 10000
-
-struct op_index {
-    uint32_t *position; /* of an op id in rollup.ops, + 1; 0 = not in the table */
-    size_t count, capacity;
-};
-
-struct trace_follower {
-    struct trace_stream *stream;
-    struct rollup rollup;
-    struct op_index index[TRACE_MOST_DEVICES];
-    size_t op_capacity, step_capacity, mark_capacity;
-    uint64_t step_stride; /* steps kept: the multiples of it, the last one and the evaluated ones */
-    uint64_t last_gap_ns[TRACE_MOST_DEVICES][TRACE_GAPS];
-};
 
 bool trace_follow(const char *path, struct trace_follower **out, struct error *err)
 {
@@ -41,7 +26,8 @@ void trace_unfollow(struct trace_follower *follower)
 {
     if (!follower) return;
     trace_stream_close(follower->stream);
-    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(follower->index[i].position);
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(follower->ops[i].position);
+    rollup_finish_kernels(follower);
     mem_free(follower->rollup.ops);
     mem_free(follower->rollup.steps);
     mem_free(follower->rollup.marks);
@@ -97,7 +83,7 @@ static void take_device(struct rollup *rollup, const struct trace_device *from)
     if (from->device >= rollup->device_count) rollup->device_count = from->device + 1;
 }
 
-static bool grow_index(struct op_index *index, uint32_t id, struct error *err)
+bool rollup_grow_index(struct rollup_index *index, uint32_t id, struct error *err)
 {
     void *position = index->position;
     if (!mem_grow(MEM_TRACE, &position, &index->capacity, (size_t)id + 1, sizeof(uint32_t)))
@@ -113,8 +99,8 @@ static bool grow_index(struct op_index *index, uint32_t id, struct error *err)
 static bool take_op_entry(struct trace_follower *follower, const struct trace_op *op, struct error *err)
 {
     struct rollup *rollup = &follower->rollup;
-    struct op_index *index = &follower->index[op->device];
-    TRY(grow_index(index, op->id, err));
+    struct rollup_index *index = &follower->ops[op->device];
+    TRY(rollup_grow_index(index, op->id, err));
     uint32_t position = index->position[op->id];
     if (position == 0) {
         void *ops = rollup->ops;
@@ -175,7 +161,7 @@ static void count_in_histogram(struct rollup_op *op, uint64_t ns)
     }
 }
 
-static void count_time(struct rollup_op *op, uint64_t ns)
+void rollup_count_time(struct rollup_op *op, uint64_t ns)
 {
     count_in_histogram(op, ns);
     double seconds = (double)ns * 1e-9;
@@ -189,12 +175,12 @@ static void count_time(struct rollup_op *op, uint64_t ns)
 
 static void take_op(struct trace_follower *follower, const struct trace_event *event)
 {
-    const struct op_index *index = &follower->index[event->device];
-    uint32_t position = event->id < index->count ? index->position[event->id] : 0;
+    uint32_t position = rollup_position(&follower->ops[event->device], event->id);
+    follower->rollup.devices[event->device].ops_timed = true;
     if (position == 0)
         follower->rollup.unattributed++;
     else
-        count_time(&follower->rollup.ops[position - 1], event->end_ns - event->begin_ns);
+        rollup_count_time(&follower->rollup.ops[position - 1], event->end_ns - event->begin_ns);
 }
 
 static bool is_evaluated(const struct rollup_step *step)
@@ -329,6 +315,18 @@ static bool take_mark(struct trace_follower *follower, const struct trace_event 
     return true;
 }
 
+static void take_span(struct rollup *rollup, const struct trace_event *event)
+{
+    if (event->kind < TRACE_HOSTS && event->end_ns >= event->begin_ns)
+        rollup->devices[event->device].host_ns[event->kind] += event->end_ns - event->begin_ns;
+}
+
+static void take_loss(struct rollup *rollup, const struct trace_event *event)
+{
+    if (event->kind == LOSS_TIMESTAMPS) rollup->lost_timestamps += event->count;
+    if (event->kind == LOSS_RECORDS) rollup->lost_records += event->count;
+}
+
 static void cover_time(struct rollup *rollup, const struct trace_event *event)
 {
     uint64_t first, last;
@@ -351,6 +349,10 @@ static bool take_event(struct trace_follower *follower, const struct trace_item 
     case TRACE_GAP: take_gap(follower, event, item->again); return true;
     case TRACE_MARK: return take_mark(follower, event, item->again, err);
     case TRACE_LOST: follower->rollup.lost_timestamps++; return true;
+    case TRACE_KERNEL: return rollup_take_kernel(follower, event, item->stream, err);
+    case TRACE_COUNTER: rollup_take_counter(&follower->rollup, event); return true;
+    case TRACE_SPAN: take_span(&follower->rollup, event); return true;
+    case TRACE_LOSS: take_loss(&follower->rollup, event); return true;
     case TRACE_EVENT_TYPES: break;
     }
     return true;
@@ -369,7 +371,12 @@ static bool take_item(struct trace_follower *follower, const struct trace_item *
         rollup->wall_offset_ns = item->clock.wall_ns - item->clock.clock_ns;
         rollup->ended = false; /* a resumed run goes on after its trace's end */
         return true;
-    case TRACE_ITEM_END: rollup->ended = true; return true;
+    case TRACE_ITEM_END:
+        rollup->ended = true;
+        rollup_end_kernels(follower);
+        return true;
+    case TRACE_ITEM_KERNEL: return rollup_take_kernel_entry(follower, &item->kernel, err);
+    case TRACE_ITEM_COUNTER: return rollup_take_counter_entry(follower, &item->counter, err);
     case TRACE_ITEM_NONE: break;
     }
     return true;

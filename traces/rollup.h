@@ -25,6 +25,27 @@ struct rollup_op {
     uint32_t histogram[ROLLUP_BUCKETS];
 };
 
+/* Kernels of one entry of the kernel table on one stream. */
+struct rollup_kernel {
+    struct rollup_op times; /* id and device are the kernel's; layer, kind and pass those of the op that owns it, or "" */
+    const char *name;       /* owned by the rollup */
+    uint32_t op, stream;    /* TRACE_NO_OWNER: no op owns it */
+    enum trace_work work;
+    uint32_t grid[3], block[3], registers; /* 0 = unknown */
+    uint64_t bytes;         /* shared memory of a block; of copies and fills what they move */
+};
+
+struct rollup_value {       /* of a counter */
+    uint64_t count;         /* 0 = never read, and the rest says nothing */
+    uint64_t last_ns;
+    double last, least, most, sum;
+};
+
+struct rollup_counter {
+    const char *name, *unit; /* owned by the rollup; NULL = no counter of this number */
+    struct rollup_value host, devices[ROLLUP_MOST_DEVICES];
+};
+
 struct rollup_device {
     char name[48];
     uint64_t memory_bytes, planned_bytes, arena_bytes;
@@ -35,6 +56,8 @@ struct rollup_device {
     char class_names[16][24];
     uint64_t class_bytes[16];
     uint64_t gap_ns[TRACE_GAPS];
+    uint64_t host_ns[TRACE_HOSTS];        /* what the thread that drives it did */
+    bool ops_timed;                       /* ops were reported as such; else their times are sums of their kernels' */
 };
 
 struct rollup_step {
@@ -54,11 +77,16 @@ struct rollup {
     struct rollup_device devices[ROLLUP_MOST_DEVICES];
     struct rollup_op *ops;
     size_t op_count;
+    struct rollup_kernel *kernels;
+    size_t kernel_count;
+    struct rollup_counter *counters;
+    size_t counter_count;
     struct rollup_step *steps;       /* in order, thinned evenly above 100,000 */
     size_t step_count;
     struct rollup_mark *marks;
     size_t mark_count;
     uint64_t events, dropped, lost_timestamps, unattributed, damaged_blocks;
+    uint64_t lost_records;           /* of `dropped`, what a profiler missed */
     uint64_t first_ns, last_ns;
     uint64_t wall_offset_ns;         /* wall time = clock + this */
     bool ended;                      /* the run closed its trace */

@@ -44,6 +44,37 @@ struct trace_op {           /* the op table: one per op of the plan's program; i
     uint64_t live_bytes;    /* arena bytes live while it runs, as planned */
 };
 
+#define TRACE_NO_OWNER UINT32_MAX
+#define TRACE_OF_HOST  UINT32_MAX
+
+enum trace_work { WORK_KERNEL, WORK_COPY, WORK_FILL, TRACE_WORKS };
+/* The kernel table: what ops start on their device. Ids are chosen by whoever reports, from 0 on each device and without
+ * large gaps; a later entry of the same id replaces the earlier one. What runs at the same place of every step has one id and
+ * what runs at two places has two (a node of a graph, or the n-th kernel of its name within an op; kernel_ids.h counts
+ * them): a step is then the same sequence of ids every time, which is what makes a kernel take four bytes. */
+struct trace_kernel {
+    uint32_t id, device;
+    uint32_t op;            /* of the op table; TRACE_NO_OWNER: no op owns it, which is counted and shown */
+    enum trace_work work;
+    const char *name;       /* as people read it, demangled; "copy HtoD" */
+    uint32_t grid[3], block[3]; /* all 0 = unknown, or none */
+    uint32_t registers;     /* of a thread; 0 = unknown */
+    uint64_t bytes;         /* WORK_KERNEL: shared memory of a block; else what is moved */
+};
+struct trace_kernel_time {
+    uint32_t id, stream;    /* stream: any number */
+    uint64_t begin_ns, end_ns; /* begin 0: the device lost it, which is counted */
+};
+
+struct trace_counter {      /* the counter table; ids from 0, below 256 */
+    uint32_t id;
+    const char *name;       /* "SM activity" */
+    const char *unit;       /* "%", "bytes", "W", "Hz" */
+};
+
+enum trace_host { HOST_LOAD, HOST_LAUNCH, HOST_WAIT, HOST_CHECKPOINT, HOST_EVALUATE, TRACE_HOSTS };
+enum trace_loss { LOSS_RECORDS, /* that never came */ LOSS_TIMESTAMPS, /* that came without times */ TRACE_LOSSES };
+
 enum trace_metric {
     METRIC_LOSS, METRIC_LEARNING_RATE, METRIC_IMAGES_PER_SECOND, METRIC_TRAIN_ERROR, METRIC_TEST_LOSS, METRIC_TOP1_ERROR,
     METRIC_TOP5_ERROR, METRIC_PROFILER_COST, /* fraction of the step */
@@ -70,6 +101,17 @@ struct trace_sink {
     void (*memory)(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns);
     void (*gap)(void *context, uint32_t device, enum trace_gap gap, uint64_t begin_ns, uint64_t end_ns);
     void (*mark)(void *context, uint64_t ns, const char *text); /* "checkpoint step 400", "stopped" */
+    /* A kernel's entry comes before its times. Times come in the order in which the kernels of a stream ended, as many in
+     * one call as there are; they are copied. Meant for a thread that reads a device's records, not for the run's. */
+    void (*kernel_table)(void *context, const struct trace_kernel *kernels, size_t count);
+    void (*kernels)(void *context, uint32_t device, const struct trace_kernel_time *times, size_t count);
+    void (*counter_table)(void *context, const struct trace_counter *counters, size_t count);
+    /* What was read; what cannot be read is not reported. Device TRACE_OF_HOST: of the whole host or process. */
+    void (*counter)(void *context, uint32_t device, uint32_t counter, double value, uint64_t ns);
+    /* What the host did, of the thread that drives that device. */
+    void (*span)(void *context, uint32_t device, enum trace_host what, uint64_t begin_ns, uint64_t end_ns);
+    /* What a profiler knows it missed; LOSS_RECORDS is added to what the trace dropped, in each block's header. */
+    void (*lost)(void *context, uint32_t device, enum trace_loss what, uint64_t count, uint64_t ns);
 };
 
 #endif

@@ -80,7 +80,43 @@ static void pass_mark(void *context, uint64_t ns, const char *text)
     if (next->mark) next->mark(next->context, ns, text);
 }
 
-#define FORWARDED 13
+static void pass_kernel_table(void *context, const struct trace_kernel *kernels, size_t count)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->kernel_table) next->kernel_table(next->context, kernels, count);
+}
+
+static void pass_kernels(void *context, uint32_t device, const struct trace_kernel_time *times, size_t count)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->kernels) next->kernels(next->context, device, times, count);
+}
+
+static void pass_counter_table(void *context, const struct trace_counter *counters, size_t count)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->counter_table) next->counter_table(next->context, counters, count);
+}
+
+static void pass_counter(void *context, uint32_t device, uint32_t counter, double value, uint64_t ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->counter) next->counter(next->context, device, counter, value, ns);
+}
+
+static void pass_span(void *context, uint32_t device, enum trace_host what, uint64_t begin_ns, uint64_t end_ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->span) next->span(next->context, device, what, begin_ns, end_ns);
+}
+
+static void pass_lost(void *context, uint32_t device, enum trace_loss what, uint64_t count, uint64_t ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->lost) next->lost(next->context, device, what, count, ns);
+}
+
+#define FORWARDED 19
 _Static_assert(sizeof(struct trace_sink) == (1 + FORWARDED) * sizeof(void *), "a call of the sink is not passed on");
 
 struct trace_sink sink_forward_to(struct sink_forward *forward)
@@ -98,5 +134,11 @@ struct trace_sink sink_forward_to(struct sink_forward *forward)
                                .metric = pass_metric,
                                .memory = pass_memory,
                                .gap = pass_gap,
-                               .mark = pass_mark};
+                               .mark = pass_mark,
+                               .kernel_table = pass_kernel_table,
+                               .kernels = pass_kernels,
+                               .counter_table = pass_counter_table,
+                               .counter = pass_counter,
+                               .span = pass_span,
+                               .lost = pass_lost};
 }

@@ -26,7 +26,8 @@ struct trace_stream {
     struct trace_event_state event_state;
     struct trace_op_state op_state;
     struct trace_template template; /* of the block */
-    struct stream_template templates[TRACE_MOST_DEVICES];
+    uint32_t device_stream;         /* of a block of kernels */
+    struct stream_template templates[TRACE_MOST_DEVICES], kernel_templates[TRACE_MOST_DEVICES];
     char **names;
     size_t name_count, name_capacity;
     char text[MOST_CLASSES + 1][TRACE_TEXT_MOST + 1]; /* of the run or device being handed out */
@@ -47,13 +48,19 @@ bool trace_stream_open(const char *path, struct trace_stream **out, struct error
     return true;
 }
 
+static void finish_template(struct stream_template *template)
+{
+    mem_free(template->active.ops);
+    mem_free(template->coming);
+}
+
 void trace_stream_close(struct trace_stream *stream)
 {
     if (!stream) return;
     trace_reader_close(stream->reader);
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
-        mem_free(stream->templates[i].active.ops);
-        mem_free(stream->templates[i].coming);
+        finish_template(&stream->templates[i]);
+        finish_template(&stream->kernel_templates[i]);
     }
     for (size_t i = 0; i < stream->name_count; i++) mem_free(stream->names[i]);
     mem_free(stream->names);
@@ -147,10 +154,10 @@ static bool add_expected(struct stream_template *template, struct trace_in *in, 
 }
 
 /* Parts come in order; the last one puts the template into use. */
-static bool read_template(struct trace_stream *stream, struct error *err)
+static bool read_template(struct trace_stream *stream, struct stream_template *templates, struct error *err)
 {
     struct trace_in *in = &stream->in;
-    struct stream_template *template = &stream->templates[get_device(in)];
+    struct stream_template *template = &templates[get_device(in)];
     uint32_t generation = get_u32(in);
     uint64_t total = trace_get_varint(in), first = trace_get_varint(in);
     if (in->bad || total > TRACE_MOST_OPS) return true;
@@ -171,12 +178,13 @@ static bool read_template(struct trace_stream *stream, struct error *err)
     return true;
 }
 
-static void begin_times(struct trace_stream *stream)
+static void begin_times(struct trace_stream *stream, const struct stream_template *templates)
 {
     struct trace_in *in = &stream->in;
     stream->device = get_device(in);
+    if (stream->block.type == TRACE_BLOCK_KERNEL_TIMES) stream->device_stream = get_u32(in);
     uint32_t generation = get_u32(in);
-    const struct stream_template *template = &stream->templates[stream->device];
+    const struct stream_template *template = &templates[stream->device];
     stream->op_state = (struct trace_op_state){TRACE_NO_OP, trace_get_varint(in)};
     stream->template = generation == 0 ? (struct trace_template){0} : template->active;
     if (in->bad || generation == 0 || generation == template->generation) return;
@@ -209,11 +217,16 @@ static bool begin_block(struct trace_stream *stream, struct error *err)
     if (block->last_ns > stream->stats.last_ns) stream->stats.last_ns = block->last_ns;
     switch ((enum trace_block_type)block->type) {
     case TRACE_BLOCK_STRINGS: return read_names(stream, err);
-    case TRACE_BLOCK_TEMPLATE: return read_template(stream, err);
-    case TRACE_BLOCK_TIMES: begin_times(stream); return true;
+    case TRACE_BLOCK_TEMPLATE: return read_template(stream, stream->templates, err);
+    case TRACE_BLOCK_KERNEL_TEMPLATE: return read_template(stream, stream->kernel_templates, err);
+    case TRACE_BLOCK_TIMES: begin_times(stream, stream->templates); return true;
+    case TRACE_BLOCK_KERNEL_TIMES: begin_times(stream, stream->kernel_templates); return true;
     case TRACE_BLOCK_EVENTS:
+    case TRACE_BLOCK_MORE:
     case TRACE_BLOCK_DIGEST: begin_events(stream); return true;
+    case TRACE_BLOCK_COUNTERS:
     case TRACE_BLOCK_RUN: stream->number = 0; return true;
+    case TRACE_BLOCK_KERNELS:
     case TRACE_BLOCK_OPS:
         stream->device = get_device(&stream->in);
         stream->number = get_u32(&stream->in);
@@ -225,8 +238,9 @@ static bool begin_block(struct trace_stream *stream, struct error *err)
 static void take_time(struct trace_stream *stream, struct trace_item *item)
 {
     struct trace_event *event = &item->event;
-    event->type = TRACE_OP;
+    event->type = stream->block.type == TRACE_BLOCK_TIMES ? TRACE_OP : TRACE_KERNEL;
     event->kind = 0;
+    item->stream = stream->device_stream;
     event->device = (uint16_t)stream->device;
     if (trace_decode_op(&stream->op_state, &stream->template, &stream->in, &event->id, &event->begin_ns,
                         &event->end_ns))
@@ -257,6 +271,35 @@ static void take_op(struct trace_stream *stream, struct trace_item *item)
     item->op.live_bytes = trace_get_varint(in);
     if (item->op.id >= TRACE_MOST_OPS) in->bad = true;
     if (!in->bad) item->type = TRACE_ITEM_OP;
+}
+
+static void take_kernel(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    if (in->at >= in->end) return;
+    struct trace_kernel *kernel = &item->kernel;
+    uint64_t op = trace_get_varint(in), name = trace_get_varint(in), work = trace_get_varint(in);
+    *kernel = (struct trace_kernel){.id = stream->number++,
+                                    .device = stream->device,
+                                    .op = op ? (uint32_t)(op - 1) : TRACE_NO_OWNER,
+                                    .work = (enum trace_work)work,
+                                    .name = name_of(stream, name)};
+    for (size_t i = 0; i < 3; i++) kernel->grid[i] = get_u32(in);
+    for (size_t i = 0; i < 3; i++) kernel->block[i] = get_u32(in);
+    kernel->registers = get_u32(in);
+    kernel->bytes = trace_get_varint(in);
+    if (kernel->id >= TRACE_MOST_OPS || op > TRACE_MOST_OPS || work >= TRACE_WORKS) in->bad = true;
+    if (!in->bad) item->type = TRACE_ITEM_KERNEL;
+}
+
+static void take_counter(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    if (in->at >= in->end) return;
+    uint64_t name = trace_get_varint(in), unit = trace_get_varint(in);
+    item->counter = (struct trace_counter){stream->number++, name_of(stream, name), name_of(stream, unit)};
+    if (item->counter.id >= TRACE_MOST_COUNTERS) in->bad = true;
+    if (!in->bad) item->type = TRACE_ITEM_COUNTER;
 }
 
 static void take_clock(struct trace_stream *stream, struct trace_item *item)
@@ -328,8 +371,12 @@ static void take_device(struct trace_stream *stream, struct trace_item *item)
 static void take_item(struct trace_stream *stream, struct trace_item *item)
 {
     switch ((enum trace_block_type)stream->block.type) {
-    case TRACE_BLOCK_TIMES: take_time(stream, item); break;
+    case TRACE_BLOCK_TIMES:
+    case TRACE_BLOCK_KERNEL_TIMES: take_time(stream, item); break;
+    case TRACE_BLOCK_KERNELS: take_kernel(stream, item); break;
+    case TRACE_BLOCK_COUNTERS: take_counter(stream, item); break;
     case TRACE_BLOCK_EVENTS:
+    case TRACE_BLOCK_MORE:
     case TRACE_BLOCK_DIGEST: take_event(stream, item); break;
     case TRACE_BLOCK_OPS: take_op(stream, item); break;
     case TRACE_BLOCK_RUN: take_run_item(stream, item); break;

@@ -17,18 +17,23 @@ enum trace_item_type {
     TRACE_ITEM_DEVICE,
     TRACE_ITEM_OP,    /* an entry of the op table */
     TRACE_ITEM_CLOCK, /* a clock pair */
-    TRACE_ITEM_END
+    TRACE_ITEM_END,
+    TRACE_ITEM_KERNEL, /* an entry of the kernel table */
+    TRACE_ITEM_COUNTER /* an entry of the counter table */
 };
 
 struct trace_item {
     enum trace_item_type type;
     bool again; /* an event from a digest, some of whose events may have come before */
+    uint32_t stream; /* of an event TRACE_KERNEL */
     union {
         struct trace_event event; /* steps are numbered from 1 here, as people see them; in the file from 0 */
         struct trace_run run;       /* valid until the next call */
         struct trace_part part;     /* of a resumed run alone */
         struct trace_device device; /* as above */
-        struct trace_op op;         /* names stay valid until trace_stream_close */
+        struct trace_op op;         /* names stay valid until trace_stream_close, also of what follows */
+        struct trace_kernel kernel;
+        struct trace_counter counter;
         struct {
             uint64_t clock_ns, wall_ns;
         } clock;

@@ -6,6 +6,8 @@
 #include "hash.h"
 #include "mem.h"
 
+#define KERNEL_NUMBERS 11 /* of an entry of the kernel table */
+
 static bool name_is(const char *name, const char *text, size_t length)
 {
     return strncmp(name, text, length) == 0 && name[length] == '\0';
@@ -118,9 +120,66 @@ bool tables_set_ops(struct tables *tables, const struct trace_op *ops, size_t co
     return ok;
 }
 
+/* Ids that were passed over are of no op and without a name. */
+static bool set_kernel(struct tables *tables, const struct trace_kernel *kernel)
+{
+    bool owned = kernel->op != TRACE_NO_OWNER;
+    if (kernel->device >= TRACE_MOST_DEVICES || kernel->id >= TRACE_MOST_OPS || kernel->work >= TRACE_WORKS ||
+        (owned && kernel->op >= TRACE_MOST_OPS))
+        return false;
+    struct tables_device *device = &tables->devices[kernel->device];
+    struct tables_kernel copy = {.op = owned ? kernel->op + 1 : 0,
+                                 .work = (uint32_t)kernel->work,
+                                 .registers = kernel->registers,
+                                 .bytes = kernel->bytes};
+    memcpy(copy.grid, kernel->grid, sizeof copy.grid);
+    memcpy(copy.block, kernel->block, sizeof copy.block);
+    void *kernels = device->kernels;
+    bool grown = mem_grow(MEM_TRACE, &kernels, &device->kernel_capacity, (size_t)kernel->id + 1, sizeof copy);
+    device->kernels = kernels;
+    if (!grown || !intern(tables, kernel->name, &copy.name)) return false;
+    if (kernel->id >= device->kernel_count) {
+        memset(device->kernels + device->kernel_count, 0, (kernel->id - device->kernel_count) * sizeof copy);
+        device->kernel_count = (size_t)kernel->id + 1;
+    }
+    device->kernels[kernel->id] = copy;
+    bool none = device->changed_begin == device->changed_end;
+    if (none || kernel->id < device->changed_begin) device->changed_begin = kernel->id;
+    if (none || kernel->id >= device->changed_end) device->changed_end = (size_t)kernel->id + 1;
+    return true;
+}
+
+bool tables_set_kernels(struct tables *tables, const struct trace_kernel *kernels, size_t count)
+{
+    bool ok = true;
+    for (size_t i = 0; i < count; i++) TRY_CONTINUE(ok, set_kernel(tables, &kernels[i]));
+    return ok;
+}
+
+static bool set_counter(struct tables *tables, const struct trace_counter *counter)
+{
+    struct tables_counter copy;
+    if (counter->id >= TRACE_MOST_COUNTERS || !intern(tables, counter->name, &copy.name) ||
+        !intern(tables, counter->unit, &copy.unit))
+        return false;
+    tables->counters[counter->id] = copy;
+    if (counter->id >= tables->counter_count) tables->counter_count = counter->id + 1;
+    return true;
+}
+
+bool tables_set_counters(struct tables *tables, const struct trace_counter *counters, size_t count)
+{
+    bool ok = true;
+    for (size_t i = 0; i < count; i++) TRY_CONTINUE(ok, set_counter(tables, &counters[i]));
+    return ok;
+}
+
 void tables_finish(struct tables *tables)
 {
-    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(tables->devices[i].ops);
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
+        mem_free(tables->devices[i].ops);
+        mem_free(tables->devices[i].kernels);
+    }
     for (size_t i = 0; i < tables->name_count; i++) mem_free(tables->names[i]);
     mem_free(tables->names);
     mem_free(tables->slots);
@@ -173,9 +232,10 @@ static void write_device(const struct tables *tables, uint32_t number, struct tr
     write_block(output, TRACE_BLOCK_DEVICE, &out);
 }
 
-static void write_names(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
+static void write_names(struct tables *tables, size_t first, struct trace_output *output, uint8_t *buffer)
 {
-    for (size_t i = 0; i < tables->name_count;) {
+    tables->names_written = tables->name_count;
+    for (size_t i = first; i < tables->name_count;) {
         struct trace_out out = trace_payload(buffer);
         trace_put_varint(&out, i);
         while (i < tables->name_count && trace_room(&out) > TRACE_TEXT_MOST + TRACE_VARINT_MOST)
@@ -203,12 +263,58 @@ static void write_ops(const struct tables_device *device, uint32_t number, struc
     }
 }
 
-void tables_write(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
+static void put_kernel(struct trace_out *out, const struct tables_kernel *kernel)
+{
+    trace_put_varint(out, kernel->op);
+    trace_put_varint(out, kernel->name);
+    trace_put_varint(out, kernel->work);
+    for (size_t i = 0; i < 3; i++) trace_put_varint(out, kernel->grid[i]);
+    for (size_t i = 0; i < 3; i++) trace_put_varint(out, kernel->block[i]);
+    trace_put_varint(out, kernel->registers);
+    trace_put_varint(out, kernel->bytes);
+}
+
+static void write_kernels(struct tables_device *device, uint32_t number, struct trace_output *output, uint8_t *buffer)
+{
+    for (size_t i = device->changed_begin; i < device->changed_end;) {
+        struct trace_out out = trace_payload(buffer);
+        trace_put_varint(&out, number);
+        trace_put_varint(&out, i);
+        for (; i < device->changed_end && trace_room(&out) > KERNEL_NUMBERS * TRACE_VARINT_MOST; i++)
+            put_kernel(&out, &device->kernels[i]);
+        write_block(output, TRACE_BLOCK_KERNELS, &out);
+    }
+    device->changed_begin = device->changed_end = 0;
+}
+
+static void write_counters(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
+{
+    struct trace_out out = trace_payload(buffer);
+    for (size_t i = 0; i < tables->counter_count; i++) {
+        trace_put_varint(&out, tables->counters[i].name);
+        trace_put_varint(&out, tables->counters[i].unit);
+    }
+    if (tables->counter_count > 0) write_block(output, TRACE_BLOCK_COUNTERS, &out);
+}
+
+void tables_write(struct tables *tables, struct trace_output *output, uint8_t *buffer)
 {
     write_run(tables, output, buffer);
-    write_names(tables, output, buffer);
+    write_names(tables, 0, output, buffer);
     for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) {
-        if (tables->devices[i].known) write_device(tables, i, output, buffer);
-        write_ops(&tables->devices[i], i, output, buffer);
+        struct tables_device *device = &tables->devices[i];
+        if (device->known) write_device(tables, i, output, buffer);
+        write_ops(device, i, output, buffer);
+        device->changed_begin = 0;
+        device->changed_end = device->kernel_count;
+        write_kernels(device, i, output, buffer);
     }
+    write_counters(tables, output, buffer);
+}
+
+void tables_write_kernels(struct tables *tables, struct trace_output *output, uint8_t *buffer)
+{
+    write_names(tables, tables->names_written, output, buffer);
+    for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) write_kernels(&tables->devices[i], i, output, buffer);
+    write_counters(tables, output, buffer);
 }

@@ -19,6 +19,17 @@ struct tables_op {
     uint64_t flops, bytes_moved, live_bytes;
 };
 
+struct tables_kernel {
+    uint32_t op; /* + 1; 0 = none */
+    uint32_t name, work;
+    uint32_t grid[3], block[3], registers;
+    uint64_t bytes;
+};
+
+struct tables_counter {
+    uint32_t name, unit; /* both 0 = none of this number */
+};
+
 struct tables_device {
     bool known;
     uint32_t name;
@@ -28,6 +39,9 @@ struct tables_device {
     uint64_t class_bytes[TABLES_MOST_CLASSES];
     struct tables_op *ops;
     size_t op_count, op_capacity;
+    struct tables_kernel *kernels;
+    size_t kernel_count, kernel_capacity;
+    size_t changed_begin, changed_end; /* kernels not yet written */
 };
 
 struct tables {
@@ -37,8 +51,11 @@ struct tables {
     uint64_t iterations, parameters, pid;
     struct trace_part part;
     struct tables_device devices[TRACE_MOST_DEVICES];
+    struct tables_counter counters[TRACE_MOST_COUNTERS];
+    size_t counter_count;
     char **names; /* numbered by position; each once */
     size_t name_count, name_capacity;
+    size_t names_written;
     uint32_t *slots; /* hash table: a name's number + 1, 0 = free; slot_count is a power of two */
     size_t slot_count;
 };
@@ -49,9 +66,13 @@ bool tables_add_name(struct tables *tables, const char *name, uint32_t *number);
 bool tables_set_run(struct tables *tables, const struct trace_run *run);
 bool tables_set_device(struct tables *tables, const struct trace_device *device);
 bool tables_set_ops(struct tables *tables, const struct trace_op *ops, size_t count);
+bool tables_set_kernels(struct tables *tables, const struct trace_kernel *kernels, size_t count);
+bool tables_set_counters(struct tables *tables, const struct trace_counter *counters, size_t count);
 void tables_finish(struct tables *tables);
 
 /* Writes all of it as blocks; names from the first. `buffer` holds TRACE_BLOCK_MOST bytes. */
-void tables_write(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
+void tables_write(struct tables *tables, struct trace_output *output, uint8_t *buffer);
+/* Only the kernels, the names that are new, and the counters: a run finds its kernels one by one. */
+void tables_write_kernels(struct tables *tables, struct trace_output *output, uint8_t *buffer);
 
 #endif

@@ -15,6 +15,7 @@
 /* A sink that counts what arrives. */
 static struct counted {
     int runs, devices, tables, begins, ends, launches, launched, ops, gaps, marks, costs;
+    int kernel_tables, kernels, counter_tables, counters, spans, losses;
     _Atomic int samples;
     double cost;
     _Atomic uint64_t bytes, most_bytes;
@@ -71,6 +72,31 @@ static void count_launch(void *c, uint32_t device, uint32_t id, const char *pass
 }
 static void count_launched(void *c, uint32_t device) { ((struct counted *)c)->launched += device == 1; }
 
+static void count_kernel_table(void *c, const struct trace_kernel *kernels, size_t n)
+{
+    ((struct counted *)c)->kernel_tables += kernels && n == 2;
+}
+static void count_kernels(void *c, uint32_t device, const struct trace_kernel_time *times, size_t n)
+{
+    ((struct counted *)c)->kernels += device == 1 && n == 2 && times[1].end_ns == 8;
+}
+static void count_counter_table(void *c, const struct trace_counter *counters, size_t n)
+{
+    ((struct counted *)c)->counter_tables += n == 1 && strcmp(counters[0].unit, "W") == 0;
+}
+static void count_counter(void *c, uint32_t device, uint32_t counter, double value, uint64_t ns)
+{
+    ((struct counted *)c)->counters += device == 1 && counter == 2 && value == 0.5 && ns == 9;
+}
+static void count_span(void *c, uint32_t device, enum trace_host what, uint64_t begin, uint64_t end)
+{
+    ((struct counted *)c)->spans += device == 1 && what == HOST_WAIT && begin == 5 && end == 6;
+}
+static void count_lost(void *c, uint32_t device, enum trace_loss what, uint64_t n, uint64_t ns)
+{
+    ((struct counted *)c)->losses += device == 1 && what == LOSS_RECORDS && n == 7 && ns == 8;
+}
+
 static struct trace_sink sink = {.context = &counted,
                                  .run = count_run,
                                  .device = count_device,
@@ -83,7 +109,13 @@ static struct trace_sink sink = {.context = &counted,
                                  .metric = count_metric,
                                  .memory = count_memory,
                                  .gap = count_gap,
-                                 .mark = count_mark};
+                                 .mark = count_mark,
+                                 .kernel_table = count_kernel_table,
+                                 .kernels = count_kernels,
+                                 .counter_table = count_counter_table,
+                                 .counter = count_counter,
+                                 .span = count_span,
+                                 .lost = count_lost};
 
 static struct session *open_session(uint64_t every, double most_cost)
 {
@@ -109,7 +141,15 @@ Test(session, passes_reports_on)
     s->gap(s->context, 1, GAP_SYNC, 5, 6);
     s->step_end(s->context, 1, 1, 7);
     s->mark(s->context, 8, "hello");
+    s->kernel_table(s->context, (struct trace_kernel[2]){{0}}, 2);
+    s->kernels(s->context, 1, (struct trace_kernel_time[]){{0, 7, 1, 2}, {1, 7, 3, 8}}, 2);
+    s->counter_table(s->context, &(struct trace_counter){2, "power", "W"}, 1);
+    s->counter(s->context, 1, 2, 0.5, 9);
+    s->span(s->context, 1, HOST_WAIT, 5, 6);
+    s->lost(s->context, 1, LOSS_RECORDS, 7, 8);
     session_close(session);
+    cr_assert(counted.kernel_tables == 1 && counted.kernels == 1 && counted.counter_tables == 1);
+    cr_assert(counted.counters == 1 && counted.spans == 1 && counted.losses == 1);
     cr_assert(counted.runs == 1 && counted.devices == 1 && counted.tables == 1 && counted.begins == 1);
     cr_assert(counted.ends == 1 && counted.ops == 1 && counted.gaps == 1 && counted.marks == 1);
     cr_assert(counted.launches == 1 && counted.launched == 1);
@@ -126,6 +166,8 @@ Test(session, a_sink_may_lack_everything)
     struct trace_sink *s = session_sink(session);
     s->run(s->context, &(struct trace_run){.model = "m"});
     s->op(s->context, 1, 2, 3, 4);
+    s->kernels(s->context, 1, &(struct trace_kernel_time){0, 7, 1, 2}, 1);
+    s->lost(s->context, 1, LOSS_RECORDS, 7, 8);
     s->step_begin(s->context, 0, 1, 1);
     s->step_end(s->context, 0, 1, 7);
     s->mark(s->context, 8, "hello");

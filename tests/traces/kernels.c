@@ -1,0 +1,262 @@
+/* Kernels, counters, what the host did and what was lost: from the sink into a file and out of it. */
+#include <criterion/criterion.h>
+#include <math.h>
+
+#include "check.h"
+#include "clock.h"
+#include "kernel_ids.h"
+#include "mem.h"
+#include "random.h"
+#include "stream.h"
+#include "trace_samples.h"
+
+static char path[SAMPLE_PATH];
+static void setup(void) { sample_path(path); }
+static void teardown(void) { unlink(path); }
+TestSuite(trace_kernels, .init = setup, .fini = teardown);
+
+static struct trace_writer *begin(const struct trace_writer_options *options)
+{
+    struct error err = {0};
+    struct trace_writer *writer = NULL;
+    cr_assert(trace_writer_open(path, options, &writer, &err), "%s", err.text);
+    return writer;
+}
+
+static struct trace_follower *end(struct trace_writer *writer)
+{
+    struct error err = {0};
+    trace_writer_close(writer);
+    struct trace_follower *follower = sample_follow(path, &err);
+    cr_assert_not_null(follower, "%s", err.text);
+    return follower;
+}
+
+static const struct trace_kernel table[] = {
+    {.id = 0,
+     .device = 1,
+     .op = 2,
+     .name = "implicit_gemm",
+     .grid = {80, 2, 1},
+     .block = {256, 1, 1},
+     .registers = 96,
+     .bytes = 4096},
+    {.id = 1, .device = 1, .op = 2, .name = "reduce"},
+    {.id = 2, .device = 1, .op = 3, .name = "bn_sums"},
+    {.id = 3, .device = 1, .op = TRACE_NO_OWNER, .name = "copy HtoD", .work = WORK_COPY, .bytes = 65536},
+};
+
+Test(trace_kernels, come_back_as_they_were)
+{
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    sample_tables(s, 2, 6);
+    s->kernel_table(s->context, table, 4);
+    const struct trace_kernel_time times[] = {{0, 7, 1000, 1100}, {3, 13, 1010, 1500}, {1, 7, 1105, 1120},
+                                              {2, 7, 1125, 1200}, {0, 7, 2000, 2130},  {1, 9, 2140, 2150},
+                                              {2, 7, 2160, 2200}};
+    s->kernels(s->context, 1, times, 7);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->kernel_count, 5, "one of them ran on two streams");
+    const struct rollup_kernel *k = r->kernels;
+    cr_assert_str_eq(k[0].name, "implicit_gemm");
+    cr_assert_eq(k[0].times.count, 2);
+    cr_assert_eq(k[0].times.total_ns, 230);
+    cr_assert_eq(k[0].stream, 7);
+    cr_assert(k[0].op == 2 && k[0].grid[0] == 80 && k[0].grid[1] == 2 && k[0].block[0] == 256);
+    cr_assert(k[0].registers == 96 && k[0].bytes == 4096 && k[0].work == WORK_KERNEL);
+    cr_assert_str_eq(k[0].times.layer, "stage0/unit0");
+    cr_assert_str_eq(k[0].times.kind, "relu");
+    cr_assert_eq(k[0].times.device, 1);
+    cr_assert(k[1].times.count == 1 && k[1].times.total_ns == 15 && k[1].stream == 7);
+    cr_assert(k[4].times.count == 1 && k[4].times.total_ns == 10 && k[4].stream == 9 && k[4].times.id == 1);
+    cr_assert_str_eq(k[4].name, "reduce");
+    cr_assert(k[3].work == WORK_COPY && k[3].bytes == 65536 && k[3].stream == 13 && k[3].op == TRACE_NO_OWNER);
+    cr_assert_str_eq(k[3].times.layer, "");
+    cr_assert_eq(r->unattributed, 1);
+    const struct rollup_op *conv = &r->ops[6 + 2], *bn = &r->ops[6 + 3];
+    cr_assert(conv->device == 1 && conv->id == 2);
+    cr_assert_eq(conv->count, 3, "the op of a kernel on another stream is not the one of the streams before");
+    cr_assert_eq(conv->total_ns, 230 + 15 + 10);
+    cr_assert(bn->count == 2 && bn->total_ns == 75 + 40);
+    trace_unfollow(follower);
+}
+
+Test(trace_kernels, of_ops_that_are_timed_themselves_are_not_added_to_them)
+{
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    sample_tables(s, 2, 6);
+    s->kernel_table(s->context, table, 4);
+    s->op(s->context, 1, 2, 900, 1300);
+    sample_catch_up(writer, 1);
+    s->kernels(s->context, 1, (struct trace_kernel_time[]){{0, 7, 1000, 1100}, {1, 7, 1105, 1120}}, 2);
+    struct trace_follower *follower = end(writer);
+    const struct rollup_op *conv = &trace_follow_rollup(follower)->ops[6 + 2];
+    cr_assert(conv->count == 1 && conv->total_ns == 400);
+    trace_unfollow(follower);
+}
+
+Test(trace_kernels, without_times_or_tables_are_counted)
+{
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    sample_tables(s, 2, 6);
+    s->kernel_table(s->context, table, 4);
+    s->kernels(s->context, 1,
+               (struct trace_kernel_time[]){{0, 7, 0, 0}, {1, 7, 50, 40}, {2, 7, 60, 70}, {99, 7, 80, 90}}, 4);
+    s->kernels(s->context, 64, (struct trace_kernel_time[]){{0, 7, 1, 2}}, 1);
+    s->kernels(s->context, 0, (struct trace_kernel_time[]){{UINT32_MAX, 7, 1, 2}}, 1);
+    s->kernel_table(s->context, &(struct trace_kernel){.id = 0, .device = 99, .name = "x"}, 1);
+    s->kernels(s->context, 1, NULL, 0);
+    s->lost(s->context, 1, LOSS_RECORDS, 40, 100);
+    s->lost(s->context, 1, LOSS_TIMESTAMPS, 2, 100);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->lost_timestamps, 2 + 2);
+    cr_assert_eq(r->lost_records, 40);
+    cr_assert_eq(r->unattributed, 1, "kernel 99 is in no table");
+    cr_assert_eq(r->dropped, 40 + 3, "%llu", (unsigned long long)r->dropped);
+    trace_unfollow(follower);
+    struct error err = {0};
+    struct trace_report report;
+    cr_assert(trace_check(path, &report, &err), "%s", err.text);
+    cr_assert(report.clean && report.ended);
+    cr_assert_eq(report.events[TRACE_KERNEL], 2);
+    cr_assert_eq(report.unattributed, 1);
+    cr_assert_eq(report.lost[LOSS_TIMESTAMPS], 4);
+    cr_assert_eq(report.lost[LOSS_RECORDS], 40);
+}
+
+Test(trace_kernels, more_than_may_wait_are_dropped_and_counted)
+{
+    enum { most = 1 << 20 };
+    struct trace_kernel_time *times = calloc(most, sizeof *times);
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    for (uint32_t i = 0; i < most; i++) times[i] = (struct trace_kernel_time){i % 4, 1, 10 + 10ull * i, 15 + 10ull * i};
+    s->kernel_table(s->context, table, 4);
+    s->kernels(s->context, 1, times, most);
+    s->kernels(s->context, 1, times, 1000);
+    free(times);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->dropped, most);
+    cr_assert_eq(r->kernels[0].times.count + r->kernels[1].times.count + r->kernels[2].times.count +
+                     r->kernels[3].times.count,
+                 1000);
+    trace_unfollow(follower);
+    cr_assert_eq(mem_current_bytes(MEM_TRACE), 0);
+}
+
+Test(trace_kernels, counters_and_what_the_host_did_come_back)
+{
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    sample_tables(s, 2, 6);
+    s->counter_table(s->context, (struct trace_counter[]){{0, "memory of the process", "bytes"}, {5, "power", "W"}}, 2);
+    s->counter_table(s->context, &(struct trace_counter){256, "too many", "x"}, 1);
+    s->counter(s->context, TRACE_OF_HOST, 0, 5e9, 1000);
+    s->counter(s->context, TRACE_OF_HOST, 0, 4e9, 2000);
+    s->counter(s->context, 1, 5, 0, 1500);
+    s->counter(s->context, 1, 5, 250.5, 2500);
+    s->counter(s->context, 1, 256, 1, 2500);
+    s->span(s->context, 1, HOST_LOAD, 1000, 1400);
+    s->span(s->context, 1, HOST_LOAD, 2000, 2100);
+    s->span(s->context, 0, HOST_EVALUATE, 2000, 7000);
+    s->span(s->context, 0, HOST_EVALUATE, 7, 5);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->counter_count, 6);
+    cr_assert_str_eq(r->counters[0].name, "memory of the process");
+    cr_assert_str_eq(r->counters[0].unit, "bytes");
+    cr_assert_null(r->counters[1].name, "no such counter");
+    const struct rollup_value *host = &r->counters[0].host, *power = &r->counters[5].devices[1];
+    cr_assert(host->count == 2 && host->least == 4e9 && host->most == 5e9 && host->last == 4e9 &&
+              host->last_ns == 2000);
+    cr_assert(power->count == 2 && power->least == 0 && power->sum == 250.5);
+    cr_assert_eq(r->counters[5].devices[0].count, 0, "never read is not zero");
+    cr_assert_eq(r->counters[5].host.count, 0);
+    cr_assert_eq(r->devices[1].host_ns[HOST_LOAD], 500);
+    cr_assert_eq(r->devices[0].host_ns[HOST_EVALUATE], 5000);
+    cr_assert_eq(r->dropped, 2);
+    trace_unfollow(follower);
+}
+
+/* ---- As many as a ResNet-1001 starts: 5,000 a step on three streams of a replayed graph ---- */
+
+#define KERNELS 5000
+#define STREAMS 3
+
+struct replayed {
+    struct random random;
+    uint64_t at[STREAMS];
+    uint32_t usual[KERNELS];
+};
+
+static void make_replayed(struct replayed *replayed, struct trace_sink *sink)
+{
+    replayed->random = random_begin(5, RANDOM_SYNTHETIC, 5, 0);
+    struct kernel_ids *ids = kernel_ids_create(sink);
+    for (uint32_t i = 0; i < KERNELS; i++) {
+        char name[64];
+        uint32_t id;
+        replayed->usual[i] = 2000 + random_below(&replayed->random, 12000);
+        snprintf(name, sizeof name, "void kernel_%u<float, %u>(args)", i % 40, i % 7);
+        cr_assert(kernel_ids_find(ids, &(struct trace_kernel){.op = i / 2, .name = name}, i, &id));
+        cr_assert_eq(id, i);
+        cr_assert(kernel_ids_find(ids, &(struct trace_kernel){.op = i / 2, .name = name}, i, &id));
+        cr_assert_eq(id, i, "the same again");
+    }
+    kernel_ids_destroy(ids);
+}
+
+/* Most run on one stream, every tenth on the second, every hundredth on the third; in the order in which they end. */
+static uint32_t stream_of(uint32_t id) { return id % 100 == 50 ? 2 : id % 10 == 3 ? 1 : 0; }
+
+static void run_step(struct replayed *replayed, uint64_t step, struct trace_kernel_time times[KERNELS])
+{
+    for (int i = 0; i < STREAMS; i++) replayed->at[i] = (step + 1) * 45000000;
+    for (uint32_t i = 0; i < KERNELS; i++) {
+        uint32_t stream = stream_of(i);
+        uint64_t ahead = stream ? replayed->at[0] : 0, at = replayed->at[stream] > ahead ? replayed->at[stream] : ahead;
+        uint64_t begin = at + 900 + random_below(&replayed->random, 120);
+        uint64_t end = begin + (uint64_t)(replayed->usual[i] * (1 + 0.03 * random_normal(&replayed->random)));
+        replayed->at[stream] = end;
+        times[i] = (struct trace_kernel_time){i, stream * 6 + 7, begin, end};
+    }
+}
+
+Test(trace_kernels, take_four_bytes_on_three_streams)
+{
+    enum { steps = 60 };
+    static struct replayed replayed;
+    static struct trace_kernel_time times[KERNELS];
+    static uint64_t total[KERNELS];
+    struct trace_writer *writer = begin(&(struct trace_writer_options){.seal_ms = 20});
+    struct trace_sink *sink = trace_writer_sink(writer);
+    make_replayed(&replayed, sink);
+    struct trace_writer_stats stats;
+    for (uint64_t step = 0; step < steps; step++) {
+        run_step(&replayed, step, times);
+        sink->kernels(sink->context, 0, times, KERNELS / 2);
+        sink->kernels(sink->context, 0, times + KERNELS / 2, KERNELS - KERNELS / 2);
+        for (uint32_t i = 0; i < KERNELS; i++) total[i] += times[i].end_ns - times[i].begin_ns;
+        sample_catch_up(writer, (step + 1) * KERNELS);
+    }
+    trace_writer_stop(writer);
+    trace_writer_stats(writer, &stats);
+    cr_assert_eq(stats.events, (uint64_t)steps * KERNELS);
+    double each = (double)stats.bytes / ((double)steps * KERNELS);
+    cr_assert_leq(each, 4.0 + 0.75 /* blocks sealed after every step of 20 ms, and tables for 60 steps alone */,
+                  "%.2f bytes", each);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->kernel_count, KERNELS);
+    for (uint32_t i = 0; i < KERNELS; i++) {
+        cr_assert(r->kernels[i].times.count == steps && r->kernels[i].times.total_ns == total[i]);
+        cr_assert_eq(r->kernels[i].stream, stream_of(i) * 6 + 7);
+    }
+    trace_unfollow(follower);
+}

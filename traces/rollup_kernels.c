@@ -1,0 +1,185 @@
+#include <string.h>
+
+#include "mem.h"
+#include "rollup_private.h"
+
+/* ---- Tables ---- */
+
+static struct rollup_op *find_op(struct trace_follower *follower, uint32_t device, uint32_t op)
+{
+    uint32_t position = rollup_position(&follower->ops[device], op);
+    return position ? &follower->rollup.ops[position - 1] : NULL;
+}
+
+static void describe(struct trace_follower *follower, struct rollup_kernel *entry, const struct trace_kernel *kernel)
+{
+    const struct rollup_op *op = kernel->op == TRACE_NO_OWNER ? NULL : find_op(follower, kernel->device, kernel->op);
+    entry->times.layer = op ? op->layer : "";
+    entry->times.kind = op ? op->kind : "";
+    entry->times.pass = op ? op->pass : "";
+    entry->name = kernel->name;
+    entry->op = kernel->op;
+    entry->work = kernel->work;
+    memcpy(entry->grid, kernel->grid, sizeof entry->grid);
+    memcpy(entry->block, kernel->block, sizeof entry->block);
+    entry->registers = kernel->registers;
+    entry->bytes = kernel->bytes;
+}
+
+static bool add_kernel(struct trace_follower *follower, const struct rollup_kernel *kernel, struct error *err)
+{
+    struct rollup *rollup = &follower->rollup;
+    size_t wanted = rollup->kernel_count + 1;
+    void *kernels = rollup->kernels, *next = follower->kernel_next;
+    bool grown = mem_grow(MEM_TRACE, &kernels, &follower->kernel_capacity, wanted, sizeof *kernel);
+    rollup->kernels = kernels;
+    grown = grown && mem_grow(MEM_TRACE, &next, &follower->next_capacity, wanted, sizeof(uint32_t));
+    follower->kernel_next = next;
+    if (!grown) return error_memory(err, wanted * sizeof *kernel, "a trace's kernels");
+    follower->kernel_next[rollup->kernel_count] = 0;
+    rollup->kernels[rollup->kernel_count++] = *kernel;
+    return true;
+}
+
+/* A repeated entry renews what is said of the kernel, on all of its streams, and keeps the times. */
+bool rollup_take_kernel_entry(struct trace_follower *follower, const struct trace_kernel *kernel, struct error *err)
+{
+    struct rollup_index *index = &follower->kernels[kernel->device];
+    TRY(rollup_grow_index(index, kernel->id, err));
+    if (index->position[kernel->id] == 0) {
+        struct rollup_kernel fresh = {.times = {.id = kernel->id, .device = kernel->device}};
+        TRY(add_kernel(follower, &fresh, err));
+        index->position[kernel->id] = (uint32_t)follower->rollup.kernel_count;
+    }
+    for (uint32_t at = index->position[kernel->id]; at; at = follower->kernel_next[at - 1])
+        describe(follower, &follower->rollup.kernels[at - 1], kernel);
+    return true;
+}
+
+/* ---- Times ---- */
+
+/* The entry of a kernel on a stream; NULL in *found when it is in no table. */
+static bool find_kernel(struct trace_follower *follower, const struct trace_event *event, uint32_t stream,
+                        struct rollup_kernel **found, struct error *err)
+{
+    struct rollup *rollup = &follower->rollup;
+    uint32_t at = rollup_position(&follower->kernels[event->device], event->id), last = at;
+    *found = NULL;
+    if (at == 0) return true;
+    if (rollup->kernels[at - 1].times.count == 0) rollup->kernels[at - 1].stream = stream;
+    for (; at; at = follower->kernel_next[at - 1]) {
+        last = at;
+        if (rollup->kernels[at - 1].stream != stream) continue;
+        *found = &rollup->kernels[at - 1];
+        return true;
+    }
+    struct rollup_kernel copy = rollup->kernels[last - 1];
+    copy.times = (struct rollup_op){.id = copy.times.id,
+                                    .device = copy.times.device,
+                                    .layer = copy.times.layer,
+                                    .kind = copy.times.kind,
+                                    .pass = copy.times.pass};
+    copy.stream = stream;
+    TRY(add_kernel(follower, &copy, err));
+    follower->kernel_next[last - 1] = (uint32_t)rollup->kernel_count;
+    *found = &rollup->kernels[rollup->kernel_count - 1];
+    return true;
+}
+
+static bool find_stream(struct open_ops *open, uint32_t stream, struct open_op **found, struct error *err)
+{
+    size_t at = 0;
+    while (at < open->count && open->streams[at].stream != stream) at++;
+    *found = open->streams + at;
+    if (at < open->count) return true;
+    void *streams = open->streams;
+    if (!mem_grow(MEM_TRACE, &streams, &open->capacity, open->count + 1, sizeof *open->streams))
+        return error_memory(err, (open->count + 1) * sizeof *open->streams, "a trace's streams");
+    open->streams = streams;
+    *found = &open->streams[open->count++];
+    **found = (struct open_op){.stream = stream, .op = TRACE_NO_OWNER};
+    return true;
+}
+
+static void end_op(struct trace_follower *follower, uint32_t device, struct open_op *open)
+{
+    struct rollup_op *op = open->op == TRACE_NO_OWNER ? NULL : find_op(follower, device, open->op);
+    if (op && !follower->rollup.devices[device].ops_timed) rollup_count_time(op, open->ns);
+    open->op = TRACE_NO_OWNER;
+    open->ns = 0;
+}
+
+bool rollup_take_kernel(struct trace_follower *follower, const struct trace_event *event, uint32_t stream,
+                        struct error *err)
+{
+    struct rollup_kernel *kernel;
+    struct open_op *open;
+    uint64_t ns = event->end_ns - event->begin_ns;
+    TRY(find_kernel(follower, event, stream, &kernel, err));
+    uint32_t op = kernel ? kernel->op : TRACE_NO_OWNER;
+    if (op == TRACE_NO_OWNER) follower->rollup.unattributed++;
+    if (kernel) rollup_count_time(&kernel->times, ns);
+    TRY(find_stream(&follower->open[event->device], stream, &open, err));
+    if (op != open->op || event->id == open->first_kernel) {
+        end_op(follower, event->device, open);
+        open->op = op;
+        open->first_kernel = event->id;
+    }
+    open->ns += ns;
+    return true;
+}
+
+void rollup_end_kernels(struct trace_follower *follower)
+{
+    for (uint32_t device = 0; device < TRACE_MOST_DEVICES; device++)
+        for (size_t i = 0; i < follower->open[device].count; i++)
+            end_op(follower, device, &follower->open[device].streams[i]);
+}
+
+/* ---- Counters ---- */
+
+static bool grow_counters(struct trace_follower *follower, uint32_t id, struct error *err)
+{
+    struct rollup *rollup = &follower->rollup;
+    void *counters = rollup->counters;
+    size_t wanted = (size_t)id + 1;
+    if (!mem_grow(MEM_TRACE, &counters, &follower->counter_capacity, wanted, sizeof *rollup->counters))
+        return error_memory(err, wanted * sizeof *rollup->counters, "a trace's counters");
+    rollup->counters = counters;
+    while (rollup->counter_count < wanted)
+        rollup->counters[rollup->counter_count++] = (struct rollup_counter){.name = NULL};
+    return true;
+}
+
+bool rollup_take_counter_entry(struct trace_follower *follower, const struct trace_counter *counter, struct error *err)
+{
+    TRY(grow_counters(follower, counter->id, err));
+    if (counter->name[0] == '\0') return true;
+    follower->rollup.counters[counter->id].name = counter->name;
+    follower->rollup.counters[counter->id].unit = counter->unit;
+    return true;
+}
+
+void rollup_take_counter(struct rollup *rollup, const struct trace_event *event)
+{
+    if (event->id >= rollup->counter_count) return;
+    struct rollup_counter *counter = &rollup->counters[event->id];
+    struct rollup_value *value = event->kind == 1 ? &counter->host : &counter->devices[event->device];
+    if (value->count == 0 || event->value < value->least) value->least = event->value;
+    if (value->count == 0 || event->value > value->most) value->most = event->value;
+    value->count++;
+    value->sum += event->value;
+    value->last = event->value;
+    value->last_ns = event->at_ns;
+}
+
+void rollup_finish_kernels(struct trace_follower *follower)
+{
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
+        mem_free(follower->kernels[i].position);
+        mem_free(follower->open[i].streams);
+    }
+    mem_free(follower->kernel_next);
+    mem_free(follower->rollup.kernels);
+    mem_free(follower->rollup.counters);
+}

@@ -1,0 +1,55 @@
+/* Inside the trace room: the follower, whose events are taken in by rollup.c and rollup_kernels.c. */
+#ifndef FATHOM_ROLLUP_PRIVATE_H
+#define FATHOM_ROLLUP_PRIVATE_H
+
+#include "rollup.h"
+#include "stream.h"
+
+/* Where entries of a table are, by their ids. */
+struct rollup_index {
+    uint32_t *position; /* + 1; 0 = not in the table */
+    size_t count, capacity;
+};
+
+/* An op whose kernels pass by on a stream. */
+struct open_op {
+    uint32_t stream;
+    uint32_t op;           /* TRACE_NO_OWNER: none */
+    uint32_t first_kernel; /* seen again, it begins the op's next run */
+    uint64_t ns;
+};
+
+struct open_ops {
+    struct open_op *streams;
+    size_t count, capacity;
+};
+
+struct trace_follower {
+    struct trace_stream *stream;
+    struct rollup rollup;
+    struct rollup_index ops[TRACE_MOST_DEVICES];
+    struct rollup_index kernels[TRACE_MOST_DEVICES]; /* of the first entry of each id */
+    uint32_t *kernel_next;                           /* position + 1 of the same kernel on another stream; 0 = none */
+    struct open_ops open[TRACE_MOST_DEVICES];
+    size_t op_capacity, step_capacity, mark_capacity, kernel_capacity, next_capacity, counter_capacity;
+    uint64_t step_stride; /* steps kept: the multiples of it, the last one and the evaluated ones */
+    uint64_t last_gap_ns[TRACE_MOST_DEVICES][TRACE_GAPS];
+};
+
+bool rollup_grow_index(struct rollup_index *index, uint32_t id, struct error *err);
+static inline uint32_t rollup_position(const struct rollup_index *index, uint32_t id)
+{
+    return id < index->count ? index->position[id] : 0;
+}
+void rollup_count_time(struct rollup_op *op, uint64_t ns);
+
+bool rollup_take_kernel_entry(struct trace_follower *follower, const struct trace_kernel *kernel, struct error *err);
+bool rollup_take_kernel(struct trace_follower *follower, const struct trace_event *event, uint32_t stream,
+                        struct error *err);
+/* The ops whose kernels were the last on their streams end. */
+void rollup_end_kernels(struct trace_follower *follower);
+bool rollup_take_counter_entry(struct trace_follower *follower, const struct trace_counter *counter, struct error *err);
+void rollup_take_counter(struct rollup *rollup, const struct trace_event *event);
+void rollup_finish_kernels(struct trace_follower *follower);
+
+#endif
