@@ -366,7 +366,8 @@ static inline bool rig_run(struct world *w, const struct rig *rig, struct error 
         if (!move_slot(w, rig, o->in[i], true, err)) return false;
     if (!w->backend->set_step(w->device, NULL, &w->step, err)) return false;
     if (!w->backend->op_prepare(w->device, &rig->call, &prepared, err)) return false;
-    snprintf(w->implementation, sizeof w->implementation, "%s", cpu_implementation(prepared));
+    if (w->backend->in_host_memory)
+        snprintf(w->implementation, sizeof w->implementation, "%s", cpu_implementation(prepared));
     bool ok = w->backend->op_launch(prepared, NULL, err);
     w->backend->op_release(prepared);
     for (int i = 0; ok && i < o->outputs; i++) ok = move_slot(w, rig, o->out[i], false, err);

@@ -1,0 +1,36 @@
+/* How ops become kernels: what the files ops_*.c share. */
+#ifndef FATHOM_CUDA_OPS_H
+#define FATHOM_CUDA_OPS_H
+
+#include "cuda_device.h"
+
+/* The kernel of a family for a type of activations. */
+#define KERNEL_FOR(name, dtype) ((enum kernel_id)(KERNEL_##name##_f32 + (dtype)))
+
+static inline uint64_t op_elements(const struct prepared *p) { return tensor_elements(p->call.out_tensor[0]); }
+
+/* Whether what an op writes for the backward pass alone is wanted. */
+static inline bool op_trains(const struct prepared *p) { return p->call.pass != PASS_EVALUATE; }
+
+/* The type that inputs and outputs have whose bits are set in the masks: f32, f16 or bf16, the same for all. */
+bool cuda_op_dtype(const struct prepared *p, unsigned inputs, unsigned outputs, enum dtype *dtype, struct error *err);
+
+/* Enough blocks for one thread an item, or as many as the GPU runs at a time; kernels go round. */
+struct launch_shape cuda_grid(const struct prepared *p, uint64_t items);
+
+/* How many vectors of 16 bytes `elements` of so many bytes fill, when all of these addresses (NULL = none) are divided by
+ * 16; else 0. */
+uint64_t cuda_vectors(uint64_t elements, uint64_t element_bytes, const void *a, const void *b, const void *c);
+
+/* Adds a kernel whose arguments are *arguments. */
+#define ADD_KERNEL(p, id, shape, arguments, err) prepared_kernel(p, id, shape, arguments, sizeof *(arguments), err)
+
+/* ops_elementwise.c */
+bool cuda_prepare_elementwise(struct prepared *p, struct error *err);
+/* ops_update.c */
+bool cuda_prepare_accumulate(struct prepared *p, struct error *err);
+bool cuda_prepare_all_reduce(struct prepared *p, struct error *err);
+bool cuda_prepare_loss_scale_update(struct prepared *p, struct error *err);
+bool cuda_prepare_sgd_update(struct prepared *p, struct error *err);
+
+#endif

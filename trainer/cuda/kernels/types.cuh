@@ -1,0 +1,52 @@
+// Elements of each type, one by one and in vectors of 16 bytes; and which of them a thread takes.
+#ifndef FATHOM_TYPES_CUH
+#define FATHOM_TYPES_CUH
+
+#ifdef __CUDACC__
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
+#include "kernels.h"
+
+using f16 = __half;
+using bf16 = __nv_bfloat16;
+
+__device__ inline float widen(float value) { return value; }
+__device__ inline float widen(f16 value) { return __half2float(value); }
+__device__ inline float widen(bf16 value) { return __bfloat162float(value); }
+
+template <class T> __device__ inline T narrow(float value);
+template <> __device__ inline float narrow<float>(float value) { return value; }
+template <> __device__ inline f16 narrow<f16>(float value) { return __float2half_rn(value); }
+template <> __device__ inline bf16 narrow<bf16>(float value) { return __float2bfloat16_rn(value); }
+
+// V neighbours, moved 16 bytes at a time where they have as many.
+template <class T, int V> struct __align__(sizeof(T) * V < 16 ? sizeof(T) * V : 16) neighbours { T at[V]; };
+
+template <class T, int V> __device__ inline void load(const void *from, uint64_t element, float to[V])
+{
+    const neighbours<T, V> n = *reinterpret_cast<const neighbours<T, V> *>(static_cast<const T *>(from) + element);
+#pragma unroll
+    for (int k = 0; k < V; k++) to[k] = widen(n.at[k]);
+}
+
+template <class T, int V> __device__ inline void store(void *to, uint64_t element, const float from[V])
+{
+    neighbours<T, V> n;
+#pragma unroll
+    for (int k = 0; k < V; k++) n.at[k] = narrow<T>(from[k]);
+    *reinterpret_cast<neighbours<T, V> *>(static_cast<T *>(to) + element) = n;
+}
+
+// A loop over a grid: from grid_first() by grid_step().
+__device__ inline uint64_t grid_first() { return (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ inline uint64_t grid_step() { return (uint64_t)gridDim.x * blockDim.x; }
+
+// The three kernels of a template whose function has the same name.
+#define KERNEL_OF_EACH(name, arguments)                                                                                \
+    extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) name##_f32(struct arguments a) { name<float>(a); }    \
+    extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) name##_f16(struct arguments a) { name<f16>(a); }      \
+    extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) name##_bf16(struct arguments a) { name<bf16>(a); }
+
+#endif
