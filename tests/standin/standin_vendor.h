@@ -1,0 +1,42 @@
+/* CUDA's runtime and cuDNN without a GPU, at the level of the calls that trainer/cuda makes: a library that is found as
+ * libcudart.so.13 and libcudnn.so.9 with CUDA_HOME=build/tests/standin. It never links the product's code, except for the
+ * kernels, which are what it runs.
+ *
+ * What goes to a stream is queued. It is run in the calls that wait for it, as late as possible, in a seeded random order
+ * that events allow; graphs are replayed in a random topological order. Vector clocks say for every access (256 bytes a
+ * clock) whether it has an ordering edge from the accesses before it that it conflicts with, whatever order it happened to
+ * run in. Memory begins as NaN; accesses outside live allocations are seen. What a capture forbids fails with CUDA's own
+ * codes. Not shown: weak memory order inside a kernel, timing, what real engines do.
+ *
+ * FATHOM_STANDIN, key=value separated by commas:
+ *   gpus=1 name=NVIDIA H200 capability=9.0 memory=8GiB processors=132 driver=13000 seed=1
+ *   fail=CALL:N:CODE     the N-th call of cudaCALL or cudnnCALL returns CODE (any number of these)
+ *   refuse=graph|N       memory is refused after the first launch of a graph, or after the N-th call
+ *   hang=N               the N-th kernel that is run never ends
+ *   illegal=N            the N-th kernel that is run makes an illegal access, and all calls after it fail
+ *   drop_record=N, drop_wait=N   the N-th cudaEventRecord or cudaStreamWaitEvent does nothing
+ *   engines=KIND+...     build_fails, run_fails: the first engine of every graph; all_fail: every one at building;
+ *                        nondeterministic: the first; none: no graph has any
+ * FATHOM_STANDIN_REPORT names a file that gets a report at exit, JSON lines. Without it a process in which a rule was broken
+ * exits with 70. */
+#ifndef FATHOM_STANDIN_VENDOR_H
+#define FATHOM_STANDIN_VENDOR_H
+
+#include <stdint.h>
+
+struct standin_vendor_report {
+    uint64_t violations;
+    char first[512];                              /* violation; "" = none */
+    uint64_t kernels, executes, graph_launches;   /* that were run; cuDNN's plans; kernels and plans of graphs included */
+    uint64_t calls;
+    uint64_t device_bytes, device_peak_bytes;     /* of all devices */
+    uint64_t pinned_bytes, pinned_peak_bytes;
+    uint64_t streams, events, graphs, libraries, descriptors, handles; /* that are alive */
+};
+
+struct standin_vendor_report standin_report(void);
+
+/* Other options from here on, with random numbers and counts from the beginning; devices stay as they are. */
+void standin_restart(const char *options);
+
+#endif
