@@ -116,16 +116,44 @@ void progress_end(struct progress *p)
     end_line(p);
 }
 
+static void print_process_memory(const struct train_result *r)
+{
+    char text[2][UNITS_TEXT];
+    printf("  memory  %s planned, ", units_format_bytes(r->planned_bytes, text[0]));
+    if (r->peak_bytes == 0)
+        puts("unknown at the peak of the process: /proc/self/status cannot be read");
+    else
+        printf("%s at the peak of the process (%+.1f %%)\n", units_format_bytes(r->peak_bytes, text[1]),
+               100 * ((double)r->peak_bytes / (double)r->planned_bytes - 1));
+}
+
+/* The arena is taken as planned; what else there is on a GPU was estimated. */
+static void print_device_memory(const struct plan *plan, const struct train_result *r)
+{
+    const struct plan_device *device = &plan->devices[r->device];
+    uint64_t planned = device->classes[MEMORY_COMMUNICATION] + device->classes[MEMORY_CONTEXT];
+    const struct device_memory *used = &r->device_memory;
+    char text[3][UNITS_TEXT], which[32] = "";
+    if (plan->device_count > 1) snprintf(which, sizeof which, " on device %u", r->device);
+    printf("  memory  %s arena and %s outside it planned%s, ", units_format_bytes(used->arena_bytes, text[0]),
+           units_format_bytes(planned, text[1]), which);
+    if (used->outside == DEVICE_OUTSIDE_UNKNOWN)
+        puts("unknown what is used outside");
+    else
+        printf("%s used outside%s\n", units_format_bytes(used->outside_bytes, text[2]),
+               used->outside == DEVICE_OUTSIDE_KNOWN ? "" : ", the context not counted");
+}
+
 void progress_summary(const struct plan *plan, const struct train_result *r)
 {
-    char text[3][UNITS_TEXT];
+    char text[UNITS_TEXT];
     if (r->images_per_second <= 0) {
         printf("%s: %" PRIu64 " steps were done already; --iterations counts them all\n", plan->spec.name, r->steps);
         return;
     }
     printf("%s: %" PRIu64 " step%s of %u image%s done\n", plan->spec.name, r->steps, r->steps == 1 ? "" : "s",
            plan->batch, plan->batch == 1 ? "" : "s");
-    printf("  time    %s in this run, %.4g images/s (median)\n", units_format_seconds(r->seconds, text[0]),
+    printf("  time    %s in this run, %.4g images/s (median)\n", units_format_seconds(r->seconds, text),
            r->images_per_second);
     if (!isnan(r->loss)) printf("  loss    %.4f in the last step\n", r->loss);
     if (!isnan(r->top1_error))
@@ -133,10 +161,8 @@ void progress_summary(const struct plan *plan, const struct train_result *r)
     if (r->loss_scale > 0)
         printf("  scale   of the loss %g; %" PRIu64 " of all steps were skipped as gradients overflowed\n",
                r->loss_scale, r->skipped);
-    printf("  memory  %s planned, ", units_format_bytes(r->planned_bytes, text[1]));
-    if (r->peak_bytes == 0)
-        puts("unknown at the peak of the process: /proc/self/status cannot be read");
+    if (r->device_known)
+        print_device_memory(plan, r);
     else
-        printf("%s at the peak of the process (%+.1f %%)\n", units_format_bytes(r->peak_bytes, text[2]),
-               100 * ((double)r->peak_bytes / (double)r->planned_bytes - 1));
+        print_process_memory(r);
 }

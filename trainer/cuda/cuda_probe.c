@@ -2,9 +2,9 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "cuda_slots.h"
+#include "nvml_memory.h"
 
 /* ---- The driver ---- */
 
@@ -49,15 +49,22 @@ void cuda_probe_hold(uint32_t ordinal, int change)
 
 static bool is_held(int ordinal) { return ordinal < MOST_HELD && atomic_load(&held[ordinal]) > 0; }
 
-/* Free memory can be asked of a context alone. That this one cannot be made is no error: another process may have the
- * device to itself. */
-static void ask_free(const struct vendor *vendor, int ordinal, struct cuda_probe_device *device)
+/* Without NVML free memory can be asked of a context alone. That this one cannot be made is no error: another process
+ * may have the device to itself. */
+static bool ask_context(const struct vendor *vendor, int ordinal, uint64_t *bytes)
 {
     size_t free_bytes = 0, total_bytes = 0;
-    if (vendor->cuda.SetDevice(ordinal) != cudaSuccess) return;
-    device->has_free = vendor->cuda.MemGetInfo(&free_bytes, &total_bytes) == cudaSuccess;
-    if (device->has_free) device->free_bytes = free_bytes;
+    if (vendor->cuda.SetDevice(ordinal) != cudaSuccess) return false;
+    bool known = vendor->cuda.MemGetInfo(&free_bytes, &total_bytes) == cudaSuccess;
     if (!is_held(ordinal)) vendor->cuda.DeviceReset();
+    *bytes = free_bytes;
+    return known;
+}
+
+static bool ask_free(const struct vendor *vendor, int ordinal, const struct cudaDeviceProp *properties, uint64_t *bytes)
+{
+    return nvml_free_bytes((const unsigned char *)properties->uuid.bytes, properties->totalGlobalMem, bytes) ||
+           ask_context(vendor, ordinal, bytes);
 }
 
 static bool probe_one(const struct vendor *vendor, int ordinal, struct cuda_probe_device *device, struct error *err)
@@ -75,7 +82,7 @@ static bool probe_one(const struct vendor *vendor, int ordinal, struct cuda_prob
     snprintf(device->name, sizeof device->name, "%.*s", (int)sizeof properties.name, properties.name);
     snprintf(device->bus_id, sizeof device->bus_id, "%04x:%02x:%02x.0", (unsigned)properties.pciDomainID,
              (unsigned)properties.pciBusID, (unsigned)properties.pciDeviceID);
-    ask_free(vendor, ordinal, device);
+    device->has_free = ask_free(vendor, ordinal, &properties, &device->free_bytes);
     return true;
 }
 

@@ -13,15 +13,15 @@ struct cuda_probe_device {
     char bus_id[32];      /* "0000:17:00.0" */
     int major, minor;     /* compute capability */
     uint64_t total_bytes;
-    uint64_t free_bytes;  /* beside a new context of this process, which is given back; 0 with !has_free */
-    bool has_free;        /* false: the device cannot be used at the moment (taken exclusively, no memory left) */
+    uint64_t free_bytes;  /* as NVML says; where it is not there, beside a context that is made and given back */
+    bool has_free;        /* false: unknown, as the device cannot be used at the moment (taken exclusively, no memory left) */
     uint32_t multiprocessors;
     uint64_t l2_bytes;
     uint32_t clock_khz;   /* the highest of its processors; 0 = CUDA does not say */
 };
 
-/* The first `most` of the GPUs that this process sees, in CUDA's order; *count is how many there are in all. A context is
- * made on each for its free bytes and given back, unless this process has a device there already. ERROR_FAILED, with one
+/* The first `most` of the GPUs that this process sees, in CUDA's order; *count is how many there are in all. Makes no
+ * context where NVML says what is free; never takes away one that this process has a device in. ERROR_FAILED, with one
  * sentence, where there is no runtime, no driver or none that is new enough; a host with a driver and no GPU has *count 0.
  * Not while another thread creates or destroys a device. */
 bool cuda_probe(struct cuda_probe_device *devices, size_t most, size_t *count, struct error *err);

@@ -28,6 +28,13 @@ bool cuda_device_create(const struct cuda_table *table, const struct device_opti
 void cuda_device_destroy(struct device *device);
 bool cuda_set_step(struct device *device, struct stream *stream, const struct step *step, struct error *err);
 
+/* ---- usage.c ---- */
+
+/* Around the making of a GPU's context: what was free before this process used it is kept, of the first time. */
+void usage_before_context(const struct device *device);
+bool usage_after_context(const struct device *device, struct error *err);
+bool cuda_memory_used(struct device *device, struct device_memory *memory, struct error *err);
+
 /* ---- memory.c ---- */
 
 bool bounce_create(struct device *device, struct error *err);

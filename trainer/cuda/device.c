@@ -17,6 +17,7 @@ bool device_usable(const struct device *device, struct error *err)
 bool device_settle(struct device *device, bool ok, struct error *err)
 {
     if (ok) return true;
+    if (device->recording && !device->lost) error_prefix(&device->first, "while a step was recorded");
     device->lost = true;
     if (err) *err = device->first;
     return false;
@@ -61,7 +62,9 @@ static bool open_gpu(struct device *device, struct error *err)
     TRY(check_ordinal(device, err));
     TRY(cuda_check(vendor, vendor->cuda.GetDeviceProperties(&device->properties, ordinal), err, "GPU %d", ordinal));
     TRY(check_capability(device, err));
-    return cuda_check(vendor, vendor->cuda.SetDevice(ordinal), err, "GPU %d", ordinal);
+    usage_before_context(device);
+    return cuda_check(vendor, vendor->cuda.SetDevice(ordinal), err, "GPU %d", ordinal) &&
+           usage_after_context(device, err);
 }
 
 /* ---- Its memory ---- */

@@ -55,7 +55,7 @@ static bool record_end(struct recording *recording, struct error *err)
     const struct vendor *vendor = recording->device->vendor;
     cudaGraph_t graph;
     cudaError_t status = end_capture(recording, &graph);
-    bool ok = cuda_check(vendor, status, err, "something cannot be recorded") && instantiate(recording, graph, err);
+    bool ok = cuda_check(vendor, status, err, "a step cannot be recorded") && instantiate(recording, graph, err);
     if (graph) vendor->cuda.GraphDestroy(graph);
     return ok;
 }

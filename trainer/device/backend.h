@@ -47,6 +47,18 @@ struct step {             /* changes every step or micro-batch */
     uint32_t scale_streak; /* f16: good steps after which the loss scale doubles */
 };
 
+/* What this process holds of a device. Outside the arena: context, kernels, libraries, recordings; and what others have
+ * taken of the device since. */
+enum device_outside {
+    DEVICE_OUTSIDE_UNKNOWN,
+    DEVICE_OUTSIDE_BUT_CONTEXT, /* what was free before the context was made is not known: it is not in it */
+    DEVICE_OUTSIDE_KNOWN
+};
+struct device_memory {
+    uint64_t arena_bytes, outside_bytes;
+    enum device_outside outside;
+};
+
 struct op_call {          /* all borrowed; must stay valid until op_release */
     const struct graph *graph;
     const struct op *op;
@@ -147,6 +159,8 @@ struct backend {
      * uses host clocks around launches. */
     bool (*event_create_timed)(struct device *device, struct event **event, struct error *err);
     bool (*event_elapsed_ns)(struct event *from, struct event *to, uint64_t *ns, struct error *err);
+    /* Optional: how much of the device is in use now; without it an arena is all that is known. */
+    bool (*memory_used)(struct device *device, struct device_memory *memory, struct error *err);
     /* Optional: whether this host has so many of its devices; makes none. Without it there are enough. */
     bool (*find_devices)(uint32_t count, struct error *err);
     /* Optional: which of the dtypes activations may have (bit per enum dtype); without it f32 only. */

@@ -360,13 +360,39 @@ static struct metrics read_metrics(const struct slot *slot)
     return (struct metrics){values[0], values[1], values[2], values[3], {0}};
 }
 
+/* Libraries and recordings take theirs in the first steps; then it changes rarely. */
+#define FIRST_LOOKS      3
+#define BETWEEN_LOOKS_NS UINT64_C(1000000000)
+
+static bool look_at_memory(struct executor *ex, struct error *err)
+{
+    const struct trace_sink *sink = ex->options.sink;
+    struct device_memory now;
+    uint64_t ns = clock_now_ns();
+    if (!ex->backend->memory_used || (ex->collected >= FIRST_LOOKS && ns - ex->memory_ns < BETWEEN_LOOKS_NS))
+        return true;
+    TRY(ex->backend->memory_used(ex->device, &now, err));
+    ex->memory_ns = ns;
+    if (now.outside_bytes >= ex->memory.outside_bytes) ex->memory = now;
+    if (sink && sink->memory && now.outside == DEVICE_OUTSIDE_KNOWN)
+        sink->memory(sink->context, ex->options.device, SAMPLE_DEVICE, now.arena_bytes + now.outside_bytes, ns);
+    return true;
+}
+
+bool executor_memory(const struct executor *ex, struct device_memory *most)
+{
+    *most = ex->memory;
+    return ex->memory_ns > 0;
+}
+
 bool executor_collect(struct executor *ex, struct metrics *metrics, struct error *err)
 {
     const struct trace_sink *sink = ex->options.sink;
     const struct slot *slot = slot_of(ex, ex->collected);
     TRY(is_usable(ex, err));
     if (ex->submitted == ex->collected) return error_set(err, ERROR_FAILED, "no step is in flight");
-    TRY(settle(ex, executor_wait(ex, slot->done, slot->step.number, &ex->first), err));
+    bool came = executor_wait(ex, slot->done, slot->step.number, &ex->first);
+    TRY(settle(ex, came && look_at_memory(ex, &ex->first), err));
     if (metrics) *metrics = read_metrics(slot);
     if (metrics && executor_has_loss_scale(ex)) metrics->loss_scale = *slot->loss_scale;
     if (sink && sink->step_end) sink->step_end(sink->context, ex->options.device, slot->step.number, clock_now_ns());

@@ -58,6 +58,10 @@ bool executor_undo_statistics(struct executor *executor, uint64_t step, struct e
 bool executor_evaluate(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
                        struct metrics *metrics, struct error *err);
 
+/* The most that this process has held of the device so far, as it said when steps were collected; false where the backend
+ * does not say or has not been asked yet. */
+bool executor_memory(const struct executor *executor, struct device_memory *most);
+
 /* What a run must keep: parameters in the order of the forward pass, their momenta in the same order, running
  * statistics. The same order and shapes for every plan of a model. */
 enum state_kind { STATE_PARAMETER, STATE_MOMENTUM, STATE_STATISTIC };

@@ -54,6 +54,9 @@ struct executor {
     struct slot *slots; /* options.in_flight */
     uint64_t submitted, collected;
 
+    struct device_memory memory; /* the most that was seen */
+    uint64_t memory_ns;          /* when it was looked at last; 0 = never */
+
     bool lost; /* a call on the device failed: all others fail with the first error */
     struct error first;
 };

@@ -317,6 +317,21 @@ static double median_speed(struct run *run, uint64_t steps)
     return run->plan->batch / run->step_seconds[count / 2];
 }
 
+static void find_device_memory(const struct run *run, struct train_result *result)
+{
+    for (uint32_t i = 0; run->executors && i < run->device_count; i++) {
+        struct device_memory most;
+        if (!run->executors[i] || !executor_memory(run->executors[i], &most)) continue;
+        const struct device_memory *before = &result->device_memory;
+        if (result->device_known &&
+            most.arena_bytes + most.outside_bytes <= before->arena_bytes + before->outside_bytes)
+            continue;
+        result->device_known = true;
+        result->device_memory = most;
+        result->device = run->first_device + i;
+    }
+}
+
 uint64_t train_planned_bytes(const struct plan *plan)
 {
     uint64_t bytes = 0;
@@ -359,6 +374,7 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
     found.saved = run.saved;
     found.seconds = (double)(clock_now_ns() - begin) * 1e-9;
     found.planned_bytes = train_planned_bytes(plan);
+    find_device_memory(&run, &found);
     ok = end_run(&run, ok, err);
     uint64_t resident;
     if (!process_memory_read(&resident, &found.peak_bytes)) found.peak_bytes = 0;

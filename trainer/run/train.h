@@ -54,6 +54,9 @@ struct train_result {
     double images_per_second;            /* median over steps */
     double seconds;
     uint64_t planned_bytes, peak_bytes;  /* of the process on the CPU: predicted and VmHWM (0 = unknown) */
+    bool device_known;                   /* the backend says what is in use on a device: */
+    struct device_memory device_memory;  /* the most, on the one that held most of all; */
+    uint32_t device;                     /* that one */
     bool stopped;                        /* by *stop, after its checkpoint */
     double loss_scale;                   /* the last; 0 = activations are not in f16 */
     uint64_t skipped;                    /* steps since the run's first whose gradients overflowed */

@@ -1,0 +1,12 @@
+/* What is free on a GPU, asked of the driver's management library (NVML), which makes no context for it. */
+#ifndef FATHOM_NVML_MEMORY_H
+#define FATHOM_NVML_MEMORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* uuid: CUDA's 16 bytes; total_bytes: as CUDA says, since a part of a GPU (MIG) may be known by the whole one's number. False
+ * where NVML is not there or does not know it. Any thread. */
+bool nvml_free_bytes(const unsigned char uuid[16], uint64_t total_bytes, uint64_t *free_bytes);
+
+#endif
