@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""The first step's gradients against PyTorch's in float64, and PyTorch's own in float32 against the same.
+
+  PYTHON bench/peer/gradients.py [--models resnet-20,resnet-29,resnet-164] [--batch 64] [-- FATHOM'S OPTIONS]
+
+PYTHON has PyTorch. The weights are those that fathom begins with, the images one whole training set, so that the order in
+which it is seen does not matter. Printed: over all parameter tensors, the median and the largest of |gradient - exact| /
+|exact| (norms). ReLUs that flip make the most of it; the deeper the net, the more."""
+import argparse
+import json
+import pathlib
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+
+import numpy
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import peer_resnet
+
+FATHOM = pathlib.Path(__file__).resolve().parents[2] / 'build' / 'fathom'
+
+
+def read_checkpoint(path):
+    """name -> array, of docs/formats.md's checkpoint."""
+    data = path.read_bytes()
+    header = struct.unpack_from('<I', data, 12)[0]
+    # The table is the header's end: a count, then names and dims. It begins where its first name says so.
+    begin = data.index(b'stem/conv.weight') - 4 - 8
+    count, at = struct.unpack_from('<Q', data, begin)[0], begin + 8
+    table = []
+    for _ in range(count):
+        length = struct.unpack_from('<I', data, at)[0]
+        name = data[at + 4:at + 4 + length].decode()
+        table.append((name, struct.unpack_from('<4I', data, at + 4 + length)))
+        at += 4 + length + 16
+    arrays, at = {}, header
+    for name, dims in table:
+        size = int(numpy.prod(dims))
+        arrays[name] = numpy.frombuffer(data, '<f4', size, at).reshape(dims)
+        at += 4 * size + 8
+    return arrays
+
+
+def name_of(parameter, stage_units):
+    """fathom's name of a parameter of peer_resnet's CIFAR nets."""
+    parts = parameter.split('.')
+    kind = {'weight': 'weight', 'bias': 'bias'}[parts[-1]]
+    bn = {'weight': 'gamma', 'bias': 'beta'}[parts[-1]]
+    if parts[0] == 'units':
+        stage, unit = divmod(int(parts[1]), stage_units)
+        part = {'short': 'shortcut'}.get(parts[2], parts[2])
+        return f'stage{stage + 1}/unit{unit + 1}/{part}.{bn if part.startswith("bn") else kind}'
+    if parts[0] == 'stem':
+        return 'stem/conv.weight'
+    if parts[0] == 'fc':
+        return f'head/fc.{kind}'
+    return None, bn
+
+
+def torch_gradients(model, depth, weights, images, labels, dtype):
+    bottleneck = isinstance(model, peer_resnet.CifarPreact)
+    units = (depth - 2) // (9 if bottleneck else 6)
+    model = model.to(dtype).train()
+    gradients, named = {}, {}
+    for name, parameter in model.named_parameters():
+        own = name_of(name, units)
+        if isinstance(own, tuple):  # the BN outside units: at the end of pre-activation nets, else after the stem
+            own = f'{"head" if bottleneck else "stem"}/bn.{own[1]}'
+        value = torch.from_numpy(weights[own].copy())
+        if parameter.dim() == 4:
+            value = value.permute(0, 3, 1, 2)
+        with torch.no_grad():
+            parameter.copy_(value.reshape(parameter.shape).to(dtype))
+        named[own] = parameter
+    F.cross_entropy(model(images.to(dtype)), labels).backward()
+    for own, parameter in named.items():
+        value = parameter.grad
+        gradients[own] = (value.permute(0, 2, 3, 1) if value.dim() == 4 else value).double().numpy().ravel()
+    return gradients
+
+
+def fathom_gradients(scratch, model, batch, options):
+    folder = scratch / f'{model}-{"-".join(options)}'
+    # Momentum after one step without decay is the gradient; at this rate the weights stay what they were.
+    words = [FATHOM, 'train', model, '--batch', batch, '--data', scratch / 'data', '--iterations', 1, '--no-augment', '--no-evaluate',
+             '--schedule', 'constant', '--learning-rate', '1e-12', '--warm-up', 0, '--weight-decay', 0, '--save', folder, *options]
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    arrays = read_checkpoint(next(folder.glob('*.ckpt')))
+    suffix = '.momentum'
+    gradients = {name[:-len(suffix)]: array.astype('f8').ravel() for name, array in arrays.items() if name.endswith(suffix)}
+    return arrays, gradients
+
+
+def read_images(folder):
+    found = json.loads(subprocess.run([str(FATHOM), 'data', 'info', str(folder), '--json'], capture_output=True, text=True).stdout)
+    raw = numpy.concatenate([numpy.fromfile(path, 'u1') for path in sorted(folder.glob('data_batch_*.bin'))]).reshape(-1, 3073)
+    pixels = raw[:, 1:].reshape(-1, 3, 32, 32).astype('f4') / 255
+    mean, deviation = (numpy.array(found[k], 'f4').reshape(1, 3, 1, 1) for k in ('mean', 'deviation'))
+    return torch.from_numpy((pixels - mean) / deviation), torch.from_numpy(raw[:, 0].astype('i8'))
+
+
+def report(what, gradients, exact):
+    errors = [float(numpy.linalg.norm(gradients[name] - exact[name]) / numpy.linalg.norm(exact[name])) for name in exact]
+    print(f'  {what:24} median {statistics.median(errors):.2e}  largest {max(errors):.2e}', flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--models', default='resnet-20,resnet-29,resnet-164')
+    parser.add_argument('--batch', type=int, default=64)
+    parser.add_argument('options', nargs='*')
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        scratch = pathlib.Path(name)
+        subprocess.run([str(FATHOM), 'data', 'synth', str(scratch / 'data'), '--train', str(arguments.batch), '--test', '10'],
+                       check=True, stdout=subprocess.DEVNULL)
+        images, labels = read_images(scratch / 'data')
+        for model in arguments.models.split(','):
+            weights, own = fathom_gradients(scratch, model, arguments.batch, arguments.options)
+            depth = int(model.split('-')[1])
+            build = lambda: peer_resnet.build(model)[0]
+            exact = torch_gradients(build(), depth, weights, images, labels, torch.float64)
+            print(f'{model}, batch {arguments.batch}, {len(exact)} tensors')
+            report(' '.join(['fathom', *arguments.options]), own, exact)
+            report('PyTorch, float32', torch_gradients(build(), depth, weights, images, labels, torch.float32), exact)
+
+
+main()
