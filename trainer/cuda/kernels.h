@@ -29,8 +29,8 @@ struct step_block {
 
 /* A kernel for each type of activations, or one alone. */
 #define KERNEL_LIST(EACH, ALONE)                                                                                       \
-    ALONE(accumulate) EACH(add) ALONE(loss_scale_update) EACH(mul) EACH(relu) EACH(relu_backward) EACH(scale)          \
-    ALONE(set_step) ALONE(sgd_update) EACH(sigmoid) EACH(sigmoid_backward) EACH(subtract)
+    ALONE(accumulate) EACH(add) ALONE(loss_scale_update) EACH(mul) EACH(relu) EACH(relu_backward)                      \
+    ALONE(round_images_bf16) ALONE(round_images_f16) EACH(scale) ALONE(set_step) ALONE(sgd_update) EACH(sigmoid) EACH(sigmoid_backward) EACH(subtract)
 
 #define KERNEL_EACH(name)  KERNEL_##name##_f32, KERNEL_##name##_f16, KERNEL_##name##_bf16,
 #define KERNEL_ALONE(name) KERNEL_##name,
@@ -41,6 +41,13 @@ enum kernel_id { KERNEL_LIST(KERNEL_EACH, KERNEL_ALONE) KERNELS };
 struct set_step_arguments {
     struct step_block *block; /* all but `halted` and the counters is written */
     struct step_block values;
+};
+
+/* Of the host's f32; out in f16 or bf16. */
+struct round_arguments {
+    const float *in;
+    void *out;
+    uint64_t count, vectors; /* of 8 elements that are moved whole, from the first on */
 };
 
 /* out = f(a, b): relu, relu_backward (y, dy), add, subtract, mul, scale (alpha a + beta), sigmoid, sigmoid_backward (y, dy).

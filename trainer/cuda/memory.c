@@ -209,13 +209,45 @@ bool cuda_fill(struct device *device, struct stream *stream, uint64_t offset, ui
 
 /* ---- Images ---- */
 
+/* Enough bytes under way for the bus, and few processors taken from what computes. */
+#define IMAGE_BLOCKS 16
+
+/* From pinned memory, which the kernel reads itself. */
+static bool round_images(struct device *device, cudaStream_t stream, enum dtype dtype, void *to, const float *from,
+                         uint64_t count, struct error *err)
+{
+    enum kernel_id kernel = dtype == DTYPE_F16 ? KERNEL_round_images_f16 : KERNEL_round_images_bf16;
+    bool aligned = ((uintptr_t)to | (uintptr_t)from) % 16 == 0;
+    const struct round_arguments arguments = {from, to, count, aligned ? count / 8 : 0};
+    const struct launch_shape shape = {.blocks = IMAGE_BLOCKS, .threads = KERNEL_THREADS};
+    return cuda_launch(device, kernel, shape, &arguments, stream, err);
+}
+
+static bool bounce_images(struct device *device, cudaStream_t stream, enum dtype dtype, uint8_t *to, const float *host,
+                          uint64_t count, struct error *err)
+{
+    unsigned half;
+    for (uint64_t done = 0, piece; done < count; done += piece) {
+        piece = least(count - done, CUDA_BOUNCE_BYTES / sizeof *host);
+        TRY(take_half(device, &half, err));
+        float *memory = (float *)(void *)half_memory(device, half);
+        memcpy(memory, host + done, piece * sizeof *host);
+        TRY(round_images(device, stream, dtype, to + dtype_bytes(dtype, done), memory, piece, err));
+        TRY(end_half(device, half, stream, err));
+    }
+    return true;
+}
+
 static bool image_in(struct device *device, cudaStream_t stream, const struct tensor *tensor, uint64_t offset,
                      const float *host, struct error *err)
 {
     TRY(check_arena_range(device, "images", offset, tensor->bytes, err));
     if (tensor->dtype == DTYPE_F32) return copy_in(device, stream, offset, host, tensor->bytes, err);
-    return error_set(err, ERROR_FAILED, "images in %s: the cuda backend does not round them yet",
-                     dtype_name(tensor->dtype));
+    uint64_t count = tensor_elements(tensor);
+    uint8_t *to = device->arena + offset;
+    if (!is_pinned(device, host, count * sizeof *host))
+        return bounce_images(device, stream, tensor->dtype, to, host, count, err);
+    return round_images(device, stream, tensor->dtype, to, host, count, err);
 }
 
 bool cuda_image_in(struct device *device, struct stream *stream, const struct tensor *tensor, uint64_t offset,
