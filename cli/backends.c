@@ -36,6 +36,15 @@ const struct backend *backends_find(const char *name)
     return entry ? entry->backend : NULL;
 }
 
+const char *backends_names(void)
+{
+#ifdef FATHOM_CUDA
+    return "cpu, cpu-reference, cuda and cuda-reference";
+#else
+    return "cpu and cpu-reference";
+#endif
+}
+
 const struct backend *backends_for(enum device_kind kind)
 {
     for (size_t i = 0; i < ENTRIES; i++)

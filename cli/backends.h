@@ -9,6 +9,8 @@
 
 /* NULL = not in this build, or not at all. */
 const struct backend *backends_find(const char *name);
+/* Those of this build, with commas. */
+const char *backends_names(void);
 /* What runs plans for such devices when no other is asked for; NULL = nothing in this build. */
 const struct backend *backends_for(enum device_kind kind);
 /* Whether a backend of this name, of this build or another, runs on the host's processors. */

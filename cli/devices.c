@@ -1,12 +1,16 @@
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+#include <strings.h>
 
 #include "command.h"
+#include "host_gpus.h"
 #include "json.h"
 #include "machine.h"
 #include "page.h"
 #include "outputs.h"
 #include "printable.h"
+#include "text.h"
 #include "units.h"
 
 /* What the process may use, and what allows no more where that is not the machine itself. */
@@ -24,12 +28,41 @@ static void print_limits(const struct host *host)
     putchar('\n');
 }
 
-static void print_host(const struct host *host)
+static uint32_t numa_node_of(const struct host *host, const char *bus_id)
 {
-    printf("this host\n  %s: %" PRIu32 " core%s, %" PRIu32 " package%s, %" PRIu32 " NUMA node%s\n",
-           PRINTABLE(host->cpu), host->cores, host->cores == 1 ? "" : "s", host->packages,
-           host->packages == 1 ? "" : "s", host->numa_nodes, host->numa_nodes == 1 ? "" : "s");
-    print_limits(host);
+    for (uint32_t i = 0; i < host->gpu_count; i++)
+        if (strcasecmp(host->gpus[i].bus_id, bus_id) == 0) return host->gpus[i].numa_node;
+    return UINT32_MAX;
+}
+
+static void print_gpus(const struct host *host, const struct host_gpus *gpus)
+{
+    for (size_t i = 0; i < gpus->count; i++) {
+        char capability[DEVICE_CAPABILITY], left[UNITS_TEXT], all[UNITS_TEXT];
+        const char *name = host_gpus_name(gpus, i);
+        uint32_t node = numa_node_of(host, gpus->gpus[i].bus_id);
+        struct text text = {0};
+        text_add(&text, "GPU %zu: %s, compute capability %s", i, gpus->gpus[i].name,
+                 device_capability_words(gpus->gpus[i].capability, capability));
+        units_format_bytes(gpus->gpus[i].memory_bytes, all);
+        if (gpus->gpus[i].has_free)
+            text_add(&text, ", %s of %s free", units_format_bytes(gpus->gpus[i].free_bytes, left), all);
+        else
+            text_add(&text, ", %s, in use by another process alone", all);
+        if (node != UINT32_MAX) text_add(&text, ", on NUMA node %" PRIu32, node);
+        if (strcmp(name, gpus->gpus[i].name) == 0)
+            text_add(&text, ", not in the catalogue");
+        else
+            text_add(&text, ", planned for as %s", name);
+        if (gpus->gpus[i].capability < DEVICE_LEAST_CAPABILITY)
+            text_add(&text, "; `fathom train` needs compute capability 7.5");
+        page_text(stdout, 2, 4, &text);
+    }
+}
+
+/* What the PCI bus tells of, where CUDA tells nothing. */
+static void print_slots(const struct host *host, const struct host_gpus *gpus)
+{
     for (uint32_t i = 0; i < host->gpu_count; i++) {
         const struct host_gpu *gpu = &host->gpus[i];
         const struct device_spec *known = catalogue_find(gpu->name);
@@ -37,7 +70,23 @@ static void print_host(const struct host *host)
         if (gpu->numa_node != UINT32_MAX) printf(", on NUMA node %" PRIu32, gpu->numa_node);
         printf("%s%s\n", known ? ", planned for as " : ", not in the catalogue", known ? known->name : "");
     }
-    if (host->gpu_count == 0) puts("  no GPU: --gpus auto plans for the CPU");
+    if (host->gpu_count > 0)
+        page_say(stdout, 2, 4, "`fathom train` cannot use %s: %s", host->gpu_count == 1 ? "it" : "them",
+                 gpus->fault.text);
+    else
+        puts("  no GPU: --gpus auto plans for the CPU");
+}
+
+static void print_host(const struct host *host, const struct host_gpus *gpus)
+{
+    printf("this host\n  %s: %" PRIu32 " core%s, %" PRIu32 " package%s, %" PRIu32 " NUMA node%s\n",
+           PRINTABLE(host->cpu), host->cores, host->cores == 1 ? "" : "s", host->packages,
+           host->packages == 1 ? "" : "s", host->numa_nodes, host->numa_nodes == 1 ? "" : "s");
+    print_limits(host);
+    if (gpus->count > 0)
+        print_gpus(host, gpus);
+    else
+        print_slots(host, gpus);
 }
 
 #define LONGEST_SOURCE 60
@@ -81,24 +130,49 @@ static json_t *source_json(const struct limit *limit)
     return *limit->source ? json_text(limit->source) : json_null();
 }
 
-static json_t *host_json(const struct host *host)
+static json_t *bytes_or_null(uint64_t bytes, bool known)
 {
-    const struct limits *limits = &host->limits;
-    json_t *gpus = json_array();
-    for (uint32_t i = 0; i < host->gpu_count; i++) {
+    return known ? json_integer((json_int_t)bytes) : json_null();
+}
+
+static json_t *node_json(uint32_t node) { return node == UINT32_MAX ? json_null() : json_integer(node); }
+
+/* As CUDA sees them, or where it sees none the PCI bus: then null stands for what is not known. */
+static json_t *gpus_json(const struct host *host, const struct host_gpus *gpus)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < gpus->count; i++) {
+        const char *name = host_gpus_name(gpus, i);
+        bool known = strcmp(name, gpus->gpus[i].name) != 0;
+        json_array_append_new(
+            list, json_pack("{s:o, s:I, s:o, s:f, s:o, s:o, s:o}", "name", json_text(gpus->gpus[i].name),
+                            "memory_bytes", (json_int_t)gpus->gpus[i].memory_bytes, "free_bytes",
+                            bytes_or_null(gpus->gpus[i].free_bytes, gpus->gpus[i].has_free), "compute_capability",
+                            gpus->gpus[i].capability / 100.0, "bus_id", json_text(gpus->gpus[i].bus_id), "numa_node",
+                            node_json(numa_node_of(host, gpus->gpus[i].bus_id)), "catalogue",
+                            known ? json_string(name) : json_null()));
+    }
+    for (uint32_t i = 0; gpus->count == 0 && i < host->gpu_count; i++) {
         const struct host_gpu *gpu = &host->gpus[i];
         const struct device_spec *known = catalogue_find(gpu->name);
-        json_array_append_new(
-            gpus, json_pack("{s:o, s:o, s:o, s:o}", "name", json_text(gpu->name), "memory_bytes",
-                            gpu->memory_bytes ? json_integer((json_int_t)gpu->memory_bytes) : json_null(), "numa_node",
-                            gpu->numa_node == UINT32_MAX ? json_null() : json_integer(gpu->numa_node), "catalogue",
-                            known ? json_string(known->name) : json_null()));
+        json_array_append_new(list, json_pack("{s:o, s:o, s:n, s:n, s:s, s:o, s:o}", "name", json_text(gpu->name),
+                                              "memory_bytes", bytes_or_null(gpu->memory_bytes, gpu->memory_bytes > 0),
+                                              "free_bytes", "compute_capability", "bus_id", gpu->bus_id, "numa_node",
+                                              node_json(gpu->numa_node), "catalogue",
+                                              known ? json_string(known->name) : json_null()));
     }
-    return json_pack("{s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "cpu", json_text(host->cpu), "cores",
+    return list;
+}
+
+static json_t *host_json(const struct host *host, const struct host_gpus *gpus)
+{
+    const struct limits *limits = &host->limits;
+    return json_pack("{s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "cpu", json_text(host->cpu), "cores",
                      (int)host->cores, "packages", (int)host->packages, "numa_nodes", (int)host->numa_nodes,
                      "processors", (int)host->processors, "processors_limited_by", source_json(&limits->processors),
                      "memory_bytes", amount_json(&limits->memory), "memory_limited_by", source_json(&limits->memory),
-                     "free_bytes", amount_json(&limits->available), "gpus", gpus);
+                     "free_bytes", amount_json(&limits->available), "gpus", gpus_json(host, gpus), "cuda_fault",
+                     gpus->count ? json_null() : json_text(gpus->fault.text));
 }
 
 static json_t *catalogue_json(void)
@@ -120,9 +194,9 @@ static json_t *catalogue_json(void)
     return list;
 }
 
-static bool print_json(const struct host *host, struct error *err)
+static bool print_json(const struct host *host, const struct host_gpus *gpus, struct error *err)
 {
-    json_t *root = json_pack("{s:o, s:o}", "host", host_json(host), "catalogue", catalogue_json());
+    json_t *root = json_pack("{s:o, s:o}", "host", host_json(host, gpus), "catalogue", catalogue_json());
     bool ok = root && json_write(root, stdout, JSON_INDENT(2));
     json_decref(root);
     puts("");
@@ -135,17 +209,17 @@ static bool write_machine(const char *gpus, const char *path, struct error *err)
     struct machine machine = {0};
     struct outputs outputs = {0};
     TRY(outputs_reads(&outputs, "--gpus", gpus, err) && outputs_writes(&outputs, "--output", path, err));
-    bool ok = machine_parse(gpus, &machine, err) && machine_write_file(&machine, path, err);
+    bool ok = host_gpus_parse(gpus, NULL, false, &machine, err) && machine_write_file(&machine, path, err);
     if (ok && machine.note) fprintf(stderr, "fathom devices: %s\n", machine.note);
     machine_finish(&machine);
     return ok;
 }
 
-static bool calibrate(const struct host *host, struct error *err)
+static bool calibrate(const struct host_gpus *gpus, struct error *err)
 {
-    if (host->gpu_count == 0)
-        return error_set(err, ERROR_FAILED, "--calibrate measures GPUs, and hwloc sees none in this host");
-    return error_set(err, ERROR_FAILED, "--calibrate needs the CUDA backend, which is not part of this build");
+    if (gpus->count == 0)
+        return error_set(err, ERROR_FAILED, "--calibrate measures GPUs, and there is none: %s", gpus->fault.text);
+    return error_set(err, ERROR_FAILED, "--calibrate is not there yet; `fathom train` tells used beside planned");
 }
 
 static int run(int argc, char **argv, struct error *err)
@@ -158,6 +232,7 @@ static int run(int argc, char **argv, struct error *err)
                                         {"output", 'o', OPTION_OUTPUT, &output, 0, 0}};
     size_t words;
     struct host host;
+    struct host_gpus found;
     if (!options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], NULL, 0, &words, err) ||
         !host_read(&host, err))
         return 1;
@@ -165,10 +240,11 @@ static int run(int argc, char **argv, struct error *err)
         error_set(err, ERROR_INPUT, "--gpus: found without -o FILE, the machine file to write it to");
         return 2;
     }
-    if (wants_calibration) return calibrate(&host, err) ? 0 : 1;
     if (output) return write_machine(gpus ? gpus : "auto", output, err) ? 0 : 1;
-    if (json) return print_json(&host, err) ? 0 : 1;
-    print_host(&host);
+    host_gpus_find(&found);
+    if (wants_calibration) return calibrate(&found, err) ? 0 : 1;
+    if (json) return print_json(&host, &found, err) ? 0 : 1;
+    print_host(&host, &found);
     print_catalogue();
     return 0;
 }

@@ -304,8 +304,9 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     struct cost_table *costs = NULL;
     struct plan_engines engines = {0};
     struct plan_progress progress = plan_progress_begin();
+    const struct plan_flags_use use = {.gpus = "auto", .host = backends_for(DEVICE_CPU)};
     int code = 1;
-    if (plan_flags_request(&o->flags, model, "auto", backends_for(DEVICE_CPU), false, &machine, &request, err) &&
+    if (plan_flags_request(&o->flags, model, &use, &machine, &request, err) &&
         watch(&request, &progress, o->max_depth) && set_nodes(o, &machine, err) &&
         read_costs(o, &request, &machine, &costs, err) &&
         plan_engines_begin(o->engines, plan_flags_fuse_auto(&o->flags), &machine, &request, &engines, err) &&

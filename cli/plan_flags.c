@@ -205,10 +205,10 @@ static bool check_dtype(const struct backend *host, enum dtype dtype, struct err
                      dtype_name(dtype), host->name);
 }
 
-bool plan_flags_request(const struct plan_flags *o, const char *model, const char *default_gpus,
-                        const struct backend *host, bool everywhere, struct machine *machine,
-                        struct plan_request *request, struct error *err)
+bool plan_flags_request(const struct plan_flags *o, const char *model, const struct plan_flags_use *use,
+                        struct machine *machine, struct plan_request *request, struct error *err)
 {
+    const struct backend *host = use->host;
     TRY(parse_dtype(o->dtype, &request->dtype, err));
     TRY(parse_model(model, o, &request->spec, err));
     TRY(parse_policy(o, request, err));
@@ -221,8 +221,8 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const cha
     request->search_seconds = o->search_seconds;
     request->workspace_cap_bytes = o->workspace;
     request->machine = machine;
-    TRY(machine_parse(o->gpus ? o->gpus : default_gpus, machine, err));
-    if (machine->devices[0].kind != DEVICE_CPU && !everywhere) {
+    TRY(host_gpus_parse(o->gpus ? o->gpus : use->gpus, use->found, use->now, machine, err));
+    if (machine->devices[0].kind != DEVICE_CPU && !use->everywhere) {
         if (plan_flags_fuse_auto(o)) request->lowering = engine_lowering_shared(machine, request->dtype);
         return true;
     }

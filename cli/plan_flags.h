@@ -4,6 +4,7 @@
 
 #include "backend.h"
 #include "command.h"
+#include "host_gpus.h"
 #include "plan_request.h"
 
 #define PLAN_FLAGS 18
@@ -21,10 +22,17 @@ void plan_flags_specs(struct plan_flags *flags, struct option_spec specs[PLAN_FL
 bool plan_flags_given(const struct plan_flags *flags);
 /* Whether the devices say what is fused. */
 bool plan_flags_fuse_auto(const struct plan_flags *flags);
-/* A request for the model, on a machine that the caller ends with machine_finish, also after a failure. default_gpus: of
- * --gpus. host: whom virtual devices' workspaces are asked of. */
-bool plan_flags_request(const struct plan_flags *flags, const char *model, const char *default_gpus,
-                        const struct backend *host, bool everywhere, struct machine *machine,
-                        struct plan_request *request, struct error *err);
+/* For what a request is made. */
+struct plan_flags_use {
+    const char *gpus;           /* where --gpus is not given */
+    const struct backend *host; /* whom virtual devices' workspaces are asked of */
+    bool everywhere;            /* of GPUs, too: they are run on it */
+    const struct host_gpus *found; /* those of `auto`; NULL = look for them */
+    bool now;                   /* it is run at once: on GPUs of this host as much as is free of one of them */
+};
+/* A request for the model, on a machine that the caller ends with machine_finish, also after a failure. `auto` are the GPUs
+ * that CUDA sees here, else those that hwloc sees, else the cpu. */
+bool plan_flags_request(const struct plan_flags *flags, const char *model, const struct plan_flags_use *use,
+                        struct machine *machine, struct plan_request *request, struct error *err);
 
 #endif

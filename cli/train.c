@@ -9,22 +9,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "backends.h"
-#include "checkpoint.h"
 #include "cpu_threads.h"
 #include "files.h"
-#include "make.h"
 #include "mem.h"
 #include "outputs.h"
 #include "page.h"
-#include "plan_file.h"
-#include "plan_flags.h"
 #include "printable.h"
-#include "progress.h"
 #include "session.h"
 #include "stop.h"
 #include "text.h"
-#include "train.h"
+#include "train_command.h"
 #include "units.h"
 #include "writer.h"
 
@@ -89,9 +83,8 @@ static const char manual[] = "NAME\n"
                              "    --evaluate-images N   only the first N images of the test set\n"
                              "    --no-evaluate         never\n"
                              "    --backend NAME        cpu or cuda, or cpu-reference or cuda-reference (naive\n"
-                             "                          loops, for comparisons); if not given, what the plan is\n"
-                             "                          for. Plans for GPUs that are made here run on virtual\n"
-                             "                          devices with cpu\n"
+                             "                          loops, for comparisons); if not given, what the plan\n"
+                             "                          is for. Plans for GPUs run on virtual devices with cpu\n"
                              "\n";
 static const char manual_end[] = "  Learning; each defaults to the papers' choice for the model, scaled to\n"
                                  "  --iterations:\n"
@@ -120,7 +113,9 @@ static const char manual_end[] = "  Learning; each defaults to the papers' choic
                                  "\n"
                                  "  With MODEL, as in `fathom help plan`; without --classes and --dataset as many\n"
                                  "  classes as the images have:\n"
-                                 "    --gpus MACHINE        cpu if not given; 2xcpu are two virtual devices\n"
+                                 "    --gpus MACHINE        if not given the GPU that is here (of several the\n"
+                                 "                          first: CUDA_VISIBLE_DEVICES says which), else cpu;\n"
+                                 "                          2xcpu are two virtual devices\n"
                                  "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload,\n"
                                  "    --reconstruct, --fuse, --dtype, --dataset, --unit, --shortcut,\n"
                                  "    --classes, --image-size, --search-seconds\n"
@@ -138,94 +133,6 @@ static const char manual_end[] = "  Learning; each defaults to the papers' choic
                                  "    fathom train plan.json --data cifar-10-batches-bin --resume run\n";
 
 #define MOST_TRACE_COST 0.005 /* of the run, for timing ops */
-
-struct train_command {
-    struct train_options options;
-    struct plan_flags flags;
-    /* As given; NULL, 0 or NAN = not given. */
-    const char *trace, *backend;
-    const char *word; /* a plan file or a model */
-    struct schedule_change change;
-    double epochs, momentum, weight_decay;
-    uint64_t time_every, trace_queue;
-    bool no_augment, top;
-    bool papers_steps; /* iterations are the papers' passes over these images */
-    const struct backend *runs_on;
-    uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
-    char checkpoint[TRAIN_PATH];
-    char trace_note[256]; /* what becomes of a trace that is there; empty = nothing */
-    struct progress progress;
-    struct checkpoint_claim claim;
-};
-
-/* ---- The plan ---- */
-
-static bool choose_backend(const char *name, const struct plan *plan, const struct backend **backend, struct error *err)
-{
-    const struct device_spec *device = &plan->devices[0].spec;
-    *backend = name ? backends_find(name) : backends_for(device->kind);
-    if (!name && !*backend)
-        return error_set(
-            err, ERROR_INPUT,
-            "the plan is for GPUs (%s) and this build has no CUDA; --backend cpu runs it on virtual devices "
-            "of this host",
-            device->name);
-    if (!*backend) return error_set(err, ERROR_INPUT, "--backend: '%s' is not there; cpu and cpu-reference are", name);
-    backend_check(*backend);
-    struct error fault = {0};
-    if (!(*backend)->find_devices || (*backend)->find_devices((uint32_t)plan->device_count, &fault)) return true;
-    return error_set(err, ERROR_INPUT,
-                     "the plan is for GPUs (%s), which cannot be used: %s; --backend cpu runs it on virtual devices of "
-                     "this host",
-                     device->name, fault.text);
-}
-
-/* A net for the classes that the images have, when nobody says how many or of which dataset. */
-static bool choose_classes(struct train_command *c, struct error *err)
-{
-    uint32_t classes;
-    if (c->flags.classes || c->flags.dataset) return true;
-    if (!dataset_count_classes(c->options.data_path, &classes, err)) return error_prefix(err, "--data");
-    c->flags.classes = classes;
-    return true;
-}
-
-static struct plan *make_plan(struct train_command *c, const char *name, struct error *err)
-{
-    struct plan_request request = {0};
-    struct machine machine = {0};
-    const struct backend *named = c->backend ? backends_find(c->backend) : NULL;
-    struct plan *plan = NULL;
-    if (choose_classes(c, err) && plan_flags_request(&c->flags, name, "cpu", named ? named : backends_for(DEVICE_CPU),
-                                                     named != NULL, &machine, &request, err))
-        plan = plan_make(&request, err);
-    machine_finish(&machine);
-    if (!plan || plan->fits) return plan;
-    error_set(err, ERROR_UNFIT, "%s with batch %u does not fit %s; `fathom plan` says what would", name, request.batch,
-              c->flags.gpus ? c->flags.gpus : "cpu");
-    plan_destroy(plan);
-    return NULL;
-}
-
-/* A word with a slash or a dot, or that names a file, is a plan; model names have neither. */
-static bool is_plan_file(const char *word)
-{
-    struct stat info;
-    return strpbrk(word, "/.") || (stat(word, &info) == 0 && S_ISREG(info.st_mode));
-}
-
-static struct plan *open_plan(struct train_command *c, const char *word, struct error *err)
-{
-    if (!is_plan_file(word)) return make_plan(c, word, err);
-    if (plan_flags_given(&c->flags)) {
-        error_set(
-            err, ERROR_INPUT,
-            "%s: is a plan; options that say what to plan (--batch, --gpus, --dataset ...) go with a model's name",
-            word);
-        return NULL;
-    }
-    return plan_read(word, err);
-}
 
 /* ---- How to learn ---- */
 
@@ -283,7 +190,7 @@ static bool check_outputs(const struct train_command *c, struct error *err)
 {
     const struct train_options *o = &c->options;
     struct outputs outputs = {0};
-    TRY(outputs_reads(&outputs, "fathom train", is_plan_file(c->word) ? c->word : NULL, err));
+    TRY(outputs_reads(&outputs, "fathom train", train_command_names_file(c->word) ? c->word : NULL, err));
     TRY(outputs_reads(&outputs, "--gpus", c->flags.gpus, err));
     TRY(outputs_reads(&outputs, "--resume", o->resume_folder ? c->checkpoint : NULL, err));
     TRY(outputs_writes(&outputs, "--save", o->save_folder, err));
@@ -404,24 +311,6 @@ static void say_begin(const struct plan *plan, const struct train_command *c, co
     fflush(stdout);
 }
 
-/* What is said of the device's arithmetic and launches goes with the backend and with the plan. */
-static bool check_device_flags(const struct train_command *c, const struct plan *plan, struct error *err)
-{
-    const struct train_options *o = &c->options;
-    if (o->tf32 && backends_on_host(c->runs_on->name))
-        return error_set(err, ERROR_INPUT,
-                         "--tf32: found for the %s backend, which has no such arithmetic; it goes with GPUs",
-                         c->runs_on->name);
-    if (o->tf32 && plan->dtype != DTYPE_F32)
-        return error_set(err, ERROR_INPUT, "--tf32: found for activations in %s; it is a way to multiply f32",
-                         dtype_name(plan->dtype));
-    if (o->no_recordings && !c->runs_on->record_begin)
-        return error_set(err, ERROR_INPUT,
-                         "--no-graph: found for the %s backend, which makes no graphs; it goes with GPUs",
-                         c->runs_on->name);
-    return true;
-}
-
 /* What a mistyped command gets wrong is found before the trace of an earlier run is replaced. */
 static bool prepare(struct train_command *c, const struct plan *plan, struct error *err)
 {
@@ -429,8 +318,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (c->options.loss_scale > 0 && plan->dtype != DTYPE_F16)
         return error_set(err, ERROR_INPUT, "--loss-scale: found for activations in %s; only f16 has a loss scale",
                          dtype_name(plan->dtype));
-    TRY(choose_backend(c->backend, plan, &c->runs_on, err));
-    TRY(check_device_flags(c, plan, err));
+    TRY(train_command_backend(c, plan, err));
     TRY(train_check_memory(plan, c->runs_on, err));
     TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
     TRY(choose_iterations(c, plan, err));
@@ -595,7 +483,7 @@ static int run(int argc, char **argv, struct error *err)
     struct text command = {0};
     if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &word, err)) return 2;
     c.word = word;
-    struct plan *plan = open_plan(&c, word, err);
+    struct plan *plan = train_command_plan(&c, err);
     if (!plan) return 2;
     join_command(argc, argv, &command);
     c.options.command = command.failed ? NULL : command.bytes;

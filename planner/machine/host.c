@@ -92,6 +92,8 @@ static void read_gpus(hwloc_topology_t topology, struct host *host)
         struct host_gpu *gpu = &host->gpus[host->gpu_count++];
         const char *listed = hwloc_obj_get_info_by_name(pci, "PCIDevice");
         gpu->numa_node = nearest_numa_node(topology, pci);
+        snprintf(gpu->bus_id, sizeof gpu->bus_id, "%04x:%02x:%02x.%01x", pci->attr->pcidev.domain,
+                 pci->attr->pcidev.bus, pci->attr->pcidev.dev, pci->attr->pcidev.func);
         snprintf(gpu->name, sizeof gpu->name, "PCI device %04x:%04x", pci->attr->pcidev.vendor_id,
                  pci->attr->pcidev.device_id);
         if (listed) copy_product(listed, gpu->name, sizeof gpu->name);

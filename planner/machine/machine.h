@@ -84,6 +84,21 @@ bool machine_parse(const char *text, struct machine *machine, struct error *err)
 #define DEVICE_CAPABILITY 8
 char *device_capability_words(uint32_t capability, char out[DEVICE_CAPABILITY]);
 bool device_capability_of(double number, uint32_t *capability);
+/* GPUs of this host as their driver tells of them. */
+struct machine_gpu {
+    const char *name;          /* "NVIDIA H200" */
+    uint64_t memory_bytes;     /* that programs may have */
+    uint64_t free_bytes;       /* of it, before this process has a context there; UINT64_MAX = all */
+    uint32_t capability, processors; /* as in struct device_spec */
+};
+/* A machine of at least one, in that order; as machine_parse. One that the catalogue lacks is a device of its memory and
+ * capability, of unknown speed. */
+bool machine_of_gpus(const struct machine_gpu *gpus, size_t count, struct machine *machine, struct error *err);
+/* What a context takes, about. */
+uint64_t machine_context_bytes(void);
+/* The catalogue's entry for it; NULL when it is another. Static. */
+const struct device_spec *machine_gpu_entry(const struct machine_gpu *gpu);
+
 /* "gpu", "cpu". */
 const char *device_kind_name(enum device_kind kind);
 /* Whether two devices take the same plan, and whether they run it in the same time. What they are called and where their
@@ -119,6 +134,7 @@ char *catalogue_suggest(const char *name, char *out, size_t size);
 #define HOST_MOST_GPUS 64
 struct host_gpu {
     char name[96];           /* as the system reports it */
+    char bus_id[16];         /* of its slot: "0000:17:00.0" */
     uint64_t memory_bytes;   /* 0 = not reported */
     uint32_t numa_node;      /* of the host; UINT32_MAX = unknown */
 };

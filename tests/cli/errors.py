@@ -62,6 +62,10 @@ def check_plan(folder):
     small = ['train', 'resnet-8', '--data', folder, '--classes', 10]
     refused([*small, '--tf32'], '--tf32', 'cpu', 'GPUs')
     refused([*small, '--no-graph'], '--no-graph', 'cpu', 'GPUs')
+    refused([*small, '--backend', 'cda'], '--backend', 'cda', 'cpu-reference')
+    refused([*small, '--backend', 'cuda'], '--backend')
+    refused([*small, '--gpus', 'titan-x'], 'titan-x', '7.5', '5.2')
+    refused([*small, '--gpus', 't4', '--dtype', 'bf16'], 't4', 'bf16', '8.0')
     refused([*small, '--backend', 'cpu-reference', '--gpus', '12GiB', '--tf32'], '--tf32', 'cpu-reference')
 
 

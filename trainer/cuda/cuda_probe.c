@@ -1,7 +1,10 @@
 #include "cuda_probe.h"
 
+#include <dlfcn.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "cuda_slots.h"
 #include "nvml_memory.h"
@@ -25,6 +28,20 @@ static bool check_driver(const struct vendor *vendor, struct error *err)
                      "the NVIDIA driver is too old: it serves CUDA %d.%d, and CUDA's runtime here is %d.%d; install a "
                      "driver for CUDA %d.0 or later",
                      major_of(driver), minor_of(driver), major_of(runtime), minor_of(runtime), major_of(runtime));
+}
+
+/* The driver's own library is there with the driver alone. What stands in for CUDA's runtime has none. */
+bool cuda_has_driver(void)
+{
+    struct error unsaid = {0};
+    int version = 0;
+    if (!getenv("CUDA_HOME")) {
+        void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+        if (!driver) return false;
+        dlclose(driver);
+    }
+    const struct vendor *vendor = vendor_load(&unsaid);
+    return vendor && vendor->cuda.DriverGetVersion(&version) == cudaSuccess && version > 0;
 }
 
 bool cuda_count_devices(const struct vendor *vendor, int *count, struct error *err)
@@ -61,10 +78,13 @@ static bool ask_context(const struct vendor *vendor, int ordinal, uint64_t *byte
     return known;
 }
 
-static bool ask_free(const struct vendor *vendor, int ordinal, const struct cudaDeviceProp *properties, uint64_t *bytes)
+static void ask_free(const struct vendor *vendor, int ordinal, const struct cudaDeviceProp *properties,
+                     struct cuda_probe_device *device)
 {
-    return nvml_free_bytes((const unsigned char *)properties->uuid.bytes, properties->totalGlobalMem, bytes) ||
-           ask_context(vendor, ordinal, bytes);
+    device->has_free =
+        nvml_free_bytes((const unsigned char *)properties->uuid.bytes, properties->totalGlobalMem, &device->free_bytes);
+    if (device->has_free) return;
+    device->has_free = device->beside_context = ask_context(vendor, ordinal, &device->free_bytes);
 }
 
 static bool probe_one(const struct vendor *vendor, int ordinal, struct cuda_probe_device *device, struct error *err)
@@ -82,7 +102,7 @@ static bool probe_one(const struct vendor *vendor, int ordinal, struct cuda_prob
     snprintf(device->name, sizeof device->name, "%.*s", (int)sizeof properties.name, properties.name);
     snprintf(device->bus_id, sizeof device->bus_id, "%04x:%02x:%02x.0", (unsigned)properties.pciDomainID,
              (unsigned)properties.pciBusID, (unsigned)properties.pciDeviceID);
-    device->has_free = ask_free(vendor, ordinal, &properties, &device->free_bytes);
+    ask_free(vendor, ordinal, &properties, device);
     return true;
 }
 

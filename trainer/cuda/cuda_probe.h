@@ -15,6 +15,7 @@ struct cuda_probe_device {
     uint64_t total_bytes;
     uint64_t free_bytes;  /* as NVML says; where it is not there, beside a context that is made and given back */
     bool has_free;        /* false: unknown, as the device cannot be used at the moment (taken exclusively, no memory left) */
+    bool beside_context;  /* the context was made: its own bytes are not among the free ones */
     uint32_t multiprocessors;
     uint64_t l2_bytes;
     uint32_t clock_khz;   /* the highest of its processors; 0 = CUDA does not say */
@@ -25,5 +26,9 @@ struct cuda_probe_device {
  * sentence, where there is no runtime, no driver or none that is new enough; a host with a driver and no GPU has *count 0.
  * Not while another thread creates or destroys a device. */
 bool cuda_probe(struct cuda_probe_device *devices, size_t most, size_t *count, struct error *err);
+
+/* Whether a driver is there at all, old or new: where none is, nothing of CUDA is loaded to find out, unless $CUDA_HOME says
+ * where to look. Any thread. */
+bool cuda_has_driver(void);
 
 #endif

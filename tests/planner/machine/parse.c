@@ -9,6 +9,7 @@
 #include "machine.h"
 #include "mem.h"
 
+#define MIB (1ull << 20)
 #define GIB (1ull << 30)
 
 static struct machine parse(const char *text)
@@ -249,6 +250,68 @@ Test(catalogue, is_sane)
     cr_expect_eq(catalogue_find("NVIDIA H100 80GB HBM3"), catalogue_find("h100"));
     cr_expect_eq(catalogue_find("Tesla K80"), catalogue_find("k80"));
     cr_expect(device_can_train(catalogue_find("t4")) && !device_can_train(catalogue_find("v100")));
+}
+
+/* ---- GPUs as their driver tells of them ---- */
+
+static struct device_spec spec_of(struct machine_gpu gpu)
+{
+    struct machine machine = {0};
+    struct error err = {0};
+    cr_assert(machine_of_gpus(&gpu, 1, &machine, &err), "%s", err.text);
+    struct device_spec spec = machine.devices[0];
+    machine_finish(&machine);
+    return spec;
+}
+
+Test(machine, a_gpu_here_is_the_card_of_its_name_with_the_memory_it_has)
+{
+    const uint64_t total = 143771ull * MIB;
+    struct device_spec spec = spec_of((struct machine_gpu){"NVIDIA H200", total, UINT64_MAX, 900, 132});
+    cr_expect_str_eq(spec.name, "h200");
+    cr_expect_eq(spec.flops_f16, catalogue_find("h200")->flops_f16);
+    cr_expect_eq(spec.comm_bytes, 0, "it is alone");
+    cr_expect_eq(device_usable_bytes(&spec), total - 64 * MIB);
+    spec = spec_of((struct machine_gpu){"NVIDIA H200", total, total - 40 * GIB, 900, 132});
+    cr_expect_eq(device_usable_bytes(&spec), total - 64 * MIB - 40 * GIB);
+    spec = spec_of((struct machine_gpu){"NVIDIA H200", total, 0, 900, 132});
+    cr_expect_eq(device_usable_bytes(&spec), 0);
+    spec = spec_of((struct machine_gpu){"NVIDIA A100-SXM4-80GB", 81152ull * MIB, UINT64_MAX, 800, 108});
+    cr_expect_str_eq(spec.name, "a100-80gb");
+    spec = spec_of((struct machine_gpu){"NVIDIA GeForce GTX 1080", 8112ull * MIB, UINT64_MAX, 610, 20});
+    cr_expect_not(device_can_train(&spec));
+}
+
+Test(machine, a_gpu_here_that_the_catalogue_lacks_is_its_properties)
+{
+    const uint64_t total = 16384ull * MIB;
+    static const struct machine_gpu rows[] = {{"NVIDIA H200 MIG 1g.18gb", 16384ull * MIB, UINT64_MAX, 900, 16},
+                                              {"NVIDIA H200", 16384ull * MIB, UINT64_MAX, 900, 16},
+                                              {"NVIDIA Something 9", 16384ull * MIB, UINT64_MAX, 1300, 16},
+                                              {"NVIDIA T4", 16384ull * MIB, UINT64_MAX, 800, 16}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct device_spec spec = spec_of(rows[i]);
+        cr_expect_null(machine_gpu_entry(&rows[i]), "%s", rows[i].name);
+        cr_expect_str_eq(spec.name, rows[i].name);
+        cr_expect_eq(spec.capability, rows[i].capability);
+        cr_expect_eq(spec.processors, 16);
+        cr_expect_eq(spec.flops_f32, 0, "unknown");
+        cr_expect_eq(device_usable_bytes(&spec), total - 64 * MIB);
+    }
+}
+
+Test(machine, several_gpus_here_are_linked)
+{
+    const struct machine_gpu gpus[] = {{"NVIDIA H100 80GB HBM3", 81079ull * MIB, UINT64_MAX, 900, 132},
+                                       {"Tesla T4", 14930ull * MIB, UINT64_MAX, 750, 40}};
+    struct machine machine = {0};
+    struct error err = {0};
+    cr_assert(machine_of_gpus(gpus, 2, &machine, &err), "%s", err.text);
+    cr_expect_str_eq(machine.devices[0].name, "h100");
+    cr_expect_str_eq(machine.devices[1].name, "t4");
+    cr_expect_gt(machine.devices[1].comm_bytes, 0);
+    cr_expect_float_eq(machine.link_bandwidth, machine.devices[1].link_bandwidth * 5 / 6, 1);
+    machine_finish(&machine);
 }
 
 static char folder[] = "/tmp/fathom-machine-XXXXXX";

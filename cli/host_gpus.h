@@ -1,0 +1,35 @@
+/* The GPUs of this host, as CUDA sees them, for commands that plan for them, train on them or list them. */
+#ifndef FATHOM_HOST_GPUS_H
+#define FATHOM_HOST_GPUS_H
+
+#include "machine.h"
+#include "plan.h"
+
+struct host_gpus {
+    size_t count;       /* 0: none that can be used; `fault` says why when there may be some */
+    struct error fault;
+    struct {
+        char name[256], bus_id[32];
+        uint64_t memory_bytes, free_bytes; /* free before this process has a context there */
+        bool has_free;                     /* false: free_bytes is unknown, as the GPU is another process's alone */
+        uint32_t capability, processors;
+    } gpus[HOST_MOST_GPUS];
+};
+
+/* Takes nothing of their memory; a quarter of a second for each GPU. */
+void host_gpus_find(struct host_gpus *found);
+/* Whether looking may find one: a driver is there. */
+bool host_gpus_possible(void);
+
+/* machine_parse, in which `auto` are the GPUs that CUDA sees (found; NULL = looked for here), else what machine_parse finds.
+ * now: for a run at once, on as much as is free of the first of them. */
+bool host_gpus_parse(const char *gpus, const struct host_gpus *found, bool now, struct machine *machine,
+                     struct error *err);
+/* The catalogue's name of one, or its own; borrowed. */
+const char *host_gpus_name(const struct host_gpus *found, size_t i);
+
+/* Whether a plan for GPUs can run on those that are here, device i on GPU i. ERROR_INPUT in one sentence: what is
+ * missing, and which plan would do. */
+bool host_gpus_run(const struct host_gpus *found, const struct plan *plan, struct error *err);
+
+#endif

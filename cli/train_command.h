@@ -1,0 +1,39 @@
+/* A command `fathom train ...` on its way: shared by train.c and train_plan.c. */
+#ifndef FATHOM_TRAIN_COMMAND_H
+#define FATHOM_TRAIN_COMMAND_H
+
+#include "checkpoint.h"
+#include "host_gpus.h"
+#include "plan_flags.h"
+#include "progress.h"
+#include "train.h"
+
+struct train_command {
+    struct train_options options;
+    struct plan_flags flags;
+    /* As given; NULL, 0 or NAN = not given. */
+    const char *trace, *backend;
+    const char *word; /* a plan file or a model */
+    struct schedule_change change;
+    double epochs, momentum, weight_decay;
+    uint64_t time_every, trace_queue;
+    bool no_augment, top;
+    bool papers_steps; /* iterations are the papers' passes over these images */
+    const struct backend *runs_on;
+    struct host_gpus gpus; /* once looked for */
+    bool looked;
+    uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
+    char checkpoint[TRAIN_PATH];
+    char trace_note[256]; /* what becomes of a trace that is there; empty = nothing */
+    struct progress progress;
+    struct checkpoint_claim claim;
+};
+
+/* Whether a word is a plan file: one with a slash or a dot, or that names a file; model names have neither. */
+bool train_command_names_file(const char *word);
+/* The plan of the file, or made for the model that c->word names; NULL on failure. The caller ends it with plan_destroy. */
+struct plan *train_command_plan(struct train_command *c, struct error *err);
+/* Finds c->runs_on: what the plan is for or --backend names, when it can run the plan here as the flags say. */
+bool train_command_backend(struct train_command *c, const struct plan *plan, struct error *err);
+
+#endif

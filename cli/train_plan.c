@@ -1,0 +1,138 @@
+/* From the words of `fathom train` to a plan, and to what runs it. */
+#include "train_command.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "backends.h"
+#include "make.h"
+#include "plan_file.h"
+#include "plan_words.h"
+#include "printable.h"
+
+static const struct host_gpus *look_for_gpus(struct train_command *c)
+{
+    if (!c->looked) host_gpus_find(&c->gpus);
+    c->looked = true;
+    return &c->gpus;
+}
+
+static bool choose_backend(struct train_command *c, const struct plan *plan, struct error *err)
+{
+    enum device_kind kind = plan->devices[0].spec.kind;
+    c->runs_on = c->backend ? backends_find(c->backend) : backends_for(kind);
+    if (!c->backend && !c->runs_on)
+        return error_set(
+            err, ERROR_INPUT,
+            "the plan is for GPUs (%s) and this build has no CUDA; --backend cpu runs it on virtual devices "
+            "of this host",
+            plan->devices[0].spec.name);
+    if (!c->runs_on)
+        return error_set(err, ERROR_INPUT, "--backend: '%s' is not there; there are %s", PRINTABLE(c->backend),
+                         backends_names());
+    backend_check(c->runs_on);
+    if (backends_on_host(c->runs_on->name)) return true;
+    if (kind == DEVICE_CPU)
+        return error_set(err, ERROR_INPUT, "--backend %s: found for a plan for the cpu; plan with --gpus auto",
+                         c->runs_on->name);
+    return host_gpus_run(look_for_gpus(c), plan, err);
+}
+
+/* A net for the classes that the images have, when nobody says how many or of which dataset. */
+static bool choose_classes(struct train_command *c, struct error *err)
+{
+    uint32_t classes;
+    if (c->flags.classes || c->flags.dataset) return true;
+    if (!dataset_count_classes(c->options.data_path, &classes, err)) return error_prefix(err, "--data");
+    c->flags.classes = classes;
+    return true;
+}
+
+/* Where a model is trained when nobody says: on a GPU, where there is one that serves. */
+static bool choose_machine(struct train_command *c, const char **gpus, struct error *err)
+{
+    char has[DEVICE_CAPABILITY];
+    bool asked = c->backend && backends_find(c->backend) && !backends_on_host(c->backend);
+    *gpus = "cpu";
+    if (c->flags.gpus || (c->backend && !asked) || (!asked && !host_gpus_possible())) return true;
+    const struct host_gpus *found = look_for_gpus(c);
+    if (found->count == 0 && asked)
+        return error_set(err, ERROR_INPUT, "--backend %s: %s", c->backend, found->fault.text);
+    if (found->count == 0)
+        fprintf(stderr, "note: no GPU is used: %s\n", PRINTABLE(found->fault.text));
+    else if (found->gpus[0].capability < DEVICE_LEAST_CAPABILITY && !asked)
+        fprintf(stderr, "note: %s is not used: it has compute capability %s, and CUDA 13 serves 7.5 and later\n",
+                PRINTABLE(found->gpus[0].name), device_capability_words(found->gpus[0].capability, has));
+    else
+        *gpus = "auto";
+    return true;
+}
+
+static struct plan *make_plan(struct train_command *c, const char *name, struct error *err)
+{
+    struct plan_request request = {0};
+    struct machine machine = {0};
+    const struct backend *named = c->backend ? backends_find(c->backend) : NULL;
+    bool everywhere = named && backends_on_host(named->name);
+    struct plan *plan = NULL;
+    char devices[160];
+    const char *gpus;
+    if (choose_classes(c, err) && choose_machine(c, &gpus, err)) {
+        const struct plan_flags_use use = {.gpus = gpus,
+                                           .found = c->looked ? &c->gpus : NULL,
+                                           .host = everywhere ? named : backends_for(DEVICE_CPU),
+                                           .everywhere = everywhere,
+                                           .now = true};
+        if (plan_flags_request(&c->flags, name, &use, &machine, &request, err)) plan = plan_make(&request, err);
+    }
+    machine_finish(&machine);
+    if (!plan || plan->fits) return plan;
+    error_set(err, ERROR_UNFIT, "%s with batch %u does not fit %s; `fathom plan` says what would", name, request.batch,
+              words_devices(plan, devices, sizeof devices));
+    plan_destroy(plan);
+    return NULL;
+}
+
+bool train_command_names_file(const char *word)
+{
+    struct stat info;
+    return strpbrk(word, "/.") || (stat(word, &info) == 0 && S_ISREG(info.st_mode));
+}
+
+struct plan *train_command_plan(struct train_command *c, struct error *err)
+{
+    const char *word = c->word;
+    if (!train_command_names_file(word)) return make_plan(c, word, err);
+    if (plan_flags_given(&c->flags)) {
+        error_set(
+            err, ERROR_INPUT,
+            "%s: is a plan; options that say what to plan (--batch, --gpus, --dataset ...) go with a model's name",
+            word);
+        return NULL;
+    }
+    return plan_read(word, err);
+}
+
+/* What is said of the device's arithmetic and launches goes with the backend and with the plan. */
+static bool check_device_flags(const struct train_command *c, const struct plan *plan, struct error *err)
+{
+    const struct train_options *o = &c->options;
+    if (o->tf32 && backends_on_host(c->runs_on->name))
+        return error_set(err, ERROR_INPUT,
+                         "--tf32: found for the %s backend, which has no such arithmetic; it goes with GPUs",
+                         c->runs_on->name);
+    if (o->tf32 && plan->dtype != DTYPE_F32)
+        return error_set(err, ERROR_INPUT, "--tf32: found for activations in %s; it is a way to multiply f32",
+                         dtype_name(plan->dtype));
+    if (o->no_recordings && !c->runs_on->record_begin)
+        return error_set(err, ERROR_INPUT,
+                         "--no-graph: found for the %s backend, which makes no graphs; it goes with GPUs",
+                         c->runs_on->name);
+    return true;
+}
+
+bool train_command_backend(struct train_command *c, const struct plan *plan, struct error *err)
+{
+    return choose_backend(c, plan, err) && check_device_flags(c, plan, err);
+}

@@ -1,0 +1,87 @@
+"""Commands on a host with GPUs: which are found, planned for, trained on, and refused in one sentence. The GPUs are the
+stand-in's (tests/standin)."""
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+from commands import expect, failures, finish, refused, run
+
+STANDIN = sys.argv[2]
+
+
+def host(options=''):
+    """The environment of a host with such GPUs."""
+    return {**os.environ, 'CUDA_HOME': STANDIN, 'FATHOM_STANDIN': options}
+
+
+def told(*words, options='', code=0):
+    done = run(*words, '--json', env=host(options))
+    expect(done.returncode == code, f'{words} on {options}: exit code {done.returncode}, {done.stderr}')
+    return json.loads(done.stdout)
+
+
+def check_listed():
+    page = run('devices', env=host('memory=140GiB,gpus=2')).stdout
+    for part in ('GPU 0: NVIDIA H200, compute capability 9.0', 'GPU 1:', 'of 140 GiB free', 'planned\n    for as h200'):
+        expect(part in page, f'devices does not say {part!r}: {page[:400]}')
+    found = told('devices', options='memory=140GiB,gpus=2')['host']
+    expect(found['cuda_fault'] is None and len(found['gpus']) == 2, f'devices --json: {found}')
+    gpu = found['gpus'][0]
+    expect(gpu['compute_capability'] == 9.0 and gpu['catalogue'] == 'h200' and 0 < gpu['free_bytes'] <= gpu['memory_bytes'] == 140 << 30,
+           f'devices --json: {gpu}')
+    page = run('devices', env=host('name=NVIDIA GeForce GTX 1080,capability=6.1')).stdout
+    expect('7.5' in page[:page.index('catalogue')], 'an old card is not told to be one')
+    found = told('devices', options='driver=0')['host']
+    expect(found['gpus'] == [] and 'driver' in found['cuda_fault'], f'without a driver: {found}')
+
+
+def check_planned():
+    """auto is what is here: the card of its name, or its properties."""
+    plan = told('plan', 'resnet-20', '--gpus', 'auto', '--dtype', 'f16', options='memory=140GiB,gpus=2')
+    expect([device['name'] for device in plan['devices']] == ['h200', 'h200'], 'auto is not the two cards')
+    expect('gradient-sums' in plan['fused'], f'fused {plan["fused"]}')
+    plan = told('plan', 'resnet-20', '--gpus', 'auto', options='name=NVIDIA Other 9,capability=7.5,memory=6GiB')
+    device = plan['devices'][0]
+    expect(device['name'] == 'NVIDIA Other 9' and device['memory_bytes'] == 6 << 30, f'{device}')
+    expect(plan['fused'] == ['bn'] and plan['step_seconds'] is None, 'an unknown card is known')
+    expect(told('plan', 'resnet-20', options='driver=0')['devices'][0]['name'] == 'cpu', 'without a driver it is not the cpu')
+
+
+def check_refused(folder):
+    data, plan = folder / 'data', folder / 'plan.json'
+    expect(run('data', 'synth', data, '--train', 256, '--test', 128).returncode == 0, 'no data')
+    train = ['train', 'resnet-8', '--data', data, '--iterations', 1, '--no-evaluate']
+    cuda = [*train, '--backend', 'cuda']
+    refused(cuda, 'no NVIDIA driver', env=host('driver=0'))
+    refused(cuda, 'too old', '12.8', '13.0', env=host('driver=12080'))
+    refused(cuda, 'no GPU', env=host('gpus=0'))
+    refused([*train, '--gpus', 'h200'], 'h200', 'no NVIDIA driver', '--backend cpu', env=host('driver=0'))
+    old = 'name=NVIDIA GeForce GTX 1080,capability=6.1'
+    refused(cuda, 'gtx-1080', '6.1', '7.5', env=host(old))
+    refused([*train, '--gpus', '4GiB'], 'GTX 1080', '6.1', '7.5', env=host(old))
+    refused([*train, '--gpus', 'h200', '--backend', 'cpu-reference', '--no-graph'], '--no-graph', env=host())
+    refused([*cuda, '--dtype', 'f16', '--tf32'], '--tf32', 'f16', env=host())
+    refused([*cuda, '--gpus', 'cpu'], '--backend cuda', 'cpu', env=host())
+    refused([*train, '--gpus', '4xh200'], '4 x h200', 'this host has 2', '--gpus auto', env=host('gpus=2,memory=140GiB'))
+    refused([*train, '--gpus', 'a100'], 'a100-40gb', 'NVIDIA H200', '--gpus auto', env=host('memory=140GiB'))
+    refused([*train, '--gpus', 'h100'], 'h100', 'NVIDIA H200', '--gpus auto', env=host('memory=140GiB'))
+    refused([*train, '--gpus', '40GiB', '--batch', 20000], '1.00 GiB', '--budget', env=host('memory=1GiB'), code=1)
+    expect(run('plan', 'resnet-8', '--gpus', 'h200', '--batch', 8, '-o', plan).returncode == 0, 'no plan')
+    refused(['train', plan, '--data', data], 'h200', 'NVIDIA L4', '--gpus auto', env=host('name=NVIDIA L4,capability=8.9,memory=22GiB'))
+    done = run(*train, env=host(old))
+    expect(done.returncode == 0 and 'cpu device' in done.stdout and 'GTX 1080 is not used' in done.stderr, f'an old card: {done.stderr}{done.stdout}')
+    done = run(*train, env=host('driver=0'))
+    expect(done.returncode == 0 and 'cpu device' in done.stdout and not done.stderr, f'no driver: {done.stderr}{done.stdout}')
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        check_listed()
+        check_planned()
+        check_refused(pathlib.Path(name))
+    return finish('checks of commands on hosts with GPUs')
+
+
+sys.exit(main())
