@@ -1,13 +1,19 @@
 #include "backends.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "cpu_backend.h"
 #ifdef FATHOM_CUDA
 #include "cuda_backend.h"
-#define BUILT(backend) (&(backend))
+#define CUDA_BUILT(backend) (&(backend))
 #else
-#define BUILT(backend) NULL
+#define CUDA_BUILT(backend) NULL
+#endif
+#ifdef FATHOM_ONEDNN
+#define ONEDNN_BUILT(backend) (&(backend))
+#else
+#define ONEDNN_BUILT(backend) NULL
 #endif
 
 /* The first of a kind is its default. */
@@ -16,10 +22,10 @@ static const struct entry {
     enum device_kind kind;
     const struct backend *backend; /* NULL: known, but not in this build */
 } entries[] = {
-    {"cpu", DEVICE_CPU, &cpu_backend},
+    {"cpu", DEVICE_CPU, ONEDNN_BUILT(cpu_backend)},
     {"cpu-reference", DEVICE_CPU, &cpu_reference_backend},
-    {"cuda", DEVICE_GPU, BUILT(cuda_backend)},
-    {"cuda-reference", DEVICE_GPU, BUILT(cuda_reference_backend)},
+    {"cuda", DEVICE_GPU, CUDA_BUILT(cuda_backend)},
+    {"cuda-reference", DEVICE_GPU, CUDA_BUILT(cuda_reference_backend)},
 };
 #define ENTRIES (sizeof entries / sizeof entries[0])
 
@@ -36,19 +42,19 @@ const struct backend *backends_find(const char *name)
     return entry ? entry->backend : NULL;
 }
 
-const char *backends_names(void)
+char *backends_names(char out[BACKENDS_NAMES])
 {
-#ifdef FATHOM_CUDA
-    return "cpu, cpu-reference, cuda and cuda-reference";
-#else
-    return "cpu and cpu-reference";
-#endif
+    out[0] = '\0';
+    for (size_t i = 0, used = 0; i < ENTRIES; i++)
+        if (entries[i].backend)
+            used += (size_t)snprintf(out + used, BACKENDS_NAMES - used, "%s%s", used ? ", " : "", entries[i].name);
+    return out;
 }
 
 const struct backend *backends_for(enum device_kind kind)
 {
     for (size_t i = 0; i < ENTRIES; i++)
-        if (entries[i].kind == kind) return entries[i].backend;
+        if (entries[i].kind == kind && entries[i].backend) return entries[i].backend;
     return NULL;
 }
 

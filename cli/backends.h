@@ -9,8 +9,9 @@
 
 /* NULL = not in this build, or not at all. */
 const struct backend *backends_find(const char *name);
-/* Those of this build, with commas. */
-const char *backends_names(void);
+/* Those of this build, with commas, into out; returns out. */
+#define BACKENDS_NAMES 80
+char *backends_names(char out[BACKENDS_NAMES]);
 /* What runs plans for such devices when no other is asked for; NULL = nothing in this build. */
 const struct backend *backends_for(enum device_kind kind);
 /* Whether a backend of this name, of this build or another, runs on the host's processors. */

@@ -21,6 +21,7 @@ static const struct host_gpus *look_for_gpus(struct train_command *c)
 static bool choose_backend(struct train_command *c, const struct plan *plan, struct error *err)
 {
     enum device_kind kind = plan->devices[0].spec.kind;
+    char names[BACKENDS_NAMES];
     c->runs_on = c->backend ? backends_find(c->backend) : backends_for(kind);
     if (!c->backend && !c->runs_on)
         return error_set(
@@ -30,7 +31,7 @@ static bool choose_backend(struct train_command *c, const struct plan *plan, str
             plan->devices[0].spec.name);
     if (!c->runs_on)
         return error_set(err, ERROR_INPUT, "--backend: '%s' is not there; there are %s", PRINTABLE(c->backend),
-                         backends_names());
+                         backends_names(names));
     backend_check(c->runs_on);
     if (backends_on_host(c->runs_on->name)) return true;
     if (kind == DEVICE_CPU)
