@@ -32,7 +32,7 @@
 #define __restrict__ __restrict
 #define __align__(n) __attribute__((aligned(n)))
 /* One block runs at a time, so one copy of what a kernel declares is enough. Not in templates: their variables go to other
- * sections. */
+ * sections, nor in inline functions. */
 #define __shared__ static __attribute__((section("host_shared")))
 extern "C" __attribute__((visibility("hidden"))) char __start_host_shared[], __stop_host_shared[];
 
@@ -340,6 +340,9 @@ template <class T> SHIM T __shfl_sync(unsigned mask, T value, int from)
     return shim::exchange(mask, value, (unsigned)from % shim::warp_threads);
 }
 
+/* What the launch gave the block. */
+SHIM void *shared_memory() { return shim::state.shared; }
+
 /* Kernels that use the same memory are ordered by these; blocks run one after the other. */
 inline void __threadfence() {}
 inline void __threadfence_block() {}
@@ -347,6 +350,8 @@ inline void __threadfence_block() {}
 inline unsigned atomicAdd(unsigned *at, unsigned value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
 inline unsigned atomicOr(unsigned *at, unsigned value) { return __atomic_fetch_or(at, value, __ATOMIC_RELAXED); }
 inline unsigned atomicExch(unsigned *at, unsigned value) { return __atomic_exchange_n(at, value, __ATOMIC_RELAXED); }
+
+template <class T> inline T __ldcg(const T *at) { return *at; }
 
 inline float __fdividef(float a, float b) { return a / b; }
 inline float rsqrtf(float value) { return 1 / sqrtf(value); }

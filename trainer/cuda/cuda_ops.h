@@ -22,14 +22,44 @@ struct launch_shape cuda_grid(const struct prepared *p, uint64_t items);
  * 16; else 0. */
 uint64_t cuda_vectors(uint64_t elements, uint64_t element_bytes, const void *a, const void *b, const void *c);
 
+/* How many channels go together, 8 or 1: 8 where that divides both numbers of channels, and 16 the addresses. */
+uint32_t cuda_width(uint32_t channels, uint32_t other_channels, const void *a, const void *b, const void *c);
+
+/* A launch over an image's pixels, a group of `width` channels to a thread: ERROR_FAILED where they are too many. */
+bool cuda_pixels(const struct prepared *p, const struct tensor *image, uint32_t width, struct kernel_image *dims,
+                 struct launch_shape *shape, struct error *err);
+
+/* A launch over the rows of x {rows, channels} (kernels.h); sums fit the device's scratch. */
+bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t width, struct kernel_columns *columns,
+                  struct launch_shape *shape, struct error *err);
+
 /* Adds a kernel whose arguments are *arguments. */
 #define ADD_KERNEL(p, id, shape, arguments, err) prepared_kernel(p, id, shape, arguments, sizeof *(arguments), err)
 
+/* ops_bn.c */
+bool cuda_prepare_bn(struct prepared *p, struct error *err);
+bool cuda_prepare_bn_backward(struct prepared *p, struct error *err);
+bool cuda_prepare_bn_sums(struct prepared *p, struct error *err);
+bool cuda_prepare_bn_finalize(struct prepared *p, struct error *err);
+bool cuda_prepare_bn_apply(struct prepared *p, struct error *err);
+bool cuda_prepare_bn_backward_sums(struct prepared *p, struct error *err);
+bool cuda_prepare_bn_backward_finalize(struct prepared *p, struct error *err);
+bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err);
 /* ops_elementwise.c */
+bool cuda_prepare_dropout(struct prepared *p, struct error *err);
 bool cuda_prepare_elementwise(struct prepared *p, struct error *err);
+/* ops_loss.c */
+bool cuda_prepare_softmax_loss(struct prepared *p, struct error *err);
+bool cuda_prepare_softmax_loss_backward(struct prepared *p, struct error *err);
+/* ops_pixels.c */
+bool cuda_prepare_concat(struct prepared *p, struct error *err);
+bool cuda_prepare_concat_backward(struct prepared *p, struct error *err);
+bool cuda_prepare_pool(struct prepared *p, struct error *err);
+bool cuda_prepare_shortcut(struct prepared *p, struct error *err);
 /* ops_update.c */
 bool cuda_prepare_accumulate(struct prepared *p, struct error *err);
 bool cuda_prepare_all_reduce(struct prepared *p, struct error *err);
+bool cuda_prepare_gradient_check(struct prepared *p, struct error *err);
 bool cuda_prepare_loss_scale_update(struct prepared *p, struct error *err);
 bool cuda_prepare_sgd_update(struct prepared *p, struct error *err);
 

@@ -29,8 +29,13 @@ struct step_block {
 
 /* A kernel for each type of activations, or one alone. */
 #define KERNEL_LIST(EACH, ALONE)                                                                                       \
-    ALONE(accumulate) EACH(add) ALONE(loss_scale_update) EACH(mul) EACH(relu) EACH(relu_backward)                      \
-    ALONE(round_images_bf16) ALONE(round_images_f16) EACH(scale) ALONE(set_step) ALONE(sgd_update) EACH(sigmoid) EACH(sigmoid_backward) EACH(subtract)
+    ALONE(accumulate) EACH(add) EACH(avgpool) EACH(avgpool_backward) EACH(bn_apply) EACH(bn_backward_apply)            \
+    ALONE(bn_backward_finalize) EACH(bn_backward_sums) ALONE(bn_finalize) EACH(bn_mask) EACH(bn_sums)                  \
+    EACH(copy_channels) EACH(dropout) ALONE(gradient_check) ALONE(loss_scale_update) EACH(maxpool)                     \
+    EACH(maxpool_backward) EACH(mul) EACH(relu) EACH(relu_backward)                       \
+    ALONE(round_elements_bf16) ALONE(round_elements_f16) EACH(scale) ALONE(set_step) ALONE(sgd_update)                 \
+    EACH(shortcut_pad) EACH(shortcut_pad_backward) EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss)             \
+    EACH(softmax_loss_backward) EACH(subtract)
 
 #define KERNEL_EACH(name)  KERNEL_##name##_f32, KERNEL_##name##_f16, KERNEL_##name##_bf16,
 #define KERNEL_ALONE(name) KERNEL_##name,
@@ -43,7 +48,7 @@ struct set_step_arguments {
     struct step_block values;
 };
 
-/* Of the host's f32; out in f16 or bf16. */
+/* From f32, of the host too, to f16 or bf16. */
 struct round_arguments {
     const float *in;
     void *out;
@@ -82,6 +87,171 @@ struct loss_scale_update_arguments {
     float *loss_scale;
     const struct step_block *step;
     float least, most; /* scales */
+};
+
+/* Whether a gradient is no number. */
+#define KERNEL_PIECES         480
+#define KERNEL_PIECE_ELEMENTS 65536
+struct gradient_check_arguments {
+    const float *gradients;
+    float *loss_scale; /* [2], what was found, is 0 or 1 */
+    uint32_t keep;     /* what was found before stays so */
+    struct step_block *step;
+    struct { uint32_t first, count; } pieces[KERNEL_PIECES]; /* a block each; other elements mean nothing */
+};
+
+/* ---- Dropout: y = x keep, or 0 where the element's random word is below `threshold` ---- */
+
+struct dropout_arguments {
+    const void *x;
+    void *y;
+    uint64_t count;
+    uint64_t source; /* the last word of what the stream of random numbers is named by: device number, op */
+    const struct step_block *step;
+    uint32_t threshold;
+    float keep;
+};
+
+/* ---- Channels and pixels: NHWC, `width` channels (8 or 1) to a thread ---- */
+
+struct kernel_image { uint32_t images, rows, columns, channels; };
+
+/* maxpool writes the tap that was largest to mask (NULL: nowhere), of which there are as many as elements of y.
+ * Their backward kernels: y is dy, x is dx, and each pixel of x gathers from the windows that cover it. */
+struct pool_arguments {
+    void *x, *y;
+    uint8_t *mask;
+    struct kernel_image x_dims, y_dims;
+    uint32_t window_rows, window_columns, stride, padding, width;
+};
+
+/* y = x at every stride-th pixel, 0 in channels that x has not; backward: y is dy, x is dx. */
+struct shortcut_arguments {
+    void *x, *y;
+    struct kernel_image x_dims, y_dims;
+    uint32_t stride, width;
+};
+
+/* to[row][to_first + c] = from[row][from_first + c], c < channels. */
+struct copy_channels_arguments {
+    const void *from;
+    void *to;
+    uint32_t rows, channels, from_channels, from_first, to_channels, to_first, width;
+};
+
+/* ---- Batch normalisation ----
+ *
+ * x is {rows, channels}. Rows of the small tensors: bn_layout.h; coefficients are scale = gamma / deviation, shift = mean of
+ * dy, slope = (mean of dy normalised x) / deviation, mean, beta: dx = scale (dy - shift - slope (x - mean)). */
+
+/* Which rows and channels a block has: blocks go along x by `chunk` rows, along y by `tile` times `width` channels; its
+ * threads by tile, `lanes` rows at a time. */
+struct kernel_columns { uint32_t rows, channels, width, tile, lanes, chunk; };
+
+/* What normalises a channel. */
+struct kernel_normal {
+    const float *mean, *gamma, *beta;
+    const float *inverse;  /* deviation; NULL: it is made of the two below */
+    const float *variance;
+    float epsilon;
+};
+
+/* The sum of x and of its squares to sums; or mean and variance, and the running statistics move. */
+struct bn_sums_arguments {
+    struct kernel_columns columns;
+    const void *x;
+    void *sums;      /* f64, or f32 if `single`; NULL = the following */
+    uint32_t single;
+    float *mean, *variance, *running_mean, *running_variance;
+    double *partial; /* 2 for each channel of each block */
+    struct step_block *step;
+};
+
+/* Sums (or, where NULL, running statistics) to norm; the running statistics move. */
+struct bn_finalize_arguments {
+    const void *sums;
+    uint32_t single, channels;
+    uint64_t rows;
+    const float *gamma, *beta;
+    float *running_mean, *running_variance;
+    float *norm;
+    uint32_t half_prologue; /* f16, else f32 */
+    float epsilon;
+    const struct step_block *step;
+};
+
+/* y = normalised x, 0 where that is negative and relu. mask, where relu let it through, with columns.width 8 alone. */
+struct bn_apply_arguments {
+    struct kernel_columns columns;
+    struct kernel_normal normal;
+    const void *x;
+    void *y;
+    uint8_t *mask;
+    uint32_t relu;
+};
+
+/* mask of y for any number of channels: a thread makes a byte of 8 elements. */
+struct bn_mask_arguments {
+    const void *y;
+    uint8_t *mask;
+    uint64_t count;
+};
+
+/* Where a gradient counts as 0. */
+enum kernel_shut { KERNEL_OPEN, KERNEL_SHUT_BY_SIGN, KERNEL_SHUT_BY_MASK };
+
+struct bn_backward_sums_arguments {
+    struct kernel_columns columns;
+    struct kernel_normal normal;
+    const void *x, *dy;
+    const uint8_t *mask;
+    uint32_t shut;   /* enum kernel_shut: by the sign of normalised x, or of `mask` */
+    void *sums;      /* of dy, of dy normalised x, f64 or f32 if `single`; NULL: to dbeta and dgamma */
+    uint32_t single;
+    float *dgamma, *dbeta;
+    double *partial;
+    struct step_block *step;
+};
+
+struct bn_backward_finalize_arguments {
+    const void *sums;
+    uint32_t single, channels;
+    uint64_t rows;
+    const float *norm;
+    float *coefficients, *dgamma, *dbeta;
+};
+
+/* dx [+ other]. */
+struct bn_backward_apply_arguments {
+    struct kernel_columns columns;
+    const float *coefficients;   /* NULL: made of the following */
+    struct kernel_normal normal;
+    const float *dgamma, *dbeta;
+    const void *x, *dy, *other;
+    void *dx;
+    const uint8_t *mask;
+    uint32_t shut;
+};
+
+/* ---- Loss ---- */
+
+struct softmax_loss_arguments {
+    const void *logits;
+    const int32_t *labels;
+    float *probabilities;
+    float *metrics;  /* loss, hits among the first 1 and 5, images: summed over the micro-batches of a step */
+    double *partial; /* 4 for each image */
+    uint32_t images, classes, trains;
+    struct step_block *step; /* `halted` is set when the loss of training is no number */
+};
+
+struct softmax_loss_backward_arguments {
+    const float *probabilities;
+    const int32_t *labels;
+    void *gradient;
+    const float *loss_scale; /* NULL = 1 */
+    uint32_t images, classes;
+    float divisor; /* images of the step */
 };
 
 #endif

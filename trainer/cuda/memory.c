@@ -216,7 +216,7 @@ bool cuda_fill(struct device *device, struct stream *stream, uint64_t offset, ui
 static bool round_images(struct device *device, cudaStream_t stream, enum dtype dtype, void *to, const float *from,
                          uint64_t count, struct error *err)
 {
-    enum kernel_id kernel = dtype == DTYPE_F16 ? KERNEL_round_images_f16 : KERNEL_round_images_bf16;
+    enum kernel_id kernel = dtype == DTYPE_F16 ? KERNEL_round_elements_f16 : KERNEL_round_elements_bf16;
     bool aligned = ((uintptr_t)to | (uintptr_t)from) % 16 == 0;
     const struct round_arguments arguments = {from, to, count, aligned ? count / 8 : 0};
     const struct launch_shape shape = {.blocks = IMAGE_BLOCKS, .threads = KERNEL_THREADS};

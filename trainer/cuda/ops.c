@@ -41,3 +41,55 @@ uint64_t cuda_vectors(uint64_t elements, uint64_t element_bytes, const void *a, 
     const bool aligned = ((uintptr_t)a | (uintptr_t)b | (uintptr_t)c) % 16 == 0;
     return aligned ? elements * element_bytes / 16 : 0;
 }
+
+uint32_t cuda_width(uint32_t channels, uint32_t other_channels, const void *a, const void *b, const void *c)
+{
+    const bool aligned = ((uintptr_t)a | (uintptr_t)b | (uintptr_t)c) % 16 == 0;
+    return aligned && channels % 8 == 0 && other_channels % 8 == 0 ? 8 : 1;
+}
+
+/* Kernels count what they go over in 32 bits. */
+static bool check_count(const struct prepared *p, uint64_t count, struct error *err)
+{
+    if (count < 1u << 31) return true;
+    return error_set(err, ERROR_FAILED,
+                     "op %s: %llu groups of channels in a tensor, and the cuda backend counts to 2^31",
+                     op_kind_name(p->call.op->kind), (unsigned long long)count);
+}
+
+bool cuda_pixels(const struct prepared *p, const struct tensor *image, uint32_t width, struct kernel_image *dims,
+                 struct launch_shape *shape, struct error *err)
+{
+    const uint32_t *d = image->dims;
+    const uint64_t groups = tensor_elements(image) / width;
+    TRY(check_count(p, groups, err));
+    *dims = (struct kernel_image){d[0], d[1], d[2], d[3]};
+    *shape = cuda_grid(p, groups);
+    return true;
+}
+
+/* Blocks of a sum: as many on all GPUs that can run so many, so that these give the same bits. */
+#define MOST_BLOCKS 1024u
+
+static uint32_t divide_up(uint64_t a, uint64_t b) { return (uint32_t)((a + b - 1) / b); }
+
+bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t width, struct kernel_columns *columns,
+                  struct launch_shape *shape, struct error *err)
+{
+    const uint32_t channels = x->dims[3], vectors = channels / width, widest = width == 8 ? 32 : KERNEL_THREADS;
+    const uint32_t tiles = divide_up(vectors, widest), tile = divide_up(vectors, tiles), lanes = KERNEL_THREADS / tile;
+    const uint64_t rows = tensor_elements(x) / channels;
+    const uint32_t running = 8u * (uint32_t)p->device->properties.multiProcessorCount;
+    const uint32_t most = (running < MOST_BLOCKS ? running : MOST_BLOCKS) / tiles;
+    TRY(check_count(p, rows, err));
+    if (tiles > KERNEL_COUNTERS)
+        return error_set(err, ERROR_FAILED, "op %s: %u channels are more than the cuda backend can sum",
+                         op_kind_name(p->call.op->kind), (unsigned)channels);
+    /* Four rows a thread, if there are so many: enough to have loads under way. */
+    uint32_t blocks = divide_up(rows, 4ull * lanes);
+    if (blocks > most) blocks = most ? most : 1;
+    const uint32_t chunk = divide_up(divide_up(rows, blocks), lanes) * lanes;
+    *columns = (struct kernel_columns){(uint32_t)rows, channels, width, tile, lanes, chunk};
+    *shape = (struct launch_shape){.blocks = divide_up(rows, chunk), .blocks_y = tiles, .threads = KERNEL_THREADS};
+    return true;
+}

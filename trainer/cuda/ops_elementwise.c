@@ -36,3 +36,25 @@ bool cuda_prepare_elementwise(struct prepared *p, struct error *err)
     const uint64_t items = a.vectors ? a.vectors : a.count;
     return ADD_KERNEL(p, (enum kernel_id)(kernel.f32 + dtype), cuda_grid(p, items), &a, err);
 }
+
+/* The forward op whose mask the op uses: it is drawn again. */
+static uint32_t dropout_op(const struct prepared *p)
+{
+    const struct op_call *call = &p->call;
+    return call->op->kind == OP_DROPOUT_BWD ? graph_logical_op(call->graph, call->op->forward) : call->op_index;
+}
+
+bool cuda_prepare_dropout(struct prepared *p, struct error *err)
+{
+    const float drop = p->call.op->attr.dropout.drop;
+    enum dtype dtype;
+    TRY(cuda_op_dtype(p, 1, 1, &dtype, err));
+    const struct dropout_arguments a = {.x = op_in(p, 0),
+                                        .y = op_out(p, 0),
+                                        .count = op_elements(p),
+                                        .source = (uint64_t)p->device->options.number << 32 | dropout_op(p),
+                                        .step = p->device->step,
+                                        .threshold = op_trains(p) ? (uint32_t)((double)drop * 0x1p32) : 0,
+                                        .keep = op_trains(p) ? 1 / (1 - drop) : 1};
+    return ADD_KERNEL(p, KERNEL_FOR(dropout, dtype), cuda_grid(p, (a.count + 3) / 4), &a, err);
+}

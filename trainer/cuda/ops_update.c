@@ -35,3 +35,65 @@ bool cuda_prepare_loss_scale_update(struct prepared *p, struct error *err)
         .loss_scale = op_out(p, 0), .step = p->device->step, .least = LOSS_SCALE_LEAST, .most = LOSS_SCALE_MOST};
     return ADD_KERNEL(p, KERNEL_loss_scale_update, ((struct launch_shape){.blocks = 1, .threads = 1}), &a, err);
 }
+
+/* ---- Gradient check ---- */
+
+/* Elements [begin, end) of the bucket, in pieces that are launched when there is no room for more. */
+struct pieces {
+    struct prepared *p;
+    struct gradient_check_arguments arguments;
+    uint32_t count;
+    uint64_t begin, end;
+};
+
+static bool launch_pieces(struct pieces *s, struct error *err)
+{
+    const uint32_t blocks = s->count ? s->count : 1; /* of nothing */
+    TRY(ADD_KERNEL(s->p, KERNEL_gradient_check, ((struct launch_shape){.blocks = blocks, .threads = KERNEL_THREADS}),
+                   &s->arguments, err));
+    s->arguments.keep = 1;
+    s->count = 0;
+    return true;
+}
+
+static bool cut_pieces(struct pieces *s, struct error *err)
+{
+    while (s->begin < s->end) {
+        const uint64_t left = s->end - s->begin, count = left < KERNEL_PIECE_ELEMENTS ? left : KERNEL_PIECE_ELEMENTS;
+        if (s->count == KERNEL_PIECES) TRY(launch_pieces(s, err));
+        s->arguments.pieces[s->count].first = (uint32_t)s->begin;
+        s->arguments.pieces[s->count++].count = (uint32_t)count;
+        s->begin += count;
+    }
+    return true;
+}
+
+/* The bytes between parameters mean nothing; those that touch go together. */
+static bool add_parameter(struct pieces *s, const struct tensor *parameter, struct error *err)
+{
+    const uint64_t begin = parameter->view_offset / sizeof(float), end = begin + tensor_elements(parameter);
+    if (begin != s->end) {
+        TRY(cut_pieces(s, err));
+        s->begin = begin;
+    }
+    s->end = end;
+    return true;
+}
+
+bool cuda_prepare_gradient_check(struct prepared *p, struct error *err)
+{
+    const struct graph *graph = p->call.graph;
+    struct pieces s = {.p = p,
+                       .arguments = {.gradients = op_in(p, 0),
+                                     .loss_scale = op_out(p, 0),
+                                     .keep = !p->call.op->attr.check.first,
+                                     .step = p->device->step}};
+    if (p->call.in_tensor[0]->bytes / sizeof(float) > UINT32_MAX)
+        return error_set(err, ERROR_FAILED,
+                         "a bucket of gradients of 16 GiB or more: the cuda backend cannot check it");
+    for (size_t i = 0; i < graph->parameter_count; i++) {
+        const struct tensor *parameter = &graph->tensors[graph->parameters[i]];
+        if (parameter->view_of == p->call.in_tensor[0]->of) TRY(add_parameter(&s, parameter, err));
+    }
+    return cut_pieces(&s, err) && launch_pieces(&s, err);
+}

@@ -1,5 +1,10 @@
 // All kernels in one image: one call of the compiler for all generations of GPUs.
+#include "bn.cu"
+#include "dropout.cu"
 #include "elementwise.cu"
-#include "images.cu"
+#include "loss.cu"
+#include "move.cu"
+#include "pools.cu"
+#include "round.cu"
 #include "step.cu"
 #include "update.cu"

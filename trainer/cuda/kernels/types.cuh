@@ -21,6 +21,9 @@ template <> __device__ inline float narrow<float>(float value) { return value; }
 template <> __device__ inline f16 narrow<f16>(float value) { return __float2half_rn(value); }
 template <> __device__ inline bf16 narrow<bf16>(float value) { return __float2bfloat16_rn(value); }
 
+// Bits of infinity and of all that is not a number are at least these.
+__device__ inline bool is_finite(float value) { return (__float_as_uint(value) & 0x7fffffffu) < 0x7f800000u; }
+
 // V neighbours, moved 16 bytes at a time where they have as many.
 template <class T, int V> struct __align__(sizeof(T) * V < 16 ? sizeof(T) * V : 16) neighbours { T at[V]; };
 
@@ -42,6 +45,28 @@ template <class T, int V> __device__ inline void store(void *to, uint64_t elemen
 // A loop over a grid: from grid_first() by grid_step().
 __device__ inline uint64_t grid_first() { return (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ inline uint64_t grid_step() { return (uint64_t)gridDim.x * blockDim.x; }
+
+// What the launch gave the block beside what kernels declare.
+#ifdef __CUDACC__
+extern __shared__ double2 launch_shared[];
+__device__ inline void *shared_memory() { return launch_shared; }
+#endif
+
+// Whether this block is the last of `blocks` to come here, each having written its part: it sees what all wrote. By all of
+// its threads.
+__device__ static bool is_last_block(uint32_t *counter, uint32_t blocks)
+{
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = atomicAdd(counter, 1) == blocks - 1;
+        if (last) *counter = 0;
+    }
+    __syncthreads();
+    if (last) __threadfence();
+    return last;
+}
 
 // The three kernels of a template whose function has the same name.
 #define KERNEL_OF_EACH(name, arguments)                                                                                \

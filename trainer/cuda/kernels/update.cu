@@ -62,3 +62,17 @@ extern "C" __global__ void loss_scale_update(struct loss_scale_update_arguments 
     a.loss_scale[1] = streak;
     a.loss_scale[3] += overflow ? 1 : 0;
 }
+
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) gradient_check(const struct gradient_check_arguments a)
+{
+    uint32_t *found = &a.step->counters[1];
+    const float *piece = a.gradients + a.pieces[blockIdx.x].first;
+    const uint32_t count = a.pieces[blockIdx.x].count;
+    bool overflow = false;
+    if (a.step->halted) return;
+    for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) overflow |= !is_finite(piece[i]);
+    if (overflow) atomicOr(found, 1);
+    if (!is_last_block(&a.step->counters[0], gridDim.x) || threadIdx.x != 0) return;
+    const bool before = a.keep && a.loss_scale[2] != 0;
+    a.loss_scale[2] = atomicExch(found, 0) != 0 || before ? 1 : 0;
+}

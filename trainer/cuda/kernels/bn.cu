@@ -1,0 +1,281 @@
+// Batch normalisation (Ioffe and Szegedy, arXiv:1502.03167), whole and taken apart.
+#include "bn.cuh"
+#include "columns.cuh"
+
+// ---- Statistics ----
+
+__device__ inline void write_pair(void *sums, bool single, uint32_t channels, uint32_t c, double2 sum)
+{
+    if (single) {
+        static_cast<float *>(sums)[c] = (float)sum.x;
+        static_cast<float *>(sums)[channels + c] = (float)sum.y;
+    } else {
+        static_cast<double *>(sums)[c] = sum.x;
+        static_cast<double *>(sums)[channels + c] = sum.y;
+    }
+}
+
+__device__ inline double2 read_pair(const void *sums, bool single, uint32_t channels, uint32_t c)
+{
+    if (single) return {static_cast<const float *>(sums)[c], static_cast<const float *>(sums)[channels + c]};
+    return {static_cast<const double *>(sums)[c], static_cast<const double *>(sums)[channels + c]};
+}
+
+struct moments { double mean, variance; };
+
+// Rounding must not make a variance negative. What is not a number stays so.
+__device__ inline moments moments_of(double2 sums, double rows)
+{
+    const double mean = sums.x / rows, variance = sums.y / rows - mean * mean;
+    return {mean, variance < 0 ? 0 : variance};
+}
+
+// Running statistics move towards the batch's; the variance there is the unbiased one.
+__device__ inline void move_running(float *mean, float *variance, uint32_t c, moments batch, double rows, float m)
+{
+    const double unbias = rows > 1 ? rows / (rows - 1) : 1;
+    mean[c] = (1 - m) * mean[c] + m * (float)batch.mean;
+    variance[c] = (1 - m) * variance[c] + m * (float)(batch.variance * unbias);
+}
+
+// Sums of x - s and of its square in f32, where s is x in the block's first row: no large mean can swamp the differences.
+template <class T, int V> __device__ inline void take_sums(const struct bn_sums_arguments &a)
+{
+    const struct kernel_columns &c = a.columns;
+    const place at = place_of(c);
+    const uint32_t begin = first_row(c), end = last_row(c);
+    float shift[V] = {}, first[V] = {}, second[V] = {};
+    if (at.works) load<T, V>(a.x, (uint64_t)begin * c.channels + at.channel, shift);
+#pragma unroll 4
+    for (uint32_t row = begin + at.lane; at.works && row < end; row += c.lanes) {
+        float x[V];
+        load<T, V>(a.x, (uint64_t)row * c.channels + at.channel, x);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+            const float difference = x[k] - shift[k];
+            first[k] += difference;
+            second[k] = fmaf(difference, difference, second[k]);
+        }
+    }
+    sum_lanes<V>(c, at, first, second);
+    double2 own[V];
+    const double rows = end - begin;
+    for (int k = 0; k < V; k++) {
+        const double s = shift[k];
+        own[k] = {rows * s + first[k], second[k] + s * (2.0 * first[k] + rows * s)};
+    }
+    finish_sums<V>(c, at, own, a.partial, a.step, [&](uint32_t channel, double2 sum) {
+        if (a.sums) {
+            write_pair(a.sums, a.single, c.channels, channel, sum);
+            return;
+        }
+        const moments batch = moments_of(sum, c.rows);
+        a.mean[channel] = (float)batch.mean;
+        a.variance[channel] = (float)batch.variance;
+        move_running(a.running_mean, a.running_variance, channel, batch, c.rows, a.step->bn_momentum);
+    });
+}
+
+template <class T> __device__ inline void bn_sums(const struct bn_sums_arguments &a)
+{
+    if (a.columns.width == 8)
+        take_sums<T, 8>(a);
+    else
+        take_sums<T, 1>(a);
+}
+
+__device__ inline void write_norm(const struct bn_finalize_arguments &a, uint32_t c, float mean, float inverse)
+{
+    const float scale = a.gamma[c] * inverse, bias = a.beta[c] - mean * scale;
+    float *prologue = a.norm + BN_ROW_PROLOGUE * a.channels;
+    a.norm[BN_ROW_MEAN * a.channels + c] = mean;
+    a.norm[BN_ROW_INVERSE_DEVIATION * a.channels + c] = inverse;
+    a.norm[BN_ROW_GAMMA * a.channels + c] = a.gamma[c];
+    a.norm[BN_ROW_BETA * a.channels + c] = a.beta[c];
+    if (a.half_prologue) {
+        reinterpret_cast<f16 *>(prologue)[c] = narrow<f16>(scale);
+        reinterpret_cast<f16 *>(prologue)[a.channels + c] = narrow<f16>(bias);
+    } else {
+        prologue[c] = scale;
+        prologue[a.channels + c] = bias;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) bn_finalize(struct bn_finalize_arguments a)
+{
+    const uint32_t c = (uint32_t)grid_first();
+    if (c >= a.channels) return;
+    if (!a.sums) {
+        write_norm(a, c, a.running_mean[c], 1 / sqrtf(a.running_variance[c] + a.epsilon));
+        return;
+    }
+    const moments batch = moments_of(read_pair(a.sums, a.single, a.channels, c), (double)a.rows);
+    write_norm(a, c, (float)batch.mean, 1 / sqrtf((float)batch.variance + a.epsilon));
+    move_running(a.running_mean, a.running_variance, c, batch, (double)a.rows, a.step->bn_momentum);
+}
+
+// ---- Normalising ----
+
+template <class T, int V> __device__ inline void apply(const struct bn_apply_arguments &a)
+{
+    const struct kernel_columns &c = a.columns;
+    const place at = place_of(c);
+    if (!at.works) return;
+    channel_normal n[V];
+#pragma unroll
+    for (int k = 0; k < V; k++) n[k] = channel_normal_of(a.normal, at.channel + k);
+    const uint32_t end = last_row(c);
+#pragma unroll 2
+    for (uint32_t row = first_row(c) + at.lane; row < end; row += c.lanes) {
+        const uint64_t element = (uint64_t)row * c.channels + at.channel;
+        float x[V];
+        uint32_t open = 0;
+        load<T, V>(a.x, element, x);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+            x[k] = normalized(x[k], n[k].mean, n[k].scale, n[k].beta);
+            const bool shut = x[k] <= 0; // not what is not a number
+            open |= shut ? 0 : 1u << k;
+            if (a.relu && shut) x[k] = 0;
+        }
+        store<T, V>(a.y, element, x);
+        if (V == 8 && a.mask) a.mask[element / 8] = (uint8_t)open;
+    }
+}
+
+template <class T> __device__ inline void bn_apply(const struct bn_apply_arguments &a)
+{
+    if (a.columns.width == 8)
+        apply<T, 8>(a);
+    else
+        apply<T, 1>(a);
+}
+
+template <class T> __device__ inline void bn_mask(const struct bn_mask_arguments &a)
+{
+    for (uint64_t byte = grid_first(); byte < (a.count + 7) / 8; byte += grid_step()) {
+        uint32_t open = 0;
+        for (uint64_t k = 0; k < 8 && byte * 8 + k < a.count; k++)
+            open |= widen(static_cast<const T *>(a.y)[byte * 8 + k]) <= 0 ? 0 : 1u << k;
+        a.mask[byte] = (uint8_t)open;
+    }
+}
+
+// ---- Gradients ----
+
+// Which of V elements ReLU let through, by their bits in the mask.
+template <int V> __device__ inline uint32_t open_in(const uint8_t *mask, uint64_t element)
+{
+    return V == 8 ? mask[element / 8] : mask[element / 8] >> element % 8 & 1;
+}
+
+template <class T, int V> __device__ inline void take_gradient_sums(const struct bn_backward_sums_arguments &a)
+{
+    const struct kernel_columns &c = a.columns;
+    const place at = place_of(c);
+    const uint32_t end = last_row(c);
+    channel_normal n[V] = {};
+    float first[V] = {}, second[V] = {};
+#pragma unroll
+    for (int k = 0; k < V; k++)
+        if (at.works) n[k] = channel_normal_of(a.normal, at.channel + k);
+#pragma unroll 2
+    for (uint32_t row = first_row(c) + at.lane; at.works && row < end; row += c.lanes) {
+        const uint64_t element = (uint64_t)row * c.channels + at.channel;
+        const uint32_t open = a.shut == KERNEL_SHUT_BY_MASK ? open_in<V>(a.mask, element) : 0xff;
+        float x[V], dy[V];
+        load<T, V>(a.x, element, x);
+        load<T, V>(a.dy, element, dy);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+            if (a.shut == KERNEL_SHUT_BY_SIGN && normalized(x[k], n[k].mean, n[k].scale, n[k].beta) <= 0) dy[k] = 0;
+            if (!(open >> k & 1)) dy[k] = 0;
+            first[k] += dy[k];
+            second[k] = fmaf(dy[k], (x[k] - n[k].mean) * n[k].inverse, second[k]);
+        }
+    }
+    sum_lanes<V>(c, at, first, second);
+    double2 own[V];
+    for (int k = 0; k < V; k++) own[k] = {first[k], second[k]};
+    finish_sums<V>(c, at, own, a.partial, a.step, [&](uint32_t channel, double2 sum) {
+        if (a.sums) {
+            write_pair(a.sums, a.single, c.channels, channel, sum);
+            return;
+        }
+        a.dbeta[channel] = (float)sum.x;
+        a.dgamma[channel] = (float)sum.y;
+    });
+}
+
+template <class T> __device__ inline void bn_backward_sums(const struct bn_backward_sums_arguments &a)
+{
+    if (a.columns.width == 8)
+        take_gradient_sums<T, 8>(a);
+    else
+        take_gradient_sums<T, 1>(a);
+}
+
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS)
+    bn_backward_finalize(struct bn_backward_finalize_arguments a)
+{
+    const uint32_t c = (uint32_t)grid_first(), n = a.channels;
+    if (c >= n) return;
+    const double2 sum = read_pair(a.sums, a.single, n, c);
+    const float inverse = a.norm[BN_ROW_INVERSE_DEVIATION * n + c];
+    const channel_normal normal = {a.norm[BN_ROW_MEAN * n + c], inverse, a.norm[BN_ROW_GAMMA * n + c] * inverse,
+                                   a.norm[BN_ROW_BETA * n + c]};
+    const channel_coefficients to = make_coefficients(normal, (float)sum.y, (float)sum.x, (float)a.rows);
+    a.dbeta[c] = (float)sum.x;
+    a.dgamma[c] = (float)sum.y;
+    a.coefficients[c] = to.scale;
+    a.coefficients[n + c] = to.shift;
+    a.coefficients[2 * n + c] = to.slope;
+    a.coefficients[3 * n + c] = to.mean;
+    a.coefficients[4 * n + c] = to.beta;
+}
+
+__device__ inline channel_coefficients coefficients_of(const struct bn_backward_apply_arguments &a, uint32_t c)
+{
+    if (a.coefficients) return channel_coefficients_of(a.coefficients, a.columns.channels, c);
+    return make_coefficients(channel_normal_of(a.normal, c), a.dgamma[c], a.dbeta[c], (float)a.columns.rows);
+}
+
+template <class T, int V> __device__ inline void apply_backward(const struct bn_backward_apply_arguments &a)
+{
+    const struct kernel_columns &c = a.columns;
+    const place at = place_of(c);
+    if (!at.works) return;
+    channel_coefficients n[V];
+#pragma unroll
+    for (int k = 0; k < V; k++) n[k] = coefficients_of(a, at.channel + k);
+    const uint32_t end = last_row(c);
+    for (uint32_t row = first_row(c) + at.lane; row < end; row += c.lanes) {
+        const uint64_t element = (uint64_t)row * c.channels + at.channel;
+        const uint32_t open = a.shut == KERNEL_SHUT_BY_MASK ? open_in<V>(a.mask, element) : 0xff;
+        float x[V], dy[V], other[V] = {};
+        load<T, V>(a.x, element, x);
+        load<T, V>(a.dy, element, dy);
+        if (a.other) load<T, V>(a.other, element, other);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+            if (a.shut == KERNEL_SHUT_BY_SIGN && normalized(x[k], n[k].mean, n[k].scale, n[k].beta) <= 0) dy[k] = 0;
+            if (!(open >> k & 1)) dy[k] = 0;
+            x[k] = gradient_through(x[k], dy[k], n[k]) + other[k];
+        }
+        store<T, V>(a.dx, element, x);
+    }
+}
+
+template <class T> __device__ inline void bn_backward_apply(const struct bn_backward_apply_arguments &a)
+{
+    if (a.columns.width == 8)
+        apply_backward<T, 8>(a);
+    else
+        apply_backward<T, 1>(a);
+}
+
+KERNEL_OF_EACH(bn_sums, bn_sums_arguments)
+KERNEL_OF_EACH(bn_apply, bn_apply_arguments)
+KERNEL_OF_EACH(bn_mask, bn_mask_arguments)
+KERNEL_OF_EACH(bn_backward_sums, bn_backward_sums_arguments)
+KERNEL_OF_EACH(bn_backward_apply, bn_backward_apply_arguments)

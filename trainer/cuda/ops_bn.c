@@ -1,0 +1,215 @@
+/* Batch normalisation, whole and taken apart. */
+#include "bn_layout.h"
+#include "cuda_ops.h"
+
+static uint32_t channels_of(const struct prepared *p) { return p->call.in_tensor[0]->dims[3]; }
+
+/* Sums are passed from block to block here. */
+static double *partial_of(const struct prepared *p) { return (double *)(void *)p->device->scratch; }
+
+/* Shared memory of a kernel that sums columns: two floats for each channel of a thread, then two doubles a thread. */
+static uint32_t shared_bytes(uint32_t width)
+{
+    const uint32_t lanes = KERNEL_THREADS * 2 * width * (uint32_t)sizeof(float);
+    const uint32_t blocks = KERNEL_THREADS * 2 * (uint32_t)sizeof(double);
+    return lanes > blocks ? lanes : blocks;
+}
+
+static struct kernel_normal normal_of_rows(const float *norm, uint32_t channels)
+{
+    return (struct kernel_normal){.mean = norm + BN_ROW_MEAN * channels,
+                                  .inverse = norm + BN_ROW_INVERSE_DEVIATION * channels,
+                                  .gamma = norm + BN_ROW_GAMMA * channels,
+                                  .beta = norm + BN_ROW_BETA * channels};
+}
+
+/* ---- Taken apart ---- */
+
+bool cuda_prepare_bn_sums(struct prepared *p, struct error *err)
+{
+    struct bn_sums_arguments a = {
+        .x = op_in(p, 0), .sums = op_out(p, 0), .partial = partial_of(p), .step = p->device->step};
+    struct launch_shape shape;
+    enum dtype dtype;
+    if (!op_trains(p)) return true;
+    TRY(cuda_op_dtype(p, 1, 0, &dtype, err));
+    const uint32_t width = cuda_width(channels_of(p), 8, a.x, NULL, NULL);
+    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
+    shape.shared_bytes = shared_bytes(width);
+    return ADD_KERNEL(p, KERNEL_FOR(bn_sums, dtype), shape, &a, err);
+}
+
+bool cuda_prepare_bn_finalize(struct prepared *p, struct error *err)
+{
+    const struct op_call *call = &p->call;
+    const struct bn_finalize_arguments a = {.sums = op_trains(p) ? op_in(p, 0) : NULL,
+                                            .single = bn_sums_are_single(call->graph, call->op->in[0]),
+                                            .channels = call->out_tensor[0]->dims[3],
+                                            .rows = call->op->attr.bn.rows,
+                                            .gamma = op_in(p, 1),
+                                            .beta = op_in(p, 2),
+                                            .running_mean = op_in(p, 3),
+                                            .running_variance = op_in(p, 4),
+                                            .norm = op_out(p, 0),
+                                            .half_prologue = call->graph->options.dtype == DTYPE_F16,
+                                            .epsilon = call->op->attr.bn.epsilon,
+                                            .step = p->device->step};
+    const uint32_t blocks = (a.channels + KERNEL_THREADS - 1) / KERNEL_THREADS;
+    return ADD_KERNEL(p, KERNEL_bn_finalize, ((struct launch_shape){.blocks = blocks, .threads = KERNEL_THREADS}), &a,
+                      err);
+}
+
+bool cuda_prepare_bn_apply(struct prepared *p, struct error *err)
+{
+    struct bn_apply_arguments a = {.normal = normal_of_rows(op_in(p, 1), channels_of(p)),
+                                   .x = op_in(p, 0),
+                                   .y = op_out(p, 0),
+                                   .relu = p->call.op->attr.bn.relu};
+    struct launch_shape shape;
+    enum dtype dtype;
+    TRY(cuda_op_dtype(p, 1, 1, &dtype, err));
+    const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.y, NULL);
+    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
+    return ADD_KERNEL(p, KERNEL_FOR(bn_apply, dtype), shape, &a, err);
+}
+
+bool cuda_prepare_bn_backward_sums(struct prepared *p, struct error *err)
+{
+    struct bn_backward_sums_arguments a = {.normal = normal_of_rows(op_in(p, 2), channels_of(p)),
+                                           .x = op_in(p, 0),
+                                           .dy = op_in(p, 1),
+                                           .shut = p->call.op->attr.bn.relu ? KERNEL_SHUT_BY_SIGN : KERNEL_OPEN,
+                                           .sums = op_out(p, 0),
+                                           .partial = partial_of(p),
+                                           .step = p->device->step};
+    struct launch_shape shape;
+    enum dtype dtype;
+    TRY(cuda_op_dtype(p, 3, 0, &dtype, err));
+    const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.dy, NULL);
+    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
+    shape.shared_bytes = shared_bytes(width);
+    return ADD_KERNEL(p, KERNEL_FOR(bn_backward_sums, dtype), shape, &a, err);
+}
+
+bool cuda_prepare_bn_backward_finalize(struct prepared *p, struct error *err)
+{
+    const struct op_call *call = &p->call;
+    const struct bn_backward_finalize_arguments a = {.sums = op_in(p, 0),
+                                                     .single = bn_sums_are_single(call->graph, call->op->in[0]),
+                                                     .channels = call->out_tensor[0]->dims[3],
+                                                     .rows = call->op->attr.bn.rows,
+                                                     .norm = op_in(p, 2),
+                                                     .coefficients = op_out(p, 0),
+                                                     .dgamma = op_out(p, 1),
+                                                     .dbeta = op_out(p, 2)};
+    const uint32_t blocks = (a.channels + KERNEL_THREADS - 1) / KERNEL_THREADS;
+    return ADD_KERNEL(p, KERNEL_bn_backward_finalize,
+                      ((struct launch_shape){.blocks = blocks, .threads = KERNEL_THREADS}), &a, err);
+}
+
+/* Common to both: what is read through and where dx goes are set. */
+static bool add_backward_apply(struct prepared *p, struct bn_backward_apply_arguments *a, enum dtype dtype,
+                               struct error *err)
+{
+    struct launch_shape shape;
+    const void *first = (const void *)((uintptr_t)a->x | (uintptr_t)a->dy);
+    const uint32_t width = cuda_width(channels_of(p), 8, first, a->other, a->dx);
+    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a->columns, &shape, err));
+    return ADD_KERNEL(p, KERNEL_FOR(bn_backward_apply, dtype), shape, a, err);
+}
+
+bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
+{
+    struct bn_backward_apply_arguments a = {.coefficients = op_in(p, 2),
+                                            .x = op_in(p, 0),
+                                            .dy = op_in(p, 1),
+                                            .other = op_in(p, 3),
+                                            .dx = op_out(p, 0),
+                                            .shut = p->call.op->attr.bn.relu ? KERNEL_SHUT_BY_SIGN : KERNEL_OPEN};
+    enum dtype dtype;
+    TRY(cuda_op_dtype(p, 1 | 2 | 8, 1, &dtype, err));
+    return add_backward_apply(p, &a, dtype, err);
+}
+
+/* ---- Whole ---- */
+
+/* Mean and variance of the batch, which are kept for the backward pass. */
+static bool add_statistics(struct prepared *p, enum dtype dtype, struct error *err)
+{
+    struct bn_sums_arguments a = {.x = op_in(p, 0),
+                                  .mean = op_out(p, 1),
+                                  .variance = op_out(p, 2),
+                                  .running_mean = op_in(p, 3),
+                                  .running_variance = op_in(p, 4),
+                                  .partial = partial_of(p),
+                                  .step = p->device->step};
+    struct launch_shape shape;
+    const uint32_t width = cuda_width(channels_of(p), 8, a.x, NULL, NULL);
+    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
+    shape.shared_bytes = shared_bytes(width);
+    return ADD_KERNEL(p, KERNEL_FOR(bn_sums, dtype), shape, &a, err);
+}
+
+/* From the result, where a byte has bits of several pixels. */
+static bool add_mask(struct prepared *p, enum dtype dtype, struct error *err)
+{
+    const struct bn_mask_arguments a = {op_out(p, 0), op_out(p, 3), op_elements(p)};
+    return ADD_KERNEL(p, KERNEL_FOR(bn_mask, dtype), cuda_grid(p, (a.count + 7) / 8), &a, err);
+}
+
+static struct kernel_normal normal_of(const struct prepared *p, const void *mean, const void *variance)
+{
+    const bool backward = p->call.op->kind == OP_BN_BWD;
+    return (struct kernel_normal){.mean = mean,
+                                  .variance = variance,
+                                  .gamma = op_in(p, backward ? 2 : 1),
+                                  .beta = op_in(p, 2), /* nobody asks for it backward */
+                                  .epsilon = p->call.op->attr.bn.epsilon};
+}
+
+bool cuda_prepare_bn(struct prepared *p, struct error *err)
+{
+    const bool trains = op_trains(p), relu = p->call.op->attr.bn.relu;
+    struct bn_apply_arguments a = {.x = op_in(p, 0), .y = op_out(p, 0), .relu = relu};
+    struct launch_shape shape;
+    enum dtype dtype;
+    TRY(cuda_op_dtype(p, 1, 1, &dtype, err));
+    if (p->call.pass == PASS_FORWARD) TRY(add_statistics(p, dtype, err));
+    a.normal = trains ? normal_of(p, op_out(p, 1), op_out(p, 2)) : normal_of(p, op_in(p, 3), op_in(p, 4));
+    const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.y, NULL);
+    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
+    if (trains && relu && width == 8) a.mask = op_out(p, 3);
+    TRY(ADD_KERNEL(p, KERNEL_FOR(bn_apply, dtype), shape, &a, err));
+    return !trains || !relu || width == 8 || add_mask(p, dtype, err);
+}
+
+bool cuda_prepare_bn_backward(struct prepared *p, struct error *err)
+{
+    const bool relu = p->call.op->attr.bn.relu;
+    const uint8_t *mask = relu ? op_in(p, 5) : NULL;
+    struct bn_backward_sums_arguments sums = {.normal = normal_of(p, op_in(p, 3), op_in(p, 4)),
+                                              .x = op_in(p, 0),
+                                              .dy = op_in(p, 1),
+                                              .mask = mask,
+                                              .shut = relu ? KERNEL_SHUT_BY_MASK : KERNEL_OPEN,
+                                              .dgamma = op_out(p, 1),
+                                              .dbeta = op_out(p, 2),
+                                              .partial = partial_of(p),
+                                              .step = p->device->step};
+    struct launch_shape shape;
+    enum dtype dtype;
+    TRY(cuda_op_dtype(p, 3, 1, &dtype, err));
+    const uint32_t width = cuda_width(channels_of(p), 8, sums.x, sums.dy, NULL);
+    TRY(cuda_columns(p, p->call.in_tensor[0], width, &sums.columns, &shape, err));
+    shape.shared_bytes = shared_bytes(width);
+    TRY(ADD_KERNEL(p, KERNEL_FOR(bn_backward_sums, dtype), shape, &sums, err));
+    struct bn_backward_apply_arguments apply = {.normal = sums.normal,
+                                                .dgamma = sums.dgamma,
+                                                .dbeta = sums.dbeta,
+                                                .x = sums.x,
+                                                .dy = sums.dy,
+                                                .dx = op_out(p, 0),
+                                                .mask = mask,
+                                                .shut = sums.shut};
+    return add_backward_apply(p, &apply, dtype, err);
+}
