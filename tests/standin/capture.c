@@ -332,6 +332,8 @@ cudaError_t EXPORTED cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t handle)
         struct command wait = {.kind = COMMAND_WAIT, .stream = x->last, .sequence = x->last_sequence};
         stream_push(s, &wait);
     }
+    for (size_t i = 0; i < x->nodes.count; i++) /* a copy is to read what is there now */
+        if (x->nodes.nodes[i]->work->kind == WORK_COPY) work_note_source(x->nodes.nodes[i]->work);
     struct command c = {.kind = COMMAND_GRAPH, .graph = x};
     advance_clock(s, x, &c);
     stream_push(s, &c);

@@ -12,16 +12,3 @@ static void add_one(const void *arguments, unsigned x, unsigned y, unsigned thre
 
 const struct host_kernel probe_kernels[] = {{"probe_add_one", add_one, sizeof(struct probe_arguments)}};
 const size_t probe_kernel_count = 1;
-
-/* Until the kernels are compiled for the host. */
-#include "../../trainer/cuda/kernels.h"
-static void set_step(const void *arguments, unsigned x, unsigned y, unsigned threads, unsigned shared, uint64_t seed)
-{
-    const struct set_step_arguments *a = arguments;
-    (void)x, (void)y, (void)threads, (void)shared, (void)seed;
-    uint32_t halted = a->block->halted;
-    *a->block = a->values;
-    a->block->halted = halted;
-}
-const struct host_kernel host_kernels[] = {{"set_step", set_step, sizeof(struct set_step_arguments)}};
-const size_t host_kernel_count = 1;

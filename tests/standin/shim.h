@@ -20,7 +20,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <vector>
 
 #include "host_kernels.h"
 
@@ -56,10 +55,16 @@ struct fibre {
     unsigned thread; /* that is running or waiting on it */
 };
 
+/* Not of the library, whose code a sanitizer would see. */
+struct fibres {
+    fibre *at[most_threads];
+    unsigned count;
+};
+
 /* Where `all` threads meet. */
 struct meeting {
     unsigned arrived;
-    std::vector<fibre *> waiting;
+    fibres waiting;
 };
 
 /* What the lanes of a warp show each other. */
@@ -73,8 +78,8 @@ struct block_state {
     unsigned step, offset; /* the n-th thread to start is (n * step + offset) % threads */
     meeting barrier;
     warp warps[most_threads / warp_threads];
-    std::vector<fibre *> ready, idle;
-    unsigned fibres; /* in all; the i-th has the i-th stack */
+    fibres ready, idle;
+    unsigned made; /* fibres in all; the i-th has the i-th stack */
     char *stacks;
     fibre *current;
     void *scheduler;
@@ -119,6 +124,8 @@ SHIM uint64_t draw()
     return state.random >> 33;
 }
 
+SHIM void add(fibres &to, fibre *one) { to.at[to.count++] = one; }
+
 SHIM void run_thread(unsigned thread)
 {
     state.current->thread = thread;
@@ -134,9 +141,9 @@ SHIM void fibre_main()
         while (state.started < state.threads) {
             unsigned n = state.started++;
             run_thread(state.shuffled ? (unsigned)(((uint64_t)n * state.step + state.offset) % state.threads) : n);
-            if (state.shuffled && !state.ready.empty()) break; /* others may go on first */
+            if (state.shuffled && state.ready.count > 0) break; /* others may go on first */
         }
-        state.idle.push_back(state.current);
+        add(state.idle, state.current);
         shim_switch(&state.current->stack_pointer, state.scheduler);
     }
 }
@@ -144,7 +151,7 @@ SHIM void fibre_main()
 SHIM fibre *fibre_new()
 {
     fibre *made = new fibre();
-    void **slots = reinterpret_cast<void **>(state.stacks + ++state.fibres * stack_bytes);
+    void **slots = reinterpret_cast<void **>(state.stacks + ++state.made * stack_bytes);
     *--slots = nullptr; /* where fibre_main would return to; and the stack as a call leaves it */
     *--slots = reinterpret_cast<void *>(fibre_main);
     for (int i = 0; i < 6; i++) *--slots = nullptr;
@@ -152,11 +159,10 @@ SHIM fibre *fibre_new()
     return made;
 }
 
-SHIM fibre *take(std::vector<fibre *> &from, size_t i)
+SHIM fibre *take(fibres &from, size_t i)
 {
-    fibre *taken = from[i];
-    from[i] = from.back();
-    from.pop_back();
+    fibre *taken = from.at[i];
+    from.at[i] = from.at[--from.count];
     return taken;
 }
 
@@ -164,12 +170,12 @@ SHIM fibre *take(std::vector<fibre *> &from, size_t i)
 SHIM fibre *choose()
 {
     bool start = state.started < state.threads;
-    size_t choices = state.ready.size() + start;
+    size_t choices = state.ready.count + start;
     if (choices == 0) fault("threads wait where others never come");
     size_t i = state.shuffled ? draw() % choices : start ? choices - 1 : 0;
-    if (i < state.ready.size()) return take(state.ready, i);
-    if (state.idle.empty()) state.idle.push_back(fibre_new());
-    return take(state.idle, state.idle.size() - 1);
+    if (i < state.ready.count) return take(state.ready, i);
+    if (state.idle.count == 0) add(state.idle, fibre_new());
+    return take(state.idle, state.idle.count - 1);
 }
 
 /* The calling thread goes on when somebody has put its fibre among the ready ones. */
@@ -183,15 +189,15 @@ SHIM void wait()
 SHIM void meet(meeting &m, unsigned all)
 {
     if (++m.arrived < all) {
-        m.waiting.push_back(state.current);
+        add(m.waiting, state.current);
         wait();
         return;
     }
     m.arrived = 0;
-    for (fibre *f : m.waiting) state.ready.push_back(f);
-    m.waiting.clear();
+    for (unsigned i = 0; i < m.waiting.count; i++) add(state.ready, m.waiting.at[i]);
+    m.waiting.count = 0;
     if (!state.shuffled) return;
-    state.ready.push_back(state.current); /* the last to come need not be the first to go */
+    add(state.ready, state.current); /* the last to come need not be the first to go */
     wait();
 }
 
@@ -239,15 +245,16 @@ SHIM void prepare_memory()
 SHIM void run_grid(const char *name, void (*kernel)(const void *), const void *arguments, unsigned grid_x,
                    unsigned grid_y, unsigned threads, unsigned shared_bytes, uint64_t seed)
 {
-    std::lock_guard<std::mutex> alone(one_kernel);
-    std::vector<unsigned char> shared(shared_bytes + 16);
+    one_kernel.lock();
+    void *shared = std::malloc(shared_bytes + 16);
+    if (!shared) fault("no memory for what it shares");
     state.name = name;
     state.kernel = kernel;
     state.arguments = arguments;
     state.threads = threads;
     state.random = seed * 2654435761u + 1;
     state.shuffled = seed != 0;
-    state.shared = reinterpret_cast<unsigned char *>((reinterpret_cast<uintptr_t>(shared.data()) + 15) & ~uintptr_t{15});
+    state.shared = reinterpret_cast<unsigned char *>((reinterpret_cast<uintptr_t>(shared) + 15) & ~uintptr_t{15});
     state.shared_bytes = shared_bytes;
     if (threads == 0 || threads > most_threads) fault("a block of no threads, or of more than 1,024");
     prepare_memory();
@@ -255,6 +262,8 @@ SHIM void run_grid(const char *name, void (*kernel)(const void *), const void *a
     gridDim = {grid_x, grid_y, 1};
     for (unsigned y = 0; y < grid_y; y++)
         for (unsigned x = 0; x < grid_x; x++) run_block(x, y);
+    std::free(shared);
+    one_kernel.unlock();
 }
 
 /* ---- A kernel as a row of host_kernels ---- */

@@ -63,6 +63,7 @@ static void run_kernel(const struct work *work, struct device *device)
 {
     const struct host_kernel *host = work->launch.kernel->host;
     instrument_begin(&device->memory);
+    host_kernel_memory(work->launch.arguments, host->argument_bytes);
     host->run(work->launch.arguments, work->launch.grid_x, work->launch.grid_y, work->launch.threads,
               work->launch.shared_bytes, draw(UINT64_MAX));
     instrument_end();

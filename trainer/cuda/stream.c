@@ -37,14 +37,23 @@ bool cuda_stream_create(struct device *device, struct stream **stream, struct er
     return true;
 }
 
-/* Waits for nothing: what is still under way ends by itself, or the device is not waited for later. */
+/* Whether a lost device ends by itself what it was given: in the time that short work takes. */
+static bool comes_to_an_end(const struct stream *stream)
+{
+    const struct cuda_calls *cuda = &stream->device->vendor->cuda;
+    for (int i = 0; i < 50; i++) {
+        if (cuda->StreamQuery(stream->handle) != cudaErrorNotReady) return true;
+        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+    }
+    return false;
+}
+
 void cuda_stream_destroy(struct stream *stream)
 {
     if (!stream) return;
     struct device *device = stream->device;
-    const struct cuda_calls *cuda = &device->vendor->cuda;
-    if (device->lost && cuda->StreamQuery(stream->handle) == cudaErrorNotReady) device->busy = true;
-    cuda->StreamDestroy(stream->handle);
+    if (device->lost && !device->busy && !comes_to_an_end(stream)) device->busy = true;
+    device->vendor->cuda.StreamDestroy(stream->handle);
     mem_free(stream);
 }
 
