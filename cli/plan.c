@@ -309,7 +309,7 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     if (plan_flags_request(&o->flags, model, &use, &machine, &request, err) &&
         watch(&request, &progress, o->max_depth) && set_nodes(o, &machine, err) &&
         read_costs(o, &request, &machine, &costs, err) &&
-        plan_engines_begin(o->engines, plan_flags_fuse_auto(&o->flags), &machine, &request, &engines, err) &&
+        plan_engines_begin(o->engines, &machine, &request, &engines, err) &&
         make_plan_of_engines(o, &request, &engines, &made, err) && write_files(o, made.plan, err) &&
         tell(o, &request, &made, &engines, err) && plan_engines_save(&engines, err))
         code = made.plan->fits ? 0 : 1;
@@ -413,8 +413,7 @@ static const char manual_end[] = "      --search-seconds S  look so long for a s
                                  "      --engines HOW      workspaces of GPUs from cuDNN's engines, without the\n"
                                  "                         GPU: auto (asks the cuDNN here) or a file of answers,\n"
                                  "                         made or completed here and read where no cuDNN is; the\n"
-                                 "                         planner's estimate if not given. It answers for plain\n"
-                                 "                         convolutions: then auto fuses bn alone\n"
+                                 "                         planner's estimate if not given\n"
                                  "      --network RATE     between nodes of devices, like 3200Gb/s, of a node, per\n"
                                  "                         direction; the catalogue's if not given\n"
                                  "      --per-node N       so many devices in a node\n"

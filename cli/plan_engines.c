@@ -53,9 +53,10 @@ static bool engine_workspace(void *context, const struct graph *graph, const str
     struct plan_engines *all = context;
     struct engine_answer answer;
     const struct engine *engine = NULL;
-    if (engines_answer(all->engines, graph, op, &answer)) engine = engines_choose(&answer, &all->rules);
+    if (engines_answer(all->engines, graph, op, pass, &all->rules, &answer))
+        engine = engines_choose(&answer, &all->rules);
     if (!engine) return workspace_estimate(&all->tier, graph, op, pass, bytes, err);
-    uint64_t copy = workspace_weights_copy(graph, op);
+    uint64_t copy = engine_question_copies(&answer.question) ? workspace_weights_copy(graph, op) : 0;
     *bytes = engine->workspace_bytes + (copy + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
     return true;
 }
@@ -68,8 +69,6 @@ static void mark(struct machine *machine, uint32_t cudnn)
 static void use(struct plan_engines *all, struct plan_request *request)
 {
     mark(all->machine, engines_cudnn(all->engines));
-    all->lowering = request->lowering;
-    request->lowering &= LOWER_BN | LOWER_WEIGHTS;
     request->workspace_bytes = engine_workspace;
     request->workspace_context = all;
 }
@@ -77,7 +76,6 @@ static void use(struct plan_engines *all, struct plan_request *request)
 static void do_without(struct plan_engines *all, struct plan_request *request)
 {
     mark(all->machine, 0);
-    request->lowering = all->lowering;
     request->workspace_bytes = NULL;
     request->workspace_context = NULL;
 }
@@ -86,17 +84,6 @@ static void tell(struct plan_engines *all, const char *why)
 {
     fprintf(stderr, "fathom plan: %s; workspaces are estimated\n", PRINTABLE(why));
     all->told = true;
-}
-
-/* What cuDNN has for convolutions with something before or after them is another question, which is not asked yet. */
-static bool check_fusion(const struct plan_request *request, bool fuse_auto, struct error *err)
-{
-    uint32_t beside = request->lowering & ~(uint32_t)(LOWER_BN | LOWER_WEIGHTS);
-    if (fuse_auto || beside == 0) return true;
-    return error_set(
-        err, ERROR_INPUT,
-        "--engines: found beside --fuse, which makes convolutions do more than one thing; cuDNN is asked about "
-        "plain ones, so --fuse none, or some of bn and weights, goes with it");
 }
 
 static bool check_devices(const struct machine *machine, struct error *err)
@@ -149,12 +136,12 @@ static bool open_engines(struct plan_engines *all, const struct engine_device *d
     return true;
 }
 
-bool plan_engines_begin(const char *how, bool fuse_auto, struct machine *machine, struct plan_request *request,
+bool plan_engines_begin(const char *how, struct machine *machine, struct plan_request *request,
                         struct plan_engines *engines, struct error *err)
 {
     if (!how) return true;
     const struct device_spec *spec = &machine->devices[0];
-    TRY(check_devices(machine, err) && check_fusion(request, fuse_auto, err));
+    TRY(check_devices(machine, err));
     engines->machine = machine;
     engines->carried = strcmp(how, "auto") == 0 ? NULL : how;
     engines->tier = (struct workspace_tier){spec, request->workspace_cap_bytes};
@@ -200,18 +187,26 @@ struct row {
     size_t ops;
 };
 
-/* The distinct convolutions of a graph with what was chosen; *count of them. */
-static struct row *gather(struct plan_engines *all, const struct graph *graph, size_t *count)
+static bool is_convolution(const struct op *op)
+{
+    return op->kind == OP_CONV || op->kind == OP_CONV_BWD_DATA || op->kind == OP_CONV_BWD_WEIGHTS;
+}
+
+/* The distinct convolutions of a graph with what was chosen; *count of them, and *unasked ops that are no question. */
+static struct row *gather(struct plan_engines *all, const struct graph *graph, size_t *count, size_t *unasked)
 {
     struct row *rows = mem_zalloc(MEM_PLAN, graph->op_count, sizeof *rows);
-    *count = 0;
+    *count = *unasked = 0;
     for (size_t i = 0; rows && i < graph->op_count; i++) {
         struct engine_question question;
         struct engine_answer answer;
         size_t k = 0;
-        if (!engine_question_of(graph, &graph->ops[i], &question)) continue;
+        if (!engine_question_of(graph, &graph->ops[i], PASS_FORWARD, &question)) {
+            *unasked += is_convolution(&graph->ops[i]);
+            continue;
+        }
         while (k < *count && !engine_question_same(&rows[k].question, &question)) k++;
-        if (k == *count && engines_answer(all->engines, graph, &graph->ops[i], &answer))
+        if (k == *count && engines_answer(all->engines, graph, &graph->ops[i], PASS_FORWARD, &all->rules, &answer))
             rows[(*count)++] = (struct row){question, engines_choose(&answer, &all->rules), 0};
         if (k < *count) rows[k].ops++;
     }
@@ -238,9 +233,9 @@ static const char *engine_words(const struct engine *engine, char out[64])
 void plan_engines_print(struct plan_engines *engines, const struct plan_variant *variant, FILE *to)
 {
     char version[ENGINE_VERSION_TEXT];
-    size_t count;
+    size_t count, unasked;
     if (!engines->engines || engines->told) return;
-    struct row *rows = gather(engines, variant->graph, &count);
+    struct row *rows = gather(engines, variant->graph, &count, &unasked);
     if (rows) qsort(rows, count, sizeof *rows, by_workspace);
     fputc('\n', to);
     page_say(to, 2, 2,
@@ -249,11 +244,17 @@ void plan_engines_print(struct plan_engines *engines, const struct plan_variant 
              engine_version_words(engines_cudnn(engines->engines), version), engines_device(engines->engines)->name);
     fprintf(to, "  %-33s %-16s %5s %-8s %12s\n", "convolution", "pass", "ops", "engine", "workspace");
     for (size_t i = 0; rows && i < count; i++) {
-        char words[ENGINE_QUESTION_TEXT], name[64], bytes[UNITS_TEXT] = "";
+        char words[ENGINE_QUESTION_TEXT], name[64], bytes[UNITS_TEXT] = "", fused[ENGINE_FUSED_TEXT];
         if (rows[i].engine) units_format_bytes(rows[i].engine->workspace_bytes, bytes);
         fprintf(to, "  %-33s %-16s %5zu %-8s %12s\n", engine_question_words(&rows[i].question, words),
                 engine_pass_name((enum engine_pass)rows[i].question.pass), rows[i].ops,
                 engine_words(rows[i].engine, name), bytes);
+        if (rows[i].question.fused) fprintf(to, "    %s\n", engine_fused_words(rows[i].question.fused, fused));
     }
+    if (unasked)
+        page_say(to, 2, 2,
+                 "%zu convolutions read their gradient through a batch normalisation, for which cuDNN has no engine: "
+                 "their workspaces are estimated",
+                 unasked);
     mem_free(rows);
 }

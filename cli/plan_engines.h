@@ -15,15 +15,14 @@ struct plan_engines {
     struct machine *machine;       /* the request's */
     struct workspace_tier tier;    /* for what has no engine */
     struct engine_rules rules;
-    uint32_t lowering;             /* the request's without answers */
     bool told;                     /* of a fault */
 };
 
 /* The request then takes its workspaces from engines, and its devices say so. how: "auto" or a file of answers; NULL = not
- * asked for. fuse_auto: nobody said what to fuse; then bn alone is, as answers are about plain convolutions. Where cuDNN cannot be asked under "auto", a sentence on standard error says so and the request stays as it
+ * asked for. Where cuDNN cannot be asked under "auto", a sentence on standard error says so and the request stays as it
  * was. ERROR_INPUT for devices that are unlike or no GPUs, and when a file that is there cannot be used, or one that is
  * not cannot be made. The caller ends it with plan_engines_end, also after a failure. */
-bool plan_engines_begin(const char *how, bool fuse_auto, struct machine *machine, struct plan_request *request,
+bool plan_engines_begin(const char *how, struct machine *machine, struct plan_request *request,
                         struct plan_engines *engines, struct error *err);
 /* Takes a zeroed object. */
 void plan_engines_end(struct plan_engines *engines);

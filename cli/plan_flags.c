@@ -167,12 +167,13 @@ static bool parse_fusion(const char *word, size_t length, uint32_t *lowering, st
         length > 40 ? 40 : (int)length, word);
 }
 
-bool plan_flags_fuse_auto(const struct plan_flags *o) { return !o->fuse || choice_same(o->fuse, "auto"); }
+/* Whether the devices say what is fused. */
+static bool fuse_auto(const struct plan_flags *o) { return !o->fuse || choice_same(o->fuse, "auto"); }
 
 static bool parse_fuse(const struct plan_flags *o, struct plan_request *request, struct error *err)
 {
     request->lowering = 0;
-    if (plan_flags_fuse_auto(o) || choice_same(o->fuse, "none")) return true;
+    if (fuse_auto(o) || choice_same(o->fuse, "none")) return true;
     if (choice_same(o->fuse, "all")) {
         request->lowering = LOWER_ALL;
         return true;
@@ -223,7 +224,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     request->machine = machine;
     TRY(host_gpus_parse(o->gpus ? o->gpus : use->gpus, use->found, use->now, machine, err));
     if (machine->devices[0].kind != DEVICE_CPU && !use->everywhere) {
-        if (plan_flags_fuse_auto(o)) request->lowering = engine_lowering_shared(machine, request->dtype);
+        if (fuse_auto(o)) request->lowering = engine_lowering_shared(machine, request->dtype);
         return true;
     }
     TRY(check_dtype(host, request->dtype, err));
@@ -231,7 +232,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
         return error_set(err, ERROR_INPUT,
                          "--workspace: found for the %s backend, which says what its ops need; it goes with GPUs",
                          host->name);
-    if (plan_flags_fuse_auto(o) && host->lowering) request->lowering = host->lowering(request->dtype);
+    if (fuse_auto(o) && host->lowering) request->lowering = host->lowering(request->dtype);
     request->workspace_bytes = ask_workspace;
     request->workspace_context = (void *)(uintptr_t)host;
     return true;

@@ -20,8 +20,6 @@ struct plan_flags { /* NULL, 0, false = not given */
 void plan_flags_specs(struct plan_flags *flags, struct option_spec specs[PLAN_FLAGS]);
 /* Whether any was given. */
 bool plan_flags_given(const struct plan_flags *flags);
-/* Whether the devices say what is fused. */
-bool plan_flags_fuse_auto(const struct plan_flags *flags);
 /* For what a request is made. */
 struct plan_flags_use {
     const char *gpus;           /* where --gpus is not given */

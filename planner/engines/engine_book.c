@@ -14,6 +14,7 @@
 #define MOST_BYTES   (256u << 20)
 #define LEAST_SLOTS  256
 #define MOST_ENGINES 1024 /* of one answer */
+#define PLAIN_CELLS  (3 + ENGINE_QUESTION_NUMBERS)
 
 struct engine_entry {
     struct engine_question question;
@@ -125,12 +126,25 @@ bool engine_parse(const json_t *row, struct engine *engine)
     return parse_notes(letters, &engine->notes);
 }
 
-/* [pass, dtype, images, ..., padding, engines] */
+/* Beside the others: what a convolution does besides, and the type of its weights where that is not the activations'.
+ */
+static bool parse_besides(const json_t *row, struct engine_question *question)
+{
+    const json_t *fused = json_array_get(row, PLAIN_CELLS), *weights = json_array_get(row, PLAIN_CELLS + 1);
+    question->fused = 0;
+    question->weights = question->dtype;
+    if (json_array_size(row) == PLAIN_CELLS) return true;
+    return json_array_size(row) == PLAIN_CELLS + 2 && json_is_string(fused) && json_is_string(weights) &&
+           engine_fused_find(json_string_value(fused), &question->fused) &&
+           engine_dtype_find(json_string_value(weights), &question->weights);
+}
+
+/* [pass, dtype, images, ..., padding, engines] or [..., engines, fused, weights] */
 static bool parse_question(const json_t *row, struct engine_question *question, size_t *engines)
 {
     const char *pass = json_string_value(json_array_get(row, 0)), *dtype = json_string_value(json_array_get(row, 1));
-    if (json_array_size(row) != 3 + ENGINE_QUESTION_NUMBERS || !pass || !dtype) return false;
-    TRY(engine_pass_find(pass, &question->pass) && engine_dtype_find(dtype, &question->dtype));
+    TRY(pass && dtype && engine_pass_find(pass, &question->pass) && engine_dtype_find(dtype, &question->dtype) &&
+        parse_besides(row, question));
     for (size_t i = 0; i <= ENGINE_QUESTION_NUMBERS; i++) {
         const json_t *cell = json_array_get(row, 2 + i);
         json_int_t value = json_integer_value(cell), most = i < ENGINE_QUESTION_NUMBERS ? INT32_MAX : MOST_ENGINES;
@@ -222,10 +236,15 @@ static bool is_wanted(const struct engine_question *question, const struct engin
 static void write_question(FILE *out, const struct engine_entry *entry)
 {
     const struct engine_question *question = &entry->question;
+    char fused[ENGINE_FUSED_TEXT];
     fprintf(out, "[\"%s\", \"%s\"", engine_pass_name((enum engine_pass)question->pass),
             dtype_name((enum dtype)question->dtype));
     for (size_t i = 0; i < ENGINE_QUESTION_NUMBERS; i++) fprintf(out, ", %" PRIu32, question->numbers[i]);
-    fprintf(out, ", %zu]", entry->count);
+    fprintf(out, ", %zu", entry->count);
+    if (question->fused || question->weights != question->dtype)
+        fprintf(out, ", \"%s\", \"%s\"", engine_fused_words(question->fused, fused),
+                dtype_name((enum dtype)question->weights));
+    fputc(']', out);
 }
 
 static void write_engine(FILE *out, const struct engine *engine)

@@ -28,6 +28,7 @@ struct engine_helper {
     uint32_t cudnn;
     pid_t pid; /* 0 = not running */
     int fd;    /* its standard input and output */
+    bool crashed;
     char line[MOST_LINE];
     struct engine engines[MOST_ENGINES];
 };
@@ -93,9 +94,15 @@ void engine_helper_stop(struct engine_helper *helper)
 
 /* ---- Lines ---- */
 
+static bool is_crash(int signal)
+{
+    return signal == SIGSEGV || signal == SIGBUS || signal == SIGABRT || signal == SIGFPE || signal == SIGILL;
+}
+
 static bool ended(struct engine_helper *helper, struct error *err)
 {
     int status = end(helper, false);
+    helper->crashed = WIFSIGNALED(status) && is_crash(WTERMSIG(status));
     if (WIFSIGNALED(status))
         return error_set(err, ERROR_FAILED, "%s was ended by signal %d (%s)", helper->program, WTERMSIG(status),
                          strsignal(WTERMSIG(status)));
@@ -231,13 +238,17 @@ static bool take_engines(struct engine_helper *helper, const json_t *answer, siz
 bool engine_helper_ask(struct engine_helper *helper, const struct engine_question *question,
                        struct engine_answer *answer, struct error *err)
 {
-    char line[512];
+    char line[512], fused[ENGINE_FUSED_TEXT];
     size_t length =
         (size_t)snprintf(line, sizeof line, "{\"pass\": \"%s\", \"dtype\": \"%s\"",
                          engine_pass_name((enum engine_pass)question->pass), dtype_name((enum dtype)question->dtype));
     for (size_t i = 0; i < ENGINE_QUESTION_NUMBERS; i++)
         length += (size_t)snprintf(line + length, sizeof line - length, ", \"%s\": %" PRIu32, engine_question_names[i],
                                    question->numbers[i]);
+    if (question->fused || question->weights != question->dtype)
+        length +=
+            (size_t)snprintf(line + length, sizeof line - length, ", \"fused\": \"%s\", \"weights\": \"%s\"",
+                             engine_fused_words(question->fused, fused), dtype_name((enum dtype)question->weights));
     snprintf(line + length, sizeof line - length, "}\n");
     TRY(send_line(helper, line, err));
     json_t *said = read_answer(helper, err);
@@ -248,3 +259,5 @@ bool engine_helper_ask(struct engine_helper *helper, const struct engine_questio
     json_decref(said);
     return good || is_no_answer(helper, err);
 }
+
+bool engine_helper_crashed(const struct engine_helper *helper) { return helper->crashed; }

@@ -23,4 +23,7 @@ bool engine_helper_describe(struct engine_helper *helper, const char *json, stru
 bool engine_helper_ask(struct engine_helper *helper, const struct engine_question *question,
                        struct engine_answer *answer, struct error *err);
 
+/* Whether it ended because it crashed: cuDNN 9.19 does over some convolutions on 8.0 and 8.9 that it has no engine for. */
+bool engine_helper_crashed(const struct engine_helper *helper);
+
 #endif

@@ -32,6 +32,47 @@ bool engine_dtype_find(const char *name, uint32_t *dtype)
     return false;
 }
 
+/* ---- What it does besides ---- */
+
+static const struct {
+    uint32_t bit;
+    const char *name;
+} fusions[] = {{CONV_NORMALIZED, "normalized"},
+               {CONV_RECTIFIED, "rectified"},
+               {ENGINE_BIAS, "bias"},
+               {CONV_ADDS, "adds"},
+               {CONV_SUMS, "sums"},
+               {CONV_GRADIENT_SUMS, "gradient-sums"},
+               {CONV_SHUTS, "shuts"}};
+#define FUSIONS (sizeof fusions / sizeof fusions[0])
+
+char *engine_fused_words(uint32_t fused, char out[ENGINE_FUSED_TEXT])
+{
+    size_t length = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < FUSIONS; i++)
+        if (fused & fusions[i].bit)
+            length +=
+                (size_t)snprintf(out + length, ENGINE_FUSED_TEXT - length, "%s%s", length ? "+" : "", fusions[i].name);
+    return out;
+}
+
+bool engine_fused_find(const char *words, uint32_t *fused)
+{
+    *fused = 0;
+    while (*words) {
+        size_t length = strcspn(words, "+"), i = 0;
+        while (i < FUSIONS && (strncmp(words, fusions[i].name, length) != 0 || fusions[i].name[length])) i++;
+        if (i == FUSIONS || *fused & fusions[i].bit) return false;
+        *fused |= fusions[i].bit;
+        words += length;
+        if (*words && !*++words) return false;
+    }
+    return true;
+}
+
+/* ---- Questions ---- */
+
 /* The tensors x and w of a convolution, or their gradients, which have their shapes. */
 static bool find_operands(const struct op *op, uint32_t *pass, uint32_t *x, uint32_t *w)
 {
@@ -43,13 +84,29 @@ static bool find_operands(const struct op *op, uint32_t *pass, uint32_t *x, uint
     }
 }
 
-bool engine_question_of(const struct graph *graph, const struct op *op, struct engine_question *question)
+#define KNOWN_FUSED (CONV_NORMALIZED | CONV_RECTIFIED | CONV_ADDS | CONV_SUMS | CONV_GRADIENT_SUMS | CONV_SHUTS)
+
+/* False where cuDNN has no op for something. */
+static bool find_fused(const struct op *op, enum op_pass pass, uint32_t *fused)
 {
-    uint32_t pass, x, w;
-    TRY(find_operands(op, &pass, &x, &w) && op->attr.conv.fused == 0);
+    *fused = op->attr.conv.fused;
+    TRY((*fused & ~(uint32_t)KNOWN_FUSED) == 0);
+    if (pass == PASS_RECOMPUTE || pass == PASS_EVALUATE) *fused &= ~(uint32_t)CONV_SUMS;
+    if (conv_operands(op).bias != NO_OPERAND) *fused |= ENGINE_BIAS;
+    return true;
+}
+
+bool engine_question_of(const struct graph *graph, const struct op *op, enum op_pass plan_pass,
+                        struct engine_question *question)
+{
+    uint32_t pass, x, w, fused;
+    TRY(find_operands(op, &pass, &x, &w) && find_fused(op, plan_pass, &fused));
     const uint32_t *image = graph->tensors[x].dims, *weights = graph->tensors[w].dims;
+    const uint32_t dtype = (uint32_t)graph->options.dtype;
     *question = (struct engine_question){.pass = pass,
-                                         .dtype = (uint32_t)graph->options.dtype,
+                                         .dtype = dtype,
+                                         .fused = fused,
+                                         .weights = pass == ENGINE_BACKWARD_WEIGHTS ? DTYPE_F32 : dtype,
                                          .images = image[0],
                                          .height = image[1],
                                          .width = image[2],
@@ -60,6 +117,15 @@ bool engine_question_of(const struct graph *graph, const struct op *op, struct e
                                          .padding = op->attr.conv.padding};
     return true;
 }
+
+bool engine_question_next(struct engine_question *question)
+{
+    if (question->weights == question->dtype) return false;
+    question->weights = question->dtype;
+    return true;
+}
+
+bool engine_question_copies(const struct engine_question *question) { return question->weights != DTYPE_F32; }
 
 bool engine_question_same(const struct engine_question *a, const struct engine_question *b)
 {

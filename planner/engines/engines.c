@@ -11,13 +11,15 @@
 #include "locks.h"
 #include "mem.h"
 
-#define LOCK_TRIES  100
-#define LOCK_MILLIS 10
+#define MOST_CRASHES 16 /* more of them than of answers: it is the helper that is broken, not a question */
+#define LOCK_TRIES   100
+#define LOCK_MILLIS  10
 
 struct engines {
     struct engines_options options; /* with strings of its own */
     struct engine_helper *helper;   /* NULL = not to be asked */
     bool described;
+    unsigned crashes;
     struct engine_book book;
     struct error fault;
     struct engines_counts counts;
@@ -173,6 +175,22 @@ static bool describe(struct engines *engines, struct error *err)
     return true;
 }
 
+/* A question over which cuDNN crashes is one without engines; another helper takes the next. */
+static bool take_crash(struct engines *engines, const struct engine_question *question, struct engine_answer *answer,
+                       struct error *err)
+{
+    struct engine_helper *next;
+    struct error unsaid = {0};
+    TRY(engine_helper_crashed(engines->helper) && 2 * ++engines->crashes <= MOST_CRASHES + engines->counts.asked);
+    TRY(engine_helper_start(engines->options.helper, engines->options.helper_seconds, &next, &unsaid));
+    engine_helper_stop(engines->helper);
+    engines->helper = next;
+    engines->described = false;
+    *answer = (struct engine_answer){.question = *question};
+    *err = (struct error){0};
+    return true;
+}
+
 static bool ask(struct engines *engines, const struct engine_question *question, struct error *err)
 {
     struct engine_answer answer;
@@ -181,22 +199,34 @@ static bool ask(struct engines *engines, const struct engine_question *question,
         return error_set(err, ERROR_INPUT, "%s: has no answer for %s (%s, %s), and cuDNN is not here to be asked",
                          engines->options.carried, engine_question_words(question, words),
                          engine_pass_name((enum engine_pass)question->pass), dtype_name((enum dtype)question->dtype));
-    TRY(describe(engines, err) && engine_helper_ask(engines->helper, question, &answer, err) &&
-        engine_book_add(&engines->book, &answer, err));
+    TRY(describe(engines, err));
+    if (!engine_helper_ask(engines->helper, question, &answer, err)) TRY(take_crash(engines, question, &answer, err));
+    TRY(engine_book_add(&engines->book, &answer, err));
     engines->counts.asked++;
     engines->changed = true;
     return true;
 }
 
+/* What is not known of an op's questions is asked. */
+static bool ask_all_of(struct engines *engines, struct engine_question *question, struct error *err)
+{
+    struct engine_answer answer;
+    do {
+        if (!engine_book_find(&engines->book, question, &answer)) TRY(ask(engines, question, err));
+    } while (engine_question_next(question));
+    return true;
+}
+
+/* As it runs in the plan: first, and again or in evaluation. */
 static bool ask_missing(struct engines *engines, const struct graph *graph, struct error *err)
 {
-    for (size_t i = 0; i < graph->op_count; i++) {
-        struct engine_question question;
-        struct engine_answer answer;
-        if (engine_question_of(graph, &graph->ops[i], &question) &&
-            !engine_book_find(&engines->book, &question, &answer))
-            TRY(ask(engines, &question, err));
-    }
+    static const enum op_pass passes[] = {PASS_FORWARD, PASS_EVALUATE};
+    for (size_t i = 0; i < graph->op_count; i++)
+        for (size_t k = 0; k < 2; k++) {
+            struct engine_question question;
+            if (engine_question_of(graph, &graph->ops[i], passes[k], &question))
+                TRY(ask_all_of(engines, &question, err));
+        }
     return true;
 }
 
@@ -211,13 +241,22 @@ static void prepare(struct engines *engines, const struct graph *graph, const st
     if (!ok) set_fault(engines, &why);
 }
 
-bool engines_answer(struct engines *engines, const struct graph *graph, const struct op *op,
-                    struct engine_answer *answer)
+/* False where one is not known. */
+static bool find_answer(const struct engines *engines, struct engine_question question,
+                        const struct engine_rules *rules, struct engine_answer *answer)
+{
+    do TRY(engine_book_find(&engines->book, &question, answer));
+    while (!engines_choose(answer, rules) && engine_question_next(&question));
+    return true;
+}
+
+bool engines_answer(struct engines *engines, const struct graph *graph, const struct op *op, enum op_pass pass,
+                    const struct engine_rules *rules, struct engine_answer *answer)
 {
     struct engine_question question;
-    if (engines->fault.kind != ERROR_NONE || !engine_question_of(graph, op, &question)) return false;
-    if (!engine_book_find(&engines->book, &question, answer)) prepare(engines, graph, &question);
-    return engines->fault.kind == ERROR_NONE && engine_book_find(&engines->book, &question, answer);
+    if (engines->fault.kind != ERROR_NONE || !engine_question_of(graph, op, pass, &question)) return false;
+    if (!find_answer(engines, question, rules, answer)) prepare(engines, graph, &question);
+    return engines->fault.kind == ERROR_NONE && find_answer(engines, question, rules, answer);
 }
 
 bool engines_save(struct engines *engines, struct error *err)

@@ -28,11 +28,6 @@ const struct engine_device *engines_device(const struct engines *engines);
  * and cuDNN is not here. */
 const struct error *engines_fault(const struct engines *engines);
 
-/* The answer for an op of the graph. The first time, all of the graph's convolutions are asked for. False for an op that is
- * no convolution, and where there is no answer (engines_fault). *answer is valid until the next call. */
-bool engines_answer(struct engines *engines, const struct graph *graph, const struct op *op,
-                    struct engine_answer *answer);
-
 /* Which engines may be taken. */
 struct engine_rules {
     bool tf32;                    /* f32 may be multiplied as TF32, by tensor cores */
@@ -43,6 +38,12 @@ struct engine_rules {
 const struct engine *engines_choose(const struct engine_answer *answer, const struct engine_rules *rules);
 /* The least workspace of any engine that the rules let, UINT64_MAX when there is none. */
 uint64_t engines_least_workspace(const struct engine_answer *answer, const struct engine_rules *rules);
+
+/* The answer for an op of the graph in a pass of the plan, to the first of its questions that has an engine which the rules
+ * let, else to the last. The first time, all of the graph's convolutions are asked for. False for an op that is no question
+ * (engine_question_of), and where there is no answer (engines_fault). *answer is valid until the next call. */
+bool engines_answer(struct engines *engines, const struct graph *graph, const struct op *op, enum op_pass pass,
+                    const struct engine_rules *rules, struct engine_answer *answer);
 
 /* Writes the carried file if there is one to write and it would change. ERROR_FAILED. */
 bool engines_save(struct engines *engines, struct error *err);

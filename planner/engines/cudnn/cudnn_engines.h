@@ -1,15 +1,13 @@
-/* What cuDNN answers for one convolution on a device that is described to it. */
+/* What cuDNN answers for one convolution on a device, be it described or there. */
 #ifndef FATHOM_CUDNN_ENGINES_H
 #define FATHOM_CUDNN_ENGINES_H
 
-#include "cudnn_library.h"
+#include "cudnn_graph.h"
 
-enum convolution_pass { PASS_OF_FORWARD, PASS_OF_DATA, PASS_OF_WEIGHTS };
-
-struct convolution {
-    enum convolution_pass pass;
-    cudnnDataType_t type;
-    int64_t images, height, width, channels, filters, kernel, stride, padding;
+/* Who is asked: one of the two. */
+struct cudnn_target {
+    cudnnBackendDescriptor_t device; /* a description */
+    cudnnHandle_t handle;            /* of a device that is there */
 };
 
 /* An engine with its knobs: what a trainer builds its plan from. */
@@ -25,7 +23,7 @@ bool cudnn_describe_device(const struct cudnn_library *cudnn, const char *json, 
 
 /* Engines in the order of heuristics, then of fallbacks, into engines[0, most); *count of them. None is no failure.
  * ERROR_FAILED with cuDNN's words. */
-bool cudnn_find_engines(const struct cudnn_library *cudnn, cudnnBackendDescriptor_t device,
+bool cudnn_find_engines(const struct cudnn_library *cudnn, struct cudnn_target target,
                         const struct convolution *convolution, struct found_engine *engines, size_t most, size_t *count,
                         struct error *err);
 

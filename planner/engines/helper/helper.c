@@ -61,19 +61,59 @@ static bool take_number(const json_t *question, const char *field, int64_t *valu
     return true;
 }
 
+static const char *const type_names[] = {"f32", "f16", "bf16"};
+static const cudnnDataType_t types[] = {CUDNN_DATA_FLOAT, CUDNN_DATA_HALF, CUDNN_DATA_BFLOAT16};
+
+static bool take_besides(const json_t *question, uint32_t *besides, struct error *err)
+{
+    static const struct {
+        const char *name;
+        uint32_t bit;
+    } all[] = {{"normalized", BESIDES_NORMALIZED},
+               {"rectified", BESIDES_RECTIFIED},
+               {"bias", BESIDES_BIAS},
+               {"adds", BESIDES_ADDS},
+               {"sums", BESIDES_SUMS},
+               {"gradient-sums", BESIDES_GRADIENT_SUMS},
+               {"shuts", BESIDES_SHUTS}};
+    const char *words;
+    TRY(json_get_string(question, "fused", "question", &words, err));
+    while (*words) {
+        size_t length = strcspn(words, "+"), i = 0, count = sizeof all / sizeof all[0];
+        while (i < count && (strncmp(words, all[i].name, length) != 0 || all[i].name[length])) i++;
+        if (i == count)
+            return error_set(err, ERROR_INPUT, "question: fused has '%.*s', which is not known", (int)length, words);
+        *besides |= all[i].bit;
+        words += length + (words[length] == '+');
+    }
+    return true;
+}
+
+/* Questions of plain convolutions do not have these. */
+static bool take_extras(const json_t *question, struct convolution *c, struct error *err)
+{
+    size_t weights;
+    c->besides = 0;
+    c->weights = c->type;
+    if (json_object_get(question, "fused")) TRY(take_besides(question, &c->besides, err));
+    if (!json_object_get(question, "weights")) return true;
+    TRY(find_word(question, "weights", type_names, 3, &weights, err));
+    c->weights = types[weights];
+    return true;
+}
+
 static bool take_question(const json_t *question, struct convolution *c, struct error *err)
 {
     static const char *const passes[] = {"forward", "backward-data", "backward-weights"};
-    static const char *const types[] = {"f32", "f16", "bf16"};
-    static const cudnnDataType_t of_types[] = {CUDNN_DATA_FLOAT, CUDNN_DATA_HALF, CUDNN_DATA_BFLOAT16};
     size_t pass, type;
-    TRY(find_word(question, "pass", passes, 3, &pass, err) && find_word(question, "dtype", types, 3, &type, err));
+    TRY(find_word(question, "pass", passes, 3, &pass, err) && find_word(question, "dtype", type_names, 3, &type, err));
     c->pass = (enum convolution_pass)pass;
-    c->type = of_types[type];
-    TRY(take_number(question, "images", &c->images, err) && take_number(question, "height", &c->height, err) &&
-        take_number(question, "width", &c->width, err) && take_number(question, "channels", &c->channels, err) &&
-        take_number(question, "filters", &c->filters, err) && take_number(question, "kernel", &c->kernel, err) &&
-        take_number(question, "stride", &c->stride, err) && take_number(question, "padding", &c->padding, err));
+    c->type = types[type];
+    TRY(take_extras(question, c, err) && take_number(question, "images", &c->images, err) &&
+        take_number(question, "height", &c->height, err) && take_number(question, "width", &c->width, err) &&
+        take_number(question, "channels", &c->channels, err) && take_number(question, "filters", &c->filters, err) &&
+        take_number(question, "kernel", &c->kernel, err) && take_number(question, "stride", &c->stride, err) &&
+        take_number(question, "padding", &c->padding, err));
     if (c->stride == 0 || c->kernel == 0) return error_set(err, ERROR_INPUT, "question: a window or step of 0");
     return true;
 }
@@ -103,7 +143,8 @@ static bool answer(struct helper *helper, const json_t *line, struct error *err)
     }
     if (!helper->device) return error_set(err, ERROR_INPUT, "a question before a device");
     TRY(take_question(line, &convolution, err) &&
-        cudnn_find_engines(&helper->cudnn, helper->device, &convolution, helper->engines, MOST_ENGINES, &count, err));
+        cudnn_find_engines(&helper->cudnn, (struct cudnn_target){.device = helper->device}, &convolution,
+                           helper->engines, MOST_ENGINES, &count, err));
     write_engines(helper, count);
     return true;
 }
@@ -137,7 +178,8 @@ static bool find_driver(char *path, size_t size)
     return (size_t)snprintf(path, size, "%s/fathom-no-driver.so", dirname(self)) < size;
 }
 
-/* cuDNN has no run-time compiled engines where it can load no driver's library, and then "no engine" means "not asked". */
+/* cuDNN has no run-time compiled engines where it can load no driver's library, and then "no engine" means "not asked".
+ */
 static bool load_driver(struct error *err)
 {
     char path[PATH_MAX + 32];

@@ -78,7 +78,7 @@ Test(engines, the_three_passes_of_a_convolution_have_one_shape)
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct op *op = &graph->ops[i];
         struct engine_question q;
-        if (!engine_question_of(graph, op, &q)) continue;
+        if (!engine_question_of(graph, op, PASS_FORWARD, &q)) continue;
         seen[q.pass]++;
         if (strcmp(graph->layers[op->layer].path, "stage2/unit1/conv1") != 0) continue;
         cr_expect_eq(q.images, 32);
@@ -397,11 +397,143 @@ Test(engines, what_cudnn_has_no_engine_for_is_an_answer)
     setenv("STANDIN", "none", 1);
     struct engines *engines = kit_open(&options);
     cr_expect_eq(kit_ask_all(engines, graph), kit_convolutions(graph));
-    cr_expect(engines_answer(engines, graph, &graph->ops[0], &answer));
+    cr_expect(
+        engines_answer(engines, graph, &graph->ops[0], PASS_FORWARD, &(struct engine_rules){.tf32 = true}, &answer));
     cr_expect_eq(answer.count, 0);
     cr_expect_null(engines_fault(engines));
     engines_destroy(engines);
     graph_destroy(graph);
+}
+
+/* The first crash is over a question; the helper that follows answers the next. */
+Test(engines, what_cudnn_crashes_over_has_no_engine)
+{
+    struct engines_options options = options_of(NULL, NULL);
+    struct graph *graph = kit_lowered("resnet-8", 8, DTYPE_F16, LOWER_BN | LOWER_SUMS);
+    setenv("STANDIN", "crashes-on-fused", 1);
+    struct engines *engines = kit_open(&options);
+    cr_expect_eq(kit_ask_all(engines, graph), kit_convolutions(graph));
+    cr_expect_null(engines_fault(engines));
+    size_t fused = 0;
+    for (size_t i = 0; i < graph->op_count; i++) {
+        struct engine_answer answer;
+        if (!engines_answer(engines, graph, &graph->ops[i], PASS_FORWARD, &(struct engine_rules){0}, &answer)) continue;
+        bool plain = answer.question.fused == 0 && answer.question.weights == answer.question.dtype;
+        fused += answer.question.fused != 0;
+        cr_expect_eq(answer.count > 0, plain);
+    }
+    cr_expect_gt(fused, 0);
+    engines_destroy(engines);
+    graph_destroy(graph);
+}
+
+Test(engines, a_helper_that_always_crashes_is_one_sentence) { expect_fault("crashes", "signal 11"); }
+
+/* ---- Questions of lowered convolutions ---- */
+
+/* What is asked of the op at a path whose pass and kind are those. */
+static struct engine_question question_at(const struct graph *graph, const char *path, enum op_kind kind,
+                                          enum op_pass pass)
+{
+    for (size_t i = 0; i < graph->op_count; i++) {
+        const struct op *op = &graph->ops[i];
+        struct engine_question q;
+        if (op->kind != kind || strcmp(graph->layers[op->layer].path, path) != 0) continue;
+        cr_assert(engine_question_of(graph, op, pass, &q), "%s", path);
+        return q;
+    }
+    cr_assert(false, "%s", path);
+    return (struct engine_question){0};
+}
+
+Test(engines, a_lowered_convolution_asks_for_all_it_does)
+{
+    const uint32_t lowering = LOWER_ALL & ~(uint32_t)LOWER_GRADIENT;
+    struct graph *graph = kit_lowered("resnet-29", 8, DTYPE_F16, lowering);
+    const char *path = "stage1/unit2/conv2";
+    struct engine_question forward = question_at(graph, path, OP_CONV, PASS_FORWARD),
+                           again = question_at(graph, path, OP_CONV, PASS_RECOMPUTE),
+                           data = question_at(graph, path, OP_CONV_BWD_DATA, PASS_BACKWARD),
+                           weights = question_at(graph, path, OP_CONV_BWD_WEIGHTS, PASS_BACKWARD);
+    cr_expect_eq(forward.fused, CONV_NORMALIZED | CONV_RECTIFIED | CONV_SUMS);
+    cr_expect_eq(again.fused, CONV_NORMALIZED | CONV_RECTIFIED);
+    cr_expect_eq(data.fused, CONV_GRADIENT_SUMS | CONV_SHUTS);
+    cr_expect_eq(weights.fused, CONV_NORMALIZED | CONV_RECTIFIED);
+    cr_expect_eq(forward.weights, DTYPE_F16);
+    cr_expect_eq(weights.weights, DTYPE_F32);
+    cr_expect_not(engine_question_next(&forward));
+    cr_expect(engine_question_next(&weights));
+    cr_expect_eq(weights.weights, DTYPE_F16);
+    cr_expect_not(engine_question_next(&weights));
+    graph_destroy(graph);
+}
+
+Test(engines, gradients_through_a_bn_are_no_question)
+{
+    struct graph *graph = kit_lowered("resnet-29", 8, DTYPE_F16, LOWER_GRADIENT);
+    size_t gradients = 0;
+    for (size_t i = 0; i < graph->op_count; i++) {
+        struct engine_question q;
+        const struct op *op = &graph->ops[i];
+        if (op->kind != OP_CONV_BWD_DATA && op->kind != OP_CONV_BWD_WEIGHTS) continue;
+        bool through = op->attr.conv.fused & CONV_GRADIENT;
+        gradients += through;
+        cr_expect_eq(engine_question_of(graph, op, PASS_BACKWARD, &q), !through);
+    }
+    cr_expect_gt(gradients, 0);
+    graph_destroy(graph);
+}
+
+Test(engines, a_bias_is_part_of_the_question)
+{
+    struct graph *graph = kit_graph("vgg-a", 2, DTYPE_F32);
+    struct engine_question q;
+    for (size_t i = 0; i < graph->op_count; i++)
+        if (engine_question_of(graph, &graph->ops[i], PASS_FORWARD, &q))
+            cr_expect_eq(q.fused, q.pass == ENGINE_FORWARD ? ENGINE_BIAS : 0);
+    graph_destroy(graph);
+}
+
+Test(engines, words_for_what_is_fused_come_back)
+{
+    char words[ENGINE_FUSED_TEXT];
+    for (uint32_t fused = 0; fused < 512; fused++) {
+        uint32_t back;
+        if (fused & (CONV_GRADIENT | CONV_GRADIENT_SHUT)) continue;
+        cr_assert(engine_fused_find(engine_fused_words(fused, words), &back), "%s", words);
+        cr_expect_eq(back, fused, "%s", words);
+    }
+    static const char *const wrong[] = {"sum", "sums+", "+sums", "sums+sums", "sums,adds", "normalized+"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        uint32_t back;
+        cr_expect_not(engine_fused_find(wrong[i], &back), "%s", wrong[i]);
+    }
+}
+
+Test(engines, files_keep_fused_questions_beside_plain_ones)
+{
+    struct kit_folder folder = kit_folder();
+    char path[128];
+    kit_path(&folder, "engines.json", path);
+    struct engine_book book = {.device = kit_device("h200"), .cudnn = 91900}, back = {.device = book.device};
+    struct engine_question questions[3] = {{.dtype = DTYPE_F16, .weights = DTYPE_F16, .images = 4, .kernel = 1}};
+    const struct engine engines[] = {{2, ENGINE_TENSOR_CORES, 640, "2=15"}, {3, 0, 0, ""}};
+    struct error err = {0};
+    questions[1] = questions[2] = questions[0];
+    questions[1].fused = CONV_NORMALIZED | CONV_SUMS;
+    questions[2].pass = ENGINE_BACKWARD_WEIGHTS;
+    questions[2].weights = DTYPE_F32;
+    for (size_t i = 0; i < 3; i++)
+        cr_assert(engine_book_add(&book, &(struct engine_answer){questions[i], engines, i}, &err), "%s", err.text);
+    cr_assert(engine_book_write(&book, NULL, path, &err) && engine_book_read(&back, path, &err), "%s", err.text);
+    for (size_t i = 0; i < 3; i++) {
+        struct engine_answer answer;
+        cr_assert(engine_book_find(&back, &questions[i], &answer), "%zu", i);
+        cr_expect_eq(answer.count, i);
+    }
+    engine_book_finish(&book);
+    engine_book_finish(&back);
+    kit_remove(&folder);
 }
 
 Test(engines, no_allocation_that_fails_loses_anything)

@@ -17,16 +17,21 @@ static inline const struct engine_device *kit_device(const char *name)
     return device;
 }
 
-static inline struct graph *kit_graph(const char *model, uint32_t batch, enum dtype dtype)
+static inline struct graph *kit_lowered(const char *model, uint32_t batch, enum dtype dtype, uint32_t lowering)
 {
     struct model_options overrides = MODEL_OPTIONS_DEFAULT;
     struct model_spec spec;
     struct error err = {0};
     cr_assert(model_parse(model, &overrides, &spec, &err), "%s", err.text);
-    struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
+    struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = lowering};
     struct graph *graph = graph_build(&spec, &options, &err);
     cr_assert(graph, "%s", err.text);
     return graph;
+}
+
+static inline struct graph *kit_graph(const char *model, uint32_t batch, enum dtype dtype)
+{
+    return kit_lowered(model, batch, dtype, 0);
 }
 
 static inline struct engines *kit_open(const struct engines_options *options)
@@ -43,7 +48,7 @@ static inline size_t kit_ask_all(struct engines *engines, const struct graph *gr
     size_t answered = 0;
     for (size_t i = 0; i < graph->op_count; i++) {
         struct engine_answer answer;
-        answered += engines_answer(engines, graph, &graph->ops[i], &answer);
+        answered += engines_answer(engines, graph, &graph->ops[i], PASS_FORWARD, &(struct engine_rules){.tf32 = true}, &answer);
     }
     return answered;
 }
@@ -53,7 +58,7 @@ static inline size_t kit_convolutions(const struct graph *graph)
     size_t count = 0;
     for (size_t i = 0; i < graph->op_count; i++) {
         struct engine_question question;
-        count += engine_question_of(graph, &graph->ops[i], &question);
+        count += engine_question_of(graph, &graph->ops[i], PASS_FORWARD, &question);
     }
     return count;
 }

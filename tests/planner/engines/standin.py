@@ -34,6 +34,8 @@ for line in sys.stdin:
             log.write(line)
     if how == 'killed':
         os.kill(os.getpid(), 9)
+    elif how == 'crashes' or (how == 'crashes-on-fused' and 'fused' in json.loads(line)):
+        os.kill(os.getpid(), 11)
     elif how == 'hangs':
         time.sleep(60)
     elif how == 'half':
