@@ -1,14 +1,23 @@
 #include "engine_lowering.h"
 
-/* Batch normalisations are taken apart wherever there is a capability: their kernels are fathom's own. Before 8.0 cuDNN
- * has no engine that writes sums or reads through a scale; in f32 and bf16 none whose gradients of weights read so, or
- * whose gradients of data write sums. An addition is in all families from 8.0 on. */
+/* Batch normalisations are taken apart wherever there is a capability: their kernels are fathom's own. Of the rest,
+ * what cuDNN 9.19 has engines for (tests/planner/engines/lowering.c asks it):
+ *
+ * - f32: all engines that do more than convolve, add or add a bias round to TF32, and the one that adds is compiled at
+ * run time; nothing is fused that a plan without TF32 could not run.
+ * - bf16 from 8.0 on: sums, input through a BN, additions; not the gradients.
+ * - f16 from 8.0 on: those of the gradients too. Of 8.x no additions: with sums and a BN before them cuDNN has no
+ * engine there, and 9.19 crashes when it is asked.
+ * - 7.5: none. */
 uint32_t engine_lowering(uint32_t capability, enum dtype dtype)
 {
-    uint32_t all = LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD;
+    const uint32_t reads = LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS,
+                   gradients = LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS;
     if (capability < DEVICE_LEAST_CAPABILITY) return 0;
-    if (capability < 800) return LOWER_BN;
-    return dtype == DTYPE_F16 ? all | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS : all;
+    if (dtype == DTYPE_F32) return LOWER_BN;
+    if (capability < 800) return LOWER_BN | LOWER_WEIGHTS;
+    if (dtype == DTYPE_BF16) return reads | LOWER_ADD;
+    return reads | gradients | (capability < 900 ? 0 : LOWER_ADD);
 }
 
 uint32_t engine_lowering_shared(const struct machine *machine, enum dtype dtype)

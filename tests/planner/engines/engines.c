@@ -29,27 +29,27 @@ static struct engines_options options_of(const char *cache, const char *carried)
 
 Test(engines, what_is_fused_follows_from_capability_and_type)
 {
-    const uint32_t plain = LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD,
-                   half = plain | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS;
+    const uint32_t reads = LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS, bf16 = reads | LOWER_ADD,
+                   f16 = reads | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS, turing = LOWER_BN | LOWER_WEIGHTS;
     const struct {
         const char *gpus;
-        uint32_t f32, f16;
-    } rows[] = {{"h200", plain, half},
-                {"rtx-5090", plain, half},
-                {"a100", plain, half},
-                {"t4", LOWER_BN, LOWER_BN},
-                {"v100", 0, 0},
-                {"titan-x", 0, 0},
-                {"12GiB", 0, 0},
-                {"cpu", 0, 0},
-                {"h100,t4", LOWER_BN, LOWER_BN},
-                {"h100,24GiB", 0, 0}};
+        uint32_t f32, f16, bf16;
+    } rows[] = {{"h200", LOWER_BN, f16 | LOWER_ADD, bf16},
+                {"rtx-5090", LOWER_BN, f16 | LOWER_ADD, bf16},
+                {"a100", LOWER_BN, f16, bf16},
+                {"t4", LOWER_BN, turing, turing},
+                {"v100", 0, 0, 0},
+                {"titan-x", 0, 0, 0},
+                {"12GiB", 0, 0, 0},
+                {"cpu", 0, 0, 0},
+                {"h100,t4", LOWER_BN, turing, turing},
+                {"h100,24GiB", 0, 0, 0}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct machine machine = {0};
         struct error err = {0};
         cr_assert(machine_parse(rows[i].gpus, &machine, &err), "%s", err.text);
         cr_expect_eq(engine_lowering_shared(&machine, DTYPE_F32), rows[i].f32, "%s", rows[i].gpus);
-        cr_expect_eq(engine_lowering_shared(&machine, DTYPE_BF16), rows[i].f32, "%s", rows[i].gpus);
+        cr_expect_eq(engine_lowering_shared(&machine, DTYPE_BF16), rows[i].bf16, "%s", rows[i].gpus);
         cr_expect_eq(engine_lowering_shared(&machine, DTYPE_F16), rows[i].f16, "%s", rows[i].gpus);
         machine_finish(&machine);
     }

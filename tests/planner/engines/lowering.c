@@ -1,0 +1,159 @@
+/* What is fused where nobody says (engine_lowering.h), asked of cuDNN itself: every convolution of a plan finds an
+ * engine. */
+#include "engine_helper.h"
+#include "engine_lowering.h"
+#include "engines_kit.h"
+
+/* The GPUs that the program is to run on first. */
+static const char *const devices[] = {"h200", "h100", "a100-80gb", "rtx-4090", "t4"};
+/* Units with one and with three convolutions, before and after their normalisation. */
+static const char *const models[] = {"resnet-20", "resnet-29", "resnet-50"};
+static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+
+/* Everything when FATHOM_ALL_ENGINES is set, else what a few seconds allow. */
+static size_t every(void) { return getenv("FATHOM_ALL_ENGINES") ? 1 : 41; }
+
+struct counting {
+    struct engine_helper *helper;
+    const struct graph *graph;
+    struct engine_book seen;
+    size_t distinct, asked, without;
+};
+
+/* Whether one of an op's questions has an engine that a plan may take. */
+static bool has_engine(struct counting *c, struct engine_question question)
+{
+    const struct engine_rules rules = {0};
+    struct engine_answer answer;
+    struct error err = {0};
+    do {
+        cr_assert(engine_helper_ask(c->helper, &question, &answer, &err), "%s", err.text);
+        if (engines_choose(&answer, &rules)) return true;
+    } while (engine_question_next(&question));
+    return false;
+}
+
+static void count_question(struct counting *c, const struct engine_question *question, const char *what)
+{
+    struct engine_answer there;
+    struct error err = {0};
+    char words[ENGINE_QUESTION_TEXT], fused[ENGINE_FUSED_TEXT];
+    if (engine_book_find(&c->seen, question, &there)) return;
+    cr_assert(engine_book_add(&c->seen, &(struct engine_answer){*question, NULL, 0}, &err), "%s", err.text);
+    if (c->distinct++ % every() != 0) return;
+    c->asked++;
+    bool found = has_engine(c, *question);
+    c->without += !found;
+    cr_expect(found, "%s: %s %s %s", what, engine_pass_name((enum engine_pass)question->pass),
+              engine_question_words(question, words), engine_fused_words(question->fused, fused));
+}
+
+static void count_graph(struct counting *c, const char *what)
+{
+    static const enum op_pass passes[] = {PASS_FORWARD, PASS_EVALUATE};
+    for (size_t i = 0; i < c->graph->op_count; i++) {
+        const struct op *op = &c->graph->ops[i];
+        bool convolves = op->kind == OP_CONV || op->kind == OP_CONV_BWD_DATA || op->kind == OP_CONV_BWD_WEIGHTS;
+        for (size_t k = 0; convolves && k < 2; k++) {
+            struct engine_question question;
+            cr_assert(engine_question_of(c->graph, op, passes[k], &question), "%s: no question", what);
+            count_question(c, &question, what);
+        }
+    }
+}
+
+static struct engine_helper *start(const struct engine_device *device)
+{
+    struct engine_helper *helper;
+    struct error err = {0};
+    char json[ENGINE_DEVICE_TEXT];
+    cr_assert(engine_helper_start(getenv("FATHOM_TEST_ENGINES"), 0, &helper, &err), "%s", err.text);
+    cr_assert(engine_helper_describe(helper, engine_device_json(device, json), &err), "%s", err.text);
+    return helper;
+}
+
+static void ask_device(const char *name, struct counting *c)
+{
+    const struct engine_device *device = kit_device(name);
+    char what[128];
+    c->helper = start(device);
+    for (size_t m = 0; m < 3; m++)
+        for (size_t t = 0; t < 3; t++) {
+            if (dtypes[t] == DTYPE_BF16 && device->capability < 800) continue;
+            struct graph *graph = kit_lowered(models[m], 32, dtypes[t], engine_lowering(device->capability, dtypes[t]));
+            snprintf(what, sizeof what, "%s %s %s", name, models[m], dtype_name(dtypes[t]));
+            c->graph = graph;
+            count_graph(c, what);
+            graph_destroy(graph);
+        }
+    engine_helper_stop(c->helper);
+}
+
+Test(lowering, every_convolution_of_what_is_fused_has_an_engine, .timeout = 900)
+{
+    if (!getenv("FATHOM_TEST_ENGINES")) cr_skip_test("this build has no cuDNN");
+    for (size_t d = 0; d < sizeof devices / sizeof devices[0]; d++) {
+        struct counting c = {0};
+        ask_device(devices[d], &c);
+        cr_log_info("%s: %zu distinct convolutions, %zu asked, %zu without an engine\n", devices[d], c.distinct,
+                    c.asked, c.without);
+        cr_expect_geq(c.asked, 4);
+        engine_book_finish(&c.seen);
+    }
+}
+
+/* ---- Why a bit is not there ---- */
+
+static size_t count_engines(struct engine_helper *helper, struct engine_question question)
+{
+    struct engine_answer answer;
+    struct error err = {0};
+    size_t count = 0;
+    if (!engine_helper_ask(helper, &question, &answer, &err)) return 0;
+    for (size_t i = 0; i < answer.count; i++)
+        count +=
+            engines_choose(&(struct engine_answer){question, &answer.engines[i], 1}, &(struct engine_rules){0}) != NULL;
+    return count;
+}
+
+/* What is left out is left out because there is nothing: of one shape that every net has. */
+Test(lowering, what_is_not_fused_has_no_engine, .timeout = 120)
+{
+    const struct {
+        const char *device;
+        enum dtype dtype;
+        uint32_t pass, fused;
+    } rows[] = {
+        {"h200", DTYPE_F32, ENGINE_FORWARD, CONV_SUMS},
+        {"h200", DTYPE_F32, ENGINE_FORWARD, CONV_NORMALIZED | CONV_RECTIFIED},
+        {"h200", DTYPE_F32, ENGINE_BACKWARD_DATA, CONV_GRADIENT_SUMS | CONV_SHUTS},
+        {"h200", DTYPE_BF16, ENGINE_BACKWARD_WEIGHTS, CONV_NORMALIZED | CONV_RECTIFIED},
+        {"h200", DTYPE_BF16, ENGINE_BACKWARD_DATA, CONV_GRADIENT_SUMS | CONV_SHUTS},
+        {"a100-80gb", DTYPE_F16, ENGINE_FORWARD, CONV_NORMALIZED | CONV_RECTIFIED | CONV_ADDS | CONV_SUMS},
+        {"t4", DTYPE_F16, ENGINE_FORWARD, CONV_SUMS},
+        {"t4", DTYPE_F16, ENGINE_FORWARD, CONV_NORMALIZED | CONV_RECTIFIED},
+    };
+    if (!getenv("FATHOM_TEST_ENGINES")) cr_skip_test("this build has no cuDNN");
+    struct engine_helper *helper = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (i == 0 || strcmp(rows[i].device, rows[i - 1].device) != 0) {
+            engine_helper_stop(helper);
+            helper = start(kit_device(rows[i].device));
+        }
+        if (engine_helper_cudnn(helper) != 91900) cr_skip_test("the table is of cuDNN 9.19.0");
+        const struct engine_question q = {.pass = rows[i].pass,
+                                          .dtype = rows[i].dtype,
+                                          .weights = rows[i].dtype,
+                                          .fused = rows[i].fused,
+                                          .images = 32,
+                                          .height = 16,
+                                          .width = 16,
+                                          .channels = 32,
+                                          .filters = 64,
+                                          .kernel = 3,
+                                          .stride = 1,
+                                          .padding = 1};
+        cr_expect_eq(count_engines(helper, q), 0, "row %zu", i);
+    }
+    engine_helper_stop(helper);
+}
