@@ -1,0 +1,416 @@
+#!/usr/bin/env python3
+"""What a GPU says of fathom: runs from a folder that `./dev gpu-pack` made, on a machine with a GPU and nothing else of ours.
+
+  gpu.py [--out FOLDER] [--seconds 720] [--dry] [PART ...]
+
+Each part is bounded in time, and its result is appended at once to FOLDER/report.md, made for docs/measurements.md; what
+each command said is in FOLDER/logs. A part that fails is written down and the next begins. Exit code: 0 when every part
+passed; 1 when one did not, or where no GPU is. --dry runs small sizes: to try this script, not a GPU. --record writes the
+CPU's losses into the folder (gpu-pack does)."""
+import argparse
+import datetime
+import glob
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+DTYPES = ('f32', 'f16', 'bf16')
+
+
+class Sizes:
+    """Models, batches and steps of every part."""
+
+    def __init__(self, dry):
+        self.dry = dry
+        # Compared with the CPU and with the naive kernels: original and pre-activation units.
+        self.compared = [('resnet-8', 8, 2)] if dry else [('resnet-20', 32, 5), ('resnet-29', 32, 5)]
+        self.dtypes = ('f32',) if dry else DTYPES
+        self.deep = ('resnet-8', 4, 2) if dry else ('resnet-1001', 8, 5)
+        self.same = ('resnet-8', 4, 2) if dry else ('resnet-110', 64, 20)
+        self.carried = [('resnet-8', 8)] if dry else [('resnet-20', 128), ('resnet-110', 128)]
+        self.timed = ([('resnet-8', 8, 3, ['f32'])] if dry else
+                      [('resnet-1001', 128, 30, ['f16', 'tf32', 'bf16', 'f32']), ('resnet-50', 256, 30, ['f16', 'tf32', 'bf16', 'f32'])])
+        self.kernels = ('resnet-8', 8, 4) if dry else ('resnet-1001', 128, 12)
+
+
+class Failed(Exception):
+    pass
+
+
+class Clock:
+    """What is left of the whole and of a part."""
+
+    def __init__(self, seconds):
+        self.end = time.monotonic() + seconds
+        self.part_end = self.end
+
+    def begin(self, seconds):
+        self.part_end = min(self.end, time.monotonic() + seconds)
+
+    def left(self):
+        return self.part_end - time.monotonic()
+
+
+class Bench:
+    def __init__(self, options):
+        self.sizes = Sizes(options.dry)
+        self.clock = Clock(options.seconds)
+        self.out = pathlib.Path(options.out).resolve()
+        self.fathom = pathlib.Path(options.fathom or HERE / 'fathom').resolve()
+        self.environment = dict(os.environ)
+        self.commands = 0
+        self.report_path = self.out / 'report.md'
+        (self.out / 'logs').mkdir(parents=True, exist_ok=True)
+
+    # ---- Commands ----
+
+    def run(self, words, most=120):
+        """Runs within what is left; what it says goes to a log. Returns the output; Failed when it fails or takes too long."""
+        self.commands += 1
+        words = [str(word) for word in words]
+        limit = min(most, self.clock.left())
+        short = {str(self.fathom): 'fathom', f'{self.out}/': '', f'{HERE}/': ''}
+        shown = ' '.join(words)
+        for path, name in short.items():
+            shown = shown.replace(path, name)
+        if limit < 1:
+            raise Failed(f'no time left for `{shown}`')
+        log = self.out / 'logs' / f'{self.commands:03}.txt'
+        with open(log, 'w') as to:
+            to.write(f'$ {shown}\n')
+            to.flush()
+            child = subprocess.Popen(words, stdout=to, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.environment,
+                                     start_new_session=True)
+            try:
+                code = child.wait(limit)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+                code = None
+        said = log.read_text(errors='replace').split('\n', 1)[1]
+        if code is None:
+            raise Failed(f'`{shown}` took longer than {limit:.0f} s')
+        if code != 0:
+            last = [line for line in said.splitlines() if line.strip()][-1:] or ['nothing was said']
+            raise Failed(f'`{shown}` ended with {code}: {last[0].strip()[:400]}')
+        return said
+
+    def train(self, what, *more, batch=None, steps=5, most=90):
+        """A run on the small data; its losses, speed, memory and checkpoint."""
+        model = str(what)
+        log = self.out / 'logs' / f'{self.commands + 1:03}.jsonl'
+        log.unlink(missing_ok=True)
+        data = HERE / ('photos' if re.match(r'resnet-(18|34|50|101|152)$', model) else 'data')
+        words = [self.fathom, 'train', what, '--data', data, '--iterations', steps, '--no-evaluate', '--log', log]
+        words += ['--batch', batch] if batch else []
+        said = self.run([*words, *more], most)
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        speed = re.search(r'([\d.e+]+) images/s \(median\)', said)
+        memory = re.search(r'^  memory  (.*)$', said, re.M)
+        return {'losses': [row['loss'] for row in rows], 'images_per_second': float(speed.group(1)) if speed else None,
+                'memory': memory.group(1) if memory else 'unknown', 'said': said}
+
+    # ---- The report ----
+
+    def write(self, text):
+        with open(self.report_path, 'a') as report:
+            report.write(text + '\n')
+        print(text, flush=True)
+
+    def table(self, head, rows):
+        self.write('| ' + ' | '.join(head) + ' |\n|' + '---|' * len(head))
+        for row in rows:
+            self.row(*row)
+
+    def row(self, *cells):
+        self.write('| ' + ' | '.join(str(cell) for cell in cells) + ' |')
+
+
+# ---- Where CUDA is ----------------------------------------------------------------------------------------------------
+
+
+def find_cuda(bench):
+    """A folder with lib64/ of CUDA's runtime and cuDNN: $CUDA_HOME, the toolkit's, or links to what PyTorch's wheels brought."""
+    def whole(root):
+        return all(any((pathlib.Path(root) / folder / name).exists() for folder in ('lib64', 'lib'))
+                   for name in ('libcudart.so.13', 'libcudnn.so.9'))
+    for root in filter(None, [os.environ.get('CUDA_HOME'), '/usr/local/cuda', *sorted(glob.glob('/usr/local/cuda-13*'))]):
+        if whole(root):
+            bench.environment['CUDA_HOME'] = root
+            return root
+    ask = 'import site, sys; print("\\n".join([*site.getsitepackages(), site.getusersitepackages(), *sys.path]))'
+    done = subprocess.run(['python3', '-c', ask], capture_output=True, text=True)
+    links = bench.out / 'cuda' / 'lib64'
+    shutil.rmtree(links, ignore_errors=True)
+    links.mkdir(parents=True)
+    for folder in filter(None, dict.fromkeys(done.stdout.splitlines())):
+        for library in glob.glob(f'{folder}/nvidia/*/lib/*.so*'):
+            link = links / os.path.basename(library)
+            if not link.exists():
+                link.symlink_to(library)
+    if not whole(links.parent):
+        return None
+    bench.environment['CUDA_HOME'] = str(links.parent)
+    return str(links.parent)
+
+
+# ---- Comparing losses -------------------------------------------------------------------------------------------------
+
+
+def difference(ours, theirs):
+    """The largest relative difference of the first step, and of all."""
+    if not ours or len(ours) != len(theirs):
+        raise Failed(f'{len(ours)} losses against {len(theirs)}')
+    each = [abs(a - b) / max(abs(b), 1e-6) if a == a else float('inf') for a, b in zip(ours, theirs)]
+    return each[0], max(each)
+
+
+# How far a first loss and the next ones may be from another implementation's: rounding, which steps amplify.
+ALLOWED = {'f32': (1e-4, 2e-2), 'tf32': (5e-3, 0.1), 'f16': (1e-2, 0.15), 'bf16': (3e-2, 0.3)}
+
+
+def judge(dtype, first, most):
+    allowed = ALLOWED[dtype]
+    return 'as it should' if first <= allowed[0] and most <= allowed[1] else f'**too far** (allowed {allowed[0]:g}, {allowed[1]:g})'
+
+
+def flags(dtype):
+    return ['--dtype', 'f32', '--tf32'] if dtype == 'tf32' else ['--dtype', dtype]
+
+
+def reference_name(model, batch, steps, dtype):
+    return f'{model}-{batch}-{steps}-{dtype}'
+
+
+def record(bench):
+    """The CPU's losses, where there is oneDNN: into losses.json."""
+    sizes = bench.sizes
+    wanted = [(*case, dtype) for case in sizes.compared for dtype in sizes.dtypes] + [(*sizes.deep, 'f32')]
+    losses = {}
+    for model, batch, steps, dtype in wanted:
+        bench.clock.begin(600)
+        losses[reference_name(model, batch, steps, dtype)] = bench.train(
+            model, '--gpus', 'cpu', '--dtype', dtype, batch=batch, steps=steps, most=600)['losses']
+    (HERE / 'losses.json').write_text(json.dumps(losses, indent=1) + '\n')
+    (HERE / 'plans').mkdir(exist_ok=True)
+    for model, batch in sizes.carried:
+        for dtype in sizes.dtypes:
+            bench.run([bench.fathom, 'plan', model, '--batch', batch, '--gpus', 'h200', '--dtype', dtype, '-o',
+                       HERE / 'plans' / f'{model}-{dtype}.json'])
+
+
+def references():
+    return json.loads((HERE / 'losses.json').read_text())
+
+
+# ---- The parts --------------------------------------------------------------------------------------------------------
+
+
+def part_machine(bench):
+    """What the machine is."""
+    said = bench.run([bench.fathom, 'devices'])
+    here = said[:said.index('\ncatalogue')]
+    smi = ''
+    if shutil.which('nvidia-smi'):
+        query = 'name,driver_version,memory.total,memory.used,clocks.max.sm,clocks.max.memory,power.limit'
+        smi = bench.run(['nvidia-smi', f'--query-gpu={query}', '--format=csv'])
+    version = (HERE / 'VERSION').read_text().strip() if (HERE / 'VERSION').exists() else 'unknown'
+    libraries = sorted({os.path.basename(os.path.realpath(path)) for name in ('libcudart.so.13', 'libcudnn.so.9')
+                        for path in glob.glob(f'{bench.environment.get("CUDA_HOME", "")}/lib*/{name}')})
+    bench.write(f'fathom {version}; {", ".join(libraries) or "libraries unknown"}\n\n```\n{here.strip()}\n{smi.strip()}\n```')
+
+
+def part_carried(bench):
+    """Plans that were made without this GPU."""
+    plans = sorted((HERE / 'plans').glob('*.json'))
+    if not plans:
+        raise Failed('there are no plans in the folder')
+    bad = []
+    bench.table(['plan', 'losses', 'memory'], [])
+    for plan in plans:
+        try:
+            got = bench.train(plan, steps=3)
+            bench.row(plan.stem, ' '.join(f'{loss:.4f}' for loss in got['losses']), got['memory'])
+        except Failed as failure:
+            bad.append(plan.stem)
+            bench.row(plan.stem, failure, '')
+    if bad:
+        raise Failed(f'of {len(plans)} plans {len(bad)} did not run: {", ".join(bad)}')
+
+
+def part_compared(bench):
+    """Every op in every dtype: cuDNN and the kernels, the naive kernels, and the CPU."""
+    known, bad = references(), []
+    bench.table(['model', 'batch', 'dtype', 'against', 'first loss', 'all', ''], [])
+    for model, batch, steps in bench.sizes.compared:
+        for dtype in bench.sizes.dtypes:
+            try:
+                fast = bench.train(model, *flags(dtype), batch=batch, steps=steps)['losses']
+                naive = bench.train(model, *flags(dtype), '--backend', 'cuda-reference', batch=batch, steps=steps)['losses']
+                for name, losses in (('naive kernels', naive), ('CPU', known[reference_name(model, batch, steps, dtype)])):
+                    first, most = difference(fast, losses)
+                    verdict = judge(dtype, first, most)
+                    bench.row(model, batch, dtype, name, f'{first:.2e}', f'{most:.2e}', verdict)
+                    bad += [f'{model} {dtype}'] if 'too far' in verdict else []
+            except Failed as failure:
+                bench.row(model, batch, dtype, failure, '', '', '**failed**')
+                bad.append(f'{model} {dtype}')
+    if bad:
+        raise Failed(', '.join(dict.fromkeys(bad)))
+
+
+def part_same(bench):
+    """CUDA graphs and launches one by one, twice: the same bits."""
+    model, batch, steps = bench.sizes.same
+    digests = {}
+    bench.table(['run', 'last loss', 'checkpoint'], [])
+    for name, more in (('recorded', []), ('one by one', ['--no-graph']), ('recorded, again', [])):
+        folder = bench.out / 'checkpoints' / name.replace(', ', '-').replace(' ', '-')
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(exist_ok=True)
+        got = bench.train(model, '--deterministic', '--save', folder, *more, batch=batch, steps=steps)
+        digest = hashlib.sha256(b''.join(path.read_bytes() for path in sorted(folder.glob('*.ckpt')))).hexdigest()[:16]
+        digests[name] = (digest, got['losses'])
+        bench.row(name, f'{got["losses"][-1]:.9g}', digest)
+    if len({str(value) for value in digests.values()}) != 1:
+        raise Failed('they differ')
+    bench.write(f'\n{model}, batch {batch}, {steps} steps with --deterministic: bitwise equal')
+
+
+def part_deep(bench):
+    """The deep net in f32 against the CPU."""
+    model, batch, steps = bench.sizes.deep
+    cpu = references()[reference_name(model, batch, steps, 'f32')]
+    got = bench.train(model, batch=batch, steps=steps)
+    first, most = difference(got['losses'], cpu)
+    bench.table(['step', 'CPU', 'GPU'], [(i + 1, f'{a:.6f}', f'{b:.6f}') for i, (a, b) in enumerate(zip(cpu, got['losses']))])
+    bench.write(f'\n{model}, batch {batch}: the first loss differs by {first:.2e}, all by at most {most:.2e}; memory: {got["memory"]}')
+    if 'too far' in judge('f32', first, most):
+        raise Failed(judge('f32', first, most))
+
+
+def peer(bench, model, batch, dtype, steps):
+    """PyTorch's figures in its best way, a captured graph; a word where there is none."""
+    script = HERE / 'peers' / 'peer_resnet.py'
+    if bench.sizes.dry or not script.exists():
+        return 'not run', ''
+    name = {'f32': 'fp32', 'f16': 'fp16'}.get(dtype, dtype)
+    try:
+        said = bench.run(['python3', script, '--model', model, '--batch', batch, '--dtype', name, '--mode', 'graph',
+                          '--steps', min(steps, 15)], most=75)
+        got = json.loads([line for line in said.splitlines() if line.startswith('{')][-1])
+        return f'{got["images_per_second"]:.0f}', f'{got["peak_reserved_bytes"] / 2**30:.2f} GiB'
+    except (Failed, ValueError, IndexError, KeyError) as failure:
+        return str(failure)[:120], ''
+
+
+def part_speed(bench):
+    """Images a second beside PyTorch's, in turn, and memory used against planned."""
+    bad = []
+    bench.table(['model', 'batch', 'dtype', 'fathom, images/s', 'memory', 'PyTorch, images/s', 'its memory'], [])
+    jobs = [(model, batch, steps, dtype) for model, batch, steps, dtypes in bench.sizes.timed for dtype in dtypes]
+    jobs.sort(key=lambda job: ('f16', 'tf32', 'bf16', 'f32').index(job[3]))
+    for model, batch, steps, dtype in jobs:
+        try:
+            got = bench.train(model, *flags(dtype), '--repeat-batch', '--schedule', 'constant', batch=batch, steps=steps)
+            ours = f'{got["images_per_second"]:.0f}', got['memory']
+        except Failed as failure:
+            ours = f'**{failure}**', ''
+            bad.append(f'{model} {dtype}')
+        bench.row(model, batch, dtype, *ours, *peer(bench, model, batch, dtype, steps))
+    if bad:
+        raise Failed(', '.join(bad))
+
+
+def part_kernels(bench):
+    """Where the time goes."""
+    model, batch, steps = bench.sizes.kernels
+    trace = bench.out / 'logs' / 'kernels.trace'
+    trace.unlink(missing_ok=True)
+    dtype = bench.sizes.dtypes[-1] if bench.sizes.dry else 'f16'
+    bench.train(model, *flags(dtype), '--repeat-batch', '--schedule', 'constant', '--trace', trace, '--time-every', 2, batch=batch,
+                steps=steps)
+    for by in ('kind', 'kernel'):
+        try:
+            said = bench.run([bench.fathom, 'trace', 'stats', trace, '--by', by, '--limit', 20])
+            bench.write(f'{model}, batch {batch}, {dtype}, by {by}:\n\n```\n{said.strip()}\n```')
+        except Failed as failure:
+            if by == 'kind':
+                raise
+            bench.write(f'\nby kernel: {failure}')
+
+
+# name: (part, seconds at most)
+PARTS = {'machine': (part_machine, 30), 'carried': (part_carried, 70), 'compared': (part_compared, 150), 'same': (part_same, 70),
+         'deep': (part_deep, 70), 'speed': (part_speed, 300), 'kernels': (part_kernels, 60)}
+
+
+def check_gpu(bench):
+    """None where there is a GPU that fathom can use, else why not."""
+    if not find_cuda(bench):
+        return 'libcudart.so.13 and libcudnn.so.9 are not there: $CUDA_HOME, /usr/local/cuda*, or the wheels beside PyTorch'
+    bench.clock.begin(60)
+    try:
+        host = json.loads(bench.run([bench.fathom, 'devices', '--json']))['host']
+    except (Failed, ValueError) as failure:
+        return str(failure)
+    if host['cuda_fault']:
+        return host['cuda_fault']
+    bench.gpu = host['gpus'][0]
+    return None
+
+
+def run_parts(bench, names):
+    failed = []
+    bench.write(f'## GPU: {datetime.date.today()}, {bench.gpu["name"]}{" (dry run: small sizes)" if bench.sizes.dry else ""}')
+    for name in names:
+        part, seconds = PARTS[name]
+        bench.clock.begin(seconds)
+        began = time.monotonic()
+        bench.write(f'\n### {part.__doc__.rstrip(".")}\n')
+        try:
+            part(bench)
+            outcome = 'passed'
+        except Failed as failure:
+            outcome = f'**failed**: {failure}'
+        except Exception as failure:  # a fault of this script must not end the others
+            outcome = f'**failed**: {type(failure).__name__}: {failure}'
+        failed += [name] if outcome != 'passed' else []
+        bench.write(f'\n{name}: {outcome} ({time.monotonic() - began:.0f} s)')
+    bench.write(f'\n{len(names)} parts, ' + (f'failed: {", ".join(failed)}' if failed else 'all passed'))
+    return 1 if failed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', default=str(HERE / 'out'))
+    parser.add_argument('--seconds', type=float, default=720)
+    parser.add_argument('--dry', action='store_true')
+    parser.add_argument('--record', action='store_true')
+    parser.add_argument('--fathom')
+    parser.add_argument('parts', nargs='*', metavar='PART', help=', '.join(PARTS))
+    options = parser.parse_args()
+    unknown = [name for name in options.parts if name not in PARTS]
+    if unknown:
+        parser.error(f'{unknown[0]!r} is none of {", ".join(PARTS)}')
+    bench = Bench(options)
+    if options.record:
+        record(bench)
+        return 0
+    bench.report_path.unlink(missing_ok=True)
+    why = check_gpu(bench)
+    if why:
+        bench.write(f'no GPU can be used here: {why}')
+        return 1
+    return run_parts(bench, options.parts or list(PARTS))
+
+
+sys.exit(main())

@@ -1,0 +1,66 @@
+"""The script for a machine with a GPU (`./dev gpu`, bench/gpu), in its dry mode: it says where no GPU is; on the stand-in's GPU
+every part is run, bounded, and written down. Arguments: the source, build/fathom, the stand-in's folder or nothing."""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+SOURCE = pathlib.Path(sys.argv[1])
+FATHOM = pathlib.Path(sys.argv[2]).resolve()
+STANDIN = sys.argv[3] if len(sys.argv) > 3 else None
+PARTS = ('machine', 'carried', 'compared', 'same', 'deep', 'speed', 'kernels')
+
+
+def gpu(pack, *words, **environment):
+    # Somewhere else, and without anything of the environment here.
+    clean = {key: os.environ[key] for key in ('PATH', 'TMPDIR') if key in os.environ}
+    return subprocess.run([sys.executable, pack / 'gpu.py', '--dry', '--out', pack / 'out', *words], cwd='/',
+                          env={**clean, **environment}, capture_output=True, text=True, timeout=100)
+
+
+def check_without(pack):
+    done = gpu(pack, CUDA_HOME=str(pack))
+    assert done.returncode == 1 and 'no GPU can be used here' in done.stdout, done.stdout + done.stderr
+    done = gpu(pack, 'speeds')
+    assert done.returncode == 2 and 'speeds' in done.stderr, done.stderr
+
+
+def check_with(pack):
+    done = gpu(pack, CUDA_HOME=STANDIN, FATHOM_STANDIN='memory=140GiB')
+    report = (pack / 'out' / 'report.md').read_text()
+    assert report.strip() == done.stdout.strip(), 'the report is not what was said'
+    for part in PARTS:
+        assert f'\n{part}: ' in report, f'{part} is not in the report:\n{report}'
+    assert '\nmachine: passed' in report, report
+    assert done.returncode == (0 if 'all passed' in report else 1), f'exit code {done.returncode}'
+    return report
+
+
+def check_bounded(pack):
+    """What hangs is ended, and the next part begins."""
+    began = time.monotonic()
+    fathom = pack / 'fathom'
+    fathom.unlink()
+    fathom.write_text(f'#!/bin/sh\n[ "$1" != train ] || exec sleep 100\nexec {FATHOM} "$@"\n')
+    fathom.chmod(0o755)
+    done = gpu(pack, '--seconds', '2', 'deep', 'machine', CUDA_HOME=STANDIN)
+    assert 'took longer than' in done.stdout and time.monotonic() - began < 20, done.stdout
+    assert '\nmachine: **failed**: no time left' in done.stdout and done.returncode == 1, done.stdout
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix='fathom-gpu-') as name:
+        pack = pathlib.Path(name) / 'pack'
+        done = subprocess.run(['bench/gpu/pack', '--dry', str(pack)], cwd=SOURCE, env={**os.environ, 'FATHOM_BUILT': str(FATHOM)},
+                              capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stdout + done.stderr
+        check_without(pack)
+        if STANDIN:
+            print(check_with(pack))
+            check_bounded(pack)
+    return 0
+
+
+sys.exit(main())
