@@ -36,6 +36,19 @@ bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t wid
 /* Adds a kernel whose arguments are *arguments. */
 #define ADD_KERNEL(p, id, shape, arguments, err) prepared_kernel(p, id, shape, arguments, sizeof *(arguments), err)
 
+/* How `norm` (bn_layout.h) normalises. */
+struct kernel_normal cuda_normal(const float *norm, uint32_t channels);
+
+/* Sums of a tensor x that lies there, for whoever makes it: of x and its squares, in f64, or f32 where `single`; of
+ * dy, and of dy times x as `norm` normalises it, dy counting as 0 where it was shut (enum kernel_shut, but by a mask); of dy
+ * alone, which is a bias's gradient. */
+bool cuda_add_sums(struct prepared *p, const struct tensor *x, const void *at, void *sums, bool single,
+                   struct error *err);
+bool cuda_add_gradient_sums(struct prepared *p, const struct tensor *tensor, const void *x, const void *dy,
+                            const float *norm, enum kernel_shut shut, void *sums, bool single, struct error *err);
+bool cuda_add_bias_gradient(struct prepared *p, const struct tensor *dy, const void *at, float *dbias,
+                            struct error *err);
+
 /* ops_bn.c */
 bool cuda_prepare_bn(struct prepared *p, struct error *err);
 bool cuda_prepare_bn_backward(struct prepared *p, struct error *err);
@@ -45,9 +58,15 @@ bool cuda_prepare_bn_apply(struct prepared *p, struct error *err);
 bool cuda_prepare_bn_backward_sums(struct prepared *p, struct error *err);
 bool cuda_prepare_bn_backward_finalize(struct prepared *p, struct error *err);
 bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err);
+/* ops_conv.c: for plans without cuDNN, and for what it has no engine */
+bool cuda_prepare_naive_convolution(struct prepared *p, struct error *err);
 /* ops_elementwise.c */
 bool cuda_prepare_dropout(struct prepared *p, struct error *err);
 bool cuda_prepare_elementwise(struct prepared *p, struct error *err);
+/* ops_fc.c */
+bool cuda_prepare_fc(struct prepared *p, struct error *err);
+bool cuda_prepare_fc_backward_data(struct prepared *p, struct error *err);
+bool cuda_prepare_fc_backward_weights(struct prepared *p, struct error *err);
 /* ops_loss.c */
 bool cuda_prepare_softmax_loss(struct prepared *p, struct error *err);
 bool cuda_prepare_softmax_loss_backward(struct prepared *p, struct error *err);
@@ -62,5 +81,6 @@ bool cuda_prepare_all_reduce(struct prepared *p, struct error *err);
 bool cuda_prepare_gradient_check(struct prepared *p, struct error *err);
 bool cuda_prepare_loss_scale_update(struct prepared *p, struct error *err);
 bool cuda_prepare_sgd_update(struct prepared *p, struct error *err);
+bool cuda_prepare_weights_copy(struct prepared *p, struct error *err);
 
 #endif

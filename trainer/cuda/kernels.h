@@ -31,8 +31,9 @@ struct step_block {
 #define KERNEL_LIST(EACH, ALONE)                                                                                       \
     ALONE(accumulate) EACH(add) EACH(avgpool) EACH(avgpool_backward) EACH(bn_apply) EACH(bn_backward_apply)            \
     ALONE(bn_backward_finalize) EACH(bn_backward_sums) ALONE(bn_finalize) EACH(bn_mask) EACH(bn_sums)                  \
-    EACH(copy_channels) EACH(dropout) ALONE(gradient_check) ALONE(loss_scale_update) EACH(maxpool)                     \
-    EACH(maxpool_backward) EACH(mul) EACH(relu) EACH(relu_backward)                       \
+    ALONE(conv) ALONE(conv_bias_gradient) ALONE(conv_data_gradient) ALONE(conv_weight_gradient) EACH(copy_channels)    \
+    EACH(dropout) ALONE(gradient_check) ALONE(loss_scale_update) EACH(maxpool)                     \
+    EACH(maxpool_backward) EACH(mul) ALONE(product) EACH(relu) EACH(relu_backward)                       \
     ALONE(round_elements_bf16) ALONE(round_elements_f16) EACH(scale) ALONE(set_step) ALONE(sgd_update)                 \
     EACH(shortcut_pad) EACH(shortcut_pad_backward) EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss)             \
     EACH(softmax_loss_backward) EACH(subtract)
@@ -100,6 +101,26 @@ struct gradient_check_arguments {
     struct { uint32_t first, count; } pieces[KERNEL_PIECES]; /* a block each; other elements mean nothing */
 };
 
+/* ---- Products and convolutions: types are looked up, element by element ---- */
+
+enum kernel_type { KERNEL_F32, KERNEL_F16, KERNEL_BF16 };
+struct kernel_operand {
+    const void *at;
+    uint32_t type;
+};
+
+/* out[i][j] = sum over k of a[i a_i + k a_k] b[k b_k + j b_j], + bias[j] unless that is NULL. A block along x for each
+ * PRODUCT_TILE columns, along y for as many rows. */
+#define PRODUCT_TILE   32
+#define PRODUCT_SHARED (2 * PRODUCT_TILE * (PRODUCT_TILE + 1) * 4) /* bytes */
+struct product_arguments {
+    struct kernel_operand a, b;
+    void *out;
+    uint32_t out_type, rows, columns, depth;
+    uint64_t a_i, a_k, b_k, b_j;
+    const float *bias;
+};
+
 /* ---- Dropout: y = x keep, or 0 where the element's random word is below `threshold` ---- */
 
 struct dropout_arguments {
@@ -156,11 +177,13 @@ struct kernel_normal {
     float epsilon;
 };
 
-/* The sum of x and of its squares to sums; or mean and variance, and the running statistics move. */
+/* Of x, the first that is not NULL: its sum; its sum and that of its squares; mean and variance, and the running statistics
+ * move. */
 struct bn_sums_arguments {
     struct kernel_columns columns;
     const void *x;
-    void *sums;      /* f64, or f32 if `single`; NULL = the following */
+    float *total;
+    void *sums; /* f64, or f32 if `single` */
     uint32_t single;
     float *mean, *variance, *running_mean, *running_variance;
     double *partial; /* 2 for each channel of each block */
@@ -231,6 +254,29 @@ struct bn_backward_apply_arguments {
     void *dx;
     const uint8_t *mask;
     uint32_t shut;
+};
+
+/* ---- Convolutions as their definitions read: a thread for each element of the result, sums in f64 ---- */
+
+/* An operand as its op reads it: as it is, normalised, or as a batch normalisation's gradient. */
+struct kernel_source {
+    struct kernel_operand values;
+    uint32_t channels, relu;
+    struct kernel_normal normal; /* mean NULL = not normalised */
+    const float *coefficients;   /* NULL = no gradient of a batch normalisation, of which the next is x */
+    struct kernel_operand y;
+};
+
+/* Of y = x * w, each kernel what it needs. */
+struct conv_arguments {
+    struct kernel_source x, dy;
+    struct kernel_operand w, residual; /* at NULL = none, added to y */
+    const float *bias;                 /* NULL = none */
+    void *out;
+    uint32_t out_type;
+    struct kernel_image x_dims, y_dims;
+    uint32_t window, stride, padding;
+    struct kernel_source shut; /* dx is 0 where this is not positive; values at NULL = nowhere */
 };
 
 /* ---- Loss ---- */

@@ -15,7 +15,7 @@ static uint32_t shared_bytes(uint32_t width)
     return lanes > blocks ? lanes : blocks;
 }
 
-static struct kernel_normal normal_of_rows(const float *norm, uint32_t channels)
+struct kernel_normal cuda_normal(const float *norm, uint32_t channels)
 {
     return (struct kernel_normal){.mean = norm + BN_ROW_MEAN * channels,
                                   .inverse = norm + BN_ROW_INVERSE_DEVIATION * channels,
@@ -23,20 +23,60 @@ static struct kernel_normal normal_of_rows(const float *norm, uint32_t channels)
                                   .beta = norm + BN_ROW_BETA * channels};
 }
 
+/* ---- Sums ---- */
+
+/* Of the tensor x at a->x; where they go is set. */
+static bool add_sums(struct prepared *p, const struct tensor *x, struct bn_sums_arguments *a, struct error *err)
+{
+    struct launch_shape shape;
+    const uint32_t width = cuda_width(x->dims[3], 8, a->x, NULL, NULL);
+    a->partial = partial_of(p);
+    a->step = p->device->step;
+    TRY(cuda_columns(p, x, width, &a->columns, &shape, err));
+    shape.shared_bytes = shared_bytes(width);
+    return ADD_KERNEL(p, KERNEL_FOR(bn_sums, x->dtype), shape, a, err);
+}
+
+bool cuda_add_sums(struct prepared *p, const struct tensor *x, const void *at, void *sums, bool single,
+                   struct error *err)
+{
+    return add_sums(p, x, &(struct bn_sums_arguments){.x = at, .sums = sums, .single = single}, err);
+}
+
+bool cuda_add_bias_gradient(struct prepared *p, const struct tensor *dy, const void *at, float *dbias,
+                            struct error *err)
+{
+    return add_sums(p, dy, &(struct bn_sums_arguments){.x = at, .total = dbias}, err);
+}
+
+static bool add_gradient_sums(struct prepared *p, const struct tensor *x, struct bn_backward_sums_arguments *a,
+                              struct error *err)
+{
+    struct launch_shape shape;
+    const uint32_t width = cuda_width(x->dims[3], 8, a->x, a->dy, NULL);
+    a->partial = partial_of(p);
+    a->step = p->device->step;
+    TRY(cuda_columns(p, x, width, &a->columns, &shape, err));
+    shape.shared_bytes = shared_bytes(width);
+    return ADD_KERNEL(p, KERNEL_FOR(bn_backward_sums, x->dtype), shape, a, err);
+}
+
+bool cuda_add_gradient_sums(struct prepared *p, const struct tensor *tensor, const void *x, const void *dy,
+                            const float *norm, enum kernel_shut shut, void *sums, bool single, struct error *err)
+{
+    struct bn_backward_sums_arguments a = {
+        .normal = cuda_normal(norm, tensor->dims[3]), .x = x, .dy = dy, .shut = shut, .sums = sums, .single = single};
+    return add_gradient_sums(p, tensor, &a, err);
+}
+
 /* ---- Taken apart ---- */
 
 bool cuda_prepare_bn_sums(struct prepared *p, struct error *err)
 {
-    struct bn_sums_arguments a = {
-        .x = op_in(p, 0), .sums = op_out(p, 0), .partial = partial_of(p), .step = p->device->step};
-    struct launch_shape shape;
     enum dtype dtype;
     if (!op_trains(p)) return true;
     TRY(cuda_op_dtype(p, 1, 0, &dtype, err));
-    const uint32_t width = cuda_width(channels_of(p), 8, a.x, NULL, NULL);
-    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
-    shape.shared_bytes = shared_bytes(width);
-    return ADD_KERNEL(p, KERNEL_FOR(bn_sums, dtype), shape, &a, err);
+    return cuda_add_sums(p, p->call.in_tensor[0], op_in(p, 0), op_out(p, 0), false, err);
 }
 
 bool cuda_prepare_bn_finalize(struct prepared *p, struct error *err)
@@ -61,7 +101,7 @@ bool cuda_prepare_bn_finalize(struct prepared *p, struct error *err)
 
 bool cuda_prepare_bn_apply(struct prepared *p, struct error *err)
 {
-    struct bn_apply_arguments a = {.normal = normal_of_rows(op_in(p, 1), channels_of(p)),
+    struct bn_apply_arguments a = {.normal = cuda_normal(op_in(p, 1), channels_of(p)),
                                    .x = op_in(p, 0),
                                    .y = op_out(p, 0),
                                    .relu = p->call.op->attr.bn.relu};
@@ -75,20 +115,11 @@ bool cuda_prepare_bn_apply(struct prepared *p, struct error *err)
 
 bool cuda_prepare_bn_backward_sums(struct prepared *p, struct error *err)
 {
-    struct bn_backward_sums_arguments a = {.normal = normal_of_rows(op_in(p, 2), channels_of(p)),
-                                           .x = op_in(p, 0),
-                                           .dy = op_in(p, 1),
-                                           .shut = p->call.op->attr.bn.relu ? KERNEL_SHUT_BY_SIGN : KERNEL_OPEN,
-                                           .sums = op_out(p, 0),
-                                           .partial = partial_of(p),
-                                           .step = p->device->step};
-    struct launch_shape shape;
+    const enum kernel_shut shut = p->call.op->attr.bn.relu ? KERNEL_SHUT_BY_SIGN : KERNEL_OPEN;
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 3, 0, &dtype, err));
-    const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.dy, NULL);
-    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
-    shape.shared_bytes = shared_bytes(width);
-    return ADD_KERNEL(p, KERNEL_FOR(bn_backward_sums, dtype), shape, &a, err);
+    return cuda_add_gradient_sums(p, p->call.in_tensor[0], op_in(p, 0), op_in(p, 1), op_in(p, 2), shut, op_out(p, 0),
+                                  false, err);
 }
 
 bool cuda_prepare_bn_backward_finalize(struct prepared *p, struct error *err)
@@ -134,20 +165,14 @@ bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
 /* ---- Whole ---- */
 
 /* Mean and variance of the batch, which are kept for the backward pass. */
-static bool add_statistics(struct prepared *p, enum dtype dtype, struct error *err)
+static bool add_statistics(struct prepared *p, struct error *err)
 {
     struct bn_sums_arguments a = {.x = op_in(p, 0),
                                   .mean = op_out(p, 1),
                                   .variance = op_out(p, 2),
                                   .running_mean = op_in(p, 3),
-                                  .running_variance = op_in(p, 4),
-                                  .partial = partial_of(p),
-                                  .step = p->device->step};
-    struct launch_shape shape;
-    const uint32_t width = cuda_width(channels_of(p), 8, a.x, NULL, NULL);
-    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
-    shape.shared_bytes = shared_bytes(width);
-    return ADD_KERNEL(p, KERNEL_FOR(bn_sums, dtype), shape, &a, err);
+                                  .running_variance = op_in(p, 4)};
+    return add_sums(p, p->call.in_tensor[0], &a, err);
 }
 
 /* From the result, where a byte has bits of several pixels. */
@@ -174,7 +199,7 @@ bool cuda_prepare_bn(struct prepared *p, struct error *err)
     struct launch_shape shape;
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 1, 1, &dtype, err));
-    if (p->call.pass == PASS_FORWARD) TRY(add_statistics(p, dtype, err));
+    if (p->call.pass == PASS_FORWARD) TRY(add_statistics(p, err));
     a.normal = trains ? normal_of(p, op_out(p, 1), op_out(p, 2)) : normal_of(p, op_in(p, 3), op_in(p, 4));
     const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.y, NULL);
     TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
@@ -193,16 +218,10 @@ bool cuda_prepare_bn_backward(struct prepared *p, struct error *err)
                                               .mask = mask,
                                               .shut = relu ? KERNEL_SHUT_BY_MASK : KERNEL_OPEN,
                                               .dgamma = op_out(p, 1),
-                                              .dbeta = op_out(p, 2),
-                                              .partial = partial_of(p),
-                                              .step = p->device->step};
-    struct launch_shape shape;
+                                              .dbeta = op_out(p, 2)};
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 3, 1, &dtype, err));
-    const uint32_t width = cuda_width(channels_of(p), 8, sums.x, sums.dy, NULL);
-    TRY(cuda_columns(p, p->call.in_tensor[0], width, &sums.columns, &shape, err));
-    shape.shared_bytes = shared_bytes(width);
-    TRY(ADD_KERNEL(p, KERNEL_FOR(bn_backward_sums, dtype), shape, &sums, err));
+    TRY(add_gradient_sums(p, p->call.in_tensor[0], &sums, err));
     struct bn_backward_apply_arguments apply = {.normal = sums.normal,
                                                 .dgamma = sums.dgamma,
                                                 .dbeta = sums.dbeta,

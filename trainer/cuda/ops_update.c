@@ -36,6 +36,18 @@ bool cuda_prepare_loss_scale_update(struct prepared *p, struct error *err)
     return ADD_KERNEL(p, KERNEL_loss_scale_update, ((struct launch_shape){.blocks = 1, .threads = 1}), &a, err);
 }
 
+bool cuda_prepare_weights_copy(struct prepared *p, struct error *err)
+{
+    const enum dtype dtype = p->call.out_tensor[0]->dtype;
+    struct round_arguments a = {.in = op_in(p, 0), .out = op_out(p, 0), .count = op_elements(p)};
+    const enum kernel_id kernel = dtype == DTYPE_F16 ? KERNEL_round_elements_f16 : KERNEL_round_elements_bf16;
+    if (dtype != DTYPE_F16 && dtype != DTYPE_BF16)
+        return error_set(err, ERROR_FAILED, "a copy of weights in %s: the cuda backend makes them in 16 bits",
+                         dtype_name(dtype));
+    a.vectors = ((uintptr_t)a.in | (uintptr_t)a.out) % 16 == 0 ? a.count / 8 : 0;
+    return ADD_KERNEL(p, kernel, cuda_grid(p, a.vectors ? a.vectors : a.count), &a, err);
+}
+
 /* ---- Gradient check ---- */
 
 /* Elements [begin, end) of the bucket, in pieces that are launched when there is no room for more. */

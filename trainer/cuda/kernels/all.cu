@@ -1,10 +1,12 @@
 // All kernels in one image: one call of the compiler for all generations of GPUs.
 #include "bn.cu"
+#include "conv.cu"
 #include "dropout.cu"
 #include "elementwise.cu"
 #include "loss.cu"
 #include "move.cu"
 #include "pools.cu"
+#include "product.cu"
 #include "round.cu"
 #include "step.cu"
 #include "update.cu"

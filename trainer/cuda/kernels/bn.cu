@@ -65,6 +65,10 @@ template <class T, int V> __device__ inline void take_sums(const struct bn_sums_
         own[k] = {rows * s + first[k], second[k] + s * (2.0 * first[k] + rows * s)};
     }
     finish_sums<V>(c, at, own, a.partial, a.step, [&](uint32_t channel, double2 sum) {
+        if (a.total) {
+            a.total[channel] = (float)sum.x;
+            return;
+        }
         if (a.sums) {
             write_pair(a.sums, a.single, c.channels, channel, sum);
             return;

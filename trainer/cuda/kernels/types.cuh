@@ -24,6 +24,25 @@ template <> __device__ inline bf16 narrow<bf16>(float value) { return __float2bf
 // Bits of infinity and of all that is not a number are at least these.
 __device__ inline bool is_finite(float value) { return (__float_as_uint(value) & 0x7fffffffu) < 0x7f800000u; }
 
+// Elements of a type that is known when the kernel runs.
+__device__ inline float element_at(const struct kernel_operand &from, uint64_t i)
+{
+    switch (from.type) {
+    case KERNEL_F16: return widen(static_cast<const f16 *>(from.at)[i]);
+    case KERNEL_BF16: return widen(static_cast<const bf16 *>(from.at)[i]);
+    default: return static_cast<const float *>(from.at)[i];
+    }
+}
+
+__device__ inline void set_element(void *to, uint32_t type, uint64_t i, float value)
+{
+    switch (type) {
+    case KERNEL_F16: static_cast<f16 *>(to)[i] = narrow<f16>(value); break;
+    case KERNEL_BF16: static_cast<bf16 *>(to)[i] = narrow<bf16>(value); break;
+    default: static_cast<float *>(to)[i] = value;
+    }
+}
+
 // V neighbours, moved 16 bytes at a time where they have as many.
 template <class T, int V> struct __align__(sizeof(T) * V < 16 ? sizeof(T) * V : 16) neighbours { T at[V]; };
 
