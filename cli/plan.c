@@ -18,6 +18,7 @@
 #include "plan_file.h"
 #include "plan_flags.h"
 #include "plan_progress.h"
+#include "plan_pytorch.h"
 #include "plan_report.h"
 #include "plan_words.h"
 #include "printable.h"
@@ -134,18 +135,31 @@ static bool find_frontier(const struct plan_options *o, const struct plan_reques
 /* What stays in sight of a terminal of 24 lines above the next prompt. */
 #define SIGHT_LINES 21
 
+/* Of the training that was asked about: the plan's, or PyTorch's. */
+static bool fits_asked(const struct plan_options *o, const struct plan_report *report)
+{
+    return plan_flags_pytorch(&o->flags) ? report->pytorch->fits : report->plan->fits;
+}
+
 /* The verdict comes first, and once more where what follows moves it out of sight. */
 static bool print_page(const struct plan_options *o, const struct plan_report *report, struct error *err)
 {
     char verdict[WORDS_VERDICT], *page = NULL;
     size_t length = 0, lines = 2;
-    bool fits = report->plan->fits, colours = page_has_colours();
+    bool fits, colours = page_has_colours();
     FILE *to = open_memstream(&page, &length);
     if (!to) return error_memory(err, 4096, "the report");
-    plan_report_print(report, to);
+    bool told = plan_flags_pytorch(&o->flags);
+    if (told) plan_pytorch_print(report->plan, report->pytorch, to);
+    if (!told || o->explain) plan_report_print(report, to);
     bool ok = !o->explain || plan_report_explain(report, to, err);
+    if (ok && report->pytorch && !told) plan_pytorch_explain(report->plan, report->pytorch, to);
     ok = fclose(to) == 0 && ok;
-    words_verdict(report->plan, verdict, sizeof verdict);
+    fits = fits_asked(o, report);
+    if (told)
+        plan_pytorch_verdict(report->plan, report->pytorch, verdict, sizeof verdict);
+    else
+        words_verdict(report->plan, verdict, sizeof verdict);
     page_verdict(stdout, PRINTABLE(verdict), fits, colours);
     fwrite(page, 1, length, stdout);
     for (size_t i = 0; i < length; i++) lines += page[i] == '\n';
@@ -182,7 +196,7 @@ static bool say(const struct plan_options *o, const struct plan_request *request
 }
 
 static bool tell(const struct plan_options *o, const struct plan_request *request, const struct deepest *made,
-                 struct plan_engines *engines, struct error *err)
+                 struct plan_engines *engines, bool *fits, struct error *err)
 {
     const struct plan *plan = made->plan;
     struct advice advice[ADVICE_KINDS];
@@ -207,6 +221,12 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
     uint64_t images = o->images ? o->images : o->epochs * recipe_epoch_images(plan->spec.dataset);
     if (whole_run_estimate(plan, images, o->price, &run)) report.run = &run;
     if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
+    struct torch_forecast pytorch;
+    if (plan_flags_pytorch(&o->flags) || (o->explain && plan_pytorch_serves(request->machine))) {
+        TRY(plan_pytorch_make(request, &pytorch, err));
+        report.pytorch = &pytorch;
+    }
+    *fits = fits_asked(o, &report);
     return say(o, request, &report, err);
 }
 
@@ -306,13 +326,15 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     struct plan_progress progress = plan_progress_begin();
     const struct plan_flags_use use = {.gpus = "auto", .host = backends_for(DEVICE_CPU)};
     int code = 1;
+    bool fits;
     if (plan_flags_request(&o->flags, model, &use, &machine, &request, err) &&
+        (!plan_flags_pytorch(&o->flags) || plan_pytorch_check(&machine, err)) &&
         watch(&request, &progress, o->max_depth) && set_nodes(o, &machine, err) &&
         read_costs(o, &request, &machine, &costs, err) &&
         plan_engines_begin(o->engines, &machine, &request, &engines, err) &&
         make_plan_of_engines(o, &request, &engines, &made, err) && write_files(o, made.plan, err) &&
-        tell(o, &request, &made, &engines, err) && plan_engines_save(&engines, err))
-        code = made.plan->fits ? 0 : 1;
+        tell(o, &request, &made, &engines, &fits, err) && plan_engines_save(&engines, err))
+        code = fits ? 0 : 1;
     plan_progress_end(&progress);
     plan_destroy(made.plan);
     plan_engines_end(&engines);
@@ -390,12 +412,15 @@ static const char manual[] = "NAME\n"
                              "                         exclusive-gate, shortcut-gate, conv1x1 or dropout\n"
                              "      --sync-bn          batch normalisation over the images of all devices\n"
                              "      --classes N, --image-size N\n"
-                             "                         instead of the dataset's\n"
-                             "      --strategy HOW     full (the default), or shared-gradinput as in the 2016\n"
-                             "                         release, for comparison: everything kept, ReLU and add\n"
-                             "                         in place, gradient buffers shared between layers\n";
+                             "                         instead of the dataset's\n";
 
-static const char manual_end[] = "      --search-seconds S  look so long for a smaller arena when the fast placers\n"
+static const char manual_end[] = "      --strategy HOW     full (the default); shared-gradinput as in the 2016\n"
+                                 "                         release, for comparison: everything kept, ReLU and add\n"
+                                 "                         in place, gradient buffers shared between layers; or\n"
+                                 "                         pytorch: what PyTorch's eager mode would take on one\n"
+                                 "                         GPU (f16, bf16: autocast), and whether it would fit,\n"
+                                 "                         beside the plan; --explain tells it, too\n"
+                                 "      --search-seconds S  look so long for a smaller arena when the fast placers\n"
                                  "                         leave a gap to the lower bound\n"
                                  "      --max-batch        find the largest batch that fits, whatever must run\n"
                                  "                         again, however long it takes\n"
@@ -427,7 +452,8 @@ static const char manual_end[] = "      --search-seconds S  look so long for a s
                                  "                         that differ\n"
                                  "\n"
                                  "EXIT STATUS\n"
-                                 "  0 it fits (--compare: both are plans); 1 it does not fit, or planning failed;\n"
+                                 "  0 it fits (--compare: both are plans; --strategy pytorch: PyTorch does);\n"
+                                 "  1 it does not fit, or planning failed;\n"
                                  "  2 the command or a file is wrong.\n"
                                  "\n"
                                  "ENVIRONMENT\n"
@@ -441,6 +467,7 @@ static const char manual_end[] = "      --search-seconds S  look so long for a s
                                  "  fathom plan resnet-1001 --gpus 12GiB --recompute elementwise --max-depth\n"
                                  "  fathom plan resnet-1001 --gpus titan-x --search --svg frontier.svg\n"
                                  "  fathom plan resnet-50 --gpus 1024xh100 --batch 65536 --epochs 90 --scaling\n"
+                                 "  fathom plan resnet-50 --gpus a100-40gb --batch 256 --strategy pytorch\n"
                                  "  fathom plan --compare keep.json recompute.json\n";
 
 const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", manual, run,

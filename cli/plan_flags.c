@@ -130,13 +130,21 @@ static bool parse_micro_batches(const struct plan_flags *o, struct plan_request 
     return true;
 }
 
-/* The 2016 release kept all activations and never cut a share in pieces. */
-static bool parse_strategy(const struct plan_flags *o, struct plan_request *request, struct error *err)
+bool plan_flags_pytorch(const struct plan_flags *o) { return o->strategy && choice_same(o->strategy, "pytorch"); }
+
+/* The 2016 release kept all activations and never cut a share in pieces. Beside PyTorch's memory the ordinary plan is
+ * told.
+ */
+static bool parse_strategy(const struct plan_flags *o, bool now, struct plan_request *request, struct error *err)
 {
-    static const char *const strategies[] = {"full", "shared-gradinput"};
+    static const char *const strategies[] = {"full", "shared-gradinput", "pytorch"};
     int strategy = 0;
-    if (o->strategy) TRY(parse_choice(o->strategy, "--strategy", strategies, 2, &strategy, err));
-    if (strategy == 0) return true;
+    if (o->strategy) TRY(parse_choice(o->strategy, "--strategy", strategies, 3, &strategy, err));
+    if (strategy == 2 && now)
+        return error_set(
+            err, ERROR_INPUT,
+            "--strategy pytorch: tells what PyTorch would take, and cannot be run; it goes with fathom plan");
+    if (strategy != 1) return true;
     if (o->recompute || o->budget || o->reconstruct || o->fuse || request->offload_bytes || request->dtype != DTYPE_F32)
         return error_set(err, ERROR_INPUT,
                          "--strategy shared-gradinput: found beside %s, expected alone: it keeps everything, in f32",
@@ -216,7 +224,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
     TRY(parse_micro_batches(o, request, err));
     TRY(parse_offload(o, request, err));
-    TRY(parse_strategy(o, request, err));
+    TRY(parse_strategy(o, use->now, request, err));
     TRY(parse_fuse(o, request, err));
     request->sync_bn = o->sync_bn;
     request->search_seconds = o->search_seconds;

@@ -20,6 +20,8 @@ struct plan_flags { /* NULL, 0, false = not given */
 void plan_flags_specs(struct plan_flags *flags, struct option_spec specs[PLAN_FLAGS]);
 /* Whether any was given. */
 bool plan_flags_given(const struct plan_flags *flags);
+/* Whether PyTorch's memory is asked for. */
+bool plan_flags_pytorch(const struct plan_flags *flags);
 /* For what a request is made. */
 struct plan_flags_use {
     const char *gpus;           /* where --gpus is not given */

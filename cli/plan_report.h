@@ -14,6 +14,7 @@
 #include "scaling.h"
 
 struct plan_engines;
+struct torch_forecast;
 
 struct plan_report {
     const struct plan *plan;
@@ -35,6 +36,7 @@ struct plan_report {
     const struct plan *keep_all, *redo;
     const struct change *changes; /* --explain: what single changes buy */
     size_t change_count;
+    const struct torch_forecast *pytorch; /* what PyTorch would take; NULL = not told */
     bool pieces_chosen; /* how many micro-batches there are was the planner's choice */
 };
 

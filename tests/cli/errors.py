@@ -31,6 +31,10 @@ def check_plan(folder):
         refused(['plan', 'resnet-20', '--gpus', 'titan-x', '--offload', host], '--offload', host, '8GiB')
     refused(['plan', 'resnet-20', '--gpus', 'titan-x', '--strategy', 'shared-gradinput', '--offload', 'auto'],
             '--strategy', '--offload')
+    refused(['plan', 'resnet-20', '--strategy', 'pytorch', '--gpus', 'cpu'], '--strategy pytorch', 'cpu', 'a100-40gb')
+    refused(['plan', 'resnet-20', '--strategy', 'pytorch', '--gpus', '2xh100'], '--strategy pytorch', '2 devices')
+    refused(['train', 'resnet-20', '--strategy', 'pytorch', '--data', folder, '--classes', 10], '--strategy pytorch',
+            'fathom plan')
     for rate in ('fast', '400GB', 'Gb/s', '0Gb/s', '-3Gb/s', '9999999Tb/s'):
         refused(['plan', 'resnet-20', '--gpus', '16xh100', '--network', rate], '--network', rate, '3200Gb/s')
     refused(['plan', 'resnet-20', '--gpus', '16xh100', '--per-node', 0], '--per-node')

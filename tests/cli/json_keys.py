@@ -18,6 +18,7 @@ COMMANDS = [
     'resnet-20 --gpus titan-x --search',
     'resnet-20 --gpus titan-x --fuse all',
     'resnet-20 --gpus 2xtitan-x --scaling',
+    'resnet-20 --gpus titan-x --strategy pytorch',
     'resnet-20 --gpus 1GiB --batch 64 --max-batch',
     'resnet-20 --gpus 512MiB --batch 8 --recompute none --max-depth',
 ]

@@ -246,6 +246,31 @@ Test(cli_plan, history_checks_out)
     json_decref(now);
 }
 
+/* PyTorch's side: its verdict, its exit code, and both in one object. */
+Test(cli_plan, pytorch_is_told_beside_the_plan)
+{
+    const struct cli_run *run = cli_run("plan resnet-50 --gpus a100-40gb --batch 128 --strategy pytorch");
+    cr_expect_eq(run->code, 0);
+    cr_expect(strstr(run->out, "resnet-50 in PyTorch fits a100-40gb at batch 128: nvidia-smi would show 14.7 GiB"), "%s",
+              run->out);
+    cr_expect(strstr(run->out, "segments; arena"));
+    cr_expect_null(strstr(run->out, "kept activations"));
+    json_t *both = run_json("plan resnet-50 --gpus a100-40gb --batch 512 --strategy pytorch --json", 1);
+    const json_t *torch = json_object_get(both, "pytorch");
+    cr_expect(json_is_true(json_object_get(both, "fits")), "the plan does");
+    cr_expect(json_is_false(json_object_get(torch, "fits")));
+    cr_expect_str_eq(json_string_value(json_object_get(torch, "verdict")), "does-not-fit");
+    cr_expect_eq(number(torch, "shown_bytes"), number(torch, "peak_reserved_bytes") + number(torch, "context_bytes"));
+    cr_expect_lt(number(torch, "saved_bytes"), number(torch, "peak_allocated_bytes"));
+    cr_expect_lt(number(torch, "peak_allocated_bytes"), number(torch, "peak_reserved_bytes"));
+    json_decref(both);
+    run = cli_run("plan resnet-50 --gpus a100-40gb --batch 370 --strategy pytorch");
+    cr_expect_eq(run->code, 0);
+    cr_expect(strstr(run->out, "is close to the limit of"), "%s", run->out);
+    cr_expect(strstr(cli_run("plan resnet-20 --gpus titan-x --explain")->out, "resnet-20 in PyTorch fits titan-x"));
+    cr_expect_null(strstr(cli_run("plan resnet-20 --gpus 2xtitan-x --explain")->out, "PyTorch"));
+}
+
 Test(cli_plan, explain_adds_up)
 {
     const struct cli_run *run = cli_run("plan resnet-20 --gpus titan-x --explain");
