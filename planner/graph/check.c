@@ -280,6 +280,16 @@ static bool is_loss_scale(const struct tensor *t)
            t->bytes == sizeof(struct loss_scale);
 }
 
+/* The images that all others read. */
+static bool places(const struct check *c, const struct op *op)
+{
+    const struct tensor *pixels = in(c, op, 0), *placements = in(c, op, 1);
+    return op->in[0] == c->graph->pixels && op->in[1] == c->graph->placements && op->out[0] == c->graph->images &&
+           same_dims(pixels, out(c, op, 0)) && pixels->dtype == DTYPE_U8 && placements->dtype == DTYPE_I32 &&
+           placements->dims[0] == pixels->dims[0] && placements->dims[1] == 1 && placements->dims[2] == 1 &&
+           placements->dims[3] == INPUT_PLACEMENT;
+}
+
 static bool copies(const struct check *c, const struct op *op)
 {
     return in(c, op, 0)->role == ROLE_BUCKET && out(c, op, 0)->role == ROLE_WEIGHT_COPY &&
@@ -335,6 +345,7 @@ static bool shapes_agree(const struct check *c, const struct op *op)
     case OP_GRADIENT_CHECK: return checks(c, op);
     case OP_LOSS_SCALE_UPDATE: return is_loss_scale(in(c, op, 0)) && op->out[0] == op->in[0];
     case OP_WEIGHTS_COPY: return copies(c, op);
+    case OP_INPUT: return places(c, op);
     case OP_CONCAT: return concatenates(c, op);
     case OP_CONCAT_BWD: return op->attr.concat.first + out(c, op, 0)->dims[3] <= in(c, op, 0)->dims[3];
     default: return elementwise(c, op);
@@ -354,7 +365,7 @@ static bool check_section(const struct check *c, uint32_t index)
     if (op->layer >= graph->layer_count) return FAIL(c, "op %u: layer %u", index, op->layer);
     if (op->block != NO_OP && op->block >= graph->block_count) return FAIL(c, "op %u: block %u", index, op->block);
     if ((uint64_t)op->stands_first + op->stands_count > graph->stands_count ||
-        (graph->stands && !op->stands_count && op->kind != OP_WEIGHTS_COPY))
+        (graph->stands && !op->stands_count && !op_stands_alone(op->kind)))
         return FAIL(c, "op %u: stands for logical ops %u to %u of %zu", index, op->stands_first,
                     op->stands_first + op->stands_count, graph->stands_count);
     if (op->forward != NO_OP && (op->forward >= graph->forward_end || expected != PASS_BACKWARD))
@@ -381,6 +392,20 @@ static bool check_blocks(const struct check *c)
     return true;
 }
 
+/* Images are given, or pixels and placements are, of which one op makes them. */
+static bool check_input(const struct check *c)
+{
+    const struct graph *graph = c->graph;
+    bool made = graph->pixels != NO_TENSOR, given = graph->tensors[graph->images].class == CLASS_INPUT;
+    if (made == given || made != (graph->placements != NO_TENSOR))
+        return FAIL(c, "images %s given, and pixels %s", given ? "are" : "are not", made ? "too" : "neither");
+    if (!made) return true;
+    if (graph->pixels >= graph->tensor_count || graph->placements >= graph->tensor_count)
+        return FAIL(c, "pixels are tensor %u and placements %u of %zu", graph->pixels, graph->placements,
+                    graph->tensor_count);
+    return true;
+}
+
 static bool check_all(const struct check *c)
 {
     const struct graph *graph = c->graph;
@@ -388,6 +413,7 @@ static bool check_all(const struct check *c)
         graph->comm_end > graph->op_count)
         return FAIL(c, "passes end at %u, %u, %u of %zu ops", graph->forward_end, graph->backward_end, graph->comm_end,
                     graph->op_count);
+    TRY(check_input(c));
     for (uint32_t i = 0; i < graph->tensor_count; i++) TRY(check_tensor(c, i));
     for (uint32_t i = 0; i < graph->op_count; i++) {
         TRY(check_section(c, i));

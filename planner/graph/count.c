@@ -1,5 +1,6 @@
 /* Parameters, multiply-accumulates, FLOPs and bytes. */
 #include "graph_private.h"
+#include "lower.h"
 
 static const struct tensor *input(const struct graph *graph, const struct op *op, uint32_t i)
 {
@@ -52,6 +53,7 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     case OP_MAXPOOL:
     case OP_AVGPOOL:
     case OP_GRADIENT_CHECK: return tensor_elements(input(graph, op, 0));
+    case OP_INPUT: return 3 * elements;
     case OP_SGD_UPDATE: return 6 * elements;
     case OP_WEIGHTS_COPY:
     case OP_SHORTCUT_PAD:
@@ -112,4 +114,12 @@ void graph_count(struct graph *graph)
         graph->parameter_elements += tensor_elements(&graph->tensors[graph->parameters[i]]);
     for (uint32_t i = 0; i < graph->forward_end; i++)
         graph->forward_macs += op_count_macs(graph, &graph->ops[i]) / graph->options.batch;
+}
+
+uint64_t graph_loaded_bytes(const struct graph *graph)
+{
+    const uint32_t *dims = graph->tensors[graph->images].dims;
+    uint64_t pixels = (uint64_t)dims[1] * dims[2] * dims[3];
+    bool made = graph->pixels != NO_TENSOR;
+    return dtype_bytes(made ? DTYPE_U8 : DTYPE_F32, pixels) + dtype_bytes(DTYPE_I32, made ? INPUT_PLACEMENT + 1 : 1);
 }

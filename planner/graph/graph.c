@@ -52,6 +52,7 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_GRADIENT_CHECK] = {"gradient_check", 2, 2, 1, 1, 0},
     [OP_LOSS_SCALE_UPDATE] = {"loss_scale_update", 1, 1, 1, 1, 1},
     [OP_WEIGHTS_COPY] = {"weights_copy", 1, 1, 1, 1, 0},
+    [OP_INPUT] = {"input", 2, 2, 1, 1, 0},
 };
 
 const struct op_shape *op_kind_shape(enum op_kind kind) { return &shapes[kind]; }
@@ -191,11 +192,11 @@ bool graph_new_parameter(struct graph *graph, uint32_t tensor)
 
 static const char *part_name(const struct tensor *tensor)
 {
-    static const char *const roles[] = {"images",        "labels",       "output",       "mask",
-                                        "mean",          "variance",     "weight",       "bias",
-                                        "gamma",         "beta",         "running_mean", "running_variance",
-                                        "metrics",       "weights",      "sums",         "norm",
-                                        "gradient_sums", "coefficients", "loss_scale",   "weight_copy"};
+    static const char *const roles[] = {"images",       "labels",           "output",       "mask",       "mean",
+                                        "variance",     "weight",           "bias",         "gamma",      "beta",
+                                        "running_mean", "running_variance", "metrics",      "weights",    "sums",
+                                        "norm",         "gradient_sums",    "coefficients", "loss_scale", "weight_copy",
+                                        "pixels",       "placements"};
     if (tensor->role == ROLE_BUCKET && tensor->class == CLASS_OPTIMIZER) return "momentum";
     return roles[tensor->role];
 }

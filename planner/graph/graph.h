@@ -40,7 +40,8 @@ enum tensor_role {
     ROLE_BETA, ROLE_RUNNING_MEAN, ROLE_RUNNING_VARIANCE, ROLE_METRICS, ROLE_BUCKET,
     ROLE_SUMS, ROLE_NORM, ROLE_GRADIENT_SUMS, ROLE_COEFFICIENTS, /* of a lowered BN */
     ROLE_LOSS_SCALE,
-    ROLE_WEIGHT_COPY /* in 16 bits: of a weight bucket, and of the weights in it */
+    ROLE_WEIGHT_COPY, /* in 16 bits: of a weight bucket, and of the weights in it */
+    ROLE_PIXELS, ROLE_PLACEMENTS /* of OP_INPUT */
 };
 
 #define NO_TENSOR UINT32_MAX
@@ -112,6 +113,7 @@ enum op_kind {
     OP_LOSS_SCALE_UPDATE,  /* loss scale                            loss scale, for the next step                    */
     /* of LOWER_WEIGHTS: every element rounded to the nearest, ties to even; runs once, in evaluation too            */
     OP_WEIGHTS_COPY,       /* weight bucket (f32)                   the same in the activations' 16-bit type         */
+    OP_INPUT,              /* pixels (u8), placements (i32)         images; may run again (lower.h has the formula)  */
     OP_KINDS
 };
 const char *op_kind_name(enum op_kind kind);
@@ -197,7 +199,8 @@ enum graph_lowering {
     LOWER_BN_PARTS = 63,
     LOWER_WEIGHTS = 128,          /* weights are rounded to 16 bits once a pass, not by each op that reads them; of no
                                    * effect on f32 activations. For GPUs */
-    LOWER_ALL = 255
+    LOWER_INPUT = 256,            /* images come as bytes, and are placed and normalised by an op. For GPUs */
+    LOWER_ALL = 511
 };
 
 struct graph_layer {
@@ -232,8 +235,11 @@ struct graph {
     size_t block_count;
     uint32_t *parameters; /* views into the weight buckets, in the order of the forward pass */
     size_t parameter_count;
-    uint32_t images, labels, metrics; /* tensors. metrics: f32 {loss sum, top-1 hits, top-5 hits, images}, summed over micro-batches */
+    /* Tensors. images: given, or made by OP_INPUT. metrics: f32 {loss sum, top-1 hits, top-5 hits, images}, summed over
+     * micro-batches. */
+    uint32_t images, labels, metrics;
     uint32_t loss_scale; /* tensor: a struct loss_scale; NO_TENSOR unless activations are f16 */
+    uint32_t pixels, placements; /* tensors, given: what OP_INPUT makes images of; NO_TENSOR where images are given */
     uint64_t parameter_elements;
     uint64_t forward_macs; /* of one image; convolutions and fully connected layers, as the papers count */
     struct graph_state *state; /* the builder's own, and the text of the paths */
@@ -272,6 +278,9 @@ char *graph_tensor_name(const struct graph *graph, uint32_t tensor, char out[TEN
 /* Where the optional operands of a convolution (forward or backward) are. */
 struct conv_operands conv_operands(const struct op *op);
 
+/* What a loader has of one image: f32 pixels, or bytes and a placement; and its label. */
+uint64_t graph_loaded_bytes(const struct graph *graph);
+
 /* Whether the graph has batch normalisation, whole or lowered. */
 bool graph_normalizes(const struct graph *graph);
 
@@ -281,7 +290,8 @@ static inline bool op_runs_once(enum op_kind kind)
     return kind == OP_BN_SUMS || kind == OP_BN_FINALIZE || kind == OP_WEIGHTS_COPY;
 }
 
-/* The logical op that an op stands for above all: itself in a logical graph, NO_OP where there is none (a copy of weights). */
+/* The logical op that an op stands for above all: itself in a logical graph, NO_OP where there is none (a copy of weights,
+ * the input). */
 static inline uint32_t graph_logical_op(const struct graph *graph, uint32_t op)
 {
     if (!graph->stands) return op;

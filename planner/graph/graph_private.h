@@ -33,6 +33,9 @@ static inline bool op_reads_weights(enum op_kind kind)
     return kind == OP_CONV || kind == OP_FC || kind == OP_CONV_BWD_DATA || kind == OP_FC_BWD_DATA;
 }
 
+/* Whether it stands for no logical op. */
+static inline bool op_stands_alone(enum op_kind kind) { return kind == OP_WEIGHTS_COPY || kind == OP_INPUT; }
+
 /* Remember the builder's first error; both return false. */
 bool graph_fail(struct graph *graph, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool graph_fail_memory(struct graph *graph, size_t bytes);

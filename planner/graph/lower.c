@@ -9,8 +9,8 @@
 
 const char *graph_lowering_name(unsigned bit)
 {
-    static const char *const names[LOWERINGS] = {"bn",       "sums",          "normalize", "normalize-weights",
-                                                 "gradient", "gradient-sums", "add",       "weights"};
+    static const char *const names[LOWERINGS] = {
+        "bn", "sums", "normalize", "normalize-weights", "gradient", "gradient-sums", "add", "weights", "input"};
     return bit < LOWERINGS ? names[bit] : NULL;
 }
 
@@ -47,6 +47,7 @@ static bool copy_tensors(struct graph *to, const struct graph *from)
     to->labels = from->labels;
     to->metrics = from->metrics;
     to->loss_scale = from->loss_scale;
+    to->pixels = to->placements = NO_TENSOR;
     return true;
 }
 
@@ -108,6 +109,8 @@ static void renumber_all(struct graph *graph, const uint32_t *to)
     renumber(&graph->labels, to);
     renumber(&graph->metrics, to);
     renumber(&graph->loss_scale, to);
+    renumber(&graph->pixels, to);
+    renumber(&graph->placements, to);
 }
 
 static bool drop_unused(const struct lowering *l)

@@ -30,6 +30,20 @@
  * made again after each, and hold its bytes from step to step; made at the head of the pass it needs none of that, cannot be
  * older than its weights, and for 10 million weights moves 60 MB (20 microseconds at 3 TB/s).
  *
+ * Images: OP_INPUT, in the first block, makes them of pixels {N, H, W, 3}, u8, as they are stored (CIFAR) or were decoded and
+ * cut to size (photographs), and of placements {N, 1, 1, 4}, i32: dx, dy, flip (0 or 1), and a 0, so that one load of 16 bytes
+ * brings them. With the step's mean and deviation of each channel, c = flip ? W - 1 - w : w, row = h + dy, column = c + dx:
+ *
+ *     images[n, h, w, k] = ((float)pixels[n, row, column, k] / 255 - mean[k]) / deviation[k],
+ *
+ * or 0 where row or column lies outside, as padding comes after normalisation. It is f32 arithmetic in that order, rounded at
+ * each step (no multiplication by a reciprocal, no fused multiplication), and last to the images' type, to the nearest, ties
+ * to even: 256 values a channel. So the bits are those that the loader gives where images come in f32. An image that is all
+ * padding (dx = W) is one past the end of a pass of evaluation. The 3 channels are not padded to 8: the stem's weights and
+ * their gradient, which are parameters of 3 channels, would have to be seen as of 8 by it alone; cuDNN pads in its workspace.
+ * It can run again, so that bytes wait for the stem's gradient of weights in place of images. Where anything but the first
+ * block reads images, they are given as ever.
+ *
  * PASS_RECOMPUTE: convolutions run again without their sums (one output less); sums and norm are there still.
  * PASS_EVALUATE: sums are written by nobody, though their bytes are there. */
 #ifndef FATHOM_LOWER_H
@@ -40,6 +54,7 @@
 #define BN_SUMS_ROWS         2
 #define BN_NORM_ROWS         6
 #define BN_COEFFICIENTS_ROWS 5
+#define INPUT_PLACEMENT      4 /* numbers of an image's */
 
 /* The graph that a device with these capabilities (bits of enum graph_lowering) runs; the caller ends *lowered with
  * graph_destroy. `logical` is a finished graph with lowering 0 and is only read. With 0 the ops and tensors are the same
@@ -47,7 +62,7 @@
 bool graph_lower(const struct graph *logical, uint32_t lowering, struct graph **lowered, struct error *err);
 
 /* "bn", "sums", ...; bits without a name do not exist. */
-#define LOWERINGS 8
+#define LOWERINGS 9
 const char *graph_lowering_name(unsigned bit);
 
 #endif

@@ -111,6 +111,51 @@ static void emit_copies(struct lowering *l)
     }
 }
 
+/* ---- Input ---- */
+
+/* Whether no op outside the first block reads the images, in a graph without blocks whether any does. */
+static bool makes_images(const struct lowering *l)
+{
+    const struct graph *logical = l->logical;
+    bool read = false;
+    for (size_t i = 0; l->bits & LOWER_INPUT && i < logical->op_count; i++)
+        for (uint32_t k = 0; k < logical->ops[i].inputs; k++) {
+            if (logical->ops[i].in[k] != logical->images) continue;
+            if (logical->block_count && logical->ops[i].block != 0) return false;
+            read = true;
+        }
+    return read;
+}
+
+static uint32_t new_input(struct lowering *l, enum tensor_role role, enum dtype dtype, uint32_t side, uint32_t channels)
+{
+    l->lowered->state->layer = l->logical->tensors[l->logical->images].layer;
+    return graph_new_tensor(l->lowered, (struct tensor){.class = CLASS_INPUT,
+                                                        .role = role,
+                                                        .dtype = dtype,
+                                                        .dims = {l->logical->options.batch, side, side, channels},
+                                                        .of = NO_TENSOR,
+                                                        .view_of = NO_TENSOR});
+}
+
+/* The first op of the first block. */
+static void emit_input(struct lowering *l)
+{
+    struct graph *lowered = l->lowered;
+    if (!makes_images(l)) return;
+    struct op op = {.kind = OP_INPUT, .pass = PASS_FORWARD, .forward = NO_OP};
+    lowered->pixels = new_input(l, ROLE_PIXELS, DTYPE_U8, l->logical->spec.image_size, 3);
+    lowered->placements = new_input(l, ROLE_PLACEMENTS, DTYPE_I32, 1, INPUT_PLACEMENT);
+    if (lowered->state->failed) return;
+    lowered->tensors[lowered->images].class = CLASS_ACTIVATION;
+    op_add_input(&op, lowered->pixels);
+    op_add_input(&op, lowered->placements);
+    op_add_output(&op, lowered->images);
+    lowered->state->block = l->logical->block_count ? 0 : NO_OP;
+    op.stands_first = (uint32_t)lowered->stands_count;
+    graph_new_op(lowered, op);
+}
+
 /* ---- Convolutions ---- */
 
 /* x, read through a BN where that has no result, or need not be kept for it. */
@@ -327,11 +372,13 @@ static void emit_forward(struct lowering *l)
     const struct graph *logical = l->logical;
     uint32_t from = logical->block_count ? logical->blocks[0].first : logical->forward_end;
     emit_copies(l);
+    if (logical->block_count == 0) emit_input(l);
     emit_section(l, 0, from);
     for (size_t b = 0; b < logical->block_count; b++) {
         l->lowered->blocks[b] = logical->blocks[b];
         l->lowered->blocks[b].first = (uint32_t)l->lowered->op_count;
         l->lowered->blocks[b].input = l->lowered->blocks[b].output = NO_TENSOR;
+        if (b == 0) emit_input(l);
         emit_section(l, logical->blocks[b].first, logical->blocks[b].last);
     }
 }

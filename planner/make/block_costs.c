@@ -140,7 +140,8 @@ static uint64_t find_quantum(const struct graph *graph)
         for (uint32_t i = 0; i < graph->forward_end; i++) {
             const struct tensor *made = &graph->tensors[graph->ops[i].out[0]];
             uint64_t bytes = layout_round(made->bytes);
-            if (made->class != CLASS_ACTIVATION) continue; /* few bytes of a lowered BN's, or counted apart */
+            /* Few bytes of a lowered BN's, or counted apart, or three channels, which divide nothing. */
+            if (made->class != CLASS_ACTIVATION || made->role == ROLE_IMAGE) continue;
             if (round == 0 && bytes > largest) largest = bytes;
             if (round == 0) sum += bytes;
             if (round == 1 && bytes >= largest / 64) divisor = greatest_divisor(divisor, bytes);

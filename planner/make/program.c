@@ -62,8 +62,8 @@ static bool add_given_tensors(struct emitter *e)
     const struct graph *graph = e->graph;
     for (uint32_t t = 0; t < graph->tensor_count; t++)
         if (graph->tensors[t].persistent && graph->tensors[t].view_of == NO_TENSOR) TRY(add_latest(e, t));
-    TRY(add_latest(e, graph->images));
-    TRY(add_latest(e, graph->labels));
+    for (uint32_t t = 0; t < graph->tensor_count; t++)
+        if (graph->tensors[t].class == CLASS_INPUT) TRY(add_latest(e, t));
     return true;
 }
 
@@ -216,9 +216,8 @@ static void drop_outputs(struct emitter *e, const struct graph_block *block, boo
         const struct op *op = &e->graph->ops[i];
         if (elementwise_only && !(keep_is_elementwise(op->kind) && e->wanted[op->out[0]])) continue;
         for (uint32_t k = 0; k < op->outputs; k++) {
-            enum tensor_role role = tensor_at(e, op->out[k])->role;
-            if (op->out[k] != block->output && (role == ROLE_OUTPUT || role == ROLE_MASK))
-                e->latest[op->out[k]] = NO_TENSOR;
+            bool statistic = tensor_at(e, op->out[k])->class != CLASS_ACTIVATION;
+            if (op->out[k] != block->output && !statistic) e->latest[op->out[k]] = NO_TENSOR;
         }
     }
 }
@@ -312,8 +311,7 @@ static void send_block(struct emitter *e, const struct graph_block *block)
     for (uint32_t i = block->first; i < block->last; i++)
         for (uint32_t k = 0; k < e->graph->ops[i].outputs; k++) {
             uint32_t output = e->graph->ops[i].out[k];
-            enum tensor_role role = tensor_at(e, output)->role;
-            if (output != block->output && (role == ROLE_OUTPUT || role == ROLE_MASK)) send(e, output);
+            if (output != block->output && tensor_at(e, output)->class == CLASS_ACTIVATION) send(e, output);
         }
 }
 

@@ -12,13 +12,13 @@
 #include "variant_private.h"
 #include "variant_request.h"
 
-/* The host's copies of the images and labels of one step: pixels as floats, labels as 32-bit integers; and what decodes
- * them. One loader serves all devices of a process. */
-static uint64_t loader_bytes_of(const struct plan_request *plan)
+/* The host's copies of the images and labels of one step; and what decodes them. One loader serves all devices of a
+ * process.
+ */
+static uint64_t loader_bytes_of(const struct plan_request *plan, const struct graph *graph)
 {
-    uint64_t pixels = (uint64_t)plan->spec.image_size * plan->spec.image_size * 3;
     uint64_t decoding = plan->spec.image_size == PLAN_PICTURE_SIDE ? 0 : PLAN_PICTURE_BYTES;
-    return PLAN_LOADER_BATCHES * plan->batch * (pixels * sizeof(float) + sizeof(int32_t)) + decoding;
+    return PLAN_LOADER_BATCHES * plan->batch * graph_loaded_bytes(graph) + decoding;
 }
 
 /* A run's parameters pass through one buffer on their way to and from files, as large as the largest. */
@@ -40,7 +40,7 @@ void variant_outside(const struct variant_request *request, const struct graph *
     classes[MEMORY_CONTEXT] = device->context_bytes + device->op_bytes * ops;
     if (device->kind == DEVICE_CPU) classes[MEMORY_KEPT] += host_bytes;
     if (device->kind != DEVICE_CPU || !request->first) return;
-    classes[MEMORY_INPUT] += loader_bytes_of(request->plan);
+    classes[MEMORY_INPUT] += loader_bytes_of(request->plan, graph);
     classes[MEMORY_CONTEXT] += staging_bytes(graph);
 }
 

@@ -66,11 +66,11 @@ static bool check_collectives(const struct proof *proof, const struct plan_varia
 /* Adds; false when the sum is too large. */
 static bool add(uint64_t *sum, uint64_t bytes) { return !__builtin_add_overflow(*sum, bytes, sum); }
 
-/* Pixels as floats and labels as 32-bit integers of the batches that the loader keeps in a host's memory, and what
- * decodes JPEGs: it serves all devices of the process, and the first one accounts for it. */
-static bool loader_bytes(const struct plan *plan, uint64_t *bytes)
+/* The batches that the loader keeps in a host's memory, and what decodes JPEGs: it serves all devices of the process,
+ * and the first one accounts for it. */
+static bool loader_bytes(const struct plan *plan, const struct graph *graph, uint64_t *bytes)
 {
-    uint64_t side = plan->spec.image_size, image = side * side * 3 * sizeof(float) + sizeof(int32_t);
+    uint64_t side = plan->spec.image_size, image = graph_loaded_bytes(graph);
     return !__builtin_mul_overflow(image, (uint64_t)plan->batch * PLAN_LOADER_BATCHES, bytes) &&
            add(bytes, side == PLAN_PICTURE_SIDE ? 0 : PLAN_PICTURE_BYTES);
 }
@@ -95,7 +95,7 @@ static bool sum_classes(const struct plan *plan, size_t d, uint64_t classes[MEMO
     for (size_t c = 0; c < MEMORY_CLASSES; c++) classes[c] = c < MEMORY_COMMUNICATION ? variant->classes[c] : 0;
     if (__builtin_mul_overflow(device->spec.op_bytes, ops, &libraries)) return false;
     bool host = device->spec.kind == DEVICE_CPU;
-    if (host && d == 0 && !loader_bytes(plan, &loader)) return false;
+    if (host && d == 0 && !loader_bytes(plan, variant->graph, &loader)) return false;
     if (host && d == 0) staging = largest_parameter(variant->graph);
     if (plan->device_count > 1) classes[MEMORY_COMMUNICATION] = device->spec.comm_bytes;
     /* A host's own memory is where its tensors go to wait. */

@@ -117,6 +117,7 @@ bool cpu_run_softmax_loss_backward(const struct prepared *p, struct error *err);
 bool cpu_run_gradient_check(const struct prepared *p, struct error *err);
 bool cpu_run_loss_scale_update(const struct prepared *p, struct error *err);
 bool cpu_run_weights_copy(const struct prepared *p, struct error *err);
+bool cpu_run_input(const struct prepared *p, struct error *err);
 
 /* Batch normalisation, naive and fast: both in files of their own. */
 bool cpu_reference_bn(const struct prepared *p, struct error *err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bn_rows.h"
+#include "lower.h"
 #include "reference_private.h"
 #include "random.h"
 
@@ -254,6 +255,29 @@ static bool concat_backward(const struct prepared *p, struct error *err)
     return true;
 }
 
+/* ---- Images of bytes (lower.h) ---- */
+
+static bool input(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    const struct step *step = &p->device->step;
+    const uint8_t *pixels = op_in(p, 0);
+    float *images = op_out(p, 0);
+    const uint32_t *d = dims_out(p, 0);
+    for (uint64_t i = 0; i < elements_out(p); i++) {
+        uint64_t o[4];
+        coordinates(d, i, o);
+        const int32_t *placement = (const int32_t *)op_in(p, 1) + o[0] * INPUT_PLACEMENT;
+        int64_t row = (int64_t)o[1] + placement[1];
+        int64_t column = (int64_t)(placement[2] ? d[2] - 1 - o[2] : o[2]) + placement[0];
+        images[i] = 0;
+        if (row < 0 || row >= d[1] || column < 0 || column >= d[2]) continue;
+        float pixel = (float)pixels[at(d, o[0], (uint64_t)row, (uint64_t)column, o[3])] / 255.0f;
+        images[i] = (pixel - step->mean[o[3]]) / step->deviation[o[3]];
+    }
+    return true;
+}
+
 /* ---- Gradient buckets ---- */
 
 static bool accumulate(const struct prepared *p, struct error *err)
@@ -322,6 +346,7 @@ const struct cpu_table cpu_reference_table = {
             [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
             [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},
             [OP_WEIGHTS_COPY] = {cpu_run_weights_copy, .half = HALF_OWN},
+            [OP_INPUT] = {input},
             [OP_BN_SUMS] = {cpu_reference_bn_sums},
             [OP_BN_FINALIZE] = {cpu_bn_finalize, cpu_bn_finalize_workspace},
             [OP_BN_APPLY] = {cpu_reference_bn_apply},

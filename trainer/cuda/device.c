@@ -190,7 +190,9 @@ static bool set_step(struct device *device, struct stream *stream, const struct 
                    .momentum = step->momentum,
                    .weight_decay = step->weight_decay,
                    .bn_momentum = step->bn_momentum,
-                   .scale_streak = step->scale_streak},
+                   .scale_streak = step->scale_streak,
+                   .mean = {step->mean[0], step->mean[1], step->mean[2]},
+                   .deviation = {step->deviation[0], step->deviation[1], step->deviation[2]}},
     };
     const struct launch_shape one = {.blocks = 1, .threads = 1};
     if (device->recording) return error_set(err, ERROR_FAILED, "a step cannot be set inside a recording");

@@ -23,6 +23,7 @@ struct step_block {
     uint32_t micro_batch, nesterov;
     float learning_rate, momentum, weight_decay, bn_momentum;
     uint32_t scale_streak;
+    float mean[3], deviation[3]; /* of pixels as 0..1, by channel */
     uint32_t halted; /* a training loss was not finite: nothing is updated any more */
     uint32_t counters[KERNEL_COUNTERS]; /* of blocks that are done, of kernels whose last block goes on; 0 between them */
 };

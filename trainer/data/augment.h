@@ -12,13 +12,19 @@ uint64_t augment_order(uint64_t seed, uint64_t epoch, uint64_t count, uint64_t i
 /* A crop out of the image with `pad` zeros on each side: the output's pixel (x, y) is the image's (x + dx, y + dy),
  * zero outside; then mirrored left to right when flip. */
 struct augment_shift {
-    int32_t dx, dy; /* -pad .. pad */
+    int32_t dx, dy; /* -pad .. pad; -side .. side show the less the larger */
     bool flip;
 };
 
 /* "4 pixels are padded on each side, and a 32x32 crop is randomly sampled from the padded image or its horizontal flip"
  * (He et al., arXiv:1512.03385, section 4.2). */
 struct augment_shift augment_choose_shift(uint64_t seed, uint64_t epoch, uint64_t image, uint32_t pad);
+
+/* What shows nothing of an image of this side. */
+static inline struct augment_shift augment_all_padding(uint32_t side)
+{
+    return (struct augment_shift){.dx = (int32_t)side};
+}
 
 /* from and to: side x side x 3, normalised, distinct. The zeros come after normalisation: padding has the mean colour,
  * as in the authors' release (fb.resnet.torch: ColorNormalize, then HorizontalFlip and RandomCrop). */

@@ -18,6 +18,7 @@
 #include "mem.h"
 #include "parallel_for.h"
 #include "partial.h"
+#include "picture.h"
 #include "printable.h"
 #include "text.h"
 
@@ -87,8 +88,6 @@ static bool write_record(const struct conversion *conversion, uint32_t file, uin
     return true;
 }
 
-static uint8_t to_byte(float value) { return value <= 0 ? 0 : value >= 255 ? 255 : (uint8_t)(value + 0.5f); }
-
 static bool decode_record(struct conversion *conversion, struct jpeg_decoder *decoder, enum dataset_part part,
                           uint64_t image, uint8_t *bytes, struct error *err)
 {
@@ -100,7 +99,7 @@ static bool decode_record(struct conversion *conversion, struct jpeg_decoder *de
     TRY(jpeg_decode(decoder, augment_centre_view(width, height, 1), CIFAR_SIDE, pixels, err));
     if (width != CIFAR_SIDE || height != CIFAR_SIDE) conversion->resized++;
     bytes[0] = (uint8_t)label;
-    for (uint32_t i = 0; i < CIFAR_PIXELS; i++) bytes[1 + i % 3 * CIFAR_PLANE + i / 3] = to_byte(pixels[i]);
+    for (uint32_t i = 0; i < CIFAR_PIXELS; i++) bytes[1 + i % 3 * CIFAR_PLANE + i / 3] = picture_to_byte(pixels[i]);
     return true;
 }
 

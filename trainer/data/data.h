@@ -2,7 +2,8 @@
  *
  * The order of images and their augmentation are functions of (seed, position) alone: step s of a run uses the same
  * images whether it was resumed or split over more devices. Pixels reach the trainer as f32 NHWC, normalised by the
- * training set's per-channel mean and standard deviation. */
+ * training set's per-channel mean and standard deviation; or as bytes with where to place them, and who does so and
+ * normalises them has the very same images. */
 #ifndef FATHOM_DATA_H
 #define FATHOM_DATA_H
 
@@ -52,6 +53,7 @@ struct loader_options {
     bool train;           /* shuffle each epoch and augment (CIFAR: pad 4, random crop, flip); else the test set in
                            * order, once: loader_next then gives empty batches */
     bool augment;
+    bool as_bytes;        /* pixels and placements are delivered, not images */
     uint64_t first;       /* position to start at: images delivered before (resume) */
     uint64_t limit;       /* train: positions wrap over epochs for ever; evaluate: images per pass, 0 = all */
     uint32_t threads;     /* 0 = chosen */
@@ -62,6 +64,8 @@ struct loader;
 
 struct batch {
     const float *images;   /* batch x size x size x 3; valid until the next loader_next; zeros past the end of a pass */
+    const uint8_t *pixels; /* as_bytes, in place of images: batch x size x size x 3, not shifted or mirrored yet */
+    const int32_t *placements; /* as_bytes: batch x 4: dx, dy, flip (struct augment_shift), 0; past the end all is padding */
     const int32_t *labels; /* batch; -1 past the end of an evaluation pass */
     uint32_t count;        /* images that are real */
     uint64_t position;     /* of the first, counted over epochs */
@@ -73,7 +77,8 @@ bool loader_create(struct dataset *dataset, const struct loader_options *options
 bool loader_next(struct loader *loader, struct batch *batch, struct error *err);
 void loader_destroy(struct loader *loader);
 /* Bytes a loader of these options holds, without creating it: part of a plan's input class on the host. It is
- * (ahead + 1) batches, each of batch x (size x size x 3 x 4 + 4) bytes; each thread has, besides, one picture at most. */
+ * (ahead + 1) batches, each of batch x (size x size x 3 x 4 + 4) bytes, or as bytes batch x (size x size x 3 + 20); each
+ * thread has, besides, one picture at most. */
 uint64_t loader_bytes(const struct loader_options *options);
 /* How long loader_next has waited so far, for "data" gaps in the trace. */
 uint64_t loader_waited_ns(const struct loader *loader);

@@ -22,13 +22,15 @@
 #define MOST_CHOSEN_THREADS 16u
 #define CIFAR_CLAIM         16u /* images taken at a time: they are so quick that the lock would be felt */
 #define STACK_BYTES         (512u * 1024u)
+#define PLACEMENT           4u /* numbers of an image's */
 
 /* One batch being filled, ready, or in the trainer's hands. Batch b lives in slot b % slots. */
 struct slot {
-    float *images;
+    void *images; /* f32, or bytes */
     int32_t *labels;
-    uint32_t done;      /* images that are filled or have failed */
-    uint32_t failed_at; /* the first image that failed, with its error; batch when none has */
+    int32_t *placements; /* of bytes, else NULL */
+    uint32_t done;       /* images that are filled or have failed */
+    uint32_t failed_at;  /* the first image that failed, with its error; batch when none has */
     struct error error;
 };
 
@@ -44,7 +46,7 @@ struct loader {
     uint64_t images;               /* of an epoch or a pass */
     uint64_t batches;              /* of this loader: UINT64_MAX in training */
     uint32_t claim;
-    float *block; /* the slots' images, then their labels: loader_bytes */
+    int32_t *block; /* the slots' labels, placements and images: loader_bytes */
     struct slot *slots;
     uint32_t slot_count;
     struct worker *workers;
@@ -64,10 +66,16 @@ static uint32_t chosen_ahead(const struct loader_options *options)
     return options->ahead ? options->ahead : DEFAULT_AHEAD;
 }
 
+static size_t image_bytes(const struct loader_options *options)
+{
+    size_t numbers = (size_t)options->image_size * options->image_size * 3;
+    return options->as_bytes ? numbers : numbers * sizeof(float);
+}
+
 uint64_t loader_bytes(const struct loader_options *options)
 {
-    uint64_t image = (uint64_t)options->image_size * options->image_size * 3 * sizeof(float) + sizeof(int32_t);
-    return ((uint64_t)chosen_ahead(options) + 1) * options->batch * image;
+    uint64_t numbers = options->as_bytes ? 1 + PLACEMENT : 1;
+    return ((uint64_t)chosen_ahead(options) + 1) * options->batch * (image_bytes(options) + numbers * sizeof(int32_t));
 }
 
 /* A claim is a run of images within one batch. */
@@ -108,17 +116,45 @@ static bool take_claim(struct loader *loader, struct claim *claim)
     return more;
 }
 
-static bool fill_image(struct worker *worker, uint64_t position, float *out, int32_t *label, struct error *err)
+static void set_placement(struct slot *slot, uint32_t i, struct augment_shift shift)
+{
+    const int32_t placement[PLACEMENT] = {shift.dx, shift.dy, shift.flip, 0};
+    memcpy(slot->placements + (size_t)i * PLACEMENT, placement, sizeof placement);
+}
+
+/* Image i of a slot, as it looks in an epoch. */
+static bool load_image(struct worker *worker, struct slot *slot, uint32_t i, uint64_t epoch, uint64_t image,
+                       struct error *err)
+{
+    const struct loader_options *options = &worker->loader->options;
+    uint8_t *out = (uint8_t *)slot->images + i * image_bytes(options);
+    struct augment_shift shift;
+    if (!options->as_bytes)
+        return picture_load(&worker->reader, epoch, image, (float *)(void *)out, &slot->labels[i], err);
+    TRY(picture_load_bytes(&worker->reader, epoch, image, out, &shift, &slot->labels[i], err));
+    set_placement(slot, i, shift);
+    return true;
+}
+
+/* Past the end: zeros once they are normalised, and no label. */
+static void leave_out(const struct loader *loader, struct slot *slot, uint32_t i)
+{
+    size_t bytes = image_bytes(&loader->options);
+    memset((uint8_t *)slot->images + i * bytes, 0, bytes);
+    if (loader->options.as_bytes) set_placement(slot, i, augment_all_padding(loader->options.image_size));
+    slot->labels[i] = -1;
+}
+
+static bool fill_image(struct worker *worker, struct slot *slot, uint32_t i, uint64_t position, struct error *err)
 {
     const struct loader *loader = worker->loader;
     uint64_t epoch = position / loader->images, index = position % loader->images;
     if (loader->options.train) {
         uint64_t image = augment_order(loader->options.seed, epoch, loader->images, index);
-        return picture_load(&worker->reader, epoch, image, out, label, err);
+        return load_image(worker, slot, i, epoch, image, err);
     }
-    if (epoch == 0) return picture_load(&worker->reader, 0, index, out, label, err);
-    memset(out, 0, (size_t)loader->options.image_size * loader->options.image_size * 3 * sizeof *out);
-    *label = -1;
+    if (epoch == 0) return load_image(worker, slot, i, 0, index, err);
+    leave_out(loader, slot, i);
     return true;
 }
 
@@ -140,7 +176,6 @@ static void *run_worker(void *argument)
 {
     struct worker *worker = argument;
     struct loader *loader = worker->loader;
-    const size_t image_floats = (size_t)loader->options.image_size * loader->options.image_size * 3;
     struct claim claim;
     while (take_claim(loader, &claim)) {
         struct slot *slot = &loader->slots[claim.batch % loader->slot_count];
@@ -148,8 +183,7 @@ static void *run_worker(void *argument)
         struct error error = {0};
         uint64_t position = loader->options.first + claim.batch * loader->options.batch;
         for (uint32_t i = claim.first; i < claim.first + claim.count && failed_at == loader->options.batch; i++)
-            if (!fill_image(worker, position + i, slot->images + i * image_floats, &slot->labels[i], &error))
-                failed_at = i;
+            if (!fill_image(worker, slot, i, position + i, &error)) failed_at = i;
         end_claim(loader, slot, &claim, failed_at, &error);
     }
     return NULL;
@@ -204,11 +238,13 @@ static bool make_slots(struct loader *loader, struct error *err)
     loader->slots = mem_zalloc(MEM_INPUT, loader->slot_count, sizeof *loader->slots);
     loader->block = mem_map(MEM_INPUT, bytes);
     if (!loader->slots || !loader->block) return error_memory(err, bytes, "batches of images");
-    size_t floats = (size_t)options->batch * options->image_size * options->image_size * 3;
-    int32_t *labels = (int32_t *)(void *)(loader->block + loader->slot_count * floats);
+    size_t batch = options->batch, all = loader->slot_count * batch;
+    int32_t *placements = loader->block + all;
+    uint8_t *images = (uint8_t *)(placements + (options->as_bytes ? all * PLACEMENT : 0));
     for (uint32_t i = 0; i < loader->slot_count; i++) {
-        loader->slots[i].images = loader->block + i * floats;
-        loader->slots[i].labels = labels + (size_t)i * options->batch;
+        loader->slots[i].labels = loader->block + i * batch;
+        loader->slots[i].placements = options->as_bytes ? placements + i * batch * PLACEMENT : NULL;
+        loader->slots[i].images = images + i * batch * image_bytes(options);
     }
     return true;
 }
@@ -283,9 +319,7 @@ static void give_empty(struct loader *loader, struct slot *slot)
 {
     slot->done = loader->options.batch;
     slot->failed_at = loader->options.batch;
-    size_t image = (size_t)loader->options.image_size * loader->options.image_size * 3;
-    memset(slot->images, 0, loader->options.batch * image * sizeof *slot->images);
-    for (uint32_t i = 0; i < loader->options.batch; i++) slot->labels[i] = -1;
+    for (uint32_t i = 0; i < loader->options.batch; i++) leave_out(loader, slot, i);
 }
 
 /* Gives the last batch back and waits for the next one. */
@@ -321,7 +355,13 @@ bool loader_next(struct loader *loader, struct batch *batch, struct error *err)
     uint64_t left = position < loader->images ? loader->images - position : 0;
     uint32_t count = loader->options.batch;
     if (!loader->options.train && left < count) count = (uint32_t)left;
-    *batch = (struct batch){slot->images, slot->labels, count, position};
+    bool bytes = loader->options.as_bytes;
+    *batch = (struct batch){.images = bytes ? NULL : slot->images,
+                            .pixels = bytes ? slot->images : NULL,
+                            .placements = slot->placements,
+                            .labels = slot->labels,
+                            .count = count,
+                            .position = position};
     return true;
 }
 

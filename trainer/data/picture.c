@@ -1,6 +1,5 @@
 #include "picture.h"
 
-#include "augment.h"
 #include "jpeg.h"
 #include "mem.h"
 
@@ -30,7 +29,8 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
         return error_set(err, ERROR_INPUT, "%s: its images are %u x %u; pictures of %u x %u are not made of them",
                          dataset->path, CIFAR_SIDE, CIFAR_SIDE, options->image_size, options->image_size);
     if (dataset->folders && !(reader->jpeg = jpeg_decoder_create(err))) return false;
-    if (reader->size > MOST_SHIFTED_SIDE) return true;
+    reader->shifts = reader->size <= MOST_SHIFTED_SIDE;
+    if (options->as_bytes ? !dataset->folders : !reader->shifts) return true;
     reader->plain = mem_alloc(MEM_INPUT, (size_t)reader->size * reader->size * 3, sizeof *reader->plain);
     if (!reader->plain) return error_memory(err, (size_t)reader->size * reader->size * 12, "a picture");
     return true;
@@ -43,60 +43,94 @@ void picture_finish(struct picture_reader *reader)
     *reader = (struct picture_reader){0};
 }
 
-static bool load_cifar(struct picture_reader *reader, uint64_t image, float *out, int32_t *label, struct error *err)
+/* A record of CIFAR, pixel by pixel. */
+static bool read_cifar(const struct picture_reader *reader, uint64_t image, uint8_t *out, int32_t *label,
+                       struct error *err)
 {
     uint8_t record[CIFAR_MOST_RECORD];
     const uint8_t *planes;
     uint32_t found;
     TRY(cifar_read(reader->dataset, reader->part, image, record, &planes, &found, err));
     for (uint32_t i = 0; i < CIFAR_PLANE; i++)
-        for (uint32_t channel = 0; channel < 3; channel++)
-            out[3 * i + channel] = reader->table[channel][planes[channel * CIFAR_PLANE + i]];
+        for (uint32_t channel = 0; channel < 3; channel++) out[3 * i + channel] = planes[channel * CIFAR_PLANE + i];
     *label = (int32_t)found;
     return true;
 }
 
-static void normalise(const struct picture_reader *reader, float *pixels)
+static bool load_cifar(const struct picture_reader *reader, uint64_t image, float *out, int32_t *label,
+                       struct error *err)
 {
-    const struct dataset_info *info = &reader->dataset->info;
-    for (size_t i = 0; i < (size_t)reader->size * reader->size; i++)
-        for (size_t channel = 0; channel < 3; channel++) {
-            float *value = &pixels[3 * i + channel];
-            *value = (*value / 255.0f - info->mean[channel]) / info->deviation[channel];
-        }
+    uint8_t pixels[CIFAR_PIXELS];
+    TRY(read_cifar(reader, image, pixels, label, err));
+    for (uint32_t i = 0; i < CIFAR_PIXELS; i++) out[i] = reader->table[i % 3][pixels[i]];
+    return true;
 }
 
 static struct augment_view choose_view(const struct picture_reader *reader, uint64_t epoch, uint64_t image,
                                        uint32_t width, uint32_t height)
 {
-    if (reader->plain) return augment_centre_view(width, height, 1);
+    if (reader->shifts) return augment_centre_view(width, height, 1);
     if (!reader->augment) return augment_centre_view(width, height, TEST_MARGIN);
     return augment_choose_view(reader->seed, epoch, image, width, height, reader->size);
 }
 
-static bool load_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
-                      struct error *err)
+/* A picture's view in floats of 0 to 255, not mirrored; whether it is to be is *flip. */
+static bool decode_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, bool *flip,
+                        int32_t *label, struct error *err)
 {
     char path[DATASET_PATH];
     uint32_t found, width, height;
     TRY(folders_find(reader->dataset, reader->part, image, path, &found, err));
     TRY(jpeg_open_file(reader->jpeg, path, &width, &height, err));
-    TRY(jpeg_decode(reader->jpeg, choose_view(reader, epoch, image, width, height), reader->size, out, err));
-    normalise(reader, out);
+    struct augment_view view = choose_view(reader, epoch, image, width, height);
+    *flip = view.flip;
+    view.flip = false;
+    TRY(jpeg_decode(reader->jpeg, view, reader->size, out, err));
     *label = (int32_t)found;
     return true;
+}
+
+static size_t numbers_of(const struct picture_reader *reader) { return (size_t)reader->size * reader->size * 3; }
+
+static bool load_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
+                      struct error *err)
+{
+    bool flip;
+    TRY(decode_jpeg(reader, epoch, image, out, &flip, label, err));
+    for (size_t i = 0; i < numbers_of(reader); i++) out[i] = reader->table[i % 3][picture_to_byte(out[i])];
+    for (uint32_t y = 0; flip && y < reader->size; y++)
+        augment_flip_row(out + 3 * (size_t)y * reader->size, reader->size);
+    return true;
+}
+
+static struct augment_shift choose_shift(const struct picture_reader *reader, uint64_t epoch, uint64_t image)
+{
+    return augment_choose_shift(reader->seed, epoch, image, reader->size / 8);
 }
 
 bool picture_load(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
                   struct error *err)
 {
-    bool shift = reader->augment && reader->plain;
+    bool shift = reader->augment && reader->shifts;
     float *to = shift ? reader->plain : out;
     if (reader->jpeg)
         TRY(load_jpeg(reader, epoch, image, to, label, err));
     else
         TRY(load_cifar(reader, image, to, label, err));
-    if (shift)
-        augment_apply_shift(to, reader->size, augment_choose_shift(reader->seed, epoch, image, reader->size / 8), out);
+    if (shift) augment_apply_shift(to, reader->size, choose_shift(reader, epoch, image), out);
+    return true;
+}
+
+bool picture_load_bytes(struct picture_reader *reader, uint64_t epoch, uint64_t image, uint8_t *out,
+                        struct augment_shift *shift, int32_t *label, struct error *err)
+{
+    *shift = (struct augment_shift){0};
+    if (reader->jpeg) {
+        TRY(decode_jpeg(reader, epoch, image, reader->plain, &shift->flip, label, err));
+        for (size_t i = 0; i < numbers_of(reader); i++) out[i] = picture_to_byte(reader->plain[i]);
+    } else {
+        TRY(read_cifar(reader, image, out, label, err));
+    }
+    if (reader->augment && reader->shifts) *shift = choose_shift(reader, epoch, image);
     return true;
 }

@@ -2,6 +2,7 @@
 #ifndef FATHOM_PICTURE_H
 #define FATHOM_PICTURE_H
 
+#include "augment.h"
 #include "dataset.h"
 
 struct jpeg_decoder;
@@ -13,10 +14,17 @@ struct picture_reader {
     uint32_t size;
     uint64_t seed;
     bool augment;
-    float *plain; /* size x size x 3 before a shift; NULL for large pictures, which are cut while decoded */
+    bool shifts;  /* pictures of this size are shifted; larger ones are cut while they are decoded */
+    float *plain; /* size x size x 3: before a shift, or as decoded on their way to bytes; NULL where neither is done */
     struct jpeg_decoder *jpeg; /* of JPEG folders */
     float table[3][256];       /* a byte's normalised value, by channel */
 };
+
+/* The nearest byte. */
+static inline uint8_t picture_to_byte(float value)
+{
+    return value <= 0 ? 0 : value >= 255 ? 255 : (uint8_t)(value + 0.5f);
+}
 
 /* Fills *reader, for the training part when `train`. ERROR_INPUT when the dataset cannot give pictures of that size.
  * Ended by picture_finish, also after a failure. */
@@ -24,9 +32,12 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
                   struct error *err);
 void picture_finish(struct picture_reader *reader);
 
-/* Image `image` of the part as it looks in `epoch`: out is size x size x 3, f32, normalised. ERROR_FAILED names the
- * file. */
+/* Image `image` of the part as it looks in `epoch`: out is size x size x 3, f32, normalised. What was scaled is rounded to
+ * whole bytes first. ERROR_FAILED names the file. */
 bool picture_load(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
                   struct error *err);
+/* The same in two parts: size x size x 3 bytes, and how they are shifted and mirrored. For readers made `as_bytes`. */
+bool picture_load_bytes(struct picture_reader *reader, uint64_t epoch, uint64_t image, uint8_t *out,
+                        struct augment_shift *shift, int32_t *label, struct error *err);
 
 #endif

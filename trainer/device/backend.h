@@ -45,6 +45,7 @@ struct step {             /* changes every step or micro-batch */
     bool nesterov;
     float bn_momentum;    /* running = (1 - m) running + m batch */
     uint32_t scale_streak; /* f16: good steps after which the loss scale doubles */
+    float mean[3], deviation[3]; /* of pixels as 0..1, R G B, by which OP_INPUT normalises; the same in all steps */
 };
 
 /* What this process holds of a device. Outside the arena: context, kernels, libraries, recordings; and what others have
@@ -91,7 +92,8 @@ struct backend {
      * and copy_out has filled it when they return. */
     bool (*copy_in)(struct device *device, struct stream *stream, uint64_t offset, const void *host, uint64_t bytes,
                     struct error *err);
-    /* A tensor of images, which the loader gives in f32; they are rounded to the tensor's dtype. */
+    /* A tensor of images, which the loader gives in f32; they are rounded to the tensor's dtype. Pixels and placements, where
+     * OP_INPUT makes images of them, come by copy_in. */
     bool (*image_in)(struct device *device, struct stream *stream, const struct tensor *tensor, uint64_t offset,
                      const float *host, struct error *err);
     bool (*copy_out)(struct device *device, struct stream *stream, void *host, uint64_t offset, uint64_t bytes,
@@ -99,8 +101,8 @@ struct backend {
     bool (*fill)(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
                  struct error *err);
     /* Parameters (and their momentum) in the canonical layout of graph.h. A backend may keep them permuted in place: the
-     * same bytes, and a permutation that depends on the tensor's dims alone. Not in stream order: nothing else is under
-     * way on the device. */
+     * same bytes, and a permutation of elements that depends on the tensor's dims alone; a copy in 16 bits has it too. Not
+     * in stream order: nothing else is under way on the device. */
     bool (*parameter_in)(struct device *device, const struct tensor *tensor, uint64_t offset, const float *host,
                          struct error *err);
     bool (*parameter_out)(struct device *device, const struct tensor *tensor, uint64_t offset, float *host,

@@ -121,7 +121,9 @@ bool bind_program(struct bound_program *bound, const struct bind_options *o, str
 {
     size_t count = o->program->op_count;
     *bound = (struct bound_program){.plan = o->program, .graph = o->graph};
-    TRY(find_offset(o->program, o->graph->images, "images", &bound->images, err));
+    bool made = o->graph->pixels != NO_TENSOR;
+    TRY(find_offset(o->program, made ? o->graph->pixels : o->graph->images, "images", &bound->images, err));
+    if (made) TRY(find_offset(o->program, o->graph->placements, "placements", &bound->placements, err));
     TRY(find_offset(o->program, o->graph->labels, "labels", &bound->labels, err));
     TRY(find_offset(o->program, o->graph->metrics, "metrics", &bound->metrics, err));
     if (o->graph->loss_scale != NO_TENSOR)

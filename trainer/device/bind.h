@@ -20,7 +20,8 @@ struct bound_program {
     struct bound_op *ops;
     struct op_call *calls;  /* ops keep pointing at them */
     struct dead_bytes dead; /* empty unless they are to be filled */
-    uint64_t images, labels, metrics; /* offsets */
+    uint64_t images, labels, metrics; /* offsets; images: of pixels where OP_INPUT makes images of them */
+    uint64_t placements;              /* likewise, where there are pixels */
     uint64_t loss_scale;              /* likewise, where the graph has one */
 };
 

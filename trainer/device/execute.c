@@ -64,15 +64,48 @@ static bool create_device(struct executor *ex, struct error *err)
     return !o->group || ex->backend->group_join(o->group, ex->device, err);
 }
 
+/* Of a micro-batch; placements: 0 where there are none. */
+struct input_bytes {
+    uint64_t images, placements, labels;
+};
+
+static struct input_bytes arena_bytes(const struct graph *graph)
+{
+    bool made = graph->pixels != NO_TENSOR;
+    return (struct input_bytes){.images = graph->tensors[made ? graph->pixels : graph->images].bytes,
+                                .placements = made ? graph->tensors[graph->placements].bytes : 0,
+                                .labels = graph->tensors[graph->labels].bytes};
+}
+
+/* As the caller has it: f32, whatever the images' tensor is, or bytes. */
+static struct input_bytes host_bytes(const struct graph *graph)
+{
+    struct input_bytes bytes = arena_bytes(graph);
+    if (graph->pixels == NO_TENSOR) bytes.images = tensor_elements(&graph->tensors[graph->images]) * sizeof(float);
+    return bytes;
+}
+
+/* Micro-batch number i. */
+static struct input part_of(const struct graph *graph, const struct input *input, uint32_t i)
+{
+    struct input_bytes bytes = host_bytes(graph);
+    return (struct input){.images = (const uint8_t *)input->images + i * bytes.images,
+                          .placements =
+                              input->placements ? input->placements + i * bytes.placements / sizeof(int32_t) : NULL,
+                          .labels = input->labels + i * bytes.labels / sizeof(int32_t)};
+}
+
 /* The input's bytes are free after the last op that has anything to do with them: as a rule in the body. */
 static bool tail_touches_input(const struct executor *ex)
 {
     const struct bound_program *train = &ex->train;
     const struct graph *graph = train->graph;
-    const struct byte_range input[2] = {{.offset = train->images, .bytes = graph->tensors[graph->images].bytes},
-                                        {.offset = train->labels, .bytes = graph->tensors[graph->labels].bytes}};
+    const struct input_bytes bytes = arena_bytes(graph);
+    const struct byte_range input[] = {{.offset = train->images, .bytes = bytes.images},
+                                       {.offset = train->placements, .bytes = bytes.placements},
+                                       {.offset = train->labels, .bytes = bytes.labels}};
     for (size_t i = train->plan->body_count; i < train->plan->op_count; i++)
-        if (op_touches(graph, train->plan, train->dead.first ? &train->dead : NULL, (uint32_t)i, input, 2)) return true;
+        if (op_touches(graph, train->plan, train->dead.first ? &train->dead : NULL, (uint32_t)i, input, 3)) return true;
     return false;
 }
 
@@ -117,23 +150,17 @@ static bool find_statistics(struct executor *ex, struct error *err)
 
 static uint64_t round_up(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/* Of a micro-batch as the caller has them: f32, whatever the images' tensor is. */
-static uint64_t image_bytes(const struct graph *graph)
-{
-    return tensor_elements(&graph->tensors[graph->images]) * sizeof(float);
-}
-
-static uint64_t label_bytes(const struct graph *graph) { return graph->tensors[graph->labels].bytes; }
-
 /* Pinned, the ring holds the inputs too: their copies go on while the caller fills the next. */
 static bool create_ring(struct executor *ex, struct error *err)
 {
     const struct backend *backend = ex->backend;
     bool stages = backend->pinned_create != NULL;
-    uint64_t images = stages ? round_up(ex->micro_batches * image_bytes(ex->variant->graph)) : 0;
-    uint64_t labels = stages ? round_up(ex->micro_batches * label_bytes(ex->variant->graph)) : 0;
+    struct input_bytes bytes_of = stages ? host_bytes(ex->variant->graph) : (struct input_bytes){0};
+    uint64_t images = round_up(ex->micro_batches * bytes_of.images);
+    uint64_t placements = round_up(ex->micro_batches * bytes_of.placements);
+    uint64_t input = images + placements + round_up(ex->micro_batches * bytes_of.labels);
     uint64_t figures = round_up(4 * sizeof(float) + sizeof(struct loss_scale));
-    uint64_t each = images + labels + figures + round_up(ex->statistic_bytes);
+    uint64_t each = input + figures + round_up(ex->statistic_bytes);
     uint64_t bytes = ex->options.in_flight * each;
     ex->slots = mem_zalloc(MEM_KERNEL, ex->options.in_flight, sizeof *ex->slots);
     if (!ex->slots) return error_memory(err, ex->options.in_flight * sizeof *ex->slots, "steps in flight");
@@ -143,11 +170,12 @@ static bool create_ring(struct executor *ex, struct error *err)
     for (uint32_t i = 0; i < ex->options.in_flight; i++) {
         struct slot *slot = &ex->slots[i];
         uint8_t *at = (uint8_t *)ex->ring + i * each;
-        slot->images = stages ? (float *)(void *)at : NULL;
-        slot->labels = stages ? (int32_t *)(void *)(at + images) : NULL;
-        slot->metrics = (float *)(void *)(at + images + labels);
+        slot->images = stages ? at : NULL;
+        slot->placements = stages && placements ? (int32_t *)(void *)(at + images) : NULL;
+        slot->labels = stages ? (int32_t *)(void *)(at + images + placements) : NULL;
+        slot->metrics = (float *)(void *)(at + input);
         slot->loss_scale = (struct loss_scale *)(void *)(slot->metrics + 4);
-        slot->statistics = ex->statistic_bytes ? at + images + labels + figures : NULL;
+        slot->statistics = ex->statistic_bytes ? at + input + figures : NULL;
         TRY(backend->event_create(ex->device, &slot->done, err));
     }
     return true;
@@ -244,15 +272,20 @@ static bool settle(struct executor *ex, bool ok, struct error *err)
 /* ---- Steps ---- */
 
 /* Images and labels of one micro-batch, on a stream of their own: it waits for the input's bytes alone. */
-static bool upload(struct executor *ex, const struct bound_program *bound, const float *images, const int32_t *labels,
-                   struct error *err)
+static bool upload(struct executor *ex, const struct bound_program *bound, const struct input *input, struct error *err)
 {
     const struct backend *backend = ex->backend;
     const struct graph *graph = bound->graph;
     struct stream *stream = ex->streams[STREAM_UPLOAD];
     TRY(backend->event_wait(ex->input_free, stream, err));
-    TRY(backend->image_in(ex->device, stream, &graph->tensors[graph->images], bound->images, images, err));
-    TRY(backend->copy_in(ex->device, stream, bound->labels, labels, graph->tensors[graph->labels].bytes, err));
+    struct input_bytes bytes = arena_bytes(graph);
+    if (graph->pixels == NO_TENSOR) {
+        TRY(backend->image_in(ex->device, stream, &graph->tensors[graph->images], bound->images, input->images, err));
+    } else {
+        TRY(backend->copy_in(ex->device, stream, bound->images, input->images, bytes.images, err));
+        TRY(backend->copy_in(ex->device, stream, bound->placements, input->placements, bytes.placements, err));
+    }
+    TRY(backend->copy_in(ex->device, stream, bound->labels, input->labels, bytes.labels, err));
     TRY(backend->event_record(ex->uploaded, stream, err));
     return backend->event_wait(ex->uploaded, ex->streams[STREAM_COMPUTE], err);
 }
@@ -262,16 +295,15 @@ static bool free_input(struct executor *ex, struct error *err)
     return ex->backend->event_record(ex->input_free, ex->streams[STREAM_COMPUTE], err);
 }
 
-static bool launch_bodies(struct executor *ex, const struct slot *slot, const float *images, const int32_t *labels,
-                          bool timed, struct error *err)
+static bool launch_bodies(struct executor *ex, const struct slot *slot, const struct input *input, bool timed,
+                          struct error *err)
 {
-    const struct graph *graph = ex->train.graph;
-    uint64_t pixels = tensor_elements(&graph->tensors[graph->images]), batch = graph->options.batch;
     struct step step = slot->step;
     for (uint32_t i = 0; i < ex->micro_batches; i++) {
+        struct input part = part_of(ex->train.graph, input, i);
         step.micro_batch = i;
         TRY(ex->backend->set_step(ex->device, ex->streams[STREAM_COMPUTE], &step, err));
-        TRY(upload(ex, &ex->train, images + i * pixels, labels + i * batch, err));
+        TRY(upload(ex, &ex->train, &part, err));
         TRY(part_launch(ex, &ex->body, timed, step.number, err));
         TRY(free_input(ex, err));
     }
@@ -303,23 +335,22 @@ static bool finish_slot(struct executor *ex, const struct bound_program *bound, 
     return ex->backend->event_record(slot->done, stream, err);
 }
 
-static void stage(const struct executor *ex, const struct slot *slot, uint64_t images_bytes, uint64_t labels_bytes,
-                  const float **images, const int32_t **labels)
+/* So many micro-batches where their copies can go on while the caller fills the next. */
+static struct input stage(const struct executor *ex, const struct slot *slot, uint32_t parts, const struct input *input)
 {
-    if (!ex->backend->pinned_create) return;
-    memcpy(slot->images, *images, images_bytes);
-    memcpy(slot->labels, *labels, labels_bytes);
-    *images = slot->images;
-    *labels = slot->labels;
+    struct input_bytes bytes = host_bytes(ex->variant->graph);
+    if (!ex->backend->pinned_create) return *input;
+    memcpy(slot->images, input->images, parts * bytes.images);
+    if (bytes.placements) memcpy(slot->placements, input->placements, parts * bytes.placements);
+    memcpy(slot->labels, input->labels, parts * bytes.labels);
+    return (struct input){slot->images, slot->placements, slot->labels};
 }
 
-static bool submit(struct executor *ex, struct slot *slot, const float *images, const int32_t *labels, bool timed,
-                   struct error *err)
+static bool submit(struct executor *ex, struct slot *slot, const struct input *given, bool timed, struct error *err)
 {
-    const struct graph *graph = ex->variant->graph;
-    stage(ex, slot, ex->micro_batches * image_bytes(graph), ex->micro_batches * label_bytes(graph), &images, &labels);
+    struct input input = stage(ex, slot, ex->micro_batches, given);
     TRY(copy_statistics(ex, slot, false, err));
-    TRY(launch_bodies(ex, slot, images, labels, timed, err));
+    TRY(launch_bodies(ex, slot, &input, timed, err));
     TRY(part_launch(ex, &ex->tail, timed, slot->step.number, err));
     if (ex->tail_touches_input) TRY(free_input(ex, err));
     return finish_slot(ex, &ex->train, slot, err);
@@ -340,8 +371,7 @@ bool executor_times_ops(const struct executor *ex, uint64_t step)
     return !sink->wants_ops || sink->wants_ops(sink->context, step);
 }
 
-bool executor_submit(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
-                     struct error *err)
+bool executor_submit(struct executor *ex, const struct step *step, const struct input *input, struct error *err)
 {
     struct slot *slot = slot_of(ex, ex->submitted);
     TRY(is_usable(ex, err));
@@ -349,7 +379,7 @@ bool executor_submit(struct executor *ex, const struct step *step, const float *
         return error_set(err, ERROR_FAILED, "%u steps are in flight already", ex->options.in_flight);
     slot->step = *step;
     if (ex->submitted == ex->collected) report_begin(ex);
-    TRY(settle(ex, submit(ex, slot, images, labels, executor_times_ops(ex, step->number), &ex->first), err));
+    TRY(settle(ex, submit(ex, slot, input, executor_times_ops(ex, step->number), &ex->first), err));
     ex->submitted++;
     return true;
 }
@@ -402,28 +432,26 @@ bool executor_collect(struct executor *ex, struct metrics *metrics, struct error
 
 /* ---- Evaluation ---- */
 
-static bool evaluate(struct executor *ex, struct slot *slot, const float *images, const int32_t *labels,
-                     struct error *err)
+static bool evaluate(struct executor *ex, struct slot *slot, const struct input *given, struct error *err)
 {
-    const struct graph *graph = ex->variant->graph;
-    stage(ex, slot, image_bytes(graph), label_bytes(graph), &images, &labels);
+    struct input input = stage(ex, slot, 1, given);
     TRY(ex->backend->set_step(ex->device, ex->streams[STREAM_COMPUTE], &slot->step, err));
-    TRY(upload(ex, &ex->evaluate, images, labels, err));
+    TRY(upload(ex, &ex->evaluate, &input, err));
     TRY(part_launch(ex, &ex->evaluation, false, slot->step.number, err));
     TRY(free_input(ex, err));
     TRY(finish_slot(ex, &ex->evaluate, slot, err));
     return executor_wait(ex, slot->done, slot->step.number, err);
 }
 
-bool executor_evaluate(struct executor *ex, const struct step *step, const float *images, const int32_t *labels,
-                       struct metrics *metrics, struct error *err)
+bool executor_evaluate(struct executor *ex, const struct step *step, const struct input *input, struct metrics *metrics,
+                       struct error *err)
 {
     struct slot *slot = slot_of(ex, ex->submitted);
     TRY(is_usable(ex, err));
     if (ex->submitted != ex->collected) return error_set(err, ERROR_FAILED, "a step is in flight");
     slot->step = *step;
     slot->step.micro_batch = 0;
-    TRY(settle(ex, evaluate(ex, slot, images, labels, &ex->first), err));
+    TRY(settle(ex, evaluate(ex, slot, input, &ex->first), err));
     *metrics = read_metrics(slot);
     return true;
 }

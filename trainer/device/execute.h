@@ -40,14 +40,20 @@ struct metrics {
     struct loss_scale loss_scale; /* f16: as the step left it; else zero */
 };
 
+/* Images of one micro-batch, or of several one after the other. */
+struct input {
+    const void *images;        /* N x size x size x 3: normalised f32; bytes where the plan's graph has pixels */
+    const int32_t *placements; /* N x 4, of bytes (lower.h) */
+    const int32_t *labels;     /* N */
+};
+
 /* A step: forward, backward and update. Submitting waits for nothing (but for ops that are timed by the device's events);
- * images: this device's share, micro_batches x batch x size x size x 3 f32; labels likewise; both may change after the
- * return; step->micro_batch is set here. Steps are collected in their order; collecting waits for the step's end. When its
+ * input: this device's share, micro_batches x batch images; it may change after the return; step->micro_batch is set
+ * here. Steps are collected in their order; collecting waits for the step's end. When its
  * loss is not finite, parameters and momenta stay as they were before it, for good. metrics may be NULL.
  *
  * Errors stick: once the device has failed, or has not come in time, every call fails with the first error. */
-bool executor_submit(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
-                     struct error *err);
+bool executor_submit(struct executor *executor, const struct step *step, const struct input *input, struct error *err);
 bool executor_collect(struct executor *executor, struct metrics *metrics, struct error *err);
 /* Whether the ops of this step are timed: then it should be in flight alone. */
 bool executor_times_ops(const struct executor *executor, uint64_t step);
@@ -55,7 +61,7 @@ bool executor_times_ops(const struct executor *executor, uint64_t step);
  * ends unheard. */
 bool executor_undo_statistics(struct executor *executor, uint64_t step, struct error *err);
 /* Forward only with running statistics, over one micro-batch, while no step is in flight; labels of -1 are not counted. */
-bool executor_evaluate(struct executor *executor, const struct step *step, const float *images, const int32_t *labels,
+bool executor_evaluate(struct executor *executor, const struct step *step, const struct input *input,
                        struct metrics *metrics, struct error *err);
 
 /* The most that this process has held of the device so far, as it said when steps were collected; false where the backend

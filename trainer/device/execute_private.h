@@ -23,8 +23,8 @@ struct part {
 /* A step in flight, or one that was. */
 struct slot {
     struct step step;
-    float *images;   /* staged in pinned memory; NULL: copies have been done when they return */
-    int32_t *labels;
+    void *images;    /* staged in pinned memory; NULL: copies have been done when they return */
+    int32_t *placements, *labels;
     float *metrics;  /* 4, as the device left them */
     struct loss_scale *loss_scale; /* likewise, after the step, where there is one */
     uint8_t *statistics; /* running statistics before the step; NULL = not kept */

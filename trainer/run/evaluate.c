@@ -25,9 +25,8 @@ static bool evaluate_share(void *context, uint32_t rank, struct error *err)
 {
     struct evaluation *e = context;
     struct run *run = e->run;
-    size_t first = share_begin(run, rank), size = run->plan->spec.image_size;
-    return executor_evaluate(run->executors[rank], &run->step, e->batch.images + first * size * size * 3,
-                             e->batch.labels + first, &run->metrics[rank], err);
+    struct input share = run_share(run, &e->batch, share_begin(run, rank));
+    return executor_evaluate(run->executors[rank], &run->step, &share, &run->metrics[rank], err);
 }
 
 static bool evaluate_batch(struct evaluation *e, struct loader *loader, struct error *err)
@@ -74,9 +73,13 @@ bool run_evaluate(struct run *run, struct error *err)
         images = run->options->evaluate_images;
     if (images == 0) return true;
     uint32_t batch = (uint32_t)share_begin(run, run->device_count);
-    struct loader_options options = {
-        .batch = batch, .image_size = run->plan->spec.image_size, .seed = run->seed, .limit = images};
+    struct loader_options options = {.batch = batch,
+                                     .image_size = run->plan->spec.image_size,
+                                     .seed = run->seed,
+                                     .as_bytes = run_loads_bytes(run),
+                                     .limit = images};
     struct loader *loader;
+    run_set_normalisation(run);
     loader_destroy(run->loader);
     run->loader = NULL;
     TRY(loader_create(run->dataset, &options, &loader, err));

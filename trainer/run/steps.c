@@ -12,10 +12,10 @@
 static bool submit_share(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
-    size_t first = 0, size = run->plan->spec.image_size;
+    size_t first = 0;
     for (uint32_t i = 0; i < rank; i++) first += run->plan->devices[run->first_device + i].images;
-    return executor_submit(run->executors[rank], &run->step, run->batch.images + first * size * size * 3,
-                           run->batch.labels + first, err);
+    struct input share = run_share(run, &run->batch, first);
+    return executor_submit(run->executors[rank], &run->step, &share, err);
 }
 
 static bool next_batch(struct run *run, struct error *err)
@@ -50,6 +50,7 @@ static bool submit_step(struct run *run, struct error *err)
                               .nesterov = o->nesterov,
                               .bn_momentum = recipe_for(&run->plan->spec)->bn_momentum,
                               .scale_streak = scale_streak(o)};
+    run_set_normalisation(run);
     run->in_flight++;
     return team_run(run->team, submit_share, run, err) || error_prefix(err, "step %" PRIu64, number + 1);
 }

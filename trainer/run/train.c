@@ -5,9 +5,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "lower.h"
 #include "mem.h"
 #include "process.h"
 #include "system_limits.h"
@@ -239,6 +241,27 @@ static bool create_devices(struct run *run, struct error *err)
     return team_run(run->team, create_executor, run, err);
 }
 
+bool run_loads_bytes(const struct run *run)
+{
+    return run->plan->variants[run->plan->devices[run->first_device].variant].graph->pixels != NO_TENSOR;
+}
+
+struct input run_share(const struct run *run, const struct batch *batch, size_t first)
+{
+    size_t numbers = first * run->plan->spec.image_size * run->plan->spec.image_size * 3;
+    bool bytes = batch->pixels != NULL;
+    return (struct input){.images = bytes ? (const void *)(batch->pixels + numbers) : batch->images + numbers,
+                          .placements = bytes ? batch->placements + first * INPUT_PLACEMENT : NULL,
+                          .labels = batch->labels + first};
+}
+
+void run_set_normalisation(struct run *run)
+{
+    const struct dataset_info *info = dataset_info(run->dataset);
+    memcpy(run->step.mean, info->mean, sizeof run->step.mean);
+    memcpy(run->step.deviation, info->deviation, sizeof run->step.deviation);
+}
+
 bool run_open_loader(struct run *run, struct error *err)
 {
     bool repeat = run->options->repeat_batch;
@@ -247,6 +270,7 @@ bool run_open_loader(struct run *run, struct error *err)
                                      .seed = run->seed,
                                      .train = true,
                                      .augment = run->options->augment,
+                                     .as_bytes = run_loads_bytes(run),
                                      .first = repeat ? 0 : run->position};
     TRY(loader_create(run->dataset, &options, &run->loader, err));
     return !repeat || loader_next(run->loader, &run->batch, err);

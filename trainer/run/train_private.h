@@ -59,6 +59,12 @@ struct run {
 /* evaluate.c: over the test set, with the weights as they are; fills status' test figures. The loader of training
  * images rests meanwhile, so that no more memory is held than the plan counts. *stop leaves status as it was. */
 bool run_evaluate(struct run *run, struct error *err);
+/* Whether the plan's devices make images of bytes: then the loader gives those. */
+bool run_loads_bytes(const struct run *run);
+/* The images of a batch from number `first` on. */
+struct input run_share(const struct run *run, const struct batch *batch, size_t first);
+/* In run->step: the dataset's mean and deviation. */
+void run_set_normalisation(struct run *run);
 /* Makes run->loader for the run's position. */
 bool run_open_loader(struct run *run, struct error *err);
 

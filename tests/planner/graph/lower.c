@@ -39,7 +39,7 @@ static void expect_stands(const struct graph *logical, const struct graph *lower
     for (uint32_t i = 0; i < lowered->op_count; i++) {
         const struct op *op = &lowered->ops[i];
         uint32_t main_index = graph_logical_op(lowered, i);
-        cr_expect_eq(main_index == NO_OP, op->kind == OP_WEIGHTS_COPY);
+        cr_expect_eq(main_index == NO_OP, op->kind == OP_WEIGHTS_COPY || op->kind == OP_INPUT);
         if (main_index == NO_OP) continue;
         const struct op *main_op = &logical->ops[main_index];
         cr_expect_eq(op->pass, main_op->pass);
@@ -261,6 +261,59 @@ Test(graph_lower, weights_are_copied_once)
     graph_destroy(logical);
 }
 
+/* The first op of the first block makes images, which then are a result like others: their bytes come in. */
+Test(graph_lower, images_are_made_of_bytes)
+{
+    static const char *const names[] = {"resnet-29", "resnet-18", "vgg-a"};
+    for (size_t i = 0; i < 3; i++) {
+        struct graph *logical =
+            build(names[i], MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2, .dtype = DTYPE_F16});
+        struct graph *lowered = lower(logical, LOWER_INPUT);
+        cr_assert_eq(count_kind(lowered, OP_INPUT), 1);
+        const struct op *input = &lowered->ops[lowered->blocks[0].first];
+        cr_expect_eq(input->kind, OP_INPUT);
+        cr_expect_eq(input->block, 0);
+        cr_expect_eq(lowered->op_count, logical->op_count + 1);
+        cr_expect_eq(readers_of(lowered, lowered->images), readers_of(logical, logical->images));
+        const struct tensor *images = &lowered->tensors[lowered->images], *pixels = &lowered->tensors[lowered->pixels];
+        cr_expect_eq(images->class, CLASS_ACTIVATION);
+        cr_expect_eq(images->dtype, DTYPE_F16);
+        cr_expect_eq(2 * pixels->bytes, images->bytes);
+        cr_expect_eq(graph_loaded_bytes(lowered), pixels->bytes / 2 + 20);
+        cr_expect_eq(graph_loaded_bytes(logical), 4 * pixels->bytes / 2 + 4);
+        cr_expect_eq(logical->pixels, NO_TENSOR);
+        char name[TENSOR_NAME];
+        cr_expect_str_eq(graph_tensor_name(lowered, lowered->pixels, name), "input.pixels");
+        cr_expect_str_eq(graph_tensor_name(lowered, lowered->placements, name), "input.placements");
+        graph_destroy(lowered);
+        graph_destroy(logical);
+    }
+}
+
+/* Images that later blocks read are given as ever: nothing but one result may cross from block to block. */
+Test(graph_lower, images_that_cross_blocks_are_given)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    spec.image_size = 4;
+    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = 2}, &err);
+    graph_set_layer(g, 0, "net");
+    graph_begin_block(g);
+    uint32_t x = graph_add_conv(g, g->images, 3, 3, 1, false);
+    graph_begin_block(g);
+    x = graph_add_add(g, graph_add_conv(g, x, 3, 3, 1, false), g->images);
+    graph_add_softmax_loss(g, graph_add_fc(g, x, 10));
+    g = graph_finish(g, &err);
+    cr_assert(g, "%s", err.text);
+    struct graph *lowered = lower(g, LOWER_INPUT);
+    cr_expect_eq(count_kind(lowered, OP_INPUT), 0);
+    cr_expect_eq(lowered->pixels, NO_TENSOR);
+    cr_expect_eq(lowered->tensors[lowered->images].class, CLASS_INPUT);
+    graph_destroy(lowered);
+    graph_destroy(g);
+}
+
 static void expect_broken(const struct graph *graph, const char *what)
 {
     struct error err;
@@ -298,6 +351,46 @@ Test(graph_lower, broken_copies_of_weights_are_found)
     base->persistent = true;
     expect_broken(graph, "one that stays");
     *base = saved;
+    struct error err;
+    cr_expect(graph_check(graph, &err), "%s", err.text);
+    graph_destroy(graph);
+}
+
+Test(graph_lower, broken_inputs_are_found)
+{
+    struct graph *graph =
+        build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2, .lowering = LOWER_INPUT});
+    struct op *input = &graph->ops[0], saved = *input;
+    struct tensor *pixels = &graph->tensors[graph->pixels], *placements = &graph->tensors[graph->placements];
+    struct tensor *images = &graph->tensors[graph->images], kept = *pixels;
+    cr_assert_eq(input->kind, OP_INPUT);
+    input->in[0] = graph->placements;
+    expect_broken(graph, "placements for pixels");
+    *input = saved;
+    input->inputs = 1;
+    expect_broken(graph, "no placements");
+    *input = saved;
+    *input = graph->ops[1];
+    graph->ops[1] = saved;
+    expect_broken(graph, "images that are read before they are made");
+    graph->ops[1] = *input;
+    *input = saved;
+    pixels->dtype = DTYPE_F32;
+    pixels->bytes *= 4;
+    expect_broken(graph, "pixels in f32");
+    *pixels = kept;
+    kept = *placements;
+    placements->dims[3] = 3;
+    placements->bytes = placements->bytes / 4 * 3;
+    expect_broken(graph, "placements of three numbers");
+    *placements = kept;
+    images->class = CLASS_INPUT;
+    expect_broken(graph, "images that are given too");
+    images->class = CLASS_ACTIVATION;
+    uint32_t tensor = graph->placements;
+    graph->placements = NO_TENSOR;
+    expect_broken(graph, "pixels alone");
+    graph->placements = tensor;
     struct error err;
     cr_expect(graph_check(graph, &err), "%s", err.text);
     graph_destroy(graph);

@@ -248,6 +248,83 @@ Test(lowered_broken, weights_that_are_not_copied_yet)
     expect(plan, VERIFY_MISSING);
 }
 
+/* ---- Images of bytes ---- */
+
+static struct plan *making(enum recompute_policy recompute)
+{
+    struct plan *plan =
+        kit_make(.model = "resnet-29", .batch = 16, .gpus = "16GiB", .recompute = recompute, .lowering = LOWER_INPUT);
+    cr_assert(plan_verify(plan, NULL, NULL));
+    return plan;
+}
+
+static uint32_t instance_of(struct plan *plan, uint32_t origin)
+{
+    for (uint32_t t = 0; t < plan->variants[0].train.tensor_count; t++)
+        if (tensor_at(plan, t)->origin == origin) return t;
+    cr_assert_fail("no such tensor");
+    return NO_TENSOR;
+}
+
+/* Kept images need no bytes any more; bytes that are kept stand for images, until the stem's weights want them. */
+Test(lowered_broken, either_images_or_their_bytes_are_kept)
+{
+    struct plan *kept = making(RECOMPUTE_NONE), *again = making(RECOMPUTE_ELEMENTWISE);
+    const struct graph *graph = kept->variants[0].graph;
+    cr_expect_eq(tensor_at(kept, instance_of(kept, graph->pixels))->last, 0);
+    cr_expect_eq(tensor_at(kept, instance_of(kept, graph->images))->class, MEMORY_KEPT);
+    uint32_t made = find_op(again, OP_INPUT, PASS_RECOMPUTE, 0);
+    cr_expect_eq(tensor_at(again, instance_of(again, graph->pixels))->last, made);
+    cr_expect_eq(tensor_at(again, instance_of(again, graph->pixels))->class, MEMORY_INPUT);
+    cr_expect_eq(tensor_at(again, instance_of(again, graph->images))->class, MEMORY_TRANSIENT);
+    cr_expect_eq(graph_op_at(again, made + 1)->kind, OP_CONV_BWD_WEIGHTS);
+    plan_destroy(kept);
+    plan_destroy(again);
+}
+
+Test(lowered_broken, bytes_that_are_gone_when_images_are_made_again)
+{
+    struct plan *plan = making(RECOMPUTE_ELEMENTWISE);
+    tensor_at(plan, instance_of(plan, plan->variants[0].graph->pixels))->last = 0;
+    expect(plan, VERIFY_RANGE);
+}
+
+Test(lowered_broken, bytes_that_come_too_late)
+{
+    struct plan *plan = making(RECOMPUTE_ELEMENTWISE);
+    tensor_at(plan, instance_of(plan, plan->variants[0].graph->placements))->first = 1;
+    expect(plan, VERIFY_RANGE);
+}
+
+Test(lowered_broken, images_over_their_bytes)
+{
+    struct plan *plan = making(RECOMPUTE_ELEMENTWISE);
+    const struct graph *graph = plan->variants[0].graph;
+    tensor_at(plan, instance_of(plan, graph->images))->offset =
+        tensor_at(plan, instance_of(plan, graph->pixels))->offset;
+    expect(plan, VERIFY_OVERLAP);
+}
+
+/* The gradient of the stem's weights reads images that were dropped and not made again. */
+Test(lowered_broken, images_that_are_not_made_again)
+{
+    struct plan *plan = making(RECOMPUTE_ELEMENTWISE);
+    uint32_t made = find_op(plan, OP_INPUT, PASS_RECOMPUTE, 0);
+    swap_ops(plan, made, made + 1);
+    enum verify_fault fault = VERIFY_OK;
+    cr_assert_not(plan_verify(plan, &fault, NULL));
+    cr_expect(fault == VERIFY_MISSING || fault == VERIFY_STALE || fault == VERIFY_RANGE, "%s",
+              verify_fault_name(fault));
+    plan_destroy(plan);
+}
+
+Test(lowered_broken, pixels_for_placements)
+{
+    struct plan *plan = making(RECOMPUTE_NONE);
+    op_at(plan, 0)->in[1] = op_at(plan, 0)->in[0];
+    expect(plan, VERIFY_OPERAND);
+}
+
 /* ---- The file ---- */
 
 static char *read_text(const char *path, size_t *size)

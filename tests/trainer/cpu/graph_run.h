@@ -4,8 +4,11 @@
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "augment.h"
 #include "cpu_backend.h"
+#include "lower.h"
 #include "random.h"
 
 struct graph_run {
@@ -60,20 +63,71 @@ static inline void graph_run_fill_state(struct graph_run *run)
     }
 }
 
+static const float graph_run_mean[3] = {0.4f, 0.5f, 0.45f}, graph_run_deviation[3] = {0.3f, 0.25f, 0.35f};
+
+/* Images of random bytes, shifted and mirrored. */
+struct graph_run_input {
+    uint32_t images, side;
+    uint8_t *pixels;
+    int32_t *placements;
+    float *normalised;
+};
+
+static inline void graph_run_normalise(const struct graph_run_input *input, uint32_t image)
+{
+    size_t numbers = (size_t)input->side * input->side * 3;
+    const int32_t *placement = input->placements + image * INPUT_PLACEMENT;
+    float *plain = malloc(numbers * sizeof *plain);
+    for (size_t i = 0; i < numbers; i++)
+        plain[i] = ((float)input->pixels[image * numbers + i] / 255.0f - graph_run_mean[i % 3]) / graph_run_deviation[i % 3];
+    struct augment_shift shift = {placement[0], placement[1], placement[2] != 0};
+    augment_apply_shift(plain, input->side, shift, input->normalised + image * numbers);
+    free(plain);
+}
+
+static inline struct graph_run_input graph_run_input_make(uint32_t images, uint32_t side, uint64_t seed)
+{
+    size_t numbers = (size_t)images * side * side * 3;
+    struct graph_run_input input = {images, side, malloc(numbers), calloc(images, 4 * INPUT_PLACEMENT),
+                                    malloc(numbers * sizeof(float))};
+    struct random random = random_begin(6, RANDOM_SYNTHETIC, seed, 1);
+    for (size_t i = 0; i < numbers; i++) input.pixels[i] = (uint8_t)random_below(&random, 256);
+    for (uint32_t n = 0; n < images; n++) {
+        struct augment_shift shift = augment_choose_shift(6, seed, n, side / 4);
+        const int32_t placement[INPUT_PLACEMENT] = {shift.dx, shift.dy, shift.flip, 0};
+        memcpy(input.placements + n * INPUT_PLACEMENT, placement, sizeof placement);
+        graph_run_normalise(&input, n);
+    }
+    return input;
+}
+
+static inline void graph_run_input_free(struct graph_run_input *input)
+{
+    free(input->pixels);
+    free(input->placements);
+    free(input->normalised);
+}
+
+/* As the graph wants it: images, or the bytes that they are made of. */
 static inline void graph_run_fill_input(struct graph_run *run, uint64_t step)
 {
-    const struct tensor *images = &run->graph->tensors[run->graph->images];
+    const struct graph *graph = run->graph;
+    const struct backend *b = run->backend;
+    const struct tensor *images = &graph->tensors[graph->images];
+    struct graph_run_input input = graph_run_input_make(images->dims[0], images->dims[1], step);
     struct error err = {0};
-    uint64_t count = tensor_elements(images);
-    float *pixels = calloc(count, sizeof *pixels);
-    int32_t labels[16];
+    int32_t labels[64];
     struct random random = random_begin(6, RANDOM_SYNTHETIC, step, 0);
-    for (uint64_t i = 0; i < count; i++) pixels[i] = (float)random_normal(&random);
-    for (int i = 0; i < 16; i++) labels[i] = (int32_t)random_below(&random, 10);
-    cr_assert(run->backend->image_in(run->device, NULL, images, run->offsets[run->graph->images], pixels, &err) &&
-              run->backend->copy_in(run->device, NULL, run->offsets[run->graph->labels], labels,
-                                    run->graph->tensors[run->graph->labels].bytes, &err));
-    free(pixels);
+    for (int i = 0; i < 64; i++) labels[i] = (int32_t)random_below(&random, 10);
+    if (graph->pixels == NO_TENSOR)
+        cr_assert(b->image_in(run->device, NULL, images, run->offsets[graph->images], input.normalised, &err));
+    else
+        cr_assert(b->copy_in(run->device, NULL, run->offsets[graph->pixels], input.pixels,
+                             graph->tensors[graph->pixels].bytes, &err) &&
+                  b->copy_in(run->device, NULL, run->offsets[graph->placements], input.placements,
+                             graph->tensors[graph->placements].bytes, &err));
+    cr_assert(b->copy_in(run->device, NULL, run->offsets[graph->labels], labels, graph->tensors[graph->labels].bytes, &err));
+    graph_run_input_free(&input);
 }
 
 static inline void graph_run_op(struct graph_run *run, uint32_t index, enum op_pass pass)
@@ -124,6 +178,8 @@ static inline void graph_run_set_step(struct graph_run *run, uint64_t number)
 {
     struct step now = {.number = number, .seed = 3, .learning_rate = 0.02f, .momentum = 0.9f, .bn_momentum = 0.1f};
     struct error err = {0};
+    memcpy(now.mean, graph_run_mean, sizeof now.mean);
+    memcpy(now.deviation, graph_run_deviation, sizeof now.deviation);
     cr_assert(run->backend->set_step(run->device, NULL, &now, &err));
     graph_run_fill_input(run, number);
 }

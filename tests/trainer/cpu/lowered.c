@@ -207,6 +207,81 @@ Test(lowered, a_copy_is_the_bucket_rounded)
     graph_destroy(logical);
 }
 
+/* ---- Images of bytes ---- */
+
+/* What is trained is the same to the bit, on both backends and in all types. */
+static void check_input(const struct backend *backend, uint64_t first, uint64_t last)
+{
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    for (uint64_t seed = first; seed < last; seed++) {
+        struct graph *logical = random_graph(seed, (struct graph_options){.batch = 3, .dtype = dtypes[seed % 3]});
+        struct graph *made = NULL;
+        struct error err = {0};
+        uint64_t bytes, other;
+        cr_assert(graph_lower(logical, LOWER_INPUT, &made, &err), "%s", err.text);
+        cr_assert_neq(made->pixels, NO_TENSOR);
+        uint8_t *right = differentiate(backend, logical, &bytes), *found = differentiate(backend, made, &other);
+        cr_assert_eq(bytes, other);
+        cr_expect_arr_eq(found, right, bytes, "%s, graph %u", backend->name, (unsigned)seed);
+        free(right);
+        free(found);
+        graph_destroy(made);
+        graph_destroy(logical);
+    }
+}
+
+Test(lowered, images_of_bytes_on_the_reference) { check_input(&cpu_reference_backend, 0, 24); }
+
+Test(lowered, images_of_bytes_on_the_fast_loops) { check_input(&cpu_backend, 24, 60); }
+
+/* The images themselves are those that the loader makes; wider than what the fast loop takes at a time. */
+static void check_images(const struct backend *backend, enum dtype dtype, uint32_t side)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    spec.image_size = side;
+    struct graph *logical = graph_begin(&spec, &(struct graph_options){.batch = 5, .dtype = dtype}, &err),
+                 *graph = NULL;
+    graph_set_layer(logical, 0, "net");
+    uint32_t x = graph_add_conv(logical, logical->images, 2, 1, 1, false);
+    graph_add_softmax_loss(logical, graph_add_fc(logical, graph_add_avgpool(logical, x, 0, 1, 0), 2));
+    logical = graph_finish(logical, &err);
+    cr_assert(logical && graph_lower(logical, LOWER_INPUT, &graph, &err), "%s", err.text);
+    struct graph_run run = graph_run_begin(backend, graph);
+    const struct tensor *images = &graph->tensors[graph->images];
+    struct graph_run_input input = graph_run_input_make(5, side, 3);
+    uint64_t at = run.offsets[graph->images];
+    uint8_t *found = malloc(images->bytes), *wanted = malloc(images->bytes);
+    graph_run_set_step(&run, 3);
+    input.placements[4 * INPUT_PLACEMENT] = (int32_t)side; /* the last one is all padding */
+    graph_run_normalise(&input, 4);
+    cr_assert(backend->copy_in(run.device, NULL, run.offsets[graph->placements], input.placements,
+                               graph->tensors[graph->placements].bytes, &err));
+    cr_assert_eq(graph->ops[0].kind, OP_INPUT);
+    graph_run_op(&run, 0, PASS_FORWARD);
+    cr_assert(backend->copy_out(run.device, NULL, found, at, images->bytes, &err));
+    cr_assert(backend->image_in(run.device, NULL, images, at, input.normalised, &err));
+    cr_assert(backend->copy_out(run.device, NULL, wanted, at, images->bytes, &err));
+    cr_expect_arr_eq(found, wanted, images->bytes, "%s, %s, %u", backend->name, dtype_name(dtype), side);
+    free(found);
+    free(wanted);
+    graph_run_input_free(&input);
+    graph_run_finish(&run);
+    graph_destroy(graph);
+    graph_destroy(logical);
+}
+
+Test(lowered, images_are_the_loaders)
+{
+    static const uint32_t sides[] = {1, 7, 32, 260};
+    for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)
+        for (size_t i = 0; i < sizeof sides / sizeof sides[0]; i++) {
+            check_images(&cpu_reference_backend, dtype, sides[i]);
+            check_images(&cpu_backend, dtype, sides[i]);
+        }
+}
+
 /* Every unit and shortcut, as built. */
 Test(lowered, units_and_shortcuts)
 {

@@ -82,7 +82,9 @@ static bool host_set_step(struct device *device, struct stream *stream, const st
                                                     .momentum = step->momentum,
                                                     .weight_decay = step->weight_decay,
                                                     .bn_momentum = step->bn_momentum,
-                                                    .scale_streak = step->scale_streak}};
+                                                    .scale_streak = step->scale_streak,
+                   .mean = {step->mean[0], step->mean[1], step->mean[2]},
+                   .deviation = {step->deviation[0], step->deviation[1], step->deviation[2]}}};
     host_run("set_step", (struct launch_shape){.blocks = 1, .threads = 1}, &a);
     return true;
 }

@@ -175,6 +175,23 @@ Test(folders, position_alone_decides_the_pixels_of_large_pictures)
     help_remove(path);
 }
 
+/* Small pictures, which are shifted, and large ones, which are cut and mirrored. */
+Test(folders, bytes_are_the_same_images)
+{
+    static const uint32_t sides[] = {32, 95, 112};
+    char path[HELP_PATH];
+    make_set(path, 150);
+    struct dataset *dataset = open_set(path);
+    for (size_t i = 0; i < sizeof sides / sizeof sides[0]; i++) {
+        struct loader_options options = {
+            .batch = 6, .image_size = sides[i], .seed = 5, .train = true, .augment = true, .threads = 2};
+        help_check_bytes(dataset, options, 4);
+        help_check_bytes(dataset, (struct loader_options){.batch = 2, .image_size = sides[i], .threads = 1}, 3);
+    }
+    dataset_close(dataset);
+    help_remove(path);
+}
+
 Test(folders, small_pictures_come_as_from_cifar_binaries)
 {
     char path[HELP_PATH], out[HELP_PATH + 8], order[2 * HELP_PATH];

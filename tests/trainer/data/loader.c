@@ -126,6 +126,43 @@ Test(loader, evaluation_is_in_order_normalised_and_padded)
     help_remove(path);
 }
 
+/* ---- As bytes ---- */
+
+Test(loader, bytes_are_the_same_images)
+{
+    char path[HELP_PATH];
+    struct dataset *dataset = open_small(path);
+    struct loader_options options = {
+        .batch = 7, .image_size = 32, .seed = 7, .train = true, .augment = true, .threads = 2};
+    help_check_bytes(dataset, options, 9);
+    options.augment = false;
+    help_check_bytes(dataset, options, 3);
+    options = (struct loader_options){.batch = 5, .image_size = 32, .threads = 2};
+    help_check_bytes(dataset, options, 5); /* two of them hold images */
+    dataset_close(dataset);
+    help_remove(path);
+}
+
+Test(loader, bytes_take_a_quarter)
+{
+    char path[HELP_PATH];
+    struct dataset *dataset = open_small(path);
+    struct loader_options options = {
+        .batch = 64, .image_size = 32, .train = true, .augment = true, .as_bytes = true, .threads = 1, .ahead = 3};
+    cr_assert_eq(loader_bytes(&options), 4u * 64u * (32u * 32u * 3u + 20u));
+    uint64_t before = mem_current_bytes(MEM_INPUT);
+    struct loader *loader;
+    struct error err = {0};
+    cr_assert(loader_create(dataset, &options, &loader, &err), "%s", err.text);
+    uint64_t held = mem_current_bytes(MEM_INPUT) - before;
+    cr_assert_geq(held, loader_bytes(&options));
+    cr_assert_leq(held, loader_bytes(&options) + 32768, "the tables");
+    loader_destroy(loader);
+    cr_assert_eq(mem_current_bytes(MEM_INPUT), before);
+    dataset_close(dataset);
+    help_remove(path);
+}
+
 Test(loader, a_loader_holds_what_was_said)
 {
     char path[HELP_PATH];

@@ -316,6 +316,7 @@ Test(pipeline, the_first_error_sticks)
     struct metrics metrics;
     float values[4096], *images = calloc(4 * 32 * 32 * 3, sizeof *images);
     const int32_t labels[4] = {0};
+    const struct input input = {.images = images, .labels = labels};
     const struct step step = {.learning_rate = 0.1f};
     uint64_t until = 0;
     for (int round = 0; round < 2; round++) {
@@ -330,16 +331,16 @@ Test(pipeline, the_first_error_sticks)
             if (executor_state_elements(executor, i) <= 4096)
                 cr_assert(executor_state_in(executor, i, values, &err), "%s", err.text);
         }
-        bool ok = executor_submit(executor, &step, images, labels, &err);
+        bool ok = executor_submit(executor, &step, &input, &err);
         if (round == 0) {
             cr_assert(ok && executor_collect(executor, &metrics, &err), "%s", err.text);
             until = standin_end().calls - 20;
         } else {
             cr_assert_not(ok);
             struct error again[5] = {{0}};
-            cr_expect_not(executor_submit(executor, &step, images, labels, &again[0]));
+            cr_expect_not(executor_submit(executor, &step, &input, &again[0]));
             cr_expect_not(executor_collect(executor, &metrics, &again[1]));
-            cr_expect_not(executor_evaluate(executor, &step, images, labels, &metrics, &again[2]));
+            cr_expect_not(executor_evaluate(executor, &step, &input, &metrics, &again[2]));
             cr_expect_not(executor_state_in(executor, 0, values, &again[3]));
             cr_expect_not(executor_undo_statistics(executor, 0, &again[4]));
             for (int i = 0; i < 5; i++) cr_expect_str_eq(again[i].text, "the device is lost", "%s", again[i].text);

@@ -11,7 +11,7 @@ TestSuite(bitwise, .init = run_make_data, .fini = run_remove_data);
 static void go(struct small_run *run, const char *save)
 {
     run->options.iterations = STEPS;
-    run->options.skip_evaluation = true;
+    run->options.skip_evaluation = run->options.evaluate_images == 0;
     run->options.save_folder = run_path(save);
     char folder[128];
     snprintf(folder, sizeof folder, "%s", run->options.save_folder);
@@ -87,6 +87,40 @@ Test(bitwise, preactivation_bottlenecks_too)
     go(&none, "none");
     go(&elementwise, "elementwise");
     check_equal(&none, &elementwise, "none", "elementwise");
+}
+
+/* ---- Images of bytes ---- */
+
+/* Where an op makes the images of bytes, nothing changes at all: not in training, not in evaluation, whether they are
+ * kept or made again. */
+static void check_bytes(struct small_run given)
+{
+    given.options.evaluate_images = 24; /* batches of 16 end in images that are none */
+    struct small_run made = given, again;
+    made.lowering |= LOWER_INPUT;
+    again = made;
+    again.recompute = RECOMPUTE_ELEMENTWISE;
+    again.options.fill_dead = made.options.fill_dead = true;
+    go(&given, "given");
+    go(&made, "made");
+    go(&again, "again");
+    check_equal(&given, &made, "given", "made");
+    check_equal(&given, &again, "given", "again");
+    cr_assert(given.last.evaluated && made.last.evaluated && again.last.evaluated);
+    cr_assert(given.last.test_loss == made.last.test_loss && given.last.test_loss == again.last.test_loss);
+    cr_assert(given.last.top1_error == made.last.top1_error);
+}
+
+Test(bitwise, images_of_bytes) { check_bytes((struct small_run){.model = "resnet-11", .batch = 8}); }
+
+Test(bitwise, images_of_bytes_in_16_bits)
+{
+    check_bytes((struct small_run){.model = "resnet-8", .dtype = DTYPE_BF16, .lowering = LOWER_BN_PARTS});
+}
+
+Test(bitwise, images_of_bytes_on_two_devices_with_micro_batches)
+{
+    check_bytes((struct small_run){.gpus = "2xcpu", .micro_batches = 2, .bucket_bytes = 64 << 10});
 }
 
 /* ---- Lowered programs ---- */

@@ -62,6 +62,21 @@ Test(photos, the_defaults_train)
     cr_assert_null(strstr(run->out, "step 4: test loss"));
 }
 
+/* Bytes that an op normalises are the same pictures: the lines that a run ends with have the same figures. */
+Test(photos, bytes_change_nothing)
+{
+    char figures[2][64];
+    for (int i = 0; i < 2; i++) {
+        const struct cli_run *run = train(
+            i ? "train resnet-18 --data %s --batch 6 --image-size 112 --iterations 2 --schedule constant --fuse input"
+              : "train resnet-18 --data %s --batch 6 --image-size 112 --iterations 2 --schedule constant");
+        cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+        has(run->out, "step 2: test loss");
+        snprintf(figures[i], sizeof figures[i], "%s", strstr(run->out, "step 2: test loss"));
+    }
+    cr_expect_str_eq(figures[0], figures[1]);
+}
+
 Test(photos, the_number_of_classes_may_be_said)
 {
     const struct cli_run *run = train("train resnet-18 --data %s --batch 6 --image-size 32 --iterations 1 --classes 4");

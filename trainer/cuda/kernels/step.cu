@@ -12,4 +12,8 @@ extern "C" __global__ void set_step(struct set_step_arguments a)
     a.block->weight_decay = a.values.weight_decay;
     a.block->bn_momentum = a.values.bn_momentum;
     a.block->scale_streak = a.values.scale_streak;
+    for (int k = 0; k < 3; k++) {
+        a.block->mean[k] = a.values.mean[k];
+        a.block->deviation[k] = a.values.deviation[k];
+    }
 }
