@@ -22,6 +22,7 @@ struct train_command {
     const struct backend *runs_on;
     struct host_gpus gpus; /* once looked for */
     bool looked;
+    const char *near[HOST_MOST_GPUS];
     uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
     char checkpoint[TRAIN_PATH];
     char trace_note[256]; /* what becomes of a trace that is there; empty = nothing */

@@ -37,7 +37,10 @@ static bool choose_backend(struct train_command *c, const struct plan *plan, str
     if (kind == DEVICE_CPU)
         return error_set(err, ERROR_INPUT, "--backend %s: found for a plan for the cpu; plan with --gpus auto",
                          c->runs_on->name);
-    return host_gpus_run(look_for_gpus(c), plan, err);
+    TRY(host_gpus_run(look_for_gpus(c), plan, err));
+    for (size_t i = 0; i < plan->device_count; i++) c->near[i] = c->gpus.gpus[i].bus_id;
+    c->options.near = c->near;
+    return true;
 }
 
 /* A net for the classes that the images have, when nobody says how many or of which dataset. */

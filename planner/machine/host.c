@@ -101,18 +101,48 @@ static void read_gpus(hwloc_topology_t topology, struct host *host)
     }
 }
 
+static bool load(hwloc_topology_t *topology, struct error *err)
+{
+    if (hwloc_topology_init(topology) != 0) return error_set(err, ERROR_MEMORY, "hwloc: no memory for a topology");
+    hwloc_topology_set_io_types_filter(*topology, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+    /* Slow to start, leak, and know nothing of these GPUs that PCI, CUDA and NVML do not. */
+    hwloc_topology_set_components(*topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "opencl");
+    hwloc_topology_set_components(*topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "gl");
+    if (hwloc_topology_load(*topology) == 0) return true;
+    hwloc_topology_destroy(*topology);
+    return error_set(err, ERROR_FAILED, "hwloc: this host's topology cannot be read");
+}
+
+/* Never onto processors that it was kept from. */
+static bool stay_on(hwloc_topology_t topology, hwloc_obj_t node)
+{
+    hwloc_bitmap_t own = hwloc_bitmap_alloc();
+    bool there = own && hwloc_get_cpubind(topology, own, HWLOC_CPUBIND_THREAD) == 0;
+    if (there) hwloc_bitmap_and(own, own, node->cpuset);
+    there = there && !hwloc_bitmap_iszero(own) && hwloc_set_cpubind(topology, own, HWLOC_CPUBIND_THREAD) == 0;
+    hwloc_bitmap_free(own);
+    return hwloc_set_membind(topology, node->nodeset, HWLOC_MEMBIND_BIND,
+                             HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET) == 0 ||
+           there;
+}
+
+bool host_stay_near(const char *bus_id, uint32_t *node)
+{
+    struct error unsaid = {0};
+    hwloc_topology_t topology;
+    if (!load(&topology, &unsaid)) return false;
+    hwloc_obj_t device = hwloc_get_pcidev_by_busidstring(topology, bus_id), near = NULL;
+    *node = device && count_type(topology, HWLOC_OBJ_NUMANODE) > 1 ? nearest_numa_node(topology, device) : UINT32_MAX;
+    if (*node != UINT32_MAX) near = hwloc_get_numanode_obj_by_os_index(topology, *node);
+    bool stays = near && near->cpuset && !hwloc_bitmap_iszero(near->cpuset) && stay_on(topology, near);
+    hwloc_topology_destroy(topology);
+    return stays;
+}
+
 bool host_read(struct host *host, struct error *err)
 {
     hwloc_topology_t topology;
-    if (hwloc_topology_init(&topology) != 0) return error_set(err, ERROR_MEMORY, "hwloc: no memory for a topology");
-    hwloc_topology_set_io_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
-    /* Slow to start, leak, and know nothing of these GPUs that PCI, CUDA and NVML do not. */
-    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "opencl");
-    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "gl");
-    if (hwloc_topology_load(topology) != 0) {
-        hwloc_topology_destroy(topology);
-        return error_set(err, ERROR_FAILED, "hwloc: this host's topology cannot be read");
-    }
+    TRY(load(&topology, err));
     struct host found = {.cores = count_cores(topology),
                          .packages = count_type(topology, HWLOC_OBJ_PACKAGE),
                          .numa_nodes = count_type(topology, HWLOC_OBJ_NUMANODE)};

@@ -148,5 +148,9 @@ struct host {
     uint32_t gpu_count;
 };
 bool host_read(struct host *host, struct error *err);
+/* Keeps the calling thread on the processors of the NUMA node that the PCI device of this bus id ("0000:17:00.0") is
+ * attached to, as far as the thread may run there, and has what it takes from now on lie there, if there is room. False
+ * where there is nothing to choose: one node, or it is not known which. *node: which. Costs a look at the whole topology. */
+bool host_stay_near(const char *bus_id, uint32_t *node);
 
 #endif

@@ -105,16 +105,6 @@ static void op_release(struct prepared *prepared)
 
 /* ---- The tables ---- */
 
-static bool find_devices(uint32_t wanted, struct error *err)
-{
-    const struct vendor *vendor = vendor_load(err);
-    int count;
-    if (!vendor || !cuda_count_devices(vendor, &count, err)) return false;
-    if (wanted <= (unsigned)count) return true;
-    return error_set(err, ERROR_FAILED, "%" PRIu32 " GPU%s wanted, and CUDA sees %d here", wanted,
-                     wanted == 1 ? " is" : "s are", count);
-}
-
 /* bf16 from capability 8.0 on, which op_prepare checks. */
 static uint32_t activation_dtypes(void) { return 1u << DTYPE_F32 | 1u << DTYPE_F16 | 1u << DTYPE_BF16; }
 
@@ -144,7 +134,7 @@ static bool create_reference(const struct device_options *options, uint64_t aren
         .replay = cuda_replay, .recording_destroy = cuda_recording_destroy, .pinned_create = cuda_pinned_create,       \
         .pinned_destroy = cuda_pinned_destroy, .host_create = cuda_host_create, .host_fill = cuda_host_fill,           \
         .event_create_timed = cuda_event_create_timed, .event_elapsed_ns = cuda_event_elapsed_ns,                      \
-        .find_devices = find_devices, .memory_used = cuda_memory_used, .activation_dtypes = activation_dtypes,         \
+        .memory_used = cuda_memory_used, .activation_dtypes = activation_dtypes,                                       \
     }
 
 const struct backend cuda_backend = CUDA_BACKEND("cuda", create_fast);

@@ -163,8 +163,6 @@ struct backend {
     bool (*event_elapsed_ns)(struct event *from, struct event *to, uint64_t *ns, struct error *err);
     /* Optional: how much of the device is in use now; without it an arena is all that is known. */
     bool (*memory_used)(struct device *device, struct device_memory *memory, struct error *err);
-    /* Optional: whether this host has so many of its devices; makes none. Without it there are enough. */
-    bool (*find_devices)(uint32_t count, struct error *err);
     /* Optional: which of the dtypes activations may have (bit per enum dtype); without it f32 only. */
     uint32_t (*activation_dtypes)(void);
     /* Optional: what it fuses best with activations of this type (bits of enum graph_lowering), for plans that are made

@@ -159,8 +159,10 @@ static uint64_t choose_wait_limit_ns(const struct run *run)
 static bool create_executor(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
+    uint32_t node, device = run->first_device + rank;
+    if (run->options->near) host_stay_near(run->options->near[device], &node); /* nothing depends on it but time */
     struct executor_options options = {.plan = run->plan,
-                                       .device = run->first_device + rank,
+                                       .device = device,
                                        .backend = run->backend,
                                        .group = run->groups ? run->groups[rank] : NULL,
                                        .threads = train_device_threads(run->device_count),

@@ -41,6 +41,8 @@ struct train_options {
     uint32_t in_flight;        /* steps that the devices are given before the first of them is looked at, up to
                                 * TRAIN_MOST_IN_FLIGHT; 0 = the backend's: 1 where launches compute, else 3. All that a run
                                 * writes and says is the same. */
+    const char *const *near;   /* for each device the bus id of the card whose NUMA node its thread and pinned memory are to
+                                * be near to (machine.h); NULL = wherever they are */
     double wait_seconds;       /* a device that a step takes longer on is lost; 0 = the backend's: for ever, or 600 */
     const char *command;       /* for the sink: how the run was started; may be NULL */
     const volatile sig_atomic_t *stop; /* set by a signal handler: checkpoint and leave */

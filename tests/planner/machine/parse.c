@@ -314,6 +314,31 @@ Test(machine, several_gpus_here_are_linked)
     machine_finish(&machine);
 }
 
+/* ---- Near a GPU ---- */
+
+Test(host, a_thread_stays_on_the_node_of_its_gpu)
+{
+    char path[512];
+    uint32_t node = 7;
+    struct host host;
+    struct error err = {0};
+    snprintf(path, sizeof path, "%s/tests/machines/two-nodes.xml", getenv("FATHOM_SOURCE"));
+    setenv("HWLOC_XMLFILE", path, 1);
+    cr_assert(host_read(&host, &err), "%s", err.text);
+    cr_assert_eq(host.gpu_count, 2);
+    cr_expect_str_eq(host.gpus[1].bus_id, "0000:97:00.0");
+    cr_expect_eq(host.gpus[0].numa_node, 0);
+    cr_expect_eq(host.gpus[1].numa_node, 1);
+    cr_expect_str_eq(host.gpus[1].name, "H200 SXM 141GB");
+    cr_expect(host_stay_near("0000:97:00.0", &node) && node == 1);
+    cr_expect(host_stay_near("0000:17:00.0", &node) && node == 0);
+    cr_expect_not(host_stay_near("0000:33:00.0", &node), "no such device");
+    cr_expect_not(host_stay_near("rubbish", &node));
+    setenv("HWLOC_SYNTHETIC", "numa:1 core:2 pu:1", 1);
+    unsetenv("HWLOC_XMLFILE");
+    cr_expect_not(host_stay_near("0000:97:00.0", &node), "one node: nothing to choose");
+}
+
 static char folder[] = "/tmp/fathom-machine-XXXXXX";
 static char path[96];
 
