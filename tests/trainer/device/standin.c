@@ -9,26 +9,16 @@
 #include <string.h>
 #include <time.h>
 
+#include "clocks.h"
 #include "plan.h"
 
 #define GRANULE      64u /* bytes that one clock stands for */
 #define MOST_STREAMS 7u
 #define HOST_LANE    15u
-#define LANES        16u /* streams, the same streams inside replays, the host */
 #define GRAPH_LANE   7u
 
-/* Of each lane, how many of its accesses are known to have been before. */
-struct clock {
-    uint32_t at[LANES];
-};
-
-struct granule {
-    uint32_t write_at, read_at[LANES];
-    uint8_t write_lane;
-};
-
 struct memory {
-    struct granule *granules;
+    struct shadow shadow;
     uint64_t bytes;
 };
 
@@ -184,30 +174,17 @@ static bool forbid(struct device *d, const char *what, struct error *err)
 
 /* ---- Clocks ---- */
 
-static void learn(struct clock *clock, const struct clock *other)
-{
-    for (unsigned i = 0; i < LANES; i++)
-        if (clock->at[i] < other->at[i]) clock->at[i] = other->at[i];
-}
-
 static void touch(struct memory *m, const struct clock *clock, uint8_t lane, uint64_t offset, uint64_t bytes,
                   bool writes, const char *what)
 {
-    for (uint64_t i = offset / GRANULE; bytes > 0 && i <= (offset + bytes - 1) / GRANULE; i++) {
-        struct granule *g = &m->granules[i];
-        if (clock->at[g->write_lane] < g->write_at)
-            violate("%s %s byte %llu, which lane %u writes with nothing between them", what,
-                    writes ? "writes" : "reads", (unsigned long long)(i * GRANULE), g->write_lane);
-        for (unsigned l = 0; writes && l < LANES; l++)
-            if (clock->at[l] < g->read_at[l])
-                violate("%s writes byte %llu, which lane %u reads with nothing between them", what,
-                        (unsigned long long)(i * GRANULE), l);
-        if (writes) {
-            *g = (struct granule){.write_at = clock->at[lane], .write_lane = lane};
-        } else {
-            g->read_at[lane] = clock->at[lane];
-        }
-    }
+    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* of all devices' threads */
+    struct conflict c;
+    pthread_mutex_lock(&one);
+    bool ok = shadow_touch(&m->shadow, clock, lane, offset, bytes, writes, &c);
+    pthread_mutex_unlock(&one);
+    if (ok) return;
+    violate("%s %s byte %llu, which lane %u %s with nothing between them", what, c.writes ? "writes" : "reads",
+            (unsigned long long)c.offset, c.lane, c.wrote ? "writes" : "reads");
 }
 
 static void touch_op(struct device *d, const struct op_call *call, const struct clock *clock, uint8_t lane)
@@ -254,7 +231,7 @@ static bool walk(struct device *d, struct recording *r, struct clock *clock)
         if (c->kind == EVENT_RECORD) {
             c->clock = *mine;
         } else if (c->kind == EVENT_WAIT) {
-            learn(mine, &r->nodes.commands[c->sequence].clock);
+            clock_learn(mine, &r->nodes.commands[c->sequence].clock);
         } else {
             mine->at[GRAPH_LANE + c->stream] = ++d->graph_at[c->stream];
             touch_command(d, c, mine, (uint8_t)(GRAPH_LANE + c->stream));
@@ -391,7 +368,7 @@ static bool put(struct stream *s, struct command c, struct error *err)
         push(&s->capture->nodes, &c);
         return true;
     }
-    learn(&s->clock, &d->clock);
+    clock_learn(&s->clock, &d->clock);
     s->clock.at[s->number]++;
     touch_command(d, &c, &s->clock, s->number);
     pthread_mutex_lock(&d->lock);
@@ -418,7 +395,7 @@ static void bury(struct device *d, void (*end)(void *), void *object)
 
 static struct memory memory_of(uint64_t bytes)
 {
-    return (struct memory){need(calloc(bytes / GRANULE + 1, sizeof(struct granule))), bytes};
+    return (struct memory){{need(calloc(bytes / GRANULE + 1, sizeof(struct granule))), GRANULE}, bytes};
 }
 
 static bool device_create(const struct device_options *o, uint64_t arena_bytes, struct device **device,
@@ -431,7 +408,7 @@ static bool device_create(const struct device_options *o, uint64_t arena_bytes, 
     d->random = options.seed * 977 + o->number;
     d->arena = memory_of(arena_bytes);
     if (!REAL->device_create(o, arena_bytes, &d->real, err)) {
-        free(d->arena.granules);
+        free(d->arena.shadow.granules);
         free(d);
         return false;
     }
@@ -455,8 +432,8 @@ static void device_destroy(struct device *d)
     REAL->stream_destroy(d->unused);
     REAL->device_destroy(d->real);
     free(d->graves);
-    free(d->arena.granules);
-    free(d->host.granules);
+    free(d->arena.shadow.granules);
+    free(d->host.shadow.granules);
     free(d);
     atomic_fetch_sub(&live, 1);
 }
@@ -521,7 +498,7 @@ static bool finish_stream(struct stream *s, struct error *err)
     bool lost = d->lost;
     if (lost) tell(d, err);
     pthread_mutex_unlock(&d->lock);
-    if (!lost) learn(&d->clock, &s->clock);
+    if (!lost) clock_learn(&d->clock, &s->clock);
     return !lost;
 }
 
@@ -657,7 +634,7 @@ static bool event_wait(struct event *e, struct stream *s, struct error *err)
         s->capture = d->capturing;
         return put(s, (struct command){.kind = EVENT_WAIT, .event = e, .sequence = e->node}, err);
     }
-    learn(&s->clock, &e->clock);
+    clock_learn(&s->clock, &e->clock);
     return put(s, (struct command){.kind = EVENT_WAIT, .event = e, .sequence = e->recorded}, err);
 }
 
@@ -686,7 +663,7 @@ static bool event_synchronize(struct event *e, uint64_t limit_ns, bool *done, st
     if (lost) tell(d, err);
     if (!lost && !*done) d->told = true; /* nobody may go on with it */
     pthread_mutex_unlock(&d->lock);
-    if (!lost && *done) learn(&d->clock, &e->clock);
+    if (!lost && *done) clock_learn(&d->clock, &e->clock);
     return !lost;
 }
 
@@ -770,7 +747,7 @@ static bool is_joined(const struct recording *r)
     struct clock at[MOST_STREAMS] = {{{0}}}, *known = need(calloc(r->nodes.count + 1, sizeof *known));
     for (size_t i = 0; i < r->nodes.count; i++) {
         const struct command *c = &r->nodes.commands[i];
-        if (c->kind == EVENT_WAIT) learn(&at[c->stream], &known[c->sequence]);
+        if (c->kind == EVENT_WAIT) clock_learn(&at[c->stream], &known[c->sequence]);
         if (c->kind != EVENT_RECORD && c->kind != EVENT_WAIT) at[c->stream].at[c->stream] = ++count[c->stream];
         known[i] = at[c->stream];
     }
@@ -799,7 +776,7 @@ static bool replay(struct recording *r, struct stream *s, struct error *err)
     pthread_mutex_lock(&report_lock);
     report.replays++;
     pthread_mutex_unlock(&report_lock);
-    learn(&s->clock, &d->clock);
+    clock_learn(&s->clock, &d->clock);
     if (!walk(d, r, &s->clock)) violate("a replay ends before its streams have been joined");
     return put(s, (struct command){.kind = REPLAY, .recording = r}, err);
 }
