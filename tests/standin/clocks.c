@@ -41,17 +41,14 @@ static bool meets(struct conflict *conflict, bool writes, bool wrote, uint8_t la
 
 static void add_reader(struct granule *g, const struct clock *clock, uint8_t lane)
 {
-    if (!g->readers && clock->at[g->reader] >= g->read_at) {
-        g->reader = lane;
-        g->read_at = clock->at[lane];
-        return;
-    }
-    if (!g->readers) {
+    if (!g->readers && clock->at[g->reader] < g->read_at) {
         g->readers = take_clock();
         memset(&pool[g->readers], 0, sizeof *pool);
         pool[g->readers].at[g->reader] = g->read_at;
     }
-    pool[g->readers].at[lane] = clock->at[lane];
+    if (g->readers) pool[g->readers].at[lane] = clock->at[lane];
+    g->reader = lane;
+    g->read_at = clock->at[lane];
 }
 
 static bool after_readers(const struct granule *g, const struct clock *clock, struct conflict *conflict)

@@ -16,7 +16,7 @@ struct clock {
 
 /* So many bytes that one clock stands for. */
 struct granule {
-    uint32_t written_at, read_at; /* of the lanes */
+    uint32_t written_at, read_at; /* of the lanes that did so last */
     uint32_t readers;             /* number of a clock where lanes read with nothing between them, else 0 */
     uint8_t writer, reader;
     uint16_t valid;               /* bytes that may be touched, for who keeps count */

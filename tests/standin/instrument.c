@@ -7,20 +7,36 @@
 
 #define MOST_OWN 4096u
 
-static struct region *kernel_device;
-static struct {
+struct range {
     uintptr_t at;
     size_t bytes;
-} own[MOST_OWN];
+};
+
+/* The kernel that runs: its device, and its time on its lane. */
+static struct {
+    struct range device;
+    struct granule *granules;
+    struct region *region;
+    uint32_t time;
+    uint8_t lane;
+} now;
+static struct range own[MOST_OWN], last_own;
 static size_t own_count, strays;
 
 void instrument_begin(struct region *device)
 {
-    kernel_device = device;
+    now.device = (struct range){(uintptr_t)device->base, device->bytes};
+    now.granules = device->shadow.granules;
+    now.region = device;
+    now.lane = access_now.lane;
+    now.time = access_now.clock->at[now.lane];
     own_count = strays = 0;
+    last_own = (struct range){0};
 }
 
-void instrument_end(void) { kernel_device = NULL; }
+void instrument_end(void) { now.device = last_own = (struct range){0}; }
+
+static bool holds(struct range range, uintptr_t at) { return at - range.at < range.bytes; }
 
 void host_kernel_memory(const void *at, size_t bytes)
 {
@@ -38,8 +54,11 @@ extern const char _end[] __attribute__((visibility("hidden")));
 
 static bool is_own(uintptr_t at)
 {
-    for (size_t i = own_count; i > 0; i--)
-        if (at - own[i - 1].at < own[i - 1].bytes) return true;
+    for (size_t i = 0; i < own_count; i++)
+        if (holds(own[i], at)) {
+            last_own = own[i];
+            return true;
+        }
     return at - (uintptr_t)__ehdr_start < (uintptr_t)_end - (uintptr_t)__ehdr_start;
 }
 
@@ -53,33 +72,38 @@ static void touch_elsewhere(bool writes)
 
 static void touch_slowly(const void *at, size_t bytes, bool writes)
 {
-    if (is_own((uintptr_t)at)) return;
+    if (!access_now.clock || is_own((uintptr_t)at)) return;
     if (region_of(at))
         memory_touch(at, bytes, writes);
     else
         touch_elsewhere(writes);
 }
 
-static inline void seen(const void *at, size_t bytes, bool writes)
+static void touch_granule(struct granule *g, uint64_t offset, bool writes)
 {
-    if (!kernel_device) return;
-    uint64_t offset = (uint64_t)((uintptr_t)at - (uintptr_t)kernel_device->base);
     struct conflict conflict;
-    if (offset >= kernel_device->bytes) {
-        touch_slowly(at, bytes, writes);
-        return;
-    }
-    struct granule *g = &kernel_device->shadow.granules[offset / GRANULE];
-    if (offset % GRANULE + bytes > g->valid) {
-        touch_slowly(at, bytes, writes);
-        return;
-    }
-    uint32_t time = access_now.clock->at[access_now.lane];
-    if (g->written_at == time && g->writer == access_now.lane) return;
-    if (!writes && g->read_at == time && g->reader == access_now.lane) return;
-    if (granule_touch(g, access_now.clock, access_now.lane, writes, &conflict)) return;
+    if (granule_touch(g, access_now.clock, now.lane, writes, &conflict)) return;
     conflict.offset = offset / GRANULE * GRANULE;
-    memory_tell(kernel_device, &conflict);
+    memory_tell(now.region, &conflict);
+}
+
+static inline void seen(const void *address, size_t bytes, bool writes)
+{
+    uintptr_t at = (uintptr_t)address;
+    if (holds(last_own, at)) return;
+    if (!holds(now.device, at)) {
+        if (now.device.bytes > 0) touch_slowly(address, bytes, writes);
+        return;
+    }
+    uint64_t offset = at - now.device.at;
+    struct granule *g = &now.granules[offset / GRANULE];
+    if (offset % GRANULE + bytes > g->valid) {
+        touch_slowly(address, bytes, writes);
+        return;
+    }
+    if (g->written_at == now.time && g->writer == now.lane) return;
+    if (!writes && g->read_at == now.time && g->reader == now.lane) return;
+    touch_granule(g, offset, writes);
 }
 
 /* What the compiler calls before each access; normally ThreadSanitizer's. */

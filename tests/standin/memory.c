@@ -1,4 +1,4 @@
-/* Memory of devices and pinned memory: each one mapping, with a granule for every 256 bytes of it. */
+/* Memory of devices and pinned memory: each one mapping, with a granule for every 64 bytes of it. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>

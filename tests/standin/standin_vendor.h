@@ -3,7 +3,7 @@
  * kernels, which are what it runs.
  *
  * What goes to a stream is queued. It is run in the calls that wait for it, as late as possible, in a seeded random order
- * that events allow; graphs are replayed in a random topological order. Vector clocks say for every access (256 bytes a
+ * that events allow; graphs are replayed in a random topological order. Vector clocks say for every access (64 bytes a
  * clock) whether it has an ordering edge from the accesses before it that it conflicts with, whatever order it happened to
  * run in. Memory begins as NaN; accesses outside live allocations are seen. What a capture forbids fails with CUDA's own
  * codes. Not shown: weak memory order inside a kernel, timing, what real engines do.

@@ -12,7 +12,7 @@
 #include "standin_vendor.h"
 
 #define EXPORTED     __attribute__((visibility("default")))
-#define GRANULE      256u
+#define GRANULE      64u
 #define MOST_DEVICES 8u
 
 /* ---- Options ---- */
