@@ -1,0 +1,100 @@
+/* Whole runs of the CUDA backend's readable kernels over the stand-in for CUDA, and what comes of a GPU that fails. */
+#include "gpu_help.h"
+
+#include "clock.h"
+#include "train_help.h"
+
+#include "nvml_fake.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static void begin(void)
+{
+    run_make_data();
+    alarm(240); /* a deadlock is a failure, not a hang */
+}
+
+TestSuite(cuda_run, .init = begin, .fini = run_remove_data);
+
+static struct small_run small(const char *options, uint64_t iterations)
+{
+    gpu_choose(options);
+    struct small_run run = {.gpus = "12GiB", .batch = 1, .options.iterations = iterations};
+#ifdef FATHOM_CUDA
+    run.backend = &cuda_reference_backend;
+#endif
+    run.options.skip_evaluation = true;
+    return run;
+}
+
+struct heard {
+    uint64_t samples, device_bytes, others;
+};
+
+static void hear(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns)
+{
+    struct heard *heard = context;
+    (void)ns;
+    if (kind == SAMPLE_DEVICE && device == 0)
+        heard->samples++, heard->device_bytes = bytes;
+    else
+        heard->others++;
+}
+
+/* Also in the second step and the third, which are replayed, and for which no memory can be had any more. */
+Test(cuda_run, losses_are_those_of_processors_and_memory_is_told)
+{
+    struct heard heard = {0};
+    struct trace_sink sink = {.context = &heard, .memory = hear};
+    const char *path = getenv("FATHOM_TEST_NVML");
+    void *nvml = path ? dlopen(path, RTLD_NOW) : NULL;
+    struct small_run gpu = small("memory=8GiB,refuse=graph", 3), cpu = gpu;
+    struct nvml_fake *fake = dlsym(nvml, "nvml_fake");
+    fake->total_bytes = fake->free_bytes = 8192 * MIB;
+    gpu.sink = &sink;
+    cpu.backend = &cpu_reference_backend;
+    run_go(&gpu);
+    cr_assert(gpu.ok, "%s", gpu.err.text);
+    run_go(&cpu);
+    cr_assert(cpu.ok, "%s", cpu.err.text);
+    for (int i = 0; i < 3; i++)
+        cr_expect_float_eq(gpu.losses[i], cpu.losses[i], 2e-4 * (1 + i * i), "step %d: %f, not %f", i + 1,
+                           gpu.losses[i], cpu.losses[i]);
+    const struct device_memory *memory = &gpu.result.device_memory;
+    cr_assert(gpu.result.device_known && memory->outside == DEVICE_OUTSIDE_KNOWN);
+    cr_expect_geq(memory->outside_bytes, 512 * MIB); /* the stand-in's context */
+    cr_expect_eq(heard.device_bytes, memory->arena_bytes + memory->outside_bytes);
+    cr_expect_geq(heard.samples, 3);
+    cr_expect_not(cpu.result.device_known);
+    cr_expect_gt(gpu_report().graph_launches, 0);
+    gpu_expect_clean();
+}
+
+Test(cuda_run, a_gpu_that_hangs_ends_the_run_in_time)
+{
+    struct small_run run = small("hang=20", 4);
+    run.options.wait_seconds = 0.3;
+    run_go(&run);
+    cr_assert_not(run.ok);
+    cr_expect(strstr(run.err.text, "device 0 has not finished step 1 within 0.3 s"), "%s", run.err.text);
+    cr_expect_eq(run.err.kind, ERROR_FAILED);
+    cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
+}
+
+Test(cuda_run, a_gpu_that_fails_is_told_of_once)
+{
+    struct small_run run = small("illegal=20", 4);
+    run_go(&run);
+    cr_assert_not(run.ok);
+    cr_expect(strstr(run.err.text, "cudaErrorIllegalAddress"), "%s", run.err.text);
+    cr_expect_null(strchr(run.err.text, '\n'), "%s", run.err.text);
+}
+
+Test(cuda_run, a_gpu_with_too_little_memory_is_refused)
+{
+    struct small_run run = small("memory=9MiB", 1);
+    run_go(&run);
+    cr_assert_not(run.ok);
+    cr_expect(strstr(run.err.text, "too little memory: the plan wants"), "%s", run.err.text);
+    gpu_expect_clean();
+}
