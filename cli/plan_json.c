@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "breakdown.h"
+#include "certainty.h"
 #include "engine_book.h"
 #include "invertible.h"
 #include "json.h"
@@ -23,6 +24,14 @@ static json_t *classes_json(const uint64_t bytes[MEMORY_CLASSES])
     for (int i = 0; i < MEMORY_CLASSES; i++)
         json_object_set_new(classes, memory_class_name((enum memory_class)i), whole(bytes[i]));
     return classes;
+}
+
+static json_t *certainty_json(const struct plan *plan)
+{
+    const struct certainty of = certainty_of(plan), *c = &of;
+    return json_pack("{s:s, s:I, s:I, s:I, s:b}", "verdict", certainty_name(c->verdict), "exact_bytes",
+                     (json_int_t)c->exact_bytes, "modelled_bytes", (json_int_t)c->modelled_bytes, "error_bytes",
+                     (json_int_t)c->error_bytes, "measured", c->measured);
 }
 
 static json_t *device_json(const struct plan_device *device)
@@ -289,6 +298,7 @@ json_t *plan_report_object(const struct plan_report *report, struct error *err)
     }
     json_object_set_new(root, "devices", devices);
     json_object_set_new(root, "variants", variants);
+    json_object_set_new(root, "certainty", certainty_json(plan));
     json_object_set_new(root, "notes", notes_json(plan, report->machine));
     if (ok) add_asked(root, report);
     if (ok) return root;

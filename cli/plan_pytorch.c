@@ -35,7 +35,7 @@ bool plan_pytorch_make(const struct plan_request *request, struct torch_forecast
 
 static const char *verdict_word(enum torch_verdict verdict)
 {
-    static const char *const words[] = {"fits", "is close to the limit of", "does not fit"};
+    static const char *const words[] = {"fits", WORDS_CLOSE, "does not fit"};
     return words[verdict];
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "all_reduce.h"
+#include "certainty.h"
 #include "cost_table.h"
 #include "engine_book.h"
 #include "invertible.h"
@@ -205,6 +206,19 @@ static void print_lean(const struct plan *plan, FILE *to)
     if (most > 0)
         page_row(to, "small workspace", "%" PRIu32 " convolutions do with less than they could use, and are slower",
                  most);
+}
+
+/* Of the device with the least left. */
+static void print_certainty(const struct plan *plan, FILE *to)
+{
+    struct certainty c = certainty_of(plan);
+    char modelled[UNITS_TEXT], error[UNITS_TEXT];
+    units_format_bytes(c.modelled_bytes, modelled);
+    units_format_bytes(c.error_bytes, error);
+    if (c.measured)
+        page_row(to, "certainty", "within %.0f %% (%s) of what runs held", 100 * CERTAINTY_CPU_ERROR, error);
+    else
+        page_row(to, "certainty", "within %s: exact but for %s, not measured yet", error, modelled);
 }
 
 static void print_engines(const struct plan *plan, FILE *to)
@@ -431,6 +445,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_fused(report->plan, to);
     print_lean(report->plan, to);
     print_engines(report->plan, to);
+    print_certainty(report->plan, to);
     print_offloaded(report->plan, to);
     print_time(report->plan, report->measured, to);
     print_scaling(report->plan, report->machine, to);

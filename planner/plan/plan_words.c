@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "certainty.h"
 #include "units.h"
 
 const char *words_memory_class(enum memory_class class)
@@ -208,11 +209,17 @@ static void append_recomputed(char *out, size_t size, const struct plan *plan)
     if (waits > 0) append(out, size, ", %s in host memory", units_format_bytes(waits, host));
 }
 
+static const char *fits_words(const struct plan *plan)
+{
+    if (certainty_of(plan).verdict == CERTAINTY_CLOSE) return WORDS_CLOSE;
+    return plan->fits ? "fits" : "does not fit";
+}
+
 char *words_verdict(const struct plan *plan, char *out, size_t size)
 {
     char devices[160];
     out[0] = '\0';
-    append(out, size, "%s %s %s at batch %u", plan->spec.name, plan->fits ? "fits" : "does not fit",
+    append(out, size, "%s %s %s at batch %u", plan->spec.name, fits_words(plan),
            words_devices(plan, devices, sizeof devices), plan->batch);
     if (plan->devices[0].micro_batches > 1) append(out, size, " in %u micro-batches", plan->devices[0].micro_batches);
     append(out, size, ": peak ");

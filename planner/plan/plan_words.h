@@ -30,6 +30,9 @@ char *words_more(double fraction, char out[WORDS_MORE]);
 #define WORDS_UNTRAINABLE 240
 char *words_untrainable(const struct plan *plan, char out[WORDS_UNTRAINABLE]);
 
+/* Instead of "fits" and "does not fit" where the models' error (certainty.h) is larger than the difference. */
+#define WORDS_CLOSE "is close to the limit of"
+
 /* "resnet-1001 fits 2 x 12GiB at batch 128: peak 7.40 of 12.0 GiB on each; 1.2 % more
  * computation". Into out; returns out. */
 #define WORDS_VERDICT 400
