@@ -7,14 +7,20 @@
 #define FIRST_TEMPLATE_STEPS 2 /* the first step warms up; then templates are renewed ever more rarely */
 #define TEMPLATE_GROWTH      4
 #define OP_ROOM              (4 * TRACE_VARINT_MOST)
-#define DIGEST_HEAD          (2 * TRACE_VARINT_MOST) /* what a digest says before its events */
+
+static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
 
 void encoder_init(struct encoder *encoder, struct trace_output *output)
 {
     memset(encoder, 0, sizeof *encoder);
     encoder->output = output;
-    uint64_t bytes = output->most_bytes / 16;
-    encoder->segment_bytes = bytes < (64u << 10) ? 64u << 10 : bytes > (16u << 20) ? 16u << 20 : bytes;
+    encoder->segment_bytes = clamp(output->most_bytes / 16, 64u << 10, 16u << 20);
+    encoder->past_bytes = clamp(output->most_bytes / 128, 128u << 10, 2u << 20);
+    if (encoder->past_bytes > output->most_bytes / 4) encoder->past_bytes = output->most_bytes / 4;
+    rollup_begin(&encoder->past, ROLLUP_MOST_STEPS);
 }
 
 static void finish_usual(struct encoder_usual *usual)
@@ -35,7 +41,7 @@ static void finish_device(struct encoder_device *device)
 void encoder_finish(struct encoder *encoder)
 {
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) finish_device(&encoder->devices[i]);
-    for (size_t i = 0; i < ENCODER_DIGEST_CHUNKS; i++) mem_free(encoder->digest[i].bytes);
+    rollup_finish(&encoder->past);
     mem_free(encoder->events.bytes);
     mem_free(encoder->more.bytes);
 }
@@ -81,16 +87,10 @@ static void write_block(struct encoder *encoder, enum trace_block_type type, str
     block->length = 0;
 }
 
-static void write_times(struct encoder *encoder, enum trace_block_type type, struct encoder_block *block)
-{
-    encoder->detail_bytes += block->length;
-    write_block(encoder, type, block);
-}
-
 static void write_kernel_times(struct encoder *encoder, struct encoder_device *device)
 {
     for (size_t i = 0; i < device->stream_count; i++)
-        write_times(encoder, TRACE_BLOCK_KERNEL_TIMES, &device->streams[i].block);
+        write_block(encoder, TRACE_BLOCK_KERNEL_TIMES, &device->streams[i].block);
 }
 
 static void put_expected(struct trace_out *out, struct trace_expected *expected, uint32_t id)
@@ -126,7 +126,7 @@ static void write_template(struct encoder *encoder, enum trace_block_type type, 
 static void write_op_template(struct encoder *encoder, uint32_t number)
 {
     struct encoder_device *device = &encoder->devices[number];
-    write_times(encoder, TRACE_BLOCK_TIMES, &device->block);
+    write_block(encoder, TRACE_BLOCK_TIMES, &device->block);
     write_template(encoder, TRACE_BLOCK_TEMPLATE, &device->ops, number);
 }
 
@@ -149,7 +149,7 @@ static bool is_due(struct encoder_usual *usual)
 static bool make_room(struct encoder *encoder, enum trace_block_type type, struct encoder_block *block,
                       const uint32_t *head, size_t numbers, uint64_t begin_ns)
 {
-    if (block->length > TRACE_BLOCK_MOST - OP_ROOM) write_times(encoder, type, block);
+    if (block->length > TRACE_BLOCK_MOST - OP_ROOM) write_block(encoder, type, block);
     if (block->length > 0) return true;
     if (!open_block(block, begin_ns)) return false;
     struct trace_out out = {block->bytes, block->length, TRACE_BLOCK_MOST};
@@ -251,18 +251,16 @@ static bool put_event(struct encoder_block *block, const struct trace_event *eve
 static bool has_room(const struct encoder_block *block, const struct trace_event *event)
 {
     size_t wanted = TRACE_EVENT_ROOM + (event->type == TRACE_MARK ? event->id : 0);
-    return block->length + wanted + DIGEST_HEAD <= TRACE_BLOCK_MOST;
+    return block->length + wanted <= TRACE_BLOCK_MOST;
 }
 
-static void put_digest(struct encoder *encoder, const struct trace_event *event)
+static void put_past(struct encoder *encoder, const struct trace_event *event)
 {
-    struct encoder_block *chunk = &encoder->digest[encoder->digest_chunk];
-    if (!has_room(chunk, event) && encoder->digest_chunk + 1 < ENCODER_DIGEST_CHUNKS) {
-        encoder->digest_chunk++;
-        chunk++;
-    }
-    if (!has_room(chunk, event) || !put_event(chunk, event, trace_output_now(encoder->output)))
-        encoder->digest_broken = true;
+    struct trace_item item = {.type = TRACE_ITEM_EVENT, .event = *event};
+    struct error err = {0};
+    bool step = event->type == TRACE_STEP_BEGIN || event->type == TRACE_STEP_END || event->type == TRACE_METRIC;
+    if (step) item.event.step++; /* there they are numbered from 1 */
+    if (!rollup_take_item(&encoder->past, &item, &err)) encoder->past_broken = true;
 }
 
 static void take_event(struct encoder *encoder, enum trace_block_type type, struct encoder_block *block,
@@ -273,6 +271,7 @@ static void take_event(struct encoder *encoder, enum trace_block_type type, stru
         encoder->count++;
     else
         encoder->dropped++;
+    put_past(encoder, event);
 }
 
 void encoder_take(struct encoder *encoder, const struct trace_event *event)
@@ -289,7 +288,6 @@ void encoder_take(struct encoder *encoder, const struct trace_event *event)
         take_event(encoder, TRACE_BLOCK_MORE, &encoder->more, event);
     } else {
         take_event(encoder, TRACE_BLOCK_EVENTS, &encoder->events, event);
-        put_digest(encoder, event);
         if (event->type == TRACE_MARK) mem_free((void *)(uintptr_t)event->text);
     }
 }
@@ -310,42 +308,25 @@ void encoder_write_kernel_tables(struct encoder *encoder, struct tables *tables)
         encoder_expect(&encoder->devices[i].kernels, tables->devices[i].kernel_count);
 }
 
-/* Each digest block names the segment it stands for by its sequence numbers; an empty segment leaves one too. */
-static void write_digest(struct encoder *encoder, uint64_t first_sequence, uint64_t last_sequence)
-{
-    for (size_t i = 0; i <= encoder->digest_chunk; i++) {
-        struct encoder_block *chunk = &encoder->digest[i];
-        struct trace_out out = trace_payload(encoder->scratch);
-        trace_put_varint(&out, first_sequence);
-        trace_put_varint(&out, last_sequence);
-        size_t length = chunk->length ? chunk->length - TRACE_BLOCK_HEADER : 0;
-        if (length) memcpy(out.bytes + out.length, chunk->bytes + TRACE_BLOCK_HEADER, length);
-        trace_output_block(encoder->output, TRACE_BLOCK_DIGEST, out.bytes, out.length + length, chunk->events,
-                           chunk->first_ns, chunk->last_ns);
-        chunk->length = 0;
-    }
-    encoder->digest_chunk = 0;
-}
-
 static bool segment_is_full(const struct encoder *encoder)
 {
-    return encoder->detail_bytes >= encoder->segment_bytes || encoder->digest_chunk >= ENCODER_DIGEST_CHUNKS / 2;
+    const struct trace_output *output = encoder->output;
+    if (output->limit_reached || output->failed) return false;
+    return output->offset - output->segment_begin >= encoder->head_bytes + encoder->segment_bytes;
 }
 
-static void change_segment(struct encoder *encoder, struct tables *tables)
+void encoder_write_head(struct encoder *encoder, struct tables *tables)
 {
     struct trace_output *output = encoder->output;
-    uint64_t first = output->segment_sequence, last = output->sequence - 1;
-    trace_output_end_segment(output, !encoder->digest_broken);
-    write_digest(encoder, first, last);
-    encoder->digest_broken = false;
-    encoder->detail_bytes = 0;
-    trace_output_begin_segment(output);
+    trace_output_make_room(output, encoder->head_bytes + encoder->segment_bytes);
+    if (output->sequence > 0) rollup_write_past(&encoder->past, output, encoder->past_bytes, encoder->scratch);
     encoder_write_tables(encoder, tables);
     for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) {
         if (encoder->devices[i].ops.generation) write_op_template(encoder, i);
         if (encoder->devices[i].kernels.generation) write_kernel_template(encoder, i);
     }
+    encoder->head_bytes = output->offset - output->segment_begin;
+    trace_output_make_room(output, encoder->head_bytes + encoder->segment_bytes);
 }
 
 /* The file system cannot give back old bytes, and there are as many as may be. */
@@ -366,10 +347,12 @@ void encoder_flush(struct encoder *encoder, struct tables *tables)
     write_block(encoder, TRACE_BLOCK_EVENTS, &encoder->events);
     write_block(encoder, TRACE_BLOCK_MORE, &encoder->more);
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
-        write_times(encoder, TRACE_BLOCK_TIMES, &encoder->devices[i].block);
+        write_block(encoder, TRACE_BLOCK_TIMES, &encoder->devices[i].block);
         write_kernel_times(encoder, &encoder->devices[i]);
     }
-    if (segment_is_full(encoder)) change_segment(encoder, tables);
+    if (!segment_is_full(encoder)) return;
+    trace_output_end_segment(encoder->output, !encoder->past_broken);
+    encoder_write_head(encoder, tables);
 }
 
 void encoder_end(struct encoder *encoder)

@@ -1,13 +1,12 @@
 /* Reports in, blocks out: the writer's thread without the thread. Holds the blocks being filled, the templates that ops
- * are told against, and the digest that outlives a segment. */
+ * are told against, and the roll-up of all that came, which outlives the segments. */
 #ifndef FATHOM_ENCODER_H
 #define FATHOM_ENCODER_H
 
 #include "codec.h"
 #include "output.h"
+#include "rollup_private.h"
 #include "tables.h"
-
-#define ENCODER_DIGEST_CHUNKS 8
 
 /* A block being filled with events or one device's ops. */
 struct encoder_block {
@@ -48,12 +47,12 @@ struct encoder {
     struct trace_output *output;
     struct encoder_device devices[TRACE_MOST_DEVICES];
     struct encoder_block events, more;
-    struct encoder_block digest[ENCODER_DIGEST_CHUNKS]; /* chunks are filled in order */
-    size_t digest_chunk;
-    bool limit_told;        /* a mark says that no more ops are written */
-    bool digest_broken;     /* out of memory: this segment must not be dropped */
-    uint64_t detail_bytes;  /* of ops in the open segment */
-    uint64_t segment_bytes; /* a segment is closed above this */
+    struct trace_follower past; /* without a file: all but ops and kernels */
+    bool past_broken;           /* out of memory: no segment can be dropped any more */
+    uint64_t past_bytes;        /* what it may take of each segment */
+    bool limit_told;            /* a mark says that no more ops are written */
+    uint64_t segment_bytes;     /* a segment is closed when it has so many after its head */
+    uint64_t head_bytes;        /* of the open segment: past, tables, templates */
     uint64_t count, dropped;
     uint32_t first_generation; /* templates are numbered above it */
     uint8_t scratch[TRACE_BLOCK_MOST];
@@ -66,9 +65,10 @@ void encoder_finish(struct encoder *encoder);
 bool encoder_expect(struct encoder_usual *usual, size_t ops);
 /* Takes one report; a mark's text and a batch's kernels are freed. */
 void encoder_take(struct encoder *encoder, const struct trace_event *event);
-/* Writes every block that holds something; then, when it is due, ends the segment and begins the next with the tables.
- */
+/* Writes every block that holds something; then, when it is due, ends the segment and begins the next one. */
 void encoder_flush(struct encoder *encoder, struct tables *tables);
+/* What begins a segment. The first one of a file has no past. */
+void encoder_write_head(struct encoder *encoder, struct tables *tables);
 void encoder_write_tables(struct encoder *encoder, struct tables *tables);
 /* Where nothing but kernels and counters came to the tables. */
 void encoder_write_kernel_tables(struct encoder *encoder, struct tables *tables);

@@ -31,13 +31,14 @@ enum trace_block_type {
     TRACE_BLOCK_TEMPLATE, /* part of a device's template: what follows each op, and its usual times */
     TRACE_BLOCK_TIMES,    /* ops of one device, against a template */
     TRACE_BLOCK_EVENTS,   /* everything else that happened */
-    TRACE_BLOCK_DIGEST,   /* a copy of a segment's events, written after it: stays when the segment is dropped */
+    TRACE_BLOCK_DIGEST,   /* of older files: a copy of a segment's events, written after it */
     TRACE_BLOCK_END,      /* the run closed its trace */
     TRACE_BLOCK_KERNELS,  /* part of a device's kernel table; this and what follows came later: older readers pass over */
     TRACE_BLOCK_KERNEL_TEMPLATE, /* as TEMPLATE, of a device's kernels */
     TRACE_BLOCK_KERNEL_TIMES,    /* kernels of one stream of one device, against the template */
     TRACE_BLOCK_COUNTERS,        /* the names and units of counters */
     TRACE_BLOCK_MORE,            /* as EVENTS, of the types from TRACE_COUNTER */
+    TRACE_BLOCK_PAST, /* begins a segment: all that came before it, in short, for when that is dropped */
     TRACE_BLOCK_TYPES
 };
 

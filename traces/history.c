@@ -8,32 +8,27 @@
 
 /* ---- Where the file ends, and which parts of it may be given back to the disk ---- */
 
+/* Where there are more segments than can be counted, the last ones are taken as one. */
+static void end_segment(struct trace_output_end *end, uint64_t begin, uint64_t at)
+{
+    if (at <= begin) return;
+    if (end->closed_count == OUTPUT_MOST_SEGMENTS)
+        end->closed[OUTPUT_MOST_SEGMENTS - 1].end = at;
+    else
+        end->closed[end->closed_count++] = (struct trace_span){begin, at};
+}
+
 /* A segment as its blocks pass by. */
 struct segment {
     uint64_t number, begin;
-    uint64_t digest_begin; /* 0 = no digest yet */
-    uint64_t events, digested;
 };
-
-/* Only a segment whose digest tells all its events once more can be let go. */
-static void end_segment(struct trace_output_end *end, const struct segment *segment)
-{
-    bool whole = segment->digest_begin > segment->begin && segment->events == segment->digested;
-    if (!whole || end->closed_count == OUTPUT_MOST_SEGMENTS) return;
-    end->closed[end->closed_count++] = (struct trace_span){segment->begin, segment->digest_begin};
-}
 
 static void take_block(struct trace_output_end *end, struct segment *segment, const struct trace_block *block,
                        uint64_t offset)
 {
     if (block->segment != segment->number) {
-        end_segment(end, segment);
+        end_segment(end, segment->begin, offset);
         *segment = (struct segment){.number = block->segment, .begin = offset};
-    }
-    if (block->type == TRACE_BLOCK_EVENTS) segment->events += block->events;
-    if (block->type == TRACE_BLOCK_DIGEST) {
-        segment->digested += block->events;
-        if (segment->digest_begin == 0) segment->digest_begin = offset;
     }
     end->sequence = block->sequence + 1;
     end->segment = block->segment + 1;
@@ -57,7 +52,7 @@ static bool find_end(const char *path, struct trace_output_end *end, struct erro
     }
     end->offset = stats.end_offset;
     end->file_bytes = stats.size_bytes;
-    end_segment(end, &segment);
+    end_segment(end, segment.begin, end->offset);
     trace_reader_close(reader);
     return ok;
 }
@@ -78,18 +73,19 @@ static bool take_op(struct trace_history *history, const struct trace_op *op, st
     return true;
 }
 
+/* What goes on beside ops and kernels is told again, in short, at the head of each later segment. */
+static bool is_past(const struct trace_item *item)
+{
+    if (item->type == TRACE_ITEM_EVENT) return item->event.type != TRACE_OP && item->event.type != TRACE_KERNEL;
+    return item->type == TRACE_ITEM_PAST || item->type == TRACE_ITEM_PART;
+}
+
 static bool take_item(struct trace_history *history, const struct trace_item *item, struct error *err)
 {
-    const struct trace_event *event = &item->event;
-    switch (item->type) {
-    case TRACE_ITEM_RUN:
-        return tables_set_run(&history->tables, &item->run) || error_memory(err, sizeof item->run, "a trace's run");
-    case TRACE_ITEM_OP: return take_op(history, &item->op, err);
-    case TRACE_ITEM_EVENT:
-        if (event->type == TRACE_STEP_BEGIN && event->device == 0) history->steps = event->step;
-        return true;
-    default: return true;
-    }
+    if (is_past(item)) return rollup_take_item(&history->past, item, err);
+    if (item->type == TRACE_ITEM_OP) return take_op(history, &item->op, err);
+    if (item->type != TRACE_ITEM_RUN) return true;
+    return tables_set_run(&history->tables, &item->run) || error_memory(err, sizeof item->run, "a trace's run");
 }
 
 /* Names that the writer gives out later are numbered after the file's, which hold through the whole of it. */
@@ -200,6 +196,7 @@ bool trace_history_read(const char *path, struct trace_history **out, struct err
 {
     struct trace_history *history = mem_zalloc(MEM_TRACE, 1, sizeof *history);
     if (!history) return error_memory(err, sizeof *history, path);
+    rollup_begin(&history->past, ROLLUP_MOST_STEPS);
     history->path = mem_strdup(MEM_TRACE, path);
     history->sink = (struct trace_sink){.context = history, .run = compare_run, .op_table = compare_ops};
     bool ok = history->path || error_memory(err, strlen(path), path);
@@ -216,6 +213,7 @@ void trace_history_close(struct trace_history *history)
 {
     if (!history) return;
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(history->devices[i].ops);
+    rollup_finish(&history->past);
     tables_finish(&history->tables);
     trace_stream_close(history->stream);
     mem_free(history->path);
@@ -230,4 +228,8 @@ bool trace_history_agrees(const struct trace_history *history, struct error *err
     return error_set(err, history->difference.kind, "%s", history->difference.text);
 }
 
-uint64_t trace_history_steps(const struct trace_history *history) { return history->steps; }
+uint64_t trace_history_steps(const struct trace_history *history)
+{
+    const struct rollup *past = &history->past.rollup;
+    return past->step_count > 0 ? past->steps[past->step_count - 1].step : 0;
+}

@@ -4,6 +4,7 @@
 
 #include "history.h"
 #include "output.h"
+#include "rollup_private.h"
 #include "stream.h"
 #include "tables.h"
 
@@ -18,7 +19,7 @@ struct trace_history {
     struct trace_output_end end;
     struct tables tables; /* names with the file's numbers, and the run */
     struct history_ops devices[TRACE_MOST_DEVICES];
-    uint64_t steps;
+    struct trace_follower past; /* all but ops and kernels, rolled up */
     struct trace_sink sink;
     struct error difference; /* kind ERROR_NONE: none found yet */
 };

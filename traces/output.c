@@ -82,7 +82,6 @@ bool trace_output_go_on(struct trace_output *output, const char *path, uint64_t 
                                     .sequence = end->sequence,
                                     .segment = end->segment,
                                     .segment_begin = end->offset,
-                                    .segment_sequence = end->sequence,
                                     .dropped = end->dropped,
                                     .closed_count = end->closed_count,
                                     .shift_ns = end->last_ns ? end->last_ns + 1 - clock_now_ns() : 0};
@@ -139,15 +138,21 @@ void trace_output_block(struct trace_output *output, enum trace_block_type type,
     output->blocks++;
 }
 
-/* The range then reads as zeros and takes no room; the file's offsets stay. */
+#define DISK_BLOCK (64u << 10) /* at least a block of any file system */
+
+/* The range then reads as zeros and takes no room; the file's offsets stay. Only whole blocks of the disk become free,
+ * so what lies between two ranges is given back with the second one. */
 static bool drop_oldest(struct trace_output *output)
 {
-    struct trace_span span = output->closed[0];
-    if (fallocate(output->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)span.begin,
-                  (off_t)(span.end - span.begin)) != 0) {
+    struct trace_span span = output->closed[0], *before = &output->given_back;
+    if (before->end != span.begin) *before = (struct trace_span){span.begin, span.begin};
+    uint64_t begin = span.begin - before->begin < DISK_BLOCK ? before->begin : span.begin - DISK_BLOCK;
+    if (fallocate(output->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)begin, (off_t)(span.end - begin)) !=
+        0) {
         output->limit_reached = true;
         return false;
     }
+    before->end = span.end;
     output->closed_bytes -= span.end - span.begin;
     output->closed_count--;
     memmove(output->closed, output->closed + 1, output->closed_count * sizeof output->closed[0]);
@@ -157,18 +162,17 @@ static bool drop_oldest(struct trace_output *output)
 void trace_output_end_segment(struct trace_output *output, bool droppable)
 {
     struct trace_span span = {output->segment_begin, output->offset};
+    output->segment++;
+    output->segment_begin = output->offset;
     if (!droppable || output->failed) return;
     if (output->closed_count == OUTPUT_MOST_SEGMENTS && !drop_oldest(output)) return;
     output->closed[output->closed_count++] = span;
     output->closed_bytes += span.end - span.begin;
 }
 
-void trace_output_begin_segment(struct trace_output *output)
+void trace_output_make_room(struct trace_output *output, uint64_t bytes)
 {
-    while (!output->failed && output->closed_count > 0 && output->closed_bytes > output->most_bytes &&
+    while (!output->failed && output->closed_count > 0 && output->closed_bytes + bytes > output->most_bytes &&
            drop_oldest(output)) {
     }
-    output->segment++;
-    output->segment_begin = output->offset;
-    output->segment_sequence = output->sequence;
 }

@@ -24,14 +24,14 @@ struct trace_output {
     int fd;
     uint64_t offset, sequence;
     uint64_t segment;       /* number of the open one */
-    uint64_t segment_begin; /* its offset and first sequence number */
-    uint64_t segment_sequence;
+    uint64_t segment_begin; /* its offset */
     uint64_t dropped; /* told in each block's header */
     uint64_t blocks, bytes;
-    uint64_t most_bytes;                            /* of closed segments on disk */
+    uint64_t most_bytes;                            /* on disk, of all segments */
     uint64_t closed_bytes;                          /* of them now */
     struct trace_span closed[OUTPUT_MOST_SEGMENTS]; /* oldest first */
     size_t closed_count;
+    struct trace_span given_back;                   /* the last stretch of it */
     bool limit_reached; /* the file system cannot give back bytes, so no more detail may be written */
     bool failed;
     char failure[256];
@@ -50,10 +50,11 @@ void trace_output_close(struct trace_output *output);
 void trace_output_block(struct trace_output *output, enum trace_block_type type, uint8_t *bytes, size_t length,
                         uint32_t events, uint64_t first_ns, uint64_t last_ns);
 
-/* Closes the open segment: its bytes may from now on be given back, when `droppable`; then digests are written, then
- * trace_output_begin_segment. */
+/* Closes the open segment and begins the next one. Its bytes may from now on be given back, when `droppable`: the new one
+ * begins by telling of it in short. */
 void trace_output_end_segment(struct trace_output *output, bool droppable);
-void trace_output_begin_segment(struct trace_output *output);
+/* Gives back the oldest closed segments until so many bytes more are within most_bytes, or none is left. */
+void trace_output_make_room(struct trace_output *output, uint64_t bytes);
 
 /* Now, on the file's clock. */
 uint64_t trace_output_now(const struct trace_output *output);

@@ -19,6 +19,7 @@ struct trace_reader {
     size_t at;              /* next byte in the window */
     uint64_t window_offset; /* of the window in the file */
     uint64_t expected;      /* sequence number of the next block */
+    uint64_t segment;       /* one more than the last block's */
     bool lost;              /* since lost_from no block was found */
     bool lost_zeros;        /* and there were zeros there: perhaps a dropped segment */
     uint64_t lost_from;
@@ -134,7 +135,15 @@ static bool skip_zeros(struct trace_reader *reader, bool *more, struct error *er
     return true;
 }
 
-/* Whether a dropped segment explains the zeros: the digest after it names the sequence numbers that it had. */
+/* Whether dropped segments explain the zeros: what begins the first one that is there tells of all before. */
+static bool past_explains(const struct trace_reader *reader, const struct trace_block *block, const uint8_t *payload)
+{
+    if (!reader->lost_zeros || block->type != TRACE_BLOCK_PAST) return false;
+    struct trace_in in = {payload, payload + block->length, false};
+    return trace_get_varint(&in) == block->sequence && !in.bad;
+}
+
+/* The same of older files: the digest after a segment names the sequence numbers that it had. */
 static bool digest_explains(const struct trace_reader *reader, const struct trace_block *block, const uint8_t *payload)
 {
     if (!reader->lost_zeros || block->type != TRACE_BLOCK_DIGEST) return false;
@@ -146,14 +155,17 @@ static bool digest_explains(const struct trace_reader *reader, const struct trac
 static void account(struct trace_reader *reader, const struct trace_block *block, const uint8_t *payload)
 {
     uint64_t bytes = reader->lost ? offset_now(reader) - reader->lost_from : 0;
-    if (digest_explains(reader, block, payload)) {
-        reader->stats.dropped_segments++;
+    bool past = past_explains(reader, block, payload);
+    if (past || digest_explains(reader, block, payload)) {
+        reader->stats.dropped_segments +=
+            past && block->segment > reader->segment ? block->segment - reader->segment : 1;
         reader->stats.dropped_bytes += bytes;
     } else if (reader->lost || block->sequence != reader->expected) {
         reader->stats.damaged++;
         reader->stats.damaged_bytes += bytes;
     }
     reader->lost = false;
+    reader->segment = block->segment + 1;
 }
 
 /* True when a whole block follows somewhere in the window, so that what looks like a cut tail is damage. */

@@ -6,7 +6,6 @@
 
 #include "mem.h"
 
-#define MOST_STEPS 100000
 #define MOST_MARKS 10000
 
 bool trace_follow(const char *path, struct trace_follower **out, struct error *err)
@@ -17,20 +16,31 @@ bool trace_follow(const char *path, struct trace_follower **out, struct error *e
         mem_free(follower);
         return false;
     }
-    follower->step_stride = 1;
+    rollup_begin(follower, ROLLUP_MOST_STEPS);
     *out = follower;
     return true;
+}
+
+void rollup_begin(struct trace_follower *follower, size_t most_steps)
+{
+    follower->step_stride = 1;
+    follower->most_steps = most_steps;
+}
+
+void rollup_finish(struct trace_follower *follower)
+{
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(follower->ops[i].position);
+    rollup_finish_kernels(follower);
+    mem_free(follower->rollup.ops);
+    mem_free(follower->rollup.steps);
+    mem_free(follower->rollup.marks);
 }
 
 void trace_unfollow(struct trace_follower *follower)
 {
     if (!follower) return;
     trace_stream_close(follower->stream);
-    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(follower->ops[i].position);
-    rollup_finish_kernels(follower);
-    mem_free(follower->rollup.ops);
-    mem_free(follower->rollup.steps);
-    mem_free(follower->rollup.marks);
+    rollup_finish(follower);
     mem_free(follower);
 }
 
@@ -183,91 +193,6 @@ static void take_op(struct trace_follower *follower, const struct trace_event *e
         rollup_count_time(&follower->rollup.ops[position - 1], event->end_ns - event->begin_ns);
 }
 
-static bool is_evaluated(const struct rollup_step *step)
-{
-    return !isnan(step->metric[METRIC_TEST_LOSS]) || !isnan(step->metric[METRIC_TOP1_ERROR]);
-}
-
-static bool is_kept(const struct trace_follower *follower, const struct rollup_step *step, bool evaluated)
-{
-    return step->step % follower->step_stride == 0 || (evaluated && is_evaluated(step));
-}
-
-/* Every other step goes; when evaluated steps fill the table, they too. */
-static void thin_steps(struct trace_follower *follower)
-{
-    struct rollup *rollup = &follower->rollup;
-    for (bool evaluated = true; rollup->step_count >= MOST_STEPS; evaluated = false) {
-        if (follower->step_stride < 1ull << 62) follower->step_stride *= 2;
-        size_t kept = 0;
-        for (size_t i = 0; i < rollup->step_count; i++)
-            if (is_kept(follower, &rollup->steps[i], evaluated)) rollup->steps[kept++] = rollup->steps[i];
-        rollup->step_count = kept;
-        if (kept >= MOST_STEPS && !evaluated) rollup->step_count = MOST_STEPS / 2;
-    }
-}
-
-static size_t step_position(const struct rollup *rollup, uint64_t step)
-{
-    size_t low = 0, high = rollup->step_count;
-    if (high > 0 && rollup->steps[high - 1].step < step) return high;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (rollup->steps[middle].step < step)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* The step's entry, made when it is new; NULL in *found for a step that was thinned out. */
-static bool find_step(struct trace_follower *follower, uint64_t step, struct rollup_step **found, struct error *err)
-{
-    struct rollup *rollup = &follower->rollup;
-    size_t at = step_position(rollup, step);
-    *found = at < rollup->step_count && rollup->steps[at].step == step ? &rollup->steps[at] : NULL;
-    bool last = at == rollup->step_count;
-    if (*found || (!last && step % follower->step_stride != 0)) return true;
-    if (last && at > 0 && !is_kept(follower, &rollup->steps[at - 1], true)) at = --rollup->step_count;
-    thin_steps(follower);
-    at = step_position(rollup, step);
-    void *steps = rollup->steps;
-    if (!mem_grow(MEM_TRACE, &steps, &follower->step_capacity, rollup->step_count + 1, sizeof(struct rollup_step)))
-        return error_memory(err, (rollup->step_count + 1) * sizeof(struct rollup_step), "a trace's steps");
-    rollup->steps = steps;
-    memmove(&rollup->steps[at + 1], &rollup->steps[at], (rollup->step_count - at) * sizeof *rollup->steps);
-    rollup->step_count++;
-    *found = &rollup->steps[at];
-    **found = (struct rollup_step){.step = step};
-    for (int i = 0; i < TRACE_METRICS; i++) (*found)->metric[i] = NAN;
-    return true;
-}
-
-static bool take_step(struct trace_follower *follower, const struct trace_event *event, struct error *err)
-{
-    struct rollup_step *step;
-    if (event->device != 0) return true;
-    TRY(find_step(follower, event->step, &step, err));
-    if (!step) return true;
-    if (event->type == TRACE_STEP_BEGIN) {
-        step->begin_ns = event->ns;
-        if (step->end_ns < event->ns) step->end_ns = 0; /* done again after a resume */
-    } else {
-        step->end_ns = event->ns;
-    }
-    return true;
-}
-
-static bool take_metric(struct trace_follower *follower, const struct trace_event *event, struct error *err)
-{
-    struct rollup_step *step;
-    if (event->kind >= TRACE_METRICS) return true;
-    TRY(find_step(follower, event->step, &step, err));
-    if (step) step->metric[event->kind] = (float)event->value;
-    return true;
-}
-
 static void take_memory(struct rollup *rollup, const struct trace_event *event)
 {
     if (event->kind >= TRACE_SAMPLES) return;
@@ -287,32 +212,43 @@ static void take_gap(struct trace_follower *follower, const struct trace_event *
     follower->rollup.devices[event->device].gap_ns[event->kind] += event->end_ns - event->begin_ns;
 }
 
-static bool has_mark(const struct rollup *rollup, const struct rollup_mark *mark)
+bool rollup_has_mark(const struct rollup *rollup, const struct rollup_mark *mark)
 {
     for (size_t i = rollup->mark_count; i-- > 0;)
         if (rollup->marks[i].ns == mark->ns && strcmp(rollup->marks[i].text, mark->text) == 0) return true;
     return false;
 }
 
-static bool take_mark(struct trace_follower *follower, const struct trace_event *event, bool again, struct error *err)
+bool rollup_add_mark(struct trace_follower *follower, const struct rollup_mark *mark, struct error *err)
 {
     struct rollup *rollup = &follower->rollup;
-    struct rollup_mark mark = {.ns = event->ns};
-    char text[TRACE_TEXT_MOST + 1];
-    memcpy(text, event->text, event->id);
-    text[event->id] = '\0';
-    set_text(mark.text, sizeof mark.text, text);
-    if (again && has_mark(rollup, &mark)) return true;
     if (rollup->mark_count == MOST_MARKS) { /* the older half goes */
         rollup->mark_count = MOST_MARKS / 2;
-        memmove(rollup->marks, rollup->marks + MOST_MARKS / 2, rollup->mark_count * sizeof mark);
+        memmove(rollup->marks, rollup->marks + MOST_MARKS / 2, rollup->mark_count * sizeof *mark);
     }
     void *marks = rollup->marks;
-    if (!mem_grow(MEM_TRACE, &marks, &follower->mark_capacity, rollup->mark_count + 1, sizeof mark))
-        return error_memory(err, (rollup->mark_count + 1) * sizeof mark, "a trace's marks");
+    if (!mem_grow(MEM_TRACE, &marks, &follower->mark_capacity, rollup->mark_count + 1, sizeof *mark))
+        return error_memory(err, (rollup->mark_count + 1) * sizeof *mark, "a trace's marks");
     rollup->marks = marks;
-    rollup->marks[rollup->mark_count++] = mark;
+    rollup->marks[rollup->mark_count++] = *mark;
     return true;
+}
+
+struct rollup_mark rollup_make_mark(uint64_t ns, const char *text, size_t length)
+{
+    struct rollup_mark mark = {.ns = ns};
+    char whole[TRACE_TEXT_MOST + 1];
+    memcpy(whole, text, length);
+    whole[length] = '\0';
+    set_text(mark.text, sizeof mark.text, whole);
+    return mark;
+}
+
+static bool take_mark(struct trace_follower *follower, const struct trace_event *event, bool again, struct error *err)
+{
+    struct rollup_mark mark = rollup_make_mark(event->ns, event->text, event->id);
+    if (again && rollup_has_mark(&follower->rollup, &mark)) return true;
+    return rollup_add_mark(follower, &mark, err);
 }
 
 static void take_span(struct rollup *rollup, const struct trace_event *event)
@@ -343,14 +279,14 @@ static bool take_event(struct trace_follower *follower, const struct trace_item 
     switch ((enum trace_event_type)event->type) {
     case TRACE_OP: take_op(follower, event); return true;
     case TRACE_STEP_BEGIN:
-    case TRACE_STEP_END: return take_step(follower, event, err);
-    case TRACE_METRIC: return take_metric(follower, event, err);
+    case TRACE_STEP_END: return rollup_take_step(follower, event, err);
+    case TRACE_METRIC: return rollup_take_metric(follower, event, err);
     case TRACE_MEMORY: take_memory(&follower->rollup, event); return true;
     case TRACE_GAP: take_gap(follower, event, item->again); return true;
     case TRACE_MARK: return take_mark(follower, event, item->again, err);
     case TRACE_LOST: follower->rollup.lost_timestamps++; return true;
     case TRACE_KERNEL: return rollup_take_kernel(follower, event, item->stream, err);
-    case TRACE_COUNTER: rollup_take_counter(&follower->rollup, event); return true;
+    case TRACE_COUNTER: return rollup_take_counter(follower, event, err);
     case TRACE_SPAN: take_span(&follower->rollup, event); return true;
     case TRACE_LOSS: take_loss(&follower->rollup, event); return true;
     case TRACE_EVENT_TYPES: break;
@@ -358,7 +294,7 @@ static bool take_event(struct trace_follower *follower, const struct trace_item 
     return true;
 }
 
-static bool take_item(struct trace_follower *follower, const struct trace_item *item, struct error *err)
+bool rollup_take_item(struct trace_follower *follower, const struct trace_item *item, struct error *err)
 {
     struct rollup *rollup = &follower->rollup;
     switch (item->type) {
@@ -375,6 +311,7 @@ static bool take_item(struct trace_follower *follower, const struct trace_item *
         rollup->ended = true;
         rollup_end_kernels(follower);
         return true;
+    case TRACE_ITEM_PAST: return rollup_take_past(follower, &item->past, err);
     case TRACE_ITEM_KERNEL: return rollup_take_kernel_entry(follower, &item->kernel, err);
     case TRACE_ITEM_COUNTER: return rollup_take_counter_entry(follower, &item->counter, err);
     case TRACE_ITEM_NONE: break;
@@ -399,7 +336,7 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
     struct trace_item item;
     bool ok = true;
     while (ok && follower->rollup.events - before < most) {
-        ok = trace_stream_next(follower->stream, &item, err) && take_item(follower, &item, err);
+        ok = trace_stream_next(follower->stream, &item, err) && rollup_take_item(follower, &item, err);
         if (ok && item.type == TRACE_ITEM_NONE) break;
     }
     take_stats(follower);

@@ -160,17 +160,25 @@ bool rollup_take_counter_entry(struct trace_follower *follower, const struct tra
     return true;
 }
 
-void rollup_take_counter(struct rollup *rollup, const struct trace_event *event)
+struct rollup_value *rollup_counter_value(struct trace_follower *follower, uint32_t id, bool host, uint32_t device,
+                                          struct error *err)
 {
-    if (event->id >= rollup->counter_count) return;
-    struct rollup_counter *counter = &rollup->counters[event->id];
-    struct rollup_value *value = event->kind == 1 ? &counter->host : &counter->devices[event->device];
+    if (!grow_counters(follower, id, err)) return NULL;
+    struct rollup_counter *counter = &follower->rollup.counters[id];
+    return host ? &counter->host : &counter->devices[device];
+}
+
+bool rollup_take_counter(struct trace_follower *follower, const struct trace_event *event, struct error *err)
+{
+    struct rollup_value *value = rollup_counter_value(follower, event->id, event->kind == 1, event->device, err);
+    if (!value) return false;
     if (value->count == 0 || event->value < value->least) value->least = event->value;
     if (value->count == 0 || event->value > value->most) value->most = event->value;
     value->count++;
     value->sum += event->value;
     value->last = event->value;
     value->last_ns = event->at_ns;
+    return true;
 }
 
 void rollup_finish_kernels(struct trace_follower *follower)

@@ -2,6 +2,7 @@
 #ifndef FATHOM_ROLLUP_PRIVATE_H
 #define FATHOM_ROLLUP_PRIVATE_H
 
+#include "output.h"
 #include "rollup.h"
 #include "stream.h"
 
@@ -33,8 +34,27 @@ struct trace_follower {
     struct open_ops open[TRACE_MOST_DEVICES];
     size_t op_capacity, step_capacity, mark_capacity, kernel_capacity, next_capacity, counter_capacity;
     uint64_t step_stride; /* steps kept: the multiples of it, the last one and the evaluated ones */
+    size_t most_steps;
     uint64_t last_gap_ns[TRACE_MOST_DEVICES][TRACE_GAPS];
 };
+
+#define ROLLUP_MOST_STEPS 100000
+
+/* A roll-up that is fed item by item, without a file: takes a zeroed object. */
+void rollup_begin(struct trace_follower *follower, size_t most_steps);
+void rollup_finish(struct trace_follower *follower);
+bool rollup_take_item(struct trace_follower *follower, const struct trace_item *item, struct error *err);
+
+bool rollup_take_step(struct trace_follower *follower, const struct trace_event *event, struct error *err);
+bool rollup_take_metric(struct trace_follower *follower, const struct trace_event *event, struct error *err);
+/* The step's entry, made when it is new; NULL in *found for a step that was thinned out. */
+bool rollup_find_step(struct trace_follower *follower, uint64_t step, struct rollup_step **found, struct error *err);
+/* Halves a table of at least `most` steps. */
+void rollup_thin_steps(struct trace_follower *follower, size_t most);
+
+struct rollup_mark rollup_make_mark(uint64_t ns, const char *text, size_t length);
+bool rollup_has_mark(const struct rollup *rollup, const struct rollup_mark *mark);
+bool rollup_add_mark(struct trace_follower *follower, const struct rollup_mark *mark, struct error *err);
 
 bool rollup_grow_index(struct rollup_index *index, uint32_t id, struct error *err);
 static inline uint32_t rollup_position(const struct rollup_index *index, uint32_t id)
@@ -49,7 +69,17 @@ bool rollup_take_kernel(struct trace_follower *follower, const struct trace_even
 /* The ops whose kernels were the last on their streams end. */
 void rollup_end_kernels(struct trace_follower *follower);
 bool rollup_take_counter_entry(struct trace_follower *follower, const struct trace_counter *counter, struct error *err);
-void rollup_take_counter(struct rollup *rollup, const struct trace_event *event);
+bool rollup_take_counter(struct trace_follower *follower, const struct trace_event *event, struct error *err);
+/* NULL when out of memory. */
+struct rollup_value *rollup_counter_value(struct trace_follower *follower, uint32_t id, bool host, uint32_t device,
+                                          struct error *err);
 void rollup_finish_kernels(struct trace_follower *follower);
+
+
+/* ---- past.c ---- */
+
+bool rollup_take_past(struct trace_follower *follower, const struct trace_past *past, struct error *err);
+/* Writes the roll-up as blocks PAST, thinned until it takes at most `most_bytes`; `buffer` holds TRACE_BLOCK_MOST bytes. */
+void rollup_write_past(struct trace_follower *follower, struct trace_output *output, uint64_t most_bytes, uint8_t *buffer);
 
 #endif

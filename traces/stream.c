@@ -24,6 +24,7 @@ struct trace_stream {
     uint64_t last_missing;   /* highest sequence number + 1 of the missing ones */
     uint32_t device, number; /* of the block; the next op of an op table, the next item of a run */
     struct trace_event_state event_state;
+    struct trace_past_state past_state;
     struct trace_op_state op_state;
     struct trace_template template; /* of the block */
     uint32_t device_stream;         /* of a block of kernels */
@@ -203,6 +204,13 @@ static void begin_events(struct trace_stream *stream)
     if (in->at < in->end) stream->event_state = (struct trace_event_state){trace_get_varint(in), 0};
 }
 
+static void begin_past(struct trace_stream *stream)
+{
+    trace_get_varint(&stream->in); /* where it begins: the reader's business */
+    stream->past_state = (struct trace_past_state){0};
+    if (stream->last_missing == 0) stream->in.at = stream->in.end;
+}
+
 static bool begin_block(struct trace_stream *stream, struct error *err)
 {
     const struct trace_block *block = &stream->block;
@@ -224,6 +232,7 @@ static bool begin_block(struct trace_stream *stream, struct error *err)
     case TRACE_BLOCK_EVENTS:
     case TRACE_BLOCK_MORE:
     case TRACE_BLOCK_DIGEST: begin_events(stream); return true;
+    case TRACE_BLOCK_PAST: begin_past(stream); return true;
     case TRACE_BLOCK_COUNTERS:
     case TRACE_BLOCK_RUN: stream->number = 0; return true;
     case TRACE_BLOCK_KERNELS:
@@ -254,6 +263,13 @@ static void take_event(struct trace_stream *stream, struct trace_item *item)
     if (event->type == TRACE_STEP_BEGIN || event->type == TRACE_STEP_END || event->type == TRACE_METRIC) event->step++;
     item->type = TRACE_ITEM_EVENT;
     item->again = stream->block.type == TRACE_BLOCK_DIGEST;
+}
+
+static void take_past(struct trace_stream *stream, struct trace_item *item)
+{
+    if (!trace_decode_past(&stream->past_state, &stream->in, &item->past)) return;
+    if (item->past.type == PAST_STEP) item->past.step.step++;
+    item->type = TRACE_ITEM_PAST;
 }
 
 static void take_op(struct trace_stream *stream, struct trace_item *item)
@@ -379,6 +395,7 @@ static void take_item(struct trace_stream *stream, struct trace_item *item)
     case TRACE_BLOCK_MORE:
     case TRACE_BLOCK_DIGEST: take_event(stream, item); break;
     case TRACE_BLOCK_OPS: take_op(stream, item); break;
+    case TRACE_BLOCK_PAST: take_past(stream, item); break;
     case TRACE_BLOCK_RUN: take_run_item(stream, item); break;
     case TRACE_BLOCK_DEVICE: take_device(stream, item); break;
     case TRACE_BLOCK_END:

@@ -3,6 +3,7 @@
 #define FATHOM_STREAM_H
 
 #include "codec.h"
+#include "past.h"
 #include "reader.h"
 #include "sink.h"
 #include "tables.h"
@@ -19,7 +20,8 @@ enum trace_item_type {
     TRACE_ITEM_CLOCK, /* a clock pair */
     TRACE_ITEM_END,
     TRACE_ITEM_KERNEL, /* an entry of the kernel table */
-    TRACE_ITEM_COUNTER /* an entry of the counter table */
+    TRACE_ITEM_COUNTER, /* an entry of the counter table */
+    TRACE_ITEM_PAST     /* what is missing in the file before, in short; only where something is */
 };
 
 struct trace_item {
@@ -34,6 +36,7 @@ struct trace_item {
         struct trace_op op;         /* names stay valid until trace_stream_close, also of what follows */
         struct trace_kernel kernel;
         struct trace_counter counter;
+        struct trace_past past; /* steps are numbered from 1; text valid until the next call */
         struct {
             uint64_t clock_ns, wall_ns;
         } clock;

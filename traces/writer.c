@@ -392,7 +392,13 @@ static void go_on(struct trace_writer *writer, struct trace_history *history, ui
     writer->tables.part = (struct trace_part){done, trace_output_now(&writer->output)};
     history->tables = (struct tables){0};
     writer->encoder.first_generation = (uint32_t)writer->output.sequence;
-    encoder_write_tables(&writer->encoder, &writer->tables);
+    rollup_finish(&writer->encoder.past);
+    writer->encoder.past = history->past;
+    history->past = (struct trace_follower){0};
+    struct trace_item part = {.type = TRACE_ITEM_PART, .part = writer->tables.part};
+    struct error err = {0};
+    if (!rollup_take_item(&writer->encoder.past, &part, &err)) writer->encoder.past_broken = true;
+    encoder_write_head(&writer->encoder, &writer->tables);
 }
 
 bool trace_writer_open(const char *path, const struct trace_writer_options *options, struct trace_writer **out,

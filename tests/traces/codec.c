@@ -6,6 +6,7 @@
 #include "codec.h"
 #include "encoder.h"
 #include "mem.h"
+#include "past.h"
 #include "random.h"
 #include "stream.h"
 #include "trace_samples.h"
@@ -205,4 +206,82 @@ Test(trace_codec, takes_four_bytes_an_op)
     cr_assert_eq(count, (uint64_t)ops * steps);
     trace_stream_close(stream);
     unlink(path);
+}
+
+static struct trace_past any_past(struct random *random)
+{
+    static const char text[] = "what a mark says";
+    struct trace_past past = {.type = (uint8_t)random_below(random, TRACE_PAST_TYPES)};
+    if (past.type == PAST_STEP) {
+        past.step = (struct rollup_step){.step = any_number(random), .begin_ns = any_number(random)};
+        if (random_below(random, 4)) past.step.end_ns = past.step.begin_ns + any_number(random) / 4;
+        for (int i = 0; i < TRACE_METRICS; i++)
+            past.step.metric[i] = random_below(random, 2) ? NAN : (float)random_below(random, 3);
+        return past;
+    }
+    if (past.type == PAST_MARK) {
+        past.mark.ns = any_number(random);
+        past.mark.text = text;
+        past.mark.length = random_below(random, sizeof text);
+        return past;
+    }
+    past.kind = (uint8_t)random_below(random, 2);
+    past.device = random_below(random, TRACE_MOST_DEVICES);
+    if (past.type == PAST_COUNTER) {
+        past.id = random_below(random, TRACE_MOST_COUNTERS);
+        past.value = (struct rollup_value){any_number(random), any_number(random), 1, -2, 3, random_normal(random)};
+    } else if (past.type == PAST_MEMORY) {
+        past.memory.used_bytes = any_number(random);
+        past.memory.peak_bytes = any_number(random);
+    } else {
+        past.total = any_number(random);
+    }
+    return past;
+}
+
+static void check_same_past(const struct trace_past *a, const struct trace_past *b)
+{
+    cr_assert(a->type == b->type && a->kind == b->kind && a->device == b->device && a->id == b->id);
+    if (a->type == PAST_STEP) {
+        cr_assert(a->step.step == b->step.step && a->step.begin_ns == b->step.begin_ns);
+        cr_assert_eq(a->step.end_ns, b->step.end_ns);
+        for (int i = 0; i < TRACE_METRICS; i++)
+            cr_assert(isnan(a->step.metric[i]) ? isnan(b->step.metric[i]) : a->step.metric[i] == b->step.metric[i]);
+    } else if (a->type == PAST_MARK) {
+        cr_assert(a->mark.ns == b->mark.ns && a->mark.length == b->mark.length);
+        cr_assert_eq(memcmp(a->mark.text, b->mark.text, a->mark.length), 0);
+    } else if (a->type == PAST_COUNTER) {
+        cr_assert(a->value.count == b->value.count && a->value.last_ns == b->value.last_ns);
+        cr_assert(a->value.last == 1 && b->value.least == -2 && b->value.most == 3 && a->value.sum == b->value.sum);
+    } else if (a->type == PAST_MEMORY) {
+        cr_assert(a->memory.used_bytes == b->memory.used_bytes && a->memory.peak_bytes == b->memory.peak_bytes);
+    } else {
+        cr_assert_eq(a->total, b->total);
+    }
+}
+
+Test(trace_codec, any_past_comes_back)
+{
+    struct random random = random_begin(6, RANDOM_SYNTHETIC, 6, 0);
+    static uint8_t bytes[TRACE_BLOCK_MOST];
+    for (int round = 0; round < 200; round++) {
+        static struct trace_past pasts[200];
+        struct trace_past past;
+        struct trace_out out = {bytes, 0, sizeof bytes};
+        struct trace_past_state state = {0};
+        for (int i = 0; i < 200; i++) {
+            size_t before = out.length;
+            pasts[i] = any_past(&random);
+            trace_encode_past(&state, &out, &pasts[i]);
+            cr_assert_leq(out.length - before, TRACE_PAST_ROOM);
+        }
+        struct trace_in in = {bytes, bytes + out.length, false};
+        state = (struct trace_past_state){0};
+        for (int i = 0; i < 200; i++) {
+            cr_assert(trace_decode_past(&state, &in, &past));
+            check_same_past(&pasts[i], &past);
+        }
+        cr_assert_not(trace_decode_past(&state, &in, &past));
+        cr_assert_not(in.bad);
+    }
 }

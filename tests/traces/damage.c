@@ -1,8 +1,9 @@
 #include <criterion/criterion.h>
 #include <sys/stat.h>
 
+#include "check.h"
 #include "clock.h"
-#include "format.h"
+#include "codec.h"
 #include "reader.h"
 #include "trace_samples.h"
 
@@ -223,5 +224,46 @@ Test(trace_damage, a_file_written_anew_is_said_so)
     sample_write(copy, bytes, length / 2);
     cr_assert_not(trace_follow_more(follower, 0, &read, &err));
     cr_assert_eq(err.kind, ERROR_INPUT);
+    trace_unfollow(follower);
+}
+
+/* ---- Files of before there was a past ---- */
+
+static size_t put_block(unsigned char *at, enum trace_block_type type, uint64_t sequence,
+                        const struct trace_out *payload)
+{
+    struct trace_block block = {
+        .type = (uint16_t)type, .version = 1, .length = (uint32_t)payload->length, .sequence = sequence};
+    memcpy(at + TRACE_BLOCK_HEADER, payload->bytes, payload->length);
+    trace_put_block_header(&block, at);
+    return TRACE_BLOCK_HEADER + payload->length;
+}
+
+/* A segment that was given back, and the digest of its events behind it. */
+Test(trace_damage, digests_of_older_files_are_taken)
+{
+    static unsigned char file[8192], payload[1000];
+    struct trace_out out = {payload, 0, sizeof payload};
+    struct trace_event_state state = {500, 0};
+    trace_put_file_header(&(struct trace_file_header){TRACE_VERSION, 1, 2}, file);
+    size_t end = TRACE_FILE_HEADER + 4096; /* zeros, where blocks 0 to 6 were */
+    trace_put_varint(&out, 0);
+    trace_put_varint(&out, 6);
+    trace_put_varint(&out, 500);
+    trace_encode_event(&state, &out, &(struct trace_event){.type = TRACE_STEP_BEGIN, .step = 0, .ns = 600});
+    trace_encode_event(&state, &out, &(struct trace_event){.type = TRACE_STEP_END, .step = 0, .ns = 900});
+    end += put_block(file + end, TRACE_BLOCK_DIGEST, 7, &out);
+    out.length = 0;
+    end += put_block(file + end, TRACE_BLOCK_END, 8, &out);
+    sample_write(path, file, end);
+    struct error err = {0};
+    struct trace_report report;
+    cr_assert(trace_check(path, &report, &err), "%s", err.text);
+    cr_assert(report.clean && report.ended);
+    cr_assert_eq(report.stats.reader.dropped_segments, 1);
+    struct trace_follower *follower = sample_follow(path, &err);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->step_count, 1);
+    cr_assert(r->steps[0].begin_ns == 600 && r->steps[0].end_ns == 900);
     trace_unfollow(follower);
 }

@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "encoder.h"
 #include "mem.h"
 #include "stream.h"
 #include "trace_samples.h"
@@ -239,4 +240,96 @@ Test(trace_limits, reporting_survives_any_failed_allocation)
         if (fired) cr_assert_gt(trace_follow_rollup(follower)->dropped, 0, "allocation %llu", (unsigned long long)n);
         trace_unfollow(follower);
     }
+}
+
+/* ---- A day of steps ---- */
+
+#define DAY_STEPS   250000
+#define DAY_KERNELS 40
+#define DAY_LIMIT   (4u << 20)
+
+static void tell_day_step(struct encoder *encoder, uint64_t step)
+{
+    uint64_t at = 1000000 * (step + 1);
+    struct trace_kernel_time *kernels = mem_alloc(MEM_TRACE, DAY_KERNELS, sizeof *kernels);
+    for (uint32_t i = 0; i < DAY_KERNELS; i++) {
+        uint64_t begin = at + 20000ull * i, lasts = 15000 + (step * 37 + i * 11) % 300;
+        kernels[i] = (struct trace_kernel_time){i, 7, begin, begin + lasts};
+    }
+    encoder_take(encoder, &(struct trace_event){.type = TRACE_STEP_BEGIN, .step = step, .ns = at});
+    struct trace_event batch = {.type = TRACE_BATCH, .id = DAY_KERNELS};
+    batch.kernels = kernels;
+    encoder_take(encoder, &batch);
+    encoder_take(encoder, &(struct trace_event){.type = TRACE_STEP_END, .step = step, .ns = at + 900000});
+    for (uint8_t metric = 0; metric < 3; metric++)
+        encoder_take(encoder,
+                     &(struct trace_event){.type = TRACE_METRIC,
+                                           .kind = metric,
+                                           .step = step,
+                                           .value = metric == 1 ? 0.1 : (double)metric + 5.0 / (double)(step + 7)});
+    encoder_take(encoder, &(struct trace_event){.type = TRACE_GAP, .begin_ns = at + 900000, .end_ns = at + 900100});
+    encoder_take(encoder, &(struct trace_event){.type = TRACE_COUNTER, .id = 3, .at_ns = at, .value = (double)step});
+    encoder_take(encoder,
+                 &(struct trace_event){.type = TRACE_SPAN, .kind = HOST_LAUNCH, .begin_ns = at, .end_ns = at + 50});
+}
+
+static void write_day(struct tables *tables)
+{
+    struct error err = {0};
+    static struct trace_output output;
+    static struct encoder encoder;
+    cr_assert(trace_output_open(&output, path, DAY_LIMIT, &err), "%s", err.text);
+    encoder_init(&encoder, &output);
+    encoder_write_head(&encoder, tables);
+    uint64_t most = 0;
+    for (uint64_t step = 0; step < DAY_STEPS; step++) {
+        tell_day_step(&encoder, step);
+        if (step % 50 != 49) continue;
+        encoder_flush(&encoder, tables);
+        if (step % 1000 == 999 && disk_bytes() > most) most = disk_bytes();
+    }
+    encoder_flush(&encoder, tables);
+    encoder_end(&encoder);
+    cr_assert_not(output.failed);
+    bool holes = !output.limit_reached;
+    if (holes) cr_assert_leq(most, DAY_LIMIT / 100 * 105, "%llu bytes on disk", (unsigned long long)most);
+    cr_assert_gt(output.bytes, 8 * DAY_LIMIT);
+    encoder_finish(&encoder);
+    trace_output_close(&output);
+    if (!holes) cr_skip("the file system of /tmp cannot give back a part of a file");
+}
+
+/* Steps are thinned, detail goes, sums stay: what is on disk does not grow. */
+Test(trace_limits, a_day_of_steps_stays_within_the_limit)
+{
+    static struct tables tables;
+    for (uint32_t i = 0; i < DAY_KERNELS; i++)
+        tables_set_kernels(&tables, &(struct trace_kernel){.id = i, .op = TRACE_NO_OWNER, .name = "kernel"}, 1);
+    tables_set_counters(&tables, &(struct trace_counter){3, "clock", "Hz"}, 1);
+    write_day(&tables);
+    tables_finish(&tables);
+    struct trace_follower *follower = follow_all();
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->damaged_blocks, 0);
+    cr_assert_eq(rollup_steps_done(r), DAY_STEPS);
+    cr_assert(r->step_count > 2000 && r->step_count < DAY_STEPS, "%zu", r->step_count);
+    uint64_t last_gap = 0;
+    for (size_t i = 0; i < r->step_count; i++) {
+        const struct rollup_step *step = &r->steps[i];
+        cr_assert_eq(step->begin_ns, 1000000 * step->step);
+        cr_assert_eq(step->end_ns, 1000000 * step->step + 900000);
+        cr_assert_eq(step->metric[METRIC_LOSS], (float)(5.0 / (double)(step->step + 6)));
+        cr_assert_eq(step->metric[METRIC_LEARNING_RATE], 0.1f);
+        last_gap = step->step - (i ? r->steps[i - 1].step : 0);
+        cr_assert_leq(last_gap, DAY_STEPS / 1000, "step %llu", (unsigned long long)step->step);
+    }
+    cr_assert_eq(last_gap, 1, "the newest steps are all there");
+    cr_assert_eq(r->devices[0].gap_ns[GAP_DATA], 100ull * DAY_STEPS, "sums are of the whole run");
+    cr_assert_eq(r->devices[0].host_ns[HOST_LAUNCH], 50ull * DAY_STEPS);
+    const struct rollup_value *clock = &r->counters[3].devices[0];
+    cr_assert(clock->count == DAY_STEPS && clock->least == 0 && clock->most == DAY_STEPS - 1);
+    cr_assert_str_eq(r->counters[3].unit, "Hz");
+    cr_assert_gt(r->kernels[0].times.count, 2 * DAY_LIMIT / 4 / DAY_KERNELS / 5, "%llu steps are whole",
+                 (unsigned long long)r->kernels[0].times.count);
+    trace_unfollow(follower);
 }
