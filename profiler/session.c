@@ -85,6 +85,18 @@ static void report_mark(const struct session *session, const char *text)
     if (session->sink.mark) session->sink.mark(session->sink.context, clock_now_ns(), text);
 }
 
+static void describe_counters(const struct session *session)
+{
+    static const struct trace_counter counters[] = {{COUNTER_PROCESS_MEMORY, "memory of the process", "bytes"},
+                                                    {COUNTER_PROCESS_CPU, "processors in use", "cores"}};
+    if (session->sink.counter_table) session->sink.counter_table(session->sink.context, counters, 2);
+}
+
+static void report_counter(const struct session *session, enum trace_host_counter counter, double value, uint64_t ns)
+{
+    if (session->sink.counter) session->sink.counter(session->sink.context, TRACE_OF_HOST, counter, value, ns);
+}
+
 static void report_memory(const struct session *session, uint64_t bytes, uint64_t ns)
 {
     if (session->sink.memory)
@@ -188,7 +200,7 @@ static void see_step_end(void *context, uint32_t device, uint64_t step, uint64_t
     if (session->guesses && session->ended >= GUESS_STEPS) guess_every(session);
 }
 
-/* ---- Memory ---- */
+/* ---- The process ---- */
 
 static void wait_for_next(struct session *session, bool *stop)
 {
@@ -204,11 +216,27 @@ static void wait_for_next(struct session *session, bool *stop)
     pthread_mutex_unlock(&session->lock);
 }
 
+/* Processors that the process kept busy between two looks. */
+struct cpu_look {
+    uint64_t cpu_ns, now_ns;
+};
+
+static void look_at_cpu(const struct session *session, struct cpu_look *last, uint64_t now)
+{
+    struct cpu_look look = {clock_process_cpu_ns(), now};
+    if (last->now_ns > 0 && now > last->now_ns)
+        report_counter(session, COUNTER_PROCESS_CPU,
+                       (double)(look.cpu_ns - last->cpu_ns) / (double)(now - last->now_ns), now);
+    *last = look;
+}
+
 /* A peak between two looks is told too: the kernel keeps it. */
 static void *sample_memory(void *context)
 {
     struct session *session = context;
     uint64_t known_peak = 0;
+    struct cpu_look cpu = {0};
+    describe_counters(session);
     for (bool stop = false;;) {
         uint64_t resident, peak, now = clock_now_ns();
         if (!process_memory_read(&resident, &peak)) {
@@ -217,6 +245,8 @@ static void *sample_memory(void *context)
         }
         if (peak > known_peak && peak > resident) report_memory(session, peak, now);
         report_memory(session, resident, now);
+        report_counter(session, COUNTER_PROCESS_MEMORY, (double)resident, now);
+        look_at_cpu(session, &cpu, now);
         known_peak = peak;
         if (stop) return NULL; /* the last look came after the run's end */
         wait_for_next(session, &stop);

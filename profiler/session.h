@@ -1,5 +1,5 @@
 /* A profiling session stands between a run and its trace: it times some steps op by op and leaves the others alone,
- * samples the process's memory, and measures what the timing itself costs. A failure switches that part off and leaves
+ * samples the process's memory and processors, and measures what the timing itself costs. A failure switches that part off and leaves
  * a mark; the run never notices. */
 #ifndef FATHOM_SESSION_H
 #define FATHOM_SESSION_H

@@ -66,7 +66,10 @@ struct trace_kernel_time {
     uint64_t begin_ns, end_ns; /* begin 0: the device lost it, which is counted */
 };
 
-struct trace_counter {      /* the counter table; ids from 0, below 256 */
+enum trace_host_counter { COUNTER_PROCESS_MEMORY, COUNTER_PROCESS_CPU }; /* ids that profiler/session.h reports */
+#define TRACE_FIRST_COUNTER 16                                              /* of the others */
+
+struct trace_counter {      /* the counter table; ids below 256 */
     uint32_t id;
     const char *name;       /* "SM activity" */
     const char *unit;       /* "%", "bytes", "W", "Hz" */

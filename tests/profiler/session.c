@@ -15,7 +15,8 @@
 /* A sink that counts what arrives. */
 static struct counted {
     int runs, devices, tables, begins, ends, launches, launched, ops, gaps, marks, costs;
-    int kernel_tables, kernels, counter_tables, counters, spans, losses;
+    int kernel_tables, kernels, spans, losses;
+    _Atomic int counter_tables, counters, own_tables, cpu_readings, memory_readings;
     _Atomic int samples;
     double cost;
     _Atomic uint64_t bytes, most_bytes;
@@ -82,11 +83,17 @@ static void count_kernels(void *c, uint32_t device, const struct trace_kernel_ti
 }
 static void count_counter_table(void *c, const struct trace_counter *counters, size_t n)
 {
-    ((struct counted *)c)->counter_tables += n == 1 && strcmp(counters[0].unit, "W") == 0;
+    struct counted *counts = c;
+    counts->counter_tables += n == 1 && strcmp(counters[0].unit, "W") == 0;
+    counts->own_tables += n == 2 && counters[0].id == COUNTER_PROCESS_MEMORY && counters[1].id == COUNTER_PROCESS_CPU;
 }
 static void count_counter(void *c, uint32_t device, uint32_t counter, double value, uint64_t ns)
 {
-    ((struct counted *)c)->counters += device == 1 && counter == 2 && value == 0.5 && ns == 9;
+    struct counted *counts = c;
+    counts->counters += device == 1 && counter == 2 && value == 0.5 && ns == 9;
+    if (device != TRACE_OF_HOST) return;
+    counts->memory_readings += counter == COUNTER_PROCESS_MEMORY && value > 1e6 && ns > 0;
+    counts->cpu_readings += counter == COUNTER_PROCESS_CPU && value >= 0 && value < 1e4 && ns > 0;
 }
 static void count_span(void *c, uint32_t device, enum trace_host what, uint64_t begin, uint64_t end)
 {
@@ -292,6 +299,9 @@ Test(session, samples_memory_and_catches_peaks)
     mem_unmap(MEM_GENERAL, bytes, peak);
     usleep(700000);
     session_close(session);
+    cr_assert_eq(counted.own_tables, 1);
+    cr_assert_geq(counted.memory_readings, 3);
+    cr_assert_geq(counted.cpu_readings, counted.memory_readings - 1, "the first look has none before it");
     cr_assert(counted.samples >= 3 && counted.samples <= 12, "%d: at most five a second, and peaks", counted.samples);
     cr_assert_geq(counted.most_bytes + (1 << 20), resident, "%llu of %llu", (unsigned long long)counted.most_bytes,
                   (unsigned long long)resident); /* the kernel counts in batches of pages */

@@ -86,5 +86,6 @@ bool run_evaluate(struct run *run, struct error *err)
     bool ok = evaluate_all(run, loader, batch, images, err);
     loader_destroy(loader);
     run_report_gap(run, GAP_EVALUATE, begin);
+    run_report_host_of_all(run, HOST_EVALUATE, begin);
     return ok && run_open_loader(run, err);
 }

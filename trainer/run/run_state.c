@@ -229,6 +229,7 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
     if (!ok) return false;
     run->saved = run->done;
     run_report_gap(run, GAP_CHECKPOINT, begin);
+    run_report_host_of_all(run, HOST_CHECKPOINT, begin);
     if (!run->sink || !run->sink->mark) return true;
     char text[64];
     snprintf(text, sizeof text, "checkpoint step %" PRIu64, run->done);

@@ -13,9 +13,12 @@ static bool submit_share(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
     size_t first = 0;
+    uint64_t begin = clock_now_ns();
     for (uint32_t i = 0; i < rank; i++) first += run->plan->devices[run->first_device + i].images;
     struct input share = run_share(run, &run->batch, first);
-    return executor_submit(run->executors[rank], &run->step, &share, err);
+    TRY(executor_submit(run->executors[rank], &run->step, &share, err));
+    if (!run->backend->in_host_memory) run_report_host(run, rank, HOST_LAUNCH, begin); /* else it is the computing */
+    return true;
 }
 
 static bool next_batch(struct run *run, struct error *err)
@@ -23,6 +26,7 @@ static bool next_batch(struct run *run, struct error *err)
     if (run->options->repeat_batch) return true;
     uint64_t begin = clock_now_ns(), waited = loader_waited_ns(run->loader);
     TRY(loader_next(run->loader, &run->batch, err));
+    run_report_host_of_all(run, HOST_LOAD, begin);
     if (loader_waited_ns(run->loader) > waited) run_report_gap(run, GAP_DATA, begin);
     return true;
 }
@@ -93,7 +97,10 @@ static bool submit_steps(struct run *run, struct error *err)
 static bool collect_share(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
-    return executor_collect(run->executors[rank], &run->metrics[rank], err);
+    uint64_t begin = clock_now_ns();
+    TRY(executor_collect(run->executors[rank], &run->metrics[rank], err));
+    run_report_host(run, rank, HOST_WAIT, begin);
+    return true;
 }
 
 /* Sums over devices in rank order, so that they do not depend on which was first. */

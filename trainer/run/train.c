@@ -28,6 +28,17 @@ void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_n
         run->sink->gap(run->sink->context, run->first_device + i, kind, begin_ns, end);
 }
 
+void run_report_host(const struct run *run, uint32_t rank, enum trace_host what, uint64_t begin_ns)
+{
+    if (run->sink && run->sink->span)
+        run->sink->span(run->sink->context, run->first_device + rank, what, begin_ns, clock_now_ns());
+}
+
+void run_report_host_of_all(const struct run *run, enum trace_host what, uint64_t begin_ns)
+{
+    for (uint32_t i = 0; i < run->device_count; i++) run_report_host(run, i, what, begin_ns);
+}
+
 /* Of the step that ended last, by the number that the executor gave it: the first is 0. */
 void run_report_metric(const struct run *run, enum trace_metric metric, double value)
 {

@@ -83,6 +83,9 @@ void run_see_loss_scale(struct run *run, const struct loss_scale *scale);
 
 /* Waits reported for every device of the run. */
 void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_ns);
+/* What the host did since begin_ns on behalf of one device, or of all. */
+void run_report_host(const struct run *run, uint32_t rank, enum trace_host what, uint64_t begin_ns);
+void run_report_host_of_all(const struct run *run, enum trace_host what, uint64_t begin_ns);
 void run_report_metric(const struct run *run, enum trace_metric metric, double value);
 
 bool run_is_stopped(const struct run *run);

@@ -78,6 +78,7 @@ struct heard {
     uint64_t arenas;         /* samples of what is taken */
     uint64_t most_live;      /* bytes of any op */
     uint64_t launches, evaluations;
+    uint64_t spans[TRACE_HOSTS];
     bool launching; /* between the two calls */
 };
 
@@ -181,6 +182,13 @@ static void hear_gap(void *context, uint32_t device, enum trace_gap gap, uint64_
     heard->gaps++;
 }
 
+static void hear_span(void *context, uint32_t device, enum trace_host what, uint64_t begin, uint64_t end)
+{
+    struct heard *heard = context;
+    heard->bad += device != 0 || what >= TRACE_HOSTS || end < begin;
+    heard->spans[what]++;
+}
+
 Test(learning, a_sink_hears_every_step_and_the_ops_it_wants)
 {
     struct heard heard = {0};
@@ -196,7 +204,8 @@ Test(learning, a_sink_hears_every_step_and_the_ops_it_wants)
                               .op = hear_op,
                               .metric = hear_metric,
                               .memory = hear_memory,
-                              .gap = hear_gap};
+                              .gap = hear_gap,
+                              .span = hear_span};
     struct small_run run = {.sink = &sink, .options = {.iterations = 4, .time_ops = true}};
     run_go(&run);
     cr_assert(run.ok, "%s", run.err.text);
@@ -212,6 +221,8 @@ Test(learning, a_sink_hears_every_step_and_the_ops_it_wants)
     cr_assert_not(heard.launching);
     cr_assert_eq(heard.metrics, 4 * 4 + 3);
     cr_assert_geq(heard.gaps, 1);
+    cr_assert(heard.spans[HOST_LOAD] == 4 && heard.spans[HOST_WAIT] == 4 && heard.spans[HOST_EVALUATE] == 1);
+    cr_assert_eq(heard.spans[HOST_LAUNCH], 0, "a virtual device computes where it is launched");
     cr_assert_eq(heard.arenas, 1);
     cr_assert_eq(heard.planned, run.result.planned_bytes);
     cr_assert_eq(heard.bad, 0);
