@@ -205,15 +205,18 @@ bool trace_export_chrome(const char *path, FILE *out, struct error *err)
     return ok;
 }
 
-void trace_export_csv(const struct summary *summary, FILE *out)
+void trace_export_csv(const struct summary *summary, const double *step_ns, FILE *out)
 {
-    fputs("Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name\n", out);
+    fprintf(out, "Time (%%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name%s\n",
+            step_ns ? ",Step (ns)" : "");
     for (size_t i = 0; i < summary->count; i++) {
         const struct summary_row *row = &summary->rows[i];
         fprintf(out, "%.1f,%" PRIu64 ",%" PRIu64 ",%.1f,%.1f,%" PRIu64 ",%" PRIu64 ",%.1f,", 100 * row->share,
                 row->total_ns, row->instances, row->mean_ns, row->median_ns, row->least_ns, row->most_ns,
                 row->deviation_ns);
         printable_write_csv_report(out, row->name);
+        if (step_ns) putc(',', out);
+        if (step_ns && isfinite(step_ns[i])) fprintf(out, "%.1f", step_ns[i]);
         putc('\n', out);
     }
 }

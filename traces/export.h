@@ -15,8 +15,9 @@ bool trace_export_chrome(const char *path, FILE *out, struct error *err);
  * and gaps, counters and marks. As above. */
 bool trace_export_perfetto(const char *path, FILE *out, struct error *err);
 
-/* The columns of nsys's kernel summary: Time (%), Total Time (ns), Instances, Avg, Med, Min, Max, StdDev (ns), Name. */
-void trace_export_csv(const struct summary *summary, FILE *out);
+/* The columns of nsys's kernel summary: Time (%), Total Time (ns), Instances, Avg, Med, Min, Max, StdDev (ns), Name; then,
+ * where it is given, what each row takes in a step (NAN = unknown). */
+void trace_export_csv(const struct summary *summary, const double *step_ns, FILE *out);
 
 const char *trace_metric_name(enum trace_metric metric);
 const char *trace_sample_name(enum trace_sample sample);

@@ -3,7 +3,7 @@
 #define FATHOM_PAST_H
 
 #include "format.h"
-#include "rollup.h"
+#include "rollup_step.h"
 
 enum trace_past_type {
     PAST_STEP,

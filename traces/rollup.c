@@ -271,9 +271,26 @@ static void cover_time(struct rollup *rollup, const struct trace_event *event)
     if (last > rollup->last_ns) rollup->last_ns = last;
 }
 
+void trace_follow_window(struct trace_follower *follower, uint64_t from_ns, uint64_t to_ns)
+{
+    follower->from_ns = from_ns;
+    follower->to_ns = to_ns;
+}
+
+/* A step's end may be where the next one begins. */
+static bool is_in_window(const struct trace_follower *follower, const struct trace_event *event)
+{
+    uint64_t from = follower->from_ns, to = follower->to_ns;
+    if (to == 0) return true;
+    if (event->type == TRACE_OP || event->type == TRACE_KERNEL) return event->begin_ns >= from && event->begin_ns < to;
+    if (event->type == TRACE_STEP_BEGIN) return event->ns >= from && event->ns < to;
+    return event->type != TRACE_STEP_END || (event->ns > from && event->ns <= to);
+}
+
 static bool take_event(struct trace_follower *follower, const struct trace_item *item, struct error *err)
 {
     const struct trace_event *event = &item->event;
+    if (!is_in_window(follower, event)) return true;
     follower->rollup.events++;
     cover_time(&follower->rollup, event);
     switch ((enum trace_event_type)event->type) {

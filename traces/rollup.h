@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "errors.h"
-#include "sink.h"
+#include "rollup_step.h"
 
 #define ROLLUP_MOST_DEVICES 64
 #define ROLLUP_BUCKETS 128 /* of the histogram of op times, for percentiles */
@@ -35,12 +35,6 @@ struct rollup_kernel {
     uint64_t bytes;         /* shared memory of a block; of copies and fills what they move */
 };
 
-struct rollup_value {       /* of a counter */
-    uint64_t count;         /* 0 = never read, and the rest says nothing */
-    uint64_t last_ns;
-    double last, least, most, sum;
-};
-
 struct rollup_counter {
     const char *name, *unit; /* owned by the rollup; NULL = no counter of this number */
     struct rollup_value host, devices[ROLLUP_MOST_DEVICES];
@@ -58,12 +52,6 @@ struct rollup_device {
     uint64_t gap_ns[TRACE_GAPS];
     uint64_t host_ns[TRACE_HOSTS];        /* what the thread that drives it did */
     bool ops_timed;                       /* ops were reported as such; else their times are sums of their kernels' */
-};
-
-struct rollup_step {
-    uint64_t step;                   /* from 1 */
-    uint64_t begin_ns, end_ns;       /* of device 0; end 0 = still running */
-    float metric[TRACE_METRICS];     /* NAN = not reported */
 };
 
 struct rollup_mark { uint64_t ns; char text[80]; };
@@ -97,6 +85,8 @@ struct trace_follower; /* a trace file being read, perhaps while it grows */
 
 /* ERROR_INPUT when missing or not a trace. */
 bool trace_follow(const char *path, struct trace_follower **follower, struct error *err);
+/* Only steps, ops and kernels from that time on, up to that; before anything is taken in. */
+void trace_follow_window(struct trace_follower *follower, uint64_t from_ns, uint64_t to_ns);
 /* Takes in what has been written since (at most most_events, 0 = all) and returns how many events in *read. Damaged blocks
  * are counted and skipped. */
 bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, uint64_t *read, struct error *err);

@@ -35,6 +35,7 @@ struct trace_follower {
     size_t op_capacity, step_capacity, mark_capacity, kernel_capacity, next_capacity, counter_capacity;
     uint64_t step_stride; /* steps kept: the multiples of it, the last one and the evaluated ones */
     size_t most_steps;
+    uint64_t from_ns, to_ns; /* what is taken in of steps, ops and kernels; to 0 = all */
     uint64_t last_gap_ns[TRACE_MOST_DEVICES][TRACE_GAPS];
 };
 
@@ -76,7 +77,7 @@ struct rollup_value *rollup_counter_value(struct trace_follower *follower, uint3
 void rollup_finish_kernels(struct trace_follower *follower);
 
 
-/* ---- past.c ---- */
+/* ---- rollup_past.c ---- */
 
 bool rollup_take_past(struct trace_follower *follower, const struct trace_past *past, struct error *err);
 /* Writes the roll-up as blocks PAST, thinned until it takes at most `most_bytes`; `buffer` holds TRACE_BLOCK_MOST bytes. */

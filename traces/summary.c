@@ -20,9 +20,9 @@ static bool find_word(const char *word, const char *const *words, int count, int
 
 bool summary_parse_by(const char *word, enum summary_by *by)
 {
-    static const char *const words[] = {"op", "layer", "kind", "pass"};
+    static const char *const words[] = {"op", "layer", "kind", "pass", "unit", "stage", "kernel", "stream"};
     int found;
-    if (!find_word(word, words, 4, &found)) return false;
+    if (!find_word(word, words, 8, &found)) return false;
     *by = (enum summary_by)found;
     return true;
 }
@@ -36,27 +36,7 @@ bool summary_parse_sort(const char *word, enum summary_sort *sort)
     return true;
 }
 
-/* An op and the name it is put under. */
-struct entry {
-    const struct rollup_op *op;
-    enum summary_by by;
-};
-
-static int compare_keys(const struct entry *a, const struct entry *b)
-{
-    int order;
-    switch (a->by) {
-    case SUMMARY_LAYER: return strcmp(a->op->layer, b->op->layer);
-    case SUMMARY_KIND: return strcmp(a->op->kind, b->op->kind);
-    case SUMMARY_PASS: return strcmp(a->op->pass, b->op->pass);
-    case SUMMARY_OP: break;
-    }
-    order = strcmp(a->op->layer, b->op->layer);
-    if (order == 0) order = strcmp(a->op->kind, b->op->kind);
-    return order ? order : strcmp(a->op->pass, b->op->pass);
-}
-
-static int compare_entries(const void *a, const void *b) { return compare_keys(a, b); }
+/* ---- Names ---- */
 
 /* Forward and backward ops differ in kind; these are of the same layer and kind as another one. */
 static bool needs_pass(const char *pass)
@@ -67,18 +47,85 @@ static bool needs_pass(const char *pass)
     return false;
 }
 
-static char *name_entry(const struct entry *entry)
+static int unit_length(const char *layer)
 {
-    const struct rollup_op *op = entry->op;
-    if (entry->by == SUMMARY_LAYER) return mem_strdup(MEM_TRACE, op->layer);
-    if (entry->by == SUMMARY_KIND) return mem_strdup(MEM_TRACE, op->kind);
-    if (entry->by == SUMMARY_PASS) return mem_strdup(MEM_TRACE, op->pass);
-    bool twice = needs_pass(op->pass);
-    size_t size = strlen(op->layer) + strlen(op->kind) + strlen(op->pass) + 5;
-    char *name = mem_alloc(MEM_TRACE, size, 1);
-    if (name) snprintf(name, size, twice ? "%s %s (%s)" : "%s %s", op->layer, op->kind, op->pass);
-    return name;
+    const char *last = strrchr(layer, '/');
+    return (int)(last ? (size_t)(last - layer) : strlen(layer));
 }
+
+static void format_op_name(const struct summary_key *key, char *out, size_t size)
+{
+    snprintf(out, size, needs_pass(key->pass) ? "%s %s (%s)" : "%s %s", key->layer, key->kind, key->pass);
+}
+
+void summary_format_name(enum summary_by by, const struct summary_key *key, char *out, size_t size)
+{
+    bool owned = key->layer[0] || key->kind[0] || key->pass[0];
+    if (by == SUMMARY_KERNEL)
+        snprintf(out, size, "%s", key->kernel);
+    else if (by == SUMMARY_STREAM)
+        snprintf(out, size, "device %u stream %u", (unsigned)key->device, (unsigned)key->stream);
+    else if (!owned)
+        snprintf(out, size, "%s", SUMMARY_NO_OP);
+    else if (by == SUMMARY_OP)
+        format_op_name(key, out, size);
+    else if (by == SUMMARY_UNIT)
+        snprintf(out, size, "%.*s", unit_length(key->layer), key->layer);
+    else if (by == SUMMARY_STAGE)
+        snprintf(out, size, "%.*s", (int)strcspn(key->layer, "/"), key->layer);
+    else
+        snprintf(out, size, "%s", by == SUMMARY_LAYER ? key->layer : by == SUMMARY_KIND ? key->kind : key->pass);
+}
+
+/* ---- Entries ---- */
+
+/* Times and the name they are put under. */
+struct entry {
+    const struct rollup_op *times;
+    char *name;
+};
+
+static int compare_entries(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+
+static bool add_entry(struct entry *entries, size_t *count, enum summary_by by, const struct rollup_op *times,
+                      const struct rollup_kernel *kernel)
+{
+    char name[SUMMARY_NAME_MOST];
+    struct summary_key key = {times->layer, times->kind, times->pass, "", times->device, 0};
+    if (times->count == 0) return true;
+    if (kernel) {
+        key.kernel = kernel->name;
+        key.stream = kernel->stream;
+    }
+    summary_format_name(by, &key, name, sizeof name);
+    entries[*count] = (struct entry){times, mem_strdup(MEM_TRACE, name)};
+    return entries[(*count)++].name != NULL;
+}
+
+/* Ops whose times are told, and of those whose kernels are told the rest: what no op owns. */
+static bool add_entries(const struct rollup *rollup, enum summary_by by, struct entry *entries, size_t *count)
+{
+    bool kernels = summary_is_of_kernels(by), ok = true;
+    for (size_t i = 0; ok && !kernels && i < rollup->op_count; i++)
+        ok = add_entry(entries, count, by, &rollup->ops[i], NULL);
+    for (size_t i = 0; ok && i < rollup->kernel_count; i++) {
+        const struct rollup_kernel *kernel = &rollup->kernels[i];
+        bool rest = kernel->op == TRACE_NO_OWNER && !rollup->devices[kernel->times.device].ops_timed;
+        if (kernels || rest) ok = add_entry(entries, count, by, &kernel->times, kernel);
+    }
+    return ok;
+}
+
+static void free_entries(struct entry *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++) mem_free(entries[i].name);
+    mem_free(entries);
+}
+
+/* ---- Rows ---- */
 
 static double deviation(uint64_t count, double total_ns, double sum_of_squares)
 {
@@ -106,11 +153,11 @@ static bool fill_row(struct summary_row *row, const struct entry *entries, size_
 {
     struct rollup_times times = {0};
     double squares = 0;
-    *row = (struct summary_row){.name = name_entry(entries)};
+    *row = (struct summary_row){.name = mem_strdup(MEM_TRACE, entries->name)};
     if (!row->name) return false;
     for (size_t i = 0; i < count; i++) {
-        add_op(row, entries[i].op, devices, &squares);
-        rollup_times_add(&times, entries[i].op);
+        add_op(row, entries[i].times, devices, &squares);
+        rollup_times_add(&times, entries[i].times);
     }
     row->mean_ns = (double)row->total_ns / (double)row->instances;
     row->median_ns = (double)rollup_times_percentile_ns(&times, 0.5);
@@ -121,7 +168,7 @@ static bool fill_row(struct summary_row *row, const struct entry *entries, size_
 static bool fill_rows(struct summary *summary, const struct entry *entries, size_t count, uint32_t devices)
 {
     for (size_t i = 0, next; i < count; i = next) {
-        for (next = i + 1; next < count && compare_keys(&entries[i], &entries[next]) == 0; next++) {
+        for (next = i + 1; next < count && compare_entries(&entries[i], &entries[next]) == 0; next++) {
         }
         struct summary_row *row = &summary->rows[summary->count];
         if (!fill_row(row, entries + i, next - i, devices)) return false;
@@ -160,22 +207,19 @@ static int compare_rows(const void *a, const void *b, void *sort)
 bool summary_make(const struct rollup *rollup, enum summary_by by, enum summary_sort sort, struct summary *summary,
                   struct error *err)
 {
-    size_t count = 0;
+    size_t count = 0, most = rollup->op_count + rollup->kernel_count;
     uint32_t devices = 1;
-    struct entry *entries = mem_alloc(MEM_TRACE, rollup->op_count, sizeof *entries);
-    summary->rows = mem_alloc(MEM_TRACE, rollup->op_count, sizeof *summary->rows);
-    bool ok = entries && summary->rows;
-    for (size_t i = 0; ok && i < rollup->op_count; i++) {
-        if (rollup->ops[i].count == 0) continue;
-        if (rollup->ops[i].device >= devices) devices = rollup->ops[i].device + 1;
-        entries[count++] = (struct entry){&rollup->ops[i], by};
-    }
+    struct entry *entries = mem_alloc(MEM_TRACE, most, sizeof *entries);
+    summary->rows = mem_alloc(MEM_TRACE, most, sizeof *summary->rows);
+    bool ok = entries && summary->rows && add_entries(rollup, by, entries, &count);
+    for (size_t i = 0; i < count; i++)
+        if (entries[i].times->device >= devices) devices = entries[i].times->device + 1;
     if (ok) qsort(entries, count, sizeof *entries, compare_entries);
     ok = ok && fill_rows(summary, entries, count, devices);
-    mem_free(entries);
+    free_entries(entries, count);
     if (!ok) {
         summary_finish(summary);
-        return error_memory(err, rollup->op_count * sizeof *summary->rows, "a trace's summary");
+        return error_memory(err, most * sizeof *summary->rows, "a trace's summary");
     }
     qsort_r(summary->rows, summary->count, sizeof *summary->rows, compare_rows, &sort);
     return true;

@@ -1,10 +1,33 @@
-/* A roll-up's ops put together by op, layer, kind or pass: the tables of `fathom trace`. */
+/* A roll-up's ops or kernels put together by name: the tables of `fathom trace`. */
 #ifndef FATHOM_SUMMARY_H
 #define FATHOM_SUMMARY_H
 
 #include "rollup.h"
 
-enum summary_by { SUMMARY_OP, SUMMARY_LAYER, SUMMARY_KIND, SUMMARY_PASS };
+enum summary_by {
+    SUMMARY_OP,
+    SUMMARY_LAYER,
+    SUMMARY_KIND,
+    SUMMARY_PASS,
+    SUMMARY_UNIT,   /* "stage2/unit17" of "stage2/unit17/conv2": a layer's name without its last part */
+    SUMMARY_STAGE,  /* "stage2": its first part */
+    SUMMARY_KERNEL, /* kernels by name */
+    SUMMARY_STREAM  /* kernels by device and stream */
+};
+/* Whether it is kernels that are put together, not ops. */
+static inline bool summary_is_of_kernels(enum summary_by by) { return by == SUMMARY_KERNEL || by == SUMMARY_STREAM; }
+
+/* What an op or a kernel is put under. */
+struct summary_key {
+    const char *layer, *kind, *pass; /* "" where no op is known: then the group is SUMMARY_NO_OP */
+    const char *kernel;
+    uint32_t device, stream;
+};
+#define SUMMARY_NO_OP "(no op)"
+/* By op: "layer kind", with the pass where the layer runs twice. Cut to `size`. */
+void summary_format_name(enum summary_by by, const struct summary_key *key, char *out, size_t size);
+#define SUMMARY_NAME_MOST 4096
+
 enum summary_sort {
     SUMMARY_TOTAL,
     SUMMARY_INSTANCES,
@@ -20,7 +43,7 @@ bool summary_parse_by(const char *word, enum summary_by *by);
 bool summary_parse_sort(const char *word, enum summary_sort *sort);
 
 struct summary_row {
-    char *name;   /* owned by the summary. By op: "layer kind", with the pass where the layer runs twice */
+    char *name;   /* owned by the summary */
     double share; /* of all time, 0..1 */
     uint64_t total_ns, instances, least_ns, most_ns;
     double mean_ns, median_ns, deviation_ns;
@@ -34,7 +57,7 @@ struct summary {
     uint64_t total_ns, instances;
 };
 
-/* Devices are put together. Take a zeroed object; on failure (ERROR_MEMORY) it stays so. */
+/* Devices are put together. Kernels that no op owns are a row of their own. Take a zeroed object; on failure (ERROR_MEMORY) it stays so. */
 bool summary_make(const struct rollup *rollup, enum summary_by by, enum summary_sort sort, struct summary *summary,
                   struct error *err);
 void summary_finish(struct summary *summary);

@@ -259,6 +259,25 @@ def check_disk(folder, plan, data):
         failures.append(f'a full disk: left behind {sorted(after)}')
 
 
+def check_trace_tables(folder):
+    """Of the trace that check_costs leaves: three steps, all of them timed."""
+    trace = folder / 'costs.trace'
+    refused(['trace', 'stats', f'{trace}@4-2'], '4-2', '100-200')
+    refused(['trace', 'stats', f'{trace}@900-'], '900-', 'no such steps')
+    refused(['trace', 'stats', trace, '--by', 'colour'], '--by', 'colour', 'kernel')
+    refused(['trace', 'stats', trace, '--by', 'kernel'], 'costs.trace', 'no kernels', '--by op')
+    refused(['trace', 'stats', trace, '--gate', 5], '--gate', 'diff')
+    refused(['trace', 'diff', trace, trace, '--gate', 'some'], '--gate', 'some')
+    refused(['trace', 'diff', trace, f'{trace}@1-2', '--gate', 5], '@1-2', 'timed steps', 'at least 3')
+    done = run('trace', 'stats', trace, '--by', 'unit', '--json')
+    expect(done.returncode == 0, f'trace stats --by unit: {done.stderr}')
+    stats = json.loads(done.stdout)
+    parts, row = stats['timed_step_parts_ns'], stats['rows'][0]
+    expect(stats['timed_steps'] == 3 and parts['kernels'] > 0 and row['timed_step_ns'] > 0, f'trace stats: {stats}')
+    done = run('trace', 'diff', trace, trace, '--gate', 0, '--json')
+    expect(done.returncode == 0 and not json.loads(done.stdout)['slower'], f'a trace is slower than itself: {done.stdout}')
+
+
 def check_traces(folder):
     refused(['top', folder / 'none.trace', '--once'], 'none.trace')
     refused(['top', write(folder / 'text.trace', 'not a trace at all'), '--once'], 'text.trace')
@@ -351,6 +370,7 @@ def main():
         check_traces(folder)
         check_data(folder)
         check_train(folder)
+        check_trace_tables(folder)
         left = [str(p.relative_to(folder)) for p in folder.rglob('*partial*')]
         if left:
             failures.append(f'left behind: {left}')

@@ -143,7 +143,7 @@ def check_trace(folder):
     trace, other = folder / 'a.trace', folder / 'b.trace'
     subprocess.run([MAKE_TRACE, trace, '20', '2', 'hostile'], check=True)
     subprocess.run([MAKE_TRACE, other, '20', '1'], check=True)
-    for by in ('op', 'layer', 'kind', 'pass'):
+    for by in ('op', 'layer', 'unit', 'stage', 'kind', 'pass'):
         run('trace', 'stats', trace, '--by', by, code=0)
         run('trace', 'diff', trace, other, '--by', by, code=0)
         json.loads(run('trace', 'stats', trace, '--by', by, '--json', code=0))

@@ -52,7 +52,7 @@ static void follow(const char *path, FILE *out)
         if (!trace_follow_more(follower, 7, &read, &err)) abort();
     } while (read > 0);
     if (!summary_make(trace_follow_rollup(follower), SUMMARY_OP, SUMMARY_MEDIAN, &summary, &err)) abort();
-    trace_export_csv(&summary, out);
+    trace_export_csv(&summary, NULL, out);
     summary_finish(&summary);
     trace_unfollow(follower);
 }

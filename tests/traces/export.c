@@ -265,7 +265,7 @@ Test(trace_export, csv_has_the_columns_of_nsys)
     FILE *out = open_memstream(&text, &length);
     mem_free(summary.rows[0].name);
     summary.rows[0].name = mem_strdup(MEM_TRACE, "a,\"b\"");
-    trace_export_csv(&summary, out);
+    trace_export_csv(&summary, NULL, out);
     fclose(out);
     const char head[] = "Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name\n";
     cr_assert_eq(strncmp(text, head, sizeof head - 1), 0);

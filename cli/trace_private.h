@@ -1,0 +1,32 @@
+/* What the files of `fathom trace` share. */
+#ifndef FATHOM_CLI_TRACE_PRIVATE_H
+#define FATHOM_CLI_TRACE_PRIVATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "step_times.h"
+#include "json.h"
+#include "units.h"
+
+struct trace_options {
+    const char *by_word, *sort_word, *output;
+    bool json, chrome, perfetto, csv;
+    uint64_t limit;
+    double gate; /* percent; below 0: none */
+    enum summary_by by;
+    enum summary_sort sort;
+};
+
+static inline size_t trace_shown_rows(size_t count, uint64_t limit)
+{
+    return limit && limit < count ? (size_t)limit : count;
+}
+/* Widths in which numbers of nanoseconds stay readable and columns stay aligned. */
+static inline const char *trace_format_ns(double ns, char out[UNITS_TEXT]) { return units_format_seconds(ns * 1e-9, out); }
+/* Ends the object. */
+bool trace_print_json(json_t *object, struct error *err);
+
+bool trace_run_diff(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
+
+#endif
