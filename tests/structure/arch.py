@@ -47,7 +47,7 @@ PICTURE = {
     'trainer/cpu': {'trainer/device', 'planner/graph', 'base'},
     'trainer/cuda': {'trainer/device', 'planner/engines', 'planner/engines/cudnn', 'planner/graph', 'planner/machine', 'base'},
     'profiler': {'traces', 'base'},
-    'profiler/cupti': {'profiler', 'traces', 'base'},
+    'profiler/cupti': {'traces', 'base'},
     'profiler/nvml': {'profiler', 'traces', 'base'},
     'tui': {'traces', 'base'},
 }

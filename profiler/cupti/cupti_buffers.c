@@ -1,0 +1,127 @@
+#define _GNU_SOURCE
+#include "cupti_buffers.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include "mem.h"
+
+enum state { BUFFER_FREE, BUFFER_LENT, BUFFER_FULL };
+
+struct cupti_buffers {
+    pthread_mutex_t lock;
+    pthread_cond_t filled;
+    uint8_t *memory;
+    enum state states[CUPTI_BUFFERS];
+    struct full_buffer queue[CUPTI_BUFFERS]; /* full ones in their order, as a ring */
+    uint32_t first, count;
+    bool stopped;
+};
+
+struct cupti_buffers *cupti_buffers_create(void)
+{
+    struct cupti_buffers *buffers = mem_zalloc(MEM_TRACE, 1, sizeof *buffers);
+    if (!buffers) return NULL;
+    buffers->memory = mem_map(MEM_TRACE, (size_t)CUPTI_BUFFERS * CUPTI_BUFFER_BYTES);
+    if (!buffers->memory) {
+        mem_free(buffers);
+        return NULL;
+    }
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&buffers->lock, NULL);
+    pthread_cond_init(&buffers->filled, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return buffers;
+}
+
+void cupti_buffers_destroy(struct cupti_buffers *buffers)
+{
+    if (!buffers) return;
+    pthread_cond_destroy(&buffers->filled);
+    pthread_mutex_destroy(&buffers->lock);
+    mem_unmap(MEM_TRACE, buffers->memory, (size_t)CUPTI_BUFFERS * CUPTI_BUFFER_BYTES);
+    mem_free(buffers);
+}
+
+static uint32_t index_of(const struct cupti_buffers *buffers, const uint8_t *bytes)
+{
+    return (uint32_t)((size_t)(bytes - buffers->memory) / CUPTI_BUFFER_BYTES);
+}
+
+uint8_t *cupti_buffers_request(struct cupti_buffers *buffers)
+{
+    uint8_t *found = NULL;
+    pthread_mutex_lock(&buffers->lock);
+    for (uint32_t i = 0; i < CUPTI_BUFFERS && !found; i++) {
+        if (buffers->states[i] != BUFFER_FREE) continue;
+        buffers->states[i] = BUFFER_LENT;
+        found = buffers->memory + (size_t)i * CUPTI_BUFFER_BYTES;
+    }
+    pthread_mutex_unlock(&buffers->lock);
+    return found;
+}
+
+void cupti_buffers_complete(struct cupti_buffers *buffers, struct full_buffer full)
+{
+    pthread_mutex_lock(&buffers->lock);
+    uint32_t i = index_of(buffers, full.bytes);
+    if (i < CUPTI_BUFFERS && buffers->states[i] == BUFFER_LENT) {
+        buffers->states[i] = BUFFER_FULL;
+        buffers->queue[(buffers->first + buffers->count++) % CUPTI_BUFFERS] = full;
+        pthread_cond_signal(&buffers->filled);
+    }
+    pthread_mutex_unlock(&buffers->lock);
+}
+
+static struct timespec time_in(uint64_t ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    ns += (uint64_t)until.tv_nsec;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    return until;
+}
+
+bool cupti_buffers_take(struct cupti_buffers *buffers, uint64_t wait_ns, struct full_buffer *full)
+{
+    struct timespec until = time_in(wait_ns);
+    pthread_mutex_lock(&buffers->lock);
+    while (buffers->count == 0 && !buffers->stopped && wait_ns > 0 &&
+           pthread_cond_timedwait(&buffers->filled, &buffers->lock, &until) == 0) {
+    }
+    bool found = buffers->count > 0;
+    if (found) {
+        *full = buffers->queue[buffers->first];
+        buffers->first = (buffers->first + 1) % CUPTI_BUFFERS;
+        buffers->count--;
+    }
+    pthread_mutex_unlock(&buffers->lock);
+    return found;
+}
+
+void cupti_buffers_release(struct cupti_buffers *buffers, uint8_t *bytes)
+{
+    pthread_mutex_lock(&buffers->lock);
+    buffers->states[index_of(buffers, bytes)] = BUFFER_FREE;
+    pthread_mutex_unlock(&buffers->lock);
+}
+
+uint32_t cupti_buffers_lent(struct cupti_buffers *buffers)
+{
+    uint32_t lent = 0;
+    pthread_mutex_lock(&buffers->lock);
+    for (uint32_t i = 0; i < CUPTI_BUFFERS; i++) lent += buffers->states[i] == BUFFER_LENT;
+    pthread_mutex_unlock(&buffers->lock);
+    return lent;
+}
+
+void cupti_buffers_stop(struct cupti_buffers *buffers)
+{
+    pthread_mutex_lock(&buffers->lock);
+    buffers->stopped = true;
+    pthread_cond_broadcast(&buffers->filled);
+    pthread_mutex_unlock(&buffers->lock);
+}

@@ -1,0 +1,353 @@
+#include "cupti_profiler.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "cupti_buffers.h"
+#include "cupti_calls.h"
+#include "cupti_records.h"
+#include "mem.h"
+#include "owners.h"
+#include "sink_forward.h"
+#include "thread.h"
+
+#define READ_EVERY_NS 50000000ull /* what is complete is on its way to disk within twice that */
+#define SILENT_STEPS  64          /* timed steps after which there should have been a record */
+
+struct cupti_profiler {
+    struct sink_forward forward; /* comes first (sink_forward.h) */
+    struct trace_sink sink;      /* for the run */
+    struct cupti_calls calls;
+    CUpti_SubscriberHandle subscriber;
+    struct owners *owners;
+    struct cupti_buffers *buffers;
+    struct cupti_reader *reader;
+    pthread_t thread;
+    bool has_thread;
+    _Atomic bool stop, off;
+    bool recording; /* kinds are switched on; touched by the thread of device 0 alone */
+    uint64_t timed_steps;
+    _Atomic uint64_t seen, dropped;
+    pthread_mutex_t fault_lock;
+    char fault[256];
+};
+
+/* CUPTI hands no context to the two calls for buffers. */
+static _Atomic(struct cupti_profiler *) active;
+
+/* The op that this thread is launching. */
+static _Thread_local struct {
+    bool open;
+    struct owner owner; /* place counts on */
+} scope;
+
+/* ---- Faults ---- */
+
+static void switch_off(struct cupti_profiler *p, const char *what, const char *why)
+{
+    bool before = false;
+    if (!atomic_compare_exchange_strong(&p->off, &before, true)) return;
+    pthread_mutex_lock(&p->fault_lock);
+    snprintf(p->fault, sizeof p->fault, "%s%s%s", what, why ? ": " : "", why ? why : "");
+    pthread_mutex_unlock(&p->fault_lock);
+    char text[320];
+    snprintf(text, sizeof text, "kernels are no longer recorded: %s", p->fault);
+    if (p->sink.mark) p->sink.mark(p->sink.context, clock_now_ns(), text);
+}
+
+static const char *words(const struct cupti_profiler *p, CUptiResult result)
+{
+    const char *text = NULL;
+    p->calls.GetResultString(result, &text);
+    return text ? text : "unknown";
+}
+
+static bool check(struct cupti_profiler *p, CUptiResult result, const char *what)
+{
+    if (result == CUPTI_SUCCESS) return true;
+    switch_off(p, what, words(p, result));
+    return false;
+}
+
+/* ---- What CUPTI calls ---- */
+
+static uint64_t CUPTIAPI now(void) { return clock_now_ns(); }
+
+static void CUPTIAPI give_buffer(uint8_t **buffer, size_t *size, size_t *most_records)
+{
+    struct cupti_profiler *p = atomic_load(&active);
+    *buffer = p ? cupti_buffers_request(p->buffers) : NULL;
+    *size = *buffer ? CUPTI_BUFFER_BYTES : 0;
+    *most_records = 0;
+}
+
+static void CUPTIAPI take_buffer(CUcontext context, uint32_t stream, uint8_t *buffer, size_t size, size_t valid)
+{
+    struct cupti_profiler *p = atomic_load(&active);
+    (void)size;
+    if (p && buffer) cupti_buffers_complete(p->buffers, (struct full_buffer){buffer, valid, context, stream});
+}
+
+static struct owner next_owner(void)
+{
+    struct owner owner = scope.owner;
+    scope.owner.place++;
+    return owner;
+}
+
+/* Nodes that are made outside of an op's launch are clones, which instantiation announces as created too. */
+static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_GraphData *graph)
+{
+    uint64_t node = 0, original = 0;
+    bool ok = true;
+    if (p->calls.GetGraphNodeId(graph->node, &node) != CUPTI_SUCCESS) return;
+    if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED && scope.open) {
+        struct owner owner = next_owner();
+        ok = owners_add_node(p->owners, node, &owner);
+    } else if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED) {
+        if (p->calls.GetGraphNodeId(graph->originalNode, &original) == CUPTI_SUCCESS)
+            ok = owners_clone_node(p->owners, node, original);
+    } else if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING) {
+        owners_remove_node(p->owners, node);
+    }
+    if (!ok) switch_off(p, "out of memory for the nodes of recordings", NULL);
+}
+
+/* A runtime call and the driver call inside it have ids of their own; the record may bear either. */
+static void see_launch(struct cupti_profiler *p, CUpti_CallbackDomain domain, const CUpti_CallbackData *call)
+{
+    if (!scope.open || call->callbackSite != CUPTI_API_ENTER) return;
+    static _Thread_local struct owner last;
+    static _Thread_local bool inside; /* a runtime call that has not ended */
+    if (domain == CUPTI_CB_DOMAIN_DRIVER_API && inside) {
+        inside = false;
+    } else {
+        last = next_owner();
+        inside = domain == CUPTI_CB_DOMAIN_RUNTIME_API;
+    }
+    if (!owners_add_launch(p->owners, call->correlationId, &last)) switch_off(p, "out of memory for launches", NULL);
+}
+
+static void CUPTIAPI see_call(void *context, CUpti_CallbackDomain domain, CUpti_CallbackId id, const void *data)
+{
+    struct cupti_profiler *p = context;
+    if (atomic_load(&p->off)) return;
+    if (domain == CUPTI_CB_DOMAIN_RESOURCE)
+        see_node(p, id, ((const CUpti_ResourceData *)data)->resourceDescriptor);
+    else
+        see_launch(p, domain, data);
+}
+
+/* ---- The thread that reads ---- */
+
+static void count_dropped(struct cupti_profiler *p, const struct full_buffer *full)
+{
+    size_t dropped = 0;
+    if (p->calls.ActivityGetNumDroppedRecords(full->context, full->stream, &dropped) != CUPTI_SUCCESS || !dropped)
+        return;
+    atomic_fetch_add(&p->dropped, dropped);
+    if (p->sink.lost) p->sink.lost(p->sink.context, 0, LOSS_RECORDS, dropped, clock_now_ns());
+}
+
+static void read_buffer(struct cupti_profiler *p, const struct full_buffer *full)
+{
+    if (!cupti_reader_take(p->reader, full->bytes, full->valid))
+        switch_off(p, "out of memory for the table of kernels", NULL);
+    count_dropped(p, full);
+    cupti_buffers_release(p->buffers, full->bytes);
+    atomic_store(&p->seen, cupti_reader_counts(p->reader).records);
+}
+
+/* Flushing hands over what is complete, on this thread; nothing of ours is locked meanwhile. */
+static void *read_records(void *context)
+{
+    struct cupti_profiler *p = context;
+    struct full_buffer full;
+    uint64_t flushed = clock_now_ns();
+    while (!atomic_load(&p->stop)) {
+        bool found = cupti_buffers_take(p->buffers, READ_EVERY_NS, &full);
+        if (found) read_buffer(p, &full);
+        if (clock_now_ns() - flushed < READ_EVERY_NS) continue;
+        p->calls.ActivityFlushAll(0);
+        flushed = clock_now_ns();
+    }
+    return NULL;
+}
+
+/* ---- What the run says ---- */
+
+static const CUpti_ActivityKind kinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY,
+                                           CUPTI_ACTIVITY_KIND_MEMSET};
+#define KINDS (sizeof kinds / sizeof *kinds)
+
+static void record(struct cupti_profiler *p, bool on)
+{
+    if (p->recording == on) return;
+    p->recording = on;
+    for (size_t i = 0; i < KINDS; i++)
+        if (!check(p, (on ? p->calls.ActivityEnable : p->calls.ActivityDisable)(kinds[i]), "switching records")) return;
+}
+
+/* In CUPTI 13.0 sessions were seen that never gave a record: better said than shown as a GPU that does nothing. */
+static bool is_silent(struct cupti_profiler *p)
+{
+    p->timed_steps++;
+    return p->timed_steps > SILENT_STEPS && atomic_load(&p->seen) == 0;
+}
+
+/* The executor times no op itself as long as records come. */
+static bool wants_ops(void *context, uint64_t step)
+{
+    struct cupti_profiler *p = context;
+    const struct trace_sink *next = p->forward.next;
+    bool wanted = !next->wants_ops || next->wants_ops(next->context, step);
+    if (!atomic_load(&p->off)) record(p, wanted);
+    if (wanted && !atomic_load(&p->off) && is_silent(p)) switch_off(p, "CUPTI gave no records", NULL);
+    return wanted && atomic_load(&p->off);
+}
+
+static void launch_begin(void *context, uint32_t device, uint32_t id, const char *pass)
+{
+    struct cupti_profiler *p = context;
+    const struct trace_sink *next = p->forward.next;
+    scope.open = true;
+    scope.owner = (struct owner){
+        .device = device, .op = strcmp(pass, "evaluate") == 0 ? OWNER_EVALUATION : id, .kernel = OWNER_NO_KERNEL};
+    if (next->launch_begin) next->launch_begin(next->context, device, id, pass);
+}
+
+static void launch_end(void *context, uint32_t device)
+{
+    struct cupti_profiler *p = context;
+    const struct trace_sink *next = p->forward.next;
+    scope.open = false;
+    if (next->launch_end) next->launch_end(next->context, device);
+}
+
+/* ---- Opening and closing ---- */
+
+static const struct {
+    CUpti_CallbackDomain domain;
+    CUpti_CallbackId id;
+} callbacks[] = {
+    {CUPTI_CB_DOMAIN_RESOURCE, CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED},
+    {CUPTI_CB_DOMAIN_RESOURCE, CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED},
+    {CUPTI_CB_DOMAIN_RESOURCE, CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING},
+    {CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_cudaLaunchKernel_v7000},
+    {CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_cudaLaunchKernelExC_v11060},
+    {CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyAsync_v3020},
+    {CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_cudaMemsetAsync_v3020},
+    {CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_cuLaunchKernel},
+    {CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_cuLaunchKernelEx},
+    {CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_cuLaunchCooperativeKernel},
+    {CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_cuMemcpyAsync},
+    {CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_cuMemcpyDtoDAsync_v2},
+    {CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_cuMemsetD8Async},
+    {CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_cuMemsetD32Async},
+};
+#define CALLBACKS (sizeof callbacks / sizeof *callbacks)
+
+static bool try_call(const struct cupti_profiler *p, CUptiResult result, const char *what, struct error *err)
+{
+    if (result == CUPTI_SUCCESS) return true;
+    if (result == CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED)
+        return error_set(err, ERROR_FAILED, "another profiler has this process's CUPTI, which serves one at a time");
+    return error_set(err, ERROR_FAILED, "CUPTI, %s: %s", what, words(p, result));
+}
+
+/* One subscription for the whole run, before the first recording; the clock before any kind. */
+static bool subscribe(struct cupti_profiler *p, struct error *err)
+{
+    TRY(try_call(p, p->calls.Subscribe(&p->subscriber, see_call, p), "subscribing", err));
+    for (size_t i = 0; i < CALLBACKS; i++)
+        TRY(try_call(p, p->calls.EnableCallback(1, p->subscriber, callbacks[i].domain, callbacks[i].id), "a callback",
+                     err));
+    TRY(try_call(p, p->calls.ActivityRegisterTimestampCallback(now), "its clock", err));
+    return try_call(p, p->calls.ActivityRegisterCallbacks(give_buffer, take_buffer), "its buffers", err);
+}
+
+static bool create_parts(struct cupti_profiler *p, struct error *err)
+{
+    p->owners = owners_create();
+    p->buffers = cupti_buffers_create();
+    p->reader = p->owners ? cupti_reader_create(&p->calls, p->owners, p->forward.next) : NULL;
+    return (p->owners && p->buffers && p->reader) ||
+           error_memory(err, (size_t)CUPTI_BUFFERS * CUPTI_BUFFER_BYTES, "records of kernels");
+}
+
+static bool start(struct cupti_profiler *p, struct error *err)
+{
+    TRY(cupti_load(&p->calls, err));
+    TRY(create_parts(p, err));
+    struct cupti_profiler *none = NULL;
+    if (!atomic_compare_exchange_strong(&active, &none, p))
+        return error_set(err, ERROR_FAILED, "this process is profiled already");
+    TRY(subscribe(p, err));
+    int failed = thread_start(&p->thread, 0, "cupti", read_records, p);
+    if (failed) return error_set(err, ERROR_FAILED, "no thread for records of kernels: %s", strerror(failed));
+    p->has_thread = true;
+    return true;
+}
+
+/* What CUPTI still has of buffers stays with it, and with the process. */
+static void finish(struct cupti_profiler *p)
+{
+    struct cupti_profiler *self = p;
+    if (p->subscriber) {
+        p->calls.Unsubscribe(p->subscriber);
+        p->calls.Finalize();
+    }
+    atomic_compare_exchange_strong(&active, &self, NULL);
+    cupti_reader_destroy(p->reader);
+    owners_destroy(p->owners);
+    if (p->buffers && cupti_buffers_lent(p->buffers) == 0) cupti_buffers_destroy(p->buffers);
+    pthread_mutex_destroy(&p->fault_lock);
+    mem_free(p);
+}
+
+bool cupti_profiler_open(struct trace_sink *sink, struct cupti_profiler **out, struct error *err)
+{
+    struct cupti_profiler *p = mem_zalloc(MEM_TRACE, 1, sizeof *p);
+    if (!p) return error_memory(err, sizeof *p, "a profiler");
+    p->forward.next = sink;
+    p->sink = sink_forward_to(&p->forward);
+    p->sink.wants_ops = wants_ops;
+    p->sink.launch_begin = launch_begin;
+    p->sink.launch_end = launch_end;
+    pthread_mutex_init(&p->fault_lock, NULL);
+    if (!start(p, err)) {
+        finish(p);
+        return false;
+    }
+    *out = p;
+    return true;
+}
+
+struct trace_sink *cupti_profiler_sink(struct cupti_profiler *profiler) { return &profiler->sink; }
+
+static void tell(const struct cupti_profiler *p, struct cupti_profiler_report *report)
+{
+    struct cupti_counts counts = cupti_reader_counts(p->reader);
+    *report = (struct cupti_profiler_report){.records = counts.records,
+                                             .unattributed = counts.unattributed,
+                                             .timeless = counts.timeless,
+                                             .dropped = atomic_load(&p->dropped)};
+    snprintf(report->fault, sizeof report->fault, "%s", p->fault);
+}
+
+void cupti_profiler_close(struct cupti_profiler *p, struct cupti_profiler_report *report)
+{
+    struct full_buffer full;
+    if (!p) return;
+    if (!atomic_load(&p->off)) record(p, false);
+    atomic_store(&p->stop, true);
+    cupti_buffers_stop(p->buffers);
+    pthread_join(p->thread, NULL);
+    p->calls.ActivityFlushAll(1); /* also what is not complete: nothing runs any more */
+    while (cupti_buffers_take(p->buffers, 0, &full)) read_buffer(p, &full);
+    if (report) tell(p, report);
+    finish(p);
+}
