@@ -14,8 +14,9 @@
 #include "sink_forward.h"
 #include "thread.h"
 
-#define READ_EVERY_NS 50000000ull /* what is complete is on its way to disk within twice that */
-#define SILENT_STEPS  64          /* timed steps after which there should have been a record */
+#define READ_EVERY_NS   50000000ull         /* what is complete is on its way to disk within twice that */
+#define FORGET_AFTER_NS (2 * 1000000000ull) /* a record may come as much later than its graph was destroyed */
+#define SILENT_STEPS    64                  /* timed steps after which there should have been a record */
 
 struct cupti_profiler {
     struct sink_forward forward; /* comes first (sink_forward.h) */
@@ -111,7 +112,7 @@ static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_
         if (p->calls.GetGraphNodeId(graph->originalNode, &original) == CUPTI_SUCCESS)
             ok = owners_clone_node(p->owners, node, original);
     } else if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING) {
-        owners_remove_node(p->owners, node);
+        ok = owners_retire_node(p->owners, node, clock_now_ns());
     }
     if (!ok) switch_off(p, "out of memory for the nodes of recordings", NULL);
 }
@@ -173,6 +174,7 @@ static void *read_records(void *context)
         if (clock_now_ns() - flushed < READ_EVERY_NS) continue;
         p->calls.ActivityFlushAll(0);
         flushed = clock_now_ns();
+        if (flushed > FORGET_AFTER_NS) owners_forget(p->owners, flushed - FORGET_AFTER_NS);
     }
     return NULL;
 }

@@ -14,12 +14,19 @@ struct entry {
     struct owner owner;
 };
 
+/* A node of a graph that is no more. */
+struct retired {
+    uint64_t node, ns;
+};
+
 struct owners {
     pthread_mutex_t lock;
     struct entry *entries; /* linear probing */
     size_t slots, count;
     uint64_t *launches; /* keys, as a ring */
     size_t launched;
+    struct retired *retired; /* in the order of time */
+    size_t retired_count, retired_capacity;
 };
 
 /* ---- The table ---- */
@@ -91,6 +98,7 @@ void owners_destroy(struct owners *owners)
     pthread_mutex_destroy(&owners->lock);
     mem_free(owners->entries);
     mem_free(owners->launches);
+    mem_free(owners->retired);
     mem_free(owners);
 }
 
@@ -117,10 +125,26 @@ bool owners_clone_node(struct owners *owners, uint64_t node, uint64_t original)
     return ok;
 }
 
-void owners_remove_node(struct owners *owners, uint64_t node)
+bool owners_retire_node(struct owners *owners, uint64_t node, uint64_t now_ns)
 {
     owners_lock(owners);
-    if (node) drop(owners, node);
+    bool ok = true;
+    if (node && look(owners, node)->key) {
+        ok = mem_grow(MEM_TRACE, (void **)&owners->retired, &owners->retired_capacity, owners->retired_count + 1,
+                      sizeof *owners->retired);
+        if (ok) owners->retired[owners->retired_count++] = (struct retired){node, now_ns};
+    }
+    owners_unlock(owners);
+    return ok;
+}
+
+void owners_forget(struct owners *owners, uint64_t before_ns)
+{
+    owners_lock(owners);
+    size_t i = 0;
+    while (i < owners->retired_count && owners->retired[i].ns < before_ns) drop(owners, owners->retired[i++].node);
+    owners->retired_count -= i;
+    if (i > 0) memmove(owners->retired, owners->retired + i, owners->retired_count * sizeof *owners->retired);
     owners_unlock(owners);
 }
 

@@ -29,7 +29,10 @@ void owners_destroy(struct owners *owners);
 bool owners_add_node(struct owners *owners, uint64_t node, const struct owner *owner);
 /* Nothing when the original has no owner. */
 bool owners_clone_node(struct owners *owners, uint64_t node, uint64_t original);
-void owners_remove_node(struct owners *owners, uint64_t node);
+/* Its graph is destroyed; records of it may still come. */
+bool owners_retire_node(struct owners *owners, uint64_t node, uint64_t now_ns);
+/* Those that were retired before. */
+void owners_forget(struct owners *owners, uint64_t before_ns);
 /* The oldest of 65,536 launches is forgotten. */
 bool owners_add_launch(struct owners *owners, uint32_t correlation, const struct owner *owner);
 

@@ -17,6 +17,7 @@ struct capture {
 
 static struct capture *captures; /* all there were: events may name them */
 static unsigned long long last_id;
+static uint64_t last_graph; /* executable ones count too */
 static _Thread_local enum cudaStreamCaptureMode thread_mode = cudaStreamCaptureModeGlobal;
 static _Thread_local char this_thread; /* its address */
 
@@ -87,6 +88,8 @@ cudaError_t capture_add(struct CUstream_st *s, struct work *work)
     node_set_add(&c->graph->nodes, node);
     s->leaves.count = 0;
     node_set_add(&s->leaves, node);
+    node->id = c->graph->id << 32 | (node->number + 1);
+    cupti_node_created(node);
     return cudaSuccess;
 }
 
@@ -153,6 +156,7 @@ cudaError_t EXPORTED cudaStreamBeginCapture(cudaStream_t handle, enum cudaStream
     *c = (struct capture){.next = captures, .id = ++last_id, .origin = s, .mode = mode, .thread = &this_thread};
     c->graph = NEW(struct CUgraph_st);
     c->graph->alive = true;
+    c->graph->id = ++last_graph;
     captures = c;
     join_capture(s, c);
     return call_leave(cudaSuccess);
@@ -176,6 +180,7 @@ static bool all_joined(const struct capture *c)
 static void free_nodes(struct node_set *set)
 {
     for (size_t i = 0; i < set->count; i++) {
+        cupti_node_destroyed(set->nodes[i]);
         work_give(set->nodes[i]->work);
         free(set->nodes[i]->before.nodes);
         free(set->nodes[i]);
@@ -267,14 +272,16 @@ cudaError_t EXPORTED cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t gra
     struct CUgraphExec_st *x = NEW(struct CUgraphExec_st);
     x->alive = true;
     x->lanes = graph->lanes;
+    uint64_t id = ++last_graph;
     for (size_t i = 0; i < graph->nodes.count; i++) {
         const struct CUgraphNode_st *from = graph->nodes.nodes[i];
         struct CUgraphNode_st *node = NEW(struct CUgraphNode_st);
-        *node = (struct CUgraphNode_st){.work = from->work, .number = i, .lane = from->lane};
+        *node = (struct CUgraphNode_st){.work = from->work, .id = id << 32 | (i + 1), .number = i, .lane = from->lane};
         node->work->users++;
         for (size_t k = 0; k < from->before.count; k++)
             node_set_add(&node->before, x->nodes.nodes[from->before.nodes[k]->number]);
         node_set_add(&x->nodes, node);
+        cupti_node_cloned(node, from);
     }
     counts.graphs++;
     *exec = x;
@@ -351,7 +358,7 @@ static bool run_node(const struct command *c, struct CUstream_st *s, struct CUgr
     for (size_t k = 0; k < node->before.count; k++) clock_learn(clock, &clocks[node->before.nodes[k]->number]);
     uint8_t lane = s->graph_lanes[node->lane];
     clock->at[lane] = ++at[node->lane];
-    return work_run(node->work, s->device, clock, lane);
+    return work_run(node->work, node, s->device, clock, lane);
 }
 
 /* Nodes of one lane run in the order of its stream, which their edges are. */

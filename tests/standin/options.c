@@ -47,6 +47,15 @@ static void read_engines(const char *text)
     options.no_engines = strstr(text, "none");
 }
 
+static void read_cupti(const char *text)
+{
+    options.cupti_taken = strstr(text, "taken");
+    options.cupti_silent = strstr(text, "silent");
+    options.cupti_lost = strstr(text, "lost");
+    options.cupti_fails = strstr(text, "fails");
+    options.cupti_misjoins = strstr(text, "misjoins");
+}
+
 static void read_capability(const char *text)
 {
     if (sscanf(text, "%u.%u", &options.major, &options.minor) != 2) refuse("not a capability", text);
@@ -93,6 +102,8 @@ static void read_option(const char *key, const char *value)
         options.refuse_after_call = read_number(value);
     else if (strcmp(key, "engines") == 0)
         read_engines(value);
+    else if (strcmp(key, "cupti") == 0)
+        read_cupti(value);
     else
         refuse("no such option", key);
 }

@@ -1,5 +1,5 @@
-/* CUDA's runtime and cuDNN without a GPU, at the level of the calls that trainer/cuda makes: a library that is found as
- * libcudart.so.13 and libcudnn.so.9 with CUDA_HOME=build/tests/standin. It never links the product's code, except for the
+/* CUDA's runtime, cuDNN and CUPTI without a GPU, at the level of the calls that trainer/cuda makes: a library that is found as
+ * libcudart.so.13, libcudnn.so.9 and libcupti.so.13 with CUDA_HOME=build/tests/standin. It never links the product's code, except for the
  * kernels, which are what it runs.
  *
  * What goes to a stream is queued. It is run in the calls that wait for it, as late as possible, in a seeded random order
@@ -17,6 +17,8 @@
  *   drop_record=N, drop_wait=N   the N-th cudaEventRecord or cudaStreamWaitEvent does nothing
  *   engines=KIND+...     build_fails, run_fails: the first engine of every graph; all_fail: every one at building;
  *                        nondeterministic: the first; none: no graph has any
+ *   cupti=KIND+...       taken: another profiler has it; silent: no records; lost: one in 50 without times; fails: records
+ *                        cannot be switched on; misjoins: nodes' ids are wrong
  * FATHOM_STANDIN_REPORT names a file that gets a report at exit, JSON lines. Without it a process in which a rule was broken
  * exits with 70. */
 #ifndef FATHOM_STANDIN_VENDOR_H

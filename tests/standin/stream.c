@@ -82,6 +82,7 @@ void stream_order_legacy(struct CUstream_st *s)
 cudaError_t stream_work(struct CUstream_st *s, struct work *work)
 {
     if (s->capture) return capture_add(s, work);
+    work->correlation = cupti_launched(work->kind);
     stream_order_legacy(s);
     s->clock.at[s->lane] = ++lane_time[s->lane];
     struct command c = {.kind = COMMAND_WORK, .work = work, .clock = s->clock};
@@ -104,7 +105,7 @@ static bool run_command(struct CUstream_st *s, struct command *c)
     bool hangs = false;
     switch (c->kind) {
     case COMMAND_WORK:
-        hangs = work_run(c->work, s->device, &c->clock, s->lane);
+        hangs = work_run(c->work, NULL, s->device, &c->clock, s->lane);
         if (!hangs) work_give(c->work);
         break;
     case COMMAND_GRAPH: hangs = graph_run(c, s); break;

@@ -33,6 +33,7 @@ struct vendor_options {
     bool refuse_after_graph;
     uint64_t refuse_after_call, hang, illegal, drop_record, drop_wait;
     bool build_fails, run_fails, all_fail, nondeterministic, no_engines;
+    bool cupti_taken, cupti_silent, cupti_lost, cupti_fails, cupti_misjoins;
 };
 extern struct vendor_options options;
 void options_parse(const char *text);
@@ -124,6 +125,7 @@ unsigned shared_bytes_at_most(void); /* a block's, when it asks for more than it
 extern const struct host_kernel probe_kernels[];
 extern const size_t probe_kernel_count;
 
+struct CUgraphNode_st;
 struct CUkern_st {
     const struct host_kernel *host;
     struct CUlib_st *library;
@@ -135,6 +137,7 @@ enum work_kind { WORK_KERNEL, WORK_COPY, WORK_FILL, WORK_CALL };
 struct work {
     enum work_kind kind;
     unsigned users;
+    uint32_t correlation; /* of the call that it came with; 0 = recorded */
     const char *name;
     struct {
         struct CUkern_st *kernel;
@@ -160,8 +163,9 @@ void work_give(struct work *work); /* one user less */
 void work_restart(void);
 /* Of a copy: what its pinned source holds now. */
 void work_note_source(struct work *work);
-/* True: it hangs. */
-bool work_run(struct work *work, struct device *device, const struct clock *clock, uint8_t lane);
+/* True: it hangs. node: of the graph that it belongs to, or NULL. */
+bool work_run(struct work *work, const struct CUgraphNode_st *node, struct device *device, const struct clock *clock,
+              uint8_t lane);
 
 /* ---- Streams ---- */
 
@@ -237,6 +241,7 @@ struct capture;
 
 struct CUgraphNode_st {
     struct work *work;
+    uint64_t id; /* the graph's in the high half */
     size_t number;
     unsigned lane;
     struct node_set before;
@@ -244,6 +249,7 @@ struct CUgraphNode_st {
 
 struct CUgraph_st {
     bool alive;
+    uint64_t id;
     struct node_set nodes; /* owned; as they were captured, which is a topological order */
     unsigned lanes;
 };
@@ -269,6 +275,20 @@ cudaError_t capture_refuses(struct CUstream_st *stream, cudaError_t status);
 bool event_is_captured(const struct CUevent_st *event);
 cudaError_t capture_spoil(struct capture *capture, cudaError_t status);
 void node_set_add(struct node_set *set, struct CUgraphNode_st *node);
+/* ---- CUPTI (cupti.c): is told what happens ---- */
+
+struct cupti_run {
+    uint64_t node, begin, end;
+    uint32_t device, stream, correlation;
+};
+void cupti_node_created(const struct CUgraphNode_st *node);
+void cupti_node_cloned(const struct CUgraphNode_st *node, const struct CUgraphNode_st *original);
+void cupti_node_destroyed(const struct CUgraphNode_st *node);
+/* A call that is not recorded; its correlation id. */
+uint32_t cupti_launched(enum work_kind kind);
+uint64_t cupti_now(void);
+void cupti_ran(const struct work *work, const struct cupti_run *run);
+
 /* Runs its nodes in a random order. True: one hangs. */
 bool graph_run(const struct command *command, struct CUstream_st *stream);
 

@@ -91,7 +91,8 @@ static void run(struct work *work, struct device *device)
     }
 }
 
-bool work_run(struct work *work, struct device *device, const struct clock *clock, uint8_t lane)
+bool work_run(struct work *work, const struct CUgraphNode_st *node, struct device *device, const struct clock *clock,
+              uint8_t lane)
 {
     bool computes = work->kind == WORK_KERNEL || work->kind == WORK_CALL;
     if (device->sticky) return false;
@@ -102,7 +103,14 @@ bool work_run(struct work *work, struct device *device, const struct clock *cloc
         return false;
     }
     access_now = (struct access){.clock = clock, .lane = lane, .what = work->name};
+    struct cupti_run ran = {.node = node ? node->id : 0,
+                            .device = (uint32_t)(device - devices),
+                            .stream = lane,
+                            .correlation = work->correlation,
+                            .begin = cupti_now()};
     run(work, device);
+    ran.end = cupti_now();
+    cupti_ran(work, &ran);
     access_now = (struct access){0};
     return false;
 }

@@ -1,0 +1,283 @@
+/* Records of a GPU's work, joined to the ops that started it, over the stand-in for CUDA and CUPTI. No GPU has
+ * confirmed them here. */
+#include "gpu_help.h"
+
+#ifdef FATHOM_CUDA
+#include "cupti_profiler.h"
+
+#define MOST_IDS 64
+#define OP_A     3
+#define OP_B     9
+
+/* A sink that remembers whose kernels came. */
+static struct seen {
+    struct trace_kernel table[MOST_IDS];
+    uint64_t times[MOST_IDS], timeless, unordered;
+    uint32_t stream[MOST_IDS];
+    char mark[512];
+    bool timed;
+    uint64_t lost;
+} seen;
+
+static void see_table(void *c, const struct trace_kernel *kernels, size_t count)
+{
+    struct seen *s = c;
+    for (size_t i = 0; i < count; i++) {
+        cr_assert_lt(kernels[i].id, MOST_IDS);
+        s->table[kernels[i].id] = kernels[i];
+        s->table[kernels[i].id].name = NULL; /* not ours to keep */
+    }
+}
+
+static void see_times(void *c, uint32_t device, const struct trace_kernel_time *times, size_t count)
+{
+    struct seen *s = c;
+    cr_expect_eq(device, 0);
+    for (size_t i = 0; i < count; i++) {
+        s->times[times[i].id]++;
+        s->timeless += times[i].begin_ns == 0;
+        s->unordered += i > 0 && times[i].end_ns < times[i - 1].end_ns;
+        cr_expect(times[i].begin_ns <= times[i].end_ns);
+    }
+}
+
+static void see_mark(void *c, uint64_t ns, const char *text)
+{
+    cr_expect(ns > 0);
+    snprintf(((struct seen *)c)->mark, sizeof seen.mark, "%s", text);
+}
+
+static bool wants(void *c, uint64_t step)
+{
+    (void)step;
+    return ((struct seen *)c)->timed;
+}
+
+static void see_lost(void *c, uint32_t device, enum trace_loss what, uint64_t count, uint64_t ns)
+{
+    (void)device, (void)what, (void)ns;
+    ((struct seen *)c)->lost += count;
+}
+
+static struct trace_sink sink = {.context = &seen,
+                                 .kernel_table = see_table,
+                                 .kernels = see_times,
+                                 .mark = see_mark,
+                                 .wants_ops = wants,
+                                 .lost = see_lost};
+
+/* Records of an op, over all of its kernels; *ids of them. */
+static uint64_t records_of(uint32_t op, uint32_t *ids)
+{
+    uint64_t records = 0;
+    *ids = 0;
+    for (uint32_t i = 0; i < MOST_IDS; i++) {
+        if (seen.times[i] == 0 || seen.table[i].op != op) continue;
+        records += seen.times[i];
+        ++*ids;
+    }
+    return records;
+}
+
+struct profiled {
+    struct gpu gpu;
+    struct cupti_profiler *profiler;
+    struct trace_sink *sink; /* the run's */
+};
+
+static struct profiled profiled_begin(const char *options)
+{
+    struct profiled p = {0};
+    struct error err = {0};
+    seen = (struct seen){.timed = true};
+    gpu_choose(options);
+    cr_assert(cupti_profiler_open(&sink, &p.profiler, &err), "%s", err.text);
+    p.sink = cupti_profiler_sink(p.profiler);
+    p.gpu = gpu_begin(options, 1 << 20);
+    return p;
+}
+
+static struct cupti_profiler_report profiled_end(struct profiled *p)
+{
+    struct cupti_profiler_report report;
+    gpu_wait(&p->gpu, p->gpu.stream);
+    cupti_profiler_close(p->profiler, &report);
+    gpu_end(&p->gpu);
+    return report;
+}
+
+/* An op that starts so many fills. */
+static void launch(struct profiled *p, uint32_t op, const char *pass, struct stream *stream, unsigned fills)
+{
+    p->sink->launch_begin(p->sink->context, 0, op, pass);
+    for (unsigned i = 0; i < fills; i++)
+        GPU_OK(&p->gpu, p->gpu.backend->fill(p->gpu.device, stream, 4096 * (i + 8 * op), 512, 1, &p->gpu.err));
+    p->sink->launch_end(p->sink->context, 0);
+}
+
+static struct recording *record(struct profiled *p)
+{
+    struct recording *recording;
+    struct gpu *g = &p->gpu;
+    GPU_OK(g, g->backend->record_begin(g->device, g->stream, &recording, &g->err));
+    launch(p, OP_A, "forward", g->stream, 2);
+    launch(p, OP_B, "backward", g->stream, 3);
+    GPU_OK(g, g->backend->record_end(recording, &g->err));
+    return recording;
+}
+
+static void replay(struct profiled *p, struct recording *recording, uint64_t step)
+{
+    struct gpu *g = &p->gpu;
+    p->sink->wants_ops(p->sink->context, step);
+    GPU_OK(g, g->backend->replay(recording, g->stream, &g->err));
+    gpu_wait(g, g->stream);
+}
+
+/* ---- Joining ---- */
+
+Test(cupti, replayed_work_belongs_to_the_op_that_was_recorded)
+{
+    struct profiled p = profiled_begin("seed=1");
+    struct recording *recording = record(&p);
+    uint32_t ids;
+    for (uint64_t step = 0; step < 20; step++) replay(&p, recording, step);
+    p.gpu.backend->recording_destroy(recording);
+    struct cupti_profiler_report report = profiled_end(&p);
+    cr_expect_eq(records_of(OP_A, &ids), 40);
+    cr_expect_eq(ids, 2, "each place of the step has an id");
+    cr_expect_eq(records_of(OP_B, &ids), 60);
+    cr_expect_eq(ids, 3);
+    cr_expect_eq(report.unattributed, 0);
+    cr_expect_eq(report.records, 100);
+    cr_expect_eq(report.dropped + report.timeless + seen.lost + seen.unordered, 0);
+    cr_expect_str_empty(report.fault);
+}
+
+Test(cupti, what_is_recorded_again_keeps_its_ids)
+{
+    struct profiled p = profiled_begin("seed=2");
+    uint32_t ids;
+    for (int again = 0; again < 5; again++) {
+        struct recording *recording = record(&p);
+        replay(&p, recording, 0);
+        p.gpu.backend->recording_destroy(recording);
+    }
+    profiled_end(&p);
+    cr_expect_eq(records_of(OP_A, &ids), 10);
+    cr_expect_eq(ids, 2);
+}
+
+Test(cupti, launches_outside_recordings_belong_to_their_op)
+{
+    struct profiled p = profiled_begin("seed=3");
+    uint32_t ids;
+    p.sink->wants_ops(p.sink->context, 0);
+    for (int i = 0; i < 7; i++) launch(&p, OP_A, "forward", p.gpu.stream, 2);
+    launch(&p, OP_B, "evaluate", p.gpu.stream, 4);
+    gpu_wait(&p.gpu, p.gpu.stream);
+    GPU_OK(&p.gpu, p.gpu.backend->fill(p.gpu.device, p.gpu.stream, 0, 64, 1, &p.gpu.err));
+    struct cupti_profiler_report report = profiled_end(&p);
+    cr_expect_eq(records_of(OP_A, &ids), 14);
+    cr_expect_eq(ids, 2, "the same as in a recording: the how-manieth of the op");
+    cr_expect_eq(records_of(OP_B, &ids), 0, "an evaluation's ops are in no table");
+    cr_expect_eq(records_of(TRACE_NO_OWNER, &ids), 1);
+    cr_expect_eq(report.unattributed, 1);
+}
+
+Test(cupti, steps_that_are_not_timed_leave_no_records)
+{
+    struct profiled p = profiled_begin("seed=4");
+    struct recording *recording = record(&p);
+    for (uint64_t step = 0; step < 12; step++) {
+        seen.timed = step % 4 == 0;
+        cr_expect_not(p.sink->wants_ops(p.sink->context, step), "the run never times ops itself");
+        replay(&p, recording, step);
+    }
+    p.gpu.backend->recording_destroy(recording);
+    cr_expect_eq(profiled_end(&p).records, 15);
+}
+
+/* ---- Faults ---- */
+
+Test(cupti, another_profiler_has_it)
+{
+    struct cupti_profiler *profiler;
+    struct error err = {0};
+    gpu_choose("cupti=taken");
+    cr_assert_not(cupti_profiler_open(&sink, &profiler, &err));
+    cr_expect(strstr(err.text, "another profiler"), "%s", err.text);
+}
+
+Test(cupti, records_that_cannot_be_switched_on_leave_a_mark)
+{
+    struct profiled p = profiled_begin("cupti=fails");
+    cr_expect(p.sink->wants_ops(p.sink->context, 0), "ops are timed as without it");
+    struct cupti_profiler_report report = profiled_end(&p);
+    cr_expect(strstr(seen.mark, "no longer recorded: switching records: CUPTI_ERROR_NOT_INITIALIZED"), "%s", seen.mark);
+    cr_expect(strstr(report.fault, "switching records"), "%s", report.fault);
+}
+
+Test(cupti, silence_is_said)
+{
+    struct profiled p = profiled_begin("cupti=silent");
+    struct recording *recording = record(&p);
+    bool own = false;
+    for (uint64_t step = 0; step < 200 && !own; step++) {
+        own = p.sink->wants_ops(p.sink->context, step);
+        GPU_OK(&p.gpu, p.gpu.backend->replay(recording, p.gpu.stream, &p.gpu.err));
+        gpu_wait(&p.gpu, p.gpu.stream);
+    }
+    p.gpu.backend->recording_destroy(recording);
+    profiled_end(&p);
+    cr_expect(own);
+    cr_expect(strstr(seen.mark, "CUPTI gave no records"), "%s", seen.mark);
+}
+
+Test(cupti, lost_times_are_counted_and_not_shown_as_zero)
+{
+    struct profiled p = profiled_begin("cupti=lost");
+    struct recording *recording = record(&p);
+    for (uint64_t step = 0; step < 40; step++) replay(&p, recording, step);
+    p.gpu.backend->recording_destroy(recording);
+    struct cupti_profiler_report report = profiled_end(&p);
+    cr_expect_eq(report.records, 200);
+    cr_expect_eq(report.timeless, 4);
+    cr_expect_eq(seen.timeless, 4);
+}
+
+/* Its node says another op; the kernel's name says no: it is nobody's rather than the wrong one's. */
+Test(cupti, a_join_that_the_kernels_name_denies_is_no_join)
+{
+    struct profiled p = profiled_begin("seed=5");
+    struct gpu *g = &p.gpu;
+    struct recording *recording;
+    const struct step step = {0};
+    uint32_t ids;
+    GPU_OK(g, g->backend->record_begin(g->device, g->stream, &recording, &g->err));
+    launch(&p, OP_A, "forward", g->stream, 1);
+    launch(&p, OP_B, "forward", g->stream, 1);
+    GPU_OK(g, g->backend->record_end(recording, &g->err));
+    replay(&p, recording, 0);
+    gpu_restart("cupti=misjoins");
+    GPU_OK(g, g->backend->set_step(g->device, g->stream, &step, &g->err)); /* nobody's kernel */
+    replay(&p, recording, 1);
+    g->backend->recording_destroy(recording);
+    struct cupti_profiler_report report = profiled_end(&p);
+    cr_expect_eq(records_of(OP_A, &ids) + records_of(OP_B, &ids) + records_of(TRACE_NO_OWNER, &ids), report.records);
+    cr_expect_geq(report.unattributed, 1);
+}
+
+Test(cupti, it_can_be_opened_again)
+{
+    for (int again = 0; again < 3; again++) {
+        struct profiled p = profiled_begin("seed=6");
+        struct recording *recording = record(&p);
+        replay(&p, recording, 0);
+        p.gpu.backend->recording_destroy(recording);
+        cr_expect_eq(profiled_end(&p).records, 5);
+    }
+}
+#else
+Test(cupti, without_cuda) { gpu_choose(""); }
+#endif

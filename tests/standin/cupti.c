@@ -1,0 +1,288 @@
+/* CUPTI's activity records and callbacks, of what the stand-in runs.
+ *
+ * Nodes are announced as CUPTI does: created while a stream is captured, created and cloned when a graph is
+ * instantiated; records of a replay bear the id of the clone. A call of the runtime is announced with its correlation
+ * id, which the record bears. Times are those of the work on the host. Faults: FATHOM_STANDIN's cupti=KIND+... */
+#include <cupti.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vendor.h"
+
+#define LOST_EVERY 50u
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the buffer; never held while a callback of the user's
+                                                          * runs but those for buffers, as in CUPTI */
+static CUpti_CallbackFunc callback;
+static void *callback_context;
+static bool wants_nodes, wants_launches;
+static CUpti_TimestampCallbackFunc stamp;
+static CUpti_BuffersCallbackRequestFunc request;
+static CUpti_BuffersCallbackCompleteFunc complete;
+static bool enabled[CUPTI_ACTIVITY_KIND_COUNT];
+static struct {
+    uint8_t *bytes;
+    size_t size, valid;
+} buffer;
+static size_t dropped;
+static uint32_t last_correlation;
+static uint64_t written;
+
+/* ---- Announcements ---- */
+
+static void announce(CUpti_CallbackId id, const struct CUgraphNode_st *node, const struct CUgraphNode_st *original)
+{
+    CUpti_GraphData graph = {.node = (CUgraphNode)(uintptr_t)node, .originalNode = (CUgraphNode)(uintptr_t)original};
+    CUpti_ResourceData data = {.resourceDescriptor = &graph};
+    if (callback && wants_nodes) callback(callback_context, CUPTI_CB_DOMAIN_RESOURCE, id, &data);
+}
+
+void cupti_node_created(const struct CUgraphNode_st *node)
+{
+    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED, node, NULL);
+}
+
+void cupti_node_cloned(const struct CUgraphNode_st *node, const struct CUgraphNode_st *original)
+{
+    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED, node, NULL);
+    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED, node, original);
+}
+
+void cupti_node_destroyed(const struct CUgraphNode_st *node)
+{
+    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING, node, NULL);
+}
+
+uint32_t cupti_launched(enum work_kind kind)
+{
+    CUpti_CallbackData data = {.callbackSite = CUPTI_API_ENTER, .correlationId = ++last_correlation};
+    CUpti_CallbackId id = kind == WORK_COPY   ? CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyAsync_v3020
+                          : kind == WORK_FILL ? CUPTI_RUNTIME_TRACE_CBID_cudaMemsetAsync_v3020
+                                              : CUPTI_RUNTIME_TRACE_CBID_cudaLaunchKernel_v7000;
+    if (callback && wants_launches) callback(callback_context, CUPTI_CB_DOMAIN_RUNTIME_API, id, &data);
+    return last_correlation;
+}
+
+/* ---- Records ---- */
+
+static void hand_over(void)
+{
+    if (!buffer.bytes) return;
+    complete(NULL, 0, buffer.bytes, buffer.size, buffer.valid);
+    buffer.bytes = NULL;
+}
+
+/* Room for a record; NULL: dropped. */
+static void *make_room(size_t bytes)
+{
+    size_t most = 0;
+    if (buffer.bytes && buffer.valid + bytes > buffer.size) hand_over();
+    if (!buffer.bytes) {
+        buffer.valid = 0;
+        request(&buffer.bytes, &buffer.size, &most);
+    }
+    if (!buffer.bytes) {
+        dropped++;
+        return NULL;
+    }
+    void *room = buffer.bytes + buffer.valid;
+    memset(room, 0, bytes);
+    buffer.valid += bytes;
+    written++;
+    return room;
+}
+
+static void write_kernel(const struct work *work, const struct cupti_run *run)
+{
+    CUpti_ActivityKernel10 *k = make_room(sizeof *k);
+    if (!k) return;
+    k->kind = CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL;
+    k->name = work->name;
+    k->start = run->begin, k->end = run->end;
+    k->deviceId = run->device, k->streamId = run->stream;
+    k->correlationId = run->correlation, k->graphNodeId = run->node;
+    k->gridX = (int32_t)work->launch.grid_x, k->gridY = (int32_t)work->launch.grid_y, k->gridZ = 1;
+    k->blockX = (int32_t)work->launch.threads, k->blockY = k->blockZ = 1;
+    k->dynamicSharedMemory = (int32_t)work->launch.shared_bytes;
+}
+
+static void write_copy(const struct work *work, const struct cupti_run *run)
+{
+    CUpti_ActivityMemcpy6 *c = make_room(sizeof *c);
+    if (!c) return;
+    bool from = memory_is_device(work->copy.from), to = memory_is_device(work->copy.to);
+    c->kind = CUPTI_ACTIVITY_KIND_MEMCPY;
+    c->copyKind =
+        from ? to ? CUPTI_ACTIVITY_MEMCPY_KIND_DTOD : CUPTI_ACTIVITY_MEMCPY_KIND_DTOH : CUPTI_ACTIVITY_MEMCPY_KIND_HTOD;
+    c->bytes = work->copy.bytes;
+    c->start = run->begin, c->end = run->end;
+    c->deviceId = run->device, c->streamId = run->stream;
+    c->correlationId = run->correlation, c->graphNodeId = run->node;
+}
+
+static void write_fill(const struct work *work, const struct cupti_run *run)
+{
+    CUpti_ActivityMemset4 *f = make_room(sizeof *f);
+    if (!f) return;
+    f->kind = CUPTI_ACTIVITY_KIND_MEMSET;
+    f->bytes = work->copy.bytes;
+    f->start = run->begin, f->end = run->end;
+    f->deviceId = run->device, f->streamId = run->stream;
+    f->correlationId = run->correlation, f->graphNodeId = run->node;
+}
+
+uint64_t cupti_now(void) { return stamp ? stamp() : 0; }
+
+void cupti_ran(const struct work *work, const struct cupti_run *ran)
+{
+    struct cupti_run run = *ran;
+    pthread_mutex_lock(&lock);
+    if (options.cupti_lost && written % LOST_EVERY == 0) run.begin = run.end = 0;
+    if (options.cupti_misjoins && run.node) run.node ^= 1;
+    if (!options.cupti_silent && request) {
+        if ((work->kind == WORK_KERNEL || work->kind == WORK_CALL) && enabled[CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL])
+            write_kernel(work, &run);
+        if (work->kind == WORK_COPY && enabled[CUPTI_ACTIVITY_KIND_MEMCPY]) write_copy(work, &run);
+        if (work->kind == WORK_FILL && enabled[CUPTI_ACTIVITY_KIND_MEMSET]) write_fill(work, &run);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- The library's calls ---- */
+
+CUptiResult EXPORTED CUPTIAPI cuptiGetVersion(uint32_t *version)
+{
+    *version = 130000;
+    return CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiGetResultString(CUptiResult result, const char **text)
+{
+    *text = result == CUPTI_ERROR_NOT_INITIALIZED ? "CUPTI_ERROR_NOT_INITIALIZED" : "CUPTI_ERROR_UNKNOWN";
+    return CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiSubscribe(CUpti_SubscriberHandle *subscriber, CUpti_CallbackFunc call, void *context)
+{
+    lock_take();
+    bool taken = callback || options.cupti_taken;
+    if (!taken) {
+        callback = call;
+        callback_context = context;
+        *subscriber = (CUpti_SubscriberHandle)&callback;
+    }
+    lock_give();
+    return taken ? CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED : CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiUnsubscribe(CUpti_SubscriberHandle subscriber)
+{
+    if (!subscriber || !callback) return CUPTI_ERROR_INVALID_PARAMETER;
+    lock_take();
+    callback = NULL;
+    wants_nodes = wants_launches = false;
+    lock_give();
+    return CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiEnableCallback(uint32_t enable, CUpti_SubscriberHandle subscriber,
+                                                  CUpti_CallbackDomain domain, CUpti_CallbackId id)
+{
+    (void)id;
+    if (!subscriber) return CUPTI_ERROR_INVALID_PARAMETER;
+    if (domain == CUPTI_CB_DOMAIN_RESOURCE) wants_nodes = enable;
+    if (domain == CUPTI_CB_DOMAIN_RUNTIME_API) wants_launches = enable;
+    return CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiActivityRegisterTimestampCallback(CUpti_TimestampCallbackFunc call)
+{
+    for (size_t i = 0; i < CUPTI_ACTIVITY_KIND_COUNT; i++)
+        if (enabled[i]) return CUPTI_ERROR_INVALID_OPERATION; /* before any kind */
+    stamp = call;
+    return CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiActivityRegisterCallbacks(CUpti_BuffersCallbackRequestFunc give,
+                                                             CUpti_BuffersCallbackCompleteFunc take)
+{
+    if (!give || !take) return CUPTI_ERROR_INVALID_PARAMETER;
+    request = give;
+    complete = take;
+    return CUPTI_SUCCESS;
+}
+
+static CUptiResult switch_kind(CUpti_ActivityKind kind, bool on)
+{
+    if (on && options.cupti_fails) return CUPTI_ERROR_NOT_INITIALIZED;
+    if (on && !request) return CUPTI_ERROR_INVALID_OPERATION;
+    pthread_mutex_lock(&lock);
+    enabled[kind] = on;
+    pthread_mutex_unlock(&lock);
+    return CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiActivityEnable(CUpti_ActivityKind kind) { return switch_kind(kind, true); }
+CUptiResult EXPORTED CUPTIAPI cuptiActivityDisable(CUpti_ActivityKind kind) { return switch_kind(kind, false); }
+
+CUptiResult EXPORTED CUPTIAPI cuptiActivityFlushAll(uint32_t flag)
+{
+    (void)flag;
+    pthread_mutex_lock(&lock);
+    if (buffer.valid > 0) hand_over();
+    pthread_mutex_unlock(&lock);
+    return CUPTI_SUCCESS;
+}
+
+static size_t record_bytes(CUpti_ActivityKind kind)
+{
+    switch (kind) {
+    case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL: return sizeof(CUpti_ActivityKernel10);
+    case CUPTI_ACTIVITY_KIND_MEMCPY: return sizeof(CUpti_ActivityMemcpy6);
+    case CUPTI_ACTIVITY_KIND_MEMSET: return sizeof(CUpti_ActivityMemset4);
+    default: return 0;
+    }
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiActivityGetNextRecord(uint8_t *bytes, size_t valid, CUpti_Activity **record)
+{
+    uint8_t *at = bytes;
+    if (*record) {
+        size_t size = record_bytes((*record)->kind);
+        if (size == 0) return CUPTI_ERROR_INVALID_KIND;
+        at = (uint8_t *)*record + size;
+    }
+    if (at + sizeof(CUpti_Activity) > bytes + valid) return CUPTI_ERROR_MAX_LIMIT_REACHED;
+    *record = (CUpti_Activity *)(void *)at;
+    return CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiActivityGetNumDroppedRecords(CUcontext context, uint32_t stream, size_t *count)
+{
+    (void)context;
+    (void)stream;
+    pthread_mutex_lock(&lock);
+    *count = dropped;
+    dropped = 0;
+    pthread_mutex_unlock(&lock);
+    return CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiGetGraphNodeId(CUgraphNode node, uint64_t *id)
+{
+    *id = ((const struct CUgraphNode_st *)(const void *)node)->id;
+    return CUPTI_SUCCESS;
+}
+
+CUptiResult EXPORTED CUPTIAPI cuptiFinalize(void)
+{
+    pthread_mutex_lock(&lock);
+    memset(enabled, 0, sizeof enabled);
+    buffer.bytes = NULL;
+    request = NULL;
+    complete = NULL;
+    stamp = NULL;
+    pthread_mutex_unlock(&lock);
+    return CUPTI_SUCCESS;
+}
