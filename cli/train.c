@@ -15,10 +15,10 @@
 #include "outputs.h"
 #include "page.h"
 #include "printable.h"
-#include "session.h"
 #include "stop.h"
 #include "text.h"
 #include "train_command.h"
+#include "train_profile.h"
 #include "units.h"
 #include "writer.h"
 
@@ -77,6 +77,7 @@ static const char manual[] = "NAME\n"
                              "                          leaves it, the run goes on\n"
                              "    --time-every N        time the ops of one step in N, whatever it costs (1 =\n"
                              "                          all but one in 32)\n"
+                             "    --record-steps A:B    also time steps A to B, whatever it costs\n"
                              "    --evaluate-every N    run the test set every N steps; if not given, at the\n"
                              "                          end, and with the plateau schedule after each pass\n"
                              "                          over the images\n"
@@ -131,8 +132,6 @@ static const char manual_end[] = "  Learning; each defaults to the papers' choic
                                  "    fathom train plan.json --data cifar-10-batches-bin --save run \\\n"
                                  "        --save-every 1000 --trace run.trace\n"
                                  "    fathom train plan.json --data cifar-10-batches-bin --resume run\n";
-
-#define MOST_TRACE_COST 0.005 /* of the run, for timing ops */
 
 /* ---- How to learn ---- */
 
@@ -397,17 +396,24 @@ static void say_traced(const struct trace_writer_stats *stats)
         stats->queue_bytes * 4 >> 10, units_format_bytes(stats->queue_bytes, held));
 }
 
+struct reporting {
+    struct train_command *command;
+    const struct plan *plan;
+};
+
+static bool train_reporting(void *context, struct trace_sink *sink, struct error *err)
+{
+    const struct reporting *r = context;
+    return train_plan(r->command, r->plan, sink, err);
+}
+
 static bool train_traced(struct train_command *c, const struct plan *plan, struct error *err)
 {
     if (!c->trace) return train_plan(c, plan, NULL, err);
     struct trace_writer *writer;
-    struct session *session = NULL;
     TRY(open_trace(c, plan, &writer, err));
     c->options.time_ops = true;
-    struct session_options options = {.every = c->time_every, .most_cost = c->time_every ? 0 : MOST_TRACE_COST};
-    bool ok = session_open(trace_writer_sink(writer), &options, &session, err) &&
-              train_plan(c, plan, session_sink(session), err);
-    session_close(session);
+    bool ok = train_profile_run(c, trace_writer_sink(writer), train_reporting, &(struct reporting){c, plan}, err);
     struct trace_writer_stats stats;
     trace_writer_stop(writer);
     trace_writer_stats(writer, &stats);
@@ -445,6 +451,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"trace-queue", 0, OPTION_BYTES, &c->trace_queue, 24 << 10, 1 << 30},
         {"top", 0, OPTION_FLAG, &c->top, 0, 0},
         {"time-every", 0, OPTION_COUNT, &c->time_every, 1, 1e9},
+        {"record-steps", 0, OPTION_TEXT, &c->record_steps, 0, 0},
         {"evaluate-every", 0, OPTION_COUNT, &o->evaluate_every, 1, 1e15},
         {"evaluate-images", 0, OPTION_COUNT, &o->evaluate_images, 1, 1e15},
         {"no-evaluate", 0, OPTION_FLAG, &o->skip_evaluation, 0, 0},
@@ -471,6 +478,10 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
     if (!o->data_path)
         return error_set(err, ERROR_INPUT, "--data: a dataset is wanted; `fathom data synth DIR` makes one");
+    TRY(train_profile_steps(c->record_steps, &c->recorded_first, &c->recorded_count, err));
+    if (c->record_steps && !c->trace)
+        return error_set(err, ERROR_INPUT,
+                         "--record-steps: what is recorded goes to a trace; --trace FILE is wanted with it");
     if (c->top && !c->trace) return error_set(err, ERROR_INPUT, "--top: shows a trace; --trace FILE is wanted with it");
     o->augment = !c->no_augment;
     return true;

@@ -12,12 +12,13 @@ struct train_command {
     struct train_options options;
     struct plan_flags flags;
     /* As given; NULL, 0 or NAN = not given. */
-    const char *trace, *backend;
+    const char *trace, *backend, *record_steps;
     const char *word; /* a plan file or a model */
     struct schedule_change change;
     double epochs, momentum, weight_decay;
     uint64_t time_every, trace_queue;
     bool no_augment, top;
+    uint64_t recorded_first, recorded_count; /* steps that are timed whatever it costs, from 0 */
     bool papers_steps; /* iterations are the papers' passes over these images */
     const struct backend *runs_on;
     struct host_gpus gpus; /* once looked for */

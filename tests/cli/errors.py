@@ -207,6 +207,9 @@ def check_train(folder):
     refused(['train', plan, '--data', data, '--save', '/proc/self', '--trace', kept], '--save', '/proc/self')
     refused(['train', plan, '--data', data, '--log', '/proc/self/log', '--trace', kept], '--log', '/proc/self/log')
     refused(['train', plan, '--data', data, '--top', '--trace', kept], '--top', 'terminal')
+    refused(['train', plan, '--data', data, '--record-steps', '3:5'], '--record-steps', '--trace FILE')
+    for steps in ('5:3', '0:2', '3:', 'x', '1:2:3'):
+        refused(['train', plan, '--data', data, '--trace', kept, '--record-steps', steps], '--record-steps', steps, 'FIRST:LAST')
     refused(['train', plan, '--data', data, '--iterations', 1, '--log', folder / 'no' / 'log.jsonl'], 'log.jsonl')
     batch = data / 'data_batch_1.bin'
     whole = batch.read_bytes()
