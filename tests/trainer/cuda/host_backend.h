@@ -98,6 +98,18 @@ static bool host_copy_in(struct device *device, struct stream *stream, uint64_t 
     return true;
 }
 
+static bool host_image_in(struct device *device, struct stream *stream, const struct tensor *tensor, uint64_t offset,
+                          const float *host, struct error *err)
+{
+    void *to = device->arena + offset;
+    const uint64_t count = tensor_elements(tensor);
+    if (tensor->dtype == DTYPE_F32) return host_copy_in(device, stream, offset, host, tensor->bytes, err);
+    host_run(tensor->dtype == DTYPE_F16 ? "round_elements_f16" : "round_elements_bf16",
+             (struct launch_shape){.blocks = 2, .threads = KERNEL_THREADS},
+             &(struct round_arguments){host, to, count, 0});
+    return true;
+}
+
 static bool host_copy_out(struct device *device, struct stream *stream, void *host, uint64_t offset, uint64_t bytes,
                           struct error *err)
 {
@@ -169,6 +181,7 @@ static void host_op_release(struct prepared *p)
     {                                                                                                                  \
         .name = (own_name), .op_workspace = host_workspace, .device_create = (create),                                 \
         .device_destroy = host_device_destroy, .set_step = host_set_step, .copy_in = host_copy_in,                     \
+        .image_in = host_image_in,                                                                                     \
         .copy_out = host_copy_out, .fill = host_fill, .parameter_in = host_parameter_in,                               \
         .parameter_out = host_parameter_out, .op_prepare = host_op_prepare, .op_launch = host_op_launch,               \
         .op_release = host_op_release,                                                                                 \

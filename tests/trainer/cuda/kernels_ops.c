@@ -76,6 +76,7 @@ static void run_case(const struct ops_case *c, uint64_t seed, enum dtype dtype)
     world_randomize(&kernels, seed);
     world_randomize(&slow, seed);
     if (is_half(dtype)) world_halve(&kernels, dtype), world_halve(&slow, dtype);
+    slow.threads = 1;
     host_backend_seed = seed;
     run_both(&kernels, &slow, c->kind, pass_of(c->kind));
     share_results(&kernels, &slow);
@@ -95,4 +96,317 @@ Test(kernels_ops, agree_with_the_reference)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)
             if (dtype == DTYPE_F32 || has_activations(cases[i].kind)) run_case(&cases[i], 3 * i + dtype + 1, dtype);
+}
+
+/* ---- Other passes ---- */
+
+struct pair {
+    struct world kernels, slow;
+};
+
+static void pair_init(struct pair *pair, const struct ops_case *c, uint64_t seed)
+{
+    world_init(&pair->kernels, &host_backend, c);
+    world_init(&pair->slow, &cpu_reference_backend, c);
+    world_randomize(&pair->kernels, seed);
+    world_randomize(&pair->slow, seed);
+    pair->slow.threads = 1;
+    host_backend_seed = seed;
+}
+
+static void pair_finish(struct pair *pair)
+{
+    world_finish(&pair->kernels);
+    world_finish(&pair->slow);
+}
+
+static bool is_one_of(enum op_kind kind, const enum op_kind *kinds)
+{
+    for (; *kinds != OP_KINDS; kinds++)
+        if (*kinds == kind) return true;
+    return false;
+}
+
+/* BN with running statistics and nothing else written, pools without a mask, dropout the identity. */
+Test(kernels_ops, agree_when_evaluating)
+{
+    static const enum op_kind kinds[] = {OP_BN, OP_MAXPOOL, OP_DROPOUT, OP_CONV, OP_FC, OP_SOFTMAX_LOSS, OP_KINDS};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pair pair;
+        if (!is_one_of(cases[i].kind, kinds)) continue;
+        pair_init(&pair, &cases[i], i + 1);
+        run_both(&pair.kernels, &pair.slow, cases[i].kind, PASS_EVALUATE);
+        if (cases[i].kind == OP_DROPOUT)
+            cr_expect_arr_eq(pair.kernels.values[X], pair.kernels.values[Y], pair.kernels.tensors[X].bytes);
+        pair_finish(&pair);
+    }
+}
+
+/* A BN that runs again reads its statistics, and leaves the running ones alone. */
+Test(kernels_ops, a_normalisation_runs_again)
+{
+    const struct ops_case c = {"again", OP_BN, {2, 5, 5, 16}, 16, 0, 0, 0, false, true};
+    struct pair pair;
+    struct error err = {0};
+    pair_init(&pair, &c, 5);
+    run_both(&pair.kernels, &pair.slow, OP_BN, PASS_FORWARD);
+    for (enum slot s = MEAN; s <= VARIANCE; s++)
+        memcpy(pair.slow.values[s], pair.kernels.values[s], pair.slow.tensors[s].bytes);
+    float *y = malloc(pair.kernels.tensors[Y].bytes);
+    memcpy(y, pair.kernels.values[Y], pair.kernels.tensors[Y].bytes);
+    const float running = world_f32(&pair.kernels, RUNNING_MEAN)[3];
+    cr_assert(world_run(&pair.kernels, OP_BN, PASS_RECOMPUTE, &err), "%s", err.text);
+    cr_expect_arr_eq(pair.kernels.values[Y], y, pair.kernels.tensors[Y].bytes);
+    cr_expect_eq(world_f32(&pair.kernels, RUNNING_MEAN)[3], running);
+    free(y);
+    pair_finish(&pair);
+}
+
+/* Masks are the CPU's, bit by bit: so the words of random numbers are. */
+Test(kernels_ops, dropout_draws_the_masks_of_the_cpu)
+{
+    const struct ops_case c = {.name = "masks", .kind = OP_DROPOUT, .x = {3, 11, 11, 13}};
+    for (uint64_t number = 0; number < 4; number++) {
+        struct pair pair;
+        pair_init(&pair, &c, 9);
+        pair.kernels.step.number = pair.slow.step.number = number << 20 | number;
+        pair.kernels.step.micro_batch = pair.slow.step.micro_batch = (uint32_t)number;
+        pair.kernels.step.seed = pair.slow.step.seed = number * 0x123456789abcu;
+        run_both(&pair.kernels, &pair.slow, OP_DROPOUT, PASS_FORWARD);
+        cr_expect_arr_eq(pair.kernels.values[Y], pair.slow.values[Y], pair.slow.tensors[Y].bytes);
+        run_both(&pair.kernels, &pair.slow, OP_DROPOUT_BWD, PASS_BACKWARD);
+        cr_expect_arr_eq(pair.kernels.values[DX], pair.slow.values[DX], pair.slow.tensors[DX].bytes);
+        pair_finish(&pair);
+    }
+}
+
+/* An output that takes an input's bytes gets the same bits there. */
+Test(kernels_ops, in_place_changes_nothing)
+{
+    static const struct {
+        enum op_kind forward, kind;
+        int input;
+        enum op_pass pass;
+    } rows[] = {{OP_RELU, OP_RELU, 0, PASS_FORWARD},
+                {OP_ADD, OP_ADD, 0, PASS_FORWARD},
+                {OP_ADD, OP_ADD, 1, PASS_FORWARD},
+                {OP_ADD, OP_ADD, 0, PASS_RECONSTRUCT},
+                {OP_ADD, OP_ADD, 1, PASS_RECONSTRUCT},
+                {OP_MUL, OP_MUL, 1, PASS_FORWARD},
+                {OP_SCALE, OP_SCALE, 0, PASS_FORWARD},
+                {OP_SIGMOID, OP_SIGMOID, 0, PASS_FORWARD},
+                {OP_DROPOUT, OP_DROPOUT, 0, PASS_FORWARD},
+                {OP_RELU, OP_RELU_BWD, 0, PASS_FORWARD},
+                {OP_RELU, OP_RELU_BWD, 1, PASS_FORWARD},
+                {OP_SIGMOID, OP_SIGMOID_BWD, 1, PASS_FORWARD},
+                {OP_DROPOUT, OP_DROPOUT_BWD, 0, PASS_FORWARD},
+                {OP_BN, OP_BN, 0, PASS_FORWARD},
+                {OP_BN, OP_BN_BWD, 0, PASS_FORWARD},
+                {OP_BN, OP_BN_BWD, 1, PASS_FORWARD},
+                {OP_ADD_GRADIENT, OP_ADD_GRADIENT, 1, PASS_FORWARD},
+                {OP_SOFTMAX_LOSS, OP_SOFTMAX_LOSS_BWD, 0, PASS_FORWARD}};
+    const uint32_t shapes[][4] = {{3, 8, 8, 16}, {2, 7, 7, 13}};
+    for (size_t i = 0; i < 2 * (sizeof rows / sizeof *rows); i++) {
+        struct ops_case c = {.name = "in place", .kind = rows[i / 2].forward, .relu = true};
+        memcpy(c.x, shapes[i % 2], sizeof c.x);
+        struct world apart, together;
+        struct error err = {0};
+        world_init(&apart, &host_backend, &c);
+        world_init(&together, &host_backend, &c);
+        world_randomize(&apart, i);
+        world_randomize(&together, i);
+        together.in_place = rows[i / 2].input;
+        const enum op_kind kind = rows[i / 2].kind;
+        host_backend_seed = 2 * i + 1;
+        cr_assert(world_run(&apart, kind, rows[i / 2].pass, &err), "%s", err.text);
+        host_backend_seed = 2 * i + 2;
+        cr_assert(world_run(&together, kind, rows[i / 2].pass, &err), "%s", err.text);
+        const enum slot out = operands_of(kind, &c).out[0];
+        cr_expect_arr_eq(apart.values[out], together.values[out], apart.tensors[out].bytes, "%s over input %d",
+                         op_kind_name(kind), rows[i / 2].input);
+        cr_expect(together.canaries_held);
+        world_finish(&apart);
+        world_finish(&together);
+    }
+}
+
+/* ---- Steps that change nothing, and what leads to them ---- */
+
+static void run_alone(struct pair *pair, enum op_kind kind, enum op_pass pass)
+{
+    struct error err = {0};
+    cr_assert(world_run(&pair->kernels, kind, pass, &err), "%s", err.text);
+    cr_assert(world_run(&pair->slow, kind, pass, &err), "%s", err.text);
+}
+
+static void set_scale(struct pair *pair, struct loss_scale scale)
+{
+    memcpy(pair->kernels.values[LOSS_SCALE], &scale, sizeof scale);
+    memcpy(pair->slow.values[LOSS_SCALE], &scale, sizeof scale);
+}
+
+/* The scale moves as the CPU's does, over overflows and streaks, from its least to its most. */
+Test(kernels_ops, the_loss_scale_moves_as_the_cpus)
+{
+    const struct ops_case c = {.name = "scale", .kind = OP_LOSS_SCALE_UPDATE, .x = {1, 1, 1, 8}};
+    const struct loss_scale scales[] = {
+        {256, 0, 0, 0}, {256, 2, 0, 5}, {256, 1, 1, 5}, {LOSS_SCALE_LEAST, 0, 1, 0}, {LOSS_SCALE_MOST, 2, 0, 0}};
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+        struct pair pair;
+        pair_init(&pair, &c, 1);
+        pair.kernels.step.scale_streak = pair.slow.step.scale_streak = 3;
+        set_scale(&pair, scales[i]);
+        run_alone(&pair, OP_LOSS_SCALE_UPDATE, PASS_UPDATE);
+        cr_expect_arr_eq(pair.kernels.values[LOSS_SCALE], pair.slow.values[LOSS_SCALE], sizeof(struct loss_scale));
+        pair_finish(&pair);
+    }
+}
+
+/* Gradients are divided by the scale; where overflow was found nothing moves. */
+Test(kernels_ops, the_update_divides_by_the_scale_or_does_nothing)
+{
+    const struct ops_case c = {.name = "scaled", .kind = OP_SGD_UPDATE, .x = {1, 1, 1, 1003}, .relu = true};
+    for (int overflow = 0; overflow < 2; overflow++) {
+        struct pair pair;
+        pair_init(&pair, &c, 2);
+        pair.kernels.scaled = pair.slow.scaled = true;
+        set_scale(&pair, (struct loss_scale){.scale = 3, .found = (float)overflow});
+        float *before = malloc(pair.slow.tensors[W].bytes);
+        memcpy(before, pair.slow.values[W], pair.slow.tensors[W].bytes);
+        run_both(&pair.kernels, &pair.slow, OP_SGD_UPDATE, PASS_UPDATE);
+        cr_expect_eq(memcmp(before, pair.kernels.values[W], pair.slow.tensors[W].bytes) == 0, overflow == 1);
+        free(before);
+        pair_finish(&pair);
+    }
+}
+
+/* A bucket of two parameters with bytes between them: dw of 70,001 elements, then 50. */
+static float found_in(uint64_t element, float value, bool keep, float before)
+{
+    const struct ops_case c = {.name = "check", .kind = OP_GRADIENT_CHECK, .x = {1, 1, 1, 70200}, .channels = 50};
+    struct pair pair;
+    world_init(&pair.kernels, &host_backend, &c); /* gradients of 0 */
+    world_init(&pair.slow, &cpu_reference_backend, &c);
+    host_backend_seed = element + 1;
+    struct world *worlds[] = {&pair.kernels, &pair.slow};
+    for (int i = 0; i < 2; i++) {
+        struct world *w = worlds[i];
+        w->sync = keep;
+        w->tensors[DW].of = SLOTS - 1;
+        w->tensors[W].view_of = w->tensors[BIAS].view_of = SLOTS - 1;
+        w->tensors[W].view_offset = 0;
+        w->tensors[W].dims[3] = 70001;
+        w->tensors[BIAS].view_offset = 70016 * sizeof(float);
+        w->tensors[BIAS].dims[3] = 50;
+        world_f32(w, DW)[element] = value;
+    }
+    set_scale(&pair, (struct loss_scale){.scale = 8, .found = before});
+    run_alone(&pair, OP_GRADIENT_CHECK, PASS_UPDATE);
+    const float found = world_f32(&pair.kernels, LOSS_SCALE)[2];
+    cr_expect_eq(found, world_f32(&pair.slow, LOSS_SCALE)[2]);
+    pair_finish(&pair);
+    return found;
+}
+
+Test(kernels_ops, the_gradient_check_looks_at_parameters_alone)
+{
+    cr_expect_eq(found_in(0, 1, false, 1), 0); /* the first check forgets */
+    cr_expect_eq(found_in(0, 1, true, 1), 1);
+    cr_expect_eq(found_in(0, NAN, false, 0), 1);
+    cr_expect_eq(found_in(65536, INFINITY, false, 0), 1);
+    cr_expect_eq(found_in(70000, -INFINITY, true, 0), 1);
+    cr_expect_eq(found_in(70001, NAN, false, 0), 0); /* between them */
+    cr_expect_eq(found_in(70015, NAN, false, 0), 0);
+    cr_expect_eq(found_in(70016, NAN, false, 0), 1);
+    cr_expect_eq(found_in(70065, NAN, false, 0), 1);
+    cr_expect_eq(found_in(70066, NAN, false, 0), 0);
+}
+
+/* Metrics and buckets are summed over micro-batches. */
+Test(kernels_ops, micro_batches_are_summed)
+{
+    const struct ops_case rows[] = {{"second", OP_SOFTMAX_LOSS, {9, 1, 1, 10}, 0, 0, 0, 0, false, false},
+                                    {"second", OP_ACCUMULATE, {1, 1, 1, 333}, 0, 0, 0, 0, false, false}};
+    for (int i = 0; i < 2; i++) {
+        struct pair pair;
+        pair_init(&pair, &rows[i], 3);
+        pair.kernels.step.micro_batch = pair.slow.step.micro_batch = 1;
+        run_both(&pair.kernels, &pair.slow, rows[i].kind, PASS_FORWARD);
+        pair_finish(&pair);
+    }
+}
+
+/* A label of no class counts for nothing; a logit that is no number, or the largest twice, hits nothing it should not.
+ */
+Test(kernels_ops, odd_logits_and_labels)
+{
+    const struct ops_case c = {.name = "odd", .kind = OP_SOFTMAX_LOSS, .x = {6, 1, 1, 40}};
+    for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
+        struct pair pair;
+        pair_init(&pair, &c, 4);
+        struct world *worlds[] = {&pair.kernels, &pair.slow};
+        for (int i = 0; i < 2; i++) {
+            if (is_half(dtype)) world_halve(worlds[i], dtype);
+            ((int32_t *)worlds[i]->values[LABELS])[1] = -1;
+            ((int32_t *)worlds[i]->values[LABELS])[2] = 40;
+            for (int k = 0; k < 40; k++) world_f32(worlds[i], X)[3 * 40 + k] = 1; /* all alike */
+            world_f32(worlds[i], X)[4 * 40 + 5] = 30000;                          /* sure of it */
+        }
+        run_both(&pair.kernels, &pair.slow, OP_SOFTMAX_LOSS, PASS_FORWARD);
+        cr_expect_eq(world_f32(&pair.kernels, METRICS)[3], 4);
+        share_results(&pair.kernels, &pair.slow);
+        run_both(&pair.kernels, &pair.slow, OP_SOFTMAX_LOSS_BWD, PASS_BACKWARD);
+        pair_finish(&pair);
+    }
+}
+
+/* ---- A device that has seen a loss that is no number ---- */
+
+static bool run_op(struct device *device, const struct op_call *call)
+{
+    struct prepared *prepared = NULL;
+    struct error err = {0};
+    cr_assert(host_backend.op_prepare(device, call, &prepared, &err), "%s", err.text);
+    const bool ok = host_backend.op_launch(prepared, NULL, &err);
+    host_backend.op_release(prepared);
+    return ok;
+}
+
+/* Evaluation halts nothing; training does, and nothing is updated from then on. */
+Test(kernels_ops, a_loss_that_is_no_number_halts_the_device)
+{
+    const struct ops_case loss_case = {.name = "halt", .kind = OP_SOFTMAX_LOSS, .x = {2, 1, 1, 10}};
+    const struct ops_case update_case = {.name = "halt", .kind = OP_SGD_UPDATE, .x = {1, 1, 1, 77}};
+    struct world loss, update;
+    struct rig loss_rig, update_rig;
+    struct error err = {0};
+    world_init(&loss, &host_backend, &loss_case);
+    world_init(&update, &host_backend, &update_case);
+    cr_assert(rig_init(&loss_rig, &loss, OP_SOFTMAX_LOSS, PASS_EVALUATE, &err));
+    cr_assert(rig_init(&update_rig, &update, OP_SGD_UPDATE, PASS_UPDATE, &err));
+    struct device *device = NULL;
+    cr_assert(host_backend.device_create(
+        &(struct device_options){0},
+        loss_rig.arena_bytes > update_rig.arena_bytes ? loss_rig.arena_bytes : update_rig.arena_bytes, &device, &err));
+    cr_assert(host_backend.set_step(device, NULL, &loss.step, &err));
+    memset(device->arena, 0xff, device->arena_bytes); /* logits that are no numbers, and labels of no class */
+    memset(device->arena + loss_rig.offsets[LABELS], 0, loss.tensors[LABELS].bytes);
+    run_op(device, &loss_rig.call);
+    cr_expect_eq(device->step->halted, 0);
+    loss_rig.call.pass = PASS_FORWARD;
+    run_op(device, &loss_rig.call);
+    cr_expect_eq(device->step->halted, 1);
+    cr_assert(host_backend.set_step(device, NULL, &loss.step, &err));
+    cr_expect_eq(device->step->halted, 1);
+    float *weights = (float *)(void *)(device->arena + update_rig.offsets[W]);
+    memset(device->arena, 0, device->arena_bytes);
+    for (int i = 0; i < 77; i++) weights[i] = 2;
+    run_op(device, &update_rig.call);
+    for (int i = 0; i < 77; i++) cr_expect_eq(weights[i], 2); /* decay would have moved them */
+    device->step->halted = 0;
+    run_op(device, &update_rig.call);
+    cr_expect_neq(weights[0], 2);
+    host_backend.device_destroy(device);
+    world_finish(&loss);
+    world_finish(&update);
 }
