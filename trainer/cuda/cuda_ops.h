@@ -73,6 +73,7 @@ bool cuda_prepare_softmax_loss_backward(struct prepared *p, struct error *err);
 /* ops_pixels.c */
 bool cuda_prepare_concat(struct prepared *p, struct error *err);
 bool cuda_prepare_concat_backward(struct prepared *p, struct error *err);
+bool cuda_prepare_input(struct prepared *p, struct error *err);
 bool cuda_prepare_pool(struct prepared *p, struct error *err);
 bool cuda_prepare_shortcut(struct prepared *p, struct error *err);
 /* ops_update.c */

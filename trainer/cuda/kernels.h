@@ -30,14 +30,15 @@ struct step_block {
 
 /* A kernel for each type of activations, or one alone. */
 #define KERNEL_LIST(EACH, ALONE)                                                                                       \
-    ALONE(accumulate) EACH(add) EACH(avgpool) EACH(avgpool_backward) EACH(bn_apply) EACH(bn_backward_apply)            \
-    ALONE(bn_backward_finalize) EACH(bn_backward_sums) ALONE(bn_finalize) EACH(bn_mask) EACH(bn_sums)                  \
+    ALONE(accumulate) EACH(add) EACH(avgpool) EACH(avgpool_backward)                                                   \
+    EACH(bn_apply) EACH(bn_backward_apply) ALONE(bn_backward_finalize) EACH(bn_backward_sums) ALONE(bn_finalize)       \
+    EACH(bn_mask) EACH(bn_sums)                                                                                        \
     ALONE(conv) ALONE(conv_bias_gradient) ALONE(conv_data_gradient) ALONE(conv_weight_gradient) EACH(copy_channels)    \
-    EACH(dropout) ALONE(gradient_check) ALONE(loss_scale_update) EACH(maxpool)                     \
-    EACH(maxpool_backward) EACH(mul) ALONE(product) EACH(relu) EACH(relu_backward)                       \
-    ALONE(round_elements_bf16) ALONE(round_elements_f16) EACH(scale) ALONE(set_step) ALONE(sgd_update)                 \
-    EACH(shortcut_pad) EACH(shortcut_pad_backward) EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss)             \
-    EACH(softmax_loss_backward) EACH(subtract)
+    EACH(dropout) ALONE(gradient_check) ALONE(loss_scale_update) EACH(maxpool) EACH(maxpool_backward) EACH(mul)        \
+    EACH(place_images) ALONE(product)                                                                                  \
+    EACH(relu) EACH(relu_backward) ALONE(round_elements_bf16) ALONE(round_elements_f16)                                \
+    EACH(scale) ALONE(set_step) ALONE(sgd_update) EACH(shortcut_pad) EACH(shortcut_pad_backward)                       \
+    EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss) EACH(softmax_loss_backward) EACH(subtract)
 
 #define KERNEL_EACH(name)  KERNEL_##name##_f32, KERNEL_##name##_f16, KERNEL_##name##_bf16,
 #define KERNEL_ALONE(name) KERNEL_##name,
@@ -159,6 +160,15 @@ struct copy_channels_arguments {
     const void *from;
     void *to;
     uint32_t rows, channels, from_channels, from_first, to_channels, to_first, width;
+};
+
+/* Images of bytes, as OP_INPUT makes them (lower.h). */
+struct place_images_arguments {
+    const uint8_t *pixels;
+    const int32_t *placements; /* dx, dy, flip, 0 of each image */
+    void *images;
+    struct kernel_image dims; /* 3 channels */
+    const struct step_block *step;
 };
 
 /* ---- Batch normalisation ----

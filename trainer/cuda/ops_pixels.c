@@ -1,6 +1,19 @@
 /* Ops on the pixels and channels of images. */
 #include "cuda_ops.h"
 
+/* ---- Images of bytes ---- */
+
+bool cuda_prepare_input(struct prepared *p, struct error *err)
+{
+    struct place_images_arguments a = {
+        .pixels = op_in(p, 0), .placements = op_in(p, 1), .images = op_out(p, 0), .step = p->device->step};
+    struct launch_shape shape;
+    enum dtype dtype;
+    TRY(cuda_op_dtype(p, 0, 1, &dtype, err));
+    TRY(cuda_pixels(p, p->call.out_tensor[0], 3, &a.dims, &shape, err));
+    return ADD_KERNEL(p, KERNEL_FOR(place_images, dtype), shape, &a, err);
+}
+
 /* ---- Pools ---- */
 
 bool cuda_prepare_pool(struct prepared *p, struct error *err)

@@ -19,7 +19,8 @@
     [OP_BN_SUMS] = cuda_prepare_bn_sums, [OP_BN_FINALIZE] = cuda_prepare_bn_finalize,                                  \
     [OP_BN_APPLY] = cuda_prepare_bn_apply, [OP_BN_BWD_SUMS] = cuda_prepare_bn_backward_sums,                           \
     [OP_BN_BWD_FINALIZE] = cuda_prepare_bn_backward_finalize, [OP_BN_BWD_APPLY] = cuda_prepare_bn_backward_apply,      \
-    [OP_GRADIENT_CHECK] = cuda_prepare_gradient_check, [OP_LOSS_SCALE_UPDATE] = cuda_prepare_loss_scale_update
+    [OP_GRADIENT_CHECK] = cuda_prepare_gradient_check, [OP_LOSS_SCALE_UPDATE] = cuda_prepare_loss_scale_update,        \
+    [OP_INPUT] = cuda_prepare_input
 
 #define NAIVE_CONVOLUTIONS                                                                                             \
     [OP_CONV] = cuda_prepare_naive_convolution, [OP_CONV_BWD_DATA] = cuda_prepare_naive_convolution,                   \

@@ -73,18 +73,18 @@ static bool host_set_step(struct device *device, struct stream *stream, const st
 {
     (void)stream;
     (void)err;
-    const struct set_step_arguments a = {.block = device->step,
-                                         .values = {.number = step->number,
-                                                    .seed = step->seed,
-                                                    .micro_batch = step->micro_batch,
-                                                    .nesterov = step->nesterov,
-                                                    .learning_rate = step->learning_rate,
-                                                    .momentum = step->momentum,
-                                                    .weight_decay = step->weight_decay,
-                                                    .bn_momentum = step->bn_momentum,
-                                                    .scale_streak = step->scale_streak,
-                   .mean = {step->mean[0], step->mean[1], step->mean[2]},
-                   .deviation = {step->deviation[0], step->deviation[1], step->deviation[2]}}};
+    struct set_step_arguments a = {.block = device->step,
+                                   .values = {.number = step->number,
+                                              .seed = step->seed,
+                                              .micro_batch = step->micro_batch,
+                                              .nesterov = step->nesterov,
+                                              .learning_rate = step->learning_rate,
+                                              .momentum = step->momentum,
+                                              .weight_decay = step->weight_decay,
+                                              .bn_momentum = step->bn_momentum,
+                                              .scale_streak = step->scale_streak}};
+    memcpy(a.values.mean, step->mean, sizeof step->mean);
+    memcpy(a.values.deviation, step->deviation, sizeof step->deviation);
     host_run("set_step", (struct launch_shape){.blocks = 1, .threads = 1}, &a);
     return true;
 }

@@ -271,6 +271,13 @@ static double tolerance(const struct graph *graph, const struct tensor *t)
 static void compare_output(struct graph_run *kernels, struct graph_run *slow, const struct op *op, unsigned k)
 {
     const struct tensor *t = &slow->graph->tensors[op->out[k]];
+    if (op->kind == OP_INPUT || op->kind == OP_WEIGHTS_COPY) { /* bit by bit */
+        void *a = read_bytes(kernels, op->out[k]), *b = read_bytes(slow, op->out[k]);
+        cr_expect_arr_eq(a, b, t->bytes, "%s in %s", op_kind_name(op->kind), dtype_name(t->dtype));
+        free(a);
+        free(b);
+        return;
+    }
     if (t->dtype == DTYPE_I32 || t->dtype == DTYPE_BIT) return;
     double *wanted = as_doubles(slow, op->out[k]), *found = take_output(kernels, slow, op->out[k], wanted);
     const double worst = difference(slow->graph, t, found, wanted);
@@ -339,6 +346,7 @@ static void compare_random_graphs(enum dtype dtype, uint64_t first, uint64_t las
         compare_ops(&host_reference_backend, logical, 1 + (uint32_t)(seed * 37 % LOWER_ALL), seen);
         graph_destroy(logical);
     }
+    cr_expect(seen[OP_INPUT] && seen[OP_WEIGHTS_COPY] == (dtype != DTYPE_F32));
     for (int kind = OP_BN_SUMS; kind <= OP_BN_BWD_APPLY; kind++)
         cr_expect(seen[kind], "%s was never met", op_kind_name((enum op_kind)kind));
 }

@@ -48,6 +48,25 @@ template <class T> __device__ inline void copy_channels(const struct copy_channe
         copy_groups<T, 1>(a);
 }
 
+// A thread has a pixel.
+template <class T> __device__ inline void place_images(const struct place_images_arguments &a)
+{
+    const struct kernel_image pixels = {a.dims.images, a.dims.rows, a.dims.columns, 1};
+    for (uint32_t i = (uint32_t)grid_first(); i < groups_of(pixels, 1); i += (uint32_t)grid_step()) {
+        const pixel p = pixel_of(pixels, 1, i);
+        const int32_t *placement = a.placements + 4 * (uint64_t)p.n;
+        const int64_t row = (int64_t)p.h + placement[1];
+        const int64_t column = (int64_t)(placement[2] ? a.dims.columns - 1 - p.w : p.w) + placement[0];
+        const bool padding = row < 0 || row >= a.dims.rows || column < 0 || column >= a.dims.columns;
+        const uint64_t from = padding ? 0 : element_of(a.dims, {p.n, (uint32_t)row, (uint32_t)column, 0});
+        for (int k = 0; k < 3; k++) {
+            const float value = ((float)a.pixels[from + k] / 255.0f - a.step->mean[k]) / a.step->deviation[k];
+            static_cast<T *>(a.images)[3 * (uint64_t)i + k] = narrow<T>(padding ? 0 : value);
+        }
+    }
+}
+
+KERNEL_OF_EACH(place_images, place_images_arguments)
 KERNEL_OF_EACH(shortcut_pad, shortcut_arguments)
 KERNEL_OF_EACH(shortcut_pad_backward, shortcut_arguments)
 KERNEL_OF_EACH(copy_channels, copy_channels_arguments)
