@@ -171,7 +171,7 @@ static bool parse_fusion(const char *word, size_t length, uint32_t *lowering, st
     return error_set(
         err, ERROR_INPUT,
         "--fuse: '%.*s' is none of auto, none, all, or some of bn, sums, normalize, normalize-weights, gradient, "
-        "gradient-sums, add, weights and input, with commas between them",
+        "gradient-sums, add, weights, input and bn-add, with commas between them",
         length > 40 ? 40 : (int)length, word);
 }
 

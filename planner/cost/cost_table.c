@@ -308,7 +308,7 @@ static const uint32_t lowerings[] = {0,
                                      LOWER_ALL & ~(LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT),
                                      LOWER_WEIGHTS | LOWER_INPUT,
                                      LOWER_BN | LOWER_WEIGHTS | LOWER_INPUT,
-                                     LOWER_BN_PARTS | LOWER_ADD};
+                                     (LOWER_BN_PARTS & ~LOWER_BN_ADD) | LOWER_ADD};
 #define LEARNT_LOWERINGS (sizeof lowerings / sizeof lowerings[0])
 #define WELL_FOUND       0.99
 

@@ -217,7 +217,8 @@ static bool sums_back(const struct check *c, const struct op *op)
 
 static bool applies(const struct check *c, const struct op *op)
 {
-    return same_dims(in(c, op, 0), out(c, op, 0)) && is_norm(in(c, op, 1), in(c, op, 0)->dims[3]);
+    return same_dims(in(c, op, 0), out(c, op, 0)) && is_norm(in(c, op, 1), in(c, op, 0)->dims[3]) &&
+           (op->inputs < 3 || same_dims(in(c, op, 0), in(c, op, 2)));
 }
 
 static bool applies_back(const struct check *c, const struct op *op)

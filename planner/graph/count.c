@@ -40,7 +40,7 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     case OP_BN: return elements * (op->attr.bn.relu ? 6 : 5);
     case OP_BN_BWD: return elements * (op->attr.bn.relu ? 9 : 8);
     case OP_BN_SUMS: return 3 * tensor_elements(input(graph, op, 0));
-    case OP_BN_APPLY: return elements * (op->attr.bn.relu ? 3 : 2);
+    case OP_BN_APPLY: return elements * (op->inputs + (op->attr.bn.relu ? 1u : 0u));
     case OP_BN_BWD_SUMS: return tensor_elements(input(graph, op, 0)) * (op->attr.bn.relu ? 4 : 3);
     case OP_BN_BWD_APPLY: return elements * (op->inputs + (op->attr.bn.relu ? 3u : 2u));
     case OP_SCALE: return 2 * elements;

@@ -104,7 +104,7 @@ enum op_kind {
     /* a lowered BN (lower.h says what its tensors hold)                                                             */
     OP_BN_SUMS,            /* x                                     sums; runs once, and not in evaluation           */
     OP_BN_FINALIZE,        /* sums, gamma, beta, running mean, var  norm; runs once                                  */
-    OP_BN_APPLY,           /* x, norm                               y                                                */
+    OP_BN_APPLY,           /* x, norm [, other]                     y [+ other], then ReLU where attr.bn.relu        */
     OP_BN_BWD_SUMS,        /* x, dy, norm                           gradient sums                                    */
     OP_BN_BWD_FINALIZE,    /* gradient sums, gamma, norm            coefficients, dgamma, dbeta                      */
     OP_BN_BWD_APPLY,       /* x, dy, coefficients [, other]         dx [+ other gradient of x]                       */
@@ -196,11 +196,12 @@ enum graph_lowering {
     LOWER_GRADIENT = 16,          /* both gradients of convolutions read dy through a BN's backward pass */
     LOWER_GRADIENT_SUMS = 32,     /* gradients of data apply ReLU's mask and write a BN's gradient sums */
     LOWER_ADD = 64,               /* convolutions, and a BN's gradient, add another tensor to their result */
-    LOWER_BN_PARTS = 63,
     LOWER_WEIGHTS = 128,          /* weights are rounded to 16 bits once a pass, not by each op that reads them; of no
                                    * effect on f32 activations. For GPUs */
     LOWER_INPUT = 256,            /* images come as bytes, and are placed and normalised by an op. For GPUs */
-    LOWER_ALL = 511
+    LOWER_BN_ADD = 512,           /* a BN's result, the addition that alone reads it and ReLU after that are one op */
+    LOWER_BN_PARTS = 63 | LOWER_BN_ADD,
+    LOWER_ALL = 1023
 };
 
 struct graph_layer {

@@ -20,7 +20,10 @@
  *
  * What the rows of these small tensors hold is the backend's own affair. Their shapes are part of the plan.
  *
- * An addition becomes part of the convolution that makes the later one of its operands, when nothing else reads that.
+ * An addition becomes part of the convolution that makes the later one of its operands, when nothing else reads that; or
+ * else of the OP_BN_APPLY of a BN without ReLU that makes one of them for it alone, at the place of the addition. That also
+ * does the ReLU that alone reads the sum: y = max(0, ((x - mean) scale + beta) + other), in f32, and rounded to 16 bits at
+ * the end alone.
  *
  * Weights, where activations have 16 bits: OP_WEIGHTS_COPY makes a copy {1, 1, 1, elements} of each bucket that has weights
  * of convolutions or fully connected layers, before all other forward ops. Whoever multiplies by weights (forward, again,
@@ -62,7 +65,7 @@
 bool graph_lower(const struct graph *logical, uint32_t lowering, struct graph **lowered, struct error *err);
 
 /* "bn", "sums", ...; bits without a name do not exist. */
-#define LOWERINGS 9
+#define LOWERINGS 10
 const char *graph_lowering_name(unsigned bit);
 
 #endif

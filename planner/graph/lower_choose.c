@@ -45,11 +45,37 @@ static void choose_addition(struct lowering *l, uint32_t index)
     l->partner[conv] = index;
 }
 
+/* The ReLU that alone reads this tensor, or NO_OP. */
+static uint32_t rectifier_of(const struct lowering *l, uint32_t from, uint32_t tensor)
+{
+    if (l->readers[tensor] != 1) return NO_OP;
+    for (uint32_t i = from; i < l->logical->forward_end; i++)
+        if (op_at(l, i)->kind == OP_RELU && op_at(l, i)->in[0] == tensor) return i;
+    return NO_OP;
+}
+
+/* By a BN: rather the later of two, whose result need not wait for the other. */
+static void choose_bn_addition(struct lowering *l, uint32_t index)
+{
+    const struct op *op = op_at(l, index);
+    bool second = l->producer[op->in[1]] + 1 > l->producer[op->in[0]] + 1;
+    for (uint32_t k = 0; k < 2 && l->partner[index] == NO_OP; k++) {
+        uint32_t y = op->in[second ^ k], bn = lowering_bn_of(l, y);
+        if (bn == NO_OP || l->readers[y] != 1 || op_at(l, bn)->attr.bn.relu || op_at(l, bn)->block != op->block)
+            continue;
+        uint32_t relu = rectifier_of(l, index + 1, op->out[0]);
+        l->partner[index] = bn;
+        l->partner[bn] = index;
+        l->rectified[index] = relu != NO_OP && op_at(l, relu)->block == op->block;
+        if (l->rectified[index]) l->partner[relu] = index;
+    }
+}
+
 /* The convolution that makes this tensor, be it with an addition; or NO_OP. */
 static uint32_t maker_of(const struct lowering *l, uint32_t tensor)
 {
-    uint32_t add = made_by(l, tensor, OP_ADD);
-    return add != NO_OP ? l->partner[add] : made_by(l, tensor, OP_CONV);
+    uint32_t add = made_by(l, tensor, OP_ADD), maker = add != NO_OP ? l->partner[add] : made_by(l, tensor, OP_CONV);
+    return maker != NO_OP && op_at(l, maker)->kind == OP_CONV ? maker : NO_OP;
 }
 
 /* ---- Results of BNs ---- */
@@ -91,7 +117,8 @@ static void choose_results(struct lowering *l)
         const struct op *op = op_at(l, i);
         for (uint32_t k = 0; k < op->inputs; k++) {
             uint32_t bn = lowering_bn_of(l, op->in[k]);
-            if (bn != NO_OP && !(k == 0 && lowering_reads_norm(l, op, bn))) need_result(l, op, bn);
+            bool applies = op->kind == OP_ADD && l->partner[i] == bn;
+            if (bn != NO_OP && !applies && !(k == 0 && lowering_reads_norm(l, op, bn))) need_result(l, op, bn);
         }
     }
 }
@@ -171,6 +198,8 @@ bool lowering_choose(struct lowering *l)
     note_uses(l);
     for (uint32_t i = 0; l->bits & LOWER_ADD && i < graph->forward_end; i++)
         if (op_at(l, i)->kind == OP_ADD) choose_addition(l, i);
+    for (uint32_t i = 0; l->bits & LOWER_BN_ADD && i < graph->forward_end; i++)
+        if (op_at(l, i)->kind == OP_ADD) choose_bn_addition(l, i);
     if (lowers_bn(l)) {
         choose_results(l);
         for (uint32_t i = 0; i < graph->forward_end; i++) {

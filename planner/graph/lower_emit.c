@@ -53,6 +53,12 @@ static uint32_t append(struct lowering *l, struct making *m)
     return graph_new_op(graph, m->op);
 }
 
+static void emit_same(struct lowering *l, uint32_t logical)
+{
+    struct making m = begin(l, logical);
+    l->made[logical] = append(l, &m);
+}
+
 /* One of a BN's small tensors. */
 static uint32_t new_table(struct lowering *l, uint32_t bn, enum tensor_role role, enum dtype dtype, uint32_t rows)
 {
@@ -279,6 +285,34 @@ static void emit_bn(struct lowering *l, uint32_t logical)
     append(l, &m);
 }
 
+/* An addition, and the ReLU after it if `at` is that, by the BN that makes one of its operands. */
+static void emit_bn_addition(struct lowering *l, uint32_t at, uint32_t add)
+{
+    uint32_t bn = l->partner[add];
+    const struct op *op = op_at(l, bn), *addition = op_at(l, add);
+    struct making m = begin_part(l, at, OP_BN_APPLY);
+    m.op.attr = op->attr;
+    m.op.attr.bn.relu = at != add;
+    op_add_input(&m.op, op->in[0]);
+    op_add_input(&m.op, l->bn[bn].norm);
+    op_add_input(&m.op, addition->in[addition->in[0] == op->out[0]]);
+    op_add_output(&m.op, op_at(l, at)->out[0]);
+    stand_for(&m, add);
+    stand_for(&m, bn);
+    l->made[at] = l->made[add] = append(l, &m);
+}
+
+/* By the convolution or the BN's backward pass that makes an operand: there; by a BN: here, or with the ReLU after it.
+ */
+static void emit_addition(struct lowering *l, uint32_t logical)
+{
+    uint32_t partner = l->partner[logical];
+    if (partner == NO_OP)
+        emit_same(l, logical);
+    else if (op_at(l, partner)->kind == OP_BN && !l->rectified[logical])
+        emit_bn_addition(l, logical, logical);
+}
+
 static void emit_bn_gradient_sums(struct lowering *l, uint32_t logical)
 {
     const struct op *op = op_at(l, logical);
@@ -330,12 +364,6 @@ static void emit_bn_backward(struct lowering *l, uint32_t logical)
 
 /* ---- All ---- */
 
-static void emit_same(struct lowering *l, uint32_t logical)
-{
-    struct making m = begin(l, logical);
-    l->made[logical] = append(l, &m);
-}
-
 static void emit(struct lowering *l, uint32_t logical)
 {
     switch (op_at(l, logical)->kind) {
@@ -343,8 +371,12 @@ static void emit(struct lowering *l, uint32_t logical)
     case OP_CONV_BWD_WEIGHTS: emit_conv_weights(l, logical); return;
     case OP_CONV_BWD_DATA: emit_conv_data(l, logical); return;
     case OP_ADD:
-    case OP_ADD_GRADIENT:
-        if (l->partner[logical] == NO_OP) emit_same(l, logical);
+    case OP_ADD_GRADIENT: emit_addition(l, logical); return;
+    case OP_RELU:
+        if (l->partner[logical] == NO_OP)
+            emit_same(l, logical);
+        else
+            emit_bn_addition(l, logical, l->partner[logical]);
         return;
     case OP_BN:
         if (lowers_bn(l))

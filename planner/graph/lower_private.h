@@ -29,8 +29,9 @@ struct lowering {
     uint32_t *sums;     /* the lowered tensor with its sums, or NO_TENSOR */
     uint32_t *copy;     /* of weights and of their buckets: that in 16 bits, or NO_TENSOR */
     /* per logical op */
-    uint32_t *partner; /* of an addition: the op that does it (a convolution, or a BN's backward), and of that one: its
-                        * addition; else NO_OP */
+    uint32_t *partner; /* of an addition: the op that does it (a convolution, a BN, or a BN's backward), and of that one,
+                        * and of a ReLU that a BN does: its addition; else NO_OP */
+    bool *rectified;   /* of an addition that a BN does: that does the ReLU after it too */
     uint32_t *summed;  /* of a convolution: a BN whose sums it writes; of a gradient of data: whose gradient sums */
     uint32_t *made;    /* the lowered op that stands for it above all */
     struct lowered_bn *bn; /* of forward ops */

@@ -41,7 +41,7 @@ struct plan_request {
 static inline uint32_t plan_request_lowering(const struct plan_request *request)
 {
     if (request->sharing == SHARING_GRADINPUT) return 0;
-    return request->reconstruct ? request->lowering & ~(uint32_t)LOWER_ADD : request->lowering;
+    return request->reconstruct ? request->lowering & ~(uint32_t)(LOWER_ADD | LOWER_BN_ADD) : request->lowering;
 }
 
 #endif

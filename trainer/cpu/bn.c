@@ -247,7 +247,10 @@ static void normalize_parts(const void *context, uint64_t first, uint64_t last)
         for (uint64_t row = part_row(b, i); row < part_row(b, i + 1); row += tile_rows(b, i)) {
             struct tile t = tile_of(b, i, row, &wide);
             uint8_t *mask = b->mask_out ? b->mask_out + t.element / 8 : NULL;
+            uint64_t count = t.range.rows * b->channels;
             b->loops->bn_normalize(&t.range, b->mean, b->factor, b->beta, b->relu, t.out, mask);
+            if (b->other) b->loops->add(t.out, t.out, b->other + t.element, count);
+            if (b->relu_sum) b->loops->relu(t.out, t.out, count);
             keep_tile(b, &t);
         }
 }

@@ -21,9 +21,10 @@ struct bn_parts {
     const void *x, *dy; /* of `dtype` */
     void *out;          /* y or dx */
     const uint8_t *mask;
-    const float *other; /* added to dx, in f32; NULL = nothing */
+    const float *other; /* added to y or dx, in f32; NULL = nothing */
     uint8_t *mask_out;
     bool relu;
+    bool relu_sum; /* of y and `other` */
 };
 
 /* Scratch for a run over a tensor of this shape. */
@@ -32,7 +33,8 @@ struct bn_parts bn_parts_of(const struct tensor *tensor, const void *x, void *sc
 
 /* Of x: mean, then squares, into part_sums. */
 void bn_parts_statistics(const struct bn_parts *b);
-/* out = (x - mean) factor + beta, with ReLU if `relu`; mask_out when it is not NULL. */
+/* out = (x - mean) factor + beta, with ReLU if `relu`; mask_out when it is not NULL. [+ other, in f32, with ReLU if
+ * `relu_sum`; out is not `other`.] */
 void bn_parts_normalize(const struct bn_parts *b);
 /* That mask alone. */
 void bn_parts_mask(const struct bn_parts *b);

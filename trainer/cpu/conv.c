@@ -228,9 +228,12 @@ bool cpu_bn_sums(const struct prepared *p, struct error *err)
 bool cpu_bn_apply(const struct prepared *p, struct error *err)
 {
     (void)err;
+    bool relu = p->call.op->attr.bn.relu, adds = p->call.op->inputs > 2;
     struct bn_parts b = bn_parts_of(p->call.in_tensor[0], op_in(p, 0), op_scratch(p));
-    normalize(p->call.in_tensor[0], op_in(p, 1), p->call.op->attr.bn.relu, &b);
+    normalize(p->call.in_tensor[0], op_in(p, 1), relu && !adds, &b);
     b.out = op_out(p, 0);
+    b.other = adds ? op_in(p, 2) : NULL;
+    b.relu_sum = adds && relu;
     bn_parts_normalize(&b);
     return true;
 }

@@ -117,8 +117,13 @@ bool cpu_reference_bn_apply(const struct prepared *p, struct error *err)
 {
     (void)err;
     struct source s = source_of(p, 0);
+    const float *other = p->call.op->inputs > 2 ? op_in(p, 2) : NULL;
     float *y = op_out(p, 0);
-    for (uint64_t i = 0; i < elements_out(p); i++) y[i] = (float)source_value(&s, i);
+    s.relu = s.relu && !other;
+    for (uint64_t i = 0; i < elements_out(p); i++) {
+        double sum = source_value(&s, i) + (other ? (double)other[i] : 0);
+        y[i] = (float)(other && p->call.op->attr.bn.relu && sum <= 0 ? 0 : sum);
+    }
     return true;
 }
 

@@ -103,12 +103,13 @@ bool cuda_prepare_bn_apply(struct prepared *p, struct error *err)
 {
     struct bn_apply_arguments a = {.normal = cuda_normal(op_in(p, 1), channels_of(p)),
                                    .x = op_in(p, 0),
+                                   .other = op_in(p, 2),
                                    .y = op_out(p, 0),
                                    .relu = p->call.op->attr.bn.relu};
     struct launch_shape shape;
     enum dtype dtype;
-    TRY(cuda_op_dtype(p, 1, 1, &dtype, err));
-    const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.y, NULL);
+    TRY(cuda_op_dtype(p, 1 | 4, 1, &dtype, err));
+    const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.y, a.other);
     TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
     return ADD_KERNEL(p, KERNEL_FOR(bn_apply, dtype), shape, &a, err);
 }

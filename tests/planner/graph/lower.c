@@ -212,6 +212,46 @@ Test(graph_lower, counts_are_of_what_is_done)
     graph_destroy(logical);
 }
 
+/* Units that end in a sum and ReLU: both are done with the BN before them, and nothing is made in between. */
+Test(graph_lower, a_bn_adds_and_rectifies)
+{
+    static const struct {
+        const char *name;
+        int unit;
+        uint32_t additions, rectified;
+    } nets[] = {{"resnet-50", UNIT_ORIGINAL, 16, 16},
+                {"resnet-20", UNIT_ORIGINAL, 9, 9},
+                {"resnet-20", UNIT_NO_FINAL_RELU, 9, 0},
+                {"resnet-20", UNIT_RELU_BEFORE_ADD, 0, 0},
+                {"resnet-29", UNIT_PREACT, 0, 0}};
+    for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
+        struct model_options model = MODEL_OPTIONS_DEFAULT;
+        model.unit = nets[i].unit;
+        struct graph *logical = build(nets[i].name, model, (struct graph_options){.batch = 2});
+        struct graph *plain = lower(logical, LOWER_BN), *lowered = lower(logical, LOWER_BN | LOWER_BN_ADD);
+        uint32_t additions = 0, rectified = 0;
+        uint64_t bytes[2] = {0};
+        for (uint32_t k = 0; k < plain->forward_end; k++) bytes[0] += plain->ops[k].bytes_moved;
+        for (uint32_t k = 0; k < lowered->forward_end; k++) {
+            const struct op *op = &lowered->ops[k];
+            bytes[1] += op->bytes_moved;
+            if (op->kind != OP_BN_APPLY || op->inputs < 3) continue;
+            additions++;
+            rectified += op->attr.bn.relu;
+            cr_expect_eq(op->stands_count, 2u + op->attr.bn.relu);
+        }
+        cr_expect_eq(additions, nets[i].additions, "%s: %u", nets[i].name, additions);
+        cr_expect_eq(rectified, nets[i].rectified, "%s: %u", nets[i].name, rectified);
+        cr_expect_eq(count_kind(lowered, OP_ADD) + additions, count_kind(logical, OP_ADD));
+        cr_expect_eq(count_kind(lowered, OP_RELU) + rectified, count_kind(logical, OP_RELU));
+        cr_expect_eq(lowered->op_count + additions + rectified, plain->op_count, "three ops become one");
+        if (additions) cr_expect_lt((double)bytes[1], 0.95 * (double)bytes[0]);
+        graph_destroy(lowered);
+        graph_destroy(plain);
+        graph_destroy(logical);
+    }
+}
+
 static uint32_t readers_of(const struct graph *graph, uint32_t tensor)
 {
     uint32_t readers = 0;

@@ -370,7 +370,7 @@ static void make_inputs_again(uint32_t lowering)
         {.model = "resnet-14", .unit = UNIT_NO_FINAL_RELU + 1, .batch = 2, .gpus = "8GiB", .micro_batches = 1}};
     for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
         struct kit_options options = of[i];
-        options.lowering = lowering & ~(uint32_t)LOWER_ADD; /* that addition stays an op of its own */
+        options.lowering = lowering & ~(uint32_t)(LOWER_ADD | LOWER_BN_ADD); /* that addition stays an op of its own */
         options.recompute = RECOMPUTE_ELEMENTWISE;
         struct plan *exact = kit_make_from(&options);
         options.reconstruct = true;

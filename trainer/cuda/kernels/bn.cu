@@ -132,12 +132,14 @@ template <class T, int V> __device__ inline void apply(const struct bn_apply_arg
 #pragma unroll 2
     for (uint32_t row = first_row(c) + at.lane; row < end; row += c.lanes) {
         const uint64_t element = (uint64_t)row * c.channels + at.channel;
-        float x[V];
+        float x[V], other[V] = {};
         uint32_t open = 0;
         load<T, V>(a.x, element, x);
+        if (a.other) load<T, V>(a.other, element, other);
 #pragma unroll
         for (int k = 0; k < V; k++) {
             x[k] = normalized(x[k], n[k].mean, n[k].scale, n[k].beta);
+            if (a.other) x[k] += other[k];
             const bool shut = x[k] <= 0; // not what is not a number
             open |= shut ? 0 : 1u << k;
             if (a.relu && shut) x[k] = 0;
