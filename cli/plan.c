@@ -322,7 +322,7 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     struct machine machine = {0};
     struct deepest made = {0};
     struct cost_table *costs = NULL;
-    struct plan_engines engines = {0};
+    struct plan_engines engines = {.command = "plan"};
     struct plan_progress progress = plan_progress_begin();
     const struct plan_flags_use use = {.gpus = "auto", .host = backends_for(DEVICE_CPU)};
     int code = 1;

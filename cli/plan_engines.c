@@ -82,7 +82,7 @@ static void do_without(struct plan_engines *all, struct plan_request *request)
 
 static void tell(struct plan_engines *all, const char *why)
 {
-    fprintf(stderr, "fathom plan: %s; workspaces are estimated\n", PRINTABLE(why));
+    fprintf(stderr, "fathom %s: %s; workspaces are estimated\n", all->command, PRINTABLE(why));
     all->told = true;
 }
 
@@ -174,7 +174,7 @@ bool plan_engines_save(struct plan_engines *engines, struct error *err)
 {
     const struct error *fault = engines->engines ? engines_fault(engines->engines) : NULL;
     if (fault && !engines->told)
-        fprintf(stderr, "fathom plan: %s; workspaces of other plans than this one are estimated\n",
+        fprintf(stderr, "fathom %s: %s; workspaces of other plans than this one are estimated\n", engines->command,
                 PRINTABLE(fault->text));
     return !engines->engines || engines_save(engines->engines, err);
 }

@@ -15,6 +15,7 @@ struct plan_engines {
     struct machine *machine;       /* the request's */
     struct workspace_tier tier;    /* for what has no engine */
     struct engine_rules rules;
+    const char *command;           /* that speaks: "plan", "train" */
     bool told;                     /* of a fault */
 };
 

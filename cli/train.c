@@ -119,7 +119,7 @@ static const char manual_end[] = "  Learning; each defaults to the papers' choic
                                  "                          2xcpu are two virtual devices\n"
                                  "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload,\n"
                                  "    --reconstruct, --fuse, --dtype, --dataset, --unit, --shortcut,\n"
-                                 "    --classes, --image-size, --search-seconds\n"
+                                 "    --classes, --image-size, --search-seconds, --engines\n"
                                  "\n"
                                  "EXIT STATUS\n"
                                  "    0 done, or stopped by Ctrl-C or another request to end, after its\n"
@@ -192,6 +192,7 @@ static bool check_outputs(const struct train_command *c, struct error *err)
     TRY(outputs_reads(&outputs, "fathom train", train_command_names_file(c->word) ? c->word : NULL, err));
     TRY(outputs_reads(&outputs, "--gpus", c->flags.gpus, err));
     TRY(outputs_reads(&outputs, "--resume", o->resume_folder ? c->checkpoint : NULL, err));
+    if (c->engines && strcmp(c->engines, "auto") != 0) TRY(outputs_writes(&outputs, "--engines", c->engines, err));
     TRY(outputs_writes(&outputs, "--save", o->save_folder, err));
     TRY(outputs_writes(&outputs, "--log", o->log_path, err));
     TRY(outputs_writes(&outputs, "--trace", c->trace, err));
@@ -468,6 +469,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"fill-dead", 0, OPTION_FLAG, &o->fill_dead, 0, 0},
         {"deterministic", 0, OPTION_FLAG, &o->deterministic, 0, 0},
         {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
+        {"engines", 0, OPTION_TEXT, &c->engines, 0, 0},
         {"no-graph", 0, OPTION_FLAG, &o->no_recordings, 0, 0},
     };
     size_t words;

@@ -12,7 +12,7 @@ struct train_command {
     struct train_options options;
     struct plan_flags flags;
     /* As given; NULL, 0 or NAN = not given. */
-    const char *trace, *backend, *record_steps;
+    const char *trace, *backend, *record_steps, *engines;
     const char *word; /* a plan file or a model */
     struct schedule_change change;
     double epochs, momentum, weight_decay;

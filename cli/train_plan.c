@@ -7,6 +7,7 @@
 
 #include "backends.h"
 #include "make.h"
+#include "plan_engines.h"
 #include "plan_file.h"
 #include "plan_words.h"
 #include "printable.h"
@@ -73,6 +74,32 @@ static bool choose_machine(struct train_command *c, const char **gpus, struct er
     return true;
 }
 
+/* Without cuDNN's answers where they could not be had, which is said. */
+static struct plan *plan_with_engines(struct train_command *c, struct machine *machine, struct plan_request *request,
+                                      struct error *err)
+{
+    struct plan_engines engines = {.command = "train"};
+    struct plan *plan = NULL;
+    struct error fault = {0};
+    if (plan_engines_begin(c->engines, machine, request, &engines, err)) {
+        engines.rules.tf32 = c->options.tf32;
+        engines.rules.deterministic = c->options.deterministic;
+        plan = plan_make(request, err);
+        if (!plan_engines_held(&engines, request, &fault)) {
+            plan_destroy(plan);
+            plan = NULL;
+            *err = fault;
+            if (fault.kind == ERROR_NONE) plan = plan_make(request, err);
+        }
+    }
+    if (plan && !plan_engines_save(&engines, err)) {
+        plan_destroy(plan);
+        plan = NULL;
+    }
+    plan_engines_end(&engines);
+    return plan;
+}
+
 static struct plan *make_plan(struct train_command *c, const char *name, struct error *err)
 {
     struct plan_request request = {0};
@@ -88,7 +115,8 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
                                            .host = everywhere ? named : backends_for(DEVICE_CPU),
                                            .everywhere = everywhere,
                                            .now = true};
-        if (plan_flags_request(&c->flags, name, &use, &machine, &request, err)) plan = plan_make(&request, err);
+        if (plan_flags_request(&c->flags, name, &use, &machine, &request, err))
+            plan = plan_with_engines(c, &machine, &request, err);
     }
     machine_finish(&machine);
     if (!plan || plan->fits) return plan;
@@ -108,10 +136,10 @@ struct plan *train_command_plan(struct train_command *c, struct error *err)
 {
     const char *word = c->word;
     if (!train_command_names_file(word)) return make_plan(c, word, err);
-    if (plan_flags_given(&c->flags)) {
+    if (plan_flags_given(&c->flags) || c->engines) {
         error_set(
             err, ERROR_INPUT,
-            "%s: is a plan; options that say what to plan (--batch, --gpus, --dataset ...) go with a model's name",
+            "%s: is a plan; options that say what to plan (--batch, --gpus, --engines ...) go with a model's name",
             word);
         return NULL;
     }
