@@ -63,3 +63,11 @@ bool backends_on_host(const char *name)
     const struct entry *entry = find_entry(name);
     return entry && entry->kind == DEVICE_CPU;
 }
+
+bool backends_left_behind(void)
+{
+    bool any = false;
+    for (size_t i = 0; i < ENTRIES; i++)
+        any = any || (entries[i].backend && entries[i].backend->left_behind && entries[i].backend->left_behind());
+    return any;
+}

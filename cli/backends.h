@@ -16,5 +16,7 @@ char *backends_names(char out[BACKENDS_NAMES]);
 const struct backend *backends_for(enum device_kind kind);
 /* Whether a backend of this name, of this build or another, runs on the host's processors. */
 bool backends_on_host(const char *name);
+/* Whether one of them says that the process must end without what libraries do at its end (backend.h). */
+bool backends_left_behind(void);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backends.h"
 #include "choice.h"
 #include "command.h"
 #include "mem.h"
@@ -133,11 +134,8 @@ static void ignore_signals(void)
     signal(SIGXFSZ, SIG_IGN);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    fill_streams();
-    ignore_signals();
-    mem_spare_addresses();
     const char *name = argc > 1 ? argv[1] : "";
     if (argc < 2) {
         print_overview(stderr);
@@ -168,4 +166,14 @@ int main(int argc, char **argv)
         if (code < 128) code = error_exit_code(&err); /* else a signal's */
     }
     return finish_output(code);
+}
+
+int main(int argc, char **argv)
+{
+    fill_streams();
+    ignore_signals();
+    mem_spare_addresses();
+    int code = run(argc, argv);
+    if (backends_left_behind()) _exit(code); /* a device hangs, and would be waited for */
+    return code;
 }

@@ -134,7 +134,7 @@ static bool create_reference(const struct device_options *options, uint64_t aren
         .replay = cuda_replay, .recording_destroy = cuda_recording_destroy, .pinned_create = cuda_pinned_create,       \
         .pinned_destroy = cuda_pinned_destroy, .host_create = cuda_host_create, .host_fill = cuda_host_fill,           \
         .event_create_timed = cuda_event_create_timed, .event_elapsed_ns = cuda_event_elapsed_ns,                      \
-        .memory_used = cuda_memory_used, .activation_dtypes = activation_dtypes,                                       \
+        .memory_used = cuda_memory_used, .left_behind = cuda_left_behind, .activation_dtypes = activation_dtypes,      \
     }
 
 const struct backend cuda_backend = CUDA_BACKEND("cuda", create_fast);

@@ -26,6 +26,7 @@ char *device_name(const struct device *device, char out[DEVICE_NAME]);
 bool cuda_device_create(const struct cuda_table *table, const struct device_options *options, uint64_t arena_bytes,
                         struct device **device, struct error *err);
 void cuda_device_destroy(struct device *device);
+bool cuda_left_behind(void);
 bool cuda_set_step(struct device *device, struct stream *stream, const struct step *step, struct error *err);
 
 /* ---- usage.c ---- */

@@ -1,5 +1,6 @@
 /* A GPU with its arena: one allocation, taken and filled when it is made, given back with it. */
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "cuda_slots.h"
@@ -167,11 +168,18 @@ static void give_back(struct device *device)
     if (device->own) cuda->StreamDestroy(device->own);
 }
 
+static atomic_bool left_behind;
+bool cuda_left_behind(void) { return atomic_load(&left_behind); }
+
 void cuda_device_destroy(struct device *device)
 {
     if (!device) return;
-    if (!device->busy) give_back(device);
-    cuda_probe_hold(device->options.ordinal, -1);
+    if (device->busy) {
+        atomic_store(&left_behind, true);
+    } else {
+        give_back(device);
+        cuda_probe_hold(device->options.ordinal, -1);
+    }
     mem_free(device->pinned);
     mem_free(device);
 }

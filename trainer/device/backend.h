@@ -163,6 +163,9 @@ struct backend {
     bool (*event_elapsed_ns)(struct event *from, struct event *to, uint64_t *ns, struct error *err);
     /* Optional: how much of the device is in use now; without it an arena is all that is known. */
     bool (*memory_used)(struct device *device, struct device_memory *memory, struct error *err);
+    /* Optional: whether a device of this process was destroyed that may never end its work. What libraries do when a process
+     * ends would wait for it: it is to end without (_exit). */
+    bool (*left_behind)(void);
     /* Optional: which of the dtypes activations may have (bit per enum dtype); without it f32 only. */
     uint32_t (*activation_dtypes)(void);
     /* Optional: what it fuses best with activations of this type (bits of enum graph_lowering), for plans that are made

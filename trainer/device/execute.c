@@ -148,8 +148,7 @@ static bool find_statistics(struct executor *ex, struct error *err)
     return true;
 }
 
-/* As the plan aligns tensors: the parts of a slot are copied by streams that nothing orders. */
-static uint64_t round_up(uint64_t bytes) { return (bytes + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN; }
+static uint64_t round_up(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* Pinned, the ring holds the inputs too: their copies go on while the caller fills the next. */
 static bool create_ring(struct executor *ex, struct error *err)

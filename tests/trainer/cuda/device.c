@@ -229,7 +229,9 @@ Test(cuda_device, a_device_that_hangs_is_waited_for_so_long_and_left)
     cr_expect_not(done);
     cr_expect_geq(clock_now_ns() - begin, UINT64_C(20000000));
     g.backend->event_destroy(event);
+    cr_expect_not(g.backend->left_behind());
     gpu_give_back(&g); /* returns: what the device holds goes with the process */
+    cr_expect(g.backend->left_behind());
     cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
 }
 
