@@ -30,7 +30,10 @@ bool train_profile_steps(const char *text, uint64_t *first, uint64_t *count, str
     if (!text) return true;
     bool ok = parse_step(&at, first);
     last = *first;
-    if (ok && *at == ':') ok = at++, parse_step(&at, &last);
+    if (ok && *at == ':') {
+        at++;
+        ok = parse_step(&at, &last);
+    }
     if (!ok || *at || last < *first)
         return error_set(err, ERROR_INPUT, "--record-steps: '%s' is not FIRST:LAST, steps counted from 1", text);
     *count = last - *first + 1;
