@@ -75,8 +75,10 @@ static bool conv(struct torch_step *s, uint32_t index, const struct op *op, uint
 
 static bool linear(struct torch_step *s, uint32_t index, const struct op *op, uint32_t *dy)
 {
+    bool hidden = torch_is_hidden(s, op);
     uint32_t dx, dw, db;
-    TRY(make_gradient(s, op->in[0], &dx) && make_parameter_gradient(s, op->in[1], &dw) &&
+    TRY(make_gradient(s, op->in[0], &dx) && (!hidden || torch_work(s, op, TORCH_BACKWARD_DATA)) &&
+        make_parameter_gradient(s, op->in[1], &dw) && (!hidden || torch_work(s, op, TORCH_BACKWARD_WEIGHTS)) &&
         make_parameter_gradient(s, op->in[2], &db) && release(s, index) && torch_drop(s, dy));
     if (dx != NO_STORAGE) TRY(contribute(s, op->in[0], &dx));
     return give_parameter_gradient(s, op->in[1], &dw) && give_parameter_gradient(s, op->in[2], &db);

@@ -117,7 +117,8 @@ static bool average_pool(struct torch_step *s, uint32_t index, const struct op *
 static bool linear(struct torch_step *s, uint32_t index, const struct op *op)
 {
     return keep_input(s, index, op->in[0]) && keep_weights(s, index, op->in[1]) && cast_parameter(s, op->in[2]) &&
-           make_value(s, op->out[0]) && torch_use_cublas(s);
+           make_value(s, op->out[0]) &&
+           (torch_is_hidden(s, op) ? torch_work(s, op, TORCH_FORWARD) : torch_use_cublas(s));
 }
 
 static bool dropout(struct torch_step *s, uint32_t index, const struct op *op)

@@ -73,6 +73,12 @@ bool torch_work(struct torch_step *s, const struct op *op, enum torch_pass pass)
     return lean;
 }
 
+bool torch_is_hidden(const struct torch_step *s, const struct op *op)
+{
+    uint32_t reader = s->last_reader[op->out[0]];
+    return reader != NO_OP && s->graph->ops[reader].kind == OP_RELU;
+}
+
 bool torch_use_cublas(struct torch_step *s)
 {
     return s->cublas != NO_STORAGE || s->options->cublas_bytes == 0 ||

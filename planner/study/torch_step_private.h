@@ -53,6 +53,10 @@ bool torch_work(struct torch_step *step, const struct op *op, enum torch_pass pa
 /* cuBLAS's, which stays. */
 bool torch_use_cublas(struct torch_step *step);
 
+/* Whether a fully connected layer is a convolution over what is left of the image, as timm writes VGG's hidden ones: a ReLU
+ * follows. */
+bool torch_is_hidden(const struct torch_step *step, const struct op *op);
+
 /* One op of the forward pass with what is kept of it, and what nobody reads any more let go. */
 bool torch_forward(struct torch_step *step, uint32_t op);
 /* The nodes that it leaves in the backward pass. */
