@@ -150,7 +150,7 @@ static bool print_page(const struct plan_options *o, const struct plan_report *r
     FILE *to = open_memstream(&page, &length);
     if (!to) return error_memory(err, 4096, "the report");
     bool told = plan_flags_pytorch(&o->flags);
-    if (told) plan_pytorch_print(report->plan, report->pytorch, to);
+    if (told) plan_pytorch_print(report->plan, report->pytorch, report->pytorch_cudnn, to);
     if (!told || o->explain) plan_report_print(report, to);
     bool ok = !o->explain || plan_report_explain(report, to, err);
     if (ok && report->pytorch && !told) plan_pytorch_explain(report->plan, report->pytorch, to);
@@ -223,7 +223,7 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
     if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
     struct torch_forecast pytorch;
     if (plan_flags_pytorch(&o->flags) || (o->explain && plan_pytorch_serves(request->machine))) {
-        TRY(plan_pytorch_make(request, &pytorch, err));
+        TRY(plan_pytorch_make(request, engines, &pytorch, &report.pytorch_cudnn, err));
         report.pytorch = &pytorch;
     }
     *fits = fits_asked(o, &report);

@@ -277,7 +277,8 @@ static void add_asked(json_t *root, const struct plan_report *report)
     if (report->changes) json_object_set_new(root, "single_changes", changes_json(report));
     if (report->frontier) json_object_set_new(root, "frontier", frontier_json(report->frontier));
     if (report->scaling) json_object_set_new(root, "scaling", plan_scaling_json(report->scaling));
-    if (report->pytorch) json_object_set_new(root, "pytorch", plan_pytorch_json(plan, report->pytorch));
+    if (report->pytorch)
+        json_object_set_new(root, "pytorch", plan_pytorch_json(plan, report->pytorch, report->pytorch_cudnn));
     if (report->run) json_object_set_new(root, "whole_run", plan_run_json(report->run));
     if (report->deepest) {
         json_object_set_new(root, "deepest_depth", whole(plan->fits ? plan->spec.depth : 0));

@@ -37,6 +37,7 @@ struct plan_report {
     const struct change *changes; /* --explain: what single changes buy */
     size_t change_count;
     const struct torch_forecast *pytorch; /* what PyTorch would take; NULL = not told */
+    uint32_t pytorch_cudnn; /* whose workspaces that has; 0 = estimated */
     bool pieces_chosen; /* how many micro-batches there are was the planner's choice */
 };
 

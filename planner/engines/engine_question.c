@@ -43,7 +43,8 @@ static const struct {
                {CONV_ADDS, "adds"},
                {CONV_SUMS, "sums"},
                {CONV_GRADIENT_SUMS, "gradient-sums"},
-               {CONV_SHUTS, "shuts"}};
+               {CONV_SHUTS, "shuts"},
+               {ENGINE_CHANNELS_FIRST, "channels-first"}};
 #define FUSIONS (sizeof fusions / sizeof fusions[0])
 
 char *engine_fused_words(uint32_t fused, char out[ENGINE_FUSED_TEXT])

@@ -8,14 +8,15 @@
 enum engine_pass { ENGINE_FORWARD, ENGINE_BACKWARD_DATA, ENGINE_BACKWARD_WEIGHTS, ENGINE_PASSES };
 const char *engine_pass_name(enum engine_pass pass);
 
-/* Beside the bits of enum conv_fusion: a bias is added. */
-#define ENGINE_BIAS 256u
+/* Beside the bits of enum conv_fusion: a bias is added; all tensors are NCHW and K C R S, as in other frameworks. */
+#define ENGINE_BIAS           256u
+#define ENGINE_CHANNELS_FIRST 512u
 
 /* Equal questions are equal bytes. */
 #define ENGINE_QUESTION_NUMBERS 8
 struct engine_question {
     uint32_t pass, dtype; /* enums engine_pass, dtype */
-    uint32_t fused;       /* bits of enum conv_fusion, and ENGINE_BIAS */
+    uint32_t fused;       /* bits of enum conv_fusion, and the two above */
     uint32_t weights;     /* enum dtype: of the weights, or of their gradient */
     union {
         struct {

@@ -259,6 +259,22 @@ bool engines_answer(struct engines *engines, const struct graph *graph, const st
     return engines->fault.kind == ERROR_NONE && find_answer(engines, question, rules, answer);
 }
 
+bool engines_answer_questions(struct engines *engines, const struct engine_question *questions, size_t count,
+                              struct engine_answer *answer)
+{
+    struct error why = {0};
+    uint64_t asked = engines->counts.asked;
+    bool ok = true;
+    if (engines->fault.kind != ERROR_NONE) return false;
+    if (engine_book_find(&engines->book, &questions[0], answer)) return true;
+    if (engines->helper) read_cache(engines, &questions[0]);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = engine_book_find(&engines->book, &questions[i], answer) || ask(engines, &questions[i], &why);
+    if (engines->counts.asked > asked) write_cache(engines, &questions[0]);
+    if (!ok) set_fault(engines, &why);
+    return ok && engine_book_find(&engines->book, &questions[0], answer);
+}
+
 bool engines_save(struct engines *engines, struct error *err)
 {
     if (!engines->options.carried || !engines->changed || engines->book.count == 0) return true;

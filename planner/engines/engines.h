@@ -44,6 +44,11 @@ uint64_t engines_least_workspace(const struct engine_answer *answer, const struc
  * (engine_question_of), and where there is no answer (engines_fault). *answer is valid until the next call. */
 bool engines_answer(struct engines *engines, const struct graph *graph, const struct op *op, enum op_pass pass,
                     const struct engine_rules *rules, struct engine_answer *answer);
+/* The same for a question of one's own, the first of `count` of the same dtype and number of images: what is not known of
+ * them is asked for together. */
+bool engines_answer_questions(struct engines *engines, const struct engine_question *questions, size_t count,
+                              struct engine_answer *answer);
+
 
 /* Writes the carried file if there is one to write and it would change. ERROR_FAILED. */
 bool engines_save(struct engines *engines, struct error *err);

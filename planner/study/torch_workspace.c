@@ -2,7 +2,7 @@
 
 #define TF32_CAPABILITY    800
 #define HALF_CAPABILITY    700
-#define LEAST_OF_NEW_F32   900 /* from here on f32 turns its result round too */
+#define LEAST_OF_NEW_F32   900 /* from here on with a copy of the result, too */
 #define F32_CHANNELS       4
 #define HALF_CHANNELS      8
 #define TILE_BYTES         (128ull * 128 * 4)

@@ -148,6 +148,25 @@ def check_explained(folder):
     expect(all(len(line) <= 80 for line in lines[start - 2:lines.index('', start)]), 'the table is too wide')
 
 
+def check_pytorch(folder):
+    """PyTorch's workspaces are those of NCHW tensors, of the first engine whatever it takes; each is asked for once."""
+    words = ['plan', 'resnet-20', '--batch', 16, '--gpus', 'a100-40gb', '--strategy', 'pytorch', '--json', '--engines', 'auto']
+    first = run(*words, env=environment(folder))
+    questions = [json.loads(line) for line in (folder / 'asked').read_text().splitlines()]
+    of_torch = [q for q in questions if q.get('fused') == 'channels-first']
+    expect(of_torch and all(q['weights'] == 'f32' for q in of_torch), 'no questions about NCHW')
+    torch = json.loads(first.stdout)['pytorch']
+    expect(torch['cudnn'] == '9.19.0', f"{torch['cudnn']}")
+    most = max(100000 * (1000 * q['channels'] + q['filters'] + q['stride']) for q in of_torch)
+    expect(torch['workspace_bytes'] == most, f"{torch['workspace_bytes']} instead of {most}")
+    asked(folder)
+    again = run(*words, env=environment(folder))
+    expect(asked(folder) == 0 and json.loads(again.stdout)['pytorch'] == torch, 'asked again')
+    estimated = run(*words[:-2], env=environment(folder))
+    expect(json.loads(estimated.stdout)['pytorch']['cudnn'] is None, 'asked unasked')
+    expect(asked(folder) == 0, 'asked unasked')
+
+
 def check_fused(folder):
     """What convolutions do besides is asked, and told; what cuDNN has no op for is estimated and said."""
     ask = ['plan', 'resnet-29', '--batch', 64, '--dtype', 'f16', '--gpus', 'h200', '--engines', 'auto', '--explain', '--fuse']
@@ -178,6 +197,8 @@ def main():
         check_faults(folder)
         check_explained(folder)
         check_fused(folder)
+        asked(folder)
+        check_pytorch(folder)
     return finish('checks of engines' + ('' if REAL else ' (cuDNN is not in this build: a stand-in answered)'))
 
 

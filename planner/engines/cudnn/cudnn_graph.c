@@ -23,13 +23,16 @@ cudnnDataType_t convolution_prologue_type(cudnnDataType_t type)
 /* In cuDNN's order, N C H W. */
 struct shape {
     int64_t n, c, h, w;
+    bool planes; /* a channel's pixels lie together */
 };
 
-/* NHWC in memory. id: an operand's, or FIRST_INNER and more. */
+/* NHWC in memory, or NCHW. id: an operand's, or FIRST_INNER and more. */
 static bool make_tensor(struct cudnn_descriptors *d, int64_t id, cudnnDataType_t type, struct shape s,
                         cudnnBackendDescriptor_t *tensor)
 {
-    const int64_t dims[4] = {s.n, s.c, s.h, s.w}, strides[4] = {s.c * s.h * s.w, 1, s.c * s.w, s.c}, alignment = 16;
+    const int64_t dims[4] = {s.n, s.c, s.h, s.w}, pixels[4] = {s.c * s.h * s.w, 1, s.c * s.w, s.c},
+                  planes[4] = {s.c * s.h * s.w, s.h * s.w, s.w, 1}, *strides = s.planes ? planes : pixels,
+                  alignment = 16;
     const bool inner = id >= FIRST_INNER;
     return cudnn_make(d, CUDNN_BACKEND_TENSOR_DESCRIPTOR, tensor) &&
            cudnn_set_i64(d, *tensor, CUDNN_ATTR_TENSOR_UNIQUE_ID, 1, &id) &&
@@ -41,17 +44,19 @@ static bool make_tensor(struct cudnn_descriptors *d, int64_t id, cudnnDataType_t
            cudnn_finalize(d, *tensor, "a tensor");
 }
 
+static bool has_planes(const struct drawing *g) { return (g->c->besides & BESIDES_CHANNELS_FIRST) != 0; }
+
 static struct shape shape_x(const struct drawing *g)
 {
-    return (struct shape){g->c->images, g->c->channels, g->c->height, g->c->width};
+    return (struct shape){g->c->images, g->c->channels, g->c->height, g->c->width, has_planes(g)};
 }
 static struct shape shape_y(const struct drawing *g)
 {
-    return (struct shape){g->c->images, g->c->filters, g->rows, g->columns};
+    return (struct shape){g->c->images, g->c->filters, g->rows, g->columns, has_planes(g)};
 }
 static struct shape shape_w(const struct drawing *g)
 {
-    return (struct shape){g->c->filters, g->c->channels, g->c->kernel, g->c->kernel};
+    return (struct shape){g->c->filters, g->c->channels, g->c->kernel, g->c->kernel, has_planes(g)};
 }
 
 static bool make_inner(struct drawing *g, cudnnDataType_t type, struct shape shape, cudnnBackendDescriptor_t *tensor)
@@ -62,7 +67,7 @@ static bool make_inner(struct drawing *g, cudnnDataType_t type, struct shape sha
 static bool make_row(struct drawing *g, enum convolution_operand operand, cudnnDataType_t type, int64_t channels,
                      cudnnBackendDescriptor_t *tensor)
 {
-    return make_tensor(g->d, operand, type, (struct shape){1, channels, 1, 1}, tensor);
+    return make_tensor(g->d, operand, type, (struct shape){1, channels, 1, 1, false}, tensor);
 }
 
 /* ---- Ops ---- */

@@ -23,6 +23,7 @@ enum convolution_besides {
     BESIDES_GRADIENT_SUMS = 64,
     BESIDES_SHUTS = 128,
     BESIDES_BIAS = 256,
+    BESIDES_CHANNELS_FIRST = 512, /* not what it does, but how its tensors lie: NCHW, K C R S */
 };
 
 struct convolution {

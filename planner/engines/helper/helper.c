@@ -75,7 +75,8 @@ static bool take_besides(const json_t *question, uint32_t *besides, struct error
                {"adds", BESIDES_ADDS},
                {"sums", BESIDES_SUMS},
                {"gradient-sums", BESIDES_GRADIENT_SUMS},
-               {"shuts", BESIDES_SHUTS}};
+               {"shuts", BESIDES_SHUTS},
+               {"channels-first", BESIDES_CHANNELS_FIRST}};
     const char *words;
     TRY(json_get_string(question, "fused", "question", &words, err));
     while (*words) {

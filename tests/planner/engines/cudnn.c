@@ -64,6 +64,41 @@ Test(cudnn, every_device_has_an_engine_without_workspace, .timeout = 120)
     }
 }
 
+/* In 16 bits tensor cores read NHWC: NCHW operands are copied into the workspace. In f32 they are in any case. */
+Test(cudnn, channels_first_is_copied_for_tensor_cores, .timeout = 120)
+{
+    struct engine_helper *helper = start_for("a100-40gb");
+    const struct engine_rules rules = {.tf32 = true};
+    for (uint32_t pass = 0; pass < ENGINE_PASSES; pass++)
+        for (uint32_t dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
+            const uint64_t x = dtype_bytes((enum dtype)dtype, 64ull * 56 * 56 * 64);
+            struct engine_question q = {.pass = pass,
+                                        .dtype = dtype,
+                                        .fused = ENGINE_CHANNELS_FIRST,
+                                        .weights = dtype,
+                                        .images = 64,
+                                        .height = 56,
+                                        .width = 56,
+                                        .channels = 64,
+                                        .filters = 64,
+                                        .kernel = 3,
+                                        .stride = 1,
+                                        .padding = 1};
+            struct engine_answer answer;
+            struct error err = {0};
+            cr_assert(engine_helper_ask(helper, &q, &answer, &err), "%s", err.text);
+            const struct engine *first = engines_choose(&answer, &rules);
+            cr_assert(first);
+            cr_expect(first->notes & ENGINE_TENSOR_CORES);
+            bool in_place = dtype == DTYPE_F32 && pass == ENGINE_FORWARD;
+            cr_expect_geq(first->workspace_bytes, (in_place ? 1 : 2) * x, "%u %u", pass, dtype);
+            q.fused = 0;
+            cr_assert(engine_helper_ask(helper, &q, &answer, &err), "%s", err.text);
+            if (dtype == DTYPE_F16) cr_expect_lt(engines_choose(&answer, &rules)->workspace_bytes, x / 2, "%u", pass);
+        }
+    engine_helper_stop(helper);
+}
+
 static void expect_device_refused(const char *from, const char *to, const char *part)
 {
     char json[ENGINE_DEVICE_TEXT], changed[ENGINE_DEVICE_TEXT];

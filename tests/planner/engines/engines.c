@@ -107,6 +107,54 @@ Test(engines, each_distinct_convolution_is_asked_once)
     graph_destroy(graph);
 }
 
+static size_t count_lines(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    size_t count = 0;
+    for (int c; file && (c = getc(file)) != EOF;) count += c == '\n';
+    if (file) fclose(file);
+    return count;
+}
+
+Test(engines, questions_of_ones_own_are_asked_together_and_kept)
+{
+    struct kit_folder folder = kit_folder();
+    char cache[128], log[128];
+    kit_path(&folder, "cache", cache);
+    setenv("STANDIN_LOG", kit_path(&folder, "asked", log), 1);
+    struct engine_question questions[3];
+    for (uint32_t i = 0; i < 3; i++)
+        questions[i] = (struct engine_question){.fused = ENGINE_CHANNELS_FIRST,
+                                                .images = 8,
+                                                .height = 14,
+                                                .width = 14,
+                                                .channels = 64,
+                                                .filters = 1 + i,
+                                                .kernel = 3,
+                                                .stride = 1,
+                                                .padding = 1};
+    for (int round = 0; round < 2; round++) {
+        struct engines_options options = options_of(cache, NULL);
+        struct engines *engines = kit_open(&options);
+        struct engine_answer answer;
+        for (uint32_t i = 0; i < 3; i++) {
+            cr_assert(engines_answer_questions(engines, questions + i, 3 - i, &answer));
+            cr_expect(engine_question_same(&answer.question, &questions[i]));
+            cr_expect_eq(engines_choose(&answer, &(struct engine_rules){.tf32 = true})->workspace_bytes,
+                         (64 * 1000 + 1 + i + 1) * 100000ull);
+            cr_expect_eq(engines_counts(engines).asked, round ? 0 : 3);
+        }
+        struct engine_question plain = questions[0];
+        plain.fused = 0;
+        cr_assert(engines_answer_questions(engines, &plain, 1, &answer));
+        cr_expect_eq(engines_counts(engines).asked, round ? 0 : 4, "another layout is another question");
+        engines_destroy(engines);
+    }
+    cr_expect_eq(count_lines(log), 4);
+    unsetenv("STANDIN_LOG");
+    kit_remove(&folder);
+}
+
 Test(engines, rules_choose_the_first_that_they_let)
 {
     const struct engine all[] = {{48, ENGINE_TENSOR_CORES, 900, ""},
@@ -497,7 +545,7 @@ Test(engines, a_bias_is_part_of_the_question)
 Test(engines, words_for_what_is_fused_come_back)
 {
     char words[ENGINE_FUSED_TEXT];
-    for (uint32_t fused = 0; fused < 512; fused++) {
+    for (uint32_t fused = 0; fused < 1024; fused++) {
         uint32_t back;
         if (fused & (CONV_GRADIENT | CONV_GRADIENT_SHUT)) continue;
         cr_assert(engine_fused_find(engine_fused_words(fused, words), &back), "%s", words);

@@ -121,7 +121,7 @@ Test(torch_forecast, sixteen_bits_and_older_chips_take_less)
     cr_expect_lt(half.memory.saved_bytes, 6 * wide.memory.saved_bytes / 10);
     cr_expect_lt(half.shown_bytes, wide.shown_bytes);
     cr_expect_eq(old.memory.saved_bytes, wide.memory.saved_bytes);
-    cr_expect_eq(old.memory.workspace_bytes, 0, "no tensor cores for f32, nothing to turn round");
+    cr_expect_eq(old.memory.workspace_bytes, 0, "no tensor cores for f32, nothing to copy");
     cr_expect_lt(old.memory.peak_reserved_bytes, wide.memory.peak_reserved_bytes);
 }
 
