@@ -421,3 +421,14 @@ void files_unmake_folder(const char *path, size_t there)
         if (rmdir(copy) != 0 && errno != ENOENT) break;
     }
 }
+
+const char *files_cache(const char *kind, char path[FILES_PATH])
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int used = -1;
+    if (cache && cache[0] == '/')
+        used = snprintf(path, FILES_PATH, "%s/fathom/%s", cache, kind);
+    else if (home && home[0] == '/')
+        used = snprintf(path, FILES_PATH, "%s/.cache/fathom/%s", home, kind);
+    return used > 0 && used < FILES_PATH ? path : NULL;
+}

@@ -62,4 +62,8 @@ bool files_make_folder(const char *path, struct error *err);
 size_t files_folder_there(const char *path);
 void files_unmake_folder(const char *path, size_t there);
 
+/* Where this user's caches of one kind lie, "~/.cache/fathom/`kind`" or below $XDG_CACHE_HOME (XDG Base Directory
+ * Specification: a relative path there is none); NULL when nowhere. It need not be there. */
+const char *files_cache(const char *kind, char path[FILES_PATH]);
+
 #endif

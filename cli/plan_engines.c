@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "choice.h"
+#include "files.h"
 #include "mem.h"
 #include "page.h"
 #include "printable.h"
@@ -31,18 +32,6 @@ static const char *find_helper(char path[PATH_MAX])
         if (used < PATH_MAX && access(path, X_OK) == 0) return path;
     }
     return NULL;
-}
-
-/* XDG Base Directory Specification: a relative path there is none. */
-static const char *find_cache(char path[PATH_MAX])
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int used = -1;
-    if (cache && cache[0] == '/')
-        used = snprintf(path, PATH_MAX, "%s/fathom/engines", cache);
-    else if (home && home[0] == '/')
-        used = snprintf(path, PATH_MAX, "%s/.cache/fathom/engines", home);
-    return used > 0 && used < PATH_MAX ? path : NULL;
 }
 
 /* ---- Asking ---- */
@@ -120,9 +109,11 @@ static bool undescribed(struct plan_engines *all, const struct device_spec *devi
 static bool open_engines(struct plan_engines *all, const struct engine_device *device, struct plan_request *request,
                          struct error *err)
 {
-    char helper[PATH_MAX], cache[PATH_MAX];
-    const struct engines_options options = {
-        .device = device, .helper = find_helper(helper), .cache = find_cache(cache), .carried = all->carried};
+    char helper[PATH_MAX], cache[FILES_PATH];
+    const struct engines_options options = {.device = device,
+                                            .helper = find_helper(helper),
+                                            .cache = files_cache("engines", cache),
+                                            .carried = all->carried};
     all->engines = engines_create(&options, err);
     if (!all->engines) return error_prefix(err, "--engines");
     const struct error *fault = engines_fault(all->engines);

@@ -7,4 +7,8 @@
 extern const struct backend cuda_backend;           /* "cuda" */
 extern const struct backend cuda_reference_backend; /* "cuda-reference": naive kernels alone, to look for mistakes */
 
+/* How many of a device's convolutions that were prepared run by naive kernels, as cuDNN has no engine for them, and why the
+ * first of them does. */
+uint64_t cuda_naive_convolutions(const struct device *device, const char **why);
+
 #endif

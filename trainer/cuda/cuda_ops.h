@@ -49,6 +49,12 @@ bool cuda_add_gradient_sums(struct prepared *p, const struct tensor *tensor, con
 bool cuda_add_bias_gradient(struct prepared *p, const struct tensor *dy, const void *at, float *dbias,
                             struct error *err);
 
+/* `count` elements of f32 to a 16-bit type, and back. */
+bool cuda_add_rounding(struct prepared *p, const float *in, void *out, uint64_t count, enum dtype dtype,
+                       struct error *err);
+bool cuda_add_widening(struct prepared *p, const void *in, float *out, uint64_t count, enum dtype dtype,
+                       struct error *err);
+
 /* ops_bn.c */
 bool cuda_prepare_bn(struct prepared *p, struct error *err);
 bool cuda_prepare_bn_backward(struct prepared *p, struct error *err);

@@ -162,6 +162,7 @@ static void give_back(struct device *device)
 {
     const struct cuda_calls *cuda = &device->vendor->cuda;
     cuda->SetDevice((int)device->options.ordinal);
+    cuda_convolutions_destroy(device->convolutions);
     memory_destroy(device);
     if (device->library) cuda->LibraryUnload(device->library);
     if (device->arena) cuda->Free(device->arena);

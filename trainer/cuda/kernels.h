@@ -38,7 +38,8 @@ struct step_block {
     EACH(place_images) ALONE(product)                                                                                  \
     EACH(relu) EACH(relu_backward) ALONE(round_elements_bf16) ALONE(round_elements_f16)                                \
     EACH(scale) ALONE(set_step) ALONE(sgd_update) EACH(shortcut_pad) EACH(shortcut_pad_backward)                       \
-    EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss) EACH(softmax_loss_backward) EACH(subtract)
+    EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss) EACH(softmax_loss_backward) EACH(subtract)                 \
+    ALONE(widen_elements_bf16) ALONE(widen_elements_f16)
 
 #define KERNEL_EACH(name)  KERNEL_##name##_f32, KERNEL_##name##_f16, KERNEL_##name##_bf16,
 #define KERNEL_ALONE(name) KERNEL_##name,
@@ -56,6 +57,13 @@ struct round_arguments {
     const float *in;
     void *out;
     uint64_t count, vectors; /* of 8 elements that are moved whole, from the first on */
+};
+
+/* From f16 or bf16 to f32. */
+struct widen_arguments {
+    const void *in;
+    float *out;
+    uint64_t count, vectors;
 };
 
 /* out = f(a, b): relu, relu_backward (y, dy), add, subtract, mul, scale (alpha a + beta), sigmoid, sigmoid_backward (y, dy).

@@ -36,16 +36,38 @@ bool cuda_prepare_loss_scale_update(struct prepared *p, struct error *err)
     return ADD_KERNEL(p, KERNEL_loss_scale_update, ((struct launch_shape){.blocks = 1, .threads = 1}), &a, err);
 }
 
+/* Of one address each, vectors of 8 elements where both are fit for them. */
+static uint64_t vectors_of(const void *in, const void *out, uint64_t count)
+{
+    return ((uintptr_t)in | (uintptr_t)out) % 16 == 0 ? count / 8 : 0;
+}
+
+static bool check_half(enum dtype dtype, struct error *err)
+{
+    return dtype == DTYPE_F16 || dtype == DTYPE_BF16 ||
+           error_set(err, ERROR_FAILED, "a copy of weights in %s: the cuda backend makes them in 16 bits",
+                     dtype_name(dtype));
+}
+
+bool cuda_add_rounding(struct prepared *p, const float *in, void *out, uint64_t count, enum dtype dtype,
+                       struct error *err)
+{
+    const struct round_arguments a = {.in = in, .out = out, .count = count, .vectors = vectors_of(in, out, count)};
+    const enum kernel_id kernel = dtype == DTYPE_F16 ? KERNEL_round_elements_f16 : KERNEL_round_elements_bf16;
+    return check_half(dtype, err) && ADD_KERNEL(p, kernel, cuda_grid(p, a.vectors ? a.vectors : a.count), &a, err);
+}
+
+bool cuda_add_widening(struct prepared *p, const void *in, float *out, uint64_t count, enum dtype dtype,
+                       struct error *err)
+{
+    const struct widen_arguments a = {.in = in, .out = out, .count = count, .vectors = vectors_of(in, out, count)};
+    const enum kernel_id kernel = dtype == DTYPE_F16 ? KERNEL_widen_elements_f16 : KERNEL_widen_elements_bf16;
+    return check_half(dtype, err) && ADD_KERNEL(p, kernel, cuda_grid(p, a.vectors ? a.vectors : a.count), &a, err);
+}
+
 bool cuda_prepare_weights_copy(struct prepared *p, struct error *err)
 {
-    const enum dtype dtype = p->call.out_tensor[0]->dtype;
-    struct round_arguments a = {.in = op_in(p, 0), .out = op_out(p, 0), .count = op_elements(p)};
-    const enum kernel_id kernel = dtype == DTYPE_F16 ? KERNEL_round_elements_f16 : KERNEL_round_elements_bf16;
-    if (dtype != DTYPE_F16 && dtype != DTYPE_BF16)
-        return error_set(err, ERROR_FAILED, "a copy of weights in %s: the cuda backend makes them in 16 bits",
-                         dtype_name(dtype));
-    a.vectors = ((uintptr_t)a.in | (uintptr_t)a.out) % 16 == 0 ? a.count / 8 : 0;
-    return ADD_KERNEL(p, kernel, cuda_grid(p, a.vectors ? a.vectors : a.count), &a, err);
+    return cuda_add_rounding(p, op_in(p, 0), op_out(p, 0), op_elements(p), p->call.out_tensor[0]->dtype, err);
 }
 
 /* ---- Gradient check ---- */

@@ -26,6 +26,9 @@
     [OP_CONV] = cuda_prepare_naive_convolution, [OP_CONV_BWD_DATA] = cuda_prepare_naive_convolution,                   \
     [OP_CONV_BWD_WEIGHTS] = cuda_prepare_naive_convolution
 
-const struct cuda_table cuda_fast_table = {.name = "cuda", .prepare = {OWN_OPS, NAIVE_CONVOLUTIONS}};
+const struct cuda_table cuda_fast_table = {
+    .name = "cuda",
+    .prepare = {OWN_OPS, [OP_CONV] = cuda_prepare_convolution, [OP_CONV_BWD_DATA] = cuda_prepare_convolution,
+                [OP_CONV_BWD_WEIGHTS] = cuda_prepare_convolution}};
 const struct cuda_table cuda_reference_table = {
     .name = "cuda-reference", .prepare = {OWN_OPS, NAIVE_CONVOLUTIONS}, .naive = true};

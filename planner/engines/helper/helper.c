@@ -12,8 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cudnn_engines.h"
+#include "cudnn_plan.h"
 #include "json.h"
+#include "mem.h"
 #include "printable.h"
 
 #define MOST_LINE        (1 << 16)
@@ -132,6 +133,31 @@ static void write_engines(const struct helper *helper, size_t count)
     printf("]}\n");
 }
 
+/* An engine's plan, made and made again from its text. */
+static bool write_plan(const struct helper *helper, const json_t *question, const struct convolution *convolution,
+                       struct error *err)
+{
+    const struct cudnn_target target = {.device = helper->device};
+    struct cudnn_plan plan, again;
+    const char *knobs;
+    int64_t engine;
+    TRY(take_number(question, "engine", &engine, err) && json_get_string(question, "knobs", "question", &knobs, err));
+    bool ok = cudnn_plan_build(&plan, &helper->cudnn, target, convolution, engine, knobs, err);
+    char *text = ok ? cudnn_plan_text(&plan) : NULL;
+    if (ok && !text) ok = error_set(err, ERROR_FAILED, "a plan without text");
+    if (ok) {
+        ok = cudnn_plan_load(&again, &helper->cudnn, target, text, strlen(text), err);
+        if (ok)
+            printf("{\"plan\": {\"workspace_bytes\": %" PRId64 ", \"again_bytes\": %" PRId64
+                   ", \"text_bytes\": %zu}}\n",
+                   cudnn_plan_workspace(&plan), cudnn_plan_workspace(&again), strlen(text));
+        cudnn_plan_finish(&again);
+    }
+    mem_free(text);
+    cudnn_plan_finish(&plan);
+    return ok;
+}
+
 static bool answer(struct helper *helper, const json_t *line, struct error *err)
 {
     const json_t *device = json_object_get(line, "device");
@@ -143,8 +169,9 @@ static bool answer(struct helper *helper, const json_t *line, struct error *err)
         return true;
     }
     if (!helper->device) return error_set(err, ERROR_INPUT, "a question before a device");
-    TRY(take_question(line, &convolution, err) &&
-        cudnn_find_engines(&helper->cudnn, (struct cudnn_target){.device = helper->device}, &convolution,
+    TRY(take_question(line, &convolution, err));
+    if (json_object_get(line, "engine")) return write_plan(helper, line, &convolution, err);
+    TRY(cudnn_find_engines(&helper->cudnn, (struct cudnn_target){.device = helper->device}, &convolution,
                            helper->engines, MOST_ENGINES, &count, err));
     write_engines(helper, count);
     return true;

@@ -10,3 +10,4 @@
 #include "round.cu"
 #include "step.cu"
 #include "update.cu"
+#include "widen.cu"

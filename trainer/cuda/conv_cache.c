@@ -1,0 +1,177 @@
+/* Plans of cuDNN on disk, a file each: made again in milliseconds where building one takes seconds. Beside them a list
+ * of engines that failed when they ran. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conv.h"
+#include "hash.h"
+#include "json.h"
+#include "mem.h"
+#include "printable.h"
+
+#define FORMAT     "fathom-cudnn-plan"
+#define VERSION    1
+#define MOST_BYTES (32u << 20)
+
+static uint64_t hash_text(const char *text, uint64_t seed) { return hash_bytes(text, strlen(text), seed); }
+
+/* What plans are made for: this very kind of GPU and this cuDNN. */
+static uint64_t hash_device(const struct cuda_convolutions *all)
+{
+    const struct cudaDeviceProp *p = &all->device->properties;
+    char text[512];
+    snprintf(text, sizeof text, "cudnn %zu, %s %d.%d, %d processors, l2 %d, shared %zu", all->cudnn->version(), p->name,
+             p->major, p->minor, p->multiProcessorCount, p->l2CacheSize, p->sharedMemPerBlockOptin);
+    return hash_text(text, 0);
+}
+
+void conv_cache_begin(struct cuda_convolutions *all)
+{
+    char path[FILES_PATH], hash[HASH_TEXT];
+    all->device_hash = hash_device(all);
+    const char *cache = files_cache("cudnn-plans", path);
+    if (!cache || (size_t)snprintf(all->folder, sizeof all->folder, "%s/%s", cache,
+                                   hash_format(all->device_hash, hash)) >= sizeof all->folder)
+        all->folder[0] = '\0';
+}
+
+/* ---- Names ---- */
+
+/* What is asked, under which rules: on one line, and in a file's name as its hash. */
+#define KEY 320
+static char *key_of(const struct cuda_convolutions *all, const struct conv_plan *plan, char out[KEY])
+{
+    const struct engine_question *q = &plan->question;
+    const struct device_options *options = &all->device->options;
+    char fused[ENGINE_FUSED_TEXT], words[ENGINE_QUESTION_TEXT];
+    snprintf(out, KEY, "%s %s/%s %s padding %" PRIu32 " [%s] within %" PRIu64 "%s%s",
+             engine_pass_name((enum engine_pass)q->pass), dtype_name((enum dtype)q->dtype),
+             dtype_name((enum dtype)q->weights), engine_question_words(q, words), q->padding,
+             engine_fused_words(q->fused, fused), plan->limit_bytes, options->tf32 ? " tf32" : "",
+             options->deterministic ? " deterministic" : "");
+    return out;
+}
+
+static bool path_of(const struct cuda_convolutions *all, const char *key, char path[FILES_PATH])
+{
+    char hash[HASH_TEXT];
+    return all->folder[0] && (size_t)snprintf(path, FILES_PATH, "%s/%s.json", all->folder,
+                                              hash_format(hash_text(key, 0), hash)) < FILES_PATH;
+}
+
+/* ---- Reading ---- */
+
+static bool copy_text(const json_t *object, const char *field, char *to, size_t size)
+{
+    const char *text = json_string_value(json_object_get(object, field));
+    return text && (size_t)snprintf(to, size, "%s", text) < size;
+}
+
+static bool take(struct cuda_convolutions *all, struct conv_plan *plan, const json_t *root, const char *key)
+{
+    const struct cudnn_target target = {.handle = all->handle};
+    const char *format = json_string_value(json_object_get(root, "format")),
+               *asked = json_string_value(json_object_get(root, "question")),
+               *text = json_string_value(json_object_get(root, "plan"));
+    struct error unsaid = {0};
+    if (!format || strcmp(format, FORMAT) != 0 || json_integer_value(json_object_get(root, "version")) != VERSION)
+        return false;
+    if (!asked || strcmp(asked, key) != 0 || !text) return false;
+    if (json_integer_value(json_object_get(root, "cudnn")) != (json_int_t)all->cudnn->version()) return false;
+    plan->engine.id = json_integer_value(json_object_get(root, "engine"));
+    plan->engine.workspace_bytes = json_integer_value(json_object_get(root, "workspace_bytes"));
+    TRY(copy_text(root, "knobs", plan->engine.knobs, sizeof plan->engine.knobs) &&
+        copy_text(root, "notes", plan->engine.notes, sizeof plan->engine.notes) &&
+        !conv_cache_avoids(all, &plan->question, &plan->engine));
+    if (cudnn_plan_load(&plan->plan, all->cudnn, target, text, strlen(text), &unsaid)) {
+        int64_t bytes = cudnn_plan_workspace(&plan->plan);
+        if (bytes >= 0 && (uint64_t)bytes <= plan->limit_bytes) return true;
+    }
+    cudnn_plan_finish(&plan->plan);
+    return false;
+}
+
+bool conv_cache_load(struct cuda_convolutions *all, struct conv_plan *plan)
+{
+    char key[KEY], path[FILES_PATH], *bytes;
+    size_t length;
+    struct error unsaid = {0};
+    if (!path_of(all, key_of(all, plan, key), path) || access(path, R_OK) != 0) return false;
+    if (!files_read(path, MOST_BYTES, &bytes, &length, &unsaid)) return false;
+    json_t *root = json_parse(bytes, length, path, &unsaid);
+    bool ok = json_is_object(root) && take(all, plan, root, key);
+    json_decref(root);
+    mem_free(bytes);
+    return ok;
+}
+
+/* ---- Writing: what cannot be written is built again the next time ---- */
+
+void conv_cache_save(const struct cuda_convolutions *all, const struct conv_plan *plan)
+{
+    char key[KEY], path[FILES_PATH];
+    struct files_writer writer;
+    struct error unsaid = {0};
+    if (!path_of(all, key_of(all, plan, key), path) || !files_make_folder(all->folder, &unsaid)) return;
+    char *text = cudnn_plan_text(&plan->plan);
+    if (text && files_begin(&writer, path, &unsaid)) {
+        fprintf(writer.stream,
+                "{\"format\": \"" FORMAT
+                "\", \"version\": %d, \"cudnn\": %zu,\n\"question\": \"%s\",\n\"engine\": %" PRId64
+                ", \"knobs\": \"%s\", \"notes\": \"%s\", \"workspace_bytes\": %" PRId64 ",\n\"plan\": ",
+                VERSION, all->cudnn->version(), key, plan->engine.id, plan->engine.knobs, plan->engine.notes,
+                plan->engine.workspace_bytes);
+        printable_write_json(writer.stream, text, strlen(text));
+        fputs("}\n", writer.stream);
+        files_commit(&writer, &unsaid);
+    }
+    mem_free(text);
+}
+
+/* ---- Engines that failed ---- */
+
+/* A line of the list. */
+#define NOTE 512
+static char *note_of(const struct engine_question *question, const struct found_engine *engine, char out[NOTE])
+{
+    char hash[HASH_TEXT];
+    snprintf(out, NOTE, "%s %" PRId64 " %s", hash_format(hash_bytes(question, sizeof *question, 0), hash), engine->id,
+             engine->knobs);
+    return out;
+}
+
+static FILE *open_notes(const struct cuda_convolutions *all, const char *mode)
+{
+    char path[FILES_PATH];
+    if (!all->folder[0] || (size_t)snprintf(path, sizeof path, "%s/failed", all->folder) >= sizeof path) return NULL;
+    return fopen(path, mode);
+}
+
+bool conv_cache_avoids(const struct cuda_convolutions *all, const struct engine_question *question,
+                       const struct found_engine *engine)
+{
+    char line[NOTE], note[NOTE];
+    bool found = false;
+    FILE *file = open_notes(all, "r");
+    if (!file) return false;
+    note_of(question, engine, note);
+    while (!found && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = '\0';
+        found = strcmp(line, note) == 0;
+    }
+    fclose(file);
+    return found;
+}
+
+void conv_cache_avoid(const struct cuda_convolutions *all, const struct conv_plan *plan)
+{
+    char note[NOTE];
+    struct error unsaid = {0};
+    if (!all->folder[0] || !files_make_folder(all->folder, &unsaid)) return;
+    FILE *file = open_notes(all, "a");
+    if (!file) return;
+    fprintf(file, "%s\n", note_of(&plan->question, &plan->engine, note));
+    fclose(file);
+}
