@@ -30,13 +30,15 @@ class Sizes:
 
     def __init__(self, dry):
         self.dry = dry
+        # A dry run's pictures are small: the net is one for CIFAR all the same.
+        self.net = ['--dataset', 'cifar10', '--classes', '2', '--image-size', '8'] if dry else []
         # Compared with the CPU and with the naive kernels: original and pre-activation units.
         self.compared = [('resnet-8', 8, 2)] if dry else [('resnet-20', 32, 5), ('resnet-29', 32, 5)]
-        self.dtypes = ('f32',) if dry else DTYPES
+        self.dtypes = DTYPES
         self.deep = ('resnet-8', 4, 2) if dry else ('resnet-1001', 8, 5)
         self.same = ('resnet-8', 4, 2) if dry else ('resnet-110', 64, 20)
         self.carried = [('resnet-8', 8)] if dry else [('resnet-20', 128), ('resnet-110', 128)]
-        self.timed = ([('resnet-8', 8, 3, ['f32'])] if dry else
+        self.timed = ([('resnet-8', 8, 3, ['f16', 'tf32'])] if dry else
                       [('resnet-1001', 128, 30, ['f16', 'tf32', 'bf16', 'f32']), ('resnet-50', 256, 30, ['f16', 'tf32', 'bf16', 'f32'])])
         self.kernels = ('resnet-8', 8, 4) if dry else ('resnet-1001', 128, 12)
 
@@ -108,9 +110,10 @@ class Bench:
         model = str(what)
         log = self.out / 'logs' / f'{self.commands + 1:03}.jsonl'
         log.unlink(missing_ok=True)
-        data = HERE / ('photos' if re.match(r'resnet-(18|34|50|101|152)$', model) else 'data')
+        photos = self.sizes.dry or re.match(r'resnet-(18|34|50|101|152)$', model)
+        data = HERE / ('photos' if photos else 'data')
         words = [self.fathom, 'train', what, '--data', data, '--iterations', steps, '--no-evaluate', '--log', log]
-        words += ['--batch', batch] if batch else []
+        words += ['--batch', batch, *self.sizes.net] if batch else []
         said = self.run([*words, *more], most)
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         speed = re.search(r'([\d.e+]+) images/s \(median\)', said)
@@ -204,7 +207,7 @@ def record(bench):
     for model, batch in sizes.carried:
         for dtype in sizes.dtypes:
             bench.run([bench.fathom, 'plan', model, '--batch', batch, '--gpus', 'h200', '--dtype', dtype, '-o',
-                       HERE / 'plans' / f'{model}-{dtype}.json'])
+                       HERE / 'plans' / f'{model}-{dtype}.json', *sizes.net])
 
 
 def references():
@@ -335,7 +338,7 @@ def part_kernels(bench):
     model, batch, steps = bench.sizes.kernels
     trace = bench.out / 'logs' / 'kernels.trace'
     trace.unlink(missing_ok=True)
-    dtype = bench.sizes.dtypes[-1] if bench.sizes.dry else 'f16'
+    dtype = 'f16'
     bench.train(model, *flags(dtype), '--repeat-batch', '--schedule', 'constant', '--trace', trace, '--time-every', 2, batch=batch,
                 steps=steps)
     for by in ('kind', 'kernel'):

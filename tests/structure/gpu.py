@@ -33,8 +33,8 @@ def check_with(pack):
     assert report.strip() == done.stdout.strip(), 'the report is not what was said'
     for part in PARTS:
         assert f'\n{part}: ' in report, f'{part} is not in the report:\n{report}'
-    assert '\nmachine: passed' in report, report
-    assert done.returncode == (0 if 'all passed' in report else 1), f'exit code {done.returncode}'
+    assert done.returncode == 0 and report.rstrip().endswith('7 parts, all passed'), f'exit code {done.returncode}:\n{report}'
+    assert report.count('as it should') == 6, report
     return report
 
 
