@@ -9,8 +9,9 @@
 /* CUDA context with lazy loading (CUDA_MODULE_LOADING=LAZY, the default since 11.7): about 300 MB
  * (github.com/pytorch/pytorch/issues/107667; it was over 1 GB before). */
 #define CUDA_CONTEXT_BYTES (300 * MIB)
-/* cuBLAS keeps one workspace per handle and stream: 32 MiB on Hopper and later, about 8 MiB before
- * (pytorch issues 120925 and 95668). The fully connected layer uses one. */
+/* What kernels and libraries keep on the device. As much as cuBLAS does, one workspace per handle and stream: 32 MiB on
+ * Hopper and later, about 8 MiB before (pytorch issues 120925 and 95668). The trainer has no cuBLAS; the scratch of its own
+ * kernels (8 MiB, trainer/cuda) is in these. */
 #define LIBRARY_BYTES        (8 * MIB)
 #define LIBRARY_BYTES_HOPPER (32 * MIB)
 /* NCCL: 4 MiB (NCCL_BUFFSIZE) per channel (nccl issue 391), one to send from and one to receive into. */

@@ -114,12 +114,20 @@ bool cuda_event_wait(struct event *event, struct stream *stream, struct error *e
 
 #define LONGEST_NAP_NS 100000u
 
+/* "Not ready" is no error, but stays in the thread for whoever asks for the last one. */
+static cudaError_t query(const struct vendor *vendor, cudaEvent_t event)
+{
+    cudaError_t status = vendor->cuda.EventQuery(event);
+    if (status == cudaErrorNotReady) vendor->cuda.GetLastError();
+    return status;
+}
+
 /* A wait of CUDA's own has no limit. */
 bool cuda_wait(struct device *device, cudaEvent_t event, uint64_t limit_ns, bool *done, struct error *err)
 {
     uint64_t begin = clock_now_ns();
     for (uint64_t nap = 1000;; nap = nap * 2 < LONGEST_NAP_NS ? nap * 2 : LONGEST_NAP_NS) {
-        cudaError_t status = device->vendor->cuda.EventQuery(event);
+        cudaError_t status = query(device->vendor, event);
         *done = status == cudaSuccess;
         if (*done) device->busy = false;
         if (status != cudaErrorNotReady)
