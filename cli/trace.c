@@ -8,11 +8,13 @@
 #include "command.h"
 #include "export.h"
 #include "files.h"
+#include "import.h"
 #include "json.h"
 #include "mem.h"
 #include "outputs.h"
 #include "page.h"
 #include "printable.h"
+#include "stop.h"
 #include "summary.h"
 #include "trace_private.h"
 
@@ -27,6 +29,7 @@ static const char manual[] = "NAME\n"
                              "    fathom trace diff A.trace[@STEPS] B.trace[@STEPS] [--gate PERCENT]\n"
                              "                 [--by WHAT] [--limit N] [--json]\n"
                              "    fathom trace check RUN.trace [--json]\n"
+                             "    fathom trace import KINETO.json[.gz] -o RUN.trace\n"
                              "\n"
                              "DESCRIPTION\n"
                              "    `fathom train --trace RUN.trace` writes a trace; `fathom top` shows it while\n"
@@ -54,6 +57,11 @@ static const char manual[] = "NAME\n"
                              "             comparisons of like runs one shows more. --gate makes it a test\n"
                              "    check    reads every block: what is damaged, missing, cut off, dropped or\n"
                              "             lost\n"
+                             "    import   makes a trace of what PyTorch's profiler exported\n"
+                             "             (export_chrome_trace), for stats, diff, export and `fathom top`:\n"
+                             "             kernels under the ops that launched them, ops under their modules\n"
+                             "             (with_stack or with_modules tell them), ProfilerStep# as steps.\n"
+                             "             Without a GPU it is ops alone\n"
                              "\n"
                              "    @STEPS is 100-200, 100- or 100: only those steps.\n"
                              "\n"
@@ -83,7 +91,8 @@ static const char manual[] = "NAME\n"
                              "    fathom trace export --chrome run.trace -o run.json\n"
                              "    fathom trace diff before.trace after.trace --gate 5\n"
                              "    fathom trace diff run.trace@100-200 run.trace@900-1000 --by stage\n"
-                             "    fathom trace check run.trace && echo whole\n";
+                             "    fathom trace check run.trace && echo whole\n"
+                             "    fathom trace import rank0.pt.trace.json.gz -o rank0.trace\n";
 
 /* A trace read to its end, and its table. */
 struct table {
@@ -168,9 +177,11 @@ static void print_heading(const struct table *table)
 {
     const struct rollup *r = table->rollup;
     char median[UNITS_TEXT], p99[UNITS_TEXT], events[UNITS_TEXT];
-    if (r->has_run)
-        printf("%s on %s, batch %" PRIu32 ", %s, %" PRIu32 " device%s\n", PRINTABLE(r->model), PRINTABLE(r->dataset),
-               r->batch, PRINTABLE(r->backend), r->device_count, r->device_count == 1 ? "" : "s");
+    if (r->has_run) {
+        printf("%s", PRINTABLE(r->model));
+        if (r->dataset[0]) printf(" on %s, batch %" PRIu32, PRINTABLE(r->dataset), r->batch); /* else it was imported */
+        printf(", %s, %" PRIu32 " device%s\n", PRINTABLE(r->backend), r->device_count, r->device_count == 1 ? "" : "s");
+    }
     if (table->steps.count)
         printf("%" PRIu64 " steps, median %s, p99 %s\n", table->steps.count,
                trace_format_ns(table->steps.median_ns, median), trace_format_ns(table->steps.p99_ns, p99));
@@ -405,6 +416,30 @@ static bool run_check(const char *const *paths, const struct trace_options *opti
     return true;
 }
 
+static bool run_import(const char *const *paths, const struct trace_options *options, int *code, struct error *err)
+{
+    struct outputs outputs = {0};
+    struct trace_import_stats stats;
+    char size[UNITS_TEXT], read[UNITS_TEXT], events[UNITS_TEXT], kernels[UNITS_TEXT], copies[UNITS_TEXT];
+    if (!options->output) return error_set(err, ERROR_INPUT, "import: -o RUN.trace says where the trace goes");
+    TRY(outputs_reads(&outputs, "fathom trace", paths[0], err) &&
+        outputs_writes(&outputs, "--output", options->output, err));
+    stop_catch();
+    TRY(trace_import(paths[0], options->output, stop_flag(), &stats, err));
+    *code = 0;
+    printf("%s: %s of JSON, %s events; %s: %s\n", PRINTABLE(paths[0]), units_format_bytes(stats.json_bytes, read),
+           units_format_count(stats.events, events), PRINTABLE(options->output), units_format_bytes(stats.bytes, size));
+    printf("%" PRIu64 " step%s, %" PRIu64 " device%s, %" PRIu64 " ops", stats.steps, stats.steps == 1 ? "" : "s",
+           stats.devices, stats.devices == 1 ? "" : "s", stats.ops);
+    uint64_t all = stats.kernels + stats.copies;
+    if (all > 0)
+        printf(", %s kernels, %s copies and fills; %.1f %% of them under an op",
+               units_format_count(stats.kernels, kernels), units_format_count(stats.copies, copies),
+               100 * (double)stats.owned / (double)all);
+    puts(all > 0 ? "" : " on the CPU: it has no kernels of a GPU");
+    return true;
+}
+
 struct action {
     const char *name;
     size_t files;
@@ -417,6 +452,7 @@ static const struct action actions[] = {
     {"export", 1, "export --chrome|--perfetto|--csv RUN.trace -o FILE", run_export},
     {"diff", 2, "diff A.trace B.trace", trace_run_diff},
     {"check", 1, "check RUN.trace", run_check},
+    {"import", 1, "import KINETO.json[.gz] -o RUN.trace", run_import},
 };
 
 static const struct action *find_action(const char *name)
@@ -456,10 +492,10 @@ static bool run_action(int argc, char **argv, int *code, struct error *err)
     size_t count;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 3, &count, err));
     if (count == 0)
-        return error_set(err, ERROR_INPUT, "one of stats, export, diff and check is wanted; --help shows more");
+        return error_set(err, ERROR_INPUT, "one of stats, export, diff, check and import is wanted; --help shows more");
     const struct action *action = find_action(words[0]);
     if (!action)
-        return error_set(err, ERROR_INPUT, "'%s' is none of stats, export, diff and check; --help shows more",
+        return error_set(err, ERROR_INPUT, "'%s' is none of stats, export, diff, check and import; --help shows more",
                          words[0]);
     if (count - 1 != action->files)
         return error_set(err, ERROR_INPUT, "%s: %zu file%s given; usage: fathom trace %s", action->name, count - 1,

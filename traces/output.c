@@ -65,12 +65,31 @@ static bool write_all(int fd, const uint8_t *bytes, size_t length)
     return true;
 }
 
+static void fail(struct trace_output *output, int cause)
+{
+    output->failed = true;
+    snprintf(output->failure, sizeof output->failure, "the trace ends after %llu bytes: %s",
+             (unsigned long long)output->offset, strerror(cause));
+    /* A part of the block may have been written; a failure here leaves a cut tail, which readers pass over. */
+    if (ftruncate(output->fd, (off_t)output->offset) != 0) return;
+}
+
 bool trace_output_open(struct trace_output *output, const char *path, uint64_t most_bytes, struct error *err)
 {
     *output = (struct trace_output){.fd = -1, .most_bytes = most_bytes};
     TRY(create(path, &output->fd, err));
     output->offset = output->bytes = output->segment_begin = TRACE_FILE_HEADER;
     return true;
+}
+
+bool trace_output_begin(struct trace_output *output, int fd, uint64_t most_bytes)
+{
+    uint8_t header[TRACE_FILE_HEADER];
+    trace_put_file_header(&(struct trace_file_header){TRACE_VERSION, clock_now_ns(), clock_wall_ns()}, header);
+    *output = (struct trace_output){.fd = fd, .most_bytes = most_bytes};
+    if (!write_all(fd, header, sizeof header)) fail(output, errno);
+    output->offset = output->bytes = output->segment_begin = TRACE_FILE_HEADER;
+    return !output->failed;
 }
 
 bool trace_output_go_on(struct trace_output *output, const char *path, uint64_t most_bytes,
@@ -104,15 +123,6 @@ void trace_output_close(struct trace_output *output)
 }
 
 uint64_t trace_output_now(const struct trace_output *output) { return clock_now_ns() + output->shift_ns; }
-
-static void fail(struct trace_output *output, int cause)
-{
-    output->failed = true;
-    snprintf(output->failure, sizeof output->failure, "the trace ends after %llu bytes: %s",
-             (unsigned long long)output->offset, strerror(cause));
-    /* A part of the block may have been written; a failure here leaves a cut tail, which readers pass over. */
-    if (ftruncate(output->fd, (off_t)output->offset) != 0) return;
-}
 
 void trace_output_block(struct trace_output *output, enum trace_block_type type, uint8_t *bytes, size_t length,
                         uint32_t events, uint64_t first_ns, uint64_t last_ns)

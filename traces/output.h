@@ -41,6 +41,8 @@ struct trace_output {
 /* Creates the file and writes its header. A file in the way is replaced when it is a trace or empty and no other process
  * writes to it, and refused otherwise, as a pipe is. ERROR_INPUT. */
 bool trace_output_open(struct trace_output *output, const char *path, uint64_t most_bytes, struct error *err);
+/* Begins one in an empty file, which stays its owner's: what the output says to be failed has not been written. */
+bool trace_output_begin(struct trace_output *output, int fd, uint64_t most_bytes);
 /* Goes on in a trace after its last whole block; what is cut off behind it is removed. ERROR_INPUT. */
 bool trace_output_go_on(struct trace_output *output, const char *path, uint64_t most_bytes,
                         const struct trace_output_end *end, struct error *err);

@@ -117,9 +117,12 @@ static void draw_identity(const struct dashboard *dashboard, const struct rollup
     add_item(&line, 0, NULL, INK_TITLE, "%s", rollup->model);
     if (rollup->parameters)
         add_item(&line, 3, "·", INK_PLAIN, "%s parameters", units_format_si((double)rollup->parameters, parameters));
-    add_item(&line, 2, "·", INK_PLAIN, "%s", rollup->dataset);
-    add_item(&line, 1, "·", INK_PLAIN, "batch %u on %u × %s", rollup->batch, rollup->device_count, rollup->backend);
-    add_item(&line, 4, "·", INK_PLAIN, "%s", rollup->host);
+    if (rollup->dataset[0]) add_item(&line, 2, "·", INK_PLAIN, "%s", rollup->dataset);
+    if (rollup->batch)
+        add_item(&line, 1, "·", INK_PLAIN, "batch %u on %u × %s", rollup->batch, rollup->device_count, rollup->backend);
+    else /* imported: it does not say */
+        add_item(&line, 1, "·", INK_PLAIN, "%u × %s", rollup->device_count, rollup->backend);
+    if (rollup->host[0]) add_item(&line, 4, "·", INK_PLAIN, "%s", rollup->host);
     canvas_items(canvas, area, 0, 1, end > 2 ? end - 2 : 0, 1, line.items, line.count);
 }
 

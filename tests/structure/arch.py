@@ -63,6 +63,7 @@ OUTSIDE = {
     'oneapi/dnnl': {'trainer/cpu/onednn.c'},
     'jpeglib': {'trainer/data/jpeg.c'},
     'xxhash': {'base/hash.c'},
+    'zlib': {'traces/kineto_read.c'},
     'jansson': {'base/json.h'},
     'cuda': {'trainer/cuda', 'planner/engines/cudnn'},
     'cudnn': {'trainer/cuda', 'planner/engines/cudnn'},

@@ -1,0 +1,263 @@
+"""Traces of PyTorch's profiler, imported: sums are those of the JSON to the nanosecond, told by a reader of its own; kernels
+are under their ops and modules. The traces are made here, in the shape that Kineto documents and writes."""
+import csv
+import gzip
+import io
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from decimal import Decimal
+
+from commands import FATHOM, expect, finish, refused, run, write
+
+BASE = 1700000000000000000  # baseTimeNanoseconds
+HOST, BACKWARD = 4711, 4712  # threads
+
+
+def microseconds(ns):
+    return Decimal(ns) / 1000
+
+
+class Writer:
+    """A step: modules and ops on the host's thread, their launches, kernels some time later, the backward pass on another
+    thread, which knows the forward ops by their sequence numbers."""
+
+    def __init__(self, seed, modern):
+        self.random, self.modern = random.Random(seed), modern
+        self.events, self.correlation, self.external, self.sequence = [], 1000, 1, 10
+        self.ns, self.gpu = 5000000, {7: 0, 20: 0}
+
+    def add(self, category, name, begin, end, pid, tid, **args):
+        self.events.append({'ph': 'X', 'cat': category, 'name': name, 'pid': pid, 'tid': tid, 'ts': microseconds(begin),
+                            'dur': microseconds(end - begin), 'args': args})
+
+    def tick(self, most=3000):
+        self.ns += self.random.randint(1, most)
+        return self.ns
+
+    def launch(self, thread, name, stream, category='kernel'):
+        self.correlation += 1
+        begin = self.tick()
+        call = {'kernel': 'cudaLaunchKernel', 'gpu_memcpy': 'cudaMemcpyAsync', 'gpu_memset': 'cudaMemsetAsync'}[category]
+        self.add('cuda_runtime', call, begin, self.tick(), HOST, thread, **{'External id': self.external, 'cbid': 211,
+                                                                           'correlation': self.correlation})
+        start = max(self.ns + self.random.randint(100, 4000), self.gpu[stream] + self.random.randint(0, 300))
+        end = self.gpu[stream] = start + self.random.randint(1500, 9000)
+        args = {'device': 0, 'context': 1, 'stream': stream, 'correlation': self.correlation}
+        if self.modern:
+            args['External id'] = self.external
+        if category == 'kernel':
+            args.update({'grid': [self.random.randint(1, 99), 2, 1], 'block': [128, 1, 1], 'registers per thread': 32,
+                         'shared memory': 4096, 'est. achieved occupancy %': 50})
+        else:
+            args['bytes'] = 65536
+        self.add(category, name, start, end, 0, stream, **args)
+
+    def op(self, name, thread, kernels, sequence=None, forward_thread=0):
+        begin = self.tick()
+        self.external += 1
+        external = self.external
+        for kernel in kernels:
+            self.launch(thread, kernel, 20 if 'copy' in kernel.lower() else 7,
+                        'gpu_memcpy' if kernel.startswith('Memcpy') else 'gpu_memset' if kernel == 'Memset' else 'kernel')
+        args = {'External id': external, 'Input Dims': [[8, 3, 16, 16], []], 'Ev Idx': external, 'note': 'a "quoted" \\ {['}
+        if sequence is not None:
+            args.update({'Sequence number': sequence, 'Fwd thread id': forward_thread})
+        self.add('cpu_op', name, begin, self.tick(), HOST, thread, **args)
+
+    def layer(self, module, op, kernels):
+        begin = self.tick()
+        self.sequence += 1
+        outer = self.tick()
+        self.op(op, HOST, kernels, self.sequence)
+        self.add('cpu_op', 'aten::outer', outer, self.tick(), HOST, HOST, **{'External id': 0, 'Sequence number': self.sequence,
+                                                                             'Fwd thread id': 0})
+        self.add('python_function', f'nn.Module: {module}', begin, self.tick(), HOST, HOST, **{'Python id': self.external})
+        return self.sequence
+
+    def step(self, number):
+        begin = self.tick()
+        self.add('user_annotation', 'enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__', begin, self.tick(), HOST, HOST)
+        net = self.tick()
+        self.op('aten::copy_', HOST, ['Memcpy HtoD (Pinned -> Device)'])
+        conv = self.layer('Conv2d_0', 'aten::cudnn_convolution', ['void gemm<float, 128>(Params)', 'Memset'])
+        block = self.tick()
+        bn = self.layer('BatchNorm2d_0', 'aten::cudnn_batch_norm', ['bn_fw_tr_1C11'])
+        inner = self.layer('Conv2d_1', 'aten::cudnn_convolution', ['void gemm<float, 128>(Params)'])
+        self.add('python_function', 'nn.Module: Block_0', block, self.tick(), HOST, HOST)
+        self.add('python_function', 'nn.Module: ResNet_0', net, self.tick(), HOST, HOST)
+        self.add('python_function', 'model.py(12): forward', net, self.tick(), HOST, HOST)
+        for sequence, name in ((inner, 'Convolution'), (bn, 'CudnnBatchNorm'), (conv, 'Convolution')):
+            self.op(f'autograd::engine::evaluate_function: {name}Backward0', BACKWARD, [f'{name}_backward_kernel'], sequence, 1)
+        update = self.tick()
+        self.op('aten::_foreach_add_', HOST, ['multi_tensor_apply'])
+        self.add('user_annotation', 'Optimizer.step#SGD.step', update, self.tick(), HOST, HOST)
+        self.launch(HOST, 'a kernel of no op', 7)
+        self.add('cuda_runtime', 'cudaDeviceSynchronize', self.ns, max(self.gpu.values()) + 50, HOST, HOST, **{'cbid': 165})
+        self.ns = max(self.gpu.values()) + 100
+        self.add('user_annotation', f'ProfilerStep#{number}', begin, self.tick(), HOST, HOST)
+
+    def text(self):
+        self.random.shuffle(self.events)  # nothing promises an order
+        class Plain(json.JSONEncoder):
+            def default(self, value):
+                return float(value)
+        body = json.dumps(self.events, cls=Plain, indent=2 if self.modern else None)
+        head = {'schemaVersion': 1, 'deviceProperties': [{'id': 0, 'name': 'NVIDIA X', 'totalGlobalMem': 85899345920}],
+                'displayTimeUnit': 'ms', 'with_modules': 1, 'baseTimeNanoseconds': BASE}
+        return json.dumps(head)[:-1] + ', "traceEvents": ' + body + ', "traceName": "x.json"}'
+
+
+def expected(text):
+    """(name: total, count, least, most) of kernels and streams, by a reader that shares nothing with ours."""
+    kernels, streams = defaultdict(list), defaultdict(list)
+    for event in json.loads(text, parse_float=Decimal)['traceEvents']:
+        if event['ph'] == 'X' and event['cat'] in ('kernel', 'gpu_memcpy', 'gpu_memset'):
+            ns = int(event['dur'] * 1000)
+            kernels[event['name']].append(ns)
+            streams[f"device 0 stream {event['args']['stream']}"].append(ns)
+    return ({name: (sum(times), len(times), min(times), max(times)) for name, times in group.items()} for group in (kernels, streams))
+
+
+def stats(trace, by):
+    done = run('trace', 'stats', trace, '--by', by, '--json')
+    expect(done.returncode == 0, f'trace stats --by {by}: {done.stderr}')
+    return json.loads(done.stdout)
+
+
+def rows(table):
+    return {row['name']: (row['total_ns'], row['instances'], row['min_ns'], row['max_ns']) for row in table['rows']}
+
+
+def check_sums(folder, modern):
+    writer = Writer(modern, modern)
+    for number in range(3, 11):
+        writer.step(number)
+    text = writer.text()
+    plain, trace = write(folder / f'k{modern}.json', text), folder / f'k{modern}.trace'
+    done = run('trace', 'import', plain, '-o', trace)
+    expect(done.returncode == 0 and '8 steps' in done.stdout, f'import: {done.stdout} {done.stderr}')
+    expect(run('trace', 'check', trace).returncode == 0, 'the imported trace is not whole')
+    kernels, streams = expected(text)
+    by_kernel, by_stream = stats(trace, 'kernel'), stats(trace, 'stream')
+    expect(rows(by_kernel) == kernels, f'kernels: {rows(by_kernel)} instead of {kernels}')
+    expect(rows(by_stream) == streams, f'streams: {rows(by_stream)} instead of {streams}')
+    expect(by_kernel['model'] == 'ResNet' and by_kernel['steps'] == 8, f'{by_kernel["model"]}, {by_kernel["steps"]} steps')
+    expect(by_kernel['unattributed'] == 8, f"{by_kernel['unattributed']} kernels of no op, not one a step")
+    parts = by_kernel['timed_step_parts_ns']
+    expect(min(parts[part] for part in ('kernels', 'copy', 'data', 'launch')) > 0, f'parts: {parts}')
+    check_layers(trace, kernels)
+    zipped = folder / f'z{modern}.json.gz'
+    zipped.write_bytes(gzip.compress(text.encode()))
+    again = folder / f'z{modern}.trace'
+    expect(run('trace', 'import', zipped, '-o', again).returncode == 0, 'gzip')
+    expect(rows(stats(again, 'kernel')) == kernels, 'gzip: other sums')
+    done = run('trace', 'diff', trace, again, '--gate', 0, '--by', 'kernel')
+    expect(done.returncode == 0 and 'nothing is slower' in done.stdout, f'diff: {done.stdout} {done.stderr}')
+    done = run('trace', 'stats', trace, '--by', 'kernel', '--csv')
+    table = list(csv.reader(io.StringIO(done.stdout)))
+    expect({row[8]: int(row[1]) for row in table[1:]} == {name: sums[0] for name, sums in kernels.items()}, 'stats --csv')
+    for view in ('overview', 'ops', 'layers'):
+        expect(run('top', trace, '--once', '--view', view).returncode == 0, f'top --view {view}')
+
+
+def check_layers(trace, kernels):
+    layers = rows(stats(trace, 'layer'))
+    names = {'(no op)', 'Conv2d_0', 'Block_0/BatchNorm2d_0', 'Block_0/Conv2d_1', 'Optimizer.step', 'ResNet_0'}
+    expect(set(layers) == names, f'layers: {sorted(layers)}')
+    expect(layers['(no op)'][0] == kernels['a kernel of no op'][0], 'what no op owns')
+    expect(layers['Optimizer.step'][0] == kernels['multi_tensor_apply'][0], 'the optimizer')
+    expect(layers['Block_0/BatchNorm2d_0'][0] == kernels['bn_fw_tr_1C11'][0] + kernels['CudnnBatchNorm_backward_kernel'][0],
+           'forward and backward of a layer')
+    expect(sum(layer[0] for layer in layers.values()) == sum(kernel[0] for kernel in kernels.values()), 'layers do not add up')
+    passes = rows(stats(trace, 'pass'))
+    backward = sum(kernels[f'{name}_backward_kernel'][0] for name in ('Convolution', 'CudnnBatchNorm'))
+    expect(passes['backward'][0] == backward, f'backward: {passes}')
+    expect(passes['update'][0] == kernels['multi_tensor_apply'][0], f'update: {passes}')
+    kinds = rows(stats(trace, 'kind'))
+    expect('aten::cudnn_convolution' in kinds and 'ConvolutionBackward0' in kinds and 'aten::outer' not in kinds,
+           f'innermost ops: {sorted(kinds)}')
+
+
+def check_lost_launches(folder):
+    """Where launches are missing the External id tells the op."""
+    writer = Writer(7, True)
+    writer.step(1)
+    writer.events = [event for event in writer.events if event['cat'] != 'cuda_runtime']
+    trace = folder / 'lost.trace'
+    expect(run('trace', 'import', write(folder / 'lost.json', writer.text()), '-o', trace).returncode == 0, 'without launches')
+    table = rows(stats(trace, 'layer'))
+    expect(table['Conv2d_0'][1] == 2 and 'Block_0/Conv2d_1' in table, f'by External id: {table}')
+
+
+def check_cpu(folder):
+    writer = Writer(5, True)
+    for number in range(2):
+        writer.step(number)
+    writer.events = [event for event in writer.events if event['cat'] in ('cpu_op', 'python_function', 'user_annotation')]
+    text, trace = writer.text(), folder / 'cpu.trace'
+    done = run('trace', 'import', write(folder / 'cpu.json', text), '-o', trace)
+    expect(done.returncode == 0 and 'no kernels' in done.stdout and '2 steps' in done.stdout, f'CPU: {done.stdout}{done.stderr}')
+    outer = [int(event['dur'] * 1000) for event in json.loads(text, parse_float=Decimal)['traceEvents']
+             if event['cat'] == 'cpu_op' and 'cudnn' not in event['name']]
+    total = sum(row[0] for row in rows(stats(trace, 'op')).values())
+    expect(total == sum(outer), f'ops on the CPU: {total} ns, not {sum(outer)}')
+
+
+def check_wrong(folder):
+    out = folder / 'none.trace'
+    refused(['trace', 'import', folder / 'none.json', '-o', out], 'none.json')
+    refused(['trace', 'import', write(folder / 'a.json', 'not JSON'), '-o', out], 'a.json', 'byte 0', 'not JSON')
+    refused(['trace', 'import', write(folder / 'b.json', '{"a": [1, 2]}'), '-o', out], 'b.json', 'traceEvents')
+    refused(['trace', 'import', write(folder / 'c.json', '{"traceEvents": [{"ph": "X", "na'), '-o', out], 'c.json', 'middle')
+    refused(['trace', 'import', write(folder / 'd.json', '{"traceEvents": [{"ph": "X"} 5]}'), '-o', out], 'd.json', 'comma')
+    refused(['trace', 'import', write(folder / 'e.json', '{"traceEvents": []}'), '-o', out], 'e.json', 'nothing to import')
+    refused(['trace', 'import', write(folder / 'f.json', '{"traceEvents": [{"ph":"X","cat":"kernel","name":"k","pid":64,"ts":1,"dur":1}]}'),
+             '-o', out], 'f.json', 'GPU 64')
+    refused(['trace', 'import', write(folder / 'g.json', '{"traceEvents": [{"name": "' + 'x' * 6000000 + '"}]}'), '-o', out],
+            'g.json', '1 MiB')
+    (folder / 'h.json.gz').write_bytes(gzip.compress(b'{"traceEvents": [' * 50000)[:60])
+    refused(['trace', 'import', folder / 'h.json.gz', '-o', out], 'h.json.gz')
+    refused(['trace', 'import', folder / 'e.json'], '-o')
+    refused(['trace', 'import', folder / 'k0.json', '-o', folder / 'k0.json'], 'k0.json', '--output')
+    expect(not out.exists() and not list(folder.glob('*.partial*')), 'a failed import left something behind')
+
+
+def check_stop(folder):
+    """What is stopped leaves nothing."""
+    event = '{"ph":"X","cat":"kernel","name":"k","pid":0,"tid":7,"ts":1.5,"dur":1,"args":{"stream":7,"correlation":1}},\n' * 20000
+    pieces = folder / 'long.json'
+    with open(pieces, 'w') as file:
+        file.write('{"traceEvents": [')
+        for _ in range(60):
+            file.write(event)
+        file.write('{"ph":"M","name":"end"}]}')
+    process = subprocess.Popen([FATHOM, 'trace', 'import', pieces, '-o', folder / 'long.trace'], stderr=subprocess.PIPE, text=True)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=60)[1]
+    expect(process.returncode in (0, 1), f'stopped: {process.returncode} {told}')
+    whole = process.returncode == 0
+    expect((folder / 'long.trace').exists() == whole and (whole or 'stopped' in told), f'stopped: {told}')
+    expect(not list(folder.glob('*.partial*')), 'a stopped import left a part')
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix='fathom-kineto-') as name:
+        folder = pathlib.Path(name)
+        check_sums(folder, 0)
+        check_sums(folder, 1)
+        check_lost_launches(folder)
+        check_cpu(folder)
+        check_wrong(folder)
+        check_stop(folder)
+    return finish('checks of imported traces')
+
+
+sys.exit(main())

@@ -1,0 +1,75 @@
+/* What the import of a trace does when memory ends; the rest is tested from outside (tests/cli/kineto.py). */
+#include <criterion/criterion.h>
+
+#include "import.h"
+#include "mem.h"
+#include "trace_samples.h"
+
+static const char text[] =
+    "{\"baseTimeNanoseconds\": 1000000, \"traceEvents\": ["
+    "{\"ph\":\"X\",\"cat\":\"user_annotation\",\"name\":\"ProfilerStep#1\",\"pid\":1,\"tid\":1,\"ts\":1,\"dur\":99},"
+    "{\"ph\":\"X\",\"cat\":\"python_function\",\"name\":\"nn.Module: Net_0\",\"pid\":1,\"tid\":1,\"ts\":2,\"dur\":90},"
+    "{\"ph\":\"X\",\"cat\":\"cpu_op\",\"name\":\"aten::conv2d\",\"pid\":1,\"tid\":1,\"ts\":3,\"dur\":20.5,"
+    "\"args\":{\"External id\":7,\"Sequence number\":3,\"Fwd thread id\":0,\"Input Dims\":[[1,2],[]]}},"
+    "{\"ph\":\"X\",\"cat\":\"cuda_runtime\",\"name\":\"cudaLaunchKernel\",\"pid\":1,\"tid\":1,\"ts\":4,\"dur\":2,"
+    "\"args\":{\"correlation\":12}},"
+    "{\"ph\":\"X\",\"cat\":\"kernel\",\"name\":\"gemm \\u00e9\",\"pid\":0,\"tid\":7,\"ts\":10.001,\"dur\":5.25,"
+    "\"args\":{\"correlation\":12,\"stream\":7,\"grid\":[3,2,1],\"block\":[64,1,1],\"registers per thread\":40}},"
+    "{\"ph\":\"X\",\"cat\":\"gpu_memcpy\",\"name\":\"Memcpy\",\"pid\":0,\"tid\":7,\"ts\":20,\"dur\":0.009,"
+    "\"args\":{\"External id\":7,\"bytes\":4096}}]}";
+
+static char json[SAMPLE_PATH], path[SAMPLE_PATH];
+static void setup(void)
+{
+    sample_path(json);
+    sample_path(path);
+    sample_write(json, text, sizeof text - 1);
+}
+static void teardown(void)
+{
+    unlink(json);
+    unlink(path);
+}
+TestSuite(trace_import, .init = setup, .fini = teardown);
+
+Test(trace_import, numbers_are_those_of_the_file)
+{
+    struct error err = {0};
+    struct trace_import_stats stats;
+    cr_assert(trace_import(json, path, NULL, &stats, &err), "%s", err.text);
+    cr_assert(stats.kernels == 1 && stats.copies == 1 && stats.owned == 2 && stats.steps == 1 && stats.devices == 1);
+    struct trace_follower *follower = sample_follow(path, &err);
+    cr_assert_not_null(follower, "%s", err.text);
+    const struct rollup *r = trace_follow_rollup(follower);
+    const struct rollup_kernel *gemm = &r->kernels[1], *copy = &r->kernels[0];
+    cr_assert_str_eq(gemm->name, "gemm \xc3\xa9");
+    cr_assert_eq(gemm->times.total_ns, 5250);
+    cr_assert(gemm->grid[0] == 3 && gemm->grid[1] == 2 && gemm->block[0] == 64 && gemm->registers == 40);
+    cr_assert_str_eq(gemm->times.layer, "Net_0");
+    cr_assert_str_eq(gemm->times.kind, "aten::conv2d");
+    cr_assert(copy->work == WORK_COPY && copy->bytes == 4096 && copy->times.total_ns == 9, "by its External id");
+    cr_assert_str_eq(copy->times.kind, "aten::conv2d");
+    cr_assert_eq(r->steps[0].step, 1);
+    cr_assert_eq(r->steps[0].begin_ns, 1000000 + 1000);
+    cr_assert_eq(r->steps[0].end_ns, 1000000 + 100000);
+    cr_assert(r->wall_offset_ns > 0 && r->wall_offset_ns < 1000000000, "its times are the wall's");
+    trace_unfollow(follower);
+}
+
+Test(trace_import, every_failed_allocation_is_an_error_without_a_leak)
+{
+    uint64_t before = mem_current_bytes(MEM_TRACE), general = mem_current_bytes(MEM_GENERAL);
+    bool done = false;
+    for (uint64_t n = 1; !done; n++) {
+        struct error err = {0};
+        struct trace_import_stats stats;
+        unlink(path);
+        mem_fail_at(n);
+        done = trace_import(json, path, NULL, &stats, &err);
+        mem_fail_at(0);
+        cr_assert(done || err.kind == ERROR_MEMORY, "allocation %d: %s", (int)n, err.text);
+        cr_assert_eq(access(path, F_OK) == 0, done, "allocation %d: a part is left", (int)n);
+        cr_assert_eq(mem_current_bytes(MEM_TRACE), before, "allocation %d leaks", (int)n);
+        cr_assert_eq(mem_current_bytes(MEM_GENERAL), general, "allocation %d leaks", (int)n);
+    }
+}
