@@ -186,14 +186,14 @@ json_t *plan_pytorch_json(const struct plan *plan, const struct torch_forecast *
     const struct torch_memory *torch = &f->memory;
     char sentence[WORDS_VERDICT], version[ENGINE_VERSION_TEXT];
     json_t *asked = cudnn ? json_string(engine_version_words(cudnn, version)) : json_null();
-    return json_pack("{s:o, s:o, s:s, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sentence",
-                     json_text(plan_pytorch_verdict(plan, f, sentence, sizeof sentence)), "cudnn", asked, "verdict",
-                     verdicts[f->verdict], "fits", f->fits, "error", TORCH_ERROR, "shown_bytes",
+    return json_pack("{s:o, s:o, s:s, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+                     "sentence", json_text(plan_pytorch_verdict(plan, f, sentence, sizeof sentence)), "cudnn", asked,
+                     "verdict", verdicts[f->verdict], "fits", f->fits, "error", TORCH_ERROR, "shown_bytes",
                      (json_int_t)f->shown_bytes, "lazy_shown_bytes", (json_int_t)f->lazy_shown_bytes, "usable_bytes",
-                     (json_int_t)f->usable_bytes, "peak_allocated_bytes", (json_int_t)torch->peak_allocated_bytes,
-                     "peak_reserved_bytes", (json_int_t)torch->peak_reserved_bytes, "context_bytes",
-                     (json_int_t)TORCH_CONTEXT_BYTES, "lazy_context_bytes", (json_int_t)TORCH_LAZY_CONTEXT_BYTES,
-                     "saved_bytes", (json_int_t)torch->saved_bytes, "parameter_bytes",
-                     (json_int_t)torch->parameter_bytes, "workspace_bytes", (json_int_t)torch->workspace_bytes, "steps",
-                     (json_int_t)torch->steps);
+                     (json_int_t)f->usable_bytes, "peak_tensor_bytes", (json_int_t)torch->peak_tensor_bytes,
+                     "peak_allocated_bytes", (json_int_t)torch->peak_allocated_bytes, "peak_reserved_bytes",
+                     (json_int_t)torch->peak_reserved_bytes, "context_bytes", (json_int_t)TORCH_CONTEXT_BYTES,
+                     "lazy_context_bytes", (json_int_t)TORCH_LAZY_CONTEXT_BYTES, "saved_bytes",
+                     (json_int_t)torch->saved_bytes, "parameter_bytes", (json_int_t)torch->parameter_bytes,
+                     "workspace_bytes", (json_int_t)torch->workspace_bytes, "steps", (json_int_t)torch->steps);
 }

@@ -181,6 +181,7 @@ bool torch_step_memory(const struct graph *graph, const struct torch_options *op
     step.tensors.allocator.most_bytes = options->most_bytes;
     bool ok = begin(&step) && (train(&step, memory) || step.tensors.out_of_memory);
     memory->out_of_memory = step.tensors.out_of_memory;
+    memory->peak_tensor_bytes = step.tensors.peak_live_bytes;
     memory->peak_allocated_bytes = step.tensors.allocator.peak_allocated_bytes;
     memory->peak_reserved_bytes = step.tensors.allocator.peak_reserved_bytes;
     memory->given_back = step.tensors.allocator.given_back;

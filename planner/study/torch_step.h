@@ -27,6 +27,7 @@ struct torch_options {
 };
 
 struct torch_memory {
+    uint64_t peak_tensor_bytes; /* as tensors ask for; what is allocated is rounded up, and blocks are not always split */
     uint64_t peak_allocated_bytes, peak_reserved_bytes;
     uint64_t saved_bytes;     /* what autograd keeps between forward and backward pass, each storage once */
     uint64_t parameter_bytes; /* as much again are gradients, and momenta */

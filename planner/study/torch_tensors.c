@@ -26,6 +26,8 @@ bool torch_tensors_make(struct torch_tensors *t, uint64_t bytes, uint32_t *stora
     TRY(new_entry(t, &made, err));
     t->storages[made] = (struct torch_storage){.bytes = bytes, .block = block, .holders = 1};
     *storage = made;
+    t->live_bytes += bytes;
+    if (t->live_bytes > t->peak_live_bytes) t->peak_live_bytes = t->live_bytes;
     return true;
 }
 
@@ -39,6 +41,7 @@ bool torch_tensors_drop(struct torch_tensors *t, uint32_t *storage, struct error
     uint32_t dropped = *storage;
     *storage = NO_STORAGE;
     if (dropped == NO_STORAGE || --t->storages[dropped].holders > 0) return true;
+    t->live_bytes -= t->storages[dropped].bytes;
     t->unused[t->unused_count++] = dropped; /* there is room for as many as there are entries */
     return torch_allocator_free(&t->allocator, t->storages[dropped].block, err);
 }

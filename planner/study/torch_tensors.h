@@ -19,6 +19,7 @@ struct torch_tensors {
     size_t count, capacity;
     uint32_t *unused;
     size_t unused_count, unused_capacity;
+    uint64_t live_bytes, peak_live_bytes; /* as they were asked for */
     uint64_t saved_bytes; /* of storages that autograd holds */
     bool out_of_memory;
 };
