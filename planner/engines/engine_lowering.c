@@ -1,7 +1,8 @@
 #include "engine_lowering.h"
 
-/* Batch normalisations are taken apart wherever there is a capability: their kernels are fathom's own. Of the rest,
- * what cuDNN 9.19 has engines for (tests/planner/engines/lowering.c asks it):
+/* Batch normalisations are taken apart, and add and rectify, and images come as bytes, wherever there is a capability:
+ * those kernels are fathom's own. Of the rest, what cuDNN 9.19 has engines for (tests/planner/engines/lowering.c asks
+ * it):
  *
  * - f32: all engines that do more than convolve, add or add a bias round to TF32, and the one that adds is compiled at
  * run time; nothing is fused that a plan without TF32 could not run.
@@ -11,11 +12,12 @@
  * - 7.5: none. */
 uint32_t engine_lowering(uint32_t capability, enum dtype dtype)
 {
-    const uint32_t reads = LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS,
+    const uint32_t own = LOWER_BN | LOWER_BN_ADD | LOWER_INPUT,
+                   reads = own | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS,
                    gradients = LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS;
     if (capability < DEVICE_LEAST_CAPABILITY) return 0;
-    if (dtype == DTYPE_F32) return LOWER_BN;
-    if (capability < 800) return LOWER_BN | LOWER_WEIGHTS;
+    if (dtype == DTYPE_F32) return own;
+    if (capability < 800) return own | LOWER_WEIGHTS;
     if (dtype == DTYPE_BF16) return reads | LOWER_ADD;
     return reads | gradients | (capability < 900 ? 0 : LOWER_ADD);
 }

@@ -45,7 +45,7 @@ def check_planned():
     plan = told('plan', 'resnet-20', '--gpus', 'auto', options='name=NVIDIA Other 9,capability=7.5,memory=6GiB')
     device = plan['devices'][0]
     expect(device['name'] == 'NVIDIA Other 9' and device['memory_bytes'] == 6 << 30, f'{device}')
-    expect(plan['fused'] == ['bn'] and plan['step_seconds'] is None, 'an unknown card is known')
+    expect(plan['fused'] == ['bn', 'input', 'bn-add'] and plan['step_seconds'] is None, 'an unknown card is known')
     expect(told('plan', 'resnet-20', options='driver=0')['devices'][0]['name'] == 'cpu', 'without a driver it is not the cpu')
 
 

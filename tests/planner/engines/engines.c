@@ -29,20 +29,21 @@ static struct engines_options options_of(const char *cache, const char *carried)
 
 Test(engines, what_is_fused_follows_from_capability_and_type)
 {
-    const uint32_t reads = LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS, bf16 = reads | LOWER_ADD,
-                   f16 = reads | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS, turing = LOWER_BN | LOWER_WEIGHTS;
+    const uint32_t own = LOWER_BN | LOWER_BN_ADD | LOWER_INPUT,
+                   reads = own | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS, bf16 = reads | LOWER_ADD,
+                   f16 = reads | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS, turing = own | LOWER_WEIGHTS;
     const struct {
         const char *gpus;
         uint32_t f32, f16, bf16;
-    } rows[] = {{"h200", LOWER_BN, f16 | LOWER_ADD, bf16},
-                {"rtx-5090", LOWER_BN, f16 | LOWER_ADD, bf16},
-                {"a100", LOWER_BN, f16, bf16},
-                {"t4", LOWER_BN, turing, turing},
+    } rows[] = {{"h200", own, f16 | LOWER_ADD, bf16},
+                {"rtx-5090", own, f16 | LOWER_ADD, bf16},
+                {"a100", own, f16, bf16},
+                {"t4", own, turing, turing},
                 {"v100", 0, 0, 0},
                 {"titan-x", 0, 0, 0},
                 {"12GiB", 0, 0, 0},
                 {"cpu", 0, 0, 0},
-                {"h100,t4", LOWER_BN, turing, turing},
+                {"h100,t4", own, turing, turing},
                 {"h100,24GiB", 0, 0, 0}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct machine machine = {0};
