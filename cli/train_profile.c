@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "nvml_sampler.h"
 #include "printable.h"
 #include "session.h"
 #include "units.h"
@@ -80,6 +81,20 @@ static bool run_on_gpu(struct trace_sink *sink, bool (*train)(void *, struct tra
 }
 #endif
 
+/* Their load, power and clocks beside it. */
+static bool run_watched(const struct train_command *c, struct trace_sink *sink,
+                        bool (*train)(void *, struct trace_sink *, struct error *), void *context, struct error *err)
+{
+    const char *bus_ids[HOST_MOST_GPUS];
+    struct nvml_sampler *sampler;
+    size_t count = c->looked ? c->gpus.count : 0;
+    for (size_t i = 0; i < count; i++) bus_ids[i] = c->gpus.gpus[i].bus_id;
+    TRY(nvml_sampler_open(sink, bus_ids, count, 0, &sampler, err));
+    bool ok = run_on_gpu(sink, train, context, err);
+    nvml_sampler_close(sampler);
+    return ok;
+}
+
 bool train_profile_run(const struct train_command *c, struct trace_sink *trace,
                        bool (*train)(void *context, struct trace_sink *sink, struct error *err), void *context,
                        struct error *err)
@@ -89,7 +104,7 @@ bool train_profile_run(const struct train_command *c, struct trace_sink *trace,
     TRY(session_open(trace, &options, &session, err));
     if (c->recorded_count > 0) session_ask(session, c->recorded_first, c->recorded_count);
     struct trace_sink *sink = session_sink(session);
-    bool ok = c->runs_on->in_host_memory ? train(context, sink, err) : run_on_gpu(sink, train, context, err);
+    bool ok = c->runs_on->in_host_memory ? train(context, sink, err) : run_watched(c, sink, train, context, err);
     session_close(session);
     return ok;
 }

@@ -66,6 +66,12 @@ struct trace_kernel_time {
     uint64_t begin_ns, end_ns; /* begin 0: the device lost it, which is counted */
 };
 
+/* Of GPUs, as profiler/nvml reports them. */
+enum trace_gpu_counter {
+    COUNTER_GPU_BUSY = 16, COUNTER_GPU_MEMORY_BUSY, COUNTER_GPU_MEMORY_USED, COUNTER_GPU_POWER, COUNTER_GPU_POWER_LIMIT,
+    COUNTER_GPU_TEMPERATURE, COUNTER_GPU_CLOCK, COUNTER_GPU_MEMORY_CLOCK, COUNTER_GPU_THROTTLED, COUNTER_GPU_SENT,
+    COUNTER_GPU_RECEIVED
+};
 enum trace_host_counter { COUNTER_PROCESS_MEMORY, COUNTER_PROCESS_CPU }; /* ids that profiler/session.h reports */
 #define TRACE_FIRST_COUNTER 16                                              /* of the others */
 

@@ -7,12 +7,25 @@ struct nvml_fake {
     unsigned long long total_bytes, free_bytes;
     int fails; /* what its beginning returns; 0 = it begins */
     int open;  /* beginnings without an end */
+    const char *bus_id;
+    unsigned busy, milliwatts, limit, celsius, megahertz, kilobytes;
+    unsigned long long reasons;
+    int no_power; /* what asking for power returns */
+    int asked;    /* how often it was */
 };
 extern struct nvml_fake nvml_fake;
 
 int nvmlInit_v2(void);
 int nvmlShutdown(void);
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device);
+int nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, void **device);
+int nvmlDeviceGetUtilizationRates(void *device, unsigned rates[2]);
+int nvmlDeviceGetPowerUsage(void *device, unsigned *milliwatts);
+int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *milliwatts);
+int nvmlDeviceGetTemperature(void *device, int sensor, unsigned *celsius);
+int nvmlDeviceGetClockInfo(void *device, int clock, unsigned *megahertz);
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *reasons);
+int nvmlDeviceGetPcieThroughput(void *device, int direction, unsigned *kilobytes);
 int nvmlDeviceGetMemoryInfo(void *device, unsigned long long memory[3]);
 
 #endif

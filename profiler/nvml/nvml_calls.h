@@ -1,0 +1,35 @@
+/* The driver's management library: the calls that are made, each under the newest of its names that is there. The toolkit has
+ * no header of it on every machine, so what is used of its types stands here; names and layouts are NVML's, which keeps them. */
+#ifndef FATHOM_NVML_CALLS_H
+#define FATHOM_NVML_CALLS_H
+
+#include <stdbool.h>
+
+typedef struct nvml_device_handle *nvml_device;
+enum { NVML_OK = 0 };
+enum nvml_clock { NVML_CLOCK_SM = 1, NVML_CLOCK_MEMORY = 2 };
+enum nvml_pcie { NVML_PCIE_SENT = 0, NVML_PCIE_RECEIVED = 1 };
+struct nvml_utilization { unsigned gpu, memory; };            /* per cent of the last interval */
+struct nvml_memory_info { unsigned long long total, free, used; };
+
+/* NULL: this driver does not have it, and what it would tell is unknown. The first three are always there. */
+struct nvml_calls {
+    void *library;
+    int (*init)(void);
+    int (*shutdown)(void);
+    int (*by_bus_id)(const char *bus_id, nvml_device *device);
+    int (*utilization)(nvml_device device, struct nvml_utilization *rates);
+    int (*memory)(nvml_device device, struct nvml_memory_info *memory);
+    int (*power)(nvml_device device, unsigned *milliwatts);
+    int (*power_limit)(nvml_device device, unsigned *milliwatts);
+    int (*temperature)(nvml_device device, int sensor, unsigned *celsius);
+    int (*clock)(nvml_device device, int clock, unsigned *megahertz);
+    int (*throttled)(nvml_device device, unsigned long long *reasons);
+    int (*pcie)(nvml_device device, int direction, unsigned *kilobytes_per_second);
+};
+
+/* False where it is not there, or cannot be used. Given back with nvml_unload. */
+bool nvml_load(struct nvml_calls *calls);
+void nvml_unload(struct nvml_calls *calls);
+
+#endif

@@ -1,0 +1,201 @@
+#define _GNU_SOURCE
+#include "nvml_sampler.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "nvml_calls.h"
+#include "thread.h"
+
+#define MOST_GPUS  64
+#define SLOW_EVERY 4 /* the bus's traffic is measured over 20 ms in the call: in one look of so many */
+/* Reasons why clocks are low, without those that say that nothing is to be done (1) or that somebody asked for it (2).
+ */
+#define HOLDS_BACK  (~0x3ull)
+#define TEMPERATURE 0 /* the one sensor that there is: of the GPU itself */
+
+struct nvml_sampler {
+    struct trace_sink *sink;
+    struct nvml_calls calls;
+    nvml_device gpus[MOST_GPUS]; /* NULL: not known to NVML */
+    size_t count;
+    uint64_t every_ns, looks;
+    pthread_t thread;
+    pthread_mutex_t lock; /* with `wake`, of `stop` alone */
+    pthread_cond_t wake;
+    bool stop;
+};
+
+static const struct trace_counter counters[] = {
+    {COUNTER_GPU_BUSY, "GPU busy", "%"},
+    {COUNTER_GPU_MEMORY_BUSY, "memory busy", "%"},
+    {COUNTER_GPU_MEMORY_USED, "memory in use, by all", "bytes"},
+    {COUNTER_GPU_POWER, "power", "W"},
+    {COUNTER_GPU_POWER_LIMIT, "power limit", "W"},
+    {COUNTER_GPU_TEMPERATURE, "temperature", "C"},
+    {COUNTER_GPU_CLOCK, "SM clock", "Hz"},
+    {COUNTER_GPU_MEMORY_CLOCK, "memory clock", "Hz"},
+    {COUNTER_GPU_THROTTLED, "held back by", "bits"},
+    {COUNTER_GPU_SENT, "sent over PCIe", "bytes/s"},
+    {COUNTER_GPU_RECEIVED, "received over PCIe", "bytes/s"},
+};
+
+/* ---- One look ---- */
+
+static void tell(const struct nvml_sampler *s, uint32_t gpu, enum trace_gpu_counter counter, double value)
+{
+    if (s->sink->counter) s->sink->counter(s->sink->context, gpu, counter, value, clock_now_ns());
+}
+
+static void look_at_use(const struct nvml_sampler *s, uint32_t gpu)
+{
+    const struct nvml_calls *calls = &s->calls;
+    struct nvml_utilization rates;
+    struct nvml_memory_info memory;
+    if (calls->utilization && calls->utilization(s->gpus[gpu], &rates) == NVML_OK) {
+        tell(s, gpu, COUNTER_GPU_BUSY, rates.gpu);
+        tell(s, gpu, COUNTER_GPU_MEMORY_BUSY, rates.memory);
+    }
+    if (calls->memory && calls->memory(s->gpus[gpu], &memory) == NVML_OK)
+        tell(s, gpu, COUNTER_GPU_MEMORY_USED, (double)memory.used);
+}
+
+static void look_at_power(const struct nvml_sampler *s, uint32_t gpu)
+{
+    const struct nvml_calls *calls = &s->calls;
+    unsigned value;
+    if (calls->power && calls->power(s->gpus[gpu], &value) == NVML_OK) tell(s, gpu, COUNTER_GPU_POWER, value * 1e-3);
+    if (calls->power_limit && calls->power_limit(s->gpus[gpu], &value) == NVML_OK)
+        tell(s, gpu, COUNTER_GPU_POWER_LIMIT, value * 1e-3);
+    if (calls->temperature && calls->temperature(s->gpus[gpu], TEMPERATURE, &value) == NVML_OK)
+        tell(s, gpu, COUNTER_GPU_TEMPERATURE, value);
+}
+
+static void look_at_clocks(const struct nvml_sampler *s, uint32_t gpu)
+{
+    const struct nvml_calls *calls = &s->calls;
+    unsigned value;
+    unsigned long long reasons;
+    if (calls->clock && calls->clock(s->gpus[gpu], NVML_CLOCK_SM, &value) == NVML_OK)
+        tell(s, gpu, COUNTER_GPU_CLOCK, value * 1e6);
+    if (calls->clock && calls->clock(s->gpus[gpu], NVML_CLOCK_MEMORY, &value) == NVML_OK)
+        tell(s, gpu, COUNTER_GPU_MEMORY_CLOCK, value * 1e6);
+    if (calls->throttled && calls->throttled(s->gpus[gpu], &reasons) == NVML_OK)
+        tell(s, gpu, COUNTER_GPU_THROTTLED, (double)(reasons & HOLDS_BACK));
+}
+
+static void look_at_bus(const struct nvml_sampler *s, uint32_t gpu)
+{
+    const struct nvml_calls *calls = &s->calls;
+    unsigned value;
+    if (calls->pcie && calls->pcie(s->gpus[gpu], NVML_PCIE_SENT, &value) == NVML_OK)
+        tell(s, gpu, COUNTER_GPU_SENT, value * 1e3);
+    if (calls->pcie && calls->pcie(s->gpus[gpu], NVML_PCIE_RECEIVED, &value) == NVML_OK)
+        tell(s, gpu, COUNTER_GPU_RECEIVED, value * 1e3);
+}
+
+static void look(struct nvml_sampler *s)
+{
+    for (uint32_t gpu = 0; gpu < s->count; gpu++) {
+        if (!s->gpus[gpu]) continue;
+        look_at_use(s, gpu);
+        look_at_power(s, gpu);
+        look_at_clocks(s, gpu);
+        if (s->looks % SLOW_EVERY == 0) look_at_bus(s, gpu);
+    }
+    s->looks++;
+}
+
+/* ---- The thread ---- */
+
+static bool wait_for_next(struct nvml_sampler *s)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + s->every_ns;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    pthread_mutex_lock(&s->lock);
+    while (!s->stop && pthread_cond_timedwait(&s->wake, &s->lock, &until) == 0) {
+    }
+    bool stop = s->stop;
+    pthread_mutex_unlock(&s->lock);
+    return !stop;
+}
+
+static void *sample(void *context)
+{
+    struct nvml_sampler *s = context;
+    do look(s);
+    while (wait_for_next(s));
+    look(s);
+    return NULL;
+}
+
+/* ---- Opening and closing ---- */
+
+static bool find_gpus(struct nvml_sampler *s, const char *const bus_ids[], size_t count)
+{
+    bool any = false;
+    s->count = count < MOST_GPUS ? count : MOST_GPUS;
+    for (size_t i = 0; i < s->count; i++) {
+        if (!bus_ids[i] || s->calls.by_bus_id(bus_ids[i], &s->gpus[i]) != NVML_OK) s->gpus[i] = NULL;
+        any = any || s->gpus[i];
+    }
+    return any;
+}
+
+static void destroy(struct nvml_sampler *s)
+{
+    pthread_cond_destroy(&s->wake);
+    pthread_mutex_destroy(&s->lock);
+    nvml_unload(&s->calls);
+    mem_free(s);
+}
+
+static void make_lock(struct nvml_sampler *s)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    pthread_mutex_init(&s->lock, NULL);
+}
+
+bool nvml_sampler_open(struct trace_sink *sink, const char *const bus_ids[], size_t count, uint64_t every_ns,
+                       struct nvml_sampler **sampler, struct error *err)
+{
+    struct nvml_sampler *s = mem_zalloc(MEM_TRACE, 1, sizeof *s);
+    *sampler = NULL;
+    if (!s) return error_memory(err, sizeof *s, "what GPUs tell of themselves");
+    s->sink = sink;
+    s->every_ns = every_ns ? every_ns : NVML_EVERY_NS;
+    make_lock(s);
+    if (!nvml_load(&s->calls) || !find_gpus(s, bus_ids, count)) {
+        destroy(s);
+        return true;
+    }
+    if (sink->counter_table) sink->counter_table(sink->context, counters, sizeof counters / sizeof *counters);
+    int failed = thread_start(&s->thread, 0, "nvml", sample, s);
+    if (failed) {
+        destroy(s);
+        return error_set(err, ERROR_FAILED, "no thread to ask GPUs how they are: %s", strerror(failed));
+    }
+    *sampler = s;
+    return true;
+}
+
+void nvml_sampler_close(struct nvml_sampler *s)
+{
+    if (!s) return;
+    pthread_mutex_lock(&s->lock);
+    s->stop = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    destroy(s);
+}
