@@ -49,7 +49,7 @@ static bool is_supported(const struct dnn_graph *g)
     if (!c) return !has(g, DNN_STATISTICS) && !has(g, DNN_BN_WEIGHTS) && !has(g, DNN_REDUCTION);
     const struct dnn_tensor *x = &g->tensors[c->in[0]];
     if (x->inner && c->kind == DNN_FORWARD) return x->dims[1] != 3;
-    if (x->inner && c->kind == DNN_WEIGHTS) return half;
+    if (x->inner && c->kind == DNN_WEIGHTS) return half && !g->tensors[c->out[0]].inner;
     if (x->inner) return false;
     return half || !has(g, DNN_BN_WEIGHTS);
 }

@@ -10,5 +10,7 @@ extern const struct backend cuda_reference_backend; /* "cuda-reference": naive k
 /* How many of a device's convolutions that were prepared run by naive kernels, as cuDNN has no engine for them, and why the
  * first of them does. */
 uint64_t cuda_naive_convolutions(const struct device *device, const char **why);
+/* How many kernels, plans of cuDNN, copies and fills a launch of this op starts. */
+uint64_t cuda_launches(const struct prepared *prepared);
 
 #endif

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "cuda_backend.h"
 #include "cuda_device.h"
 #include "mem.h"
 
@@ -114,3 +115,5 @@ void prepared_release(struct prepared *p)
     p->actions = NULL;
     p->count = p->capacity = 0;
 }
+
+uint64_t cuda_launches(const struct prepared *prepared) { return prepared->count; }
