@@ -34,12 +34,14 @@ bool cuda_record_begin(struct device *device, struct stream *stream, struct reco
     return device_settle(device, record_begin(device, stream, recording, &device->first), err);
 }
 
-/* *graph stays NULL where CUDA drops what was captured. */
+/* *graph stays NULL where CUDA drops what was captured. After a failure recording_destroy tries once more: no stream is to
+ * be left capturing. */
 static cudaError_t end_capture(struct recording *recording, cudaGraph_t *graph)
 {
-    recording->device->recording = NULL;
     *graph = NULL;
-    return recording->device->vendor->cuda.StreamEndCapture(recording->stream, graph);
+    cudaError_t status = recording->device->vendor->cuda.StreamEndCapture(recording->stream, graph);
+    if (status == cudaSuccess) recording->device->recording = NULL;
+    return status;
 }
 
 /* The graph goes to the device now, not with its first replay. */
@@ -55,7 +57,7 @@ static bool record_end(struct recording *recording, struct error *err)
     const struct vendor *vendor = recording->device->vendor;
     cudaGraph_t graph;
     cudaError_t status = end_capture(recording, &graph);
-    bool ok = cuda_check(vendor, status, err, "a step cannot be recorded") && instantiate(recording, graph, err);
+    bool ok = cuda_check(vendor, status, err, "its end") && instantiate(recording, graph, err);
     if (graph) vendor->cuda.GraphDestroy(graph);
     return ok;
 }
@@ -84,6 +86,7 @@ void cuda_recording_destroy(struct recording *recording)
     cudaGraph_t graph;
     if (device->recording == recording) {
         end_capture(recording, &graph);
+        device->recording = NULL;
         if (graph) device->vendor->cuda.GraphDestroy(graph);
     }
     if (recording->exec && !device->busy) device->vendor->cuda.GraphExecDestroy(recording->exec);

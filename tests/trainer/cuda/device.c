@@ -450,6 +450,70 @@ Test(cuda_device, each_call_of_a_device_may_fail)
     }
 }
 
+/* Copies of both kinds, a fill, a step, a recording that is replayed: as a step of training has them. */
+static bool work(struct gpu *g, struct recording **recording, void *pinned)
+{
+    const struct backend *b = g->backend;
+    uint8_t host[100] = {1};
+    return b->copy_in(g->device, g->stream, 0, host, 100, &g->err) &&
+           b->copy_in(g->device, g->stream, 256, pinned, 100, &g->err) &&
+           b->set_step(g->device, g->stream, &(struct step){0}, &g->err) &&
+           b->record_begin(g->device, g->stream, recording, &g->err) &&
+           b->fill(g->device, g->stream, 512, 100, 1, &g->err) &&
+           b->copy_out(g->device, g->stream, pinned, 256, 100, &g->err) && b->record_end(*recording, &g->err) &&
+           b->replay(*recording, g->stream, &g->err) && b->copy_out(g->device, g->stream, host, 0, 100, &g->err);
+}
+
+static bool work_and_wait(struct gpu *g, struct event **event, void **pinned, struct recording **recording)
+{
+    const struct backend *b = g->backend;
+    bool done;
+    return b->event_create(g->device, event, &g->err) && b->pinned_create(g->device, 100, pinned, &g->err) &&
+           work(g, recording, *pinned) && b->event_record(*event, g->stream, &g->err) &&
+           b->event_wait(*event, g->other, &g->err) && b->fill(g->device, g->other, 0, 256, 3, &g->err) &&
+           b->event_record(*event, g->other, &g->err) && b->event_synchronize(*event, UINT64_MAX, &done, &g->err) &&
+           done;
+}
+
+/* The n-th of these calls fails. True: there are not so many. */
+static bool fail_at(const char *call, unsigned n)
+{
+    char options[64];
+    snprintf(options, sizeof options, "fail=%s:%u:999", call, n); /* unknown error */
+    gpu_choose("seed=1");
+    gpu_restart("seed=1");
+    struct gpu g = gpu_begin("seed=1", MIB);
+    struct event *event = NULL;
+    struct recording *recording = NULL;
+    void *pinned = NULL;
+    gpu_restart(options);
+    bool ok = work_and_wait(&g, &event, &pinned, &recording);
+    if (!ok) {
+        struct error again;
+        EXPECT_WORDS(g.err.text, "cudaErrorUnknown");
+        cr_expect_not(g.backend->fill(g.device, g.stream, 0, 1, 0, &again));
+        cr_expect_str_eq(again.text, g.err.text);
+    }
+    g.backend->recording_destroy(recording);
+    g.backend->event_destroy(event);
+    if (pinned) g.backend->pinned_destroy(g.device, pinned);
+    gpu_end(&g);
+    return ok;
+}
+
+Test(cuda_device, each_call_of_a_step_may_fail)
+{
+    static const char *const calls[] = {"EventCreateWithFlags", "HostAlloc",        "MemcpyAsync",      "MemsetAsync",
+                                        "LaunchKernel",         "EventRecord",      "StreamWaitEvent",  "EventQuery",
+                                        "StreamBeginCapture",   "StreamEndCapture", "GraphInstantiate", "GraphUpload",
+                                        "GraphLaunch"};
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        unsigned n = 1;
+        while (!fail_at(calls[i], n)) cr_assert_lt(n++, 20, "%s", calls[i]);
+        cr_expect_gt(n, 1, "%s is not called", calls[i]);
+    }
+}
+
 Test(cuda_device, each_allocation_of_the_host_may_fail)
 {
     bool ok = false;
