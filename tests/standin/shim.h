@@ -5,7 +5,7 @@
  * chooses: so a barrier that is missing shows as a wrong result under some seed. Blocks run one after the other: a
  * kernel that waits for another block would wait for ever, and is refused.
  *
- * Not shown: weak memory order between blocks, bank conflicts, time. The shim's own loads and stores are not seen by
+ * Not shown: what one block has not done yet when another looks, weak memory order, bank conflicts, time. The shim's own loads and stores are not seen by
  * sanitizers that a kernel is compiled with; those of kernels are. */
 #ifndef FATHOM_SHIM_H
 #define FATHOM_SHIM_H

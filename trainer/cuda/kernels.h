@@ -136,7 +136,7 @@ struct product_arguments {
 struct dropout_arguments {
     const void *x;
     void *y;
-    uint64_t count;
+    uint64_t count, vectors; /* the first `vectors` times 4 elements are moved 4 at a time */
     uint64_t source; /* the last word of what the stream of random numbers is named by: device number, op */
     const struct step_block *step;
     uint32_t threshold;

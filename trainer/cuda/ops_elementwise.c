@@ -49,12 +49,13 @@ bool cuda_prepare_dropout(struct prepared *p, struct error *err)
     const float drop = p->call.op->attr.dropout.drop;
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 1, 1, &dtype, err));
-    const struct dropout_arguments a = {.x = op_in(p, 0),
-                                        .y = op_out(p, 0),
-                                        .count = op_elements(p),
-                                        .source = (uint64_t)p->device->options.number << 32 | dropout_op(p),
-                                        .step = p->device->step,
-                                        .threshold = op_trains(p) ? (uint32_t)((double)drop * 0x1p32) : 0,
-                                        .keep = op_trains(p) ? 1 / (1 - drop) : 1};
+    struct dropout_arguments a = {.x = op_in(p, 0),
+                                  .y = op_out(p, 0),
+                                  .count = op_elements(p),
+                                  .source = (uint64_t)p->device->options.number << 32 | dropout_op(p),
+                                  .step = p->device->step,
+                                  .threshold = op_trains(p) ? (uint32_t)((double)drop * 0x1p32) : 0,
+                                  .keep = op_trains(p) ? 1 / (1 - drop) : 1};
+    a.vectors = cuda_vectors(4, 4, a.x, a.y, NULL) ? a.count / 4 : 0;
     return ADD_KERNEL(p, KERNEL_FOR(dropout, dtype), cuda_grid(p, (a.count + 3) / 4), &a, err);
 }

@@ -230,6 +230,43 @@ Test(kernels_ops, in_place_changes_nothing)
     }
 }
 
+/* A forward op and its backward ops. */
+static void run_all(struct world *w, uint64_t seed)
+{
+    struct error err = {0};
+    host_backend_seed = seed;
+    cr_assert(world_run(w, w->c.kind, PASS_FORWARD, &err), "%s", err.text);
+    for (const enum op_kind *kind = backward_kinds(w->c.kind); *kind != OP_KINDS; kind++)
+        cr_assert(world_run(w, *kind, PASS_BACKWARD, &err), "%s", err.text);
+}
+
+/* Sums, within a block and over blocks, have the same bits in whatever order threads run: no barrier is missing. */
+Test(kernels_ops, the_order_of_threads_changes_no_bit)
+{
+    const struct ops_case rows[] = {{"vectors", OP_BN, {7, 9, 9, 16}, 16, 0, 0, 0, false, true},
+                                    {"one by one", OP_BN, {4, 9, 9, 7}, 7, 0, 0, 0, false, true},
+                                    {"tiles", OP_BN, {3, 5, 5, 264}, 264, 0, 0, 0, false, true},
+                                    {"loss", OP_SOFTMAX_LOSS, {40, 1, 1, 33}, 0, 0, 0, 0, false, false},
+                                    {"product", OP_FC, {40, 1, 1, 70}, 35, 0, 0, 0, true, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct world first;
+        world_init(&first, &host_backend, &rows[i]);
+        world_randomize(&first, i);
+        run_all(&first, 1);
+        for (uint64_t seed = 2; seed < 14; seed++) {
+            struct world other;
+            world_init(&other, &host_backend, &rows[i]);
+            world_randomize(&other, i);
+            run_all(&other, seed);
+            for (int s = 0; s < SLOTS; s++)
+                cr_expect_arr_eq(first.values[s], other.values[s], first.tensors[s].bytes, "%s, slot %d, seed %d",
+                                 rows[i].name, s, (int)seed);
+            world_finish(&other);
+        }
+        world_finish(&first);
+    }
+}
+
 /* ---- Steps that change nothing, and what leads to them ---- */
 
 static void run_alone(struct pair *pair, enum op_kind kind, enum op_pass pass)

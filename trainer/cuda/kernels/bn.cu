@@ -105,7 +105,7 @@ __device__ inline void write_norm(const struct bn_finalize_arguments &a, uint32_
     }
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) bn_finalize(struct bn_finalize_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS bn_finalize(struct bn_finalize_arguments a)
 {
     const uint32_t c = (uint32_t)grid_first();
     if (c >= a.channels) return;
@@ -221,7 +221,7 @@ template <class T> __device__ inline void bn_backward_sums(const struct bn_backw
         take_gradient_sums<T, 1>(a);
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS)
+extern "C" __global__ void KERNEL_BOUNDS
     bn_backward_finalize(struct bn_backward_finalize_arguments a)
 {
     const uint32_t c = (uint32_t)grid_first(), n = a.channels;

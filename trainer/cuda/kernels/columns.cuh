@@ -48,7 +48,8 @@ template <int V> __device__ inline void sum_lanes(const struct kernel_columns &c
     }
 }
 
-// Both sums of channel `c` of the block's tile over all blocks along x, by thread c. Shared memory: 2 doubles a thread.
+// Both sums of channel `c` of the block's tile over all blocks along x, by thread c. Shared memory, which nobody reads any more:
+// 2 doubles a thread.
 __device__ inline double2 sum_blocks(const double2 *partial, uint32_t channels)
 {
     double2 *all = static_cast<double2 *>(shared_memory()), sum = {0, 0};
@@ -59,7 +60,6 @@ __device__ inline double2 sum_blocks(const double2 *partial, uint32_t channels)
         sum.x += next.x;
         sum.y += next.y;
     }
-    __syncthreads();
     all[threadIdx.x] = sum;
     for (uint32_t count = groups, half; count > 1; count = half) {
         half = (count + 1) / 2;

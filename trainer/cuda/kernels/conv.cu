@@ -25,7 +25,7 @@ __device__ inline uint64_t weight_of(const struct conv_arguments &a, uint32_t k,
     return (((uint64_t)k * a.window + r) * a.window + s) * a.x_dims.channels + c;
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) conv(struct conv_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS conv(struct conv_arguments a)
 {
     for (uint32_t i = (uint32_t)grid_first(); i < groups_of(a.y_dims, 1); i += (uint32_t)grid_step()) {
         const pixel o = pixel_of(a.y_dims, 1, i);
@@ -47,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) conv(struct conv_ar
 }
 
 // Sum over the outputs that read the input's element.
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) conv_data_gradient(struct conv_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS conv_data_gradient(struct conv_arguments a)
 {
     for (uint32_t i = (uint32_t)grid_first(); i < groups_of(a.x_dims, 1); i += (uint32_t)grid_step()) {
         const pixel p = pixel_of(a.x_dims, 1, i);
@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) conv_data_gradient(
     }
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) conv_weight_gradient(struct conv_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS conv_weight_gradient(struct conv_arguments a)
 {
     const struct kernel_image w_dims = {a.y_dims.channels, a.window, a.window, a.x_dims.channels};
     for (uint32_t i = (uint32_t)grid_first(); i < groups_of(w_dims, 1); i += (uint32_t)grid_step()) {
@@ -87,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) conv_weight_gradien
 }
 
 // dbias[k] = sum of dy over everything but channel k.
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) conv_bias_gradient(struct conv_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS conv_bias_gradient(struct conv_arguments a)
 {
     const uint32_t channels = a.y_dims.channels, k = (uint32_t)grid_first();
     const uint64_t rows = (uint64_t)a.y_dims.images * a.y_dims.rows * a.y_dims.columns;

@@ -34,6 +34,16 @@ __device__ inline words random_block(uint64_t seed, uint64_t stream, uint64_t bl
     return {{c0, c1, c2, c3}};
 }
 
+template <class T, int V>
+__device__ inline void drop_some(const struct dropout_arguments &a, uint64_t element, const uint32_t random[V])
+{
+    float x[V];
+    load<T, V>(a.x, element, x);
+#pragma unroll
+    for (int k = 0; k < V; k++) x[k] = random[k] < a.threshold ? 0 : x[k] * a.keep;
+    store<T, V>(a.y, element, x);
+}
+
 // Four elements share a block of random words.
 template <class T> __device__ inline void dropout(const struct dropout_arguments &a)
 {
@@ -41,10 +51,10 @@ template <class T> __device__ inline void dropout(const struct dropout_arguments
     const uint64_t stream = hash_words(RANDOM_DROPOUT, s.number << 24 | s.micro_batch, a.source);
     for (uint64_t block = grid_first(); block * 4 < a.count; block += grid_step()) {
         const words random = random_block(s.seed, stream, block);
-        for (uint64_t k = 0; k < 4 && block * 4 + k < a.count; k++) {
-            const float x = widen(static_cast<const T *>(a.x)[block * 4 + k]);
-            static_cast<T *>(a.y)[block * 4 + k] = narrow<T>(random.at[k] < a.threshold ? 0 : x * a.keep);
-        }
+        if (block < a.vectors)
+            drop_some<T, 4>(a, block * 4, random.at);
+        else
+            for (uint64_t i = block * 4; i < a.count && i < block * 4 + 4; i++) drop_some<T, 1>(a, i, &random.at[i % 4]);
     }
 }
 

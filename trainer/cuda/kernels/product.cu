@@ -16,7 +16,7 @@ __device__ inline void load_tile(float *tile, const struct kernel_operand &m, ui
     }
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) product(struct product_arguments p)
+extern "C" __global__ void KERNEL_BOUNDS product(struct product_arguments p)
 {
     float *a = static_cast<float *>(shared_memory()), *b = a + TILE * (TILE + 1);
     const uint32_t row = blockIdx.y * TILE, column = blockIdx.x * TILE;

@@ -14,12 +14,12 @@ template <class T> __device__ inline void round_elements(const struct round_argu
     for (uint64_t i = a.vectors * 8 + grid_first(); i < a.count; i += grid_step()) round_neighbours<T, 1>(a, i);
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) round_elements_f16(struct round_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS round_elements_f16(struct round_arguments a)
 {
     round_elements<f16>(a);
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) round_elements_bf16(struct round_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS round_elements_bf16(struct round_arguments a)
 {
     round_elements<bf16>(a);
 }

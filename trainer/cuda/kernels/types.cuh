@@ -87,10 +87,13 @@ __device__ static bool is_last_block(uint32_t *counter, uint32_t blocks)
     return last;
 }
 
+// Two blocks at a time on a multiprocessor: up to 128 registers, without which the compiler spills some for occupancy.
+#define KERNEL_BOUNDS __launch_bounds__(KERNEL_THREADS, 2)
+
 // The three kernels of a template whose function has the same name.
 #define KERNEL_OF_EACH(name, arguments)                                                                                \
-    extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) name##_f32(struct arguments a) { name<float>(a); }    \
-    extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) name##_f16(struct arguments a) { name<f16>(a); }      \
-    extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) name##_bf16(struct arguments a) { name<bf16>(a); }
+    extern "C" __global__ void KERNEL_BOUNDS name##_f32(struct arguments a) { name<float>(a); }                        \
+    extern "C" __global__ void KERNEL_BOUNDS name##_f16(struct arguments a) { name<f16>(a); }                          \
+    extern "C" __global__ void KERNEL_BOUNDS name##_bf16(struct arguments a) { name<bf16>(a); }
 
 #endif

@@ -11,7 +11,7 @@ template <int V> __device__ inline void accumulate_some(const struct accumulate_
     store<float, V>(a.bucket, i, part);
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) accumulate(struct accumulate_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS accumulate(struct accumulate_arguments a)
 {
     const bool copy = a.step->micro_batch == 0;
     for (uint64_t i = grid_first(); i < a.vectors; i += grid_step()) accumulate_some<4>(a, i * 4, copy);
@@ -37,7 +37,7 @@ __device__ inline void update_some(const struct sgd_update_arguments &a, uint64_
     store<float, V>(a.momenta, i, m);
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) sgd_update(struct sgd_update_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS sgd_update(struct sgd_update_arguments a)
 {
     const struct step_block s = *a.step;
     const float scale = a.loss_scale ? a.loss_scale[0] : 1;
@@ -63,7 +63,7 @@ extern "C" __global__ void loss_scale_update(struct loss_scale_update_arguments 
     a.loss_scale[3] += overflow ? 1 : 0;
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) gradient_check(const struct gradient_check_arguments a)
+extern "C" __global__ void KERNEL_BOUNDS gradient_check(const struct gradient_check_arguments a)
 {
     uint32_t *found = &a.step->counters[1];
     const float *piece = a.gradients + a.pieces[blockIdx.x].first;
