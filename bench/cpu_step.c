@@ -64,9 +64,9 @@ static bool fill(struct cpu_step *r, struct error *err)
     bool ok = true;
     for (size_t i = 0; ok && i < r->graph->tensor_count; i++) {
         const struct tensor *t = &r->graph->tensors[i];
-        if (t->role == ROLE_IMAGE)
+        if (t->role == ROLE_IMAGE && t->class == CLASS_INPUT)
             ok = cpu_backend.image_in(r->device, r->stream, t, r->offsets[i], values, err);
-        else if (t->view_of == NO_TENSOR && t->dtype == DTYPE_F32)
+        else if (t->view_of == NO_TENSOR && (t->dtype == DTYPE_F32 || t->role == ROLE_PIXELS))
             ok = cpu_backend.copy_in(r->device, r->stream, r->offsets[i], values, t->bytes, err);
     }
     mem_free(values);
@@ -85,7 +85,8 @@ static uint64_t now_ns(const struct cpu_step *r)
 
 bool cpu_step_run(struct cpu_step *r, double *seconds, struct error *err)
 {
-    struct step step = {.number = r->done++, .learning_rate = 1e-3f, .momentum = 0.9f, .bn_momentum = 0.1f};
+    struct step step = {
+        .number = r->done++, .learning_rate = 1e-3f, .momentum = 0.9f, .bn_momentum = 0.1f, .deviation = {1, 1, 1}};
     TRY(cpu_backend.set_step(r->device, r->stream, &step, err));
     for (size_t i = 0; i < r->graph->op_count; i++) {
         uint64_t begin = now_ns(r);
