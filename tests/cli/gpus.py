@@ -3,12 +3,14 @@ stand-in's (tests/standin)."""
 import json
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 
 from commands import expect, failures, finish, refused, run
 
 STANDIN = sys.argv[2]
+SOURCE = pathlib.Path(sys.argv[3])
 
 
 def host(options=''):
@@ -79,11 +81,42 @@ def check_refused(folder):
     expect(done.returncode == 0 and 'cpu device' in done.stdout and not done.stderr, f'no driver: {done.stderr}{done.stdout}')
 
 
+def check_trained(folder):
+    """Without a word about it a model is trained on the GPU here; used and planned are told side by side."""
+    photos = folder / 'photos'
+    picture = SOURCE / 'tests/fuzz/corpus/data_jpeg/rgb.jpg'
+    for label in 'ab':
+        (photos / 'train' / label).mkdir(parents=True)
+        shutil.copy(picture, photos / 'train' / label / '0.jpg')
+    small = ['train', 'resnet-8', '--dataset', 'cifar10', '--classes', 2, '--image-size', 8, '--batch', 4, '--data', photos,
+             '--iterations', 2, '--no-evaluate']
+    env = {**host('memory=140GiB'), 'XDG_CACHE_HOME': str(folder / 'cache')}
+    done = run(*small, env=env)
+    expect(done.returncode == 0 and 'on 1 cuda device' in done.stdout and not done.stderr, f'{done.stdout}{done.stderr}')
+    memory = [line for line in done.stdout.splitlines() if line.startswith('  memory')]
+    expect(len(memory) == 1 and 'arena' in memory[0] and 'planned' in memory[0] and 'used' in memory[0], f'memory: {memory}')
+    done = run(*small, '--gpus', 'cpu', env=env)
+    expect(done.returncode == 0 and 'on 1 cpu device' in done.stdout, f'--gpus cpu: {done.stdout}{done.stderr}')
+    done = run(*small, '--backend', 'cuda-reference', '--tf32', '--deterministic', '--no-graph', '--fill-dead', env=env)
+    expect(done.returncode == 0 and 'on 1 cuda-reference device' in done.stdout, f'cuda-reference: {done.stdout}{done.stderr}')
+    answers = folder / 'answers.json'
+    done = run(*small, '--engines', answers, env={**env, 'FATHOM_ENGINES': str(SOURCE / 'tests/planner/engines/standin.py')})
+    expect(done.returncode == 0 and json.loads(answers.read_text())['device'] == 'h200', f'--engines: {done.stdout}{done.stderr}')
+    plan = folder / 'h200.json'
+    expect(run('plan', *small[1:10], '--gpus', 'h200', '-o', plan).returncode == 0, 'no plan for an H200')
+    done = run('train', plan, *small[10:], env=env)
+    expect(done.returncode == 0 and 'on 1 cuda device' in done.stdout, f'a plan made elsewhere: {done.stdout}{done.stderr}')
+    # What is free of the GPU is planned with: a plan of more is refused above.
+    done = run(*small, '--batch', 4, env={**env, 'FATHOM_STANDIN': 'memory=1GiB'})
+    expect(done.returncode == 0, f'a small GPU: {done.stdout}{done.stderr}')
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         check_listed()
         check_planned()
         check_refused(pathlib.Path(name))
+        check_trained(pathlib.Path(name))
     return finish('checks of commands on hosts with GPUs')
 
 
