@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "command.h"
 #include "page.h"
+#include "printable.h"
 #include "process.h"
 #include "stop.h"
 #include "units.h"
@@ -165,4 +166,5 @@ void progress_summary(const struct plan *plan, const struct train_result *r)
         print_device_memory(plan, r);
     else
         print_process_memory(r);
+    if (*r->remark) page_say(stdout, 2, 10, "note    %s", PRINTABLE(r->remark));
 }

@@ -119,8 +119,9 @@ class Bench:
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         speed = re.search(r'([\d.e+]+) images/s \(median\)', said)
         memory = re.search(r'^  memory  (.*)$', said, re.M)
+        note = re.search(r'^  note    (.*(?:\n {10}.*)*)', said, re.M)
         return {'losses': [row['loss'] for row in rows], 'images_per_second': float(speed.group(1)) if speed else None,
-                'memory': memory.group(1) if memory else 'unknown', 'said': said}
+                'memory': (memory.group(1) if memory else 'unknown') + (f'; {" ".join(note.group(1).split())}' if note else '')}
 
     # ---- The report ----
 

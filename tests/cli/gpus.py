@@ -106,6 +106,8 @@ def check_trained(folder):
     expect(run('plan', *small[1:10], '--gpus', 'h200', '-o', plan).returncode == 0, 'no plan for an H200')
     done = run('train', plan, *small[10:], env=env)
     expect(done.returncode == 0 and 'on 1 cuda device' in done.stdout, f'a plan made elsewhere: {done.stdout}{done.stderr}')
+    done = run(*small, env={**env, 'FATHOM_STANDIN': 'memory=140GiB,engines=none', 'XDG_CACHE_HOME': str(folder / 'other')})
+    expect(done.returncode == 0 and 'run by plain loops' in done.stdout, f'no engines: {done.stdout}{done.stderr}')
     # What is free of the GPU is planned with: a plan of more is refused above.
     done = run(*small, '--batch', 4, env={**env, 'FATHOM_STANDIN': 'memory=1GiB'})
     expect(done.returncode == 0, f'a small GPU: {done.stdout}{done.stderr}')

@@ -1,5 +1,6 @@
 /* The backend's two tables: the same but for who prepares an op. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "cuda_backend.h"
 #include "cuda_slots.h"
@@ -105,6 +106,18 @@ static void op_release(struct prepared *prepared)
 
 /* ---- The tables ---- */
 
+static void device_remark(const struct device *device, char out[DEVICE_REMARK])
+{
+    const char *why;
+    uint64_t naive = cuda_naive_convolutions(device, &why);
+    out[0] = '\0';
+    if (naive > 0)
+        snprintf(out, DEVICE_REMARK,
+                 "%" PRIu64 " convolution%s run by plain loops, which are slow, as there is no engine of cuDNN; the "
+                 "first: %s",
+                 naive, naive == 1 ? " is" : "s are", why);
+}
+
 /* bf16 from capability 8.0 on, which op_prepare checks. */
 static uint32_t activation_dtypes(void) { return 1u << DTYPE_F32 | 1u << DTYPE_F16 | 1u << DTYPE_BF16; }
 
@@ -134,7 +147,8 @@ static bool create_reference(const struct device_options *options, uint64_t aren
         .replay = cuda_replay, .recording_destroy = cuda_recording_destroy, .pinned_create = cuda_pinned_create,       \
         .pinned_destroy = cuda_pinned_destroy, .host_create = cuda_host_create, .host_fill = cuda_host_fill,           \
         .event_create_timed = cuda_event_create_timed, .event_elapsed_ns = cuda_event_elapsed_ns,                      \
-        .memory_used = cuda_memory_used, .left_behind = cuda_left_behind, .activation_dtypes = activation_dtypes,      \
+        .memory_used = cuda_memory_used, .device_remark = device_remark, .left_behind = cuda_left_behind,              \
+        .activation_dtypes = activation_dtypes,                                                                        \
     }
 
 const struct backend cuda_backend = CUDA_BACKEND("cuda", create_fast);

@@ -71,6 +71,8 @@ struct op_call {          /* all borrowed; must stay valid until op_release */
     uint64_t workspace, workspace_bytes;
 };
 
+#define DEVICE_REMARK 400 /* bytes of a remark on a device */
+
 struct backend {
     const char *name; /* "cpu", "cuda" */
     bool in_host_memory; /* arenas are memory of this process */
@@ -166,6 +168,8 @@ struct backend {
     /* Optional: whether a device of this process was destroyed that may never end its work. What libraries do when a process
      * ends would wait for it: it is to end without (_exit). */
     bool (*left_behind)(void);
+    /* Optional: what a user should know of how ops were prepared, a sentence without its full stop; empty = nothing. */
+    void (*device_remark)(const struct device *device, char out[DEVICE_REMARK]);
     /* Optional: which of the dtypes activations may have (bit per enum dtype); without it f32 only. */
     uint32_t (*activation_dtypes)(void);
     /* Optional: what it fuses best with activations of this type (bits of enum graph_lowering), for plans that are made

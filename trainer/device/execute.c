@@ -409,6 +409,12 @@ static bool look_at_memory(struct executor *ex, struct error *err)
     return true;
 }
 
+void executor_remark(const struct executor *ex, char out[DEVICE_REMARK])
+{
+    out[0] = '\0';
+    if (ex->backend->device_remark) ex->backend->device_remark(ex->device, out);
+}
+
 bool executor_memory(const struct executor *ex, struct device_memory *most)
 {
     *most = ex->memory;

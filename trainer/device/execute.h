@@ -67,6 +67,8 @@ bool executor_evaluate(struct executor *executor, const struct step *step, const
 /* The most that this process has held of the device so far, as it said when steps were collected; false where the backend
  * does not say or has not been asked yet. */
 bool executor_memory(const struct executor *executor, struct device_memory *most);
+/* What the backend remarks on how the ops were prepared; empty = nothing. */
+void executor_remark(const struct executor *executor, char out[DEVICE_REMARK]);
 
 /* What a run must keep: parameters in the order of the forward pass, their momenta in the same order, running
  * statistics. The same order and shapes for every plan of a model. */

@@ -354,6 +354,12 @@ static double median_speed(struct run *run, uint64_t steps)
     return run->plan->batch / run->step_seconds[count / 2];
 }
 
+static void find_remark(const struct run *run, struct train_result *result)
+{
+    for (uint32_t i = 0; run->executors && i < run->device_count && !*result->remark; i++)
+        if (run->executors[i]) executor_remark(run->executors[i], result->remark);
+}
+
 static void find_device_memory(const struct run *run, struct train_result *result)
 {
     for (uint32_t i = 0; run->executors && i < run->device_count; i++) {
@@ -412,6 +418,7 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
     found.seconds = (double)(clock_now_ns() - begin) * 1e-9;
     found.planned_bytes = train_planned_bytes(plan);
     find_device_memory(&run, &found);
+    find_remark(&run, &found);
     ok = end_run(&run, ok, err);
     uint64_t resident;
     if (!process_memory_read(&resident, &found.peak_bytes)) found.peak_bytes = 0;

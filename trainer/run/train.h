@@ -56,6 +56,7 @@ struct train_result {
     double images_per_second;            /* median over steps */
     double seconds;
     uint64_t planned_bytes, peak_bytes;  /* of the process on the CPU: predicted and VmHWM (0 = unknown) */
+    char remark[DEVICE_REMARK];          /* of the backend on the first device that it has one on; empty = none */
     bool device_known;                   /* the backend says what is in use on a device: */
     struct device_memory device_memory;  /* the most, on the one that held most of all; */
     uint32_t device;                     /* that one */
