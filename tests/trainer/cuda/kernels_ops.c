@@ -167,6 +167,21 @@ Test(kernels_ops, a_normalisation_runs_again)
     pair_finish(&pair);
 }
 
+/* Squares of numbers near 1,000, of which f32 keeps 7 digits, would say nothing of a variance of 1. */
+Test(kernels_ops, a_large_mean_does_not_swamp_the_variance)
+{
+    const struct ops_case rows[] = {{"far from 0", OP_BN, {3, 9, 9, 16}, 16, 0, 0, 0, false, false},
+                                    {"far from 0", OP_BN, {3, 9, 9, 5}, 5, 0, 0, 0, false, false}};
+    for (int i = 0; i < 2; i++) {
+        struct pair pair;
+        pair_init(&pair, &rows[i], 6);
+        for (uint64_t k = 0; k < tensor_elements(&pair.slow.tensors[X]); k++)
+            world_f32(&pair.kernels, X)[k] = world_f32(&pair.slow, X)[k] += 1000;
+        run_both(&pair.kernels, &pair.slow, OP_BN, PASS_FORWARD);
+        pair_finish(&pair);
+    }
+}
+
 /* Masks are the CPU's, bit by bit: so the words of random numbers are. */
 Test(kernels_ops, dropout_draws_the_masks_of_the_cpu)
 {
