@@ -39,6 +39,7 @@ enum trace_block_type {
     TRACE_BLOCK_COUNTERS,        /* the names and units of counters */
     TRACE_BLOCK_MORE,            /* as EVENTS, of the types from TRACE_COUNTER */
     TRACE_BLOCK_PAST, /* begins a segment: all that came before it, in short, for when that is dropped */
+    TRACE_BLOCK_RUN_KERNELS, /* as KERNELS, of those that are the run's own */
     TRACE_BLOCK_TYPES
 };
 

@@ -29,7 +29,7 @@ struct rollup_op {
 struct rollup_kernel {
     struct rollup_op times; /* id and device are the kernel's; layer, kind and pass those of the op that owns it, or "" */
     const char *name;       /* owned by the rollup */
-    uint32_t op, stream;    /* TRACE_NO_OWNER: no op owns it */
+    uint32_t op, stream;    /* op: or TRACE_OF_RUN, or TRACE_NO_OWNER: nobody owns it */
     enum trace_work work;
     uint32_t grid[3], block[3], registers; /* 0 = unknown */
     uint64_t bytes;         /* shared memory of a block; of copies and fills what they move */

@@ -13,10 +13,10 @@ static struct rollup_op *find_op(struct trace_follower *follower, uint32_t devic
 
 static void describe(struct trace_follower *follower, struct rollup_kernel *entry, const struct trace_kernel *kernel)
 {
-    const struct rollup_op *op = kernel->op == TRACE_NO_OWNER ? NULL : find_op(follower, kernel->device, kernel->op);
+    const struct rollup_op *op = find_op(follower, kernel->device, kernel->op);
     entry->times.layer = op ? op->layer : "";
     entry->times.kind = op ? op->kind : "";
-    entry->times.pass = op ? op->pass : "";
+    entry->times.pass = op ? op->pass : kernel->op == TRACE_OF_RUN ? TRACE_RUN_PASS : "";
     entry->name = kernel->name;
     entry->op = kernel->op;
     entry->work = kernel->work;
@@ -103,7 +103,7 @@ static bool find_stream(struct open_ops *open, uint32_t stream, struct open_op *
 
 static void end_op(struct trace_follower *follower, uint32_t device, struct open_op *open)
 {
-    struct rollup_op *op = open->op == TRACE_NO_OWNER ? NULL : find_op(follower, device, open->op);
+    struct rollup_op *op = find_op(follower, device, open->op);
     if (op && !follower->rollup.devices[device].ops_timed) rollup_count_time(op, open->ns);
     open->op = TRACE_NO_OWNER;
     open->ns = 0;

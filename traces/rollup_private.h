@@ -15,7 +15,7 @@ struct rollup_index {
 /* An op whose kernels pass by on a stream. */
 struct open_op {
     uint32_t stream;
-    uint32_t op;           /* TRACE_NO_OWNER: none */
+    uint32_t op;           /* TRACE_OF_RUN, TRACE_NO_OWNER: none */
     uint32_t first_kernel; /* seen again, it begins the op's next run */
     uint64_t ns;
 };

@@ -45,6 +45,8 @@ struct trace_op {           /* the op table: one per op of the plan's program; i
 };
 
 #define TRACE_NO_OWNER UINT32_MAX
+#define TRACE_OF_RUN   (UINT32_MAX - 1) /* no op's, but the run's own: uploads, the step block, metrics and state */
+#define TRACE_RUN_PASS "run"            /* the pass of such work */
 #define TRACE_OF_HOST  UINT32_MAX
 
 enum trace_work { WORK_KERNEL, WORK_COPY, WORK_FILL, TRACE_WORKS };
@@ -54,7 +56,7 @@ enum trace_work { WORK_KERNEL, WORK_COPY, WORK_FILL, TRACE_WORKS };
  * them): a step is then the same sequence of ids every time, which is what makes a kernel take four bytes. */
 struct trace_kernel {
     uint32_t id, device;
-    uint32_t op;            /* of the op table; TRACE_NO_OWNER: no op owns it, which is counted and shown */
+    uint32_t op;            /* of the op table; TRACE_OF_RUN; TRACE_NO_OWNER: nobody owns it, which is counted and shown */
     enum trace_work work;
     const char *name;       /* as people read it, demangled; "copy HtoD" */
     uint32_t grid[3], block[3]; /* all 0 = unknown, or none */
@@ -102,7 +104,8 @@ struct trace_sink {
     bool (*wants_ops)(void *context, uint64_t step); /* whether this step's ops should be timed; NULL = yes */
     /* Around each launch of an op, timed or not, on the thread that drives the device: what a library starts in between
      * belongs to the op. Also while a step is recorded, and not when it is replayed. Ids are those of the op table, but for
-     * pass "evaluate", whose program has ids of its own. */
+     * pass "evaluate", whose program has ids of its own. Around what the run starts itself the id is TRACE_OF_RUN and the
+     * pass TRACE_RUN_PASS, or "evaluate". */
     void (*launch_begin)(void *context, uint32_t device, uint32_t id, const char *pass);
     void (*launch_end)(void *context, uint32_t device);
     void (*op)(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns);

@@ -240,7 +240,8 @@ static bool take_op_entry(struct maker *maker, const struct trace_op *op, struct
 static bool take_kernel_entry(struct maker *maker, const struct trace_kernel *kernel, struct error *err)
 {
     struct maker_device *device = &maker->devices[kernel->device];
-    struct summary_key key = {"", "", "", kernel->name, kernel->device, 0};
+    struct summary_key key = {"", "", kernel->op == TRACE_OF_RUN ? TRACE_RUN_PASS : "", kernel->name, kernel->device,
+                              0};
     struct entry entry = {.group = NO_GROUP, .copy = kernel->work == WORK_COPY};
     const struct entry *op = kernel->op < device->ops.count ? &device->ops.entries[kernel->op] : NULL;
     if (op && op->layer) {

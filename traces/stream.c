@@ -236,6 +236,7 @@ static bool begin_block(struct trace_stream *stream, struct error *err)
     case TRACE_BLOCK_COUNTERS:
     case TRACE_BLOCK_RUN: stream->number = 0; return true;
     case TRACE_BLOCK_KERNELS:
+    case TRACE_BLOCK_RUN_KERNELS:
     case TRACE_BLOCK_OPS:
         stream->device = get_device(&stream->in);
         stream->number = get_u32(&stream->in);
@@ -295,9 +296,10 @@ static void take_kernel(struct trace_stream *stream, struct trace_item *item)
     if (in->at >= in->end) return;
     struct trace_kernel *kernel = &item->kernel;
     uint64_t op = trace_get_varint(in), name = trace_get_varint(in), work = trace_get_varint(in);
+    uint32_t nobody = stream->block.type == TRACE_BLOCK_RUN_KERNELS ? TRACE_OF_RUN : TRACE_NO_OWNER;
     *kernel = (struct trace_kernel){.id = stream->number++,
                                     .device = stream->device,
-                                    .op = op ? (uint32_t)(op - 1) : TRACE_NO_OWNER,
+                                    .op = op ? (uint32_t)(op - 1) : nobody,
                                     .work = (enum trace_work)work,
                                     .name = name_of(stream, name)};
     for (size_t i = 0; i < 3; i++) kernel->grid[i] = get_u32(in);
@@ -389,7 +391,8 @@ static void take_item(struct trace_stream *stream, struct trace_item *item)
     switch ((enum trace_block_type)stream->block.type) {
     case TRACE_BLOCK_TIMES:
     case TRACE_BLOCK_KERNEL_TIMES: take_time(stream, item); break;
-    case TRACE_BLOCK_KERNELS: take_kernel(stream, item); break;
+    case TRACE_BLOCK_KERNELS:
+    case TRACE_BLOCK_RUN_KERNELS: take_kernel(stream, item); break;
     case TRACE_BLOCK_COUNTERS: take_counter(stream, item); break;
     case TRACE_BLOCK_EVENTS:
     case TRACE_BLOCK_MORE:

@@ -67,6 +67,8 @@ void summary_format_name(enum summary_by by, const struct summary_key *key, char
         snprintf(out, size, "device %u stream %u", (unsigned)key->device, (unsigned)key->stream);
     else if (!owned)
         snprintf(out, size, "%s", SUMMARY_NO_OP);
+    else if (strcmp(key->pass, TRACE_RUN_PASS) == 0)
+        snprintf(out, size, "%s", SUMMARY_OF_RUN);
     else if (by == SUMMARY_OP)
         format_op_name(key, out, size);
     else if (by == SUMMARY_UNIT)
@@ -113,7 +115,7 @@ static bool add_entries(const struct rollup *rollup, enum summary_by by, struct 
         ok = add_entry(entries, count, by, &rollup->ops[i], NULL);
     for (size_t i = 0; ok && i < rollup->kernel_count; i++) {
         const struct rollup_kernel *kernel = &rollup->kernels[i];
-        bool rest = kernel->op == TRACE_NO_OWNER && !rollup->devices[kernel->times.device].ops_timed;
+        bool rest = kernel->op >= TRACE_OF_RUN && !rollup->devices[kernel->times.device].ops_timed;
         if (kernels || rest) ok = add_entry(entries, count, by, &kernel->times, kernel);
     }
     return ok;

@@ -24,6 +24,7 @@ struct summary_key {
     uint32_t device, stream;
 };
 #define SUMMARY_NO_OP "(no op)"
+#define SUMMARY_OF_RUN "(the run's own: uploads, step block, metrics)" /* of pass TRACE_RUN_PASS */
 /* By op: "layer kind", with the pass where the layer runs twice. Cut to `size`. */
 void summary_format_name(enum summary_by by, const struct summary_key *key, char *out, size_t size);
 #define SUMMARY_NAME_MOST 4096
@@ -57,7 +58,7 @@ struct summary {
     uint64_t total_ns, instances;
 };
 
-/* Devices are put together. Kernels that no op owns are a row of their own. Take a zeroed object; on failure (ERROR_MEMORY) it stays so. */
+/* Devices are put together. Kernels that no op owns are a row of their own, those of the run another. Take a zeroed object; on failure (ERROR_MEMORY) it stays so. */
 bool summary_make(const struct rollup *rollup, enum summary_by by, enum summary_sort sort, struct summary *summary,
                   struct error *err);
 void summary_finish(struct summary *summary);

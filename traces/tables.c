@@ -123,12 +123,14 @@ bool tables_set_ops(struct tables *tables, const struct trace_op *ops, size_t co
 /* Ids that were passed over are of no op and without a name. */
 static bool set_kernel(struct tables *tables, const struct trace_kernel *kernel)
 {
-    bool owned = kernel->op != TRACE_NO_OWNER;
+    bool of_run = kernel->op == TRACE_OF_RUN, owned = !of_run && kernel->op != TRACE_NO_OWNER;
     if (kernel->device >= TRACE_MOST_DEVICES || kernel->id >= TRACE_MOST_OPS || kernel->work >= TRACE_WORKS ||
         (owned && kernel->op >= TRACE_MOST_OPS))
         return false;
     struct tables_device *device = &tables->devices[kernel->device];
-    struct tables_kernel copy = {.op = owned ? kernel->op + 1 : 0,
+    struct tables_kernel copy = {.op = of_run  ? TRACE_OF_RUN
+                                       : owned ? kernel->op + 1
+                                               : 0,
                                  .work = (uint32_t)kernel->work,
                                  .registers = kernel->registers,
                                  .bytes = kernel->bytes};
@@ -265,7 +267,7 @@ static void write_ops(const struct tables_device *device, uint32_t number, struc
 
 static void put_kernel(struct trace_out *out, const struct tables_kernel *kernel)
 {
-    trace_put_varint(out, kernel->op);
+    trace_put_varint(out, kernel->op == TRACE_OF_RUN ? 0 : kernel->op);
     trace_put_varint(out, kernel->name);
     trace_put_varint(out, kernel->work);
     for (size_t i = 0; i < 3; i++) trace_put_varint(out, kernel->grid[i]);
@@ -274,15 +276,20 @@ static void put_kernel(struct trace_out *out, const struct tables_kernel *kernel
     trace_put_varint(out, kernel->bytes);
 }
 
+/* The run's own have blocks of their own, which older readers pass over: to them these are kernels of no op. */
 static void write_kernels(struct tables_device *device, uint32_t number, struct trace_output *output, uint8_t *buffer)
 {
+    const struct tables_kernel *kernels = device->kernels;
     for (size_t i = device->changed_begin; i < device->changed_end;) {
+        bool of_run = kernels[i].op == TRACE_OF_RUN;
         struct trace_out out = trace_payload(buffer);
         trace_put_varint(&out, number);
         trace_put_varint(&out, i);
-        for (; i < device->changed_end && trace_room(&out) > KERNEL_NUMBERS * TRACE_VARINT_MOST; i++)
-            put_kernel(&out, &device->kernels[i]);
-        write_block(output, TRACE_BLOCK_KERNELS, &out);
+        for (; i < device->changed_end && (kernels[i].op == TRACE_OF_RUN) == of_run &&
+               trace_room(&out) > KERNEL_NUMBERS * TRACE_VARINT_MOST;
+             i++)
+            put_kernel(&out, &kernels[i]);
+        write_block(output, of_run ? TRACE_BLOCK_RUN_KERNELS : TRACE_BLOCK_KERNELS, &out);
     }
     device->changed_begin = device->changed_end = 0;
 }

@@ -20,7 +20,7 @@ struct tables_op {
 };
 
 struct tables_kernel {
-    uint32_t op; /* + 1; 0 = none */
+    uint32_t op; /* + 1; 0 = none; TRACE_OF_RUN */
     uint32_t name, work;
     uint32_t grid[3], block[3], registers;
     uint64_t bytes;

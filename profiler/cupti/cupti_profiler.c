@@ -43,6 +43,7 @@ static _Atomic(struct cupti_profiler *) active;
 static _Thread_local struct {
     bool open;
     struct owner owner; /* place counts on */
+    uint32_t runs_own;  /* things that the run itself has started in this step */
 } scope;
 
 /* ---- Faults ---- */
@@ -205,6 +206,7 @@ static bool wants_ops(void *context, uint64_t step)
 {
     struct cupti_profiler *p = context;
     const struct trace_sink *next = p->forward.next;
+    scope.runs_own = 0;
     bool wanted = !next->wants_ops || next->wants_ops(next->context, step);
     if (!atomic_load(&p->off)) record(p, wanted);
     if (wanted && !atomic_load(&p->off) && is_silent(p)) switch_off(p, "CUPTI gave no records", NULL);
@@ -218,6 +220,7 @@ static void launch_begin(void *context, uint32_t device, uint32_t id, const char
     scope.open = true;
     scope.owner = (struct owner){
         .device = device, .op = strcmp(pass, "evaluate") == 0 ? OWNER_EVALUATION : id, .kernel = OWNER_NO_KERNEL};
+    if (id == TRACE_OF_RUN) scope.owner.place = scope.runs_own;
     if (next->launch_begin) next->launch_begin(next->context, device, id, pass);
 }
 
@@ -226,6 +229,7 @@ static void launch_end(void *context, uint32_t device)
     struct cupti_profiler *p = context;
     const struct trace_sink *next = p->forward.next;
     scope.open = false;
+    if (scope.owner.op == TRACE_OF_RUN) scope.runs_own = scope.owner.place;
     if (next->launch_end) next->launch_end(next->context, device);
 }
 

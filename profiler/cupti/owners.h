@@ -11,13 +11,13 @@
 #include <stdint.h>
 
 struct owner {
-    uint32_t device, op; /* op: TRACE_NO_OWNER, or OWNER_EVALUATION */
+    uint32_t device, op; /* op: or TRACE_NO_OWNER, TRACE_OF_RUN, OWNER_EVALUATION */
     uint32_t place;      /* the how-manieth thing that one launch of the op started */
     uint32_t kernel;     /* its id in the trace; OWNER_NO_KERNEL until its first record */
     const char *name;    /* of that record: a graph's node never runs another kernel */
 };
 #define OWNER_NO_KERNEL  UINT32_MAX
-#define OWNER_EVALUATION (UINT32_MAX - 1) /* of a program that has no op table */
+#define OWNER_EVALUATION (UINT32_MAX - 2) /* of a program that has no op table */
 
 struct owners;
 

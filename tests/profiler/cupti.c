@@ -185,6 +185,31 @@ Test(cupti, launches_outside_recordings_belong_to_their_op)
     cr_expect_eq(report.unattributed, 1);
 }
 
+/* Uploads, the step block and metrics: each has its place in the step, however many calls bring them. */
+Test(cupti, what_the_run_starts_itself_is_its_own)
+{
+    struct profiled p = profiled_begin("seed=5");
+    uint32_t ids;
+    for (uint64_t step = 0; step < 3; step++) {
+        p.sink->wants_ops(p.sink->context, step);
+        for (int part = 0; part < 2; part++) {
+            p.sink->launch_begin(p.sink->context, 0, TRACE_OF_RUN, TRACE_RUN_PASS);
+            GPU_OK(&p.gpu, p.gpu.backend->fill(p.gpu.device, p.gpu.stream, 0, 64, 1, &p.gpu.err));
+            p.sink->launch_end(p.sink->context, 0);
+            launch(&p, OP_A, "forward", p.gpu.stream, 1);
+        }
+    }
+    p.sink->launch_begin(p.sink->context, 0, TRACE_OF_RUN, "evaluate");
+    GPU_OK(&p.gpu, p.gpu.backend->fill(p.gpu.device, p.gpu.stream, 0, 64, 1, &p.gpu.err));
+    p.sink->launch_end(p.sink->context, 0);
+    struct cupti_profiler_report report = profiled_end(&p);
+    cr_expect_eq(records_of(TRACE_OF_RUN, &ids), 6);
+    cr_expect_eq(ids, 2, "two places in a step");
+    cr_expect_eq(records_of(OP_A, &ids), 6);
+    cr_expect_eq(records_of(TRACE_NO_OWNER, &ids), 0);
+    cr_expect_eq(report.unattributed, 0);
+}
+
 Test(cupti, steps_that_are_not_timed_leave_no_records)
 {
     struct profiled p = profiled_begin("seed=4");

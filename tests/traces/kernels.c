@@ -8,6 +8,7 @@
 #include "mem.h"
 #include "random.h"
 #include "stream.h"
+#include "summary.h"
 #include "trace_samples.h"
 
 static char path[SAMPLE_PATH];
@@ -81,6 +82,44 @@ Test(trace_kernels, come_back_as_they_were)
     cr_assert_eq(conv->total_ns, 230 + 15 + 10);
     cr_assert(bn->count == 2 && bn->total_ns == 75 + 40);
     trace_unfollow(follower);
+}
+
+/* What the run starts itself has its place among the kernels, and is nobody's fault. */
+Test(trace_kernels, that_are_the_runs_own_are_told_from_those_of_nobody)
+{
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    struct trace_kernel own[] = {table[0], table[1], table[2], table[3]};
+    own[1].op = own[2].op = TRACE_OF_RUN;
+    own[1].registers = 40;
+    sample_tables(s, 2, 6);
+    s->kernel_table(s->context, own, 4);
+    const struct trace_kernel_time times[] = {
+        {0, 7, 1000, 1100}, {1, 7, 1110, 1150}, {2, 7, 1160, 1200}, {3, 7, 1210, 1300}};
+    s->kernels(s->context, 1, times, 4);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->unattributed, 1, "the copy alone");
+    cr_assert_eq(r->kernel_count, 4);
+    const struct rollup_kernel *k = r->kernels;
+    cr_assert(k[0].op == 2 && k[1].op == TRACE_OF_RUN && k[2].op == TRACE_OF_RUN && k[3].op == TRACE_NO_OWNER);
+    cr_assert(k[1].registers == 40 && k[1].times.total_ns == 40 && k[2].times.total_ns == 40);
+    cr_assert_str_eq(k[1].name, "reduce");
+    cr_assert_str_eq(k[1].times.pass, TRACE_RUN_PASS);
+    cr_assert_str_eq(k[1].times.layer, "");
+    cr_assert_eq(r->ops[6 + 2].total_ns, 100, "no op's time has any of it");
+    struct error err = {0};
+    struct summary summary = {0};
+    cr_assert(summary_make(r, SUMMARY_LAYER, SUMMARY_TOTAL, &summary, &err));
+    const struct summary_row *run = summary_find(&summary, SUMMARY_OF_RUN);
+    const struct summary_row *nobody = summary_find(&summary, SUMMARY_NO_OP);
+    cr_assert(run && run->instances == 2 && run->total_ns == 80);
+    cr_assert(nobody && nobody->instances == 1 && nobody->total_ns == 90);
+    summary_finish(&summary);
+    trace_unfollow(follower);
+    struct trace_report report;
+    cr_assert(trace_check(path, &report, &err), "%s", err.text);
+    cr_assert(report.clean && report.unattributed == 1);
 }
 
 Test(trace_kernels, of_ops_that_are_timed_themselves_are_not_added_to_them)

@@ -290,6 +290,17 @@ static bool upload(struct executor *ex, const struct bound_program *bound, const
     return backend->event_wait(ex->uploaded, ex->streams[STREAM_COMPUTE], err);
 }
 
+/* What a micro-batch needs before its ops. */
+static bool feed(struct executor *ex, const struct bound_program *bound, const struct step *step,
+                 const struct input *input, const char *pass, struct error *err)
+{
+    executor_own_begin(ex, pass);
+    bool ok =
+        ex->backend->set_step(ex->device, ex->streams[STREAM_COMPUTE], step, err) && upload(ex, bound, input, err);
+    executor_own_end(ex);
+    return ok;
+}
+
 static bool free_input(struct executor *ex, struct error *err)
 {
     return ex->backend->event_record(ex->input_free, ex->streams[STREAM_COMPUTE], err);
@@ -302,8 +313,7 @@ static bool launch_bodies(struct executor *ex, const struct slot *slot, const st
     for (uint32_t i = 0; i < ex->micro_batches; i++) {
         struct input part = part_of(ex->train.graph, input, i);
         step.micro_batch = i;
-        TRY(ex->backend->set_step(ex->device, ex->streams[STREAM_COMPUTE], &step, err));
-        TRY(upload(ex, &ex->train, &part, err));
+        TRY(feed(ex, &ex->train, &step, &part, TRACE_RUN_PASS, err));
         TRY(part_launch(ex, &ex->body, timed, step.number, err));
         TRY(free_input(ex, err));
     }
@@ -315,24 +325,34 @@ static bool copy_statistics(struct executor *ex, const struct slot *slot, bool i
 {
     struct stream *stream = ex->streams[STREAM_COMPUTE];
     uint8_t *at = slot->statistics;
-    for (size_t i = 0; i < ex->statistic_ranges; i++) {
+    bool ok = true;
+    executor_own_begin(ex, TRACE_RUN_PASS);
+    for (size_t i = 0; ok && i < ex->statistic_ranges; i++) {
         const struct byte_range *range = &ex->statistics[i];
-        TRY(in ? ex->backend->copy_in(ex->device, stream, range->offset, at, range->bytes, err)
-               : ex->backend->copy_out(ex->device, stream, at, range->offset, range->bytes, err));
+        ok = in ? ex->backend->copy_in(ex->device, stream, range->offset, at, range->bytes, err)
+                : ex->backend->copy_out(ex->device, stream, at, range->offset, range->bytes, err);
         at += range->bytes;
     }
-    return true;
+    executor_own_end(ex);
+    return ok;
 }
 
-/* What a step leaves in its slot. */
-static bool finish_slot(struct executor *ex, const struct bound_program *bound, struct slot *slot, struct error *err)
+static bool copy_metrics(struct executor *ex, const struct bound_program *bound, struct slot *slot, struct error *err)
 {
     struct stream *stream = ex->streams[STREAM_COMPUTE];
     TRY(ex->backend->copy_out(ex->device, stream, slot->metrics, bound->metrics, 4 * sizeof(float), err));
-    if (executor_has_loss_scale(ex))
-        TRY(ex->backend->copy_out(ex->device, stream, slot->loss_scale, bound->loss_scale, sizeof *slot->loss_scale,
-                                  err));
-    return ex->backend->event_record(slot->done, stream, err);
+    return !executor_has_loss_scale(ex) || ex->backend->copy_out(ex->device, stream, slot->loss_scale,
+                                                                 bound->loss_scale, sizeof *slot->loss_scale, err);
+}
+
+/* What a step leaves in its slot. */
+static bool finish_slot(struct executor *ex, const struct bound_program *bound, struct slot *slot, const char *pass,
+                        struct error *err)
+{
+    executor_own_begin(ex, pass);
+    bool ok = copy_metrics(ex, bound, slot, err);
+    executor_own_end(ex);
+    return ok && ex->backend->event_record(slot->done, ex->streams[STREAM_COMPUTE], err);
 }
 
 /* So many micro-batches where their copies can go on while the caller fills the next. */
@@ -353,7 +373,7 @@ static bool submit(struct executor *ex, struct slot *slot, const struct input *g
     TRY(launch_bodies(ex, slot, &input, timed, err));
     TRY(part_launch(ex, &ex->tail, timed, slot->step.number, err));
     if (ex->tail_touches_input) TRY(free_input(ex, err));
-    return finish_slot(ex, &ex->train, slot, err);
+    return finish_slot(ex, &ex->train, slot, TRACE_RUN_PASS, err);
 }
 
 /* A step begins for the sink when the one before has ended. */
@@ -441,11 +461,11 @@ bool executor_collect(struct executor *ex, struct metrics *metrics, struct error
 static bool evaluate(struct executor *ex, struct slot *slot, const struct input *given, struct error *err)
 {
     struct input input = stage(ex, slot, 1, given);
-    TRY(ex->backend->set_step(ex->device, ex->streams[STREAM_COMPUTE], &slot->step, err));
-    TRY(upload(ex, &ex->evaluate, &input, err));
+    const char *evaluate_pass = op_pass_name(PASS_EVALUATE);
+    TRY(feed(ex, &ex->evaluate, &slot->step, &input, evaluate_pass, err));
     TRY(part_launch(ex, &ex->evaluation, false, slot->step.number, err));
     TRY(free_input(ex, err));
-    TRY(finish_slot(ex, &ex->evaluate, slot, err));
+    TRY(finish_slot(ex, &ex->evaluate, slot, evaluate_pass, err));
     return executor_wait(ex, slot->done, slot->step.number, err);
 }
 
@@ -464,6 +484,22 @@ bool executor_evaluate(struct executor *ex, const struct step *step, const struc
 
 /* ---- State ---- */
 
+static bool parameter_in(struct executor *ex, const struct tensor *tensor, uint64_t offset, const float *values)
+{
+    executor_own_begin(ex, TRACE_RUN_PASS);
+    bool ok = ex->backend->parameter_in(ex->device, tensor, offset, values, &ex->first);
+    executor_own_end(ex);
+    return ok;
+}
+
+static bool parameter_out(struct executor *ex, const struct tensor *tensor, uint64_t offset, float *values)
+{
+    executor_own_begin(ex, TRACE_RUN_PASS);
+    bool ok = ex->backend->parameter_out(ex->device, tensor, offset, values, &ex->first);
+    executor_own_end(ex);
+    return ok;
+}
+
 size_t executor_state_count(const struct executor *ex) { return ex->state_count; }
 
 uint64_t executor_state_elements(const struct executor *ex, size_t i)
@@ -475,14 +511,14 @@ bool executor_state_in(struct executor *ex, size_t i, const float *values, struc
 {
     const struct tensor *tensor = &ex->variant->graph->tensors[ex->state[i].tensor];
     TRY(is_usable(ex, err));
-    return settle(ex, ex->backend->parameter_in(ex->device, tensor, ex->state[i].offset, values, &ex->first), err);
+    return settle(ex, parameter_in(ex, tensor, ex->state[i].offset, values), err);
 }
 
 bool executor_state_out(struct executor *ex, size_t i, float *values, struct error *err)
 {
     const struct tensor *tensor = &ex->variant->graph->tensors[ex->state[i].tensor];
     TRY(is_usable(ex, err));
-    return settle(ex, ex->backend->parameter_out(ex->device, tensor, ex->state[i].offset, values, &ex->first), err);
+    return settle(ex, parameter_out(ex, tensor, ex->state[i].offset, values), err);
 }
 
 bool executor_has_loss_scale(const struct executor *ex) { return ex->variant->graph->loss_scale != NO_TENSOR; }
@@ -493,10 +529,7 @@ bool executor_loss_scale_in(struct executor *ex, const struct loss_scale *scale,
     const struct graph *graph = ex->variant->graph;
     const float values[] = {scale->scale, scale->streak, scale->found, scale->skipped};
     TRY(is_usable(ex, err));
-    return settle(ex,
-                  ex->backend->parameter_in(ex->device, &graph->tensors[graph->loss_scale], ex->train.loss_scale,
-                                            values, &ex->first),
-                  err);
+    return settle(ex, parameter_in(ex, &graph->tensors[graph->loss_scale], ex->train.loss_scale, values), err);
 }
 
 bool executor_loss_scale_out(struct executor *ex, struct loss_scale *scale, struct error *err)
@@ -504,8 +537,7 @@ bool executor_loss_scale_out(struct executor *ex, struct loss_scale *scale, stru
     const struct graph *graph = ex->variant->graph;
     float values[4];
     TRY(is_usable(ex, err));
-    bool ok = ex->backend->parameter_out(ex->device, &graph->tensors[graph->loss_scale], ex->train.loss_scale, values,
-                                         &ex->first);
+    bool ok = parameter_out(ex, &graph->tensors[graph->loss_scale], ex->train.loss_scale, values);
     if (ok) *scale = (struct loss_scale){values[0], values[1], values[2], values[3]};
     return settle(ex, ok, err);
 }

@@ -67,6 +67,9 @@ void part_finish(struct part *part, const struct backend *backend);
 /* Replays the part, or launches its ops one by one: the first time, where there are no recordings, and when they are
  * timed (then it has been done on return). number: of the step, for messages. */
 bool part_launch(struct executor *executor, struct part *part, bool timed, uint64_t number, struct error *err);
+/* Around what the run itself starts on the device, so that the sink knows whose it is; pass: TRACE_RUN_PASS, "evaluate". */
+void executor_own_begin(const struct executor *executor, const char *pass);
+void executor_own_end(const struct executor *executor);
 /* Waits for an event of a step; a device that does not come to it in time is an error. */
 bool executor_wait(struct executor *executor, struct event *event, uint64_t number, struct error *err);
 

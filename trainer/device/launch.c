@@ -26,6 +26,23 @@ bool executor_wait(struct executor *ex, struct event *event, uint64_t number, st
                      number + 1, (double)limit * 1e-9);
 }
 
+/* ---- What the sink knows of launches ---- */
+
+static void report_launch(const struct executor *ex, uint32_t id, const char *pass)
+{
+    const struct trace_sink *sink = ex->options.sink;
+    if (sink && sink->launch_begin) sink->launch_begin(sink->context, ex->options.device, id, pass);
+}
+
+static void report_launched(const struct executor *ex)
+{
+    const struct trace_sink *sink = ex->options.sink;
+    if (sink && sink->launch_end) sink->launch_end(sink->context, ex->options.device);
+}
+
+void executor_own_begin(const struct executor *ex, const char *pass) { report_launch(ex, TRACE_OF_RUN, pass); }
+void executor_own_end(const struct executor *ex) { report_launched(ex); }
+
 /* ---- One op ---- */
 
 static bool fill_dead(struct executor *ex, const struct bound_program *bound, size_t op, struct error *err)
@@ -36,7 +53,10 @@ static bool fill_dead(struct executor *ex, const struct bound_program *bound, si
         const struct byte_range *range = &bound->dead.ranges[i];
         bool (*fill)(struct device *, struct stream *, uint64_t, uint64_t, uint8_t, struct error *) =
             range->host ? ex->backend->host_fill : ex->backend->fill;
-        TRY(fill(ex->device, stream, range->offset, range->bytes, DEAD_BYTE, err));
+        executor_own_begin(ex, TRACE_RUN_PASS);
+        bool ok = fill(ex->device, stream, range->offset, range->bytes, DEAD_BYTE, err);
+        executor_own_end(ex);
+        if (!ok) return false;
     }
     return true;
 }
@@ -45,11 +65,9 @@ static bool fill_dead(struct executor *ex, const struct bound_program *bound, si
 static bool launch_prepared(struct executor *ex, const struct bound_program *bound, size_t i, struct error *err)
 {
     const struct bound_op *op = &bound->ops[i];
-    const struct trace_sink *sink = ex->options.sink;
-    if (sink && sink->launch_begin)
-        sink->launch_begin(sink->context, ex->options.device, (uint32_t)i, op_pass_name(bound->plan->ops[i].pass));
+    report_launch(ex, (uint32_t)i, op_pass_name(bound->plan->ops[i].pass));
     bool ok = ex->backend->op_launch(op->prepared, ex->streams[op->stream], err);
-    if (sink && sink->launch_end) sink->launch_end(sink->context, ex->options.device);
+    report_launched(ex);
     return ok;
 }
 

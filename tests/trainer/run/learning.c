@@ -74,10 +74,10 @@ struct heard {
     char model[40];
     uint32_t devices, tables;
     uint64_t table_ops, begins, ends, ops, metrics, gaps, bad;
-    uint64_t planned, arena; /* of all devices, of the last one */
-    uint64_t arenas;         /* samples of what is taken */
-    uint64_t most_live;      /* bytes of any op */
-    uint64_t launches, evaluations;
+    uint64_t planned, arena;             /* of all devices, of the last one */
+    uint64_t arenas;                     /* samples of what is taken */
+    uint64_t most_live;                  /* bytes of any op */
+    uint64_t launches, evaluations, own; /* of a step's ops, of evaluations, of the run itself */
     uint64_t spans[TRACE_HOSTS];
     bool launching; /* between the two calls */
 };
@@ -138,9 +138,12 @@ static void hear_launch(void *context, uint32_t device, uint32_t id, const char 
 {
     struct heard *heard = context;
     bool evaluates = strcmp(pass, "evaluate") == 0;
-    heard->bad += device != 0 || heard->launching || id >= heard->table_ops;
+    bool own = id == TRACE_OF_RUN;
+    heard->bad += device != 0 || heard->launching || (id >= heard->table_ops && !own);
+    heard->bad += own && !evaluates && strcmp(pass, TRACE_RUN_PASS) != 0;
     heard->launching = true;
-    heard->launches += !evaluates;
+    heard->launches += !evaluates && !own;
+    heard->own += !evaluates && own;
     heard->evaluations += evaluates;
 }
 
@@ -217,6 +220,7 @@ Test(learning, a_sink_hears_every_step_and_the_ops_it_wants)
     cr_assert_eq(heard.ends, 4);
     cr_assert_eq(heard.ops, 2 * heard.table_ops);
     cr_assert_eq(heard.launches, 4 * heard.table_ops, "timed or not, every op of every step");
+    cr_assert_geq(heard.own, 4 * 2, "what goes up and what comes down, every step");
     cr_assert_gt(heard.evaluations, 0);
     cr_assert_not(heard.launching);
     cr_assert_eq(heard.metrics, 4 * 4 + 3);
