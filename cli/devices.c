@@ -38,7 +38,7 @@ static uint32_t numa_node_of(const struct host *host, const char *bus_id)
 static void print_gpus(const struct host *host, const struct host_gpus *gpus)
 {
     for (size_t i = 0; i < gpus->count; i++) {
-        char capability[DEVICE_CAPABILITY], left[UNITS_TEXT], all[UNITS_TEXT];
+        char capability[DEVICE_CAPABILITY], left[UNITS_TEXT], all[UNITS_TEXT], holders[HOST_GPUS_HOLDERS];
         const char *name = host_gpus_name(gpus, i);
         uint32_t node = numa_node_of(host, gpus->gpus[i].bus_id);
         struct text text = {0};
@@ -49,6 +49,7 @@ static void print_gpus(const struct host *host, const struct host_gpus *gpus)
             text_add(&text, ", %s of %s free", units_format_bytes(gpus->gpus[i].free_bytes, left), all);
         else
             text_add(&text, ", %s, in use by another process alone", all);
+        if (*host_gpus_holders(gpus, i, holders)) text_add(&text, " (%s)", holders);
         if (node != UINT32_MAX) text_add(&text, ", on NUMA node %" PRIu32, node);
         if (strcmp(name, gpus->gpus[i].name) == 0)
             text_add(&text, ", not in the catalogue");
@@ -137,6 +138,15 @@ static json_t *bytes_or_null(uint64_t bytes, bool known)
 
 static json_t *node_json(uint32_t node) { return node == UINT32_MAX ? json_null() : json_integer(node); }
 
+/* Who computes there; null = none, or not known. */
+static json_t *holders_json(const struct host_gpus *gpus, size_t i)
+{
+    if (gpus->gpus[i].holders == 0) return json_null();
+    return json_pack("{s:I, s:I, s:o}", "processes", (json_int_t)gpus->gpus[i].holders, "largest",
+                     (json_int_t)gpus->gpus[i].holder, "largest_bytes",
+                     bytes_or_null(gpus->gpus[i].holder_bytes, gpus->gpus[i].holder_bytes != UINT64_MAX));
+}
+
 /* As CUDA sees them, or where it sees none the PCI bus: then null stands for what is not known. */
 static json_t *gpus_json(const struct host *host, const struct host_gpus *gpus)
 {
@@ -145,21 +155,21 @@ static json_t *gpus_json(const struct host *host, const struct host_gpus *gpus)
         const char *name = host_gpus_name(gpus, i);
         bool known = strcmp(name, gpus->gpus[i].name) != 0;
         json_array_append_new(
-            list, json_pack("{s:o, s:I, s:o, s:f, s:o, s:o, s:o}", "name", json_text(gpus->gpus[i].name),
+            list, json_pack("{s:o, s:I, s:o, s:f, s:o, s:o, s:o, s:o}", "name", json_text(gpus->gpus[i].name),
                             "memory_bytes", (json_int_t)gpus->gpus[i].memory_bytes, "free_bytes",
                             bytes_or_null(gpus->gpus[i].free_bytes, gpus->gpus[i].has_free), "compute_capability",
                             gpus->gpus[i].capability / 100.0, "bus_id", json_text(gpus->gpus[i].bus_id), "numa_node",
                             node_json(numa_node_of(host, gpus->gpus[i].bus_id)), "catalogue",
-                            known ? json_string(name) : json_null()));
+                            known ? json_string(name) : json_null(), "holders", holders_json(gpus, i)));
     }
     for (uint32_t i = 0; gpus->count == 0 && i < host->gpu_count; i++) {
         const struct host_gpu *gpu = &host->gpus[i];
         const struct device_spec *known = catalogue_find(gpu->name);
-        json_array_append_new(list, json_pack("{s:o, s:o, s:n, s:n, s:s, s:o, s:o}", "name", json_text(gpu->name),
+        json_array_append_new(list, json_pack("{s:o, s:o, s:n, s:n, s:s, s:o, s:o, s:n}", "name", json_text(gpu->name),
                                               "memory_bytes", bytes_or_null(gpu->memory_bytes, gpu->memory_bytes > 0),
                                               "free_bytes", "compute_capability", "bus_id", gpu->bus_id, "numa_node",
                                               node_json(gpu->numa_node), "catalogue",
-                                              known ? json_string(known->name) : json_null()));
+                                              known ? json_string(known->name) : json_null(), "holders"));
     }
     return list;
 }

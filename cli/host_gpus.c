@@ -36,6 +36,9 @@ void host_gpus_find(struct host_gpus *found)
         found->gpus[i].memory_bytes = device->total_bytes;
         found->gpus[i].free_bytes = free_before(device);
         found->gpus[i].has_free = device->has_free;
+        found->gpus[i].holders = device->holders;
+        found->gpus[i].holder = device->holder;
+        found->gpus[i].holder_bytes = device->holder_bytes;
         found->gpus[i].capability = (uint32_t)(device->major * 100 + device->minor * 10);
         found->gpus[i].processors = device->multiprocessors;
     }
@@ -97,6 +100,21 @@ const char *host_gpus_name(const struct host_gpus *found, size_t i)
     return entry ? entry->name : found->gpus[i].name;
 }
 
+char *host_gpus_holders(const struct host_gpus *found, size_t i, char out[HOST_GPUS_HOLDERS])
+{
+    char bytes[UNITS_TEXT] = "some";
+    uint32_t holders = found->gpus[i].holders;
+    size_t used = 0;
+    out[0] = '\0';
+    if (holders == 0) return out;
+    if (found->gpus[i].holder_bytes != UINT64_MAX) units_format_bytes(found->gpus[i].holder_bytes, bytes);
+    used = (size_t)snprintf(out, HOST_GPUS_HOLDERS, "process %" PRIu32 " holds %s", found->gpus[i].holder, bytes);
+    if (holders > 1)
+        snprintf(out + used, HOST_GPUS_HOLDERS - used, ", %" PRIu32 " other%s the rest", holders - 1,
+                 holders > 2 ? "s" : "");
+    return out;
+}
+
 /* ---- Running a plan on them ---- */
 
 static bool check_count(const struct host_gpus *found, const struct plan *plan, struct error *err)
@@ -141,15 +159,17 @@ static bool check_memory(const struct host_gpus *found, const struct plan *plan,
     uint64_t arena = plan->variants[device->variant].arena_bytes;
     uint64_t wanted = device->peak_bytes;
     uint64_t have = found->gpus[i].free_bytes, rest = wanted > arena ? wanted - arena : 0;
+    char holders[HOST_GPUS_HOLDERS];
     char free_text[UNITS_TEXT], all[UNITS_TEXT], want[UNITS_TEXT], with[UNITS_TEXT + 64] = "a smaller batch";
     if (!found->gpus[i].has_free || wanted <= have) return true;
+    host_gpus_holders(found, i, holders);
     uint64_t budget = have > rest ? (have - rest) >> 20 : 0;
     if (budget > 0) snprintf(with, sizeof with, "--budget %" PRIu64 "MiB or a smaller batch", budget);
     return error_set(err, ERROR_UNFIT,
-                     "GPU %zu (%s) has %s free of %s, and the plan takes %s; `fathom plan` with %s "
-                     "may fit",
-                     i, found->gpus[i].name, units_format_bytes(have, free_text),
-                     units_format_bytes(found->gpus[i].memory_bytes, all), units_format_bytes(wanted, want), with);
+                     "GPU %zu (%s) has %s free of %s%s%s%s, and the plan takes %s; `fathom plan` with %s may fit", i,
+                     found->gpus[i].name, units_format_bytes(have, free_text),
+                     units_format_bytes(found->gpus[i].memory_bytes, all), *holders ? " (" : "", holders,
+                     *holders ? ")" : "", units_format_bytes(wanted, want), with);
 }
 
 bool host_gpus_run(const struct host_gpus *found, const struct plan *plan, struct error *err)

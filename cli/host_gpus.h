@@ -12,6 +12,8 @@ struct host_gpus {
         char name[256], bus_id[32];
         uint64_t memory_bytes, free_bytes; /* free before this process has a context there */
         bool has_free;                     /* false: free_bytes is unknown, as the GPU is another process's alone */
+        uint32_t holders, holder;          /* processes there, and the id of the one that holds most; 0 = none known */
+        uint64_t holder_bytes;             /* UINT64_MAX = not known */
         uint32_t capability, processors;
     } gpus[HOST_MOST_GPUS];
 };
@@ -27,6 +29,10 @@ bool host_gpus_parse(const char *gpus, const struct host_gpus *found, bool now, 
                      struct error *err);
 /* The catalogue's name of one, or its own; borrowed. */
 const char *host_gpus_name(const struct host_gpus *found, size_t i);
+
+/* "process 1234 holds 12.0 GiB, 2 others the rest", into out; empty where none is known. Returns out. */
+#define HOST_GPUS_HOLDERS 120
+char *host_gpus_holders(const struct host_gpus *found, size_t i, char out[HOST_GPUS_HOLDERS]);
 
 /* Whether a plan for GPUs can run on those that are here, device i on GPU i. ERROR_INPUT in one sentence: what is
  * missing, and which plan would do. */

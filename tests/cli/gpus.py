@@ -11,6 +11,7 @@ from commands import expect, failures, finish, refused, run
 
 STANDIN = sys.argv[2]
 SOURCE = pathlib.Path(sys.argv[3])
+NVML = sys.argv[4]
 
 
 def host(options=''):
@@ -37,6 +38,19 @@ def check_listed():
     expect('7.5' in page[:page.index('catalogue')], 'an old card is not told to be one')
     found = told('devices', options='driver=0')['host']
     expect(found['gpus'] == [] and 'driver' in found['cuda_fault'], f'without a driver: {found}')
+
+
+def check_held(folder):
+    """Another process holds most of the GPU: it is named."""
+    env = {**host('memory=8GiB'), 'LD_PRELOAD': NVML, 'FATHOM_NVML_FAKE': f'{8 << 30},{1 << 30},4711,{7 << 30}'}
+    page = ' '.join(run('devices', env=env).stdout.split())
+    expect('1.00 GiB of 8.00 GiB free (process 4711 holds 7.00 GiB)' in page, page[:400])
+    gpu = json.loads(run('devices', '--json', env=env).stdout)['host']['gpus'][0]
+    expect(gpu['holders'] == {'processes': 1, 'largest': 4711, 'largest_bytes': 7 << 30} and gpu['free_bytes'] == 1 << 30, f'{gpu}')
+    data = folder / 'held'
+    expect(run('data', 'synth', data, '--train', 256, '--test', 128).returncode == 0, 'no data')
+    refused(['train', 'resnet-8', '--gpus', '8GiB', '--batch', 4000, '--micro-batches', 1, '--recompute', 'none', '--data', data, '--iterations', 1],
+            '1.00 GiB free of 8.00 GiB', 'process 4711 holds 7.00 GiB', '--budget', env=env, code=1)
 
 
 def check_planned():
@@ -117,6 +131,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         check_listed()
         check_planned()
+        check_held(pathlib.Path(name))
         check_refused(pathlib.Path(name))
         check_trained(pathlib.Path(name))
     return finish('checks of commands on hosts with GPUs')

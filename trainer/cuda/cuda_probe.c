@@ -87,6 +87,15 @@ static void ask_free(const struct vendor *vendor, int ordinal, const struct cuda
     device->has_free = device->beside_context = ask_context(vendor, ordinal, &device->free_bytes);
 }
 
+static void ask_holders(const struct cudaDeviceProp *properties, struct cuda_probe_device *device)
+{
+    struct nvml_holder most;
+    device->holders = nvml_holder((const unsigned char *)properties->uuid.bytes, properties->totalGlobalMem, &most);
+    if (device->holders == 0) return;
+    device->holder = most.process;
+    device->holder_bytes = most.bytes;
+}
+
 static bool probe_one(const struct vendor *vendor, int ordinal, struct cuda_probe_device *device, struct error *err)
 {
     struct cudaDeviceProp properties = {0};
@@ -102,6 +111,7 @@ static bool probe_one(const struct vendor *vendor, int ordinal, struct cuda_prob
     snprintf(device->name, sizeof device->name, "%.*s", (int)sizeof properties.name, properties.name);
     snprintf(device->bus_id, sizeof device->bus_id, "%04x:%02x:%02x.0", (unsigned)properties.pciDomainID,
              (unsigned)properties.pciBusID, (unsigned)properties.pciDeviceID);
+    ask_holders(&properties, device);
     ask_free(vendor, ordinal, &properties, device);
     return true;
 }

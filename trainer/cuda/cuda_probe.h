@@ -16,6 +16,9 @@ struct cuda_probe_device {
     uint64_t free_bytes;  /* as NVML says; where it is not there, beside a context that is made and given back */
     bool has_free;        /* false: unknown, as the device cannot be used at the moment (taken exclusively, no memory left) */
     bool beside_context;  /* the context was made: its own bytes are not among the free ones */
+    uint32_t holders;      /* processes that compute there; 0 = none, or not known */
+    uint32_t holder;       /* the id of the one that holds most, and what it holds; UINT64_MAX = not known */
+    uint64_t holder_bytes;
     uint32_t multiprocessors;
     uint64_t l2_bytes;
     uint32_t clock_khz;   /* the highest of its processors; 0 = CUDA does not say */

@@ -9,4 +9,12 @@
  * where NVML is not there or does not know it. Any thread. */
 bool nvml_free_bytes(const unsigned char uuid[16], uint64_t total_bytes, uint64_t *free_bytes);
 
+/* How many processes compute on it, and the one of them that holds most; 0 where NVML does not say. Their ids are the
+ * driver's: in a container another process may have that id. */
+struct nvml_holder {
+    uint32_t process;
+    uint64_t bytes; /* UINT64_MAX = not known */
+};
+uint32_t nvml_holder(const unsigned char uuid[16], uint64_t total_bytes, struct nvml_holder *most);
+
 #endif

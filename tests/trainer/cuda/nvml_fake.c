@@ -1,12 +1,26 @@
 /* A management library that knows one GPU: the stand-in's first, by its number. */
 #include "nvml_fake.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct nvml_fake nvml_fake = {.uuid = "GPU-41000000-0000-0000-0000-000000000000"};
 
+/* Of a program that a test starts: FATHOM_NVML_FAKE is the GPU's bytes, how many of them are free, a process, and what
+ * it holds. */
+static void take_environment(void)
+{
+    const char *text = getenv("FATHOM_NVML_FAKE");
+    struct nvml_fake_process *first = &nvml_fake.processes[0];
+    if (text && sscanf(text, "%llu,%llu,%u,%llu", &nvml_fake.total_bytes, &nvml_fake.free_bytes, &first->pid,
+                       &first->bytes) == 4)
+        nvml_fake.process_count = 1;
+}
+
 int nvmlInit_v2(void)
 {
+    take_environment();
     nvml_fake.open++;
     return nvml_fake.fails;
 }
@@ -29,6 +43,15 @@ int nvmlDeviceGetMemoryInfo(void *device, unsigned long long memory[3])
     memory[0] = nvml_fake.total_bytes;
     memory[1] = nvml_fake.free_bytes;
     memory[2] = nvml_fake.total_bytes - nvml_fake.free_bytes;
+    return 0;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struct nvml_fake_process *processes)
+{
+    (void)device;
+    if (*count < nvml_fake.process_count) return 7; /* too little room */
+    *count = nvml_fake.process_count;
+    memcpy(processes, nvml_fake.processes, nvml_fake.process_count * sizeof *processes);
     return 0;
 }
 

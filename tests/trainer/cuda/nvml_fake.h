@@ -2,6 +2,11 @@
 #ifndef FATHOM_NVML_FAKE_H
 #define FATHOM_NVML_FAKE_H
 
+struct nvml_fake_process {
+    unsigned pid;
+    unsigned long long bytes;
+    unsigned instance, compute_instance;
+};
 struct nvml_fake {
     const char *uuid;
     unsigned long long total_bytes, free_bytes;
@@ -12,6 +17,8 @@ struct nvml_fake {
     unsigned long long reasons;
     int no_power; /* what asking for power returns */
     int asked;    /* how often it was */
+    unsigned process_count;
+    struct nvml_fake_process processes[4];
 };
 extern struct nvml_fake nvml_fake;
 
@@ -26,6 +33,7 @@ int nvmlDeviceGetTemperature(void *device, int sensor, unsigned *celsius);
 int nvmlDeviceGetClockInfo(void *device, int clock, unsigned *megahertz);
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *reasons);
 int nvmlDeviceGetPcieThroughput(void *device, int direction, unsigned *kilobytes);
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struct nvml_fake_process *processes);
 int nvmlDeviceGetMemoryInfo(void *device, unsigned long long memory[3]);
 
 #endif

@@ -81,6 +81,16 @@ Test(cuda_usage, a_probe_makes_no_context_where_nvml_answers)
     cr_assert(cuda_probe(&found, 1, &count, &err), "%s", err.text);
     cr_expect(found.has_free && !found.beside_context);
     cr_expect_eq(found.free_bytes, 8000 * MIB);
+    cr_expect_eq(found.holders, 0);
+    nvml->process_count = 3;
+    nvml->processes[0] = (struct nvml_fake_process){.pid = 5, .bytes = 10 * MIB};
+    nvml->processes[1] = (struct nvml_fake_process){.pid = 6, .bytes = 4000 * MIB};
+    nvml->processes[2] = (struct nvml_fake_process){.pid = 7, .bytes = ~0ull}; /* not known */
+    cr_assert(cuda_probe(&found, 1, &count, &err), "%s", err.text);
+    cr_expect(found.holders == 3 && found.holder == 6 && found.holder_bytes == 4000 * MIB);
+    nvml->processes[1].bytes = nvml->processes[0].bytes = ~0ull;
+    cr_assert(cuda_probe(&found, 1, &count, &err), "%s", err.text);
+    cr_expect(found.holders == 3 && found.holder_bytes == UINT64_MAX);
     nvml->fails = 999;
     gpu_restart("memory=8GiB");
     cr_assert(cuda_probe(&found, 1, &count, &err), "%s", err.text);
