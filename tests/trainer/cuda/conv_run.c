@@ -1,0 +1,58 @@
+/* Whole runs with convolutions by cuDNN, over the stand-in for CUDA, steps replayed from recordings. */
+#include "gpu_help.h"
+#include "lower.h"
+#include "train_help.h"
+
+static void begin(void)
+{
+    run_make_data();
+    setenv("XDG_CACHE_HOME", run_data, 1);
+    alarm(240); /* a deadlock is a failure, not a hang */
+}
+
+TestSuite(conv_run, .init = begin, .fini = run_remove_data);
+
+static struct small_run small(const char *options, enum dtype dtype, uint32_t lowering)
+{
+    gpu_choose(options);
+    struct small_run run = {.gpus = "12GiB", .batch = 1, .dtype = dtype, .lowering = lowering, .options.iterations = 3};
+    run.backend = CUDA_BACKEND;
+    run.options.skip_evaluation = true;
+    return run;
+}
+
+/* No memory can be had any more once a step was replayed. */
+static void expect_losses_of_processors(enum dtype dtype, uint32_t lowering, double tolerance)
+{
+    struct small_run gpu = small("memory=8GiB,refuse=graph", dtype, lowering), cpu = gpu;
+    cpu.backend = &cpu_reference_backend;
+    run_go(&gpu);
+    cr_assert(gpu.ok, "%s", gpu.err.text);
+    run_go(&cpu);
+    cr_assert(cpu.ok, "%s", cpu.err.text);
+    for (int i = 0; i < 3; i++)
+        cr_expect_float_eq(gpu.losses[i], cpu.losses[i], tolerance * (1 + i * i), "step %d: %f, not %f", i + 1,
+                           gpu.losses[i], cpu.losses[i]);
+    cr_expect_str_empty(gpu.result.remark, "%s", gpu.result.remark);
+    cr_expect_gt(gpu_report().executes, 0);
+    cr_expect_gt(gpu_report().graph_launches, 0);
+    gpu_expect_clean();
+}
+
+Test(conv_run, losses_are_those_of_processors) { expect_losses_of_processors(DTYPE_F32, 0, 2e-4); }
+
+Test(conv_run, losses_are_those_of_processors_fused_in_bf16)
+{
+    expect_losses_of_processors(DTYPE_BF16, LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD | LOWER_WEIGHTS, 2e-2);
+}
+
+Test(conv_run, a_run_says_once_that_there_is_no_engine)
+{
+    struct small_run run = small("memory=8GiB,engines=none", DTYPE_F32, 0);
+    run.options.iterations = 1;
+    run_go(&run);
+    cr_assert(run.ok, "%s", run.err.text);
+    cr_expect(strstr(run.result.remark, "convolutions are run by plain loops") && strstr(run.result.remark, "stem/conv"),
+              "%s", run.result.remark);
+    gpu_expect_clean();
+}
