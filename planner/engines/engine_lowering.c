@@ -7,19 +7,20 @@
  * - f32: all engines that do more than convolve, add or add a bias round to TF32, and the one that adds is compiled at
  * run time; nothing is fused that a plan without TF32 could not run.
  * - bf16 from 8.0 on: sums, input through a BN, additions; not the gradients.
- * - f16 from 8.0 on: those of the gradients too. Of 8.x no additions: with sums and a BN before them cuDNN has no
- * engine there, and 9.19 crashes when it is asked.
+ * - f16 from 8.0 on: gradients of weights too, which read through a BN. Gradients of data write sums from 9.0 to 10.3:
+ * before and after, engines that do keep the whole gradient in their workspace, more than plans give. Of 8.x no
+ * additions: with sums and a BN before them cuDNN has no engine there, and 9.19 crashes when it is asked.
  * - 7.5: none. */
 uint32_t engine_lowering(uint32_t capability, enum dtype dtype)
 {
     const uint32_t own = LOWER_BN | LOWER_BN_ADD | LOWER_INPUT,
-                   reads = own | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS,
-                   gradients = LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS;
+                   reads = own | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS, half = reads | LOWER_NORMALIZE_WEIGHTS;
     if (capability < DEVICE_LEAST_CAPABILITY) return 0;
     if (dtype == DTYPE_F32) return own;
     if (capability < 800) return own | LOWER_WEIGHTS;
     if (dtype == DTYPE_BF16) return reads | LOWER_ADD;
-    return reads | gradients | (capability < 900 ? 0 : LOWER_ADD);
+    if (capability < 900) return half;
+    return half | LOWER_ADD | (capability < 1200 ? LOWER_GRADIENT_SUMS : 0);
 }
 
 uint32_t engine_lowering_shared(const struct machine *machine, enum dtype dtype)

@@ -31,11 +31,12 @@ Test(engines, what_is_fused_follows_from_capability_and_type)
 {
     const uint32_t own = LOWER_BN | LOWER_BN_ADD | LOWER_INPUT,
                    reads = own | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS, bf16 = reads | LOWER_ADD,
-                   f16 = reads | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS, turing = own | LOWER_WEIGHTS;
+                   f16 = reads | LOWER_NORMALIZE_WEIGHTS, turing = own | LOWER_WEIGHTS;
     const struct {
         const char *gpus;
         uint32_t f32, f16, bf16;
-    } rows[] = {{"h200", own, f16 | LOWER_ADD, bf16},
+    } rows[] = {{"h200", own, f16 | LOWER_GRADIENT_SUMS | LOWER_ADD, bf16},
+                {"b200", own, f16 | LOWER_GRADIENT_SUMS | LOWER_ADD, bf16},
                 {"rtx-5090", own, f16 | LOWER_ADD, bf16},
                 {"a100", own, f16, bf16},
                 {"t4", own, turing, turing},
