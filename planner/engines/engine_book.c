@@ -247,15 +247,20 @@ static void write_question(FILE *out, const struct engine_entry *entry)
     fputc(']', out);
 }
 
-static void write_engine(FILE *out, const struct engine *engine)
+char *engine_letters(uint32_t notes, char out[ENGINE_LETTERS_TEXT])
 {
-    char letters[ENGINE_NOTES + 1];
     size_t length = 0;
     for (size_t i = 0; i < ENGINE_NOTES; i++)
-        if (engine->notes >> i & 1) letters[length++] = ENGINE_LETTERS[i];
-    letters[length] = '\0';
-    fprintf(out, "[%" PRIu32 ", %" PRIu64 ", \"%s\", \"%s\"]", engine->id, engine->workspace_bytes, letters,
-            engine->knobs);
+        if (notes >> i & 1) out[length++] = ENGINE_LETTERS[i];
+    out[length] = '\0';
+    return out;
+}
+
+static void write_engine(FILE *out, const struct engine *engine)
+{
+    char letters[ENGINE_LETTERS_TEXT];
+    fprintf(out, "[%" PRIu32 ", %" PRIu64 ", \"%s\", \"%s\"]", engine->id, engine->workspace_bytes,
+            engine_letters(engine->notes, letters), engine->knobs);
 }
 
 static void write_questions(const struct engine_book *book, const struct engine_question *wanted, FILE *out)

@@ -65,6 +65,10 @@ bool engine_book_write(const struct engine_book *book, const struct engine_quest
 /* An engine's row in files and answers, [id, bytes, notes, knobs]. False when it is none. */
 bool engine_parse(const json_t *row, struct engine *engine);
 
+/* Notes as letters into out; returns out. */
+#define ENGINE_LETTERS_TEXT 16
+char *engine_letters(uint32_t notes, char out[ENGINE_LETTERS_TEXT]);
+
 /* "9.19.0" into out; returns out. */
 #define ENGINE_VERSION_TEXT 40
 char *engine_version_words(uint32_t cudnn, char out[ENGINE_VERSION_TEXT]);

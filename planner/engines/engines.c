@@ -119,12 +119,16 @@ const struct error *engines_fault(const struct engines *engines)
 
 /* ---- On disk ---- */
 
-/* One file for all that is asked of a batch: small, and whole once a model was planned. */
+bool engines_cache_path(const char *folder, const struct engine_book *book, const struct engine_question *question,
+                        char path[FILES_PATH])
+{
+    return snprintf(path, FILES_PATH, "%s/cudnn-%" PRIu32 "-%s-%s-%" PRIu32 ".json", folder, book->cudnn,
+                    book->device->name, dtype_name((enum dtype)question->dtype), question->images) < FILES_PATH;
+}
+
 static bool cache_path(const struct engines *engines, const struct engine_question *question, char path[FILES_PATH])
 {
-    return snprintf(path, FILES_PATH, "%s/cudnn-%" PRIu32 "-%s-%s-%" PRIu32 ".json", engines->options.cache,
-                    engines->book.cudnn, engines->options.device->name, dtype_name((enum dtype)question->dtype),
-                    question->images) < FILES_PATH;
+    return engines_cache_path(engines->options.cache, &engines->book, question, path);
 }
 
 /* What is damaged or was described otherwise is asked for again, and written over. */

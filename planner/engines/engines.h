@@ -4,6 +4,7 @@
 #define FATHOM_ENGINES_H
 
 #include "engine_book.h"
+#include "files.h"
 
 struct engines;
 
@@ -52,6 +53,11 @@ bool engines_answer_questions(struct engines *engines, const struct engine_quest
 
 /* Writes the carried file if there is one to write and it would change. ERROR_FAILED. */
 bool engines_save(struct engines *engines, struct error *err);
+
+/* The file of a cache's folder that has the answers to what is asked of one batch in one type: small, and whole once a model
+ * was planned. The book says device and version. */
+bool engines_cache_path(const char *folder, const struct engine_book *book, const struct engine_question *question,
+                        char path[FILES_PATH]);
 
 /* Where the answers came from, in distinct convolutions. */
 struct engines_counts {

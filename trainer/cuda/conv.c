@@ -51,6 +51,7 @@ void cuda_convolutions_destroy(struct cuda_convolutions *all)
         mem_free(all->plans[i]);
     }
     mem_free(all->plans);
+    engine_book_finish(&all->book);
     if (all->handle) all->cudnn->handle_destroy(all->handle);
     mem_free(all);
 }

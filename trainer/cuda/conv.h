@@ -8,8 +8,7 @@
 
 #include "cuda_device.h"
 #include "cudnn_plan.h"
-#include "engine_question.h"
-#include "files.h"
+#include "engines.h"
 
 /* Of one question under a limit of workspace, on one device. */
 struct conv_plan {
@@ -29,6 +28,8 @@ struct cuda_convolutions {
     size_t count, capacity;
     uint64_t device_hash; /* what tells plans of this device from others' */
     char folder[FILES_PATH]; /* of plans; "" = none */
+    struct engine_book book; /* the planner's answers for this very GPU, of one batch and type; without a device: none */
+    struct engine_question book_of;
     uint64_t naive; /* convolutions for which there is no engine */
     char why_naive[256]; /* the first of them */
 };
@@ -38,6 +39,11 @@ bool conv_plan_find(struct cuda_convolutions *all, const struct engine_question 
                     const struct conv_plan **found, struct error *err);
 /* As cuDNN's graphs have it. */
 struct convolution conv_describe(const struct engine_question *question);
+
+/* What the planner was answered about a question on this GPU and kept, into engines[0, most); how many, 0 where it was not
+ * asked. */
+size_t conv_book_find(struct cuda_convolutions *all, const struct engine_question *question,
+                      struct found_engine *engines, size_t most);
 
 /* ---- On disk (conv_cache.c): whatever is wrong there, a plan is built anew ---- */
 

@@ -62,7 +62,14 @@ static bool build(struct cuda_convolutions *all, struct conv_plan *plan, const s
     return false;
 }
 
-/* The first engine that may be taken and can be built. */
+static void take_first(struct cuda_convolutions *all, struct conv_plan *plan, const struct found_engine *engines,
+                       size_t count)
+{
+    for (size_t i = 0; i < count && !plan->there; i++)
+        plan->there = is_allowed(all, plan, &engines[i]) && build(all, plan, &engines[i]);
+}
+
+/* The first engine that may be taken and can be built: of the planner's answers, else of cuDNN's here. */
 static bool choose(struct cuda_convolutions *all, struct conv_plan *plan, struct error *err)
 {
     const struct cudnn_target target = {.handle = all->handle};
@@ -71,9 +78,9 @@ static bool choose(struct cuda_convolutions *all, struct conv_plan *plan, struct
     size_t count = 0;
     struct found_engine *engines = mem_alloc(MEM_KERNEL, MOST_ENGINES, sizeof *engines);
     if (!engines) return error_memory(err, MOST_ENGINES * sizeof *engines, "engines");
-    if (!cudnn_find_engines(all->cudnn, target, &convolution, engines, MOST_ENGINES, &count, &unsaid)) count = 0;
-    for (size_t i = 0; i < count && !plan->there; i++)
-        plan->there = is_allowed(all, plan, &engines[i]) && build(all, plan, &engines[i]);
+    take_first(all, plan, engines, conv_book_find(all, &plan->question, engines, MOST_ENGINES));
+    if (!plan->there && cudnn_find_engines(all->cudnn, target, &convolution, engines, MOST_ENGINES, &count, &unsaid))
+        take_first(all, plan, engines, count);
     mem_free(engines);
     if (plan->there) conv_cache_save(all, plan);
     return true;

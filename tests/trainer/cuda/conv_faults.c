@@ -2,8 +2,10 @@
 #include <unistd.h>
 
 #include "conv_help.h"
+#include "engines.h"
 
 #ifdef FATHOM_CUDA
+#define CUDNN_VERSION 91900 /* the stand-in's */
 
 static char cache[64];
 
@@ -104,6 +106,32 @@ Test(conv_faults, deterministic_engines_are_taken_when_asked_for, .init = begin_
     cr_expect(same.ok, "%s", same.err.text);
     attempt(&any);
     cr_expect_not(any.ok);
+}
+
+/* The planner was told of the last engine alone; the first would fail when it runs. */
+Test(conv_faults, what_the_planner_was_answered_is_what_runs, .init = begin_cache, .fini = end_cache)
+{
+    struct attempt a = {.standin = "engines=run_fails", .dtype = DTYPE_F16, .workspace_bytes = 1u << 20};
+    struct graph *graph = conv_graph("resnet-8", 2, 8, a.dtype, 0);
+    struct engine_book book = {.device = engine_device_find(catalogue_find("h200"))};
+    const struct engine last = {.id = 2, .notes = ENGINE_TENSOR_CORES};
+    struct engine_answer answer = {.engines = &last, .count = 1};
+    char folder[128], path[FILES_PATH];
+    struct error err = {0};
+    uint32_t index = 1;
+    while (graph->ops[index].kind != OP_CONV) index++;
+    cr_assert(engine_question_of(graph, &graph->ops[index], PASS_FORWARD, &answer.question));
+    for (book.cudnn = 80000; book.cudnn; book.cudnn = book.cudnn == 80000 ? CUDNN_VERSION : 0) {
+        snprintf(folder, sizeof folder, "%s/fathom/engines", cache);
+        cr_assert(files_make_folder(folder, &err) && engines_cache_path(folder, &book, &answer.question, path));
+        cr_assert(engine_book_add(&book, &answer, &err) && engine_book_write(&book, NULL, path, &err), "%s", err.text);
+        attempt(&a);
+        cr_expect_eq(a.ok, book.cudnn != 80000, "%s", a.err.text); /* another version's are not asked */
+        end_cache();
+        begin_cache();
+    }
+    engine_book_finish(&book);
+    graph_destroy(graph);
 }
 
 /* ---- On disk ---- */
