@@ -2,11 +2,11 @@
  *
  * Every thread of a block is a fibre. A thread that never waits runs to its end as a plain call, and the next one follows on
  * the same stack. One that waits (a barrier, an exchange within its warp) leaves its stack to another, which a seed
- * chooses: so a barrier that is missing shows as a wrong result under some seed. Blocks run one after the other: a
- * kernel that waits for another block would wait for ever, and is refused.
+ * chooses: so a barrier that is missing shows as a wrong result under some seed. Blocks run one after the other, so no kernel
+ * may wait for another block.
  *
- * Not shown: what one block has not done yet when another looks, weak memory order, bank conflicts, time. The shim's own loads and stores are not seen by
- * sanitizers that a kernel is compiled with; those of kernels are. */
+ * Not shown: what one block has not done yet when another looks, weak memory order, bank conflicts, time. The shim's own loads
+ * and stores are not seen by sanitizers that a kernel is compiled with; those of kernels are. */
 #ifndef FATHOM_SHIM_H
 #define FATHOM_SHIM_H
 
@@ -23,12 +23,9 @@
 
 #include "host_kernels.h"
 
-#define __host__
 #define __device__
 #define __global__
-#define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
-#define __restrict__ __restrict
 #define __align__(n) __attribute__((aligned(n)))
 /* One block runs at a time, so one copy of what a kernel declares is enough. Not in templates: their variables go to other
  * sections, nor in inline functions. */
@@ -39,10 +36,6 @@ extern "C" __attribute__((visibility("hidden"))) char __start_host_shared[], __s
 #define SHIM __attribute__((no_sanitize("thread", "address", "undefined"))) static inline
 
 struct dim3_index { unsigned x, y, z; };
-struct alignas(8) uint2 { unsigned x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
-struct alignas(8) float2 { float x, y; };
-struct alignas(16) float4 { float x, y, z, w; };
 struct alignas(16) double2 { double x, y; };
 
 namespace shim {
@@ -88,7 +81,6 @@ struct block_state {
     const char *name;
     uint64_t random;
     bool shuffled;
-    bool votes;
     unsigned char *shared;
     size_t shared_bytes;
 };
@@ -322,39 +314,17 @@ template <class T> SHIM T exchange(unsigned mask, T value, unsigned from)
 /* ---- CUDA's own names ---- */
 
 SHIM void __syncthreads() { shim::meet(shim::state.barrier, shim::state.threads); }
-SHIM void __syncwarp(unsigned mask = 0xffffffffu)
-{
-    shim::check_mask(mask);
-    shim::meet(shim::own_warp().meet, shim::warp_size());
-}
-SHIM int __syncthreads_or(int predicate)
-{
-    __syncthreads();
-    shim::state.votes = false;
-    __syncthreads();
-    if (predicate) shim::state.votes = true;
-    __syncthreads();
-    return shim::state.votes;
-}
+
 template <class T> SHIM T __shfl_xor_sync(unsigned mask, T value, int bits)
 {
     return shim::exchange(mask, value, shim::lane() ^ (unsigned)bits);
-}
-template <class T> SHIM T __shfl_down_sync(unsigned mask, T value, unsigned by)
-{
-    return shim::exchange(mask, value, shim::lane() + by);
-}
-template <class T> SHIM T __shfl_sync(unsigned mask, T value, int from)
-{
-    return shim::exchange(mask, value, (unsigned)from % shim::warp_threads);
 }
 
 /* What the launch gave the block. */
 SHIM void *shared_memory() { return shim::state.shared; }
 
-/* Kernels that use the same memory are ordered by these; blocks run one after the other. */
+/* Blocks run one after the other, so each sees what those before it wrote. */
 inline void __threadfence() {}
-inline void __threadfence_block() {}
 
 inline unsigned atomicAdd(unsigned *at, unsigned value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
 inline unsigned atomicOr(unsigned *at, unsigned value) { return __atomic_fetch_or(at, value, __ATOMIC_RELAXED); }
@@ -362,16 +332,16 @@ inline unsigned atomicExch(unsigned *at, unsigned value) { return __atomic_excha
 
 template <class T> inline T __ldcg(const T *at) { return *at; }
 
-inline float __fdividef(float a, float b) { return a / b; }
-inline float rsqrtf(float value) { return 1 / sqrtf(value); }
 inline uint64_t __umul64hi(uint64_t a, uint64_t b) { return (uint64_t)((unsigned __int128)a * b >> 64); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
+
 inline unsigned __float_as_uint(float value)
 {
     unsigned bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
 }
+
 inline float __uint_as_float(unsigned bits)
 {
     float value;

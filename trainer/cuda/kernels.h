@@ -222,7 +222,8 @@ struct bn_finalize_arguments {
     const struct step_block *step;
 };
 
-/* y = normalised x [+ other], 0 where that is negative and relu. mask, where relu let it through, with columns.width 8 alone. */
+/* y = normalised x [+ other], 0 where that is negative and relu. mask, where relu let it through, with columns.width 8
+ * alone. */
 struct bn_apply_arguments {
     struct kernel_columns columns;
     struct kernel_normal normal;

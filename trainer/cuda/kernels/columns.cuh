@@ -26,7 +26,8 @@ __device__ inline uint32_t last_row(const struct kernel_columns &c)
 }
 
 // The block's sums of what its lanes have, to lane 0. Shared memory: 2 V floats a thread.
-template <int V> __device__ inline void sum_lanes(const struct kernel_columns &c, const place &at, float first[V], float second[V])
+template <int V>
+__device__ inline void sum_lanes(const struct kernel_columns &c, const place &at, float first[V], float second[V])
 {
     float *all = static_cast<float *>(shared_memory());
 #pragma unroll
@@ -48,8 +49,8 @@ template <int V> __device__ inline void sum_lanes(const struct kernel_columns &c
     }
 }
 
-// Both sums of channel `c` of the block's tile over all blocks along x, by thread c. Shared memory, which nobody reads any more:
-// 2 doubles a thread.
+// Both sums of channel `c` of the block's tile over all blocks along x, by thread c. Shared memory, which nobody reads any
+// more: 2 doubles a thread.
 __device__ inline double2 sum_blocks(const double2 *partial, uint32_t channels)
 {
     double2 *all = static_cast<double2 *>(shared_memory()), sum = {0, 0};

@@ -5,8 +5,8 @@
 
 // Elements [from, from + TILE) by [other, other + TILE) of a matrix to tile[.][.], 0 outside; along_first: neighbours in memory
 // go along the first index.
-__device__ inline void load_tile(float *tile, const struct kernel_operand &m, uint32_t from, uint32_t firsts, uint64_t first_step,
-                                 uint32_t other, uint32_t others, uint64_t other_step)
+__device__ inline void load_tile(float *tile, const struct kernel_operand &m, uint32_t from, uint32_t firsts,
+                                 uint64_t first_step, uint32_t other, uint32_t others, uint64_t other_step)
 {
     const bool along_first = first_step < other_step;
     for (uint32_t t = threadIdx.x; t < TILE * TILE; t += KERNEL_THREADS) {
