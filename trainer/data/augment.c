@@ -37,6 +37,13 @@ uint64_t augment_order(uint64_t seed, uint64_t epoch, uint64_t count, uint64_t i
     return index;
 }
 
+uint64_t augment_sample(uint64_t count, uint64_t wanted, uint64_t index)
+{
+    uint64_t begin = index * count / wanted, end = (index + 1) * count / wanted;
+    struct random random = random_begin(count, RANDOM_SAMPLE, wanted, index);
+    return begin + random_below(&random, (uint32_t)(end - begin));
+}
+
 struct augment_shift augment_choose_shift(uint64_t seed, uint64_t epoch, uint64_t image, uint32_t pad)
 {
     struct random random = random_begin(seed, RANDOM_AUGMENT, epoch, image);

@@ -9,6 +9,11 @@
 /* The image at `index` of an epoch of `count` images (index < count <= 2^62): a bijection for each (seed, epoch). */
 uint64_t augment_order(uint64_t seed, uint64_t epoch, uint64_t count, uint64_t index);
 
+/* Image `index` (< wanted <= count <= 2^32) of an even sample: one image, drawn, of each of `wanted` equal stretches of the
+ * set, so that a set in order of its classes gives each class its share and one in which classes alternate does too. A
+ * function of (count, wanted, index) alone, increasing in index; all of the set where wanted is count. */
+uint64_t augment_sample(uint64_t count, uint64_t wanted, uint64_t index);
+
 /* A crop out of the image with `pad` zeros on each side: the output's pixel (x, y) is the image's (x + dx, y + dy),
  * zero outside; then mirrored left to right when flip. */
 struct augment_shift {

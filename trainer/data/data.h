@@ -55,7 +55,8 @@ struct loader_options {
     bool augment;
     bool as_bytes;        /* pixels and placements are delivered, not images */
     uint64_t first;       /* position to start at: images delivered before (resume) */
-    uint64_t limit;       /* train: positions wrap over epochs for ever; evaluate: images per pass, 0 = all */
+    uint64_t limit;       /* train: positions wrap over epochs for ever; evaluate: images per pass, spread over
+                           * the set and always the same (augment_sample), 0 = all */
     uint32_t threads;     /* 0 = chosen */
     uint32_t ahead;       /* batches kept ready, 0 = 2 */
 };

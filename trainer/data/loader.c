@@ -153,7 +153,10 @@ static bool fill_image(struct worker *worker, struct slot *slot, uint32_t i, uin
         uint64_t image = augment_order(loader->options.seed, epoch, loader->images, index);
         return load_image(worker, slot, i, epoch, image, err);
     }
-    if (epoch == 0) return load_image(worker, slot, i, 0, index, err);
+    if (epoch == 0) {
+        uint64_t image = augment_sample(loader->dataset->info.test_images, loader->images, index);
+        return load_image(worker, slot, i, 0, image, err);
+    }
     leave_out(loader, slot, i);
     return true;
 }

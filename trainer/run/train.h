@@ -26,7 +26,7 @@ struct train_options {
     uint64_t scale_streak;     /* f16: good steps before it doubles; 0 = LOSS_SCALE_STREAK */
     bool augment;
     uint64_t evaluate_every;   /* steps, 0 = at the end only, with SCHEDULE_PLATEAU after each pass over the images */
-    uint64_t evaluate_images;  /* 0 = the whole test set */
+    uint64_t evaluate_images;  /* spread over the test set, the same each time; 0 = all of it */
     const char *save_folder;   /* NULL = no checkpoints */
     uint64_t save_every;       /* steps, 0 = at the end and on Ctrl-C only */
     const char *resume_folder; /* NULL = from scratch */

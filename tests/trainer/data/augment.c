@@ -24,6 +24,33 @@ Test(augment, an_epoch_is_a_permutation)
         }
 }
 
+/* However the classes stand in the set, a sample has each in its share: but for the stretches at both its ends where
+ * they are sorted, by chance where they alternate. */
+Test(augment, a_sample_is_spread_over_the_set)
+{
+    static const uint64_t wanted[] = {1, 7, 500, 999, 1000, 4999, MOST};
+    for (size_t w = 0; w < sizeof wanted / sizeof wanted[0]; w++) {
+        unsigned sorted[10] = {0}, alternating[10] = {0};
+        uint64_t after = 0;
+        for (uint64_t i = 0; i < wanted[w]; i++) {
+            uint64_t image = augment_sample(MOST, wanted[w], i);
+            cr_assert(image >= after && image < MOST);
+            cr_assert_eq(image, augment_sample(MOST, wanted[w], i));
+            if (wanted[w] == MOST) cr_assert_eq(image, i);
+            after = image + 1;
+            sorted[image / (MOST / 10)]++;
+            alternating[image % 10]++;
+        }
+        double share = (double)wanted[w] / 10;
+        for (int c = 0; c < 10; c++) {
+            cr_assert_lt(fabs(sorted[c] - share), 2, "%lu: class %d: %u", (unsigned long)wanted[w], c, sorted[c]);
+            cr_assert_leq(fabs(alternating[c] - share), 4 * sqrt(share) + 1, "%lu: class %d: %u",
+                          (unsigned long)wanted[w], c, alternating[c]);
+        }
+    }
+    cr_assert_lt(augment_sample(UINT32_MAX, 3, 2), UINT32_MAX);
+}
+
 Test(augment, large_counts_stay_in_range)
 {
     for (uint64_t i = 0; i < 1000; i++) {

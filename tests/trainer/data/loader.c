@@ -1,6 +1,7 @@
 /* The loader: the same pixels at the same position whatever the batch, the threads and the starting point. */
 #include "data_help.h"
 
+#include "augment.h"
 #include "mem.h"
 
 #define IMAGE 3072
@@ -119,9 +120,31 @@ Test(loader, evaluation_is_in_order_normalised_and_padded)
     cr_assert(loader_create(dataset, &options, &loader, &err), "%s", err.text);
     cr_assert(loader_next(loader, &batch, &err), "%s", err.text);
     cr_assert_eq(batch.count, 1);
-    cr_assert_eq(batch.labels[0], 5);
+    cr_assert_eq(batch.labels[0], (int32_t)augment_sample(7, 6, 5));
     cr_assert_eq(batch.labels[1], -1);
     loader_destroy(loader);
+    dataset_close(dataset);
+    help_remove(path);
+}
+
+/* A part of the test set is spread over it, in whatever batches it comes and however it is delivered. */
+Test(loader, a_part_of_the_test_set_is_a_sample_of_it)
+{
+    char path[HELP_PATH];
+    struct dataset *dataset = open_small(path);
+    static float pixels[2][4 * IMAGE];
+    int32_t labels[2][4];
+    struct loader_options options = {.batch = 4, .image_size = 32, .limit = 3, .threads = 2};
+    deliver(dataset, options, 4, pixels[0], labels[0]);
+    for (unsigned i = 0; i < 3; i++) cr_assert_eq(labels[0][i], (int32_t)augment_sample(7, 3, i));
+    cr_assert_geq(labels[0][2], 4); /* not the first three */
+    cr_assert_eq(labels[0][3], -1);
+    options.batch = 2;
+    options.seed = 9;
+    deliver(dataset, options, 4, pixels[1], labels[1]);
+    cr_assert_arr_eq(labels[1], labels[0], sizeof labels[0]);
+    cr_assert_arr_eq(pixels[1], pixels[0], 3 * IMAGE * sizeof(float));
+    help_check_bytes(dataset, options, 2);
     dataset_close(dataset);
     help_remove(path);
 }
