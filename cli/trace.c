@@ -327,8 +327,8 @@ static bool run_stats(const char *const *paths, const struct trace_options *opti
 
 static bool write_export(const char *path, const struct trace_options *options, FILE *out, struct error *err)
 {
-    if (options->chrome) return trace_export_chrome(path, out, err);
-    if (options->perfetto) return trace_export_perfetto(path, out, err);
+    if (options->chrome) return trace_export_chrome(path, out, stop_flag(), err);
+    if (options->perfetto) return trace_export_perfetto(path, out, stop_flag(), err);
     struct table table = {0};
     TRY(open_table(path, options, &table, err));
     trace_export_csv(&table.summary, NULL, out);
@@ -341,6 +341,7 @@ static bool run_export(const char *const *paths, const struct trace_options *opt
     if (options->chrome + options->perfetto + options->csv != 1)
         return error_set(err, ERROR_INPUT, "export: give one of --chrome, --perfetto and --csv");
     *code = 0;
+    stop_catch();
     if (!options->output) return write_export(paths[0], options, stdout, err);
     struct outputs outputs = {0};
     char path[FILES_PATH];

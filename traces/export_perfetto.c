@@ -17,9 +17,16 @@ enum { /* TracePacket */
 };
 enum { TRACE_PACKET = 1 }; /* Trace */
 enum { TRACK_UUID = 1, TRACK_NAME = 2, TRACK_PARENT = 5, TRACK_COUNTER = 8 };
-enum { EVENT_TYPE = 9, EVENT_NAME_ID = 10, EVENT_TRACK = 11, EVENT_NAME = 23, EVENT_DOUBLE = 44 };
+enum {
+    EVENT_CATEGORY_ID = 3,
+    EVENT_TYPE = 9,
+    EVENT_NAME_ID = 10,
+    EVENT_TRACK = 11,
+    EVENT_NAME = 23,
+    EVENT_DOUBLE = 44
+};
 enum { TYPE_BEGIN = 1, TYPE_END = 2, TYPE_INSTANT = 3, TYPE_COUNTER = 4 };
-enum { INTERNED_EVENT_NAMES = 2, NAME_ID = 1, NAME_TEXT = 2 };
+enum { INTERNED_CATEGORIES = 1, INTERNED_EVENT_NAMES = 2, NAME_ID = 1, NAME_TEXT = 2 };
 enum { STATE_CLEARED = 1, STATE_NEEDED = 2 };
 
 /* A message being put together; the largest holds one name. */
@@ -59,13 +66,26 @@ static void put_message(struct message *message, uint64_t field, const struct me
 }
 
 /* Tracks: a device's, and under it its lanes. */
-enum lane { LANE_DEVICE, LANE_STEPS, LANE_OPS, LANE_GAPS, LANE_MARKS, LANE_METRICS };
-#define LANE_MEMORY (LANE_METRICS + TRACE_METRICS)
-#define LANES       (LANE_MEMORY + TRACE_SAMPLES)
+enum lane { LANE_DEVICE, LANE_STEPS, LANE_OPS, LANE_GAPS, LANE_HOST, LANE_MARKS, LANE_METRICS };
+#define LANE_MEMORY   (LANE_METRICS + TRACE_METRICS)
+#define LANE_COUNTERS (LANE_MEMORY + TRACE_SAMPLES)
+#define LANE_STREAMS  (LANE_COUNTERS + TRACE_MOST_COUNTERS)
+#define MOST_STREAMS  256 /* of a device; the rest share the last one */
+#define LANES         (LANE_STREAMS + MOST_STREAMS)
+
+struct interned {
+    uint64_t name, category; /* numbers; 0 = none yet */
+    const char *layer;       /* of an op; belongs to the stream */
+};
 
 struct device_names {
-    uint64_t *ids; /* of an op's interned name; 0 = none yet */
+    struct interned *ids; /* of ops or kernels */
     size_t count, capacity;
+};
+
+struct device_streams {
+    uint32_t numbers[MOST_STREAMS];
+    size_t count;
 };
 
 struct perfetto {
@@ -73,7 +93,9 @@ struct perfetto {
     struct message packet, body, name;
     bool begun;
     bool described[TRACE_MOST_DEVICES][LANES];
-    struct device_names names[TRACE_MOST_DEVICES];
+    struct device_names names[TRACE_MOST_DEVICES], kernels[TRACE_MOST_DEVICES];
+    struct device_streams streams[TRACE_MOST_DEVICES];
+    struct trace_counter counters[TRACE_MOST_COUNTERS]; /* names belong to the stream; NULL = none */
     uint64_t name_count;
     uint64_t step_ns; /* the last time seen of a step: metrics have none */
 };
@@ -103,7 +125,7 @@ static void describe(struct perfetto *p, uint32_t device, int lane, const char *
     put_number(&p->body, TRACK_UUID, track_of(device, lane));
     put_bytes(&p->body, TRACK_NAME, name, strlen(name));
     if (lane != LANE_DEVICE) put_number(&p->body, TRACK_PARENT, track_of(device, LANE_DEVICE));
-    if (lane >= LANE_METRICS) put_bytes(&p->body, TRACK_COUNTER, "", 0);
+    if (lane >= LANE_METRICS && lane < LANE_STREAMS) put_bytes(&p->body, TRACK_COUNTER, "", 0);
     put_message(&p->packet, PACKET_TRACK_DESCRIPTOR, &p->body);
     write_packet(p);
 }
@@ -149,44 +171,117 @@ static void write_counter(struct perfetto *p, uint32_t device, int lane, const c
     end_event(p);
 }
 
-/* "layer kind" goes out once, with the first op of that name; later ones give its number. */
-static bool intern_op(struct perfetto *p, const struct trace_op *op, struct error *err)
+/* A name goes out once; later events give its number. */
+static uint64_t intern(struct perfetto *p, uint64_t table, const char *text)
 {
-    struct device_names *names = &p->names[op->device];
-    void *ids = names->ids;
-    size_t needed = (size_t)op->id + 1;
-    if (!mem_grow(MEM_TRACE, &ids, &names->capacity, needed, sizeof *names->ids))
-        return error_memory(err, needed * sizeof *names->ids, "a trace's op table");
-    names->ids = ids;
-    while (names->count < needed) names->ids[names->count++] = 0;
-    if (names->ids[op->id]) return true;
-    names->ids[op->id] = ++p->name_count;
-    char text[2 * TRACE_TEXT_MOST + 2];
-    snprintf(text, sizeof text, "%s %s", op->layer, op->kind);
+    uint64_t number = ++p->name_count;
+    size_t length = strlen(text);
     begin(&p->packet);
     begin(&p->body);
     begin(&p->name);
-    put_number(&p->name, NAME_ID, p->name_count);
-    put_bytes(&p->name, NAME_TEXT, text, strlen(text));
-    put_message(&p->body, INTERNED_EVENT_NAMES, &p->name);
+    put_number(&p->name, NAME_ID, number);
+    put_bytes(&p->name, NAME_TEXT, text, length < 2 * TRACE_TEXT_MOST + 2 ? length : 2 * TRACE_TEXT_MOST + 2);
+    put_message(&p->body, table, &p->name);
     put_message(&p->packet, PACKET_INTERNED, &p->body);
     write_packet(p);
+    return number;
+}
+
+static bool grow_names(struct device_names *names, uint32_t id, struct error *err)
+{
+    void *ids = names->ids;
+    size_t needed = (size_t)id + 1;
+    if (!mem_grow(MEM_TRACE, &ids, &names->capacity, needed, sizeof *names->ids))
+        return error_memory(err, needed * sizeof *names->ids, "a trace's op table");
+    names->ids = ids;
+    while (names->count < needed) names->ids[names->count++] = (struct interned){0, 0, NULL};
     return true;
+}
+
+/* Of an op "layer kind"; its layer is the category of its kernels. */
+static bool intern_op(struct perfetto *p, const struct trace_op *op, struct error *err)
+{
+    struct device_names *names = &p->names[op->device];
+    char text[2 * TRACE_TEXT_MOST + 2];
+    TRY(grow_names(names, op->id, err));
+    if (names->ids[op->id].name) return true;
+    snprintf(text, sizeof text, "%s %s", op->layer, op->kind);
+    names->ids[op->id].name = intern(p, INTERNED_EVENT_NAMES, text);
+    names->ids[op->id].layer = op->layer;
+    return true;
+}
+
+static bool intern_kernel(struct perfetto *p, const struct trace_kernel *kernel, struct error *err)
+{
+    struct device_names *kernels = &p->kernels[kernel->device];
+    struct device_names *ops = &p->names[kernel->device];
+    TRY(grow_names(kernels, kernel->id, err));
+    if (kernels->ids[kernel->id].name) return true;
+    kernels->ids[kernel->id].name = intern(p, INTERNED_EVENT_NAMES, kernel->name);
+    struct interned *op = kernel->op < ops->count ? &ops->ids[kernel->op] : NULL;
+    if (op && op->layer && op->category == 0) op->category = intern(p, INTERNED_CATEGORIES, op->layer);
+    if (op) kernels->ids[kernel->id].category = op->category;
+    return true;
+}
+
+static void write_interned(struct perfetto *p, const struct trace_event *event, int lane, struct interned ids)
+{
+    begin_event(p, event->begin_ns, TYPE_BEGIN, event->device, lane);
+    if (ids.category) put_number(&p->body, EVENT_CATEGORY_ID, ids.category);
+    put_number(&p->body, EVENT_NAME_ID, ids.name);
+    end_event(p);
+    begin_event(p, event->end_ns, TYPE_END, event->device, lane);
+    end_event(p);
 }
 
 static void write_op(struct perfetto *p, const struct trace_event *event)
 {
     const struct device_names *names = &p->names[event->device];
-    uint64_t id = event->id < names->count ? names->ids[event->id] : 0;
-    if (id == 0) {
+    struct interned ids = {event->id < names->count ? names->ids[event->id].name : 0, 0, NULL};
+    if (ids.name)
+        write_interned(p, event, LANE_OPS, ids);
+    else
         write_slice(p, event->device, LANE_OPS, event, "?");
-        return;
+}
+
+static int lane_of_stream(struct perfetto *p, uint32_t device, uint32_t stream)
+{
+    struct device_streams *streams = &p->streams[device];
+    char name[32];
+    size_t at = 0;
+    while (at < streams->count && streams->numbers[at] != stream) at++;
+    if (at == MOST_STREAMS) at--;
+    if (at == streams->count) {
+        streams->numbers[streams->count++] = stream;
+        snprintf(name, sizeof name, "stream %u", (unsigned)stream);
+        describe(p, device, LANE_STREAMS + (int)at, name);
     }
-    begin_event(p, event->begin_ns, TYPE_BEGIN, event->device, LANE_OPS);
-    put_number(&p->body, EVENT_NAME_ID, id);
-    end_event(p);
-    begin_event(p, event->end_ns, TYPE_END, event->device, LANE_OPS);
-    end_event(p);
+    return LANE_STREAMS + (int)at;
+}
+
+static void write_kernel(struct perfetto *p, const struct trace_event *event, uint32_t stream)
+{
+    const struct device_names *kernels = &p->kernels[event->device];
+    int lane = lane_of_stream(p, event->device, stream);
+    if (event->id < kernels->count && kernels->ids[event->id].name)
+        write_interned(p, event, lane, kernels->ids[event->id]);
+    else
+        write_slice(p, event->device, lane, event, "?");
+}
+
+static void write_reading(struct perfetto *p, const struct trace_event *event)
+{
+    const struct trace_counter *counter = &p->counters[event->id];
+    char name[TRACE_TEXT_MOST + 1];
+    if (!counter->name) return;
+    snprintf(name, sizeof name, "%.800s, %.190s", counter->name, counter->unit);
+    write_counter(p, event->device, LANE_COUNTERS + (int)event->id, name, event->at_ns, event->value);
+}
+
+static void write_host(struct perfetto *p, const struct trace_event *event)
+{
+    describe(p, event->device, LANE_HOST, "host");
+    write_slice(p, event->device, LANE_HOST, event, trace_host_name(event->kind));
 }
 
 static void write_step(struct perfetto *p, const struct trace_event *event)
@@ -215,8 +310,9 @@ static void describe_lanes(struct perfetto *p, uint32_t device)
     describe(p, device, LANE_GAPS, "gaps");
 }
 
-static void write_event(struct perfetto *p, const struct trace_event *event)
+static void write_event(struct perfetto *p, const struct trace_item *item)
 {
+    const struct trace_event *event = &item->event;
     describe_lanes(p, event->device);
     switch ((enum trace_event_type)event->type) {
     case TRACE_OP: write_op(p, event); break;
@@ -233,10 +329,10 @@ static void write_event(struct perfetto *p, const struct trace_event *event)
         break;
     case TRACE_GAP: write_slice(p, event->device, LANE_GAPS, event, trace_gap_name(event->kind)); break;
     case TRACE_MARK: write_mark(p, event); break;
+    case TRACE_KERNEL: write_kernel(p, event, item->stream); break;
+    case TRACE_COUNTER: write_reading(p, event); break;
+    case TRACE_SPAN: write_host(p, event); break;
     case TRACE_LOST:
-    case TRACE_KERNEL:
-    case TRACE_COUNTER:
-    case TRACE_SPAN:
     case TRACE_LOSS:
     case TRACE_EVENT_TYPES: break;
     }
@@ -246,11 +342,13 @@ static bool write_item(struct perfetto *p, const struct trace_item *item, struct
 {
     if (item->type == TRACE_ITEM_OP) return intern_op(p, &item->op, err);
     if (item->type == TRACE_ITEM_DEVICE) describe_device(p, item->device.device, item->device.name);
-    if (item->type == TRACE_ITEM_EVENT) write_event(p, &item->event);
+    if (item->type == TRACE_ITEM_KERNEL) return intern_kernel(p, &item->kernel, err);
+    if (item->type == TRACE_ITEM_COUNTER) p->counters[item->counter.id] = item->counter;
+    if (item->type == TRACE_ITEM_EVENT) write_event(p, item);
     return true;
 }
 
-bool trace_export_perfetto(const char *path, FILE *out, struct error *err)
+bool trace_export_perfetto(const char *path, FILE *out, const volatile sig_atomic_t *stop, struct error *err)
 {
     struct trace_stream *stream;
     struct perfetto *p = mem_zalloc(MEM_TRACE, 1, sizeof *p);
@@ -259,11 +357,15 @@ bool trace_export_perfetto(const char *path, FILE *out, struct error *err)
     bool ok = trace_stream_open(path, &stream, err);
     if (ok) {
         struct trace_item item = {.type = TRACE_ITEM_CLOCK};
-        while (ok && item.type != TRACE_ITEM_NONE)
-            ok = trace_stream_next(stream, &item, err) && write_item(p, &item, err);
+        for (uint64_t items = 0; ok && item.type != TRACE_ITEM_NONE; items++)
+            ok = !trace_export_is_stopped(path, stop, items, err) && trace_stream_next(stream, &item, err) &&
+                 write_item(p, &item, err);
         trace_stream_close(stream);
     }
-    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(p->names[i].ids);
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
+        mem_free(p->names[i].ids);
+        mem_free(p->kernels[i].ids);
+    }
     mem_free(p);
     return ok;
 }

@@ -235,7 +235,7 @@ def check_stop(folder):
     pieces = folder / 'long.json'
     with open(pieces, 'w') as file:
         file.write('{"traceEvents": [')
-        for _ in range(60):
+        for _ in range(20):
             file.write(event)
         file.write('{"ph":"M","name":"end"}]}')
     process = subprocess.Popen([FATHOM, 'trace', 'import', pieces, '-o', folder / 'long.trace'], stderr=subprocess.PIPE, text=True)
@@ -248,6 +248,23 @@ def check_stop(folder):
     expect(not list(folder.glob('*.partial*')), 'a stopped import left a part')
 
 
+def check_stopped_export(folder):
+    """The same of exports, of a trace of 400,000 kernels."""
+    trace = folder / 'long.trace'
+    if not trace.exists():
+        expect(run('trace', 'import', folder / 'long.json', '-o', trace).returncode == 0, 'the long trace')
+    for kind in ('--chrome', '--perfetto'):
+        out = folder / f'long{kind}'
+        process = subprocess.Popen([FATHOM, 'trace', 'export', kind, trace, '-o', out], stderr=subprocess.PIPE, text=True)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=60)[1]
+        whole = process.returncode == 0
+        expect(process.returncode in (0, 1) and out.exists() == whole and (whole or 'stopped' in told),
+               f'{kind} stopped: {process.returncode} {told}')
+        expect(not list(folder.glob('*.partial*')), f'{kind}: a part is left')
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix='fathom-kineto-') as name:
         folder = pathlib.Path(name)
@@ -257,6 +274,7 @@ def main():
         check_cpu(folder)
         check_wrong(folder)
         check_stop(folder)
+        check_stopped_export(folder)
     return finish('checks of imported traces')
 
 

@@ -73,8 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
         write_blocks(fd, bytes, length);
     struct error err = {0};
     struct trace_report report;
-    if (!trace_check(path, &report, &err) || !trace_export_chrome(path, out, &err) ||
-        !trace_export_perfetto(path, out, &err))
+    if (!trace_check(path, &report, &err) || !trace_export_chrome(path, out, NULL, &err) ||
+        !trace_export_perfetto(path, out, NULL, &err))
         abort();
     follow(path, out);
     fclose(out);

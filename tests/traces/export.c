@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include <criterion/criterion.h>
 #include <math.h>
 #include <sys/wait.h>
@@ -52,7 +53,7 @@ static json_t *export_chrome(const char *name)
     char *text = NULL;
     size_t length;
     FILE *out = open_memstream(&text, &length);
-    cr_assert(trace_export_chrome(name, out, &err), "%s", err.text);
+    cr_assert(trace_export_chrome(name, out, NULL, &err), "%s", err.text);
     fclose(out);
     json_error_t where;
     json_t *json = json_loads(text, 0, &where);
@@ -151,7 +152,7 @@ Test(trace_export, perfetto_holds_every_event)
     char *text = NULL;
     size_t length;
     FILE *out = open_memstream(&text, &length);
-    cr_assert(trace_export_perfetto(path, out, &err), "%s", err.text);
+    cr_assert(trace_export_perfetto(path, out, NULL, &err), "%s", err.text);
     fclose(out);
     struct trace_in trace = {(const uint8_t *)text, (const uint8_t *)text + length, false};
     struct proto_field packet, field;
@@ -311,7 +312,7 @@ Test(trace_export, everything_survives_any_failed_allocation)
         struct trace_report report;
         FILE *out = fopen("/dev/null", "w");
         mem_fail_at(n + 1);
-        done = trace_export_chrome(path, out, &err) && trace_export_perfetto(path, out, &err) &&
+        done = trace_export_chrome(path, out, NULL, &err) && trace_export_perfetto(path, out, NULL, &err) &&
                trace_check(path, &report, &err);
         mem_fail_at(0);
         fclose(out);
@@ -398,4 +399,91 @@ Test(trace_export, the_command_says_what_is_wrong)
         char *newline = strchr(text, '\n');
         cr_assert(newline && newline[1] == '\0', "one sentence: %s", text);
     }
+}
+
+/* Two kernels of an op and one of none, on two streams; counters; what the host did. */
+static void write_kernels(void)
+{
+    struct trace_writer *writer = begin(other);
+    struct trace_sink *s = trace_writer_sink(writer);
+    const struct trace_kernel kernels[] = {
+        {.id = 0, .op = 1, .name = "gemm \"x\"", .grid = {3, 2, 1}, .block = {64, 1, 1}, .registers = 40, .bytes = 77},
+        {.id = 1, .op = TRACE_NO_OWNER, .name = "copy", .work = WORK_COPY, .bytes = 4096}};
+    const struct trace_kernel_time times[] = {
+        {0, 7, 1000, 1500}, {1, 13, 1100, 1900}, {0, 7, 2000, 2400}, {9, 7, 2500, 2600}};
+    sample_tables(s, 1, 4);
+    s->kernel_table(s->context, kernels, 2);
+    s->counter_table(s->context, (struct trace_counter[]){{3, "power", "W"}}, 1);
+    s->kernels(s->context, 0, times, 4);
+    s->counter(s->context, 0, 3, 250, 1200);
+    s->span(s->context, 0, HOST_LAUNCH, 900, 1000);
+    trace_writer_close(writer);
+}
+
+static const json_t *find_event(const json_t *events, const char *name)
+{
+    size_t i;
+    json_t *event;
+    json_array_foreach(events, i,
+                       event) if (strcmp(json_string_value(json_object_get(event, "name")), name) == 0) return event;
+    return NULL;
+}
+
+Test(trace_export, chrome_json_has_kernels_by_stream)
+{
+    write_kernels();
+    json_t *json = export_chrome(other), *events = json_object_get(json, "traceEvents");
+    cr_assert_eq(count_phase(events, "X"), 4 + 1);
+    cr_assert_eq(count_phase(events, "C"), 1);
+    const json_t *gemm = find_event(events, "gemm \"x\""), *copy = find_event(events, "copy");
+    const json_t *args = json_object_get(gemm, "args");
+    cr_assert_str_eq(json_string_value(json_object_get(gemm, "cat")), "kernel");
+    cr_assert_str_eq(json_string_value(json_object_get(copy, "cat")), "gpu_memcpy");
+    cr_assert_str_eq(json_string_value(json_object_get(args, "layer")), "stage0/unit0");
+    cr_assert_eq(json_integer_value(json_array_get(json_object_get(args, "grid"), 0)), 3);
+    cr_assert_eq(json_integer_value(json_object_get(gemm, "tid")), 107);
+    cr_assert_eq(json_integer_value(json_object_get(copy, "tid")), 113);
+    cr_assert_float_eq(json_real_value(json_object_get(gemm, "dur")), 0.5, 1e-9);
+    cr_assert_not_null(find_event(events, "power, W"));
+    cr_assert_not_null(find_event(events, "launch"));
+    cr_assert_not_null(find_event(events, "kernel 9"), "one that is in no table");
+    json_decref(json);
+}
+
+Test(trace_export, perfetto_has_kernels_by_stream)
+{
+    write_kernels();
+    struct error err = {0};
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    cr_assert(trace_export_perfetto(other, out, NULL, &err), "%s", err.text);
+    fclose(out);
+    struct trace_in trace = {(const uint8_t *)text, (const uint8_t *)text + length, false};
+    struct proto_field packet, field;
+    uint64_t begins = 0, categories = 0;
+    while (next_field(&trace, &packet)) {
+        struct trace_in in = {packet.bytes, packet.bytes + packet.value, false};
+        while (next_field(&in, &field)) {
+            if (field.number != 11 || find_number(field.bytes, field.value, 9) != 1) continue;
+            begins++;
+            categories += find_number(field.bytes, field.value, 3) != 0;
+        }
+    }
+    cr_assert_eq(begins, 4 + 1);
+    cr_assert_eq(categories, 2, "the layer of both runs of the kernel that has an op");
+    cr_assert_not_null(memmem(text, length, "stream 13", 9));
+    cr_assert_not_null(memmem(text, length, "power, W", 8));
+    free(text);
+}
+
+Test(trace_export, what_is_stopped_says_so)
+{
+    volatile sig_atomic_t stop = 15;
+    struct error err = {0};
+    FILE *out = fopen("/dev/null", "w");
+    cr_assert_not(trace_export_chrome(path, out, &stop, &err));
+    cr_assert(err.kind == ERROR_FAILED && strstr(err.text, "stopped"), "%s", err.text);
+    cr_assert_not(trace_export_perfetto(path, out, &stop, &err));
+    fclose(out);
 }
