@@ -165,8 +165,22 @@ static int write_until_killed(void)
         sample_steps(sink, 0, 20, step, 1);
         uint64_t now = clock_now_ns();
         sink->mark(sink->context, now, "alive");
+        sink->kernels(sink->context, 0, &(struct trace_kernel_time){0, 7, now, now + 1000}, 1);
         usleep(2000);
     }
+}
+
+static uint64_t last_kernel_ns(void)
+{
+    struct error err = {0};
+    struct trace_stream *stream;
+    struct trace_item item;
+    uint64_t last = 0;
+    cr_assert(trace_stream_open(path, &stream, &err), "%s", err.text);
+    while (trace_stream_next(stream, &item, &err) && item.type != TRACE_ITEM_NONE)
+        if (item.type == TRACE_ITEM_EVENT && item.event.type == TRACE_KERNEL) last = item.event.begin_ns;
+    trace_stream_close(stream);
+    return last;
 }
 
 Test(trace_limits, a_killed_run_leaves_all_but_its_last_100_ms)
@@ -185,6 +199,7 @@ Test(trace_limits, a_killed_run_leaves_all_but_its_last_100_ms)
     uint64_t last = r->marks[r->mark_count - 1].ns; /* and something for the machine, which may be busy */
     cr_assert_lt(killed - last, 300000000, "the last mark is %llu ms old",
                  (unsigned long long)(killed - last) / 1000000);
+    cr_assert_lt(killed - last_kernel_ns(), 300000000, "the last kernel is older");
     trace_unfollow(follower);
 }
 

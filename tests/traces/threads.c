@@ -26,6 +26,27 @@ static void *report(void *argument)
     return NULL;
 }
 
+#define KERNELS 40
+#define BATCHES 100
+/* As a profiler does: kernels become known one by one while batches of them are told. */
+static void *report_kernels(void *argument)
+{
+    struct trace_kernel_time times[KERNELS];
+    for (uint32_t batch = 0; batch < BATCHES; batch++) {
+        if (batch < KERNELS)
+            sink->kernel_table(sink->context, &(struct trace_kernel){.id = batch, .op = batch % OPS, .name = "kernel"},
+                               1);
+        for (uint32_t i = 0; i < KERNELS; i++) {
+            uint64_t at = 1000000ull * (batch + 1) + 1000 * i;
+            times[i] = (struct trace_kernel_time){i <= batch ? i : batch, i % 3, at, at + 500};
+        }
+        sink->kernels(sink->context, 0, times, KERNELS);
+        sink->counter(sink->context, 0, TRACE_FIRST_COUNTER, batch, 1000000ull * batch);
+        usleep(1000);
+    }
+    return argument;
+}
+
 static void *follow(void *argument)
 {
     struct error err = {0};
@@ -47,8 +68,11 @@ static int check(const struct rollup *r)
     for (size_t i = 0; i < r->op_count; i++) counted += r->ops[i].count == STEPS;
     printf("%llu events, %llu dropped, %zu ops, %llu with every step\n", (unsigned long long)r->events,
            (unsigned long long)r->dropped, r->op_count, (unsigned long long)counted);
-    return r->dropped == 0 && r->damaged_blocks == 0 && r->op_count == THREADS * OPS && counted == r->op_count &&
-                   r->step_count == STEPS && r->ended
+    uint64_t kernels = 0;
+    for (size_t i = 0; i < r->kernel_count; i++) kernels += r->kernels[i].times.count;
+    if (kernels != KERNELS * BATCHES) printf("%llu kernels\n", (unsigned long long)kernels);
+    return kernels == KERNELS * BATCHES && r->dropped == 0 && r->damaged_blocks == 0 && r->op_count == THREADS * OPS &&
+                   counted == r->op_count && r->step_count == STEPS && r->ended
                ? 0
                : 1;
 }
@@ -59,7 +83,7 @@ int main(void)
     struct trace_writer *writer;
     struct trace_writer_stats stats;
     struct session *session;
-    pthread_t threads[THREADS], reader;
+    pthread_t threads[THREADS], reader, profiler;
     void *failed = NULL;
     sample_path(path);
     if (!trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 10}, &writer, &err)) return 1;
@@ -68,8 +92,10 @@ int main(void)
     sample_tables(sink, THREADS, OPS);
     pthread_create(&reader, NULL, follow, path);
     for (uintptr_t i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, report, (void *)i);
+    pthread_create(&profiler, NULL, report_kernels, NULL);
     for (int i = 0; i < 20; i++) trace_writer_stats(writer, &stats);
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    pthread_join(profiler, NULL);
     session_close(session);
     trace_writer_close(writer);
     atomic_store(&done, true);
