@@ -186,6 +186,7 @@ static void print_heading(const struct table *table)
         printf("%" PRIu64 " steps, median %s, p99 %s\n", table->steps.count,
                trace_format_ns(table->steps.median_ns, median), trace_format_ns(table->steps.p99_ns, p99));
     print_parts(&table->times);
+    trace_print_counters(r);
     printf("%s events%s", units_format_count(r->events, events),
            r->ended ? "" : ", not closed: still running or killed");
     if (r->dropped) printf(", %" PRIu64 " lost (a larger --trace-queue of `fathom train` holds more)", r->dropped);
@@ -294,6 +295,8 @@ static bool print_stats_json(const struct table *table, uint64_t limit, struct e
     json_object_set_new(object, "ended", json_boolean(r->ended));
     for (size_t i = 0; i < trace_shown_rows(table->summary.count, limit); i++)
         json_array_append_new(rows, row_json(table, &table->summary.rows[i]));
+    json_object_set_new(object, "counters", trace_counters_json(r));
+    json_object_set_new(object, "host_ns", trace_host_json(r));
     json_object_set_new(object, "rows", rows);
     return trace_print_json(object, err);
 }

@@ -27,6 +27,13 @@ static inline const char *trace_format_ns(double ns, char out[UNITS_TEXT]) { ret
 /* Ends the object. */
 bool trace_print_json(json_t *object, struct error *err);
 
+/* Of each counter that was read: what, of which device (null: of the host), and how much. */
+json_t *trace_counters_json(const struct rollup *rollup);
+/* For each device the nanoseconds that its thread loaded, launched, waited, ... */
+json_t *trace_host_json(const struct rollup *rollup);
+/* Means and most, in one line of a paragraph; nothing where no counter was read. */
+void trace_print_counters(const struct rollup *rollup);
+
 bool trace_run_diff(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
 
 #endif

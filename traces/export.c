@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "mem.h"
@@ -160,27 +159,26 @@ static void write_rest(FILE *out, const struct trace_kernel *kernel, const struc
     fputs("}}", out);
 }
 
+#define REST_BYTES (4 * 6 * TRACE_TEXT_MOST + 512) /* four texts with every byte escaped */
+
 /* What its events end with is put together once. */
 static bool keep_kernel(struct chrome *chrome, const struct trace_kernel *kernel, struct error *err)
 {
     struct chrome_device *device = &chrome->devices[kernel->device];
     void *kernels = device->kernels;
-    struct text rest = {0};
+    char rest[REST_BYTES];
     size_t needed = (size_t)kernel->id + 1;
     bool grown = mem_grow(MEM_TRACE, &kernels, &device->kernel_capacity, needed, sizeof *device->kernels);
     device->kernels = kernels;
     if (!grown) return error_memory(err, needed * sizeof *device->kernels, "a trace's kernels");
     while (device->kernel_count < needed) device->kernels[device->kernel_count++] = (struct chrome_kernel){NULL, 0};
-    char *bytes = NULL;
-    FILE *out = open_memstream(&bytes, &rest.length);
-    if (!out) return error_memory(err, TRACE_TEXT_MOST, "a kernel's name");
+    FILE *out = fmemopen(rest, sizeof rest, "w");
+    if (!out) return error_memory(err, sizeof rest, "a kernel's name");
     write_rest(out, kernel, kernel->op < device->op_count ? &device->ops[kernel->op] : NULL);
-    bool ok = fclose(out) == 0;
+    fclose(out); /* ends it with NUL */
     mem_free(device->kernels[kernel->id].rest);
-    struct chrome_kernel kept = {ok ? mem_strdup(MEM_TRACE, bytes) : NULL, rest.length};
-    free(bytes);
-    device->kernels[kernel->id] = kept;
-    return kept.rest || error_memory(err, rest.length, "a kernel's name");
+    device->kernels[kernel->id] = (struct chrome_kernel){mem_strdup(MEM_TRACE, rest), strlen(rest)};
+    return device->kernels[kernel->id].rest || error_memory(err, sizeof rest, "a kernel's name");
 }
 
 static void name_stream(struct chrome *chrome, uint32_t number, uint32_t stream)

@@ -276,6 +276,10 @@ def check_trace_tables(folder):
     expect(done.returncode == 0, f'trace stats --by unit: {done.stderr}')
     stats = json.loads(done.stdout)
     parts, row = stats['timed_step_parts_ns'], stats['rows'][0]
+    counters = {counter['name']: counter for counter in stats['counters']}
+    memory = counters['memory of the process']
+    expect(memory['device'] is None and memory['unit'] == 'bytes' and 1e6 < memory['min'] <= memory['max'], f'{counters}')
+    expect(stats['host_ns'][0]['load'] > 0 and stats['host_ns'][0]['wait'] > 0, f"host: {stats['host_ns']}")
     expect(stats['timed_steps'] == 3 and parts['kernels'] > 0 and row['timed_step_ns'] > 0, f'trace stats: {stats}')
     done = run('trace', 'diff', trace, trace, '--gate', 0, '--json')
     expect(done.returncode == 0 and not json.loads(done.stdout)['slower'], f'a trace is slower than itself: {done.stdout}')
