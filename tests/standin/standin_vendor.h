@@ -30,7 +30,7 @@ struct standin_vendor_report {
     uint64_t violations;
     char first[512];                              /* violation; "" = none */
     uint64_t kernels, executes, graph_launches;   /* that were run; cuDNN's plans; kernels and plans of graphs included */
-    uint64_t calls;
+    uint64_t calls, records, waits;               /* the last two: cudaEventRecord, cudaStreamWaitEvent */
     uint64_t device_bytes, device_peak_bytes;     /* of all devices */
     uint64_t pinned_bytes, pinned_peak_bytes;
     uint64_t streams, events, graphs, libraries, descriptors, handles; /* that are alive */

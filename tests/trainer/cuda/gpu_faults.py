@@ -1,0 +1,91 @@
+"""Every way in which a GPU, its driver or cuDNN can fail under `fathom train`, by the stand-in: one sentence, exit code 1 (2
+where the run cannot begin), and the last checkpoint is whole: a run that goes on from it ends with the losses of one that
+was never disturbed."""
+import pathlib
+import sys
+import tempfile
+
+from standin_run import environment, left, losses, told, train
+
+from commands import expect, finish, run
+
+STEPS = 6
+
+
+def steps(folder, options, *words, report=None):
+    return train(folder, folder / 'plan.json', options, '--iterations', STEPS, *words, report=report)
+
+
+def check(folder, name, options, sound, begins=True):
+    """The run fails in its middle, or before its beginning."""
+    save, log, report = folder / f'{name}.save', folder / f'{name}.log', folder / f'{name}.report'
+    done = steps(folder, options, '--save', save, '--save-every', 2, '--log', log, report=report)
+    lines = done.stderr.strip().splitlines()
+    words = f'{name}: {done.stderr[-400:]}'
+    expect(done.returncode == (1 if begins else 2), f'exit code {done.returncode}: {words}')
+    expect(len(lines) == 1 and lines[0].startswith('fathom train: '), words)
+    broken, _ = told(report)
+    expect(not broken, f'{name}: {broken[:1]}')
+    if not save.exists() or not list(save.glob('*')):
+        return
+    again = steps(folder, 'seed=3', '--resume', save, '--log', log)
+    expect(again.returncode == 0, f'{name}, resumed: {again.stderr[-400:]}')
+    if again.returncode == 0:
+        got = losses(log)
+        expect(all(got[step] == sound[step] for step in got) and STEPS in got, f'{name}, resumed: other losses')
+
+
+# kind of call, code: of the first call, and of one in the middle of the run
+CALLS = [('Malloc', 2), ('HostAlloc', 2), ('StreamCreateWithFlags', 2), ('EventCreateWithFlags', 2),
+         ('LibraryLoadData', 209), ('LibraryGetKernel', 500), ('LaunchKernel', 719), ('MemcpyAsync', 1),
+         ('MemsetAsync', 1), ('EventRecord', 700), ('StreamWaitEvent', 400), ('EventQuery', 214), ('StreamBeginCapture', 900),
+         ('StreamEndCapture', 901), ('GraphInstantiate', 2), ('GraphUpload', 2), ('GraphLaunch', 719),
+         ('Create', 1001), ('SetStream', 2000), ('BackendExecute', 5000)]
+
+
+def survive(folder, name, options, sound):
+    """The run takes another engine, or its own kernels: near the same losses."""
+    log, report = folder / f'{name}.log', folder / f'{name}.report'
+    done = steps(folder, options, '--log', log, report=report)
+    expect(done.returncode == 0 and not done.stderr, f'{name}: {done.stderr[-400:]}')
+    broken, _ = told(report)
+    expect(not broken, f'{name}: {broken[:1]}')
+    got = losses(log)
+    expect(set(got) == set(sound) and all(abs(got[step] - sound[step]) < 2e-3 * abs(sound[step]) for step in got),
+           f'{name}: {got}, not {sound}')
+
+
+def main(folder):
+    plan = run('plan', 'resnet-8', '--batch', 2, '--gpus', 'auto', '-o', folder / 'plan.json', env=environment(folder, ''))
+    expect(plan.returncode == 0, plan.stderr)
+    run('data', 'synth', folder / 'data', '--train', 40, '--test', 8)
+    log, report = folder / 'sound.log', folder / 'sound.report'
+    done = steps(folder, 'seed=2', '--log', log, '--save', folder / 'sound.save', '--save-every', 2, report=report)
+    expect(done.returncode == 0, done.stderr)
+    sound = losses(log)
+    broken, counted = told(report)
+    counts, ran = counted['calls'], counted['counts']
+    expect(not broken and not left(counted) and ran['graph_launches'] >= STEPS - 1, f'{broken[:1]}, {counted}')
+    for call, code in CALLS:
+        many = counts.get(call, 0)
+        expect(many > 0, f'{call} is never called')
+        # How often it has to be asked whether something has come depends on chance.
+        for n in {many // 3, many // 2} if call == 'EventQuery' else {many, 1 + many * 2 // 3}:
+            check(folder, f'{call}-{n}', f'seed={n},fail={call}:{n}:{code}', sound)
+    kernels = ran['kernels'] + ran['executes']
+    for n in (1, kernels // 2, kernels - 5):
+        check(folder, f'illegal-{n}', f'illegal={n}', sound)
+    for options in ('driver=0', 'driver=12040', 'gpus=0', 'capability=7.0'):
+        check(folder, options, options, sound, begins=False)
+    check(folder, 'memory', 'memory=16MiB', sound)
+    # The last is of an execution's arguments; those before it are of engines and plans, of which there are others.
+    n = counts['BackendFinalize']
+    check(folder, f'BackendFinalize-{n}', f'fail=BackendFinalize:{n}:2000', sound)
+    survive(folder, f'BackendFinalize-{n // 2}', f'fail=BackendFinalize:{n // 2}:2000', sound)
+    for engines in ('build_fails', 'run_fails', 'all_fail', 'none'):
+        survive(folder, engines, f'engines={engines}', sound)
+
+
+with tempfile.TemporaryDirectory() as made:
+    main(pathlib.Path(made))
+sys.exit(finish('of the GPU failures were told and survived'))
