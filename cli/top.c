@@ -20,47 +20,52 @@
 #include "top_batch.h"
 #include "watch.h"
 
-static const char manual[] = "NAME\n"
-                             "    fathom top - the dashboard of a run, live or replayed\n"
-                             "\n"
-                             "SYNOPSIS\n"
-                             "    fathom top [RUN.trace] [--once | --batch json|csv | --replay] [OPTIONS]\n"
-                             "\n"
-                             "DESCRIPTION\n"
-                             "    Follows the trace that `fathom train --trace RUN.trace` writes: ops with\n"
-                             "    their times, the layer tree, planned against used memory, the loss. It only\n"
-                             "    reads the file: the run is never touched, and after a crash the last moments\n"
-                             "    open in the same view. Without RUN.trace it takes the newest *.trace here\n"
-                             "    and in runs/. Press ? for the keys.\n"
-                             "\n"
-                             "OPTIONS\n"
-                             "    --once             print one screen as text and leave\n"
-                             "    --batch json|csv   print the op table and the run's state for a script and\n"
-                             "                       leave\n"
-                             "    --replay           play a finished run at its own pace\n"
-                             "    --speed X          of the replay (default 1)\n"
-                             "    --until-end        leave when the run ends; 1 when its process is gone\n"
-                             "                       without having closed the trace\n"
-                             "    --view NAME        start with overview, ops, layers, memory or loss\n"
-                             "    --filter TEXT      only ops with TEXT in layer, kind or pass\n"
-                             "    --by WHAT          op, kind, layer or pass: one line for what has it in\n"
-                             "                       common (default op, for each device; the others with all\n"
-                             "                       devices together, as in `fathom trace stats --by WHAT`)\n"
-                             "    --interval MS      between two looks at the file, 50 to 10000 (default 250)\n"
-                             "    --size RxC         rows and columns of --once (default: the terminal's, else\n"
-                             "                       32x110)\n"
-                             "    --ascii            no UTF-8 boxes and plots\n"
-                             "\n"
-                             "ENVIRONMENT\n"
-                             "    NO_COLOR           no colours\n"
-                             "\n"
-                             "EXIT STATUS\n"
-                             "    0 done, 1 the terminal, the file or the run failed, 2 the command or the\n"
-                             "    file is wrong\n"
-                             "\n"
-                             "EXAMPLES\n"
-                             "    fathom top runs/demo.trace\n"
-                             "    fathom top run.trace --batch csv > ops.csv\n";
+static const char manual[] =
+    "NAME\n"
+    "    fathom top - the dashboard of a run, live or replayed\n"
+    "\n"
+    "SYNOPSIS\n"
+    "    fathom top [RUN.trace] [--once | --batch json|csv | --replay] [OPTIONS]\n"
+    "\n"
+    "DESCRIPTION\n"
+    "    Follows the trace that `fathom train --trace RUN.trace` writes: ops with\n"
+    "    their times, of a run on GPUs their kernels, the layer tree, planned against\n"
+    "    used memory, the loss. It only reads the file: the run is never touched, and\n"
+    "    after a crash the last moments open in the same view. Without RUN.trace it\n"
+    "    takes the newest *.trace here and in runs/. Press ? for the keys.\n"
+    "\n"
+    "OPTIONS\n"
+    "    --once             print one screen as text and leave\n"
+    "    --batch json|csv   print the op table, the kernel table and the run's state for\n"
+    "                       a script and leave; as CSV one table, with --view kernels\n"
+    "                       that of kernels\n"
+    "    --replay           play a finished run at its own pace\n"
+    "    --speed X          of the replay (default 1)\n"
+    "    --until-end        leave when the run ends; 1 when its process is gone\n"
+    "                       without having closed the trace\n"
+    "    --view NAME        start with overview, ops, layers, memory, loss or\n"
+    "                       kernels\n"
+    "    --filter TEXT      only ops and kernels with TEXT in layer, kind or pass, or in\n"
+    "                       the kernel's name\n"
+    "    --by WHAT          op, kind, layer or pass: one line for what has it in\n"
+    "                       common (default op, for each device; the others with all\n"
+    "                       devices together, as in `fathom trace stats --by WHAT`); of kernels\n"
+    "                       op is each for itself and kind their names\n"
+    "    --interval MS      between two looks at the file, 50 to 10000 (default 250)\n"
+    "    --size RxC         rows and columns of --once (default: the terminal's, else\n"
+    "                       32x110)\n"
+    "    --ascii            no UTF-8 boxes and plots\n"
+    "\n"
+    "ENVIRONMENT\n"
+    "    NO_COLOR           no colours\n"
+    "\n"
+    "EXIT STATUS\n"
+    "    0 done, 1 the terminal, the file or the run failed, 2 the command or the\n"
+    "    file is wrong\n"
+    "\n"
+    "EXAMPLES\n"
+    "    fathom top runs/demo.trace\n"
+    "    fathom top run.trace --batch csv > ops.csv\n";
 
 struct top_options {
     const char *path, *batch, *view, *size, *filter, *by;
@@ -124,7 +129,9 @@ static bool parse_view(const char *text, enum view *view, struct error *err)
         *view = (enum view)v;
         return true;
     }
-    return error_set(err, ERROR_INPUT, "--view: there is no view '%s'; they are overview, ops, layers, memory and loss",
+    return error_set(err, ERROR_INPUT,
+                     "--view: there is no view '%s'; they are overview, ops, layers, memory, loss and "
+                     "kernels",
                      text);
 }
 
@@ -294,6 +301,7 @@ static bool run_with(struct trace_follower *follower, struct dashboard *dashboar
         trace_watch_see(&watch, rollup, 0, now);
     }
     TRY(dashboard_update(dashboard, rollup, err));
+    if (options->batch) TRY(dashboard_update_kernels(dashboard, rollup, err));
     dashboard->silent_seconds = trace_watch_silence(&watch, now);
     dashboard->crashed = trace_watch_crashed(&watch, rollup, now);
     dashboard->stopped_at = trace_last_moment(rollup);

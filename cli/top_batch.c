@@ -55,12 +55,45 @@ static json_t *describe_row(const struct op_row *row)
     return line;
 }
 
+static json_t *step_or_null(const struct op_row *row, uint64_t amount)
+{
+    return row->timed_steps ? json_real((double)amount / (double)row->timed_steps) : json_null();
+}
+
+/* What kernels of a group do not share is null, and so is an unknown grid. */
+static json_t *describe_kernel(const struct op_row *row)
+{
+    json_t *grid = row->grid[0] ? json_pack("[I, I, I]", (json_int_t)row->grid[0], (json_int_t)row->grid[1],
+                                            (json_int_t)row->grid[2])
+                                : json_null();
+    json_t *stream = row->stream == ROW_STREAMS ? json_null() : json_integer((json_int_t)row->stream);
+    json_t *line = describe_row(row);
+    json_t *more = json_pack("{s:o, s:I, s:o, s:o, s:o, s:o}", "kernel", text_or_null(row->name), "max_ns",
+                             (json_int_t)row->most_ns, "step_ns", step_or_null(row, row->total_ns), "step_count",
+                             step_or_null(row, row->count), "grid", grid, "stream", stream);
+    json_object_update(line, more);
+    json_decref(more);
+    if (line) json_object_del(line, "ops");
+    if (line) json_object_set_new(line, "kernels", json_integer(row->ops));
+    return line;
+}
+
+static json_t *describe_kernels(const struct dashboard *dashboard)
+{
+    json_t *kernels = json_array();
+    for (size_t i = 0; kernels && i < dashboard->kernels.count; i++)
+        json_array_append_new(kernels, describe_kernel(&dashboard->kernels.rows[i]));
+    return kernels;
+}
+
 bool batch_print_json(const struct dashboard *dashboard, const struct rollup *rollup, struct error *err)
 {
     json_t *root = describe_run(dashboard, rollup), *ops = json_array();
-    for (size_t i = 0; root && ops && i < dashboard->row_count; i++)
-        json_array_append_new(ops, describe_row(&dashboard->rows[i]));
-    bool ok = root && ops && json_object_set_new(root, "ops", ops) == 0 && json_write(root, stdout, JSON_COMPACT);
+    for (size_t i = 0; root && ops && i < dashboard->ops.count; i++)
+        json_array_append_new(ops, describe_row(&dashboard->ops.rows[i]));
+    bool ok = root && ops && json_object_set_new(root, "ops", ops) == 0 &&
+              json_object_set_new(root, "kernels", describe_kernels(dashboard)) == 0 &&
+              json_write(root, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(root);
     return ok || error_set(err, ERROR_FAILED, "standard output: the JSON could not be written");
@@ -101,10 +134,41 @@ static void print_row(const struct op_row *row, uint64_t all_ns)
     putchar('\n');
 }
 
+static void print_kernel(const struct op_row *row, uint64_t all_ns)
+{
+    double steps = (double)row->timed_steps;
+    printf("%.3f,%" PRIu64 ",", all_ns ? 100 * (double)row->total_ns / (double)all_ns : 0.0, row->total_ns);
+    if (row->timed_steps) printf("%.0f", (double)row->total_ns / steps);
+    putchar(',');
+    if (row->timed_steps) printf("%.6g", (double)row->count / steps);
+    printf(",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", row->total_ns / row->count, row->p50_ns, row->most_ns,
+           row->count);
+    if (row->grid[0]) printf("%" PRIu32 "x%" PRIu32 "x%" PRIu32, row->grid[0], row->grid[1], row->grid[2]);
+    putchar(',');
+    if (row->stream != ROW_STREAMS) printf("%" PRIu32, row->stream);
+    putchar(',');
+    print_text(row->name);
+    print_text(row->pass);
+    print_text(row->kind);
+    print_text(row->layer);
+    if (row->device != ROW_DEVICES) printf("%" PRIu32, row->device);
+    putchar('\n');
+}
+
+static bool print_kernels(const struct dashboard *dashboard, const struct rollup *rollup)
+{
+    uint64_t all = rollup_kernels_ns(rollup);
+    puts("time_percent,total_ns,step_ns,step_count,mean_ns,p50_ns,max_ns,count,grid,stream,kernel,pass,kind,layer,"
+         "device");
+    for (size_t i = 0; i < dashboard->kernels.count; i++) print_kernel(&dashboard->kernels.rows[i], all);
+    return true;
+}
+
 bool batch_print_csv(const struct dashboard *dashboard, const struct rollup *rollup)
 {
+    if (dashboard->view == VIEW_KERNELS) return print_kernels(dashboard, rollup);
     uint64_t all = rollup_total_ns(rollup);
     puts("time_percent,total_ns,mean_ns,p50_ns,p99_ns,count,flops_per_second,bytes_per_second,pass,kind,layer,device");
-    for (size_t i = 0; i < dashboard->row_count; i++) print_row(&dashboard->rows[i], all);
+    for (size_t i = 0; i < dashboard->ops.count; i++) print_row(&dashboard->ops.rows[i], all);
     return true;
 }

@@ -95,6 +95,8 @@ void trace_unfollow(struct trace_follower *follower);
 
 /* Steps that have ended: the number of the last one. */
 uint64_t rollup_steps_done(const struct rollup *rollup);
+/* Steps of a device whose kernels were recorded; 0 = unknown. */
+uint64_t rollup_timed_steps(const struct rollup *rollup, uint32_t device);
 /* Percentile (0..1) of an op's times from its histogram, in ns; 0 for an op never timed. Off by at most 2 % when all times
  * lie within a factor of 16, 5 % within 256, 10 % within 65,536. */
 uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction);

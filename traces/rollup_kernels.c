@@ -136,6 +136,18 @@ void rollup_end_kernels(struct trace_follower *follower)
             end_op(follower, device, &follower->open[device].streams[i]);
 }
 
+/* Each thing that a run starts itself has one place in a step. What was imported has every step's kernels. */
+uint64_t rollup_timed_steps(const struct rollup *rollup, uint32_t device)
+{
+    uint64_t steps = 0;
+    for (size_t i = 0; i < rollup->kernel_count; i++) {
+        const struct rollup_kernel *kernel = &rollup->kernels[i];
+        if (kernel->op == TRACE_OF_RUN && kernel->times.device == device && kernel->times.count > steps)
+            steps = kernel->times.count;
+    }
+    return steps || rollup->batch ? steps : rollup->step_count;
+}
+
 /* ---- Counters ---- */
 
 static bool grow_counters(struct trace_follower *follower, uint32_t id, struct error *err)

@@ -157,6 +157,21 @@ static void draw_live_curve(const struct rollup *rollup, uint32_t device, struct
     mem_free(live);
 }
 
+/* Of one process for all its devices. No plan says what it takes beside a GPU: nothing to compare it with. */
+static void draw_host_memory(const struct rollup *rollup, struct canvas *canvas, struct rect area, uint32_t row)
+{
+    const struct rollup_device *device = &rollup->devices[0];
+    char peak[UNITS_TEXT];
+    struct canvas_item items[2] = {{.label = "host   ", .ink = INK_DIM, .text = "–"},
+                                   {.rank = 1, .ink = INK_DIM, .text = "taken by the process"}};
+    bool known = device->used_known[SAMPLE_PROCESS] && device->peak_bytes[SAMPLE_PROCESS] > 0;
+    if (known) {
+        items[0].ink = INK_PLAIN;
+        snprintf(items[0].text, CANVAS_ITEM, "%s", units_format_bytes(device->peak_bytes[SAMPLE_PROCESS], peak));
+    }
+    canvas_items(canvas, area, row, 0, area.columns, 2, items, known ? 2 : 1);
+}
+
 /* The process is one, whatever the number of its devices: the first one's samples against the plans of all. */
 static void draw_process(const struct rollup *rollup, struct canvas *canvas, struct rect area, uint32_t row)
 {
@@ -182,13 +197,16 @@ static void draw_memory(const struct rollup *rollup, uint32_t index, struct canv
     const struct rollup_device *device = &rollup->devices[index];
     struct memory_class classes[MOST_CLASSES];
     size_t count = sort_classes(device, classes);
-    draw_used(device, canvas, area, 0, SAMPLE_ARENA, "arena  ", device->arena_bytes);
-    if (device->used_known[SAMPLE_DEVICE])
-        draw_used(device, canvas, area, 1, SAMPLE_DEVICE, "device ", device->planned_bytes);
-    else
-        draw_process(rollup, canvas, area, 1);
-    draw_class_bar(classes, count, device->planned_bytes, canvas, area, 2);
-    uint32_t row = draw_classes(classes, count, canvas, area, 3);
+    uint32_t row = 0;
+    draw_used(device, canvas, area, row++, SAMPLE_ARENA, "arena  ", device->arena_bytes);
+    if (dashboard_has_gpus(rollup)) {
+        draw_used(device, canvas, area, row++, SAMPLE_DEVICE, "device ", device->planned_bytes);
+        draw_host_memory(rollup, canvas, area, row++);
+    } else {
+        draw_process(rollup, canvas, area, row++);
+    }
+    draw_class_bar(classes, count, device->planned_bytes, canvas, area, row++);
+    row = draw_classes(classes, count, canvas, area, row);
     if (area.rows > row + 2)
         draw_live_curve(rollup, index, canvas,
                         (struct rect){area.row + row + 1, area.column, area.rows - row - 1, area.columns});

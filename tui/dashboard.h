@@ -12,26 +12,42 @@
 #include "tree.h"
 
 #define ROW_DEVICES UINT32_MAX
+#define ROW_STREAMS UINT32_MAX
 
-enum view { VIEW_OVERVIEW, VIEW_OPS, VIEW_LAYERS, VIEW_MEMORY, VIEW_LOSS, VIEWS };
+enum view { VIEW_OVERVIEW, VIEW_OPS, VIEW_LAYERS, VIEW_MEMORY, VIEW_LOSS, VIEW_KERNELS, VIEWS };
 const char *view_name(enum view view);
 
 enum op_sort { SORT_TOTAL, SORT_MEAN, SORT_P99, SORT_COUNT, SORT_RATE, SORT_ORDER, SORT_NAME, OP_SORTS };
 const char *op_sort_name(enum op_sort sort);
 
-/* What a line of the op table puts together, as `fathom trace stats --by` does. */
+/* What a line of the op table puts together, as `fathom trace stats --by` does. Of kernels GROUP_KIND is by name. */
 enum row_group { GROUP_OP, GROUP_KIND, GROUP_LAYER, GROUP_PASS, GROUPS };
 const char *row_group_name(enum row_group group); /* "op" */
 
-/* A line of the op table. Times in ns; percentiles are those of all its ops' times together. */
+/* A line of the op table, or of the kernel table. Times in ns; percentiles are those of all its ops' times together. */
 struct op_row {
     const char *layer, *kind, *pass; /* borrowed from the rollup; NULL where its ops differ */
     uint32_t device;                 /* ROW_DEVICES = of several */
-    uint32_t first;                  /* index in the rollup of the (first) op */
+    uint32_t first;                  /* index in the rollup of the (first) op or kernel */
     uint32_t ops;
     uint64_t count; /* 0 = never timed: its times are unknown */
-    uint64_t total_ns, p50_ns, p99_ns;
+    uint64_t total_ns, p50_ns, p99_ns, most_ns;
     double flops_per_second, bytes_per_second; /* 0 = the ops have none */
+    /* Of kernels alone. */
+    const char *name;     /* NULL where they differ */
+    uint32_t stream;      /* ROW_STREAMS = several */
+    uint32_t grid[3];     /* all 0 = unknown, none, or they differ */
+    uint64_t devices;     /* a bit each */
+    uint64_t timed_steps; /* of all those devices; 0 = unknown */
+};
+
+/* Lines with what is selected among them, and the ops or kernels that they are made of. */
+struct row_list {
+    struct op_row *rows;
+    size_t count, capacity;
+    size_t selected, scroll;
+    const struct rollup_op **members; /* that pass the filter; of kernels their times */
+    size_t member_count, member_capacity;
 };
 
 /* Keys of the terminal, translated; printable characters are themselves. */
@@ -60,9 +76,8 @@ struct dashboard {
     enum row_group group;
     bool devices_toggled; /* see dashboard_devices_apart */
     bool paused, help, quit;
-    char filter[DASHBOARD_FILTER]; /* in layer, kind or pass; case does not matter */
+    char filter[DASHBOARD_FILTER]; /* in layer, kind or pass, or in a kernel's name; case does not matter */
     bool filter_open;              /* keys go to the filter */
-    size_t selected, scroll;       /* of the op table */
     size_t tree_selected, tree_scroll;
     size_t cursor;   /* step back from the newest in the loss curve; 0 = newest */
     uint32_t zoom;   /* the loss curve shows the last 1/2^zoom of the steps */
@@ -72,10 +87,8 @@ struct dashboard {
     bool crashed;          /* the run's process is gone and has not closed its trace */
     double silent_seconds; /* since the trace last grew; the header says so when it is long */
     double stopped_at; /* when the last event of a crashed run happened, in seconds since 1970; 0 = unknown */
-    struct op_row *rows;
-    size_t row_count, row_capacity;
-    const struct rollup_op **ops; /* that pass the filter */
-    size_t op_count, op_capacity;
+    struct row_list ops, kernels; /* kernels: while they are shown */
+    uint32_t only_op;             /* whose kernels are shown: its index in the rollup + 1; 0 = of all */
     struct tree tree;
     size_t page_rows;  /* of the last drawn list, for paging */
     uint32_t list_row; /* screen row of the last drawn list's first line, for clicks */
@@ -87,6 +100,8 @@ void dashboard_finish(struct dashboard *dashboard);
 
 /* Rebuilds rows and tree from what the rollup has now. Not while paused. */
 bool dashboard_update(struct dashboard *dashboard, const struct rollup *rollup, struct error *err);
+/* As for a dashboard that shows the kernels. */
+bool dashboard_update_kernels(struct dashboard *dashboard, const struct rollup *rollup, struct error *err);
 /* Answers one key. */
 void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key);
 /* Draws everything. The canvas should have at least 80 x 24 cells; smaller ones show what fits. */
@@ -94,8 +109,13 @@ void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, st
 
 /* Whether the op table has a line for each device: by itself for ops and not for groups; a key turns it round. */
 bool dashboard_devices_apart(const struct dashboard *dashboard);
-/* Total time of all ops that the rollup has. */
+/* Whether its devices have memory of their own, beside the host's. */
+bool dashboard_has_gpus(const struct rollup *rollup);
+/* By what the op table, or the kernel table, is sorted: kernels have no rates. */
+enum op_sort dashboard_sort(const struct dashboard *dashboard, bool kernels);
+/* Total time of all ops, and of all kernels, that the rollup has. */
 uint64_t rollup_total_ns(const struct rollup *rollup);
+uint64_t rollup_kernels_ns(const struct rollup *rollup);
 enum ink pass_ink(const char *pass);
 /* "1.23 ms" from ns, at most 8 cells, into out[16]; returns out. */
 char *format_ns(uint64_t ns, char out[16]);

@@ -11,7 +11,7 @@
 
 const char *view_name(enum view view)
 {
-    static const char *const names[VIEWS] = {"overview", "ops", "layers", "memory", "loss"};
+    static const char *const names[VIEWS] = {"overview", "ops", "layers", "memory", "loss", "kernels"};
     return names[view];
 }
 
@@ -32,23 +32,40 @@ bool dashboard_devices_apart(const struct dashboard *dashboard)
     return (dashboard->group == GROUP_OP) != dashboard->devices_toggled;
 }
 
+bool dashboard_has_gpus(const struct rollup *rollup) { return rollup->has_run && strcmp(rollup->backend, "cpu") != 0; }
+
 void dashboard_init(struct dashboard *dashboard) { *dashboard = (struct dashboard){0}; }
 
 void dashboard_finish(struct dashboard *dashboard)
 {
-    mem_free(dashboard->rows);
-    mem_free((void *)dashboard->ops);
+    rows_finish(&dashboard->ops);
+    rows_finish(&dashboard->kernels);
     tree_finish(&dashboard->tree);
     *dashboard = (struct dashboard){0};
 }
 
+static void keep_inside(struct row_list *list)
+{
+    if (list->selected >= list->count) list->selected = list->count ? list->count - 1 : 0;
+}
+
+bool dashboard_update_kernels(struct dashboard *dashboard, const struct rollup *rollup, struct error *err)
+{
+    TRY(rows_update_kernels(dashboard, rollup, err));
+    keep_inside(&dashboard->kernels);
+    return true;
+}
+
 bool dashboard_update(struct dashboard *dashboard, const struct rollup *rollup, struct error *err)
 {
-    if (dashboard->paused) return true;
+    bool kernels = dashboard->view == VIEW_KERNELS;
+    if (dashboard->paused)
+        return !kernels || dashboard->kernels.count > 0 || dashboard_update_kernels(dashboard, rollup, err);
+    dashboard->kernels.count = 0;
+    if (kernels) TRY(dashboard_update_kernels(dashboard, rollup, err));
     TRY(rows_update(dashboard, rollup, err));
     TRY(tree_update(&dashboard->tree, rollup, err));
-    if (dashboard->selected >= dashboard->row_count)
-        dashboard->selected = dashboard->row_count ? dashboard->row_count - 1 : 0;
+    keep_inside(&dashboard->ops);
     return true;
 }
 
@@ -87,6 +104,7 @@ void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, st
     panel_layers(dashboard, rollup, canvas, layout.layers);
     panel_memory(dashboard, rollup, canvas, layout.memory);
     panel_loss(dashboard, rollup, canvas, layout.loss);
+    panel_kernels(dashboard, rollup, canvas, layout.kernels);
     panel_footer(dashboard, rollup, canvas, layout.footer);
     if (dashboard->help) panel_help(canvas);
 }

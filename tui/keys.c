@@ -13,12 +13,20 @@ static void move_line(size_t *selected, size_t count, long by)
 
 static bool shows_tree(const struct dashboard *dashboard) { return dashboard->view == VIEW_LAYERS; }
 
+/* The list that keys move in, where it is not the tree. */
+static struct row_list *shown_list(struct dashboard *dashboard)
+{
+    return dashboard->view == VIEW_KERNELS ? &dashboard->kernels : &dashboard->ops;
+}
+
+static void select_first(struct dashboard *dashboard) { dashboard->ops.selected = dashboard->kernels.selected = 0; }
+
 static void move_selection(struct dashboard *dashboard, long by)
 {
     if (shows_tree(dashboard))
         move_line(&dashboard->tree_selected, dashboard->tree.visible_count, by);
     else
-        move_line(&dashboard->selected, dashboard->row_count, by);
+        move_line(&shown_list(dashboard)->selected, shown_list(dashboard)->count, by);
 }
 
 static void toggle_node(struct dashboard *dashboard)
@@ -62,33 +70,21 @@ static void go_right(struct dashboard *dashboard, const struct rollup *rollup)
 /* Shows a group's ops. */
 static void open_group(struct dashboard *dashboard, const struct op_row *row)
 {
-    const char *name = dashboard->group == GROUP_KIND   ? row->kind
-                       : dashboard->group == GROUP_PASS ? row->pass
-                                                        : row->layer;
+    const char *kind = dashboard->view == VIEW_KERNELS ? row->name : row->kind;
+    const char *name = dashboard->group == GROUP_KIND ? kind : dashboard->group == GROUP_PASS ? row->pass : row->layer;
     size_t length = utf8_whole_length(name, strnlen(name, sizeof dashboard->filter - 1));
     memcpy(dashboard->filter, name, length);
     dashboard->filter[length] = '\0';
     dashboard->group = GROUP_OP;
-    dashboard->selected = 0;
+    select_first(dashboard);
 }
 
-/* Opens the layer of the op under the cursor in the tree. */
-static void drill_down(struct dashboard *dashboard)
+/* Opens the layer of an op in the tree. */
+static void open_layer(struct dashboard *dashboard, uint32_t op)
 {
-    if (shows_tree(dashboard)) {
-        toggle_node(dashboard);
-        return;
-    }
-    if (dashboard->view == VIEW_MEMORY || dashboard->view == VIEW_LOSS || dashboard->selected >= dashboard->row_count)
-        return;
-    const struct op_row *row = &dashboard->rows[dashboard->selected];
-    if (dashboard->group != GROUP_OP) {
-        open_group(dashboard, row);
-        return;
-    }
     struct tree *tree = &dashboard->tree;
     for (uint32_t i = 0; i < tree->node_count; i++) {
-        if (tree->nodes[i].op != row->first) continue;
+        if (tree->nodes[i].op != op) continue;
         for (uint32_t n = tree->nodes[i].parent; n != TREE_NONE; n = tree->nodes[n].parent) tree->nodes[n].open = true;
         tree_flatten(tree, NULL);
         for (size_t line = 0; line < tree->visible_count; line++)
@@ -96,6 +92,42 @@ static void drill_down(struct dashboard *dashboard)
         dashboard->view = VIEW_LAYERS;
         return;
     }
+}
+
+/* Index of the op that owns a kernel; TREE_NONE when none does. */
+static uint32_t owner_of(const struct rollup *rollup, const struct rollup_kernel *kernel)
+{
+    for (size_t i = 0; i < rollup->op_count; i++)
+        if (rollup->ops[i].id == kernel->op && rollup->ops[i].device == kernel->times.device) return (uint32_t)i;
+    return TREE_NONE;
+}
+
+static void open_kernels(struct dashboard *dashboard, uint32_t op)
+{
+    dashboard->only_op = op + 1;
+    dashboard->filter[0] = '\0';
+    dashboard->kernels.selected = 0;
+    dashboard->view = VIEW_KERNELS;
+}
+
+/* A group's ops, an op's kernels, and of an op without kernels, and of a kernel, the layer. */
+static void drill_down(struct dashboard *dashboard, const struct rollup *rollup)
+{
+    const struct row_list *list = shown_list(dashboard);
+    if (shows_tree(dashboard)) {
+        toggle_node(dashboard);
+        return;
+    }
+    if (dashboard->view == VIEW_MEMORY || dashboard->view == VIEW_LOSS || list->selected >= list->count) return;
+    const struct op_row *row = &list->rows[list->selected];
+    if (dashboard->group != GROUP_OP)
+        open_group(dashboard, row);
+    else if (dashboard->view == VIEW_KERNELS)
+        open_layer(dashboard, owner_of(rollup, &rollup->kernels[row->first]));
+    else if (rollup->kernel_count > 0)
+        open_kernels(dashboard, row->first);
+    else
+        open_layer(dashboard, row->first);
 }
 
 static void filter_key(struct dashboard *dashboard, uint32_t key)
@@ -112,7 +144,7 @@ static void filter_key(struct dashboard *dashboard, uint32_t key)
         dashboard->filter[length] = (char)key;
         dashboard->filter[length + 1] = '\0';
     }
-    dashboard->selected = 0;
+    select_first(dashboard);
 }
 
 static void escape_key(struct dashboard *dashboard)
@@ -121,24 +153,35 @@ static void escape_key(struct dashboard *dashboard)
         dashboard->help = false;
     else if (dashboard->filter[0])
         dashboard->filter[0] = '\0';
+    else if (dashboard->view == VIEW_KERNELS && dashboard->only_op)
+        dashboard->only_op = 0, dashboard->view = VIEW_OPS;
     else
         dashboard->view = VIEW_OVERVIEW;
 }
 
 /* A click selects a line; on the selected line it opens it. */
-static void click_line(struct dashboard *dashboard)
+static void click_line(struct dashboard *dashboard, const struct rollup *rollup)
 {
     bool tree = shows_tree(dashboard);
-    size_t *selected = tree ? &dashboard->tree_selected : &dashboard->selected;
-    size_t scroll = tree ? dashboard->tree_scroll : dashboard->scroll;
-    size_t count = tree ? dashboard->tree.visible_count : dashboard->row_count;
+    struct row_list *list = shown_list(dashboard);
+    size_t *selected = tree ? &dashboard->tree_selected : &list->selected;
+    size_t scroll = tree ? dashboard->tree_scroll : list->scroll;
+    size_t count = tree ? dashboard->tree.visible_count : list->count;
     if (dashboard->click_row < dashboard->list_row) return;
     size_t line = dashboard->click_row - dashboard->list_row;
     if (line >= dashboard->page_rows || scroll + line >= count) return;
     if (*selected == scroll + line)
-        drill_down(dashboard);
+        drill_down(dashboard, rollup);
     else
         *selected = scroll + line;
+}
+
+/* Past the kernels where there are none. */
+static void next_view(struct dashboard *dashboard, const struct rollup *rollup)
+{
+    dashboard->view = (dashboard->view + 1) % VIEWS;
+    dashboard->only_op = 0;
+    if (dashboard->view == VIEW_KERNELS && rollup->kernel_count == 0) dashboard->view = VIEW_OVERVIEW;
 }
 
 static void letter_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key)
@@ -154,11 +197,11 @@ static void letter_key(struct dashboard *dashboard, const struct rollup *rollup,
     case 'g':
     case 'G':
         dashboard->group = (dashboard->group + (key == 'g' ? 1 : GROUPS - 1)) % GROUPS;
-        dashboard->selected = 0;
+        select_first(dashboard);
         break;
     case 'D':
         dashboard->devices_toggled = !dashboard->devices_toggled;
-        dashboard->selected = 0;
+        select_first(dashboard);
         break;
     case 'd':
         if (rollup->device_count) dashboard->device = (dashboard->device + 1) % rollup->device_count;
@@ -177,6 +220,10 @@ static void letter_key(struct dashboard *dashboard, const struct rollup *rollup,
     case '3':
     case '4':
     case '5': dashboard->view = (enum view)(key - '1'); break;
+    case '6':
+        dashboard->view = VIEW_KERNELS;
+        dashboard->only_op = 0;
+        break;
     default: break;
     }
 }
@@ -191,7 +238,7 @@ void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uin
     switch (key) {
     case DASHBOARD_ESCAPE: escape_key(dashboard); break;
     case DASHBOARD_RETURN:
-    case '\r': drill_down(dashboard); break;
+    case '\r': drill_down(dashboard, rollup); break;
     case DASHBOARD_UP: move_selection(dashboard, -1); break;
     case DASHBOARD_DOWN: move_selection(dashboard, 1); break;
     case DASHBOARD_PAGE_UP: move_selection(dashboard, -page); break;
@@ -201,8 +248,8 @@ void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uin
     case DASHBOARD_LEFT: go_left(dashboard, rollup); break;
     case DASHBOARD_RIGHT: go_right(dashboard, rollup); break;
     case DASHBOARD_F1: dashboard->help = !dashboard->help; break;
-    case DASHBOARD_CLICK: click_line(dashboard); break;
-    case DASHBOARD_TAB: dashboard->view = (dashboard->view + 1) % VIEWS; break;
+    case DASHBOARD_CLICK: click_line(dashboard, rollup); break;
+    case DASHBOARD_TAB: next_view(dashboard, rollup); break;
     default: letter_key(dashboard, rollup, key); break;
     }
 }

@@ -7,8 +7,7 @@
 #include "printable.h"
 #include "units.h"
 
-/* First line to show so that the selected one is inside a window of `rows`. */
-static size_t scroll_to(size_t scroll, size_t selected, size_t count, size_t rows)
+size_t panel_scroll(size_t scroll, size_t selected, size_t count, size_t rows)
 {
     if (rows == 0) return 0;
     if (selected < scroll) scroll = selected;
@@ -171,7 +170,7 @@ static void write_ops_title(const struct dashboard *dashboard, const struct roll
         snprintf(devices, sizeof devices, ", each device");
     else if (rollup->device_count > 1)
         snprintf(devices, sizeof devices, ", %u devices together", rollup->device_count);
-    snprintf(out, size, "%s: %zu by %s%s%s%s", names[dashboard->group], dashboard->row_count,
+    snprintf(out, size, "%s: %zu by %s%s%s%s", names[dashboard->group], dashboard->ops.count,
              op_sort_name(dashboard->sort), devices, dashboard->filter[0] ? ", with " : "", dashboard->filter);
 }
 
@@ -188,14 +187,15 @@ void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct 
     size_t rows = inside.rows - 1;
     uint64_t all_ns = rollup_total_ns(rollup);
     draw_op_head(dashboard, canvas, inside, &table);
-    dashboard->scroll = scroll_to(dashboard->scroll, dashboard->selected, dashboard->row_count, rows);
+    dashboard->ops.scroll = panel_scroll(dashboard->ops.scroll, dashboard->ops.selected, dashboard->ops.count, rows);
     dashboard->page_rows = rows;
     dashboard->list_row = inside.row + 1;
-    for (size_t i = 0; i < rows && dashboard->scroll + i < dashboard->row_count; i++) {
-        draw_op_row(canvas, inside, (uint32_t)i + 1, &dashboard->rows[dashboard->scroll + i], all_ns, &table);
-        if (dashboard->scroll + i == dashboard->selected) canvas_style(canvas, inside, (uint32_t)i + 1, true, true);
+    for (size_t i = 0; i < rows && dashboard->ops.scroll + i < dashboard->ops.count; i++) {
+        draw_op_row(canvas, inside, (uint32_t)i + 1, &dashboard->ops.rows[dashboard->ops.scroll + i], all_ns, &table);
+        if (dashboard->ops.scroll + i == dashboard->ops.selected)
+            canvas_style(canvas, inside, (uint32_t)i + 1, true, true);
     }
-    if (dashboard->row_count == 0)
+    if (dashboard->ops.count == 0)
         canvas_text(canvas, inside, 1, 1, INK_DIM,
                     rollup->op_count ? "no op matches the filter" : "no op has been timed yet");
 }
@@ -251,7 +251,7 @@ void panel_layers(struct dashboard *dashboard, const struct rollup *rollup, stru
     if (dashboard->tree_selected >= tree->visible_count)
         dashboard->tree_selected = tree->visible_count ? tree->visible_count - 1 : 0;
     dashboard->tree_scroll =
-        scroll_to(dashboard->tree_scroll, dashboard->tree_selected, tree->visible_count, inside.rows);
+        panel_scroll(dashboard->tree_scroll, dashboard->tree_selected, tree->visible_count, inside.rows);
     if (active) {
         dashboard->page_rows = inside.rows;
         dashboard->list_row = inside.row;

@@ -257,6 +257,7 @@ void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, stru
     struct line line = {.count = 0};
     for (int view = 0; view < VIEWS; view++) {
         bool here = (int)dashboard->view == view;
+        if (view == VIEW_KERNELS && !here && rollup->kernel_count == 0) continue;
         add_item(&line, here ? 0 : 2, NULL, here ? INK_TITLE : INK_DIM, here ? "[%d %s]" : " %d %s ", view + 1,
                  view_name((enum view)view));
     }
@@ -268,14 +269,14 @@ void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, stru
 void panel_help(struct canvas *canvas)
 {
     static const char *const lines[] = {
-        "1-5, Tab     overview, ops, layers, memory, loss",
+        "1-6, Tab     overview, ops, layers, memory, loss, kernels",
         "Up Down j k  select a line;  PgUp PgDn Home End",
-        "Enter        open: a kind's ops, an op's layer, a layer's parts",
+        "Enter        open: a group's ops, an op's kernels, their layer",
         "Left Right   close and open in the tree; else step back and forth",
         "s, S         sort by the next, the previous column",
         "g, G         ops one by one, or together by kind, layer or pass",
         "D            a line for each device, or devices together",
-        "/            filter by layer, kind or pass; Esc clears",
+        "/            filter by layer, kind, pass or kernel; Esc clears",
         "d            next device in the memory panel",
         "+ -          zoom the loss curve",
         "Space        pause and go on (the run itself is never touched)",

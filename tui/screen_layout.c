@@ -51,6 +51,7 @@ struct layout layout_for(enum view view, uint32_t rows, uint32_t columns)
     case VIEW_LAYERS: layout.layers = body; break;
     case VIEW_MEMORY: layout.memory = body; break;
     case VIEW_LOSS: layout.loss = body; break;
+    case VIEW_KERNELS: layout.kernels = body; break;
     case VIEWS: break;
     }
     return layout;

@@ -5,7 +5,7 @@
 #include "dashboard.h"
 
 struct layout {
-    struct rect header, ops, layers, memory, loss, footer; /* zero rows = not shown */
+    struct rect header, ops, layers, memory, loss, kernels, footer; /* zero rows = not shown */
 };
 
 struct layout layout_for(enum view view, uint32_t rows, uint32_t columns);

@@ -28,13 +28,13 @@ Test(dashboard, sorts_by_time_first)
 {
     const struct rollup *rollup = example_rollup();
     struct dashboard dashboard = ready(rollup);
-    cr_assert_eq(dashboard.row_count, 7);
-    cr_assert_str_eq(dashboard.rows[0].kind, "conv_bwd_weights");
-    cr_assert_str_eq(dashboard.rows[6].kind, "sgd_update");
+    cr_assert_eq(dashboard.ops.count, 7);
+    cr_assert_str_eq(dashboard.ops.rows[0].kind, "conv_bwd_weights");
+    cr_assert_str_eq(dashboard.ops.rows[6].kind, "sgd_update");
     for (enum op_sort sort = SORT_TOTAL; sort != SORT_ORDER; sort = (sort + 1) % OP_SORTS)
         press(&dashboard, rollup, "s");
     cr_assert_eq(dashboard.sort, SORT_ORDER);
-    for (uint32_t i = 0; i < 7; i++) cr_assert_eq(dashboard.rows[i].first, i);
+    for (uint32_t i = 0; i < 7; i++) cr_assert_eq(dashboard.ops.rows[i].first, i);
     dashboard_finish(&dashboard);
 }
 
@@ -66,7 +66,7 @@ Test(dashboard, filters_whatever_the_case)
     struct dashboard dashboard = ready(rollup);
     press(&dashboard, rollup, "/BN1");
     cr_assert(dashboard.filter_open);
-    cr_assert_eq(dashboard.row_count, 2);
+    cr_assert_eq(dashboard.ops.count, 2);
     dashboard_key(&dashboard, rollup, DASHBOARD_ERASE);
     press(&dashboard, rollup, "\n");
     cr_assert_not(dashboard.filter_open);
@@ -75,7 +75,7 @@ Test(dashboard, filters_whatever_the_case)
     cr_assert_not(dashboard.quit, "a letter in the filter is not a command");
     dashboard_key(&dashboard, rollup, DASHBOARD_ESCAPE);
     press(&dashboard, rollup, "");
-    cr_assert_eq(dashboard.row_count, 7);
+    cr_assert_eq(dashboard.ops.count, 7);
     dashboard_finish(&dashboard);
 }
 
@@ -84,17 +84,17 @@ Test(dashboard, groups_add_up)
     const struct rollup *rollup = example_rollup();
     struct dashboard dashboard = ready(rollup);
     press(&dashboard, rollup, "g");
-    cr_assert_eq(dashboard.row_count, 5, "two convolutions are one line, and so are bn forward and again");
+    cr_assert_eq(dashboard.ops.count, 5, "two convolutions are one line, and so are bn forward and again");
     uint64_t total = 0;
-    for (size_t i = 0; i < dashboard.row_count; i++) total += dashboard.rows[i].total_ns;
+    for (size_t i = 0; i < dashboard.ops.count; i++) total += dashboard.ops.rows[i].total_ns;
     cr_assert_eq(total, rollup_total_ns(rollup));
     dashboard_finish(&dashboard);
 }
 
 static const struct op_row *find_row(const struct dashboard *dashboard, const char *name)
 {
-    for (size_t i = 0; i < dashboard->row_count; i++) {
-        const struct op_row *row = &dashboard->rows[i];
+    for (size_t i = 0; i < dashboard->ops.count; i++) {
+        const struct op_row *row = &dashboard->ops.rows[i];
         const char *names[] = {NULL, row->kind, row->layer, row->pass};
         if (names[dashboard->group] && strcmp(names[dashboard->group], name) == 0) return row;
     }
@@ -121,7 +121,7 @@ Test(dashboard, groups_are_those_of_trace_stats_to_the_digit)
         press(&dashboard, rollup, "g");
         cr_assert_eq(dashboard.group, group);
         cr_assert(summary_make(rollup, by[group], SUMMARY_TOTAL, &summary, &err));
-        cr_assert_eq(dashboard.row_count, summary.count);
+        cr_assert_eq(dashboard.ops.count, summary.count);
         for (size_t i = 0; i < summary.count; i++) {
             const struct summary_row *told = &summary.rows[i];
             const struct op_row *shown = find_row(&dashboard, told->name);
@@ -161,15 +161,15 @@ Test(dashboard, devices_are_apart_or_together_as_chosen)
     rollup->ops = ops;
     rollup->op_count = 14;
     struct dashboard dashboard = ready(rollup);
-    cr_expect_eq(dashboard.row_count, 14);
+    cr_expect_eq(dashboard.ops.count, 14);
     press(&dashboard, rollup, "D");
-    cr_expect_eq(dashboard.row_count, 7);
-    cr_expect_eq(dashboard.rows[0].device, ROW_DEVICES);
-    cr_expect_eq(dashboard.rows[0].count, 20);
+    cr_expect_eq(dashboard.ops.count, 7);
+    cr_expect_eq(dashboard.ops.rows[0].device, ROW_DEVICES);
+    cr_expect_eq(dashboard.ops.rows[0].count, 20);
     press(&dashboard, rollup, "Dg");
-    cr_expect_eq(dashboard.row_count, 5);
+    cr_expect_eq(dashboard.ops.count, 5);
     press(&dashboard, rollup, "D");
-    cr_expect_eq(dashboard.row_count, 10);
+    cr_expect_eq(dashboard.ops.count, 10);
     dashboard_finish(&dashboard);
 }
 
@@ -180,9 +180,9 @@ Test(dashboard, paused_shows_what_was)
     press(&dashboard, rollup, " ");
     rollup->op_count = 3;
     press(&dashboard, rollup, "");
-    cr_assert_eq(dashboard.row_count, 7);
+    cr_assert_eq(dashboard.ops.count, 7);
     press(&dashboard, rollup, " ");
-    cr_assert_eq(dashboard.row_count, 3);
+    cr_assert_eq(dashboard.ops.count, 3);
     dashboard_finish(&dashboard);
 }
 
@@ -191,12 +191,12 @@ Test(dashboard, selection_stays_inside)
     const struct rollup *rollup = example_rollup();
     struct dashboard dashboard = ready(rollup);
     press(&dashboard, rollup, "kkk");
-    cr_assert_eq(dashboard.selected, 0);
+    cr_assert_eq(dashboard.ops.selected, 0);
     dashboard_key(&dashboard, rollup, DASHBOARD_LAST);
     press(&dashboard, rollup, "jjjjjjjjj");
-    cr_assert_eq(dashboard.selected, 6);
+    cr_assert_eq(dashboard.ops.selected, 6);
     press(&dashboard, rollup, "/stem\n");
-    cr_assert_eq(dashboard.selected, 0);
+    cr_assert_eq(dashboard.ops.selected, 0);
     dashboard_finish(&dashboard);
 }
 
@@ -233,10 +233,10 @@ Test(layout, nothing_overlaps_and_nothing_sticks_out)
         for (uint32_t columns = 20; columns < 220; columns += 7)
             for (int view = 0; view < VIEWS; view++) {
                 struct layout layout = layout_for((enum view)view, rows, columns);
-                const struct rect areas[] = {layout.header, layout.ops,  layout.layers,
-                                             layout.memory, layout.loss, layout.footer};
+                const struct rect areas[] = {layout.header, layout.ops,     layout.layers, layout.memory,
+                                             layout.loss,   layout.kernels, layout.footer};
                 uint32_t cells = 0;
-                for (size_t i = 0; i < 6; i++) {
+                for (size_t i = 0; i < 7; i++) {
                     cr_assert(areas[i].rows == 0 || areas[i].row + areas[i].rows <= rows, "%u x %u", rows, columns);
                     cr_assert(areas[i].rows == 0 || areas[i].column + areas[i].columns <= columns);
                     cells += areas[i].rows * areas[i].columns;
@@ -255,10 +255,10 @@ Test(dashboard, a_click_selects_and_a_second_opens)
     dashboard_draw(&dashboard, rollup, &canvas);
     dashboard.click_row = 6 + 2; /* header, frame and titles above the first line */
     dashboard_key(&dashboard, rollup, DASHBOARD_CLICK);
-    cr_assert_eq(dashboard.selected, 2);
+    cr_assert_eq(dashboard.ops.selected, 2);
     dashboard.click_row = 6 + 30;
     dashboard_key(&dashboard, rollup, DASHBOARD_CLICK);
-    cr_assert_eq(dashboard.selected, 2, "below the list nothing happens");
+    cr_assert_eq(dashboard.ops.selected, 2, "below the list nothing happens");
     dashboard.click_row = 6 + 2;
     dashboard_key(&dashboard, rollup, DASHBOARD_CLICK);
     cr_assert_eq(dashboard.view, VIEW_LAYERS);
@@ -286,14 +286,16 @@ static void compare_golden(const char *name, const struct text *text)
     cr_assert_str_eq(text->bytes, expected, "%s differs; the screen is now\n%s", name, text->bytes);
 }
 
-static void check_screen(const char *name, enum view view, uint32_t rows, uint32_t columns, bool ascii, bool help)
+static void check_screen_of(const struct rollup *rollup, const char *name, enum view view, uint32_t rows,
+                            uint32_t columns, bool ascii, bool help)
 {
-    const struct rollup *rollup = example_rollup();
-    struct dashboard dashboard = ready(rollup);
+    struct dashboard dashboard;
     struct canvas canvas;
     struct error err = {0};
     struct text text = {0};
+    dashboard_init(&dashboard);
     dashboard.view = view;
+    cr_assert(dashboard_update(&dashboard, rollup, &err), "%s", err.text);
     dashboard.help = help;
     cr_assert(canvas_init(&canvas, rows, columns, ascii, &err));
     dashboard_draw(&dashboard, rollup, &canvas);
@@ -304,6 +306,23 @@ static void check_screen(const char *name, enum view view, uint32_t rows, uint32
     dashboard_finish(&dashboard);
 }
 
+static void check_screen(const char *name, enum view view, uint32_t rows, uint32_t columns, bool ascii, bool help)
+{
+    check_screen_of(example_rollup(), name, view, rows, columns, ascii, help);
+}
+
+static void check_gpu_screen(const char *name, enum view view, uint32_t rows, uint32_t columns)
+{
+    check_screen_of(example_gpu_rollup(), name, view, rows, columns, false, false);
+}
+
+Test(screens, kernels_80x24) { check_gpu_screen("top-kernels-80x24", VIEW_KERNELS, 24, 80); }
+Test(screens, kernels_120x40) { check_gpu_screen("top-kernels-120x40", VIEW_KERNELS, 40, 120); }
+Test(screens, kernels_200x50) { check_gpu_screen("top-kernels-200x50", VIEW_KERNELS, 50, 200); }
+Test(screens, gpu_overview_80x24) { check_gpu_screen("top-gpu-overview-80x24", VIEW_OVERVIEW, 24, 80); }
+Test(screens, gpu_overview_120x40) { check_gpu_screen("top-gpu-overview-120x40", VIEW_OVERVIEW, 40, 120); }
+Test(screens, gpu_overview_200x50) { check_gpu_screen("top-gpu-overview-200x50", VIEW_OVERVIEW, 50, 200); }
+
 Test(screens, overview_80x24) { check_screen("top-overview-80x24", VIEW_OVERVIEW, 24, 80, false, false); }
 Test(screens, overview_200x50) { check_screen("top-overview-200x50", VIEW_OVERVIEW, 50, 200, false, false); }
 Test(screens, overview_ascii) { check_screen("top-overview-ascii", VIEW_OVERVIEW, 24, 80, true, false); }
@@ -312,6 +331,90 @@ Test(screens, layers) { check_screen("top-layers", VIEW_LAYERS, 24, 100, false, 
 Test(screens, memory) { check_screen("top-memory", VIEW_MEMORY, 24, 100, false, false); }
 Test(screens, loss) { check_screen("top-loss", VIEW_LOSS, 24, 100, false, false); }
 Test(screens, help) { check_screen("top-help", VIEW_OVERVIEW, 24, 80, false, true); }
+
+/* ---- Kernels ---- */
+
+Test(kernels, are_listed_with_what_a_step_takes_of_them)
+{
+    const struct rollup *rollup = example_gpu_rollup();
+    struct dashboard dashboard = ready(rollup);
+    cr_assert_eq(dashboard.kernels.count, 0, "nobody looks at them");
+    press(&dashboard, rollup, "6");
+    cr_assert_eq(dashboard.view, VIEW_KERNELS);
+    cr_assert_eq(dashboard.kernels.count, EXAMPLE_KERNELS);
+    const struct op_row *rows = dashboard.kernels.rows;
+    cr_assert_str_eq(rows[0].kind, "conv", "twice a step, it takes more than the longest one");
+    cr_assert(rows[0].timed_steps == 10 && rows[0].count == 20 && rows[0].total_ns == 20 * 2900000ull);
+    cr_assert_str_eq(rows[1].name, "conv_wgrad");
+    cr_assert(rows[1].most_ns == 10000000 && rows[1].grid[0] == 128 && rows[1].stream == 7);
+    uint64_t total = 0;
+    for (size_t i = 0; i < EXAMPLE_KERNELS; i++) total += rows[i].total_ns;
+    cr_assert_eq(total, rollup_kernels_ns(rollup));
+    dashboard_finish(&dashboard);
+}
+
+Test(kernels, of_one_name_are_put_together)
+{
+    const struct rollup *rollup = example_gpu_rollup();
+    struct dashboard dashboard = ready(rollup);
+    press(&dashboard, rollup, "6g");
+    cr_assert_eq(dashboard.kernels.count, 8, "two gemms, two bn_apply");
+    const struct op_row *gemm = &dashboard.kernels.rows[0];
+    cr_assert(gemm->ops == 2 && gemm->count == 30 && gemm->grid[0] == 0 && gemm->stream == 7 && !gemm->layer);
+    press(&dashboard, rollup, "\n");
+    cr_assert_eq(dashboard.kernels.count, 2, "Enter opens the group");
+    cr_assert_str_eq(dashboard.kernels.rows[1].layer, "stem/conv");
+    dashboard_finish(&dashboard);
+}
+
+Test(kernels, are_sorted_and_filtered_with_the_same_keys)
+{
+    const struct rollup *rollup = example_gpu_rollup();
+    struct dashboard dashboard = ready(rollup);
+    press(&dashboard, rollup, "6/BN_APPLY\n");
+    cr_assert_eq(dashboard.kernels.count, 2, "a kernel's name counts");
+    dashboard_key(&dashboard, rollup, DASHBOARD_ESCAPE);
+    press(&dashboard, rollup, "/run\n");
+    cr_assert_eq(dashboard.kernels.count, 2, "what the run itself starts");
+    dashboard_key(&dashboard, rollup, DASHBOARD_ESCAPE);
+    press(&dashboard, rollup, "s");
+    cr_assert_eq(dashboard.sort, SORT_MEAN);
+    cr_assert_str_eq(dashboard.kernels.rows[0].name, "conv_wgrad");
+    while (dashboard.sort != SORT_NAME) press(&dashboard, rollup, "s");
+    cr_assert_str_eq(dashboard.kernels.rows[0].name, "bn_apply_f32");
+    dashboard_finish(&dashboard);
+}
+
+Test(kernels, enter_goes_from_an_op_to_its_kernels_and_on_to_its_layer)
+{
+    const struct rollup *rollup = example_gpu_rollup();
+    struct dashboard dashboard = ready(rollup);
+    press(&dashboard, rollup, "2/bn\n");
+    cr_assert_str_eq(dashboard.ops.rows[0].pass, "forward");
+    press(&dashboard, rollup, "\n");
+    cr_assert_eq(dashboard.view, VIEW_KERNELS);
+    cr_assert_eq(dashboard.kernels.count, 2);
+    cr_assert_str_eq(dashboard.kernels.rows[0].name, "bn_sums_f32");
+    cr_assert_str_eq(dashboard.kernels.rows[1].name, "bn_apply_f32");
+    press(&dashboard, rollup, "j\n");
+    cr_assert_eq(dashboard.view, VIEW_LAYERS);
+    cr_assert_eq(dashboard.tree.nodes[dashboard.tree.visible[dashboard.tree_selected]].op, 2);
+    press(&dashboard, rollup, "2\n");
+    dashboard_key(&dashboard, rollup, DASHBOARD_ESCAPE);
+    cr_assert_eq(dashboard.view, VIEW_OPS, "back to where it came from");
+    press(&dashboard, rollup, "6");
+    cr_assert_eq(dashboard.kernels.count, EXAMPLE_KERNELS);
+    dashboard_finish(&dashboard);
+}
+
+Test(kernels, are_still_there_when_paused)
+{
+    const struct rollup *rollup = example_gpu_rollup();
+    struct dashboard dashboard = ready(rollup);
+    press(&dashboard, rollup, " 6");
+    cr_assert_eq(dashboard.kernels.count, EXAMPLE_KERNELS);
+    dashboard_finish(&dashboard);
+}
 
 /* ---- What a screen says ---- */
 
@@ -438,6 +541,41 @@ Test(screens, memory_lists_the_largest_classes_first_and_tells_the_rest)
     for (int i = 0; i < 5; i++) cr_expect(strstr(text.bytes, names[i]), "%s", names[i]);
     cr_expect_not(strstr(text.bytes, "smaller"), "%s", text.bytes);
     cr_expect(strstr(text.bytes, "m momentum"), "%s", text.bytes);
+    text_finish(&text);
+    dashboard_finish(&dashboard);
+}
+
+Test(screens, a_kernels_name_is_cut_in_the_middle_and_what_is_unknown_is_no_number)
+{
+    struct rollup *rollup = example_gpu_rollup();
+    for (int i = 8; i < 10; i++) rollup->kernels[i].op = TRACE_NO_OWNER, rollup->kernels[i].times.pass = "";
+    struct dashboard dashboard;
+    struct error err = {0};
+    char line[600];
+    dashboard_init(&dashboard);
+    dashboard.view = VIEW_KERNELS;
+    cr_assert(dashboard_update(&dashboard, rollup, &err));
+    struct text text = draw(&dashboard, rollup, 24, 120);
+    line_of(&text, 6, line, sizeof line);
+    cr_expect(strstr(line, "sm90_xmma") && strstr(line, "kernel ") && strstr(line, "…"), "%s", line);
+    cr_expect(strstr(line, " – "), "nothing tells how many steps were timed: %s", line);
+    cr_expect(strstr(text.bytes, "no op"), "%s", text.bytes);
+    text_finish(&text);
+    dashboard_finish(&dashboard);
+}
+
+Test(screens, a_gpus_memory_is_not_compared_with_the_hosts)
+{
+    struct rollup *rollup = example_gpu_rollup();
+    struct dashboard dashboard = ready(rollup);
+    struct text text = draw(&dashboard, rollup, 24, 80);
+    cr_expect(strstr(text.bytes, "device  -1.0 %  297 MiB of 300 MiB"), "%s", text.bytes);
+    cr_expect(strstr(text.bytes, "host    606 MiB"), "%s", text.bytes);
+    text_finish(&text);
+    rollup->devices[0].used_known[SAMPLE_DEVICE] = rollup->devices[0].used_known[SAMPLE_PROCESS] = false;
+    text = draw(&dashboard, rollup, 24, 80);
+    cr_expect(strstr(text.bytes, "device  –  plan 300 MiB"), "%s", text.bytes);
+    cr_expect(strstr(text.bytes, "host    –"), "%s", text.bytes);
     text_finish(&text);
     dashboard_finish(&dashboard);
 }

@@ -92,4 +92,59 @@ static struct rollup *example_rollup(void)
     return &rollup;
 }
 
+/* ---- The same run on two GPUs ---- */
+
+#define EXAMPLE_KERNELS 10
+static struct rollup_kernel example_kernels[EXAMPLE_KERNELS];
+
+/* As often as its op, or twice as often. */
+static struct rollup_kernel example_kernel(const char *name, const struct rollup_op *op, uint64_t ns, uint32_t columns)
+{
+    struct rollup_kernel kernel = {.times = example_op(0, "", "", op ? op->pass : TRACE_RUN_PASS, ns),
+                                   .name = name,
+                                   .op = op ? op->id : TRACE_OF_RUN,
+                                   .stream = 7,
+                                   .grid = {columns, columns ? 1 : 0, columns ? 1 : 0}};
+    if (op) kernel.times.layer = op->layer;
+    if (op) kernel.times.kind = op->kind;
+    kernel.times.most_ns = 2 * ns;
+    return kernel;
+}
+
+static struct rollup *example_gpu_rollup(void)
+{
+    static const char gemm[] = "sm90_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize128x128x64_stage4_warpgroupsize1x1x1_g1_execute_kernel";
+    struct rollup *rollup = example_rollup();
+    const struct rollup_op *ops = example_ops;
+    struct rollup_kernel *k = example_kernels;
+    k[0] = example_kernel(gemm, &ops[0], 1000000, 512);
+    k[1] = example_kernel(gemm, &ops[1], 2900000, 256);
+    k[2] = example_kernel("bn_sums_f32", &ops[2], 300000, 64);
+    k[3] = example_kernel("bn_apply_f32", &ops[2], 200000, 64);
+    k[4] = example_kernel("bn_apply_f32", &ops[3], 400000, 64);
+    k[5] = example_kernel("conv_dgrad", &ops[4], 4000000, 128);
+    k[6] = example_kernel("conv_wgrad", &ops[5], 5000000, 128);
+    k[7] = example_kernel("sgd_update", &ops[6], 100000, 264);
+    k[8] = example_kernel("copy HtoD", NULL, 20000, 0);
+    k[9] = example_kernel("set_step", NULL, 3000, 1);
+    k[7].grid[1] = 2;
+    k[8].stream = 14;
+    k[8].work = WORK_COPY;
+    k[1].times.count = 20; /* in two micro-batches */
+    k[1].times.total_ns *= 2;
+    k[1].times.histogram[0] = 20;
+    rollup->kernels = k;
+    rollup->kernel_count = EXAMPLE_KERNELS;
+    snprintf(rollup->backend, sizeof rollup->backend, "cuda");
+    for (int d = 0; d < 2; d++) {
+        struct rollup_device *device = &rollup->devices[d];
+        snprintf(device->name, sizeof device->name, "NVIDIA H100 80GB HBM3");
+        device->memory_bytes = 80ull << 30;
+        device->used_known[SAMPLE_ARENA] = device->used_known[SAMPLE_DEVICE] = true;
+        device->peak_bytes[SAMPLE_ARENA] = device->arena_bytes;
+        device->peak_bytes[SAMPLE_DEVICE] = 297 << 20;
+    }
+    return rollup;
+}
+
 #endif
