@@ -56,13 +56,13 @@ static void read_conv(const struct prepared *p, struct source *s, unsigned opera
 struct source source_of(const struct prepared *p, unsigned operand)
 {
     struct source s = {.values = op_in(p, operand), .channels = dims_in(p, operand)[3]};
-    bool relu = p->call.op->attr.bn.relu;
+    const union op_attr *attr = &p->call.op->attr;
     switch (p->call.op->kind) {
     case OP_CONV:
     case OP_CONV_BWD_DATA:
     case OP_CONV_BWD_WEIGHTS: read_conv(p, &s, operand); break;
-    case OP_BN_APPLY: read_norm(p, &s, 1, relu); break;
-    case OP_BN_BWD_APPLY: read_gradient(p, &s, 0, 2, relu); break;
+    case OP_BN_APPLY: read_norm(p, &s, 1, attr->bn.relu); break;
+    case OP_BN_BWD_APPLY: read_gradient(p, &s, 0, 2, attr->bn.relu); break;
     default: break;
     }
     return s;
