@@ -41,12 +41,19 @@ static bool add_kernel(struct trace_follower *follower, const struct rollup_kern
     return true;
 }
 
+/* Whether the number was given to another kernel, as a resumed run may do: times so far stay those of the old one. */
+static bool is_another(const struct rollup_kernel *entry, const struct trace_kernel *kernel)
+{
+    return entry->times.count > 0 && (entry->op != kernel->op || strcmp(entry->name, kernel->name) != 0);
+}
+
 /* A repeated entry renews what is said of the kernel, on all of its streams, and keeps the times. */
 bool rollup_take_kernel_entry(struct trace_follower *follower, const struct trace_kernel *kernel, struct error *err)
 {
     struct rollup_index *index = &follower->kernels[kernel->device];
     TRY(rollup_grow_index(index, kernel->id, err));
-    if (index->position[kernel->id] == 0) {
+    uint32_t position = index->position[kernel->id];
+    if (position == 0 || is_another(&follower->rollup.kernels[position - 1], kernel)) {
         struct rollup_kernel fresh = {.times = {.id = kernel->id, .device = kernel->device}};
         TRY(add_kernel(follower, &fresh, err));
         index->position[kernel->id] = (uint32_t)follower->rollup.kernel_count;

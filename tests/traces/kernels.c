@@ -137,6 +137,28 @@ Test(trace_kernels, of_ops_that_are_timed_themselves_are_not_added_to_them)
     trace_unfollow(follower);
 }
 
+Test(trace_kernels, whose_number_is_given_away_keep_their_times)
+{
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    sample_tables(s, 2, 6);
+    s->kernel_table(s->context, table, 4);
+    s->kernels(s->context, 1, (struct trace_kernel_time[]){{0, 7, 1000, 1100}, {1, 7, 1105, 1120}}, 2);
+    sample_catch_up(writer, 2);
+    s->kernel_table(s->context, &(struct trace_kernel){.id = 0, .device = 1, .op = 3, .name = "another"}, 1);
+    s->kernel_table(s->context, &table[1], 1);
+    s->kernels(s->context, 1, (struct trace_kernel_time[]){{0, 7, 2000, 2007}, {1, 7, 2105, 2120}}, 2);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_assert_eq(r->kernel_count, 5);
+    cr_assert_str_eq(r->kernels[0].name, "implicit_gemm");
+    cr_assert(r->kernels[0].times.count == 1 && r->kernels[0].times.total_ns == 100);
+    cr_assert(r->kernels[1].times.count == 2 && r->kernels[1].times.total_ns == 30, "told again, it is the same");
+    cr_assert_str_eq(r->kernels[4].name, "another");
+    cr_assert(r->kernels[4].times.count == 1 && r->kernels[4].times.total_ns == 7);
+    trace_unfollow(follower);
+}
+
 Test(trace_kernels, without_times_or_tables_are_counted)
 {
     struct trace_writer *writer = begin(NULL);
