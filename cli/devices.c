@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "backends.h"
 #include "command.h"
 #include "host_gpus.h"
 #include "json.h"
@@ -225,11 +226,49 @@ static bool write_machine(const char *gpus, const char *path, struct error *err)
     return ok;
 }
 
+/* What is taken with a small arena, less the arena. */
+static bool measure(const struct backend *backend, uint32_t ordinal, struct device_memory *memory, struct error *err)
+{
+    const struct device_options options = {.number = ordinal, .ordinal = ordinal};
+    struct device *device;
+    TRY(backend->device_create(&options, 1 << 20, &device, err));
+    bool ok = backend->memory_used(device, memory, err);
+    backend->device_destroy(device);
+    return ok;
+}
+
+static void print_measured(const struct host_gpus *gpus, size_t i, const struct device_memory *memory, uint64_t planned)
+{
+    char used[UNITS_TEXT], plan[UNITS_TEXT];
+    units_format_bytes(memory->outside_bytes, used);
+    units_format_bytes(planned, plan);
+    if (memory->outside == DEVICE_OUTSIDE_KNOWN)
+        page_say(stdout, 0, 2,
+                 "GPU %zu (%s): its context and fathom's kernels take %s; for them and for cuDNN %s are planned "
+                 "(context_bytes in a machine file)",
+                 i, gpus->gpus[i].name, used, plan);
+    else
+        page_say(
+            stdout, 0, 2,
+            "GPU %zu (%s): fathom's kernels take %s; what its context takes is not known, as NVML is not there; for "
+            "both and for cuDNN %s are planned (context_bytes in a machine file)",
+            i, gpus->gpus[i].name, used, plan);
+}
+
 static bool calibrate(const struct host_gpus *gpus, struct error *err)
 {
-    if (gpus->count == 0)
+    const struct backend *backend = backends_for(DEVICE_GPU);
+    struct machine machine = {0};
+    if (gpus->count == 0 || !backend)
         return error_set(err, ERROR_FAILED, "--calibrate measures GPUs, and there is none: %s", gpus->fault.text);
-    return error_set(err, ERROR_FAILED, "--calibrate is not there yet; `fathom train` tells used beside planned");
+    bool ok = host_gpus_parse("auto", gpus, false, &machine, err);
+    for (size_t i = 0; ok && i < gpus->count; i++) {
+        struct device_memory memory;
+        ok = measure(backend, (uint32_t)i, &memory, err);
+        if (ok) print_measured(gpus, i, &memory, machine.devices[i].context_bytes);
+    }
+    machine_finish(&machine);
+    return ok;
 }
 
 static int run(int argc, char **argv, struct error *err)
@@ -281,8 +320,9 @@ static const char manual[] = "NAME\n"
                              "  -g, --gpus SPEC    with -o: the devices to write (auto by default)\n"
                              "  -o, --output FILE  write a machine file, for `fathom plan --gpus FILE`;\n"
                              "                     correct its figures by hand as you know them\n"
-                             "      --calibrate    measure what context, libraries and communication take on\n"
-                             "                     the GPUs of this host\n"
+                             "      --calibrate    measure what a context and fathom's kernels take on the\n"
+                             "                     GPUs of this host, beside what is planned; what cuDNN adds\n"
+                             "                     is in the last lines of `fathom train`\n"
                              "\n"
                              "EXIT STATUS\n"
                              "  0 done; 1 there is nothing to measure, or it failed; 2 the command or a file\n"

@@ -1,4 +1,4 @@
-/* What lies outside the tensors, in one place. Each is a default: `fathom devices --calibrate` measures the GPU's, and
+/* What lies outside the tensors, in one place. Each is a default: `fathom devices --calibrate` measures a GPU's context, and
  * a machine file may state its own. */
 #ifndef FATHOM_OVERHEADS_H
 #define FATHOM_OVERHEADS_H

@@ -53,6 +53,15 @@ def check_held(folder):
             '1.00 GiB free of 8.00 GiB', 'process 4711 holds 7.00 GiB', '--budget', env=env, code=1)
 
 
+def check_calibrated():
+    env = {**host('memory=8GiB'), 'LD_PRELOAD': NVML, 'FATHOM_NVML_FAKE': f'{8 << 30},{8 << 30},1,1'}
+    done = run('devices', '--calibrate', env=env)
+    expect(done.returncode == 0 and 'context and fathom\'s kernels take 5' in ' '.join(done.stdout.split()), f'{done.stdout}{done.stderr}')
+    done = run('devices', '--calibrate', env=host('memory=8GiB,gpus=2'))
+    expect(done.returncode == 0 and ' '.join(done.stdout.split()).count('context takes is not known') == 2, f'without NVML: {done.stdout}{done.stderr}')
+    refused(['devices', '--calibrate'], 'no NVIDIA driver', code=1, env=host('driver=0'))
+
+
 def check_planned():
     """auto is what is here: the card of its name, or its properties."""
     plan = told('plan', 'resnet-20', '--gpus', 'auto', '--dtype', 'f16', options='memory=140GiB,gpus=2')
@@ -141,6 +150,7 @@ def check_trained(folder):
 def main():
     with tempfile.TemporaryDirectory() as name:
         check_listed()
+        check_calibrated()
         check_planned()
         check_held(pathlib.Path(name))
         check_refused(pathlib.Path(name))
