@@ -17,7 +17,7 @@ struct command {
 };
 
 extern const struct command command_plan, command_train, command_top, command_trace, command_place, command_devices,
-    command_data;
+    command_data, command_recipes;
 
 enum option_type {
     OPTION_FLAG,

@@ -15,8 +15,8 @@
 #include "process.h"
 #include "text.h"
 
-static const struct command *const commands[] = {&command_plan,  &command_train,   &command_top, &command_trace,
-                                                 &command_place, &command_devices, &command_data};
+static const struct command *const commands[] = {&command_plan,  &command_train,   &command_top,  &command_trace,
+                                                 &command_place, &command_devices, &command_data, &command_recipes};
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void print_overview(FILE *to)

@@ -26,7 +26,8 @@
 
 struct plan_options {
     struct plan_flags flags;
-    const char *output, *svg, *costs, *network, *engines;
+    const char *output, *svg, *costs, *network, *engines, *recipe_word;
+    struct recipe recipe; /* of recipe_word */
     uint64_t per_node, epochs, images;
     double price;
     bool explain, json, max_batch, max_depth, compare, search, scaling;
@@ -41,7 +42,8 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
         return error_set(err, ERROR_INPUT,
                          "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
     if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth || o->search ||
-        o->costs || o->engines || o->network || o->per_node || o->scaling || o->price > 0 || o->epochs || o->images)
+        o->costs || o->engines || o->network || o->per_node || o->scaling || o->price > 0 || o->epochs || o->images ||
+        o->recipe_word)
         return error_set(err, ERROR_INPUT, "--compare: found beside options that plan; only --json goes with it");
     return true;
 }
@@ -49,7 +51,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
                           struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + 16] = {
+    struct option_spec specs[PLAN_FLAGS + 17] = {
         {"output", 'o', OPTION_OUTPUT, &o->output, 0, 0},
         {"svg", 0, OPTION_OUTPUT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},
@@ -66,8 +68,9 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
         {"images", 0, OPTION_COUNT, &o->images, 1, 1e15},
         {"per-node", 0, OPTION_COUNT, &o->per_node, 1, MACHINE_MOST_DEVICES},
         {"engines", 0, OPTION_TEXT, &o->engines, 0, 0},
+        {"recipe", 0, OPTION_TEXT, &o->recipe_word, 0, 0},
     };
-    plan_flags_specs(&o->flags, specs + 16);
+    plan_flags_specs(&o->flags, specs + 17);
     size_t count = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
     if (o->compare) return check_comparison(o, count, err);
@@ -77,6 +80,9 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
     if (count == 0)
         return error_set(err, ERROR_INPUT,
                          "MODEL is missing; write one like resnet-1001 (`fathom help plan` shows more)");
+    if (!o->recipe_word) return true;
+    TRY(recipe_read(o->recipe_word, "--recipe", &o->recipe, err));
+    if (o->flags.batch == 0) o->flags.batch = o->recipe.batch;
     return true;
 }
 
@@ -195,6 +201,15 @@ static bool say(const struct plan_options *o, const struct plan_request *request
     return ok;
 }
 
+/* Of a whole run, shown; 0 = as many as the model's own recipe does. */
+static uint64_t asked_images(const struct plan_options *o, const struct plan *plan)
+{
+    uint64_t epoch = recipe_epoch_images(plan->spec.dataset);
+    if (o->images) return o->images;
+    if (o->epochs) return o->epochs * epoch;
+    return o->recipe_word ? recipe_images_over(&o->recipe, epoch) : 0;
+}
+
 static bool tell(const struct plan_options *o, const struct plan_request *request, const struct deepest *made,
                  struct plan_engines *engines, bool *fits, struct error *err)
 {
@@ -218,8 +233,7 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
         report.scaling = &scaling;
     }
     struct whole_run run;
-    uint64_t images = o->images ? o->images : o->epochs * recipe_epoch_images(plan->spec.dataset);
-    if (whole_run_estimate(plan, images, o->price, &run)) report.run = &run;
+    if (whole_run_estimate(plan, asked_images(o, plan), o->price, &run)) report.run = &run;
     if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
     struct torch_forecast pytorch;
     if (plan_flags_pytorch(&o->flags) || (o->explain && plan_pytorch_serves(request->machine))) {
@@ -446,7 +460,9 @@ static const char manual_end[] = "      --strategy HOW     full (the default); s
                                  "      --scaling          the same on 1, 2, 4 ... of the devices: weak and strong\n"
                                  "                         scaling, simulated\n"
                                  "      --epochs N         of a whole run, whose duration is predicted; or\n"
-                                 "                         --images N; the papers' if not given\n"
+                                 "                         --images N; the recipe's if not given\n"
+                                 "      --recipe NAME|FILE of `fathom recipes`: its length and its batch; if not\n"
+                                 "                         given what the papers trained the model with\n"
                                  "      --price P          of one device for an hour, in any currency: what a\n"
                                  "                         whole run costs\n"
                                  "      --compare          two plan files side by side; with --json also the keys\n"

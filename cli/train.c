@@ -51,7 +51,8 @@ static const char manual[] = "NAME\n"
                              "    --data DIR            the dataset (see `fathom help data`); `fathom data\n"
                              "                          synth DIR` makes one\n"
                              "    --iterations N        steps in total, also when resumed; if not given, as\n"
-                             "                          many passes over the training images as in the papers\n"
+                             "                          many passes over the training images as the recipe\n"
+                             "                          makes over its own\n"
                              "    --epochs N            the same in passes over the training images\n"
                              "    --seed S              of weights, order and augmentation; 0 if not given. A\n"
                              "                          checkpoint brings its own\n"
@@ -88,10 +89,13 @@ static const char manual[] = "NAME\n"
                              "                          loops, for comparisons); if not given, what the plan\n"
                              "                          is for. Plans for GPUs run on virtual devices with cpu\n"
                              "\n";
-static const char manual_end[] = "  Learning; each defaults to the papers' choice for the model, scaled to\n"
-                                 "  --iterations:\n"
-                                 "    --schedule KIND       paper, constant, cosine, plateau, or steps after which\n"
-                                 "                          the rate falls tenfold: 320,480\n"
+static const char manual_end[] = "  Learning; each defaults to the recipe's, scaled to --iterations:\n"
+                                 "    --recipe NAME|FILE    what the papers trained the model with, if not given;\n"
+                                 "                          `fathom recipes` lists them and prints one as a file to\n"
+                                 "                          copy and change. With MODEL its batch counts too. All\n"
+                                 "                          other options win over it\n"
+                                 "    --schedule KIND       paper (the recipe's), constant, cosine, plateau, or\n"
+                                 "                          steps after which the rate falls: 320,480\n"
                                  "    --learning-rate R     the rate that the schedule starts from\n"
                                  "    --warm-up N           steps at a tenth of the rate before that\n"
                                  "    --momentum M, --weight-decay D, --nesterov\n"
@@ -136,16 +140,20 @@ static const char manual_end[] = "  Learning; each defaults to the papers' choic
 
 /* ---- How to learn ---- */
 
+/* What the recipe says and no option says otherwise. */
 static bool choose_schedule(struct train_command *c, const struct plan *plan, struct error *err)
 {
-    const struct recipe *recipe = recipe_for(&plan->spec);
+    const struct recipe *recipe = &c->recipe;
+    c->options.nesterov = c->options.nesterov || recipe->nesterov;
+    c->options.augment = !c->no_augment && recipe->augment;
+    c->options.bn_momentum = recipe->bn_momentum;
     c->options.schedule = schedule_for(recipe, c->options.iterations, plan->batch);
     c->options.momentum = isnan(c->momentum) ? recipe->momentum : c->momentum;
     c->options.weight_decay = isnan(c->weight_decay) ? recipe->weight_decay : c->weight_decay;
     return schedule_change(&c->options.schedule, &c->change, err);
 }
 
-/* As many passes over the images that there are as the papers make over theirs, where nobody says how many. */
+/* As many passes over the images that there are as the recipe makes over its own, where nobody says how many. */
 static bool choose_iterations(struct train_command *c, const struct plan *plan, struct error *err)
 {
     if (c->options.iterations > 0 && c->epochs > 0)
@@ -153,9 +161,8 @@ static bool choose_iterations(struct train_command *c, const struct plan *plan, 
     if (c->options.iterations > 0) return true;
     uint64_t images = dataset_info(c->options.dataset)->train_images;
     c->papers_steps = c->epochs <= 0;
-    c->options.iterations = c->papers_steps
-                                ? recipe_steps_over(recipe_for(&plan->spec), plan->spec.dataset, images, plan->batch)
-                                : (uint64_t)ceil(c->epochs * (double)images / plan->batch);
+    c->options.iterations = c->papers_steps ? recipe_steps_over(&c->recipe, images, plan->batch)
+                                            : (uint64_t)ceil(c->epochs * (double)images / plan->batch);
     return true;
 }
 
@@ -192,6 +199,8 @@ static bool check_outputs(const struct train_command *c, struct error *err)
     struct outputs outputs = {0};
     TRY(outputs_reads(&outputs, "fathom train", train_command_names_file(c->word) ? c->word : NULL, err));
     TRY(outputs_reads(&outputs, "--gpus", c->flags.gpus, err));
+    if (c->recipe_word && recipe_names_file(c->recipe_word))
+        TRY(outputs_reads(&outputs, "--recipe", c->recipe_word, err));
     TRY(outputs_reads(&outputs, "--resume", o->resume_folder ? c->checkpoint : NULL, err));
     if (c->engines && strcmp(c->engines, "auto") != 0) TRY(outputs_writes(&outputs, "--engines", c->engines, err));
     TRY(outputs_writes(&outputs, "--save", o->save_folder, err));
@@ -284,18 +293,22 @@ static void say_threads(const struct plan *plan)
             granted, granted == 1 ? "" : "s", wanted);
 }
 
-/* Where the steps come from that nobody asked for. */
-static void say_length(const struct train_command *c, const struct plan *plan)
+/* Which recipe it is, and where the steps come from that nobody asked for. */
+static void say_recipe(const struct train_command *c, const struct plan *plan)
 {
-    const struct recipe *recipe = recipe_for(&plan->spec);
-    uint64_t theirs = recipe_epoch_images(plan->spec.dataset), images = dataset_info(c->options.dataset)->train_images;
-    char text[3][UNITS_TEXT];
-    if (images == theirs) return;
-    page_say(stdout, 0, 2,
-             "as many passes as in the papers, %.4g, over %s training images; over the papers' %s that is %s steps "
-             "(--iterations)",
-             (double)recipe->images / (double)theirs, units_format_count(images, text[0]),
-             units_format_count(theirs, text[1]), units_format_count(recipe_steps(recipe, plan->batch), text[2]));
+    const struct recipe *recipe = &c->recipe;
+    uint64_t theirs = recipe->training_images, images = dataset_info(c->options.dataset)->train_images;
+    char count[3][UNITS_TEXT];
+    struct text text = {0};
+    text_add(&text, "recipe %s", PRINTABLE(recipe->name));
+    if (c->recipe_word && recipe_names_file(c->recipe_word)) text_add(&text, " of %s", PRINTABLE(c->recipe_word));
+    if (c->papers_steps && images != theirs)
+        text_add(&text,
+                 ": as many passes as it makes, %.4g, over %s training images; over its own %s that is %s steps "
+                 "(--iterations)",
+                 (double)recipe_images(recipe) / (double)theirs, units_format_count(images, count[0]),
+                 units_format_count(theirs, count[1]), units_format_count(recipe_steps(recipe, plan->batch), count[2]));
+    page_text(stdout, 0, 2, &text);
 }
 
 static void say_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
@@ -305,7 +318,7 @@ static void say_begin(const struct plan *plan, const struct train_command *c, co
            plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
            units_format_bytes(train_planned_bytes(plan), bytes), c->options.iterations,
            c->options.iterations == 1 ? "" : "s");
-    if (c->papers_steps) say_length(c, plan);
+    say_recipe(c, plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
     if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
@@ -322,6 +335,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(train_command_backend(c, plan, err));
     TRY(train_check_memory(plan, c->runs_on, err));
     TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
+    if (!c->recipe_word) c->recipe = *recipe_for(&plan->spec);
     TRY(choose_iterations(c, plan, err));
     TRY(choose_schedule(c, plan, err));
     TRY(train_check_dataset(plan, &c->options, c->options.dataset, err));
@@ -435,6 +449,15 @@ static bool read_lag(struct train_options *o, struct error *err)
     return true;
 }
 
+/* A recipe that is named says the batch too, where a model is planned. */
+static bool take_recipe(struct train_command *c, const char *word, struct error *err)
+{
+    if (!c->recipe_word) return true;
+    TRY(recipe_read(c->recipe_word, "--recipe", &c->recipe, err));
+    if (!train_command_names_file(word) && c->flags.batch == 0) c->flags.batch = c->recipe.batch;
+    return true;
+}
+
 #define OPTIONS(specs) (sizeof(specs) / sizeof((specs)[0]))
 
 static bool parse_command(int argc, char **argv, struct train_command *c, const char **word, struct error *err)
@@ -458,6 +481,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"evaluate-images", 0, OPTION_COUNT, &o->evaluate_images, 1, 1e15},
         {"no-evaluate", 0, OPTION_FLAG, &o->skip_evaluation, 0, 0},
         {"backend", 0, OPTION_TEXT, &c->backend, 0, 0},
+        {"recipe", 0, OPTION_TEXT, &c->recipe_word, 0, 0},
         {"schedule", 0, OPTION_TEXT, &c->change.kind, 0, 0},
         {"learning-rate", 0, OPTION_REAL, &c->change.base, 1e-12, 1000},
         {"warm-up", 0, OPTION_COUNT, &c->change.warm_steps, 0, 1e15},
@@ -486,8 +510,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         return error_set(err, ERROR_INPUT,
                          "--record-steps: what is recorded goes to a trace; --trace FILE is wanted with it");
     if (c->top && !c->trace) return error_set(err, ERROR_INPUT, "--top: shows a trace; --trace FILE is wanted with it");
-    o->augment = !c->no_augment;
-    return true;
+    return take_recipe(c, *word, err);
 }
 
 static int run(int argc, char **argv, struct error *err)

@@ -16,10 +16,12 @@ struct train_command {
     const char *word; /* a plan file or a model */
     struct schedule_change change;
     double epochs, momentum, weight_decay;
+    const char *recipe_word; /* --recipe */
+    struct recipe recipe;    /* that one, or the model's own */
     uint64_t time_every, trace_queue;
     bool no_augment, top;
     uint64_t recorded_first, recorded_count; /* steps that are timed whatever it costs, from 0 */
-    bool papers_steps; /* iterations are the papers' passes over these images */
+    bool papers_steps; /* iterations are the recipe's passes over these images */
     const struct backend *runs_on;
     struct host_gpus gpus; /* once looked for */
     bool looked;

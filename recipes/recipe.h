@@ -1,37 +1,73 @@
 /* What the papers and their releases train with, each once: the planner's lengths and prices of whole runs and the
- * trainer's schedules are read off the same rows. */
+ * trainer's schedules are read off the same recipes. Each is a file in this folder; others can be read. */
 #ifndef FATHOM_RECIPE_H
 #define FATHOM_RECIPE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "errors.h"
 #include "model.h"
+#include "text.h"
 
+enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEPS, SCHEDULE_PLATEAU, SCHEDULE_COSINE };
+
+#define RECIPE_MOST_DROPS 8
+#define RECIPE_NAME       40
+#define RECIPE_SOURCE     256
+
+/* The fields are named as the keys of a file. A run is so many passes over the images: on others than the recipe's, or in
+ * other batches, all that is counted in iterations or epochs keeps its share of the run. */
 struct recipe {
-    const char *name;
-    const char *source;      /* where the figures come from */
-    uint32_t batch;          /* of a step, for which rate and warm_steps are given */
-    uint64_t images;         /* shown in the whole run, each as often as it is seen */
-    double rate;             /* of learning, at first */
-    double factor;           /* by which it is multiplied when it falls */
-    uint32_t first, last;    /* it falls after 1/first of the run and 1/last before its end; 0 = at plateaus */
-    uint32_t patience;       /* at plateaus: evaluations without a better error */
-    uint64_t warm_steps;     /* at a tenth of the rate before that; 0 = none */
-    double warm_until_error; /* > 0: or until the training error is below this */
-    double momentum, weight_decay;
-    float bn_momentum;       /* running = (1 - m) running + m batch */
+    char name[RECIPE_NAME];
+    char source[RECIPE_SOURCE]; /* where the figures come from */
+    uint64_t batch;             /* of a step, for which iterations and rates are given */
+    uint64_t training_images;   /* of the data that it is for: an epoch */
+    uint64_t iterations, epochs; /* of the whole run: one of them, the other 0 */
+    enum schedule_kind schedule;
+    double learning_rate;                 /* at first */
+    uint64_t drops[RECIPE_MOST_DROPS];    /* steps: after so many iterations, or epochs, as the length is given */
+    uint32_t drop_count;
+    double drop_factor;                   /* steps, plateau: by which the rate is multiplied */
+    uint64_t patience;                    /* plateau: evaluations without a better error */
+    uint64_t warm_up_iterations;          /* at warm_up_rate before that; 0 = none */
+    double warm_up_rate;
+    double warm_up_until_error;           /* > 0: or until the training error is below this */
+    double momentum;
+    bool nesterov;
+    double weight_decay;
+    double bn_momentum;                   /* running = (1 - m) running + m batch */
+    bool augment;
 };
 
 /* The recipe of a model. Never NULL. */
 const struct recipe *recipe_for(const struct model_spec *spec);
 
+/* Recipe i of those that are here, NULL after the last. */
+const struct recipe *recipe_at(size_t i);
+
+/* Whether a word is a path: one with a slash or a dot. Names have neither. */
+bool recipe_names_file(const char *word);
+/* The recipe of that name, or in that file. ERROR_INPUT names the file, the key and what would be right; of a name (with
+ * the flag that it was given to) or key that there is not the nearest. */
+bool recipe_read(const char *word, const char *flag, struct recipe *recipe, struct error *err);
+/* Appends it as such a file. */
+void recipe_write(const struct recipe *recipe, struct text *text);
+
+/* Training images shown in the whole run, each as often as it is seen. */
+uint64_t recipe_images(const struct recipe *recipe);
+
+/* The same passes over other images, of which there are so many; at least one image. */
+uint64_t recipe_images_over(const struct recipe *recipe, uint64_t images);
+
 /* Steps of a whole run at another batch: the same images, the last step's rounded up. */
-uint64_t recipe_steps(const struct recipe *recipe, uint32_t batch);
+uint64_t recipe_steps(const struct recipe *recipe, uint64_t batch);
 
 /* Training images of a dataset: CIFAR's 50,000, or ImageNet's 1,281,167 (ILSVRC 2012). */
 uint64_t recipe_epoch_images(enum dataset_kind dataset);
 
-/* Steps of as many passes as the papers' over other training images, of which there are so many; at least one. */
-uint64_t recipe_steps_over(const struct recipe *recipe, enum dataset_kind papers, uint64_t images, uint32_t batch);
+/* Steps of as many passes as the recipe's over other training images, of which there are so many; at least one. */
+uint64_t recipe_steps_over(const struct recipe *recipe, uint64_t images, uint64_t batch);
 
 #endif

@@ -85,7 +85,7 @@ bool scaling_find(const struct plan_request *request, struct scaling *scaling, s
 bool whole_run_estimate(const struct plan *plan, uint64_t images, double hour_price, struct whole_run *run)
 {
     if (plan->step_seconds <= 0) return false;
-    uint64_t wanted = images ? images : recipe_for(&plan->spec)->images;
+    uint64_t wanted = images ? images : recipe_images(recipe_for(&plan->spec));
     uint64_t steps = wanted / plan->batch + (wanted % plan->batch != 0);
     double seconds = (double)steps * plan->step_seconds;
     double hours = seconds / 3600 * (double)plan->device_count;

@@ -222,6 +222,7 @@ def check_train(folder):
     if kept.read_text() != 'FATHOMTR of an earlier run':
         failures.append('a mistyped command cost the trace of an earlier run')
     check_length(data, folder)
+    check_recipes(data, folder)
     check_disk(folder, plan, data)
 
 
@@ -241,6 +242,28 @@ def check_length(data, folder):
         train.kill()
     complaint = train.stderr.read()
     expect(code == 141 and not complaint and list(save.glob('*.ckpt')), f'nobody reads: exit code {code}: {complaint}')
+
+
+def check_recipes(data, folder):
+    """By name or by path; what an option says wins; of what there is not the nearest is named."""
+    small = ['train', 'resnet-8', '--data', data, '--iterations', 1, '--no-evaluate']
+    refused([*small, '--recipe', 'cifar-relase'], '--recipe', 'cifar-relase', 'did you mean cifar-release')
+    refused([*small, '--recipe', folder / 'none.json'], 'none.json')
+    refused(['recipes', 'cifer'], 'cifer', 'did you mean cifar')
+    refused(['recipes', 'cifar', 'imagenet'], 'imagenet', 'too many')
+    refused(['plan', 'resnet-8', '--gpus', '8GiB', '--recipe', 'imagnet'], '--recipe', 'did you mean imagenet')
+    recipe = json.loads(accepted(['recipes', 'cifar-release']).stdout)
+    accepted(['recipes'], 'cifar-release', 'imagenet-torch')
+    mine = write(folder / 'mine.json', json.dumps({**recipe, 'name': 'mine', 'batch': 16, 'learning_rate': 0.7, 'schedule': 'constant',
+                                                   'drops': None}))
+    refused([*small, '--recipe', mine], 'mine.json', 'drops')
+    recipe = {**recipe, 'name': 'mine', 'batch': 16, 'learning_rate': 0.7, 'schedule': 'constant'}
+    del recipe['drops']
+    write(mine, json.dumps(recipe))
+    accepted([*small, '--recipe', mine], 'batch 16 ', f'recipe mine of {mine}', 'rate 0.7 ')
+    accepted([*small, '--recipe', mine, '--batch', 8, '--learning-rate', 0.2], 'batch 8 ', 'recipe mine', 'rate 0.2 ')
+    write(mine, json.dumps({**recipe, 'momentun': 0.9}))
+    refused([*small, '--recipe', mine], 'mine.json', 'momentun', "'momentum'")
 
 
 def check_disk(folder, plan, data):
@@ -383,7 +406,7 @@ def main():
             failures.append(f'left behind: {left}')
     for typed, meant in (('trian', 'train'), ('plans', 'plan'), ('tp', 'top'), ('device', 'devices'), ('DATA', 'data')):
         refused([typed], f'did you mean {meant}?')
-    for command in ('plan', 'train', 'top', 'trace', 'place', 'devices', 'data'):
+    for command in ('plan', 'train', 'top', 'trace', 'place', 'devices', 'data', 'recipes'):
         page = run('help', command)
         for part in ('SYNOPSIS', 'DESCRIPTION', 'EXIT STATUS', 'EXAMPLES'):
             if page.returncode or part not in page.stdout:

@@ -2,6 +2,10 @@
 #include <criterion/criterion.h>
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "rate.h"
 #include "recipe.h"
@@ -80,11 +84,141 @@ Test(recipe, passes_are_those_of_the_papers_over_any_images)
 {
     struct model_spec small = spec_of("resnet-110"), large = spec_of("resnet-50");
     const struct recipe *cifar = recipe_for(&small), *imagenet = recipe_for(&large);
-    cr_expect_eq(recipe_steps_over(cifar, DATASET_CIFAR10, 50000, 128), 64000);
-    cr_expect_eq(recipe_steps_over(cifar, DATASET_CIFAR10, 10000, 128), 12800);
-    cr_expect_eq(recipe_steps_over(imagenet, DATASET_IMAGENET, 1281167, 256), 600000);
-    cr_expect_eq(recipe_steps_over(imagenet, DATASET_IMAGENET, 100, 32), 375); /* 119.9 passes */
-    cr_expect_eq(recipe_steps_over(imagenet, DATASET_IMAGENET, 1, 256), 1);
+    cr_expect_eq(recipe_steps_over(cifar, 50000, 128), 64000);
+    cr_expect_eq(recipe_steps_over(cifar, 10000, 128), 12800);
+    cr_expect_eq(recipe_steps_over(imagenet, 1281167, 256), 600000);
+    cr_expect_eq(recipe_steps_over(imagenet, 100, 32), 375); /* 119.9 passes */
+    cr_expect_eq(recipe_steps_over(imagenet, 1, 256), 1);
+}
+
+/* ResNet-200 on 400 photographs in batches of 4: 90 passes, and no 28,826,258 steps. */
+Test(recipe, a_small_set_ends_in_sight)
+{
+    struct model_spec spec = spec_of("resnet-200");
+    const struct recipe *recipe = recipe_for(&spec);
+    uint64_t steps = recipe_steps_over(recipe, 400, 4);
+    struct schedule schedule = schedule_for(recipe, steps, 4);
+    cr_expect_eq(recipe_steps(recipe, 4), 28826258);
+    cr_expect_eq(steps, 9000);
+    cr_expect_eq(schedule.drops[0], 3000);
+    cr_expect_eq(schedule.drops[1], 6000);
+}
+
+/* ---- By name and as files ---- */
+
+static struct recipe read_recipe(const char *word)
+{
+    struct recipe recipe;
+    struct error err = {0};
+    cr_assert(recipe_read(word, "--recipe", &recipe, &err), "%s: %s", word, err.text);
+    return recipe;
+}
+
+static void check_same_text(const struct recipe *a, const struct recipe *b)
+{
+    struct text texts[2] = {0};
+    recipe_write(a, &texts[0]);
+    recipe_write(b, &texts[1]);
+    cr_assert_not(texts[0].failed || texts[1].failed);
+    cr_expect_str_eq(texts[0].bytes, texts[1].bytes);
+    text_finish(&texts[0]);
+    text_finish(&texts[1]);
+}
+
+Test(recipe, those_that_are_built_in_are_the_files)
+{
+    size_t count = 0;
+    for (const struct recipe *recipe; (recipe = recipe_at(count)); count++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/recipes/%s.json", getenv("FATHOM_SOURCE"), recipe->name);
+        struct recipe file = read_recipe(path), named = read_recipe(recipe->name);
+        check_same_text(&file, recipe);
+        check_same_text(&named, recipe);
+    }
+    cr_expect_geq(count, 10);
+}
+
+Test(recipe, releases_train_as_their_code_says)
+{
+    struct recipe deep = read_recipe("cifar-release"), torch = read_recipe("imagenet-torch");
+    struct schedule schedule = schedule_for(&deep, 0, 64);
+    cr_expect_eq(schedule.iterations, 156250); /* 200 epochs of 50,000 images */
+    cr_expect_eq(schedule.drops[0], 62500);    /* 80 epochs */
+    cr_expect_eq(schedule.drops[1], 94531);    /* 121 */
+    cr_expect_float_eq(schedule.base, 0.1, 1e-12);
+    cr_expect(deep.nesterov && torch.nesterov && torch.epochs == 90 && torch.batch == 256);
+}
+
+/* A recipe with other figures, in a file of the caller's. */
+static bool read_text(const char *json, struct recipe *recipe, struct error *err)
+{
+    char path[] = "/tmp/fathom-recipe-XXXXXX";
+    int fd = mkstemp(path);
+    cr_assert(fd >= 0 && write(fd, json, strlen(json)) == (ssize_t)strlen(json) && close(fd) == 0);
+    bool ok = recipe_read(path, "--recipe", recipe, err);
+    cr_assert_eq(unlink(path), 0);
+    return ok;
+}
+
+#define BASE "\"batch\": 10, \"training_images\": 1000, \"learning_rate\": 0.2, \"momentum\": 0.5, \"weight_decay\": 0"
+
+Test(recipe, a_file_of_ones_own_is_scaled_as_the_papers)
+{
+    struct recipe recipe;
+    struct error err = {0};
+    cr_assert(read_text("{" BASE
+                        ", \"epochs\": 8, \"schedule\": \"steps\", \"drops\": [2, 4, 6], \"drop_factor\": 0.5, "
+                        "\"warm_up_iterations\": 80, \"warm_up_rate\": 0.05}",
+                        &recipe, &err),
+              "%s", err.text);
+    cr_expect(recipe.augment && !recipe.nesterov && recipe.bn_momentum > 0);
+    struct schedule schedule = schedule_for(&recipe, recipe_steps_over(&recipe, 500, 10), 10);
+    struct schedule_state state = schedule_begin();
+    static const struct {
+        uint64_t step;
+        double rate;
+    } rows[] = {{0, 0.05}, {39, 0.05}, {40, 0.2}, {99, 0.2}, {100, 0.1}, {200, 0.05}, {300, 0.025}};
+    cr_expect_eq(schedule.iterations, 400);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        cr_expect_float_eq(schedule_rate_at(&schedule, &state, rows[i].step), rows[i].rate, 1e-12, "step %lu",
+                           (unsigned long)rows[i].step);
+    struct schedule_change change = {NULL, 0.4, UINT64_MAX}; /* an option wins; the warm-up keeps its share */
+    cr_assert(schedule_change(&schedule, &change, &err));
+    cr_expect_float_eq(schedule_rate_at(&schedule, &state, 0), 0.1, 1e-12);
+    cr_expect_float_eq(schedule_rate_at(&schedule, &state, 40), 0.4, 1e-12);
+}
+
+Test(recipe, faults_of_a_file_are_named)
+{
+    static const struct {
+        const char *json, *says;
+    } rows[] = {
+        {"[]", "object"},
+        {"{}", "'batch'"},
+        {"{" BASE ", \"epoch\": 8, \"schedule\": \"constant\"}", "'epoch' in a recipe; the nearest is 'epochs'"},
+        {"{" BASE ", \"schedule\": \"constant\"}", "neither"},
+        {"{" BASE ", \"epochs\": 8, \"iterations\": 9, \"schedule\": \"constant\"}", "both"},
+        {"{" BASE ", \"epochs\": 0, \"schedule\": \"constant\"}", "1 to 1e+06"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"step\"}", "did you mean steps"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"steps\"}", "missing"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"cosine\", \"drops\": [3]}", "they go with 'steps'"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"steps\", \"drops\": [3, 3]}", "above 3 is wanted in place 2"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"steps\", \"drops\": [3, 8]}", "ends after 8 epochs"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"steps\", \"drops\": []}", "0 numbers"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"constant\", \"patience\": 2}", "it goes with 'plateau'"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"constant\", \"warm_up_rate\": 0.1}", "go together"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"constant\", \"warm_up_rate\": 0.1, \"warm_up_iterations\": 800}",
+         "the run has 800"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"constant\", \"bn_momentum\": 2}", "'bn_momentum' is 2"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"constant\", \"name\": \"\"}", "'name' has 0 bytes"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct recipe recipe;
+        struct error err = {0};
+        cr_expect_not(read_text(rows[i].json, &recipe, &err), "%s", rows[i].json);
+        cr_expect_eq(err.kind, ERROR_INPUT);
+        cr_expect(strstr(err.text, rows[i].says), "%s: %s", rows[i].json, err.text);
+    }
 }
 
 Test(recipe, every_row_says_where_it_is_from)
@@ -93,7 +227,8 @@ Test(recipe, every_row_says_where_it_is_from)
         struct model_spec spec = spec_of(models[m]);
         const struct recipe *recipe = recipe_for(&spec);
         cr_expect_not_null(strstr(recipe->source, "arXiv:"), "%s", recipe->name);
-        cr_expect(recipe->rate > 0 && recipe->momentum > 0 && recipe->bn_momentum > 0 && recipe->batch > 0);
-        cr_expect((recipe->first > 0) == (recipe->last > 0) && (recipe->first > 0) != (recipe->patience > 0));
+        cr_expect(recipe->learning_rate > 0 && recipe->momentum > 0 && recipe->bn_momentum > 0 && recipe->batch > 0);
+        cr_expect((recipe->drop_count > 0) != (recipe->patience > 0));
+        cr_expect_eq(recipe->training_images, recipe_epoch_images(spec.dataset), "%s", recipe->name);
     }
 }

@@ -9,35 +9,40 @@
 
 /* The rate grows with the batch (arXiv:1706.02677); the authors' own release trained CIFAR nets at half the batch with
  * the same rate, so that it shrinks below half only. */
-static double scaled_rate(double rate, uint32_t batch, uint32_t reference)
+static double scaled_rate(double rate, uint32_t batch, uint64_t reference)
 {
-    if (batch > reference) return rate * batch / reference;
-    return batch < reference / 2 ? rate * batch / (reference / 2) : rate;
+    if (batch > reference) return rate * batch / (double)reference;
+    return batch < reference / 2 ? rate * batch / (double)(reference / 2) : rate;
+}
+
+/* What is at `part` of `whole` stands there in a run of any length; to the nearest step. */
+static uint64_t scaled_step(uint64_t iterations, uint64_t part, uint64_t whole)
+{
+    return iterations / whole * part + (iterations % whole * part + whole / 2) / whole;
 }
 
 static void add_warm_up(const struct recipe *recipe, struct schedule *schedule)
 {
-    uint64_t whole = recipe_steps(recipe, recipe->batch);
-    if (recipe->warm_steps == 0) return;
-    schedule->warm_rate = schedule->base / 10;
-    schedule->warm_steps = (schedule->iterations * recipe->warm_steps + whole / 2) / whole;
-    schedule->warm_until_error = recipe->warm_until_error;
+    if (recipe->warm_up_iterations == 0) return;
+    schedule->warm_rate = schedule->base * (recipe->warm_up_rate / recipe->learning_rate);
+    schedule->warm_steps =
+        scaled_step(schedule->iterations, recipe->warm_up_iterations, recipe_steps(recipe, recipe->batch));
+    schedule->warm_until_error = recipe->warm_up_until_error;
 }
 
 struct schedule schedule_for(const struct recipe *recipe, uint64_t iterations, uint32_t batch)
 {
     if (iterations == 0) iterations = recipe_steps(recipe, batch);
-    struct schedule schedule = {.kind = SCHEDULE_PLATEAU,
-                                .base = scaled_rate(recipe->rate, batch, recipe->batch),
-                                .factor = recipe->factor,
-                                .patience = recipe->patience,
-                                .iterations = iterations};
+    struct schedule schedule = {.kind = recipe->schedule,
+                                .base = scaled_rate(recipe->learning_rate, batch, recipe->batch),
+                                .factor = recipe->drop_factor,
+                                .patience = (uint32_t)recipe->patience,
+                                .iterations = iterations,
+                                .drop_count = recipe->drop_count};
     add_warm_up(recipe, &schedule);
-    if (recipe->first == 0) return schedule;
-    schedule.kind = SCHEDULE_STEPS;
-    schedule.drops[0] = iterations / recipe->first;
-    schedule.drops[1] = iterations - iterations / recipe->last;
-    schedule.drop_count = 2;
+    for (uint32_t i = 0; i < recipe->drop_count; i++)
+        schedule.drops[i] =
+            scaled_step(iterations, recipe->drops[i], recipe->iterations ? recipe->iterations : recipe->epochs);
     return schedule;
 }
 
@@ -85,12 +90,13 @@ static bool change_kind(const char *text, struct schedule *schedule, struct erro
 bool schedule_change(struct schedule *schedule, const struct schedule_change *change, struct error *err)
 {
     TRY(change_kind(change->kind, schedule, err));
+    double warm_share = schedule->warm_rate > 0 ? schedule->warm_rate / schedule->base : 0.1;
     if (!isnan(change->base)) schedule->base = change->base;
     if (change->warm_steps != UINT64_MAX) {
         schedule->warm_steps = change->warm_steps;
         schedule->warm_until_error = 0;
     }
-    if (schedule->warm_steps > 0) schedule->warm_rate = schedule->base / 10;
+    if (schedule->warm_steps > 0) schedule->warm_rate = schedule->base * warm_share;
     return true;
 }
 

@@ -9,9 +9,7 @@
 #include "errors.h"
 #include "recipe.h"
 
-enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEPS, SCHEDULE_PLATEAU, SCHEDULE_COSINE };
-
-#define SCHEDULE_MOST_DROPS 8
+#define SCHEDULE_MOST_DROPS RECIPE_MOST_DROPS
 
 struct schedule {
     enum schedule_kind kind;
@@ -41,7 +39,8 @@ struct schedule_state {
 struct schedule_state schedule_begin(void);
 /* What is wanted otherwise than the recipe has it. */
 struct schedule_change {
-    const char *kind;    /* paper, constant, cosine, plateau, or steps after which the rate falls: 320,480; NULL = paper */
+    const char *kind;    /* paper (the recipe's), constant, cosine, plateau, or steps after which the rate falls: 320,480;
+                          * NULL = paper */
     double base;         /* NAN = as it is */
     uint64_t warm_steps; /* UINT64_MAX = as it is */
 };

@@ -38,6 +38,12 @@ static uint32_t scale_streak(const struct train_options *o)
     return o->scale_streak > 0 && o->scale_streak < UINT32_MAX ? (uint32_t)o->scale_streak : LOSS_SCALE_STREAK;
 }
 
+static double bn_momentum(const struct run *run)
+{
+    double given = run->options->bn_momentum;
+    return given > 0 ? given : recipe_for(&run->plan->spec)->bn_momentum;
+}
+
 static bool submit_step(struct run *run, struct error *err)
 {
     const struct train_options *o = run->options;
@@ -52,7 +58,7 @@ static bool submit_step(struct run *run, struct error *err)
                               .momentum = (float)o->momentum,
                               .weight_decay = (float)o->weight_decay,
                               .nesterov = o->nesterov,
-                              .bn_momentum = recipe_for(&run->plan->spec)->bn_momentum,
+                              .bn_momentum = (float)bn_momentum(run),
                               .scale_streak = scale_streak(o)};
     run_set_normalisation(run);
     run->in_flight++;

@@ -1,0 +1,86 @@
+#include "command.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "page.h"
+#include "recipe.h"
+#include "units.h"
+
+static const char manual[] = "NAME\n"
+                             "    fathom recipes - what the papers and their releases train with\n"
+                             "\n"
+                             "SYNOPSIS\n"
+                             "    fathom recipes\n"
+                             "    fathom recipes NAME|FILE\n"
+                             "\n"
+                             "DESCRIPTION\n"
+                             "    Lists the recipes for `fathom train --recipe NAME`, or prints one as a JSON\n"
+                             "    file, which can be copied, changed and given to --recipe by its path (a word\n"
+                             "    with a slash or a dot). A recipe and a plan fix a run.\n"
+                             "\n"
+                             "    A run is so many passes over the images. On other images than the recipe's,\n"
+                             "    or in other batches, drops of the rate and the warm-up keep their share of\n"
+                             "    it, and the rate follows the batch.\n"
+                             "\n"
+                             "KEYS\n"
+                             "    name, source          what it is called (the file's name if not given) and\n"
+                             "                          where its figures come from\n"
+                             "    batch                 of a step, for which iterations and rates are given\n"
+                             "    training_images       of the data it is for; a pass over them is an epoch\n"
+                             "    iterations or epochs  of the whole run\n"
+                             "    schedule              constant, steps, plateau or cosine\n"
+                             "    learning_rate         at first\n"
+                             "    drops                 steps: after how many iterations (or epochs, as the\n"
+                             "                          run is given in) the rate falls, like [30, 60]\n"
+                             "    drop_factor           by which it is multiplied then; 0.1 if not given\n"
+                             "    patience              plateau: evaluations without a better error before the\n"
+                             "                          rate falls\n"
+                             "    warm_up_iterations, warm_up_rate\n"
+                             "                          the rate of the first iterations\n"
+                             "    warm_up_until_error   the warm-up ends once the training error is below this\n"
+                             "    momentum, weight_decay, nesterov (false if not given)\n"
+                             "    bn_momentum           weight of a batch in batch normalisation's running\n"
+                             "                          statistics; 0.1 if not given\n"
+                             "    augment               random crops and flips; true if not given\n"
+                             "\n"
+                             "EXIT STATUS\n"
+                             "    0 done; 2 there is no such recipe, or a file is wrong\n"
+                             "\n"
+                             "EXAMPLES\n"
+                             "    fathom recipes cifar-110 > mine.json\n"
+                             "    fathom train resnet-110 --recipe ./mine.json --data cifar-10-batches-bin\n";
+
+static void print_row(const struct recipe *recipe)
+{
+    char length[UNITS_TEXT];
+    uint64_t count = recipe->iterations ? recipe->iterations : recipe->epochs;
+    page_row(stdout, recipe->name, "batch %" PRIu64 ", %s %s; %s", recipe->batch, units_format_count(count, length),
+             recipe->iterations ? "iterations" : "epochs", recipe->source);
+}
+
+static bool print_recipe(const char *word, struct error *err)
+{
+    struct recipe recipe;
+    struct text text = {0};
+    TRY(recipe_read(word, "recipes", &recipe, err));
+    recipe_write(&recipe, &text);
+    if (text.failed)
+        error_memory(err, text.length, "a recipe");
+    else
+        fputs(text.bytes, stdout);
+    text_finish(&text);
+    return err->kind == ERROR_NONE;
+}
+
+static int run(int argc, char **argv, struct error *err)
+{
+    const char *word = NULL;
+    size_t words;
+    if (!options_parse(argc, argv, NULL, 0, &word, 1, &words, err)) return 2;
+    if (words > 0) return print_recipe(word, err) ? 0 : 2;
+    for (size_t i = 0; recipe_at(i); i++) print_row(recipe_at(i));
+    return 0;
+}
+
+const struct command command_recipes = {"recipes", "list what the papers train with, or print one", manual, run, NULL};
