@@ -247,6 +247,8 @@ cudaError_t EXPORTED cudaDeviceReset(void)
         s->hung = false;
         s->count = 0;
         s->done = s->submitted;
+        s->waits = false;
+        s->replay = NULL;
     }
     while (d->memory.allocations) region_give(&d->memory, d->memory.base + d->memory.allocations->offset);
     d->sticky = cudaSuccess;

@@ -255,10 +255,9 @@ cudaError_t EXPORTED cudaGraphNodeGetType(cudaGraphNode_t node, enum cudaGraphNo
 {
     BEGIN("GraphNodeGetType", CALL_USUAL);
     static const enum cudaGraphNodeType types[] = {
-        [WORK_KERNEL] = cudaGraphNodeTypeKernel,
-        [WORK_COPY] = cudaGraphNodeTypeMemcpy,
-        [WORK_FILL] = cudaGraphNodeTypeMemset,
-        [WORK_CALL] = cudaGraphNodeTypeKernel,
+        [WORK_KERNEL] = cudaGraphNodeTypeKernel, [WORK_COPY] = cudaGraphNodeTypeMemcpy,
+        [WORK_FILL] = cudaGraphNodeTypeMemset,   [WORK_CALL] = cudaGraphNodeTypeKernel,
+        [WORK_SUM] = cudaGraphNodeTypeKernel,
     };
     *type = types[node->work->kind];
     return call_leave(cudaSuccess);
@@ -350,54 +349,99 @@ cudaError_t EXPORTED cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t handle)
     return call_leave(cudaSuccess);
 }
 
-static bool run_node(const struct command *c, struct CUstream_st *s, struct CUgraphNode_st *node, struct clock *clocks,
-                     uint32_t *at)
+/* A launch that is under way: it may wait for other ranks and go on later. */
+struct replay {
+    size_t *missing; /* of each node, what it waits for */
+    size_t *ready, ready_count;
+    size_t *first, *after; /* the nodes that follow node i: after[first[i]] to after[first[i + 1]] */
+    struct clock *clocks;
+    bool *began;
+    uint32_t at[MOST_GRAPH_LANES];
+};
+
+static void find_followers(struct replay *r, const struct node_set *nodes)
 {
-    struct clock *clock = &clocks[node->number];
-    *clock = c->clock;
-    for (size_t k = 0; k < node->before.count; k++) clock_learn(clock, &clocks[node->before.nodes[k]->number]);
+    size_t edges = 0, count = nodes->count;
+    for (size_t i = 0; i < count; i++) {
+        const struct node_set *before = &nodes->nodes[i]->before;
+        r->missing[i] = before->count;
+        edges += before->count;
+        for (size_t k = 0; k < before->count; k++) r->first[before->nodes[k]->number + 2]++;
+        if (before->count == 0) r->ready[r->ready_count++] = i;
+    }
+    for (size_t i = 2; i < count + 2; i++) r->first[i] += r->first[i - 1];
+    r->after = need(calloc(edges + 1, sizeof *r->after));
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < nodes->nodes[i]->before.count; k++)
+            r->after[r->first[nodes->nodes[i]->before.nodes[k]->number + 1]++] = i;
+}
+
+static struct replay *replay_new(const struct command *c)
+{
+    const struct node_set *nodes = &c->graph->nodes;
+    struct replay *r = NEW(struct replay);
+    r->missing = need(calloc(nodes->count + 1, sizeof *r->missing));
+    r->ready = need(calloc(nodes->count + 1, sizeof *r->ready));
+    r->first = need(calloc(nodes->count + 2, sizeof *r->first));
+    r->clocks = need(calloc(nodes->count + 1, sizeof *r->clocks));
+    r->began = need(calloc(nodes->count + 1, sizeof *r->began));
+    memcpy(r->at, c->graph_at, sizeof r->at);
+    find_followers(r, nodes);
+    return r;
+}
+
+static void replay_free(struct replay *r)
+{
+    free(r->missing);
+    free(r->ready);
+    free(r->first);
+    free(r->after);
+    free(r->clocks);
+    free(r->began);
+    free(r);
+}
+
+static enum outcome run_node(const struct command *c, struct CUstream_st *s, struct CUgraphNode_st *node)
+{
+    struct replay *r = s->replay;
+    struct clock *clock = &r->clocks[node->number];
     uint8_t lane = s->graph_lanes[node->lane];
-    clock->at[lane] = ++at[node->lane];
+    if (!r->began[node->number]) {
+        *clock = c->clock;
+        for (size_t k = 0; k < node->before.count; k++) clock_learn(clock, &r->clocks[node->before.nodes[k]->number]);
+        clock->at[lane] = ++r->at[node->lane];
+        r->began[node->number] = true;
+    }
     return work_run(node->work, node, s->device, clock, lane);
 }
 
+static void finish_node(struct replay *r, size_t place)
+{
+    size_t node = r->ready[place];
+    r->ready[place] = r->ready[--r->ready_count];
+    for (size_t k = r->first[node]; k < r->first[node + 1]; k++)
+        if (--r->missing[r->after[k]] == 0) r->ready[r->ready_count++] = r->after[k];
+    progress++;
+}
+
 /* Nodes of one lane run in the order of its stream, which their edges are. */
-bool graph_run(const struct command *c, struct CUstream_st *s)
+enum outcome graph_run(const struct command *c, struct CUstream_st *s)
 {
     struct CUgraphExec_st *x = c->graph;
-    size_t count = x->nodes.count, *missing = need(calloc(count + 1, sizeof *missing)), *ready, ready_count = 0;
-    size_t *first, *after;
-    struct clock *clocks = need(calloc(count + 1, sizeof *clocks));
-    uint32_t at[MOST_GRAPH_LANES];
-    bool hangs = false;
-    memcpy(at, c->graph_at, sizeof at);
-    ready = need(calloc(count + 1, sizeof *ready));
-    first = need(calloc(count + 2, sizeof *first));
-    size_t edges = 0;
-    for (size_t i = 0; i < count; i++) {
-        const struct node_set *before = &x->nodes.nodes[i]->before;
-        missing[i] = before->count;
-        edges += before->count;
-        for (size_t k = 0; k < before->count; k++) first[before->nodes[k]->number + 2]++;
-        if (missing[i] == 0) ready[ready_count++] = i;
+    if (!s->replay) s->replay = replay_new(c);
+    struct replay *r = s->replay;
+    while (r->ready_count > 0) {
+        size_t place = (size_t)draw(r->ready_count), tried = 0;
+        enum outcome outcome = WAITS;
+        for (; outcome == WAITS && tried < r->ready_count; tried++) { /* others get on beside what waits */
+            if (tried > 0) place = (place + 1) % r->ready_count;
+            outcome = run_node(c, s, x->nodes.nodes[r->ready[place]]);
+        }
+        if (outcome != DONE) return outcome;
+        finish_node(r, place);
     }
-    for (size_t i = 2; i < count + 2; i++) first[i] += first[i - 1];
-    after = need(calloc(edges + 1, sizeof *after));
-    for (size_t i = 0; i < count; i++)
-        for (size_t k = 0; k < x->nodes.nodes[i]->before.count; k++)
-            after[first[x->nodes.nodes[i]->before.nodes[k]->number + 1]++] = i;
-    while (ready_count > 0 && !hangs) {
-        size_t chosen = (size_t)draw(ready_count), node = ready[chosen];
-        ready[chosen] = ready[--ready_count];
-        hangs = run_node(c, s, x->nodes.nodes[node], clocks, at);
-        for (size_t k = first[node]; k < first[node + 1]; k++)
-            if (--missing[after[k]] == 0) ready[ready_count++] = after[k];
-    }
+    replay_free(r);
+    s->replay = NULL;
     counts.graph_launches++;
-    free(missing);
-    free(ready);
-    free(first);
-    free(after);
-    free(clocks);
-    return hangs;
+    return DONE;
 }

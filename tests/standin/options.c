@@ -56,6 +56,13 @@ static void read_cupti(const char *text)
     options.cupti_misjoins = strstr(text, "misjoins");
 }
 
+static void read_nccl(const char *text)
+{
+    options.nccl_absent = strstr(text, "absent");
+    options.nccl_async = strstr(text, "async");
+    options.nccl_stuck = strstr(text, "stuck");
+}
+
 static void read_capability(const char *text)
 {
     if (sscanf(text, "%u.%u", &options.major, &options.minor) != 2) refuse("not a capability", text);
@@ -104,6 +111,8 @@ static void read_option(const char *key, const char *value)
         read_engines(value);
     else if (strcmp(key, "cupti") == 0)
         read_cupti(value);
+    else if (strcmp(key, "nccl") == 0)
+        read_nccl(value);
     else
         refuse("no such option", key);
 }

@@ -1,16 +1,17 @@
-/* CUDA's runtime, cuDNN and CUPTI without a GPU, at the level of the calls that trainer/cuda makes: a library that is found as
- * libcudart.so.13, libcudnn.so.9 and libcupti.so.13 with CUDA_HOME=build/tests/standin. It never links the product's code, except for the
+/* CUDA's runtime, cuDNN, CUPTI and NCCL without a GPU, at the level of the calls that trainer/cuda makes: a library that is found as
+ * libcudart.so.13, libcudnn.so.9, libcupti.so.13 and libnccl.so.2 with CUDA_HOME=build/tests/standin. It never links the product's code, except for the
  * kernels, which are what it runs.
  *
  * What goes to a stream is queued. It is run in the calls that wait for it, as late as possible, in a seeded random order
  * that events allow; graphs are replayed in a random topological order. Vector clocks say for every access (64 bytes a
  * clock) whether it has an ordering edge from the accesses before it that it conflicts with, whatever order it happened to
  * run in. Memory begins as NaN; accesses outside live allocations are seen. What a capture forbids fails with CUDA's own
- * codes. Not shown: weak memory order inside a kernel, timing, what real engines do.
+ * codes. A sum over ranks waits for the streams of all; of what it then knows of other ranks a stream learns nothing, as
+ * each GPU's memory is touched by its own streams alone. Not shown: weak memory order inside a kernel, timing, what real engines do.
  *
  * FATHOM_STANDIN, key=value separated by commas:
  *   gpus=1 name=NVIDIA H200 capability=9.0 memory=8GiB processors=132 driver=13000 seed=1
- *   fail=CALL:N:CODE     the N-th call of cudaCALL or cudnnCALL returns CODE (any number of these)
+ *   fail=CALL:N:CODE     the N-th call of cudaCALL, cudnnCALL or ncclCALL returns CODE (any number of these)
  *   refuse=graph|N       memory is refused after the first launch of a graph, or after the N-th call
  *   hang=N               the N-th kernel that is run never ends
  *   illegal=N            the N-th kernel that is run makes an illegal access, and all calls after it fail
@@ -19,6 +20,8 @@
  *                        nondeterministic: the first; none: no graph has any
  *   cupti=KIND+...       taken: another profiler has it; silent: no records; lost: one in 50 without times; fails: records
  *                        cannot be switched on; misjoins: nodes' ids are wrong
+ *   nccl=KIND+...        absent: the last rank never comes to the others; async: all ranks fail after three sums; stuck: giving
+ *                        up never ends
  * FATHOM_STANDIN_REPORT names a file that gets a report at exit, JSON lines. Without it a process in which a rule was broken
  * exits with 70. */
 #ifndef FATHOM_STANDIN_VENDOR_H

@@ -9,6 +9,7 @@ struct CUstream_st *all_streams;
 struct clock host_clock; /* what the host knows to have been */
 uint32_t lane_time[CLOCK_LANES];
 static bool lane_taken[CLOCK_LANES];
+uint64_t progress;
 
 uint8_t lane_take(void)
 {
@@ -99,22 +100,21 @@ static double now_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-/* True: it hangs. */
-static bool run_command(struct CUstream_st *s, struct command *c)
+static enum outcome run_command(struct CUstream_st *s, struct command *c)
 {
-    bool hangs = false;
+    enum outcome outcome = DONE;
     switch (c->kind) {
     case COMMAND_WORK:
-        hangs = work_run(c->work, NULL, s->device, &c->clock, s->lane);
-        if (!hangs) work_give(c->work);
+        outcome = work_run(c->work, NULL, s->device, &c->clock, s->lane);
+        if (outcome == DONE) work_give(c->work);
         break;
-    case COMMAND_GRAPH: hangs = graph_run(c, s); break;
+    case COMMAND_GRAPH: outcome = graph_run(c, s); break;
     case COMMAND_RECORD:
         if (c->event->records == c->record) c->event->ms = now_ms();
         break;
     case COMMAND_WAIT: break;
     }
-    return hangs;
+    return outcome;
 }
 
 /* A stream that was destroyed and has nothing left to do. */
@@ -128,8 +128,12 @@ static void give_lanes(struct CUstream_st *s)
 static void run_first(struct CUstream_st *s)
 {
     struct command c = s->commands[s->first];
-    s->hung = run_command(s, &c);
-    if (s->hung) return;
+    enum outcome outcome = run_command(s, &c);
+    s->hung = outcome == HANGS;
+    s->waits = outcome == WAITS;
+    s->waited = progress;
+    if (outcome != DONE) return;
+    progress++;
     s->first++;
     s->count--;
     s->done++;
@@ -138,7 +142,7 @@ static void run_first(struct CUstream_st *s)
 
 static bool can_run(const struct CUstream_st *s)
 {
-    if (s->count == 0 || s->hung) return false;
+    if (s->count == 0 || s->hung || (s->waits && s->waited == progress)) return false;
     const struct command *c = &s->commands[s->first];
     return c->kind != COMMAND_WAIT || c->stream->done >= c->sequence;
 }
@@ -176,16 +180,33 @@ bool stream_drive(struct CUstream_st *stream, uint64_t sequence)
         uint64_t candidates = 0;
         for (struct CUstream_st *s = all_streams; s; s = s->next)
             if (can_run(s) && (s->done < s->needed || generous) && draw(++candidates) == 0) chosen = s;
+        if (!chosen && nccl_is_used && !generous) {
+            generous = true; /* other ranks have to get on */
+            continue;
+        }
         if (!chosen) return false;
         run_first(chosen);
     }
     return stream->done >= sequence && !stream->device->sticky;
 }
 
+/* Other threads may still give other ranks what is waited for. */
+static bool drive_with_others(struct CUstream_st *s, uint64_t sequence)
+{
+    for (int i = 0; i < 50000; i++) {
+        if (stream_drive(s, sequence)) return true;
+        if (s->device->sticky || !nccl_is_used) return false;
+        lock_give();
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+        lock_take();
+    }
+    return false;
+}
+
 cudaError_t stream_wait(struct CUstream_st *s, uint64_t sequence, const struct clock *clock)
 {
     if (s->device->sticky) return s->device->sticky;
-    if (stream_drive(s, sequence)) {
+    if (drive_with_others(s, sequence)) {
         clock_learn(&host_clock, clock);
         return cudaSuccess;
     }

@@ -33,6 +33,7 @@ struct vendor_options {
     bool refuse_after_graph;
     uint64_t refuse_after_call, hang, illegal, drop_record, drop_wait;
     bool build_fails, run_fails, all_fail, nondeterministic, no_engines;
+    bool nccl_absent, nccl_async, nccl_stuck;
     bool cupti_taken, cupti_silent, cupti_lost, cupti_fails, cupti_misjoins;
 };
 extern struct vendor_options options;
@@ -133,7 +134,8 @@ struct CUkern_st {
     bool launched;
 };
 
-enum work_kind { WORK_KERNEL, WORK_COPY, WORK_FILL, WORK_CALL };
+enum work_kind { WORK_KERNEL, WORK_COPY, WORK_FILL, WORK_CALL, WORK_SUM };
+struct nccl_sum;
 struct work {
     enum work_kind kind;
     unsigned users;
@@ -152,6 +154,7 @@ struct work {
         uint64_t device_writes, digest; /* of pinned memory when the copy was asked for */
     } copy;
     int byte; /* WORK_FILL: into copy.to */
+    struct nccl_sum *sum; /* owned */
     struct {
         void (*run)(void *context);
         void (*release)(void *context);
@@ -163,9 +166,11 @@ void work_give(struct work *work); /* one user less */
 void work_restart(void);
 /* Of a copy: what its pinned source holds now. */
 void work_note_source(struct work *work);
-/* True: it hangs. node: of the graph that it belongs to, or NULL. */
-bool work_run(struct work *work, const struct CUgraphNode_st *node, struct device *device, const struct clock *clock,
-              uint8_t lane);
+/* WAITS: for other ranks; it is to be run again. */
+enum outcome { DONE, HANGS, WAITS };
+/* node: of the graph that it belongs to, or NULL. */
+enum outcome work_run(struct work *work, const struct CUgraphNode_st *node, struct device *device,
+                      const struct clock *clock, uint8_t lane);
 
 /* ---- Streams ---- */
 
@@ -192,6 +197,9 @@ struct node_set {
 struct CUstream_st {
     struct CUstream_st *next;
     bool alive, blocking, hung;
+    bool waits; /* its first command, for other ranks */
+    uint64_t waited; /* progress then */
+    struct replay *replay; /* of a graph that is its first command; NULL before it has begun */
     struct device *device;
     uint8_t lane, graph_lanes[MOST_GRAPH_LANES]; /* of graphs launched into it; [0] = lane */
     unsigned graph_lane_count;
@@ -289,7 +297,14 @@ uint32_t cupti_launched(enum work_kind kind);
 uint64_t cupti_now(void);
 void cupti_ran(const struct work *work, const struct cupti_run *run);
 
-/* Runs its nodes in a random order. True: one hangs. */
-bool graph_run(const struct command *command, struct CUstream_st *stream);
+/* Runs its nodes in a random order, but for what waits for other ranks. */
+enum outcome graph_run(const struct command *command, struct CUstream_st *stream);
+
+/* ---- NCCL (nccl.c) ---- */
+
+extern bool nccl_is_used;
+extern uint64_t progress; /* grows with all that is done, and whenever a rank comes to a sum or gives one up */
+/* Its rank has come to it. False: others have not. */
+bool nccl_sum_run(struct nccl_sum *sum, const struct clock *clock, uint8_t lane);
 
 #endif

@@ -20,6 +20,7 @@ void work_give(struct work *work)
     if (!work || --work->users > 0) return;
     free(work->launch.arguments);
     free(work->copy.owned);
+    free(work->sum);
     if (work->call.release) work->call.release(work->call.context);
     free(work);
 }
@@ -88,19 +89,21 @@ static void run(struct work *work, struct device *device)
         work->call.run(work->call.context);
         counts.executes++;
         break;
+    case WORK_SUM: break; /* was done by whoever came last */
     }
 }
 
-bool work_run(struct work *work, const struct CUgraphNode_st *node, struct device *device, const struct clock *clock,
-              uint8_t lane)
+enum outcome work_run(struct work *work, const struct CUgraphNode_st *node, struct device *device,
+                      const struct clock *clock, uint8_t lane)
 {
     bool computes = work->kind == WORK_KERNEL || work->kind == WORK_CALL;
-    if (device->sticky) return false;
+    if (work->kind == WORK_SUM && !nccl_sum_run(work->sum, clock, lane)) return WAITS;
+    if (device->sticky) return DONE;
     kernels_begun += computes;
-    if (computes && kernels_begun == options.hang) return true;
+    if (computes && kernels_begun == options.hang) return HANGS;
     if (computes && kernels_begun == options.illegal) {
         device->sticky = cudaErrorIllegalAddress;
-        return false;
+        return DONE;
     }
     access_now = (struct access){.clock = clock, .lane = lane, .what = work->name};
     struct cupti_run ran = {.node = node ? node->id : 0,
@@ -112,5 +115,5 @@ bool work_run(struct work *work, const struct CUgraphNode_st *node, struct devic
     ran.end = cupti_now();
     cupti_ran(work, &ran);
     access_now = (struct access){0};
-    return false;
+    return DONE;
 }

@@ -2,7 +2,7 @@
 #ifndef FATHOM_CUDA_OPS_H
 #define FATHOM_CUDA_OPS_H
 
-#include "cuda_device.h"
+#include "cuda_group.h"
 
 /* The kernel of a family for a type of activations. */
 #define KERNEL_FOR(name, dtype) ((enum kernel_id)(KERNEL_##name##_f32 + (dtype)))
@@ -54,6 +54,10 @@ bool cuda_add_rounding(struct prepared *p, const float *in, void *out, uint64_t 
                        struct error *err);
 bool cuda_add_widening(struct prepared *p, const void *in, float *out, uint64_t count, enum dtype dtype,
                        struct error *err);
+
+/* Sums of f32 (`single`) or f64 over all devices of the step, which group_has_peers says there are. */
+bool cuda_add_group_sum(struct prepared *p, enum group_purpose purpose, const void *in, void *out, uint64_t count,
+                        bool single, struct error *err);
 
 /* ops_bn.c */
 bool cuda_prepare_bn(struct prepared *p, struct error *err);

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "cuda_group.h"
 #include "cuda_slots.h"
 #include "mem.h"
 #include "units.h"
@@ -175,6 +176,7 @@ bool cuda_left_behind(void) { return atomic_load(&left_behind); }
 void cuda_device_destroy(struct device *device)
 {
     if (!device) return;
+    if (!group_leave(device->group, device->lost)) device->busy = true;
     if (device->busy) {
         atomic_store(&left_behind, true);
     } else {

@@ -1,4 +1,5 @@
 #include "cuda_ops.h"
+#include "mem.h"
 
 _Static_assert(DTYPE_F32 == 0 && DTYPE_F16 == 1 && DTYPE_BF16 == 2, "kernels of a family are in the order of dtypes");
 
@@ -92,4 +93,31 @@ bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t wid
     *columns = (struct kernel_columns){(uint32_t)rows, channels, width, tile, lanes, chunk};
     *shape = (struct launch_shape){.blocks = divide_up(rows, chunk), .blocks_y = tiles, .threads = KERNEL_THREADS};
     return true;
+}
+
+/* ---- Sums over devices ---- */
+
+struct group_summing {
+    struct group *group;
+    enum group_purpose purpose;
+    const void *in;
+    void *out;
+    uint64_t count;
+    bool single;
+};
+
+static bool sum_over_group(void *context, struct stream *stream, struct error *err)
+{
+    const struct group_summing *s = context;
+    return group_sum(s->group, s->purpose, s->in, s->out, s->count, s->single, stream, err);
+}
+
+bool cuda_add_group_sum(struct prepared *p, enum group_purpose purpose, const void *in, void *out, uint64_t count,
+                        bool single, struct error *err)
+{
+    TRY(group_prepare(p->device->group, purpose, err));
+    struct group_summing *s = mem_alloc(MEM_KERNEL, 1, sizeof *s);
+    if (!s) return error_memory(err, sizeof *s, "a prepared sum over devices");
+    *s = (struct group_summing){p->device->group, purpose, in, out, count, single};
+    return prepared_call(p, sum_over_group, mem_free, s, err);
 }

@@ -9,11 +9,12 @@ bool cuda_prepare_accumulate(struct prepared *p, struct error *err)
     return ADD_KERNEL(p, KERNEL_accumulate, cuda_grid(p, a.vectors ? a.vectors : a.count), &a, err);
 }
 
-/* Of one device. */
+/* Over all devices of the step; of one alone a copy, if anything. */
 bool cuda_prepare_all_reduce(struct prepared *p, struct error *err)
 {
     const void *in = op_in(p, 0);
     void *out = op_out(p, 0);
+    if (group_has_peers(p->device)) return cuda_add_group_sum(p, GROUP_GRADIENTS, in, out, op_elements(p), true, err);
     return in == out || prepared_copy(p, out, in, p->call.out_tensor[0]->bytes, err);
 }
 

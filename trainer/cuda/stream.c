@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "cuda_group.h"
 #include "cuda_slots.h"
 #include "mem.h"
 
@@ -52,7 +53,8 @@ void cuda_stream_destroy(struct stream *stream)
 {
     if (!stream) return;
     struct device *device = stream->device;
-    if (device->lost && !device->busy && !comes_to_an_end(stream)) device->busy = true;
+    if (device->lost && !device->busy && !(group_leave(device->group, true) && comes_to_an_end(stream)))
+        device->busy = true;
     device->vendor->cuda.StreamDestroy(stream->handle);
     mem_free(stream);
 }
@@ -132,6 +134,7 @@ bool cuda_wait(struct device *device, cudaEvent_t event, uint64_t limit_ns, bool
         if (*done) device->busy = false;
         if (status != cudaErrorNotReady)
             return cuda_check(device->vendor, status, err, "device %" PRIu32, device->options.number);
+        TRY(group_is_well(device->group, err));
         if (limit_ns != UINT64_MAX && clock_now_ns() - begin >= limit_ns) break;
         nanosleep(&(struct timespec){.tv_nsec = (long)nap}, NULL);
     }

@@ -29,8 +29,7 @@ static bool look_in(const char *root, const char *name, char *path, size_t size)
     return false;
 }
 
-/* The loader's own search gets the bare name. */
-static void find_library(const char *name, const char *built, char *path, size_t size)
+void vendor_find(const char *name, const char *built, char *path, size_t size)
 {
     if (look_in(getenv("CUDA_HOME"), name, path, size) || look_in("/usr/local/cuda", name, path, size)) return;
     snprintf(path, size, "%s", built && access(built, R_OK) == 0 ? built : name);
@@ -56,18 +55,19 @@ static bool find_calls(void *handle, struct cuda_calls *cuda, struct error *err)
 
 static bool load_runtime(struct error *err)
 {
-    find_library(RUNTIME, CUDA_RUNTIME_LIBRARY, loaded.cuda_path, sizeof loaded.cuda_path);
+    vendor_find(RUNTIME, CUDA_RUNTIME_LIBRARY, loaded.cuda_path, sizeof loaded.cuda_path);
     void *handle = dlopen(loaded.cuda_path, RTLD_NOW | RTLD_LOCAL);
     if (!handle)
         return error_set(err, ERROR_FAILED,
-                         "CUDA's runtime cannot be loaded: %s; set CUDA_HOME to a folder with lib64/" RUNTIME, dlerror());
+                         "CUDA's runtime cannot be loaded: %s; set CUDA_HOME to a folder with lib64/" RUNTIME,
+                         dlerror());
     return find_calls(handle, &loaded.cuda, err);
 }
 
 static void load(void)
 {
     if (!load_runtime(&fault)) return;
-    find_library(CUDNN, CUDNN_LIBRARY, loaded.cudnn_path, sizeof loaded.cudnn_path);
+    vendor_find(CUDNN, CUDNN_LIBRARY, loaded.cudnn_path, sizeof loaded.cudnn_path);
     loaded.has_cudnn = cudnn_load(loaded.cudnn_path, &loaded.cudnn, &loaded.cudnn_fault);
 }
 

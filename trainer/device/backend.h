@@ -32,7 +32,7 @@ struct device_options {     /* zero = the default */
     bool deterministic;     /* only kernels that give the same bits every time (cpu: always) */
     bool tf32;              /* f32 convolutions and products may round their operands to TF32 (cuda) */
     uint8_t fill;           /* the byte that the arena and host memory begin with */
-    uint64_t wait_limit_ns; /* the longest that a launch itself may wait for other devices (cpu), 0 = for ever */
+    uint64_t wait_limit_ns; /* the longest that a launch itself (cpu) or a meeting with others may wait, 0 = for ever */
 };
 
 struct group_id { uint8_t bytes[128]; }; /* of one group of devices: made once, handed to all of its processes */
@@ -128,8 +128,8 @@ struct backend {
 
     /* Collectives: `size` devices, of one process or several, that agree on an id. group_create makes one rank's membership
      * and waits for nobody; group_join is called by the device's own thread and blocks until all ranks have joined.
-     * OP_ALL_REDUCE and synchronised BN use the device's group; sums are taken in rank order on every device, so that all
-     * devices hold the same bits. group_abort makes what this rank waits for, now and later, fail; its peers fail with it
+     * OP_ALL_REDUCE and synchronised BN use the device's group; all devices get the same bits: cpu sums in rank order, cuda in
+     * an order of NCCL's own. group_abort makes what this rank waits for, now and later, fail; its peers fail with it
      * where the backend can tell them, else by their own time-outs. group_destroy comes after device_destroy. */
     bool (*group_name)(struct group_id *id, struct error *err);
     bool (*group_create)(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group,

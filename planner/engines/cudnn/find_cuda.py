@@ -49,11 +49,14 @@ def look(folders):
     nvcc = first(folders, 'bin/nvcc')
     cudart = first(folders, 'lib64/libcudart.so.1[0-9]', 'lib/libcudart.so.1[0-9]')
     cupti = first(folders, 'lib64/libcupti.so.1[0-9]', 'lib/libcupti.so.1[0-9]', 'extras/CUPTI/lib64/libcupti.so.1[0-9]')
+    nccl = first(folders, 'lib64/libnccl.so.2', 'lib/libnccl.so.2', 'lib/x86_64-linux-gnu/libnccl.so.2')
+    headers_nccl = first(headers, 'nccl.h')
     headers += [folder / 'extras/CUPTI/include' for folder in folders]
     numbers = dict(re.findall(r'#define CUDNN_(MAJOR|MINOR|PATCHLEVEL)\s+(\d+)', version.read_text()))
     return {'root': folders[0].resolve(), 'version': '.'.join(numbers[k] for k in ('MAJOR', 'MINOR', 'PATCHLEVEL')),
             'cudnn': cudnn, 'driver': driver, 'include': [path.resolve() for path in headers if path.is_dir()],
             **({'nvcc': nvcc, 'cudart': cudart} if nvcc and cudart else {}),
+            **({'nccl': nccl} if nccl and headers_nccl else {}),
             **({'cupti': cupti} if cupti and first(headers, 'cupti.h') else {})}
 
 

@@ -1,0 +1,327 @@
+/* NCCL among the stand-in's GPUs: ranks are threads of this process. A sum is work in its stream that is done when the
+ * streams of all ranks have come to it. Communicators do not block. What a rank gave up ends without a result. */
+#include <nccl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vendor.h"
+
+#define MOST_RANKS MOST_DEVICES
+
+struct nccl_group {
+    struct nccl_group *next;
+    uint64_t id;
+    int size;
+    struct ncclComm *ranks[MOST_RANKS];
+};
+
+/* What is summed: of one call. */
+struct nccl_sum {
+    struct ncclComm *comm;
+    const void *in;
+    void *out;
+    size_t count;
+    ncclDataType_t type;
+};
+
+struct ncclComm {
+    bool alive, gone, leaves; /* gone: given up */
+    struct nccl_group *group;
+    int rank;
+    struct device *device;
+    const struct nccl_sum *at; /* that its stream has come to; NULL = none */
+    bool summed;
+    struct clock clock;
+    uint8_t lane;
+    uint64_t sums, splits;
+};
+
+static struct nccl_group *groups;
+static uint64_t last_id;
+bool nccl_is_used;
+
+/* ---- Sums ---- */
+
+static size_t type_bytes(ncclDataType_t type) { return type == ncclFloat64 ? 8 : 4; }
+
+static void touch(const struct ncclComm *comm, const void *at, bool writes)
+{
+    access_now = (struct access){.clock = &comm->clock, .lane = comm->lane, .what = "a sum over ranks"};
+    memory_touch(at, comm->at->count * type_bytes(comm->at->type), writes);
+    access_now = (struct access){0};
+}
+
+/* As rings do, each part of the elements begins with another rank. */
+static double element(const struct nccl_group *g, size_t i, size_t count)
+{
+    int first = (int)(i * (size_t)g->size / count);
+    float single = 0;
+    double sum = 0;
+    for (int r = 0; r < g->size; r++) {
+        const struct nccl_sum *s = g->ranks[(first + 1 + r) % g->size]->at;
+        if (s->type == ncclFloat64)
+            sum += ((const double *)s->in)[i];
+        else
+            single += ((const float *)s->in)[i];
+    }
+    return g->ranks[0]->at->type == ncclFloat64 ? sum : (double)single;
+}
+
+static void store(const struct nccl_sum *s, size_t i, double value)
+{
+    if (s->type == ncclFloat64)
+        ((double *)s->out)[i] = value;
+    else
+        ((float *)s->out)[i] = (float)value;
+}
+
+static bool all_are_there(const struct nccl_group *g)
+{
+    for (int r = 0; r < g->size; r++)
+        if (!g->ranks[r] || !g->ranks[r]->at || g->ranks[r]->summed || g->ranks[r]->gone) return false;
+    return true;
+}
+
+static bool all_agree(const struct nccl_group *g)
+{
+    const struct nccl_sum *first = g->ranks[0]->at;
+    for (int r = 1; r < g->size; r++) {
+        const struct nccl_sum *s = g->ranks[r]->at;
+        if (s->count == first->count && s->type == first->type) continue;
+        violate("rank %d sums %zu elements of %zu bytes where rank 0 sums %zu of %zu", r, s->count, type_bytes(s->type),
+                first->count, type_bytes(first->type));
+        return false;
+    }
+    return true;
+}
+
+static void sum(struct nccl_group *g)
+{
+    size_t count = g->ranks[0]->at->count;
+    for (int r = 0; r < g->size; r++) touch(g->ranks[r], g->ranks[r]->at->in, false);
+    for (int r = 0; r < g->size; r++) touch(g->ranks[r], g->ranks[r]->at->out, true);
+    for (size_t i = 0; i < count; i++) {
+        double value = element(g, i, count);
+        for (int r = 0; r < g->size; r++) store(g->ranks[r]->at, i, value);
+    }
+    for (int r = 0; r < g->size; r++) {
+        g->ranks[r]->summed = true;
+        g->ranks[r]->sums++;
+    }
+}
+
+/* Sums of one communicator are one after the other. */
+bool nccl_sum_run(struct nccl_sum *s, const struct clock *clock, uint8_t lane)
+{
+    struct ncclComm *comm = s->comm;
+    if (comm->gone) return true;
+    if (comm->device->sticky || (comm->at && comm->at != s)) return false;
+    if (!comm->at) {
+        comm->at = s;
+        comm->summed = false;
+        comm->clock = *clock;
+        comm->lane = lane;
+        progress++;
+    }
+    if (!comm->summed && all_are_there(comm->group) && all_agree(comm->group)) sum(comm->group);
+    if (!comm->summed) return false;
+    comm->at = NULL;
+    return true;
+}
+
+/* ---- Calls ---- */
+
+/* As cudaError_t, whose codes mean nothing here. */
+#define ENTER(text)                                                                                                    \
+    static struct call call = {.name = text};                                                                          \
+    lock_take();                                                                                                       \
+    const int failure = call_count(&call);                                                                             \
+    if (failure) return leave((ncclResult_t)failure)
+
+static ncclResult_t leave(ncclResult_t status)
+{
+    lock_give();
+    return status;
+}
+
+ncclResult_t EXPORTED ncclGetVersion(int *version)
+{
+    *version = NCCL_VERSION_CODE;
+    return ncclSuccess;
+}
+
+EXPORTED const char *ncclGetErrorString(ncclResult_t status)
+{
+    static const char *const texts[] = {"no error",
+                                        "unhandled cuda error",
+                                        "unhandled system error",
+                                        "internal error",
+                                        "invalid argument",
+                                        "invalid usage",
+                                        "remote process exited or there was a network error",
+                                        "NCCL operation in progress"};
+    return (unsigned)status < sizeof texts / sizeof texts[0] ? texts[status] : "unknown result code";
+}
+
+EXPORTED const char *ncclGetLastError(ncclComm_t comm)
+{
+    (void)comm;
+    return "";
+}
+
+ncclResult_t EXPORTED ncclGetUniqueId(ncclUniqueId *id)
+{
+    ENTER("GetUniqueId");
+    uint64_t number = ++last_id;
+    memset(id, 0, sizeof *id);
+    memcpy(id, &number, sizeof number);
+    return leave(ncclSuccess);
+}
+
+static struct nccl_group *find_group(uint64_t id, int size)
+{
+    for (struct nccl_group *g = groups; g; g = g->next)
+        if (g->id == id) return g->size == size ? g : NULL;
+    struct nccl_group *made = NEW(struct nccl_group);
+    *made = (struct nccl_group){.next = groups, .id = id, .size = size};
+    return groups = made;
+}
+
+static bool is_taken(const struct nccl_group *g, const struct device *device)
+{
+    for (int r = 0; r < g->size; r++)
+        if (g->ranks[r] && g->ranks[r]->device == device) return true;
+    return false;
+}
+
+/* The last of all stays away where it is asked to. */
+static ncclResult_t add_rank(struct nccl_group *g, int rank, struct ncclComm **out)
+{
+    if (!g || rank < 0 || rank >= g->size || g->ranks[rank]) return ncclInvalidArgument;
+    if (is_taken(g, device_now())) return ncclInvalidUsage;
+    struct ncclComm *comm = NEW(struct ncclComm);
+    *comm = (struct ncclComm){.alive = true, .group = g, .rank = rank, .device = device_now()};
+    if (!options.nccl_absent || rank < g->size - 1) g->ranks[rank] = comm;
+    *out = comm;
+    nccl_is_used = true;
+    counts.handles++;
+    return ncclInProgress;
+}
+
+ncclResult_t EXPORTED ncclCommInitRankConfig(ncclComm_t *comm, int size, ncclUniqueId id, int rank,
+                                             ncclConfig_t *config)
+{
+    ENTER("CommInitRankConfig");
+    uint64_t number;
+    memcpy(&number, &id, sizeof number);
+    if (!config || config->blocking != 0 || size < 1 || size > (int)MOST_RANKS) {
+        violate("a communicator of %d ranks that %s", size,
+                config && config->blocking == 0 ? "are too many" : "blocks");
+        return leave(ncclInvalidArgument);
+    }
+    return leave(add_rank(find_group(number, size), rank, comm));
+}
+
+static bool is_whole(const struct nccl_group *g)
+{
+    for (int r = 0; r < g->size; r++)
+        if (!g->ranks[r]) return false;
+    return true;
+}
+
+static bool is_comm(const struct ncclComm *comm, const char *what)
+{
+    if (comm && comm->alive) return true;
+    violate("%s of a communicator that is none any more", what);
+    return false;
+}
+
+ncclResult_t EXPORTED ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t *out, ncclConfig_t *config)
+{
+    ENTER("CommSplit");
+    (void)config;
+    if (!is_comm(comm, "a split") || color != 0 || key != comm->rank) return leave(ncclInvalidArgument);
+    if (!is_whole(comm->group)) return leave(ncclInvalidUsage);
+    uint64_t id = (comm->group->id << 8) + ++comm->splits;
+    return leave(add_rank(find_group(id | UINT64_C(1) << 63, comm->group->size), key, out));
+}
+
+static bool have_left(const struct nccl_group *g)
+{
+    for (int r = 0; r < g->size; r++)
+        if (g->ranks[r] && !g->ranks[r]->leaves) return false;
+    return true;
+}
+
+ncclResult_t EXPORTED ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state)
+{
+    ENTER("CommGetAsyncError");
+    if (!is_comm(comm, "the state")) return leave(ncclInvalidArgument);
+    bool waits = !is_whole(comm->group) || (comm->leaves && !have_left(comm->group));
+    *state = options.nccl_async && comm->sums >= 3 ? ncclRemoteError : waits ? ncclInProgress : ncclSuccess;
+    return leave(ncclSuccess);
+}
+
+static bool is_inside(const struct ncclComm *comm, const void *at, size_t bytes)
+{
+    return memory_is_device(at) && region_of(at) == &comm->device->memory && region_find(region_of(at), at, bytes);
+}
+
+ncclResult_t EXPORTED ncclAllReduce(const void *in, void *out, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                                    ncclComm_t comm, cudaStream_t handle)
+{
+    ENTER("AllReduce");
+    struct CUstream_st *s = stream_find(handle);
+    if (!is_comm(comm, "a sum") || !s || s->device != comm->device || op != ncclSum ||
+        (type != ncclFloat32 && type != ncclFloat64))
+        return leave(ncclInvalidArgument);
+    if (!is_whole(comm->group) || comm->leaves) return leave(ncclInvalidUsage);
+    if (!is_inside(comm, in, count * type_bytes(type)) || !is_inside(comm, out, count * type_bytes(type))) {
+        violate("a sum over ranks of %zu elements that are not all in memory of the rank's device", count);
+        return leave(ncclInvalidArgument);
+    }
+    struct work *work = work_new(WORK_SUM, "a sum over ranks");
+    struct nccl_sum *made = NEW(struct nccl_sum);
+    *made = (struct nccl_sum){comm, in, out, count, type};
+    work->sum = made;
+    return leave(stream_work(s, work) ? ncclUnhandledCudaError : ncclSuccess);
+}
+
+/* ---- Ends ---- */
+
+ncclResult_t EXPORTED ncclCommFinalize(ncclComm_t comm)
+{
+    ENTER("CommFinalize");
+    if (!is_comm(comm, "an end")) return leave(ncclInvalidArgument);
+    if (comm->at) violate("an end of a communicator that still sums");
+    comm->leaves = true;
+    return leave(ncclInProgress);
+}
+
+ncclResult_t EXPORTED ncclCommDestroy(ncclComm_t comm)
+{
+    ENTER("CommDestroy");
+    if (!is_comm(comm, "a second end")) return leave(ncclInvalidArgument);
+    if (!comm->leaves) violate("a communicator is destroyed before it was finalized");
+    comm->alive = false;
+    counts.handles--;
+    return leave(ncclSuccess);
+}
+
+ncclResult_t EXPORTED ncclCommAbort(ncclComm_t comm)
+{
+    ENTER("CommAbort");
+    if (!is_comm(comm, "an abort")) return leave(ncclInvalidArgument);
+    while (options.nccl_stuck) {
+        lock_give();
+        sleep(1000);
+        lock_take();
+    }
+    comm->alive = false;
+    comm->gone = true;
+    progress++;
+    counts.handles--;
+    return leave(ncclSuccess);
+}

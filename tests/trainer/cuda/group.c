@@ -1,0 +1,183 @@
+/* Several GPUs in one step, over the stand-in for CUDA and NCCL: against as many virtual devices, and what comes of one
+ * that fails. No GPU has confirmed any of it. */
+#include "gpu_help.h"
+
+#include <pthread.h>
+
+#include "clock.h"
+#include "execute_private.h"
+#include "hash.h"
+#include "train_help.h"
+
+static struct plan *plan_now;
+static struct backend watched;
+static uint64_t digests[8];
+static unsigned digest_count;
+
+static void begin(void)
+{
+    run_make_data();
+    alarm(120); /* a deadlock is a failure, not a hang */
+}
+
+TestSuite(cuda_group, .init = begin, .fini = run_remove_data);
+
+static void keep_plan(struct small_run *run, struct plan *plan, const struct plan_request *request)
+{
+    (void)run;
+    (void)request;
+    plan_now = plan;
+}
+
+#ifdef FATHOM_CUDA
+static pthread_mutex_t digest_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Of a device's weights and momenta. */
+static uint64_t digest_of(struct device *device)
+{
+    const struct plan_variant *variant = &plan_now->variants[0];
+    struct state_entry *entries;
+    size_t count;
+    uint64_t hash = 0;
+    struct error err = {0};
+    cr_assert(state_entries_find(variant, &entries, &count, &err), "%s", err.text);
+    for (size_t i = 0; i < count; i++) {
+        const struct tensor *tensor = &variant->graph->tensors[entries[i].tensor];
+        if (entries[i].kind == STATE_STATISTIC) continue;
+        float *values = mem_alloc(MEM_GENERAL, tensor_elements(tensor), sizeof *values);
+        cr_assert(watched.parameter_out(device, tensor, entries[i].offset, values, &err), "%s", err.text);
+        hash = hash_bytes(values, tensor_elements(tensor) * sizeof *values, hash);
+        mem_free(values);
+    }
+    mem_free(entries);
+    return hash;
+}
+
+static void destroy_watched(struct device *device)
+{
+    uint64_t digest = digest_of(device);
+    pthread_mutex_lock(&digest_lock);
+    digests[digest_count++] = digest;
+    pthread_mutex_unlock(&digest_lock);
+    cuda_reference_backend.device_destroy(device);
+}
+#endif
+
+static struct small_run small(const char *options, const char *gpus, uint32_t batch, uint64_t iterations)
+{
+    gpu_choose(options);
+    struct small_run run = {.gpus = gpus, .batch = batch, .options.iterations = iterations, .change_plan = keep_plan};
+#ifdef FATHOM_CUDA
+    watched = cuda_reference_backend;
+    run.backend = &cuda_reference_backend;
+#endif
+    run.options.skip_evaluation = true;
+    return run;
+}
+
+/* On the GPUs, whose parameters must be the same bits in the end, and on virtual devices. */
+static void compare(struct small_run gpu, unsigned devices)
+{
+    struct small_run cpu = gpu;
+    cpu.backend = &cpu_reference_backend;
+#ifdef FATHOM_CUDA
+    watched.device_destroy = destroy_watched;
+#endif
+    gpu.backend = &watched;
+    run_go(&gpu);
+    cr_assert(gpu.ok, "%s", gpu.err.text);
+    run_go(&cpu);
+    cr_assert(cpu.ok, "%s", cpu.err.text);
+    for (uint64_t i = 0; i < gpu.steps; i++)
+        cr_expect_float_eq(gpu.losses[i], cpu.losses[i], 2e-4 * (double)(1 + i * i), "step %d: %f, not %f", (int)i + 1,
+                           gpu.losses[i], cpu.losses[i]);
+    cr_assert_eq(digest_count, devices);
+    for (unsigned i = 1; i < devices; i++) cr_expect_eq(digests[i], digests[0], "device %u has other parameters", i);
+    cr_expect_gt(gpu_report().graph_launches, 0);
+    gpu_expect_clean();
+}
+
+Test(cuda_group, two_gpus_are_two_virtual_devices)
+{
+    compare(small("gpus=2,memory=13GiB,refuse=graph", "2x12GiB", 2, 3), 2);
+}
+
+Test(cuda_group, four_gpus_are_four_virtual_devices)
+{
+    compare(small("seed=5,gpus=4,memory=13GiB", "4x12GiB", 4, 2), 4);
+}
+
+Test(cuda_group, micro_batches_and_many_buckets)
+{
+    struct small_run run = small("seed=7,gpus=2,memory=13GiB", "2x12GiB", 4, 2);
+    run.micro_batches = 2;
+    run.bucket_bytes = 65536;
+    compare(run, 2);
+}
+
+/* ---- Failures ---- */
+
+static void expect_failure(struct small_run *run, const char *words, double seconds)
+{
+    uint64_t begin_ns = clock_now_ns();
+    run_go(run);
+    cr_assert_not(run->ok);
+    cr_expect_eq(run->err.kind, ERROR_FAILED);
+    cr_expect(strstr(run->err.text, words), "%s", run->err.text);
+    cr_expect_null(strchr(run->err.text, '\n'), "%s", run->err.text);
+    cr_expect_lt((double)(clock_now_ns() - begin_ns) * 1e-9, seconds);
+}
+
+Test(cuda_group, a_gpu_that_hangs_ends_all_in_time)
+{
+    struct small_run run = small("gpus=2,memory=13GiB,hang=40", "2x12GiB", 2, 4);
+    run.options.wait_seconds = 1;
+    expect_failure(&run, "has not finished step 1 within 1 s", 40);
+    cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
+    cr_expect(run.backend->left_behind());
+}
+
+Test(cuda_group, a_gpu_that_fails_ends_all)
+{
+    struct small_run run = small("gpus=2,memory=13GiB,illegal=90", "2x12GiB", 2, 4);
+    expect_failure(&run, "cudaErrorIllegalAddress", 40);
+    cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
+}
+
+Test(cuda_group, a_call_that_fails_ends_all)
+{
+    struct small_run run = small("gpus=2,memory=13GiB,fail=AllReduce:2:3", "2x12GiB", 2, 4);
+    expect_failure(&run, "a sum over devices: NCCL: internal error", 40);
+    cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
+}
+
+Test(cuda_group, what_nccl_finds_later_ends_all)
+{
+    struct small_run run = small("gpus=2,memory=13GiB,nccl=async", "2x12GiB", 2, 2);
+    run.bucket_bytes = 65536;
+    expect_failure(&run, "NCCL: remote process exited", 40);
+    cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
+}
+
+Test(cuda_group, one_that_never_joins_is_waited_for_no_longer_than_said)
+{
+    struct small_run run = small("gpus=2,memory=13GiB,nccl=absent", "2x12GiB", 2, 1);
+    run.options.wait_seconds = 0.2;
+    expect_failure(&run, "the meeting of all devices of the plan has not ended within 0.2 s", 20);
+    gpu_expect_clean();
+}
+
+Test(cuda_group, giving_up_that_never_ends_is_left_behind)
+{
+    struct small_run run = small("gpus=2,memory=13GiB,nccl=absent+stuck", "2x12GiB", 2, 1);
+    run.options.wait_seconds = 0.2;
+    expect_failure(&run, "within 0.2 s", 20);
+    cr_expect(run.backend->left_behind());
+}
+
+Test(cuda_group, memory_that_one_does_not_get_ends_all)
+{
+    struct small_run run = small("gpus=2,memory=13GiB,fail=HostAlloc:2:2", "2x12GiB", 2, 1);
+    expect_failure(&run, "cudaErrorMemoryAllocation", 20);
+    gpu_expect_clean();
+}
