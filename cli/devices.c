@@ -220,7 +220,8 @@ static bool write_machine(const char *gpus, const char *path, struct error *err)
     struct machine machine = {0};
     struct outputs outputs = {0};
     TRY(outputs_reads(&outputs, "--gpus", gpus, err) && outputs_writes(&outputs, "--output", path, err));
-    bool ok = host_gpus_parse(gpus, NULL, false, &machine, err) && machine_write_file(&machine, path, err);
+    bool ok =
+        host_gpus_parse(gpus, NULL, HOST_MOST_GPUS, false, &machine, err) && machine_write_file(&machine, path, err);
     if (ok && machine.note) fprintf(stderr, "fathom devices: %s\n", machine.note);
     machine_finish(&machine);
     return ok;
@@ -261,7 +262,7 @@ static bool calibrate(const struct host_gpus *gpus, struct error *err)
     struct machine machine = {0};
     if (gpus->count == 0 || !backend)
         return error_set(err, ERROR_FAILED, "--calibrate measures GPUs, and there is none: %s", gpus->fault.text);
-    bool ok = host_gpus_parse("auto", gpus, false, &machine, err);
+    bool ok = host_gpus_parse("auto", gpus, HOST_MOST_GPUS, false, &machine, err);
     for (size_t i = 0; ok && i < gpus->count; i++) {
         struct device_memory memory;
         ok = measure(backend, (uint32_t)i, &memory, err);

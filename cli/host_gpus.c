@@ -74,8 +74,7 @@ static bool make_machine(const struct host_gpus *found, size_t most, bool what_i
     return machine_of_gpus(gpus, count, machine, err);
 }
 
-/* Of several GPUs a run takes one. */
-bool host_gpus_parse(const char *gpus, const struct host_gpus *found, bool now, struct machine *machine,
+bool host_gpus_parse(const char *gpus, const struct host_gpus *found, size_t most, bool now, struct machine *machine,
                      struct error *err)
 {
     struct host_gpus looked;
@@ -85,7 +84,7 @@ bool host_gpus_parse(const char *gpus, const struct host_gpus *found, bool now, 
         found = &looked;
     }
     if (found->count == 0) return machine_parse(gpus, machine, err);
-    return make_machine(found, now ? 1 : found->count, now, machine, err);
+    return make_machine(found, most, now, machine, err);
 }
 
 static const struct device_spec *find_entry(const struct host_gpus *found, size_t i)

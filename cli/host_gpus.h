@@ -23,9 +23,9 @@ void host_gpus_find(struct host_gpus *found);
 /* Whether looking may find one: a driver is there. */
 bool host_gpus_possible(void);
 
-/* machine_parse, in which `auto` are the GPUs that CUDA sees (found; NULL = looked for here), else what machine_parse finds.
- * now: for a run at once, on as much as is free of the first of them. */
-bool host_gpus_parse(const char *gpus, const struct host_gpus *found, bool now, struct machine *machine,
+/* machine_parse, in which `auto` are the first `most` GPUs that CUDA sees (found; NULL = looked for here), else what
+ * machine_parse finds. now: for a run at once, on as much as is free of them. */
+bool host_gpus_parse(const char *gpus, const struct host_gpus *found, size_t most, bool now, struct machine *machine,
                      struct error *err);
 /* The catalogue's name of one, or its own; borrowed. */
 const char *host_gpus_name(const struct host_gpus *found, size_t i);

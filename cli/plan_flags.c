@@ -230,7 +230,9 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     request->search_seconds = o->search_seconds;
     request->workspace_cap_bytes = o->workspace;
     request->machine = machine;
-    TRY(host_gpus_parse(o->gpus ? o->gpus : use->gpus, use->found, use->now, machine, err));
+    /* A run takes one GPU unless it is told to take more. */
+    TRY(host_gpus_parse(o->gpus ? o->gpus : use->gpus, use->found, use->now && !o->gpus ? 1 : HOST_MOST_GPUS, use->now,
+                        machine, err));
     if (machine->devices[0].kind != DEVICE_CPU && !use->everywhere) {
         if (fuse_auto(o)) request->lowering = engine_lowering_shared(machine, request->dtype);
         return true;

@@ -121,6 +121,7 @@ static const char manual_end[] = "  Learning; each defaults to the recipe's, sca
                                  "  classes as the images have:\n"
                                  "    --gpus MACHINE        if not given the GPU that is here (of several the\n"
                                  "                          first: CUDA_VISIBLE_DEVICES says which), else cpu;\n"
+                                 "                          auto is all GPUs that are here, through NCCL;\n"
                                  "                          2xcpu are two virtual devices\n"
                                  "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload,\n"
                                  "    --reconstruct, --fuse, --dtype, --dataset, --unit, --shortcut,\n"

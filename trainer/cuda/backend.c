@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cuda_backend.h"
+#include "cuda_group.h"
 #include "cuda_slots.h"
 #include "mem.h"
 
@@ -55,11 +56,22 @@ static bool prepare_transfer(struct prepared *p, struct error *err)
                   : prepared_copy(p, device->arena + here, device->host + host, bytes, err);
 }
 
+static bool check_statistics(const struct prepared *p, struct error *err)
+{
+    enum op_kind kind = p->call.op->kind;
+    bool normalises = kind == OP_BN || kind == OP_BN_BWD || kind == OP_BN_FINALIZE || kind == OP_BN_BWD_FINALIZE;
+    if (!normalises || !p->call.op->attr.bn.sync || !group_has_peers(p->device)) return true;
+    return error_set(err, ERROR_INPUT,
+                     "the plan takes statistics of BN over all devices (--sync-bn), which the cuda backend cannot yet; "
+                     "plan again without");
+}
+
 static bool prepare_compute(struct prepared *p, struct error *err)
 {
     enum op_kind kind = p->call.op->kind;
     const struct cuda_table *table = p->device->table;
     TRY(check_operands(p->device, &p->call, err));
+    TRY(check_statistics(p, err));
     if (!table->prepare[kind])
         return error_set(err, ERROR_FAILED, "the %s backend has no kernel for %s", table->name, op_kind_name(kind));
     return table->prepare[kind](p, err);

@@ -21,6 +21,7 @@ bool device_settle(struct device *device, bool ok, struct error *err)
     if (ok) return true;
     if (device->recording && !device->lost) error_prefix(&device->first, "while a step was recorded");
     device->lost = true;
+    if (group_has_peers(device)) device->busy = true; /* its sums may wait for others until they are given up */
     if (err) *err = device->first;
     return false;
 }

@@ -16,7 +16,7 @@
 #define NAP_NS         100000
 #define LONGEST_END_NS UINT64_C(10000000000) /* of a group that is left or given up */
 
-/* Giving communicators up, which may take for ever: by a thread of its own, that whoever is last frees. */
+/* Giving communicators up, which may take for ever, is done by a thread of its own; whoever is last frees this. */
 struct abort {
     pthread_mutex_t lock;
     pthread_cond_t ended;

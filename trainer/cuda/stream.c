@@ -53,8 +53,7 @@ void cuda_stream_destroy(struct stream *stream)
 {
     if (!stream) return;
     struct device *device = stream->device;
-    if (device->lost && !device->busy && !(group_leave(device->group, true) && comes_to_an_end(stream)))
-        device->busy = true;
+    if (device->lost && !device->busy && !comes_to_an_end(stream)) device->busy = true;
     device->vendor->cuda.StreamDestroy(stream->handle);
     mem_free(stream);
 }
