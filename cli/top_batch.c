@@ -22,6 +22,59 @@ static void add_metrics(json_t *root, const struct rollup *rollup)
         }
 }
 
+/* As `fathom trace stats --json` names them; null before a timed step is over. */
+static json_t *describe_parts(const struct rollup_parts *parts)
+{
+    if (parts->steps == 0) return json_null();
+    json_t *object = json_object();
+    for (int part = 0; part < STEP_PARTS; part++)
+        json_object_set_new(object, step_part_name((enum step_part)part), json_real(parts->part_ns[part]));
+    return object;
+}
+
+static const struct {
+    enum trace_gpu_counter counter;
+    const char *name;
+} gpu_numbers[] = {{COUNTER_GPU_BUSY, "busy_percent"},
+                   {COUNTER_GPU_MEMORY_USED, "memory_used_bytes"},
+                   {COUNTER_GPU_POWER, "power_watts"},
+                   {COUNTER_GPU_POWER_LIMIT, "power_limit_watts"},
+                   {COUNTER_GPU_TEMPERATURE, "temperature_celsius"},
+                   {COUNTER_GPU_CLOCK, "clock_hz"},
+                   {COUNTER_GPU_MEMORY_CLOCK, "memory_clock_hz"}};
+
+static json_t *describe_reasons(double bits)
+{
+    const char *words[DASHBOARD_REASONS];
+    json_t *all = json_array();
+    size_t count = dashboard_held_back(bits, words);
+    for (size_t i = 0; i < count; i++) json_array_append_new(all, json_text(words[i]));
+    return all;
+}
+
+/* GPUs of which something is known now; what is not is null. */
+static json_t *describe_gpus(const struct rollup *rollup)
+{
+    uint32_t devices[ROLLUP_MOST_DEVICES];
+    json_t *all = json_array();
+    size_t count = dashboard_gpus(rollup, devices);
+    for (size_t i = 0; i < count; i++) {
+        json_t *gpu = json_object();
+        double value;
+        json_object_set_new(gpu, "device", json_integer(devices[i]));
+        for (size_t n = 0; n < sizeof gpu_numbers / sizeof gpu_numbers[0]; n++)
+            json_object_set_new(gpu, gpu_numbers[n].name,
+                                dashboard_gpu_now(rollup, devices[i], gpu_numbers[n].counter, &value) ? json_real(value)
+                                                                                                      : json_null());
+        json_object_set_new(gpu, "held_back_by",
+                            dashboard_gpu_now(rollup, devices[i], COUNTER_GPU_THROTTLED, &value)
+                                ? describe_reasons(value)
+                                : json_null());
+        json_array_append_new(all, gpu);
+    }
+    return all;
+}
+
 static json_t *describe_run(const struct dashboard *dashboard, const struct rollup *rollup)
 {
     uint64_t step = rollup_steps_done(rollup);
@@ -32,6 +85,8 @@ static json_t *describe_run(const struct dashboard *dashboard, const struct roll
         rollup->ended, "crashed", dashboard->crashed, "events", (json_int_t)rollup->events, "dropped",
         (json_int_t)rollup->dropped, "damaged_blocks", (json_int_t)rollup->damaged_blocks);
     if (root) add_metrics(root, rollup);
+    if (root) json_object_set_new(root, "gpus", describe_gpus(rollup));
+    if (root) json_object_set_new(root, "timed_step_parts_ns", describe_parts(&rollup->parts));
     return root;
 }
 

@@ -17,6 +17,10 @@ bool trace_follow(const char *path, struct trace_follower **out, struct error *e
         return false;
     }
     rollup_begin(follower, ROLLUP_MOST_STEPS);
+    if (!rollup_last_begin(follower, err)) {
+        trace_unfollow(follower);
+        return false;
+    }
     *out = follower;
     return true;
 }
@@ -40,6 +44,7 @@ void trace_unfollow(struct trace_follower *follower)
 {
     if (!follower) return;
     trace_stream_close(follower->stream);
+    rollup_last_finish(follower);
     rollup_finish(follower);
     mem_free(follower);
 }
@@ -293,6 +298,7 @@ static bool take_event(struct trace_follower *follower, const struct trace_item 
     if (!is_in_window(follower, event)) return true;
     follower->rollup.events++;
     cover_time(&follower->rollup, event);
+    if (follower->last) TRY(rollup_last_take(follower, event, err));
     switch ((enum trace_event_type)event->type) {
     case TRACE_OP: take_op(follower, event); return true;
     case TRACE_STEP_BEGIN:
@@ -357,6 +363,7 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
         if (ok && item.type == TRACE_ITEM_NONE) break;
     }
     take_stats(follower);
+    ok = ok && rollup_last_divide(follower, err);
     *read = follower->rollup.events - before;
     return ok;
 }

@@ -54,6 +54,14 @@ struct rollup_device {
     bool ops_timed;                       /* ops were reported as such; else their times are sums of their kernels' */
 };
 
+/* Where the time of device 0's last timed steps went: means over at most ROLLUP_LAST of them. */
+#define ROLLUP_LAST 64
+struct rollup_parts {
+    uint32_t steps;             /* 0 = unknown */
+    double ns;                  /* of a step; from where its images were loaded */
+    double part_ns[STEP_PARTS]; /* add up to ns */
+};
+
 struct rollup_mark { uint64_t ns; char text[80]; };
 
 struct rollup {
@@ -73,6 +81,7 @@ struct rollup {
     size_t step_count;
     struct rollup_mark *marks;
     size_t mark_count;
+    struct rollup_parts parts;       /* of a trace that is followed */
     uint64_t events, dropped, lost_timestamps, unattributed, damaged_blocks;
     uint64_t lost_records;           /* of `dropped`, what a profiler missed */
     uint64_t first_ns, last_ns;

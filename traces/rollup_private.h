@@ -25,8 +25,11 @@ struct open_ops {
     size_t count, capacity;
 };
 
+struct rollup_last; /* rollup_last.c: the last steps, as they come */
+
 struct trace_follower {
     struct trace_stream *stream;
+    struct rollup_last *last; /* NULL where nothing is followed */
     struct rollup rollup;
     struct rollup_index ops[TRACE_MOST_DEVICES];
     struct rollup_index kernels[TRACE_MOST_DEVICES]; /* of the first entry of each id */
@@ -40,6 +43,14 @@ struct trace_follower {
 };
 
 #define ROLLUP_MOST_STEPS 100000
+
+/* ---- rollup_last.c ---- */
+
+bool rollup_last_begin(struct trace_follower *follower, struct error *err);
+void rollup_last_finish(struct trace_follower *follower);
+bool rollup_last_take(struct trace_follower *follower, const struct trace_event *event, struct error *err);
+/* Divides what has settled since, and tells in rollup.parts. */
+bool rollup_last_divide(struct trace_follower *follower, struct error *err);
 
 /* A roll-up that is fed item by item, without a file: takes a zeroed object. */
 void rollup_begin(struct trace_follower *follower, size_t most_steps);

@@ -150,21 +150,34 @@ static struct stretch_list near_window(const struct stretch_list *host, const st
     return (struct stretch_list){host->stretches + *from, end - *from, 0};
 }
 
+void step_times_sort(struct stretch_list *list)
+{
+    if (list->count > 0) qsort(list->stretches, list->count, sizeof *list->stretches, compare_begins);
+}
+
+bool step_times_divide(const struct stretch_list *device, const struct stretch_list *host, const struct step_time *step,
+                       uint64_t before_ns, size_t *from, uint64_t *ns, uint64_t parts[STEP_PARTS])
+{
+    struct window window = find_window(host, step, before_ns);
+    struct stretch_list near = near_window(host, &window, from);
+    *ns = window.end_ns - window.begin_ns;
+    for (int part = 0; part < STEP_PARTS; part++) parts[part] = 0;
+    return divide(device, &near, &window, parts);
+}
+
 static bool divide_device(struct maker_device *device, struct step_times *b, const double *devices)
 {
     struct stretch_list *host = &device->host;
     uint64_t before = 0;
     size_t from = 0;
-    if (host->count > 0) qsort(host->stretches, host->count, sizeof *host->stretches, compare_begins);
+    step_times_sort(host);
     for (size_t i = 0; i < device->steps.count; i++) {
         const struct step_time *step = &device->steps.steps[i];
-        uint64_t parts[STEP_PARTS] = {0};
+        uint64_t ns, parts[STEP_PARTS];
         if (step->slot != NO_SLOT) {
             struct step_times_step *result = &b->steps[step->slot];
-            struct window window = find_window(host, step, before);
-            struct stretch_list near = near_window(host, &window, &from);
-            if (!divide(&device->slots[step->slot], &near, &window, parts)) return false;
-            result->ns += (double)(window.end_ns - window.begin_ns) / devices[step->slot];
+            if (!step_times_divide(&device->slots[step->slot], host, step, before, &from, &ns, parts)) return false;
+            result->ns += (double)ns / devices[step->slot];
             for (int part = 0; part < STEP_PARTS; part++)
                 result->part_ns[part] += (double)parts[part] / devices[step->slot];
         }

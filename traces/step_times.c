@@ -226,13 +226,11 @@ static bool set_entry(struct entry_list *list, uint32_t id, struct entry entry, 
     return true;
 }
 
-static bool is_copy(const char *pass) { return strcmp(pass, "offload") == 0 || strcmp(pass, "fetch") == 0; }
-
 static bool take_op_entry(struct maker *maker, const struct trace_op *op, struct error *err)
 {
     struct summary_key key = {op->layer, op->kind, op->pass, "", op->device, 0};
     struct entry entry = {.layer = op->layer, .kind = op->kind, .pass = op->pass, .group = NO_GROUP};
-    entry.copy = is_copy(op->pass);
+    entry.copy = step_times_is_copy(op->pass);
     if (!summary_is_of_kernels(maker->by)) TRY(find_group(maker, &key, &entry.group, err));
     return set_entry(&maker->devices[op->device].ops, op->id, entry, err);
 }
@@ -288,12 +286,18 @@ static bool take_run(struct maker *maker, const struct trace_item *item, struct 
     return step_times_add_stretch(&device->slots[slot], stretch, err);
 }
 
+enum step_part step_times_host_part(const struct trace_event *event)
+{
+    bool span = event->type == TRACE_SPAN, gap = event->type == TRACE_GAP;
+    if ((!span && !gap) || event->end_ns <= event->begin_ns) return STEP_PARTS;
+    if (span && event->kind == HOST_LAUNCH) return PART_LAUNCH;
+    return event->kind == (span ? (int)HOST_LOAD : (int)GAP_DATA) ? PART_DATA : STEP_PARTS;
+}
+
 static bool take_host(struct maker *maker, const struct trace_event *event, struct error *err)
 {
-    enum step_part part = PART_DATA;
-    if (event->type == TRACE_SPAN && event->kind == HOST_LAUNCH) part = PART_LAUNCH;
-    bool loads = event->type == TRACE_SPAN ? event->kind == HOST_LOAD : event->kind == GAP_DATA;
-    if ((part == PART_DATA && !loads) || event->end_ns <= event->begin_ns) return true;
+    enum step_part part = step_times_host_part(event);
+    if (part == STEP_PARTS) return true;
     struct stretch stretch = {event->begin_ns, event->end_ns, part};
     return step_times_add_stretch(&maker->devices[event->device].host, stretch, err);
 }

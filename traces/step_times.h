@@ -14,18 +14,6 @@ struct step_range {
  * name ends like that is meant itself. ERROR_INPUT when what follows the last @ is no range of a file that exists. */
 bool step_range_parse(const char *word, char *path, size_t size, struct step_range *range, struct error *err);
 
-/* A step's wall time, each nanosecond once: the first that holds. */
-enum step_part {
-    PART_KERNELS,    /* a kernel runs (where none are known: an op) */
-    PART_COPY,       /* a copy runs */
-    PART_DATA,       /* the host loads images */
-    PART_LAUNCH,     /* the host launches, or nothing of the step has begun on the device */
-    PART_SYNC,       /* all of the step has ended on the device, and the host has not seen it */
-    PART_DEPENDENCY, /* between two kernels: what comes next waits for another stream, device or node */
-    STEP_PARTS
-};
-const char *step_part_name(enum step_part part);
-
 struct step_times_step {
     uint64_t number;
     double ns;                /* from its begin, or from where its images were loaded; a mean over devices, as all is */

@@ -2,6 +2,8 @@
 #ifndef FATHOM_STEP_TIMES_PRIVATE_H
 #define FATHOM_STEP_TIMES_PRIVATE_H
 
+#include <string.h>
+
 #include "step_times.h"
 #include "stream.h"
 #include "tables.h"
@@ -62,6 +64,18 @@ struct maker {
     double *group_ns;    /* [group][slot] */
     size_t group_count, group_capacity;
 };
+
+/* What the device and its host (in the order of begins, what is over before `from` left out) did in a step; the step before
+ * ended at before_ns. *ns is the step's time, the parts add up to it. False when out of memory. */
+bool step_times_divide(const struct stretch_list *device, const struct stretch_list *host, const struct step_time *step,
+                       uint64_t before_ns, size_t *from, uint64_t *ns, uint64_t parts[STEP_PARTS]);
+void step_times_sort(struct stretch_list *list);
+static inline bool step_times_is_copy(const char *pass)
+{
+    return strcmp(pass, "offload") == 0 || strcmp(pass, "fetch") == 0;
+}
+/* What a span or a gap of the host is a part of; STEP_PARTS for one that is none. */
+enum step_part step_times_host_part(const struct trace_event *event);
 
 bool step_times_add_stretch(struct stretch_list *list, struct stretch stretch, struct error *err);
 /* Sets each step's time and parts; `devices` ran it. */

@@ -111,6 +111,13 @@ void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, st
 bool dashboard_devices_apart(const struct dashboard *dashboard);
 /* Whether its devices have memory of their own, beside the host's. */
 bool dashboard_has_gpus(const struct rollup *rollup);
+/* What was read last of a GPU; false when it is unknown, or was read too long ago. */
+bool dashboard_gpu_now(const struct rollup *rollup, uint32_t device, enum trace_gpu_counter counter, double *value);
+/* Devices of which anything is known now; returns how many. */
+size_t dashboard_gpus(const struct rollup *rollup, uint32_t devices[ROLLUP_MOST_DEVICES]);
+/* COUNTER_GPU_THROTTLED in words; returns how many. */
+#define DASHBOARD_REASONS 8
+size_t dashboard_held_back(double bits, const char *words[DASHBOARD_REASONS]);
 /* By what the op table, or the kernel table, is sorted: kernels have no rates. */
 enum op_sort dashboard_sort(const struct dashboard *dashboard, bool kernels);
 /* Total time of all ops, and of all kernels, that the rollup has. */

@@ -97,8 +97,10 @@ char *format_ns(uint64_t ns, char out[16])
 
 void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas)
 {
+    uint32_t gpus[ROLLUP_MOST_DEVICES];
     canvas_clear(canvas);
-    struct layout layout = layout_for(dashboard->view, canvas->rows, canvas->columns);
+    struct layout layout = layout_for(dashboard->view, canvas->rows, canvas->columns, dashboard_gpus(rollup, gpus));
+    panel_gpus(dashboard, rollup, canvas, layout.gpus);
     panel_header(dashboard, rollup, canvas, layout.header);
     panel_ops(dashboard, rollup, canvas, layout.ops);
     panel_layers(dashboard, rollup, canvas, layout.layers);

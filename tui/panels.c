@@ -157,6 +157,24 @@ static void draw_progress(const struct dashboard *dashboard, const struct rollup
     canvas_items(canvas, area, 1, column, end > 2 ? end - 2 : 0, 2, after.items, after.count);
 }
 
+/* Where time went that no op accounts for, as parts of the run; what rounds to nothing is left out. */
+static void add_gaps(struct line *line, const struct rollup *rollup)
+{
+    static const char *const names[TRACE_GAPS] = {"data", "sync", "checkpoint", "evaluate"};
+    double run_ns = (double)(rollup->last_ns - rollup->first_ns);
+    if (rollup->device_count == 0 || !(run_ns > 0)) return;
+    size_t before = line->count;
+    for (int gap = 0; gap < TRACE_GAPS; gap++) {
+        double part = 100 * (double)rollup->devices[0].gap_ns[gap] / run_ns;
+        enum ink ink = part > 5 && gap < GAP_CHECKPOINT ? INK_WARN : INK_PLAIN;
+        const char *label = line->count == before ? "waits" : NULL;
+        if (part >= 0.05) add_item(line, 4, label, ink, "%s %.1f %%", names[gap], part);
+    }
+    if (line->count == before) add_item(line, 4, "waits", INK_PLAIN, "none");
+}
+
+static bool has_parts(const struct rollup *rollup) { return rollup->parts.steps > 0 && rollup->parts.ns > 0; }
+
 static void add_metric(struct line *line, const struct rollup *rollup, uint8_t rank, enum trace_metric metric,
                        const char *name, double factor)
 {
@@ -172,23 +190,24 @@ static void draw_metrics(const struct rollup *rollup, struct canvas *canvas, str
     add_metric(&line, rollup, 2, METRIC_TRAIN_ERROR, "train error", 100);
     add_metric(&line, rollup, 1, METRIC_TOP1_ERROR, "top-1 error", 100);
     add_metric(&line, rollup, 4, METRIC_TOP5_ERROR, "top-5 error", 100);
+    if (has_parts(rollup)) add_gaps(&line, rollup);
     canvas_items(canvas, area, 2, 1, area.columns, 3, line.items, line.count);
 }
 
-/* Where time went that no op accounts for, as parts of the run; what rounds to nothing is left out. */
-static void add_gaps(struct line *line, const struct rollup *rollup)
+/* Where the time of a timed step goes, each nanosecond once: kernels and launch always, the others when they round to
+ * anything. */
+static void add_parts(struct line *line, const struct rollup_parts *parts)
 {
-    static const char *const names[TRACE_GAPS] = {"data", "sync", "checkpoint", "evaluate"};
-    double run_ns = (double)(rollup->last_ns - rollup->first_ns);
-    if (rollup->device_count == 0 || !(run_ns > 0)) return;
-    size_t before = line->count;
-    for (int gap = 0; gap < TRACE_GAPS; gap++) {
-        double part = 100 * (double)rollup->devices[0].gap_ns[gap] / run_ns;
-        enum ink ink = part > 5 && gap < GAP_CHECKPOINT ? INK_WARN : INK_PLAIN;
-        const char *label = line->count == before ? "waits" : NULL;
-        if (part >= 0.05) add_item(line, 4, label, ink, "%s %.1f %%", names[gap], part);
+    char text[16];
+    add_item(line, 3, "timed step", INK_TITLE, "%s", format_ns((uint64_t)parts->ns, text));
+    static const enum step_part order[STEP_PARTS] = {PART_KERNELS, PART_LAUNCH, PART_DEPENDENCY,
+                                                     PART_COPY,    PART_SYNC,   PART_DATA};
+    for (uint8_t i = 0; i < STEP_PARTS; i++) {
+        double part = 100 * parts->part_ns[order[i]] / parts->ns;
+        enum ink ink = order[i] == PART_KERNELS ? INK_GOOD : part > 5 ? INK_WARN : INK_PLAIN;
+        if (part >= 0.05 || i < 2)
+            add_item(line, (uint8_t)(4 + i), NULL, ink, "%s %.1f %%", step_part_name(order[i]), part);
     }
-    if (line->count == before) add_item(line, 4, "waits", INK_PLAIN, "none");
 }
 
 static void add_integrity(struct line *line, const struct rollup *rollup)
@@ -217,7 +236,10 @@ static void add_integrity(struct line *line, const struct rollup *rollup)
 static void draw_account(const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
     struct line line = {.count = 0};
-    add_gaps(&line, rollup);
+    if (has_parts(rollup))
+        add_parts(&line, &rollup->parts);
+    else
+        add_gaps(&line, rollup);
     add_integrity(&line, rollup);
     canvas_items(canvas, area, 3, 1, area.columns, 2, line.items, line.count);
 }

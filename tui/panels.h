@@ -11,6 +11,7 @@ void panel_layers(struct dashboard *dashboard, const struct rollup *rollup, stru
 void panel_memory(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
 void panel_loss(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
 void panel_kernels(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
+void panel_gpus(const struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area);
 /* First line to show so that the selected one is inside a window of `rows`; of the last page no line is left blank. */
 size_t panel_scroll(size_t scroll, size_t selected, size_t count, size_t rows);
 void panel_help(struct canvas *canvas);

@@ -40,11 +40,18 @@ static void split_overview(struct layout *layout, struct rect body)
     layout->loss = body;
 }
 
-struct layout layout_for(enum view view, uint32_t rows, uint32_t columns)
+static uint32_t gpu_rows(uint32_t rows, size_t gpus)
+{
+    size_t most = rows < 12 ? 0 : rows < 30 ? 1 : rows < 45 ? 4 : 8;
+    return (uint32_t)(gpus < most ? gpus : most);
+}
+
+struct layout layout_for(enum view view, uint32_t rows, uint32_t columns, size_t gpus)
 {
     struct layout layout = {.header = {0, 0, HEADER_ROWS < rows ? HEADER_ROWS : rows, columns}};
     if (rows > HEADER_ROWS) layout.footer = (struct rect){rows - 1, 0, 1, columns};
     struct rect body = body_of(rows, columns);
+    layout.gpus = take_top(&body, gpu_rows(rows, gpus));
     switch (view) {
     case VIEW_OVERVIEW: split_overview(&layout, body); break;
     case VIEW_OPS: layout.ops = body; break;

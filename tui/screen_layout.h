@@ -5,9 +5,10 @@
 #include "dashboard.h"
 
 struct layout {
-    struct rect header, ops, layers, memory, loss, kernels, footer; /* zero rows = not shown */
+    struct rect header, gpus, ops, layers, memory, loss, kernels, footer; /* zero rows = not shown */
 };
 
-struct layout layout_for(enum view view, uint32_t rows, uint32_t columns);
+/* gpus: of which there is something to tell; a line each where the screen is high, else one. */
+struct layout layout_for(enum view view, uint32_t rows, uint32_t columns, size_t gpus);
 
 #endif

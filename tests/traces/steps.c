@@ -1,3 +1,4 @@
+#include <time.h>
 /* Where the time of steps goes, and whether it is more than before. */
 #include <criterion/criterion.h>
 
@@ -91,6 +92,49 @@ Test(trace_steps, every_nanosecond_is_one_part)
     }
     cr_assert(times.from_ns == 1120 && times.to_ns == 22000);
     step_times_finish(&times);
+}
+
+/* A reader that follows has the same as one that reads the whole file, of all that has settled. */
+Test(trace_steps, parts_of_the_last_steps_are_those_of_the_whole_file)
+{
+    struct error err = {0};
+    for (uint64_t count = 1; count <= 200; count += 199) {
+        write_steps(count);
+        struct step_times times = read_times(path, SUMMARY_KERNEL, 0, 0);
+        struct trace_follower *follower = sample_follow(path, &err);
+        const struct rollup_parts *parts = &trace_follow_rollup(follower)->parts;
+        cr_assert_eq(parts->steps, count < ROLLUP_LAST ? count : ROLLUP_LAST);
+        cr_assert_eq(parts->ns, 1000);
+        for (int part = 0; part < STEP_PARTS; part++)
+            cr_assert_eq(parts->part_ns[part], times.steps[0].part_ns[part], "%s: %g",
+                         step_part_name((enum step_part)part), parts->part_ns[part]);
+        trace_unfollow(follower);
+        step_times_finish(&times);
+    }
+}
+
+Test(trace_steps, a_step_that_may_have_more_to_come_is_not_divided)
+{
+    struct error err = {0};
+    struct trace_writer *writer = begin(path);
+    struct trace_sink *s = trace_writer_sink(writer);
+    struct trace_follower *follower;
+    uint64_t read, all = 0;
+    sample_tables(s, 1, 60);
+    s->kernel_table(s->context, kernels, 4);
+    for (uint64_t step = 0; step < 3; step++) tell_step(s, step);
+    cr_assert(trace_follow(path, &follower, &err), "%s", err.text);
+    for (int look = 0; look < 500 && all < 3 * 10; look++, all += read) {
+        cr_assert(trace_follow_more(follower, 0, &read, &err), "%s", err.text);
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
+    cr_assert_geq(all, 3 * 10);
+    cr_assert_eq(trace_follow_rollup(follower)->parts.steps, 0);
+    trace_writer_close(writer);
+    do cr_assert(trace_follow_more(follower, 0, &read, &err), "%s", err.text);
+    while (read > 0);
+    cr_assert_eq(trace_follow_rollup(follower)->parts.steps, 3);
+    trace_unfollow(follower);
 }
 
 static double group_ns(enum summary_by by, const char *name)

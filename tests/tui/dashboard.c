@@ -232,11 +232,11 @@ Test(layout, nothing_overlaps_and_nothing_sticks_out)
     for (uint32_t rows = 1; rows < 60; rows++)
         for (uint32_t columns = 20; columns < 220; columns += 7)
             for (int view = 0; view < VIEWS; view++) {
-                struct layout layout = layout_for((enum view)view, rows, columns);
+                struct layout layout = layout_for((enum view)view, rows, columns, rows % 10);
                 const struct rect areas[] = {layout.header, layout.ops,     layout.layers, layout.memory,
-                                             layout.loss,   layout.kernels, layout.footer};
+                                             layout.loss,   layout.kernels, layout.footer, layout.gpus};
                 uint32_t cells = 0;
-                for (size_t i = 0; i < 7; i++) {
+                for (size_t i = 0; i < 8; i++) {
                     cr_assert(areas[i].rows == 0 || areas[i].row + areas[i].rows <= rows, "%u x %u", rows, columns);
                     cr_assert(areas[i].rows == 0 || areas[i].column + areas[i].columns <= columns);
                     cells += areas[i].rows * areas[i].columns;
@@ -313,7 +313,9 @@ static void check_screen(const char *name, enum view view, uint32_t rows, uint32
 
 static void check_gpu_screen(const char *name, enum view view, uint32_t rows, uint32_t columns)
 {
-    check_screen_of(example_gpu_rollup(), name, view, rows, columns, false, false);
+    struct rollup *rollup = example_gpu_rollup();
+    example_gpu_counters(rollup);
+    check_screen_of(rollup, name, view, rows, columns, false, false);
 }
 
 Test(screens, kernels_80x24) { check_gpu_screen("top-kernels-80x24", VIEW_KERNELS, 24, 80); }
@@ -577,6 +579,70 @@ Test(screens, a_gpus_memory_is_not_compared_with_the_hosts)
     cr_expect(strstr(text.bytes, "device  –  plan 300 MiB"), "%s", text.bytes);
     cr_expect(strstr(text.bytes, "host    –"), "%s", text.bytes);
     text_finish(&text);
+    dashboard_finish(&dashboard);
+}
+
+Test(screens, gpus_are_told_as_far_as_they_are_known)
+{
+    struct rollup *rollup = example_gpu_rollup();
+    example_gpu_counters(rollup);
+    struct dashboard dashboard = ready(rollup);
+    struct text text = draw(&dashboard, rollup, 40, 120);
+    char line[600];
+    line_of(&text, 4, line, sizeof line);
+    cr_expect_str_eq(line, " gpu 0  busy 97 %  61.2 GiB of 80.0 GiB  612 of 700 W  71 °C  1755 MHz  memory 2619 MHz  "
+                           "not held back");
+    line_of(&text, 5, line, sizeof line);
+    cr_expect_str_eq(line, " gpu 1  83 °C  1410 MHz  held back: power cap, heat", "what is unknown is left out");
+    text_finish(&text);
+    text = draw(&dashboard, rollup, 24, 80);
+    line_of(&text, 4, line, sizeof line);
+    cr_expect(strstr(line, "gpu 0  busy 97 %"), "%s", line);
+    cr_expect_not(strstr(text.bytes, "gpu 1"), "%s", text.bytes);
+    text_finish(&text);
+    press(&dashboard, rollup, "d");
+    text = draw(&dashboard, rollup, 24, 80);
+    cr_expect(strstr(text.bytes, "gpu 1  83 °C"), "the one that was chosen: %s", text.bytes);
+    text_finish(&text);
+    for (size_t i = 0; i < rollup->counter_count; i++)
+        for (int d = 0; d < 2; d++) rollup->counters[i].devices[d].last_ns = 0;
+    rollup->last_ns = 20000000000ull;
+    text = draw(&dashboard, rollup, 40, 120);
+    cr_expect_not(strstr(text.bytes, " gpu "), "read long ago: %s", text.bytes);
+    text_finish(&text);
+    dashboard_finish(&dashboard);
+}
+
+Test(screens, reasons_that_hold_a_gpu_back_are_words)
+{
+    const char *words[DASHBOARD_REASONS];
+    cr_assert_eq(dashboard_held_back(0, words), 0);
+    cr_assert_eq(dashboard_held_back(0x60, words), 1, "heat, whoever saw it");
+    cr_assert_str_eq(words[0], "heat");
+    cr_assert_eq(dashboard_held_back(0xFFC, words), 7);
+    cr_assert_str_eq(words[6], "a reason of its own");
+}
+
+/* Every nanosecond of a timed step, where it went. */
+Test(screens, a_steps_time_is_told_in_one_line)
+{
+    struct rollup *rollup = example_gpu_rollup();
+    rollup->parts = (struct rollup_parts){.steps = 10, .ns = 31.2e6};
+    const double percent[STEP_PARTS] = {[PART_KERNELS] = 93.1,   [PART_COPY] = 0.3, [PART_LAUNCH] = 2.4,
+                                        [PART_DEPENDENCY] = 1.9, [PART_SYNC] = 2.3, [PART_DATA] = 0.01};
+    for (int part = 0; part < STEP_PARTS; part++) rollup->parts.part_ns[part] = rollup->parts.ns * percent[part] / 100;
+    struct dashboard dashboard = ready(rollup);
+    char line[600];
+    const uint32_t sizes[][2] = {{24, 80}, {40, 120}, {50, 200}};
+    for (size_t i = 0; i < 3; i++) {
+        struct text text = draw(&dashboard, rollup, sizes[i][0], sizes[i][1]);
+        line_of(&text, 3, line, sizeof line);
+        cr_expect(strstr(line, "timed step 31.2 ms  kernels 93.1 %  launch 2.4 %"), "%s", line);
+        if (i > 0) cr_expect(strstr(line, "launch 2.4 %  dependency 1.9 %  copy 0.3 %  sync 2.3 %  trace"), "%s", line);
+        cr_expect_not(strstr(line, "data"), "%s", line);
+        cr_expect(strstr(text.bytes, "waits none"), "%s", text.bytes);
+        text_finish(&text);
+    }
     dashboard_finish(&dashboard);
 }
 

@@ -147,4 +147,28 @@ static struct rollup *example_gpu_rollup(void)
     return rollup;
 }
 
+/* Of the first GPU all is known, of the second little. */
+static void example_gpu_counters(struct rollup *rollup)
+{
+    static struct rollup_counter counters[COUNTER_GPU_RECEIVED + 1];
+    static const struct {
+        enum trace_gpu_counter counter;
+        double values[2];
+    } known[] = {{COUNTER_GPU_BUSY, {97, NAN}},           {COUNTER_GPU_MEMORY_USED, {61.2 * (1 << 30), NAN}},
+                 {COUNTER_GPU_POWER, {612, NAN}},         {COUNTER_GPU_POWER_LIMIT, {700, NAN}},
+                 {COUNTER_GPU_TEMPERATURE, {71, 83}},     {COUNTER_GPU_CLOCK, {1755e6, 1410e6}},
+                 {COUNTER_GPU_MEMORY_CLOCK, {2619e6, NAN}}, {COUNTER_GPU_THROTTLED, {0, 0x24}}};
+    memset(counters, 0, sizeof counters);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        struct rollup_counter *counter = &counters[known[i].counter];
+        counter->name = counter->unit = "";
+        for (int d = 0; d < 2; d++)
+            if (!isnan(known[i].values[d]))
+                counter->devices[d] =
+                    (struct rollup_value){.count = 1, .last = known[i].values[d], .last_ns = rollup->last_ns};
+    }
+    rollup->counters = counters;
+    rollup->counter_count = sizeof counters / sizeof counters[0];
+}
+
 #endif
