@@ -1,7 +1,8 @@
 #include "engine_lowering.h"
 
-/* Batch normalisations are taken apart, and add and rectify, and images come as bytes, wherever there is a capability:
- * those kernels are fathom's own. Of the rest, what cuDNN 9.19 has engines for (tests/planner/engines/lowering.c asks
+/* Images come as bytes, and with 16 bits weights are rounded once, wherever there is a capability: those kernels are
+ * fathom's own. Batch normalisations are taken apart where convolutions can do parts of them: where they cannot, the parts
+ * are more launches, and no faster. Of the rest, what cuDNN 9.19 has engines for (tests/planner/engines/lowering.c asks
  * it):
  *
  * - f32: all engines that do more than convolve, add or add a bias round to TF32, and the one that adds is compiled at
@@ -13,11 +14,11 @@
  * - 7.5: none. */
 uint32_t engine_lowering(uint32_t capability, enum dtype dtype)
 {
-    const uint32_t own = LOWER_BN | LOWER_BN_ADD | LOWER_INPUT,
-                   reads = own | LOWER_SUMS | LOWER_NORMALIZE | LOWER_WEIGHTS, half = reads | LOWER_NORMALIZE_WEIGHTS;
+    const uint32_t own = LOWER_INPUT | (dtype == DTYPE_F32 ? 0 : LOWER_WEIGHTS),
+                   reads = own | LOWER_BN | LOWER_BN_ADD | LOWER_SUMS | LOWER_NORMALIZE,
+                   half = reads | LOWER_NORMALIZE_WEIGHTS;
     if (capability < DEVICE_LEAST_CAPABILITY) return 0;
-    if (dtype == DTYPE_F32) return own;
-    if (capability < 800) return own | LOWER_WEIGHTS;
+    if (dtype == DTYPE_F32 || capability < 800) return own;
     if (dtype == DTYPE_BF16) return reads | LOWER_ADD;
     if (capability < 900) return half;
     return half | LOWER_ADD | (capability < 1200 ? LOWER_GRADIENT_SUMS : 0);
