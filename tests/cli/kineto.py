@@ -163,7 +163,7 @@ def check_sums(folder, modern):
     done = run('trace', 'stats', trace, '--by', 'kernel', '--csv')
     table = list(csv.reader(io.StringIO(done.stdout)))
     expect({row[8]: int(row[1]) for row in table[1:]} == {name: sums[0] for name, sums in kernels.items()}, 'stats --csv')
-    for view in ('overview', 'ops', 'layers'):
+    for view in ('overview', 'ops', 'layers', 'kernels'):
         expect(run('top', trace, '--once', '--view', view).returncode == 0, f'top --view {view}')
 
 
