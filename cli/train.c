@@ -99,6 +99,8 @@ static const char manual_end[] = "  Learning; each defaults to the recipe's, sca
                                  "    --learning-rate R     the rate that the schedule starts from\n"
                                  "    --warm-up N           steps at a tenth of the rate before that\n"
                                  "    --momentum M, --weight-decay D, --nesterov\n"
+                                 "    --label-smoothing S   the training loss's targets are 1 - S for the label and\n"
+                                 "                          S shared by all classes; the test loss has none\n"
                                  "    --loss-scale S        with --dtype f16: of the first step (65536 if not\n"
                                  "                          given); it halves when gradients overflow, whose\n"
                                  "                          step is skipped, and doubles after 2000 good steps\n"
@@ -151,6 +153,7 @@ static bool choose_schedule(struct train_command *c, const struct plan *plan, st
     c->options.schedule = schedule_for(recipe, c->options.iterations, plan->batch);
     c->options.momentum = isnan(c->momentum) ? recipe->momentum : c->momentum;
     c->options.weight_decay = isnan(c->weight_decay) ? recipe->weight_decay : c->weight_decay;
+    c->options.label_smoothing = isnan(c->label_smoothing) ? recipe->label_smoothing : c->label_smoothing;
     return schedule_change(&c->options.schedule, &c->change, err);
 }
 
@@ -488,6 +491,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"warm-up", 0, OPTION_COUNT, &c->change.warm_steps, 0, 1e15},
         {"momentum", 0, OPTION_REAL, &c->momentum, 0, 0.9999},
         {"weight-decay", 0, OPTION_REAL, &c->weight_decay, 0, 1},
+        {"label-smoothing", 0, OPTION_REAL, &c->label_smoothing, 0, 0.9999},
         {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
         {"nesterov", 0, OPTION_FLAG, &o->nesterov, 0, 0},
         {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
@@ -516,7 +520,8 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
 
 static int run(int argc, char **argv, struct error *err)
 {
-    struct train_command c = {.change = {NULL, NAN, UINT64_MAX}, .momentum = NAN, .weight_decay = NAN};
+    struct train_command c = {
+        .change = {NULL, NAN, UINT64_MAX}, .momentum = NAN, .weight_decay = NAN, .label_smoothing = NAN};
     const char *word;
     struct text command = {0};
     if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &word, err)) return 2;

@@ -15,7 +15,7 @@ struct train_command {
     const char *trace, *backend, *record_steps, *engines;
     const char *word; /* a plan file or a model */
     struct schedule_change change;
-    double epochs, momentum, weight_decay;
+    double epochs, momentum, weight_decay, label_smoothing;
     const char *recipe_word; /* --recipe */
     struct recipe recipe;    /* that one, or the model's own */
     uint64_t time_every, trace_queue;

@@ -37,6 +37,7 @@ struct recipe {
     double momentum;
     bool nesterov;
     double weight_decay;
+    double label_smoothing; /* of the training loss, below 1; 0 = none */
     double bn_momentum;                   /* running = (1 - m) running + m batch */
     bool augment;
 };

@@ -46,6 +46,7 @@ static const struct key keys[] = {
     KEY(momentum, KEY_REAL, 0, 0.9999, true),
     KEY(nesterov, KEY_FLAG, 0, 0, false),
     KEY(weight_decay, KEY_REAL, 0, 1, true),
+    KEY(label_smoothing, KEY_REAL, 0, 0.9999, false),
     KEY(bn_momentum, KEY_REAL, 1e-6, 1, false),
     KEY(augment, KEY_FLAG, 0, 0, false),
 };

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -259,6 +260,12 @@ def check_recipes(data, folder):
     refused([*small, '--recipe', mine], 'mine.json', 'drops')
     recipe = {**recipe, 'name': 'mine', 'batch': 16, 'learning_rate': 0.7, 'schedule': 'constant'}
     del recipe['drops']
+    refused([*small, '--label-smoothing', 1], '--label-smoothing')
+    losses = []
+    for smoothing, words in ((0, []), (0.9, []), (0.9, ['--label-smoothing', 0])):
+        write(mine, json.dumps({**recipe, 'label_smoothing': smoothing}))
+        losses.append(re.search(r'loss (\S+)', accepted([*small, '--recipe', mine, *words]).stdout).group(1))
+    expect(losses[0] == losses[2] != losses[1], f'losses with smoothing 0, 0.9 and an option for 0: {losses}')
     write(mine, json.dumps(recipe))
     accepted([*small, '--recipe', mine], 'batch 16 ', f'recipe mine of {mine}', 'rate 0.7 ')
     accepted([*small, '--recipe', mine, '--batch', 8, '--learning-rate', 0.2], 'batch 8 ', 'recipe mine', 'rate 0.2 ')

@@ -202,6 +202,7 @@ static bool set_step(struct device *device, struct stream *stream, const struct 
                    .momentum = step->momentum,
                    .weight_decay = step->weight_decay,
                    .bn_momentum = step->bn_momentum,
+                   .label_smoothing = step->label_smoothing,
                    .scale_streak = step->scale_streak,
                    .mean = {step->mean[0], step->mean[1], step->mean[2]},
                    .deviation = {step->deviation[0], step->deviation[1], step->deviation[2]}},

@@ -21,7 +21,7 @@
 struct step_block {
     uint64_t number, seed;
     uint32_t micro_batch, nesterov;
-    float learning_rate, momentum, weight_decay, bn_momentum;
+    float learning_rate, momentum, weight_decay, bn_momentum, label_smoothing;
     uint32_t scale_streak;
     float mean[3], deviation[3]; /* of pixels as 0..1, by channel */
     uint32_t halted; /* a training loss was not finite: nothing is updated any more */
@@ -319,6 +319,7 @@ struct softmax_loss_backward_arguments {
     const float *loss_scale; /* NULL = 1 */
     uint32_t images, classes;
     float divisor; /* images of the step */
+    const struct step_block *step;
 };
 
 #endif

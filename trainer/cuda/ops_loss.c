@@ -40,6 +40,7 @@ bool cuda_prepare_softmax_loss_backward(struct prepared *p, struct error *err)
         .images = images,
         .classes = (uint32_t)(tensor_elements(probabilities) / images),
         .divisor = (float)p->call.op->attr.loss.images,
+        .step = p->device->step,
     };
     return ADD_KERNEL(p, KERNEL_FOR(softmax_loss_backward, dtype), cuda_grid(p, op_elements(p)), &a, err);
 }

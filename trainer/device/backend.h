@@ -43,6 +43,8 @@ struct step {             /* changes every step or micro-batch */
     uint64_t seed;
     float learning_rate, momentum, weight_decay;
     bool nesterov;
+    float label_smoothing; /* of the training loss: targets are 1 - s for the label and s / classes for all, itself too
+                            * (arXiv:1512.00567, 7); evaluation's loss has none */
     float bn_momentum;    /* running = (1 - m) running + m batch */
     uint32_t scale_streak; /* f16: good steps after which the loss scale doubles */
     float mean[3], deviation[3]; /* of pixels as 0..1, R G B, by which OP_INPUT normalises; the same in all steps */

@@ -58,6 +58,7 @@ static bool submit_step(struct run *run, struct error *err)
                               .momentum = (float)o->momentum,
                               .weight_decay = (float)o->weight_decay,
                               .nesterov = o->nesterov,
+                              .label_smoothing = (float)o->label_smoothing,
                               .bn_momentum = (float)bn_momentum(run),
                               .scale_streak = scale_streak(o)};
     run_set_normalisation(run);

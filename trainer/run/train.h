@@ -22,6 +22,7 @@ struct train_options {
     struct schedule schedule;
     double momentum, weight_decay;
     bool nesterov;
+    double label_smoothing;    /* of the training loss, below 1 */
     double bn_momentum;        /* of batch normalisation's running statistics; 0 = the model's recipe's */
     double loss_scale;         /* f16: of the first step; 0 = LOSS_SCALE_FIRST */
     uint64_t scale_streak;     /* f16: good steps before it doubles; 0 = LOSS_SCALE_STREAK */

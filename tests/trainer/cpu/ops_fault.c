@@ -167,6 +167,32 @@ Test(ops_fault, images_without_a_label_do_not_count)
     world_finish(&w);
 }
 
+/* Targets of 1 - 0.3 for the label and 0.3 / 6 for all, itself too; evaluation's loss is the plain one. */
+Test(ops_fault, smoothed_labels_are_for_training)
+{
+    const struct ops_case c = {"loss", OP_SOFTMAX_LOSS, {1, 1, 1, 6}, 0, 0, 0, 0, false, false};
+    struct world w;
+    struct error err = {0};
+    world_init(&w, &cpu_backend, &c);
+    w.step.label_smoothing = 0.3f;
+    const float logits[6] = {1, -2, 0.5f, 3, 0, -1};
+    const int32_t label = 2;
+    double sum = 0, wanted = 0;
+    memcpy(world_f32(&w, X), logits, sizeof logits);
+    memcpy(w.values[LABELS], &label, sizeof label);
+    for (int k = 0; k < 6; k++) sum += exp((double)logits[k]);
+    for (int k = 0; k < 6; k++) wanted += (0.05 + (k == label ? 0.7 : 0)) * (log(sum) - (double)logits[k]);
+    cr_assert(world_run(&w, OP_SOFTMAX_LOSS, PASS_FORWARD, &err), "%s", err.text);
+    cr_expect_float_eq(world_f32(&w, METRICS)[0], (float)wanted, 1e-5);
+    cr_assert(world_run(&w, OP_SOFTMAX_LOSS_BWD, PASS_BACKWARD, &err), "%s", err.text);
+    for (int k = 0; k < 6; k++)
+        cr_expect_float_eq(world_f32(&w, DX)[k], (float)(exp((double)logits[k]) / sum - 0.05 - (k == label ? 0.7 : 0)),
+                           1e-6);
+    cr_assert(world_run(&w, OP_SOFTMAX_LOSS, PASS_EVALUATE, &err), "%s", err.text);
+    cr_expect_float_eq(world_f32(&w, METRICS)[0], (float)(log(sum) - 0.5), 1e-5);
+    world_finish(&w);
+}
+
 /* A net that has diverged, or that gives every class the same, hits nothing by chance. */
 Test(ops_fault, ties_and_wrong_numbers_are_no_hits)
 {

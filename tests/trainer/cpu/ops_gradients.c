@@ -36,6 +36,7 @@ static const struct check checks[] = {
     {{"image", OP_FC, {3, 2, 2, 3}, 4, 0, 0, 0, true, false}, OP_FC_BWD_WEIGHTS, W, DW},
     {{"image", OP_FC, {3, 2, 2, 3}, 4, 0, 0, 0, true, false}, OP_FC_BWD_WEIGHTS, BIAS, DBIAS},
     {{"classes", OP_SOFTMAX_LOSS, {4, 1, 1, 7}, 0, 0, 0, 0, false, false}, OP_SOFTMAX_LOSS_BWD, X, DX},
+    {{"smoothed", OP_SOFTMAX_LOSS, {4, 1, 1, 7}, 0, 0, 0, 0, false, true}, OP_SOFTMAX_LOSS_BWD, X, DX},
     {{"first part", OP_CONCAT, {2, 3, 3, 4}, 2, 0, 0, 0, false, false}, OP_CONCAT_BWD, X, DX},
 };
 

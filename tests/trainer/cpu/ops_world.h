@@ -107,6 +107,7 @@ static inline void world_init(struct world *w, const struct backend *backend, co
                             .momentum = 0.9f,
                             .weight_decay = 1e-4f,
                             .nesterov = c->relu,
+                            .label_smoothing = c->kind == OP_SOFTMAX_LOSS && c->relu ? 0.1f : 0,
                             .bn_momentum = 0.1f};
     uint32_t y[4], channels = c->x[3], features = c->x[1] * c->x[2] * c->x[3];
     y_dims(c, y);

@@ -85,6 +85,7 @@ static bool host_set_step(struct device *device, struct stream *stream, const st
                                               .momentum = step->momentum,
                                               .weight_decay = step->weight_decay,
                                               .bn_momentum = step->bn_momentum,
+                                              .label_smoothing = step->label_smoothing,
                                               .scale_streak = step->scale_streak}};
     memcpy(a.values.mean, step->mean, sizeof step->mean);
     memcpy(a.values.deviation, step->deviation, sizeof step->deviation);

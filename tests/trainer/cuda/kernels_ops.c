@@ -52,6 +52,7 @@ static const struct ops_case cases[] = {
     {"three odd inputs", OP_CONCAT, {2, 5, 5, 8}, 3, 0, 0, 0, false, false},
     {"ten classes", OP_SOFTMAX_LOSS, {128, 1, 1, 10}, 0, 0, 0, 0, false, false},
     {"thousand classes", OP_SOFTMAX_LOSS, {3, 1, 1, 1000}, 0, 0, 0, 0, false, false},
+    {"smoothed", OP_SOFTMAX_LOSS, {3, 1, 1, 100}, 0, 0, 0, 0, false, true},
     {"one image", OP_SOFTMAX_LOSS, {1, 1, 1, 7}, 0, 0, 0, 0, false, false},
     {"bucket", OP_ACCUMULATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
     {"bucket", OP_ALL_REDUCE, {1, 1, 1, 1001}, 0, 0, 0, 0, false, false},

@@ -43,9 +43,18 @@ template <class T> __device__ inline void loss_of_image(const struct softmax_los
     sum = warp_sum(sum);
     before = warp_sum(before);
     for (uint32_t k = lane; k < a.classes; k += 32) probabilities[k] = expf(widen(z[k]) - most) / sum;
+    // The logits' mean under the target: the label's own without smoothing, as in evaluation.
+    const float smoothing = a.trains ? a.step->label_smoothing : 0;
+    float all = 0;
+    if (smoothing > 0) {
+        for (uint32_t k = lane; k < a.classes; k += 32) all += widen(z[k]) - most;
+        all = warp_sum(all);
+    }
     if (lane != 0) return;
+    double target = (double)of_label - (double)most;
+    if (smoothing > 0) target = (1 - (double)smoothing) * target + (double)smoothing * ((double)all / a.classes);
     double *own = a.partial + 4 * (uint64_t)image;
-    own[0] = counts ? (double)logf(sum) + ((double)most - (double)of_label) : 0;
+    own[0] = counts ? (double)logf(sum) - target : 0;
     own[1] = counts && before < 1 ? 1 : 0;
     own[2] = counts && before < 5 ? 1 : 0;
     own[3] = counts ? 1 : 0;
@@ -84,13 +93,14 @@ template <class T> __device__ inline void softmax_loss(const struct softmax_loss
 
 template <class T> __device__ inline void softmax_loss_backward(const struct softmax_loss_backward_arguments &a)
 {
+    const float smoothing = a.step->label_smoothing, share = smoothing / (float)a.classes;
     const float scale = (a.loss_scale ? *a.loss_scale : 1) / a.divisor;
     const uint64_t count = (uint64_t)a.images * a.classes;
     for (uint64_t i = grid_first(); i < count; i += grid_step()) {
         const uint32_t image = (uint32_t)(i / a.classes), k = (uint32_t)(i - (uint64_t)image * a.classes);
         const int32_t label = a.labels[image];
         const bool counts = label >= 0 && (uint32_t)label < a.classes;
-        const float difference = a.probabilities[i] - (k == (uint32_t)label ? 1 : 0);
+        const float difference = a.probabilities[i] - (k == (uint32_t)label ? 1 - smoothing : 0) - share;
         static_cast<T *>(a.gradient)[i] = narrow<T>(counts ? difference * scale : 0);
     }
 }

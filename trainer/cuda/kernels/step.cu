@@ -11,6 +11,7 @@ extern "C" __global__ void set_step(struct set_step_arguments a)
     a.block->momentum = a.values.momentum;
     a.block->weight_decay = a.values.weight_decay;
     a.block->bn_momentum = a.values.bn_momentum;
+    a.block->label_smoothing = a.values.label_smoothing;
     a.block->scale_streak = a.values.scale_streak;
     for (int k = 0; k < 3; k++) {
         a.block->mean[k] = a.values.mean[k];
