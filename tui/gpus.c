@@ -6,7 +6,8 @@
 #include "panels.h"
 #include "units.h"
 
-#define STALE_NS UINT64_C(10000000000) /* what was read so long before the trace's end says nothing of now */
+#define MOST_VALUE 1e18                  /* more, or less than nothing, is damage */
+#define STALE_NS   UINT64_C(10000000000) /* what was read so long before the trace's end says nothing of now */
 
 bool dashboard_gpu_now(const struct rollup *rollup, uint32_t device, enum trace_gpu_counter counter, double *value)
 {
@@ -14,7 +15,7 @@ bool dashboard_gpu_now(const struct rollup *rollup, uint32_t device, enum trace_
     const struct rollup_value *now = &rollup->counters[counter].devices[device];
     if (!rollup->counters[counter].name || now->count == 0 || now->last_ns + STALE_NS < rollup->last_ns) return false;
     *value = now->last;
-    return true;
+    return now->last >= 0 && now->last < MOST_VALUE;
 }
 
 static bool is_known(const struct rollup *rollup, uint32_t device)

@@ -613,6 +613,24 @@ Test(screens, gpus_are_told_as_far_as_they_are_known)
     dashboard_finish(&dashboard);
 }
 
+Test(screens, what_no_gpu_can_say_is_not_shown)
+{
+    struct rollup *rollup = example_gpu_rollup();
+    const double bad[] = {NAN, INFINITY, -1, 1e300};
+    double value;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        example_gpu_counters(rollup);
+        for (size_t c = 0; c < rollup->counter_count; c++) rollup->counters[c].devices[0].last = bad[i];
+        cr_expect_not(dashboard_gpu_now(rollup, 0, COUNTER_GPU_THROTTLED, &value));
+        cr_expect(dashboard_gpu_now(rollup, 1, COUNTER_GPU_THROTTLED, &value));
+        struct dashboard dashboard = ready(rollup);
+        struct text text = draw(&dashboard, rollup, 40, 120);
+        cr_expect_not(strstr(text.bytes, "gpu 0"), "%s", text.bytes);
+        text_finish(&text);
+        dashboard_finish(&dashboard);
+    }
+}
+
 Test(screens, reasons_that_hold_a_gpu_back_are_words)
 {
     const char *words[DASHBOARD_REASONS];
