@@ -129,6 +129,11 @@ def check_trained(folder):
     expect(done.returncode == 0 and 'on 1 cuda device' in done.stdout and not done.stderr, f'{done.stdout}{done.stderr}')
     memory = [line for line in done.stdout.splitlines() if line.startswith('  memory')]
     expect(len(memory) == 1 and 'arena' in memory[0] and 'planned' in memory[0] and 'used' in memory[0], f'memory: {memory}')
+    if os.path.exists(os.path.join(STANDIN, 'lib', 'libnccl.so.2')):
+        done = run(*small, '--gpus', 'auto', env={**env, 'FATHOM_STANDIN': 'memory=140GiB,gpus=2'})
+        expect(done.returncode == 0 and 'on 2 cuda devices' in done.stdout, f'two GPUs: {done.stdout}{done.stderr}')
+        done = run(*small, '--gpus', 'auto', env={**env, 'FATHOM_STANDIN': 'memory=140GiB,gpus=2,fail=AllReduce:1:3'})
+        expect(done.returncode == 1 and done.stderr.count('NCCL') == 1 and done.stderr.count('\n') == 1, f'NCCL fails: {done.returncode} {done.stderr}')
     done = run(*small, '--gpus', 'cpu', env=env)
     expect(done.returncode == 0 and 'on 1 cpu device' in done.stdout, f'--gpus cpu: {done.stdout}{done.stderr}')
     done = run(*small, '--backend', 'cuda-reference', '--tf32', '--deterministic', '--no-graph', '--fill-dead', env=env)

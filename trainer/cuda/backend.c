@@ -56,14 +56,15 @@ static bool prepare_transfer(struct prepared *p, struct error *err)
                   : prepared_copy(p, device->arena + here, device->host + host, bytes, err);
 }
 
+/* Whole, a BN has no place where sums of devices meet. */
 static bool check_statistics(const struct prepared *p, struct error *err)
 {
     enum op_kind kind = p->call.op->kind;
-    bool normalises = kind == OP_BN || kind == OP_BN_BWD || kind == OP_BN_FINALIZE || kind == OP_BN_BWD_FINALIZE;
-    if (!normalises || !p->call.op->attr.bn.sync || !group_has_peers(p->device)) return true;
-    return error_set(err, ERROR_INPUT,
-                     "the plan takes statistics of BN over all devices (--sync-bn), which the cuda backend cannot yet; "
-                     "plan again without");
+    if ((kind != OP_BN && kind != OP_BN_BWD) || !p->call.op->attr.bn.sync || !group_has_peers(p->device)) return true;
+    return error_set(
+        err, ERROR_INPUT,
+        "the plan takes statistics over all devices (--sync-bn), which the cuda backend does where BN is taken "
+        "apart alone (--fuse bn); plan again with --fuse auto");
 }
 
 static bool prepare_compute(struct prepared *p, struct error *err)

@@ -11,6 +11,9 @@ enum group_purpose { GROUP_GRADIENTS, GROUP_STATISTICS, GROUP_PURPOSES };
 bool group_has_peers(const struct device *device);
 /* Makes what sums for this purpose need: every rank calls it, each from its device's thread, before the first such sum. */
 bool group_prepare(struct group *group, enum group_purpose purpose, struct error *err);
+/* The sum of what each rank gives, the same at every call: of the first time. Every rank calls it, as group_prepare, while
+ * nothing is under way on the device. */
+bool group_total(struct group *group, uint64_t own, uint64_t *total, struct error *err);
 /* out[i] = sum over ranks of in[i], of f32 or f64, in stream order; out may be in. The same bits on all ranks, in an order of
  * NCCL's own. */
 bool group_sum(struct group *group, enum group_purpose purpose, const void *in, void *out, uint64_t count,

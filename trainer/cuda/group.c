@@ -35,6 +35,7 @@ struct group {
     ncclComm_t comms[GROUP_PURPOSES];
     bool aborted;
     struct abort *abort;
+    uint64_t total; /* group_total's; 0 = not known yet */
 };
 
 /* ---- Giving up ---- */
@@ -273,6 +274,46 @@ bool group_sum(struct group *group, enum group_purpose purpose, const void *in, 
     pthread_mutex_unlock(&group->lock);
     if (aborted) return say_aborted(group, err);
     return finish_call(group, purpose, status, group->device->options.wait_limit_ns, "a sum over devices", err);
+}
+
+/* Through the device's scratch, which nobody uses yet. */
+static bool sum_number(struct group *group, cudaEvent_t event, double *number, struct error *err)
+{
+    struct device *device = group->device;
+    const struct vendor *vendor = device->vendor;
+    struct stream own = {.device = device, .handle = device->own};
+    uint64_t limit = device->options.wait_limit_ns ? device->options.wait_limit_ns : UINT64_MAX;
+    const char *what = "the number of images of all devices";
+    bool done = false;
+    TRY(cuda_check(vendor,
+                   vendor->cuda.MemcpyAsync(device->scratch, number, sizeof *number, cudaMemcpyDefault, own.handle),
+                   err, "%s", what));
+    TRY(group_sum(group, GROUP_STATISTICS, device->scratch, device->scratch, 1, false, &own, err));
+    TRY(cuda_check(vendor, vendor->cuda.EventRecord(event, own.handle), err, "%s", what));
+    TRY(cuda_wait(device, event, limit, &done, err));
+    if (!done)
+        return error_set(err, ERROR_FAILED, "device %" PRIu32 ": %s: other devices do not come to it",
+                         device->options.number, what);
+    return cuda_check(vendor,
+                      vendor->cuda.MemcpyAsync(number, device->scratch, sizeof *number, cudaMemcpyDefault, own.handle),
+                      err, "%s", what);
+}
+
+bool group_total(struct group *group, uint64_t own, uint64_t *total, struct error *err)
+{
+    const struct vendor *vendor = group->device->vendor;
+    double number = (double)own;
+    cudaEvent_t event;
+    if (group->total == 0) {
+        TRY(group_prepare(group, GROUP_STATISTICS, err));
+        TRY(cuda_check(vendor, vendor->cuda.EventCreateWithFlags(&event, cudaEventDisableTiming), err, "an event"));
+        bool ok = sum_number(group, event, &number, err);
+        vendor->cuda.EventDestroy(event);
+        TRY(ok);
+        group->total = (uint64_t)number;
+    }
+    *total = group->total;
+    return true;
 }
 
 /* ---- Leaving ---- */

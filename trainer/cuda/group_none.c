@@ -63,6 +63,14 @@ bool group_prepare(struct group *group, enum group_purpose purpose, struct error
     return refuse(err);
 }
 
+bool group_total(struct group *group, uint64_t own, uint64_t *total, struct error *err)
+{
+    (void)group;
+    (void)own;
+    (void)total;
+    return refuse(err);
+}
+
 bool group_sum(struct group *group, enum group_purpose purpose, const void *in, void *out, uint64_t count, bool single,
                struct stream *stream, struct error *err)
 {

@@ -257,8 +257,9 @@ struct bn_backward_sums_arguments {
     struct step_block *step;
 };
 
+/* With statistics over several devices dgamma and dbeta are of `own` sums, all else of `sums` and rows of all. */
 struct bn_backward_finalize_arguments {
-    const void *sums;
+    const void *sums, *own;
     uint32_t single, channels;
     uint64_t rows;
     const float *norm;

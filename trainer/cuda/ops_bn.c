@@ -79,13 +79,32 @@ bool cuda_prepare_bn_sums(struct prepared *p, struct error *err)
     return cuda_add_sums(p, p->call.in_tensor[0], op_in(p, 0), op_out(p, 0), false, err);
 }
 
+/* Sums of one device become those of all where the op is synchronised: *sums lies in the device's scratch then, and
+ * *rows counts those of all. */
+static bool gather_sums(struct prepared *p, bool single, uint32_t channels, const void **sums, uint64_t *rows,
+                        struct error *err)
+{
+    const struct op_call *call = &p->call;
+    uint64_t images = call->graph->options.batch, all;
+    if (!call->op->attr.bn.sync || !group_has_peers(p->device)) return true;
+    TRY(group_total(p->device->group, images, &all, err));
+    TRY(cuda_add_group_sum(p, GROUP_STATISTICS, *sums, p->device->scratch, 2ull * channels, single, err));
+    *sums = p->device->scratch;
+    *rows = *rows / images * all;
+    return true;
+}
+
 bool cuda_prepare_bn_finalize(struct prepared *p, struct error *err)
 {
     const struct op_call *call = &p->call;
-    const struct bn_finalize_arguments a = {.sums = op_trains(p) ? op_in(p, 0) : NULL,
-                                            .single = bn_sums_are_single(call->graph, call->op->in[0]),
+    const bool single = bn_sums_are_single(call->graph, call->op->in[0]);
+    const void *sums = op_trains(p) ? op_in(p, 0) : NULL;
+    uint64_t rows = call->op->attr.bn.rows;
+    if (sums) TRY(gather_sums(p, single, call->out_tensor[0]->dims[3], &sums, &rows, err));
+    const struct bn_finalize_arguments a = {.sums = sums,
+                                            .single = single,
                                             .channels = call->out_tensor[0]->dims[3],
-                                            .rows = call->op->attr.bn.rows,
+                                            .rows = rows,
                                             .gamma = op_in(p, 1),
                                             .beta = op_in(p, 2),
                                             .running_mean = op_in(p, 3),
@@ -126,10 +145,15 @@ bool cuda_prepare_bn_backward_sums(struct prepared *p, struct error *err)
 bool cuda_prepare_bn_backward_finalize(struct prepared *p, struct error *err)
 {
     const struct op_call *call = &p->call;
-    const struct bn_backward_finalize_arguments a = {.sums = op_in(p, 0),
-                                                     .single = bn_sums_are_single(call->graph, call->op->in[0]),
+    const bool single = bn_sums_are_single(call->graph, call->op->in[0]);
+    const void *sums = op_in(p, 0);
+    uint64_t rows = call->op->attr.bn.rows;
+    TRY(gather_sums(p, single, call->out_tensor[0]->dims[3], &sums, &rows, err));
+    const struct bn_backward_finalize_arguments a = {.sums = sums,
+                                                     .own = op_in(p, 0),
+                                                     .single = single,
                                                      .channels = call->out_tensor[0]->dims[3],
-                                                     .rows = call->op->attr.bn.rows,
+                                                     .rows = rows,
                                                      .norm = op_in(p, 2),
                                                      .coefficients = op_out(p, 0),
                                                      .dgamma = op_out(p, 1),

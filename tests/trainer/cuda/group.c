@@ -30,12 +30,13 @@ static void keep_plan(struct small_run *run, struct plan *plan, const struct pla
 }
 
 #ifdef FATHOM_CUDA
+static struct device *made[8];
 static pthread_mutex_t digest_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Of a device's weights and momenta. */
-static uint64_t digest_of(struct device *device)
+static uint64_t digest_of(struct device *device, uint32_t number)
 {
-    const struct plan_variant *variant = &plan_now->variants[0];
+    const struct plan_variant *variant = &plan_now->variants[plan_now->devices[number].variant];
     struct state_entry *entries;
     size_t count;
     uint64_t hash = 0;
@@ -53,11 +54,21 @@ static uint64_t digest_of(struct device *device)
     return hash;
 }
 
+static bool create_watched(const struct device_options *options, uint64_t arena_bytes, struct device **device,
+                           struct error *err)
+{
+    bool ok = cuda_reference_backend.device_create(options, arena_bytes, device, err);
+    if (ok) made[options->number] = *device;
+    return ok;
+}
+
 static void destroy_watched(struct device *device)
 {
-    uint64_t digest = digest_of(device);
+    uint32_t number = 0;
+    while (made[number] != device) number++;
+    digests[number] = digest_of(device, number);
     pthread_mutex_lock(&digest_lock);
-    digests[digest_count++] = digest;
+    digest_count++;
     pthread_mutex_unlock(&digest_lock);
     cuda_reference_backend.device_destroy(device);
 }
@@ -66,6 +77,9 @@ static void destroy_watched(struct device *device)
 static struct small_run small(const char *options, const char *gpus, uint32_t batch, uint64_t iterations)
 {
     gpu_choose(options);
+#ifndef FATHOM_NCCL
+    cr_skip_test("this build has no NCCL");
+#endif
     struct small_run run = {.gpus = gpus, .batch = batch, .options.iterations = iterations, .change_plan = keep_plan};
 #ifdef FATHOM_CUDA
     watched = cuda_reference_backend;
@@ -81,6 +95,7 @@ static void compare(struct small_run gpu, unsigned devices)
     struct small_run cpu = gpu;
     cpu.backend = &cpu_reference_backend;
 #ifdef FATHOM_CUDA
+    watched.device_create = create_watched;
     watched.device_destroy = destroy_watched;
 #endif
     gpu.backend = &watched;
@@ -113,6 +128,42 @@ Test(cuda_group, micro_batches_and_many_buckets)
     run.micro_batches = 2;
     run.bucket_bytes = 65536;
     compare(run, 2);
+}
+
+Test(cuda_group, statistics_over_all_devices)
+{
+    struct small_run run = small("seed=9,gpus=2,memory=13GiB", "2x12GiB", 3, 2);
+    run.sync_bn = true;
+    run.lowering = LOWER_BN;
+    compare(run, 2);
+}
+
+Test(cuda_group, whole_bn_is_not_synchronised)
+{
+    struct small_run run = small("gpus=2,memory=13GiB", "2x12GiB", 2, 1);
+    run.sync_bn = true;
+    run_go(&run);
+    cr_assert_not(run.ok);
+    cr_expect(strstr(run.err.text, "--sync-bn") && strstr(run.err.text, "--fuse"), "%s", run.err.text);
+}
+
+/* Two images here, one there. */
+Test(cuda_group, unequal_gpus_take_unequal_shares)
+{
+    compare(small("seed=11,gpus=2,memory=13GiB", "12GiB,6GiB", 3, 2), 2);
+}
+
+Test(cuda_group, goes_on_to_the_same_bits)
+{
+    struct small_run whole = small("seed=13,gpus=2,memory=13GiB", "2x12GiB", 2, 2), half = whole, rest = whole;
+    half.options.iterations = 1;
+    half.options.save_folder = rest.options.resume_folder = run_path("saved");
+    run_go(&whole);
+    run_go(&half);
+    run_go(&rest);
+    cr_assert(whole.ok && half.ok && rest.ok, "%s%s%s", whole.err.text, half.err.text, rest.err.text);
+    cr_expect_eq(rest.losses[0], whole.losses[1]);
+    gpu_expect_clean();
 }
 
 /* ---- Failures ---- */

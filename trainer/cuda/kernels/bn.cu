@@ -226,13 +226,13 @@ extern "C" __global__ void KERNEL_BOUNDS
 {
     const uint32_t c = (uint32_t)grid_first(), n = a.channels;
     if (c >= n) return;
-    const double2 sum = read_pair(a.sums, a.single, n, c);
+    const double2 sum = read_pair(a.sums, a.single, n, c), own = read_pair(a.own, a.single, n, c);
     const float inverse = a.norm[BN_ROW_INVERSE_DEVIATION * n + c];
     const channel_normal normal = {a.norm[BN_ROW_MEAN * n + c], inverse, a.norm[BN_ROW_GAMMA * n + c] * inverse,
                                    a.norm[BN_ROW_BETA * n + c]};
     const channel_coefficients to = make_coefficients(normal, (float)sum.y, (float)sum.x, (float)a.rows);
-    a.dbeta[c] = (float)sum.x;
-    a.dgamma[c] = (float)sum.y;
+    a.dbeta[c] = (float)own.x;
+    a.dgamma[c] = (float)own.y;
     a.coefficients[c] = to.scale;
     a.coefficients[n + c] = to.shift;
     a.coefficients[2 * n + c] = to.slope;
