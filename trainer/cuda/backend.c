@@ -64,7 +64,7 @@ static bool check_statistics(const struct prepared *p, struct error *err)
     return error_set(
         err, ERROR_INPUT,
         "the plan takes statistics over all devices (--sync-bn), which the cuda backend does where BN is taken "
-        "apart alone (--fuse bn); plan again with --fuse auto");
+        "apart alone (--fuse bn); plan again with that, or without --sync-bn");
 }
 
 static bool prepare_compute(struct prepared *p, struct error *err)

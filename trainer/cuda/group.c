@@ -343,7 +343,10 @@ bool group_leave(struct group *group, bool lost)
 {
     if (!group || !group->nccl) return true;
     if (lost || !part(group)) cuda_group_abort(group);
-    return !group->abort || abort_wait(group->abort, longest_end_ns(group));
+    pthread_mutex_lock(&group->lock);
+    struct abort *abort = group->abort;
+    pthread_mutex_unlock(&group->lock);
+    return !abort || abort_wait(abort, longest_end_ns(group));
 }
 
 void cuda_group_destroy(struct group *group)

@@ -195,6 +195,21 @@ Test(cuda_group, a_gpu_that_fails_ends_all)
     cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
 }
 
+/* The second GPU dies in the third step, of which nothing was saved. */
+Test(cuda_group, the_last_checkpoint_of_one_that_fails_is_whole)
+{
+    struct small_run run = small("gpus=2,memory=13GiB,fail=GraphLaunch:9:719", "2x12GiB", 2, 8), rest = run;
+    run.options.save_every = 1;
+    run.options.save_folder = rest.options.resume_folder = run_path("saved");
+    expect_failure(&run, "cudaErrorLaunchFailure", 40);
+    cr_assert(run.steps > 0 && run.steps < 8, "%d steps", (int)run.steps);
+    rest.backend = &cpu_reference_backend;
+    rest.options.iterations = run.steps + 1;
+    run_go(&rest);
+    cr_assert(rest.ok, "%s", rest.err.text);
+    cr_expect_eq(rest.steps, 1);
+}
+
 Test(cuda_group, a_call_that_fails_ends_all)
 {
     struct small_run run = small("gpus=2,memory=13GiB,fail=AllReduce:2:3", "2x12GiB", 2, 4);
