@@ -113,6 +113,9 @@ static const char manual_end[] = "  Learning; each defaults to the recipe's, sca
                                  "                          the cpu always\n"
                                  "    --no-graph            launch every op by itself, each step, not as a CUDA\n"
                                  "                          graph that was recorded once\n"
+                                 "    --timeout SECONDS     a device that takes longer over a step, or over joining\n"
+                                 "                          the others, is lost, and the run ends; if not given,\n"
+                                 "                          600 on GPUs, and for ever on the cpu\n"
                                  "\n"
                                  "  Looking for mistakes:\n"
                                  "    --repeat-batch        every step sees the first batch: the loss must fall\n"
@@ -501,6 +504,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
         {"engines", 0, OPTION_TEXT, &c->engines, 0, 0},
         {"no-graph", 0, OPTION_FLAG, &o->no_recordings, 0, 0},
+        {"timeout", 0, OPTION_REAL, &o->wait_seconds, 0.1, 1e6},
     };
     size_t words;
     struct option_spec specs[OPTIONS(own) + PLAN_FLAGS];

@@ -67,6 +67,8 @@ def check_plan(folder):
     small = ['train', 'resnet-8', '--data', folder, '--classes', 10]
     refused([*small, '--tf32'], '--tf32', 'cpu', 'GPUs')
     refused([*small, '--no-graph'], '--no-graph', 'cpu', 'GPUs')
+    for seconds in ('0', '-1', 'soon'):
+        refused([*small, '--timeout', seconds], '--timeout', seconds)
     refused([*small, '--backend', 'cda'], '--backend', 'cda', 'cpu-reference')
     refused([*small, '--backend', 'cuda'], '--backend')
     refused([*small, '--gpus', 'titan-x'], 'titan-x', '7.5', '5.2')

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
+import time
 
 from commands import expect, failures, finish, refused, run
 
@@ -138,6 +139,10 @@ def check_trained(folder):
     expect(done.returncode == 0 and 'on 1 cpu device' in done.stdout, f'--gpus cpu: {done.stdout}{done.stderr}')
     done = run(*small, '--backend', 'cuda-reference', '--tf32', '--deterministic', '--no-graph', '--fill-dead', env=env)
     expect(done.returncode == 0 and 'on 1 cuda-reference device' in done.stdout, f'cuda-reference: {done.stdout}{done.stderr}')
+    begun = time.monotonic()
+    done = run(*small, '--timeout', 1, env={**env, 'FATHOM_STANDIN': 'memory=140GiB,hang=60'})
+    expect(done.returncode == 1 and done.stderr.count('\n') == 1 and 'within 1 s' in done.stderr, f'a hang: {done.returncode} {done.stderr}')
+    expect(time.monotonic() - begun < 30, 'a run waits for a GPU that hangs')
     answers = folder / 'answers.json'
     done = run(*small, '--engines', answers, env={**env, 'FATHOM_ENGINES': str(SOURCE / 'tests/planner/engines/standin.py')})
     expect(done.returncode == 0 and json.loads(answers.read_text())['device'] == 'h200', f'--engines: {done.stdout}{done.stderr}')
