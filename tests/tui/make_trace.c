@@ -81,7 +81,7 @@ static void add_unit(struct fiction *f, int stage, int unit, bool backward)
 {
     static const char *const names[] = {"conv1", "bn1", "relu1", "conv2", "bn2", "add", "relu2"};
     static const char *const kinds[] = {"conv", "bn", "relu", "conv", "bn", "add", "relu"};
-    char path[32];
+    char path[48];
     snprintf(path, sizeof path, "stage%d/unit%d/", stage, unit);
     double channels = 8 << stage, pixels = 1024 >> (2 * (stage - 1)), images = 128;
     double bytes = 2 * 4 * images * pixels * channels, macs = images * pixels * channels * channels * 9;
