@@ -20,6 +20,16 @@ def host(options=''):
     return {**os.environ, 'CUDA_HOME': STANDIN, 'FATHOM_STANDIN': options}
 
 
+def told_by_driver(folder):
+    """The environment in which its management library is the tests' own."""
+    libraries = folder / 'libraries'
+    libraries.mkdir(exist_ok=True)
+    link = libraries / 'libnvidia-ml.so.1'
+    if not link.is_symlink():
+        link.symlink_to(pathlib.Path(NVML).resolve())
+    return {'LD_LIBRARY_PATH': str(libraries)}
+
+
 def told(*words, options='', code=0):
     done = run(*words, '--json', env=host(options))
     expect(done.returncode == code, f'{words} on {options}: exit code {done.returncode}, {done.stderr}')
@@ -43,7 +53,7 @@ def check_listed():
 
 def check_held(folder):
     """Another process holds most of the GPU: it is named."""
-    env = {**host('memory=8GiB'), 'LD_PRELOAD': NVML, 'FATHOM_NVML_FAKE': f'{8 << 30},{1 << 30},4711,{7 << 30}'}
+    env = {**host('memory=8GiB'), **told_by_driver(folder), 'FATHOM_NVML_FAKE': f'{8 << 30},{1 << 30},4711,{7 << 30}'}
     page = ' '.join(run('devices', env=env).stdout.split())
     expect('1.00 GiB of 8.00 GiB free (process 4711 holds 7.00 GiB)' in page, page[:400])
     gpu = json.loads(run('devices', '--json', env=env).stdout)['host']['gpus'][0]
@@ -54,8 +64,8 @@ def check_held(folder):
             '1.00 GiB free of 8.00 GiB', 'process 4711 holds 7.00 GiB', '--budget', env=env, code=1)
 
 
-def check_calibrated():
-    env = {**host('memory=8GiB'), 'LD_PRELOAD': NVML, 'FATHOM_NVML_FAKE': f'{8 << 30},{8 << 30},1,1'}
+def check_calibrated(folder):
+    env = {**host('memory=8GiB'), **told_by_driver(folder), 'FATHOM_NVML_FAKE': f'{8 << 30},{8 << 30},1,1'}
     done = run('devices', '--calibrate', env=env)
     expect(done.returncode == 0 and 'context and fathom\'s kernels take 5' in ' '.join(done.stdout.split()), f'{done.stdout}{done.stderr}')
     done = run('devices', '--calibrate', env=host('memory=8GiB,gpus=2'))
@@ -160,7 +170,7 @@ def check_trained(folder):
 def main():
     with tempfile.TemporaryDirectory() as name:
         check_listed()
-        check_calibrated()
+        check_calibrated(pathlib.Path(name))
         check_planned()
         check_held(pathlib.Path(name))
         check_refused(pathlib.Path(name))
