@@ -28,3 +28,22 @@ int thread_start(pthread_t *thread, size_t stack_bytes, const char *name, void *
     pthread_setname_np(*thread, shown);
     return 0;
 }
+
+void thread_cond_init(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+struct timespec thread_deadline(uint64_t ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t rest = (uint64_t)until.tv_nsec + ns % 1000000000;
+    until.tv_sec += (time_t)(ns / 1000000000 + rest / 1000000000);
+    until.tv_nsec = (long)(rest % 1000000000);
+    return until;
+}

@@ -204,11 +204,7 @@ static void see_step_end(void *context, uint32_t device, uint64_t step, uint64_t
 
 static void wait_for_next(struct session *session, bool *stop)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    uint64_t ns = (uint64_t)until.tv_nsec + session->memory_ns;
-    until.tv_sec += (time_t)(ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
+    struct timespec until = thread_deadline(session->memory_ns);
     pthread_mutex_lock(&session->lock);
     while (!session->stop && pthread_cond_timedwait(&session->wake, &session->lock, &until) == 0) {
     }
@@ -280,11 +276,7 @@ bool session_open(struct trace_sink *sink, const struct session_options *options
     session->most_cost = options ? options->most_cost : 0;
     session->memory_device = options ? options->memory_device : 0;
     session->memory_ns = 1000000 * (memory_ms < LEAST_MEMORY_MS ? LEAST_MEMORY_MS : memory_ms);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&session->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&session->wake);
     pthread_mutex_init(&session->lock, NULL);
     start_thread(session);
     *out = session;

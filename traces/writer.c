@@ -321,11 +321,7 @@ static void drain(struct trace_writer *writer)
 
 static void wait_for_work(struct trace_writer *writer)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    uint64_t ns = (uint64_t)until.tv_nsec + writer->most_wait_ns;
-    until.tv_sec += (time_t)(ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
+    struct timespec until = thread_deadline(writer->most_wait_ns);
     sem_clockwait(&writer->wake, CLOCK_MONOTONIC, &until); /* whatever woke it: there is something to do or nothing */
 }
 

@@ -1,10 +1,9 @@
-#define _GNU_SOURCE
 #include "cupti_buffers.h"
 
 #include <pthread.h>
-#include <time.h>
 
 #include "mem.h"
+#include "thread.h"
 
 enum state { BUFFER_FREE, BUFFER_LENT, BUFFER_FULL };
 
@@ -27,12 +26,8 @@ struct cupti_buffers *cupti_buffers_create(void)
         mem_free(buffers);
         return NULL;
     }
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&buffers->lock, NULL);
-    pthread_cond_init(&buffers->filled, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&buffers->filled);
     return buffers;
 }
 
@@ -75,19 +70,9 @@ void cupti_buffers_complete(struct cupti_buffers *buffers, struct full_buffer fu
     pthread_mutex_unlock(&buffers->lock);
 }
 
-static struct timespec time_in(uint64_t ns)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    ns += (uint64_t)until.tv_nsec;
-    until.tv_sec += (time_t)(ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
-    return until;
-}
-
 bool cupti_buffers_take(struct cupti_buffers *buffers, uint64_t wait_ns, struct full_buffer *full)
 {
-    struct timespec until = time_in(wait_ns);
+    struct timespec until = thread_deadline(wait_ns);
     pthread_mutex_lock(&buffers->lock);
     while (buffers->count == 0 && !buffers->stopped && wait_ns > 0 &&
            pthread_cond_timedwait(&buffers->filled, &buffers->lock, &until) == 0) {

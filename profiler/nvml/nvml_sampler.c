@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 
 #include "clock.h"
 #include "mem.h"
@@ -113,11 +112,7 @@ static void look(struct nvml_sampler *s)
 
 static bool wait_for_next(struct nvml_sampler *s)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    uint64_t ns = (uint64_t)until.tv_nsec + s->every_ns;
-    until.tv_sec += (time_t)(ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
+    struct timespec until = thread_deadline(s->every_ns);
     pthread_mutex_lock(&s->lock);
     while (!s->stop && pthread_cond_timedwait(&s->wake, &s->lock, &until) == 0) {
     }
@@ -156,16 +151,6 @@ static void destroy(struct nvml_sampler *s)
     mem_free(s);
 }
 
-static void make_lock(struct nvml_sampler *s)
-{
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
-    pthread_mutex_init(&s->lock, NULL);
-}
-
 bool nvml_sampler_open(struct trace_sink *sink, const char *const bus_ids[], size_t count, uint64_t every_ns,
                        struct nvml_sampler **sampler, struct error *err)
 {
@@ -174,7 +159,8 @@ bool nvml_sampler_open(struct trace_sink *sink, const char *const bus_ids[], siz
     if (!s) return error_memory(err, sizeof *s, "what GPUs tell of themselves");
     s->sink = sink;
     s->every_ns = every_ns ? every_ns : NVML_EVERY_NS;
-    make_lock(s);
+    thread_cond_init(&s->wake);
+    pthread_mutex_init(&s->lock, NULL);
     if (!nvml_load(&s->calls) || !find_gpus(s, bus_ids, count)) {
         destroy(s);
         return true;

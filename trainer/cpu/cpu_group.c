@@ -4,10 +4,10 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "mem.h"
+#include "thread.h"
 
 enum sum_type { SUM_F32, SUM_F64 };
 
@@ -68,12 +68,8 @@ static struct meeting *create_meeting(uint64_t number, uint32_t size, struct err
         error_memory(err, bytes, "a group of devices");
         return NULL;
     }
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_mutex_init(&made->lock, NULL);
-    pthread_cond_init(&made->turned, &clock);
-    pthread_condattr_destroy(&clock);
+    thread_cond_init(&made->turned);
     made->number = number;
     made->size = size;
     made->next = meetings;
@@ -161,22 +157,12 @@ void cpu_group_abort(struct group *group) { abort_meeting(group->meeting); }
 
 uint32_t group_count(const struct group *group) { return group->meeting->size; }
 
-static struct timespec time_limit(uint64_t limit_ns)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    uint64_t ns = (uint64_t)until.tv_nsec + limit_ns % 1000000000;
-    until.tv_sec += (time_t)(limit_ns / 1000000000 + ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
-    return until;
-}
-
 /* Waits for all ranks. The lock is held. False when the group was aborted before all came, or after limit_ns (0 =
  * never). to_the_end: not even an abort ends the wait. */
 static bool wait_for_all(struct group *group, uint64_t limit_ns, bool to_the_end)
 {
     struct meeting *m = group->meeting;
-    struct timespec until = time_limit(limit_ns);
+    struct timespec until = thread_deadline(limit_ns);
     uint64_t turn = m->turn;
     m->members[group->rank].here = true;
     if (++m->waiting == m->size) {

@@ -67,18 +67,14 @@ static void *abort_main(void *context)
 
 static struct abort *abort_start(const struct nccl_calls *nccl, ncclComm_t comms[GROUP_PURPOSES])
 {
-    pthread_condattr_t monotonic;
     pthread_t thread;
     struct abort *a = mem_zalloc(MEM_GENERAL, 1, sizeof *a);
     if (!a) return NULL; /* their work is left as it is */
     a->users = 2;
     a->nccl = nccl;
     memcpy(a->comms, comms, sizeof a->comms);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&a->lock, NULL);
-    pthread_cond_init(&a->ended, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    thread_cond_init(&a->ended);
     if (thread_start(&thread, 0, "nccl abort", abort_main, a) == 0)
         pthread_detach(thread);
     else
@@ -94,11 +90,7 @@ static uint64_t longest_end_ns(const struct group *group)
 
 static bool abort_wait(struct abort *a, uint64_t limit_ns)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    uint64_t end = (uint64_t)now.tv_nsec + limit_ns;
-    const struct timespec until = {.tv_sec = now.tv_sec + (time_t)(end / 1000000000),
-                                   .tv_nsec = (long)(end % 1000000000)};
+    const struct timespec until = thread_deadline(limit_ns);
     int status = 0;
     pthread_mutex_lock(&a->lock);
     while (!a->done && status == 0) status = pthread_cond_timedwait(&a->ended, &a->lock, &until);
