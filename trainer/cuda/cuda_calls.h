@@ -41,10 +41,6 @@ struct vendor {
  * search. NULL: ERROR_FAILED with what was looked for. Any thread. */
 const struct vendor *vendor_load(struct error *err);
 
-/* Where a library of this name is: in $CUDA_HOME, /usr/local/cuda, or `built`, where the build found it (NULL = nowhere); else
- * the name alone, for the loader's own search. */
-void vendor_find(const char *name, const char *built, char *path, size_t size);
-
 /* True for cudaSuccess; else ERROR_FAILED: "`what`: cudaErrorName: text". */
 bool cuda_check(const struct vendor *vendor, cudaError_t status, struct error *err, const char *what, ...)
     __attribute__((format(printf, 4, 5)));

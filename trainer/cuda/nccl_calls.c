@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
-#include "cuda_calls.h"
+#include "library.h"
 
 #define NCCL "libnccl.so.2"
 
@@ -39,7 +39,7 @@ static bool check_version(struct error *err)
 
 static bool load_library(struct error *err)
 {
-    vendor_find(NCCL, NCCL_LIBRARY, path, sizeof path);
+    library_find(NCCL, NCCL_LIBRARY, path, sizeof path);
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!handle)
         return error_set(err, ERROR_FAILED,

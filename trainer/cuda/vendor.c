@@ -3,37 +3,17 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cuda_calls.h"
+#include "library.h"
 
 static struct vendor loaded;
 static struct error fault;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* ---- Where the libraries are ---- */
-
 #define RUNTIME "libcudart.so.13"
 #define CUDNN   "libcudnn.so.9"
-
-/* root/lib64/name or root/lib/name. */
-static bool look_in(const char *root, const char *name, char *path, size_t size)
-{
-    static const char *const folders[] = {"lib64", "lib"};
-    for (size_t i = 0; root && *root && i < sizeof folders / sizeof *folders; i++) {
-        if ((size_t)snprintf(path, size, "%s/%s/%s", root, folders[i], name) >= size) continue;
-        if (access(path, R_OK) == 0) return true;
-    }
-    return false;
-}
-
-void vendor_find(const char *name, const char *built, char *path, size_t size)
-{
-    if (look_in(getenv("CUDA_HOME"), name, path, size) || look_in("/usr/local/cuda", name, path, size)) return;
-    snprintf(path, size, "%s", built && access(built, R_OK) == 0 ? built : name);
-}
 
 /* ---- Loading ---- */
 
@@ -55,7 +35,7 @@ static bool find_calls(void *handle, struct cuda_calls *cuda, struct error *err)
 
 static bool load_runtime(struct error *err)
 {
-    vendor_find(RUNTIME, CUDA_RUNTIME_LIBRARY, loaded.cuda_path, sizeof loaded.cuda_path);
+    library_find(RUNTIME, CUDA_RUNTIME_LIBRARY, loaded.cuda_path, sizeof loaded.cuda_path);
     void *handle = dlopen(loaded.cuda_path, RTLD_NOW | RTLD_LOCAL);
     if (!handle)
         return error_set(err, ERROR_FAILED,
@@ -67,7 +47,7 @@ static bool load_runtime(struct error *err)
 static void load(void)
 {
     if (!load_runtime(&fault)) return;
-    vendor_find(CUDNN, CUDNN_LIBRARY, loaded.cudnn_path, sizeof loaded.cudnn_path);
+    library_find(CUDNN, CUDNN_LIBRARY, loaded.cudnn_path, sizeof loaded.cudnn_path);
     loaded.has_cudnn = cudnn_load(loaded.cudnn_path, &loaded.cudnn, &loaded.cudnn_fault);
 }
 

@@ -2,9 +2,9 @@
 #include "cudnn_library.h"
 
 #include <dlfcn.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+
+#include "library.h"
 
 #define MOST_PATH 4096
 
@@ -35,13 +35,7 @@ static bool find_all(void *handle, struct cudnn_library *library, struct error *
 
 static const char *choose(char path[MOST_PATH])
 {
-    static const char *const folders[] = {"lib64", "lib"};
-    const char *home = getenv("CUDA_HOME");
-    for (size_t i = 0; home && i < sizeof folders / sizeof folders[0]; i++) {
-        snprintf(path, MOST_PATH, "%s/%s/libcudnn.so.9", home, folders[i]);
-        if (access(path, R_OK) == 0) return path;
-    }
-    return CUDNN_LIBRARY;
+    return library_in(getenv("CUDA_HOME"), "libcudnn.so.9", path, MOST_PATH) ? path : CUDNN_LIBRARY;
 }
 
 bool cudnn_load(const char *path, struct cudnn_library *library, struct error *err)
