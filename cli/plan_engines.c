@@ -81,8 +81,10 @@ static bool check_devices(const struct machine *machine, struct error *err)
     for (size_t i = 0; i < machine->device_count; i++) {
         const struct device_spec *device = &machine->devices[i];
         if (device->kind != DEVICE_GPU)
-            return error_set(err, ERROR_INPUT,
-                             "--engines: found for the cpu, which says itself what its ops need; it goes with GPUs");
+            return error_set(
+                err, ERROR_INPUT,
+                "--engines: the devices are cpus, which say themselves what their ops need; cuDNN's engines are "
+                "GPUs' (--gpus)");
         if (strcmp(device->name, first->name) != 0 || !device_same_memory(device, first))
             return error_set(err, ERROR_INPUT,
                              "--engines: found for unlike devices (%s and %s); it goes with GPUs of one kind",

@@ -137,7 +137,8 @@ static bool find_gpus(struct nvml_sampler *s, const char *const bus_ids[], size_
     bool any = false;
     s->count = count < MOST_GPUS ? count : MOST_GPUS;
     for (size_t i = 0; i < s->count; i++) {
-        if (!bus_ids[i] || s->calls.by_bus_id(bus_ids[i], &s->gpus[i]) != NVML_OK) s->gpus[i] = NULL;
+        if (!bus_ids[i] || !s->calls.by_bus_id || s->calls.by_bus_id(bus_ids[i], &s->gpus[i]) != NVML_OK)
+            s->gpus[i] = NULL;
         any = any || s->gpus[i];
     }
     return any;

@@ -14,12 +14,12 @@ STEPS = 30
 BESIDE = (8 << 20) + 4096 # scratch of the backend's own kernels, and the step block
 # The first loss comes before any update; all thirty follow from sums in another order.
 NETS = [(model, dtype, *tolerances) for model in ('resnet-20', 'resnet-29') # basic blocks; pre-activation bottlenecks
-        for dtype, *tolerances in (('f32', 1e-6, 8e-3), ('f16', 2e-3, 2e-2), ('bf16', 1e-2, 3e-2))]
+        for dtype, *tolerances in (('f32', 1e-6, 3e-3), ('f16', 2e-3, 1e-2), ('bf16', 1e-2, 2e-2))]
 
 
 def learn(folder, plan, name, options, steps, *words):
     log, report = folder / f'{name}.log', folder / f'{name}.report'
-    done = train(folder, plan, options, '--iterations', steps, '--schedule', 'constant', '--learning-rate', 0.001, '--log', log,
+    done = train(folder, plan, options, '--iterations', steps, '--schedule', 'constant', '--learning-rate', 0.00025, '--log', log,
                  *words, report=report)
     expect(done.returncode == 0 and not done.stderr, f'{name}: {done.stderr[-300:]}')
     return losses(log), report
@@ -28,9 +28,9 @@ def learn(folder, plan, name, options, steps, *words):
 def check(folder, model, dtype, first, every):
     name = f'{model}-{dtype}'
     plan = folder / f'{name}.json'
-    done = run('plan', model, '--batch', 8, '--dtype', dtype, '--gpus', 'auto', '-o', plan, env=environment(folder, ''))
+    done = run('plan', model, '--batch', 2, '--dtype', dtype, '--gpus', 'auto', '-o', plan, env=environment(folder, ''))
     expect(done.returncode == 0, done.stderr)
-    wanted, _ = learn(folder, model, f'{name}-cpu', '', STEPS, '--batch', 8, '--dtype', dtype, '--gpus', 'cpu')
+    wanted, _ = learn(folder, model, f'{name}-cpu', '', STEPS, '--batch', 2, '--dtype', dtype, '--gpus', 'cpu')
     got, report = learn(folder, plan, name, 'refuse=graph', STEPS)
     broken, counts = told(report)
     expect(not broken, f'{name}: {broken[:1]}')
@@ -50,7 +50,7 @@ def check(folder, model, dtype, first, every):
 
 with tempfile.TemporaryDirectory() as made:
     made = pathlib.Path(made)
-    run('data', 'synth', made / 'data', '--train', 320, '--test', 64)
+    run('data', 'synth', made / 'data', '--train', 80, '--test', 64)
     for net in NETS:
         check(made, *net)
 sys.exit(finish('of the things that a run on a GPU is to be were so'))

@@ -19,8 +19,10 @@ static void find_all(struct nvml_calls *calls)
         {{"nvmlInit_v2", NULL}, &calls->init},
         {{"nvmlShutdown", NULL}, &calls->shutdown},
         {{"nvmlDeviceGetHandleByPciBusId_v2", "nvmlDeviceGetHandleByPciBusId"}, &calls->by_bus_id},
+        {{"nvmlDeviceGetHandleByUUID", NULL}, &calls->by_uuid},
         {{"nvmlDeviceGetUtilizationRates", NULL}, &calls->utilization},
         {{"nvmlDeviceGetMemoryInfo", NULL}, &calls->memory},
+        {{"nvmlDeviceGetComputeRunningProcesses_v3", NULL}, &calls->processes},
         {{"nvmlDeviceGetPowerUsage", NULL}, &calls->power},
         {{"nvmlDeviceGetEnforcedPowerLimit", NULL}, &calls->power_limit},
         {{"nvmlDeviceGetTemperature", NULL}, &calls->temperature},
@@ -36,7 +38,7 @@ bool nvml_load(struct nvml_calls *calls)
     *calls = (struct nvml_calls){.library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL)};
     if (!calls->library) return false;
     find_all(calls);
-    if (calls->init && calls->shutdown && calls->by_bus_id && calls->init() == NVML_OK) return true;
+    if (calls->init && calls->shutdown && calls->init() == NVML_OK) return true;
     dlclose(calls->library);
     *calls = (struct nvml_calls){0};
     return false;

@@ -11,15 +11,22 @@ enum nvml_clock { NVML_CLOCK_SM = 1, NVML_CLOCK_MEMORY = 2 };
 enum nvml_pcie { NVML_PCIE_SENT = 0, NVML_PCIE_RECEIVED = 1 };
 struct nvml_utilization { unsigned gpu, memory; };            /* per cent of the last interval */
 struct nvml_memory_info { unsigned long long total, free, used; };
+struct nvml_process {
+    unsigned pid;
+    unsigned long long bytes; /* all ones: not known */
+    unsigned instance, compute_instance;
+};
 
-/* NULL: this driver does not have it, and what it would tell is unknown. The first three are always there. */
+/* NULL: this driver does not have it, and what it would tell is unknown. The first two are always there. */
 struct nvml_calls {
     void *library;
     int (*init)(void);
     int (*shutdown)(void);
     int (*by_bus_id)(const char *bus_id, nvml_device *device);
+    int (*by_uuid)(const char *uuid, nvml_device *device);
     int (*utilization)(nvml_device device, struct nvml_utilization *rates);
     int (*memory)(nvml_device device, struct nvml_memory_info *memory);
+    int (*processes)(nvml_device device, unsigned *count, struct nvml_process *processes); /* those that compute */
     int (*power)(nvml_device device, unsigned *milliwatts);
     int (*power_limit)(nvml_device device, unsigned *milliwatts);
     int (*temperature)(nvml_device device, int sensor, unsigned *celsius);
