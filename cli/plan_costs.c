@@ -11,21 +11,50 @@
 #include "rollup.h"
 #include "summary.h"
 
+/* What kernels add to what is said of an op: the sums over those that it owns, on all streams. */
+static void add_kernels(const struct rollup *rollup, const struct rollup_op *op, double timed_steps,
+                        struct cost_sample *sample)
+{
+    uint64_t started = 0, longest = 0;
+    for (size_t i = 0; i < rollup->kernel_count; i++) {
+        const struct rollup_kernel *kernel = &rollup->kernels[i];
+        if (kernel->times.device != op->device || kernel->op != op->id) continue;
+        started += kernel->times.count;
+        if (kernel->times.total_ns > longest) sample->engine = kernel->name;
+        if (kernel->times.total_ns > longest) longest = kernel->times.total_ns;
+    }
+    if (op->count > 0) sample->kernels = (double)started / (double)op->count;
+    if (timed_steps > 0) sample->runs = (double)op->count / timed_steps;
+}
+
 /* The ops of device 0: on others the same ops run. */
-static size_t fill_samples(const struct rollup *rollup, struct cost_sample *samples)
+static size_t fill_samples(const struct rollup *rollup, double timed_steps, struct cost_sample *samples)
 {
     size_t count = 0;
     for (size_t i = 0; i < rollup->op_count; i++) {
         const struct rollup_op *op = &rollup->ops[i];
         if (op->device != 0 || !op->layer || !op->kind || !op->pass) continue;
-        samples[count++] = (struct cost_sample){.layer = op->layer,
-                                                .kind = op->kind,
-                                                .pass = op->pass,
-                                                .flops = op->flops,
-                                                .bytes_moved = op->bytes_moved,
-                                                .seconds = 1e-9 * (double)rollup_percentile_ns(op, 0.5)};
+        samples[count] = (struct cost_sample){.layer = op->layer,
+                                              .kind = op->kind,
+                                              .pass = op->pass,
+                                              .flops = op->flops,
+                                              .bytes_moved = op->bytes_moved,
+                                              .seconds = 1e-9 * (double)rollup_percentile_ns(op, 0.5)};
+        if (timed_steps > 0) add_kernels(rollup, op, timed_steps, &samples[count]);
+        count++;
     }
     return count;
+}
+
+/* Of a timed step of device 0: between kernels, and in those that nobody owns. */
+static double find_gaps(const struct rollup *rollup, double timed_steps)
+{
+    double unowned = 0;
+    for (size_t i = 0; i < rollup->kernel_count; i++) {
+        const struct rollup_kernel *kernel = &rollup->kernels[i];
+        if (kernel->times.device == 0 && kernel->op == TRACE_NO_OWNER) unowned += (double)kernel->times.total_ns;
+    }
+    return 1e-9 * (rollup->parts.part_ns[PART_DEPENDENCY] + unowned / timed_steps);
 }
 
 static bool learn(struct cost_table *table, const char *path, const struct rollup *rollup,
@@ -38,6 +67,7 @@ static bool learn(struct cost_table *table, const char *path, const struct rollu
     TRY(summary_time_steps(rollup, &steps, err));
     struct cost_sample *samples = mem_alloc(MEM_TRACE, rollup->op_count, sizeof *samples);
     if (!samples) return error_memory(err, rollup->op_count * sizeof *samples, "a trace's times");
+    double timed_steps = rollup->devices[0].ops_timed ? 0 : (double)rollup_timed_steps(rollup, 0);
     const struct cost_run run = {.name = path,
                                  .model = rollup->model,
                                  .dataset = rollup->dataset,
@@ -46,8 +76,10 @@ static bool learn(struct cost_table *table, const char *path, const struct rollu
                                  .devices = rollup->device_count,
                                  .images = rollup->devices[0].images,
                                  .samples = samples,
-                                 .count = fill_samples(rollup, samples),
-                                 .step_seconds = 1e-9 * steps.median_ns};
+                                 .count = fill_samples(rollup, timed_steps, samples),
+                                 .step_seconds = 1e-9 * steps.median_ns,
+                                 .has_kernels = timed_steps > 0,
+                                 .gap_seconds = timed_steps > 0 ? find_gaps(rollup, timed_steps) : 0};
     bool ok = cost_table_learn(table, &run, &request->spec, err) || error_prefix(err, "--costs");
     mem_free(samples);
     return ok;

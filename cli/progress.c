@@ -145,7 +145,15 @@ static void print_device_memory(const struct plan *plan, const struct train_resu
                used->outside == DEVICE_OUTSIDE_KNOWN ? "" : ", the context not counted");
 }
 
-void progress_summary(const struct plan *plan, const struct train_result *r)
+static void print_step(const struct plan *plan, const struct train_result *r)
+{
+    char text[2][UNITS_TEXT];
+    double took = plan->batch / r->images_per_second;
+    printf("  step    %s (median), %s predicted (%+.1f %%)\n", units_format_seconds(took, text[0]),
+           units_format_seconds(plan->step_seconds, text[1]), 100 * (took / plan->step_seconds - 1));
+}
+
+void progress_summary(const struct plan *plan, bool as_planned, const struct train_result *r)
 {
     char text[UNITS_TEXT];
     if (r->images_per_second <= 0) {
@@ -156,6 +164,7 @@ void progress_summary(const struct plan *plan, const struct train_result *r)
            plan->batch, plan->batch == 1 ? "" : "s");
     printf("  time    %s in this run, %.4g images/s (median)\n", units_format_seconds(r->seconds, text),
            r->images_per_second);
+    if (as_planned && plan->step_seconds > 0) print_step(plan, r);
     if (!isnan(r->loss)) printf("  loss    %.4f in the last step\n", r->loss);
     if (!isnan(r->top1_error))
         printf("  test    top-1 error %.2f %%, top-5 error %.2f %%\n", 100 * r->top1_error, 100 * r->top5_error);

@@ -23,6 +23,7 @@ void progress_end(struct progress *progress);
 bool progress_try_dashboard(const char *trace, struct error *err);
 /* Starts `fathom top TRACE` on this terminal; lines go on when it is left. */
 bool progress_dashboard(struct progress *progress, const char *trace, struct error *err);
-void progress_summary(const struct plan *plan, const struct train_result *result);
+/* as_planned: on devices of the plan's kind, so that predicted times are of this run. */
+void progress_summary(const struct plan *plan, bool as_planned, const struct train_result *result);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "backends.h"
 #include "cpu_threads.h"
 #include "files.h"
 #include "mem.h"
@@ -363,8 +364,10 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err)); /* gives the screen back as it was */
     bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
+    bool on_host = backends_on_host(c->runs_on->name),
+         as_planned = on_host == (plan->devices[0].spec.kind == DEVICE_CPU);
     bool idle = result.stopped && result.steps == result.first;
-    if (ok && !idle) progress_summary(plan, &result);
+    if (ok && !idle) progress_summary(plan, as_planned, &result);
     if (result.stopped || (!ok && result.steps > result.first)) say_stopped(c, &result);
     return ok;
 }

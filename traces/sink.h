@@ -101,7 +101,13 @@ struct trace_sink {
     void (*op_table)(void *context, const struct trace_op *ops, size_t count);
     void (*step_begin)(void *context, uint32_t device, uint64_t step, uint64_t ns);
     void (*step_end)(void *context, uint32_t device, uint64_t step, uint64_t ns);
-    bool (*wants_ops)(void *context, uint64_t step); /* whether this step's ops should be timed; NULL = yes */
+    /* Whether the run should time this step's ops itself; NULL = yes. May be asked of any step, again, and by any thread. */
+    bool (*wants_ops)(void *context, uint64_t step);
+    /* Whether what devices do in this step is recorded beside the run; NULL = no. Asked as wants_ops is. Between a step that is
+     * and one that is not, nothing should be in flight. */
+    bool (*records_step)(void *context, uint64_t step);
+    /* Before any of the step's work is given to a device. One thread, each step in order. */
+    void (*step_submit)(void *context, uint64_t step);
     /* Around each launch of an op, timed or not, on the thread that drives the device: what a library starts in between
      * belongs to the op. Also while a step is recorded, and not when it is replayed. Ids are those of the op table, but for
      * pass "evaluate", whose program has ids of its own. Around what the run starts itself the id is TRACE_OF_RUN and the

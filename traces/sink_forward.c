@@ -38,6 +38,18 @@ static bool pass_wants_ops(void *context, uint64_t step)
     return !next->wants_ops || next->wants_ops(next->context, step);
 }
 
+static bool pass_records_step(void *context, uint64_t step)
+{
+    const struct trace_sink *next = next_of(context);
+    return next->records_step && next->records_step(next->context, step);
+}
+
+static void pass_step_submit(void *context, uint64_t step)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->step_submit) next->step_submit(next->context, step);
+}
+
 static void pass_launch_begin(void *context, uint32_t device, uint32_t id, const char *pass)
 {
     const struct trace_sink *next = next_of(context);
@@ -116,7 +128,7 @@ static void pass_lost(void *context, uint32_t device, enum trace_loss what, uint
     if (next->lost) next->lost(next->context, device, what, count, ns);
 }
 
-#define FORWARDED 19
+#define FORWARDED 21
 _Static_assert(sizeof(struct trace_sink) == (1 + FORWARDED) * sizeof(void *), "a call of the sink is not passed on");
 
 struct trace_sink sink_forward_to(struct sink_forward *forward)
@@ -128,6 +140,8 @@ struct trace_sink sink_forward_to(struct sink_forward *forward)
                                .step_begin = pass_step_begin,
                                .step_end = pass_step_end,
                                .wants_ops = pass_wants_ops,
+                               .records_step = pass_records_step,
+                               .step_submit = pass_step_submit,
                                .launch_begin = pass_launch_begin,
                                .launch_end = pass_launch_end,
                                .op = pass_op,

@@ -2,7 +2,8 @@
  * any model, depth and batch on the same sort of device.
  *
  * A time here is from the start of an op to the start of the next: the op's own, and its share of what the steps took
- * beside their ops (launching, waiting, data). */
+ * beside their ops (launching, waiting, data). Where a run tells kernels, an op takes what its kernels took and the gaps
+ * after them; what a step takes once, however deep the net is, stands apart (cost_table_step_seconds). */
 #ifndef FATHOM_COST_TABLE_H
 #define FATHOM_COST_TABLE_H
 
@@ -18,7 +19,10 @@
 struct cost_sample {
     const char *layer, *kind, *pass;
     uint64_t flops, bytes_moved;
-    double seconds; /* the median; 0 = never timed */
+    double seconds;     /* of one run, the median; 0 = never timed */
+    double runs;        /* in a step; with kernels alone, as is what follows */
+    double kernels;     /* that one run starts; 0: another op's kernels do its work */
+    const char *engine; /* of those the one that takes longest; NULL = unknown */
 };
 
 struct cost_run {
@@ -31,6 +35,8 @@ struct cost_run {
     const struct cost_sample *samples; /* of one device */
     size_t count;
     double step_seconds; /* the median; 0 = unknown, then times beside the ops are taken as none */
+    bool has_kernels;    /* samples are sums of kernels */
+    double gap_seconds;  /* with them: of a step, between kernels and in those that nobody owns */
 };
 
 /* An empty table, which the caller ends with cost_table_destroy (takes NULL); NULL when memory is short. */
@@ -58,6 +64,10 @@ void cost_table_rates(const struct cost_table *table, double *flops_per_second, 
  * they did not. */
 double cost_table_link(const struct cost_table *table);
 
+/* What a step takes beside its ops and the gaps between them, whatever the net: loading, the first launch, what the run
+ * itself starts, the last wait. Of runs that tell kernels; else 0, and the ops have their share. */
+double cost_table_step_seconds(const struct cost_table *table);
+
 /* Where a time comes from. */
 enum cost_source {
     COST_ROOFLINE, /* no op of its kind was timed: the roofline, times what all ops took over theirs */
@@ -67,7 +77,7 @@ enum cost_source {
 };
 
 /* Of an op at the batch of its graph. Between and beyond the batches seen: a line when there are several, else
- * proportional to the images. */
+ * proportional to the images. Where one shape was run by several engines: as the one of the nearest batch. */
 double cost_table_seconds(const struct cost_table *table, const struct cost_speed *speed, const struct graph *graph,
                           const struct op *op, enum cost_source *source);
 

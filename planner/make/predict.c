@@ -5,6 +5,7 @@
 
 #include "all_reduce.h"
 #include "cost.h"
+#include "cost_table.h"
 #include "mem.h"
 #include "split_estimate.h"
 #include "timeline.h"
@@ -39,6 +40,7 @@ static bool time_part(const struct plan *plan, const struct plan_device *device,
     double reduced = part->times.messages + part->times.body * (device->micro_batches - 1);
     part->compute = part->times.body * device->micro_batches + part->times.rest;
     part->end = later(reduced, part->compute - part->times.update) + part->times.update;
+    if (speed.measured) part->end += cost_table_step_seconds(speed.measured);
     part->known = speed.known && (variant->host_bytes == 0 || device->spec.host_bandwidth > 0);
     return true;
 }

@@ -29,7 +29,8 @@ struct cupti_profiler {
     pthread_t thread;
     bool has_thread;
     _Atomic bool stop, off;
-    bool recording; /* kinds are switched on; touched by the thread of device 0 alone */
+    bool recording;        /* kinds are switched on; touched by the thread that submits steps alone */
+    _Atomic uint64_t step; /* that was submitted last */
     uint64_t timed_steps;
     _Atomic uint64_t seen, dropped;
     pthread_mutex_t fault_lock;
@@ -44,6 +45,7 @@ static _Thread_local struct {
     bool open;
     struct owner owner; /* place counts on */
     uint32_t runs_own;  /* things that the run itself has started in this step */
+    uint64_t step;      /* the last one that was submitted when it did */
 } scope;
 
 /* ---- Faults ---- */
@@ -201,16 +203,36 @@ static bool is_silent(struct cupti_profiler *p)
     return p->timed_steps > SILENT_STEPS && atomic_load(&p->seen) == 0;
 }
 
+static bool is_wanted(const struct cupti_profiler *p, uint64_t step)
+{
+    const struct trace_sink *next = p->forward.next;
+    return !next->wants_ops || next->wants_ops(next->context, step);
+}
+
 /* The executor times no op itself as long as records come. */
 static bool wants_ops(void *context, uint64_t step)
 {
     struct cupti_profiler *p = context;
+    return atomic_load(&p->off) && is_wanted(p, step);
+}
+
+static bool records_step(void *context, uint64_t step)
+{
+    struct cupti_profiler *p = context;
+    if (atomic_load(&p->off)) return false;
+    return step == atomic_load_explicit(&p->step, memory_order_relaxed) ? p->recording : is_wanted(p, step);
+}
+
+/* Nothing is in flight where recording changes, so records are of whole steps. */
+static void submit_step(void *context, uint64_t step)
+{
+    struct cupti_profiler *p = context;
     const struct trace_sink *next = p->forward.next;
-    scope.runs_own = 0;
-    bool wanted = !next->wants_ops || next->wants_ops(next->context, step);
+    bool wanted = is_wanted(p, step);
+    atomic_store_explicit(&p->step, step, memory_order_relaxed);
     if (!atomic_load(&p->off)) record(p, wanted);
     if (wanted && !atomic_load(&p->off) && is_silent(p)) switch_off(p, "CUPTI gave no records", NULL);
-    return wanted && atomic_load(&p->off);
+    if (next->step_submit) next->step_submit(next->context, step);
 }
 
 static void launch_begin(void *context, uint32_t device, uint32_t id, const char *pass)
@@ -220,6 +242,9 @@ static void launch_begin(void *context, uint32_t device, uint32_t id, const char
     scope.open = true;
     scope.owner = (struct owner){
         .device = device, .op = strcmp(pass, "evaluate") == 0 ? OWNER_EVALUATION : id, .kernel = OWNER_NO_KERNEL};
+    uint64_t step = atomic_load_explicit(&p->step, memory_order_relaxed);
+    if (scope.step != step) scope.runs_own = 0;
+    scope.step = step;
     if (id == TRACE_OF_RUN) scope.owner.place = scope.runs_own;
     if (next->launch_begin) next->launch_begin(next->context, device, id, pass);
 }
@@ -321,6 +346,9 @@ bool cupti_profiler_open(struct trace_sink *sink, struct cupti_profiler **out, s
     p->forward.next = sink;
     p->sink = sink_forward_to(&p->forward);
     p->sink.wants_ops = wants_ops;
+    p->sink.records_step = records_step;
+    p->sink.step_submit = submit_step;
+    atomic_init(&p->step, UINT64_MAX);
     p->sink.launch_begin = launch_begin;
     p->sink.launch_end = launch_end;
     pthread_mutex_init(&p->fault_lock, NULL);

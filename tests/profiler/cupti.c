@@ -129,7 +129,7 @@ static struct recording *record(struct profiled *p)
 static void replay(struct profiled *p, struct recording *recording, uint64_t step)
 {
     struct gpu *g = &p->gpu;
-    p->sink->wants_ops(p->sink->context, step);
+    p->sink->step_submit(p->sink->context, step);
     GPU_OK(g, g->backend->replay(recording, g->stream, &g->err));
     gpu_wait(g, g->stream);
 }
@@ -172,7 +172,7 @@ Test(cupti, launches_outside_recordings_belong_to_their_op)
 {
     struct profiled p = profiled_begin("seed=3");
     uint32_t ids;
-    p.sink->wants_ops(p.sink->context, 0);
+    p.sink->step_submit(p.sink->context, 0);
     for (int i = 0; i < 7; i++) launch(&p, OP_A, "forward", p.gpu.stream, 2);
     launch(&p, OP_B, "evaluate", p.gpu.stream, 4);
     gpu_wait(&p.gpu, p.gpu.stream);
@@ -191,7 +191,7 @@ Test(cupti, what_the_run_starts_itself_is_its_own)
     struct profiled p = profiled_begin("seed=5");
     uint32_t ids;
     for (uint64_t step = 0; step < 3; step++) {
-        p.sink->wants_ops(p.sink->context, step);
+        p.sink->step_submit(p.sink->context, step);
         for (int part = 0; part < 2; part++) {
             p.sink->launch_begin(p.sink->context, 0, TRACE_OF_RUN, TRACE_RUN_PASS);
             GPU_OK(&p.gpu, p.gpu.backend->fill(p.gpu.device, p.gpu.stream, 0, 64, 1, &p.gpu.err));
@@ -217,6 +217,10 @@ Test(cupti, steps_that_are_not_timed_leave_no_records)
     for (uint64_t step = 0; step < 12; step++) {
         seen.timed = step % 4 == 0;
         cr_expect_not(p.sink->wants_ops(p.sink->context, step), "the run never times ops itself");
+        for (uint64_t other = step; other < 12; other++)
+            cr_expect_eq(p.sink->records_step(p.sink->context, other), seen.timed, "asking switches nothing");
+        if (step > 0)
+            cr_expect_eq(p.sink->records_step(p.sink->context, step - 1), step % 4 == 1, "it stays as it was");
         replay(&p, recording, step);
     }
     p.gpu.backend->recording_destroy(recording);
@@ -237,7 +241,9 @@ Test(cupti, another_profiler_has_it)
 Test(cupti, records_that_cannot_be_switched_on_leave_a_mark)
 {
     struct profiled p = profiled_begin("cupti=fails");
+    p.sink->step_submit(p.sink->context, 0);
     cr_expect(p.sink->wants_ops(p.sink->context, 0), "ops are timed as without it");
+    cr_expect_not(p.sink->records_step(p.sink->context, 0));
     struct cupti_profiler_report report = profiled_end(&p);
     cr_expect(strstr(seen.mark, "no longer recorded: switching records: CUPTI_ERROR_NOT_INITIALIZED"), "%s", seen.mark);
     cr_expect(strstr(report.fault, "switching records"), "%s", report.fault);
@@ -249,6 +255,7 @@ Test(cupti, silence_is_said)
     struct recording *recording = record(&p);
     bool own = false;
     for (uint64_t step = 0; step < 200 && !own; step++) {
+        p.sink->step_submit(p.sink->context, step);
         own = p.sink->wants_ops(p.sink->context, step);
         GPU_OK(&p.gpu, p.gpu.backend->replay(recording, p.gpu.stream, &p.gpu.err));
         gpu_wait(&p.gpu, p.gpu.stream);

@@ -375,6 +375,7 @@ static cudnnStatus_t execute(struct CUstream_st *s, struct execution *e, const s
     work->call.release = release_execution;
     work->call.context = need(malloc(sizeof *e));
     memcpy(work->call.context, e, sizeof *e);
+    pace_note_plan(work, &e->plan->graph);
     e->plan->users++;
     cudaError_t status = stream_work(s, work);
     return status ? dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "%s", cudaGetErrorString(status)) : CUDNN_STATUS_SUCCESS;

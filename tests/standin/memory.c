@@ -7,8 +7,9 @@
 
 #include "vendor.h"
 
-#define NAN_BYTE 0xFF
-#define ALIGN    512u
+#define NAN_BYTE    0xFF
+#define NUMBER_BYTE 0x3F /* floats of 0.747 */
+#define ALIGN       512u
 
 struct region pinned;
 struct access access_now;
@@ -53,7 +54,7 @@ void *region_take(struct region *region, uint64_t bytes, uint64_t limit)
     *a = (struct allocation){.next = *place, .offset = offset, .bytes = bytes};
     *place = a;
     set_valid(region, offset, bytes, true);
-    memset(region->base + offset, NAN_BYTE, bytes);
+    memset(region->base + offset, options.pace ? NUMBER_BYTE : NAN_BYTE, bytes);
     region->taken += bytes;
     if (region->taken > region->peak) region->peak = region->taken;
     return region->base + offset;

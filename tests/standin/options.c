@@ -73,11 +73,9 @@ static bool read_count(const char *key, const char *value)
     const struct {
         const char *key;
         uint64_t *count;
-    } known[] = {{"seed", &options.seed},
-                 {"hang", &options.hang},
-                 {"illegal", &options.illegal},
-                 {"drop_record", &options.drop_record},
-                 {"drop_wait", &options.drop_wait}};
+    } known[] = {{"seed", &options.seed},           {"hang", &options.hang},
+                 {"illegal", &options.illegal},     {"drop_record", &options.drop_record},
+                 {"drop_wait", &options.drop_wait}, {"pace", &options.pace}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(key, known[i].key) != 0) continue;
         *known[i].count = read_number(value);

@@ -16,6 +16,7 @@
  *   hang=N               the N-th kernel that is run never ends
  *   illegal=N            the N-th kernel that is run makes an illegal access, and all calls after it fail
  *   drop_record=N, drop_wait=N   the N-th cudaEventRecord or cudaStreamWaitEvent does nothing
+ *   pace=1               work computes nothing (memory holds some number) and takes as long as pace.c says
  *   engines=KIND+...     build_fails, run_fails: the first engine of every graph; all_fail: every one at building;
  *                        nondeterministic: the first; none: no graph has any
  *   cupti=KIND+...       taken: another profiler has it; silent: no records; lost: one in 50 without times; fails: records

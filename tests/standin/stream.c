@@ -54,7 +54,8 @@ void stream_push(struct CUstream_st *s, const struct command *command)
             s->commands = need(realloc(s->commands, s->capacity * sizeof *s->commands));
         }
     }
-    s->commands[s->first + s->count++] = *command;
+    s->commands[s->first + s->count] = *command;
+    pace_submitted(&s->commands[s->first + s->count++]);
     s->submitted++;
 }
 
@@ -128,11 +129,13 @@ static void give_lanes(struct CUstream_st *s)
 static void run_first(struct CUstream_st *s)
 {
     struct command c = s->commands[s->first];
+    pace_begin(s->device, &c);
     enum outcome outcome = run_command(s, &c);
     s->hung = outcome == HANGS;
     s->waits = outcome == WAITS;
     s->waited = progress;
     if (outcome != DONE) return;
+    pace_wait(s->device);
     progress++;
     s->first++;
     s->count--;

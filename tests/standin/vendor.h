@@ -31,7 +31,7 @@ struct vendor_options {
     struct failure failures[16];
     unsigned failure_count;
     bool refuse_after_graph;
-    uint64_t refuse_after_call, hang, illegal, drop_record, drop_wait;
+    uint64_t refuse_after_call, hang, illegal, drop_record, drop_wait, pace;
     bool build_fails, run_fails, all_fail, nondeterministic, no_engines;
     bool nccl_absent, nccl_async, nccl_stuck;
     bool cupti_taken, cupti_silent, cupti_lost, cupti_fails, cupti_misjoins;
@@ -119,6 +119,7 @@ struct device {
     struct region memory;
     struct CUstream_st *legacy;
     cudaError_t sticky;
+    uint64_t free_ns; /* with a pace: until then it has work */
 };
 extern struct device devices[MOST_DEVICES];
 struct device *device_now(void);
@@ -159,6 +160,7 @@ struct work {
         void (*run)(void *context);
         void (*release)(void *context);
         void *context;
+        double flops; /* for pace.c */
     } call;
 };
 struct work *work_new(enum work_kind kind, const char *name);
@@ -186,6 +188,7 @@ struct command {
     struct CUstream_st *stream; /* COMMAND_WAIT: what is waited for */
     uint64_t sequence;
     struct CUgraphExec_st *graph;
+    uint64_t submitted_ns; /* with a pace */
     uint32_t graph_at[MOST_GRAPH_LANES]; /* of its lanes, before it */
 };
 
@@ -296,6 +299,17 @@ void cupti_node_destroyed(const struct CUgraphNode_st *node);
 uint32_t cupti_launched(enum work_kind kind);
 uint64_t cupti_now(void);
 void cupti_ran(const struct work *work, const struct cupti_run *run);
+
+/* ---- A made-up GPU's time (pace.c) ---- */
+
+struct dnn_graph;
+void pace_note_plan(struct work *work, const struct dnn_graph *graph);
+/* These do nothing without a pace. */
+void pace_submitted(struct command *command);
+void pace_begin(struct device *device, const struct command *command);
+void pace_wait(const struct device *device);
+/* Instead of running the work. */
+void pace_run(const struct work *work, struct device *device, struct cupti_run *ran);
 
 /* Runs its nodes in a random order, but for what waits for other ranks. */
 enum outcome graph_run(const struct command *command, struct CUstream_st *stream);

@@ -111,8 +111,11 @@ enum outcome work_run(struct work *work, const struct CUgraphNode_st *node, stru
                             .stream = lane,
                             .correlation = work->correlation,
                             .begin = cupti_now()};
-    run(work, device);
-    ran.end = cupti_now();
+    if (options.pace)
+        pace_run(work, device, &ran);
+    else
+        run(work, device);
+    if (!options.pace) ran.end = cupti_now();
     cupti_ran(work, &ran);
     access_now = (struct access){0};
     return DONE;

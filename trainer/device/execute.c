@@ -384,11 +384,20 @@ static void report_begin(const struct executor *ex)
         sink->step_begin(sink->context, ex->options.device, slot_of(ex, ex->collected)->step.number, clock_now_ns());
 }
 
-bool executor_times_ops(const struct executor *ex, uint64_t step)
+static bool times_ops(const struct executor *ex, uint64_t step)
 {
     const struct trace_sink *sink = ex->options.sink;
     if (!sink || !sink->op || !ex->options.time_ops) return false;
     return !sink->wants_ops || sink->wants_ops(sink->context, step);
+}
+
+bool executor_may_overlap(const struct executor *ex, uint64_t step)
+{
+    const struct trace_sink *sink = ex->options.sink;
+    if (step == 0) return true;
+    if (times_ops(ex, step - 1) || times_ops(ex, step)) return false;
+    return !sink || !sink->records_step ||
+           sink->records_step(sink->context, step - 1) == sink->records_step(sink->context, step);
 }
 
 bool executor_submit(struct executor *ex, const struct step *step, const struct input *input, struct error *err)
@@ -399,7 +408,7 @@ bool executor_submit(struct executor *ex, const struct step *step, const struct 
         return error_set(err, ERROR_FAILED, "%u steps are in flight already", ex->options.in_flight);
     slot->step = *step;
     if (ex->submitted == ex->collected) report_begin(ex);
-    TRY(settle(ex, submit(ex, slot, input, executor_times_ops(ex, step->number), &ex->first), err));
+    TRY(settle(ex, submit(ex, slot, input, times_ops(ex, step->number), &ex->first), err));
     ex->submitted++;
     return true;
 }

@@ -55,8 +55,9 @@ struct input {
  * Errors stick: once the device has failed, or has not come in time, every call fails with the first error. */
 bool executor_submit(struct executor *executor, const struct step *step, const struct input *input, struct error *err);
 bool executor_collect(struct executor *executor, struct metrics *metrics, struct error *err);
-/* Whether the ops of this step are timed: then it should be in flight alone. */
-bool executor_times_ops(const struct executor *executor, uint64_t step);
+/* Whether a step may be submitted while the one before it is in flight: not where the ops of one of them are timed, nor
+ * where the trace records what devices do in one and not in the other. */
+bool executor_may_overlap(const struct executor *executor, uint64_t step);
 /* Running statistics become those before a step that is in flight or was among the last in_flight; what is in flight
  * ends unheard. */
 bool executor_undo_statistics(struct executor *executor, uint64_t step, struct error *err);

@@ -63,6 +63,7 @@ static bool submit_step(struct run *run, struct error *err)
                               .scale_streak = scale_streak(o)};
     run_set_normalisation(run);
     run->in_flight++;
+    if (run->sink && run->sink->step_submit) run->sink->step_submit(run->sink->context, number);
     return team_run(run->team, submit_share, run, err) || error_prefix(err, "step %" PRIu64, number + 1);
 }
 
@@ -86,7 +87,7 @@ static bool may_join(const struct run *run)
     uint64_t next = run->done + run->in_flight;
     return run->in_flight < run->most_in_flight && !run_is_stopped(run) && !rests_after(run, next) &&
            !schedule_follows_error(&run->options->schedule, &run->schedule, next) &&
-           !executor_times_ops(executor, next - 1) && !executor_times_ops(executor, next);
+           executor_may_overlap(executor, next);
 }
 
 static bool submit_steps(struct run *run, struct error *err)

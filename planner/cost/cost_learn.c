@@ -1,0 +1,309 @@
+/* From the ops of a run to a table of times. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cost_kernels.h"
+#include "cost_table_private.h"
+#include "hash.h"
+#include "mem.h"
+
+/* Finds ops of the graph by what a trace says of them. */
+struct index_row {
+    uint64_t hash;
+    uint32_t op;
+};
+
+static uint64_t hash_sample(const char *layer, const char *kind, uint64_t flops, uint64_t bytes_moved)
+{
+    uint64_t counts[2] = {flops, bytes_moved};
+    uint64_t hash = hash_bytes(layer, strlen(layer), 0);
+    hash = hash_bytes(kind, strlen(kind), hash);
+    return hash_bytes(counts, sizeof counts, hash);
+}
+
+static int compare_rows(const void *left, const void *right)
+{
+    const struct index_row *a = left, *b = right;
+    return (a->hash > b->hash) - (a->hash < b->hash);
+}
+
+static struct index_row *index_graph(const struct graph *graph, struct error *err)
+{
+    struct index_row *rows = mem_alloc(MEM_PLAN, graph->op_count, sizeof *rows);
+    if (!rows) {
+        error_memory(err, graph->op_count * sizeof *rows, "the ops of a trace");
+        return NULL;
+    }
+    for (uint32_t i = 0; i < graph->op_count; i++) {
+        const struct op *op = &graph->ops[i];
+        const char *layer = graph->layers[op->layer].path;
+        rows[i] = (struct index_row){hash_sample(layer, op_kind_name(op->kind), op->flops, op->bytes_moved), i};
+    }
+    qsort(rows, graph->op_count, sizeof *rows, compare_rows);
+    return rows;
+}
+
+/* Recomputed ops are timed in their first run: normalisations find their statistics the second time. */
+static bool is_wanted(const struct cost_sample *sample)
+{
+    static const char *const passes[] = {"forward", "backward", "update"};
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
+        if (strcmp(sample->pass, passes[i]) == 0) return sample->seconds > 0;
+    return false;
+}
+
+static bool add_entry(struct cost_table *table, const struct entry *entry, struct error *err)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        struct entry *there = &table->entries[i];
+        if (there->shape != entry->shape || there->batch != entry->batch || there->engine != entry->engine) continue;
+        there->seconds += entry->seconds;
+        there->count++;
+        return true;
+    }
+    void *entries = table->entries;
+    if (!mem_grow(MEM_PLAN, &entries, &table->capacity, table->count + 1, sizeof *table->entries))
+        return error_memory(err, (table->count + 1) * sizeof *table->entries, "a table of measured times");
+    table->entries = entries;
+    table->entries[table->count++] = *entry;
+    return true;
+}
+
+/* Returns how much of the run's time was found in the graph, 0..1; below 0 when memory is short. */
+static double learn_ops(struct cost_table *table, const struct cost_run *run, const struct graph *graph,
+                        struct error *err)
+{
+    double all = 0, found = 0;
+    struct index_row *rows = index_graph(graph, err);
+    bool ok = rows != NULL;
+    for (size_t i = 0; ok && i < run->count; i++) {
+        const struct cost_sample *s = &run->samples[i];
+        if (!is_wanted(s)) continue;
+        const struct index_row key = {hash_sample(s->layer, s->kind, s->flops, s->bytes_moved), 0};
+        const struct index_row *row = bsearch(&key, rows, graph->op_count, sizeof *rows, compare_rows);
+        all += s->seconds;
+        if (!row) continue;
+        struct entry entry = cost_describe(graph, &graph->ops[row->op]);
+        entry.seconds = s->seconds;
+        entry.engine = s->engine ? hash_bytes(s->engine, strlen(s->engine), 1) : 0;
+        found += s->seconds;
+        ok = add_entry(table, &entry, err);
+    }
+    mem_free(rows);
+    return !ok ? -1 : all > 0 ? found / all : 0;
+}
+
+/* Of a damaged trace too, graphs stay of a size that can be planned. */
+#define MOST_IMAGES (1u << 20)
+
+/* The images that an op of the run had at a time: its first convolution's FLOPs over those of one image. 0 = it is not
+ * the model's. */
+static uint32_t find_batch(const struct cost_run *run, const struct graph *one)
+{
+    const struct op *conv = NULL;
+    for (uint32_t i = 0; i < one->forward_end && !conv; i++)
+        if (one->ops[i].kind == OP_CONV) conv = &one->ops[i];
+    for (size_t i = 0; conv && i < run->count; i++) {
+        const struct cost_sample *s = &run->samples[i];
+        if (strcmp(s->kind, op_kind_name(OP_CONV)) != 0 || strcmp(s->layer, one->layers[conv->layer].path) != 0)
+            continue;
+        uint64_t images = conv->flops ? s->flops / conv->flops : 0;
+        bool whole = images > 0 && s->flops == images * conv->flops;
+        return whole && images <= run->images && images <= MOST_IMAGES ? (uint32_t)images : 0;
+    }
+    return 0;
+}
+
+static struct graph *build(const struct model_spec *spec, uint32_t batch, enum dtype dtype, uint32_t lowering,
+                           struct error *err)
+{
+    const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = lowering};
+    return graph_build(spec, &options, err);
+}
+
+static bool check_timed(const struct cost_run *run, struct error *err)
+{
+    for (size_t i = 0; i < run->count; i++)
+        if (is_wanted(&run->samples[i])) return true;
+    return error_set(err, ERROR_INPUT, "%s: no op of %s was timed; a trace with timed steps is wanted (--time-every 1)",
+                     run->name, run->model);
+}
+
+static bool refuse_run(const struct cost_run *run, const char *why, struct error *err)
+{
+    return error_set(err, ERROR_INPUT,
+                     "%s: %s %s in the form that is planned or in its default one; a trace of that form is wanted",
+                     run->name, why, run->model);
+}
+
+/* Time beside the ops, of one op: of those once per micro-batch and of the rest. */
+static double find_beside(const struct cost_run *run, uint32_t batch)
+{
+    double inside = 0, ops = 0, parts = batch ? (double)run->images / batch : 1;
+    for (size_t i = 0; i < run->count; i++) {
+        const char *pass = run->samples[i].pass;
+        double times = strcmp(pass, "update") == 0 || strcmp(pass, "comm") == 0 ? 1 : parts;
+        inside += times * run->samples[i].seconds;
+        ops += times;
+    }
+    return run->step_seconds > inside && ops > 0 ? (run->step_seconds - inside) / ops : 0;
+}
+
+static double learn_graph(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
+                          uint32_t batch, enum dtype dtype, uint32_t lowering, struct error *err)
+{
+    struct graph *graph = build(spec, batch, dtype, lowering, err);
+    if (!graph) return -1;
+    table->count = 0;
+    double found = learn_ops(table, run, graph, err);
+    graph_destroy(graph);
+    return found;
+}
+
+/* As learn_ops, from the graph of one lowering; *batch is 0 when its convolutions are not the run's. A trace does not
+ * say the type of activations: the bytes moved tell 32 bits from 16, and bf16 from f16, which has a loss scale. */
+static double learn_lowered(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
+                            uint32_t lowering, uint32_t *batch, struct error *err)
+{
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    double most = 0, found = 0;
+    size_t best = 0, last = 0;
+    struct graph *graph = build(spec, 1, DTYPE_F32, lowering, err);
+    if (!graph) return -1;
+    *batch = find_batch(run, graph);
+    graph_destroy(graph);
+    for (size_t i = 0; i < 3 && *batch > 0 && !(i == 1 && most >= 0.5); i++) {
+        found = learn_graph(table, run, spec, *batch, dtypes[last = i], lowering, err);
+        if (found < 0) return found;
+        if (found > most) best = i;
+        if (found > most) most = found;
+    }
+    return best == last ? found : learn_graph(table, run, spec, *batch, dtypes[best], lowering, err);
+}
+
+/* Nor does it say what was fused: nothing, all, what the plans of some devices leave out, or what GPUs do. Whether
+ * weights were copied shows in 16-bit runs alone. */
+#define GPUS  (LOWER_BN | LOWER_BN_ADD | LOWER_INPUT | LOWER_WEIGHTS)
+#define READS (GPUS | LOWER_SUMS | LOWER_NORMALIZE)
+static const uint32_t lowerings[] = {0,
+                                     LOWER_ALL,
+                                     LOWER_ALL & ~LOWER_ADD,
+                                     LOWER_ALL & ~(LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT),
+                                     GPUS,
+                                     READS | LOWER_ADD,
+                                     READS | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS,
+                                     READS | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS | LOWER_ADD,
+                                     (LOWER_BN_PARTS & ~LOWER_BN_ADD) | LOWER_ADD};
+#define LEARNT_LOWERINGS (sizeof lowerings / sizeof lowerings[0])
+#define WELL_FOUND       0.99
+
+/* Learns from the lowering in whose graph most of the run's time is found, or the first with nearly all. */
+static double learn_best(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
+                         uint32_t *batch, struct error *err)
+{
+    double most = 0;
+    size_t best = 0;
+    for (size_t i = 0; i < LEARNT_LOWERINGS; i++) {
+        double found = learn_lowered(table, run, spec, lowerings[i], batch, err);
+        if (found < 0 || found >= WELL_FOUND) return found;
+        if (found > most) best = i;
+        if (found > most) most = found;
+    }
+    return learn_lowered(table, run, spec, lowerings[best], batch, err);
+}
+
+static bool learn_run(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
+                      struct error *err)
+{
+    uint32_t batch = 0;
+    double found = learn_best(table, run, spec, &batch, err);
+    if (found < 0) return false;
+    if (batch == 0) return refuse_run(run, "its convolutions are not those of", err);
+    if (found < 0.5) return refuse_run(run, "most of its ops are not those of", err);
+    table->beside_seconds = run->has_kernels ? 0 : find_beside(run, batch);
+    return true;
+}
+
+/* As learn_run; what a step takes once stands apart where kernels tell it. */
+static bool learn_kernels(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
+                          struct error *err)
+{
+    struct cost_kernels kernels = {0};
+    struct cost_run divided = *run;
+    if (!run->has_kernels) return learn_run(table, run, spec, err);
+    TRY(cost_kernels_divide(run, &kernels, err));
+    divided.samples = kernels.samples;
+    bool ok = learn_run(table, &divided, spec, err);
+    table->step_seconds = kernels.step_seconds;
+    cost_kernels_finish(&kernels);
+    return ok;
+}
+
+static bool run_spec(const struct cost_run *run, const struct model_spec *like, struct model_spec *spec,
+                     struct error *err)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    enum dataset_kind dataset;
+    if (!dataset_kind_parse(run->dataset, &dataset, err)) return error_prefix(err, "%s: its dataset", run->name);
+    if (like && strcmp(like->name, run->model) == 0 && like->dataset == dataset) {
+        *spec = *like;
+        return true;
+    }
+    options.dataset = (int)dataset;
+    return model_parse(run->model, &options, spec, err) || error_prefix(err, "%s", run->name);
+}
+
+static bool check_device(const struct cost_table *table, const struct cost_run *run, struct error *err)
+{
+    if (table->runs == 0) return true;
+    bool same = table->on_cpu == run->on_cpu && (run->on_cpu || cost_same_name(table->device, run->device)) &&
+                (!run->on_cpu || table->devices == run->devices);
+    return same || error_set(err, ERROR_INPUT,
+                             "%s: measured on %" PRIu32 " x %s, but %s on %" PRIu32
+                             " x %s; runs on one sort of device are wanted",
+                             run->name, run->devices, run->device, table->name, table->devices, table->device);
+}
+
+/* An all-reduce reads and writes its bucket: bytes_moved counts it twice. */
+static void learn_link(struct cost_table *table, const struct cost_run *run)
+{
+    double ranks = run->devices;
+    for (size_t i = 0; i < run->count; i++) {
+        const struct cost_sample *s = &run->samples[i];
+        if (strcmp(s->kind, op_kind_name(OP_ALL_REDUCE)) != 0 || s->seconds <= 0 || ranks < 2) continue;
+        table->link_bytes += 2 * (ranks - 1) / ranks * (double)s->bytes_moved / 2;
+        table->link_seconds += s->seconds;
+    }
+}
+
+bool cost_table_learn(struct cost_table *table, const struct cost_run *run, const struct model_spec *like,
+                      struct error *err)
+{
+    struct model_spec spec;
+    struct cost_table fresh = {0};
+    TRY(check_device(table, run, err));
+    TRY(check_timed(run, err));
+    TRY(run_spec(run, like, &spec, err));
+    size_t before = table->count;
+    bool ok = learn_kernels(&fresh, run, &spec, err);
+    void *entries = table->entries;
+    if (ok && !mem_grow(MEM_PLAN, &entries, &table->capacity, before + fresh.count, sizeof *table->entries))
+        ok = error_memory(err, (before + fresh.count) * sizeof *table->entries, "a table of measured times");
+    if (ok) {
+        table->entries = entries;
+        for (size_t i = 0; i < fresh.count; i++) table->entries[table->count++] = fresh.entries[i];
+        size_t used = strlen(table->name);
+        snprintf(table->name + used, sizeof table->name - used, "%s%s", used ? ", " : "", run->name);
+        snprintf(table->device, sizeof table->device, "%s", run->device);
+        table->on_cpu = run->on_cpu;
+        learn_link(table, run);
+        table->devices = run->devices;
+        table->beside_seconds += (fresh.beside_seconds - table->beside_seconds) / (double)++table->runs;
+        if (run->has_kernels)
+            table->step_seconds += (fresh.step_seconds - table->step_seconds) / (double)++table->kernel_runs;
+    }
+    mem_free(fresh.entries);
+    return ok;
+}
