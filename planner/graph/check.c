@@ -223,9 +223,12 @@ static bool applies(const struct check *c, const struct op *op)
 
 static bool applies_back(const struct check *c, const struct op *op)
 {
-    return same_dims(in(c, op, 0), out(c, op, 0)) && same_dims(in(c, op, 0), in(c, op, 1)) &&
-           is_coefficients(in(c, op, 2), in(c, op, 0)->dims[3]) &&
-           (op->inputs < 4 || same_dims(in(c, op, 0), in(c, op, 3)));
+    const struct tensor *x = in(c, op, 0);
+    uint32_t channels = x->dims[3], other = bn_other_gradient(op);
+    return same_dims(x, out(c, op, 0)) && same_dims(x, in(c, op, 1)) && is_norm(in(c, op, 2), channels) &&
+           (op->attr.bn.whole || (op->inputs > 3 && is_sums(in(c, op, 3), channels))) &&
+           (other == NO_OPERAND || (other + 1u == op->inputs && same_dims(x, in(c, op, other)))) &&
+           is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels) && op->attr.bn.rows > 0;
 }
 
 static bool pools(const struct op *op, const struct tensor *x, const struct tensor *y)

@@ -31,6 +31,13 @@ uint64_t op_count_macs(const struct graph *graph, const struct op *op)
     }
 }
 
+/* Three terms (5), an addition, ReLU's comparison; the sums (3), where they are not there. */
+static uint64_t bn_gradient_flops(const struct op *op)
+{
+    uint64_t adds = bn_other_gradient(op) != NO_OPERAND, relu = op->attr.bn.relu;
+    return 5 + adds + relu + (op->attr.bn.whole ? 3 : 0);
+}
+
 /* Of elementwise ops: what each element costs at least. Batch normalisation: one addition for the mean, two for the
  * variance, two to normalise, one comparison with ReLU; backward: two sums (3), three terms (5). */
 static uint64_t element_flops(const struct graph *graph, const struct op *op)
@@ -42,7 +49,7 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     case OP_BN_SUMS: return 3 * tensor_elements(input(graph, op, 0));
     case OP_BN_APPLY: return elements * (op->inputs + (op->attr.bn.relu ? 1u : 0u));
     case OP_BN_BWD_SUMS: return tensor_elements(input(graph, op, 0)) * (op->attr.bn.relu ? 4 : 3);
-    case OP_BN_BWD_APPLY: return elements * (op->inputs + (op->attr.bn.relu ? 3u : 2u));
+    case OP_BN_BWD_APPLY: return elements * bn_gradient_flops(op);
     case OP_SCALE: return 2 * elements;
     case OP_SIGMOID:
     case OP_SIGMOID_BWD: return 3 * elements;
@@ -105,6 +112,8 @@ uint64_t op_count_bytes(const struct graph *graph, const struct op *op)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < op->inputs; i++) bytes += input(graph, op, i)->bytes;
     for (uint32_t i = 0; i < op->outputs; i++) bytes += output(graph, op, i)->bytes;
+    /* x and dy twice: first for the sums. */
+    if (op->kind == OP_BN_BWD_APPLY && op->attr.bn.whole) bytes += 2 * output(graph, op, 0)->bytes;
     return bytes;
 }
 

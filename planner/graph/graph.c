@@ -48,7 +48,7 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_BN_APPLY] = {"bn_apply", 2, 3, 1, 1, 1},
     [OP_BN_BWD_SUMS] = {"bn_bwd_sums", 3, 3, 1, 1, 0},
     [OP_BN_BWD_FINALIZE] = {"bn_bwd_finalize", 3, 3, 3, 3, 0},
-    [OP_BN_BWD_APPLY] = {"bn_bwd_apply", 3, 4, 1, 1, 10},
+    [OP_BN_BWD_APPLY] = {"bn_bwd_apply", 3, 5, 3, 3, 26},
     [OP_GRADIENT_CHECK] = {"gradient_check", 2, 2, 1, 1, 0},
     [OP_LOSS_SCALE_UPDATE] = {"loss_scale_update", 1, 1, 1, 1, 1},
     [OP_WEIGHTS_COPY] = {"weights_copy", 1, 1, 1, 1, 0},
@@ -175,6 +175,7 @@ uint32_t graph_new_op(struct graph *graph, struct op op)
         op.block = state->block;
     }
     op.in_place = (uint8_t)(shapes[op.kind].in_place & ((1u << op.inputs) - 1));
+    if (op.kind == OP_BN_BWD_APPLY) op.in_place &= (uint8_t)(op.attr.bn.whole ? ~16u : ~8u); /* not of the sums */
     op.flops = op_count_flops(graph, &op);
     op.bytes_moved = op_count_bytes(graph, &op);
     graph->ops[graph->op_count] = op;

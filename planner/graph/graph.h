@@ -107,7 +107,8 @@ enum op_kind {
     OP_BN_APPLY,           /* x, norm [, other]                     y [+ other], then ReLU where attr.bn.relu        */
     OP_BN_BWD_SUMS,        /* x, dy, norm                           gradient sums                                    */
     OP_BN_BWD_FINALIZE,    /* gradient sums, gamma, norm            coefficients, dgamma, dbeta                      */
-    OP_BN_BWD_APPLY,       /* x, dy, coefficients [, other]         dx [+ other gradient of x]                       */
+    OP_BN_BWD_APPLY,       /* x, dy, norm [, gradient sums, which it takes itself where attr.bn.whole] [, other]
+                            *                                       dx [+ other gradient of x], dgamma, dbeta        */
     /* f16: the loss is scaled so that small gradients do not vanish; struct loss_scale                              */
     OP_GRADIENT_CHECK,     /* gradient bucket, loss scale           loss scale: found, where a gradient is no number */
     OP_LOSS_SCALE_UPDATE,  /* loss scale                            loss scale, for the next step                    */
@@ -153,8 +154,9 @@ union op_attr {
     struct { uint32_t kernel, stride, padding; uint32_t fused; } conv; /* square; fused: bits of enum conv_fusion */
     struct { uint32_t kernel, stride, padding; } pool; /* kernel 0 = the whole image */
     /* sync: statistics over all devices of the step. relu, of a lowered BN's op: it takes part in ReLU, forward or
-     * backward. rows: pixels of all images, of the two FINALIZE, which do not see x; else 0. */
-    struct { float epsilon; bool relu; bool sync; uint64_t rows; } bn;
+     * backward. whole: no op before it took the gradient sums. rows: pixels of all images, of those that divide by them,
+     * the two FINALIZE and OP_BN_BWD_APPLY; else 0. */
+    struct { float epsilon; bool relu, sync, whole; uint64_t rows; } bn;
     struct { float alpha, beta; } scale;
     struct { float drop; } dropout;
     struct { uint32_t stride; } shortcut;
@@ -281,6 +283,13 @@ struct conv_operands conv_operands(const struct op *op);
 
 /* What a loader has of one image: f32 pixels, or bytes and a placement; and its label. */
 uint64_t graph_loaded_bytes(const struct graph *graph);
+
+/* Where an OP_BN_BWD_APPLY has x's other gradient; NO_OPERAND = nowhere. */
+static inline uint8_t bn_other_gradient(const struct op *op)
+{
+    uint8_t others = op->attr.bn.whole ? 3 : 4;
+    return op->inputs > others ? others : NO_OPERAND;
+}
 
 /* Whether the graph has batch normalisation, whole or lowered. */
 bool graph_normalizes(const struct graph *graph);

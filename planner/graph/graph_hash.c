@@ -80,10 +80,10 @@ static void put_attr(struct words *words, const struct op *op)
         if (is_convolution(op->kind) && op->attr.conv.fused) put(words, op->attr.conv.fused);
         break;
     case OP_BN_FINALIZE:
-    case OP_BN_BWD_FINALIZE: put(words, op->attr.bn.rows); /* fall through */
+    case OP_BN_BWD_FINALIZE:
+    case OP_BN_BWD_APPLY: put(words, op->attr.bn.rows << 1 | (uint64_t)op->attr.bn.whole); /* fall through */
     case OP_BN_APPLY:
     case OP_BN_BWD_SUMS:
-    case OP_BN_BWD_APPLY:
     case OP_BN:
     case OP_BN_BWD:
         put(words, real_bits(op->attr.bn.epsilon) << 2 | (uint64_t)op->attr.bn.relu << 1 | (uint64_t)op->attr.bn.sync);

@@ -11,12 +11,12 @@
  *   makes y for all of them; gradients of weights in the BN's own block still read x, which is kept anyway. Where only
  *   gradients of weights cannot read x through norm, OP_BN_APPLY makes y for them in the backward pass.
  * - gradient sums {1, 1, 2, C}, f64: of dy where ReLU let y through, and of its product with x. They are written by the
- *   convolution's data gradient that makes the whole of dy, which then also zeroes what ReLU shut, or else by
- *   OP_BN_BWD_SUMS.
- * - coefficients {1, 1, 5, C}, f32: what makes dx of dy and x, by OP_BN_BWD_FINALIZE, which also writes gamma's and
- *   beta's gradients and gathers.
- * - dx has no tensor where at most two gradients of convolutions read it, all in the BN's block; else OP_BN_BWD_APPLY
- *   makes it, and adds it to x's gradient of other readers.
+ *   convolution's data gradient that makes the whole of dy, which then also zeroes what ReLU shut.
+ * - dx is made by OP_BN_BWD_APPLY, which gathers the gradient sums, or takes them first where no convolution did, writes
+ *   gamma's and beta's gradients and adds dx to x's gradient of other readers.
+ * - dx has no tensor where at most two gradients of convolutions read it, all in the BN's block: they make it of dy, x and
+ *   coefficients {1, 1, 5, C}, f32, by OP_BN_BWD_FINALIZE, which does the rest of the above. Where there are no sums,
+ *   OP_BN_BWD_SUMS takes them before.
  *
  * What the rows of these small tensors hold is the backend's own affair. Their shapes are part of the plan.
  *

@@ -313,6 +313,7 @@ static void emit_addition(struct lowering *l, uint32_t logical)
         emit_bn_addition(l, logical, logical);
 }
 
+/* The gradient sums of what a convolution's gradient of data does not sum: by an op where nothing else reads dy. */
 static void emit_bn_gradient_sums(struct lowering *l, uint32_t logical)
 {
     const struct op *op = op_at(l, logical);
@@ -325,6 +326,24 @@ static void emit_bn_gradient_sums(struct lowering *l, uint32_t logical)
     op_add_input(&m.op, bn->norm);
     op_add_output(&m.op, bn->gradient_sums);
     append(l, &m);
+}
+
+/* dx has no tensor: gradients of convolutions read it through the coefficients, or nobody does. */
+static void emit_bn_coefficients(struct lowering *l, uint32_t logical)
+{
+    const struct op *op = op_at(l, logical);
+    struct lowered_bn *bn = &l->bn[op->forward];
+    emit_bn_gradient_sums(l, logical);
+    struct making m = begin_part(l, logical, OP_BN_BWD_FINALIZE);
+    bn->coefficients = new_table(l, op->forward, ROLE_COEFFICIENTS, DTYPE_F32, BN_COEFFICIENTS_ROWS);
+    op_add_input(&m.op, bn->gradient_sums);
+    op_add_input(&m.op, op->in[2]);
+    op_add_input(&m.op, bn->norm);
+    op_add_output(&m.op, bn->coefficients);
+    op_add_output(&m.op, op->out[1]);
+    op_add_output(&m.op, op->out[2]);
+    m.op.attr.bn.rows = count_rows(l, op->forward);
+    l->made[logical] = append(l, &m);
 }
 
 static void add_to_gradient(struct lowering *l, struct making *m, uint32_t add)
@@ -340,26 +359,23 @@ static void emit_bn_backward(struct lowering *l, uint32_t logical)
 {
     const struct op *op = op_at(l, logical);
     struct lowered_bn *bn = &l->bn[op->forward];
-    emit_bn_gradient_sums(l, logical);
-    struct making m = begin_part(l, logical, OP_BN_BWD_FINALIZE);
-    bn->coefficients = new_table(l, op->forward, ROLE_COEFFICIENTS, DTYPE_F32, BN_COEFFICIENTS_ROWS);
-    op_add_input(&m.op, bn->gradient_sums);
-    op_add_input(&m.op, op->in[2]);
-    op_add_input(&m.op, bn->norm);
-    op_add_output(&m.op, bn->coefficients);
-    op_add_output(&m.op, op->out[1]);
-    op_add_output(&m.op, op->out[2]);
+    if (bn->spread || l->readers[op->out[0]] == 0) {
+        emit_bn_coefficients(l, logical);
+        return;
+    }
+    struct making m = begin_part(l, logical, OP_BN_BWD_APPLY);
+    m.op.attr.bn.whole = bn->shutter == NO_OP;
+    m.op.attr.bn.relu = op->attr.bn.relu && bn->shutter == NO_OP;
     m.op.attr.bn.rows = count_rows(l, op->forward);
-    l->made[logical] = append(l, &m);
-    if (bn->spread || l->readers[op->out[0]] == 0) return;
-    m = begin_part(l, logical, OP_BN_BWD_APPLY);
     op_add_input(&m.op, op->in[0]);
     op_add_input(&m.op, op->in[1]);
-    op_add_input(&m.op, bn->coefficients);
+    op_add_input(&m.op, bn->norm);
+    if (bn->shutter != NO_OP) op_add_input(&m.op, bn->gradient_sums);
     op_add_output(&m.op, op->out[0]);
-    m.op.attr.bn.relu = op->attr.bn.relu && bn->shutter == NO_OP;
     add_to_gradient(l, &m, l->partner[logical]);
-    append(l, &m);
+    op_add_output(&m.op, op->out[1]);
+    op_add_output(&m.op, op->out[2]);
+    l->made[logical] = append(l, &m);
 }
 
 /* ---- All ---- */

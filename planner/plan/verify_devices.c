@@ -11,7 +11,7 @@ static bool is_collective(const struct graph *graph, const struct plan_op *op)
     const struct op *graph_op = &graph->ops[op->op];
     if (plan_op_copies(op)) return false;
     bool bn = graph_op->kind == OP_BN || graph_op->kind == OP_BN_BWD || graph_op->kind == OP_BN_FINALIZE ||
-              graph_op->kind == OP_BN_BWD_FINALIZE;
+              graph_op->kind == OP_BN_BWD_FINALIZE || graph_op->kind == OP_BN_BWD_APPLY;
     return graph_op->kind == OP_ALL_REDUCE || (bn && graph_op->attr.bn.sync && op->pass != PASS_RECOMPUTE);
 }
 

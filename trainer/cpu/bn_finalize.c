@@ -85,14 +85,14 @@ bool cpu_bn_finalize(const struct prepared *p, struct error *err)
 }
 
 /* dgamma and dbeta are of this device's images; dx is of all devices'. */
-bool cpu_bn_backward_finalize(const struct prepared *p, struct error *err)
+bool bn_make_coefficients(const struct prepared *p, const struct bn_backward_tables *t, struct error *err)
 {
-    uint64_t channels = p->call.out_tensor[0]->dims[3];
-    const double *sums = op_in(p, 0), epsilon = (double)p->call.op->attr.bn.epsilon;
-    struct bn_norm_rows norm = bn_norm_rows(op_in(p, 2), channels);
-    struct bn_coefficient_rows to = bn_coefficient_rows(op_out(p, 0), channels);
+    const uint64_t channels = t->channels;
+    const double *sums = t->sums, epsilon = (double)p->call.op->attr.bn.epsilon;
+    struct bn_norm_rows norm = bn_norm_rows(t->norm, channels);
+    struct bn_coefficient_rows to = bn_coefficient_rows(t->coefficients, channels);
     float *dgamma = op_out(p, 1), *dbeta = op_out(p, 2);
-    double *all = op_scratch(p);
+    double *all = t->all;
     for (uint64_t c = 0; c < channels; c++) {
         dbeta[c] = (float)sums[c];
         dgamma[c] = (float)(sums[channels + c] / sqrt((double)norm.variance[c] + epsilon));
@@ -107,5 +107,40 @@ bool cpu_bn_backward_finalize(const struct prepared *p, struct error *err)
         to.mean[c] = norm.mean[c];
         to.beta[c] = norm.beta[c];
     }
+    return true;
+}
+
+bool cpu_bn_backward_finalize(const struct prepared *p, struct error *err)
+{
+    const struct bn_backward_tables t = {.channels = p->call.out_tensor[0]->dims[3],
+                                         .sums = op_in(p, 0),
+                                         .norm = op_in(p, 2),
+                                         .all = op_scratch(p),
+                                         .coefficients = op_out(p, 0)};
+    return bn_make_coefficients(p, &t, err);
+}
+
+/* ---- Of an op that also makes the gradient, and may take the sums itself ---- */
+
+uint64_t bn_backward_tables_bytes(const struct op_call *call)
+{
+    return (4ull * sizeof(double) + 5 * sizeof(float)) * call->in_tensor[0]->dims[3] + sizeof(double);
+}
+
+struct bn_backward_tables bn_backward_tables_of(const struct prepared *p, void *scratch)
+{
+    struct bn_backward_tables t = {.channels = p->call.in_tensor[0]->dims[3], .norm = op_in(p, 2)};
+    const bool whole = p->call.op->attr.bn.whole;
+    t.own = scratch;
+    t.sums = whole ? t.own : op_in(p, 3);
+    t.all = t.own + 2 * t.channels;
+    t.coefficients = (float *)(t.all + 2 * t.channels + 1);
+    return t;
+}
+
+bool cpu_bn_backward_tables_workspace(const struct op_call *call, uint64_t *bytes, struct error *err)
+{
+    (void)err;
+    *bytes = bn_backward_tables_bytes(call);
     return true;
 }

@@ -33,6 +33,23 @@ static inline struct bn_coefficient_rows bn_coefficient_rows(const void *coeffic
                                         rows + 4 * channels};
 }
 
+/* What lies between a BN's gradient sums and the gradient of its input. */
+struct bn_backward_tables {
+    uint64_t channels;
+    const double *sums;  /* of this device, as above */
+    const void *norm;
+    double *own;         /* the same as sums, where an op takes them itself */
+    double *all;         /* scratch: 2 channels + 1 */
+    float *coefficients; /* to be made */
+};
+/* The coefficients; gamma's and beta's gradients to the op's outputs 1 and 2. */
+bool bn_make_coefficients(const struct prepared *p, const struct bn_backward_tables *tables, struct error *err);
+
+/* Of OP_BN_BWD_APPLY, in scratch of so many bytes. */
+uint64_t bn_backward_tables_bytes(const struct op_call *call);
+struct bn_backward_tables bn_backward_tables_of(const struct prepared *p, void *scratch);
+bool cpu_bn_backward_tables_workspace(const struct op_call *call, uint64_t *bytes, struct error *err);
+
 /* From sums to norm and on to coefficients: the same for both tables. */
 bool cpu_bn_finalize(const struct prepared *p, struct error *err);
 bool cpu_bn_backward_finalize(const struct prepared *p, struct error *err);

@@ -246,13 +246,13 @@ static uint64_t mask_bytes(const struct op_call *call)
 bool cpu_bn_backward_workspace(const struct op_call *call, uint64_t *bytes, struct error *err)
 {
     (void)err;
-    *bytes = mask_bytes(call) + bn_parts_bytes(call->in_tensor[0]);
+    *bytes = mask_bytes(call) + round_up(bn_parts_bytes(call->in_tensor[0]));
+    if (call->op->kind == OP_BN_BWD_APPLY) *bytes += bn_backward_tables_bytes(call);
     return true;
 }
 
-bool cpu_bn_backward_sums(const struct prepared *p, struct error *err)
+static void take_gradient_sums(const struct prepared *p, double *sums)
 {
-    (void)err;
     uint8_t *mask = op_scratch(p);
     struct bn_parts b = bn_parts_of(p->call.in_tensor[0], op_in(p, 0), mask + mask_bytes(&p->call));
     normalize(p->call.in_tensor[0], op_in(p, 2), p->call.op->attr.bn.relu, &b);
@@ -261,16 +261,27 @@ bool cpu_bn_backward_sums(const struct prepared *p, struct error *err)
     b.mask = b.relu ? mask : NULL;
     b.dy = op_in(p, 1);
     bn_parts_gradient_sums(&b);
-    memcpy(op_out(p, 0), b.sums, 2 * b.channels * sizeof *b.sums);
+    memcpy(sums, b.sums, 2 * b.channels * sizeof *sums);
+}
+
+bool cpu_bn_backward_sums(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    take_gradient_sums(p, op_out(p, 0));
     return true;
 }
 
+/* x, dy, norm [, gradient sums] [, other] -> dx, dgamma, dbeta */
 bool cpu_bn_backward_apply(const struct prepared *p, struct error *err)
 {
-    (void)err;
-    uint8_t *mask = op_scratch(p);
-    struct bn_parts b = bn_parts_of(p->call.in_tensor[0], op_in(p, 0), mask + mask_bytes(&p->call));
-    b.other = p->call.op->inputs > 3 ? op_in(p, 3) : NULL;
-    gradient(p->call.in_tensor[0], op_in(p, 1), op_in(p, 2), p->call.op->attr.bn.relu ? mask : NULL, op_out(p, 0), &b);
+    const struct tensor *x = p->call.in_tensor[0];
+    const uint8_t other = bn_other_gradient(p->call.op);
+    uint8_t *mask = op_scratch(p), *parts = mask + mask_bytes(&p->call);
+    const struct bn_backward_tables t = bn_backward_tables_of(p, parts + round_up(bn_parts_bytes(x)));
+    if (t.own == t.sums) take_gradient_sums(p, t.own);
+    TRY(bn_make_coefficients(p, &t, err));
+    struct bn_parts b = bn_parts_of(x, op_in(p, 0), parts);
+    b.other = other == NO_OPERAND ? NULL : op_in(p, other);
+    gradient(x, op_in(p, 1), t.coefficients, p->call.op->attr.bn.relu ? mask : NULL, op_out(p, 0), &b);
     return true;
 }

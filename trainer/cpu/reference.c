@@ -352,7 +352,7 @@ const struct cpu_table cpu_reference_table = {
             [OP_BN_APPLY] = {cpu_reference_bn_apply},
             [OP_BN_BWD_SUMS] = {cpu_reference_bn_backward_sums},
             [OP_BN_BWD_FINALIZE] = {cpu_bn_backward_finalize, cpu_bn_finalize_workspace},
-            [OP_BN_BWD_APPLY] = {cpu_reference_bn_backward_apply},
+            [OP_BN_BWD_APPLY] = {cpu_reference_bn_backward_apply, cpu_bn_backward_tables_workspace},
         },
     .reconstruct = subtract,
     .blocked_weights = false,

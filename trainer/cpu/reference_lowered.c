@@ -62,7 +62,6 @@ struct source source_of(const struct prepared *p, unsigned operand)
     case OP_CONV_BWD_DATA:
     case OP_CONV_BWD_WEIGHTS: read_conv(p, &s, operand); break;
     case OP_BN_APPLY: read_norm(p, &s, 1, attr->bn.relu); break;
-    case OP_BN_BWD_APPLY: read_gradient(p, &s, 0, 2, attr->bn.relu); break;
     default: break;
     }
     return s;
@@ -129,10 +128,16 @@ bool cpu_reference_bn_apply(const struct prepared *p, struct error *err)
 
 bool cpu_reference_bn_backward_apply(const struct prepared *p, struct error *err)
 {
-    (void)err;
-    struct source s = source_of(p, 1);
-    const float *other = p->call.op->inputs > 3 ? op_in(p, 3) : NULL;
+    const struct bn_backward_tables t = bn_backward_tables_of(p, op_scratch(p));
+    const uint8_t operand = bn_other_gradient(p->call.op);
+    const bool relu = p->call.op->attr.bn.relu;
+    struct source s = {.values = op_in(p, 1), .channels = t.channels, .y = op_in(p, 0), .relu = relu};
+    const float *other = operand == NO_OPERAND ? NULL : op_in(p, operand);
     float *dx = op_out(p, 0);
+    if (t.own == t.sums)
+        reference_gradient_sums(op_in(p, 1), op_in(p, 0), elements_out(p), t.channels, t.norm, relu, t.own);
+    TRY(bn_make_coefficients(p, &t, err));
+    s.coefficients = t.coefficients;
     for (uint64_t i = 0; i < elements_out(p); i++)
         dx[i] = (float)(source_value(&s, i) + (other ? (double)other[i] : 0));
     return true;

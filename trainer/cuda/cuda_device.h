@@ -9,6 +9,7 @@
 /* Beside the arena every device has this much for partial sums of its own kernels. One for all of them: only ops of the
  * computing stream use it, one after the other. In the plan as part of what the context holds (overheads.h). */
 #define CUDA_SCRATCH_BYTES (8u << 20)
+#define CUDA_SUMS_BYTES    (4u << 20) /* at most, of what a kernel's blocks sum (cuda_columns); behind it is room */
 
 struct prepared;
 struct cuda_convolutions; /* conv.c: cuDNN's handle and plans on a device */

@@ -266,12 +266,14 @@ struct bn_backward_finalize_arguments {
     float *coefficients, *dgamma, *dbeta;
 };
 
-/* dx [+ other]. */
+/* dx [+ other]. Where `sums` is not NULL it is of those and of `own`, as above; else dgamma and dbeta are there. */
 struct bn_backward_apply_arguments {
     struct kernel_columns columns;
-    const float *coefficients;   /* NULL: made of the following */
     struct kernel_normal normal;
-    const float *dgamma, *dbeta;
+    const void *sums, *own;
+    uint32_t single;
+    uint64_t rows; /* of all devices */
+    float *dgamma, *dbeta;
     const void *x, *dy, *other;
     void *dx;
     const uint8_t *mask;

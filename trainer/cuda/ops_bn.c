@@ -174,16 +174,45 @@ static bool add_backward_apply(struct prepared *p, struct bn_backward_apply_argu
     return ADD_KERNEL(p, KERNEL_FOR(bn_backward_apply, dtype), shape, a, err);
 }
 
+/* The gradient sums that no op before took: to gamma's and beta's gradients, or, where those of all devices are wanted,
+ * to the scratch behind what sums take. */
+static bool add_whole_sums(struct prepared *p, struct bn_backward_apply_arguments *a, struct error *err)
+{
+    const bool gathers = p->call.op->attr.bn.sync && group_has_peers(p->device);
+    struct bn_backward_sums_arguments sums = {.normal = a->normal,
+                                              .x = a->x,
+                                              .dy = a->dy,
+                                              .shut = a->shut,
+                                              .dgamma = a->dgamma,
+                                              .dbeta = a->dbeta,
+                                              .sums = gathers ? p->device->scratch + CUDA_SUMS_BYTES : NULL};
+    a->sums = sums.sums;
+    return add_gradient_sums(p, p->call.in_tensor[0], &sums, err);
+}
+
 bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
 {
-    struct bn_backward_apply_arguments a = {.coefficients = op_in(p, 2),
+    const struct op *op = p->call.op;
+    const uint8_t other = bn_other_gradient(op);
+    struct bn_backward_apply_arguments a = {.normal = cuda_normal(op_in(p, 2), channels_of(p)),
                                             .x = op_in(p, 0),
                                             .dy = op_in(p, 1),
-                                            .other = op_in(p, 3),
+                                            .other = other == NO_OPERAND ? NULL : op_in(p, other),
                                             .dx = op_out(p, 0),
-                                            .shut = p->call.op->attr.bn.relu ? KERNEL_SHUT_BY_SIGN : KERNEL_OPEN};
+                                            .dgamma = op_out(p, 1),
+                                            .dbeta = op_out(p, 2),
+                                            .rows = op->attr.bn.rows,
+                                            .shut = op->attr.bn.relu ? KERNEL_SHUT_BY_SIGN : KERNEL_OPEN};
     enum dtype dtype;
-    TRY(cuda_op_dtype(p, 1 | 2 | 8, 1, &dtype, err));
+    TRY(cuda_op_dtype(p, 3u | (other == NO_OPERAND ? 0 : 1u << other), 1, &dtype, err));
+    if (op->attr.bn.whole) {
+        TRY(add_whole_sums(p, &a, err));
+    } else {
+        a.sums = op_in(p, 3);
+        a.single = bn_sums_are_single(p->call.graph, op->in[3]);
+    }
+    a.own = a.sums;
+    if (a.sums) TRY(gather_sums(p, a.single, channels_of(p), &a.sums, &a.rows, err));
     return add_backward_apply(p, &a, dtype, err);
 }
 
@@ -250,6 +279,7 @@ bool cuda_prepare_bn_backward(struct prepared *p, struct error *err)
     struct bn_backward_apply_arguments apply = {.normal = sums.normal,
                                                 .dgamma = sums.dgamma,
                                                 .dbeta = sums.dbeta,
+                                                .rows = op_elements(p) / channels_of(p),
                                                 .x = sums.x,
                                                 .dy = sums.dy,
                                                 .dx = op_out(p, 0),

@@ -164,10 +164,22 @@ static void check_prologue(const struct graph *graph, uint32_t tensor, const voi
     }
 }
 
+/* What normalises in the BN whose gradient sums these are: both ops that read them have it as the same operand. */
+static uint32_t norm_beside(const struct graph *graph, uint32_t sums)
+{
+    for (uint32_t k = 0; k < graph->op_count; k++) {
+        const struct op *op = &graph->ops[k];
+        const bool applies = op->kind == OP_BN_BWD_APPLY && !op->attr.bn.whole && op->in[3] == sums;
+        if (applies || (op->kind == OP_BN_BWD_FINALIZE && op->in[0] == sums)) return op->in[2];
+    }
+    cr_assert_fail("nobody reads tensor %u", (unsigned)sums);
+    return NO_TENSOR;
+}
+
 /* The inverse deviation of the BN whose gradient sums these are, on the CPU. */
 static double inverse_of(struct graph_run *slow, uint32_t sums, uint32_t c)
 {
-    const uint32_t norm = reader_of(slow->graph, OP_BN_BWD_FINALIZE, 0, sums)->in[2];
+    const uint32_t norm = norm_beside(slow->graph, sums);
     const double epsilon = (double)maker_of(slow->graph, norm)->attr.bn.epsilon;
     double *rows = as_doubles(slow, norm);
     const double inverse = 1 / sqrt(rows[3 * slow->graph->tensors[norm].dims[3] + c] + epsilon);

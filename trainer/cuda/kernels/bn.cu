@@ -242,8 +242,21 @@ extern "C" __global__ void KERNEL_BOUNDS
 
 __device__ inline channel_coefficients coefficients_of(const struct bn_backward_apply_arguments &a, uint32_t c)
 {
-    if (a.coefficients) return channel_coefficients_of(a.coefficients, a.columns.channels, c);
-    return make_coefficients(channel_normal_of(a.normal, c), a.dgamma[c], a.dbeta[c], (float)a.columns.rows);
+    const channel_normal normal = channel_normal_of(a.normal, c);
+    if (!a.sums) return make_coefficients(normal, a.dgamma[c], a.dbeta[c], (float)a.rows);
+    const double2 sum = read_pair(a.sums, a.single, a.columns.channels, c);
+    return make_coefficients(normal, (float)sum.y, (float)sum.x, (float)a.rows);
+}
+
+// Gradients of gamma and beta, by the blocks of the first rows.
+template <int V> __device__ inline void write_parameters(const struct bn_backward_apply_arguments &a, const place &at)
+{
+    if (!a.sums || blockIdx.x != 0 || at.lane != 0) return;
+    for (uint32_t c = at.channel; c < at.channel + V; c++) {
+        const double2 own = read_pair(a.own, a.single, a.columns.channels, c);
+        a.dbeta[c] = (float)own.x;
+        a.dgamma[c] = (float)own.y;
+    }
 }
 
 template <class T, int V> __device__ inline void apply_backward(const struct bn_backward_apply_arguments &a)
@@ -254,6 +267,7 @@ template <class T, int V> __device__ inline void apply_backward(const struct bn_
     channel_coefficients n[V];
 #pragma unroll
     for (int k = 0; k < V; k++) n[k] = coefficients_of(a, at.channel + k);
+    write_parameters<V>(a, at);
     const uint32_t end = last_row(c);
     for (uint32_t row = first_row(c) + at.lane; row < end; row += c.lanes) {
         const uint64_t element = (uint64_t)row * c.channels + at.channel;
