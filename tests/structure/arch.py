@@ -41,10 +41,11 @@ PICTURE = {
     'planner/make': PLAN | {'planner/cost', 'planner/place', 'planner/recompute', 'base'},
     'planner/study': MAKE | {'recipes', 'base'},
     'planner/draw': MAKE | {'planner/study', 'base'},
+    'trainer/ranks': {'base'},
     'trainer/device': PLAN | {'traces', 'base'},
     'trainer/data': {'base'},
-    'trainer/run': PLAN | {'trainer/device', 'trainer/data', 'recipes', 'traces', 'base'},
-    'trainer/cpu': {'trainer/device', 'planner/graph', 'base'},
+    'trainer/run': PLAN | {'trainer/device', 'trainer/data', 'trainer/ranks', 'recipes', 'traces', 'base'},
+    'trainer/cpu': {'trainer/device', 'trainer/ranks', 'planner/graph', 'base'},
     'trainer/cuda': {'trainer/device', 'planner/engines', 'planner/engines/cudnn', 'planner/graph', 'planner/machine', 'base'},
     'profiler': {'traces', 'base'},
     'profiler/cupti': {'traces', 'base'},
@@ -69,6 +70,7 @@ OUTSIDE = {
     'cudnn': {'trainer/cuda', 'planner/engines/cudnn'},
     'nccl': {'trainer/cuda'},
     'cupti': {'profiler/cupti'},
+    'mpi': {'trainer/ranks/mpi'}, # a module of its own: in no room
 }
 THREAD = re.compile(r'\bpthread_create\s*\(')
 CUDA_SYMBOL = re.compile(r'\b(cu[A-Z]\w+|cuda[A-Z]\w+|cudnn[A-Z]\w+|nccl[A-Z]\w+|cupti[A-Z]\w+)')

@@ -1,41 +1,19 @@
 #define _GNU_SOURCE
 #include "cpu_group.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cpu_group_private.h"
 #include "mem.h"
+#include "ranks.h"
 #include "thread.h"
-
-enum sum_type { SUM_F32, SUM_F64 };
-
-struct member {
-    bool taken, here; /* its rank; waits for the others */
-    const void *in;
-    void *out;
-    uint64_t count;
-    enum sum_type type;
-};
-
-/* What the ranks of one group share: there while any of them is. */
-struct meeting {
-    struct meeting *next; /* in `meetings` */
-    uint64_t number;
-    uint32_t size, ranks; /* ranks: made and not destroyed */
-    pthread_mutex_t lock;
-    pthread_cond_t turned;
-    uint32_t waiting;
-    uint64_t turn; /* how often the barrier has opened */
-    bool aborted;
-    struct member members[];
-};
 
 struct group {
     struct meeting *meeting;
-    uint32_t rank;
-    uint64_t limit_ns; /* of each wait; 0 = none */
+    uint32_t rank, local; /* of the group, and of those here */
+    uint64_t limit_ns;    /* of each wait; 0 = none */
 };
 
 /* ---- Groups by id ---- */
@@ -60,18 +38,30 @@ bool cpu_group_name(struct group_id *id, struct error *err)
     return true;
 }
 
-static struct meeting *create_meeting(uint64_t number, uint32_t size, struct error *err)
+static struct meeting *create_meeting(const struct group_key *key, uint32_t size, struct ranks *ranks,
+                                      struct error *err)
 {
-    size_t bytes = sizeof(struct meeting) + size * sizeof(struct member);
+    uint32_t first = 0, local = size;
+    if (ranks) ranks_devices_of(ranks, ranks_place(ranks).rank, &first, &local);
+    size_t bytes = sizeof(struct meeting) + local * sizeof(struct member);
     struct meeting *made = mem_zalloc(MEM_GENERAL, 1, bytes);
     if (!made) {
         error_memory(err, bytes, "a group of devices");
         return NULL;
     }
+    made->process = key->process;
+    made->number = key->number;
+    made->size = size;
+    made->first = first;
+    made->local = local;
+    made->processes = ranks;
+    if (ranks && !meeting_make_scratch(made, err)) {
+        meeting_free_scratch(made);
+        mem_free(made);
+        return NULL;
+    }
     pthread_mutex_init(&made->lock, NULL);
     thread_cond_init(&made->turned);
-    made->number = number;
-    made->size = size;
     made->next = meetings;
     meetings = made;
     return made;
@@ -84,11 +74,14 @@ static void destroy_meeting(struct meeting *meeting)
     *at = meeting->next;
     pthread_cond_destroy(&meeting->turned);
     pthread_mutex_destroy(&meeting->lock);
+    meeting_free_scratch(meeting);
     mem_free(meeting);
 }
 
-static bool check_id(const struct group_key *key, uint32_t rank, uint32_t size, struct error *err)
+static bool check_id(const struct group_key *key, uint32_t rank, uint32_t size, const struct ranks *ranks,
+                     struct error *err)
 {
+    if (ranks) return true;
     if (key->process != (uint64_t)getpid() || key->number == 0 || key->number > last_number)
         return error_set(err, ERROR_FAILED, "a group of another process: virtual devices reduce within one");
     if (rank < size) return true;
@@ -96,13 +89,14 @@ static bool check_id(const struct group_key *key, uint32_t rank, uint32_t size, 
 }
 
 /* The lock of the meetings is held. */
-static struct meeting *find_meeting(const struct group_key *key, uint32_t rank, uint32_t size, struct error *err)
+static struct meeting *find_meeting(const struct group_key *key, uint32_t rank, uint32_t size, struct ranks *ranks,
+                                    struct error *err)
 {
-    if (!check_id(key, rank, size, err)) return NULL;
+    if (!check_id(key, rank, size, ranks, err)) return NULL;
     struct meeting *found = meetings;
-    while (found && found->number != key->number) found = found->next;
-    if (!found) return create_meeting(key->number, size, err);
-    if (found->size == size && !found->members[rank].taken) return found;
+    while (found && (found->process != key->process || found->number != key->number)) found = found->next;
+    if (!found) found = create_meeting(key, size, ranks, err);
+    if (!found || (found->size == size && !found->members[rank - found->first].taken)) return found;
     if (found->size != size)
         error_set(err, ERROR_FAILED, "a group of %u devices is one of %u to others", (unsigned)size,
                   (unsigned)found->size);
@@ -111,16 +105,18 @@ static struct meeting *find_meeting(const struct group_key *key, uint32_t rank, 
     return NULL;
 }
 
-bool cpu_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group, struct error *err)
+bool cpu_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct ranks *ranks,
+                      struct group **group, struct error *err)
 {
     struct group_key key;
     memcpy(&key, id->bytes, sizeof key);
     struct group *made = mem_zalloc(MEM_GENERAL, 1, sizeof *made);
     if (!made) return error_memory(err, sizeof *made, "a device's membership in a group");
     pthread_mutex_lock(&meetings_lock);
-    struct meeting *meeting = find_meeting(&key, rank, size, err);
+    struct meeting *meeting = find_meeting(&key, rank, size, ranks, err);
     if (meeting) {
-        meeting->members[rank].taken = true;
+        made->local = rank - meeting->first;
+        meeting->members[made->local].taken = true;
         meeting->ranks++;
     }
     pthread_mutex_unlock(&meetings_lock);
@@ -151,6 +147,7 @@ static void abort_meeting(struct meeting *meeting)
     meeting->aborted = true;
     pthread_cond_broadcast(&meeting->turned);
     pthread_mutex_unlock(&meeting->lock);
+    ranks_abort(meeting->processes);
 }
 
 void cpu_group_abort(struct group *group) { abort_meeting(group->meeting); }
@@ -164,11 +161,11 @@ static bool wait_for_all(struct group *group, uint64_t limit_ns, bool to_the_end
     struct meeting *m = group->meeting;
     struct timespec until = thread_deadline(limit_ns);
     uint64_t turn = m->turn;
-    m->members[group->rank].here = true;
-    if (++m->waiting == m->size) {
+    m->members[group->local].here = true;
+    if (++m->waiting == m->local) {
         m->waiting = 0;
         m->turn++;
-        for (uint32_t i = 0; i < m->size; i++) m->members[i].here = false;
+        for (uint32_t i = 0; i < m->local; i++) m->members[i].here = false;
         pthread_cond_broadcast(&m->turned);
     }
     int late = 0;
@@ -178,12 +175,12 @@ static bool wait_for_all(struct group *group, uint64_t limit_ns, bool to_the_end
     return m->turn != turn;
 }
 
-/* The first rank that is not here. The lock is held. */
+/* The first member of this process that is not here. The lock is held. */
 static uint32_t missing_rank(const struct meeting *meeting)
 {
-    uint32_t rank = 0;
-    while (rank + 1 < meeting->size && meeting->members[rank].here) rank++;
-    return rank;
+    uint32_t member = 0;
+    while (member + 1 < meeting->local && meeting->members[member].here) member++;
+    return meeting->first + member;
 }
 
 static bool enter(struct group *group, struct error *err)
@@ -211,10 +208,27 @@ static void leave(struct group *group)
     pthread_mutex_unlock(&group->meeting->lock);
 }
 
+/* One member does it for all of this process; each then has the same answer. */
+static bool do_for_all(struct group *group, bool (*act)(struct meeting *meeting, struct error *err), struct error *err)
+{
+    struct meeting *m = group->meeting;
+    if (group->local == 0) {
+        m->fault = (struct error){0};
+        m->failed = !act(m, &m->fault);
+    }
+    leave(group);
+    if (!m->failed) return true;
+    if (err) *err = m->fault;
+    return false;
+}
+
+static bool join_across(struct meeting *meeting, struct error *err) { return ranks_barrier(meeting->processes, err); }
+
 bool cpu_group_join(struct group *group, uint64_t limit_ns, struct error *err)
 {
     group->limit_ns = limit_ns;
-    return enter(group, err);
+    TRY(enter(group, err));
+    return !group->meeting->processes || do_for_all(group, join_across, err);
 }
 
 /* ---- Sums ---- */
@@ -224,7 +238,7 @@ static bool check_agreement(struct group *group, struct error *err)
 {
     const struct meeting *m = group->meeting;
     const struct member *first = &m->members[0];
-    for (uint32_t i = 1; i < m->size; i++) {
+    for (uint32_t i = 1; i < m->local; i++) {
         const struct member *other = &m->members[i];
         if (other->count == first->count && other->type == first->type) continue;
         abort_meeting(group->meeting);
@@ -258,9 +272,10 @@ static bool sum(struct group *group, struct member call, struct error *err)
 {
     struct meeting *m = group->meeting;
     call.taken = true;
-    m->members[group->rank] = call;
+    m->members[group->local] = call;
     TRY(enter(group, err));
     TRY(check_agreement(group, err));
+    if (m->processes) return do_for_all(group, meeting_sum_across, err);
     uint64_t share = (call.count + m->size - 1) / m->size;
     uint64_t first = share * group->rank < call.count ? share * group->rank : call.count;
     uint64_t last = first + share < call.count ? first + share : call.count;

@@ -1,6 +1,8 @@
-/* Devices of one process that reduce together: each is driven by its own thread, and all meet at barriers.
+/* Virtual devices that reduce together: each is driven by its own thread, and those of a process meet at barriers. Where a
+ * run has several processes, the first member of each exchanges for all of them (cpu_group_ranks.c).
  *
- * Sums are taken in rank order, each element by exactly one thread, so that every device holds the same bits. Every
+ * Sums are taken in rank order, each element by exactly one thread, so that every device holds the same bits, however many
+ * processes they are in. Every
  * member must make the same calls in the same order; a call with another length than its peers' is an error, which ends
  * the group for all. */
 #ifndef FATHOM_CPU_GROUP_H
@@ -14,8 +16,10 @@
 
 /* An id that no other group of this process has; other processes cannot join under it. */
 bool cpu_group_name(struct group_id *id, struct error *err);
-/* ERROR_FAILED when the id is not of this process, or the rank is taken or not below the size, which all must agree on. */
-bool cpu_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group, struct error *err);
+/* ranks: NULL, or the processes that the devices are of, as they have taken them. ERROR_FAILED when the id is not of this
+ * process though it is the only one, or the rank is taken or not below the size, which all must agree on. */
+bool cpu_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct ranks *ranks,
+                      struct group **group, struct error *err);
 /* Blocks until all ranks have joined. limit_ns: the longest that this and every later call waits for peers, after which
  * it fails and aborts the group; 0 = for ever. */
 bool cpu_group_join(struct group *group, uint64_t limit_ns, struct error *err);

@@ -87,7 +87,7 @@ void cuda_recording_destroy(struct recording *recording);
 /* ---- group.c ---- */
 
 bool cuda_group_name(struct group_id *id, struct error *err);
-bool cuda_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group,
+bool cuda_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct ranks *ranks, struct group **group,
                        struct error *err);
 bool cuda_group_join(struct group *group, struct device *device, struct error *err);
 void cuda_group_abort(struct group *group);

@@ -184,8 +184,10 @@ bool cuda_group_name(struct group_id *id, struct error *err)
     return true;
 }
 
-bool cuda_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group, struct error *err)
+bool cuda_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct ranks *ranks,
+                       struct group **group, struct error *err)
 {
+    (void)ranks; /* the id leads NCCL's processes together */
     const struct nccl_calls *nccl = size > 1 ? nccl_load(err) : NULL;
     if (size > 1 && !nccl) return false;
     struct group *made = mem_zalloc(MEM_GENERAL, 1, sizeof *made);

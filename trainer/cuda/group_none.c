@@ -20,8 +20,10 @@ bool cuda_group_name(struct group_id *id, struct error *err)
     return true;
 }
 
-bool cuda_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group, struct error *err)
+bool cuda_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct ranks *ranks,
+                       struct group **group, struct error *err)
 {
+    (void)ranks; /* the id leads NCCL's processes together */
     (void)id;
     if (size > 1)
         return error_set(err, ERROR_INPUT,

@@ -23,6 +23,7 @@ struct stream;    /* ordered queue */
 struct event;     /* a point in a stream */
 struct prepared;  /* one op with its addresses */
 struct group;     /* one device's membership among those that reduce together */
+struct ranks;     /* the processes of a run (trainer/ranks/ranks.h), for a backend that has no network of its own */
 struct recording; /* launches, copies and fills on several streams, to be replayed as one */
 
 struct device_options {     /* zero = the default */
@@ -129,13 +130,15 @@ struct backend {
     void (*op_release)(struct prepared *prepared);
 
     /* Collectives: `size` devices, of one process or several, that agree on an id. group_create makes one rank's membership
-     * and waits for nobody; group_join is called by the device's own thread and blocks until all ranks have joined.
+     * and waits for nobody; ranks: the processes that the group is of, borrowed, NULL = this one alone; a rank is a device
+     * of the plan, and a process has several or one. group_join is called by the device's own thread and blocks until all
+     * ranks have joined.
      * OP_ALL_REDUCE and synchronised BN use the device's group; all devices get the same bits: cpu sums in rank order, cuda in
      * an order of NCCL's own. group_abort makes what this rank waits for, now and later, fail; its peers fail with it
      * where the backend can tell them, else by their own time-outs. group_destroy comes after device_destroy. */
     bool (*group_name)(struct group_id *id, struct error *err);
-    bool (*group_create)(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group,
-                         struct error *err);
+    bool (*group_create)(const struct group_id *id, uint32_t rank, uint32_t size, struct ranks *ranks,
+                         struct group **group, struct error *err);
     bool (*group_join)(struct group *group, struct device *device, struct error *err);
     void (*group_abort)(struct group *group);
     void (*group_destroy)(struct group *group);

@@ -52,7 +52,7 @@ static bool create_device(struct executor *ex, struct error *err)
 {
     const struct executor_options *o = &ex->options;
     const struct device_options options = {.number = o->device,
-                                           .ordinal = o->device,
+                                           .ordinal = o->ordinal,
                                            .threads = o->threads,
                                            .deterministic = o->deterministic,
                                            .tf32 = o->tf32,

@@ -14,6 +14,7 @@ struct executor;
 struct executor_options {
     const struct plan *plan; /* borrowed until executor_destroy, as the others */
     uint32_t device;         /* of the plan: its rank in the group */
+    uint32_t ordinal;        /* of the device among those that the backend sees in this process */
     const struct backend *backend;
     struct group *group;     /* the device's membership; NULL with one device; joined here */
     uint32_t threads;        /* host threads an op may use, 0 = all */

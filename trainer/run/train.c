@@ -174,6 +174,7 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
     if (run->options->near) host_stay_near(run->options->near[device], &node); /* nothing depends on it but time */
     struct executor_options options = {.plan = run->plan,
                                        .device = device,
+                                       .ordinal = run->options->first_ordinal + rank,
                                        .backend = run->backend,
                                        .group = run->groups ? run->groups[rank] : NULL,
                                        .threads = train_device_threads(run->device_count),
@@ -231,12 +232,14 @@ static bool create_tables(struct run *run, struct error *err)
 static bool create_groups(struct run *run, struct error *err)
 {
     struct group_id id;
-    TRY(run->backend->group_name(&id, err));
+    struct ranks *ranks = run->options->ranks;
+    if (ranks_place(ranks).rank == 0) TRY(run->backend->group_name(&id, err));
+    TRY(ranks_broadcast(ranks, &id, sizeof id, err));
     struct group **groups = mem_zalloc(MEM_GENERAL, run->device_count, sizeof(struct group *));
     if (!groups) return error_memory(err, run->device_count * sizeof(struct group *), "the devices' groups");
     uint32_t all = (uint32_t)run->plan->device_count, made = 0;
     while (made < run->device_count &&
-           run->backend->group_create(&id, run->first_device + made, all, &groups[made], err))
+           run->backend->group_create(&id, run->first_device + made, all, ranks, &groups[made], err))
         made++;
     if (made == run->device_count) {
         run->groups = groups;

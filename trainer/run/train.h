@@ -8,6 +8,7 @@
 #include "data.h"
 #include "errors.h"
 #include "plan.h"
+#include "ranks.h"
 #include "rate.h"
 #include "sink.h"
 #include "train_status.h"
@@ -43,6 +44,8 @@ struct train_options {
     uint32_t in_flight;        /* steps that the devices are given before the first of them is looked at, up to
                                 * TRAIN_MOST_IN_FLIGHT; 0 = the backend's: 1 where launches compute, else 3. All that a run
                                 * writes and says is the same. */
+    struct ranks *ranks;       /* the processes of the run, which have taken their devices; NULL = this one drives all */
+    uint32_t first_ordinal;    /* GPUs: which of those that this process sees its first device is; the others follow */
     const char *const *near;   /* for each device the bus id of the card whose NUMA node its thread and pinned memory are to
                                 * be near to (machine.h); NULL = wherever they are */
     double wait_seconds;       /* a device that a step takes longer on is lost; 0 = the backend's: for ever, or 600 */

@@ -96,7 +96,7 @@ static bool make_everything(const struct backend *b, const struct rig *rig, stru
     const struct device_options options = {.threads = 1};
     bool ok = b->device_create(&options, rig->arena_bytes, &device, err) && b->stream_create(device, &stream, err) &&
               b->event_create(device, &event, err) && b->group_name(&id, err) &&
-              b->group_create(&id, 0, 1, &group, err) && b->group_join(group, device, err) &&
+              b->group_create(&id, 0, 1, NULL, &group, err) && b->group_join(group, device, err) &&
               b->op_prepare(device, &rig->call, &prepared, err);
     if (prepared) b->op_release(prepared);
     if (stream) b->stream_destroy(stream);

@@ -45,7 +45,7 @@ static void make_members(struct member *members, uint32_t count)
     CHECK(cpu_backend.group_name(&id, &err), "%s", err.text);
     for (uint32_t i = 0; i < count; i++) {
         members[i] = (struct member){.rank = i, .count = count};
-        CHECK(cpu_backend.group_create(&id, i, count, &members[i].group, &err), "%s", err.text);
+        CHECK(cpu_backend.group_create(&id, i, count, NULL, &members[i].group, &err), "%s", err.text);
     }
 }
 
@@ -214,12 +214,12 @@ static void test_wrong_ids(void)
     struct group *group = NULL, *other = NULL;
     struct group_id id, foreign = {.bytes = {1, 2, 3}};
     CHECK(cpu_backend.group_name(&id, &err), "%s", err.text);
-    CHECK(!cpu_backend.group_create(&id, 0, 0, &group, &err) && !group, "a group of nobody");
-    CHECK(!cpu_backend.group_create(&id, 1, 1, &group, &err) && !group, "rank 1 of 1");
-    CHECK(!cpu_backend.group_create(&foreign, 0, 1, &group, &err) && !group, "another process's group");
-    CHECK(cpu_backend.group_create(&id, 0, 2, &group, &err), "%s", err.text);
-    CHECK(!cpu_backend.group_create(&id, 0, 2, &other, &err) && !other, "rank 0 twice");
-    CHECK(!cpu_backend.group_create(&id, 1, 3, &other, &err) && !other, "of 2 and of 3");
+    CHECK(!cpu_backend.group_create(&id, 0, 0, NULL, &group, &err) && !group, "a group of nobody");
+    CHECK(!cpu_backend.group_create(&id, 1, 1, NULL, &group, &err) && !group, "rank 1 of 1");
+    CHECK(!cpu_backend.group_create(&foreign, 0, 1, NULL, &group, &err) && !group, "another process's group");
+    CHECK(cpu_backend.group_create(&id, 0, 2, NULL, &group, &err), "%s", err.text);
+    CHECK(!cpu_backend.group_create(&id, 0, 2, NULL, &other, &err) && !other, "rank 0 twice");
+    CHECK(!cpu_backend.group_create(&id, 1, 3, NULL, &other, &err) && !other, "of 2 and of 3");
     cpu_backend.group_destroy(group);
 }
 

@@ -373,7 +373,7 @@ Test(cuda_device, a_group_of_one_sums_nothing)
     struct group_id id;
     struct group *group;
     GPU_OK(&g, g.backend->group_name(&id, &g.err));
-    GPU_OK(&g, g.backend->group_create(&id, 0, 1, &group, &g.err));
+    GPU_OK(&g, g.backend->group_create(&id, 0, 1, NULL, &group, &g.err));
     GPU_OK(&g, g.backend->group_join(group, g.device, &g.err));
     gpu_give_back(&g);
     g.backend->group_destroy(group);

@@ -700,11 +700,11 @@ static void op_release(struct prepared *p) { bury(p->device, end_prepared, p); }
 
 /* ---- Slots: groups ---- */
 
-static bool group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct group **group,
-                         struct error *err)
+static bool group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct ranks *ranks,
+                         struct group **group, struct error *err)
 {
     if (atomic_fetch_add(&calls, 1) + 1 == options.fail_call) return error_set(err, ERROR_FAILED, "the device is lost");
-    if (!REAL->group_create(id, rank, size, group, err)) return false;
+    if (!REAL->group_create(id, rank, size, ranks, group, err)) return false;
     atomic_fetch_add(&live, 1);
     return true;
 }

@@ -1,0 +1,148 @@
+/* What becomes of a run of several processes when one of them fails: the others are told, and the first cause alone is
+ * said. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "ranks_private.h"
+#include "thread.h"
+
+#define LISTEN_NS 20000000u   /* between two looks at what others tell */
+#define GRACE_NS  400000000u  /* in which ranks that fail for the same reason compare */
+#define LINGER_NS 2000000000u /* a launcher may kill all as soon as one has ended: the one that tells goes first */
+
+static void sleep_ns(uint64_t ns)
+{
+    nanosleep(&(struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)}, NULL);
+}
+
+/* ---- Hearing ---- */
+
+/* Several may have failed by the time that this is asked. */
+static void hear(struct ranks *ranks)
+{
+    struct ranks_cause cause;
+    while (ranks->transport->hear(ranks->link, &cause)) {
+        if (cause.rank >= ranks->place.size) continue;
+        cause.text[sizeof cause.text - 1] = '\0';
+        pthread_mutex_lock(&ranks->lock);
+        ranks->causes[cause.rank] = cause;
+        ranks->heard[cause.rank] = ranks->any_heard = true;
+        pthread_mutex_unlock(&ranks->lock);
+        atomic_store(&ranks->aborted, true);
+    }
+}
+
+/* The lock is held while the act runs, so that who takes it back knows that it has ended. */
+static void act(struct ranks *ranks)
+{
+    pthread_mutex_lock(&ranks->lock);
+    if (ranks->any_heard && ranks->act) {
+        ranks->act(ranks->act_context);
+        ranks->act = NULL;
+    }
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+static void *watch(void *argument)
+{
+    struct ranks *ranks = argument;
+    while (!atomic_load(&ranks->leaving)) {
+        hear(ranks);
+        act(ranks);
+        sleep_ns(LISTEN_NS);
+    }
+    return NULL;
+}
+
+bool ranks_watch(struct ranks *ranks, struct error *err)
+{
+    int failure = thread_start(&ranks->watcher, 0, "ranks", watch, ranks);
+    return failure == 0 || error_errno(err, ERROR_FAILED, failure, "a thread that listens to other ranks");
+}
+
+void ranks_stop_watching(struct ranks *ranks)
+{
+    atomic_store(&ranks->leaving, true);
+    pthread_join(ranks->watcher, NULL);
+}
+
+void ranks_on_failure(struct ranks *ranks, void (*action)(void *context), void *context)
+{
+    if (!ranks) return;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->act = action;
+    ranks->act_context = context;
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+void ranks_abort(struct ranks *ranks)
+{
+    if (ranks) atomic_store(&ranks->aborted, true);
+}
+
+/* ---- Telling ---- */
+
+static bool comes_first(const struct ranks_cause *a, const struct ranks_cause *b)
+{
+    return a->weight < b->weight || (a->weight == b->weight && a->rank < b->rank);
+}
+
+/* The first cause of all that are known; *same: another rank says the same of itself. The lock is held. */
+static struct ranks_cause choose(const struct ranks *ranks, const struct ranks_cause *own, bool *same)
+{
+    struct ranks_cause first = *own;
+    for (uint32_t i = 0; i < ranks->place.size; i++)
+        if (ranks->heard[i] && comes_first(&ranks->causes[i], &first)) first = ranks->causes[i];
+    *same = own->rank != first.rank && strcmp(own->text, first.text) == 0;
+    for (uint32_t i = 0; i < ranks->place.size; i++)
+        *same |= ranks->heard[i] && i != first.rank && strcmp(ranks->causes[i].text, first.text) == 0;
+    return first;
+}
+
+static bool any_heard(struct ranks *ranks)
+{
+    pthread_mutex_lock(&ranks->lock);
+    bool any = ranks->any_heard;
+    pthread_mutex_unlock(&ranks->lock);
+    return any;
+}
+
+static void say_where(const struct ranks *ranks, struct error *err)
+{
+    const struct ranks_place *place = &ranks->place;
+    uint32_t first, count;
+    char devices[48] = "";
+    if (ranks->devices && ranks_divide(ranks->devices, place->rank, place->size, &first, &count, NULL))
+        snprintf(devices, sizeof devices, count == 1 ? ", device %u" : ", devices %u to %u", first, first + count - 1);
+    error_prefix(err, "rank %u of %u (host %s%s)", place->rank, place->size, place->host, devices);
+}
+
+bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
+{
+    if (!ranks || !ranks->link) return true;
+    bool had_heard = any_heard(ranks), same;
+    struct ranks_cause own = {.rank = ranks->place.rank, .kind = err->kind};
+    snprintf(own.text, sizeof own.text, "%s", err->text);
+    own.weight = ranks->missed ? RANKS_MISSED : had_heard ? RANKS_FOLLOWS : RANKS_OWN;
+    ranks->transport->tell(ranks->link, &own);
+    for (uint64_t begin = clock_now_ns(); clock_now_ns() - begin < GRACE_NS;) sleep_ns(LISTEN_NS);
+    pthread_mutex_lock(&ranks->lock);
+    struct ranks_cause first = choose(ranks, &own, &same);
+    pthread_mutex_unlock(&ranks->lock);
+    if (first.rank == own.rank) {
+        if (!same && own.weight == RANKS_OWN) say_where(ranks, err);
+        return true;
+    }
+    struct error theirs = {.kind = (enum error_kind)first.kind};
+    *code = error_exit_code(&theirs);
+    if (!ranks_is_local(ranks)) sleep_ns(LINGER_NS);
+    return false;
+}
+
+void ranks_end(struct ranks *ranks, int code)
+{
+    if (ranks && ranks->link) ranks->transport->end(ranks->link, code);
+}

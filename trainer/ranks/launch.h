@@ -1,0 +1,23 @@
+/* A process for each device of one machine, started by this program itself. */
+#ifndef FATHOM_LAUNCH_H
+#define FATHOM_LAUNCH_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "errors.h"
+
+struct launch_options {
+    uint32_t ranks;
+    const char *const *arguments;      /* of the program, from its name on, NULL-terminated */
+    const volatile sig_atomic_t *stop; /* a signal that asks to end: passed on to the ranks */
+    uint64_t end_ns;                   /* how long the others have to end once one has; then they are killed */
+};
+
+/* Starts this program anew as so many ranks (16 at most), which join through ranks_open, and waits for all to end. Returns the exit code of
+ * the run: 0, or that of the first that failed. A rank that was killed could not tell why: then *err says so, naming it, and
+ * the others were told. No child outlives this process. */
+int launch_run(const struct launch_options *options, struct error *err);
+
+#endif

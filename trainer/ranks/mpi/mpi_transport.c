@@ -1,0 +1,215 @@
+/* Ranks joined by MPI: a module of its own, which trainer/ranks loads where mpirun or srun has started the process. One
+ * call of MPI at a time (MPI_THREAD_SERIALIZED), none of them blocks: what may take long is asked after again and
+ * again. */
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sched.h>
+
+#include <mpi.h>
+
+#include "patience.h"
+#include "transport.h"
+
+#define EAGER_LOOKS 200 /* without a pause, before a wait that may be long */
+#define PAUSE_NS    50000
+
+struct ranks_link {
+    MPI_Comm parts, causes;
+    int rank, size;
+    pthread_mutex_t lock;
+    MPI_Request *requests;
+    size_t room;
+    struct ranks_cause told;
+    MPI_Request *tellings;
+};
+
+static bool say(int code, char fault[RANKS_FAULT])
+{
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int length = 0;
+    if (code == MPI_SUCCESS) return true;
+    MPI_Error_string(code, text, &length);
+    snprintf(fault, RANKS_FAULT, "%.*s", RANKS_FAULT - 1, text);
+    return false;
+}
+
+/* ---- Opening and closing ---- */
+
+static bool make_communicators(struct ranks_link *link, char fault[RANKS_FAULT])
+{
+    return say(MPI_Comm_dup(MPI_COMM_WORLD, &link->parts), fault) &&
+           say(MPI_Comm_dup(MPI_COMM_WORLD, &link->causes), fault) &&
+           say(MPI_Comm_set_errhandler(link->parts, MPI_ERRORS_RETURN), fault) &&
+           say(MPI_Comm_set_errhandler(link->causes, MPI_ERRORS_RETURN), fault) &&
+           say(MPI_Comm_rank(link->parts, &link->rank), fault) && say(MPI_Comm_size(link->parts, &link->size), fault);
+}
+
+static bool mpi_open(struct ranks_link **out, uint32_t *rank, uint32_t *size, char fault[RANKS_FAULT])
+{
+    int level = MPI_THREAD_SINGLE;
+    struct ranks_link *link = calloc(1, sizeof *link);
+    if (!link) return false;
+    pthread_mutex_init(&link->lock, NULL);
+    if (!say(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), fault)) return false;
+    if (level < MPI_THREAD_SERIALIZED) {
+        snprintf(fault, RANKS_FAULT, "this MPI cannot be called from several threads");
+        return false;
+    }
+    if (!make_communicators(link, fault)) return false;
+    link->tellings = calloc((size_t)link->size, sizeof(MPI_Request));
+    if (!link->tellings) return false;
+    if (link->size == 1) {
+        snprintf(fault, RANKS_FAULT,
+                 "MPI sees one rank where the launcher has started several; with Slurm, srun --mpi=pmix may be wanted");
+        return false;
+    }
+    *rank = (uint32_t)link->rank;
+    *size = (uint32_t)link->size;
+    *out = link;
+    return true;
+}
+
+static void mpi_close(struct ranks_link *link)
+{
+    MPI_Comm_free(&link->parts);
+    MPI_Comm_free(&link->causes);
+    MPI_Finalize();
+    free(link->requests);
+    free(link->tellings);
+    free(link);
+}
+
+static void mpi_end(struct ranks_link *link, int code)
+{
+    (void)link;
+    MPI_Abort(MPI_COMM_WORLD, code);
+}
+
+/* ---- Messages ---- */
+
+static bool make_room(struct ranks_link *link, size_t count, char fault[RANKS_FAULT])
+{
+    if (count <= link->room) return true;
+    MPI_Request *grown = realloc(link->requests, count * sizeof(MPI_Request));
+    if (!grown) {
+        snprintf(fault, RANKS_FAULT, "out of memory");
+        return false;
+    }
+    link->requests = grown;
+    link->room = count;
+    return true;
+}
+
+static bool start(struct ranks_link *link, const struct ranks_part *part, bool out, MPI_Request *request,
+                  char fault[RANKS_FAULT])
+{
+    if (part->count > INT_MAX) {
+        snprintf(fault, RANKS_FAULT, "a message of more than 2 GiB");
+        return false;
+    }
+    int code = out ? MPI_Isend(part->bytes, (int)part->count, MPI_BYTE, (int)part->peer, 0, link->parts, request)
+                   : MPI_Irecv(part->bytes, (int)part->count, MPI_BYTE, (int)part->peer, 0, link->parts, request);
+    return say(code, fault);
+}
+
+static bool start_all(struct ranks_link *link, const struct ranks_part *out, uint32_t outs, const struct ranks_part *in,
+                      uint32_t ins, char fault[RANKS_FAULT])
+{
+    bool ok = make_room(link, (size_t)outs + ins, fault);
+    pthread_mutex_lock(&link->lock);
+    for (uint32_t i = 0; ok && i < ins; i++) ok = start(link, &in[i], false, &link->requests[i], fault);
+    for (uint32_t i = 0; ok && i < outs; i++) ok = start(link, &out[i], true, &link->requests[ins + i], fault);
+    pthread_mutex_unlock(&link->lock);
+    return ok;
+}
+
+/* Whose message has not come, or gone. */
+static uint32_t late_peer(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
+                          const struct ranks_part *in, uint32_t ins)
+{
+    for (uint32_t i = 0; i < ins; i++)
+        if (link->requests[i] != MPI_REQUEST_NULL) return in[i].peer;
+    for (uint32_t i = 0; i < outs; i++)
+        if (link->requests[ins + i] != MPI_REQUEST_NULL) return out[i].peer;
+    return 0;
+}
+
+/* Testsome, not Testall: the latter leaves no trace of which have come. */
+static bool test(struct ranks_link *link, int count, int *left, char fault[RANKS_FAULT])
+{
+    int done = 0, which[64];
+    int begin = 0;
+    *left = 0;
+    pthread_mutex_lock(&link->lock);
+    bool ok = true;
+    for (; ok && begin < count; begin += 64) {
+        int some = count - begin < 64 ? count - begin : 64;
+        ok = say(MPI_Testsome(some, link->requests + begin, &done, which, MPI_STATUSES_IGNORE), fault);
+        for (int i = 0; ok && i < some; i++) *left += link->requests[begin + i] != MPI_REQUEST_NULL;
+    }
+    pthread_mutex_unlock(&link->lock);
+    return ok;
+}
+
+static enum ranks_outcome mpi_exchange(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
+                                       const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait)
+{
+    if (!start_all(link, out, outs, in, ins, wait->fault)) return RANKS_BROKEN;
+    struct patience patience = patience_begin(wait->limit_ns);
+    int before = (int)(outs + ins), left;
+    for (uint64_t looks = 0;; looks++) {
+        if (!test(link, (int)(outs + ins), &left, wait->fault)) return RANKS_BROKEN;
+        if (left == 0) return RANKS_DONE;
+        if (atomic_load(wait->aborted)) return RANKS_ABORTED;
+        if (left < before) {
+            patience = patience_begin(wait->limit_ns);
+            before = left;
+            looks = 0;
+        }
+        if (patience_is_over(&patience)) {
+            wait->peer = late_peer(link, out, outs, in, ins);
+            return RANKS_LATE;
+        }
+        if (looks < EAGER_LOOKS)
+            sched_yield();
+        else
+            nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
+    }
+}
+
+/* ---- Causes ---- */
+
+/* Small enough to go at once; what it is sent from stays. */
+static void mpi_tell(struct ranks_link *link, const struct ranks_cause *cause)
+{
+    pthread_mutex_lock(&link->lock);
+    link->told = *cause;
+    for (int i = 0; i < link->size; i++)
+        if (i != link->rank)
+            MPI_Isend(&link->told, (int)sizeof link->told, MPI_BYTE, i, 0, link->causes, &link->tellings[i]);
+    pthread_mutex_unlock(&link->lock);
+}
+
+static bool mpi_hear(struct ranks_link *link, struct ranks_cause *cause)
+{
+    int there = 0;
+    MPI_Status status;
+    pthread_mutex_lock(&link->lock);
+    bool ok = MPI_Iprobe(MPI_ANY_SOURCE, 0, link->causes, &there, &status) == MPI_SUCCESS && there;
+    ok = ok && MPI_Recv(cause, (int)sizeof *cause, MPI_BYTE, status.MPI_SOURCE, 0, link->causes, MPI_STATUS_IGNORE) ==
+                   MPI_SUCCESS;
+    pthread_mutex_unlock(&link->lock);
+    return ok;
+}
+
+extern const struct ranks_transport fathom_ranks_transport;
+const struct ranks_transport fathom_ranks_transport = {.version = RANKS_TRANSPORT_VERSION,
+                                                       .open = mpi_open,
+                                                       .exchange = mpi_exchange,
+                                                       .tell = mpi_tell,
+                                                       .hear = mpi_hear,
+                                                       .close = mpi_close,
+                                                       .end = mpi_end};

@@ -1,0 +1,279 @@
+#define _GNU_SOURCE
+#include "ranks_private.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mem.h"
+
+#define DEFAULT_LIMIT_NS UINT64_C(60000000000)
+
+/* ---- Beginning and end ---- */
+
+static void destroy(struct ranks *ranks)
+{
+    pthread_mutex_destroy(&ranks->lock);
+    mem_free(ranks->places);
+    mem_free(ranks->out);
+    mem_free(ranks->in);
+    mem_free(ranks->peers);
+    mem_free(ranks->causes);
+    mem_free(ranks->heard);
+    mem_free(ranks);
+}
+
+static bool make_tables(struct ranks *ranks, struct error *err)
+{
+    uint32_t size = ranks->place.size;
+    ranks->places = mem_zalloc(MEM_GENERAL, size, sizeof *ranks->places);
+    ranks->out = mem_zalloc(MEM_GENERAL, size, sizeof *ranks->out);
+    ranks->in = mem_zalloc(MEM_GENERAL, size, sizeof *ranks->in);
+    ranks->peers = mem_zalloc(MEM_GENERAL, size, sizeof *ranks->peers);
+    ranks->causes = mem_zalloc(MEM_GENERAL, size, sizeof *ranks->causes);
+    ranks->heard = mem_zalloc(MEM_GENERAL, size, sizeof *ranks->heard);
+    if (ranks->places && ranks->out && ranks->in && ranks->peers && ranks->causes && ranks->heard) return true;
+    return error_memory(err, size * sizeof *ranks->causes, "the ranks of a run");
+}
+
+/* Everybody learns everybody's host. */
+static bool meet(struct ranks *ranks, struct error *err)
+{
+    struct ranks_place *own = &ranks->places[ranks->place.rank];
+    *own = ranks->place;
+    TRY(ranks_gather(ranks, ranks->places, sizeof *ranks->places, err));
+    ranks->place.host_rank = ranks->place.host_size = 0;
+    for (uint32_t i = 0; i < ranks->place.size; i++) {
+        if (strcmp(ranks->places[i].host, ranks->place.host) != 0) continue;
+        ranks->place.host_size++;
+        ranks->place.host_rank += i < ranks->place.rank;
+    }
+    return true;
+}
+
+static bool begin(struct ranks *ranks, struct error *err)
+{
+    char fault[RANKS_FAULT] = "";
+    struct ranks_place *place = &ranks->place;
+    if (!ranks->transport->open(&ranks->link, &place->rank, &place->size, fault))
+        return error_set(err, ERROR_INPUT, "%s: %s", ranks->launcher, fault);
+    gethostname(place->host, sizeof place->host - 1);
+    return make_tables(ranks, err) && ranks_watch(ranks, err) && meet(ranks, err);
+}
+
+bool ranks_open(const struct ranks_options *options, struct ranks **out, struct error *err)
+{
+    const struct ranks_transport *transport;
+    const char *launcher;
+    *out = NULL;
+    TRY(ranks_find_transport(options, &transport, &launcher, err));
+    if (!transport) return true;
+    struct ranks *ranks = mem_zalloc(MEM_GENERAL, 1, sizeof *ranks);
+    if (!ranks) return error_memory(err, sizeof *ranks, "the ranks of a run");
+    pthread_mutex_init(&ranks->lock, NULL);
+    ranks->transport = transport;
+    ranks->launcher = launcher;
+    ranks->limit_ns = options->limit_ns ? options->limit_ns : DEFAULT_LIMIT_NS;
+    *out = ranks;
+    return begin(ranks, err); /* the caller settles what fails here too */
+}
+
+void ranks_close(struct ranks *ranks)
+{
+    if (!ranks) return;
+    if (ranks->link) {
+        ranks_stop_watching(ranks);
+        ranks->transport->close(ranks->link);
+    }
+    destroy(ranks);
+}
+
+struct ranks_place ranks_place(const struct ranks *ranks)
+{
+    if (ranks) return ranks->place;
+    struct ranks_place alone = {.size = 1, .host_size = 1};
+    gethostname(alone.host, sizeof alone.host - 1);
+    return alone;
+}
+
+const char *ranks_launcher(const struct ranks *ranks) { return ranks ? ranks->launcher : ""; }
+
+int ranks_asked_to_stop(const struct ranks *ranks)
+{
+    return ranks && ranks->transport->asked ? ranks->transport->asked(ranks->link) : 0;
+}
+
+/* ---- Devices ---- */
+
+static uint32_t first_device(uint32_t devices, uint32_t rank, uint32_t size)
+{
+    uint32_t each = devices / size, more = devices % size;
+    return rank * each + (rank < more ? rank : more);
+}
+
+bool ranks_divide(uint32_t devices, uint32_t rank, uint32_t size, uint32_t *first, uint32_t *count, struct error *err)
+{
+    if (devices < size)
+        return error_set(err, ERROR_INPUT, "the plan is for %u device%s, and there are %u ranks; %u at most have one",
+                         devices, devices == 1 ? "" : "s", size, devices);
+    *first = first_device(devices, rank, size);
+    *count = first_device(devices, rank + 1, size) - *first;
+    return true;
+}
+
+bool ranks_take_devices(struct ranks *ranks, uint32_t devices, uint32_t *first, uint32_t *count, struct error *err)
+{
+    if (!ranks) return ranks_divide(devices, 0, 1, first, count, err);
+    TRY(ranks_divide(devices, ranks->place.rank, ranks->place.size, first, count, err));
+    ranks->devices = devices;
+    return true;
+}
+
+/* Devices of the ranks first..last-1 that are on this host. */
+static uint32_t count_here(const struct ranks *ranks, uint32_t last)
+{
+    uint32_t count = 0, size = ranks->place.size;
+    for (uint32_t i = 0; i < last; i++)
+        if (strcmp(ranks->places[i].host, ranks->place.host) == 0)
+            count += first_device(ranks->devices, i + 1, size) - first_device(ranks->devices, i, size);
+    return count;
+}
+
+uint32_t ranks_devices_before(const struct ranks *ranks) { return ranks ? count_here(ranks, ranks->place.rank) : 0; }
+
+uint32_t ranks_devices_here(const struct ranks *ranks) { return ranks ? count_here(ranks, ranks->place.size) : 0; }
+
+void ranks_devices_of(const struct ranks *ranks, uint32_t rank, uint32_t *first, uint32_t *count)
+{
+    *first = first_device(ranks->devices, rank, ranks->place.size);
+    *count = first_device(ranks->devices, rank + 1, ranks->place.size) - *first;
+}
+
+uint32_t ranks_of_device(const struct ranks *ranks, uint32_t device)
+{
+    uint32_t rank = 0;
+    while (ranks && first_device(ranks->devices, rank + 1, ranks->place.size) <= device) rank++;
+    return rank;
+}
+
+/* ---- Collectives ---- */
+
+static bool say_peer(struct ranks *ranks, const struct ranks_wait *wait, enum ranks_outcome outcome, struct error *err)
+{
+    const char *host = wait->peer < ranks->place.size ? ranks->places[wait->peer].host : "";
+    char where[RANKS_HOST + 16] = "";
+    ranks->missed = true;
+    if (*host) snprintf(where, sizeof where, " (host %s)", host);
+    if (outcome == RANKS_GONE)
+        return error_set(err, ERROR_FAILED, "rank %u of %u%s has ended without a word", wait->peer, ranks->place.size,
+                         where);
+    return error_set(err, ERROR_FAILED,
+                     "rank %u of %u%s has not been heard of for %g s: it hangs, is stopped or is cut off (--timeout)",
+                     wait->peer, ranks->place.size, where, (double)ranks->limit_ns * 1e-9);
+}
+
+bool ranks_exchange(struct ranks *ranks, const struct ranks_part *out, uint32_t outs, const struct ranks_part *in,
+                    uint32_t ins, struct error *err)
+{
+    struct ranks_wait wait = {.limit_ns = ranks->limit_ns, .aborted = &ranks->aborted};
+    switch (ranks->transport->exchange(ranks->link, out, outs, in, ins, &wait)) {
+    case RANKS_DONE: return true;
+    case RANKS_LATE: return say_peer(ranks, &wait, RANKS_LATE, err);
+    case RANKS_GONE: return say_peer(ranks, &wait, RANKS_GONE, err);
+    case RANKS_ABORTED: return error_set(err, ERROR_FAILED, "another rank has failed");
+    default: return error_set(err, ERROR_FAILED, "messages between ranks fail: %s", wait.fault);
+    }
+}
+
+/* Every rank's `counts` bytes at `offset`, of which this rank's own are there. */
+static bool gather_pieces(struct ranks *ranks, uint8_t *all, uint64_t bytes,
+                          uint32_t (*first)(const struct ranks *, uint32_t), struct error *err)
+{
+    uint32_t own = ranks->place.rank, messages = 0;
+    uint64_t begin = first(ranks, own) * bytes, count = first(ranks, own + 1) * bytes - begin;
+    for (uint32_t step = 1; step < ranks->place.size; step++) {
+        uint32_t peer = (own + step) % ranks->place.size;
+        uint64_t theirs = first(ranks, peer) * bytes;
+        ranks->out[messages] = (struct ranks_part){peer, all + begin, count};
+        ranks->in[messages++] = (struct ranks_part){peer, all + theirs, first(ranks, peer + 1) * bytes - theirs};
+    }
+    return ranks_exchange(ranks, ranks->out, messages, ranks->in, messages, err);
+}
+
+static uint32_t one_each(const struct ranks *ranks, uint32_t rank)
+{
+    (void)ranks;
+    return rank;
+}
+
+static uint32_t devices_each(const struct ranks *ranks, uint32_t rank)
+{
+    return first_device(ranks->devices, rank, ranks->place.size);
+}
+
+bool ranks_gather(struct ranks *ranks, void *all, uint64_t bytes, struct error *err)
+{
+    return !ranks || gather_pieces(ranks, all, bytes, one_each, err);
+}
+
+bool ranks_gather_devices(struct ranks *ranks, void *all, uint64_t bytes, struct error *err)
+{
+    return !ranks || gather_pieces(ranks, all, bytes, devices_each, err);
+}
+
+bool ranks_barrier(struct ranks *ranks, struct error *err)
+{
+    uint8_t *words = ranks ? mem_zalloc(MEM_GENERAL, ranks->place.size, 1) : NULL;
+    if (ranks && !words) return error_memory(err, ranks->place.size, "a barrier");
+    bool ok = ranks_gather(ranks, words, 1, err);
+    mem_free(words);
+    return ok;
+}
+
+bool ranks_broadcast(struct ranks *ranks, void *bytes, uint64_t count, struct error *err)
+{
+    if (!ranks) return true;
+    if (ranks->place.rank > 0) return ranks_exchange(ranks, NULL, 0, &(struct ranks_part){0, bytes, count}, 1, err);
+    for (uint32_t i = 1; i < ranks->place.size; i++) ranks->out[i - 1] = (struct ranks_part){i, bytes, count};
+    return ranks_exchange(ranks, ranks->out, ranks->place.size - 1, NULL, 0, err);
+}
+
+bool ranks_broadcast_block(struct ranks *ranks, char **bytes, uint64_t *count, struct error *err)
+{
+    if (!ranks) return true;
+    TRY(ranks_broadcast(ranks, count, sizeof *count, err));
+    if (ranks->place.rank > 0 && !(*bytes = mem_zalloc(MEM_GENERAL, *count + 1, 1)))
+        return error_memory(err, *count, "what rank 0 tells");
+    if (ranks_broadcast(ranks, *bytes, *count, err)) return true;
+    if (ranks->place.rank > 0) {
+        mem_free(*bytes);
+        *bytes = NULL;
+    }
+    return false;
+}
+
+bool ranks_agree(struct ranks *ranks, const char *what, uint64_t number, struct error *err)
+{
+    if (!ranks) return true;
+    uint64_t *all = mem_zalloc(MEM_GENERAL, ranks->place.size, sizeof *all);
+    if (!all) return error_memory(err, ranks->place.size * sizeof *all, "what ranks agree on");
+    all[ranks->place.rank] = number;
+    bool ok = ranks_gather(ranks, all, sizeof *all, err);
+    for (uint32_t i = 1; ok && i < ranks->place.size; i++)
+        if (all[i] != all[0])
+            ok = error_set(err, ERROR_INPUT, "%s of rank %u (host %s) is another than rank 0's (host %s)", what, i,
+                           ranks->places[i].host, ranks->places[0].host);
+    mem_free(all);
+    return ok;
+}
+
+bool ranks_pass(struct ranks *ranks, uint32_t from, uint32_t to, void *bytes, uint64_t count, struct error *err)
+{
+    if (!ranks || from == to) return true;
+    if (ranks->place.rank == from)
+        return ranks_exchange(ranks, &(struct ranks_part){to, bytes, count}, 1, NULL, 0, err);
+    if (ranks->place.rank == to)
+        return ranks_exchange(ranks, NULL, 0, &(struct ranks_part){from, bytes, count}, 1, err);
+    return true;
+}

@@ -1,0 +1,43 @@
+/* What the files of this folder share. */
+#ifndef FATHOM_RANKS_PRIVATE_H
+#define FATHOM_RANKS_PRIVATE_H
+
+#include <pthread.h>
+
+#include "ranks.h"
+
+struct ranks {
+    const struct ranks_transport *transport;
+    struct ranks_link *link;
+    const char *launcher;
+    struct ranks_place place;
+    struct ranks_place *places; /* of all ranks */
+    uint32_t devices;           /* as divided; 0 = not yet */
+    uint64_t limit_ns;
+    struct ranks_part *out, *in; /* room for one part of each rank */
+    struct ranks_part *peers;    /* likewise, of ranks_exchange's callers */
+
+    atomic_bool aborted; /* exchanges fail */
+    bool missed;         /* this rank has waited in vain */
+    pthread_t watcher;
+    atomic_bool leaving;
+    pthread_mutex_t lock;       /* over what follows */
+    struct ranks_cause *causes; /* of others, as heard: causes[rank] */
+    bool *heard;
+    bool any_heard;
+    void (*act)(void *context);
+    void *act_context;
+};
+
+/* The transport that this process was started with; NULL = it was started alone. */
+bool ranks_find_transport(const struct ranks_options *options, const struct ranks_transport **transport,
+                          const char **launcher, struct error *err);
+
+extern const struct ranks_transport ranks_local_transport; /* processes that launch.c has started */
+bool ranks_is_local(const struct ranks *ranks);
+
+/* causes.c: hears of other ranks' failures. */
+bool ranks_watch(struct ranks *ranks, struct error *err);
+void ranks_stop_watching(struct ranks *ranks);
+
+#endif

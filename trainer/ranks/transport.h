@@ -1,0 +1,64 @@
+/* What carries messages between the ranks of a run: the contract with fathom-mpi.so, which is compiled against mpi.h and
+ * this header alone, and with the sockets of processes that fathom starts itself. */
+#ifndef FATHOM_TRANSPORT_H
+#define FATHOM_TRANSPORT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RANKS_FAULT 256
+
+struct ranks_link; /* a process's end */
+
+struct ranks_part {
+    uint32_t peer;  /* to, or from */
+    void *bytes;    /* read, or filled */
+    uint64_t count;
+};
+
+enum ranks_outcome {
+    RANKS_DONE,
+    RANKS_LATE,    /* `peer` has not come in time */
+    RANKS_GONE,    /* `peer` has ended */
+    RANKS_ABORTED, /* *aborted was set */
+    RANKS_BROKEN   /* `fault` says what */
+};
+
+struct ranks_wait {
+    uint64_t limit_ns;
+    const atomic_bool *aborted;
+    uint32_t peer; /* out */
+    char fault[RANKS_FAULT];
+};
+
+/* Why a rank has failed. The least weight is the first cause. */
+enum ranks_weight { RANKS_OWN, RANKS_MISSED, RANKS_FOLLOWS };
+struct ranks_cause {
+    uint32_t rank, weight;
+    uint32_t kind; /* enum error_kind */
+    char text[1024];
+};
+
+struct ranks_transport {
+    uint32_t version; /* RANKS_TRANSPORT_VERSION */
+    bool (*open)(struct ranks_link **link, uint32_t *rank, uint32_t *size, char fault[RANKS_FAULT]);
+    /* Sends and receives all parts; polls. One thread at a time. After any outcome but RANKS_DONE parts may be in use until
+     * the process ends. */
+    enum ranks_outcome (*exchange)(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
+                                   const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait);
+    /* A cause goes to all others, and waits for nobody; the next that another has told. From any thread. */
+    void (*tell)(struct ranks_link *link, const struct ranks_cause *cause);
+    bool (*hear)(struct ranks_link *link, struct ranks_cause *cause);
+    /* Optional: the signal by which the launcher was asked to end the run; 0 = none. */
+    int (*asked)(struct ranks_link *link);
+    /* All went well. */
+    void (*close)(struct ranks_link *link);
+    /* After a failure: ends all processes, this one with `code`, where it can; waits for nobody. */
+    void (*end)(struct ranks_link *link, int code);
+};
+
+#define RANKS_TRANSPORT_VERSION 1u
+#define RANKS_TRANSPORT_SYMBOL  "fathom_ranks_transport" /* of a module: const struct ranks_transport */
+
+#endif
