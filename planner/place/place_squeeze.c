@@ -51,16 +51,21 @@ struct worker {
     struct firstfit firstfit;
 };
 
-static void begin_line(struct squeeze *squeeze, struct firstfit *firstfit, struct line *line)
+static void begin_line(struct squeeze *squeeze, struct line *line)
 {
-    static const double noises[] = {0.1, 0.03, 0.3};
     line->number = squeeze->begun++;
-    uint32_t again = line->number / FIRSTFIT_ORDERS;
-    line->peak = firstfit_make_order(firstfit, squeeze->load, line->number % FIRSTFIT_ORDERS,
-                                     again ? noises[again % 3] : 0, squeeze->seed + line->number, line->order);
     line->attempts = 0;
     line->arena = UINT64_MAX;
     line->outcome = FIRSTFIT_PLACED;
+}
+
+/* Left until the line's first attempt: most problems end at the first lines. */
+static void make_order(const struct squeeze *squeeze, struct firstfit *firstfit, struct line *line)
+{
+    static const double noises[] = {0.1, 0.03, 0.3};
+    uint32_t again = line->number / FIRSTFIT_ORDERS;
+    line->peak = firstfit_make_order(firstfit, squeeze->load, line->number % FIRSTFIT_ORDERS,
+                                     again ? noises[again % 3] : 0, squeeze->seed + line->number, line->order);
 }
 
 /* Every buffer above the target goes to a random place ahead of where it was. */
@@ -107,6 +112,8 @@ static void run_line(struct squeeze *squeeze, struct firstfit *firstfit, uint32_
     limits.index = index;
     if (limits.steps > 0) limits.steps = squeeze->steps_left / 2 + 1;
     if (squeeze->obliged && index == 0 && line->attempts == 0) oblige(&limits);
+    if (!limits.obliged && !firstfit_may_go_on(&limits)) return;
+    if (line->attempts == 0) make_order(squeeze, firstfit, line);
     for (uint32_t i = 0; i < squeeze->attempts; i++) {
         uint64_t arena;
         struct random random =
@@ -127,14 +134,10 @@ static void run_line(struct squeeze *squeeze, struct firstfit *firstfit, uint32_
     }
 }
 
-/* Fewer than LINES where time ended before they had an order. */
-static uint32_t line_count(const struct squeeze *squeeze) { return squeeze->begun < LINES ? squeeze->begun : LINES; }
-
 static void *run_worker(void *argument)
 {
     struct worker *worker = argument;
-    uint32_t lines = line_count(worker->squeeze);
-    for (uint32_t i; (i = atomic_fetch_add(&worker->squeeze->next, 1)) < lines;)
+    for (uint32_t i; (i = atomic_fetch_add(&worker->squeeze->next, 1)) < LINES;)
         run_line(worker->squeeze, &worker->firstfit, i);
     return NULL;
 }
@@ -168,7 +171,7 @@ static bool gather(struct squeeze *squeeze, struct placement *best, struct error
 {
     uint32_t winner = atomic_load(&squeeze->winner);
     size_t bytes = squeeze->problem->count * sizeof *best->offset;
-    for (uint32_t i = 0; i < line_count(squeeze); i++) {
+    for (uint32_t i = 0; i < LINES; i++) {
         const struct line *line = &squeeze->lines[i];
         if (line->outcome == FIRSTFIT_NO_MEMORY) return error_memory(err, bytes, "first-fit placement");
         if (line->arena >= best->arena || (winner != UINT32_MAX && i != winner)) continue;
@@ -195,20 +198,16 @@ static bool run_rounds(struct squeeze *squeeze, struct worker *workers, uint32_t
                        struct placement *best, struct error *err)
 {
     uint64_t work = LINES * squeeze->problem->count;
-    for (uint32_t i = 0; i < LINES; i++) {
-        bool wanted = squeeze->obliged && i == 0;
-        if (!wanted && !firstfit_may_go_on(&squeeze->limits)) break;
-        begin_line(squeeze, &workers->firstfit, &squeeze->lines[i]);
-    }
+    for (uint32_t i = 0; i < LINES; i++) begin_line(squeeze, &squeeze->lines[i]);
     squeeze->attempts = 1;
-    while (squeeze->begun > 0) {
+    for (;;) {
         run_workers(workers, threads);
         TRY(gather(squeeze, best, err));
         report(squeeze, best);
         if (best->arena <= squeeze->target || !firstfit_may_go_on(&squeeze->limits)) break;
         rank_lines(squeeze->lines);
         for (size_t i = KEPT; squeeze->attempts >= FIRST_ATTEMPTS && i < LINES; i++)
-            begin_line(squeeze, &workers->firstfit, &squeeze->lines[i]);
+            begin_line(squeeze, &squeeze->lines[i]);
         squeeze->attempts = next_attempts(squeeze->attempts);
         work += (uint64_t)squeeze->attempts * LINES * squeeze->problem->count;
         if (work > most_work || !firstfit_may_go_on(&squeeze->limits)) break;
