@@ -10,8 +10,6 @@ void stop_catch(void);
 
 /* Asks for it without a signal. */
 void stop_request(int number);
-/* The same without a signal. */
-void stop_request(int number);
 
 /* The number of the first request's signal, 0 before it. */
 const volatile sig_atomic_t *stop_flag(void);

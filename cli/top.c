@@ -18,6 +18,7 @@
 #include "rollup.h"
 #include "screen.h"
 #include "top_batch.h"
+#include "top_record.h"
 #include "watch.h"
 
 static const char manual[] = "NAME\n"
@@ -30,9 +31,10 @@ static const char manual[] = "NAME\n"
                              "    Follows the trace that `fathom train --trace RUN.trace` writes: ops with\n"
                              "    their times, of a run on GPUs their kernels and how the GPUs fare, where a\n"
                              "    step's time goes, the layer tree, planned against used memory, the loss. It\n"
-                             "    only reads the file: the run is never touched, and after a crash the last\n"
-                             "    moments open in the same view. Without RUN.trace it takes the newest *.trace\n"
-                             "    here and in runs/. Press ? for the keys.\n"
+                             "    only reads the file, and after a crash the last moments open in the same\n"
+                             "    view. The run is never touched, but for one key: r has it record its next 64\n"
+                             "    steps op by op, which the header tells while it does. Without RUN.trace it\n"
+                             "    takes the newest *.trace here and in runs/. Press ? for the keys.\n"
                              "\n"
                              "OPTIONS\n"
                              "    --once             print one screen as text and leave\n"
@@ -236,8 +238,8 @@ static void interrupt(int signal_number)
     interrupted = 1;
 }
 
-static bool run_loop(struct trace_follower *follower, struct dashboard *dashboard, const struct top_options *options,
-                     struct canvas *canvas, struct error *err)
+static bool run_loop(struct trace_follower *follower, struct dashboard *dashboard, struct top_record *record,
+                     const struct top_options *options, struct canvas *canvas, struct error *err)
 {
     const struct rollup *rollup = trace_follow_rollup(follower);
     bool ascii = options->ascii || !screen_has_utf8();
@@ -255,6 +257,7 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
             dashboard->stopped_at = options->replay ? 0 : trace_last_moment(rollup);
         }
         dashboard->silent_seconds = trace_watch_silence(&watch, now);
+        top_record_look(record, dashboard, rollup, now);
         TRY(show(dashboard, rollup, canvas, ascii, err));
         if (options->until_end && rollup->ended) return true;
         if (options->until_end && dashboard->crashed) return say_crashed(options, rollup, err);
@@ -276,8 +279,11 @@ static bool run_dashboard(struct trace_follower *follower, struct dashboard *das
     sigaction(SIGTERM, &action, NULL);
     TRY(screen_open(err));
     struct canvas canvas = {0};
+    struct top_record record;
     dashboard->replay = options->replay;
-    bool ok = run_loop(follower, dashboard, options, &canvas, err);
+    top_record_begin(&record, options->path);
+    bool ok = run_loop(follower, dashboard, &record, options, &canvas, err);
+    top_record_end(&record);
     screen_close();
     canvas_finish(&canvas);
     return ok;

@@ -85,6 +85,9 @@ static json_t *describe_run(const struct dashboard *dashboard, const struct roll
         rollup->ended, "crashed", dashboard->crashed, "events", (json_int_t)rollup->events, "dropped",
         (json_int_t)rollup->dropped, "damaged_blocks", (json_int_t)rollup->damaged_blocks);
     if (root) add_metrics(root, rollup);
+    uint64_t until;
+    bool records = dashboard_recording(dashboard, rollup, &until);
+    if (root) json_object_set_new(root, "recording_until", records ? json_integer((json_int_t)until) : json_null());
     if (root) json_object_set_new(root, "gpus", describe_gpus(rollup));
     if (root) json_object_set_new(root, "timed_step_parts_ns", describe_parts(&rollup->parts));
     return root;

@@ -48,6 +48,10 @@ static const char manual[] = "NAME\n"
                              "    that cannot be read or a loss that is not finite, writes a checkpoint of\n"
                              "    the last good step too.\n"
                              "\n"
+                             "    With --trace SIGUSR2 ends nothing: the next 64 steps are timed op by op,\n"
+                             "    whatever it costs, as r in `fathom top` asks for (kill -USR2 PID; a batch\n"
+                             "    system that is to end such a run should send another one).\n"
+                             "\n"
                              "OPTIONS\n"
                              "    --data DIR            the dataset (see `fathom help data`); `fathom data\n"
                              "                          synth DIR` makes one\n"
@@ -85,12 +89,12 @@ static const char manual[] = "NAME\n"
                              "                          over the images\n"
                              "    --evaluate-images N   only N images of the test set, spread over it: the\n"
                              "                          same ones each time, on any number of devices\n"
-                             "    --no-evaluate         never\n"
-                             "    --backend NAME        cpu or cuda, or cpu-reference or cuda-reference (naive\n"
-                             "                          loops, for comparisons); if not given, what the plan\n"
-                             "                          is for. Plans for GPUs run on virtual devices with cpu\n"
-                             "\n";
-static const char manual_end[] = "  Learning; each defaults to the recipe's, scaled to --iterations:\n"
+                             "    --no-evaluate         never\n";
+static const char manual_end[] = "    --backend NAME        cpu or cuda, or cpu-reference or cuda-reference (naive\n"
+                                 "                          loops, for comparisons); if not given, what the plan\n"
+                                 "                          is for. Plans for GPUs run on virtual devices with cpu\n"
+                                 "\n"
+                                 "  Learning; each defaults to the recipe's, scaled to --iterations:\n"
                                  "    --recipe NAME|FILE    what the papers trained the model with, if not given;\n"
                                  "                          `fathom recipes` lists them and prints one as a file\n"
                                  "                          to copy and change. With MODEL its batch counts too.\n"
@@ -439,7 +443,7 @@ static bool train_traced(struct train_command *c, const struct plan *plan, struc
     struct trace_writer *writer;
     TRY(open_trace(c, plan, &writer, err));
     c->options.time_ops = true;
-    bool ok = train_profile_run(c, trace_writer_sink(writer), train_reporting, &(struct reporting){c, plan}, err);
+    bool ok = train_profile_run(c, writer, train_reporting, &(struct reporting){c, plan}, err);
     struct trace_writer_stats stats;
     trace_writer_stop(writer);
     trace_writer_stats(writer, &stats);

@@ -6,6 +6,7 @@
 
 #include "nvml_sampler.h"
 #include "printable.h"
+#include "record_signal.h"
 #include "session.h"
 #include "units.h"
 #ifdef FATHOM_CUPTI
@@ -95,16 +96,23 @@ static bool run_watched(const struct train_command *c, struct trace_sink *sink,
     return ok;
 }
 
-bool train_profile_run(const struct train_command *c, struct trace_sink *trace,
+static struct trace_views find_views(void *context) { return trace_writer_views(context); }
+
+bool train_profile_run(const struct train_command *c, struct trace_writer *trace,
                        bool (*train)(void *context, struct trace_sink *sink, struct error *err), void *context,
                        struct error *err)
 {
     struct session *session;
-    const struct session_options options = {.every = c->time_every, .most_cost = c->time_every ? 0 : MOST_TRACE_COST};
-    TRY(session_open(trace, &options, &session, err));
+    const struct session_options options = {.every = c->time_every,
+                                            .most_cost = c->time_every ? 0 : MOST_TRACE_COST,
+                                            .views = find_views,
+                                            .views_context = trace};
+    TRY(session_open(trace_writer_sink(trace), &options, &session, err));
+    record_signal_catch(session);
     if (c->recorded_count > 0) session_ask(session, c->recorded_first, c->recorded_count);
     struct trace_sink *sink = session_sink(session);
     bool ok = c->runs_on->in_host_memory ? train(context, sink, err) : run_watched(c, sink, train, context, err);
+    record_signal_leave();
     session_close(session);
     return ok;
 }

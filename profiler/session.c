@@ -35,6 +35,7 @@ struct session {
     struct trace_sink sink;      /* for the run */
     _Atomic uint64_t every;
     _Atomic uint64_t asked_first, asked_end;
+    _Atomic uint64_t asked_next; /* steps, from the next one on; 0 = none */
     double most_cost;
     _Atomic uint32_t ops; /* of device 0's step */
     bool guesses;         /* `every` is to be chosen here */
@@ -48,6 +49,8 @@ struct session {
 
     uint64_t memory_ns;
     uint32_t memory_device;
+    struct trace_views (*views)(void *context);
+    void *views_context;
     pthread_t thread;
     bool has_thread;
     pthread_mutex_t lock; /* with `wake`, of `stop` alone */
@@ -95,6 +98,31 @@ static void describe_counters(const struct session *session)
 static void report_counter(const struct session *session, enum trace_host_counter counter, double value, uint64_t ns)
 {
     if (session->sink.counter) session->sink.counter(session->sink.context, TRACE_OF_HOST, counter, value, ns);
+}
+
+/* ---- Recording that was asked for ---- */
+
+static void say_recorded(const struct session *session, uint64_t first, uint64_t end)
+{
+    static const struct trace_counter counter = {COUNTER_RECORDED_UNTIL, "recorded until", "step"};
+    char text[96];
+    if (session->sink.counter_table) session->sink.counter_table(session->sink.context, &counter, 1);
+    report_counter(session, COUNTER_RECORDED_UNTIL, (double)end, clock_now_ns());
+    snprintf(text, sizeof text, "steps %llu to %llu are recorded, as somebody asked", (unsigned long long)first + 1,
+             (unsigned long long)end);
+    report_mark(session, text);
+}
+
+/* What is asked for now holds from the next step on: whether this one may be in flight with others is decided. */
+static void see_step_submit(void *context, uint64_t step)
+{
+    struct session *session = context;
+    const struct trace_sink *next = session->forward.next;
+    uint64_t count = atomic_exchange_explicit(&session->asked_next, 0, memory_order_relaxed);
+    uint64_t first = atomic_load(&session->asked_first), end = atomic_load(&session->asked_end);
+    if (step == first && end > first) say_recorded(session, first, end);
+    if (count > 0) session_ask(session, step + 1, count);
+    if (next->step_submit) next->step_submit(next->context, step);
 }
 
 static void report_memory(const struct session *session, uint64_t bytes, uint64_t ns)
@@ -226,6 +254,15 @@ static void look_at_cpu(const struct session *session, struct cpu_look *last, ui
     *last = look;
 }
 
+/* A request stands for a while: it counts when it comes. */
+static uint64_t look_at_views(struct session *session, uint64_t before)
+{
+    if (!session->views) return 0;
+    uint64_t asked = session->views(session->views_context).asked_steps;
+    if (asked > 0 && before == 0) session_ask_next(session, asked);
+    return asked;
+}
+
 /* A peak between two looks is told too: the kernel keeps it. */
 static void *sample_memory(void *context)
 {
@@ -233,8 +270,10 @@ static void *sample_memory(void *context)
     uint64_t known_peak = 0;
     struct cpu_look cpu = {0};
     describe_counters(session);
+    uint64_t asked = 0;
     for (bool stop = false;;) {
         uint64_t resident, peak, now = clock_now_ns();
+        asked = look_at_views(session, asked);
         if (!process_memory_read(&resident, &peak)) {
             report_mark(session, "memory is no longer sampled: /proc/self/status cannot be read");
             return NULL;
@@ -264,6 +303,7 @@ bool session_open(struct trace_sink *sink, const struct session_options *options
     session->forward.next = sink;
     session->sink = sink_forward_to(&session->forward);
     session->sink.op_table = see_op_table;
+    session->sink.step_submit = see_step_submit;
     session->sink.step_begin = see_step_begin;
     session->sink.step_end = see_step_end;
     session->sink.wants_ops = wants_ops;
@@ -271,10 +311,13 @@ bool session_open(struct trace_sink *sink, const struct session_options *options
     atomic_init(&session->every, session->guesses ? 1 : options->every);
     atomic_init(&session->asked_first, 0);
     atomic_init(&session->asked_end, 0);
+    atomic_init(&session->asked_next, 0);
     atomic_init(&session->ops, 0);
     atomic_init(&session->cost, NAN);
     session->most_cost = options ? options->most_cost : 0;
     session->memory_device = options ? options->memory_device : 0;
+    session->views = options ? options->views : NULL;
+    session->views_context = options ? options->views_context : NULL;
     session->memory_ns = 1000000 * (memory_ms < LEAST_MEMORY_MS ? LEAST_MEMORY_MS : memory_ms);
     thread_cond_init(&session->wake);
     pthread_mutex_init(&session->lock, NULL);
@@ -290,6 +333,11 @@ void session_ask(struct session *session, uint64_t first, uint64_t count)
     atomic_store(&session->asked_end, 0); /* never a mixture of two ranges */
     atomic_store(&session->asked_first, first);
     atomic_store(&session->asked_end, count > UINT64_MAX - first ? UINT64_MAX : first + count);
+}
+
+void session_ask_next(struct session *session, uint64_t count)
+{
+    atomic_store_explicit(&session->asked_next, count, memory_order_relaxed);
 }
 
 double session_cost(const struct session *session) { return atomic_load(&session->cost); }

@@ -6,6 +6,7 @@
 
 #include "errors.h"
 #include "sink.h"
+#include "viewer.h"
 
 struct session;
 
@@ -19,6 +20,8 @@ struct session_options {
                        * 0 = never mind the cost */
     uint64_t memory_ms;     /* between two looks at the process's memory; 0 = 250, at least 200 */
     uint32_t memory_device; /* whose SAMPLE_PROCESS they are reported as */
+    struct trace_views (*views)(void *context); /* who looks at the trace: asked at each look at memory; NULL = nobody */
+    void *views_context;
 };
 
 /* Reports go on to `sink`, which must stay valid until session_close. ERROR_MEMORY. */
@@ -26,8 +29,13 @@ bool session_open(struct trace_sink *sink, const struct session_options *options
                   struct error *err);
 /* For the run; valid until session_close. */
 struct trace_sink *session_sink(struct session *session);
-/* Times the steps [first, first + count) whatever the window says; the latest call holds. Any thread. */
+/* Times the steps [first, first + count) whatever the window says; the latest call holds. Any thread. When the run comes
+ * to them there is a mark, and COUNTER_RECORDED_UNTIL is the last one's number. */
 void session_ask(struct session *session, uint64_t first, uint64_t count);
+/* Times the next `count` steps that are not submitted yet, as soon as the run submits one more. Any thread, and signal
+ * handlers. */
+void session_ask_next(struct session *session, uint64_t count);
+#define SESSION_ASKED 64 /* steps, where nobody says how many */
 /* The cost of timing, as a fraction of the run, or NAN while too few steps were compared. */
 double session_cost(const struct session *session);
 /* After the run's last report. Takes NULL. */

@@ -74,7 +74,9 @@ enum trace_gpu_counter {
     COUNTER_GPU_TEMPERATURE, COUNTER_GPU_CLOCK, COUNTER_GPU_MEMORY_CLOCK, COUNTER_GPU_THROTTLED, COUNTER_GPU_SENT,
     COUNTER_GPU_RECEIVED
 };
-enum trace_host_counter { COUNTER_PROCESS_MEMORY, COUNTER_PROCESS_CPU }; /* ids that profiler/session.h reports */
+/* Ids that profiler/session.h reports; COUNTER_RECORDED_UNTIL: the last step, from 1, of those that somebody asked to record,
+ * told when the first of them begins. */
+enum trace_host_counter { COUNTER_PROCESS_MEMORY, COUNTER_PROCESS_CPU, COUNTER_RECORDED_UNTIL };
 #define TRACE_FIRST_COUNTER 16                                              /* of the others */
 
 struct trace_counter {      /* the counter table; ids below 256 */

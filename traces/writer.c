@@ -423,6 +423,8 @@ bool trace_writer_open(const char *path, const struct trace_writer_options *opti
 
 struct trace_sink *trace_writer_sink(struct trace_writer *writer) { return &writer->sink; }
 
+struct trace_views trace_writer_views(const struct trace_writer *writer) { return trace_views_of(writer->output.fd); }
+
 void trace_writer_stats(const struct trace_writer *writer, struct trace_writer_stats *stats)
 {
     struct trace_writer *locked = (struct trace_writer *)(uintptr_t)writer;

@@ -5,6 +5,7 @@
 #include "errors.h"
 #include "history.h"
 #include "sink.h"
+#include "viewer.h"
 
 struct trace_writer;
 
@@ -33,6 +34,8 @@ bool trace_writer_open(const char *path, const struct trace_writer_options *opti
                        struct error *err);
 struct trace_sink *trace_writer_sink(struct trace_writer *writer);
 void trace_writer_stats(const struct trace_writer *writer, struct trace_writer_stats *stats);
+/* Who looks at the file now. Any thread, until the writer is closed. */
+struct trace_views trace_writer_views(const struct trace_writer *writer);
 /* Flushes and ends the trace; the statistics are final then. What is reported later is lost. */
 void trace_writer_stop(struct trace_writer *writer);
 /* trace_writer_stop if that was not called, and closes; takes NULL. */

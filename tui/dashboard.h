@@ -76,6 +76,8 @@ struct dashboard {
     enum row_group group;
     bool devices_toggled; /* see dashboard_devices_apart */
     bool paused, help, quit;
+    bool asks_record; /* a key asked to record steps: for whoever can tell the run, who puts it back */
+    char notice[96];  /* shown instead of the run's state while not empty */
     char filter[DASHBOARD_FILTER]; /* in layer, kind or pass, or in a kernel's name; case does not matter */
     bool filter_open;              /* keys go to the filter */
     size_t tree_selected, tree_scroll;
@@ -106,6 +108,9 @@ bool dashboard_update_kernels(struct dashboard *dashboard, const struct rollup *
 void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key);
 /* Draws everything. The canvas should have at least 80 x 24 cells; smaller ones show what fits. */
 void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas);
+
+/* Whether the run records steps that somebody asked for, and up to which. */
+bool dashboard_recording(const struct dashboard *dashboard, const struct rollup *rollup, uint64_t *until);
 
 /* Whether the op table has a line for each device: by itself for ops and not for groups; a key turns it round. */
 bool dashboard_devices_apart(const struct dashboard *dashboard);

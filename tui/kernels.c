@@ -6,8 +6,10 @@
 #include "panels.h"
 #include "units.h"
 
-/* Number columns, the most important ones first: where they do not all fit, the last ones are left out. */
+/* Number columns, the most important ones first: where they do not all fit, the last ones are left out. The device is
+ * there where lines are of one each. */
 enum kernel_column {
+    COLUMN_DEVICE,
     COLUMN_PART,
     COLUMN_STEP,
     COLUMN_MEAN,
@@ -16,36 +18,34 @@ enum kernel_column {
     COLUMN_COUNT,
     COLUMN_GRID,
     COLUMN_STREAM,
-    COLUMN_DEVICE,
     KERNEL_COLUMNS
 };
 static const struct {
     const char *title;
     uint32_t width;
-} columns[KERNEL_COLUMNS] = {{"Time %", 6}, {"A step", 8}, {"Mean", 8},   {"p50", 8}, {"Max", 8},
-                             {"/step", 7},  {"Grid", 13},  {"Stream", 7}, {"Dev", 4}};
+} columns[KERNEL_COLUMNS] = {{"Dev", 4}, {"Time %", 7}, {"A step", 8}, {"Mean", 8},  {"p50", 8},
+                             {"Max", 8}, {"/step", 7},  {"Grid", 13},  {"Stream", 7}};
 
-#define ALWAYS     3 /* number columns that leave only LEAST_TEXT to the text */
+#define ALWAYS     COLUMN_P50 /* number columns before it that leave only LEAST_TEXT to the text */
 #define LEAST_TEXT 14
 #define SMALL_TEXT 38 /* a name that can be told, and a layer */
 #define MOST_NAME  64
 
 /* Columns in `width` cells. */
 struct kernel_table {
-    uint32_t numbers;
+    uint32_t first, end;        /* number columns */
     uint32_t text;              /* where the text begins */
     uint32_t name, kind, layer; /* cells; 0 = left out */
 };
 
 static struct kernel_table arrange(uint32_t width, bool devices)
 {
-    struct kernel_table t = {.numbers = 0};
-    uint32_t used = 0, most = devices ? KERNEL_COLUMNS : COLUMN_DEVICE;
-    while (t.numbers < most) {
-        uint32_t end = used + columns[t.numbers].width;
-        if (end + (t.numbers < ALWAYS ? LEAST_TEXT : SMALL_TEXT) > width) break;
+    struct kernel_table t = {.first = devices ? COLUMN_DEVICE : COLUMN_PART};
+    uint32_t used = 0;
+    for (t.end = t.first; t.end < KERNEL_COLUMNS; t.end++) {
+        uint32_t end = used + columns[t.end].width;
+        if (end + (t.end < ALWAYS ? LEAST_TEXT : SMALL_TEXT) > width) break;
         used = end;
-        t.numbers++;
     }
     t.text = used + 2;
     uint32_t room = width > t.text ? width - t.text : 0;
@@ -164,7 +164,7 @@ static void draw_head(const struct dashboard *dashboard, struct canvas *canvas, 
         [SORT_NAME] = KERNEL_COLUMNS};
     enum kernel_column sorted = sorted_by[dashboard_sort(dashboard, true)];
     uint32_t end = 0, at = t->text + t->name + 1;
-    for (uint32_t i = 0; i < t->numbers; i++) {
+    for (uint32_t i = t->first; i < t->end; i++) {
         bool here = sorted == (enum kernel_column)i;
         end += columns[i].width;
         canvas_text_right(canvas, area, 0, end, here ? INK_TITLE : INK_DIM, "%s%s", here ? "▼" : "", columns[i].title);
@@ -179,7 +179,7 @@ static void draw_row(struct canvas *canvas, struct rect area, uint32_t line, con
                      const struct kernel_table *t)
 {
     uint32_t end = 0;
-    for (uint32_t i = 0; i < t->numbers; i++) {
+    for (uint32_t i = t->first; i < t->end; i++) {
         char text[UNITS_TEXT];
         end += columns[i].width;
         canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s",

@@ -190,6 +190,7 @@ static void letter_key(struct dashboard *dashboard, const struct rollup *rollup,
     case 'q': dashboard->quit = true; break;
     case '?':
     case 'h': dashboard->help = !dashboard->help; break;
+    case 'r': dashboard->asks_record = true; break;
     case ' ': dashboard->paused = !dashboard->paused; break;
     case '/': dashboard->filter_open = true; break;
     case 's': dashboard->sort = (dashboard->sort + 1) % OP_SORTS; break;

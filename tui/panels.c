@@ -81,9 +81,22 @@ static void add_crash(struct line *line, const struct dashboard *dashboard)
     add_item(line, 1, NULL, INK_WARN, "%s ago", ago);
 }
 
+bool dashboard_recording(const struct dashboard *dashboard, const struct rollup *rollup, uint64_t *until)
+{
+    if (rollup->counter_count <= COUNTER_RECORDED_UNTIL || !goes_on(dashboard, rollup)) return false;
+    const struct rollup_value *told = &rollup->counters[COUNTER_RECORDED_UNTIL].host;
+    if (told->count == 0 || told->last <= (double)rollup_steps_done(rollup)) return false;
+    *until = (uint64_t)told->last;
+    return true;
+}
+
 static void add_state(struct line *line, const struct dashboard *dashboard, const struct rollup *rollup)
 {
     char silent[UNITS_TEXT];
+    uint64_t until;
+    if (dashboard->notice[0]) add_item(line, 0, NULL, INK_WARN, "%s", dashboard->notice);
+    if (dashboard_recording(dashboard, rollup, &until))
+        add_item(line, 1, NULL, INK_WARN, "RECORDING to step %" PRIu64, until);
     if (dashboard->paused)
         add_item(line, 0, NULL, INK_WARN, "PAUSED");
     else if (rollup->ended)
@@ -182,18 +195,6 @@ static void add_metric(struct line *line, const struct rollup *rollup, uint8_t r
     if (isfinite(value)) add_item(line, rank, name, INK_PLAIN, "%.4g%s", factor * value, factor > 1 ? " %" : "");
 }
 
-static void draw_metrics(const struct rollup *rollup, struct canvas *canvas, struct rect area)
-{
-    struct line line = {.count = 0};
-    add_metric(&line, rollup, 0, METRIC_LOSS, "loss", 1);
-    add_metric(&line, rollup, 3, METRIC_LEARNING_RATE, "rate", 1);
-    add_metric(&line, rollup, 2, METRIC_TRAIN_ERROR, "train error", 100);
-    add_metric(&line, rollup, 1, METRIC_TOP1_ERROR, "top-1 error", 100);
-    add_metric(&line, rollup, 4, METRIC_TOP5_ERROR, "top-5 error", 100);
-    if (has_parts(rollup)) add_gaps(&line, rollup);
-    canvas_items(canvas, area, 2, 1, area.columns, 3, line.items, line.count);
-}
-
 /* Where the time of a timed step goes, each nanosecond once: kernels and launch always, the others when they round to
  * anything. */
 static void add_parts(struct line *line, const struct rollup_parts *parts)
@@ -210,6 +211,12 @@ static void add_parts(struct line *line, const struct rollup_parts *parts)
     }
 }
 
+static void add_cost(struct line *line, const struct rollup *rollup)
+{
+    double cost = last_metric(rollup, METRIC_PROFILER_COST);
+    if (isfinite(cost)) add_item(line, 3, NULL, INK_PLAIN, "tracing costs %.2f %%", 100 * cost);
+}
+
 static void add_integrity(struct line *line, const struct rollup *rollup)
 {
     const struct {
@@ -220,10 +227,8 @@ static void add_integrity(struct line *line, const struct rollup *rollup)
                   {rollup->lost_timestamps, "untimed"},
                   {rollup->unattributed, "unattributed"}};
     char text[UNITS_TEXT];
-    double cost = last_metric(rollup, METRIC_PROFILER_COST);
     bool whole = true;
     add_item(line, 2, "trace", INK_PLAIN, "%s events", units_format_si((double)rollup->events, text));
-    if (isfinite(cost)) add_item(line, 3, NULL, INK_PLAIN, "cost %.2f %%", 100 * cost);
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         if (faults[i].count == 0) continue;
         whole = false;
@@ -233,14 +238,32 @@ static void add_integrity(struct line *line, const struct rollup *rollup)
     if (whole) add_item(line, 1, NULL, INK_GOOD, "whole");
 }
 
+/* Where parts are known they take the next line, all of it. */
+static void draw_metrics(const struct rollup *rollup, struct canvas *canvas, struct rect area)
+{
+    struct line line = {.count = 0}, integrity = {.count = 0};
+    uint32_t end = area.columns;
+    add_metric(&line, rollup, 0, METRIC_LOSS, "loss", 1);
+    add_metric(&line, rollup, 3, METRIC_LEARNING_RATE, "rate", 1);
+    add_metric(&line, rollup, 2, METRIC_TRAIN_ERROR, "train error", 100);
+    add_metric(&line, rollup, 1, METRIC_TOP1_ERROR, "top-1 error", 100);
+    add_metric(&line, rollup, 4, METRIC_TOP5_ERROR, "top-5 error", 100);
+    if (has_parts(rollup)) {
+        add_gaps(&line, rollup);
+        add_integrity(&integrity, rollup);
+        end = draw_right(&integrity, canvas, area, 2) - 2;
+    }
+    canvas_items(canvas, area, 2, 1, end, 3, line.items, line.count);
+}
+
 static void draw_account(const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
     struct line line = {.count = 0};
     if (has_parts(rollup))
         add_parts(&line, &rollup->parts);
     else
-        add_gaps(&line, rollup);
-    add_integrity(&line, rollup);
+        add_gaps(&line, rollup), add_integrity(&line, rollup);
+    add_cost(&line, rollup);
     canvas_items(canvas, area, 3, 1, area.columns, 2, line.items, line.count);
 }
 
@@ -269,8 +292,8 @@ static void draw_filter(const struct dashboard *dashboard, struct canvas *canvas
 
 void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
-    static const char *const hints[] = {"? help",  "q quit",     "/ filter",    "s sort",
-                                        "g group", "Enter open", "Space pause", "D devices"};
+    static const char *const hints[] = {"? help",     "q quit",      "/ filter", "s sort",   "g group",
+                                        "Enter open", "Space pause", "r record", "D devices"};
     if (area.rows == 0) return;
     if (dashboard->filter_open) {
         draw_filter(dashboard, canvas, area);
@@ -284,7 +307,8 @@ void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, stru
                  view_name((enum view)view));
     }
     for (size_t i = 0; i < sizeof hints / sizeof hints[0] - (rollup->device_count < 2); i++)
-        add_item(&line, i < 2 ? 1 : (uint8_t)(i + 1), NULL, INK_DIM, i ? "  %s" : " %s", hints[i]);
+        if (hints[i][0] != 'r' || (goes_on(dashboard, rollup) && !dashboard->replay))
+            add_item(&line, i < 2 ? 1 : (uint8_t)(i + 1), NULL, INK_DIM, i ? "  %s" : " %s", hints[i]);
     canvas_items(canvas, area, 0, 1, area.columns, 0, line.items, line.count);
 }
 
@@ -301,7 +325,8 @@ void panel_help(struct canvas *canvas)
         "/            filter by layer, kind, pass or kernel; Esc clears",
         "d            next device in the memory panel",
         "+ -          zoom the loss curve",
-        "Space        pause and go on (the run itself is never touched)",
+        "Space        pause and go on; the run does not notice",
+        "r            have the run record its next 64 steps, op by op",
         "q            quit (the run goes on)",
     };
     uint32_t rows = sizeof lines / sizeof lines[0] + 2, columns = 68;

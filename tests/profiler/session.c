@@ -18,7 +18,7 @@ static struct counted {
     int kernel_tables, kernels, spans, losses;
     _Atomic int counter_tables, counters, own_tables, cpu_readings, memory_readings;
     _Atomic int samples;
-    double cost;
+    double cost, recorded_until;
     _Atomic uint64_t bytes, most_bytes;
     char mark[256];
 } counted;
@@ -92,6 +92,7 @@ static void count_counter(void *c, uint32_t device, uint32_t counter, double val
     struct counted *counts = c;
     counts->counters += device == 1 && counter == 2 && value == 0.5 && ns == 9;
     if (device != TRACE_OF_HOST) return;
+    if (counter == COUNTER_RECORDED_UNTIL) counts->recorded_until = value;
     counts->memory_readings += counter == COUNTER_PROCESS_MEMORY && value > 1e6 && ns > 0;
     counts->cpu_readings += counter == COUNTER_PROCESS_CPU && value >= 0 && value < 1e4 && ns > 0;
 }
@@ -203,6 +204,60 @@ Test(session, times_a_window_of_the_steps_and_those_asked_for)
     session = open_session(1, 0);
     s = session_sink(session);
     cr_assert_eq(count_timed(s, 0, 320), 310, "one in 32 stays untimed, to compare with");
+    session_close(session);
+}
+
+static _Atomic uint64_t asked_by_viewer;
+
+static struct trace_views see_viewer(void *context)
+{
+    cr_expect_eq(context, &asked_by_viewer);
+    return (struct trace_views){.watched = true, .asked_steps = atomic_load(&asked_by_viewer)};
+}
+
+/* Submits steps up to `last`; returns how many of them were timed. */
+static uint64_t submit(struct trace_sink *s, uint64_t *next, uint64_t last)
+{
+    uint64_t timed = 0;
+    for (; *next <= last; ++*next) {
+        s->step_submit(s->context, *next);
+        timed += s->wants_ops(s->context, *next);
+    }
+    return timed;
+}
+
+Test(session, records_what_is_asked_for_from_the_next_step_on)
+{
+    struct session *session = open_session(1u << 30, 0);
+    struct trace_sink *s = session_sink(session);
+    uint64_t next = 1;
+    cr_expect_eq(submit(s, &next, 9), 0);
+    session_ask_next(session, 64);
+    cr_expect_eq(submit(s, &next, 10), 0, "what is in flight beside this one was decided before");
+    cr_expect_eq(counted.recorded_until, 0);
+    cr_expect_eq(submit(s, &next, 200), 64);
+    cr_expect_eq(counted.recorded_until, 75, "the last of them, from 1");
+    cr_expect_str_eq(counted.mark, "steps 12 to 75 are recorded, as somebody asked");
+    session_close(session);
+}
+
+Test(session, a_viewer_s_request_counts_once)
+{
+    struct error err = {0};
+    struct session *session;
+    const struct session_options options = {
+        .every = 1u << 30, .memory_ms = 200, .views = see_viewer, .views_context = &asked_by_viewer};
+    cr_assert(session_open(&sink, &options, &session, &err), "%s", err.text);
+    struct trace_sink *s = session_sink(session);
+    uint64_t next = 1, timed = 0, begun = clock_now_ns();
+    atomic_store(&asked_by_viewer, 5);
+    while (timed < 5 && clock_now_ns() - begun < UINT64_C(10000000000)) {
+        timed += submit(s, &next, next);
+        usleep(1000);
+    }
+    cr_expect_eq(timed, 5);
+    usleep(500000); /* it still stands */
+    cr_expect_eq(submit(s, &next, next + 100), 0);
     session_close(session);
 }
 

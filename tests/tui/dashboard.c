@@ -547,6 +547,23 @@ Test(screens, memory_lists_the_largest_classes_first_and_tells_the_rest)
     dashboard_finish(&dashboard);
 }
 
+/* Lines that are of one device each say which, also where there is little room. */
+Test(kernels, tell_their_device_at_80_columns)
+{
+    struct rollup *rollup = example_gpu_rollup();
+    struct dashboard dashboard = ready(rollup);
+    char line[600];
+    press(&dashboard, rollup, "6");
+    struct text text = draw(&dashboard, rollup, 24, 80);
+    cr_expect(strstr(line_of(&text, 5, line, sizeof line), " Dev "), "%s", line);
+    text_finish(&text);
+    press(&dashboard, rollup, "D");
+    text = draw(&dashboard, rollup, 24, 80);
+    cr_expect_not(strstr(line_of(&text, 5, line, sizeof line), " Dev "), "%s", line);
+    text_finish(&text);
+    dashboard_finish(&dashboard);
+}
+
 Test(screens, a_kernels_name_is_cut_in_the_middle_and_what_is_unknown_is_no_number)
 {
     struct rollup *rollup = example_gpu_rollup();
@@ -641,6 +658,32 @@ Test(screens, reasons_that_hold_a_gpu_back_are_words)
     cr_assert_str_eq(words[6], "a reason of its own");
 }
 
+/* r asks, and the header tells as long as asked steps are to come. */
+Test(screens, recording_is_asked_for_and_told)
+{
+    struct dashboard dashboard;
+    struct rollup *rollup = example_gpu_rollup();
+    uint64_t until;
+    dashboard_init(&dashboard);
+    example_gpu_counters(rollup);
+    dashboard_key(&dashboard, rollup, 'r');
+    cr_expect(dashboard.asks_record);
+    dashboard.asks_record = false;
+    dashboard_key(&dashboard, rollup, '/');
+    dashboard_key(&dashboard, rollup, 'r');
+    cr_expect_not(dashboard.asks_record, "it is a letter of the filter");
+    dashboard_finish(&dashboard);
+    rollup->counters[COUNTER_RECORDED_UNTIL].host = (struct rollup_value){.count = 1, .last = 74};
+    struct text text = draw(&dashboard, rollup, 24, 80);
+    cr_expect(strstr(text.bytes, "RECORDING to step 74"), "%s", text.bytes);
+    text_finish(&text);
+    rollup->counters[COUNTER_RECORDED_UNTIL].host.last = (double)rollup_steps_done(rollup);
+    cr_expect_not(dashboard_recording(&dashboard, rollup, &until));
+    rollup->counters[COUNTER_RECORDED_UNTIL].host.last = 74;
+    rollup->ended = true;
+    cr_expect_not(dashboard_recording(&dashboard, rollup, &until), "nothing is to come");
+}
+
 /* Every nanosecond of a timed step, where it went. */
 Test(screens, a_steps_time_is_told_in_one_line)
 {
@@ -655,8 +698,10 @@ Test(screens, a_steps_time_is_told_in_one_line)
     for (size_t i = 0; i < 3; i++) {
         struct text text = draw(&dashboard, rollup, sizes[i][0], sizes[i][1]);
         line_of(&text, 3, line, sizeof line);
-        cr_expect(strstr(line, "timed step 31.2 ms  kernels 93.1 %  launch 2.4 %"), "%s", line);
-        if (i > 0) cr_expect(strstr(line, "launch 2.4 %  dependency 1.9 %  copy 0.3 %  sync 2.3 %  trace"), "%s", line);
+        cr_expect(strstr(line, "timed step 31.2 ms  kernels 93.1 %  launch 2.4 %  dependency 1.9 %"), "%s", line);
+        if (i > 0) cr_expect(strstr(line, "dependency 1.9 %  copy 0.3 %  sync 2.3 %"), "%s", line);
+        cr_expect(strstr(line_of(&text, 2, line, sizeof line), "trace 70 events whole"), "%s", line);
+        line_of(&text, 3, line, sizeof line);
         cr_expect_not(strstr(line, "data"), "%s", line);
         cr_expect(strstr(text.bytes, "waits none"), "%s", text.bytes);
         text_finish(&text);

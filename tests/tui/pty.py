@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,56 @@ def check_crash():
     assert 'CRASHED' in once, once
 
 
+def check_record(data):
+    """Steps are recorded when somebody asks: r in the dashboard, SIGUSR2 to the run; nothing else ends or changes."""
+    trace = folder / 'asked.trace'
+    words = ['resnet-8', '--batch', '2', '--data', str(data), '--iterations', '1000000', '--no-evaluate', '--trace', str(trace), '--time-every', '1000000000']
+    run = subprocess.Popen([fathom, 'train', *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**environment, 'OMP_NUM_THREADS': '1'})
+
+    def times():
+        done = subprocess.run([fathom, 'trace', 'stats', str(trace), '--by', 'pass', '--json'], capture_output=True, text=True)
+        rows = {row['name']: row['instances'] for row in json.loads(done.stdout)['rows']} if done.returncode == 0 else {}
+        return rows.get('update', 0)
+
+    def wait_for_times(least):
+        end = time.monotonic() + 20
+        while times() < least:
+            assert run.poll() is None and time.monotonic() < end, f'{times()} of {least} steps were recorded'
+            time.sleep(0.05)
+
+    try:
+        end = time.monotonic() + 20
+        while not trace.exists() or trace.stat().st_size < 10000:
+            assert run.poll() is None and time.monotonic() < end, 'the run did not start'
+            time.sleep(0.05)
+        before = times()
+        assert before <= 1, before
+        press(f'clear; {fathom} top {trace}; echo left with $?', 'Enter')
+        wait_for('LIVE')
+        press('r')
+        wait_for('RECORDING to step')
+        wait_for_times(before + 64)
+        wait_for('RECORDING', absent=True)
+        wait_for('LIVE')
+        press('q')
+        wait_for('left with 0')
+        os.kill(run.pid, signal.SIGUSR2)
+        wait_for_times(before + 128)
+        assert times() == before + 128, times()
+        told = json.loads(subprocess.run([fathom, 'top', str(trace), '--batch', 'json'], capture_output=True, check=True).stdout)
+        assert told['recording_until'] is None and not told['ended'], told['recording_until']
+        run.send_signal(signal.SIGINT)
+        assert run.wait(20) == 0, run.stderr.read()
+        press(f'clear; {fathom} top {trace}; echo left with $?', 'Enter')
+        wait_for('ENDED')
+        press('r')
+        wait_for('the run is over')
+        press('q')
+        wait_for('left with 0')
+    finally:
+        run.kill()
+
+
 def check_train(data):
     """`train --top`: q leaves the dashboard and the run's own lines follow; Ctrl-C in the dashboard ends the run in good order."""
     words = f'resnet-8 --batch 8 --data {data} --iterations 100000 --no-evaluate --trace {folder}/top.trace --top'
@@ -125,8 +176,9 @@ def main():
     wait_for('the terminal works')
     check_silence(trace)
     check_crash()
+    check_record(folder / 'data')
     check_train(folder / 'data')
-    print('1 session: drawn, keys, filter, resize, quit; a run that died is not live, one that is killed has crashed; a run that shows its own')
+    print('1 session: drawn, keys, filter, resize, quit; a run that died is not live, one that is killed has crashed; steps recorded on demand; a run that shows its own')
 
 
 if not can_open_a_terminal():
