@@ -54,12 +54,13 @@ void cupti_node_destroyed(const struct CUgraphNode_st *node)
     announce(CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING, node, NULL);
 }
 
-uint32_t cupti_launched(enum work_kind kind)
+uint32_t cupti_launched(const struct work *work)
 {
     CUpti_CallbackData data = {.callbackSite = CUPTI_API_ENTER, .correlationId = ++last_correlation};
-    CUpti_CallbackId id = kind == WORK_COPY   ? CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyAsync_v3020
-                          : kind == WORK_FILL ? CUPTI_RUNTIME_TRACE_CBID_cudaMemsetAsync_v3020
-                                              : CUPTI_RUNTIME_TRACE_CBID_cudaLaunchKernel_v7000;
+    CUpti_CallbackId id = CUPTI_RUNTIME_TRACE_CBID_cudaLaunchKernel_v7000;
+    if (work->kind == WORK_COPY) id = CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyAsync_v3020;
+    if (work->kind == WORK_FILL) id = CUPTI_RUNTIME_TRACE_CBID_cudaMemsetAsync_v3020;
+    if (work->launch.together) id = CUPTI_RUNTIME_TRACE_CBID_cudaLaunchCooperativeKernel_v9000;
     if (callback && wants_launches) callback(callback_context, CUPTI_CB_DOMAIN_RUNTIME_API, id, &data);
     return last_correlation;
 }

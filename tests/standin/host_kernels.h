@@ -3,6 +3,7 @@
 #ifndef FATHOM_HOST_KERNELS_H
 #define FATHOM_HOST_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,9 +13,9 @@ extern "C" {
 
 struct host_kernel {
     const char *name; /* as in the image */
-    /* A launch. `seed`: of the order in which its threads run. */
+    /* A launch. `together`: cooperative. `seed`: of the order in which its threads run. */
     void (*run)(const void *arguments, unsigned grid_x, unsigned grid_y, unsigned threads, unsigned shared_bytes,
-                uint64_t seed);
+                bool together, uint64_t seed);
     size_t argument_bytes;
 };
 

@@ -3,10 +3,11 @@
 
 #include "vendor.h"
 
-static void add_one(const void *arguments, unsigned x, unsigned y, unsigned threads, unsigned shared, uint64_t seed)
+static void add_one(const void *arguments, unsigned x, unsigned y, unsigned threads, unsigned shared, bool together,
+                    uint64_t seed)
 {
     const struct probe_arguments *a = arguments;
-    (void)x, (void)y, (void)threads, (void)shared, (void)seed;
+    (void)x, (void)y, (void)threads, (void)shared, (void)together, (void)seed;
     for (uint32_t i = 0; i < a->count; i++) a->to[i] = a->from[i] + 1;
 }
 

@@ -279,15 +279,31 @@ static cudaError_t check_shape(const struct CUkern_st *kernel, dim3 grid, dim3 b
     return shared_bytes > kernel->dynamic_shared_bytes ? cudaErrorInvalidValue : cudaSuccess;
 }
 
-cudaError_t EXPORTED cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments,
-                                      size_t shared_bytes, cudaStream_t stream)
+/* Of every kernel: what its bounds promise (KERNEL_BOUNDS). */
+#define BLOCKS_A_PROCESSOR 2
+
+cudaError_t EXPORTED cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *function, int threads,
+                                                                   size_t shared_bytes)
 {
-    BEGIN("LaunchKernel", CALL_USUAL);
+    BEGIN("OccupancyMaxActiveBlocksPerMultiprocessor", CALL_USUAL);
+    const struct CUkern_st *kernel = kernel_of(function);
+    if (!kernel) return call_leave(cudaErrorInvalidDeviceFunction);
+    if (threads < 1 || threads > 1024 || shared_bytes > kernel->dynamic_shared_bytes)
+        return call_leave(cudaErrorInvalidValue);
+    *blocks = BLOCKS_A_PROCESSOR;
+    return call_leave(cudaSuccess);
+}
+
+static cudaError_t launch(const void *function, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,
+                          cudaStream_t stream, bool together)
+{
     struct CUkern_st *kernel = kernel_of(function);
     struct CUstream_st *s = stream_find(stream);
     if (!kernel) return call_leave(cudaErrorInvalidDeviceFunction);
     if (!s) return call_leave(cudaErrorInvalidResourceHandle);
     cudaError_t status = check_shape(kernel, grid, block, shared_bytes);
+    if (!status && together && (uint64_t)grid.x * grid.y > BLOCKS_A_PROCESSOR * (uint64_t)options.processors)
+        status = cudaErrorCooperativeLaunchTooLarge;
     if (!status && !s->capture) status = capture_refuses(s, cudaErrorStreamCaptureUnsupported);
     if (status) return call_leave(status);
     if (s->capture && !kernel->launched)
@@ -300,7 +316,22 @@ cudaError_t EXPORTED cudaLaunchKernel(const void *function, dim3 grid, dim3 bloc
     work->launch.grid_y = grid.y;
     work->launch.threads = block.x;
     work->launch.shared_bytes = (unsigned)shared_bytes;
+    work->launch.together = together;
     work->launch.arguments = need(malloc(kernel->host->argument_bytes + 1));
     memcpy(work->launch.arguments, arguments[0], kernel->host->argument_bytes);
     return call_leave(stream_work(s, work));
+}
+
+cudaError_t EXPORTED cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments,
+                                      size_t shared_bytes, cudaStream_t stream)
+{
+    BEGIN("LaunchKernel", CALL_USUAL);
+    return launch(function, grid, block, arguments, shared_bytes, stream, false);
+}
+
+cudaError_t EXPORTED cudaLaunchCooperativeKernel(const void *function, dim3 grid, dim3 block, void **arguments,
+                                                 size_t shared_bytes, cudaStream_t stream)
+{
+    BEGIN("LaunchCooperativeKernel", CALL_USUAL);
+    return launch(function, grid, block, arguments, shared_bytes, stream, true);
 }

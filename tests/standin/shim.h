@@ -2,8 +2,8 @@
  *
  * Every thread of a block is a fibre. A thread that never waits runs to its end as a plain call, and the next one follows on
  * the same stack. One that waits (a barrier, an exchange within its warp) leaves its stack to another, which a seed
- * chooses: so a barrier that is missing shows as a wrong result under some seed. Blocks run one after the other, so no kernel
- * may wait for another block.
+ * chooses: so a barrier that is missing shows as a wrong result under some seed. Blocks run one after the other. In a
+ * cooperative launch they wait for each other once: all run to there, then all run the rest (grid.cuh).
  *
  * Not shown: what one block has not done yet when another looks, weak memory order, bank conflicts, time. The shim's own loads
  * and stores are not seen by sanitizers that a kernel is compiled with; those of kernels are. */
@@ -83,6 +83,7 @@ struct block_state {
     bool shuffled;
     unsigned char *shared;
     size_t shared_bytes;
+    bool together, waited; /* launched cooperatively; all blocks have come to where they wait */
 };
 
 static block_state state;
@@ -235,7 +236,7 @@ SHIM void prepare_memory()
 }
 
 SHIM void run_grid(const char *name, void (*kernel)(const void *), const void *arguments, unsigned grid_x,
-                   unsigned grid_y, unsigned threads, unsigned shared_bytes, uint64_t seed)
+                   unsigned grid_y, unsigned threads, unsigned shared_bytes, bool together, uint64_t seed)
 {
     one_kernel.lock();
     void *shared = std::malloc(shared_bytes + 16);
@@ -248,12 +249,16 @@ SHIM void run_grid(const char *name, void (*kernel)(const void *), const void *a
     state.shuffled = seed != 0;
     state.shared = reinterpret_cast<unsigned char *>((reinterpret_cast<uintptr_t>(shared) + 15) & ~uintptr_t{15});
     state.shared_bytes = shared_bytes;
+    state.together = together;
     if (threads == 0 || threads > most_threads) fault("a block of no threads, or of more than 1,024");
     prepare_memory();
     blockDim = {threads, 1, 1};
     gridDim = {grid_x, grid_y, 1};
-    for (unsigned y = 0; y < grid_y; y++)
-        for (unsigned x = 0; x < grid_x; x++) run_block(x, y);
+    for (int part = 0; part < (together ? 2 : 1); part++) {
+        state.waited = part > 0;
+        for (unsigned y = 0; y < grid_y; y++)
+            for (unsigned x = 0; x < grid_x; x++) run_block(x, y);
+    }
     std::free(shared);
     one_kernel.unlock();
 }
@@ -272,8 +277,9 @@ template <auto kernel> SHIM void call(const void *arguments)
     {                                                                                                                  \
         #kernel,                                                                                                       \
             [](const void *arguments, unsigned grid_x, unsigned grid_y, unsigned threads, unsigned shared_bytes,       \
-               uint64_t seed) {                                                                                        \
-                shim::run_grid(#kernel, shim::call<kernel>, arguments, grid_x, grid_y, threads, shared_bytes, seed);   \
+               bool together, uint64_t seed) {                                                                         \
+                shim::run_grid(#kernel, shim::call<kernel>, arguments, grid_x, grid_y, threads, shared_bytes,          \
+                               together, seed);                                                                        \
             },                                                                                                         \
             sizeof(decltype(shim::argument_type(kernel)))                                                              \
     }
@@ -310,6 +316,16 @@ template <class T> SHIM T exchange(unsigned mask, T value, unsigned from)
 }
 
 } // namespace shim
+
+/* ---- Blocks that wait for each other, as grid.cuh has it ---- */
+
+SHIM bool grid_arrives() { return !shim::state.waited; }
+SHIM uint32_t grid_turn(const uint32_t *) { return 0; }
+SHIM bool grid_wait(uint32_t *, uint32_t, bool)
+{
+    if (!shim::state.together) shim::fault("waits for blocks that need not run at the time");
+    return false; /* it comes again when all have been here */
+}
 
 /* ---- CUDA's own names ---- */
 

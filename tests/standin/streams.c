@@ -283,6 +283,26 @@ Test(faults, no_driver_and_an_old_one)
     IS(cudaSetDevice(3), cudaErrorInvalidDevice);
 }
 
+/* Of a cooperative launch all blocks run at a time: two a processor. */
+Test(faults, a_cooperative_launch_of_too_many_blocks_is_refused)
+{
+    standin_restart("processors=4");
+    float *memory;
+    OK(cudaMalloc((void **)&memory, 256));
+    struct probe_arguments arguments = {.count = 0};
+    void *parameters[] = {&arguments};
+    const void *kernel = (const void *)probe_kernel("probe_add_one");
+    const dim3 one = {1, 1, 1};
+    int blocks = 0;
+    OK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, 256, 0));
+    cr_assert_eq(blocks, 2);
+    OK(cudaLaunchCooperativeKernel(kernel, (dim3){4, 2, 1}, one, parameters, 0, NULL));
+    cr_expect_eq(cudaLaunchCooperativeKernel(kernel, (dim3){9, 1, 1}, one, parameters, 0, NULL),
+                 cudaErrorCooperativeLaunchTooLarge);
+    OK(cudaDeviceSynchronize());
+    expect_clean();
+}
+
 Test(faults, an_illegal_access_stays)
 {
     standin_restart("illegal=2");

@@ -145,6 +145,7 @@ struct work {
     struct {
         struct CUkern_st *kernel;
         unsigned grid_x, grid_y, threads, shared_bytes;
+        bool together;   /* cooperative */
         void *arguments; /* owned */
     } launch;
     struct {
@@ -296,7 +297,7 @@ void cupti_node_created(const struct CUgraphNode_st *node);
 void cupti_node_cloned(const struct CUgraphNode_st *node, const struct CUgraphNode_st *original);
 void cupti_node_destroyed(const struct CUgraphNode_st *node);
 /* A call that is not recorded; its correlation id. */
-uint32_t cupti_launched(enum work_kind kind);
+uint32_t cupti_launched(const struct work *work);
 uint64_t cupti_now(void);
 void cupti_ran(const struct work *work, const struct cupti_run *run);
 

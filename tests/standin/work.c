@@ -66,7 +66,7 @@ static void run_kernel(const struct work *work, struct device *device)
     instrument_begin(&device->memory);
     host_kernel_memory(work->launch.arguments, host->argument_bytes);
     host->run(work->launch.arguments, work->launch.grid_x, work->launch.grid_y, work->launch.threads,
-              work->launch.shared_bytes, draw(UINT64_MAX));
+              work->launch.shared_bytes, work->launch.together, draw(UINT64_MAX));
     instrument_end();
     counts.kernels++;
 }

@@ -20,6 +20,7 @@
     CALL(GraphInstantiate) CALL(GraphLaunch) CALL(GraphUpload) CALL(GraphDestroy) CALL(GraphExecDestroy)               \
     CALL(GraphGetNodes) CALL(GraphNodeGetType)                                                                         \
     CALL(LibraryLoadData) CALL(LibraryUnload) CALL(LibraryGetKernel) CALL(FuncSetAttribute) CALL(LaunchKernel)         \
+    CALL(LaunchCooperativeKernel) CALL(OccupancyMaxActiveBlocksPerMultiprocessor)                                      \
     CALL(DeviceSynchronize) CALL(DeviceReset)
 
 #define CUDA_CALLS_FIELD(name) __typeof__(&cuda##name) name;

@@ -46,6 +46,7 @@ struct device {
     uint8_t *scratch;
     cudaLibrary_t library;
     cudaKernel_t kernels[KERNELS];
+    uint32_t together;                      /* blocks of such kernels that run at a time; 0: none are launched so */
     struct cuda_convolutions *convolutions; /* NULL until the first is prepared */
     struct group *group;                    /* NULL before group_join */
     cudaStream_t own;                       /* what is not in stream order goes here */
@@ -63,11 +64,17 @@ struct stream {
     cudaStream_t handle;
 };
 
+/* Shared memory of a kernel that sums columns, `width` channels to a thread: two floats for each, then two doubles a
+ * thread. */
+#define CUDA_COLUMNS_SHARED(width) (KERNEL_THREADS * 8u * ((width) > 2 ? (width) : 2u))
+#define CUDA_COLUMNS_WIDEST        8u
+
 /* ---- A prepared op: what a launch does, in this order, on one stream ---- */
 
 struct launch_shape {
     uint32_t blocks, blocks_y, threads; /* blocks_y 0 = 1 */
     uint32_t shared_bytes;              /* beside what the kernel declares */
+    bool together;                      /* its blocks wait for each other: all run at a time, or the launch fails */
 };
 
 enum action_kind { ACTION_KERNEL, ACTION_COPY, ACTION_FILL, ACTION_CALL };

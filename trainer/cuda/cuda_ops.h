@@ -33,6 +33,11 @@ bool cuda_pixels(const struct prepared *p, const struct tensor *image, uint32_t 
 bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t width, struct kernel_columns *columns,
                   struct launch_shape *shape, struct error *err);
 
+/* The same for a kernel whose blocks wait for each other: shape->together is false where the GPU does not run them all at a
+ * time, or x is so large that it would rather have more blocks than one launch less. */
+bool cuda_columns_together(const struct prepared *p, const struct tensor *x, uint32_t width,
+                           struct kernel_columns *columns, struct launch_shape *shape, struct error *err);
+
 /* Adds a kernel whose arguments are *arguments. */
 #define ADD_KERNEL(p, id, shape, arguments, err) prepared_kernel(p, id, shape, arguments, sizeof *(arguments), err)
 

@@ -1,5 +1,6 @@
 /* A GPU with its arena: one allocation, taken and filled when it is made, given back with it. */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -126,6 +127,26 @@ static bool load_kernels(struct device *device, struct error *err)
     return true;
 }
 
+/* How many blocks of the kernels whose blocks wait for each other run at a time, whichever of them it is. */
+static bool count_together(struct device *device, struct error *err)
+{
+    const struct cuda_calls *cuda = &device->vendor->cuda;
+    int least = INT_MAX;
+    if (device->table->naive || !device->properties.cooperativeLaunch) return true;
+    for (unsigned i = 0; i < 6; i++) {
+        const unsigned id = i < 3 ? KERNEL_bn_whole_f32 + i : KERNEL_bn_backward_whole_f32 + i - 3;
+        int blocks = 0;
+        TRY(cuda_check(device->vendor,
+                       cuda->OccupancyMaxActiveBlocksPerMultiprocessor(&blocks, (const void *)device->kernels[id],
+                                                                       KERNEL_THREADS,
+                                                                       CUDA_COLUMNS_SHARED(CUDA_COLUMNS_WIDEST)),
+                       err, "how many blocks of kernel %s run at a time", kernel_name((enum kernel_id)id)));
+        if (blocks < least) least = blocks;
+    }
+    device->together = (uint32_t)least * (uint32_t)device->properties.multiProcessorCount;
+    return true;
+}
+
 /* ---- Making, ending ---- */
 
 static bool create(struct device *device, struct error *err)
@@ -135,7 +156,7 @@ static bool create(struct device *device, struct error *err)
     TRY(cuda_check(vendor, vendor->cuda.StreamCreateWithFlags(&device->own, cudaStreamNonBlocking), err, "a stream"));
     TRY(take_memory(device, err));
     TRY(bounce_create(device, err));
-    TRY(load_kernels(device, err));
+    TRY(load_kernels(device, err) && count_together(device, err));
     return cuda_check(vendor, vendor->cuda.StreamSynchronize(device->own), err, "the arena's first fill");
 }
 

@@ -26,13 +26,14 @@ struct step_block {
     float mean[3], deviation[3]; /* of pixels as 0..1, by channel */
     uint32_t halted; /* a training loss was not finite: nothing is updated any more */
     uint32_t counters[KERNEL_COUNTERS]; /* of blocks that are done, of kernels whose last block goes on; 0 between them */
+    uint32_t turns[KERNEL_COUNTERS];    /* how often blocks that wait were let go on, of kernels launched cooperatively */
 };
 
 /* A kernel for each type of activations, or one alone. */
 #define KERNEL_LIST(EACH, ALONE)                                                                                       \
     ALONE(accumulate) EACH(add) EACH(avgpool) EACH(avgpool_backward)                                                   \
     EACH(bn_apply) EACH(bn_backward_apply) ALONE(bn_backward_finalize) EACH(bn_backward_sums) ALONE(bn_finalize)       \
-    EACH(bn_mask) EACH(bn_sums)                                                                                        \
+    EACH(bn_backward_whole) EACH(bn_mask) EACH(bn_sums) EACH(bn_whole)                                                 \
     ALONE(conv) ALONE(conv_bias_gradient) ALONE(conv_data_gradient) ALONE(conv_weight_gradient) EACH(copy_channels)    \
     EACH(dropout) ALONE(gradient_check) ALONE(loss_scale_update) EACH(maxpool) EACH(maxpool_backward) EACH(mul)        \
     EACH(place_images) ALONE(product)                                                                                  \
@@ -48,7 +49,7 @@ enum kernel_id { KERNEL_LIST(KERNEL_EACH, KERNEL_ALONE) KERNELS };
 #undef KERNEL_ALONE
 
 struct set_step_arguments {
-    struct step_block *block; /* all but `halted` and the counters is written */
+    struct step_block *block; /* all but `halted`, counters and turns is written */
     struct step_block values;
 };
 
@@ -278,6 +279,17 @@ struct bn_backward_apply_arguments {
     void *dx;
     const uint8_t *mask;
     uint32_t shut;
+};
+
+/* Both halves in one launch, whose blocks wait for each other: the columns are the same, and what the first writes the second
+ * reads. */
+struct bn_whole_arguments {
+    struct bn_sums_arguments sums;
+    struct bn_apply_arguments apply;
+};
+struct bn_backward_whole_arguments {
+    struct bn_backward_sums_arguments sums;
+    struct bn_backward_apply_arguments apply;
 };
 
 /* ---- Convolutions as their definitions read: a thread for each element of the result, sums in f64 ---- */

@@ -74,14 +74,14 @@ bool cuda_pixels(const struct prepared *p, const struct tensor *image, uint32_t 
 
 static uint32_t divide_up(uint64_t a, uint64_t b) { return (uint32_t)((a + b - 1) / b); }
 
-bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t width, struct kernel_columns *columns,
-                  struct launch_shape *shape, struct error *err)
+/* In at most so many blocks. */
+static bool cut_columns(const struct prepared *p, const struct tensor *x, uint32_t width, uint32_t blocks_at_most,
+                        struct kernel_columns *columns, struct launch_shape *shape, struct error *err)
 {
     const uint32_t channels = x->dims[3], vectors = channels / width, widest = width == 8 ? 32 : KERNEL_THREADS;
     const uint32_t tiles = divide_up(vectors, widest), tile = divide_up(vectors, tiles), lanes = KERNEL_THREADS / tile;
     const uint64_t rows = tensor_elements(x) / channels;
-    const uint32_t running = 8u * (uint32_t)p->device->properties.multiProcessorCount;
-    const uint32_t most = (running < MOST_BLOCKS ? running : MOST_BLOCKS) / tiles;
+    const uint32_t most = blocks_at_most / tiles;
     TRY(check_count(p, rows, err));
     if (tiles > KERNEL_COUNTERS)
         return error_set(err, ERROR_FAILED, "op %s: %u channels are more than the cuda backend can sum",
@@ -92,6 +92,30 @@ bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t wid
     const uint32_t chunk = divide_up(divide_up(rows, blocks), lanes) * lanes;
     *columns = (struct kernel_columns){(uint32_t)rows, channels, width, tile, lanes, chunk};
     *shape = (struct launch_shape){.blocks = divide_up(rows, chunk), .blocks_y = tiles, .threads = KERNEL_THREADS};
+    return true;
+}
+
+bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t width, struct kernel_columns *columns,
+                  struct launch_shape *shape, struct error *err)
+{
+    const uint32_t running = 8u * (uint32_t)p->device->properties.multiProcessorCount;
+    return cut_columns(p, x, width, running < MOST_BLOCKS ? running : MOST_BLOCKS, columns, shape, err);
+}
+
+/* As many on all GPUs with 128 multiprocessors, which run two blocks each. */
+#define MOST_TOGETHER 256u
+/* A GPU's second cache holds most of it when it is read again. No GPU has been asked where two launches are faster. */
+#define TOGETHER_BYTES (40u << 20)
+
+bool cuda_columns_together(const struct prepared *p, const struct tensor *x, uint32_t width,
+                           struct kernel_columns *columns, struct launch_shape *shape, struct error *err)
+{
+    const uint32_t running = p->device->together, most = running < MOST_TOGETHER ? running : MOST_TOGETHER;
+    *shape = (struct launch_shape){0};
+    if (most == 0 || x->bytes > TOGETHER_BYTES) return true;
+    TRY(cut_columns(p, x, width, most, columns, shape, err));
+    shape->shared_bytes = CUDA_COLUMNS_SHARED(width);
+    shape->together = shape->blocks * shape->blocks_y <= most;
     return true;
 }
 

@@ -7,14 +7,6 @@ static uint32_t channels_of(const struct prepared *p) { return p->call.in_tensor
 /* Sums are passed from block to block here. */
 static double *partial_of(const struct prepared *p) { return (double *)(void *)p->device->scratch; }
 
-/* Shared memory of a kernel that sums columns: two floats for each channel of a thread, then two doubles a thread. */
-static uint32_t shared_bytes(uint32_t width)
-{
-    const uint32_t lanes = KERNEL_THREADS * 2 * width * (uint32_t)sizeof(float);
-    const uint32_t blocks = KERNEL_THREADS * 2 * (uint32_t)sizeof(double);
-    return lanes > blocks ? lanes : blocks;
-}
-
 struct kernel_normal cuda_normal(const float *norm, uint32_t channels)
 {
     return (struct kernel_normal){.mean = norm + BN_ROW_MEAN * channels,
@@ -33,7 +25,7 @@ static bool add_sums(struct prepared *p, const struct tensor *x, struct bn_sums_
     a->partial = partial_of(p);
     a->step = p->device->step;
     TRY(cuda_columns(p, x, width, &a->columns, &shape, err));
-    shape.shared_bytes = shared_bytes(width);
+    shape.shared_bytes = CUDA_COLUMNS_SHARED(width);
     return ADD_KERNEL(p, KERNEL_FOR(bn_sums, x->dtype), shape, a, err);
 }
 
@@ -57,7 +49,7 @@ static bool add_gradient_sums(struct prepared *p, const struct tensor *x, struct
     a->partial = partial_of(p);
     a->step = p->device->step;
     TRY(cuda_columns(p, x, width, &a->columns, &shape, err));
-    shape.shared_bytes = shared_bytes(width);
+    shape.shared_bytes = CUDA_COLUMNS_SHARED(width);
     return ADD_KERNEL(p, KERNEL_FOR(bn_backward_sums, x->dtype), shape, a, err);
 }
 
@@ -67,6 +59,13 @@ bool cuda_add_gradient_sums(struct prepared *p, const struct tensor *tensor, con
     struct bn_backward_sums_arguments a = {
         .normal = cuda_normal(norm, tensor->dims[3]), .x = x, .dy = dy, .shut = shut, .sums = sums, .single = single};
     return add_gradient_sums(p, tensor, &a, err);
+}
+
+/* How many channels go together in what makes dx. */
+static uint32_t gradient_width(const struct prepared *p, const struct bn_backward_apply_arguments *a)
+{
+    const void *first = (const void *)((uintptr_t)a->x | (uintptr_t)a->dy);
+    return cuda_width(channels_of(p), 8, first, a->other, a->dx);
 }
 
 /* ---- Taken apart ---- */
@@ -168,26 +167,43 @@ static bool add_backward_apply(struct prepared *p, struct bn_backward_apply_argu
                                struct error *err)
 {
     struct launch_shape shape;
-    const void *first = (const void *)((uintptr_t)a->x | (uintptr_t)a->dy);
-    const uint32_t width = cuda_width(channels_of(p), 8, first, a->other, a->dx);
+    const uint32_t width = gradient_width(p, a);
     TRY(cuda_columns(p, p->call.in_tensor[0], width, &a->columns, &shape, err));
     return ADD_KERNEL(p, KERNEL_FOR(bn_backward_apply, dtype), shape, a, err);
 }
 
-/* The gradient sums that no op before took: to gamma's and beta's gradients, or, where those of all devices are wanted,
- * to the scratch behind what sums take. */
-static bool add_whole_sums(struct prepared *p, struct bn_backward_apply_arguments *a, struct error *err)
+/* The sums to gamma's and beta's gradients, and the gradient: in one launch where its blocks can wait for each other.
+ */
+static bool add_backward_whole(struct prepared *p, struct bn_backward_apply_arguments *a, enum dtype dtype,
+                               struct error *err)
 {
-    const bool gathers = p->call.op->attr.bn.sync && group_has_peers(p->device);
-    struct bn_backward_sums_arguments sums = {.normal = a->normal,
-                                              .x = a->x,
-                                              .dy = a->dy,
-                                              .shut = a->shut,
-                                              .dgamma = a->dgamma,
-                                              .dbeta = a->dbeta,
-                                              .sums = gathers ? p->device->scratch + CUDA_SUMS_BYTES : NULL};
-    a->sums = sums.sums;
-    return add_gradient_sums(p, p->call.in_tensor[0], &sums, err);
+    struct launch_shape shape;
+    struct bn_backward_whole_arguments whole = {.sums = {.normal = a->normal,
+                                                         .x = a->x,
+                                                         .dy = a->dy,
+                                                         .mask = a->mask,
+                                                         .shut = a->shut,
+                                                         .dgamma = a->dgamma,
+                                                         .dbeta = a->dbeta,
+                                                         .partial = partial_of(p),
+                                                         .step = p->device->step}};
+    TRY(cuda_columns_together(p, p->call.in_tensor[0], gradient_width(p, a), &a->columns, &shape, err));
+    if (!shape.together)
+        return add_gradient_sums(p, p->call.in_tensor[0], &whole.sums, err) && add_backward_apply(p, a, dtype, err);
+    whole.apply = *a;
+    whole.sums.columns = a->columns;
+    return ADD_KERNEL(p, KERNEL_FOR(bn_backward_whole, dtype), shape, &whole, err);
+}
+
+/* The gradient sums that no op before took, where those of all devices are wanted: to the scratch behind what sums
+ * take. */
+static bool add_own_sums(struct prepared *p, struct bn_backward_apply_arguments *a, struct error *err)
+{
+    void *sums = p->device->scratch + CUDA_SUMS_BYTES;
+    struct bn_backward_sums_arguments own = {
+        .normal = a->normal, .x = a->x, .dy = a->dy, .shut = a->shut, .sums = sums};
+    a->sums = sums;
+    return add_gradient_sums(p, p->call.in_tensor[0], &own, err);
 }
 
 bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
@@ -205,29 +221,19 @@ bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
                                             .shut = op->attr.bn.relu ? KERNEL_SHUT_BY_SIGN : KERNEL_OPEN};
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 3u | (other == NO_OPERAND ? 0 : 1u << other), 1, &dtype, err));
+    if (op->attr.bn.whole && !(op->attr.bn.sync && group_has_peers(p->device)))
+        return add_backward_whole(p, &a, dtype, err);
     if (op->attr.bn.whole) {
-        TRY(add_whole_sums(p, &a, err));
+        TRY(add_own_sums(p, &a, err));
     } else {
         a.sums = op_in(p, 3);
         a.single = bn_sums_are_single(p->call.graph, op->in[3]);
     }
     a.own = a.sums;
-    if (a.sums) TRY(gather_sums(p, a.single, channels_of(p), &a.sums, &a.rows, err));
-    return add_backward_apply(p, &a, dtype, err);
+    return gather_sums(p, a.single, channels_of(p), &a.sums, &a.rows, err) && add_backward_apply(p, &a, dtype, err);
 }
 
 /* ---- Whole ---- */
-
-/* Mean and variance of the batch, which are kept for the backward pass. */
-static bool add_statistics(struct prepared *p, struct error *err)
-{
-    struct bn_sums_arguments a = {.x = op_in(p, 0),
-                                  .mean = op_out(p, 1),
-                                  .variance = op_out(p, 2),
-                                  .running_mean = op_in(p, 3),
-                                  .running_variance = op_in(p, 4)};
-    return add_sums(p, p->call.in_tensor[0], &a, err);
-}
 
 /* From the result, where a byte has bits of several pixels. */
 static bool add_mask(struct prepared *p, enum dtype dtype, struct error *err)
@@ -246,44 +252,63 @@ static struct kernel_normal normal_of(const struct prepared *p, const void *mean
                                   .epsilon = p->call.op->attr.bn.epsilon};
 }
 
+/* Mean and variance of the batch, which are kept for the backward pass, and what they normalise: in one launch where
+ * its blocks can wait for each other. */
+static bool add_statistics(struct prepared *p, struct bn_apply_arguments *a, uint32_t width, enum dtype dtype,
+                           bool *applied, struct error *err)
+{
+    struct launch_shape shape;
+    struct bn_whole_arguments whole = {.sums = {.x = op_in(p, 0),
+                                                .mean = op_out(p, 1),
+                                                .variance = op_out(p, 2),
+                                                .running_mean = op_in(p, 3),
+                                                .running_variance = op_in(p, 4),
+                                                .partial = partial_of(p),
+                                                .step = p->device->step}};
+    TRY(cuda_columns_together(p, p->call.in_tensor[0], width, &a->columns, &shape, err));
+    *applied = shape.together;
+    if (!shape.together) return add_sums(p, p->call.in_tensor[0], &whole.sums, err);
+    whole.apply = *a;
+    whole.sums.columns = a->columns;
+    return ADD_KERNEL(p, KERNEL_FOR(bn_whole, dtype), shape, &whole, err);
+}
+
+static bool add_apply(struct prepared *p, struct bn_apply_arguments *a, uint32_t width, enum dtype dtype,
+                      struct error *err)
+{
+    struct launch_shape shape;
+    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a->columns, &shape, err));
+    return ADD_KERNEL(p, KERNEL_FOR(bn_apply, dtype), shape, a, err);
+}
+
 bool cuda_prepare_bn(struct prepared *p, struct error *err)
 {
     const bool trains = op_trains(p), relu = p->call.op->attr.bn.relu;
     struct bn_apply_arguments a = {.x = op_in(p, 0), .y = op_out(p, 0), .relu = relu};
-    struct launch_shape shape;
+    const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.y, NULL);
+    bool applied = false;
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 1, 1, &dtype, err));
-    if (p->call.pass == PASS_FORWARD) TRY(add_statistics(p, err));
     a.normal = trains ? normal_of(p, op_out(p, 1), op_out(p, 2)) : normal_of(p, op_in(p, 3), op_in(p, 4));
-    const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.y, NULL);
-    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a.columns, &shape, err));
     if (trains && relu && width == 8) a.mask = op_out(p, 3);
-    TRY(ADD_KERNEL(p, KERNEL_FOR(bn_apply, dtype), shape, &a, err));
+    if (p->call.pass == PASS_FORWARD) TRY(add_statistics(p, &a, width, dtype, &applied, err));
+    TRY(applied || add_apply(p, &a, width, dtype, err));
     return !trains || !relu || width == 8 || add_mask(p, dtype, err);
 }
 
 bool cuda_prepare_bn_backward(struct prepared *p, struct error *err)
 {
     const bool relu = p->call.op->attr.bn.relu;
-    const uint8_t *mask = relu ? op_in(p, 5) : NULL;
-    struct bn_backward_sums_arguments sums = {.normal = normal_of(p, op_in(p, 3), op_in(p, 4)),
-                                              .x = op_in(p, 0),
-                                              .dy = op_in(p, 1),
-                                              .mask = mask,
-                                              .shut = relu ? KERNEL_SHUT_BY_MASK : KERNEL_OPEN,
-                                              .dgamma = op_out(p, 1),
-                                              .dbeta = op_out(p, 2)};
+    struct bn_backward_apply_arguments a = {.normal = normal_of(p, op_in(p, 3), op_in(p, 4)),
+                                            .rows = op_elements(p) / channels_of(p),
+                                            .dgamma = op_out(p, 1),
+                                            .dbeta = op_out(p, 2),
+                                            .x = op_in(p, 0),
+                                            .dy = op_in(p, 1),
+                                            .dx = op_out(p, 0),
+                                            .mask = relu ? op_in(p, 5) : NULL,
+                                            .shut = relu ? KERNEL_SHUT_BY_MASK : KERNEL_OPEN};
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 3, 1, &dtype, err));
-    TRY(add_gradient_sums(p, p->call.in_tensor[0], &sums, err));
-    struct bn_backward_apply_arguments apply = {.normal = sums.normal,
-                                                .dgamma = sums.dgamma,
-                                                .dbeta = sums.dbeta,
-                                                .rows = op_elements(p) / channels_of(p),
-                                                .x = sums.x,
-                                                .dy = sums.dy,
-                                                .dx = op_out(p, 0),
-                                                .mask = mask,
-                                                .shut = sums.shut};
-    return add_backward_apply(p, &apply, dtype, err);
+    return add_backward_whole(p, &a, dtype, err);
 }

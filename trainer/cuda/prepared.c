@@ -72,10 +72,13 @@ bool cuda_launch(struct device *device, enum kernel_id id, struct launch_shape s
     void *parameters[1];
     memcpy(parameters, &(const void *){arguments}, sizeof parameters);
     const dim3 grid = {shape.blocks, shape.blocks_y ? shape.blocks_y : 1, 1}, block = {shape.threads, 1, 1};
-    return cuda_check(vendor,
-                      vendor->cuda.LaunchKernel((const void *)device->kernels[id], grid, block, parameters,
-                                                shape.shared_bytes, stream),
-                      err, "kernel %s", kernel_name(id));
+    const void *kernel = (const void *)device->kernels[id];
+    return cuda_check(
+        vendor,
+        shape.together
+            ? vendor->cuda.LaunchCooperativeKernel(kernel, grid, block, parameters, shape.shared_bytes, stream)
+            : vendor->cuda.LaunchKernel(kernel, grid, block, parameters, shape.shared_bytes, stream),
+        err, "kernel %s", kernel_name(id));
 }
 
 static bool launch_action(struct prepared *p, const struct action *a, struct stream *stream, struct error *err)
@@ -85,14 +88,13 @@ static bool launch_action(struct prepared *p, const struct action *a, struct str
     case ACTION_KERNEL:
         return cuda_launch(p->device, a->kernel.id, a->kernel.shape, a->kernel.arguments, stream->handle, err);
     case ACTION_COPY:
-        return cuda_check(vendor,
-                          vendor->cuda.MemcpyAsync(a->copy.to, a->copy.from, a->copy.bytes, cudaMemcpyDefault,
-                                                   stream->handle),
-                          err, "a copy of %llu bytes", (unsigned long long)a->copy.bytes);
+        return cuda_check(
+            vendor,
+            vendor->cuda.MemcpyAsync(a->copy.to, a->copy.from, a->copy.bytes, cudaMemcpyDefault, stream->handle), err,
+            "a copy of %llu bytes", (unsigned long long)a->copy.bytes);
     case ACTION_FILL:
-        return cuda_check(vendor,
-                          vendor->cuda.MemsetAsync(a->fill.at, a->fill.byte, a->fill.bytes, stream->handle), err,
-                          "a fill of %llu bytes", (unsigned long long)a->fill.bytes);
+        return cuda_check(vendor, vendor->cuda.MemsetAsync(a->fill.at, a->fill.byte, a->fill.bytes, stream->handle),
+                          err, "a fill of %llu bytes", (unsigned long long)a->fill.bytes);
     case ACTION_CALL: return a->call.run(a->call.context, stream, err);
     }
     return true;

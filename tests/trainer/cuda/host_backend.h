@@ -34,6 +34,7 @@ static bool host_device_create(const struct cuda_table *table, const struct devi
     made->vendor = &without_cudnn;
     made->options = *options;
     made->properties.multiProcessorCount = 4;
+    made->together = table->naive ? 0 : 8;
     made->arena_bytes = arena_bytes;
     made->arena = aligned_alloc(256, (arena_bytes + 255) / 256 * 256);
     made->scratch = aligned_alloc(256, CUDA_SCRATCH_BYTES);
@@ -69,7 +70,7 @@ static void host_run(const char *name, struct launch_shape shape, const void *ar
     for (size_t i = 0; i < host_kernel_count; i++)
         if (strcmp(host_kernels[i].name, name) == 0)
             host_kernels[i].run(arguments, shape.blocks, shape.blocks_y ? shape.blocks_y : 1, shape.threads,
-                                shape.shared_bytes, host_backend_seed);
+                                shape.shared_bytes, shape.together, host_backend_seed);
 }
 
 static bool host_set_step(struct device *device, struct stream *stream, const struct step *step, struct error *err)

@@ -1,6 +1,7 @@
 /* The shim that runs kernels on the host: its rounding, and that it shows a barrier that is missing. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 
 #include "half.h"
@@ -27,7 +28,7 @@ static int wrong_shifts(const struct host_kernel *kernel)
     for (uint64_t seed = 1; seed <= 30; seed++) {
         bool right = true;
         for (int i = 0; i < 256; i++) in[i] = (float)(1000 * seed) + (float)i; /* other than what is left there */
-        kernel->run(&(struct shift_arguments){in, out}, 1, 1, 256, 0, seed);
+        kernel->run(&(struct shift_arguments){in, out}, 1, 1, 256, 0, false, seed);
         for (int i = 0; i < 256; i++) right &= out[i] == in[(i + 255) % 256];
         wrong += !right;
     }
@@ -40,12 +41,39 @@ Test(kernels_shim, a_missing_barrier_shows)
     cr_expect_gt(wrong_shifts(&host_kernels_broken[1]), 20);
 }
 
+/* A kernel whose blocks wait for each other, launched so that they need not run at the same time. */
+static void run_whole(bool together)
+{
+    static float x[16], y[16], small[4][2];
+    static struct step_block step;
+    static double partial[4];
+    const struct kernel_columns columns = {.rows = 8, .channels = 2, .width = 1, .tile = 2, .lanes = 128, .chunk = 128};
+    struct bn_whole_arguments a = {.sums = {.columns = columns,
+                                            .x = x,
+                                            .mean = small[0],
+                                            .variance = small[1],
+                                            .running_mean = small[2],
+                                            .running_variance = small[3],
+                                            .partial = partial,
+                                            .step = &step},
+                                   .apply = {.columns = columns, .x = x, .y = y}};
+    static const float gamma[2] = {1, 1}, beta[2] = {0, 0.5f};
+    for (int i = 0; i < 16; i++) x[i] = (float)(i / 2 % 2);
+    a.apply.normal = (struct kernel_normal){.mean = small[0], .variance = small[1], .gamma = gamma, .beta = beta};
+    find("bn_whole_f32")->run(&a, 1, 1, KERNEL_THREADS, KERNEL_THREADS * 16, together, 1);
+    for (int i = 0; i < 16; i++)
+        cr_expect_float_eq(y[i], (float)(i / 2 % 2 ? 1 : -1) + beta[i % 2], 1e-6, "%d: %g", i, (double)y[i]);
+}
+
+Test(kernels_shim, blocks_that_wait_all_arrive_first) { run_whole(true); }
+Test(kernels_shim, a_wait_for_blocks_that_need_not_run_shows, .signal = SIGABRT) { run_whole(false); }
+
 /* ---- 16 bits ---- */
 
 static void run_f16(const char *name, const uint16_t *a, const uint16_t *b, uint16_t *out, uint64_t count)
 {
     const struct elementwise_arguments arguments = {a, b, out, count, 0, 1, 0};
-    find(name)->run(&arguments, 3, 1, KERNEL_THREADS, 0, 0);
+    find(name)->run(&arguments, 3, 1, KERNEL_THREADS, 0, false, 0);
 }
 
 static bool is_nan_of(float value) { return value != value; }

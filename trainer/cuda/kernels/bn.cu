@@ -1,6 +1,7 @@
 // Batch normalisation (Ioffe and Szegedy, arXiv:1502.03167), whole and taken apart.
 #include "bn.cuh"
 #include "columns.cuh"
+#include "grid.cuh"
 
 // ---- Statistics ----
 
@@ -39,7 +40,7 @@ __device__ inline void move_running(float *mean, float *variance, uint32_t c, mo
 }
 
 // Sums of x - s and of its square in f32, where s is x in the block's first row: no large mean can swamp the differences.
-template <class T, int V> __device__ inline void take_sums(const struct bn_sums_arguments &a)
+template <class T, int V> __device__ inline bool take_sums(const struct bn_sums_arguments &a)
 {
     const struct kernel_columns &c = a.columns;
     const place at = place_of(c);
@@ -64,7 +65,7 @@ template <class T, int V> __device__ inline void take_sums(const struct bn_sums_
         const double s = shift[k];
         own[k] = {rows * s + first[k], second[k] + s * (2.0 * first[k] + rows * s)};
     }
-    finish_sums<V>(c, at, own, a.partial, a.step, [&](uint32_t channel, double2 sum) {
+    return finish_sums<V>(c, at, own, a.partial, a.step, [&](uint32_t channel, double2 sum) {
         if (a.total) {
             a.total[channel] = (float)sum.x;
             return;
@@ -175,7 +176,7 @@ template <int V> __device__ inline uint32_t open_in(const uint8_t *mask, uint64_
     return V == 8 ? mask[element / 8] : mask[element / 8] >> element % 8 & 1;
 }
 
-template <class T, int V> __device__ inline void take_gradient_sums(const struct bn_backward_sums_arguments &a)
+template <class T, int V> __device__ inline bool take_gradient_sums(const struct bn_backward_sums_arguments &a)
 {
     const struct kernel_columns &c = a.columns;
     const place at = place_of(c);
@@ -203,7 +204,7 @@ template <class T, int V> __device__ inline void take_gradient_sums(const struct
     sum_lanes<V>(c, at, first, second);
     double2 own[V];
     for (int k = 0; k < V; k++) own[k] = {first[k], second[k]};
-    finish_sums<V>(c, at, own, a.partial, a.step, [&](uint32_t channel, double2 sum) {
+    return finish_sums<V>(c, at, own, a.partial, a.step, [&](uint32_t channel, double2 sum) {
         if (a.sums) {
             write_pair(a.sums, a.single, c.channels, channel, sum);
             return;
@@ -294,6 +295,46 @@ template <class T> __device__ inline void bn_backward_apply(const struct bn_back
         apply_backward<T, 1>(a);
 }
 
+// ---- Sums and what is made of them in one launch ----
+
+template <class T, int V> __device__ inline void whole(const struct bn_whole_arguments &a)
+{
+    if (grid_arrives()) {
+        const uint32_t turn = grid_turn(a.sums.step->turns);
+        const bool last = take_sums<T, V>(a.sums);
+        if (!grid_wait(a.sums.step->turns, turn, last)) return;
+    }
+    apply<T, V>(a.apply);
+}
+
+template <class T> __device__ inline void bn_whole(const struct bn_whole_arguments &a)
+{
+    if (a.sums.columns.width == 8)
+        whole<T, 8>(a);
+    else
+        whole<T, 1>(a);
+}
+
+template <class T, int V> __device__ inline void whole_backward(const struct bn_backward_whole_arguments &a)
+{
+    if (grid_arrives()) {
+        const uint32_t turn = grid_turn(a.sums.step->turns);
+        const bool last = take_gradient_sums<T, V>(a.sums);
+        if (!grid_wait(a.sums.step->turns, turn, last)) return;
+    }
+    apply_backward<T, V>(a.apply);
+}
+
+template <class T> __device__ inline void bn_backward_whole(const struct bn_backward_whole_arguments &a)
+{
+    if (a.sums.columns.width == 8)
+        whole_backward<T, 8>(a);
+    else
+        whole_backward<T, 1>(a);
+}
+
+KERNEL_OF_EACH(bn_whole, bn_whole_arguments)
+KERNEL_OF_EACH(bn_backward_whole, bn_backward_whole_arguments)
 KERNEL_OF_EACH(bn_sums, bn_sums_arguments)
 KERNEL_OF_EACH(bn_apply, bn_apply_arguments)
 KERNEL_OF_EACH(bn_mask, bn_mask_arguments)

@@ -72,9 +72,10 @@ __device__ inline double2 sum_blocks(const double2 *partial, uint32_t channels)
     return all[threadIdx.x];
 }
 
-// Each block has its sums in lane 0, in f64; `finish` gets each channel's over all blocks, once.
+// Each block has its sums in lane 0, in f64; `finish` gets each channel's over all blocks, once: in the last block to come,
+// which returns true.
 template <int V, class F>
-__device__ inline void finish_sums(const struct kernel_columns &c, const place &at, const double2 own[V], double *scratch,
+__device__ inline bool finish_sums(const struct kernel_columns &c, const place &at, const double2 own[V], double *scratch,
                                    struct step_block *step, F finish)
 {
     const uint32_t begin = blockIdx.y * c.tile * V, left = c.channels - begin;
@@ -83,9 +84,10 @@ __device__ inline void finish_sums(const struct kernel_columns &c, const place &
     double2 *partial = reinterpret_cast<double2 *>(scratch) + (uint64_t)gridDim.x * begin;
     if (at.works && at.lane == 0)
         for (int k = 0; k < V; k++) partial[(uint64_t)blockIdx.x * channels + at.column * V + k] = own[k];
-    if (!is_last_block(&step->counters[blockIdx.y], gridDim.x)) return;
+    if (!is_last_block(&step->counters[blockIdx.y], gridDim.x)) return false;
     const double2 sum = sum_blocks(partial, channels);
     if (threadIdx.x < channels) finish(begin + threadIdx.x, sum);
+    return true;
 }
 
 #endif
