@@ -116,7 +116,7 @@ char *host_gpus_holders(const struct host_gpus *found, size_t i, char out[HOST_G
 
 /* ---- Running a plan on them ---- */
 
-static bool check_count(const struct host_gpus *found, const struct plan *plan, struct error *err)
+static bool check_count(const struct host_gpus *found, const struct plan *plan, size_t wanted, struct error *err)
 {
     char devices[160];
     words_devices(plan, devices, sizeof devices);
@@ -126,15 +126,18 @@ static bool check_count(const struct host_gpus *found, const struct plan *plan, 
             "the plan is for GPUs (%s), which cannot be used: %s; --backend cpu runs it on virtual devices "
             "of this host",
             devices, found->fault.text);
-    if (found->count >= plan->device_count) return true;
+    if (found->count >= wanted) return true;
+    if (wanted != plan->device_count)
+        return error_set(err, ERROR_INPUT, "%zu of the plan's GPUs (%s) are this host's, which has %zu (%s%s)", wanted,
+                         devices, found->count, found->gpus[0].name, found->count > 1 ? " ..." : "");
     return error_set(err, ERROR_INPUT,
                      "the plan is for %zu GPUs (%s), and this host has %zu (%s%s); plan again with --gpus auto",
                      plan->device_count, devices, found->count, found->gpus[0].name, found->count > 1 ? " ..." : "");
 }
 
-static bool check_kind(const struct host_gpus *found, const struct plan *plan, size_t i, struct error *err)
+static bool check_kind(const struct host_gpus *found, const struct plan_device *device, size_t i, struct error *err)
 {
-    const struct device_spec *planned = &plan->devices[i].spec, *known = catalogue_find(planned->name);
+    const struct device_spec *planned = &device->spec, *known = catalogue_find(planned->name);
     char here[DEVICE_CAPABILITY], wanted[DEVICE_CAPABILITY];
     device_capability_words(found->gpus[i].capability, here);
     if (found->gpus[i].capability < DEVICE_LEAST_CAPABILITY)
@@ -152,9 +155,9 @@ static bool check_kind(const struct host_gpus *found, const struct plan *plan, s
         planned->name, device_capability_words(planned->capability, wanted), i, found->gpus[i].name, here);
 }
 
-static bool check_memory(const struct host_gpus *found, const struct plan *plan, size_t i, struct error *err)
+static bool check_memory(const struct host_gpus *found, const struct plan *plan, const struct plan_device *device,
+                         size_t i, struct error *err)
 {
-    const struct plan_device *device = &plan->devices[i];
     uint64_t arena = plan->variants[device->variant].arena_bytes;
     uint64_t wanted = device->peak_bytes;
     uint64_t have = found->gpus[i].free_bytes, rest = wanted > arena ? wanted - arena : 0;
@@ -171,12 +174,15 @@ static bool check_memory(const struct host_gpus *found, const struct plan *plan,
                      *holders ? ")" : "", units_format_bytes(wanted, want), with);
 }
 
-bool host_gpus_run(const struct host_gpus *found, const struct plan *plan, struct error *err)
+bool host_gpus_run(const struct host_gpus *found, const struct plan *plan, size_t first, size_t count, size_t ordinal,
+                   struct error *err)
 {
     char words[WORDS_UNTRAINABLE];
     if (*words_untrainable(plan, words)) return error_set(err, ERROR_INPUT, "%s", words);
-    TRY(check_count(found, plan, err));
-    for (size_t i = 0; i < plan->device_count; i++)
-        TRY(check_kind(found, plan, i, err) && check_memory(found, plan, i, err));
+    TRY(check_count(found, plan, ordinal + count, err));
+    for (size_t i = 0; i < count; i++) {
+        const struct plan_device *device = &plan->devices[first + i];
+        TRY(check_kind(found, device, ordinal + i, err) && check_memory(found, plan, device, ordinal + i, err));
+    }
     return true;
 }

@@ -34,8 +34,9 @@ const char *host_gpus_name(const struct host_gpus *found, size_t i);
 #define HOST_GPUS_HOLDERS 120
 char *host_gpus_holders(const struct host_gpus *found, size_t i, char out[HOST_GPUS_HOLDERS]);
 
-/* Whether a plan for GPUs can run on those that are here, device i on GPU i. ERROR_INPUT in one sentence: what is
- * missing, and which plan would do. */
-bool host_gpus_run(const struct host_gpus *found, const struct plan *plan, struct error *err);
+/* Whether so many devices of a plan for GPUs, from `first` on, can run on those that are here, from GPU `ordinal` on.
+ * ERROR_INPUT in one sentence: what is missing, and which plan would do. */
+bool host_gpus_run(const struct host_gpus *found, const struct plan *plan, size_t first, size_t count, size_t ordinal,
+                   struct error *err);
 
 #endif

@@ -14,6 +14,7 @@
 #include "printable.h"
 #include "process.h"
 #include "text.h"
+#include "train_ranks.h"
 
 static const struct command *const commands[] = {&command_plan,  &command_train,   &command_top,  &command_trace,
                                                  &command_place, &command_devices, &command_data, &command_recipes};
@@ -174,6 +175,7 @@ int main(int argc, char **argv)
     ignore_signals();
     mem_spare_addresses();
     int code = run(argc, argv);
+    train_ranks_end(code);
     if (backends_left_behind()) _exit(code); /* a device hangs, and would be waited for */
     return code;
 }

@@ -20,6 +20,7 @@
 #include "text.h"
 #include "train_command.h"
 #include "train_profile.h"
+#include "train_ranks.h"
 #include "units.h"
 #include "writer.h"
 
@@ -118,9 +119,17 @@ static const char manual_end[] = "    --backend NAME        cpu or cuda, or cpu-
                                  "                          the cpu always\n"
                                  "    --no-graph            launch every op by itself, each step, not as a CUDA\n"
                                  "                          graph that was recorded once\n"
-                                 "    --timeout SECONDS     a device that takes longer over a step, or to join the\n"
-                                 "                          others, is lost, and the run ends; if not given, 600\n"
-                                 "                          on GPUs, and for ever on the cpu\n"
+                                 "\n"
+                                 "  Several processes (docs/cluster.md); under mpirun or srun each rank takes its\n"
+                                 "  devices of the plan:\n"
+                                 "    --processes           a process for each device, not a thread: what they\n"
+                                 "                          compute is the same, bit by bit\n"
+                                 "    --restarts N          with these: up to N times begin again, from the last\n"
+                                 "                          checkpoint, when the run has failed\n"
+                                 "    --timeout SECONDS     a device or a rank that takes longer over a step, or\n"
+                                 "                          to join the others, is lost, and the run ends; if not\n"
+                                 "                          given 60 for ranks, else 600 on GPUs, and for ever on\n"
+                                 "                          the cpu\n"
                                  "\n"
                                  "  Looking for mistakes:\n"
                                  "    --repeat-batch        every step sees the first batch: the loss must fall\n"
@@ -280,7 +289,7 @@ static void say_stopped(const struct train_command *c, const struct train_result
 {
     const struct train_options *o = &c->options;
     struct text line = {0};
-    int number = *o->stop;
+    int number = result->stop;
     bool saved = o->save_folder && result->saved != UINT64_MAX;
     text_add(&line, "stopped%s%s after step %" PRIu64 " of %" PRIu64, number ? " by " : "",
              number ? stop_name(number) : "", result->steps, o->iterations);
@@ -295,9 +304,9 @@ static void say_stopped(const struct train_command *c, const struct train_result
 }
 
 /* A run that takes several times as long as it might says why. */
-static void say_threads(const struct plan *plan)
+static void say_threads(const struct train_part *part)
 {
-    uint32_t wanted = train_device_threads((uint32_t)plan->device_count), granted = cpu_threads_allowed(wanted);
+    uint32_t wanted = train_device_threads(part), granted = cpu_threads_allowed(wanted);
     if (granted == wanted) return;
     fprintf(stderr,
             "note: OpenMP grants %" PRIu32 " thread%s of the %" PRIu32
@@ -326,15 +335,34 @@ static void say_recipe(const struct train_command *c, const struct plan *plan)
 static void say_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
+    const struct train_part all = {.count = (uint32_t)plan->device_count};
     printf("%s, batch %u on %zu %s device%s, peak of %s planned, %" PRIu64 " step%s\n", plan->spec.name, plan->batch,
            plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
-           units_format_bytes(train_planned_bytes(plan), bytes), c->options.iterations,
+           units_format_bytes(train_planned_bytes(plan, &all), bytes), c->options.iterations,
            c->options.iterations == 1 ? "" : "s");
+    if (c->ranks)
+        printf("%u ranks, started by %s; this one is on host %s with %u of the devices\n", ranks_place(c->ranks).size,
+               ranks_launcher(c->ranks), ranks_place(c->ranks).host, c->part.count);
     say_recipe(c, plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
     if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
     fflush(stdout);
+}
+
+/* Each rank has a trace of its own: rank 0 the file that is named, rank 1 run.rank1.trace for run.trace. */
+static bool choose_trace(struct train_command *c, struct error *err)
+{
+    uint32_t rank = ranks_place(c->ranks).rank;
+    if (!c->trace || rank == 0) return true;
+    const char *name = strrchr(c->trace, '/'), *dot = strrchr(name ? name : c->trace, '.');
+    size_t stem = dot ? (size_t)(dot - c->trace) : strlen(c->trace);
+    int length =
+        snprintf(c->trace_path, sizeof c->trace_path, "%.*s.rank%u%s", (int)stem, c->trace, rank, c->trace + stem);
+    if (length < 0 || length >= (int)sizeof c->trace_path)
+        return error_set(err, ERROR_INPUT, "--trace: the name is too long");
+    c->trace = c->trace_path;
+    return true;
 }
 
 /* What a mistyped command gets wrong is found before the trace of an earlier run is replaced. */
@@ -344,9 +372,12 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (c->options.loss_scale > 0 && plan->dtype != DTYPE_F16)
         return error_set(err, ERROR_INPUT, "--loss-scale: found for activations in %s; only f16 has a loss scale",
                          dtype_name(plan->dtype));
+    TRY(train_ranks_begin(c, plan, err));
+    c->part = train_part(plan, c->ranks);
     TRY(train_command_backend(c, plan, err));
-    TRY(train_check_memory(plan, c->runs_on, err));
+    TRY(train_check_memory(plan, c->runs_on, &c->part, err));
     TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
+    TRY(ranks_agree(c->ranks, "the dataset", dataset_hash(c->options.dataset), err));
     if (!c->recipe_word) c->recipe = *recipe_for(&plan->spec);
     TRY(choose_iterations(c, plan, err));
     TRY(choose_schedule(c, plan, err));
@@ -354,7 +385,8 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(choose_folders(c, err));
     if (c->options.resume_folder) TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err));
     TRY(check_outputs(c, err));
-    if (c->options.save_folder) TRY(checkpoint_claim(&c->claim, c->options.save_folder, err));
+    TRY(choose_trace(c, err));
+    if (c->options.save_folder && !c->quiet) TRY(checkpoint_claim(&c->claim, c->options.save_folder, err));
     return train_try_outputs(&c->options, err);
 }
 
@@ -364,7 +396,7 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
     c->progress = progress_begin();
     stop_catch();
     say_begin(plan, c, c->runs_on);
-    say_threads(plan);
+    if (!c->quiet) say_threads(&c->part);
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err)); /* gives the screen back as it was */
     bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
@@ -511,6 +543,8 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
         {"engines", 0, OPTION_TEXT, &c->engines, 0, 0},
         {"no-graph", 0, OPTION_FLAG, &o->no_recordings, 0, 0},
+        {"processes", 0, OPTION_FLAG, &c->processes, 0, 0},
+        {"restarts", 0, OPTION_COUNT, &c->restarts, 0, 1000},
         {"timeout", 0, OPTION_REAL, &o->wait_seconds, 0.1, 1e6},
     };
     size_t words;
@@ -526,28 +560,27 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         return error_set(err, ERROR_INPUT,
                          "--record-steps: what is recorded goes to a trace; --trace FILE is wanted with it");
     if (c->top && !c->trace) return error_set(err, ERROR_INPUT, "--top: shows a trace; --trace FILE is wanted with it");
-    return take_recipe(c, *word, err);
+    return train_ranks_check(c, err) && take_recipe(c, *word, err);
 }
 
 static int run(int argc, char **argv, struct error *err)
 {
     struct train_command c = {
         .change = {NULL, NAN, UINT64_MAX}, .momentum = NAN, .weight_decay = NAN, .label_smoothing = NAN};
-    const char *word;
     struct text command = {0};
-    if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &word, err)) return 2;
-    c.word = word;
-    struct plan *plan = train_command_plan(&c, err);
-    if (!plan) return 2;
+    if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &c.word, err)) return 2;
+    struct plan *plan = train_ranks_open(&c, err) ? train_ranks_plan(&c, err) : NULL;
+    int code = plan && train_ranks_starts(&c, plan) ? train_ranks_start(&c, plan, argc, argv, err) : -1;
     join_command(argc, argv, &command);
     c.options.command = command.failed ? NULL : command.bytes;
     c.options.stop = stop_flag();
-    bool ok = prepare(&c, plan, err) && train_traced(&c, plan, err);
+    bool ok = code < 0 && plan && prepare(&c, plan, err) && train_traced(&c, plan, err);
     checkpoint_release(&c.claim);
+    if (code < 0) code = train_ranks_finish(&c, ok, err);
     if (c.options.dataset) dataset_close(c.options.dataset);
     text_finish(&command);
     plan_destroy(plan);
-    return ok ? 0 : 1;
+    return code;
 }
 
 const struct command command_train = {"train", "train a network under its plan", manual, run, manual_end};

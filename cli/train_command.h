@@ -19,7 +19,11 @@ struct train_command {
     const char *recipe_word; /* --recipe */
     struct recipe recipe;    /* that one, or the model's own */
     uint64_t time_every, trace_queue;
-    bool no_augment, top;
+    uint64_t restarts;
+    bool no_augment, top, processes;
+    bool quiet; /* a rank that is not the first: it says nothing */
+    struct ranks *ranks; /* NULL: this process is alone */
+    struct train_part part; /* the devices that it drives */
     uint64_t recorded_first, recorded_count; /* steps that are timed whatever it costs, from 0 */
     bool papers_steps; /* iterations are the recipe's passes over these images */
     const struct backend *runs_on;
@@ -28,6 +32,7 @@ struct train_command {
     const char *near[HOST_MOST_GPUS];
     uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
     char checkpoint[TRAIN_PATH];
+    char trace_path[TRAIN_PATH]; /* of a rank that is not the first */
     char trace_note[256]; /* what becomes of a trace that is there; empty = nothing */
     struct progress progress;
     struct checkpoint_claim claim;

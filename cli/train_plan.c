@@ -38,8 +38,12 @@ static bool choose_backend(struct train_command *c, const struct plan *plan, str
     if (kind == DEVICE_CPU)
         return error_set(err, ERROR_INPUT, "--backend %s: found for a plan for the cpu; plan with --gpus auto",
                          c->runs_on->name);
-    TRY(host_gpus_run(look_for_gpus(c), plan, err));
-    for (size_t i = 0; i < plan->device_count; i++) c->near[i] = c->gpus.gpus[i].bus_id;
+    const struct host_gpus *found = look_for_gpus(c);
+    /* A launcher may show each process its own GPUs alone. */
+    bool own = c->ranks && found->count == c->part.count;
+    c->options.first_ordinal = own ? 0 : ranks_devices_before(c->ranks);
+    TRY(host_gpus_run(found, plan, c->part.first, c->part.count, c->options.first_ordinal, err));
+    for (size_t i = 0; i < c->part.count; i++) c->near[i] = found->gpus[c->options.first_ordinal + i].bus_id;
     c->options.near = c->near;
     return true;
 }

@@ -69,6 +69,10 @@ def check_plan(folder):
     refused([*small, '--no-graph'], '--no-graph', 'cpu', 'GPUs')
     for seconds in ('0', '-1', 'soon'):
         refused([*small, '--timeout', seconds], '--timeout', seconds)
+    refused([*small, '--restarts', 2], '--restarts', '--processes')
+    refused([*small, '--restarts', 2, '--processes'], '--restarts', '--save')
+    refused(small, 'mpirun', 'fathom-mpi.so', env={**os.environ, 'OMPI_COMM_WORLD_SIZE': '2', 'FATHOM_MPI': ''})
+    refused(small, 'srun', 'fathom-mpi.so', env={**os.environ, 'SLURM_STEP_NUM_TASKS': '2', 'FATHOM_MPI': '/none'})
     refused([*small, '--backend', 'cda'], '--backend', 'cda', 'cpu-reference')
     refused([*small, '--backend', 'cuda'], '--backend')
     refused([*small, '--gpus', 'titan-x'], 'titan-x', '7.5', '5.2')

@@ -55,6 +55,7 @@ struct loader_options {
     bool augment;
     bool as_bytes;        /* pixels and placements are delivered, not images */
     uint64_t first;       /* position to start at: images delivered before (resume) */
+    uint32_t every;       /* positions from one delivery to the next, 0 = batch: more where others deliver those between */
     uint64_t limit;       /* train: positions wrap over epochs for ever; evaluate: images per pass, spread over
                            * the set and always the same (augment_sample), 0 = all */
     uint32_t threads;     /* 0 = chosen */

@@ -184,7 +184,7 @@ static void *run_worker(void *argument)
         struct slot *slot = &loader->slots[claim.batch % loader->slot_count];
         uint32_t failed_at = loader->options.batch;
         struct error error = {0};
-        uint64_t position = loader->options.first + claim.batch * loader->options.batch;
+        uint64_t position = loader->options.first + claim.batch * loader->options.every;
         for (uint32_t i = claim.first; i < claim.first + claim.count && failed_at == loader->options.batch; i++)
             if (!fill_image(worker, slot, i, position + i, &error)) failed_at = i;
         end_claim(loader, slot, &claim, failed_at, &error);
@@ -205,6 +205,7 @@ static bool check_options(const struct dataset *dataset, const struct loader_opt
     TRY(check_range("image_size", options->image_size, 1, MOST_SIDE, err));
     TRY(check_range("threads", options->threads, 0, PARALLEL_FOR_MOST_THREADS, err));
     TRY(check_range("ahead", options->ahead, 0, MOST_AHEAD, err));
+    TRY(check_range("every", options->every ? options->every : options->batch, options->batch, UINT32_MAX, err));
     TRY(check_range("first", options->first, 0, MOST_POSITION, err));
     if (!options->train && dataset->info.test_images == 0)
         return error_set(err, ERROR_INPUT, "%s: has no test images, so that nothing can be evaluated", dataset->path);
@@ -223,6 +224,7 @@ static void resolve_options(struct loader *loader, const struct dataset *dataset
     loader->dataset = dataset;
     loader->options = *options;
     loader->options.ahead = chosen_ahead(options);
+    loader->options.every = options->every ? options->every : options->batch;
     loader->options.threads = chosen_threads(dataset, options);
     loader->slot_count = loader->options.ahead + 1;
     loader->claim = dataset->info.format == DATA_FOLDERS ? 1 : CIFAR_CLAIM;
@@ -231,7 +233,7 @@ static void resolve_options(struct loader *loader, const struct dataset *dataset
     if (options->train) return;
     if (options->limit && options->limit < loader->images) loader->images = options->limit;
     uint64_t left = options->first < loader->images ? loader->images - options->first : 0;
-    loader->batches = (left + options->batch - 1) / options->batch;
+    loader->batches = (left + loader->options.every - 1) / loader->options.every;
 }
 
 static bool make_slots(struct loader *loader, struct error *err)
@@ -354,7 +356,7 @@ bool loader_next(struct loader *loader, struct batch *batch, struct error *err)
         pthread_mutex_unlock(&loader->lock);
         return error_set(err, slot->error.kind, "%s", slot->error.text);
     }
-    uint64_t position = loader->options.first + number * loader->options.batch;
+    uint64_t position = loader->options.first + number * loader->options.every;
     uint64_t left = position < loader->images ? loader->images - position : 0;
     uint32_t count = loader->options.batch;
     if (!loader->options.train && left < count) count = (uint32_t)left;

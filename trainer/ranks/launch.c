@@ -125,7 +125,7 @@ static void tell_for(struct launch *l, uint32_t rank, pid_t pid, int status, str
     if (number)
         snprintf(cause.text, sizeof cause.text, "rank %u of %u (host %s, device %u, process %d) was killed by SIG%s%s",
                  rank, l->options->ranks, host, rank, (int)pid, name ? name : "?",
-                 number == SIGKILL ? ", as the kernel does when memory is short" : "");
+                 number == SIGKILL ? ", which the kernel also does when memory is short" : "");
     else
         snprintf(cause.text, sizeof cause.text, "rank %u of %u (host %s): this program cannot be started again", rank,
                  l->options->ranks, host);

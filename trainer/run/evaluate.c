@@ -10,14 +10,14 @@ struct evaluation {
 
 static uint32_t micro_batch(const struct run *run, size_t device)
 {
-    return run->plan->variants[run->plan->devices[run->first_device + device].variant].graph->options.batch;
+    return run->plan->variants[run->plan->devices[device].variant].graph->options.batch;
 }
 
-/* Where a device's share of an evaluation batch begins. */
-static size_t share_begin(const struct run *run, uint32_t rank)
+/* Where a device's share of an evaluation batch begins, which is of all devices. */
+static uint32_t share_begin(const struct run *run, uint32_t device)
 {
-    size_t first = 0;
-    for (uint32_t i = 0; i < rank; i++) first += micro_batch(run, i);
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < device; i++) first += micro_batch(run, i);
     return first;
 }
 
@@ -25,20 +25,22 @@ static bool evaluate_share(void *context, uint32_t rank, struct error *err)
 {
     struct evaluation *e = context;
     struct run *run = e->run;
-    struct input share = run_share(run, &e->batch, share_begin(run, rank));
-    return executor_evaluate(run->executors[rank], &run->step, &share, &run->metrics[rank], err);
+    uint32_t device = run->first_device + rank;
+    struct input share = run_share(run, &e->batch, share_begin(run, device) - share_begin(run, run->first_device));
+    return executor_evaluate(run->executors[rank], &run->step, &share, &run->told[device].metrics, err);
 }
 
 static bool evaluate_batch(struct evaluation *e, struct loader *loader, struct error *err)
 {
     struct run *run = e->run;
     TRY(loader_next(loader, &e->batch, err));
-    TRY(team_run(run->team, evaluate_share, e, err));
-    for (size_t i = 0; i < run->device_count; i++) { /* rank order: the same sums on every run */
-        e->loss += run->metrics[i].loss;
-        e->top1_hits += run->metrics[i].top1_hits;
-        e->top5_hits += run->metrics[i].top5_hits;
-        e->images += run->metrics[i].images;
+    TRY(team_run(run->team, evaluate_share, e, err) && run_hear(run, err));
+    for (size_t i = 0; i < run->plan->device_count; i++) { /* in their order: the same sums on every run */
+        const struct metrics *metrics = &run->told[i].metrics;
+        e->loss += metrics->loss;
+        e->top1_hits += metrics->top1_hits;
+        e->top5_hits += metrics->top5_hits;
+        e->images += metrics->images;
     }
     return true;
 }
@@ -72,8 +74,10 @@ bool run_evaluate(struct run *run, struct error *err)
     if (run->options->evaluate_images > 0 && run->options->evaluate_images < images)
         images = run->options->evaluate_images;
     if (images == 0) return true;
-    uint32_t batch = (uint32_t)share_begin(run, run->device_count);
-    struct loader_options options = {.batch = batch,
+    uint32_t batch = share_begin(run, (uint32_t)run->plan->device_count), before = share_begin(run, run->first_device);
+    struct loader_options options = {.batch = share_begin(run, run->first_device + run->device_count) - before,
+                                     .every = batch,
+                                     .first = before,
                                      .image_size = run->plan->spec.image_size,
                                      .seed = run->seed,
                                      .as_bytes = run_loads_bytes(run),

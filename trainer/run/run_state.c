@@ -140,7 +140,7 @@ bool run_initialise(struct run *run, struct error *err)
 /* Tensor i of a checkpoint: which entry, of which device. */
 static size_t entry_of(const struct transfer *k, size_t i, uint32_t *device)
 {
-    *device = k->run->first_device + k->run->good_rank;
+    *device = k->run->good_device;
     if (i < k->shared) return i;
     size_t statistics = k->entry_count - k->shared;
     *device = (uint32_t)((i - k->shared) / statistics);
@@ -162,13 +162,28 @@ static void describe_tensor(void *context, size_t i, struct checkpoint_tensor *t
         snprintf(tensor->name, sizeof tensor->name, "%s%s", name, entry->kind == STATE_MOMENTUM ? ".momentum" : "");
 }
 
-static bool get_tensor(void *context, size_t i, float *values, struct error *err)
+static bool is_here(const struct run *run, uint32_t device) { return device - run->first_device < run->device_count; }
+
+/* From the rank that has the device to rank 0, which writes. */
+static bool bring(struct run *run, uint32_t device, void *bytes, uint64_t count, struct error *err)
 {
-    struct transfer *k = context;
+    return ranks_pass(run->ranks, ranks_of_device(run->ranks, device), 0, bytes, count, err);
+}
+
+static bool get_entry(struct transfer *k, size_t i, float *values, struct error *err)
+{
+    struct run *run = k->run;
     uint32_t device;
     k->entry = entry_of(k, i, &device);
     k->values = values;
-    TRY(team_run_one(k->run->team, device - k->run->first_device, get_from_device, k, err));
+    if (is_here(run, device)) TRY(team_run_one(run->team, device - run->first_device, get_from_device, k, err));
+    return bring(run, device, values, elements_of(k, k->entry) * sizeof *values, err);
+}
+
+static bool get_tensor(void *context, size_t i, float *values, struct error *err)
+{
+    struct transfer *k = context;
+    TRY(get_entry(k, i, values, err));
     for (uint64_t at = 0; k->must_be_finite && at < elements_of(k, k->entry); at++)
         if (!isfinite(values[at])) return error_set(err, ERROR_FAILED, "what was learned is not finite");
     return true;
@@ -196,6 +211,7 @@ static bool put_tensor(void *context, size_t i, const float *values, struct erro
     if (k->sums) return put_mean(k, entry, device, values, err);
     k->entry = entry;
     k->source = values;
+    if (!is_here(k->run, device)) return true;
     return team_run_one(k->run->team, device - k->run->first_device, put_on_device, k, err);
 }
 
@@ -203,6 +219,24 @@ static struct checkpoint_tensors tensors_of(struct transfer *k)
 {
     size_t count = k->shared + k->devices * (k->entry_count - k->shared);
     return (struct checkpoint_tensors){k, count, describe_tensor, get_tensor, put_tensor};
+}
+
+/* Rank 0 writes; the others bring what it asks for, in the same order. */
+static bool write_checkpoint(struct transfer *k, const struct checkpoint *checkpoint, struct error *err)
+{
+    struct run *run = k->run;
+    struct checkpoint_tensors tensors = tensors_of(k);
+    if (ranks_place(run->ranks).rank == 0)
+        return checkpoint_write(run->options->save_folder, checkpoint, &tensors, run->staging, err);
+    for (size_t i = 0; i < tensors.count; i++) TRY(get_entry(k, i, run->staging, err));
+    return true;
+}
+
+static bool bring_scale(struct run *run, struct error *err)
+{
+    uint32_t device = run->good_device;
+    if (is_here(run, device)) TRY(team_run_one(run->team, device - run->first_device, scale_from_device, run, err));
+    return bring(run, device, &run->loss_scale, sizeof run->loss_scale, err);
 }
 
 static bool save(struct run *run, bool must_be_finite, struct error *err)
@@ -221,10 +255,9 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
                                     .schedule = run->schedule,
                                     .scaled = has_loss_scale(run)};
     bool ok = true;
-    if (checkpoint.scaled) ok = team_run_one(run->team, run->good_rank, scale_from_device, run, err);
+    if (checkpoint.scaled) ok = bring_scale(run, err);
     checkpoint.loss_scale = run->loss_scale;
-    struct checkpoint_tensors tensors = tensors_of(&k);
-    ok = ok && checkpoint_write(run->options->save_folder, &checkpoint, &tensors, run->staging, err);
+    ok = ok && write_checkpoint(&k, &checkpoint, err);
     transfer_finish(&k);
     if (!ok) return false;
     run->saved = run->done;
@@ -253,8 +286,10 @@ void run_save_last_good(struct run *run)
 {
     if (!run->options->save_folder || run->saved == run->done || run->done == 0) return;
     if (run->in_flight > 0 && !run->diverged) return;
+    if (run->ranks && !run->diverged) return; /* one rank alone has failed */
     if (run->diverged && !team_run(run->team, undo_statistics, run, NULL)) return;
     save(run, true, NULL);
+    ranks_barrier(run->ranks, NULL); /* nobody ends before it is written */
 }
 
 /* The first difference between two models in words, or NULL. The image size may differ: weights do not depend on it. */
@@ -324,7 +359,7 @@ bool run_resume(struct run *run, struct error *err)
     bool ok = check_checkpoint(run, path, &c, err) && load_tensors(run, file, &c, err) &&
               put_loss_scale(run, c.scaled ? c.loss_scale : first_loss_scale(run), err);
     checkpoint_close(file);
-    if (!ok) return false;
+    if (!ok || !ranks_agree(run->ranks, "the checkpoint", c.step, err)) return false;
     run->done = run->saved = c.step;
     run->position = c.position;
     run->seed = c.seed;

@@ -90,9 +90,16 @@ static bool may_join(const struct run *run)
            executor_may_overlap(executor, next);
 }
 
+/* Where the devices' steps end: once a rank was asked to end, where the one that is furthest has come to. */
+static uint64_t last_step(const struct run *run)
+{
+    bool early = run->ranks && run_is_stopped(run) && run->until < run->options->iterations;
+    return early ? run->until : run->options->iterations;
+}
+
 static bool submit_steps(struct run *run, struct error *err)
 {
-    while (!run->no_more_images && run->done + run->in_flight < run->options->iterations &&
+    while (!run->no_more_images && run->done + run->in_flight < last_step(run) &&
            (run->in_flight == 0 || may_join(run)))
         TRY(submit_step(run, err));
     if (run->in_flight > 0) return true;
@@ -106,21 +113,21 @@ static bool collect_share(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
     uint64_t begin = clock_now_ns();
-    TRY(executor_collect(run->executors[rank], &run->metrics[rank], err));
+    TRY(executor_collect(run->executors[rank], &run->told[run->first_device + rank].metrics, err));
     run_report_host(run, rank, HOST_WAIT, begin);
     return true;
 }
 
-/* Sums over devices in rank order, so that they do not depend on which was first. */
+/* Sums over all devices in their order, so that they do not depend on which was first, nor on whose they are. */
 static bool sum_metrics(struct run *run, struct error *err)
 {
     double loss = 0, hits = 0, images = 0;
-    for (uint32_t i = run->device_count; i-- > 0;)
-        if (!isfinite(run->metrics[i].loss)) run->good_rank = i;
-    for (uint32_t i = 0; i < run->device_count; i++) {
-        loss += run->metrics[i].loss;
-        hits += run->metrics[i].top1_hits;
-        images += run->metrics[i].images;
+    for (uint32_t i = (uint32_t)run->plan->device_count; i-- > 0;)
+        if (!isfinite(run->told[i].metrics.loss)) run->good_device = i;
+    for (size_t i = 0; i < run->plan->device_count; i++) {
+        loss += run->told[i].metrics.loss;
+        hits += run->told[i].metrics.top1_hits;
+        images += run->told[i].metrics.images;
     }
     run->status.loss = loss / images;
     run->status.train_error = 1 - hits / images;
@@ -133,9 +140,9 @@ static bool sum_metrics(struct run *run, struct error *err)
 static bool collect_step(struct run *run, struct error *err)
 {
     run->status.learning_rate = flight_of(run, run->done)->learning_rate;
-    if (!team_run(run->team, collect_share, run, err) || !sum_metrics(run, err))
+    if (!team_run(run->team, collect_share, run, err) || !run_hear(run, err) || !sum_metrics(run, err))
         return error_prefix(err, "step %" PRIu64, run->done + 1);
-    run_see_loss_scale(run, &run->metrics[0].loss_scale);
+    run_see_loss_scale(run, &run->told[0].metrics.loss_scale);
     run->in_flight--;
     run->done++;
     run->position += run->plan->batch;
@@ -187,7 +194,7 @@ static bool after_step(struct run *run, bool *stopped, struct error *err)
     run->status.evaluated = false;
     if (evaluates(run) && (last || due)) TRY(evaluate(run, due, err));
     log_step(run->log, &run->status);
-    *stopped = run_is_stopped(run) && run->in_flight == 0;
+    *stopped = run_is_stopped(run) && run->in_flight == 0 && (!run->ranks || run->done >= run->until);
     bool save = last || *stopped || is_due(o->save_every, run->done);
     if (!o->save_folder || !save || run->saved == run->done) return true;
     return run_save(run, err) || error_prefix(err, "the checkpoint of step %" PRIu64, run->done);

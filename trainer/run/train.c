@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,35 @@
 
 /* ---- Reports ---- */
 
-bool run_is_stopped(const struct run *run) { return run->options->stop && *run->options->stop; }
+/* Of several ranks only what all know counts: they must do the same. */
+bool run_is_stopped(const struct run *run)
+{
+    return run->ranks ? run->stop != 0 : run->options->stop && *run->options->stop;
+}
+
+static int32_t asked_to_stop(const struct run *run)
+{
+    int32_t here = run->options->stop ? (int32_t)*run->options->stop : 0;
+    return here ? here : ranks_asked_to_stop(run->ranks);
+}
+
+bool run_hear(struct run *run, struct error *err)
+{
+    int32_t asked = asked_to_stop(run);
+    for (uint32_t i = 0; i < run->device_count; i++) {
+        struct told *own = &run->told[run->first_device + i];
+        own->submitted = run->done + run->in_flight;
+        own->stop = asked;
+    }
+    TRY(ranks_gather_devices(run->ranks, run->told, sizeof *run->told, err));
+    run->stop = 0;
+    run->until = 0;
+    for (size_t i = 0; i < run->plan->device_count; i++) {
+        if (run->told[i].stop) run->stop = run->told[i].stop;
+        if (run->told[i].submitted > run->until) run->until = run->told[i].submitted;
+    }
+    return true;
+}
 
 void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_ns)
 {
@@ -146,9 +175,30 @@ static uint64_t choose_evaluate_every(const struct run *run)
 
 /* ---- Beginning and end ---- */
 
-uint32_t train_device_threads(uint32_t devices)
+struct train_part train_part(const struct plan *plan, const struct ranks *ranks)
 {
-    uint32_t each = limits_processors() / devices;
+    struct train_part part = {
+        .count = (uint32_t)plan->device_count, .here = (uint32_t)plan->device_count, .processes = 1};
+    if (!ranks) return part;
+    struct ranks_place place = ranks_place(ranks);
+    ranks_devices_of(ranks, place.rank, &part.first, &part.count);
+    part.here = ranks_devices_here(ranks);
+    part.processes = place.host_size;
+    return part;
+}
+
+/* Whether each process of the host was given processors of its own (mpirun --bind-to). */
+static bool has_own_processors(const struct train_part *part)
+{
+    cpu_set_t set;
+    long all = sysconf(_SC_NPROCESSORS_ONLN);
+    if (part->processes == 1 || sched_getaffinity(0, sizeof set, &set) != 0) return part->processes == 1;
+    return (long)part->processes * CPU_COUNT(&set) <= all;
+}
+
+uint32_t train_device_threads(const struct train_part *part)
+{
+    uint32_t each = limits_processors() / (has_own_processors(part) ? part->count : part->here);
     return each > 1 ? each : 1;
 }
 
@@ -163,6 +213,7 @@ static uint32_t choose_in_flight(const struct run *run)
 static uint64_t choose_wait_limit_ns(const struct run *run)
 {
     double seconds = run->options->wait_seconds;
+    if (seconds <= 0 && run->ranks) seconds = TRAIN_RANKS_SECONDS;
     if (seconds <= 0) seconds = run->backend->in_host_memory ? 0 : 600;
     return (uint64_t)(seconds * 1e9);
 }
@@ -171,13 +222,14 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
 {
     struct run *run = context;
     uint32_t node, device = run->first_device + rank;
-    if (run->options->near) host_stay_near(run->options->near[device], &node); /* nothing depends on it but time */
+    if (run->options->near) host_stay_near(run->options->near[rank], &node); /* nothing depends on it but time */
+    struct train_part part = train_part(run->plan, run->ranks);
     struct executor_options options = {.plan = run->plan,
                                        .device = device,
                                        .ordinal = run->options->first_ordinal + rank,
                                        .backend = run->backend,
                                        .group = run->groups ? run->groups[rank] : NULL,
-                                       .threads = train_device_threads(run->device_count),
+                                       .threads = train_device_threads(&part),
                                        .in_flight = run->most_in_flight,
                                        .wait_limit_ns = choose_wait_limit_ns(run),
                                        .keep_statistics = run->options->save_folder != NULL,
@@ -219,12 +271,11 @@ static uint64_t largest_tensor(const struct plan *plan)
 
 static bool create_tables(struct run *run, struct error *err)
 {
-    size_t devices = run->device_count;
-    run->executors = mem_zalloc(MEM_GENERAL, devices, sizeof *run->executors);
-    run->metrics = mem_zalloc(MEM_GENERAL, devices, sizeof *run->metrics);
+    run->executors = mem_zalloc(MEM_GENERAL, run->device_count, sizeof *run->executors);
+    run->told = mem_zalloc(MEM_GENERAL, run->plan->device_count, sizeof *run->told);
     run->step_seconds = mem_zalloc(MEM_GENERAL, RUN_MEDIAN_STEPS, sizeof *run->step_seconds);
     run->staging = mem_alloc(MEM_GENERAL, largest_tensor(run->plan), sizeof *run->staging);
-    if (run->executors && run->metrics && run->step_seconds && run->staging) return true;
+    if (run->executors && run->told && run->step_seconds && run->staging) return true;
     return error_memory(err, largest_tensor(run->plan) * sizeof *run->staging, "the run's tables");
 }
 
@@ -232,7 +283,7 @@ static bool create_tables(struct run *run, struct error *err)
 static bool create_groups(struct run *run, struct error *err)
 {
     struct group_id id;
-    struct ranks *ranks = run->options->ranks;
+    struct ranks *ranks = run->ranks;
     if (ranks_place(ranks).rank == 0) TRY(run->backend->group_name(&id, err));
     TRY(ranks_broadcast(ranks, &id, sizeof id, err));
     struct group **groups = mem_zalloc(MEM_GENERAL, run->device_count, sizeof(struct group *));
@@ -253,8 +304,16 @@ static bool create_groups(struct run *run, struct error *err)
 static bool create_devices(struct run *run, struct error *err)
 {
     if (run->plan->device_count > 1) TRY(create_groups(run, err));
+    ranks_on_failure(run->ranks, abort_group, run);
     TRY(team_create(run->device_count, abort_group, run, &run->team, err));
     return team_run(run->team, create_executor, run, err);
+}
+
+uint32_t run_images_before(const struct run *run, uint32_t device)
+{
+    uint32_t images = 0;
+    for (uint32_t i = 0; i < device; i++) images += run->plan->devices[i].images;
+    return images;
 }
 
 bool run_loads_bytes(const struct run *run)
@@ -281,19 +340,23 @@ void run_set_normalisation(struct run *run)
 bool run_open_loader(struct run *run, struct error *err)
 {
     bool repeat = run->options->repeat_batch;
-    struct loader_options options = {.batch = run->plan->batch,
+    uint32_t before = run_images_before(run, run->first_device);
+    uint32_t after = run_images_before(run, run->first_device + run->device_count);
+    struct loader_options options = {.batch = after - before,
+                                     .every = run->plan->batch,
                                      .image_size = run->plan->spec.image_size,
                                      .seed = run->seed,
                                      .train = true,
                                      .augment = run->options->augment,
                                      .as_bytes = run_loads_bytes(run),
-                                     .first = repeat ? 0 : run->position};
+                                     .first = (repeat ? 0 : run->position) + before};
     TRY(loader_create(run->dataset, &options, &run->loader, err));
     return !repeat || loader_next(run->loader, &run->batch, err);
 }
 
 bool train_try_outputs(const struct train_options *o, struct error *err)
 {
+    if (ranks_place(o->ranks).rank > 0) return true; /* rank 0 writes */
     if (o->save_folder && !o->resume_folder && checkpoint_exists(o->save_folder))
         return error_set(
             err, ERROR_INPUT,
@@ -308,7 +371,8 @@ static bool begin_run(struct run *run, struct error *err)
     const struct train_options *o = run->options;
     TRY(check_options(o, err));
     TRY(check_plan(run->plan, run->backend, err));
-    TRY(train_check_memory(run->plan, run->backend, err));
+    struct train_part part = train_part(run->plan, run->ranks);
+    TRY(train_check_memory(run->plan, run->backend, &part, err));
     TRY(open_dataset(run, err));
     run->evaluate_every = choose_evaluate_every(run);
     run->most_in_flight = choose_in_flight(run);
@@ -328,6 +392,7 @@ static bool begin_run(struct run *run, struct error *err)
 static bool end_run(struct run *run, bool ok, struct error *err)
 {
     loader_destroy(run->loader);
+    ranks_on_failure(run->ranks, NULL, NULL);
     if (run->team && run->executors) team_run(run->team, destroy_executor, run, NULL);
     team_destroy(run->team);
     for (uint32_t i = 0; run->groups && i < run->device_count; i++) run->backend->group_destroy(run->groups[i]);
@@ -335,7 +400,7 @@ static bool end_run(struct run *run, bool ok, struct error *err)
     ok = log_close(run->log, ok ? err : NULL) && ok;
     if (run->dataset && !run->options->dataset) dataset_close(run->dataset);
     mem_free(run->executors);
-    mem_free(run->metrics);
+    mem_free(run->told);
     mem_free(run->step_seconds);
     mem_free(run->staging);
     return ok;
@@ -378,10 +443,10 @@ static void find_device_memory(const struct run *run, struct train_result *resul
     }
 }
 
-uint64_t train_planned_bytes(const struct plan *plan)
+uint64_t train_planned_bytes(const struct plan *plan, const struct train_part *part)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < plan->device_count; i++) bytes += plan->devices[i].peak_bytes;
+    for (size_t i = part->first; i < part->first + part->count; i++) bytes += plan->devices[i].peak_bytes;
     return bytes;
 }
 
@@ -397,11 +462,14 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                struct trace_sink *sink, void (*progress)(void *context, const struct train_status *status),
                void *context, struct train_result *result, struct error *err)
 {
+    struct train_part part = train_part(plan, options->ranks);
     struct run run = {.plan = plan,
+                      .ranks = options->ranks,
+                      .first_device = part.first,
+                      .device_count = part.count,
                       .backend = backend,
                       .options = options,
                       .sink = sink,
-                      .device_count = (uint32_t)plan->device_count,
                       .seed = options->seed,
                       .saved = UINT64_MAX,
                       .schedule = schedule_begin()};
@@ -419,7 +487,8 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
     found.first = run.first;
     found.saved = run.saved;
     found.seconds = (double)(clock_now_ns() - begin) * 1e-9;
-    found.planned_bytes = train_planned_bytes(plan);
+    found.planned_bytes = train_planned_bytes(plan, &part);
+    found.stop = run.ranks ? run.stop : options->stop ? *options->stop : 0;
     find_device_memory(&run, &found);
     find_remark(&run, &found);
     ok = end_run(&run, ok, err);

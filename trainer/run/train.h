@@ -14,6 +14,7 @@
 #include "train_status.h"
 
 #define TRAIN_MOST_IN_FLIGHT 8u
+#define TRAIN_RANKS_SECONDS  60.0 /* wait_seconds of a run of several processes, where nobody says */
 
 struct train_options {
     const char *data_path;
@@ -46,12 +47,20 @@ struct train_options {
                                 * writes and says is the same. */
     struct ranks *ranks;       /* the processes of the run, which have taken their devices; NULL = this one drives all */
     uint32_t first_ordinal;    /* GPUs: which of those that this process sees its first device is; the others follow */
-    const char *const *near;   /* for each device the bus id of the card whose NUMA node its thread and pinned memory are to
+    const char *const *near;   /* for each device of this process the bus id of the card whose NUMA node its thread and pinned memory are to
                                 * be near to (machine.h); NULL = wherever they are */
-    double wait_seconds;       /* a device that a step takes longer on is lost; 0 = the backend's: for ever, or 600 */
+    double wait_seconds;       /* a device that a step takes longer on is lost; 0 = for ever where devices are virtual,
+                                * 600 on GPUs, TRAIN_RANKS_SECONDS in a run of several processes */
     const char *command;       /* for the sink: how the run was started; may be NULL */
     const volatile sig_atomic_t *stop; /* set by a signal handler: checkpoint and leave */
 };
+
+/* The devices of a plan that a process drives: `count` from `first` on. */
+struct train_part {
+    uint32_t first, count;
+    uint32_t here, processes; /* devices, and processes, of the run on this host */
+};
+struct train_part train_part(const struct plan *plan, const struct ranks *ranks);
 
 struct train_result {
     uint64_t steps;                      /* done, counted from the run's first */
@@ -66,6 +75,7 @@ struct train_result {
     struct device_memory device_memory;  /* the most, on the one that held most of all; */
     uint32_t device;                     /* that one */
     bool stopped;                        /* by *stop, after its checkpoint */
+    int stop;                            /* then: the signal, of whichever rank; 0 = none is known */
     double loss_scale;                   /* the last; 0 = activations are not in f16 */
     uint64_t skipped;                    /* steps since the run's first whose gradients overflowed */
 };
@@ -92,12 +102,14 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
 
 /* Whether this process can have the memory that a run takes: physical, and address space. Takes nothing. ERROR_UNFIT says
  * what is needed, what there is, and what limits it. */
-bool train_check_memory(const struct plan *plan, const struct backend *backend, struct error *err);
+bool train_check_memory(const struct plan *plan, const struct backend *backend, const struct train_part *part,
+                        struct error *err);
 
-/* How many threads each of so many virtual devices computes with: the processors of this process shared evenly. */
-uint32_t train_device_threads(uint32_t devices);
+/* How many threads each virtual device computes with: the processors of this process, or of all of the run's on this host
+ * where they share them, evenly. */
+uint32_t train_device_threads(const struct train_part *part);
 
 /* What the plan says that this process will hold when its devices are virtual ones: the sum of their peaks. */
-uint64_t train_planned_bytes(const struct plan *plan);
+uint64_t train_planned_bytes(const struct plan *plan, const struct train_part *part);
 
 #endif

@@ -16,6 +16,13 @@ struct flight {
     double learning_rate;
 };
 
+/* What all ranks know of each device after a step, or after a batch of an evaluation. */
+struct told {
+    struct metrics metrics;
+    uint64_t submitted; /* steps that its process has given it */
+    int32_t stop;       /* the signal by which its process was asked to end; 0 = none */
+};
+
 struct run {
     const struct plan *plan;
     const struct backend *backend;
@@ -24,6 +31,9 @@ struct run {
 
     /* The plan's devices that this process drives: member r of the team drives device first_device + r. */
     uint32_t first_device, device_count;
+    struct ranks *ranks; /* NULL: this process drives all */
+    int32_t stop;        /* the signal by which a rank was asked to end, as all ranks know; 0 = none */
+    uint64_t until;      /* then: the steps that some rank has given its devices, which all come to */
 
     struct dataset *dataset;
     struct loader *loader;
@@ -31,7 +41,7 @@ struct run {
     struct team *team;
     struct group **groups;       /* memberships of this process's devices; NULL with one device */
     struct executor **executors; /* one per device of this process */
-    struct metrics *metrics;     /* likewise: of its last step or evaluation batch */
+    struct told *told;           /* of all of the plan's devices: of the last step or evaluation batch */
     float *staging;              /* room for the largest tensor that a checkpoint holds */
     double *step_seconds;        /* of the last RUN_MEDIAN_STEPS steps, a ring */
 
@@ -46,7 +56,7 @@ struct run {
     struct flight flights[TRAIN_MOST_IN_FLIGHT]; /* of step n: number n modulo these */
     uint64_t collected_ns; /* when the last step was */
     bool diverged;         /* the loss of the step after `done` is not finite */
-    uint32_t good_rank;    /* then: a device that has the parameters before that step */
+    uint32_t good_device;  /* then: one of the plan that has the parameters before that step */
     bool no_more_images;   /* the next batch could not be had: steps in flight come to their end first */
     struct error images_error;
     struct schedule_state schedule;
@@ -61,6 +71,10 @@ struct run {
 bool run_evaluate(struct run *run, struct error *err);
 /* Whether the plan's devices make images of bytes: then the loader gives those. */
 bool run_loads_bytes(const struct run *run);
+/* Images before `device`'s in a step, in a batch of the evaluation. */
+uint32_t run_images_before(const struct run *run, uint32_t device);
+/* What each device has told, its metrics among it, becomes known to all ranks. */
+bool run_hear(struct run *run, struct error *err);
 /* The images of a batch from number `first` on. */
 struct input run_share(const struct run *run, const struct batch *batch, size_t first);
 /* In run->step: the dataset's mean and deviation. */

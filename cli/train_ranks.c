@@ -1,0 +1,214 @@
+#define _GNU_SOURCE
+#include "train_ranks.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backends.h"
+#include "files.h"
+#include "hash.h"
+#include "launch.h"
+#include "mem.h"
+#include "plan_file.h"
+#include "printable.h"
+#include "stop.h"
+#include "text.h"
+
+/* What the process that starts ranks hands to them beside the command. */
+#define PLAN_VARIABLE   "FATHOM_RANKS_PLAN"
+#define RESUME_VARIABLE "FATHOM_RANKS_RESUME"
+
+#define MOST_PLAN_BYTES (UINT64_C(1) << 31)
+#define END_NS          UINT64_C(3000000000) /* that ranks have to end once one of them has failed */
+
+static struct ranks *failed; /* for train_ranks_end */
+
+bool train_ranks_check(const struct train_command *c, struct error *err)
+{
+    if (c->restarts > 0 && !c->processes)
+        return error_set(err, ERROR_INPUT,
+                         "--restarts: it is the processes of one machine that are begun again; --processes is wanted "
+                         "with it (a job of mpirun's or srun's is begun again by its script, with --resume)");
+    if (c->restarts == 0 || c->options.save_folder || c->options.resume_folder) return true;
+    return error_set(err, ERROR_INPUT, "--restarts: there is nothing to go on from; --save DIR keeps checkpoints");
+}
+
+/* ---- Joining ---- */
+
+/* The others run the same command; what they would say, rank 0 says. */
+static bool be_quiet(struct train_command *c, struct error *err)
+{
+    c->quiet = true;
+    c->top = false;
+    c->options.log_path = NULL;
+    if (freopen("/dev/null", "w", stdout)) return true;
+    return error_set(err, ERROR_FAILED, "/dev/null cannot be opened");
+}
+
+bool train_ranks_open(struct train_command *c, struct error *err)
+{
+    struct ranks_options options = {.limit_ns = (uint64_t)(c->options.wait_seconds * 1e9)};
+    TRY(ranks_open(&options, &c->ranks, err));
+    if (!c->ranks) return true;
+    const char *resume = getenv(RESUME_VARIABLE);
+    c->options.ranks = c->ranks;
+    if (resume) c->options.resume_folder = resume;
+    return ranks_place(c->ranks).rank == 0 || be_quiet(c, err);
+}
+
+/* ---- The plan ---- */
+
+#define TEMPORARY "/tmp/fathom-plan-XXXXXX"
+
+static bool make_temporary(char path[], struct error *err)
+{
+    int fd = mkstemp(path);
+    if (fd < 0) return error_set(err, ERROR_FAILED, "a file for the plan cannot be made in /tmp");
+    close(fd);
+    return true;
+}
+
+static char *plan_bytes(const struct plan *plan, uint64_t *count, struct error *err)
+{
+    char path[] = TEMPORARY, *bytes = NULL;
+    size_t length = 0;
+    if (!make_temporary(path, err)) return NULL;
+    if (plan_write(plan, path, err) && files_read(path, MOST_PLAN_BYTES, &bytes, &length, err)) *count = length;
+    unlink(path);
+    return bytes;
+}
+
+static struct plan *plan_of_bytes(const char *bytes, uint64_t count, struct error *err)
+{
+    char path[] = TEMPORARY;
+    struct plan *plan = NULL;
+    if (!make_temporary(path, err)) return NULL;
+    if (files_write(path, bytes, count, err)) plan = plan_read(path, err);
+    unlink(path);
+    return plan;
+}
+
+/* All ranks have the plan that rank 0 has made. */
+static struct plan *share_plan(struct train_command *c, struct error *err)
+{
+    char *bytes = NULL;
+    uint64_t count = 0;
+    bool first = ranks_place(c->ranks).rank == 0;
+    struct plan *plan = first ? train_command_plan(c, err) : NULL;
+    if (first && plan) bytes = plan_bytes(plan, &count, err);
+    bool ok = (!first || bytes) && ranks_broadcast_block(c->ranks, &bytes, &count, err);
+    if (ok && !first) plan = plan_of_bytes(bytes, count, err);
+    mem_free(bytes);
+    if (ok) return plan;
+    plan_destroy(plan);
+    return NULL;
+}
+
+struct plan *train_ranks_plan(struct train_command *c, struct error *err)
+{
+    const char *handed = getenv(PLAN_VARIABLE);
+    if (c->ranks && handed) return plan_read(handed, err);
+    return c->ranks && !train_command_names_file(c->word) ? share_plan(c, err) : train_command_plan(c, err);
+}
+
+/* ---- The same for all ---- */
+
+static uint64_t hash_plan(const struct plan *plan)
+{
+    uint64_t hash = hash_bytes(&plan->batch, sizeof plan->batch, 0);
+    for (size_t i = 0; i < plan->device_count; i++) {
+        const struct plan_variant *variant = &plan->variants[plan->devices[i].variant];
+        const uint64_t words[] = {variant->graph_hash, variant->arena_bytes, variant->host_bytes,
+                                  plan->devices[i].images};
+        hash = hash_bytes(words, sizeof words, hash);
+    }
+    return hash;
+}
+
+bool train_ranks_begin(struct train_command *c, const struct plan *plan, struct error *err)
+{
+    uint32_t first, count;
+    const char *command = c->options.command ? c->options.command : "";
+    TRY(ranks_agree(c->ranks, "the plan", hash_plan(plan), err));
+    TRY(ranks_agree(c->ranks, "the command", hash_bytes(command, strlen(command), 0), err));
+    return ranks_take_devices(c->ranks, (uint32_t)plan->device_count, &first, &count, err);
+}
+
+/* ---- Starting them ---- */
+
+bool train_ranks_starts(const struct train_command *c, const struct plan *plan)
+{
+    if (c->ranks || plan->device_count < 2) return false;
+    return c->processes;
+}
+
+static bool hand_plan(const struct train_command *c, const struct plan *plan, char path[], struct error *err)
+{
+    *path = '\0';
+    if (train_command_names_file(c->word)) return true;
+    strcpy(path, TEMPORARY);
+    TRY(make_temporary(path, err) && plan_write(plan, path, err));
+    setenv(PLAN_VARIABLE, path, 1);
+    return true;
+}
+
+/* Whether the run is to be begun once more, and from where. */
+static bool goes_on(const struct train_command *c, int code, uint64_t *restarts, const struct error *err)
+{
+    const char *folder = c->options.save_folder ? c->options.save_folder : c->options.resume_folder;
+    if (code != 1 || *restarts == 0 || *stop_flag()) return false;
+    --*restarts;
+    bool saved = folder && checkpoint_exists(folder);
+    if (err->kind != ERROR_NONE) fprintf(stderr, "fathom train: %s\n", PRINTABLE(err->text));
+    fprintf(stderr, "fathom train: the run begins again from %s; --restarts leaves %" PRIu64 " more\n",
+            saved ? "its last checkpoint" : "its first step", *restarts);
+    if (saved) setenv(RESUME_VARIABLE, folder, 1);
+    return true;
+}
+
+int train_ranks_start(struct train_command *c, const struct plan *plan, int argc, char **argv, struct error *err)
+{
+    char path[sizeof TEMPORARY];
+    const char **arguments = mem_zalloc(MEM_GENERAL, (size_t)argc + 2, sizeof *arguments);
+    uint64_t restarts = c->restarts;
+    int code = 1;
+    if (!arguments || !hand_plan(c, plan, path, err)) return 1;
+    arguments[0] = "fathom";
+    for (int i = 0; i < argc; i++) arguments[i + 1] = argv[i];
+    const struct launch_options options = {
+        .ranks = (uint32_t)plan->device_count, .arguments = arguments, .stop = stop_flag(), .end_ns = END_NS};
+    stop_catch();
+    fflush(NULL);
+    do {
+        *err = (struct error){0};
+        code = launch_run(&options, err);
+    } while (goes_on(c, code, &restarts, err));
+    if (*path) unlink(path);
+    mem_free(arguments);
+    return code;
+}
+
+/* ---- Ending ---- */
+
+int train_ranks_finish(struct train_command *c, bool ok, struct error *err)
+{
+    int code;
+    ok = ok && ranks_barrier(c->ranks, err);
+    if (ok) {
+        ranks_close(c->ranks);
+        return 0;
+    }
+    failed = c->ranks;
+    code = error_exit_code(err);
+    if (!ranks_settle(c->ranks, err, &code)) err->kind = ERROR_NONE; /* another says it */
+    return code;
+}
+
+void train_ranks_end(int code)
+{
+    fflush(NULL);
+    ranks_end(failed, code);
+}

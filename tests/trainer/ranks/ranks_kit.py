@@ -1,0 +1,57 @@
+"""Runs of several processes: by fathom itself (--processes) and by mpirun, where it is installed and the module was built."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'cli'))
+from commands import FATHOM, expect, finish, run  # noqa: E402
+
+MODULE = sys.argv[2] if len(sys.argv) > 2 else ''
+MPIRUN = shutil.which('mpirun') if MODULE else None
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMPI_MCA_btl_base_warn_component_unused': '0'}
+
+
+def mpirun(ranks):
+    return [MPIRUN, '--allow-run-as-root', '--oversubscribe', '-n', str(ranks)]
+
+
+def command(launcher, *words):
+    return [*launcher, FATHOM, 'train', *map(str, words)]
+
+
+def train(launcher, *words, env=ENV, timeout=100):
+    return subprocess.run(command(launcher, *words), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=timeout, env=env)
+
+
+def rates_apart(log):
+    """A log's lines without what differs from run to run."""
+    lines = [json.loads(line) for line in pathlib.Path(log).read_text().splitlines()]
+    for line in lines:
+        del line['images_per_second']
+    return lines
+
+
+def make_data(folder):
+    done = run('data', 'synth', folder / 'data', '--train', 256, '--test', 50)
+    expect(done.returncode == 0, done.stderr)
+
+
+def make_plan(folder, name, *words):
+    done = run('plan', *words, '-o', folder / name)
+    expect(done.returncode == 0, done.stderr)
+    return folder / name
+
+
+class Folder:
+    def __enter__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix='fathom-ranks-'))
+        make_data(self.path)
+        return self.path
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,65 @@
+"""However many processes a run has, its losses, evaluations and weights are bitwise those of one process with as many virtual
+devices; a run goes on with another number of them; each rank has a trace."""
+import filecmp
+
+from ranks_kit import MPIRUN, Folder, expect, finish, make_plan, mpirun, rates_apart, run, train
+
+STEPS = ['--iterations', 4, '--evaluate-every', 3]
+
+
+def one_run(folder, name, launcher, plan, *more):
+    done = train(launcher, plan, '--data', folder / 'data', '--log', folder / f'{name}.log', '--save', folder / name, *more)
+    expect(done.returncode == 0, f'{name}: exit code {done.returncode}: {done.stderr}')
+    return done
+
+
+def check_same(folder, name, other, step=4):
+    expect(rates_apart(folder / f'{name}.log') == rates_apart(folder / f'{other}.log'), f'{name}: other losses than {other}')
+    file = f'step-{step:012}.ckpt'
+    expect(filecmp.cmp(folder / name / file, folder / other / file, shallow=False), f'{name}: other weights than {other}')
+
+
+def check_bitwise(folder, what, ranks, *request):
+    plan = make_plan(folder, f'{what}.json', 'resnet-8', *request)
+    one_run(folder, what, [], plan, *STEPS)
+    one_run(folder, f'{what}-processes', [], plan, *STEPS, '--processes')
+    check_same(folder, f'{what}-processes', what)
+    for count in ranks if MPIRUN else []:
+        one_run(folder, f'{what}-{count}', mpirun(count), plan, *STEPS)
+        check_same(folder, f'{what}-{count}', what)
+    return plan
+
+
+def check_resumed(folder, plan):
+    """The second half with other processes than the first."""
+    half = ['--schedule', 'constant', '--no-evaluate']
+    one_run(folder, 'whole', [], plan, '--iterations', 4, *half)
+    one_run(folder, 'parts', [], plan, '--iterations', 2, *half, '--processes')
+    done = train([], plan, '--data', folder / 'data', '--iterations', 4, *half, '--resume', folder / 'parts',
+                 '--log', folder / 'parts.log')
+    expect(done.returncode == 0, done.stderr)
+    check_same(folder, 'parts', 'whole')
+
+
+def check_model(folder):
+    """A model is planned once, and every rank has that plan; every rank has a trace."""
+    words = ['resnet-8', '--batch', 8, '--gpus', '2xcpu', '--iterations', 2, '--no-evaluate', '--data', folder / 'data',
+             '--trace', folder / 'run.trace']
+    launchers = [([], ['--processes'])] + ([(mpirun(2), [])] if MPIRUN else [])
+    for launcher, more in launchers:
+        done = train(launcher, *words, *more)
+        expect(done.returncode == 0 and 'step 2/2' in done.stdout, f'{launcher}: {done.stdout} {done.stderr}')
+        expect(done.stdout.count('images done') == 1, f'more than one rank speaks: {done.stdout}')
+        for name in ('run.trace', 'run.rank1.trace'):
+            checked = run('trace', 'check', folder / name)
+            expect(checked.returncode == 0, f'{name}: {checked.stderr}')
+            (folder / name).unlink()
+
+
+with Folder() as place:
+    two = check_bitwise(place, 'two', [2], '--batch', 8, '--gpus', '2xcpu')
+    check_bitwise(place, 'uneven', [2, 3], '--batch', 13, '--gpus', '3xcpu', '--sync-bn')
+    check_resumed(place, two)
+    check_model(place)
+print('' if MPIRUN else 'skipped with mpirun: it is not here, or fathom-mpi.so was not built')
+raise SystemExit(finish('things about runs of several processes are as they should be'))
