@@ -6,6 +6,7 @@
 #include "bn_parts.h"
 #include "bn_rows.h"
 #include "conv_pieces.h"
+#include "conv_tiles.h"
 #include "parallel.h"
 
 #define ALIGN 64u
@@ -53,6 +54,7 @@ uint64_t cpu_conv_before(const struct op_call *call)
 {
     struct onednn_shape shape = {0};
     if (call->op->attr.conv.fused == 0) return 0;
+    if (conv_tiles_suit(call)) return conv_tiles_bytes(call);
     cpu_fast_table.kernels[call->op->kind].onednn(call, &shape);
     return conv_is_cut(&shape) ? conv_pieces_before(call, &shape) : scratch_of(call).bytes;
 }
@@ -154,6 +156,7 @@ static const void *read_gradient(const struct prepared *p, const struct scratch 
 /* x, w [, bias] [, norm] [, residual] -> y [, sums] */
 bool cpu_conv(const struct prepared *p, struct error *err)
 {
+    if (!p->onednn) return conv_tiles_run(p, err);
     if (conv_is_cut(onednn_kernel_shape(p->onednn))) return conv_pieces_run(p, err);
     struct conv_operands o = conv_operands(p->call.op);
     struct scratch s = scratch_of(&p->call);
@@ -193,6 +196,7 @@ static void finish_data(const struct prepared *p, const struct scratch *s)
 /* dy, w [, y, coefficients] [, x, norm] -> dx [, gradient sums] */
 bool cpu_conv_backward_data(const struct prepared *p, struct error *err)
 {
+    if (!p->onednn) return conv_tiles_run(p, err);
     if (conv_is_cut(onednn_kernel_shape(p->onednn))) return conv_pieces_run(p, err);
     struct scratch s = scratch_of(&p->call);
     struct onednn_call call = {.x = op_out(p, 0), .w = op_in(p, 1), .workspace = op_onednn_scratch(p)};
@@ -205,6 +209,7 @@ bool cpu_conv_backward_data(const struct prepared *p, struct error *err)
 /* x, dy [, norm] [, y, coefficients] -> dw [, dbias] */
 bool cpu_conv_backward_weights(const struct prepared *p, struct error *err)
 {
+    if (!p->onednn) return conv_tiles_run(p, err);
     if (conv_is_cut(onednn_kernel_shape(p->onednn))) return conv_pieces_run(p, err);
     struct scratch s = scratch_of(&p->call);
     struct onednn_call call = {.w = op_out(p, 0), .workspace = op_onednn_scratch(p)};

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "conv_tiles.h"
 #include "cpu_backend.h"
 #include "cpu_threads.h"
 #include "mem.h"
@@ -246,8 +247,7 @@ bool cpu_kernel_workspace(const struct cpu_table *table, const struct op_call *c
     *bytes = 0;
     if (kernel->workspace) return kernel->workspace(call, bytes, err);
     struct onednn_shape shape = {0};
-    if (!kernel->onednn || !kernel->onednn(call, &shape)) return true;
-    TRY(onednn_workspace(&shape, bytes, err));
+    if (kernel->onednn && kernel->onednn(call, &shape)) TRY(onednn_workspace(&shape, bytes, err));
     *bytes += kernel->before ? kernel->before(call) : 0;
     return true;
 }
@@ -363,7 +363,8 @@ static bool op_launch(struct prepared *prepared, struct stream *stream, struct e
 
 const char *cpu_implementation(const struct prepared *prepared)
 {
-    return prepared->onednn ? onednn_kernel_name(prepared->onednn) : "own";
+    if (prepared->onednn) return onednn_kernel_name(prepared->onednn);
+    return conv_tiles_suit(&prepared->call) ? conv_tiles_name(&prepared->call) : "own";
 }
 
 /* ---- What kernels of both tables use ---- */

@@ -3,6 +3,7 @@
 
 #include "bn_rows.h"
 #include "conv_pieces.h"
+#include "conv_tiles.h"
 #include "loops.h"
 #include "parallel.h"
 #include "random.h"
@@ -33,6 +34,7 @@ static void flatten(struct onednn_shape *shape)
 
 static bool conv_shape(const struct op_call *call, struct onednn_shape *shape)
 {
+    if (conv_tiles_suit(call)) return false;
     fill_shape(shape, ONEDNN_CONV, call->in_tensor[0], call->out_tensor[0]);
     fill_window(shape, &call->op->attr);
     shape->bias = conv_operands(call->op).bias != NO_OPERAND;
@@ -42,6 +44,7 @@ static bool conv_shape(const struct op_call *call, struct onednn_shape *shape)
 
 static bool conv_data_shape(const struct op_call *call, struct onednn_shape *shape)
 {
+    if (conv_tiles_suit(call)) return false;
     fill_shape(shape, ONEDNN_CONV_BWD_DATA, call->out_tensor[0], call->in_tensor[0]);
     fill_window(shape, &call->op->attr);
     conv_pieces_cut(call, shape);
@@ -50,6 +53,7 @@ static bool conv_data_shape(const struct op_call *call, struct onednn_shape *sha
 
 static bool conv_weights_shape(const struct op_call *call, struct onednn_shape *shape)
 {
+    if (conv_tiles_suit(call)) return false;
     fill_shape(shape, ONEDNN_CONV_BWD_WEIGHTS, call->in_tensor[0], call->in_tensor[1]);
     fill_window(shape, &call->op->attr);
     shape->bias = call->op->outputs > 1;

@@ -1,0 +1,104 @@
+#include "cpu_peak.h"
+
+#include <time.h>
+
+#include "clock.h"
+#include "cpu_threads.h"
+#include "mem.h"
+#include "parallel.h"
+
+#define TRIES  7
+#define CHAINS 16u /* of sums: two units of four cycles each want eight */
+#define ROUNDS 400000u
+#define BYTES  (256u << 20)
+#define BLOCK  (1u << 20)
+
+typedef float vector __attribute__((vector_size(64)));
+
+static double now(uint32_t threads)
+{
+    struct timespec now;
+    if (threads != 1) return 1e-9 * (double)clock_now_ns();
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* One function for each instruction set: the loader picks. */
+#if defined __x86_64__ && defined __GNUC__ && !defined __clang__
+#define EACH_SET __attribute__((target_clones("avx512f", "avx2,fma", "default"), optimize("fp-contract=fast")))
+#else
+#define EACH_SET
+#endif
+
+struct work {
+    vector *sums; /* CHAINS a thread */
+    const float *values;
+    float *seen;
+};
+
+EACH_SET static void multiply(vector *sums)
+{
+    vector s[CHAINS], factor = {0};
+    factor += 0.5f;
+    for (unsigned i = 0; i < CHAINS; i++) s[i] = sums[i];
+    for (unsigned round = 0; round < ROUNDS; round++)
+#pragma GCC unroll 16
+        for (unsigned i = 0; i < CHAINS; i++) s[i] = s[i] * factor + factor;
+    for (unsigned i = 0; i < CHAINS; i++) sums[i] = s[i];
+}
+
+static bool multiply_work(const void *context, unsigned thread, uint64_t index, struct error *err)
+{
+    const struct work *w = context;
+    (void)thread, (void)err;
+    multiply(w->sums + index * CHAINS);
+    return true;
+}
+
+EACH_SET static void add_up(const float *values, vector *sums)
+{
+    const vector *from = (const vector *)values;
+    vector s[4] = {{0}};
+    for (unsigned i = 0; i < BLOCK / sizeof(vector); i += 4)
+        for (unsigned k = 0; k < 4; k++) s[k] += from[i + k];
+    *sums += s[0] + s[1] + s[2] + s[3];
+}
+
+static bool read_work(const void *context, unsigned thread, uint64_t index, struct error *err)
+{
+    const struct work *w = context;
+    (void)err;
+    add_up(w->values + index * (BLOCK / sizeof(float)), w->sums + thread * CHAINS);
+    return true;
+}
+
+static double least_seconds(uint32_t threads, uint64_t works, parallel_work work, const struct work *w)
+{
+    double least = 0;
+    for (int i = 0; i < TRIES; i++) {
+        double begin = now(threads);
+        parallel_each(works, work, w, NULL);
+        double seconds = now(threads) - begin;
+        if (i == 0 || seconds < least) least = seconds;
+    }
+    return least;
+}
+
+bool cpu_peak_measure(uint32_t threads, struct cpu_peak *peak, struct error *err)
+{
+    uint32_t count = cpu_threads_allowed(threads);
+    cpu_threads_use(count);
+    struct work w = {.sums = mem_map(MEM_GENERAL, count * CHAINS * sizeof(vector))};
+    float *values = mem_map(MEM_GENERAL, BYTES);
+    bool ok = (w.sums && values) || error_memory(err, BYTES, "values");
+    w.values = values;
+    for (uint64_t i = 0; ok && i < BYTES / sizeof *values; i += 1024) values[i] = 1;
+    if (ok) {
+        const double macs = (double)ROUNDS * CHAINS * (sizeof(vector) / sizeof(float)) * count;
+        peak->macs = macs / least_seconds(threads, count, multiply_work, &w);
+        peak->bytes = (double)BYTES / least_seconds(threads, BYTES / BLOCK, read_work, &w);
+    }
+    mem_unmap(MEM_GENERAL, values, BYTES);
+    mem_unmap(MEM_GENERAL, w.sums, count * CHAINS * sizeof(vector));
+    return ok;
+}

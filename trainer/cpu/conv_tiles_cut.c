@@ -1,0 +1,101 @@
+/* Which convolutions run by tiles, and how large these are. */
+#include "conv_tiles_cut.h"
+
+#include "conv_tiles.h"
+#include "weights.h"
+
+#define CHANNELS 16u /* a multiple of every vector */
+
+/* A part is worth a thread's while with so many multiplications. */
+#define PART_MACS   (3u << 19)
+#define LEAST_PARTS 8u
+#define MOST_PARTS  64u
+/* Parts of gradients of weights take so much memory together, or LEAST_PARTS of them. */
+#define WEIGHT_PARTS_BYTES (512u << 10)
+
+/* Values of a tile of the wider of x and y: 16 KiB. */
+#define TILE_ELEMENTS 4096u
+#define TILE_PIXELS   16u /* tiles have a multiple of */
+
+enum conv_tiles_rule conv_tiles_rule = CONV_TILES_MEASURED;
+
+static const struct tensor *x_of(const struct op_call *call)
+{
+    return call->op->kind == OP_CONV_BWD_DATA ? call->out_tensor[0] : call->in_tensor[0];
+}
+
+static const struct tensor *y_of(const struct op_call *call)
+{
+    switch (call->op->kind) {
+    case OP_CONV: return call->out_tensor[0];
+    case OP_CONV_BWD_DATA: return call->in_tensor[0];
+    default: return call->in_tensor[1];
+    }
+}
+
+static const struct tensor *weights_of(const struct op_call *call)
+{
+    return call->op->kind == OP_CONV_BWD_WEIGHTS ? call->out_tensor[0] : call->in_tensor[1];
+}
+
+static uint64_t wider(const struct tiles_cut *c) { return c->x[3] > c->y[3] ? c->x[3] : c->y[3]; }
+
+static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static uint64_t parts_of(const struct tiles_cut *c, enum op_kind kind)
+{
+    uint64_t parts = most(LEAST_PARTS, least(MOST_PARTS, c->pixels * c->weights / PART_MACS));
+    if (kind == OP_CONV_BWD_WEIGHTS)
+        parts = most(LEAST_PARTS, least(parts, WEIGHT_PARTS_BYTES / (c->weights * sizeof(float))));
+    return least(parts, c->units);
+}
+
+struct tiles_cut tiles_cut_of(const struct op_call *call)
+{
+    struct tiles_cut c = {.x = x_of(call)->dims, .y = y_of(call)->dims, .stride = call->op->attr.conv.stride};
+    c.kernels = tile_kernels_of(weight_layout(weights_of(call)->dims).block);
+    c.window = call->op->attr.conv.kernel == 3;
+    c.pixels = (uint64_t)c.y[0] * c.y[1] * c.y[2];
+    c.weights = tensor_elements(weights_of(call));
+    if (c.window) {
+        c.tile = (uint64_t)c.y[1] * c.y[2];
+        c.panel_pixels = (uint64_t)(c.x[1] + 2) * (c.x[2] + 2);
+    } else {
+        c.tile = c.panel_pixels = most(TILE_PIXELS, TILE_ELEMENTS / wider(&c) / TILE_PIXELS * TILE_PIXELS);
+    }
+    c.units = (c.pixels + c.tile - 1) / c.tile;
+    c.parts = parts_of(&c, call->op->kind);
+    return c;
+}
+
+/* ---- Which ---- */
+
+static bool has_kernel(const struct op_call *call)
+{
+    uint32_t kernel = call->op->attr.conv.kernel, stride = call->op->attr.conv.stride;
+    uint32_t padding = call->op->attr.conv.padding;
+    if (kernel == 3) return stride == 1 && padding == 1;
+    return kernel == 1 && padding == 0 && (stride == 1 || call->op->kind != OP_CONV_BWD_DATA);
+}
+
+static bool has_bias(const struct op_call *call)
+{
+    if (call->op->kind == OP_CONV_BWD_WEIGHTS) return call->op->outputs > 1;
+    return call->op->kind == OP_CONV && conv_operands(call->op).bias != NO_OPERAND;
+}
+
+static bool is_faster(const struct op_call *call) { return tensor_elements(weights_of(call)) <= 9 * 64 * 64; }
+
+bool conv_tiles_suit(const struct op_call *call)
+{
+    enum op_kind kind = call->op->kind;
+    if (kind != OP_CONV && kind != OP_CONV_BWD_DATA && kind != OP_CONV_BWD_WEIGHTS) return false;
+    if (conv_tiles_rule == CONV_TILES_NEVER || call->op->attr.conv.fused == 0 || has_bias(call)) return false;
+    if (!has_kernel(call) || x_of(call)->dims[3] % CHANNELS != 0 || y_of(call)->dims[3] % CHANNELS != 0) return false;
+    struct weight_layout layout = weight_layout(weights_of(call)->dims);
+    if (layout.order != WEIGHT_BLOCKED || !tile_kernels_of(layout.block)) return false;
+    return conv_tiles_rule == CONV_TILES_ALWAYS || is_faster(call);
+}
+
+const char *conv_tiles_name(const struct op_call *call) { return tiles_cut_of(call).kernels->name; }
