@@ -98,4 +98,7 @@ bool conv_tiles_suit(const struct op_call *call)
     return conv_tiles_rule == CONV_TILES_ALWAYS || is_faster(call);
 }
 
-const char *conv_tiles_name(const struct op_call *call) { return tiles_cut_of(call).kernels->name; }
+const char *conv_tiles_name(const struct op_call *call)
+{
+    return conv_tiles_suit(call) ? tiles_cut_of(call).kernels->name : "own";
+}

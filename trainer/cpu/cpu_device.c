@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "conv_tiles.h"
 #include "cpu_backend.h"
 #include "cpu_threads.h"
 #include "mem.h"
@@ -364,7 +363,8 @@ static bool op_launch(struct prepared *prepared, struct stream *stream, struct e
 const char *cpu_implementation(const struct prepared *prepared)
 {
     if (prepared->onednn) return onednn_kernel_name(prepared->onednn);
-    return conv_tiles_suit(&prepared->call) ? conv_tiles_name(&prepared->call) : "own";
+    const struct cpu_kernel *kernel = &prepared->device->table->kernels[prepared->call.op->kind];
+    return kernel->own_name ? kernel->own_name(&prepared->call) : "own";
 }
 
 /* ---- What kernels of both tables use ---- */

