@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conv_tiles.h"
+#include "conv_tiles_cut.h"
 #include "cpu_peak.h"
 #include "cpu_step.h"
 #include "lower.h"

@@ -7,6 +7,7 @@
 #include "bn_rows.h"
 #include "conv_pieces.h"
 #include "conv_tiles.h"
+#include "conv_tiles_cut.h"
 #include "parallel.h"
 
 #define ALIGN 64u

@@ -9,20 +9,8 @@
 
 #include "cpu_device.h"
 
-/* For benchmarks and tests: set before ops are prepared and their workspaces asked for. */
-enum conv_tiles_rule {
-    CONV_TILES_MEASURED, /* where they were measured to be faster (conv_tiles_cut.c) */
-    CONV_TILES_ALWAYS,   /* wherever they can */
-    CONV_TILES_NEVER,
-};
-extern enum conv_tiles_rule conv_tiles_rule;
-
-/* Whether an op runs so: by its shape, this processor's vectors and the rule. */
-bool conv_tiles_suit(const struct op_call *call);
-
-/* Its workspace. */
+/* Of an op that conv_tiles_suit says yes to (conv_tiles_cut.h): its workspace. */
 uint64_t conv_tiles_bytes(const struct op_call *call);
 bool conv_tiles_run(const struct prepared *p, struct error *err);
-const char *conv_tiles_name(const struct op_call *call);
 
 #endif

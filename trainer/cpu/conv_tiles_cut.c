@@ -1,7 +1,6 @@
 /* Which convolutions run by tiles, and how large these are. */
 #include "conv_tiles_cut.h"
 
-#include "conv_tiles.h"
 #include "weights.h"
 
 #define CHANNELS 16u /* a multiple of every vector */

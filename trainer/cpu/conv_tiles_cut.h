@@ -1,9 +1,23 @@
-/* How a convolution is cut into tiles and parts. Only for conv_tiles*.c. */
+/* Which convolutions run by tiles (conv_tiles.h), and how they are cut. */
 #ifndef FATHOM_CONV_TILES_CUT_H
 #define FATHOM_CONV_TILES_CUT_H
 
 #include "cpu_device.h"
 #include "tile_kernels.h"
+
+/* For benchmarks and tests: set before ops are prepared and their workspaces asked for. */
+enum conv_tiles_rule {
+    CONV_TILES_MEASURED, /* where they were measured to be faster (conv_tiles_cut.c) */
+    CONV_TILES_ALWAYS,   /* wherever they can */
+    CONV_TILES_NEVER,
+};
+extern enum conv_tiles_rule conv_tiles_rule;
+
+/* Whether an op runs so: by its shape, this processor's vectors and the rule. */
+bool conv_tiles_suit(const struct op_call *call);
+
+/* What runs it: these kernels' name, or "own". */
+const char *conv_tiles_name(const struct op_call *call);
 
 /* Units are what parts consist of: tiles of pixels of y, or with a 3 x 3 kernel images. */
 struct tiles_cut {

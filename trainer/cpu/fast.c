@@ -3,7 +3,7 @@
 
 #include "bn_rows.h"
 #include "conv_pieces.h"
-#include "conv_tiles.h"
+#include "conv_tiles_cut.h"
 #include "loops.h"
 #include "parallel.h"
 #include "random.h"

@@ -1,7 +1,7 @@
 /* Convolutions by tiles (conv_tiles.h): every shape of the family against the readable loops, with vectors of each
  * width, and the same bits with any number of threads. */
 #include "build.h"
-#include "conv_tiles.h"
+#include "conv_tiles_cut.h"
 #include "lower.h"
 #include "lowered_compare.h"
 
