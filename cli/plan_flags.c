@@ -31,6 +31,7 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"reconstruct", 0, OPTION_FLAG, &o->reconstruct, 0, 0},
         {"workspace", 0, OPTION_BYTES, &o->workspace, 1, 1e12},
         {"fuse", 0, OPTION_TEXT, &o->fuse, 0, 0},
+        {"decode-memory", 0, OPTION_BYTES, &o->decode_memory, 1 << 20, 1e12},
         {"search-seconds", 0, OPTION_REAL, &o->search_seconds, 0, 86400},
     };
     memcpy(specs, all, sizeof all);
@@ -40,7 +41,7 @@ bool plan_flags_given(const struct plan_flags *o)
 {
     return o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype || o->dataset || o->unit ||
            o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0 || o->strategy ||
-           o->reconstruct || o->workspace || o->offload || o->fuse;
+           o->reconstruct || o->workspace || o->offload || o->fuse || o->decode_memory;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -229,10 +230,16 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     request->sync_bn = o->sync_bn;
     request->search_seconds = o->search_seconds;
     request->workspace_cap_bytes = o->workspace;
+    request->decode_bytes = o->decode_memory;
     request->machine = machine;
     /* A run takes one GPU unless it is told to take more. */
     TRY(host_gpus_parse(o->gpus ? o->gpus : use->gpus, use->found, use->now && !o->gpus ? 1 : HOST_MOST_GPUS, use->now,
                         machine, err));
+    if (machine->devices[0].kind != DEVICE_CPU && o->decode_memory)
+        return error_set(
+            err, ERROR_INPUT,
+            "--decode-memory: found for GPUs; pictures are decoded in the host's memory, which is in plans "
+            "for the cpu");
     if (machine->devices[0].kind != DEVICE_CPU && !use->everywhere) {
         if (fuse_auto(o)) request->lowering = engine_lowering_shared(machine, request->dtype);
         return true;

@@ -110,6 +110,9 @@ static const char manual_end[] = "    --backend NAME        cpu or cuda, or cpu-
                                  "    --loss-scale S        with --dtype f16: of the first step (65536 if not\n"
                                  "                          given); it halves when gradients overflow, whose\n"
                                  "                          step is skipped, and doubles after 2000 good steps\n"
+                                 "    --loader-threads N    that read and decode images; if not given one, and for\n"
+                                 "                          JPEG folders as many as there are processors, 16 at\n"
+                                 "                          most\n"
                                  "    --no-augment          images as they are: no random crops and flips\n"
                                  "\n"
                                  "  On GPUs:\n"
@@ -144,7 +147,7 @@ static const char manual_end[] = "    --backend NAME        cpu or cuda, or cpu-
                                  "                          2xcpu are two virtual devices\n"
                                  "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload,\n"
                                  "    --reconstruct, --fuse, --dtype, --dataset, --unit, --shortcut,\n"
-                                 "    --classes, --image-size, --search-seconds, --engines\n"
+                                 "    --classes, --image-size, --decode-memory, --search-seconds, --engines\n"
                                  "\n"
                                  "EXIT STATUS\n"
                                  "    0 done, or stopped by Ctrl-C or another request to end, after its\n"
@@ -376,12 +379,13 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     c->part = train_part(plan, c->ranks);
     TRY(train_command_backend(c, plan, err));
     TRY(train_check_memory(plan, c->runs_on, &c->part, err));
-    TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
+    TRY(train_command_data(c, plan->spec.image_size, err));
     TRY(ranks_agree(c->ranks, "the dataset", dataset_hash(c->options.dataset), err));
     if (!c->recipe_word) c->recipe = *recipe_for(&plan->spec);
     TRY(choose_iterations(c, plan, err));
     TRY(choose_schedule(c, plan, err));
     TRY(train_check_dataset(plan, &c->options, c->options.dataset, err));
+    TRY(train_check_decoding(plan, &c->options, &c->decoding, c->options.dataset, err));
     TRY(choose_folders(c, err));
     if (c->options.resume_folder) TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err));
     TRY(check_outputs(c, err));
@@ -533,6 +537,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"warm-up", 0, OPTION_COUNT, &c->change.warm_steps, 0, 1e15},
         {"momentum", 0, OPTION_REAL, &c->momentum, 0, 0.9999},
         {"weight-decay", 0, OPTION_REAL, &c->weight_decay, 0, 1},
+        {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256},
         {"label-smoothing", 0, OPTION_REAL, &c->label_smoothing, 0, 0.9999},
         {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
         {"nesterov", 0, OPTION_FLAG, &o->nesterov, 0, 0},
@@ -569,6 +574,7 @@ static int run(int argc, char **argv, struct error *err)
         .change = {NULL, NAN, UINT64_MAX}, .momentum = NAN, .weight_decay = NAN, .label_smoothing = NAN};
     struct text command = {0};
     if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &c.word, err)) return 2;
+    c.options.loader_threads = (uint32_t)c.loader_threads;
     struct plan *plan = train_ranks_open(&c, err) ? train_ranks_plan(&c, err) : NULL;
     int code = plan && train_ranks_starts(&c, plan) ? train_ranks_start(&c, plan, argc, argv, err) : -1;
     join_command(argc, argv, &command);
@@ -577,7 +583,7 @@ static int run(int argc, char **argv, struct error *err)
     bool ok = code < 0 && plan && prepare(&c, plan, err) && train_traced(&c, plan, err);
     checkpoint_release(&c.claim);
     if (code < 0) code = train_ranks_finish(&c, ok, err);
-    if (c.options.dataset) dataset_close(c.options.dataset);
+    dataset_close(c.options.dataset);
     text_finish(&command);
     plan_destroy(plan);
     return code;

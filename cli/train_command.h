@@ -19,11 +19,12 @@ struct train_command {
     const char *recipe_word; /* --recipe */
     struct recipe recipe;    /* that one, or the model's own */
     uint64_t time_every, trace_queue;
-    uint64_t restarts;
+    uint64_t restarts, loader_threads;
     bool no_augment, top, processes;
     bool quiet; /* a rank that is not the first: it says nothing */
     struct ranks *ranks; /* NULL: this process is alone */
     struct train_part part; /* the devices that it drives */
+    struct dataset_decoding decoding; /* of options.dataset's pictures, once measured */
     uint64_t recorded_first, recorded_count; /* steps that are timed whatever it costs, from 0 */
     bool papers_steps; /* iterations are the recipe's passes over these images */
     const struct backend *runs_on;
@@ -42,6 +43,8 @@ struct train_command {
 bool train_command_names_file(const char *word);
 /* The plan of the file, or made for the model that c->word names; NULL on failure. The caller ends it with plan_destroy. */
 struct plan *train_command_plan(struct train_command *c, struct error *err);
+/* Opens c->options.dataset and finds what decoding it takes at that size; nothing more where that is done. */
+bool train_command_data(struct train_command *c, uint32_t image_size, struct error *err);
 /* Finds c->runs_on: what the plan is for or --backend names, when it can run the plan here as the flags say. */
 bool train_command_backend(struct train_command *c, const struct plan *plan, struct error *err);
 

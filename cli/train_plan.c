@@ -104,6 +104,23 @@ static struct plan *plan_with_engines(struct train_command *c, struct machine *m
     return plan;
 }
 
+bool train_command_data(struct train_command *c, uint32_t image_size, struct error *err)
+{
+    if (c->options.dataset) return true;
+    TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
+    return dataset_measure(c->options.dataset, image_size, NULL, NULL, &c->decoding, err);
+}
+
+/* A plan for the cpu has as much memory for decoding as these pictures take. */
+static bool plan_decoding(struct train_command *c, struct plan_request *request, struct error *err)
+{
+    if (request->machine->devices[0].kind != DEVICE_CPU || request->decode_bytes > 0) return true;
+    TRY(train_command_data(c, request->spec.image_size, err));
+    uint32_t threads = loader_threads(c->options.dataset, c->options.loader_threads);
+    request->decode_bytes = dataset_decoding_bytes(&c->decoding, threads);
+    return true;
+}
+
 static struct plan *make_plan(struct train_command *c, const char *name, struct error *err)
 {
     struct plan_request request = {0};
@@ -119,7 +136,7 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
                                            .host = everywhere ? named : backends_for(DEVICE_CPU),
                                            .everywhere = everywhere,
                                            .now = true};
-        if (plan_flags_request(&c->flags, name, &use, &machine, &request, err))
+        if (plan_flags_request(&c->flags, name, &use, &machine, &request, err) && plan_decoding(c, &request, err))
             plan = plan_with_engines(c, &machine, &request, err);
     }
     machine_finish(&machine);

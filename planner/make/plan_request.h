@@ -27,6 +27,7 @@ struct plan_request {
     bool reconstruct;                 /* blocks may re-create their input from their output, to rounding */
     const struct cost_table *measured; /* ops' times from a run (cost.h), borrowed; NULL = the roofline's */
     enum sharing_policy sharing;
+    uint64_t decode_bytes;            /* of a host's memory for decoding pictures; 0 = by the size of the images */
     uint64_t bucket_bytes;            /* of gradients; 0 = 25 MiB with several devices, else one bucket */
     double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */
     bool only_if_fits;                /* a plan that does not is ERROR_UNFIT, and soon */
@@ -42,6 +43,13 @@ static inline uint32_t plan_request_lowering(const struct plan_request *request)
 {
     if (request->sharing == SHARING_GRADINPUT) return 0;
     return request->reconstruct ? request->lowering & ~(uint32_t)(LOWER_ADD | LOWER_BN_ADD) : request->lowering;
+}
+
+/* On a cpu. */
+static inline uint64_t plan_request_decode_bytes(const struct plan_request *request)
+{
+    if (request->decode_bytes > 0) return request->decode_bytes;
+    return request->spec.image_size == PLAN_PICTURE_SIDE ? 0 : PLAN_PICTURE_BYTES;
 }
 
 #endif

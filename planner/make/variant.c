@@ -17,8 +17,7 @@
  */
 static uint64_t loader_bytes_of(const struct plan_request *plan, const struct graph *graph)
 {
-    uint64_t decoding = plan->spec.image_size == PLAN_PICTURE_SIDE ? 0 : PLAN_PICTURE_BYTES;
-    return PLAN_LOADER_BATCHES * plan->batch * graph_loaded_bytes(graph) + decoding;
+    return PLAN_LOADER_BATCHES * plan->batch * graph_loaded_bytes(graph) + plan_request_decode_bytes(plan);
 }
 
 /* A run's parameters pass through one buffer on their way to and from files, as large as the largest. */

@@ -17,9 +17,7 @@
 #define PLAN_ALIGN 256u /* of every tensor in an arena, bytes */
 #define PLAN_LOADER_BATCHES 3u /* of a step's images in a host's memory: those kept ready, and the one in use (data.h) */
 #define PLAN_PICTURE_SIDE 32u /* images of this side may be CIFAR's; others are decoded from JPEGs */
-/* What decoding JPEGs takes in a host's memory, all of the loader's threads together: libjpeg's code and rows, the files'
- * bytes, stacks. Fitted to ResNet-18 on 500 x 375 pictures with two threads. */
-#define PLAN_PICTURE_BYTES (UINT64_C(3) << 20)
+#define PLAN_PICTURE_BYTES (UINT64_C(3) << 20) /* for decoding those, where nobody has looked at them */
 
 /* Where a device's memory goes. */
 enum memory_class {
@@ -149,6 +147,8 @@ struct plan {
     size_t variant_count;
     struct plan_device *devices;
     size_t device_count;
+    uint64_t decode_bytes; /* of a host's memory, in which its loader decodes pictures, all threads together: part of the first
+                            * device's input where it is a cpu; else 0 */
     bool fits;             /* every device's peak is within its memory */
     bool changes_bn;       /* micro-batches or a split change the images over which BN takes its statistics */
     double step_seconds;   /* predicted: slowest device + what communication is not hidden; 0 = unknown */

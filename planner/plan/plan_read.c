@@ -549,13 +549,29 @@ static bool read_lowering(const struct reader *r, const json_t *root, uint32_t *
     return true;
 }
 
+/* Earlier versions said nothing of it. */
+static bool read_decoding(const struct reader *r, const json_t *root, struct plan *plan)
+{
+    bool cpu = plan->devices[0].spec.kind == DEVICE_CPU;
+    if (!json_object_get(root, "decode_bytes")) {
+        plan->decode_bytes = cpu && plan->spec.image_size != PLAN_PICTURE_SIDE ? PLAN_PICTURE_BYTES : 0;
+        return true;
+    }
+    TRY(get_bytes(r, root, "decode_bytes", r->path, &plan->decode_bytes));
+    return cpu || plan->decode_bytes == 0 || wrong_field(r, r->path, "decode_bytes", "0 where the devices are GPUs");
+}
+
 static bool read_plan(const struct reader *r, const json_t *root, struct plan *plan)
 {
-    static const char *const names[] = {
-        "format",   "version",    "written_by",   "model",        "dtype",
-        "batch",    "sync_bn",    "lowering",     "recompute",    "recompute_budget_bytes",
-        "fits",     "changes_bn", "step_seconds", "plan_seconds", "devices",
-        "variants", NULL};
+    static const char *const names[] = {"format",       "version",
+                                        "written_by",   "model",
+                                        "dtype",        "batch",
+                                        "sync_bn",      "lowering",
+                                        "recompute",    "recompute_budget_bytes",
+                                        "fits",         "changes_bn",
+                                        "step_seconds", "plan_seconds",
+                                        "devices",      "variants",
+                                        "decode_bytes", NULL};
     int dtype = 0, policy = 0;
     TRY(read_version(r, root));
     TRY(check_fields(r, root, r->path, names));
@@ -577,7 +593,7 @@ static bool read_plan(const struct reader *r, const json_t *root, struct plan *p
     if (policy == RECOMPUTE_AUTO) return wrong_field(r, r->path, "recompute", "what was chosen, not 'auto',");
     plan->dtype = (enum dtype)dtype;
     plan->recompute = (enum recompute_policy)policy;
-    return read_devices(r, root, plan) && read_variants(r, root, plan);
+    return read_devices(r, root, plan) && read_decoding(r, root, plan) && read_variants(r, root, plan);
 }
 
 struct plan *plan_read(const char *path, struct error *err)

@@ -171,6 +171,7 @@ static void write_plan(FILE *out, const struct plan *plan)
             dtype_name(plan->dtype), plan->batch, truth(plan->sync_bn), recompute_policy_name(plan->recompute),
             plan->recompute_budget_bytes);
     write_lowering(out, plan->lowering);
+    if (plan->decode_bytes > 0) fprintf(out, "\"decode_bytes\": %" PRIu64 ",\n", plan->decode_bytes);
     fprintf(out, "\"fits\": %s, \"changes_bn\": %s, \"step_seconds\": %.17g, \"plan_seconds\": %.17g,\n",
             truth(plan->fits), truth(plan->changes_bn), plan->step_seconds, plan->plan_seconds);
     fprintf(out, "\"devices\": [\n");

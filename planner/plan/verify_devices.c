@@ -70,9 +70,9 @@ static bool add(uint64_t *sum, uint64_t bytes) { return !__builtin_add_overflow(
  * and the first one accounts for it. */
 static bool loader_bytes(const struct plan *plan, const struct graph *graph, uint64_t *bytes)
 {
-    uint64_t side = plan->spec.image_size, image = graph_loaded_bytes(graph);
+    uint64_t image = graph_loaded_bytes(graph);
     return !__builtin_mul_overflow(image, (uint64_t)plan->batch * PLAN_LOADER_BATCHES, bytes) &&
-           add(bytes, side == PLAN_PICTURE_SIDE ? 0 : PLAN_PICTURE_BYTES);
+           add(bytes, plan->decode_bytes);
 }
 
 /* Parameters are f32; the largest passes through a buffer of the process. */

@@ -44,6 +44,8 @@ struct augment_view {
     bool flip;
 };
 
+/* The least that a view of training takes of the shorter side. */
+#define AUGMENT_LEAST_SHARE (224.0 / 480.0)
 /* Training: the shorter side is scaled to a length drawn uniformly from [256, 480] for crops of 224 (in proportion for
  * other sizes), then a crop and its flip are drawn (arXiv:1512.03385, section 3.4; its colour augmentation is not
  * done). */

@@ -13,12 +13,12 @@
 
 #include "augment.h"
 #include "dataset.h"
+#include "decode_memory.h"
 #include "files.h"
 #include "jpeg.h"
 #include "mem.h"
 #include "parallel_for.h"
 #include "partial.h"
-#include "picture.h"
 #include "printable.h"
 #include "text.h"
 
@@ -27,33 +27,35 @@
 
 /* ---- Decoders, one a thread ---- */
 
-static void destroy_decoders(struct jpeg_decoder **decoders, uint32_t threads)
+struct decoders {
+    struct decode_memory *memory;
+    struct jpeg_decoder **each;
+    uint32_t count;
+};
+
+static void finish_decoders(struct decoders *decoders)
 {
-    for (uint32_t i = 0; decoders && i < threads; i++) jpeg_decoder_destroy(decoders[i]);
-    mem_free(decoders);
+    for (uint32_t i = 0; decoders->each && i < decoders->count; i++) jpeg_decoder_destroy(decoders->each[i]);
+    mem_free(decoders->each);
+    decode_memory_destroy(decoders->memory);
 }
 
-static struct jpeg_decoder **create_decoders(uint32_t threads, struct error *err)
+/* To be finished also after a failure. */
+static bool init_decoders(struct decoders *decoders, uint32_t threads, struct error *err)
 {
-    struct jpeg_decoder **decoders = mem_zalloc(MEM_INPUT, threads, sizeof *decoders);
-    if (!decoders) {
-        error_memory(err, threads * sizeof *decoders, "JPEG decoders");
-        return NULL;
-    }
-    for (uint32_t i = 0; i < threads; i++) {
-        decoders[i] = jpeg_decoder_create(err);
-        if (decoders[i]) continue;
-        destroy_decoders(decoders, threads);
-        return NULL;
-    }
-    return decoders;
+    *decoders = (struct decoders){.each = mem_zalloc(MEM_INPUT, threads, sizeof *decoders->each)};
+    if (!decoders->each) return error_memory(err, threads * sizeof *decoders->each, "JPEG decoders");
+    TRY((decoders->memory = decode_memory_create(DECODE_MOST_BYTES, err)) != NULL);
+    for (; decoders->count < threads; decoders->count++)
+        TRY((decoders->each[decoders->count] = jpeg_decoder_create(decoders->memory, err)) != NULL);
+    return true;
 }
 
 /* ---- Conversion ---- */
 
 struct conversion {
     const struct dataset *dataset;
-    struct jpeg_decoder **decoders;
+    struct decoders decoders;
     char *partial; /* the folder being filled */
     int folder;    /* its descriptor and those of its files; -1 when not open */
     int files[CIFAR_FILES];
@@ -92,14 +94,14 @@ static bool decode_record(struct conversion *conversion, struct jpeg_decoder *de
                           uint64_t image, uint8_t *bytes, struct error *err)
 {
     char path[DATASET_PATH];
-    float pixels[CIFAR_PIXELS];
+    uint8_t pixels[CIFAR_PIXELS];
     uint32_t label, width, height;
     TRY(folders_find(conversion->dataset, part, image, path, &label, err));
     TRY(jpeg_open_file(decoder, path, &width, &height, err));
     TRY(jpeg_decode(decoder, augment_centre_view(width, height, 1), CIFAR_SIDE, pixels, err));
     if (width != CIFAR_SIDE || height != CIFAR_SIDE) conversion->resized++;
     bytes[0] = (uint8_t)label;
-    for (uint32_t i = 0; i < CIFAR_PIXELS; i++) bytes[1 + i % 3 * CIFAR_PLANE + i / 3] = picture_to_byte(pixels[i]);
+    for (uint32_t i = 0; i < CIFAR_PIXELS; i++) bytes[1 + i % 3 * CIFAR_PLANE + i / 3] = pixels[i];
     return true;
 }
 
@@ -107,7 +109,7 @@ static bool decode_record(struct conversion *conversion, struct jpeg_decoder *de
 static bool convert_image(void *context, uint32_t thread, uint64_t index, struct error *err)
 {
     struct conversion *conversion = context;
-    struct jpeg_decoder *decoder = conversion->decoders[thread];
+    struct jpeg_decoder *decoder = conversion->decoders.each[thread];
     uint64_t train = conversion->dataset->info.train_images, record;
     uint8_t bytes[RECORD_BYTES];
     if (index >= train) {
@@ -203,13 +205,12 @@ static bool convert_dataset(struct dataset *dataset, const char *folder, uint32_
     TRY(check_source(dataset, err));
     struct conversion conversion = {.dataset = dataset, .folder = -1};
     memset(conversion.files, -1, sizeof conversion.files);
-    conversion.decoders = create_decoders(threads, err);
     uint64_t images = dataset->info.train_images + dataset->info.test_images;
-    bool ok = conversion.decoders && begin_folder(&conversion, folder, err) &&
+    bool ok = init_decoders(&conversion.decoders, threads, err) && begin_folder(&conversion, folder, err) &&
               parallel_for(images, threads, convert_image, &conversion, progress, context, err) &&
               commit_folder(&conversion, folder, err);
     end_folder(&conversion);
-    destroy_decoders(conversion.decoders, threads);
+    finish_decoders(&conversion.decoders);
     if (ok)
         *converted = (struct data_converted){dataset->info.train_images, dataset->info.test_images, conversion.resized,
                                              dataset->info.classes};
@@ -265,7 +266,7 @@ bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t thre
 
 struct check {
     const struct dataset *dataset;
-    struct jpeg_decoder **decoders;
+    struct decoders decoders;
     void (*fault)(void *context, const char *text);
     void *context;
     pthread_mutex_t lock; /* over faults, and for one call of fault at a time */
@@ -279,8 +280,8 @@ static bool verify_image(const struct check *check, uint32_t thread, uint64_t in
     uint32_t label, width, height;
     TRY(index < train ? folders_find(check->dataset, DATASET_TRAIN, index, path, &label, err)
                       : folders_find(check->dataset, DATASET_TEST, index - train, path, &label, err));
-    TRY(jpeg_open_file(check->decoders[thread], path, &width, &height, err));
-    return jpeg_verify(check->decoders[thread], err);
+    TRY(jpeg_open_file(check->decoders.each[thread], path, &width, &height, err));
+    return jpeg_verify(check->decoders.each[thread], err);
 }
 
 /* A damaged image is counted and the check goes on; running out of memory ends it. */
@@ -305,13 +306,12 @@ bool dataset_check(struct dataset *dataset, uint32_t threads, data_progress *pro
     if (!dataset->folders) return true;
     threads = parallel_for_threads(threads, PARALLEL_FOR_MOST_THREADS);
     struct check check = {.dataset = dataset, .fault = fault, .context = fault_context};
-    check.decoders = create_decoders(threads, err);
-    if (!check.decoders) return false;
     pthread_mutex_init(&check.lock, NULL);
-    bool ok = parallel_for(dataset->info.train_images + dataset->info.test_images, threads, check_image, &check,
+    bool ok = init_decoders(&check.decoders, threads, err) &&
+              parallel_for(dataset->info.train_images + dataset->info.test_images, threads, check_image, &check,
                            progress, context, err);
     pthread_mutex_destroy(&check.lock);
-    destroy_decoders(check.decoders, threads);
+    finish_decoders(&check.decoders);
     *faults = check.faults;
     return ok;
 }

@@ -15,6 +15,9 @@
 
 enum data_format { DATA_CIFAR10, DATA_CIFAR100, DATA_FOLDERS };
 
+/* Called on the caller's thread about ten times a second and at the end; false stops the work (ERROR_FAILED). */
+typedef bool data_progress(void *context, uint64_t done, uint64_t total);
+
 struct dataset; /* opened and validated; images are read from disk when wanted, none is kept in memory */
 
 struct dataset_info {
@@ -60,7 +63,13 @@ struct loader_options {
                            * the set and always the same (augment_sample), 0 = all */
     uint32_t threads;     /* 0 = chosen */
     uint32_t ahead;       /* batches kept ready, 0 = 2 */
+    uint64_t decode_bytes; /* what decoding may take (dataset_decoding_bytes), 0 = DATA_DECODE_BYTES */
 };
+
+/* What decoding pictures of ordinary sizes by a few threads takes. */
+#define DATA_DECODE_BYTES (UINT64_C(3) << 20)
+/* Where the host's memory is not planned: as much as any picture may take, and that of many threads. */
+#define DATA_DECODE_UNPLANNED (UINT64_C(320) << 20)
 
 struct loader;
 
@@ -79,16 +88,35 @@ bool loader_create(struct dataset *dataset, const struct loader_options *options
 bool loader_next(struct loader *loader, struct batch *batch, struct error *err);
 void loader_destroy(struct loader *loader);
 /* Bytes a loader of these options holds, without creating it: part of a plan's input class on the host. It is
- * (ahead + 1) batches, each of batch x (size x size x 3 x 4 + 4) bytes, or as bytes batch x (size x size x 3 + 20); each
- * thread has, besides, one picture at most. */
+ * (ahead + 1) batches, each of batch x (size x size x 3 x 4 + 4) bytes, or as bytes batch x (size x size x 3 + 20); decoding
+ * takes decode_bytes besides. */
 uint64_t loader_bytes(const struct loader_options *options);
 /* How long loader_next has waited so far, for "data" gaps in the trace. */
 uint64_t loader_waited_ns(const struct loader *loader);
 
-/* `fathom data`. */
+/* How many threads a loader of these options takes. */
+uint32_t loader_threads(const struct dataset *dataset, uint32_t asked);
 
-/* Called on the caller's thread about ten times a second and at the end; false stops the work (ERROR_FAILED). */
-typedef bool data_progress(void *context, uint64_t done, uint64_t total);
+/* ---- What decoding takes ---- */
+
+struct dataset_decoding {
+    uint32_t image_size;    /* to which they are decoded */
+    uint64_t looked_at;     /* pictures; 0 where none is decoded: of CIFAR binaries */
+    uint64_t largest_bytes; /* what the one takes that takes most, however it is cut */
+    char largest[4096];     /* its path */
+};
+
+/* Reads the pictures' headers, of very many those of 262,144 that are spread evenly; pictures that cannot be read are left
+ * out. progress may be NULL. */
+bool dataset_measure(const struct dataset *dataset, uint32_t image_size, data_progress *progress, void *context,
+                     struct dataset_decoding *decoding, struct error *err);
+/* The decode_bytes with which so many threads decode pictures of up to largest_bytes: all at once where that is no more than
+ * 64 MiB, else as many as it holds, and always one. 0 where nothing is decoded. */
+uint64_t dataset_decoding_bytes(const struct dataset_decoding *decoding, uint32_t threads);
+/* How much of decode_bytes one picture may take, when so many threads decode. */
+uint64_t dataset_decoding_room(uint64_t decode_bytes, uint32_t threads, uint32_t image_size);
+
+/* `fathom data`. */
 
 /* Ten classes of shapes and textures as CIFAR-10 binaries, the same for the same arguments. All files are written before
  * the first gets its name, and the test images get theirs last: a folder in which that was cut short is no dataset, and

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "decode_memory.h"
 #include "jpeg.h"
 #include "mem.h"
 #include "printable.h"
@@ -268,7 +269,7 @@ static bool open_test(struct dataset *dataset, struct error *err)
 
 struct sample {
     struct jpeg_decoder *decoder;
-    float *pixels; /* SAMPLE_SIDE x SAMPLE_SIDE x 3 */
+    uint8_t *pixels; /* SAMPLE_SIDE x SAMPLE_SIDE x 3 */
     uint64_t count, sums[3], squares[3];
 };
 
@@ -276,7 +277,7 @@ static void add_pixels(struct sample *sample, uint32_t side)
 {
     for (size_t i = 0; i < (size_t)side * side; i++)
         for (size_t channel = 0; channel < 3; channel++) {
-            uint64_t value = (uint64_t)(sample->pixels[3 * i + channel] + 0.5f);
+            uint64_t value = sample->pixels[3 * i + channel];
             sample->sums[channel] += value;
             sample->squares[channel] += value * value;
         }
@@ -323,14 +324,22 @@ static bool sample_all(const struct dataset *dataset, struct sample *sample, str
     return true;
 }
 
+static bool sample_with(struct dataset *dataset, struct sample *sample, struct decode_memory *memory, struct error *err)
+{
+    sample->decoder = jpeg_decoder_create(memory, err);
+    bool ok = sample->decoder && sample_all(dataset, sample, err);
+    if (ok) dataset_set_statistics(&dataset->info, sample->count, sample->sums, sample->squares);
+    jpeg_decoder_destroy(sample->decoder);
+    return ok;
+}
+
 static bool sample_pictures(struct dataset *dataset, struct error *err)
 {
-    struct sample sample = {.pixels = mem_alloc(MEM_INPUT, SAMPLE_SIDE * SAMPLE_SIDE * 3, sizeof(float))};
-    if (!sample.pixels) return error_memory(err, SAMPLE_SIDE * SAMPLE_SIDE * 12, "sampling pictures");
-    sample.decoder = jpeg_decoder_create(err);
-    bool ok = sample.decoder && sample_all(dataset, &sample, err);
-    if (ok) dataset_set_statistics(&dataset->info, sample.count, sample.sums, sample.squares);
-    jpeg_decoder_destroy(sample.decoder);
+    struct sample sample = {.pixels = mem_alloc(MEM_INPUT, SAMPLE_SIDE * SAMPLE_SIDE, 3)};
+    if (!sample.pixels) return error_memory(err, SAMPLE_SIDE * SAMPLE_SIDE * 3, "sampling pictures");
+    struct decode_memory *memory = decode_memory_create(DECODE_MOST_BYTES, err);
+    bool ok = memory && sample_with(dataset, &sample, memory, err);
+    decode_memory_destroy(memory);
     mem_free(sample.pixels);
     return ok;
 }

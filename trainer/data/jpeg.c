@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,21 +13,23 @@
 #include <jerror.h>
 
 #include "dataset.h"
+#include "decode_memory.h"
 #include "exif.h"
+#include "jpeg_input.h"
+#include "jpeg_memory.h"
 #include "mem.h"
-#include "resample.h"
+#include "square.h"
+#include "units.h"
 
 /* Real pictures have about ten scans; a crafted one can make each of thousands cost a whole pass. */
 #define MOST_SCANS 200
-/* Of progressive pictures libjpeg keeps all coefficients: 2 bytes for each of 1.5 to 4 samples a pixel. Those that take
- * more than the first are decoded one at a time in the process and their memory is given back; none may take more than
- * the second. */
-#define TURN_BYTES         (UINT64_C(1) << 20)
-#define MOST_LIBRARY_BYTES (UINT64_C(1) << 28)
 
-#define EXIF_MARKER (JPEG_APP0 + 1)
+#define EXIF_MARKER     (JPEG_APP0 + 1)
+#define MOST_EXIF_BYTES 65533u /* of a segment without its length */
 
 struct jpeg_decoder {
+    struct jpeg_memory memory; /* first: aligned as the decoder is */
+    struct jpeg_input input;
     struct jpeg_decompress_struct library;
     struct jpeg_error_mgr errors;
     struct jpeg_progress_mgr progress;
@@ -37,12 +37,12 @@ struct jpeg_decoder {
     char message[JMSG_LENGTH_MAX]; /* what the error was */
     bool made;                     /* library is to be destroyed */
     char name[DATASET_PATH];       /* of the open picture */
-    void *file;                    /* its bytes, when it was read from a file */
-    void *row, *scaled;            /* one row as decoded; as RGB floats of the size wanted */
-    size_t file_capacity, row_capacity, scaled_capacity;
-    struct resample_axis columns, rows;
+    struct decode_memory *shared;
+    struct decode_block block; /* of it, for the open picture */
+    uint8_t *row;              /* one as decoded */
+    struct square square;
+    bool has_exif;         /* a segment was read whose turn counts */
     struct exif_turn turn; /* of the open picture */
-    uint32_t begin;        /* the first output row that may still gain from the next decoded one */
 };
 
 /* ---- libjpeg's callbacks: it never exits and never prints ---- */
@@ -81,24 +81,62 @@ static void watch_progress(j_common_ptr library)
     longjmp(decoder->back, 1);
 }
 
+/* ---- Exif ---- */
+
+static void read_exif_bytes(j_decompress_ptr library, size_t count)
+{
+    struct jpeg_decoder *decoder = decoder_of((j_common_ptr)library);
+    uint8_t *bytes = decoder->block.bytes;
+    for (size_t i = 0; i < count; i++) bytes[i] = (uint8_t)jpeg_input_byte(library);
+    decoder->has_exif = count >= 4 && memcmp(bytes, "Exif", 4) == 0;
+    if (decoder->has_exif) decoder->turn = exif_find_turn(bytes, count);
+}
+
+/* Of several segments the first that is Exif's counts: XMP's has the same marker. */
+static boolean read_exif(j_decompress_ptr library)
+{
+    struct jpeg_decoder *decoder = decoder_of((j_common_ptr)library);
+    size_t high = jpeg_input_byte(library), length = high << 8 | jpeg_input_byte(library);
+    size_t count = length > 2 ? length - 2 : 0;
+    if (decoder->has_exif) {
+        library->src->skip_input_data(library, (long)count);
+        return TRUE;
+    }
+    if (!decode_memory_take(decoder->shared, MOST_EXIF_BYTES, &decoder->block, NULL))
+        ERREXIT1(library, JERR_OUT_OF_MEMORY, 0);
+    read_exif_bytes(library, count);
+    decode_memory_give(decoder->shared, &decoder->block);
+    return TRUE;
+}
+
 /* ---- Life ---- */
+
+/* Ends the open picture, if any. */
+static void end_picture(struct jpeg_decoder *decoder)
+{
+    if (decoder->made) jpeg_abort_decompress(&decoder->library);
+    jpeg_input_end(&decoder->input);
+    decode_memory_give(decoder->shared, &decoder->block);
+}
 
 static bool make_library(struct jpeg_decoder *decoder)
 {
     if (setjmp(decoder->back)) return false;
     jpeg_create_decompress(&decoder->library);
     decoder->made = true;
-    jpeg_save_markers(&decoder->library, EXIF_MARKER, 0xFFFF);
+    jpeg_set_marker_processor(&decoder->library, EXIF_MARKER, read_exif);
     return true;
 }
 
-struct jpeg_decoder *jpeg_decoder_create(struct error *err)
+struct jpeg_decoder *jpeg_decoder_create(struct decode_memory *memory, struct error *err)
 {
-    struct jpeg_decoder *decoder = mem_zalloc(MEM_INPUT, 1, sizeof *decoder);
+    struct jpeg_decoder *decoder = mem_map(MEM_INPUT, sizeof *decoder);
     if (!decoder) {
         error_memory(err, sizeof *decoder, "a JPEG decoder");
         return NULL;
     }
+    decoder->shared = memory;
+    decoder->input.descriptor = -1;
     decoder->library.err = jpeg_std_error(&decoder->errors);
     decoder->errors.error_exit = leave;
     decoder->errors.emit_message = judge_message;
@@ -111,26 +149,27 @@ struct jpeg_decoder *jpeg_decoder_create(struct error *err)
     }
     decoder->progress.progress_monitor = watch_progress;
     decoder->library.progress = &decoder->progress;
-    decoder->library.mem->max_memory_to_use = (long)MOST_LIBRARY_BYTES;
+    jpeg_input_init(&decoder->input, &decoder->library);
+    jpeg_memory_init(&decoder->memory, &decoder->library);
     return decoder;
 }
 
 void jpeg_decoder_destroy(struct jpeg_decoder *decoder)
 {
     if (!decoder) return;
+    end_picture(decoder);
+    if (decoder->memory.own) jpeg_memory_finish(&decoder->memory, &decoder->library);
     if (decoder->made) jpeg_destroy_decompress(&decoder->library);
-    resample_finish(&decoder->columns);
-    resample_finish(&decoder->rows);
-    mem_free(decoder->file);
-    mem_free(decoder->row);
-    mem_free(decoder->scaled);
-    mem_free(decoder);
+    mem_unmap(MEM_INPUT, decoder, sizeof *decoder);
 }
 
 /* ---- Opening ---- */
 
-static bool refuse(const struct jpeg_decoder *decoder, struct error *err)
+static bool refuse(struct jpeg_decoder *decoder, struct error *err)
 {
+    int failure = decoder->input.failure;
+    end_picture(decoder);
+    if (failure) return error_errno(err, ERROR_FAILED, failure, "%s: cannot be read", decoder->name);
     return error_set(err, ERROR_FAILED, "%s: cannot be decoded as a JPEG: %s", decoder->name, decoder->message);
 }
 
@@ -150,33 +189,24 @@ static const char *other_format(const uint8_t *bytes, size_t length)
     return NULL;
 }
 
-/* Of several segments the first that is Exif's counts: XMP's has the same marker. */
-static struct exif_turn find_turn(const struct jpeg_decompress_struct *library)
-{
-    for (jpeg_saved_marker_ptr marker = library->marker_list; marker; marker = marker->next)
-        if (marker->marker == EXIF_MARKER && marker->data_length >= 4 && memcmp(marker->data, "Exif", 4) == 0)
-            return exif_find_turn(marker->data, marker->data_length);
-    return (struct exif_turn){false, false, false};
-}
-
-static bool read_header(struct jpeg_decoder *decoder, const void *bytes, size_t length)
+static bool read_header(struct jpeg_decoder *decoder)
 {
     if (setjmp(decoder->back)) return false;
-    jpeg_abort_decompress(&decoder->library);
-    jpeg_mem_src(&decoder->library, bytes, length);
     jpeg_read_header(&decoder->library, TRUE);
     return true;
 }
 
-bool jpeg_open_bytes(struct jpeg_decoder *decoder, const void *bytes, size_t length, const char *name, uint32_t *width,
-                     uint32_t *height, struct error *err)
+/* Of a picture whose first bytes are there. */
+static bool open_picture(struct jpeg_decoder *decoder, uint32_t *width, uint32_t *height, struct error *err)
 {
-    if (name != decoder->name) snprintf(decoder->name, sizeof decoder->name, "%s", name);
-    if (length == 0) return error_set(err, ERROR_FAILED, "%s: is empty; a JPEG is wanted", name);
-    const char *other = other_format(bytes, length);
+    const struct jpeg_source_mgr *source = &decoder->input.table;
+    const char *name = decoder->name;
+    if (source->bytes_in_buffer == 0) return error_set(err, ERROR_FAILED, "%s: is empty; a JPEG is wanted", name);
+    const char *other = other_format(source->next_input_byte, source->bytes_in_buffer);
     if (other) return error_set(err, ERROR_FAILED, "%s: is %s, not a JPEG", name, other);
-    if (!read_header(decoder, bytes, length)) return refuse(decoder, err);
-    decoder->turn = find_turn(&decoder->library);
+    decoder->has_exif = false;
+    decoder->turn = (struct exif_turn){false, false, false};
+    if (!read_header(decoder)) return refuse(decoder, err);
     uint32_t columns = decoder->library.image_width, rows = decoder->library.image_height;
     if ((uint64_t)columns * rows > JPEG_MOST_PIXELS)
         return error_set(err, ERROR_FAILED, "%s: is %u x %u pixels; at most %u million are decoded", name, columns,
@@ -186,94 +216,41 @@ bool jpeg_open_bytes(struct jpeg_decoder *decoder, const void *bytes, size_t len
     return true;
 }
 
-static bool read_bytes(struct jpeg_decoder *decoder, int descriptor, size_t *length, struct error *err)
+bool jpeg_open_bytes(struct jpeg_decoder *decoder, const void *bytes, size_t length, const char *name, uint32_t *width,
+                     uint32_t *height, struct error *err)
+{
+    end_picture(decoder);
+    snprintf(decoder->name, sizeof decoder->name, "%s", name);
+    jpeg_input_bytes(&decoder->input, bytes, length);
+    return open_picture(decoder, width, height, err);
+}
+
+static bool is_file(const struct jpeg_decoder *decoder, int descriptor, struct error *err)
 {
     struct stat info;
     if (fstat(descriptor, &info) != 0)
         return error_errno(err, ERROR_FAILED, errno, "%s: cannot be read", decoder->name);
-    if (!S_ISREG(info.st_mode))
-        return error_set(err, ERROR_FAILED, "%s: is not a file; a JPEG is wanted", decoder->name);
-    uint64_t size = (uint64_t)info.st_size;
-    if (size > JPEG_MOST_FILE_BYTES)
-        return error_set(err, ERROR_FAILED, "%s: has %" PRIu64 " bytes; at most %" PRIu64 " are decoded", decoder->name,
-                         size, JPEG_MOST_FILE_BYTES);
-    if (!mem_grow(MEM_INPUT, &decoder->file, &decoder->file_capacity, size, 1))
-        return error_memory(err, size, "a JPEG file");
-    size_t used = 0;
-    while (used < size) {
-        ssize_t got = read(descriptor, (char *)decoder->file + used, size - used);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be read", decoder->name);
-        if (got == 0) break;
-        used += (size_t)got;
-    }
-    *length = used;
-    return true;
+    if (S_ISREG(info.st_mode)) return true;
+    return error_set(err, ERROR_FAILED, "%s: is not a file; a JPEG is wanted", decoder->name);
 }
 
 bool jpeg_open_file(struct jpeg_decoder *decoder, const char *path, uint32_t *width, uint32_t *height,
                     struct error *err)
 {
+    end_picture(decoder);
     snprintf(decoder->name, sizeof decoder->name, "%s", path);
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be opened", path);
-    size_t length = 0;
-    bool ok = read_bytes(decoder, descriptor, &length, err);
-    close(descriptor);
-    return ok && jpeg_open_bytes(decoder, decoder->file, length, decoder->name, width, height, err);
-}
-
-/* ---- Large progressive pictures ---- */
-
-static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* Baseline pictures may be so too, with a scan for each component. */
-static bool has_several_scans(struct jpeg_decoder *decoder)
-{
-    if (setjmp(decoder->back)) return false; /* no picture is open: decoding will say so */
-    return jpeg_has_multiple_scans(&decoder->library) != FALSE;
-}
-
-/* What libjpeg will keep of the open picture from its first to its last scan: whole blocks of 8 x 8, as many as its
- * interleaved parts need. */
-static uint64_t coefficient_bytes(struct jpeg_decoder *decoder)
-{
-    const struct jpeg_decompress_struct *library = &decoder->library;
-    uint64_t bytes = 0;
-    if (!has_several_scans(decoder)) return 0;
-    uint64_t across = 8u * (uint64_t)library->max_h_samp_factor, down = 8u * (uint64_t)library->max_v_samp_factor;
-    uint64_t parts = (library->image_width + across - 1) / across * ((library->image_height + down - 1) / down);
-    for (int i = 0; i < library->num_components; i++) {
-        const jpeg_component_info *c = &library->comp_info[i];
-        bytes += parts * (uint64_t)c->h_samp_factor * (uint64_t)c->v_samp_factor * sizeof(JBLOCK);
+    if (!is_file(decoder, descriptor, err)) {
+        close(descriptor);
+        return false;
     }
-    return bytes;
+    if (!jpeg_input_file(&decoder->input, descriptor))
+        return error_errno(err, ERROR_FAILED, decoder->input.failure, "%s: cannot be read", path);
+    return open_picture(decoder, width, height, err);
 }
 
-/* Whether the open picture has to wait for its turn, which end_turn ends. */
-static bool take_turn(struct jpeg_decoder *decoder, bool *turn, struct error *err)
-{
-    uint64_t bytes = coefficient_bytes(decoder);
-    *turn = bytes > TURN_BYTES;
-    if (bytes > MOST_LIBRARY_BYTES)
-        return error_set(err, ERROR_FAILED,
-                         "%s: is a progressive JPEG of %u x %u pixels, which takes %" PRIu64
-                         " MiB to decode; at most %" PRIu64 " are taken: save it as a baseline JPEG, or smaller",
-                         decoder->name, decoder->library.image_width, decoder->library.image_height, bytes >> 20,
-                         MOST_LIBRARY_BYTES >> 20);
-    if (*turn) pthread_mutex_lock(&turn_lock);
-    return true;
-}
-
-static void end_turn(struct jpeg_decoder *decoder, bool turn)
-{
-    if (!turn) return;
-    jpeg_abort_decompress(&decoder->library);
-    mem_trim();
-    pthread_mutex_unlock(&turn_lock);
-}
-
-/* ---- Decoding ---- */
+/* ---- Memory ---- */
 
 /* libjpeg's inverse transform can give k/8 of the size for little work; the rest is scaling by less than 2, but for
  * pictures more than eight times too large. */
@@ -284,7 +261,19 @@ static unsigned choose_eighths(double side, uint32_t size)
     return eighths;
 }
 
-static bool start_decoding(struct jpeg_decoder *decoder, unsigned eighths)
+/* Baseline pictures may be so too, with a scan for each component. */
+static bool has_several_scans(struct jpeg_decoder *decoder)
+{
+    if (setjmp(decoder->back)) return false; /* no picture is open: decoding will say so */
+    return jpeg_has_multiple_scans(&decoder->library) != FALSE;
+}
+
+static uint64_t whole_row_bytes(const struct jpeg_decompress_struct *library)
+{
+    return (uint64_t)library->output_width * (uint64_t)library->output_components + 2 * JPEG_MEMORY_ALIGN;
+}
+
+static bool set_scale(struct jpeg_decoder *decoder, unsigned eighths)
 {
     struct jpeg_decompress_struct *library = &decoder->library;
     if (setjmp(decoder->back)) return false;
@@ -293,7 +282,62 @@ static bool start_decoding(struct jpeg_decoder *decoder, unsigned eighths)
     library->scale_num = eighths;
     library->scale_denom = 8;
     library->dct_method = JDCT_ISLOW; /* the same bits on every processor */
-    jpeg_start_decompress(library);
+    jpeg_calc_output_dimensions(library);
+    return true;
+}
+
+/* A view, in stored pixels, in those of the picture as it is scaled. */
+static struct square_place place_view(const struct jpeg_decompress_struct *library, struct augment_view view,
+                                      uint32_t size)
+{
+    double across = (double)library->output_width / library->image_width;
+    double down = (double)library->output_height / library->image_height;
+    return (struct square_place){.width = library->output_width,
+                                 .height = library->output_height,
+                                 .x = view.x * across,
+                                 .y = view.y * down,
+                                 .across = view.side * across,
+                                 .down = view.side * down,
+                                 .size = size};
+}
+
+static uint64_t needs_of(struct jpeg_decoder *decoder, uint64_t square)
+{
+    return jpeg_memory_needs(&decoder->library, has_several_scans(decoder)) + whole_row_bytes(&decoder->library) +
+           square + JPEG_MEMORY_ALIGN;
+}
+
+uint64_t jpeg_needs(struct jpeg_decoder *decoder, double side, uint32_t size)
+{
+    if (!set_scale(decoder, choose_eighths(side, size))) return 0;
+    struct square_place place = place_view(&decoder->library, (struct augment_view){.side = side}, size);
+    return needs_of(decoder, square_bytes(&place));
+}
+
+/* Takes what the open picture needs, whose scale is set, with so much for a square. */
+static bool take_memory(struct jpeg_decoder *decoder, uint64_t square, struct error *err)
+{
+    uint64_t needed = needs_of(decoder, square), limit = decode_memory_limit(decoder->shared);
+    char need[UNITS_TEXT], most[UNITS_TEXT];
+    if (needed > limit)
+        return error_set(
+            err, ERROR_FAILED, "%s: is a %s JPEG of %u x %u pixels, which takes %s to decode; at most %s are taken%s",
+            decoder->name, has_several_scans(decoder) ? "progressive" : "baseline", decoder->library.image_width,
+            decoder->library.image_height, units_format_bytes(needed, need), units_format_bytes(limit, most),
+            limit < DECODE_MOST_BYTES    ? " (--decode-memory)"
+            : has_several_scans(decoder) ? ": save it as a baseline JPEG, or smaller"
+                                         : "");
+    TRY(decode_memory_take(decoder->shared, needed, &decoder->block, err));
+    jpeg_memory_use(&decoder->memory, decoder->block.bytes, decoder->block.size);
+    return true;
+}
+
+/* ---- Decoding ---- */
+
+static bool start_decoding(struct jpeg_decoder *decoder)
+{
+    if (setjmp(decoder->back)) return false;
+    jpeg_start_decompress(&decoder->library);
     return true;
 }
 
@@ -320,66 +364,16 @@ static void read_row(struct jpeg_decoder *decoder)
         convert_cmyk(row, library->output_width, library->saw_Adobe_marker != FALSE);
 }
 
-/* Adds row y, scaled across, to the outputs that have a share of it. */
-static void spread_row(struct jpeg_decoder *decoder, uint32_t y, float *out)
+static bool decode_rows(struct jpeg_decoder *decoder)
 {
-    const struct resample_axis *rows = &decoder->rows;
-    const float *scaled = decoder->scaled;
-    size_t width = 3 * (size_t)decoder->columns.size;
-    while (decoder->begin < rows->size && rows->first[decoder->begin] + rows->count[decoder->begin] <= y)
-        decoder->begin++;
-    for (uint32_t output = decoder->begin; output < rows->size && rows->first[output] <= y; output++) {
-        uint32_t tap = y - rows->first[output];
-        if (tap >= rows->count[output]) continue;
-        float weight = rows->weights[(size_t)output * rows->most + tap];
-        float *to = out + output * width;
-        for (size_t i = 0; i < width; i++) to[i] += weight * scaled[i];
-    }
-}
-
-static bool decode_rows(struct jpeg_decoder *decoder, float *out)
-{
-    const struct resample_axis *rows = &decoder->rows;
-    uint32_t first = rows->first[0];
-    uint32_t end = rows->first[rows->size - 1] + rows->count[rows->size - 1];
-    decoder->begin = 0;
+    uint32_t first = square_first_row(&decoder->square), end = square_end_row(&decoder->square);
     if (setjmp(decoder->back)) return false;
     for (uint32_t y = 0; y < first; y++) read_row(decoder);
     for (uint32_t y = first; y < end; y++) {
         read_row(decoder);
-        resample_row(&decoder->columns, decoder->row, decoder->scaled);
-        spread_row(decoder, y, out);
+        square_add_row(&decoder->square, y, decoder->row);
     }
-    jpeg_abort_decompress(&decoder->library);
     return true;
-}
-
-static void flip_columns(float *out, uint32_t size)
-{
-    for (uint32_t y = 0; y < size; y++) augment_flip_row(out + 3 * (size_t)y * size, size);
-}
-
-static void swap_pixels(float *a, float *b)
-{
-    for (int channel = 0; channel < 3; channel++) {
-        float value = a[channel];
-        a[channel] = b[channel];
-        b[channel] = value;
-    }
-}
-
-static void flip_rows(float *out, uint32_t size)
-{
-    for (uint32_t y = 0; y < size / 2; y++)
-        for (uint32_t x = 0; x < size; x++)
-            swap_pixels(out + 3 * ((size_t)y * size + x), out + 3 * ((size_t)(size - 1 - y) * size + x));
-}
-
-static void transpose(float *out, uint32_t size)
-{
-    for (uint32_t y = 1; y < size; y++)
-        for (uint32_t x = 0; x < y; x++)
-            swap_pixels(out + 3 * ((size_t)y * size + x), out + 3 * ((size_t)x * size + y));
 }
 
 /* The view of the picture as it is seen, in stored pixels. */
@@ -396,46 +390,26 @@ static struct augment_view stored_view(const struct jpeg_decoder *decoder, struc
     return stored;
 }
 
-static void turn_pixels(const struct exif_turn *turn, float *out, uint32_t size)
-{
-    if (turn->from_right) flip_columns(out, size);
-    if (turn->from_bottom) flip_rows(out, size);
-    if (turn->transposed) transpose(out, size);
-}
-
-static bool make_rows(struct jpeg_decoder *decoder, uint32_t size, struct error *err)
-{
-    size_t row_bytes = (size_t)decoder->library.output_width * (size_t)decoder->library.output_components;
-    if (mem_grow(MEM_INPUT, &decoder->row, &decoder->row_capacity, row_bytes, 1) &&
-        mem_grow(MEM_INPUT, &decoder->scaled, &decoder->scaled_capacity, 3 * (size_t)size, sizeof(float)))
-        return true;
-    return error_memory(err, row_bytes, "a row of pixels");
-}
-
-static bool decode_view(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, float *out,
+static bool decode_view(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
                         struct error *err)
 {
-    struct jpeg_decompress_struct *library = &decoder->library;
-    view = stored_view(decoder, view);
-    if (!start_decoding(decoder, choose_eighths(view.side, size))) return refuse(decoder, err);
-    double across = (double)library->output_width / library->image_width;
-    double down = (double)library->output_height / library->image_height;
-    TRY(make_rows(decoder, size, err));
-    TRY(resample_prepare(&decoder->columns, view.x * across, view.side * across, library->output_width, size, err));
-    TRY(resample_prepare(&decoder->rows, view.y * down, view.side * down, library->output_height, size, err));
-    memset(out, 0, (size_t)size * size * 3 * sizeof *out);
-    if (!decode_rows(decoder, out)) return refuse(decoder, err);
-    turn_pixels(&decoder->turn, out, size);
-    if (view.flip) flip_columns(out, size);
+    struct augment_view stored = stored_view(decoder, view);
+    if (!set_scale(decoder, choose_eighths(view.side, size))) return refuse(decoder, err);
+    struct square_place place = place_view(&decoder->library, stored, size);
+    size_t square = square_bytes(&place);
+    TRY(take_memory(decoder, square, err));
+    square_begin(&decoder->square, &place, jpeg_memory_take(&decoder->memory, square), out);
+    decoder->row = jpeg_memory_take(&decoder->memory, whole_row_bytes(&decoder->library));
+    if (!start_decoding(decoder) || !decode_rows(decoder)) return refuse(decoder, err);
+    square_turn(out, size, decoder->turn.from_right, decoder->turn.from_bottom, decoder->turn.transposed);
+    square_turn(out, size, view.flip, false, false);
     return true;
 }
 
-bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, float *out, struct error *err)
+bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out, struct error *err)
 {
-    bool turn;
-    TRY(take_turn(decoder, &turn, err));
     bool ok = decode_view(decoder, view, size, out, err);
-    end_turn(decoder, turn);
+    end_picture(decoder);
     return ok;
 }
 
@@ -449,16 +423,15 @@ static bool finish_decoding(struct jpeg_decoder *decoder)
 
 static bool verify_rows(struct jpeg_decoder *decoder, struct error *err)
 {
-    if (!start_decoding(decoder, 8)) return refuse(decoder, err);
-    TRY(make_rows(decoder, 1, err));
-    return finish_decoding(decoder) ? true : refuse(decoder, err);
+    if (!set_scale(decoder, 8)) return refuse(decoder, err);
+    TRY(take_memory(decoder, 0, err));
+    decoder->row = jpeg_memory_take(&decoder->memory, whole_row_bytes(&decoder->library));
+    return start_decoding(decoder) && finish_decoding(decoder) ? true : refuse(decoder, err);
 }
 
 bool jpeg_verify(struct jpeg_decoder *decoder, struct error *err)
 {
-    bool turn;
-    TRY(take_turn(decoder, &turn, err));
     bool ok = verify_rows(decoder, err);
-    end_turn(decoder, turn);
+    end_picture(decoder);
     return ok;
 }

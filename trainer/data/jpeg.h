@@ -10,13 +10,16 @@
 #include "augment.h"
 #include "errors.h"
 
-#define JPEG_MOST_PIXELS     (UINT32_C(1) << 27) /* 134 million: larger pictures are refused, not decoded for minutes */
-#define JPEG_MOST_FILE_BYTES (UINT64_C(1) << 28)
+#define JPEG_MOST_PIXELS (UINT32_C(1) << 27) /* 134 million: larger pictures are refused, not decoded for minutes */
+
+struct decode_memory;
 
 /* One thread's decoder, used for one picture after another. */
 struct jpeg_decoder;
 
-struct jpeg_decoder *jpeg_decoder_create(struct error *err);
+/* Memory is shared with other decoders and outlives them all; what a picture takes comes from there, for the time of its
+ * decoding. */
+struct jpeg_decoder *jpeg_decoder_create(struct decode_memory *memory, struct error *err);
 void jpeg_decoder_destroy(struct jpeg_decoder *decoder);
 
 /* Reads a file's header. width and height are of the picture as it is seen, turned as its Exif data says; damaged Exif
@@ -28,11 +31,15 @@ bool jpeg_open_file(struct jpeg_decoder *decoder, const char *path, uint32_t *wi
 bool jpeg_open_bytes(struct jpeg_decoder *decoder, const void *bytes, size_t length, const char *name, uint32_t *width,
                      uint32_t *height, struct error *err);
 
-/* Decodes the view of the open picture, which lies within it, into size x size x 3 floats, R G B from 0 to 255. Gray
- * pictures have three equal channels; CMYK is converted. Large pictures are shrunk while they are decoded (by libjpeg,
+/* How much of the memory a view of that side of the open picture takes. */
+uint64_t jpeg_needs(struct jpeg_decoder *decoder, double side, uint32_t size);
+
+/* Decodes the view of the open picture, which lies within it, into size x size x 3 bytes, R G B. Gray pictures have three
+ * equal channels; CMYK is converted. Large pictures are shrunk while they are decoded (by libjpeg,
  * to no less than the size wanted), then scaled. The picture is ended, so that each opening gives one decoding.
- * ERROR_FAILED when the data within the view is damaged or missing. */
-bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, float *out, struct error *err);
+ * ERROR_FAILED when the data within the view is damaged or missing, or when it takes more than there is memory for. */
+bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
+                 struct error *err);
 
 /* Decodes the whole picture for its faults alone. */
 bool jpeg_verify(struct jpeg_decoder *decoder, struct error *err);

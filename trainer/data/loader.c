@@ -8,6 +8,7 @@
 #include "augment.h"
 #include "clock.h"
 #include "dataset.h"
+#include "decode_memory.h"
 #include "mem.h"
 #include "parallel_for.h"
 #include "picture.h"
@@ -49,6 +50,7 @@ struct loader {
     int32_t *block; /* the slots' labels, placements and images: loader_bytes */
     struct slot *slots;
     uint32_t slot_count;
+    struct decode_memory *decoding; /* shared by the workers; of JPEG folders */
     struct worker *workers;
     uint32_t readers, running; /* workers whose reader is made, whose thread runs */
     uint64_t waited_ns;        /* of the consumer's thread alone */
@@ -213,9 +215,9 @@ static bool check_options(const struct dataset *dataset, const struct loader_opt
 }
 
 /* Decoding JPEGs is worth every processor; reading CIFAR records keeps far ahead of any training with one. */
-static uint32_t chosen_threads(const struct dataset *dataset, const struct loader_options *options)
+uint32_t loader_threads(const struct dataset *dataset, uint32_t asked)
 {
-    if (options->threads) return options->threads;
+    if (asked) return asked;
     return dataset->info.format == DATA_FOLDERS ? parallel_for_threads(0, MOST_CHOSEN_THREADS) : 1;
 }
 
@@ -225,7 +227,7 @@ static void resolve_options(struct loader *loader, const struct dataset *dataset
     loader->options = *options;
     loader->options.ahead = chosen_ahead(options);
     loader->options.every = options->every ? options->every : options->batch;
-    loader->options.threads = chosen_threads(dataset, options);
+    loader->options.threads = loader_threads(dataset, options->threads);
     loader->slot_count = loader->options.ahead + 1;
     loader->claim = dataset->info.format == DATA_FOLDERS ? 1 : CIFAR_CLAIM;
     loader->images = options->train ? dataset->info.train_images : dataset->info.test_images;
@@ -257,12 +259,14 @@ static bool make_slots(struct loader *loader, struct error *err)
 static bool make_readers(struct loader *loader, struct error *err)
 {
     uint32_t threads = loader->options.threads;
+    uint64_t room = dataset_decoding_room(loader->options.decode_bytes, threads, loader->options.image_size);
+    if (loader->dataset->folders) TRY((loader->decoding = decode_memory_create(room, err)) != NULL);
     loader->workers = mem_zalloc(MEM_INPUT, threads, sizeof *loader->workers);
     if (!loader->workers) return error_memory(err, threads * sizeof *loader->workers, "loader threads");
     for (; loader->readers < threads; loader->readers++) {
         struct worker *worker = &loader->workers[loader->readers];
         worker->loader = loader;
-        if (!picture_init(&worker->reader, loader->dataset, &loader->options, err)) {
+        if (!picture_init(&worker->reader, loader->dataset, &loader->options, loader->decoding, err)) {
             picture_finish(&worker->reader);
             return false;
         }
@@ -313,6 +317,7 @@ void loader_destroy(struct loader *loader)
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->room);
     pthread_mutex_destroy(&loader->lock);
+    decode_memory_destroy(loader->decoding);
     mem_free(loader->workers);
     mem_free(loader->slots);
     mem_unmap(MEM_INPUT, loader->block, loader_bytes(&loader->options));

@@ -17,7 +17,7 @@ static void fill_table(struct picture_reader *reader, const struct dataset_info 
 }
 
 bool picture_init(struct picture_reader *reader, const struct dataset *dataset, const struct loader_options *options,
-                  struct error *err)
+                  struct decode_memory *memory, struct error *err)
 {
     *reader = (struct picture_reader){.dataset = dataset,
                                       .part = options->train ? DATASET_TRAIN : DATASET_TEST,
@@ -28,9 +28,9 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
     if (dataset->cifar && options->image_size != CIFAR_SIDE)
         return error_set(err, ERROR_INPUT, "%s: its images are %u x %u; pictures of %u x %u are not made of them",
                          dataset->path, CIFAR_SIDE, CIFAR_SIDE, options->image_size, options->image_size);
-    if (dataset->folders && !(reader->jpeg = jpeg_decoder_create(err))) return false;
+    if (dataset->folders && !(reader->jpeg = jpeg_decoder_create(memory, err))) return false;
     reader->shifts = reader->size <= MOST_SHIFTED_SIDE;
-    if (options->as_bytes ? !dataset->folders : !reader->shifts) return true;
+    if (options->as_bytes || !reader->shifts || !reader->augment) return true;
     reader->plain = mem_alloc(MEM_INPUT, (size_t)reader->size * reader->size * 3, sizeof *reader->plain);
     if (!reader->plain) return error_memory(err, (size_t)reader->size * reader->size * 12, "a picture");
     return true;
@@ -74,8 +74,19 @@ static struct augment_view choose_view(const struct picture_reader *reader, uint
     return augment_choose_view(reader->seed, epoch, image, width, height, reader->size);
 }
 
-/* A picture's view in floats of 0 to 255, not mirrored; whether it is to be is *flip. */
-static bool decode_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, bool *flip,
+double picture_least_side(uint32_t size, uint32_t width, uint32_t height)
+{
+    double shorter = width < height ? width : height;
+    return size <= MOST_SHIFTED_SIDE ? shorter : shorter * AUGMENT_LEAST_SHARE;
+}
+
+uint64_t picture_reader_bytes(uint32_t size)
+{
+    return size <= MOST_SHIFTED_SIDE ? (uint64_t)size * size * 3 * sizeof(float) : 0;
+}
+
+/* A picture's view in bytes, not mirrored; whether it is to be is *flip. */
+static bool decode_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t image, uint8_t *out, bool *flip,
                         int32_t *label, struct error *err)
 {
     char path[DATASET_PATH];
@@ -92,12 +103,14 @@ static bool decode_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t 
 
 static size_t numbers_of(const struct picture_reader *reader) { return (size_t)reader->size * reader->size * 3; }
 
+/* The bytes are decoded into the last quarter of their floats' place: each is read before a float covers it. */
 static bool load_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
                       struct error *err)
 {
     bool flip;
-    TRY(decode_jpeg(reader, epoch, image, out, &flip, label, err));
-    for (size_t i = 0; i < numbers_of(reader); i++) out[i] = reader->table[i % 3][picture_to_byte(out[i])];
+    uint8_t *bytes = (uint8_t *)out + (sizeof *out - 1) * numbers_of(reader);
+    TRY(decode_jpeg(reader, epoch, image, bytes, &flip, label, err));
+    for (size_t i = 0; i < numbers_of(reader); i++) out[i] = reader->table[i % 3][bytes[i]];
     for (uint32_t y = 0; flip && y < reader->size; y++)
         augment_flip_row(out + 3 * (size_t)y * reader->size, reader->size);
     return true;
@@ -126,8 +139,7 @@ bool picture_load_bytes(struct picture_reader *reader, uint64_t epoch, uint64_t 
 {
     *shift = (struct augment_shift){0};
     if (reader->jpeg) {
-        TRY(decode_jpeg(reader, epoch, image, reader->plain, &shift->flip, label, err));
-        for (size_t i = 0; i < numbers_of(reader); i++) out[i] = picture_to_byte(reader->plain[i]);
+        TRY(decode_jpeg(reader, epoch, image, out, &shift->flip, label, err));
     } else {
         TRY(read_cifar(reader, image, out, label, err));
     }

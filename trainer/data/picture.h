@@ -5,6 +5,7 @@
 #include "augment.h"
 #include "dataset.h"
 
+struct decode_memory;
 struct jpeg_decoder;
 
 /* One thread's tools. They hold no state between images. */
@@ -15,21 +16,15 @@ struct picture_reader {
     uint64_t seed;
     bool augment;
     bool shifts;  /* pictures of this size are shifted; larger ones are cut while they are decoded */
-    float *plain; /* size x size x 3: before a shift, or as decoded on their way to bytes; NULL where neither is done */
+    float *plain; /* size x size x 3, before a shift; NULL where none is done */
     struct jpeg_decoder *jpeg; /* of JPEG folders */
     float table[3][256];       /* a byte's normalised value, by channel */
 };
 
-/* The nearest byte. */
-static inline uint8_t picture_to_byte(float value)
-{
-    return value <= 0 ? 0 : value >= 255 ? 255 : (uint8_t)(value + 0.5f);
-}
-
-/* Fills *reader, for the training part when `train`. ERROR_INPUT when the dataset cannot give pictures of that size.
+/* Fills *reader, for the training part when `train`; memory, where pictures are decoded, outlives it. ERROR_INPUT when the dataset cannot give pictures of that size.
  * Ended by picture_finish, also after a failure. */
 bool picture_init(struct picture_reader *reader, const struct dataset *dataset, const struct loader_options *options,
-                  struct error *err);
+                  struct decode_memory *memory, struct error *err);
 void picture_finish(struct picture_reader *reader);
 
 /* Image `image` of the part as it looks in `epoch`: out is size x size x 3, f32, normalised. What was scaled is rounded to
@@ -39,5 +34,11 @@ bool picture_load(struct picture_reader *reader, uint64_t epoch, uint64_t image,
 /* The same in two parts: size x size x 3 bytes, and how they are shifted and mirrored. For readers made `as_bytes`. */
 bool picture_load_bytes(struct picture_reader *reader, uint64_t epoch, uint64_t image, uint8_t *out,
                         struct augment_shift *shift, int32_t *label, struct error *err);
+
+/* The side of the least view of a picture that readers choose: for no other does decoding take more. */
+double picture_least_side(uint32_t size, uint32_t width, uint32_t height);
+
+/* What a reader takes beside what it decodes in. */
+uint64_t picture_reader_bytes(uint32_t size);
 
 #endif

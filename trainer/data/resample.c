@@ -2,21 +2,6 @@
 
 #include <math.h>
 
-#include "mem.h"
-
-static bool make_room(struct resample_axis *axis, struct error *err)
-{
-    void *first = axis->first, *count = axis->count, *weights = axis->weights;
-    size_t needed = (size_t)axis->size * axis->most;
-    bool ok = mem_grow(MEM_INPUT, &first, &axis->size_capacity, axis->size, sizeof *axis->first) &&
-              mem_grow(MEM_INPUT, &count, &axis->count_capacity, axis->size, sizeof *axis->count) &&
-              mem_grow(MEM_INPUT, &weights, &axis->weight_capacity, needed, sizeof *axis->weights);
-    axis->first = first;
-    axis->count = count;
-    axis->weights = weights;
-    return ok ? true : error_memory(err, needed * sizeof *axis->weights, "scaling a picture");
-}
-
 static uint32_t clamp(double value, uint32_t inputs)
 {
     return value < 0 ? 0 : value > inputs - 1 ? inputs - 1 : (uint32_t)value;
@@ -40,24 +25,34 @@ static void prepare_output(struct resample_axis *axis, uint32_t output, double c
         weights[i - first] = (float)(fmax(0, 1 - fabs(i + 0.5 - centre) / support) / sum);
 }
 
-bool resample_prepare(struct resample_axis *axis, double start, double length, uint32_t inputs, uint32_t outputs,
-                      struct error *err)
+static double support_of(double length, uint32_t outputs)
 {
-    double scale = length / outputs, support = scale > 1 ? scale : 1;
-    double most = 2 * support + 2;
-    axis->size = outputs;
-    axis->most = most < inputs ? (uint32_t)most : inputs;
-    TRY(make_room(axis, err));
-    for (uint32_t i = 0; i < outputs; i++) prepare_output(axis, i, start + (i + 0.5) * scale, support, inputs);
-    return true;
+    double scale = length / outputs;
+    return scale > 1 ? scale : 1;
 }
 
-void resample_finish(struct resample_axis *axis)
+uint32_t resample_most(double length, uint32_t inputs, uint32_t outputs)
 {
-    mem_free(axis->first);
-    mem_free(axis->count);
-    mem_free(axis->weights);
-    *axis = (struct resample_axis){0};
+    double most = 2 * support_of(length, outputs) + 2;
+    return most < inputs ? (uint32_t)most : inputs;
+}
+
+size_t resample_bytes(double length, uint32_t inputs, uint32_t outputs)
+{
+    size_t weights = resample_most(length, inputs, outputs) * sizeof(float);
+    return outputs * (2 * sizeof(uint32_t) + weights);
+}
+
+void resample_prepare(struct resample_axis *axis, void *memory, double start, double length, uint32_t inputs,
+                      uint32_t outputs)
+{
+    double scale = length / outputs, support = support_of(length, outputs);
+    axis->size = outputs;
+    axis->most = resample_most(length, inputs, outputs);
+    axis->first = memory;
+    axis->count = axis->first + outputs;
+    axis->weights = (float *)(void *)(axis->count + outputs);
+    for (uint32_t i = 0; i < outputs; i++) prepare_output(axis, i, start + (i + 0.5) * scale, support, inputs);
 }
 
 void resample_row(const struct resample_axis *axis, const uint8_t *row, float *out)

@@ -7,23 +7,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "errors.h"
-
 /* Output i is the sum of weights[i * most + k] times input first[i] + k, for k below count[i]; weights sum to 1. */
 struct resample_axis {
     uint32_t size; /* outputs */
     uint32_t most; /* weights kept for each output */
     uint32_t *first, *count;
     float *weights;
-    size_t size_capacity, count_capacity, weight_capacity; /* of first, count, weights */
 };
 
-/* For outputs that divide [start, start + length) of `inputs` pixels evenly; what lies outside is left out. Reuses the
- * axis's memory. Fails when out of memory. */
-bool resample_prepare(struct resample_axis *axis, double start, double length, uint32_t inputs, uint32_t outputs,
-                      struct error *err);
-/* Takes zeroed objects. */
-void resample_finish(struct resample_axis *axis);
+/* Of an axis that divides `length` of `inputs` pixels into `outputs`: `most`, and what it takes. */
+uint32_t resample_most(double length, uint32_t inputs, uint32_t outputs);
+size_t resample_bytes(double length, uint32_t inputs, uint32_t outputs);
+/* For outputs that divide [start, start + length) of `inputs` pixels evenly; what lies outside is left out. Lies in
+ * resample_bytes of memory, which is borrowed and aligned for floats. */
+void resample_prepare(struct resample_axis *axis, void *memory, double start, double length, uint32_t inputs,
+                      uint32_t outputs);
 
 /* One row of RGB bytes into axis->size RGB floats. */
 void resample_row(const struct resample_axis *axis, const uint8_t *row, float *out);

@@ -81,6 +81,8 @@ bool run_evaluate(struct run *run, struct error *err)
                                      .image_size = run->plan->spec.image_size,
                                      .seed = run->seed,
                                      .as_bytes = run_loads_bytes(run),
+                                     .threads = run->options->loader_threads,
+                                     .decode_bytes = run_decode_bytes(run->plan),
                                      .limit = images};
     struct loader *loader;
     run_set_normalisation(run);

@@ -15,6 +15,7 @@
 #include "process.h"
 #include "system_limits.h"
 #include "train_private.h"
+#include "units.h"
 #include "verify.h"
 
 /* ---- Reports ---- */
@@ -133,6 +134,20 @@ bool train_check_dataset(const struct plan *plan, const struct train_options *o,
         return error_set(err, ERROR_INPUT, "--data: %s has images of %ux%u; the plan is for %ux%u", o->data_path,
                          info->width, info->height, spec->image_size, spec->image_size);
     return true;
+}
+
+bool train_check_decoding(const struct plan *plan, const struct train_options *options,
+                          const struct dataset_decoding *decoding, const struct dataset *dataset, struct error *err)
+{
+    uint32_t threads = loader_threads(dataset, options->loader_threads);
+    uint64_t most = dataset_decoding_room(run_decode_bytes(plan), threads, plan->spec.image_size);
+    char needed[UNITS_TEXT], given[UNITS_TEXT], wanted[UNITS_TEXT];
+    if (decoding->largest_bytes <= most) return true;
+    return error_set(err, ERROR_INPUT,
+                     "--data: %s takes %s to decode; the plan leaves %s for it: plan again with --decode-memory %s",
+                     decoding->largest, units_format_bytes(decoding->largest_bytes, needed),
+                     units_format_bytes(most, given),
+                     units_format_bytes(dataset_decoding_bytes(decoding, threads), wanted));
 }
 
 static bool open_dataset(struct run *run, struct error *err)
@@ -337,6 +352,11 @@ void run_set_normalisation(struct run *run)
     memcpy(run->step.deviation, info->deviation, sizeof run->step.deviation);
 }
 
+uint64_t run_decode_bytes(const struct plan *plan)
+{
+    return plan->devices[0].spec.kind == DEVICE_CPU ? plan->decode_bytes : DATA_DECODE_UNPLANNED;
+}
+
 bool run_open_loader(struct run *run, struct error *err)
 {
     bool repeat = run->options->repeat_batch;
@@ -349,6 +369,8 @@ bool run_open_loader(struct run *run, struct error *err)
                                      .train = true,
                                      .augment = run->options->augment,
                                      .as_bytes = run_loads_bytes(run),
+                                     .threads = run->options->loader_threads,
+                                     .decode_bytes = run_decode_bytes(run->plan),
                                      .first = (repeat ? 0 : run->position) + before};
     TRY(loader_create(run->dataset, &options, &run->loader, err));
     return !repeat || loader_next(run->loader, &run->batch, err);

@@ -29,6 +29,7 @@ struct train_options {
     double loss_scale;         /* f16: of the first step; 0 = LOSS_SCALE_FIRST */
     uint64_t scale_streak;     /* f16: good steps before it doubles; 0 = LOSS_SCALE_STREAK */
     bool augment;
+    uint32_t loader_threads;   /* that decode images; 0 = chosen */
     uint64_t evaluate_every;   /* steps, 0 = at the end only, with SCHEDULE_PLATEAU after each pass over the images */
     uint64_t evaluate_images;  /* spread over the test set, the same each time; 0 = all of it */
     const char *save_folder;   /* NULL = no checkpoints */
@@ -86,6 +87,10 @@ bool train_try_outputs(const struct train_options *options, struct error *err);
 /* Whether the dataset is one that the plan and the options can train on. train_run looks, too. */
 bool train_check_dataset(const struct plan *plan, const struct train_options *options, const struct dataset *dataset,
                          struct error *err);
+/* How much memory decoding the dataset's pictures takes under this plan: refused where one of them takes more than the plan
+ * has for it. decoding is what dataset_measure found. */
+bool train_check_decoding(const struct plan *plan, const struct train_options *options,
+                          const struct dataset_decoding *decoding, const struct dataset *dataset, struct error *err);
 /* Reports the run, its devices and their op tables to a sink, as the run itself will. */
 bool train_describe(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                     struct trace_sink *sink, struct error *err);

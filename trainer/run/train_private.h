@@ -77,6 +77,8 @@ uint32_t run_images_before(const struct run *run, uint32_t device);
 bool run_hear(struct run *run, struct error *err);
 /* The images of a batch from number `first` on. */
 struct input run_share(const struct run *run, const struct batch *batch, size_t first);
+/* What the loader of a run under the plan may take for decoding. */
+uint64_t run_decode_bytes(const struct plan *plan);
 /* In run->step: the dataset's mean and deviation. */
 void run_set_normalisation(struct run *run);
 /* Makes run->loader for the run's position. */

@@ -15,6 +15,7 @@ struct help_jpeg {
     bool progressive;
     unsigned variant; /* of the pattern */
     int orientation;  /* Exif's, 1 to 8: the pattern is stored so turned, and width and height are as it is seen; 0 = none */
+    int sampling;     /* the first colour has so many samples across and down for one of the others; 0 = 1 */
 };
 
 /* Where stored pixel (x, y) is seen, for a stored picture of width x height: by the standard's words, value by value. */
@@ -88,7 +89,7 @@ static inline void help_compress(const struct help_jpeg *jpeg, unsigned char **b
     library.in_color_space = jpeg->components == 1 ? JCS_GRAYSCALE : jpeg->components == 3 ? JCS_RGB : JCS_CMYK;
     jpeg_set_defaults(&library);
     if (jpeg->components == 4) library.write_Adobe_marker = TRUE;
-    library.comp_info[0].h_samp_factor = library.comp_info[0].v_samp_factor = 1;
+    library.comp_info[0].h_samp_factor = library.comp_info[0].v_samp_factor = jpeg->sampling ? jpeg->sampling : 1;
     jpeg_set_quality(&library, 95, TRUE);
     if (jpeg->progressive) jpeg_simple_progression(&library);
     jpeg_start_compress(&library, TRUE);
@@ -107,6 +108,30 @@ static inline void help_compress(const struct help_jpeg *jpeg, unsigned char **b
     free(row);
     jpeg_finish_compress(&library);
     jpeg_destroy_compress(&library);
+}
+
+/* Compresses, and decompresses by libjpeg alone: width x height x 3 of a picture of that many components. The caller frees
+ * both. */
+static inline unsigned char *help_decompress(const struct help_jpeg *jpeg, unsigned char **bytes)
+{
+    struct jpeg_decompress_struct library;
+    struct jpeg_error_mgr errors;
+    unsigned long length;
+    help_compress(jpeg, bytes, &length);
+    library.err = jpeg_std_error(&errors);
+    jpeg_create_decompress(&library);
+    jpeg_mem_src(&library, *bytes, length);
+    jpeg_read_header(&library, TRUE);
+    library.out_color_space = JCS_RGB;
+    jpeg_start_decompress(&library);
+    size_t row_bytes = 3 * (size_t)library.output_width;
+    unsigned char *pixels = malloc(row_bytes * library.output_height);
+    while (pixels && library.output_scanline < library.output_height) {
+        JSAMPROW row = pixels + row_bytes * library.output_scanline;
+        jpeg_read_scanlines(&library, &row, 1);
+    }
+    jpeg_destroy_decompress(&library);
+    return pixels;
 }
 
 static inline void help_write_bytes(const char *path, const void *bytes, size_t length)

@@ -1,4 +1,5 @@
 /* The loader and the sweep under many threads; a program of its own, so that ThreadSanitizer can watch it. */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 
 #include "data.h"
 #include "data_jpeg_help.h"
+#include "decode_memory.h"
 #include "parallel_for.h"
 
 #define IMAGE     3072
@@ -92,6 +94,39 @@ static void test_sweep(void)
     }
 }
 
+/* Large and small blocks at once: never more than the limit, and everyone gets theirs. */
+struct takers {
+    struct decode_memory *memory;
+    atomic_uint_fast64_t held;
+};
+
+static bool take_block(void *context, uint32_t thread, uint64_t index, struct error *err)
+{
+    struct takers *takers = context;
+    struct decode_block block;
+    uint64_t bytes = index % 9 == 0 ? DECODE_BLOCK * 8 : DECODE_BLOCK * (1 + index % 3) - thread;
+    if (!decode_memory_take(takers->memory, bytes, &block, err)) return false;
+    CHECK(block.size >= bytes, "%llu bytes", (unsigned long long)block.size);
+    CHECK(atomic_fetch_add(&takers->held, block.size) + block.size <= DECODE_BLOCK * 8, "more than the limit");
+    memset(block.bytes, (int)index, bytes);
+    atomic_fetch_sub(&takers->held, block.size);
+    decode_memory_give(takers->memory, &block);
+    CHECK(!block.bytes, "index %u", (unsigned)index);
+    return true;
+}
+
+static void test_decode_memory(void)
+{
+    struct error err = {0};
+    struct takers takers = {.memory = decode_memory_create(DECODE_BLOCK * 8, &err)};
+    struct decode_block block;
+    CHECK(takers.memory, "%s", err.text);
+    CHECK(parallel_for(600, 6, take_block, &takers, NULL, NULL, &err), "%s", err.text);
+    CHECK(!decode_memory_take(takers.memory, DECODE_BLOCK * 8 + 1, &block, &err), "more than there ever is");
+    CHECK(err.kind == ERROR_MEMORY, "%s", err.text);
+    decode_memory_destroy(takers.memory);
+}
+
 static void collect(void *context, const char *text)
 {
     (void)text;
@@ -136,6 +171,7 @@ int main(void)
     test_early_ends(dataset);
     dataset_close(dataset);
     test_sweep();
+    test_decode_memory();
     test_conversion(folder);
     snprintf(command, sizeof command, "rm -rf %s", folder);
     return system(command) == 0 ? 0 : 1;

@@ -96,6 +96,30 @@ Test(photos, without_test_images_another_schedule_is_named)
     cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
 }
 
+/* A plan that was made without a look at the pictures: a large progressive one takes more than it has for decoding. */
+Test(photos, what_a_plan_has_no_memory_for_is_named_before_the_run)
+{
+    help_write_jpeg(in_photos("train/bee/3.JPEG"), (struct help_jpeg){1500, 1100, 3, true, 3});
+    char command[2 * HELP_PATH];
+    snprintf(command, sizeof command,
+             "plan resnet-20 --classes 3 --batch 6 --image-size 48 --gpus cpu -o %s/plan.json", photos);
+    cr_assert_eq(cli_run(command)->code, 0);
+    const struct cli_run *run = train("train %s/plan.json --data %s --iterations 1 --schedule constant");
+    cr_assert_eq(run->code, 2, "%s%s", run->out, run->err);
+    has(run->err, "train/bee/3.JPEG takes 9.");
+    has(run->err, "plan again with --decode-memory ");
+    cr_assert_null(strstr(run->out, "step 1"));
+    const char *size = strstr(run->err, "--decode-memory ") + strlen("--decode-memory "), *unit = strchr(size, ' ');
+    cr_assert(unit);
+    snprintf(command + strlen(command), sizeof command - strlen(command), " --decode-memory %.*sMiB",
+             (int)(unit - size), size);
+    cr_assert_eq(cli_run(command)->code, 0, "%s", command);
+    run = train("train %s/plan.json --data %s --iterations 1 --schedule constant --no-evaluate");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    run = train("train resnet-20 --image-size 48 --batch 6 --data %s --iterations 1 --schedule constant --no-evaluate");
+    cr_assert_eq(run->code, 0, "what it plans itself suffices: %s%s", run->out, run->err);
+}
+
 /* As ImageNet is distributed: one picture is of another kind. */
 Test(photos, a_png_among_them_ends_the_run_with_a_checkpoint)
 {
