@@ -28,6 +28,7 @@ static const char manual[] = "NAME\n"
                              "                 [--by WHAT]\n"
                              "    fathom trace diff A.trace[@STEPS] B.trace[@STEPS] [--gate PERCENT]\n"
                              "                 [--by WHAT] [--limit N] [--json]\n"
+                             "    fathom trace info RUN.trace [--limit N] [--json]\n"
                              "    fathom trace check RUN.trace [--json]\n"
                              "    fathom trace import KINETO.json[.gz] -o RUN.trace\n"
                              "\n"
@@ -55,6 +56,9 @@ static const char manual[] = "NAME\n"
                              "             device. Noise is what the change may be by chance, from how the\n"
                              "             steps of each trace differ among themselves: of a hundred\n"
                              "             comparisons of like runs one shows more. --gate makes it a test\n"
+                             "    info     the run, the process (rank) and host that wrote the trace, its\n"
+                             "             devices, how their clocks went, and what lies in their arenas at\n"
+                             "             the fullest moment: the N largest tensors (10 if not given)\n"
                              "    check    reads every block: what is damaged, missing, cut off, dropped or\n"
                              "             lost\n"
                              "    import   makes a trace of what PyTorch's profiler exported\n"
@@ -78,21 +82,21 @@ static const char manual[] = "NAME\n"
                              "    --json          one JSON object\n"
                              "    --csv           stats: nsys's columns, and what a step takes\n"
                              "    -o FILE         write there instead of to standard output\n"
-                             "\n"
-                             "EXIT STATUS\n"
-                             "    0 done (check: the trace is whole; diff --gate: nothing is slower)\n"
-                             "    1 check: the trace is damaged or cut off; diff --gate: something is slower;\n"
-                             "      else the output could not be written\n"
-                             "    2 the command is wrong, or a file is missing, no trace, or of a newer\n"
-                             "      version\n"
-                             "\n"
-                             "EXAMPLES\n"
-                             "    fathom trace stats run.trace --by layer --limit 20\n"
-                             "    fathom trace export --chrome run.trace -o run.json\n"
-                             "    fathom trace diff before.trace after.trace --gate 5\n"
-                             "    fathom trace diff run.trace@100-200 run.trace@900-1000 --by stage\n"
-                             "    fathom trace check run.trace && echo whole\n"
-                             "    fathom trace import rank0.pt.trace.json.gz -o rank0.trace\n";
+                             "\n";
+static const char manual_end[] = "EXIT STATUS\n"
+                                 "    0 done (check: the trace is whole; diff --gate: nothing is slower)\n"
+                                 "    1 check: the trace is damaged or cut off; diff --gate: something is slower;\n"
+                                 "      else the output could not be written\n"
+                                 "    2 the command is wrong, or a file is missing, no trace, or of a newer\n"
+                                 "      version\n"
+                                 "\n"
+                                 "EXAMPLES\n"
+                                 "    fathom trace stats run.trace --by layer --limit 20\n"
+                                 "    fathom trace export --chrome run.trace -o run.json\n"
+                                 "    fathom trace diff before.trace after.trace --gate 5\n"
+                                 "    fathom trace diff run.trace@100-200 run.trace@900-1000 --by stage\n"
+                                 "    fathom trace check run.trace && echo whole\n"
+                                 "    fathom trace import rank0.pt.trace.json.gz -o rank0.trace\n";
 
 /* A trace read to its end, and its table. */
 struct table {
@@ -456,6 +460,7 @@ static const struct action actions[] = {
     {"export", 1, "export --chrome|--perfetto|--csv RUN.trace -o FILE", run_export},
     {"diff", 2, "diff A.trace B.trace", trace_run_diff},
     {"check", 1, "check RUN.trace", run_check},
+    {"info", 1, "info RUN.trace", trace_run_info},
     {"import", 1, "import KINETO.json[.gz] -o RUN.trace", run_import},
 };
 
@@ -496,11 +501,12 @@ static bool run_action(int argc, char **argv, int *code, struct error *err)
     size_t count;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 3, &count, err));
     if (count == 0)
-        return error_set(err, ERROR_INPUT, "one of stats, export, diff, check and import is wanted; --help shows more");
+        return error_set(err, ERROR_INPUT,
+                         "one of stats, export, diff, info, check and import is wanted; --help shows more");
     const struct action *action = find_action(words[0]);
     if (!action)
-        return error_set(err, ERROR_INPUT, "'%s' is none of stats, export, diff, check and import; --help shows more",
-                         words[0]);
+        return error_set(err, ERROR_INPUT,
+                         "'%s' is none of stats, export, diff, info, check and import; --help shows more", words[0]);
     if (count - 1 != action->files)
         return error_set(err, ERROR_INPUT, "%s: %zu file%s given; usage: fathom trace %s", action->name, count - 1,
                          count == 2 ? " is" : "s are", action->usage);
@@ -515,4 +521,4 @@ static int run(int argc, char **argv, struct error *err)
 }
 
 const struct command command_trace = {"trace", "tables, exports, differences and integrity of a run's trace", manual,
-                                      run};
+                                      run, manual_end};

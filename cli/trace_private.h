@@ -34,6 +34,7 @@ json_t *trace_host_json(const struct rollup *rollup);
 /* Means and most, in one line of a paragraph; nothing where no counter was read. */
 void trace_print_counters(const struct rollup *rollup);
 
+bool trace_run_info(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
 bool trace_run_diff(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
 
 #endif

@@ -23,6 +23,7 @@
 #define LEAST_PAIRS       8
 #define OP_COST_NS        200 /* guess before anything is measured: two clock reads and a report */
 #define GUESS_STEPS       3
+#define CLOCK_EVERY_NS    UINT64_C(1000000000)
 
 /* A step of device 0 that ended. */
 struct ended_step {
@@ -254,6 +255,16 @@ static void look_at_cpu(const struct session *session, struct cpu_look *last, ui
     *last = look;
 }
 
+/* Once a second, so that traces of several hosts can be laid side by side. */
+static uint64_t pair_clocks(const struct session *session, uint64_t last, uint64_t now)
+{
+    if (last > 0 && now - last < CLOCK_EVERY_NS) return last;
+    uint64_t before = clock_now_ns(), wall = clock_wall_ns(), after = clock_now_ns();
+    if (session->sink.clock_pair)
+        session->sink.clock_pair(session->sink.context, TRACE_OF_HOST, before + (after - before) / 2, wall);
+    return now;
+}
+
 /* A request stands for a while: it counts when it comes. */
 static uint64_t look_at_views(struct session *session, uint64_t before)
 {
@@ -267,7 +278,7 @@ static uint64_t look_at_views(struct session *session, uint64_t before)
 static void *sample_memory(void *context)
 {
     struct session *session = context;
-    uint64_t known_peak = 0;
+    uint64_t known_peak = 0, paired = 0;
     struct cpu_look cpu = {0};
     describe_counters(session);
     uint64_t asked = 0;
@@ -282,6 +293,7 @@ static void *sample_memory(void *context)
         report_memory(session, resident, now);
         report_counter(session, COUNTER_PROCESS_MEMORY, (double)resident, now);
         look_at_cpu(session, &cpu, now);
+        paired = pair_clocks(session, paired, now);
         known_peak = peak;
         if (stop) return NULL; /* the last look came after the run's end */
         wait_for_next(session, &stop);

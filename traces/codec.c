@@ -74,6 +74,11 @@ void trace_encode_event(struct trace_event_state *state, struct trace_out *out, 
         trace_put_varint(out, event->count);
         put_time(state, out, event->ns);
         break;
+    case TRACE_CLOCK_PAIR:
+        trace_put_varint(out, event->device);
+        put_time(state, out, event->at_ns);
+        trace_put_signed(out, (int64_t)(event->other_ns - event->at_ns));
+        break;
     case TRACE_OP:
     case TRACE_KERNEL:
     case TRACE_EVENT_TYPES: break;
@@ -146,6 +151,11 @@ bool trace_decode_event(struct trace_event_state *state, struct trace_in *in, st
         event->count = trace_get_varint(in);
         event->ns = get_time(state, in);
         break;
+    case TRACE_CLOCK_PAIR:
+        event->device = get_device(in);
+        event->at_ns = get_time(state, in);
+        event->other_ns = event->at_ns + (uint64_t)trace_get_signed(in);
+        break;
     default: in->bad = true; break;
     }
     return !in->bad;
@@ -154,9 +164,9 @@ bool trace_decode_event(struct trace_event_state *state, struct trace_in *in, st
 bool trace_event_time(const struct trace_event *event, uint64_t *first_ns, uint64_t *last_ns)
 {
     if (event->type == TRACE_METRIC) return false;
-    bool span = trace_event_is_span(event), counter = event->type == TRACE_COUNTER;
-    *first_ns = span ? event->begin_ns : counter ? event->at_ns : event->ns;
-    *last_ns = span ? event->end_ns : counter ? event->at_ns : event->ns;
+    bool span = trace_event_is_span(event), moment = trace_event_is_moment(event);
+    *first_ns = span ? event->begin_ns : moment ? event->at_ns : event->ns;
+    *last_ns = span ? event->end_ns : moment ? event->at_ns : event->ns;
     return true;
 }
 

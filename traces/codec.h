@@ -20,6 +20,7 @@ enum trace_event_type {
     TRACE_COUNTER, /* from here on in blocks of their own: older readers know none of these */
     TRACE_SPAN,
     TRACE_LOSS,
+    TRACE_CLOCK_PAIR, /* in blocks of its own again */
     TRACE_EVENT_TYPES
 };
 /* Kernels on their way to the encoder, all of one device: no event of a file. */
@@ -28,7 +29,7 @@ enum trace_event_type {
 struct trace_event {
     uint8_t type;    /* enum trace_event_type */
     uint8_t kind;    /* METRIC: enum trace_metric; MEMORY: enum trace_sample; GAP: enum trace_gap; SPAN: enum trace_host;
-                      * LOSS: enum trace_loss; COUNTER: 1 = of the host */
+                      * LOSS: enum trace_loss; COUNTER: 1 = of the host; CLOCK_PAIR: 0 = the wall's, 1 = the device's */
     uint16_t device; /* all but METRIC and MARK */
     uint32_t id;     /* OP: the op; KERNEL: the kernel; COUNTER: the counter; MARK: bytes of text; BATCH: kernels */
     union {
@@ -36,7 +37,7 @@ struct trace_event {
         uint64_t step;     /* STEP_*, METRIC */
         uint64_t bytes;    /* MEMORY */
         uint64_t count;    /* LOSS */
-        uint64_t at_ns;    /* COUNTER */
+        uint64_t at_ns;    /* COUNTER, CLOCK_PAIR */
         const char *text;  /* MARK; not NUL-terminated when decoded */
         struct trace_kernel_time *kernels; /* BATCH; owned by the event */
     };
@@ -44,6 +45,7 @@ struct trace_event {
         uint64_t end_ns; /* OP, KERNEL, GAP, SPAN */
         uint64_t ns;     /* STEP_*, MEMORY, MARK, LOST, LOSS */
         double value;    /* METRIC, COUNTER */
+        uint64_t other_ns; /* CLOCK_PAIR */
     };
 };
 
@@ -61,6 +63,11 @@ static inline bool trace_event_is_span(const struct trace_event *event)
 {
     return event->type == TRACE_OP || event->type == TRACE_KERNEL || event->type == TRACE_GAP ||
            event->type == TRACE_SPAN;
+}
+/* One moment, in at_ns. */
+static inline bool trace_event_is_moment(const struct trace_event *event)
+{
+    return event->type == TRACE_COUNTER || event->type == TRACE_CLOCK_PAIR;
 }
 /* The event's time for the block's span; false for metrics, which have none. */
 bool trace_event_time(const struct trace_event *event, uint64_t *first_ns, uint64_t *last_ns);

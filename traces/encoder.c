@@ -44,6 +44,7 @@ void encoder_finish(struct encoder *encoder)
     rollup_finish(&encoder->past);
     mem_free(encoder->events.bytes);
     mem_free(encoder->more.bytes);
+    mem_free(encoder->clocks.bytes);
 }
 
 bool encoder_expect(struct encoder_usual *usual, size_t ops)
@@ -283,6 +284,8 @@ void encoder_take(struct encoder *encoder, const struct trace_event *event)
             take_op(encoder, event);
     } else if (event->type == TRACE_BATCH) {
         take_batch(encoder, event);
+    } else if (event->type == TRACE_CLOCK_PAIR) {
+        take_event(encoder, TRACE_BLOCK_CLOCKS, &encoder->clocks, event);
     } else if (event->type >= TRACE_COUNTER) {
         if (event->type == TRACE_LOSS && event->kind == LOSS_RECORDS) encoder->dropped += event->count;
         take_event(encoder, TRACE_BLOCK_MORE, &encoder->more, event);
@@ -315,11 +318,18 @@ static bool segment_is_full(const struct encoder *encoder)
     return output->offset - output->segment_begin >= encoder->head_bytes + encoder->segment_bytes;
 }
 
+/* Of the segments that are kept at least one has the tensors. */
+static uint64_t tensors_every(const struct encoder *encoder)
+{
+    return clamp(encoder->output->most_bytes / encoder->segment_bytes / 2, 1, 16);
+}
+
 void encoder_write_head(struct encoder *encoder, struct tables *tables)
 {
     struct trace_output *output = encoder->output;
     trace_output_make_room(output, encoder->head_bytes + encoder->segment_bytes);
     if (output->sequence > 0) rollup_write_past(&encoder->past, output, encoder->past_bytes, encoder->scratch);
+    tables->tensors_wanted = output->segment % tensors_every(encoder) == 0;
     encoder_write_tables(encoder, tables);
     for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) {
         if (encoder->devices[i].ops.generation) write_op_template(encoder, i);
@@ -346,6 +356,7 @@ void encoder_flush(struct encoder *encoder, struct tables *tables)
     encoder->dropped = 0;
     write_block(encoder, TRACE_BLOCK_EVENTS, &encoder->events);
     write_block(encoder, TRACE_BLOCK_MORE, &encoder->more);
+    write_block(encoder, TRACE_BLOCK_CLOCKS, &encoder->clocks);
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
         write_block(encoder, TRACE_BLOCK_TIMES, &encoder->devices[i].block);
         write_kernel_times(encoder, &encoder->devices[i]);

@@ -46,7 +46,7 @@ struct encoder_device {
 struct encoder {
     struct trace_output *output;
     struct encoder_device devices[TRACE_MOST_DEVICES];
-    struct encoder_block events, more;
+    struct encoder_block events, more, clocks;
     struct trace_follower past; /* without a file: all but ops and kernels */
     bool past_broken;           /* out of memory: no segment can be dropped any more */
     uint64_t past_bytes;        /* what it may take of each segment */

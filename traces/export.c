@@ -282,6 +282,7 @@ static void write_event(struct chrome *chrome, const struct trace_item *item)
     case TRACE_SPAN: write_host(chrome, event); break;
     case TRACE_LOST:
     case TRACE_LOSS:
+    case TRACE_CLOCK_PAIR:
     case TRACE_EVENT_TYPES: break;
     }
 }

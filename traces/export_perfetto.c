@@ -334,6 +334,7 @@ static void write_event(struct perfetto *p, const struct trace_item *item)
     case TRACE_SPAN: write_host(p, event); break;
     case TRACE_LOST:
     case TRACE_LOSS:
+    case TRACE_CLOCK_PAIR:
     case TRACE_EVENT_TYPES: break;
     }
 }

@@ -21,6 +21,7 @@
 #define TRACE_MOST_DEVICES 64
 #define TRACE_MOST_OPS     (1u << 20) /* per device; of kernels too */
 #define TRACE_MOST_COUNTERS 256
+#define TRACE_MOST_TENSORS (1u << 20) /* per device */
 #define TRACE_TEXT_MOST    1000       /* bytes of a name or a mark; longer ones are cut */
 
 enum trace_block_type {
@@ -40,6 +41,9 @@ enum trace_block_type {
     TRACE_BLOCK_MORE,            /* as EVENTS, of the types from TRACE_COUNTER */
     TRACE_BLOCK_PAST, /* begins a segment: all that came before it, in short, for when that is dropped */
     TRACE_BLOCK_RUN_KERNELS, /* as KERNELS, of those that are the run's own */
+    TRACE_BLOCK_TENSORS, /* part of a device's tensor table */
+    TRACE_BLOCK_ORIGIN,  /* the process that writes, and its devices' hardware */
+    TRACE_BLOCK_CLOCKS,  /* as EVENTS, of TRACE_CLOCK_PAIR alone */
     TRACE_BLOCK_TYPES
 };
 

@@ -34,6 +34,7 @@ void rollup_begin(struct trace_follower *follower, size_t most_steps)
 void rollup_finish(struct trace_follower *follower)
 {
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(follower->ops[i].position);
+    for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(follower->rollup.devices[i].tensors);
     rollup_finish_kernels(follower);
     mem_free(follower->rollup.ops);
     mem_free(follower->rollup.steps);
@@ -312,6 +313,7 @@ static bool take_event(struct trace_follower *follower, const struct trace_item 
     case TRACE_COUNTER: return rollup_take_counter(follower, event, err);
     case TRACE_SPAN: take_span(&follower->rollup, event); return true;
     case TRACE_LOSS: take_loss(&follower->rollup, event); return true;
+    case TRACE_CLOCK_PAIR: rollup_take_clock_pair(&follower->rollup, event); return true;
     case TRACE_EVENT_TYPES: break;
     }
     return true;
@@ -336,6 +338,10 @@ bool rollup_take_item(struct trace_follower *follower, const struct trace_item *
         return true;
     case TRACE_ITEM_PAST: return rollup_take_past(follower, &item->past, err);
     case TRACE_ITEM_KERNEL: return rollup_take_kernel_entry(follower, &item->kernel, err);
+    case TRACE_ITEM_ORIGIN: rollup_take_origin(rollup, &item->origin); return true;
+    case TRACE_ITEM_HARDWARE: rollup_take_hardware(rollup, item->hardware.device, item->hardware.slot); return true;
+    case TRACE_ITEM_TENSOR: return rollup_take_tensor(rollup, &item->tensor, err);
+    case TRACE_ITEM_TENSORS_LIKE: rollup->devices[item->like.device].tensors_like = item->like.like + 1; return true;
     case TRACE_ITEM_COUNTER: return rollup_take_counter_entry(follower, &item->counter, err);
     case TRACE_ITEM_NONE: break;
     }

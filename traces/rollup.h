@@ -35,6 +35,20 @@ struct rollup_kernel {
     uint64_t bytes;         /* shared memory of a block; of copies and fills what they move */
 };
 
+/* What lies in a device's arena, or in its host memory, and between which ops. */
+struct rollup_tensor {
+    const char *layer, *role, *class_name; /* owned by the rollup */
+    bool host;
+    uint64_t offset, bytes;
+    uint32_t first, last; /* ops, by their ids */
+};
+
+/* Another clock beside the run's: the first and the last time that both were read. */
+struct rollup_clock {
+    uint64_t count; /* 0 = never */
+    uint64_t first_ns, first_other_ns, last_ns, last_other_ns;
+};
+
 struct rollup_counter {
     const char *name, *unit; /* owned by the rollup; NULL = no counter of this number */
     struct rollup_value host, devices[ROLLUP_MOST_DEVICES];
@@ -51,6 +65,11 @@ struct rollup_device {
     uint64_t class_bytes[16];
     uint64_t gap_ns[TRACE_GAPS];
     uint64_t host_ns[TRACE_HOSTS];        /* what the thread that drives it did */
+    char slot[32];                        /* which GPU of its host; "" = unknown */
+    struct rollup_clock clock;            /* that its times come from */
+    struct rollup_tensor *tensors;        /* see rollup_tensors */
+    size_t tensor_count, tensor_total, tensor_capacity;
+    uint32_t tensors_like;                /* the device whose they are, + 1; 0 = unknown */
     bool ops_timed;                       /* ops were reported as such; else their times are sums of their kernels' */
 };
 
@@ -70,6 +89,10 @@ struct rollup {
     uint32_t batch, device_count;
     uint64_t iterations, parameters;
     uint64_t pid;                    /* of the run's process on that host; 0 = unknown */
+    bool has_origin;                 /* what follows is known: which process of the run wrote the trace */
+    uint32_t rank, ranks, first_device, own_devices;
+    char origin_host[64];
+    struct rollup_clock wall;
     struct rollup_device devices[ROLLUP_MOST_DEVICES];
     struct rollup_op *ops;
     size_t op_count;
@@ -106,6 +129,16 @@ void trace_unfollow(struct trace_follower *follower);
 uint64_t rollup_steps_done(const struct rollup *rollup);
 /* Steps of a device whose kernels were recorded; 0 = unknown. */
 uint64_t rollup_timed_steps(const struct rollup *rollup, uint32_t device);
+/* The tensors of a device, once all of its table has come; NULL and 0 before. */
+const struct rollup_tensor *rollup_tensors(const struct rollup *rollup, uint32_t device, size_t *count);
+/* Most bytes of the arena that are taken at one op, as planned, and that op; 0 where it is unknown. Tensors may share bytes, so
+ * that their sum may be more. */
+uint64_t rollup_arena_peak(const struct rollup *rollup, uint32_t device, uint32_t *op);
+/* The largest tensors of the arena that are there at an op, largest first, at most so many; returns how many. */
+size_t rollup_tensors_at(const struct rollup *rollup, uint32_t device, uint32_t op, const struct rollup_tensor *largest[],
+                         size_t most);
+/* How much faster the other clock runs, as a fraction; 0 within a second of readings. */
+double rollup_clock_drift(const struct rollup_clock *clock);
 /* Percentile (0..1) of an op's times from its histogram, in ns; 0 for an op never timed. Off by at most 2 % when all times
  * lie within a factor of 16, 5 % within 256, 10 % within 65,536. */
 uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction);

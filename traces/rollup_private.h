@@ -88,6 +88,13 @@ struct rollup_value *rollup_counter_value(struct trace_follower *follower, uint3
 void rollup_finish_kernels(struct trace_follower *follower);
 
 
+/* ---- rollup_arena.c ---- */
+
+void rollup_take_origin(struct rollup *rollup, const struct trace_origin *origin);
+void rollup_take_hardware(struct rollup *rollup, uint32_t device, const char *slot);
+bool rollup_take_tensor(struct rollup *rollup, const struct trace_tensor_entry *entry, struct error *err);
+void rollup_take_clock_pair(struct rollup *rollup, const struct trace_event *event);
+
 /* ---- rollup_past.c ---- */
 
 bool rollup_take_past(struct trace_follower *follower, const struct trace_past *past, struct error *err);

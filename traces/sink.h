@@ -44,6 +44,23 @@ struct trace_op {           /* the op table: one per op of the plan's program; i
     uint64_t live_bytes;    /* arena bytes live while it runs, as planned */
 };
 
+/* Which part of the run this trace is of: each process of a run writes its own. */
+struct trace_origin {
+    uint32_t rank, ranks;   /* 0 of 1: the only process */
+    const char *host;
+    uint32_t first_device, devices; /* that this process drives */
+};
+
+/* The tensor table: what lies in a device's arena, and when. Ids are positions in it. A device of the same plan as another one
+ * has the same table. */
+struct trace_tensor {
+    const char *layer, *role; /* "stage2/unit17/conv2", "output.gradient" */
+    const char *class_name;   /* of memory, as in trace_device; "kept" */
+    bool host;                /* in the device's pinned host memory instead */
+    uint64_t offset, bytes;
+    uint32_t first, last;     /* ops of the op table between which it is there, inclusive */
+};
+
 #define TRACE_NO_OWNER UINT32_MAX
 #define TRACE_OF_RUN   (UINT32_MAX - 1) /* no op's, but the run's own: uploads, the step block, metrics and state */
 #define TRACE_RUN_PASS "run"            /* the pass of such work */
@@ -101,6 +118,10 @@ struct trace_sink {
     void (*run)(void *context, const struct trace_run *run);
     void (*device)(void *context, const struct trace_device *device);
     void (*op_table)(void *context, const struct trace_op *ops, size_t count);
+    void (*origin)(void *context, const struct trace_origin *origin);
+    void (*hardware)(void *context, uint32_t device, const char *slot); /* "0000:17:00.0": which GPU of the host it is */
+    /* The whole table; where `like` is another device, that one's, which was told before: tensors NULL. */
+    void (*tensor_table)(void *context, uint32_t device, uint32_t like, const struct trace_tensor *tensors, size_t count);
     void (*step_begin)(void *context, uint32_t device, uint64_t step, uint64_t ns);
     void (*step_end)(void *context, uint32_t device, uint64_t step, uint64_t ns);
     /* Whether the run should time this step's ops itself; NULL = yes. May be asked of any step, again, and by any thread. */
@@ -128,6 +149,8 @@ struct trace_sink {
     void (*counter_table)(void *context, const struct trace_counter *counters, size_t count);
     /* What was read; what cannot be read is not reported. Device TRACE_OF_HOST: of the whole host or process. */
     void (*counter)(void *context, uint32_t device, uint32_t counter, double value, uint64_t ns);
+    /* A clock read at the same moment as clock_now_ns(): of the device that its times come from; TRACE_OF_HOST: the wall's. */
+    void (*clock_pair)(void *context, uint32_t device, uint64_t ns, uint64_t other_ns);
     /* What the host did, of the thread that drives that device. */
     void (*span)(void *context, uint32_t device, enum trace_host what, uint64_t begin_ns, uint64_t end_ns);
     /* What a profiler knows it missed; LOSS_RECORDS is added to what the trace dropped, in each block's header. */

@@ -20,6 +20,31 @@ static void pass_op_table(void *context, const struct trace_op *ops, size_t coun
     if (next->op_table) next->op_table(next->context, ops, count);
 }
 
+static void pass_origin(void *context, const struct trace_origin *origin)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->origin) next->origin(next->context, origin);
+}
+
+static void pass_hardware(void *context, uint32_t device, const char *slot)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->hardware) next->hardware(next->context, device, slot);
+}
+
+static void pass_tensor_table(void *context, uint32_t device, uint32_t like, const struct trace_tensor *tensors,
+                              size_t count)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->tensor_table) next->tensor_table(next->context, device, like, tensors, count);
+}
+
+static void pass_clock_pair(void *context, uint32_t device, uint64_t ns, uint64_t other_ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->clock_pair) next->clock_pair(next->context, device, ns, other_ns);
+}
+
 static void pass_step_begin(void *context, uint32_t device, uint64_t step, uint64_t ns)
 {
     const struct trace_sink *next = next_of(context);
@@ -128,7 +153,7 @@ static void pass_lost(void *context, uint32_t device, enum trace_loss what, uint
     if (next->lost) next->lost(next->context, device, what, count, ns);
 }
 
-#define FORWARDED 21
+#define FORWARDED 25
 _Static_assert(sizeof(struct trace_sink) == (1 + FORWARDED) * sizeof(void *), "a call of the sink is not passed on");
 
 struct trace_sink sink_forward_to(struct sink_forward *forward)
@@ -137,6 +162,10 @@ struct trace_sink sink_forward_to(struct sink_forward *forward)
                                .run = pass_run,
                                .device = pass_device,
                                .op_table = pass_op_table,
+                               .origin = pass_origin,
+                               .hardware = pass_hardware,
+                               .tensor_table = pass_tensor_table,
+                               .clock_pair = pass_clock_pair,
                                .step_begin = pass_step_begin,
                                .step_end = pass_step_end,
                                .wants_ops = pass_wants_ops,

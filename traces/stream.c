@@ -28,6 +28,9 @@ struct trace_stream {
     struct trace_op_state op_state;
     struct trace_template template; /* of the block */
     uint32_t device_stream;         /* of a block of kernels */
+    uint32_t tensors_like, tensor_count,
+        tensor_first; /* of a block of tensors: the device, or its own number; all; the last one's op */
+    uint64_t tensor_unit;
     struct stream_template templates[TRACE_MOST_DEVICES], kernel_templates[TRACE_MOST_DEVICES];
     char **names;
     size_t name_count, name_capacity;
@@ -204,6 +207,18 @@ static void begin_events(struct trace_stream *stream)
     if (in->at < in->end) stream->event_state = (struct trace_event_state){trace_get_varint(in), 0};
 }
 
+static void begin_tensors(struct trace_stream *stream)
+{
+    struct trace_in *in = &stream->in;
+    stream->device = get_device(in);
+    stream->tensors_like = get_u32(in) - 1;
+    stream->number = get_u32(in);
+    stream->tensor_count = get_u32(in);
+    stream->tensor_unit = trace_get_varint(in);
+    stream->tensor_first = 0;
+    if (stream->tensors_like >= TRACE_MOST_DEVICES || stream->tensor_count > TRACE_MOST_TENSORS) in->bad = true;
+}
+
 static void begin_past(struct trace_stream *stream)
 {
     trace_get_varint(&stream->in); /* where it begins: the reader's business */
@@ -231,10 +246,13 @@ static bool begin_block(struct trace_stream *stream, struct error *err)
     case TRACE_BLOCK_KERNEL_TIMES: begin_times(stream, stream->kernel_templates); return true;
     case TRACE_BLOCK_EVENTS:
     case TRACE_BLOCK_MORE:
+    case TRACE_BLOCK_CLOCKS:
     case TRACE_BLOCK_DIGEST: begin_events(stream); return true;
     case TRACE_BLOCK_PAST: begin_past(stream); return true;
+    case TRACE_BLOCK_ORIGIN:
     case TRACE_BLOCK_COUNTERS:
     case TRACE_BLOCK_RUN: stream->number = 0; return true;
+    case TRACE_BLOCK_TENSORS: begin_tensors(stream); return true;
     case TRACE_BLOCK_KERNELS:
     case TRACE_BLOCK_RUN_KERNELS:
     case TRACE_BLOCK_OPS:
@@ -385,6 +403,63 @@ static void take_device(struct trace_stream *stream, struct trace_item *item)
     in->at = in->end;
 }
 
+/* The process, then the hardware of its devices: items of one block. */
+static void take_origin_item(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    if (in->at == in->end) return;
+    if (stream->number++ == 0) {
+        item->origin.rank = get_u32(in);
+        item->origin.ranks = get_u32(in);
+        item->origin.host = get_copy(in, stream->text[0]);
+        item->origin.first_device = get_u32(in);
+        item->origin.devices = get_u32(in);
+        if (!in->bad) item->type = TRACE_ITEM_ORIGIN;
+        return;
+    }
+    item->hardware.device = get_device(in);
+    item->hardware.slot = get_copy(in, stream->text[0]);
+    if (!in->bad) item->type = TRACE_ITEM_HARDWARE;
+}
+
+static void take_like(struct trace_stream *stream, struct trace_item *item)
+{
+    item->like.device = stream->device;
+    item->like.like = stream->tensors_like;
+    item->type = TRACE_ITEM_TENSORS_LIKE;
+    stream->block.type = 0;
+}
+
+static void take_tensor(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    if (in->bad) return;
+    if (stream->tensors_like != stream->device) {
+        take_like(stream, item);
+        return;
+    }
+    if (in->at >= in->end) return;
+    struct trace_tensor *tensor = &item->tensor.tensor;
+    uint64_t layer = trace_get_varint(in), role = trace_get_varint(in), class = trace_get_varint(in);
+    *tensor = (struct trace_tensor){.layer = name_of(stream, layer),
+                                    .role = name_of(stream, role),
+                                    .class_name = name_of(stream, class >> 1),
+                                    .host = class & 1};
+    tensor->offset = trace_get_varint(in) * stream->tensor_unit;
+    tensor->bytes = trace_get_varint(in);
+    int64_t first = stream->tensor_first + trace_get_signed(in);
+    uint64_t length = trace_get_varint(in);
+    if (first < 0 || first >= TRACE_MOST_OPS || length >= TRACE_MOST_OPS || stream->number >= stream->tensor_count)
+        in->bad = true;
+    if (in->bad) return;
+    tensor->first = stream->tensor_first = (uint32_t)first;
+    tensor->last = (uint32_t)((uint64_t)first + length);
+    item->tensor.device = stream->device;
+    item->tensor.id = stream->number++;
+    item->tensor.total = stream->tensor_count;
+    item->type = TRACE_ITEM_TENSOR;
+}
+
 /* Leaves the item's type alone when the block holds no more. */
 static void take_item(struct trace_stream *stream, struct trace_item *item)
 {
@@ -396,11 +471,14 @@ static void take_item(struct trace_stream *stream, struct trace_item *item)
     case TRACE_BLOCK_COUNTERS: take_counter(stream, item); break;
     case TRACE_BLOCK_EVENTS:
     case TRACE_BLOCK_MORE:
+    case TRACE_BLOCK_CLOCKS:
     case TRACE_BLOCK_DIGEST: take_event(stream, item); break;
     case TRACE_BLOCK_OPS: take_op(stream, item); break;
     case TRACE_BLOCK_PAST: take_past(stream, item); break;
     case TRACE_BLOCK_RUN: take_run_item(stream, item); break;
     case TRACE_BLOCK_DEVICE: take_device(stream, item); break;
+    case TRACE_BLOCK_ORIGIN: take_origin_item(stream, item); break;
+    case TRACE_BLOCK_TENSORS: take_tensor(stream, item); break;
     case TRACE_BLOCK_END:
         item->type = TRACE_ITEM_END;
         stream->block.type = 0;

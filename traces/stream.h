@@ -21,7 +21,17 @@ enum trace_item_type {
     TRACE_ITEM_END,
     TRACE_ITEM_KERNEL, /* an entry of the kernel table */
     TRACE_ITEM_COUNTER, /* an entry of the counter table */
-    TRACE_ITEM_PAST     /* what is missing in the file before, in short; only where something is */
+    TRACE_ITEM_PAST,    /* what is missing in the file before, in short; only where something is */
+    TRACE_ITEM_ORIGIN,
+    TRACE_ITEM_HARDWARE,
+    TRACE_ITEM_TENSOR,
+    TRACE_ITEM_TENSORS_LIKE /* a device whose tensors are those of another one */
+};
+
+/* An entry of a device's tensor table, which has `total` of them. */
+struct trace_tensor_entry {
+    uint32_t device, id, total;
+    struct trace_tensor tensor; /* names stay valid until trace_stream_close */
 };
 
 struct trace_item {
@@ -36,6 +46,15 @@ struct trace_item {
         struct trace_op op;         /* names stay valid until trace_stream_close, also of what follows */
         struct trace_kernel kernel;
         struct trace_counter counter;
+        struct trace_origin origin; /* host valid until the next call */
+        struct {
+            uint32_t device;
+            const char *slot; /* valid until the next call */
+        } hardware;
+        struct trace_tensor_entry tensor;
+        struct {
+            uint32_t device, like;
+        } like;
         struct trace_past past; /* steps are numbered from 1; text valid until the next call */
         struct {
             uint64_t clock_ns, wall_ns;

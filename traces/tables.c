@@ -181,6 +181,7 @@ void tables_finish(struct tables *tables)
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
         mem_free(tables->devices[i].ops);
         mem_free(tables->devices[i].kernels);
+        mem_free(tables->devices[i].tensors);
     }
     for (size_t i = 0; i < tables->name_count; i++) mem_free(tables->names[i]);
     mem_free(tables->names);
@@ -317,6 +318,9 @@ void tables_write(struct tables *tables, struct trace_output *output, uint8_t *b
         write_kernels(device, i, output, buffer);
     }
     write_counters(tables, output, buffer);
+    tables_write_origin(tables, output, buffer);
+    if (tables->tensors_wanted) tables_write_tensors(tables, output, buffer);
+    tables->tensors_wanted = false;
 }
 
 void tables_write_kernels(struct tables *tables, struct trace_output *output, uint8_t *buffer)

@@ -26,6 +26,13 @@ struct tables_kernel {
     uint64_t bytes;
 };
 
+struct tables_tensor {
+    uint32_t layer, role, class_name; /* names */
+    uint32_t first, last;
+    bool host;
+    uint64_t offset, bytes;
+};
+
 struct tables_counter {
     uint32_t name, unit; /* both 0 = none of this number */
 };
@@ -42,6 +49,10 @@ struct tables_device {
     struct tables_kernel *kernels;
     size_t kernel_count, kernel_capacity;
     size_t changed_begin, changed_end; /* kernels not yet written */
+    struct tables_tensor *tensors;
+    size_t tensor_count;
+    uint32_t tensors_like; /* the device whose tensors these are, + 1; 0 = none are known */
+    uint32_t slot;         /* a name, "" = unknown */
 };
 
 struct tables {
@@ -50,6 +61,10 @@ struct tables {
     uint32_t batch, device_count;
     uint64_t iterations, parameters, pid;
     struct trace_part part;
+    bool has_origin;
+    struct trace_origin origin; /* its host is a name: */
+    uint32_t origin_host;
+    bool tensors_wanted; /* the next time that all is written, the tensors too */
     struct tables_device devices[TRACE_MOST_DEVICES];
     struct tables_counter counters[TRACE_MOST_COUNTERS];
     size_t counter_count;
@@ -68,8 +83,15 @@ bool tables_set_device(struct tables *tables, const struct trace_device *device)
 bool tables_set_ops(struct tables *tables, const struct trace_op *ops, size_t count);
 bool tables_set_kernels(struct tables *tables, const struct trace_kernel *kernels, size_t count);
 bool tables_set_counters(struct tables *tables, const struct trace_counter *counters, size_t count);
+bool tables_set_origin(struct tables *tables, const struct trace_origin *origin);
+bool tables_set_hardware(struct tables *tables, uint32_t device, const char *slot);
+bool tables_set_tensors(struct tables *tables, uint32_t device, uint32_t like, const struct trace_tensor *tensors,
+                        size_t count);
 void tables_finish(struct tables *tables);
 
+/* What tables_write writes after names and devices: tables_late.c. */
+void tables_write_origin(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
+void tables_write_tensors(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
 /* Writes all of it as blocks; names from the first. `buffer` holds TRACE_BLOCK_MOST bytes. */
 void tables_write(struct tables *tables, struct trace_output *output, uint8_t *buffer);
 /* Only the kernels, the names that are new, and the counters: a run finds its kernels one by one. */

@@ -50,7 +50,7 @@ static struct trace_event on_file_clock(const struct trace_event *event, uint64_
     if (trace_event_is_span(event)) {
         shifted.begin_ns += shift_ns;
         shifted.end_ns += shift_ns;
-    } else if (event->type == TRACE_COUNTER) {
+    } else if (trace_event_is_moment(event)) {
         shifted.at_ns += shift_ns;
     } else if (event->type != TRACE_METRIC && event->type != TRACE_BATCH /* shifted when it was copied */) {
         shifted.ns += shift_ns;
@@ -147,6 +147,16 @@ static void take_counter(void *context, uint32_t device, uint32_t counter, doubl
                                           .id = counter,
                                           .at_ns = ns,
                                           .value = value});
+}
+
+static void take_clock_pair(void *context, uint32_t device, uint64_t ns, uint64_t other_ns)
+{
+    bool host = device == TRACE_OF_HOST;
+    put(context, &(struct trace_event){.type = TRACE_CLOCK_PAIR,
+                                       .kind = !host,
+                                       .device = host ? 0 : clip_device(device),
+                                       .at_ns = ns,
+                                       .other_ns = other_ns});
 }
 
 static void take_span(void *context, uint32_t device, enum trace_host what, uint64_t begin_ns, uint64_t end_ns)
@@ -271,6 +281,28 @@ static void take_counter_table(void *context, const struct trace_counter *counte
     end_change(writer, tables_set_counters(&writer->tables, counters, count), KERNELS_CHANGED);
 }
 
+static void take_origin(void *context, const struct trace_origin *origin)
+{
+    struct trace_writer *writer = context;
+    pthread_mutex_lock(&writer->tables_lock);
+    end_change(writer, tables_set_origin(&writer->tables, origin), CHANGED);
+}
+
+static void take_hardware(void *context, uint32_t device, const char *slot)
+{
+    struct trace_writer *writer = context;
+    pthread_mutex_lock(&writer->tables_lock);
+    end_change(writer, tables_set_hardware(&writer->tables, device, slot), CHANGED);
+}
+
+static void take_tensor_table(void *context, uint32_t device, uint32_t like, const struct trace_tensor *tensors,
+                              size_t count)
+{
+    struct trace_writer *writer = context;
+    pthread_mutex_lock(&writer->tables_lock);
+    end_change(writer, tables_set_tensors(&writer->tables, device, like, tensors, count), CHANGED);
+}
+
 /* ---- The writer's thread ---- */
 
 static void encode(void *context, const struct trace_event *event)
@@ -374,6 +406,10 @@ static struct trace_writer *create(const struct trace_writer_options *options)
                                        .mark = take_mark,
                                        .kernel_table = take_kernel_table,
                                        .kernels = take_kernels,
+                                       .origin = take_origin,
+                                       .hardware = take_hardware,
+                                       .tensor_table = take_tensor_table,
+                                       .clock_pair = take_clock_pair,
                                        .counter_table = take_counter_table,
                                        .counter = take_counter,
                                        .span = take_span,

@@ -192,6 +192,33 @@ static void write_memory_title(const struct rollup *rollup, uint32_t index, char
              device->name[0] ? " " : "", device->name);
 }
 
+#define MOST_TENSORS 64
+
+/* What fills the arena at the fullest op: half of the room, the rest is the curve's. Returns the row after it. */
+static uint32_t draw_tensors(const struct rollup *rollup, uint32_t device, struct canvas *canvas, struct rect area,
+                             uint32_t row)
+{
+    const struct rollup_tensor *largest[MOST_TENSORS];
+    uint32_t op, room = area.rows > row + 2 ? (area.rows - row - 2) / 2 : 0;
+    uint64_t peak = rollup_arena_peak(rollup, device, &op);
+    if (room > MOST_TENSORS) room = MOST_TENSORS;
+    size_t count = room >= 3 && peak ? rollup_tensors_at(rollup, device, op, largest, room - 1) : 0;
+    if (count == 0) return row;
+    canvas_text_cut(canvas, area, ++row, 0, area.columns, false, INK_DIM, "largest at the fullest op");
+    for (size_t i = 0; i < count; i++) {
+        const struct rollup_tensor *t = largest[i];
+        char text[3][UNITS_TEXT];
+        struct canvas_item items[] = {
+            {.rank = 0, .ink = INK_PLAIN}, {.rank = 0, .ink = INK_PLAIN}, {.rank = 1, .ink = INK_DIM}};
+        snprintf(items[0].text, CANVAS_ITEM, "%9s", units_format_bytes(t->bytes, text[0]));
+        snprintf(items[1].text, CANVAS_ITEM, "%.50s.%.40s", t->layer, t->role);
+        snprintf(items[2].text, CANVAS_ITEM, "%s, ops %u to %u, at %s", t->class_name, t->first, t->last,
+                 units_format_bytes(t->offset, text[1]));
+        canvas_items(canvas, area, ++row, 0, area.columns, 2, items, 3);
+    }
+    return row + 1;
+}
+
 static void draw_memory(const struct rollup *rollup, uint32_t index, struct canvas *canvas, struct rect area)
 {
     const struct rollup_device *device = &rollup->devices[index];
@@ -207,6 +234,7 @@ static void draw_memory(const struct rollup *rollup, uint32_t index, struct canv
     }
     draw_class_bar(classes, count, device->planned_bytes, canvas, area, row++);
     row = draw_classes(classes, count, canvas, area, row);
+    row = draw_tensors(rollup, index, canvas, area, row);
     if (area.rows > row + 2)
         draw_live_curve(rollup, index, canvas,
                         (struct rect){area.row + row + 1, area.column, area.rows - row - 1, area.columns});

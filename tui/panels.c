@@ -214,7 +214,7 @@ static void add_parts(struct line *line, const struct rollup_parts *parts)
 static void add_cost(struct line *line, const struct rollup *rollup)
 {
     double cost = last_metric(rollup, METRIC_PROFILER_COST);
-    if (isfinite(cost)) add_item(line, 3, NULL, INK_PLAIN, "tracing costs %.2f %%", 100 * cost);
+    if (isfinite(cost)) add_item(line, 6, NULL, INK_PLAIN, "cost %.2f %%", 100 * cost);
 }
 
 static void add_integrity(struct line *line, const struct rollup *rollup)

@@ -10,7 +10,8 @@
 #define CUPTI_CALLS(CALL)                                                                                              \
     CALL(GetVersion) CALL(GetResultString) CALL(Subscribe) CALL(Unsubscribe) CALL(EnableCallback) CALL(Finalize)       \
     CALL(ActivityRegisterTimestampCallback) CALL(ActivityRegisterCallbacks) CALL(ActivityEnable) CALL(ActivityDisable) \
-    CALL(ActivityFlushAll) CALL(ActivityGetNextRecord) CALL(ActivityGetNumDroppedRecords) CALL(GetGraphNodeId)
+    CALL(ActivityFlushAll) CALL(ActivityGetNextRecord) CALL(ActivityGetNumDroppedRecords) CALL(GetGraphNodeId)     \
+    CALL(GetTimestamp)
 
 #define CUPTI_CALLS_FIELD(name) __typeof__(&cupti##name) name;
 struct cupti_calls {

@@ -14,6 +14,7 @@
 #include "sink_forward.h"
 #include "thread.h"
 
+#define CLOCK_EVERY_NS  UINT64_C(1000000000)
 #define READ_EVERY_NS   50000000ull         /* what is complete is on its way to disk within twice that */
 #define FORGET_AFTER_NS (2 * 1000000000ull) /* a record may come as much later than its graph was destroyed */
 #define SILENT_STEPS    64                  /* timed steps after which there should have been a record */
@@ -165,18 +166,31 @@ static void read_buffer(struct cupti_profiler *p, const struct full_buffer *full
     atomic_store(&p->seen, cupti_reader_counts(p->reader).records);
 }
 
+/* The clock of the records, which is the run's as long as CUPTI asks it: a difference tells that it does not. */
+static uint64_t pair_clocks(struct cupti_profiler *p, uint64_t last, uint64_t now)
+{
+    uint64_t stamp = 0;
+    if (!p->sink.clock_pair || (last > 0 && now - last < CLOCK_EVERY_NS)) return last;
+    uint64_t before = clock_now_ns();
+    bool ok = p->calls.GetTimestamp(&stamp) == CUPTI_SUCCESS && stamp > 0;
+    uint64_t middle = before + (clock_now_ns() - before) / 2;
+    if (ok) p->sink.clock_pair(p->sink.context, 0, middle, stamp);
+    return now;
+}
+
 /* Flushing hands over what is complete, on this thread; nothing of ours is locked meanwhile. */
 static void *read_records(void *context)
 {
     struct cupti_profiler *p = context;
     struct full_buffer full;
-    uint64_t flushed = clock_now_ns();
+    uint64_t flushed = clock_now_ns(), paired = 0;
     while (!atomic_load(&p->stop)) {
         bool found = cupti_buffers_take(p->buffers, READ_EVERY_NS, &full);
         if (found) read_buffer(p, &full);
         if (clock_now_ns() - flushed < READ_EVERY_NS) continue;
         p->calls.ActivityFlushAll(0);
         flushed = clock_now_ns();
+        paired = pair_clocks(p, paired, flushed);
         if (flushed > FORGET_AFTER_NS) owners_forget(p->owners, flushed - FORGET_AFTER_NS);
     }
     return NULL;

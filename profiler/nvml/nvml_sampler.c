@@ -162,6 +162,8 @@ bool nvml_sampler_open(struct trace_sink *sink, const char *const bus_ids[], siz
     s->every_ns = every_ns ? every_ns : NVML_EVERY_NS;
     thread_cond_init(&s->wake);
     pthread_mutex_init(&s->lock, NULL);
+    for (size_t i = 0; i < count; i++)
+        if (sink->hardware && bus_ids[i]) sink->hardware(sink->context, (uint32_t)i, bus_ids[i]);
     if (!nvml_load(&s->calls) || !find_gpus(s, bus_ids, count)) {
         destroy(s);
         return true;

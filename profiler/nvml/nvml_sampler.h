@@ -14,7 +14,7 @@
 
 struct nvml_sampler;
 
-/* GPU i of the run has the bus id bus_ids[i] ("0000:17:00.0"); they are copied, the sink is borrowed until
+/* GPU i of the run has the bus id bus_ids[i] ("0000:17:00.0"), which the sink is told; they are copied, the sink is borrowed until
  * nvml_sampler_close. *sampler is NULL where there is no NVML or it knows none of them, which is no failure. every_ns:
  * 0 = NVML_EVERY_NS. ERROR_MEMORY; ERROR_FAILED when no thread can be had. */
 bool nvml_sampler_open(struct trace_sink *sink, const char *const bus_ids[], size_t count, uint64_t every_ns,

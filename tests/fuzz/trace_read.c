@@ -51,6 +51,14 @@ static void follow(const char *path, FILE *out)
     do {
         if (!trace_follow_more(follower, 7, &read, &err)) abort();
     } while (read > 0);
+    for (uint32_t device = 0; device < ROLLUP_MOST_DEVICES; device++) {
+        const struct rollup *rollup = trace_follow_rollup(follower);
+        const struct rollup_tensor *largest[5];
+        uint32_t op;
+        rollup_arena_peak(rollup, device, &op);
+        rollup_tensors_at(rollup, device, op, largest, 5);
+        rollup_clock_drift(&rollup->devices[device].clock);
+    }
     if (!summary_make(trace_follow_rollup(follower), SUMMARY_OP, SUMMARY_MEDIAN, &summary, &err)) abort();
     trace_export_csv(&summary, NULL, out);
     summary_finish(&summary);

@@ -158,6 +158,12 @@ CUptiResult EXPORTED CUPTIAPI cuptiGetVersion(uint32_t *version)
     return CUPTI_SUCCESS;
 }
 
+CUptiResult EXPORTED CUPTIAPI cuptiGetTimestamp(uint64_t *timestamp)
+{
+    *timestamp = cupti_now();
+    return CUPTI_SUCCESS;
+}
+
 CUptiResult EXPORTED CUPTIAPI cuptiGetResultString(CUptiResult result, const char **text)
 {
     *text = result == CUPTI_ERROR_NOT_INITIALIZED ? "CUPTI_ERROR_NOT_INITIALIZED" : "CUPTI_ERROR_UNKNOWN";

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "clock.h"
 #include "execute.h"
 #include "mem.h"
@@ -27,10 +29,76 @@ static void describe_device(const struct plan *plan, uint32_t number, struct tra
     if (sink->memory) sink->memory(sink->context, number, SAMPLE_ARENA, arena, clock_now_ns());
 }
 
-bool executor_describe(const struct plan *plan, uint32_t device, struct trace_sink *sink, struct error *err)
+/* What a tensor is called in its layer: what follows the layer's path in its name. */
+static const char *find_role(const char *path, const char *name)
+{
+    size_t length = strlen(path);
+    return strncmp(name, path, length) == 0 && name[length] == '.' ? name + length + 1 : name;
+}
+
+/* Workspaces are of the op that wants them. */
+static struct trace_tensor describe_tensor(const struct graph *graph, const struct plan_program *program, size_t i,
+                                           const uint32_t *users, char name[TENSOR_NAME])
+{
+    const struct plan_tensor *t = &program->tensors[i];
+    uint32_t layer = t->origin != NO_TENSOR ? graph->tensors[t->origin].layer : graph->ops[users[i]].layer;
+    const char *path = graph->layers[layer].path, *role = "workspace";
+    if (t->origin != NO_TENSOR) role = find_role(path, graph_tensor_name(graph, t->origin, name));
+    return (struct trace_tensor){.layer = path,
+                                 .role = role,
+                                 .class_name = memory_class_name(t->class),
+                                 .host = t->host,
+                                 .offset = t->offset,
+                                 .bytes = t->bytes,
+                                 .first = t->first,
+                                 .last = t->last};
+}
+
+/* Of each workspace the graph op that it is for. */
+static uint32_t *find_users(const struct plan_program *program)
+{
+    uint32_t *users = mem_zalloc(MEM_TRACE, program->tensor_count, sizeof *users);
+    for (size_t i = 0; users && i < program->op_count; i++)
+        if (program->ops[i].workspace != NO_TENSOR) users[program->ops[i].workspace] = program->ops[i].op;
+    return users;
+}
+
+static uint32_t find_like(const struct plan *plan, uint32_t device, uint32_t first)
+{
+    uint32_t like = first;
+    while (plan->devices[like].variant != plan->devices[device].variant) like++;
+    return like;
+}
+
+/* Devices of a variant have the same tensors: the first one that this process drives tells them. */
+static bool describe_tensors(const struct plan *plan, uint32_t device, uint32_t like, struct trace_sink *sink,
+                             struct error *err)
+{
+    const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
+    const struct plan_program *program = &variant->train;
+    if (like != device) {
+        sink->tensor_table(sink->context, device, like, NULL, 0);
+        return true;
+    }
+    struct trace_tensor *tensors = mem_alloc(MEM_TRACE, program->tensor_count, sizeof *tensors);
+    char(*names)[TENSOR_NAME] = mem_alloc(MEM_TRACE, program->tensor_count, sizeof *names);
+    uint32_t *users = find_users(program);
+    bool ok = tensors && names && users;
+    for (size_t i = 0; ok && i < program->tensor_count; i++)
+        tensors[i] = describe_tensor(variant->graph, program, i, users, names[i]);
+    if (ok) sink->tensor_table(sink->context, device, like, tensors, program->tensor_count);
+    mem_free(tensors);
+    mem_free(names);
+    mem_free(users);
+    return ok || error_memory(err, program->tensor_count * sizeof *tensors, "the trace's table of tensors");
+}
+
+bool executor_describe(const struct plan *plan, uint32_t device, uint32_t first, struct trace_sink *sink,
+                       struct error *err)
 {
     if (!sink) return true;
     describe_device(plan, device, sink);
+    if (sink->tensor_table) TRY(describe_tensors(plan, device, find_like(plan, device, first), sink, err));
     if (!sink->op_table) return true;
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
     const struct graph *graph = variant->graph;

@@ -95,7 +95,8 @@ bool executor_has_loss_scale(const struct executor *executor);
 bool executor_loss_scale_in(struct executor *executor, const struct loss_scale *scale, struct error *err);
 bool executor_loss_scale_out(struct executor *executor, struct loss_scale *scale, struct error *err);
 
-/* Reports a plan's device and its op table to the sink. */
-bool executor_describe(const struct plan *plan, uint32_t device, struct trace_sink *sink, struct error *err);
+/* Reports a plan's device, its tensors and its op table to the sink, as one of those from device `first` on, which are reported in
+ * order. */
+bool executor_describe(const struct plan *plan, uint32_t device, uint32_t first, struct trace_sink *sink, struct error *err);
 
 #endif

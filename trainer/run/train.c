@@ -99,8 +99,20 @@ bool train_describe(const struct plan *plan, const struct backend *backend, cons
                     struct trace_sink *sink, struct error *err)
 {
     report_run(plan, backend, options, sink);
-    for (uint32_t i = 0; i < plan->device_count; i++) TRY(executor_describe(plan, i, sink, err));
+    for (uint32_t i = 0; i < plan->device_count; i++) TRY(executor_describe(plan, i, 0, sink, err));
     return true;
+}
+
+/* Which process of the run this one is, and which devices it drives. */
+static void report_origin(const struct run *run)
+{
+    struct ranks_place place = ranks_place(run->options->ranks);
+    struct trace_origin origin = {.rank = place.rank,
+                                  .ranks = place.size,
+                                  .host = place.host,
+                                  .first_device = run->first_device,
+                                  .devices = run->device_count};
+    if (run->sink && run->sink->origin) run->sink->origin(run->sink->context, &origin);
 }
 
 static void report_mark(const struct run *run, const char *text)
@@ -400,12 +412,13 @@ static bool begin_run(struct run *run, struct error *err)
     run->most_in_flight = choose_in_flight(run);
     TRY(train_try_outputs(o, err));
     report_run(run->plan, run->backend, o, run->sink);
+    report_origin(run);
     TRY(create_tables(run, err));
     TRY(create_devices(run, err));
     TRY(o->resume_folder ? run_resume(run, err) : run_initialise(run, err));
     TRY(log_open(o->log_path, run->done, &run->log, err));
     for (uint32_t i = 0; i < run->device_count; i++)
-        TRY(executor_describe(run->plan, run->first_device + i, run->sink, err));
+        TRY(executor_describe(run->plan, run->first_device + i, run->first_device, run->sink, err));
     if (o->resume_folder) report_resumed(run);
     return run_open_loader(run, err);
 }

@@ -7,7 +7,7 @@ import pathlib
 import sys
 import tempfile
 
-from standin_run import train
+from standin_run import environment, train
 
 from commands import expect, finish, run
 
@@ -49,14 +49,34 @@ def check_dashboard(trace, top):
     expect('taken by the process' in memory and 'process ' not in memory.split('host')[0], memory)
 
 
+def check_info(trace):
+    told = json.loads(run('trace', 'info', trace, '--json', '--limit', 1000).stdout)
+    plan = json.loads((trace.parent / 'plan.json').read_text())
+    (device,), tensors = told['devices'], plan['variants'][0]['train']['tensors']
+    expect(told['origin'] == {'rank': 0, 'ranks': 1, 'host': told['origin']['host'], 'first_device': 0, 'devices': 1}, told['origin'])
+    expect(told['step'] == STEPS and told['ended'] and told['wall']['readings'] >= 1, told)
+    expect(device['clock'] and abs(device['clock']['ahead_ns']) < 1e6, device['clock'])
+    expect(device['slot'], 'the GPU that it was')
+    arena = device['arena']
+    expect(arena and arena['tensors'] == len(tensors), f"{arena and arena['tensors']} tensors of {len(tensors)}")
+    expect(0 < arena['peak_bytes'] <= device['arena_bytes'], arena['peak_bytes'])
+    expect(all(t['offset'] + t['bytes'] <= device['arena_bytes'] and t['first'] <= arena['peak_op'] <= t['last'] for t in arena['at_peak']), 'at the peak')
+    words = run('trace', 'info', trace).stdout
+    expect('rank 0 of 1' in words and 'at most' in words and arena['at_peak'][0]['layer'] in words, words)
+
+
 with tempfile.TemporaryDirectory() as made:
     made = pathlib.Path(made)
     run('data', 'synth', made / 'data', '--train', 80, '--test', 20)
     made_trace = made / 'run.trace'
-    done = train(made, 'resnet-8', 'seed=3,memory=8GiB', '--batch', 8, '--micro-batches', MICRO, '--gpus', 'auto', '--iterations', STEPS,
+    planned = run('plan', 'resnet-8', '--batch', 8, '--micro-batches', MICRO, '--gpus', 'auto', '-o', made / 'plan.json',
+                  env=environment(made, 'seed=3,memory=8GiB'))
+    expect(planned.returncode == 0, planned.stderr[-300:])
+    done = train(made, made / 'plan.json', 'seed=3,memory=8GiB', '--iterations', STEPS,
                  '--trace', made_trace, '--time-every', 1)
     expect(done.returncode == 0, done.stderr[-300:])
     state = json.loads(run('top', made_trace, '--batch', 'json').stdout)
     check_owners(made_trace, state['kernels'])
     check_dashboard(made_trace, state)
+    check_info(made_trace)
 sys.exit(finish('things that a trace says of kernels were so'))
