@@ -24,6 +24,7 @@ struct launch {
     struct local_board *board;
     int sockets[LOCAL_MOST_RANKS][LOCAL_MOST_RANKS]; /* [a][b]: a's end of its socket to b */
     pid_t pids[LOCAL_MOST_RANKS];                    /* 0 = none, or ended */
+    bool stopped[LOCAL_MOST_RANKS];                  /* by SIGSTOP or a terminal */
     uint32_t running;
     int code;
     uint64_t failed_ns; /* when the first failed; 0 = none has */
@@ -151,13 +152,29 @@ static void kill_rest(struct launch *l)
     l->killed = true;
 }
 
-static void look(struct launch *l, struct error *err)
+static void look_at(struct launch *l, uint32_t rank, struct error *err)
 {
     int status;
-    for (uint32_t i = 0; i < l->options->ranks; i++)
-        if (l->pids[i] > 0 && waitpid(l->pids[i], &status, WNOHANG) == l->pids[i]) see_end(l, i, status, err);
+    if (l->pids[rank] <= 0 || waitpid(l->pids[rank], &status, WNOHANG | WUNTRACED | WCONTINUED) != l->pids[rank])
+        return;
+    l->stopped[rank] = WIFSTOPPED(status);
+    if (!WIFSTOPPED(status) && !WIFCONTINUED(status)) see_end(l, rank, status, err);
+}
+
+/* Those that are stopped would never end. */
+static bool only_stopped_left(const struct launch *l)
+{
+    uint32_t stopped = 0;
+    for (uint32_t i = 0; i < l->options->ranks; i++) stopped += l->pids[i] > 0 && l->stopped[i];
+    return stopped == l->running;
+}
+
+static void look(struct launch *l, struct error *err)
+{
+    for (uint32_t i = 0; i < l->options->ranks; i++) look_at(l, i, err);
     if (l->options->stop && *l->options->stop) atomic_store(&l->board->stop, *l->options->stop);
-    if (l->failed_ns && !l->killed && clock_now_ns() - l->failed_ns > l->options->end_ns) kill_rest(l);
+    bool late = clock_now_ns() - l->failed_ns > l->options->end_ns;
+    if (l->failed_ns && !l->killed && (late || only_stopped_left(l))) kill_rest(l);
 }
 
 int launch_run(const struct launch_options *options, struct error *err)

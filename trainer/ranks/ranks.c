@@ -157,6 +157,16 @@ uint32_t ranks_of_device(const struct ranks *ranks, uint32_t device)
     return rank;
 }
 
+char *ranks_name_device(const struct ranks *ranks, uint32_t device, char out[RANKS_DEVICE_NAME])
+{
+    int used = snprintf(out, RANKS_DEVICE_NAME, "device %u", device);
+    uint32_t rank = ranks_of_device(ranks, device);
+    if (ranks)
+        snprintf(out + used, RANKS_DEVICE_NAME - (size_t)used, " of rank %u on host %s", rank,
+                 ranks->places[rank].host);
+    return out;
+}
+
 /* ---- Collectives ---- */
 
 static bool say_peer(struct ranks *ranks, const struct ranks_wait *wait, enum ranks_outcome outcome, struct error *err)

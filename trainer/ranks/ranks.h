@@ -81,6 +81,9 @@ bool ranks_agree(struct ranks *ranks, const char *what, uint64_t number, struct 
 bool ranks_pass(struct ranks *ranks, uint32_t from, uint32_t to, void *bytes, uint64_t count, struct error *err);
 /* The devices of one rank, of those that ranks_take_devices divided. */
 void ranks_devices_of(const struct ranks *ranks, uint32_t rank, uint32_t *first, uint32_t *count);
+/* "device 3", and in a run of several processes "device 3 of rank 1 on host node2", into out. Returns out. */
+#define RANKS_DEVICE_NAME 128
+char *ranks_name_device(const struct ranks *ranks, uint32_t device, char out[RANKS_DEVICE_NAME]);
 /* The rank that drives a device, of those that ranks_take_devices divided. */
 uint32_t ranks_of_device(const struct ranks *ranks, uint32_t device);
 /* All the messages at once; each `out` meets an `in` of as many bytes, in order for each pair of ranks. None is to itself. */

@@ -133,8 +133,12 @@ static bool sum_metrics(struct run *run, struct error *err)
     run->status.train_error = 1 - hits / images;
     run->diverged = !isfinite(run->status.loss);
     if (!run->diverged) return true;
-    return error_set(err, ERROR_FAILED, "the loss is %f: training diverged; a smaller --learning-rate than %g may help",
-                     run->status.loss, run->status.learning_rate);
+    char device[RANKS_DEVICE_NAME];
+    return error_set(err, ERROR_FAILED,
+                     "the loss is %f%s%s: training diverged; a smaller --learning-rate than %g may help",
+                     run->status.loss, run->plan->device_count > 1 ? " on " : "",
+                     run->plan->device_count > 1 ? ranks_name_device(run->ranks, run->good_device, device) : "",
+                     run->status.learning_rate);
 }
 
 static bool collect_step(struct run *run, struct error *err)

@@ -1,0 +1,194 @@
+"""A rank that is killed, stopped, short of memory, meets a NaN or has another plan: every rank ends in time, the first cause is
+named once, the last checkpoint is whole, and the exit code is 1. With `--random N` (after the program and the module) so many
+faults at random moments and places in place of the handful that the suite looks at."""
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from ranks_kit import ENV, FATHOM, MPIRUN, Folder, command, expect, finish, make_plan, mpirun, train
+
+TIMEOUT = 1.5  # that ranks wait for each other
+SPARE = 6      # seconds beyond it: comparing causes, killing what hangs, ending
+ENDLESS = ['--iterations', 10**6, '--no-evaluate', '--schedule', 'constant', '--save-every', 2, '--timeout', TIMEOUT]
+
+
+class Run:
+    """A run under way, with its ranks' processes."""
+
+    def __init__(self, folder, launcher, plan, *more, name='fault'):
+        self.folder, self.save, self.log = folder, folder / name, folder / f'{name}.log'
+        self.by_mpirun = bool(launcher)
+        words = command(launcher, plan, '--data', folder / 'data', '--save', self.save, '--log', self.log, *more)
+        self.errors = open(folder / f'{name}.err', 'w+')
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.errors, env=ENV)
+
+    def wait_for_steps(self, count):
+        end = time.monotonic() + 60
+        while time.monotonic() < end and self.process.poll() is None:
+            if self.log.exists() and self.log.read_text().count('\n') >= count:
+                return
+            time.sleep(0.01)
+        self.errors.seek(0)
+        raise SystemExit(f'the run did not come to step {count}: {self.errors.read()}')
+
+    def ranks(self):
+        """Process ids in the order of ranks."""
+        pid = self.process.pid
+        found = [int(word) for word in pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+        if not self.by_mpirun:
+            return sorted(found)
+        ranked = {}
+        for child in found:
+            for word in pathlib.Path(f'/proc/{child}/environ').read_bytes().split(b'\0'):
+                if word.startswith(b'OMPI_COMM_WORLD_RANK='):
+                    ranked[int(word.split(b'=')[1])] = child
+        return [ranked[rank] for rank in sorted(ranked)]
+
+    def end(self, seconds):
+        """Exit code, what it said, and how long it took; ranks that are left are ended, and told."""
+        begin, ranks = time.monotonic(), self.seen
+        try:
+            code = self.process.wait(timeout=seconds + 30)
+        except subprocess.TimeoutExpired:
+            code = None
+            self.process.kill()
+        took = time.monotonic() - begin
+        time.sleep(0.1)
+        left = [pid for pid in ranks if is_running(pid)]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        self.errors.seek(0)
+        return code, self.errors.read(), took, left
+
+    def hit(self, rank, number):
+        self.seen = self.ranks()
+        os.kill(self.seen[rank], number)
+
+
+def is_running(pid):
+    try:
+        return pathlib.Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+def sentences(text):
+    return [line for line in text.splitlines() if line.startswith('fathom train: ')]
+
+
+def check_checkpoint(run, plan, what):
+    """The last one can be gone on from."""
+    steps = sorted(run.save.glob('step-*.ckpt'))
+    expect(steps, f'{what}: there is no checkpoint')
+    if not steps:
+        return
+    step = int(steps[-1].stem.split('-')[1])
+    done = train([], plan, '--data', run.folder / 'data', '--resume', run.save, '--iterations', step + 1, '--no-evaluate', '--schedule',
+                 'constant')
+    expect(done.returncode == 0, f'{what}: the checkpoint is not whole: {done.stderr}')
+
+
+def check_fault(folder, plan, launcher, more, size, rank, number, steps, name='fault'):
+    what = f'{"mpirun" if launcher else "processes"}, rank {rank} of {size}, {signal.Signals(number).name}, after step {steps}'
+    run = Run(folder, launcher, plan, *ENDLESS, *more, name=name)
+    run.wait_for_steps(steps)
+    run.hit(rank, number)
+    limit = TIMEOUT + SPARE
+    code, said, took, left = run.end(limit)
+    expect(took < limit, f'{what}: took {took:.1f} s')
+    expect(not left, f'{what}: processes are left')
+    told = sentences(said)
+    # Of a rank that was killed mpirun tells itself, before the others are late.
+    by_launcher = launcher and number != signal.SIGSTOP and f'process rank {rank}' in said and f'signal {int(number)}' in said
+    expect(code == 1 or by_launcher, f'{what}: exit code {code}')
+    expect(by_launcher or len(told) == 1, f'{what}: {len(told)} causes are told: {said}')
+    expect(by_launcher or f'rank {rank} of {size}' in told[0], f'{what}: the rank is not named: {said}')
+    check_checkpoint(run, plan, what)
+
+
+def check_restart(folder, plan):
+    """A rank is killed, and the run goes on from its checkpoint to the same weights."""
+    words = ['--no-evaluate', '--schedule', 'constant', '--save-every', 2, '--iterations', 30]
+    run = Run(folder, [], plan, *words, '--processes', '--restarts', 1, name='again')
+    run.wait_for_steps(5)
+    run.hit(1, signal.SIGKILL)
+    code, said, _, _ = run.end(60)
+    expect(code == 0 and 'begins again from its last checkpoint' in said and 'SIGKILL' in said, f'a restart: {code}, {said}')
+    train([], plan, '--data', folder / 'data', '--save', folder / 'unbroken', *words)
+    file = f'step-{30:012}.ckpt'
+    expect((folder / 'again' / file).read_bytes() == (folder / 'unbroken' / file).read_bytes(), 'a restart: other weights')
+
+
+def check_stopped(folder, plan):
+    """A request to end reaches all ranks, which end after the same step with a checkpoint."""
+    run = Run(folder, [], plan, *ENDLESS, '--processes', name='asked')
+    run.wait_for_steps(3)
+    run.seen = run.ranks()
+    run.process.send_signal(signal.SIGTERM)
+    code, said, _, left = run.end(10)
+    expect(code == 0 and not left and not sentences(said), f'a request to end: exit code {code}, {said}')
+    check_checkpoint(run, plan, 'a request to end')
+
+
+def check_told_once(folder, launcher, more, words, *parts, code=1):
+    done = train(launcher, *words, '--data', folder / 'data', '--no-evaluate', '--timeout', TIMEOUT, *more)
+    told = sentences(done.stderr)
+    expect(done.returncode == code and len(told) == 1 and all(part in told[0] for part in parts),
+           f'{words}: exit code {done.returncode}, wanted {code} and {parts}: {done.stderr}')
+
+
+def check_diverged(folder, plan):
+    check_told_once(folder, [], ['--processes'], [plan, '--learning-rate', 1000, '--iterations', 50, '--schedule', 'constant'],
+                    'the loss is', 'of rank', 'diverged')
+
+
+def different(first, second):
+    """mpirun with another program for the second rank."""
+    words = ['--data', *first[1], '--iterations', '3', '--no-evaluate', '--timeout', str(TIMEOUT)]
+    line = [*mpirun(1), FATHOM, 'train', first[0], *words, ':', '-n', '1', *second, *words]
+    return subprocess.run(list(map(str, line)), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=ENV)
+
+
+def check_differences(folder, plan):
+    other = make_plan(folder, 'other.json', 'resnet-8', '--batch', 16, '--gpus', '2xcpu')
+    done = different((plan, [folder / 'data']), [FATHOM, 'train', other])
+    told = sentences(done.stderr)
+    expect(done.returncode == 2 and len(told) == 1 and 'the plan of rank 1' in told[0], f'another plan: {done.returncode}, {done.stderr}')
+    large = make_plan(folder, 'large.json', 'resnet-20', '--batch', 2048, '--gpus', '2xcpu')
+    done = different((large, [folder / 'data']), ['sh', '-c', 'ulimit -v 600000; exec "$0" "$@"', FATHOM, 'train', large])
+    told = sentences(done.stderr)
+    expect(done.returncode == 1 and len(told) == 1 and 'rank 1 of 2' in told[0] and 'memory' in told[0],
+           f'too little memory: {done.returncode}, {done.stderr}')
+
+
+def check_random(folder, plan, count):
+    seed = int(os.environ.get('SEED', time.time()))
+    print(f'seed {seed}')
+    draw = random.Random(seed)
+    for i in range(count):
+        ways = [([], ['--processes'])] + ([(mpirun(4), [])] if MPIRUN else [])
+        launcher, more = draw.choice(ways)
+        number = draw.choice([signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+        check_fault(folder, plan, launcher, more, 4, draw.randrange(4), number, draw.randrange(2, 40), name=f'fault{i}')
+
+
+with Folder() as place:
+    four = make_plan(place, 'four.json', 'resnet-8', '--batch', 8, '--gpus', '4xcpu')
+    if '--random' in sys.argv:
+        check_random(place, four, int(sys.argv[sys.argv.index('--random') + 1]))
+    else:
+        two = make_plan(place, 'two.json', 'resnet-8', '--batch', 8, '--gpus', '2xcpu')
+        check_fault(place, two, [], ['--processes'], 2, 1, signal.SIGKILL, 3, name='killed')
+        check_fault(place, two, [], ['--processes'], 2, 0, signal.SIGSTOP, 3, name='stopped')
+        check_restart(place, two)
+        check_stopped(place, two)
+        check_diverged(place, two)
+        if MPIRUN:
+            check_fault(place, two, mpirun(2), [], 2, 1, signal.SIGSTOP, 3, name='mpi-stopped')
+            check_differences(place, two)
+print('' if MPIRUN else 'skipped with mpirun: it is not here, or fathom-mpi.so was not built')
+raise SystemExit(finish('things about faults of ranks are as they should be'))
