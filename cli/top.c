@@ -18,6 +18,7 @@
 #include "rollup.h"
 #include "screen.h"
 #include "top_batch.h"
+#include "top_ranks.h"
 #include "top_record.h"
 #include "watch.h"
 
@@ -26,6 +27,7 @@ static const char manual[] = "NAME\n"
                              "\n"
                              "SYNOPSIS\n"
                              "    fathom top [RUN.trace] [--once | --batch json|csv | --replay] [OPTIONS]\n"
+                             "    fathom top RUN.trace RUN.rank1.trace ... [--once | --batch json]\n"
                              "\n"
                              "DESCRIPTION\n"
                              "    Follows the trace that `fathom train --trace RUN.trace` writes: ops with\n"
@@ -35,6 +37,10 @@ static const char manual[] = "NAME\n"
                              "    view. The run is never touched, but for one key: r has it record its next 64\n"
                              "    steps op by op, which the header tells while it does. Without RUN.trace it\n"
                              "    takes the newest *.trace here and in runs/. Press ? for the keys.\n"
+                             "\n"
+                             "    Several traces are the ranks of one run (`fathom top run*.trace`): how far\n"
+                             "    apart they end a step, how long each is in sums over ranks, and who is\n"
+                             "    waited for there. q leaves.\n"
                              "\n"
                              "OPTIONS\n"
                              "    --once             print one screen as text and leave\n"
@@ -70,11 +76,12 @@ static const char manual[] = "NAME\n"
                              "    fathom top run.trace --batch csv > ops.csv\n";
 
 struct top_options {
-    const char *path, *batch, *view, *size, *filter, *by;
+    const char *path, *paths[TOP_MOST_RANKS], *batch, *view, *size, *filter, *by;
     bool once, replay, until_end, ascii;
     double speed;
     uint64_t interval_ms;
     uint32_t rows, columns;
+    size_t path_count;
 };
 
 /* The newest *.trace of the usual places, into path. */
@@ -163,13 +170,33 @@ static bool parse_options(int argc, char **argv, struct top_options *options, st
         {"size", 0, OPTION_TEXT, &options->size, 0, 0},
         {"ascii", 0, OPTION_FLAG, &options->ascii, 0, 0},
     };
-    size_t words;
-    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], &options->path, 1, &words, err));
+    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], options->paths, TOP_MOST_RANKS,
+                      &options->path_count, err));
+    options->path = options->paths[0];
     if (options->batch && strcmp(options->batch, "json") != 0 && strcmp(options->batch, "csv") != 0)
         return error_set(err, ERROR_INPUT, "--batch: '%s' is not a format; it is json or csv", options->batch);
     if (options->once + (options->batch != NULL) + options->replay > 1)
         return error_set(err, ERROR_INPUT, "--once, --batch and --replay exclude each other");
+    bool csv = options->batch && strcmp(options->batch, "csv") == 0;
+    if (options->path_count > 1 &&
+        (csv || options->replay || options->until_end || options->view || options->filter || options->by))
+        return error_set(err, ERROR_INPUT,
+                         "several traces are shown together, as ranks of a run; of the options --once, --batch json, "
+                         "--interval, --size and --ascii go with that");
     return parse_size(options, err);
+}
+
+static bool show_ranks(const struct top_options *options, struct error *err)
+{
+    const struct top_ranks_options ranks = {.paths = options->paths,
+                                            .count = options->path_count,
+                                            .once = options->once,
+                                            .json = options->batch != NULL,
+                                            .ascii = options->ascii,
+                                            .rows = options->rows,
+                                            .columns = options->columns,
+                                            .interval_ms = (uint32_t)options->interval_ms};
+    return top_ranks_show(&ranks, err);
 }
 
 static bool print_once(struct dashboard *dashboard, const struct rollup *rollup, const struct top_options *options,
@@ -321,6 +348,7 @@ static int run(int argc, char **argv, struct error *err)
     struct top_options options;
     char newest[512];
     if (!parse_options(argc, argv, &options, err)) return 2;
+    if (options.path_count > 1) return show_ranks(&options, err) ? 0 : 1;
     if (!options.path) {
         if (!find_newest(newest, sizeof newest, err)) return 2;
         options.path = newest;

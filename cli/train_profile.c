@@ -86,11 +86,8 @@ static bool run_on_gpu(struct trace_sink *sink, bool (*train)(void *, struct tra
 static bool run_watched(const struct train_command *c, struct trace_sink *sink,
                         bool (*train)(void *, struct trace_sink *, struct error *), void *context, struct error *err)
 {
-    const char *bus_ids[HOST_MOST_GPUS];
     struct nvml_sampler *sampler;
-    size_t count = c->looked ? c->gpus.count : 0;
-    for (size_t i = 0; i < count; i++) bus_ids[i] = c->gpus.gpus[i].bus_id;
-    TRY(nvml_sampler_open(sink, bus_ids, count, 0, &sampler, err));
+    TRY(nvml_sampler_open(sink, c->near, c->looked ? c->part.count : 0, 0, &sampler, err));
     bool ok = run_on_gpu(sink, train, context, err);
     nvml_sampler_close(sampler);
     return ok;

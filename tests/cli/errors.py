@@ -69,6 +69,7 @@ def check_plan(folder):
     refused([*small, '--no-graph'], '--no-graph', 'cpu', 'GPUs')
     for seconds in ('0', '-1', 'soon'):
         refused([*small, '--timeout', seconds], '--timeout', seconds)
+    refused(['top', 'a.trace', 'b.trace', '--replay'], 'several traces', '--once')
     refused([*small, '--restarts', 2], '--restarts', '--processes')
     refused([*small, '--restarts', 2, '--processes'], '--restarts', '--save')
     refused(small, 'mpirun', 'fathom-mpi.so', env={**os.environ, 'OMPI_COMM_WORLD_SIZE': '2', 'FATHOM_MPI': ''})

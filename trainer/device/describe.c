@@ -6,7 +6,7 @@
 #include "occupancy.h"
 
 /* What is to stay free is not counted: used bytes are compared with these. The arena was taken whole. */
-static void describe_device(const struct plan *plan, uint32_t number, struct trace_sink *sink)
+static void describe_device(const struct plan *plan, uint32_t number, uint32_t member, struct trace_sink *sink)
 {
     const struct plan_device *device = &plan->devices[number];
     const char *names[MEMORY_CLASSES];
@@ -16,7 +16,7 @@ static void describe_device(const struct plan *plan, uint32_t number, struct tra
         bytes[i] = device->classes[i];
     }
     uint64_t arena = plan->variants[device->variant].arena_bytes;
-    struct trace_device report = {.device = number,
+    struct trace_device report = {.device = member,
                                   .name = device->spec.name,
                                   .memory_bytes = device->spec.memory_bytes,
                                   .planned_bytes = device->peak_bytes,
@@ -26,7 +26,7 @@ static void describe_device(const struct plan *plan, uint32_t number, struct tra
                                   .class_bytes = bytes,
                                   .classes = MEMORY_CLASSES};
     if (sink->device) sink->device(sink->context, &report);
-    if (sink->memory) sink->memory(sink->context, number, SAMPLE_ARENA, arena, clock_now_ns());
+    if (sink->memory) sink->memory(sink->context, member, SAMPLE_ARENA, arena, clock_now_ns());
 }
 
 /* What a tensor is called in its layer: what follows the layer's path in its name. */
@@ -71,13 +71,14 @@ static uint32_t find_like(const struct plan *plan, uint32_t device, uint32_t fir
 }
 
 /* Devices of a variant have the same tensors: the first one that this process drives tells them. */
-static bool describe_tensors(const struct plan *plan, uint32_t device, uint32_t like, struct trace_sink *sink,
+static bool describe_tensors(const struct plan *plan, uint32_t device, uint32_t first, struct trace_sink *sink,
                              struct error *err)
 {
+    uint32_t like = find_like(plan, device, first);
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
     const struct plan_program *program = &variant->train;
     if (like != device) {
-        sink->tensor_table(sink->context, device, like, NULL, 0);
+        sink->tensor_table(sink->context, device - first, like - first, NULL, 0);
         return true;
     }
     struct trace_tensor *tensors = mem_alloc(MEM_TRACE, program->tensor_count, sizeof *tensors);
@@ -86,7 +87,7 @@ static bool describe_tensors(const struct plan *plan, uint32_t device, uint32_t 
     bool ok = tensors && names && users;
     for (size_t i = 0; ok && i < program->tensor_count; i++)
         tensors[i] = describe_tensor(variant->graph, program, i, users, names[i]);
-    if (ok) sink->tensor_table(sink->context, device, like, tensors, program->tensor_count);
+    if (ok) sink->tensor_table(sink->context, device - first, like - first, tensors, program->tensor_count);
     mem_free(tensors);
     mem_free(names);
     mem_free(users);
@@ -97,8 +98,9 @@ bool executor_describe(const struct plan *plan, uint32_t device, uint32_t first,
                        struct error *err)
 {
     if (!sink) return true;
-    describe_device(plan, device, sink);
-    if (sink->tensor_table) TRY(describe_tensors(plan, device, find_like(plan, device, first), sink, err));
+    uint32_t member = device - first;
+    describe_device(plan, device, member, sink);
+    if (sink->tensor_table) TRY(describe_tensors(plan, device, first, sink, err));
     if (!sink->op_table) return true;
     const struct plan_variant *variant = &plan->variants[plan->devices[device].variant];
     const struct graph *graph = variant->graph;
@@ -112,7 +114,7 @@ bool executor_describe(const struct plan *plan, uint32_t device, uint32_t first,
         const struct op *graph_op = &graph->ops[op->op];
         bool copies = plan_op_copies(op);
         ops[i] = (struct trace_op){.id = i,
-                                   .device = device,
+                                   .device = member,
                                    .layer = graph->layers[graph_op->layer].path,
                                    .kind = copies ? "copy" : op_kind_name(graph_op->kind),
                                    .pass = op_pass_name(op->pass),

@@ -381,7 +381,7 @@ static void report_begin(const struct executor *ex)
 {
     const struct trace_sink *sink = ex->options.sink;
     if (sink && sink->step_begin)
-        sink->step_begin(sink->context, ex->options.device, slot_of(ex, ex->collected)->step.number, clock_now_ns());
+        sink->step_begin(sink->context, ex->options.member, slot_of(ex, ex->collected)->step.number, clock_now_ns());
 }
 
 static bool times_ops(const struct executor *ex, uint64_t step)
@@ -434,7 +434,7 @@ static bool look_at_memory(struct executor *ex, struct error *err)
     ex->memory_ns = ns;
     if (now.outside_bytes >= ex->memory.outside_bytes) ex->memory = now;
     if (sink && sink->memory && now.outside == DEVICE_OUTSIDE_KNOWN)
-        sink->memory(sink->context, ex->options.device, SAMPLE_DEVICE, now.arena_bytes + now.outside_bytes, ns);
+        sink->memory(sink->context, ex->options.member, SAMPLE_DEVICE, now.arena_bytes + now.outside_bytes, ns);
     return true;
 }
 
@@ -460,7 +460,7 @@ bool executor_collect(struct executor *ex, struct metrics *metrics, struct error
     TRY(settle(ex, came && look_at_memory(ex, &ex->first), err));
     if (metrics) *metrics = read_metrics(slot);
     if (metrics && executor_has_loss_scale(ex)) metrics->loss_scale = *slot->loss_scale;
-    if (sink && sink->step_end) sink->step_end(sink->context, ex->options.device, slot->step.number, clock_now_ns());
+    if (sink && sink->step_end) sink->step_end(sink->context, ex->options.member, slot->step.number, clock_now_ns());
     if (++ex->collected < ex->submitted) report_begin(ex);
     return true;
 }

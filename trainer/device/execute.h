@@ -14,6 +14,7 @@ struct executor;
 struct executor_options {
     const struct plan *plan; /* borrowed until executor_destroy, as the others */
     uint32_t device;         /* of the plan: its rank in the group */
+    uint32_t member;         /* of the devices that this process drives, from 0: its number in the trace */
     uint32_t ordinal;        /* of the device among those that the backend sees in this process */
     const struct backend *backend;
     struct group *group;     /* the device's membership; NULL with one device; joined here */
@@ -96,7 +97,7 @@ bool executor_loss_scale_in(struct executor *executor, const struct loss_scale *
 bool executor_loss_scale_out(struct executor *executor, struct loss_scale *scale, struct error *err);
 
 /* Reports a plan's device, its tensors and its op table to the sink, as one of those from device `first` on, which are reported in
- * order. */
+ * order: that one is number 0 there. */
 bool executor_describe(const struct plan *plan, uint32_t device, uint32_t first, struct trace_sink *sink, struct error *err);
 
 #endif

@@ -31,13 +31,13 @@ bool executor_wait(struct executor *ex, struct event *event, uint64_t number, st
 static void report_launch(const struct executor *ex, uint32_t id, const char *pass)
 {
     const struct trace_sink *sink = ex->options.sink;
-    if (sink && sink->launch_begin) sink->launch_begin(sink->context, ex->options.device, id, pass);
+    if (sink && sink->launch_begin) sink->launch_begin(sink->context, ex->options.member, id, pass);
 }
 
 static void report_launched(const struct executor *ex)
 {
     const struct trace_sink *sink = ex->options.sink;
-    if (sink && sink->launch_end) sink->launch_end(sink->context, ex->options.device);
+    if (sink && sink->launch_end) sink->launch_end(sink->context, ex->options.member);
 }
 
 void executor_own_begin(const struct executor *ex, const char *pass) { report_launch(ex, TRACE_OF_RUN, pass); }
@@ -94,7 +94,7 @@ static bool launch_op(struct executor *ex, const struct part *part, size_t i, bo
     uint64_t begin = host ? clock_now_ns() : 0;
     TRY(launch_prepared(ex, part->bound, i, err));
     const struct trace_sink *sink = ex->options.sink;
-    if (host) sink->op(sink->context, ex->options.device, (uint32_t)i, begin, clock_now_ns());
+    if (host) sink->op(sink->context, ex->options.member, (uint32_t)i, begin, clock_now_ns());
     if (events) TRY(backend->event_record(op->end, stream, err));
     TRY(fill_dead(ex, part->bound, i, err));
     return !op->done || backend->event_record(op->done, stream, err);
@@ -134,7 +134,7 @@ static bool report_events(struct executor *ex, const struct part *part, uint64_t
         uint64_t begin, end;
         TRY(ex->backend->event_elapsed_ns(ex->origin, part->bound->ops[i].begin, &begin, err));
         TRY(ex->backend->event_elapsed_ns(ex->origin, part->bound->ops[i].end, &end, err));
-        sink->op(sink->context, ex->options.device, (uint32_t)i, origin_ns + begin, origin_ns + end);
+        sink->op(sink->context, ex->options.member, (uint32_t)i, origin_ns + begin, origin_ns + end);
     }
     return true;
 }

@@ -54,14 +54,12 @@ void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_n
 {
     if (!run->sink || !run->sink->gap) return;
     uint64_t end = clock_now_ns();
-    for (uint32_t i = 0; i < run->device_count; i++)
-        run->sink->gap(run->sink->context, run->first_device + i, kind, begin_ns, end);
+    for (uint32_t i = 0; i < run->device_count; i++) run->sink->gap(run->sink->context, i, kind, begin_ns, end);
 }
 
 void run_report_host(const struct run *run, uint32_t rank, enum trace_host what, uint64_t begin_ns)
 {
-    if (run->sink && run->sink->span)
-        run->sink->span(run->sink->context, run->first_device + rank, what, begin_ns, clock_now_ns());
+    if (run->sink && run->sink->span) run->sink->span(run->sink->context, rank, what, begin_ns, clock_now_ns());
 }
 
 void run_report_host_of_all(const struct run *run, enum trace_host what, uint64_t begin_ns)
@@ -77,7 +75,7 @@ void run_report_metric(const struct run *run, enum trace_metric metric, double v
 }
 
 static void report_run(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                       struct trace_sink *sink)
+                       const struct train_part *part, struct trace_sink *sink)
 {
     char host[256] = "";
     if (!sink || !sink->run) return;
@@ -90,7 +88,7 @@ static void report_run(const struct plan *plan, const struct backend *backend, c
                                .batch = plan->batch,
                                .iterations = options->iterations,
                                .parameters = plan->variants[0].graph->parameter_elements,
-                               .devices = (uint32_t)plan->device_count,
+                               .devices = part->count,
                                .pid = (uint64_t)getpid()};
     sink->run(sink->context, &report);
 }
@@ -98,8 +96,9 @@ static void report_run(const struct plan *plan, const struct backend *backend, c
 bool train_describe(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                     struct trace_sink *sink, struct error *err)
 {
-    report_run(plan, backend, options, sink);
-    for (uint32_t i = 0; i < plan->device_count; i++) TRY(executor_describe(plan, i, 0, sink, err));
+    struct train_part part = train_part(plan, options->ranks);
+    report_run(plan, backend, options, &part, sink);
+    for (uint32_t i = 0; i < part.count; i++) TRY(executor_describe(plan, part.first + i, part.first, sink, err));
     return true;
 }
 
@@ -253,6 +252,7 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
     struct train_part part = train_part(run->plan, run->ranks);
     struct executor_options options = {.plan = run->plan,
                                        .device = device,
+                                       .member = rank,
                                        .ordinal = run->options->first_ordinal + rank,
                                        .backend = run->backend,
                                        .group = run->groups ? run->groups[rank] : NULL,
@@ -411,7 +411,7 @@ static bool begin_run(struct run *run, struct error *err)
     run->evaluate_every = choose_evaluate_every(run);
     run->most_in_flight = choose_in_flight(run);
     TRY(train_try_outputs(o, err));
-    report_run(run->plan, run->backend, o, run->sink);
+    report_run(run->plan, run->backend, o, &part, run->sink);
     report_origin(run);
     TRY(create_tables(run, err));
     TRY(create_devices(run, err));

@@ -1,6 +1,7 @@
 """However many processes a run has, its losses, evaluations and weights are bitwise those of one process with as many virtual
 devices; a run goes on with another number of them; each rank has a trace."""
 import filecmp
+import json
 
 from ranks_kit import MPIRUN, Folder, expect, finish, make_plan, mpirun, rates_apart, run, train
 
@@ -41,15 +42,30 @@ def check_resumed(folder, plan):
     check_same(folder, 'parts', 'whole')
 
 
+def check_top(*traces):
+    """Both ranks in one view, in their order, however their files are named."""
+    done = run('top', *traces, '--batch', 'json')
+    told = json.loads(done.stdout) if done.returncode == 0 else {}
+    ranks = told.get('ranks', [])
+    expect([rank['rank'] for rank in ranks] == [0, 1] and told['compared_steps'] == 2, f'top --batch json: {done.stdout} {done.stderr}')
+    expect(all(rank['ended'] and rank['devices'] == 1 and rank['step_seconds'] > 0 for rank in ranks), f'top --batch json: {ranks}')
+    expect(told and told['waited_for'] in (0, 1) and min(rank['waits_seconds'] for rank in ranks) == 0, f'top --batch json: {told}')
+    page = run('top', *traces, '--once', '--size', '10x110').stdout
+    expect('2 ranks  step 2 of 2' in page and 'is waited for' in page, page)
+    done = run('top', traces[0], traces[0], '--once')
+    expect(done.returncode == 2 and 'two ranks of one run' in done.stderr, f'one trace twice: {done.returncode}, {done.stderr}')
+
+
 def check_model(folder):
     """A model is planned once, and every rank has that plan; every rank has a trace."""
     words = ['resnet-8', '--batch', 8, '--gpus', '2xcpu', '--iterations', 2, '--no-evaluate', '--data', folder / 'data',
-             '--trace', folder / 'run.trace']
+             '--trace', folder / 'run.trace', '--time-every', 1]
     launchers = [([], ['--processes'])] + ([(mpirun(2), [])] if MPIRUN else [])
     for launcher, more in launchers:
         done = train(launcher, *words, *more)
         expect(done.returncode == 0 and 'step 2/2' in done.stdout, f'{launcher}: {done.stdout} {done.stderr}')
         expect(done.stdout.count('images done') == 1, f'more than one rank speaks: {done.stdout}')
+        check_top(folder / 'run.rank1.trace', folder / 'run.trace')
         for name in ('run.trace', 'run.rank1.trace'):
             checked = run('trace', 'check', folder / name)
             expect(checked.returncode == 0, f'{name}: {checked.stderr}')

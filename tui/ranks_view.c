@@ -1,0 +1,201 @@
+#include "ranks_view.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "units.h"
+
+/* ---- What the traces say ---- */
+
+/* A step that has ended, by its number; NULL = it is not there. */
+static const struct rollup_step *find_step(const struct rollup *rollup, uint64_t number)
+{
+    size_t low = 0, high = rollup->step_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (rollup->steps[middle].step < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool there = low < rollup->step_count && rollup->steps[low].step == number && rollup->steps[low].end_ns > 0;
+    return there ? &rollup->steps[low] : NULL;
+}
+
+static uint64_t wall_end(const struct rollup *rollup, const struct rollup_step *step)
+{
+    return step->end_ns + rollup->wall_offset_ns;
+}
+
+/* Adds a step that all have ended; false when some have not. */
+static bool add_step(struct ranks_view *view, const struct rollup *const rollups[], uint64_t number)
+{
+    uint64_t first = UINT64_MAX, last = 0;
+    for (size_t i = 0; i < view->count; i++) {
+        const struct rollup_step *step = find_step(rollups[i], number);
+        if (!step || step->begin_ns == 0) return false;
+        uint64_t end = wall_end(rollups[i], step);
+        if (end < first) first = end;
+        if (end > last) last = end;
+    }
+    for (size_t i = 0; i < view->count; i++) {
+        const struct rollup_step *step = find_step(rollups[i], number);
+        view->rows[i].step_ns += (double)(step->end_ns - step->begin_ns);
+        view->rows[i].late_ns += (double)(wall_end(rollups[i], step) - first);
+    }
+    double spread = (double)(last - first);
+    view->spread_ns += spread;
+    if (spread > view->worst_ns) view->worst_ns = spread;
+    return true;
+}
+
+static void find_steps(struct ranks_view *view, const struct rollup *const rollups[])
+{
+    const struct rollup *first = rollups[0];
+    for (size_t i = first->step_count; i-- > 0 && view->steps < RANKS_VIEW_STEPS;)
+        view->steps += add_step(view, rollups, first->steps[i].step);
+    if (view->steps == 0) return;
+    view->spread_ns /= view->steps;
+    for (size_t i = 0; i < view->count; i++) {
+        struct rank_row *row = &view->rows[i];
+        row->steps_known = true;
+        row->step_ns /= view->steps;
+        row->late_ns /= view->steps;
+        if (row->step_ns > view->step_ns) view->step_ns = row->step_ns;
+    }
+}
+
+/* The time in all-reduces of a step of the first device; false when none was timed. */
+static bool time_sums(const struct rollup *rollup, double *ns)
+{
+    bool any = false;
+    *ns = 0;
+    for (size_t i = 0; i < rollup->op_count; i++) {
+        const struct rollup_op *op = &rollup->ops[i];
+        if (op->device != 0 || op->count == 0 || strcmp(op->pass, "comm") != 0) continue;
+        *ns += (double)op->total_ns / (double)op->count;
+        any = true;
+    }
+    return any;
+}
+
+static void find_waits(struct ranks_view *view, const struct rollup *const rollups[])
+{
+    view->waited_known = view->count > 1;
+    for (size_t i = 0; i < view->count; i++) {
+        struct rank_row *row = &view->rows[i];
+        row->sums_known = time_sums(rollups[i], &row->sums_ns);
+        view->waited_known = view->waited_known && row->sums_known;
+        if (row->sums_known && row->sums_ns < view->rows[view->waited_for].sums_ns) view->waited_for = i;
+    }
+    for (size_t i = 0; view->waited_known && i < view->count; i++)
+        view->rows[i].waits_ns = view->rows[i].sums_ns - view->rows[view->waited_for].sums_ns;
+}
+
+void ranks_view_make(struct ranks_view *view, const struct rollup *const rollups[])
+{
+    *view = (struct ranks_view){.rows = view->rows, .count = view->count, .iterations = rollups[0]->iterations};
+    for (size_t i = 0; i < view->count; i++) {
+        struct rank_row *row = &view->rows[i];
+        *row = (struct rank_row){.rank = rollups[i]->rank,
+                                 .host = rollups[i]->origin_host,
+                                 .devices = rollups[i]->own_devices,
+                                 .step = rollup_steps_done(rollups[i]),
+                                 .ended = rollups[i]->ended,
+                                 .crashed = row->crashed,
+                                 .silent_seconds = row->silent_seconds};
+    }
+    find_steps(view, rollups);
+    find_waits(view, rollups);
+}
+
+/* ---- Drawing ---- */
+
+enum {
+    AT_HOST = 8,
+    AT_DEVICES = 26,
+    AT_STEP = 36,
+    AT_TIME = 50,
+    AT_LATE = 62,
+    AT_SUMS = 74,
+    AT_WAITS = 86,
+    AT_BAR = 89
+};
+
+static const char *time_text(bool known, double ns, char out[UNITS_TEXT])
+{
+    return known ? units_format_seconds(ns * 1e-9, out) : "-";
+}
+
+static void draw_head(const struct ranks_view *view, struct canvas *canvas, struct rect area)
+{
+    char spread[UNITS_TEXT], worst[UNITS_TEXT], step[UNITS_TEXT];
+    uint64_t least = view->rows[0].step;
+    for (size_t i = 1; i < view->count; i++)
+        if (view->rows[i].step < least) least = view->rows[i].step;
+    uint32_t column = canvas_text(canvas, area, 0, 0, INK_TITLE, "%zu ranks", view->count);
+    canvas_text(canvas, area, 0, column + 2, INK_PLAIN, "step %" PRIu64 " of %" PRIu64, least, view->iterations);
+    if (view->steps > 0)
+        canvas_text(canvas, area, 1, 0, INK_PLAIN, "their ends of a step of %s lie %s apart, %s at most (last %u)",
+                    units_format_seconds(view->step_ns * 1e-9, step),
+                    units_format_seconds(view->spread_ns * 1e-9, spread),
+                    units_format_seconds(view->worst_ns * 1e-9, worst), view->steps);
+    else
+        canvas_text(canvas, area, 1, 0, INK_DIM, "no step that all have ended");
+    if (view->waited_known)
+        canvas_text(canvas, area, 2, 0, INK_WARN, "rank %u on %s is waited for: the others are longer in sums",
+                    view->rows[view->waited_for].rank, view->rows[view->waited_for].host);
+    else
+        canvas_text(canvas, area, 2, 0, INK_DIM, "who is waited for is known when ops have been timed");
+}
+
+static void draw_titles(struct canvas *canvas, struct rect area)
+{
+    canvas_text(canvas, area, 4, 0, INK_DIM, "RANK");
+    canvas_text(canvas, area, 4, AT_HOST, INK_DIM, "HOST");
+    canvas_text_right(canvas, area, 4, AT_DEVICES + 7, INK_DIM, "DEVICES");
+    canvas_text_right(canvas, area, 4, AT_STEP + 9, INK_DIM, "STEP");
+    canvas_text_right(canvas, area, 4, AT_TIME + 8, INK_DIM, "TIME");
+    canvas_text_right(canvas, area, 4, AT_LATE + 8, INK_DIM, "LATE");
+    canvas_text_right(canvas, area, 4, AT_SUMS + 8, INK_DIM, "IN SUMS");
+    canvas_text(canvas, area, 4, AT_BAR, INK_DIM, "WAITS");
+}
+
+static void draw_bar(const struct ranks_view *view, const struct rank_row *row, struct canvas *canvas, struct rect area,
+                     uint32_t line)
+{
+    uint32_t width = area.columns > AT_BAR ? area.columns - AT_BAR : 0;
+    double part = view->step_ns > 0 ? row->waits_ns / view->step_ns : 0;
+    uint32_t cells = (uint32_t)((double)width * (part < 1 ? part : 1));
+    for (uint32_t i = 0; i < cells; i++) canvas_glyph(canvas, area, line, AT_BAR + i, 0x2588, INK_COMM);
+}
+
+static void draw_row(const struct ranks_view *view, size_t i, struct canvas *canvas, struct rect area, uint32_t line)
+{
+    const struct rank_row *row = &view->rows[i];
+    char time[UNITS_TEXT], late[UNITS_TEXT], sums[UNITS_TEXT];
+    enum ink ink = row->crashed ? INK_BAD : view->waited_known && i == view->waited_for ? INK_WARN : INK_PLAIN;
+    canvas_text(canvas, area, line, 0, ink, "%u", row->rank);
+    canvas_text_cut(canvas, area, line, AT_HOST, AT_DEVICES - AT_HOST - 1, false, ink, row->host);
+    canvas_text_right(canvas, area, line, AT_DEVICES + 7, ink, "%u", row->devices);
+    canvas_text_right(canvas, area, line, AT_STEP + 9, ink, "%" PRIu64, row->step);
+    canvas_text_right(canvas, area, line, AT_TIME + 8, ink, "%s", time_text(row->steps_known, row->step_ns, time));
+    canvas_text_right(canvas, area, line, AT_LATE + 8, ink, "%s", time_text(row->steps_known, row->late_ns, late));
+    canvas_text_right(canvas, area, line, AT_SUMS + 8, ink, "%s", time_text(row->sums_known, row->sums_ns, sums));
+    if (row->crashed)
+        canvas_text(canvas, area, line, AT_BAR, INK_BAD, "its process is gone");
+    else if (!row->ended && row->silent_seconds > 5)
+        canvas_text(canvas, area, line, AT_BAR, INK_WARN, "silent for %.0f s", row->silent_seconds);
+    else if (view->waited_known)
+        draw_bar(view, row, canvas, area, line);
+}
+
+void ranks_view_draw(const struct ranks_view *view, struct canvas *canvas)
+{
+    struct rect area = {0, 0, canvas->rows, canvas->columns};
+    canvas_clear(canvas);
+    draw_head(view, canvas, area);
+    draw_titles(canvas, area);
+    for (size_t i = 0; i < view->count; i++) draw_row(view, i, canvas, area, 5 + (uint32_t)i);
+}
