@@ -19,9 +19,9 @@
 struct way {
     const char *name;
     struct cpu_step step;
-    double *seconds;                        /* of the last round's ops */
-    double (*rounds)[PARTS];                /* seconds by part */
-    double (*kinds)[MOST_STAGES][OP_KINDS]; /* the least seconds of a round by stage and kind */
+    double *seconds;         /* of the last round's ops */
+    double (*rounds)[PARTS]; /* seconds by part */
+    double *least;           /* seconds of each op in its best round */
 };
 
 static bool parse_set(const char *text, uint32_t *bits)
@@ -51,8 +51,8 @@ static bool way_init(struct way *w, const char *name, const char *model, uint32_
     TRY(cpu_step_init(&w->step, model, &options, threads, err));
     w->seconds = mem_zalloc(MEM_GENERAL, w->step.graph->op_count, sizeof *w->seconds);
     w->rounds = mem_zalloc(MEM_GENERAL, rounds, sizeof *w->rounds);
-    w->kinds = mem_zalloc(MEM_GENERAL, 1, sizeof *w->kinds);
-    return (w->seconds && w->rounds && w->kinds) || error_memory(err, rounds * sizeof *w->rounds, "times");
+    w->least = mem_zalloc(MEM_GENERAL, w->step.graph->op_count, sizeof *w->least);
+    return (w->seconds && w->rounds && w->least) || error_memory(err, rounds * sizeof *w->rounds, "times");
 }
 
 static void way_finish(struct way *w)
@@ -60,7 +60,7 @@ static void way_finish(struct way *w)
     cpu_step_finish(&w->step);
     mem_free(w->seconds);
     mem_free(w->rounds);
-    mem_free(w->kinds);
+    mem_free(w->least);
 }
 
 static bool run_round(struct way *w, uint32_t round, struct error *err)
@@ -76,19 +76,10 @@ static bool run_round(struct way *w, uint32_t round, struct error *err)
     return true;
 }
 
-static void note_kinds(struct way *w)
+static void note_least(struct way *w)
 {
-    const struct graph *graph = w->step.graph;
-    double now[MOST_STAGES][OP_KINDS] = {{0}};
-    for (size_t i = 0; i < graph->op_count; i++) {
-        uint32_t stage = graph->layers[graph->ops[i].layer].stage;
-        if (stage < MOST_STAGES) now[stage][graph->ops[i].kind] += w->seconds[i];
-    }
-    for (uint32_t stage = 0; stage < MOST_STAGES; stage++)
-        for (uint32_t kind = 0; kind < OP_KINDS; kind++) {
-            double *least = &(*w->kinds)[stage][kind];
-            if (*least <= 0 || now[stage][kind] < *least) *least = now[stage][kind];
-        }
+    for (size_t i = 0; i < w->step.graph->op_count; i++)
+        if (w->least[i] <= 0 || w->seconds[i] < w->least[i]) w->least[i] = w->seconds[i];
 }
 
 static int compare(const void *a, const void *b)
@@ -127,19 +118,37 @@ static void print_table(const struct way *ways, uint32_t count, uint32_t rounds)
     print_part(ways, count, "all", PARTS - 1, rounds);
 }
 
+/* Sums of the ops' least seconds by stage and kind. */
+static void sum_kinds(const struct way *w, double kinds[MOST_STAGES][OP_KINDS])
+{
+    const struct graph *graph = w->step.graph;
+    for (size_t i = 0; i < graph->op_count; i++) {
+        uint32_t stage = graph->layers[graph->ops[i].layer].stage;
+        if (stage < MOST_STAGES) kinds[stage][graph->ops[i].kind] += w->least[i];
+    }
+}
+
 static void print_kinds(const struct way *ways, uint32_t count)
 {
-    printf("\nleast ms of a round\n");
+    static double kinds[MOST_SETS][MOST_STAGES][OP_KINDS];
+    double all[MOST_SETS] = {0};
+    for (uint32_t i = 0; i < count; i++) sum_kinds(&ways[i], kinds[i]);
+    printf("\nsums of the ops' least ms\n");
     for (uint32_t stage = 0; stage < MOST_STAGES; stage++)
         for (uint32_t kind = 0; kind < OP_KINDS; kind++) {
             double most = 0;
-            for (uint32_t i = 0; i < count; i++)
-                if ((*ways[i].kinds)[stage][kind] > most) most = (*ways[i].kinds)[stage][kind];
+            for (uint32_t i = 0; i < count; i++) {
+                all[i] += kinds[i][stage][kind];
+                if (kinds[i][stage][kind] > most) most = kinds[i][stage][kind];
+            }
             if (most < 1e-4) continue;
             printf("stage %u %-18s", stage, op_kind_name(kind));
-            for (uint32_t i = 0; i < count; i++) printf("  %10.3f", 1e3 * (*ways[i].kinds)[stage][kind]);
+            for (uint32_t i = 0; i < count; i++) printf("  %10.3f", 1e3 * kinds[i][stage][kind]);
             printf("\n");
         }
+    printf("%-26s", "all");
+    for (uint32_t i = 0; i < count; i++) printf("  %10.3f", 1e3 * all[i]);
+    printf("\n");
 }
 
 /* In turn, each round in the other order; the first one warms up. */
@@ -153,7 +162,7 @@ static bool run_all(struct way *ways, uint32_t count, uint32_t rounds, struct er
         for (uint32_t i = 0; i < count; i++) {
             struct way *w = &ways[r % 2 ? count - 1 - i : i];
             TRY(run_round(w, r, err));
-            note_kinds(w);
+            note_least(w);
         }
     return true;
 }

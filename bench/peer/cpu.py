@@ -4,7 +4,7 @@
   bench/peer/cpu.py --python PYTHON [--rounds 3] [--models resnet-20:128,resnet-164:64] [--seconds 20]
 
 PYTHON has PyTorch and torchvision (peer_resnet.py runs in it). PyTorch gets its fastest known allocator settings (no mmap, no
-trimming), channels-last tensors, and runs eagerly and compiled; fathom runs as it does by itself, and with everything fused.
+trimming), channels-last tensors, and runs eagerly and compiled; fathom runs as it does by itself, and with nothing fused.
 All of them train on one repeated batch, so that nobody waits for data. Medians of the rounds' median steps; memory is the
 peak of the process. Run it on a machine that does nothing else: ratios within a run stand, figures of two runs do not
 compare."""
@@ -67,7 +67,7 @@ def measure(arguments, scratch, model, batch, cifar, photographs):
     ways = {'PyTorch eager': lambda: torch_step(arguments.python, model, batch, 'eager', steps),
             'PyTorch compiled': lambda: torch_step(arguments.python, model, batch, 'compile', steps),
             'fathom': lambda: fathom_step(scratch, data, model, batch, steps),
-            'fathom --fuse all': lambda: fathom_step(scratch, data, model, batch, steps, '--fuse', 'all')}
+            'fathom --fuse none': lambda: fathom_step(scratch, data, model, batch, steps, '--fuse', 'none')}
     found = {name: [] for name in ways}
     for _ in range(arguments.rounds):
         for name, way in ways.items():

@@ -183,11 +183,12 @@ static double learn_lowered(struct cost_table *table, const struct cost_run *run
     return best == last ? found : learn_graph(table, run, spec, *batch, dtypes[best], lowering, err);
 }
 
-/* Nor does it say what was fused: nothing, all, what the plans of some devices leave out, or what GPUs do. Whether
- * weights were copied shows in 16-bit runs alone. */
+/* Nor does it say what was fused: nothing, what CPUs do, all, what the plans of some devices leave out, or what GPUs
+ * do. Whether weights were copied shows in 16-bit runs alone. */
 #define GPUS  (LOWER_BN | LOWER_BN_ADD | LOWER_INPUT | LOWER_WEIGHTS)
 #define READS (GPUS | LOWER_SUMS | LOWER_NORMALIZE)
 static const uint32_t lowerings[] = {0,
+                                     LOWER_ALL & ~LOWER_GRADIENT,
                                      LOWER_ALL,
                                      LOWER_ALL & ~LOWER_ADD,
                                      LOWER_ALL & ~(LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT),

@@ -410,6 +410,14 @@ static bool group_join(struct group *group, struct device *device, struct error 
     return true;
 }
 
+/* Gradients read through a BN are not: both gradients of a convolution would compute them, which takes longer than the
+ * one pass over memory that it saves (docs/measurements.md). In 16 bits the lowered ops work on whole tensors in f32,
+ * and nothing fused is as fast. */
+static uint32_t lowering(enum dtype dtype)
+{
+    return dtype == DTYPE_F32 ? LOWER_ALL & ~(uint32_t)(LOWER_GRADIENT | LOWER_WEIGHTS) : 0;
+}
+
 #define CPU_BACKEND(own_name, measure, create)                                                                         \
     {                                                                                                                  \
         .name = (own_name), .in_host_memory = true, .op_workspace = (measure), .device_create = (create),              \
@@ -421,6 +429,7 @@ static bool group_join(struct group *group, struct device *device, struct error 
         .op_release = op_release, .group_name = cpu_group_name, .group_create = cpu_group_create,                      \
         .group_join = group_join, .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy,                  \
         .host_create = host_create, .host_fill = host_fill, .activation_dtypes = activation_dtypes,                    \
+        .lowering = lowering,                                                                                          \
     }
 
 const struct backend cpu_backend = CPU_BACKEND("cpu", workspace_fast, create_fast);

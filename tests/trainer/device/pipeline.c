@@ -323,6 +323,7 @@ Test(pipeline, the_first_error_sticks)
         const struct standin_options options = {.real = &cpu_backend, .pinned = true, .fail_call = until};
         run.backend = standin_begin(&options);
         run_fill_defaults(&run);
+        run.lowering &= ~(uint32_t)LOWER_INPUT; /* images come in f32 */
         struct plan *plan = run_plan(&run);
         struct executor_options o = {.plan = plan, .backend = run.backend, .in_flight = 2, .keep_statistics = true};
         cr_assert(executor_create(&o, &executor, &err), "%s", err.text);

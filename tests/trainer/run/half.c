@@ -293,6 +293,7 @@ Test(half, learns_as_in_f32)
     double means[3] = {0}, first[3];
     for (int i = 0; i < 3; i++) {
         struct small_run run = {.model = "resnet-20", .batch = 16, .dtype = i == 0 ? DTYPE_F32 : dtypes[i - 1]};
+        run.logical = true;
         run.options.iterations = 25;
         run.options.skip_evaluation = true;
         run_go(&run);
@@ -313,6 +314,7 @@ Test(half, keeps_half_the_activations)
     uint64_t kept[3];
     for (int i = 0; i < 3; i++) {
         struct small_run run = {.model = "resnet-20", .batch = 64, .dtype = i == 0 ? DTYPE_F32 : dtypes[i - 1]};
+        run.logical = true;
         run_fill_defaults(&run);
         struct plan *plan = run_plan(&run);
         cr_assert(plan, "%s", run.err.text);

@@ -23,7 +23,8 @@ struct small_run {
     uint32_t batch;    /* 16 */
     uint32_t micro_batches;
     bool sync_bn;
-    uint32_t lowering;
+    uint32_t lowering; /* what the backend does best */
+    bool logical;      /* nothing is fused */
     enum recompute_policy recompute;
     uint64_t budget;
     bool reconstruct;
@@ -80,7 +81,7 @@ static inline struct plan *run_plan(struct small_run *run)
                                    .machine = &machine,
                                    .micro_batches = run->micro_batches,
                                    .sync_bn = run->sync_bn,
-                                   .lowering = run->lowering,
+                                   .lowering = run->logical ? 0 : run->lowering,
                                    .recompute = run->recompute,
                                    .recompute_budget_bytes = run->budget,
                                    .reconstruct = run->reconstruct,
@@ -112,6 +113,8 @@ static inline void run_fill_defaults(struct small_run *run)
     if (!run->gpus) run->gpus = "cpu";
     if (!run->batch) run->batch = 16;
     if (!run->backend) run->backend = &cpu_backend;
+    bool cpus = strstr(run->gpus, "cpu") != NULL;
+    if (!run->lowering && cpus && run->backend->lowering) run->lowering = run->backend->lowering(run->dtype);
     if (!run->recompute) run->recompute = RECOMPUTE_NONE;
     struct train_options *o = &run->options;
     o->data_path = run_data;
