@@ -322,8 +322,12 @@ static void gradient_parts(const void *context, uint64_t first, uint64_t last)
     for (uint64_t i = first; i < last; i++)
         for (uint64_t row = part_row(b, i); row < part_row(b, i + 1); row += tile_rows(b, i)) {
             struct tile t = tile_of(b, i, row, &wide);
-            b->loops->bn_gradient(&t.range, t.dy, b->mean, b->factor, b->shift, b->slope,
-                                  b->other ? b->other + t.element : NULL, t.out);
+            const float *other = b->other ? b->other + t.element : NULL;
+            if (b->shuts)
+                b->loops->bn_shut_gradient(&t.range, t.dy, b->mean, b->factor, b->beta, b->shift, b->slope, other,
+                                           t.out);
+            else
+                b->loops->bn_gradient(&t.range, t.dy, b->mean, b->factor, b->shift, b->slope, other, t.out);
             keep_tile(b, &t);
         }
 }
@@ -333,6 +337,8 @@ void bn_parts_gradient_sums(const struct bn_parts *b)
     run_parts(b, sum_part_gradients);
     merge_gradients(b);
 }
+
+bool bn_parts_shut_alone(const struct tensor *x) { return x->dims[3] % 16 == 0; }
 
 void bn_parts_gradient(const struct bn_parts *b) { run_parts(b, gradient_parts); }
 

@@ -25,6 +25,7 @@ struct bn_parts {
     uint8_t *mask_out;
     bool relu;
     bool relu_sum; /* of y and `other` */
+    bool shuts;    /* of a gradient: by x itself, without a mask */
 };
 
 /* Scratch for a run over a tensor of this shape. */
@@ -40,7 +41,9 @@ void bn_parts_normalize(const struct bn_parts *b);
 void bn_parts_mask(const struct bn_parts *b);
 /* Of dy, where `mask` (if any) lets it through, and of its product with x - mean, into sums. */
 void bn_parts_gradient_sums(const struct bn_parts *b);
-/* out = factor (dy - shift - (x - mean) slope) [+ other], dy masked likewise. */
+/* Whether that can be done without a mask, as loops.h has it. */
+bool bn_parts_shut_alone(const struct tensor *x);
+/* out = factor (dy - shift - (x - mean) slope) [+ other], dy masked likewise, or shut alone if `shuts`. */
 void bn_parts_gradient(const struct bn_parts *b);
 
 #endif

@@ -71,7 +71,8 @@ static void normalize(const struct tensor *tensor, const void *norm, bool relu, 
     b->relu = relu;
 }
 
-/* The gradient of what a BN normalised, into `out`; where ReLU was shut counts as 0 if there is room for a mask. */
+/* The gradient of what a BN normalised, into `out`; where ReLU was shut counts as 0 if there is room for a mask, which
+ * is written if one is wanted. */
 static void gradient(const struct tensor *tensor, const float *dy, const void *coefficients, uint8_t *mask, float *out,
                      struct bn_parts *b)
 {
@@ -83,9 +84,12 @@ static void gradient(const struct tensor *tensor, const float *dy, const void *c
     b->slope = n.slope;
     b->dy = dy;
     b->out = out;
-    b->mask_out = mask;
-    if (mask) bn_parts_mask(b);
-    b->mask = mask;
+    b->shuts = mask && bn_parts_shut_alone(tensor);
+    if (mask && !b->shuts) {
+        b->mask_out = mask;
+        bn_parts_mask(b);
+        b->mask = mask;
+    }
     bn_parts_gradient(b);
 }
 

@@ -13,6 +13,10 @@
 /* Floats are summed over so many pixels, and doubles over these sums. */
 #define FLOAT_SUM_PIXELS 256u
 
+/* Results that will not be in the caches when they are read next go past them: a line that is written need not be read
+ * before, and what is there stays. */
+#define STREAMED_BYTES (4u << 20)
+
 /* ---- Scratch: weights in another order, a stretch for each thread, then what parts leave behind ---- */
 
 struct scratch {
@@ -194,6 +198,12 @@ struct part {
     uint64_t summed; /* pixels in the product's sums */
 };
 
+static bool streams(const struct run *r)
+{
+    uint64_t bytes = r->p->call.out_tensor[0]->bytes;
+    return bytes >= STREAMED_BYTES && (uintptr_t)r->out % ALIGN == 0;
+}
+
 static struct part begin_part(const struct run *r, unsigned thread, uint64_t index)
 {
     float *panel = stretch(r, thread), *sums = panel + r->scratch.sums / sizeof *panel;
@@ -205,6 +215,7 @@ static struct part begin_part(const struct run *r, unsigned thread, uint64_t ind
     part.product.sums = sums;
     part.product.origin = sums + 2 * r->channels;
     part.product.first = true;
+    part.product.streams = streams(r);
     memset(sums, 0, 2 * r->channels * sizeof *sums);
     memset(part.sums, 0, 2 * r->channels * sizeof *part.sums);
     return part;
@@ -275,6 +286,7 @@ static void make_part(const struct run *r, unsigned thread, uint64_t index)
     for (uint64_t unit = tiles_first_unit(&r->cut, index); unit < tiles_first_unit(&r->cut, index + 1); unit++)
         (r->cut.window ? make_image : make_tile)(&part, unit, panel);
     keep_sums(&part);
+    r->kernels->settle();
     if (r->ending & TILE_SUMS) finish_statistics(&part, part_pixels(r, index));
 }
 

@@ -514,29 +514,32 @@ static void bn_shut_sums(const struct bn_range *range, const float *mean, const 
 }
 
 struct gradient_line { /* the coefficients of one vector of channels */
-    vector mean, factor, shift, slope;
+    vector mean, factor, shift, slope, beta;
 };
 
-INLINE void gradient_column(const float *x, const float *dy, const uint8_t *mask, size_t element, size_t rows,
-                            size_t stride, const struct gradient_line *line, const float *other, float *dx)
+INLINE void gradient_column(const float *x, const float *dy, const uint8_t *mask, bool shuts, size_t element,
+                            size_t rows, size_t stride, const struct gradient_line *line, const float *other, float *dx)
 {
     for (size_t row = 0; row < rows; row++, element += stride) {
-        vector g = load(dy + element);
+        vector g = load(dy + element), from = load(x + element) - line->mean;
         if (mask) g = keep_masked(g, mask, element);
-        vector made = line->factor * (g - line->shift - (load(x + element) - line->mean) * line->slope);
+        if (shuts) g = keep_lanes(g, bits_above_zero(from * line->factor + line->beta));
+        vector made = line->factor * (g - line->shift - from * line->slope);
         store(dx + element, other ? made + load(other + element) : made);
     }
 }
 
 INLINE void gradient_vectors(const struct bn_range *range, const uint8_t *mask, const float *dy, const float *mean,
-                             const float *factor, const float *shift, const float *slope, const float *other, float *dx)
+                             const float *factor, const float *beta, const float *shift, const float *slope,
+                             const float *other, float *dx)
 {
     size_t channels = range->channels;
     for (size_t row = 0; row < range->rows; row += 4) {
         size_t rows = range->rows - row < 4 ? range->rows - row : 4;
         for (size_t c = 0; c < channels; c += LANES) {
-            const struct gradient_line line = {load(mean + c), load(factor + c), load(shift + c), load(slope + c)};
-            gradient_column(range->x, dy, mask, row * channels + c, rows, channels, &line, other, dx);
+            struct gradient_line line = {load(mean + c), load(factor + c), load(shift + c), load(slope + c), {0}};
+            if (beta) line.beta = load(beta + c);
+            gradient_column(range->x, dy, mask, beta != NULL, row * channels + c, rows, channels, &line, other, dx);
         }
     }
 }
@@ -546,11 +549,11 @@ static void bn_gradient(const struct bn_range *range, const float *dy, const flo
 {
     bool vectors = range->channels % LANES == 0;
     if (vectors && other) {
-        gradient_vectors(range, range->mask, dy, mean, factor, shift, slope, other, dx);
+        gradient_vectors(range, range->mask, dy, mean, factor, NULL, shift, slope, other, dx);
     } else if (vectors && range->mask) {
-        gradient_vectors(range, range->mask, dy, mean, factor, shift, slope, NULL, dx);
+        gradient_vectors(range, range->mask, dy, mean, factor, NULL, shift, slope, NULL, dx);
     } else if (vectors) {
-        gradient_vectors(range, NULL, dy, mean, factor, shift, slope, NULL, dx);
+        gradient_vectors(range, NULL, dy, mean, factor, NULL, shift, slope, NULL, dx);
     } else {
         for (size_t i = 0; i < range->rows * range->channels; i++) {
             size_t c = i % range->channels;
@@ -558,6 +561,15 @@ static void bn_gradient(const struct bn_range *range, const float *dy, const flo
             dx[i] = factor[c] * (g - shift[c] - (range->x[i] - mean[c]) * slope[c]) + (other ? other[i] : 0);
         }
     }
+}
+
+static void bn_shut_gradient(const struct bn_range *range, const float *dy, const float *mean, const float *factor,
+                             const float *beta, const float *shift, const float *slope, const float *other, float *dx)
+{
+    if (other)
+        gradient_vectors(range, NULL, dy, mean, factor, beta, shift, slope, other, dx);
+    else
+        gradient_vectors(range, NULL, dy, mean, factor, beta, shift, slope, NULL, dx);
 }
 
 const struct loops LOOPS_NAME = {
@@ -580,4 +592,5 @@ const struct loops LOOPS_NAME = {
     .bn_gradient_sums = bn_gradient_sums,
     .bn_shut_sums = bn_shut_sums,
     .bn_gradient = bn_gradient,
+    .bn_shut_gradient = bn_shut_gradient,
 };

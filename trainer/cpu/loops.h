@@ -61,6 +61,9 @@ struct loops {
     /* dx = factor (dy - shift - (x - mean) slope), where dy is 0 under the mask; plus `other` when it is not NULL. */
     void (*bn_gradient)(const struct bn_range *range, const float *dy, const float *mean, const float *factor,
                         const float *shift, const float *slope, const float *other, float *dx);
+    /* The same, where dy is 0 unless (x - mean) factor + beta is above 0. Channels are a multiple of 16. */
+    void (*bn_shut_gradient)(const struct bn_range *range, const float *dy, const float *mean, const float *factor,
+                             const float *beta, const float *shift, const float *slope, const float *other, float *dx);
 };
 
 /* The best set for this processor. */

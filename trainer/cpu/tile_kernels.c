@@ -4,7 +4,7 @@
 #include "tile_kernels.h"
 
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -121,44 +121,73 @@ static void read_rows(const struct tile_rows *r)
 
 /* ---- Results ---- */
 
-/* What is done to `count` pixels' results of one group of outputs, the first of which are at p->out. */
-INLINE void end_group(const uint32_t ending, const unsigned pixels, const unsigned step, const struct tile_product *p,
-                      size_t pixel, size_t output, vector *result)
+/* A result on its way: in the caches, or past them. */
+INLINE void put(float *p, vector v, const bool streams)
 {
+#if defined __AVX512F__
+    if (streams) {
+        _mm512_stream_ps(p, (__m512)v);
+        return;
+    }
+#elif defined __AVX2__
+    if (streams) {
+        _mm256_stream_ps(p, (__m256)v);
+        return;
+    }
+#else
+    (void)streams;
+#endif
+    store(p, v);
+}
+
+static void settle(void)
+{
+#ifdef __AVX2__
+    _mm_sfence();
+#endif
+}
+
+/* What is done to results of one group of outputs, which lie `step` apart. */
+INLINE void end_pixels(const uint32_t ending, const unsigned pixels, const unsigned step, const bool streams,
+                       const struct tile_product *p, size_t pixel, size_t output, const vector *result)
+{
+    const bool reads = ending & ~(uint32_t)TILE_SUMS;
     vector sum = {0}, square = {0}, origin = {0}, mean = {0}, scale = {0}, beta = {0};
     float *out = p->out + pixel * p->outputs + output;
-    const float *other = ending & ~(uint32_t)TILE_SUMS ? p->other + pixel * p->outputs + output : NULL;
+    const float *other = reads ? p->other + pixel * p->outputs + output : NULL;
+    if (ending & TILE_SUMS) origin = load(p->origin + output);
     if (ending & TILE_GRADIENT_SUMS) mean = load(p->bn->mean + output);
     if (ending & TILE_SHUTS) scale = load(p->bn->scale + output), beta = load(p->bn->beta + output);
-    if (ending & TILE_SUMS) {
-        if (p->first && pixel == 0) store(p->origin + output, ending & TILE_ADDS ? result[0] + load(other) : result[0]);
-        origin = load(p->origin + output);
-    }
     UNROLLED for (unsigned i = 0; i < pixels; i++, out += p->outputs)
     {
-        vector v = result[i * step];
+        vector v = result[i * step], from = v - origin;
         if (ending & TILE_ADDS) v += load(other);
-        if (ending & TILE_SUMS) {
-            vector from = v - origin;
-            sum += from;
-            square += from * from;
-        }
-        if (ending & TILE_GRADIENT_SUMS) {
-            vector from = load(other) - mean;
-            if (ending & TILE_SHUTS) v = keep_above(v, from * scale + beta);
-            sum += v;
-            square += v * from;
-        }
-        store(out, v);
-        if (ending & ~(uint32_t)TILE_SUMS) other += p->outputs;
+        if (ending & TILE_ADDS) from = v - origin;
+        if (ending & TILE_GRADIENT_SUMS) from = load(other) - mean;
+        if (ending & TILE_SHUTS) v = keep_above(v, from * scale + beta);
+        sum += ending & TILE_SUMS ? from : v;
+        square += ending & TILE_SUMS ? from * from : v * from;
+        put(out, v, streams);
+        if (reads) other += p->outputs;
     }
     if (!(ending & (TILE_SUMS | TILE_GRADIENT_SUMS))) return;
     add_to(p->sums + output, sum);
     add_to(p->sums + p->outputs + output, square);
 }
 
+INLINE void end_group(const uint32_t ending, const unsigned pixels, const unsigned step, const struct tile_product *p,
+                      size_t pixel, size_t output, const vector *result)
+{
+    if (ending & TILE_SUMS && p->first && pixel == 0)
+        store(p->origin + output, ending & TILE_ADDS ? result[0] + load(p->other + output) : result[0]);
+    if (p->streams)
+        end_pixels(ending, pixels, step, true, p, pixel, output, result);
+    else
+        end_pixels(ending, pixels, step, false, p, pixel, output, result);
+}
+
 INLINE void end_block(const uint32_t ending, const unsigned pixels, const unsigned groups, const struct tile_product *p,
-                      size_t pixel, size_t output, vector *results)
+                      size_t pixel, size_t output, const vector *results)
 {
     UNROLLED for (unsigned g = 0; g < groups; g++)
         end_group(ending, pixels, groups, p, pixel, output + g * LANES, results + g);
@@ -327,4 +356,5 @@ const struct tile_kernels TILE_KERNELS_NAME = {
     .outer = outer,
     .outer_window = outer_window,
     .transpose = transpose,
+    .settle = settle,
 };

@@ -60,6 +60,7 @@ struct tile_product {
     const struct tile_bn *bn;
     float *sums;   /* 2 x outputs: added to */
     float *origin; /* outputs */
+    bool streams;  /* past the caches: `out` begins with a whole cache line */
     bool first;    /* `origin` becomes the first pixel's result */
 };
 
@@ -81,6 +82,8 @@ struct tile_kernels {
     void (*outer_window)(const struct tile_outer *o);
     /* A block of lanes x lanes, rows and columns exchanged. */
     void (*transpose)(const float *block, float *out);
+    /* After results that went past the caches, before another thread reads them. */
+    void (*settle)(void);
 };
 
 /* Those for weights in blocks of so many lanes; NULL: none. */

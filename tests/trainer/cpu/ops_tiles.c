@@ -106,6 +106,52 @@ Test(ops_tiles, agree_with_the_reference_however_much_is_fused)
         cr_expect_geq(compare_net(&shapes[0], lowerings[i]), 8, "lowering %u", lowerings[i]);
 }
 
+/* ---- Results so large that they go past the caches ---- */
+
+static struct graph *large_net(void)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    spec.image_size = 64;
+    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = 4}, &err), *lowered = NULL;
+    graph_set_layer(g, 0, "net");
+    uint32_t x = graph_add_conv(g, g->images, 64, 1, 1, false);
+    uint32_t h = graph_add_conv(g, graph_add_bn(g, x, true), 16, 1, 1, false);
+    x = graph_add_add(g, graph_add_conv(g, graph_add_bn(g, h, true), 64, 1, 1, false), x);
+    x = graph_add_bn(g, x, true);
+    graph_add_softmax_loss(g, graph_add_fc(g, graph_add_avgpool(g, x, 0, 1, 0), 10));
+    g = graph_finish(g, &err);
+    cr_assert(g && graph_lower(g, LOWER_ALL, &lowered, &err), "%s", err.text);
+    graph_destroy(g);
+    return lowered;
+}
+
+Test(ops_tiles, results_past_the_caches_agree)
+{
+    conv_tiles_rule = CONV_TILES_ALWAYS;
+    struct graph *graph = large_net();
+    struct graph_run fast = graph_run_begin_with(&cpu_backend, graph, 2),
+                     slow = graph_run_begin(&cpu_reference_backend, graph);
+    bool seen[OP_KINDS] = {false};
+    uint32_t found = 0;
+    graph_run_set_step(&fast, 0);
+    graph_run_set_step(&slow, 0);
+    for (uint32_t i = 0; i < graph->backward_end; i++) {
+        bool large = graph->tensors[graph->ops[i].out[0]].bytes >= 4u << 20;
+        if (!is_by_tiles(graph, i) || !large) {
+            graph_run_op(&slow, i, graph->ops[i].pass);
+            continue;
+        }
+        compare_op(&fast, &slow, i, seen);
+        found++;
+    }
+    cr_expect_eq(found, 2, "a result and a gradient, not %u", found);
+    graph_run_finish(&fast);
+    graph_run_finish(&slow);
+    graph_destroy(graph);
+}
+
 /* ---- Statistics of values that lie far from 0 ---- */
 
 Test(ops_tiles, statistics_far_from_zero_keep_their_variance)
