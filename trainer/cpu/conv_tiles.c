@@ -306,6 +306,7 @@ static void weigh_tile(const struct run *r, uint64_t tile, struct tile_outer *o,
     read_tile(r, &r->source, first, o->pixels, x);
     read_tile(r, &r->gradient, first, o->pixels, gradient);
     r->kernels->outer(o);
+    o->first = false;
 }
 
 static void weigh_image(const struct run *r, uint64_t image, struct tile_outer *o, float *x, float *gradient)
@@ -321,6 +322,7 @@ static void weigh_image(const struct run *r, uint64_t image, struct tile_outer *
         o->x = x + row * step;
         o->gradient = gradient + row * step;
         r->kernels->outer_window(o);
+        o->first = false;
     }
 }
 
@@ -333,7 +335,7 @@ static void weigh_part(const struct run *r, unsigned thread, uint64_t index)
     o.inputs = r->cut.x[3];
     o.outputs = r->cut.y[3];
     o.weights = part_weights(r, index);
-    memset(o.weights, 0, r->cut.weights * sizeof *o.weights);
+    o.first = true;
     if (r->cut.window) {
         clear_edges(r, o.inputs, x);
         clear_edges(r, o.outputs, gradient);

@@ -9,12 +9,18 @@
 #define PART_MACS   (3u << 19)
 #define LEAST_PARTS 8u
 #define MOST_PARTS  64u
-/* Parts of gradients of weights take so much memory together, or LEAST_PARTS of them. */
-#define WEIGHT_PARTS_BYTES (512u << 10)
+/* Gradients of weights: each part's is as large as the weights, and all are read again. */
+#define WEIGHT_PART_MACS   (2 * PART_MACS)
+#define LEAST_WEIGHT_PARTS 4u
+#define MOST_WEIGHT_PARTS  8u
+#define WEIGHT_PARTS_BYTES (128u << 10) /* together, where that is more parts */
 
 /* Values of a tile of the wider of x and y: 16 KiB. */
 #define TILE_ELEMENTS 4096u
 #define TILE_PIXELS   16u /* tiles have a multiple of */
+/* Pixels whose products make a gradient of weights together, before they are added to those before: fewer add more
+ * often, more do not stay in the cache. */
+#define WEIGHT_TILE_PIXELS 64u
 
 enum conv_tiles_rule conv_tiles_rule = CONV_TILES_MEASURED;
 
@@ -44,10 +50,18 @@ static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static uint64_t parts_of(const struct tiles_cut *c, enum op_kind kind)
 {
-    uint64_t parts = most(LEAST_PARTS, least(MOST_PARTS, c->pixels * c->weights / PART_MACS));
-    if (kind == OP_CONV_BWD_WEIGHTS)
-        parts = most(LEAST_PARTS, least(parts, WEIGHT_PARTS_BYTES / (c->weights * sizeof(float))));
+    uint64_t macs = c->pixels * c->weights, parts = most(LEAST_PARTS, least(MOST_PARTS, macs / PART_MACS));
+    if (kind == OP_CONV_BWD_WEIGHTS) {
+        uint64_t room = least(MOST_PARTS, WEIGHT_PARTS_BYTES / (c->weights * sizeof(float)));
+        parts = most(LEAST_WEIGHT_PARTS, least(most(MOST_WEIGHT_PARTS, room), macs / WEIGHT_PART_MACS));
+    }
     return least(parts, c->units);
+}
+
+static uint64_t tile_pixels(const struct tiles_cut *c, enum op_kind kind)
+{
+    if (kind == OP_CONV_BWD_WEIGHTS) return WEIGHT_TILE_PIXELS;
+    return most(TILE_PIXELS, TILE_ELEMENTS / wider(c) / TILE_PIXELS * TILE_PIXELS);
 }
 
 struct tiles_cut tiles_cut_of(const struct op_call *call)
@@ -61,7 +75,7 @@ struct tiles_cut tiles_cut_of(const struct op_call *call)
         c.tile = (uint64_t)c.y[1] * c.y[2];
         c.panel_pixels = (uint64_t)(c.x[1] + 2) * (c.x[2] + 2);
     } else {
-        c.tile = c.panel_pixels = most(TILE_PIXELS, TILE_ELEMENTS / wider(&c) / TILE_PIXELS * TILE_PIXELS);
+        c.tile = c.panel_pixels = tile_pixels(&c, call->op->kind);
     }
     c.units = (c.pixels + c.tile - 1) / c.tile;
     c.parts = parts_of(&c, call->op->kind);

@@ -30,6 +30,7 @@ INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
 INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
 
 INLINE void add_to(float *p, vector v) { store(p, load(p) + v); }
+INLINE void begin_or_add(float *p, vector v, bool begins) { store(p, begins ? v : load(p) + v); }
 
 /* v where `by` is above 0 or not a number, else 0. */
 INLINE vector keep_above(vector v, vector by)
@@ -193,6 +194,19 @@ INLINE void end_block(const uint32_t ending, const unsigned pixels, const unsign
         end_group(ending, pixels, groups, p, pixel, output + g * LANES, results + g);
 }
 
+/* Rows of results are far apart where there are many outputs, and processors fetch ahead along lines that lie side by
+ * side: so what the next block reads and writes is asked for here. */
+INLINE void fetch_next(const uint32_t ending, const unsigned pixels, const unsigned groups,
+                       const struct tile_product *p, size_t pixel, size_t output)
+{
+    const size_t at = (pixel + pixels) * p->outputs + output;
+    UNROLLED for (unsigned i = 0; i < pixels; i++) UNROLLED for (unsigned g = 0; g < groups; g++)
+    {
+        if (ending & ~(uint32_t)TILE_SUMS) __builtin_prefetch(p->other + at + i * p->outputs + g * LANES, 0);
+        if (!p->streams) __builtin_prefetch(p->out + at + i * p->outputs + g * LANES, 1);
+    }
+}
+
 /* 1 x 1: pixels x groups of outputs. */
 INLINE void product_block(const uint32_t ending, const unsigned pixels, const unsigned groups,
                           const struct tile_product *p, size_t pixel, size_t output)
@@ -201,6 +215,7 @@ INLINE void product_block(const uint32_t ending, const unsigned pixels, const un
     UNROLLED for (unsigned i = 0; i < pixels * groups; i++) result[i] = (vector){0};
     const float *x = p->panel + pixel * LANES, *w = p->weights + output * p->inputs;
     const size_t next = p->inputs * LANES; /* group of outputs */
+    fetch_next(ending, pixels, groups, p, pixel, output);
     for (size_t input = 0; input < p->inputs; input += LANES, x += p->group_step)
         BY_FOUR for (unsigned k = 0; k < LANES; k++, w += LANES)
         {
@@ -284,7 +299,7 @@ INLINE void outer_block(const unsigned inputs, const unsigned groups, const stru
             result[k * groups + g] += gradient[g] * x[k];
     }
     UNROLLED for (unsigned k = 0; k < inputs; k++) UNROLLED for (unsigned g = 0; g < groups; g++)
-        add_to(w + k * LANES + g * next, result[k * groups + g]);
+        begin_or_add(w + k * LANES + g * next, result[k * groups + g], o->first);
 }
 
 static void outer(const struct tile_outer *o)
@@ -324,7 +339,7 @@ INLINE void outer_window_block(const unsigned inputs, const struct tile_outer *o
         }
     }
     UNROLLED for (unsigned t = 0; t < 3; t++) UNROLLED for (unsigned k = 0; k < inputs; k++)
-        add_to(w + t * tap + k * LANES, result[t * inputs + k]);
+        begin_or_add(w + t * tap + k * LANES, result[t * inputs + k], o->first);
 }
 
 static void outer_window(const struct tile_outer *o)

@@ -64,12 +64,13 @@ struct tile_product {
     bool first;    /* `origin` becomes the first pixel's result */
 };
 
-/* Gradients of weights, added to: of 1 x 1 over pixels side by side; of 3 x 3 over rows of `pixels`. */
+/* Gradients of weights: of 1 x 1 over pixels side by side; of 3 x 3 over rows of `pixels`. */
 struct tile_outer {
     const float *x, *gradient; /* panels; of 3 x 3 with an edge of a pixel on all sides, from that on */
     size_t x_group, gradient_group, row_step;
     size_t rows, pixels, inputs, outputs;
     float *weights;
+    bool first; /* written, not added to */
 };
 
 struct tile_kernels {
