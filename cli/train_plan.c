@@ -7,6 +7,7 @@
 
 #include "backends.h"
 #include "make.h"
+#include "mem.h"
 #include "plan_engines.h"
 #include "plan_file.h"
 #include "plan_words.h"
@@ -140,6 +141,7 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
             plan = plan_with_engines(c, &machine, &request, err);
     }
     machine_finish(&machine);
+    mem_trim(); /* what planning took is not the run's */
     if (!plan || plan->fits) return plan;
     error_set(err, ERROR_UNFIT, "%s with batch %u does not fit %s; `fathom plan` says what would", name, request.batch,
               words_devices(plan, devices, sizeof devices));

@@ -1,4 +1,6 @@
 /* Parameters, multiply-accumulates, FLOPs and bytes. */
+#include <string.h>
+
 #include "graph_private.h"
 #include "lower.h"
 
@@ -131,4 +133,30 @@ uint64_t graph_loaded_bytes(const struct graph *graph)
     uint64_t pixels = (uint64_t)dims[1] * dims[2] * dims[3];
     bool made = graph->pixels != NO_TENSOR;
     return dtype_bytes(made ? DTYPE_U8 : DTYPE_F32, pixels) + dtype_bytes(DTYPE_I32, made ? INPUT_PLACEMENT + 1 : 1);
+}
+
+static bool same_dims(const struct tensor *a, const struct tensor *b)
+{
+    return memcmp(a->dims, b->dims, sizeof a->dims) == 0;
+}
+
+static bool same_shape(const struct graph *graph, const struct op *a, const struct op *b)
+{
+    const struct tensor *t = graph->tensors;
+    return a->attr.conv.stride == b->attr.conv.stride && same_dims(&t[a->in[0]], &t[b->in[0]]) &&
+           same_dims(&t[a->in[1]], &t[b->in[1]]);
+}
+
+/* Nets repeat a few shapes: whether one was there is soon found when one looks at the latest first. */
+uint32_t graph_convolution_shapes(const struct graph *graph)
+{
+    uint32_t shapes = 0;
+    for (size_t i = 0; i < graph->op_count; i++) {
+        if (graph->ops[i].kind != OP_CONV) continue;
+        bool known = false;
+        for (size_t k = i; k-- > 0 && !known;)
+            known = graph->ops[k].kind == OP_CONV && same_shape(graph, &graph->ops[i], &graph->ops[k]);
+        shapes += !known;
+    }
+    return shapes;
 }

@@ -283,6 +283,9 @@ struct conv_operands conv_operands(const struct op *op);
 
 /* What a loader has of one image: f32 pixels, or bytes and a placement; and its label. */
 uint64_t graph_loaded_bytes(const struct graph *graph);
+/* How many convolutions are there that differ in what they read, in their weights or in their stride: for so many a library
+ * compiles kernels. */
+uint32_t graph_convolution_shapes(const struct graph *graph);
 
 /* Where an OP_BN_BWD_APPLY has x's other gradient; NO_OPERAND = nowhere. */
 static inline uint8_t bn_other_gradient(const struct op *op)

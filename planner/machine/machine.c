@@ -55,6 +55,7 @@ static bool cpu_device(struct device_spec *spec, struct error *err)
                                  .context_bytes = CPU_CONTEXT_BYTES,
                                  .reserve_bytes = cpu_reserve_bytes(host.memory_bytes),
                                  .op_bytes = CPU_OP_BYTES,
+                                 .kernel_bytes = CPU_KERNEL_BYTES,
                                  .workspace_bytes = CPU_WORKSPACE_BYTES,
                                  .source = "this host; speed unknown"};
     return true;
@@ -256,7 +257,8 @@ bool device_same_memory(const struct device_spec *a, const struct device_spec *b
 {
     return a->kind == b->kind && a->memory_bytes == b->memory_bytes && a->context_bytes == b->context_bytes &&
            a->comm_bytes == b->comm_bytes && a->reserve_bytes == b->reserve_bytes && a->op_bytes == b->op_bytes &&
-           a->workspace_bytes == b->workspace_bytes && a->cudnn_version == b->cudnn_version;
+           a->kernel_bytes == b->kernel_bytes && a->workspace_bytes == b->workspace_bytes &&
+           a->cudnn_version == b->cudnn_version;
 }
 
 bool device_same_speed(const struct device_spec *a, const struct device_spec *b)

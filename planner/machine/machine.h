@@ -26,6 +26,7 @@ struct device_spec {
     uint64_t comm_bytes;       /* NCCL's buffers when there are several devices */
     uint64_t reserve_bytes;    /* kept free: what the driver holds back and a margin */
     uint64_t op_bytes;         /* cpu: host memory of one prepared op, outside the arena */
+    uint64_t kernel_bytes;     /* cpu: of the kernels that convolutions of one shape are compiled to, outside the arena */
     uint64_t workspace_bytes;  /* cap of one op's workspace */
     double flops_f32, flops_f16; /* peak per second; 0 = unknown */
     double bandwidth;          /* bytes per second to its memory; 0 = unknown */

@@ -27,6 +27,7 @@ static const struct {
                    {"comm_bytes", offsetof(struct device_spec, comm_bytes)},
                    {"reserve_bytes", offsetof(struct device_spec, reserve_bytes)},
                    {"op_bytes", offsetof(struct device_spec, op_bytes)},
+                   {"kernel_bytes", offsetof(struct device_spec, kernel_bytes)},
                    {"workspace_bytes", offsetof(struct device_spec, workspace_bytes)}},
   real_fields[] = {{"flops_f32", offsetof(struct device_spec, flops_f32)},
                    {"flops_f16", offsetof(struct device_spec, flops_f16)},
@@ -110,6 +111,7 @@ static bool default_device(const char *name, enum device_kind kind, uint64_t mem
                                      .context_bytes = CPU_CONTEXT_BYTES,
                                      .reserve_bytes = cpu_reserve_bytes(memory_bytes),
                                      .op_bytes = CPU_OP_BYTES,
+                                     .kernel_bytes = CPU_KERNEL_BYTES,
                                      .workspace_bytes = CPU_WORKSPACE_BYTES};
     }
     snprintf(spec->name, sizeof spec->name, "%s", name);
@@ -131,23 +133,10 @@ static bool check_outside(const struct device_spec *spec, const char *where, str
 static bool read_device(const json_t *object, const char *where, struct device_spec *spec, uint64_t *count,
                         struct error *err)
 {
-    static const char *const fields[] = {"name",
-                                         "kind",
-                                         "count",
-                                         "memory_bytes",
-                                         "source",
-                                         "context_bytes",
-                                         "comm_bytes",
-                                         "reserve_bytes",
-                                         "op_bytes",
-                                         "workspace_bytes",
-                                         "flops_f32",
-                                         "flops_f16",
-                                         "bandwidth",
-                                         "launch_seconds",
-                                         "link_bandwidth",
-                                         "host_bandwidth",
-                                         "compute_capability"};
+    static const char *const fields[] = {
+        "name",       "kind",          "count",          "memory_bytes",   "source",          "context_bytes",
+        "comm_bytes", "reserve_bytes", "op_bytes",       "kernel_bytes",   "workspace_bytes", "flops_f32",
+        "flops_f16",  "bandwidth",     "launch_seconds", "link_bandwidth", "host_bandwidth",  "compute_capability"};
     char name[DEVICE_NAME];
     enum device_kind kind = DEVICE_GPU;
     uint64_t memory;

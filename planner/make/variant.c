@@ -37,6 +37,7 @@ void variant_outside(const struct variant_request *request, const struct graph *
     const struct device_spec *device = request->device;
     classes[MEMORY_COMMUNICATION] = request->devices > 1 ? device->comm_bytes : 0;
     classes[MEMORY_CONTEXT] = device->context_bytes + device->op_bytes * ops;
+    if (device->kernel_bytes > 0) classes[MEMORY_CONTEXT] += device->kernel_bytes * graph_convolution_shapes(graph);
     if (device->kind == DEVICE_CPU) classes[MEMORY_KEPT] += host_bytes;
     if (device->kind != DEVICE_CPU || !request->first) return;
     classes[MEMORY_INPUT] += loader_bytes_of(request->plan, graph);

@@ -430,6 +430,7 @@ static bool read_device_spec(const struct reader *r, const json_t *object, const
     TRY(get_bytes(r, object, "comm_bytes", where, &spec->comm_bytes));
     TRY(get_bytes(r, object, "reserve_bytes", where, &spec->reserve_bytes));
     TRY(get_bytes(r, object, "op_bytes", where, &spec->op_bytes));
+    if (json_object_get(object, "kernel_bytes")) TRY(get_bytes(r, object, "kernel_bytes", where, &spec->kernel_bytes));
     TRY(get_bytes(r, object, "workspace_bytes", where, &spec->workspace_bytes));
     TRY(get_real(r, object, "flops_f32", where, &spec->flops_f32));
     TRY(get_real(r, object, "flops_f16", where, &spec->flops_f16));
@@ -447,7 +448,8 @@ static bool read_device(const struct reader *r, const json_t *object, size_t ind
                                         "comm_bytes", "reserve_bytes", "op_bytes",           "workspace_bytes",
                                         "flops_f32",  "flops_f16",     "bandwidth",          "launch_seconds",
                                         "variant",    "images",        "micro_batches",      "peak_bytes",
-                                        "classes",    "cudnn_version", "compute_capability", NULL};
+                                        "classes",    "cudnn_version", "compute_capability", "kernel_bytes",
+                                        NULL};
     char where[WHERE];
     snprintf(where, sizeof where, "%s: devices[%zu]", r->path, index);
     TRY(check_fields(r, object, where, names));

@@ -48,6 +48,7 @@ static void write_device(FILE *out, const struct plan_device *device)
             spec->workspace_bytes);
     fprintf(out, ", \"flops_f32\": %.17g, \"flops_f16\": %.17g, \"bandwidth\": %.17g, \"launch_seconds\": %.17g",
             spec->flops_f32, spec->flops_f16, spec->bandwidth, spec->launch_seconds);
+    if (spec->kernel_bytes > 0) fprintf(out, ", \"kernel_bytes\": %" PRIu64, spec->kernel_bytes);
     char capability[DEVICE_CAPABILITY];
     if (spec->capability)
         fprintf(out, ", \"compute_capability\": %s", device_capability_words(spec->capability, capability));

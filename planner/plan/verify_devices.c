@@ -91,9 +91,12 @@ static bool sum_classes(const struct plan *plan, size_t d, uint64_t classes[MEMO
 {
     const struct plan_device *device = &plan->devices[d];
     const struct plan_variant *variant = &plan->variants[device->variant];
-    uint64_t ops = variant->train.op_count + variant->evaluate.op_count, loader = 0, staging = 0, libraries;
+    uint64_t ops = variant->train.op_count + variant->evaluate.op_count, loader = 0, staging = 0, libraries, kernels;
     for (size_t c = 0; c < MEMORY_CLASSES; c++) classes[c] = c < MEMORY_COMMUNICATION ? variant->classes[c] : 0;
-    if (__builtin_mul_overflow(device->spec.op_bytes, ops, &libraries)) return false;
+    uint64_t shapes = device->spec.kernel_bytes > 0 ? graph_convolution_shapes(variant->graph) : 0;
+    if (__builtin_mul_overflow(device->spec.op_bytes, ops, &libraries) ||
+        __builtin_mul_overflow(device->spec.kernel_bytes, shapes, &kernels))
+        return false;
     bool host = device->spec.kind == DEVICE_CPU;
     if (host && d == 0 && !loader_bytes(plan, variant->graph, &loader)) return false;
     if (host && d == 0) staging = largest_parameter(variant->graph);
@@ -101,7 +104,7 @@ static bool sum_classes(const struct plan *plan, size_t d, uint64_t classes[MEMO
     /* A host's own memory is where its tensors go to wait. */
     return add(&classes[MEMORY_KEPT], host ? variant->host_bytes : 0) && add(&classes[MEMORY_INPUT], loader) &&
            add(&classes[MEMORY_CONTEXT], device->spec.context_bytes) && add(&classes[MEMORY_CONTEXT], staging) &&
-           add(&classes[MEMORY_CONTEXT], libraries);
+           add(&classes[MEMORY_CONTEXT], libraries) && add(&classes[MEMORY_CONTEXT], kernels);
 }
 
 /* What lies outside the arena cannot be proved, but the sums can be redone. */

@@ -8,6 +8,7 @@
 #include "cli_run.h"
 #include "data_help.h"
 #include "data_jpeg_help.h"
+#include "sanitizers.h"
 
 static char photos[HELP_PATH];
 
@@ -101,8 +102,8 @@ Test(photos, what_a_plan_has_no_memory_for_is_named_before_the_run)
 {
     help_write_jpeg(in_photos("train/bee/3.JPEG"), (struct help_jpeg){1500, 1100, 3, true, 3});
     char command[2 * HELP_PATH];
-    snprintf(command, sizeof command,
-             "plan resnet-20 --classes 3 --batch 6 --image-size 48 --gpus cpu -o %s/plan.json", photos);
+    snprintf(command, sizeof command, "plan resnet-20 --classes 3 --batch 6 --image-size 48 --gpus cpu -o %s/plan.json",
+             photos);
     cr_assert_eq(cli_run(command)->code, 0);
     const struct cli_run *run = train("train %s/plan.json --data %s --iterations 1 --schedule constant");
     cr_assert_eq(run->code, 2, "%s%s", run->out, run->err);
@@ -118,6 +119,9 @@ Test(photos, what_a_plan_has_no_memory_for_is_named_before_the_run)
     cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
     run = train("train resnet-20 --image-size 48 --batch 6 --data %s --iterations 1 --schedule constant --no-evaluate");
     cr_assert_eq(run->code, 0, "what it plans itself suffices: %s%s", run->out, run->err);
+    const char *used = strstr(run->out, "at the peak of the process (");
+    cr_assert(used, "%s", run->out);
+    if (!UNDER_SANITIZER) cr_assert_lt(strtod(strchr(used, '(') + 1, NULL), 3, "%% more than planned: %s", run->out);
 }
 
 /* As ImageNet is distributed: one picture is of another kind. */
