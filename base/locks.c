@@ -99,6 +99,19 @@ bool locks_enter_folder(struct folder_lock *lock, const char *folder, struct err
     return false;
 }
 
+void locks_try_file(struct folder_lock *lock, const char *path, bool *busy)
+{
+    *busy = false;
+    *lock = (struct folder_lock){.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666)};
+    if (lock->fd < 0) return;
+    lock->path = mem_strdup(MEM_GENERAL, path);
+    *busy = lock->path && ((flock(lock->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) || !is_named(lock));
+    if (lock->path && !*busy) return;
+    drop(lock);
+    mem_free(lock->path);
+    lock->path = NULL;
+}
+
 void locks_leave_folder(struct folder_lock *lock)
 {
     struct stat info;

@@ -13,11 +13,14 @@ bool locks_take(int fd, const char *path, struct error *err);
 
 struct folder_lock {
     int fd;
-    char *path; /* of the empty file "fathom.lock" in the folder */
+    char *path; /* of the empty file: "fathom.lock" in the folder */
 };
 
 /* Locks a folder that is there. ERROR_INPUT when another process has it or nothing can be written there. */
 bool locks_enter_folder(struct folder_lock *lock, const char *folder, struct error *err);
+/* The same of an empty file of this path, for what it stands for. *busy: another has it; a file that cannot be locked is no
+ * lock, and nobody's. */
+void locks_try_file(struct folder_lock *lock, const char *path, bool *busy);
 /* Takes an unlocked or zeroed one too. */
 void locks_leave_folder(struct folder_lock *lock);
 

@@ -8,6 +8,7 @@
 #include "hash.h"
 #include "json_tables.h"
 #include "mem.h"
+#include "printable.h"
 
 #define FORMAT       "fathom-engines"
 #define VERSION      1
@@ -26,6 +27,8 @@ void engine_book_finish(struct engine_book *book)
     mem_free(book->entries);
     mem_free(book->engines);
     mem_free(book->slots);
+    for (size_t i = 0; i < book->plan_count; i++) mem_free(book->plans[i]);
+    mem_free(book->plans);
     *book = (struct engine_book){0};
 }
 
@@ -84,6 +87,39 @@ bool engine_book_add(struct engine_book *book, const struct engine_answer *answe
     return true;
 }
 
+/* ---- Plans ---- */
+
+const char *engine_book_plan(const struct engine_book *book, const struct engine *engine)
+{
+    return engine->plan ? book->plans[engine->plan - 1] : NULL;
+}
+
+/* Owns the text. */
+static bool add_plan(struct engine_book *book, char *text, uint32_t *number, struct error *err)
+{
+    if (text &&
+        mem_grow(MEM_PLAN, (void **)&book->plans, &book->plan_capacity, book->plan_count + 1, sizeof *book->plans)) {
+        book->plans[book->plan_count++] = text;
+        *number = (uint32_t)book->plan_count;
+        return true;
+    }
+    mem_free(text);
+    return error_memory(err, sizeof *book->plans, "plans of engines");
+}
+
+bool engine_book_set_plan(struct engine_book *book, const struct engine_question *question, const struct engine *engine,
+                          const char *text, struct error *err)
+{
+    struct engine_answer answer;
+    if (!engine_book_find(book, question, &answer)) return true;
+    for (size_t i = 0; i < answer.count; i++) {
+        struct engine *own = &book->engines[answer.engines - book->engines + (ptrdiff_t)i];
+        if (own->id == engine->id && strcmp(own->knobs, engine->knobs) == 0)
+            return add_plan(book, mem_strdup(MEM_PLAN, text), &own->plan, err);
+    }
+    return true;
+}
+
 /* ---- Files: reading ---- */
 
 struct reader {
@@ -114,13 +150,16 @@ bool engine_parse(const json_t *row, struct engine *engine)
 {
     const json_t *id = json_array_get(row, 0), *bytes = json_array_get(row, 1);
     const char *letters = json_string_value(json_array_get(row, 2)), *knobs = json_string_value(json_array_get(row, 3));
-    if (json_array_size(row) != 4 || !json_is_integer(id) || !json_is_integer(bytes) || !letters || !knobs)
+    if (json_array_size(row) < 4 || json_array_size(row) > 5 || !json_is_integer(id) || !json_is_integer(bytes) ||
+        !letters || !knobs)
         return false;
     json_int_t number = json_integer_value(id), size = json_integer_value(bytes);
     if (number < 0 || number > INT32_MAX || size < 0 || strlen(knobs) >= ENGINE_KNOBS) return false;
     for (const char *c = knobs; *c; c++)
         if (!strchr("0123456789=,-", *c)) return false;
+    if (json_array_size(row) == 5 && !json_is_string(json_array_get(row, 4))) return false;
     engine->id = (uint32_t)number;
+    engine->plan = 0;
     engine->workspace_bytes = (uint64_t)size;
     memcpy(engine->knobs, knobs, strlen(knobs) + 1);
     return parse_notes(letters, &engine->notes);
@@ -163,8 +202,11 @@ static bool read_engines(const struct reader *r, const struct json_table *table,
         json_t *row;
         TRY(json_table_next(table, at, r->path, "engines", &row, r->err));
         bool good = row && engine_parse(row, &r->engines[i]);
+        const char *plan = json_string_value(json_array_get(row, 4));
+        bool kept = !good || !plan || add_plan(r->into, mem_strdup(MEM_PLAN, plan), &r->engines[i].plan, r->err);
         json_decref(row);
         if (!good) return damaged(r, "a row of engines is no engine");
+        TRY(kept);
     }
     return true;
 }
@@ -188,6 +230,15 @@ static bool read_answers(const struct reader *r)
     }
 }
 
+static const struct engine_device *device_named(const char *name)
+{
+    size_t count;
+    const struct engine_device *all = engine_device_entries(&count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(all[i].name, name) == 0) return &all[i];
+    return NULL;
+}
+
 static bool check_head(const struct reader *r)
 {
     const struct engine_device *device = r->into->device;
@@ -202,6 +253,9 @@ static bool check_head(const struct reader *r)
     TRY(json_get_string(root, "device", r->path, &name, r->err) &&
         json_get_string(root, "description", r->path, &description, r->err) &&
         json_get_u64(root, "cudnn", r->path, UINT32_MAX, &cudnn, r->err));
+    if (!device) device = device_named(name);
+    if (!device)
+        return error_set(r->err, ERROR_INPUT, "%s: has the engines of '%s', which is not known", r->path, name);
     if (strcmp(name, device->name) != 0 || strcmp(description, hash_format(engine_device_hash(device), hash)) != 0)
         return error_set(r->err, ERROR_INPUT, "%s: has the engines of %s%s; those of %s are wanted", r->path, name,
                          strcmp(name, device->name) == 0 ? " as it was described before" : "", device->name);
@@ -210,6 +264,7 @@ static bool check_head(const struct reader *r)
                          "%s: has the engines of cuDNN %s, and here is %s; remove it and let it be made again", r->path,
                          engine_version_words((uint32_t)cudnn, found), engine_version_words(r->into->cudnn, wanted));
     r->into->cudnn = (uint32_t)cudnn;
+    r->into->device = device;
     return true;
 }
 
@@ -256,11 +311,16 @@ char *engine_letters(uint32_t notes, char out[ENGINE_LETTERS_TEXT])
     return out;
 }
 
-static void write_engine(FILE *out, const struct engine *engine)
+static void write_engine(FILE *out, const struct engine *engine, const char *plan)
 {
     char letters[ENGINE_LETTERS_TEXT];
-    fprintf(out, "[%" PRIu32 ", %" PRIu64 ", \"%s\", \"%s\"]", engine->id, engine->workspace_bytes,
+    fprintf(out, "[%" PRIu32 ", %" PRIu64 ", \"%s\", \"%s\"", engine->id, engine->workspace_bytes,
             engine_letters(engine->notes, letters), engine->knobs);
+    if (plan) {
+        fputs(", ", out);
+        printable_write_json(out, plan, strlen(plan));
+    }
+    fputc(']', out);
 }
 
 static void write_questions(const struct engine_book *book, const struct engine_question *wanted, FILE *out)
@@ -274,13 +334,15 @@ static void write_questions(const struct engine_book *book, const struct engine_
     }
 }
 
-static void write_engines(const struct engine_book *book, const struct engine_question *wanted, FILE *out)
+/* Caches of answers have no plans: the trainer keeps them apart. */
+static void write_engines(const struct engine_book *book, const struct engine_question *wanted, bool plans, FILE *out)
 {
     const char *before = "";
     for (size_t i = 0; i < book->count; i++)
         for (size_t k = 0; is_wanted(&book->entries[i].question, wanted) && k < book->entries[i].count; k++) {
             fprintf(out, "%s\n", before);
-            write_engine(out, &book->engines[book->entries[i].first + k]);
+            const struct engine *engine = &book->engines[book->entries[i].first + k];
+            write_engine(out, engine, plans ? engine_book_plan(book, engine) : NULL);
             before = ",";
         }
 }
@@ -297,7 +359,7 @@ bool engine_book_write(const struct engine_book *book, const struct engine_quest
             VERSION, book->cudnn, book->device->name, hash_format(engine_device_hash(book->device), hash));
     write_questions(book, wanted, writer.stream);
     fprintf(writer.stream, "],\n\"engines\": [");
-    write_engines(book, wanted, writer.stream);
+    write_engines(book, wanted, !wanted, writer.stream);
     fprintf(writer.stream, "]}\n");
     return files_commit(&writer, err);
 }

@@ -26,6 +26,7 @@ struct engine {
     uint32_t notes;           /* enum engine_note, or-ed */
     uint64_t workspace_bytes; /* exactly, with these knobs */
     char knobs[ENGINE_KNOBS]; /* "type=value,...": with the id, all that its plan is made of again */
+    uint32_t plan;            /* of its book: number of its plan's text, from 1; 0 = none */
 };
 
 /* In the order of cuDNN's heuristics. */
@@ -36,12 +37,14 @@ struct engine_answer {
 };
 
 struct engine_book {
-    const struct engine_device *device; /* borrowed */
+    const struct engine_device *device; /* borrowed; NULL = not known yet */
     uint32_t cudnn;                     /* 91900; 0 = not known yet */
     struct engine_entry *entries;
     size_t count, capacity;
     struct engine *engines;
     size_t engine_count, engine_capacity;
+    char **plans; /* texts of plans that were built for some of the engines */
+    size_t plan_count, plan_capacity;
     uint32_t *slots; /* of a hash table: entry + 1, 0 = free */
     size_t slot_count;
 };
@@ -55,14 +58,21 @@ bool engine_book_find(const struct engine_book *book, const struct engine_questi
 /* Copies; what is there already stays. ERROR_MEMORY. */
 bool engine_book_add(struct engine_book *book, const struct engine_answer *answer, struct error *err);
 
+/* The text of an engine's plan, of which cuDNN makes the plan again in milliseconds; NULL = none. Borrowed. */
+const char *engine_book_plan(const struct engine_book *book, const struct engine *engine);
+/* Gives one of the engines of an answer of the book its plan, in place of one that it has; the text is copied. ERROR_MEMORY. */
+bool engine_book_set_plan(struct engine_book *book, const struct engine_question *question, const struct engine *engine,
+                          const char *text, struct error *err);
+
 /* Adds a file's answers. ERROR_INPUT when it is damaged, of another device, or of another version of cuDNN than the book's
- * (a book without a version takes the file's). The book is then as before, but for what was added. */
+ * (a book without a device or a version takes the file's). The book is then as before, but for what was added. */
 bool engine_book_read(struct engine_book *book, const char *path, struct error *err);
-/* Writes those answers whose dtype and images are the wanted ones; NULL: all. Atomically. */
+/* Writes those answers whose dtype and images are the wanted ones; NULL: all, with the plans. Atomically. */
 bool engine_book_write(const struct engine_book *book, const struct engine_question *wanted, const char *path,
                        struct error *err);
 
-/* An engine's row in files and answers, [id, bytes, notes, knobs]. False when it is none. */
+/* An engine's row in files and answers, [id, bytes, notes, knobs] or, in files, [id, bytes, notes, knobs, plan]. False when
+ * it is none. */
 bool engine_parse(const json_t *row, struct engine *engine);
 
 /* Notes as letters into out; returns out. */
