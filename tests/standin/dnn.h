@@ -48,11 +48,35 @@ struct dnn_graph {
     uint32_t tensor_count, op_count;
 };
 
+/* Of one engine for one graph: what became of its plans, and how long it takes where that is made up. */
+struct dnn_record {
+    uint64_t graph;
+    int64_t engine, workspace_bytes;
+    double ms;
+    bool nondeterministic;
+    uint64_t builds, loads, executes;
+    struct dnn_record *next;
+};
+struct dnn_record *dnn_record_of(const struct dnn_graph *graph, int64_t engine);
+extern struct dnn_record *dnn_records;
+
+struct cudnnContext {
+    unsigned users; /* plans, and who made it while it is alive */
+    bool alive, busy;
+    cudaStream_t stream;
+    struct device *device;
+};
+void dnn_handle_give(struct cudnnContext *handle);
+/* Who uses it has it for itself. */
+void dnn_handle_touch(const struct cudnnContext *handle);
+
 struct dnn_plan {
     unsigned users;
     struct dnn_graph graph;
     int64_t engine, workspace_bytes;
     bool executed;
+    struct cudnnContext *handle; /* that it was made with; NULL: for a described device */
+    struct dnn_record *record;
 };
 
 /* Interprets the graph; data: of each tensor, NULL for inner ones. Tells what it reads and writes. */
@@ -80,7 +104,7 @@ struct dnn_attribute {
 struct dnn_descriptor {
     cudnnBackendDescriptorType_t type;
     unsigned users;
-    bool finalized;
+    bool finalized, busy; /* busy: another thread is finalizing it */
     struct dnn_attribute *attributes;
     unsigned attribute_count;
     struct dnn_graph *graph; /* of an op graph */

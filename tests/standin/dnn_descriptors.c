@@ -129,6 +129,11 @@ struct dnn_descriptor *dnn_part(const struct dnn_descriptor *d, cudnnBackendAttr
 
 /* ---- Calls: descriptors ---- */
 
+static void touch(const struct dnn_descriptor *d)
+{
+    if (d->busy) violate("a descriptor of cuDNN is used by two threads at once");
+}
+
 static cudnnStatus_t enter(struct call *call)
 {
     lock_take();
@@ -162,6 +167,7 @@ cudnnStatus_t EXPORTED cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t de
 {
     DNN_BEGIN("BackendDestroyDescriptor");
     if (!descriptor) return leave(CUDNN_STATUS_SUCCESS);
+    touch(descriptor);
     dnn_give(descriptor);
     counts.descriptors--;
     return leave(CUDNN_STATUS_SUCCESS);
@@ -174,6 +180,7 @@ cudnnStatus_t EXPORTED cudnnBackendSetAttribute(cudnnBackendDescriptor_t descrip
     struct dnn_descriptor *d = descriptor;
     if (!d || (!values && count > 0))
         return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "no descriptor, or no values"));
+    touch(d);
     if (d->finalized) return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM, "attribute %d after finalize", (int)name));
     cudnnStatus_t status = dnn_rule_set(d, name, type, count);
     struct dnn_descriptor *const *parts = values;
@@ -202,6 +209,7 @@ cudnnStatus_t EXPORTED cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor)
     DNN_BEGIN("BackendFinalize");
     struct dnn_descriptor *d = descriptor;
     if (!d) return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "no descriptor"));
+    touch(d);
     if (d->finalized) return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM, "a descriptor is finalized twice"));
     cudnnStatus_t status = finalize(d);
     d->finalized = status == CUDNN_STATUS_SUCCESS;
@@ -253,9 +261,16 @@ cudnnStatus_t EXPORTED cudnnBackendGetAttribute(const cudnnBackendDescriptor_t d
 
 /* ---- Calls: handles ---- */
 
-struct cudnnContext {
-    cudaStream_t stream;
-};
+void dnn_handle_touch(const struct cudnnContext *handle)
+{
+    if (handle->busy) violate("a handle of cuDNN is used by two threads at once");
+    if (!handle->alive) violate("a handle of cuDNN is used after its end");
+}
+
+void dnn_handle_give(struct cudnnContext *handle)
+{
+    if (handle && --handle->users == 0) free(handle);
+}
 
 cudnnStatus_t EXPORTED cudnnCreate(cudnnHandle_t *handle)
 {
@@ -265,6 +280,7 @@ cudnnStatus_t EXPORTED cudnnCreate(cudnnHandle_t *handle)
         return leave(dnn_fail(CUDNN_STATUS_NOT_INITIALIZED, "no driver, or no device"));
     if (device_now()->sticky) return leave(dnn_fail(CUDNN_STATUS_NOT_INITIALIZED, "the device has failed"));
     *handle = NEW(struct cudnnContext);
+    **handle = (struct cudnnContext){.users = 1, .alive = true, .device = device_now()};
     counts.handles++;
     return leave(CUDNN_STATUS_SUCCESS);
 }
@@ -273,7 +289,9 @@ cudnnStatus_t EXPORTED cudnnDestroy(cudnnHandle_t handle)
 {
     DNN_BEGIN("Destroy");
     if (!handle) return leave(CUDNN_STATUS_BAD_PARAM_NULL_POINTER);
-    free(handle);
+    dnn_handle_touch(handle);
+    handle->alive = false;
+    dnn_handle_give(handle);
     counts.handles--;
     return leave(CUDNN_STATUS_SUCCESS);
 }
@@ -282,11 +300,12 @@ cudnnStatus_t EXPORTED cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream)
 {
     DNN_BEGIN("SetStream");
     if (!handle) return leave(CUDNN_STATUS_BAD_PARAM_NULL_POINTER);
+    dnn_handle_touch(handle);
     handle->stream = stream;
     return leave(CUDNN_STATUS_SUCCESS);
 }
 
-size_t EXPORTED cudnnGetVersion(void) { return CUDNN_VERSION; }
+size_t EXPORTED cudnnGetVersion(void) { return options.cudnn ? options.cudnn : CUDNN_VERSION; }
 
 EXPORTED const char *cudnnGetErrorString(cudnnStatus_t status)
 {
@@ -317,11 +336,13 @@ void EXPORTED cudnnGetLastErrorString(char *text, size_t size) { snprintf(text, 
 struct execution {
     struct dnn_plan *plan;
     void *data[MOST_TENSORS], *workspace;
+    struct device *device;
 };
 
 static void run_execution(void *context)
 {
     const struct execution *e = context;
+    e->device->ms += e->plan->record->ms;
     dnn_run(e->plan, e->data, e->workspace);
 }
 
@@ -370,6 +391,7 @@ static cudnnStatus_t execute(struct CUstream_st *s, struct execution *e, const s
     if (s->capture && !e->plan->executed)
         violate("a plan of cuDNN is captured before it was ever executed: its code may be loaded only then");
     e->plan->executed = true;
+    e->plan->record->executes++;
     struct work *work = work_new(WORK_CALL, "a plan of cuDNN");
     work->call.run = run_execution;
     work->call.release = release_execution;
@@ -391,6 +413,10 @@ cudnnStatus_t EXPORTED cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDes
         return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "the plan or its arguments are not finalized"));
     struct CUstream_st *s = stream_find(handle->stream);
     if (!s) return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM, "the handle's stream is none"));
-    struct execution e = {.plan = p->plan};
+    dnn_handle_touch(handle);
+    if (p->plan->handle && !p->plan->handle->alive) violate("a plan of cuDNN is run whose handle has ended");
+    if (p->plan->handle && p->plan->handle->device != handle->device)
+        return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM, "the plan is of another device than the handle"));
+    struct execution e = {.plan = p->plan, .device = handle->device};
     return leave(execute(s, &e, pack));
 }

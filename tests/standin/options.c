@@ -75,7 +75,9 @@ static bool read_count(const char *key, const char *value)
         uint64_t *count;
     } known[] = {{"seed", &options.seed},           {"hang", &options.hang},
                  {"illegal", &options.illegal},     {"drop_record", &options.drop_record},
-                 {"drop_wait", &options.drop_wait}, {"pace", &options.pace}};
+                 {"drop_wait", &options.drop_wait}, {"pace", &options.pace},
+                 {"build", &options.build_ms},      {"times", &options.times},
+                 {"cudnn", &options.cudnn}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(key, known[i].key) != 0) continue;
         *known[i].count = read_number(value);

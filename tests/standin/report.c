@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vendor.h"
+#include "dnn.h"
 
 #define MOST_TOLD 100u
 
@@ -77,6 +77,17 @@ static void write_calls(FILE *to)
     fprintf(to, "}\n");
 }
 
+static void write_engines(FILE *to)
+{
+    for (const struct dnn_record *r = dnn_records; r && options.times; r = r->next)
+        fprintf(to,
+                "{\"kind\":\"engine\",\"graph\":\"%016" PRIx64 "\",\"engine\":%" PRId64 ",\"workspace_bytes\":%" PRId64
+                ",\"ms\":%.3f,\"nondeterministic\":%s,\"builds\":%" PRIu64 ",\"loads\":%" PRIu64
+                ",\"executes\":%" PRIu64 "}\n",
+                r->graph, r->engine, r->workspace_bytes, r->ms, r->nondeterministic ? "true" : "false", r->builds,
+                r->loads, r->executes);
+}
+
 static void write_report(FILE *to)
 {
     struct standin_vendor_report r = standin_report();
@@ -86,10 +97,11 @@ static void write_report(FILE *to)
         fprintf(to, "}\n");
     }
     write_calls(to);
+    write_engines(to);
     fprintf(to,
             "{\"kind\":\"counts\",\"violations\":%" PRIu64 ",\"kernels\":%" PRIu64 ",\"executes\":%" PRIu64
-            ",\"graph_launches\":%" PRIu64 ",\"calls\":%" PRIu64 "}\n",
-            r.violations, r.kernels, r.executes, r.graph_launches, r.calls);
+            ",\"graph_launches\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"most_building\":%" PRIu64 "}\n",
+            r.violations, r.kernels, r.executes, r.graph_launches, r.calls, r.most_building);
     fprintf(to,
             "{\"kind\":\"memory\",\"device_peak_bytes\":%" PRIu64 ",\"pinned_peak_bytes\":%" PRIu64 "}\n"
             "{\"kind\":\"live\",\"device_bytes\":%" PRIu64 ",\"pinned_bytes\":%" PRIu64 ",\"streams\":%" PRIu64

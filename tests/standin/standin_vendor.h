@@ -19,6 +19,9 @@
  *   pace=1               work computes nothing (memory holds some number) and takes as long as pace.c says
  *   engines=KIND+...     build_fails, run_fails: the first engine of every graph; all_fail: every one at building;
  *                        nondeterministic: the first; none: no graph has any
+ *   build=MS             a plan of an engine that is compiled takes so long to build, in which other threads go on
+ *   cudnn=91900          the version that cuDNN says it is
+ *   times=SEED           engines take times that are made up of it, which the report tells; events tell nothing else
  *   cupti=KIND+...       taken: another profiler has it; silent: no records; lost: one in 50 without times; fails: records
  *                        cannot be switched on; misjoins: nodes' ids are wrong
  *   nccl=KIND+...        absent: the last rank never comes to the others; async: all ranks fail after three sums; stuck: giving
@@ -37,6 +40,7 @@ struct standin_vendor_report {
     uint64_t calls, records, waits;               /* the last two: cudaEventRecord, cudaStreamWaitEvent */
     uint64_t device_bytes, device_peak_bytes;     /* of all devices */
     uint64_t pinned_bytes, pinned_peak_bytes;
+    uint64_t most_building; /* plans at once */
     uint64_t streams, events, graphs, libraries, descriptors, handles; /* that are alive */
 };
 

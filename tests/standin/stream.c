@@ -111,7 +111,7 @@ static enum outcome run_command(struct CUstream_st *s, struct command *c)
         break;
     case COMMAND_GRAPH: outcome = graph_run(c, s); break;
     case COMMAND_RECORD:
-        if (c->event->records == c->record) c->event->ms = now_ms();
+        if (c->event->records == c->record) c->event->ms = options.times ? s->device->ms : now_ms();
         break;
     case COMMAND_WAIT: break;
     }

@@ -32,6 +32,7 @@ struct vendor_options {
     unsigned failure_count;
     bool refuse_after_graph;
     uint64_t refuse_after_call, hang, illegal, drop_record, drop_wait, pace;
+    uint64_t build_ms, times, cudnn; /* 0 = at once; as they are; the headers' version */
     bool build_fails, run_fails, all_fail, nondeterministic, no_engines;
     bool nccl_absent, nccl_async, nccl_stuck;
     bool cupti_taken, cupti_silent, cupti_lost, cupti_fails, cupti_misjoins;
@@ -119,6 +120,7 @@ struct device {
     struct region memory;
     struct CUstream_st *legacy;
     cudaError_t sticky;
+    double ms;        /* with made-up times: what plans of cuDNN took that it has run */
     uint64_t free_ns; /* with a pace: until then it has work */
 };
 extern struct device devices[MOST_DEVICES];
