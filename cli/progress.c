@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +23,10 @@
 #define TERMINAL_NS 100000000u   /* between two updates of the line */
 #define PLAIN_NS    10000000000u /* between two plain lines */
 
-struct progress progress_begin(void) { return (struct progress){.terminal = isatty(STDOUT_FILENO) == 1}; }
+struct progress progress_begin(void)
+{
+    return (struct progress){.terminal = isatty(STDOUT_FILENO) == 1, .told_ns = clock_now_ns()};
+}
 
 /* As much as the line has room for: one that wraps cannot be overwritten. */
 static void print_line(const struct train_status *s)
@@ -105,6 +109,41 @@ void progress_show(void *context, const struct train_status *status)
     }
     fflush(stdout);
     if (options_reader_is_gone()) stop_request(SIGPIPE); /* `| head`: as when the terminal is lost */
+}
+
+/* ---- Before the first step ---- */
+
+static void show_passing(struct progress *p, const char *text)
+{
+    uint64_t now = clock_now_ns();
+    if (now - p->told_ns < (p->terminal ? TERMINAL_NS : PLAIN_NS)) return;
+    p->told_ns = now;
+    if (p->terminal)
+        printf("\r\033[K%.*s", page_columns() - 1, text);
+    else
+        puts(text);
+    p->line_open = p->terminal;
+    fflush(stdout);
+}
+
+static void show_lasting(struct progress *p, uint32_t device, const char *text)
+{
+    char which[32] = "";
+    if (device > 0) snprintf(which, sizeof which, "device %" PRIu32 ": ", device);
+    if (p->line_open) fputs("\r\033[K", stdout);
+    p->line_open = false;
+    page_say(stdout, 0, 2, "%s%s", which, PRINTABLE(text));
+    fflush(stdout);
+}
+
+void progress_tell(void *context, uint32_t device, const char *text, bool passing)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    struct progress *p = context;
+    pthread_mutex_lock(&lock);
+    if (p->dashboard == 0 && passing && device == 0) show_passing(p, text);
+    if (p->dashboard == 0 && !passing) show_lasting(p, device, text);
+    pthread_mutex_unlock(&lock);
 }
 
 void progress_end(struct progress *p)

@@ -10,13 +10,15 @@ struct progress {
     bool terminal;   /* standard output is one */
     pid_t dashboard; /* it has the screen until it ends; 0 = none */
     bool line_open;  /* a line on the terminal waits to be overwritten */
-    uint64_t last_ns;
+    uint64_t last_ns, told_ns;
     const char *save_folder;
 };
 
 struct progress progress_begin(void);
 /* train_run's callback; context is a struct progress. */
 void progress_show(void *context, const struct train_status *status);
+/* What devices say before the first step (struct teller): how far they are is shown as long as it takes. Any thread. */
+void progress_tell(void *context, uint32_t device, const char *text, bool passing);
 /* Ends an open line and the dashboard, so that what follows stands by itself. */
 void progress_end(struct progress *progress);
 /* Whether there is a terminal for the dashboard of the trace. */

@@ -120,6 +120,10 @@ static const char manual_end[] = "    --backend NAME        cpu or cuda, or cpu-
                                  "                          multiply to TF32 (10 bits of fraction)\n"
                                  "    --deterministic       only kernels that give the same bits every time, as on\n"
                                  "                          the cpu always\n"
+                                 "    --tune                time cuDNN's engines before the first step, take the\n"
+                                 "                          fastest, and keep the choice for later starts\n"
+                                 "    --engines FILE        with a plan: plans of cuDNN that `fathom plan --engines\n"
+                                 "                          FILE` has built are read, not built again\n"
                                  "    --no-graph            launch every op by itself, each step, not as a CUDA\n"
                                  "                          graph that was recorded once\n"
                                  "\n"
@@ -226,7 +230,9 @@ static bool check_outputs(const struct train_command *c, struct error *err)
     if (c->recipe_word && recipe_names_file(c->recipe_word))
         TRY(outputs_reads(&outputs, "--recipe", c->recipe_word, err));
     TRY(outputs_reads(&outputs, "--resume", o->resume_folder ? c->checkpoint : NULL, err));
-    if (c->engines && strcmp(c->engines, "auto") != 0) TRY(outputs_writes(&outputs, "--engines", c->engines, err));
+    if (c->engines && strcmp(c->engines, "auto") != 0)
+        TRY(train_command_names_file(c->word) ? outputs_reads(&outputs, "--engines", c->engines, err)
+                                              : outputs_writes(&outputs, "--engines", c->engines, err));
     TRY(outputs_writes(&outputs, "--save", o->save_folder, err));
     TRY(outputs_writes(&outputs, "--log", o->log_path, err));
     TRY(outputs_writes(&outputs, "--trace", c->trace, err));
@@ -378,6 +384,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(train_ranks_begin(c, plan, err));
     c->part = train_part(plan, c->ranks);
     TRY(train_command_backend(c, plan, err));
+    TRY(train_command_carried(c, err));
     TRY(train_check_memory(plan, c->runs_on, &c->part, err));
     TRY(train_command_data(c, plan->spec.image_size, err));
     TRY(ranks_agree(c->ranks, "the dataset", dataset_hash(c->options.dataset), err));
@@ -398,6 +405,8 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
 {
     struct train_result result;
     c->progress = progress_begin();
+    c->teller = (struct teller){progress_tell, &c->progress};
+    if (!c->quiet) c->options.teller = &c->teller;
     stop_catch();
     say_begin(plan, c, c->runs_on);
     if (!c->quiet) say_threads(&c->part);
@@ -546,6 +555,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"fill-dead", 0, OPTION_FLAG, &o->fill_dead, 0, 0},
         {"deterministic", 0, OPTION_FLAG, &o->deterministic, 0, 0},
         {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
+        {"tune", 0, OPTION_FLAG, &o->tune, 0, 0},
         {"engines", 0, OPTION_TEXT, &c->engines, 0, 0},
         {"no-graph", 0, OPTION_FLAG, &o->no_recordings, 0, 0},
         {"processes", 0, OPTION_FLAG, &c->processes, 0, 0},
@@ -583,6 +593,7 @@ static int run(int argc, char **argv, struct error *err)
     bool ok = code < 0 && plan && prepare(&c, plan, err) && train_traced(&c, plan, err);
     checkpoint_release(&c.claim);
     if (code < 0) code = train_ranks_finish(&c, ok, err);
+    engine_book_finish(&c.carried);
     dataset_close(c.options.dataset);
     text_finish(&command);
     plan_destroy(plan);

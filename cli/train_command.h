@@ -3,6 +3,7 @@
 #define FATHOM_TRAIN_COMMAND_H
 
 #include "checkpoint.h"
+#include "engine_book.h"
 #include "host_gpus.h"
 #include "plan_flags.h"
 #include "progress.h"
@@ -25,6 +26,8 @@ struct train_command {
     struct ranks *ranks; /* NULL: this process is alone */
     struct train_part part; /* the devices that it drives */
     struct dataset_decoding decoding; /* of options.dataset's pictures, once measured */
+    struct engine_book carried; /* plans of --engines FILE; zeroed = none */
+    struct teller teller;
     uint64_t recorded_first, recorded_count; /* steps that are timed whatever it costs, from 0 */
     bool papers_steps; /* iterations are the recipe's passes over these images */
     const struct backend *runs_on;
@@ -45,6 +48,8 @@ bool train_command_names_file(const char *word);
 struct plan *train_command_plan(struct train_command *c, struct error *err);
 /* Opens c->options.dataset and finds what decoding it takes at that size; nothing more where that is done. */
 bool train_command_data(struct train_command *c, uint32_t image_size, struct error *err);
+/* Reads what --engines FILE carries for the trainer into c->carried, where there is such a file; the caller ends it. */
+bool train_command_carried(struct train_command *c, struct error *err);
 /* Finds c->runs_on: what the plan is for or --backend names, when it can run the plan here as the flags say. */
 bool train_command_backend(struct train_command *c, const struct plan *plan, struct error *err);
 

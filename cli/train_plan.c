@@ -159,14 +159,32 @@ struct plan *train_command_plan(struct train_command *c, struct error *err)
 {
     const char *word = c->word;
     if (!train_command_names_file(word)) return make_plan(c, word, err);
-    if (plan_flags_given(&c->flags) || c->engines) {
-        error_set(
-            err, ERROR_INPUT,
-            "%s: is a plan; options that say what to plan (--batch, --gpus, --engines ...) go with a model's name",
-            word);
+    if (plan_flags_given(&c->flags)) {
+        error_set(err, ERROR_INPUT,
+                  "%s: is a plan; options that say what to plan (--batch, --gpus ...) go with a model's name", word);
+        return NULL;
+    }
+    if (c->engines && strcmp(c->engines, "auto") == 0) {
+        error_set(err, ERROR_INPUT,
+                  "--engines auto: %s is a plan, whose workspaces are planned; the file of engines that `fathom plan "
+                  "--engines FILE` wrote goes with it, auto with a model's name",
+                  word);
         return NULL;
     }
     return plan_read(word, err);
+}
+
+bool train_command_carried(struct train_command *c, struct error *err)
+{
+    if (!c->engines || strcmp(c->engines, "auto") == 0) return true;
+    if (!backends_on_host(c->runs_on->name)) {
+        TRY(engine_book_read(&c->carried, c->engines, err) || error_prefix(err, "--engines"));
+        c->options.carried = &c->carried;
+    } else if (train_command_names_file(c->word)) {
+        return error_set(err, ERROR_INPUT, "--engines: found for the %s backend, which has no use for plans of cuDNN",
+                         c->runs_on->name);
+    }
+    return true;
 }
 
 /* What is said of the device's arithmetic and launches goes with the backend and with the plan. */
@@ -180,6 +198,10 @@ static bool check_device_flags(const struct train_command *c, const struct plan 
     if (o->tf32 && plan->dtype != DTYPE_F32)
         return error_set(err, ERROR_INPUT, "--tf32: found for activations in %s; it is a way to multiply f32",
                          dtype_name(plan->dtype));
+    if (o->tune && !c->runs_on->foresee)
+        return error_set(err, ERROR_INPUT,
+                         "--tune: found for the %s backend, which has nothing to choose from; it goes with GPUs",
+                         c->runs_on->name);
     if (o->no_recordings && !c->runs_on->record_begin)
         return error_set(err, ERROR_INPUT,
                          "--no-graph: found for the %s backend, which makes no graphs; it goes with GPUs",

@@ -67,6 +67,7 @@ def check_plan(folder):
     small = ['train', 'resnet-8', '--data', folder, '--classes', 10]
     refused([*small, '--tf32'], '--tf32', 'cpu', 'GPUs')
     refused([*small, '--no-graph'], '--no-graph', 'cpu', 'GPUs')
+    refused([*small, '--tune'], '--tune', 'cpu', 'GPUs')
     for seconds in ('0', '-1', 'soon'):
         refused([*small, '--timeout', seconds], '--timeout', seconds)
     refused(['top', 'a.trace', 'b.trace', '--replay'], 'several traces', '--once')

@@ -119,6 +119,15 @@ def check_refused(folder):
     refused([*train, '--gpus', 'titan-x', '--engines', folder / 'none.json'], '--engines', 'titan-x')
     expect(run('plan', 'resnet-8', '--gpus', 'h200', '--batch', 8, '-o', plan).returncode == 0, 'no plan')
     refused(['train', plan, '--data', data, '--engines', 'auto'], 'plan.json', '--engines')
+    planned = ['train', plan, '--data', data, '--engines', folder / 'engines.json']
+    here = host('memory=140GiB')
+    refused(planned, '--engines', 'engines.json', env=here)
+    refused([*planned, '--backend', 'cpu-reference'], '--engines', 'cpu-reference', env=here)
+    for content, *words in (('{', 'engines.json'), ('{"format": "fathom-plan"}', 'engines.json', 'version'),
+                            ('{"format": "fathom-engines", "version": 1, "cudnn": 91900, "device": "zx81", "description": "0", "questions": [], '
+                             '"engines": []}', 'engines.json', 'zx81')):
+        (folder / 'engines.json').write_text(content)
+        refused(planned, '--engines', *words, env=here)
     refused(['train', plan, '--data', data], 'h200', 'NVIDIA L4', '--gpus auto', env=host('name=NVIDIA L4,capability=8.9,memory=22GiB'))
     done = run(*train, env=host(old))
     expect(done.returncode == 0 and 'cpu device' in done.stdout and 'GTX 1080 is not used' in done.stderr, f'an old card: {done.stderr}{done.stdout}')

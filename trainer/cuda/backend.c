@@ -23,7 +23,7 @@ static bool op_workspace_bytes(const struct graph *graph, const struct op *op, e
 
 static bool check_tensor(const struct device *device, const struct tensor *tensor, uint64_t offset, struct error *err)
 {
-    char name[DEVICE_NAME];
+    char name[CUDA_DEVICE_NAME];
     if (tensor->dtype == DTYPE_BF16 && device->properties.major < 8)
         return error_set(err, ERROR_INPUT,
                          "the plan keeps activations in bf16, and %s, has compute capability %d.%d: bf16 needs 8.0; "
@@ -154,14 +154,14 @@ static bool create_reference(const struct device_options *options, uint64_t aren
         .parameter_out = cuda_parameter_out, .stream_create = cuda_stream_create,                                      \
         .stream_destroy = cuda_stream_destroy, .event_create = cuda_event_create, .event_destroy = cuda_event_destroy, \
         .event_record = cuda_event_record, .event_wait = cuda_event_wait, .event_synchronize = cuda_event_synchronize, \
-        .op_prepare = op_prepare, .op_launch = op_launch, .op_release = op_release, .group_name = cuda_group_name,     \
-        .group_create = cuda_group_create, .group_join = cuda_group_join, .group_abort = cuda_group_abort,             \
-        .group_destroy = cuda_group_destroy, .record_begin = cuda_record_begin, .record_end = cuda_record_end,         \
-        .replay = cuda_replay, .recording_destroy = cuda_recording_destroy, .pinned_create = cuda_pinned_create,       \
-        .pinned_destroy = cuda_pinned_destroy, .host_create = cuda_host_create, .host_fill = cuda_host_fill,           \
-        .event_create_timed = cuda_event_create_timed, .event_elapsed_ns = cuda_event_elapsed_ns,                      \
-        .memory_used = cuda_memory_used, .device_remark = device_remark, .left_behind = cuda_left_behind,              \
-        .activation_dtypes = activation_dtypes,                                                                        \
+        .foresee = cuda_foresee, .op_prepare = op_prepare, .op_launch = op_launch, .op_release = op_release,           \
+        .group_name = cuda_group_name, .group_create = cuda_group_create, .group_join = cuda_group_join,               \
+        .group_abort = cuda_group_abort, .group_destroy = cuda_group_destroy, .record_begin = cuda_record_begin,       \
+        .record_end = cuda_record_end, .replay = cuda_replay, .recording_destroy = cuda_recording_destroy,             \
+        .pinned_create = cuda_pinned_create, .pinned_destroy = cuda_pinned_destroy, .host_create = cuda_host_create,   \
+        .host_fill = cuda_host_fill, .event_create_timed = cuda_event_create_timed,                                    \
+        .event_elapsed_ns = cuda_event_elapsed_ns, .memory_used = cuda_memory_used, .device_remark = device_remark,    \
+        .left_behind = cuda_left_behind, .activation_dtypes = activation_dtypes,                                       \
     }
 
 const struct backend cuda_backend = CUDA_BACKEND("cuda", create_fast);

@@ -23,8 +23,7 @@ static bool is_of(const struct engine_question *a, const struct engine_question 
     return a->dtype == b->dtype && a->images == b->images;
 }
 
-/* The book of a question's batch and type; a file that is damaged or of another description is none. */
-static void open_book(struct cuda_convolutions *all, const struct engine_question *question)
+void conv_book_open(struct cuda_convolutions *all, const struct engine_question *question)
 {
     char folder[FILES_PATH], path[FILES_PATH];
     struct error unsaid = {0};
@@ -34,23 +33,50 @@ static void open_book(struct cuda_convolutions *all, const struct engine_questio
     all->book.cudnn = (uint32_t)all->cudnn->version();
     all->book_of = *question;
     if (!all->book.device || !files_cache("engines", folder)) return;
+    /* A file that is damaged or of another description is none. */
     if (engines_cache_path(folder, &all->book, question, path) && access(path, R_OK) == 0)
         engine_book_read(&all->book, path, &unsaid);
 }
 
-size_t conv_book_find(struct cuda_convolutions *all, const struct engine_question *question,
-                      struct found_engine *engines, size_t most)
+void conv_book_check_carried(struct cuda_convolutions *all)
+{
+    const struct engine_book *carried = all->device->options.carried;
+    const struct engine_device *here = described(all->device);
+    char there_version[ENGINE_VERSION_TEXT], here_version[ENGINE_VERSION_TEXT];
+    if (!carried) return;
+    if (!here || here != carried->device) {
+        conv_tell(all, false, "the plans that were carried here are of %s, not of %s: they are built here",
+                  carried->device->full_name, all->device->properties.name);
+    } else if (carried->cudnn != all->cudnn->version()) {
+        conv_tell(all, false, "the plans that were carried here are of cuDNN %s, and here is %s: they are built here",
+                  engine_version_words(carried->cudnn, there_version),
+                  engine_version_words((uint32_t)all->cudnn->version(), here_version));
+    } else {
+        all->carried = carried;
+    }
+}
+
+static size_t find_in(const struct engine_book *book, const struct engine_question *question,
+                      struct conv_candidate *found)
 {
     struct engine_answer answer;
     size_t count = 0;
-    open_book(all, question);
-    if (!all->book.device || !engine_book_find(&all->book, question, &answer)) return 0;
-    for (; count < answer.count && count < most; count++) {
+    if (!engine_book_find(book, question, &answer)) return 0;
+    for (; count < answer.count && count < CONV_MOST_CANDIDATES; count++) {
         const struct engine *from = &answer.engines[count];
-        struct found_engine *to = &engines[count];
+        struct found_engine *to = &found[count].engine;
+        found[count] = (struct conv_candidate){.carried = engine_book_plan(book, from)};
         *to = (struct found_engine){.id = from->id, .workspace_bytes = (int64_t)from->workspace_bytes};
         engine_letters(from->notes, to->notes);
         snprintf(to->knobs, sizeof to->knobs, "%s", from->knobs);
     }
     return count;
+}
+
+size_t conv_book_find(const struct cuda_convolutions *all, const struct engine_question *question,
+                      struct conv_candidate *found)
+{
+    size_t count = all->carried ? find_in(all->carried, question, found) : 0;
+    if (count > 0 || !all->book.device || !is_of(&all->book_of, question)) return count;
+    return find_in(&all->book, question, found);
 }

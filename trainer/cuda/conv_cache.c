@@ -17,13 +17,16 @@
 
 static uint64_t hash_text(const char *text, uint64_t seed) { return hash_bytes(text, strlen(text), seed); }
 
-/* What plans are made for: this very kind of GPU and this cuDNN. */
+/* What plans are made for: this very kind of GPU, this cuDNN, and the driver, whose compiler may be in it. */
 static uint64_t hash_device(const struct cuda_convolutions *all)
 {
     const struct cudaDeviceProp *p = &all->device->properties;
     char text[512];
-    snprintf(text, sizeof text, "cudnn %zu, %s %d.%d, %d processors, l2 %d, shared %zu", all->cudnn->version(), p->name,
-             p->major, p->minor, p->multiProcessorCount, p->l2CacheSize, p->sharedMemPerBlockOptin);
+    int driver = 0;
+    all->device->vendor->cuda.DriverGetVersion(&driver);
+    snprintf(text, sizeof text, "driver %d, cudnn %zu, %s %d.%d, %d processors, l2 %d, shared %zu", driver,
+             all->cudnn->version(), p->name, p->major, p->minor, p->multiProcessorCount, p->l2CacheSize,
+             p->sharedMemPerBlockOptin);
     return hash_text(text, 0);
 }
 
@@ -46,11 +49,11 @@ static char *key_of(const struct cuda_convolutions *all, const struct conv_plan 
     const struct engine_question *q = &plan->question;
     const struct device_options *options = &all->device->options;
     char fused[ENGINE_FUSED_TEXT], words[ENGINE_QUESTION_TEXT];
-    snprintf(out, KEY, "%s %s/%s %s padding %" PRIu32 " [%s] within %" PRIu64 "%s%s",
+    snprintf(out, KEY, "%s %s/%s %s padding %" PRIu32 " [%s] within %" PRIu64 "%s%s%s",
              engine_pass_name((enum engine_pass)q->pass), dtype_name((enum dtype)q->dtype),
              dtype_name((enum dtype)q->weights), engine_question_words(q, words), q->padding,
              engine_fused_words(q->fused, fused), plan->limit_bytes, options->tf32 ? " tf32" : "",
-             options->deterministic ? " deterministic" : "");
+             options->deterministic ? " deterministic" : "", options->tune ? " tuned" : "");
     return out;
 }
 
@@ -71,26 +74,29 @@ static bool copy_text(const json_t *object, const char *field, char *to, size_t 
 
 static bool take(struct cuda_convolutions *all, struct conv_plan *plan, const json_t *root, const char *key)
 {
-    const struct cudnn_target target = {.handle = all->handle};
     const char *format = json_string_value(json_object_get(root, "format")),
                *asked = json_string_value(json_object_get(root, "question")),
                *text = json_string_value(json_object_get(root, "plan"));
-    struct error unsaid = {0};
+    struct found_engine engine = {0};
     if (!format || strcmp(format, FORMAT) != 0 || json_integer_value(json_object_get(root, "version")) != VERSION)
         return false;
     if (!asked || strcmp(asked, key) != 0 || !text) return false;
     if (json_integer_value(json_object_get(root, "cudnn")) != (json_int_t)all->cudnn->version()) return false;
-    plan->engine.id = json_integer_value(json_object_get(root, "engine"));
-    plan->engine.workspace_bytes = json_integer_value(json_object_get(root, "workspace_bytes"));
-    TRY(copy_text(root, "knobs", plan->engine.knobs, sizeof plan->engine.knobs) &&
-        copy_text(root, "notes", plan->engine.notes, sizeof plan->engine.notes) &&
-        !conv_cache_avoids(all, &plan->question, &plan->engine));
-    if (cudnn_plan_load(&plan->plan, all->cudnn, target, text, strlen(text), &unsaid)) {
-        int64_t bytes = cudnn_plan_workspace(&plan->plan);
-        if (bytes >= 0 && (uint64_t)bytes <= plan->limit_bytes) return true;
-    }
-    cudnn_plan_finish(&plan->plan);
-    return false;
+    engine.id = json_integer_value(json_object_get(root, "engine"));
+    engine.workspace_bytes = json_integer_value(json_object_get(root, "workspace_bytes"));
+    plan->best_ns = (uint64_t)json_integer_value(json_object_get(root, "best_ns"));
+    plan->first_ns = (uint64_t)json_integer_value(json_object_get(root, "first_ns"));
+    if (engine.id < 0) return plan->tried = true; /* there is none */
+    return copy_text(root, "knobs", engine.knobs, sizeof engine.knobs) &&
+           copy_text(root, "notes", engine.notes, sizeof engine.notes) &&
+           !conv_cache_avoids(all, &plan->question, &engine) &&
+           (plan->tried = plan->there = conv_load(all, plan, &engine, text));
+}
+
+bool conv_cache_has(const struct cuda_convolutions *all, const struct conv_plan *plan)
+{
+    char key[KEY], path[FILES_PATH];
+    return path_of(all, key_of(all, plan, key), path) && access(path, R_OK) == 0;
 }
 
 bool conv_cache_load(struct cuda_convolutions *all, struct conv_plan *plan)
@@ -104,10 +110,23 @@ bool conv_cache_load(struct cuda_convolutions *all, struct conv_plan *plan)
     bool ok = json_is_object(root) && take(all, plan, root, key);
     json_decref(root);
     mem_free(bytes);
+    if (!ok) unlink(path);
     return ok;
 }
 
 /* ---- Writing: what cannot be written is built again the next time ---- */
+
+bool conv_cache_claim(const struct cuda_convolutions *all, const struct conv_plan *plan, struct folder_lock *claim)
+{
+    char key[KEY], path[FILES_PATH], lock[FILES_PATH];
+    struct error unsaid = {0};
+    bool busy;
+    *claim = (struct folder_lock){.fd = -1};
+    if (!path_of(all, key_of(all, plan, key), path) || !files_make_folder(all->folder, &unsaid)) return true;
+    if ((size_t)snprintf(lock, sizeof lock, "%s.lock", path) >= sizeof lock) return true;
+    locks_try_file(claim, lock, &busy);
+    return !busy;
+}
 
 void conv_cache_save(const struct cuda_convolutions *all, const struct conv_plan *plan)
 {
@@ -115,14 +134,15 @@ void conv_cache_save(const struct cuda_convolutions *all, const struct conv_plan
     struct files_writer writer;
     struct error unsaid = {0};
     if (!path_of(all, key_of(all, plan, key), path) || !files_make_folder(all->folder, &unsaid)) return;
-    char *text = cudnn_plan_text(&plan->plan);
+    char *text = plan->there ? cudnn_plan_text(&plan->plan) : mem_strdup(MEM_KERNEL, "");
     if (text && files_begin(&writer, path, &unsaid)) {
         fprintf(writer.stream,
                 "{\"format\": \"" FORMAT
                 "\", \"version\": %d, \"cudnn\": %zu,\n\"question\": \"%s\",\n\"engine\": %" PRId64
-                ", \"knobs\": \"%s\", \"notes\": \"%s\", \"workspace_bytes\": %" PRId64 ",\n\"plan\": ",
-                VERSION, all->cudnn->version(), key, plan->engine.id, plan->engine.knobs, plan->engine.notes,
-                plan->engine.workspace_bytes);
+                ", \"knobs\": \"%s\", \"notes\": \"%s\", \"workspace_bytes\": %" PRId64 ", \"best_ns\": %" PRIu64
+                ", \"first_ns\": %" PRIu64 ",\n\"plan\": ",
+                VERSION, all->cudnn->version(), key, plan->there ? plan->engine.id : -1, plan->engine.knobs,
+                plan->engine.notes, plan->engine.workspace_bytes, plan->best_ns, plan->first_ns);
         printable_write_json(writer.stream, text, strlen(text));
         fputs("}\n", writer.stream);
         files_commit(&writer, &unsaid);

@@ -5,8 +5,6 @@
 
 #include "mem.h"
 
-#define MOST_ENGINES 128
-
 _Static_assert((int)CONV_NORMALIZED == (int)BESIDES_NORMALIZED && (int)CONV_RECTIFIED == (int)BESIDES_RECTIFIED &&
                    (int)CONV_ADDS == (int)BESIDES_ADDS && (int)CONV_SUMS == (int)BESIDES_SUMS &&
                    (int)CONV_GRADIENT_SUMS == (int)BESIDES_GRADIENT_SUMS && (int)CONV_SHUTS == (int)BESIDES_SHUTS &&
@@ -48,13 +46,41 @@ static bool is_allowed(const struct cuda_convolutions *all, const struct conv_pl
     return !conv_cache_avoids(all, &plan->question, engine);
 }
 
-static bool build(struct cuda_convolutions *all, struct conv_plan *plan, const struct found_engine *engine)
+static size_t find_here(const struct cuda_convolutions *all, cudnnHandle_t handle, const struct conv_plan *plan,
+                        struct conv_candidate *found, bool *none)
 {
-    const struct cudnn_target target = {.handle = all->handle};
     const struct convolution convolution = conv_describe(&plan->question);
     struct error unsaid = {0};
-    if (cudnn_plan_build(&plan->plan, all->cudnn, target, &convolution, engine->id, engine->knobs, &unsaid) &&
-        cudnn_plan_workspace(&plan->plan) <= (int64_t)plan->limit_bytes) {
+    size_t count = 0;
+    struct found_engine *engines = mem_alloc(MEM_KERNEL, CONV_MOST_CANDIDATES, sizeof *engines);
+    *none = *none && engines;
+    if (!engines) return 0;
+    if (!cudnn_find_engines(all->cudnn, (struct cudnn_target){.handle = handle}, &convolution, engines,
+                            CONV_MOST_CANDIDATES, &count, &unsaid))
+        count = 0, *none = false;
+    for (size_t i = 0; i < count; i++) found[i] = (struct conv_candidate){.engine = engines[i]};
+    mem_free(engines);
+    return count;
+}
+
+size_t conv_candidates(const struct cuda_convolutions *all, cudnnHandle_t handle, const struct conv_plan *plan,
+                       enum conv_source source, struct conv_candidate *found, bool *none)
+{
+    size_t kept = 0, count = source == CONV_PLANNED ? conv_book_find(all, &plan->question, found)
+                                                    : find_here(all, handle, plan, found, none);
+    *none = *none && count == 0;
+    for (size_t i = 0; i < count; i++)
+        if (is_allowed(all, plan, &found[i].engine)) found[kept++] = found[i];
+    return kept;
+}
+
+/* ---- Building ---- */
+
+/* Whether it keeps to its limit, too. */
+static bool take(struct conv_plan *plan, const struct found_engine *engine, bool made)
+{
+    int64_t bytes = made ? cudnn_plan_workspace(&plan->plan) : -1;
+    if (bytes >= 0 && (uint64_t)bytes <= plan->limit_bytes) {
         plan->engine = *engine;
         return true;
     }
@@ -62,26 +88,45 @@ static bool build(struct cuda_convolutions *all, struct conv_plan *plan, const s
     return false;
 }
 
-static void take_first(struct cuda_convolutions *all, struct conv_plan *plan, const struct found_engine *engines,
-                       size_t count)
+bool conv_build(const struct cuda_convolutions *all, cudnnHandle_t handle, struct conv_plan *plan,
+                const struct found_engine *engine)
 {
-    for (size_t i = 0; i < count && !plan->there; i++)
-        plan->there = is_allowed(all, plan, &engines[i]) && build(all, plan, &engines[i]);
-}
-
-/* The first engine that may be taken and can be built: of the planner's answers, else of cuDNN's here. */
-static bool choose(struct cuda_convolutions *all, struct conv_plan *plan, struct error *err)
-{
-    const struct cudnn_target target = {.handle = all->handle};
     const struct convolution convolution = conv_describe(&plan->question);
     struct error unsaid = {0};
-    size_t count = 0;
-    struct found_engine *engines = mem_alloc(MEM_KERNEL, MOST_ENGINES, sizeof *engines);
-    if (!engines) return error_memory(err, MOST_ENGINES * sizeof *engines, "engines");
-    take_first(all, plan, engines, conv_book_find(all, &plan->question, engines, MOST_ENGINES));
-    if (!plan->there && cudnn_find_engines(all->cudnn, target, &convolution, engines, MOST_ENGINES, &count, &unsaid))
-        take_first(all, plan, engines, count);
-    mem_free(engines);
+    bool made = cudnn_plan_build(&plan->plan, all->cudnn, (struct cudnn_target){.handle = handle}, &convolution,
+                                 engine->id, engine->knobs, &unsaid);
+    return take(plan, engine, made);
+}
+
+bool conv_load(struct cuda_convolutions *all, struct conv_plan *plan, const struct found_engine *engine,
+               const char *text)
+{
+    struct error unsaid = {0};
+    bool made = cudnn_plan_load(&plan->plan, all->cudnn, (struct cudnn_target){.handle = all->handle}, text,
+                                strlen(text), &unsaid);
+    return take(plan, engine, made);
+}
+
+bool conv_build_first(const struct cuda_convolutions *all, cudnnHandle_t handle, struct conv_plan *plan,
+                      struct conv_candidate *room)
+{
+    bool none = true;
+    for (enum conv_source source = CONV_PLANNED; source < CONV_SOURCES; source++) {
+        size_t count = conv_candidates(all, handle, plan, source, room, &none);
+        for (size_t i = 0; i < count; i++)
+            if (conv_build(all, handle, plan, &room[i].engine)) return true;
+    }
+    return false;
+}
+
+/* Where nobody foresaw it. */
+static bool build_now(struct cuda_convolutions *all, struct conv_plan *plan, struct error *err)
+{
+    struct conv_candidate *room = mem_alloc(MEM_KERNEL, CONV_MOST_CANDIDATES, sizeof *room);
+    if (!room) return error_memory(err, CONV_MOST_CANDIDATES * sizeof *room, "engines");
+    conv_book_open(all, &plan->question);
+    plan->there = conv_build_first(all, all->handle, plan, room);
+    mem_free(room);
     if (plan->there) conv_cache_save(all, plan);
     return true;
 }
@@ -97,10 +142,12 @@ static struct conv_plan *find(const struct cuda_convolutions *all, const struct 
     return NULL;
 }
 
-static struct conv_plan *add(struct cuda_convolutions *all, const struct engine_question *question,
-                             uint64_t limit_bytes, struct error *err)
+struct conv_plan *conv_plan_entry(struct cuda_convolutions *all, const struct engine_question *question,
+                                  uint64_t limit_bytes, struct error *err)
 {
-    struct conv_plan *plan = mem_zalloc(MEM_KERNEL, 1, sizeof *plan);
+    struct conv_plan *plan = find(all, question, limit_bytes);
+    if (plan) return plan;
+    plan = mem_zalloc(MEM_KERNEL, 1, sizeof *plan);
     if (!plan || !mem_grow(MEM_KERNEL, (void **)&all->plans, &all->capacity, all->count + 1, sizeof *all->plans)) {
         mem_free(plan);
         error_memory(err, sizeof *plan, "a convolution's plan");
@@ -115,14 +162,11 @@ static struct conv_plan *add(struct cuda_convolutions *all, const struct engine_
 bool conv_plan_find(struct cuda_convolutions *all, const struct engine_question *question, uint64_t limit_bytes,
                     const struct conv_plan **found, struct error *err)
 {
-    struct conv_plan *plan = find(all, question, limit_bytes);
+    struct conv_plan *plan = conv_plan_entry(all, question, limit_bytes, err);
     *found = NULL;
-    if (!plan) {
-        plan = add(all, question, limit_bytes, err);
-        if (!plan) return false;
-        plan->there = conv_cache_load(all, plan);
-        TRY(plan->there || choose(all, plan, err));
-    }
+    if (!plan) return false;
+    if (!plan->tried && !conv_cache_load(all, plan)) TRY(build_now(all, plan, err));
+    plan->tried = true;
     if (plan->there) *found = plan;
     return true;
 }

@@ -20,14 +20,18 @@ bool device_usable(const struct device *device, struct error *err);
 /* The end of a use whose error, if any, is in device->first. Returns ok. */
 bool device_settle(struct device *device, bool ok, struct error *err);
 /* "device 0, NVIDIA H100 PCIe", into out; returns out. */
-#define DEVICE_NAME 320
-char *device_name(const struct device *device, char out[DEVICE_NAME]);
+#define CUDA_DEVICE_NAME 320
+char *device_name(const struct device *device, char out[CUDA_DEVICE_NAME]);
 
 bool cuda_device_create(const struct cuda_table *table, const struct device_options *options, uint64_t arena_bytes,
                         struct device **device, struct error *err);
 void cuda_device_destroy(struct device *device);
 bool cuda_left_behind(void);
 bool cuda_set_step(struct device *device, struct stream *stream, const struct step *step, struct error *err);
+
+/* ---- conv_foresee.c ---- */
+
+bool cuda_foresee(struct device *device, const struct op_call *const *calls, size_t count, struct error *err);
 
 /* ---- usage.c ---- */
 

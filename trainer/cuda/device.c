@@ -27,10 +27,10 @@ bool device_settle(struct device *device, bool ok, struct error *err)
     return false;
 }
 
-char *device_name(const struct device *device, char out[DEVICE_NAME])
+char *device_name(const struct device *device, char out[CUDA_DEVICE_NAME])
 {
-    snprintf(out, DEVICE_NAME, "device %" PRIu32 ", %.*s", device->options.number, (int)sizeof device->properties.name,
-             device->properties.name);
+    snprintf(out, CUDA_DEVICE_NAME, "device %" PRIu32 ", %.*s", device->options.number,
+             (int)sizeof device->properties.name, device->properties.name);
     return out;
 }
 
@@ -53,7 +53,7 @@ static bool check_ordinal(const struct device *device, struct error *err)
 static bool check_capability(const struct device *device, struct error *err)
 {
     const struct cudaDeviceProp *p = &device->properties;
-    char name[DEVICE_NAME];
+    char name[CUDA_DEVICE_NAME];
     if (p->major > LEAST_MAJOR || (p->major == LEAST_MAJOR && p->minor >= LEAST_MINOR)) return true;
     return error_set(err, ERROR_FAILED, "%s, has compute capability %d.%d; the cuda backend needs %d.%d or later",
                      device_name(device, name), p->major, p->minor, LEAST_MAJOR, LEAST_MINOR);
@@ -84,7 +84,7 @@ static uint64_t block_bytes(uint64_t arena_bytes)
 static bool check_room(const struct device *device, uint64_t wanted, struct error *err)
 {
     size_t free_bytes, total_bytes;
-    char name[DEVICE_NAME], missing[UNITS_TEXT], want[UNITS_TEXT], have[UNITS_TEXT], all[UNITS_TEXT];
+    char name[CUDA_DEVICE_NAME], missing[UNITS_TEXT], want[UNITS_TEXT], have[UNITS_TEXT], all[UNITS_TEXT];
     TRY(cuda_check(device->vendor, device->vendor->cuda.MemGetInfo(&free_bytes, &total_bytes), err,
                    "the memory of GPU %" PRIu32, device->options.ordinal));
     if (free_bytes >= wanted) return true;

@@ -25,6 +25,14 @@ struct prepared;  /* one op with its addresses */
 struct group;     /* one device's membership among those that reduce together */
 struct ranks;     /* the processes of a run (trainer/ranks/ranks.h), for a backend that has no network of its own */
 struct recording; /* launches, copies and fills on several streams, to be replayed as one */
+struct engine_book; /* planner/engines' answers about GPUs, with plans that were built elsewhere */
+
+/* Who hears what a device does before its first op, which may take minutes: a sentence without its full stop; passing: how
+ * far it is, until the next. From the device's own thread. */
+struct teller {
+    void (*tell)(void *context, uint32_t device, const char *text, bool passing);
+    void *context;
+};
 
 struct device_options {     /* zero = the default */
     uint32_t number;        /* among the plan's devices: dropout, messages */
@@ -32,6 +40,9 @@ struct device_options {     /* zero = the default */
     uint32_t threads;       /* host threads an op may use (cpu), 0 = all */
     bool deterministic;     /* only kernels that give the same bits every time (cpu: always) */
     bool tf32;              /* f32 convolutions and products may round their operands to TF32 (cuda) */
+    bool tune;              /* convolutions' engines are timed, and the fastest taken (cuda) */
+    const struct engine_book *carried; /* plans of engines, read where they are this GPU's (cuda); NULL = none */
+    const struct teller *teller;       /* NULL = nobody */
     uint8_t fill;           /* the byte that the arena and host memory begin with */
     uint64_t wait_limit_ns; /* the longest that a launch itself (cpu) or a meeting with others may wait, 0 = for ever */
 };
@@ -123,6 +134,10 @@ struct backend {
     bool (*event_wait)(struct event *event, struct stream *stream, struct error *err);
     /* The calling thread waits for it, at most so long (0 = it only asks): *done says whether it has come. */
     bool (*event_synchronize)(struct event *event, uint64_t limit_ns, bool *done, struct error *err);
+
+    /* Optional: all ops that op_prepare will be called for, before the first of them, so that what takes long is done
+     * for all at once. The arena is as device_create left it, before and after. */
+    bool (*foresee)(struct device *device, const struct op_call *const *calls, size_t count, struct error *err);
 
     /* Ops. */
     bool (*op_prepare)(struct device *device, const struct op_call *call, struct prepared **prepared, struct error *err);

@@ -86,9 +86,7 @@ static bool check_workspace(const struct bind_options *o, const struct op_call *
 static bool prepare_op(const struct bind_options *o, struct bound_program *bound, size_t i, struct error *err)
 {
     const struct plan_op *place = &o->program->ops[i];
-    struct op_call *call = &bound->calls[i];
-    fill_call(o, place, call);
-    bound->ops[i].stream = place->stream;
+    const struct op_call *call = &bound->calls[i];
     if (!plan_op_copies(place)) TRY(check_workspace(o, call, err));
     if (!o->backend->op_prepare(o->device, call, &bound->ops[i].prepared, err))
         return error_prefix(err, "%s %s", o->graph->layers[call->op->layer].path, op_kind_name(call->op->kind));
@@ -117,7 +115,7 @@ static bool bind_waits(const struct bind_options *o, struct bound_program *bound
     return ok;
 }
 
-bool bind_program(struct bound_program *bound, const struct bind_options *o, struct error *err)
+bool bind_calls(struct bound_program *bound, const struct bind_options *o, struct error *err)
 {
     size_t count = o->program->op_count;
     *bound = (struct bound_program){.plan = o->program, .graph = o->graph};
@@ -131,7 +129,16 @@ bool bind_program(struct bound_program *bound, const struct bind_options *o, str
     bound->ops = mem_zalloc(MEM_KERNEL, count, sizeof *bound->ops);
     bound->calls = mem_zalloc(MEM_KERNEL, count, sizeof *bound->calls);
     if (!bound->ops || !bound->calls) return error_memory(err, count * sizeof *bound->calls, "the prepared ops");
-    for (size_t i = 0; i < count; i++) TRY(prepare_op(o, bound, i, err));
+    for (size_t i = 0; i < count; i++) {
+        fill_call(o, &o->program->ops[i], &bound->calls[i]);
+        bound->ops[i].stream = o->program->ops[i].stream;
+    }
+    return true;
+}
+
+bool bind_program(struct bound_program *bound, const struct bind_options *o, struct error *err)
+{
+    for (size_t i = 0; i < o->program->op_count; i++) TRY(prepare_op(o, bound, i, err));
     if (o->fill_dead) TRY(dead_bytes_find(o->graph, o->program, &bound->dead, err));
     return bind_waits(o, bound, err);
 }

@@ -35,8 +35,11 @@ struct bind_options {
     bool timed; /* events around each op */
 };
 
-/* Both take zeroed objects; after a failure unbind_program cleans up. */
+/* Fills a zeroed object with the calls of the program's ops, then prepares them; after a failure of either unbind_program
+ * cleans up. */
+bool bind_calls(struct bound_program *bound, const struct bind_options *options, struct error *err);
 bool bind_program(struct bound_program *bound, const struct bind_options *options, struct error *err);
+/* Takes a zeroed object. */
 void unbind_program(struct bound_program *bound, const struct backend *backend);
 
 #endif

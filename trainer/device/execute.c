@@ -12,16 +12,37 @@ static bool wants_events(const struct executor *ex)
     return ex->options.time_ops && ex->options.sink && ex->backend->event_elapsed_ns;
 }
 
-static bool bind_one(struct executor *ex, bool evaluate, struct error *err)
+static struct bind_options bind_options_of(const struct executor *ex, bool evaluate)
 {
-    struct bind_options o = {.backend = ex->backend,
-                             .device = ex->device,
-                             .graph = ex->variant->graph,
-                             .program = evaluate ? &ex->variant->evaluate : &ex->variant->train,
-                             .evaluate = evaluate,
-                             .fill_dead = ex->options.fill_dead,
-                             .timed = !evaluate && wants_events(ex)};
-    return bind_program(evaluate ? &ex->evaluate : &ex->train, &o, err);
+    return (struct bind_options){.backend = ex->backend,
+                                 .device = ex->device,
+                                 .graph = ex->variant->graph,
+                                 .program = evaluate ? &ex->variant->evaluate : &ex->variant->train,
+                                 .evaluate = evaluate,
+                                 .fill_dead = ex->options.fill_dead,
+                                 .timed = !evaluate && wants_events(ex)};
+}
+
+/* Both programs' at once: what they have in common is done once. */
+static bool foresee(struct executor *ex, struct error *err)
+{
+    const struct bound_program *const programs[] = {&ex->train, &ex->evaluate};
+    size_t count = 0, all = ex->train.plan->op_count + ex->evaluate.plan->op_count;
+    if (!ex->backend->foresee) return true;
+    const struct op_call **calls = mem_alloc(MEM_KERNEL, all, sizeof *calls);
+    if (!calls) return error_memory(err, all * sizeof *calls, "the ops to prepare");
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; k < programs[i]->plan->op_count; k++) calls[count++] = &programs[i]->calls[k];
+    bool ok = ex->backend->foresee(ex->device, calls, count, err);
+    mem_free(calls);
+    return ok;
+}
+
+static bool bind_both(struct executor *ex, struct error *err)
+{
+    const struct bind_options train = bind_options_of(ex, false), evaluate = bind_options_of(ex, true);
+    return bind_calls(&ex->train, &train, err) && bind_calls(&ex->evaluate, &evaluate, err) && foresee(ex, err) &&
+           bind_program(&ex->train, &train, err) && bind_program(&ex->evaluate, &evaluate, err);
 }
 
 static bool create_streams(struct executor *ex, struct error *err)
@@ -56,6 +77,9 @@ static bool create_device(struct executor *ex, struct error *err)
                                            .threads = o->threads,
                                            .deterministic = o->deterministic,
                                            .tf32 = o->tf32,
+                                           .tune = o->tune,
+                                           .carried = o->carried,
+                                           .teller = o->teller,
                                            .fill = DEAD_BYTE,
                                            .wait_limit_ns = o->wait_limit_ns};
     TRY(ex->backend->device_create(&options, ex->variant->arena_bytes, &ex->device, err));
@@ -111,8 +135,7 @@ static bool tail_touches_input(const struct executor *ex)
 
 static bool create_programs(struct executor *ex, struct error *err)
 {
-    TRY(bind_one(ex, false, err));
-    TRY(bind_one(ex, true, err));
+    TRY(bind_both(ex, err));
     size_t body = ex->train.plan->body_count;
     part_init(&ex->body, &ex->train, 0, body);
     part_init(&ex->tail, &ex->train, body, ex->train.plan->op_count);

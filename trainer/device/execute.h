@@ -23,6 +23,9 @@ struct executor_options {
     uint64_t wait_limit_ns;  /* of each wait for the device, 0 = for ever */
     bool deterministic;      /* only kernels that give the same bits every time */
     bool tf32;               /* f32 may be multiplied as TF32 */
+    bool tune;               /* what may run is timed, and the fastest taken */
+    const struct engine_book *carried; /* backend.h; NULL = none */
+    const struct teller *teller;       /* backend.h; NULL = nobody */
     bool no_recordings;      /* every op is launched by itself, each step */
     bool keep_statistics;    /* for executor_undo_statistics */
     bool fill_dead;          /* bytes are filled with NaN right after their last use */

@@ -41,6 +41,9 @@ struct train_options {
     bool fill_dead;            /* debugging: bytes are filled with NaN right after their last use */
     bool deterministic;        /* only kernels that give the same bits every time; virtual devices always do */
     bool tf32;                 /* GPUs: f32 may be multiplied as TF32 */
+    bool tune;                 /* GPUs: convolutions' engines are timed, and the fastest taken */
+    const struct engine_book *carried; /* GPUs: plans that were built elsewhere (engine_book.h); NULL = none */
+    const struct teller *teller;       /* hears from several devices' threads (backend.h); NULL = nobody */
     bool no_recordings;        /* GPUs: every op is launched by itself, each step, instead of a recording (a CUDA graph) */
     bool time_ops;             /* ops' times go to the sink */
     uint32_t in_flight;        /* steps that the devices are given before the first of them is looked at, up to

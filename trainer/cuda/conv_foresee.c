@@ -1,0 +1,228 @@
+/* All plans that the ops will want, before the first op is prepared: from disk, as they were carried, or built. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "conv.h"
+#include "cuda_slots.h"
+#include "mem.h"
+
+void conv_tell(const struct cuda_convolutions *all, bool passing, const char *format, ...)
+{
+    const struct device_options *options = &all->device->options;
+    char text[512];
+    va_list arguments;
+    if (!options->teller) return;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    options->teller->tell(options->teller->context, options->number, text, passing);
+}
+
+/* ---- What is missing ---- */
+
+struct missing {
+    struct conv_job *jobs;
+    size_t count, capacity;
+};
+
+static bool add(struct missing *missing, struct conv_plan *plan, const struct op_call *call, struct error *err)
+{
+    for (size_t i = 0; i < missing->count; i++)
+        if (missing->jobs[i].plan == plan) return true;
+    if (!mem_grow(MEM_KERNEL, (void **)&missing->jobs, &missing->capacity, missing->count + 1, sizeof *missing->jobs))
+        return error_memory(err, (missing->count + 1) * sizeof *missing->jobs, "plans to build");
+    missing->jobs[missing->count++] = (struct conv_job){.plan = plan, .call = call, .claim = {.fd = -1}};
+    return true;
+}
+
+/* Of the questions of a call the first that has an engine, or is not known to have none (*found); NULL: no question
+ * has. */
+static bool find_wanted(struct cuda_convolutions *all, const struct op_call *call, struct conv_plan **found,
+                        struct error *err)
+{
+    struct engine_question question;
+    *found = NULL;
+    if (call->pass == PASS_OFFLOAD || call->pass == PASS_FETCH || call->pass == PASS_RECONSTRUCT) return true;
+    if (!engine_question_of(call->graph, call->op, call->pass, &question)) return true;
+    do {
+        uint64_t copy = conv_copy_bytes(call, &question);
+        if (copy > call->workspace_bytes) continue;
+        struct conv_plan *plan = conv_plan_entry(all, &question, call->workspace_bytes - copy, err);
+        if (!plan) return false;
+        if (!plan->tried) conv_cache_load(all, plan);
+        *found = plan->tried && !plan->there ? NULL : plan;
+    } while (!*found && engine_question_next(&question));
+    return true;
+}
+
+static bool find_missing(struct cuda_convolutions *all, const struct op_call *const *calls, size_t count,
+                         struct missing *missing, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct conv_plan *plan;
+        TRY(find_wanted(all, calls[i], &plan, err));
+        if (plan && !plan->tried) TRY(add(missing, plan, calls[i], err));
+    }
+    return true;
+}
+
+/* ---- Having it built ---- */
+
+struct foreseen {
+    struct cuda_convolutions *all;
+    struct conv_timer timer;
+    struct conv_candidate *room;
+    bool tune;
+    uint64_t built, kept, carried, carried_failed;
+};
+
+/* A plan that was built elsewhere is tried; what does not run is built here. */
+static bool take_carried(struct foreseen *f, struct conv_job *job, struct error *err)
+{
+    struct conv_plan *plan = job->plan;
+    bool runs = false;
+    plan->there = conv_load(f->all, plan, &job->built[0].engine, job->built[0].carried);
+    if (plan->there) TRY(conv_try(&f->timer, job, &runs, err));
+    if (plan->there && !runs) cudnn_plan_finish(&plan->plan);
+    plan->there = runs;
+    f->carried += runs;
+    f->carried_failed += !runs;
+    return true;
+}
+
+static bool take_built(struct foreseen *f, struct conv_job *job, struct error *err)
+{
+    struct cuda_convolutions *all = f->all;
+    struct conv_plan *plan = job->plan;
+    if (job->kept) {
+        conv_cache_load(all, plan);
+        f->kept += plan->there;
+    } else if (f->tune && job->count > 0) {
+        TRY(conv_tune(&f->timer, job, err));
+        return true;
+    } else if (job->count > 0 && job->built[0].carried) {
+        TRY(take_carried(f, job, err));
+    } else if (job->count > 0) {
+        plan->there = conv_load(all, plan, &job->built[0].engine, job->built[0].text);
+    }
+    if (!plan->tried && !plan->there && !job->hopeless) plan->there = conv_build_first(all, all->handle, plan, f->room);
+    return true;
+}
+
+static bool take_next(struct foreseen *f, struct conv_job *job, struct error *err)
+{
+    TRY(take_built(f, job, err));
+    job->plan->tried = true;
+    f->built += job->plan->there && !job->kept;
+    if ((job->plan->there || job->none) && !job->kept) conv_cache_save(f->all, job->plan);
+    conv_job_finish(job);
+    return true;
+}
+
+static bool build_missing(struct foreseen *f, const struct missing *missing, struct error *err)
+{
+    struct conv_jobs *jobs;
+    struct conv_job *job;
+    bool ok = true;
+    TRY(conv_jobs_start(f->all, missing->jobs, missing->count, f->tune, &jobs, err));
+    const char *what =
+        f->tune ? "timing the engines of %zu of %zu convolutions" : "building %zu of %zu convolution plans";
+    for (size_t done = 0; ok && done < missing->count; done++) {
+        conv_tell(f->all, true, what, done + 1, missing->count);
+        job = conv_jobs_next(jobs);
+        ok = job ? take_next(f, job, err)
+                 : error_set(err, ERROR_FAILED, "the threads that build the plans of cuDNN ended");
+    }
+    conv_jobs_stop(jobs);
+    return ok;
+}
+
+/* ---- In words ---- */
+
+/* Of a micro-batch: what its convolutions take, and would by the first of cuDNN's engines. */
+static bool add_times(struct cuda_convolutions *all, const struct op_call *const *calls, size_t count, double *best_ms,
+                      double *first_ms, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct conv_plan *plan = NULL;
+        if (calls[i]->pass != PASS_EVALUATE) TRY(find_wanted(all, calls[i], &plan, err));
+        if (!plan || !plan->there || plan->best_ns == 0) continue;
+        *best_ms += (double)plan->best_ns * 1e-6;
+        *first_ms += (double)plan->first_ns * 1e-6;
+    }
+    return true;
+}
+
+static bool tell_tuned(const struct foreseen *f, const struct op_call *const *calls, size_t count, struct error *err)
+{
+    struct cuda_convolutions *all = f->all;
+    double best = 0, first = 0;
+    char failed[256] = "", warm[96] = "";
+    uint64_t plans = 0;
+    TRY(add_times(all, calls, count, &best, &first, err));
+    for (size_t i = 0; i < all->count; i++) plans += all->plans[i]->there && all->plans[i]->best_ns > 0;
+    if (f->timer.failed)
+        snprintf(failed, sizeof failed, "; %" PRIu64 " engine%s did not run and %s passed over, the first: %s",
+                 f->timer.failed, f->timer.failed == 1 ? "" : "s", f->timer.failed == 1 ? "is" : "are",
+                 f->timer.first_failed);
+    if (f->timer.warm)
+        snprintf(warm, sizeof warm, "; %" PRIu64 " timed with their operands in the L2 cache", f->timer.warm);
+    conv_tell(all, false,
+              "tuned %" PRIu64 " convolutions (%" PRIu64 " now): %.3f ms a micro-batch, %.3f ms less than "
+              "by the first engines of cuDNN's heuristics%s%s",
+              plans, f->built, best, first - best, warm, failed);
+    return true;
+}
+
+static bool tell(const struct foreseen *f, const struct op_call *const *calls, size_t count, struct error *err)
+{
+    if (f->tune) TRY(tell_tuned(f, calls, count, err));
+    if (f->carried_failed)
+        conv_tell(f->all, false,
+                  "%" PRIu64 " of %" PRIu64 " plans that were carried here do not run: they are built here",
+                  f->carried_failed, f->carried + f->carried_failed);
+    else if (f->carried)
+        conv_tell(f->all, false,
+                  "%" PRIu64 " convolution plans that were carried here are used, %" PRIu64 " built here", f->carried,
+                  f->built - f->carried);
+    return true;
+}
+
+/* ---- The slot ---- */
+
+/* A question without engines is followed by the op's next, where it has one. */
+static bool foresee(struct foreseen *f, const struct op_call *const *calls, size_t count, struct error *err)
+{
+    bool ok = true;
+    for (size_t missing_count = 1; ok && missing_count > 0;) {
+        struct missing missing = {0};
+        ok = find_missing(f->all, calls, count, &missing, err);
+        missing_count = missing.count;
+        if (ok && missing_count > 0) conv_book_open(f->all, &missing.jobs[0].plan->question);
+        ok = ok && (missing_count == 0 || build_missing(f, &missing, err));
+        mem_free(missing.jobs);
+    }
+    return ok;
+}
+
+static bool begin(struct device *device, const struct op_call *const *calls, size_t count, struct error *err)
+{
+    struct foreseen f = {.tune = device->options.tune};
+    if (device->table->naive) return true;
+    TRY(conv_begin(device, err));
+    f.all = device->convolutions;
+    if (!f.all->cudnn) return true;
+    f.room = mem_alloc(MEM_KERNEL, CONV_MOST_CANDIDATES, sizeof *f.room);
+    if (!f.room) return error_memory(err, CONV_MOST_CANDIDATES * sizeof *f.room, "engines");
+    bool ok = conv_timer_init(&f.timer, f.all, err) && foresee(&f, calls, count, err);
+    ok = conv_timer_finish(&f.timer, ok, err);
+    mem_free(f.room);
+    return ok && tell(&f, calls, count, err);
+}
+
+bool cuda_foresee(struct device *device, const struct op_call *const *calls, size_t count, struct error *err)
+{
+    TRY(device_usable(device, err));
+    return device_settle(device, begin(device, calls, count, &device->first), err);
+}
