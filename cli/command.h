@@ -14,6 +14,7 @@ struct command {
     const char *manual;  /* man-style page for `fathom help NAME`: SYNOPSIS, DESCRIPTION, OPTIONS, EXIT STATUS, EXAMPLES */
     int (*run)(int argc, char **argv, struct error *err); /* argv[0] is the name. Exit code; with *err filled its own */
     const char *manual_end; /* the rest of a long manual, or NULL: C promises no string literal above 4095 bytes */
+    const char *manual_last; /* and the rest of that */
 };
 
 extern const struct command command_plan, command_train, command_top, command_trace, command_place, command_devices,

@@ -73,6 +73,7 @@ static int print_help(int argc, char **argv)
     if (!command) return unknown_command(argv[2]);
     fputs(command->manual, stdout);
     if (command->manual_end) fputs(command->manual_end, stdout);
+    if (command->manual_last) fputs(command->manual_last, stdout);
     return 0;
 }
 
@@ -153,6 +154,7 @@ static int run(int argc, char **argv)
     if (asks_help(argc, argv)) {
         fputs(command->manual, stdout);
         if (command->manual_end) fputs(command->manual_end, stdout);
+        if (command->manual_last) fputs(command->manual_last, stdout);
         return finish_output(0);
     }
     if (command == &command_train) wait_without_spinning(argv);
