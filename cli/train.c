@@ -45,9 +45,9 @@ static const char manual[] = "NAME\n"
                              "    more (`| head`), and what a batch system sends before it kills (SIGTERM,\n"
                              "    SIGXCPU, SIGUSR1, SIGUSR2, SIGALRM). A second Ctrl-C or SIGTERM ends the\n"
                              "    process at once; the last checkpoint on disk stays whole. What was ignored\n"
-                             "    when the program started stays so (nohup). A run that fails, at an image\n"
-                             "    that cannot be read or a loss that is not finite, writes a checkpoint of\n"
-                             "    the last good step too.\n"
+                             "    when the program started stays so (nohup). A run that fails, at a loss\n"
+                             "    that is not finite or with --strict at an image that cannot be read, writes\n"
+                             "    a checkpoint of the last good step too.\n"
                              "\n"
                              "    With --trace SIGUSR2 ends nothing: the next 64 steps are timed op by op,\n"
                              "    whatever it costs, as r in `fathom top` asks for (kill -USR2 PID; a batch\n"
@@ -110,9 +110,11 @@ static const char manual_end[] = "    --backend NAME        cpu or cuda, or cpu-
                                  "    --loss-scale S        with --dtype f16: of the first step (65536 if not\n"
                                  "                          given); it halves when gradients overflow, whose\n"
                                  "                          step is skipped, and doubles after 2000 good steps\n"
-                                 "    --loader-threads N    that read and decode images; if not given one, and for\n"
-                                 "                          JPEG folders as many as there are processors, 16 at\n"
-                                 "                          most\n"
+                                 "    --loader-threads N    that decode images (of folders one a processor, 16 at\n"
+                                 "                          most, if not given)\n"
+                                 "    --strict              an image that cannot be decoded ends the run; if not\n"
+                                 "                          given the next one takes its place, and the end of the\n"
+                                 "                          run names it\n"
                                  "    --no-augment          images as they are: no random crops and flips\n"
                                  "\n"
                                  "  On GPUs:\n"
@@ -387,6 +389,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(train_command_carried(c, err));
     TRY(train_check_memory(plan, c->runs_on, &c->part, err));
     TRY(train_command_data(c, plan->spec.image_size, err));
+    if (!c->strict) TRY((c->options.broken = broken_images_create(err)) != NULL);
     TRY(ranks_agree(c->ranks, "the dataset", dataset_hash(c->options.dataset), err));
     if (!c->recipe_word) c->recipe = *recipe_for(&plan->spec);
     TRY(choose_iterations(c, plan, err));
@@ -399,6 +402,20 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(choose_trace(c, err));
     if (c->options.save_folder && !c->quiet) TRY(checkpoint_claim(&c->claim, c->options.save_folder, err));
     return train_try_outputs(&c->options, err);
+}
+
+#define NAMED_BROKEN 10u
+
+/* The images that were skipped. */
+static void say_broken(const struct broken_images *broken)
+{
+    uint64_t count = broken_images_count(broken);
+    char text[UNITS_TEXT];
+    if (count == 0) return;
+    printf("  skipped %s image%s that cannot be decoded:\n", units_format_count(count, text), count == 1 ? "" : "s");
+    for (size_t i = 0; i < NAMED_BROKEN && broken_images_text(broken, i); i++)
+        printf("          %s\n", PRINTABLE(broken_images_text(broken, i)));
+    if (count > NAMED_BROKEN) puts("          ...; `fathom data info DIR --check` names them all");
 }
 
 static bool train_plan(struct train_command *c, const struct plan *plan, struct trace_sink *sink, struct error *err)
@@ -417,6 +434,7 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
          as_planned = on_host == (plan->devices[0].spec.kind == DEVICE_CPU);
     bool idle = result.stopped && result.steps == result.first;
     if (ok && !idle) progress_summary(plan, as_planned, &result);
+    if (!c->quiet) say_broken(c->options.broken);
     if (result.stopped || (!ok && result.steps > result.first)) say_stopped(c, &result);
     return ok;
 }
@@ -547,6 +565,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"momentum", 0, OPTION_REAL, &c->momentum, 0, 0.9999},
         {"weight-decay", 0, OPTION_REAL, &c->weight_decay, 0, 1},
         {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256},
+        {"strict", 0, OPTION_FLAG, &c->strict, 0, 0},
         {"label-smoothing", 0, OPTION_REAL, &c->label_smoothing, 0, 0.9999},
         {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
         {"nesterov", 0, OPTION_FLAG, &o->nesterov, 0, 0},
@@ -595,6 +614,7 @@ static int run(int argc, char **argv, struct error *err)
     if (code < 0) code = train_ranks_finish(&c, ok, err);
     engine_book_finish(&c.carried);
     dataset_close(c.options.dataset);
+    broken_images_destroy(c.options.broken);
     text_finish(&command);
     plan_destroy(plan);
     return code;

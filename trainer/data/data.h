@@ -49,6 +49,17 @@ uint64_t dataset_class_images(const struct dataset *dataset, bool train, uint32_
 /* Whether a file or folder of this path, if it were there, would be read as a part of the dataset in the folder. */
 bool dataset_reads(const char *folder, const char *file);
 
+/* Images that could not be decoded and were skipped; loaders add to it from their threads. */
+struct broken_images;
+struct broken_images *broken_images_create(struct error *err);
+/* Takes NULL. */
+void broken_images_destroy(struct broken_images *broken);
+void broken_images_add(struct broken_images *broken, const char *text);
+/* Each image counts once; those beyond a thousand as often as they are met. To be asked when no loader runs; NULL = 0. */
+uint64_t broken_images_count(const struct broken_images *broken);
+/* What was wrong with one of the first thousand, in the order in which they were met: "FILE: ..."; NULL = no more. */
+const char *broken_images_text(const struct broken_images *broken, size_t index);
+
 struct loader_options {
     uint32_t batch;       /* images of one delivery */
     uint32_t image_size;  /* height and width delivered */
@@ -64,6 +75,8 @@ struct loader_options {
     uint32_t threads;     /* 0 = chosen */
     uint32_t ahead;       /* batches kept ready, 0 = 2 */
     uint64_t decode_bytes; /* what decoding may take (dataset_decoding_bytes), 0 = DATA_DECODE_BYTES */
+    struct broken_images *broken; /* an image that cannot be decoded is noted here; the next one by number takes its place
+                           * in training, in a test pass it has no label. NULL = loader_next fails. Borrowed */
 };
 
 /* What decoding pictures of ordinary sizes by a few threads takes. */

@@ -147,17 +147,44 @@ static void leave_out(const struct loader *loader, struct slot *slot, uint32_t i
     slot->labels[i] = -1;
 }
 
+/* How many images in a row may be broken. */
+#define MOST_BROKEN 32u
+
+/* Whether what went wrong is a broken image that may be skipped; notes it. */
+static bool skip_broken(const struct loader *loader, struct error *err)
+{
+    if (!loader->options.broken || err->kind != ERROR_FAILED) return false;
+    broken_images_add(loader->options.broken, err->text);
+    *err = (struct error){0};
+    return true;
+}
+
+/* A training image, or the next that is whole. */
+static bool fill_training(struct worker *worker, struct slot *slot, uint32_t i, uint64_t epoch, uint64_t image,
+                          struct error *err)
+{
+    const struct loader *loader = worker->loader;
+    struct error last = {0};
+    for (uint32_t tries = 0; tries < MOST_BROKEN; tries++) {
+        if (load_image(worker, slot, i, epoch, (image + tries) % loader->images, err)) return true;
+        last = *err;
+        if (!skip_broken(loader, err)) return false;
+    }
+    return error_set(err, last.kind, "%s; so are the %u images before it", last.text, MOST_BROKEN - 1);
+}
+
 static bool fill_image(struct worker *worker, struct slot *slot, uint32_t i, uint64_t position, struct error *err)
 {
     const struct loader *loader = worker->loader;
     uint64_t epoch = position / loader->images, index = position % loader->images;
     if (loader->options.train) {
         uint64_t image = augment_order(loader->options.seed, epoch, loader->images, index);
-        return load_image(worker, slot, i, epoch, image, err);
+        return fill_training(worker, slot, i, epoch, image, err);
     }
     if (epoch == 0) {
         uint64_t image = augment_sample(loader->dataset->info.test_images, loader->images, index);
-        return load_image(worker, slot, i, 0, image, err);
+        if (load_image(worker, slot, i, 0, image, err)) return true;
+        if (!skip_broken(loader, err)) return false;
     }
     leave_out(loader, slot, i);
     return true;

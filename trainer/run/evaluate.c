@@ -82,6 +82,7 @@ bool run_evaluate(struct run *run, struct error *err)
                                      .seed = run->seed,
                                      .as_bytes = run_loads_bytes(run),
                                      .threads = run->options->loader_threads,
+                                     .broken = run->options->broken,
                                      .decode_bytes = run_decode_bytes(run->plan),
                                      .limit = images};
     struct loader *loader;

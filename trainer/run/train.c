@@ -385,6 +385,7 @@ bool run_open_loader(struct run *run, struct error *err)
                                      .augment = run->options->augment,
                                      .as_bytes = run_loads_bytes(run),
                                      .threads = run->options->loader_threads,
+                                     .broken = run->options->broken,
                                      .decode_bytes = run_decode_bytes(run->plan),
                                      .first = (repeat ? 0 : run->position) + before};
     TRY(loader_create(run->dataset, &options, &run->loader, err));

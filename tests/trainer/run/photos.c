@@ -125,14 +125,15 @@ Test(photos, what_a_plan_has_no_memory_for_is_named_before_the_run)
 }
 
 /* As ImageNet is distributed: one picture is of another kind. */
-Test(photos, a_png_among_them_ends_the_run_with_a_checkpoint)
+Test(photos, one_of_another_kind_ends_a_strict_run_with_a_checkpoint)
 {
-    help_write_bytes(in_photos("train/bee/3.JPEG"), "\x89PNG\r\n\x1a\n and so on", 18);
+    help_write_bytes(in_photos("train/bee/3.JPEG"), "GIF89a and so on", 16);
     const struct cli_run *run =
-        train("train resnet-20 --data %s --batch 2 --iterations 40 --save %s/saved --schedule constant --no-evaluate");
+        train("train resnet-20 --data %s --batch 2 --iterations 40 --save %s/saved --schedule constant --no-evaluate "
+              "--strict");
     cr_assert_eq(run->code, 1, "%s", run->err);
     has(run->err, "step ");
-    has(run->err, "train/bee/3.JPEG: is a PNG, not a JPEG");
+    has(run->err, "train/bee/3.JPEG: is a GIF, not a JPEG");
     has(run->out, "the checkpoint of step ");
     /* Once the picture is mended the run goes on. */
     help_write_jpeg(in_photos("train/bee/3.JPEG"), (struct help_jpeg){90, 70, 3, false, 3});
@@ -140,4 +141,20 @@ Test(photos, a_png_among_them_ends_the_run_with_a_checkpoint)
         "train resnet-20 --data %s --batch 2 --iterations 40 --resume %s/saved --schedule constant --no-evaluate");
     cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
     has(run->out, "step 40/40");
+}
+
+Test(photos, broken_ones_are_skipped_counted_and_named)
+{
+    help_write_bytes(in_photos("train/bee/3.JPEG"), "GIF89a and so on", 16);
+    help_write_bytes(in_photos("train/cat/5.JPEG"), "", 0);
+    help_write_bytes(in_photos("val/ant/1.JPEG"), "no picture", 10);
+    const struct cli_run *run = train("train resnet-20 --data %s --batch 6 --iterations 7 --schedule constant");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "step 7/7");
+    has(run->out, "skipped 3 images that cannot be decoded:");
+    has(run->out, "train/bee/3.JPEG: is a GIF");
+    has(run->out, "train/cat/5.JPEG: is empty");
+    has(run->out, "val/ant/1.JPEG: ");
+    run = train("train resnet-20 --data %s --batch 6 --iterations 7 --schedule constant --strict");
+    cr_assert_eq(run->code, 1, "%s%s", run->out, run->err);
 }
