@@ -131,10 +131,11 @@ static const char manual_end[] = "    --backend NAME        cpu or cuda, or cpu-
                                  "\n";
 static const char manual_last[] = "  Several processes (docs/cluster.md); under mpirun or srun each rank takes its\n"
                                   "  devices of the plan:\n"
-                                  "    --processes           a process for each device, not a thread: what they\n"
-                                  "                          compute is the same, bit by bit\n"
-                                  "    --restarts N          with these: up to N times begin again, from the last\n"
-                                  "                          checkpoint, when the run has failed\n"
+                                  "    --processes           a process for each device, as on GPUs if not said\n"
+                                  "                          otherwise: what they compute is the same, bit by bit\n"
+                                  "    --threads             a thread for each, as on the cpu if not said otherwise\n"
+                                  "    --restarts N          with processes: up to N times begin again, from the\n"
+                                  "                          last checkpoint, when the run has failed\n"
                                   "    --timeout SECONDS     a device or a rank that takes longer over a step, or\n"
                                   "                          to join the others, is lost, and the run ends; if not\n"
                                   "                          given 60 for ranks, else 600 on GPUs, and for ever on\n"
@@ -383,7 +384,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (c->options.loss_scale > 0 && plan->dtype != DTYPE_F16)
         return error_set(err, ERROR_INPUT, "--loss-scale: found for activations in %s; only f16 has a loss scale",
                          dtype_name(plan->dtype));
-    TRY(train_ranks_begin(c, plan, err));
+    TRY(train_ranks_check_alone(c, err) && train_ranks_begin(c, plan, err));
     c->part = train_part(plan, c->ranks);
     TRY(train_command_backend(c, plan, err));
     TRY(train_command_carried(c, err));
@@ -578,6 +579,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"engines", 0, OPTION_TEXT, &c->engines, 0, 0},
         {"no-graph", 0, OPTION_FLAG, &o->no_recordings, 0, 0},
         {"processes", 0, OPTION_FLAG, &c->processes, 0, 0},
+        {"threads", 0, OPTION_FLAG, &c->threads, 0, 0},
         {"restarts", 0, OPTION_COUNT, &c->restarts, 0, 1000},
         {"timeout", 0, OPTION_REAL, &o->wait_seconds, 0.1, 1e6},
     };

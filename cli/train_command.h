@@ -21,7 +21,7 @@ struct train_command {
     struct recipe recipe;    /* that one, or the model's own */
     uint64_t time_every, trace_queue;
     uint64_t restarts, loader_threads;
-    bool no_augment, top, processes, strict;
+    bool no_augment, top, processes, threads, strict;
     bool quiet; /* a rank that is not the first: it says nothing */
     struct ranks *ranks; /* NULL: this process is alone */
     struct train_part part; /* the devices that it drives */

@@ -28,12 +28,18 @@ static struct ranks *failed; /* for train_ranks_end */
 
 bool train_ranks_check(const struct train_command *c, struct error *err)
 {
-    if (c->restarts > 0 && !c->processes)
-        return error_set(err, ERROR_INPUT,
-                         "--restarts: it is the processes of one machine that are begun again; --processes is wanted "
-                         "with it (a job of mpirun's or srun's is begun again by its script, with --resume)");
+    if (c->processes && c->threads) return error_set(err, ERROR_INPUT, "--processes and --threads exclude each other");
     if (c->restarts == 0 || c->options.save_folder || c->options.resume_folder) return true;
     return error_set(err, ERROR_INPUT, "--restarts: there is nothing to go on from; --save DIR keeps checkpoints");
+}
+
+bool train_ranks_check_alone(const struct train_command *c, struct error *err)
+{
+    if (c->restarts == 0 || (c->ranks && strcmp(ranks_launcher(c->ranks), "fathom") == 0)) return true;
+    return error_set(err, ERROR_INPUT,
+                     "--restarts: it is the processes of one machine that are begun again; --processes is wanted with "
+                     "it, and a plan for several devices (a job of mpirun's or srun's is begun again by its script, "
+                     "with --resume)");
 }
 
 /* ---- Joining ---- */
@@ -139,10 +145,13 @@ bool train_ranks_begin(struct train_command *c, const struct plan *plan, struct 
 
 /* ---- Starting them ---- */
 
+/* Of several GPUs each has a process: recorded steps with sums over them may wait for each other for ever within one.
+ */
 bool train_ranks_starts(const struct train_command *c, const struct plan *plan)
 {
-    if (c->ranks || plan->device_count < 2) return false;
-    return c->processes;
+    bool on_host = c->backend ? backends_on_host(c->backend) : plan->devices[0].spec.kind == DEVICE_CPU;
+    if (c->ranks || c->threads || plan->device_count < 2) return false;
+    return c->processes || (!on_host && plan->device_count <= HOST_MOST_GPUS);
 }
 
 static bool hand_plan(const struct train_command *c, const struct plan *plan, char path[], struct error *err)
@@ -175,7 +184,12 @@ int train_ranks_start(struct train_command *c, const struct plan *plan, int argc
     const char **arguments = mem_zalloc(MEM_GENERAL, (size_t)argc + 2, sizeof *arguments);
     uint64_t restarts = c->restarts;
     int code = 1;
-    if (!arguments || !hand_plan(c, plan, path, err)) return 1;
+    c->part = train_part(plan, NULL);
+    bool ok = arguments && train_command_backend(c, plan, err) && hand_plan(c, plan, path, err);
+    if (!ok) {
+        mem_free(arguments);
+        return 1;
+    }
     arguments[0] = "fathom";
     for (int i = 0; i < argc; i++) arguments[i + 1] = argv[i];
     const struct launch_options options = {

@@ -6,6 +6,8 @@
 
 /* Whether what the options say of processes goes together. */
 bool train_ranks_check(const struct train_command *c, struct error *err);
+/* The same of a process that starts no others. */
+bool train_ranks_check_alone(const struct train_command *c, struct error *err);
 /* Joins the ranks of the run, where this process is one: mpirun, srun or fathom itself has started it. Ranks but the first
  * say nothing from here on. */
 bool train_ranks_open(struct train_command *c, struct error *err);

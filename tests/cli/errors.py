@@ -71,8 +71,8 @@ def check_plan(folder):
     for seconds in ('0', '-1', 'soon'):
         refused([*small, '--timeout', seconds], '--timeout', seconds)
     refused(['top', 'a.trace', 'b.trace', '--replay'], 'several traces', '--once')
-    refused([*small, '--restarts', 2], '--restarts', '--processes')
-    refused([*small, '--restarts', 2, '--processes'], '--restarts', '--save')
+    refused([*small, '--restarts', 2], '--restarts', '--save')
+    refused([*small, '--threads', '--processes'], '--threads', '--processes')
     refused(small, 'mpirun', 'fathom-mpi.so', env={**os.environ, 'OMPI_COMM_WORLD_SIZE': '2', 'FATHOM_MPI': ''})
     refused(small, 'srun', 'fathom-mpi.so', env={**os.environ, 'SLURM_STEP_NUM_TASKS': '2', 'FATHOM_MPI': '/none'})
     refused([*small, '--backend', 'cda'], '--backend', 'cda', 'cpu-reference')

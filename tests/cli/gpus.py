@@ -150,9 +150,9 @@ def check_trained(folder):
     memory = [line for line in done.stdout.splitlines() if line.startswith('  memory')]
     expect(len(memory) == 1 and 'arena' in memory[0] and 'planned' in memory[0] and 'used' in memory[0], f'memory: {memory}')
     if os.path.exists(os.path.join(STANDIN, 'lib', 'libnccl.so.2')):
-        done = run(*small, '--gpus', 'auto', env={**env, 'FATHOM_STANDIN': 'memory=140GiB,gpus=2'})
+        done = run(*small, '--gpus', 'auto', env={**env, 'FATHOM_STANDIN': 'memory=140GiB,gpus=2,nccl=processes'})
         expect(done.returncode == 0 and 'on 2 cuda devices' in done.stdout, f'two GPUs: {done.stdout}{done.stderr}')
-        done = run(*small, '--gpus', 'auto', env={**env, 'FATHOM_STANDIN': 'memory=140GiB,gpus=2,fail=AllReduce:1:3'})
+        done = run(*small, '--gpus', 'auto', env={**env, 'FATHOM_STANDIN': 'memory=140GiB,gpus=2,nccl=processes,fail=AllReduce:1:3'})
         expect(done.returncode == 1 and done.stderr.count('NCCL') == 1 and done.stderr.count('\n') == 1, f'NCCL fails: {done.returncode} {done.stderr}')
     done = run(*small, '--gpus', 'cpu', env=env)
     expect(done.returncode == 0 and 'on 1 cpu device' in done.stdout, f'--gpus cpu: {done.stdout}{done.stderr}')

@@ -1,12 +1,13 @@
-/* NCCL among the stand-in's GPUs: ranks are threads of this process. A sum is work in its stream that is done when the
- * streams of all ranks have come to it. Communicators do not block. What a rank gave up ends without a result. */
+/* NCCL among the stand-in's GPUs: ranks are threads of this process, or processes (nccl_far.c). A sum is work in its
+ * stream that is done when the streams of all ranks have come to it. Communicators do not block. What a rank gave up
+ * ends without a result. */
 #include <nccl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "vendor.h"
+#include "nccl_far.h"
 
 #define MOST_RANKS MOST_DEVICES
 
@@ -28,6 +29,7 @@ struct nccl_sum {
 
 struct ncclComm {
     bool alive, gone, leaves; /* gone: given up */
+    struct far *far;          /* ranks are processes; else NULL */
     struct nccl_group *group;
     int rank;
     struct device *device;
@@ -112,12 +114,31 @@ static void sum(struct nccl_group *g)
     }
 }
 
+static bool sum_far(struct ncclComm *comm, struct nccl_sum *s, const struct clock *clock, uint8_t lane)
+{
+    const struct far_sum sum = {s->in, s->out, s->count, s->type == ncclFloat64};
+    int size = comm->group->size;
+    if (!comm->at) {
+        if (!far_bring(comm->far, comm->rank, size, comm->sums, &sum)) return false;
+        comm->at = s;
+        comm->clock = *clock;
+        comm->lane = lane;
+        touch(comm, s->in, false);
+    }
+    if (!far_sum_up(comm->far, comm->rank, size, comm->sums, &sum)) return false;
+    touch(comm, s->out, true);
+    comm->sums++;
+    comm->at = NULL;
+    return true;
+}
+
 /* Sums of one communicator are one after the other. */
 bool nccl_sum_run(struct nccl_sum *s, const struct clock *clock, uint8_t lane)
 {
     struct ncclComm *comm = s->comm;
     if (comm->gone) return true;
     if (comm->device->sticky || (comm->at && comm->at != s)) return false;
+    if (comm->far) return sum_far(comm, s, clock, lane);
     if (!comm->at) {
         comm->at = s;
         comm->summed = false;
@@ -174,7 +195,7 @@ EXPORTED const char *ncclGetLastError(ncclComm_t comm)
 ncclResult_t EXPORTED ncclGetUniqueId(ncclUniqueId *id)
 {
     ENTER("GetUniqueId");
-    uint64_t number = ++last_id;
+    uint64_t number = ++last_id + ((uint64_t)getpid() << 16);
     memset(id, 0, sizeof *id);
     memcpy(id, &number, sizeof number);
     return leave(ncclSuccess);
@@ -203,6 +224,7 @@ static ncclResult_t add_rank(struct nccl_group *g, int rank, struct ncclComm **o
     if (is_taken(g, device_now())) return ncclInvalidUsage;
     struct ncclComm *comm = NEW(struct ncclComm);
     *comm = (struct ncclComm){.alive = true, .group = g, .rank = rank, .device = device_now()};
+    if (options.nccl_processes && !(comm->far = far_join(g->id, rank, g->size))) return ncclSystemError;
     if (!options.nccl_absent || rank < g->size - 1) g->ranks[rank] = comm;
     *out = comm;
     nccl_is_used = true;
@@ -226,6 +248,8 @@ ncclResult_t EXPORTED ncclCommInitRankConfig(ncclComm_t *comm, int size, ncclUni
 
 static bool is_whole(const struct nccl_group *g)
 {
+    for (int r = 0; r < g->size; r++)
+        if (g->ranks[r] && g->ranks[r]->far) return far_is_whole(g->ranks[r]->far, g->size);
     for (int r = 0; r < g->size; r++)
         if (!g->ranks[r]) return false;
     return true;
@@ -259,7 +283,8 @@ ncclResult_t EXPORTED ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state
 {
     ENTER("CommGetAsyncError");
     if (!is_comm(comm, "the state")) return leave(ncclInvalidArgument);
-    bool waits = !is_whole(comm->group) || (comm->leaves && !have_left(comm->group));
+    bool left = comm->far ? far_have_left(comm->far, comm->group->size) : have_left(comm->group);
+    bool waits = !is_whole(comm->group) || (comm->leaves && !left);
     *state = options.nccl_async && comm->sums >= 3 ? ncclRemoteError : waits ? ncclInProgress : ncclSuccess;
     return leave(ncclSuccess);
 }
@@ -297,6 +322,7 @@ ncclResult_t EXPORTED ncclCommFinalize(ncclComm_t comm)
     if (!is_comm(comm, "an end")) return leave(ncclInvalidArgument);
     if (comm->at) violate("an end of a communicator that still sums");
     comm->leaves = true;
+    if (comm->far) atomic_store(&comm->far->slots[comm->rank].leaves, true);
     return leave(ncclInProgress);
 }
 
@@ -321,6 +347,7 @@ ncclResult_t EXPORTED ncclCommAbort(ncclComm_t comm)
     }
     comm->alive = false;
     comm->gone = true;
+    if (comm->far) atomic_store(&comm->far->slots[comm->rank].gone, true);
     progress++;
     counts.handles--;
     return leave(ncclSuccess);

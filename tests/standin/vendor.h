@@ -34,7 +34,7 @@ struct vendor_options {
     uint64_t refuse_after_call, hang, illegal, drop_record, drop_wait, pace;
     uint64_t build_ms, times, cudnn; /* 0 = at once; as they are; the headers' version */
     bool build_fails, run_fails, all_fail, nondeterministic, no_engines;
-    bool nccl_absent, nccl_async, nccl_stuck;
+    bool nccl_absent, nccl_async, nccl_stuck, nccl_processes;
     bool cupti_taken, cupti_silent, cupti_lost, cupti_fails, cupti_misjoins;
 };
 extern struct vendor_options options;

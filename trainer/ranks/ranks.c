@@ -9,6 +9,7 @@
 #include "mem.h"
 
 #define DEFAULT_LIMIT_NS UINT64_C(60000000000)
+#define FIRST_LIMIT_NS   UINT64_C(600000000000)
 
 /* ---- Beginning and end ---- */
 
@@ -74,7 +75,8 @@ bool ranks_open(const struct ranks_options *options, struct ranks **out, struct 
     pthread_mutex_init(&ranks->lock, NULL);
     ranks->transport = transport;
     ranks->launcher = launcher;
-    ranks->limit_ns = options->limit_ns ? options->limit_ns : DEFAULT_LIMIT_NS;
+    ranks->limit_ns = options->limit_ns ? options->limit_ns : FIRST_LIMIT_NS;
+    ranks->later_limit_ns = options->limit_ns ? options->limit_ns : DEFAULT_LIMIT_NS;
     *out = ranks;
     return begin(ranks, err); /* the caller settles what fails here too */
 }
@@ -239,6 +241,13 @@ bool ranks_barrier(struct ranks *ranks, struct error *err)
     bool ok = ranks_gather(ranks, words, 1, err);
     mem_free(words);
     return ok;
+}
+
+bool ranks_begin(struct ranks *ranks, struct error *err)
+{
+    TRY(ranks_barrier(ranks, err));
+    if (ranks) ranks->limit_ns = ranks->later_limit_ns;
+    return true;
 }
 
 bool ranks_broadcast(struct ranks *ranks, void *bytes, uint64_t count, struct error *err)

@@ -36,7 +36,8 @@ struct ranks_place {
 };
 
 struct ranks_options {
-    uint64_t limit_ns;         /* the longest that a collective waits for another rank; 0 = 60 s */
+    uint64_t limit_ns;         /* the longest that a collective waits for another rank; 0 = 60 s once the run has begun, and
+                                * ten minutes before: libraries may compile kernels on some ranks */
     const char *module_folder; /* where fathom-mpi.so is looked for, beside the program's own folder; may be NULL */
 };
 
@@ -45,6 +46,9 @@ struct ranks_options {
 bool ranks_open(const struct ranks_options *options, struct ranks **ranks, struct error *err);
 /* After a run that went well on all ranks: waits for them. After a failure: does not. Takes NULL. */
 void ranks_close(struct ranks *ranks);
+
+/* All are here, and the run begins. */
+bool ranks_begin(struct ranks *ranks, struct error *err);
 
 /* {0, 1, host, 0, 1} for NULL. */
 struct ranks_place ranks_place(const struct ranks *ranks);

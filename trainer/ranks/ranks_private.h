@@ -13,7 +13,7 @@ struct ranks {
     struct ranks_place place;
     struct ranks_place *places; /* of all ranks */
     uint32_t devices;           /* as divided; 0 = not yet */
-    uint64_t limit_ns;
+    uint64_t limit_ns, later_limit_ns;
     struct ranks_part *out, *in; /* room for one part of each rank */
     struct ranks_part *peers;    /* likewise, of ranks_exchange's callers */
 

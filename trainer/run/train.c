@@ -424,7 +424,7 @@ static bool begin_run(struct run *run, struct error *err)
     for (uint32_t i = 0; i < run->device_count; i++)
         TRY(executor_describe(run->plan, run->first_device + i, run->first_device, run->sink, err));
     if (o->resume_folder) report_resumed(run);
-    return run_open_loader(run, err);
+    return run_open_loader(run, err) && ranks_begin(run->ranks, err);
 }
 
 /* Ends what begin_run has begun, whole or in part. */

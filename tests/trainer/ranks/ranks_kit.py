@@ -11,8 +11,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'cli'))
 from commands import FATHOM, expect, finish, run  # noqa: E402
 
 MODULE = sys.argv[2] if len(sys.argv) > 2 else ''
-MPIRUN = shutil.which('mpirun') if MODULE else None
-ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMPI_MCA_btl_base_warn_component_unused': '0'}
+# MPI's own leaks would be told of a program that looks for leaks.
+MPIRUN = shutil.which('mpirun') if MODULE and 'ASAN_OPTIONS' not in os.environ else None
+# mpirun itself may crash where freed memory is overwritten; of ranks that were killed it leaves files where they share memory.
+ENV = {name: value for name, value in os.environ.items() if name != 'MALLOC_PERTURB_'}
+ENV |= {'OMP_NUM_THREADS': '1', 'OMPI_MCA_btl_base_warn_component_unused': '0'}
 
 
 def mpirun(ranks):
@@ -20,7 +23,7 @@ def mpirun(ranks):
 
 
 def command(launcher, *words):
-    return [*launcher, FATHOM, 'train', *map(str, words)]
+    return [*map(str, launcher), FATHOM, 'train', *map(str, words)]
 
 
 def train(launcher, *words, env=ENV, timeout=100):
@@ -50,6 +53,8 @@ def make_plan(folder, name, *words):
 class Folder:
     def __enter__(self):
         self.path = pathlib.Path(tempfile.mkdtemp(prefix='fathom-ranks-'))
+        (self.path / 'shared').mkdir()
+        ENV['OMPI_MCA_btl_vader_backing_directory'] = str(self.path / 'shared')
         make_data(self.path)
         return self.path
 

@@ -77,5 +77,5 @@ with Folder() as place:
     check_bitwise(place, 'uneven', [2, 3], '--batch', 13, '--gpus', '3xcpu', '--sync-bn')
     check_resumed(place, two)
     check_model(place)
-print('' if MPIRUN else 'skipped with mpirun: it is not here, or fathom-mpi.so was not built')
+print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
 raise SystemExit(finish('things about runs of several processes are as they should be'))

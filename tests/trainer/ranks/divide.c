@@ -1,0 +1,63 @@
+/* Which devices a rank has, what a process that is alone is, and how long a wait lasts. */
+#include <criterion/criterion.h>
+
+#include <string.h>
+
+#include "patience.h"
+#include "ranks.h"
+
+Test(ranks, devices_are_divided_in_order_and_evenly)
+{
+    for (uint32_t devices = 1; devices <= 9; devices++)
+        for (uint32_t size = 1; size <= devices; size++) {
+            uint32_t next = 0, least = UINT32_MAX, most = 0;
+            for (uint32_t rank = 0; rank < size; rank++) {
+                uint32_t first, count;
+                cr_assert(ranks_divide(devices, rank, size, &first, &count, NULL));
+                cr_assert_eq(first, next, "%u devices, rank %u of %u", devices, rank, size);
+                next += count;
+                if (count < least) least = count;
+                if (count > most) most = count;
+            }
+            cr_assert_eq(next, devices);
+            cr_assert(most - least <= 1);
+        }
+}
+
+Test(ranks, more_ranks_than_devices_are_refused)
+{
+    struct error err = {0};
+    uint32_t first, count;
+    cr_assert(!ranks_divide(2, 0, 3, &first, &count, &err));
+    cr_assert_eq(err.kind, ERROR_INPUT);
+    cr_assert(strstr(err.text, "2 devices") && strstr(err.text, "3 ranks"), "%s", err.text);
+}
+
+/* NULL is a run of one process: every collective has been done. */
+Test(ranks, a_process_alone_has_all_devices)
+{
+    struct error err = {0};
+    uint32_t first, count;
+    int code = 5, number = 7;
+    struct ranks_place place = ranks_place(NULL);
+    cr_assert(place.rank == 0 && place.size == 1 && place.host_rank == 0 && place.host_size == 1 && *place.host);
+    cr_assert(ranks_take_devices(NULL, 3, &first, &count, &err) && first == 0 && count == 3);
+    cr_assert(ranks_barrier(NULL, &err) && ranks_begin(NULL, &err) && ranks_agree(NULL, "it", 1, &err));
+    cr_assert(ranks_gather(NULL, &number, sizeof number, &err) && ranks_broadcast(NULL, &number, sizeof number, &err));
+    cr_assert(ranks_gather_devices(NULL, &number, sizeof number, &err) && number == 7);
+    cr_assert(ranks_pass(NULL, 0, 0, &number, sizeof number, &err) && ranks_of_device(NULL, 2) == 0);
+    cr_assert(ranks_settle(NULL, &err, &code) && code == 5, "who is alone says what went wrong");
+    char name[RANKS_DEVICE_NAME];
+    cr_assert_str_eq(ranks_name_device(NULL, 2, name), "device 2");
+    ranks_close(NULL);
+}
+
+Test(ranks, a_wait_counts_only_while_the_process_runs)
+{
+    struct patience p = patience_begin(2 * PATIENCE_MOST_NS);
+    cr_assert(!patience_is_over(&p));
+    p.seen_ns -= 100 * PATIENCE_MOST_NS; /* as if it had been stopped since the last look */
+    cr_assert(!patience_is_over(&p), "a stopped process has not waited");
+    p.seen_ns -= PATIENCE_MOST_NS;
+    cr_assert(patience_is_over(&p));
+}

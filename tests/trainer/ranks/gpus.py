@@ -1,0 +1,50 @@
+"""A process for each GPU, on the stand-in's: the same bits as threads of one process, by mpirun too; a GPU that the plan does not
+mean, and a process that is killed, are named once."""
+import os
+import pathlib
+import signal
+import sys
+
+STANDIN = sys.argv.pop(2)
+import ranks_kit  # noqa: E402
+from ranks_kit import MPIRUN, Folder, expect, finish, make_plan, mpirun, rates_apart, train  # noqa: E402
+
+
+def host(options='gpus=2,memory=8GiB', **more):
+    return {**ranks_kit.ENV, 'CUDA_HOME': STANDIN, 'FATHOM_STANDIN': options, 'FATHOM_ENGINES': '', **more}
+
+
+def one_run(folder, name, launcher, plan, env, *more):
+    done = train(launcher, plan, '--data', folder / 'data', '--iterations', 3, '--no-evaluate', '--log', folder / f'{name}.log',
+                 '--save', folder / name, *more, env=env)
+    expect(done.returncode == 0, f'{name}: exit code {done.returncode}: {done.stderr}')
+
+
+def check_same(folder, name, other):
+    expect(rates_apart(folder / f'{name}.log') == rates_apart(folder / f'{other}.log'), f'{name}: other losses than {other}')
+    file = f'step-{3:012}.ckpt'
+    expect((folder / name / file).read_bytes() == (folder / other / file).read_bytes(), f'{name}: other weights than {other}')
+
+
+def check_refused(folder, plan):
+    """The second rank's host has another GPU."""
+    launcher = [*mpirun(1), '-x', 'FATHOM_STANDIN=memory=8GiB,nccl=processes', ranks_kit.FATHOM, 'train', plan, '--data', folder / 'data',
+                '--iterations', 2, '--no-evaluate', ':', '-n', 1, '-x', 'FATHOM_STANDIN=gpus=0']
+    done = train(launcher, plan, '--data', folder / 'data', '--iterations', 2, '--no-evaluate', env=host())
+    told = [line for line in done.stderr.splitlines() if line.startswith('fathom train: ')]
+    expect(done.returncode == 2 and len(told) == 1 and 'rank 1 of 2' in told[0], f'another host: {done.returncode}, {done.stderr}')
+
+
+with Folder() as place:
+    os.environ.update(host())
+    two = make_plan(place, 'two.json', 'resnet-8', '--batch', 8, '--gpus', 'auto', '--sync-bn', '--fuse', 'bn')
+    one_run(place, 'threads', [], two, host(), '--threads')
+    processes = host('gpus=2,memory=8GiB,nccl=processes')
+    one_run(place, 'processes', [], two, processes)
+    check_same(place, 'processes', 'threads')
+    if MPIRUN:
+        one_run(place, 'ranks', mpirun(2), two, processes)
+        check_same(place, 'ranks', 'threads')
+        check_refused(place, two)
+print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
+raise SystemExit(finish('things about a process for each GPU are as they should be'))
