@@ -29,6 +29,11 @@ static void find_all(struct nvml_calls *calls)
         {{"nvmlDeviceGetClockInfo", NULL}, &calls->clock},
         {{"nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"}, &calls->throttled},
         {{"nvmlDeviceGetPcieThroughput", NULL}, &calls->pcie},
+        {{"nvmlGpmQueryDeviceSupport", NULL}, &calls->gpm_support},
+        {{"nvmlGpmSampleAlloc", NULL}, &calls->gpm_alloc},
+        {{"nvmlGpmSampleFree", NULL}, &calls->gpm_free},
+        {{"nvmlGpmSampleGet", NULL}, &calls->gpm_sample},
+        {{"nvmlGpmMetricsGet", NULL}, &calls->gpm_metrics},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) find(calls->library, wanted[i].names, wanted[i].slot);
 }

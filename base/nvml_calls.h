@@ -17,6 +17,23 @@ struct nvml_process {
     unsigned instance, compute_instance;
 };
 
+typedef struct nvml_gpm_sample_handle *nvml_gpm_sample;
+#define NVML_GPM_VERSION 1
+#define NVML_GPM_MOST    98
+struct nvml_gpm_support { unsigned version, supported; };
+struct nvml_gpm_metric {
+    unsigned id;
+    int status;
+    double value;
+    const char *names[3]; /* short, long, unit */
+};
+/* Newer libraries have a longer table; they touch the first `count` entries alone. */
+struct nvml_gpm_metrics {
+    unsigned version, count;
+    nvml_gpm_sample older, newer;
+    struct nvml_gpm_metric metrics[NVML_GPM_MOST];
+};
+
 /* NULL: this driver does not have it, and what it would tell is unknown. The first two are always there. */
 struct nvml_calls {
     void *library;
@@ -33,6 +50,11 @@ struct nvml_calls {
     int (*clock)(nvml_device device, int clock, unsigned *megahertz);
     int (*throttled)(nvml_device device, unsigned long long *reasons);
     int (*pcie)(nvml_device device, int direction, unsigned *kilobytes_per_second);
+    int (*gpm_support)(nvml_device device, struct nvml_gpm_support *support);
+    int (*gpm_alloc)(nvml_gpm_sample *sample);
+    int (*gpm_free)(nvml_gpm_sample sample);
+    int (*gpm_sample)(nvml_device device, nvml_gpm_sample sample);
+    int (*gpm_metrics)(struct nvml_gpm_metrics *metrics);
 };
 
 /* False where it is not there, or cannot be used. Given back with nvml_unload. */

@@ -41,7 +41,11 @@ static const struct {
                    {COUNTER_GPU_POWER_LIMIT, "power_limit_watts"},
                    {COUNTER_GPU_TEMPERATURE, "temperature_celsius"},
                    {COUNTER_GPU_CLOCK, "clock_hz"},
-                   {COUNTER_GPU_MEMORY_CLOCK, "memory_clock_hz"}};
+                   {COUNTER_GPU_MEMORY_CLOCK, "memory_clock_hz"},
+                   {COUNTER_GPU_SM_ACTIVE, "sm_active_percent"},
+                   {COUNTER_GPU_OCCUPANCY, "sm_occupancy_percent"},
+                   {COUNTER_GPU_TENSOR_ACTIVE, "tensor_active_percent"},
+                   {COUNTER_GPU_DRAM_ACTIVE, "dram_active_percent"}};
 
 static json_t *describe_reasons(double bits)
 {

@@ -82,12 +82,16 @@ static bool run_on_gpu(struct trace_sink *sink, bool (*train)(void *, struct tra
 }
 #endif
 
-/* Their load, power and clocks beside it. */
-static bool run_watched(const struct train_command *c, struct trace_sink *sink,
+static bool is_watched(void *context) { return trace_writer_views(context).watched; }
+
+/* Their load, power and clocks beside it; while somebody looks at the trace, what in them works. */
+static bool run_watched(const struct train_command *c, struct trace_writer *trace, struct trace_sink *sink,
                         bool (*train)(void *, struct trace_sink *, struct error *), void *context, struct error *err)
 {
     struct nvml_sampler *sampler;
-    TRY(nvml_sampler_open(sink, c->near, c->looked ? c->part.count : 0, 0, &sampler, err));
+    const struct nvml_sampler_options options = {
+        .first_device = c->part.first, .watched = is_watched, .watched_context = trace};
+    TRY(nvml_sampler_open(sink, c->near, c->looked ? c->part.count : 0, &options, &sampler, err));
     bool ok = run_on_gpu(sink, train, context, err);
     nvml_sampler_close(sampler);
     return ok;
@@ -108,7 +112,7 @@ bool train_profile_run(const struct train_command *c, struct trace_writer *trace
     record_signal_catch(session);
     if (c->recorded_count > 0) session_ask(session, c->recorded_first, c->recorded_count);
     struct trace_sink *sink = session_sink(session);
-    bool ok = c->runs_on->in_host_memory ? train(context, sink, err) : run_watched(c, sink, train, context, err);
+    bool ok = c->runs_on->in_host_memory ? train(context, sink, err) : run_watched(c, trace, sink, train, context, err);
     record_signal_leave();
     session_close(session);
     return ok;

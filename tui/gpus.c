@@ -21,7 +21,7 @@ bool dashboard_gpu_now(const struct rollup *rollup, uint32_t device, enum trace_
 static bool is_known(const struct rollup *rollup, uint32_t device)
 {
     double value;
-    for (int counter = COUNTER_GPU_BUSY; counter <= COUNTER_GPU_RECEIVED; counter++)
+    for (int counter = COUNTER_GPU_BUSY; counter < COUNTER_GPU_END; counter++)
         if (dashboard_gpu_now(rollup, device, (enum trace_gpu_counter)counter, &value)) return true;
     return false;
 }
@@ -107,7 +107,7 @@ static void add_reasons(const struct rollup *rollup, uint32_t device, struct can
     if (!dashboard_gpu_now(rollup, device, COUNTER_GPU_THROTTLED, &bits)) return;
     size_t found = dashboard_held_back(bits, words);
     if (found == 0) {
-        snprintf(next_item(items, count, 7, INK_GOOD)->text, CANVAS_ITEM, "not held back");
+        snprintf(next_item(items, count, 8, INK_GOOD)->text, CANVAS_ITEM, "not held back");
         return;
     }
     struct canvas_item *item = next_item(items, count, 0, INK_WARN);
@@ -119,17 +119,20 @@ static void add_reasons(const struct rollup *rollup, uint32_t device, struct can
 static void draw_gpu(const struct rollup *rollup, uint32_t device, struct canvas *canvas, struct rect area,
                      uint32_t row)
 {
-    struct canvas_item items[10];
+    struct canvas_item items[14];
     size_t count = 0;
     struct canvas_item *name = next_item(items, &count, 0, INK_TITLE);
     name->label = "gpu";
     snprintf(name->text, CANVAS_ITEM, "%" PRIu32, device);
     add_number(rollup, device, COUNTER_GPU_BUSY, 1, 1, "busy", "%", items, &count);
+    add_number(rollup, device, COUNTER_GPU_SM_ACTIVE, 6, 1, "SM", "%", items, &count);
+    add_number(rollup, device, COUNTER_GPU_TENSOR_ACTIVE, 5, 1, "tensor", "%", items, &count);
+    add_number(rollup, device, COUNTER_GPU_DRAM_ACTIVE, 5, 1, "DRAM", "%", items, &count);
     add_memory(rollup, device, items, &count);
     add_power(rollup, device, items, &count);
     add_number(rollup, device, COUNTER_GPU_TEMPERATURE, 4, 1, NULL, "°C", items, &count);
-    add_number(rollup, device, COUNTER_GPU_CLOCK, 5, 1e-6, NULL, "MHz", items, &count);
-    add_number(rollup, device, COUNTER_GPU_MEMORY_CLOCK, 8, 1e-6, "memory", "MHz", items, &count);
+    add_number(rollup, device, COUNTER_GPU_CLOCK, 7, 1e-6, NULL, "MHz", items, &count);
+    add_number(rollup, device, COUNTER_GPU_MEMORY_CLOCK, 9, 1e-6, "memory", "MHz", items, &count);
     add_reasons(rollup, device, items, &count);
     canvas_items(canvas, area, row, 1, area.columns, 2, items, count);
 }

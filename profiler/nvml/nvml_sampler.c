@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "mem.h"
 #include "nvml_calls.h"
+#include "nvml_gpm.h"
 #include "thread.h"
 
 #define MOST_GPUS  64
@@ -21,7 +22,9 @@ struct nvml_sampler {
     struct nvml_calls calls;
     nvml_device gpus[MOST_GPUS]; /* NULL: not known to NVML */
     size_t count;
-    uint64_t every_ns, looks;
+    struct nvml_gpm gpm[MOST_GPUS];
+    struct nvml_sampler_options options;
+    uint64_t looks;
     pthread_t thread;
     pthread_mutex_t lock; /* with `wake`, of `stop` alone */
     pthread_cond_t wake;
@@ -40,13 +43,18 @@ static const struct trace_counter counters[] = {
     {COUNTER_GPU_THROTTLED, "held back by", "bits"},
     {COUNTER_GPU_SENT, "sent over PCIe", "bytes/s"},
     {COUNTER_GPU_RECEIVED, "received over PCIe", "bytes/s"},
+    {COUNTER_GPU_SM_ACTIVE, "SMs active", "%"},
+    {COUNTER_GPU_OCCUPANCY, "SM occupancy", "%"},
+    {COUNTER_GPU_TENSOR_ACTIVE, "tensor cores active", "%"},
+    {COUNTER_GPU_DRAM_ACTIVE, "DRAM active", "%"},
 };
 
 /* ---- One look ---- */
 
 static void tell(const struct nvml_sampler *s, uint32_t gpu, enum trace_gpu_counter counter, double value)
 {
-    if (s->sink->counter) s->sink->counter(s->sink->context, gpu, counter, value, clock_now_ns());
+    if (s->sink->counter)
+        s->sink->counter(s->sink->context, s->options.first_device + gpu, counter, value, clock_now_ns());
 }
 
 static void look_at_use(const struct nvml_sampler *s, uint32_t gpu)
@@ -96,14 +104,34 @@ static void look_at_bus(const struct nvml_sampler *s, uint32_t gpu)
         tell(s, gpu, COUNTER_GPU_RECEIVED, value * 1e3);
 }
 
+static void look_at_work(struct nvml_sampler *s, uint32_t gpu)
+{
+    static const enum trace_gpu_counter told[GPM_VALUES] = {
+        [GPM_SM] = COUNTER_GPU_SM_ACTIVE,
+        [GPM_OCCUPANCY] = COUNTER_GPU_OCCUPANCY,
+        [GPM_TENSOR] = COUNTER_GPU_TENSOR_ACTIVE,
+        [GPM_DRAM] = COUNTER_GPU_DRAM_ACTIVE,
+    };
+    double values[GPM_VALUES];
+    bool known[GPM_VALUES];
+    if (!nvml_gpm_look(&s->gpm[gpu], &s->calls, s->gpus[gpu], values, known)) return;
+    for (int i = 0; i < GPM_VALUES; i++)
+        if (known[i]) tell(s, gpu, told[i], values[i]);
+}
+
 static void look(struct nvml_sampler *s)
 {
+    bool watched = s->options.watched && s->options.watched(s->options.watched_context);
     for (uint32_t gpu = 0; gpu < s->count; gpu++) {
         if (!s->gpus[gpu]) continue;
         look_at_use(s, gpu);
         look_at_power(s, gpu);
         look_at_clocks(s, gpu);
         if (s->looks % SLOW_EVERY == 0) look_at_bus(s, gpu);
+        if (watched)
+            look_at_work(s, gpu);
+        else
+            nvml_gpm_rest(&s->gpm[gpu], &s->calls);
     }
     s->looks++;
 }
@@ -112,7 +140,7 @@ static void look(struct nvml_sampler *s)
 
 static bool wait_for_next(struct nvml_sampler *s)
 {
-    struct timespec until = thread_deadline(s->every_ns);
+    struct timespec until = thread_deadline(s->options.every_ns);
     pthread_mutex_lock(&s->lock);
     while (!s->stop && pthread_cond_timedwait(&s->wake, &s->lock, &until) == 0) {
     }
@@ -127,6 +155,7 @@ static void *sample(void *context)
     do look(s);
     while (wait_for_next(s));
     look(s);
+    for (size_t gpu = 0; gpu < s->count; gpu++) nvml_gpm_rest(&s->gpm[gpu], &s->calls);
     return NULL;
 }
 
@@ -152,18 +181,20 @@ static void destroy(struct nvml_sampler *s)
     mem_free(s);
 }
 
-bool nvml_sampler_open(struct trace_sink *sink, const char *const bus_ids[], size_t count, uint64_t every_ns,
-                       struct nvml_sampler **sampler, struct error *err)
+bool nvml_sampler_open(struct trace_sink *sink, const char *const bus_ids[], size_t count,
+                       const struct nvml_sampler_options *options, struct nvml_sampler **sampler, struct error *err)
 {
     struct nvml_sampler *s = mem_zalloc(MEM_TRACE, 1, sizeof *s);
     *sampler = NULL;
     if (!s) return error_memory(err, sizeof *s, "what GPUs tell of themselves");
     s->sink = sink;
-    s->every_ns = every_ns ? every_ns : NVML_EVERY_NS;
+    if (options) s->options = *options;
+    if (s->options.every_ns == 0) s->options.every_ns = NVML_EVERY_NS;
     thread_cond_init(&s->wake);
     pthread_mutex_init(&s->lock, NULL);
     for (size_t i = 0; i < count; i++)
-        if (sink->hardware && bus_ids[i]) sink->hardware(sink->context, (uint32_t)i, bus_ids[i]);
+        if (sink->hardware && bus_ids[i])
+            sink->hardware(sink->context, s->options.first_device + (uint32_t)i, bus_ids[i]);
     if (!nvml_load(&s->calls) || !find_gpus(s, bus_ids, count)) {
         destroy(s);
         return true;

@@ -53,12 +53,21 @@ static struct nvml_fake *fake_begin(void)
     return fake;
 }
 
+static _Atomic bool watched;
+static bool is_watched(void *context)
+{
+    cr_expect_eq(context, &watched);
+    return watched;
+}
+
 static struct nvml_sampler *open_sampler(const char *bus_id, uint64_t every_ns)
 {
     const char *const ids[] = {"0000:01:00.0", bus_id};
     struct nvml_sampler *sampler;
     struct error err = {0};
-    cr_assert(nvml_sampler_open(&sink, ids, 2, every_ns, &sampler, &err), "%s", err.text);
+    const struct nvml_sampler_options options = {
+        .every_ns = every_ns, .watched = is_watched, .watched_context = &watched};
+    cr_assert(nvml_sampler_open(&sink, ids, 2, &options, &sampler, &err), "%s", err.text);
     return sampler;
 }
 
@@ -101,6 +110,85 @@ Test(nvml, it_is_read_again_and_again_and_at_the_end)
     nvml_sampler_close(sampler);
     cr_expect_geq(seen.looks, 6);
     cr_expect_float_eq(seen.value[COUNTER_GPU_BUSY], 7, 1e-9);
+}
+
+/* ---- What in it works, while somebody looks ---- */
+
+static void wait_for_samples(const struct nvml_fake *fake, int count)
+{
+    for (int i = 0; i < 5000 && __atomic_load_n(&fake->gpm_samples, __ATOMIC_RELAXED) < count; i++) usleep(1000);
+    cr_assert_geq(__atomic_load_n(&fake->gpm_samples, __ATOMIC_RELAXED), count);
+}
+
+static void wait_for_looks(const struct nvml_fake *fake, int count)
+{
+    int from = __atomic_load_n(&fake->asked, __ATOMIC_RELAXED);
+    for (int i = 0; i < 5000 && __atomic_load_n(&fake->asked, __ATOMIC_RELAXED) < from + count; i++) usleep(1000);
+}
+
+Test(nvml, counters_are_read_only_while_somebody_looks)
+{
+    struct nvml_fake *fake = fake_begin();
+    fake->gpm = 1;
+    struct nvml_sampler *sampler = open_sampler("0000:17:00.0", 1000000);
+    wait_for_looks(fake, 5);
+    cr_expect_eq(fake->gpm_samples, 0);
+    cr_expect_eq(fake->gpm_open, 0);
+    cr_expect(isnan(seen.value[COUNTER_GPU_SM_ACTIVE]), "unknown is not zero");
+    watched = true;
+    wait_for_samples(fake, 4);
+    watched = false;
+    wait_for_looks(fake, 3);
+    int samples = fake->gpm_samples;
+    wait_for_looks(fake, 5);
+    cr_expect_eq(fake->gpm_samples, samples, "nobody looks any more");
+    cr_expect_eq(fake->gpm_open, 0, "and nothing is held");
+    nvml_sampler_close(sampler);
+    cr_expect_float_eq(seen.value[COUNTER_GPU_SM_ACTIVE], 80, 1e-9);
+    cr_expect_float_eq(seen.value[COUNTER_GPU_TENSOR_ACTIVE], 50, 1e-9);
+    cr_expect_float_eq(seen.value[COUNTER_GPU_DRAM_ACTIVE], 0, 1e-9, "a zero that was read");
+    cr_expect(isnan(seen.value[COUNTER_GPU_OCCUPANCY]), "that one it did not tell");
+    cr_expect_str_eq(seen.unit[COUNTER_GPU_TENSOR_ACTIVE], "%");
+}
+
+Test(nvml, one_sample_tells_nothing)
+{
+    struct nvml_fake *fake = fake_begin();
+    fake->gpm = 1;
+    watched = true;
+    struct nvml_sampler *sampler = open_sampler("0000:17:00.0", UINT64_C(3600000000000));
+    wait_for_samples(fake, 1);
+    cr_expect(isnan(seen.value[COUNTER_GPU_SM_ACTIVE]));
+    nvml_sampler_close(sampler); /* takes the second */
+    cr_expect_float_eq(seen.value[COUNTER_GPU_SM_ACTIVE], 80, 1e-9);
+    cr_expect_eq(fake->gpm_open, 0);
+}
+
+Test(nvml, a_gpu_without_such_counters_is_asked_once)
+{
+    struct nvml_fake *fake = fake_begin();
+    watched = true;
+    struct nvml_sampler *sampler = open_sampler("0000:17:00.0", 1000000);
+    wait_for_looks(fake, 10);
+    nvml_sampler_close(sampler);
+    cr_expect_eq(fake->gpm_asked, 1);
+    cr_expect_eq(fake->gpm_samples + fake->gpm_open, 0);
+    cr_expect(isnan(seen.value[COUNTER_GPU_SM_ACTIVE]));
+    cr_expect_float_eq(seen.value[COUNTER_GPU_BUSY], 98, 1e-9, "all else goes on");
+}
+
+Test(nvml, counters_that_fail_are_left_alone)
+{
+    struct nvml_fake *fake = fake_begin();
+    fake->gpm = 1;
+    fake->gpm_fails_after = 2;
+    watched = true;
+    struct nvml_sampler *sampler = open_sampler("0000:17:00.0", 1000000);
+    wait_for_samples(fake, 2);
+    wait_for_looks(fake, 10);
+    nvml_sampler_close(sampler);
+    cr_expect_eq(fake->gpm_samples, 3, "the third failed");
+    cr_expect_eq(fake->gpm_open, 0);
 }
 
 Test(nvml, a_gpu_that_it_does_not_know_is_no_failure)

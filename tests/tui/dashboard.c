@@ -630,6 +630,29 @@ Test(screens, gpus_are_told_as_far_as_they_are_known)
     dashboard_finish(&dashboard);
 }
 
+/* Read while somebody looks: what works in a GPU. A zero is one that was read. */
+Test(screens, what_works_in_a_gpu_is_told_when_it_is_known)
+{
+    struct rollup *rollup = example_gpu_rollup();
+    example_gpu_counters(rollup);
+    struct dashboard dashboard = ready(rollup);
+    char line[600];
+    struct text text = draw(&dashboard, rollup, 40, 120);
+    cr_expect_not(strstr(text.bytes, "tensor "), "%s", text.bytes);
+    text_finish(&text);
+    const enum trace_gpu_counter told[] = {COUNTER_GPU_SM_ACTIVE, COUNTER_GPU_TENSOR_ACTIVE, COUNTER_GPU_DRAM_ACTIVE};
+    for (int i = 0; i < 3; i++) {
+        rollup->counters[told[i]].name = rollup->counters[told[i]].unit = "";
+        rollup->counters[told[i]].devices[0] =
+            (struct rollup_value){.count = 1, .last = 80 - 40 * i, .last_ns = rollup->last_ns};
+    }
+    text = draw(&dashboard, rollup, 40, 120);
+    line_of(&text, 4, line, sizeof line);
+    cr_expect(strstr(line, "gpu 0  busy 97 %  SM 80 %  tensor 40 %  DRAM 0 %"), "%s", line);
+    text_finish(&text);
+    dashboard_finish(&dashboard);
+}
+
 Test(screens, what_no_gpu_can_say_is_not_shown)
 {
     struct rollup *rollup = example_gpu_rollup();

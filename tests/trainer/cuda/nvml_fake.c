@@ -112,3 +112,51 @@ int nvmlDeviceGetPcieThroughput(void *device, int direction, unsigned *kilobytes
     *kilobytes = nvml_fake.kilobytes + (unsigned)direction;
     return 0;
 }
+
+/* ---- GPM: a sample counts what has been since the first one; a metric is the difference of two ---- */
+
+int nvmlGpmQueryDeviceSupport(void *device, unsigned support[2])
+{
+    (void)device;
+    nvml_fake.gpm_asked++;
+    if (support[0] != 1) return 2; /* another version */
+    support[1] = (unsigned)nvml_fake.gpm;
+    return 0;
+}
+
+int nvmlGpmSampleAlloc(void **sample)
+{
+    *sample = calloc(1, sizeof(double));
+    nvml_fake.gpm_open++;
+    return 0;
+}
+
+int nvmlGpmSampleFree(void *sample)
+{
+    free(sample);
+    nvml_fake.gpm_open--;
+    return 0;
+}
+
+int nvmlGpmSampleGet(void *device, void *sample)
+{
+    (void)device;
+    int number = __atomic_add_fetch(&nvml_fake.gpm_samples, 1, __ATOMIC_RELAXED);
+    if (nvml_fake.gpm_fails_after && number > nvml_fake.gpm_fails_after) return 999;
+    *(double *)sample = number;
+    return 0;
+}
+
+/* 80 % of SMs and half of the tensor cores were active, DRAM was not; of occupancy it says nothing. */
+int nvmlGpmMetricsGet(struct nvml_fake_gpm *get)
+{
+    if (get->version != 1) return 2;
+    double between = *(double *)get->newer - *(double *)get->older;
+    if (between <= 0) return 2;
+    for (unsigned i = 0; i < get->count; i++) {
+        unsigned id = get->metrics[i].id;
+        get->metrics[i].status = id == 3 ? 3 : 0;
+        get->metrics[i].value = id == 2 ? 80 : id == 5 ? 50 : 0;
+    }
+    return 0;
+}

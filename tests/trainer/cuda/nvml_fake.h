@@ -17,6 +17,9 @@ struct nvml_fake {
     unsigned long long reasons;
     int no_power; /* what asking for power returns */
     int asked;    /* how often it was */
+    int gpm;      /* the GPU has performance counters */
+    int gpm_asked, gpm_samples, gpm_open; /* whether it has; samples taken; samples that are held */
+    int gpm_fails_after;                  /* so many samples; 0 = never */
     unsigned process_count;
     struct nvml_fake_process processes[4];
 };
@@ -32,6 +35,21 @@ int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *milliwatts);
 int nvmlDeviceGetTemperature(void *device, int sensor, unsigned *celsius);
 int nvmlDeviceGetClockInfo(void *device, int clock, unsigned *megahertz);
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *reasons);
+struct nvml_fake_gpm {
+    unsigned version, count;
+    void *older, *newer;
+    struct {
+        unsigned id;
+        int status;
+        double value;
+        const char *names[3];
+    } metrics[98];
+};
+int nvmlGpmQueryDeviceSupport(void *device, unsigned support[2]);
+int nvmlGpmSampleAlloc(void **sample);
+int nvmlGpmSampleFree(void *sample);
+int nvmlGpmSampleGet(void *device, void *sample);
+int nvmlGpmMetricsGet(struct nvml_fake_gpm *metrics);
 int nvmlDeviceGetPcieThroughput(void *device, int direction, unsigned *kilobytes);
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struct nvml_fake_process *processes);
 int nvmlDeviceGetMemoryInfo(void *device, unsigned long long memory[3]);
