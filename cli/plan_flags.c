@@ -172,7 +172,7 @@ static bool parse_fusion(const char *word, size_t length, uint32_t *lowering, st
     return error_set(
         err, ERROR_INPUT,
         "--fuse: '%.*s' is none of auto, none, all, or some of bn, sums, normalize, normalize-weights, gradient, "
-        "gradient-sums, add, weights, input and bn-add, with commas between them",
+        "gradient-sums, add, weights, input, bn-add and half-gradients, with commas between them",
         length > 40 ? 40 : (int)length, word);
 }
 
@@ -184,7 +184,7 @@ static bool parse_fuse(const struct plan_flags *o, struct plan_request *request,
     request->lowering = 0;
     if (fuse_auto(o) || choice_same(o->fuse, "none")) return true;
     if (choice_same(o->fuse, "all")) {
-        request->lowering = LOWER_ALL;
+        request->lowering = LOWER_EXACT;
         return true;
     }
     for (const char *word = o->fuse;; word++) {

@@ -187,15 +187,16 @@ static double learn_lowered(struct cost_table *table, const struct cost_run *run
  * do. Whether weights were copied shows in 16-bit runs alone. */
 #define GPUS  (LOWER_BN | LOWER_BN_ADD | LOWER_INPUT | LOWER_WEIGHTS)
 #define READS (GPUS | LOWER_SUMS | LOWER_NORMALIZE)
+#define HALF  (LOWER_NORMALIZE_WEIGHTS | LOWER_HALF_GRADIENTS)
 static const uint32_t lowerings[] = {0,
-                                     LOWER_ALL & ~LOWER_GRADIENT,
-                                     LOWER_ALL,
-                                     LOWER_ALL & ~LOWER_ADD,
-                                     LOWER_ALL & ~(LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT),
+                                     LOWER_EXACT & ~LOWER_GRADIENT,
+                                     LOWER_EXACT,
+                                     LOWER_EXACT & ~LOWER_ADD,
+                                     LOWER_EXACT & ~(LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT),
                                      GPUS,
                                      READS | LOWER_ADD,
-                                     READS | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS,
-                                     READS | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS | LOWER_ADD,
+                                     READS | HALF | LOWER_GRADIENT_SUMS,
+                                     READS | HALF | LOWER_GRADIENT_SUMS | LOWER_ADD,
                                      (LOWER_BN_PARTS & ~LOWER_BN_ADD) | LOWER_ADD};
 #define LEARNT_LOWERINGS (sizeof lowerings / sizeof lowerings[0])
 #define WELL_FOUND       0.99

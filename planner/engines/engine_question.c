@@ -104,18 +104,19 @@ bool engine_question_of(const struct graph *graph, const struct op *op, enum op_
     TRY(find_operands(op, &pass, &x, &w) && find_fused(op, plan_pass, &fused));
     const uint32_t *image = graph->tensors[x].dims, *weights = graph->tensors[w].dims;
     const uint32_t dtype = (uint32_t)graph->options.dtype;
-    *question = (struct engine_question){.pass = pass,
-                                         .dtype = dtype,
-                                         .fused = fused,
-                                         .weights = pass == ENGINE_BACKWARD_WEIGHTS ? DTYPE_F32 : dtype,
-                                         .images = image[0],
-                                         .height = image[1],
-                                         .width = image[2],
-                                         .channels = image[3],
-                                         .filters = weights[0],
-                                         .kernel = op->attr.conv.kernel,
-                                         .stride = op->attr.conv.stride,
-                                         .padding = op->attr.conv.padding};
+    *question =
+        (struct engine_question){.pass = pass,
+                                 .dtype = dtype,
+                                 .fused = fused,
+                                 .weights = pass == ENGINE_BACKWARD_WEIGHTS ? (uint32_t)graph->tensors[w].dtype : dtype,
+                                 .images = image[0],
+                                 .height = image[1],
+                                 .width = image[2],
+                                 .channels = image[3],
+                                 .filters = weights[0],
+                                 .kernel = op->attr.conv.kernel,
+                                 .stride = op->attr.conv.stride,
+                                 .padding = op->attr.conv.padding};
     return true;
 }
 

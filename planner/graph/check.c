@@ -30,6 +30,15 @@ static bool check_copy(const struct check *c, uint32_t index)
     return true;
 }
 
+/* A gradient in 16 bits: where its weights are in their bucket. */
+static bool check_half(const struct check *c, uint32_t index)
+{
+    const struct tensor *t = &c->graph->tensors[index], *of = &c->graph->tensors[t->of];
+    if (t->view_of == NO_TENSOR || t->dtype != c->graph->options.dtype || 2 * t->view_offset != of->view_offset)
+        return FAIL(c, "tensor %u: not where tensor %u is in its bucket", index, t->of);
+    return true;
+}
+
 static bool check_tensor(const struct check *c, uint32_t index)
 {
     const struct graph *graph = c->graph;
@@ -46,6 +55,7 @@ static bool check_tensor(const struct check *c, uint32_t index)
     if (t->view_of != NO_TENSOR && t->view_of >= graph->tensor_count)
         return FAIL(c, "tensor %u: views tensor %u", index, t->view_of);
     if (t->role == ROLE_WEIGHT_COPY) TRY(check_copy(c, index));
+    if (t->role == ROLE_WEIGHT && t->gradient && t->dtype != DTYPE_F32) TRY(check_half(c, index));
     if (t->view_of == NO_TENSOR) return true;
     const struct tensor *base = &graph->tensors[t->view_of];
     if (base->view_of != NO_TENSOR || base->class != t->class || base->persistent != t->persistent)
@@ -300,6 +310,15 @@ static bool copies(const struct check *c, const struct op *op)
            out(c, op, 0)->of == op->in[0];
 }
 
+/* What a 16-bit bucket holds goes to the one it is of. */
+static bool widens(const struct check *c, const struct op *op)
+{
+    const struct tensor *half = in(c, op, 0);
+    return half->role == ROLE_BUCKET && half->gradient && half->dtype == c->graph->options.dtype &&
+           half->of == op->out[0] && same_dims(half, out(c, op, 0)) && out(c, op, 0)->dtype == DTYPE_F32 &&
+           (op->inputs == 1 || op->in[1] == op->out[0]);
+}
+
 /* Where there is a loss scale, its every reader has it. */
 static bool scales(const struct check *c, const struct op *op, uint32_t operand)
 {
@@ -349,6 +368,7 @@ static bool shapes_agree(const struct check *c, const struct op *op)
     case OP_GRADIENT_CHECK: return checks(c, op);
     case OP_LOSS_SCALE_UPDATE: return is_loss_scale(in(c, op, 0)) && op->out[0] == op->in[0];
     case OP_WEIGHTS_COPY: return copies(c, op);
+    case OP_GRADIENTS_WIDEN: return widens(c, op);
     case OP_INPUT: return places(c, op);
     case OP_CONCAT: return concatenates(c, op);
     case OP_CONCAT_BWD: return op->attr.concat.first + out(c, op, 0)->dims[3] <= in(c, op, 0)->dims[3];

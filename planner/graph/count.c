@@ -65,6 +65,7 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     case OP_INPUT: return 3 * elements;
     case OP_SGD_UPDATE: return 6 * elements;
     case OP_WEIGHTS_COPY:
+    case OP_GRADIENTS_WIDEN:
     case OP_SHORTCUT_PAD:
     case OP_SHORTCUT_PAD_BWD:
     case OP_CONCAT:
@@ -112,7 +113,8 @@ uint64_t op_count_flops(const struct graph *graph, const struct op *op)
 uint64_t op_count_bytes(const struct graph *graph, const struct op *op)
 {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < op->inputs; i++) bytes += input(graph, op, i)->bytes;
+    uint32_t inputs = op->kind == OP_GRADIENTS_WIDEN ? 1 : op->inputs; /* of the bucket it reads nothing */
+    for (uint32_t i = 0; i < inputs; i++) bytes += input(graph, op, i)->bytes;
     for (uint32_t i = 0; i < op->outputs; i++) bytes += output(graph, op, i)->bytes;
     /* x and dy twice: first for the sums. */
     if (op->kind == OP_BN_BWD_APPLY && op->attr.bn.whole) bytes += 2 * output(graph, op, 0)->bytes;

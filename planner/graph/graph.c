@@ -53,6 +53,7 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_LOSS_SCALE_UPDATE] = {"loss_scale_update", 1, 1, 1, 1, 1},
     [OP_WEIGHTS_COPY] = {"weights_copy", 1, 1, 1, 1, 0},
     [OP_INPUT] = {"input", 2, 2, 1, 1, 0},
+    [OP_GRADIENTS_WIDEN] = {"gradients_widen", 1, 2, 1, 1, 0},
 };
 
 const struct op_shape *op_kind_shape(enum op_kind kind) { return &shapes[kind]; }
@@ -207,7 +208,8 @@ char *graph_tensor_name(const struct graph *graph, uint32_t tensor, char out[TEN
     const struct tensor *t = &graph->tensors[tensor], *base = t;
     bool partial = t->role == ROLE_BUCKET && t->gradient && graph->tensors[t->of].gradient;
     while (base->gradient) base = &graph->tensors[base->of];
+    const char *which = !partial ? "" : t->dtype == DTYPE_F32 ? ".partial" : ".half";
     snprintf(out, TENSOR_NAME, "%s.%s%s%s", graph->layers[base->layer].path, part_name(base),
-             t->gradient ? ".gradient" : "", partial ? ".partial" : "");
+             t->gradient ? ".gradient" : "", which);
     return out;
 }

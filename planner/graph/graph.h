@@ -56,7 +56,8 @@ struct tensor {
     bool persistent;      /* keeps its value beyond one run of the ops: from micro-batch to micro-batch, step to step */
     bool gradient;        /* is d(loss)/d(`of`) */
     /* A gradient's tensor (with several readers, every contribution and partial sum is its gradient), the weight bucket
-     * of a gradient or momentum bucket, the gradient bucket of a partial bucket, what a copy is of; else NO_TENSOR. */
+     * of a gradient or momentum bucket, the gradient bucket of a partial one or of one in 16 bits, what a copy is of; else
+     * NO_TENSOR. */
     uint32_t of;
     uint32_t view_of;     /* its bytes are [view_offset, view_offset + bytes) of that tensor; else NO_TENSOR */
     uint64_t view_offset;
@@ -115,6 +116,8 @@ enum op_kind {
     /* of LOWER_WEIGHTS: every element rounded to the nearest, ties to even; runs once, in evaluation too            */
     OP_WEIGHTS_COPY,       /* weight bucket (f32)                   the same in the activations' 16-bit type         */
     OP_INPUT,              /* pixels (u8), placements (i32)         images; may run again (lower.h has the formula)  */
+    /* of LOWER_HALF_GRADIENTS                                                                                       */
+    OP_GRADIENTS_WIDEN,    /* 16-bit bucket [, bucket: as out]      bucket (in and out): the gradients there are put */
     OP_KINDS
 };
 const char *op_kind_name(enum op_kind kind);
@@ -202,8 +205,12 @@ enum graph_lowering {
                                    * effect on f32 activations. For GPUs */
     LOWER_INPUT = 256,            /* images come as bytes, and are placed and normalised by an op. For GPUs */
     LOWER_BN_ADD = 512,           /* a BN's result, the addition that alone reads it and ReLU after that are one op */
+    LOWER_HALF_GRADIENTS = 1024,  /* gradients of weights that read through a BN come in 16 bits, and are widened bucket by
+                                   * bucket; of no effect on f32 activations, or without LOWER_NORMALIZE_WEIGHTS. For GPUs,
+                                   * whose engines give them so */
     LOWER_BN_PARTS = 63 | LOWER_BN_ADD,
-    LOWER_ALL = 1023
+    LOWER_ALL = 2047,
+    LOWER_EXACT = LOWER_ALL & ~LOWER_HALF_GRADIENTS /* what rounds no more than the ops do one by one */
 };
 
 struct graph_layer {

@@ -34,7 +34,10 @@ static inline bool op_reads_weights(enum op_kind kind)
 }
 
 /* Whether it stands for no logical op. */
-static inline bool op_stands_alone(enum op_kind kind) { return kind == OP_WEIGHTS_COPY || kind == OP_INPUT; }
+static inline bool op_stands_alone(enum op_kind kind) 
+{
+    return kind == OP_WEIGHTS_COPY || kind == OP_INPUT || kind == OP_GRADIENTS_WIDEN;
+}
 
 /* Remember the builder's first error; both return false. */
 bool graph_fail(struct graph *graph, const char *format, ...) __attribute__((format(printf, 2, 3)));

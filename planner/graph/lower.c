@@ -9,9 +9,9 @@
 
 const char *graph_lowering_name(unsigned bit)
 {
-    static const char *const names[LOWERINGS] = {"bn",       "sums",          "normalize", "normalize-weights",
-                                                 "gradient", "gradient-sums", "add",       "weights",
-                                                 "input",    "bn-add"};
+    static const char *const names[LOWERINGS] = {"bn",       "sums",          "normalize",     "normalize-weights",
+                                                 "gradient", "gradient-sums", "add",           "weights",
+                                                 "input",    "bn-add",        "half-gradients"};
     return bit < LOWERINGS ? names[bit] : NULL;
 }
 
@@ -141,13 +141,14 @@ static bool lowering_init(struct lowering *l)
     l->readers = mem_zalloc(MEM_GRAPH, tensors, sizeof *l->readers);
     l->sums = mem_alloc(MEM_GRAPH, tensors, sizeof *l->sums);
     l->copy = mem_alloc(MEM_GRAPH, tensors, sizeof *l->copy);
+    l->singles = mem_zalloc(MEM_GRAPH, tensors, sizeof *l->singles);
     l->partner = mem_alloc(MEM_GRAPH, ops, sizeof *l->partner);
     l->rectified = mem_zalloc(MEM_GRAPH, ops, sizeof *l->rectified);
     l->summed = mem_alloc(MEM_GRAPH, ops, sizeof *l->summed);
     l->made = mem_alloc(MEM_GRAPH, ops, sizeof *l->made);
     l->bn = mem_zalloc(MEM_GRAPH, ops, sizeof *l->bn);
-    if (!l->producer || !l->readers || !l->sums || !l->copy || !l->partner || !l->rectified || !l->summed || !l->made ||
-        !l->bn)
+    if (!l->producer || !l->readers || !l->sums || !l->copy || !l->singles || !l->partner || !l->rectified ||
+        !l->summed || !l->made || !l->bn)
         return graph_fail_memory(l->lowered, ops * sizeof *l->bn);
     for (size_t t = 0; t < tensors; t++) l->sums[t] = l->copy[t] = NO_TENSOR;
     return true;
@@ -159,6 +160,7 @@ static void lowering_finish(struct lowering *l)
     mem_free(l->readers);
     mem_free(l->sums);
     mem_free(l->copy);
+    mem_free(l->singles);
     mem_free(l->partner);
     mem_free(l->rectified);
     mem_free(l->summed);

@@ -33,6 +33,11 @@
  * made again after each, and hold its bytes from step to step; made at the head of the pass it needs none of that, cannot be
  * older than its weights, and for 10 million weights moves 60 MB (20 microseconds at 3 TB/s).
  *
+ * Gradients of weights that read through a BN, where activations have 16 bits and engines give them so: each bucket of
+ * gradients has one in 16 bits beside it, {1, 1, 1, elements}, where they lie as in the bucket, and OP_GRADIENTS_WIDEN puts
+ * them there once all of the bucket's are made: one op a bucket, not one a convolution, for half as many bytes more until
+ * then. The other gradients are written to the bucket as ever.
+ *
  * Images: OP_INPUT, in the first block, makes them of pixels {N, H, W, 3}, u8, as they are stored (CIFAR) or were decoded and
  * cut to size (photographs), and of placements {N, 1, 1, 4}, i32: dx, dy, flip (0 or 1), and a 0, so that one load of 16 bytes
  * brings them. With the step's mean and deviation of each channel, c = flip ? W - 1 - w : w, row = h + dy, column = c + dx:
@@ -65,7 +70,7 @@
 bool graph_lower(const struct graph *logical, uint32_t lowering, struct graph **lowered, struct error *err);
 
 /* "bn", "sums", ...; bits without a name do not exist. */
-#define LOWERINGS 10
+#define LOWERINGS 11
 const char *graph_lowering_name(unsigned bit);
 
 #endif

@@ -117,6 +117,74 @@ static void emit_copies(struct lowering *l)
     }
 }
 
+/* ---- Gradients in 16 bits ---- */
+
+static bool has_half_gradient(const struct lowering *l, const struct op *op)
+{
+    if (!(l->bits & LOWER_HALF_GRADIENTS) || l->logical->options.dtype == DTYPE_F32) return false;
+    uint32_t bn = op->kind == OP_CONV_BWD_WEIGHTS ? lowering_bn_of(l, op->in[0]) : NO_OP;
+    return bn != NO_OP && lowering_reads_norm(l, op, bn);
+}
+
+/* Of a bucket of gradients, or of one in it. */
+static uint32_t new_half(struct lowering *l, uint32_t gradient, uint32_t view_of)
+{
+    struct tensor half = l->logical->tensors[gradient];
+    half.dtype = l->logical->options.dtype;
+    half.persistent = false;
+    half.view_of = view_of;
+    half.view_offset = dtype_bytes(half.dtype, half.view_offset / sizeof(float));
+    if (view_of == NO_TENSOR) half.of = gradient;
+    l->lowered->state->layer = half.layer;
+    return l->copy[gradient] = graph_new_tensor(l->lowered, half);
+}
+
+static void make_half_gradients(struct lowering *l)
+{
+    const struct graph *logical = l->logical;
+    for (uint32_t i = logical->forward_end; i < logical->backward_end && !l->lowered->state->failed; i++) {
+        const struct op *op = op_at(l, i);
+        for (uint32_t k = 0; k < op->outputs; k++) {
+            uint32_t gradient = op->out[k], bucket = logical->tensors[gradient].view_of;
+            if (bucket == NO_TENSOR) continue;
+            if (k > 0 || !has_half_gradient(l, op)) {
+                l->singles[bucket]++;
+                continue;
+            }
+            if (l->copy[bucket] == NO_TENSOR) new_half(l, bucket, NO_TENSOR);
+            new_half(l, gradient, l->copy[bucket]);
+        }
+    }
+}
+
+/* All gradients of the bucket are made. */
+static void emit_widen(struct lowering *l, uint32_t bucket)
+{
+    struct op op = {.kind = OP_GRADIENTS_WIDEN, .pass = PASS_BACKWARD, .forward = NO_OP};
+    if (l->copy[bucket] == NO_TENSOR) return;
+    op_add_input(&op, l->copy[bucket]);
+    if (l->singles[bucket]) op_add_input(&op, bucket);
+    op_add_output(&op, bucket);
+    l->lowered->state->layer = l->logical->tensors[bucket].layer;
+    l->lowered->state->block = NO_OP;
+    op.stands_first = (uint32_t)l->lowered->stands_count;
+    graph_new_op(l->lowered, op);
+}
+
+/* Of buckets that are not accumulated, which have it before that. */
+static void emit_widens(struct lowering *l)
+{
+    const struct graph *logical = l->logical;
+    for (uint32_t t = 0; t < logical->tensor_count && logical->options.micro_batches == 1; t++)
+        if (logical->tensors[t].role == ROLE_BUCKET && logical->tensors[t].class == CLASS_GRADIENT) emit_widen(l, t);
+}
+
+static void emit_accumulate(struct lowering *l, uint32_t logical)
+{
+    emit_widen(l, op_at(l, logical)->in[0]);
+    emit_same(l, logical);
+}
+
 /* ---- Input ---- */
 
 /* Whether no op outside the first block reads the images, in a graph without blocks whether any does. */
@@ -233,6 +301,7 @@ static void emit_conv_weights(struct lowering *l, uint32_t logical)
     struct making m = begin(l, logical);
     read_normalized(l, &m);
     read_gradient(l, &m, 1);
+    if (l->copy[m.op.out[0]] != NO_TENSOR) m.op.out[0] = l->copy[m.op.out[0]];
     l->made[logical] = append(l, &m);
 }
 
@@ -386,6 +455,7 @@ static void emit(struct lowering *l, uint32_t logical)
     case OP_CONV: emit_conv(l, logical); return;
     case OP_CONV_BWD_WEIGHTS: emit_conv_weights(l, logical); return;
     case OP_CONV_BWD_DATA: emit_conv_data(l, logical); return;
+    case OP_ACCUMULATE: emit_accumulate(l, logical); return;
     case OP_ADD:
     case OP_ADD_GRADIENT: emit_addition(l, logical); return;
     case OP_RELU:
@@ -435,9 +505,11 @@ bool lowering_emit(struct lowering *l)
 {
     const struct graph *logical = l->logical;
     struct graph *lowered = l->lowered;
+    make_half_gradients(l);
     emit_forward(l);
     if (lowered->state->failed || !graph_close_blocks(lowered)) return false;
     emit_section(l, logical->forward_end, logical->backward_end);
+    emit_widens(l);
     lowered->backward_end = (uint32_t)lowered->op_count;
     emit_section(l, logical->backward_end, logical->comm_end);
     lowered->comm_end = (uint32_t)lowered->op_count;

@@ -27,7 +27,8 @@ struct lowering {
     uint32_t *producer; /* the op that makes it, or NO_OP */
     uint32_t *readers;  /* operands that read it */
     uint32_t *sums;     /* the lowered tensor with its sums, or NO_TENSOR */
-    uint32_t *copy;     /* of weights and of their buckets: that in 16 bits, or NO_TENSOR */
+    uint32_t *copy;     /* of weights, their gradients, and the buckets of either: that in 16 bits, or NO_TENSOR */
+    uint32_t *singles;  /* of a bucket of gradients: how many of them are written in f32 */
     /* per logical op */
     uint32_t *partner; /* of an addition: the op that does it (a convolution, a BN, or a BN's backward), and of that one,
                         * and of a ReLU that a BN does: its addition; else NO_OP */

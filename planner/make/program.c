@@ -20,6 +20,7 @@ struct emitter {
     uint32_t *producer;       /* per graph tensor: the forward op that makes it, or NO_OP */
     uint32_t *unwritten;      /* per gradient bucket: backward ops that have not yet written their view of it */
     uint32_t *follower;       /* per gradient bucket: the op that takes it as soon as it is complete, or NO_OP */
+    uint32_t *widener;        /* per gradient bucket, of 16 bits and of f32: the op that puts the one into the other */
     bool *ran;                /* per graph op */
     bool *wanted;             /* per graph tensor: some backward op reads it */
     uint32_t *backward;       /* backward ops ordered by block, blocks' own order inside */
@@ -168,12 +169,23 @@ static bool writes_existing(const struct emitter *e, const struct op *op, uint32
            (pass == PASS_RECOMPUTE && statistic);
 }
 
+/* A bucket that has one in 16 bits is complete when both are and that is widened; NO_TENSOR until then. */
+static bool widen_bucket(struct emitter *e, uint32_t *bucket)
+{
+    uint32_t widen = e->widener[*bucket];
+    if (widen == NO_OP) return true;
+    const struct op *op = &e->graph->ops[widen];
+    *bucket = e->unwritten[op->in[0]] || e->unwritten[op->out[0]] ? NO_TENSOR : op->out[0];
+    return *bucket == NO_TENSOR || run_op(e, widen, op->pass);
+}
+
 /* After an op wrote into a bucket's view: the bucket's follower runs when no writer is left. */
 static bool note_bucket(struct emitter *e, uint32_t output)
 {
     uint32_t bucket = tensor_at(e, output)->view_of;
     if (bucket == NO_TENSOR || e->unwritten[bucket] == 0 || --e->unwritten[bucket] > 0) return true;
-    if (e->follower[bucket] == NO_OP) return true;
+    TRY(widen_bucket(e, &bucket));
+    if (bucket == NO_TENSOR || e->follower[bucket] == NO_OP) return true;
     return run_op(e, e->follower[bucket], e->graph->ops[e->follower[bucket]].pass);
 }
 
@@ -400,6 +412,7 @@ static void note_buckets(struct emitter *e)
     for (uint32_t i = graph->forward_end; i < graph->op_count; i++) {
         const struct op *op = &graph->ops[i];
         if (op->kind == OP_ACCUMULATE || (op->kind == OP_ALL_REDUCE && !accumulates)) e->follower[op->in[0]] = i;
+        if (op->kind == OP_GRADIENTS_WIDEN) e->widener[op->in[0]] = e->widener[op->out[0]] = i;
         if (op->pass != PASS_BACKWARD) continue;
         for (uint32_t k = 0; k < op->outputs; k++) {
             uint32_t bucket = graph->tensors[op->out[k]].view_of;
@@ -484,6 +497,7 @@ static void emitter_finish(struct emitter *e)
     mem_free(e->producer);
     mem_free(e->unwritten);
     mem_free(e->follower);
+    mem_free(e->widener);
     mem_free(e->ran);
     mem_free(e->wanted);
     mem_free(e->backward);
@@ -501,12 +515,13 @@ static bool emitter_init(struct emitter *e, const struct graph *graph, struct pl
     e->producer = alloc_indices(tensors, NO_OP);
     e->unwritten = alloc_indices(tensors, 0);
     e->follower = alloc_indices(tensors, NO_OP);
+    e->widener = alloc_indices(tensors, NO_OP);
     e->ran = mem_zalloc(MEM_PLAN, graph->op_count, sizeof *e->ran);
     e->wanted = mem_zalloc(MEM_PLAN, tensors, sizeof *e->wanted);
     e->backward = alloc_indices(backward, NO_OP);
     e->backward_start = alloc_indices(graph->block_count + 2, 0);
-    if (!e->latest || !e->on_host || !e->leaving || !e->producer || !e->unwritten || !e->follower || !e->ran ||
-        !e->wanted || !e->backward || !e->backward_start)
+    if (!e->latest || !e->on_host || !e->leaving || !e->producer || !e->unwritten || !e->follower || !e->widener ||
+        !e->ran || !e->wanted || !e->backward || !e->backward_start)
         return error_memory(err, tensors * 4 * sizeof(uint32_t), "emitting a program");
     note_producers(e);
     note_buckets(e);

@@ -83,6 +83,7 @@ const char *words_op_kind(enum op_kind kind)
         [OP_GRADIENT_CHECK] = "the search for gradients that overflowed",
         [OP_LOSS_SCALE_UPDATE] = "the update of the loss scale",
         [OP_WEIGHTS_COPY] = "the rounding of the weights to 16 bits",
+        [OP_GRADIENTS_WIDEN] = "the widening of the weights' gradients from 16 bits",
         [OP_INPUT] = "the placing and normalisation of the images"};
     return names[kind];
 }

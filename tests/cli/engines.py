@@ -59,7 +59,9 @@ def check_planned(folder, helper, model, dtype, batch, words):
     wanted, known = set(), answers(file)
     for (fused, weights, *question), engines in known.items():
         kind, (channels, filters, kernel) = question[1], question[5:8]
-        rounded = 'weights' in plan.get('lowering', []) and question[0] != 'backward-weights'
+        rounds = plan.get('lowering', [])
+        of_weights = question[0] == 'backward-weights'
+        rounded = 'weights' in rounds and not of_weights or 'half-gradients' in rounds and of_weights and 'normalized' in fused
         copy = 0 if weights == 'f32' or rounded else (2 * channels * filters * kernel * kernel + 255) // 256 * 256
         wide = known.get((fused, 'f32', *question)) if weights != 'f32' else None
         if (wide and chosen(wide, kind, cap) is not None) or chosen(engines, kind, cap) is None:

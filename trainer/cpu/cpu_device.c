@@ -275,15 +275,16 @@ static bool workspace_reference(const struct graph *graph, const struct op *op, 
     return op_workspace(&cpu_reference_table, graph, op, pass, bytes, err);
 }
 
-/* Activations and copies of weights alone have 16 bits. */
+/* Activations, copies of weights and what is widened to their gradients alone have 16 bits. */
 static bool check_tensor(const struct device *device, const struct tensor *tensor, uint64_t offset, struct error *err)
 {
     bool half = tensor->dtype == DTYPE_F16 || tensor->dtype == DTYPE_BF16;
-    if (half && tensor->role != ROLE_OUTPUT && tensor->role != ROLE_IMAGE && tensor->role != ROLE_WEIGHT_COPY)
-        return error_set(
-            err, ERROR_FAILED,
-            "a tensor of %s that is neither an activation nor a copy of weights: the cpu backend wants it in f32",
-            dtype_name(tensor->dtype));
+    bool activation = tensor->role == ROLE_OUTPUT || tensor->role == ROLE_IMAGE;
+    if (half && !activation && tensor->role != ROLE_WEIGHT_COPY && tensor->class != CLASS_GRADIENT)
+        return error_set(err, ERROR_FAILED,
+                         "a tensor of %s that is neither an activation, a copy of weights nor a gradient of them: the "
+                         "cpu backend wants it in f32",
+                         dtype_name(tensor->dtype));
     return check_range(device, "a tensor", offset, tensor->bytes, err);
 }
 
@@ -388,6 +389,22 @@ bool cpu_run_weights_copy(const struct prepared *p, struct error *err)
     return true;
 }
 
+/* Gradients of stored weights are permuted alike in both buckets. */
+bool cpu_run_gradients_widen(const struct prepared *p, struct error *err)
+{
+    (void)err;
+    const struct graph *graph = p->call.graph;
+    const uint8_t *half = op_in(p, 0);
+    float *bucket = op_out(p, 0);
+    for (size_t t = 0; t < graph->tensor_count; t++) {
+        const struct tensor *gradient = &graph->tensors[t];
+        if (gradient->view_of != p->call.op->in[0]) continue;
+        float *to = bucket + gradient->view_offset / sizeof(uint16_t);
+        widen_elements(gradient->dtype, half + gradient->view_offset, to, tensor_elements(gradient));
+    }
+    return true;
+}
+
 uint64_t dropout_stream(const struct device *device, uint32_t op_index)
 {
     uint64_t when = device->step.number << 24 | device->step.micro_batch;
@@ -415,7 +432,7 @@ static bool group_join(struct group *group, struct device *device, struct error 
  * and nothing fused is as fast. */
 static uint32_t lowering(enum dtype dtype)
 {
-    return dtype == DTYPE_F32 ? LOWER_ALL & ~(uint32_t)(LOWER_GRADIENT | LOWER_WEIGHTS) : 0;
+    return dtype == DTYPE_F32 ? LOWER_EXACT & ~(uint32_t)(LOWER_GRADIENT | LOWER_WEIGHTS) : 0;
 }
 
 #define CPU_BACKEND(own_name, measure, create)                                                                         \

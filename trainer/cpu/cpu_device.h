@@ -97,6 +97,7 @@ bool widen_prepare(struct prepared *p, uint64_t *needed, struct error *err);
 void widen_release(struct widened *widened); /* takes NULL */
 /* count elements from f32 to the 16 bits of `dtype`, on the calling thread's team. */
 void narrow_elements(enum dtype dtype, const float *in, void *half, uint64_t count);
+void widen_elements(enum dtype dtype, const void *half, float *out, uint64_t count);
 
 /* The stream of random numbers of dropout op `op_index` in the device's present step (random.h). */
 uint64_t dropout_stream(const struct device *device, uint32_t op_index);
@@ -119,6 +120,7 @@ bool cpu_run_softmax_loss_backward(const struct prepared *p, struct error *err);
 bool cpu_run_gradient_check(const struct prepared *p, struct error *err);
 bool cpu_run_loss_scale_update(const struct prepared *p, struct error *err);
 bool cpu_run_weights_copy(const struct prepared *p, struct error *err);
+bool cpu_run_gradients_widen(const struct prepared *p, struct error *err);
 bool cpu_run_input(const struct prepared *p, struct error *err);
 
 /* Batch normalisation, naive and fast: both in files of their own. */

@@ -450,6 +450,7 @@ const struct cpu_table cpu_fast_table =
                 [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
                 [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},
                 [OP_WEIGHTS_COPY] = {cpu_run_weights_copy, .half = HALF_OWN},
+                [OP_GRADIENTS_WIDEN] = {cpu_run_gradients_widen, .half = HALF_OWN},
                 [OP_INPUT] = {cpu_run_input, .half = HALF_OWN},
                 [OP_BN_SUMS] = {cpu_bn_sums, cpu_bn_workspace},
                 [OP_BN_FINALIZE] = {cpu_bn_finalize, cpu_bn_finalize_workspace},

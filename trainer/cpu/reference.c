@@ -346,6 +346,7 @@ const struct cpu_table cpu_reference_table = {
             [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
             [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},
             [OP_WEIGHTS_COPY] = {cpu_run_weights_copy, .half = HALF_OWN},
+            [OP_GRADIENTS_WIDEN] = {cpu_run_gradients_widen, .half = HALF_OWN},
             [OP_INPUT] = {input},
             [OP_BN_SUMS] = {cpu_reference_bn_sums},
             [OP_BN_FINALIZE] = {cpu_bn_finalize, cpu_bn_finalize_workspace},

@@ -32,7 +32,7 @@ static void narrow_range(const void *context, uint64_t first, uint64_t last)
     floats_to_half(c->loops, c->dtype, (const float *)c->in + first, (uint16_t *)c->out + first, last - first);
 }
 
-static void widen_elements(enum dtype dtype, const void *half, float *out, uint64_t count)
+void widen_elements(enum dtype dtype, const void *half, float *out, uint64_t count)
 {
     struct conversion c = {conversions_best(), dtype, half, out};
     parallel_run(count, count, widen_range, &c);

@@ -95,6 +95,7 @@ bool cuda_prepare_shortcut(struct prepared *p, struct error *err);
 bool cuda_prepare_accumulate(struct prepared *p, struct error *err);
 bool cuda_prepare_all_reduce(struct prepared *p, struct error *err);
 bool cuda_prepare_gradient_check(struct prepared *p, struct error *err);
+bool cuda_prepare_gradients_widen(struct prepared *p, struct error *err);
 bool cuda_prepare_loss_scale_update(struct prepared *p, struct error *err);
 bool cuda_prepare_sgd_update(struct prepared *p, struct error *err);
 bool cuda_prepare_weights_copy(struct prepared *p, struct error *err);

@@ -40,7 +40,7 @@ struct step_block {
     EACH(relu) EACH(relu_backward) ALONE(round_elements_bf16) ALONE(round_elements_f16)                                \
     EACH(scale) ALONE(set_step) ALONE(sgd_update) EACH(shortcut_pad) EACH(shortcut_pad_backward)                       \
     EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss) EACH(softmax_loss_backward) EACH(subtract)                 \
-    ALONE(widen_elements_bf16) ALONE(widen_elements_f16)
+    ALONE(widen_elements_bf16) ALONE(widen_elements_f16) ALONE(widen_pieces_bf16) ALONE(widen_pieces_f16)
 
 #define KERNEL_EACH(name)  KERNEL_##name##_f32, KERNEL_##name##_f16, KERNEL_##name##_bf16,
 #define KERNEL_ALONE(name) KERNEL_##name,
@@ -101,15 +101,25 @@ struct loss_scale_update_arguments {
     float least, most; /* scales */
 };
 
-/* Whether a gradient is no number. */
+/* Parts of a bucket, a block each. */
 #define KERNEL_PIECES         480
 #define KERNEL_PIECE_ELEMENTS 65536
+struct kernel_piece { uint32_t first, count; };
+
+/* out[i] = in[i], from f16 or bf16, for the elements of the pieces, whose first ones 16 divides. */
+struct widen_pieces_arguments {
+    const void *in;
+    float *out;
+    struct kernel_piece pieces[KERNEL_PIECES];
+};
+
+/* Whether a gradient is no number. */
 struct gradient_check_arguments {
     const float *gradients;
     float *loss_scale; /* [2], what was found, is 0 or 1 */
     uint32_t keep;     /* what was found before stays so */
     struct step_block *step;
-    struct { uint32_t first, count; } pieces[KERNEL_PIECES]; /* a block each; other elements mean nothing */
+    struct kernel_piece pieces[KERNEL_PIECES]; /* other elements mean nothing */
 };
 
 /* ---- Products and convolutions: types are looked up, element by element ---- */

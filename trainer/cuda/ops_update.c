@@ -46,7 +46,8 @@ static uint64_t vectors_of(const void *in, const void *out, uint64_t count)
 static bool check_half(enum dtype dtype, struct error *err)
 {
     return dtype == DTYPE_F16 || dtype == DTYPE_BF16 ||
-           error_set(err, ERROR_FAILED, "a copy of weights in %s: the cuda backend makes them in 16 bits",
+           error_set(err, ERROR_FAILED,
+                     "weights, or their gradients, in %s: the cuda backend has them in 16 bits beside f32",
                      dtype_name(dtype));
 }
 
@@ -71,12 +72,14 @@ bool cuda_prepare_weights_copy(struct prepared *p, struct error *err)
     return cuda_add_rounding(p, op_in(p, 0), op_out(p, 0), op_elements(p), p->call.out_tensor[0]->dtype, err);
 }
 
-/* ---- Gradient check ---- */
+/* ---- Pieces of a bucket ---- */
 
-/* Elements [begin, end) of the bucket, in pieces that are launched when there is no room for more. */
+/* Elements [begin, end) of the bucket are next; pieces are launched when there is no room for more. */
 struct pieces {
     struct prepared *p;
-    struct gradient_check_arguments arguments;
+    struct kernel_piece *list; /* KERNEL_PIECES */
+    bool (*launch)(struct pieces *s, struct launch_shape shape, struct error *err);
+    void *arguments; /* of the kernel, the list among them */
     uint32_t count;
     uint64_t begin, end;
 };
@@ -84,11 +87,8 @@ struct pieces {
 static bool launch_pieces(struct pieces *s, struct error *err)
 {
     const uint32_t blocks = s->count ? s->count : 1; /* of nothing */
-    TRY(ADD_KERNEL(s->p, KERNEL_gradient_check, ((struct launch_shape){.blocks = blocks, .threads = KERNEL_THREADS}),
-                   &s->arguments, err));
-    s->arguments.keep = 1;
     s->count = 0;
-    return true;
+    return s->launch(s, (struct launch_shape){.blocks = blocks, .threads = KERNEL_THREADS}, err);
 }
 
 static bool cut_pieces(struct pieces *s, struct error *err)
@@ -96,39 +96,77 @@ static bool cut_pieces(struct pieces *s, struct error *err)
     while (s->begin < s->end) {
         const uint64_t left = s->end - s->begin, count = left < KERNEL_PIECE_ELEMENTS ? left : KERNEL_PIECE_ELEMENTS;
         if (s->count == KERNEL_PIECES) TRY(launch_pieces(s, err));
-        s->arguments.pieces[s->count].first = (uint32_t)s->begin;
-        s->arguments.pieces[s->count++].count = (uint32_t)count;
+        s->list[s->count].first = (uint32_t)s->begin;
+        s->list[s->count++].count = (uint32_t)count;
         s->begin += count;
     }
     return true;
 }
 
-/* The bytes between parameters mean nothing; those that touch go together. */
-static bool add_parameter(struct pieces *s, const struct tensor *parameter, struct error *err)
+/* Those that touch go together. */
+static bool add_elements(struct pieces *s, uint64_t begin, uint64_t count, struct error *err)
 {
-    const uint64_t begin = parameter->view_offset / sizeof(float), end = begin + tensor_elements(parameter);
     if (begin != s->end) {
         TRY(cut_pieces(s, err));
         s->begin = begin;
     }
-    s->end = end;
+    s->end = begin + count;
     return true;
 }
 
+static bool check_bucket(const struct tensor *bucket, const char *what, struct error *err)
+{
+    return tensor_elements(bucket) <= UINT32_MAX ||
+           error_set(err, ERROR_FAILED, "a bucket of gradients of 16 GiB or more: the cuda backend cannot %s it", what);
+}
+
+/* ---- Gradient check ---- */
+
+static bool launch_check(struct pieces *s, struct launch_shape shape, struct error *err)
+{
+    struct gradient_check_arguments *a = s->arguments;
+    TRY(ADD_KERNEL(s->p, KERNEL_gradient_check, shape, a, err));
+    a->keep = 1;
+    return true;
+}
+
+/* The bytes between parameters mean nothing. */
 bool cuda_prepare_gradient_check(struct prepared *p, struct error *err)
 {
     const struct graph *graph = p->call.graph;
-    struct pieces s = {.p = p,
-                       .arguments = {.gradients = op_in(p, 0),
-                                     .loss_scale = op_out(p, 0),
-                                     .keep = !p->call.op->attr.check.first,
-                                     .step = p->device->step}};
-    if (p->call.in_tensor[0]->bytes / sizeof(float) > UINT32_MAX)
-        return error_set(err, ERROR_FAILED,
-                         "a bucket of gradients of 16 GiB or more: the cuda backend cannot check it");
+    struct gradient_check_arguments a = {.gradients = op_in(p, 0),
+                                         .loss_scale = op_out(p, 0),
+                                         .keep = !p->call.op->attr.check.first,
+                                         .step = p->device->step};
+    struct pieces s = {.p = p, .list = a.pieces, .launch = launch_check, .arguments = &a};
+    TRY(check_bucket(p->call.in_tensor[0], "check", err));
     for (size_t i = 0; i < graph->parameter_count; i++) {
         const struct tensor *parameter = &graph->tensors[graph->parameters[i]];
-        if (parameter->view_of == p->call.in_tensor[0]->of) TRY(add_parameter(&s, parameter, err));
+        if (parameter->view_of == p->call.in_tensor[0]->of)
+            TRY(add_elements(&s, parameter->view_offset / sizeof(float), tensor_elements(parameter), err));
+    }
+    return cut_pieces(&s, err) && launch_pieces(&s, err);
+}
+
+/* ---- Gradients in 16 bits ---- */
+
+static bool launch_widen(struct pieces *s, struct launch_shape shape, struct error *err)
+{
+    const struct widen_pieces_arguments *a = s->arguments;
+    const bool f16 = s->p->call.in_tensor[0]->dtype == DTYPE_F16;
+    return ADD_KERNEL(s->p, f16 ? KERNEL_widen_pieces_f16 : KERNEL_widen_pieces_bf16, shape, a, err);
+}
+
+bool cuda_prepare_gradients_widen(struct prepared *p, struct error *err)
+{
+    const struct graph *graph = p->call.graph;
+    struct widen_pieces_arguments a = {.in = op_in(p, 0), .out = op_out(p, 0)};
+    struct pieces s = {.p = p, .list = a.pieces, .launch = launch_widen, .arguments = &a};
+    TRY(check_half(p->call.in_tensor[0]->dtype, err) && check_bucket(p->call.in_tensor[0], "widen", err));
+    for (size_t i = 0; i < graph->tensor_count; i++) {
+        const struct tensor *gradient = &graph->tensors[i];
+        if (gradient->view_of == p->call.op->in[0])
+            TRY(add_elements(&s, gradient->view_offset / sizeof(uint16_t), tensor_elements(gradient), err));
     }
     return cut_pieces(&s, err) && launch_pieces(&s, err);
 }

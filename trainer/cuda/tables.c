@@ -20,7 +20,7 @@
     [OP_BN_APPLY] = cuda_prepare_bn_apply, [OP_BN_BWD_SUMS] = cuda_prepare_bn_backward_sums,                           \
     [OP_BN_BWD_FINALIZE] = cuda_prepare_bn_backward_finalize, [OP_BN_BWD_APPLY] = cuda_prepare_bn_backward_apply,      \
     [OP_GRADIENT_CHECK] = cuda_prepare_gradient_check, [OP_LOSS_SCALE_UPDATE] = cuda_prepare_loss_scale_update,        \
-    [OP_INPUT] = cuda_prepare_input
+    [OP_INPUT] = cuda_prepare_input, [OP_GRADIENTS_WIDEN] = cuda_prepare_gradients_widen
 
 #define NAIVE_CONVOLUTIONS                                                                                             \
     [OP_CONV] = cuda_prepare_naive_convolution, [OP_CONV_BWD_DATA] = cuda_prepare_naive_convolution,                   \

@@ -31,7 +31,7 @@ Test(engines, what_is_fused_follows_from_capability_and_type)
 {
     const uint32_t own = LOWER_INPUT, turing = own | LOWER_WEIGHTS,
                    reads = turing | LOWER_BN | LOWER_BN_ADD | LOWER_SUMS | LOWER_NORMALIZE, bf16 = reads | LOWER_ADD,
-                   f16 = reads | LOWER_NORMALIZE_WEIGHTS;
+                   f16 = reads | LOWER_NORMALIZE_WEIGHTS | LOWER_HALF_GRADIENTS;
     const struct {
         const char *gpus;
         uint32_t f32, f16, bf16;
@@ -498,7 +498,7 @@ static struct engine_question question_at(const struct graph *graph, const char 
 
 Test(engines, a_lowered_convolution_asks_for_all_it_does)
 {
-    const uint32_t lowering = LOWER_ALL & ~(uint32_t)LOWER_GRADIENT;
+    const uint32_t lowering = LOWER_EXACT & ~(uint32_t)LOWER_GRADIENT;
     struct graph *graph = kit_lowered("resnet-29", 8, DTYPE_F16, lowering);
     const char *path = "stage1/unit2/conv2";
     struct engine_question forward = question_at(graph, path, OP_CONV, PASS_FORWARD),
@@ -514,6 +514,11 @@ Test(engines, a_lowered_convolution_asks_for_all_it_does)
     cr_expect_not(engine_question_next(&forward));
     cr_expect(engine_question_next(&weights));
     cr_expect_eq(weights.weights, DTYPE_F16);
+    cr_expect_not(engine_question_next(&weights));
+    graph_destroy(graph);
+    graph = kit_lowered("resnet-29", 8, DTYPE_F16, lowering | LOWER_HALF_GRADIENTS);
+    weights = question_at(graph, path, OP_CONV_BWD_WEIGHTS, PASS_BACKWARD);
+    cr_expect_eq(weights.weights, DTYPE_F16, "it asks for what its gradient is");
     cr_expect_not(engine_question_next(&weights));
     graph_destroy(graph);
 }

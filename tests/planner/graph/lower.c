@@ -39,7 +39,8 @@ static void expect_stands(const struct graph *logical, const struct graph *lower
     for (uint32_t i = 0; i < lowered->op_count; i++) {
         const struct op *op = &lowered->ops[i];
         uint32_t main_index = graph_logical_op(lowered, i);
-        cr_expect_eq(main_index == NO_OP, op->kind == OP_WEIGHTS_COPY || op->kind == OP_INPUT);
+        cr_expect_eq(main_index == NO_OP,
+                     op->kind == OP_WEIGHTS_COPY || op->kind == OP_INPUT || op->kind == OP_GRADIENTS_WIDEN);
         if (main_index == NO_OP) continue;
         const struct op *main_op = &logical->ops[main_index];
         cr_expect_eq(op->pass, main_op->pass);
@@ -401,6 +402,72 @@ Test(graph_lower, broken_copies_of_weights_are_found)
     base->persistent = true;
     expect_broken(graph, "one that stays");
     *base = saved;
+    struct error err;
+    cr_expect(graph_check(graph, &err), "%s", err.text);
+    graph_destroy(graph);
+}
+
+/* One op for each bucket of gradients that convolutions write in 16 bits, when all of the bucket's are made. */
+static void check_half_gradients(struct graph_options options, uint32_t widened)
+{
+    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, options);
+    struct graph *exact = lower(logical, LOWER_EXACT), *half = lower(logical, LOWER_ALL);
+    uint32_t halves = 0, singles = 0;
+    cr_expect_eq(count_kind(half, OP_GRADIENTS_WIDEN), widened);
+    cr_expect_eq(half->op_count, exact->op_count + widened);
+    for (uint32_t i = half->forward_end; i < half->backward_end; i++) {
+        const struct op *op = &half->ops[i];
+        const struct tensor *made = &half->tensors[op->out[0]];
+        if (op->kind == OP_CONV_BWD_WEIGHTS) {
+            cr_expect_eq(made->dtype, op->attr.conv.fused & CONV_NORMALIZED ? options.dtype : DTYPE_F32);
+            halves += made->dtype != DTYPE_F32;
+            singles += made->dtype == DTYPE_F32;
+        }
+        if (op->kind != OP_GRADIENTS_WIDEN) continue;
+        const struct tensor *from = &half->tensors[op->in[0]];
+        cr_expect_eq(from->bytes * 2, made->bytes);
+        cr_expect_eq(from->of, op->out[0]);
+        for (uint32_t k = i + 1; k < half->backward_end; k++)
+            for (uint32_t o = 0; o < half->ops[k].outputs; o++)
+                cr_expect_neq(half->tensors[half->ops[k].out[o]].view_of, op->out[0], "a gradient is made after it");
+    }
+    cr_expect(halves == 30 && singles == 1, "%u, %u: the stem reads no BN", halves, singles);
+    graph_destroy(half);
+    graph_destroy(exact);
+    graph_destroy(logical);
+}
+
+Test(graph_lower, gradients_in_16_bits_are_widened_bucket_by_bucket)
+{
+    check_half_gradients((struct graph_options){.batch = 2, .dtype = DTYPE_F16}, 1);
+    check_half_gradients((struct graph_options){.batch = 2, .dtype = DTYPE_BF16, .micro_batches = 2}, 1);
+    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *exact = lower(logical, LOWER_EXACT), *half = lower(logical, LOWER_ALL);
+    cr_expect_eq(exact->op_count, half->op_count, "in f32 there is nothing to widen");
+    graph_destroy(half);
+    graph_destroy(exact);
+    graph_destroy(logical);
+}
+
+Test(graph_lower, broken_gradients_in_16_bits_are_found)
+{
+    struct graph *graph = build("resnet-29", MODEL_OPTIONS_DEFAULT,
+                                (struct graph_options){.batch = 2, .dtype = DTYPE_F16, .lowering = LOWER_ALL});
+    struct op *widen = &graph->ops[graph->backward_end - 1], saved_op = *widen;
+    cr_assert_eq(widen->kind, OP_GRADIENTS_WIDEN);
+    struct tensor *base = &graph->tensors[widen->in[0]], saved = *base, *view = NULL;
+    for (uint32_t t = 0; t < graph->tensor_count; t++)
+        if (graph->tensors[t].view_of == widen->in[0]) view = &graph->tensors[t];
+    cr_assert(view && view->view_offset);
+    view->view_offset -= 64;
+    expect_broken(graph, "elsewhere in the bucket");
+    view->view_offset += 64;
+    base->of = graph->tensors[base->of].of;
+    expect_broken(graph, "of another bucket");
+    *base = saved;
+    widen->in[1] = graph->tensors[base->of].of;
+    expect_broken(graph, "into another bucket than it reads");
+    *widen = saved_op;
     struct error err;
     cr_expect(graph_check(graph, &err), "%s", err.text);
     graph_destroy(graph);

@@ -372,3 +372,56 @@ Test(lowered_broken, a_file_says_what_is_fused)
     plan_destroy(plan);
     unlink(path);
 }
+
+/* ---- Gradients in 16 bits ---- */
+
+static struct plan *widening(void)
+{
+    struct plan *plan = kit_make(.model = "resnet-56", .unit = UNIT_PREACT + 1, .batch = 16, .gpus = "2x16GiB",
+                                 .dtype = DTYPE_F16, .lowering = LOWER_ALL);
+    cr_assert(plan_verify(plan, NULL, NULL));
+    return plan;
+}
+
+/* Their bucket lives from the first to the widening, which comes as soon as the last gradient is made, and before the
+ * reduction. */
+Test(lowered_broken, gradients_are_widened_when_all_are_made)
+{
+    struct plan *plan = widening();
+    const struct plan_program *program = &plan->variants[0].train;
+    uint32_t widen = find_op(plan, OP_GRADIENTS_WIDEN, PASS_BACKWARD, 0), first = 0, last = 0;
+    uint32_t bucket = op_at(plan, widen)->in[0];
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        const struct op *op = graph_op_at(plan, i);
+        for (uint32_t k = 0; k < op->outputs && op->pass == PASS_BACKWARD; k++) {
+            uint32_t base = plan->variants[0].graph->tensors[op->out[k]].view_of;
+            if (base == NO_TENSOR) continue;
+            last = i;
+            if (!first && base == program->tensors[bucket].origin) first = i;
+        }
+    }
+    cr_expect_eq(widen, last + 1);
+    cr_expect_eq(program->tensors[bucket].first, first);
+    cr_expect_eq(program->tensors[bucket].last, widen);
+    cr_expect_eq(program->tensors[bucket].class, MEMORY_GRADIENTS);
+    cr_expect_lt(widen, find_op(plan, OP_ALL_REDUCE, PASS_COMM, 0));
+    plan_destroy(plan);
+}
+
+Test(lowered_broken, gradients_widened_before_the_last_is_made)
+{
+    struct plan *plan = widening();
+    uint32_t widen = find_op(plan, OP_GRADIENTS_WIDEN, PASS_BACKWARD, 0);
+    struct plan_op moved = *op_at(plan, widen);
+    *op_at(plan, widen) = *op_at(plan, widen - 1);
+    *op_at(plan, widen - 1) = moved;
+    expect(plan, VERIFY_ORDER);
+}
+
+Test(lowered_broken, gradients_that_are_never_widened)
+{
+    struct plan *plan = widening();
+    uint32_t widen = find_op(plan, OP_GRADIENTS_WIDEN, PASS_BACKWARD, 0);
+    *op_at(plan, widen) = *op_at(plan, widen - 1);
+    expect(plan, VERIFY_ORDER);
+}

@@ -98,6 +98,19 @@ static void run_bucket(struct machine_state *m, const struct plan_op *op, enum o
     }
 }
 
+/* What is in the views of a 16-bit bucket, to twice as many bytes at twice their places. */
+static void run_widen(struct machine_state *m, const struct plan_op *op)
+{
+    const struct graph *graph = m->variant->graph;
+    for (uint32_t g = 0; g < graph->tensor_count; g++) {
+        const struct tensor *t = &graph->tensors[g];
+        if (t->view_of != graph->ops[op->op].in[0]) continue;
+        const uint64_t *half = m->cells + (at(m, op->in[0])->offset + t->view_offset) / CELL;
+        uint64_t *out = m->cells + (at(m, op->out[0])->offset + 2 * t->view_offset) / CELL;
+        for (size_t i = 0; i < 2 * t->bytes / CELL; i++) out[i] = mix(half[i / 2], 7);
+    }
+}
+
 /* Sums of whole numbers are exact, and can be turned round. */
 static void run_add(struct machine_state *m, const struct plan_op *op)
 {
@@ -116,6 +129,10 @@ static void run_op(struct machine_state *m, const struct plan_op *op)
     }
     if (graph_op->kind == OP_BN) {
         run_bn(m, op);
+        return;
+    }
+    if (graph_op->kind == OP_GRADIENTS_WIDEN) {
+        run_widen(m, op);
         return;
     }
     if (graph_op->kind == OP_BN_FINALIZE && op->pass == PASS_FORWARD)

@@ -359,6 +359,7 @@ static void compare_random_graphs(enum dtype dtype, uint64_t first, uint64_t las
         graph_destroy(logical);
     }
     cr_expect(seen[OP_INPUT] && seen[OP_WEIGHTS_COPY] == (dtype != DTYPE_F32));
+    cr_expect_eq(seen[OP_GRADIENTS_WIDEN], dtype != DTYPE_F32);
     for (int kind = OP_BN_SUMS; kind <= OP_BN_BWD_APPLY; kind++)
         cr_expect(seen[kind], "%s was never met", op_kind_name((enum op_kind)kind));
 }

@@ -23,3 +23,22 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) widen_elements_bf16
 {
     widen_elements<bf16>(a);
 }
+
+template <class T> __device__ inline void widen_piece(const struct widen_pieces_arguments &a)
+{
+    const struct kernel_piece piece = a.pieces[blockIdx.x];
+    const struct widen_arguments part = {static_cast<const T *>(a.in) + piece.first, a.out + piece.first, piece.count,
+                                         piece.count / 8};
+    for (uint64_t i = threadIdx.x; i < part.vectors; i += blockDim.x) widen_neighbours<T, 8>(part, i * 8);
+    for (uint64_t i = part.vectors * 8 + threadIdx.x; i < part.count; i += blockDim.x) widen_neighbours<T, 1>(part, i);
+}
+
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) widen_pieces_f16(const struct widen_pieces_arguments a)
+{
+    widen_piece<f16>(a);
+}
+
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) widen_pieces_bf16(const struct widen_pieces_arguments a)
+{
+    widen_piece<bf16>(a);
+}
