@@ -29,6 +29,8 @@ static bool place_fast(const struct problem *problem, uint64_t target, const str
 {
     if (!problem->any_fixed) TRY(sweep_improve(problem, target, best, err));
     if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
+    TRY(perfect_improve(problem, limits->options->seed, best, err));
+    if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
     TRY(core_improve(problem, target, best, err));
     if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
     return squeeze_improve(problem, target, limits, best, err);

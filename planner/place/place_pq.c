@@ -1,0 +1,539 @@
+#include "place_pq.h"
+
+#include <string.h>
+
+#include "mem.h"
+
+enum state { EMPTY, PARTIAL, FULL };
+
+bool pq_init(struct pq *pq, size_t leaves, size_t vertices, size_t most_live, struct error *err)
+{
+    *pq = (struct pq){.leaf_count = leaves, .root = PQ_NONE, .spare = PQ_NONE};
+    pq->node_capacity = (uint32_t)(8 * most_live + 64);
+    pq->nodes = mem_alloc(MEM_SEARCH, pq->node_capacity, sizeof *pq->nodes);
+    pq->node_of = mem_alloc(MEM_SEARCH, leaves, sizeof *pq->node_of);
+    pq->vertices = mem_alloc(MEM_SEARCH, vertices, sizeof *pq->vertices);
+    pq->ended = mem_alloc(MEM_SEARCH, leaves, sizeof *pq->ended);
+    pq->links = mem_alloc(MEM_SEARCH, vertices, sizeof *pq->links);
+    pq->list = mem_alloc(MEM_SEARCH, pq->node_capacity, sizeof *pq->list);
+    if (pq->nodes && pq->node_of && pq->vertices && pq->ended && pq->links && pq->list) return true;
+    pq_finish(pq);
+    return error_memory(err, leaves * 8 + vertices * 28 + most_live * 200, "a tree of orders");
+}
+
+void pq_finish(struct pq *pq)
+{
+    mem_free(pq->nodes);
+    mem_free(pq->node_of);
+    mem_free(pq->vertices);
+    mem_free(pq->ended);
+    mem_free(pq->links);
+    mem_free(pq->list);
+    *pq = (struct pq){0};
+}
+
+/* ---- Nodes and their children ---- */
+
+static uint32_t make_node(struct pq *pq, enum pq_kind kind)
+{
+    uint32_t node = pq->spare;
+    if (node == PQ_NONE)
+        node = pq->node_count++;
+    else
+        pq->spare = pq->nodes[node].next;
+    pq->nodes[node] = (struct pq_node){.kind = (uint8_t)kind,
+                                       .parent = PQ_NONE,
+                                       .prev = PQ_NONE,
+                                       .next = PQ_NONE,
+                                       .first = PQ_NONE,
+                                       .last = PQ_NONE,
+                                       .vertex = PQ_NONE};
+    return node;
+}
+
+static void free_node(struct pq *pq, uint32_t node)
+{
+    pq->nodes[node].next = pq->spare;
+    pq->spare = node;
+}
+
+static void append(struct pq *pq, uint32_t parent, uint32_t child)
+{
+    struct pq_node *up = &pq->nodes[parent], *node = &pq->nodes[child];
+    node->parent = parent;
+    node->prev = up->last;
+    node->next = PQ_NONE;
+    if (up->last == PQ_NONE)
+        up->first = child;
+    else
+        pq->nodes[up->last].next = child;
+    up->last = child;
+    up->leaves += node->leaves;
+}
+
+static void forget_children(struct pq *pq, uint32_t node)
+{
+    pq->nodes[node].first = pq->nodes[node].last = PQ_NONE;
+    pq->nodes[node].leaves = 0;
+}
+
+/* `node` takes the place of `old` among its siblings. Leaves above are not counted anew. */
+static void take_place(struct pq *pq, uint32_t old, uint32_t node)
+{
+    struct pq_node *from = &pq->nodes[old], *to = &pq->nodes[node];
+    to->parent = from->parent;
+    to->prev = from->prev;
+    to->next = from->next;
+    to->vertex = from->vertex;
+    to->turned = from->turned;
+    if (from->prev != PQ_NONE) pq->nodes[from->prev].next = node;
+    if (from->next != PQ_NONE) pq->nodes[from->next].prev = node;
+    if (from->parent == PQ_NONE) {
+        pq->root = node;
+        return;
+    }
+    struct pq_node *up = &pq->nodes[from->parent];
+    if (up->first == old) up->first = node;
+    if (up->last == old) up->last = node;
+}
+
+static uint32_t make_leaf(struct pq *pq, uint32_t leaf)
+{
+    uint32_t node = make_node(pq, PQ_LEAF);
+    pq->nodes[node].leaf = leaf;
+    pq->nodes[node].leaves = 1;
+    pq->node_of[leaf] = node;
+    return node;
+}
+
+static uint32_t make_leaves(struct pq *pq, const uint32_t *leaves, size_t count)
+{
+    if (count == 1) return make_leaf(pq, leaves[0]);
+    uint32_t node = make_node(pq, PQ_P);
+    for (size_t i = 0; i < count; i++) append(pq, node, make_leaf(pq, leaves[i]));
+    return node;
+}
+
+/* ---- What is marked ---- */
+
+static enum state state_of(const struct pq *pq, uint32_t node)
+{
+    const struct pq_node *n = &pq->nodes[node];
+    if (n->stamp != pq->stamp) return EMPTY;
+    return n->marked == n->leaves ? FULL : PARTIAL;
+}
+
+/* Counts the marked leaves below every node; the lowest node that has them all. */
+static uint32_t mark(struct pq *pq, const uint32_t *leaves, size_t count)
+{
+    pq->stamp++;
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t node = pq->node_of[leaves[i]]; node != PQ_NONE; node = pq->nodes[node].parent) {
+            struct pq_node *n = &pq->nodes[node];
+            if (n->stamp != pq->stamp) n->marked = 0;
+            n->stamp = pq->stamp;
+            n->marked++;
+        }
+    uint32_t node = pq->node_of[leaves[0]];
+    while (pq->nodes[node].marked < count) node = pq->nodes[node].parent;
+    return node;
+}
+
+/* ---- Questions ---- */
+
+/* Whether the marked leaves of a partial node can come last. */
+static bool may_come_last(const struct pq *pq, uint32_t node);
+
+/* Of a Q-node's children: one after another empty, at most one partial, full, at most one partial where `both`, empty.
+ */
+static bool is_run(const struct pq *pq, uint32_t node, bool both, bool backwards)
+{
+    int stage = 0; /* 0: before; 1: full ones; 2: behind them */
+    for (uint32_t child = backwards ? pq->nodes[node].last : pq->nodes[node].first; child != PQ_NONE;
+         child = backwards ? pq->nodes[child].prev : pq->nodes[child].next) {
+        enum state state = state_of(pq, child);
+        if (state == EMPTY) {
+            if (stage == 1) stage = 2;
+            if (stage == 2 && !both) return false;
+            continue;
+        }
+        if (stage == 2) return false;
+        if (state == PARTIAL) {
+            if (stage == 1 && !both) return false;
+            if (!may_come_last(pq, child)) return false;
+            stage = stage == 0 ? 1 : 2;
+        } else {
+            stage = 1;
+        }
+    }
+    return true;
+}
+
+static bool is_bunch(const struct pq *pq, uint32_t node, unsigned most_partial)
+{
+    unsigned partial = 0;
+    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next) {
+        if (state_of(pq, child) != PARTIAL) continue;
+        if (++partial > most_partial || !may_come_last(pq, child)) return false;
+    }
+    return true;
+}
+
+static bool may_come_last(const struct pq *pq, uint32_t node)
+{
+    if (pq->nodes[node].kind == PQ_P) return is_bunch(pq, node, 1);
+    return is_run(pq, node, false, false) || is_run(pq, node, false, true);
+}
+
+static uint32_t count_partial(const struct pq *pq, uint32_t node)
+{
+    uint32_t count = 0;
+    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next)
+        if (state_of(pq, child) == PARTIAL) count += 1 + count_partial(pq, child);
+    return count;
+}
+
+uint32_t pq_join_cost(struct pq *pq, const uint32_t *leaves, size_t count)
+{
+    uint32_t root = mark(pq, leaves, count);
+    if (state_of(pq, root) == FULL) return 0;
+    bool may = pq->nodes[root].kind == PQ_P ? is_bunch(pq, root, 2) : is_run(pq, root, true, false);
+    return may ? count_partial(pq, root) : PQ_NONE;
+}
+
+static void number_below(const struct pq *pq, uint32_t node, uint32_t number, uint32_t *block)
+{
+    if (pq->nodes[node].kind == PQ_LEAF) block[pq->nodes[node].leaf] = number;
+    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next)
+        number_below(pq, child, number, block);
+}
+
+/* Full children of a P-node are one block, and each run of them of a Q-node. */
+static void number_blocks(const struct pq *pq, uint32_t node, uint32_t *block, uint32_t *count)
+{
+    bool open = false;
+    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next) {
+        if (state_of(pq, child) == FULL) {
+            if (!open) ++*count;
+            open = true;
+            number_below(pq, child, *count - 1, block);
+        } else if (pq->nodes[node].kind == PQ_Q) {
+            open = false;
+        }
+    }
+    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next)
+        if (state_of(pq, child) == PARTIAL) number_blocks(pq, child, block, count);
+}
+
+uint32_t pq_number_blocks(struct pq *pq, const uint32_t *leaves, size_t count, uint32_t *block)
+{
+    uint32_t root = mark(pq, leaves, count), blocks = 0;
+    if (state_of(pq, root) == FULL)
+        number_below(pq, root, blocks++, block);
+    else
+        number_blocks(pq, root, block, &blocks);
+    return blocks;
+}
+
+/* ---- Copies ---- */
+
+bool pq_save(const struct pq *pq, struct pq_copy *copy, struct error *err)
+{
+    *copy = (struct pq_copy){.node_count = pq->node_count,
+                             .spare = pq->spare,
+                             .root = pq->root,
+                             .vertex_count = pq->vertex_count,
+                             .ended_count = pq->ended_count,
+                             .link_count = pq->link_count};
+    copy->nodes = mem_alloc(MEM_SEARCH, pq->node_count, sizeof *copy->nodes);
+    if (!copy->nodes) return error_memory(err, pq->node_count * sizeof *copy->nodes, "a tree of orders");
+    memcpy(copy->nodes, pq->nodes, pq->node_count * sizeof *copy->nodes);
+    return true;
+}
+
+void pq_copy_finish(struct pq_copy *copy)
+{
+    mem_free(copy->nodes);
+    *copy = (struct pq_copy){0};
+}
+
+static void find_leaves(struct pq *pq, uint32_t node)
+{
+    if (pq->nodes[node].kind == PQ_LEAF) pq->node_of[pq->nodes[node].leaf] = node;
+    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next)
+        find_leaves(pq, child);
+}
+
+void pq_restore(struct pq *pq, const struct pq_copy *copy)
+{
+    memcpy(pq->nodes, copy->nodes, copy->node_count * sizeof *copy->nodes);
+    pq->node_count = copy->node_count;
+    pq->spare = copy->spare;
+    pq->root = copy->root;
+    pq->vertex_count = copy->vertex_count;
+    pq->ended_count = copy->ended_count;
+    while (pq->link_count > copy->link_count) pq->vertices[pq->links[--pq->link_count]].tied = PQ_NONE;
+    find_leaves(pq, pq->root);
+}
+
+/* ---- Rows of nodes ---- */
+
+static void tie(struct pq *pq, uint32_t vertex, uint32_t to, bool turned)
+{
+    pq->vertices[vertex].tied = to;
+    pq->vertices[vertex].turned = turned;
+    pq->links[pq->link_count++] = vertex;
+}
+
+/* The vertex that turns round with a row goes to one of its nodes, or becomes one with that node's. */
+static void hand_on(struct pq *pq, uint32_t vertex, bool turned, uint32_t node)
+{
+    struct pq_node *n = &pq->nodes[node];
+    if (vertex == PQ_NONE) return;
+    if (n->vertex != PQ_NONE) {
+        tie(pq, vertex, n->vertex, turned != n->turned);
+        return;
+    }
+    n->vertex = vertex;
+    n->turned = turned;
+}
+
+static void turn_row(struct pq *pq, uint32_t *row, size_t count)
+{
+    for (size_t i = 0; i < count; i++) pq->nodes[row[i]].turned ^= 1;
+    for (size_t i = 0; i < count / 2; i++) {
+        uint32_t swap = row[i];
+        row[i] = row[count - 1 - i];
+        row[count - 1 - i] = swap;
+    }
+}
+
+/* Nodes that a P-node holds together: one, or a P-node of several. */
+struct bunch {
+    uint32_t node;
+    bool made;
+};
+
+static void add_to_bunch(struct pq *pq, struct bunch *bunch, uint32_t child)
+{
+    if (bunch->node == PQ_NONE) {
+        bunch->node = child;
+        return;
+    }
+    if (!bunch->made) {
+        uint32_t only = bunch->node;
+        bunch->node = make_node(pq, PQ_P);
+        bunch->made = true;
+        append(pq, bunch->node, only);
+    }
+    append(pq, bunch->node, child);
+}
+
+struct parts {
+    struct bunch empty, full;
+    uint32_t partial[2];
+};
+
+/* A P-node's children by state; the node itself has none any more. */
+static struct parts take_apart(struct pq *pq, uint32_t node)
+{
+    struct parts parts = {{PQ_NONE, false}, {PQ_NONE, false}, {PQ_NONE, PQ_NONE}};
+    size_t partial = 0;
+    for (uint32_t child = pq->nodes[node].first, next; child != PQ_NONE; child = next) {
+        next = pq->nodes[child].next;
+        enum state state = state_of(pq, child);
+        if (state == PARTIAL)
+            parts.partial[partial++] = child;
+        else
+            add_to_bunch(pq, state == FULL ? &parts.full : &parts.empty, child);
+    }
+    if (parts.full.made) {
+        pq->nodes[parts.full.node].stamp = pq->stamp;
+        pq->nodes[parts.full.node].marked = pq->nodes[parts.full.node].leaves;
+    }
+    forget_children(pq, node);
+    return parts;
+}
+
+static size_t lay_out(struct pq *pq, uint32_t node, bool turned, uint32_t *row);
+
+static size_t lay_out_child(struct pq *pq, uint32_t child, bool turned, uint32_t *row)
+{
+    if (state_of(pq, child) == PARTIAL) return lay_out(pq, child, turned, row);
+    row[0] = child;
+    return 1;
+}
+
+static size_t lay_out_run(struct pq *pq, uint32_t node, uint32_t *row)
+{
+    bool backwards = !is_run(pq, node, false, false);
+    size_t count = 0;
+    for (uint32_t child = backwards ? pq->nodes[node].last : pq->nodes[node].first, next; child != PQ_NONE;
+         child = next) {
+        next = backwards ? pq->nodes[child].prev : pq->nodes[child].next;
+        if (backwards) pq->nodes[child].turned ^= 1;
+        count += lay_out_child(pq, child, false, row + count);
+    }
+    return count;
+}
+
+/* A partial node as a row, what is empty first and then what is full, or the other way round. The node is no more. */
+static size_t lay_out(struct pq *pq, uint32_t node, bool turned, uint32_t *row)
+{
+    size_t count = 0;
+    if (pq->nodes[node].kind == PQ_Q) {
+        count = lay_out_run(pq, node, row);
+    } else {
+        struct parts parts = take_apart(pq, node);
+        if (parts.empty.node != PQ_NONE) row[count++] = parts.empty.node;
+        if (parts.partial[0] != PQ_NONE) count += lay_out(pq, parts.partial[0], false, row + count);
+        if (parts.full.node != PQ_NONE) row[count++] = parts.full.node;
+    }
+    if (turned) turn_row(pq, row, count);
+    hand_on(pq, pq->nodes[node].vertex, pq->nodes[node].turned, row[0]);
+    free_node(pq, node);
+    return count;
+}
+
+/* ---- Replacing ---- */
+
+/* Leaves below a node in order; vertices that turn round with what is below are tied to the new one. The nodes are no
+ * more. */
+static void take_out(struct pq *pq, uint32_t node, uint32_t vertex)
+{
+    if (pq->nodes[node].kind == PQ_LEAF) pq->ended[pq->ended_count++] = pq->nodes[node].leaf;
+    for (uint32_t child = pq->nodes[node].first, next; child != PQ_NONE; child = next) {
+        next = pq->nodes[child].next;
+        if (pq->nodes[child].vertex != PQ_NONE) tie(pq, pq->nodes[child].vertex, vertex, pq->nodes[child].turned);
+        take_out(pq, child, vertex);
+    }
+    free_node(pq, node);
+}
+
+/* Takes the full ones out of a row and puts the new node in their place, which turns round with the row. */
+static size_t replace_in_row(struct pq *pq, uint32_t *row, size_t count, uint32_t vertex, uint32_t new)
+{
+    size_t kept = 0;
+    bool placed = false;
+    for (size_t i = 0; i < count; i++) {
+        if (state_of(pq, row[i]) != FULL) {
+            row[kept++] = row[i];
+            continue;
+        }
+        if (pq->nodes[row[i]].vertex != PQ_NONE) tie(pq, pq->nodes[row[i]].vertex, vertex, pq->nodes[row[i]].turned);
+        take_out(pq, row[i], vertex);
+        if (!placed) row[kept++] = new;
+        placed = true;
+    }
+    pq->nodes[new].vertex = vertex;
+    return kept;
+}
+
+/* What is not empty of a P-node as a row: two partial ones at the ends. */
+static size_t lay_out_bunch(struct pq *pq, const struct parts *parts, uint32_t *row)
+{
+    size_t count = 0;
+    if (parts->partial[0] != PQ_NONE) count = lay_out(pq, parts->partial[0], false, row);
+    if (parts->full.node != PQ_NONE) row[count++] = parts->full.node;
+    if (parts->partial[1] != PQ_NONE) count += lay_out(pq, parts->partial[1], true, row + count);
+    return count;
+}
+
+static void set_children(struct pq *pq, uint32_t node, const uint32_t *row, size_t count)
+{
+    forget_children(pq, node);
+    for (size_t i = 0; i < count; i++) append(pq, node, row[i]);
+}
+
+/* Beside the empty ones of a P-node, or alone in its place. */
+static void put_beside(struct pq *pq, uint32_t node, const struct bunch *empty, uint32_t new)
+{
+    if (empty->node == PQ_NONE) {
+        take_place(pq, node, new);
+        free_node(pq, node);
+    } else if (empty->made) {
+        take_place(pq, node, empty->node);
+        free_node(pq, node);
+        append(pq, empty->node, new);
+    } else {
+        append(pq, node, empty->node);
+        append(pq, node, new);
+    }
+}
+
+static void replace_in_p(struct pq *pq, uint32_t node, uint32_t vertex, uint32_t new)
+{
+    struct parts parts = take_apart(pq, node);
+    size_t count = lay_out_bunch(pq, &parts, pq->list);
+    count = replace_in_row(pq, pq->list, count, vertex, new);
+    if (parts.partial[0] == PQ_NONE) { /* free to turn round: nothing is tied to anything */
+        pq->nodes[new].vertex = PQ_NONE;
+        put_beside(pq, node, &parts.empty, new);
+        return;
+    }
+    uint32_t row = make_node(pq, PQ_Q);
+    set_children(pq, row, pq->list, count);
+    put_beside(pq, node, &parts.empty, row);
+}
+
+static void replace_in_q(struct pq *pq, uint32_t node, uint32_t vertex, uint32_t new)
+{
+    size_t count = 0;
+    bool met = false;
+    for (uint32_t child = pq->nodes[node].first, next; child != PQ_NONE; child = next) {
+        next = pq->nodes[child].next;
+        enum state state = state_of(pq, child);
+        bool turned = met || next == PQ_NONE || state_of(pq, next) == EMPTY;
+        count += lay_out_child(pq, child, turned, pq->list + count);
+        met |= state != EMPTY;
+    }
+    count = replace_in_row(pq, pq->list, count, vertex, new);
+    set_children(pq, node, pq->list, count);
+}
+
+static void count_leaves(struct pq *pq, uint32_t node, uint32_t less, uint32_t more)
+{
+    for (; node != PQ_NONE; node = pq->nodes[node].parent) pq->nodes[node].leaves += more - less;
+}
+
+static uint32_t begin_vertex(struct pq *pq, size_t count)
+{
+    pq->vertices[pq->vertex_count] =
+        (struct pq_vertex){.start = pq->ended_count, .count = (uint32_t)count, .tied = PQ_NONE};
+    return (uint32_t)pq->vertex_count++;
+}
+
+void pq_replace(struct pq *pq, const uint32_t *leaves, size_t count, const uint32_t *others, size_t other_count)
+{
+    uint32_t root = mark(pq, leaves, count), vertex = begin_vertex(pq, count), up = pq->nodes[root].parent;
+    uint32_t new = make_leaves(pq, others, other_count);
+    if (state_of(pq, root) == FULL) {
+        take_place(pq, root, new);
+        take_out(pq, root, vertex);
+    } else if (pq->nodes[root].kind == PQ_P) {
+        replace_in_p(pq, root, vertex, new);
+    } else {
+        replace_in_q(pq, root, vertex, new);
+    }
+    count_leaves(pq, up, (uint32_t)count, (uint32_t)other_count);
+}
+
+void pq_begin(struct pq *pq, const uint32_t *leaves, size_t count)
+{
+    pq->node_count = pq->stamp = 0;
+    pq->spare = PQ_NONE;
+    pq->vertex_count = pq->ended_count = pq->link_count = 0;
+    pq->root = make_leaves(pq, leaves, count);
+}
+
+/* Who is tied last has its own order first. */
+void pq_end(struct pq *pq)
+{
+    uint32_t vertex = begin_vertex(pq, pq->nodes[pq->root].leaves);
+    take_out(pq, pq->root, vertex);
+    pq->root = PQ_NONE;
+    for (size_t i = pq->link_count; i-- > 0;) {
+        struct pq_vertex *tied = &pq->vertices[pq->links[i]];
+        tied->turned ^= pq->vertices[tied->tied].turned;
+    }
+}

@@ -1,0 +1,273 @@
+/* Packings without waste: rectangles cut into tiles are put together again, with some tiles missing as well; the tree
+ * of orders against all permutations. */
+#include <criterion/criterion.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "place_check.h"
+#include "place_pq.h"
+#include "place_problem.h"
+#include "random.h"
+
+#define SIDE (1u << 20)
+
+/* ---- Tilings ---- */
+
+struct tile {
+    uint32_t from, to, low, high;
+};
+
+/* In two, along time or space; how many. */
+static size_t cut_in_two(struct tile tile, uint32_t least, struct random *random, struct tile parts[5])
+{
+    uint32_t wide = tile.to - tile.from, tall = tile.high - tile.low;
+    bool time = wide >= 2, space = tall >= 2 * least;
+    if (!time && !space) return 0;
+    if (time && space) time = random_below(random, 2) == 0;
+    parts[0] = parts[1] = tile;
+    if (time)
+        parts[0].to = parts[1].from = tile.from + 1 + random_below(random, wide - 1);
+    else
+        parts[0].high = parts[1].low = tile.low + least + random_below(random, tall - 2 * least + 1);
+    return 2;
+}
+
+/* Four around one in the middle, so that no straight cut runs through. */
+static size_t cut_in_five(struct tile t, uint32_t least, struct random *random, struct tile parts[5])
+{
+    uint32_t wide = t.to - t.from, tall = t.high - t.low;
+    if (wide < 3 || tall < 3 * least) return 0;
+    uint32_t a = 1 + random_below(random, (wide - 1) / 2),
+             b = least + random_below(random, tall / 2 - 3 * least / 2 + 1);
+    if (2 * b >= tall) b = tall / 3;
+    parts[0] = (struct tile){t.from, t.to - a, t.low, t.low + b};
+    parts[1] = (struct tile){t.to - a, t.to, t.low, t.high - b};
+    parts[2] = (struct tile){t.from + a, t.to, t.high - b, t.high};
+    parts[3] = (struct tile){t.from, t.from + a, t.low + b, t.high};
+    parts[4] = (struct tile){t.from + a, t.to - a, t.low + b, t.high - b};
+    return 5;
+}
+
+/* Cuts at random until there are so many, the largest of eight first. */
+static size_t make_tiling(struct place_buffer *buffers, size_t most, uint32_t side, bool five, uint64_t seed)
+{
+    struct random random = random_begin(seed, RANDOM_SEARCH, five, 1);
+    struct tile *tiles = malloc((most + 5) * sizeof *tiles), parts[5];
+    uint32_t least = SIDE / 2 / (uint32_t)most + 1;
+    size_t count = 1;
+    tiles[0] = (struct tile){0, side, 0, SIDE};
+    for (size_t tries = 0; count < most && tries < 20 * most; tries++) {
+        size_t best = random_below(&random, (uint32_t)count);
+        for (int i = 0; i < 8; i++) {
+            size_t other = random_below(&random, (uint32_t)count);
+            double area = (double)(tiles[other].to - tiles[other].from) * (tiles[other].high - tiles[other].low);
+            if (area > (double)(tiles[best].to - tiles[best].from) * (tiles[best].high - tiles[best].low)) best = other;
+        }
+        size_t made = (five ? cut_in_five : cut_in_two)(tiles[best], least, &random, parts);
+        if (made == 0) continue;
+        tiles[best] = parts[0];
+        memcpy(tiles + count, parts + 1, (made - 1) * sizeof *parts);
+        count += made - 1;
+    }
+    for (size_t i = 0; i < count; i++)
+        buffers[i] = (struct place_buffer){.lower = tiles[i].from,
+                                           .upper = tiles[i].to,
+                                           .size = tiles[i].high - tiles[i].low,
+                                           .fixed = PLACE_UNPLACED};
+    free(tiles);
+    return count;
+}
+
+static struct place_result solve(struct place_buffer *buffers, size_t count, double seconds)
+{
+    struct error err = {0};
+    struct place_result result;
+    struct place_options options = {.seconds = seconds};
+    cr_assert(place_solve(buffers, count, &options, &result, &err), "%s", err.text);
+    cr_assert(place_check(buffers, count, result.arena_bytes, &err), "%s", err.text);
+    return result;
+}
+
+Test(place_perfect, tilings_are_put_together_again)
+{
+    static const size_t sizes[] = {50, 200, 1000, 4000};
+    struct place_buffer *buffers = malloc(4010 * sizeof *buffers);
+    for (size_t k = 0; k < 4; k++)
+        for (uint64_t seed = 0; seed < 10; seed++) {
+            size_t count = make_tiling(buffers, sizes[k], SIDE, seed % 2, seed);
+            struct place_result result = solve(buffers, count, 0);
+            cr_expect_eq(result.arena_bytes, SIDE, "%zu tiles, seed %zu", sizes[k], (size_t)seed);
+            cr_expect(result.proved_optimal);
+        }
+    free(buffers);
+}
+
+Test(place_perfect, thirty_thousand_tiles_are_put_together_again)
+{
+    struct place_buffer *buffers = malloc(30010 * sizeof *buffers);
+    for (uint64_t seed = 0; seed < 2; seed++) {
+        size_t count = make_tiling(buffers, 30000, SIDE, seed % 2, seed);
+        cr_assert_eq(solve(buffers, count, 20).arena_bytes, SIDE);
+    }
+    free(buffers);
+}
+
+/* The live sum is the bound no longer everywhere. */
+Test(place_perfect, missing_tiles_are_air)
+{
+    struct place_buffer *buffers = malloc(2010 * sizeof *buffers);
+    uint32_t met = 0;
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        struct random random = random_begin(seed, RANDOM_SEARCH, 2, 2);
+        size_t count = make_tiling(buffers, 2000, SIDE, seed % 2, seed), kept = 0;
+        for (size_t i = 0; i < count; i++)
+            if (random_below(&random, 100) > 0) buffers[kept++] = buffers[i];
+        struct place_result result = solve(buffers, kept, 0);
+        met += result.arena_bytes == result.lower_bound_bytes;
+    }
+    cr_assert_geq(met, 8);
+    free(buffers);
+}
+
+/* Few instants, so that many change hands at each: often not solved this way, but whatever comes is a placement. */
+Test(place_perfect, crowded_instants_do_no_harm)
+{
+    struct place_buffer buffers[410];
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        static uint64_t offset[410];
+        struct problem problem;
+        struct error err = {0};
+        struct placement best = {offset, UINT64_MAX};
+        size_t count = make_tiling(buffers, 20 + 6 * seed, 16 + 4 * (uint32_t)seed, seed % 2, seed);
+        cr_assert(problem_init(&problem, buffers, count, &err));
+        cr_assert(perfect_improve(&problem, seed, &best, &err), "%s", err.text);
+        for (size_t i = 0; best.arena < UINT64_MAX && i < problem.count; i++)
+            buffers[problem.origin[i]].offset = offset[i];
+        if (best.arena < UINT64_MAX) cr_assert_eq(best.arena, SIDE);
+        cr_assert(best.arena == UINT64_MAX || place_check(buffers, count, SIDE, &err), "seed %zu: %s", (size_t)seed,
+                  err.text);
+        problem_finish(&problem);
+    }
+}
+
+Test(place_perfect, each_failed_allocation_is_survived)
+{
+    static uint64_t offset[410];
+    struct place_buffer buffers[410];
+    struct problem problem;
+    struct error err = {0};
+    size_t count = make_tiling(buffers, 300, 80, true, 1);
+    cr_assert(problem_init(&problem, buffers, count, &err));
+    uint64_t before = mem_current_bytes(MEM_SEARCH);
+    for (uint64_t n = 1;; n++) {
+        struct placement best = {offset, UINT64_MAX};
+        err = (struct error){0};
+        mem_fail_at(n);
+        bool ok = perfect_improve(&problem, 0, &best, &err);
+        mem_fail_at(0);
+        cr_assert_eq(mem_current_bytes(MEM_SEARCH), before, "allocation %llu leaks", (unsigned long long)n);
+        if (ok) break;
+        cr_assert_eq(err.kind, ERROR_MEMORY);
+        cr_assert_lt(n, 20000);
+    }
+    problem_finish(&problem);
+}
+
+/* ---- The tree against all permutations ---- */
+
+#define LEAVES 6
+#define ORDERS 720
+
+/* All orders of what is live that are still possible. */
+struct orders {
+    uint32_t order[ORDERS][LEAVES];
+    size_t count, live;
+};
+
+static bool stand_together(const uint32_t *order, size_t live, const bool *chosen)
+{
+    size_t runs = 0;
+    for (size_t i = 0; i < live; i++) runs += chosen[order[i]] && (i == 0 || !chosen[order[i - 1]]);
+    return runs == 1;
+}
+
+static void add_order(struct orders *orders, const uint32_t *order)
+{
+    for (size_t k = 0; k < orders->count; k++)
+        if (memcmp(orders->order[k], order, orders->live * sizeof *order) == 0) return;
+    memcpy(orders->order[orders->count++], order, orders->live * sizeof *order);
+}
+
+static void permute(struct orders *orders, uint32_t *order, size_t from, size_t to)
+{
+    if (from + 1 >= to) {
+        add_order(orders, order);
+        return;
+    }
+    for (size_t i = from; i < to; i++) {
+        uint32_t swap = order[from];
+        order[from] = order[i];
+        order[i] = swap;
+        permute(orders, order, from + 1, to);
+        order[i] = order[from];
+        order[from] = swap;
+    }
+}
+
+/* What is left when the chosen stand together, and others, in any order, take their place. */
+static void replace_by_hand(struct orders *orders, const bool *chosen, const uint32_t *others, size_t number)
+{
+    static struct orders before;
+    before = *orders;
+    orders->count = 0;
+    for (size_t k = 0; k < before.count; k++) {
+        uint32_t *order = before.order[k];
+        if (!stand_together(order, before.live, chosen)) continue;
+        size_t first = 0;
+        while (!chosen[order[first]]) first++;
+        memcpy(order + first, others, number * sizeof *others);
+        permute(orders, order, first, first + number);
+    }
+}
+
+static void check_tree(uint32_t seed)
+{
+    static struct orders orders;
+    struct random random = random_begin(seed, RANDOM_SEARCH, 3, 3);
+    struct error err = {0};
+    struct pq pq;
+    uint32_t live[LEAVES], next = LEAVES;
+    cr_assert(pq_init(&pq, 200, 40, LEAVES, &err));
+    for (uint32_t i = 0; i < LEAVES; i++) live[i] = i;
+    orders.live = LEAVES;
+    orders.count = 0;
+    permute(&orders, (uint32_t[]){0, 1, 2, 3, 4, 5}, 0, LEAVES);
+    pq_begin(&pq, live, LEAVES);
+    for (int step = 0; step < 12; step++) {
+        bool chosen[200] = {false};
+        uint32_t ends[LEAVES], others[LEAVES], number = 2 + random_below(&random, LEAVES - 2);
+        for (uint32_t i = 0; i < number; i++) { /* a shuffle's beginning */
+            uint32_t at = i + random_below(&random, LEAVES - i), leaf = live[at];
+            live[at] = live[i];
+            live[i] = leaf;
+            chosen[leaf] = true;
+            ends[i] = leaf;
+        }
+        bool possible = false;
+        for (size_t k = 0; k < orders.count; k++) possible |= stand_together(orders.order[k], LEAVES, chosen);
+        cr_assert_eq(pq_join_cost(&pq, ends, number) != PQ_NONE, possible, "seed %u, step %d", seed, step);
+        if (!possible) continue;
+        for (uint32_t i = 0; i < number; i++) live[i] = others[i] = next++;
+        replace_by_hand(&orders, chosen, others, number);
+        pq_replace(&pq, ends, number, others, number);
+        if (next + LEAVES > 200) break;
+    }
+    pq_finish(&pq);
+}
+
+Test(place_perfect, a_tree_stands_for_all_orders_that_are_left)
+{
+    for (uint32_t seed = 0; seed < 200; seed++) check_tree(seed);
+}
