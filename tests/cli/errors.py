@@ -62,9 +62,11 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--fuse', 'bn,'], '--fuse')
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--fuse', 'all', '--strategy', 'shared-gradinput'], '--fuse')
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--workspace', 0], '--workspace')
-    refused(['train', 'resnet-8', '--data', folder, '--classes', 10, '--dtype', 'bf16', '--loss-scale', '1024'], '--loss-scale', 'bf16', 'f16')
+    shapes = folder / 'few-shapes' # a model is planned for its images
+    run('data', 'synth', shapes, '--train', 20, '--test', 10)
+    refused(['train', 'resnet-8', '--data', shapes, '--dtype', 'bf16', '--loss-scale', '1024'], '--loss-scale', 'bf16', 'f16')
     refused(['train', 'resnet-8', '--data', folder, '--dtype', 'f16', '--loss-scale', '0'], '--loss-scale')
-    small = ['train', 'resnet-8', '--data', folder, '--classes', 10]
+    small = ['train', 'resnet-8', '--data', shapes]
     refused([*small, '--tf32'], '--tf32', 'cpu', 'GPUs')
     refused([*small, '--no-graph'], '--no-graph', 'cpu', 'GPUs')
     refused([*small, '--tune'], '--tune', 'cpu', 'GPUs')
