@@ -176,19 +176,20 @@ def check_random(folder, plan, count):
         check_fault(folder, plan, launcher, more, 4, draw.randrange(4), number, draw.randrange(2, 40), name=f'fault{i}')
 
 
-with Folder() as place:
-    four = make_plan(place, 'four.json', 'resnet-8', '--batch', 8, '--gpus', '4xcpu')
-    if '--random' in sys.argv:
-        check_random(place, four, int(sys.argv[sys.argv.index('--random') + 1]))
-    else:
-        two = make_plan(place, 'two.json', 'resnet-8', '--batch', 8, '--gpus', '2xcpu')
-        check_fault(place, two, [], ['--processes'], 2, 1, signal.SIGKILL, 3, name='killed')
-        check_fault(place, two, [], ['--processes'], 2, 0, signal.SIGSTOP, 3, name='stopped')
-        check_restart(place, two)
-        check_stopped(place, two)
-        check_diverged(place, two)
-        if MPIRUN:
-            check_fault(place, two, mpirun(2), [], 2, 1, signal.SIGSTOP, 3, name='mpi-stopped')
-            check_differences(place, two)
-print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
-raise SystemExit(finish('things about faults of ranks are as they should be'))
+if __name__ == '__main__':
+    with Folder() as place:
+        four = make_plan(place, 'four.json', 'resnet-8', '--batch', 8, '--gpus', '4xcpu')
+        if '--random' in sys.argv:
+            check_random(place, four, int(sys.argv[sys.argv.index('--random') + 1]))
+        else:
+            two = make_plan(place, 'two.json', 'resnet-8', '--batch', 8, '--gpus', '2xcpu')
+            check_fault(place, two, [], ['--processes'], 2, 1, signal.SIGKILL, 3, name='killed')
+            check_fault(place, two, [], ['--processes'], 2, 0, signal.SIGSTOP, 3, name='stopped')
+            check_restart(place, two)
+            check_stopped(place, two)
+            check_diverged(place, two)
+            if MPIRUN:
+                check_fault(place, two, mpirun(2), [], 2, 1, signal.SIGSTOP, 3, name='mpi-stopped')
+                check_differences(place, two)
+    print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
+    raise SystemExit(finish('things about faults of ranks are as they should be'))
