@@ -431,6 +431,7 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err)); /* gives the screen back as it was */
     bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
+    ok = ok && train_ranks_gather_broken(c, err);
     bool on_host = backends_on_host(c->runs_on->name),
          as_planned = on_host == (plan->devices[0].spec.kind == DEVICE_CPU);
     bool idle = result.stopped && result.steps == result.first;

@@ -143,6 +143,34 @@ bool train_ranks_begin(struct train_command *c, const struct plan *plan, struct 
     return ranks_take_devices(c->ranks, (uint32_t)plan->device_count, &first, &count, err);
 }
 
+/* ---- Images that were skipped ---- */
+
+#define TOLD_BROKEN 64u /* of each rank */
+
+struct told_broken {
+    char texts[TOLD_BROKEN][256]; /* those that are none are empty */
+};
+
+static void add_broken(struct broken_images *broken, const struct told_broken *told)
+{
+    for (size_t i = 0; i < TOLD_BROKEN && told->texts[i][0]; i++) broken_images_add(broken, told->texts[i]);
+}
+
+bool train_ranks_gather_broken(const struct train_command *c, struct error *err)
+{
+    struct ranks_place place = ranks_place(c->ranks);
+    struct broken_images *broken = c->options.broken;
+    if (!c->ranks || !broken) return true;
+    struct told_broken *told = mem_zalloc(MEM_INPUT, place.size, sizeof *told), *own = told ? &told[place.rank] : NULL;
+    if (!told) return error_memory(err, place.size * sizeof *told, "images that ranks have skipped");
+    for (size_t i = 0; i < TOLD_BROKEN && broken_images_text(broken, i); i++)
+        snprintf(own->texts[i], sizeof own->texts[i], "%s", broken_images_text(broken, i));
+    bool ok = ranks_gather(c->ranks, told, sizeof *told, err);
+    for (uint32_t i = 1; ok && place.rank == 0 && i < place.size; i++) add_broken(broken, &told[i]);
+    mem_free(told);
+    return ok;
+}
+
 /* ---- Starting them ---- */
 
 /* Of several GPUs each has a process: recorded steps with sums over them may wait for each other for ever within one.

@@ -16,6 +16,9 @@ struct plan *train_ranks_plan(struct train_command *c, struct error *err);
 /* Takes this process's devices, and compares what the ranks were told. */
 bool train_ranks_begin(struct train_command *c, const struct plan *plan, struct error *err);
 
+/* Images that other ranks have skipped come into rank 0's list, which is told. */
+bool train_ranks_gather_broken(const struct train_command *c, struct error *err);
+
 /* Whether this process is to start one for each of the plan's devices. */
 bool train_ranks_starts(const struct train_command *c, const struct plan *plan);
 /* Starts them, and again from the last checkpoint as often as --restarts says. Returns the exit code. */
