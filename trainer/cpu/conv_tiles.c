@@ -149,6 +149,19 @@ static void read_tile(const struct run *r, const struct source *s, uint64_t firs
     }
 }
 
+/* Pixels [at, at + pixels) of what an op reads, where they lie side by side: one or two stretches of memory; returns
+ * how many. */
+static unsigned ahead_of(const struct source *s, uint64_t at, uint64_t pixels, struct tile_ahead *ahead)
+{
+    uint64_t channels = s->dims[3], all = (uint64_t)s->dims[0] * s->dims[1] * s->dims[2];
+    if (s->stride != 1 || at >= all) return 0;
+    uint64_t count = all - at < pixels ? all - at : pixels;
+    ahead[0] = (struct tile_ahead){s->x + at * channels, s->x + (at + count) * channels};
+    if (!s->dy) return 1;
+    ahead[1] = (struct tile_ahead){s->dy + at * channels, s->dy + (at + count) * channels};
+    return 2;
+}
+
 /* ---- Panels of images, with an edge of a pixel ---- */
 
 static uint64_t row_step(const struct run *r) { return (r->cut.x[2] + 2ull) * r->kernels->lanes; }
@@ -251,6 +264,7 @@ static void make_tile(struct part *part, uint64_t tile, float *panel)
     uint64_t first = tile * r->cut.tile, left = r->cut.pixels - first;
     uint64_t pixels = left < r->cut.tile ? left : r->cut.tile;
     read_tile(r, &r->source, first, pixels, panel);
+    ahead_of(&r->source, first + pixels, pixels, part->product.ahead);
     make(part, panel, first, pixels);
 }
 
@@ -262,6 +276,7 @@ static void make_image(struct part *part, uint64_t image, float *panel)
     part->product.row_step = row_step(r);
     for (uint64_t row = 0; row <= rows; row++) {
         if (row < rows) read_image_row(r, &r->source, image, row, panel);
+        ahead_of(&r->source, (image * rows + row + 1) * columns, columns, part->product.ahead);
         if (row > 0) make(part, panel + (row - 1) * row_step(r), (image * rows + row - 1) * columns, columns);
     }
 }
@@ -292,6 +307,13 @@ static void make_part(const struct run *r, unsigned thread, uint64_t index)
 
 /* ---- A part of the gradient of weights ---- */
 
+static void look_ahead(const struct run *r, struct tile_outer *o, uint64_t at, uint64_t pixels)
+{
+    memset(o->ahead, 0, sizeof o->ahead);
+    unsigned taken = ahead_of(&r->source, at, pixels, o->ahead);
+    ahead_of(&r->gradient, at, pixels, o->ahead + taken);
+}
+
 #define ROWS 4u /* of an image, whose products are summed at a time */
 
 static float *part_weights(const struct run *r, uint64_t part)
@@ -305,6 +327,7 @@ static void weigh_tile(const struct run *r, uint64_t tile, struct tile_outer *o,
     o->pixels = left < r->cut.tile ? left : r->cut.tile;
     read_tile(r, &r->source, first, o->pixels, x);
     read_tile(r, &r->gradient, first, o->pixels, gradient);
+    look_ahead(r, o, first + o->pixels, o->pixels);
     r->kernels->outer(o);
     o->first = false;
 }
@@ -321,6 +344,7 @@ static void weigh_image(const struct run *r, uint64_t image, struct tile_outer *
         }
         o->x = x + row * step;
         o->gradient = gradient + row * step;
+        look_ahead(r, o, (image * rows + read) * r->cut.x[2], ROWS * r->cut.x[2]);
         r->kernels->outer_window(o);
         o->first = false;
     }

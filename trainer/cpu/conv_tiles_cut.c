@@ -98,7 +98,20 @@ static bool has_bias(const struct op_call *call)
     return call->op->kind == OP_CONV && conv_operands(call->op).bias != NO_OPERAND;
 }
 
-static bool is_faster(const struct op_call *call) { return tensor_elements(weights_of(call)) <= 9 * 64 * 64; }
+/* As bench/cpu_units measured it on a Xeon with AVX-512 (docs/measurements.md): of ResNet-29, 20, 18 and 50. More
+ * weights than that do not stay in the first-level cache beside a tile, and oneDNN's blocks of them win. */
+#define MOST_WINDOW_WEIGHTS   (9u * 64 * 64)
+#define MOST_PRODUCT_WEIGHTS  (256u * 1024)
+#define MOST_FORWARD_INPUTS   256u
+#define MOST_GRADIENT_WEIGHTS (256u * 512)
+
+static bool is_faster(const struct op_call *call)
+{
+    uint64_t weights = tensor_elements(weights_of(call));
+    if (call->op->attr.conv.kernel == 3) return weights <= MOST_WINDOW_WEIGHTS;
+    if (call->op->kind == OP_CONV_BWD_WEIGHTS) return weights <= MOST_GRADIENT_WEIGHTS;
+    return weights <= MOST_PRODUCT_WEIGHTS && (call->op->kind != OP_CONV || x_of(call)->dims[3] <= MOST_FORWARD_INPUTS);
+}
 
 bool conv_tiles_suit(const struct op_call *call)
 {

@@ -48,10 +48,12 @@ INLINE vector keep_above(vector v, vector by)
 
 #ifdef __AVX512F__
 #define PIXELS  8
+#define SEVEN   7
 #define NARROW  16
 #define COLUMNS 4 /* groups of channels that are read together: their coefficients are in registers */
 #else
 #define PIXELS  4
+#define SEVEN   PIXELS /* too many for 16 registers */
 #define NARROW  8
 #define COLUMNS 2
 #endif
@@ -194,6 +196,19 @@ INLINE void end_block(const uint32_t ending, const unsigned pixels, const unsign
         end_group(ending, pixels, groups, p, pixel, output + g * LANES, results + g);
 }
 
+#define LINE (64 / sizeof(float))
+
+/* A cache line of each. */
+INLINE void fetch_ahead(struct tile_ahead *ahead, const unsigned count)
+{
+    UNROLLED for (unsigned i = 0; i < count; i++)
+    {
+        if (ahead[i].from >= ahead[i].to) continue;
+        __builtin_prefetch(ahead[i].from, 0, 2);
+        ahead[i].from += LINE;
+    }
+}
+
 /* Rows of results are far apart where there are many outputs, and processors fetch ahead along lines that lie side by
  * side: so what the next block reads and writes is asked for here. */
 INLINE void fetch_next(const uint32_t ending, const unsigned pixels, const unsigned groups,
@@ -209,7 +224,7 @@ INLINE void fetch_next(const uint32_t ending, const unsigned pixels, const unsig
 
 /* 1 x 1: pixels x groups of outputs. */
 INLINE void product_block(const uint32_t ending, const unsigned pixels, const unsigned groups,
-                          const struct tile_product *p, size_t pixel, size_t output)
+                          const struct tile_product *p, struct tile_ahead *ahead, size_t pixel, size_t output)
 {
     vector result[MOST_RESULTS];
     UNROLLED for (unsigned i = 0; i < pixels * groups; i++) result[i] = (vector){0};
@@ -217,19 +232,22 @@ INLINE void product_block(const uint32_t ending, const unsigned pixels, const un
     const size_t next = p->inputs * LANES; /* group of outputs */
     fetch_next(ending, pixels, groups, p, pixel, output);
     for (size_t input = 0; input < p->inputs; input += LANES, x += p->group_step)
-        BY_FOUR for (unsigned k = 0; k < LANES; k++, w += LANES)
-        {
-            vector weight[2];
-            UNROLLED for (unsigned g = 0; g < groups; g++) weight[g] = load(w + g * next);
-            UNROLLED for (unsigned i = 0; i < pixels; i++) UNROLLED for (unsigned g = 0; g < groups; g++)
-                result[i * groups + g] += weight[g] * x[i * LANES + k];
+        for (unsigned begin = 0; begin < LANES; begin += 4, w += 4 * LANES) {
+            fetch_ahead(ahead, 2);
+            UNROLLED for (unsigned k = 0; k < 4; k++)
+            {
+                vector weight[2];
+                UNROLLED for (unsigned g = 0; g < groups; g++) weight[g] = load(w + k * LANES + g * next);
+                UNROLLED for (unsigned i = 0; i < pixels; i++) UNROLLED for (unsigned g = 0; g < groups; g++)
+                    result[i * groups + g] += weight[g] * x[i * LANES + begin + k];
+            }
         }
     end_block(ending, pixels, groups, p, pixel, output, result);
 }
 
 /* 3 x 3: each input is read once for the three results that it is part of in its row. */
 INLINE void window_block(const uint32_t ending, const unsigned pixels, const unsigned groups,
-                         const struct tile_product *p, size_t pixel, size_t output)
+                         const struct tile_product *p, struct tile_ahead *ahead, size_t pixel, size_t output)
 {
     vector result[MOST_RESULTS];
     UNROLLED for (unsigned i = 0; i < pixels * groups; i++) result[i] = (vector){0};
@@ -239,6 +257,7 @@ INLINE void window_block(const uint32_t ending, const unsigned pixels, const uns
         for (unsigned row = 0; row < 3; row++) {
             const float *from = x + row * p->row_step, *weights = w + row * 3 * tap;
             for (unsigned k = 0; k < LANES; k++) {
+                if (k % 4 == 0) fetch_ahead(ahead, 2);
                 vector weight[6];
                 UNROLLED for (unsigned t = 0; t < 3; t++) UNROLLED for (unsigned g = 0; g < groups; g++)
                     weight[t * groups + g] = load(weights + t * tap + k * LANES + g * next);
@@ -252,26 +271,36 @@ INLINE void window_block(const uint32_t ending, const unsigned pixels, const uns
 }
 
 #define ALL_BLOCKS(name, block)                                                                                        \
-    INLINE void name(const uint32_t ending, const struct tile_product *p)                                              \
+    INLINE void name(const uint32_t ending, const unsigned wide, const unsigned narrow, const struct tile_product *p)  \
     {                                                                                                                  \
+        struct tile_ahead ahead[2] = {p->ahead[0], p->ahead[1]};                                                       \
         size_t output = 0;                                                                                             \
         for (; output + 2 * LANES <= p->outputs; output += 2 * LANES) {                                                \
             size_t pixel = 0;                                                                                          \
-            for (; pixel + PIXELS <= p->pixels; pixel += PIXELS) block(ending, PIXELS, 2, p, pixel, output);           \
-            for (; pixel < p->pixels; pixel++) block(ending, 1, 2, p, pixel, output);                                  \
+            for (; pixel + wide <= p->pixels; pixel += wide) block(ending, wide, 2, p, ahead, pixel, output);          \
+            for (; pixel < p->pixels; pixel++) block(ending, 1, 2, p, ahead, pixel, output);                           \
         }                                                                                                              \
         for (; output < p->outputs; output += LANES) {                                                                 \
             size_t pixel = 0;                                                                                          \
-            for (; pixel + NARROW <= p->pixels; pixel += NARROW) block(ending, NARROW, 1, p, pixel, output);           \
-            for (; pixel < p->pixels; pixel++) block(ending, 1, 1, p, pixel, output);                                  \
+            for (; pixel + narrow <= p->pixels; pixel += narrow) block(ending, narrow, 1, p, ahead, pixel, output);    \
+            for (; pixel < p->pixels; pixel++) block(ending, 1, 1, p, ahead, pixel, output);                           \
         }                                                                                                              \
     }
 ALL_BLOCKS(product_blocks, product_block)
 ALL_BLOCKS(window_blocks, window_block)
 
+/* Rows of 7, 14 and 28 pixels in sevens, as photographs have them: what is left over goes pixel by pixel. */
+INLINE void window_rows(const uint32_t ending, const struct tile_product *p)
+{
+    if (p->pixels % PIXELS != 0 && p->pixels % SEVEN == 0)
+        window_blocks(ending, SEVEN, 2 * SEVEN, p);
+    else
+        window_blocks(ending, PIXELS, NARROW, p);
+}
+
 #define ENDING(name, ending)                                                                                           \
-    static void product_##name(const struct tile_product *p) { product_blocks(ending, p); }                            \
-    static void window_##name(const struct tile_product *p) { window_blocks(ending, p); }
+    static void product_##name(const struct tile_product *p) { product_blocks(ending, PIXELS, NARROW, p); }            \
+    static void window_##name(const struct tile_product *p) { window_rows(ending, p); }
 ENDING(plain, 0)
 ENDING(adds, TILE_ADDS)
 ENDING(sums, TILE_SUMS)
@@ -281,9 +310,18 @@ ENDING(shuts, TILE_GRADIENT_SUMS | TILE_SHUTS)
 
 /* ---- Gradients of weights ---- */
 
+INLINE void outer_step(const unsigned inputs, const unsigned groups, const float *x, const float *dy, size_t dy_group,
+                       vector *result)
+{
+    vector gradient[2];
+    UNROLLED for (unsigned g = 0; g < groups; g++) gradient[g] = load(dy + g * dy_group);
+    UNROLLED for (unsigned k = 0; k < inputs; k++) UNROLLED for (unsigned g = 0; g < groups; g++)
+        result[k * groups + g] += gradient[g] * x[k];
+}
+
 /* `inputs` rows of a block of weights x groups of outputs. */
-INLINE void outer_block(const unsigned inputs, const unsigned groups, const struct tile_outer *o, size_t input,
-                        size_t output)
+INLINE void outer_block(const unsigned inputs, const unsigned groups, const struct tile_outer *o,
+                        struct tile_ahead *ahead, size_t input, size_t output)
 {
     vector result[MOST_RESULTS];
     const size_t next = o->inputs * LANES;
@@ -291,30 +329,32 @@ INLINE void outer_block(const unsigned inputs, const unsigned groups, const stru
     const float *x = o->x + input / LANES * o->x_group + input % LANES;
     const float *dy = o->gradient + output / LANES * o->gradient_group;
     UNROLLED for (unsigned i = 0; i < inputs * groups; i++) result[i] = (vector){0};
-    BY_TWO for (size_t pixel = 0; pixel < o->pixels; pixel++, x += LANES, dy += LANES)
-    {
-        vector gradient[2];
-        UNROLLED for (unsigned g = 0; g < groups; g++) gradient[g] = load(dy + g * o->gradient_group);
-        UNROLLED for (unsigned k = 0; k < inputs; k++) UNROLLED for (unsigned g = 0; g < groups; g++)
-            result[k * groups + g] += gradient[g] * x[k];
+    size_t pixel = 0;
+    for (; pixel + 4 <= o->pixels; pixel += 4, x += 4 * LANES, dy += 4 * LANES) {
+        fetch_ahead(ahead, 3);
+        UNROLLED for (unsigned i = 0; i < 4; i++)
+            outer_step(inputs, groups, x + i * LANES, dy + i * LANES, o->gradient_group, result);
     }
+    for (; pixel < o->pixels; pixel++, x += LANES, dy += LANES)
+        outer_step(inputs, groups, x, dy, o->gradient_group, result);
     UNROLLED for (unsigned k = 0; k < inputs; k++) UNROLLED for (unsigned g = 0; g < groups; g++)
         begin_or_add(w + k * LANES + g * next, result[k * groups + g], o->first);
 }
 
 static void outer(const struct tile_outer *o)
 {
+    struct tile_ahead ahead[3] = {o->ahead[0], o->ahead[1], o->ahead[2]};
     size_t output = 0;
     for (; output + 2 * LANES <= o->outputs; output += 2 * LANES)
-        for (size_t input = 0; input < o->inputs; input += PIXELS) outer_block(PIXELS, 2, o, input, output);
+        for (size_t input = 0; input < o->inputs; input += PIXELS) outer_block(PIXELS, 2, o, ahead, input, output);
     for (; output < o->outputs; output += LANES)
-        for (size_t input = 0; input < o->inputs; input += NARROW) outer_block(NARROW, 1, o, input, output);
+        for (size_t input = 0; input < o->inputs; input += NARROW) outer_block(NARROW, 1, o, ahead, input, output);
 }
 
 /* Three taps of a row x `inputs` x one group of outputs. A pixel of x meets the gradients of the three results that it
  * is part of; at the edge they are the panel's zeros. */
-INLINE void outer_window_block(const unsigned inputs, const struct tile_outer *o, unsigned row, size_t input,
-                               size_t output)
+INLINE void outer_window_block(const unsigned inputs, const struct tile_outer *o, struct tile_ahead *ahead,
+                               unsigned row, size_t input, size_t output)
 {
     vector result[3 * PIXELS];
     const size_t tap = LANES * LANES;
@@ -328,6 +368,7 @@ INLINE void outer_window_block(const unsigned inputs, const struct tile_outer *o
         const float *from = x, *next = dy + LANES;
         for (size_t pixel = 0; pixel < o->pixels; pixel++, from += LANES, next += LANES) {
             vector after = load(next);
+            if (pixel % 4 == 0) fetch_ahead(ahead, 3);
             UNROLLED for (unsigned k = 0; k < inputs; k++)
             {
                 result[k] += after * from[k];
@@ -344,9 +385,10 @@ INLINE void outer_window_block(const unsigned inputs, const struct tile_outer *o
 
 static void outer_window(const struct tile_outer *o)
 {
+    struct tile_ahead ahead[3] = {o->ahead[0], o->ahead[1], o->ahead[2]};
     for (size_t output = 0; output < o->outputs; output += LANES)
         for (size_t input = 0; input < o->inputs; input += PIXELS)
-            for (unsigned row = 0; row < 3; row++) outer_window_block(PIXELS, o, row, input, output);
+            for (unsigned row = 0; row < 3; row++) outer_window_block(PIXELS, o, ahead, row, input, output);
 }
 
 static void transpose(const float *block, float *out)

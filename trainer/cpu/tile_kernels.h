@@ -47,6 +47,11 @@ enum tile_ending {
     TILE_ENDINGS = 16
 };
 
+/* Memory that the next tile reads, [from, to): asked for while this one is computed, so that neither waits. */
+struct tile_ahead {
+    const float *from, *to;
+};
+
 /* A convolution's results at pixels that lie side by side. */
 struct tile_product {
     uint32_t ending;
@@ -60,6 +65,7 @@ struct tile_product {
     const struct tile_bn *bn;
     float *sums;   /* 2 x outputs: added to */
     float *origin; /* outputs */
+    struct tile_ahead ahead[2];
     bool streams;  /* past the caches: `out` begins with a whole cache line */
     bool first;    /* `origin` becomes the first pixel's result */
 };
@@ -70,6 +76,7 @@ struct tile_outer {
     size_t x_group, gradient_group, row_step;
     size_t rows, pixels, inputs, outputs;
     float *weights;
+    struct tile_ahead ahead[3];
     bool first; /* written, not added to */
 };
 
