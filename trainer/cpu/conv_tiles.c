@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "bn_rows.h"
-#include "conv_tiles_cut.h"
+#include "conv_tiles_weights.h"
 #include "cpu_threads.h"
 #include "loops.h"
 #include "parallel.h"
@@ -49,7 +49,7 @@ static struct scratch scratch_of(const struct op_call *call, const struct tiles_
     s.second = take(&end, kind == OP_CONV_BWD_WEIGHTS ? pixel * c->y[3] : 0);
     s.sums = take(&end, 3 * made * sizeof(float));
     s.thread_bytes = end;
-    take(&s.threads, kind == OP_CONV_BWD_DATA ? weights : 0);
+    take(&s.threads, kind == OP_CONV_BWD_DATA || c->plain ? weights : 0);
     s.stretches = c->parts < threads ? c->parts : threads;
     s.parts = s.threads + end * s.stretches;
     s.bytes = s.parts;
@@ -213,8 +213,8 @@ struct part {
 
 static bool streams(const struct run *r)
 {
-    uint64_t bytes = r->p->call.out_tensor[0]->bytes;
-    return bytes >= STREAMED_BYTES && (uintptr_t)r->out % ALIGN == 0;
+    bool lines = 2 * r->kernels->lanes * sizeof(float) >= ALIGN; /* two vectors are written at a time */
+    return lines && r->p->call.out_tensor[0]->bytes >= STREAMED_BYTES && (uintptr_t)r->out % ALIGN == 0;
 }
 
 static struct part begin_part(const struct run *r, unsigned thread, uint64_t index)
@@ -406,23 +406,6 @@ static void merge_gradients(const struct run *r, double *all)
         for (uint64_t i = 0; i < width; i++) all[i] += part_sums(r, part)[i];
 }
 
-/* ---- Weights for gradients of inputs: inputs and outputs change places, and the kernel is turned by half a turn ----
- */
-
-static void turn_range(const void *context, uint64_t first, uint64_t last)
-{
-    const struct run *r = context;
-    uint64_t lanes = r->kernels->lanes, block = lanes * lanes, taps = r->cut.window ? 9 : 1;
-    uint64_t inputs = r->cut.x[3] / lanes, outputs = r->cut.y[3] / lanes;
-    const float *stored = op_in(r->p, 1);
-    float *turned = op_scratch(r->p);
-    for (uint64_t i = first; i < last; i++) {
-        uint64_t tap = i % taps, output = i / taps % outputs, input = i / taps / outputs;
-        const float *from = stored + ((output * inputs + input) * taps + taps - 1 - tap) * block;
-        r->kernels->transpose(from, turned + i * block);
-    }
-}
-
 /* ---- All ---- */
 
 static bool run_part(const void *context, unsigned thread, uint64_t index, struct error *err)
@@ -438,7 +421,8 @@ static void set_forward(struct run *r)
     const struct prepared *p = r->p;
     struct conv_operands o = conv_operands(p->call.op);
     r->source = x_source(r);
-    r->weights = op_in(p, 1);
+    r->weights = r->cut.plain ? op_scratch(p) : op_in(p, 1);
+    if (r->cut.plain) tiles_weights_block(&r->cut, op_in(p, 1), op_scratch(p));
     if (o.residual != NO_OPERAND) r->other = op_in(p, o.residual);
     if (r->other) r->ending |= TILE_ADDS;
     if (p->call.op->attr.conv.fused & CONV_SUMS && p->call.pass == PASS_FORWARD) r->ending |= TILE_SUMS;
@@ -449,14 +433,20 @@ static void set_data(struct run *r)
     const struct prepared *p = r->p;
     struct conv_operands o = conv_operands(p->call.op);
     uint32_t fused = p->call.op->attr.conv.fused;
-    uint64_t lanes = r->kernels->lanes;
     r->source = gradient_source(r, 0);
     r->weights = op_scratch(p);
-    parallel_run(r->cut.weights / (lanes * lanes), r->cut.weights, turn_range, r);
+    tiles_weights_turn(&r->cut, op_in(p, 1), op_scratch(p));
     if (!(fused & CONV_GRADIENT_SUMS)) return;
     r->ending = fused & CONV_SHUTS ? TILE_GRADIENT_SUMS | TILE_SHUTS : TILE_GRADIENT_SUMS;
     r->other = op_in(p, o.x);
     r->bn = norm_of(p, o.norm, r->channels);
+}
+
+static void set_weights(struct run *r)
+{
+    r->source = x_source(r);
+    r->gradient = gradient_source(r, 1);
+    if (r->cut.plain) r->out = op_scratch(r->p); /* in blocks */
 }
 
 bool conv_tiles_run(const struct prepared *p, struct error *err)
@@ -468,12 +458,12 @@ bool conv_tiles_run(const struct prepared *p, struct error *err)
     r.channels = made_channels(&r.cut, kind);
     if (kind == OP_CONV) set_forward(&r);
     if (kind == OP_CONV_BWD_DATA) set_data(&r);
-    if (kind == OP_CONV_BWD_WEIGHTS) r.source = x_source(&r);
-    if (kind == OP_CONV_BWD_WEIGHTS) r.gradient = gradient_source(&r, 1);
+    if (kind == OP_CONV_BWD_WEIGHTS) set_weights(&r);
     /* A device may have been given more threads than there are processors. */
     if (p->device->threads > r.scratch.stretches) cpu_threads_use((uint32_t)r.scratch.stretches);
     TRY(parallel_each(r.cut.parts, run_part, &r, err));
     if (kind == OP_CONV_BWD_WEIGHTS) parallel_run(r.cut.weights, r.cut.weights * r.cut.parts, merge_weights, &r);
+    if (kind == OP_CONV_BWD_WEIGHTS && r.cut.plain) tiles_weights_unblock(&r.cut, r.out, op_out(p, 0));
     if (r.ending & TILE_SUMS) merge_statistics(&r, op_out(p, 1));
     if (r.ending & TILE_GRADIENT_SUMS) merge_gradients(&r, op_out(p, 1));
     return true;

@@ -3,7 +3,8 @@
 
 #include "weights.h"
 
-#define CHANNELS 16u /* a multiple of every vector */
+#define CHANNELS    16u /* a multiple of every vector */
+#define PLAIN_LANES 4u  /* without AVX2 */
 
 /* A part is worth a thread's while with so many multiplications. */
 #define PART_MACS   (3u << 19)
@@ -67,7 +68,9 @@ static uint64_t tile_pixels(const struct tiles_cut *c, enum op_kind kind)
 struct tiles_cut tiles_cut_of(const struct op_call *call)
 {
     struct tiles_cut c = {.x = x_of(call)->dims, .y = y_of(call)->dims, .stride = call->op->attr.conv.stride};
-    c.kernels = tile_kernels_of(weight_layout(weights_of(call)->dims).block);
+    struct weight_layout layout = weight_layout(weights_of(call)->dims);
+    c.plain = layout.order == WEIGHT_PLAIN;
+    c.kernels = tile_kernels_of(c.plain ? PLAIN_LANES : layout.block);
     c.window = call->op->attr.conv.kernel == 3;
     c.pixels = (uint64_t)c.y[0] * c.y[1] * c.y[2];
     c.weights = tensor_elements(weights_of(call));
@@ -101,16 +104,27 @@ static bool has_bias(const struct op_call *call)
 /* As bench/cpu_units measured it on a Xeon with AVX-512 (docs/measurements.md): of ResNet-29, 20, 18 and 50. More
  * weights than that do not stay in the first-level cache beside a tile, and oneDNN's blocks of them win. */
 #define MOST_WINDOW_WEIGHTS   (9u * 64 * 64)
+#define MOST_NARROW_WEIGHTS   (9u * 16 * 32) /* with vectors of 8, forward and of inputs */
 #define MOST_PRODUCT_WEIGHTS  (256u * 1024)
 #define MOST_FORWARD_INPUTS   256u
 #define MOST_GRADIENT_WEIGHTS (256u * 512)
 
+/* 1 x 1, not of the gradient of weights. */
+static bool is_faster_product(const struct op_call *call, uint64_t weights, uint32_t block)
+{
+    bool forward = call->op->kind == OP_CONV;
+    uint32_t x = x_of(call)->dims[3], y = y_of(call)->dims[3], read = forward ? x : y, made = forward ? y : x;
+    if (block == 1 && made > read) return false; /* vectors of 4 */
+    return weights <= MOST_PRODUCT_WEIGHTS && (!forward || x <= MOST_FORWARD_INPUTS);
+}
+
 static bool is_faster(const struct op_call *call)
 {
     uint64_t weights = tensor_elements(weights_of(call));
-    if (call->op->attr.conv.kernel == 3) return weights <= MOST_WINDOW_WEIGHTS;
-    if (call->op->kind == OP_CONV_BWD_WEIGHTS) return weights <= MOST_GRADIENT_WEIGHTS;
-    return weights <= MOST_PRODUCT_WEIGHTS && (call->op->kind != OP_CONV || x_of(call)->dims[3] <= MOST_FORWARD_INPUTS);
+    uint32_t block = weight_layout(weights_of(call)->dims).block, kernel = call->op->attr.conv.kernel;
+    bool gradient = call->op->kind == OP_CONV_BWD_WEIGHTS;
+    if (kernel == 3) return weights <= (block == 8 && !gradient ? MOST_NARROW_WEIGHTS : MOST_WINDOW_WEIGHTS);
+    return gradient ? weights <= MOST_GRADIENT_WEIGHTS : is_faster_product(call, weights, block);
 }
 
 bool conv_tiles_suit(const struct op_call *call)
@@ -119,8 +133,6 @@ bool conv_tiles_suit(const struct op_call *call)
     if (kind != OP_CONV && kind != OP_CONV_BWD_DATA && kind != OP_CONV_BWD_WEIGHTS) return false;
     if (conv_tiles_rule == CONV_TILES_NEVER || call->op->attr.conv.fused == 0 || has_bias(call)) return false;
     if (!has_kernel(call) || x_of(call)->dims[3] % CHANNELS != 0 || y_of(call)->dims[3] % CHANNELS != 0) return false;
-    struct weight_layout layout = weight_layout(weights_of(call)->dims);
-    if (layout.order != WEIGHT_BLOCKED || !tile_kernels_of(layout.block)) return false;
     return conv_tiles_rule == CONV_TILES_ALWAYS || is_faster(call);
 }
 

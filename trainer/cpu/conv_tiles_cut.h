@@ -24,6 +24,7 @@ struct tiles_cut {
     const struct tile_kernels *kernels;
     const uint32_t *x, *y; /* dims */
     bool window;           /* 3 x 3 */
+    bool plain;            /* weights are stored plain, not in the kernels' blocks */
     uint32_t stride;
     uint64_t pixels; /* of y, in all images */
     uint64_t tile;   /* pixels of y in a unit; fewer in the last one */

@@ -214,11 +214,16 @@ INLINE void fetch_ahead(struct tile_ahead *ahead, const unsigned count)
 INLINE void fetch_next(const uint32_t ending, const unsigned pixels, const unsigned groups,
                        const struct tile_product *p, size_t pixel, size_t output)
 {
-    const size_t at = (pixel + pixels) * p->outputs + output;
-    UNROLLED for (unsigned i = 0; i < pixels; i++) UNROLLED for (unsigned g = 0; g < groups; g++)
+    const bool reads = ending & ~(uint32_t)TILE_SUMS;
+    size_t at = (pixel + pixels) * p->outputs + output;
+    if (output % LINE != 0) return; /* the groups before these asked for it */
+    UNROLLED for (unsigned i = 0; i < pixels; i++, at += p->outputs)
     {
-        if (ending & ~(uint32_t)TILE_SUMS) __builtin_prefetch(p->other + at + i * p->outputs + g * LANES, 0);
-        if (!p->streams) __builtin_prefetch(p->out + at + i * p->outputs + g * LANES, 1);
+        UNROLLED for (unsigned lane = 0; lane < groups * LANES; lane += LINE)
+        {
+            if (reads) __builtin_prefetch(p->other + at + lane, 0);
+            if (!p->streams) __builtin_prefetch(p->out + at + lane, 1);
+        }
     }
 }
 
