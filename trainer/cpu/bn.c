@@ -13,6 +13,7 @@
 #define PART_ROWS         8u     /* parts begin at multiples: masks then begin with a whole byte */
 #define TILE_ELEMENTS     4096u  /* widened at a time where activations have 16 bits, and at least PART_ROWS rows */
 #define MOST_TILE         16384u /* on the stack */
+#define STREAMED_BYTES    (4u << 20)
 
 struct part {
     double *first, *second; /* mean and squares, or the two sums of the gradient */
@@ -239,6 +240,20 @@ static bool take_statistics(const struct bn_parts *b, struct error *err)
     return true;
 }
 
+static void normalize_tile(const struct bn_parts *b, const struct tile *t, uint8_t *mask)
+{
+    uint64_t count = t->range.rows * b->channels;
+    b->loops->bn_normalize(&t->range, b->mean, b->factor, b->beta, b->relu, t->out, mask);
+    if (b->other) b->loops->add(t->out, t->out, b->other + t->element, count);
+    if (b->relu_sum) b->loops->relu(t->out, t->out, count);
+}
+
+/* So large that it will not be in the caches when it is read. */
+static bool streams(const struct bn_parts *b)
+{
+    return !is_half(b->dtype) && b->out != b->x && b->rows * b->channels * sizeof(float) >= STREAMED_BYTES;
+}
+
 static void normalize_parts(const void *context, uint64_t first, uint64_t last)
 {
     const struct bn_parts *b = context;
@@ -247,10 +262,11 @@ static void normalize_parts(const void *context, uint64_t first, uint64_t last)
         for (uint64_t row = part_row(b, i); row < part_row(b, i + 1); row += tile_rows(b, i)) {
             struct tile t = tile_of(b, i, row, &wide);
             uint8_t *mask = b->mask_out ? b->mask_out + t.element / 8 : NULL;
-            uint64_t count = t.range.rows * b->channels;
-            b->loops->bn_normalize(&t.range, b->mean, b->factor, b->beta, b->relu, t.out, mask);
-            if (b->other) b->loops->add(t.out, t.out, b->other + t.element, count);
-            if (b->relu_sum) b->loops->relu(t.out, t.out, count);
+            if (b->other && b->channels % 16 == 0)
+                b->loops->bn_normalize_add(&t.range, b->mean, b->factor, b->beta, b->other + t.element, b->relu_sum,
+                                           streams(b), t.out);
+            else
+                normalize_tile(b, &t, mask);
             keep_tile(b, &t);
         }
 }

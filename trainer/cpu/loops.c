@@ -322,6 +322,49 @@ static void bn_mask(const struct bn_range *range, const float *mean, const float
         normalize(range, mean, factor, beta, true, NULL, mask);
 }
 
+/* Past the caches where the processor can: a line that is written whole is not read before. */
+INLINE void put(float *p, vector v, bool streams)
+{
+#ifdef __AVX512F__
+    if (streams)
+        _mm512_stream_ps(p, (__m512)v);
+    else
+#endif
+        store(p, v);
+    (void)streams;
+}
+
+INLINE void normalize_add(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
+                          const float *other, bool relu, bool streams, float *y)
+{
+    size_t channels = range->channels;
+    for (size_t row = 0; row < range->rows; row += 4) {
+        size_t rows = range->rows - row < 4 ? range->rows - row : 4;
+        for (size_t c = 0; c < channels; c += LANES) {
+            vector middle = load(mean + c), scale = load(factor + c), shift = load(beta + c);
+            for (size_t i = row * channels + c; i < (row + rows) * channels; i += channels) {
+                vector v = (load(range->x + i) - middle) * scale + shift + load(other + i);
+                put(y + i, relu ? keep_lanes(v, bits_above_zero(v)) : v, streams);
+            }
+        }
+    }
+#ifdef __AVX512F__
+    if (streams) _mm_sfence();
+#endif
+}
+
+static void bn_normalize_add(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
+                             const float *other, bool relu, bool streams, float *y)
+{
+    streams = streams && (uintptr_t)y % sizeof(vector) == 0;
+    if (relu && streams)
+        normalize_add(range, mean, factor, beta, other, true, true, y);
+    else if (relu)
+        normalize_add(range, mean, factor, beta, other, true, false, y);
+    else
+        normalize_add(range, mean, factor, beta, other, false, streams, y);
+}
+
 static void keep(float *y, const float *x, const uint8_t *mask, size_t n)
 {
     size_t i = 0;
@@ -587,6 +630,7 @@ const struct loops LOOPS_NAME = {
     .transpose_block = transpose_block,
     .bn_statistics = bn_statistics,
     .bn_normalize = bn_normalize,
+    .bn_normalize_add = bn_normalize_add,
     .bn_mask = bn_mask,
     .keep = keep,
     .bn_gradient_sums = bn_gradient_sums,

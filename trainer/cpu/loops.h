@@ -46,6 +46,10 @@ struct loops {
     /* y = (x - mean) factor + beta, then ReLU if `relu`, whose mask is written when `mask` is not NULL. */
     void (*bn_normalize)(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
                          bool relu, float *y, uint8_t *mask);
+    /* y = (x - mean) factor + beta + other, then ReLU if `relu`; past the caches if `streams`, and then y is not x. Channels
+     * are a multiple of 16. */
+    void (*bn_normalize_add)(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
+                             const float *other, bool relu, bool streams, float *y);
     /* Its mask alone. */
     void (*bn_mask)(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
                     uint8_t *mask);
