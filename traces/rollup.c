@@ -348,6 +348,29 @@ bool rollup_take_item(struct trace_follower *follower, const struct trace_item *
     return true;
 }
 
+#define AT_ONCE 256
+
+/* What follows an op or a kernel in its block. */
+static bool take_times(struct trace_follower *follower, const struct trace_item *item, uint64_t most, struct error *err)
+{
+    struct trace_time times[AT_ONCE];
+    const uint32_t device = item->event.device;
+    struct rollup *rollup = &follower->rollup;
+    while (most > 0) {
+        size_t count = trace_stream_times(follower->stream, times, most < AT_ONCE ? (size_t)most : AT_ONCE);
+        if (count == 0) return true;
+        most -= count;
+        rollup->events += count;
+        for (size_t i = 0; i < count; i++) {
+            if (rollup->first_ns == 0 || times[i].begin_ns < rollup->first_ns) rollup->first_ns = times[i].begin_ns;
+            if (times[i].end_ns > rollup->last_ns) rollup->last_ns = times[i].end_ns;
+        }
+        TRY(!follower->last || rollup_last_take_kernels(follower, device, times, count, err));
+        TRY(rollup_take_kernels(follower, device, item->stream, times, count, err));
+    }
+    return true;
+}
+
 static void take_stats(struct trace_follower *follower)
 {
     struct trace_stream_stats stats;
@@ -367,6 +390,8 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
     while (ok && follower->rollup.events - before < most) {
         ok = trace_stream_next(follower->stream, &item, err) && rollup_take_item(follower, &item, err);
         if (ok && item.type == TRACE_ITEM_NONE) break;
+        bool kernel = ok && item.type == TRACE_ITEM_EVENT && item.event.type == TRACE_KERNEL && follower->to_ns == 0;
+        if (kernel) ok = take_times(follower, &item, most - (follower->rollup.events - before), err);
     }
     take_stats(follower);
     ok = ok && rollup_last_divide(follower, err);

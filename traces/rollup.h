@@ -14,22 +14,23 @@
 #define ROLLUP_BUCKETS 128 /* of the histogram of op times, for percentiles */
 #define ROLLUP_OCTAVE 32   /* steps that a doubling of the time is cut into, evenly */
 
+/* What each time touches lies together, so that it is fetched at once. */
 struct rollup_op {
-    uint32_t id, device;
-    const char *layer, *kind, *pass; /* owned by the rollup */
-    uint64_t flops, bytes_moved, live_bytes;
     uint64_t count, total_ns, least_ns, most_ns, last_ns;
     double sum_of_squares;           /* of seconds */
     int32_t histogram_from;          /* bucket i counts steps [from + i, from + i + 1) << shift */
     uint32_t histogram_shift;        /* grows when times spread out, so that every time falls into a bucket */
     uint32_t histogram[ROLLUP_BUCKETS];
+    uint32_t id, device;
+    const char *layer, *kind, *pass; /* owned by the rollup */
+    uint64_t flops, bytes_moved, live_bytes;
 };
 
 /* Kernels of one entry of the kernel table on one stream. */
 struct rollup_kernel {
+    uint32_t op, stream;    /* op: or TRACE_OF_RUN, or TRACE_NO_OWNER: nobody owns it */
     struct rollup_op times; /* id and device are the kernel's; layer, kind and pass those of the op that owns it, or "" */
     const char *name;       /* owned by the rollup */
-    uint32_t op, stream;    /* op: or TRACE_OF_RUN, or TRACE_NO_OWNER: nobody owns it */
     enum trace_work work;
     uint32_t grid[3], block[3], registers; /* 0 = unknown */
     uint64_t bytes;         /* shared memory of a block; of copies and fills what they move */

@@ -116,6 +116,72 @@ static void end_op(struct trace_follower *follower, uint32_t device, struct open
     open->ns = 0;
 }
 
+/* A kernel passes by on its stream: whose op it is of, and whether that one begins again. */
+static void pass_kernel(struct trace_follower *follower, uint32_t device, struct open_op *open, uint32_t op,
+                        uint32_t id, uint64_t ns)
+{
+    if (op != open->op || id == open->first_kernel) {
+        end_op(follower, device, open);
+        open->op = op;
+        open->first_kernel = id;
+    }
+    open->ns += ns;
+}
+
+/* Entries are fetched from memory while those before them are counted: a kernel's own so many kernels ahead, then that
+ * of its op. Most times fall into the middle of a histogram, where its first one is put. */
+#define AHEAD    16
+#define OP_AHEAD 8
+
+static void fetch_times(const struct rollup_op *times)
+{
+    __builtin_prefetch(&times->count, 1);
+    __builtin_prefetch(&times->histogram_shift, 1);
+    __builtin_prefetch(&times->histogram[ROLLUP_BUCKETS / 2 - 4], 1);
+    __builtin_prefetch(&times->histogram[ROLLUP_BUCKETS / 2 + 4], 1);
+}
+
+static void fetch_kernel(const struct trace_follower *follower, uint32_t device, uint32_t id)
+{
+    uint32_t at = rollup_position(&follower->kernels[device], id);
+    if (at == 0) return;
+    __builtin_prefetch(&follower->rollup.kernels[at - 1].op, 0);
+    fetch_times(&follower->rollup.kernels[at - 1].times);
+}
+
+static void fetch_op(const struct trace_follower *follower, uint32_t device, uint32_t id)
+{
+    uint32_t at = rollup_position(&follower->kernels[device], id);
+    at = at ? rollup_position(&follower->ops[device], follower->rollup.kernels[at - 1].op) : 0;
+    if (at) fetch_times(&follower->rollup.ops[at - 1]);
+}
+
+bool rollup_take_kernels(struct trace_follower *follower, uint32_t device, uint32_t stream,
+                         const struct trace_time *times, size_t count, struct error *err)
+{
+    struct open_op *open;
+    TRY(find_stream(&follower->open[device], stream, &open, err));
+    for (size_t i = 0; i < count; i++) {
+        const struct trace_time *t = &times[i];
+        uint32_t at = rollup_position(&follower->kernels[device], t->id);
+        struct rollup_kernel *kernel = at ? &follower->rollup.kernels[at - 1] : NULL;
+        if (i + AHEAD < count) fetch_kernel(follower, device, times[i + AHEAD].id);
+        if (i + OP_AHEAD < count) fetch_op(follower, device, times[i + OP_AHEAD].id);
+        if (kernel && kernel->stream == stream && kernel->times.count > 0 && kernel->op != TRACE_NO_OWNER) {
+            rollup_count_time(&kernel->times, t->end_ns - t->begin_ns);
+            pass_kernel(follower, device, open, kernel->op, t->id, t->end_ns - t->begin_ns);
+            continue;
+        }
+        const struct trace_event event = {.type = TRACE_KERNEL,
+                                          .device = (uint16_t)device,
+                                          .id = t->id,
+                                          .begin_ns = t->begin_ns,
+                                          .end_ns = t->end_ns};
+        TRY(rollup_take_kernel(follower, &event, stream, err));
+    }
+    return true;
+}
+
 bool rollup_take_kernel(struct trace_follower *follower, const struct trace_event *event, uint32_t stream,
                         struct error *err)
 {
@@ -127,12 +193,7 @@ bool rollup_take_kernel(struct trace_follower *follower, const struct trace_even
     if (op == TRACE_NO_OWNER) follower->rollup.unattributed++;
     if (kernel) rollup_count_time(&kernel->times, ns);
     TRY(find_stream(&follower->open[event->device], stream, &open, err));
-    if (op != open->op || event->id == open->first_kernel) {
-        end_op(follower, event->device, open);
-        open->op = op;
-        open->first_kernel = event->id;
-    }
-    open->ns += ns;
+    pass_kernel(follower, event->device, open, op, event->id, ns);
     return true;
 }
 

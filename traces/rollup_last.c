@@ -1,5 +1,7 @@
 /* Where the time of the last timed steps went, while a trace is followed: each step is divided once, as step_parts.c
  * does it, when all of it has come. */
+#include <string.h>
+
 #include "mem.h"
 #include "rollup_private.h"
 #include "step_times_private.h"
@@ -51,14 +53,34 @@ static void take_step(struct rollup_last *last, const struct trace_event *event)
     last->steps[last->step_count++] = (struct step_time){.number = event->step, .begin_ns = event->ns};
 }
 
+/* Room for so many, the older half having gone where they are too many; they are to be put in by the caller. */
+static bool make_room(struct stretch_list *list, size_t count, struct error *err)
+{
+    void *stretches = list->stretches;
+    if (list->count + count > MOST_STRETCHES) {
+        size_t kept = list->count < MOST_STRETCHES / 2 ? list->count : MOST_STRETCHES / 2;
+        memmove(list->stretches, list->stretches + list->count - kept, kept * sizeof *list->stretches);
+        list->count = kept;
+    }
+    if (!mem_grow(MEM_TRACE, &stretches, &list->capacity, list->count + count, sizeof *list->stretches))
+        return error_memory(err, (list->count + count) * sizeof *list->stretches, "a step's kernels");
+    list->stretches = stretches;
+    return true;
+}
+
 static bool add_stretch(struct stretch_list *list, const struct trace_event *event, enum step_part part,
                         struct error *err)
 {
-    if (list->count == MOST_STRETCHES) {
-        list->count = MOST_STRETCHES / 2;
-        memmove(list->stretches, list->stretches + MOST_STRETCHES / 2, list->count * sizeof *list->stretches);
-    }
-    return step_times_add_stretch(list, (struct stretch){event->begin_ns, event->end_ns, part}, err);
+    TRY(make_room(list, 1, err));
+    list->stretches[list->count++] = (struct stretch){event->begin_ns, event->end_ns, part};
+    return true;
+}
+
+/* Where kernels begin to be known, ops say no more. */
+static void begin_kernels(struct rollup_last *last)
+{
+    if (!last->has_kernels) last->device.count = 0;
+    last->has_kernels = true;
 }
 
 /* Where kernels are known, they tell it better than ops. */
@@ -68,11 +90,28 @@ static bool take_work(struct trace_follower *follower, const struct trace_event 
     const struct rollup *rollup = &follower->rollup;
     bool kernel = event->type == TRACE_KERNEL, copy = false;
     uint32_t at = rollup_position(kernel ? &follower->kernels[0] : &follower->ops[0], event->id);
-    if (kernel && !last->has_kernels) last->device.count = 0;
-    if (kernel) last->has_kernels = true;
+    if (kernel) begin_kernels(last);
     if (!kernel && last->has_kernels) return true;
     if (at) copy = kernel ? rollup->kernels[at - 1].work == WORK_COPY : step_times_is_copy(rollup->ops[at - 1].pass);
     return add_stretch(&last->device, event, copy ? PART_COPY : PART_KERNELS, err);
+}
+
+bool rollup_last_take_kernels(struct trace_follower *follower, uint32_t device, const struct trace_time *times,
+                              size_t count, struct error *err)
+{
+    struct rollup_last *last = follower->last;
+    const struct rollup *rollup = &follower->rollup;
+    if (device != 0) return true;
+    begin_kernels(last);
+    TRY(make_room(&last->device, count, err));
+    struct stretch *to = last->device.stretches + last->device.count;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t at = rollup_position(&follower->kernels[0], times[i].id);
+        bool copy = at && rollup->kernels[at - 1].work == WORK_COPY;
+        to[i] = (struct stretch){times[i].begin_ns, times[i].end_ns, copy ? PART_COPY : PART_KERNELS};
+    }
+    last->device.count += count;
+    return true;
 }
 
 bool rollup_last_take(struct trace_follower *follower, const struct trace_event *event, struct error *err)

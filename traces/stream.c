@@ -275,6 +275,22 @@ static void take_time(struct trace_stream *stream, struct trace_item *item)
         item->type = TRACE_ITEM_EVENT;
 }
 
+size_t trace_stream_times(struct trace_stream *stream, struct trace_time *times, size_t most)
+{
+    uint16_t type = stream->block.type;
+    if (type != TRACE_BLOCK_TIMES && type != TRACE_BLOCK_KERNEL_TIMES) return 0;
+    struct trace_in in = stream->in; /* copies, so that they stay in registers */
+    struct trace_op_state state = stream->op_state;
+    const struct trace_template template = stream->template;
+    size_t count = 0;
+    while (count < most &&
+           trace_decode_op(&state, &template, &in, &times[count].id, &times[count].begin_ns, &times[count].end_ns))
+        count++;
+    stream->in = in;
+    stream->op_state = state;
+    return count;
+}
+
 static void take_event(struct trace_stream *stream, struct trace_item *item)
 {
     if (!trace_decode_event(&stream->event_state, &stream->in, &item->event)) return;

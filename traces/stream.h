@@ -75,6 +75,13 @@ struct trace_stream_stats {
 bool trace_stream_open(const char *path, struct trace_stream **stream, struct error *err);
 void trace_stream_close(struct trace_stream *stream);
 bool trace_stream_next(struct trace_stream *stream, struct trace_item *item, struct error *err);
+/* Ops, or kernels, of one device and stream in bulk, which is faster than one by one. */
+struct trace_time {
+    uint32_t id;
+    uint64_t begin_ns, end_ns;
+};
+/* After an item that was an op's or a kernel's event: those that follow it in its block, at most so many; returns how many. */
+size_t trace_stream_times(struct trace_stream *stream, struct trace_time *times, size_t most);
 /* Name `number` of those read so far, NULL for one that was lost. False past the last. */
 bool trace_stream_name(const struct trace_stream *stream, size_t number, const char **name);
 void trace_stream_stats(const struct trace_stream *stream, struct trace_stream_stats *stats);

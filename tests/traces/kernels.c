@@ -321,3 +321,72 @@ Test(trace_kernels, take_four_bytes_on_three_streams)
     }
     trace_unfollow(follower);
 }
+
+/* ---- Many at once ---- */
+
+/* Kernels of ops, of nobody, of the run, of no table and on streams of their own, in any order. */
+static void write_mixture(void)
+{
+    enum { kernels = 40 };
+    struct random random = random_begin(9, RANDOM_SYNTHETIC, 1, 0);
+    struct trace_kernel_time times[700];
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    uint64_t at = 1000000;
+    sample_tables(s, 2, 20);
+    for (uint32_t i = 0; i < 2 * kernels; i++) {
+        uint32_t op = i % 9 == 4 ? TRACE_NO_OWNER : i % 9 == 7 ? TRACE_OF_RUN : i % 20;
+        const struct trace_kernel kernel = {.id = i / 2, .device = i % 2, .op = op, .name = "k", .work = i % 3 == 2};
+        s->kernel_table(s->context, &kernel, 1);
+    }
+    for (uint64_t step = 0; step < 20; step++) {
+        s->step_begin(s->context, 0, step, at);
+        for (uint32_t i = 0; i < 700; i++) {
+            uint64_t begin_ns = at += random_below(&random, 3000), ns = 1u << random_below(&random, 20);
+            times[i] = (struct trace_kernel_time){random_below(&random, kernels + 2), random_below(&random, 3),
+                                                  begin_ns, begin_ns + ns};
+        }
+        s->kernels(s->context, (uint32_t)(step % 2), times, 700);
+        s->step_end(s->context, 0, step, at += 1u << 20);
+    }
+    trace_writer_close(writer);
+}
+
+static struct trace_follower *follow_by(uint64_t most)
+{
+    struct error err = {0};
+    struct trace_follower *follower;
+    uint64_t read;
+    cr_assert(trace_follow(path, &follower, &err), "%s", err.text);
+    do cr_assert(trace_follow_more(follower, most, &read, &err), "%s", err.text);
+    while (read > 0);
+    return follower;
+}
+
+static bool same_times(const struct rollup_op *a, const struct rollup_op *b)
+{
+    return a->count == b->count && a->total_ns == b->total_ns && a->least_ns == b->least_ns &&
+           a->most_ns == b->most_ns && a->last_ns == b->last_ns && a->sum_of_squares == b->sum_of_squares &&
+           a->histogram_from == b->histogram_from && a->histogram_shift == b->histogram_shift &&
+           memcmp(a->histogram, b->histogram, sizeof a->histogram) == 0;
+}
+
+Test(trace_kernels, are_the_same_in_bulk_and_one_by_one)
+{
+    write_mixture();
+    struct trace_follower *followers[] = {follow_by(1), follow_by(0), follow_by(37)};
+    const struct rollup *one = trace_follow_rollup(followers[0]);
+    cr_assert(one->events > 14000 && one->unattributed > 1000 && one->kernel_count > 100);
+    for (int i = 1; i < 3; i++) {
+        const struct rollup *r = trace_follow_rollup(followers[i]);
+        cr_expect(r->events == one->events && r->unattributed == one->unattributed);
+        cr_expect(r->first_ns == one->first_ns && r->last_ns == one->last_ns);
+        cr_assert(r->kernel_count == one->kernel_count && r->op_count == one->op_count);
+        for (size_t k = 0; k < one->kernel_count; k++)
+            cr_assert(same_times(&r->kernels[k].times, &one->kernels[k].times) &&
+                          r->kernels[k].stream == one->kernels[k].stream,
+                      "kernel %zu", k);
+        for (size_t k = 0; k < one->op_count; k++) cr_assert(same_times(&r->ops[k], &one->ops[k]), "op %zu", k);
+    }
+    for (int i = 0; i < 3; i++) trace_unfollow(followers[i]);
+}
