@@ -127,7 +127,7 @@ int main(int argc, char **argv)
     pthread_t thread;
     producer.rate = argc > 1 ? atof(argv[1]) : 250000;
     producer.seconds = argc > 2 ? atof(argv[2]) : 10;
-    producer.buffers = cupti_buffers_create();
+    producer.buffers = cupti_buffers_create(CUPTI_BUFFER_BYTES);
     struct owners *owners = owners_create();
     if (!trace_writer_open(path, NULL, &writer, &err)) return fprintf(stderr, "%s\n", err.text), 1;
     struct cupti_reader *reader = owners ? cupti_reader_create(&calls, owners, trace_writer_sink(writer)) : NULL;

@@ -392,7 +392,7 @@ static struct trace_writer *create(const struct trace_writer_options *options)
     sem_init(&writer->wake, 0, 0);
     pthread_mutex_init(&writer->tables_lock, NULL);
     pthread_mutex_init(&writer->stats_lock, NULL);
-    writer->most_wait_ns = seal_ms * 1000000 / 5 * 4; /* the rest is for the writing */
+    writer->most_wait_ns = seal_ms * 1000000 / 2; /* the rest is for a processor to come, and for the writing */
     writer->sink = (struct trace_sink){.context = writer,
                                        .run = take_run,
                                        .device = take_device,

@@ -8,7 +8,9 @@ each command said is in FOLDER/logs. A part that fails is written down and the n
 passed; 1 when one did not, or where no GPU is. --dry runs small sizes: to try this script, not a GPU. --record writes the
 CPU's losses into the folder (gpu-pack does)."""
 import argparse
+import contextlib
 import datetime
+import fcntl
 import glob
 import hashlib
 import json
@@ -17,8 +19,11 @@ import pathlib
 import re
 import shutil
 import signal
+import statistics
+import struct
 import subprocess
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -40,6 +45,7 @@ class Sizes:
         self.carried = [('resnet-8', 8)] if dry else [('resnet-20', 128), ('resnet-110', 128)]
         self.timed = ([('resnet-8', 8, 3, ['f16', 'tf32'])] if dry else
                       [('resnet-1001', 128, 30, ['f16', 'tf32', 'bf16', 'f32']), ('resnet-50', 256, 30, ['f16', 'tf32', 'bf16', 'f32'])])
+        self.records = ('resnet-8', 8, 6) if dry else ('resnet-164', 128, 60)
         self.kernels = ('resnet-8', 8, 4) if dry else ('resnet-1001', 128, 12)
 
 
@@ -353,9 +359,87 @@ def part_kernels(bench):
             bench.write(f'\nby kernel: {failure}')
 
 
+# Kernels of our own whose names say which op they are of.
+OWN_KERNELS = {'sgd_update': 'update', 'softmax_loss': 'loss', 'avgpool': 'avgpool', 'maxpool': 'maxpool', 'add_': 'add', 'dropout': 'dropout'}
+
+
+def misattributed(kernels):
+    """Kernels under an op of another sort than their name says."""
+    wrong = []
+    for kernel in kernels:
+        wanted = [kind for name, kind in OWN_KERNELS.items() if kernel['kernel'].startswith(name)]
+        if wanted and kernel['pass'] != 'run' and wanted[0] not in f"{kernel['kind']} {kernel['pass']}":
+            wrong.append(f"{kernel['kernel']} under {kernel['kind']}")
+    return wrong
+
+
+@contextlib.contextmanager
+def looking(trace):
+    """Is seen by the run as one who looks at its trace (traces/viewer.h): then GPUs' own counters are read."""
+    stop = threading.Event()
+
+    def hold():
+        while not stop.wait(0.02):
+            try:
+                with open(trace, 'rb') as file:
+                    lock = struct.pack('hhqqi4x', fcntl.F_RDLCK, os.SEEK_SET, 1 << 60, 1, 0)
+                    fcntl.fcntl(file, 37, lock)  # F_OFD_SETLK
+                    stop.wait()
+            except OSError:
+                pass
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def part_records(bench):
+    """CUPTI's records: whose kernels they are, what they cost, GPM without root."""
+    model, batch, steps = bench.sizes.records
+    ways = [('off', None, {}), ('windowed', [], {}), ('every second step', ['--time-every', 2], {}), ('every step', ['--time-every', 1], {}),
+            ('every step, 256 KiB', ['--time-every', 1], {'FATHOM_CUPTI_BUFFER_KIB': '256'}),
+            ('every step, 8 MiB', ['--time-every', 1], {'FATHOM_CUPTI_BUFFER_KIB': '8192'})]
+    rates, states, rounds = {}, {}, 1 if bench.sizes.dry else 2
+    for _ in range(rounds):  # in turn, so that a drift of clocks falls out
+        for name, more, environment in ways:
+            trace = bench.out / 'logs' / f'records-{name.replace(" ", "-").replace(",", "")}.trace'
+            trace.unlink(missing_ok=True)
+            words = [] if more is None else ['--trace', trace, *more]
+            kept, bench.environment = bench.environment, {**bench.environment, **environment}
+            try:
+                with looking(trace):
+                    got = bench.train(model, '--repeat-batch', '--schedule', 'constant', *words, batch=batch, steps=steps)
+            finally:
+                bench.environment = kept
+            rates.setdefault(name, []).append(got['images_per_second'])
+            if more is not None:
+                states[name] = json.loads(bench.run([bench.fathom, 'top', trace, '--batch', 'json']))
+                states[name]['stats'] = json.loads(bench.run([bench.fathom, 'trace', 'stats', trace, '--by', 'kernel', '--json']))
+    off = statistics.median(rates['off'])
+    bench.table(['records', 'images/s', 'cost', 'kernels', 'dropped', 'without times', 'of nobody'], [])
+    for name, _, _ in ways:
+        rate, stats = statistics.median(rates[name]), states.get(name, {}).get('stats')
+        told = [sum(row['instances'] for row in stats['rows']), stats['dropped'], stats['lost_timestamps'], stats['unattributed']] if stats else ['', '', '', '']
+        bench.row(name, f'{rate:.0f}', f'{100 * (off / rate - 1):+.2f} %', *told)
+    every = states['every step']
+    wrong = misattributed(every['kernels'])
+    active = [gpu.get('sm_active_percent') for gpu in every['gpus']]
+    bench.write(f'\n{model}, batch {batch}: {len(every["kernels"])} places of a step, {len(wrong)} under an op that their name denies'
+                f'{": " + ", ".join(wrong[:5]) if wrong else ""}; SMs active (GPM, user {os.geteuid()}): {active[0] if active and active[0] is not None else "unknown"}')
+    if not every['kernels']:
+        raise Failed('no kernel was recorded')
+    if wrong or every['stats']['unattributed']:
+        raise Failed(f'{len(wrong)} kernels under another op, {every["stats"]["unattributed"]} of nobody')
+
+
 # name: (part, seconds at most)
 PARTS = {'machine': (part_machine, 30), 'carried': (part_carried, 70), 'compared': (part_compared, 150), 'same': (part_same, 70),
-         'deep': (part_deep, 70), 'speed': (part_speed, 330), 'kernels': (part_kernels, 60)}
+         'deep': (part_deep, 70), 'speed': (part_speed, 270),
+         'records': (part_records, 60), 'kernels': (part_kernels, 60)}
 
 
 def check_gpu(bench):

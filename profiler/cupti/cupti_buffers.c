@@ -11,17 +11,19 @@ struct cupti_buffers {
     pthread_mutex_t lock;
     pthread_cond_t filled;
     uint8_t *memory;
+    size_t bytes; /* of each */
     enum state states[CUPTI_BUFFERS];
     struct full_buffer queue[CUPTI_BUFFERS]; /* full ones in their order, as a ring */
     uint32_t first, count;
     bool stopped;
 };
 
-struct cupti_buffers *cupti_buffers_create(void)
+struct cupti_buffers *cupti_buffers_create(size_t bytes)
 {
     struct cupti_buffers *buffers = mem_zalloc(MEM_TRACE, 1, sizeof *buffers);
     if (!buffers) return NULL;
-    buffers->memory = mem_map(MEM_TRACE, (size_t)CUPTI_BUFFERS * CUPTI_BUFFER_BYTES);
+    buffers->bytes = bytes;
+    buffers->memory = mem_map(MEM_TRACE, CUPTI_BUFFERS * buffers->bytes);
     if (!buffers->memory) {
         mem_free(buffers);
         return NULL;
@@ -36,13 +38,13 @@ void cupti_buffers_destroy(struct cupti_buffers *buffers)
     if (!buffers) return;
     pthread_cond_destroy(&buffers->filled);
     pthread_mutex_destroy(&buffers->lock);
-    mem_unmap(MEM_TRACE, buffers->memory, (size_t)CUPTI_BUFFERS * CUPTI_BUFFER_BYTES);
+    mem_unmap(MEM_TRACE, buffers->memory, CUPTI_BUFFERS * buffers->bytes);
     mem_free(buffers);
 }
 
 static uint32_t index_of(const struct cupti_buffers *buffers, const uint8_t *bytes)
 {
-    return (uint32_t)((size_t)(bytes - buffers->memory) / CUPTI_BUFFER_BYTES);
+    return (uint32_t)((size_t)(bytes - buffers->memory) / buffers->bytes);
 }
 
 uint8_t *cupti_buffers_request(struct cupti_buffers *buffers)
@@ -52,7 +54,7 @@ uint8_t *cupti_buffers_request(struct cupti_buffers *buffers)
     for (uint32_t i = 0; i < CUPTI_BUFFERS && !found; i++) {
         if (buffers->states[i] != BUFFER_FREE) continue;
         buffers->states[i] = BUFFER_LENT;
-        found = buffers->memory + (size_t)i * CUPTI_BUFFER_BYTES;
+        found = buffers->memory + i * buffers->bytes;
     }
     pthread_mutex_unlock(&buffers->lock);
     return found;

@@ -21,8 +21,8 @@ struct full_buffer {
     uint32_t stream;
 };
 
-/* NULL when out of memory. Destroyed only when CUPTI has given all buffers back, or will touch none any more. */
-struct cupti_buffers *cupti_buffers_create(void);
+/* `bytes` each. NULL when out of memory. Destroyed only when CUPTI has given all buffers back, or will touch none any more. */
+struct cupti_buffers *cupti_buffers_create(size_t bytes);
 void cupti_buffers_destroy(struct cupti_buffers *buffers);
 
 /* NULL: none is free, and CUPTI drops what it has. */

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
@@ -26,6 +27,7 @@ struct cupti_profiler {
     CUpti_SubscriberHandle subscriber;
     struct owners *owners;
     struct cupti_buffers *buffers;
+    size_t buffer_bytes; /* of each */
     struct cupti_reader *reader;
     pthread_t thread;
     bool has_thread;
@@ -85,7 +87,7 @@ static void CUPTIAPI give_buffer(uint8_t **buffer, size_t *size, size_t *most_re
 {
     struct cupti_profiler *p = atomic_load(&active);
     *buffer = p ? cupti_buffers_request(p->buffers) : NULL;
-    *size = *buffer ? CUPTI_BUFFER_BYTES : 0;
+    *size = *buffer ? p->buffer_bytes : 0;
     *most_records = 0;
 }
 
@@ -315,13 +317,22 @@ static bool subscribe(struct cupti_profiler *p, struct error *err)
     return try_call(p, p->calls.ActivityRegisterCallbacks(give_buffer, take_buffer), "its buffers", err);
 }
 
+/* For measuring what size serves best (bench/gpu): FATHOM_CUPTI_BUFFER_KIB, 64 to 8192. */
+static size_t choose_buffer_bytes(void)
+{
+    const char *text = getenv("FATHOM_CUPTI_BUFFER_KIB");
+    unsigned long kib = text ? strtoul(text, NULL, 10) : 0;
+    return kib >= 64 && kib <= 8192 ? kib << 10 : CUPTI_BUFFER_BYTES;
+}
+
 static bool create_parts(struct cupti_profiler *p, struct error *err)
 {
+    p->buffer_bytes = choose_buffer_bytes();
     p->owners = owners_create();
-    p->buffers = cupti_buffers_create();
+    p->buffers = cupti_buffers_create(p->buffer_bytes);
     p->reader = p->owners ? cupti_reader_create(&p->calls, p->owners, p->forward.next) : NULL;
     return (p->owners && p->buffers && p->reader) ||
-           error_memory(err, (size_t)CUPTI_BUFFERS * CUPTI_BUFFER_BYTES, "records of kernels");
+           error_memory(err, CUPTI_BUFFERS * p->buffer_bytes, "records of kernels");
 }
 
 static bool start(struct cupti_profiler *p, struct error *err)
