@@ -365,8 +365,8 @@ static bool take_times(struct trace_follower *follower, const struct trace_item 
             if (rollup->first_ns == 0 || times[i].begin_ns < rollup->first_ns) rollup->first_ns = times[i].begin_ns;
             if (times[i].end_ns > rollup->last_ns) rollup->last_ns = times[i].end_ns;
         }
-        TRY(!follower->last || rollup_last_take_kernels(follower, device, times, count, err));
         TRY(rollup_take_kernels(follower, device, item->stream, times, count, err));
+        TRY(!follower->last || rollup_last_take_kernels(follower, device, times, count, err));
     }
     return true;
 }
@@ -393,6 +393,7 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
         bool kernel = ok && item.type == TRACE_ITEM_EVENT && item.event.type == TRACE_KERNEL && follower->to_ns == 0;
         if (kernel) ok = take_times(follower, &item, most - (follower->rollup.events - before), err);
     }
+    rollup_settle(follower);
     take_stats(follower);
     ok = ok && rollup_last_divide(follower, err);
     *read = follower->rollup.events - before;

@@ -51,6 +51,7 @@ static bool is_another(const struct rollup_kernel *entry, const struct trace_ker
 bool rollup_take_kernel_entry(struct trace_follower *follower, const struct trace_kernel *kernel, struct error *err)
 {
     struct rollup_index *index = &follower->kernels[kernel->device];
+    rollup_settle(follower);
     TRY(rollup_grow_index(index, kernel->id, err));
     uint32_t position = index->position[kernel->id];
     if (position == 0 || is_another(&follower->rollup.kernels[position - 1], kernel)) {
@@ -58,6 +59,7 @@ bool rollup_take_kernel_entry(struct trace_follower *follower, const struct trac
         TRY(add_kernel(follower, &fresh, err));
         index->position[kernel->id] = (uint32_t)follower->rollup.kernel_count;
     }
+    rollup_forget_kernel(follower, index->position[kernel->id] - 1);
     for (uint32_t at = index->position[kernel->id]; at; at = follower->kernel_next[at - 1])
         describe(follower, &follower->rollup.kernels[at - 1], kernel);
     return true;
@@ -93,7 +95,7 @@ static bool find_kernel(struct trace_follower *follower, const struct trace_even
     return true;
 }
 
-static bool find_stream(struct open_ops *open, uint32_t stream, struct open_op **found, struct error *err)
+bool rollup_find_stream(struct open_ops *open, uint32_t stream, struct open_op **found, struct error *err)
 {
     size_t at = 0;
     while (at < open->count && open->streams[at].stream != stream) at++;
@@ -110,14 +112,13 @@ static bool find_stream(struct open_ops *open, uint32_t stream, struct open_op *
 
 static void end_op(struct trace_follower *follower, uint32_t device, struct open_op *open)
 {
-    struct rollup_op *op = find_op(follower, device, open->op);
-    if (op && !follower->rollup.devices[device].ops_timed) rollup_count_time(op, open->ns);
+    uint32_t position = rollup_position(&follower->ops[device], open->op);
+    if (position && !follower->rollup.devices[device].ops_timed) rollup_count_op(follower, position - 1, open->ns);
     open->op = TRACE_NO_OWNER;
     open->ns = 0;
 }
 
-/* A kernel passes by on its stream: whose op it is of, and whether that one begins again. */
-static void pass_kernel(struct trace_follower *follower, uint32_t device, struct open_op *open, uint32_t op,
+void rollup_pass_kernel(struct trace_follower *follower, uint32_t device, struct open_op *open, uint32_t op,
                         uint32_t id, uint64_t ns)
 {
     if (op != open->op || id == open->first_kernel) {
@@ -126,60 +127,6 @@ static void pass_kernel(struct trace_follower *follower, uint32_t device, struct
         open->first_kernel = id;
     }
     open->ns += ns;
-}
-
-/* Entries are fetched from memory while those before them are counted: a kernel's own so many kernels ahead, then that
- * of its op. Most times fall into the middle of a histogram, where its first one is put. */
-#define AHEAD    16
-#define OP_AHEAD 8
-
-static void fetch_times(const struct rollup_op *times)
-{
-    __builtin_prefetch(&times->count, 1);
-    __builtin_prefetch(&times->histogram_shift, 1);
-    __builtin_prefetch(&times->histogram[ROLLUP_BUCKETS / 2 - 4], 1);
-    __builtin_prefetch(&times->histogram[ROLLUP_BUCKETS / 2 + 4], 1);
-}
-
-static void fetch_kernel(const struct trace_follower *follower, uint32_t device, uint32_t id)
-{
-    uint32_t at = rollup_position(&follower->kernels[device], id);
-    if (at == 0) return;
-    __builtin_prefetch(&follower->rollup.kernels[at - 1].op, 0);
-    fetch_times(&follower->rollup.kernels[at - 1].times);
-}
-
-static void fetch_op(const struct trace_follower *follower, uint32_t device, uint32_t id)
-{
-    uint32_t at = rollup_position(&follower->kernels[device], id);
-    at = at ? rollup_position(&follower->ops[device], follower->rollup.kernels[at - 1].op) : 0;
-    if (at) fetch_times(&follower->rollup.ops[at - 1]);
-}
-
-bool rollup_take_kernels(struct trace_follower *follower, uint32_t device, uint32_t stream,
-                         const struct trace_time *times, size_t count, struct error *err)
-{
-    struct open_op *open;
-    TRY(find_stream(&follower->open[device], stream, &open, err));
-    for (size_t i = 0; i < count; i++) {
-        const struct trace_time *t = &times[i];
-        uint32_t at = rollup_position(&follower->kernels[device], t->id);
-        struct rollup_kernel *kernel = at ? &follower->rollup.kernels[at - 1] : NULL;
-        if (i + AHEAD < count) fetch_kernel(follower, device, times[i + AHEAD].id);
-        if (i + OP_AHEAD < count) fetch_op(follower, device, times[i + OP_AHEAD].id);
-        if (kernel && kernel->stream == stream && kernel->times.count > 0 && kernel->op != TRACE_NO_OWNER) {
-            rollup_count_time(&kernel->times, t->end_ns - t->begin_ns);
-            pass_kernel(follower, device, open, kernel->op, t->id, t->end_ns - t->begin_ns);
-            continue;
-        }
-        const struct trace_event event = {.type = TRACE_KERNEL,
-                                          .device = (uint16_t)device,
-                                          .id = t->id,
-                                          .begin_ns = t->begin_ns,
-                                          .end_ns = t->end_ns};
-        TRY(rollup_take_kernel(follower, &event, stream, err));
-    }
-    return true;
 }
 
 bool rollup_take_kernel(struct trace_follower *follower, const struct trace_event *event, uint32_t stream,
@@ -191,9 +138,9 @@ bool rollup_take_kernel(struct trace_follower *follower, const struct trace_even
     TRY(find_kernel(follower, event, stream, &kernel, err));
     uint32_t op = kernel ? kernel->op : TRACE_NO_OWNER;
     if (op == TRACE_NO_OWNER) follower->rollup.unattributed++;
-    if (kernel) rollup_count_time(&kernel->times, ns);
-    TRY(find_stream(&follower->open[event->device], stream, &open, err));
-    pass_kernel(follower, event->device, open, op, event->id, ns);
+    if (kernel) rollup_count_kernel(follower, (size_t)(kernel - follower->rollup.kernels), ns);
+    TRY(rollup_find_stream(&follower->open[event->device], stream, &open, err));
+    rollup_pass_kernel(follower, event->device, open, op, event->id, ns);
     return true;
 }
 
@@ -267,6 +214,7 @@ void rollup_finish_kernels(struct trace_follower *follower)
         mem_free(follower->kernels[i].position);
         mem_free(follower->open[i].streams);
     }
+    rollup_finish_lines(follower);
     mem_free(follower->kernel_next);
     mem_free(follower->rollup.kernels);
     mem_free(follower->rollup.counters);

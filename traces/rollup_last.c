@@ -100,14 +100,13 @@ bool rollup_last_take_kernels(struct trace_follower *follower, uint32_t device, 
                               size_t count, struct error *err)
 {
     struct rollup_last *last = follower->last;
-    const struct rollup *rollup = &follower->rollup;
     if (device != 0) return true;
     begin_kernels(last);
     TRY(make_room(&last->device, count, err));
     struct stretch *to = last->device.stretches + last->device.count;
     for (size_t i = 0; i < count; i++) {
         uint32_t at = rollup_position(&follower->kernels[0], times[i].id);
-        bool copy = at && rollup->kernels[at - 1].work == WORK_COPY;
+        bool copy = at && rollup_copies(follower, at - 1);
         to[i] = (struct stretch){times[i].begin_ns, times[i].end_ns, copy ? PART_COPY : PART_KERNELS};
     }
     last->device.count += count;

@@ -25,6 +25,23 @@ struct open_ops {
     size_t count, capacity;
 };
 
+/* Times that wait to be counted: a line of memory for each entry of a table, with what is asked of a kernel each time. */
+#define ROLLUP_WAITING 12
+struct rollup_waiting {
+    uint32_t ns[ROLLUP_WAITING];
+    uint8_t count;
+    bool listed, copy, known; /* known: what follows is the kernel's, which has been counted before */
+    uint32_t op, stream;
+};
+_Static_assert(sizeof(struct rollup_waiting) <= 64, "more than a line");
+
+struct rollup_lines {
+    struct rollup_waiting *lines;
+    size_t count, capacity;
+    uint32_t *listed; /* those in which something waits */
+    size_t listed_count, listed_capacity;
+};
+
 struct rollup_last; /* rollup_last.c: the last steps, as they come */
 
 struct trace_follower {
@@ -35,6 +52,7 @@ struct trace_follower {
     struct rollup_index kernels[TRACE_MOST_DEVICES]; /* of the first entry of each id */
     uint32_t *kernel_next;                           /* position + 1 of the same kernel on another stream; 0 = none */
     struct open_ops open[TRACE_MOST_DEVICES];
+    struct rollup_lines kernel_lines, op_lines;
     size_t op_capacity, step_capacity, mark_capacity, kernel_capacity, next_capacity, counter_capacity;
     uint64_t step_stride; /* steps kept: the multiples of it, the last one and the evaluated ones */
     size_t most_steps;
@@ -81,7 +99,29 @@ void rollup_count_time(struct rollup_op *op, uint64_t ns);
 bool rollup_take_kernel_entry(struct trace_follower *follower, const struct trace_kernel *kernel, struct error *err);
 bool rollup_take_kernel(struct trace_follower *follower, const struct trace_event *event, uint32_t stream,
                         struct error *err);
-/* The same of many on one stream. */
+bool rollup_find_stream(struct open_ops *open, uint32_t stream, struct open_op **found, struct error *err);
+/* A kernel passes by on its stream: whose op it is of, and whether that one begins again. */
+void rollup_pass_kernel(struct trace_follower *follower, uint32_t device, struct open_op *open, uint32_t op, uint32_t id,
+                        uint64_t ns);
+
+/* ---- rollup_bulk.c ---- */
+
+/* Counts in the kernel or op at a position of its table, after what waits there. */
+void rollup_count_kernel(struct trace_follower *follower, size_t position, uint64_t ns);
+void rollup_count_op(struct trace_follower *follower, size_t position, uint64_t ns);
+/* Whether the kernel at a position copies. */
+static inline bool rollup_copies(const struct trace_follower *follower, size_t position)
+{
+    const struct rollup_lines *lines = &follower->kernel_lines;
+    if (position < lines->count && lines->lines[position].known) return lines->lines[position].copy;
+    return follower->rollup.kernels[position].work == WORK_COPY;
+}
+/* Counts all that waits. */
+void rollup_settle(struct trace_follower *follower);
+/* The kernel is told anew. */
+void rollup_forget_kernel(struct trace_follower *follower, size_t position);
+void rollup_finish_lines(struct trace_follower *follower);
+/* As rollup_take_kernel, of many on one stream. */
 bool rollup_take_kernels(struct trace_follower *follower, uint32_t device, uint32_t stream, const struct trace_time *times,
                          size_t count, struct error *err);
 /* The ops whose kernels were the last on their streams end. */
