@@ -10,8 +10,9 @@
 #include "thread.h"
 
 #define LISTEN_NS 20000000u   /* between two looks at what others tell */
-#define GRACE_NS  400000000u  /* in which ranks that fail for the same reason compare */
-#define LINGER_NS 2000000000u /* a launcher may kill all as soon as one has ended: the one that tells goes first */
+#define GRACE_NS  400000000u  /* in which ranks that fail for the same reason compare, */
+#define MISSED_NS 1200000000u /* longer where nobody has failed: they end their waits one after the other */
+#define LINGER_NS 3000000000u /* a launcher may kill all as soon as one has ended: the one that tells goes first */
 
 static void sleep_ns(uint64_t ns)
 {
@@ -85,9 +86,18 @@ void ranks_abort(struct ranks *ranks)
 
 /* ---- Telling ---- */
 
-static bool comes_first(const struct ranks_cause *a, const struct ranks_cause *b)
+/* A rank that was missed and has told why it ends has waited itself, for another: it is no cause. The lock is held. */
+static uint32_t weight_of(const struct ranks *ranks, const struct ranks_cause *cause)
 {
-    return a->weight < b->weight || (a->weight == b->weight && a->rank < b->rank);
+    bool alive = cause->weight == RANKS_MISSED && cause->peer < ranks->place.size &&
+                 (cause->peer == ranks->place.rank || ranks->heard[cause->peer]);
+    return alive ? RANKS_FOLLOWS : cause->weight;
+}
+
+static bool comes_first(const struct ranks *ranks, const struct ranks_cause *a, const struct ranks_cause *b)
+{
+    uint32_t x = weight_of(ranks, a), y = weight_of(ranks, b);
+    return x < y || (x == y && a->rank < b->rank);
 }
 
 /* The first cause of all that are known; *same: another rank says the same of itself. The lock is held. */
@@ -95,7 +105,7 @@ static struct ranks_cause choose(const struct ranks *ranks, const struct ranks_c
 {
     struct ranks_cause first = *own;
     for (uint32_t i = 0; i < ranks->place.size; i++)
-        if (ranks->heard[i] && comes_first(&ranks->causes[i], &first)) first = ranks->causes[i];
+        if (ranks->heard[i] && comes_first(ranks, &ranks->causes[i], &first)) first = ranks->causes[i];
     *same = own->rank != first.rank && strcmp(own->text, first.text) == 0;
     for (uint32_t i = 0; i < ranks->place.size; i++)
         *same |= ranks->heard[i] && i != first.rank && strcmp(ranks->causes[i].text, first.text) == 0;
@@ -124,11 +134,12 @@ bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
 {
     if (!ranks || !ranks->link) return true;
     bool had_heard = any_heard(ranks), same;
-    struct ranks_cause own = {.rank = ranks->place.rank, .kind = err->kind};
+    struct ranks_cause own = {.rank = ranks->place.rank, .kind = err->kind, .peer = ranks->peer};
+    uint64_t grace_ns = ranks->missed ? MISSED_NS : GRACE_NS;
     snprintf(own.text, sizeof own.text, "%s", err->text);
     own.weight = ranks->missed ? RANKS_MISSED : had_heard ? RANKS_FOLLOWS : RANKS_OWN;
     ranks->transport->tell(ranks->link, &own);
-    for (uint64_t begin = clock_now_ns(); clock_now_ns() - begin < GRACE_NS;) sleep_ns(LISTEN_NS);
+    for (uint64_t begin = clock_now_ns(); clock_now_ns() - begin < grace_ns;) sleep_ns(LISTEN_NS);
     pthread_mutex_lock(&ranks->lock);
     struct ranks_cause first = choose(ranks, &own, &same);
     pthread_mutex_unlock(&ranks->lock);

@@ -176,6 +176,7 @@ static bool say_peer(struct ranks *ranks, const struct ranks_wait *wait, enum ra
     const char *host = wait->peer < ranks->place.size ? ranks->places[wait->peer].host : "";
     char where[RANKS_HOST + 16] = "";
     ranks->missed = true;
+    ranks->peer = wait->peer;
     if (*host) snprintf(where, sizeof where, " (host %s)", host);
     if (outcome == RANKS_GONE)
         return error_set(err, ERROR_FAILED, "rank %u of %u%s has ended without a word", wait->peer, ranks->place.size,

@@ -18,7 +18,8 @@ struct ranks {
     struct ranks_part *peers;    /* likewise, of ranks_exchange's callers */
 
     atomic_bool aborted; /* exchanges fail */
-    bool missed;         /* this rank has waited in vain */
+    bool missed;         /* this rank has waited in vain, */
+    uint32_t peer;       /* for that one */
     pthread_t watcher;
     atomic_bool leaving;
     pthread_mutex_t lock;       /* over what follows */

@@ -36,6 +36,7 @@ struct ranks_wait {
 enum ranks_weight { RANKS_OWN, RANKS_MISSED, RANKS_FOLLOWS };
 struct ranks_cause {
     uint32_t rank, weight;
+    uint32_t peer; /* RANKS_MISSED: who did not come */
     uint32_t kind; /* enum error_kind */
     char text[1024];
 };
@@ -58,7 +59,7 @@ struct ranks_transport {
     void (*end)(struct ranks_link *link, int code);
 };
 
-#define RANKS_TRANSPORT_VERSION 1u
+#define RANKS_TRANSPORT_VERSION 2u
 #define RANKS_TRANSPORT_SYMBOL  "fathom_ranks_transport" /* of a module: const struct ranks_transport */
 
 #endif

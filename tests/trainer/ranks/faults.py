@@ -173,7 +173,7 @@ def check_random(folder, plan, count):
         ways = [([], ['--processes'])] + ([(mpirun(4), [])] if MPIRUN else [])
         launcher, more = draw.choice(ways)
         number = draw.choice([signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
-        check_fault(folder, plan, launcher, more, 4, draw.randrange(4), number, draw.randrange(2, 40), name=f'fault{i}')
+        check_fault(folder, plan, launcher, more, 4, draw.randrange(4), number, draw.randrange(5, 40), name=f'fault{i}')
 
 
 if __name__ == '__main__':
