@@ -314,7 +314,9 @@ static void look_ahead(const struct run *r, struct tile_outer *o, uint64_t at, u
     ahead_of(&r->gradient, at, pixels, o->ahead + taken);
 }
 
-#define ROWS 4u /* of an image, whose products are summed at a time */
+/* Pixels of an image whose products are summed at a time: whole rows, and at least some. */
+#define BAND_PIXELS 128u
+#define LEAST_BAND  4u
 
 static float *part_weights(const struct run *r, uint64_t part)
 {
@@ -334,17 +336,18 @@ static void weigh_tile(const struct run *r, uint64_t tile, struct tile_outer *o,
 
 static void weigh_image(const struct run *r, uint64_t image, struct tile_outer *o, float *x, float *gradient)
 {
-    uint64_t rows = r->cut.x[1], step = row_step(r), read = 0;
+    uint64_t rows = r->cut.x[1], step = row_step(r), read = 0, band = BAND_PIXELS / r->cut.x[2];
     o->pixels = r->cut.x[2];
-    for (uint64_t row = 0; row < rows; row += ROWS) {
-        o->rows = rows - row < ROWS ? rows - row : ROWS;
+    if (band < LEAST_BAND) band = LEAST_BAND;
+    for (uint64_t row = 0; row < rows; row += band) {
+        o->rows = rows - row < band ? rows - row : band;
         for (; read < rows && read <= row + o->rows; read++) {
             read_image_row(r, &r->source, image, read, x);
             read_image_row(r, &r->gradient, image, read, gradient);
         }
         o->x = x + row * step;
         o->gradient = gradient + row * step;
-        look_ahead(r, o, (image * rows + read) * r->cut.x[2], ROWS * r->cut.x[2]);
+        look_ahead(r, o, (image * rows + read) * r->cut.x[2], band * r->cut.x[2]);
         r->kernels->outer_window(o);
         o->first = false;
     }
