@@ -62,8 +62,7 @@ static bool lives_at_peak(const struct problem *problem, size_t buffer)
 
 static bool begins_with_peak(enum firstfit_order kind)
 {
-    return kind == FIRSTFIT_PEAK_SIZE || kind == FIRSTFIT_PEAK_AREA || kind == FIRSTFIT_PEAK_END ||
-           kind == FIRSTFIT_PEAK_FROM;
+    return kind == FIRSTFIT_PEAK_SIZE || kind == FIRSTFIT_PEAK_AREA || kind == FIRSTFIT_PEAK_END;
 }
 
 /* How early a buffer comes among those of its class; all are below 2^62. */
@@ -71,10 +70,8 @@ static double weigh(const struct problem *problem, uint64_t load, enum firstfit_
 {
     double length = problem->last[buffer] - problem->first[buffer], size = (double)problem->size[buffer];
     double area = size * length / problem->sections; /* at most the size, so that no key overflows */
-    if (begins_with_peak(kind) && lives_at_peak(problem, buffer)) {
-        if (kind == FIRSTFIT_PEAK_FROM) return problem->sections - problem->first[buffer];
+    if (begins_with_peak(kind) && lives_at_peak(problem, buffer))
         return kind == FIRSTFIT_PEAK_END ? problem->last[buffer] : length;
-    }
     switch (kind) {
     case FIRSTFIT_LOAD: return (double)load;
     case FIRSTFIT_SIZE:

@@ -7,15 +7,14 @@
 #include "place_gaps.h"
 #include "place_sort.h"
 
-/* The orders that do best on training steps come first. In the four that begin with the peak, the buffers of the
+/* The orders that do best on training steps come first. In the three that begin with the peak, the buffers of the
  * fullest section are placed before all others, as a stack without a gap. */
 enum firstfit_order {
-    FIRSTFIT_PEAK_END,  /* the peak by falling end, the rest by falling area */
-    FIRSTFIT_PEAK_FROM, /* the peak by rising start, the rest by falling area */
     FIRSTFIT_PEAK_SIZE, /* the peak by falling length, the rest by falling size */
     FIRSTFIT_LOAD,      /* by the largest live sum that a buffer takes part in, then by size */
     FIRSTFIT_PEAK_AREA, /* the peak by falling length, the rest by falling area */
     FIRSTFIT_SIZE,      /* falling */
+    FIRSTFIT_PEAK_END,  /* the peak by falling end, the rest by falling area */
     FIRSTFIT_ROOT,      /* by size * sqrt(length) */
     FIRSTFIT_AREA,      /* by size * length */
     FIRSTFIT_CROWDED,   /* by area, that of buffers in nearly full sections weighing far more */

@@ -24,7 +24,9 @@
 #define FIRST_RETURNS 200        /* to a guess, in the first attempts; later ones may more and more */
 #define FIRST_EFFORT  3          /* vertices taken for each instant, likewise, and some more */
 #define MORE_EFFORT   200
-#define PLAIN         4 /* attempts without chance */
+#define FIRST_WORK    2000000 /* of splitting (place_splits.h), in all attempts, where no time is given */
+#define WORK_EACH     40      /* more for each buffer */
+#define PLAIN         4       /* attempts without chance */
 #define MOST_ATTEMPTS 16
 #define FEW_BUFFERS   1000 /* below it two attempts, since an exact search comes next */
 
@@ -325,8 +327,11 @@ static struct vertex next_vertex(struct perfect *perfect)
 
 static bool is_over(const struct perfect *perfect)
 {
-    if (perfect->deadline_ns > 0 && clock_now_ns() >= perfect->deadline_ns) return true;
-    return problem_halted(perfect->problem);
+    const struct problem *problem = perfect->problem;
+    if (problem->deadline_ns > 0 ? clock_now_ns() >= perfect->deadline_ns
+                                 : perfect->splits.work > FIRST_WORK + WORK_EACH * (uint64_t)problem->count)
+        return true;
+    return problem_halted(problem);
 }
 
 /* False = out of memory. *drawn: to the end. */
@@ -467,7 +472,7 @@ bool perfect_improve(const struct problem *problem, uint64_t seed, struct placem
     bool ok = reserve(perfect, most, err);
     perfect->splits.size = perfect->size;
     uint64_t now = clock_now_ns(), end = problem->deadline_ns;
-    if (end > now) perfect->deadline_ns = now + (end - now) / 2;
+    perfect->deadline_ns = end > now ? now + (end - now) / 4 : end;
     uint32_t attempts = problem->count < FEW_BUFFERS ? PLAIN / 2 : end > 0 ? MOST_ATTEMPTS : PLAIN;
     for (uint32_t i = 0; ok && i < attempts && best->arena > problem->bound && !is_over(perfect); i++)
         ok = attempt(perfect, i, most, best, err);

@@ -140,6 +140,7 @@ static bool add_split(struct splits *splits, const struct vertex *vertex, const 
 {
     uint32_t all_ends = vertex->end_count, all_starts = vertex->start_count;
     size_t before = splits->item_count;
+    splits->work += all_ends + all_starts;
     void *items = splits->items;
     if (!mem_grow(MEM_SEARCH, &items, &splits->item_capacity, before + all_ends + all_starts, sizeof *splits->items))
         return error_memory(err, (all_ends + all_starts) * sizeof *splits->items, "vertices");
@@ -189,6 +190,7 @@ static bool find_by_subsets(struct splits *splits, const struct vertex *vertex, 
         list_subsets(splits, items + vertex->ends, vertex->end_count, vertex->end_count <= MOST_LIST, &ends, err) &&
         list_subsets(splits, items + vertex->starts, vertex->start_count, vertex->start_count <= MOST_LIST, &starts,
                      err);
+    splits->work += ends.count + starts.count;
     splits->chance = (double)ends.count * (double)starts.count / (double)total;
     ok = ok && match_subsets(splits, vertex, &ends, &starts, err);
     mem_free(ends.list);
@@ -202,6 +204,7 @@ static bool match_halves(struct splits *splits, const struct vertex *vertex, con
 {
     struct choice_of starts = *halves;
     const struct subsets *low = starts.subsets, *high = starts.more;
+    splits->work += low->count + high->count;
     size_t j = high->count;
     for (size_t i = 0; i < low->count && low->list[i].sum <= sum; i++) {
         uint64_t rest = sum - low->list[i].sum;

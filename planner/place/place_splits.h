@@ -25,6 +25,7 @@ struct splits {
     uint32_t *items;      /* lists of vertices, those of splits among them */
     size_t item_count, item_capacity;
     uint32_t *block; /* scratch, by buffer */
+    uint64_t work;   /* subsets listed and ways looked at so far */
     bool eager;      /* ways that the tree alone speaks for count as much as taking the vertex for one */
     /* of the last question */
     struct split found[SPLITS_MOST];
