@@ -31,7 +31,7 @@ struct place_options {
     uint64_t capacity;     /* stop as soon as the arena is at most this; 0 = minimise */
     double seconds;        /* limit of it all; 0 = one pass of the fast placers, whose steps are limited instead */
     uint64_t nodes;        /* limit of the exact search, 0 = none */
-    uint64_t memory_bytes; /* limit of the exact search, which is left out where it needs more; 0 = the default */
+    uint64_t memory_bytes; /* limit of the exact search, left out where it needs more, and of its kin; 0 = the default */
     uint64_t seed;
     uint32_t threads;                                                               /* 0 = one per core */
     void (*progress)(void *context, uint64_t bound, uint64_t best, double seconds); /* may be NULL */

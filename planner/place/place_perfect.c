@@ -17,12 +17,12 @@
 
 #define LOOK_EVERY    64 /* vertices between two looks at the clock */
 #define MOST_PENDING  64
-#define AIR_DIVISOR   8          /* of the arena over time, at most, may be air */
-#define MOST_DENSITY  6          /* buffers for each section, at most: else too many change hands at once */
-#define COPIES_BYTES  (1u << 28) /* of trees to go back to, all together */
-#define UNLIKELY      0.05       /* below it sums of sizes are not the same by chance */
-#define FIRST_RETURNS 200        /* to a guess, in the first attempts; later ones may more and more */
-#define FIRST_EFFORT  3          /* vertices taken for each instant, likewise, and some more */
+#define AIR_DIVISOR   8    /* of the arena over time, at most, may be air */
+#define MOST_DENSITY  6    /* buffers for each section, at most: else too many change hands at once */
+#define COPIES_SHARE  4    /* trees to go back to take so much of the memory of a search, its inverse */
+#define UNLIKELY      0.05 /* below it sums of sizes are not the same by chance */
+#define FIRST_RETURNS 200  /* to a guess, in the first attempts; later ones may more and more */
+#define FIRST_EFFORT  3    /* vertices taken for each instant, likewise, and some more */
 #define MORE_EFFORT   200
 #define FIRST_WORK    2000000 /* of splitting (place_splits.h), in all attempts, where no time is given */
 #define WORK_EACH     40      /* more for each buffer */
@@ -63,7 +63,7 @@ struct perfect {
     uint32_t pending_count, section;
     struct choice *choices;
     size_t choice_count, choice_capacity;
-    uint64_t copies_bytes;
+    uint64_t copies_bytes, most_copies_bytes;
     bool *touched; /* scratch, by buffer */
     uint64_t *offset;
     struct random random;
@@ -176,7 +176,7 @@ static void drop_choices(struct perfect *perfect, size_t kept)
 /* The oldest are given up first where copies take too much. */
 static void bound_copies(struct perfect *perfect)
 {
-    for (size_t i = 0; perfect->copies_bytes > COPIES_BYTES && i + 1 < perfect->choice_count; i++)
+    for (size_t i = 0; perfect->copies_bytes > perfect->most_copies_bytes && i + 1 < perfect->choice_count; i++)
         if (perfect->choices[i].options) drop_choice(perfect, &perfect->choices[i]);
 }
 
@@ -459,7 +459,8 @@ static void finish(struct perfect *perfect)
     mem_free(perfect);
 }
 
-bool perfect_improve(const struct problem *problem, uint64_t seed, struct placement *best, struct error *err)
+bool perfect_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
+                     struct error *err)
 {
     if (!suits(problem, problem->bound)) return true;
     size_t most = problem->count + problem->count / 4 + 16;
@@ -467,7 +468,9 @@ bool perfect_improve(const struct problem *problem, uint64_t seed, struct placem
     if (!perfect) return error_memory(err, sizeof *perfect, "a packing without waste");
     perfect->problem = problem;
     perfect->capacity = problem->bound;
-    perfect->seed = seed;
+    perfect->seed = options->seed;
+    perfect->most_copies_bytes =
+        (options->memory_bytes > 0 ? options->memory_bytes : PLACE_MEMORY_BYTES) / COPIES_SHARE;
     perfect->splits.pq = &perfect->pq;
     bool ok = reserve(perfect, most, err);
     perfect->splits.size = perfect->size;

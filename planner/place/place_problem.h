@@ -100,7 +100,8 @@ static inline uint64_t problem_pass_steps(const struct problem *problem)
 
 /* The fast placers. Each improves *best (whose arena is UINT64_MAX at first) and stops early at `target`. */
 bool sweep_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
-bool perfect_improve(const struct problem *problem, uint64_t seed, struct placement *best, struct error *err);
+bool perfect_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
+                     struct error *err);
 bool core_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
 bool squeeze_improve(const struct problem *problem, uint64_t target, const struct squeeze_limits *limits,
                      struct placement *best, struct error *err);

@@ -29,7 +29,7 @@ static bool place_fast(const struct problem *problem, uint64_t target, const str
 {
     if (!problem->any_fixed) TRY(sweep_improve(problem, target, best, err));
     if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
-    TRY(perfect_improve(problem, limits->options->seed, best, err));
+    TRY(perfect_improve(problem, limits->options, best, err));
     if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
     TRY(core_improve(problem, target, best, err));
     if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;

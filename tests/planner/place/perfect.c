@@ -142,7 +142,7 @@ Test(place_perfect, crowded_instants_do_no_harm)
         struct placement best = {offset, UINT64_MAX};
         size_t count = make_tiling(buffers, 20 + 6 * seed, 16 + 4 * (uint32_t)seed, seed % 2, seed);
         cr_assert(problem_init(&problem, buffers, count, &err));
-        cr_assert(perfect_improve(&problem, seed, &best, &err), "%s", err.text);
+        cr_assert(perfect_improve(&problem, &(struct place_options){.seed = seed}, &best, &err), "%s", err.text);
         for (size_t i = 0; best.arena < UINT64_MAX && i < problem.count; i++)
             buffers[problem.origin[i]].offset = offset[i];
         if (best.arena < UINT64_MAX) cr_assert_eq(best.arena, SIDE);
@@ -165,7 +165,8 @@ Test(place_perfect, each_failed_allocation_is_survived)
         struct placement best = {offset, UINT64_MAX};
         err = (struct error){0};
         mem_fail_at(n);
-        bool ok = perfect_improve(&problem, 0, &best, &err);
+        struct place_options options = {.memory_bytes = 400000}; /* the oldest guesses are given up */
+        bool ok = perfect_improve(&problem, &options, &best, &err);
         mem_fail_at(0);
         cr_assert_eq(mem_current_bytes(MEM_SEARCH), before, "allocation %llu leaks", (unsigned long long)n);
         if (ok) break;
