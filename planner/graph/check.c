@@ -238,7 +238,8 @@ static bool applies_back(const struct check *c, const struct op *op)
     return same_dims(x, out(c, op, 0)) && same_dims(x, in(c, op, 1)) && is_norm(in(c, op, 2), channels) &&
            (op->attr.bn.whole || (op->inputs > 3 && is_sums(in(c, op, 3), channels))) &&
            (other == NO_OPERAND || (other + 1u == op->inputs && same_dims(x, in(c, op, other)))) &&
-           is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels) && op->attr.bn.rows > 0;
+           is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels) && op->attr.bn.rows > 0 &&
+           (op->outputs == 3 || (op->attr.bn.whole && same_dims(x, out(c, op, 3))));
 }
 
 static bool pools(const struct op *op, const struct tensor *x, const struct tensor *y)

@@ -33,11 +33,11 @@ uint64_t op_count_macs(const struct graph *graph, const struct op *op)
     }
 }
 
-/* Three terms (5), an addition, ReLU's comparison; the sums (3), where they are not there. */
+/* Three terms (5), an addition, ReLU's comparison; the sums (3), where they are not there; y (2). */
 static uint64_t bn_gradient_flops(const struct op *op)
 {
     uint64_t adds = bn_other_gradient(op) != NO_OPERAND, relu = op->attr.bn.relu;
-    return 5 + adds + relu + (op->attr.bn.whole ? 3 : 0);
+    return 5 + adds + relu + (op->attr.bn.whole ? 3 : 0) + (op->outputs > 3 ? 2 : 0);
 }
 
 /* Of elementwise ops: what each element costs at least. Batch normalisation: one addition for the mean, two for the

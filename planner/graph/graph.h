@@ -109,7 +109,8 @@ enum op_kind {
     OP_BN_BWD_SUMS,        /* x, dy, norm                           gradient sums                                    */
     OP_BN_BWD_FINALIZE,    /* gradient sums, gamma, norm            coefficients, dgamma, dbeta                      */
     OP_BN_BWD_APPLY,       /* x, dy, norm [, gradient sums, which it takes itself where attr.bn.whole] [, other]
-                            *                                       dx [+ other gradient of x], dgamma, dbeta        */
+                            *                                       dx [+ other gradient of x], dgamma, dbeta [, y
+                            *                                       where attr.bn.whole]                             */
     /* f16: the loss is scaled so that small gradients do not vanish; struct loss_scale                              */
     OP_GRADIENT_CHECK,     /* gradient bucket, loss scale           loss scale: found, where a gradient is no number */
     OP_LOSS_SCALE_UPDATE,  /* loss scale                            loss scale, for the next step                    */

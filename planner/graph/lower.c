@@ -146,9 +146,10 @@ static bool lowering_init(struct lowering *l)
     l->rectified = mem_zalloc(MEM_GRAPH, ops, sizeof *l->rectified);
     l->summed = mem_alloc(MEM_GRAPH, ops, sizeof *l->summed);
     l->made = mem_alloc(MEM_GRAPH, ops, sizeof *l->made);
+    l->waits = mem_alloc(MEM_GRAPH, ops, sizeof *l->waits);
     l->bn = mem_zalloc(MEM_GRAPH, ops, sizeof *l->bn);
     if (!l->producer || !l->readers || !l->sums || !l->copy || !l->singles || !l->partner || !l->rectified ||
-        !l->summed || !l->made || !l->bn)
+        !l->summed || !l->made || !l->waits || !l->bn)
         return graph_fail_memory(l->lowered, ops * sizeof *l->bn);
     for (size_t t = 0; t < tensors; t++) l->sums[t] = l->copy[t] = NO_TENSOR;
     return true;
@@ -165,6 +166,7 @@ static void lowering_finish(struct lowering *l)
     mem_free(l->rectified);
     mem_free(l->summed);
     mem_free(l->made);
+    mem_free(l->waits);
     mem_free(l->bn);
 }
 

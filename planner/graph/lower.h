@@ -9,7 +9,8 @@
  *   the sums of all devices for synchronised BN. In evaluation it comes from the running statistics.
  * - y has no tensor where every reader is a convolution that reads x through norm. Where a reader is not, OP_BN_APPLY
  *   makes y for all of them; gradients of weights in the BN's own block still read x, which is kept anyway. Where only
- *   gradients of weights cannot read x through norm, OP_BN_APPLY makes y for them in the backward pass.
+ *   gradients of weights cannot read x through norm, y is made for them in the backward pass: by OP_BN_BWD_APPLY, which has x
+ *   at hand, and for which they wait, or else by OP_BN_APPLY.
  * - gradient sums {1, 1, 2, C}, f64: of dy where ReLU let y through, and of its product with x. They are written by the
  *   convolution's data gradient that makes the whole of dy, which then also zeroes what ReLU shut.
  * - dx is made by OP_BN_BWD_APPLY, which gathers the gradient sums, or takes them first where no convolution did, writes

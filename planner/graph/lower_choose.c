@@ -11,11 +11,11 @@ static bool note_uses(struct lowering *l)
     for (size_t t = 0; t < graph->tensor_count; t++) l->producer[t] = NO_OP;
     for (uint32_t i = 0; i < graph->op_count; i++) {
         const struct op *op = &graph->ops[i];
-        l->partner[i] = l->summed[i] = l->made[i] = NO_OP;
+        l->partner[i] = l->summed[i] = l->made[i] = l->waits[i] = NO_OP;
         for (uint32_t k = 0; k < op->inputs; k++) l->readers[op->in[k]]++;
         for (uint32_t k = 0; k < op->outputs; k++)
             if (l->producer[op->out[k]] == NO_OP) l->producer[op->out[k]] = i;
-        if (i < graph->forward_end) l->bn[i].backward = l->bn[i].shutter = NO_OP;
+        if (i < graph->forward_end) l->bn[i].backward = l->bn[i].shutter = l->bn[i].waiting = NO_OP;
         if (op->kind == OP_BN_BWD) l->bn[op->forward].backward = i;
     }
     return true;

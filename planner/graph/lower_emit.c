@@ -179,12 +179,6 @@ static void emit_widens(struct lowering *l)
         if (logical->tensors[t].role == ROLE_BUCKET && logical->tensors[t].class == CLASS_GRADIENT) emit_widen(l, t);
 }
 
-static void emit_accumulate(struct lowering *l, uint32_t logical)
-{
-    emit_widen(l, op_at(l, logical)->in[0]);
-    emit_same(l, logical);
-}
-
 /* ---- Input ---- */
 
 /* Whether no op outside the first block reads the images, in a graph without blocks whether any does. */
@@ -295,14 +289,63 @@ static void emit_late_result(struct lowering *l, uint32_t logical)
     append(l, &m);
 }
 
-static void emit_conv_weights(struct lowering *l, uint32_t logical)
+static void make_weights_gradient(struct lowering *l, uint32_t logical)
 {
-    emit_late_result(l, logical);
     struct making m = begin(l, logical);
     read_normalized(l, &m);
     read_gradient(l, &m, 1);
     if (l->copy[m.op.out[0]] != NO_TENSOR) m.op.out[0] = l->copy[m.op.out[0]];
     l->made[logical] = append(l, &m);
+}
+
+/* The BN whose backward pass makes its result for this gradient of weights, which then waits for it; or NO_OP. */
+static uint32_t made_backward(const struct lowering *l, uint32_t logical)
+{
+    const struct op *op = op_at(l, logical);
+    uint32_t bn = lowering_bn_of(l, op->in[0]);
+    if (bn == NO_OP || !l->bn[bn].late || l->bn[bn].late_made || lowering_reads_norm(l, op, bn)) return NO_OP;
+    const struct op *backward = op_at(l, l->bn[bn].backward);
+    bool makes = l->bn[bn].shutter == NO_OP && !l->bn[bn].spread && l->readers[backward->out[0]] > 0;
+    return makes && backward->block == op->block ? bn : NO_OP;
+}
+
+static void emit_conv_weights(struct lowering *l, uint32_t logical)
+{
+    uint32_t bn = made_backward(l, logical);
+    if (bn != NO_OP) {
+        l->waits[logical] = l->bn[bn].waiting;
+        l->bn[bn].waiting = logical;
+        return;
+    }
+    emit_late_result(l, logical);
+    make_weights_gradient(l, logical);
+}
+
+/* In the order in which they come. */
+static void emit_waiting(struct lowering *l, uint32_t logical)
+{
+    if (logical == NO_OP) return;
+    emit_waiting(l, l->waits[logical]);
+    emit_late_result(l, logical);
+    make_weights_gradient(l, logical);
+}
+
+/* A bucket is to be accumulated: what its gradients wait for is made for them alone. */
+static void emit_accumulate(struct lowering *l, uint32_t logical)
+{
+    const struct graph *graph = l->logical;
+    uint32_t bucket = op_at(l, logical)->in[0];
+    for (uint32_t bn = 0; bn < graph->forward_end; bn++) {
+        uint32_t first = op_at(l, bn)->kind == OP_BN ? l->bn[bn].waiting : NO_OP;
+        bool wanted = false;
+        for (uint32_t i = first; i != NO_OP; i = l->waits[i])
+            wanted |= graph->tensors[op_at(l, i)->out[0]].view_of == bucket;
+        if (!wanted) continue;
+        emit_waiting(l, first);
+        l->bn[bn].waiting = NO_OP;
+    }
+    emit_widen(l, bucket);
+    emit_same(l, logical);
 }
 
 static void emit_conv_data(struct lowering *l, uint32_t logical)
@@ -444,7 +487,14 @@ static void emit_bn_backward(struct lowering *l, uint32_t logical)
     add_to_gradient(l, &m, l->partner[logical]);
     op_add_output(&m.op, op->out[1]);
     op_add_output(&m.op, op->out[2]);
+    if (bn->waiting != NO_OP) {
+        op_add_output(&m.op, op_at(l, op->forward)->out[0]);
+        stand_for(&m, op->forward);
+        bn->late_made = true;
+    }
     l->made[logical] = append(l, &m);
+    emit_waiting(l, bn->waiting);
+    bn->waiting = NO_OP;
 }
 
 /* ---- All ---- */

@@ -281,7 +281,7 @@ bool cpu_bn_backward_sums(const struct prepared *p, struct error *err)
     return true;
 }
 
-/* x, dy, norm [, gradient sums] [, other] -> dx, dgamma, dbeta */
+/* x, dy, norm [, gradient sums] [, other] -> dx, dgamma, dbeta [, y] */
 bool cpu_bn_backward_apply(const struct prepared *p, struct error *err)
 {
     const struct tensor *x = p->call.in_tensor[0];
@@ -293,5 +293,10 @@ bool cpu_bn_backward_apply(const struct prepared *p, struct error *err)
     struct bn_parts b = bn_parts_of(x, op_in(p, 0), parts);
     b.other = other == NO_OPERAND ? NULL : op_in(p, other);
     gradient(x, op_in(p, 1), t.coefficients, p->call.op->attr.bn.relu ? mask : NULL, op_out(p, 0), &b);
+    if (p->call.op->outputs < 4) return true;
+    b = bn_parts_of(x, op_in(p, 0), parts);
+    normalize(x, op_in(p, 2), p->call.op->attr.bn.relu, &b);
+    b.out = op_out(p, 3);
+    bn_parts_normalize(&b);
     return true;
 }

@@ -140,5 +140,9 @@ bool cpu_reference_bn_backward_apply(const struct prepared *p, struct error *err
     s.coefficients = t.coefficients;
     for (uint64_t i = 0; i < elements_out(p); i++)
         dx[i] = (float)(source_value(&s, i) + (other ? (double)other[i] : 0));
+    if (p->call.op->outputs < 4) return true;
+    const struct source normal = {.values = op_in(p, 0), .channels = t.channels, .norm = t.norm, .relu = relu};
+    float *y = op_out(p, 3);
+    for (uint64_t i = 0; i < elements_out(p); i++) y[i] = (float)source_value(&normal, i);
     return true;
 }

@@ -277,7 +277,7 @@ struct bn_backward_finalize_arguments {
     float *coefficients, *dgamma, *dbeta;
 };
 
-/* dx [+ other]. Where `sums` is not NULL it is of those and of `own`, as above; else dgamma and dbeta are there. */
+/* dx [+ other]; and y, 0 where it was shut by its sign. Where `sums` is not NULL it is of those and of `own`, as above; else dgamma and dbeta are there. */
 struct bn_backward_apply_arguments {
     struct kernel_columns columns;
     struct kernel_normal normal;
@@ -286,7 +286,7 @@ struct bn_backward_apply_arguments {
     uint64_t rows; /* of all devices */
     float *dgamma, *dbeta;
     const void *x, *dy, *other;
-    void *dx;
+    void *dx, *y; /* y NULL: not wanted */
     const uint8_t *mask;
     uint32_t shut;
 };

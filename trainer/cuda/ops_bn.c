@@ -65,7 +65,7 @@ bool cuda_add_gradient_sums(struct prepared *p, const struct tensor *tensor, con
 static uint32_t gradient_width(const struct prepared *p, const struct bn_backward_apply_arguments *a)
 {
     const void *first = (const void *)((uintptr_t)a->x | (uintptr_t)a->dy);
-    return cuda_width(channels_of(p), 8, first, a->other, a->dx);
+    return cuda_width(channels_of(p), 8, first, a->other, (const void *)((uintptr_t)a->dx | (uintptr_t)a->y));
 }
 
 /* ---- Taken apart ---- */
@@ -215,6 +215,7 @@ bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
                                             .dy = op_in(p, 1),
                                             .other = other == NO_OPERAND ? NULL : op_in(p, other),
                                             .dx = op_out(p, 0),
+                                            .y = op_out(p, 3),
                                             .dgamma = op_out(p, 1),
                                             .dbeta = op_out(p, 2),
                                             .rows = op->attr.bn.rows,

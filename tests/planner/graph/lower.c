@@ -203,6 +203,35 @@ Test(graph_lower, results_for_the_backward_pass_alone_are_made_in_it)
     }
 }
 
+/* Where a BN's backward pass is one op of its own it makes them at once, and gradients of weights wait for it: but not
+ * past the accumulation of their bucket. */
+Test(graph_lower, a_bn_makes_its_result_again_with_its_gradient)
+{
+    const uint32_t lowering = LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD;
+    for (uint32_t micro_batches = 1; micro_batches <= 2; micro_batches++) {
+        struct graph_options options = {
+            .batch = 2, .micro_batches = micro_batches, .bucket_bytes = micro_batches > 1 ? 20000 : 0};
+        struct graph *logical = build("resnet-164", MODEL_OPTIONS_DEFAULT, options);
+        struct graph *lowered = lower(logical, lowering), *whole = lower(logical, lowering | LOWER_NORMALIZE_WEIGHTS);
+        uint32_t again = 0, late = 0;
+        cr_expect_eq(kept_bytes(lowered), kept_bytes(whole));
+        for (uint32_t i = lowered->forward_end; i < lowered->backward_end; i++) {
+            const struct op *op = &lowered->ops[i];
+            late += op->kind == OP_BN_APPLY;
+            if (op->kind != OP_BN_BWD_APPLY || op->outputs < 4) continue;
+            again++;
+            cr_expect(op->attr.bn.whole && lowered->ops[i + 1].kind == OP_CONV_BWD_WEIGHTS);
+            cr_expect_eq(lowered->ops[i + 1].in[0], op->out[3]);
+        }
+        cr_expect_eq(again + late, 162, "%u, %u: all but the one before the pool", again, late);
+        cr_expect_eq(late > 0, micro_batches > 1);
+        cr_expect_gt(again, 80);
+        graph_destroy(whole);
+        graph_destroy(lowered);
+        graph_destroy(logical);
+    }
+}
+
 /* The work of the whole is that of the parts, but for gradients that two readers work out each for itself. */
 Test(graph_lower, counts_are_of_what_is_done)
 {

@@ -273,17 +273,19 @@ template <class T, int V> __device__ inline void apply_backward(const struct bn_
     for (uint32_t row = first_row(c) + at.lane; row < end; row += c.lanes) {
         const uint64_t element = (uint64_t)row * c.channels + at.channel;
         const uint32_t open = a.shut == KERNEL_SHUT_BY_MASK ? open_in<V>(a.mask, element) : 0xff;
-        float x[V], dy[V], other[V] = {};
+        float x[V], y[V], dy[V], other[V] = {};
         load<T, V>(a.x, element, x);
         load<T, V>(a.dy, element, dy);
         if (a.other) load<T, V>(a.other, element, other);
 #pragma unroll
         for (int k = 0; k < V; k++) {
-            if (a.shut == KERNEL_SHUT_BY_SIGN && normalized(x[k], n[k].mean, n[k].scale, n[k].beta) <= 0) dy[k] = 0;
+            y[k] = normalized(x[k], n[k].mean, n[k].scale, n[k].beta);
+            if (a.shut == KERNEL_SHUT_BY_SIGN && y[k] <= 0) y[k] = dy[k] = 0;
             if (!(open >> k & 1)) dy[k] = 0;
             x[k] = gradient_through(x[k], dy[k], n[k]) + other[k];
         }
         store<T, V>(a.dx, element, x);
+        if (a.y) store<T, V>(a.y, element, y);
     }
 }
 
