@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "mem.h"
 #include "patience.h"
 #include "ranks_private.h"
@@ -133,7 +134,7 @@ static enum ranks_outcome local_exchange(struct ranks_link *link, const struct r
                                          const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait)
 {
     struct pollfd polls[LOCAL_MOST_RANKS];
-    struct patience patience = patience_begin(wait->limit_ns);
+    struct patience patience = patience_begin(clock_now_ns(), wait->limit_ns);
     uint32_t waits;
     memset(link->out, 0, sizeof link->out);
     memset(link->in, 0, sizeof link->in);
@@ -143,8 +144,8 @@ static enum ranks_outcome local_exchange(struct ranks_link *link, const struct r
         if (waits == 0) return RANKS_DONE;
         if (atomic_load(wait->aborted)) return RANKS_ABORTED;
         if (any)
-            patience = patience_begin(wait->limit_ns);
-        else if (patience_is_over(&patience))
+            patience = patience_begin(clock_now_ns(), wait->limit_ns);
+        else if (patience_is_over(&patience, clock_now_ns()))
             return RANKS_LATE;
         else
             poll(polls, waits, LOOK_MS);

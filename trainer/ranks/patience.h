@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 #define PATIENCE_MOST_NS UINT64_C(1000000000) /* that one look takes off: who waits looks far more often */
 
@@ -12,20 +11,14 @@ struct patience {
     uint64_t seen_ns, left_ns;
 };
 
-static inline uint64_t patience_now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
+/* now_ns: of any clock that nobody sets. */
+static inline struct patience patience_begin(uint64_t now_ns, uint64_t limit_ns) { return (struct patience){now_ns, limit_ns}; }
 
-static inline struct patience patience_begin(uint64_t limit_ns) { return (struct patience){patience_now_ns(), limit_ns}; }
-
-static inline bool patience_is_over(struct patience *p)
+static inline bool patience_is_over(struct patience *p, uint64_t now_ns)
 {
-    uint64_t now = patience_now_ns(), passed = now - p->seen_ns;
+    uint64_t passed = now_ns - p->seen_ns;
     if (passed > PATIENCE_MOST_NS) passed = PATIENCE_MOST_NS;
-    p->seen_ns = now;
+    p->seen_ns = now_ns;
     p->left_ns = p->left_ns > passed ? p->left_ns - passed : 0;
     return p->left_ns == 0;
 }

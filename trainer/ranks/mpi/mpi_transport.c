@@ -1,11 +1,13 @@
 /* Ranks joined by MPI: a module of its own, which trainer/ranks loads where mpirun or srun has started the process. One
  * call of MPI at a time (MPI_THREAD_SERIALIZED), none of them blocks: what may take long is asked after again and
  * again. */
+#define _GNU_SOURCE
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sched.h>
 
 #include <mpi.h>
@@ -92,6 +94,13 @@ static void mpi_end(struct ranks_link *link, int code)
 
 /* ---- Messages ---- */
 
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static bool make_room(struct ranks_link *link, size_t count, char fault[RANKS_FAULT])
 {
     if (count <= link->room) return true;
@@ -160,18 +169,18 @@ static enum ranks_outcome mpi_exchange(struct ranks_link *link, const struct ran
                                        const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait)
 {
     if (!start_all(link, out, outs, in, ins, wait->fault)) return RANKS_BROKEN;
-    struct patience patience = patience_begin(wait->limit_ns);
+    struct patience patience = patience_begin(now_ns(), wait->limit_ns);
     int before = (int)(outs + ins), left;
     for (uint64_t looks = 0;; looks++) {
         if (!test(link, (int)(outs + ins), &left, wait->fault)) return RANKS_BROKEN;
         if (left == 0) return RANKS_DONE;
         if (atomic_load(wait->aborted)) return RANKS_ABORTED;
         if (left < before) {
-            patience = patience_begin(wait->limit_ns);
+            patience = patience_begin(now_ns(), wait->limit_ns);
             before = left;
             looks = 0;
         }
-        if (patience_is_over(&patience)) {
+        if (patience_is_over(&patience, now_ns())) {
             wait->peer = late_peer(link, out, outs, in, ins);
             return RANKS_LATE;
         }
