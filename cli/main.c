@@ -17,7 +17,8 @@
 #include "train_ranks.h"
 
 static const struct command *const commands[] = {&command_plan,  &command_train,   &command_top,  &command_trace,
-                                                 &command_place, &command_devices, &command_data, &command_recipes};
+                                                 &command_eval, &command_classify, &command_place, &command_devices,
+                                                 &command_data, &command_recipes};
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void print_overview(FILE *to)

@@ -216,3 +216,16 @@ void progress_summary(const struct plan *plan, bool as_planned, const struct tra
         print_process_memory(r);
     if (*r->remark) page_say(stdout, 2, 10, "note    %s", PRINTABLE(r->remark));
 }
+
+#define NAMED_BROKEN 10u
+
+void progress_broken(const struct broken_images *broken)
+{
+    uint64_t count = broken_images_count(broken);
+    char text[UNITS_TEXT];
+    if (count == 0) return;
+    printf("  skipped %s image%s that cannot be decoded:\n", units_format_count(count, text), count == 1 ? "" : "s");
+    for (size_t i = 0; i < NAMED_BROKEN && broken_images_text(broken, i); i++)
+        printf("          %s\n", PRINTABLE(broken_images_text(broken, i)));
+    if (count > NAMED_BROKEN) puts("          ...; `fathom data info DIR --check` names them all");
+}

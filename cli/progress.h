@@ -28,4 +28,7 @@ bool progress_dashboard(struct progress *progress, const char *trace, struct err
 /* as_planned: on devices of the plan's kind, so that predicted times are of this run. */
 void progress_summary(const struct plan *plan, bool as_planned, const struct train_result *result);
 
+/* The images that were skipped, the first ten by name; nothing when there are none. NULL = none. */
+void progress_broken(const struct broken_images *broken);
+
 #endif

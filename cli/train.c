@@ -405,20 +405,6 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     return train_try_outputs(&c->options, err);
 }
 
-#define NAMED_BROKEN 10u
-
-/* The images that were skipped. */
-static void say_broken(const struct broken_images *broken)
-{
-    uint64_t count = broken_images_count(broken);
-    char text[UNITS_TEXT];
-    if (count == 0) return;
-    printf("  skipped %s image%s that cannot be decoded:\n", units_format_count(count, text), count == 1 ? "" : "s");
-    for (size_t i = 0; i < NAMED_BROKEN && broken_images_text(broken, i); i++)
-        printf("          %s\n", PRINTABLE(broken_images_text(broken, i)));
-    if (count > NAMED_BROKEN) puts("          ...; `fathom data info DIR --check` names them all");
-}
-
 static bool train_plan(struct train_command *c, const struct plan *plan, struct trace_sink *sink, struct error *err)
 {
     struct train_result result;
@@ -436,7 +422,7 @@ static bool train_plan(struct train_command *c, const struct plan *plan, struct 
          as_planned = on_host == (plan->devices[0].spec.kind == DEVICE_CPU);
     bool idle = result.stopped && result.steps == result.first;
     if (ok && !idle) progress_summary(plan, as_planned, &result);
-    if (!c->quiet) say_broken(c->options.broken);
+    if (!c->quiet) progress_broken(c->options.broken);
     if (result.stopped || (!ok && result.steps > result.first)) say_stopped(c, &result);
     return ok;
 }

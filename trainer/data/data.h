@@ -37,6 +37,8 @@ void dataset_close(struct dataset *dataset);
 /* How many classes a dataset names, without opening it: no image is looked at. */
 bool dataset_count_classes(const char *path, uint32_t *classes, struct error *err);
 const struct dataset_info *dataset_info(const struct dataset *dataset);
+/* From now on its images are normalised by these figures, not by its own. */
+void dataset_normalise_by(struct dataset *dataset, const float mean[3], const float deviation[3]);
 /* Tells datasets apart. CIFAR binaries by what they hold; folders by the names in them, so that a picture that is mended
  * does not make another dataset. The second knows the hashes of earlier versions too. */
 uint64_t dataset_hash(const struct dataset *dataset);
@@ -109,6 +111,10 @@ uint64_t loader_waited_ns(const struct loader *loader);
 
 /* How many threads a loader of these options takes. */
 uint32_t loader_threads(const struct dataset *dataset, uint32_t asked);
+
+/* The middle of a picture as a test sees it, without any dataset: image_size x image_size x 3 bytes, not normalised.
+ * ERROR_INPUT names the file. */
+bool data_read_picture(const char *path, uint32_t image_size, uint8_t *out, struct error *err);
 
 /* ---- What decoding takes ---- */
 

@@ -175,6 +175,12 @@ void dataset_close(struct dataset *dataset)
 
 const struct dataset_info *dataset_info(const struct dataset *dataset) { return &dataset->info; }
 
+void dataset_normalise_by(struct dataset *dataset, const float mean[3], const float deviation[3])
+{
+    memcpy(dataset->info.mean, mean, sizeof dataset->info.mean);
+    memcpy(dataset->info.deviation, deviation, sizeof dataset->info.deviation);
+}
+
 /* Mean and deviation are of all pixels: other images have others. */
 static uint64_t hash_statistics(const struct dataset_info *info)
 {

@@ -1,5 +1,6 @@
 #include "picture.h"
 
+#include "decode_memory.h"
 #include "jpeg.h"
 #include "mem.h"
 
@@ -145,4 +146,25 @@ bool picture_load_bytes(struct picture_reader *reader, uint64_t epoch, uint64_t 
     }
     if (reader->augment && reader->shifts) *shift = choose_shift(reader, epoch, image);
     return true;
+}
+
+static bool read_middle(struct decode_memory *memory, const char *path, uint32_t size, uint8_t *out, struct error *err)
+{
+    uint32_t width, height;
+    struct jpeg_decoder *decoder = jpeg_decoder_create(memory, err);
+    if (!decoder) return false;
+    double margin = size <= MOST_SHIFTED_SIDE ? 1 : TEST_MARGIN;
+    bool ok = jpeg_open_file(decoder, path, &width, &height, err) &&
+              jpeg_decode(decoder, augment_centre_view(width, height, margin), size, out, err);
+    jpeg_decoder_destroy(decoder);
+    return ok;
+}
+
+bool data_read_picture(const char *path, uint32_t image_size, uint8_t *out, struct error *err)
+{
+    struct decode_memory *memory = decode_memory_create(DECODE_MOST_BYTES, err);
+    bool ok = memory && read_middle(memory, path, image_size, out, err);
+    decode_memory_destroy(memory);
+    if (!ok && err && err->kind == ERROR_FAILED) err->kind = ERROR_INPUT;
+    return ok;
 }

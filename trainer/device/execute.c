@@ -514,6 +514,25 @@ bool executor_evaluate(struct executor *ex, const struct step *step, const struc
     return true;
 }
 
+/* Nothing runs after them in a program of evaluation, so that their bytes are still theirs. */
+bool executor_probabilities(struct executor *ex, float *out, struct error *err)
+{
+    const struct plan_program *program = &ex->variant->evaluate;
+    const struct graph *graph = ex->variant->graph;
+    TRY(is_usable(ex, err));
+    for (size_t i = program->op_count; i-- > 0;) {
+        const struct plan_op *op = &program->ops[i];
+        if (graph->ops[op->op].kind != OP_SOFTMAX_LOSS) continue;
+        const struct plan_tensor *tensor = &program->tensors[op->out[0]];
+        executor_own_begin(ex, op_pass_name(PASS_EVALUATE));
+        bool ok = ex->backend->copy_out(ex->device, ex->streams[STREAM_COMPUTE], out, tensor->offset, tensor->bytes,
+                                        &ex->first);
+        executor_own_end(ex);
+        return settle(ex, ok, err);
+    }
+    return error_set(err, ERROR_FAILED, "the plan's evaluation makes no probabilities");
+}
+
 /* ---- State ---- */
 
 static bool parameter_in(struct executor *ex, const struct tensor *tensor, uint64_t offset, const float *values)

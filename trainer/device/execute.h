@@ -70,6 +70,9 @@ bool executor_undo_statistics(struct executor *executor, uint64_t step, struct e
 bool executor_evaluate(struct executor *executor, const struct step *step, const struct input *input,
                        struct metrics *metrics, struct error *err);
 
+/* What the last executor_evaluate made of its images: out is batch x classes, f32, each row sums to 1. */
+bool executor_probabilities(struct executor *executor, float *out, struct error *err);
+
 /* The most that this process has held of the device so far, as it said when steps were collected; false where the backend
  * does not say or has not been asked yet. */
 bool executor_memory(const struct executor *executor, struct device_memory *most);

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "init.h"
 #include "mem.h"
+#include "trained_on.h"
 
 /* Everything in a checkpoint: parameters and momenta, which are the same on all devices, then each device's running
  * statistics. When a run goes on with another number of devices, all of them get the mean of the saved statistics. */
@@ -270,7 +271,15 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
     return true;
 }
 
-bool run_save(struct run *run, struct error *err) { return save(run, false, err); }
+/* Beside the first checkpoint of this run, by rank 0. */
+static bool say_images(struct run *run, struct error *err)
+{
+    if (run->said_images || ranks_place(run->ranks).rank > 0) return true;
+    run->said_images = true;
+    return trained_on_write(run->options->save_folder, run->dataset, err);
+}
+
+bool run_save(struct run *run, struct error *err) { return save(run, false, err) && say_images(run, err); }
 
 /* ---- The last good step ---- */
 
@@ -288,7 +297,7 @@ void run_save_last_good(struct run *run)
     if (run->in_flight > 0 && !run->diverged) return;
     if (run->ranks && !run->diverged) return; /* one rank alone has failed */
     if (run->diverged && !team_run(run->team, undo_statistics, run, NULL)) return;
-    save(run, true, NULL);
+    if (save(run, true, NULL)) say_images(run, NULL);
     ranks_barrier(run->ranks, NULL); /* nobody ends before it is written */
 }
 
@@ -312,7 +321,7 @@ static bool check_spec(const char *path, const struct model_spec *saved, const s
 static bool check_checkpoint(const struct run *run, const char *path, const struct checkpoint *c, struct error *err)
 {
     TRY(check_spec(path, &c->spec, &run->plan->spec, err));
-    if (!dataset_has_hash(run->dataset, c->dataset_hash))
+    if (!run->options->other_images && !dataset_has_hash(run->dataset, c->dataset_hash))
         return error_set(err, ERROR_INPUT, "%s: its run trained on other images than %s", path,
                          run->options->data_path);
     if (c->devices == 0 || c->devices > MACHINE_MOST_DEVICES)

@@ -404,13 +404,24 @@ bool train_try_outputs(const struct train_options *o, struct error *err)
     return log_try(o->log_path, err);
 }
 
+static bool check_room(const struct run *run, struct error *err)
+{
+    TRY(check_plan(run->plan, run->backend, err));
+    struct train_part part = train_part(run->plan, run->ranks);
+    return train_check_memory(run->plan, run->backend, &part, err);
+}
+
+bool run_take_devices(struct run *run, struct error *err)
+{
+    return check_room(run, err) && create_tables(run, err) && create_devices(run, err);
+}
+
 static bool begin_run(struct run *run, struct error *err)
 {
     const struct train_options *o = run->options;
-    TRY(check_options(o, err));
-    TRY(check_plan(run->plan, run->backend, err));
     struct train_part part = train_part(run->plan, run->ranks);
-    TRY(train_check_memory(run->plan, run->backend, &part, err));
+    TRY(check_options(o, err));
+    TRY(check_room(run, err));
     TRY(open_dataset(run, err));
     run->evaluate_every = choose_evaluate_every(run);
     run->most_in_flight = choose_in_flight(run);
@@ -427,8 +438,7 @@ static bool begin_run(struct run *run, struct error *err)
     return run_open_loader(run, err) && ranks_begin(run->ranks, err);
 }
 
-/* Ends what begin_run has begun, whole or in part. */
-static bool end_run(struct run *run, bool ok, struct error *err)
+bool run_end(struct run *run, bool ok, struct error *err)
 {
     loader_destroy(run->loader);
     ranks_on_failure(run->ranks, NULL, NULL);
@@ -530,7 +540,7 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
     found.stop = run.ranks ? run.stop : options->stop ? *options->stop : 0;
     find_device_memory(&run, &found);
     find_remark(&run, &found);
-    ok = end_run(&run, ok, err);
+    ok = run_end(&run, ok, err);
     uint64_t resident;
     if (!process_memory_read(&resident, &found.peak_bytes)) found.peak_bytes = 0;
     *result = found;

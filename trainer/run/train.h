@@ -37,6 +37,7 @@ struct train_options {
     uint64_t save_every;       /* steps, 0 = at the end and on Ctrl-C only */
     const char *resume_folder; /* NULL = from scratch */
     const char *log_path;      /* JSON lines, NULL = none */
+    bool other_images;         /* of a checkpoint: the dataset need not be the one that it was trained on */
     bool skip_evaluation;      /* none, not even at the end */
     bool repeat_batch;         /* every step sees the first batch: a check that a net can learn */
     bool fill_dead;            /* debugging: bytes are filled with NaN right after their last use */

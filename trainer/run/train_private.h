@@ -64,6 +64,8 @@ struct run {
     struct step step;   /* submitted last */
     struct batch batch; /* its images */
     struct train_status status;
+    bool said_images;     /* data.json is written */
+    double tested_images; /* in the last evaluation */
 };
 
 /* evaluate.c: over the test set, with the weights as they are; fills status' test figures. The loader of training
@@ -81,6 +83,10 @@ struct input run_share(const struct run *run, const struct batch *batch, size_t 
 uint64_t run_decode_bytes(const struct plan *plan);
 /* In run->step: the dataset's mean and deviation. */
 void run_set_normalisation(struct run *run);
+/* Checks the plan and makes the run's tables and devices; with nothing in them yet. */
+bool run_take_devices(struct run *run, struct error *err);
+/* Ends what was begun, whole or in part; `ok` is how it went so far. */
+bool run_end(struct run *run, bool ok, struct error *err);
 /* Makes run->loader for the run's position. */
 bool run_open_loader(struct run *run, struct error *err);
 

@@ -1,0 +1,173 @@
+/* `fathom eval` and `fathom classify`: a checkpoint answers as its run did. */
+#define _GNU_SOURCE
+#include <criterion/criterion.h>
+
+#include <jansson.h>
+#include <math.h>
+#include <unistd.h>
+
+#include "cli_run.h"
+#include "data_help.h"
+#include "data_jpeg_help.h"
+
+static char folder[HELP_PATH];
+
+/* Three classes of 6 training and 4 test pictures in a folder. */
+static void make_photos(const char *name, const char *last)
+{
+    const char *const parts[] = {"train", "val"}, *const classes[] = {"ant", "bee", last};
+    for (int part = 0; part < 2; part++)
+        for (unsigned class = 0; class < 3; class ++) {
+            char path[HELP_PATH], command[2 * HELP_PATH];
+            snprintf(path, sizeof path, "%s/%s/%s", name, parts[part], classes[class]);
+            snprintf(command, sizeof command, "mkdir -p %s", path);
+            cr_assert_eq(system(command), 0);
+            for (unsigned i = 0; i < (part ? 4 : 6); i++) {
+                char file[2 * HELP_PATH];
+                snprintf(file, sizeof file, "%s/%u.jpg", path, i);
+                help_write_jpeg(file, (struct help_jpeg){60 + i, 50, 3, false, class * 5 + i, 0, 0});
+            }
+        }
+}
+
+static void trained(void)
+{
+    help_folder(folder);
+    cr_assert_eq(chdir(folder), 0); /* in which all the names here are */
+    make_photos("photos", "cat");
+    const struct cli_run *run =
+        cli_run("train resnet-20 --data photos --batch 6 --iterations 12 --schedule constant --save run --log log");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+}
+
+static void removed(void) { help_remove(folder); }
+
+TestSuite(score, .init = trained, .fini = removed);
+
+static void has(const char *text, const char *wanted)
+{
+    cr_assert(strstr(text, wanted), "'%s' is not in: %s", wanted, text);
+}
+
+static json_t *answer(const char *arguments)
+{
+    const struct cli_run *run = cli_run(arguments);
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    json_t *object = json_loads(run->out, 0, NULL);
+    cr_assert(object, "%s", run->out);
+    return object;
+}
+
+static double number(const json_t *object, const char *key) { return json_number_value(json_object_get(object, key)); }
+
+Test(score, a_checkpoint_has_the_error_that_its_run_had)
+{
+    char *last = NULL;
+    json_t *found = answer("eval run photos --json"), *told = NULL;
+    FILE *log = fopen("log", "r");
+    size_t room = 0;
+    cr_assert(log);
+    while (getline(&last, &room, log) > 0) {
+        json_decref(told);
+        told = json_loads(last, 0, NULL);
+    }
+    fclose(log);
+    free(last);
+    cr_assert_eq(number(found, "images"), 12);
+    cr_assert_eq(number(found, "step"), 12);
+    cr_assert_float_eq(number(found, "loss"), number(told, "test_loss"), 1e-6);
+    cr_assert_float_eq(number(found, "top1_error"), number(told, "top1_error"), 1e-6);
+    json_decref(found);
+    json_decref(told);
+    found = answer("eval run/step-000000000012.ckpt photos --json --batch 5 --images 6");
+    cr_assert_eq(number(found, "images"), 6);
+    json_decref(found);
+}
+
+Test(score, other_images_of_the_same_classes_will_do)
+{
+    make_photos("others", "cat");
+    help_write_bytes("others/val/bee/2.jpg", "damaged", 7);
+    help_write_jpeg("others/train/bee/6.jpg", (struct help_jpeg){90, 70, 3, true, 30, 0, 0});
+    const struct cli_run *run = cli_run("eval run others");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "on 11 test images of");
+    has(run->out, "skipped 1 image that cannot be decoded");
+    has(run->out, "others/val/bee/2.jpg");
+    run = cli_run("eval run others --strict");
+    cr_assert_eq(run->code, 1, "%s", run->out);
+    make_photos("dogs", "dog");
+    run = cli_run("eval run dogs");
+    cr_assert_eq(run->code, 2);
+    has(run->err, "its class 2 is 'dog'; that of ");
+    run = cli_run("data synth synth --train 20 --test 10");
+    run = cli_run("eval run synth");
+    cr_assert_eq(run->code, 2);
+    has(run->err, "has 10 classes; the net of ");
+}
+
+/* Classes by picture: as many mistakes as the error says, and each picture by itself has the same probabilities. */
+Test(score, pictures_are_classified_as_the_test_set_is)
+{
+    json_t *error = answer("eval run photos --json");
+    json_t *seen = answer("classify run photos/val/ant/0.jpg photos/val/ant/1.jpg photos/val/ant/2.jpg "
+                          "photos/val/ant/3.jpg photos/val/bee/0.jpg photos/val/bee/1.jpg photos/val/bee/2.jpg "
+                          "photos/val/bee/3.jpg photos/val/cat/0.jpg photos/val/cat/1.jpg photos/val/cat/2.jpg "
+                          "photos/val/cat/3.jpg --json --top 9");
+    const json_t *images = json_object_get(seen, "images");
+    cr_assert_eq(json_array_size(images), 12);
+    double wrong = 0;
+    for (size_t i = 0; i < 12; i++) {
+        const json_t *image = json_array_get(images, i), *classes = json_object_get(image, "classes");
+        const char *path = json_string_value(json_object_get(image, "image"));
+        double sum = 0, before = 1;
+        cr_assert_eq(json_array_size(classes), 3, "there are no more");
+        for (size_t k = 0; k < 3; k++) {
+            double probability = number(json_array_get(classes, k), "probability");
+            cr_assert(probability <= before && probability >= 0, "the most likely comes first");
+            before = probability;
+            sum += probability;
+        }
+        cr_assert_float_eq(sum, 1, 1e-4);
+        const char *name = json_string_value(json_object_get(json_array_get(classes, 0), "name"));
+        wrong += strstr(path, name) == NULL;
+    }
+    cr_assert_float_eq(wrong / 12, number(error, "top1_error"), 1e-6);
+    json_t *alone = answer("classify run photos/val/bee/1.jpg --json --top 9 --data photos");
+    const json_t *one = json_object_get(json_array_get(json_object_get(alone, "images"), 0), "classes");
+    const json_t *many = json_object_get(json_array_get(images, 5), "classes");
+    for (size_t k = 0; k < 3; k++)
+        cr_assert_float_eq(number(json_array_get(one, k), "probability"),
+                           number(json_array_get(many, k), "probability"), 1e-5);
+    json_decref(alone);
+    json_decref(seen);
+    json_decref(error);
+}
+
+Test(score, mistakes_are_explained)
+{
+    const struct {
+        const char *arguments, *sentence;
+    } wrong[] = {{"eval run", "a checkpoint and a dataset are wanted"},
+                 {"eval photos photos", "photos"},
+                 {"classify run", "a checkpoint and images are wanted"},
+                 {"classify run none.jpg", "none.jpg: cannot be opened"},
+                 {"classify run log", "log: cannot be decoded as a JPEG"},
+                 {"classify run photos/val/ant/0.jpg --top 0", "--top"},
+                 {"classify run photos/val/ant/0.jpg photos/val/ant/1.jpg --gpus 2xcpu", "--gpus: found 2 devices"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        const struct cli_run *run = cli_run(wrong[i].arguments);
+        cr_assert_eq(run->code, 2, "%s: %s%s", wrong[i].arguments, run->out, run->err);
+        has(run->err, wrong[i].sentence);
+    }
+    help_write_bytes("run/data.json", "{\"format\": \"other\"}", 19);
+    const struct cli_run *run = cli_run("classify run photos/val/ant/0.jpg");
+    cr_assert_eq(run->code, 2);
+    has(run->err, "data.json: is of another format than 'fathom data'");
+    cr_assert_eq(remove("run/data.json"), 0);
+    run = cli_run("classify run photos/val/ant/0.jpg");
+    cr_assert_eq(run->code, 2);
+    has(run->err, "has no data.json beside it");
+    run = cli_run("classify run photos/val/ant/0.jpg --data photos");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+}

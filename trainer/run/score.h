@@ -1,0 +1,26 @@
+/* A trained net put to use: its error on a dataset, or what it sees in pictures. Nothing is learned or written. */
+#ifndef FATHOM_SCORE_H
+#define FATHOM_SCORE_H
+
+#include "train.h"
+#include "trained_on.h"
+
+struct score {
+    uint64_t step;   /* of the checkpoint */
+    uint64_t images; /* that were looked at */
+    double loss, top1_error, top5_error;
+};
+
+/* The error over the test images of options->dataset, of as many as evaluate_images says. options->resume_folder is a
+ * checkpoint, or a folder's newest one, of a net of the plan's form; on which images it was trained does not matter.
+ * ERROR_INPUT where the dataset has other classes or no test images. */
+bool score_dataset(const struct plan *plan, const struct backend *backend, const struct train_options *options,
+                   struct score *score, struct error *err);
+
+/* The probabilities of each class for each of the pictures, in their order: count x classes. The middle of a picture is
+ * looked at, as in a test. The plan has one device. */
+bool score_pictures(const struct plan *plan, const struct backend *backend, const struct train_options *options,
+                    const struct trained_on *trained, const char *const *paths, size_t count, float *probabilities,
+                    struct error *err);
+
+#endif
