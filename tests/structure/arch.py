@@ -64,6 +64,7 @@ OUTSIDE = {
     'oneapi/dnnl': {'trainer/cpu/onednn.c'},
     'jpeglib': {'trainer/data/jpeg.c', 'trainer/data/jpeg_input.h', 'trainer/data/jpeg_memory.h'},
     'xxhash': {'base/hash.c'},
+    'png': {'trainer/data/png_decoder.c'},
     'zlib': {'traces/kineto_read.c'},
     'jansson': {'base/json.h'},
     'cuda': {'trainer/cuda', 'planner/engines/cudnn'},

@@ -15,7 +15,7 @@
 #include "dataset.h"
 #include "decode_memory.h"
 #include "files.h"
-#include "jpeg.h"
+#include "image.h"
 #include "mem.h"
 #include "parallel_for.h"
 #include "partial.h"
@@ -29,13 +29,13 @@
 
 struct decoders {
     struct decode_memory *memory;
-    struct jpeg_decoder **each;
+    struct image_decoder **each;
     uint32_t count;
 };
 
 static void finish_decoders(struct decoders *decoders)
 {
-    for (uint32_t i = 0; decoders->each && i < decoders->count; i++) jpeg_decoder_destroy(decoders->each[i]);
+    for (uint32_t i = 0; decoders->each && i < decoders->count; i++) image_decoder_destroy(decoders->each[i]);
     mem_free(decoders->each);
     decode_memory_destroy(decoders->memory);
 }
@@ -47,7 +47,7 @@ static bool init_decoders(struct decoders *decoders, uint32_t threads, struct er
     if (!decoders->each) return error_memory(err, threads * sizeof *decoders->each, "JPEG decoders");
     TRY((decoders->memory = decode_memory_create(DECODE_MOST_BYTES, err)) != NULL);
     for (; decoders->count < threads; decoders->count++)
-        TRY((decoders->each[decoders->count] = jpeg_decoder_create(decoders->memory, err)) != NULL);
+        TRY((decoders->each[decoders->count] = image_decoder_create(decoders->memory, err)) != NULL);
     return true;
 }
 
@@ -90,15 +90,15 @@ static bool write_record(const struct conversion *conversion, uint32_t file, uin
     return true;
 }
 
-static bool decode_record(struct conversion *conversion, struct jpeg_decoder *decoder, enum dataset_part part,
+static bool decode_record(struct conversion *conversion, struct image_decoder *decoder, enum dataset_part part,
                           uint64_t image, uint8_t *bytes, struct error *err)
 {
     char path[DATASET_PATH];
     uint8_t pixels[CIFAR_PIXELS];
     uint32_t label, width, height;
     TRY(folders_find(conversion->dataset, part, image, path, &label, err));
-    TRY(jpeg_open_file(decoder, path, &width, &height, err));
-    TRY(jpeg_decode(decoder, augment_centre_view(width, height, 1), CIFAR_SIDE, pixels, err));
+    TRY(image_open(decoder, path, &width, &height, err));
+    TRY(image_decode(decoder, augment_centre_view(width, height, 1), CIFAR_SIDE, pixels, err));
     if (width != CIFAR_SIDE || height != CIFAR_SIDE) conversion->resized++;
     bytes[0] = (uint8_t)label;
     for (uint32_t i = 0; i < CIFAR_PIXELS; i++) bytes[1 + i % 3 * CIFAR_PLANE + i / 3] = pixels[i];
@@ -109,7 +109,7 @@ static bool decode_record(struct conversion *conversion, struct jpeg_decoder *de
 static bool convert_image(void *context, uint32_t thread, uint64_t index, struct error *err)
 {
     struct conversion *conversion = context;
-    struct jpeg_decoder *decoder = conversion->decoders.each[thread];
+    struct image_decoder *decoder = conversion->decoders.each[thread];
     uint64_t train = conversion->dataset->info.train_images, record;
     uint8_t bytes[RECORD_BYTES];
     if (index >= train) {
@@ -280,8 +280,8 @@ static bool verify_image(const struct check *check, uint32_t thread, uint64_t in
     uint32_t label, width, height;
     TRY(index < train ? folders_find(check->dataset, DATASET_TRAIN, index, path, &label, err)
                       : folders_find(check->dataset, DATASET_TEST, index - train, path, &label, err));
-    TRY(jpeg_open_file(check->decoders.each[thread], path, &width, &height, err));
-    return jpeg_verify(check->decoders.each[thread], err);
+    TRY(image_open(check->decoders.each[thread], path, &width, &height, err));
+    return image_verify(check->decoders.each[thread], err);
 }
 
 /* A damaged image is counted and the check goes on; running out of memory ends it. */

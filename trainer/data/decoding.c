@@ -6,7 +6,7 @@
 #include "data.h"
 #include "dataset.h"
 #include "decode_memory.h"
-#include "jpeg.h"
+#include "image.h"
 #include "mem.h"
 #include "parallel_for.h"
 #include "picture.h"
@@ -24,7 +24,7 @@ struct measuring {
     const struct dataset *dataset;
     uint32_t image_size;
     uint64_t pictures;
-    struct jpeg_decoder *decoders[MOST_THREADS];
+    struct image_decoder *decoders[MOST_THREADS];
     pthread_mutex_t lock; /* over what follows */
     struct dataset_decoding *decoding;
 };
@@ -59,9 +59,9 @@ static bool measure_picture(void *context, uint32_t thread, uint64_t index, stru
     uint32_t width, height;
     struct error unreadable = {0};
     TRY(find_picture(m, index, path, err));
-    if (!jpeg_open_file(m->decoders[thread], path, &width, &height, &unreadable)) return true;
+    if (!image_open(m->decoders[thread], path, &width, &height, &unreadable)) return true;
     double side = picture_least_side(m->image_size, width, height);
-    keep(m, path, jpeg_needs(m->decoders[thread], side, m->image_size));
+    keep(m, path, image_needs(m->decoders[thread], side, m->image_size));
     return true;
 }
 
@@ -70,9 +70,9 @@ static bool measure_all(struct measuring *m, struct decode_memory *memory, data_
 {
     uint32_t threads = parallel_for_threads(0, MOST_THREADS), made = 0;
     bool ok = true;
-    for (; ok && made < threads; made += ok) ok = (m->decoders[made] = jpeg_decoder_create(memory, err)) != NULL;
+    for (; ok && made < threads; made += ok) ok = (m->decoders[made] = image_decoder_create(memory, err)) != NULL;
     ok = ok && parallel_for(m->pictures, threads, measure_picture, m, progress, context, err);
-    while (made > 0) jpeg_decoder_destroy(m->decoders[--made]);
+    while (made > 0) image_decoder_destroy(m->decoders[--made]);
     return ok;
 }
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "decode_memory.h"
-#include "jpeg.h"
+#include "image.h"
 #include "mem.h"
 #include "printable.h"
 #include "text.h"
@@ -83,18 +83,12 @@ static bool is_folder(int folder, const struct dirent *entry)
     return fstatat(folder, entry->d_name, &info, 0) == 0 && S_ISDIR(info.st_mode);
 }
 
-static bool is_jpeg_name(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    return dot && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0);
-}
-
 static bool take_entry(DIR *stream, const struct dirent *entry, bool folders, struct name_list *list,
                        struct others *others, struct error *err)
 {
     if (entry->d_name[0] == '.') return true;
     bool folder = is_folder(dirfd(stream), entry);
-    if (folder == folders && (folder || is_jpeg_name(entry->d_name))) return add_name(list, entry->d_name, err);
+    if (folder == folders && (folder || image_names_one(entry->d_name))) return add_name(list, entry->d_name, err);
     if (others->count++ == 0) snprintf(others->sample, sizeof others->sample, "%s", entry->d_name);
     return true;
 }
@@ -179,7 +173,7 @@ static bool list_class(const struct dataset *dataset, const char *path, uint32_t
     size_t before = names->count;
     TRY(dataset_join(folder, path, dataset->names[label], err));
     TRY(list_folder(folder, false, names, &others, err));
-    return names->count > before ? true : refuse_empty(folder, "JPEGs (*.jpg, *.jpeg)", &others, err);
+    return names->count > before ? true : refuse_empty(folder, image_kinds(), &others, err);
 }
 
 /* present is NULL when all classes are there. */
@@ -268,7 +262,7 @@ static bool open_test(struct dataset *dataset, struct error *err)
 /* ---- Statistics ---- */
 
 struct sample {
-    struct jpeg_decoder *decoder;
+    struct image_decoder *decoder;
     uint8_t *pixels; /* SAMPLE_SIDE x SAMPLE_SIDE x 3 */
     uint64_t count, sums[3], squares[3];
 };
@@ -289,10 +283,10 @@ static bool sample_picture(const struct dataset *dataset, struct sample *sample,
     char path[DATASET_PATH];
     uint32_t label, width, height;
     TRY(folders_find(dataset, DATASET_TRAIN, index, path, &label, err));
-    TRY(jpeg_open_file(sample->decoder, path, &width, &height, err));
+    TRY(image_open(sample->decoder, path, &width, &height, err));
     uint32_t side = width < height ? width : height;
     if (side > SAMPLE_SIDE) side = SAMPLE_SIDE;
-    TRY(jpeg_decode(sample->decoder, augment_centre_view(width, height, 1), side, sample->pixels, err));
+    TRY(image_decode(sample->decoder, augment_centre_view(width, height, 1), side, sample->pixels, err));
     add_pixels(sample, side);
     return true;
 }
@@ -326,10 +320,10 @@ static bool sample_all(const struct dataset *dataset, struct sample *sample, str
 
 static bool sample_with(struct dataset *dataset, struct sample *sample, struct decode_memory *memory, struct error *err)
 {
-    sample->decoder = jpeg_decoder_create(memory, err);
+    sample->decoder = image_decoder_create(memory, err);
     bool ok = sample->decoder && sample_all(dataset, sample, err);
     if (ok) dataset_set_statistics(&dataset->info, sample->count, sample->sums, sample->squares);
-    jpeg_decoder_destroy(sample->decoder);
+    image_decoder_destroy(sample->decoder);
     return ok;
 }
 

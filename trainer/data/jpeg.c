@@ -2,12 +2,9 @@
 #include "jpeg.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <jpeglib.h>
 #include <jerror.h>
@@ -225,28 +222,13 @@ bool jpeg_open_bytes(struct jpeg_decoder *decoder, const void *bytes, size_t len
     return open_picture(decoder, width, height, err);
 }
 
-static bool is_file(const struct jpeg_decoder *decoder, int descriptor, struct error *err)
-{
-    struct stat info;
-    if (fstat(descriptor, &info) != 0)
-        return error_errno(err, ERROR_FAILED, errno, "%s: cannot be read", decoder->name);
-    if (S_ISREG(info.st_mode)) return true;
-    return error_set(err, ERROR_FAILED, "%s: is not a file; a JPEG is wanted", decoder->name);
-}
-
-bool jpeg_open_file(struct jpeg_decoder *decoder, const char *path, uint32_t *width, uint32_t *height,
-                    struct error *err)
+bool jpeg_open_descriptor(struct jpeg_decoder *decoder, int descriptor, const char *name, uint32_t *width,
+                          uint32_t *height, struct error *err)
 {
     end_picture(decoder);
-    snprintf(decoder->name, sizeof decoder->name, "%s", path);
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be opened", path);
-    if (!is_file(decoder, descriptor, err)) {
-        close(descriptor);
-        return false;
-    }
+    snprintf(decoder->name, sizeof decoder->name, "%s", name);
     if (!jpeg_input_file(&decoder->input, descriptor))
-        return error_errno(err, ERROR_FAILED, decoder->input.failure, "%s: cannot be read", path);
+        return error_errno(err, ERROR_FAILED, decoder->input.failure, "%s: cannot be read", name);
     return open_picture(decoder, width, height, err);
 }
 

@@ -22,11 +22,11 @@ struct jpeg_decoder;
 struct jpeg_decoder *jpeg_decoder_create(struct decode_memory *memory, struct error *err);
 void jpeg_decoder_destroy(struct jpeg_decoder *decoder);
 
-/* Reads a file's header. width and height are of the picture as it is seen, turned as its Exif data says; damaged Exif
- * data turns nothing. ERROR_FAILED names the file: unreadable, empty, no JPEG, damaged, too large. Ends the picture
- * before. */
-bool jpeg_open_file(struct jpeg_decoder *decoder, const char *path, uint32_t *width, uint32_t *height,
-                    struct error *err);
+/* Reads the header of an open file, which the decoder closes; `name` stands for it in errors. width and height are of the
+ * picture as it is seen, turned as its Exif data says; damaged Exif data turns nothing. ERROR_FAILED: unreadable, empty, no
+ * JPEG, damaged, too large. Ends the picture before. */
+bool jpeg_open_descriptor(struct jpeg_decoder *decoder, int descriptor, const char *name, uint32_t *width,
+                          uint32_t *height, struct error *err);
 /* The same from memory, which is borrowed until the next opening; `name` stands for the file in errors. */
 bool jpeg_open_bytes(struct jpeg_decoder *decoder, const void *bytes, size_t length, const char *name, uint32_t *width,
                      uint32_t *height, struct error *err);

@@ -1,7 +1,7 @@
 #include "picture.h"
 
 #include "decode_memory.h"
-#include "jpeg.h"
+#include "image.h"
 #include "mem.h"
 
 /* Pictures up to this side are treated as the papers treat CIFAR (padded, shifted), larger ones as they treat ImageNet
@@ -29,7 +29,7 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
     if (dataset->cifar && options->image_size != CIFAR_SIDE)
         return error_set(err, ERROR_INPUT, "%s: its images are %u x %u; pictures of %u x %u are not made of them",
                          dataset->path, CIFAR_SIDE, CIFAR_SIDE, options->image_size, options->image_size);
-    if (dataset->folders && !(reader->jpeg = jpeg_decoder_create(memory, err))) return false;
+    if (dataset->folders && !(reader->decoder = image_decoder_create(memory, err))) return false;
     reader->shifts = reader->size <= MOST_SHIFTED_SIDE;
     if (options->as_bytes || !reader->shifts || !reader->augment) return true;
     reader->plain = mem_alloc(MEM_INPUT, (size_t)reader->size * reader->size * 3, sizeof *reader->plain);
@@ -39,7 +39,7 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
 
 void picture_finish(struct picture_reader *reader)
 {
-    jpeg_decoder_destroy(reader->jpeg);
+    image_decoder_destroy(reader->decoder);
     mem_free(reader->plain);
     *reader = (struct picture_reader){0};
 }
@@ -87,17 +87,17 @@ uint64_t picture_reader_bytes(uint32_t size)
 }
 
 /* A picture's view in bytes, not mirrored; whether it is to be is *flip. */
-static bool decode_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t image, uint8_t *out, bool *flip,
-                        int32_t *label, struct error *err)
+static bool decode_picture(struct picture_reader *reader, uint64_t epoch, uint64_t image, uint8_t *out, bool *flip,
+                           int32_t *label, struct error *err)
 {
     char path[DATASET_PATH];
     uint32_t found, width, height;
     TRY(folders_find(reader->dataset, reader->part, image, path, &found, err));
-    TRY(jpeg_open_file(reader->jpeg, path, &width, &height, err));
+    TRY(image_open(reader->decoder, path, &width, &height, err));
     struct augment_view view = choose_view(reader, epoch, image, width, height);
     *flip = view.flip;
     view.flip = false;
-    TRY(jpeg_decode(reader->jpeg, view, reader->size, out, err));
+    TRY(image_decode(reader->decoder, view, reader->size, out, err));
     *label = (int32_t)found;
     return true;
 }
@@ -105,12 +105,12 @@ static bool decode_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t 
 static size_t numbers_of(const struct picture_reader *reader) { return (size_t)reader->size * reader->size * 3; }
 
 /* The bytes are decoded into the last quarter of their floats' place: each is read before a float covers it. */
-static bool load_jpeg(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
-                      struct error *err)
+static bool load_picture(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
+                         struct error *err)
 {
     bool flip;
     uint8_t *bytes = (uint8_t *)out + (sizeof *out - 1) * numbers_of(reader);
-    TRY(decode_jpeg(reader, epoch, image, bytes, &flip, label, err));
+    TRY(decode_picture(reader, epoch, image, bytes, &flip, label, err));
     for (size_t i = 0; i < numbers_of(reader); i++) out[i] = reader->table[i % 3][bytes[i]];
     for (uint32_t y = 0; flip && y < reader->size; y++)
         augment_flip_row(out + 3 * (size_t)y * reader->size, reader->size);
@@ -127,8 +127,8 @@ bool picture_load(struct picture_reader *reader, uint64_t epoch, uint64_t image,
 {
     bool shift = reader->augment && reader->shifts;
     float *to = shift ? reader->plain : out;
-    if (reader->jpeg)
-        TRY(load_jpeg(reader, epoch, image, to, label, err));
+    if (reader->decoder)
+        TRY(load_picture(reader, epoch, image, to, label, err));
     else
         TRY(load_cifar(reader, image, to, label, err));
     if (shift) augment_apply_shift(to, reader->size, choose_shift(reader, epoch, image), out);
@@ -139,8 +139,8 @@ bool picture_load_bytes(struct picture_reader *reader, uint64_t epoch, uint64_t 
                         struct augment_shift *shift, int32_t *label, struct error *err)
 {
     *shift = (struct augment_shift){0};
-    if (reader->jpeg) {
-        TRY(decode_jpeg(reader, epoch, image, out, &shift->flip, label, err));
+    if (reader->decoder) {
+        TRY(decode_picture(reader, epoch, image, out, &shift->flip, label, err));
     } else {
         TRY(read_cifar(reader, image, out, label, err));
     }
@@ -151,12 +151,12 @@ bool picture_load_bytes(struct picture_reader *reader, uint64_t epoch, uint64_t 
 static bool read_middle(struct decode_memory *memory, const char *path, uint32_t size, uint8_t *out, struct error *err)
 {
     uint32_t width, height;
-    struct jpeg_decoder *decoder = jpeg_decoder_create(memory, err);
+    struct image_decoder *decoder = image_decoder_create(memory, err);
     if (!decoder) return false;
     double margin = size <= MOST_SHIFTED_SIDE ? 1 : TEST_MARGIN;
-    bool ok = jpeg_open_file(decoder, path, &width, &height, err) &&
-              jpeg_decode(decoder, augment_centre_view(width, height, margin), size, out, err);
-    jpeg_decoder_destroy(decoder);
+    bool ok = image_open(decoder, path, &width, &height, err) &&
+              image_decode(decoder, augment_centre_view(width, height, margin), size, out, err);
+    image_decoder_destroy(decoder);
     return ok;
 }
 

@@ -6,7 +6,7 @@
 #include "dataset.h"
 
 struct decode_memory;
-struct jpeg_decoder;
+struct image_decoder;
 
 /* One thread's tools. They hold no state between images. */
 struct picture_reader {
@@ -17,7 +17,7 @@ struct picture_reader {
     bool augment;
     bool shifts;  /* pictures of this size are shifted; larger ones are cut while they are decoded */
     float *plain; /* size x size x 3, before a shift; NULL where none is done */
-    struct jpeg_decoder *jpeg; /* of JPEG folders */
+    struct image_decoder *decoder; /* of folders of pictures */
     float table[3][256];       /* a byte's normalised value, by channel */
 };
 

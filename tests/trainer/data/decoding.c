@@ -3,7 +3,7 @@
 
 #include "data_jpeg_help.h"
 #include "decode_memory.h"
-#include "jpeg.h"
+#include "image.h"
 #include "mem.h"
 
 static uint8_t picture[224 * 224 * 3];
@@ -14,12 +14,12 @@ static bool decode_within(const char *file, uint64_t limit, uint32_t size, uint6
     uint32_t width, height;
     struct decode_memory *memory = decode_memory_create(limit, err);
     cr_assert(memory, "%s", err->text);
-    struct jpeg_decoder *decoder = jpeg_decoder_create(memory, err);
-    cr_assert(decoder && jpeg_open_file(decoder, file, &width, &height, err), "%s", err->text);
+    struct image_decoder *decoder = image_decoder_create(memory, err);
+    cr_assert(decoder && image_open(decoder, file, &width, &height, err), "%s", err->text);
     struct augment_view view = augment_centre_view(width, height, 1);
-    *needs = jpeg_needs(decoder, view.side, size);
-    bool ok = jpeg_decode(decoder, view, size, picture, err);
-    jpeg_decoder_destroy(decoder);
+    *needs = image_needs(decoder, view.side, size);
+    bool ok = image_decode(decoder, view, size, picture, err);
+    image_decoder_destroy(decoder);
     decode_memory_destroy(memory);
     return ok;
 }

@@ -109,8 +109,8 @@ Test(folders, faults_are_named)
     make_set(path, 32);
     make_folder(path, "train/dog");
     help_refused(path, ERROR_INPUT, "train/dog: is empty", "JPEGs");
-    put_bytes(path, "train/dog/a.png", "");
-    help_refused(path, ERROR_INPUT, "train/dog: holds no JPEGs", "1 other entry such as 'a.png'");
+    put_bytes(path, "train/dog/a.gif", "");
+    help_refused(path, ERROR_INPUT, "train/dog: holds no JPEGs", "1 other entry such as 'a.gif'");
     put_jpeg(path, "train/dog/a.jpg", (struct help_jpeg){32, 32, 3, false, 0});
     make_folder(path, "test/eel");
     help_refused(path, ERROR_INPUT, "/test: has a class 'eel'", "training set has not");

@@ -6,6 +6,7 @@
 #include "data_jpeg_help.h"
 #include "decode_memory.h"
 #include "exif.h"
+#include "image.h"
 #include "jpeg.h"
 #include "mem.h"
 #include "resample.h"
@@ -250,24 +251,6 @@ Test(jpeg, a_header_that_promises_too_much_is_refused)
     free(bytes);
 }
 
-Test(jpeg, files_that_cannot_be_read_are_named)
-{
-    char path[HELP_PATH], file[2 * HELP_PATH];
-    uint32_t width, height;
-    help_folder(path);
-    struct jpeg_decoder *decoder = create();
-    struct error err = {0};
-    cr_assert_not(jpeg_open_file(decoder, help_join(file, path, "none.jpg"), &width, &height, &err));
-    cr_assert(err.kind == ERROR_FAILED && strstr(err.text, "none.jpg"), "%s", err.text);
-    cr_assert_not(jpeg_open_file(decoder, path, &width, &height, &err));
-    cr_assert(err.kind == ERROR_FAILED && strstr(err.text, "is not a file"), "%s", err.text);
-    help_write_bytes(help_join(file, path, "empty.jpg"), "", 0);
-    cr_assert_not(jpeg_open_file(decoder, file, &width, &height, &err));
-    cr_assert(err.kind == ERROR_FAILED && strstr(err.text, "empty.jpg: is empty"), "%s", err.text);
-    jpeg_decoder_destroy(decoder);
-    help_remove(path);
-}
-
 Test(jpeg, every_failed_allocation_is_an_error_without_a_leak)
 {
     char path[HELP_PATH], file[2 * HELP_PATH];
@@ -281,12 +264,12 @@ Test(jpeg, every_failed_allocation_is_an_error_without_a_leak)
         struct error err = {0};
         mem_fail_at(n);
         struct decode_memory *own = decode_memory_create(DECODE_MOST_BYTES, &err);
-        struct jpeg_decoder *decoder = own ? jpeg_decoder_create(own, &err) : NULL;
-        done = decoder && jpeg_open_file(decoder, file, &width, &height, &err) &&
-               jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, picture, &err);
+        struct image_decoder *decoder = own ? image_decoder_create(own, &err) : NULL;
+        done = decoder && image_open(decoder, file, &width, &height, &err) &&
+               image_decode(decoder, augment_centre_view(width, height, 1), 32, picture, &err);
         cr_assert_neq(done, mem_fail_at(0));
         cr_assert(done || err.kind == ERROR_MEMORY, "%s", err.text);
-        jpeg_decoder_destroy(decoder);
+        image_decoder_destroy(decoder);
         decode_memory_destroy(own);
         cr_assert_eq(mem_current_bytes(MEM_INPUT), before);
     }

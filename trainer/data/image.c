@@ -1,0 +1,134 @@
+#define _GNU_SOURCE
+#include "image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "jpeg.h"
+#include "mem.h"
+#ifdef FATHOM_PNG
+#include "png_decoder.h"
+#endif
+
+struct image_decoder {
+    struct decode_memory *memory;
+    struct jpeg_decoder *jpeg;
+    struct png_decoder *png; /* made for the first PNG */
+    bool is_png;             /* the open picture */
+};
+
+struct image_decoder *image_decoder_create(struct decode_memory *memory, struct error *err)
+{
+    struct image_decoder *decoder = mem_zalloc(MEM_INPUT, 1, sizeof *decoder);
+    if (!decoder) {
+        error_memory(err, sizeof *decoder, "a decoder");
+        return NULL;
+    }
+    decoder->memory = memory;
+    decoder->jpeg = jpeg_decoder_create(memory, err);
+    if (decoder->jpeg) return decoder;
+    mem_free(decoder);
+    return NULL;
+}
+
+void image_decoder_destroy(struct image_decoder *decoder)
+{
+    if (!decoder) return;
+    jpeg_decoder_destroy(decoder->jpeg);
+#ifdef FATHOM_PNG
+    png_decoder_destroy(decoder->png);
+#endif
+    mem_free(decoder);
+}
+
+#ifdef FATHOM_PNG
+static bool is_png(int descriptor)
+{
+    char start[PNG_DECODER_SIGNATURE_BYTES];
+    return pread(descriptor, start, sizeof start, 0) == (ssize_t)sizeof start &&
+           memcmp(start, PNG_DECODER_SIGNATURE, sizeof start) == 0;
+}
+
+static bool open_png(struct image_decoder *decoder, int descriptor, const char *path, uint32_t *width, uint32_t *height,
+                     struct error *err)
+{
+    if (!decoder->png) decoder->png = png_decoder_create(decoder->memory, err);
+    if (decoder->png) return png_decoder_open(decoder->png, descriptor, path, width, height, err);
+    close(descriptor);
+    return false;
+}
+#endif
+
+static bool check_file(int descriptor, const char *path, struct error *err)
+{
+    struct stat info;
+    if (fstat(descriptor, &info) != 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be read", path);
+    if (S_ISREG(info.st_mode)) return true;
+    return error_set(err, ERROR_FAILED, "%s: is not a file; a picture is wanted", path);
+}
+
+bool image_open(struct image_decoder *decoder, const char *path, uint32_t *width, uint32_t *height, struct error *err)
+{
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be opened", path);
+    if (!check_file(descriptor, path, err)) {
+        close(descriptor);
+        return false;
+    }
+    decoder->is_png = false;
+#ifdef FATHOM_PNG
+    decoder->is_png = is_png(descriptor);
+    if (decoder->is_png) return open_png(decoder, descriptor, path, width, height, err);
+#endif
+    return jpeg_open_descriptor(decoder->jpeg, descriptor, path, width, height, err);
+}
+
+uint64_t image_needs(struct image_decoder *decoder, double side, uint32_t size)
+{
+#ifdef FATHOM_PNG
+    if (decoder->is_png) return png_decoder_needs(decoder->png, side, size);
+#endif
+    return jpeg_needs(decoder->jpeg, side, size);
+}
+
+bool image_decode(struct image_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
+                  struct error *err)
+{
+#ifdef FATHOM_PNG
+    if (decoder->is_png) return png_decoder_decode(decoder->png, view, size, out, err);
+#endif
+    return jpeg_decode(decoder->jpeg, view, size, out, err);
+}
+
+bool image_verify(struct image_decoder *decoder, struct error *err)
+{
+#ifdef FATHOM_PNG
+    if (decoder->is_png) return png_decoder_verify(decoder->png, err);
+#endif
+    return jpeg_verify(decoder->jpeg, err);
+}
+
+bool image_names_one(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    if (!dot) return false;
+    if (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0) return true;
+#ifdef FATHOM_PNG
+    return strcasecmp(dot, ".png") == 0;
+#else
+    return false;
+#endif
+}
+
+const char *image_kinds(void)
+{
+#ifdef FATHOM_PNG
+    return "JPEGs or PNGs (*.jpg, *.jpeg, *.png)";
+#else
+    return "JPEGs (*.jpg, *.jpeg)";
+#endif
+}
