@@ -314,6 +314,13 @@ static bool take_memory(struct jpeg_decoder *decoder, uint64_t square, struct er
     return true;
 }
 
+/* Off the alignment on which libjpeg-turbo's vector code writes past the caches: the row is read at once. */
+static void take_row(struct jpeg_decoder *decoder)
+{
+    uint8_t *room = jpeg_memory_take(&decoder->memory, whole_row_bytes(&decoder->library));
+    decoder->row = room + JPEG_MEMORY_ALIGN / 4;
+}
+
 /* ---- Decoding ---- */
 
 static bool start_decoding(struct jpeg_decoder *decoder)
@@ -381,7 +388,7 @@ static bool decode_view(struct jpeg_decoder *decoder, struct augment_view view, 
     size_t square = square_bytes(&place);
     TRY(take_memory(decoder, square, err));
     square_begin(&decoder->square, &place, jpeg_memory_take(&decoder->memory, square), out);
-    decoder->row = jpeg_memory_take(&decoder->memory, whole_row_bytes(&decoder->library));
+    take_row(decoder);
     if (!start_decoding(decoder) || !decode_rows(decoder)) return refuse(decoder, err);
     square_turn(out, size, decoder->turn.from_right, decoder->turn.from_bottom, decoder->turn.transposed);
     square_turn(out, size, view.flip, false, false);
@@ -407,7 +414,7 @@ static bool verify_rows(struct jpeg_decoder *decoder, struct error *err)
 {
     if (!set_scale(decoder, 8)) return refuse(decoder, err);
     TRY(take_memory(decoder, 0, err));
-    decoder->row = jpeg_memory_take(&decoder->memory, whole_row_bytes(&decoder->library));
+    take_row(decoder);
     return start_decoding(decoder) && finish_decoding(decoder) ? true : refuse(decoder, err);
 }
 
