@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "clock.h"
-#include "cpu_threads.h"
+#include "crew.h"
 #include "mem.h"
 #include "parallel.h"
 
@@ -93,7 +93,7 @@ static double least_seconds(uint32_t threads, uint64_t works, parallel_work work
 bool cpu_peak_measure(uint32_t threads, struct cpu_peak *peak, struct error *err)
 {
     uint32_t count = cpu_threads_allowed(threads);
-    cpu_threads_use(count);
+    crew_use(count);
     struct work w = {.sums = mem_map(MEM_GENERAL, count * CHAINS * sizeof(vector))};
     float *values = mem_map(MEM_GENERAL, BYTES);
     bool ok = (w.sums && values) || error_memory(err, BYTES, "values");

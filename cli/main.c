@@ -12,7 +12,6 @@
 #include "command.h"
 #include "mem.h"
 #include "printable.h"
-#include "process.h"
 #include "text.h"
 #include "train_ranks.h"
 
@@ -98,19 +97,6 @@ static int finish_output(int code)
     return code == 0 ? 1 : code;
 }
 
-/* OpenMP's threads spin between parallel regions, which makes a step several times slower as soon as anything else (a
- * dashboard, a second run) wants a core. libgomp takes the policy from the environment while it is being loaded, before
- * main, so the program starts itself once more with it; whoever sets one of the variables is left alone. */
-static void wait_without_spinning(char **argv)
-{
-    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) process_execute_self((const char *const *)argv);
-    fprintf(stderr,
-            "note: the program cannot start itself again (%s), so OpenMP's threads spin while they wait: start it "
-            "with OMP_WAIT_POLICY=passive where other programs run\n",
-            strerror(errno));
-}
-
 /* The one place where sentences are printed that quote files and command lines. */
 static void print_error(const char *command, const struct error *err)
 {
@@ -158,7 +144,6 @@ static int run(int argc, char **argv)
         if (command->manual_last) fputs(command->manual_last, stdout);
         return finish_output(0);
     }
-    if (command == &command_train) wait_without_spinning(argv);
     struct error err = {0};
     int code = command->run(argc - 1, argv + 1, &err);
     if (err.kind != ERROR_NONE) {

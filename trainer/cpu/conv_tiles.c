@@ -7,6 +7,7 @@
 #include "cpu_threads.h"
 #include "loops.h"
 #include "parallel.h"
+#include "crew.h"
 
 #define ALIGN 64u
 
@@ -463,7 +464,7 @@ bool conv_tiles_run(const struct prepared *p, struct error *err)
     if (kind == OP_CONV_BWD_DATA) set_data(&r);
     if (kind == OP_CONV_BWD_WEIGHTS) set_weights(&r);
     /* A device may have been given more threads than there are processors. */
-    if (p->device->threads > r.scratch.stretches) cpu_threads_use((uint32_t)r.scratch.stretches);
+    if (p->device->threads > r.scratch.stretches) crew_use((uint32_t)r.scratch.stretches);
     TRY(parallel_each(r.cut.parts, run_part, &r, err));
     if (kind == OP_CONV_BWD_WEIGHTS) parallel_run(r.cut.weights, r.cut.weights * r.cut.parts, merge_weights, &r);
     if (kind == OP_CONV_BWD_WEIGHTS && r.cut.plain) tiles_weights_unblock(&r.cut, r.out, op_out(p, 0));

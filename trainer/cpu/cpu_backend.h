@@ -4,7 +4,7 @@
  * its own; cpu_reference_backend runs every op as a naive loop. Both are deterministic: the same plan gives the same
  * bits on every run with the same number of threads. Launches have finished when they return.
  *
- * A device uses at most `threads` OpenMP threads, of the thread that drives it. Average pools count the padding, as
+ * A device uses at most `threads` threads, of the one that drives it (crew.h). Average pools count the padding, as
  * Caffe and PyTorch do. A label outside [0, classes) marks an image that only fills up a batch: it has no loss, no
  * gradient and is not counted. Dropout draws from (seed, step, micro-batch, op, device).
  *

@@ -28,7 +28,8 @@ static bool create_device(const struct cpu_table *table, const struct device_opt
     made->table = table;
     made->options = *options;
     made->arena_bytes = arena_bytes;
-    TRY_GOTO(cpu_threads_take(options->threads, &made->threads, err), failed);
+    made->threads = cpu_threads_allowed(options->threads);
+    TRY_GOTO(cpu_threads_use(made->threads, err), failed);
     made->arena = mem_map(MEM_ARENA, arena_bytes);
     if (!made->arena) {
         error_memory(err, arena_bytes, "the arena of a virtual device");
@@ -109,7 +110,7 @@ static bool image_in(struct device *device, struct stream *stream, const struct 
 {
     TRY(check_range(device, "images", offset, tensor->bytes, err));
     if (tensor->dtype == DTYPE_F32) return copy_in(device, stream, offset, host, tensor->bytes, err);
-    cpu_threads_use(device->threads);
+    TRY(cpu_threads_use(device->threads, err));
     narrow_elements(tensor->dtype, host, device->arena + offset, tensor_elements(tensor));
     return true;
 }
@@ -331,7 +332,7 @@ static void op_release(struct prepared *prepared)
 
 static bool op_prepare(struct device *device, const struct op_call *call, struct prepared **prepared, struct error *err)
 {
-    cpu_threads_use(device->threads);
+    TRY(cpu_threads_use(device->threads, err));
     struct prepared *made = mem_zalloc(MEM_KERNEL, 1, sizeof *made);
     if (!made) return error_memory(err, sizeof *made, "a prepared op");
     made->call = *call;
@@ -357,7 +358,7 @@ static bool op_launch(struct prepared *prepared, struct stream *stream, struct e
 {
     (void)stream;
     if (prepared->device->halted && prepared->call.pass == PASS_UPDATE) return true;
-    cpu_threads_use(prepared->device->threads); /* the driving thread need not be the one that prepared */
+    TRY(cpu_threads_use(prepared->device->threads, err)); /* the driving thread need not be the one that prepared */
     return prepared->run(prepared, err);
 }
 

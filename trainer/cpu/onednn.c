@@ -1,6 +1,5 @@
 #include "onednn.h"
 
-#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "cpu_threads.h"
 #include "mem.h"
 #include "onednn_method.h"
+#include "crew.h"
 #include "weights.h"
 
 /* ---- Measuring ---- */
@@ -39,19 +39,19 @@ static bool measure(const struct onednn_shape *s, uint64_t *bytes, struct error 
 /* Scratch grows with the threads that share the work. */
 static bool measure_all_threads(const struct onednn_shape *s, uint64_t *bytes, struct error *err)
 {
-    int before = omp_get_max_threads(), all = (int)cpu_threads_allowed(0), last = 0;
+    uint32_t before = crew_threads(), all = cpu_threads_allowed(0), last = 0;
     uint64_t most = 0;
     bool ok = true;
-    for (int devices = 1; ok && devices <= 8; devices++) {
-        int threads = all / devices > 0 && !s->alone ? all / devices : 1;
+    for (uint32_t devices = 1; ok && devices <= 8; devices++) {
+        uint32_t threads = all / devices > 0 && !s->alone ? all / devices : 1;
         if (threads == last) continue;
         last = threads;
-        omp_set_num_threads(threads);
+        crew_use(threads);
         uint64_t now = 0;
         ok = measure(s, &now, err);
         if (now > most) most = now;
     }
-    omp_set_num_threads(before);
+    crew_use(before);
     if (ok) *bytes = most;
     return ok;
 }
@@ -212,12 +212,12 @@ static bool alone_init(struct onednn_kernel *k, struct onednn *onednn, struct er
 static bool kernel_make(struct onednn_kernel *k, struct onednn *onednn, const struct onednn_shape *s, struct error *err)
 {
     if (!s->alone) return kernel_init(k, onednn, s, err);
-    int threads = omp_get_max_threads();
+    uint32_t threads = crew_threads();
     k->shape = *s;
-    k->threads = (uint32_t)threads;
-    omp_set_num_threads(1);
+    k->threads = threads;
+    crew_use(1);
     bool ok = alone_init(k, onednn, err);
-    omp_set_num_threads(threads);
+    crew_use(threads);
     return ok;
 }
 

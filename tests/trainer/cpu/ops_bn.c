@@ -1,6 +1,5 @@
 /* Batch normalisation: what the tests of all ops do not see. */
 #include <criterion/criterion.h>
-#include <omp.h>
 
 #include "ops_world.h"
 

@@ -328,7 +328,7 @@ static void test_sync_bn(const struct backend *backend, uint32_t count, uint32_t
 
 int main(void)
 {
-    /* Every device has one OpenMP thread: ThreadSanitizer cannot see into OpenMP's barriers. */
+    /* Every device has one thread. */
     alarm(200); /* a deadlock is a failure */
     for (uint32_t count = 1; count <= MOST_MEMBERS; count++) {
         test_all_reduce(count, 1);

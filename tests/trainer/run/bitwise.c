@@ -55,7 +55,7 @@ Test(bitwise, blocks_run_again_change_nothing)
     go(&filled, "filled");
     check_equal(&kept, &budget, "kept", "budget");
     check_equal(&kept, &filled, "kept", "filled");
-    cr_assert_lt(budget.result.planned_bytes, kept.result.planned_bytes - (7u << 20));
+    cr_assert_lt(budget.result.planned_bytes, kept.result.planned_bytes - (6u << 20));
 }
 
 Test(bitwise, dead_bytes_are_dead)

@@ -65,8 +65,8 @@ Test(train_cli, trains_and_sums_up)
 /* oneDNN's kernels wait for the threads that they were made for: fewer must not come. */
 Test(train_cli, fewer_openmp_threads_than_processors_hang_nothing)
 {
-    static const char *const settings[][3] = {{"OMP_THREAD_LIMIT", "1", "note: OpenMP grants 1 thread"},
-                                              {"OMP_MAX_ACTIVE_LEVELS", "0", "note: OpenMP grants 1 thread"},
+    static const char *const settings[][3] = {{"OMP_THREAD_LIMIT", "1", "note: the environment leaves 1 thread"},
+                                              {"OMP_MAX_ACTIVE_LEVELS", "0", "note: the environment leaves 1 thread"},
                                               {"OMP_DYNAMIC", "true", "2 steps"}};
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
         setenv(settings[i][0], settings[i][1], 1);
@@ -90,8 +90,8 @@ Test(train_cli, steps_in_flight_are_asked_for)
     unsetenv("FATHOM_LAG");
 }
 
-/* Whatever is left of the address space, a run succeeds or ends with one sentence: neither oneDNN nor OpenMP's runtime
- * survives a lack of it. */
+/* Whatever is left of the address space, a run succeeds or ends with one sentence: oneDNN does not survive a lack
+ * of it. */
 Test(train_cli, a_small_address_space_is_refused_in_one_sentence)
 {
     if (UNDER_SANITIZER) return;

@@ -4,6 +4,8 @@
 
 #include <stdatomic.h>
 
+#include "cpu_threads.h"
+#include "crew.h"
 #include "execute.h"
 #include "train_help.h"
 
@@ -213,6 +215,7 @@ Test(faults, an_executor_gives_back_all_when_memory_runs_out)
     struct executor_options options = {
         .plan = plan, .backend = &cpu_reference_backend, .in_flight = 2, .keep_statistics = true, .fill_dead = true};
     uint64_t before[MEM_PURPOSES], after[MEM_PURPOSES];
+    crew_start(cpu_threads_allowed(0)); /* they stay while this thread lives */
     all_bytes(before);
     bool ok = false;
     for (uint64_t n = 1; !ok; n++) {
