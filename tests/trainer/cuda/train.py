@@ -30,7 +30,8 @@ def check(folder, model, dtype, first, every):
     plan = folder / f'{name}.json'
     done = run('plan', model, '--batch', 2, '--dtype', dtype, '--gpus', 'auto', '-o', plan, env=environment(folder, ''))
     expect(done.returncode == 0, done.stderr)
-    wanted, _ = learn(folder, model, f'{name}-cpu', '', STEPS, '--batch', 2, '--dtype', dtype, '--gpus', 'cpu')
+    # Taken apart as little as the GPU's f32: what rounds otherwise drifts further in thirty steps.
+    wanted, _ = learn(folder, model, f'{name}-cpu', '', STEPS, '--batch', 2, '--dtype', dtype, '--gpus', 'cpu', '--fuse', 'none')
     got, report = learn(folder, plan, name, 'refuse=graph', STEPS)
     broken, counts = told(report)
     expect(not broken, f'{name}: {broken[:1]}')
