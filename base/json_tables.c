@@ -137,6 +137,7 @@ bool json_document_read(const char *path, const struct json_limits *limits, stru
                         .end = document->bytes + length,
                         .err = err};
     bool ok = scan_file(&scan);
+    for (size_t i = 0; i < document->table_count; i++) document->tables[i].row_bytes = limits->row_bytes;
     if (ok) document->root = json_parse(scan.rest.bytes ? scan.rest.bytes : "", scan.rest.length, path, err);
     text_finish(&scan.rest);
     return ok && document->root;
@@ -165,9 +166,9 @@ const struct json_table *json_document_table(const struct json_document *documen
 }
 
 /* Where the row at `at` ends; NULL when it is too long. */
-static const char *find_row_end(const char *at, const char *end)
+static const char *find_row_end(const char *at, const char *end, size_t row_bytes)
 {
-    const char *most = end - at > (ptrdiff_t)MOST_ROW_BYTES ? at + MOST_ROW_BYTES : end;
+    const char *most = (size_t)(end - at) > row_bytes ? at + row_bytes : end;
     size_t commas;
     if (*at == '[' || *at == '{') return skip_brackets(at, most, &commas);
     const char *after = memchr(at, ',', (size_t)(most - at));
@@ -180,10 +181,10 @@ bool json_table_next(const struct json_table *table, const char **at, const char
     const char *from = skip_space(*at, table->end);
     *row = NULL;
     if (from == table->end) return true;
-    const char *after = find_row_end(from, table->end);
+    const size_t row_bytes = table->row_bytes ? table->row_bytes : MOST_ROW_BYTES;
+    const char *after = find_row_end(from, table->end, row_bytes);
     if (!after)
-        return error_set(err, ERROR_INPUT, "%s: field '%s': has a row of more than %u bytes", where, field,
-                         MOST_ROW_BYTES);
+        return error_set(err, ERROR_INPUT, "%s: field '%s': has a row of more than %zu bytes", where, field, row_bytes);
     json_error_t found;
     *row = json_loadb(from, (size_t)(after - from), JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &found);
     if (!*row) return error_set(err, ERROR_INPUT, "%s: field '%s': a row is not JSON: %s", where, field, found.text);

@@ -11,6 +11,7 @@
 struct json_table {
     const char *begin, *end; /* between the brackets */
     size_t rows;             /* as many as commas say; each is at least one byte */
+    size_t row_bytes;        /* of a row at most; 0 = 4096 */
 };
 
 struct json_document {
@@ -25,6 +26,7 @@ struct json_limits {
     uint64_t bytes;            /* of the file */
     size_t values;             /* outside the tables */
     const char *const *tables; /* fields whose arrays are tables, wherever they are; ends with NULL */
+    size_t row_bytes;          /* of a table's row; 0 = 4096 */
 };
 
 /* Reads a file; the caller ends *document with json_document_finish, also after a failure. What is too much is refused

@@ -347,7 +347,9 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
         read_costs(o, &request, &machine, &costs, err) &&
         plan_engines_begin(o->engines, &machine, &request, &engines, err) &&
         make_plan_of_engines(o, &request, &engines, &made, err) && write_files(o, made.plan, err) &&
-        tell(o, &request, &made, &engines, &fits, err) && plan_engines_save(&engines, err))
+        tell(o, &request, &made, &engines, &fits, err) &&
+        (!fits || !o->output || plan_engines_build(&engines, made.plan, plan_progress_built, &progress, err)) &&
+        plan_engines_save(&engines, err))
         code = fits ? 0 : 1;
     plan_progress_end(&progress);
     plan_destroy(made.plan);

@@ -163,6 +163,77 @@ bool plan_engines_held(struct plan_engines *engines, struct plan_request *reques
     return false;
 }
 
+/* ---- Plans of engines, to be carried ---- */
+
+struct wishes {
+    struct engine_wish *all;
+    size_t count, capacity;
+};
+
+/* The first engine that the rules let and that fits so much workspace, as the trainer chooses; NULL = none. */
+static const struct engine *choose_within(struct engine_answer answer, const struct engine_rules *rules, uint64_t limit)
+{
+    const struct engine_rules any = {.tf32 = rules->tf32, .deterministic = rules->deterministic};
+    const struct engine *engine;
+    while ((engine = engines_choose(&answer, &any)) && engine->workspace_bytes > limit) {
+        answer.count -= (size_t)(engine + 1 - answer.engines);
+        answer.engines = engine + 1;
+    }
+    return engine;
+}
+
+static bool add_wish(struct wishes *wishes, const struct engine_wish *wish, struct error *err)
+{
+    for (size_t i = 0; i < wishes->count; i++)
+        if (engine_question_same(&wishes->all[i].question, &wish->question) &&
+            engine_same(&wishes->all[i].engine, &wish->engine))
+            return true;
+    if (!mem_grow(MEM_PLAN, (void **)&wishes->all, &wishes->capacity, wishes->count + 1, sizeof *wishes->all))
+        return error_memory(err, (wishes->count + 1) * sizeof *wishes->all, "plans of engines");
+    wishes->all[wishes->count++] = *wish;
+    return true;
+}
+
+/* Of one op of a program, whose workspace holds a copy of its weights too where they are of another type. */
+static bool add_op(struct plan_engines *all, struct wishes *wishes, const struct graph *graph, const struct op *op,
+                   enum op_pass pass, uint64_t workspace, struct error *err)
+{
+    struct engine_answer answer;
+    if (!engines_answer(all->engines, graph, op, pass, &all->rules, &answer)) return true;
+    uint64_t copy = engine_question_copies(&answer.question) ? workspace_weights_copy(graph, op) : 0;
+    copy = (copy + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
+    const struct engine *engine = copy <= workspace ? choose_within(answer, &all->rules, workspace - copy) : NULL;
+    return !engine || add_wish(wishes, &(struct engine_wish){answer.question, *engine}, err);
+}
+
+static bool add_program(struct plan_engines *all, struct wishes *wishes, const struct graph *graph,
+                        const struct plan_program *program, bool evaluate, struct error *err)
+{
+    for (size_t i = 0; i < program->op_count; i++) {
+        const struct plan_op *op = &program->ops[i];
+        if (plan_op_copies(op) || op->pass == PASS_RECONSTRUCT) continue;
+        uint64_t workspace = op->workspace == NO_TENSOR ? 0 : program->tensors[op->workspace].bytes;
+        TRY(add_op(all, wishes, graph, &graph->ops[op->op], evaluate ? PASS_EVALUATE : op->pass, workspace, err));
+    }
+    return true;
+}
+
+bool plan_engines_build(struct plan_engines *all, const struct plan *plan,
+                        void (*building)(void *context, size_t done, size_t count), void *context, struct error *err)
+{
+    struct wishes wishes = {0};
+    bool ok = true;
+    if (!all->engines || !all->carried || all->told) return true;
+    for (size_t i = 0; ok && i < plan->variant_count; i++) {
+        const struct plan_variant *variant = &plan->variants[i];
+        ok = add_program(all, &wishes, variant->graph, &variant->train, false, err) &&
+             add_program(all, &wishes, variant->graph, &variant->evaluate, true, err);
+    }
+    ok = ok && engines_build_plans(all->engines, wishes.all, wishes.count, building, context, err);
+    mem_free(wishes.all);
+    return ok;
+}
+
 bool plan_engines_save(struct plan_engines *engines, struct error *err)
 {
     const struct error *fault = engines->engines ? engines_fault(engines->engines) : NULL;

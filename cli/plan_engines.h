@@ -31,6 +31,11 @@ void plan_engines_end(struct plan_engines *engines);
 /* After a plan was made: false when answers were missing, so that it must be made again; a sentence on standard error has
  * said why, and the request is as it would be without --engines. *err is set when it cannot be made without them. */
 bool plan_engines_held(struct plan_engines *engines, struct plan_request *request, struct error *err);
+/* For the file that was asked for: has cuDNN build the plans of the engines that a trainer will take under this plan. building (may be
+ * NULL): before each, of so many. Nothing where cuDNN is not here. */
+bool plan_engines_build(struct plan_engines *engines, const struct plan *plan,
+                        void (*building)(void *context, size_t done, size_t all), void *context,
+                        struct error *err);
 /* Writes the file that was asked for. */
 bool plan_engines_save(struct plan_engines *engines, struct error *err);
 

@@ -72,6 +72,19 @@ bool plan_progress_part(void *context, uint32_t done, uint32_t most)
     return !stop_requested;
 }
 
+void plan_progress_built(void *context, size_t done, size_t all)
+{
+    struct plan_progress *p = context;
+    uint64_t now = clock_now_ns();
+    if (!is_due(p, now)) return;
+    p->last_ns = now;
+    if (p->terminal) fputs("\r\033[K", stderr);
+    fprintf(stderr, "building %zu of %zu convolution plans of cuDNN", done, all);
+    if (!p->terminal) fputc('\n', stderr);
+    p->open = p->terminal;
+    fflush(stderr);
+}
+
 void plan_progress_end(struct plan_progress *progress)
 {
     if (progress->open) fputs("\r\033[K", stderr);

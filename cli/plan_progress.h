@@ -4,6 +4,7 @@
 #define FATHOM_PLAN_PROGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct plan_progress {
@@ -20,6 +21,8 @@ struct plan_progress plan_progress_begin(void);
 bool plan_progress_watch(void *context);
 /* frontier_find's progress. */
 bool plan_progress_part(void *context, uint32_t done, uint32_t most);
+/* plan_engines_build's. */
+void plan_progress_built(void *context, size_t done, size_t all);
 void plan_progress_end(struct plan_progress *progress);
 
 #endif

@@ -124,8 +124,8 @@ static const char manual_end[] = "    --backend NAME        cpu or cuda, or cpu-
                                  "                          the cpu always\n"
                                  "    --tune                time cuDNN's engines before the first step, take the\n"
                                  "                          fastest, and keep the choice for later starts\n"
-                                 "    --engines FILE        with a plan: plans of cuDNN that `fathom plan --engines\n"
-                                 "                          FILE` has built are read, not built again\n"
+                                 "    --engines FILE        with a plan: plans of cuDNN that `fathom plan -o PLAN\n"
+                                 "                          --engines FILE` built are read, not built again\n"
                                  "    --no-graph            launch every op by itself, each step, not as a CUDA\n"
                                  "                          graph that was recorded once\n"
                                  "\n";

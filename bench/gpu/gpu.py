@@ -126,7 +126,8 @@ class Bench:
         speed = re.search(r'([\d.e+]+) images/s \(median\)', said)
         memory = re.search(r'^  memory  (.*)$', said, re.M)
         note = re.search(r'^  note    (.*(?:\n {10}.*)*)', said, re.M)
-        return {'losses': [row['loss'] for row in rows], 'images_per_second': float(speed.group(1)) if speed else None,
+        carried = re.search(r'^(.*carried here(?:.|\n  )*)$', said, re.M)
+        return {'carried': ' '.join(carried.group(1).split()) if carried else 'built here', 'losses': [row['loss'] for row in rows], 'images_per_second': float(speed.group(1)) if speed else None,
                 'memory': (memory.group(1) if memory else 'unknown') + (f'; {" ".join(note.group(1).split())}' if note else '')}
 
     # ---- The report ----
@@ -211,11 +212,16 @@ def record(bench):
         losses[reference_name(model, batch, steps, dtype)] = bench.train(
             model, '--gpus', 'cpu', '--dtype', dtype, batch=batch, steps=steps, most=600)['losses']
     (HERE / 'losses.json').write_text(json.dumps(losses, indent=1) + '\n')
-    (HERE / 'plans').mkdir(exist_ok=True)
+    for folder in ('plans', 'engines'):
+        (HERE / folder).mkdir(exist_ok=True)
     for model, batch in sizes.carried:
         for dtype in sizes.dtypes:
-            bench.run([bench.fathom, 'plan', model, '--batch', batch, '--gpus', 'h200', '--dtype', dtype, '-o',
-                       HERE / 'plans' / f'{model}-{dtype}.json', *sizes.net])
+            words = [bench.fathom, 'plan', model, '--batch', batch, '--gpus', 'h200', '--dtype', dtype, '-o',
+                     HERE / 'plans' / f'{model}-{dtype}.json', *sizes.net]
+            try: # with plans of cuDNN, where that is here to build them
+                bench.run([*words, '--engines', HERE / 'engines' / f'{model}-{dtype}.json'], most=300)
+            except Failed:
+                bench.run(words)
 
 
 def references():
@@ -245,14 +251,16 @@ def part_carried(bench):
     if not plans:
         raise Failed('there are no plans in the folder')
     bad = []
-    bench.table(['plan', 'losses', 'memory'], [])
+    bench.table(['plan', 'losses', 'plans of cuDNN', 'memory'], [])
     for plan in plans:
+        engines = HERE / 'engines' / plan.name
+        carried = ['--engines', engines] if engines.exists() else []
         try:
-            got = bench.train(plan, steps=3)
-            bench.row(plan.stem, ' '.join(f'{loss:.4f}' for loss in got['losses']), got['memory'])
+            got = bench.train(plan, *carried, steps=3)
+            bench.row(plan.stem, ' '.join(f'{loss:.4f}' for loss in got['losses']), got['carried'], got['memory'])
         except Failed as failure:
             bad.append(plan.stem)
-            bench.row(plan.stem, failure, '')
+            bench.row(plan.stem, failure, '', '')
     if bad:
         raise Failed(f'of {len(plans)} plans {len(bad)} did not run: {", ".join(bad)}')
 

@@ -14,7 +14,8 @@
 #define VERSION      1
 #define MOST_BYTES   (256u << 20)
 #define LEAST_SLOTS  256
-#define MOST_ENGINES 1024 /* of one answer */
+#define MOST_ROW     (32u << 20) /* an engine with its plan */
+#define MOST_ENGINES 1024        /* of one answer */
 #define PLAIN_CELLS  (3 + ENGINE_QUESTION_NUMBERS)
 
 struct engine_entry {
@@ -89,6 +90,11 @@ bool engine_book_add(struct engine_book *book, const struct engine_answer *answe
 
 /* ---- Plans ---- */
 
+bool engine_same(const struct engine *a, const struct engine *b)
+{
+    return a->id == b->id && strcmp(a->knobs, b->knobs) == 0;
+}
+
 const char *engine_book_plan(const struct engine_book *book, const struct engine *engine)
 {
     return engine->plan ? book->plans[engine->plan - 1] : NULL;
@@ -114,8 +120,7 @@ bool engine_book_set_plan(struct engine_book *book, const struct engine_question
     if (!engine_book_find(book, question, &answer)) return true;
     for (size_t i = 0; i < answer.count; i++) {
         struct engine *own = &book->engines[answer.engines - book->engines + (ptrdiff_t)i];
-        if (own->id == engine->id && strcmp(own->knobs, engine->knobs) == 0)
-            return add_plan(book, mem_strdup(MEM_PLAN, text), &own->plan, err);
+        if (engine_same(own, engine)) return add_plan(book, mem_strdup(MEM_PLAN, text), &own->plan, err);
     }
     return true;
 }
@@ -271,7 +276,7 @@ static bool check_head(const struct reader *r)
 bool engine_book_read(struct engine_book *book, const char *path, struct error *err)
 {
     static const char *const tables[] = {"questions", "engines", NULL};
-    const struct json_limits limits = {.bytes = MOST_BYTES, .values = 64, .tables = tables};
+    const struct json_limits limits = {.bytes = MOST_BYTES, .values = 64, .row_bytes = MOST_ROW, .tables = tables};
     struct reader r = {.path = path, .into = book, .err = err};
     r.engines = mem_alloc(MEM_PLAN, MOST_ENGINES, sizeof *r.engines);
     bool ok = r.engines || error_memory(err, MOST_ENGINES * sizeof *r.engines, "engines");

@@ -52,6 +52,9 @@ struct engine_book {
 /* Takes a zeroed book. */
 void engine_book_finish(struct engine_book *book);
 
+/* The same engine with the same knobs. */
+bool engine_same(const struct engine *a, const struct engine *b);
+
 /* False when it has no answer. *answer is valid until something is added. */
 bool engine_book_find(const struct engine_book *book, const struct engine_question *question,
                       struct engine_answer *answer);

@@ -17,6 +17,7 @@
 #include "mem.h"
 
 #define MOST_LINE    (1u << 18)
+#define MOST_PLAN    (32u << 20) /* of a line with a plan */
 #define MOST_ENGINES 256
 #define QUOTED       60
 
@@ -29,7 +30,8 @@ struct engine_helper {
     pid_t pid; /* 0 = not running */
     int fd;    /* its standard input and output */
     bool crashed;
-    char line[MOST_LINE];
+    char *line;
+    size_t room; /* of it */
     struct engine engines[MOST_ENGINES];
 };
 
@@ -89,6 +91,7 @@ void engine_helper_stop(struct engine_helper *helper)
     if (!helper) return;
     end(helper, true);
     mem_free(helper->program);
+    mem_free(helper->line);
     mem_free(helper);
 }
 
@@ -144,13 +147,15 @@ static bool wait_for_bytes(struct engine_helper *helper, uint64_t deadline, stru
     }
 }
 
-/* One line, without its end: one question is one answer, so nothing follows it. */
-static bool read_line(struct engine_helper *helper, struct error *err)
+/* One line of so many bytes at most, without its end: one question is one answer, so nothing follows it. */
+static bool read_line(struct engine_helper *helper, size_t most, struct error *err)
 {
     uint64_t deadline = clock_now_ns() + (uint64_t)(helper->seconds * 1e9);
-    for (size_t length = 0; length + 1 < MOST_LINE;) {
+    for (size_t length = 0; length + 1 < most;) {
         TRY(wait_for_bytes(helper, deadline, err));
-        ssize_t got = recv(helper->fd, helper->line + length, MOST_LINE - 1 - length, 0);
+        if (!mem_grow(MEM_PLAN, (void **)&helper->line, &helper->room, length + 4096, 1))
+            return error_memory(err, length, "an answer of the engines' helper");
+        ssize_t got = recv(helper->fd, helper->line + length, helper->room - 1 - length, 0);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return ended(helper, err);
         length += (size_t)got;
@@ -164,15 +169,20 @@ static bool read_line(struct engine_helper *helper, struct error *err)
 }
 
 /* The object in the next line, which the caller ends with json_decref. */
-static json_t *read_answer(struct engine_helper *helper, struct error *err)
+static json_t *read_answer_of(struct engine_helper *helper, size_t most, struct error *err)
 {
     struct error unsaid = {0};
-    if (!read_line(helper, err)) return NULL;
+    if (!read_line(helper, most, err)) return NULL;
     json_t *answer = json_parse(helper->line, strlen(helper->line), helper->program, &unsaid);
     if (json_is_object(answer)) return answer;
     json_decref(answer);
     is_no_answer(helper, err);
     return NULL;
+}
+
+static json_t *read_answer(struct engine_helper *helper, struct error *err)
+{
+    return read_answer_of(helper, MOST_LINE, err);
 }
 
 static bool is_refusal(const struct engine_helper *helper, const json_t *answer, struct error *err)
@@ -235,21 +245,29 @@ static bool take_engines(struct engine_helper *helper, const json_t *answer, siz
     return true;
 }
 
-bool engine_helper_ask(struct engine_helper *helper, const struct engine_question *question,
-                       struct engine_answer *answer, struct error *err)
+/* Without the brace that ends it. */
+#define QUESTION 512
+static size_t write_question(const struct engine_question *question, char line[QUESTION])
 {
-    char line[512], fused[ENGINE_FUSED_TEXT];
+    char fused[ENGINE_FUSED_TEXT];
     size_t length =
-        (size_t)snprintf(line, sizeof line, "{\"pass\": \"%s\", \"dtype\": \"%s\"",
+        (size_t)snprintf(line, QUESTION, "{\"pass\": \"%s\", \"dtype\": \"%s\"",
                          engine_pass_name((enum engine_pass)question->pass), dtype_name((enum dtype)question->dtype));
     for (size_t i = 0; i < ENGINE_QUESTION_NUMBERS; i++)
-        length += (size_t)snprintf(line + length, sizeof line - length, ", \"%s\": %" PRIu32, engine_question_names[i],
+        length += (size_t)snprintf(line + length, QUESTION - length, ", \"%s\": %" PRIu32, engine_question_names[i],
                                    question->numbers[i]);
     if (question->fused || question->weights != question->dtype)
         length +=
-            (size_t)snprintf(line + length, sizeof line - length, ", \"fused\": \"%s\", \"weights\": \"%s\"",
+            (size_t)snprintf(line + length, QUESTION - length, ", \"fused\": \"%s\", \"weights\": \"%s\"",
                              engine_fused_words(question->fused, fused), dtype_name((enum dtype)question->weights));
-    snprintf(line + length, sizeof line - length, "}\n");
+    return length;
+}
+
+bool engine_helper_ask(struct engine_helper *helper, const struct engine_question *question,
+                       struct engine_answer *answer, struct error *err)
+{
+    char line[QUESTION + 8];
+    snprintf(line + write_question(question, line), 8, "}\n");
     TRY(send_line(helper, line, err));
     json_t *said = read_answer(helper, err);
     if (!said) return false;
@@ -258,6 +276,25 @@ bool engine_helper_ask(struct engine_helper *helper, const struct engine_questio
     bool good = refused || take_engines(helper, said, &answer->count);
     json_decref(said);
     return good || is_no_answer(helper, err);
+}
+
+bool engine_helper_plan(struct engine_helper *helper, const struct engine_question *question,
+                        const struct engine *engine, char **text, struct error *err)
+{
+    char line[QUESTION + ENGINE_KNOBS + 80];
+    size_t length = write_question(question, line);
+    *text = NULL;
+    snprintf(line + length, sizeof line - length, ", \"engine\": %" PRIu32 ", \"knobs\": \"%s\", \"text\": true}\n",
+             engine->id, engine->knobs);
+    TRY(send_line(helper, line, err));
+    json_t *said = read_answer_of(helper, MOST_PLAN, err);
+    if (!said) return false;
+    bool refused = json_is_string(json_object_get(said, "refused"));
+    const char *plan = json_string_value(json_object_get(json_object_get(said, "plan"), "text"));
+    if (plan) *text = mem_strdup(MEM_PLAN, plan);
+    json_decref(said);
+    if (plan && !*text) return error_memory(err, MOST_LINE, "a plan of cuDNN");
+    return refused || plan || is_no_answer(helper, err);
 }
 
 bool engine_helper_crashed(const struct engine_helper *helper) { return helper->crashed; }

@@ -23,6 +23,11 @@ bool engine_helper_describe(struct engine_helper *helper, const char *json, stru
 bool engine_helper_ask(struct engine_helper *helper, const struct engine_question *question,
                        struct engine_answer *answer, struct error *err);
 
+/* The plan of an engine of an answer as text, which the caller ends with mem_free; NULL where the helper refuses: it cannot be
+ * built. */
+bool engine_helper_plan(struct engine_helper *helper, const struct engine_question *question,
+                        const struct engine *engine, char **text, struct error *err);
+
 /* Whether it ended because it crashed: cuDNN 9.19 does over some convolutions on 8.0 and 8.9 that it has no engine for. */
 bool engine_helper_crashed(const struct engine_helper *helper);
 

@@ -279,6 +279,20 @@ bool engines_answer_questions(struct engines *engines, const struct engine_quest
     return ok && engine_book_find(&engines->book, &questions[0], answer);
 }
 
+bool engines_build_plans(struct engines *engines, const struct engine_wish *wishes, size_t count,
+                         void (*tell)(void *context, size_t done, size_t all), void *context, struct error *err)
+{
+    const size_t before = engines->book.plan_count;
+    const struct engine_plans_options options = {.helper = engines->options.helper,
+                                                 .helper_seconds = engines->options.helper_seconds,
+                                                 .tell = tell,
+                                                 .context = context};
+    if (!engines->helper) return true;
+    bool ok = engine_plans_build(&engines->book, &options, wishes, count, err);
+    if (engines->book.plan_count > before) engines->changed = true;
+    return ok;
+}
+
 bool engines_save(struct engines *engines, struct error *err)
 {
     if (!engines->options.carried || !engines->changed || engines->book.count == 0) return true;

@@ -4,6 +4,7 @@
 #define FATHOM_ENGINES_H
 
 #include "engine_book.h"
+#include "engine_plans.h"
 #include "files.h"
 
 struct engines;
@@ -50,6 +51,11 @@ bool engines_answer(struct engines *engines, const struct graph *graph, const st
 bool engines_answer_questions(struct engines *engines, const struct engine_question *questions, size_t count,
                               struct engine_answer *answer);
 
+
+/* Has the plans of these engines built where cuDNN is here to build them, for the carried file. tell: engine_plans.h. ERROR_MEMORY;
+ * ERROR_FAILED. */
+bool engines_build_plans(struct engines *engines, const struct engine_wish *wishes, size_t count,
+                         void (*tell)(void *context, size_t done, size_t all), void *context, struct error *err);
 
 /* Writes the carried file if there is one to write and it would change. ERROR_FAILED. */
 bool engines_save(struct engines *engines, struct error *err);

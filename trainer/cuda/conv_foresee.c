@@ -77,17 +77,37 @@ struct foreseen {
     uint64_t built, kept, carried, carried_failed;
 };
 
-/* A plan that was built elsewhere is tried; what does not run is built here. */
-static bool take_carried(struct foreseen *f, struct conv_job *job, struct error *err)
+#define MOST_TRIES 8
+
+static bool try_plan(struct foreseen *f, struct conv_job *job, bool *runs, struct error *err)
 {
     struct conv_plan *plan = job->plan;
-    bool runs = false;
-    plan->there = conv_load(f->all, plan, &job->built[0].engine, job->built[0].carried);
-    if (plan->there) TRY(conv_try(&f->timer, job, &runs, err));
-    if (plan->there && !runs) cudnn_plan_finish(&plan->plan);
-    plan->there = runs;
+    *runs = false;
+    if (!plan->there) return true;
+    TRY(conv_try(&f->timer, job, runs, err));
+    if (!*runs) cudnn_plan_finish(&plan->plan);
+    plan->there = *runs;
+    return true;
+}
+
+/* A plan that was built elsewhere is tried; what does not run is built here, and tried too, as the engine may be at
+ * fault. */
+static bool take_carried(struct foreseen *f, struct conv_job *job, struct error *err)
+{
+    struct cuda_convolutions *all = f->all;
+    struct conv_plan *plan = job->plan;
+    bool runs;
+    plan->there = conv_load(all, plan, &job->built[0].engine, job->built[0].carried);
+    TRY(try_plan(f, job, &runs, err));
     f->carried += runs;
     f->carried_failed += !runs;
+    for (int i = 0; !runs && i < MOST_TRIES; i++) {
+        plan->there = conv_build_first(all, all->handle, plan, f->room);
+        if (!plan->there) break;
+        TRY(try_plan(f, job, &runs, err));
+        if (!runs) conv_cache_avoid(all, plan);
+    }
+    job->hopeless = !runs;
     return true;
 }
 

@@ -133,11 +133,20 @@ static void write_engines(const struct helper *helper, size_t count)
     printf("]}\n");
 }
 
-/* An engine's plan, made and made again from its text. */
+static bool write_text(const struct cudnn_plan *plan, const char *text)
+{
+    printf("{\"plan\": {\"workspace_bytes\": %" PRId64 ", \"text\": ", cudnn_plan_workspace(plan));
+    printable_write_json(stdout, text, strlen(text));
+    printf("}}\n");
+    return true;
+}
+
+/* An engine's plan as text, where that is wanted; else made again from its text. */
 static bool write_plan(const struct helper *helper, const json_t *question, const struct convolution *convolution,
                        struct error *err)
 {
     const struct cudnn_target target = {.device = helper->device};
+    const bool wanted = json_is_true(json_object_get(question, "text"));
     struct cudnn_plan plan, again;
     const char *knobs;
     int64_t engine;
@@ -145,7 +154,8 @@ static bool write_plan(const struct helper *helper, const json_t *question, cons
     bool ok = cudnn_plan_build(&plan, &helper->cudnn, target, convolution, engine, knobs, err);
     char *text = ok ? cudnn_plan_text(&plan) : NULL;
     if (ok && !text) ok = error_set(err, ERROR_FAILED, "a plan without text");
-    if (ok) {
+    if (ok && wanted) ok = write_text(&plan, text);
+    if (ok && !wanted) {
         ok = cudnn_plan_load(&again, &helper->cudnn, target, text, strlen(text), err);
         if (ok)
             printf("{\"plan\": {\"workspace_bytes\": %" PRId64 ", \"again_bytes\": %" PRId64

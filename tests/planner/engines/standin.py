@@ -29,6 +29,11 @@ for line in sys.stdin:
     if 'device' in json.loads(line):
         say('{"refused": "it is not liked"}\n' if how == 'refuses-device' else '{"device": true}\n')
         continue
+    if 'engine' in json.loads(line):
+        q = json.loads(line)
+        said = {'plan': {'workspace_bytes': 0, 'text': f'{q["engine"]} {q["knobs"]} of {q["pass"]} "{q["channels"]}"'}}
+        say(json.dumps(said if how != 'no-plans' else {'refused': 'it cannot be built'}) + '\n')
+        continue
     if 'STANDIN_LOG' in os.environ:
         with open(os.environ['STANDIN_LOG'], 'a') as log:
             log.write(line)
