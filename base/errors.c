@@ -64,6 +64,7 @@ int error_exit_code(const struct error *err)
     case ERROR_INPUT: return 2;
     case ERROR_FAILED:
     case ERROR_MEMORY:
+    case ERROR_LATE:
     case ERROR_UNFIT: return 1;
     }
     return 1;

@@ -15,6 +15,7 @@ enum error_kind {
     ERROR_INPUT,  /* a command, a file or a field of one is wrong: exit code 2 */
     ERROR_FAILED, /* the run failed (disk full, device lost): exit code 1 */
     ERROR_MEMORY, /* an allocation failed: exit code 1 */
+    ERROR_LATE,   /* a device was waited for in vain: exit code 1 */
     ERROR_UNFIT,  /* the question was answered: it does not fit: exit code 1 */
 };
 

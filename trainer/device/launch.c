@@ -22,7 +22,7 @@ bool executor_wait(struct executor *ex, struct event *event, uint64_t number, st
     bool done = false;
     TRY(ex->backend->event_synchronize(event, limit, &done, err));
     if (done) return true;
-    return error_set(err, ERROR_FAILED, "device %u has not finished step %" PRIu64 " within %g s", ex->options.device,
+    return error_set(err, ERROR_LATE, "device %u has not finished step %" PRIu64 " within %g s", ex->options.device,
                      number + 1, (double)limit * 1e-9);
 }
 

@@ -120,14 +120,26 @@ static bool any_heard(struct ranks *ranks)
     return any;
 }
 
-static void say_where(const struct ranks *ranks, struct error *err)
+static void say_where(const struct ranks *ranks, const struct ranks_place *place, struct error *err)
 {
-    const struct ranks_place *place = &ranks->place;
     uint32_t first, count;
     char devices[48] = "";
     if (ranks->devices && ranks_divide(ranks->devices, place->rank, place->size, &first, &count, NULL))
         snprintf(devices, sizeof devices, count == 1 ? ", device %u" : ", devices %u to %u", first, first + count - 1);
     error_prefix(err, "rank %u of %u (host %s%s)", place->rank, place->size, place->host, devices);
+}
+
+/* A device is late for its own sake, or as those that it sums with do not come: a rank that has told nothing meanwhile
+ * has stopped, or is cut off. */
+static bool say_silent(const struct ranks *ranks, struct error *err)
+{
+    for (uint32_t i = 0; i < ranks->place.size; i++) {
+        if (i == ranks->place.rank || ranks->heard[i]) continue;
+        error_prefix(err, "nothing was heard of it when rank %u waited in vain", ranks->place.rank);
+        say_where(ranks, &ranks->places[i], err);
+        return true;
+    }
+    return false;
 }
 
 bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
@@ -144,7 +156,8 @@ bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
     struct ranks_cause first = choose(ranks, &own, &same);
     pthread_mutex_unlock(&ranks->lock);
     if (first.rank == own.rank) {
-        if (!same && own.weight == RANKS_OWN) say_where(ranks, err);
+        if (own.kind == ERROR_LATE && own.weight == RANKS_OWN && say_silent(ranks, err)) return true;
+        if (!same && own.weight == RANKS_OWN) say_where(ranks, &ranks->place, err);
         return true;
     }
     struct error theirs = {.kind = (enum error_kind)first.kind};

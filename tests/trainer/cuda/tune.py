@@ -128,7 +128,7 @@ def check_building(folder):
     both = [Ran(f'shared-{i}', *ran) for i, ran in enumerate(apart)]
     check_builds('two processes', *both)
     expect(both[0].losses == both[1].losses == slow.losses, 'other losses where plans were built by others')
-    two = train(folder, folder / 'two', 'two', 'times=1,build=5,gpus=2,seed=2', plan='two.json')
+    two = train(folder, folder / 'two', 'two', 'times=1,build=5,gpus=2,seed=2', '--threads', plan='two.json')
     check_builds('two devices', two)
 
 

@@ -1,12 +1,12 @@
 """A process for each GPU, on the stand-in's: the same bits as threads of one process, by mpirun too; a GPU that the plan does not
-mean, and a process that is killed, are named once."""
+mean, a process that is killed, and one that is stopped are named once, in time."""
 import os
-import pathlib
 import signal
 import sys
 
 STANDIN = sys.argv.pop(2)
 import ranks_kit  # noqa: E402
+from faults_kit import check_fault  # noqa: E402
 from ranks_kit import MPIRUN, Folder, expect, finish, make_plan, mpirun, rates_apart, train  # noqa: E402
 
 
@@ -46,5 +46,8 @@ with Folder() as place:
         one_run(place, 'ranks', mpirun(2), two, processes)
         check_same(place, 'ranks', 'threads')
         check_refused(place, two)
+    ranks_kit.ENV |= processes
+    check_fault(place, two, [], [], 2, 1, signal.SIGKILL, 3, name='killed')
+    check_fault(place, two, [], [], 2, 0, signal.SIGSTOP, 3, name='stopped')
 print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
 raise SystemExit(finish('things about a process for each GPU are as they should be'))
