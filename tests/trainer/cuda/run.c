@@ -77,7 +77,7 @@ Test(cuda_run, a_gpu_that_hangs_ends_the_run_in_time)
     run_go(&run);
     cr_assert_not(run.ok);
     cr_expect(strstr(run.err.text, "device 0 has not finished step 1 within 0.3 s"), "%s", run.err.text);
-    cr_expect_eq(run.err.kind, ERROR_FAILED);
+    cr_expect_eq(run.err.kind, ERROR_LATE);
     cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
 }
 
