@@ -148,12 +148,15 @@ bool train_ranks_begin(struct train_command *c, const struct plan *plan, struct 
 #define TOLD_BROKEN 64u /* of each rank */
 
 struct told_broken {
+    uint64_t count;
     char texts[TOLD_BROKEN][256]; /* those that are none are empty */
 };
 
 static void add_broken(struct broken_images *broken, const struct told_broken *told)
 {
-    for (size_t i = 0; i < TOLD_BROKEN && told->texts[i][0]; i++) broken_images_add(broken, told->texts[i]);
+    size_t told_of = 0;
+    for (; told_of < TOLD_BROKEN && told->texts[told_of][0]; told_of++) broken_images_add(broken, told->texts[told_of]);
+    if (told->count > told_of) broken_images_add_unnamed(broken, told->count - told_of);
 }
 
 bool train_ranks_gather_broken(const struct train_command *c, struct error *err)
@@ -163,6 +166,7 @@ bool train_ranks_gather_broken(const struct train_command *c, struct error *err)
     if (!c->ranks || !broken) return true;
     struct told_broken *told = mem_zalloc(MEM_INPUT, place.size, sizeof *told), *own = told ? &told[place.rank] : NULL;
     if (!told) return error_memory(err, place.size * sizeof *told, "images that ranks have skipped");
+    own->count = broken_images_count(broken);
     for (size_t i = 0; i < TOLD_BROKEN && broken_images_text(broken, i); i++)
         snprintf(own->texts[i], sizeof own->texts[i], "%s", broken_images_text(broken, i));
     bool ok = ranks_gather(c->ranks, told, sizeof *told, err);
@@ -173,8 +177,8 @@ bool train_ranks_gather_broken(const struct train_command *c, struct error *err)
 
 /* ---- Starting them ---- */
 
-/* Of several GPUs each has a process: recorded steps with sums over them may wait for each other for ever within one.
- */
+/* Of several GPUs each has a process: recorded steps with sums over them may wait for each other for ever within
+ * one. */
 bool train_ranks_starts(const struct train_command *c, const struct plan *plan)
 {
     bool on_host = c->backend ? backends_on_host(c->backend) : plan->devices[0].spec.kind == DEVICE_CPU;
@@ -213,7 +217,8 @@ int train_ranks_start(struct train_command *c, const struct plan *plan, int argc
     uint64_t restarts = c->restarts;
     int code = 1;
     c->part = train_part(plan, NULL);
-    bool ok = arguments && train_command_backend(c, plan, err) && hand_plan(c, plan, path, err);
+    bool ok = (arguments || error_memory(err, ((size_t)argc + 2) * sizeof *arguments, "the arguments of ranks")) &&
+              train_command_backend(c, plan, err) && hand_plan(c, plan, path, err);
     if (!ok) {
         mem_free(arguments);
         return 1;

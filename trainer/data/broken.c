@@ -63,6 +63,13 @@ void broken_images_add(struct broken_images *broken, const char *text)
     pthread_mutex_unlock(&broken->lock);
 }
 
+void broken_images_add_unnamed(struct broken_images *broken, uint64_t count)
+{
+    pthread_mutex_lock(&broken->lock);
+    broken->count += count;
+    pthread_mutex_unlock(&broken->lock);
+}
+
 uint64_t broken_images_count(const struct broken_images *broken) { return broken ? broken->count : 0; }
 
 const char *broken_images_text(const struct broken_images *broken, size_t index)
