@@ -1,5 +1,5 @@
 /* What carries messages between the ranks of a run: the contract with fathom-mpi.so, which is compiled against mpi.h and
- * this header alone, and with the sockets of processes that fathom starts itself. */
+ * this header and patience.h alone, and with the sockets of processes that fathom starts itself. */
 #ifndef FATHOM_TRANSPORT_H
 #define FATHOM_TRANSPORT_H
 
@@ -44,8 +44,8 @@ struct ranks_cause {
 struct ranks_transport {
     uint32_t version; /* RANKS_TRANSPORT_VERSION */
     bool (*open)(struct ranks_link **link, uint32_t *rank, uint32_t *size, char fault[RANKS_FAULT]);
-    /* Sends and receives all parts; polls. One thread at a time. After any outcome but RANKS_DONE parts may be in use until
-     * the process ends. */
+    /* Sends and receives all parts; polls. One thread at a time. The parts are the caller's again once it returns, whatever
+     * the outcome. After any but RANKS_DONE the run has failed, and what was received is not to be used. */
     enum ranks_outcome (*exchange)(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
                                    const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait);
     /* A cause goes to all others, and waits for nobody; the next that another has told. From any thread. */

@@ -24,6 +24,10 @@ struct ranks_link {
     pthread_mutex_t lock;
     MPI_Request *requests;
     size_t room;
+    uint8_t *staging; /* what is sent and received lies here: after a failure messages may still come and go, and what
+                       * is the caller's may be freed then. Kept until the process ends if one has failed */
+    size_t staging_bytes;
+    bool failed; /* an exchange: there are no more */
     struct ranks_cause told;
     MPI_Request *tellings;
 };
@@ -35,6 +39,12 @@ static bool say(int code, char fault[RANKS_FAULT])
     if (code == MPI_SUCCESS) return true;
     MPI_Error_string(code, text, &length);
     snprintf(fault, RANKS_FAULT, "%.*s", RANKS_FAULT - 1, text);
+    return false;
+}
+
+static bool say_no_memory(char fault[RANKS_FAULT])
+{
+    snprintf(fault, RANKS_FAULT, "out of memory");
     return false;
 }
 
@@ -53,7 +63,7 @@ static bool mpi_open(struct ranks_link **out, uint32_t *rank, uint32_t *size, ch
 {
     int level = MPI_THREAD_SINGLE;
     struct ranks_link *link = calloc(1, sizeof *link);
-    if (!link) return false;
+    if (!link) return say_no_memory(fault);
     pthread_mutex_init(&link->lock, NULL);
     if (!say(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), fault)) return false;
     if (level < MPI_THREAD_SERIALIZED) {
@@ -62,7 +72,7 @@ static bool mpi_open(struct ranks_link **out, uint32_t *rank, uint32_t *size, ch
     }
     if (!make_communicators(link, fault)) return false;
     link->tellings = calloc((size_t)link->size, sizeof(MPI_Request));
-    if (!link->tellings) return false;
+    if (!link->tellings) return say_no_memory(fault);
     if (link->size == 1) {
         snprintf(fault, RANKS_FAULT,
                  "MPI sees one rank where the launcher has started several; with Slurm, srun --mpi=pmix may be wanted");
@@ -79,6 +89,7 @@ static void mpi_close(struct ranks_link *link)
     MPI_Comm_free(&link->parts);
     MPI_Comm_free(&link->causes);
     MPI_Finalize();
+    if (!link->failed) free(link->staging);
     free(link->requests);
     free(link->tellings);
     free(link);
@@ -87,8 +98,8 @@ static void mpi_close(struct ranks_link *link)
 static void mpi_end(struct ranks_link *link, int code)
 {
     (void)link;
-    /* Open MPI's mpirun ends all ranks when one has failed, and that of 4.1 may crash over what MPI_Abort has it say.
-     */
+    /* Open MPI's mpirun ends all ranks when one has failed, and that of 4.1 may crash over what MPI_Abort has it
+     * say. */
     if (!getenv("OMPI_COMM_WORLD_SIZE")) MPI_Abort(MPI_COMM_WORLD, code);
 }
 
@@ -105,34 +116,61 @@ static bool make_room(struct ranks_link *link, size_t count, char fault[RANKS_FA
 {
     if (count <= link->room) return true;
     MPI_Request *grown = realloc(link->requests, count * sizeof(MPI_Request));
-    if (!grown) {
-        snprintf(fault, RANKS_FAULT, "out of memory");
-        return false;
-    }
+    if (!grown) return say_no_memory(fault);
     link->requests = grown;
     link->room = count;
     return true;
 }
 
-static bool start(struct ranks_link *link, const struct ranks_part *part, bool out, MPI_Request *request,
+static size_t total_bytes(const struct ranks_part *parts, uint32_t count)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) bytes += parts[i].count;
+    return bytes;
+}
+
+/* Nothing is under way: all exchanges before have ended well. */
+static bool make_staging(struct ranks_link *link, size_t bytes, char fault[RANKS_FAULT])
+{
+    if (bytes <= link->staging_bytes) return true;
+    free(link->staging);
+    link->staging = malloc(bytes);
+    link->staging_bytes = link->staging ? bytes : 0;
+    return link->staging || say_no_memory(fault);
+}
+
+static void take_received(const struct ranks_link *link, const struct ranks_part *in, uint32_t ins)
+{
+    const uint8_t *at = link->staging;
+    for (uint32_t i = 0; i < ins; at += in[i++].count)
+        if (in[i].count > 0) memcpy(in[i].bytes, at, in[i].count);
+}
+
+/* *at: the part's place in the staging; then the next one's. */
+static bool start(struct ranks_link *link, const struct ranks_part *part, bool out, uint8_t **at, MPI_Request *request,
                   char fault[RANKS_FAULT])
 {
+    uint8_t *bytes = *at;
     if (part->count > INT_MAX) {
         snprintf(fault, RANKS_FAULT, "a message of more than 2 GiB");
         return false;
     }
-    int code = out ? MPI_Isend(part->bytes, (int)part->count, MPI_BYTE, (int)part->peer, 0, link->parts, request)
-                   : MPI_Irecv(part->bytes, (int)part->count, MPI_BYTE, (int)part->peer, 0, link->parts, request);
+    *at += part->count;
+    if (out && part->count > 0) memcpy(bytes, part->bytes, part->count);
+    int code = out ? MPI_Isend(bytes, (int)part->count, MPI_BYTE, (int)part->peer, 0, link->parts, request)
+                   : MPI_Irecv(bytes, (int)part->count, MPI_BYTE, (int)part->peer, 0, link->parts, request);
     return say(code, fault);
 }
 
 static bool start_all(struct ranks_link *link, const struct ranks_part *out, uint32_t outs, const struct ranks_part *in,
                       uint32_t ins, char fault[RANKS_FAULT])
 {
-    bool ok = make_room(link, (size_t)outs + ins, fault);
+    bool ok = make_room(link, (size_t)outs + ins, fault) &&
+              make_staging(link, total_bytes(in, ins) + total_bytes(out, outs), fault);
+    uint8_t *at = link->staging;
     pthread_mutex_lock(&link->lock);
-    for (uint32_t i = 0; ok && i < ins; i++) ok = start(link, &in[i], false, &link->requests[i], fault);
-    for (uint32_t i = 0; ok && i < outs; i++) ok = start(link, &out[i], true, &link->requests[ins + i], fault);
+    for (uint32_t i = 0; ok && i < ins; i++) ok = start(link, &in[i], false, &at, &link->requests[i], fault);
+    for (uint32_t i = 0; ok && i < outs; i++) ok = start(link, &out[i], true, &at, &link->requests[ins + i], fault);
     pthread_mutex_unlock(&link->lock);
     return ok;
 }
@@ -165,8 +203,8 @@ static bool test(struct ranks_link *link, int count, int *left, char fault[RANKS
     return ok;
 }
 
-static enum ranks_outcome mpi_exchange(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
-                                       const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait)
+static enum ranks_outcome carry(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
+                                const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait)
 {
     if (!start_all(link, out, outs, in, ins, wait->fault)) return RANKS_BROKEN;
     struct patience patience = patience_begin(now_ns(), wait->limit_ns);
@@ -189,6 +227,19 @@ static enum ranks_outcome mpi_exchange(struct ranks_link *link, const struct ran
         else
             nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
     }
+}
+
+static enum ranks_outcome mpi_exchange(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
+                                       const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait)
+{
+    if (link->failed) {
+        snprintf(wait->fault, RANKS_FAULT, "earlier ones have failed");
+        return RANKS_BROKEN;
+    }
+    enum ranks_outcome outcome = carry(link, out, outs, in, ins, wait);
+    if (outcome == RANKS_DONE) take_received(link, in, ins);
+    link->failed = outcome != RANKS_DONE;
+    return outcome;
 }
 
 /* ---- Causes ---- */
