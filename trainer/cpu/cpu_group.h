@@ -2,9 +2,8 @@
  * run has several processes, the first member of each exchanges for all of them (cpu_group_ranks.c).
  *
  * Sums are taken in rank order, each element by exactly one thread, so that every device holds the same bits, however many
- * processes they are in. Every
- * member must make the same calls in the same order; a call with another length than its peers' is an error, which ends
- * the group for all. */
+ * processes they are in. Every member must make the same calls in the same order; a call with another length than its
+ * peers' is an error, which ends the group for all. */
 #ifndef FATHOM_CPU_GROUP_H
 #define FATHOM_CPU_GROUP_H
 

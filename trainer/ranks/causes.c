@@ -61,13 +61,15 @@ static void *watch(void *argument)
 bool ranks_watch(struct ranks *ranks, struct error *err)
 {
     int failure = thread_start(&ranks->watcher, 0, "ranks", watch, ranks);
-    return failure == 0 || error_errno(err, ERROR_FAILED, failure, "a thread that listens to other ranks");
+    ranks->watched = failure == 0;
+    return ranks->watched || error_errno(err, ERROR_FAILED, failure, "a thread that listens to other ranks");
 }
 
 void ranks_stop_watching(struct ranks *ranks)
 {
     atomic_store(&ranks->leaving, true);
-    pthread_join(ranks->watcher, NULL);
+    if (ranks->watched) pthread_join(ranks->watcher, NULL);
+    ranks->watched = false;
 }
 
 void ranks_on_failure(struct ranks *ranks, void (*action)(void *context), void *context)
@@ -151,6 +153,7 @@ bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
     snprintf(own.text, sizeof own.text, "%s", err->text);
     own.weight = ranks->missed ? RANKS_MISSED : had_heard ? RANKS_FOLLOWS : RANKS_OWN;
     ranks->transport->tell(ranks->link, &own);
+    if (!ranks->watched) return true; /* it has failed before it could hear of others */
     for (uint64_t begin = clock_now_ns(); clock_now_ns() - begin < grace_ns;) sleep_ns(LISTEN_NS);
     pthread_mutex_lock(&ranks->lock);
     struct ranks_cause first = choose(ranks, &own, &same);

@@ -44,7 +44,8 @@ struct ranks_options {
 /* Joins the others where this process was started as one of several: *ranks is NULL where it was not. ERROR_INPUT where it
  * was and they cannot be reached: no module for MPI, say. */
 bool ranks_open(const struct ranks_options *options, struct ranks **ranks, struct error *err);
-/* After a run that went well on all ranks: waits for them. After a failure: does not. Takes NULL. */
+/* After a run that went well on all ranks, which is known once they have met at a barrier: MPI waits for all, processes that
+ * fathom has started do not. After a failure: ranks_settle and ranks_end in its place. Takes NULL. */
 void ranks_close(struct ranks *ranks);
 
 /* All are here, and the run begins. */

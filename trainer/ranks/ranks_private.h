@@ -21,6 +21,7 @@ struct ranks {
     bool missed;         /* this rank has waited in vain, */
     uint32_t peer;       /* for that one */
     pthread_t watcher;
+    bool watched; /* the watcher has been started, and the tables below are there */
     atomic_bool leaving;
     pthread_mutex_t lock;       /* over what follows */
     struct ranks_cause *causes; /* of others, as heard: causes[rank] */
