@@ -89,13 +89,14 @@ static void read_exif_bytes(j_decompress_ptr library, size_t count)
     if (decoder->has_exif) decoder->turn = exif_find_turn(bytes, count);
 }
 
-/* Of several segments the first that is Exif's counts: XMP's has the same marker. */
+/* Of several segments the first that is Exif's counts: XMP's has the same marker. Those between scans do not: the block
+ * then holds the picture. */
 static boolean read_exif(j_decompress_ptr library)
 {
     struct jpeg_decoder *decoder = decoder_of((j_common_ptr)library);
     size_t high = jpeg_input_byte(library), length = high << 8 | jpeg_input_byte(library);
     size_t count = length > 2 ? length - 2 : 0;
-    if (decoder->has_exif) {
+    if (decoder->has_exif || decoder->block.bytes) {
         library->src->skip_input_data(library, (long)count);
         return TRUE;
     }

@@ -298,6 +298,50 @@ Test(resample, weights_sum_to_one_and_stay_inside)
             }
 }
 
+/* Before the second scan, while the picture's block is in use. */
+static unsigned char *insert_exif(unsigned char *bytes, unsigned long length)
+{
+    static const unsigned char head[4] = {0xff, 0xe1, 0, HELP_EXIF_BYTES + 2};
+    unsigned char *longer = malloc(length + sizeof head + HELP_EXIF_BYTES);
+    unsigned long at = 0;
+    cr_assert(longer);
+    for (int scans = 0; at + 1 < length; at++)
+        if (bytes[at] == 0xff && bytes[at + 1] == 0xda && ++scans == 2) break;
+    cr_assert_lt(at + 1, length, "one scan only");
+    memcpy(longer, bytes, at);
+    memcpy(longer + at, head, sizeof head);
+    help_exif(6, false, longer + at + sizeof head);
+    memcpy(longer + at + sizeof head + HELP_EXIF_BYTES, bytes + at, length - at);
+    return longer;
+}
+
+Test(jpeg, exif_data_between_scans_turns_nothing_and_takes_no_memory)
+{
+    const struct help_jpeg jpeg = {64, 48, 3, true, 0};
+    const uint64_t before = mem_current_bytes(MEM_INPUT);
+    unsigned char *bytes;
+    unsigned long length;
+    uint32_t width, height;
+    struct error err = {0};
+    decode(jpeg, augment_centre_view(64, 48, 1), 32, other);
+    decode_memory_destroy(memory);
+    help_compress(&jpeg, &bytes, &length);
+    unsigned char *longer = insert_exif(bytes, length);
+    memory = decode_memory_create(DECODE_MOST_BYTES, &err);
+    cr_assert(memory, "%s", err.text);
+    struct jpeg_decoder *decoder = create();
+    cr_assert(jpeg_open_bytes(decoder, longer, length + 4 + HELP_EXIF_BYTES, "a.jpg", &width, &height, &err), "%s",
+              err.text);
+    cr_assert(jpeg_decode(decoder, augment_centre_view(64, 48, 1), 32, picture, &err), "%s", err.text);
+    cr_assert_eq(memcmp(picture, other, sizeof(uint8_t[32 * 32 * 3])), 0);
+    jpeg_decoder_destroy(decoder);
+    decode_memory_destroy(memory);
+    memory = NULL;
+    cr_assert_eq(mem_current_bytes(MEM_INPUT), before);
+    free(longer);
+    free(bytes);
+}
+
 /* The header of a small picture says that it is large: coefficients of 49 million pixels, 6 bytes each. */
 Test(jpeg, progressive_pictures_have_a_limit)
 {
