@@ -59,7 +59,7 @@ void broken_images_destroy(struct broken_images *broken);
 void broken_images_add(struct broken_images *broken, const char *text);
 /* So many more, of which only the count is known. */
 void broken_images_add_unnamed(struct broken_images *broken, uint64_t count);
-/* Each image counts once; those beyond a thousand as often as they are met. To be asked when no loader runs; NULL = 0. */
+/* Each image counts once. To be asked when no loader runs; NULL = 0. */
 uint64_t broken_images_count(const struct broken_images *broken);
 /* What was wrong with one of the first thousand, in the order in which they were met: "FILE: ..."; NULL = no more. */
 const char *broken_images_text(const struct broken_images *broken, size_t index);

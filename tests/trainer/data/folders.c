@@ -24,6 +24,23 @@ static void put_bytes(const char *folder, const char *name, const char *bytes)
     help_write_bytes(help_join(path, folder, name), bytes, strlen(bytes));
 }
 
+Test(folders, a_broken_image_counts_once_however_many_there_are)
+{
+    struct error err = {0};
+    struct broken_images *broken = broken_images_create(&err);
+    char text[64];
+    cr_assert(broken);
+    for (unsigned epoch = 0; epoch < 3; epoch++)
+        for (unsigned i = 0; i < 3000; i++) {
+            snprintf(text, sizeof text, "%u.jpg: is empty", i);
+            broken_images_add(broken, text);
+        }
+    cr_expect_eq(broken_images_count(broken), 3000);
+    cr_expect_str_eq(broken_images_text(broken, 999), "999.jpg: is empty");
+    cr_expect_null(broken_images_text(broken, 1000));
+    broken_images_destroy(broken);
+}
+
 /* Classes bee (4 + 2 images), ant (6 + 1), cat (3 + 0) of side x side pixels. */
 static void make_set(char path[HELP_PATH], uint32_t side)
 {
