@@ -56,7 +56,7 @@ static const char classify_manual[] =
     "    fathom classify CHECKPOINT IMAGE... [OPTIONS]\n"
     "\n"
     "DESCRIPTION\n"
-    "    Says for each JPEG the classes that are most likely, with their probabilities.\n"
+    "    Says for each JPEG or PNG the most likely classes, with their probabilities.\n"
     "    The middle of a picture is looked at, as in a test. CHECKPOINT is a file, or a\n"
     "    folder whose newest one is taken. The names of the classes and the images'\n"
     "    scale are in data.json beside it, which `fathom train --save` writes; of older\n"
@@ -203,11 +203,6 @@ static bool eval(struct scoring *s, const char *checkpoint, const char *data, st
     return true;
 }
 
-static int exit_code(bool ok, const struct error *err)
-{
-    return ok ? 0 : err->kind == ERROR_INPUT || err->kind == ERROR_UNFIT ? 2 : 1;
-}
-
 static int run_eval(int argc, char **argv, struct error *err)
 {
     struct scoring s = {0};
@@ -227,9 +222,9 @@ static int run_eval(int argc, char **argv, struct error *err)
         ok = error_set(err, ERROR_INPUT, "a checkpoint and a dataset are wanted: fathom eval CHECKPOINT DATA");
     c->options.loader_threads = (uint32_t)c->loader_threads;
     if (c->flags.batch == 0) c->flags.batch = 32;
-    ok = ok && eval(&s, words[0], words[1], err);
+    if (ok) eval(&s, words[0], words[1], err);
     finish(&s);
-    return exit_code(ok, err);
+    return error_exit_code(err);
 }
 
 const struct command command_eval = {"eval", "the error of a trained net on a dataset", eval_manual, run_eval, NULL,
@@ -266,12 +261,15 @@ static const char *class_name(const struct scoring *s, uint32_t class)
     return name ? name : "";
 }
 
+/* What is no number comes after all numbers, and before what is taken. */
+static float rank_of(float probability) { return isnan(probability) ? -0.5f : probability; }
+
 /* The most likely class that is not among those taken; its probability becomes -1. */
 static uint32_t take_best(float *probabilities, uint32_t classes, double *probability)
 {
     uint32_t best = 0;
     for (uint32_t i = 1; i < classes; i++)
-        if (probabilities[i] > probabilities[best]) best = i;
+        if (rank_of(probabilities[i]) > rank_of(probabilities[best])) best = i;
     *probability = (double)probabilities[best];
     probabilities[best] = -1;
     return best;
@@ -284,7 +282,10 @@ static void print_picture(const struct scoring *s, const char *path, float *prob
     printf("%s\n", PRINTABLE(path));
     for (uint64_t k = 0; k < s->top && k < classes; k++) {
         uint32_t class = take_best(probabilities, classes, &probability);
-        printf("  %6.2f %%  %s\n", 100 * probability, PRINTABLE(class_name(s, class)));
+        if (isnan(probability))
+            printf("  %8s  %s\n", "unknown", PRINTABLE(class_name(s, class)));
+        else
+            printf("  %6.2f %%  %s\n", 100 * probability, PRINTABLE(class_name(s, class)));
     }
 }
 
@@ -295,8 +296,8 @@ static json_t *picture_json(const struct scoring *s, const char *path, float *pr
     double probability;
     for (uint64_t k = 0; k < s->top && k < classes; k++) {
         uint32_t class = take_best(probabilities, classes, &probability);
-        json_array_append_new(
-            list, json_pack("{s:o, s:f}", "name", json_text(class_name(s, class)), "probability", probability));
+        json_array_append_new(list, json_pack("{s:o, s:o}", "name", json_text(class_name(s, class)), "probability",
+                                              isnan(probability) ? json_null() : json_real(probability)));
     }
     return json_pack("{s:o, s:o}", "image", json_text(path), "classes", list);
 }
@@ -353,12 +354,11 @@ static int run_classify(int argc, char **argv, struct error *err)
     const char **words = mem_zalloc(MEM_GENERAL, MOST_PICTURES + 1, sizeof *words);
     size_t count = 0;
     bool ok = words || error_memory(err, MOST_PICTURES * sizeof *words, "the images' names");
-    ok = ok &&
-         options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_PICTURES + 1, &count, err) &&
-         classify(&s, words, count, err);
+    if (ok && options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_PICTURES + 1, &count, err))
+        classify(&s, words, count, err);
     finish(&s);
     mem_free(words);
-    return exit_code(ok, err);
+    return error_exit_code(err);
 }
 
 const struct command command_classify = {
