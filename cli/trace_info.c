@@ -64,28 +64,41 @@ static void print_origin(const struct rollup *r)
         return;
     }
     printf("written      by rank %u of %u on %s, ", r->rank, r->ranks, PRINTABLE(r->origin_host));
-    if (r->own_devices == 1)
+    if (r->own_devices == 0)
+        puts("no devices");
+    else if (r->own_devices == 1)
         printf("device %u\n", r->first_device);
     else
         printf("devices %u to %u\n", r->first_device, r->first_device + r->own_devices - 1);
 }
 
+#define DRIFT_TEXT 40
+
+static const char *drift_words(const struct rollup_clock *clock, char text[DRIFT_TEXT])
+{
+    double drift = rollup_clock_drift(clock);
+    if (isnan(drift)) return "at an unknown rate";
+    snprintf(text, DRIFT_TEXT, "%+.2f ppm", 1e6 * drift);
+    return text;
+}
+
 static void print_wall(const struct rollup *r)
 {
+    char drift[DRIFT_TEXT];
     if (r->wall.count < 2) return;
-    printf("clock        read beside the wall's %" PRIu64 " times, which runs %+.2f ppm\n", r->wall.count,
-           1e6 * rollup_clock_drift(&r->wall));
+    printf("clock        read beside the wall's %" PRIu64 " times, which runs %s\n", r->wall.count,
+           drift_words(&r->wall, drift));
 }
 
 static void print_device(const struct rollup *r, uint32_t number)
 {
     const struct rollup_device *d = &r->devices[number];
-    char text[UNITS_TEXT];
+    char text[UNITS_TEXT], drift[DRIFT_TEXT];
     printf("device %-5u %s%s%s, %u images, %s arena\n", number, d->name[0] ? PRINTABLE(d->name) : "unknown",
            d->slot[0] ? " at " : "", PRINTABLE(d->slot), d->images, units_format_bytes(d->arena_bytes, text));
     if (d->clock.count > 0)
-        printf("  clock      %+.0f ns from the host's, read %" PRIu64 " times; runs %+.2f ppm\n",
-               clock_ahead(&d->clock), d->clock.count, 1e6 * rollup_clock_drift(&d->clock));
+        printf("  clock      %+.0f ns from the host's, read %" PRIu64 " times; runs %s\n", clock_ahead(&d->clock),
+               d->clock.count, drift_words(&d->clock, drift));
 }
 
 static void print_arena(const struct arena *arena)
@@ -129,8 +142,9 @@ static void print_info(const struct rollup *r, size_t most, struct arena *arena)
 static json_t *clock_json(const struct rollup_clock *clock)
 {
     if (clock->count == 0) return json_null();
-    return json_pack("{s:I, s:f, s:f}", "readings", (json_int_t)clock->count, "ahead_ns", clock_ahead(clock), "drift",
-                     rollup_clock_drift(clock));
+    double drift = rollup_clock_drift(clock);
+    return json_pack("{s:I, s:f, s:o}", "readings", (json_int_t)clock->count, "ahead_ns", clock_ahead(clock), "drift",
+                     isnan(drift) ? json_null() : json_real(drift));
 }
 
 static json_t *tensor_json(const struct rollup_tensor *t)

@@ -138,7 +138,7 @@ uint64_t rollup_arena_peak(const struct rollup *rollup, uint32_t device, uint32_
 /* The largest tensors of the arena that are there at an op, largest first, at most so many; returns how many. */
 size_t rollup_tensors_at(const struct rollup *rollup, uint32_t device, uint32_t op, const struct rollup_tensor *largest[],
                          size_t most);
-/* How much faster the other clock runs, as a fraction; 0 within a second of readings. */
+/* How much faster the other clock runs, as a fraction; NAN = unknown: within a second of readings. */
 double rollup_clock_drift(const struct rollup_clock *clock);
 /* Percentile (0..1) of an op's times from its histogram, in ns; 0 for an op never timed. Off by at most 2 % when all times
  * lie within a factor of 16, 5 % within 256, 10 % within 65,536. */

@@ -1,4 +1,5 @@
 /* Where a trace comes from, and what it says of arenas. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,7 +37,7 @@ void rollup_take_clock_pair(struct rollup *rollup, const struct trace_event *eve
 double rollup_clock_drift(const struct rollup_clock *clock)
 {
     uint64_t ns = clock->last_ns - clock->first_ns, other = clock->last_other_ns - clock->first_other_ns;
-    if (clock->count < 2 || ns < 1000000000 || ns >> 63) return 0;
+    if (clock->count < 2 || ns < 1000000000 || ns >> 63) return NAN;
     return (double)(int64_t)(other - ns) / (double)ns;
 }
 

@@ -1,4 +1,6 @@
 /* What a trace says of arenas, of the process that wrote it and of clocks: as it was, or unknown. */
+#include <math.h>
+
 #include <criterion/criterion.h>
 
 #include "check.h"
@@ -112,6 +114,8 @@ Test(trace_arena, comes_back_as_it_was)
     cr_expect_eq(r->devices[0].clock.count, 0, "unknown");
     cr_expect_eq(r->devices[1].clock.last_ns - r->devices[1].clock.last_other_ns, 300);
     cr_expect_float_eq(rollup_clock_drift(&r->devices[1].clock), 0, 1e-15);
+    struct rollup_clock brief = {.count = 3, .last_ns = 999999999, .last_other_ns = 999999999};
+    cr_expect(isnan(rollup_clock_drift(&brief)) && isnan(rollup_clock_drift(&r->devices[0].clock)), "unknown");
     cr_expect_eq(r->damaged_blocks, 0);
     trace_unfollow(follower);
 }
