@@ -155,6 +155,7 @@ static void end_crew(void *given)
     atomic_fetch_sub(&all_threads, crew->count + 1);
     mem_free(crew->threads);
     mem_free(crew);
+    own = NULL; /* what else ends with this thread may want one again */
 }
 
 static void prepare(void)

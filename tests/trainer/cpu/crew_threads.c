@@ -154,6 +154,30 @@ static void *lead(void *context)
     return NULL;
 }
 
+/* Ends after the thread's crew: keys made later come later. */
+static void compute_at_the_end(void *context)
+{
+    (void)context;
+    check_loops(3);
+}
+
+static void *compute_and_end(void *context)
+{
+    CHECK(pthread_setspecific(*(const pthread_key_t *)context, context) == 0);
+    check_loops(3);
+    return NULL;
+}
+
+static void check_ends(void)
+{
+    pthread_key_t key;
+    pthread_t leader;
+    CHECK(pthread_key_create(&key, compute_at_the_end) == 0);
+    CHECK(pthread_create(&leader, NULL, compute_and_end, &key) == 0);
+    pthread_join(leader, NULL);
+    pthread_key_delete(key);
+}
+
 /* A library that is loaded finds the program's own before libgomp's. */
 static void check_exported(const char *name, void (*own)(void))
 {
@@ -186,6 +210,7 @@ int main(void)
         for (int i = 0; i < 3; i++) CHECK(pthread_create(&leaders[i], NULL, lead, NULL) == 0);
         for (int i = 0; i < 3; i++) pthread_join(leaders[i], NULL);
     }
+    check_ends();
     if (failures) fprintf(stderr, "%d failed\n", failures);
     return failures != 0;
 }
