@@ -148,8 +148,9 @@ struct conv_timer {
  * well until then; returns whether it does still. */
 bool conv_timer_init(struct conv_timer *timer, struct cuda_convolutions *all, struct error *err);
 bool conv_timer_finish(struct conv_timer *timer, bool ok, struct error *err);
-/* The fastest of what was built for the job becomes its plan; none where none runs. False: the device is lost. */
-bool conv_tune(struct conv_timer *timer, struct conv_job *job, struct error *err);
+/* The fastest of what was built for the job becomes its plan; none where none runs. *tuned: false where nothing
+ * could be timed, as cuDNN could not read the operands where they lie. False: the device is lost. */
+bool conv_tune(struct conv_timer *timer, struct conv_job *job, bool *tuned, struct error *err);
 /* Whether a plan runs at all: one that was built elsewhere. False: the device is lost. */
 bool conv_try(struct conv_timer *timer, const struct conv_job *job, bool *runs, struct error *err);
 

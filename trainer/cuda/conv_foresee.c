@@ -111,20 +111,25 @@ static bool take_carried(struct foreseen *f, struct conv_job *job, struct error 
     return true;
 }
 
+static bool take_first(struct foreseen *f, struct conv_job *job, struct error *err)
+{
+    if (job->built[0].carried) return take_carried(f, job, err);
+    job->plan->there = conv_load(f->all, job->plan, &job->built[0].engine, job->built[0].text);
+    return true;
+}
+
 static bool take_built(struct foreseen *f, struct conv_job *job, struct error *err)
 {
     struct cuda_convolutions *all = f->all;
     struct conv_plan *plan = job->plan;
+    bool tuned = false;
     if (job->kept) {
         conv_cache_load(all, plan);
         f->kept += plan->there;
-    } else if (f->tune && job->count > 0) {
-        TRY(conv_tune(&f->timer, job, err));
-        return true;
-    } else if (job->count > 0 && job->built[0].carried) {
-        TRY(take_carried(f, job, err));
     } else if (job->count > 0) {
-        plan->there = conv_load(all, plan, &job->built[0].engine, job->built[0].text);
+        if (f->tune) TRY(conv_tune(&f->timer, job, &tuned, err));
+        if (tuned) return true;
+        TRY(take_first(f, job, err));
     }
     if (!plan->tried && !plan->there && !job->hopeless) plan->there = conv_build_first(all, all->handle, plan, f->room);
     return true;

@@ -263,13 +263,12 @@ static bool try_all(const struct trial *trial, struct conv_plan *plan, struct er
     return true;
 }
 
-bool conv_tune(struct conv_timer *timer, struct conv_job *job, struct error *err)
+bool conv_tune(struct conv_timer *timer, struct conv_job *job, bool *tuned, struct error *err)
 {
     struct trial trial;
-    bool aligned;
-    TRY(begin_trial(&trial, timer, job, &aligned, err));
-    if (aligned && trial.gap.bytes < (uint64_t)timer->all->device->properties.l2CacheSize) timer->warm++;
-    bool ok = !aligned || try_all(&trial, job->plan, err);
+    TRY(begin_trial(&trial, timer, job, tuned, err));
+    if (*tuned && trial.gap.bytes < (uint64_t)timer->all->device->properties.l2CacheSize) timer->warm++;
+    bool ok = !*tuned || try_all(&trial, job->plan, err);
     end_trial(&trial);
     return ok;
 }
