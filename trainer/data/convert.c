@@ -44,7 +44,7 @@ static void finish_decoders(struct decoders *decoders)
 static bool init_decoders(struct decoders *decoders, uint32_t threads, struct error *err)
 {
     *decoders = (struct decoders){.each = mem_zalloc(MEM_INPUT, threads, sizeof *decoders->each)};
-    if (!decoders->each) return error_memory(err, threads * sizeof *decoders->each, "JPEG decoders");
+    if (!decoders->each) return error_memory(err, threads * sizeof *decoders->each, "image decoders");
     TRY((decoders->memory = decode_memory_create(DECODE_MOST_BYTES, err)) != NULL);
     for (; decoders->count < threads; decoders->count++)
         TRY((decoders->each[decoders->count] = image_decoder_create(decoders->memory, err)) != NULL);
