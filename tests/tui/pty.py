@@ -84,7 +84,7 @@ def check_crash():
 def check_record(data):
     """Steps are recorded when somebody asks: r in the dashboard, SIGUSR2 to the run; nothing else ends or changes."""
     trace = folder / 'asked.trace'
-    words = ['resnet-8', '--batch', '2', '--data', str(data), '--iterations', '1000000', '--no-evaluate', '--trace', str(trace), '--time-every', '1000000000']
+    words = ['resnet-8', '--batch', '32', '--data', str(data), '--iterations', '1000000', '--no-evaluate', '--trace', str(trace), '--time-every', '1000000000']
     run = subprocess.Popen([fathom, 'train', *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**environment, 'OMP_NUM_THREADS': '1'})
 
     def times():

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from faults import SPARE, TIMEOUT, Run, check_checkpoint, sentences
+from faults_kit import SPARE, TIMEOUT, Run, check_checkpoint, sentences
 from ranks_kit import ENV, MPIRUN, Folder, expect, finish, make_plan, rates_apart, train
 
 HOSTS = [f'fathom-{name}-{os.getpid()}' for name in 'ab']
