@@ -28,6 +28,8 @@ static double value_of(enum dtype dtype, const void *values, uint64_t i)
     case DTYPE_BF16: return (double)float_from_bf16(((const uint16_t *)values)[i]);
     case DTYPE_F64: return ((const double *)values)[i];
     case DTYPE_U8: return ((const uint8_t *)values)[i];
+    case DTYPE_I32: return ((const int32_t *)values)[i];
+    case DTYPE_BIT: return ((const uint8_t *)values)[i / 8] >> i % 8 & 1;
     default: return (double)((const float *)values)[i];
     }
 }
