@@ -2,7 +2,6 @@
 #include <glob.h>
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "rollup.h"
 #include "screen.h"
 #include "top_batch.h"
+#include "top_interrupt.h"
 #include "top_ranks.h"
 #include "top_record.h"
 #include "watch.h"
@@ -257,14 +257,6 @@ static bool say_crashed(const struct top_options *options, const struct rollup *
                      options->path, rollup->pid, options->path);
 }
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-}
-
 static bool run_loop(struct trace_follower *follower, struct dashboard *dashboard, struct top_record *record,
                      const struct top_options *options, struct canvas *canvas, struct error *err)
 {
@@ -273,7 +265,7 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
     uint64_t begun = clock_now_ns(), paused_ns = 0, last = begun;
     struct trace_watch watch;
     trace_watch_begin(&watch, options->path, begun);
-    while (!dashboard->quit && !interrupted) {
+    while (!dashboard->quit && !top_interrupted()) {
         uint64_t now = clock_now_ns(), grown = 0;
         if (dashboard->paused) paused_ns += now - last;
         last = now;
@@ -301,9 +293,7 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
 static bool run_dashboard(struct trace_follower *follower, struct dashboard *dashboard,
                           const struct top_options *options, struct error *err)
 {
-    struct sigaction action = {.sa_handler = interrupt};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    top_catch_interrupts();
     TRY(screen_open(err));
     struct canvas canvas = {0};
     struct top_record record;

@@ -2,7 +2,6 @@
 #include "top_ranks.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "json.h"
 #include "ranks_view.h"
 #include "screen.h"
+#include "top_interrupt.h"
 #include "watch.h"
 
 struct top_rank {
@@ -140,14 +140,6 @@ static bool print_json(const struct ranks_view *view, struct error *err)
     return ok || error_set(err, ERROR_FAILED, "standard output: the JSON could not be written");
 }
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
 static bool show_once(struct top_ranks *t, struct canvas *canvas, bool ascii, struct error *err)
 {
     uint32_t rows, columns;
@@ -164,14 +156,12 @@ static bool show_once(struct top_ranks *t, struct canvas *canvas, bool ascii, st
 
 static bool run_screen(struct top_ranks *t, const struct top_ranks_options *options, struct error *err)
 {
-    struct sigaction action = {.sa_handler = interrupt};
     struct canvas canvas = {0};
     uint32_t key = 0;
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    top_catch_interrupts();
     TRY(screen_open(err));
     bool ok = true;
-    while (ok && !interrupted && key != 'q') {
+    while (ok && !top_interrupted() && key != 'q') {
         ok = show_once(t, &canvas, options->ascii || !screen_has_utf8(), err);
         if (ok) key = screen_wait_key(options->interval_ms).key;
     }
