@@ -130,6 +130,8 @@ void trace_unfollow(struct trace_follower *follower);
 uint64_t rollup_steps_done(const struct rollup *rollup);
 /* Steps of a device whose kernels were recorded; 0 = unknown. */
 uint64_t rollup_timed_steps(const struct rollup *rollup, uint32_t device);
+/* A step that has ended, by its number; NULL = it is not there, or thinned out. Borrowed. */
+const struct rollup_step *rollup_ended_step(const struct rollup *rollup, uint64_t step);
 /* The tensors of a device, once all of its table has come; NULL and 0 before. */
 const struct rollup_tensor *rollup_tensors(const struct rollup *rollup, uint32_t device, size_t *count);
 /* Most bytes of the arena that are taken at one op, as planned, and that op; 0 where it is unknown. Tensors may share bytes, so

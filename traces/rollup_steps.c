@@ -42,6 +42,13 @@ static size_t step_position(const struct rollup *rollup, uint64_t step)
     return low;
 }
 
+const struct rollup_step *rollup_ended_step(const struct rollup *rollup, uint64_t step)
+{
+    size_t at = step_position(rollup, step);
+    bool there = at < rollup->step_count && rollup->steps[at].step == step && rollup->steps[at].end_ns > 0;
+    return there ? &rollup->steps[at] : NULL;
+}
+
 bool rollup_find_step(struct trace_follower *follower, uint64_t step, struct rollup_step **found, struct error *err)
 {
     struct rollup *rollup = &follower->rollup;

@@ -8,21 +8,6 @@
 
 /* ---- What the traces say ---- */
 
-/* A step that has ended, by its number; NULL = it is not there. */
-static const struct rollup_step *find_step(const struct rollup *rollup, uint64_t number)
-{
-    size_t low = 0, high = rollup->step_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (rollup->steps[middle].step < number)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    bool there = low < rollup->step_count && rollup->steps[low].step == number && rollup->steps[low].end_ns > 0;
-    return there ? &rollup->steps[low] : NULL;
-}
-
 static uint64_t wall_end(const struct rollup *rollup, const struct rollup_step *step)
 {
     return step->end_ns + rollup->wall_offset_ns;
@@ -33,14 +18,14 @@ static bool add_step(struct ranks_view *view, const struct rollup *const rollups
 {
     uint64_t first = UINT64_MAX, last = 0;
     for (size_t i = 0; i < view->count; i++) {
-        const struct rollup_step *step = find_step(rollups[i], number);
+        const struct rollup_step *step = rollup_ended_step(rollups[i], number);
         if (!step || step->begin_ns == 0) return false;
         uint64_t end = wall_end(rollups[i], step);
         if (end < first) first = end;
         if (end > last) last = end;
     }
     for (size_t i = 0; i < view->count; i++) {
-        const struct rollup_step *step = find_step(rollups[i], number);
+        const struct rollup_step *step = rollup_ended_step(rollups[i], number);
         view->rows[i].step_ns += (double)(step->end_ns - step->begin_ns);
         view->rows[i].late_ns += (double)(wall_end(rollups[i], step) - first);
     }
