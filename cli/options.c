@@ -11,7 +11,7 @@
 #include "command.h"
 #include "units.h"
 
-#define MOST_OPTIONS 64
+#define MOST_OPTIONS 128
 
 /* ---- Standard input and output as files ---- */
 

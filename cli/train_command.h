@@ -1,4 +1,4 @@
-/* A command `fathom train ...` on its way: shared by train.c and train_plan.c. */
+/* A command `fathom train ...` on its way: shared by the files train*.c. */
 #ifndef FATHOM_TRAIN_COMMAND_H
 #define FATHOM_TRAIN_COMMAND_H
 
@@ -41,6 +41,9 @@ struct train_command {
     struct progress progress;
     struct checkpoint_claim claim;
 };
+
+/* The parts of its manual: C promises no string literal above 4095 bytes. */
+extern const char train_manual[], train_manual_learning[], train_manual_running[];
 
 /* Whether a word is a plan file: one with a slash or a dot, or that names a file; model names have neither. */
 bool train_command_names_file(const char *word);

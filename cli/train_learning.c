@@ -1,0 +1,101 @@
+/* `fathom train`: how a net learns, of a recipe and of the options that win over it. */
+#define _GNU_SOURCE
+#include "train_learning.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "page.h"
+#include "printable.h"
+#include "units.h"
+
+/* ---- What was given ---- */
+
+void train_learning_specs(struct train_command *c, struct option_spec out[TRAIN_LEARNING_FLAGS])
+{
+    struct train_options *o = &c->options;
+    const struct option_spec specs[TRAIN_LEARNING_FLAGS] = {
+        {"iterations", 0, OPTION_COUNT, &o->iterations, 1, 1e15},
+        {"epochs", 0, OPTION_REAL, &c->epochs, 0.001, 1e6},
+        {"evaluate-every", 0, OPTION_COUNT, &o->evaluate_every, 1, 1e15},
+        {"evaluate-images", 0, OPTION_COUNT, &o->evaluate_images, 1, 1e15},
+        {"no-evaluate", 0, OPTION_FLAG, &o->skip_evaluation, 0, 0},
+        {"recipe", 0, OPTION_TEXT, &c->recipe_word, 0, 0},
+        {"schedule", 0, OPTION_TEXT, &c->change.kind, 0, 0},
+        {"learning-rate", 0, OPTION_REAL, &c->change.base, 1e-12, 1000},
+        {"warm-up", 0, OPTION_COUNT, &c->change.warm_steps, 0, 1e15},
+        {"momentum", 0, OPTION_REAL, &c->momentum, 0, 0.9999},
+        {"weight-decay", 0, OPTION_REAL, &c->weight_decay, 0, 1},
+        {"label-smoothing", 0, OPTION_REAL, &c->label_smoothing, 0, 0.9999},
+        {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
+        {"nesterov", 0, OPTION_FLAG, &o->nesterov, 0, 0},
+        {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
+    };
+    memcpy(out, specs, sizeof specs);
+}
+
+/* A recipe that is named says the batch too, where a model is planned. */
+bool train_learning_recipe(struct train_command *c, const char *word, struct error *err)
+{
+    if (!c->recipe_word) return true;
+    TRY(recipe_read(c->recipe_word, "--recipe", &c->recipe, err));
+    if (!train_command_names_file(word) && c->flags.batch == 0) c->flags.batch = c->recipe.batch;
+    return true;
+}
+
+/* ---- What follows from it ---- */
+
+/* What the recipe says and no option says otherwise. */
+static bool choose_schedule(struct train_command *c, const struct plan *plan, struct error *err)
+{
+    const struct recipe *recipe = &c->recipe;
+    c->options.nesterov = c->options.nesterov || recipe->nesterov;
+    c->options.augment = !c->no_augment && recipe->augment;
+    c->options.bn_momentum = recipe->bn_momentum;
+    c->options.schedule = schedule_for(recipe, c->options.iterations, plan->batch);
+    c->options.momentum = isnan(c->momentum) ? recipe->momentum : c->momentum;
+    c->options.weight_decay = isnan(c->weight_decay) ? recipe->weight_decay : c->weight_decay;
+    c->options.label_smoothing = isnan(c->label_smoothing) ? recipe->label_smoothing : c->label_smoothing;
+    return schedule_change(&c->options.schedule, &c->change, err);
+}
+
+/* As many passes over the images that there are as the recipe makes over its own, where nobody says how many. */
+static bool choose_iterations(struct train_command *c, const struct plan *plan, struct error *err)
+{
+    if (c->options.iterations > 0 && c->epochs > 0)
+        return error_set(err, ERROR_INPUT, "--iterations and --epochs say the same thing: one of them is wanted");
+    if (c->options.iterations > 0) return true;
+    uint64_t images = dataset_info(c->options.dataset)->train_images;
+    c->papers_steps = c->epochs <= 0;
+    c->options.iterations = c->papers_steps ? recipe_steps_over(&c->recipe, images, plan->batch)
+                                            : (uint64_t)ceil(c->epochs * (double)images / plan->batch);
+    return true;
+}
+
+bool train_learning_choose(struct train_command *c, const struct plan *plan, struct error *err)
+{
+    if (!c->recipe_word) c->recipe = *recipe_for(&plan->spec);
+    TRY(choose_iterations(c, plan, err));
+    return choose_schedule(c, plan, err);
+}
+
+/* ---- Words ---- */
+
+/* Which recipe it is, and where the steps come from that nobody asked for. */
+void train_learning_say(const struct train_command *c, const struct plan *plan)
+{
+    const struct recipe *recipe = &c->recipe;
+    uint64_t theirs = recipe->training_images, images = dataset_info(c->options.dataset)->train_images;
+    char count[3][UNITS_TEXT];
+    struct text text = {0};
+    text_add(&text, "recipe %s", PRINTABLE(recipe->name));
+    if (c->recipe_word && recipe_names_file(c->recipe_word)) text_add(&text, " of %s", PRINTABLE(c->recipe_word));
+    if (c->papers_steps && images != theirs)
+        text_add(&text,
+                 ": as many passes as it makes, %.4g, over %s training images; over its own %s that is %s steps "
+                 "(--iterations)",
+                 (double)recipe_images(recipe) / (double)theirs, units_format_count(images, count[0]),
+                 units_format_count(theirs, count[1]), units_format_count(recipe_steps(recipe, plan->batch), count[2]));
+    page_text(stdout, 0, 2, &text);
+}

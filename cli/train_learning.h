@@ -1,0 +1,19 @@
+/* `fathom train`: how a net learns, of a recipe and of the options that win over it. */
+#ifndef FATHOM_TRAIN_LEARNING_H
+#define FATHOM_TRAIN_LEARNING_H
+
+#include "command.h"
+#include "train_command.h"
+
+#define TRAIN_LEARNING_FLAGS 15
+
+/* Fills specs[0, TRAIN_LEARNING_FLAGS). */
+void train_learning_specs(struct train_command *c, struct option_spec specs[TRAIN_LEARNING_FLAGS]);
+/* Reads the recipe that --recipe names; it says the batch too where word is a model, which is planned. */
+bool train_learning_recipe(struct train_command *c, const char *word, struct error *err);
+/* Fills in what the options of the run leave to the recipe, the model's own where none is named. The dataset is open. */
+bool train_learning_choose(struct train_command *c, const struct plan *plan, struct error *err);
+/* Which recipe it is, and where the steps come from that nobody asked for. */
+void train_learning_say(const struct train_command *c, const struct plan *plan);
+
+#endif

@@ -1,0 +1,94 @@
+/* `fathom train --trace`: the file that a run reports to. */
+#define _GNU_SOURCE
+#include "train_trace.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "printable.h"
+#include "train_profile.h"
+#include "units.h"
+#include "writer.h"
+
+bool train_trace_choose(struct train_command *c, struct error *err)
+{
+    uint32_t rank = ranks_place(c->ranks).rank;
+    if (!c->trace || rank == 0) return true;
+    const char *name = strrchr(c->trace, '/'), *dot = strrchr(name ? name : c->trace, '.');
+    size_t stem = dot ? (size_t)(dot - c->trace) : strlen(c->trace);
+    int length =
+        snprintf(c->trace_path, sizeof c->trace_path, "%.*s.rank%u%s", (int)stem, c->trace, rank, c->trace + stem);
+    if (length < 0 || length >= (int)sizeof c->trace_path)
+        return error_set(err, ERROR_INPUT, "--trace: the name is too long");
+    c->trace = c->trace_path;
+    return true;
+}
+
+/* The trace that a resumed run goes on in; NULL when there is none yet. */
+static bool find_history(struct train_command *c, const struct plan *plan, struct trace_history **history,
+                         struct error *err)
+{
+    struct stat info;
+    *history = NULL;
+    bool there = stat(c->trace, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
+    snprintf(c->trace_note, sizeof c->trace_note, "%s",
+             !there                     ? ""
+             : c->options.resume_folder ? "the trace goes on"
+                                        : "the trace of an earlier run is replaced");
+    if (!there || !c->options.resume_folder) return true;
+    if (!trace_history_read(c->trace, history, err)) return error_prefix(err, "--trace");
+    if (!train_describe(plan, c->runs_on, &c->options, trace_history_sink(*history), err)) return false;
+    if (!trace_history_agrees(*history, err)) return error_prefix(err, "--trace");
+    uint64_t steps = trace_history_steps(*history);
+    if (steps > c->resumed)
+        snprintf(c->trace_note, sizeof c->trace_note,
+                 "the trace goes on; what it tells of steps %" PRIu64 " to %" PRIu64 " is replaced", c->resumed + 1,
+                 steps);
+    return true;
+}
+
+static bool open_trace(struct train_command *c, const struct plan *plan, struct trace_writer **writer,
+                       struct error *err)
+{
+    struct trace_history *history;
+    bool ok = find_history(c, plan, &history, err) &&
+              trace_writer_open(
+                  c->trace,
+                  &(struct trace_writer_options){.history = history, .done = c->resumed, .queue_bytes = c->trace_queue},
+                  writer, err);
+    trace_history_close(history);
+    return ok;
+}
+
+/* What the trace lacks, if anything, and what would help. */
+static void say_traced(const struct trace_writer_stats *stats)
+{
+    char lost[UNITS_TEXT], all[UNITS_TEXT], held[UNITS_TEXT];
+    if (stats->failed) fprintf(stderr, "fathom train: the trace ends early: %s\n", PRINTABLE(stats->failure));
+    if (stats->queue_dropped == 0) return;
+    fprintf(
+        stderr,
+        "fathom train: the trace lost %s of %s reports, as its writer waited for a processor: --trace-queue %" PRIu64
+        "KiB would hold four times as many (it was %s for each thread)\n",
+        units_format_count(stats->queue_dropped, lost), units_format_count(stats->events + stats->dropped, all),
+        stats->queue_bytes * 4 >> 10, units_format_bytes(stats->queue_bytes, held));
+}
+
+bool train_trace_run(struct train_command *c, const struct plan *plan,
+                     bool (*train)(void *context, struct trace_sink *sink, struct error *err), void *context,
+                     struct error *err)
+{
+    if (!c->trace) return train(context, NULL, err);
+    struct trace_writer *writer;
+    TRY(open_trace(c, plan, &writer, err));
+    c->options.time_ops = true;
+    bool ok = train_profile_run(c, writer, train, context, err);
+    struct trace_writer_stats stats;
+    trace_writer_stop(writer);
+    trace_writer_stats(writer, &stats);
+    trace_writer_close(writer);
+    say_traced(&stats);
+    return ok;
+}

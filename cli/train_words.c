@@ -1,0 +1,117 @@
+/* `fathom train`: what it says before a run and after one that did not come to its end. */
+#define _GNU_SOURCE
+#include "train_words.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cpu_threads.h"
+#include "page.h"
+#include "printable.h"
+#include "stop.h"
+#include "train_learning.h"
+#include "units.h"
+
+/* ---- The command line ---- */
+
+/* As bash, ksh and zsh take words whose control characters a terminal should not see. */
+static void add_escaped(struct text *text, const char *word)
+{
+    text_add(text, " $'");
+    for (; *word; word++) {
+        unsigned char byte = (unsigned char)*word;
+        bool plain = byte > 0x20 && byte < 0x7F && byte != '\'' && byte != '\\';
+        text_add(text, plain ? "%c" : "\\x%02x", byte);
+    }
+    text_add(text, "'");
+}
+
+/* A blank and a word as a shell takes it. */
+static void add_word(struct text *text, const char *word)
+{
+    if (*word &&
+        word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")] == '\0') {
+        text_add(text, " %s", word);
+        return;
+    }
+    if (!is_printable(word)) {
+        add_escaped(text, word);
+        return;
+    }
+    text_add(text, " '");
+    for (; *word; word++) {
+        if (*word == '\'') text_add(text, "'\\'");
+        text_add_bytes(text, word, 1);
+    }
+    text_add(text, "'");
+}
+
+void train_words_command(int argc, char **argv, struct text *text)
+{
+    text_add(text, "fathom");
+    for (int i = 0; i < argc; i++) add_word(text, argv[i]);
+}
+
+/* ---- After a run that did not come to its end ---- */
+
+/* How to go on. Every option counts for the steps that are left, so the whole command is told again. */
+static void say_again(const struct train_options *o)
+{
+    struct text again = {0};
+    bool said = o->resume_folder && strcmp(o->resume_folder, o->save_folder) == 0;
+    if (!said) text_add(&again, " --resume");
+    if (!said) add_word(&again, o->save_folder);
+    if (o->command && !again.failed) printf("  %s%s\n", o->command, said ? "" : again.bytes);
+    text_finish(&again);
+}
+
+void train_words_stopped(const struct train_command *c, const struct train_result *result)
+{
+    const struct train_options *o = &c->options;
+    struct text line = {0};
+    int number = result->stop;
+    bool saved = o->save_folder && result->saved != UINT64_MAX;
+    text_add(&line, "stopped%s%s after step %" PRIu64 " of %" PRIu64, number ? " by " : "",
+             number ? stop_name(number) : "", result->steps, o->iterations);
+    if (saved)
+        text_add(&line, "; the checkpoint of step %" PRIu64 " is in %s", result->saved, o->save_folder);
+    else
+        text_add(&line,
+                 o->save_folder ? "; no checkpoint was written" : "; nothing was saved: --save DIR keeps checkpoints");
+    if (saved && o->command) text_add(&line, ". To go on:");
+    page_text(stdout, 0, 2, &line);
+    if (saved) say_again(o);
+}
+
+/* ---- Before a run ---- */
+
+/* A run that takes several times as long as it might says why. */
+static void say_threads(const struct train_part *part)
+{
+    uint32_t wanted = train_device_threads(part), granted = cpu_threads_allowed(wanted);
+    if (granted == wanted) return;
+    fprintf(stderr,
+            "note: the environment leaves %" PRIu32 " thread%s of the %" PRIu32
+            " that there are processors for (OMP_THREAD_LIMIT, OMP_MAX_ACTIVE_LEVELS)\n",
+            granted, granted == 1 ? "" : "s", wanted);
+}
+
+void train_words_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
+{
+    char bytes[UNITS_TEXT];
+    const struct train_part all = {.count = (uint32_t)plan->device_count};
+    printf("%s, batch %u on %zu %s device%s, peak of %s planned, %" PRIu64 " step%s\n", plan->spec.name, plan->batch,
+           plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
+           units_format_bytes(train_planned_bytes(plan, &all), bytes), c->options.iterations,
+           c->options.iterations == 1 ? "" : "s");
+    if (c->ranks)
+        printf("%u ranks, started by %s; this one is on host %s with %u of the devices\n", ranks_place(c->ranks).size,
+               ranks_launcher(c->ranks), ranks_place(c->ranks).host, c->part.count);
+    train_learning_say(c, plan);
+    if (c->options.resume_folder)
+        printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
+    if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
+    fflush(stdout);
+    if (!c->quiet) say_threads(&c->part);
+}
