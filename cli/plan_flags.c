@@ -250,7 +250,12 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
                          "--workspace: found for the %s backend, which says what its ops need; it goes with GPUs",
                          host->name);
     if (fuse_auto(o) && host->lowering) request->lowering = host->lowering(request->dtype);
+    plan_flags_ask(host, request);
+    return true;
+}
+
+void plan_flags_ask(const struct backend *host, struct plan_request *request)
+{
     request->workspace_bytes = ask_workspace;
     request->workspace_context = (void *)(uintptr_t)host;
-    return true;
 }

@@ -34,5 +34,7 @@ struct plan_flags_use {
  * that CUDA sees here, else those that hwloc sees, else the cpu. */
 bool plan_flags_request(const struct plan_flags *flags, const char *model, const struct plan_flags_use *use,
                         struct machine *machine, struct plan_request *request, struct error *err);
+/* Has the backend, which is kept, say what its ops' workspaces are. */
+void plan_flags_ask(const struct backend *host, struct plan_request *request);
 
 #endif

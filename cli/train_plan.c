@@ -12,6 +12,7 @@
 #include "plan_file.h"
 #include "plan_words.h"
 #include "printable.h"
+#include "replan.h"
 
 static const struct host_gpus *look_for_gpus(struct train_command *c)
 {
@@ -147,6 +148,34 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
               words_devices(plan, devices, sizeof devices));
     plan_destroy(plan);
     return NULL;
+}
+
+/* Its devices but one. */
+static bool machine_without(const struct plan *plan, uint32_t gone, struct machine *machine, struct error *err)
+{
+    size_t count = 0;
+    struct device_spec *left = mem_alloc(MEM_PLAN, plan->device_count, sizeof *left);
+    if (!left) return error_memory(err, plan->device_count * sizeof *left, "the devices that are left");
+    for (size_t i = 0; i < plan->device_count; i++)
+        if (i != gone) left[count++] = plan->devices[i].spec;
+    bool ok = machine_of_devices(left, count, machine, err);
+    mem_free(left);
+    return ok;
+}
+
+struct plan *train_command_replan(struct train_command *c, const struct plan *plan, uint32_t gone, struct error *err)
+{
+    struct machine machine = {0};
+    struct plan_request request;
+    struct plan *made = NULL;
+    if (machine_without(plan, gone, &machine, err)) {
+        plan_request_again(plan, &machine, &request);
+        if (backends_on_host(c->runs_on->name)) plan_flags_ask(c->runs_on, &request);
+        made = plan_with_engines(c, &machine, &request, err);
+    }
+    machine_finish(&machine);
+    mem_trim();
+    return made;
 }
 
 bool train_command_names_file(const char *word)

@@ -1,28 +1,17 @@
 #define _GNU_SOURCE
 #include "train_ranks.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "backends.h"
 #include "files.h"
 #include "hash.h"
-#include "launch.h"
 #include "mem.h"
 #include "plan_file.h"
-#include "printable.h"
-#include "stop.h"
-#include "text.h"
-
-/* What the process that starts ranks hands to them beside the command. */
-#define PLAN_VARIABLE   "FATHOM_RANKS_PLAN"
-#define RESUME_VARIABLE "FATHOM_RANKS_RESUME"
 
 #define MOST_PLAN_BYTES (UINT64_C(1) << 31)
-#define END_NS          UINT64_C(3000000000) /* that ranks have to end once one of them has failed */
 
 static struct ranks *failed; /* for train_ranks_end */
 
@@ -59,7 +48,7 @@ bool train_ranks_open(struct train_command *c, struct error *err)
     struct ranks_options options = {.limit_ns = (uint64_t)(c->options.wait_seconds * 1e9)};
     TRY(ranks_open(&options, &c->ranks, err));
     if (!c->ranks) return true;
-    const char *resume = getenv(RESUME_VARIABLE);
+    const char *resume = getenv(TRAIN_RANKS_RESUME);
     c->options.ranks = c->ranks;
     if (resume) c->options.resume_folder = resume;
     return ranks_place(c->ranks).rank == 0 || be_quiet(c, err);
@@ -67,9 +56,7 @@ bool train_ranks_open(struct train_command *c, struct error *err)
 
 /* ---- The plan ---- */
 
-#define TEMPORARY "/tmp/fathom-plan-XXXXXX"
-
-static bool make_temporary(char path[], struct error *err)
+bool train_ranks_temporary(char path[], struct error *err)
 {
     int fd = mkstemp(path);
     if (fd < 0) return error_set(err, ERROR_FAILED, "a file for the plan cannot be made in /tmp");
@@ -79,9 +66,9 @@ static bool make_temporary(char path[], struct error *err)
 
 static char *plan_bytes(const struct plan *plan, uint64_t *count, struct error *err)
 {
-    char path[] = TEMPORARY, *bytes = NULL;
+    char path[] = TRAIN_RANKS_TEMPORARY, *bytes = NULL;
     size_t length = 0;
-    if (!make_temporary(path, err)) return NULL;
+    if (!train_ranks_temporary(path, err)) return NULL;
     if (plan_write(plan, path, err) && files_read(path, MOST_PLAN_BYTES, &bytes, &length, err)) *count = length;
     unlink(path);
     return bytes;
@@ -89,9 +76,9 @@ static char *plan_bytes(const struct plan *plan, uint64_t *count, struct error *
 
 static struct plan *plan_of_bytes(const char *bytes, uint64_t count, struct error *err)
 {
-    char path[] = TEMPORARY;
+    char path[] = TRAIN_RANKS_TEMPORARY;
     struct plan *plan = NULL;
-    if (!make_temporary(path, err)) return NULL;
+    if (!train_ranks_temporary(path, err)) return NULL;
     if (files_write(path, bytes, count, err)) plan = plan_read(path, err);
     unlink(path);
     return plan;
@@ -115,7 +102,7 @@ static struct plan *share_plan(struct train_command *c, struct error *err)
 
 struct plan *train_ranks_plan(struct train_command *c, struct error *err)
 {
-    const char *handed = getenv(PLAN_VARIABLE);
+    const char *handed = getenv(TRAIN_RANKS_PLAN);
     if (c->ranks && handed) return plan_read(handed, err);
     return c->ranks && !train_command_names_file(c->word) ? share_plan(c, err) : train_command_plan(c, err);
 }
@@ -173,69 +160,6 @@ bool train_ranks_gather_broken(const struct train_command *c, struct error *err)
     for (uint32_t i = 1; ok && place.rank == 0 && i < place.size; i++) add_broken(broken, &told[i]);
     mem_free(told);
     return ok;
-}
-
-/* ---- Starting them ---- */
-
-/* Of several GPUs each has a process: recorded steps with sums over them may wait for each other for ever within
- * one. */
-bool train_ranks_starts(const struct train_command *c, const struct plan *plan)
-{
-    bool on_host = c->backend ? backends_on_host(c->backend) : plan->devices[0].spec.kind == DEVICE_CPU;
-    if (c->ranks || c->threads || plan->device_count < 2) return false;
-    return c->processes || (!on_host && plan->device_count <= HOST_MOST_GPUS);
-}
-
-static bool hand_plan(const struct train_command *c, const struct plan *plan, char path[], struct error *err)
-{
-    *path = '\0';
-    if (train_command_names_file(c->word)) return true;
-    strcpy(path, TEMPORARY);
-    TRY(make_temporary(path, err) && plan_write(plan, path, err));
-    setenv(PLAN_VARIABLE, path, 1);
-    return true;
-}
-
-/* Whether the run is to be begun once more, and from where. */
-static bool goes_on(const struct train_command *c, int code, uint64_t *restarts, const struct error *err)
-{
-    const char *folder = c->options.save_folder ? c->options.save_folder : c->options.resume_folder;
-    if (code != 1 || *restarts == 0 || *stop_flag()) return false;
-    --*restarts;
-    bool saved = folder && checkpoint_exists(folder);
-    if (err->kind != ERROR_NONE) fprintf(stderr, "fathom train: %s\n", PRINTABLE(err->text));
-    fprintf(stderr, "fathom train: the run begins again from %s; --restarts leaves %" PRIu64 " more\n",
-            saved ? "its last checkpoint" : "its first step", *restarts);
-    if (saved) setenv(RESUME_VARIABLE, folder, 1);
-    return true;
-}
-
-int train_ranks_start(struct train_command *c, const struct plan *plan, int argc, char **argv, struct error *err)
-{
-    char path[sizeof TEMPORARY];
-    const char **arguments = mem_zalloc(MEM_GENERAL, (size_t)argc + 2, sizeof *arguments);
-    uint64_t restarts = c->restarts;
-    int code = 1;
-    c->part = train_part(plan, NULL);
-    bool ok = (arguments || error_memory(err, ((size_t)argc + 2) * sizeof *arguments, "the arguments of ranks")) &&
-              train_command_backend(c, plan, err) && hand_plan(c, plan, path, err);
-    if (!ok) {
-        mem_free(arguments);
-        return 1;
-    }
-    arguments[0] = "fathom";
-    for (int i = 0; i < argc; i++) arguments[i + 1] = argv[i];
-    const struct launch_options options = {
-        .ranks = (uint32_t)plan->device_count, .arguments = arguments, .stop = stop_flag(), .end_ns = END_NS};
-    stop_catch();
-    fflush(NULL);
-    do {
-        *err = (struct error){0};
-        code = launch_run(&options, err);
-    } while (goes_on(c, code, &restarts, err));
-    if (*path) unlink(path);
-    mem_free(arguments);
-    return code;
 }
 
 /* ---- Ending ---- */

@@ -4,6 +4,14 @@
 
 #include "train_command.h"
 
+/* What the process that starts ranks hands to them beside the command: a plan's file, a folder of checkpoints. */
+#define TRAIN_RANKS_PLAN   "FATHOM_RANKS_PLAN"
+#define TRAIN_RANKS_RESUME "FATHOM_RANKS_RESUME"
+
+/* A new empty file for a plan: path begins as the template. */
+#define TRAIN_RANKS_TEMPORARY "/tmp/fathom-plan-XXXXXX"
+bool train_ranks_temporary(char path[], struct error *err);
+
 /* Whether what the options say of processes goes together. */
 bool train_ranks_check(const struct train_command *c, struct error *err);
 /* The same of a process that starts no others. */
@@ -21,7 +29,8 @@ bool train_ranks_gather_broken(const struct train_command *c, struct error *err)
 
 /* Whether this process is to start one for each of the plan's devices. */
 bool train_ranks_starts(const struct train_command *c, const struct plan *plan);
-/* Starts them, and again from the last checkpoint as often as --restarts says. Returns the exit code. */
+/* Starts them, and again from the last checkpoint as often as --restarts says; without a rank that ends in silence twice in a
+ * row, under a plan for the devices that are left. Returns the exit code. */
 int train_ranks_start(struct train_command *c, const struct plan *plan, int argc, char **argv, struct error *err);
 
 /* Ends this process's part: of a run that failed one rank alone keeps its *err. Returns the exit code. */

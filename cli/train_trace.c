@@ -12,16 +12,21 @@
 #include "units.h"
 #include "writer.h"
 
+bool train_trace_name(const char *trace, uint32_t rank, char out[TRAIN_PATH], struct error *err)
+{
+    const char *name = strrchr(trace, '/'), *dot = strrchr(name ? name : trace, '.');
+    int stem = (int)(dot ? (size_t)(dot - trace) : strlen(trace));
+    int length = rank == 0 ? snprintf(out, TRAIN_PATH, "%s", trace)
+                           : snprintf(out, TRAIN_PATH, "%.*s.rank%" PRIu32 "%s", stem, trace, rank, trace + stem);
+    if (length >= 0 && length < TRAIN_PATH) return true;
+    return error_set(err, ERROR_INPUT, "--trace: the name is too long");
+}
+
 bool train_trace_choose(struct train_command *c, struct error *err)
 {
     uint32_t rank = ranks_place(c->ranks).rank;
     if (!c->trace || rank == 0) return true;
-    const char *name = strrchr(c->trace, '/'), *dot = strrchr(name ? name : c->trace, '.');
-    size_t stem = dot ? (size_t)(dot - c->trace) : strlen(c->trace);
-    int length =
-        snprintf(c->trace_path, sizeof c->trace_path, "%.*s.rank%u%s", (int)stem, c->trace, rank, c->trace + stem);
-    if (length < 0 || length >= (int)sizeof c->trace_path)
-        return error_set(err, ERROR_INPUT, "--trace: the name is too long");
+    TRY(train_trace_name(c->trace, rank, c->trace_path, err));
     c->trace = c->trace_path;
     return true;
 }

@@ -4,7 +4,9 @@
 
 #include "train_command.h"
 
-/* Each rank has a trace of its own: rank 0 the file that is named, rank 1 run.rank1.trace for run.trace. */
+/* The file of a rank's trace, where that of rank 0 is named: run.rank1.trace for run.trace, into out. */
+bool train_trace_name(const char *trace, uint32_t rank, char out[TRAIN_PATH], struct error *err);
+/* Each rank has a trace of its own. */
 bool train_trace_choose(struct train_command *c, struct error *err);
 /* Runs train(context, sink, err) with the sink that its reports go to; NULL where no trace is asked for. What an earlier run
  * left in the file is replaced, or gone on with. */

@@ -237,6 +237,21 @@ bool machine_parse(const char *text, struct machine *machine, struct error *err)
     return true;
 }
 
+bool machine_of_devices(const struct device_spec *devices, size_t count, struct machine *machine, struct error *err)
+{
+    struct machine found = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) ok = machine_add(&found, &devices[i], 1, err);
+    ok = ok && machine_complete(&found, err);
+    if (!ok) {
+        machine_finish(&found);
+        return false;
+    }
+    machine_fill_link(&found);
+    *machine = found;
+    return true;
+}
+
 const char *device_kind_name(enum device_kind kind) { return kind == DEVICE_CPU ? "cpu" : "gpu"; }
 
 char *device_capability_words(uint32_t capability, char out[DEVICE_CAPABILITY])

@@ -95,6 +95,9 @@ struct machine_gpu {
 /* A machine of at least one, in that order; as machine_parse. One that the catalogue lacks is a device of its memory and
  * capability, of unknown speed. */
 bool machine_of_gpus(const struct machine_gpu *gpus, size_t count, struct machine *machine, struct error *err);
+/* A machine of copies of these, at least one, which are as they stand: virtual devices do not share the host's memory anew.
+ * What is not one of theirs (the network, latencies) is as machine_parse has it. */
+bool machine_of_devices(const struct device_spec *devices, size_t count, struct machine *machine, struct error *err);
 /* What a context takes, about. */
 uint64_t machine_context_bytes(void);
 /* The catalogue's entry for it; NULL when it is another. Static. */

@@ -99,7 +99,10 @@ static uint32_t weight_of(const struct ranks *ranks, const struct ranks_cause *c
 static bool comes_first(const struct ranks *ranks, const struct ranks_cause *a, const struct ranks_cause *b)
 {
     uint32_t x = weight_of(ranks, a), y = weight_of(ranks, b);
-    return x < y || (x == y && a->rank < b->rank);
+    if (x != y) return x < y;
+    if (a->weight != b->weight)
+        return a->weight < b->weight; /* one that was stopped may go on and follow those that missed it */
+    return a->rank < b->rank;
 }
 
 /* The first cause of all that are known; *same: another rank says the same of itself. The lock is held. */

@@ -29,6 +29,7 @@ struct launch {
     int code;
     uint64_t failed_ns; /* when the first failed; 0 = none has */
     bool killed;        /* those that were left */
+    uint32_t silent;    /* the first that ended without a word of its own; LAUNCH_NONE = none has */
 };
 
 /* ---- Starting ---- */
@@ -131,7 +132,9 @@ static void tell_for(struct launch *l, uint32_t rank, pid_t pid, int status, str
         snprintf(cause.text, sizeof cause.text, "rank %u of %u (host %s): this program cannot be started again", rank,
                  l->options->ranks, host);
     bool first = is_first(l);
-    if (local_write(&l->board->words[rank], &cause) && first) error_set(err, ERROR_FAILED, "%s", cause.text);
+    if (!local_write(&l->board->words[rank], &cause) || !first) return;
+    error_set(err, ERROR_FAILED, "%s", cause.text);
+    l->silent = rank;
 }
 
 static void see_end(struct launch *l, uint32_t rank, int status, struct error *err)
@@ -177,9 +180,28 @@ static void look(struct launch *l, struct error *err)
     if (l->failed_ns && !l->killed && (late || only_stopped_left(l))) kill_rest(l);
 }
 
-int launch_run(const struct launch_options *options, struct error *err)
+/* A rank that the others missed, and that has told nothing itself. One that tells of a fault of its own is the cause,
+ * unless all that it tells is that its device was late: then it has waited too. */
+static uint32_t find_missed(const struct launch *l)
 {
-    struct launch l = {.options = options, .board_fd = -1};
+    uint32_t missed = LAUNCH_NONE;
+    bool waited = false;
+    for (uint32_t i = 0; i < l->options->ranks; i++) {
+        const struct local_word *word = &l->board->words[i];
+        if (!atomic_load(&word->written)) continue;
+        bool late = word->cause.weight == RANKS_OWN && word->cause.kind == ERROR_LATE;
+        if (word->cause.weight == RANKS_OWN && !late) return LAUNCH_NONE;
+        waited |= late || word->cause.weight == RANKS_MISSED;
+    }
+    for (uint32_t i = 0; waited && i < l->options->ranks && missed == LAUNCH_NONE; i++)
+        if (!atomic_load(&l->board->words[i].written)) missed = i;
+    return missed;
+}
+
+int launch_run(const struct launch_options *options, uint32_t *silent, struct error *err)
+{
+    struct launch l = {.options = options, .board_fd = -1, .silent = LAUNCH_NONE};
+    *silent = LAUNCH_NONE;
     memset(l.sockets, -1, sizeof l.sockets);
     if (options->ranks > LOCAL_MOST_RANKS) {
         error_set(err, ERROR_INPUT, "%u processes of one machine are wanted; %u are possible, and more with mpirun",
@@ -197,6 +219,7 @@ int launch_run(const struct launch_options *options, struct error *err)
         look(&l, err);
         usleep(LOOK_US);
     }
+    if (l.board) *silent = l.silent != LAUNCH_NONE ? l.silent : find_missed(&l);
     if (l.board) munmap(l.board, local_board_bytes(options->ranks));
     return l.code;
 }

@@ -15,9 +15,12 @@ struct launch_options {
     uint64_t end_ns;                   /* how long the others have to end once one has; then they are killed */
 };
 
+#define LAUNCH_NONE UINT32_MAX
+
 /* Starts this program anew as so many ranks (16 at most), which join through ranks_open, and waits for all to end. Returns
  * the exit code of the run: 0, or that of the first that failed. A rank that was killed could not tell why: then *err says
- * so, naming it, and the others were told. No child outlives this process. */
-int launch_run(const struct launch_options *options, struct error *err);
+ * so, naming it, and the others were told. *silent is then the rank by which the run failed, where that could not say why
+ * (it was killed, or nobody heard of it), else LAUNCH_NONE. No child outlives this process. */
+int launch_run(const struct launch_options *options, uint32_t *silent, struct error *err);
 
 #endif

@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "mem.h"
 
@@ -46,7 +45,7 @@ static bool meet(struct ranks *ranks, struct error *err)
     TRY(ranks_gather(ranks, ranks->places, sizeof *ranks->places, err));
     ranks->place.host_rank = ranks->place.host_size = 0;
     for (uint32_t i = 0; i < ranks->place.size; i++) {
-        if (strcmp(ranks->places[i].host, ranks->place.host) != 0) continue;
+        if (ranks->places[i].machine != ranks->place.machine) continue;
         ranks->place.host_size++;
         ranks->place.host_rank += i < ranks->place.rank;
     }
@@ -59,7 +58,7 @@ static bool begin(struct ranks *ranks, struct error *err)
     struct ranks_place *place = &ranks->place;
     if (!ranks->transport->open(&ranks->link, &place->rank, &place->size, fault))
         return error_set(err, ERROR_INPUT, "%s: %s", ranks->launcher, fault);
-    gethostname(place->host, sizeof place->host - 1);
+    ranks_find_host(place);
     return make_tables(ranks, err) && ranks_watch(ranks, err) && meet(ranks, err);
 }
 
@@ -95,7 +94,7 @@ struct ranks_place ranks_place(const struct ranks *ranks)
 {
     if (ranks) return ranks->place;
     struct ranks_place alone = {.size = 1, .host_size = 1};
-    gethostname(alone.host, sizeof alone.host - 1);
+    ranks_find_host(&alone);
     return alone;
 }
 
@@ -137,7 +136,7 @@ static uint32_t count_here(const struct ranks *ranks, uint32_t last)
 {
     uint32_t count = 0, size = ranks->place.size;
     for (uint32_t i = 0; i < last; i++)
-        if (strcmp(ranks->places[i].host, ranks->place.host) == 0)
+        if (ranks->places[i].machine == ranks->place.machine)
             count += first_device(ranks->devices, i + 1, size) - first_device(ranks->devices, i, size);
     return count;
 }

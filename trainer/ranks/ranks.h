@@ -31,7 +31,8 @@ struct ranks;
 /* What a process is among those of its run. */
 struct ranks_place {
     uint32_t rank, size;
-    char host[RANKS_HOST];
+    char host[RANKS_HOST];     /* its name, which others may have too */
+    uint64_t machine;          /* what ranks of one host have in common, and no others */
     uint32_t host_rank, host_size; /* among the ranks of its host */
 };
 

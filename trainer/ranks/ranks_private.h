@@ -38,6 +38,9 @@ bool ranks_find_transport(const struct ranks_options *options, const struct rank
 extern const struct ranks_transport ranks_local_transport; /* processes that launch.c has started */
 bool ranks_is_local(const struct ranks *ranks);
 
+/* host.c: the name and the machine of this process. */
+void ranks_find_host(struct ranks_place *place);
+
 /* causes.c: hears of other ranks' failures. */
 bool ranks_watch(struct ranks *ranks, struct error *err);
 void ranks_stop_watching(struct ranks *ranks);

@@ -1,7 +1,8 @@
 """A process for each GPU, on the stand-in's: the same bits as threads of one process, by mpirun too; a GPU that the plan does not
-mean, a process that is killed, and one that is stopped are named once, in time."""
+mean, a process that is killed, and one that is stopped are named once, in time; hosts of one name are told apart."""
 import os
 import signal
+import subprocess
 import sys
 
 STANDIN = sys.argv.pop(2)
@@ -35,6 +36,27 @@ def check_refused(folder, plan):
     expect(done.returncode == 2 and len(told) == 1 and 'rank 1 of 2' in told[0], f'another host: {done.returncode}, {done.stderr}')
 
 
+def check_namesakes(folder):
+    """Hosts of one name are told apart by their kernel's start, and containers of one name by their namespace: each has two GPUs,
+    where four ranks of one host would want four."""
+    os.environ['FATHOM_STANDIN'] = 'gpus=4,memory=8GiB'
+    four = make_plan(folder, 'four.json', 'resnet-8', '--batch', 8, '--gpus', 'auto')
+    words = [ranks_kit.FATHOM, 'train', four, '--data', folder / 'data', '--iterations', 1, '--no-evaluate']
+    (folder / 'boot').write_text('11111111-1111-1111-1111-111111111111\n')
+    enter = f'mount --bind {folder}/boot /proc/sys/kernel/random/boot_id && exec "$@"'
+    for other in (['unshare', '-m', 'sh', '-c', enter, 'sh'], ['unshare', '-u']):
+        if subprocess.run([*other, 'true'], capture_output=True).returncode != 0:
+            print('skipped: namespaces cannot be made here')
+            return
+        line = [*mpirun(2), *words, ':', '-n', 2, *other, *words]
+        done = subprocess.run(list(map(str, line)), capture_output=True, text=True, timeout=60,
+                              env=host('gpus=2,memory=8GiB,nccl=processes'))
+        expect(done.returncode == 0, f'hosts of one name, {other[:2]}: {done.returncode}, {done.stderr}')
+    done = subprocess.run(list(map(str, [*mpirun(4), *words])), capture_output=True, text=True, timeout=60,
+                          env=host('gpus=2,memory=8GiB,nccl=processes'))
+    expect(done.returncode == 2 and 'which has 2' in done.stderr, f'four ranks of one host: {done.returncode}, {done.stderr}')
+
+
 with Folder() as place:
     os.environ.update(host())
     two = make_plan(place, 'two.json', 'resnet-8', '--batch', 8, '--gpus', 'auto', '--sync-bn', '--fuse', 'bn')
@@ -46,6 +68,8 @@ with Folder() as place:
         one_run(place, 'ranks', mpirun(2), two, processes)
         check_same(place, 'ranks', 'threads')
         check_refused(place, two)
+        check_namesakes(place)
+        os.environ.update(host())
     ranks_kit.ENV |= processes
     check_fault(place, two, [], [], 2, 1, signal.SIGKILL, 3, name='killed')
     check_fault(place, two, [], [], 2, 0, signal.SIGSTOP, 3, name='stopped')

@@ -1,0 +1,146 @@
+/* Starting the processes of one machine, and starting them again. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backends.h"
+#include "launch.h"
+#include "mem.h"
+#include "plan_file.h"
+#include "printable.h"
+#include "stop.h"
+#include "train_ranks.h"
+#include "train_trace.h"
+
+#define END_NS  UINT64_C(3000000000) /* that ranks have to end once one of them has failed */
+#define UNSAVED UINT64_MAX
+
+struct restarts {
+    struct train_command *command;
+    const struct plan *plan;                 /* the run's, */
+    struct plan *made;                       /* which is this one, where devices are gone; owned */
+    char path[sizeof TRAIN_RANKS_TEMPORARY]; /* of the plan that ranks are handed; empty = the command names its file */
+    uint64_t left;
+    uint32_t silent; /* the rank by which the last attempt failed, where it could not say why; else LAUNCH_NONE */
+    uint64_t saved;  /* the step of the last checkpoint then */
+};
+
+/* Of several GPUs each has a process: recorded steps with sums over them may wait for each other for ever within
+ * one. */
+bool train_ranks_starts(const struct train_command *c, const struct plan *plan)
+{
+    bool on_host = c->backend ? backends_on_host(c->backend) : plan->devices[0].spec.kind == DEVICE_CPU;
+    if (c->ranks || c->threads || plan->device_count < 2) return false;
+    return c->processes || (!on_host && plan->device_count <= HOST_MOST_GPUS);
+}
+
+static bool hand_plan(struct restarts *r, struct error *err)
+{
+    if (!*r->path) {
+        strcpy(r->path, TRAIN_RANKS_TEMPORARY);
+        if (!train_ranks_temporary(r->path, err)) {
+            *r->path = '\0';
+            return false;
+        }
+    }
+    TRY(plan_write(r->plan, r->path, err));
+    setenv(TRAIN_RANKS_PLAN, r->path, 1);
+    return true;
+}
+
+/* ---- Without a rank that is gone ---- */
+
+/* A trace is of as many devices as its run began with: those that are there make room. */
+static void put_traces_aside(const struct restarts *r)
+{
+    char path[TRAIN_PATH], aside[TRAIN_PATH + 32];
+    for (uint32_t i = 0; r->command->trace && i < r->plan->device_count; i++) {
+        if (!train_trace_name(r->command->trace, i, path, NULL)) continue;
+        snprintf(aside, sizeof aside, "%s.of-%zu-ranks", path, r->plan->device_count);
+        rename(path, aside);
+    }
+}
+
+static bool go_without(struct restarts *r, uint32_t gone, struct error *err)
+{
+    struct plan *made = train_command_replan(r->command, r->plan, gone, err);
+    if (!made) return false;
+    put_traces_aside(r);
+    fprintf(stderr,
+            "fathom train: rank %" PRIu32
+            " of %zu has failed twice without a word before the run came any further, and is given up: the "
+            "run goes on with %zu device%s, for which it is planned anew\n",
+            gone, r->plan->device_count, made->device_count, made->device_count == 1 ? "" : "s");
+    plan_destroy(r->made);
+    r->plan = r->made = made;
+    return hand_plan(r, err);
+}
+
+/* ---- Again ---- */
+
+static uint64_t last_saved(const char *folder)
+{
+    char path[TRAIN_PATH];
+    uint64_t step;
+    struct error err = {0};
+    return folder && checkpoint_exists(folder) && train_find_resume(folder, path, &step, &err) ? step : UNSAVED;
+}
+
+/* Whether the run is to be begun once more, and from where. A rank that cannot say why it ends may meet with a fault
+ * that passes; one that ends again before a step was saved is gone. */
+static bool goes_on(struct restarts *r, int code, uint32_t silent, struct error *err)
+{
+    const struct train_options *o = &r->command->options;
+    const char *folder = o->save_folder ? o->save_folder : o->resume_folder;
+    if (code != 1 || r->left == 0 || *stop_flag()) return false;
+    r->left--;
+    uint64_t saved = last_saved(folder);
+    bool gone = silent != LAUNCH_NONE && silent == r->silent && saved == r->saved && r->plan->device_count > 1;
+    if (err->kind != ERROR_NONE) fprintf(stderr, "fathom train: %s\n", PRINTABLE(err->text));
+    *err = (struct error){0};
+    if (gone && !go_without(r, silent, err))
+        return error_prefix(err, "the run cannot go on without rank %" PRIu32, silent);
+    fprintf(stderr, "fathom train: the run begins again from %s; --restarts leaves %" PRIu64 " more\n",
+            saved != UNSAVED ? "its last checkpoint" : "its first step", r->left);
+    if (saved != UNSAVED) setenv(TRAIN_RANKS_RESUME, folder, 1);
+    r->silent = gone ? LAUNCH_NONE : silent;
+    r->saved = saved;
+    return true;
+}
+
+static int start_all(struct restarts *r, const char *const *arguments, struct error *err)
+{
+    uint32_t silent;
+    int code;
+    do {
+        const struct launch_options options = {
+            .ranks = (uint32_t)r->plan->device_count, .arguments = arguments, .stop = stop_flag(), .end_ns = END_NS};
+        *err = (struct error){0};
+        code = launch_run(&options, &silent, err);
+    } while (goes_on(r, code, silent, err));
+    return code;
+}
+
+int train_ranks_start(struct train_command *c, const struct plan *plan, int argc, char **argv, struct error *err)
+{
+    struct restarts r = {.command = c, .plan = plan, .left = c->restarts, .silent = LAUNCH_NONE};
+    const char **arguments = mem_zalloc(MEM_GENERAL, (size_t)argc + 2, sizeof *arguments);
+    int code = 1;
+    c->part = train_part(plan, NULL);
+    bool ok = (arguments || error_memory(err, ((size_t)argc + 2) * sizeof *arguments, "the arguments of ranks")) &&
+              train_command_backend(c, plan, err) && (train_command_names_file(c->word) || hand_plan(&r, err));
+    if (ok) {
+        arguments[0] = "fathom";
+        for (int i = 0; i < argc; i++) arguments[i + 1] = argv[i];
+        stop_catch();
+        fflush(NULL);
+        code = start_all(&r, arguments, err);
+    }
+    if (*r.path) unlink(r.path);
+    plan_destroy(r.made);
+    mem_free(arguments);
+    return code;
+}
