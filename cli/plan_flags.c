@@ -25,6 +25,8 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"unit", 0, OPTION_TEXT, &o->unit, 0, 0},
         {"shortcut", 0, OPTION_TEXT, &o->shortcut, 0, 0},
         {"sync-bn", 0, OPTION_FLAG, &o->sync_bn, 0, 0},
+        {"reduce-dtype", 0, OPTION_TEXT, &o->reduce_dtype, 0, 0},
+        {"reduce-memory", 0, OPTION_TEXT, &o->reduce_memory, 0, 0},
         {"classes", 0, OPTION_COUNT, &o->classes, 2, 1e6},
         {"image-size", 0, OPTION_COUNT, &o->image_size, 1, 1 << 14},
         {"strategy", 0, OPTION_TEXT, &o->strategy, 0, 0},
@@ -41,7 +43,8 @@ bool plan_flags_given(const struct plan_flags *o)
 {
     return o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype || o->dataset || o->unit ||
            o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0 || o->strategy ||
-           o->reconstruct || o->workspace || o->offload || o->fuse || o->decode_memory;
+           o->reconstruct || o->workspace || o->offload || o->fuse || o->decode_memory || o->reduce_dtype ||
+           o->reduce_memory;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -53,14 +56,14 @@ static bool parse_choice(const char *text, const char *flag, const char *const *
     return true;
 }
 
-static bool parse_dtype(const char *text, enum dtype *dtype, struct error *err)
+static bool parse_dtype(const char *text, const char *flag, enum dtype *dtype, struct error *err)
 {
     static const char *const names[] = {"f32", "f16", "bf16"};
     static const struct choice_synonym synonyms[] = {
         {"fp32", "f32"}, {"float32", "f32"}, {"float", "f32"}, {"single", "f32"},    {"32", "f32"},
         {"fp16", "f16"}, {"float16", "f16"}, {"half", "f16"},  {"bfloat16", "bf16"}, {"bfloat", "bf16"}};
     size_t choice = DTYPE_F32;
-    TRY(!text || choice_parse(text, "--dtype", names, 3, synonyms, sizeof synonyms / sizeof synonyms[0], &choice, err));
+    TRY(!text || choice_parse(text, flag, names, 3, synonyms, sizeof synonyms / sizeof synonyms[0], &choice, err));
     *dtype = (enum dtype)choice;
     return true;
 }
@@ -195,6 +198,24 @@ static bool parse_fuse(const struct plan_flags *o, struct plan_request *request,
     }
 }
 
+/* NVLink's switches add up and copy themselves, but only to and from memory that NCCL has given and knows; elsewhere
+ * the arena's bytes serve as well, and are anyone's before the backward pass. */
+static bool reduces_apart(const struct machine *machine)
+{
+    for (size_t i = 0; i < machine->device_count; i++)
+        if (machine->devices[i].kind == DEVICE_CPU || !machine->devices[i].nvlink) return false;
+    return machine->device_count > 1;
+}
+
+static bool parse_reduce_memory(const struct plan_flags *o, struct plan_request *request, struct error *err)
+{
+    static const char *const places[] = {"auto", "apart", "arena"};
+    int place = 0;
+    if (o->reduce_memory) TRY(parse_choice(o->reduce_memory, "--reduce-memory", places, 3, &place, err));
+    request->reduce_apart = place == 0 ? reduces_apart(request->machine) : place == 1;
+    return true;
+}
+
 /* The papers' batches: 128 on CIFAR (arXiv:1512.03385, 4.2), 256 on ImageNet (3.4). */
 static uint32_t paper_batch(const struct model_spec *spec) { return spec->dataset == DATASET_IMAGENET ? 256 : 128; }
 
@@ -219,7 +240,8 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
                         struct machine *machine, struct plan_request *request, struct error *err)
 {
     const struct backend *host = use->host;
-    TRY(parse_dtype(o->dtype, &request->dtype, err));
+    TRY(parse_dtype(o->dtype, "--dtype", &request->dtype, err));
+    TRY(parse_dtype(o->reduce_dtype, "--reduce-dtype", &request->reduce_dtype, err));
     TRY(parse_model(model, o, &request->spec, err));
     TRY(parse_policy(o, request, err));
     request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
@@ -235,6 +257,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     /* A run takes one GPU unless it is told to take more. */
     TRY(host_gpus_parse(o->gpus ? o->gpus : use->gpus, use->found, use->now && !o->gpus ? 1 : HOST_MOST_GPUS, use->now,
                         machine, err));
+    TRY(parse_reduce_memory(o, request, err));
     if (machine->devices[0].kind != DEVICE_CPU && o->decode_memory)
         return error_set(
             err, ERROR_INPUT,

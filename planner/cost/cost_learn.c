@@ -268,7 +268,7 @@ static bool check_device(const struct cost_table *table, const struct cost_run *
                              run->name, run->devices, run->device, table->name, table->devices, table->device);
 }
 
-/* An all-reduce reads and writes its bucket: bytes_moved counts it twice. */
+/* An all-reduce reads and writes what goes between devices: bytes_moved counts it twice. */
 static void learn_link(struct cost_table *table, const struct cost_run *run)
 {
     double ranks = run->devices;

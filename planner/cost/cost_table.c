@@ -41,10 +41,7 @@ bool cost_table_applies(const struct cost_table *table, const struct device_spec
 
 /* ---- Shapes ---- */
 
-static bool has_images(const struct tensor *t)
-{
-    return t->class == CLASS_ACTIVATION || t->class == CLASS_INPUT || t->class == CLASS_COMM;
-}
+static bool has_images(const struct tensor *t) { return t->class == CLASS_ACTIVATION || t->class == CLASS_INPUT; }
 
 /* Dims without the images, and the size of an element: 16-bit types cost the same. */
 static uint64_t hash_tensor(const struct tensor *t, uint64_t seed)

@@ -38,12 +38,22 @@ static void copy(struct clocks *c, const struct plan_op *op, bool body)
     if (op->pass == PASS_OFFLOAD) wait_until(c, end, body);
 }
 
+/* Rounding to 16 bits before, and back after, each a pass over the bucket and the message. */
+static double convert_seconds(const struct timeline_request *request, const struct op *op)
+{
+    const struct tensor *tensors = request->graph->tensors;
+    if (op->outputs == 1) return 0;
+    struct cost_work work = {.bytes_moved = tensors[op->in[0]].bytes + tensors[ALL_REDUCE_MESSAGE(op)].bytes};
+    return 2 * cost_roofline_seconds(request->speed, &work);
+}
+
 static void reduce(struct clocks *c, const struct op *op)
 {
     double *messages = &c->timeline->messages;
     if (!c->request->machine) return;
-    uint64_t bytes = c->request->graph->tensors[op->in[0]].bytes;
-    *messages = later(*messages, c->now) + all_reduce_seconds(c->request->machine, c->request->ranks, bytes, NULL);
+    uint64_t bytes = c->request->graph->tensors[ALL_REDUCE_MESSAGE(op)].bytes;
+    *messages = later(*messages, c->now) + convert_seconds(c->request, op) +
+                all_reduce_seconds(c->request->machine, c->request->ranks, bytes, NULL);
 }
 
 static void compute(struct clocks *c, const struct plan_op *op, bool body)

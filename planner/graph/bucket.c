@@ -128,11 +128,28 @@ bool bucket_take(struct graph *graph, struct bucket_list *list, const struct op 
     return !graph->state->failed;
 }
 
+/* A bucket's gradients in the 16 bits that go between devices. */
+static uint32_t new_message(struct graph *graph, const struct bucket *bucket)
+{
+    const struct tensor gradients = graph->tensors[bucket->gradients];
+    struct tensor message = gradients;
+    message.class = CLASS_COMM;
+    message.dtype = graph->options.reduce_dtype;
+    message.bytes = dtype_bytes(message.dtype, tensor_elements(&gradients));
+    message.of = bucket->gradients;
+    message.persistent = false;
+    graph->state->layer = bucket->layer;
+    return graph_new_tensor(graph, message);
+}
+
 static void append_all_reduce(struct graph *graph, const struct bucket *bucket)
 {
     struct op op = bucket_op(bucket, OP_ALL_REDUCE, PASS_COMM);
     op_add_input(&op, bucket->gradients);
     op_add_output(&op, bucket->gradients);
+    if (graph->options.reduce_dtype != DTYPE_F32) op_add_output(&op, new_message(graph, bucket));
+    if (graph->state->failed) return;
+    graph->tensors[ALL_REDUCE_MESSAGE(&op)].apart = graph->options.reduce_apart;
     append(graph, bucket, op);
 }
 

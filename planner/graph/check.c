@@ -320,6 +320,17 @@ static bool widens(const struct check *c, const struct op *op)
            (op->inputs == 1 || op->in[1] == op->out[0]);
 }
 
+/* Added up as it is, or as it is in 16 bits. */
+static bool reduces(const struct check *c, const struct op *op)
+{
+    enum dtype dtype = c->graph->options.reduce_dtype;
+    const struct tensor *bucket = in(c, op, 0), *message = out(c, op, op->outputs - 1);
+    if (op->in[0] != op->out[0] || message->apart != c->graph->options.reduce_apart) return false;
+    if (dtype == DTYPE_F32) return op->outputs == 1;
+    return op->outputs == 2 && message->class == CLASS_COMM && message->role == ROLE_BUCKET && message->gradient &&
+           message->dtype == dtype && message->of == op->out[0] && same_dims(message, bucket);
+}
+
 /* Where there is a loss scale, its every reader has it. */
 static bool scales(const struct check *c, const struct op *op, uint32_t operand)
 {
@@ -365,6 +376,7 @@ static bool shapes_agree(const struct check *c, const struct op *op)
     case OP_FC_BWD_WEIGHTS: return connects(in(c, op, 0), out(c, op, 0), in(c, op, 1));
     case OP_SOFTMAX_LOSS: return same_dims(in(c, op, 0), out(c, op, 0)) && is_vector(out(c, op, 1), 4);
     case OP_SOFTMAX_LOSS_BWD: return same_dims(in(c, op, 0), out(c, op, 0)) && scales(c, op, 2);
+    case OP_ALL_REDUCE: return reduces(c, op);
     case OP_SGD_UPDATE: return updates(c, op);
     case OP_GRADIENT_CHECK: return checks(c, op);
     case OP_LOSS_SCALE_UPDATE: return is_loss_scale(in(c, op, 0)) && op->out[0] == op->in[0];

@@ -113,6 +113,7 @@ uint64_t op_count_flops(const struct graph *graph, const struct op *op)
 uint64_t op_count_bytes(const struct graph *graph, const struct op *op)
 {
     uint64_t bytes = 0;
+    if (op->kind == OP_ALL_REDUCE) return 2 * graph->tensors[ALL_REDUCE_MESSAGE(op)].bytes;
     uint32_t inputs = op->kind == OP_GRADIENTS_WIDEN ? 1 : op->inputs; /* of the bucket it reads nothing */
     for (uint32_t i = 0; i < inputs; i++) bytes += input(graph, op, i)->bytes;
     for (uint32_t i = 0; i < op->outputs; i++) bytes += output(graph, op, i)->bytes;

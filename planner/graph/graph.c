@@ -41,7 +41,7 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_CONCAT_BWD] = {"concat_bwd", 1, 1, 1, 1, 0},
     [OP_ADD_GRADIENT] = {"add_gradient", 2, 2, 1, 1, 3},
     [OP_ACCUMULATE] = {"accumulate", 1, 1, 1, 1, 0},
-    [OP_ALL_REDUCE] = {"all_reduce", 1, 1, 1, 1, 1},
+    [OP_ALL_REDUCE] = {"all_reduce", 1, 1, 1, 2, 1},
     [OP_SGD_UPDATE] = {"sgd_update", 3, 4, 2, 2, 1},
     [OP_BN_SUMS] = {"bn_sums", 1, 1, 1, 1, 0},
     [OP_BN_FINALIZE] = {"bn_finalize", 5, 5, 1, 1, 0},
@@ -208,7 +208,10 @@ char *graph_tensor_name(const struct graph *graph, uint32_t tensor, char out[TEN
     const struct tensor *t = &graph->tensors[tensor], *base = t;
     bool partial = t->role == ROLE_BUCKET && t->gradient && graph->tensors[t->of].gradient;
     while (base->gradient) base = &graph->tensors[base->of];
-    const char *which = !partial ? "" : t->dtype == DTYPE_F32 ? ".partial" : ".half";
+    const char *which = !partial                 ? ""
+                        : t->class == CLASS_COMM ? ".message"
+                        : t->dtype == DTYPE_F32  ? ".partial"
+                                                 : ".half";
     snprintf(out, TENSOR_NAME, "%s.%s%s%s", graph->layers[base->layer].path, part_name(base),
              t->gradient ? ".gradient" : "", which);
     return out;

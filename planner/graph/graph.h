@@ -31,7 +31,7 @@ enum tensor_class {
     CLASS_ACTIVATION, /* forward results and their gradients */
     CLASS_INPUT,      /* images and labels */
     CLASS_WORKSPACE,  /* an op's scratch; exists in plans only */
-    CLASS_COMM,       /* communication buffers */
+    CLASS_COMM,       /* gradients on their way between devices */
     TENSOR_CLASSES
 };
 
@@ -55,6 +55,8 @@ struct tensor {
     uint64_t bytes;
     bool persistent;      /* keeps its value beyond one run of the ops: from micro-batch to micro-batch, step to step */
     bool gradient;        /* is d(loss)/d(`of`) */
+    bool apart;           /* what devices add up, where that is to lie in memory of its own: at the arena's end, in the same
+                           * places on all devices, for the whole program (graph_options.reduce_apart) */
     /* A gradient's tensor (with several readers, every contribution and partial sum is its gradient), the weight bucket
      * of a gradient or momentum bucket, the gradient bucket of a partial one or of one in 16 bits, what a copy is of; else
      * NO_TENSOR. */
@@ -99,7 +101,7 @@ enum op_kind {
     OP_ADD_GRADIENT,       /* a, b                                  a + b: gradients of a tensor with two readers    */
     /* the rest                                                                                                      */
     OP_ACCUMULATE,         /* partial bucket                        bucket (in and out): first micro-batch copies    */
-    OP_ALL_REDUCE,         /* gradient bucket (in and out)                                                           */
+    OP_ALL_REDUCE,         /* gradient bucket (in and out)          [, what goes between devices: it in 16 bits]     */
     OP_SGD_UPDATE,         /* weight bucket, gradient bucket, momentum bucket [, loss scale] (weights and momentum
                             * in and out): gradients are divided by the scale; nothing where overflow was found      */
     /* a lowered BN (lower.h says what its tensors hold)                                                             */
@@ -225,10 +227,15 @@ struct graph_options {
     uint64_t step_images;   /* images of a whole step on all devices (0 = batch * micro_batches) */
     enum dtype dtype;       /* of activations; parameters, statistics and gradients stay f32 */
     bool all_reduce;        /* emit OP_ALL_REDUCE (several devices) */
+    enum dtype reduce_dtype; /* in which gradients go between devices: f32, or rounded to f16 or bf16 for the way */
+    bool reduce_apart;      /* what they add up has tensor.apart */
     bool sync_bn;
     uint64_t bucket_bytes;  /* gradients are cut into buckets of about this size, in the order backward makes them; 0 = one */
     uint32_t lowering;      /* bits of enum graph_lowering; 0 = the logical graph */
 };
+
+/* Of an OP_ALL_REDUCE: what is added up over the devices. */
+#define ALL_REDUCE_MESSAGE(op) ((op)->out[(op)->outputs - 1])
 
 struct graph {
     struct model_spec spec;

@@ -67,6 +67,9 @@ static bool check_options(const struct graph_options *options, struct error *err
     if (options->batch == 0) return error_set(err, ERROR_INPUT, "batch: found 0, expected at least 1 image");
     if (options->dtype != DTYPE_F32 && options->dtype != DTYPE_F16 && options->dtype != DTYPE_BF16)
         return error_set(err, ERROR_INPUT, "dtype: found %s, expected f32, f16 or bf16", dtype_name(options->dtype));
+    if (options->reduce_dtype != DTYPE_F32 && options->reduce_dtype != DTYPE_F16 && options->reduce_dtype != DTYPE_BF16)
+        return error_set(err, ERROR_INPUT, "reduce dtype: found %s, expected f32, f16 or bf16",
+                         dtype_name(options->reduce_dtype));
     if (options->lowering & ~(uint32_t)LOWER_ALL)
         return error_set(err, ERROR_INPUT, "lowering: found bits %#x, expected some of %#x",
                          (unsigned)options->lowering, (unsigned)LOWER_ALL);

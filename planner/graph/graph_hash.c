@@ -40,6 +40,8 @@ static void put_options(struct words *words, const struct graph_options *options
     put(words, (uint64_t)options->dtype << 32 | (uint64_t)options->all_reduce << 1 | (uint64_t)options->sync_bn);
     put(words, options->bucket_bytes);
     if (options->lowering) put(words, options->lowering);
+    if (options->reduce_dtype != DTYPE_F32 || options->reduce_apart)
+        put(words, (uint64_t)options->reduce_dtype << 1 | (uint64_t)options->reduce_apart);
 }
 
 static void put_tensor(struct words *words, const struct tensor *t)

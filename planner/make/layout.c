@@ -9,9 +9,14 @@
 
 uint64_t layout_round(uint64_t bytes) { return (bytes + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN; }
 
+static bool is_apart(const struct graph *graph, const struct plan_tensor *tensor)
+{
+    return tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].apart;
+}
+
 static bool is_persistent(const struct graph *graph, const struct plan_tensor *tensor)
 {
-    return tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].persistent;
+    return tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].persistent && !is_apart(graph, tensor);
 }
 
 static uint64_t stack_persistent(const struct graph *graph, struct plan_program *program, const uint32_t *home)
@@ -60,7 +65,7 @@ static bool gather(const struct graph *graph, const struct plan_program *program
     for (size_t t = 0; t < program->tensor_count; t++) {
         const struct plan_tensor *tensor = &program->tensors[t];
         placing->buffer_of[t] = NO_TENSOR;
-        if (home[t] != t || tensor->host) continue;
+        if (home[t] != t || tensor->host || is_apart(graph, tensor)) continue;
         if (is_persistent(graph, tensor)) {
             placing->persistent_bytes += layout_round(tensor->bytes);
             continue;
@@ -156,11 +161,26 @@ bool layout_place(const struct graph *graph, struct plan_program *program, const
     if (ok) {
         stack_persistent(graph, program, home);
         store_offsets(graph, program, home, &placing);
-        result->arena_bytes += placing.persistent_bytes;
-        result->lower_bound_bytes += placing.persistent_bytes;
+        result->arena_bytes += placing.persistent_bytes + plan_apart_bytes(graph);
+        result->lower_bound_bytes += placing.persistent_bytes + plan_apart_bytes(graph);
     }
     placing_finish(&placing);
     return ok;
+}
+
+void layout_place_apart(const struct graph *graph, struct plan_program *program, uint64_t arena_bytes)
+{
+    uint64_t offset = arena_bytes - plan_apart_bytes(graph);
+    for (uint32_t origin = 0; origin < graph->tensor_count; origin++) {
+        if (!graph->tensors[origin].apart) continue;
+        for (size_t t = 0; t < program->tensor_count; t++) {
+            struct plan_tensor *tensor = &program->tensors[t];
+            if (tensor->origin == origin) tensor->offset = offset;
+            if (tensor->origin != NO_TENSOR && graph->tensors[tensor->origin].view_of == origin)
+                tensor->offset = offset + graph->tensors[tensor->origin].view_offset;
+        }
+        offset += layout_round(graph->tensors[origin].bytes);
+    }
 }
 
 static void gather_host(const struct plan_program *program, struct placing *placing)
@@ -211,7 +231,7 @@ bool layout_bound(const struct graph *graph, const struct plan_program *program,
     uint64_t bound, instant;
     bool ok = gather(graph, program, home, &placing, err) &&
               place_lower_bound(placing.buffers, placing.count, &bound, &instant, err);
-    if (ok) *bytes = bound + placing.persistent_bytes;
+    if (ok) *bytes = bound + placing.persistent_bytes + plan_apart_bytes(graph);
     placing_finish(&placing);
     return ok;
 }

@@ -10,7 +10,7 @@ static const struct tensor *origin_of(const struct graph *graph, const struct pl
 
 static bool lives_throughout(const struct tensor *origin)
 {
-    return origin && (origin->persistent || origin->role == ROLE_METRICS);
+    return origin && (origin->persistent || origin->apart || origin->role == ROLE_METRICS);
 }
 
 static void touch(struct plan_tensor *tensors, uint32_t index, uint32_t op)
@@ -149,7 +149,8 @@ static enum memory_class class_of(const struct tensor *origin, const struct plan
     if (!origin) return MEMORY_WORKSPACE;
     switch (origin->class) {
     case CLASS_WEIGHT: return MEMORY_WEIGHTS;
-    case CLASS_GRADIENT: return MEMORY_GRADIENTS;
+    case CLASS_GRADIENT:
+    case CLASS_COMM: return MEMORY_GRADIENTS;
     case CLASS_OPTIMIZER: return MEMORY_MOMENTUM;
     case CLASS_INPUT: return MEMORY_INPUT;
     case CLASS_WORKSPACE: return MEMORY_WORKSPACE;
@@ -157,7 +158,6 @@ static enum memory_class class_of(const struct tensor *origin, const struct plan
         if (lives_throughout(origin)) return MEMORY_WEIGHTS;
         break;
     case CLASS_ACTIVATION:
-    case CLASS_COMM:
     case TENSOR_CLASSES: break;
     }
     return tensor->first < first_backward && tensor->last >= first_backward ? MEMORY_KEPT : MEMORY_TRANSIENT;

@@ -19,6 +19,8 @@ struct plan_request {
     uint32_t micro_batches;           /* 0 = as few as fit; otherwise the same on every device */
     bool any_micro_batches;           /* with micro_batches 0: as many as make the least predicted step */
     bool sync_bn;
+    enum dtype reduce_dtype;          /* of gradients on their way between devices */
+    bool reduce_apart;                /* in memory apart, which GPUs' NCCL gives and knows */
     uint32_t lowering;                /* what the devices fuse: bits of enum graph_lowering */
     enum recompute_policy recompute;
     uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */

@@ -113,8 +113,8 @@ uint64_t predict_largest_bucket(const struct plan *plan)
     uint64_t largest = 0;
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct op *op = &graph->ops[i];
-        if (op->kind == OP_ALL_REDUCE && graph->tensors[op->in[0]].bytes > largest)
-            largest = graph->tensors[op->in[0]].bytes;
+        if (op->kind == OP_ALL_REDUCE && graph->tensors[ALL_REDUCE_MESSAGE(op)].bytes > largest)
+            largest = graph->tensors[ALL_REDUCE_MESSAGE(op)].bytes;
     }
     return largest;
 }

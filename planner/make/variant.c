@@ -141,6 +141,8 @@ static bool adopt(const struct making *making, struct candidate *candidate, stru
     variant->train = candidate->draft.program;
     candidate->draft.program = (struct plan_program){0};
     variant->arena_bytes = train_is_larger ? placed->arena_bytes : making->evaluate_bytes;
+    layout_place_apart(variant->graph, &variant->train, variant->arena_bytes);
+    layout_place_apart(variant->graph, &variant->evaluate, variant->arena_bytes);
     variant->host_bytes = candidate->host_bytes;
     variant->lower_bound_bytes = placed->lower_bound_bytes;
     variant->peak_op = (uint32_t)placed->peak_instant;
@@ -234,6 +236,8 @@ static bool build_graph(const struct variant_request *request, struct plan_varia
         .step_images = plan->batch,
         .dtype = plan->dtype,
         .all_reduce = request->devices > 1,
+        .reduce_dtype = request->devices > 1 ? plan->reduce_dtype : DTYPE_F32,
+        .reduce_apart = request->devices > 1 && plan->reduce_apart,
         .sync_bn = plan->sync_bn,
         .lowering = plan_request_lowering(plan),
         .bucket_bytes = plan->bucket_bytes     ? plan->bucket_bytes

@@ -23,6 +23,14 @@ uint64_t plan_offloaded_bytes(const struct plan_program *program)
     return sum;
 }
 
+uint64_t plan_apart_bytes(const struct graph *graph)
+{
+    uint64_t sum = 0;
+    for (size_t t = 0; t < graph->tensor_count; t++)
+        if (graph->tensors[t].apart) sum += (graph->tensors[t].bytes + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
+    return sum;
+}
+
 void plan_program_finish(struct plan_program *program)
 {
     mem_free(program->ops);

@@ -97,6 +97,9 @@ struct plan_program {
 /* What one run of the body copies to host memory. */
 uint64_t plan_offloaded_bytes(const struct plan_program *program);
 
+/* What of an arena, at its end, is tensors that lie apart (tensor.apart): on GPUs memory that NCCL gives and knows. */
+uint64_t plan_apart_bytes(const struct graph *graph);
+
 /* Devices with the same micro-batch and memory share one variant. Both programs live in the same arena; persistent
  * tensors have the same offsets in both. */
 struct plan_variant {

@@ -327,11 +327,25 @@ static bool check_depth(const struct reader *r, const json_t *object, const char
                      ops->rows, plan->spec.name, plan->spec.depth);
 }
 
+/* Plans of before there was a choice have neither field. */
+static bool read_reduction(const struct reader *r, const json_t *found, const char *where,
+                           struct graph_options *options)
+{
+    const char *dtype = dtype_name(DTYPE_F32);
+    if (json_object_get(found, "reduce_dtype")) TRY(json_get_string(found, "reduce_dtype", where, &dtype, r->err));
+    options->reduce_dtype = DTYPE_F32;
+    while (options->reduce_dtype <= DTYPE_BF16 && strcmp(dtype_name(options->reduce_dtype), dtype) != 0)
+        options->reduce_dtype++;
+    if (options->reduce_dtype > DTYPE_BF16) return wrong_field(r, where, "reduce_dtype", "f32, f16 or bf16");
+    return !json_object_get(found, "reduce_apart") ||
+           json_get_bool(found, "reduce_apart", where, &options->reduce_apart, r->err);
+}
+
 static bool read_graph(const struct reader *r, const json_t *object, const char *parent, const struct plan *plan,
                        struct plan_variant *variant)
 {
-    static const char *const names[] = {"batch",        "micro_batches", "step_images", "all_reduce",
-                                        "bucket_bytes", "hash",          NULL};
+    static const char *const names[] = {"batch", "micro_batches", "step_images",  "all_reduce", "bucket_bytes",
+                                        "hash",  "reduce_dtype",  "reduce_apart", NULL};
     char where[WHERE], right[HASH_TEXT];
     snprintf(where, sizeof where, "%.400s.graph", parent);
     const json_t *found = json_get_object(object, "graph", parent, r->err);
@@ -344,6 +358,7 @@ static bool read_graph(const struct reader *r, const json_t *object, const char 
     TRY(json_get_u64(found, "step_images", where, plan->batch, &options.step_images, r->err));
     TRY(json_get_bool(found, "all_reduce", where, &options.all_reduce, r->err));
     TRY(get_bytes(r, found, "bucket_bytes", where, &options.bucket_bytes));
+    TRY(read_reduction(r, found, where, &options));
     TRY(json_get_string(found, "hash", where, &hash, r->err));
     if (options.batch == 0 || options.micro_batches == 0) return wrong_field(r, where, "batch", "at least one image");
     variant->graph = graph_build(&plan->spec, &options, r->err);

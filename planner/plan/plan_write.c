@@ -130,9 +130,13 @@ static void write_variant(FILE *out, const struct plan_variant *variant)
     char hash[HASH_TEXT];
     fprintf(out,
             "{\"graph\": {\"batch\": %" PRIu32 ", \"micro_batches\": %" PRIu32 ", \"step_images\": %" PRIu64
-            ", \"all_reduce\": %s, \"bucket_bytes\": %" PRIu64 ", \"hash\": \"%s\"},\n",
+            ", \"all_reduce\": %s, \"bucket_bytes\": %" PRIu64,
             options->batch, options->micro_batches, options->step_images, truth(options->all_reduce),
-            options->bucket_bytes, hash_format(variant->graph_hash, hash));
+            options->bucket_bytes);
+    if (options->reduce_dtype != DTYPE_F32)
+        fprintf(out, ", \"reduce_dtype\": \"%s\"", dtype_name(options->reduce_dtype));
+    if (options->reduce_apart) fprintf(out, ", \"reduce_apart\": true");
+    fprintf(out, ", \"hash\": \"%s\"},\n", hash_format(variant->graph_hash, hash));
     fprintf(out,
             "\"arena_bytes\": %" PRIu64 ", \"lower_bound_bytes\": %" PRIu64 ", \"peak_op\": %" PRIu32
             ", \"proved_optimal\": %s,\n",

@@ -82,6 +82,46 @@ static bool check_tensor(const struct proof *proof, uint32_t index)
     return true;
 }
 
+static uint64_t whole_units(uint64_t bytes) { return (bytes / PLAN_ALIGN + (bytes % PLAN_ALIGN != 0)) * PLAN_ALIGN; }
+
+static bool belongs_apart(const struct graph *graph, const struct plan_tensor *t)
+{
+    if (t->origin == NO_TENSOR) return false;
+    uint32_t base = graph->tensors[t->origin].view_of;
+    return graph->tensors[base == NO_TENSOR ? t->origin : base].apart;
+}
+
+/* What lies apart is the arena's end: nothing else is there, each has the same place there on every device, and it is
+ * its own throughout. */
+static bool check_apart(const struct proof *proof)
+{
+    const struct plan_program *program = proof->program;
+    const struct graph *graph = proof->graph;
+    uint64_t apart = 0, arena = proof->variant->arena_bytes;
+    char name[VERIFY_NAME];
+    for (size_t t = 0; t < graph->tensor_count; t++)
+        if (graph->tensors[t].apart) apart += whole_units(graph->tensors[t].bytes);
+    if (apart > arena)
+        return verify_fail(proof, VERIFY_RANGE, "%" PRIu64 " bytes lie apart in an arena of %" PRIu64, apart, arena);
+    uint64_t place = arena - apart;
+    for (uint32_t t = 0; t < program->tensor_count; t++) {
+        const struct plan_tensor *tensor = &program->tensors[t];
+        if (!tensor->host && !belongs_apart(graph, tensor) && tensor->offset + tensor->bytes > place)
+            return verify_fail(proof, VERIFY_RANGE, "%s reaches into what lies apart, from byte %" PRIu64,
+                               verify_tensor_name(proof, t, name), place);
+    }
+    for (size_t t = 0; t < graph->tensor_count; t++) {
+        uint32_t index = proof->only[t];
+        if (!graph->tensors[t].apart) continue;
+        const struct plan_tensor *tensor = index == NO_TENSOR ? NULL : &program->tensors[index];
+        if (tensor && (tensor->offset != place || tensor->first != 0 || (size_t)tensor->last + 1 != program->op_count))
+            return verify_fail(proof, VERIFY_RANGE, "%s lies apart, at byte %" PRIu64 " throughout",
+                               verify_tensor_name(proof, index, name), place);
+        place += whole_units(graph->tensors[t].bytes);
+    }
+    return true;
+}
+
 /* Persistent tensors, bases of views and the input are unique: otherwise it would not be clear which one a view is part
  * of, or which one the loader fills. */
 static bool note_unique(struct proof *proof, uint32_t index)
@@ -131,7 +171,7 @@ static bool check_tensors(struct proof *proof)
             return verify_fail(proof, VERIFY_MISSING,
                                "graph tensor %" PRIu32 " stays from step to step and has no place", t);
     }
-    return true;
+    return check_apart(proof);
 }
 
 /* ---- Ops ---- */

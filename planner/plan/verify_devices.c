@@ -49,6 +49,10 @@ static bool check_collectives(const struct proof *proof, const struct plan_varia
     if (left->bucket_bytes != right->bucket_bytes)
         return verify_fail(proof, VERIFY_SIZE, "gradient buckets of %" PRIu64 " and of %" PRIu64 " bytes cannot meet",
                            left->bucket_bytes, right->bucket_bytes);
+    if (left->reduce_dtype != right->reduce_dtype || left->reduce_apart != right->reduce_apart)
+        return verify_fail(proof, VERIFY_SIZE, "gradients go between devices in %s%s and in %s%s, which cannot meet",
+                           dtype_name(left->reduce_dtype), left->reduce_apart ? ", apart," : "",
+                           dtype_name(right->reduce_dtype), right->reduce_apart ? ", apart" : "");
     for (size_t i = 0, j = 0;; i++, j++) {
         i = next_collective(a, i);
         j = next_collective(b, j);

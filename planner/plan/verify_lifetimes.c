@@ -148,7 +148,8 @@ static bool check_uses(const struct proof *proof)
     char name[VERIFY_NAME];
     for (uint32_t t = 0; t < proof->program->tensor_count; t++) {
         const struct plan_tensor *tensor = &proof->program->tensors[t];
-        bool persists = tensor->origin != NO_TENSOR && proof->graph->tensors[tensor->origin].persistent;
+        const struct tensor *origin = tensor->origin == NO_TENSOR ? NULL : &proof->graph->tensors[tensor->origin];
+        bool persists = origin && (origin->persistent || origin->apart);
         if (persists || proof->base[t] != NO_TENSOR) continue;
         if (proof->used_first[t] == NO_OP)
             return verify_fail(proof, VERIFY_RANGE, "%s is touched by no op", verify_tensor_name(proof, t, name));
@@ -167,8 +168,7 @@ static bool check_uses(const struct proof *proof)
 
 static bool is_kept(const struct tensor *origin)
 {
-    return origin->class == CLASS_ACTIVATION || origin->class == CLASS_COMM ||
-           (origin->class == CLASS_STATISTIC && !origin->persistent);
+    return origin->class == CLASS_ACTIVATION || (origin->class == CLASS_STATISTIC && !origin->persistent);
 }
 
 /* Of tensors that may be kept, those are that live from the forward into the backward pass. */
@@ -176,7 +176,8 @@ static enum memory_class right_class(const struct proof *proof, const struct pla
 {
     static const enum memory_class of_class[TENSOR_CLASSES] = {
         [CLASS_WEIGHT] = MEMORY_WEIGHTS,    [CLASS_GRADIENT] = MEMORY_GRADIENTS, [CLASS_OPTIMIZER] = MEMORY_MOMENTUM,
-        [CLASS_STATISTIC] = MEMORY_WEIGHTS, [CLASS_INPUT] = MEMORY_INPUT,        [CLASS_WORKSPACE] = MEMORY_WORKSPACE};
+        [CLASS_STATISTIC] = MEMORY_WEIGHTS, [CLASS_INPUT] = MEMORY_INPUT,        [CLASS_WORKSPACE] = MEMORY_WORKSPACE,
+        [CLASS_COMM] = MEMORY_GRADIENTS};
     if (tensor->origin == NO_TENSOR) return MEMORY_WORKSPACE;
     const struct tensor *origin = &proof->graph->tensors[tensor->origin];
     if (!is_kept(origin)) return of_class[origin->class];

@@ -120,6 +120,8 @@ def check_spellings(folder):
     accepted(['plan', 'resnet-20', '--gpus', 'titan-x', '--dataset', 'CIFAR-100', '--unit', 'pre-activation', '--shortcut', 'B',
               '--recompute', 'None', '--batch-size', 64, '--micro-batches', 1], 'resnet-20 fits')
     refused(['plan', 'resnet-8', '--dtype', 'fp8'], '--dtype', 'fp8', 'bf16')
+    refused(['plan', 'resnet-8', '--reduce-dtype', 'fp8'], '--reduce-dtype', 'fp8', 'bf16')
+    refused(['plan', 'resnet-8', '--reduce-memory', 'near'], '--reduce-memory', 'near', 'apart')
     refused(['plan', 'resnet-8', '--recompute', 'elementwize'], 'did you mean elementwise?')
     refused(['plan', 'resnet-8', '--fp16'], '--dtype')
     refused(['plan', 'resnet-8', '-batch', 3], '--batch')

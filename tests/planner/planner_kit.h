@@ -22,6 +22,8 @@ struct kit_options {
     enum sharing_policy sharing;
     uint64_t bucket_bytes;
     enum dtype dtype;
+    enum dtype reduce_dtype;
+    bool reduce_apart;
 };
 
 static inline struct plan *kit_try(const struct kit_options *options, struct error *err)
@@ -40,7 +42,9 @@ static inline struct plan *kit_try(const struct kit_options *options, struct err
                                    .lowering = options->lowering,
                                    .sharing = options->sharing,
                                    .bucket_bytes = options->bucket_bytes,
-                                   .dtype = options->dtype};
+                                   .dtype = options->dtype,
+                                   .reduce_dtype = options->reduce_dtype,
+                                   .reduce_apart = options->reduce_apart};
     struct error unused = {0};
     cr_assert(model_parse(options->model, &overrides, &request.spec, &unused), "%s", unused.text);
     cr_assert(machine_parse(options->gpus, &machine, &unused), "%s", unused.text);

@@ -25,6 +25,17 @@ struct nccl_sum {
     void *out;
     size_t count;
     ncclDataType_t type;
+    bool known;    /* lies in memory that is registered */
+    size_t offset; /* there, of out */
+};
+
+/* Memory that a communicator knows. */
+struct nccl_known {
+    struct nccl_known *next;
+    struct ncclComm *comm;
+    uint8_t *memory;
+    size_t bytes;
+    struct allocation *of;
 };
 
 struct ncclComm {
@@ -41,12 +52,13 @@ struct ncclComm {
 };
 
 static struct nccl_group *groups;
+static struct nccl_known *known;
 static uint64_t last_id;
 bool nccl_is_used;
 
 /* ---- Sums ---- */
 
-static size_t type_bytes(ncclDataType_t type) { return type == ncclFloat64 ? 8 : 4; }
+static size_t type_bytes(ncclDataType_t type) { return number_bytes(number_type(type)); }
 
 static void touch(const struct ncclComm *comm, const void *at, bool writes)
 {
@@ -59,24 +71,12 @@ static void touch(const struct ncclComm *comm, const void *at, bool writes)
 static double element(const struct nccl_group *g, size_t i, size_t count)
 {
     int first = (int)(i * (size_t)g->size / count);
-    float single = 0;
     double sum = 0;
     for (int r = 0; r < g->size; r++) {
         const struct nccl_sum *s = g->ranks[(first + 1 + r) % g->size]->at;
-        if (s->type == ncclFloat64)
-            sum += ((const double *)s->in)[i];
-        else
-            single += ((const float *)s->in)[i];
+        sum = number_add(number_type(s->type), sum, s->in, i);
     }
-    return g->ranks[0]->at->type == ncclFloat64 ? sum : (double)single;
-}
-
-static void store(const struct nccl_sum *s, size_t i, double value)
-{
-    if (s->type == ncclFloat64)
-        ((double *)s->out)[i] = value;
-    else
-        ((float *)s->out)[i] = (float)value;
+    return sum;
 }
 
 static bool all_are_there(const struct nccl_group *g)
@@ -91,6 +91,12 @@ static bool all_agree(const struct nccl_group *g)
     const struct nccl_sum *first = g->ranks[0]->at;
     for (int r = 1; r < g->size; r++) {
         const struct nccl_sum *s = g->ranks[r]->at;
+        if (s->known != first->known || (s->known && s->offset != first->offset)) {
+            violate("rank %d sums %s memory at offset %zu and rank 0 %s at %zu: what NCCL knows has one offset on all "
+                    "ranks",
+                    r, s->known ? "known" : "unknown", s->offset, first->known ? "known" : "unknown", first->offset);
+            return false;
+        }
         if (s->count == first->count && s->type == first->type) continue;
         violate("rank %d sums %zu elements of %zu bytes where rank 0 sums %zu of %zu", r, s->count, type_bytes(s->type),
                 first->count, type_bytes(first->type));
@@ -106,7 +112,10 @@ static void sum(struct nccl_group *g)
     for (int r = 0; r < g->size; r++) touch(g->ranks[r], g->ranks[r]->at->out, true);
     for (size_t i = 0; i < count; i++) {
         double value = element(g, i, count);
-        for (int r = 0; r < g->size; r++) store(g->ranks[r]->at, i, value);
+        for (int r = 0; r < g->size; r++) {
+            const struct nccl_sum *s = g->ranks[r]->at;
+            number_store(number_type(s->type), value, s->out, i);
+        }
     }
     for (int r = 0; r < g->size; r++) {
         g->ranks[r]->summed = true;
@@ -116,7 +125,7 @@ static void sum(struct nccl_group *g)
 
 static bool sum_far(struct ncclComm *comm, struct nccl_sum *s, const struct clock *clock, uint8_t lane)
 {
-    const struct far_sum sum = {s->in, s->out, s->count, s->type == ncclFloat64};
+    const struct far_sum sum = {s->in, s->out, s->count, number_type(s->type), s->known, s->offset};
     int size = comm->group->size;
     if (!comm->at) {
         if (!far_bring(comm->far, comm->rank, size, comm->sums, &sum)) return false;
@@ -289,6 +298,93 @@ ncclResult_t EXPORTED ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state
     return leave(ncclSuccess);
 }
 
+/* ---- Memory that communicators know ---- */
+
+static struct nccl_known *find_known(const struct ncclComm *comm, const void *at, size_t bytes)
+{
+    for (struct nccl_known *k = known; k; k = k->next) {
+        uintptr_t from = (uintptr_t)at - (uintptr_t)k->memory;
+        if (k->comm == comm && from < k->bytes && bytes <= k->bytes - from) return k;
+    }
+    return NULL;
+}
+
+ncclResult_t EXPORTED ncclMemAlloc(void **memory, size_t bytes)
+{
+    ENTER("MemAlloc");
+    struct region *region = &device_now()->memory;
+    *memory = bytes == 0 || capture_forbids() ? NULL : region_take(region, bytes, options.memory_bytes);
+    if (!*memory) return leave(ncclUnhandledCudaError);
+    region_find(region, *memory, 1)->of_nccl = true;
+    return leave(ncclSuccess);
+}
+
+ncclResult_t EXPORTED ncclMemFree(void *memory)
+{
+    ENTER("MemFree");
+    struct region *region = memory_is_device(memory) ? region_of(memory) : NULL;
+    struct allocation *a = region ? region_find(region, memory, 1) : NULL;
+    if (!a || !a->of_nccl) {
+        violate("ncclMemFree of memory that ncclMemAlloc did not give");
+        return leave(ncclInvalidArgument);
+    }
+    if (a->registered) violate("ncclMemFree of memory that %u communicators still know", a->registered);
+    if (capture_forbids() || device_wait(device_now())) return leave(ncclUnhandledCudaError);
+    region_give(region, memory);
+    return leave(ncclSuccess);
+}
+
+ncclResult_t EXPORTED ncclCommRegister(const ncclComm_t comm, void *memory, size_t bytes, void **handle)
+{
+    ENTER("CommRegister");
+    struct allocation *a = memory_is_device(memory) ? region_find(region_of(memory), memory, bytes) : NULL;
+    if (!is_comm(comm, "a registration")) return leave(ncclInvalidArgument);
+    if (!is_whole(comm->group)) return leave(ncclInvalidUsage);
+    if (!a || !a->of_nccl || region_of(memory) != &comm->device->memory || find_known(comm, memory, bytes)) {
+        violate("a registration of %zu bytes %s", bytes,
+                a && a->of_nccl ? "that are known already, or another device's" : "that ncclMemAlloc did not give");
+        return leave(ncclInvalidArgument);
+    }
+    struct nccl_known *made = NEW(struct nccl_known);
+    *made = (struct nccl_known){.next = known, .comm = comm, .memory = memory, .bytes = bytes, .of = a};
+    known = made;
+    a->registered++;
+    *handle = made;
+    return leave(ncclSuccess);
+}
+
+static bool forget(struct nccl_known *which)
+{
+    for (struct nccl_known **at = &known; *at; at = &(*at)->next) {
+        if (*at != which) continue;
+        *at = which->next;
+        which->of->registered--;
+        free(which);
+        return true;
+    }
+    return false;
+}
+
+ncclResult_t EXPORTED ncclCommDeregister(const ncclComm_t comm, void *handle)
+{
+    ENTER("CommDeregister");
+    if (!is_comm(comm, "a deregistration")) return leave(ncclInvalidArgument);
+    if (forget(handle)) return leave(ncclSuccess);
+    violate("a deregistration of memory that is not known");
+    return leave(ncclInvalidArgument);
+}
+
+/* What a communicator knew goes with it. */
+static void forget_all(const struct ncclComm *comm, bool told)
+{
+    for (struct nccl_known *k = known, *next; k; k = next) {
+        next = k->next;
+        if (k->comm != comm) continue;
+        if (told) violate("an end of a communicator that still knows %zu bytes of memory", k->bytes);
+        forget(k);
+    }
+}
+
 static bool is_inside(const struct ncclComm *comm, const void *at, size_t bytes)
 {
     return memory_is_device(at) && region_of(at) == &comm->device->memory && region_find(region_of(at), at, bytes);
@@ -300,7 +396,7 @@ ncclResult_t EXPORTED ncclAllReduce(const void *in, void *out, size_t count, ncc
     ENTER("AllReduce");
     struct CUstream_st *s = stream_find(handle);
     if (!is_comm(comm, "a sum") || !s || s->device != comm->device || op != ncclSum ||
-        (type != ncclFloat32 && type != ncclFloat64))
+        (type != ncclFloat32 && type != ncclFloat64 && type != ncclFloat16 && type != ncclBfloat16))
         return leave(ncclInvalidArgument);
     if (!is_whole(comm->group) || comm->leaves) return leave(ncclInvalidUsage);
     if (!is_inside(comm, in, count * type_bytes(type)) || !is_inside(comm, out, count * type_bytes(type))) {
@@ -309,7 +405,13 @@ ncclResult_t EXPORTED ncclAllReduce(const void *in, void *out, size_t count, ncc
     }
     struct work *work = work_new(WORK_SUM, "a sum over ranks");
     struct nccl_sum *made = NEW(struct nccl_sum);
-    *made = (struct nccl_sum){comm, in, out, count, type};
+    *made = (struct nccl_sum){.comm = comm, .in = in, .out = out, .count = count, .type = type};
+    const struct nccl_known *from = find_known(comm, in, count * type_bytes(type));
+    const struct nccl_known *to = find_known(comm, out, count * type_bytes(type));
+    made->known = from && to;
+    made->offset = made->known ? (size_t)((uint8_t *)out - to->memory) : 0;
+    counts.known_sums += made->known;
+    counts.sums++;
     work->sum = made;
     return leave(stream_work(s, work) ? ncclUnhandledCudaError : ncclSuccess);
 }
@@ -321,6 +423,7 @@ ncclResult_t EXPORTED ncclCommFinalize(ncclComm_t comm)
     ENTER("CommFinalize");
     if (!is_comm(comm, "an end")) return leave(ncclInvalidArgument);
     if (comm->at) violate("an end of a communicator that still sums");
+    forget_all(comm, true);
     comm->leaves = true;
     if (comm->far) atomic_store(&comm->far->slots[comm->rank].leaves, true);
     return leave(ncclInProgress);
@@ -347,6 +450,7 @@ ncclResult_t EXPORTED ncclCommAbort(ncclComm_t comm)
     }
     comm->alive = false;
     comm->gone = true;
+    forget_all(comm, false);
     if (comm->far) atomic_store(&comm->far->slots[comm->rank].gone, true);
     progress++;
     counts.handles--;

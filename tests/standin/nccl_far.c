@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "dnn.h"
 #include "nccl_far.h"
 
 #define SLOT_BYTES ((size_t)64 << 20)
@@ -29,6 +30,45 @@ struct far *far_join(uint64_t id, int rank, int size)
     far->id = id;
     atomic_store(&far->slots[rank].process, (int)getpid());
     return far;
+}
+
+/* ---- Numbers ---- */
+
+enum number_type number_type(ncclDataType_t type)
+{
+    switch (type) {
+    case ncclFloat64: return NUMBER_F64;
+    case ncclFloat16: return NUMBER_F16;
+    case ncclBfloat16: return NUMBER_BF16;
+    default: return NUMBER_F32;
+    }
+}
+
+size_t number_bytes(enum number_type type) { return type == NUMBER_F64 ? 8 : type == NUMBER_F32 ? 4 : 2; }
+
+double number_add(enum number_type type, double sum, const void *numbers, size_t i)
+{
+    switch (type) {
+    case NUMBER_F64: return sum + ((const double *)numbers)[i];
+    case NUMBER_F32: return (double)((float)sum + ((const float *)numbers)[i]);
+    case NUMBER_F16:
+    case NUMBER_BF16: break;
+    }
+    float number;
+    const cudnnDataType_t half = type == NUMBER_F16 ? CUDNN_DATA_HALF : CUDNN_DATA_BFLOAT16;
+    dnn_load(half, (const uint16_t *)numbers + i, &number, 1);
+    return (double)dnn_round(half, (float)sum + number);
+}
+
+void number_store(enum number_type type, double value, void *numbers, size_t i)
+{
+    const float single = (float)value;
+    switch (type) {
+    case NUMBER_F64: ((double *)numbers)[i] = value; break;
+    case NUMBER_F32: ((float *)numbers)[i] = single; break;
+    case NUMBER_F16: dnn_store(CUDNN_DATA_HALF, &single, (uint16_t *)numbers + i, 1); break;
+    case NUMBER_BF16: dnn_store(CUDNN_DATA_BFLOAT16, &single, (uint16_t *)numbers + i, 1); break;
+    }
 }
 
 static uint8_t *numbers(struct far *far, int rank) { return (uint8_t *)(far + 1) + (size_t)rank * SLOT_BYTES; }
@@ -61,7 +101,7 @@ static bool is_free(struct far *far, int size, uint64_t turn)
 bool far_bring(struct far *far, int rank, int size, uint64_t turn, const struct far_sum *sum)
 {
     struct far_slot *slot = &far->slots[rank];
-    size_t bytes = sum->count * (sum->doubles ? sizeof(double) : sizeof(float));
+    size_t bytes = sum->count * number_bytes(sum->type);
     if (!is_free(far, size, turn)) return false;
     if (bytes > SLOT_BYTES) {
         violate("a sum over ranks of %zu bytes, more than the stand-in carries between processes", bytes);
@@ -69,7 +109,9 @@ bool far_bring(struct far *far, int rank, int size, uint64_t turn, const struct 
     }
     memcpy(numbers(far, rank), sum->in, bytes);
     slot->count = sum->count;
-    slot->doubles = sum->doubles;
+    slot->type = sum->type;
+    slot->known = sum->known;
+    slot->offset = sum->offset;
     atomic_store(&slot->brought, turn + 1);
     return true;
 }
@@ -86,28 +128,22 @@ static void add_up(struct far *far, int size, const struct far_sum *sum)
 {
     for (size_t i = 0; i < sum->count; i++) {
         int first = (int)(i * (size_t)size / sum->count);
-        float single = 0;
-        double twice = 0;
-        for (int r = 0; r < size; r++) {
-            const void *of = numbers(far, (first + 1 + r) % size);
-            if (sum->doubles)
-                twice += ((const double *)of)[i];
-            else
-                single += ((const float *)of)[i];
-        }
-        if (sum->doubles)
-            ((double *)sum->out)[i] = twice;
-        else
-            ((float *)sum->out)[i] = single;
+        double total = 0;
+        for (int r = 0; r < size; r++) total = number_add(sum->type, total, numbers(far, (first + 1 + r) % size), i);
+        number_store(sum->type, total, sum->out, i);
     }
 }
 
 bool far_sum_up(struct far *far, int rank, int size, uint64_t turn, const struct far_sum *sum)
 {
     if (!all_have_brought(far, size, turn)) return false;
-    for (int r = 0; r < size; r++)
-        if (far->slots[r].count != sum->count || far->slots[r].doubles != sum->doubles)
-            violate("rank %d sums %zu elements where rank %d sums %zu", r, far->slots[r].count, rank, sum->count);
+    for (int r = 0; r < size; r++) {
+        const struct far_slot *slot = &far->slots[r];
+        if (slot->count != sum->count || slot->type != sum->type)
+            violate("rank %d sums %zu elements where rank %d sums %zu", r, slot->count, rank, sum->count);
+        if (slot->known != sum->known || slot->offset != sum->offset)
+            violate("rank %d sums memory at offset %zu where rank %d does at %zu", r, slot->offset, rank, sum->offset);
+    }
     add_up(far, size, sum);
     atomic_store(&far->slots[rank].summed, turn + 1);
     return true;

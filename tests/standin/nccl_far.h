@@ -2,16 +2,26 @@
 #ifndef STANDIN_NCCL_FAR_H
 #define STANDIN_NCCL_FAR_H
 
+#include <nccl.h>
 #include <stdatomic.h>
 
 #include "vendor.h"
+
+enum number_type { NUMBER_F32, NUMBER_F64, NUMBER_F16, NUMBER_BF16 };
+enum number_type number_type(ncclDataType_t type);
+size_t number_bytes(enum number_type type);
+/* sum + numbers[i], rounded to the type, as each hop of a ring does. */
+double number_add(enum number_type type, double sum, const void *numbers, size_t i);
+void number_store(enum number_type type, double value, void *numbers, size_t i);
 
 struct far_slot { /* of one rank */
     atomic_int process;
     atomic_bool leaves, gone;
     atomic_ullong brought, summed; /* turns: sums that it has come to, and has had */
     size_t count;                  /* of the turn that it has come to */
-    bool doubles;
+    enum number_type type;
+    bool known;    /* what it sums lies in memory that is registered */
+    size_t offset; /* there */
 };
 
 struct far {
@@ -23,7 +33,9 @@ struct far_sum {
     const void *in;
     void *out;
     size_t count;
-    bool doubles;
+    enum number_type type;
+    bool known;
+    size_t offset;
 };
 
 /* NULL where it cannot be had. */

@@ -53,6 +53,8 @@ cudaError_t EXPORTED cudaFree(void *memory)
 {
     BEGIN("Free", CALL_USUAL);
     struct region *region = memory_is_device(memory) ? region_of(memory) : &device_now()->memory;
+    struct allocation *a = memory_is_device(memory) ? region_find(region, memory, 1) : NULL;
+    if (a && a->of_nccl) violate("cudaFree of memory that ncclMemAlloc gave");
     return call_leave(give(region, memory));
 }
 

@@ -98,6 +98,114 @@ Test(sums, of_what_nothing_orders_are_told)
     expect_violation("nothing between them");
 }
 
+/* ---- Memory that communicators know ---- */
+
+static void *take_known(int r, void **handle)
+{
+    void *memory = NULL;
+    OK(cudaSetDevice(r));
+    cr_assert_eq(ncclMemAlloc(&memory, 4096), ncclSuccess);
+    cr_assert_eq(ncclCommRegister(ranks[r].comm, memory, 4096, handle), ncclSuccess);
+    return memory;
+}
+
+Test(sums, of_known_memory)
+{
+    void *handles[2], *memory[2];
+    for (int r = 0; r < 2; r++) {
+        memory[r] = take_known(r, &handles[r]);
+        OK(cudaMemcpyAsync(memory[r], ranks[r].in, COUNT * sizeof(float), cudaMemcpyDefault, ranks[r].stream));
+        ranks[r].in = ranks[r].out = memory[r];
+        sum(r, COUNT);
+    }
+    expect_sums();
+    cr_expect_eq(standin_report().known_sums, 2);
+    for (int r = 0; r < 2; r++) {
+        OK(cudaSetDevice(r));
+        cr_assert_eq(ncclCommDeregister(ranks[r].comm, handles[r]), ncclSuccess);
+        cr_assert_eq(ncclMemFree(memory[r]), ncclSuccess);
+    }
+    expect_clean();
+}
+
+Test(sums, of_known_memory_at_unlike_offsets_are_told)
+{
+    void *handles[2];
+    for (int r = 0; r < 2; r++) {
+        uint8_t *memory = take_known(r, &handles[r]);
+        ranks[r].in = ranks[r].out = (float *)(void *)(memory + 256 * r);
+        OK(cudaMemsetAsync(memory, 0, 4096, ranks[r].stream));
+        sum(r, COUNT);
+    }
+    for (int i = 0; i < 20; i++) cudaStreamQuery(ranks[1].stream);
+    expect_violation("one offset on all ranks");
+}
+
+Test(sums, of_memory_that_one_rank_alone_knows_are_told)
+{
+    void *handle;
+    ranks[0].in = ranks[0].out = take_known(0, &handle);
+    OK(cudaMemsetAsync(ranks[0].in, 0, 4096, ranks[0].stream));
+    sum(0, COUNT);
+    sum(1, COUNT);
+    for (int i = 0; i < 20; i++) cudaStreamQuery(ranks[1].stream);
+    expect_violation("one offset on all ranks");
+}
+
+Test(sums, memory_of_cuda_is_not_made_known)
+{
+    void *handle;
+    OK(cudaSetDevice(0));
+    cr_expect_eq(ncclCommRegister(ranks[0].comm, ranks[0].in, 64, &handle), ncclInvalidArgument);
+    expect_violation("that ncclMemAlloc did not give");
+}
+
+Test(sums, memory_that_is_known_is_not_given_back)
+{
+    void *handle;
+    cr_expect_eq(ncclMemFree(take_known(0, &handle)), ncclSuccess);
+    expect_violation("still know");
+}
+
+Test(sums, memory_of_nccl_is_not_given_back_to_cuda)
+{
+    void *handle, *memory = take_known(0, &handle);
+    cudaFree(memory);
+    expect_violation("that ncclMemAlloc gave");
+}
+
+Test(sums, communicators_end_without_memory_that_they_know)
+{
+    void *handle;
+    take_known(0, &handle);
+    ncclCommFinalize(ranks[0].comm);
+    expect_violation("still knows 4096 bytes");
+}
+
+/* As each hop of a ring rounds. */
+Test(sums, of_16_bits_are_rounded)
+{
+    const uint16_t one[2] = {0x3C00, 0x3F80},
+                   small[2] = {0x1000, 0x3B00}; /* f16, bf16: below half of the last place of 1 */
+    const ncclDataType_t types[2] = {ncclFloat16, ncclBfloat16};
+    for (int t = 0; t < 2; t++) {
+        uint16_t sum[2] = {0};
+        for (int r = 0; r < 2; r++) {
+            OK(cudaSetDevice(r));
+            OK(cudaMemcpyAsync(ranks[r].in, r ? &small[t] : &one[t], 2, cudaMemcpyDefault, ranks[r].stream));
+            cr_assert_eq(ncclAllReduce(ranks[r].in, ranks[r].out, 1, types[t], ncclSum, ranks[r].comm, ranks[r].stream),
+                         ncclSuccess);
+        }
+        for (int r = 0; r < 2; r++) {
+            OK(cudaSetDevice(r));
+            OK(cudaMemcpyAsync(&sum[r], ranks[r].out, 2, cudaMemcpyDefault, ranks[r].stream));
+            OK(cudaStreamSynchronize(ranks[r].stream));
+            cr_expect_eq(sum[r], one[t], "%x", sum[r]);
+        }
+    }
+    expect_clean();
+}
+
 Test(sums, that_are_given_up_end)
 {
     sum(0, COUNT);

@@ -77,6 +77,8 @@ void *need(void *memory); /* aborts for NULL */
 struct allocation {
     struct allocation *next;
     uint64_t offset, bytes, device_writes;
+    bool of_nccl;        /* ncclMemAlloc's */
+    unsigned registered; /* with so many communicators */
 };
 
 struct region {

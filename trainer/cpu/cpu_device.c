@@ -276,12 +276,14 @@ static bool workspace_reference(const struct graph *graph, const struct op *op, 
     return op_workspace(&cpu_reference_table, graph, op, pass, bytes, err);
 }
 
-/* Activations, copies of weights and what is widened to their gradients alone have 16 bits. */
+/* Activations, copies of weights, what is widened to their gradients and what goes between devices alone have 16 bits.
+ */
 static bool check_tensor(const struct device *device, const struct tensor *tensor, uint64_t offset, struct error *err)
 {
     bool half = tensor->dtype == DTYPE_F16 || tensor->dtype == DTYPE_BF16;
     bool activation = tensor->role == ROLE_OUTPUT || tensor->role == ROLE_IMAGE;
-    if (half && !activation && tensor->role != ROLE_WEIGHT_COPY && tensor->class != CLASS_GRADIENT)
+    if (half && !activation && tensor->role != ROLE_WEIGHT_COPY && tensor->class != CLASS_GRADIENT &&
+        tensor->class != CLASS_COMM)
         return error_set(err, ERROR_FAILED,
                          "a tensor of %s that is neither an activation, a copy of weights nor a gradient of them: the "
                          "cpu backend wants it in f32",
@@ -371,11 +373,23 @@ const char *cpu_implementation(const struct prepared *prepared)
 
 /* ---- What kernels of both tables use ---- */
 
+/* Through 16 bits. */
+static bool reduce_halves(const struct prepared *p, enum dtype dtype, struct error *err)
+{
+    uint64_t count = tensor_elements(p->call.out_tensor[0]);
+    uint16_t *message = op_out(p, 1);
+    narrow_elements(dtype, op_in(p, 0), message, count);
+    if (p->device->group) TRY(group_sum_half(p->device->group, dtype, message, message, count, err));
+    widen_elements(dtype, message, op_out(p, 0), count);
+    return true;
+}
+
 bool cpu_run_all_reduce(const struct prepared *p, struct error *err)
 {
     uint64_t count = tensor_elements(p->call.out_tensor[0]);
     const float *in = op_in(p, 0);
     float *out = op_out(p, 0);
+    if (p->call.out_tensor[1]) return reduce_halves(p, p->call.out_tensor[1]->dtype, err);
     if (p->device->group) return group_sum_f32(p->device->group, in, out, count, err);
     if (in != out) memcpy(out, in, count * sizeof *out);
     return true;

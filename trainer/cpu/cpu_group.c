@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "convert.h"
 #include "cpu_group_private.h"
 #include "mem.h"
 #include "ranks.h"
@@ -266,6 +267,31 @@ static void sum_f64(const struct meeting *m, uint64_t first, uint64_t last)
     }
 }
 
+void halves_add(enum sum_type type, const uint16_t *numbers, float *sums, uint64_t count)
+{
+    const struct conversions *convert = conversions_best();
+    float block[SUM_BLOCK];
+    (type == SUM_F16 ? convert->from_f16 : convert->from_bf16)(block, numbers, count);
+    for (uint64_t i = 0; i < count; i++) sums[i] += block[i];
+}
+
+void halves_round(enum sum_type type, const float *sums, uint16_t *out, uint64_t count)
+{
+    const struct conversions *convert = conversions_best();
+    (type == SUM_F16 ? convert->to_f16 : convert->to_bf16)(out, sums, count);
+}
+
+static void sum_half(const struct meeting *m, enum sum_type type, uint64_t first, uint64_t last)
+{
+    for (uint64_t count; first < last; first += count) {
+        float sums[SUM_BLOCK] = {0};
+        count = last - first < SUM_BLOCK ? last - first : SUM_BLOCK;
+        for (uint32_t k = 0; k < m->size; k++)
+            halves_add(type, (const uint16_t *)m->members[k].in + first, sums, count);
+        for (uint32_t k = 0; k < m->size; k++) halves_round(type, sums, (uint16_t *)m->members[k].out + first, count);
+    }
+}
+
 /* Each thread sums its own share of the elements and hands the sums to every member, so no element is read after it was
  * overwritten. */
 static bool sum(struct group *group, struct member call, struct error *err)
@@ -279,10 +305,12 @@ static bool sum(struct group *group, struct member call, struct error *err)
     uint64_t share = (call.count + m->size - 1) / m->size;
     uint64_t first = share * group->rank < call.count ? share * group->rank : call.count;
     uint64_t last = first + share < call.count ? first + share : call.count;
-    if (call.type == SUM_F32)
-        sum_f32(m, first, last);
-    else
-        sum_f64(m, first, last);
+    switch (call.type) {
+    case SUM_F32: sum_f32(m, first, last); break;
+    case SUM_F64: sum_f64(m, first, last); break;
+    case SUM_F16:
+    case SUM_BF16: sum_half(m, call.type, first, last); break;
+    }
     leave(group);
     return true;
 }
@@ -295,4 +323,11 @@ bool group_sum_f32(struct group *group, const float *in, float *out, uint64_t co
 bool group_sum_f64(struct group *group, const double *in, double *out, uint64_t count, struct error *err)
 {
     return sum(group, (struct member){.in = in, .out = out, .count = count, .type = SUM_F64}, err);
+}
+
+bool group_sum_half(struct group *group, enum dtype dtype, const uint16_t *in, uint16_t *out, uint64_t count,
+                    struct error *err)
+{
+    enum sum_type type = dtype == DTYPE_F16 ? SUM_F16 : SUM_BF16;
+    return sum(group, (struct member){.in = in, .out = out, .count = count, .type = type}, err);
 }

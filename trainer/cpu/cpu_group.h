@@ -32,5 +32,8 @@ uint32_t group_count(const struct group *group);
 /* out[i] = sum over ranks of in[i], on every device; out may be in. */
 bool group_sum_f32(struct group *group, const float *in, float *out, uint64_t count, struct error *err);
 bool group_sum_f64(struct group *group, const double *in, double *out, uint64_t count, struct error *err);
+/* Of f16 or bf16: added up in f32, and rounded once. */
+bool group_sum_half(struct group *group, enum dtype dtype, const uint16_t *in, uint16_t *out, uint64_t count,
+                    struct error *err);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "cpu_group.h"
 
-enum sum_type { SUM_F32, SUM_F64 };
+enum sum_type { SUM_F32, SUM_F64, SUM_F16, SUM_BF16 };
 
 struct member {
     bool taken, here; /* its rank; waits for the others */
@@ -34,6 +34,12 @@ struct meeting {
     struct error fault;
     struct member members[]; /* `local` of them */
 };
+
+#define SUM_BLOCK 512u /* numbers summed at a time, on the stack */
+
+/* Adds numbers of f16 or bf16 to f32, in which they are summed; rounds the sums back. */
+void halves_add(enum sum_type type, const uint16_t *numbers, float *sums, uint64_t count);
+void halves_round(enum sum_type type, const float *sums, uint16_t *out, uint64_t count);
 
 /* What one member does for all of this process, while the others wait. */
 bool meeting_sum_across(struct meeting *meeting, struct error *err);

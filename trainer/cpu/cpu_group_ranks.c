@@ -10,7 +10,6 @@
 #include "ranks.h"
 
 #define PIECE_BYTES ((uint64_t)2 << 20) /* of a device's numbers */
-#define BLOCK       512u                /* numbers summed at a time, on the stack */
 
 struct piece { /* of the numbers */
     uint64_t first, count;
@@ -35,7 +34,9 @@ void meeting_free_scratch(struct meeting *m)
 
 static uint64_t width(const struct meeting *m)
 {
-    return m->members[0].type == SUM_F32 ? sizeof(float) : sizeof(double);
+    static const uint8_t widths[] = {
+        [SUM_F32] = sizeof(float), [SUM_F64] = sizeof(double), [SUM_F16] = 2, [SUM_BF16] = 2};
+    return widths[m->members[0].type];
 }
 
 /* The numbers of a piece that a rank sums. */
@@ -97,9 +98,9 @@ static void add_numbers(struct meeting *m, struct piece piece, uint32_t *outs, u
 #define DEFINE_SUM(name, type)                                                                                         \
     static void name(const struct meeting *m, struct piece slice, type *sums)                                          \
     {                                                                                                                  \
-        type block[BLOCK];                                                                                             \
-        for (uint64_t done = 0; done < slice.count; done += BLOCK) {                                                   \
-            uint64_t count = slice.count - done < BLOCK ? slice.count - done : BLOCK;                                  \
+        type block[SUM_BLOCK];                                                                                         \
+        for (uint64_t done = 0; done < slice.count; done += SUM_BLOCK) {                                               \
+            uint64_t count = slice.count - done < SUM_BLOCK ? slice.count - done : SUM_BLOCK;                          \
             memcpy(block, (const type *)(const void *)numbers_of(m, slice, 0) + done, count * sizeof(type));           \
             for (uint32_t k = 1; k < m->size; k++) {                                                                   \
                 const type *more = (const type *)(const void *)numbers_of(m, slice, k) + done;                         \
@@ -111,14 +112,28 @@ static void add_numbers(struct meeting *m, struct piece piece, uint32_t *outs, u
 DEFINE_SUM(sum_f32, float)
 DEFINE_SUM(sum_f64, double)
 
+static void sum_half(const struct meeting *m, struct piece slice, uint16_t *sums)
+{
+    const enum sum_type type = m->members[0].type;
+    for (uint64_t done = 0, count; done < slice.count; done += count) {
+        float block[SUM_BLOCK] = {0};
+        count = slice.count - done < SUM_BLOCK ? slice.count - done : SUM_BLOCK;
+        for (uint32_t k = 0; k < m->size; k++)
+            halves_add(type, (const uint16_t *)(const void *)numbers_of(m, slice, k) + done, block, count);
+        halves_round(type, block, sums + done, count);
+    }
+}
+
 static void sum_slice(const struct meeting *m, struct piece piece)
 {
     struct piece own = slice_of(m, piece, ranks_place(m->processes).rank);
     void *sums = at(m->members[0].out, m, own.first);
-    if (m->members[0].type == SUM_F32)
-        sum_f32(m, own, sums);
-    else
-        sum_f64(m, own, sums);
+    switch (m->members[0].type) {
+    case SUM_F32: sum_f32(m, own, sums); break;
+    case SUM_F64: sum_f64(m, own, sums); break;
+    case SUM_F16:
+    case SUM_BF16: sum_half(m, own, sums); break;
+    }
 }
 
 static void hand_on(const struct meeting *m, struct piece piece)

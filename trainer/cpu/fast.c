@@ -445,7 +445,7 @@ const struct cpu_table cpu_fast_table =
                 [OP_CONCAT_BWD] = {run_concat_backward, .half = HALF_OWN},
                 [OP_ADD_GRADIENT] = {run_add, .half = HALF_OWN},
                 [OP_ACCUMULATE] = {run_accumulate},
-                [OP_ALL_REDUCE] = {cpu_run_all_reduce},
+                [OP_ALL_REDUCE] = {cpu_run_all_reduce, .half = HALF_OWN},
                 [OP_SGD_UPDATE] = {run_update},
                 [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
                 [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},

@@ -341,7 +341,7 @@ const struct cpu_table cpu_reference_table = {
             [OP_CONCAT_BWD] = {concat_backward},
             [OP_ADD_GRADIENT] = {add},
             [OP_ACCUMULATE] = {accumulate},
-            [OP_ALL_REDUCE] = {cpu_run_all_reduce},
+            [OP_ALL_REDUCE] = {cpu_run_all_reduce, .half = HALF_OWN},
             [OP_SGD_UPDATE] = {sgd_update},
             [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
             [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},

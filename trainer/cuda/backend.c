@@ -52,8 +52,8 @@ static bool prepare_transfer(struct prepared *p, struct error *err)
              host = leaves ? call->out[0] : call->in[0];
     TRY(check_arena_range(device, "a copy", here, bytes, err));
     TRY(check_host_range(device, "a copy", host, bytes, err));
-    return leaves ? prepared_copy(p, device->host + host, device->arena + here, bytes, err)
-                  : prepared_copy(p, device->arena + here, device->host + host, bytes, err);
+    return leaves ? prepared_copy(p, device->host + host, device_at(device, here), bytes, err)
+                  : prepared_copy(p, device_at(device, here), device->host + host, bytes, err);
 }
 
 /* Whole, a BN has no place where sums of devices meet. */

@@ -60,10 +60,10 @@ static bool fill(const struct conv_timer *t, uint8_t *at, uint64_t bytes, struct
 
 static bool fill_operands(const struct conv_timer *t, const struct op_call *call, struct error *err)
 {
-    uint8_t *arena = t->all->device->arena;
+    const struct device *device = t->all->device;
     for (unsigned i = 0; i < call->op->inputs; i++)
-        if (call->in_tensor[i]) TRY(fill(t, arena + call->in[i], call->in_tensor[i]->bytes, err));
-    return fill(t, arena + call->workspace, call->workspace_bytes, err);
+        if (call->in_tensor[i]) TRY(fill(t, device_at(device, call->in[i]), call->in_tensor[i]->bytes, err));
+    return fill(t, device_at(device, call->workspace), call->workspace_bytes, err);
 }
 
 /* ---- The cache ---- */
@@ -78,7 +78,7 @@ static int by_offset(const void *left, const void *right)
     return (a->offset > b->offset) - (a->offset < b->offset);
 }
 
-/* The largest part of the arena that the op has nothing to do with. */
+/* The largest part of the arena that the op has nothing to do with, before what lies apart. */
 static struct gap find_gap(const struct device *device, const struct op_call *call)
 {
     struct gap used[OP_MOST_INPUTS + OP_MOST_OUTPUTS + 2], best = {0, 0};
@@ -88,7 +88,7 @@ static struct gap find_gap(const struct device *device, const struct op_call *ca
     for (unsigned i = 0; i < call->op->outputs; i++)
         if (call->out_tensor[i]) used[count++] = (struct gap){call->out[i], call->out_tensor[i]->bytes};
     used[count++] = (struct gap){call->workspace, call->workspace_bytes};
-    used[count++] = (struct gap){device->arena_bytes, 0};
+    used[count++] = (struct gap){device->arena_bytes - device->options.apart_bytes, device->options.apart_bytes};
     qsort(used, count, sizeof used[0], by_offset);
     for (uint64_t i = 0, end = 0; i < count; i++) {
         if (used[i].offset > end && used[i].offset - end > best.bytes) best = (struct gap){end, used[i].offset - end};
@@ -301,9 +301,7 @@ static bool restore(const struct conv_timer *timer, struct error *err)
 {
     const struct device *device = timer->all->device;
     const struct cuda_calls *cuda = &device->vendor->cuda;
-    const uint64_t bytes = (uint64_t)(device->scratch - device->arena) + CUDA_SCRATCH_BYTES;
-    return cuda_check(device->vendor, cuda->MemsetAsync(device->arena, device->options.fill, bytes, device->own), err,
-                      "the arena's fill") &&
+    return device_fill(device, err) &&
            cuda_check(device->vendor, cuda->StreamSynchronize(device->own), err, "the arena's fill");
 }
 

@@ -39,6 +39,8 @@ struct device {
     struct device_options options;
     struct cudaDeviceProp properties;
     uint8_t *arena; /* addresses on the device, as all of the following; one allocation with scratch and step */
+    uint8_t *apart; /* the arena's last options.apart_bytes, where those are not zero: an allocation of NCCL's */
+    bool apart_of_nccl; /* not of CUDA's, as where NCCL has none to give */
     uint64_t arena_bytes;
     uint8_t *host;  /* pinned; NULL before host_create */
     uint64_t host_bytes;
@@ -110,18 +112,25 @@ bool prepared_call(struct prepared *p, bool (*run)(void *context, struct stream 
 bool prepared_launch(struct prepared *p, struct stream *stream, struct error *err);
 void prepared_release(struct prepared *p);
 
+/* Where a byte of the arena is. */
+static inline uint8_t *device_at(const struct device *device, uint64_t offset)
+{
+    const uint64_t before = device->arena_bytes - device->options.apart_bytes;
+    return device->apart && offset >= before ? device->apart + (offset - before) : device->arena + offset;
+}
+
 /* Its operands on the device; NULL where it has none in this pass. */
 static inline void *op_in(const struct prepared *p, unsigned i)
 {
-    return i < p->call.op->inputs && p->call.in_tensor[i] ? p->device->arena + p->call.in[i] : NULL;
+    return i < p->call.op->inputs && p->call.in_tensor[i] ? device_at(p->device, p->call.in[i]) : NULL;
 }
 static inline void *op_out(const struct prepared *p, unsigned i)
 {
-    return i < p->call.op->outputs && p->call.out_tensor[i] ? p->device->arena + p->call.out[i] : NULL;
+    return i < p->call.op->outputs && p->call.out_tensor[i] ? device_at(p->device, p->call.out[i]) : NULL;
 }
 static inline void *op_workspace(const struct prepared *p)
 {
-    return p->call.workspace_bytes ? p->device->arena + p->call.workspace : NULL;
+    return p->call.workspace_bytes ? device_at(p->device, p->call.workspace) : NULL;
 }
 
 /* A kernel outside any op, at once. */

@@ -19,6 +19,8 @@ void cuda_probe_hold(uint32_t ordinal, int change);
 bool device_usable(const struct device *device, struct error *err);
 /* The end of a use whose error, if any, is in device->first. Returns ok. */
 bool device_settle(struct device *device, bool ok, struct error *err);
+/* The arena and scratch as device_create leaves them, in the order of device->own. */
+bool device_fill(const struct device *device, struct error *err);
 /* "device 0, NVIDIA H100 PCIe", into out; returns out. */
 #define CUDA_DEVICE_NAME 320
 char *device_name(const struct device *device, char out[CUDA_DEVICE_NAME]);

@@ -1,4 +1,5 @@
-/* A GPU with its arena: one allocation, taken and filled when it is made, given back with it. */
+/* A GPU with its arena: one allocation, and one of NCCL's for what lies apart, taken and filled when it is made, given
+ * back with it. */
 #include <inttypes.h>
 #include <limits.h>
 #include <stdatomic.h>
@@ -75,10 +76,16 @@ static bool open_gpu(struct device *device, struct error *err)
 
 static uint64_t round_up(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 
-/* The arena, then the kernels' scratch, then the step block. */
-static uint64_t block_bytes(uint64_t arena_bytes)
+/* The arena without what lies apart. */
+static uint64_t first_bytes(const struct device *device)
 {
-    return round_up(arena_bytes) + CUDA_SCRATCH_BYTES + sizeof(struct step_block);
+    return round_up(device->arena_bytes - device->options.apart_bytes);
+}
+
+/* That, then the kernels' scratch, then the step block. */
+static uint64_t block_bytes(const struct device *device)
+{
+    return first_bytes(device) + CUDA_SCRATCH_BYTES + sizeof(struct step_block);
 }
 
 static bool check_room(const struct device *device, uint64_t wanted, struct error *err)
@@ -94,20 +101,32 @@ static bool check_room(const struct device *device, uint64_t wanted, struct erro
         units_format_bytes(free_bytes, have), units_format_bytes(total_bytes, all));
 }
 
+bool device_fill(const struct device *device, struct error *err)
+{
+    const struct cuda_calls *cuda = &device->vendor->cuda;
+    TRY(cuda_check(
+        device->vendor,
+        cuda->MemsetAsync(device->arena, device->options.fill, first_bytes(device) + CUDA_SCRATCH_BYTES, device->own),
+        err, "the arena's fill"));
+    return !device->apart ||
+           cuda_check(device->vendor,
+                      cuda->MemsetAsync(device->apart, device->options.fill, device->options.apart_bytes, device->own),
+                      err, "the fill of what lies apart");
+}
+
 static bool take_memory(struct device *device, struct error *err)
 {
     const struct cuda_calls *cuda = &device->vendor->cuda;
-    uint64_t bytes = block_bytes(device->arena_bytes), arena = round_up(device->arena_bytes);
+    uint64_t bytes = block_bytes(device), apart = device->options.apart_bytes;
     void *block = NULL;
-    TRY(check_room(device, bytes, err));
+    TRY(check_room(device, bytes + apart, err));
     TRY(cuda_check(device->vendor, cuda->Malloc(&block, bytes), err, "the arena of %" PRIu64 " bytes on GPU %" PRIu32,
                    bytes, device->options.ordinal));
     device->arena = block;
-    device->scratch = device->arena + arena;
+    device->scratch = device->arena + first_bytes(device);
     device->step = (struct step_block *)(void *)(device->scratch + CUDA_SCRATCH_BYTES);
-    TRY(cuda_check(device->vendor,
-                   cuda->MemsetAsync(device->arena, device->options.fill, arena + CUDA_SCRATCH_BYTES, device->own), err,
-                   "the arena's first fill"));
+    TRY(apart == 0 || group_take_memory(device, apart, err));
+    TRY(device_fill(device, err));
     return cuda_check(device->vendor, cuda->MemsetAsync(device->step, 0, sizeof *device->step, device->own), err,
                       "the step block");
 }
@@ -188,6 +207,7 @@ static void give_back(struct device *device)
     cuda_convolutions_destroy(device->convolutions);
     memory_destroy(device);
     if (device->library) cuda->LibraryUnload(device->library);
+    if (device->apart) group_give_memory(device);
     if (device->arena) cuda->Free(device->arena);
     if (device->own) cuda->StreamDestroy(device->own);
 }

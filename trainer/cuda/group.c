@@ -35,7 +35,8 @@ struct group {
     ncclComm_t comms[GROUP_PURPOSES];
     bool aborted;
     struct abort *abort;
-    uint64_t total; /* group_total's; 0 = not known yet */
+    uint64_t total;   /* group_total's; 0 = not known yet */
+    void *registered; /* NCCL's handle of device->apart; NULL = none */
 };
 
 /* ---- Giving up ---- */
@@ -220,12 +221,74 @@ static bool join(struct group *group, struct error *err)
                        "the meeting of all devices of the plan", err);
 }
 
+/* ---- Memory that NCCL gives and knows ---- */
+
+/* Whatever NCCL gives is rounded up to pages of 2 MiB; a build or an NCCL without it is no failure. */
+bool group_take_memory(struct device *device, uint64_t bytes, struct error *err)
+{
+    struct error unsaid = {0};
+    const struct nccl_calls *nccl = nccl_load(&unsaid);
+    void *block = NULL;
+    if (!nccl || !nccl->MemAlloc) {
+        TRY(cuda_check(device->vendor, device->vendor->cuda.Malloc(&block, bytes), err,
+                       "the gradients' %" PRIu64 " bytes on GPU %" PRIu32, bytes, device->options.ordinal));
+        device->apart = block;
+        return true;
+    }
+    ncclResult_t status = nccl->MemAlloc(&block, bytes);
+    if (status != ncclSuccess)
+        return error_set(err, ERROR_FAILED, "device %" PRIu32 ": the gradients' %" PRIu64 " bytes: NCCL: %s",
+                         device->options.number, bytes, nccl->GetErrorString(status));
+    device->apart = block;
+    device->apart_of_nccl = true;
+    return true;
+}
+
+void group_give_memory(struct device *device)
+{
+    struct error unsaid = {0};
+    if (device->apart_of_nccl)
+        nccl_load(&unsaid)->MemFree(device->apart);
+    else
+        device->vendor->cuda.Free(device->apart);
+}
+
+/* The whole of what lies apart under one head, so that each bucket has the same offset from it on all ranks, as NCCL
+ * wants of buffers that its kernels and switches reach in place (User's Guide, "User Buffer Registration"). All ranks
+ * do so or none. */
+static bool make_known(struct group *group, struct error *err)
+{
+    const struct device *device = group->device;
+    if (!device->apart_of_nccl) return true;
+    pthread_mutex_lock(&group->lock);
+    ncclResult_t status = ncclSuccess;
+    bool aborted = group->aborted;
+    if (!aborted)
+        status = group->nccl->CommRegister(group->comms[GROUP_GRADIENTS], device->apart,
+                                           (size_t)device->options.apart_bytes, &group->registered);
+    pthread_mutex_unlock(&group->lock);
+    if (aborted) return say_aborted(group, err);
+    return finish_call(group, GROUP_GRADIENTS, status, device->options.wait_limit_ns, "the gradients' registration",
+                       err);
+}
+
+/* Of a group that is well. */
+static void make_unknown(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    if (group->registered && group->comms[GROUP_GRADIENTS])
+        group->nccl->CommDeregister(group->comms[GROUP_GRADIENTS], group->registered);
+    group->registered = NULL;
+    pthread_mutex_unlock(&group->lock);
+}
+
 bool cuda_group_join(struct group *group, struct device *device, struct error *err)
 {
     TRY(device_usable(device, err));
     group->device = device;
     device->group = group;
-    return device_settle(device, !group->nccl || join(group, &device->first), err);
+    bool ok = !group->nccl || (join(group, &device->first) && make_known(group, &device->first));
+    return device_settle(device, ok, err);
 }
 
 bool group_has_peers(const struct device *device) { return device->group && device->group->size > 1; }
@@ -256,15 +319,25 @@ bool group_prepare(struct group *group, enum group_purpose purpose, struct error
 
 /* ---- Sums ---- */
 
-bool group_sum(struct group *group, enum group_purpose purpose, const void *in, void *out, uint64_t count, bool single,
-               struct stream *stream, struct error *err)
+static ncclDataType_t type_of(enum dtype dtype)
+{
+    switch (dtype) {
+    case DTYPE_F64: return ncclFloat64;
+    case DTYPE_F16: return ncclFloat16;
+    case DTYPE_BF16: return ncclBfloat16;
+    default: return ncclFloat32;
+    }
+}
+
+bool group_sum(struct group *group, enum group_purpose purpose, const void *in, void *out, uint64_t count,
+               enum dtype dtype, struct stream *stream, struct error *err)
 {
     pthread_mutex_lock(&group->lock);
     ncclResult_t status = ncclSuccess;
     bool aborted = group->aborted;
     if (!aborted)
-        status = group->nccl->AllReduce(in, out, (size_t)count, single ? ncclFloat32 : ncclFloat64, ncclSum,
-                                        group->comms[purpose], stream->handle);
+        status = group->nccl->AllReduce(in, out, (size_t)count, type_of(dtype), ncclSum, group->comms[purpose],
+                                        stream->handle);
     pthread_mutex_unlock(&group->lock);
     if (aborted) return say_aborted(group, err);
     return finish_call(group, purpose, status, group->device->options.wait_limit_ns, "a sum over devices", err);
@@ -282,7 +355,7 @@ static bool sum_number(struct group *group, cudaEvent_t event, double *number, s
     TRY(cuda_check(vendor,
                    vendor->cuda.MemcpyAsync(device->scratch, number, sizeof *number, cudaMemcpyDefault, own.handle),
                    err, "%s", what));
-    TRY(group_sum(group, GROUP_STATISTICS, device->scratch, device->scratch, 1, false, &own, err));
+    TRY(group_sum(group, GROUP_STATISTICS, device->scratch, device->scratch, 1, DTYPE_F64, &own, err));
     TRY(cuda_check(vendor, vendor->cuda.EventRecord(event, own.handle), err, "%s", what));
     TRY(cuda_wait(device, event, limit, &done, err));
     if (!done)
@@ -317,6 +390,7 @@ static bool part(struct group *group)
 {
     struct error ignored = {0};
     bool ok = true;
+    make_unknown(group);
     for (int i = GROUP_PURPOSES; ok && i-- > 0;) {
         pthread_mutex_lock(&group->lock);
         ncclComm_t comm = group->comms[i];

@@ -73,15 +73,15 @@ bool group_total(struct group *group, uint64_t own, uint64_t *total, struct erro
     return refuse(err);
 }
 
-bool group_sum(struct group *group, enum group_purpose purpose, const void *in, void *out, uint64_t count, bool single,
-               struct stream *stream, struct error *err)
+bool group_sum(struct group *group, enum group_purpose purpose, const void *in, void *out, uint64_t count,
+               enum dtype dtype, struct stream *stream, struct error *err)
 {
     (void)group;
     (void)purpose;
     (void)in;
     (void)out;
     (void)count;
-    (void)single;
+    (void)dtype;
     (void)stream;
     return refuse(err);
 }
@@ -92,6 +92,17 @@ bool group_is_well(struct group *group, struct error *err)
     (void)err;
     return true;
 }
+
+bool group_take_memory(struct device *device, uint64_t bytes, struct error *err)
+{
+    void *block = NULL;
+    TRY(cuda_check(device->vendor, device->vendor->cuda.Malloc(&block, bytes), err, "the gradients' %" PRIu64 " bytes",
+                   bytes));
+    device->apart = block;
+    return true;
+}
+
+void group_give_memory(struct device *device) { device->vendor->cuda.Free(device->apart); }
 
 bool group_leave(struct group *group, bool lost)
 {

@@ -21,7 +21,9 @@ static bool check_range(const char *what, const char *where, uint64_t offset, ui
 bool check_arena_range(const struct device *device, const char *what, uint64_t offset, uint64_t bytes,
                        struct error *err)
 {
-    return check_range(what, "arena", offset, bytes, device->arena_bytes, err);
+    const uint64_t before = device->arena_bytes - device->options.apart_bytes;
+    TRY(check_range(what, "arena", offset, bytes, device->arena_bytes, err));
+    return offset >= before || check_range(what, "arena's first part", offset, bytes, before, err);
 }
 
 bool check_host_range(const struct device *device, const char *what, uint64_t offset, uint64_t bytes, struct error *err)
@@ -165,8 +167,8 @@ static bool copy_in(struct device *device, cudaStream_t stream, uint64_t offset,
                     struct error *err)
 {
     TRY(check_arena_range(device, "a copy", offset, bytes, err));
-    if (!is_pinned(device, host, bytes)) return bounce_in(device, stream, device->arena + offset, host, bytes, err);
-    return copy_async(device, device->arena + offset, host, bytes, cudaMemcpyHostToDevice, stream, err);
+    if (!is_pinned(device, host, bytes)) return bounce_in(device, stream, device_at(device, offset), host, bytes, err);
+    return copy_async(device, device_at(device, offset), host, bytes, cudaMemcpyHostToDevice, stream, err);
 }
 
 bool cuda_copy_in(struct device *device, struct stream *stream, uint64_t offset, const void *host, uint64_t bytes,
@@ -180,8 +182,8 @@ static bool copy_out(struct device *device, cudaStream_t stream, void *host, uin
                      struct error *err)
 {
     TRY(check_arena_range(device, "a copy", offset, bytes, err));
-    if (!is_pinned(device, host, bytes)) return bounce_out(device, stream, host, device->arena + offset, bytes, err);
-    return copy_async(device, host, device->arena + offset, bytes, cudaMemcpyDeviceToHost, stream, err);
+    if (!is_pinned(device, host, bytes)) return bounce_out(device, stream, host, device_at(device, offset), bytes, err);
+    return copy_async(device, host, device_at(device, offset), bytes, cudaMemcpyDeviceToHost, stream, err);
 }
 
 bool cuda_copy_out(struct device *device, struct stream *stream, void *host, uint64_t offset, uint64_t bytes,
@@ -203,7 +205,7 @@ bool cuda_fill(struct device *device, struct stream *stream, uint64_t offset, ui
 {
     TRY(device_usable(device, err));
     bool ok = check_arena_range(device, "a fill", offset, bytes, &device->first) &&
-              fill_async(device, stream->handle, device->arena + offset, bytes, byte, &device->first);
+              fill_async(device, stream->handle, device_at(device, offset), bytes, byte, &device->first);
     return device_settle(device, ok, err);
 }
 
@@ -244,7 +246,7 @@ static bool image_in(struct device *device, cudaStream_t stream, const struct te
     TRY(check_arena_range(device, "images", offset, tensor->bytes, err));
     if (tensor->dtype == DTYPE_F32) return copy_in(device, stream, offset, host, tensor->bytes, err);
     uint64_t count = tensor_elements(tensor);
-    uint8_t *to = device->arena + offset;
+    uint8_t *to = device_at(device, offset);
     if (!is_pinned(device, host, count * sizeof *host))
         return bounce_images(device, stream, tensor->dtype, to, host, count, err);
     return round_images(device, stream, tensor->dtype, to, host, count, err);
@@ -278,8 +280,9 @@ bool cuda_parameter_out(struct device *device, const struct tensor *tensor, uint
                         struct error *err)
 {
     TRY(device_usable(device, err));
-    bool ok = check_arena_range(device, "a parameter", offset, tensor->bytes, &device->first) &&
-              bounce_out(device, device->own, (uint8_t *)host, device->arena + offset, tensor->bytes, &device->first);
+    bool ok =
+        check_arena_range(device, "a parameter", offset, tensor->bytes, &device->first) &&
+        bounce_out(device, device->own, (uint8_t *)host, device_at(device, offset), tensor->bytes, &device->first);
     return device_settle(device, ok, err);
 }
 

@@ -20,11 +20,22 @@ static bool find_call(void *handle, const char *name, void *slot, struct error *
     return true;
 }
 
+static void find_memory(void *handle)
+{
+    struct error missing = {0};
+    if (!find_call(handle, "ncclMemAlloc", &loaded.MemAlloc, &missing) ||
+        !find_call(handle, "ncclMemFree", &loaded.MemFree, &missing) ||
+        !find_call(handle, "ncclCommRegister", &loaded.CommRegister, &missing) ||
+        !find_call(handle, "ncclCommDeregister", &loaded.CommDeregister, &missing))
+        loaded.MemAlloc = NULL;
+}
+
 static bool find_calls(void *handle, struct error *err)
 {
 #define FIND(name) TRY(find_call(handle, "nccl" #name, &loaded.name, err));
     NCCL_CALLS(FIND)
 #undef FIND
+    find_memory(handle);
     return true;
 }
 

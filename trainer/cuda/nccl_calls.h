@@ -15,6 +15,11 @@
 #define NCCL_CALLS_FIELD(name) __typeof__(&nccl##name) name;
 struct nccl_calls {
     NCCL_CALLS(NCCL_CALLS_FIELD)
+    /* Of 2.19 and later, all or none; NULL: this NCCL has no memory of its own to give. */
+    ncclResult_t (*MemAlloc)(void **memory, size_t bytes);
+    ncclResult_t (*MemFree)(void *memory);
+    ncclResult_t (*CommRegister)(const ncclComm_t comm, void *memory, size_t bytes, void **handle);
+    ncclResult_t (*CommDeregister)(const ncclComm_t comm, void *handle);
 };
 #undef NCCL_CALLS_FIELD
 

@@ -127,21 +127,21 @@ struct group_summing {
     const void *in;
     void *out;
     uint64_t count;
-    bool single;
+    enum dtype dtype;
 };
 
 static bool sum_over_group(void *context, struct stream *stream, struct error *err)
 {
     const struct group_summing *s = context;
-    return group_sum(s->group, s->purpose, s->in, s->out, s->count, s->single, stream, err);
+    return group_sum(s->group, s->purpose, s->in, s->out, s->count, s->dtype, stream, err);
 }
 
 bool cuda_add_group_sum(struct prepared *p, enum group_purpose purpose, const void *in, void *out, uint64_t count,
-                        bool single, struct error *err)
+                        enum dtype dtype, struct error *err)
 {
     TRY(group_prepare(p->device->group, purpose, err));
     struct group_summing *s = mem_alloc(MEM_KERNEL, 1, sizeof *s);
     if (!s) return error_memory(err, sizeof *s, "a prepared sum over devices");
-    *s = (struct group_summing){p->device->group, purpose, in, out, count, single};
+    *s = (struct group_summing){p->device->group, purpose, in, out, count, dtype};
     return prepared_call(p, sum_over_group, mem_free, s, err);
 }

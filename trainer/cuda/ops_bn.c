@@ -87,7 +87,8 @@ static bool gather_sums(struct prepared *p, bool single, uint32_t channels, cons
     uint64_t images = call->graph->options.batch, all;
     if (!call->op->attr.bn.sync || !group_has_peers(p->device)) return true;
     TRY(group_total(p->device->group, images, &all, err));
-    TRY(cuda_add_group_sum(p, GROUP_STATISTICS, *sums, p->device->scratch, 2ull * channels, single, err));
+    TRY(cuda_add_group_sum(p, GROUP_STATISTICS, *sums, p->device->scratch, 2ull * channels,
+                           single ? DTYPE_F32 : DTYPE_F64, err));
     *sums = p->device->scratch;
     *rows = *rows / images * all;
     return true;

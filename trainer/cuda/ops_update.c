@@ -1,4 +1,4 @@
-/* Ops on buckets of gradients and weights: f32 all of them. */
+/* Ops on buckets of gradients and weights: f32, and what of them is in 16 bits. */
 #include "cuda_ops.h"
 
 bool cuda_prepare_accumulate(struct prepared *p, struct error *err)
@@ -9,12 +9,24 @@ bool cuda_prepare_accumulate(struct prepared *p, struct error *err)
     return ADD_KERNEL(p, KERNEL_accumulate, cuda_grid(p, a.vectors ? a.vectors : a.count), &a, err);
 }
 
+/* Through 16 bits: rounded, added up, widened, one after the other on the stream of communication. */
+static bool reduce_halves(struct prepared *p, enum dtype dtype, struct error *err)
+{
+    const uint64_t count = op_elements(p);
+    void *message = op_out(p, 1);
+    TRY(cuda_add_rounding(p, op_in(p, 0), message, count, dtype, err));
+    if (group_has_peers(p->device)) TRY(cuda_add_group_sum(p, GROUP_GRADIENTS, message, message, count, dtype, err));
+    return cuda_add_widening(p, message, op_out(p, 0), count, dtype, err);
+}
+
 /* Over all devices of the step; of one alone a copy, if anything. */
 bool cuda_prepare_all_reduce(struct prepared *p, struct error *err)
 {
     const void *in = op_in(p, 0);
     void *out = op_out(p, 0);
-    if (group_has_peers(p->device)) return cuda_add_group_sum(p, GROUP_GRADIENTS, in, out, op_elements(p), true, err);
+    if (p->call.out_tensor[1]) return reduce_halves(p, p->call.out_tensor[1]->dtype, err);
+    if (group_has_peers(p->device))
+        return cuda_add_group_sum(p, GROUP_GRADIENTS, in, out, op_elements(p), DTYPE_F32, err);
     return in == out || prepared_copy(p, out, in, p->call.out_tensor[0]->bytes, err);
 }
 

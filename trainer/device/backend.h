@@ -44,6 +44,8 @@ struct device_options {     /* zero = the default */
     const struct engine_book *carried; /* plans of engines, read where they are this GPU's (cuda); NULL = none */
     const struct teller *teller;       /* NULL = nobody */
     uint8_t fill;           /* the byte that the arena and host memory begin with */
+    uint64_t apart_bytes;   /* of the arena's end: what devices of a group add up (tensor.apart), memory that their network
+                             * knows (cuda: NCCL's); nothing reaches from before it into it */
     uint64_t wait_limit_ns; /* the longest that a launch itself (cpu) or a meeting with others may wait, 0 = for ever */
 };
 

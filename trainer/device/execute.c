@@ -81,6 +81,7 @@ static bool create_device(struct executor *ex, struct error *err)
                                            .carried = o->carried,
                                            .teller = o->teller,
                                            .fill = DEAD_BYTE,
+                                           .apart_bytes = plan_apart_bytes(ex->variant->graph),
                                            .wait_limit_ns = o->wait_limit_ns};
     TRY(ex->backend->device_create(&options, ex->variant->arena_bytes, &ex->device, err));
     TRY(create_streams(ex, err));

@@ -57,6 +57,66 @@ Test(property, several_devices_and_small_buckets_verify)
                                                 .bucket_bytes = i == 1 ? 4096 : 0});
 }
 
+/* Of the variant's last gradient bucket: the graph tensor that goes between devices. */
+static const struct plan_tensor *find_message(const struct plan_variant *variant)
+{
+    const struct plan_tensor *found = NULL;
+    for (size_t i = 0; i < variant->train.op_count; i++) {
+        const struct plan_op *op = &variant->train.ops[i];
+        const struct op *graph_op = &variant->graph->ops[op->op];
+        if (graph_op->kind == OP_ALL_REDUCE) found = &variant->train.tensors[op->out[graph_op->outputs - 1]];
+    }
+    cr_assert(found);
+    return found;
+}
+
+/* Apart they are the arena's end, as many bytes on unequal devices and each at the same place from there; in 16 bits
+ * half as many. The arena grows by no more than them, and what the proof says of it holds. */
+Test(property, gradients_apart_have_one_place_on_all_devices)
+{
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16};
+    uint64_t bytes[2];
+    for (int i = 0; i < 2; i++)
+        for (uint32_t micro = 1; micro <= 2; micro++) {
+            struct kit_options options = {.model = "resnet-20",
+                                          .batch = 24,
+                                          .gpus = "8GiB,16GiB",
+                                          .micro_batches = micro,
+                                          .bucket_bytes = 256 << 10,
+                                          .reduce_dtype = dtypes[i]};
+            struct plan *within = kit_make_from(&options);
+            options.reduce_apart = true;
+            struct plan *apart = kit_make_from(&options);
+            cr_assert_eq(apart->variant_count, 2);
+            bytes[i] = plan_apart_bytes(apart->variants[0].graph);
+            cr_expect_eq(plan_apart_bytes(within->variants[0].graph), 0);
+            for (int v = 0; v < 2; v++) {
+                const struct plan_variant *variant = &apart->variants[v];
+                cr_expect_eq(plan_apart_bytes(variant->graph), bytes[i]);
+                cr_expect_eq(variant->arena_bytes - find_message(variant)->offset,
+                             apart->variants[0].arena_bytes - find_message(&apart->variants[0])->offset);
+                cr_expect_leq(variant->arena_bytes, within->variants[v].arena_bytes + bytes[i]);
+                cr_expect_geq(variant->classes[MEMORY_GRADIENTS], bytes[i]);
+            }
+            plan_destroy(within);
+            plan_destroy(apart);
+        }
+    cr_expect_float_eq((double)bytes[1] / (double)bytes[0], 0.5, 0.01);
+}
+
+Test(property, every_way_between_devices_verifies)
+{
+    for (int i = 0; i < 4; i++)
+        check_policies((struct kit_options){.model = "resnet-20",
+                                            .batch = 32,
+                                            .gpus = "2x80GiB",
+                                            .bucket_bytes = 65536,
+                                            .dtype = i / 2 ? DTYPE_F16 : DTYPE_F32,
+                                            .lowering = i / 2 ? LOWER_ALL : 0,
+                                            .reduce_dtype = DTYPE_F16,
+                                            .reduce_apart = i % 2});
+}
+
 Test(property, half_precision_activations_take_half_the_bytes)
 {
     struct plan *full = kit_make(.model = "resnet-110", .batch = 32, .gpus = "80GiB", .recompute = RECOMPUTE_NONE);

@@ -409,6 +409,61 @@ Test(broken, buckets_of_unequal_size)
     expect(plan, VERIFY_SIZE);
 }
 
+/* ---- What lies apart ---- */
+
+static struct plan *apart(enum dtype dtype)
+{
+    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB,24GiB", .micro_batches = 1,
+                                 .bucket_bytes = 256 << 10, .reduce_dtype = dtype, .reduce_apart = true);
+    cr_assert_eq(plan->variant_count, 2);
+    return plan;
+}
+
+static struct plan_tensor *find_apart(const struct plan *plan, unsigned number)
+{
+    struct plan_program *program = &plan->variants[0].train;
+    for (uint32_t t = 0; t < program->tensor_count; t++)
+        if (program->tensors[t].origin != NO_TENSOR && origin_of(plan, t)->apart && number-- == 0)
+            return &program->tensors[t];
+    cr_assert_fail("no such tensor");
+    return NULL;
+}
+
+/* Two messages of equal size have each other's places. */
+Test(broken, gradients_apart_in_another_order)
+{
+    struct plan *plan = apart(DTYPE_BF16);
+    struct plan_tensor *a = find_apart(plan, 0), *b = find_apart(plan, 1);
+    uint64_t offset = a->offset;
+    a->offset = b->offset;
+    b->offset = offset;
+    expect(plan, VERIFY_RANGE);
+}
+
+Test(broken, gradients_apart_for_a_while_alone)
+{
+    struct plan *plan = apart(DTYPE_F16);
+    find_apart(plan, 0)->first++;
+    expect(plan, VERIFY_RANGE);
+}
+
+Test(broken, an_activation_in_what_lies_apart)
+{
+    struct plan *plan = apart(DTYPE_F32);
+    struct plan_variant *variant = &plan->variants[0];
+    uint32_t conv = find_op(plan, OP_CONV, PASS_FORWARD);
+    struct plan_tensor *y = &variant->train.tensors[variant->train.ops[conv].out[0]];
+    y->offset = variant->arena_bytes - plan_apart_bytes(variant->graph) - PLAN_ALIGN;
+    expect(plan, VERIFY_RANGE);
+}
+
+Test(broken, gradients_of_unlike_types_meet)
+{
+    struct plan *plan = apart(DTYPE_F16);
+    take_second_variant(plan, apart(DTYPE_BF16));
+    expect(plan, VERIFY_SIZE);
+}
+
 Test(broken, larger_than_the_device)
 {
     struct plan *plan = sound();

@@ -70,6 +70,17 @@ static void round_trip(const struct kit_options *options)
     plan_destroy(again);
 }
 
+Test(file, how_gradients_go_between_devices_comes_back)
+{
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    for (int i = 0; i < 6; i++)
+        round_trip(&(struct kit_options){.model = "resnet-8",
+                                         .batch = 8,
+                                         .gpus = "4GiB,6GiB",
+                                         .reduce_dtype = dtypes[i / 2],
+                                         .reduce_apart = i % 2});
+}
+
 Test(file, what_is_written_comes_back)
 {
     round_trip(&(struct kit_options){.model = "resnet-20", .batch = 16, .gpus = "2x8GiB"});

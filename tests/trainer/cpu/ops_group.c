@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cpu_group.h"
+#include "half.h"
 #include "ops_world.h"
 
 static int failures;
@@ -95,20 +96,6 @@ static void test_all_reduce(uint32_t count, uint64_t length)
     free(expected);
 }
 
-/* ---- Many rounds, with sums that feed the next ---- */
-
-static void *reduce_often(void *argument)
-{
-    struct member *m = argument;
-    m->ok = cpu_backend.group_join(m->group, m->world.device, &m->err);
-    for (int round = 0; m->ok && round < 300; round++) {
-        for (uint64_t i = 0; i < m->length; i++) m->values[i] += (float)m->rank + 1;
-        m->ok = group_sum_f32(m->group, m->values, m->values, m->length, &m->err);
-        for (uint64_t i = 0; i < m->length; i++) m->values[i] /= (float)m->count;
-    }
-    return NULL;
-}
-
 static void give_devices(struct member *members, uint32_t count)
 {
     const struct device_options options = {.threads = 1, .wait_limit_ns = members[0].limit_ns};
@@ -121,6 +108,58 @@ static void take_devices(struct member *members, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) cpu_backend.device_destroy(members[i].world.device);
     drop_groups(members, count);
+}
+
+/* ---- 16 bits: added up in f32 in rank order, and rounded once ---- */
+
+#define HALVES 1500u
+static uint16_t halves[MOST_MEMBERS][HALVES];
+
+static void *reduce_halves(void *argument)
+{
+    struct member *m = argument;
+    m->ok =
+        cpu_backend.group_join(m->group, m->world.device, &m->err) &&
+        group_sum_half(m->group, m->length ? DTYPE_F16 : DTYPE_BF16, halves[m->rank], halves[m->rank], HALVES, &m->err);
+    return NULL;
+}
+
+static void test_halves(uint32_t count, bool f16)
+{
+    struct member members[MOST_MEMBERS];
+    uint16_t expected[HALVES];
+    make_members(members, count);
+    give_devices(members, count);
+    for (uint32_t k = 0; k < HALVES; k++) {
+        float sum = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            float value = (float)(k * (i + 7) % 1013) / 97 - 5;
+            halves[i][k] = f16 ? f16_from_float(value) : bf16_from_float(value);
+            sum += f16 ? float_from_f16(halves[i][k]) : float_from_bf16(halves[i][k]);
+        }
+        expected[k] = f16 ? f16_from_float(sum) : bf16_from_float(sum);
+    }
+    for (uint32_t i = 0; i < count; i++) members[i].length = f16;
+    run_members(members, count, reduce_halves);
+    for (uint32_t i = 0; i < count; i++) {
+        CHECK(members[i].ok, "%s", members[i].err.text);
+        CHECK(memcmp(halves[i], expected, sizeof expected) == 0, "device %u: not the rounded sum", (unsigned)i);
+    }
+    take_devices(members, count);
+}
+
+/* ---- Many rounds, with sums that feed the next ---- */
+
+static void *reduce_often(void *argument)
+{
+    struct member *m = argument;
+    m->ok = cpu_backend.group_join(m->group, m->world.device, &m->err);
+    for (int round = 0; m->ok && round < 300; round++) {
+        for (uint64_t i = 0; i < m->length; i++) m->values[i] += (float)m->rank + 1;
+        m->ok = group_sum_f32(m->group, m->values, m->values, m->length, &m->err);
+        for (uint64_t i = 0; i < m->length; i++) m->values[i] /= (float)m->count;
+    }
+    return NULL;
 }
 
 static void test_many_rounds(uint32_t count)
@@ -334,6 +373,8 @@ int main(void)
         test_all_reduce(count, 1);
         test_all_reduce(count, 1001);
         test_many_rounds(count);
+        test_halves(count, false);
+        test_halves(count, true);
     }
     for (uint32_t count = 2; count <= MOST_MEMBERS; count++) {
         test_disagreement(count);

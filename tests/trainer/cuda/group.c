@@ -13,6 +13,7 @@ static struct plan *plan_now;
 static struct backend watched;
 static uint64_t digests[8];
 static unsigned digest_count;
+static uint64_t buckets;
 
 static void begin(void)
 {
@@ -27,6 +28,9 @@ static void keep_plan(struct small_run *run, struct plan *plan, const struct pla
     (void)run;
     (void)request;
     plan_now = plan;
+    buckets = 0;
+    for (size_t i = 0; i < plan->variants[0].graph->op_count; i++)
+        buckets += plan->variants[0].graph->ops[i].kind == OP_ALL_REDUCE;
 }
 
 #ifdef FATHOM_CUDA
@@ -129,6 +133,44 @@ Test(cuda_group, micro_batches_and_many_buckets)
     run.bucket_bytes = 65536;
     compare(run, 2);
 }
+
+/* Every sum of gradients is of memory that NCCL has given and knows, at the same place on all ranks, which the stand-in
+ * holds it to; and a step sums its buckets and nothing else: metrics go from host to host. */
+static void compare_apart(struct small_run run, unsigned devices)
+{
+    run.reduce_apart = true;
+    compare(run, devices);
+    cr_expect_eq(gpu_report().sums, 2 * devices * buckets, "each is launched once, and recorded once");
+    cr_expect_eq(gpu_report().known_sums, gpu_report().sums);
+}
+
+Test(cuda_group, gradients_lie_apart_in_memory_that_nccl_knows)
+{
+    struct small_run run = small("seed=15,gpus=2,memory=13GiB,refuse=graph", "2x12GiB", 2, 2);
+    run.bucket_bytes = 131072;
+    compare_apart(run, 2);
+}
+
+/* Of unequal arenas, with sums of several micro-batches that stay from one to the next. */
+Test(cuda_group, gradients_apart_are_at_the_same_place_on_unequal_gpus)
+{
+    struct small_run run = small("seed=17,gpus=2,memory=13GiB", "12GiB,6GiB", 6, 2);
+    run.micro_batches = 2;
+    compare_apart(run, 2);
+}
+
+/* Rounded to 16 bits before and after, in another order than on virtual devices. */
+static void compare_rounded(enum dtype dtype, bool apart)
+{
+    struct small_run run = small("seed=19,gpus=4,memory=13GiB", "4x12GiB", 4, 2);
+    run.reduce_dtype = dtype;
+    run.reduce_apart = apart;
+    run.bucket_bytes = 131072;
+    compare(run, 4);
+}
+
+Test(cuda_group, gradients_in_f16_on_their_way) { compare_rounded(DTYPE_F16, true); }
+Test(cuda_group, gradients_in_bf16_on_their_way) { compare_rounded(DTYPE_BF16, false); }
 
 Test(cuda_group, statistics_over_all_devices)
 {

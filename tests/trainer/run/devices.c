@@ -38,6 +38,26 @@ Test(devices, micro_batches_are_devices_one_after_the_other)
     cr_assert_float_eq(micro.losses[0], two.losses[0], 1e-5);
 }
 
+/* Rounding what goes between devices changes the steps after the first, by little; where it lies changes nothing. */
+Test(devices, gradients_in_16_bits_on_their_way)
+{
+    static const enum dtype dtypes[] = {DTYPE_F16, DTYPE_BF16};
+    struct small_run exact = {.gpus = "3xcpu", .options.skip_evaluation = true}, away = exact;
+    away.reduce_apart = true;
+    run_go(&exact);
+    run_go(&away);
+    cr_assert(exact.ok && away.ok, "%s%s", exact.err.text, away.err.text);
+    for (uint64_t i = 0; i < exact.steps; i++) cr_expect_eq(away.losses[i], exact.losses[i]);
+    for (int i = 0; i < 2; i++) {
+        struct small_run rounded = {.gpus = "3xcpu", .reduce_dtype = dtypes[i], .options.skip_evaluation = true};
+        run_go(&rounded);
+        cr_assert(rounded.ok, "%s", rounded.err.text);
+        cr_expect_eq(rounded.losses[0], exact.losses[0]);
+        cr_expect_neq(rounded.losses[1], exact.losses[1]);
+        cr_expect_float_eq(rounded.losses[1], exact.losses[1], 0.02 * fabs(exact.losses[1]));
+    }
+}
+
 Test(devices, evaluation_does_not_depend_on_its_batches)
 {
     struct small_run small = {.batch = 16, .options.iterations = 1}, odd = {.batch = 16, .options.iterations = 1};

@@ -23,6 +23,8 @@ struct small_run {
     uint32_t batch;    /* 16 */
     uint32_t micro_batches;
     bool sync_bn;
+    enum dtype reduce_dtype; /* f32 */
+    bool reduce_apart;
     uint32_t lowering; /* what the backend does best */
     bool logical;      /* nothing is fused */
     enum recompute_policy recompute;
@@ -81,6 +83,8 @@ static inline struct plan *run_plan(struct small_run *run)
                                    .machine = &machine,
                                    .micro_batches = run->micro_batches,
                                    .sync_bn = run->sync_bn,
+                                   .reduce_dtype = run->reduce_dtype,
+                                   .reduce_apart = run->reduce_apart,
                                    .lowering = run->logical ? 0 : run->lowering,
                                    .recompute = run->recompute,
                                    .recompute_budget_bytes = run->budget,
