@@ -92,6 +92,8 @@ static json_t *describe_run(const struct dashboard *dashboard, const struct roll
     uint64_t until;
     bool records = dashboard_recording(dashboard, rollup, &until);
     if (root) json_object_set_new(root, "recording_until", records ? json_integer((json_int_t)until) : json_null());
+    double most = rollup_host_counter(rollup, COUNTER_COST_MOST) / 100;
+    if (root) json_object_set_new(root, "profiler_cost_most", isfinite(most) ? json_real(most) : json_null());
     if (root) json_object_set_new(root, "gpus", describe_gpus(rollup));
     if (root) json_object_set_new(root, "timed_step_parts_ns", describe_parts(&rollup->parts));
     return root;

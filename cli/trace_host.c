@@ -63,7 +63,7 @@ void trace_print_counters(const struct rollup *r)
     struct text line = {0};
     char of[32];
     for (size_t i = 0; i < r->counter_count; i++) {
-        if (!r->counters[i].name || i == COUNTER_RECORDED_UNTIL) continue;
+        if (!r->counters[i].name || i == COUNTER_RECORDED_UNTIL || i == COUNTER_COST_MOST) continue;
         add_value(&line, &r->counters[i], "", &r->counters[i].host);
         for (uint32_t d = 0; d < r->device_count; d++) {
             snprintf(of, sizeof of, " of device %" PRIu32, d);

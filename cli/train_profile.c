@@ -106,6 +106,7 @@ bool train_profile_run(const struct train_command *c, struct trace_writer *trace
     struct session *session;
     const struct session_options options = {.every = c->time_every,
                                             .most_cost = c->time_every ? 0 : MOST_TRACE_COST,
+                                            .overlap = !c->runs_on->in_host_memory,
                                             .views = find_views,
                                             .views_context = trace};
     TRY(session_open(trace_writer_sink(trace), &options, &session, err));

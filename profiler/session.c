@@ -14,22 +14,18 @@
 #include "process.h"
 #include "sink_forward.h"
 #include "thread.h"
+#include "timing_cost.h"
 
 #define DEFAULT_MEMORY_MS 250
 #define LEAST_MEMORY_MS   200 /* five looks a second, at most */
 #define LEAVE_ALONE       32  /* with every step asked for, one in so many is left untimed */
+#define ALONE_BELOW       4   /* where steps overlap, these need some that are left alone too */
+#define ALONE_STEPS       4   /* in a row, where steps overlap */
 #define MOST_EVERY        1024
-#define PAIRS             64 /* compared steps whose median is the cost */
-#define LEAST_PAIRS       8
+#define ENOUGH_RATIOS     64
 #define OP_COST_NS        200 /* guess before anything is measured: two clock reads and a report */
 #define GUESS_STEPS       3
 #define CLOCK_EVERY_NS    UINT64_C(1000000000)
-
-/* A step of device 0 that ended. */
-struct ended_step {
-    uint64_t step, ns;
-    bool timed;
-};
 
 struct session {
     struct sink_forward forward; /* comes first (sink_forward.h) */
@@ -41,11 +37,12 @@ struct session {
     _Atomic uint32_t ops; /* of device 0's step */
     bool guesses;         /* `every` is to be chosen here */
 
+    _Atomic bool rested;     /* an evaluation or a checkpoint came since the last step ended */
+    bool overlap;            /* of steps in flight */
     uint64_t step, begin_ns; /* of device 0; touched by its thread alone, as is all up to `cost` */
-    struct ended_step last[GUESS_STEPS];
-    size_t ended;
-    double ratios[PAIRS]; /* timed over untimed, minus 1: the newest ones, as a ring */
-    size_t pairs;
+    uint64_t ended, ended_step, ended_ns, fastest_ns;
+    bool ended_timed, ended_asked;
+    struct timing_cost timing;
     _Atomic double cost;
 
     uint64_t memory_ns;
@@ -59,13 +56,26 @@ struct session {
     bool stop;
 };
 
+static bool is_asked(const struct session *session, uint64_t step)
+{
+    return step >= atomic_load_explicit(&session->asked_first, memory_order_relaxed) &&
+           step < atomic_load_explicit(&session->asked_end, memory_order_relaxed);
+}
+
+/* Of steps that are timed in rows, some are left alone, to compare with: where steps overlap, as many in a row as it
+ * takes for some to be as if none were timed. */
+static bool is_left_alone(const struct session *session, uint64_t step, uint64_t every)
+{
+    if (every >= (session->overlap ? ALONE_BELOW : 2)) return false;
+    uint64_t row = session->overlap ? ALONE_STEPS : 1;
+    return step % (LEAVE_ALONE * row) >= (LEAVE_ALONE - 1) * row;
+}
+
 static bool is_timed(const struct session *session, uint64_t step)
 {
     uint64_t every = atomic_load_explicit(&session->every, memory_order_relaxed);
-    uint64_t first = atomic_load_explicit(&session->asked_first, memory_order_relaxed);
-    uint64_t end = atomic_load_explicit(&session->asked_end, memory_order_relaxed);
-    if (step >= first && step < end) return true;
-    return every == 1 ? step % LEAVE_ALONE != LEAVE_ALONE - 1 : step % every == 0;
+    if (is_asked(session, step)) return true;
+    return step % every == 0 && !is_left_alone(session, step, every);
 }
 
 static bool wants_ops(void *context, uint64_t step)
@@ -134,75 +144,59 @@ static void report_memory(const struct session *session, uint64_t bytes, uint64_
 
 /* ---- What the timing costs ---- */
 
-static int compare_ratios(const void *a, const void *b)
+/* Which part of the run bears what an estimate is a fraction of. */
+static double timed_share(const struct timing_cost *cost, uint64_t every)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    double left = cost->in_rows || (cost->overlap && every < ALONE_BELOW) ? 1 - 1.0 / LEAVE_ALONE : 1;
+    double block = cost->overlap ? 2 : 1;
+    return left * (block < (double)every ? block / (double)every : 1);
 }
 
-/* How many steps more are timed than not, as a fraction. */
-static double timed_share(uint64_t every) { return every == 1 ? 1 - 1.0 / LEAVE_ALONE : 1 / (double)every; }
-
-struct cost {
-    double median, surely; /* the median of the pairs, and what it is above of, twice its standard error away */
-};
-
-/* The standard error of a median is 1.25 that of a mean; the middle half of normal values spans 1.35 deviations. */
-static struct cost measure_cost(const struct session *session, uint64_t every)
+static void begin_cost(struct session *session, uint64_t every)
 {
-    double sorted[PAIRS];
-    size_t count = session->pairs < PAIRS ? session->pairs : PAIRS;
-    memcpy(sorted, session->ratios, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, compare_ratios);
-    double median = count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
-    double error = 1.25 / 1.35 * (sorted[count * 3 / 4] - sorted[count / 4]) / sqrt((double)count);
-    double share = timed_share(every);
-    return (struct cost){median > 0 ? median * share : 0 /* the noise is larger than the cost */,
-                         (median - 2 * error) * share};
+    atomic_store(&session->every, every);
+    timing_cost_begin(&session->timing, session->overlap, every == 1);
+}
+
+/* Half as many steps are timed when that is surely too dear, and when many comparisons cannot show that it is not: the
+ * noise of steps then hides what half as many cost half as well. */
+static void time_fewer(struct session *session, const struct timing_estimate *run, uint64_t every)
+{
+    bool surely = run->least > session->most_cost && session->timing.count > COST_LEAST;
+    if (session->most_cost <= 0 || every >= MOST_EVERY || run->most <= session->most_cost) return;
+    if (!surely && session->timing.count < ENOUGH_RATIOS) return;
+    char text[128];
+    snprintf(text, sizeof text, "timing ops costs %s%.2g %%: 1 of %llu steps is timed from now on",
+             surely ? "" : "up to ", 100 * (surely ? run->median : run->most), (unsigned long long)every * 2);
+    report_mark(session, text);
+    begin_cost(session, every * 2);
 }
 
 static void report_cost(struct session *session, uint64_t step)
 {
+    static const struct trace_counter counter = {COUNTER_COST_MOST, "cost of timing at most", "%"};
     uint64_t every = atomic_load(&session->every);
-    struct cost cost = measure_cost(session, every);
-    atomic_store(&session->cost, cost.median);
-    if (session->sink.metric) session->sink.metric(session->sink.context, METRIC_PROFILER_COST, step, cost.median);
-    if (session->most_cost <= 0 || cost.surely <= session->most_cost || every >= MOST_EVERY) return;
-    char text[128];
-    atomic_store(&session->every, every * 2);
-    snprintf(text, sizeof text, "timing ops cost %.2g %%: 1 of %llu steps is timed from now on", 100 * cost.median,
-             (unsigned long long)every * 2);
-    report_mark(session, text);
-    session->pairs = 0;
+    struct timing_estimate run = timing_cost_estimate(&session->timing);
+    double share = timed_share(&session->timing, every);
+    run.median = fmax(0, run.median * share);
+    run.least *= share;
+    run.most = fmax(run.median, run.most * share);
+    atomic_store(&session->cost, run.median);
+    if (session->sink.metric) session->sink.metric(session->sink.context, METRIC_PROFILER_COST, step, run.median);
+    if (session->sink.counter_table) session->sink.counter_table(session->sink.context, &counter, 1);
+    report_counter(session, COUNTER_COST_MOST, 100 * run.most, clock_now_ns());
+    time_fewer(session, &run, every);
 }
 
-static void add_ratio(struct session *session, double ratio, uint64_t step)
-{
-    session->ratios[session->pairs++ % PAIRS] = ratio;
-    if (session->pairs >= LEAST_PAIRS && session->pairs % LEAST_PAIRS == 0) report_cost(session, step);
-}
-
-/* A step between two of the other sort is compared with their mean, so that a drift falls out. */
-static void compare_steps(struct session *session)
-{
-    const struct ended_step *a = &session->last[0], *b = &session->last[1], *c = &session->last[2];
-    if (session->ended < 3 || a->timed == b->timed || c->timed == b->timed) return;
-    if (b->step != a->step + 1 || c->step != b->step + 1) return;
-    double around = ((double)a->ns + (double)c->ns) / 2, middle = (double)b->ns;
-    if (around <= 0 || middle <= 0) return;
-    add_ratio(session, (b->timed ? middle / around : around / middle) - 1, c->step);
-}
-
-/* From the fastest of the first steps: the very first is slow for other reasons. */
+/* A power of two, from the fastest of the first steps: the very first is slow for other reasons. */
 static void guess_every(struct session *session)
 {
+    double affordable = (session->most_cost > 0 ? session->most_cost : 0.01) / 2 * (double)session->fastest_ns;
+    double wanted = (double)atomic_load(&session->ops) * OP_COST_NS / (affordable + 1);
+    uint64_t every = 1;
+    while (every < SESSION_EVERY && (double)every < wanted) every *= 2;
     session->guesses = false;
-    uint64_t least = UINT64_MAX;
-    for (size_t i = 0; i < GUESS_STEPS; i++)
-        if (session->last[i].ns < least) least = session->last[i].ns;
-    double affordable = (session->most_cost > 0 ? session->most_cost : 0.01) / 2 * (double)least;
-    double every = ceil((double)atomic_load(&session->ops) * OP_COST_NS / (affordable + 1));
-    atomic_store(&session->every, every < 1 ? 1 : every > SESSION_EVERY ? SESSION_EVERY : (uint64_t)every);
+    begin_cost(session, every);
 }
 
 static void see_step_begin(void *context, uint32_t device, uint64_t step, uint64_t ns)
@@ -216,17 +210,39 @@ static void see_step_begin(void *context, uint32_t device, uint64_t step, uint64
         session->forward.next->step_begin(session->forward.next->context, device, step, ns);
 }
 
+/* A step is comparable when it ended right after the one before, and nobody asked for it. */
+static enum step_sort sort_step(struct session *session, uint64_t step)
+{
+    bool after_timed = session->ended_timed, was_asked = session->ended_asked;
+    bool follows = session->ended > 0 && step == session->ended_step + 1;
+    session->ended_timed = is_timed(session, step);
+    session->ended_asked = is_asked(session, step);
+    if (atomic_exchange(&session->rested, false) || !follows || was_asked || session->ended_asked) return STEP_OTHER;
+    if (session->ended_timed) return STEP_TIMED;
+    return after_timed && session->overlap ? STEP_AFTER : STEP_PLAIN;
+}
+
 static void see_step_end(void *context, uint32_t device, uint64_t step, uint64_t ns)
 {
     struct session *session = context;
     if (session->forward.next->step_end)
         session->forward.next->step_end(session->forward.next->context, device, step, ns);
     if (device != 0 || step != session->step || ns < session->begin_ns) return;
-    memmove(session->last, session->last + 1, sizeof session->last - sizeof session->last[0]);
-    session->last[2] = (struct ended_step){step, ns - session->begin_ns, is_timed(session, step)};
-    session->ended++;
-    compare_steps(session);
-    if (session->guesses && session->ended >= GUESS_STEPS) guess_every(session);
+    enum step_sort sort = sort_step(session, step);
+    if (timing_cost_see(&session->timing, sort, ns - session->ended_ns)) report_cost(session, step);
+    if (ns - session->begin_ns < session->fastest_ns) session->fastest_ns = ns - session->begin_ns;
+    session->ended_step = step;
+    session->ended_ns = ns;
+    if (++session->ended >= GUESS_STEPS && session->guesses) guess_every(session);
+}
+
+/* What comes between two steps is none of theirs. */
+static void see_span(void *context, uint32_t device, enum trace_host what, uint64_t begin_ns, uint64_t end_ns)
+{
+    struct session *session = context;
+    const struct trace_sink *next = session->forward.next;
+    if (what == HOST_EVALUATE || what == HOST_CHECKPOINT) atomic_store(&session->rested, true);
+    if (next->span) next->span(next->context, device, what, begin_ns, end_ns);
 }
 
 /* ---- The process ---- */
@@ -318,9 +334,12 @@ bool session_open(struct trace_sink *sink, const struct session_options *options
     session->sink.step_submit = see_step_submit;
     session->sink.step_begin = see_step_begin;
     session->sink.step_end = see_step_end;
+    session->sink.span = see_span;
     session->sink.wants_ops = wants_ops;
     session->guesses = !options || options->every == 0;
-    atomic_init(&session->every, session->guesses ? 1 : options->every);
+    session->overlap = options && options->overlap;
+    session->fastest_ns = UINT64_MAX;
+    begin_cost(session, session->guesses ? 1 : options->every);
     atomic_init(&session->asked_first, 0);
     atomic_init(&session->asked_end, 0);
     atomic_init(&session->asked_next, 0);

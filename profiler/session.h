@@ -16,8 +16,9 @@ struct session_options {
     uint64_t every; /* time 1 step of so many. 1 still leaves one in 32 alone, to compare. 0 = every step where a guess
                      * from the number of ops and the first steps' times says that it costs under half of most_cost, up
                      * to SESSION_EVERY elsewhere */
-    double most_cost; /* a fraction of the run: when the measured cost is surely above it, half as many steps are timed;
-                       * 0 = never mind the cost */
+    double most_cost; /* a fraction of the run: half as many steps are timed when the measured cost is surely above it, or
+                       * the noise of steps hides that it is below; 0 = never mind the cost */
+    bool overlap;     /* steps may be in flight together where none is timed */
     uint64_t memory_ms;     /* between two looks at the process's memory; 0 = 250, at least 200 */
     uint32_t memory_device; /* whose SAMPLE_PROCESS they are reported as */
     struct trace_views (*views)(void *context); /* who looks at the trace: asked at each look at memory; NULL = nobody */
@@ -36,7 +37,8 @@ void session_ask(struct session *session, uint64_t first, uint64_t count);
  * handlers. */
 void session_ask_next(struct session *session, uint64_t count);
 #define SESSION_ASKED 64 /* steps, where nobody says how many */
-/* The cost of timing, as a fraction of the run, or NAN while too few steps were compared. */
+/* The cost of timing, as a fraction of the run (timing_cost.h), or NAN while too few steps were compared. With it goes
+ * COUNTER_COST_MOST: what it is at most. */
 double session_cost(const struct session *session);
 /* After the run's last report. Takes NULL. */
 void session_close(struct session *session);

@@ -407,6 +407,12 @@ uint64_t rollup_steps_done(const struct rollup *rollup)
     return last->end_ns == 0 && last->step > 0 ? last->step - 1 : last->step;
 }
 
+double rollup_host_counter(const struct rollup *rollup, uint32_t counter)
+{
+    bool is_read = counter < rollup->counter_count && rollup->counters[counter].host.count > 0;
+    return is_read ? rollup->counters[counter].host.last : (double)NAN;
+}
+
 static double bucket_begin(const struct rollup_op *op, int bucket)
 {
     return step_begin_ns((op->histogram_from + bucket) << op->histogram_shift);

@@ -128,6 +128,8 @@ void trace_unfollow(struct trace_follower *follower);
 
 /* Steps that have ended: the number of the last one. */
 uint64_t rollup_steps_done(const struct rollup *rollup);
+/* What was read last of it (enum trace_host_counter); NAN = it never was. */
+double rollup_host_counter(const struct rollup *rollup, uint32_t counter);
 /* Steps of a device whose kernels were recorded; 0 = unknown. */
 uint64_t rollup_timed_steps(const struct rollup *rollup, uint32_t device);
 /* A step that has ended, by its number; NULL = it is not there, or thinned out. Borrowed. */

@@ -83,10 +83,9 @@ static void add_crash(struct line *line, const struct dashboard *dashboard)
 
 bool dashboard_recording(const struct dashboard *dashboard, const struct rollup *rollup, uint64_t *until)
 {
-    if (rollup->counter_count <= COUNTER_RECORDED_UNTIL || !goes_on(dashboard, rollup)) return false;
-    const struct rollup_value *told = &rollup->counters[COUNTER_RECORDED_UNTIL].host;
-    if (told->count == 0 || told->last <= (double)rollup_steps_done(rollup)) return false;
-    *until = (uint64_t)told->last;
+    double told = rollup_host_counter(rollup, COUNTER_RECORDED_UNTIL);
+    if (!(told > (double)rollup_steps_done(rollup)) || !goes_on(dashboard, rollup)) return false;
+    *until = (uint64_t)told;
     return true;
 }
 
@@ -211,10 +210,15 @@ static void add_parts(struct line *line, const struct rollup_parts *parts)
     }
 }
 
+/* A cost that is not told from none for the noise of steps is what it is at most. */
 static void add_cost(struct line *line, const struct rollup *rollup)
 {
-    double cost = last_metric(rollup, METRIC_PROFILER_COST);
-    if (isfinite(cost)) add_item(line, 6, NULL, INK_PLAIN, "cost %.2f %%", 100 * cost);
+    double cost = 100 * last_metric(rollup, METRIC_PROFILER_COST),
+           most = rollup_host_counter(rollup, COUNTER_COST_MOST);
+    if (isfinite(most) && most >= 2 * cost)
+        add_item(line, 6, NULL, INK_PLAIN, "cost < %.2g %%", most);
+    else if (isfinite(cost))
+        add_item(line, 6, NULL, INK_PLAIN, "cost %.2f %%", cost);
 }
 
 static void add_integrity(struct line *line, const struct rollup *rollup)

@@ -274,20 +274,27 @@ Test(session, asks_the_sink_too)
     session_close(session);
 }
 
-/* Steps of 1 ms, of which a timed one takes `cost` more, with noise of 1 % and a drift of a half over the run. */
-static void run_steps(struct session *session, uint64_t first, uint64_t count, double cost)
+/* Steps of 1 ms, of which a timed one takes `cost` more, with a drift of a half over the run and noise: of 1 %, and, as
+ * of a machine that others use too, of `delay` more, which only ever makes a step longer. */
+static void run_noisy_steps(struct session *session, uint64_t first, uint64_t count, double cost, double delay)
 {
     struct trace_sink *s = session_sink(session);
     struct random random = random_begin(5, RANDOM_SYNTHETIC, first, 0);
     uint64_t now = 1000;
     for (uint64_t step = first; step < first + count; step++) {
-        double ns = 1e6 * (1 + 0.5 * (double)(step - first) / (double)count) * (1 + 0.01 * random_normal(&random));
+        double hit = random_normal(&random), noise = 1 + 0.01 * random_normal(&random) + delay * hit * hit;
+        double ns = 1e6 * (1 + 0.5 * (double)(step - first) / (double)count) * noise;
         if (s->wants_ops(s->context, step)) ns *= 1 + cost;
         s->step_begin(s->context, 0, step, now);
         now += (uint64_t)ns;
         s->step_end(s->context, 0, step, now);
         now += 10000;
     }
+}
+
+static void run_steps(struct session *session, uint64_t first, uint64_t count, double cost)
+{
+    run_noisy_steps(session, first, count, cost, 0);
 }
 
 Test(session, measures_its_own_cost)

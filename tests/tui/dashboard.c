@@ -707,6 +707,31 @@ Test(screens, recording_is_asked_for_and_told)
     cr_expect_not(dashboard_recording(&dashboard, rollup, &until), "nothing is to come");
 }
 
+/* What the noise of steps hides is what it is at most; a trace that does not tell that has the number alone. */
+Test(screens, the_cost_of_timing_is_told_as_far_as_it_is_known)
+{
+    const struct {
+        double cost, most;
+        const char *said;
+    } rows[] = {{0.0031, NAN, "cost 0.31 %"},
+                {0.0031, 0.42, "cost 0.31 %"},
+                {0.0001, 0.42, "cost < 0.42 %"},
+                {0, 1.23, "cost < 1.2 %"}};
+    struct dashboard dashboard;
+    struct rollup *rollup = example_gpu_rollup();
+    dashboard_init(&dashboard);
+    example_gpu_counters(rollup);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        rollup->steps[rollup->step_count - 1].metric[METRIC_PROFILER_COST] = (float)rows[i].cost;
+        rollup->counters[COUNTER_COST_MOST].host =
+            (struct rollup_value){.count = isfinite(rows[i].most), .last = rows[i].most};
+        struct text text = draw(&dashboard, rollup, 40, 120);
+        cr_expect(strstr(text.bytes, rows[i].said), "%s: %s", rows[i].said, text.bytes);
+        text_finish(&text);
+    }
+    dashboard_finish(&dashboard);
+}
+
 /* Every nanosecond of a timed step, where it went. */
 Test(screens, a_steps_time_is_told_in_one_line)
 {
