@@ -65,7 +65,8 @@ int error_exit_code(const struct error *err)
     case ERROR_FAILED:
     case ERROR_MEMORY:
     case ERROR_LATE:
-    case ERROR_UNFIT: return 1;
+    case ERROR_UNFIT:
+    case ERROR_STOPPED: return 1;
     }
     return 1;
 }

@@ -17,6 +17,7 @@ enum error_kind {
     ERROR_MEMORY, /* an allocation failed: exit code 1 */
     ERROR_LATE,   /* a device was waited for in vain: exit code 1 */
     ERROR_UNFIT,  /* the question was answered: it does not fit: exit code 1 */
+    ERROR_STOPPED, /* somebody asked for an end, which came before the work's: exit code 1, unless the caller knows better */
 };
 
 struct error {

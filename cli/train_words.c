@@ -71,9 +71,11 @@ void train_words_stopped(const struct train_command *c, const struct train_resul
     const struct train_options *o = &c->options;
     struct text line = {0};
     int number = result->stop;
+    /* It may not have come to reading the checkpoint. */
+    uint64_t steps = result->steps > c->resumed ? result->steps : c->resumed;
     bool saved = o->save_folder && result->saved != UINT64_MAX;
     text_add(&line, "stopped%s%s after step %" PRIu64 " of %" PRIu64, number ? " by " : "",
-             number ? stop_name(number) : "", result->steps, o->iterations);
+             number ? stop_name(number) : "", steps, o->iterations);
     if (saved)
         text_add(&line, "; the checkpoint of step %" PRIu64 " is in %s", result->saved, o->save_folder);
     else

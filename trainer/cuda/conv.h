@@ -127,11 +127,11 @@ struct conv_jobs;
  * first alone. The jobs are the caller's. ERROR_MEMORY, ERROR_FAILED. The caller ends it with conv_jobs_stop. */
 bool conv_jobs_start(struct cuda_convolutions *all, struct conv_job *jobs, size_t count, bool every,
                      struct conv_jobs **started, struct error *err);
-/* Waits for one that is built; NULL when all have been given out. */
+/* Waits for one that is built; NULL when all have been given out, and when an end was asked for. */
 struct conv_job *conv_jobs_next(struct conv_jobs *jobs);
 /* What was built of it is dropped, and what others wait for is theirs. */
 void conv_job_finish(struct conv_job *job);
-/* Waits for what is being built; takes NULL. */
+/* Waits for what is being built, at most a plan for each thread; takes NULL. */
 void conv_jobs_stop(struct conv_jobs *jobs);
 
 /* ---- Timing engines (conv_tune.c) ---- */

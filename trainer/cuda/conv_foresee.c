@@ -145,6 +145,13 @@ static bool take_next(struct foreseen *f, struct conv_job *job, struct error *er
     return true;
 }
 
+static bool give_up(const struct foreseen *f, struct error *err)
+{
+    if (device_is_stopped(f->all->device))
+        return error_set(err, ERROR_STOPPED, "stopped while plans of cuDNN were built");
+    return error_set(err, ERROR_FAILED, "the threads that build the plans of cuDNN ended");
+}
+
 static bool build_missing(struct foreseen *f, const struct missing *missing, struct error *err)
 {
     struct conv_jobs *jobs;
@@ -156,8 +163,7 @@ static bool build_missing(struct foreseen *f, const struct missing *missing, str
     for (size_t done = 0; ok && done < missing->count; done++) {
         conv_tell(f->all, true, what, done + 1, missing->count);
         job = conv_jobs_next(jobs);
-        ok = job ? take_next(f, job, err)
-                 : error_set(err, ERROR_FAILED, "the threads that build the plans of cuDNN ended");
+        ok = job ? take_next(f, job, err) : give_up(f, err);
     }
     conv_jobs_stop(jobs);
     return ok;

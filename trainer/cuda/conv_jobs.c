@@ -61,6 +61,7 @@ static void build(const struct builder *b, struct conv_job *job)
     for (enum conv_source source = CONV_PLANNED; source < CONV_SOURCES; source++) {
         size_t count = conv_candidates(b->jobs->all, b->handle, job->plan, source, b->room, &job->none);
         for (size_t i = 0; i < count && job->count < CONV_MOST_CANDIDATES; i++) {
+            if (device_is_stopped(b->jobs->all->device)) return; /* nobody takes it any more */
             if (is_among(job->built, job->count, &b->room[i].engine)) continue;
             if (build_one(b, job, &b->room[i], &job->built[job->count])) job->count++;
             if (job->count > 0 && !b->jobs->every) return;
@@ -104,16 +105,23 @@ static struct conv_job *find_waiting(const struct conv_jobs *jobs, bool *later)
     return NULL;
 }
 
+/* The lock held. */
+static bool is_over(const struct conv_jobs *jobs) { return jobs->stop || device_is_stopped(jobs->all->device); }
+
+/* Waits for a change, or a little while; the lock held. */
+static void look_again(struct conv_jobs *jobs)
+{
+    struct timespec until = thread_deadline(LOOK_AGAIN_NS);
+    pthread_cond_timedwait(&jobs->changed, &jobs->lock, &until);
+}
+
 static struct conv_job *take(struct conv_jobs *jobs)
 {
     struct conv_job *job = NULL;
     bool later = true;
     pthread_mutex_lock(&jobs->lock);
-    while (!jobs->stop && !(job = find_waiting(jobs, &later)) && later) {
-        struct timespec until = thread_deadline(LOOK_AGAIN_NS);
-        pthread_cond_timedwait(&jobs->changed, &jobs->lock, &until);
-    }
-    if (jobs->stop) job = NULL;
+    while (!is_over(jobs) && !(job = find_waiting(jobs, &later)) && later) look_again(jobs);
+    if (is_over(jobs)) job = NULL;
     if (job) job->state = CONV_JOB_TAKEN;
     pthread_mutex_unlock(&jobs->lock);
     return job;
@@ -192,14 +200,14 @@ struct conv_job *conv_jobs_next(struct conv_jobs *jobs)
 {
     struct conv_job *found = NULL;
     pthread_mutex_lock(&jobs->lock);
-    for (;;) {
+    while (!device_is_stopped(jobs->all->device)) {
         size_t left = 0;
         for (size_t i = 0; i < jobs->count && !found; i++) {
             if (jobs->jobs[i].state == CONV_JOB_BUILT) found = &jobs->jobs[i];
             left += jobs->jobs[i].state != CONV_JOB_DONE;
         }
         if (found || left == 0 || jobs->running == 0) break;
-        pthread_cond_wait(&jobs->changed, &jobs->lock);
+        look_again(jobs);
     }
     if (found) found->state = CONV_JOB_DONE;
     pthread_mutex_unlock(&jobs->lock);

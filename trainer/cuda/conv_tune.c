@@ -238,6 +238,7 @@ static bool try_all(const struct trial *trial, struct conv_plan *plan, struct er
     double best_ms = INFINITY, first_ms = INFINITY;
     for (size_t i = 0; i < trial->job->count; i++) {
         const struct conv_candidate *candidate = &trial->job->built[i];
+        if (device_is_stopped(all->device)) return error_set(err, ERROR_STOPPED, "stopped while engines were timed");
         struct conv_plan tried = {.question = plan->question, .limit_bytes = plan->limit_bytes};
         double ms;
         if (!conv_load(all, &tried, &candidate->engine, candidate->text ? candidate->text : candidate->carried))

@@ -140,6 +140,9 @@ bool cuda_launch(struct device *device, enum kernel_id id, struct launch_shape s
 /* Whether a convolution writes these sums (bn_layout.h): then they are f32. */
 bool bn_sums_are_single(const struct graph *graph, uint32_t sums);
 
+/* Whether somebody asked for an end (backend.h); any thread. */
+bool device_is_stopped(const struct device *device);
+
 /* conv.c */
 bool cuda_prepare_convolution(struct prepared *p, struct error *err);
 void cuda_convolutions_destroy(struct cuda_convolutions *convolutions); /* takes NULL */

@@ -28,6 +28,12 @@ bool device_settle(struct device *device, bool ok, struct error *err)
     return false;
 }
 
+bool device_is_stopped(const struct device *device)
+{
+    const struct stopping *stopping = device->options.stopping;
+    return stopping && stopping->asked(stopping->context);
+}
+
 char *device_name(const struct device *device, char out[CUDA_DEVICE_NAME])
 {
     snprintf(out, CUDA_DEVICE_NAME, "device %" PRIu32 ", %.*s", device->options.number,

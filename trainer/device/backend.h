@@ -34,6 +34,13 @@ struct teller {
     void *context;
 };
 
+/* Whether somebody asked for an end: looked at by what takes long before the first op, which then fails with ERROR_STOPPED.
+ * From any thread; once true it stays so. */
+struct stopping {
+    bool (*asked)(const void *context);
+    const void *context;
+};
+
 struct device_options {     /* zero = the default */
     uint32_t number;        /* among the plan's devices: dropout, messages */
     uint32_t ordinal;       /* among those that the backend sees in this process */
@@ -43,6 +50,7 @@ struct device_options {     /* zero = the default */
     bool tune;              /* convolutions' engines are timed, and the fastest taken (cuda) */
     const struct engine_book *carried; /* plans of engines, read where they are this GPU's (cuda); NULL = none */
     const struct teller *teller;       /* NULL = nobody */
+    const struct stopping *stopping;   /* NULL = nobody asks */
     uint8_t fill;           /* the byte that the arena and host memory begin with */
     uint64_t apart_bytes;   /* of the arena's end: what devices of a group add up (tensor.apart), memory that their network
                              * knows (cuda: NCCL's); nothing reaches from before it into it */

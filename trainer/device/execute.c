@@ -80,6 +80,7 @@ static bool create_device(struct executor *ex, struct error *err)
                                            .tune = o->tune,
                                            .carried = o->carried,
                                            .teller = o->teller,
+                                           .stopping = o->stopping,
                                            .fill = DEAD_BYTE,
                                            .apart_bytes = plan_apart_bytes(ex->variant->graph),
                                            .wait_limit_ns = o->wait_limit_ns};

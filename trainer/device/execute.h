@@ -26,6 +26,7 @@ struct executor_options {
     bool tune;               /* what may run is timed, and the fastest taken */
     const struct engine_book *carried; /* backend.h; NULL = none */
     const struct teller *teller;       /* backend.h; NULL = nobody */
+    const struct stopping *stopping;   /* backend.h; NULL = nobody asks */
     bool no_recordings;      /* every op is launched by itself, each step */
     bool keep_statistics;    /* for executor_undo_statistics */
     bool fill_dead;          /* bytes are filled with NaN right after their last use */
@@ -34,7 +35,8 @@ struct executor_options {
 };
 
 /* Takes the arena, fills it with NaN (so that every page is resident, and nothing is read that was not written), joins
- * the group and prepares all ops. ERROR_INPUT when the plan's workspaces are too small for this backend. */
+ * the group and prepares all ops. ERROR_INPUT when the plan's workspaces are too small for this backend; ERROR_STOPPED when
+ * an end was asked for meanwhile. */
 bool executor_create(const struct executor_options *options, struct executor **executor, struct error *err);
 /* Takes NULL. */
 void executor_destroy(struct executor *executor);

@@ -265,6 +265,7 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
                                        .tune = run->options->tune,
                                        .carried = run->options->carried,
                                        .teller = run->options->teller,
+                                       .stopping = &run->stopping,
                                        .no_recordings = run->options->no_recordings,
                                        .fill_dead = run->options->fill_dead,
                                        .time_ops = run->options->time_ops,
@@ -337,6 +338,22 @@ static bool create_devices(struct run *run, struct error *err)
     ranks_on_failure(run->ranks, abort_group, run);
     TRY(team_create(run->device_count, abort_group, run, &run->team, err));
     return team_run(run->team, create_executor, run, err);
+}
+
+static bool is_asked_to_stop(const void *run) { return asked_to_stop(run) != 0; }
+
+/* An end may be asked for while devices prepare their ops, which can take minutes. Of several ranks all end then, or
+ * none. */
+static bool prepare_devices(struct run *run, struct error *err)
+{
+    struct error why = {0};
+    run->stopping = (struct stopping){is_asked_to_stop, run};
+    if (!create_devices(run, &why) && why.kind != ERROR_STOPPED) {
+        if (err) *err = why;
+        return false;
+    }
+    TRY(run_hear(run, err));
+    return !run_is_stopped(run) || error_set(err, ERROR_STOPPED, "stopped while the devices were made ready");
 }
 
 uint32_t run_images_before(const struct run *run, uint32_t device)
@@ -413,7 +430,7 @@ static bool check_room(const struct run *run, struct error *err)
 
 bool run_take_devices(struct run *run, struct error *err)
 {
-    return check_room(run, err) && create_tables(run, err) && create_devices(run, err);
+    return check_room(run, err) && create_tables(run, err) && prepare_devices(run, err);
 }
 
 static bool begin_run(struct run *run, struct error *err)
@@ -429,7 +446,7 @@ static bool begin_run(struct run *run, struct error *err)
     report_run(run->plan, run->backend, o, &part, run->sink);
     report_origin(run);
     TRY(create_tables(run, err));
-    TRY(create_devices(run, err));
+    TRY(prepare_devices(run, err));
     TRY(o->resume_folder ? run_resume(run, err) : run_initialise(run, err));
     TRY(log_open(o->log_path, run->done, &run->log, err));
     for (uint32_t i = 0; i < run->device_count; i++)
@@ -524,9 +541,12 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                       .schedule = schedule_begin()};
     struct train_result found = {.loss = NAN, .top1_error = NAN, .top5_error = NAN};
     uint64_t begin = clock_now_ns();
-    bool begun = begin_run(&run, err);
+    struct error why = {0};
+    bool begun = begin_run(&run, &why);
     run.first = run.done;
-    bool ok = begun && run_steps(&run, progress, context, &found, err);
+    found.stopped = !begun && why.kind == ERROR_STOPPED;
+    if (!begun && !found.stopped && err) *err = why;
+    bool ok = begun ? run_steps(&run, progress, context, &found, err) : found.stopped;
     if (begun && !ok) fail_run(&run, err);
     if (ok && found.stopped) report_mark(&run, "stopped");
     found.images_per_second = run.step_seconds ? median_speed(&run, run.done - run.first) : 0;

@@ -32,6 +32,7 @@ struct run {
     /* The plan's devices that this process drives: member r of the team drives device first_device + r. */
     uint32_t first_device, device_count;
     struct ranks *ranks; /* NULL: this process drives all */
+    struct stopping stopping; /* whether this process was asked to end, or its rank was by who started it */
     int32_t stop;        /* the signal by which a rank was asked to end, as all ranks know; 0 = none */
     uint64_t until;      /* then: the steps that some rank has given its devices, which all come to */
 

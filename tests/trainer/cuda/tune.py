@@ -7,9 +7,11 @@ import os
 import pathlib
 import pty
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from standin_run import HOME, environment, left, losses, told
 
@@ -18,13 +20,13 @@ from commands import FATHOM, expect, finish, run
 STEPS = 2
 
 
-def start(folder, cache, name, options, *words, plan='plan.json'):
-    """A run that ends by itself; nothing of it has been looked at."""
+def start(folder, cache, name, options, *words, plan='plan.json', **more):
+    """A run; nothing of it has been looked at."""
     log, report = folder / f'{name}.log', folder / f'{name}.report'
     env = {**environment(folder, options, report), 'XDG_CACHE_HOME': str(cache)}
     return subprocess.Popen([FATHOM, 'train', folder / plan, '--data', folder / 'data', '--no-evaluate', '--iterations',
                              str(STEPS), '--log', log, *words], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True), log, report
+                            stderr=subprocess.PIPE, text=True, **more), log, report
 
 
 class Ran:
@@ -150,6 +152,41 @@ def check_progress(folder):
     expect(child.returncode == 0 and len(steps) > 1 and steps == sorted(steps), f'building is shown as {shown[:400]}')
 
 
+def stop(folder, name, number, *words):
+    """A run that is asked to end when its first plan is on the disk. On one processor all would take twenty seconds. Returns how
+    many are kept."""
+    one = {min(os.sched_getaffinity(0))}
+    cache, save = folder / name, folder / f'{name}.save'
+    child, _, report = start(folder, cache, name, 'build=700', '--save', save, *words, plan='fused.json',
+                              preexec_fn=lambda: os.sched_setaffinity(0, one))
+    while child.poll() is None and not list(cache.rglob('*.json')):
+        time.sleep(0.02)
+    began = time.monotonic()
+    child.send_signal(number)
+    said, errors = child.communicate(timeout=100)
+    took, said = time.monotonic() - began, ' '.join(said.split())
+    expect(child.returncode == 0 and not errors, f'{name}: exit code {child.returncode}: {errors[-300:]}')
+    expect(f'stopped by {"Ctrl-C" if number == signal.SIGINT else number.name} after step 0 of {STEPS}; no checkpoint was written'
+           in said, f'{name}: {said[-300:]}')
+    expect(took < 6, f'{name}: it took {took:.1f} s to end')
+    broken, counts = told(report)
+    expect(not broken and not left(counts), f'{name}: {broken[:1]}, leaves {left(counts)}')
+    expect(not list(save.glob('*.ckpt')), f'{name}: there is a checkpoint')
+    kept = [path for path in cache.rglob('*') if path.is_file()]
+    whole = [path for path in kept if path.suffix == '.json' and json.loads(path.read_text())['format'] == 'fathom-cudnn-plan']
+    expect(whole == kept, f'{name}: {set(kept) - set(whole)} are left')
+    return len(whole)
+
+
+def check_stopped(folder):
+    """Asked to end while plans are built it ends at once, as at any other time; the next run goes on with what was kept."""
+    kept = stop(folder, 'stopped', signal.SIGINT)
+    again = train(folder, folder / 'stopped', 'again', 'times=1', plan='fused.json')
+    built = again.total('builds')
+    expect(0 < kept < len(again.graphs) and built == len(again.graphs) - kept, f'{kept} plans were kept, {built} built after it')
+    stop(folder, 'stopped-tuning', signal.SIGTERM, '--tune')
+
+
 def main(folder):
     for name, options, words in (('plan', '', ['--fuse', 'none']), ('fused', '', []), ('two', 'gpus=2', [])):
         done = run('plan', 'resnet-8', '--batch', 2, '--dtype', 'f16', '--gpus', 'auto', *words, '-o', folder / f'{name}.json',
@@ -160,6 +197,7 @@ def main(folder):
     check_rules(folder)
     check_building(folder)
     check_progress(folder)
+    check_stopped(folder)
 
 
 with tempfile.TemporaryDirectory() as made:
