@@ -46,7 +46,7 @@ static const char eval_manual[] = "NAME\n"
                                   "\n"
                                   "EXAMPLES\n"
                                   "    fathom eval run cifar-10-batches-bin\n"
-                                  "    fathom eval run/step-000000064000.ckpt other-photos --json\n";
+                                  "    fathom eval run/best.safetensors other-photos --json\n";
 
 static const char classify_manual[] =
     "NAME\n"
@@ -77,7 +77,7 @@ static const char classify_manual[] =
     "\n"
     "EXAMPLES\n"
     "    fathom classify run bird.jpg frog.jpg\n"
-    "    fathom classify run/step-000000064000.ckpt *.jpg --top 1 --json\n";
+    "    fathom classify run/best.safetensors *.jpg --top 1 --json\n";
 
 /* ---- From a checkpoint to a plan ---- */
 
@@ -114,9 +114,11 @@ static bool open_checkpoint(struct scoring *s, const char *word, struct error *e
     struct checkpoint_file *file;
     struct train_command *c = &s->train;
     TRY(checkpoint_find(word, c->checkpoint, err) && checkpoint_open(c->checkpoint, &file, &s->checkpoint, err));
+    bool ok = s->checkpoint.known || checkpoint_guess(file, &s->checkpoint.spec, err);
     checkpoint_close(file);
-    c->options.resume_folder = c->checkpoint;
-    c->options.other_images = true;
+    TRY(ok);
+    c->options.weights = c->checkpoint;
+    c->options.evaluates_only = true;
     return trained_on_read(c->checkpoint, &s->trained, &s->known, err) && describe_model(s, err);
 }
 
@@ -160,8 +162,10 @@ static bool check_classes(const struct scoring *s, const char *data, struct erro
 static void print_score(const struct scoring *s, const char *data, const struct score *score)
 {
     char text[UNITS_TEXT];
-    printf("%s, step %" PRIu64 ", on %s test image%s of %s\n", s->checkpoint.spec.name, score->step,
-           units_format_count(score->images, text), score->images == 1 ? "" : "s", PRINTABLE(data));
+    printf("%s, ", s->checkpoint.spec.name);
+    if (s->checkpoint.known) printf("step %" PRIu64 ", ", s->checkpoint.step);
+    printf("on %s test image%s of %s\n", units_format_count(score->images, text), score->images == 1 ? "" : "s",
+           PRINTABLE(data));
     printf("  top-1 error  %.2f %%\n", 100 * score->top1_error);
     printf("  top-5 error  %.2f %%\n", 100 * score->top5_error);
     printf("  loss         %.4f\n", score->loss);
@@ -169,10 +173,16 @@ static void print_score(const struct scoring *s, const char *data, const struct 
     progress_broken(s->train.options.broken);
 }
 
+/* Weights of others say none. */
+static json_t *step_json(const struct scoring *s)
+{
+    return s->checkpoint.known ? json_integer((json_int_t)s->checkpoint.step) : json_null();
+}
+
 static void print_score_json(const struct scoring *s, const char *data, const struct score *score)
 {
-    json_t *object = json_pack("{s:s, s:o, s:I, s:o, s:I, s:f, s:f, s:f, s:I}", "model", s->checkpoint.spec.name,
-                               "checkpoint", json_text(s->train.checkpoint), "step", (json_int_t)score->step, "data",
+    json_t *object = json_pack("{s:s, s:o, s:o, s:o, s:I, s:f, s:f, s:f, s:I}", "model", s->checkpoint.spec.name,
+                               "checkpoint", json_text(s->train.checkpoint), "step", step_json(s), "data",
                                json_text(data), "images", (json_int_t)score->images, "loss",
                                isfinite(score->loss) ? score->loss : 0.0, "top1_error", score->top1_error, "top5_error",
                                score->top5_error, "skipped", (json_int_t)broken_images_count(s->train.options.broken));
@@ -311,8 +321,8 @@ static void print_pictures(const struct scoring *s, const char *const *paths, si
             json_array_append_new(list, picture_json(s, paths[i], probabilities + i * classes));
         else
             print_picture(s, paths[i], probabilities + i * classes);
-    json_t *object = json_pack("{s:s, s:o, s:I, s:o}", "model", s->checkpoint.spec.name, "checkpoint",
-                               json_text(s->train.checkpoint), "step", (json_int_t)s->checkpoint.step, "images", list);
+    json_t *object = json_pack("{s:s, s:o, s:o, s:o}", "model", s->checkpoint.spec.name, "checkpoint",
+                               json_text(s->train.checkpoint), "step", step_json(s), "images", list);
     if (s->json && object) json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     if (s->json) putchar('\n');
     json_decref(object);

@@ -24,8 +24,10 @@ static bool choose_folders(struct train_command *c, struct error *err)
     struct train_options *o = &c->options;
     bool folder = o->resume_folder && stat(o->resume_folder, &info) == 0 && S_ISDIR(info.st_mode);
     if (folder && !o->save_folder) o->save_folder = o->resume_folder;
-    if (o->save_every > 0 && !o->save_folder)
-        return error_set(err, ERROR_INPUT, "--save-every: --save DIR says where to");
+    if ((o->save_every > 0 || o->keep > 0) && !o->save_folder)
+        return error_set(err, ERROR_INPUT, "--%s: --save DIR says where to", o->keep > 0 ? "keep" : "save-every");
+    if (o->weights && o->resume_folder)
+        return error_set(err, ERROR_INPUT, "--weights: found beside --resume, whose checkpoint has weights of its own");
     return true;
 }
 
@@ -54,6 +56,7 @@ static bool check_outputs(const struct train_command *c, struct error *err)
     if (c->recipe_word && recipe_names_file(c->recipe_word))
         TRY(outputs_reads(&outputs, "--recipe", c->recipe_word, err));
     TRY(outputs_reads(&outputs, "--resume", o->resume_folder ? c->checkpoint : NULL, err));
+    TRY(outputs_reads(&outputs, "--weights", o->weights, err));
     if (c->engines && strcmp(c->engines, "auto") != 0)
         TRY(train_command_names_file(c->word) ? outputs_reads(&outputs, "--engines", c->engines, err)
                                               : outputs_writes(&outputs, "--engines", c->engines, err));
@@ -143,6 +146,8 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"seed", 0, OPTION_COUNT, &o->seed, 0, 0},
         {"save", 0, OPTION_TEXT, &o->save_folder, 0, 0},
         {"save-every", 0, OPTION_COUNT, &o->save_every, 1, 1e15},
+        {"keep", 0, OPTION_COUNT, &o->keep, 1, 1e9},
+        {"weights", 0, OPTION_TEXT, &o->weights, 0, 0},
         {"resume", 0, OPTION_TEXT, &o->resume_folder, 0, 0},
         {"log", 0, OPTION_TEXT, &o->log_path, 0, 0},
         {"trace", 0, OPTION_TEXT, &c->trace, 0, 0},

@@ -296,7 +296,7 @@ def part_same(bench):
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(exist_ok=True)
         got = bench.train(model, '--deterministic', '--save', folder, *more, batch=batch, steps=steps)
-        digest = hashlib.sha256(b''.join(path.read_bytes() for path in sorted(folder.glob('*.ckpt')))).hexdigest()[:16]
+        digest = hashlib.sha256(b''.join(path.read_bytes() for path in sorted(folder.glob('*.safetensors')))).hexdigest()[:16]
         digests[name] = (digest, got['losses'])
         bench.row(name, f'{got["losses"][-1]:.9g}', digest)
     if len({str(value) for value in digests.values()}) != 1:

@@ -26,40 +26,26 @@ FATHOM = pathlib.Path(__file__).resolve().parents[2] / 'build' / 'fathom'
 
 
 def read_checkpoint(path):
-    """name -> array, of docs/formats.md's checkpoint."""
+    """name -> array, of a file of safetensors."""
     data = path.read_bytes()
-    header = struct.unpack_from('<I', data, 12)[0]
-    # The table is the header's end: a count, then names and dims. It begins where its first name says so.
-    begin = data.index(b'stem/conv.weight') - 4 - 8
-    count, at = struct.unpack_from('<Q', data, begin)[0], begin + 8
-    table = []
-    for _ in range(count):
-        length = struct.unpack_from('<I', data, at)[0]
-        name = data[at + 4:at + 4 + length].decode()
-        table.append((name, struct.unpack_from('<4I', data, at + 4 + length)))
-        at += 4 + length + 16
-    arrays, at = {}, header
-    for name, dims in table:
-        size = int(numpy.prod(dims))
-        arrays[name] = numpy.frombuffer(data, '<f4', size, at).reshape(dims)
-        at += 4 * size + 8
+    begin = 8 + struct.unpack_from('<Q', data)[0]
+    arrays = {}
+    for name, tensor in json.loads(data[8:begin]).items():
+        if name != '__metadata__':
+            shape, at = tensor['shape'], begin + tensor['data_offsets'][0]
+            arrays[name] = numpy.frombuffer(data, '<f4', int(numpy.prod(shape)), at).reshape(shape)
     return arrays
 
 
-def name_of(parameter, stage_units):
+def name_of(parameter, stage_units, preact):
     """fathom's name of a parameter of peer_resnet's CIFAR nets."""
     parts = parameter.split('.')
-    kind = {'weight': 'weight', 'bias': 'bias'}[parts[-1]]
-    bn = {'weight': 'gamma', 'bias': 'beta'}[parts[-1]]
     if parts[0] == 'units':
         stage, unit = divmod(int(parts[1]), stage_units)
-        part = {'short': 'shortcut'}.get(parts[2], parts[2])
-        return f'stage{stage + 1}/unit{unit + 1}/{part}.{bn if part.startswith("bn") else kind}'
-    if parts[0] == 'stem':
-        return 'stem/conv.weight'
-    if parts[0] == 'fc':
-        return f'head/fc.{kind}'
-    return None, bn
+        part = {'short': 'downsample.0'}.get(parts[2], parts[2])
+        return f'layer{stage + 1}.{unit}.{part}.{parts[-1]}'
+    own = {'stem': 'conv1', 'bn': 'norm' if preact else 'bn1'}.get(parts[0], parts[0])
+    return f'{own}.{parts[-1]}'
 
 
 def torch_gradients(model, depth, weights, images, labels, dtype):
@@ -68,19 +54,13 @@ def torch_gradients(model, depth, weights, images, labels, dtype):
     model = model.to(dtype).train()
     gradients, named = {}, {}
     for name, parameter in model.named_parameters():
-        own = name_of(name, units)
-        if isinstance(own, tuple):  # the BN outside units: at the end of pre-activation nets, else after the stem
-            own = f'{"head" if bottleneck else "stem"}/bn.{own[1]}'
-        value = torch.from_numpy(weights[own].copy())
-        if parameter.dim() == 4:
-            value = value.permute(0, 3, 1, 2)
+        own = name_of(name, units, bottleneck)
         with torch.no_grad():
-            parameter.copy_(value.reshape(parameter.shape).to(dtype))
+            parameter.copy_(torch.from_numpy(weights[own].copy()).to(dtype))
         named[own] = parameter
     F.cross_entropy(model(images.to(dtype)), labels).backward()
     for own, parameter in named.items():
-        value = parameter.grad
-        gradients[own] = (value.permute(0, 2, 3, 1) if value.dim() == 4 else value).double().numpy().ravel()
+        gradients[own] = parameter.grad.double().numpy().ravel()
     return gradients
 
 
@@ -92,10 +72,10 @@ def fathom_gradients(scratch, model, batch, options):
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
-    arrays = read_checkpoint(next(folder.glob('*.ckpt')))
-    suffix = '.momentum'
-    gradients = {name[:-len(suffix)]: array.astype('f8').ravel() for name, array in arrays.items() if name.endswith(suffix)}
-    return arrays, gradients
+    state, = folder.glob('*.state.safetensors')
+    suffix = '.momentum_buffer'
+    gradients = {name[:-len(suffix)]: array.astype('f8').ravel() for name, array in read_checkpoint(state).items()}
+    return read_checkpoint(folder / state.name.replace('.state', '')), gradients
 
 
 def read_images(folder):

@@ -11,6 +11,7 @@
 #include "hash.h"
 #include "json_tables.h"
 #include "lower.h"
+#include "model_fields.h"
 #include "mem.h"
 #include "plan_file.h"
 #include "plan_file_private.h"
@@ -507,42 +508,13 @@ static bool read_version(const struct reader *r, const json_t *root)
                            : "read it with that one, or make the plan again");
 }
 
-/* Units and shortcuts are an option of residual nets alone: others are as their names say. */
-static bool parse_spec(const char *name, struct model_options options, enum unit_kind unit, enum shortcut_kind shortcut,
-                       struct model_spec *spec, struct error *err)
-{
-    TRY(model_parse(name, &options, spec, err));
-    if (spec->unit == unit && spec->shortcut == shortcut) return true;
-    options.unit = (int)unit;
-    options.shortcut = (int)shortcut;
-    return model_parse(name, &options, spec, err);
-}
-
 static bool read_model(const struct reader *r, const json_t *root, struct plan *plan)
 {
     static const char *const names[] = {"name", "dataset", "unit", "shortcut", "image_size", "classes", NULL};
     char where[WHERE];
     snprintf(where, sizeof where, "%s: model", r->path);
     const json_t *found = json_get_object(root, "model", r->path, r->err);
-    if (!found) return false;
-    const char *name, *dataset, *unit, *shortcut;
-    enum dataset_kind dataset_kind;
-    enum unit_kind unit_kind;
-    enum shortcut_kind shortcut_kind;
-    struct model_options options = MODEL_OPTIONS_DEFAULT;
-    TRY(check_fields(r, found, where, names));
-    TRY(json_get_string(found, "name", where, &name, r->err));
-    TRY(json_get_string(found, "dataset", where, &dataset, r->err));
-    TRY(json_get_string(found, "unit", where, &unit, r->err));
-    TRY(json_get_string(found, "shortcut", where, &shortcut, r->err));
-    TRY(get_u32(r, found, "image_size", where, UINT32_MAX, &options.image_size));
-    TRY(get_u32(r, found, "classes", where, UINT32_MAX, &options.classes));
-    if (!dataset_kind_parse(dataset, &dataset_kind, r->err) || !unit_kind_parse(unit, &unit_kind, r->err) ||
-        !shortcut_kind_parse(shortcut, &shortcut_kind, r->err))
-        return error_prefix(r->err, "%s", where);
-    options.dataset = (int)dataset_kind;
-    if (parse_spec(name, options, unit_kind, shortcut_kind, &plan->spec, r->err)) return true;
-    return error_prefix(r->err, "%s", where);
+    return found && check_fields(r, found, where, names) && model_fields_read(found, where, &plan->spec, r->err);
 }
 
 static bool find_lowering(const char *name, uint32_t *lowering)

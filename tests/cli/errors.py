@@ -254,7 +254,7 @@ def check_length(data, folder):
     finally:
         train.kill()
     complaint = train.stderr.read()
-    expect(code == 141 and not complaint and list(save.glob('*.ckpt')), f'nobody reads: exit code {code}: {complaint}')
+    expect(code == 141 and not complaint and list(save.glob('*.safetensors')), f'nobody reads: exit code {code}: {complaint}')
 
 
 def check_recipes(data, folder):

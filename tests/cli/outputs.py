@@ -51,9 +51,9 @@ def check_same_file(folder):
         refused([*train, '--save', name], '--save', name, 'dataset', cwd=folder)
     refused([*train, '--log', 'new', '--trace', './new'], '--trace', '--log', cwd=folder)
     refused([*train, '--log', 'new', '--save', 'new'], '--log', '--save', cwd=folder)
-    refused([*train, '--log', 'run/step-000000000002.ckpt'], '--log', 'checkpoint', cwd=folder)
-    refused([*train, '--trace', 'run/step-9.ckpt'], '--trace', 'checkpoint', cwd=folder)
-    refused([*train, '--resume', 'run/step-000000000002.ckpt', '--trace', 'run/step-000000000002.ckpt'], '--trace', cwd=folder)
+    refused([*train, '--log', 'run/step-000000000002.safetensors'], '--log', 'checkpoint', cwd=folder)
+    refused([*train, '--trace', 'run/step-9.safetensors'], '--trace', 'checkpoint', cwd=folder)
+    refused([*train, '--resume', 'run/step-000000000002.safetensors', '--trace', 'run/step-000000000002.safetensors'], '--trace', cwd=folder)
     refused([*train, '--log', 'problem.csv', '--trace', 'run.trace'], '--log', 'not a log', cwd=folder)
     refused([*train, '--save', 'run', '--trace', 'run.trace'], '--save', '--resume', cwd=folder)
     refused([*train, '--resume', 'run', '--log', 'problem.csv'], '--log', 'not a log', cwd=folder)
@@ -132,7 +132,7 @@ def check_locks(folder):
     words = [FATHOM, *TRAIN, '--iterations', '1000000', '--save', 'both', '--save-every', '1', '--log', 'both.log', '--trace', 'both.trace']
     first = subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not list((folder / 'both').glob('*.ckpt')) and first.poll() is None:
+        while not list((folder / 'both').glob('*.safetensors')) and first.poll() is None:
             time.sleep(0.01)
         train = [*TRAIN, '--iterations', 1]
         for more in (['--save', 'both'], ['--resume', 'both'], ['--log', 'both.log'], ['--trace', 'both.trace']):
@@ -149,7 +149,7 @@ def check_locks(folder):
 
 
 def check_leftovers(folder):
-    left = folder / 'run' / 'step-000000000077.ckpt.partial-2000000000-0123456789abcdef'
+    left = folder / 'run' / 'step-000000000077.safetensors.partial-2000000000-0123456789abcdef'
     write(left, 'cut')
     made(*TRAIN, '--iterations', 3, '--resume', 'run', cwd=folder)
     expect(not left.exists(), 'what a killed run left of a checkpoint stays')

@@ -1,20 +1,23 @@
-/* Checkpoints: all that a run needs to go on bitwise as if it had never stopped, one file per step saved.
+/* Checkpoints: all that a run needs to go on bitwise as if it had never stopped, two files per step saved (docs/formats.md).
  *
- * Layout (little-endian; docs/formats.md): "FATHOMCK", version, sizes, model, step, seed, position in the data,
- * schedule, in version 2 the loss scale, table of tensors by name, checksum of all that; then each tensor's f32 values in the canonical layout of
- * graph.h, each followed by its own checksum. Independent of the plan: any plan of the model may go on from it. */
+ * step-N.safetensors has what the net is: parameters and running statistics under PyTorch's names and in its layouts. Beside it
+ * step-N.state.safetensors has the rest of the run's state: the optimiser's, and each device's own statistics. Independent of
+ * the plan: any plan of the model may go on from them. Files of versions 1 and 2 (step-N.ckpt), and weights that others wrote,
+ * are read. */
 #ifndef FATHOM_CHECKPOINT_H
 #define FATHOM_CHECKPOINT_H
 
-#include "locks.h"
 #include "graph.h"
+#include "locks.h"
 #include "rate.h"
 
-#define CHECKPOINT_VERSION 2u /* the newest; runs without a loss scale write version 1 */
+#define CHECKPOINT_VERSION 3u
 #define CHECKPOINT_NAME    192 /* of a tensor */
 #define CHECKPOINT_PATH    4096
 
 struct checkpoint {
+    bool known;      /* which run's it is; of weights that others wrote nothing below is said */
+    uint32_t version;
     struct model_spec spec;
     uint64_t step; /* done so far */
     uint64_t seed;
@@ -25,14 +28,21 @@ struct checkpoint {
     struct schedule_state schedule;
     bool scaled; /* a run in f16: it has a loss scale */
     struct loss_scale loss_scale;
+    double top1_error; /* of the evaluation after this step; NAN = there was none, or an old file does not say */
 };
 
 struct checkpoint_tensor {
     char name[CHECKPOINT_NAME];
-    uint32_t dims[4];
+    char old_name[CHECKPOINT_NAME]; /* in versions 1 and 2; empty = not there */
+    uint64_t shape[4];              /* in the file */
+    uint32_t rank;
+    uint32_t kernel[4]; /* {K, R, S, C}, the canonical layout of graph.h; in the file K C R S */
+    bool state;         /* it is in the second file */
+    bool unused;        /* it need not be read */
+    bool optional;      /* where the file has it not, or in another shape, it is left as it is */
 };
 
-/* The tensors of a run, one by one, so that no second copy of a model is ever held. */
+/* The tensors of a run, one by one, so that no second copy of a model is ever held; those of the first file come first. */
 struct checkpoint_tensors {
     void *context;
     size_t count;
@@ -41,13 +51,22 @@ struct checkpoint_tensors {
     bool (*put)(void *context, size_t i, const float *values, struct error *err);
 };
 
-/* Writes folder/step-NNNNNNNNNNNN.ckpt; atomic: after a failure (ERROR_FAILED when the disk is full, ERROR_INPUT when
- * nothing can be written there) earlier files are as they were. staging: room for the largest tensor. */
+/* ---- Writing ---- */
+
+/* Writes folder/step-NNNNNNNNNNNN.safetensors and its state; atomic: after a failure (ERROR_FAILED when the disk is full,
+ * ERROR_INPUT when nothing can be written there) earlier files are as they were. staging: room for the largest tensor. */
 bool checkpoint_write(const char *folder, const struct checkpoint *checkpoint, const struct checkpoint_tensors *tensors,
                       float *staging, struct error *err);
 
 /* Makes the folder and tries it with a file as checkpoint_write makes one, which does not stay. Errors as there. */
 bool checkpoint_try(const char *folder, struct error *err);
+
+/* Makes best.safetensors in the folder a link to the checkpoint of that step. */
+bool checkpoint_mark_best(const char *folder, uint64_t step, struct error *err);
+/* The error of what best.safetensors in the folder names; NAN where there is none. */
+double checkpoint_best_error(const char *folder);
+/* Removes all checkpoints but the newest `keep` and the best; what cannot be removed stays. */
+void checkpoint_thin(const char *folder, uint64_t keep);
 
 /* A folder that one run at a time saves to. */
 struct checkpoint_claim {
@@ -61,7 +80,9 @@ struct checkpoint_claim {
 bool checkpoint_claim(struct checkpoint_claim *claim, const char *folder, struct error *err);
 void checkpoint_release(struct checkpoint_claim *claim);
 
-/* Whether a file of this name would be taken for a checkpoint. */
+/* ---- Finding ---- */
+
+/* Whether a file of this name would be taken for a checkpoint, or for a part of one. */
 bool checkpoint_names_one(const char *name);
 
 /* The newest checkpoint in a folder, by its step number, into path. ERROR_INPUT when there is none. A path of a file is
@@ -70,13 +91,23 @@ bool checkpoint_find(const char *folder_or_file, char path[CHECKPOINT_PATH], str
 /* Whether the folder has any. */
 bool checkpoint_exists(const char *folder);
 
+/* ---- Reading ---- */
+
 /* An open checkpoint whose header has been read and checked. */
 struct checkpoint_file;
 bool checkpoint_open(const char *path, struct checkpoint_file **file, struct checkpoint *checkpoint, struct error *err);
-/* Hands every tensor to tensors->put, once the table is found to be the same as tensors->describe says. ERROR_INPUT
- * names what is wrong: then the run's state is not to be used. */
+/* Hands every tensor that is used to tensors->put, once the file is found to have the same as tensors->describe says: first
+ * those of the model, then the state's, whose file is opened where any of them is used. ERROR_INPUT names what is wrong:
+ * then the run's state is not to be used. */
 bool checkpoint_load(struct checkpoint_file *file, const struct checkpoint_tensors *tensors, float *staging,
                      struct error *err);
+/* The end of a sentence: which parts of a model with these tensors the file has by name and shape, and which not, with the
+ * first tensor that differs. */
+void checkpoint_compare(const struct checkpoint_file *file, const struct checkpoint_tensors *tensors, char *words,
+                        size_t size);
+/* The model of weights that others wrote, from its tensors' names and shapes: a ResNet of torchvision's names.
+ * ERROR_INPUT where it is none. */
+bool checkpoint_guess(const struct checkpoint_file *file, struct model_spec *spec, struct error *err);
 /* Takes NULL. */
 void checkpoint_close(struct checkpoint_file *file);
 

@@ -50,6 +50,7 @@ static void report(struct run *run, const struct evaluation *e)
     struct train_status *status = &run->status;
     run->tested_images = e->images;
     status->evaluated = true;
+    run->evaluated_step = run->done;
     status->test_loss = e->loss / e->images;
     status->top1_error = 1 - e->top1_hits / e->images;
     status->top5_error = 1 - e->top5_hits / e->images;
@@ -95,5 +96,5 @@ bool run_evaluate(struct run *run, struct error *err)
     loader_destroy(loader);
     run_report_gap(run, GAP_EVALUATE, begin);
     run_report_host_of_all(run, HOST_EVALUATE, begin);
-    return ok && (run->options->other_images || run_open_loader(run, err));
+    return ok && (run->options->evaluates_only || run_open_loader(run, err));
 }

@@ -35,13 +35,13 @@ static void fill_constant(float value, uint64_t count, float *values)
 
 /* Weights are {K, R, S, C}: a fully connected layer's rows and columns are 1, as a 1x1 convolution's are, so the
  * op that reads them, or a copy of them, tells. */
-static bool is_fully_connected(const struct graph *graph, uint32_t tensor)
+const struct op *init_fully_connected(const struct graph *graph, uint32_t tensor)
 {
     for (size_t i = 0; i < graph->forward_end; i++) {
         const struct op *op = &graph->ops[i];
-        if (op->kind == OP_FC && (op->in[1] == tensor || graph->tensors[op->in[1]].of == tensor)) return true;
+        if (op->kind == OP_FC && (op->in[1] == tensor || graph->tensors[op->in[1]].of == tensor)) return op;
     }
-    return false;
+    return NULL;
 }
 
 static void fill_weight(const struct graph *graph, uint32_t tensor, struct random random, float *values)
@@ -49,7 +49,7 @@ static void fill_weight(const struct graph *graph, uint32_t tensor, struct rando
     const struct tensor *t = &graph->tensors[tensor];
     uint64_t count = tensor_elements(t);
     double kernel = (double)t->dims[1] * t->dims[2];
-    if (is_fully_connected(graph, tensor)) {
+    if (init_fully_connected(graph, tensor)) {
         fill_uniform(random, 1 / sqrt(kernel * t->dims[3]), count, values);
         return;
     }

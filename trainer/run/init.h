@@ -14,4 +14,7 @@ void init_parameter(const struct graph *graph, uint32_t index, uint64_t seed, fl
 /* Running statistics: mean 0, variance 1. */
 void init_statistic(const struct tensor *tensor, float *values);
 
+/* The fully connected layer that reads a weight; NULL for other weights. */
+const struct op *init_fully_connected(const struct graph *graph, uint32_t tensor);
+
 #endif

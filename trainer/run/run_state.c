@@ -9,19 +9,23 @@
 #include "clock.h"
 #include "init.h"
 #include "mem.h"
+#include "torch_names.h"
 #include "trained_on.h"
 
-/* Everything in a checkpoint: parameters and momenta, which are the same on all devices, then each device's running
- * statistics. When a run goes on with another number of devices, all of them get the mean of the saved statistics. */
+/* Everything in a checkpoint: parameters, what batch normalisations count with, the optimiser's state, which is the
+ * same on all devices, and each device's own running statistics. When a run goes on with another number of devices, all
+ * of them get the mean of the saved statistics. */
 struct transfer {
     struct run *run;
     const struct graph *graph;
-    struct state_entry *entries; /* of the first device's plan */
+    struct state_entry *entries; /* of the first device's plan: parameters, the optimiser's, statistics */
     size_t entry_count;
-    size_t shared;    /* entries before the statistics */
-    uint32_t devices; /* whose statistics the checkpoint has */
-    float *sums;      /* of statistics over devices, when their number changes; else NULL */
-    float *values;    /* of the transfer going on */
+    size_t parameters, shared; /* entries before the optimiser's, before the statistics */
+    uint32_t devices;          /* whose statistics the checkpoint has */
+    bool old;                  /* of version 1 or 2, which has no means of statistics */
+    bool weights_alone;        /* nothing else is wanted */
+    float *sums;               /* of statistics over devices, or of one of them; NULL where nothing is summed */
+    float *values;             /* of the transfer going on */
     const float *source;
     size_t entry;
     bool must_be_finite;
@@ -37,6 +41,8 @@ static bool transfer_begin(struct transfer *k, struct run *run, uint32_t devices
     const struct plan_variant *variant = &run->plan->variants[run->plan->devices[run->first_device].variant];
     *k = (struct transfer){.run = run, .graph = variant->graph, .devices = devices};
     TRY(state_entries_find(variant, &k->entries, &k->entry_count, err));
+    while (k->parameters < k->entry_count && k->entries[k->parameters].kind == STATE_PARAMETER) k->parameters++;
+    k->shared = k->parameters;
     while (k->shared < k->entry_count && k->entries[k->shared].kind != STATE_STATISTIC) k->shared++;
     return true;
 }
@@ -138,29 +144,60 @@ bool run_initialise(struct run *run, struct error *err)
 
 /* ---- Checkpoints ---- */
 
-/* Tensor i of a checkpoint: which entry, of which device. */
-static size_t entry_of(const struct transfer *k, size_t i, uint32_t *device)
+/* A tensor of a checkpoint. */
+struct place {
+    size_t entry;
+    uint32_t device;
+    bool mean;  /* over all devices, of a statistic */
+    bool state; /* in the second file */
+};
+
+static size_t statistics_of(const struct transfer *k) { return k->entry_count - k->shared; }
+
+/* First what the net is: parameters and statistics. Then the optimiser's state, and statistics where devices have their
+ * own. */
+static struct place place_of(const struct transfer *k, size_t i)
 {
-    *device = k->run->good_device;
-    if (i < k->shared) return i;
-    size_t statistics = k->entry_count - k->shared;
-    *device = (uint32_t)((i - k->shared) / statistics);
-    return k->shared + (i - k->shared) % statistics;
+    size_t statistics = statistics_of(k);
+    uint32_t good = k->run->good_device;
+    if (i < k->parameters) return (struct place){i, good, false, false};
+    i -= k->parameters;
+    if (i < statistics) return (struct place){k->shared + i, 0, k->devices > 1, false};
+    i -= statistics;
+    if (i < k->shared - k->parameters) return (struct place){k->parameters + i, good, false, true};
+    i -= k->shared - k->parameters;
+    return (struct place){k->shared + i % statistics, (uint32_t)(i / statistics), false, true};
+}
+
+static void name_tensor(const struct transfer *k, const struct place *place, struct checkpoint_tensor *tensor)
+{
+    const struct state_entry *entry = &k->entries[place->entry];
+    char own[TENSOR_NAME], name[TORCH_NAME];
+    graph_tensor_name(k->graph, entry->tensor, own);
+    torch_name(k->graph, entry->tensor, name);
+    const char *more = entry->kind == STATE_MOMENTUM ? ".momentum" : "";
+    char device[16] = "";
+    if (entry->kind == STATE_STATISTIC) snprintf(device, sizeof device, "@%u", place->device);
+    snprintf(tensor->name, sizeof tensor->name, "%s%s%s", name, *more ? ".momentum_buffer" : "",
+             place->state ? device : "");
+    if (!place->mean) snprintf(tensor->old_name, sizeof tensor->old_name, "%s%s%s", own, more, device);
+}
+
+/* Where as many devices go on each has its own statistics again; else, and for weights alone, all have the mean. */
+static bool is_unused(const struct transfer *k, const struct place *place)
+{
+    if (k->entries[place->entry].kind != STATE_STATISTIC) return place->state && k->weights_alone;
+    bool own = k->devices == k->run->plan->device_count && !k->weights_alone;
+    return place->mean ? own || k->old : place->state && !own && !k->old;
 }
 
 static void describe_tensor(void *context, size_t i, struct checkpoint_tensor *tensor)
 {
     const struct transfer *k = context;
-    uint32_t device;
-    const struct state_entry *entry = &k->entries[entry_of(k, i, &device)];
-    const struct tensor *t = &k->graph->tensors[entry->tensor];
-    char name[TENSOR_NAME];
-    graph_tensor_name(k->graph, entry->tensor, name);
-    *tensor = (struct checkpoint_tensor){.dims = {t->dims[0], t->dims[1], t->dims[2], t->dims[3]}};
-    if (entry->kind == STATE_STATISTIC)
-        snprintf(tensor->name, sizeof tensor->name, "%s@%u", name, device);
-    else
-        snprintf(tensor->name, sizeof tensor->name, "%s%s", name, entry->kind == STATE_MOMENTUM ? ".momentum" : "");
+    struct place place = place_of(k, i);
+    *tensor = (struct checkpoint_tensor){.state = place.state, .unused = is_unused(k, &place)};
+    tensor->rank = torch_shape(k->graph, k->entries[place.entry].tensor, tensor->shape, tensor->kernel);
+    name_tensor(k, &place, tensor);
 }
 
 static bool is_here(const struct run *run, uint32_t device) { return device - run->first_device < run->device_count; }
@@ -171,27 +208,45 @@ static bool bring(struct run *run, uint32_t device, void *bytes, uint64_t count,
     return ranks_pass(run->ranks, ranks_of_device(run->ranks, device), 0, bytes, count, err);
 }
 
-static bool get_entry(struct transfer *k, size_t i, float *values, struct error *err)
+static bool get_entry(struct transfer *k, const struct place *place, float *values, struct error *err)
 {
     struct run *run = k->run;
-    uint32_t device;
-    k->entry = entry_of(k, i, &device);
+    k->entry = place->entry;
     k->values = values;
-    if (is_here(run, device)) TRY(team_run_one(run->team, device - run->first_device, get_from_device, k, err));
-    return bring(run, device, values, elements_of(k, k->entry) * sizeof *values, err);
+    if (is_here(run, place->device))
+        TRY(team_run_one(run->team, place->device - run->first_device, get_from_device, k, err));
+    return bring(run, place->device, values, elements_of(k, k->entry) * sizeof *values, err);
+}
+
+static bool get_mean(struct transfer *k, struct place place, float *values, struct error *err)
+{
+    uint64_t count = elements_of(k, place.entry);
+    memset(k->sums, 0, count * sizeof *k->sums);
+    for (; place.device < k->devices; place.device++) {
+        TRY(get_entry(k, &place, values, err));
+        for (uint64_t i = 0; i < count; i++) k->sums[i] += values[i];
+    }
+    for (uint64_t i = 0; i < count; i++) values[i] = k->sums[i] / (float)k->devices;
+    return true;
+}
+
+static bool get_any(struct transfer *k, size_t i, float *values, struct error *err)
+{
+    struct place place = place_of(k, i);
+    return place.mean ? get_mean(k, place, values, err) : get_entry(k, &place, values, err);
 }
 
 static bool get_tensor(void *context, size_t i, float *values, struct error *err)
 {
     struct transfer *k = context;
-    TRY(get_entry(k, i, values, err));
+    TRY(get_any(k, i, values, err));
     for (uint64_t at = 0; k->must_be_finite && at < elements_of(k, k->entry); at++)
         if (!isfinite(values[at])) return error_set(err, ERROR_FAILED, "what was learned is not finite");
     return true;
 }
 
-/* Adds device d's statistics; the last one's turn puts the mean everywhere. */
-static bool put_mean(struct transfer *k, size_t entry, uint32_t device, const float *values, struct error *err)
+/* Old checkpoints: adds device d's statistics; the last one's turn puts the mean everywhere. */
+static bool put_sum(struct transfer *k, size_t entry, uint32_t device, const float *values, struct error *err)
 {
     size_t first = 0;
     for (size_t i = k->shared; i < entry; i++) first += elements_of(k, i);
@@ -206,20 +261,30 @@ static bool put_mean(struct transfer *k, size_t entry, uint32_t device, const fl
 static bool put_tensor(void *context, size_t i, const float *values, struct error *err)
 {
     struct transfer *k = context;
-    uint32_t device;
-    size_t entry = entry_of(k, i, &device);
-    if (i < k->shared) return put_everywhere(k, entry, values, err);
-    if (k->sums) return put_mean(k, entry, device, values, err);
-    k->entry = entry;
+    struct place place = place_of(k, i);
+    bool own = k->entries[place.entry].kind == STATE_STATISTIC && k->devices == k->run->plan->device_count;
+    if (k->old && place.state && k->sums && k->entries[place.entry].kind == STATE_STATISTIC)
+        return put_sum(k, place.entry, place.device, values, err);
+    if (!own || place.mean) return put_everywhere(k, place.entry, values, err);
+    k->entry = place.entry;
     k->source = values;
-    if (!is_here(k->run, device)) return true;
-    return team_run_one(k->run->team, device - k->run->first_device, put_on_device, k, err);
+    if (!is_here(k->run, place.device)) return true;
+    return team_run_one(k->run->team, place.device - k->run->first_device, put_on_device, k, err);
 }
 
 static struct checkpoint_tensors tensors_of(struct transfer *k)
 {
-    size_t count = k->shared + k->devices * (k->entry_count - k->shared);
+    size_t count = k->entry_count + (k->devices > 1 ? k->devices * statistics_of(k) : 0);
     return (struct checkpoint_tensors){k, count, describe_tensor, get_tensor, put_tensor};
+}
+
+/* Room for sums of statistics: of one after the other as a checkpoint is written, of all as an old one is read. */
+static bool make_sums(struct transfer *k, struct error *err)
+{
+    uint64_t count = 0;
+    for (size_t i = k->shared; i < k->entry_count; i++) count += elements_of(k, i);
+    k->sums = mem_zalloc(MEM_GENERAL, count, sizeof *k->sums);
+    return k->sums || error_memory(err, count * sizeof *k->sums, "running statistics");
 }
 
 /* Rank 0 writes; the others bring what it asks for, in the same order. */
@@ -229,7 +294,7 @@ static bool write_checkpoint(struct transfer *k, const struct checkpoint *checkp
     struct checkpoint_tensors tensors = tensors_of(k);
     if (ranks_place(run->ranks).rank == 0)
         return checkpoint_write(run->options->save_folder, checkpoint, &tensors, run->staging, err);
-    for (size_t i = 0; i < tensors.count; i++) TRY(get_entry(k, i, run->staging, err));
+    for (size_t i = 0; i < tensors.count; i++) TRY(get_any(k, i, run->staging, err));
     return true;
 }
 
@@ -254,9 +319,10 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
                                     .batch = run->plan->batch,
                                     .devices = k.devices,
                                     .schedule = run->schedule,
-                                    .scaled = has_loss_scale(run)};
-    bool ok = true;
-    if (checkpoint.scaled) ok = bring_scale(run, err);
+                                    .scaled = has_loss_scale(run),
+                                    .top1_error = run->evaluated_step == run->done ? run->status.top1_error : NAN};
+    bool ok = k.devices == 1 || make_sums(&k, err);
+    if (checkpoint.scaled) ok = ok && bring_scale(run, err);
     checkpoint.loss_scale = run->loss_scale;
     ok = ok && write_checkpoint(&k, &checkpoint, err);
     transfer_finish(&k);
@@ -279,7 +345,25 @@ static bool say_images(struct run *run, struct error *err)
     return trained_on_write(run->options->save_folder, run->dataset, err);
 }
 
-bool run_save(struct run *run, struct error *err) { return save(run, false, err) && say_images(run, err); }
+static bool mark_best(struct run *run, struct error *err)
+{
+    run->best_error = run->status.top1_error;
+    return ranks_place(run->ranks).rank > 0 || checkpoint_mark_best(run->options->save_folder, run->done, err);
+}
+
+bool run_is_best(const struct run *run)
+{
+    return run->options->save_folder && run->status.evaluated && !(run->status.top1_error >= run->best_error);
+}
+
+bool run_save(struct run *run, struct error *err)
+{
+    TRY(save(run, false, err) && say_images(run, err));
+    if (run_is_best(run)) TRY(mark_best(run, err));
+    if (run->options->keep > 0 && ranks_place(run->ranks).rank == 0)
+        checkpoint_thin(run->options->save_folder, run->options->keep);
+    return true;
+}
 
 /* ---- The last good step ---- */
 
@@ -301,46 +385,52 @@ void run_save_last_good(struct run *run)
     ranks_barrier(run->ranks, NULL); /* nobody ends before it is written */
 }
 
-/* The first difference between two models in words, or NULL. The image size may differ: weights do not depend on it. */
-static bool check_spec(const char *path, const struct model_spec *saved, const struct model_spec *wanted,
-                       struct error *err)
+/* ---- Going on ---- */
+
+/* Whether both are the same net. The image size may differ: weights do not depend on it. */
+static bool same_model(const struct model_spec *saved, const struct model_spec *wanted)
 {
-    bool same = strcmp(saved->name, wanted->name) == 0 && saved->family == wanted->family &&
-                saved->dataset == wanted->dataset && saved->unit == wanted->unit &&
-                saved->shortcut == wanted->shortcut && saved->bottleneck == wanted->bottleneck &&
-                saved->depth == wanted->depth && memcmp(saved->units, wanted->units, sizeof saved->units) == 0 &&
-                saved->classes == wanted->classes;
-    if (same) return true;
-    return error_set(err, ERROR_INPUT, "%s: is of %s (%s, shortcut %s, %u classes); the plan is of %s (%s, %s, %u)",
+    return strcmp(saved->name, wanted->name) == 0 && saved->family == wanted->family &&
+           saved->dataset == wanted->dataset && saved->unit == wanted->unit && saved->shortcut == wanted->shortcut &&
+           saved->bottleneck == wanted->bottleneck && saved->depth == wanted->depth &&
+           memcmp(saved->units, wanted->units, sizeof saved->units) == 0 && saved->classes == wanted->classes;
+}
+
+static bool check_spec(const struct transfer *k, struct checkpoint_file *file, const char *path,
+                       const struct checkpoint *c, struct error *err)
+{
+    const struct model_spec *saved = &c->spec, *wanted = &k->run->plan->spec;
+    char words[640];
+    if (!c->known || same_model(saved, wanted)) return true;
+    struct checkpoint_tensors tensors = tensors_of((struct transfer *)(uintptr_t)k);
+    checkpoint_compare(file, &tensors, words, sizeof words);
+    return error_set(err, ERROR_INPUT, "%s: is of %s (%s, shortcut %s, %u classes); the plan is of %s (%s, %s, %u): %s",
                      path, saved->name, saved->unit <= UNIT_PLAIN ? unit_kind_name(saved->unit) : "unknown units",
                      saved->shortcut <= SHORTCUT_DROPOUT ? shortcut_kind_name(saved->shortcut) : "unknown",
                      saved->classes, wanted->name, unit_kind_name(wanted->unit), shortcut_kind_name(wanted->shortcut),
-                     wanted->classes);
+                     wanted->classes, words);
 }
 
 static bool check_checkpoint(const struct run *run, const char *path, const struct checkpoint *c, struct error *err)
 {
-    TRY(check_spec(path, &c->spec, &run->plan->spec, err));
-    if (!run->options->other_images && !dataset_has_hash(run->dataset, c->dataset_hash))
+    if (c->known && !dataset_has_hash(run->dataset, c->dataset_hash))
         return error_set(err, ERROR_INPUT, "%s: its run trained on other images than %s", path,
                          run->options->data_path);
-    if (c->devices == 0 || c->devices > MACHINE_MOST_DEVICES)
+    if (c->known && (c->devices == 0 || c->devices > MACHINE_MOST_DEVICES))
         return error_set(err, ERROR_INPUT, "%s: has statistics of %u devices; 1 to %u are possible", path, c->devices,
                          MACHINE_MOST_DEVICES);
     return true;
 }
 
-static bool load_tensors(struct run *run, struct checkpoint_file *file, const struct checkpoint *c, struct error *err)
+static bool load_tensors(struct run *run, struct checkpoint_file *file, const char *path, const struct checkpoint *c,
+                         bool weights_alone, struct error *err)
 {
     struct transfer k;
-    TRY(transfer_begin(&k, run, c->devices, err));
-    bool ok = true;
-    if (c->devices != run->plan->device_count) {
-        uint64_t count = 0;
-        for (size_t i = k.shared; i < k.entry_count; i++) count += elements_of(&k, i);
-        k.sums = mem_zalloc(MEM_GENERAL, count, sizeof *k.sums);
-        ok = k.sums || error_memory(err, count * sizeof *k.sums, "running statistics");
-    }
+    TRY(transfer_begin(&k, run, c->known ? c->devices : 1, err));
+    k.weights_alone = weights_alone;
+    k.old = c->known && c->version < CHECKPOINT_VERSION;
+    bool ok = check_spec(&k, file, path, c, err);
+    if (k.old && (weights_alone || k.devices != run->plan->device_count)) ok = ok && make_sums(&k, err);
     struct checkpoint_tensors tensors = tensors_of(&k);
     ok = ok && checkpoint_load(file, &tensors, run->staging, err);
     transfer_finish(&k);
@@ -358,20 +448,34 @@ bool train_find_resume(const char *resume_folder, char path[TRAIN_PATH], uint64_
     return true;
 }
 
-bool run_resume(struct run *run, struct error *err)
+/* A checkpoint, or the newest one of a folder, onto the devices. */
+static bool load(struct run *run, const char *from, bool weights_alone, struct checkpoint *c, struct error *err)
 {
     char path[CHECKPOINT_PATH];
     struct checkpoint_file *file;
-    struct checkpoint c;
-    TRY(checkpoint_find(run->options->resume_folder, path, err));
-    TRY(checkpoint_open(path, &file, &c, err));
-    bool ok = check_checkpoint(run, path, &c, err) && load_tensors(run, file, &c, err) &&
-              put_loss_scale(run, c.scaled ? c.loss_scale : first_loss_scale(run), err);
+    TRY(checkpoint_find(from, path, err));
+    TRY(checkpoint_open(path, &file, c, err));
+    bool ok =
+        (weights_alone || check_checkpoint(run, path, c, err)) && load_tensors(run, file, path, c, weights_alone, err);
     checkpoint_close(file);
-    if (!ok || !ranks_agree(run->ranks, "the checkpoint", c.step, err)) return false;
+    return ok && ranks_agree(run->ranks, "the checkpoint", c->step, err);
+}
+
+bool run_resume(struct run *run, struct error *err)
+{
+    struct checkpoint c;
+    TRY(load(run, run->options->resume_folder, false, &c, err));
+    TRY(put_loss_scale(run, c.scaled ? c.loss_scale : first_loss_scale(run), err));
     run->done = run->saved = c.step;
     run->position = c.position;
     run->seed = c.seed;
     run->schedule = c.schedule;
-    return true;
+    if (run->options->save_folder) run->best_error = checkpoint_best_error(run->options->save_folder);
+    return ranks_broadcast(run->ranks, &run->best_error, sizeof run->best_error, err); /* all save at the same steps */
+}
+
+bool run_take_weights(struct run *run, const char *from, struct error *err)
+{
+    struct checkpoint c;
+    return load(run, from, true, &c, err);
 }

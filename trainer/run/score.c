@@ -15,6 +15,7 @@ static struct run make_run(const struct plan *plan, const struct backend *backen
                         .device_count = (uint32_t)plan->device_count,
                         .seed = options->seed,
                         .saved = UINT64_MAX,
+                        .evaluated_step = UINT64_MAX,
                         .most_in_flight = 1,
                         .schedule = schedule_begin()};
 }
@@ -25,9 +26,8 @@ bool score_dataset(const struct plan *plan, const struct backend *backend, const
                    struct score *score, struct error *err)
 {
     struct run run = make_run(plan, backend, options);
-    bool ok = run_take_devices(&run, err) && run_resume(&run, err) && run_evaluate(&run, err);
-    *score = (struct score){.step = run.done,
-                            .images = (uint64_t)run.tested_images,
+    bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) && run_evaluate(&run, err);
+    *score = (struct score){.images = (uint64_t)run.tested_images,
                             .loss = run.status.test_loss,
                             .top1_error = run.status.top1_error,
                             .top5_error = run.status.top5_error};
@@ -131,8 +131,8 @@ bool score_pictures(const struct plan *plan, const struct backend *backend, cons
 {
     struct run run = make_run(plan, backend, options);
     struct sight sight = {.trained = trained};
-    bool ok = run_take_devices(&run, err) && run_resume(&run, err) && make_sight(&sight, &run, err) &&
-              look_at_all(&sight, paths, count, probabilities, err);
+    bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) &&
+              make_sight(&sight, &run, err) && look_at_all(&sight, paths, count, probabilities, err);
     ok = run_end(&run, ok, err);
     finish_sight(&sight);
     return ok;

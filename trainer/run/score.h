@@ -6,12 +6,11 @@
 #include "trained_on.h"
 
 struct score {
-    uint64_t step;   /* of the checkpoint */
     uint64_t images; /* that were looked at */
     double loss, top1_error, top5_error;
 };
 
-/* The error over the test images of options->dataset, of as many as evaluate_images says. options->resume_folder is a
+/* The error over the test images of options->dataset, of as many as evaluate_images says. options->weights is a
  * checkpoint, or a folder's newest one, of a net of the plan's form; on which images it was trained does not matter.
  * ERROR_INPUT where the dataset has other classes or no test images. */
 bool score_dataset(const struct plan *plan, const struct backend *backend, const struct train_options *options,

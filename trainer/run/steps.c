@@ -199,7 +199,7 @@ static bool after_step(struct run *run, bool *stopped, struct error *err)
     if (evaluates(run) && (last || due)) TRY(evaluate(run, due, err));
     log_step(run->log, &run->status);
     *stopped = run_is_stopped(run) && run->in_flight == 0 && (!run->ranks || run->done >= run->until);
-    bool save = last || *stopped || is_due(o->save_every, run->done);
+    bool save = last || *stopped || is_due(o->save_every, run->done) || run_is_best(run);
     if (!o->save_folder || !save || run->saved == run->done) return true;
     return run_save(run, err) || error_prefix(err, "the checkpoint of step %" PRIu64, run->done);
 }

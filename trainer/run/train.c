@@ -448,6 +448,7 @@ static bool begin_run(struct run *run, struct error *err)
     TRY(create_tables(run, err));
     TRY(prepare_devices(run, err));
     TRY(o->resume_folder ? run_resume(run, err) : run_initialise(run, err));
+    if (o->weights && !o->resume_folder) TRY(run_take_weights(run, o->weights, err));
     TRY(log_open(o->log_path, run->done, &run->log, err));
     for (uint32_t i = 0; i < run->device_count; i++)
         TRY(executor_describe(run->plan, run->first_device + i, run->first_device, run->sink, err));
@@ -538,6 +539,8 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                       .sink = sink,
                       .seed = options->seed,
                       .saved = UINT64_MAX,
+                      .evaluated_step = UINT64_MAX,
+                      .best_error = NAN,
                       .schedule = schedule_begin()};
     struct train_result found = {.loss = NAN, .top1_error = NAN, .top5_error = NAN};
     uint64_t begin = clock_now_ns();

@@ -35,9 +35,11 @@ struct train_options {
     uint64_t evaluate_images;  /* spread over the test set, the same each time; 0 = all of it */
     const char *save_folder;   /* NULL = no checkpoints */
     uint64_t save_every;       /* steps, 0 = at the end and on Ctrl-C only */
+    uint64_t keep;             /* checkpoints: the newest so many and the best one stay; 0 = all */
     const char *resume_folder; /* NULL = from scratch */
+    const char *weights;       /* of a checkpoint, to begin with; NULL = drawn from the seed */
     const char *log_path;      /* JSON lines, NULL = none */
-    bool other_images;         /* of a checkpoint: the dataset need not be the one that it was trained on */
+    bool evaluates_only;       /* what comes after an evaluation is its end: no training images are loaded */
     bool skip_evaluation;      /* none, not even at the end */
     bool repeat_batch;         /* every step sees the first batch: a check that a net can learn */
     bool fill_dead;            /* debugging: bytes are filled with NaN right after their last use */

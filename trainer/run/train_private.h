@@ -51,6 +51,8 @@ struct run {
     uint64_t position; /* images delivered */
     uint64_t first;    /* done before this process began */
     uint64_t saved;    /* step of the last checkpoint; UINT64_MAX = none */
+    uint64_t evaluated_step; /* after which status' test figures were found; UINT64_MAX = none */
+    double best_error;       /* the least top-1 error of a checkpoint in the folder; NAN = none was evaluated */
     uint64_t evaluate_every; /* steps, 0 = at the end only */
     uint32_t most_in_flight;
     uint32_t in_flight;  /* steps submitted and not collected; after a device's failure, 1 at least */
@@ -97,10 +99,15 @@ bool run_steps(struct run *run, void (*progress)(void *context, const struct tra
 
 /* run_state.c: initial values, checkpoints. */
 bool run_initialise(struct run *run, struct error *err);
+/* Writes a checkpoint; the best so far is marked, and of older ones only as many stay as options say. */
 bool run_save(struct run *run, struct error *err);
+/* Whether the net was evaluated after the last step, with fewer errors than whatever is saved. */
+bool run_is_best(const struct run *run);
 /* run_save of the last good step after a failure; nothing where its state is gone or not finite. */
 void run_save_last_good(struct run *run);
 bool run_resume(struct run *run, struct error *err);
+/* The weights and statistics of a checkpoint, or of a folder's newest one, or of a file of others; nothing else of it. */
+bool run_take_weights(struct run *run, const char *from, struct error *err);
 /* f16: the loss scale as the step after `done` left it, into status; tells of a step that was skipped. */
 void run_see_loss_scale(struct run *run, const struct loss_scale *scale);
 

@@ -171,7 +171,7 @@ def stop(folder, name, number, *words):
     expect(took < 6, f'{name}: it took {took:.1f} s to end')
     broken, counts = told(report)
     expect(not broken and not left(counts), f'{name}: {broken[:1]}, leaves {left(counts)}')
-    expect(not list(save.glob('*.ckpt')), f'{name}: there is a checkpoint')
+    expect(not list(save.glob('*.safetensors')), f'{name}: there is a checkpoint')
     kept = [path for path in cache.rglob('*') if path.is_file()]
     whole = [path for path in kept if path.suffix == '.json' and json.loads(path.read_text())['format'] == 'fathom-cudnn-plan']
     expect(whole == kept, f'{name}: {set(kept) - set(whole)} are left')

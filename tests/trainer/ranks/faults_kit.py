@@ -89,11 +89,11 @@ def sentences(text):
 
 def check_checkpoint(run, plan, what):
     """The last one can be gone on from."""
-    steps = sorted(run.save.glob('step-*.ckpt'))
+    steps = sorted(path for path in run.save.glob('step-*.safetensors') if '.state.' not in path.name)
     expect(steps, f'{what}: there is no checkpoint')
     if not steps:
         return
-    step = int(steps[-1].stem.split('-')[1])
+    step = int(steps[-1].name[5:17])
     done = train([], plan, '--data', run.folder / 'data', '--resume', run.save, '--iterations', step + 1, '--no-evaluate', '--schedule',
                  'constant')
     expect(done.returncode == 0, f'{what}: the checkpoint is not whole: {done.stderr}')

@@ -31,6 +31,11 @@ def train(launcher, *words, env=ENV, timeout=100):
                           timeout=timeout, env=env)
 
 
+def checkpoint(step):
+    """The files of a step's checkpoint."""
+    return [f'step-{step:012}{part}.safetensors' for part in ('', '.state')]
+
+
 def rates_apart(log):
     """A log's lines without what differs from run to run."""
     lines = [json.loads(line) for line in pathlib.Path(log).read_text().splitlines()]

@@ -3,7 +3,7 @@ devices; a run goes on with another number of them; each rank has a trace."""
 import filecmp
 import json
 
-from ranks_kit import MPIRUN, Folder, expect, finish, make_plan, mpirun, rates_apart, run, train
+from ranks_kit import MPIRUN, Folder, checkpoint, expect, finish, make_plan, mpirun, rates_apart, run, train
 
 STEPS = ['--iterations', 4, '--evaluate-every', 3]
 
@@ -16,8 +16,8 @@ def one_run(folder, name, launcher, plan, *more):
 
 def check_same(folder, name, other, step=4):
     expect(rates_apart(folder / f'{name}.log') == rates_apart(folder / f'{other}.log'), f'{name}: other losses than {other}')
-    file = f'step-{step:012}.ckpt'
-    expect(filecmp.cmp(folder / name / file, folder / other / file, shallow=False), f'{name}: other weights than {other}')
+    for file in checkpoint(step):
+        expect(filecmp.cmp(folder / name / file, folder / other / file, shallow=False), f'{name}: other {file} than {other}')
 
 
 def check_bitwise(folder, what, ranks, *request):

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,11 +12,12 @@
 #include "checkpoint.h"
 #include "files.h"
 #include "mem.h"
+#include "old_checkpoint.h"
 
-#define TENSORS 3
+#define TENSORS 4
 #define MOST    24
 
-/* A run of three small tensors that lives in memory. */
+/* A run of four small tensors that lives in memory; the last is in the second file. */
 struct fake {
     struct checkpoint_tensor tensors[TENSORS];
     float values[TENSORS][MOST];
@@ -28,7 +30,7 @@ static void describe(void *context, size_t i, struct checkpoint_tensor *tensor)
 
 static size_t elements(const struct fake *fake, size_t i)
 {
-    const uint32_t *d = fake->tensors[i].dims;
+    const uint32_t *d = fake->tensors[i].kernel;
     return (size_t)d[0] * d[1] * d[2] * d[3];
 }
 
@@ -56,7 +58,10 @@ static struct checkpoint_tensors tensors_of(struct fake *fake)
 static struct fake make_fake(void)
 {
     struct fake fake = {
-        .tensors = {{"stem/conv.weight", {2, 3, 3, 1}}, {"head/fc.bias", {1, 1, 1, 5}}, {"bn.mean", {1, 1, 1, 1}}}};
+        .tensors = {{"conv1.weight", "stem/conv.weight", {2, 2, 3, 1}, 4, {2, 3, 1, 2}, .state = false},
+                    {"fc.weight", "head/fc.weight", {2, 6}, 2, {2, 3, 1, 2}, .state = false},
+                    {"fc.bias", "head/fc.bias", {5}, 1, {1, 1, 1, 5}, .state = false},
+                    {"fc.bias.momentum_buffer", "head/fc.bias.momentum", {5}, 1, {1, 1, 1, 5}, .state = true}}};
     for (size_t i = 0; i < TENSORS; i++)
         for (size_t k = 0; k < MOST; k++) fake.values[i][k] = (float)(i + 1) / (float)(k + 3);
     return fake;
@@ -66,11 +71,12 @@ static struct checkpoint make_checkpoint(uint64_t step)
 {
     struct checkpoint c = {
         .step = step,
-        .seed = 7,
+        .seed = UINT64_MAX - 7,
         .position = step * 16,
         .dataset_hash = 0x1234567890abcdef,
         .batch = 16,
         .devices = 2,
+        .top1_error = 0.1,
         .schedule = {
             .warmed = true, .train_error = 0.3, .best_error = 0.25, .stale = 1, .plateaus = 2, .waiting = true}};
     struct model_options options = MODEL_OPTIONS_DEFAULT;
@@ -106,10 +112,12 @@ static void write_one(uint64_t step)
 static bool read_one(const char *path, struct checkpoint *c, struct fake *fake, struct error *err)
 {
     struct checkpoint_file *file;
+    struct checkpoint found;
     struct checkpoint_tensors tensors = tensors_of(fake);
-    if (!checkpoint_open(path, &file, c, err)) return false;
+    if (!checkpoint_open(path, &file, &found, err)) return false;
     bool ok = checkpoint_load(file, &tensors, staging, err);
     checkpoint_close(file);
+    if (ok) *c = found;
     return ok;
 }
 
@@ -130,7 +138,9 @@ Test(checkpoint, what_is_written_is_read)
     for (size_t i = 0; i < TENSORS; i++)
         cr_assert_eq(memcmp(found.values[i], wanted.values[i], elements(&wanted, i) * sizeof(float)), 0);
     cr_assert_eq(c.step, 400);
-    cr_assert_eq(c.seed, 7);
+    cr_assert(c.known);
+    cr_assert_eq(c.seed, UINT64_MAX - 7);
+    cr_assert(c.top1_error == 0.1);
     cr_assert_eq(c.position, 6400);
     cr_assert_eq(c.dataset_hash, wanted_c.dataset_hash);
     cr_assert_eq(c.batch, 16);
@@ -154,71 +164,126 @@ Test(checkpoint, the_newest_is_found_by_its_step)
     write_one(1000);
     write_one(200);
     char other[128];
-    snprintf(other, sizeof other, "%s/step-9999.ckpt.partial-1", folder);
-    cr_assert(files_write(other, "x", 1, &err));
-    snprintf(other, sizeof other, "%s/step-.ckpt", folder);
-    cr_assert(files_write(other, "x", 1, &err));
+    static const char *const others[] = {"step-9999.safetensors.partial-1", "step-.safetensors",
+                                         "step-9999.ckpt.partial-1", "step-9999.state.safetensors", "best.safetensors"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        snprintf(other, sizeof other, "%s/%s", folder, others[i]);
+        cr_assert(files_write(other, "x", 1, &err));
+    }
     cr_assert(checkpoint_find(folder, path, &err));
-    cr_assert(strstr(path, "step-000000001000.ckpt"), "%s", path);
+    cr_assert(strstr(path, "step-000000001000.safetensors"), "%s", path);
 }
 
-/* Reads a checkpoint's bytes, and writes them back changed. */
-static char *read_bytes(char path[CHECKPOINT_PATH], size_t *length)
+/* One of the files of a checkpoint: "" or ".state". */
+static char *read_bytes(const char *part, char path[CHECKPOINT_PATH], char model[CHECKPOINT_PATH], size_t *length)
 {
     char *bytes;
     struct error err = {0};
     write_one(3);
-    cr_assert(checkpoint_find(folder, path, &err));
-    cr_assert(files_read(path, 1 << 20, &bytes, length, &err));
+    cr_assert(checkpoint_find(folder, model, &err));
+    snprintf(path, CHECKPOINT_PATH, "%s/step-%012d%s.safetensors", folder, 3, part);
+    cr_assert(files_read(path, 1 << 20, &bytes, length, &err), "%s", err.text);
     return bytes;
 }
 
-static void check_refused(const char *path, const char *bytes, size_t length, const char *what)
+/* No fsync: thousands of them take a while. */
+static void put_bytes(const char *path, const char *bytes, size_t length)
+{
+    FILE *out = fopen(path, "wb");
+    cr_assert(out && fwrite(bytes, 1, length, out) == length && fclose(out) == 0);
+}
+
+static void check_refused(const char *path, const char *model, const char *bytes, size_t length, const char *what)
 {
     struct error err = {0};
     struct checkpoint c;
     struct fake fake = make_fake();
-    cr_assert(files_write(path, bytes, length, &err));
-    cr_assert_not(read_one(path, &c, &fake, &err), "read although %s", what);
+    put_bytes(path, bytes, length);
+    cr_assert_not(read_one(model, &c, &fake, &err), "read although %s", what);
     cr_assert_eq(err.kind, ERROR_INPUT);
-    cr_assert(strstr(err.text, path), "'%s' does not name the file", err.text);
+    cr_assert(strstr(err.text, "step-000000000003"), "'%s' does not name the file", err.text);
+}
+
+static void check_cut(const char *part)
+{
+    char path[CHECKPOINT_PATH], model[CHECKPOINT_PATH];
+    size_t length;
+    char *bytes = read_bytes(part, path, model, &length);
+    for (size_t cut = 0; cut < length; cut += 7) check_refused(path, model, bytes, cut, "it is cut");
+    check_refused(path, model, bytes, length - 1, "its last byte is missing");
+    mem_free(bytes);
 }
 
 Test(checkpoint, every_truncation_is_found)
 {
-    char path[CHECKPOINT_PATH];
+    check_cut("");
+    check_cut(".state");
+}
+
+static void check_flipped(const char *part)
+{
+    char path[CHECKPOINT_PATH], model[CHECKPOINT_PATH];
     size_t length;
-    char *bytes = read_bytes(path, &length);
-    for (size_t cut = 0; cut < length; cut += 7) check_refused(path, bytes, cut, "it is cut");
-    check_refused(path, bytes, length - 1, "its last byte is missing");
+    char *bytes = read_bytes(part, path, model, &length);
+    for (size_t i = 0; i < length; i++) {
+        bytes[i] ^= 0x10;
+        check_refused(path, model, bytes, length, "a byte was flipped");
+        bytes[i] ^= 0x10;
+    }
+    put_bytes(path, bytes, length);
     mem_free(bytes);
 }
 
 Test(checkpoint, every_flipped_byte_is_found)
 {
-    char path[CHECKPOINT_PATH];
-    size_t length;
-    char *bytes = read_bytes(path, &length);
-    for (size_t i = 0; i < length; i++) {
-        bytes[i] ^= 0x10;
-        check_refused(path, bytes, length, "a byte was flipped");
-        bytes[i] ^= 0x10;
-    }
-    mem_free(bytes);
+    check_flipped("");
+    check_flipped(".state");
+}
+
+/* One of another step, which is whole, too. */
+Test(checkpoint, only_its_own_state_is_read_with_a_model)
+{
+    char command[256], path[CHECKPOINT_PATH];
+    struct checkpoint c;
+    struct fake fake = make_fake();
+    struct error err = {0};
+    write_one(1);
+    fake.values[3][0] = 9;
+    struct checkpoint other = make_checkpoint(2);
+    struct checkpoint_tensors tensors = tensors_of(&fake);
+    cr_assert(checkpoint_write(folder, &other, &tensors, staging, &err), "%s", err.text);
+    snprintf(command, sizeof command, "cp %s/step-%012d.state.safetensors %s/step-%012d.state.safetensors", folder, 1,
+             folder, 2);
+    cr_assert_eq(system(command), 0);
+    cr_assert(checkpoint_find(folder, path, &err));
+    cr_assert_not(read_one(path, &c, &fake, &err));
+    cr_assert(strstr(err.text, "is not the state of"), "%s", err.text);
+    snprintf(command, sizeof command, "rm %s/step-%012d.state.safetensors", folder, 2);
+    cr_assert_eq(system(command), 0);
+    cr_assert_not(read_one(path, &c, &fake, &err));
+    cr_assert(strstr(err.text, "--weights"), "%s", err.text);
 }
 
 Test(checkpoint, a_newer_version_is_named)
 {
-    char path[CHECKPOINT_PATH];
+    char path[CHECKPOINT_PATH], model[CHECKPOINT_PATH];
     size_t length;
-    char *bytes = read_bytes(path, &length);
+    char *bytes = read_bytes("", path, model, &length);
     struct error err = {0};
     struct checkpoint c;
     struct fake fake = make_fake();
-    bytes[8] = 3;
-    cr_assert(files_write(path, bytes, length, &err));
+    const char *version = "\\\"version\\\":3";
+    char *found = memmem(bytes, length, version, strlen(version));
+    cr_assert(found);
+    found[strlen(version) - 1] = '4';
+    put_bytes(path, bytes, length);
     cr_assert_not(read_one(path, &c, &fake, &err));
-    cr_assert(strstr(err.text, "version 3"), "%s", err.text);
+    cr_assert(strstr(err.text, "checksum"), "%s", err.text);
+    char *sums = memmem(bytes, length, "\"xxh3\"", 6); /* as one that has none */
+    memcpy(sums, "\"xxhx\"", 6);
+    put_bytes(path, bytes, length);
+    cr_assert_not(read_one(path, &c, &fake, &err));
+    cr_assert(strstr(err.text, "it has no checksums"), "%s", err.text);
     mem_free(bytes);
 }
 
@@ -230,13 +295,24 @@ Test(checkpoint, another_table_is_refused)
     struct error err = {0};
     write_one(1);
     cr_assert(checkpoint_find(folder, path, &err));
-    strcpy(fake.tensors[1].name, "head/fc.weight");
+    strcpy(fake.tensors[2].name, "fc.shift");
     cr_assert_not(read_one(path, &c, &fake, &err));
-    cr_assert(strstr(err.text, "head/fc.bias") && strstr(err.text, "head/fc.weight"), "%s", err.text);
+    cr_assert(strstr(err.text, "of another model: conv1 matches by name and shape, not fc: it has no fc.shift of 5"),
+              "%s", err.text);
     fake = make_fake();
-    fake.tensors[0].dims[0] = 1;
+    fake.tensors[0].shape[0] = 1;
     cr_assert_not(read_one(path, &c, &fake, &err));
-    cr_assert(strstr(err.text, "stem/conv.weight is 2 x 3 x 3 x 1"), "%s", err.text);
+    cr_assert(strstr(err.text,
+                     "fc matches by name and shape, not conv1: conv1.weight is 2 x 2 x 3 x 1 and not 1 x 2 x 3 x 1"),
+              "%s", err.text);
+    fake = make_fake();
+    struct checkpoint_file *file;
+    struct checkpoint_tensors fewer = tensors_of(&fake);
+    fewer.count = 2;
+    cr_assert(checkpoint_open(path, &file, &c, &err));
+    cr_assert_not(checkpoint_load(file, &fewer, staging, &err));
+    checkpoint_close(file);
+    cr_assert(strstr(err.text, "conv1, fc match by name and shape, and it has fc.bias too"), "%s", err.text);
 }
 
 Test(checkpoint, a_full_disk_keeps_the_one_before)
@@ -260,7 +336,7 @@ Test(checkpoint, a_full_disk_keeps_the_one_before)
     cr_assert(read_one(path, &found, &fake, &err), "%s", err.text);
     cr_assert_eq(found.step, 1);
     char command[128];
-    snprintf(command, sizeof command, "test $(ls '%s' | wc -l) = 1", folder);
+    snprintf(command, sizeof command, "test $(ls '%s' | wc -l) = 2", folder);
     cr_assert_eq(system(command), 0, "the unfinished file was left behind");
 }
 
@@ -301,5 +377,158 @@ Test(checkpoint, failed_allocations_leak_nothing)
         mem_fail_at(0);
         cr_assert(ok || (err.kind == ERROR_MEMORY && found.step == 99), "%s", err.text);
         cr_assert_eq(mem_current_bytes(MEM_GENERAL), before);
+    }
+}
+
+/* Of five steps the newest two stay, and the best. */
+Test(checkpoint, the_best_and_the_newest_are_kept)
+{
+    struct error err = {0};
+    char command[256], path[CHECKPOINT_PATH];
+    cr_assert(isnan(checkpoint_best_error(folder)));
+    for (uint64_t step = 1; step <= 5; step++) write_one(step);
+    cr_assert(checkpoint_mark_best(folder, 3, &err), "%s", err.text);
+    cr_assert(checkpoint_mark_best(folder, 2, &err), "%s", err.text);
+    cr_assert(checkpoint_best_error(folder) == 0.1);
+    checkpoint_thin(folder, 2);
+    snprintf(command, sizeof command,
+             "test \"$(ls %s | tr -d 0 | tr '\\n' ' ')\" = 'best.safetensors step-2.safetensors "
+             "step-2.state.safetensors step-4.safetensors step-4.state.safetensors step-5.safetensors "
+             "step-5.state.safetensors '",
+             folder);
+    cr_assert_eq(system(command), 0);
+    struct checkpoint c;
+    struct fake fake = make_fake();
+    snprintf(path, sizeof path, "%s/best.safetensors", folder);
+    cr_assert(read_one(path, &c, &fake, &err), "%s", err.text); /* with the state beside what it names */
+    cr_assert_eq(c.step, 2);
+}
+
+/* ---- Older versions ---- */
+
+static void write_old(const struct checkpoint *c, char path[CHECKPOINT_PATH])
+{
+    static const size_t order[TENSORS] = {2, 0, 1, 3};
+    struct fake fake = make_fake();
+    struct checkpoint_tensors tensors = tensors_of(&fake);
+    snprintf(path, CHECKPOINT_PATH, "%s/step-%012d.ckpt", folder, 9);
+    old_write(path, c, &tensors, order, TENSORS, staging);
+}
+
+Test(checkpoint, older_versions_are_read)
+{
+    for (int scaled = 0; scaled < 2; scaled++) {
+        char path[CHECKPOINT_PATH];
+        struct checkpoint c, wanted = make_checkpoint(9);
+        struct fake fake = make_fake(), same = make_fake();
+        struct error err = {0};
+        wanted.scaled = scaled;
+        wanted.loss_scale = (struct loss_scale){1024, 3, 0, 5};
+        write_old(&wanted, path);
+        cr_assert(checkpoint_exists(folder));
+        memset(fake.values, 0, sizeof fake.values);
+        cr_assert(checkpoint_find(folder, path, &err));
+        cr_assert(read_one(path, &c, &fake, &err), "%s", err.text);
+        for (size_t i = 0; i < TENSORS; i++)
+            cr_assert_eq(memcmp(fake.values[i], same.values[i], elements(&same, i) * sizeof(float)), 0);
+        cr_assert_eq(c.version, 1u + (unsigned)scaled);
+        cr_assert(c.known && c.seed == wanted.seed && c.position == wanted.position && c.scaled == (scaled == 1));
+        cr_assert(c.schedule.train_error == 0.3 && isnan(c.top1_error));
+        cr_assert(!scaled || c.loss_scale.skipped == 5);
+    }
+}
+
+Test(checkpoint, flipped_and_missing_bytes_of_older_versions_are_found)
+{
+    char path[CHECKPOINT_PATH];
+    size_t length;
+    char *bytes;
+    struct checkpoint c = make_checkpoint(9);
+    struct fake fake = make_fake();
+    struct error err = {0};
+    write_old(&c, path);
+    cr_assert(files_read(path, 1 << 20, &bytes, &length, &err));
+    for (size_t i = 8; i < length; i++) { /* with another first word it is of another format */
+        bytes[i] ^= 0x10;
+        put_bytes(path, bytes, length);
+        cr_assert_not(read_one(path, &c, &fake, &err), "byte %zu", i);
+        bytes[i] ^= 0x10;
+        put_bytes(path, bytes, i);
+        cr_assert_not(read_one(path, &c, &fake, &err), "cut after byte %zu", i);
+    }
+    mem_free(bytes);
+}
+
+/* ---- What others write ---- */
+
+static void write_text(const char *header, const void *data, size_t bytes, char path[CHECKPOINT_PATH])
+{
+    unsigned char prefix[8] = {(unsigned char)strlen(header), (unsigned char)(strlen(header) >> 8)};
+    snprintf(path, CHECKPOINT_PATH, "%s/weights.safetensors", folder);
+    FILE *out = fopen(path, "wb");
+    cr_assert(out);
+    fwrite(prefix, 1, 8, out);
+    fputs(header, out);
+    fwrite(data, 1, bytes, out);
+    cr_assert_eq(fclose(out), 0);
+}
+
+/* A convolution's weights are K C R S there and K R S C here; a matrix reads features as C x H x W. */
+Test(checkpoint, weights_of_others_are_turned_round)
+{
+    float data[29];
+    char path[CHECKPOINT_PATH];
+    struct error err = {0};
+    struct checkpoint c;
+    struct fake fake = make_fake();
+    struct checkpoint_file *file;
+    struct checkpoint_tensors tensors = tensors_of(&fake);
+    for (int i = 0; i < 29; i++) data[i] = (float)i;
+    write_text("{\"fc.bias\": {\"dtype\": \"F32\", \"shape\": [5], \"data_offsets\": [96, 116]}, \"conv1.weight\": "
+               "{\"dtype\": "
+               "\"F32\", \"shape\": [2, 2, 3, 1], \"data_offsets\": [0, 48]}, \"fc.weight\": {\"dtype\": \"F32\", "
+               "\"shape\": [2, "
+               "6], \"data_offsets\": [48, 96]}, \"bn1.num_batches_tracked\": {\"dtype\": \"I64\", \"shape\": [], "
+               "\"data_offsets\": [108, 116]}}",
+               data, sizeof data, path);
+    fake.tensors[3].unused = true;
+    cr_assert(checkpoint_open(path, &file, &c, &err), "%s", err.text);
+    cr_assert_not(c.known);
+    cr_assert(checkpoint_load(file, &tensors, staging, &err), "%s", err.text);
+    checkpoint_close(file);
+    const float turned[] = {0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11};
+    for (int i = 0; i < 12; i++) {
+        cr_assert(fake.values[0][i] == turned[i], "%d", i);
+        cr_assert(fake.values[1][i] == 12 + turned[i], "%d", i);
+    }
+    for (int i = 0; i < 5; i++) cr_assert(fake.values[2][i] == (float)(24 + i));
+    fake.tensors[3].unused = false;
+    cr_assert_not(read_one(path, &c, &fake, &err));
+    cr_assert(strstr(err.text, "weights alone"), "%s", err.text);
+}
+
+Test(checkpoint, headers_that_are_wrong_are_refused)
+{
+    static const struct {
+        const char *header, *says;
+    } wrong[] = {{"[]", "no object"},
+                 {"{\"a\": 1}", "dtype, shape and data_offsets of a"},
+                 {"{\"a\": {\"dtype\": \"F32\", \"shape\": [3], \"data_offsets\": [0, 8]}}", "data_offsets of a"},
+                 {"{\"a\": {\"dtype\": \"F32\", \"shape\": [-2], \"data_offsets\": [0, 8]}}", "data_offsets of a"},
+                 {"{\"a\": {\"dtype\": \"F32\", \"shape\": [4], \"data_offsets\": [0, 16]}}", "is cut off"},
+                 {"{\"a\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 4]}}", "is damaged: it has"},
+                 {"{\"a\": {\"dtype\": \"F32\", \"shape\": [4611686018427387904, 4], \"data_offsets\": [0, 0]}}",
+                  "data_offsets of a"},
+                 {"{\"fc.bias\": {\"dtype\": \"F16\", \"shape\": [4], \"data_offsets\": [0, 8]}}", "of another model"},
+                 {"{", "not JSON"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char path[CHECKPOINT_PATH];
+        struct error err = {0};
+        struct checkpoint c;
+        struct fake fake = make_fake();
+        write_text(wrong[i].header, "\0\0\0\0\0\0\0", 8, path);
+        cr_assert_not(read_one(path, &c, &fake, &err), "%s", wrong[i].header);
+        cr_assert_eq(err.kind, ERROR_INPUT);
+        cr_assert(strstr(err.text, wrong[i].says), "'%s' does not say '%s'", err.text, wrong[i].says);
     }
 }

@@ -194,7 +194,9 @@ Test(train_cli, a_step_has_one_number_everywhere)
     check_says("step 5/5");
     check_says("step 5: test loss");
     cr_assert_str_eq(shell("sed -n 's/^{\"step\": \\([0-9]*\\),.*/\\1/p' $DATA/log | xargs"), "1 2 3 4 5\n");
-    cr_assert_str_eq(shell("ls $DATA/saved"), "data.json\nstep-000000000005.ckpt\n");
+    cr_assert_str_eq(
+        shell("ls $DATA/saved"),
+        "best.safetensors\ndata.json\nstep-000000000005.safetensors\nstep-000000000005.state.safetensors\n");
     shell("$FATHOM_BIN top $DATA/t.trace --once --size 40x120");
     check_says("step 5/5");
     check_says("steps 1 to 5");

@@ -1,5 +1,8 @@
 #include <criterion/criterion.h>
 
+#include "execute.h"
+#include "old_checkpoint.h"
+#include "torch_names.h"
 #include "train_help.h"
 
 TestSuite(resume, .init = run_make_data, .fini = run_remove_data);
@@ -14,10 +17,7 @@ static const char *folder(int i, const char *name)
 
 static void check_same_files(const char *a, const char *b, uint64_t step)
 {
-    char command[512];
-    snprintf(command, sizeof command, "cmp %s/step-%012llu.ckpt %s/step-%012llu.ckpt", a, (unsigned long long)step, b,
-             (unsigned long long)step);
-    cr_assert_eq(system(command), 0, "the resumed run's checkpoint is another");
+    cr_assert(run_same_checkpoints(a, b, step), "the resumed run's checkpoint is another");
 }
 
 /* 16 of 40 images a step: the third step crosses into the second epoch. */
@@ -171,4 +171,126 @@ Test(resume, what_does_not_belong_is_refused)
     cr_assert_not(train_run(plan, &cpu_backend, &other_images.options, NULL, NULL, NULL, &other_images.result, &err));
     cr_assert(strstr(err.text, "other images"), "%s", err.text);
     plan_destroy(plan);
+}
+
+/* ---- Older versions ---- */
+
+/* All tensors of a checkpoint of two devices: parameters, means of statistics, momenta, each device's statistics. */
+struct kept {
+    const struct graph *graph;
+    struct state_entry *entries; /* parameters, momenta, statistics */
+    size_t parameters, statistics;
+    float *values[512]; /* of the tensors */
+};
+
+static void describe_kept(void *context, size_t i, struct checkpoint_tensor *t)
+{
+    const struct kept *kept = context;
+    size_t p = kept->parameters, s = kept->statistics, device = i < 2 * p + s ? 0 : (i - 2 * p - s) / s;
+    bool mean = i >= p && i < p + s, momentum = i >= p + s && i < 2 * p + s, own = i >= 2 * p + s;
+    size_t entry = i < p ? i : mean ? p + i : momentum ? i - s : 2 * p + (i - 2 * p - s) % s;
+    uint32_t tensor = kept->entries[entry].tensor;
+    char name[TENSOR_NAME], theirs[TORCH_NAME], at[32] = "";
+    *t = (struct checkpoint_tensor){.state = momentum || own};
+    t->rank = torch_shape(kept->graph, tensor, t->shape, t->kernel);
+    graph_tensor_name(kept->graph, tensor, name);
+    torch_name(kept->graph, tensor, theirs);
+    if (own) snprintf(at, sizeof at, "@%zu", device);
+    snprintf(t->name, sizeof t->name, "%s%s", theirs, momentum ? ".momentum_buffer" : at);
+    if (!mean) snprintf(t->old_name, sizeof t->old_name, "%s%s", name, momentum ? ".momentum" : at);
+}
+
+static bool get_kept(void *context, size_t i, float *values, struct error *err)
+{
+    (void)err;
+    struct checkpoint_tensor t;
+    describe_kept(context, i, &t);
+    memcpy(values, ((struct kept *)context)->values[i], old_elements(&t) * sizeof *values);
+    return true;
+}
+
+static bool put_kept(void *context, size_t i, const float *values, struct error *err)
+{
+    (void)err;
+    struct checkpoint_tensor t;
+    describe_kept(context, i, &t);
+    float **kept = &((struct kept *)context)->values[i];
+    *kept = mem_alloc(MEM_GENERAL, old_elements(&t), sizeof *values);
+    cr_assert(*kept);
+    memcpy(*kept, values, old_elements(&t) * sizeof *values);
+    return true;
+}
+
+/* Writes a folder's newest checkpoint into another as older programs did. */
+static void write_as_older(struct small_run *run, const char *from, const char *to)
+{
+    static float staging[1 << 18];
+    static struct kept kept;
+    struct plan *plan = run_plan(run);
+    struct checkpoint c;
+    struct checkpoint_file *file;
+    struct error err = {0};
+    char path[CHECKPOINT_PATH];
+    size_t order[512], count, n = 0;
+    kept.graph = plan->variants[0].graph;
+    cr_assert(state_entries_find(&plan->variants[0], &kept.entries, &count, &err), "%s", err.text);
+    kept.parameters = kept.graph->parameter_count;
+    kept.statistics = count - 2 * kept.parameters;
+    struct checkpoint_tensors tensors = {&kept, count + 2 * kept.statistics, describe_kept, get_kept, put_kept};
+    cr_assert(checkpoint_find(from, path, &err) && checkpoint_open(path, &file, &c, &err), "%s", err.text);
+    cr_assert(checkpoint_load(file, &tensors, staging, &err), "%s", err.text);
+    checkpoint_close(file);
+    for (size_t i = 0; i < tensors.count; i++)
+        if (i < kept.parameters || i >= kept.parameters + kept.statistics) order[n++] = i;
+    cr_assert(files_make_folder(to, &err));
+    snprintf(path, sizeof path, "%s/step-%012llu.ckpt", to, (unsigned long long)c.step);
+    old_write(path, &c, &tensors, order, n, staging);
+    for (size_t i = 0; i < tensors.count; i++) mem_free(kept.values[i]);
+    mem_free(kept.entries);
+    plan_destroy(plan);
+}
+
+Test(resume, goes_on_bitwise_from_a_checkpoint_of_an_older_version)
+{
+    struct small_run whole = {.gpus = "2xcpu", .options = {.iterations = 6, .skip_evaluation = true}}, first = whole,
+                     rest = whole, one = whole, other = whole;
+    first.options.iterations = 3;
+    whole.options.save_folder = folder(0, "whole");
+    first.options.save_folder = folder(1, "first");
+    run_go(&whole);
+    run_go(&first);
+    cr_assert(whole.ok && first.ok, "%s%s", whole.err.text, first.err.text);
+    write_as_older(&first, folders[1], folder(2, "older"));
+    rest.options.save_folder = rest.options.resume_folder = folders[2];
+    run_go(&rest);
+    cr_assert(rest.ok, "%s", rest.err.text);
+    cr_assert(run_same_checkpoints(folders[0], folders[2], 6));
+    /* On one device: with the mean of the statistics, which the newer format has and the older one makes. */
+    write_as_older(&first, folders[1], folder(3, "one"));
+    one.gpus = other.gpus = "cpu";
+    one.options.iterations = other.options.iterations = 4;
+    one.options.resume_folder = one.options.save_folder = folders[3];
+    run_go(&one);
+    other.options.resume_folder = other.options.save_folder = folders[1];
+    run_go(&other);
+    cr_assert(one.ok && other.ok, "%s%s", one.err.text, other.err.text);
+    cr_assert(run_same_checkpoints(folders[1], folders[3], 4));
+}
+
+/* With the weights of a run, and nothing else of it: its first loss is that of the next step of that run. */
+Test(resume, weights_alone_begin_another_run)
+{
+    struct small_run first = {.options = {.iterations = 2, .skip_evaluation = true}}, fine = first;
+    first.options.save_folder = folder(0, "first");
+    run_go(&first);
+    cr_assert(first.ok, "%s", first.err.text);
+    fine.options.weights = folders[0];
+    fine.options.augment = false;
+    run_go(&fine);
+    cr_assert(fine.ok, "%s", fine.err.text);
+    cr_assert_eq(fine.steps, 2);
+    cr_assert_neq(fine.losses[0], first.losses[0]);
+    struct small_run other = {.model = "resnet-14", .options.weights = folders[0]};
+    check_refused(&other, "conv1, bn1, fc match by name and shape, not layer1, layer2, layer3: it has no "
+                          "layer1.1.conv1.weight of 16 x 16 x 3 x 3");
 }

@@ -138,6 +138,16 @@ static inline void run_go(struct small_run *run)
     plan_destroy(plan);
 }
 
+/* Whether two folders have the same checkpoint of a step, bit by bit: the model's file and the state's. */
+static inline bool run_same_checkpoints(const char *a, const char *b, uint64_t step)
+{
+    char command[1024];
+    snprintf(command, sizeof command,
+             "for part in '' .state; do cmp '%s'/step-%012llu$part.safetensors '%s'/step-%012llu$part.safetensors || exit 1; done",
+             a, (unsigned long long)step, b, (unsigned long long)step);
+    return system(command) == 0;
+}
+
 /* A path in the data's folder; the result is static, two may be in use. */
 static inline const char *run_path(const char *name)
 {
