@@ -42,10 +42,10 @@ static bool find_beside(const char *folder, const char *under, char path[PATH])
     return length > 0 && length < PATH && access(path, R_OK) == 0;
 }
 
-/* Where it is built, beside the program, and where it is installed. */
+/* Where it is built, beside the program and beside the folders of tests and benches, and where it is installed. */
 static bool find_module(const struct ranks_options *options, char path[PATH])
 {
-    static const char *const places[] = {"/", "/trainer/ranks/", "/../libexec/fathom/"};
+    static const char *const places[] = {"/", "/trainer/ranks/", "/../trainer/ranks/", "/../libexec/fathom/"};
     char folder[PATH];
     const char *named = getenv("FATHOM_MPI");
     if (named) {

@@ -29,6 +29,8 @@ class Run:
             if self.log.exists() and self.log.read_text().count('\n') >= count:
                 return
             time.sleep(0.01)
+        self.process.terminate()
+        self.process.wait()
         self.errors.seek(0)
         raise SystemExit(f'the run did not come to step {count}: {self.errors.read()}')
 
