@@ -18,6 +18,7 @@
 #include "printable.h"
 #include "process.h"
 #include "stop.h"
+#include "text.h"
 #include "units.h"
 
 #define TERMINAL_NS 100000000u   /* between two updates of the line */
@@ -156,32 +157,62 @@ void progress_end(struct progress *p)
     end_line(p);
 }
 
-static void print_process_memory(const struct train_result *r)
+static void add_process_memory(const struct train_result *r, struct text *line)
 {
     char text[2][UNITS_TEXT];
-    printf("  memory  %s planned, ", units_format_bytes(r->planned_bytes, text[0]));
+    text_add(line, "%s planned, ", units_format_bytes(r->planned_bytes, text[0]));
     if (r->peak_bytes == 0)
-        puts("unknown at the peak of the process: /proc/self/status cannot be read");
+        text_add(line, "unknown at the peak of the process: /proc/self/status cannot be read");
     else
-        printf("%s at the peak of the process (%+.1f %%)\n", units_format_bytes(r->peak_bytes, text[1]),
-               100 * ((double)r->peak_bytes / (double)r->planned_bytes - 1));
+        text_add(line, "%s at the peak of the process (%+.1f %%)", units_format_bytes(r->peak_bytes, text[1]),
+                 100 * ((double)r->peak_bytes / (double)r->planned_bytes - 1));
 }
 
 /* The arena is taken as planned; what else there is on a GPU was estimated. */
-static void print_device_memory(const struct plan *plan, const struct train_result *r)
+static void add_device_memory(const struct plan *plan, const struct train_result *r, struct text *line)
 {
     const struct plan_device *device = &plan->devices[r->device];
     uint64_t planned = device->classes[MEMORY_COMMUNICATION] + device->classes[MEMORY_CONTEXT];
     const struct device_memory *used = &r->device_memory;
     char text[3][UNITS_TEXT], which[32] = "";
     if (plan->device_count > 1) snprintf(which, sizeof which, " on device %u", r->device);
-    printf("  memory  %s arena and %s outside it planned%s, ", units_format_bytes(used->arena_bytes, text[0]),
-           units_format_bytes(planned, text[1]), which);
+    text_add(line, "%s arena and %s outside it planned%s, ", units_format_bytes(used->arena_bytes, text[0]),
+             units_format_bytes(planned, text[1]), which);
     if (used->outside == DEVICE_OUTSIDE_UNKNOWN)
-        puts("unknown what is used outside");
+        text_add(line, "unknown what is used outside");
     else
-        printf("%s used outside%s\n", units_format_bytes(used->outside_bytes, text[2]),
-               used->outside == DEVICE_OUTSIDE_KNOWN ? "" : ", the context not counted");
+        text_add(line, "%s used outside%s", units_format_bytes(used->outside_bytes, text[2]),
+                 used->outside == DEVICE_OUTSIDE_KNOWN ? "" : ", the context not counted");
+}
+
+/* Which of many ranks is told of: the one that holds most for what was planned. */
+static double fullness(const struct train_result *r)
+{
+    if (r->device_known) return (double)r->device_memory.outside_bytes;
+    return r->planned_bytes ? (double)r->peak_bytes / (double)r->planned_bytes : 0;
+}
+
+#define TOLD_RANKS 8u
+
+static void print_memory(const struct plan *plan, const struct train_result *results, uint32_t ranks)
+{
+    uint32_t fullest = 0;
+    for (uint32_t i = 1; i < ranks; i++)
+        if (fullness(&results[i]) > fullness(&results[fullest])) fullest = i;
+    for (uint32_t i = 0; i < ranks; i++) {
+        struct text line = {0};
+        if (ranks > TOLD_RANKS && i != fullest) continue;
+        if (ranks > TOLD_RANKS)
+            text_add(&line, "of %" PRIu32 " ranks the fullest, %" PRIu32 ": ", ranks, i);
+        else if (ranks > 1)
+            text_add(&line, "rank %" PRIu32 ": ", i);
+        if (results[i].device_known)
+            add_device_memory(plan, &results[i], &line);
+        else
+            add_process_memory(&results[i], &line);
+        if (!line.failed) printf("  %-7s %s\n", i == 0 || ranks > TOLD_RANKS ? "memory" : "", line.bytes);
+        text_finish(&line);
+    }
 }
 
 static void print_step(const struct plan *plan, const struct train_result *r)
@@ -192,9 +223,10 @@ static void print_step(const struct plan *plan, const struct train_result *r)
            units_format_seconds(plan->step_seconds, text[1]), 100 * (took / plan->step_seconds - 1));
 }
 
-void progress_summary(const struct plan *plan, bool as_planned, const struct train_result *r)
+void progress_summary(const struct plan *plan, bool as_planned, const struct train_result *results, uint32_t ranks)
 {
     char text[UNITS_TEXT];
+    const struct train_result *r = results;
     if (r->images_per_second <= 0) {
         printf("%s: %" PRIu64 " steps were done already; --iterations counts them all\n", plan->spec.name, r->steps);
         return;
@@ -210,10 +242,7 @@ void progress_summary(const struct plan *plan, bool as_planned, const struct tra
     if (r->loss_scale > 0)
         printf("  scale   of the loss %g; %" PRIu64 " of all steps were skipped as gradients overflowed\n",
                r->loss_scale, r->skipped);
-    if (r->device_known)
-        print_device_memory(plan, r);
-    else
-        print_process_memory(r);
+    print_memory(plan, results, ranks);
     if (*r->remark) page_say(stdout, 2, 10, "note    %s", PRINTABLE(r->remark));
 }
 

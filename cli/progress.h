@@ -25,8 +25,9 @@ void progress_end(struct progress *progress);
 bool progress_try_dashboard(const char *trace, struct error *err);
 /* Starts `fathom top TRACE` on this terminal; lines go on when it is left. */
 bool progress_dashboard(struct progress *progress, const char *trace, struct error *err);
-/* as_planned: on devices of the plan's kind, so that predicted times are of this run. */
-void progress_summary(const struct plan *plan, bool as_planned, const struct train_result *result);
+/* results[ranks]: of each rank, the first one's first. as_planned: on devices of the plan's kind, so that predicted times
+ * are of this run. */
+void progress_summary(const struct plan *plan, bool as_planned, const struct train_result *results, uint32_t ranks);
 
 /* The images that were skipped, the first ten by name; nothing when there are none. NULL = none. */
 void progress_broken(const struct broken_images *broken);

@@ -9,6 +9,7 @@
 
 #include "backends.h"
 #include "files.h"
+#include "mem.h"
 #include "outputs.h"
 #include "stop.h"
 #include "train_command.h"
@@ -101,6 +102,18 @@ struct reporting {
     const struct plan *plan;
 };
 
+static bool tell_summary(const struct train_command *c, const struct plan *plan, bool as_planned,
+                         const struct train_result *own, struct error *err)
+{
+    uint32_t ranks = ranks_place(c->ranks).size;
+    struct train_result *results = mem_zalloc(MEM_GENERAL, ranks, sizeof *results);
+    if (!results) return error_memory(err, ranks * sizeof *results, "what ranks tell at the end");
+    bool ok = train_ranks_gather_results(c, own, results, err);
+    if (ok && !c->quiet) progress_summary(plan, as_planned, results, ranks);
+    mem_free(results);
+    return ok;
+}
+
 static bool train_reporting(void *context, struct trace_sink *sink, struct error *err)
 {
     const struct reporting *r = context;
@@ -119,7 +132,7 @@ static bool train_reporting(void *context, struct trace_sink *sink, struct error
     bool on_host = backends_on_host(c->runs_on->name),
          as_planned = on_host == (plan->devices[0].spec.kind == DEVICE_CPU);
     bool idle = result.stopped && result.steps == result.first;
-    if (ok && !idle) progress_summary(plan, as_planned, &result);
+    if (ok && !idle) ok = tell_summary(c, plan, as_planned, &result, err);
     if (!c->quiet) progress_broken(c->options.broken);
     if (result.stopped || (!ok && result.steps > result.first)) train_words_stopped(c, &result);
     return ok;

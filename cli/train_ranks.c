@@ -162,6 +162,13 @@ bool train_ranks_gather_broken(const struct train_command *c, struct error *err)
     return ok;
 }
 
+bool train_ranks_gather_results(const struct train_command *c, const struct train_result *own,
+                                struct train_result *results, struct error *err)
+{
+    results[ranks_place(c->ranks).rank] = *own;
+    return ranks_gather(c->ranks, results, sizeof *results, err);
+}
+
 /* ---- Ending ---- */
 
 int train_ranks_finish(struct train_command *c, bool ok, struct error *err)

@@ -27,6 +27,10 @@ bool train_ranks_begin(struct train_command *c, const struct plan *plan, struct 
 /* Images that other ranks have skipped come into rank 0's list, which is told. */
 bool train_ranks_gather_broken(const struct train_command *c, struct error *err);
 
+/* What the run was like on each rank, into results (one for each; this one's is given). */
+bool train_ranks_gather_results(const struct train_command *c, const struct train_result *own,
+                                struct train_result *results, struct error *err);
+
 /* Whether this process is to start one for each of the plan's devices. */
 bool train_ranks_starts(const struct train_command *c, const struct plan *plan);
 /* Starts them, and again from the last checkpoint as often as --restarts says; without a rank that ends in silence twice in a

@@ -105,7 +105,7 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
     const struct train_part all = {.count = (uint32_t)plan->device_count};
     printf("%s, batch %u on %zu %s device%s, peak of %s planned, %" PRIu64 " step%s\n", plan->spec.name, plan->batch,
            plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
-           units_format_bytes(train_planned_bytes(plan, &all), bytes), c->options.iterations,
+           units_format_bytes(train_planned_bytes(plan, NULL, &all), bytes), c->options.iterations,
            c->options.iterations == 1 ? "" : "s");
     if (c->ranks)
         printf("%u ranks, started by %s; this one is on host %s with %u of the devices\n", ranks_place(c->ranks).size,

@@ -459,9 +459,9 @@ static uint32_t lowering(enum dtype dtype)
         .event_destroy = event_destroy, .event_record = event_pass, .event_wait = event_pass,                          \
         .event_synchronize = event_synchronize, .op_prepare = op_prepare, .op_launch = op_launch,                      \
         .op_release = op_release, .group_name = cpu_group_name, .group_create = cpu_group_create,                      \
-        .group_join = group_join, .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy,                  \
-        .host_create = host_create, .host_fill = host_fill, .activation_dtypes = activation_dtypes,                    \
-        .lowering = lowering,                                                                                          \
+        .group_bytes = cpu_group_bytes, .group_join = group_join, .group_abort = cpu_group_abort,                      \
+        .group_destroy = cpu_group_destroy, .host_create = host_create, .host_fill = host_fill,                        \
+        .activation_dtypes = activation_dtypes, .lowering = lowering,                                                  \
     }
 
 const struct backend cpu_backend = CPU_BACKEND("cpu", workspace_fast, create_fast);

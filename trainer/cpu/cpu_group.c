@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "convert.h"
 #include "cpu_group_private.h"
 #include "mem.h"
 #include "ranks.h"
@@ -39,6 +38,14 @@ bool cpu_group_name(struct group_id *id, struct error *err)
     return true;
 }
 
+static void free_meeting(struct meeting *meeting)
+{
+    meeting_free_scratch(meeting);
+    mem_free(meeting->numbers);
+    mem_free(meeting->sums);
+    mem_free(meeting);
+}
+
 static struct meeting *create_meeting(const struct group_key *key, uint32_t size, struct ranks *ranks,
                                       struct error *err)
 {
@@ -56,9 +63,11 @@ static struct meeting *create_meeting(const struct group_key *key, uint32_t size
     made->first = first;
     made->local = local;
     made->processes = ranks;
-    if (ranks && !meeting_make_scratch(made, err)) {
-        meeting_free_scratch(made);
-        mem_free(made);
+    made->numbers = mem_zalloc(MEM_GENERAL, size, sizeof *made->numbers);
+    made->sums = mem_zalloc(MEM_GENERAL, local, sizeof *made->sums);
+    if (!made->numbers || !made->sums || (ranks && !meeting_make_scratch(made, err))) {
+        error_memory(err, bytes, "a group of devices");
+        free_meeting(made);
         return NULL;
     }
     pthread_mutex_init(&made->lock, NULL);
@@ -75,8 +84,7 @@ static void destroy_meeting(struct meeting *meeting)
     *at = meeting->next;
     pthread_cond_destroy(&meeting->turned);
     pthread_mutex_destroy(&meeting->lock);
-    meeting_free_scratch(meeting);
-    mem_free(meeting);
+    free_meeting(meeting);
 }
 
 static bool check_id(const struct group_key *key, uint32_t rank, uint32_t size, const struct ranks *ranks,
@@ -249,49 +257,6 @@ static bool check_agreement(struct group *group, struct error *err)
     return true;
 }
 
-static void sum_f32(const struct meeting *m, uint64_t first, uint64_t last)
-{
-    for (uint64_t i = first; i < last; i++) {
-        float sum = ((const float *)m->members[0].in)[i];
-        for (uint32_t k = 1; k < m->size; k++) sum += ((const float *)m->members[k].in)[i];
-        for (uint32_t k = 0; k < m->size; k++) ((float *)m->members[k].out)[i] = sum;
-    }
-}
-
-static void sum_f64(const struct meeting *m, uint64_t first, uint64_t last)
-{
-    for (uint64_t i = first; i < last; i++) {
-        double sum = ((const double *)m->members[0].in)[i];
-        for (uint32_t k = 1; k < m->size; k++) sum += ((const double *)m->members[k].in)[i];
-        for (uint32_t k = 0; k < m->size; k++) ((double *)m->members[k].out)[i] = sum;
-    }
-}
-
-void halves_add(enum sum_type type, const uint16_t *numbers, float *sums, uint64_t count)
-{
-    const struct conversions *convert = conversions_best();
-    float block[SUM_BLOCK];
-    (type == SUM_F16 ? convert->from_f16 : convert->from_bf16)(block, numbers, count);
-    for (uint64_t i = 0; i < count; i++) sums[i] += block[i];
-}
-
-void halves_round(enum sum_type type, const float *sums, uint16_t *out, uint64_t count)
-{
-    const struct conversions *convert = conversions_best();
-    (type == SUM_F16 ? convert->to_f16 : convert->to_bf16)(out, sums, count);
-}
-
-static void sum_half(const struct meeting *m, enum sum_type type, uint64_t first, uint64_t last)
-{
-    for (uint64_t count; first < last; first += count) {
-        float sums[SUM_BLOCK] = {0};
-        count = last - first < SUM_BLOCK ? last - first : SUM_BLOCK;
-        for (uint32_t k = 0; k < m->size; k++)
-            halves_add(type, (const uint16_t *)m->members[k].in + first, sums, count);
-        for (uint32_t k = 0; k < m->size; k++) halves_round(type, sums, (uint16_t *)m->members[k].out + first, count);
-    }
-}
-
 /* Each thread sums its own share of the elements and hands the sums to every member, so no element is read after it was
  * overwritten. */
 static bool sum(struct group *group, struct member call, struct error *err)
@@ -299,18 +264,15 @@ static bool sum(struct group *group, struct member call, struct error *err)
     struct meeting *m = group->meeting;
     call.taken = true;
     m->members[group->local] = call;
+    m->numbers[group->local] = call.in;
+    m->sums[group->local] = call.out;
     TRY(enter(group, err));
     TRY(check_agreement(group, err));
     if (m->processes) return do_for_all(group, meeting_sum_across, err);
     uint64_t share = (call.count + m->size - 1) / m->size;
     uint64_t first = share * group->rank < call.count ? share * group->rank : call.count;
     uint64_t last = first + share < call.count ? first + share : call.count;
-    switch (call.type) {
-    case SUM_F32: sum_f32(m, first, last); break;
-    case SUM_F64: sum_f64(m, first, last); break;
-    case SUM_F16:
-    case SUM_BF16: sum_half(m, call.type, first, last); break;
-    }
+    meeting_sum(m, first, last, m->local);
     leave(group);
     return true;
 }

@@ -19,6 +19,8 @@ bool cpu_group_name(struct group_id *id, struct error *err);
  * process though it is the only one, or the rank is taken or not below the size, which all must agree on. */
 bool cpu_group_create(const struct group_id *id, uint32_t rank, uint32_t size, struct ranks *ranks,
                       struct group **group, struct error *err);
+/* Memory of this process, one of several, for sums of up to so many bytes of each device. */
+uint64_t cpu_group_bytes(const struct ranks *ranks, uint64_t sum_bytes);
 /* Blocks until all ranks have joined. limit_ns: the longest that this and every later call waits for peers, after which
  * it fails and aborts the group; 0 = for ever. */
 bool cpu_group_join(struct group *group, uint64_t limit_ns, struct error *err);

@@ -23,6 +23,8 @@ struct meeting {
     uint32_t size, ranks; /* devices of the group; members here that are made and not destroyed */
     uint32_t first, local; /* devices of this process */
     struct ranks *processes; /* NULL: this is the only one */
+    const void **numbers;    /* of each device, which are summed */
+    void **sums;             /* where the sums go: of each member */
     void *scratch;           /* of sums over processes */
     struct ranks_part *out, *in;
     pthread_mutex_t lock;
@@ -35,11 +37,8 @@ struct meeting {
     struct member members[]; /* `local` of them */
 };
 
-#define SUM_BLOCK 512u /* numbers summed at a time, on the stack */
-
-/* Adds numbers of f16 or bf16 to f32, in which they are summed; rounds the sums back. */
-void halves_add(enum sum_type type, const uint16_t *numbers, float *sums, uint64_t count);
-void halves_round(enum sum_type type, const float *sums, uint16_t *out, uint64_t count);
+/* The sums of numbers [first, last), in the devices' order, go to the first `receivers` members. */
+void meeting_sum(const struct meeting *meeting, uint64_t first, uint64_t last, uint32_t receivers);
 
 /* What one member does for all of this process, while the others wait. */
 bool meeting_sum_across(struct meeting *meeting, struct error *err);

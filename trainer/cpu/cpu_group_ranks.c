@@ -25,6 +25,20 @@ bool meeting_make_scratch(struct meeting *m, struct error *err)
     return (m->scratch && m->out && m->in) || error_memory(err, m->size * slice, "sums over ranks");
 }
 
+/* The messages of an exchange: of this piece numbers that go and come, of the last one sums. */
+uint64_t cpu_group_bytes(const struct ranks *ranks, uint64_t sum_bytes)
+{
+    uint32_t first, local, last, of_last;
+    struct ranks_place place = ranks_place(ranks);
+    if (!ranks) return 0;
+    ranks_devices_of(ranks, place.rank, &first, &local);
+    ranks_devices_of(ranks, place.size - 1, &last, &of_last);
+    uint64_t all = last + of_last, piece = sum_bytes < PIECE_BYTES ? sum_bytes : PIECE_BYTES;
+    uint64_t slice = piece / place.size, others = piece - slice;
+    uint64_t messages = local * others + (all - local) * slice + (place.size - 1) * slice + others;
+    return all * slice + ranks_held_bytes(ranks, messages);
+}
+
 void meeting_free_scratch(struct meeting *m)
 {
     mem_free(m->scratch);
@@ -94,46 +108,12 @@ static void add_numbers(struct meeting *m, struct piece piece, uint32_t *outs, u
 
 /* ---- Sums ---- */
 
-/* A block at a time, so that the sums may go where some of the numbers are. */
-#define DEFINE_SUM(name, type)                                                                                         \
-    static void name(const struct meeting *m, struct piece slice, type *sums)                                          \
-    {                                                                                                                  \
-        type block[SUM_BLOCK];                                                                                         \
-        for (uint64_t done = 0; done < slice.count; done += SUM_BLOCK) {                                               \
-            uint64_t count = slice.count - done < SUM_BLOCK ? slice.count - done : SUM_BLOCK;                          \
-            memcpy(block, (const type *)(const void *)numbers_of(m, slice, 0) + done, count * sizeof(type));           \
-            for (uint32_t k = 1; k < m->size; k++) {                                                                   \
-                const type *more = (const type *)(const void *)numbers_of(m, slice, k) + done;                         \
-                for (uint64_t i = 0; i < count; i++) block[i] += more[i];                                              \
-            }                                                                                                          \
-            memcpy(sums + done, block, count * sizeof(type));                                                          \
-        }                                                                                                              \
-    }
-DEFINE_SUM(sum_f32, float)
-DEFINE_SUM(sum_f64, double)
-
-static void sum_half(const struct meeting *m, struct piece slice, uint16_t *sums)
-{
-    const enum sum_type type = m->members[0].type;
-    for (uint64_t done = 0, count; done < slice.count; done += count) {
-        float block[SUM_BLOCK] = {0};
-        count = slice.count - done < SUM_BLOCK ? slice.count - done : SUM_BLOCK;
-        for (uint32_t k = 0; k < m->size; k++)
-            halves_add(type, (const uint16_t *)(const void *)numbers_of(m, slice, k) + done, block, count);
-        halves_round(type, block, sums + done, count);
-    }
-}
-
-static void sum_slice(const struct meeting *m, struct piece piece)
+static void sum_slice(struct meeting *m, struct piece piece)
 {
     struct piece own = slice_of(m, piece, ranks_place(m->processes).rank);
-    void *sums = at(m->members[0].out, m, own.first);
-    switch (m->members[0].type) {
-    case SUM_F32: sum_f32(m, own, sums); break;
-    case SUM_F64: sum_f64(m, own, sums); break;
-    case SUM_F16:
-    case SUM_BF16: sum_half(m, own, sums); break;
-    }
+    for (uint32_t k = 0; k < m->size; k++) m->numbers[k] = numbers_of(m, own, k);
+    m->sums[0] = at(m->members[0].out, m, own.first);
+    meeting_sum(m, 0, own.count, 1);
 }
 
 static void hand_on(const struct meeting *m, struct piece piece)

@@ -164,6 +164,8 @@ struct backend {
     bool (*group_name)(struct group_id *id, struct error *err);
     bool (*group_create)(const struct group_id *id, uint32_t rank, uint32_t size, struct ranks *ranks,
                          struct group **group, struct error *err);
+    /* Optional: what this process holds for sums of so many bytes of each device, where it is one of several. */
+    uint64_t (*group_bytes)(const struct ranks *ranks, uint64_t sum_bytes);
     bool (*group_join)(struct group *group, struct device *device, struct error *err);
     void (*group_abort)(struct group *group);
     void (*group_destroy)(struct group *group);

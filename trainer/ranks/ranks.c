@@ -105,6 +105,12 @@ int ranks_asked_to_stop(const struct ranks *ranks)
     return ranks && ranks->transport->asked ? ranks->transport->asked(ranks->link) : 0;
 }
 
+uint64_t ranks_held_bytes(const struct ranks *ranks, uint64_t message_bytes)
+{
+    if (!ranks) return 0;
+    return ranks->transport->process_bytes + (ranks->transport->copies ? message_bytes : 0);
+}
+
 /* ---- Devices ---- */
 
 static uint32_t first_device(uint32_t devices, uint32_t rank, uint32_t size)

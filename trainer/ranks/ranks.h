@@ -57,6 +57,9 @@ struct ranks_place ranks_place(const struct ranks *ranks);
 /* "mpirun", "srun", "fathom"; borrowed. */
 const char *ranks_launcher(const struct ranks *ranks);
 
+/* What this process holds for being one of several, where one exchange has messages of so many bytes. */
+uint64_t ranks_held_bytes(const struct ranks *ranks, uint64_t message_bytes);
+
 /* Which of so many devices a rank drives: as evenly as can be, in order, the first ranks one more. ERROR_INPUT where there
  * are fewer devices than ranks. */
 bool ranks_divide(uint32_t devices, uint32_t rank, uint32_t size, uint32_t *first, uint32_t *count, struct error *err);

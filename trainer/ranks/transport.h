@@ -43,6 +43,8 @@ struct ranks_cause {
 
 struct ranks_transport {
     uint32_t version; /* RANKS_TRANSPORT_VERSION */
+    bool copies;            /* messages, all of an exchange at a time, to and from memory of its own */
+    uint64_t process_bytes; /* that a process holds for it besides */
     bool (*open)(struct ranks_link **link, uint32_t *rank, uint32_t *size, char fault[RANKS_FAULT]);
     /* Sends and receives all parts; polls. One thread at a time. The parts are the caller's again once it returns, whatever
      * the outcome. After any but RANKS_DONE the run has failed, and what was received is not to be used. */
@@ -59,7 +61,7 @@ struct ranks_transport {
     void (*end)(struct ranks_link *link, int code);
 };
 
-#define RANKS_TRANSPORT_VERSION 2u
+#define RANKS_TRANSPORT_VERSION 3u
 #define RANKS_TRANSPORT_SYMBOL  "fathom_ranks_transport" /* of a module: const struct ranks_transport */
 
 #endif

@@ -210,6 +210,7 @@ struct train_part train_part(const struct plan *plan, const struct ranks *ranks)
     ranks_devices_of(ranks, place.rank, &part.first, &part.count);
     part.here = ranks_devices_here(ranks);
     part.processes = place.host_size;
+    part.ranks = ranks;
     return part;
 }
 
@@ -510,13 +511,6 @@ static void find_device_memory(const struct run *run, struct train_result *resul
     }
 }
 
-uint64_t train_planned_bytes(const struct plan *plan, const struct train_part *part)
-{
-    uint64_t bytes = 0;
-    for (size_t i = part->first; i < part->first + part->count; i++) bytes += plan->devices[i].peak_bytes;
-    return bytes;
-}
-
 /* What went wrong once the run was under way is a failed run, whatever it was. */
 static void fail_run(struct run *run, struct error *err)
 {
@@ -559,7 +553,7 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
     found.first = run.first;
     found.saved = run.saved;
     found.seconds = (double)(clock_now_ns() - begin) * 1e-9;
-    found.planned_bytes = train_planned_bytes(plan, &part);
+    found.planned_bytes = train_planned_bytes(plan, backend, &part);
     found.stop = run.ranks ? run.stop : options->stop ? *options->stop : 0;
     find_device_memory(&run, &found);
     find_remark(&run, &found);

@@ -67,6 +67,7 @@ struct train_options {
 struct train_part {
     uint32_t first, count;
     uint32_t here, processes; /* devices, and processes, of the run on this host */
+    const struct ranks *ranks; /* NULL: the run has one process */
 };
 struct train_part train_part(const struct plan *plan, const struct ranks *ranks);
 
@@ -121,7 +122,8 @@ bool train_check_memory(const struct plan *plan, const struct backend *backend, 
  * where they share them, evenly. */
 uint32_t train_device_threads(const struct train_part *part);
 
-/* What the plan says that this process will hold when its devices are virtual ones: the sum of their peaks. */
-uint64_t train_planned_bytes(const struct plan *plan, const struct train_part *part);
+/* What this process is to hold when its devices are virtual ones: the sum of their peaks, and, where it is one of several,
+ * what each of those has for itself (libraries, batches of images, sums over ranks). backend NULL: the sums left out. */
+uint64_t train_planned_bytes(const struct plan *plan, const struct backend *backend, const struct train_part *part);
 
 #endif

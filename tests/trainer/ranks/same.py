@@ -2,6 +2,8 @@
 devices; a run goes on with another number of them; each rank has a trace."""
 import filecmp
 import json
+import os
+import re
 
 from ranks_kit import MPIRUN, Folder, checkpoint, expect, finish, make_plan, mpirun, rates_apart, run, train
 
@@ -56,6 +58,13 @@ def check_top(*traces):
     expect(done.returncode == 2 and 'two ranks of one run' in done.stderr, f'one trace twice: {done.returncode}, {done.stderr}')
 
 
+def check_memory(what, said, ranks):
+    """The last lines tell of each rank, which holds no more than was planned for it."""
+    apart = [float(number) for number in re.findall(r'rank \d+: \S+ \S+ planned, \S+ \S+ at the peak of the process \(([+-][\d.]+) %\)', said)]
+    expect(len(apart) == ranks, f'{what}: {len(apart)} ranks tell of their memory: {said}')
+    expect('ASAN_OPTIONS' in os.environ or all(-35 < number < 3 for number in apart), f'{what}: memory is apart from its plan by {apart} %')
+
+
 def check_model(folder):
     """A model is planned once, and every rank has that plan; every rank has a trace."""
     words = ['resnet-8', '--batch', 8, '--gpus', '2xcpu', '--iterations', 2, '--no-evaluate', '--data', folder / 'data',
@@ -65,6 +74,7 @@ def check_model(folder):
         done = train(launcher, *words, *more)
         expect(done.returncode == 0 and 'step 2/2' in done.stdout, f'{launcher}: {done.stdout} {done.stderr}')
         expect(done.stdout.count('images done') == 1, f'more than one rank speaks: {done.stdout}')
+        check_memory(launcher, done.stdout, 2)
         check_top(folder / 'run.rank1.trace', folder / 'run.trace')
         for name in ('run.trace', 'run.rank1.trace'):
             checked = run('trace', 'check', folder / name)

@@ -109,7 +109,7 @@ static void check_arena(void)
     run_fill_defaults(&run);
     struct plan *plan = run_plan(&run);
     check(plan != NULL, run.err.text);
-    check(train_planned_bytes(plan, &(struct train_part){0, 1, 1, 1}) == plan->devices[0].peak_bytes,
+    check(train_planned_bytes(plan, NULL, &(struct train_part){0, 1, 1, 1, NULL}) == plan->devices[0].peak_bytes,
           "a run plans with another figure than its plan");
     check(mem_peak_bytes(MEM_ARENA) == plan->variants[0].arena_bytes, "the arena is not the plan's");
     plan_destroy(plan);
