@@ -1,122 +1,118 @@
-"""Two hosts, which are network namespaces joined by a cable: ranks on both give the bits of one process, over a slow line too; when
-the cable is cut all ranks end in time, and one of them says whom it has not heard of. For root, with `ip` and mpirun."""
-import os
+"""Hosts that are network namespaces joined by a switch: ranks on four give the bits of one process, over lines that are slow, lose
+packets or are cut for a while too; when one stays cut off all ranks end in time, and one of them says whom it has not heard of; and
+docs/cluster.sh goes on with the hosts that are left. For root, with `ip` and mpirun."""
+import json
 import pathlib
-import shutil
 import signal
 import subprocess
 import time
 
-from faults_kit import SPARE, TIMEOUT, Run, check_checkpoint, sentences
-from ranks_kit import ENV, MPIRUN, Folder, expect, finish, make_plan, rates_apart, train
+from faults_kit import BUSY, SPARE, TIMEOUT, Run, check_checkpoint, sentences
+from hosts_kit import Hosts, ranks_of, why_not
+from ranks_kit import ENV, FATHOM, Folder, expect, finish, make_plan, rates_apart, train
 
-HOSTS = [f'fathom-{name}-{os.getpid()}' for name in 'ab']
-ADDRESSES = ['10.213.77.1', '10.213.77.2']
-AGENT = """#!/bin/sh
-# As ssh: HOST COMMAND...
-shift
-exec ip netns exec {host} unshare -u sh -c "hostname node-b; $*"
-"""
+SCRIPT = pathlib.Path(__file__).resolve().parents[3] / 'docs' / 'cluster.sh'
 
 
-def ip(*words):
-    return subprocess.run(['ip', *map(str, words)], capture_output=True, text=True).returncode == 0
-
-
-def make_hosts():
-    for host in HOSTS:
-        if not ip('netns', 'add', host):
-            return False
-    if not ip('link', 'add', 'cable', 'netns', HOSTS[0], 'type', 'veth', 'peer', 'name', 'cable', 'netns', HOSTS[1]):
-        return False
-    return all(ip('-n', host, 'link', 'set', 'lo', 'up') and ip('-n', host, 'link', 'set', 'cable', 'up') and
-               ip('-n', host, 'addr', 'add', f'{address}/24', 'dev', 'cable') for host, address in zip(HOSTS, ADDRESSES))
-
-
-def drop_hosts():
-    for host in HOSTS:
-        subprocess.run(['ip', 'netns', 'del', host], capture_output=True)
-
-
-def launcher(folder, ranks):
-    agent = folder / 'agent'
-    agent.write_text(AGENT.format(host=HOSTS[1]))
-    agent.chmod(0o755)
-    each = ranks // 2
-    hosts = ','.join(f'{address}:{each}' for address in ADDRESSES)
-    return ['ip', 'netns', 'exec', HOSTS[0], 'unshare', '-u', 'sh', '-c', 'hostname node-a; exec "$@"', 'sh', MPIRUN,
-            '--allow-run-as-root', '--oversubscribe', '--mca', 'plm_rsh_agent', agent, '--mca', 'btl', 'self,vader,tcp', '-H', hosts,
-            '-n', ranks]
-
-
-def check_same(folder, plan, name):
-    done = train(launcher(folder, 4), plan, '--data', folder / 'data', '--iterations', 4, '--evaluate-every', 3, '--log',
-                 folder / f'{name}.log')
+def check_same(folder, plan, launcher, name):
+    done = train(launcher, plan, '--data', folder / 'data', '--iterations', 4, '--evaluate-every', 3, '--log', folder / f'{name}.log')
     expect(done.returncode == 0, f'{name}: exit code {done.returncode}: {done.stderr}')
     expect(rates_apart(folder / f'{name}.log') == rates_apart(folder / 'threads.log'), f'{name}: other losses than in one process')
 
 
-def ranks_of(log):
-    """Processes that train with this log, on whatever host."""
-    found = []
-    for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
-        try:
-            words = path.read_bytes().split(b'\0')
-        except OSError:
-            continue
-        if words[0].endswith(b'fathom') and str(log).encode() in words:
-            found.append(int(path.parent.name))
-    return found
+def check_lines(folder, hosts, plan):
+    """Four hosts with a rank each, and two with two."""
+    train([], plan, '--data', folder / 'data', '--iterations', 4, '--evaluate-every', 3, '--log', folder / 'threads.log')
+    check_same(folder, plan, hosts.launcher(folder, 1), 'hosts')
+    if hosts.shape(2, 'delay', '3ms', '1ms', 'loss', '1%', 'rate', '200mbit'):
+        check_same(folder, plan, hosts.launcher(folder, 2, hosts=2), 'slow')
+        hosts.shape(2)
 
 
-def check_cut(folder, plan):
-    run = Run(folder, launcher(folder, 2), plan, '--iterations', 10**6, '--no-evaluate', '--schedule', 'constant', '--save-every', 2,
-              '--timeout', TIMEOUT, name='cut')
+def check_mended(folder, hosts, plan):
+    """A line that is cut for less than the time-out has ranks wait, and changes nothing."""
+    words = ['--iterations', 60, '--no-evaluate', '--schedule', 'constant']
+    run = Run(folder, hosts.launcher(folder, 1, hosts=2), plan, *words, '--timeout', 20, name='mended')
+    run.wait_for_steps(3)
+    run.seen = ranks_of(run.log)
+    hosts.cut(2)
+    time.sleep(0.7)
+    steps = run.log.read_text().count('\n')
+    hosts.mend(2)
+    code, said, _, _ = run.end(60)
+    expect(code == 0 and steps < 60, f'a line that was mended after step {steps}: {code}, {said}')
+    train([], plan, '--data', folder / 'data', *words, '--log', folder / 'never-cut.log')
+    expect(rates_apart(run.log) == rates_apart(folder / 'never-cut.log'), 'a line that was mended: other losses than in one process')
+
+
+def check_cut(folder, hosts, plan):
+    run = Run(folder, hosts.launcher(folder, 1, hosts=2), plan, '--iterations', 10**6, '--no-evaluate', '--schedule', 'constant',
+              '--save-every', 2, '--timeout', TIMEOUT, name='cut')
     run.wait_for_steps(3)
     run.seen = ranks_of(run.log)
     expect(len(run.seen) == 2, f'{len(run.seen)} ranks are there')
-    ip('-n', HOSTS[0], 'link', 'set', 'cable', 'down')
+    hosts.cut(2)
     begin = time.monotonic()
     while ranks_of(run.log) and time.monotonic() - begin < TIMEOUT + SPARE:
         time.sleep(0.1)
     expect(not ranks_of(run.log), 'a rank waits for a host that is cut off')
-    ip('-n', HOSTS[0], 'link', 'set', 'cable', 'up') # mpirun waits for its own part of the other host
+    hosts.mend(2) # mpirun waits for its own part of the other host
     code, said, _, _ = run.end(20)
     told = sentences(said)
-    expect(code == 1 and told and 'rank 1 of 2 (host node-b) has not been heard of' in told[0], f'a cut cable: {code}, {said}')
-    check_checkpoint(run, plan, 'a cut cable')
+    expect(code == 1 and told and 'rank 1 of 2 (host node-2) has not been heard of' in told[0], f'a cut line: {code}, {said}')
+    check_checkpoint(run, plan, 'a cut line')
 
 
-def check_all(folder):
+def check_script(folder, hosts):
+    """docs/cluster.sh on three hosts, of which one is lost for good: the same images in the same order."""
+    log, save = folder / 'script.log', folder / 'script'
+    words = ['--data', str(folder / 'data'), '--iterations', '20', '--no-evaluate', '--schedule', 'constant']
+    env = {**ENV, 'HOSTS': ' '.join(hosts.addresses[:3]), 'EACH': '1', 'DEVICE': 'cpu', 'MODEL': 'resnet-8 --batch 8 --sync-bn',
+           'RUN': str(save), 'TRAIN': ' '.join([*words, '--save-every', '4', '--log', str(log)]), 'TIMEOUT': '10' if BUSY else '2', 'LOOK': '1', 'SPARE': '4',
+           'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1', 'OMPI_MCA_btl': 'self,vader,tcp',
+           'OMPI_MCA_rmaps_base_oversubscribe': '1', 'PATH': f'{hosts.agent(folder).parent}:{pathlib.Path(FATHOM).parent}:{ENV["PATH"]}'}
+    said = open(folder / 'script.err', 'w+')
+    script = subprocess.Popen([*hosts.enter(), str(SCRIPT)], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not (log.exists() and log.read_text().count('\n') >= 9):
+        time.sleep(0.01)
+    hosts.cut(3)
+    code = script.wait(timeout=120)
+    hosts.mend(3)
+    said.seek(0)
+    told = said.read()
+    expect(code == 0 and 'does not answer' in told and '2 ranks on' in told, f'cluster.sh: {code}, {told}')
+    done = train([], save / 'plan-3.json', *words, '--log', folder / 'whole.log')
+    expect(done.returncode == 0, f'cluster.sh, in one process: {done.stderr}')
+    if code or done.returncode:
+        return
+    losses = [[json.loads(line)['loss'] for line in path.read_text().splitlines()] for path in (log, folder / 'whole.log')]
+    apart = max(abs(a - b) for a, b in zip(*losses))
+    expect([len(found) for found in losses] == [20, 20] and apart < 2e-3, f'cluster.sh: losses apart by {apart}')
+
+
+def check_all(folder, hosts):
     four = make_plan(folder, 'four.json', 'resnet-8', '--batch', 13, '--gpus', '4xcpu', '--sync-bn')
     two = make_plan(folder, 'two.json', 'resnet-8', '--batch', 8, '--gpus', '2xcpu')
-    train([], four, '--data', folder / 'data', '--iterations', 4, '--evaluate-every', 3, '--log', folder / 'threads.log')
-    check_same(folder, four, 'hosts')
-    if shutil.which('tc'):
-        slow = ['ip', 'netns', 'exec', HOSTS[0], 'tc', 'qdisc', 'add', 'dev', 'cable', 'root', 'netem', 'delay', '3ms']
-        if subprocess.run(slow, capture_output=True).returncode == 0:
-            check_same(folder, four, 'slow')
-            slow[5] = 'del'
-            subprocess.run(slow, capture_output=True)
-    check_cut(folder, two)
+    check_lines(folder, hosts, four)
+    check_mended(folder, hosts, two)
+    check_cut(folder, hosts, two)
+    check_script(folder, hosts)
 
 
 if __name__ == '__main__':
-    why = 'mpirun is not here, or fathom-mpi.so was not built' if not MPIRUN else ''
-    if not why and (os.geteuid() != 0 or not shutil.which('ip') or not shutil.which('unshare')):
-        why = 'it takes root and ip to make hosts'
+    why = why_not()
+    hosts = Hosts(4)
+    signal.signal(signal.SIGTERM, lambda *_: exit(1))
+    try:
+        if not why and not hosts.make():
+            why = 'network namespaces cannot be made here'
+        if not why:
+            with Folder() as place:
+                check_all(place, hosts)
+    finally:
+        hosts.drop()
     if why:
         print(f'skipped: {why}')
         raise SystemExit(77)
-    signal.signal(signal.SIGTERM, lambda *_: exit(1))
-    try:
-        made = make_hosts()
-        if made:
-            with Folder() as place:
-                check_all(place)
-    finally:
-        drop_hosts()
-    if not made:
-        print('skipped: network namespaces cannot be made here')
-        raise SystemExit(77)
-    raise SystemExit(finish('things about ranks on two hosts are as they should be'))
+    raise SystemExit(finish('things about ranks on several hosts are as they should be'))

@@ -86,6 +86,7 @@ with Folder() as place:
     two = check_bitwise(place, 'two', [2], '--batch', 8, '--gpus', '2xcpu')
     check_bitwise(place, 'uneven', [2, 3], '--batch', 13, '--gpus', '3xcpu', '--sync-bn')
     check_bitwise(place, 'rounded', [2], '--batch', 9, '--gpus', '3xcpu', '--reduce-dtype', 'bf16')
+    check_bitwise(place, 'eight', [4, 8], '--batch', 19, '--gpus', '8xcpu')
     check_resumed(place, two)
     check_model(place)
 print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
