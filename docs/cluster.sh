@@ -38,7 +38,7 @@ for try in $(seq "$TRIES"); do
     plan=$RUN/plan-$count.json resume=
     case $DEVICE in cpu) machine=${count}xcpu network= ;; *) machine=${count}x$DEVICE network="--per-node $EACH" ;; esac
     [ -f "$plan" ] || fathom plan $MODEL --gpus $machine $network -o "$plan" || exit
-    ls "$RUN"/step-*.ckpt >/dev/null 2>&1 && resume="--resume $RUN"
+    ls "$RUN"/step-*.safetensors >/dev/null 2>&1 && resume="--resume $RUN"
     echo "cluster.sh: try $try: $count ranks on$up" >&2
     mpirun -n $count -H "${list#,}" --bind-to none fathom train "$plan" --save "$RUN" --timeout "$TIMEOUT" $TRAIN $resume &
     job=$!

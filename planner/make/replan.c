@@ -9,10 +9,14 @@ static bool reconstructs(const struct plan_program *program)
 
 void plan_request_again(const struct plan *plan, const struct machine *machine, struct plan_request *request)
 {
+    const struct graph_options *options = &plan->variants[0].graph->options;
     *request = (struct plan_request){.spec = plan->spec,
                                      .dtype = plan->dtype,
                                      .batch = plan->batch,
                                      .machine = machine,
+                                     .reduce_dtype = options->reduce_dtype,
+                                     .reduce_apart = options->reduce_apart,
+                                     .bucket_bytes = options->bucket_bytes,
                                      .sync_bn = plan->sync_bn,
                                      .lowering = plan->lowering,
                                      .recompute = RECOMPUTE_AUTO,

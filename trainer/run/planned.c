@@ -31,8 +31,9 @@ static uint64_t largest_sum(const struct graph *graph)
 {
     uint64_t most = 0;
     for (size_t i = 0; i < graph->op_count; i++) {
-        uint64_t bytes = graph->tensors[graph->ops[i].in[0]].bytes;
-        if (graph->ops[i].kind == OP_ALL_REDUCE && bytes > most) most = bytes;
+        if (graph->ops[i].kind != OP_ALL_REDUCE) continue;
+        uint64_t bytes = graph->tensors[ALL_REDUCE_MESSAGE(&graph->ops[i])].bytes;
+        if (bytes > most) most = bytes;
     }
     return most;
 }

@@ -1,0 +1,75 @@
+/* A plan that was made, made again for fewer devices. */
+#include <criterion/criterion.h>
+
+#include "make.h"
+#include "replan.h"
+#include "verify.h"
+
+static struct plan *make(const struct plan_request *request)
+{
+    struct error err = {0};
+    struct plan *plan = plan_make(request, &err);
+    cr_assert(plan && plan->fits, "%s", err.text);
+    return plan;
+}
+
+static uint32_t images_of(const struct plan *plan)
+{
+    uint32_t images = 0;
+    for (size_t i = 0; i < plan->device_count; i++) images += plan->devices[i].images;
+    return images;
+}
+
+Test(replan, the_rest_of_the_devices_do_the_same)
+{
+    struct machine machine = {0}, left = {0};
+    struct plan_request request = {.batch = 30,
+                                   .machine = &machine,
+                                   .sync_bn = true,
+                                   .reduce_dtype = DTYPE_BF16,
+                                   .offload_bytes = UINT64_MAX,
+                                   .lowering = LOWER_EXACT};
+    struct plan_request again;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-20", &MODEL_OPTIONS_DEFAULT, &request.spec, &err), "%s", err.text);
+    cr_assert(machine_parse("4xtitan-x", &machine, &err), "%s", err.text);
+    struct plan *plan = make(&request);
+    struct device_spec specs[] = {plan->devices[0].spec, plan->devices[1].spec, plan->devices[3].spec};
+    cr_assert(machine_of_devices(specs, 3, &left, &err), "%s", err.text);
+    plan_request_again(plan, &left, &again);
+    struct plan *made = make(&again);
+    cr_expect_eq(made->device_count, 3);
+    cr_expect_eq(made->batch, 30);
+    cr_expect_eq(images_of(made), 30);
+    cr_expect(made->sync_bn && made->lowering == plan->lowering && made->dtype == plan->dtype);
+    cr_expect_eq(made->variants[0].graph->options.reduce_dtype, DTYPE_BF16);
+    cr_expect_eq(made->variants[0].graph->options.bucket_bytes, plan->variants[0].graph->options.bucket_bytes);
+    cr_expect(plan_verify(made, NULL, &err), "%s", err.text);
+    cr_expect_not(again.reconstruct || again.offload_bytes, "asked for what the plan does not have");
+    plan_destroy(plan);
+    plan_destroy(made);
+    machine_finish(&machine);
+    machine_finish(&left);
+}
+
+Test(replan, reconstruction_and_copies_stay_allowed)
+{
+    struct machine machine = {0};
+    struct plan_request request = {.batch = 128,
+                                   .machine = &machine,
+                                   .reconstruct = true,
+                                   .offload_bytes = UINT64_MAX,
+                                   .recompute_budget_bytes = 160u << 20,
+                                   .recompute = RECOMPUTE_BUDGET};
+    struct plan_request again;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-164", &MODEL_OPTIONS_DEFAULT, &request.spec, &err), "%s", err.text);
+    cr_assert(machine_parse("titan-x", &machine, &err), "%s", err.text);
+    struct plan *plan = make(&request);
+    plan_request_again(plan, &machine, &again);
+    cr_expect_eq(again.offload_bytes > 0, plan->variants[0].host_bytes > 0);
+    cr_expect(again.reconstruct || again.offload_bytes, "a small arena comes from one of them");
+    cr_expect_eq(again.recompute, RECOMPUTE_AUTO);
+    plan_destroy(plan);
+    machine_finish(&machine);
+}
