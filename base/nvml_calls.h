@@ -17,6 +17,13 @@ struct nvml_process {
     unsigned instance, compute_instance;
 };
 
+#define NVML_MOST_NVLINKS 18
+struct nvml_pci {
+    char old_bus_id[16];
+    unsigned domain, bus, device, ids, subsystem_ids;
+    char bus_id[32];
+};
+
 typedef struct nvml_gpm_sample_handle *nvml_gpm_sample;
 #define NVML_GPM_VERSION 1
 #define NVML_GPM_MOST    98
@@ -50,6 +57,9 @@ struct nvml_calls {
     int (*clock)(nvml_device device, int clock, unsigned *megahertz);
     int (*throttled)(nvml_device device, unsigned long long *reasons);
     int (*pcie)(nvml_device device, int direction, unsigned *kilobytes_per_second);
+    int (*nvlink_state)(nvml_device device, unsigned link, unsigned *active);
+    int (*nvlink_remote_pci)(nvml_device device, unsigned link, struct nvml_pci *pci);
+    int (*nvlink_remote_type)(nvml_device device, unsigned link, int *type); /* 0 GPU, 2 switch */
     int (*gpm_support)(nvml_device device, struct nvml_gpm_support *support);
     int (*gpm_alloc)(nvml_gpm_sample *sample);
     int (*gpm_free)(nvml_gpm_sample sample);

@@ -5,6 +5,7 @@
 
 #include "backends.h"
 #include "command.h"
+#include "devices_tree.h"
 #include "host_gpus.h"
 #include "json.h"
 #include "machine.h"
@@ -175,15 +176,16 @@ static json_t *gpus_json(const struct host *host, const struct host_gpus *gpus)
     return list;
 }
 
-static json_t *host_json(const struct host *host, const struct host_gpus *gpus)
+static json_t *host_json(const struct host *host, const struct host_gpus *gpus, const struct topology *topology)
 {
     const struct limits *limits = &host->limits;
-    return json_pack("{s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "cpu", json_text(host->cpu), "cores",
-                     (int)host->cores, "packages", (int)host->packages, "numa_nodes", (int)host->numa_nodes,
+    return json_pack("{s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cpu", json_text(host->cpu),
+                     "cores", (int)host->cores, "packages", (int)host->packages, "numa_nodes", (int)host->numa_nodes,
                      "processors", (int)host->processors, "processors_limited_by", source_json(&limits->processors),
                      "memory_bytes", amount_json(&limits->memory), "memory_limited_by", source_json(&limits->memory),
                      "free_bytes", amount_json(&limits->available), "gpus", gpus_json(host, gpus), "cuda_fault",
-                     gpus->count ? json_null() : json_text(gpus->fault.text));
+                     gpus->count ? json_null() : json_text(gpus->fault.text), "topology", devices_tree_json(topology),
+                     "links", devices_links_json(topology, gpus));
 }
 
 static json_t *catalogue_json(void)
@@ -205,9 +207,10 @@ static json_t *catalogue_json(void)
     return list;
 }
 
-static bool print_json(const struct host *host, const struct host_gpus *gpus, struct error *err)
+static bool print_json(const struct host *host, const struct host_gpus *gpus, const struct topology *topology,
+                       struct error *err)
 {
-    json_t *root = json_pack("{s:o, s:o}", "host", host_json(host, gpus), "catalogue", catalogue_json());
+    json_t *root = json_pack("{s:o, s:o}", "host", host_json(host, gpus, topology), "catalogue", catalogue_json());
     bool ok = root && json_write(root, stdout, JSON_INDENT(2));
     json_decref(root);
     puts("");
@@ -293,10 +296,16 @@ static int run(int argc, char **argv, struct error *err)
     if (output) return write_machine(gpus ? gpus : "auto", output, err) ? 0 : 1;
     host_gpus_find(&found);
     if (wants_calibration) return calibrate(&found, err) ? 0 : 1;
-    if (json) return print_json(&host, &found, err) ? 0 : 1;
-    print_host(&host, &found);
-    print_catalogue();
-    return 0;
+    struct topology topology;
+    if (!topology_read(&topology, err)) return 1;
+    bool ok = !json || print_json(&host, &found, &topology, err);
+    if (!json) {
+        print_host(&host, &found);
+        devices_tree_print(&topology, &found);
+        print_catalogue();
+    }
+    topology_finish(&topology);
+    return ok ? 0 : 1;
 }
 
 static const char manual[] = "NAME\n"
@@ -310,6 +319,10 @@ static const char manual[] = "NAME\n"
                              "DESCRIPTION\n"
                              "  Lists what is here and the catalogue: memory as sold, what of it a plan may\n"
                              "  use, the maker's peaks, and where each figure comes from.\n"
+                             "\n"
+                             "  The topology shows what hangs where: processors with their memory, PCIe\n"
+                             "  bridges and switches, GPUs and network cards, and what lies between GPUs\n"
+                             "  (hwloc tells it, NVLinks the driver's NVML). --gpus auto plans with it.\n"
                              "\n"
                              "  The host's memory is the least of the machine's, of the limits of all control\n"
                              "  groups that this process is in, and of ulimit -v and -d; its processors are\n"

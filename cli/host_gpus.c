@@ -62,7 +62,8 @@ static struct machine_gpu describe(const struct host_gpus *found, size_t i, bool
                                 .free_bytes =
                                     what_is_free && found->gpus[i].has_free ? found->gpus[i].free_bytes : UINT64_MAX,
                                 .capability = found->gpus[i].capability,
-                                .processors = found->gpus[i].processors};
+                                .processors = found->gpus[i].processors,
+                                .bus_id = found->gpus[i].bus_id};
 }
 
 static bool make_machine(const struct host_gpus *found, size_t most, bool what_is_free, struct machine *machine,

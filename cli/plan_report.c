@@ -16,6 +16,7 @@
 #include "plan_words.h"
 #include "predict.h"
 #include "printable.h"
+#include "topology.h"
 #include "units.h"
 #include "workspace.h"
 
@@ -275,6 +276,8 @@ static void print_all_reduce(const struct plan *plan, const struct machine *mach
     all_reduce_seconds(machine, count, largest, &way);
     text_add(&text, "%s, of gradients in buckets of up to %s; simulated, not measured, from %sB/s inside a node",
              all_reduce_name(way), units_format_bytes(largest, bytes), units_format_si(machine->link_bandwidth, link));
+    if (machine->link_path > 0)
+        text_add(&text, ", over %s", topology_path_words((enum topology_path)(machine->link_path - 1)));
     if (node < count)
         text_add(&text, " of %zu and %sB/s from each of %zu nodes to others", node,
                  units_format_si(machine->network_bandwidth, network), (count + node - 1) / node);

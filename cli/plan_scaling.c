@@ -4,6 +4,7 @@
 
 #include "page.h"
 #include "predict.h"
+#include "topology.h"
 #include "units.h"
 
 static void print_share(double share, FILE *to)
@@ -94,9 +95,12 @@ json_t *plan_all_reduce_json(const struct plan *plan, const struct machine *mach
     enum all_reduce_way way;
     uint64_t bucket = predict_largest_bucket(plan);
     double seconds = all_reduce_seconds(machine, plan->device_count, bucket, &way);
-    return json_pack("{s:s, s:I, s:f, s:f, s:I, s:f}", "way", all_reduce_name(way), "bucket_bytes", (json_int_t)bucket,
-                     "seconds", seconds, "link_bandwidth", machine->link_bandwidth, "node_devices",
-                     (json_int_t)machine->node_devices, "network_bandwidth", machine->network_bandwidth);
+    json_t *path = machine->link_path ? json_string(topology_path_word((enum topology_path)(machine->link_path - 1)))
+                                      : json_null();
+    return json_pack("{s:s, s:I, s:f, s:f, s:o, s:I, s:f}", "way", all_reduce_name(way), "bucket_bytes",
+                     (json_int_t)bucket, "seconds", seconds, "link_bandwidth", machine->link_bandwidth, "link_path",
+                     path, "node_devices", (json_int_t)machine->node_devices, "network_bandwidth",
+                     machine->network_bandwidth);
 }
 
 json_t *plan_run_json(const struct whole_run *run)

@@ -5,6 +5,7 @@
 #include "machine.h"
 #include "machine_private.h"
 #include "overheads.h"
+#include "topology.h"
 
 /* A slice of a card (MIG) has its name, and less memory. */
 const struct device_spec *machine_gpu_entry(const struct machine_gpu *gpu)
@@ -49,6 +50,14 @@ static bool add_gpu(struct machine *machine, const struct machine_gpu *gpu, stru
     return machine_add(machine, &spec, 1, err);
 }
 
+static void join_gpus(const struct machine_gpu *gpus, struct machine *machine)
+{
+    const char *bus_ids[HOST_MOST_GPUS];
+    if (machine->device_count > HOST_MOST_GPUS) return;
+    for (size_t i = 0; i < machine->device_count; i++) bus_ids[i] = gpus[i].bus_id;
+    topology_join_host(bus_ids, machine);
+}
+
 bool machine_of_gpus(const struct machine_gpu *gpus, size_t count, struct machine *machine, struct error *err)
 {
     struct machine found = {0};
@@ -60,6 +69,17 @@ bool machine_of_gpus(const struct machine_gpu *gpus, size_t count, struct machin
         return false;
     }
     machine_fill_link(&found);
+    join_gpus(gpus, &found);
     *machine = found;
     return true;
+}
+
+void machine_join_slots(struct machine *machine)
+{
+    struct host host;
+    struct error unsaid = {0};
+    const char *bus_ids[HOST_MOST_GPUS];
+    if (!host_read(&host, &unsaid) || host.gpu_count != machine->device_count) return;
+    for (uint32_t i = 0; i < host.gpu_count; i++) bus_ids[i] = host.gpus[i].bus_id;
+    topology_join_host(bus_ids, machine);
 }

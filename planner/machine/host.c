@@ -1,4 +1,4 @@
-#include "machine.h"
+#include "topology.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +137,159 @@ bool host_stay_near(const char *bus_id, uint32_t *node)
     bool stays = near && near->cpuset && !hwloc_bitmap_iszero(near->cpuset) && stay_on(topology, near);
     hwloc_topology_destroy(topology);
     return stays;
+}
+
+/* ---- What hangs where ---- */
+
+struct walk {
+    hwloc_topology_t hwloc;
+    struct topology *topology;
+    bool failed; /* no memory */
+};
+
+#define PCI_CLASS_NETWORK 0x02
+
+static uint32_t add(struct walk *w, enum topology_kind kind, uint32_t parent, const char *name, uint32_t number)
+{
+    struct topology_place *place = topology_add(w->topology, kind, parent);
+    w->failed = w->failed || !place;
+    if (!place) return parent;
+    snprintf(place->name, sizeof place->name, "%s", name ? name : "");
+    if (kind != TOPOLOGY_GPU) place->number = number;
+    return (uint32_t)(w->topology->count - 1);
+}
+
+static uint32_t cores_in(hwloc_topology_t topology, hwloc_obj_t object)
+{
+    int count = hwloc_get_nbobjs_inside_cpuset_by_type(topology, object->cpuset, HWLOC_OBJ_CORE);
+    return count > 0 ? (uint32_t)count : 0;
+}
+
+/* One line of a file of the kernel's with a number at its head; 0 = unknown. */
+static double read_rate(const char *format, const char *name, double unit)
+{
+    char path[300], line[64] = "";
+    snprintf(path, sizeof path, format, name);
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    double rate = fgets(line, sizeof line, file) ? strtod(line, NULL) : 0;
+    fclose(file);
+    return rate > 0 ? rate * unit : 0;
+}
+
+/* The names of a card's interfaces; how fast its port is, where this is the system that was read. */
+static void read_interfaces(const struct walk *w, hwloc_obj_t pci, struct topology_place *place)
+{
+    bool here = hwloc_topology_is_thissystem(w->hwloc);
+    place->name[0] = '\0';
+    for (hwloc_obj_t os = pci->io_first_child; os; os = os->next_sibling) {
+        size_t used = strlen(place->name);
+        if (os->name) snprintf(place->name + used, sizeof place->name - used, "%s%s", used ? ", " : "", os->name);
+        if (!here || !os->name) continue;
+        double ethernet = read_rate("/sys/class/net/%s/speed", os->name, 1e6 / 8);
+        double rdma = read_rate("/sys/class/infiniband/%s/ports/1/rate", os->name, 1e9 / 8);
+        if (ethernet > place->rate) place->rate = ethernet;
+        if (rdma > place->rate) place->rate = rdma;
+    }
+}
+
+static void note_slot(struct walk *w, uint32_t index, const struct hwloc_pcidev_attr_s *pci)
+{
+    struct topology_place *place = &w->topology->places[index];
+    if (w->failed) return;
+    place->link = (double)pci->linkspeed * 1e9;
+    snprintf(place->bus_id, sizeof place->bus_id, "%04x:%02x:%02x.%01x", (unsigned)pci->domain & 0xffffu, pci->bus,
+             pci->dev, pci->func & 0xfu);
+}
+
+static void walk_card(struct walk *w, hwloc_obj_t pci, uint32_t parent)
+{
+    bool gpu = is_gpu(pci), network = pci->attr->pcidev.class_id >> 8 == PCI_CLASS_NETWORK;
+    const char *listed = hwloc_obj_get_info_by_name(pci, "PCIDevice");
+    if (!gpu && !network) return;
+    uint32_t index = add(w, gpu ? TOPOLOGY_GPU : TOPOLOGY_NIC, parent, NULL, 0);
+    if (w->failed) return;
+    struct topology_place *place = &w->topology->places[index];
+    if (gpu && listed) copy_product(listed, place->name, sizeof place->name);
+    if (network) read_interfaces(w, pci, place);
+    note_slot(w, index, &pci->attr->pcidev);
+}
+
+/* Bridges come with the cards behind them; those without any are left out again. */
+static void walk_bus(struct walk *w, hwloc_obj_t object, uint32_t parent)
+{
+    if (object->type == HWLOC_OBJ_PCI_DEVICE) {
+        walk_card(w, object, parent);
+        return;
+    }
+    if (object->type != HWLOC_OBJ_BRIDGE) return;
+    const struct hwloc_bridge_attr_s *bridge = &object->attr->bridge;
+    bool top = bridge->upstream_type == HWLOC_OBJ_BRIDGE_HOST;
+    size_t before = w->topology->count;
+    uint32_t index = add(w, top ? TOPOLOGY_BRIDGE : TOPOLOGY_SWITCH, parent, NULL, 0);
+    if (w->failed) return;
+    if (!top) note_slot(w, index, &bridge->upstream.pci);
+    if (top)
+        snprintf(w->topology->places[index].bus_id, sizeof w->topology->places[index].bus_id, "%04x:%02x",
+                 (unsigned)bridge->downstream.pci.domain & 0xffffu, bridge->downstream.pci.secondary_bus);
+    for (hwloc_obj_t child = object->io_first_child; child; child = child->next_sibling) walk_bus(w, child, index);
+    if (w->topology->count == before + 1) w->topology->count = before;
+}
+
+/* What hangs at an object with one NUMA node hangs at that. */
+static void walk_tree(struct walk *w, hwloc_obj_t object, uint32_t parent)
+{
+    uint32_t here = parent, node = TOPOLOGY_NONE;
+    if (object->type == HWLOC_OBJ_PACKAGE) {
+        here = add(w, TOPOLOGY_PACKAGE, parent, hwloc_obj_get_info_by_name(object, "CPUModel"), object->os_index);
+        if (!w->failed) w->topology->places[here].cores = cores_in(w->hwloc, object);
+    }
+    for (hwloc_obj_t memory = object->memory_first_child; memory && !w->failed; memory = memory->next_sibling) {
+        if (memory->type != HWLOC_OBJ_NUMANODE) continue;
+        node = add(w, TOPOLOGY_NODE, here, NULL, memory->os_index);
+        w->topology->places[node].memory_bytes = memory->attr->numanode.local_memory;
+        w->topology->places[node].cores = cores_in(w->hwloc, memory);
+    }
+    if (object->memory_arity == 1 && node != TOPOLOGY_NONE) here = node;
+    for (hwloc_obj_t child = object->first_child; child && !w->failed; child = child->next_sibling)
+        walk_tree(w, child, here);
+    for (hwloc_obj_t io = object->io_first_child; io && !w->failed; io = io->next_sibling) walk_bus(w, io, here);
+}
+
+static long info_number(hwloc_obj_t object, const char *name)
+{
+    const char *text = hwloc_obj_get_info_by_name(object, name);
+    return text ? strtol(text, NULL, 10) : -1;
+}
+
+/* Between two packages, as NCCL counts on (src/graph/topo.h), by the maker and the generation: of Intel's those before
+ * Skylake, before Sapphire Rapids, and later; of AMD's Zen 1 and 2, 3 and 4, and 5. */
+static double socket_bandwidth(hwloc_topology_t topology)
+{
+    hwloc_obj_t package = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0);
+    const char *maker = package ? hwloc_obj_get_info_by_name(package, "CPUVendor") : NULL;
+    if (!maker || count_type(topology, HWLOC_OBJ_PACKAGE) < 2) return 0;
+    long family = info_number(package, "CPUFamilyNumber"), model = info_number(package, "CPUModelNumber");
+    if (strcmp(maker, "GenuineIntel") == 0) return model >= 0x8f ? 22e9 : model >= 0x55 ? 10e9 : 6e9;
+    if (strcmp(maker, "AuthenticAMD") == 0) return family >= 26 ? 32e9 : family >= 25 ? 24e9 : 16e9;
+    return 6e9;
+}
+
+bool topology_read(struct topology *topology, struct error *err)
+{
+    struct walk w = {.topology = topology};
+    *topology = (struct topology){0};
+    TRY(load(&w.hwloc, err));
+    uint32_t host = add(&w, TOPOLOGY_HOST, TOPOLOGY_NONE, NULL, 0);
+    if (!w.failed) walk_tree(&w, hwloc_get_root_obj(w.hwloc), host);
+    topology->socket_bandwidth = socket_bandwidth(w.hwloc);
+    hwloc_topology_destroy(w.hwloc);
+    if (w.failed) {
+        topology_finish(topology);
+        return error_memory(err, sizeof *topology, "what hangs where on this host");
+    }
+    topology_find_nvlinks(topology);
+    return true;
 }
 
 bool host_read(struct host *host, struct error *err)

@@ -233,6 +233,7 @@ bool machine_parse(const char *text, struct machine *machine, struct error *err)
     }
     if (found.devices[0].kind == DEVICE_CPU) share_host(&found);
     machine_fill_link(&found);
+    if (strcasecmp(text, "auto") == 0 && found.devices[0].kind == DEVICE_GPU) machine_join_slots(&found);
     *machine = found;
     return true;
 }

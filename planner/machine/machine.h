@@ -68,6 +68,8 @@ struct machine {
     double link_bandwidth, link_latency;
     uint32_t node_devices;
     double network_bandwidth, network_latency;
+    uint8_t link_path;         /* what that link goes over: 1 + an enum topology_path (topology.h); 0 = not known: the devices
+                                * are taken to be joined as they are sold */
     char *text;                /* owned strings */
     const char *note;          /* which card a name was taken for, where several share it; NULL = none; static */
 };
@@ -91,8 +93,9 @@ struct machine_gpu {
     uint64_t memory_bytes;     /* that programs may have */
     uint64_t free_bytes;       /* of it, before this process has a context there; UINT64_MAX = all */
     uint32_t capability, processors; /* as in struct device_spec */
+    const char *bus_id;        /* "0000:17:00.0"; NULL = unknown */
 };
-/* A machine of at least one, in that order; as machine_parse. One that the catalogue lacks is a device of its memory and
+/* A machine of at least one, in that order, joined as they are on this host where that is known; as machine_parse. One that the catalogue lacks is a device of its memory and
  * capability, of unknown speed. */
 bool machine_of_gpus(const struct machine_gpu *gpus, size_t count, struct machine *machine, struct error *err);
 /* A machine of copies of these, at least one, which are as they stand: virtual devices do not share the host's memory anew.

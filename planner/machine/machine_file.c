@@ -11,6 +11,7 @@
 #include "json_tables.h"
 #include "machine_private.h"
 #include "mem.h"
+#include "topology.h"
 #include "overheads.h"
 
 #define MACHINE_VERSION    1
@@ -214,17 +215,34 @@ static bool read_devices(const json_t *root, const char *path, struct machine *m
     return true;
 }
 
+/* What the link goes over; its speeds follow unless they are given. */
+static bool read_path(const json_t *root, const char *path, struct machine *machine, struct error *err)
+{
+    const json_t *link = json_object_get(root, "link");
+    const char *text;
+    if (!json_object_get(link, "path")) return true;
+    TRY(json_get_string(link, "path", path, &text, err));
+    for (int p = 0; p < TOPOLOGY_PATHS; p++) {
+        if (strcmp(text, topology_path_word((enum topology_path)p)) != 0) continue;
+        machine_set_path(machine, (enum topology_path)p);
+        return true;
+    }
+    return error_set(err, ERROR_INPUT,
+                     "%s: link: field 'path' is '%s'; nvlink, switch, switches, bridge, node or system is wanted", path,
+                     text);
+}
+
 /* "link" between the devices of a node, "network" between nodes. */
 static bool read_hop(const json_t *root, const char *name, const char *path, double *bandwidth, double *latency,
                      struct error *err)
 {
-    static const char *const fields[] = {"bandwidth", "latency_seconds"};
+    static const char *const fields[] = {"bandwidth", "latency_seconds", "path"};
     char where[WHERE];
     if (!json_object_get(root, name)) return true;
     json_t *hop = json_get_object(root, name, path, err);
     if (!hop) return false;
     snprintf(where, sizeof where, "%.400s: %s", path, name);
-    TRY(refuse_unknown(hop, fields, 2, where, err));
+    TRY(refuse_unknown(hop, fields, strcmp(name, "link") == 0 ? 3 : 2, where, err));
     TRY(get_speed(hop, "bandwidth", where, bandwidth, err));
     return get_speed(hop, "latency_seconds", where, latency, err);
 }
@@ -252,6 +270,7 @@ static bool read_root(const json_t *root, const char *path, struct machine *mach
                          version, MACHINE_VERSION);
     TRY(read_devices(root, path, machine, err));
     machine_fill_link(machine);
+    TRY(read_path(root, path, machine, err));
     TRY(read_hop(root, "link", path, &machine->link_bandwidth, &machine->link_latency, err));
     TRY(read_nodes(root, path, machine, err));
     return read_hop(root, "network", path, &machine->network_bandwidth, &machine->network_latency, err);
@@ -313,10 +332,14 @@ static json_t *machine_json(const struct machine *machine)
         json_array_append_new(devices, device_json(&machine->devices[i], count));
         i += count;
     }
-    return json_pack("{s:i, s:o, s:{s:f, s:f}, s:I, s:{s:f, s:f}}", "version", MACHINE_VERSION, "devices", devices,
-                     "link", "bandwidth", machine->link_bandwidth, "latency_seconds", machine->link_latency,
-                     "node_devices", (json_int_t)machine->node_devices, "network", "bandwidth",
-                     machine->network_bandwidth, "latency_seconds", machine->network_latency);
+    json_t *root = json_pack("{s:i, s:o, s:{s:f, s:f}, s:I, s:{s:f, s:f}}", "version", MACHINE_VERSION, "devices",
+                             devices, "link", "bandwidth", machine->link_bandwidth, "latency_seconds",
+                             machine->link_latency, "node_devices", (json_int_t)machine->node_devices, "network",
+                             "bandwidth", machine->network_bandwidth, "latency_seconds", machine->network_latency);
+    if (machine->link_path > 0)
+        json_object_set_new(json_object_get(root, "link"), "path",
+                            json_string(topology_path_word((enum topology_path)(machine->link_path - 1))));
+    return root;
 }
 
 bool machine_write_file(const struct machine *machine, const char *path, struct error *err)

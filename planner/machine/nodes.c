@@ -6,12 +6,13 @@
 
 #include "machine_private.h"
 #include "printable.h"
+#include "topology.h"
 #include "units.h"
 
 /* Of a link's rate, what NCCL counts on (src/graph/topo.h): NVLink 18 of 20 GB/s a link on P100, 20 of 25 and 20.6 of
  * 25 to Hopper, 40.1 of 50 on Blackwell; between cards behind a host's bridge 5/6. */
 #define NVLINK_REACHED 0.8
-#define PCIE_REACHED   (5.0 / 6)
+#define PCIE_REACHED   TOPOLOGY_PCIE_REACHED
 
 /* Seconds of one message (NCCL's src/graph/tuning.cc, ring, simple protocol). */
 #define NVLINK_LATENCY  3.4e-6
@@ -39,6 +40,34 @@ void machine_fill_link(struct machine *machine)
     machine->network_bandwidth = network;
     machine->network_latency = NETWORK_LATENCY;
     if (machine->devices[0].kind == DEVICE_CPU) machine->node_devices = (uint32_t)machine->device_count;
+}
+
+void machine_set_ring(struct machine *machine, struct topology_ring ring, bool nvlinks)
+{
+    bool sold = machine->devices[0].nvlink && !nvlinks;
+    if (ring.bandwidth <= 0 || sold) return;
+    machine->link_bandwidth = ring.bandwidth;
+    machine->link_latency = ring.path == PATH_NVLINK ? NVLINK_LATENCY : PCIE_LATENCY;
+    machine->link_path = (uint8_t)(1 + ring.path);
+    machine->node_devices = (uint32_t)machine->device_count;
+}
+
+/* Between packages of which nothing is known: as between Intel's of Skylake (NCCL's src/graph/topo.h). */
+#define SYSTEM_BANDWIDTH 10e9
+
+void machine_set_path(struct machine *machine, enum topology_path path)
+{
+    machine->link_path = (uint8_t)(1 + path);
+    if (path == PATH_NVLINK) return;
+    double slot = 0;
+    for (size_t i = 0; i < machine->device_count; i++) {
+        const struct device_spec *device = &machine->devices[i];
+        double own = device->nvlink ? device->host_bandwidth : device->link_bandwidth;
+        if (i == 0 || own < slot) slot = own;
+    }
+    double reached = slot * PCIE_REACHED;
+    machine->link_bandwidth = path == PATH_SYSTEM && reached > SYSTEM_BANDWIDTH ? SYSTEM_BANDWIDTH : reached;
+    machine->link_latency = machine->link_bandwidth > 0 ? PCIE_LATENCY : 0;
 }
 
 void machine_set_nodes(struct machine *machine, uint32_t node_devices, double network_bandwidth)

@@ -55,8 +55,71 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struc
     return 0;
 }
 
+/* ---- NVLinks: FATHOM_NVML_LINKS is "switch*18", as many of every GPU to switches, or "BUS=BUS*4 BUS=BUS*2 ...", from
+ * one to the other ---- */
+
+static char linked[16][16]; /* GPUs that were asked for, by bus id */
+
+static int find_linked(const char *bus_id, void **device)
+{
+    for (int i = 0; i < 16; i++) {
+        if (linked[i][0] && strcmp(linked[i], bus_id) != 0) continue;
+        snprintf(linked[i], sizeof linked[i], "%s", bus_id);
+        *device = linked[i];
+        return 0;
+    }
+    return 6;
+}
+
+/* The other end of a GPU's link: a bus id, "switch" or "". */
+static void find_end(const char *bus_id, unsigned link, char end[16])
+{
+    const char *at = getenv("FATHOM_NVML_LINKS");
+    char from[16], to[16];
+    unsigned count;
+    int length;
+    end[0] = '\0';
+    if (sscanf(at, "switch*%u", &count) == 1) {
+        if (link < count) strcpy(end, "switch");
+        return;
+    }
+    for (; sscanf(at, " %15[^=]=%15[^*]*%u%n", from, to, &count, &length) == 3; at += length) {
+        const char *other = strcmp(from, bus_id) == 0 ? to : strcmp(to, bus_id) == 0 ? from : NULL;
+        if (other && link < count) {
+            strcpy(end, other);
+            return;
+        }
+        if (other) link -= count;
+    }
+}
+
+int nvmlDeviceGetNvLinkState(void *device, unsigned link, unsigned *active)
+{
+    char end[16];
+    if (!getenv("FATHOM_NVML_LINKS")) return 3; /* not supported */
+    find_end(device, link, end);
+    *active = end[0] != '\0';
+    return 0;
+}
+
+int nvmlDeviceGetNvLinkRemoteDeviceType(void *device, unsigned link, int *type)
+{
+    char end[16];
+    find_end(device, link, end);
+    *type = strcmp(end, "switch") == 0 ? 2 : 0;
+    return 0;
+}
+
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(void *device, unsigned link, struct nvml_fake_pci *pci)
+{
+    char end[16];
+    find_end(device, link, end);
+    return sscanf(end, "%x:%x:%x", &pci->domain, &pci->bus, &pci->device) == 3 ? 0 : 6;
+}
+
 int nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, void **device)
 {
+    if (getenv("FATHOM_NVML_LINKS")) return find_linked(bus_id, device);
     *device = &nvml_fake;
     return nvml_fake.bus_id && strcmp(bus_id, nvml_fake.bus_id) == 0 ? 0 : 6;
 }

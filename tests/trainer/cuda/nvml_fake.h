@@ -29,6 +29,14 @@ int nvmlInit_v2(void);
 int nvmlShutdown(void);
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device);
 int nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, void **device);
+struct nvml_fake_pci {
+    char old_bus_id[16];
+    unsigned domain, bus, device, ids, subsystem_ids;
+    char bus_id[32];
+};
+int nvmlDeviceGetNvLinkState(void *device, unsigned link, unsigned *active);
+int nvmlDeviceGetNvLinkRemoteDeviceType(void *device, unsigned link, int *type);
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(void *device, unsigned link, struct nvml_fake_pci *pci);
 int nvmlDeviceGetUtilizationRates(void *device, unsigned rates[2]);
 int nvmlDeviceGetPowerUsage(void *device, unsigned *milliwatts);
 int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *milliwatts);
