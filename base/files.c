@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -366,6 +367,33 @@ bool files_write(const char *path, const void *bytes, size_t length, struct erro
     TRY(files_begin(&writer, path, err));
     fwrite(bytes, 1, length, writer.stream);
     return files_commit(&writer, err);
+}
+
+/* ---- Scratch ---- */
+
+static int make_unnamed(const char *folder, int length)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%.*s/.fathom-XXXXXX", length, folder) >= (int)sizeof path) return -1;
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    int fd = open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd;
+    *slash = '/'; /* a file system without them */
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0) unlink(path);
+    return fd;
+}
+
+bool files_scratch(const char *beside, int *fd, struct error *err)
+{
+    const char *slash = strrchr(beside, '/'), *temporary = getenv("TMPDIR");
+    *fd = -1;
+    if (strncmp(beside, "/dev/", 5) != 0)
+        *fd = slash ? make_unnamed(beside, slash == beside ? 1 : (int)(slash - beside)) : make_unnamed(".", 1);
+    if (*fd < 0 && temporary && temporary[0]) *fd = make_unnamed(temporary, (int)strlen(temporary));
+    if (*fd < 0) *fd = make_unnamed("/tmp", 4);
+    return *fd >= 0 || error_errno(err, ERROR_FAILED, errno, "%s: no scratch file can be made beside it", beside);
 }
 
 /* ---- Folders ---- */

@@ -55,6 +55,10 @@ bool files_publish(struct files_writer *writer, bool replace, int *fd, struct er
  * to where it stands. */
 bool files_write(const char *path, const void *bytes, size_t length, struct error *err);
 
+/* An empty file without a name, gone when it is closed: in the folder of `beside`, or where that takes none in $TMPDIR or
+ * /tmp. The caller closes *fd. ERROR_FAILED. */
+bool files_scratch(const char *beside, int *fd, struct error *err);
+
 /* Makes a folder and its parents; true when it is there already. */
 bool files_make_folder(const char *path, struct error *err);
 /* How many bytes of the path name folders that are there; files_unmake_folder removes those after them that are empty, as

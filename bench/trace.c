@@ -1,4 +1,4 @@
-/* What recording, replaying and importing cost: nanoseconds and bytes for each op event, on the busiest stream there is
+/* What recording and replaying cost: nanoseconds and bytes for each op event, on the busiest stream there is
  * (8,000 kernels a step, each of 2 to 14 microseconds with 3 % of noise), and for each kernel on three streams. Medians
  * of several rounds.
  *
@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "import.h"
 #include "random.h"
 #include "rollup.h"
 #include "stream.h"
@@ -163,73 +162,6 @@ static bool replay(const char *path, double *rollup_ns, double *decode_ns, uint6
     return true;
 }
 
-/* A Chrome trace as PyTorch's profiler writes it, with shapes and Python's stack: 14 events around each kernel. */
-#define KINETO_KERNELS 25000
-static bool make_kineto(const char *path)
-{
-    static const char event[] = "  {\n    \"ph\": \"X\", \"cat\": \"%s\", \"name\": \"%s\", \"pid\": %d, \"tid\": %d,\n"
-                                "    \"ts\": %llu.%03d, \"dur\": %d.%03d,\n    \"args\": {\n      %s\n    }\n  },\n";
-    static const char shapes[] =
-        "\"External id\": %d,\"Sequence number\": %d, \"Fwd thread id\": 0, \"Record function id\": 0, "
-        "\"Input type\": [\"float\", \"float\", \"Scalar\"], \"Input Strides\": [[16384, 256, 16, 1], "
-        "[576, 9, 3, 1], []], \"Input Dims\": [[128, 64, 16, 16], [64, 64, 3, 3], []], \"Ev Idx\": %d";
-    FILE *file = fopen(path, "w");
-    char args[512];
-    if (!file) return false;
-    fputs("{\"schemaVersion\": 1, \"baseTimeNanoseconds\": 1700000000000000000, \"traceEvents\": [\n", file);
-    for (int i = 0; i < KINETO_KERNELS; i++) {
-        unsigned long long at = 1000000 + 20ull * (unsigned)i;
-        for (int k = 0; k < 8; k++)
-            fprintf(file, event, "python_function", "torch/nn/modules/module.py(1520): _call_impl", 4711, 4711, at, k,
-                    18, k, "\"Python parent id\": 170, \"Python id\": 171, \"Ev Idx\": 1002");
-        fprintf(file, event, "python_function", "nn.Module: Conv2d_0", 4711, 4711, at, 9, 18, 0, "\"Python id\": 172");
-        for (int k = 0; k < 3; k++) {
-            snprintf(args, sizeof args, shapes, 4 * i + k, i, 8 * i + k);
-            fprintf(file, event, "cpu_op", "aten::cudnn_convolution", 4711, 4711, at + 1, 10 + k, 10 - k, 500, args);
-        }
-        snprintf(args, sizeof args, "\"External id\": %d, \"cbid\": 211, \"correlation\": %d", 4 * i + 2, i + 1);
-        fprintf(file, event, "cuda_runtime", "cudaLaunchKernel", 4711, 4711, at + 3, 0, 4, 125, args);
-        snprintf(
-            args, sizeof args,
-            "\"External id\": %d, \"queued\": 0, \"device\": 0, \"context\": 1, \"stream\": 7, \"correlation\": %d,\n"
-            "      \"registers per thread\": 168, \"shared memory\": 65536, \"blocks per SM\": 2.4, \"warps per SM\": "
-            "19.4,\n      \"grid\": [%d, 2, 1], \"block\": [256, 1, 1], \"est. achieved occupancy %%\": 13",
-            4 * i + 2, i + 1, 1 + i % 40);
-        fprintf(file, event, "kernel",
-                "void cutlass__5x_cudnn::Kernel<cutlass_tensorop_s1688fprop_optimized_tf32>(Params)", 0, 7, at + 8, 250,
-                11, i % 1000, args);
-    }
-    fputs("  {\"ph\": \"M\", \"name\": \"end\"}\n]}\n", file);
-    return fclose(file) == 0;
-}
-
-/* Megabytes of JSON for each second of this thread. */
-static bool import_once(const char *json, const char *path, double *megabytes)
-{
-    struct error err = {0};
-    struct trace_import_stats stats;
-    uint64_t start = clock_thread_cpu_ns();
-    if (!trace_import(json, path, NULL, &stats, &err)) {
-        fprintf(stderr, "bench_trace: %s\n", err.text);
-        return false;
-    }
-    *megabytes = (double)stats.json_bytes * 1000 / (double)(clock_thread_cpu_ns() - start);
-    return stats.kernels == KINETO_KERNELS;
-}
-
-static bool bench_import(const char *path)
-{
-    char json[4096];
-    double rates[ROUNDS];
-    snprintf(json, sizeof json, "%s.json", path);
-    if (!make_kineto(json)) return false;
-    bool ok = true;
-    for (int round = 0; ok && round < ROUNDS; round++) ok = import_once(json, path, &rates[round]);
-    if (ok) printf("import  %6.0f MB/s of a Kineto trace, by this thread's time (goal 150)\n", median(rates));
-    unlink(json);
-    return ok;
-}
-
 int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : "/tmp/fathom-bench.trace";
@@ -270,7 +202,6 @@ int main(int argc, char **argv)
     printf("replay  %6.1f M kernels/s into a roll-up (goal 20)\n", 1000 / median(rollups_kernels));
     printf("replay  %6.1f M events/s into a roll-up (goal 20), %6.1f decoded alone\n", 1000 / rollup, 1000 / decode);
     free(times);
-    bool imported = bench_import(path);
     unlink(path);
-    return imported ? 0 : 1;
+    return 0;
 }

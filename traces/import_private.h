@@ -1,9 +1,17 @@
-/* Inside the trace room: what is gathered of a Kineto trace (import.c) and how it is written (import_write.c). */
+/* Inside the trace room: how a Kineto trace becomes one of ours, in memory that does not grow with the file.
+ *
+ *   import_read.c   the JSON, once: its events as records, which spills sort
+ *   import_owner.c  runs meet their launches (by correlation), launches the op and the module around them (by thread and time),
+ *                   ops of the backward pass the forward op whose module is theirs (by Sequence number)
+ *   import_ops.c    the op and the kernel of each run, in tables
+ *   import_write.c  the trace */
 #ifndef FATHOM_IMPORT_PRIVATE_H
 #define FATHOM_IMPORT_PRIVATE_H
 
 #include "import.h"
+#include "kernel_ids.h"
 #include "kineto_read.h"
+#include "spill.h"
 #include "tables.h"
 
 #define NONE UINT32_MAX
@@ -16,31 +24,29 @@ struct import_shape {
     uint64_t bytes;
 };
 
-struct import_run { /* of a kernel, copy or fill; without GPUs of an op of PyTorch */
+struct import_run { /* of a kernel, copy or fill */
     uint64_t begin_ns, end_ns;
-    uint32_t key;    /* correlation; 0 = none */
+    uint32_t key;      /* correlation; 0 = none */
     uint32_t external; /* 0 = none */
-    uint32_t shape;  /* of an op: its name */
-    uint32_t stream; /* of an op: its thread */
-    uint32_t launch; /* NONE = not found. Of an op: what it ran again in the backward pass, its sequence number + 1 */
-    uint32_t op;     /* of the op table; NONE = none */
-    uint32_t device;
+    uint32_t shape, stream, device;
 };
 
 struct import_launch {
     uint64_t begin_ns, end_ns;
-    uint64_t op_begin_ns; /* of the innermost op around it; 0 = none */
     uint32_t key, thread;
-    uint32_t op;       /* a name; NONE = none */
-    uint32_t sequence; /* of the forward op whose backward this is, + 1; 0 = none */
 };
 
-/* A module's call, or the optimizer's. */
-struct import_module {
+struct import_cpu_op {
+    uint64_t begin_ns, end_ns, order; /* in the file */
+    uint32_t thread, name;
+    uint32_t external; /* 0 = none */
+    uint32_t sequence; /* + 1; 0 = none */
+    bool backward;
+};
+
+struct import_module { /* its call, or the optimizer's */
     uint64_t begin_ns, end_ns;
     uint32_t thread, name;
-    uint32_t parent; /* NONE */
-    uint32_t path;   /* a name; NONE = not made yet */
 };
 
 struct import_span { /* a step: what = its number; else enum trace_host */
@@ -49,10 +55,35 @@ struct import_span { /* a step: what = its number; else enum trace_host */
     uint32_t device; /* of steps that a GPU tells; NONE = of the host */
 };
 
-struct import_sequence { /* of a forward op */
+/* Where among the modules something stood. */
+enum import_part { PART_NOWHERE, PART_FORWARD, PART_OPTIMIZER };
+struct import_place {
+    uint32_t layer; /* a name */
+    enum import_part part;
+};
+
+/* What owns runs: a launch, an op that runs tell by its External id; without GPUs the op itself, which is its own run. */
+enum import_owner_kind { OWNER_LAUNCH, OWNER_EXTERNAL, OWNER_ITSELF };
+struct import_owner {
+    uint64_t begin_ns, end_ns; /* of a launch, its end, or 0 */
+    uint32_t key;              /* correlation, External id, thread */
+    uint32_t op;               /* a name; NONE = none */
+    uint32_t sequence;         /* of the forward op whose backward this is, + 1; 0 = none */
+    enum import_owner_kind kind;
+    struct import_place place;
+};
+
+struct import_forward { /* an op that the backward pass may name */
     uint64_t begin_ns;
-    uint32_t number; /* + 1; 0 = free */
-    uint32_t module;
+    uint32_t sequence; /* + 1 */
+    struct import_place place;
+};
+
+struct import_placed { /* a run with all that is written of it */
+    uint64_t begin_ns, end_ns;
+    uint64_t launched_ns; /* 0 = unknown */
+    uint32_t id;          /* of the kernel; without GPUs of the op */
+    uint32_t stream, device;
 };
 
 struct import_op {
@@ -66,28 +97,60 @@ struct import_op {
         size_t count, capacity; \
     }
 
+/* Adds a copy of `item`, or returns false. */
+#define IMPORT_ADD(list, item, err) \
+    do { \
+        void *items_ = (list).items; \
+        bool grown_ = mem_grow(MEM_TRACE, &items_, &(list).capacity, (list).count + 1, sizeof *(list).items); \
+        (list).items = items_; \
+        if (!grown_) return error_memory(err, ((list).count + 1) * sizeof *(list).items, "what is read of a trace"); \
+        (list).items[(list).count++] = item; \
+    } while (0)
+
+struct import_device {
+    bool used, tells_steps;
+    uint64_t first_ns, last_ns; /* of its runs */
+};
+
 struct import {
-    const char *path;
+    const char *path, *out;
     const volatile sig_atomic_t *stop;
+    struct trace_import_stats *stats;
     struct kineto_head head;
+    uint64_t seen; /* records, to look at *stop now and then */
+
+    struct spill runs, launches, cpu_ops, modules; /* by correlation; by thread */
+    struct spill steps, hosts;                     /* import_span, by time */
+    struct spill used_launches;                    /* by thread */
+    struct spill orphans;                          /* runs without a launch, by External id */
+    struct spill by_key, by_external, by_sequence; /* owners; by_sequence: of the backward pass, before they are placed */
+    struct spill forwards;                         /* by sequence */
+    struct spill placed;                           /* by time */
+
     struct tables names; /* of everything */
-    IMPORT_LIST(struct import_run) runs;
-    IMPORT_LIST(struct import_launch) launches;
-    IMPORT_LIST(struct import_module) modules;
-    IMPORT_LIST(struct import_span) steps;
-    IMPORT_LIST(struct import_span) hosts;
+    struct tables shape_keys, op_keys; /* texts made of what tells shapes and ops apart; their numbers + 1 are positions */
     IMPORT_LIST(struct import_shape) shapes;
     IMPORT_LIST(struct import_op) ops;
     IMPORT_LIST(uint64_t) threads; /* hashes of process and thread */
-    IMPORT_LIST(uint32_t) externals; /* runs without a launch, by External id */
-    struct import_sequence *sequences; /* hash table */
-    size_t sequence_count, sequence_capacity;
-    struct tables shape_keys, op_keys; /* texts made of what tells shapes and ops apart; their numbers + 1 are positions */
     uint32_t last_thread;
-    bool gpu;          /* there are events of GPUs */
-    uint64_t seen;     /* events of this pass, to look at *stop now and then */
+    uint32_t model; /* a name: of the first module that is in no other; NONE */
+    bool gpu;         /* there are events of GPUs */
+    bool from_zero;   /* steps are counted from 0 */
+    struct import_device devices[TRACE_MOST_DEVICES];
+    struct tables tables; /* of the trace that is written */
+    struct kernel_ids *kernels;
+    bool broken; /* out of memory where nothing can be returned */
 };
 
-bool import_write(struct import *import, const char *out, struct trace_import_stats *stats, struct error *err);
+bool import_add_name(struct import *import, const char *text, uint32_t *number, struct error *err);
+/* True, with the error, once somebody asked to stop. Looks now and then. */
+bool import_is_stopped(struct import *import, struct error *err);
+
+bool import_read(struct import *import, struct error *err);
+bool import_find_owners(struct import *import, struct error *err);
+/* Without GPUs: an op whose place is known, as its own run. */
+bool import_place_itself(struct import *import, const struct import_owner *owner, struct error *err);
+bool import_place_runs(struct import *import, struct error *err);
+bool import_write(struct import *import, struct error *err);
 
 #endif

@@ -8,18 +8,7 @@
 #include <stdint.h>
 
 #include "errors.h"
-
-/* Text in the file, as it stands there: not ended by NUL, escapes not undone. Empty = not given. */
-struct kineto_text {
-    const char *at;
-    size_t length;
-};
-bool kineto_is(struct kineto_text text, const char *word);
-bool kineto_begins(struct kineto_text text, const char *word);
-/* Ended by NUL, escapes undone, cut to size - 1 bytes. */
-void kineto_copy(struct kineto_text text, char *out, size_t size);
-/* 0 where it is no whole number. */
-uint64_t kineto_number(struct kineto_text text);
+#include "kineto_json.h"
 
 struct kineto_event {
     struct kineto_text phase, category, name, process, thread;

@@ -158,6 +158,11 @@ def check_sums(folder, modern):
     again = folder / f'z{modern}.trace'
     expect(run('trace', 'import', zipped, '-o', again).returncode == 0, 'gzip')
     expect(rows(stats(again, 'kernel')) == kernels, 'gzip: other sums')
+    piped = folder / f'p{modern}.trace'
+    with open(zipped, 'rb') as file, subprocess.Popen(['cat'], stdin=file, stdout=subprocess.PIPE) as source:
+        done = subprocess.run([FATHOM, 'trace', 'import', '/dev/stdin', '-o', piped], stdin=source.stdout, capture_output=True, text=True)
+    expect(done.returncode == 0, f'from a pipe: {done.stderr}')
+    expect(rows(stats(piped, 'kernel')) == kernels, 'from a pipe: other sums')
     done = run('trace', 'diff', trace, again, '--gate', 0, '--by', 'kernel')
     expect(done.returncode == 0 and 'nothing is slower' in done.stdout, f'diff: {done.stdout} {done.stderr}')
     done = run('trace', 'stats', trace, '--by', 'kernel', '--csv')

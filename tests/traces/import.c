@@ -41,7 +41,7 @@ Test(trace_import, numbers_are_those_of_the_file)
     struct trace_follower *follower = sample_follow(path, &err);
     cr_assert_not_null(follower, "%s", err.text);
     const struct rollup *r = trace_follow_rollup(follower);
-    const struct rollup_kernel *gemm = &r->kernels[1], *copy = &r->kernels[0];
+    const struct rollup_kernel *gemm = &r->kernels[0], *copy = &r->kernels[1];
     cr_assert_str_eq(gemm->name, "gemm \xc3\xa9");
     cr_assert_eq(gemm->times.total_ns, 5250);
     cr_assert(gemm->grid[0] == 3 && gemm->grid[1] == 2 && gemm->block[0] == 64 && gemm->registers == 40);
@@ -53,6 +53,58 @@ Test(trace_import, numbers_are_those_of_the_file)
     cr_assert_eq(r->steps[0].begin_ns, 1000000 + 1000);
     cr_assert_eq(r->steps[0].end_ns, 1000000 + 100000);
     cr_assert(r->wall_offset_ns > 0 && r->wall_offset_ns < 1000000000, "its times are the wall's");
+    trace_unfollow(follower);
+}
+
+/* So many layers' calls, each with an op, its launch and its kernel, the newest first. */
+static uint64_t write_many(unsigned count)
+{
+    uint64_t sum = 0;
+    FILE *file = fopen(json, "w");
+    cr_assert_not_null(file);
+    fputs("[", file);
+    for (unsigned n = count; n-- > 0;) {
+        unsigned at = 20 * n, ns = 1000 + n * 7919 % 8000;
+        sum += ns;
+        fprintf(
+            file,
+            "{\"ph\":\"X\",\"cat\":\"kernel\",\"name\":\"k%u\",\"pid\":0,\"tid\":7,\"ts\":%u.5,\"dur\":%u.%03u,"
+            "\"args\":{\"correlation\":%u,\"grid\":[1,1,1]}},"
+            "{\"ph\":\"X\",\"cat\":\"cuda_runtime\",\"name\":\"cudaLaunchKernel\",\"pid\":1,\"tid\":1,\"ts\":%u,"
+            "\"dur\":1,"
+            "\"args\":{\"correlation\":%u}},"
+            "{\"ph\":\"X\",\"cat\":\"cpu_op\",\"name\":\"op%u\",\"pid\":1,\"tid\":1,\"ts\":%u,\"dur\":5,\"args\":{}},"
+            "{\"ph\":\"X\",\"cat\":\"python_function\",\"name\":\"nn.Module: "
+            "L_%u\",\"pid\":1,\"tid\":1,\"ts\":%u,\"dur\":9}%s",
+            n % 5, at + 6, ns / 1000, ns % 1000, n + 1, at + 3, n + 1, n % 3, at + 2, n % 4, at + 1, n ? "," : "]");
+    }
+    cr_assert_eq(fclose(file), 0);
+    return sum;
+}
+
+/* What is read of the events goes to disk: sums, owners and layers are right all the same, and memory does not grow. */
+Test(trace_import, memory_does_not_grow_with_the_file)
+{
+    struct error err = {0};
+    struct trace_import_stats stats;
+    const unsigned count = 60000;
+    uint64_t before = mem_current_bytes(MEM_TRACE), sum = write_many(count), found = 0;
+    cr_assert(trace_import(json, path, NULL, &stats, &err), "%s", err.text);
+    cr_expect_eq(stats.kernels, count);
+    cr_expect_eq(stats.owned, count);
+    cr_expect_eq(stats.ops, 12, "of 3 names in 4 layers");
+    cr_expect_leq(mem_peak_bytes(MEM_TRACE) - before, 14u << 20, "%llu bytes for %llu of JSON",
+                  (unsigned long long)(mem_peak_bytes(MEM_TRACE) - before), (unsigned long long)stats.json_bytes);
+    cr_expect_eq(mem_current_bytes(MEM_TRACE), before);
+    struct trace_follower *follower = sample_follow(path, &err);
+    cr_assert_not_null(follower, "%s", err.text);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_expect_eq(r->kernel_count, 60, "of 5 names in 12 ops");
+    for (size_t i = 0; i < r->kernel_count; i++) {
+        found += r->kernels[i].times.total_ns;
+        cr_expect_eq(r->kernels[i].times.count, count / 60);
+    }
+    cr_expect_eq(found, sum, "%llu ns, not %llu", (unsigned long long)found, (unsigned long long)sum);
     trace_unfollow(follower);
 }
 
