@@ -14,7 +14,7 @@ import tempfile
 import time
 
 DEVICES = 'h200', 'h100', 'a100-80gb', 'rtx-4090', 't4'
-DTYPES = 'f32', 'f16', 'bf16'
+DTYPES = 'f32', 'tf32', 'f16', 'bf16' # tf32: in f32, multiplied as TF32
 # Batches of the papers and of the releases.
 MODELS = [('resnet-18', 256), ('resnet-34', 256), ('resnet-50', 256), ('resnet-101', 256), ('resnet-152', 256),
           ('resnet-200', 256), ('resnet-20', 128), ('resnet-56', 128), ('resnet-110', 128), ('resnet-164', 128),
@@ -78,7 +78,7 @@ def read_book(path):
 
 
 def taken(engines, dtype, cap):
-    """The first that a plan without TF32 takes."""
+    """The first that a plan takes."""
     for engine in engines:
         if engine[1] <= cap and not (dtype == 'f32' and set(engine[2]) & set('TD')):
             return engine
@@ -100,11 +100,15 @@ def make(helper, question, engine, seen, options, counts):
         print(f'  not made: {question} engine {engine[0]} {engine[3]}')
 
 
+def flags(dtype):
+    return ['--dtype', 'f32', '--tf32'] if dtype == 'tf32' else ['--dtype', dtype]
+
+
 def check_plan(options, helper, folder, device, dtype, model, batch, seen, counts):
     book = folder / f'{model}-{device}-{dtype}.json'
     out = folder / 'plan.json'
-    done = subprocess.run([options.build / 'fathom', 'plan', model, '--batch', str(batch), '--gpus', device, '--dtype',
-                           dtype, '--engines', book, '-o', out], capture_output=True, text=True)
+    done = subprocess.run([options.build / 'fathom', 'plan', model, '--batch', str(batch), '--gpus', device,
+                           *flags(dtype), '--engines', book, '-o', out], capture_output=True, text=True)
     if not book.exists():
         print(f'  {model} {device} {dtype}: no plan: {done.stderr.strip()[-200:]}')
         counts['no plan'] += 1
@@ -112,10 +116,10 @@ def check_plan(options, helper, folder, device, dtype, model, batch, seen, count
     cap = json.loads(out.read_text())['devices'][0]['workspace_bytes'] if out.exists() else 1 << 30
     known, counts['plans'] = read_book(book), counts['plans'] + 1
     wide = {json.dumps({**q, 'weights': ''}, sort_keys=True) for q, engines in known
-            if q['pass'] == 'backward-weights' and q['weights'] == 'f32' and taken(engines, q['dtype'], cap)}
+            if q['pass'] == 'backward-weights' and q['weights'] == 'f32' and taken(engines, dtype, cap)}
     for question, engines in known:
         shape = json.dumps({**question, 'weights': ''}, sort_keys=True)
-        if question['weights'] != question['dtype'] and not taken(engines, question['dtype'], cap):
+        if question['weights'] != question['dtype'] and not taken(engines, dtype, cap):
             continue  # another of the op's questions is asked
         if question['pass'] == 'backward-weights' and question['weights'] == question['dtype'] != 'f32' and shape in wide:
             continue
@@ -141,7 +145,7 @@ def main():
         for device in DEVICES:
             helper = Helper(options.build, description(options.build, device))
             for dtype in DTYPES:
-                if (device, dtype) == ('t4', 'bf16'):
+                if device == 't4' and dtype in ('tf32', 'bf16'):
                     continue
                 counts = dict.fromkeys(('plans', 'no plan', 'convolutions', 'without', 'made', 'not compiled', 'refused'), 0)
                 seen, start = set(), time.time()

@@ -336,7 +336,7 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     struct machine machine = {0};
     struct deepest made = {0};
     struct cost_table *costs = NULL;
-    struct plan_engines engines = {.command = "plan"};
+    struct plan_engines engines = {.command = "plan", .rules.tf32 = o->flags.tf32};
     struct plan_progress progress = plan_progress_begin();
     const struct plan_flags_use use = {.gpus = "auto", .host = backends_for(DEVICE_CPU)};
     int code = 1;
@@ -422,6 +422,7 @@ static const char manual[] = "NAME\n"
                              "                         added up (as few as fit); any: as many as make the step\n"
                              "                         fastest, though batch normalisation sees fewer images\n"
                              "      --dtype TYPE       of activations: f32 (the default), f16 or bf16\n"
+                             "      --tf32             for runs with --tf32: on GPUs more can be fused in f32\n"
                              "      --dataset NAME     cifar10, cifar100 or imagenet\n"
                              "      --unit KIND        original, preact, bn-after-add, relu-before-add,\n"
                              "                         relu-only-preact, no-final-relu or plain\n"

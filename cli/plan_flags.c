@@ -25,6 +25,7 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"unit", 0, OPTION_TEXT, &o->unit, 0, 0},
         {"shortcut", 0, OPTION_TEXT, &o->shortcut, 0, 0},
         {"sync-bn", 0, OPTION_FLAG, &o->sync_bn, 0, 0},
+        {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
         {"reduce-dtype", 0, OPTION_TEXT, &o->reduce_dtype, 0, 0},
         {"reduce-memory", 0, OPTION_TEXT, &o->reduce_memory, 0, 0},
         {"classes", 0, OPTION_COUNT, &o->classes, 2, 1e6},
@@ -236,6 +237,16 @@ static bool check_dtype(const struct backend *host, enum dtype dtype, struct err
                      dtype_name(dtype), host->name);
 }
 
+bool plan_flags_check_tf32(enum dtype dtype, const char *backend, struct error *err)
+{
+    if (backend)
+        return error_set(err, ERROR_INPUT,
+                         "--tf32: found for the %s backend, which has no such arithmetic; it goes with GPUs", backend);
+    if (dtype == DTYPE_F32) return true;
+    return error_set(err, ERROR_INPUT, "--tf32: found for activations in %s; it is a way to multiply f32",
+                     dtype_name(dtype));
+}
+
 bool plan_flags_request(const struct plan_flags *o, const char *model, const struct plan_flags_use *use,
                         struct machine *machine, struct plan_request *request, struct error *err)
 {
@@ -263,8 +274,10 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
             err, ERROR_INPUT,
             "--decode-memory: found for GPUs; pictures are decoded in the host's memory, which is in plans "
             "for the cpu");
-    if (machine->devices[0].kind != DEVICE_CPU && !use->everywhere) {
-        if (fuse_auto(o)) request->lowering = engine_lowering_shared(machine, request->dtype);
+    const bool on_gpus = machine->devices[0].kind != DEVICE_CPU && !use->everywhere;
+    TRY(!o->tf32 || plan_flags_check_tf32(request->dtype, on_gpus ? NULL : host->name, err));
+    if (on_gpus) {
+        if (fuse_auto(o)) request->lowering = engine_lowering_shared(machine, request->dtype, o->tf32);
         return true;
     }
     TRY(check_dtype(host, request->dtype, err));

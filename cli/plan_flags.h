@@ -7,7 +7,7 @@
 #include "host_gpus.h"
 #include "plan_request.h"
 
-#define PLAN_FLAGS 21
+#define PLAN_FLAGS 22
 
 struct plan_flags { /* NULL, 0, false = not given */
     const char *micro_batches, *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload, *fuse;
@@ -15,12 +15,15 @@ struct plan_flags { /* NULL, 0, false = not given */
     uint64_t batch, budget, workspace, classes, image_size, decode_memory;
     double search_seconds;
     bool sync_bn, reconstruct;
+    bool tf32; /* says how a plan is run, too: goes with one that is read */
 };
 
 /* Fills specs[0, PLAN_FLAGS). */
 void plan_flags_specs(struct plan_flags *flags, struct option_spec specs[PLAN_FLAGS]);
 /* Whether any was given. */
 bool plan_flags_given(const struct plan_flags *flags);
+/* Refuses --tf32 where it is of no use: with other activations than f32, or on a backend that is named (NULL: on GPUs). */
+bool plan_flags_check_tf32(enum dtype dtype, const char *backend, struct error *err);
 /* Whether PyTorch's memory is asked for. */
 bool plan_flags_pytorch(const struct plan_flags *flags);
 /* For what a request is made. */

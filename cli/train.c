@@ -174,7 +174,6 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"repeat-batch", 0, OPTION_FLAG, &o->repeat_batch, 0, 0},
         {"fill-dead", 0, OPTION_FLAG, &o->fill_dead, 0, 0},
         {"deterministic", 0, OPTION_FLAG, &o->deterministic, 0, 0},
-        {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
         {"tune", 0, OPTION_FLAG, &o->tune, 0, 0},
         {"engines", 0, OPTION_TEXT, &c->engines, 0, 0},
         {"no-graph", 0, OPTION_FLAG, &o->no_recordings, 0, 0},
@@ -189,6 +188,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     train_learning_specs(c, specs + OPTIONS(own));
     plan_flags_specs(&c->flags, specs + OPTIONS(own) + TRAIN_LEARNING_FLAGS);
     TRY(options_parse(argc, argv, specs, OPTIONS(specs), word, 1, &words, err));
+    o->tf32 = c->flags.tf32;
     if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
     if (!o->data_path)
         return error_set(err, ERROR_INPUT, "--data: a dataset is wanted; `fathom data synth DIR` makes one");

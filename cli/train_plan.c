@@ -220,13 +220,8 @@ bool train_command_carried(struct train_command *c, struct error *err)
 static bool check_device_flags(const struct train_command *c, const struct plan *plan, struct error *err)
 {
     const struct train_options *o = &c->options;
-    if (o->tf32 && backends_on_host(c->runs_on->name))
-        return error_set(err, ERROR_INPUT,
-                         "--tf32: found for the %s backend, which has no such arithmetic; it goes with GPUs",
-                         c->runs_on->name);
-    if (o->tf32 && plan->dtype != DTYPE_F32)
-        return error_set(err, ERROR_INPUT, "--tf32: found for activations in %s; it is a way to multiply f32",
-                         dtype_name(plan->dtype));
+    const char *name = c->runs_on->name;
+    TRY(!o->tf32 || plan_flags_check_tf32(plan->dtype, backends_on_host(name) ? name : NULL, err));
     if (o->tune && !c->runs_on->foresee)
         return error_set(err, ERROR_INPUT,
                          "--tune: found for the %s backend, which has nothing to choose from; it goes with GPUs",

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cpu_threads.h"
+#include "engine_lowering.h"
 #include "page.h"
 #include "printable.h"
 #include "stop.h"
@@ -99,6 +100,14 @@ static void say_threads(const struct train_part *part)
             granted, granted == 1 ? "" : "s", wanted);
 }
 
+/* A plan for runs with --tf32, run without: its convolutions have no engines. */
+static void say_tf32(const struct train_command *c, const struct plan *plan)
+{
+    if (plan->dtype != DTYPE_F32 || c->options.tf32 || !engine_lowering_rounds(plan->lowering)) return;
+    if (!c->runs_on->foresee) return;
+    fprintf(stderr, "note: the plan fuses what cuDNN does in TF32 alone, and without --tf32 plain loops do it\n");
+}
+
 void train_words_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
@@ -116,4 +125,5 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
     if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
     fflush(stdout);
     if (!c->quiet) say_threads(&c->part);
+    if (!c->quiet) say_tf32(c, plan);
 }

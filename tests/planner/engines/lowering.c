@@ -11,7 +11,13 @@ static const char *const devices[] = {"h200", "h100", "a100-80gb", "rtx-4090", "
 /* Units with one and with three convolutions, before and after their normalisation. */
 static const char *const models[] = {"resnet-20", "resnet-29", "resnet-50"};
 static const uint32_t batches[] = {128, 128, 256}; /* the papers' */
-static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+static const struct {
+    const char *name;
+    enum dtype dtype;
+    bool tf32;
+} types[] = {
+    {"f32", DTYPE_F32, false}, {"tf32", DTYPE_F32, true}, {"f16", DTYPE_F16, false}, {"bf16", DTYPE_BF16, false}};
+#define TYPES (sizeof types / sizeof types[0])
 
 /* Everything when FATHOM_ALL_ENGINES is set, else what a few seconds allow. */
 static size_t every(void) { return getenv("FATHOM_ALL_ENGINES") ? 1 : 41; }
@@ -20,6 +26,7 @@ struct counting {
     struct engine_helper *helper;
     const struct graph *graph;
     struct engine_book seen;
+    bool tf32;
     uint64_t most_workspace_bytes; /* of an op in a plan for the device */
     size_t distinct, asked, without;
 };
@@ -27,7 +34,7 @@ struct counting {
 /* Whether one of an op's questions has an engine that a plan may take. */
 static bool has_engine(struct counting *c, struct engine_question question)
 {
-    const struct engine_rules rules = {.most_workspace_bytes = c->most_workspace_bytes};
+    const struct engine_rules rules = {.tf32 = c->tf32, .most_workspace_bytes = c->most_workspace_bytes};
     struct engine_answer answer;
     struct error err = {0};
     do {
@@ -83,11 +90,13 @@ static void ask_device(const char *name, struct counting *c)
     c->helper = start(device);
     c->most_workspace_bytes = catalogue_find(name)->workspace_bytes;
     for (size_t m = 0; m < 3; m++)
-        for (size_t t = 0; t < 3; t++) {
-            if (dtypes[t] == DTYPE_BF16 && device->capability < 800) continue;
+        for (size_t t = 0; t < TYPES; t++) {
+            const enum dtype dtype = types[t].dtype;
+            if (dtype == DTYPE_BF16 && device->capability < 800) continue;
             struct graph *graph =
-                kit_lowered(models[m], batches[m], dtypes[t], engine_lowering(device->capability, dtypes[t]));
-            snprintf(what, sizeof what, "%s %s %s", name, models[m], dtype_name(dtypes[t]));
+                kit_lowered(models[m], batches[m], dtype, engine_lowering(device->capability, dtype, types[t].tf32));
+            snprintf(what, sizeof what, "%s %s %s", name, models[m], types[t].name);
+            c->tf32 = types[t].tf32;
             c->graph = graph;
             count_graph(c, what);
             graph_destroy(graph);
@@ -111,15 +120,14 @@ Test(lowering, every_convolution_of_what_is_fused_has_an_engine, .timeout = 900)
 /* ---- Why a bit is not there ---- */
 
 static size_t count_engines(struct engine_helper *helper, struct engine_question question,
-                            uint64_t most_workspace_bytes)
+                            const struct engine_rules *rules)
 {
-    const struct engine_rules rules = {.most_workspace_bytes = most_workspace_bytes};
     struct engine_answer answer;
     struct error err = {0};
     size_t count = 0;
     if (!engine_helper_ask(helper, &question, &answer, &err)) return 0;
     for (size_t i = 0; i < answer.count; i++)
-        count += engines_choose(&(struct engine_answer){question, &answer.engines[i], 1}, &rules) != NULL;
+        count += engines_choose(&(struct engine_answer){question, &answer.engines[i], 1}, rules) != NULL;
     return count;
 }
 
@@ -132,10 +140,13 @@ Test(lowering, what_is_not_fused_has_no_engine, .timeout = 120)
         const char *device;
         enum dtype dtype;
         uint32_t pass, fused;
+        bool tf32;
     } rows[] = {
         {"h200", DTYPE_F32, ENGINE_FORWARD, CONV_SUMS},
         {"h200", DTYPE_F32, ENGINE_FORWARD, CONV_NORMALIZED | CONV_RECTIFIED},
         {"h200", DTYPE_F32, ENGINE_BACKWARD_DATA, CONV_GRADIENT_SUMS | CONV_SHUTS},
+        {"h200", DTYPE_F32, ENGINE_BACKWARD_WEIGHTS, CONV_NORMALIZED | CONV_RECTIFIED, true},
+        {"h200", DTYPE_F32, ENGINE_BACKWARD_DATA, CONV_GRADIENT_SUMS | CONV_SHUTS, true},
         {"h200", DTYPE_BF16, ENGINE_BACKWARD_WEIGHTS, CONV_NORMALIZED | CONV_RECTIFIED},
         {"h200", DTYPE_BF16, ENGINE_BACKWARD_DATA, CONV_GRADIENT_SUMS | CONV_SHUTS},
         {"a100-80gb", DTYPE_F16, ENGINE_FORWARD, CONV_NORMALIZED | CONV_RECTIFIED | CONV_ADDS | CONV_SUMS},
@@ -163,7 +174,9 @@ Test(lowering, what_is_not_fused_has_no_engine, .timeout = 120)
                                           .kernel = 3,
                                           .stride = 1,
                                           .padding = 1};
-        cr_expect_eq(count_engines(helper, q, catalogue_find(rows[i].device)->workspace_bytes), 0, "row %zu", i);
+        const struct engine_rules rules = {.tf32 = rows[i].tf32,
+                                           .most_workspace_bytes = catalogue_find(rows[i].device)->workspace_bytes};
+        cr_expect_eq(count_engines(helper, q, &rules), 0, "row %zu", i);
     }
     engine_helper_stop(helper);
 }

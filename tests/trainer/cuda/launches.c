@@ -4,6 +4,8 @@
 #include "cuda_device.h"
 #include "engine_lowering.h"
 
+#define TYPES 4
+
 struct step_count {
     uint64_t launches[OP_KINDS], ops[OP_KINDS], all_launches, all_ops, bytes_moved, most_bytes;
 };
@@ -29,11 +31,11 @@ static void count_op(struct conv_side *side, const struct graph *graph, uint32_t
     side->backend->op_release(prepared);
 }
 
-static struct step_count count_step(const char *model, uint32_t batch, enum dtype dtype, uint32_t lowering)
+static struct step_count count_step(const char *model, uint32_t batch, enum dtype dtype, bool tf32, uint32_t lowering)
 {
     struct step_count count = {0};
     struct graph *graph = conv_graph(model, batch, 0, dtype, lowering);
-    struct conv_side side = conv_side_begin(&cuda_backend, &(struct device_options){0});
+    struct conv_side side = conv_side_begin(&cuda_backend, &(struct device_options){.tf32 = tf32});
     const char *why;
     const uint64_t arena_bytes = side.device->arena_bytes;
     side.device->arena_bytes = UINT64_C(1) << 40; /* addresses alone are wanted */
@@ -46,9 +48,9 @@ static struct step_count count_step(const char *model, uint32_t batch, enum dtyp
     return count;
 }
 
-static void tell(const char *model, enum dtype dtype, const char *how, const struct step_count *count)
+static void tell(const char *model, const char *type, const char *how, const struct step_count *count)
 {
-    cr_log_info("%s, %s, %s: %llu ops, %llu launches, %.2f GB moved\n", model, dtype_name(dtype), how,
+    cr_log_info("%s, %s, %s: %llu ops, %llu launches, %.2f GB moved\n", model, type, how,
                 (unsigned long long)count->all_ops, (unsigned long long)count->all_launches,
                 (double)count->bytes_moved / 1e9);
     for (int kind = 0; kind < OP_KINDS; kind++)
@@ -59,24 +61,27 @@ static void tell(const char *model, enum dtype dtype, const char *how, const str
 
 struct most {
     enum dtype dtype;
+    bool tf32;
     uint64_t fused, unfused; /* launches */
 };
 
-static void count_steps(const char *model, uint32_t batch, const struct most most[3])
+static void count_steps(const char *model, uint32_t batch, const struct most most[TYPES])
 {
     char cache[] = "/tmp/fathom-conv-XXXXXX", command[128];
     gpu_choose("gpus=1");
     cr_assert(mkdtemp(cache));
     setenv("XDG_CACHE_HOME", cache, 1);
-    for (size_t i = 0; i < 3; i++) {
-        enum dtype dtype = most[i].dtype;
-        struct step_count fused = count_step(model, batch, dtype, engine_lowering(900, dtype)),
-                          unfused = count_step(model, batch, dtype, 0);
-        tell(model, dtype, "fused", &fused);
-        tell(model, dtype, "not fused", &unfused);
+    for (size_t i = 0; i < TYPES; i++) {
+        const enum dtype dtype = most[i].dtype;
+        const bool tf32 = most[i].tf32;
+        const char *type = tf32 ? "tf32" : dtype_name(dtype);
+        struct step_count fused = count_step(model, batch, dtype, tf32, engine_lowering(900, dtype, tf32)),
+                          unfused = count_step(model, batch, dtype, tf32, 0);
+        tell(model, type, "fused", &fused);
+        tell(model, type, "not fused", &unfused);
         cr_expect_leq(fused.all_launches, most[i].fused, "%llu", (unsigned long long)fused.all_launches);
         cr_expect_leq(unfused.all_launches, most[i].unfused, "%llu", (unsigned long long)unfused.all_launches);
-        if (dtype != DTYPE_F32) cr_expect_lt(fused.bytes_moved, unfused.bytes_moved);
+        if (dtype != DTYPE_F32 || tf32) cr_expect_lt(fused.bytes_moved, unfused.bytes_moved);
     }
     snprintf(command, sizeof command, "rm -rf %s", cache);
     cr_expect_eq(system(command), 0);
@@ -86,12 +91,18 @@ static void count_steps(const char *model, uint32_t batch, const struct most mos
 Test(launches, of_a_step_of_resnet_1001, .timeout = 120)
 {
     count_steps("resnet-1001", 128,
-                (struct most[3]){{DTYPE_F32, 5690, 5690}, {DTYPE_F16, 5040, 7700}, {DTYPE_BF16, 5030, 7690}});
+                (struct most[TYPES]){{DTYPE_F32, false, 5690, 5690},
+                                     {DTYPE_F32, true, 5030, 5690},
+                                     {DTYPE_F16, false, 5040, 7700},
+                                     {DTYPE_BF16, false, 5030, 7690}});
 }
 
 /* Whose tensors are so large that sums and what is made of them are two launches. */
 Test(launches, of_a_step_of_resnet_50, .timeout = 120)
 {
     count_steps("resnet-50", 256,
-                (struct most[3]){{DTYPE_F32, 500, 500}, {DTYPE_F16, 500, 600}, {DTYPE_BF16, 500, 600}});
+                (struct most[TYPES]){{DTYPE_F32, false, 500, 500},
+                                     {DTYPE_F32, true, 500, 500},
+                                     {DTYPE_F16, false, 500, 600},
+                                     {DTYPE_BF16, false, 500, 600}});
 }
