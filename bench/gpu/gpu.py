@@ -220,7 +220,8 @@ def record(bench):
                      HERE / 'plans' / f'{model}-{dtype}.json', *sizes.net]
             try: # with plans of cuDNN, where that is here to build them
                 bench.run([*words, '--engines', HERE / 'engines' / f'{model}-{dtype}.json'], most=300)
-            except Failed:
+            except Failed as failure:
+                print(f'gpu-pack: {model} in {dtype} goes without plans of cuDNN: {failure}', file=sys.stderr)
                 bench.run(words)
 
 
@@ -270,11 +271,12 @@ def part_compared(bench):
     known, bad = references(), []
     bench.table(['model', 'batch', 'dtype', 'against', 'first loss', 'all', ''], [])
     for model, batch, steps in bench.sizes.compared:
-        for dtype in bench.sizes.dtypes:
+        for dtype in (*bench.sizes.dtypes, 'tf32'):
             try:
+                cpu = known[reference_name(model, batch, steps, 'f32' if dtype == 'tf32' else dtype)]
                 fast = bench.train(model, *flags(dtype), batch=batch, steps=steps)['losses']
                 naive = bench.train(model, *flags(dtype), '--backend', 'cuda-reference', batch=batch, steps=steps)['losses']
-                for name, losses in (('naive kernels', naive), ('CPU', known[reference_name(model, batch, steps, dtype)])):
+                for name, losses in (('naive kernels', naive), ('CPU', cpu)):
                     first, most = difference(fast, losses)
                     verdict = judge(dtype, first, most)
                     bench.row(model, batch, dtype, name, f'{first:.2e}', f'{most:.2e}', verdict)
@@ -349,8 +351,15 @@ def part_speed(bench):
         raise Failed(', '.join(bad))
 
 
+def predict(bench, model, batch, dtype, *more):
+    """The step that a plan predicts, in milliseconds."""
+    said = bench.run([bench.fathom, 'plan', model, '--batch', batch, '--gpus', 'auto', *flags(dtype), '--json', *bench.sizes.net, *more])
+    seconds = json.loads(said)['step_seconds']
+    return 'unknown' if seconds is None else f'{1000 * seconds:.2f} ms'
+
+
 def part_kernels(bench):
-    """Where the time goes."""
+    """Where the time goes, and what a plan predicts that knows it."""
     model, batch, steps = bench.sizes.kernels
     trace = bench.out / 'logs' / 'kernels.trace'
     trace.unlink(missing_ok=True)
@@ -365,6 +374,8 @@ def part_kernels(bench):
             if by == 'kind':
                 raise
             bench.write(f'\nby kernel: {failure}')
+    before, after = (predict(bench, model, batch, dtype, *more) for more in ([], ['--costs', trace]))
+    bench.write(f'\na step, predicted from the catalogue: {before}; from the times of these ops (`--costs`): {after}')
 
 
 # Kernels of our own whose names say which op they are of.

@@ -2,6 +2,7 @@
 every part is run, bounded, and written down. Arguments: the source, build/fathom, the stand-in's folder or nothing."""
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,8 @@ def check_with(pack):
     for part in PARTS:
         assert f'\n{part}: ' in report, f'{part} is not in the report:\n{report}'
     assert done.returncode == 0 and report.rstrip().endswith('8 parts, all passed'), f'exit code {done.returncode}:\n{report}'
-    assert report.count('as it should') == 6, report
+    assert report.count('as it should') == 8, report
+    assert re.search(r'from the times of these ops \(`--costs`\): [\d.]+ ms', report), report
     return report
 
 
