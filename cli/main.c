@@ -15,7 +15,7 @@
 #include "text.h"
 #include "train_ranks.h"
 
-static const struct command *const commands[] = {&command_plan,  &command_train,   &command_top,  &command_trace,
+static const struct command *const commands[] = {&command_plan, &command_train,    &command_top,   &command_trace,
                                                  &command_eval, &command_classify, &command_place, &command_devices,
                                                  &command_data, &command_recipes};
 #define COMMANDS (sizeof commands / sizeof commands[0])

@@ -23,9 +23,11 @@
 #include "plan_words.h"
 #include "printable.h"
 #include "recipe.h"
+#include "update_flags.h"
 
 struct plan_options {
     struct plan_flags flags;
+    struct update_flags update;
     const char *output, *svg, *costs, *network, *engines, *recipe_word;
     struct recipe recipe; /* of recipe_word */
     uint64_t per_node, epochs, images;
@@ -51,7 +53,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
                           struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + 17] = {
+    struct option_spec specs[PLAN_FLAGS + UPDATE_FLAGS + 17] = {
         {"output", 'o', OPTION_OUTPUT, &o->output, 0, 0},
         {"svg", 0, OPTION_OUTPUT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},
@@ -71,6 +73,7 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
         {"recipe", 0, OPTION_TEXT, &o->recipe_word, 0, 0},
     };
     plan_flags_specs(&o->flags, specs + 17);
+    update_flags_specs(&o->update, specs + 17 + PLAN_FLAGS);
     size_t count = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
     if (o->compare) return check_comparison(o, count, err);
@@ -330,6 +333,15 @@ static bool check_outputs(const struct plan_options *o, struct error *err)
     return outputs_writes(&outputs, "--svg", o->svg, err);
 }
 
+/* What a run by the recipe, the model's own where none is named, and the options will need. */
+static bool take_update(const struct plan_options *o, struct plan_request *request, struct error *err)
+{
+    struct recipe recipe = o->recipe_word ? o->recipe : *recipe_for(&request->spec);
+    TRY(update_flags_apply(&o->update, &recipe, err));
+    request->update = recipe_update_needs(&recipe);
+    return true;
+}
+
 static int run_plan(const struct plan_options *o, const char *model, struct error *err)
 {
     struct plan_request request = {0};
@@ -341,7 +353,7 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
     const struct plan_flags_use use = {.gpus = "auto", .host = backends_for(DEVICE_CPU)};
     int code = 1;
     bool fits;
-    if (plan_flags_request(&o->flags, model, &use, &machine, &request, err) &&
+    if (plan_flags_request(&o->flags, model, &use, &machine, &request, err) && take_update(o, &request, err) &&
         (!plan_flags_pytorch(&o->flags) || plan_pytorch_check(&machine, err)) &&
         watch(&request, &progress, o->max_depth) && set_nodes(o, &machine, err) &&
         read_costs(o, &request, &machine, &costs, err) &&
@@ -361,7 +373,7 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
 
 static int run(int argc, char **argv, struct error *err)
 {
-    struct plan_options options = {0};
+    struct plan_options options = {.update = update_flags_none()};
     const char *words[MOST_WORDS] = {0};
     if (!parse_options(argc, argv, &options, words, err) || !check_outputs(&options, err)) return 2;
     if (options.compare) return plan_compare(words[0], words[1], options.json, stdout, err) ? 0 : 1;
@@ -436,6 +448,10 @@ static const char manual_end[] = "      --reduce-dtype TYPE  gradients go betwee
                                  "                         the arena; auto: apart on GPUs with NVLink\n"
                                  "      --classes N, --image-size N\n"
                                  "                         instead of the dataset's\n"
+                                 "      --optimizer NAME, --momentum M, --clip-norm R, --average-weights D\n"
+                                 "                         as in `fathom help train`, whose other options of\n"
+                                 "                         updates are taken too: what a run by them keeps of\n"
+                                 "                         each parameter (nothing to two numbers, and an average)\n"
                                  "      --strategy HOW     full (the default); shared-gradinput as in the 2016\n"
                                  "                         release, for comparison: everything kept, ReLU and add\n"
                                  "                         in place, gradient buffers shared between layers; or\n"
@@ -477,26 +493,27 @@ static const char manual_end[] = "      --reduce-dtype TYPE  gradients go betwee
                                  "      --price P          of one device for an hour, in any currency: what a\n"
                                  "                         whole run costs\n"
                                  "      --compare          two plan files side by side; with --json also the keys\n"
-                                 "                         that differ\n"
-                                 "\n"
-                                 "EXIT STATUS\n"
-                                 "  0 it fits (--compare: both are plans; --strategy pytorch: PyTorch does);\n"
-                                 "  1 it does not fit, or planning failed;\n"
-                                 "  2 the command or a file is wrong.\n"
-                                 "\n"
-                                 "ENVIRONMENT\n"
-                                 "  NO_COLOR               no colours on a terminal\n"
-                                 "\n"
-                                 "EXAMPLES\n"
-                                 "  fathom plan resnet-1001 --batch 128 --gpus 2x12GiB --svg map.svg\n"
-                                 "  fathom plan resnet-152 --gpus 8xh200 --dtype bf16 --explain\n"
-                                 "  fathom plan resnet-110 --gpus cpu -o plan.json &&\n"
-                                 "      fathom train plan.json --data cifar-10-batches-bin\n"
-                                 "  fathom plan resnet-1001 --gpus 12GiB --recompute elementwise --max-depth\n"
-                                 "  fathom plan resnet-1001 --gpus titan-x --search --svg frontier.svg\n"
-                                 "  fathom plan resnet-50 --gpus 1024xh100 --batch 65536 --epochs 90 --scaling\n"
-                                 "  fathom plan resnet-50 --gpus a100-40gb --batch 256 --strategy pytorch\n"
-                                 "  fathom plan --compare keep.json recompute.json\n";
+                                 "                         that differ\n";
 
-const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", manual, run,
-                                     manual_end};
+static const char manual_last[] = "\n"
+                                  "EXIT STATUS\n"
+                                  "  0 it fits (--compare: both are plans; --strategy pytorch: PyTorch does);\n"
+                                  "  1 it does not fit, or planning failed;\n"
+                                  "  2 the command or a file is wrong.\n"
+                                  "\n"
+                                  "ENVIRONMENT\n"
+                                  "  NO_COLOR               no colours on a terminal\n"
+                                  "\n"
+                                  "EXAMPLES\n"
+                                  "  fathom plan resnet-1001 --batch 128 --gpus 2x12GiB --svg map.svg\n"
+                                  "  fathom plan resnet-152 --gpus 8xh200 --dtype bf16 --explain\n"
+                                  "  fathom plan resnet-110 --gpus cpu -o plan.json &&\n"
+                                  "      fathom train plan.json --data cifar-10-batches-bin\n"
+                                  "  fathom plan resnet-1001 --gpus 12GiB --recompute elementwise --max-depth\n"
+                                  "  fathom plan resnet-1001 --gpus titan-x --search --svg frontier.svg\n"
+                                  "  fathom plan resnet-50 --gpus 1024xh100 --batch 65536 --epochs 90 --scaling\n"
+                                  "  fathom plan resnet-50 --gpus a100-40gb --batch 256 --strategy pytorch\n"
+                                  "  fathom plan --compare keep.json recompute.json\n";
+
+const struct command command_plan = {
+    "plan", "plan a model's memory and say whether it fits these GPUs", manual, run, manual_end, manual_last};

@@ -178,6 +178,7 @@ static void print_request(const struct side *a, const struct side *b, FILE *to)
     print_words("unit", unit_kind_name(p->spec.unit), unit_kind_name(q->spec.unit), to);
     print_words("shortcut", shortcut_kind_name(p->spec.shortcut), shortcut_kind_name(q->spec.shortcut), to);
     print_words("dtype", dtype_name(p->dtype), dtype_name(q->dtype), to);
+    print_words("optimizer", optimizer_name(p->update.optimizer), optimizer_name(q->update.optimizer), to);
     print_words("devices", words_devices(p, devices[0], sizeof devices[0]),
                 words_devices(q, devices[1], sizeof devices[1]), to);
     print_count("batch", p->batch, q->batch, to);
@@ -187,8 +188,10 @@ static void print_request(const struct side *a, const struct side *b, FILE *to)
 
 static void print_memory(const struct side *a, const struct side *b, FILE *to)
 {
+    const struct update_needs *update = &a->plan->update;
+    if (!update_needs_same(update, &b->plan->update)) update = NULL;
     for (int c = 0; c < MEMORY_CLASSES; c++)
-        print_bytes(words_memory_class((enum memory_class)c), a->device->classes[c], b->device->classes[c], to);
+        print_bytes(words_memory_class(update, (enum memory_class)c), a->device->classes[c], b->device->classes[c], to);
     print_bytes("peak", a->device->peak_bytes, b->device->peak_bytes, to);
     print_bytes("reserve", a->device->spec.reserve_bytes, b->device->spec.reserve_bytes, to);
     print_bytes("memory", a->device->spec.memory_bytes, b->device->spec.memory_bytes, to);

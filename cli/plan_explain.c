@@ -83,8 +83,8 @@ static void print_peak(const struct plan_variant *variant, const struct breakdow
         const struct plan_tensor *tensor = &program->tensors[breakdown->largest[i]];
         char bytes[UNITS_TEXT], name[TENSOR_NAME] = "workspace";
         if (tensor->origin != NO_TENSOR) graph_tensor_name(variant->graph, tensor->origin, name);
-        fprintf(to, "  %12s  %-18s %s\n", units_format_bytes(tensor->bytes, bytes), words_memory_class(tensor->class),
-                name);
+        fprintf(to, "  %12s  %-18s %s\n", units_format_bytes(tensor->bytes, bytes),
+                words_memory_class(&variant->graph->options.update, tensor->class), name);
     }
 }
 

@@ -240,17 +240,20 @@ static json_t *summary_json(const struct plan *plan)
         extra = fmax(extra, plan->variants[v].extra_flops_fraction);
         slower = fmax(slower, plan->variants[v].extra_time_fraction);
     }
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:I, s:b, s:I, s:I, s:b, s:s, s:f, s:f, s:b, s:o, s:f, s:o}", "model",
-        plan->spec.name, "dataset", dataset_kind_name(plan->spec.dataset), "unit", unit_kind_name(plan->spec.unit),
-        "shortcut", shortcut_kind_name(plan->spec.shortcut), "sync_bn", plan->sync_bn, "parameters",
-        (json_int_t)largest->graph->parameter_elements, "forward_macs", (json_int_t)largest->graph->forward_macs,
-        "dtype", dtype_name(plan->dtype), "batch", (json_int_t)plan->batch, "fits", plan->fits, "arena_bytes",
-        (json_int_t)largest->arena_bytes, "lower_bound_bytes", (json_int_t)largest->lower_bound_bytes, "proved_optimal",
-        optimal, "recompute", recompute_policy_name(plan->recompute), "recompute_fraction", extra,
-        "recompute_time_fraction", slower, "changes_bn", plan->changes_bn, "step_seconds",
-        seconds_or_null(plan->step_seconds), "plan_seconds", plan->plan_seconds, "verdict",
-        json_text(words_verdict(plan, verdict, sizeof verdict)));
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:I, s:b, s:I, s:I, s:b, s:s, s:f, s:f, s:b, s:o, s:f, "
+                     "s:o, s:s, s:b, s:b}",
+                     "model", plan->spec.name, "dataset", dataset_kind_name(plan->spec.dataset), "unit",
+                     unit_kind_name(plan->spec.unit), "shortcut", shortcut_kind_name(plan->spec.shortcut), "sync_bn",
+                     plan->sync_bn, "parameters", (json_int_t)largest->graph->parameter_elements, "forward_macs",
+                     (json_int_t)largest->graph->forward_macs, "dtype", dtype_name(plan->dtype), "batch",
+                     (json_int_t)plan->batch, "fits", plan->fits, "arena_bytes", (json_int_t)largest->arena_bytes,
+                     "lower_bound_bytes", (json_int_t)largest->lower_bound_bytes, "proved_optimal", optimal,
+                     "recompute", recompute_policy_name(plan->recompute), "recompute_fraction", extra,
+                     "recompute_time_fraction", slower, "changes_bn", plan->changes_bn, "step_seconds",
+                     seconds_or_null(plan->step_seconds), "plan_seconds", plan->plan_seconds, "verdict",
+                     json_text(words_verdict(plan, verdict, sizeof verdict)), "optimizer",
+                     optimizer_name(plan->update.optimizer), "clips_gradients", plan->update.clips, "averages_weights",
+                     plan->update.averages);
 }
 
 static json_t *fused_json(uint32_t lowering)

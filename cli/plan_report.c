@@ -135,7 +135,9 @@ static void print_memory(const struct plan *plan, FILE *to)
         uint64_t most = 0;
         for (size_t i = 0; i < count; i++)
             if (columns[i].device->classes[class] > most) most = columns[i].device->classes[class];
-        if (most > 0) print_row(words_memory_class((enum memory_class) class), columns, count, class, count == 1, to);
+        if (most > 0)
+            print_row(words_memory_class(&plan->update, (enum memory_class) class), columns, count, class, count == 1,
+                      to);
     }
     print_row("peak", columns, count, ROW_PEAK, false, to);
     print_row("reserve, kept free", columns, count, ROW_RESERVE, count == 1, to);

@@ -69,7 +69,7 @@ static void print_named(const char *name, const char *meaning, FILE *to)
 }
 
 static void print_part(const struct breakdown *breakdown, const struct breakdown_part *part,
-                       const struct plan_device *device, FILE *to)
+                       const struct update_needs *update, const struct plan_device *device, FILE *to)
 {
     char bytes[UNITS_TEXT];
     fprintf(to, "  %12s %5.1f %%  ", units_format_bytes(part->bytes, bytes),
@@ -77,15 +77,16 @@ static void print_part(const struct breakdown *breakdown, const struct breakdown
     if (part->gaps)
         fputs("gaps between tensors\n", to);
     else if (part->stage != NO_STAGE)
-        fprintf(to, "%s of %s\n", words_memory_class(part->class), breakdown->stages[part->stage].name);
+        fprintf(to, "%s of %s\n", words_memory_class(update, part->class), breakdown->stages[part->stage].name);
     else
-        print_named(words_memory_class(part->class), words_memory_meaning(part->class, device->spec.kind), to);
+        print_named(words_memory_class(update, part->class), words_memory_meaning(part->class, device->spec.kind), to);
 }
 
 /* Parts below this share of the peak are told together. */
 #define SMALL_PART 0.01
 
-static void print_parts(const struct plan_device *device, const struct breakdown *breakdown, FILE *to)
+static void print_parts(const struct update_needs *update, const struct plan_device *device,
+                        const struct breakdown *breakdown, FILE *to)
 {
     uint64_t rest = 0;
     bool kept = false;
@@ -96,7 +97,7 @@ static void print_parts(const struct plan_device *device, const struct breakdown
             continue;
         }
         kept |= part->class == MEMORY_KEPT;
-        print_part(breakdown, part, device, to);
+        print_part(breakdown, part, update, device, to);
     }
     char bytes[UNITS_TEXT];
     if (rest)
@@ -344,7 +345,7 @@ bool plan_why_print(const struct plan_report *report, uint32_t device, const str
     TRY(print_size(report->plan, of, to, err));
     TRY(print_pieces(report, of, to, err));
     TRY(print_moment(variant, breakdown, to, err));
-    print_parts(of, breakdown, to);
+    print_parts(&report->plan->update, of, breakdown, to);
     TRY(print_bound(variant, to, err));
     return print_recomputation(report, device, breakdown, to, err) && print_changes(report, to, err);
 }

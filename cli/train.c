@@ -203,7 +203,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
 static int run(int argc, char **argv, struct error *err)
 {
     struct train_command c = {
-        .change = {NULL, NAN, UINT64_MAX}, .momentum = NAN, .weight_decay = NAN, .label_smoothing = NAN};
+        .change = {NULL, NAN, UINT64_MAX}, .label_smoothing = NAN, .bn_momentum = NAN, .update = update_flags_none()};
     struct text command = {0};
     if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &c.word, err)) return 2;
     c.options.loader_threads = (uint32_t)c.loader_threads;

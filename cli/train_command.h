@@ -8,6 +8,7 @@
 #include "plan_flags.h"
 #include "progress.h"
 #include "train.h"
+#include "update_flags.h"
 
 struct train_command {
     struct train_options options;
@@ -16,9 +17,11 @@ struct train_command {
     const char *trace, *backend, *record_steps, *engines;
     const char *word; /* a plan file or a model */
     struct schedule_change change;
-    double epochs, momentum, weight_decay, label_smoothing;
+    double epochs, label_smoothing, bn_momentum;
+    struct update_flags update;
     const char *recipe_word; /* --recipe */
-    struct recipe recipe;    /* that one, or the model's own */
+    struct recipe recipe;    /* that one, or the model's own, once taken with what options say otherwise */
+    bool recipe_taken;
     uint64_t time_every, trace_queue;
     uint64_t restarts, loader_threads;
     bool no_augment, top, processes, threads, strict;

@@ -15,7 +15,7 @@
 void train_learning_specs(struct train_command *c, struct option_spec out[TRAIN_LEARNING_FLAGS])
 {
     struct train_options *o = &c->options;
-    const struct option_spec specs[TRAIN_LEARNING_FLAGS] = {
+    const struct option_spec specs[TRAIN_LEARNING_OWN] = {
         {"iterations", 0, OPTION_COUNT, &o->iterations, 1, 1e15},
         {"epochs", 0, OPTION_REAL, &c->epochs, 0.001, 1e6},
         {"evaluate-every", 0, OPTION_COUNT, &o->evaluate_every, 1, 1e15},
@@ -25,14 +25,13 @@ void train_learning_specs(struct train_command *c, struct option_spec out[TRAIN_
         {"schedule", 0, OPTION_TEXT, &c->change.kind, 0, 0},
         {"learning-rate", 0, OPTION_REAL, &c->change.base, 1e-12, 1000},
         {"warm-up", 0, OPTION_COUNT, &c->change.warm_steps, 0, 1e15},
-        {"momentum", 0, OPTION_REAL, &c->momentum, 0, 0.9999},
-        {"weight-decay", 0, OPTION_REAL, &c->weight_decay, 0, 1},
+        {"bn-momentum", 0, OPTION_REAL, &c->bn_momentum, 1e-6, 1},
         {"label-smoothing", 0, OPTION_REAL, &c->label_smoothing, 0, 0.9999},
         {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
-        {"nesterov", 0, OPTION_FLAG, &o->nesterov, 0, 0},
         {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
     };
     memcpy(out, specs, sizeof specs);
+    update_flags_specs(&c->update, out + TRAIN_LEARNING_OWN);
 }
 
 /* A recipe that is named says the batch too, where a model is planned. */
@@ -44,18 +43,40 @@ bool train_learning_recipe(struct train_command *c, const char *word, struct err
     return true;
 }
 
+bool train_learning_take(struct train_command *c, const struct model_spec *spec, struct error *err)
+{
+    if (c->recipe_taken) return true;
+    c->recipe_taken = true;
+    if (!c->recipe_word) c->recipe = *recipe_for(spec);
+    return update_flags_apply(&c->update, &c->recipe, err);
+}
+
 /* ---- What follows from it ---- */
+
+static double or_own(double number, double own) { return number > 0 ? number : own; }
+
+static void choose_update(struct train_options *o, const struct recipe *recipe)
+{
+    const struct optimizer_defaults own = optimizer_defaults(recipe->optimizer);
+    o->optimizer = recipe_update_needs(recipe).optimizer;
+    o->momentum = recipe->momentum;
+    o->nesterov = recipe->nesterov;
+    o->beta1 = or_own(recipe->beta1, own.beta1);
+    o->beta2 = or_own(recipe->beta2, own.beta2);
+    o->epsilon = or_own(recipe->epsilon, own.epsilon);
+    o->weight_decay = recipe->weight_decay;
+    o->spares_bn = !recipe->decay_all;
+    o->clip_norm = recipe->clip_norm;
+    o->average_decay = recipe->average_weights;
+}
 
 /* What the recipe says and no option says otherwise. */
 static bool choose_schedule(struct train_command *c, const struct plan *plan, struct error *err)
 {
     const struct recipe *recipe = &c->recipe;
-    c->options.nesterov = c->options.nesterov || recipe->nesterov;
     c->options.augment = !c->no_augment && recipe->augment;
-    c->options.bn_momentum = recipe->bn_momentum;
+    c->options.bn_momentum = isnan(c->bn_momentum) ? recipe->bn_momentum : c->bn_momentum;
     c->options.schedule = schedule_for(recipe, c->options.iterations, plan->batch);
-    c->options.momentum = isnan(c->momentum) ? recipe->momentum : c->momentum;
-    c->options.weight_decay = isnan(c->weight_decay) ? recipe->weight_decay : c->weight_decay;
     c->options.label_smoothing = isnan(c->label_smoothing) ? recipe->label_smoothing : c->label_smoothing;
     return schedule_change(&c->options.schedule, &c->change, err);
 }
@@ -75,7 +96,9 @@ static bool choose_iterations(struct train_command *c, const struct plan *plan, 
 
 bool train_learning_choose(struct train_command *c, const struct plan *plan, struct error *err)
 {
-    if (!c->recipe_word) c->recipe = *recipe_for(&plan->spec);
+    TRY(train_learning_take(c, &plan->spec, err));
+    choose_update(&c->options, &c->recipe);
+    TRY(train_check_update(plan, &c->options, err));
     TRY(choose_iterations(c, plan, err));
     return choose_schedule(c, plan, err);
 }

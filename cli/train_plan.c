@@ -1,5 +1,6 @@
 /* From the words of `fathom train` to a plan, and to what runs it. */
 #include "train_command.h"
+#include "train_learning.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -138,8 +139,11 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
                                            .host = everywhere ? named : backends_for(DEVICE_CPU),
                                            .everywhere = everywhere,
                                            .now = true};
-        if (plan_flags_request(&c->flags, name, &use, &machine, &request, err) && plan_decoding(c, &request, err))
+        if (plan_flags_request(&c->flags, name, &use, &machine, &request, err) && plan_decoding(c, &request, err) &&
+            train_learning_take(c, &request.spec, err)) {
+            request.update = recipe_update_needs(&c->recipe);
             plan = plan_with_engines(c, &machine, &request, err);
+        }
     }
     machine_finish(&machine);
     mem_trim(); /* what planning took is not the run's */

@@ -38,6 +38,26 @@ bool recipe_read(const char *word, const char *flag, struct recipe *recipe, stru
     return true;
 }
 
+void recipe_take_optimizer(struct recipe *recipe, enum optimizer optimizer)
+{
+    const struct optimizer_defaults own = optimizer_defaults(optimizer);
+    if (optimizer == recipe->optimizer) return;
+    recipe->warm_up_rate *= own.learning_rate / recipe->learning_rate;
+    recipe->optimizer = optimizer;
+    recipe->learning_rate = own.learning_rate;
+    recipe->weight_decay = own.weight_decay;
+    recipe->momentum = recipe->beta1 = recipe->beta2 = recipe->epsilon = 0;
+    recipe->nesterov = false;
+}
+
+struct update_needs recipe_update_needs(const struct recipe *recipe)
+{
+    enum optimizer optimizer = recipe->optimizer;
+    if (optimizer == OPTIMIZER_MOMENTUM && recipe->momentum <= 0) optimizer = OPTIMIZER_SGD;
+    if (optimizer == OPTIMIZER_RMSPROP && recipe->momentum > 0) optimizer = OPTIMIZER_RMSPROP_MOMENTUM;
+    return (struct update_needs){optimizer, recipe->clip_norm > 0, recipe->average_weights > 0};
+}
+
 uint64_t recipe_images(const struct recipe *recipe)
 {
     return recipe->iterations ? recipe->iterations * recipe->batch : recipe->epochs * recipe->training_images;

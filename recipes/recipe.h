@@ -9,6 +9,7 @@
 
 #include "errors.h"
 #include "model.h"
+#include "optimizer.h"
 #include "text.h"
 
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEPS, SCHEDULE_PLATEAU, SCHEDULE_COSINE };
@@ -34,9 +35,14 @@ struct recipe {
     uint64_t warm_up_iterations;          /* at warm_up_rate before that; 0 = none */
     double warm_up_rate;
     double warm_up_until_error;           /* > 0: or until the training error is below this */
+    enum optimizer optimizer;             /* "sgd" is OPTIMIZER_MOMENTUM, whatever the momentum */
     double momentum;
     bool nesterov;
+    double beta1, beta2, epsilon;         /* 0 = the optimizer's own (optimizer.h) */
     double weight_decay;
+    bool decay_all;                       /* else weights alone decay: not gamma, beta and biases */
+    double clip_norm;                     /* of all gradients of a step; 0 = they are not clipped */
+    double average_weights;               /* decay of an average over steps, below 1; 0 = none */
     double label_smoothing; /* of the training loss, below 1; 0 = none */
     double bn_momentum;                   /* running = (1 - m) running + m batch */
     bool augment;
@@ -55,6 +61,15 @@ bool recipe_names_file(const char *word);
 bool recipe_read(const char *word, const char *flag, struct recipe *recipe, struct error *err);
 /* Appends it as such a file. */
 void recipe_write(const struct recipe *recipe, struct text *text);
+
+/* One of sgd, nesterov (which sets *nesterov), rmsprop, adagrad, adadelta, adam and adamw; ERROR_INPUT names the flag, or field, and
+ * the nearest. */
+bool recipe_parse_optimizer(const char *word, const char *flag, enum optimizer *optimizer, bool *nesterov,
+                            struct error *err);
+/* Another optimizer than the recipe's: its rate, decay and numbers are its own then, and its momentum 0. */
+void recipe_take_optimizer(struct recipe *recipe, enum optimizer optimizer);
+/* What its updates need of a plan: of SGD and RMSprop without momentum a buffer less. */
+struct update_needs recipe_update_needs(const struct recipe *recipe);
 
 /* Training images shown in the whole run, each as often as it is seen. */
 uint64_t recipe_images(const struct recipe *recipe);

@@ -13,7 +13,7 @@
 #define MOST_BYTES (64u << 10)
 #define MOST_COUNT 1e9
 
-enum key_kind { KEY_NAME, KEY_SOURCE, KEY_COUNT, KEY_REAL, KEY_FLAG, KEY_SCHEDULE, KEY_DROPS };
+enum key_kind { KEY_NAME, KEY_SOURCE, KEY_COUNT, KEY_REAL, KEY_FLAG, KEY_SCHEDULE, KEY_DROPS, KEY_OPTIMIZER };
 
 struct key {
     const char *name;
@@ -43,9 +43,16 @@ static const struct key keys[] = {
     KEY(warm_up_iterations, KEY_COUNT, 1, MOST_COUNT, false),
     KEY(warm_up_rate, KEY_REAL, 1e-12, 1000, false),
     KEY(warm_up_until_error, KEY_REAL, 1e-6, 1, false),
+    KEY(optimizer, KEY_OPTIMIZER, 0, 0, false),
     KEY(momentum, KEY_REAL, 0, 0.9999, true),
     KEY(nesterov, KEY_FLAG, 0, 0, false),
+    KEY(beta1, KEY_REAL, 0, 0.9999999, false),
+    KEY(beta2, KEY_REAL, 0, 0.9999999, false),
+    KEY(epsilon, KEY_REAL, 1e-30, 1, false),
     KEY(weight_decay, KEY_REAL, 0, 1, true),
+    KEY(decay_all, KEY_FLAG, 0, 0, false),
+    KEY(clip_norm, KEY_REAL, 1e-12, 1e12, false),
+    KEY(average_weights, KEY_REAL, 1e-6, 0.9999999, false),
     KEY(label_smoothing, KEY_REAL, 0, 0.9999, false),
     KEY(bn_momentum, KEY_REAL, 1e-6, 1, false),
     KEY(augment, KEY_FLAG, 0, 0, false),
@@ -53,6 +60,27 @@ static const struct key keys[] = {
 #define KEYS (sizeof keys / sizeof keys[0])
 
 static const char *const schedules[] = {"constant", "steps", "plateau", "cosine"}; /* as enum schedule_kind */
+
+/* Whether they have momentum is told by "momentum". */
+static const struct {
+    const char *name;
+    enum optimizer optimizer;
+} optimizers[] = {{"sgd", OPTIMIZER_MOMENTUM},      {"rmsprop", OPTIMIZER_RMSPROP}, {"adagrad", OPTIMIZER_ADAGRAD},
+                  {"adadelta", OPTIMIZER_ADADELTA}, {"adam", OPTIMIZER_ADAM},       {"adamw", OPTIMIZER_ADAMW}};
+#define OPTIMIZER_NAMES (sizeof optimizers / sizeof optimizers[0])
+
+bool recipe_parse_optimizer(const char *word, const char *flag, enum optimizer *optimizer, bool *nesterov,
+                            struct error *err)
+{
+    const char *names[OPTIMIZER_NAMES + 1];
+    size_t choice;
+    for (size_t i = 0; i < OPTIMIZER_NAMES; i++) names[i] = optimizers[i].name;
+    names[OPTIMIZER_NAMES] = "nesterov";
+    TRY(choice_parse(word, flag, names, OPTIMIZER_NAMES + 1, NULL, 0, &choice, err));
+    *optimizer = choice < OPTIMIZER_NAMES ? optimizers[choice].optimizer : OPTIMIZER_MOMENTUM;
+    *nesterov = *nesterov || choice == OPTIMIZER_NAMES;
+    return true;
+}
 
 /* ---- Reading ---- */
 
@@ -119,6 +147,16 @@ static bool read_schedule(const json_t *json, const struct key *key, const char 
     return true;
 }
 
+static bool read_optimizer(const json_t *json, const struct key *key, const char *path, struct recipe *recipe,
+                           struct error *err)
+{
+    const char *text;
+    char what[160];
+    TRY(json_get_string(json, key->name, path, &text, err));
+    snprintf(what, sizeof what, "%.120s: field '%s'", path, key->name);
+    return recipe_parse_optimizer(text, what, &recipe->optimizer, &recipe->nesterov, err);
+}
+
 static bool read_drops(const json_t *json, const struct key *key, const char *path, struct recipe *recipe,
                        struct error *err)
 {
@@ -154,6 +192,7 @@ static bool read_key(const json_t *json, const struct key *key, const char *path
     case KEY_FLAG: return json_get_bool(json, key->name, path, field, err);
     case KEY_SCHEDULE: return read_schedule(json, key, path, field, err);
     case KEY_DROPS: return read_drops(json, key, path, recipe, err);
+    case KEY_OPTIMIZER: return read_optimizer(json, key, path, recipe, err);
     }
     return false;
 }
@@ -190,7 +229,7 @@ static bool read_object(json_t *json, const char *path, struct recipe *recipe, s
 {
     const char *name;
     json_t *value;
-    *recipe = (struct recipe){.drop_factor = 0.1, .bn_momentum = 0.1, .augment = true};
+    *recipe = (struct recipe){.drop_factor = 0.1, .bn_momentum = 0.1, .decay_all = true, .augment = true};
     snprintf(recipe->name, sizeof recipe->name, "%.*s", RECIPE_NAME - 1,
              strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
     if (!json_is_object(json)) return error_set(err, ERROR_INPUT, "%s: is no object; {\"batch\": ...} is wanted", path);
@@ -253,7 +292,8 @@ static bool is_there(const struct recipe *recipe, const struct key *key)
     case KEY_COUNT: return *(const uint64_t *)field > 0;
     case KEY_REAL: return key->needed || *(const double *)field > 0;
     case KEY_DROPS: return recipe->drop_count > 0;
-    case KEY_FLAG:
+    case KEY_OPTIMIZER: return recipe->optimizer != OPTIMIZER_MOMENTUM;
+    case KEY_FLAG: return field != &recipe->decay_all || !recipe->decay_all;
     case KEY_SCHEDULE: return true;
     }
     return false;
@@ -270,6 +310,7 @@ static void add_value(struct text *text, const struct recipe *recipe, const stru
     case KEY_FLAG: text_add(text, *(const bool *)field ? "true" : "false"); break;
     case KEY_SCHEDULE: add_string(text, schedules[recipe->schedule]); break;
     case KEY_DROPS: add_drops(text, recipe); break;
+    case KEY_OPTIMIZER: add_string(text, optimizer_name(recipe->optimizer)); break;
     }
 }
 

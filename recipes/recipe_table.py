@@ -7,6 +7,8 @@ import sys
 def value(key, given):
     if key == 'schedule':
         return f'SCHEDULE_{given.upper()}'
+    if key == 'optimizer':
+        return 'OPTIMIZER_MOMENTUM' if given == 'sgd' else f'OPTIMIZER_{given.upper()}'
     if isinstance(given, list):
         return '{' + ', '.join(map(str, given)) + '}'
     return json.dumps(given)  # numbers, truth values and ASCII strings are C's
@@ -15,7 +17,7 @@ def value(key, given):
 def main():
     rows, names = [], []
     for file in sys.argv[1:-1]:
-        recipe = json.loads(pathlib.Path(file).read_text(encoding='utf-8'))
+        recipe = {'decay_all': True} | json.loads(pathlib.Path(file).read_text(encoding='utf-8'))
         index = 'RECIPE_' + recipe['name'].upper().replace('-', '_')
         fields = [f'.{key} = {value(key, given)}' for key, given in recipe.items()]
         fields.append(f'.drop_count = {len(recipe.get("drops", []))}')

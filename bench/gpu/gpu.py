@@ -379,7 +379,7 @@ def part_kernels(bench):
 
 
 # Kernels of our own whose names say which op they are of.
-OWN_KERNELS = {'sgd_update': 'update', 'softmax_loss': 'loss', 'avgpool': 'avgpool', 'maxpool': 'maxpool', 'add_': 'add', 'dropout': 'dropout'}
+OWN_KERNELS = {'update': 'update', 'gradient_norm': 'update', 'weights_average': 'update', 'softmax_loss': 'loss', 'avgpool': 'avgpool', 'maxpool': 'maxpool', 'add_': 'add', 'dropout': 'dropout'}
 
 
 def misattributed(kernels):

@@ -91,7 +91,7 @@ struct entry cost_describe(const struct graph *graph, const struct op *op)
     entry.shape = hash_attributes(op, 0);
     for (uint32_t i = 0; i < op->inputs + op->outputs; i++) {
         const struct tensor *t = &graph->tensors[i < op->inputs ? op->in[i] : op->out[i - op->inputs]];
-        if (t->role == ROLE_LOSS_SCALE) continue; /* a scalar more in f16, at no cost */
+        if (t->role == ROLE_LOSS_SCALE || t->role == ROLE_GRADIENT_NORM) continue; /* a scalar more, at no cost */
         entry.shape = hash_tensor(t, entry.shape);
         entry.grows = entry.grows || has_images(t);
     }

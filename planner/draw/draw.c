@@ -19,7 +19,7 @@
 
 /* Okabe and Ito's palette, told apart by colour-blind readers; greys for what is not tensors. */
 static const char *const colours[MEMORY_CLASSES] = {
-    [MEMORY_WEIGHTS] = "#0072b2", [MEMORY_GRADIENTS] = "#d55e00",     [MEMORY_MOMENTUM] = "#cc79a7",
+    [MEMORY_WEIGHTS] = "#0072b2", [MEMORY_GRADIENTS] = "#d55e00",     [MEMORY_OPTIMIZER] = "#cc79a7",
     [MEMORY_KEPT] = "#009e73",    [MEMORY_TRANSIENT] = "#e69f00",     [MEMORY_WORKSPACE] = "#7a6a53",
     [MEMORY_INPUT] = "#56b4e9",   [MEMORY_COMMUNICATION] = "#f0e442", [MEMORY_CONTEXT] = "#a3adba"};
 
@@ -131,7 +131,7 @@ static void title_box(const struct drawing *d, const struct box *box, char *out,
     if (box->tensors > 1) snprintf(more, sizeof more, " and %u like it one after the other", box->tensors - 1);
     snprintf(out, size, "%s%s: %s, ops %s to %s, %s", name, more, units_format_bytes(tensor->bytes, bytes),
              units_format_count(tensor->first + 1, first), units_format_count(box->last_op + 1, last),
-             words_memory_class(box->class));
+             words_memory_class(&d->variant->graph->options.update, box->class));
 }
 
 static void draw_titled(struct drawing *d, const struct box *box)
@@ -175,7 +175,8 @@ static void draw_small(struct drawing *d, const struct boxes *boxes, size_t firs
     }
     if (!any) return;
     text_add(&d->svg, "\">");
-    snprintf(title, sizeof title, "%s, small ones", words_memory_class(boxes->items[first].class));
+    snprintf(title, sizeof title, "%s, small ones",
+             words_memory_class(&d->variant->graph->options.update, boxes->items[first].class));
     svg_title(&d->svg, title);
     text_add(&d->svg, "</path>\n");
 }

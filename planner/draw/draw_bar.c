@@ -64,7 +64,7 @@ void draw_bar(struct drawing *d)
     size_t count = 0;
     for (int i = 0; i < MEMORY_CLASSES; i++)
         if (device->classes[i] > 0)
-            labels[count++] = draw_part(d, words_memory_class((enum memory_class)i),
+            labels[count++] = draw_part(d, words_memory_class(&d->variant->graph->options.update, (enum memory_class)i),
                                         draw_class_colour((enum memory_class)i), device->classes[i], high, &y);
     if (device->spec.reserve_bytes > 0)
         labels[count++] = draw_part(d, "reserve, kept free", RESERVE_COLOUR, device->spec.reserve_bytes, high, &y);

@@ -1,5 +1,6 @@
 /* Gradient buckets: parameters whose gradients are made one after the other share one contiguous tensor, so that a
- * collective and an update are one op each. Weights and momentum lie in buckets of the same layout. */
+ * collective and an update are one op each. Weights, what optimizers keep of them and
+ * their averages lie in buckets of the same layout. */
 #include "build.h"
 #include "graph_private.h"
 
@@ -24,11 +25,14 @@ static bool open_bucket(struct graph *graph, struct bucket_list *list, uint32_t 
         return graph_fail_memory(graph, (list->count + 1) * sizeof *list->buckets);
     graph_set_layer(graph, stage, "bucket%zu", list->count);
     bool split = graph->options.micro_batches > 1;
-    struct bucket bucket = {.layer = graph->state->layer, .partial = NO_TENSOR};
+    struct bucket bucket = {
+        .layer = graph->state->layer, .partial = NO_TENSOR, .average = NO_TENSOR, .state = {NO_TENSOR, NO_TENSOR}};
     bucket.weights =
         new_bucket_tensor(graph, (struct tensor){.class = CLASS_WEIGHT, .persistent = true, .of = NO_TENSOR});
-    bucket.momentum =
-        new_bucket_tensor(graph, (struct tensor){.class = CLASS_OPTIMIZER, .persistent = true, .of = bucket.weights});
+    const struct tensor kept = {.class = CLASS_OPTIMIZER, .persistent = true, .of = bucket.weights};
+    for (uint32_t i = 0; i < optimizer_buffers(graph->options.update.optimizer); i++)
+        bucket.state[i] = new_bucket_tensor(graph, kept);
+    if (graph->options.update.averages) bucket.average = new_bucket_tensor(graph, kept);
     bucket.gradients = new_bucket_tensor(
         graph, (struct tensor){.class = CLASS_GRADIENT, .persistent = split, .gradient = true, .of = bucket.weights});
     if (split)
@@ -68,7 +72,8 @@ static void put_gradient(struct graph *graph, const struct bucket *bucket, uint3
     set_view(graph, graph->tensors[gradient].of, bucket->weights, offset);
     set_view(graph, gradient, bucket->partial != NO_TENSOR ? bucket->partial : bucket->gradients, offset);
     extend(graph, bucket->weights, end);
-    extend(graph, bucket->momentum, end);
+    for (uint32_t i = 0; i < OPTIMIZER_MOST_BUFFERS; i++) extend(graph, bucket->state[i], end);
+    extend(graph, bucket->average, end);
     extend(graph, bucket->gradients, end);
     extend(graph, bucket->partial, end);
 }
@@ -153,13 +158,15 @@ static void append_all_reduce(struct graph *graph, const struct bucket *bucket)
     append(graph, bucket, op);
 }
 
-static void append_check(struct graph *graph, const struct bucket *bucket, bool first)
+/* Goes over the gradients and adds what it finds to `result`. */
+static void append_check(struct graph *graph, const struct bucket *bucket, enum op_kind kind, uint32_t result,
+                         bool first)
 {
-    struct op op = bucket_op(bucket, OP_GRADIENT_CHECK, PASS_UPDATE);
+    struct op op = bucket_op(bucket, kind, PASS_UPDATE);
     op.attr.check.first = first;
     op_add_input(&op, bucket->gradients);
-    op_add_input(&op, graph->loss_scale);
-    op_add_output(&op, graph->loss_scale);
+    op_add_input(&op, result);
+    op_add_output(&op, result);
     append(graph, bucket, op);
 }
 
@@ -174,14 +181,39 @@ static void append_scale_update(struct graph *graph)
 
 static void append_update(struct graph *graph, const struct bucket *bucket)
 {
-    struct op op = bucket_op(bucket, OP_SGD_UPDATE, PASS_UPDATE);
+    struct op op = bucket_op(bucket, OP_UPDATE, PASS_UPDATE);
+    op.attr.update.scaled = graph->loss_scale != NO_TENSOR;
+    op.attr.update.clips = graph->gradient_norm != NO_TENSOR;
     op_add_input(&op, bucket->weights);
     op_add_input(&op, bucket->gradients);
-    op_add_input(&op, bucket->momentum);
-    if (graph->loss_scale != NO_TENSOR) op_add_input(&op, graph->loss_scale);
     op_add_output(&op, bucket->weights);
-    op_add_output(&op, bucket->momentum);
+    for (uint32_t i = 0; i < OPTIMIZER_MOST_BUFFERS && bucket->state[i] != NO_TENSOR; i++) {
+        op_add_input(&op, bucket->state[i]);
+        op_add_output(&op, bucket->state[i]);
+    }
+    if (op.attr.update.scaled) op_add_input(&op, graph->loss_scale);
+    if (op.attr.update.clips) op_add_input(&op, graph->gradient_norm);
     append(graph, bucket, op);
+}
+
+static void append_average(struct graph *graph, const struct bucket *bucket)
+{
+    struct op op = bucket_op(bucket, OP_WEIGHTS_AVERAGE, PASS_UPDATE);
+    op.attr.update.scaled = graph->loss_scale != NO_TENSOR;
+    op_add_input(&op, bucket->weights);
+    op_add_input(&op, bucket->average);
+    if (op.attr.update.scaled) op_add_input(&op, graph->loss_scale);
+    op_add_output(&op, bucket->average);
+    append(graph, bucket, op);
+}
+
+/* All gradients are looked at before the first weight moves. */
+static void append_checks(struct graph *graph, const struct bucket_list *list)
+{
+    for (size_t i = 0; i < list->count && graph->loss_scale != NO_TENSOR; i++)
+        append_check(graph, &list->buckets[i], OP_GRADIENT_CHECK, graph->loss_scale, i == 0);
+    for (size_t i = 0; i < list->count && graph->gradient_norm != NO_TENSOR; i++)
+        append_check(graph, &list->buckets[i], OP_GRADIENT_NORM, graph->gradient_norm, i == 0);
 }
 
 void bucket_finish(struct graph *graph, struct bucket_list *list)
@@ -191,10 +223,10 @@ void bucket_finish(struct graph *graph, struct bucket_list *list)
     graph->backward_end = (uint32_t)graph->op_count;
     for (size_t i = 0; i < list->count && graph->options.all_reduce; i++) append_all_reduce(graph, &list->buckets[i]);
     graph->comm_end = (uint32_t)graph->op_count;
-    bool scaled = graph->loss_scale != NO_TENSOR;
-    for (size_t i = 0; i < list->count && scaled; i++) append_check(graph, &list->buckets[i], i == 0);
+    append_checks(graph, list);
     for (size_t i = 0; i < list->count; i++) append_update(graph, &list->buckets[i]);
-    if (scaled) append_scale_update(graph);
+    for (size_t i = 0; i < list->count && graph->options.update.averages; i++) append_average(graph, &list->buckets[i]);
+    if (graph->loss_scale != NO_TENSOR) append_scale_update(graph);
 }
 
 void bucket_list_finish(struct bucket_list *list)

@@ -307,4 +307,7 @@ void graph_add_softmax_loss(struct graph *graph, uint32_t logits)
     graph->metrics = op.out[1];
     if (graph->options.dtype == DTYPE_F16)
         graph->loss_scale = new_statistic(graph, ROLE_LOSS_SCALE, sizeof(struct loss_scale) / sizeof(float), true);
+    if (graph->options.update.clips)
+        graph->gradient_norm =
+            new_statistic(graph, ROLE_GRADIENT_NORM, sizeof(struct gradient_norm) / sizeof(float), true);
 }

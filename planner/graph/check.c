@@ -83,7 +83,8 @@ static bool check_write(const struct check *c, uint32_t op, uint32_t tensor)
 {
     const struct tensor *t = &c->graph->tensors[tensor];
     if (t->class == CLASS_INPUT) return FAIL(c, "op %u writes the input %u", op, tensor);
-    bool again = t->role == ROLE_BUCKET || t->role == ROLE_METRICS || t->role == ROLE_LOSS_SCALE;
+    bool again = t->role == ROLE_BUCKET || t->role == ROLE_METRICS || t->role == ROLE_LOSS_SCALE ||
+                 t->role == ROLE_GRADIENT_NORM;
     if (t->persistent && !again) return FAIL(c, "op %u writes the persistent tensor %u", op, tensor);
     if (!again && c->writer[tensor] != NO_OP)
         return FAIL(c, "op %u writes tensor %u, which op %u wrote", op, tensor, c->writer[tensor]);
@@ -343,11 +344,36 @@ static bool checks(const struct check *c, const struct op *op)
     return in(c, op, 0)->class == CLASS_GRADIENT && is_loss_scale(in(c, op, 1)) && op->out[0] == op->in[1];
 }
 
+static bool is_gradient_norm(const struct check *c, const struct op *op, uint32_t operand)
+{
+    const struct tensor *t = in(c, op, operand);
+    return op->in[operand] == c->graph->gradient_norm && t->role == ROLE_GRADIENT_NORM && t->persistent &&
+           t->bytes == sizeof(struct gradient_norm);
+}
+
+static bool measures(const struct check *c, const struct op *op)
+{
+    return in(c, op, 0)->class == CLASS_GRADIENT && is_gradient_norm(c, op, 1) && op->out[0] == op->in[1];
+}
+
 static bool updates(const struct check *c, const struct op *op)
 {
-    for (uint32_t i = 0; i < 3; i++)
+    struct update_operands o = update_operands(op);
+    bool scaled = c->graph->loss_scale != NO_TENSOR, clips = c->graph->gradient_norm != NO_TENSOR;
+    if (o.states != optimizer_buffers(c->graph->options.update.optimizer) || op->out[0] != op->in[0]) return false;
+    for (uint32_t i = 0; i < 2u + o.states; i++)
         if (!same_dims(in(c, op, i), out(c, op, 0))) return false;
-    return scales(c, op, 3);
+    for (uint32_t i = 0; i < o.states; i++)
+        if (in(c, op, o.state[i])->of != op->in[0] || op->out[1 + i] != op->in[o.state[i]]) return false;
+    return (o.scale != NO_OPERAND) == scaled && (o.norm != NO_OPERAND) == clips &&
+           op->inputs == 2u + o.states + scaled + clips && (!scaled || is_loss_scale(in(c, op, o.scale))) &&
+           (!clips || is_gradient_norm(c, op, o.norm));
+}
+
+static bool averages(const struct check *c, const struct op *op)
+{
+    return in(c, op, 1)->class == CLASS_OPTIMIZER && in(c, op, 1)->of == op->in[0] && op->out[0] == op->in[1] &&
+           same_dims(in(c, op, 0), in(c, op, 1)) && scales(c, op, 2);
 }
 
 /* The shapes of an op's operands against its kind. */
@@ -377,7 +403,9 @@ static bool shapes_agree(const struct check *c, const struct op *op)
     case OP_SOFTMAX_LOSS: return same_dims(in(c, op, 0), out(c, op, 0)) && is_vector(out(c, op, 1), 4);
     case OP_SOFTMAX_LOSS_BWD: return same_dims(in(c, op, 0), out(c, op, 0)) && scales(c, op, 2);
     case OP_ALL_REDUCE: return reduces(c, op);
-    case OP_SGD_UPDATE: return updates(c, op);
+    case OP_UPDATE: return updates(c, op);
+    case OP_WEIGHTS_AVERAGE: return averages(c, op);
+    case OP_GRADIENT_NORM: return measures(c, op);
     case OP_GRADIENT_CHECK: return checks(c, op);
     case OP_LOSS_SCALE_UPDATE: return is_loss_scale(in(c, op, 0)) && op->out[0] == op->in[0];
     case OP_WEIGHTS_COPY: return copies(c, op);

@@ -62,8 +62,10 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     case OP_MAXPOOL:
     case OP_AVGPOOL:
     case OP_GRADIENT_CHECK: return tensor_elements(input(graph, op, 0));
+    case OP_GRADIENT_NORM: return 2 * tensor_elements(input(graph, op, 0));
     case OP_INPUT: return 3 * elements;
-    case OP_SGD_UPDATE: return 6 * elements;
+    case OP_UPDATE: return (2 + 4 * (uint64_t)(op->outputs - 1)) * elements;
+    case OP_WEIGHTS_AVERAGE: return 3 * elements;
     case OP_WEIGHTS_COPY:
     case OP_GRADIENTS_WIDEN:
     case OP_SHORTCUT_PAD:

@@ -42,7 +42,7 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_ADD_GRADIENT] = {"add_gradient", 2, 2, 1, 1, 3},
     [OP_ACCUMULATE] = {"accumulate", 1, 1, 1, 1, 0},
     [OP_ALL_REDUCE] = {"all_reduce", 1, 1, 1, 2, 1},
-    [OP_SGD_UPDATE] = {"sgd_update", 3, 4, 2, 2, 1},
+    [OP_UPDATE] = {"update", 2, 6, 1, 3, 1},
     [OP_BN_SUMS] = {"bn_sums", 1, 1, 1, 1, 0},
     [OP_BN_FINALIZE] = {"bn_finalize", 5, 5, 1, 1, 0},
     [OP_BN_APPLY] = {"bn_apply", 2, 3, 1, 1, 1},
@@ -54,6 +54,8 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_WEIGHTS_COPY] = {"weights_copy", 1, 1, 1, 1, 0},
     [OP_INPUT] = {"input", 2, 2, 1, 1, 0},
     [OP_GRADIENTS_WIDEN] = {"gradients_widen", 1, 2, 1, 1, 0},
+    [OP_GRADIENT_NORM] = {"gradient_norm", 2, 2, 1, 1, 0},
+    [OP_WEIGHTS_AVERAGE] = {"weights_average", 2, 3, 1, 1, 0},
 };
 
 const struct op_shape *op_kind_shape(enum op_kind kind) { return &shapes[kind]; }
@@ -96,6 +98,16 @@ void loss_scale_move(struct loss_scale *s, uint32_t streak)
     if (s->streak < (float)streak) return;
     s->streak = 0;
     s->scale = s->scale < LOSS_SCALE_MOST ? s->scale * 2 : LOSS_SCALE_MOST;
+}
+
+struct update_operands update_operands(const struct op *op)
+{
+    struct update_operands o = {.states = (uint8_t)(op->outputs - 1), .scale = NO_OPERAND, .norm = NO_OPERAND};
+    uint8_t at = 2;
+    for (uint8_t i = 0; i < OPTIMIZER_MOST_BUFFERS; i++) o.state[i] = i < o.states ? at++ : NO_OPERAND;
+    if (op->attr.update.scaled) o.scale = at++;
+    if (op->attr.update.clips) o.norm = at;
+    return o;
 }
 
 bool graph_fail(struct graph *graph, const char *format, ...)
@@ -198,9 +210,19 @@ static const char *part_name(const struct tensor *tensor)
                                         "variance",     "weight",           "bias",         "gamma",      "beta",
                                         "running_mean", "running_variance", "metrics",      "weights",    "sums",
                                         "norm",         "gradient_sums",    "coefficients", "loss_scale", "weight_copy",
-                                        "pixels",       "placements"};
-    if (tensor->role == ROLE_BUCKET && tensor->class == CLASS_OPTIMIZER) return "momentum";
+                                        "pixels",       "placements",       "gradient_norm"};
     return roles[tensor->role];
+}
+
+/* Which of the buckets beside the weights' it is: they are made one after the other, states first. */
+static const char *kept_name(const struct graph *graph, uint32_t tensor)
+{
+    const struct update_needs *update = &graph->options.update;
+    uint32_t at = 0;
+    for (uint32_t i = tensor; i-- > 0;)
+        at += graph->tensors[i].class == CLASS_OPTIMIZER && graph->tensors[i].of == graph->tensors[tensor].of;
+    if (at == 0 && update->optimizer == OPTIMIZER_MOMENTUM) return "momentum";
+    return at < optimizer_buffers(update->optimizer) ? optimizer_buffer_name(update->optimizer, at) : "average";
 }
 
 char *graph_tensor_name(const struct graph *graph, uint32_t tensor, char out[TENSOR_NAME])
@@ -212,7 +234,8 @@ char *graph_tensor_name(const struct graph *graph, uint32_t tensor, char out[TEN
                         : t->class == CLASS_COMM ? ".message"
                         : t->dtype == DTYPE_F32  ? ".partial"
                                                  : ".half";
-    snprintf(out, TENSOR_NAME, "%s.%s%s%s", graph->layers[base->layer].path, part_name(base),
-             t->gradient ? ".gradient" : "", which);
+    const char *part = base->class == CLASS_OPTIMIZER ? kept_name(graph, tensor) : part_name(base);
+    snprintf(out, TENSOR_NAME, "%s.%s%s%s", graph->layers[base->layer].path, part, t->gradient ? ".gradient" : "",
+             which);
     return out;
 }

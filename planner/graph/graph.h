@@ -17,6 +17,7 @@
 
 #include "errors.h"
 #include "model.h"
+#include "optimizer.h"
 
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I32, DTYPE_U8, DTYPE_BIT, DTYPE_F64 };
 const char *dtype_name(enum dtype dtype);
@@ -26,7 +27,7 @@ uint64_t dtype_bytes(enum dtype dtype, uint64_t count);
 enum tensor_class {
     CLASS_WEIGHT,     /* parameters; persistent */
     CLASS_GRADIENT,   /* parameter gradients; live from backward to update */
-    CLASS_OPTIMIZER,  /* momentum; persistent */
+    CLASS_OPTIMIZER,  /* what an optimizer keeps of weights, and averages of them; persistent */
     CLASS_STATISTIC,  /* BN: running statistics (persistent), batch mean and variance; metrics */
     CLASS_ACTIVATION, /* forward results and their gradients */
     CLASS_INPUT,      /* images and labels */
@@ -41,7 +42,8 @@ enum tensor_role {
     ROLE_SUMS, ROLE_NORM, ROLE_GRADIENT_SUMS, ROLE_COEFFICIENTS, /* of a lowered BN */
     ROLE_LOSS_SCALE,
     ROLE_WEIGHT_COPY, /* in 16 bits: of a weight bucket, and of the weights in it */
-    ROLE_PIXELS, ROLE_PLACEMENTS /* of OP_INPUT */
+    ROLE_PIXELS, ROLE_PLACEMENTS, /* of OP_INPUT */
+    ROLE_GRADIENT_NORM
 };
 
 #define NO_TENSOR UINT32_MAX
@@ -58,8 +60,8 @@ struct tensor {
     bool apart;           /* what devices add up, where that is to lie in memory of its own: at the arena's end, in the same
                            * places on all devices, for the whole program (graph_options.reduce_apart) */
     /* A gradient's tensor (with several readers, every contribution and partial sum is its gradient), the weight bucket
-     * of a gradient or momentum bucket, the gradient bucket of a partial one or of one in 16 bits, what a copy is of; else
-     * NO_TENSOR. */
+     * of a gradient, state or average bucket, the gradient bucket of a partial one or of one in 16 bits, what a copy is of;
+     * else NO_TENSOR. */
     uint32_t of;
     uint32_t view_of;     /* its bytes are [view_offset, view_offset + bytes) of that tensor; else NO_TENSOR */
     uint64_t view_offset;
@@ -102,8 +104,10 @@ enum op_kind {
     /* the rest                                                                                                      */
     OP_ACCUMULATE,         /* partial bucket                        bucket (in and out): first micro-batch copies    */
     OP_ALL_REDUCE,         /* gradient bucket (in and out)          [, what goes between devices: it in 16 bits]     */
-    OP_SGD_UPDATE,         /* weight bucket, gradient bucket, momentum bucket [, loss scale] (weights and momentum
-                            * in and out): gradients are divided by the scale; nothing where overflow was found      */
+    OP_UPDATE,             /* weight bucket, gradient bucket, state buckets [, loss scale] [, gradient norm]
+                            *                                       weights, states (in and out): gradients are divided by
+                            *                                       the scale, and clipped by the norm; nothing where
+                            *                                       overflow was found                               */
     /* a lowered BN (lower.h says what its tensors hold)                                                             */
     OP_BN_SUMS,            /* x                                     sums; runs once, and not in evaluation           */
     OP_BN_FINALIZE,        /* sums, gamma, beta, running mean, var  norm; runs once                                  */
@@ -121,6 +125,9 @@ enum op_kind {
     OP_INPUT,              /* pixels (u8), placements (i32)         images; may run again (lower.h has the formula)  */
     /* of LOWER_HALF_GRADIENTS                                                                                       */
     OP_GRADIENTS_WIDEN,    /* 16-bit bucket [, bucket: as out]      bucket (in and out): the gradients there are put */
+    OP_GRADIENT_NORM,      /* gradient bucket, gradient norm        gradient norm: squares of the gradients are added */
+    OP_WEIGHTS_AVERAGE,    /* weight bucket, average bucket [, loss scale]  average (in and out): moves towards the weights,
+                            *                                       unless overflow was found                        */
     OP_KINDS
 };
 const char *op_kind_name(enum op_kind kind);
@@ -168,7 +175,8 @@ union op_attr {
     struct { uint32_t stride; } shortcut;
     struct { uint64_t images; } loss; /* gradients are divided by this: the images of the whole step on all devices */
     struct { uint32_t first; } concat;
-    struct { bool first; } check; /* the first check of a step forgets what the step before found */
+    struct { bool first; } check; /* the first check, or norm, of a step forgets what the step before found */
+    struct { bool scaled, clips; } update; /* also an average's: which of the optional operands there are */
 };
 
 struct op {
@@ -232,6 +240,7 @@ struct graph_options {
     bool sync_bn;
     uint64_t bucket_bytes;  /* gradients are cut into buckets of about this size, in the order backward makes them; 0 = one */
     uint32_t lowering;      /* bits of enum graph_lowering; 0 = the logical graph */
+    struct update_needs update;
 };
 
 /* Of an OP_ALL_REDUCE: what is added up over the devices. */
@@ -257,6 +266,7 @@ struct graph {
      * micro-batches. */
     uint32_t images, labels, metrics;
     uint32_t loss_scale; /* tensor: a struct loss_scale; NO_TENSOR unless activations are f16 */
+    uint32_t gradient_norm; /* tensor: a struct gradient_norm; NO_TENSOR unless gradients are clipped */
     uint32_t pixels, placements; /* tensors, given: what OP_INPUT makes images of; NO_TENSOR where images are given */
     uint64_t parameter_elements;
     uint64_t forward_macs; /* of one image; convolutions and fully connected layers, as the papers count */
@@ -277,6 +287,18 @@ struct loss_scale {
 #define LOSS_SCALE_MOST   (65536.0f * 256)
 /* What a step does to it. */
 void loss_scale_move(struct loss_scale *scale, uint32_t streak);
+
+/* Of all gradients of a step, for clipping by their norm; the same bits on all devices. */
+struct gradient_norm {
+    double squares; /* their sum; with a loss scale that of the scaled gradients */
+    double unused;  /* tensors are of whole vectors */
+};
+
+/* Where an update's operands are; a state that is not there, or an optional one, is NO_OPERAND. */
+struct update_operands {
+    uint8_t states, state[OPTIMIZER_MOST_BUFFERS], scale, norm;
+};
+struct update_operands update_operands(const struct op *op);
 
 /* Builds and finishes the graph of a model; the caller ends it with graph_destroy. */
 struct graph *graph_build(const struct model_spec *spec, const struct graph_options *options, struct error *err);

@@ -107,7 +107,7 @@ static void add_inputs(struct graph *graph)
                                                             .dims = {batch, 1, 1, 1},
                                                             .of = NO_TENSOR,
                                                             .view_of = NO_TENSOR});
-    graph->metrics = graph->loss_scale = graph->pixels = graph->placements = NO_TENSOR;
+    graph->metrics = graph->loss_scale = graph->gradient_norm = graph->pixels = graph->placements = NO_TENSOR;
 }
 
 struct graph *graph_begin(const struct model_spec *spec, const struct graph_options *options, struct error *err)

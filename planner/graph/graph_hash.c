@@ -42,6 +42,9 @@ static void put_options(struct words *words, const struct graph_options *options
     if (options->lowering) put(words, options->lowering);
     if (options->reduce_dtype != DTYPE_F32 || options->reduce_apart)
         put(words, (uint64_t)options->reduce_dtype << 1 | (uint64_t)options->reduce_apart);
+    const struct update_needs *update = &options->update;
+    if (update->optimizer || update->clips || update->averages)
+        put(words, (uint64_t)update->optimizer << 2 | (uint64_t)update->clips << 1 | (uint64_t)update->averages);
 }
 
 static void put_tensor(struct words *words, const struct tensor *t)
@@ -99,6 +102,7 @@ static void put_attr(struct words *words, const struct op *op)
     case OP_SOFTMAX_LOSS:
     case OP_SOFTMAX_LOSS_BWD: put(words, op->attr.loss.images); break;
     case OP_CONCAT_BWD: put(words, op->attr.concat.first); break;
+    case OP_GRADIENT_NORM:
     case OP_GRADIENT_CHECK: put(words, op->attr.check.first); break;
     default: break;
     }

@@ -74,7 +74,9 @@ uint64_t op_count_bytes(const struct graph *graph, const struct op *op);
 
 /* Parameters' gradients cut into buckets in the order in which backward makes them (bucket.c). */
 struct bucket {
-    uint32_t weights, gradients, momentum, partial; /* tensors; partial is NO_TENSOR with one micro-batch */
+    /* Tensors; partial is NO_TENSOR with one micro-batch, average unless weights are averaged, states that the optimizer has
+     * not. */
+    uint32_t weights, gradients, partial, average, state[OPTIMIZER_MOST_BUFFERS];
     uint32_t layer;
 };
 struct bucket_list {

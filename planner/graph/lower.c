@@ -48,6 +48,7 @@ static bool copy_tensors(struct graph *to, const struct graph *from)
     to->labels = from->labels;
     to->metrics = from->metrics;
     to->loss_scale = from->loss_scale;
+    to->gradient_norm = from->gradient_norm;
     to->pixels = to->placements = NO_TENSOR;
     return true;
 }
@@ -110,6 +111,7 @@ static void renumber_all(struct graph *graph, const uint32_t *to)
     renumber(&graph->labels, to);
     renumber(&graph->metrics, to);
     renumber(&graph->loss_scale, to);
+    renumber(&graph->gradient_norm, to);
     renumber(&graph->pixels, to);
     renumber(&graph->placements, to);
 }

@@ -151,7 +151,7 @@ static enum memory_class class_of(const struct tensor *origin, const struct plan
     case CLASS_WEIGHT: return MEMORY_WEIGHTS;
     case CLASS_GRADIENT:
     case CLASS_COMM: return MEMORY_GRADIENTS;
-    case CLASS_OPTIMIZER: return MEMORY_MOMENTUM;
+    case CLASS_OPTIMIZER: return MEMORY_OPTIMIZER;
     case CLASS_INPUT: return MEMORY_INPUT;
     case CLASS_WORKSPACE: return MEMORY_WORKSPACE;
     case CLASS_STATISTIC:

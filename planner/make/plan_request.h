@@ -21,6 +21,7 @@ struct plan_request {
     bool sync_bn;
     enum dtype reduce_dtype;          /* of gradients on their way between devices */
     bool reduce_apart;                /* in memory apart, which GPUs' NCCL gives and knows */
+    struct update_needs update;
     uint32_t lowering;                /* what the devices fuse: bits of enum graph_lowering */
     enum recompute_policy recompute;
     uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */

@@ -23,7 +23,7 @@
 enum memory_class {
     MEMORY_WEIGHTS,       /* and running statistics */
     MEMORY_GRADIENTS,
-    MEMORY_MOMENTUM,
+    MEMORY_OPTIMIZER,     /* and averages of weights; "momentum" in files */
     MEMORY_KEPT,          /* activations and statistics that live from the forward into the backward pass */
     MEMORY_TRANSIENT,     /* all other activations and their gradients */
     MEMORY_WORKSPACE,
@@ -144,6 +144,7 @@ struct plan {
     uint32_t batch;        /* of a step, all devices */
     bool sync_bn;
     uint32_t lowering;     /* what its devices fuse: bits of enum graph_lowering */
+    struct update_needs update; /* what its updates can do */
     enum recompute_policy recompute; /* as resolved: never RECOMPUTE_AUTO */
     uint64_t recompute_budget_bytes;
     struct plan_variant *variants;

@@ -91,6 +91,7 @@ static bool find_name(const char *text, const char *(*name)(int), int count, int
 
 static const char *dtype_at(int i) { return dtype_name((enum dtype)i); }
 static const char *policy_at(int i) { return recompute_policy_name((enum recompute_policy)i); }
+static const char *optimizer_at(int i) { return optimizer_name((enum optimizer)i); }
 static const char *class_at(int i) { return memory_class_name((enum memory_class)i); }
 static const char *pass_at(int i) { return op_pass_name((enum op_pass)i); }
 
@@ -182,6 +183,13 @@ static bool cell_indices(const struct row *row, const json_t *cell, const char *
 
 /* ---- Programs ---- */
 
+/* What updates were called when all were SGD's. */
+static bool is_older_name(const json_t *cell, enum op_kind kind)
+{
+    const char *name = json_string_value(cell);
+    return kind == OP_UPDATE && name && strcmp(name, "sgd_update") == 0;
+}
+
 static bool read_op(const struct row *row, const json_t *cells, const struct graph *graph, size_t most_tensor,
                     struct plan_op *op)
 {
@@ -192,7 +200,8 @@ static bool read_op(const struct row *row, const json_t *cells, const struct gra
     TRY(cell_u32(row, json_array_get(cells, 3), "graph_op", graph->op_count - 1, &op->op));
     const struct op *graph_op = &graph->ops[op->op];
     TRY(cell_name(row, json_array_get(cells, 0), "pass", pass_at, OP_PASSES, &pass));
-    TRY(cell_same(row, json_array_get(cells, 1), "kind", op_kind_name(graph_op->kind)));
+    if (!is_older_name(json_array_get(cells, 1), graph_op->kind))
+        TRY(cell_same(row, json_array_get(cells, 1), "kind", op_kind_name(graph_op->kind)));
     TRY(cell_same(row, json_array_get(cells, 2), "layer", graph->layers[graph_op->layer].path));
     TRY(cell_u32(row, json_array_get(cells, 4), "stream", PLAN_STREAMS - 1, &stream));
     op->pass = (enum op_pass)pass;
@@ -351,7 +360,8 @@ static bool read_graph(const struct reader *r, const json_t *object, const char 
     snprintf(where, sizeof where, "%.400s.graph", parent);
     const json_t *found = json_get_object(object, "graph", parent, r->err);
     if (!found) return false;
-    struct graph_options options = {.dtype = plan->dtype, .sync_bn = plan->sync_bn, .lowering = plan->lowering};
+    struct graph_options options = {
+        .dtype = plan->dtype, .sync_bn = plan->sync_bn, .lowering = plan->lowering, .update = plan->update};
     const char *hash;
     TRY(check_fields(r, found, where, names));
     TRY(get_u32(r, found, "batch", where, plan->batch, &options.batch));
@@ -550,17 +560,26 @@ static bool read_decoding(const struct reader *r, const json_t *root, struct pla
     return cpu || plan->decode_bytes == 0 || wrong_field(r, r->path, "decode_bytes", "0 where the devices are GPUs");
 }
 
+static bool read_update(const struct reader *r, const json_t *root, struct update_needs *update)
+{
+    int optimizer = OPTIMIZER_MOMENTUM;
+    if (json_object_get(root, "optimizer"))
+        TRY(get_name(r, root, "optimizer", r->path, optimizer_at, OPTIMIZERS, &optimizer));
+    update->optimizer = (enum optimizer)optimizer;
+    TRY(!json_object_get(root, "clips_gradients") ||
+        json_get_bool(root, "clips_gradients", r->path, &update->clips, r->err));
+    return !json_object_get(root, "averages_weights") ||
+           json_get_bool(root, "averages_weights", r->path, &update->averages, r->err);
+}
+
 static bool read_plan(const struct reader *r, const json_t *root, struct plan *plan)
 {
-    static const char *const names[] = {"format",       "version",
-                                        "written_by",   "model",
-                                        "dtype",        "batch",
-                                        "sync_bn",      "lowering",
-                                        "recompute",    "recompute_budget_bytes",
-                                        "fits",         "changes_bn",
-                                        "step_seconds", "plan_seconds",
-                                        "devices",      "variants",
-                                        "decode_bytes", NULL};
+    static const char *const names[] = {
+        "format",   "version",      "written_by",   "model",           "dtype",
+        "batch",    "sync_bn",      "lowering",     "recompute",       "recompute_budget_bytes",
+        "fits",     "changes_bn",   "step_seconds", "plan_seconds",    "devices",
+        "variants", "decode_bytes", "optimizer",    "clips_gradients", "averages_weights",
+        NULL};
     int dtype = 0, policy = 0;
     TRY(read_version(r, root));
     TRY(check_fields(r, root, r->path, names));
@@ -572,6 +591,7 @@ static bool read_plan(const struct reader *r, const json_t *root, struct plan *p
     TRY(get_u32(r, root, "batch", r->path, INT32_MAX, &plan->batch));
     TRY(json_get_bool(root, "sync_bn", r->path, &plan->sync_bn, r->err));
     TRY(!json_object_get(root, "lowering") || read_lowering(r, root, &plan->lowering));
+    TRY(read_update(r, root, &plan->update));
     TRY(get_name(r, root, "recompute", r->path, policy_at, RECOMPUTE_BUDGET + 1, &policy));
     TRY(get_bytes(r, root, "recompute_budget_bytes", r->path, &plan->recompute_budget_bytes));
     TRY(json_get_bool(root, "fits", r->path, &plan->fits, r->err));

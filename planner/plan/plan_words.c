@@ -7,18 +7,32 @@
 #include "certainty.h"
 #include "units.h"
 
-const char *words_memory_class(enum memory_class class)
+/* What is kept beside each parameter, by optimizer, without and with averages. */
+static const char *kept_words(const struct update_needs *update)
+{
+    static const char *const words[OPTIMIZERS][2] = {
+        [OPTIMIZER_MOMENTUM] = {"momentum", "momentum, average"},
+        [OPTIMIZER_SGD] = {"optimizer state", "average"},
+        [OPTIMIZER_RMSPROP] = {"rmsprop's state", "rmsprop, average"},
+        [OPTIMIZER_RMSPROP_MOMENTUM] = {"rmsprop's state", "rmsprop, average"},
+        [OPTIMIZER_ADAGRAD] = {"adagrad's state", "adagrad, average"},
+        [OPTIMIZER_ADADELTA] = {"adadelta's state", "adadelta, average"},
+        [OPTIMIZER_ADAM] = {"adam's state", "adam, average"},
+        [OPTIMIZER_ADAMW] = {"adamw's state", "adamw, average"}};
+    return update ? words[update->optimizer][update->averages] : "optimizer state";
+}
+
+const char *words_memory_class(const struct update_needs *update, enum memory_class class)
 {
     static const char *const labels[MEMORY_CLASSES] = {[MEMORY_WEIGHTS] = "weights",
                                                        [MEMORY_GRADIENTS] = "gradients",
-                                                       [MEMORY_MOMENTUM] = "momentum",
                                                        [MEMORY_KEPT] = "kept activations",
                                                        [MEMORY_TRANSIENT] = "transients",
                                                        [MEMORY_WORKSPACE] = "workspace",
                                                        [MEMORY_INPUT] = "input",
                                                        [MEMORY_COMMUNICATION] = "communication",
                                                        [MEMORY_CONTEXT] = "context, libraries"};
-    return labels[class];
+    return class == MEMORY_OPTIMIZER ? kept_words(update) : labels[class];
 }
 
 const char *words_memory_meaning(enum memory_class class, enum device_kind device)
@@ -26,7 +40,7 @@ const char *words_memory_meaning(enum memory_class class, enum device_kind devic
     static const char *const meanings[MEMORY_CLASSES] = {
         [MEMORY_WEIGHTS] = "the parameters and running statistics",
         [MEMORY_GRADIENTS] = "of the parameters, until the update",
-        [MEMORY_MOMENTUM] = "the optimizer's state",
+        [MEMORY_OPTIMIZER] = "the optimizer's state",
         [MEMORY_KEPT] = "results of the forward pass that the backward pass reads",
         [MEMORY_TRANSIENT] = "results and gradients on their way from one op to the next",
         [MEMORY_WORKSPACE] = "scratch memory of the op that runs",
@@ -73,7 +87,9 @@ const char *words_op_kind(enum op_kind kind)
         [OP_ADD_GRADIENT] = "the sum of two gradients",
         [OP_ACCUMULATE] = "the sum of the micro-batches' gradients",
         [OP_ALL_REDUCE] = "the exchange of gradients between devices",
-        [OP_SGD_UPDATE] = "the update of the parameters",
+        [OP_UPDATE] = "the update of the parameters",
+        [OP_GRADIENT_NORM] = "the norm of the gradients",
+        [OP_WEIGHTS_AVERAGE] = "the average of the weights",
         [OP_BN_SUMS] = "the sums of the batch normalisation",
         [OP_BN_FINALIZE] = "the statistics of the batch normalisation",
         [OP_BN_APPLY] = "the batch normalisation, its statistics known",

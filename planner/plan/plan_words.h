@@ -6,8 +6,9 @@
 
 #include "plan.h"
 
-/* "kept activations", "context and libraries"; memory_class_name is for files. Static. */
-const char *words_memory_class(enum memory_class class);
+/* "kept activations", "context and libraries"; memory_class_name is for files. update: of the plan, for what its optimizer
+ * keeps ("momentum"); NULL = of several plans. Static. */
+const char *words_memory_class(const struct update_needs *update, enum memory_class class);
 
 /* "results of the forward pass that the backward pass reads": a class in a few words. Static. */
 const char *words_memory_meaning(enum memory_class class, enum device_kind device);

@@ -165,6 +165,15 @@ static void write_lowering(FILE *out, uint32_t lowering)
     if (count) write_names(out, "lowering", names, count);
 }
 
+/* Nothing of what plans had before they could have it otherwise. */
+static void write_update(FILE *out, const struct update_needs *update)
+{
+    if (update->optimizer != OPTIMIZER_MOMENTUM)
+        fprintf(out, "\"optimizer\": \"%s\",\n", optimizer_name(update->optimizer));
+    if (update->clips) fputs("\"clips_gradients\": true,\n", out);
+    if (update->averages) fputs("\"averages_weights\": true,\n", out);
+}
+
 static void write_plan(FILE *out, const struct plan *plan)
 {
     fprintf(out, "{\"format\": \"fathom plan\", \"version\": %d, \"written_by\": \"fathom %s\",\n", PLAN_VERSION,
@@ -176,6 +185,7 @@ static void write_plan(FILE *out, const struct plan *plan)
             dtype_name(plan->dtype), plan->batch, truth(plan->sync_bn), recompute_policy_name(plan->recompute),
             plan->recompute_budget_bytes);
     write_lowering(out, plan->lowering);
+    write_update(out, &plan->update);
     if (plan->decode_bytes > 0) fprintf(out, "\"decode_bytes\": %" PRIu64 ",\n", plan->decode_bytes);
     fprintf(out, "\"fits\": %s, \"changes_bn\": %s, \"step_seconds\": %.17g, \"plan_seconds\": %.17g,\n",
             truth(plan->fits), truth(plan->changes_bn), plan->step_seconds, plan->plan_seconds);

@@ -371,13 +371,15 @@ static bool check_part(const struct proof *proof, uint32_t index, const bool *ra
     return true;
 }
 
-/* The bucket that a tensor is, or is part of; the loss scale changes within a step as buckets do. NO_TENSOR for others.
+/* The bucket that a tensor is, or is part of; the loss scale and the norm change within a step as
+ * buckets do. NO_TENSOR for others.
  */
 static uint32_t bucket_of(const struct graph *graph, uint32_t tensor)
 {
     if (graph->tensors[tensor].view_of != NO_TENSOR) return graph->tensors[tensor].view_of;
     enum tensor_role role = graph->tensors[tensor].role;
-    return role == ROLE_BUCKET || role == ROLE_LOSS_SCALE ? tensor : NO_TENSOR;
+    bool changes = role == ROLE_BUCKET || role == ROLE_LOSS_SCALE || role == ROLE_GRADIENT_NORM;
+    return changes ? tensor : NO_TENSOR;
 }
 
 /* Per bucket, as indices of ops in the graph plus one: the last that changed it, the last of all that touched it. */
@@ -509,10 +511,10 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
         return verify_fail(&proof, VERIFY_HASH, "it was made for graph %016" PRIx64 "; this one is %016" PRIx64,
                            variant->graph_hash, hash);
     if (options->step_images != plan->batch || options->dtype != plan->dtype || options->sync_bn != plan->sync_bn ||
-        options->lowering != plan->lowering || options->all_reduce != (plan->device_count > 1) ||
-        strcmp(variant->graph->spec.name, plan->spec.name) != 0)
+        options->lowering != plan->lowering || !update_needs_same(&options->update, &plan->update) ||
+        options->all_reduce != (plan->device_count > 1) || strcmp(variant->graph->spec.name, plan->spec.name) != 0)
         return verify_fail(&proof, VERIFY_HASH,
-                           "a variant's graph is of another model, batch, type or lowering than the plan");
+                           "a variant's graph is of another model, batch, type, lowering or optimizer than the plan");
     if (variant->host_bytes > UINT64_MAX - variant->arena_bytes)
         return verify_fail(&proof, VERIFY_RANGE, "%" PRIu64 " bytes of arena and %" PRIu64 " of host memory",
                            variant->arena_bytes, variant->host_bytes);

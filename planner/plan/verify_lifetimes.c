@@ -175,7 +175,7 @@ static bool is_kept(const struct tensor *origin)
 static enum memory_class right_class(const struct proof *proof, const struct plan_tensor *tensor, uint32_t backward)
 {
     static const enum memory_class of_class[TENSOR_CLASSES] = {
-        [CLASS_WEIGHT] = MEMORY_WEIGHTS,    [CLASS_GRADIENT] = MEMORY_GRADIENTS, [CLASS_OPTIMIZER] = MEMORY_MOMENTUM,
+        [CLASS_WEIGHT] = MEMORY_WEIGHTS,    [CLASS_GRADIENT] = MEMORY_GRADIENTS, [CLASS_OPTIMIZER] = MEMORY_OPTIMIZER,
         [CLASS_STATISTIC] = MEMORY_WEIGHTS, [CLASS_INPUT] = MEMORY_INPUT,        [CLASS_WORKSPACE] = MEMORY_WORKSPACE,
         [CLASS_COMM] = MEMORY_GRADIENTS};
     if (tensor->origin == NO_TENSOR) return MEMORY_WORKSPACE;

@@ -236,6 +236,7 @@ def check_train(folder):
         failures.append('a mistyped command cost the trace of an earlier run')
     check_length(data, folder)
     check_recipes(data, folder)
+    check_updates(folder, data)
     check_disk(folder, plan, data)
 
 
@@ -283,6 +284,33 @@ def check_recipes(data, folder):
     accepted([*small, '--recipe', mine, '--batch', 8, '--learning-rate', 0.2], 'batch 8 ', 'recipe mine', 'rate 0.2 ')
     write(mine, json.dumps({**recipe, 'momentun': 0.9}))
     refused([*small, '--recipe', mine], 'mine.json', 'momentun', "'momentum'")
+
+
+def check_updates(folder, data):
+    """Optimizers: their names and numbers, and plans without room for what they keep."""
+    small = ['train', 'resnet-8', '--gpus', 'cpu', '--batch', 16, '--data', data, '--iterations', 1, '--no-evaluate']
+    plan = folder / 'momentum.json'
+    accepted(['plan', 'resnet-8', '--gpus', 'cpu', '--batch', 16, '-o', plan], 'momentum ')
+    accepted(['plan', 'resnet-8', '--gpus', 'cpu', '--batch', 16, '--optimizer', 'adam', '--average-weights', 0.99, '-o', folder / 'adam.json'],
+             'adam, average ')
+    own = ['train', plan, *small[6:]]
+    refused([*small, '--optimizer', 'adan'], '--optimizer', 'did you mean adam')
+    refused([*small, '--beta1', 0.8], '--beta1', 'sgd, which has none')
+    refused([*small, '--optimizer', 'adam', '--momentum', 0.9], '--momentum', 'adam, which has none')
+    refused([*small, '--decay-all', '--no-decay-bn'], 'opposites')
+    refused([*small, '--average-weights', 1], '--average-weights')
+    refused([*own, '--optimizer', 'adam'], 'adam keeps 2 numbers of each parameter', 'made for momentum', 'room for 1')
+    refused([*own, '--clip-norm', 1], '--clip-norm', 'plan again')
+    refused([*own, '--average-weights', 0.9], '--average-weights', 'plan again')
+    accepted([*own, '--optimizer', 'adagrad'])
+    accepted(['train', folder / 'adam.json', *small[6:], '--optimizer', 'nesterov', '--momentum', 0.5], 'loss ')
+    recipe = {**json.loads(accepted(['recipes', 'cifar']).stdout), 'optimizer': 'adamw', 'decay_all': False, 'clip_norm': 1,
+              'average_weights': 0.9}
+    mine = write(folder / 'adamw.json', json.dumps(recipe))
+    expect(json.loads(accepted(['recipes', mine]).stdout) == recipe, 'a recipe with an optimizer is not printed as it is')
+    accepted(['plan', 'resnet-8', '--gpus', 'cpu', '--recipe', mine], 'adamw, average ')
+    write(mine, json.dumps({**recipe, 'optimizer': 'adan'}))
+    refused([*small, '--recipe', mine], "field 'optimizer'", 'did you mean adam')
 
 
 def check_disk(folder, plan, data):

@@ -7,6 +7,7 @@
 #include "loops.h"
 #include "parallel.h"
 #include "random.h"
+#include "update.h"
 
 /* ---- oneDNN ---- */
 
@@ -388,25 +389,6 @@ static bool run_accumulate(const struct prepared *p, struct error *err)
     return true;
 }
 
-static void update_elements(const struct elements *e, uint64_t first, float *out, const float *a, const float *b,
-                            size_t n)
-{
-    const struct step *s = &e->op->device->step;
-    const struct loss_scale *scale = e->op->call.op->inputs > 3 ? op_in(e->op, 3) : NULL;
-    const struct sgd_rates rates = {s->learning_rate, s->momentum, s->weight_decay, s->nesterov,
-                                    scale ? scale->scale : 1};
-    (void)a;
-    e->loops->sgd(out, b, (float *)op_out(e->op, 1) + first, &rates, n);
-}
-
-/* A step whose gradients overflowed changes nothing. */
-static bool run_update(const struct prepared *p, struct error *err)
-{
-    (void)err;
-    const struct loss_scale *scale = p->call.op->inputs > 3 ? op_in(p, 3) : NULL;
-    return (scale && scale->found != 0) || run_elements(p, update_elements);
-}
-
 const struct cpu_table cpu_fast_table =
     {
         .kernels =
@@ -446,7 +428,9 @@ const struct cpu_table cpu_fast_table =
                 [OP_ADD_GRADIENT] = {run_add, .half = HALF_OWN},
                 [OP_ACCUMULATE] = {run_accumulate},
                 [OP_ALL_REDUCE] = {cpu_run_all_reduce, .half = HALF_OWN},
-                [OP_SGD_UPDATE] = {run_update},
+                [OP_UPDATE] = {cpu_run_update},
+                [OP_GRADIENT_NORM] = {cpu_run_gradient_norm, cpu_gradient_norm_workspace},
+                [OP_WEIGHTS_AVERAGE] = {cpu_run_weights_average},
                 [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
                 [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},
                 [OP_WEIGHTS_COPY] = {cpu_run_weights_copy, .half = HALF_OWN},

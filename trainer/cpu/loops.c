@@ -46,27 +46,6 @@ static void sigmoid_backward(float *dx, const float *y, const float *dy, size_t 
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE void sgd_any(float *w, const float *g, float *m, const struct sgd_rates *rates, size_t n, bool scaled)
-{
-    const float rate = rates->learning_rate, momentum = rates->momentum, decay = rates->weight_decay;
-    const float through = rates->nesterov ? 1 : 0, kept = rates->nesterov ? momentum : 1;
-    const float unscale = 1 / rates->loss_scale;
-    FOR_EACH
-    {
-        float gradient = (scaled ? unscale * g[i] : g[i]) + decay * w[i], moved = momentum * m[i] + gradient;
-        m[i] = moved;
-        w[i] -= rate * (through * gradient + kept * moved);
-    }
-}
-
-static void sgd(float *w, const float *g, float *m, const struct sgd_rates *rates, size_t n)
-{
-    if (rates->loss_scale != 1)
-        sgd_any(w, g, m, rates, n, true);
-    else
-        sgd_any(w, g, m, rates, n, false);
-}
-
 static void add_scaled(float *y, const float *x, float factor, size_t n) { FOR_EACH y[i] += factor * x[i]; }
 
 /* ---- Batch normalisation. Channels go 16 to a vector; where 16 does not divide them, plain loops. ---- */
@@ -624,7 +603,7 @@ const struct loops LOOPS_NAME = {
     .scale = scale,
     .sigmoid = sigmoid,
     .sigmoid_backward = sigmoid_backward,
-    .sgd = sgd,
+    .update = UPDATE_NAME,
     .dot = dot,
     .add_scaled = add_scaled,
     .transpose_block = transpose_block,

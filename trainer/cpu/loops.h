@@ -10,11 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct sgd_rates {
-    float learning_rate, momentum, weight_decay;
-    bool nesterov;
-    float loss_scale; /* gradients are so many times too large: a power of two */
-};
+#include "update_rule.h"
 
 /* Batch normalisation: rows x channels values; vectors have one element per channel. */
 struct bn_range {
@@ -33,7 +29,7 @@ struct loops {
     void (*scale)(float *y, const float *x, float alpha, float beta, size_t n); /* y = alpha x + beta */
     void (*sigmoid)(float *y, const float *x, size_t n);
     void (*sigmoid_backward)(float *dx, const float *y, const float *dy, size_t n);
-    void (*sgd)(float *w, const float *g, float *m, const struct sgd_rates *rates, size_t n);
+    void (*update)(const struct update_rule *rule, const struct update_range *range, uint64_t n); /* update.h */
 
     float (*dot)(const float *a, const float *b, size_t n);
     void (*add_scaled)(float *y, const float *x, float factor, size_t n); /* y += factor x */

@@ -6,6 +6,7 @@
 #include "bn_rows.h"
 #include "lower.h"
 #include "reference_private.h"
+#include "update.h"
 #include "random.h"
 
 /* ---- Fully connected: x is N rows of features, in whatever shape ---- */
@@ -290,23 +291,6 @@ static bool accumulate(const struct prepared *p, struct error *err)
     return true;
 }
 
-/* Sutskever et al. (ICML 2013) as Torch and PyTorch write it: the learning rate outside the momentum. */
-static bool sgd_update(const struct prepared *p, struct error *err)
-{
-    (void)err;
-    const struct step *s = &p->device->step;
-    const float *g = op_in(p, 1);
-    float *w = op_out(p, 0), *m = op_out(p, 1);
-    const struct loss_scale *scale = p->call.op->inputs > 3 ? op_in(p, 3) : NULL;
-    if (scale && scale->found != 0) return true; /* a step whose gradients overflowed changes nothing */
-    for (uint64_t i = 0; i < elements_out(p); i++) {
-        float gradient = (scale ? g[i] / scale->scale : g[i]) + s->weight_decay * w[i];
-        m[i] = s->momentum * m[i] + gradient;
-        w[i] -= s->learning_rate * (s->nesterov ? gradient + s->momentum * m[i] : m[i]);
-    }
-    return true;
-}
-
 const struct cpu_table cpu_reference_table = {
     .kernels =
         {
@@ -342,7 +326,9 @@ const struct cpu_table cpu_reference_table = {
             [OP_ADD_GRADIENT] = {add},
             [OP_ACCUMULATE] = {accumulate},
             [OP_ALL_REDUCE] = {cpu_run_all_reduce, .half = HALF_OWN},
-            [OP_SGD_UPDATE] = {sgd_update},
+            [OP_UPDATE] = {cpu_reference_update},
+            [OP_GRADIENT_NORM] = {cpu_run_gradient_norm, cpu_gradient_norm_workspace},
+            [OP_WEIGHTS_AVERAGE] = {cpu_run_weights_average},
             [OP_GRADIENT_CHECK] = {cpu_run_gradient_check},
             [OP_LOSS_SCALE_UPDATE] = {cpu_run_loss_scale_update},
             [OP_WEIGHTS_COPY] = {cpu_run_weights_copy, .half = HALF_OWN},

@@ -91,13 +91,16 @@ bool cuda_prepare_concat_backward(struct prepared *p, struct error *err);
 bool cuda_prepare_input(struct prepared *p, struct error *err);
 bool cuda_prepare_pool(struct prepared *p, struct error *err);
 bool cuda_prepare_shortcut(struct prepared *p, struct error *err);
+/* ops_optimizer.c */
+bool cuda_prepare_gradient_norm(struct prepared *p, struct error *err);
+bool cuda_prepare_update(struct prepared *p, struct error *err);
+bool cuda_prepare_weights_average(struct prepared *p, struct error *err);
 /* ops_update.c */
 bool cuda_prepare_accumulate(struct prepared *p, struct error *err);
 bool cuda_prepare_all_reduce(struct prepared *p, struct error *err);
 bool cuda_prepare_gradient_check(struct prepared *p, struct error *err);
 bool cuda_prepare_gradients_widen(struct prepared *p, struct error *err);
 bool cuda_prepare_loss_scale_update(struct prepared *p, struct error *err);
-bool cuda_prepare_sgd_update(struct prepared *p, struct error *err);
 bool cuda_prepare_weights_copy(struct prepared *p, struct error *err);
 
 #endif

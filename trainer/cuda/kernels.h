@@ -17,11 +17,20 @@
 /* How many sums a kernel may take apart from each other, each by blocks of its own. */
 #define KERNEL_COUNTERS 64
 
+/* As enum optimizer of graph.h. */
+enum kernel_optimizer {
+    KERNEL_MOMENTUM, KERNEL_SGD, KERNEL_RMSPROP, KERNEL_RMSPROP_MOMENTUM, KERNEL_ADAGRAD, KERNEL_ADADELTA, KERNEL_ADAM,
+    KERNEL_ADAMW
+};
+
 /* In device memory, zero at first; written in stream order by the kernel set_step, read by what changes from step to step. */
 struct step_block {
     uint64_t number, seed;
     uint32_t micro_batch, nesterov;
+    uint32_t optimizer, spares_bn; /* optimizer: enum kernel_optimizer */
     float learning_rate, momentum, weight_decay, bn_momentum, label_smoothing;
+    float epsilon, clip_norm;
+    double beta1, beta2, average_decay;
     uint32_t scale_streak;
     float mean[3], deviation[3]; /* of pixels as 0..1, by channel */
     uint32_t halted; /* a training loss was not finite: nothing is updated any more */
@@ -35,12 +44,12 @@ struct step_block {
     EACH(bn_apply) EACH(bn_backward_apply) ALONE(bn_backward_finalize) EACH(bn_backward_sums) ALONE(bn_finalize)       \
     EACH(bn_backward_whole) EACH(bn_mask) EACH(bn_sums) EACH(bn_whole)                                                 \
     ALONE(conv) ALONE(conv_bias_gradient) ALONE(conv_data_gradient) ALONE(conv_weight_gradient) EACH(copy_channels)    \
-    EACH(dropout) ALONE(gradient_check) ALONE(loss_scale_update) EACH(maxpool) EACH(maxpool_backward) EACH(mul)        \
+    EACH(dropout) ALONE(gradient_check) ALONE(gradient_norm) ALONE(loss_scale_update) EACH(maxpool) EACH(maxpool_backward) EACH(mul)        \
     EACH(place_images) ALONE(product)                                                                                  \
     EACH(relu) EACH(relu_backward) ALONE(round_elements_bf16) ALONE(round_elements_f16)                                \
-    EACH(scale) ALONE(set_step) ALONE(sgd_update) EACH(shortcut_pad) EACH(shortcut_pad_backward)                       \
+    EACH(scale) ALONE(set_step) ALONE(update) EACH(shortcut_pad) EACH(shortcut_pad_backward)                       \
     EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss) EACH(softmax_loss_backward) EACH(subtract)                 \
-    ALONE(widen_elements_bf16) ALONE(widen_elements_f16) ALONE(widen_pieces_bf16) ALONE(widen_pieces_f16)
+    ALONE(weights_average) ALONE(widen_elements_bf16) ALONE(widen_elements_f16) ALONE(widen_pieces_bf16) ALONE(widen_pieces_f16)
 
 #define KERNEL_EACH(name)  KERNEL_##name##_f32, KERNEL_##name##_f16, KERNEL_##name##_bf16,
 #define KERNEL_ALONE(name) KERNEL_##name,
@@ -85,11 +94,10 @@ struct accumulate_arguments {
     const struct step_block *step;
 };
 
-/* weights and momenta move by the step block's rates, or stay where the device is halted or *found is not 0. */
-struct sgd_update_arguments {
-    float *weights, *momenta;
-    const float *gradients;
-    const float *loss_scale; /* a struct loss_scale of graph.h; NULL: gradients are not scaled */
+/* average += (1 - d) (weights - average), or it stays where the device is halted or the loss scale found an overflow. */
+struct weights_average_arguments {
+    const float *weights, *loss_scale; /* NULL: gradients are not scaled */
+    float *average;
     uint64_t count, vectors;
     const struct step_block *step;
 };
@@ -105,6 +113,27 @@ struct loss_scale_update_arguments {
 #define KERNEL_PIECES         480
 #define KERNEL_PIECE_ELEMENTS 65536
 struct kernel_piece { uint32_t first, count; };
+
+/* weights and what their optimizer keeps of them move by the step block's numbers, or stay where the device is halted or the
+ * loss scale found an overflow. The count of a piece that decays whatever is spared has its highest bit set. */
+#define KERNEL_PIECE_DECAYS 0x80000000u
+struct update_arguments {
+    float *weights, *state[2]; /* NULL: not kept */
+    const float *gradients;
+    const float *loss_scale; /* a struct loss_scale of graph.h; NULL: gradients are not scaled */
+    const double *norm;      /* squares of the gradients; NULL: they are not clipped */
+    const struct step_block *step;
+    struct kernel_piece pieces[KERNEL_PIECES]; /* whose first elements 4 divides */
+};
+
+/* *norm = the sum of the pieces' squares, + *norm where `keep`. */
+struct gradient_norm_arguments {
+    const float *gradients;
+    double *norm, *partial; /* partial: one for each piece */
+    uint32_t keep;
+    struct step_block *step;
+    struct kernel_piece pieces[KERNEL_PIECES];
+};
 
 /* out[i] = in[i], from f16 or bf16, for the elements of the pieces, whose first ones 16 divides. */
 struct widen_pieces_arguments {

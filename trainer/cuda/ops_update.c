@@ -1,5 +1,5 @@
 /* Ops on buckets of gradients and weights: f32, and what of them is in 16 bits. */
-#include "cuda_ops.h"
+#include "pieces.h"
 
 bool cuda_prepare_accumulate(struct prepared *p, struct error *err)
 {
@@ -28,18 +28,6 @@ bool cuda_prepare_all_reduce(struct prepared *p, struct error *err)
     if (group_has_peers(p->device))
         return cuda_add_group_sum(p, GROUP_GRADIENTS, in, out, op_elements(p), DTYPE_F32, err);
     return in == out || prepared_copy(p, out, in, p->call.out_tensor[0]->bytes, err);
-}
-
-bool cuda_prepare_sgd_update(struct prepared *p, struct error *err)
-{
-    struct sgd_update_arguments a = {.weights = op_out(p, 0),
-                                     .momenta = op_out(p, 1),
-                                     .gradients = op_in(p, 1),
-                                     .loss_scale = op_in(p, 3),
-                                     .count = op_elements(p),
-                                     .step = p->device->step};
-    a.vectors = cuda_vectors(a.count, sizeof(float), a.weights, a.momenta, a.gradients);
-    return ADD_KERNEL(p, KERNEL_sgd_update, cuda_grid(p, a.vectors ? a.vectors : a.count), &a, err);
 }
 
 bool cuda_prepare_loss_scale_update(struct prepared *p, struct error *err)
@@ -84,57 +72,9 @@ bool cuda_prepare_weights_copy(struct prepared *p, struct error *err)
     return cuda_add_rounding(p, op_in(p, 0), op_out(p, 0), op_elements(p), p->call.out_tensor[0]->dtype, err);
 }
 
-/* ---- Pieces of a bucket ---- */
-
-/* Elements [begin, end) of the bucket are next; pieces are launched when there is no room for more. */
-struct pieces {
-    struct prepared *p;
-    struct kernel_piece *list; /* KERNEL_PIECES */
-    bool (*launch)(struct pieces *s, struct launch_shape shape, struct error *err);
-    void *arguments; /* of the kernel, the list among them */
-    uint32_t count;
-    uint64_t begin, end;
-};
-
-static bool launch_pieces(struct pieces *s, struct error *err)
-{
-    const uint32_t blocks = s->count ? s->count : 1; /* of nothing */
-    s->count = 0;
-    return s->launch(s, (struct launch_shape){.blocks = blocks, .threads = KERNEL_THREADS}, err);
-}
-
-static bool cut_pieces(struct pieces *s, struct error *err)
-{
-    while (s->begin < s->end) {
-        const uint64_t left = s->end - s->begin, count = left < KERNEL_PIECE_ELEMENTS ? left : KERNEL_PIECE_ELEMENTS;
-        if (s->count == KERNEL_PIECES) TRY(launch_pieces(s, err));
-        s->list[s->count].first = (uint32_t)s->begin;
-        s->list[s->count++].count = (uint32_t)count;
-        s->begin += count;
-    }
-    return true;
-}
-
-/* Those that touch go together. */
-static bool add_elements(struct pieces *s, uint64_t begin, uint64_t count, struct error *err)
-{
-    if (begin != s->end) {
-        TRY(cut_pieces(s, err));
-        s->begin = begin;
-    }
-    s->end = begin + count;
-    return true;
-}
-
-static bool check_bucket(const struct tensor *bucket, const char *what, struct error *err)
-{
-    return tensor_elements(bucket) <= UINT32_MAX ||
-           error_set(err, ERROR_FAILED, "a bucket of gradients of 16 GiB or more: the cuda backend cannot %s it", what);
-}
-
 /* ---- Gradient check ---- */
 
-static bool launch_check(struct pieces *s, struct launch_shape shape, struct error *err)
+static bool launch_check(struct cuda_pieces *s, struct launch_shape shape, struct error *err)
 {
     struct gradient_check_arguments *a = s->arguments;
     TRY(ADD_KERNEL(s->p, KERNEL_gradient_check, shape, a, err));
@@ -150,19 +90,19 @@ bool cuda_prepare_gradient_check(struct prepared *p, struct error *err)
                                          .loss_scale = op_out(p, 0),
                                          .keep = !p->call.op->attr.check.first,
                                          .step = p->device->step};
-    struct pieces s = {.p = p, .list = a.pieces, .launch = launch_check, .arguments = &a};
-    TRY(check_bucket(p->call.in_tensor[0], "check", err));
+    struct cuda_pieces s = {.p = p, .list = a.pieces, .launch = launch_check, .arguments = &a};
+    TRY(cuda_pieces_check(p->call.in_tensor[0], "check", err));
     for (size_t i = 0; i < graph->parameter_count; i++) {
         const struct tensor *parameter = &graph->tensors[graph->parameters[i]];
         if (parameter->view_of == p->call.in_tensor[0]->of)
-            TRY(add_elements(&s, parameter->view_offset / sizeof(float), tensor_elements(parameter), err));
+            TRY(cuda_pieces_add(&s, parameter->view_offset / sizeof(float), tensor_elements(parameter), err));
     }
-    return cut_pieces(&s, err) && launch_pieces(&s, err);
+    return cuda_pieces_end(&s, err);
 }
 
 /* ---- Gradients in 16 bits ---- */
 
-static bool launch_widen(struct pieces *s, struct launch_shape shape, struct error *err)
+static bool launch_widen(struct cuda_pieces *s, struct launch_shape shape, struct error *err)
 {
     const struct widen_pieces_arguments *a = s->arguments;
     const bool f16 = s->p->call.in_tensor[0]->dtype == DTYPE_F16;
@@ -173,12 +113,12 @@ bool cuda_prepare_gradients_widen(struct prepared *p, struct error *err)
 {
     const struct graph *graph = p->call.graph;
     struct widen_pieces_arguments a = {.in = op_in(p, 0), .out = op_out(p, 0)};
-    struct pieces s = {.p = p, .list = a.pieces, .launch = launch_widen, .arguments = &a};
-    TRY(check_half(p->call.in_tensor[0]->dtype, err) && check_bucket(p->call.in_tensor[0], "widen", err));
+    struct cuda_pieces s = {.p = p, .list = a.pieces, .launch = launch_widen, .arguments = &a};
+    TRY(check_half(p->call.in_tensor[0]->dtype, err) && cuda_pieces_check(p->call.in_tensor[0], "widen", err));
     for (size_t i = 0; i < graph->tensor_count; i++) {
         const struct tensor *gradient = &graph->tensors[i];
         if (gradient->view_of == p->call.op->in[0])
-            TRY(add_elements(&s, gradient->view_offset / sizeof(uint16_t), tensor_elements(gradient), err));
+            TRY(cuda_pieces_add(&s, gradient->view_offset / sizeof(uint16_t), tensor_elements(gradient), err));
     }
-    return cut_pieces(&s, err) && launch_pieces(&s, err);
+    return cuda_pieces_end(&s, err);
 }

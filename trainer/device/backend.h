@@ -63,8 +63,13 @@ struct step {             /* changes every step or micro-batch */
     uint64_t number;      /* from 0; seeds dropout */
     uint32_t micro_batch; /* 0 copies into gradient buckets and metrics, later ones add */
     uint64_t seed;
-    float learning_rate, momentum, weight_decay;
+    enum optimizer optimizer; /* keeps no more buffers than the graph's */
+    float learning_rate, momentum, weight_decay, epsilon;
+    double beta1, beta2;  /* optimizer.h */
     bool nesterov;
+    bool spares_bn;       /* weights alone decay: not gamma, beta and biases */
+    float clip_norm;      /* gradients whose norm is above this are scaled down to it; 0 = none are. Where the graph clips */
+    double average_decay; /* average = d average + (1 - d) weights, where the graph averages */
     float label_smoothing; /* of the training loss: targets are 1 - s for the label and s / classes for all, itself too
                             * (arXiv:1512.00567, 7); evaluation's loss has none */
     float bn_momentum;    /* running = (1 - m) running + m batch */
@@ -110,8 +115,8 @@ struct backend {
                           struct error *err);
     void (*device_destroy)(struct device *device);
     /* The step block, in stream order. Once the loss of a training step is not finite (the first of OP_SOFTMAX_LOSS's
-     * metrics, PASS_EVALUATE apart), PASS_UPDATE changes nothing on that device any more: parameters and momenta stay those
-     * of the step before, whatever is in flight. */
+     * metrics, PASS_EVALUATE apart), PASS_UPDATE changes nothing on that device any more: parameters, their state and averages stay
+     * those of the step before, whatever is in flight. */
     bool (*set_step)(struct device *device, struct stream *stream, const struct step *step, struct error *err);
 
     /* Buffer. Copies are in stream order. Pinned memory must stay until they are done; of other memory, copy_in has read it
@@ -126,7 +131,7 @@ struct backend {
                      struct error *err);
     bool (*fill)(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
                  struct error *err);
-    /* Parameters (and their momentum) in the canonical layout of graph.h. A backend may keep them permuted in place: the
+    /* Parameters (and what is kept of them) in the canonical layout of graph.h. A backend may keep them permuted in place: the
      * same bytes, and a permutation of elements that depends on the tensor's dims alone; a copy in 16 bits has it too. Not
      * in stream order: nothing else is under way on the device. */
     bool (*parameter_in)(struct device *device, const struct tensor *tensor, uint64_t offset, const float *host,

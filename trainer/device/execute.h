@@ -57,7 +57,7 @@ struct input {
 /* A step: forward, backward and update. Submitting waits for nothing (but for ops that are timed by the device's events);
  * input: this device's share, micro_batches x batch images; it may change after the return; step->micro_batch is set
  * here. Steps are collected in their order; collecting waits for the step's end. When its
- * loss is not finite, parameters and momenta stay as they were before it, for good. metrics may be NULL.
+ * loss is not finite, parameters and what is kept of them stay as they were before it, for good. metrics may be NULL.
  *
  * Errors stick: once the device has failed, or has not come in time, every call fails with the first error. */
 bool executor_submit(struct executor *executor, const struct step *step, const struct input *input, struct error *err);
@@ -81,13 +81,15 @@ bool executor_memory(const struct executor *executor, struct device_memory *most
 /* What the backend remarks on how the ops were prepared; empty = nothing. */
 void executor_remark(const struct executor *executor, char out[DEVICE_REMARK]);
 
-/* What a run must keep: parameters in the order of the forward pass, their momenta in the same order, running
- * statistics. The same order and shapes for every plan of a model. */
-enum state_kind { STATE_PARAMETER, STATE_MOMENTUM, STATE_STATISTIC };
+/* What a run must keep: parameters in the order of the forward pass; in the same order the first buffer that the optimizer
+ * keeps of them, then the second, then their averages; running statistics. The same order and shapes for every plan of a
+ * model and an optimizer. */
+enum state_kind { STATE_PARAMETER, STATE_OPTIMIZER, STATE_AVERAGE, STATE_STATISTIC };
 struct state_entry {
     enum state_kind kind;
-    uint32_t tensor;    /* of the variant's graph; a momentum's is its parameter */
+    uint32_t tensor;    /* of the variant's graph; what is kept of a parameter has that one's */
     uint32_t parameter; /* position in graph->parameters; NO_TENSOR for statistics */
+    uint32_t buffer;    /* STATE_OPTIMIZER: which of the optimizer's (optimizer_buffer_name) */
     uint64_t offset;    /* in the arena */
 };
 /* Finds them in a variant's training program; the caller frees *entries with mem_free. */

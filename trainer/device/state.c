@@ -19,29 +19,43 @@ static uint64_t offset_of(const struct finder *f, uint32_t tensor)
     return base == UNPLACED ? UNPLACED : base + t->view_offset;
 }
 
-/* The momentum of a parameter: a view of its own, or the same place in the momentum of its bucket. */
-static uint64_t momentum_offset(const struct finder *f, uint32_t parameter)
+/* What is kept of a parameter lies as the parameter does in its bucket. Of a bucket's the optimizer's buffers come
+ * first, in their order, then the average. */
+static uint64_t kept_offset(const struct finder *f, uint32_t parameter, uint32_t which)
 {
     const struct tensor *p = &f->graph->tensors[parameter];
     for (uint32_t i = 0; i < f->graph->tensor_count; i++) {
         const struct tensor *t = &f->graph->tensors[i];
-        if (t->class != CLASS_OPTIMIZER || t->of == NO_TENSOR) continue;
-        if (t->of == parameter) return offset_of(f, i);
-        uint64_t base = t->of == p->view_of ? offset_of(f, i) : UNPLACED;
-        if (base != UNPLACED) return base + p->view_offset;
+        if (t->class != CLASS_OPTIMIZER || t->of != p->view_of || which-- > 0) continue;
+        uint64_t base = offset_of(f, i);
+        return base == UNPLACED ? UNPLACED : base + p->view_offset;
     }
     return UNPLACED;
 }
 
-static bool add_entry(struct finder *f, enum state_kind kind, uint32_t tensor, uint32_t parameter, struct error *err)
+static bool add_entry(struct finder *f, struct state_entry entry, struct error *err)
 {
-    uint64_t offset = kind == STATE_MOMENTUM ? momentum_offset(f, tensor) : offset_of(f, tensor);
-    if (offset == UNPLACED) {
+    if (entry.offset == UNPLACED) {
         char name[TENSOR_NAME];
-        return error_set(err, ERROR_INPUT, "the plan has no place for %s%s", graph_tensor_name(f->graph, tensor, name),
-                         kind == STATE_MOMENTUM ? ".momentum" : "");
+        return error_set(err, ERROR_INPUT, "the plan has no place for %s%s",
+                         entry.kind == STATE_OPTIMIZER ? "what the optimizer keeps of "
+                         : entry.kind == STATE_AVERAGE ? "the average of "
+                                                       : "",
+                         graph_tensor_name(f->graph, entry.tensor, name));
     }
-    f->entries[f->count++] = (struct state_entry){kind, tensor, parameter, offset};
+    f->entries[f->count++] = entry;
+    return true;
+}
+
+static bool add_kept(struct finder *f, enum state_kind kind, uint32_t which, struct error *err)
+{
+    const struct graph *graph = f->graph;
+    for (uint32_t i = 0; i < graph->parameter_count; i++) {
+        struct state_entry entry = {.kind = kind, .tensor = graph->parameters[i], .parameter = i};
+        entry.offset = kept_offset(f, entry.tensor, which);
+        if (kind == STATE_OPTIMIZER) entry.buffer = which;
+        TRY(add_entry(f, entry, err));
+    }
     return true;
 }
 
@@ -53,12 +67,19 @@ static bool is_running(const struct tensor *t)
 static bool add_entries(struct finder *f, struct error *err)
 {
     const struct graph *graph = f->graph;
-    for (uint32_t i = 0; i < graph->parameter_count; i++)
-        TRY(add_entry(f, STATE_PARAMETER, graph->parameters[i], i, err));
-    for (uint32_t i = 0; i < graph->parameter_count; i++)
-        TRY(add_entry(f, STATE_MOMENTUM, graph->parameters[i], i, err));
-    for (uint32_t i = 0; i < graph->tensor_count; i++)
-        if (is_running(&graph->tensors[i])) TRY(add_entry(f, STATE_STATISTIC, i, NO_TENSOR, err));
+    const struct update_needs *update = &graph->options.update;
+    uint32_t buffers = optimizer_buffers(update->optimizer);
+    for (uint32_t i = 0; i < graph->parameter_count; i++) {
+        uint32_t tensor = graph->parameters[i];
+        struct state_entry entry = {STATE_PARAMETER, tensor, i, 0, offset_of(f, tensor)};
+        TRY(add_entry(f, entry, err));
+    }
+    for (uint32_t k = 0; k < buffers; k++) TRY(add_kept(f, STATE_OPTIMIZER, k, err));
+    if (update->averages) TRY(add_kept(f, STATE_AVERAGE, buffers, err));
+    for (uint32_t i = 0; i < graph->tensor_count; i++) {
+        struct state_entry entry = {STATE_STATISTIC, i, NO_TENSOR, 0, offset_of(f, i)};
+        if (is_running(&graph->tensors[i])) TRY(add_entry(f, entry, err));
+    }
     return true;
 }
 
@@ -68,7 +89,8 @@ bool state_entries_find(const struct plan_variant *variant, struct state_entry *
     struct finder f = {.graph = variant->graph, .program = &variant->train};
     size_t tensors = f.graph->tensor_count;
     f.offset = mem_alloc(MEM_KERNEL, tensors, sizeof *f.offset);
-    f.entries = mem_alloc(MEM_KERNEL, 2 * f.graph->parameter_count + tensors, sizeof *f.entries);
+    f.entries =
+        mem_alloc(MEM_KERNEL, (2 + OPTIMIZER_MOST_BUFFERS) * f.graph->parameter_count + tensors, sizeof *f.entries);
     bool ok = f.offset && f.entries;
     if (!ok) error_memory(err, tensors * sizeof *f.entries, "the table of what a run keeps");
     for (size_t i = 0; ok && i < tensors; i++) f.offset[i] = UNPLACED;

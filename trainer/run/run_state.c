@@ -12,9 +12,9 @@
 #include "torch_names.h"
 #include "trained_on.h"
 
-/* Everything in a checkpoint: parameters, what batch normalisations count with, the optimiser's state, which is the
- * same on all devices, and each device's own running statistics. When a run goes on with another number of devices, all
- * of them get the mean of the saved statistics. */
+/* Everything in a checkpoint: parameters, what batch normalisations count with, the optimizer's state and averages of
+ * weights, which are the same on all devices, and each device's own running statistics. When a run goes on with another
+ * number of devices, all of them get the mean of the saved statistics. */
 struct transfer {
     struct run *run;
     const struct graph *graph;
@@ -36,11 +36,26 @@ static uint64_t elements_of(const struct transfer *k, size_t entry)
     return tensor_elements(&k->graph->tensors[k->entries[entry].tensor]);
 }
 
+/* A plan may have room for more than this run keeps. */
+static void leave_out_unused(struct transfer *k)
+{
+    const struct train_options *o = k->run->options;
+    size_t kept = 0;
+    for (size_t i = 0; i < k->entry_count; i++) {
+        const struct state_entry *entry = &k->entries[i];
+        bool unused = (entry->kind == STATE_OPTIMIZER && entry->buffer >= optimizer_buffers(o->optimizer)) ||
+                      (entry->kind == STATE_AVERAGE && o->average_decay <= 0);
+        if (!unused) k->entries[kept++] = *entry;
+    }
+    k->entry_count = kept;
+}
+
 static bool transfer_begin(struct transfer *k, struct run *run, uint32_t devices, struct error *err)
 {
     const struct plan_variant *variant = &run->plan->variants[run->plan->devices[run->first_device].variant];
     *k = (struct transfer){.run = run, .graph = variant->graph, .devices = devices};
     TRY(state_entries_find(variant, &k->entries, &k->entry_count, err));
+    leave_out_unused(k);
     while (k->parameters < k->entry_count && k->entries[k->parameters].kind == STATE_PARAMETER) k->parameters++;
     k->shared = k->parameters;
     while (k->shared < k->entry_count && k->entries[k->shared].kind != STATE_STATISTIC) k->shared++;
@@ -130,9 +145,9 @@ bool run_initialise(struct run *run, struct error *err)
     bool ok = true;
     for (size_t i = 0; ok && i < k.entry_count; i++) {
         const struct state_entry *entry = &k.entries[i];
-        if (entry->kind == STATE_PARAMETER)
+        if (entry->kind == STATE_PARAMETER || entry->kind == STATE_AVERAGE)
             init_parameter(k.graph, entry->parameter, run->seed, run->staging);
-        else if (entry->kind == STATE_MOMENTUM)
+        else if (entry->kind == STATE_OPTIMIZER)
             memset(run->staging, 0, elements_of(&k, i) * sizeof *run->staging);
         else
             init_statistic(&k.graph->tensors[entry->tensor], run->staging);
@@ -175,12 +190,16 @@ static void name_tensor(const struct transfer *k, const struct place *place, str
     char own[TENSOR_NAME], name[TORCH_NAME];
     graph_tensor_name(k->graph, entry->tensor, own);
     torch_name(k->graph, entry->tensor, name);
-    const char *more = entry->kind == STATE_MOMENTUM ? ".momentum" : "";
-    char device[16] = "";
+    const enum optimizer optimizer = k->run->options->optimizer;
+    char more[32] = "", device[16] = "";
+    if (entry->kind == STATE_OPTIMIZER)
+        snprintf(more, sizeof more, ".%s", optimizer_buffer_name(optimizer, entry->buffer));
+    if (entry->kind == STATE_AVERAGE) snprintf(more, sizeof more, ".average");
     if (entry->kind == STATE_STATISTIC) snprintf(device, sizeof device, "@%u", place->device);
-    snprintf(tensor->name, sizeof tensor->name, "%s%s%s", name, *more ? ".momentum_buffer" : "",
-             place->state ? device : "");
-    if (!place->mean) snprintf(tensor->old_name, sizeof tensor->old_name, "%s%s%s", own, more, device);
+    snprintf(tensor->name, sizeof tensor->name, "%s%s%s", name, more, place->state ? device : "");
+    bool momentum = entry->kind == STATE_OPTIMIZER && optimizer == OPTIMIZER_MOMENTUM;
+    if (!place->mean)
+        snprintf(tensor->old_name, sizeof tensor->old_name, "%s%s%s", own, momentum ? ".momentum" : more, device);
 }
 
 /* Where as many devices go on each has its own statistics again; else, and for weights alone, all have the mean. */
@@ -258,6 +277,15 @@ static bool put_sum(struct transfer *k, size_t entry, uint32_t device, const flo
     return put_everywhere(k, entry, sums, err);
 }
 
+/* The average of a parameter begins as the parameter does, where it is averaged. */
+static bool begin_average(struct transfer *k, size_t parameter, const float *values, struct error *err)
+{
+    for (size_t i = k->parameters; i < k->shared && parameter < k->parameters; i++)
+        if (k->entries[i].kind == STATE_AVERAGE && k->entries[i].parameter == k->entries[parameter].parameter)
+            return put_everywhere(k, i, values, err);
+    return true;
+}
+
 static bool put_tensor(void *context, size_t i, const float *values, struct error *err)
 {
     struct transfer *k = context;
@@ -265,6 +293,7 @@ static bool put_tensor(void *context, size_t i, const float *values, struct erro
     bool own = k->entries[place.entry].kind == STATE_STATISTIC && k->devices == k->run->plan->device_count;
     if (k->old && place.state && k->sums && k->entries[place.entry].kind == STATE_STATISTIC)
         return put_sum(k, place.entry, place.device, values, err);
+    if (k->weights_alone) TRY(begin_average(k, place.entry, values, err));
     if (!own || place.mean) return put_everywhere(k, place.entry, values, err);
     k->entry = place.entry;
     k->source = values;

@@ -22,8 +22,13 @@ struct train_options {
     uint64_t iterations;       /* total, also when resumed */
     uint64_t seed;
     struct schedule schedule;
+    enum optimizer optimizer;  /* one that keeps no more buffers than the plan has */
     double momentum, weight_decay;
+    double beta1, beta2, epsilon; /* optimizer.h */
     bool nesterov;
+    bool spares_bn;            /* weights alone decay: not gamma, beta and biases */
+    double clip_norm;          /* of all gradients of a step; 0 = they are not clipped. The plan clips */
+    double average_decay;      /* of the average of weights over steps, below 1; 0 = none is kept. The plan averages */
     double label_smoothing;    /* of the training loss, below 1 */
     double bn_momentum;        /* of batch normalisation's running statistics; 0 = the model's recipe's */
     double loss_scale;         /* f16: of the first step; 0 = LOSS_SCALE_FIRST */
@@ -92,6 +97,9 @@ struct train_result {
 /* Whether --save's folder and the log can be written and hold nothing of another run or program; leaves nothing behind but
  * the folder. train_run looks, too: whoever writes something before it, such as a trace, asks first. */
 bool train_try_outputs(const struct train_options *options, struct error *err);
+/* Whether the plan has what the options' updates need: room for what the optimizer keeps, clipping, averages. train_run
+ * looks, too. */
+bool train_check_update(const struct plan *plan, const struct train_options *options, struct error *err);
 /* Whether the dataset is one that the plan and the options can train on. train_run looks, too. */
 bool train_check_dataset(const struct plan *plan, const struct train_options *options, const struct dataset *dataset,
                          struct error *err);

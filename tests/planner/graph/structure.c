@@ -333,7 +333,7 @@ static void expect_buckets(const struct graph *graph, uint64_t bucket_bytes)
     cr_expect_eq(covered, graph->parameter_elements * 4);
     for (uint32_t i = graph->comm_end; i < graph->op_count; i++) {
         const struct op *op = &graph->ops[i];
-        cr_assert_eq(op->kind, OP_SGD_UPDATE);
+        cr_assert_eq(op->kind, OP_UPDATE);
         cr_expect_eq(graph->tensors[op->in[0]].bytes, graph->tensors[op->in[1]].bytes);
         cr_expect_eq(graph->tensors[op->in[0]].bytes, graph->tensors[op->in[2]].bytes);
         cr_expect_eq(graph->tensors[op->in[1]].of, op->in[0]);
@@ -351,7 +351,7 @@ Test(graph_structure, buckets_follow_the_order_of_backward)
                        (struct graph_options){.batch = 1, .all_reduce = true, .bucket_bytes = sizes[i]});
         expect_sound(graph);
         expect_buckets(graph, sizes[i]);
-        uint32_t updates = count_kind(graph, OP_SGD_UPDATE);
+        uint32_t updates = count_kind(graph, OP_UPDATE);
         cr_expect_eq(count_kind(graph, OP_ALL_REDUCE), updates);
         if (sizes[i] == 0 || sizes[i] >= 4 << 20) cr_expect_eq(updates, 1);
         if (sizes[i] == 1) cr_expect_eq(updates, 19 + 19 + 1, "one for each op with parameters");
@@ -369,13 +369,48 @@ Test(graph_structure, the_loss_has_a_scale_in_f16)
             build_with("resnet-20", MODEL_OPTIONS_DEFAULT,
                        (struct graph_options){.batch = 2, .all_reduce = true, .bucket_bytes = 200000, .dtype = dtype});
         expect_sound(graph);
-        uint32_t updates = count_kind(graph, OP_SGD_UPDATE);
+        uint32_t updates = count_kind(graph, OP_UPDATE);
         cr_expect_eq(graph->loss_scale != NO_TENSOR, scaled);
         cr_expect_eq(count_kind(graph, OP_GRADIENT_CHECK), scaled ? updates : 0);
         cr_expect_eq(count_kind(graph, OP_LOSS_SCALE_UPDATE), scaled);
         cr_expect_eq(graph->op_count - graph->comm_end, scaled ? 2 * updates + 1 : updates);
         char name[TENSOR_NAME];
         if (scaled) cr_expect_str_eq(graph_tensor_name(graph, graph->loss_scale, name), "head/loss.loss_scale");
+        graph_destroy(graph);
+    }
+}
+
+/* Beside each bucket of weights lie as many as the optimizer keeps and the average; the norm is taken of all gradients
+ * before the first update. */
+Test(graph_structure, updates_have_what_their_optimizer_keeps)
+{
+    for (int i = 0; i < 4 * OPTIMIZERS; i++) {
+        struct graph_options options = {.batch = 2, .bucket_bytes = 200000, .dtype = i & 2 ? DTYPE_F16 : DTYPE_F32};
+        options.update = (struct update_needs){(enum optimizer)(i / 4), i & 1, i & 1};
+        struct graph *graph = build_with("resnet-20", MODEL_OPTIONS_DEFAULT, options);
+        expect_sound(graph);
+        uint32_t updates = count_kind(graph, OP_UPDATE), buffers = optimizer_buffers(options.update.optimizer);
+        uint64_t kept = 0, weights = 0, first_update = 0, last_norm = 0;
+        for (uint32_t t = 0; t < graph->tensor_count; t++) {
+            const struct tensor *tensor = &graph->tensors[t];
+            if (tensor->class == CLASS_OPTIMIZER) kept += tensor->bytes;
+            if (tensor->class == CLASS_WEIGHT && tensor->role == ROLE_BUCKET) weights += tensor->bytes;
+        }
+        cr_expect_eq(kept, (buffers + (i & 1)) * weights, "%s", optimizer_name(options.update.optimizer));
+        cr_expect_eq(count_kind(graph, OP_GRADIENT_NORM), i & 1 ? updates : 0);
+        cr_expect_eq(count_kind(graph, OP_WEIGHTS_AVERAGE), i & 1 ? updates : 0);
+        for (uint32_t k = (uint32_t)graph->op_count; k-- > graph->comm_end;) {
+            if (graph->ops[k].kind == OP_UPDATE) first_update = k;
+            if (graph->ops[k].kind == OP_GRADIENT_NORM && last_norm < k) last_norm = k;
+        }
+        cr_expect_lt(last_norm, first_update);
+        const struct op *op = &graph->ops[first_update];
+        char name[TENSOR_NAME], wanted[TENSOR_NAME];
+        for (uint32_t b = 0; b < buffers; b++) {
+            const char *own = optimizer_buffer_name(options.update.optimizer, b);
+            snprintf(wanted, sizeof wanted, "bucket0.%s", options.update.optimizer ? own : "momentum");
+            cr_expect_str_eq(graph_tensor_name(graph, op->in[2 + b], name), wanted);
+        }
         graph_destroy(graph);
     }
 }
@@ -401,7 +436,7 @@ Test(graph_structure, micro_batches_accumulate_through_partial_buckets)
         for (uint32_t k = 0; k < op->outputs && op->kind != OP_ACCUMULATE; k++)
             if (graph->tensors[op->out[k]].class == CLASS_GRADIENT) last_partial = graph->tensors[op->out[k]].view_of;
     }
-    cr_expect_eq(accumulated, count_kind(graph, OP_SGD_UPDATE));
+    cr_expect_eq(accumulated, count_kind(graph, OP_UPDATE));
     cr_expect_gt(accumulated, 1);
     const struct op *loss = &graph->ops[graph->forward_end - 1];
     cr_expect_eq(loss->attr.loss.images, 6, "the images of all micro-batches");

@@ -197,7 +197,7 @@ Test(broken, order_of_the_update)
 {
     struct plan *plan = sound();
     struct plan_program *program = &plan->variants[0].train;
-    uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM), update = find_op(plan, OP_SGD_UPDATE, PASS_UPDATE);
+    uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM), update = find_op(plan, OP_UPDATE, PASS_UPDATE);
     struct plan_op swap = program->ops[reduce];
     program->ops[reduce] = program->ops[update];
     program->ops[update] = swap;
@@ -207,7 +207,7 @@ Test(broken, order_of_the_update)
 /* The loss scale: read by the loss's gradient, written by the checks, read by the updates, moved at the end. */
 Test(broken, order_around_the_loss_scale)
 {
-    static const enum op_kind pairs[][2] = {{OP_GRADIENT_CHECK, OP_SGD_UPDATE}, {OP_SGD_UPDATE, OP_LOSS_SCALE_UPDATE}};
+    static const enum op_kind pairs[][2] = {{OP_GRADIENT_CHECK, OP_UPDATE}, {OP_UPDATE, OP_LOSS_SCALE_UPDATE}};
     for (size_t i = 0; i < 4; i++) {
         struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .dtype = DTYPE_F16,
                                      .micro_batches = i < 2 ? 1 : 2);

@@ -180,7 +180,7 @@ Test(lowered_broken, copied_weights_live_until_their_last_reader)
     find_op(plan, OP_CONV, PASS_RECOMPUTE, 0);
     cr_expect_eq(made->first, copy);
     cr_expect_eq(made->last, last);
-    cr_expect_lt(made->last, find_op(plan, OP_SGD_UPDATE, PASS_UPDATE, 0));
+    cr_expect_lt(made->last, find_op(plan, OP_UPDATE, PASS_UPDATE, 0));
     cr_expect_eq(made->class, MEMORY_WEIGHTS);
     cr_expect_eq(made->bytes * 2,
                  plan->variants[0].graph->tensors[plan->variants[0].graph->tensors[made->origin].of].bytes);

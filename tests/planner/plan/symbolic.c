@@ -90,7 +90,7 @@ static void run_bucket(struct machine_state *m, const struct plan_op *op, enum o
         for (size_t i = 0; i < count; i++) out[i] = m->micro_batch == 0 ? in[i] : mix(out[i], in[i]);
     if (kind == OP_ALL_REDUCE)
         for (size_t i = 0; i < count; i++) out[i] = mix(out[i], 5);
-    if (kind != OP_SGD_UPDATE) return;
+    if (kind != OP_UPDATE) return;
     uint64_t *gradient = cells_of(m, op->in[1], &count), *momentum = cells_of(m, op->in[2], &count);
     for (size_t i = 0; i < count; i++) {
         momentum[i] = mix(momentum[i], gradient[i]);
@@ -138,7 +138,7 @@ static void run_op(struct machine_state *m, const struct plan_op *op)
     if (graph_op->kind == OP_BN_FINALIZE && op->pass == PASS_FORWARD)
         for (uint32_t k = 3; k < 5; k++)
             write_value(m, op->in[k], mix(read_value(m, op->in[k]), read_value(m, op->in[0])));
-    if (graph_op->kind == OP_ACCUMULATE || graph_op->kind == OP_ALL_REDUCE || graph_op->kind == OP_SGD_UPDATE) {
+    if (graph_op->kind == OP_ACCUMULATE || graph_op->kind == OP_ALL_REDUCE || graph_op->kind == OP_UPDATE) {
         run_bucket(m, op, graph_op->kind);
         return;
     }

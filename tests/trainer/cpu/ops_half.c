@@ -165,7 +165,7 @@ static void run(struct world *w, enum op_kind kind)
 /* A bucket of 20,001 gradients: two parameters with a gap, whose bytes mean nothing. */
 static void check_found(const struct backend *backend, uint64_t at, float value, bool first, bool before, bool wanted)
 {
-    const struct ops_case c = {.name = "bucket", .kind = OP_SGD_UPDATE, .x = {1, 1, 1, 20001}};
+    const struct ops_case c = {.name = "bucket", .kind = OP_UPDATE, .x = {1, 1, 1, 20001}};
     struct world w;
     begin(&w, backend, &c);
     w.tensors[DW].of = w.tensors[W].view_of = w.tensors[BIAS].view_of = 77;
@@ -226,7 +226,7 @@ Test(half, the_scale_grows_after_a_streak_and_halves_on_overflow)
 /* Gradients that are as many times too large change parameters by the same bits; overflow changes nothing. */
 Test(half, the_update_divides_by_the_scale_or_is_skipped)
 {
-    const struct ops_case c = {.name = "bucket", .kind = OP_SGD_UPDATE, .x = {1, 1, 1, 20001}, .relu = true};
+    const struct ops_case c = {.name = "bucket", .kind = OP_UPDATE, .x = {1, 1, 1, 20001}, .relu = true};
     for (int b = 0; b < 2; b++) {
         struct world plain, scaled;
         begin(&plain, backends[b], &c);
@@ -234,15 +234,15 @@ Test(half, the_update_divides_by_the_scale_or_is_skipped)
         plain.scaled = false;
         uint64_t bytes = plain.tensors[W].bytes;
         for (uint64_t i = 0; i < 20001; i++) world_f32(&scaled, DW)[i] *= 1024;
-        run(&plain, OP_SGD_UPDATE);
-        run(&scaled, OP_SGD_UPDATE);
+        run(&plain, OP_UPDATE);
+        run(&scaled, OP_UPDATE);
         for (uint64_t i = 0; i < 20001; i++)
             cr_assert_float_eq(world_f32(&plain, W)[i], world_f32(&scaled, W)[i], 1e-6);
         memcpy(plain.values[W], scaled.values[W], bytes);
         memcpy(plain.values[MOMENTUM], scaled.values[MOMENTUM], bytes);
         scale_of(&scaled)->found = 1;
         world_f32(&scaled, DW)[7] = NAN;
-        run(&scaled, OP_SGD_UPDATE);
+        run(&scaled, OP_UPDATE);
         cr_expect(memcmp(plain.values[W], scaled.values[W], bytes) == 0, "a skipped step changes parameters");
         cr_expect(memcmp(plain.values[MOMENTUM], scaled.values[MOMENTUM], bytes) == 0);
         world_finish(&plain);

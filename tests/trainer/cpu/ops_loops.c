@@ -7,6 +7,7 @@
 
 #include "loops_private.h"
 #include "random.h"
+#include "update.h"
 #include "weights.h"
 
 #define MOST_SETS 3
@@ -157,10 +158,8 @@ Test(loops, normalize_in_every_instruction_set)
 static void check_ranges(const struct set *set, size_t n, size_t cut)
 {
     float *a = normals(1, n), *b = normals(2, n), *whole = normals(3, n), *parts = normals(3, n);
-    float *m = normals(4, n), *m_parts = normals(4, n);
     const struct loops *l = set->loops;
-    const struct sgd_rates rates = {0.1f, 0.9f, 1e-4f, n % 2, 1};
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < 3; kind++) {
         if (kind == 0)
             l->scale(whole, a, 0.3f, 0.7f, n), l->scale(parts, a, 0.3f, 0.7f, cut),
                 l->scale(parts + cut, a + cut, 0.3f, 0.7f, n - cut);
@@ -170,15 +169,46 @@ static void check_ranges(const struct set *set, size_t n, size_t cut)
         if (kind == 2)
             l->add_scaled(whole, b, 0.3f, n), l->add_scaled(parts, b, 0.3f, cut),
                 l->add_scaled(parts + cut, b + cut, 0.3f, n - cut);
-        if (kind == 3)
-            l->sgd(whole, a, m, &rates, n), l->sgd(parts, a, m_parts, &rates, cut),
-                l->sgd(parts + cut, a + cut, m_parts + cut, &rates, n - cut);
         for (size_t i = 0; i < n; i++)
-            cr_assert(whole[i] == parts[i] && m[i] == m_parts[i], "%s: loop %d, element %u of %u, cut at %u", set->name,
-                      kind, (unsigned)i, (unsigned)n, (unsigned)cut);
+            cr_assert(whole[i] == parts[i], "%s: loop %d, element %u of %u, cut at %u", set->name, kind, (unsigned)i,
+                      (unsigned)n, (unsigned)cut);
     }
-    float *all[] = {a, b, whole, parts, m, m_parts};
+    float *all[] = {a, b, whole, parts};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+}
+
+static struct update_range range_of(float *const arrays[4], size_t first)
+{
+    return (struct update_range){arrays[0] + first, arrays[1] + first, {arrays[2] + first, arrays[3] + first}, true};
+}
+
+static void check_update_ranges(const struct set *set, enum optimizer optimizer, size_t n, size_t cut)
+{
+    const struct update_rule rule = {.optimizer = optimizer,
+                                     .nesterov = n % 2,
+                                     .rate = 0.1f,
+                                     .decay = 1e-4f,
+                                     .kept = 0.999f,
+                                     .unscale = n % 3 ? 1 : 0.125f,
+                                     .momentum = 0.9f,
+                                     .towards = 0.1f,
+                                     .beta2 = 0.99f,
+                                     .rest2 = 0.01f,
+                                     .root = 0.2f,
+                                     .epsilon = 1e-8f};
+    float *whole[4], *parts[4];
+    for (uint64_t i = 0; i < 4; i++) whole[i] = normals(i, n), parts[i] = normals(i, n);
+    for (size_t i = 0; i < n; i++)
+        for (int k = 2; k < 4; k++) whole[k][i] = parts[k][i] = fabsf(whole[k][i]);
+    const struct update_range all = range_of(whole, 0), first = range_of(parts, 0), rest = range_of(parts, cut);
+    set->loops->update(&rule, &all, n);
+    set->loops->update(&rule, &first, cut);
+    set->loops->update(&rule, &rest, n - cut);
+    for (size_t i = 0; i < n; i++)
+        for (int k = 0; k < 4; k++)
+            cr_assert_eq(whole[k][i], parts[k][i], "%s: %s, element %u of %u, cut at %u", set->name,
+                         optimizer_name(optimizer), (unsigned)i, (unsigned)n, (unsigned)cut);
+    for (int i = 0; i < 4; i++) free(whole[i]), free(parts[i]);
 }
 
 Test(loops, do_not_depend_on_where_a_range_begins)
@@ -187,7 +217,10 @@ Test(loops, do_not_depend_on_where_a_range_begins)
     size_t count = find_sets(sets);
     for (size_t s = 0; s < count; s++)
         for (size_t n = 1; n < 80; n += 13)
-            for (size_t cut = 0; cut <= n; cut += 5) check_ranges(&sets[s], n, cut);
+            for (size_t cut = 0; cut <= n; cut += 5) {
+                check_ranges(&sets[s], n, cut);
+                for (int o = 0; o < OPTIMIZERS; o++) check_update_ranges(&sets[s], (enum optimizer)o, n, cut);
+            }
 }
 
 Test(loops, dot_products)

@@ -66,8 +66,17 @@ static const struct ops_case cases[] = {
     {"three inputs", OP_CONCAT, {4, 15, 15, 16}, 24, 0, 0, 0, false, false},
     {"bucket", OP_ACCUMULATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
     {"bucket", OP_ALL_REDUCE, {1, 1, 1, 1001}, 0, 0, 0, 0, false, false},
-    {"plain momentum", OP_SGD_UPDATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
-    {"Nesterov", OP_SGD_UPDATE, {1, 1, 1, 333}, 0, 0, 0, 0, false, true},
+    {"plain momentum", OP_UPDATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
+    {"Nesterov", OP_UPDATE, {1, 1, 1, 333}, 0, 0, 0, 0, false, true},
+    {"BN spared, clipped", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_MOMENTUM, 0, 0, 1, true, false},
+    {"SGD", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_SGD, 0, 0, 1, true, false},
+    {"RMSprop", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_RMSPROP, 0, 0, 0, false, false},
+    {"RMSprop with momentum", OP_UPDATE, {1, 1, 1, 333}, OPTIMIZER_RMSPROP_MOMENTUM, 0, 0, 0, false, false},
+    {"Adagrad", OP_UPDATE, {1, 1, 1, 333}, OPTIMIZER_ADAGRAD, 0, 0, 0, true, false},
+    {"Adadelta", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_ADADELTA, 0, 0, 0, false, false},
+    {"Adam", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_ADAM, 0, 0, 1, true, false},
+    {"AdamW", OP_UPDATE, {1, 1, 1, 333}, OPTIMIZER_ADAMW, 0, 0, 1, false, false},
+    {"averages", OP_WEIGHTS_AVERAGE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
 };
 
 static void run_case_in(const struct ops_case *c, uint64_t seed, enum dtype dtype)
@@ -78,7 +87,7 @@ static void run_case_in(const struct ops_case *c, uint64_t seed, enum dtype dtyp
     world_randomize(&fast, seed);
     world_randomize(&slow, seed);
     if (is_half(dtype)) world_halve(&fast, dtype), world_halve(&slow, dtype);
-    enum op_pass pass = c->kind == OP_ALL_REDUCE ? PASS_COMM : c->kind == OP_SGD_UPDATE ? PASS_UPDATE : PASS_FORWARD;
+    enum op_pass pass = c->kind == OP_ALL_REDUCE ? PASS_COMM : is_update(c->kind) ? PASS_UPDATE : PASS_FORWARD;
     run_both(&fast, &slow, c->kind, pass);
     share_results(&fast, &slow);
     for (const enum op_kind *kind = backward_kinds(c->kind); *kind != OP_KINDS; kind++)
@@ -130,7 +139,7 @@ static const struct ops_case pieces[] = {
 
 static bool has_activations(enum op_kind kind)
 {
-    return kind != OP_ACCUMULATE && kind != OP_ALL_REDUCE && kind != OP_SGD_UPDATE;
+    return kind != OP_ACCUMULATE && kind != OP_ALL_REDUCE && !is_update(kind);
 }
 
 static void run_in_16_bits(const struct ops_case *c, uint64_t seed)

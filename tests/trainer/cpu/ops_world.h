@@ -35,13 +35,18 @@ enum slot {
     DBIAS,
     DGAMMA,
     DBETA,
-    MOMENTUM,
+    MOMENTUM, /* the first that an optimizer keeps */
+    STATE2,
+    NORM,
+    WEIGHTS_PART, /* of W as a bucket: a convolution's weights, and a gamma */
+    GAMMA_PART,
     LOSS_SCALE,
     SLOTS,
     NO_SLOT = SLOTS
 };
 
-/* What a test says about an op: dims of x, output channels, window, and switches. */
+/* What a test says about an op: dims of x, output channels, window, and switches. Of an update: the optimizer as channels,
+ * gradients are clipped with a bias, BN is spared with padding, relu is Nesterov's. */
 struct ops_case {
     const char *name;
     enum op_kind kind; /* a forward op, or one that stands alone */
@@ -98,6 +103,36 @@ static inline void y_dims(const struct ops_case *c, uint32_t y[4])
     }
 }
 
+static inline bool is_update(enum op_kind kind)
+{
+    return kind == OP_UPDATE || kind == OP_GRADIENT_NORM || kind == OP_WEIGHTS_AVERAGE;
+}
+
+/* W is a bucket of two parameters, with no bytes between them. */
+static inline void world_cut_bucket(struct world *w)
+{
+    uint32_t all = w->tensors[W].dims[3], first = all / 2 / 16 * 16;
+    const uint32_t dims[2][4] = {{1, 1, 1, first}, {1, 1, 1, all - first}};
+    add_slot(w, WEIGHTS_PART, ROLE_WEIGHT, DTYPE_F32, dims[0]);
+    add_slot(w, GAMMA_PART, ROLE_GAMMA, DTYPE_F32, dims[1]);
+    w->tensors[WEIGHTS_PART].view_of = w->tensors[GAMMA_PART].view_of = W;
+    w->tensors[GAMMA_PART].view_offset = first * sizeof(float);
+    w->tensors[DW].of = W;
+}
+
+static inline void world_set_optimizer(struct world *w)
+{
+    const struct ops_case *c = &w->c;
+    const struct optimizer_defaults d = optimizer_defaults((enum optimizer)c->channels);
+    w->step.optimizer = (enum optimizer)c->channels;
+    w->step.beta1 = d.beta1;
+    w->step.beta2 = d.beta2;
+    w->step.epsilon = (float)d.epsilon;
+    w->step.spares_bn = c->padding;
+    w->step.clip_norm = c->bias ? 2 : 0;
+    w->step.average_decay = 0.99;
+}
+
 static inline void world_init(struct world *w, const struct backend *backend, const struct ops_case *c)
 {
     *w = (struct world){.backend = backend, .c = *c, .in_place = -1};
@@ -123,6 +158,16 @@ static inline void world_init(struct world *w, const struct backend *backend, co
     add_slot(w, W, ROLE_WEIGHT, DTYPE_F32, c->kind == OP_FC ? fc : c->kind == OP_CONV ? conv : c->x);
     add_slot(w, DW, ROLE_WEIGHT, DTYPE_F32, w->tensors[W].dims);
     add_slot(w, MOMENTUM, ROLE_WEIGHT, DTYPE_F32, w->tensors[W].dims);
+    add_slot(w, STATE2, ROLE_WEIGHT, DTYPE_F32, w->tensors[W].dims);
+    add_slot(w, NORM, ROLE_GRADIENT_NORM, DTYPE_F32, one);
+    add_slot(w, WEIGHTS_PART, ROLE_WEIGHT, DTYPE_F32, one);
+    add_slot(w, GAMMA_PART, ROLE_GAMMA, DTYPE_F32, one);
+    if (is_update(c->kind)) {
+        free(w->values[WEIGHTS_PART]);
+        free(w->values[GAMMA_PART]);
+        world_cut_bucket(w);
+        world_set_optimizer(w);
+    }
     add_slot(w, BIAS, ROLE_BIAS, DTYPE_F32, out_vector);
     add_slot(w, DBIAS, ROLE_BIAS, DTYPE_F32, out_vector);
     add_slot(w, METRICS, ROLE_METRICS, DTYPE_F32, one);
@@ -138,7 +183,7 @@ static inline void world_finish(struct world *w)
 
 static inline float *world_f32(struct world *w, enum slot slot) { return w->values[slot]; }
 
-/* Normal numbers everywhere, variances positive, labels in range. */
+/* Normal numbers everywhere, variances and means of squares positive, labels in range. */
 static inline void world_randomize(struct world *w, uint64_t seed)
 {
     for (int s = 0; s < SLOTS; s++) {
@@ -150,6 +195,11 @@ static inline void world_randomize(struct world *w, uint64_t seed)
     uint32_t channels = w->c.x[3];
     for (uint32_t i = 0; i < channels; i++)
         world_f32(w, RUNNING_VARIANCE)[i] = 0.5f + fabsf(world_f32(w, RUNNING_VARIANCE)[i]);
+    for (uint64_t i = 0; i < tensor_elements(&w->tensors[W]) && w->step.optimizer > OPTIMIZER_SGD; i++) {
+        world_f32(w, MOMENTUM)[i] = fabsf(world_f32(w, MOMENTUM)[i]);
+        world_f32(w, STATE2)[i] = fabsf(world_f32(w, STATE2)[i]);
+    }
+    *(struct gradient_norm *)w->values[NORM] = (struct gradient_norm){.squares = 30};
     for (uint32_t i = 0; i < w->c.x[0]; i++) ((int32_t *)w->values[LABELS])[i] = (int32_t)((i * 7 + seed) % channels);
 }
 
@@ -189,6 +239,15 @@ struct operands {
     uint8_t inputs, outputs;
 };
 
+static inline struct operands update_operands_of(const struct ops_case *c)
+{
+    const enum slot states[] = {MOMENTUM, STATE2};
+    struct operands o = {{W, DW}, {W}, 2, 1};
+    for (uint32_t i = 0; i < optimizer_buffers((enum optimizer)c->channels); i++)
+        o.in[o.inputs++] = o.out[o.outputs++] = states[i];
+    return o;
+}
+
 /* The tensors of each kind, as in graph.h. */
 static inline struct operands operands_of(enum op_kind kind, const struct ops_case *c)
 {
@@ -223,7 +282,9 @@ static inline struct operands operands_of(enum op_kind kind, const struct ops_ca
     case OP_CONCAT_BWD: return (struct operands){{DY}, {DX}, 1, 1};
     case OP_ACCUMULATE: return (struct operands){{X}, {Y}, 1, 1};
     case OP_ALL_REDUCE: return (struct operands){{X}, {X}, 1, 1};
-    case OP_SGD_UPDATE: return (struct operands){{W, DW, MOMENTUM}, {W, MOMENTUM}, 3, 2};
+    case OP_UPDATE: return update_operands_of(c);
+    case OP_GRADIENT_NORM: return (struct operands){{DW, NORM}, {NORM}, 2, 1};
+    case OP_WEIGHTS_AVERAGE: return (struct operands){{W, MOMENTUM}, {MOMENTUM}, 2, 1};
     case OP_GRADIENT_CHECK: return (struct operands){{DW, LOSS_SCALE}, {LOSS_SCALE}, 2, 1};
     case OP_LOSS_SCALE_UPDATE: return (struct operands){{LOSS_SCALE}, {LOSS_SCALE}, 1, 1};
     default: return (struct operands){{X}, {Y}, 1, 1};
@@ -232,7 +293,7 @@ static inline struct operands operands_of(enum op_kind kind, const struct ops_ca
 
 static inline void add_loss_scale(struct operands *o, enum op_kind kind)
 {
-    if (kind == OP_SGD_UPDATE || kind == OP_SOFTMAX_LOSS_BWD) o->in[o->inputs++] = LOSS_SCALE;
+    if (kind == OP_UPDATE || kind == OP_WEIGHTS_AVERAGE || kind == OP_SOFTMAX_LOSS_BWD) o->in[o->inputs++] = LOSS_SCALE;
 }
 
 static inline union op_attr attr_of(enum op_kind kind, const struct world *w)
@@ -251,7 +312,10 @@ static inline union op_attr attr_of(enum op_kind kind, const struct world *w)
     case OP_SOFTMAX_LOSS:
     case OP_SOFTMAX_LOSS_BWD: a.loss.images = c->x[0]; break;
     case OP_CONCAT_BWD: a.concat.first = 0; break;
+    case OP_GRADIENT_NORM:
     case OP_GRADIENT_CHECK: a.check.first = !w->sync; break;
+    case OP_UPDATE:
+    case OP_WEIGHTS_AVERAGE: a.update.scaled = w->scaled, a.update.clips = kind == OP_UPDATE && c->bias; break;
     default: a.conv.kernel = c->kernel, a.conv.stride = c->stride, a.conv.padding = c->padding; break;
     }
     return a;
@@ -282,11 +346,12 @@ static inline bool rig_init(struct rig *rig, struct world *w, enum op_kind kind,
 {
     *rig = (struct rig){.operands = operands_of(kind, &w->c), .arena_bytes = CANARY_BYTES};
     if (w->scaled) add_loss_scale(&rig->operands, kind);
+    if (kind == OP_UPDATE && w->c.bias) rig->operands.in[rig->operands.inputs++] = NORM;
     const struct operands *o = &rig->operands;
     rig->graph.tensors = w->tensors;
     rig->graph.parameters = rig->parameters;
     rig->graph.parameter_count = 2;
-    rig->parameters[0] = W, rig->parameters[1] = BIAS;
+    rig->parameters[0] = is_update(kind) ? WEIGHTS_PART : W, rig->parameters[1] = is_update(kind) ? GAMMA_PART : BIAS;
     rig->op = (struct op){.kind = kind, .pass = pass, .inputs = o->inputs, .outputs = o->outputs, .forward = 5};
     rig->op.attr = attr_of(kind, w);
     rig->call = (struct op_call){.graph = &rig->graph, .op = &rig->op, .op_index = 5, .pass = pass};

@@ -87,6 +87,13 @@ static bool host_set_step(struct device *device, struct stream *stream, const st
                                               .weight_decay = step->weight_decay,
                                               .bn_momentum = step->bn_momentum,
                                               .label_smoothing = step->label_smoothing,
+                                              .optimizer = step->optimizer,
+                                              .spares_bn = step->spares_bn,
+                                              .epsilon = step->epsilon,
+                                              .clip_norm = step->clip_norm,
+                                              .beta1 = step->beta1,
+                                              .beta2 = step->beta2,
+                                              .average_decay = step->average_decay,
                                               .scale_streak = step->scale_streak}};
     memcpy(a.values.mean, step->mean, sizeof step->mean);
     memcpy(a.values.deviation, step->deviation, sizeof step->deviation);

@@ -56,15 +56,25 @@ static const struct ops_case cases[] = {
     {"one image", OP_SOFTMAX_LOSS, {1, 1, 1, 7}, 0, 0, 0, 0, false, false},
     {"bucket", OP_ACCUMULATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
     {"bucket", OP_ALL_REDUCE, {1, 1, 1, 1001}, 0, 0, 0, 0, false, false},
-    {"plain momentum", OP_SGD_UPDATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
-    {"Nesterov", OP_SGD_UPDATE, {1, 1, 1, 333}, 0, 0, 0, 0, false, true},
+    {"plain momentum", OP_UPDATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
+    {"Nesterov", OP_UPDATE, {1, 1, 1, 333}, 0, 0, 0, 0, false, true},
+    {"BN spared, clipped", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_MOMENTUM, 0, 0, 1, true, false},
+    {"SGD", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_SGD, 0, 0, 1, true, false},
+    {"RMSprop", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_RMSPROP, 0, 0, 0, false, false},
+    {"RMSprop with momentum", OP_UPDATE, {1, 1, 1, 333}, OPTIMIZER_RMSPROP_MOMENTUM, 0, 0, 0, false, false},
+    {"Adagrad", OP_UPDATE, {1, 1, 1, 333}, OPTIMIZER_ADAGRAD, 0, 0, 0, true, false},
+    {"Adadelta", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_ADADELTA, 0, 0, 0, false, false},
+    {"Adam", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_ADAM, 0, 0, 1, true, false},
+    {"AdamW", OP_UPDATE, {1, 1, 1, 333}, OPTIMIZER_ADAMW, 0, 0, 1, false, false},
+    {"averages", OP_WEIGHTS_AVERAGE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
 };
 
 static enum op_pass pass_of(enum op_kind kind)
 {
     switch (kind) {
     case OP_ALL_REDUCE: return PASS_COMM;
-    case OP_SGD_UPDATE: return PASS_UPDATE;
+    case OP_WEIGHTS_AVERAGE:
+    case OP_UPDATE: return PASS_UPDATE;
     default: return PASS_FORWARD;
     }
 }
@@ -95,7 +105,7 @@ static void run_case(const struct ops_case *c, uint64_t seed, enum dtype dtype)
 
 static bool has_activations(enum op_kind kind)
 {
-    return kind != OP_ACCUMULATE && kind != OP_ALL_REDUCE && kind != OP_SGD_UPDATE;
+    return kind != OP_ACCUMULATE && kind != OP_ALL_REDUCE && !is_update(kind);
 }
 
 Test(kernels_ops, agree_with_the_reference)
@@ -324,7 +334,7 @@ Test(kernels_ops, the_loss_scale_moves_as_the_cpus)
 /* Gradients are divided by the scale; where overflow was found nothing moves. */
 Test(kernels_ops, the_update_divides_by_the_scale_or_does_nothing)
 {
-    const struct ops_case c = {.name = "scaled", .kind = OP_SGD_UPDATE, .x = {1, 1, 1, 1003}, .relu = true};
+    const struct ops_case c = {.name = "scaled", .kind = OP_UPDATE, .x = {1, 1, 1, 1003}, .relu = true};
     for (int overflow = 0; overflow < 2; overflow++) {
         struct pair pair;
         pair_init(&pair, &c, 2);
@@ -332,9 +342,28 @@ Test(kernels_ops, the_update_divides_by_the_scale_or_does_nothing)
         set_scale(&pair, (struct loss_scale){.scale = 3, .found = (float)overflow});
         float *before = malloc(pair.slow.tensors[W].bytes);
         memcpy(before, pair.slow.values[W], pair.slow.tensors[W].bytes);
-        run_both(&pair.kernels, &pair.slow, OP_SGD_UPDATE, PASS_UPDATE);
+        run_both(&pair.kernels, &pair.slow, OP_UPDATE, PASS_UPDATE);
         cr_expect_eq(memcmp(before, pair.kernels.values[W], pair.slow.tensors[W].bytes) == 0, overflow == 1);
         free(before);
+        pair_finish(&pair);
+    }
+}
+
+/* The norm is the CPU's, and has the same bits whatever the order of threads. */
+Test(kernels_ops, the_norm_of_gradients)
+{
+    const struct ops_case c = {.name = "norm", .kind = OP_GRADIENT_NORM, .x = {1, 1, 1, 140001}};
+    double first = 0;
+    for (uint64_t seed = 1; seed < 4; seed++) {
+        struct pair pair;
+        pair_init(&pair, &c, 9);
+        host_backend_seed = seed;
+        pair.kernels.sync = pair.slow.sync = true; /* what is there stays */
+        run_alone(&pair, OP_GRADIENT_NORM, PASS_UPDATE);
+        double found = *(double *)pair.kernels.values[NORM], wanted = *(double *)pair.slow.values[NORM];
+        cr_expect_float_eq(found, wanted, 1e-12 * wanted);
+        if (seed == 1) first = found;
+        cr_expect_eq(found, first);
         pair_finish(&pair);
     }
 }
@@ -435,14 +464,14 @@ static bool run_op(struct device *device, const struct op_call *call)
 Test(kernels_ops, a_loss_that_is_no_number_halts_the_device)
 {
     const struct ops_case loss_case = {.name = "halt", .kind = OP_SOFTMAX_LOSS, .x = {2, 1, 1, 10}};
-    const struct ops_case update_case = {.name = "halt", .kind = OP_SGD_UPDATE, .x = {1, 1, 1, 77}};
+    const struct ops_case update_case = {.name = "halt", .kind = OP_UPDATE, .x = {1, 1, 1, 77}};
     struct world loss, update;
     struct rig loss_rig, update_rig;
     struct error err = {0};
     world_init(&loss, &host_backend, &loss_case);
     world_init(&update, &host_backend, &update_case);
     cr_assert(rig_init(&loss_rig, &loss, OP_SOFTMAX_LOSS, PASS_EVALUATE, &err));
-    cr_assert(rig_init(&update_rig, &update, OP_SGD_UPDATE, PASS_UPDATE, &err));
+    cr_assert(rig_init(&update_rig, &update, OP_UPDATE, PASS_UPDATE, &err));
     struct device *device = NULL;
     cr_assert(host_backend.device_create(
         &(struct device_options){0},

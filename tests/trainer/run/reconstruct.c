@@ -128,7 +128,7 @@ static float *take_gradients(const struct plan *plan, double nudge, size_t *coun
     float *all = malloc(graph->parameter_elements * sizeof *all);
     *count = 0;
     for (size_t i = 0; i < entry_count; i++) {
-        if (entries[i].kind != STATE_MOMENTUM) continue;
+        if (entries[i].kind != STATE_OPTIMIZER) continue;
         cr_assert(executor_state_out(executor, i, all + *count, &err), "%s", err.text);
         *count += (size_t)tensor_elements(&graph->tensors[entries[i].tensor]);
     }

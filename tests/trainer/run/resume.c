@@ -52,6 +52,24 @@ Test(resume, is_bitwise_from_within_an_epoch) { check_resume("cpu", 2); }
 
 Test(resume, is_bitwise_on_two_devices) { check_resume("2xcpu", 3); }
 
+/* What each optimizer keeps is in checkpoints, with averages, in f16 with its skipped steps. */
+Test(resume, is_bitwise_with_every_optimizer)
+{
+    for (int i = 0; i < OPTIMIZERS; i++) {
+        struct small_run run = {.gpus = i % 2 ? "2xcpu" : "cpu",
+                                .dtype = i == OPTIMIZER_ADAM ? DTYPE_F16 : DTYPE_F32,
+                                .update = {(enum optimizer)i, true, i > OPTIMIZER_SGD},
+                                .options = {.optimizer = (enum optimizer)i,
+                                            .clip_norm = 0.5,
+                                            .average_decay = i > OPTIMIZER_SGD ? 0.9 : 0,
+                                            .spares_bn = true,
+                                            .skip_evaluation = true}};
+        check_resumed(&run, 3);
+        run_remove_data();
+        run_make_data();
+    }
+}
+
 Test(resume, is_bitwise_with_micro_batches)
 {
     check_resumed(&(struct small_run){.gpus = "2xcpu", .micro_batches = 2, .options.skip_evaluation = true}, 3);

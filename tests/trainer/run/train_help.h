@@ -32,6 +32,7 @@ struct small_run {
     bool reconstruct;
     enum sharing_policy sharing;
     uint64_t bucket_bytes;
+    struct update_needs update;    /* of the plan */
     enum dtype dtype;              /* f32 */
     const struct backend *backend; /* cpu_backend */
     struct train_options options;  /* data_path, momentum, schedule, augment are filled in */
@@ -91,6 +92,7 @@ static inline struct plan *run_plan(struct small_run *run)
                                    .reconstruct = run->reconstruct,
                                    .sharing = run->sharing,
                                    .bucket_bytes = run->bucket_bytes,
+                                   .update = run->update,
                                    .dtype = run->dtype,
                                    .workspace_bytes = run_workspace,
                                    .workspace_context = (void *)(uintptr_t)run->backend};
@@ -124,7 +126,11 @@ static inline void run_fill_defaults(struct small_run *run)
     o->data_path = run_data;
     if (o->iterations == 0) o->iterations = 5;
     if (o->schedule.base == 0) o->schedule = (struct schedule){.kind = SCHEDULE_CONSTANT, .base = 0.05};
+    const struct optimizer_defaults own = optimizer_defaults(o->optimizer);
     o->momentum = 0.9;
+    o->beta1 = own.beta1;
+    o->beta2 = own.beta2;
+    o->epsilon = own.epsilon;
     o->weight_decay = 1e-4;
     o->augment = true;
 }

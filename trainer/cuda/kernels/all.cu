@@ -5,6 +5,7 @@
 #include "elementwise.cu"
 #include "loss.cu"
 #include "move.cu"
+#include "optimizer.cu"
 #include "pools.cu"
 #include "product.cu"
 #include "round.cu"

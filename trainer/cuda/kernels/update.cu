@@ -1,4 +1,4 @@
-// What happens to the buckets of gradients, weights and momenta, and to the loss scale. All in f32.
+// What happens to the buckets of gradients, to averages of weights, and to the loss scale. Weights move in optimizer.cu.
 #include "types.cuh"
 
 template <int V> __device__ inline void accumulate_some(const struct accumulate_arguments &a, uint64_t i, bool copy)
@@ -16,35 +16,6 @@ extern "C" __global__ void KERNEL_BOUNDS accumulate(struct accumulate_arguments 
     const bool copy = a.step->micro_batch == 0;
     for (uint64_t i = grid_first(); i < a.vectors; i += grid_step()) accumulate_some<4>(a, i * 4, copy);
     for (uint64_t i = a.vectors * 4 + grid_first(); i < a.count; i += grid_step()) accumulate_some<1>(a, i, copy);
-}
-
-// Sutskever et al. (ICML 2013) as Torch and PyTorch write it: the learning rate outside the momentum.
-template <int V>
-__device__ inline void update_some(const struct sgd_update_arguments &a, uint64_t i, const struct step_block &s,
-                                   float scale)
-{
-    float w[V], m[V], g[V];
-    load<float, V>(a.weights, i, w);
-    load<float, V>(a.momenta, i, m);
-    load<float, V>(a.gradients, i, g);
-#pragma unroll
-    for (int k = 0; k < V; k++) {
-        float gradient = g[k] / scale + s.weight_decay * w[k];
-        m[k] = s.momentum * m[k] + gradient;
-        w[k] -= s.learning_rate * (s.nesterov ? gradient + s.momentum * m[k] : m[k]);
-    }
-    store<float, V>(a.weights, i, w);
-    store<float, V>(a.momenta, i, m);
-}
-
-extern "C" __global__ void KERNEL_BOUNDS sgd_update(struct sgd_update_arguments a)
-{
-    const struct step_block s = *a.step;
-    const float scale = a.loss_scale ? a.loss_scale[0] : 1;
-    const bool overflow = a.loss_scale && a.loss_scale[2] != 0;
-    if (s.halted || overflow) return;
-    for (uint64_t i = grid_first(); i < a.vectors; i += grid_step()) update_some<4>(a, i * 4, s, scale);
-    for (uint64_t i = a.vectors * 4 + grid_first(); i < a.count; i += grid_step()) update_some<1>(a, i, s, scale);
 }
 
 extern "C" __global__ void loss_scale_update(struct loss_scale_update_arguments a)
@@ -75,4 +46,44 @@ extern "C" __global__ void KERNEL_BOUNDS gradient_check(const struct gradient_ch
     if (!is_last_block(&a.step->counters[0], gridDim.x) || threadIdx.x != 0) return;
     const bool before = a.keep && a.loss_scale[2] != 0;
     a.loss_scale[2] = atomicExch(found, 0) != 0 || before ? 1 : 0;
+}
+
+// The pieces' sums, each by the tree of its block, are added in their order: the shapes alone decide the bits.
+extern "C" __global__ void KERNEL_BOUNDS gradient_norm(const struct gradient_norm_arguments a)
+{
+    __shared__ double sums[KERNEL_THREADS];
+    const float *piece = a.gradients + a.pieces[blockIdx.x].first;
+    const uint32_t count = a.pieces[blockIdx.x].count;
+    if (a.step->halted) return;
+    double sum = 0;
+    for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) sum += (double)piece[i] * (double)piece[i];
+    sums[threadIdx.x] = sum;
+    for (uint32_t half = KERNEL_THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+    }
+    if (threadIdx.x == 0) a.partial[blockIdx.x] = sums[0];
+    if (!is_last_block(&a.step->counters[0], gridDim.x) || threadIdx.x != 0) return;
+    sum = a.keep ? *a.norm : 0;
+    for (uint32_t b = 0; b < gridDim.x; b++) sum += __ldcg(&a.partial[b]);
+    *a.norm = sum;
+}
+
+template <int V>
+__device__ inline void average_some(const struct weights_average_arguments &a, uint64_t i, float towards)
+{
+    float w[V], average[V];
+    load<float, V>(a.weights, i, w);
+    load<float, V>(a.average, i, average);
+#pragma unroll
+    for (int k = 0; k < V; k++) average[k] += towards * (w[k] - average[k]);
+    store<float, V>(a.average, i, average);
+}
+
+extern "C" __global__ void KERNEL_BOUNDS weights_average(struct weights_average_arguments a)
+{
+    const float towards = (float)(1 - a.step->average_decay);
+    if (a.step->halted || (a.loss_scale && a.loss_scale[2] != 0)) return;
+    for (uint64_t i = grid_first(); i < a.vectors; i += grid_step()) average_some<4>(a, i * 4, towards);
+    for (uint64_t i = a.vectors * 4 + grid_first(); i < a.count; i += grid_step()) average_some<1>(a, i, towards);
 }
