@@ -67,13 +67,14 @@ static bool learn(struct cost_table *table, const char *path, const struct rollu
     TRY(summary_time_steps(rollup, &steps, err));
     struct cost_sample *samples = mem_alloc(MEM_TRACE, rollup->op_count, sizeof *samples);
     if (!samples) return error_memory(err, rollup->op_count * sizeof *samples, "a trace's times");
+    uint32_t ranks = rollup->has_origin && rollup->ranks > 1 ? rollup->ranks : 1; /* each has as many */
     double timed_steps = rollup->devices[0].ops_timed ? 0 : (double)rollup_timed_steps(rollup, 0);
     const struct cost_run run = {.name = path,
                                  .model = rollup->model,
                                  .dataset = rollup->dataset,
                                  .device = rollup->devices[0].name,
                                  .on_cpu = backends_on_host(rollup->backend),
-                                 .devices = rollup->device_count,
+                                 .devices = rollup->device_count * ranks,
                                  .images = rollup->devices[0].images,
                                  .samples = samples,
                                  .count = fill_samples(rollup, timed_steps, samples),

@@ -47,13 +47,18 @@ static double convert_seconds(const struct timeline_request *request, const stru
     return 2 * cost_roofline_seconds(request->speed, &work);
 }
 
+/* On a stream of its own, but for virtual devices, which do one thing after the other. */
 static void reduce(struct clocks *c, const struct op *op)
 {
     double *messages = &c->timeline->messages;
     if (!c->request->machine) return;
     uint64_t bytes = c->request->graph->tensors[ALL_REDUCE_MESSAGE(op)].bytes;
-    *messages = later(*messages, c->now) + convert_seconds(c->request, op) +
-                all_reduce_seconds(c->request->machine, c->request->ranks, bytes, NULL);
+    double seconds =
+        convert_seconds(c->request, op) + all_reduce_seconds(c->request->machine, c->request->ranks, bytes, NULL);
+    *messages = later(*messages, c->now) + seconds;
+    if (c->request->machine->devices[0].kind != DEVICE_CPU) return;
+    c->timeline->summing += seconds; /* the threads that would compute meanwhile add up */
+    c->now = *messages;
 }
 
 static void compute(struct clocks *c, const struct plan_op *op, bool body)

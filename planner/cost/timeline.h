@@ -17,6 +17,7 @@ struct timeline {
     double recompute;  /* part of body: ops that run again */
     double update;     /* part of rest */
     double stalled;    /* part of body: computing waits for copies */
+    double summing;    /* part of both: virtual devices compute nothing while they add up */
     double messages;   /* when the last all-reduce ends, from the start of the last micro-batch */
 };
 

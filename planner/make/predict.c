@@ -38,8 +38,8 @@ static bool time_part(const struct plan *plan, const struct plan_device *device,
                                        .ranks = plan->device_count};
     TRY(timeline_make(&request, &part->times, err));
     double reduced = part->times.messages + part->times.body * (device->micro_batches - 1);
-    part->compute = part->times.body * device->micro_batches + part->times.rest;
-    part->end = later(reduced, part->compute - part->times.update) + part->times.update;
+    part->compute = part->times.body * device->micro_batches + part->times.rest - part->times.summing;
+    part->end = later(reduced, part->compute + part->times.summing - part->times.update) + part->times.update;
     if (speed.measured) part->end += cost_table_step_seconds(speed.measured);
     part->known = speed.known && (variant->host_bytes == 0 || device->spec.host_bandwidth > 0);
     return true;

@@ -83,6 +83,29 @@ Test(timeline, the_rate_of_an_unknown_link_is_a_slot_s)
     plan_destroy(plan);
 }
 
+/* Of two devices, as GPUs and as virtual ones, over a link that takes a while. */
+Test(timeline, sums_are_beside_the_computing_on_gpus_alone)
+{
+    struct plan *plan = kit_make(.model = "resnet-110", .batch = 128, .gpus = "2xtitan-x", .recompute = RECOMPUTE_NONE);
+    struct cost_speed speed = cost_speed_of(&plan->devices[0].spec, plan->dtype, NULL);
+    struct device_spec devices[] = {plan->devices[0].spec, plan->devices[1].spec};
+    struct machine machine = {.devices = devices, .device_count = 2, .node_devices = 2, .link_bandwidth = 1e9};
+    struct timeline_request request = {.graph = plan->variants[0].graph,
+                                       .program = &plan->variants[0].train,
+                                       .speed = &speed,
+                                       .machine = &machine,
+                                       .ranks = 2};
+    struct timeline beside, inside;
+    struct error err = {0};
+    cr_assert(timeline_make(&request, &beside, &err), "%s", err.text);
+    devices[0].kind = devices[1].kind = DEVICE_CPU;
+    cr_assert(timeline_make(&request, &inside, &err), "%s", err.text);
+    cr_expect_eq(beside.summing, 0);
+    cr_expect_gt(inside.summing, (double)plan->variants[0].graph->parameter_elements * sizeof(float) / 1e9);
+    cr_expect_float_eq(inside.body + inside.rest, beside.body + beside.rest + inside.summing, 1e-9);
+    plan_destroy(plan);
+}
+
 Test(timeline, memory_that_runs_out_is_reported)
 {
     struct plan *plan = make(true);
