@@ -139,6 +139,25 @@ bool host_stay_near(const char *bus_id, uint32_t *node)
     return stays;
 }
 
+static uint32_t numa_node_of(hwloc_topology_t topology, const char *bus_id)
+{
+    hwloc_obj_t device = hwloc_get_pcidev_by_busidstring(topology, bus_id);
+    return device ? nearest_numa_node(topology, device) : UINT32_MAX;
+}
+
+bool host_stay_near_all(const char *const *bus_ids, size_t count, uint32_t *node)
+{
+    struct error unsaid = {0};
+    hwloc_topology_t topology;
+    *node = UINT32_MAX;
+    if (count == 0 || !load(&topology, &unsaid)) return false;
+    bool same = true;
+    for (size_t i = 1; i < count; i++)
+        same = same && numa_node_of(topology, bus_ids[i]) == numa_node_of(topology, bus_ids[0]);
+    hwloc_topology_destroy(topology);
+    return same && host_stay_near(bus_ids[0], node);
+}
+
 /* ---- What hangs where ---- */
 
 struct walk {

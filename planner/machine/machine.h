@@ -159,5 +159,7 @@ bool host_read(struct host *host, struct error *err);
  * attached to, as far as the thread may run there, and has what it takes from now on lie there, if there is room. False
  * where there is nothing to choose: one node, or it is not known which. *node: which. Costs a look at the whole topology. */
 bool host_stay_near(const char *bus_id, uint32_t *node);
+/* The same where all of these devices are attached to one node; else nothing. Threads that it makes afterwards stay there, too. */
+bool host_stay_near_all(const char *const *bus_ids, size_t count, uint32_t *node);
 
 #endif

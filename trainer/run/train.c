@@ -333,8 +333,18 @@ static bool create_groups(struct run *run, struct error *err)
     return false;
 }
 
+/* A rank's other threads, which read and decode, and what they have in memory are near its GPUs as well: of several
+ * ranks on a host each then has its part of the processors. A process by itself decodes with all of them. */
+static void stay_near_devices(const struct run *run)
+{
+    uint32_t node;
+    if (run->options->near && ranks_place(run->ranks).size > 1)
+        host_stay_near_all(run->options->near, run->device_count, &node);
+}
+
 static bool create_devices(struct run *run, struct error *err)
 {
+    stay_near_devices(run);
     if (run->plan->device_count > 1) TRY(create_groups(run, err));
     ranks_on_failure(run->ranks, abort_group, run);
     TRY(team_create(run->device_count, abort_group, run, &run->team, err));

@@ -1,4 +1,6 @@
 #define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -337,6 +339,38 @@ Test(host, a_thread_stays_on_the_node_of_its_gpu)
     setenv("HWLOC_SYNTHETIC", "numa:1 core:2 pu:1", 1);
     unsetenv("HWLOC_XMLFILE");
     cr_expect_not(host_stay_near("0000:97:00.0", &node), "one node: nothing to choose");
+}
+
+static void *note_processors(void *set)
+{
+    sched_getaffinity(0, sizeof(cpu_set_t), set);
+    return NULL;
+}
+
+/* Two GPUs of the second node, which is the second processor: threads that are made afterwards run there alone. */
+Test(host, a_rank_stays_on_the_node_of_its_gpus)
+{
+    static const char *const together[] = {"0000:53:00.0", "0000:74:00.0"}, *const apart[] = {"0000:13:00.0",
+                                                                                              "0000:53:00.0"};
+    char path[512];
+    uint32_t node;
+    cpu_set_t before, after;
+    pthread_t thread;
+    snprintf(path, sizeof path, "%s/tests/machines/two-sockets-eight-h100.xml", getenv("FATHOM_SOURCE"));
+    setenv("HWLOC_XMLFILE", path, 1);
+    cr_expect_not(host_stay_near_all(apart, 2, &node), "on two nodes");
+    cr_expect_not(host_stay_near_all(NULL, 0, &node));
+    cr_expect(host_stay_near_all(together, 2, &node) && node == 1);
+    snprintf(path, sizeof path, "%s/tests/machines/two-nodes.xml", getenv("FATHOM_SOURCE"));
+    setenv("HWLOC_XMLFILE", path, 1);
+    setenv("HWLOC_THISSYSTEM", "1", 1); /* binding is done, not only said */
+    note_processors(&before);
+    if (!CPU_ISSET(0, &before) || !CPU_ISSET(1, &before))
+        cr_skip_test("this process may not run on processors 0 and 1");
+    cr_expect(host_stay_near_all(&(const char *){"0000:97:00.0"}, 1, &node) && node == 1);
+    cr_assert_eq(pthread_create(&thread, NULL, note_processors, &after), 0);
+    pthread_join(thread, NULL);
+    cr_expect(CPU_ISSET(1, &after) && CPU_COUNT(&after) == 1);
 }
 
 static char folder[] = "/tmp/fathom-machine-XXXXXX";
