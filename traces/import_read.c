@@ -7,6 +7,13 @@
 
 /* ---- Names and threads ---- */
 
+/* Of two names that a trace has no room for, the first part and what tells them apart. */
+static void cut_name(char *copy, struct kineto_text text)
+{
+    size_t length = trace_text_length(copy, TRACE_TEXT_MOST - 12);
+    snprintf(copy + length, 12, "...%08x", (unsigned)hash_bytes(text.at, text.length, 0));
+}
+
 /* Of an op of the backward pass what it differentiates, without the engine's words. */
 static bool name_of(struct import *import, struct kineto_text text, uint32_t *number, struct error *err)
 {
@@ -15,6 +22,7 @@ static bool name_of(struct import *import, struct kineto_text text, uint32_t *nu
         text = (struct kineto_text){text.at + sizeof engine - 1, text.length - sizeof engine + 1};
     char copy[TRACE_TEXT_MOST + 8];
     kineto_copy(text, copy, sizeof copy);
+    if (text.length > TRACE_TEXT_MOST) cut_name(copy, text);
     return import_add_name(import, copy, number, err);
 }
 

@@ -42,9 +42,10 @@ void cupti_buffers_destroy(struct cupti_buffers *buffers)
     mem_free(buffers);
 }
 
-static uint32_t index_of(const struct cupti_buffers *buffers, const uint8_t *bytes)
+/* CUPTI_BUFFERS or more: not of this session. */
+static size_t index_of(const struct cupti_buffers *buffers, const uint8_t *bytes)
 {
-    return (uint32_t)((size_t)(bytes - buffers->memory) / buffers->bytes);
+    return ((uintptr_t)bytes - (uintptr_t)buffers->memory) / buffers->bytes;
 }
 
 uint8_t *cupti_buffers_request(struct cupti_buffers *buffers)
@@ -63,7 +64,7 @@ uint8_t *cupti_buffers_request(struct cupti_buffers *buffers)
 void cupti_buffers_complete(struct cupti_buffers *buffers, struct full_buffer full)
 {
     pthread_mutex_lock(&buffers->lock);
-    uint32_t i = index_of(buffers, full.bytes);
+    size_t i = index_of(buffers, full.bytes);
     if (i < CUPTI_BUFFERS && buffers->states[i] == BUFFER_LENT) {
         buffers->states[i] = BUFFER_FULL;
         buffers->queue[(buffers->first + buffers->count++) % CUPTI_BUFFERS] = full;

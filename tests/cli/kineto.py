@@ -201,6 +201,18 @@ def check_lost_launches(folder):
     expect(table['Conv2d_0'][1] == 2 and 'Block_0/Conv2d_1' in table, f'by External id: {table}')
 
 
+def check_long_names(folder):
+    """Names of templates have thousands of letters, and differ in the last ones."""
+    names = ['void gemm<' + 'Policy, ' * 200 + last + '>()' for last in 'ab'] + ['x' * 1000, 'y' * 1001]
+    events = [{'ph': 'X', 'cat': 'kernel', 'name': name, 'pid': 0, 'tid': 7, 'ts': 10 * (i + 1), 'dur': i + 1, 'args': {}}
+              for i, name in enumerate(names)]
+    trace = folder / 'names.trace'
+    expect(run('trace', 'import', write(folder / 'names.json', json.dumps(events)), '-o', trace).returncode == 0, 'long names')
+    table = rows(stats(trace, 'kernel'))
+    expect(sorted(row[0] for row in table.values()) == [1000, 2000, 3000, 4000], f'long names: {table}')
+    expect('x' * 1000 in table and all(name[:980] in [other[:980] for other in table] for name in names), f'cut names: {list(table)}')
+
+
 def check_cpu(folder):
     writer = Writer(5, True)
     for number in range(2):
@@ -276,6 +288,7 @@ def main():
         check_sums(folder, 0)
         check_sums(folder, 1)
         check_lost_launches(folder)
+        check_long_names(folder)
         check_cpu(folder)
         check_wrong(folder)
         check_stop(folder)

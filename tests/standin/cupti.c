@@ -11,6 +11,10 @@
 #include "vendor.h"
 
 #define LOST_EVERY 50u
+#define GROWN      64u /* bytes more in each record: a later version's */
+#define JUMP_AT    50u /* records, and as many are a second early */
+#define JUMP_NS    1000000000ull
+#define POOL_EACH  100u /* records for each buffer of the device's pool, before kernels alone lose their times */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the buffer; never held while a callback of the user's
                                                           * runs but those for buffers, as in CUPTI */
@@ -28,6 +32,12 @@ static struct {
 static size_t dropped;
 static uint32_t last_correlation;
 static uint64_t written;
+static size_t pool_limit = 250;
+static struct { /* handed over when it is too late */
+    CUpti_BuffersCallbackCompleteFunc complete;
+    uint8_t *bytes;
+    size_t size, valid;
+} late;
 
 /* ---- Announcements ---- */
 
@@ -67,9 +77,50 @@ uint32_t cupti_launched(const struct work *work)
 
 /* ---- Records ---- */
 
+static size_t record_bytes(CUpti_ActivityKind kind)
+{
+    size_t grown = options.cupti_grows ? GROWN : 0;
+    switch (kind) {
+    case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL: return sizeof(CUpti_ActivityKernel10) + grown;
+    case CUPTI_ACTIVITY_KIND_MEMCPY: return sizeof(CUpti_ActivityMemcpy6) + grown;
+    case CUPTI_ACTIVITY_KIND_MEMSET: return sizeof(CUpti_ActivityMemset4) + grown;
+    default: return 0;
+    }
+}
+
+/* The last record first. */
+static void reverse_records(void)
+{
+    uint8_t *copy = malloc(buffer.valid), *to = buffer.bytes + buffer.valid;
+    if (!copy) return;
+    memcpy(copy, buffer.bytes, buffer.valid);
+    for (size_t at = 0; at < buffer.valid;) {
+        size_t size = record_bytes(((const CUpti_Activity *)(void *)(copy + at))->kind);
+        memcpy(to -= size, copy + at, size);
+        at += size;
+    }
+    free(copy);
+}
+
+/* A buffer that is none, and one with nothing in it. */
+static void hand_over_nothing(void)
+{
+    uint8_t *empty = NULL;
+    size_t size = 0, most = 0;
+    complete(NULL, 0, NULL, 0, 0);
+    request(&empty, &size, &most);
+    if (empty) complete(NULL, 0, empty, size, 0);
+}
+
 static void hand_over(void)
 {
     if (!buffer.bytes) return;
+    if (options.cupti_disorder) reverse_records();
+    if (options.cupti_nulls) hand_over_nothing();
+    if (options.cupti_tails && buffer.valid + sizeof(CUpti_Activity) <= buffer.size) {
+        memset(buffer.bytes + buffer.valid, 0, sizeof(CUpti_Activity)); /* of no kind */
+        buffer.valid += sizeof(CUpti_Activity);
+    }
     complete(NULL, 0, buffer.bytes, buffer.size, buffer.valid);
     buffer.bytes = NULL;
 }
@@ -78,6 +129,7 @@ static void hand_over(void)
 static void *make_room(size_t bytes)
 {
     size_t most = 0;
+    if (options.cupti_grows) bytes += GROWN;
     if (buffer.bytes && buffer.valid + bytes > buffer.size) hand_over();
     if (!buffer.bytes) {
         buffer.valid = 0;
@@ -140,6 +192,9 @@ void cupti_ran(const struct work *work, const struct cupti_run *ran)
     struct cupti_run run = *ran;
     pthread_mutex_lock(&lock);
     if (options.cupti_lost && written % LOST_EVERY == 0) run.begin = run.end = 0;
+    if (options.cupti_pool && written >= pool_limit * POOL_EACH && !enabled[CUPTI_ACTIVITY_KIND_MEMCPY])
+        run.begin = run.end = 0;
+    if (options.cupti_jumps && written >= JUMP_AT && written < 2 * JUMP_AT) run.begin -= JUMP_NS, run.end -= JUMP_NS;
     if (options.cupti_misjoins && run.node) run.node ^= 1;
     if (!options.cupti_silent && request) {
         if ((work->kind == WORK_KERNEL || work->kind == WORK_CALL) && enabled[CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL])
@@ -173,6 +228,8 @@ CUptiResult EXPORTED CUPTIAPI cuptiGetResultString(CUptiResult result, const cha
 CUptiResult EXPORTED CUPTIAPI cuptiSubscribe(CUpti_SubscriberHandle *subscriber, CUpti_CallbackFunc call, void *context)
 {
     lock_take();
+    if (late.complete) late.complete(NULL, 0, late.bytes, late.size, late.valid);
+    late.complete = NULL;
     bool taken = callback || options.cupti_taken;
     if (!taken) {
         callback = call;
@@ -233,6 +290,14 @@ static CUptiResult switch_kind(CUpti_ActivityKind kind, bool on)
 CUptiResult EXPORTED CUPTIAPI cuptiActivityEnable(CUpti_ActivityKind kind) { return switch_kind(kind, true); }
 CUptiResult EXPORTED CUPTIAPI cuptiActivityDisable(CUpti_ActivityKind kind) { return switch_kind(kind, false); }
 
+CUptiResult EXPORTED CUPTIAPI cuptiActivitySetAttribute(CUpti_ActivityAttribute attribute, size_t *size, void *value)
+{
+    if (attribute != CUPTI_ACTIVITY_ATTR_DEVICE_BUFFER_POOL_LIMIT || !size || *size != sizeof(size_t))
+        return CUPTI_ERROR_INVALID_PARAMETER;
+    memcpy(&pool_limit, value, sizeof pool_limit);
+    return CUPTI_SUCCESS;
+}
+
 CUptiResult EXPORTED CUPTIAPI cuptiActivityFlushAll(uint32_t flag)
 {
     (void)flag;
@@ -240,16 +305,6 @@ CUptiResult EXPORTED CUPTIAPI cuptiActivityFlushAll(uint32_t flag)
     if (buffer.valid > 0) hand_over();
     pthread_mutex_unlock(&lock);
     return CUPTI_SUCCESS;
-}
-
-static size_t record_bytes(CUpti_ActivityKind kind)
-{
-    switch (kind) {
-    case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL: return sizeof(CUpti_ActivityKernel10);
-    case CUPTI_ACTIVITY_KIND_MEMCPY: return sizeof(CUpti_ActivityMemcpy6);
-    case CUPTI_ACTIVITY_KIND_MEMSET: return sizeof(CUpti_ActivityMemset4);
-    default: return 0;
-    }
 }
 
 CUptiResult EXPORTED CUPTIAPI cuptiActivityGetNextRecord(uint8_t *bytes, size_t valid, CUpti_Activity **record)
@@ -261,6 +316,7 @@ CUptiResult EXPORTED CUPTIAPI cuptiActivityGetNextRecord(uint8_t *bytes, size_t 
         at = (uint8_t *)*record + size;
     }
     if (at + sizeof(CUpti_Activity) > bytes + valid) return CUPTI_ERROR_MAX_LIMIT_REACHED;
+    if (record_bytes(((const CUpti_Activity *)(void *)at)->kind) == 0) return CUPTI_ERROR_INVALID_KIND;
     *record = (CUpti_Activity *)(void *)at;
     return CUPTI_SUCCESS;
 }
@@ -286,6 +342,13 @@ CUptiResult EXPORTED CUPTIAPI cuptiFinalize(void)
 {
     pthread_mutex_lock(&lock);
     memset(enabled, 0, sizeof enabled);
+    if (options.cupti_late && request) { /* one more is on its way, and comes when the next session begins */
+        size_t most = 0;
+        late.complete = complete;
+        request(&late.bytes, &late.size, &most);
+        late.valid = sizeof(CUpti_ActivityKernel10);
+        if (!late.bytes) late.complete = NULL;
+    }
     buffer.bytes = NULL;
     request = NULL;
     complete = NULL;

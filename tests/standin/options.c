@@ -54,6 +54,13 @@ static void read_cupti(const char *text)
     options.cupti_lost = strstr(text, "lost");
     options.cupti_fails = strstr(text, "fails");
     options.cupti_misjoins = strstr(text, "misjoins");
+    options.cupti_disorder = strstr(text, "disorder");
+    options.cupti_nulls = strstr(text, "nulls");
+    options.cupti_tails = strstr(text, "tails");
+    options.cupti_late = strstr(text, "late");
+    options.cupti_grows = strstr(text, "grows");
+    options.cupti_pool = strstr(text, "pool");
+    options.cupti_jumps = strstr(text, "jumps");
 }
 
 static void read_nccl(const char *text)
