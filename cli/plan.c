@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ struct plan_options {
     const char *output, *svg, *costs, *network, *engines, *recipe_word;
     struct recipe recipe; /* of recipe_word */
     uint64_t per_node, epochs, images;
-    double price;
+    double price, input, spread; /* spread: NAN = not given */
     bool explain, json, max_batch, max_depth, compare, search, scaling;
 };
 
@@ -44,8 +45,8 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
         return error_set(err, ERROR_INPUT,
                          "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
     if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth || o->search ||
-        o->costs || o->engines || o->network || o->per_node || o->scaling || o->price > 0 || o->epochs || o->images ||
-        o->recipe_word)
+        o->costs || o->engines || o->network || o->per_node || o->scaling || o->input > 0 || !isnan(o->spread) ||
+        o->price > 0 || o->epochs || o->images || o->recipe_word)
         return error_set(err, ERROR_INPUT, "--compare: found beside options that plan; only --json goes with it");
     return true;
 }
@@ -53,7 +54,7 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 static bool parse_options(int argc, char **argv, struct plan_options *o, const char *words[MOST_WORDS],
                           struct error *err)
 {
-    struct option_spec specs[PLAN_FLAGS + UPDATE_FLAGS + 17] = {
+    struct option_spec specs[PLAN_FLAGS + UPDATE_FLAGS + 19] = {
         {"output", 'o', OPTION_OUTPUT, &o->output, 0, 0},
         {"svg", 0, OPTION_OUTPUT, &o->svg, 0, 0},
         {"explain", 0, OPTION_FLAG, &o->explain, 0, 0},
@@ -65,6 +66,8 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
         {"costs", 0, OPTION_TEXT, &o->costs, 0, 0},
         {"network", 0, OPTION_TEXT, &o->network, 0, 0},
         {"scaling", 0, OPTION_FLAG, &o->scaling, 0, 0},
+        {"input", 0, OPTION_REAL, &o->input, 1, 1e12},
+        {"spread", 0, OPTION_REAL, &o->spread, 0, 100},
         {"price", 0, OPTION_REAL, &o->price, 1e-6, 1e9},
         {"epochs", 0, OPTION_COUNT, &o->epochs, 1, 1e9},
         {"images", 0, OPTION_COUNT, &o->images, 1, 1e15},
@@ -72,13 +75,16 @@ static bool parse_options(int argc, char **argv, struct plan_options *o, const c
         {"engines", 0, OPTION_TEXT, &o->engines, 0, 0},
         {"recipe", 0, OPTION_TEXT, &o->recipe_word, 0, 0},
     };
-    plan_flags_specs(&o->flags, specs + 17);
-    update_flags_specs(&o->update, specs + 17 + PLAN_FLAGS);
+    plan_flags_specs(&o->flags, specs + 19);
+    update_flags_specs(&o->update, specs + 19 + PLAN_FLAGS);
     size_t count = 0;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_WORDS, &count, err));
     if (o->compare) return check_comparison(o, count, err);
     if (o->epochs && o->images)
         return error_set(err, ERROR_INPUT, "--images: found beside --epochs; one of them says how long a run is");
+    if (!o->scaling && (o->input > 0 || !isnan(o->spread)))
+        return error_set(err, ERROR_INPUT, "--%s: found without --scaling, whose figures it goes into",
+                         o->input > 0 ? "input" : "spread");
     if (count > 1) return error_set(err, ERROR_INPUT, "'%s' is one word too many; --help shows the usage", words[1]);
     if (count == 0)
         return error_set(err, ERROR_INPUT,
@@ -232,7 +238,10 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
     }
     struct scaling scaling;
     if (o->scaling) {
-        TRY(scaling_find(request, &scaling, err));
+        struct scaling_load load = scaling_load_of(request);
+        if (o->input > 0) load.node_images_per_second = o->input;
+        if (!isnan(o->spread)) load.spread = o->spread / 100;
+        TRY(scaling_find(request, &load, &scaling, err));
         report.scaling = &scaling;
     }
     struct whole_run run;
@@ -373,7 +382,7 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
 
 static int run(int argc, char **argv, struct error *err)
 {
-    struct plan_options options = {.update = update_flags_none()};
+    struct plan_options options = {.spread = NAN, .update = update_flags_none()};
     const char *words[MOST_WORDS] = {0};
     if (!parse_options(argc, argv, &options, words, err) || !check_outputs(&options, err)) return 2;
     if (options.compare) return plan_compare(words[0], words[1], options.json, stdout, err) ? 0 : 1;
@@ -485,7 +494,12 @@ static const char manual_end[] = "      --reduce-dtype TYPE  gradients go betwee
                                  "                         direction; the catalogue's if not given\n"
                                  "      --per-node N       so many devices in a node\n"
                                  "      --scaling          the same on 1, 2, 4 ... of the devices: weak and strong\n"
-                                 "                         scaling, simulated\n"
+                                 "                         scaling, simulated: a step alone, and with input,\n"
+                                 "                         stragglers and evaluation\n"
+                                 "      --input RATE       with that: images/s that a node decodes; of pictures\n"
+                                 "                         14,700 a GPU if not given, else no limit\n"
+                                 "      --spread PERCENT   with that: standard deviation of the devices' steps; 1\n"
+                                 "                         if not given\n"
                                  "      --epochs N         of a whole run, whose duration is predicted; or\n"
                                  "                         --images N; the recipe's if not given\n"
                                  "      --recipe NAME|FILE of `fathom recipes`: its length and its batch; if not\n"

@@ -35,6 +35,43 @@ static bool print_points(const char *title, const struct scaling_point *points, 
     return over;
 }
 
+/* The same with what is beside the devices' work. */
+static void print_whole(const char *title, const struct scaling_point *points, size_t count, FILE *to)
+{
+    fprintf(to, "\n  %s, with input, stragglers and evaluation\n  %7s %10s %10s %10s %10s %11s %9s\n", title, "devices",
+            "step", "input", "slowest", "evaluation", "images/s", "of one");
+    for (size_t i = 0; i < count; i++) {
+        const struct scaling_point *p = &points[i];
+        char devices[UNITS_TEXT], step[UNITS_TEXT], input[UNITS_TEXT], wait[UNITS_TEXT], evaluation[UNITS_TEXT],
+            rate[UNITS_TEXT];
+        fprintf(to, "  %7s %10s %10s %10s %10s %11s", units_format_count(p->devices, devices),
+                units_format_seconds(p->whole_seconds, step),
+                p->input_seconds > 0 ? units_format_seconds(p->input_seconds, input) : "-",
+                p->straggler_seconds > 0 ? units_format_seconds(p->straggler_seconds, wait) : "-",
+                units_format_seconds(p->evaluation_seconds, evaluation),
+                units_format_rate(p->whole_images_per_second, rate));
+        print_share(p->whole_of_one, to);
+        fputc('\n', to);
+    }
+}
+
+static void say_load(const struct scaling_load *load, FILE *to)
+{
+    char rate[UNITS_TEXT], tested[UNITS_TEXT];
+    struct text text = {0};
+    text_add(&text, "input: decoded beside the step before, ");
+    if (load->node_images_per_second > 0)
+        text_add(&text, "%s images/s by a node (--input)", units_format_rate(load->node_images_per_second, rate));
+    else
+        text_add(&text, "as fast as is wanted (--input)");
+    text_add(
+        &text,
+        "; slowest: a step ends with it, of devices whose steps are %g %% apart (--spread, an assumption: `fathom top` "
+        "shows a run's); evaluation: of %s test images after each epoch, shared out to its steps",
+        100 * load->spread, units_format_count(load->test_images, tested));
+    page_text(to, 2, 2, &text);
+}
+
 /* More devices are faster each. */
 static bool gains(const struct scaling *scaling)
 {
@@ -46,10 +83,13 @@ static bool gains(const struct scaling *scaling)
 void plan_scaling_print(const struct scaling *scaling, FILE *to)
 {
     bool over = print_points("weak scaling: the batch of a device stays", scaling->weak, scaling->weak_count, to);
+    print_whole("weak scaling", scaling->weak, scaling->weak_count, to);
     over |= print_points("strong scaling: the batch of the step stays", scaling->strong, scaling->strong_count, to);
+    print_whole("strong scaling", scaling->strong, scaling->strong_count, to);
     page_say(to, 2, 2,
              "images/s per device, over those of one device and of one node; simulated from the devices' and links' "
-             "speeds, not measured: input, stragglers and evaluation are left out");
+             "speeds, not measured");
+    say_load(&scaling->load, to);
     if (gains(scaling))
         page_say(to, 2, 2,
                  "above 100 %%: larger shares take more time per image, most often because more is computed twice");
@@ -69,16 +109,24 @@ void plan_run_print(const struct whole_run *run, FILE *to)
 
 static json_t *share_json(double share) { return share > 0 ? json_real(share) : json_null(); }
 
+static json_t *whole_json(const struct scaling_point *p)
+{
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:o}", "step_seconds", p->whole_seconds, "input_seconds",
+                     p->input_seconds, "straggler_seconds", p->straggler_seconds, "evaluation_seconds",
+                     p->evaluation_seconds, "images_per_second", p->whole_images_per_second, "of_one",
+                     share_json(p->whole_of_one));
+}
+
 static json_t *points_json(const struct scaling_point *points, size_t count)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
         const struct scaling_point *p = &points[i];
         json_t *way = p->devices > 1 ? json_string(all_reduce_name(p->way)) : json_null();
-        json_t *point = json_pack("{s:I, s:I, s:b, s:f, s:f, s:o, s:o, s:o}", "devices", (json_int_t)p->devices,
+        json_t *point = json_pack("{s:I, s:I, s:b, s:f, s:f, s:o, s:o, s:o, s:o}", "devices", (json_int_t)p->devices,
                                   "batch", (json_int_t)p->batch, "fits", p->fits, "step_seconds", p->step_seconds,
                                   "images_per_second", p->images_per_second, "of_one", share_json(p->of_one), "of_node",
-                                  share_json(p->of_node), "all_reduce", way);
+                                  share_json(p->of_node), "all_reduce", way, "whole", whole_json(p));
         json_array_append_new(list, point);
     }
     return list;
@@ -86,8 +134,11 @@ static json_t *points_json(const struct scaling_point *points, size_t count)
 
 json_t *plan_scaling_json(const struct scaling *scaling)
 {
-    return json_pack("{s:o, s:o}", "weak", points_json(scaling->weak, scaling->weak_count), "strong",
-                     points_json(scaling->strong, scaling->strong_count));
+    const struct scaling_load *load = &scaling->load;
+    return json_pack("{s:o, s:o, s:o, s:f, s:I}", "weak", points_json(scaling->weak, scaling->weak_count), "strong",
+                     points_json(scaling->strong, scaling->strong_count), "node_images_per_second",
+                     share_json(load->node_images_per_second), "spread", load->spread, "test_images",
+                     (json_int_t)load->test_images);
 }
 
 json_t *plan_all_reduce_json(const struct plan *plan, const struct machine *machine)

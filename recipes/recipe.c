@@ -83,3 +83,5 @@ uint64_t recipe_epoch_images(enum dataset_kind dataset)
 {
     return dataset == DATASET_IMAGENET ? IMAGENET_IMAGES : CIFAR_IMAGES;
 }
+
+uint64_t recipe_test_images(enum dataset_kind dataset) { return dataset == DATASET_IMAGENET ? 50000 : 10000; }

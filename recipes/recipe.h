@@ -82,6 +82,8 @@ uint64_t recipe_steps(const struct recipe *recipe, uint64_t batch);
 
 /* Training images of a dataset: CIFAR's 50,000, or ImageNet's 1,281,167 (ILSVRC 2012). */
 uint64_t recipe_epoch_images(enum dataset_kind dataset);
+/* Its test images: CIFAR's 10,000, or ImageNet's 50,000 of validation. */
+uint64_t recipe_test_images(enum dataset_kind dataset);
 
 /* Steps of as many passes as the recipe's over other training images, of which there are so many; at least one. */
 uint64_t recipe_steps_over(const struct recipe *recipe, uint64_t images, uint64_t batch);

@@ -76,6 +76,28 @@ bool predict_times(struct plan *plan, const struct machine *machine, const struc
     return true;
 }
 
+bool predict_evaluation_seconds(const struct plan *plan, const struct cost_table *measured, uint64_t images,
+                                double *seconds, struct error *err)
+{
+    uint64_t at_once = 0;
+    *seconds = 0;
+    for (size_t d = 0; d < plan->device_count; d++) at_once += plan->devices[d].images / plan->devices[d].micro_batches;
+    for (size_t d = 0; d < plan->device_count; d++) {
+        const struct plan_device *device = &plan->devices[d];
+        if (d > 0 && same_times(device, &plan->devices[d - 1])) continue;
+        const struct plan_variant *variant = &plan->variants[device->variant];
+        struct cost_speed speed = cost_speed_of(&device->spec, plan->dtype, measured);
+        struct timeline_request request = {.graph = variant->graph,
+                                           .program = &variant->evaluate,
+                                           .speed = &speed,
+                                           .host_bandwidth = device->spec.host_bandwidth};
+        struct timeline times;
+        TRY(timeline_make(&request, &times, err));
+        *seconds = later(*seconds, (times.body + times.rest) * (double)((images + at_once - 1) / at_once));
+    }
+    return true;
+}
+
 double predict_efficiency(const struct plan *plan)
 {
     double slowest = 0;

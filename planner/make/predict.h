@@ -18,6 +18,11 @@ bool predict_times(struct plan *plan, const struct machine *machine, const struc
 bool predict_device_seconds(const struct plan *plan, const struct plan_device *device, const struct machine *machine,
                             const struct cost_table *measured, double *seconds, struct error *err);
 
+/* So many images evaluated, shared out to the devices in their micro-batches, in which none but the last may be short: of
+ * the slowest device. ERROR_MEMORY. */
+bool predict_evaluation_seconds(const struct plan *plan, const struct cost_table *measured, uint64_t images,
+                                double *seconds, struct error *err);
+
 /* What one of the devices alone would take for its share, over what the step takes with all: 1 when no communication is
  * left over. 0 when the times are unknown. */
 double predict_efficiency(const struct plan *plan);

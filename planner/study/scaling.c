@@ -1,5 +1,6 @@
 #include "scaling.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "make.h"
@@ -23,8 +24,64 @@ static bool check_devices(const struct machine *machine, struct error *err)
     return true;
 }
 
-static bool plan_point(const struct plan_request *request, size_t devices, uint64_t batch, struct scaling_point *point,
-                       struct error *err)
+/* ---- Beside the step ---- */
+
+#define CORES_PER_GPU   14u   /* DGX H100: 112 for 8 */
+#define IMAGES_PER_CORE 1050. /* a second */
+#define ASSUMED_SPREAD  0.01
+
+struct scaling_load scaling_load_of(const struct plan_request *request)
+{
+    bool pictures = request->spec.image_size != PLAN_PICTURE_SIDE;
+    enum dataset_kind dataset = request->spec.dataset;
+    return (struct scaling_load){.node_images_per_second =
+                                     pictures ? IMAGES_PER_CORE * CORES_PER_GPU * request->machine->node_devices : 0,
+                                 .spread = ASSUMED_SPREAD,
+                                 .test_images = recipe_test_images(dataset),
+                                 .epoch_images = recipe_epoch_images(dataset)};
+}
+
+/* x of which a share p of all is below: by halves. */
+static double normal_quantile(double p)
+{
+    double low = -9, high = 9;
+    for (unsigned i = 0; i < 60; i++) {
+        double middle = (low + high) / 2;
+        if (0.5 * erfc(-middle / sqrt(2)) < p)
+            low = middle;
+        else
+            high = middle;
+    }
+    return (low + high) / 2;
+}
+
+double scaling_expected_largest(size_t count)
+{
+    return count > 1 ? normal_quantile(((double)count - 0.375) / ((double)count + 0.25)) : 0;
+}
+
+static bool add_load(const struct plan_request *request, const struct scaling_load *load, const struct plan *plan,
+                     struct scaling_point *point, struct error *err)
+{
+    double devices = (double)point->devices, node = request->machine->node_devices, evaluation;
+    if (node > devices) node = devices;
+    if (load->node_images_per_second > 0)
+        point->input_seconds = point->batch * node / devices / load->node_images_per_second;
+    point->straggler_seconds = scaling_expected_largest(point->devices) * load->spread * point->step_seconds;
+    if (load->epoch_images > 0) {
+        TRY(predict_evaluation_seconds(plan, request->measured, load->test_images, &evaluation, err));
+        point->evaluation_seconds = evaluation * point->batch / (double)load->epoch_images;
+    }
+    point->whole_seconds =
+        fmax(point->step_seconds + point->straggler_seconds, point->input_seconds) + point->evaluation_seconds;
+    point->whole_images_per_second = point->batch / point->whole_seconds;
+    return true;
+}
+
+/* ---- Points ---- */
+
+static bool plan_point(const struct plan_request *request, const struct scaling_load *load, size_t devices,
+                       uint64_t batch, struct scaling_point *point, struct error *err)
 {
     struct plan_request changed = *request;
     struct machine machine = *request->machine;
@@ -37,8 +94,9 @@ static bool plan_point(const struct plan_request *request, size_t devices, uint6
         .devices = devices, .batch = (uint32_t)batch, .fits = plan->fits, .step_seconds = plan->step_seconds};
     if (plan->step_seconds > 0) point->images_per_second = (double)batch / plan->step_seconds;
     all_reduce_seconds(&machine, devices, predict_largest_bucket(plan), &point->way);
+    bool known = point->step_seconds > 0, ok = !known || add_load(request, load, plan, point, err);
     plan_destroy(plan);
-    if (point->step_seconds > 0) return true;
+    if (known) return ok;
     return error_set(err, ERROR_INPUT,
                      "--scaling: the speed of %zu x %s or of its links is not known; a name of the catalogue or a "
                      "machine file with speeds is wanted",
@@ -53,7 +111,9 @@ static void compare(struct scaling_point *points, size_t count, size_t node)
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < count; k++) {
             double ratio = each(&points[i]) / each(&points[k]);
+            double whole = points[i].whole_images_per_second / (double)points[i].devices;
             if (points[k].devices == 1) points[i].of_one = ratio;
+            if (points[k].devices == 1) points[i].whole_of_one = whole / points[k].whole_images_per_second;
             if (points[k].devices == node) points[i].of_node = ratio;
         }
 }
@@ -65,18 +125,19 @@ static size_t next_count(size_t devices, size_t last)
     return 2 * devices < last ? 2 * devices : last;
 }
 
-bool scaling_find(const struct plan_request *request, struct scaling *scaling, struct error *err)
+bool scaling_find(const struct plan_request *request, const struct scaling_load *load, struct scaling *scaling,
+                  struct error *err)
 {
     size_t last = request->machine->device_count, node = request->machine->node_devices;
     uint32_t share = request->batch / (uint32_t)last;
-    *scaling = (struct scaling){0};
+    *scaling = (struct scaling){.load = *load};
     TRY(check_devices(request->machine, err));
     for (size_t n = 1; n; n = next_count(n, last)) {
         uint64_t batch = n == last ? request->batch : (uint64_t)share * n;
-        TRY(plan_point(request, n, batch, &scaling->weak[scaling->weak_count++], err));
+        TRY(plan_point(request, load, n, batch, &scaling->weak[scaling->weak_count++], err));
     }
     for (size_t n = 1; n && n <= request->batch; n = next_count(n, last))
-        TRY(plan_point(request, n, request->batch, &scaling->strong[scaling->strong_count++], err));
+        TRY(plan_point(request, load, n, request->batch, &scaling->strong[scaling->strong_count++], err));
     compare(scaling->weak, scaling->weak_count, node);
     compare(scaling->strong, scaling->strong_count, node);
     return true;
