@@ -108,6 +108,37 @@ static void say_tf32(const struct train_command *c, const struct plan *plan)
     fprintf(stderr, "note: the plan fuses what cuDNN does in TF32 alone, and without --tf32 plain loops do it\n");
 }
 
+static void add_span(struct text *text, const char *what, uint32_t first, uint32_t last)
+{
+    if (first == last)
+        text_add(text, "%s %" PRIu32, what, first);
+    else
+        text_add(text, "%ss %" PRIu32 " to %" PRIu32, what, first, last);
+}
+
+#define TOLD_HOSTS 8u
+
+/* Which rank runs what: a line for each run of ranks on one host. */
+static void say_ranks(const struct ranks *ranks)
+{
+    uint32_t size = ranks_place(ranks).size, hosts = 0, first, last, of_last, unused;
+    printf("%" PRIu32 " ranks, started by %s\n", size, ranks_launcher(ranks));
+    for (uint32_t from = 0, to; from < size; from = to, hosts++) {
+        const struct ranks_place *place = ranks_place_of(ranks, from);
+        struct text line = {0};
+        for (to = from + 1; to < size && ranks_place_of(ranks, to)->machine == place->machine;) to++;
+        if (hosts >= TOLD_HOSTS) continue;
+        ranks_devices_of(ranks, from, &first, &unused);
+        ranks_devices_of(ranks, to - 1, &last, &of_last);
+        text_add(&line, "host %s: ", PRINTABLE(place->host));
+        add_span(&line, "rank", from, to - 1);
+        text_add(&line, ", ");
+        add_span(&line, "device", first, last + of_last - 1);
+        page_text(stdout, 2, 4, &line);
+    }
+    if (hosts > TOLD_HOSTS) printf("  ... on %" PRIu32 " hosts\n", hosts);
+}
+
 void train_words_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
@@ -116,9 +147,7 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
            plan->device_count, backend->name, plan->device_count == 1 ? "" : "s",
            units_format_bytes(train_planned_bytes(plan, NULL, &all), bytes), c->options.iterations,
            c->options.iterations == 1 ? "" : "s");
-    if (c->ranks)
-        printf("%u ranks, started by %s; this one is on host %s with %u of the devices\n", ranks_place(c->ranks).size,
-               ranks_launcher(c->ranks), ranks_place(c->ranks).host, c->part.count);
+    if (c->ranks) say_ranks(c->ranks);
     train_learning_say(c, plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));

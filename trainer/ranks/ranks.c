@@ -98,6 +98,8 @@ struct ranks_place ranks_place(const struct ranks *ranks)
     return alone;
 }
 
+const struct ranks_place *ranks_place_of(const struct ranks *ranks, uint32_t rank) { return &ranks->places[rank]; }
+
 const char *ranks_launcher(const struct ranks *ranks) { return ranks ? ranks->launcher : ""; }
 
 int ranks_asked_to_stop(const struct ranks *ranks)

@@ -54,6 +54,8 @@ bool ranks_begin(struct ranks *ranks, struct error *err);
 
 /* {0, 1, host, 0, 1} for NULL. */
 struct ranks_place ranks_place(const struct ranks *ranks);
+/* Another's, borrowed; of it host_rank and host_size are unknown. */
+const struct ranks_place *ranks_place_of(const struct ranks *ranks, uint32_t rank);
 /* "mpirun", "srun", "fathom"; borrowed. */
 const char *ranks_launcher(const struct ranks *ranks);
 

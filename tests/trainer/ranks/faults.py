@@ -86,6 +86,16 @@ def different(first, second):
     return subprocess.run(list(map(str, line)), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=ENV)
 
 
+def check_module(folder, plan):
+    """Found at run: who has no module for MPI says so, and runs alone as ever."""
+    words = [plan, '--data', folder / 'data', '--iterations', 2, '--no-evaluate']
+    env = {**ENV, 'FATHOM_MPI': str(folder / 'nowhere.so')}
+    done = train(mpirun(2), *words, env=env)
+    expect(done.returncode == 2 and 'fathom-mpi.so, which joins them, is not there' in done.stderr, f'no module: {done.returncode}, {done.stderr}')
+    done = train([], *words, env=env)
+    expect(done.returncode == 0, f'alone, no module: {done.returncode}, {done.stderr}')
+
+
 def check_differences(folder, plan):
     other = make_plan(folder, 'other.json', 'resnet-8', '--batch', 16, '--gpus', '2xcpu')
     done = different((plan, [folder / 'data']), [FATHOM, 'train', other])
@@ -129,5 +139,6 @@ if __name__ == '__main__':
             if MPIRUN:
                 check_fault(place, two, mpirun(2), [], 2, 0, signal.SIGSTOP, 3, name='mpi-stopped')
                 check_differences(place, two)
+                check_module(place, two)
     print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
     raise SystemExit(finish('things about faults of ranks are as they should be'))

@@ -3,9 +3,11 @@ devices; a run goes on with another number of them; each rank has a trace."""
 import filecmp
 import json
 import os
+import pathlib
 import re
+import subprocess
 
-from ranks_kit import MPIRUN, Folder, checkpoint, expect, finish, make_plan, mpirun, rates_apart, run, train
+from ranks_kit import ENV, FATHOM, MPIRUN, Folder, checkpoint, expect, finish, make_plan, mpirun, rates_apart, run, train
 
 STEPS = ['--iterations', 4, '--evaluate-every', 3]
 
@@ -74,12 +76,30 @@ def check_model(folder):
         done = train(launcher, *words, *more)
         expect(done.returncode == 0 and 'step 2/2' in done.stdout, f'{launcher}: {done.stdout} {done.stderr}')
         expect(done.stdout.count('images done') == 1, f'more than one rank speaks: {done.stdout}')
+        expect('ranks 0 to 1, devices 0 to 1' in done.stdout, f'it is not said which rank runs what: {done.stdout}')
         check_memory(launcher, done.stdout, 2)
         check_top(folder / 'run.rank1.trace', folder / 'run.trace')
         for name in ('run.trace', 'run.rank1.trace'):
             checked = run('trace', 'check', folder / name)
             expect(checked.returncode == 0, f'{name}: {checked.stderr}')
             (folder / name).unlink()
+
+
+def check_batch_script(folder):
+    """The script for Slurm in docs/cluster.md, on a smaller model and with mpirun for srun: the second job goes on from the first's end."""
+    text = (pathlib.Path(__file__).resolve().parents[3] / 'docs' / 'cluster.md').read_text()
+    script = re.search(r'```\n(#!/bin/bash\n.*?)```', text, re.S)[1]
+    script = script.replace('resnet-50 --gpus 16xh100 --per-node 8 --batch 4096 --dtype f16', 'resnet-8 --gpus 2xcpu --batch 8')
+    script = script.replace('--save-every 500', '--save-every 2 --no-evaluate --schedule constant --iterations $STEPS')
+    srun = folder / 'srun'
+    srun.write_text('#!/bin/sh\nwhile case $1 in -*) ;; *) false ;; esac; do shift; done\nexec ' + ' '.join(mpirun(2)) + ' "$@"\n')
+    srun.chmod(0o755)
+    (folder / 'imagenet').symlink_to(folder / 'data')
+    env = {**ENV, 'SCRATCH': str(folder), 'PATH': f'{folder}:{pathlib.Path(FATHOM).parent}:{ENV["PATH"]}'}
+    for steps, more in ((3, 'step 3/3'), (6, 'going on after step 3')):
+        done = subprocess.run(['bash', '-c', script], cwd=folder, env={**env, 'STEPS': str(steps)}, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=100)
+        expect(done.returncode == 0 and more in done.stdout, f'the batch script to step {steps}: {done.returncode}, {done.stdout}, {done.stderr}')
 
 
 with Folder() as place:
@@ -89,5 +109,7 @@ with Folder() as place:
     check_bitwise(place, 'eight', [4, 8], '--batch', 19, '--gpus', '8xcpu')
     check_resumed(place, two)
     check_model(place)
+    if MPIRUN:
+        check_batch_script(place)
 print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
 raise SystemExit(finish('things about runs of several processes are as they should be'))
