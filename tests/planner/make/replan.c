@@ -26,6 +26,7 @@ Test(replan, the_rest_of_the_devices_do_the_same)
     struct plan_request request = {.batch = 30,
                                    .machine = &machine,
                                    .sync_bn = true,
+                                   .update = {.clips = true},
                                    .reduce_dtype = DTYPE_BF16,
                                    .offload_bytes = UINT64_MAX,
                                    .lowering = LOWER_EXACT};
@@ -41,6 +42,7 @@ Test(replan, the_rest_of_the_devices_do_the_same)
     cr_expect_eq(made->device_count, 3);
     cr_expect_eq(made->batch, 30);
     cr_expect_eq(images_of(made), 30);
+    cr_expect(made->update.clips && update_needs_same(&made->update, &plan->update));
     cr_expect(made->sync_bn && made->lowering == plan->lowering && made->dtype == plan->dtype);
     cr_expect_eq(made->variants[0].graph->options.reduce_dtype, DTYPE_BF16);
     cr_expect_eq(made->variants[0].graph->options.bucket_bytes, plan->variants[0].graph->options.bucket_bytes);
