@@ -3,6 +3,7 @@
  * steps of deep residual networks.
  *
  * usage: bench_place [million | SECONDS FILE...] */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,21 +90,45 @@ static void bench_steps(void)
     }
 }
 
+enum million { TINY, CHAIN, LONG, POWERS, SKEWED, LAYERED, NESTED, MILLIONS };
+
+static struct place_buffer make_one(struct random *random, enum million family, uint32_t i, uint32_t count)
+{
+    uint64_t lower = random_below(random, count), length = 1 + random_below(random, 100);
+    uint64_t size = 1 + random_below(random, 64), layers = count / 5, layer = i / 5, base;
+    switch (family) {
+    case CHAIN: lower = i, length = 8; break;
+    case LONG: length = 1 + random_below(random, count / 10); break;
+    case POWERS: size = UINT64_C(1) << random_below(random, 20); break;
+    case SKEWED: /* lifetimes and sizes of every magnitude */
+        length = (uint64_t)pow(10, 5 * random_real(random));
+        size = (uint64_t)pow(10, 6 * random_real(random));
+        break;
+    case LAYERED: /* a step of a network: results, workspaces, what is kept for the way back, and what lives there */
+        base = 256 * (uint64_t)(1 + random_below(random, 4096));
+        lower = i % 5 == 3 ? 2 * layers - layer : layer;
+        length = i % 5 == 2 ? 2 * (layers - layer) : i % 5 == 4 ? 1 + length * 2 : 1 + length % 4;
+        size = i % 5 == 2 ? base / 64 + 256 : i % 5 == 0 || i % 5 == 3 ? 4 * base : base;
+        break;
+    case NESTED: lower = i, length = 2 * (uint64_t)(count - i), size = 1 + random_below(random, 1000000); break;
+    default: break;
+    }
+    return (struct place_buffer){lower, lower + length, size, 1, PLACE_UNPLACED, 0, 0};
+}
+
 /* A million buffers at once that placers find hard, each with the time limits that are to be kept. */
 static void bench_million(void)
 {
-    static const char *const names[] = {"million-tiny", "million-chain", "million-long", "million-powers"};
-    static const double limits[] = {0.01, 1, 5};
+    static const char *const names[MILLIONS] = {
+        [TINY] = "million-tiny",     [CHAIN] = "million-chain",   [LONG] = "million-long",
+        [POWERS] = "million-powers", [SKEWED] = "million-skewed", [LAYERED] = "million-layered",
+        [NESTED] = "million-nested"};
+    static const double limits[] = {0, 0.01, 1, 2, 5};
     uint32_t count = 1000000;
     struct place_buffer *buffers = mem_alloc(MEM_GENERAL, count, sizeof *buffers);
-    for (uint64_t family = 0; buffers && family < 4; family++) {
+    for (enum million family = 0; buffers && family < MILLIONS; family++) {
         struct random random = random_begin(1, RANDOM_SEARCH, 9, family);
-        for (uint32_t i = 0; i < count; i++) {
-            uint64_t lower = family == 1 ? i : random_below(&random, count), size = 1 + random_below(&random, 64);
-            uint64_t length = family == 1 ? 8 : 1 + random_below(&random, family == 2 ? count / 10 : 100);
-            if (family == 3) size = (uint64_t)1 << random_below(&random, 20);
-            buffers[i] = (struct place_buffer){lower, lower + length, size, 1, PLACE_UNPLACED, 0, 0};
-        }
+        for (uint32_t i = 0; i < count; i++) buffers[i] = make_one(&random, family, i, count);
         for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
             struct place_options options = {.seconds = limits[i]};
             printf("%g s: ", limits[i]);

@@ -246,7 +246,7 @@ static bool place_problem(const struct problem *problem, uint64_t enough, const 
 {
     struct squeeze_limits limits = {.steps = problem_pass_steps(problem), .options = options};
     uint64_t wanted = enough > least ? enough : least;
-    if (!problem->any_fixed) TRY(sweep_improve(problem, least * problem->chunk, best, err));
+    if (!problem->any_fixed) TRY(sweep_improve(problem, SWEEP_ALL, least * problem->chunk, best, err));
     if (chunks_of(problem, best) <= least || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
     TRY(squeeze_improve(problem, least * problem->chunk, &limits, best, err));
     if (chunks_of(problem, best) <= wanted || enough < least || problem_halted(problem)) return true;

@@ -18,6 +18,7 @@
 #define LOOK_EVERY    64 /* vertices between two looks at the clock */
 #define MOST_PENDING  64
 #define AIR_DIVISOR   8    /* of the arena over time, at most, may be air */
+#define AIR_LOOKS     200  /* at air that may end, for each buffer, at most: more is another kind of problem, too */
 #define MOST_DENSITY  6    /* buffers for each section, at most: else too many change hands at once */
 #define COPIES_SHARE  4    /* trees to go back to take so much of the memory of a search, its inverse */
 #define UNLIKELY      0.05 /* below it sums of sizes are not the same by chance */
@@ -52,7 +53,9 @@ struct perfect {
     uint64_t capacity, seed, deadline_ns;
     bool backwards; /* in time */
     double noise;
-    size_t count; /* buffers and air */
+    size_t count;     /* buffers and air */
+    uint64_t looks;   /* at air */
+    bool unsuited[2]; /* forwards and backwards: too much air */
     uint32_t *first, *last;
     uint64_t *size;
     uint32_t *end_start, *start_start; /* by section, and one past the last: positions in items[] */
@@ -89,6 +92,8 @@ static bool add_air(struct perfect *perfect, uint32_t from, uint64_t size, size_
 static bool end_air(struct perfect *perfect, uint32_t at, uint64_t size, size_t most)
 {
     uint32_t sections = perfect->problem->sections;
+    perfect->looks += perfect->count - perfect->problem->count;
+    if (perfect->looks > AIR_LOOKS * perfect->problem->count) return false;
     for (size_t i = perfect->count; i-- > perfect->problem->count;)
         if (perfect->size[i] == size && perfect->last[i] == sections && perfect->first[i] < at) {
             perfect->last[i] = at;
@@ -109,6 +114,7 @@ static bool fill_with_air(struct perfect *perfect, size_t most)
 {
     const struct problem *problem = perfect->problem;
     uint64_t before = 0;
+    perfect->looks = 0;
     for (uint32_t s = 0; s < problem->sections; s++) {
         uint32_t at = perfect->backwards ? problem->sections - 1 - s : s;
         uint64_t slack = perfect->capacity - problem->live[at];
@@ -399,7 +405,9 @@ static bool attempt(struct perfect *perfect, uint32_t number, size_t most, struc
     perfect->splits.eager = number / 2 % 2 == 1;
     perfect->noise = number < PLAIN ? 0 : 0.6;
     perfect->random = random_begin(perfect->seed, RANDOM_SEARCH, number, 0);
-    if (!set_up(perfect, most)) return true;
+    if (perfect->unsuited[perfect->backwards]) return true;
+    perfect->unsuited[perfect->backwards] = !set_up(perfect, most);
+    if (perfect->unsuited[perfect->backwards]) return true;
     TRY(pq_init(&perfect->pq, perfect->count, perfect->count + 1, most_live(perfect), err));
     bool ok = draw_all(perfect, number, &drawn, err);
     drop_choices(perfect, 0);
@@ -414,13 +422,21 @@ static bool attempt(struct perfect *perfect, uint32_t number, size_t most, struc
 
 /* ---- All of it ---- */
 
-/* Little air, and few at each instant: else it is another kind of problem. */
+/* Buffers and pieces of air, at most. */
+static size_t most_items(const struct problem *problem) { return problem->count + problem->count / 4 + 16; }
+
+/* Little air in few pieces, and few at each instant: else it is another kind of problem. */
 static bool suits(const struct problem *problem, uint64_t capacity)
 {
+    size_t pieces = 0;
     double air = 0;
     if (problem->any_fixed || problem->mixed_align || problem->chunk > 0 || problem->sections < 2) return false;
     if (problem->count > MOST_DENSITY * (uint64_t)problem->sections) return false;
-    for (uint32_t s = 0; s < problem->sections; s++) air += (double)(capacity - problem->live[s]);
+    for (uint32_t s = 0; s < problem->sections; s++) {
+        air += (double)(capacity - problem->live[s]);
+        pieces += s == 0 ? problem->live[s] < capacity : problem->live[s] < problem->live[s - 1];
+    }
+    if (pieces > most_items(problem) - problem->count) return false;
     return air * AIR_DIVISOR <= (double)capacity * problem->sections;
 }
 
@@ -463,7 +479,7 @@ bool perfect_improve(const struct problem *problem, const struct place_options *
                      struct error *err)
 {
     if (!suits(problem, problem->bound)) return true;
-    size_t most = problem->count + problem->count / 4 + 16;
+    size_t most = most_items(problem);
     struct perfect *perfect = mem_zalloc(MEM_SEARCH, 1, sizeof *perfect);
     if (!perfect) return error_memory(err, sizeof *perfect, "a packing without waste");
     perfect->problem = problem;

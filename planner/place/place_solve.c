@@ -8,9 +8,10 @@
 #include "place_search.h"
 #include "place_sort.h"
 
-#define LEAST_TRIES 64
-#define MOST_TRIES  640
-#define FAST_WORK   200000 /* buffers placed: a fraction of a second */
+#define LEAST_TRIES  64
+#define MOST_TRIES   640
+#define FAST_WORK    200000 /* buffers placed: a fraction of a second */
+#define NEAR_DIVISOR 16
 
 /* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a moment
  * for a few hundred buffers. In buffers placed and not in time, so that the same is found each time. */
@@ -23,16 +24,29 @@ static uint64_t choose_work(const struct problem *problem, const struct place_op
     return count * (tries < LEAST_TRIES ? LEAST_TRIES : tries > MOST_TRIES ? MOST_TRIES : tries);
 }
 
-/* The placers in rising order of cost; each stops at the target. */
+static bool is_enough(const struct problem *problem, uint64_t target, const struct placement *best)
+{
+    return best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem));
+}
+
+/* The placers in rising order of cost; each stops at the target. Of many buffers, one pass that has come near ends
+ * before those that take longer than all before them. */
 static bool place_fast(const struct problem *problem, uint64_t target, const struct squeeze_limits *limits,
                        struct placement *best, struct error *err)
 {
-    if (!problem->any_fixed) TRY(sweep_improve(problem, target, best, err));
-    if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
+    bool many = problem->count >= MANY_BUFFERS, once = problem->deadline_ns == 0;
+    uint64_t near = problem->bound + problem->bound / NEAR_DIVISOR;
+    if (!problem->any_fixed) TRY(sweep_improve(problem, many ? SWEEP_FIRST : SWEEP_ALL, target, best, err));
+    if (is_enough(problem, target, best)) return true;
+    if (many) TRY(beside_improve(problem, target, best, err));
+    if (is_enough(problem, target, best) || (many && once && best->arena <= near)) return true;
     TRY(perfect_improve(problem, limits->options, best, err));
-    if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
+    if (is_enough(problem, target, best)) return true;
     TRY(core_improve(problem, target, best, err));
-    if (best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
+    if (is_enough(problem, target, best)) return true;
+    if (many && !problem->any_fixed) TRY(sweep_improve(problem, SWEEP_REST, target, best, err));
+    if (!many) TRY(beside_improve(problem, target, best, err));
+    if (is_enough(problem, target, best)) return true;
     return squeeze_improve(problem, target, limits, best, err);
 }
 

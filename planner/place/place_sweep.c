@@ -170,7 +170,8 @@ static void sweep_finish(struct sweep *sweep)
     holes_finish(&sweep->holes);
 }
 
-bool sweep_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err)
+bool sweep_improve(const struct problem *problem, enum sweep_part part, uint64_t target, struct placement *best,
+                   struct error *err)
 {
     struct sweep sweep = {.problem = problem};
     uint64_t pass = 4 * problem_pass_steps(problem); /* steps over holes are quick ones */
@@ -178,7 +179,8 @@ bool sweep_improve(const struct problem *problem, uint64_t target, struct placem
     if (ok) sort_events(&sweep);
     const struct manner manners[] = {{4, false, false},  {8, true, false},  {16, false, false}, {64, true, false},
                                      {64, false, false}, {0, false, false}, {0, false, true},   {0, true, false}};
-    for (size_t i = 0; ok && i < sizeof manners / sizeof manners[0] && best->arena > target && !sweep.stopped; i++) {
+    size_t from = part == SWEEP_REST, to = part == SWEEP_FIRST ? 1 : sizeof manners / sizeof manners[0];
+    for (size_t i = from; ok && i < to && best->arena > target && !sweep.stopped; i++) {
         uint64_t used = sweep.holes.steps;
         if (pass > 0) sweep.most_steps = used + (pass > used ? pass - used : 0) / 2 + 1;
         sweep.may_stop = best->arena < UINT64_MAX;

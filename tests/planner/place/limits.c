@@ -214,3 +214,19 @@ Test(place_limits, a_stop_before_the_beginning_leaves_a_placement)
     cr_assert_lt(result.seconds, 50);
     mem_free(buffers);
 }
+
+/* Beyond 100,000 the cheapest placers come first: what is there when time is up is sound, and so is one pass. */
+Test(place_limits, two_hundred_thousand_buffers_keep_to_their_time)
+{
+    uint32_t count = 200000;
+    struct place_buffer *buffers = make(FAMILY_LONG, count);
+    for (int timed = 0; timed < 2; timed++) {
+        struct place_options options = {.seconds = timed * 0.3, .threads = 1};
+        uint64_t start = clock_thread_cpu_ns();
+        struct place_result result = solve(buffers, count, &options);
+        cr_assert_lt((double)(clock_thread_cpu_ns() - start) * 1e-9, 30);
+        if (timed) bound_time(&result, options.seconds);
+    }
+    cr_assert_leq(mem_peak_bytes(MEM_SEARCH), 800 * (uint64_t)count);
+    mem_free(buffers);
+}
