@@ -52,9 +52,9 @@ extern const char train_manual[], train_manual_learning[], train_manual_running[
 bool train_command_names_file(const char *word);
 /* The plan of the file, or made for the model that c->word names; NULL on failure. The caller ends it with plan_destroy. */
 struct plan *train_command_plan(struct train_command *c, struct error *err);
-/* The plan of a run, made again without one of its devices; the caller ends it with plan_destroy. c->runs_on is known. NULL
- * with ERROR_UNFIT where the others cannot hold it. */
-struct plan *train_command_replan(struct train_command *c, const struct plan *plan, uint32_t gone, struct error *err);
+/* The plan of a run, made again without those of its devices that are gone; the caller ends it with plan_destroy. c->runs_on is
+ * known. NULL with ERROR_UNFIT where the others cannot hold it. */
+struct plan *train_command_replan(struct train_command *c, const struct plan *plan, const bool *gone, struct error *err);
 /* Opens c->options.dataset and finds what decoding it takes at that size; nothing more where that is done. */
 bool train_command_data(struct train_command *c, uint32_t image_size, struct error *err);
 /* Reads what --engines FILE carries for the trainer into c->carried, where there is such a file; the caller ends it. */

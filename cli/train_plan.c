@@ -154,20 +154,20 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
     return NULL;
 }
 
-/* Its devices but one. */
-static bool machine_without(const struct plan *plan, uint32_t gone, struct machine *machine, struct error *err)
+/* Its devices but those. */
+static bool machine_without(const struct plan *plan, const bool *gone, struct machine *machine, struct error *err)
 {
     size_t count = 0;
     struct device_spec *left = mem_alloc(MEM_PLAN, plan->device_count, sizeof *left);
     if (!left) return error_memory(err, plan->device_count * sizeof *left, "the devices that are left");
     for (size_t i = 0; i < plan->device_count; i++)
-        if (i != gone) left[count++] = plan->devices[i].spec;
+        if (!gone[i]) left[count++] = plan->devices[i].spec;
     bool ok = machine_of_devices(left, count, machine, err);
     mem_free(left);
     return ok;
 }
 
-struct plan *train_command_replan(struct train_command *c, const struct plan *plan, uint32_t gone, struct error *err)
+struct plan *train_command_replan(struct train_command *c, const struct plan *plan, const bool *gone, struct error *err)
 {
     struct machine machine = {0};
     struct plan_request request;

@@ -12,6 +12,8 @@
 #include "plan_file.h"
 #include "printable.h"
 #include "stop.h"
+#include "text.h"
+#include "train_gone.h"
 #include "train_ranks.h"
 #include "train_trace.h"
 
@@ -53,6 +55,11 @@ static bool hand_plan(struct restarts *r, struct error *err)
 
 /* ---- Without a rank that is gone ---- */
 
+static bool has_gpus(const struct restarts *r)
+{
+    return r->command->looked && !backends_on_host(r->command->runs_on->name);
+}
+
 /* A trace is of as many devices as its run began with: those that are there make room. */
 static void put_traces_aside(const struct restarts *r)
 {
@@ -64,19 +71,65 @@ static void put_traces_aside(const struct restarts *r)
     }
 }
 
-static bool go_without(struct restarts *r, uint32_t gone, struct error *err)
+/* Those that are no more, and the rank that is given up, if one is: who is left is told. */
+struct losses {
+    bool gone[HOST_MOST_GPUS];
+    size_t count;
+    uint32_t given_up; /* LAUNCH_NONE = none */
+};
+
+static void say_losses(const struct restarts *r, const struct losses *lost, size_t left)
 {
-    struct plan *made = train_command_replan(r->command, r->plan, gone, err);
+    struct text text = {0};
+    if (lost->given_up != LAUNCH_NONE)
+        text_add(&text,
+                 "rank %" PRIu32
+                 " of %zu has failed twice without a word before the run came any further, and is given up",
+                 lost->given_up, r->plan->device_count);
+    for (size_t i = 0; i < r->plan->device_count; i++)
+        if (lost->gone[i] && i != lost->given_up)
+            text_add(&text, "%sthe GPU of rank %zu (%s) is no more", text.length > 0 ? ", " : "", i,
+                     r->command->gpus.gpus[i].bus_id);
+    if (!text.failed)
+        fprintf(stderr, "fathom train: %s: the run goes on with %zu device%s, for which it is planned anew\n",
+                text.bytes, left, left == 1 ? "" : "s");
+    text_finish(&text);
+}
+
+/* The command's GPUs are those of the plan, in its order. */
+static void forget_gpus(struct host_gpus *gpus, const struct losses *lost)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < gpus->count; i++)
+        if (!lost->gone[i]) gpus->gpus[left++] = gpus->gpus[i];
+    gpus->count = left;
+}
+
+static bool go_without(struct restarts *r, const struct losses *lost, struct error *err)
+{
+    struct plan *made = train_command_replan(r->command, r->plan, lost->gone, err);
     if (!made) return false;
     put_traces_aside(r);
-    fprintf(stderr,
-            "fathom train: rank %" PRIu32
-            " of %zu has failed twice without a word before the run came any further, and is given up: the "
-            "run goes on with %zu device%s, for which it is planned anew\n",
-            gone, r->plan->device_count, made->device_count, made->device_count == 1 ? "" : "s");
+    say_losses(r, lost, made->device_count);
+    if (has_gpus(r)) {
+        if (lost->given_up != LAUNCH_NONE && lost->count == 1) train_gone_hide(lost->given_up, r->command->gpus.count);
+        forget_gpus(&r->command->gpus, lost);
+    }
     plan_destroy(r->made);
     r->plan = r->made = made;
     return hand_plan(r, err);
+}
+
+/* A rank that cannot say why it ends may meet with a fault that passes; one that ends again before a step was saved is
+ * given up. */
+static void find_losses(const struct restarts *r, uint32_t silent, uint64_t saved, struct losses *lost)
+{
+    size_t count = r->plan->device_count;
+    bool again = silent != LAUNCH_NONE && silent == r->silent && saved == r->saved;
+    *lost = (struct losses){.given_up = again ? silent : LAUNCH_NONE};
+    if (has_gpus(r) && r->command->gpus.count >= count) train_gone_gpus(&r->command->gpus, count, lost->gone);
+    if (again) lost->gone[silent] = true;
+    for (size_t i = 0; i < count; i++) lost->count += lost->gone[i];
 }
 
 /* ---- Again ---- */
@@ -89,8 +142,7 @@ static uint64_t last_saved(const char *folder)
     return folder && checkpoint_exists(folder) && train_find_resume(folder, path, &step, &err) ? step : UNSAVED;
 }
 
-/* Whether the run is to be begun once more, and from where. A rank that cannot say why it ends may meet with a fault
- * that passes; one that ends again before a step was saved is gone. */
+/* Whether the run is to be begun once more, and from where. */
 static bool goes_on(struct restarts *r, int code, uint32_t silent, struct error *err)
 {
     const struct train_options *o = &r->command->options;
@@ -98,11 +150,14 @@ static bool goes_on(struct restarts *r, int code, uint32_t silent, struct error 
     if (code != 1 || r->left == 0 || *stop_flag()) return false;
     r->left--;
     uint64_t saved = last_saved(folder);
-    bool gone = silent != LAUNCH_NONE && silent == r->silent && saved == r->saved && r->plan->device_count > 1;
+    struct losses lost;
+    find_losses(r, silent, saved, &lost);
+    bool gone = lost.count > 0 && r->plan->device_count > 1;
     if (err->kind != ERROR_NONE) fprintf(stderr, "fathom train: %s\n", PRINTABLE(err->text));
     *err = (struct error){0};
-    if (gone && !go_without(r, silent, err))
-        return error_prefix(err, "the run cannot go on without rank %" PRIu32, silent);
+    if (gone && lost.count == r->plan->device_count)
+        return error_set(err, ERROR_FAILED, "all GPUs of the run are gone");
+    if (gone && !go_without(r, &lost, err)) return error_prefix(err, "the run cannot go on with fewer devices");
     fprintf(stderr, "fathom train: the run begins again from %s; --restarts leaves %" PRIu64 " more\n",
             saved != UNSAVED ? "its last checkpoint" : "its first step", r->left);
     if (saved != UNSAVED) setenv(TRAIN_RANKS_RESUME, folder, 1);

@@ -76,6 +76,27 @@ static void read_capability(const char *text)
     if (sscanf(text, "%u.%u", &options.major, &options.minor) != 2) refuse("not a capability", text);
 }
 
+/* How many, or the file that says so when a process starts: gpus=@FILE. */
+static unsigned read_gpus(const char *text)
+{
+    char line[16] = "";
+    if (*text != '@') return (unsigned)read_number(text);
+    FILE *file = fopen(text + 1, "r");
+    if (!file || !fgets(line, sizeof line, file)) refuse("cannot be read", text + 1);
+    fclose(file);
+    return (unsigned)read_number(line);
+}
+
+/* What CUDA shows of them. */
+static void hide_gpus(void)
+{
+    const char *list = getenv("CUDA_VISIBLE_DEVICES");
+    unsigned shown = 1;
+    if (!list || !*list) return;
+    for (; *list; list++) shown += *list == ',';
+    if (shown < options.gpus) options.gpus = shown;
+}
+
 static bool read_count(const char *key, const char *value)
 {
     const struct {
@@ -98,7 +119,7 @@ static void read_option(const char *key, const char *value)
 {
     if (read_count(key, value)) return;
     if (strcmp(key, "gpus") == 0)
-        options.gpus = (unsigned)read_number(value);
+        options.gpus = read_gpus(value);
     else if (strcmp(key, "name") == 0)
         snprintf(options.name, sizeof options.name, "%s", value);
     else if (strcmp(key, "capability") == 0)
@@ -142,5 +163,6 @@ void options_parse(const char *text)
         *value = '\0';
         read_option(item, value + 1);
     }
+    hide_gpus();
     if (options.gpus > MOST_DEVICES) refuse("more GPUs than it can be", "gpus");
 }

@@ -7,7 +7,7 @@ import sys
 
 STANDIN = sys.argv.pop(2)
 import ranks_kit  # noqa: E402
-from faults_kit import check_fault  # noqa: E402
+from faults_kit import TIMEOUT, Run, check_fault  # noqa: E402
 from ranks_kit import MPIRUN, Folder, checkpoint, expect, finish, make_plan, mpirun, rates_apart, train  # noqa: E402
 
 
@@ -34,6 +34,30 @@ def check_refused(folder, plan):
     done = train(launcher, plan, '--data', folder / 'data', '--iterations', 2, '--no-evaluate', env=host())
     told = [line for line in done.stderr.splitlines() if line.startswith('fathom train: ')]
     expect(done.returncode == 2 and len(told) == 1 and 'rank 1 of 2' in told[0], f'another host: {done.returncode}, {done.stderr}')
+
+
+def check_gone(folder, plan):
+    """A GPU of two that is no more when its rank has ended, and one whose rank ends twice: the run goes on on the other."""
+    count = folder / 'gpus'
+    count.write_text('2\n')
+    ranks_kit.ENV |= host(f'gpus=@{count},memory=8GiB,nccl=processes')
+    words = [plan, '--iterations', 14, '--no-evaluate', '--schedule', 'constant', '--save-every', 4, '--timeout', TIMEOUT]
+    run = Run(folder, [], *words, '--restarts', 1, name='gone')
+    run.wait_for_steps(6)
+    count.write_text('1\n')
+    run.hit(1, signal.SIGKILL)
+    code, said, _, left = run.end(60)
+    expect(code == 0 and not left, f'a GPU that is gone: {code}, {said}')
+    expect('the GPU of rank 1' in said and 'goes on with 1 device,' in said, f'a GPU that is gone: {said}')
+    count.write_text('2\n')
+    run = Run(folder, [], *words, '--restarts', 2, name='given-up')
+    run.wait_for_steps(6)
+    run.hit(0, signal.SIGKILL)
+    run.wait_for_ranks(2)
+    run.hit(0, signal.SIGKILL)
+    code, said, _, left = run.end(60)
+    expect(code == 0 and not left, f'a rank that is given up: {code}, {said}')
+    expect('rank 0 of 2 has failed twice' in said and 'goes on with 1 device,' in said, f'a rank that is given up: {said}')
 
 
 def check_namesakes(folder):
@@ -73,5 +97,6 @@ with Folder() as place:
     ranks_kit.ENV |= processes
     check_fault(place, two, [], [], 2, 1, signal.SIGKILL, 3, name='killed')
     check_fault(place, two, [], [], 2, 0, signal.SIGSTOP, 3, name='stopped')
+    check_gone(place, two)
 print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
 raise SystemExit(finish('things about a process for each GPU are as they should be'))
