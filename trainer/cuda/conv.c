@@ -74,12 +74,10 @@ static bool failed(const struct conv_call *call, cudnnStatus_t status, struct er
 {
     char words[ENGINE_QUESTION_TEXT];
     struct error why = {0};
-    conv_cache_avoid(call->all, call->plan);
     cudnn_check(call->all->cudnn, status, "cuDNN", &why);
-    return error_set(
-        err, ERROR_FAILED,
-        "%s of %s (%s): engine %" PRId64 " of cuDNN failed when it ran: %.300s; the next run takes another", call->kind,
-        call->path, engine_question_words(&call->plan->question, words), call->plan->engine.id, why.text);
+    return error_set(err, ERROR_FAILED, "%s of %s (%s): engine %" PRId64 " of cuDNN failed when it ran: %.300s",
+                     call->kind, call->path, engine_question_words(&call->plan->question, words), call->plan->engine.id,
+                     why.text);
 }
 
 bool conv_execute(struct cuda_convolutions *all, const struct conv_plan *plan, cudnnBackendDescriptor_t arguments,
@@ -92,12 +90,31 @@ bool conv_execute(struct cuda_convolutions *all, const struct conv_plan *plan, c
     return true;
 }
 
+#define MOST_FAILURES 4 /* of one op's engines; a device that is lost fails them all */
+
+/* In place of one that failed. Not while a step is recorded, which its failure has spoilt: the next run takes another.
+ */
+static bool run_another(const struct conv_call *call, struct stream *stream, cudnnStatus_t status, struct error *err)
+{
+    struct error first = {0};
+    failed(call, status, &first);
+    for (int i = 0; i < MOST_FAILURES && !call->all->device->recording; i++) {
+        if (!conv_plan_replace(call->all, call->plan)) break;
+        TRY(conv_execute(call->all, call->plan, call->arguments, stream->handle, &status, err));
+        if (status != CUDNN_STATUS_SUCCESS) continue;
+        conv_tell(call->all, false, "%s; engine %" PRId64 " runs in its place", first.text, call->plan->engine.id);
+        return true;
+    }
+    if (call->all->device->recording) conv_cache_avoid(call->all, call->plan);
+    return error_set(err, ERROR_FAILED, "%s; the next run takes another", first.text);
+}
+
 static bool run(void *context, struct stream *stream, struct error *err)
 {
     const struct conv_call *call = context;
     cudnnStatus_t status;
     TRY(conv_execute(call->all, call->plan, call->arguments, stream->handle, &status, err));
-    return status == CUDNN_STATUS_SUCCESS || failed(call, status, err);
+    return status == CUDNN_STATUS_SUCCESS || run_another(call, stream, status, err);
 }
 
 static void release(void *context)

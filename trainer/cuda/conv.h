@@ -85,6 +85,11 @@ bool conv_build_first(const struct cuda_convolutions *all, cudnnHandle_t handle,
 bool conv_load(struct cuda_convolutions *all, struct conv_plan *plan, const struct found_engine *engine,
                const char *text);
 
+/* Another engine's plan in the place of one whose engine failed when it ran, which is not taken again: all ops that share it
+ * have it then. What failed lives on until the device's end, as what it started may. False: there is none. On the device's
+ * thread, where nothing is recorded. */
+bool conv_plan_replace(struct cuda_convolutions *all, const struct conv_plan *failed);
+
 /* ---- What was answered before (conv_book.c) ---- */
 
 /* Reads what the planner was answered about this GPU, of a question's batch and type; looks whether what is carried is of

@@ -170,3 +170,40 @@ bool conv_plan_find(struct cuda_convolutions *all, const struct engine_question 
     if (plan->there) *found = plan;
     return true;
 }
+
+/* ---- Another one ---- */
+
+static bool is_same(const struct found_engine *a, const struct found_engine *b)
+{
+    return a->id == b->id && strcmp(a->knobs, b->knobs) == 0;
+}
+
+/* As a plan that answers no question. */
+static bool retire(struct cuda_convolutions *all, struct conv_plan *plan)
+{
+    struct conv_plan *retired = mem_zalloc(MEM_KERNEL, 1, sizeof *retired);
+    if (!retired || !mem_grow(MEM_KERNEL, (void **)&all->plans, &all->capacity, all->count + 1, sizeof *all->plans)) {
+        mem_free(retired);
+        return false;
+    }
+    *retired = (struct conv_plan){.tried = true, .there = true, .plan = plan->plan};
+    all->plans[all->count++] = retired;
+    plan->plan = (struct cudnn_plan){0};
+    plan->there = false;
+    return true;
+}
+
+bool conv_plan_replace(struct cuda_convolutions *all, const struct conv_plan *failed)
+{
+    struct conv_plan *plan = find(all, &failed->question, failed->limit_bytes);
+    struct conv_candidate *room = mem_alloc(MEM_KERNEL, CONV_MOST_CANDIDATES, sizeof *room);
+    const struct found_engine before = failed->engine;
+    conv_cache_avoid(all, plan);
+    if (room && retire(all, plan)) plan->there = conv_build_first(all, all->handle, plan, room);
+    mem_free(room);
+    /* Where nothing can be kept on disk the same one is found again. */
+    if (!plan->there || is_same(&plan->engine, &before)) return false;
+    plan->best_ns = plan->first_ns = 0;
+    conv_cache_save(all, plan);
+    return true;
+}

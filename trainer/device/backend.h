@@ -27,7 +27,7 @@ struct ranks;     /* the processes of a run (trainer/ranks/ranks.h), for a backe
 struct recording; /* launches, copies and fills on several streams, to be replayed as one */
 struct engine_book; /* planner/engines' answers about GPUs, with plans that were built elsewhere */
 
-/* Who hears what a device does before its first op, which may take minutes: a sentence without its full stop; passing: how
+/* Who hears what a device does before its first step has ended, which may take minutes: a sentence without its full stop; passing: how
  * far it is, until the next. From the device's own thread. */
 struct teller {
     void (*tell)(void *context, uint32_t device, const char *text, bool passing);
