@@ -68,6 +68,11 @@ bool executor_may_overlap(const struct executor *executor, uint64_t step);
 /* Running statistics become those before a step that is in flight or was among the last in_flight; what is in flight
  * ends unheard. */
 bool executor_undo_statistics(struct executor *executor, uint64_t step, struct error *err);
+/* Which op of the lowered graph first made a number that is not finite in a step whose loss is not, NO_OP where none did or it
+ * cannot be seen: the step's forward pass runs once more, op by op. The devices of a group do so together. given: the step's
+ * input, read where the backend has no pinned memory. What the arena holds beside parameters and momenta is lost. */
+bool executor_find_not_finite(struct executor *executor, uint64_t step, const struct input *given, uint32_t *op,
+                              struct error *err);
 /* Forward only with running statistics, over one micro-batch, while no step is in flight; labels of -1 are not counted. */
 bool executor_evaluate(struct executor *executor, const struct step *step, const struct input *input,
                        struct metrics *metrics, struct error *err);

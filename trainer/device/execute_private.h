@@ -1,4 +1,4 @@
-/* An executor's inside: what execute.c (steps) and launch.c (their parts) share. */
+/* An executor's inside: what the files execute*.c and launch.c share. */
 #ifndef FATHOM_EXECUTE_PRIVATE_H
 #define FATHOM_EXECUTE_PRIVATE_H
 
@@ -61,12 +61,57 @@ struct executor {
     struct error first;
 };
 
-/* launch.c. Zeroed parts may be finished. */
+/* execute.c. A use of the device begins with executor_usable, and ends with executor_settle, between which its error goes to
+ * executor->first. */
+bool executor_usable(const struct executor *executor, struct error *err);
+bool executor_settle(struct executor *executor, bool ok, struct error *err);
+
+/* ---- execute_input.c ---- */
+
+/* Of a micro-batch; placements: 0 where there are none. */
+struct input_bytes {
+    uint64_t images, placements, labels;
+};
+struct input_bytes input_arena_bytes(const struct graph *graph);
+/* As the caller has it: f32, whatever the images' tensor is, or bytes. */
+struct input_bytes input_host_bytes(const struct graph *graph);
+/* Micro-batch number i. */
+struct input input_part(const struct graph *graph, const struct input *input, uint32_t i);
+/* So many micro-batches where their copies can go on while the caller fills the next. */
+struct input executor_stage(const struct executor *executor, const struct slot *slot, uint32_t parts,
+                            const struct input *input);
+/* What a micro-batch needs before its ops; pass: TRACE_RUN_PASS, "evaluate". */
+bool executor_feed(struct executor *executor, const struct bound_program *bound, const struct step *step,
+                   const struct input *input, const char *pass, struct error *err);
+/* The input's bytes may be written again. */
+bool executor_free_input(struct executor *executor, struct error *err);
+bool executor_tail_touches_input(const struct executor *executor);
+
+/* ---- execute_ring.c ---- */
+
+/* Where running statistics lie. ERROR_MEMORY. */
+bool executor_find_statistics(struct executor *executor, struct error *err);
+bool executor_create_ring(struct executor *executor, struct error *err);
+void executor_destroy_ring(struct executor *executor);
+/* Of the step that was submitted as number `count`. */
+struct slot *executor_slot(const struct executor *executor, uint64_t count);
+/* Waits for what is in flight, of which nobody will hear. */
+bool executor_drain(struct executor *executor, struct error *err);
+/* Between the device's running statistics and a slot. */
+bool executor_copy_statistics(struct executor *executor, const struct slot *slot, bool in, struct error *err);
+
+/* ---- launch.c ---- */
+
+/* Zeroed parts may be finished. */
 void part_init(struct part *part, const struct bound_program *bound, size_t from, size_t to);
 void part_finish(struct part *part, const struct backend *backend);
 /* Replays the part, or launches its ops one by one: the first time, where there are no recordings, and when they are
  * timed (then it has been done on return). number: of the step, for messages. */
 bool part_launch(struct executor *executor, struct part *part, bool timed, uint64_t number, struct error *err);
+/* Launches the part's ops one by one; after each `look` is called, which may say that it is enough. */
+bool part_launch_watched(struct executor *executor, const struct part *part,
+                         bool (*look)(void *context, size_t op, bool *enough, struct error *err), void *context,
+                         struct error *err);
 /* Around what the run itself starts on the device, so that the sink knows whose it is; pass: TRACE_RUN_PASS, "evaluate". */
 void executor_own_begin(const struct executor *executor, const char *pass);
 void executor_own_end(const struct executor *executor);

@@ -150,6 +150,17 @@ static bool launch_ops(struct executor *ex, const struct part *part, bool timed,
     return !events || report_events(ex, part, origin_ns, number, err);
 }
 
+bool part_launch_watched(struct executor *ex, const struct part *part,
+                         bool (*look)(void *context, size_t op, bool *enough, struct error *err), void *context,
+                         struct error *err)
+{
+    bool enough = false;
+    TRY(fork_streams(ex, part, err));
+    for (size_t i = part->from; i < part->to && !enough; i++)
+        TRY(launch_op(ex, part, i, false, err) && look(context, i, &enough, err));
+    return join_streams(ex, part, err);
+}
+
 /* ---- A part as a recording ---- */
 
 static bool record(struct executor *ex, struct part *part, uint64_t number, struct error *err)

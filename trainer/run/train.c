@@ -525,6 +525,7 @@ static void find_device_memory(const struct run *run, struct train_result *resul
 static void fail_run(struct run *run, struct error *err)
 {
     run_save_last_good(run);
+    if (run->diverged) run_name_layer(run, err);
     report_mark(run, "failed");
     if (err && err->kind == ERROR_INPUT) err->kind = ERROR_FAILED;
 }

@@ -20,6 +20,7 @@ struct flight {
 struct told {
     struct metrics metrics;
     uint64_t submitted; /* steps that its process has given it */
+    uint32_t not_finite; /* 1 + the op of its graph that first made a number that is not finite; 0 = none is known */
     int32_t stop;       /* the signal by which its process was asked to end; 0 = none */
 };
 
@@ -96,6 +97,10 @@ bool run_open_loader(struct run *run, struct error *err);
 /* steps.c: all steps, with what follows each of them. */
 bool run_steps(struct run *run, void (*progress)(void *context, const struct train_status *status), void *context,
                struct train_result *result, struct error *err);
+
+/* diverged.c: adds to *err where the step that has just failed, as its loss is not finite, left the finite numbers. After
+ * everything else: the devices' statistics are lost. */
+void run_name_layer(struct run *run, struct error *err);
 
 /* run_state.c: initial values, checkpoints. */
 bool run_initialise(struct run *run, struct error *err);

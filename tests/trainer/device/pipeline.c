@@ -190,6 +190,8 @@ static void check_divergence(const char *gpus, uint32_t micro_batches, uint32_t 
     if (standin) cr_assert_str_empty(standin_end().violation);
     cr_assert_not(run.ok);
     cr_assert(strstr(run.err.text, "diverged"), "%s", run.err.text);
+    if (standin || in_flight == 1)
+        cr_assert(strstr(run.err.text, "was made by conv of stage1/unit1"), "%s", run.err.text);
     cr_assert_eq(run.result.saved, run.result.steps);
     whole.backend = &cpu_backend;
     whole.options.iterations = run.result.steps;

@@ -108,6 +108,9 @@ Test(faults, a_loss_that_is_not_a_number_ends_the_run)
     cr_assert_not(run.ok);
     cr_assert_eq(run.err.kind, ERROR_FAILED);
     cr_assert(strstr(run.err.text, "diverged"), "%s", run.err.text);
+    /* Its weights are huge: products of two layers pass what f32 holds. */
+    cr_assert(strstr(run.err.text, "the first number that is not finite was made by conv of stage1/unit1"), "%s",
+              run.err.text);
 }
 
 /* Whether the checkpoint of a step that a failed run left is that of a run which went on. */
