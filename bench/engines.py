@@ -123,7 +123,7 @@ def check_plan(options, helper, folder, device, dtype, model, batch, seen, count
             continue  # another of the op's questions is asked
         if question['pass'] == 'backward-weights' and question['weights'] == question['dtype'] != 'f32' and shape in wide:
             continue
-        engine = taken(engines, question['dtype'], cap)
+        engine = taken(engines, dtype, cap)
         counts['convolutions'] += 1
         if engine:
             make(helper, question, engine, seen, options, counts)

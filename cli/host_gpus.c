@@ -163,16 +163,18 @@ static bool check_memory(const struct host_gpus *found, const struct plan *plan,
     uint64_t wanted = device->peak_bytes;
     uint64_t have = found->gpus[i].free_bytes, rest = wanted > arena ? wanted - arena : 0;
     char holders[HOST_GPUS_HOLDERS];
-    char free_text[UNITS_TEXT], all[UNITS_TEXT], want[UNITS_TEXT], with[UNITS_TEXT + 64] = "a smaller batch";
+    char free_text[UNITS_TEXT], all[UNITS_TEXT], want[UNITS_TEXT], more[UNITS_TEXT],
+        with[UNITS_TEXT + 64] = "a smaller batch";
     if (!found->gpus[i].has_free || wanted <= have) return true;
     host_gpus_holders(found, i, holders);
     uint64_t budget = have > rest ? (have - rest) >> 20 : 0;
     if (budget > 0) snprintf(with, sizeof with, "--budget %" PRIu64 "MiB or a smaller batch", budget);
-    return error_set(err, ERROR_UNFIT,
-                     "GPU %zu (%s) has %s free of %s%s%s%s, and the plan takes %s; `fathom plan` with %s may fit", i,
-                     found->gpus[i].name, units_format_bytes(have, free_text),
-                     units_format_bytes(found->gpus[i].memory_bytes, all), *holders ? " (" : "", holders,
-                     *holders ? ")" : "", units_format_bytes(wanted, want), with);
+    return error_set(
+        err, ERROR_UNFIT,
+        "GPU %zu (%s) has %s free of %s%s%s%s, and the plan takes %s, %s more; `fathom plan` with %s may fit", i,
+        found->gpus[i].name, units_format_bytes(have, free_text), units_format_bytes(found->gpus[i].memory_bytes, all),
+        *holders ? " (" : "", holders, *holders ? ")" : "", units_format_bytes(wanted, want),
+        units_format_bytes(wanted - have, more), with);
 }
 
 bool host_gpus_run(const struct host_gpus *found, const struct plan *plan, size_t first, size_t count, size_t ordinal,

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "advise.h"
 #include "backends.h"
 #include "make.h"
 #include "mem.h"
@@ -81,6 +82,20 @@ static bool choose_machine(struct train_command *c, const char **gpus, struct er
     return true;
 }
 
+/* One change that helps is named; `fathom plan` tells all. */
+static bool say_unfit(const char *name, const struct plan_request *request, const struct plan *plan, struct error *err)
+{
+    struct advice advice[ADVICE_KINDS];
+    struct error unsaid = {0};
+    size_t count = 0;
+    char devices[160], sentence[256] = "";
+    if (advise_unfit(request, plan, advice, &count, &unsaid) && count > 0)
+        advise_sentence(&advice[0], sentence, sizeof sentence);
+    return error_set(err, ERROR_UNFIT, "%s with batch %u does not fit %s; %s%s%s`fathom plan` says what%s would", name,
+                     request->batch, words_devices(plan, devices, sizeof devices), *sentence ? "what would: " : "",
+                     sentence, *sentence ? "; " : "", *sentence ? " else" : "");
+}
+
 /* Without cuDNN's answers where they could not be had, which is said. */
 static struct plan *plan_with_engines(struct train_command *c, struct machine *machine, struct plan_request *request,
                                       struct error *err)
@@ -100,6 +115,11 @@ static struct plan *plan_with_engines(struct train_command *c, struct machine *m
         }
     }
     if (plan && !plan_engines_save(&engines, err)) {
+        plan_destroy(plan);
+        plan = NULL;
+    }
+    if (plan && !plan->fits) {
+        say_unfit(c->word, request, plan, err);
         plan_destroy(plan);
         plan = NULL;
     }
@@ -131,7 +151,6 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
     const struct backend *named = c->backend ? backends_find(c->backend) : NULL;
     bool everywhere = named && backends_on_host(named->name);
     struct plan *plan = NULL;
-    char devices[160];
     const char *gpus;
     if (choose_classes(c, err) && choose_machine(c, &gpus, err)) {
         const struct plan_flags_use use = {.gpus = gpus,
@@ -147,11 +166,7 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
     }
     machine_finish(&machine);
     mem_trim(); /* what planning took is not the run's */
-    if (!plan || plan->fits) return plan;
-    error_set(err, ERROR_UNFIT, "%s with batch %u does not fit %s; `fathom plan` says what would", name, request.batch,
-              words_devices(plan, devices, sizeof devices));
-    plan_destroy(plan);
-    return NULL;
+    return plan;
 }
 
 /* Its devices but those. */

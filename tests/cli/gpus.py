@@ -114,7 +114,9 @@ def check_refused(folder):
     refused([*train, '--gpus', '4xh200'], '4 x h200', 'this host has 2', '--gpus auto', env=host('gpus=2,memory=140GiB'))
     refused([*train, '--gpus', 'a100'], 'a100-40gb', 'NVIDIA H200', '--gpus auto', env=host('memory=140GiB'))
     refused([*train, '--gpus', 'h100'], 'h100', 'NVIDIA H200', '--gpus auto', env=host('memory=140GiB'))
-    refused([*train, '--gpus', '40GiB', '--batch', 20000], '1.00 GiB', '--budget', env=host('memory=1GiB'), code=1)
+    refused([*train, '--gpus', '40GiB', '--batch', 20000], '1.00 GiB', 'more; ', '--budget', env=host('memory=1GiB'), code=1)
+    refused(['train', 'resnet-110', '--batch', 1024, '--micro-batches', 1, '--data', data, '--iterations', 1, '--gpus', 'auto'], 'does not fit NVIDIA H200',
+            'what would: --', env=host('memory=700MiB'), code=1)
     refused([*train, '--gpus', 'cpu', '--engines', 'auto'], '--engines', 'cpu')
     refused([*train, '--gpus', 'titan-x', '--engines', folder / 'none.json'], '--engines', 'titan-x')
     expect(run('plan', 'resnet-8', '--gpus', 'h200', '--batch', 8, '-o', plan).returncode == 0, 'no plan')

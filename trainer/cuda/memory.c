@@ -39,8 +39,11 @@ static bool take_pinned(struct device *device, uint64_t bytes, void *memory, con
     const struct cuda_calls *cuda = &device->vendor->cuda;
     TRY(cuda_check(device->vendor, cuda->SetDevice((int)device->options.ordinal), err, "GPU %" PRIu32,
                    device->options.ordinal));
-    return cuda_check(device->vendor, cuda->HostAlloc(memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable), err,
-                      "%" PRIu64 " bytes of pinned memory for %s", bytes, purpose);
+    cudaError_t status = cuda->HostAlloc(memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable);
+    if (status == cudaErrorMemoryAllocation)
+        return error_set(err, ERROR_FAILED, "this host does not give %" PRIu64 " bytes of pinned memory for %s", bytes,
+                         purpose);
+    return cuda_check(device->vendor, status, err, "%" PRIu64 " bytes of pinned memory for %s", bytes, purpose);
 }
 
 static bool pinned_create(struct device *device, uint64_t bytes, void **memory, struct error *err)

@@ -7,6 +7,7 @@
 
 #include "cuda_calls.h"
 #include "library.h"
+#include "units.h"
 
 static struct vendor loaded;
 static struct error fault;
@@ -59,6 +60,19 @@ const struct vendor *vendor_load(struct error *err)
     return NULL;
 }
 
+/* Of a GPU, beside an arena that was had: what others hold of it, and what recordings, kernels and cuDNN take. */
+static bool no_memory(const struct vendor *vendor, const char *what, struct error *err)
+{
+    size_t free_bytes, total_bytes;
+    char have[UNITS_TEXT], all[UNITS_TEXT];
+    if (vendor->cuda.MemGetInfo(&free_bytes, &total_bytes) != cudaSuccess)
+        return error_set(err, ERROR_FAILED, "%s: the GPU is out of memory", what);
+    return error_set(err, ERROR_FAILED,
+                     "%s: the GPU is out of memory, with %s of its %s free; a plan with a smaller --budget leaves more "
+                     "beside its arena",
+                     what, units_format_bytes(free_bytes, have), units_format_bytes(total_bytes, all));
+}
+
 bool cuda_check(const struct vendor *vendor, cudaError_t status, struct error *err, const char *what, ...)
 {
     char words[256];
@@ -67,6 +81,7 @@ bool cuda_check(const struct vendor *vendor, cudaError_t status, struct error *e
     va_start(arguments, what);
     vsnprintf(words, sizeof words, what, arguments);
     va_end(arguments);
+    if (status == cudaErrorMemoryAllocation) return no_memory(vendor, words, err);
     return error_set(err, ERROR_FAILED, "%s: %s: %s", words, vendor->cuda.GetErrorName(status),
                      vendor->cuda.GetErrorString(status));
 }

@@ -2,12 +2,15 @@
 where the run cannot begin), and the last checkpoint is whole: a run that goes on from it ends with the losses of one that
 was never disturbed."""
 import pathlib
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 
 from standin_run import environment, left, losses, told, train
 
-from commands import expect, finish, run
+from commands import FATHOM, expect, finish, run
 
 STEPS = 6
 
@@ -17,7 +20,7 @@ def steps(folder, options, *words, report=None):
 
 
 def check(folder, name, options, sound, begins=True):
-    """The run fails in its middle, or before its beginning."""
+    """The run fails in its middle, or before its beginning. What it says."""
     save, log, report = folder / f'{name}.save', folder / f'{name}.log', folder / f'{name}.report'
     done = steps(folder, options, '--save', save, '--save-every', 2, '--log', log, report=report)
     lines = done.stderr.strip().splitlines()
@@ -27,12 +30,13 @@ def check(folder, name, options, sound, begins=True):
     broken, _ = told(report)
     expect(not broken, f'{name}: {broken[:1]}')
     if not save.exists() or not list(save.glob('*')):
-        return
+        return done.stderr
     again = steps(folder, 'seed=3', '--resume', save, '--log', log)
     expect(again.returncode == 0, f'{name}, resumed: {again.stderr[-400:]}')
     if again.returncode == 0:
         got = losses(log)
         expect(all(got[step] == sound[step] for step in got) and STEPS in got, f'{name}, resumed: other losses')
+    return done.stderr
 
 
 # kind of call, code: of the first call, and of one in the middle of the run
@@ -55,6 +59,25 @@ def survive(folder, name, options, sound, *said):
     got = losses(log)
     expect(set(got) == set(sound) and all(abs(got[step] - sound[step]) < 2e-3 * abs(sound[step]) for step in got),
            f'{name}: {got}, not {sound}')
+
+
+def check_asked(folder):
+    """Asked to end while recorded steps are replayed, several in flight: all that is seen is in the checkpoint."""
+    save, log, report = folder / 'asked.save', folder / 'asked.log', folder / 'asked.report'
+    words = ['train', folder / 'plan.json', '--data', folder / 'data', '--no-evaluate', '--log', log]
+    child = subprocess.Popen([FATHOM, *map(str, words), '--save', save, '--iterations', '100000'], stdin=subprocess.DEVNULL,
+                             env=environment(folder, 'seed=5', report), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while child.poll() is None and len(losses(log)) < 8:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    said, errors = child.communicate(timeout=60)
+    broken, counted = told(report)
+    last = max(losses(log))
+    expect(child.returncode == 0 and not errors and f'stopped by Ctrl-C after step {last} of 100000' in ' '.join(said.split()),
+           f'asked to end: exit code {child.returncode}, {said[-300:]}{errors}')
+    expect(not broken and not left(counted) and counted['counts']['graph_launches'] > 8, f'asked to end: {broken[:1]}, {counted}')
+    again = run(*words, '--resume', save, '--iterations', last + 2, env=environment(folder, 'seed=6'))
+    expect(again.returncode == 0 and max(losses(log)) == last + 2, f'asked to end, resumed: {again.stderr[-300:]}')
 
 
 def main(folder):
@@ -83,6 +106,10 @@ def main(folder):
     for options in ('driver=0', 'driver=12040', 'gpus=0', 'capability=7.0'):
         check(folder, options, options, sound, begins=False)
     check(folder, 'memory', 'memory=16MiB', sound)
+    for name, options, *parts in (('beside', 'fail=GraphInstantiate:1:2', 'out of memory', 'GiB free', '--budget', 'beside its arena'),
+                                  ('pinned', 'fail=HostAlloc:1:2', 'this host', 'pinned')):
+        said = check(folder, name, options, sound)
+        expect(all(part in said for part in parts), f'{name}: {said}')
     # The last is of an execution's arguments; those before it are of engines and plans, of which there are others.
     n = counts['BackendFinalize']
     check(folder, f'BackendFinalize-{n}', f'fail=BackendFinalize:{n}:2000', sound)
@@ -90,6 +117,7 @@ def main(folder):
     # One that fails in the first step, in which nothing is recorded.
     n = counts['BackendExecute']
     survive(folder, 'first-step', f'fail=BackendExecute:{n // 4}:3000', sound, 'failed when it ran', 'runs in its place')
+    check_asked(folder)
     for engines in ('build_fails', 'run_fails', 'all_fail', 'none'):
         survive(folder, engines, f'engines={engines}', sound)
 
