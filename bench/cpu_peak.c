@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "cpu_threads.h"
 #include "crew.h"
 #include "mem.h"
 #include "parallel.h"

@@ -176,7 +176,9 @@ static bool parse_fusion(const char *word, size_t length, uint32_t *lowering, st
     return error_set(
         err, ERROR_INPUT,
         "--fuse: '%.*s' is none of auto, none, all, or some of bn, sums, normalize, normalize-weights, gradient, "
-        "gradient-sums, add, weights, input, bn-add and half-gradients, with commas between them",
+        "gradient-sums, add, weights, input, bn-add, half-gradients, gradient-add and gradient-keep, with commas "
+        "between "
+        "them",
         length > 40 ? 40 : (int)length, word);
 }
 

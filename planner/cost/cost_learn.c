@@ -183,21 +183,22 @@ static double learn_lowered(struct cost_table *table, const struct cost_run *run
     return best == last ? found : learn_graph(table, run, spec, *batch, dtypes[best], lowering, err);
 }
 
-/* Nor does it say what was fused: nothing, what CPUs do, all, what the plans of some devices leave out, or what GPUs
- * do. Whether weights were copied shows in 16-bit runs alone. */
+/* Nor does it say what was fused: nothing, what CPUs do, all, what CPUs did, what the plans of some devices leave out,
+ * or what GPUs do. Whether weights were copied shows in 16-bit runs alone. */
 #define GPUS  (LOWER_BN | LOWER_BN_ADD | LOWER_INPUT | LOWER_WEIGHTS)
 #define READS (GPUS | LOWER_SUMS | LOWER_NORMALIZE)
 #define HALF  (LOWER_NORMALIZE_WEIGHTS | LOWER_HALF_GRADIENTS)
 static const uint32_t lowerings[] = {0,
                                      LOWER_EXACT & ~LOWER_GRADIENT,
                                      LOWER_EXACT,
+                                     LOWER_EXACT & ~(LOWER_GRADIENT | LOWER_GRADIENT_ADD | LOWER_GRADIENT_KEEP),
                                      LOWER_EXACT & ~LOWER_ADD,
                                      LOWER_EXACT & ~(LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT),
                                      GPUS,
                                      READS | LOWER_ADD,
                                      READS | HALF | LOWER_GRADIENT_SUMS,
                                      READS | HALF | LOWER_GRADIENT_SUMS | LOWER_ADD,
-                                     (LOWER_BN_PARTS & ~LOWER_BN_ADD) | LOWER_ADD};
+                                     (LOWER_BN_PARTS & ~(LOWER_BN_ADD | LOWER_GRADIENT_KEEP)) | LOWER_ADD};
 #define LEARNT_LOWERINGS (sizeof lowerings / sizeof lowerings[0])
 #define WELL_FOUND       0.99
 

@@ -92,6 +92,7 @@ static bool find_fused(const struct op *op, enum op_pass pass, uint32_t *fused)
 {
     *fused = op->attr.conv.fused;
     TRY((*fused & ~(uint32_t)KNOWN_FUSED) == 0);
+    TRY(op->kind != OP_CONV_BWD_DATA || !(*fused & CONV_ADDS));
     if (pass == PASS_RECOMPUTE || pass == PASS_EVALUATE) *fused &= ~(uint32_t)CONV_SUMS;
     if (conv_operands(op).bias != NO_OPERAND) *fused |= ENGINE_BIAS;
     return true;

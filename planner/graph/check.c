@@ -108,7 +108,8 @@ static bool check_operands(const struct check *c, uint32_t index)
         TRY(check_write(c, index, op->out[i]));
     }
     for (uint32_t i = 0; i < op->inputs; i++)
-        if ((op->in_place >> i & 1) && c->graph->tensors[op->in[i]].bytes != c->graph->tensors[op->out[0]].bytes)
+        if ((op->in_place >> i & 1) &&
+            c->graph->tensors[op->in[i]].bytes != c->graph->tensors[op->out[op_in_place_output(op, i)]].bytes)
             return FAIL(c, "op %u: in place over input %u of another size", index, i);
     return op->in_place >> op->inputs == 0 || FAIL(c, "op %u: in place over inputs it does not have", index);
 }
@@ -193,12 +194,14 @@ static bool fuses(const struct check *c, const struct op *op)
 {
     struct conv_operands o = conv_operands(op);
     const struct tensor *made = out(c, op, 0), *x = op->kind == OP_CONV_BWD_DATA ? made : in(c, op, 0);
-    uint32_t channels = made->dims[3];
+    uint32_t channels = made->dims[3], fused = op->attr.conv.fused;
     if (o.inputs != op->inputs || o.outputs != op->outputs) return false;
     if (o.bias != NO_OPERAND && !is_vector(in(c, op, o.bias), channels)) return false;
     if (o.norm != NO_OPERAND && !is_norm(in(c, op, o.norm), x->dims[3])) return false;
     if (op->kind == OP_CONV_BWD_WEIGHTS) return fuses_gradient(c, op, &o, 1);
-    if (o.outputs > 1 && !is_sums(out(c, op, 1), channels)) return false;
+    if (fused & (CONV_SUMS | CONV_GRADIENT_SUMS) && !is_sums(out(c, op, 1), channels)) return false;
+    if (o.kept != NO_OPERAND && (!same_dims(out(c, op, o.kept), in(c, op, 0)) || o.y == NO_OPERAND)) return false;
+    if (o.rectified != NO_OPERAND && !same_dims(in(c, op, o.rectified), made)) return false;
     if (o.residual != NO_OPERAND && !same_dims(in(c, op, o.residual), made)) return false;
     if (o.x != NO_OPERAND && !same_dims(in(c, op, o.x), made)) return false;
     return op->kind == OP_CONV || fuses_gradient(c, op, &o, 0);

@@ -12,7 +12,8 @@ static void take_gradient(struct conv_operands *o, uint32_t fused)
 struct conv_operands conv_operands(const struct op *op)
 {
     uint32_t fused = op->attr.conv.fused;
-    struct conv_operands o = {NO_OPERAND, NO_OPERAND, NO_OPERAND, NO_OPERAND, NO_OPERAND, NO_OPERAND, 2, 1};
+    struct conv_operands o = {NO_OPERAND, NO_OPERAND, NO_OPERAND, NO_OPERAND, NO_OPERAND,
+                              NO_OPERAND, NO_OPERAND, NO_OPERAND, 2,          1};
     if (op->kind == OP_CONV) {
         /* The bias alone is no attribute: it is there when there is one input more than the others make. */
         uint32_t others = 2u + (fused & CONV_NORMALIZED ? 1 : 0) + (fused & CONV_ADDS ? 1 : 0);
@@ -26,9 +27,12 @@ struct conv_operands conv_operands(const struct op *op)
         o.outputs = op->outputs > 1 ? 2 : 1; /* the bias's gradient */
     } else {
         take_gradient(&o, fused);
+        o.residual = take(&o, fused & CONV_ADDS);
+        o.rectified = take(&o, fused & CONV_RECTIFIES);
         o.x = take(&o, fused & CONV_GRADIENT_SUMS);
         o.norm = take(&o, fused & CONV_GRADIENT_SUMS);
         o.outputs = fused & CONV_GRADIENT_SUMS ? 2 : 1;
+        if (fused & CONV_KEEPS) o.kept = o.outputs++;
     }
     return o;
 }

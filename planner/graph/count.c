@@ -102,6 +102,7 @@ static uint64_t fused_flops(const struct graph *graph, const struct op *op)
     if (fused & CONV_ADDS) flops += made;
     if (fused & CONV_SUMS) flops += 3 * made;
     if (fused & CONV_GRADIENT) flops += gradient * (fused & CONV_GRADIENT_SHUT ? 6 : 5);
+    if (fused & CONV_RECTIFIES) flops += made;
     if (fused & CONV_GRADIENT_SUMS) flops += made * (fused & CONV_SHUTS ? 4 : 3);
     return flops;
 }

@@ -24,7 +24,7 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_FC] = {"fc", 3, 3, 1, 1, 0},
     [OP_SOFTMAX_LOSS] = {"softmax_loss", 2, 2, 2, 2, 0},
     [OP_CONCAT] = {"concat", 2, OP_MOST_INPUTS, 1, 1, 0},
-    [OP_CONV_BWD_DATA] = {"conv_bwd_data", 2, 6, 1, 2, 0},
+    [OP_CONV_BWD_DATA] = {"conv_bwd_data", 2, 6, 1, 3, 0},
     [OP_CONV_BWD_WEIGHTS] = {"conv_bwd_weights", 2, 5, 1, 2, 0},
     [OP_BN_BWD] = {"bn_bwd", 5, 6, 3, 3, 2},
     [OP_RELU_BWD] = {"relu_bwd", 2, 2, 1, 1, 2},
@@ -179,6 +179,13 @@ uint32_t graph_new_tensor(struct graph *graph, struct tensor tensor)
     return (uint32_t)graph->tensor_count++;
 }
 
+/* dy's bytes, and y's where they are as many. */
+static uint8_t kept_in_place(const struct graph *graph, const struct op *op)
+{
+    uint8_t y = conv_operands(op).y;
+    return graph->tensors[op->in[y]].bytes == graph->tensors[op->out[0]].bytes ? (uint8_t)(1u << y | 1u) : 1;
+}
+
 uint32_t graph_new_op(struct graph *graph, struct op op)
 {
     struct graph_state *state = graph->state;
@@ -189,6 +196,7 @@ uint32_t graph_new_op(struct graph *graph, struct op op)
     }
     op.in_place = (uint8_t)(shapes[op.kind].in_place & ((1u << op.inputs) - 1));
     if (op.kind == OP_BN_BWD_APPLY) op.in_place &= (uint8_t)(op.attr.bn.whole ? ~16u : ~8u); /* not of the sums */
+    if (op_in_place_output(&op, 0) > 0) op.in_place = kept_in_place(graph, &op);
     op.flops = op_count_flops(graph, &op);
     op.bytes_moved = op_count_bytes(graph, &op);
     graph->ops[graph->op_count] = op;

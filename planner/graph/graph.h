@@ -141,22 +141,25 @@ const char *op_pass_name(enum op_pass pass);
 
 /* What a lowered convolution does besides (lower.h). Optional operands follow the others in this order:
  * OP_CONV: norm, residual; sums as a second output.  OP_CONV_BWD_WEIGHTS: norm, y, coefficients.
- * OP_CONV_BWD_DATA: y, coefficients, then x, norm; gradient sums as a second output. */
+ * OP_CONV_BWD_DATA: y, coefficients, then other, rectified, then x, norm; outputs: gradient sums, dy as it is read. */
 enum conv_fusion {
     CONV_NORMALIZED = 1,    /* x is read through a BN: as `norm` normalises it */
     CONV_RECTIFIED = 2,     /* and through ReLU */
-    CONV_ADDS = 4,          /* y is the convolution's result plus `residual` */
+    CONV_ADDS = 4,          /* the result is the convolution's plus `residual`: of a gradient, x's other one */
     CONV_SUMS = 8,          /* a BN's sums of y are written, in the first run in training alone */
     CONV_GRADIENT = 16,     /* dy is read as a BN's gradient: from the gradient of its result, y and `coefficients` */
     CONV_GRADIENT_SHUT = 32,/* where ReLU was shut (as y and the coefficients show) that gradient counts as 0 */
     CONV_GRADIENT_SUMS = 64,/* a BN's gradient sums of the result and x are written */
     CONV_SHUTS = 128,       /* the result is 0 where ReLU was shut, as x and norm show */
+    CONV_RECTIFIES = 256,   /* it is 0 where ReLU was shut that made x, as `rectified`, that x, shows: after CONV_ADDS */
+    CONV_KEEPS = 512,       /* what CONV_GRADIENT reads is written as the last output */
 };
 
 /* Indices of a convolution's optional operands among its inputs; NO_OPERAND = it has none. */
 #define NO_OPERAND UINT8_MAX
 struct conv_operands {
-    uint8_t bias, norm, residual, y, coefficients, x;
+    uint8_t bias, norm, residual, y, coefficients, x, rectified;
+    uint8_t kept;            /* among its outputs */
     uint8_t inputs, outputs; /* how many in all its attributes make */
 };
 
@@ -186,7 +189,7 @@ struct op {
     uint32_t block;    /* the recomputation block it belongs to (forward and its backward); NO_OP outside any */
     uint32_t forward;  /* backward op: the forward op it derives from; else NO_OP */
     uint8_t inputs, outputs;
-    uint8_t in_place;  /* bit i: out[0] may take the bytes of in[i] when in[i] is not read later */
+    uint8_t in_place;  /* bit i: op_in_place_output may take the bytes of in[i] when in[i] is not read later */
     uint32_t in[OP_MOST_INPUTS];
     uint32_t out[OP_MOST_OUTPUTS];
     union op_attr attr;
@@ -219,8 +222,12 @@ enum graph_lowering {
     LOWER_HALF_GRADIENTS = 1024,  /* gradients of weights that read through a BN come in 16 bits, and are widened bucket by
                                    * bucket; of no effect on f32 activations, or without LOWER_NORMALIZE_WEIGHTS. For GPUs,
                                    * whose engines give them so */
-    LOWER_BN_PARTS = 63 | LOWER_BN_ADD,
-    LOWER_ALL = 2047,
+    LOWER_GRADIENT_ADD = 2048,    /* gradients of data add x's other gradient, and do the backward pass of the ReLU that
+                                   * made x */
+    LOWER_GRADIENT_KEEP = 4096,   /* where LOWER_GRADIENT does not: gradients of data alone read dy through a BN's backward
+                                   * pass, and write what they read for the gradients of weights */
+    LOWER_BN_PARTS = 63 | LOWER_BN_ADD | LOWER_GRADIENT_KEEP,
+    LOWER_ALL = 8191,
     LOWER_EXACT = LOWER_ALL & ~LOWER_HALF_GRADIENTS /* what rounds no more than the ops do one by one */
 };
 
@@ -329,6 +336,14 @@ static inline uint8_t bn_other_gradient(const struct op *op)
 {
     uint8_t others = op->attr.bn.whole ? 3 : 4;
     return op->inputs > others ? others : NO_OPERAND;
+}
+
+/* The output that may take the bytes of input i, where in_place has it: the first; with CONV_KEEPS what is kept takes dy's,
+ * and the gradient y's, since an image of them is read before one of it is written. */
+static inline uint32_t op_in_place_output(const struct op *op, uint32_t i)
+{
+    bool keeps = op->kind == OP_CONV_BWD_DATA && op->attr.conv.fused & CONV_KEEPS;
+    return keeps && i == 0 ? op->outputs - 1u : 0;
 }
 
 /* Whether the graph has batch normalisation, whole or lowered. */

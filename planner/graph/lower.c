@@ -9,9 +9,9 @@
 
 const char *graph_lowering_name(unsigned bit)
 {
-    static const char *const names[LOWERINGS] = {"bn",       "sums",          "normalize",     "normalize-weights",
-                                                 "gradient", "gradient-sums", "add",           "weights",
-                                                 "input",    "bn-add",        "half-gradients"};
+    static const char *const names[LOWERINGS] = {
+        "bn",      "sums",  "normalize", "normalize-weights", "gradient",     "gradient-sums", "add",
+        "weights", "input", "bn-add",    "half-gradients",    "gradient-add", "gradient-keep"};
     return bit < LOWERINGS ? names[bit] : NULL;
 }
 
@@ -149,9 +149,11 @@ static bool lowering_init(struct lowering *l)
     l->summed = mem_alloc(MEM_GRAPH, ops, sizeof *l->summed);
     l->made = mem_alloc(MEM_GRAPH, ops, sizeof *l->made);
     l->waits = mem_alloc(MEM_GRAPH, ops, sizeof *l->waits);
+    l->shut = mem_alloc(MEM_GRAPH, ops, sizeof *l->shut);
+    l->kept = mem_alloc(MEM_GRAPH, ops, sizeof *l->kept);
     l->bn = mem_zalloc(MEM_GRAPH, ops, sizeof *l->bn);
     if (!l->producer || !l->readers || !l->sums || !l->copy || !l->singles || !l->partner || !l->rectified ||
-        !l->summed || !l->made || !l->waits || !l->bn)
+        !l->summed || !l->made || !l->waits || !l->shut || !l->kept || !l->bn)
         return graph_fail_memory(l->lowered, ops * sizeof *l->bn);
     for (size_t t = 0; t < tensors; t++) l->sums[t] = l->copy[t] = NO_TENSOR;
     return true;
@@ -169,6 +171,8 @@ static void lowering_finish(struct lowering *l)
     mem_free(l->summed);
     mem_free(l->made);
     mem_free(l->waits);
+    mem_free(l->shut);
+    mem_free(l->kept);
     mem_free(l->bn);
 }
 

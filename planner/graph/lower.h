@@ -17,9 +17,14 @@
  *   gamma's and beta's gradients and adds dx to x's gradient of other readers.
  * - dx has no tensor where at most two gradients of convolutions read it, all in the BN's block: they make it of dy, x and
  *   coefficients {1, 1, 5, C}, f32, by OP_BN_BWD_FINALIZE, which does the rest of the above. Where there are no sums,
- *   OP_BN_BWD_SUMS takes them before.
+ *   OP_BN_BWD_SUMS takes them before. Or dx is made so by one convolution's gradient of data, which writes it besides, for
+ *   the gradient of its weights: that comes after it then.
  *
  * What the rows of these small tensors hold is the backend's own affair. Their shapes are part of the plan.
+ *
+ * The sum of x's gradients becomes part of the convolution's gradient of data that makes the later one of them, and with it
+ * the backward pass of the ReLU that made x, where nothing else reads what it is given: also where that ReLU is of the block
+ * before, whose output x then is.
  *
  * An addition becomes part of the convolution that makes the later one of its operands, when nothing else reads that; or
  * else of the OP_BN_APPLY of a BN without ReLU that makes one of them for it alone, at the place of the addition. That also
@@ -71,7 +76,7 @@
 bool graph_lower(const struct graph *logical, uint32_t lowering, struct graph **lowered, struct error *err);
 
 /* "bn", "sums", ...; bits without a name do not exist. */
-#define LOWERINGS 11
+#define LOWERINGS 13
 const char *graph_lowering_name(unsigned bit);
 
 #endif

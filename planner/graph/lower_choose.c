@@ -11,11 +11,11 @@ static bool note_uses(struct lowering *l)
     for (size_t t = 0; t < graph->tensor_count; t++) l->producer[t] = NO_OP;
     for (uint32_t i = 0; i < graph->op_count; i++) {
         const struct op *op = &graph->ops[i];
-        l->partner[i] = l->summed[i] = l->made[i] = l->waits[i] = NO_OP;
+        l->partner[i] = l->summed[i] = l->made[i] = l->waits[i] = l->shut[i] = l->kept[i] = NO_OP;
         for (uint32_t k = 0; k < op->inputs; k++) l->readers[op->in[k]]++;
         for (uint32_t k = 0; k < op->outputs; k++)
             if (l->producer[op->out[k]] == NO_OP) l->producer[op->out[k]] = i;
-        if (i < graph->forward_end) l->bn[i].backward = l->bn[i].shutter = l->bn[i].waiting = NO_OP;
+        if (i < graph->forward_end) l->bn[i].backward = l->bn[i].shutter = l->bn[i].keeper = l->bn[i].waiting = NO_OP;
         if (op->kind == OP_BN_BWD) l->bn[op->forward].backward = i;
     }
     return true;
@@ -181,6 +181,47 @@ static void choose_spread(struct lowering *l, uint32_t *convolutions)
     }
 }
 
+/* One data gradient and one of weights of the same convolution read dx, both in the BN's block. */
+static void choose_keepers(struct lowering *l)
+{
+    const struct graph *graph = l->logical;
+    for (uint32_t i = graph->forward_end; i + 1 < graph->backward_end; i++) {
+        const struct op *weights = op_at(l, i), *data = op_at(l, i + 1);
+        if (weights->kind != OP_CONV_BWD_WEIGHTS || data->kind != OP_CONV_BWD_DATA) continue;
+        uint32_t dx = data->in[0], back = made_by(l, dx, OP_BN_BWD);
+        if (back == NO_OP || weights->in[1] != dx || l->readers[dx] != 2 || op_at(l, back)->out[0] != dx) continue;
+        struct lowered_bn *bn = &l->bn[op_at(l, back)->forward];
+        if (bn->spread || op_at(l, back)->block != data->block) continue;
+        bn->keeper = i + 1;
+        l->kept[i] = l->kept[i + 1] = op_at(l, back)->forward;
+    }
+}
+
+/* ---- Gradients of convolutions ---- */
+
+/* The sum of a gradient of data and what is known of x's gradient before it. */
+static void choose_data_addition(struct lowering *l, uint32_t index)
+{
+    const struct op *op = op_at(l, index);
+    uint32_t first = l->producer[op->in[0]] + 1, second = l->producer[op->in[1]] + 1;
+    uint32_t later = op->in[second > first], data = made_by(l, later, OP_CONV_BWD_DATA);
+    if (data == NO_OP || first == second || l->readers[later] != 1 || op_at(l, data)->block != op->block) return;
+    l->partner[index] = data;
+    l->partner[data] = index;
+}
+
+/* The ReLU that made x, going back: it alone reads the gradient, whole. */
+static void choose_data_relu(struct lowering *l, uint32_t index)
+{
+    const struct op *op = op_at(l, index);
+    uint32_t add = made_by(l, op->in[1], OP_ADD_GRADIENT);
+    uint32_t data = add != NO_OP ? l->partner[add] : made_by(l, op->in[1], OP_CONV_BWD_DATA);
+    if (data == NO_OP || op_at(l, data)->kind != OP_CONV_BWD_DATA || l->readers[op->in[1]] != 1) return;
+    if (op_at(l, op_at(l, data)->forward)->in[0] != op->in[0] || l->summed[data] != NO_OP) return;
+    l->shut[index] = data;
+    l->shut[data] = index;
+}
+
 uint32_t lowering_spread_of(const struct lowering *l, uint32_t gradient)
 {
     uint32_t back = lowers_bn(l) ? made_by(l, gradient, OP_BN_BWD) : NO_OP;
@@ -210,6 +251,11 @@ bool lowering_choose(struct lowering *l)
         choose_spread(l, convolutions);
         for (uint32_t i = graph->forward_end; l->bits & LOWER_ADD && i < graph->backward_end; i++)
             if (op_at(l, i)->kind == OP_ADD_GRADIENT) choose_gradient_addition(l, i);
+    }
+    if (l->bits & LOWER_GRADIENT_KEEP) choose_keepers(l);
+    for (uint32_t i = graph->forward_end; l->bits & LOWER_GRADIENT_ADD && i < graph->backward_end; i++) {
+        if (op_at(l, i)->kind == OP_ADD_GRADIENT && l->partner[i] == NO_OP) choose_data_addition(l, i);
+        if (op_at(l, i)->kind == OP_RELU_BWD) choose_data_relu(l, i);
     }
     mem_free(convolutions);
     return true;

@@ -3,7 +3,7 @@
 
 #include "mem.h"
 
-#define MOST_STANDS 6
+#define MOST_STANDS 8
 
 /* An op on its way, and the logical ops it stands for. */
 struct making {
@@ -240,7 +240,8 @@ static void read_normalized(const struct lowering *l, struct making *m)
 /* The gradient at this operand, read through a BN's backward pass where that leaves it to its readers. */
 static void read_gradient(const struct lowering *l, struct making *m, uint32_t operand)
 {
-    uint32_t bn = lowering_spread_of(l, m->op.in[operand]);
+    bool keeps = m->op.kind == OP_CONV_BWD_DATA && l->kept[m->stands[0]] != NO_OP;
+    uint32_t bn = keeps ? l->kept[m->stands[0]] : lowering_spread_of(l, m->op.in[operand]);
     if (bn == NO_OP) return;
     const struct op *op = op_at(l, bn);
     bool shut = op->attr.bn.relu && l->bn[bn].shutter == NO_OP;
@@ -305,12 +306,16 @@ static uint32_t made_backward(const struct lowering *l, uint32_t logical)
     uint32_t bn = lowering_bn_of(l, op->in[0]);
     if (bn == NO_OP || !l->bn[bn].late || l->bn[bn].late_made || lowering_reads_norm(l, op, bn)) return NO_OP;
     const struct op *backward = op_at(l, l->bn[bn].backward);
-    bool makes = l->bn[bn].shutter == NO_OP && !l->bn[bn].spread && l->readers[backward->out[0]] > 0;
+    bool apart = l->bn[bn].spread || l->bn[bn].keeper != NO_OP;
+    bool makes = l->bn[bn].shutter == NO_OP && !apart && l->readers[backward->out[0]] > 0;
     return makes && backward->block == op->block ? bn : NO_OP;
 }
 
+static void emit_conv_data(struct lowering *l, uint32_t logical);
+
 static void emit_conv_weights(struct lowering *l, uint32_t logical)
 {
+    if (l->kept[logical] != NO_OP) emit_conv_data(l, l->bn[l->kept[logical]].keeper);
     uint32_t bn = made_backward(l, logical);
     if (bn != NO_OP) {
         l->waits[logical] = l->bn[bn].waiting;
@@ -348,11 +353,38 @@ static void emit_accumulate(struct lowering *l, uint32_t logical)
     emit_same(l, logical);
 }
 
+static void add_to_gradient(struct lowering *l, struct making *m, uint32_t add)
+{
+    if (add == NO_OP) return;
+    const struct op *addition = op_at(l, add);
+    op_add_input(&m->op, addition->in[addition->in[0] == m->op.out[0]]);
+    m->op.out[0] = addition->out[0];
+    stand_for(m, add);
+}
+
+/* x's other gradient, and the ReLU that made x. */
+static void finish_gradient(struct lowering *l, struct making *m)
+{
+    uint32_t add = l->partner[m->stands[0]], relu = l->shut[m->stands[0]];
+    if (add != NO_OP) {
+        add_to_gradient(l, m, add);
+        m->op.attr.conv.fused |= CONV_ADDS;
+    }
+    if (relu == NO_OP) return;
+    op_add_input(&m->op, op_at(l, relu)->in[0]);
+    m->op.out[0] = op_at(l, relu)->out[0];
+    m->op.attr.conv.fused |= CONV_RECTIFIES;
+    stand_for(m, relu);
+}
+
+/* One that writes what it reads comes before the gradient of weights that reads that. */
 static void emit_conv_data(struct lowering *l, uint32_t logical)
 {
+    if (l->made[logical] != NO_OP) return;
     struct making m = begin(l, logical);
-    uint32_t bn = l->summed[logical];
+    uint32_t bn = l->summed[logical], kept = l->kept[logical];
     read_gradient(l, &m, 0);
+    finish_gradient(l, &m);
     if (bn != NO_OP) {
         l->bn[bn].gradient_sums = new_table(l, bn, ROLE_GRADIENT_SUMS, DTYPE_F64, BN_SUMS_ROWS);
         op_add_input(&m.op, op_at(l, bn)->in[0]);
@@ -360,6 +392,10 @@ static void emit_conv_data(struct lowering *l, uint32_t logical)
         op_add_output(&m.op, l->bn[bn].gradient_sums);
         m.op.attr.conv.fused |= CONV_GRADIENT_SUMS | (op_at(l, bn)->attr.bn.relu ? CONV_SHUTS : 0);
         stand_for(&m, l->bn[bn].backward);
+    }
+    if (kept != NO_OP) {
+        op_add_output(&m.op, op_at(l, logical)->in[0]);
+        m.op.attr.conv.fused |= CONV_KEEPS;
     }
     l->made[logical] = append(l, &m);
 }
@@ -458,20 +494,11 @@ static void emit_bn_coefficients(struct lowering *l, uint32_t logical)
     l->made[logical] = append(l, &m);
 }
 
-static void add_to_gradient(struct lowering *l, struct making *m, uint32_t add)
-{
-    if (add == NO_OP) return;
-    const struct op *addition = op_at(l, add);
-    op_add_input(&m->op, addition->in[addition->in[0] == m->op.out[0]]);
-    m->op.out[0] = addition->out[0];
-    stand_for(m, add);
-}
-
 static void emit_bn_backward(struct lowering *l, uint32_t logical)
 {
     const struct op *op = op_at(l, logical);
     struct lowered_bn *bn = &l->bn[op->forward];
-    if (bn->spread || l->readers[op->out[0]] == 0) {
+    if (bn->spread || bn->keeper != NO_OP || l->readers[op->out[0]] == 0) {
         emit_bn_coefficients(l, logical);
         return;
     }
@@ -513,6 +540,9 @@ static void emit(struct lowering *l, uint32_t logical)
             emit_same(l, logical);
         else
             emit_bn_addition(l, logical, l->partner[logical]);
+        return;
+    case OP_RELU_BWD:
+        if (l->shut[logical] == NO_OP) emit_same(l, logical);
         return;
     case OP_BN:
         if (lowers_bn(l))

@@ -15,6 +15,7 @@ struct lowered_bn {
     uint32_t late_block;
     uint32_t waiting;   /* the last gradient of weights that waits for y, which the BN's backward pass makes; or NO_OP */
     bool spread;        /* dx has none: gradients of convolutions read it through the coefficients */
+    uint32_t keeper;    /* the OP_CONV_BWD_DATA that reads through them and writes dx, or NO_OP */
     uint32_t shutter;   /* the OP_CONV_BWD_DATA that masks dy and writes the gradient sums, or NO_OP */
     uint32_t norm, gradient_sums, coefficients;
 };
@@ -36,6 +37,8 @@ struct lowering {
     bool *rectified;   /* of an addition that a BN does: that does the ReLU after it too */
     uint32_t *summed;  /* of a convolution: a BN whose sums it writes; of a gradient of data: whose gradient sums */
     uint32_t *made;    /* the lowered op that stands for it above all */
+    uint32_t *shut;    /* of a gradient of data: the OP_RELU_BWD that it does, and of that one: the gradient; or NO_OP */
+    uint32_t *kept;    /* of a gradient of data, and of the weights': the BN whose dx it writes or reads so; or NO_OP */
     uint32_t *waits;   /* of one that waits: the one before it, or NO_OP */
     struct lowered_bn *bn; /* of forward ops */
 };

@@ -105,12 +105,12 @@ static bool may_move(const struct graph *graph, const struct plan_program *progr
            origin->role != ROLE_METRICS && !is_base[t];
 }
 
-/* Whether in[i] may hand its bytes to out[0] at this op: it dies here, and no operand without the permission is the
+/* Whether in[i] may hand its bytes to an output at this op: it dies here, and no operand without the permission is the
  * same tensor. */
 static bool may_hand_over(const struct op *graph_op, const struct plan_op *op, const struct plan_program *program,
                           uint32_t instant, uint32_t i)
 {
-    uint32_t from = op->in[i], to = op->out[0];
+    uint32_t from = op->in[i], to = op->out[op_in_place_output(graph_op, i)];
     if (!(graph_op->in_place >> i & 1) || from == to) return false;
     for (uint32_t k = 0; k < graph_op->inputs; k++)
         if (op->in[k] == from && !(graph_op->in_place >> k & 1)) return false;
@@ -132,13 +132,12 @@ static void merge_in_place(const struct graph *graph, const struct plan_program 
     for (uint32_t i = 0; i < program->op_count; i++) {
         const struct plan_op *op = &program->ops[i];
         const struct op *graph_op = &graph->ops[op->op];
-        if (!is_in_place(graph_op, sharing) || op->stream != STREAM_COMPUTE ||
-            !may_move(graph, program, op->out[0], is_base))
-            continue;
+        if (!is_in_place(graph_op, sharing) || op->stream != STREAM_COMPUTE) continue;
         for (uint32_t k = 0; k < graph_op->inputs; k++) {
-            if (!may_hand_over(graph_op, op, program, i, k) || !may_move(graph, program, op->in[k], is_base)) continue;
-            home[op->out[0]] = home[op->in[k]];
-            break;
+            uint32_t to = op->out[op_in_place_output(graph_op, k)];
+            if (!may_hand_over(graph_op, op, program, i, k) || home[to] != to) continue;
+            if (may_move(graph, program, to, is_base) && may_move(graph, program, op->in[k], is_base))
+                home[to] = home[op->in[k]];
         }
     }
 }

@@ -288,7 +288,7 @@ bool verify_takes_over(const struct proof *proof, uint32_t index, uint32_t input
     const struct op *origin = &proof->graph->ops[op->op];
     if (plan_op_copies(op)) return false;
     const struct plan_tensor *from = &proof->program->tensors[op->in[input]];
-    const struct plan_tensor *to = &proof->program->tensors[op->out[0]];
+    const struct plan_tensor *to = &proof->program->tensors[op->out[op_in_place_output(origin, input)]];
     return (origin->in_place >> input & 1) && from->offset == to->offset && from->bytes == to->bytes;
 }
 
@@ -308,8 +308,8 @@ static bool check_aliases(const struct proof *proof, uint32_t index)
             const struct plan_tensor *to = &proof->program->tensors[touched[b]];
             if (!meet(from, to)) continue;
             if (touched[a] == touched[b] && a < graph_op->inputs) continue;
-            if (b == graph_op->inputs && a < graph_op->inputs && outputs > 0 && verify_takes_over(proof, index, a))
-                continue;
+            bool hands = a < graph_op->inputs && b == graph_op->inputs + op_in_place_output(graph_op, a);
+            if (hands && outputs > 0 && verify_takes_over(proof, index, a)) continue;
             char name[VERIFY_NAME], first[VERIFY_NAME], second[VERIFY_NAME];
             return verify_fail(proof, VERIFY_OVERLAP, "%s: %s and %s meet", verify_op_name(proof, index, name),
                                verify_tensor_name(proof, touched[a], first),

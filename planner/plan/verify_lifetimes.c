@@ -7,16 +7,32 @@
 
 static uint64_t whole_units(uint64_t bytes) { return (bytes / PLAN_ALIGN + (bytes % PLAN_ALIGN != 0)) * PLAN_ALIGN; }
 
-/* The input whose bytes and last instant out[0] takes at this op, or NO_TENSOR. */
-static uint32_t handed_over(const struct proof *proof, uint32_t index)
+/* The input whose bytes and last instant this output of the op that first has it takes, or NO_TENSOR. */
+static uint32_t handed_over(const struct proof *proof, uint32_t output)
 {
+    uint32_t index = proof->program->tensors[output].first;
     const struct plan_op *op = &proof->program->ops[index];
     const struct op *origin = &proof->graph->ops[op->op];
     if (origin->in_place == 0 || origin->outputs == 0 || plan_op_copies(op)) return NO_TENSOR;
-    if (proof->program->tensors[op->out[0]].first != index) return NO_TENSOR;
     for (uint32_t k = 0; k < origin->inputs; k++)
-        if (verify_takes_over(proof, index, k) && proof->program->tensors[op->in[k]].last == index) return op->in[k];
+        if (op->out[op_in_place_output(origin, k)] == output && verify_takes_over(proof, index, k) &&
+            proof->program->tensors[op->in[k]].last == index)
+            return op->in[k];
     return NO_TENSOR;
+}
+
+/* The inputs of this op whose bytes outputs take; returns how many. */
+static uint32_t all_handed_over(const struct proof *proof, uint32_t index, uint32_t handed[OP_MOST_OUTPUTS])
+{
+    const struct plan_op *op = &proof->program->ops[index];
+    uint32_t count = 0, outputs = plan_op_outputs(proof->graph, op);
+    for (uint32_t k = 0; k < outputs; k++) {
+        uint32_t output = op->out[k];
+        if (proof->program->tensors[output].first != index) continue;
+        uint32_t from = handed_over(proof, output);
+        if (from != NO_TENSOR) handed[count++] = from;
+    }
+    return count;
 }
 
 static bool overlap(const struct proof *proof, uint32_t a, uint32_t b)
@@ -35,8 +51,7 @@ static bool claim(struct proof *proof, uint32_t tensor)
     struct range_owner owner;
     while (ranges_next(&proof->ranges, tensor, &cursor, &owner)) {
         if (owner.tensor == NO_TENSOR || proof->program->tensors[owner.tensor].last < t->first) continue;
-        bool takes = proof->program->ops[t->first].out[0] == tensor && handed_over(proof, t->first) == owner.tensor;
-        if (!takes) return overlap(proof, owner.tensor, tensor);
+        if (handed_over(proof, tensor) != owner.tensor) return overlap(proof, owner.tensor, tensor);
     }
     ranges_assign(&proof->ranges, tensor, (struct range_owner){tensor, 0});
     return true;
@@ -215,8 +230,9 @@ static bool check_bound(const struct proof *proof)
     uint64_t live = 0, bound = 0, at_peak = 0;
     for (uint32_t i = 0; i < program->op_count; i++) {
         live += change[i];
-        uint32_t handed = handed_over(proof, i);
-        uint64_t now = live - (handed == NO_TENSOR ? 0 : whole_units(program->tensors[handed].bytes));
+        uint32_t handed[OP_MOST_OUTPUTS], count = all_handed_over(proof, i, handed);
+        uint64_t now = live;
+        for (uint32_t k = 0; k < count; k++) now -= whole_units(program->tensors[handed[k]].bytes);
         if (now > bound) bound = now;
         if (i == proof->variant->peak_op) at_peak = now;
     }
@@ -233,11 +249,12 @@ static bool check_classes(const struct proof *proof)
 {
     const struct plan_variant *variant = proof->variant;
     uint64_t classes[MEMORY_CLASSES] = {0}, sum = 0;
-    uint32_t handed = handed_over(proof, variant->peak_op);
+    uint32_t handed[OP_MOST_OUTPUTS], count = all_handed_over(proof, variant->peak_op, handed);
     for (uint32_t t = 0; t < proof->program->tensor_count; t++) {
         const struct plan_tensor *tensor = &proof->program->tensors[t];
         bool live = tensor->first <= variant->peak_op && variant->peak_op <= tensor->last;
-        if (!live || tensor->host || t == handed || proof->base[t] != NO_TENSOR) continue;
+        for (uint32_t k = 0; k < count; k++) live = live && t != handed[k];
+        if (!live || tensor->host || proof->base[t] != NO_TENSOR) continue;
         classes[tensor->class] += whole_units(tensor->bytes);
         sum += whole_units(tensor->bytes);
     }

@@ -29,7 +29,7 @@ bool verify_fail(const struct proof *proof, enum verify_fault fault, const char 
 const char *verify_op_name(const struct proof *proof, uint32_t op, char out[VERIFY_NAME]);
 const char *verify_tensor_name(const struct proof *proof, uint32_t tensor, char out[VERIFY_NAME]);
 
-/* Whether out[0] of this op may take the very bytes of its input i, and does. */
+/* Whether the output for that (op_in_place_output) may take the very bytes of its input i, and does. */
 bool verify_takes_over(const struct proof *proof, uint32_t op, uint32_t input);
 
 /* Whether this output is only read: the saved statistics of a recomputed BN. */

@@ -40,7 +40,7 @@ static struct scratch scratch_of(const struct op_call *call)
     const struct tensor *masked = fused & CONV_SHUTS ? made : dy;
     if (fused & CONV_SHUTS && fused & CONV_GRADIENT_SHUT && dy->bytes > made->bytes) masked = dy;
     s.x = take(&s, fused & CONV_NORMALIZED, call->in_tensor[0]->bytes);
-    s.gradient = take(&s, fused & CONV_GRADIENT, dy->bytes);
+    s.gradient = take(&s, (fused & (CONV_GRADIENT | CONV_KEEPS)) == CONV_GRADIENT, dy->bytes);
     s.mask = take(&s, fused & (CONV_GRADIENT_SHUT | CONV_SHUTS), dtype_bytes(DTYPE_BIT, tensor_elements(masked)));
     uint64_t parts = fused & CONV_GRADIENT ? bn_parts_bytes(dy) : 0;
     uint64_t sums = fused & (CONV_SUMS | CONV_GRADIENT_SUMS) ? bn_parts_bytes(made) : 0;
@@ -103,7 +103,7 @@ static void take_sums(const struct tensor *tensor, const float *x, void *scratch
 struct range {
     const struct loops *loops;
     float *out;
-    const float *a;
+    const float *a, *rectified;
     const uint8_t *mask;
 };
 
@@ -118,6 +118,13 @@ static void shut_range(const void *context, uint64_t first, uint64_t last)
 {
     const struct range *r = context;
     r->loops->keep(r->out + 8 * first, r->out + 8 * first, r->mask + first, 8 * (last - first));
+}
+
+static void finish_range(const void *context, uint64_t first, uint64_t last)
+{
+    const struct range *r = context;
+    if (r->a) add_range(r, first, last);
+    if (r->rectified) r->loops->relu_backward(r->out + first, r->rectified + first, r->out + first, last - first);
 }
 
 static void shut(float *values, const uint8_t *mask, uint64_t elements)
@@ -154,7 +161,8 @@ static const void *read_gradient(const struct prepared *p, const struct scratch 
     const struct tensor *tensor = p->call.in_tensor[dy];
     if (!(fused & CONV_GRADIENT)) return op_in(p, dy);
     struct bn_parts b = bn_parts_of(tensor, op_in(p, o.y), scratch + s->parts);
-    gradient(tensor, op_in(p, dy), op_in(p, o.coefficients), mask, (float *)(scratch + s->gradient), &b);
+    float *out = o.kept == NO_OPERAND ? (float *)(scratch + s->gradient) : op_out(p, o.kept);
+    gradient(tensor, op_in(p, dy), op_in(p, o.coefficients), mask, out, &b);
     return b.out;
 }
 
@@ -179,6 +187,17 @@ bool cpu_conv(const struct prepared *p, struct error *err)
     return true;
 }
 
+/* Adds x's other gradient, and zeroes what ReLU shut that made x. */
+static void finish_gradient(const struct prepared *p)
+{
+    struct conv_operands o = conv_operands(p->call.op);
+    struct range r = {.loops = loops_best(), .out = op_out(p, 0)};
+    if (o.residual != NO_OPERAND) r.a = op_in(p, o.residual);
+    if (o.rectified != NO_OPERAND) r.rectified = op_in(p, o.rectified);
+    uint64_t elements = tensor_elements(p->call.out_tensor[0]);
+    if (r.a || r.rectified) parallel_run(elements, elements, finish_range, &r);
+}
+
 /* Zeroes what ReLU shut, and takes the BN's gradient sums. */
 static void finish_data(const struct prepared *p, const struct scratch *s)
 {
@@ -198,7 +217,7 @@ static void finish_data(const struct prepared *p, const struct scratch *s)
     memcpy(op_out(p, 1), b.sums, 2 * b.channels * sizeof *b.sums);
 }
 
-/* dy, w [, y, coefficients] [, x, norm] -> dx [, gradient sums] */
+/* dy, w [, y, coefficients] [, other] [, rectified] [, x, norm] -> dx [, gradient sums] [, dy as it is read] */
 bool cpu_conv_backward_data(const struct prepared *p, struct error *err)
 {
     if (!p->onednn) return conv_tiles_run(p, err);
@@ -207,6 +226,7 @@ bool cpu_conv_backward_data(const struct prepared *p, struct error *err)
     struct onednn_call call = {.x = op_out(p, 0), .w = op_in(p, 1), .workspace = op_onednn_scratch(p)};
     call.y = read_gradient(p, &s, 0);
     TRY(onednn_run(p->onednn, &call, err));
+    finish_gradient(p);
     if (p->call.op->attr.conv.fused & CONV_GRADIENT_SUMS) finish_data(p, &s);
     return true;
 }

@@ -60,7 +60,7 @@ static struct scratch scratch_of(const struct op_call *call, const struct onednn
     uint64_t most = piece->x[3] > piece->y[3] ? piece->x[3] : piece->y[3], end = 0;
     bool weights = piece->primitive == ONEDNN_CONV_BWD_WEIGHTS;
     s.x = take(&end, fused & CONV_NORMALIZED, c.x_elements * sizeof(float));
-    s.gradient = take(&end, fused & CONV_GRADIENT, c.y_elements * sizeof(float));
+    s.gradient = take(&end, (fused & (CONV_GRADIENT | CONV_KEEPS)) == CONV_GRADIENT, c.y_elements * sizeof(float));
     s.mask = take(&end, fused & CONV_GRADIENT_SHUT, dtype_bytes(DTYPE_BIT, c.y_elements));
     s.weights = take(&end, weights, c.weight_elements * sizeof(float));
     s.floats = take(&end, true, 2 * most * sizeof(float));
@@ -129,6 +129,7 @@ static const float *read_gradient(const struct run *r, unsigned thread, uint64_t
     struct bn_range range = range_of(r, thread, piece_in(r, r->operands.y, count, piece), count, channels);
     uint8_t *mask = stretch(r, thread) + r->scratch.mask;
     float *out = (float *)(stretch(r, thread) + r->scratch.gradient);
+    if (r->fused & CONV_KEEPS) out = (float *)op_out(r->p, r->operands.kept) + piece * count;
     if (r->fused & CONV_GRADIENT_SHUT) {
         r->loops->bn_mask(&range, n.mean, n.scale, n.beta, mask);
         range.mask = mask;
@@ -159,6 +160,15 @@ static bool run_forward(const struct run *r, unsigned thread, uint64_t piece, st
     return true;
 }
 
+/* x's other gradient is added; where ReLU was shut that made x nothing is left. */
+static void finish_gradient(const struct run *r, uint64_t piece, float *dx)
+{
+    uint64_t count = r->cut.x_elements;
+    if (r->fused & CONV_ADDS) r->loops->add(dx, dx, piece_in(r, r->operands.residual, count, piece), count);
+    if (r->fused & CONV_RECTIFIES)
+        r->loops->relu_backward(dx, piece_in(r, r->operands.rectified, count, piece), dx, count);
+}
+
 static bool run_data(const struct run *r, unsigned thread, uint64_t piece, struct error *err)
 {
     uint64_t count = r->cut.x_elements, channels = r->cut.channels;
@@ -166,6 +176,7 @@ static bool run_data(const struct run *r, unsigned thread, uint64_t piece, struc
     struct onednn_call call = {.x = dx, .w = r->weights, .y = read_gradient(r, thread, piece, 0)};
     call.workspace = op_onednn_scratch(r->p);
     TRY(onednn_run_alone(r->p->onednn, thread, &call, err));
+    finish_gradient(r, piece, dx);
     if (!(r->fused & CONV_GRADIENT_SUMS)) return true;
     struct bn_norm_rows n = bn_norm_rows(op_in(r->p, r->operands.norm), channels);
     struct bn_range range = range_of(r, thread, piece_in(r, r->operands.x, count, piece), count, channels);

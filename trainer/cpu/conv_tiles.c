@@ -70,6 +70,7 @@ struct source {
     enum tile_reading reading;
     struct tile_bn bn;
     const float *x, *dy;
+    float *kept; /* of a gradient: where what is read is written, too */
     const uint32_t *dims;
     uint32_t
         stride; /* pixels from one that is read to the next, both ways; rows and columns of a 3 x 3 are read whole */
@@ -82,7 +83,7 @@ struct run {
     struct scratch scratch;
     struct source source, gradient; /* gradient: of OP_CONV_BWD_WEIGHTS */
     /* What is made, but by that. */
-    const float *weights, *other;
+    const float *weights, *other, *rectified;
     float *out;
     uint64_t channels;
     struct tile_bn bn;
@@ -129,6 +130,7 @@ static void read_run(const struct run *r, const struct source *s, uint64_t at, u
         .reading = s->reading, .pixels = pixels, .channels = channels, .panel = panel, .bn = &s->bn};
     rows.x = s->x + at * channels;
     if (s->dy) rows.dy = s->dy + at * channels;
+    if (s->kept) rows.kept = s->kept + at * channels;
     rows.pixel_step = channels * s->stride;
     rows.group_step = r->cut.panel_pixels * r->kernels->lanes;
     r->kernels->read(&rows);
@@ -253,6 +255,7 @@ static void make(struct part *part, const float *from, uint64_t at, uint64_t pix
     p->pixels = pixels;
     p->out = r->out + at * r->channels;
     p->other = r->other ? r->other + at * r->channels : NULL;
+    p->rectified = r->rectified ? r->rectified + at * r->channels : NULL;
     (r->cut.window ? r->kernels->window : r->kernels->product)[p->ending](p);
     p->first = false;
     part->summed += pixels;
@@ -438,8 +441,13 @@ static void set_data(struct run *r)
     struct conv_operands o = conv_operands(p->call.op);
     uint32_t fused = p->call.op->attr.conv.fused;
     r->source = gradient_source(r, 0);
+    if (o.kept != NO_OPERAND) r->source.kept = op_out(p, o.kept);
     r->weights = op_scratch(p);
     tiles_weights_turn(&r->cut, op_in(p, 1), op_scratch(p));
+    if (o.residual != NO_OPERAND) r->other = op_in(p, o.residual);
+    if (o.rectified != NO_OPERAND) r->rectified = op_in(p, o.rectified);
+    if (fused & CONV_ADDS) r->ending |= TILE_ADDS;
+    if (fused & CONV_RECTIFIES) r->ending |= TILE_RECTIFIES;
     if (!(fused & CONV_GRADIENT_SUMS)) return;
     r->ending = fused & CONV_SHUTS ? TILE_GRADIENT_SUMS | TILE_SHUTS : TILE_GRADIENT_SUMS;
     r->other = op_in(p, o.x);

@@ -442,9 +442,9 @@ static bool group_join(struct group *group, struct device *device, struct error 
     return true;
 }
 
-/* Gradients read through a BN are not: both gradients of a convolution would compute them, which takes longer than the
- * one pass over memory that it saves (docs/measurements.md). In 16 bits the lowered ops work on whole tensors in f32,
- * and nothing fused is as fast. */
+/* Gradients are not read through a BN by both gradients of a convolution, which would compute them twice: that takes
+ * longer than the one pass over memory that it saves (docs/measurements.md). The gradient of data does, and writes
+ * them. In 16 bits the lowered ops work on whole tensors in f32, and nothing fused is as fast. */
 static uint32_t lowering(enum dtype dtype)
 {
     return dtype == DTYPE_F32 ? LOWER_EXACT & ~(uint32_t)(LOWER_GRADIENT | LOWER_WEIGHTS) : 0;

@@ -64,6 +64,31 @@ static double conv_data_gradient(const struct prepared *p, const struct source *
     return sum;
 }
 
+/* Adds x's other gradient, and zeroes what ReLU shut that made x. */
+static void add_data_gradient(const struct prepared *p)
+{
+    struct conv_operands o = conv_operands(p->call.op);
+    const float *other = o.residual == NO_OPERAND ? NULL : op_in(p, o.residual);
+    const float *rectified = o.rectified == NO_OPERAND ? NULL : op_in(p, o.rectified);
+    float *dx = op_out(p, 0);
+    for (uint64_t i = 0; i < elements_out(p); i++) {
+        if (other) dx[i] += other[i];
+        if (rectified && rectified[i] <= 0) dx[i] = 0;
+    }
+}
+
+/* dy as it is read: where it is kept it is read from there, since both outputs may lie over inputs. */
+static struct source data_source(const struct prepared *p)
+{
+    struct conv_operands o = conv_operands(p->call.op);
+    struct source dy = source_of(p, 0);
+    if (o.kept == NO_OPERAND) return dy;
+    float *kept = op_out(p, o.kept);
+    uint64_t elements = tensor_elements(p->call.in_tensor[0]);
+    for (uint64_t i = 0; i < elements; i++) kept[i] = (float)source_value(&dy, i);
+    return (struct source){.values = kept, .channels = dy.channels};
+}
+
 /* Zeroes what ReLU shut, and takes the BN's gradient sums. */
 static void finish_data_gradient(const struct prepared *p)
 {
@@ -81,7 +106,7 @@ static void finish_data_gradient(const struct prepared *p)
 bool cpu_reference_conv_backward_data(const struct prepared *p, struct error *err)
 {
     (void)err;
-    struct source dy = source_of(p, 0);
+    struct source dy = data_source(p);
     float *dx = op_out(p, 0);
     const uint32_t *d = dims_out(p, 0);
     for (uint64_t n = 0; n < d[0]; n++)
@@ -89,6 +114,7 @@ bool cpu_reference_conv_backward_data(const struct prepared *p, struct error *er
             for (uint64_t w = 0; w < d[2]; w++)
                 for (uint64_t c = 0; c < d[3]; c++)
                     dx[at(d, n, h, w, c)] = (float)conv_data_gradient(p, &dy, (uint64_t[4]){n, h, w, c});
+    add_data_gradient(p);
     finish_data_gradient(p);
     return true;
 }

@@ -89,36 +89,50 @@ INLINE vector read_one(enum tile_reading reading, const float *x, const float *d
     return l->scale * (g - l->shift - from * l->slope);
 }
 
-INLINE void read_columns(const enum tile_reading reading, const unsigned count, const struct tile_rows *r,
-                         size_t channel)
+INLINE void read_columns(const enum tile_reading reading, const bool keeps, const unsigned count,
+                         const struct tile_rows *r, size_t channel)
 {
     struct line l[COLUMNS];
     UNROLLED for (unsigned i = 0; i < count; i++) l[i] = line_of(reading, r->bn, channel + i * LANES);
     const float *x = r->x + channel, *dy = reading >= TILE_GRADIENT ? r->dy + channel : x;
-    float *out = r->panel + channel / LANES * r->group_step;
+    float *out = r->panel + channel / LANES * r->group_step, *kept = keeps ? r->kept + channel : NULL;
     for (size_t pixel = 0; pixel < r->pixels; pixel++, x += r->pixel_step, out += LANES) {
         UNROLLED for (unsigned i = 0; i < count; i++)
-            store(out + i * r->group_step, read_one(reading, x + i * LANES, dy + i * LANES, &l[i]));
+        {
+            vector v = read_one(reading, x + i * LANES, dy + i * LANES, &l[i]);
+            store(out + i * r->group_step, v);
+            if (keeps) store(kept + i * LANES, v);
+        }
         if (reading >= TILE_GRADIENT) dy += r->pixel_step;
+        if (keeps) kept += r->pixel_step;
     }
 }
 
-INLINE void read_all(const enum tile_reading reading, const struct tile_rows *r)
+INLINE void read_all(const enum tile_reading reading, const bool keeps, const struct tile_rows *r)
 {
     const unsigned count = reading >= TILE_GRADIENT ? COLUMNS / 2 : COLUMNS;
     size_t channel = 0;
-    for (; channel + count * LANES <= r->channels; channel += count * LANES) read_columns(reading, count, r, channel);
-    for (; channel < r->channels; channel += LANES) read_columns(reading, 1, r, channel);
+    for (; channel + count * LANES <= r->channels; channel += count * LANES)
+        read_columns(reading, keeps, count, r, channel);
+    for (; channel < r->channels; channel += LANES) read_columns(reading, keeps, 1, r, channel);
+}
+
+INLINE void read_gradient(const enum tile_reading reading, const struct tile_rows *r)
+{
+    if (r->kept)
+        read_all(reading, true, r);
+    else
+        read_all(reading, false, r);
 }
 
 static void read_rows(const struct tile_rows *r)
 {
     switch (r->reading) {
-    case TILE_PLAIN: read_all(TILE_PLAIN, r); break;
-    case TILE_NORMALIZED: read_all(TILE_NORMALIZED, r); break;
-    case TILE_RECTIFIED: read_all(TILE_RECTIFIED, r); break;
-    case TILE_GRADIENT: read_all(TILE_GRADIENT, r); break;
-    default: read_all(TILE_GRADIENT_SHUT, r); break;
+    case TILE_PLAIN: read_all(TILE_PLAIN, false, r); break;
+    case TILE_NORMALIZED: read_all(TILE_NORMALIZED, false, r); break;
+    case TILE_RECTIFIED: read_all(TILE_RECTIFIED, false, r); break;
+    case TILE_GRADIENT: read_gradient(TILE_GRADIENT, r); break;
+    default: read_gradient(TILE_GRADIENT_SHUT, r); break;
     }
 }
 
@@ -150,14 +164,17 @@ static void settle(void)
 #endif
 }
 
+INLINE bool reads_other(const uint32_t ending) { return ending & ~(uint32_t)(TILE_SUMS | TILE_RECTIFIES); }
+
 /* What is done to results of one group of outputs, which lie `step` apart. */
 INLINE void end_pixels(const uint32_t ending, const unsigned pixels, const unsigned step, const bool streams,
                        const struct tile_product *p, size_t pixel, size_t output, const vector *result)
 {
-    const bool reads = ending & ~(uint32_t)TILE_SUMS;
+    const bool reads = reads_other(ending);
     vector sum = {0}, square = {0}, origin = {0}, mean = {0}, scale = {0}, beta = {0};
     float *out = p->out + pixel * p->outputs + output;
     const float *other = reads ? p->other + pixel * p->outputs + output : NULL;
+    const float *rectified = ending & TILE_RECTIFIES ? p->rectified + pixel * p->outputs + output : NULL;
     if (ending & TILE_SUMS) origin = load(p->origin + output);
     if (ending & TILE_GRADIENT_SUMS) mean = load(p->bn->mean + output);
     if (ending & TILE_SHUTS) scale = load(p->bn->scale + output), beta = load(p->bn->beta + output);
@@ -168,10 +185,12 @@ INLINE void end_pixels(const uint32_t ending, const unsigned pixels, const unsig
         if (ending & TILE_ADDS) from = v - origin;
         if (ending & TILE_GRADIENT_SUMS) from = load(other) - mean;
         if (ending & TILE_SHUTS) v = keep_above(v, from * scale + beta);
+        if (ending & TILE_RECTIFIES) v = keep_above(v, load(rectified));
         sum += ending & TILE_SUMS ? from : v;
         square += ending & TILE_SUMS ? from * from : v * from;
         put(out, v, streams);
         if (reads) other += p->outputs;
+        if (ending & TILE_RECTIFIES) rectified += p->outputs;
     }
     if (!(ending & (TILE_SUMS | TILE_GRADIENT_SUMS))) return;
     add_to(p->sums + output, sum);
@@ -214,7 +233,7 @@ INLINE void fetch_ahead(struct tile_ahead *ahead, const unsigned count)
 INLINE void fetch_next(const uint32_t ending, const unsigned pixels, const unsigned groups,
                        const struct tile_product *p, size_t pixel, size_t output)
 {
-    const bool reads = ending & ~(uint32_t)TILE_SUMS;
+    const bool reads = reads_other(ending);
     size_t at = (pixel + pixels) * p->outputs + output;
     if (output % LINE != 0) return; /* the groups before these asked for it */
     UNROLLED for (unsigned i = 0; i < pixels; i++, at += p->outputs)
@@ -222,6 +241,7 @@ INLINE void fetch_next(const uint32_t ending, const unsigned pixels, const unsig
         UNROLLED for (unsigned lane = 0; lane < groups * LANES; lane += LINE)
         {
             if (reads) __builtin_prefetch(p->other + at + lane, 0);
+            if (ending & TILE_RECTIFIES) __builtin_prefetch(p->rectified + at + lane, 0);
             if (!p->streams) __builtin_prefetch(p->out + at + lane, 1);
         }
     }
@@ -312,6 +332,8 @@ ENDING(sums, TILE_SUMS)
 ENDING(adds_sums, TILE_ADDS | TILE_SUMS)
 ENDING(gradient_sums, TILE_GRADIENT_SUMS)
 ENDING(shuts, TILE_GRADIENT_SUMS | TILE_SHUTS)
+ENDING(rectifies, TILE_RECTIFIES)
+ENDING(adds_rectifies, TILE_ADDS | TILE_RECTIFIES)
 
 /* ---- Gradients of weights ---- */
 
@@ -406,7 +428,8 @@ static void transpose(const float *block, float *out)
     {                                                                                                                  \
         [0] = name##_plain, [TILE_ADDS] = name##_adds, [TILE_SUMS] = name##_sums,                                      \
         [TILE_ADDS | TILE_SUMS] = name##_adds_sums, [TILE_GRADIENT_SUMS] = name##_gradient_sums,                       \
-        [TILE_GRADIENT_SUMS | TILE_SHUTS] = name##_shuts,                                                              \
+        [TILE_GRADIENT_SUMS | TILE_SHUTS] = name##_shuts, [TILE_RECTIFIES] = name##_rectifies,                         \
+        [TILE_ADDS | TILE_RECTIFIES] = name##_adds_rectifies,                                                          \
     }
 
 const struct tile_kernels TILE_KERNELS_NAME = {

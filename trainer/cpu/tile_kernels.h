@@ -34,6 +34,7 @@ struct tile_rows {
     size_t pixels, channels;
     size_t pixel_step; /* floats from a pixel to the next, of x and dy */
     float *panel;      /* where the first one goes */
+    float *kept;       /* of gradients: they are written here, too, as x; NULL: they are not */
     size_t group_step; /* floats from a group of channels to the next */
     const struct tile_bn *bn;
 };
@@ -44,7 +45,8 @@ enum tile_ending {
     TILE_SUMS = 2,  /* their distances from `origin` are summed, and the squares */
     TILE_GRADIENT_SUMS = 4, /* they are summed, and their products with (other - mean) */
     TILE_SHUTS = 8, /* before that: 0 unless (other - mean) scale + beta is above 0 */
-    TILE_ENDINGS = 16
+    TILE_RECTIFIES = 16, /* last: 0 unless `rectified` is above 0 */
+    TILE_ENDINGS = 32
 };
 
 /* Memory that the next tile reads, [from, to): asked for while this one is computed, so that neither waits. */
@@ -62,6 +64,7 @@ struct tile_product {
     size_t pixels, inputs, outputs;
     float *out;
     const float *other; /* residual, or the x of the BN whose gradient is summed: as `out` */
+    const float *rectified;
     const struct tile_bn *bn;
     float *sums;   /* 2 x outputs: added to */
     float *origin; /* outputs */

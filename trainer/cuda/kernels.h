@@ -43,8 +43,9 @@ struct step_block {
     ALONE(accumulate) EACH(add) EACH(avgpool) EACH(avgpool_backward)                                                   \
     EACH(bn_apply) EACH(bn_backward_apply) ALONE(bn_backward_finalize) EACH(bn_backward_sums) ALONE(bn_finalize)       \
     EACH(bn_backward_whole) EACH(bn_mask) EACH(bn_sums) EACH(bn_whole)                                                 \
-    ALONE(conv) ALONE(conv_bias_gradient) ALONE(conv_data_gradient) ALONE(conv_weight_gradient) EACH(copy_channels)    \
-    EACH(dropout) ALONE(gradient_check) ALONE(gradient_norm) ALONE(loss_scale_update) EACH(maxpool) EACH(maxpool_backward) EACH(mul)        \
+    ALONE(conv) ALONE(conv_bias_gradient) ALONE(conv_data_gradient) ALONE(conv_kept_gradient)                          \
+    ALONE(conv_weight_gradient) EACH(copy_channels) EACH(dropout) ALONE(gradient_check) ALONE(gradient_norm)           \
+    ALONE(loss_scale_update) EACH(maxpool) EACH(maxpool_backward) EACH(mul)                                            \
     EACH(place_images) ALONE(product)                                                                                  \
     EACH(relu) EACH(relu_backward) ALONE(round_elements_bf16) ALONE(round_elements_f16)                                \
     EACH(scale) ALONE(set_step) ALONE(update) EACH(shortcut_pad) EACH(shortcut_pad_backward)                       \
@@ -345,7 +346,8 @@ struct kernel_source {
 /* Of y = x * w, each kernel what it needs. */
 struct conv_arguments {
     struct kernel_source x, dy;
-    struct kernel_operand w, residual; /* at NULL = none, added to y */
+    struct kernel_operand w, residual; /* at NULL = none, added to y or dx */
+    struct kernel_operand rectified;   /* dx is 0 where this is not positive, after that; at NULL = nowhere */
     const float *bias;                 /* NULL = none */
     void *out;
     uint32_t out_type;

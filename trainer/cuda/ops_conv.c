@@ -87,6 +87,20 @@ static bool prepare_forward(struct prepared *p, struct error *err)
     return !writes_sums(p) || cuda_add_sums(p, p->call.out_tensor[0], a.out, op_out(p, 1), true, err);
 }
 
+/* dy as it is read becomes what is read: both outputs may lie over inputs. */
+static bool add_kept_gradient(struct prepared *p, struct conv_arguments *a, unsigned kept, struct error *err)
+{
+    const struct tensor *tensor = p->call.out_tensor[kept];
+    struct conv_arguments keep = *a;
+    struct kernel_image dims;
+    struct launch_shape shape;
+    keep.out = op_out(p, kept);
+    keep.out_type = tensor->dtype;
+    TRY(cuda_pixels(p, tensor, 1, &dims, &shape, err));
+    a->dy = (struct kernel_source){.values = {keep.out, tensor->dtype}, .channels = tensor->dims[3]};
+    return ADD_KERNEL(p, KERNEL_conv_kept_gradient, shape, &keep, err);
+}
+
 static bool prepare_data_gradient(struct prepared *p, struct error *err)
 {
     const struct conv_operands o = conv_operands(p->call.op);
@@ -96,6 +110,9 @@ static bool prepare_data_gradient(struct prepared *p, struct error *err)
     a.w = operand_of(p, 1);
     a.x_dims = image_of(p->call.out_tensor[0]);
     a.y_dims = image_of(p->call.in_tensor[0]);
+    if (o.residual != NO_OPERAND) a.residual = operand_of(p, o.residual);
+    if (o.rectified != NO_OPERAND) a.rectified = operand_of(p, o.rectified);
+    if (o.kept != NO_OPERAND) TRY(add_kept_gradient(p, &a, o.kept, err));
     if (o.x != NO_OPERAND && shuts) a.shut = normalized_source(p, o.x, o.norm, false);
     TRY(add_conv(p, KERNEL_conv_data_gradient, &a, err));
     if (o.x == NO_OPERAND) return true;

@@ -179,7 +179,7 @@ Test(graph_lower, a_preactivation_net_keeps_its_convolutions)
     cr_expect_eq(count_kind(lowered, OP_BN_APPLY), 1, "before the pool");
     cr_expect_eq(count_kind(lowered, OP_BN_BWD_SUMS), 0);
     cr_expect_eq(count_whole(lowered), 4, "of three shared pre-activations, and the last");
-    cr_expect_eq(count_kind(lowered, OP_ADD_GRADIENT), 3, "of the shared pre-activations");
+    cr_expect_eq(count_kind(lowered, OP_ADD_GRADIENT), 0, "those of the shared pre-activations too");
     cr_expect_eq(count_kind(lowered, OP_BN_BWD_APPLY), 55, "where a unit's input is normalised, and the last");
     graph_destroy(lowered);
     graph_destroy(logical);
@@ -230,6 +230,36 @@ Test(graph_lower, a_bn_makes_its_result_again_with_its_gradient)
         graph_destroy(lowered);
         graph_destroy(logical);
     }
+}
+
+/* As CPUs have it: gradients of data add, do ReLU's backward pass, and write what the gradient of weights after them
+ * reads. */
+Test(graph_lower, gradients_of_data_add_and_keep)
+{
+    struct graph *logical = build("resnet-20", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *lowered = lower(logical, LOWER_EXACT & ~LOWER_GRADIENT);
+    uint32_t kept = 0, added = 0, rectified = 0;
+    for (uint32_t i = lowered->forward_end; i < lowered->backward_end; i++) {
+        const struct op *op = &lowered->ops[i], *next = op + 1;
+        if (op->kind != OP_CONV_BWD_DATA) continue;
+        struct conv_operands o = conv_operands(op);
+        added += o.residual != NO_OPERAND;
+        rectified += o.rectified != NO_OPERAND;
+        if (o.kept == NO_OPERAND) continue;
+        kept++;
+        cr_expect(next->kind == OP_CONV_BWD_WEIGHTS && next->layer == op->layer);
+        cr_expect_eq(next->in[1], op->out[o.kept]);
+        bool alike = lowered->tensors[op->in[o.y]].bytes == lowered->tensors[op->out[0]].bytes;
+        cr_expect_eq(op->in_place, alike ? 1u << o.y | 1u : 1u);
+    }
+    cr_expect_eq(kept, 18, "all but the stem's");
+    cr_expect_eq(added, 9, "a unit's input has two readers");
+    cr_expect_eq(rectified, 8, "ReLU after an addition makes the input of all units but the first");
+    cr_expect_eq(count_kind(lowered, OP_ADD_GRADIENT), 0);
+    cr_expect_eq(count_kind(lowered, OP_RELU_BWD), 1, "before the pool");
+    cr_expect_eq(count_kind(lowered, OP_BN_BWD_APPLY), 1, "the stem's, which has no gradient of data");
+    graph_destroy(lowered);
+    graph_destroy(logical);
 }
 
 /* The work of the whole is that of the parts, but for gradients that two readers work out each for itself. */

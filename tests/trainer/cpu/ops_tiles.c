@@ -81,6 +81,77 @@ static uint32_t compare_net(const struct shape *s, uint32_t lowering)
     return found;
 }
 
+/* Units that end in an addition and ReLU: gradients of data do both backward, and keep what they read. */
+static struct graph *original_net_of(const struct shape *s)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    spec.image_size = s->side;
+    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = s->batch}, &err), *lowered = NULL;
+    graph_set_layer(g, 0, "net");
+    uint32_t x = graph_add_bn(g, graph_add_conv(g, g->images, s->narrow, 3, 1, false), true);
+    for (uint32_t unit = 0; unit < 3; unit++) {
+        uint32_t kernel = unit == 1 ? 1 : 3;
+        uint32_t h = graph_add_bn(g, graph_add_conv(g, x, s->wide, kernel, 1, false), true);
+        h = graph_add_bn(g, graph_add_conv(g, h, s->narrow, kernel, 1, false), false);
+        x = graph_add_relu(g, graph_add_add(g, h, x));
+    }
+    graph_add_softmax_loss(g, graph_add_fc(g, graph_add_avgpool(g, x, 0, 1, 0), 10));
+    g = graph_finish(g, &err);
+    cr_assert(g && graph_lower(g, LOWER_EXACT & ~LOWER_GRADIENT, &lowered, &err), "%s", err.text);
+    graph_destroy(g);
+    return lowered;
+}
+
+/* Of them, how many do each. */
+static void compare_original(const struct shape *s, enum conv_tiles_rule rule)
+{
+    conv_tiles_rule = rule;
+    struct graph *graph = original_net_of(s);
+    struct graph_run fast = graph_run_begin(&cpu_backend, graph), slow = graph_run_begin(&cpu_reference_backend, graph);
+    uint32_t adds = 0, rectifies = 0, keeps = 0;
+    bool seen[OP_KINDS] = {false};
+    graph_run_set_step(&fast, 0);
+    graph_run_set_step(&slow, 0);
+    for (uint32_t i = 0; i < graph->backward_end; i++) {
+        const struct op *op = &graph->ops[i];
+        compare_op(&fast, &slow, i, seen);
+        if (op->kind != OP_CONV_BWD_DATA || is_by_tiles(graph, i) != (rule == CONV_TILES_ALWAYS)) continue;
+        adds += (op->attr.conv.fused & CONV_ADDS) != 0;
+        rectifies += (op->attr.conv.fused & CONV_RECTIFIES) != 0;
+        keeps += (op->attr.conv.fused & CONV_KEEPS) != 0;
+    }
+    cr_expect(adds == 3 && rectifies == 2 && keeps == 6, "%u, %u, %u", adds, rectifies, keeps);
+    graph_run_finish(&fast);
+    graph_run_finish(&slow);
+    graph_destroy(graph);
+}
+
+static void compare_originals(size_t count)
+{
+    for (size_t i = 0; i < count; i++) compare_original(&shapes[i], CONV_TILES_ALWAYS);
+}
+
+Test(ops_tiles, original_units_agree_with_the_reference)
+{
+    compare_originals(5);
+    compare_original(&shapes[0], CONV_TILES_NEVER);
+    compare_original(&(struct shape){1, 4, 256, 256}, CONV_TILES_NEVER); /* over the whole batch */
+}
+
+Test(ops_tiles, original_units_agree_with_the_reference_with_vectors_of_8)
+{
+    setenv("ONEDNN_MAX_CPU_ISA", "AVX2", 1);
+    compare_originals(2);
+}
+
+Test(ops_tiles, original_units_agree_with_the_reference_with_vectors_of_4)
+{
+    setenv("ONEDNN_MAX_CPU_ISA", "SSE41", 1);
+    compare_originals(2);
+}
+
 static void compare_nets(size_t count)
 {
     conv_tiles_rule = CONV_TILES_ALWAYS;

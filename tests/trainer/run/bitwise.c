@@ -48,7 +48,7 @@ Test(bitwise, sharing_and_recomputation_change_nothing)
 Test(bitwise, blocks_run_again_change_nothing)
 {
     struct small_run kept = {.model = "resnet-20", .batch = 8};
-    struct small_run budget = {.model = "resnet-20", .batch = 8, .recompute = RECOMPUTE_BUDGET, .budget = 6000u << 10};
+    struct small_run budget = {.model = "resnet-20", .batch = 8, .recompute = RECOMPUTE_BUDGET, .budget = 6144u << 10};
     struct small_run filled = budget;
     filled.options.fill_dead = true;
     go(&kept, "kept");

@@ -63,8 +63,17 @@ extern "C" __global__ void KERNEL_BOUNDS conv_data_gradient(struct conv_argument
                 }
             }
         if (a.shut.values.at && source_at(a.shut, i, p.c) <= 0) sum = 0;
+        if (a.residual.at) sum += element_at(a.residual, i);
+        if (a.rectified.at && element_at(a.rectified, i) <= 0) sum = 0;
         set_element(a.out, a.out_type, i, (float)sum);
     }
+}
+
+// dy as it is read.
+extern "C" __global__ void KERNEL_BOUNDS conv_kept_gradient(struct conv_arguments a)
+{
+    for (uint32_t i = (uint32_t)grid_first(); i < groups_of(a.y_dims, 1); i += (uint32_t)grid_step())
+        set_element(a.out, a.out_type, i, source_at(a.dy, i, pixel_of(a.y_dims, 1, i).c));
 }
 
 extern "C" __global__ void KERNEL_BOUNDS conv_weight_gradient(struct conv_arguments a)
