@@ -1,15 +1,19 @@
 """Hosts that are network namespaces joined by a switch: ranks on four give the bits of one process, over lines that are slow, lose
 packets or are cut for a while too; when one stays cut off all ranks end in time, and one of them says whom it has not heard of; and
-docs/cluster.sh goes on with the hosts that are left. For root, with `ip` and mpirun."""
+docs/cluster.sh goes on with the hosts that are left. For root, with `ip` and mpirun. With `--random N` (after the program and the
+module) so many hosts are cut off at random moments, and nothing else."""
 import json
+import os
 import pathlib
+import random
 import signal
 import subprocess
+import sys
 import time
 
-from faults_kit import BUSY, SPARE, TIMEOUT, Run, check_checkpoint, sentences
+from faults_kit import BUSY, ENDLESS, SPARE, TIMEOUT, Run, check_checkpoint, sentences
 from hosts_kit import Hosts, ranks_of, why_not
-from ranks_kit import ENV, FATHOM, Folder, expect, finish, make_plan, rates_apart, train
+from ranks_kit import ENV, FATHOM, Folder, expect, failures, finish, make_plan, rates_apart, train
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[3] / 'docs' / 'cluster.sh'
 
@@ -45,22 +49,36 @@ def check_mended(folder, hosts, plan):
     expect(rates_apart(run.log) == rates_apart(folder / 'never-cut.log'), 'a line that was mended: other losses than in one process')
 
 
-def check_cut(folder, hosts, plan):
-    run = Run(folder, hosts.launcher(folder, 1, hosts=2), plan, '--iterations', 10**6, '--no-evaluate', '--schedule', 'constant',
-              '--save-every', 2, '--timeout', TIMEOUT, name='cut')
-    run.wait_for_steps(3)
+def check_cut(folder, hosts, plan, size, number, steps, name='cut'):
+    """Host `number` of `size`, with a rank each, is cut off."""
+    what = f'host {number} of {size} cut off after step {steps}'
+    run = Run(folder, hosts.launcher(folder, 1, hosts=size), plan, *ENDLESS, name=name)
+    run.wait_for_steps(steps)
     run.seen = ranks_of(run.log)
-    expect(len(run.seen) == 2, f'{len(run.seen)} ranks are there')
-    hosts.cut(2)
+    expect(len(run.seen) == size, f'{what}: {len(run.seen)} ranks are there')
+    hosts.cut(number)
     begin = time.monotonic()
     while ranks_of(run.log) and time.monotonic() - begin < TIMEOUT + SPARE:
         time.sleep(0.1)
-    expect(not ranks_of(run.log), 'a rank waits for a host that is cut off')
-    hosts.mend(2) # mpirun waits for its own part of the other host
+    expect(not ranks_of(run.log), f'{what}: a rank waits for it')
+    hosts.mend(number) # mpirun waits for its own part of the other host
     code, said, _, _ = run.end(20)
     told = sentences(said)
-    expect(code == 1 and told and 'rank 1 of 2 (host node-2) has not been heard of' in told[0], f'a cut line: {code}, {said}')
-    check_checkpoint(run, plan, 'a cut line')
+    wanted = f'rank {number - 1} of {size} (host node-{number}) has not been heard of'
+    expect(code == 1 and told and wanted in told[0], f'{what}: {code}, {said}')
+    check_checkpoint(run, plan, what)
+
+
+def check_random(folder, hosts, count):
+    four = make_plan(folder, 'four.json', 'resnet-8', '--batch', 8, '--gpus', '4xcpu')
+    seed = int(os.environ.get('SEED', time.time()))
+    print(f'seed {seed}')
+    draw, ended = random.Random(seed), 0
+    for i in range(count):
+        wrong = len(failures)
+        check_cut(folder, hosts, four, 4, draw.randrange(2, 5), draw.randrange(3, 30), name=f'cut{i}')
+        ended += len(failures) == wrong
+    print(f'{ended} of {count} runs ended in time and told the right cause')
 
 
 def check_script(folder, hosts):
@@ -96,7 +114,7 @@ def check_all(folder, hosts):
     two = make_plan(folder, 'two.json', 'resnet-8', '--batch', 8, '--gpus', '2xcpu')
     check_lines(folder, hosts, four)
     check_mended(folder, hosts, two)
-    check_cut(folder, hosts, two)
+    check_cut(folder, hosts, two, 2, 2, 3)
     check_script(folder, hosts)
 
 
@@ -109,7 +127,10 @@ if __name__ == '__main__':
             why = 'network namespaces cannot be made here'
         if not why:
             with Folder() as place:
-                check_all(place, hosts)
+                if '--random' in sys.argv:
+                    check_random(place, hosts, int(sys.argv[sys.argv.index('--random') + 1]))
+                else:
+                    check_all(place, hosts)
     finally:
         hosts.drop()
     if why:
