@@ -455,10 +455,45 @@ def part_records(bench):
         raise Failed(f'{len(wrong)} kernels under another op, {every["stats"]["unattributed"]} of nobody')
 
 
+def part_cupti(bench):
+    """CUPTI by itself: what switching records and fetching them takes, and whether their times are lost."""
+    probe, dry = HERE / 'fathom-records', bench.sizes.dry
+    if not probe.exists():
+        raise Failed('fathom-records is not in the folder: the build had no CUPTI')
+    sizes = ['--nodes', 20 if dry else 1000, '--seconds', 1 if dry else 6]
+
+    def ask(*words):
+        said = bench.run([probe, *words, *sizes], most=15)
+        return json.loads([line for line in said.splitlines() if line.startswith('{')][-1])
+
+    def times(row, name):
+        return f'{row[name + "_us"][0]:.1f} ({row[name + "_us"][1]:.1f})'
+
+    got = ask('switch')
+    off, on = got['replay_off_us'][0], got['replay_on_us'][0]
+    bench.write(f'{got["replays"]} replays of {got["nodes"]} kernels, median (most) in us: without records {times(got, "replay_off")}, with them '
+                f'{times(got, "replay_on")} ({100 * (on / off - 1):+.2f} %), the first with them {times(got, "replay_first_on")}; '
+                f'switching the three kinds on {times(got, "enable")}, off {times(got, "disable")}\n')
+    bench.table(['buffers', 'ActivityFlushAll(0), us', 'a replay, us', 'buffers that came', 'KiB in each'], [])
+    for kib in (256, 1024, 8192):
+        row = ask('flush', kib)
+        bench.row(f'{kib} KiB', times(row, 'flush'), times(row, 'replay_on'), row['buffers'],
+                  f'{row["bytes"] / row["buffers"] / 1024:.0f}' if row['buffers'] else '')
+    bench.write('')
+    bench.table(['a pool of 8 buffers, records of', 'kernels replayed', 'records', 'without times', 'the first of them', 'memory of the GPU grew by'], [])
+    bad = []
+    for kinds in ('kernels', 'all'):
+        row = ask('pool', kinds, '--records', 400 if dry else 1200000)
+        bench.row(kinds, row['replayed'], row['records'], row['timeless'], row['first_timeless'] or 'none', f'{row["grown_bytes"] / 2**20:.0f} MiB')
+        bad += [kinds] if kinds == 'all' and (row['timeless'] or row['records'] != row['replayed']) else []
+    if got['records'] != 2 * got['replays'] * got['nodes'] or bad:
+        raise Failed('records are missing or without times where copies and fills are recorded too')
+
+
 # name: (part, seconds at most)
 PARTS = {'machine': (part_machine, 30), 'carried': (part_carried, 70), 'compared': (part_compared, 150), 'same': (part_same, 70),
          'deep': (part_deep, 70), 'speed': (part_speed, 270),
-         'records': (part_records, 60), 'kernels': (part_kernels, 60)}
+         'records': (part_records, 60), 'cupti': (part_cupti, 60), 'kernels': (part_kernels, 60)}
 
 
 def check_gpu(bench):
