@@ -126,10 +126,20 @@ static bool solve_chunks(const struct place_request *request, struct place_table
 static bool list_live(const struct place_request *request, const struct place_table *table,
                       struct place_outcome *outcome, struct error *err)
 {
+    if (table->clocks.streams > 0) return true; /* the solver has said it */
     uint64_t instant = request->chunks > 0 ? outcome->chunks.peak_instant : outcome->arena.peak_instant;
     outcome->live = mem_alloc(MEM_GENERAL, table->count, sizeof *outcome->live);
     if (!outcome->live) return error_memory(err, table->count * sizeof *outcome->live, "the live buffers");
     return place_live_at(table->buffers, table->count, instant, outcome->live, &outcome->live_count, err);
+}
+
+static bool solve_clocks(struct place_table *table, const struct place_options *options, struct place_outcome *outcome,
+                         struct error *err)
+{
+    outcome->live = mem_alloc(MEM_GENERAL, table->count, sizeof *outcome->live);
+    if (!outcome->live) return error_memory(err, table->count * sizeof *outcome->live, "the live buffers");
+    return place_clocks_solve(table->buffers, &table->clocks, table->count, options, &outcome->arena, outcome->live,
+                              &outcome->live_count, err);
 }
 
 static bool solve(const struct place_request *request, struct place_table *table, struct place_outcome *outcome,
@@ -146,8 +156,9 @@ static bool solve(const struct place_request *request, struct place_table *table
                                     .stop = &interrupted};
     struct sigaction action = {.sa_handler = interrupt}, before;
     sigaction(SIGINT, &action, &before);
-    bool ok = request->chunks > 0 ? solve_chunks(request, table, &options, &outcome->chunks, err)
-                                  : place_solve(table->buffers, table->count, &options, &outcome->arena, err);
+    bool ok = table->clocks.streams > 0 ? solve_clocks(table, &options, outcome, err)
+              : request->chunks > 0     ? solve_chunks(request, table, &options, &outcome->chunks, err)
+                                        : place_solve(table->buffers, table->count, &options, &outcome->arena, err);
     sigaction(SIGINT, &before, NULL);
     place_progress_end(&progress);
     if (!ok) return error_prefix(err, "%s, buffers counted from 0", request->path);
@@ -209,6 +220,13 @@ static bool check_chunks(const struct place_request *request, const struct place
     return true;
 }
 
+static bool check_clocks(const struct place_request *request, const struct place_table *table, struct error *err)
+{
+    bool goes = table->clocks.streams == 0 || (request->chunks == 0 && !request->svg);
+    return goes || error_set(err, ERROR_INPUT, "%s: its lifetimes are clocks of several streams, which go without --%s",
+                             request->path, request->svg ? "svg" : "chunks");
+}
+
 static int exit_code(const struct place_request *request, const struct place_outcome *outcome)
 {
     if (request->chunks > 0) return outcome->chunks.chunks > request->chunks ? 1 : 0;
@@ -230,10 +248,11 @@ static int run_place(struct place_request *request, struct error *err)
     if (request->threads == 0) request->threads = limits_processors() < 64 ? limits_processors() : 64;
     if (!check_outputs(request, err)) return 2;
     if (!place_import(&table, &outcome.source, request->path, err)) return 2;
-    bool ok = check_chunks(request, &table, err) && solve(request, &table, &outcome, err) &&
-              answer(request, &table, &outcome, err);
+    bool asked = check_chunks(request, &table, err) && check_clocks(request, &table, err);
+    bool ok = asked && solve(request, &table, &outcome, err) && answer(request, &table, &outcome, err);
     mem_free(outcome.live);
     place_table_finish(&table);
+    if (!asked) return 2;
     return ok ? exit_code(request, &outcome) : 1;
 }
 
@@ -244,7 +263,7 @@ static int run_check(const struct place_request *request, struct error *err)
     struct place_claim claim = {.capacity = request->capacity, .sizes = request->sizes, .chunks = request->chunks};
     struct place_judgement judgement;
     if (!place_table_read(&placed, request->path, err)) return 2;
-    bool ok = check_chunks(request, &placed, err) &&
+    bool ok = check_chunks(request, &placed, err) && check_clocks(request, &placed, err) &&
               (!request->problem || place_import(&problem, &source, request->problem, err)) &&
               place_judge(&placed, request->path, request->problem ? &problem : NULL, request->problem, &claim,
                           &judgement, err);
@@ -287,6 +306,13 @@ static const char manual[] = "NAME\n"
                              "    each instant the largest of them counts; the storage's alignment is the\n"
                              "    least common multiple of theirs. Empty, -1 or 0 is no alias.\n"
                              "\n"
+                             "    Where lower and upper are clocks of several streams (3:0:7, as many numbers\n"
+                             "    in every row: the steps of each stream that are known to have happened),\n"
+                             "    buffers may share bytes when one ends before the other begins by all of\n"
+                             "    them, and otherwise conflict. The bound is then the heaviest set of buffers\n"
+                             "    that all conflict: up to 1500 rows the heaviest there is, beyond, of at\n"
+                             "    most 10000, a heavy one. Such rows go without alias, --chunks and --svg.\n"
+                             "\n"
                              "    FILE may also be an ONNX model, known by its content. Its activations are\n"
                              "    the buffers: a graph input from instant 0, what node i makes from instant i,\n"
                              "    each until the last node that reads it, outputs to the end. Initializers and\n"
@@ -320,55 +346,56 @@ static const char manual[] = "NAME\n"
                              "    that is not PROBLEM.csv's, an end above BYTES.\n"
                              "\n";
 
-static const char manual_end[] = "OPTIONS\n"
-                                 "    --capacity BYTES  stop at the first placement within BYTES (1048576, 512MiB,\n"
-                                 "                      1.5GiB)\n"
-                                 "    --minimise        look for the smallest arena\n"
-                                 "    --chunks LIST     place into chunks of these sizes (4x256MiB or\n"
-                                 "                      2x256MiB,1GiB); the output file gets a column 'chunk'.\n"
-                                 "                      Or a number, 1 to 1000000, with\n"
-                                 "    --chunk-size BYTES\n"
-                                 "                      of each chunk\n"
-                                 "    --check           judge PLACED.csv\n"
-                                 "    --time S          seconds for all of it; 0 = one pass of the fast placers\n"
-                                 "                      (default 10)\n"
-                                 "    --memory SIZE     most that the exact search may take (default 1GiB); where\n"
-                                 "                      it needs more, placers alone are used\n"
-                                 "    -o, --output FILE write the rows with their offsets as CSV; - is standard\n"
-                                 "                      output\n"
-                                 "    --svg FILE        draw the arena: time across, address up\n"
-                                 "    --live            name all buffers that live at the peak, not the five\n"
-                                 "                      largest alone\n"
-                                 "    --json            print one JSON object: arena_bytes, lower_bound_bytes,\n"
-                                 "                      proved_optimal, proof (live sum, fixed offsets, search or\n"
-                                 "                      null), gap_bytes, gap_percent, live_bytes, peak_instant,\n"
-                                 "                      live (ids, the largest first), seconds, nodes, seed,\n"
-                                 "                      threads, buffers; with --capacity also fits and\n"
-                                 "                      proved_impossible; with --chunks chunks_used,\n"
-                                 "                      least_chunks, proved_least in place of the arena; with\n"
-                                 "                      --check sound, arena_bytes, lower_bound_bytes,\n"
-                                 "                      peak_instant, or sound (false) and reason\n"
-                                 "    --seed N          restarts differ by seed; the same seed and threads give\n"
-                                 "                      the same answer unless the time runs out (default 0)\n"
-                                 "    --threads N       search threads, 1 to 64 (default: one per core)\n"
-                                 "\n"
-                                 "    Ctrl-C ends the search; the best placement so far is the answer. Bound and\n"
-                                 "    best are shown on standard error while the search runs: in one line on a\n"
-                                 "    terminal, else in a line a second.\n"
-                                 "\n"
-                                 "EXIT STATUS\n"
-                                 "    0  done; with --capacity or --chunks, it fits; with --check, it is sound\n"
-                                 "    1  it was not made to fit (the output says whether that is proved), is not\n"
-                                 "       sound, or writing failed\n"
-                                 "    2  the command or the file is wrong\n"
-                                 "\n"
-                                 "EXAMPLES\n"
-                                 "    fathom place problem.csv --capacity 1048576 -o placed.csv\n"
-                                 "    fathom place problem.csv --minimise --time 60 --svg arena.svg\n"
-                                 "    fathom place model.onnx --minimise -o problem.csv\n"
-                                 "    fathom place snapshot.pickle --minimise --svg arena.svg\n"
-                                 "    fathom place problem.csv --chunks 2x512MiB,256MiB -o placed.csv\n"
-                                 "    fathom place --check placed.csv problem.csv --capacity 1048576\n";
+static const char manual_end[] =
+    "OPTIONS\n"
+    "    --capacity BYTES  stop at the first placement within BYTES (1048576, 512MiB,\n"
+    "                      1.5GiB)\n"
+    "    --minimise        look for the smallest arena\n"
+    "    --chunks LIST     place into chunks of these sizes (4x256MiB or\n"
+    "                      2x256MiB,1GiB); the output file gets a column 'chunk'.\n"
+    "                      Or a number, 1 to 1000000, with\n"
+    "    --chunk-size BYTES\n"
+    "                      of each chunk\n"
+    "    --check           judge PLACED.csv\n"
+    "    --time S          seconds for all of it; 0 = one pass of the fast placers\n"
+    "                      (default 10)\n"
+    "    --memory SIZE     most that the exact search may take (default 1GiB); where\n"
+    "                      it needs more, placers alone are used\n"
+    "    -o, --output FILE write the rows with their offsets as CSV; - is standard\n"
+    "                      output\n"
+    "    --svg FILE        draw the arena: time across, address up\n"
+    "    --live            name all buffers that live at the peak, not the five\n"
+    "                      largest alone\n"
+    "    --json            print one JSON object: arena_bytes, lower_bound_bytes,\n"
+    "                      proved_optimal, proof (live sum, fixed offsets, search or\n"
+    "                      null), gap_bytes, gap_percent, live_bytes, peak_instant\n"
+    "                      (null with clocks of streams), live (ids, the largest first), seconds, nodes, seed,\n"
+    "                      threads, buffers; with --capacity also fits and\n"
+    "                      proved_impossible; with --chunks chunks_used,\n"
+    "                      least_chunks, proved_least in place of the arena; with\n"
+    "                      --check sound, arena_bytes, lower_bound_bytes,\n"
+    "                      peak_instant, or sound (false) and reason\n"
+    "    --seed N          restarts differ by seed; the same seed and threads give\n"
+    "                      the same answer unless the time runs out (default 0)\n"
+    "    --threads N       search threads, 1 to 64 (default: one per core)\n"
+    "\n"
+    "    Ctrl-C ends the search; the best placement so far is the answer. Bound and\n"
+    "    best are shown on standard error while the search runs: in one line on a\n"
+    "    terminal, else in a line a second.\n"
+    "\n"
+    "EXIT STATUS\n"
+    "    0  done; with --capacity or --chunks, it fits; with --check, it is sound\n"
+    "    1  it was not made to fit (the output says whether that is proved), is not\n"
+    "       sound, or writing failed\n"
+    "    2  the command or the file is wrong\n"
+    "\n"
+    "EXAMPLES\n"
+    "    fathom place problem.csv --capacity 1048576 -o placed.csv\n"
+    "    fathom place problem.csv --minimise --time 60 --svg arena.svg\n"
+    "    fathom place model.onnx --minimise -o problem.csv\n"
+    "    fathom place snapshot.pickle --minimise --svg arena.svg\n"
+    "    fathom place problem.csv --chunks 2x512MiB,256MiB -o placed.csv\n"
+    "    fathom place --check placed.csv problem.csv --capacity 1048576\n";
 
 const struct command command_place = {"place", "offsets for buffers with lifetimes, in the smallest arena", manual, run,
                                       manual_end};

@@ -123,8 +123,9 @@ static void print_live(const struct place_request *request, const struct place_t
     char text[UNITS_TEXT];
     struct text line = {0};
     size_t named = request->live || outcome->live_count < PEAK_NAMES ? outcome->live_count : PEAK_NAMES;
-    text_add(&line, "%s buffer%s at the peak", units_format_count(outcome->live_count, text),
-             plural(outcome->live_count));
+    bool clocks = table->clocks.streams > 0;
+    text_add(&line, clocks ? "%s buffer%s that all conflict" : "%s buffer%s at the peak",
+             units_format_count(outcome->live_count, text), plural(outcome->live_count));
     for (size_t i = 0; i < named; i++) {
         const struct place_buffer *buffer = &table->buffers[outcome->live[i]];
         text_add(&line, "%s%s (%s)", i > 0 ? ", " : ": ", table->ids[outcome->live[i]],
@@ -133,6 +134,15 @@ static void print_live(const struct place_request *request, const struct place_t
     if (named < outcome->live_count) text_add(&line, " and %zu more (--live names all)", outcome->live_count - named);
     fputs("live       ", stdout);
     page_rest(stdout, LABEL, &line);
+}
+
+/* Clocks of several streams know no instant of all. */
+static void print_instant_json(const struct place_table *table, uint64_t instant)
+{
+    if (table->clocks.streams > 0)
+        printf("\"peak_instant\": null");
+    else
+        printf("\"peak_instant\": %" PRIu64, instant);
 }
 
 static void print_arena_json(const struct place_request *request, const struct place_table *table,
@@ -149,10 +159,11 @@ static void print_arena_json(const struct place_request *request, const struct p
     printf("\"arena_bytes\": %" PRIu64 ", \"lower_bound_bytes\": %" PRIu64 ", \"proved_optimal\": %s, ",
            result->arena_bytes, result->lower_bound_bytes, result->proved_optimal ? "true" : "false");
     printf("\"proof\": %s%s%s, ", proof ? "\"" : "", proof ? proof : "null", proof ? "\"" : "");
-    printf("\"gap_bytes\": %" PRIu64 ", \"gap_percent\": %.6f, \"live_bytes\": %" PRIu64 ", \"peak_instant\": %" PRIu64
-           ", ",
+    printf("\"gap_bytes\": %" PRIu64 ", \"gap_percent\": %.6f, \"live_bytes\": %" PRIu64 ", ",
            result->arena_bytes - result->lower_bound_bytes,
-           percent_above(result->arena_bytes, result->lower_bound_bytes), result->live_bytes, result->peak_instant);
+           percent_above(result->arena_bytes, result->lower_bound_bytes), result->live_bytes);
+    print_instant_json(table, result->peak_instant);
+    printf(", ");
     printf("\"seconds\": %.6f, \"nodes\": %" PRIu64 ", \"seed\": %" PRIu64 ", \"threads\": %" PRIu64 ", ",
            result->seconds, result->nodes, request->seed, request->threads);
     if (outcome->source.reserved_bytes > result->arena_bytes)
@@ -190,13 +201,16 @@ static void print_gap(const struct place_result *result)
         printf("optimal    no smaller arena exists: a fixed buffer ends there\n");
 }
 
-static void print_arena_bound(uint64_t arena, uint64_t bound, uint64_t peak_instant)
+static void print_arena_bound(const struct place_table *table, uint64_t arena, uint64_t bound, uint64_t peak_instant)
 {
     printf("arena      ");
     print_bytes(arena);
     printf("\nbound      ");
     print_bytes(bound);
-    printf(", peak at instant %" PRIu64 "\n", peak_instant);
+    if (table->clocks.streams > 0)
+        printf(", of buffers that all conflict\n");
+    else
+        printf(", peak at instant %" PRIu64 "\n", peak_instant);
 }
 
 static void print_arena(const struct place_request *request, const struct place_table *table,
@@ -206,7 +220,7 @@ static void print_arena(const struct place_request *request, const struct place_
     char text[UNITS_TEXT], seconds[UNITS_TEXT];
     print_source(&outcome->source);
     printf("buffers    %s\n", units_format_count(table->count, text));
-    print_arena_bound(result->arena_bytes, result->lower_bound_bytes, result->peak_instant);
+    print_arena_bound(table, result->arena_bytes, result->lower_bound_bytes, result->peak_instant);
     print_live(request, table, outcome);
     print_gap(result);
     if (request->capacity > 0) print_capacity(request, result);
@@ -297,9 +311,10 @@ void place_report_check(const struct place_request *request, const struct place_
         judgement->live_bytes > judgement->fixed_end_bytes ? judgement->live_bytes : judgement->fixed_end_bytes;
     const char *what = request->chunks > 0 ? "chunks_used" : "arena_bytes";
     if (request->json) {
-        printf("{\"sound\": true, \"buffers\": %zu, \"%s\": %" PRIu64 ", \"lower_bound_bytes\": %" PRIu64
-               ", \"peak_instant\": %" PRIu64 "}\n",
-               table->count, what, judgement->arena_bytes, bound, judgement->peak_instant);
+        printf("{\"sound\": true, \"buffers\": %zu, \"%s\": %" PRIu64 ", \"lower_bound_bytes\": %" PRIu64 ", ",
+               table->count, what, judgement->arena_bytes, bound);
+        print_instant_json(table, judgement->peak_instant);
+        printf("}\n");
         return;
     }
     printf("sound      %s buffer%s, none overlaps another%s\n", units_format_count(table->count, text),
@@ -308,7 +323,7 @@ void place_report_check(const struct place_request *request, const struct place_
         printf("chunks     %" PRIu64 " of %zu used\n", judgement->arena_bytes, request->chunks);
         return;
     }
-    print_arena_bound(judgement->arena_bytes, bound, judgement->peak_instant);
+    print_arena_bound(table, judgement->arena_bytes, bound, judgement->peak_instant);
     if (judgement->arena_bytes == bound)
         printf("optimal    no smaller arena exists: it ends at the bound\n");
     else

@@ -137,10 +137,9 @@ static bool read_header(struct reader *reader, char *line, struct error *err)
     return true;
 }
 
-static bool read_number(const struct reader *reader, char **fields, enum column column, uint64_t *value,
-                        struct error *err)
+static bool read_number_of(const struct reader *reader, const char *text, const char *name, uint64_t *value,
+                           struct error *err)
 {
-    const char *text = fields[reader->place[column]], *name = column_names[column];
     char *end;
     if (text[0] == '-')
         return error_set(err, ERROR_INPUT, "%s:%zu: %s '%s' is negative; a whole number from 0 is wanted", reader->path,
@@ -155,6 +154,89 @@ static bool read_number(const struct reader *reader, char **fields, enum column 
                          PRINTABLE_CUT(text, 40), UINT64_MAX);
     *value = parsed;
     return true;
+}
+
+static bool read_number(const struct reader *reader, char **fields, enum column column, uint64_t *value,
+                        struct error *err)
+{
+    return read_number_of(reader, fields[reader->place[column]], column_names[column], value, err);
+}
+
+/* A clock's components; *sum of them is an order of events that keeps to that of clocks. */
+static bool read_clock(struct reader *reader, char *text, enum column column, uint64_t *time, uint64_t *sum,
+                       struct error *err)
+{
+    const struct place_clocks *clocks = &reader->table->clocks;
+    size_t s = 0;
+    *sum = 0;
+    for (char *next = text; next; s++) {
+        char *part = next, *end = strchr(part, ':');
+        next = end ? end + 1 : NULL;
+        if (end) *end = '\0';
+        if (s == clocks->streams) {
+            s++;
+            break;
+        }
+        TRY(read_number_of(reader, part, column_names[column], &time[s], err));
+        if (time[s] > CLOCKS_MOST_TIME)
+            return error_set(err, ERROR_INPUT, "%s:%zu: %s '%s' is above %" PRIu64 ", the most with several streams",
+                             reader->path, reader->line, column_names[column], PRINTABLE_CUT(part, 40),
+                             CLOCKS_MOST_TIME);
+        *sum += time[s];
+    }
+    if (s == clocks->streams) return true;
+    return error_set(err, ERROR_INPUT, "%s:%zu: %s has not the %zu streams of the first row", reader->path,
+                     reader->line, column_names[column], clocks->streams);
+}
+
+/* The first row says how many streams there are. */
+static bool begin_clocks(struct reader *reader, const char *lower, struct error *err)
+{
+    struct place_clocks *clocks = &reader->table->clocks;
+    if (reader->table->count > 0 || !strchr(lower, ':')) return true;
+    clocks->streams = 1;
+    for (const char *at = lower; (at = strchr(at, ':')); at++) clocks->streams++;
+    if (clocks->streams > CLOCKS_MOST_STREAMS)
+        return error_set(err, ERROR_INPUT, "%s:%zu: lower has %zu streams; the most is %d", reader->path, reader->line,
+                         clocks->streams, CLOCKS_MOST_STREAMS);
+    clocks->start = mem_alloc(MEM_GENERAL, CLOCKS_MOST_BUFFERS * clocks->streams, sizeof *clocks->start);
+    clocks->end = mem_alloc(MEM_GENERAL, CLOCKS_MOST_BUFFERS * clocks->streams, sizeof *clocks->end);
+    return (clocks->start && clocks->end) ||
+           error_memory(err, CLOCKS_MOST_BUFFERS * clocks->streams * 16, "the clocks of a placement problem");
+}
+
+static bool check_clock(const struct reader *reader, const uint64_t *start, const uint64_t *end, struct error *err)
+{
+    bool later = false;
+    for (size_t s = 0; s < reader->table->clocks.streams; s++) {
+        if (end[s] < start[s])
+            return error_set(err, ERROR_INPUT,
+                             "%s:%zu: upper is %" PRIu64 " and lower %" PRIu64
+                             " of stream %zu, counted from 0; no clock goes back",
+                             reader->path, reader->line, end[s], start[s], s);
+        later |= end[s] > start[s];
+    }
+    return later || error_set(err, ERROR_INPUT, "%s:%zu: upper is lower in every stream; it must be later in one",
+                              reader->path, reader->line);
+}
+
+static bool read_life(struct reader *reader, char **fields, struct place_buffer *buffer, struct error *err)
+{
+    struct place_clocks *clocks = &reader->table->clocks;
+    char *lower = fields[reader->place[COLUMN_LOWER]], *upper = fields[reader->place[COLUMN_UPPER]];
+    TRY(begin_clocks(reader, lower, err));
+    if (clocks->streams == 0) {
+        TRY(read_number(reader, fields, COLUMN_LOWER, &buffer->lower, err));
+        return read_number(reader, fields, COLUMN_UPPER, &buffer->upper, err);
+    }
+    if (reader->table->count == CLOCKS_MOST_BUFFERS)
+        return error_set(err, ERROR_INPUT, "%s:%zu: more than %d rows with clocks of several streams", reader->path,
+                         reader->line, CLOCKS_MOST_BUFFERS);
+    uint64_t *start = clocks->start + reader->table->count * clocks->streams;
+    uint64_t *end = clocks->end + reader->table->count * clocks->streams;
+    TRY(read_clock(reader, lower, COLUMN_LOWER, start, &buffer->lower, err));
+    TRY(read_clock(reader, upper, COLUMN_UPPER, end, &buffer->upper, err));
+    return check_clock(reader, start, end, err);
 }
 
 static bool read_optional(const struct reader *reader, char **fields, enum column column, uint64_t *value,
@@ -227,8 +309,7 @@ static bool read_row(struct reader *reader, char *line, struct error *err)
     if (count != reader->fields)
         return error_set(err, ERROR_INPUT, "%s:%zu: %zu fields where the header has %zu", reader->path, reader->line,
                          count, reader->fields);
-    TRY(read_number(reader, fields, COLUMN_LOWER, &buffer.lower, err));
-    TRY(read_number(reader, fields, COLUMN_UPPER, &buffer.upper, err));
+    TRY(read_life(reader, fields, &buffer, err));
     TRY(read_number(reader, fields, COLUMN_SIZE, &buffer.size, err));
     TRY(read_optional(reader, fields, COLUMN_ALIGNMENT, &buffer.align, err));
     TRY(read_optional(reader, fields, COLUMN_OFFSET, &buffer.fixed, err));
@@ -300,6 +381,20 @@ bool place_table_read(struct place_table *table, const char *path, struct error 
     return place_table_parse(table, path, text, length, err);
 }
 
+static void write_times(FILE *stream, const struct place_table *table, size_t row)
+{
+    const struct place_clocks *clocks = &table->clocks;
+    const struct place_buffer *buffer = &table->buffers[row];
+    if (clocks->streams == 0) {
+        fprintf(stream, ",%" PRIu64 ",%" PRIu64, buffer->lower, buffer->upper);
+        return;
+    }
+    for (size_t s = 0; s < clocks->streams; s++)
+        fprintf(stream, "%c%" PRIu64, s == 0 ? ',' : ':', clocks->start[row * clocks->streams + s]);
+    for (size_t s = 0; s < clocks->streams; s++)
+        fprintf(stream, "%c%" PRIu64, s == 0 ? ',' : ':', clocks->end[row * clocks->streams + s]);
+}
+
 bool place_table_write(const struct place_table *table, const char *path, struct error *err)
 {
     struct files_writer writer;
@@ -310,7 +405,8 @@ bool place_table_write(const struct place_table *table, const char *path, struct
     for (size_t i = 0; i < table->count; i++) {
         const struct place_buffer *buffer = &table->buffers[i];
         (seen ? printable_write_csv_report : printable_write_csv)(writer.stream, table->ids[i]);
-        fprintf(writer.stream, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, buffer->lower, buffer->upper, buffer->size);
+        write_times(writer.stream, table, i);
+        fprintf(writer.stream, ",%" PRIu64, buffer->size);
         if (table->has_alignment) fprintf(writer.stream, ",%" PRIu64, buffer->align);
         if (table->has_alias) fprintf(writer.stream, ",%" PRIu64, buffer->alias);
         if (table->chunk) fprintf(writer.stream, ",%" PRIu64, table->chunk[i]);
@@ -324,6 +420,8 @@ void place_table_finish(struct place_table *table)
     mem_free(table->buffers);
     mem_free(table->ids);
     mem_free(table->chunk);
+    mem_free(table->clocks.start);
+    mem_free(table->clocks.end);
     mem_free(table->text);
     *table = (struct place_table){0};
 }

@@ -1,11 +1,12 @@
 /* Placement problems and answers as CSV: columns id, lower, upper and size in any order, optionally alignment,
  * offset (a required offset; empty or -1 = none), chunk (the chunk that the offset counts in) and alias (rows of one
- * number are names of one storage; empty, -1 or 0 = none). The answer has the rows in their order with an offset for
+ * number are names of one storage; empty, -1 or 0 = none). lower and upper may be clocks of several streams, 3:0:7. The
+ * answer has the rows in their order with an offset for
  * each. */
 #ifndef FATHOM_PLACE_CSV_H
 #define FATHOM_PLACE_CSV_H
 
-#include "place.h"
+#include "place_clocks.h"
 
 struct place_table {
     struct place_buffer *buffers;
@@ -13,6 +14,7 @@ struct place_table {
     size_t count;
     bool has_alignment, has_alias;
     uint64_t *chunk; /* of each buffer, PLACE_UNPLACED = none; NULL without such a column */
+    struct place_clocks clocks; /* streams: 0 where lifetimes are numbers; else lower and upper are sums of components */
     char *text;
 };
 

@@ -46,6 +46,15 @@ static const char ***sort_ids(const struct place_table *table)
     return sorted;
 }
 
+static bool have_same_clocks(const struct judging *judging, size_t row, size_t asked)
+{
+    const struct place_clocks *is = &judging->placed->clocks, *was = &judging->problem->clocks;
+    size_t streams = was->streams, bytes = streams * sizeof *was->start;
+    if (is->streams != streams) return false;
+    return streams == 0 || (memcmp(is->start + row * streams, was->start + asked * streams, bytes) == 0 &&
+                            memcmp(is->end + row * streams, was->end + asked * streams, bytes) == 0);
+}
+
 static bool compare_row(struct judging *judging, size_t row, size_t asked, struct error *err)
 {
     struct place_buffer *is = &judging->placed->buffers[row];
@@ -57,6 +66,9 @@ static bool compare_row(struct judging *judging, size_t row, size_t asked, struc
                          " to %" PRIu64 " with %" PRIu64,
                          judging->placed_path, PRINTABLE_CUT(id, 40), is->lower, is->upper, is->size,
                          judging->problem_path, was->lower, was->upper, was->size);
+    if (!have_same_clocks(judging, row, asked))
+        return error_set(err, ERROR_UNFIT, "%s: '%s' lives by other clocks than in %s", judging->placed_path,
+                         PRINTABLE_CUT(id, 40), judging->problem_path);
     if (was->fixed != PLACE_UNPLACED && is->offset != was->fixed)
         return error_set(err, ERROR_UNFIT, "%s: '%s' is at %" PRIu64 "; %s fixes it at %" PRIu64, judging->placed_path,
                          PRINTABLE_CUT(id, 40), is->offset, judging->problem_path, was->fixed);
@@ -122,10 +134,22 @@ static bool judge_arena(const struct judging *judging, const struct place_claim 
                         struct place_judgement *judgement, struct error *err)
 {
     const struct place_table *placed = judging->placed;
-    TRY(place_check_arena(placed->buffers, placed->count, &judgement->arena_bytes, &judgement->fixed_end_bytes, err));
+    if (placed->clocks.streams > 0)
+        TRY(place_check_clocks(placed->buffers, &placed->clocks, placed->count, &judgement->arena_bytes, err));
+    else
+        TRY(place_check_arena(placed->buffers, placed->count, &judgement->arena_bytes, &judgement->fixed_end_bytes,
+                              err));
     if (claim->capacity == 0 || judgement->arena_bytes <= claim->capacity) return true;
     return error_set(err, ERROR_UNFIT, "the arena ends at %" PRIu64 ", above the capacity of %" PRIu64,
                      judgement->arena_bytes, claim->capacity);
+}
+
+static bool find_live(const struct place_table *placed, struct place_judgement *judgement, struct error *err)
+{
+    if (placed->clocks.streams == 0)
+        return place_check_live(placed->buffers, placed->count, &judgement->live_bytes, &judgement->peak_instant, err);
+    place_check_clocks_live(placed->buffers, &placed->clocks, placed->count, &judgement->live_bytes);
+    return true;
 }
 
 bool place_judge(struct place_table *placed, const char *placed_path, const struct place_table *problem,
@@ -137,7 +161,7 @@ bool place_judge(struct place_table *placed, const char *placed_path, const stru
     TRY(take_offsets(&judging, claim->sizes != NULL, err));
     if (problem) TRY(compare_tables(&judging, err));
     bool ok = (claim->sizes ? judge_chunks(&judging, claim, &found, err) : judge_arena(&judging, claim, &found, err)) &&
-              place_check_live(placed->buffers, placed->count, &found.live_bytes, &found.peak_instant, err);
+              find_live(placed, &found, err);
     if (!ok) {
         if (err && err->kind == ERROR_INPUT) err->kind = ERROR_UNFIT;
         return error_prefix(err, "%s, buffers counted from 0", placed_path);

@@ -70,6 +70,22 @@ Test(place_csv, names_of_one_storage_are_read_and_written, .init = make_folder, 
     place_table_finish(&again);
 }
 
+Test(place_csv, clocks_of_streams_are_read_and_written, .init = make_folder, .fini = remove_folder)
+{
+    struct error err = {0};
+    struct place_table table, again;
+    cr_assert(parse(&table, "id,lower,upper,size\na,0:0,3:1,8\nb,2:5,2:9,4\n", &err), "%s", err.text);
+    cr_assert(table.clocks.streams == 2 && table.clocks.start[2] == 2 && table.clocks.end[3] == 9);
+    cr_assert(table.buffers[1].lower == 7 && table.buffers[1].upper == 11);
+    for (size_t i = 0; i < table.count; i++) table.buffers[i].offset = 16 * i;
+    cr_assert(place_table_write(&table, "out.csv", &err), "%s", err.text);
+    cr_assert(place_table_read(&again, "out.csv", &err), "%s", err.text);
+    cr_assert(again.clocks.streams == 2 && memcmp(again.clocks.start, table.clocks.start, 32) == 0 &&
+              memcmp(again.clocks.end, table.clocks.end, 32) == 0 && again.buffers[1].fixed == 16);
+    place_table_finish(&table);
+    place_table_finish(&again);
+}
+
 Test(place_csv, each_fault_is_named_with_its_line)
 {
     static const struct {
@@ -81,6 +97,14 @@ Test(place_csv, each_fault_is_named_with_its_line)
                 {"id,lower,upper,size,id\n", "p.csv:1: column 'id' appears twice"},
                 {"a,,,,,,,,,,,,,,,,,,,,\n", "p.csv:1: more than 16 columns"},
                 {"id,lower,upper,size\n1,0,5,4\n2,0,-5,4\n", "p.csv:3: upper '-5' is negative"},
+                {"id,lower,upper,size\n1,0:0,5:1,4\n2,0:1,5,4\n", "p.csv:3: upper has not the 2 streams"},
+                {"id,lower,upper,size\n1,0:0,5:1:2,4\n", "p.csv:2: upper has not the 2 streams"},
+                {"id,lower,upper,size\n1,0:3,5:1,4\n", "no clock goes back"},
+                {"id,lower,upper,size\n1,0:3,0:3,4\n", "must be later"},
+                {"id,lower,upper,size\n1,0:x,5:1,4\n", "p.csv:2: lower 'x' is not a whole number"},
+                {"id,lower,upper,size\n1,0:,5:1,4\n", "p.csv:2: lower '' is not a whole number"},
+                {"id,lower,upper,size\n1,0:0,5:9999999999999999,4\n", "the most with several streams"},
+                {"id,lower,upper,size\n1,0,5,4\n2,0:0,5:1,4\n", "p.csv:3: lower '0:0' is not a whole number"},
                 {"id,lower,upper,size\n1,0,5,-4\n", "p.csv:2: size '-4' is negative"},
                 {"id,lower,upper,size\n\n1,5,5,4\n", "p.csv:3: upper 5 is not above lower 5"},
                 {"id,lower,upper,size,alias\n1,0,5,4,x\n", "p.csv:2: alias 'x' is not a whole number"},

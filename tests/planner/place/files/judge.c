@@ -278,3 +278,37 @@ Test(place_judge, chunks_of_different_sizes_are_decided_as_by_hand)
     }
     cr_assert(possible > 100 && impossible > 100);
 }
+
+static struct place_table parse(const char *text)
+{
+    struct place_table table;
+    struct error err = {0};
+    char *copy = mem_strdup(MEM_GENERAL, text);
+    cr_assert(copy && place_table_parse(&table, "t.csv", copy, strlen(text), &err), "%s", err.text);
+    return table;
+}
+
+Test(place_judge, clocks_of_streams_are_judged)
+{
+    static const struct {
+        const char *placed, *problem, *says; /* NULL: sound */
+    } rows[] = {{"a,0:0,3:0,8,0\nb,0:0,0:4,8,8\nc,3:4,5:4,4,0\n", "a,0:0,3:0,8\nb,0:0,0:4,8\nc,3:4,5:4,4\n", NULL},
+                {"a,0:0,3:0,8,0\nb,0:0,0:4,8,4\n", "a,0:0,3:0,8\nb,0:0,0:4,8\n", "neither ends before"},
+                {"a,0:0,3:0,8,0\n", "a,0:0,2:1,8\n", "lives by other clocks"},
+                {"a,0:0,3:0,8,0\n", "a,0,3,8\n", "lives by other clocks"}};
+    static const struct place_claim claim = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[2][256];
+        struct error err = {0};
+        struct place_judgement judgement;
+        snprintf(text[0], sizeof text[0], "id,lower,upper,size,offset\n%s", rows[i].placed);
+        snprintf(text[1], sizeof text[1], "id,lower,upper,size\n%s", rows[i].problem);
+        struct place_table placed = parse(text[0]), problem = parse(text[1]);
+        bool ok = place_judge(&placed, "t.csv", &problem, "p.csv", &claim, &judgement, &err);
+        cr_assert_eq(ok, rows[i].says == NULL, "row %zu: %s", i, err.text);
+        if (ok) cr_assert(judgement.arena_bytes == 16 && judgement.live_bytes == 16);
+        if (!ok) cr_assert(err.kind == ERROR_UNFIT && strstr(err.text, rows[i].says), "row %zu: %s", i, err.text);
+        place_table_finish(&placed);
+        place_table_finish(&problem);
+    }
+}
