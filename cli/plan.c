@@ -450,7 +450,9 @@ static const char manual[] = "NAME\n"
                              "                         relu-only-preact, no-final-relu or plain\n"
                              "      --shortcut KIND    identity-a, projection-b, projection-c, scaling,\n"
                              "                         exclusive-gate, shortcut-gate, conv1x1 or dropout\n"
-                             "      --sync-bn          batch normalisation over the images of all devices\n";
+                             "      --sync-bn          batch normalisation over the images of all devices\n"
+                             "      --freeze STAGE     stem, stage1 ... or all-but-classifier: nothing up to\n"
+                             "                         there is trained, or kept for a backward pass\n";
 
 static const char manual_end[] = "      --reduce-dtype TYPE  gradients go between devices as f32 (the default),\n"
                                  "                         f16 or bf16\n"

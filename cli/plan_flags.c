@@ -26,6 +26,7 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"shortcut", 0, OPTION_TEXT, &o->shortcut, 0, 0},
         {"sync-bn", 0, OPTION_FLAG, &o->sync_bn, 0, 0},
         {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
+        {"freeze", 0, OPTION_TEXT, &o->freeze, 0, 0},
         {"reduce-dtype", 0, OPTION_TEXT, &o->reduce_dtype, 0, 0},
         {"reduce-memory", 0, OPTION_TEXT, &o->reduce_memory, 0, 0},
         {"classes", 0, OPTION_COUNT, &o->classes, 2, 1e6},
@@ -43,9 +44,9 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
 bool plan_flags_given(const struct plan_flags *o)
 {
     return o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype || o->dataset || o->unit ||
-           o->shortcut || o->sync_bn || o->classes || o->image_size || o->search_seconds > 0 || o->strategy ||
-           o->reconstruct || o->workspace || o->offload || o->fuse || o->decode_memory || o->reduce_dtype ||
-           o->reduce_memory;
+           o->shortcut || o->sync_bn || o->freeze || o->classes || o->image_size || o->search_seconds > 0 ||
+           o->strategy || o->reconstruct || o->workspace || o->offload || o->fuse || o->decode_memory ||
+           o->reduce_dtype || o->reduce_memory;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -90,6 +91,28 @@ static bool parse_model(const char *name, const struct plan_flags *o, struct mod
     options.classes = (uint32_t)o->classes;
     options.image_size = (uint32_t)o->image_size;
     return model_parse(name, &options, spec, err);
+}
+
+/* The last frozen stage by its name here or in PyTorch. */
+static bool parse_freeze(const struct plan_flags *o, struct plan_request *request, struct error *err)
+{
+    const struct model_spec *spec = &request->spec;
+    bool vgg = spec->family == FAMILY_VGG;
+    unsigned stage = 0, stages = vgg ? 5 : spec->units[3] ? 4 : 3;
+    int end = 0;
+    request->frozen = 0;
+    if (!o->freeze) return true;
+    if (choice_same(o->freeze, "all-but-classifier")) {
+        request->frozen = FROZEN_ALL_BUT_CLASSIFIER;
+        return true;
+    }
+    bool numbered =
+        sscanf(o->freeze, "stage%u%n", &stage, &end) == 1 || sscanf(o->freeze, "layer%u%n", &stage, &end) == 1;
+    if (numbered && o->freeze[end] == '\0' && stage >= 1 && stage <= stages) request->frozen = stage + 1;
+    if (!vgg && choice_same(o->freeze, "stem")) request->frozen = 1;
+    if (request->frozen > 0) return true;
+    return error_set(err, ERROR_INPUT, "--freeze: '%.40s' is none of %sstage1 to stage%u, and all-but-classifier",
+                     o->freeze, vgg ? "" : "stem, ", stages);
 }
 
 static bool parse_policy(const struct plan_flags *o, struct plan_request *request, struct error *err)
@@ -149,14 +172,20 @@ static bool parse_strategy(const struct plan_flags *o, bool now, struct plan_req
         return error_set(
             err, ERROR_INPUT,
             "--strategy pytorch: tells what PyTorch would take, and cannot be run; it goes with fathom plan");
+    if (strategy == 2 && o->freeze)
+        return error_set(
+            err, ERROR_INPUT,
+            "--strategy pytorch: found beside --freeze; it tells what PyTorch takes to train the whole net");
     if (strategy != 1) return true;
-    if (o->recompute || o->budget || o->reconstruct || o->fuse || request->offload_bytes || request->dtype != DTYPE_F32)
+    if (o->recompute || o->budget || o->reconstruct || o->fuse || o->freeze || request->offload_bytes ||
+        request->dtype != DTYPE_F32)
         return error_set(err, ERROR_INPUT,
                          "--strategy shared-gradinput: found beside %s, expected alone: it keeps everything, in f32",
                          o->recompute             ? "--recompute"
                          : o->budget              ? "--budget"
                          : o->reconstruct         ? "--reconstruct"
                          : o->fuse                ? "--fuse"
+                         : o->freeze              ? "--freeze"
                          : request->offload_bytes ? "--offload"
                                                   : "--dtype");
     request->sharing = SHARING_GRADINPUT;
@@ -257,6 +286,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     TRY(parse_dtype(o->reduce_dtype, "--reduce-dtype", &request->reduce_dtype, err));
     TRY(parse_model(model, o, &request->spec, err));
     TRY(parse_policy(o, request, err));
+    TRY(parse_freeze(o, request, err));
     request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
     TRY(parse_micro_batches(o, request, err));
     TRY(parse_offload(o, request, err));

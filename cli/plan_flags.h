@@ -7,11 +7,11 @@
 #include "host_gpus.h"
 #include "plan_request.h"
 
-#define PLAN_FLAGS 22
+#define PLAN_FLAGS 23
 
 struct plan_flags { /* NULL, 0, false = not given */
     const char *micro_batches, *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload, *fuse;
-    const char *reduce_dtype, *reduce_memory;
+    const char *reduce_dtype, *reduce_memory, *freeze;
     uint64_t batch, budget, workspace, classes, image_size, decode_memory;
     double search_seconds;
     bool sync_bn, reconstruct;

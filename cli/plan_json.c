@@ -269,6 +269,8 @@ static void add_asked(json_t *root, const struct plan_report *report)
 {
     const struct plan *plan = report->plan;
     if (plan->lowering) json_object_set_new(root, "fused", fused_json(plan->lowering));
+    char frozen[WORDS_FROZEN];
+    if (plan->frozen) json_object_set_new(root, "frozen", json_string(words_frozen(plan->frozen, frozen)));
     if (report->largest_searched) json_object_set_new(root, "largest_batch", whole(report->largest_batch));
     if (plan->device_count > 1 && plan->step_seconds > 0)
         json_object_set_new(root, "scaling_efficiency", json_real(predict_efficiency(plan)));

@@ -199,6 +199,20 @@ static void print_fused(const struct plan *plan, FILE *to)
     page_row_text(to, "fused", &text);
 }
 
+static void print_frozen(const struct plan *plan, FILE *to)
+{
+    const struct graph *graph = plan->variants[0].graph;
+    char layers[WORDS_FROZEN], trained[UNITS_TEXT], all[UNITS_TEXT];
+    struct text text = {0};
+    uint64_t count = 0;
+    if (plan->frozen == 0) return;
+    for (size_t i = 0; i < graph->op_count; i++)
+        if (graph->ops[i].kind == OP_UPDATE) count += tensor_elements(&graph->tensors[graph->ops[i].in[0]]);
+    text_add(&text, "%s; %s of %s parameters are trained", words_frozen(plan->frozen, layers),
+             units_format_count(count, trained), units_format_count(graph->parameter_elements, all));
+    page_row_text(to, "frozen", &text);
+}
+
 static void print_lean(const struct plan *plan, FILE *to)
 {
     uint32_t most = 0;
@@ -447,6 +461,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     fputc('\n', to);
     print_arena(report->plan, to);
     print_recomputed(report->plan, to);
+    print_frozen(report->plan, to);
     print_fused(report->plan, to);
     print_lean(report->plan, to);
     print_engines(report->plan, to);

@@ -215,7 +215,7 @@ static bool eval(struct scoring *s, const char *checkpoint, const char *data, st
 
 static int run_eval(int argc, char **argv, struct error *err)
 {
-    struct scoring s = {0};
+    struct scoring s = {.train.update = update_flags_none()};
     struct train_command *c = &s.train;
     const struct option_spec specs[] = {{"images", 0, OPTION_COUNT, &s.images, 1, 1e15},
                                         {"json", 0, OPTION_FLAG, &s.json, 0, 0},
@@ -352,7 +352,7 @@ static bool classify(struct scoring *s, const char *const *words, size_t count, 
 
 static int run_classify(int argc, char **argv, struct error *err)
 {
-    struct scoring s = {.top = 5};
+    struct scoring s = {.top = 5, .train.update = update_flags_none()};
     struct train_command *c = &s.train;
     const struct option_spec specs[] = {{"top", 0, OPTION_COUNT, &s.top, 1, 1e6},
                                         {"json", 0, OPTION_FLAG, &s.json, 0, 0},

@@ -27,8 +27,7 @@ static bool choose_folders(struct train_command *c, struct error *err)
     if (folder && !o->save_folder) o->save_folder = o->resume_folder;
     if ((o->save_every > 0 || o->keep > 0) && !o->save_folder)
         return error_set(err, ERROR_INPUT, "--%s: --save DIR says where to", o->keep > 0 ? "keep" : "save-every");
-    if (o->weights && o->resume_folder)
-        return error_set(err, ERROR_INPUT, "--weights: found beside --resume, whose checkpoint has weights of its own");
+    if (o->resume_folder) o->weights = NULL; /* it has weights of its own */
     return true;
 }
 
@@ -57,7 +56,7 @@ static bool check_outputs(const struct train_command *c, struct error *err)
     if (c->recipe_word && recipe_names_file(c->recipe_word))
         TRY(outputs_reads(&outputs, "--recipe", c->recipe_word, err));
     TRY(outputs_reads(&outputs, "--resume", o->resume_folder ? c->checkpoint : NULL, err));
-    TRY(outputs_reads(&outputs, "--weights", o->weights, err));
+    TRY(outputs_reads(&outputs, "--weights", o->weights ? c->checkpoint : NULL, err));
     if (c->engines && strcmp(c->engines, "auto") != 0)
         TRY(train_command_names_file(c->word) ? outputs_reads(&outputs, "--engines", c->engines, err)
                                               : outputs_writes(&outputs, "--engines", c->engines, err));
@@ -91,6 +90,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(train_check_decoding(plan, &c->options, &c->decoding, c->options.dataset, err));
     TRY(choose_folders(c, err));
     if (c->options.resume_folder) TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err));
+    if (c->options.weights) TRY(train_find_weights(c->options.weights, c->checkpoint, &c->weights_classes, err));
     TRY(check_outputs(c, err));
     TRY(train_trace_choose(c, err));
     if (c->options.save_folder && !c->quiet) TRY(checkpoint_claim(&c->claim, c->options.save_folder, err));

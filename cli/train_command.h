@@ -38,7 +38,8 @@ struct train_command {
     bool looked;
     const char *near[HOST_MOST_GPUS];
     uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
-    char checkpoint[TRAIN_PATH];
+    char checkpoint[TRAIN_PATH]; /* or that of --weights: */
+    uint32_t weights_classes;    /* its classes; 0 = unknown */
     char trace_path[TRAIN_PATH]; /* of a rank that is not the first */
     char trace_note[256]; /* what becomes of a trace that is there; empty = nothing */
     struct progress progress;

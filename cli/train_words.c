@@ -139,6 +139,14 @@ static void say_ranks(const struct ranks *ranks)
     if (hosts > TOLD_HOSTS) printf("  ... on %" PRIu32 " hosts\n", hosts);
 }
 
+static void say_weights(const struct train_command *c, const struct plan *plan)
+{
+    printf("weights of %s", PRINTABLE(c->checkpoint));
+    if (c->weights_classes > 0 && c->weights_classes != plan->spec.classes)
+        printf("; its classifier has %u classes: one of %u begins anew", c->weights_classes, plan->spec.classes);
+    putchar('\n');
+}
+
 void train_words_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
@@ -149,6 +157,7 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
            c->options.iterations == 1 ? "" : "s");
     if (c->ranks) say_ranks(c->ranks);
     train_learning_say(c, plan);
+    if (c->options.weights) say_weights(c, plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
     if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);

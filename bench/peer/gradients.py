@@ -4,7 +4,7 @@
   PYTHON bench/peer/gradients.py [--models resnet-20,resnet-29,resnet-164] [--batch 64] [-- FATHOM'S OPTIONS]
 
 PYTHON has PyTorch. The weights are those that fathom begins with, the images one whole training set, so that the order in
-which it is seen does not matter. Printed: over all parameter tensors, the median and the largest of |gradient - exact| /
+which it is seen does not matter; with --freeze STAGE among the options PyTorch freezes the same layers. Printed: over all parameter tensors, the median and the largest of |gradient - exact| /
 |exact| (norms). ReLUs that flip make the most of it; the deeper the net, the more."""
 import argparse
 import json
@@ -48,16 +48,29 @@ def name_of(parameter, stage_units, preact):
     return f'{own}.{parts[-1]}'
 
 
-def torch_gradients(model, depth, weights, images, labels, dtype):
+def freeze(model, frozen, units, preact):
+    """Frozen layers run as in evaluation, and learn nothing: fathom's --freeze stem, stage1, ... or all-but-classifier."""
+    stages = {'stem': 0, 'stage1': 1, 'stage2': 2, 'all-but-classifier': 3}.get(frozen)
+    if stages is None:
+        return
+    parts = [model.stem, *model.units[:stages * units]]
+    parts += [] if preact and frozen != 'all-but-classifier' else [model.bn]
+    for part in parts:
+        part.eval().requires_grad_(False)
+
+
+def torch_gradients(model, depth, weights, images, labels, dtype, frozen):
     bottleneck = isinstance(model, peer_resnet.CifarPreact)
     units = (depth - 2) // (9 if bottleneck else 6)
     model = model.to(dtype).train()
+    freeze(model, frozen, units, bottleneck)
     gradients, named = {}, {}
     for name, parameter in model.named_parameters():
         own = name_of(name, units, bottleneck)
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(weights[own].copy()).to(dtype))
-        named[own] = parameter
+        if parameter.requires_grad:
+            named[own] = parameter
     F.cross_entropy(model(images.to(dtype)), labels).backward()
     for own, parameter in named.items():
         gradients[own] = parameter.grad.double().numpy().ravel()
@@ -106,10 +119,12 @@ def main():
             weights, own = fathom_gradients(scratch, model, arguments.batch, arguments.options)
             depth = int(model.split('-')[1])
             build = lambda: peer_resnet.build(model)[0]
-            exact = torch_gradients(build(), depth, weights, images, labels, torch.float64)
+            options = arguments.options
+            frozen = options[options.index('--freeze') + 1] if '--freeze' in options else None
+            exact = torch_gradients(build(), depth, weights, images, labels, torch.float64, frozen)
             print(f'{model}, batch {arguments.batch}, {len(exact)} tensors')
             report(' '.join(['fathom', *arguments.options]), own, exact)
-            report('PyTorch, float32', torch_gradients(build(), depth, weights, images, labels, torch.float32), exact)
+            report('PyTorch, float32', torch_gradients(build(), depth, weights, images, labels, torch.float32, frozen), exact)
 
 
 main()

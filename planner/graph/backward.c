@@ -178,6 +178,7 @@ static void mark_needed(struct derivation *d)
     for (uint32_t i = 0; i < graph->forward_end; i++) {
         const struct op *op = &graph->ops[i];
         bool needed = false;
+        if (op->pass == PASS_EVALUATE) continue; /* frozen */
         for (uint32_t k = 0; k < op->inputs; k++) needed |= d->needed[op->in[k]];
         for (uint32_t k = 0; k < op->outputs; k++) d->needed[op->out[k]] = needed;
     }
@@ -188,6 +189,8 @@ static void derive_all(struct derivation *d)
     for (d->forward = d->graph->forward_end; d->forward-- > 0 && !d->graph->state->failed;) {
         d->op = d->graph->ops[d->forward];
         d->dy = d->gradient[d->op.out[0]];
+        bool unreached = d->dy == NO_TENSOR && !d->needed[d->op.out[0]];
+        if (d->graph->options.frozen && (d->op.pass == PASS_EVALUATE || unreached)) continue; /* nothing there learns */
         if (d->dy != NO_TENSOR || d->op.kind == OP_SOFTMAX_LOSS) {
             derive_op(d);
         } else {
@@ -207,6 +210,7 @@ bool graph_derive_backward(struct graph *graph)
         for (size_t i = 0; i < count; i++) d.gradient[i] = NO_TENSOR;
         mark_needed(&d);
         derive_all(&d);
+        bucket_frozen(graph);
         bucket_finish(graph, &d.buckets);
     } else {
         graph_fail_memory(graph, count * sizeof *d.gradient);

@@ -22,6 +22,8 @@ static bool read_inputs(struct graph *graph, const uint32_t *home, uint32_t inde
         if (graph->tensors[op->in[i]].class != CLASS_ACTIVATION) continue;
         uint32_t from = home[op->in[i]];
         if (from == op->block) continue;
+        if (from == NO_OP && op->block == 0 && graph->options.frozen)
+            continue; /* of the frozen layers, as images are */
         if (from == NO_OP || from + 1 != op->block)
             return graph_fail(graph, "%s: reads over the end of a block, expected blocks that form a chain",
                               graph->layers[op->layer].path);

@@ -133,6 +133,25 @@ bool bucket_take(struct graph *graph, struct bucket_list *list, const struct op 
     return !graph->state->failed;
 }
 
+/* Weights without gradients, those of frozen layers, are together too. */
+void bucket_frozen(struct graph *graph)
+{
+    struct bucket bucket = {.weights = NO_TENSOR};
+    for (size_t i = 0; i < graph->parameter_count && !graph->state->failed; i++) {
+        uint32_t parameter = graph->parameters[i];
+        if (graph->tensors[parameter].view_of != NO_TENSOR) continue;
+        if (bucket.weights == NO_TENSOR) {
+            graph_set_layer(graph, 0, "frozen");
+            bucket.weights =
+                new_bucket_tensor(graph, (struct tensor){.class = CLASS_WEIGHT, .persistent = true, .of = NO_TENSOR});
+            if (graph->state->failed) return;
+        }
+        uint64_t offset = aligned_end(graph, &bucket);
+        set_view(graph, parameter, bucket.weights, offset);
+        extend(graph, bucket.weights, offset + graph->tensors[parameter].bytes);
+    }
+}
+
 /* A bucket's gradients in the 16 bits that go between devices. */
 static uint32_t new_message(struct graph *graph, const struct bucket *bucket)
 {

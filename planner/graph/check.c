@@ -424,7 +424,10 @@ static bool check_section(const struct check *c, uint32_t index)
 {
     const struct graph *graph = c->graph;
     const struct op *op = &graph->ops[index];
-    enum op_pass expected = index < graph->forward_end    ? PASS_FORWARD
+    bool before_blocks = graph->options.frozen && graph->block_count > 0 && index < graph->blocks[0].first;
+    bool frozen = before_blocks && !op_stands_alone(op->kind);
+    enum op_pass expected = frozen                        ? PASS_EVALUATE
+                            : index < graph->forward_end  ? PASS_FORWARD
                             : index < graph->backward_end ? PASS_BACKWARD
                             : index < graph->comm_end     ? PASS_COMM
                                                           : PASS_UPDATE;

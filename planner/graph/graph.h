@@ -236,6 +236,9 @@ struct graph_layer {
     uint32_t stage;    /* 0 = stem, 1 ..., last = head */
 };
 
+/* Leading stages that are not trained (graph_options.frozen): everything before the last fully connected layer. */
+#define FROZEN_ALL_BUT_CLASSIFIER UINT32_MAX
+
 struct graph_options {
     uint32_t batch;         /* images of one micro-batch on this device */
     uint32_t micro_batches; /* > 1: gradients are accumulated through a partial bucket */
@@ -248,6 +251,8 @@ struct graph_options {
     uint64_t bucket_bytes;  /* gradients are cut into buckets of about this size, in the order backward makes them; 0 = one */
     uint32_t lowering;      /* bits of enum graph_lowering; 0 = the logical graph */
     struct update_needs update;
+    uint32_t frozen;        /* so many stages from the stem on are frozen: their ops are of PASS_EVALUATE and of no block, and
+                             * their parameters have neither gradients nor momentum; 0 = all is trained */
 };
 
 /* Of an OP_ALL_REDUCE: what is added up over the devices. */

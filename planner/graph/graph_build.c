@@ -164,6 +164,7 @@ struct graph *graph_finish(struct graph *graph, struct error *err)
     struct graph_state *state = graph->state;
     if (!state->failed && graph->metrics == NO_TENSOR)
         graph_fail(graph, "the forward pass of %s does not end with a loss", graph->spec.name);
+    if (!state->failed) graph_freeze(graph);
     if (!state->failed && graph_close_blocks(graph) && graph_derive_backward(graph)) {
         graph_count(graph);
         return graph;

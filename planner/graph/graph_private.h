@@ -62,6 +62,8 @@ static inline void op_add_output(struct op *op, uint32_t tensor) { op->out[op->o
 void graph_build_resnet(struct graph *graph);
 void graph_build_vgg(struct graph *graph);
 
+/* What graph_options.frozen says, once all forward ops are there. */
+void graph_freeze(struct graph *graph);
 /* Steps of graph_finish; false after graph_fail. */
 bool graph_close_blocks(struct graph *graph);
 bool graph_derive_backward(struct graph *graph);
@@ -86,6 +88,7 @@ struct bucket_list {
 /* Puts the gradients that `op` (about to be appended) will write into the open bucket, all into one; where they do not
  * fit, that one is closed first, right after the last op that filled it. */
 bool bucket_take(struct graph *graph, struct bucket_list *list, const struct op *op);
+void bucket_frozen(struct graph *graph);
 /* Closes the last bucket, and appends the ops of the communication and update passes. */
 void bucket_finish(struct graph *graph, struct bucket_list *list);
 void bucket_list_finish(struct bucket_list *list);

@@ -59,7 +59,8 @@
  * block reads images, they are given as ever.
  *
  * PASS_RECOMPUTE: convolutions run again without their sums (one output less); sums and norm are there still.
- * PASS_EVALUATE: sums are written by nobody, though their bytes are there. */
+ * PASS_EVALUATE: sums are written by nobody, though their bytes are there. So it is in a training step with the ops of frozen
+ * layers, which are of that pass. */
 #ifndef FATHOM_LOWER_H
 #define FATHOM_LOWER_H
 

@@ -126,7 +126,7 @@ static void choose_results(struct lowering *l)
 static void choose_sums(struct lowering *l, uint32_t bn)
 {
     uint32_t conv = l->bits & LOWER_SUMS ? maker_of(l, op_at(l, bn)->in[0]) : NO_OP;
-    if (conv != NO_OP) l->summed[conv] = bn;
+    if (conv != NO_OP && op_at(l, conv)->pass == op_at(l, bn)->pass) l->summed[conv] = bn; /* frozen ones sum nothing */
 }
 
 /* ---- Gradients of BNs ---- */
@@ -134,6 +134,7 @@ static void choose_sums(struct lowering *l, uint32_t bn)
 /* The data gradient that makes the whole of dy, for this BN alone. */
 static void choose_shutter(struct lowering *l, uint32_t bn)
 {
+    if (l->bn[bn].backward == NO_OP) return; /* frozen */
     uint32_t dy = op_at(l, l->bn[bn].backward)->in[1], data = made_by(l, dy, OP_CONV_BWD_DATA);
     if (!(l->bits & LOWER_GRADIENT_SUMS) || data == NO_OP || l->readers[dy] != 1) return;
     if (!finds_x(l, op_at(l, data)->block, bn)) return;
@@ -174,7 +175,7 @@ static void choose_spread(struct lowering *l, uint32_t *convolutions)
         convolutions[op->in[operand]] += back != NO_OP && op_at(l, back)->block == op->block;
     }
     for (uint32_t i = 0; i < graph->forward_end; i++) {
-        if (op_at(l, i)->kind != OP_BN) continue;
+        if (op_at(l, i)->kind != OP_BN || l->bn[i].backward == NO_OP) continue;
         uint32_t dx = op_at(l, l->bn[i].backward)->out[0], readers = l->readers[dx];
         l->bn[i].spread =
             l->bits & LOWER_GRADIENT && readers > 0 && readers <= MOST_SPREAD && convolutions[dx] == readers;

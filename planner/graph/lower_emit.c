@@ -181,7 +181,13 @@ static void emit_widens(struct lowering *l)
 
 /* ---- Input ---- */
 
-/* Whether no op outside the first block reads the images, in a graph without blocks whether any does. */
+/* Ops of no block come first in graphs without blocks, and where layers are frozen. */
+static uint32_t first_block(const struct graph *graph)
+{
+    return graph->block_count == 0 || graph->blocks[0].first > 0 ? NO_OP : 0;
+}
+
+/* Whether no op outside the first block reads the images; where ops of no block come first, whether those alone do. */
 static bool makes_images(const struct lowering *l)
 {
     const struct graph *logical = l->logical;
@@ -189,7 +195,7 @@ static bool makes_images(const struct lowering *l)
     for (size_t i = 0; l->bits & LOWER_INPUT && i < logical->op_count; i++)
         for (uint32_t k = 0; k < logical->ops[i].inputs; k++) {
             if (logical->ops[i].in[k] != logical->images) continue;
-            if (logical->block_count && logical->ops[i].block != 0) return false;
+            if (logical->ops[i].block != first_block(logical)) return false;
             read = true;
         }
     return read;
@@ -219,7 +225,7 @@ static void emit_input(struct lowering *l)
     op_add_input(&op, lowered->pixels);
     op_add_input(&op, lowered->placements);
     op_add_output(&op, lowered->images);
-    lowered->state->block = l->logical->block_count ? 0 : NO_OP;
+    lowered->state->block = first_block(l->logical);
     op.stands_first = (uint32_t)lowered->stands_count;
     graph_new_op(lowered, op);
 }
@@ -570,13 +576,13 @@ static void emit_forward(struct lowering *l)
     const struct graph *logical = l->logical;
     uint32_t from = logical->block_count ? logical->blocks[0].first : logical->forward_end;
     emit_copies(l);
-    if (logical->block_count == 0) emit_input(l);
+    if (first_block(logical) == NO_OP) emit_input(l);
     emit_section(l, 0, from);
     for (size_t b = 0; b < logical->block_count; b++) {
         l->lowered->blocks[b] = logical->blocks[b];
         l->lowered->blocks[b].first = (uint32_t)l->lowered->op_count;
         l->lowered->blocks[b].input = l->lowered->blocks[b].output = NO_TENSOR;
-        if (b == 0) emit_input(l);
+        if (b == first_block(logical)) emit_input(l);
         emit_section(l, logical->blocks[b].first, logical->blocks[b].last);
     }
 }

@@ -40,6 +40,7 @@ static struct plan *create_plan(const struct plan_request *request, struct error
     plan->sync_bn = request->sync_bn;
     plan->lowering = plan_request_lowering(request);
     plan->update = request->update;
+    plan->frozen = request->frozen;
     if (request->recompute == RECOMPUTE_BUDGET) plan->recompute_budget_bytes = request->recompute_budget_bytes;
     plan->device_count = devices;
     if (request->machine->devices[0].kind == DEVICE_CPU) plan->decode_bytes = plan_request_decode_bytes(request);

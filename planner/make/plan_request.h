@@ -23,6 +23,7 @@ struct plan_request {
     bool reduce_apart;                /* in memory apart, which GPUs' NCCL gives and knows */
     struct update_needs update;
     uint32_t lowering;                /* what the devices fuse: bits of enum graph_lowering */
+    uint32_t frozen;                  /* leading stages that are not trained (graph.h) */
     enum recompute_policy recompute;
     uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */
     uint64_t offload_bytes;           /* pinned host memory that a device may offload into; 0 = none, UINT64_MAX = any */

@@ -214,7 +214,7 @@ static bool run_forward(struct emitter *e, uint32_t first, uint32_t last)
 {
     for (uint32_t op = first; op < last; op++) {
         if (e->ran[op] && op_runs_once(e->graph->ops[op].kind)) continue;
-        TRY(run_op(e, op, e->ran[op] ? PASS_RECOMPUTE : PASS_FORWARD));
+        TRY(run_op(e, op, e->ran[op] ? PASS_RECOMPUTE : e->graph->ops[op].pass));
     }
     return true;
 }

@@ -20,6 +20,7 @@ void plan_request_again(const struct plan *plan, const struct machine *machine, 
                                      .sync_bn = plan->sync_bn,
                                      .update = plan->update,
                                      .lowering = plan->lowering,
+                                     .frozen = plan->frozen,
                                      .recompute = RECOMPUTE_AUTO,
                                      .decode_bytes = plan->decode_bytes,
                                      .only_if_fits = true};

@@ -241,6 +241,7 @@ static bool build_graph(const struct variant_request *request, struct plan_varia
         .sync_bn = plan->sync_bn,
         .lowering = plan_request_lowering(plan),
         .update = plan->update,
+        .frozen = plan->frozen,
         .bucket_bytes = plan->bucket_bytes     ? plan->bucket_bytes
                         : request->devices > 1 ? 25u << 20
                                                : 0,

@@ -145,6 +145,7 @@ struct plan {
     bool sync_bn;
     uint32_t lowering;     /* what its devices fuse: bits of enum graph_lowering */
     struct update_needs update; /* what its updates can do */
+    uint32_t frozen;       /* leading stages that are not trained (graph.h) */
     enum recompute_policy recompute; /* as resolved: never RECOMPUTE_AUTO */
     uint64_t recompute_budget_bytes;
     struct plan_variant *variants;

@@ -360,8 +360,11 @@ static bool read_graph(const struct reader *r, const json_t *object, const char 
     snprintf(where, sizeof where, "%.400s.graph", parent);
     const json_t *found = json_get_object(object, "graph", parent, r->err);
     if (!found) return false;
-    struct graph_options options = {
-        .dtype = plan->dtype, .sync_bn = plan->sync_bn, .lowering = plan->lowering, .update = plan->update};
+    struct graph_options options = {.dtype = plan->dtype,
+                                    .sync_bn = plan->sync_bn,
+                                    .lowering = plan->lowering,
+                                    .update = plan->update,
+                                    .frozen = plan->frozen};
     const char *hash;
     TRY(check_fields(r, found, where, names));
     TRY(get_u32(r, found, "batch", where, plan->batch, &options.batch));
@@ -574,12 +577,28 @@ static bool read_update(const struct reader *r, const json_t *root, struct updat
 
 static bool read_plan(const struct reader *r, const json_t *root, struct plan *plan)
 {
-    static const char *const names[] = {
-        "format",   "version",      "written_by",   "model",           "dtype",
-        "batch",    "sync_bn",      "lowering",     "recompute",       "recompute_budget_bytes",
-        "fits",     "changes_bn",   "step_seconds", "plan_seconds",    "devices",
-        "variants", "decode_bytes", "optimizer",    "clips_gradients", "averages_weights",
-        NULL};
+    static const char *const names[] = {"format",
+                                        "version",
+                                        "written_by",
+                                        "model",
+                                        "dtype",
+                                        "batch",
+                                        "sync_bn",
+                                        "lowering",
+                                        "recompute",
+                                        "recompute_budget_bytes",
+                                        "fits",
+                                        "changes_bn",
+                                        "step_seconds",
+                                        "plan_seconds",
+                                        "devices",
+                                        "variants",
+                                        "decode_bytes",
+                                        "optimizer",
+                                        "clips_gradients",
+                                        "averages_weights",
+                                        "frozen",
+                                        NULL};
     int dtype = 0, policy = 0;
     TRY(read_version(r, root));
     TRY(check_fields(r, root, r->path, names));
@@ -592,6 +611,7 @@ static bool read_plan(const struct reader *r, const json_t *root, struct plan *p
     TRY(json_get_bool(root, "sync_bn", r->path, &plan->sync_bn, r->err));
     TRY(!json_object_get(root, "lowering") || read_lowering(r, root, &plan->lowering));
     TRY(read_update(r, root, &plan->update));
+    TRY(!json_object_get(root, "frozen") || get_u32(r, root, "frozen", r->path, UINT32_MAX, &plan->frozen));
     TRY(get_name(r, root, "recompute", r->path, policy_at, RECOMPUTE_BUDGET + 1, &policy));
     TRY(get_bytes(r, root, "recompute_budget_bytes", r->path, &plan->recompute_budget_bytes));
     TRY(json_get_bool(root, "fits", r->path, &plan->fits, r->err));

@@ -170,6 +170,17 @@ static void append_peak(char *out, size_t size, const struct plan_device *device
         append(out, size, " less %s kept free", units_format_bytes(device->spec.reserve_bytes, bytes));
 }
 
+char *words_frozen(uint32_t frozen, char out[WORDS_FROZEN])
+{
+    if (frozen == FROZEN_ALL_BUT_CLASSIFIER)
+        snprintf(out, WORDS_FROZEN, "all but the classifier");
+    else if (frozen > 1)
+        snprintf(out, WORDS_FROZEN, "stem to stage%u", frozen - 1);
+    else
+        snprintf(out, WORDS_FROZEN, "%s", frozen == 1 ? "stem" : "");
+    return out;
+}
+
 char *words_untrainable(const struct plan *plan, char out[WORDS_UNTRAINABLE])
 {
     char has[DEVICE_CAPABILITY];

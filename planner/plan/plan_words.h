@@ -26,6 +26,10 @@ char *words_devices(const struct plan *plan, char *out, size_t size);
 #define WORDS_MORE 24
 char *words_more(double fraction, char out[WORDS_MORE]);
 
+/* "stem to stage2", "all but the classifier": the layers that are not trained; empty where all are. Into out; returns out. */
+#define WORDS_FROZEN 32
+char *words_frozen(uint32_t frozen, char out[WORDS_FROZEN]);
+
 /* Why `fathom train` cannot run the plan on such GPUs, a sentence without its full stop; empty when it can or that is not
  * known. Into out; returns out. */
 #define WORDS_UNTRAINABLE 240

@@ -360,7 +360,7 @@ static bool check_part(const struct proof *proof, uint32_t index, const bool *ra
                            op_pass_name(right));
     if (!again && ran[op->op])
         return verify_fail(proof, VERIFY_ORDER, "%s runs twice", verify_op_name(proof, index, name));
-    if (repeats && repeated != (graph_op->pass == PASS_FORWARD || graph_op->pass == PASS_BACKWARD))
+    if (repeats && repeated != (forward || graph_op->pass == PASS_BACKWARD))
         return verify_fail(proof, VERIFY_ORDER, "%s is in the wrong part: the first %zu ops run once per micro-batch",
                            verify_op_name(proof, index, name), proof->program->body_count);
     if (op->stream > (graph_op->kind == OP_ALL_REDUCE ? 1 : 0))
@@ -512,9 +512,11 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
                            variant->graph_hash, hash);
     if (options->step_images != plan->batch || options->dtype != plan->dtype || options->sync_bn != plan->sync_bn ||
         options->lowering != plan->lowering || !update_needs_same(&options->update, &plan->update) ||
-        options->all_reduce != (plan->device_count > 1) || strcmp(variant->graph->spec.name, plan->spec.name) != 0)
-        return verify_fail(&proof, VERIFY_HASH,
-                           "a variant's graph is of another model, batch, type, lowering or optimizer than the plan");
+        options->frozen != plan->frozen || options->all_reduce != (plan->device_count > 1) ||
+        strcmp(variant->graph->spec.name, plan->spec.name) != 0)
+        return verify_fail(
+            &proof, VERIFY_HASH,
+            "a variant's graph is of another model, batch, type, lowering, optimizer or frozen part than the plan");
     if (variant->host_bytes > UINT64_MAX - variant->arena_bytes)
         return verify_fail(&proof, VERIFY_RANGE, "%" PRIu64 " bytes of arena and %" PRIu64 " of host memory",
                            variant->arena_bytes, variant->host_bytes);

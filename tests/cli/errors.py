@@ -65,12 +65,20 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--fuse', 'bn,'], '--fuse')
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--fuse', 'all', '--strategy', 'shared-gradinput'], '--fuse')
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--workspace', 0], '--workspace')
+    for stage in ('stage4', 'stage', 'fc', 'stage1x', ''):
+        refused(['plan', 'resnet-20', '--gpus', 'cpu', '--freeze', stage], '--freeze', stage, 'stem, stage1 to stage3')
+    refused(['plan', 'vgg-a', '--gpus', 'cpu', '--freeze', 'stem'], '--freeze', 'stem', 'stage1 to stage5')
+    refused(['plan', 'resnet-20', '--gpus', '8GiB', '--freeze', 'stem', '--strategy', 'pytorch'], '--freeze', 'pytorch')
     shapes = folder / 'few-shapes' # a model is planned for its images
     run('data', 'synth', shapes, '--train', 20, '--test', 10)
     refused(['train', 'resnet-8', '--data', shapes, '--dtype', 'bf16', '--loss-scale', '1024'], '--loss-scale', 'bf16', 'f16')
     refused(['train', 'resnet-8', '--data', folder, '--dtype', 'f16', '--loss-scale', '0'], '--loss-scale')
     small = ['train', 'resnet-8', '--data', shapes]
     refused([*small, '--tf32'], '--tf32', 'cpu', 'GPUs')
+    refused([*small, '--keep', 3], '--keep', '--save')
+    refused([*small, '--weights', folder / 'none.safetensors'], 'none.safetensors')
+    refused([*small, '--weights', write(folder / 'no.safetensors', 'no')], 'no.safetensors', 'too short')
+    refused([*small, '--weights', write(folder / 'other.safetensors', 8 * '\0' + '{}')], '--weights', 'other.safetensors')
     refused([*small, '--no-graph'], '--no-graph', 'cpu', 'GPUs')
     refused([*small, '--tune'], '--tune', 'cpu', 'GPUs')
     for seconds in ('0', '-1', 'soon'):

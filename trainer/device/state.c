@@ -33,6 +33,17 @@ static uint64_t kept_offset(const struct finder *f, uint32_t parameter, uint32_t
     return UNPLACED;
 }
 
+/* Frozen parameters have none. */
+static bool has_kept(const struct graph *graph, uint32_t parameter)
+{
+    uint32_t bucket = graph->tensors[parameter].view_of;
+    for (size_t i = 0; i < graph->tensor_count; i++) {
+        const struct tensor *t = &graph->tensors[i];
+        if (t->class == CLASS_OPTIMIZER && t->of != NO_TENSOR && (t->of == parameter || t->of == bucket)) return true;
+    }
+    return false;
+}
+
 static bool add_entry(struct finder *f, struct state_entry entry, struct error *err)
 {
     if (entry.offset == UNPLACED) {
@@ -52,6 +63,7 @@ static bool add_kept(struct finder *f, enum state_kind kind, uint32_t which, str
     const struct graph *graph = f->graph;
     for (uint32_t i = 0; i < graph->parameter_count; i++) {
         struct state_entry entry = {.kind = kind, .tensor = graph->parameters[i], .parameter = i};
+        if (!has_kept(graph, entry.tensor)) continue;
         entry.offset = kept_offset(f, entry.tensor, which);
         if (kind == STATE_OPTIMIZER) entry.buffer = which;
         TRY(add_entry(f, entry, err));

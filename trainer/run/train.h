@@ -113,6 +113,8 @@ bool train_describe(const struct plan *plan, const struct backend *backend, cons
 /* The step of the checkpoint that a run with this resume_folder goes on from, and the checkpoint's path. */
 #define TRAIN_PATH 4096
 bool train_find_resume(const char *resume_folder, char path[TRAIN_PATH], uint64_t *step, struct error *err);
+/* The checkpoint whose weights a run begins with, and how many classes it has; 0 = that is not known. */
+bool train_find_weights(const char *weights, char path[TRAIN_PATH], uint32_t *classes, struct error *err);
 
 /* Runs to the end, to *stop, or to a failure. After a failure of a step (an image that cannot be read, a loss that is not
  * finite) a checkpoint of the last good step is written where there is a save_folder, and *result is filled as well:

@@ -144,6 +144,27 @@ Test(score, pictures_are_classified_as_the_test_set_is)
     json_decref(error);
 }
 
+/* Three classes become two. */
+Test(score, another_classifier_begins_anew_and_the_rest_is_taken)
+{
+    const char *const remove = "rm -r photos/train/cat photos/val/cat";
+    cr_assert_eq(system(remove), 0);
+    const struct cli_run *run =
+        cli_run("train resnet-20 --data photos --batch 6 --iterations 2 --schedule constant --weights run "
+                "--freeze all-but-classifier --save fine --save-every 1 --keep 1");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "weights of run/step-000000000012.safetensors; its classifier has 3 classes: one of 2 begins anew");
+    run = cli_run("eval fine photos");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    run = cli_run("train resnet-32 --data photos --batch 6 --iterations 2 --weights run");
+    cr_assert_eq(run->code, 2, "%s", run->out);
+    has(run->err, "conv1, bn1 match by name and shape, not layer1, layer2, layer3, fc: it has no layer1.3.conv1.weight "
+                  "of 16 x 16 x 3 x 3");
+    run = cli_run("eval run photos");
+    cr_assert_eq(run->code, 2, "%s", run->out);
+    has(run->err, "has 2 classes; the net of ");
+}
+
 Test(score, mistakes_are_explained)
 {
     const struct {

@@ -27,6 +27,8 @@ struct small_run {
     bool reduce_apart;
     uint32_t lowering; /* what the backend does best */
     bool logical;      /* nothing is fused */
+    uint32_t frozen;   /* leading stages */
+    bool cifar;        /* a model that is ImageNet's by its name */
     enum recompute_policy recompute;
     uint64_t budget;
     bool reconstruct;
@@ -80,6 +82,7 @@ static inline struct plan *run_plan(struct small_run *run)
 {
     struct machine machine = {0};
     struct model_options overrides = MODEL_OPTIONS_DEFAULT;
+    if (run->cifar) overrides.dataset = DATASET_CIFAR10;
     struct plan_request request = {.batch = run->batch,
                                    .machine = &machine,
                                    .micro_batches = run->micro_batches,
@@ -87,6 +90,7 @@ static inline struct plan *run_plan(struct small_run *run)
                                    .reduce_dtype = run->reduce_dtype,
                                    .reduce_apart = run->reduce_apart,
                                    .lowering = run->logical ? 0 : run->lowering,
+                                   .frozen = run->frozen,
                                    .recompute = run->recompute,
                                    .recompute_budget_bytes = run->budget,
                                    .reconstruct = run->reconstruct,
