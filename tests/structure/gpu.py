@@ -52,6 +52,15 @@ def check_bounded(pack):
     assert '\nmachine: **failed**: no time left' in done.stdout and done.returncode == 1, done.stdout
 
 
+def check_crashed(pack):
+    """So is what crashes."""
+    (pack / 'fathom').write_text(f'#!/bin/sh\n[ "$1" != train ] || kill -SEGV $$\nexec {FATHOM} "$@"\n')
+    done = gpu(pack, 'deep', 'machine', CUDA_HOME=STANDIN)
+    report = (pack / 'out' / 'report.md').read_text()
+    assert 'deep: **failed**: `fathom train' in report and 'ended with -11' in report, report
+    assert '\nmachine: passed' in report and report.rstrip().endswith('2 parts, failed: deep') and done.returncode == 1, report
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix='fathom-gpu-') as name:
         pack = pathlib.Path(name) / 'pack'
@@ -62,6 +71,7 @@ def main():
         if STANDIN:
             print(check_with(pack))
             check_bounded(pack)
+            check_crashed(pack)
     return 0
 
 
