@@ -104,7 +104,7 @@ static void say_threads(const struct train_part *part)
 static void say_tf32(const struct train_command *c, const struct plan *plan)
 {
     if (plan->dtype != DTYPE_F32 || c->options.tf32 || !engine_lowering_rounds(plan->lowering)) return;
-    if (!c->runs_on->foresee) return;
+    if (strcmp(c->runs_on->name, "cuda") != 0) return; /* the other is plain loops */
     fprintf(stderr, "note: the plan fuses what cuDNN does in TF32 alone, and without --tf32 plain loops do it\n");
 }
 

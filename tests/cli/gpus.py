@@ -171,6 +171,11 @@ def check_trained(folder):
     expect(run('plan', *small[1:10], '--gpus', 'h200', '-o', plan).returncode == 0, 'no plan for an H200')
     done = run('train', plan, *small[10:], env=env)
     expect(done.returncode == 0 and 'on 1 cuda device' in done.stdout, f'a plan made elsewhere: {done.stdout}{done.stderr}')
+    made = run('plan', *small[1:10], '--gpus', 'h200', '--tf32', '-o', plan, '--json', env=env)
+    expect('normalize' in json.loads(made.stdout)['fused'], f'with --tf32 nothing more is fused: {made.stdout[:200]}')
+    for words, note in ((['--tf32'], ''), ([], 'TF32 alone'), (['--backend', 'cuda-reference'], '')):
+        done = run('train', plan, *small[10:], *words, env=env)
+        expect(done.returncode == 0 and (note in done.stderr if note else not done.stderr), f'a plan for TF32, {words}: {done.stdout}{done.stderr}')
     done = run(*small, env={**env, 'FATHOM_STANDIN': 'memory=140GiB,engines=none', 'XDG_CACHE_HOME': str(folder / 'other')})
     expect(done.returncode == 0 and 'run by plain loops' in done.stdout, f'no engines: {done.stdout}{done.stderr}')
     # What is free of the GPU is planned with: a plan of more is refused above.
