@@ -11,7 +11,8 @@
 
 #define LISTEN_NS 20000000u   /* between two looks at what others tell */
 #define GRACE_NS  400000000u  /* in which ranks that fail for the same reason compare, */
-#define MISSED_NS 1200000000u /* longer where nobody has failed: they end their waits one after the other */
+#define MISSED_NS 1200000000u /* longer where nobody has failed: they end their waits one after the other, */
+#define APART_NS  2500000000u /* and between hosts, whose messages may be on their way longer, longer still */
 #define LINGER_NS 3000000000u /* a launcher may kill all as soon as one has ended: the one that tells goes first */
 
 static void sleep_ns(uint64_t ns)
@@ -152,7 +153,7 @@ bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
     if (!ranks || !ranks->link) return true;
     bool had_heard = any_heard(ranks), same;
     struct ranks_cause own = {.rank = ranks->place.rank, .kind = err->kind, .peer = ranks->peer};
-    uint64_t grace_ns = ranks->missed ? MISSED_NS : GRACE_NS;
+    uint64_t grace_ns = !ranks->missed ? GRACE_NS : ranks_is_local(ranks) ? MISSED_NS : APART_NS;
     snprintf(own.text, sizeof own.text, "%s", err->text);
     own.weight = ranks->missed ? RANKS_MISSED : had_heard ? RANKS_FOLLOWS : RANKS_OWN;
     ranks->transport->tell(ranks->link, &own);

@@ -109,7 +109,7 @@ void ranks_on_failure(struct ranks *ranks, void (*act)(void *context), void *con
 void ranks_abort(struct ranks *ranks);
 /* To be called once when this process's run has failed, whatever it was, with its error. The ranks compare what they know;
  * one of them tells it: then true, and *err names the rank, its host and devices. The others get false: they say nothing and
- * end with *code. Takes a second at most; NULL: true. */
+ * end with *code. Takes three seconds at most, and three more where another tells; NULL: true. */
 bool ranks_settle(struct ranks *ranks, struct error *err, int *code);
 /* Ends the processes of a run that has failed, as far as that is possible; this one with `code`, then or when it returns. */
 void ranks_end(struct ranks *ranks, int code);
