@@ -10,7 +10,8 @@
 #define LAUNCH_KEY    (1ull << 63) /* nodes' ids have a graph's in their high half, which does not get there */
 
 struct entry {
-    uint64_t key; /* 0 = free */
+    uint64_t key;        /* 0 = free */
+    uint64_t retired_ns; /* of a node that is no more; 0 = in use */
     struct owner owner;
 };
 
@@ -62,7 +63,7 @@ static bool put(struct owners *owners, uint64_t key, const struct owner *owner)
     if (2 * (owners->count + 1) > owners->slots && !grow(owners)) return false;
     struct entry *entry = look(owners, key);
     owners->count += entry->key == 0;
-    *entry = (struct entry){key, *owner};
+    *entry = (struct entry){.key = key, .owner = *owner};
     return true;
 }
 
@@ -129,7 +130,9 @@ bool owners_retire_node(struct owners *owners, uint64_t node, uint64_t now_ns)
 {
     owners_lock(owners);
     bool ok = true;
-    if (node && look(owners, node)->key) {
+    struct entry *entry = look(owners, node);
+    if (node && entry->key) {
+        entry->retired_ns = now_ns;
         ok = mem_grow(MEM_TRACE, (void **)&owners->retired, &owners->retired_capacity, owners->retired_count + 1,
                       sizeof *owners->retired);
         if (ok) owners->retired[owners->retired_count++] = (struct retired){node, now_ns};
@@ -142,7 +145,9 @@ void owners_forget(struct owners *owners, uint64_t before_ns)
 {
     owners_lock(owners);
     size_t i = 0;
-    while (i < owners->retired_count && owners->retired[i].ns < before_ns) drop(owners, owners->retired[i++].node);
+    for (; i < owners->retired_count && owners->retired[i].ns < before_ns; i++)
+        if (look(owners, owners->retired[i].node)->retired_ns == owners->retired[i].ns) /* not given away again since */
+            drop(owners, owners->retired[i].node);
     owners->retired_count -= i;
     if (i > 0) memmove(owners->retired, owners->retired + i, owners->retired_count * sizeof *owners->retired);
     owners_unlock(owners);

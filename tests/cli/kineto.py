@@ -165,6 +165,15 @@ def check_sums(folder, modern):
     expect(rows(stats(piped, 'kernel')) == kernels, 'from a pipe: other sums')
     done = run('trace', 'diff', trace, again, '--gate', 0, '--by', 'kernel')
     expect(done.returncode == 0 and 'nothing is slower' in done.stdout, f'diff: {done.stdout} {done.stderr}')
+    slow = json.loads(text)
+    for event in slow['traceEvents']:
+        if event['name'].startswith('bn_fw_tr'):
+            event['dur'] += 100  # more than steps differ by
+    slower = folder / f's{modern}.trace'
+    expect(run('trace', 'import', write(folder / f's{modern}.json', json.dumps(slow)), '-o', slower).returncode == 0, 'a slower one')
+    done = run('trace', 'diff', trace, slower, '--gate', 20, '--by', 'kernel')
+    expect(done.returncode == 1 and 'bn_fw_tr_1C11' in done.stdout and 'slower' in done.stdout, f'the gate let a slower kernel pass: {done.stdout}')
+    expect(run('trace', 'diff', slower, trace, '--gate', 20, '--by', 'kernel').returncode == 0, 'faster is not slower')
     done = run('trace', 'stats', trace, '--by', 'kernel', '--csv')
     table = list(csv.reader(io.StringIO(done.stdout)))
     expect({row[8]: int(row[1]) for row in table[1:]} == {name: sums[0] for name, sums in kernels.items()}, 'stats --csv')

@@ -174,34 +174,10 @@ Test(trace_arena, is_known_when_old_segments_are_dropped)
 
 /* ---- Damage ---- */
 
-/* The file with one byte of each block of a type changed, or with another type. */
-static uint64_t change_blocks(enum trace_block_type type, bool damage)
-{
-    size_t length;
-    uint64_t changed = 0;
-    unsigned char *bytes = sample_bytes(path, &length);
-    for (size_t at = TRACE_FILE_HEADER; at < length;) {
-        struct trace_block block;
-        cr_assert_eq(trace_get_block(bytes + at, length - at, &block), TRACE_BLOCK_GOOD);
-        if (block.type == type) {
-            changed++;
-            block.type = 400;
-            if (damage)
-                bytes[at + TRACE_BLOCK_HEADER + block.length / 2] ^= 0x20;
-            else
-                trace_put_block_header(&block, bytes + at);
-        }
-        at += TRACE_BLOCK_HEADER + block.length;
-    }
-    sample_write(copy, bytes, length);
-    free(bytes);
-    return changed;
-}
-
 /* What the blocks told is unknown; all else is as it was. */
 static void check_without(enum trace_block_type type, bool damage)
 {
-    uint64_t changed = change_blocks(type, damage);
+    uint64_t changed = sample_change_blocks(path, copy, type, damage);
     cr_assert_gt(changed, 0);
     struct trace_follower *whole = follow(path), *follower = follow(copy);
     const struct rollup *w = trace_follow_rollup(whole), *r = trace_follow_rollup(follower);

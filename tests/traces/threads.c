@@ -1,4 +1,4 @@
-/* Several device threads report through one session to one writer while another follows the file: nothing is lost,
+/* Several device threads report through one session to one writer while two others follow the file: nothing is lost,
  * mixed up or raced for, however long the writer waits for a processor: every thread has a queue of its own, which
  * holds all that it reports. */
 #include <pthread.h>
@@ -9,6 +9,7 @@
 #include "trace_samples.h"
 
 #define THREADS 20
+#define READERS 2
 #define STEPS   150
 #define OPS     30
 
@@ -83,14 +84,14 @@ int main(void)
     struct trace_writer *writer;
     struct trace_writer_stats stats;
     struct session *session;
-    pthread_t threads[THREADS], reader, profiler;
-    void *failed = NULL;
+    pthread_t threads[THREADS], readers[READERS], profiler;
+    void *failed[READERS] = {NULL};
     sample_path(path);
     if (!trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 10}, &writer, &err)) return 1;
     if (!session_open(trace_writer_sink(writer), NULL, &session, &err)) return 1;
     sink = session_sink(session);
     sample_tables(sink, THREADS, OPS);
-    pthread_create(&reader, NULL, follow, path);
+    for (int i = 0; i < READERS; i++) pthread_create(&readers[i], NULL, follow, path);
     for (uintptr_t i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, report, (void *)i);
     pthread_create(&profiler, NULL, report_kernels, NULL);
     for (int i = 0; i < 20; i++) trace_writer_stats(writer, &stats);
@@ -99,10 +100,11 @@ int main(void)
     session_close(session);
     trace_writer_close(writer);
     atomic_store(&done, true);
-    pthread_join(reader, &failed);
+    for (int i = 0; i < READERS; i++) pthread_join(readers[i], &failed[i]);
     struct trace_follower *follower;
     uint64_t read;
-    if (failed || !trace_follow(path, &follower, &err) || !trace_follow_more(follower, 0, &read, &err)) return 1;
+    if (failed[0] || failed[1] || !trace_follow(path, &follower, &err) || !trace_follow_more(follower, 0, &read, &err))
+        return 1;
     int code = check(trace_follow_rollup(follower));
     trace_unfollow(follower);
     unlink(path);

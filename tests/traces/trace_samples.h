@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "format.h"
 #include "rollup.h"
 #include "writer.h"
 
@@ -102,6 +103,30 @@ static inline void sample_write(const char *path, const void *bytes, size_t leng
     if (!file) return;
     fwrite(bytes, 1, length, file);
     fclose(file);
+}
+
+/* The file with one byte of each block of a type changed, or with another type; how many there are. */
+static inline uint64_t sample_change_blocks(const char *path, const char *copy, enum trace_block_type type, bool damage)
+{
+    size_t length;
+    uint64_t changed = 0;
+    unsigned char *bytes = sample_bytes(path, &length);
+    for (size_t at = TRACE_FILE_HEADER; at < length;) {
+        struct trace_block block;
+        if (trace_get_block(bytes + at, length - at, &block) != TRACE_BLOCK_GOOD) abort();
+        if (block.type == type) {
+            changed++;
+            block.type = 400;
+            if (damage)
+                bytes[at + TRACE_BLOCK_HEADER + block.length / 2] ^= 0x20;
+            else
+                trace_put_block_header(&block, bytes + at);
+        }
+        at += TRACE_BLOCK_HEADER + block.length;
+    }
+    sample_write(copy, bytes, length);
+    free(bytes);
+    return changed;
 }
 
 #endif
