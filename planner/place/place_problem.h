@@ -109,6 +109,8 @@ bool sweep_improve(const struct problem *problem, enum sweep_part part, uint64_t
 bool beside_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
 bool perfect_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
                      struct error *err);
+bool patch_improve(const struct problem *problem, uint64_t target, const struct place_options *options,
+                   struct placement *best, struct error *err);
 bool core_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
 bool squeeze_improve(const struct problem *problem, uint64_t target, const struct squeeze_limits *limits,
                      struct placement *best, struct error *err);

@@ -39,6 +39,7 @@ static bool place_fast(const struct problem *problem, uint64_t target, const str
     if (!problem->any_fixed) TRY(sweep_improve(problem, many ? SWEEP_FIRST : SWEEP_ALL, target, best, err));
     if (is_enough(problem, target, best)) return true;
     if (many) TRY(beside_improve(problem, target, best, err));
+    if (!is_enough(problem, target, best) && many) TRY(patch_improve(problem, target, limits->options, best, err));
     if (is_enough(problem, target, best) || (many && once && best->arena <= near)) return true;
     TRY(perfect_improve(problem, limits->options, best, err));
     if (is_enough(problem, target, best)) return true;
@@ -46,6 +47,7 @@ static bool place_fast(const struct problem *problem, uint64_t target, const str
     if (is_enough(problem, target, best)) return true;
     if (many && !problem->any_fixed) TRY(sweep_improve(problem, SWEEP_REST, target, best, err));
     if (!many) TRY(beside_improve(problem, target, best, err));
+    if (!is_enough(problem, target, best) && !many) TRY(patch_improve(problem, target, limits->options, best, err));
     if (is_enough(problem, target, best)) return true;
     return squeeze_improve(problem, target, limits, best, err);
 }
