@@ -148,7 +148,7 @@ int main(int argc, char **argv)
     bool ok = true;
     for (uint32_t i = 0; ok && i < WAYS; i++) ok = way_init(&ways[i], rules[i], model, batch, threads, &err);
     struct cpu_peak peak = {0};
-    ok = ok && cpu_peak_measure(threads, &peak, &err) && run_all(ways, rounds, &err);
+    ok = ok && cpu_peak_measure(threads, CPU_PEAK_LONG, &peak, &err) && run_all(ways, rounds, &err);
     if (ok) {
         printf("%s, batch %u, %u threads, %u rounds; peaks: %.1f G multiplications/s, %.1f GB/s\n", model, batch,
                ways[0].step.threads, rounds, 1e-9 * peak.macs, 1e-9 * peak.bytes);

@@ -11,6 +11,7 @@
 #include "import.h"
 #include "json.h"
 #include "mem.h"
+#include "op_bounds.h"
 #include "outputs.h"
 #include "page.h"
 #include "printable.h"
@@ -44,7 +45,10 @@ static const char manual[] = "NAME\n"
                              "             known, ops); a copy runs; the host loads data; it launches, or\n"
                              "             nothing of the step has begun on the device; sync: all has ended\n"
                              "             there, and the host has not seen it; dependency: what comes next\n"
-                             "             waits for another stream, device or kernel\n"
+                             "             waits for another stream, device or kernel. `Of peak`: the time that\n"
+                             "             a row's FLOPs, or the bytes that it moves, take at least, of that\n"
+                             "             which it takes; the peaks are measured when a run on CPUs begins, of\n"
+                             "             GPUs the catalogue's. Above 100 %: bytes came from caches\n"
                              "    export   --chrome: trace events as JSON, for chrome://tracing,\n"
                              "             ui.perfetto.dev or Speedscope\n"
                              "             --perfetto: the same in Perfetto's own format, a quarter of the\n"
@@ -177,6 +181,16 @@ static void print_parts(const struct step_times *b)
     page_text(stdout, 0, 4, &line);
 }
 
+static void print_peaks(const struct rollup *r)
+{
+    char flops[UNITS_TEXT], bytes[UNITS_TEXT];
+    const struct rollup_device *d = &r->devices[0];
+    if (d->peak_flops <= 0 && d->peak_bandwidth <= 0) return;
+    printf("a device does at most %s FLOP/s, and moves %s bytes/s\n",
+           d->peak_flops > 0 ? units_format_si(d->peak_flops, flops) : "(unknown)",
+           d->peak_bandwidth > 0 ? units_format_si(d->peak_bandwidth, bytes) : "(unknown)");
+}
+
 static void print_heading(const struct table *table)
 {
     const struct rollup *r = table->rollup;
@@ -190,6 +204,7 @@ static void print_heading(const struct table *table)
         printf("%" PRIu64 " steps, median %s, p99 %s\n", table->steps.count,
                trace_format_ns(table->steps.median_ns, median), trace_format_ns(table->steps.p99_ns, p99));
     print_parts(&table->times);
+    print_peaks(r);
     trace_print_counters(r);
     printf("%s events%s", units_format_count(r->events, events),
            r->ended ? "" : ", not closed: still running or killed");
@@ -201,7 +216,7 @@ static void print_heading(const struct table *table)
 }
 
 /* Columns that a table with all numbers takes. */
-#define WIDE_TABLE 120
+#define WIDE_TABLE 140
 
 static const char *format_step(const struct table *table, const struct summary_row *row, char out[UNITS_TEXT])
 {
@@ -209,35 +224,58 @@ static const char *format_step(const struct table *table, const struct summary_r
     return isnan(ns) ? "-" : trace_format_ns(ns, out);
 }
 
+/* At the processor's or the memory's peak: "87 % flops", "41 % bytes". */
+static const char *format_bound(const struct roofline *r, char out[UNITS_TEXT])
+{
+    static const char *const words[] = {[ROOFLINE_FLOPS] = "flops", [ROOFLINE_BYTES] = "bytes"};
+    if (r->bound == ROOFLINE_UNKNOWN) return "-";
+    snprintf(out, UNITS_TEXT, "%.0f%% %s", 100 * r->share, words[r->bound]);
+    return out;
+}
+
+static struct roofline row_roofline(const struct table *table, const struct summary_row *row)
+{
+    double ns = step_ns(table, row);
+    return roofline_of(table->rollup, row, isnan(ns) ? row->step_ns : ns);
+}
+
+static const char *format_rate(double rate, char out[UNITS_TEXT])
+{
+    return isnan(rate) ? "-" : units_format_si(rate, out);
+}
+
 static void print_wide_row(const struct table *table, const struct summary_row *row)
 {
-    char text[7][UNITS_TEXT];
-    printf("%6.1f %9s %9s %9" PRIu64 " %9s %9s %9s %9s %9s  %s\n", 100 * row->share,
+    char text[10][UNITS_TEXT];
+    struct roofline roofline = row_roofline(table, row);
+    printf("%6.1f %9s %9s %9" PRIu64 " %9s %9s %9s %9s %9s %7s %7s %10s  %s\n", 100 * row->share,
            trace_format_ns((double)row->total_ns, text[0]), format_step(table, row, text[6]), row->instances,
            trace_format_ns(row->mean_ns, text[1]), trace_format_ns(row->median_ns, text[2]),
            trace_format_ns((double)row->least_ns, text[3]), trace_format_ns((double)row->most_ns, text[4]),
-           trace_format_ns(row->deviation_ns, text[5]), PRINTABLE(row->name));
+           trace_format_ns(row->deviation_ns, text[5]), format_rate(roofline.flops_per_second, text[7]),
+           format_rate(roofline.bytes_per_second, text[8]), format_bound(&roofline, text[9]), PRINTABLE(row->name));
 }
 
 static void print_narrow_row(const struct table *table, const struct summary_row *row)
 {
     char text[4][UNITS_TEXT];
-    printf("%6.1f %8s %7s %7s %7s  %s\n", 100 * row->share, trace_format_ns((double)row->total_ns, text[0]),
-           format_step(table, row, text[1]), trace_format_ns(row->median_ns, text[2]),
-           trace_format_ns((double)row->most_ns, text[3]), PRINTABLE(row->name));
+    struct roofline roofline = row_roofline(table, row);
+    printf("%6.1f %8s %7s %7s %10s  %s\n", 100 * row->share, trace_format_ns((double)row->total_ns, text[0]),
+           format_step(table, row, text[1]), trace_format_ns(row->median_ns, text[2]), format_bound(&roofline, text[3]),
+           PRINTABLE(row->name));
 }
 
-/* Without the counts, the means, the least times and the deviations where the terminal is narrow, or there is none. */
+/* Without the counts, the means, extremes and deviations, and rates, where the terminal is narrow, or there is none. */
 static void print_rows(const struct table *table, uint64_t limit)
 {
     const struct summary *summary = &table->summary;
     size_t rows = trace_shown_rows(summary->count, limit);
     bool wide = page_columns() >= WIDE_TABLE;
     if (wide)
-        printf("\n%6s %9s %9s %9s %9s %9s %9s %9s %9s  %s\n", "Time %", "Total", "A step", "Instances", "Avg", "Med",
-               "Min", "Max", "StdDev", "Name");
+        printf("\n%6s %9s %9s %9s %9s %9s %9s %9s %9s %7s %7s %10s  %s\n", "Time %", "Total", "A step", "Instances",
+               "Avg", "Med", "Min", "Max", "StdDev", "FLOP/s", "Bytes/s", "Of peak", "Name");
     else
-        printf("\n%6s %8s %7s %7s %7s  %s\n", "Time %", "Total", "A step", "Med", "Max", "Name");
+        printf("\n%6s %8s %7s %7s %10s  %s\n", "Time %", "Total", "A step", "Med", "Of peak", "Name");
     for (size_t i = 0; i < rows; i++) (wide ? print_wide_row : print_narrow_row)(table, &summary->rows[i]);
     if (rows < summary->count) printf("%zu more; --limit %zu shows all\n", summary->count - rows, summary->count);
 }
@@ -255,12 +293,33 @@ static json_t *real_or_null(double value) { return isnan(value) ? json_null() : 
 
 static json_t *row_json(const struct table *table, const struct summary_row *row)
 {
-    return json_pack("{s:o, s:f, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:o, s:I, s:I}", "name", json_text(row->name),
-                     "time_percent", 100 * row->share, "total_ns", (json_int_t)row->total_ns, "instances",
-                     (json_int_t)row->instances, "avg_ns", row->mean_ns, "med_ns", row->median_ns, "min_ns",
-                     (json_int_t)row->least_ns, "max_ns", (json_int_t)row->most_ns, "stddev_ns", row->deviation_ns,
-                     "step_ns", row->step_ns, "timed_step_ns", real_or_null(step_ns(table, row)), "flops",
-                     (json_int_t)row->flops, "bytes_moved", (json_int_t)row->bytes_moved);
+    static const char *const bounds[] = {NULL, "flops", "bytes"};
+    struct roofline r = row_roofline(table, row);
+    json_t *object =
+        json_pack("{s:o, s:f, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:o, s:I, s:I}", "name", json_text(row->name),
+                  "time_percent", 100 * row->share, "total_ns", (json_int_t)row->total_ns, "instances",
+                  (json_int_t)row->instances, "avg_ns", row->mean_ns, "med_ns", row->median_ns, "min_ns",
+                  (json_int_t)row->least_ns, "max_ns", (json_int_t)row->most_ns, "stddev_ns", row->deviation_ns,
+                  "step_ns", row->step_ns, "timed_step_ns", real_or_null(step_ns(table, row)), "flops",
+                  (json_int_t)row->flops, "bytes_moved", (json_int_t)row->bytes_moved);
+    json_object_set_new(object, "flops_per_second", real_or_null(r.flops_per_second));
+    json_object_set_new(object, "bytes_per_second", real_or_null(r.bytes_per_second));
+    json_object_set_new(object, "bound", r.bound == ROOFLINE_UNKNOWN ? json_null() : json_string(bounds[r.bound]));
+    json_object_set_new(object, "bound_percent", real_or_null(100 * r.share));
+    return object;
+}
+
+/* What devices do at most; of one of which nothing is known, null twice. */
+static json_t *peaks_json(const struct rollup *r)
+{
+    json_t *peaks = json_array();
+    for (uint32_t i = 0; i < r->device_count && i < ROLLUP_MOST_DEVICES; i++) {
+        const struct rollup_device *d = &r->devices[i];
+        json_array_append_new(
+            peaks, json_pack("{s:o, s:o}", "flops_per_second", real_or_null(d->peak_flops > 0 ? d->peak_flops : NAN),
+                             "bytes_per_second", real_or_null(d->peak_bandwidth > 0 ? d->peak_bandwidth : NAN)));
+    }
+    return peaks;
 }
 
 bool trace_print_json(json_t *object, struct error *err)
@@ -299,6 +358,7 @@ static bool print_stats_json(const struct table *table, uint64_t limit, struct e
     json_object_set_new(object, "ended", json_boolean(r->ended));
     for (size_t i = 0; i < trace_shown_rows(table->summary.count, limit); i++)
         json_array_append_new(rows, row_json(table, &table->summary.rows[i]));
+    json_object_set_new(object, "peaks", peaks_json(r));
     json_object_set_new(object, "counters", trace_counters_json(r));
     json_object_set_new(object, "host_ns", trace_host_json(r));
     json_object_set_new(object, "rows", rows);

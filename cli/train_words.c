@@ -93,7 +93,7 @@ void train_words_stopped(const struct train_command *c, const struct train_resul
 static void say_threads(const struct train_part *part)
 {
     uint32_t wanted = train_device_threads(part), granted = cpu_threads_allowed(wanted);
-    if (granted == wanted) return;
+    if (granted >= wanted) return;
     fprintf(stderr,
             "note: the environment leaves %" PRIu32 " thread%s of the %" PRIu32
             " that there are processors for (OMP_THREAD_LIMIT, OMP_MAX_ACTIVE_LEVELS)\n",

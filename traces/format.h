@@ -44,6 +44,7 @@ enum trace_block_type {
     TRACE_BLOCK_TENSORS, /* part of a device's tensor table */
     TRACE_BLOCK_ORIGIN,  /* the process that writes, and its devices' hardware */
     TRACE_BLOCK_CLOCKS,  /* as EVENTS, of TRACE_CLOCK_PAIR alone */
+    TRACE_BLOCK_PEAKS,   /* what devices do at most */
     TRACE_BLOCK_TYPES
 };
 

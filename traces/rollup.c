@@ -339,6 +339,10 @@ bool rollup_take_item(struct trace_follower *follower, const struct trace_item *
     case TRACE_ITEM_PAST: return rollup_take_past(follower, &item->past, err);
     case TRACE_ITEM_KERNEL: return rollup_take_kernel_entry(follower, &item->kernel, err);
     case TRACE_ITEM_ORIGIN: rollup_take_origin(rollup, &item->origin); return true;
+    case TRACE_ITEM_PEAKS:
+        rollup->devices[item->peaks.device].peak_flops = (double)item->peaks.flops;
+        rollup->devices[item->peaks.device].peak_bandwidth = (double)item->peaks.bytes;
+        return true;
     case TRACE_ITEM_HARDWARE: rollup_take_hardware(rollup, item->hardware.device, item->hardware.slot); return true;
     case TRACE_ITEM_TENSOR: return rollup_take_tensor(rollup, &item->tensor, err);
     case TRACE_ITEM_TENSORS_LIKE: rollup->devices[item->like.device].tensors_like = item->like.like + 1; return true;

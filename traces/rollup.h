@@ -67,6 +67,7 @@ struct rollup_device {
     uint64_t gap_ns[TRACE_GAPS];
     uint64_t host_ns[TRACE_HOSTS];        /* what the thread that drives it did */
     char slot[32];                        /* which GPU of its host; "" = unknown */
+    double peak_flops, peak_bandwidth;    /* what it does at most, operations and bytes of memory a second; 0 = unknown */
     struct rollup_clock clock;            /* that its times come from */
     struct rollup_tensor *tensors;        /* see rollup_tensors */
     size_t tensor_count, tensor_total, tensor_capacity;

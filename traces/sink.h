@@ -122,6 +122,9 @@ struct trace_sink {
     void (*op_table)(void *context, const struct trace_op *ops, size_t count);
     void (*origin)(void *context, const struct trace_origin *origin);
     void (*hardware)(void *context, uint32_t device, const char *slot); /* "0000:17:00.0": which GPU of the host it is */
+    /* What the device does at most: floating-point operations in the activations' type, and bytes of its memory, a second; 0 =
+     * unknown. */
+    void (*peaks)(void *context, uint32_t device, double flops, double bytes);
     /* The whole table; where `like` is another device, that one's, which was told before: tensors NULL. */
     void (*tensor_table)(void *context, uint32_t device, uint32_t like, const struct trace_tensor *tensors, size_t count);
     void (*step_begin)(void *context, uint32_t device, uint64_t step, uint64_t ns);

@@ -32,6 +32,12 @@ static void pass_hardware(void *context, uint32_t device, const char *slot)
     if (next->hardware) next->hardware(next->context, device, slot);
 }
 
+static void pass_peaks(void *context, uint32_t device, double flops, double bytes)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->peaks) next->peaks(next->context, device, flops, bytes);
+}
+
 static void pass_tensor_table(void *context, uint32_t device, uint32_t like, const struct trace_tensor *tensors,
                               size_t count)
 {
@@ -153,7 +159,7 @@ static void pass_lost(void *context, uint32_t device, enum trace_loss what, uint
     if (next->lost) next->lost(next->context, device, what, count, ns);
 }
 
-#define FORWARDED 25
+#define FORWARDED 26
 _Static_assert(sizeof(struct trace_sink) == (1 + FORWARDED) * sizeof(void *), "a call of the sink is not passed on");
 
 struct trace_sink sink_forward_to(struct sink_forward *forward)
@@ -164,6 +170,7 @@ struct trace_sink sink_forward_to(struct sink_forward *forward)
                                .op_table = pass_op_table,
                                .origin = pass_origin,
                                .hardware = pass_hardware,
+                               .peaks = pass_peaks,
                                .tensor_table = pass_tensor_table,
                                .clock_pair = pass_clock_pair,
                                .step_begin = pass_step_begin,

@@ -438,6 +438,16 @@ static void take_origin_item(struct trace_stream *stream, struct trace_item *ite
     if (!in->bad) item->type = TRACE_ITEM_HARDWARE;
 }
 
+static void take_peaks(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    if (in->at == in->end) return;
+    item->peaks.device = get_device(in);
+    item->peaks.flops = trace_get_varint(in);
+    item->peaks.bytes = trace_get_varint(in);
+    if (!in->bad) item->type = TRACE_ITEM_PEAKS;
+}
+
 static void take_like(struct trace_stream *stream, struct trace_item *item)
 {
     item->like.device = stream->device;
@@ -494,6 +504,7 @@ static void take_item(struct trace_stream *stream, struct trace_item *item)
     case TRACE_BLOCK_RUN: take_run_item(stream, item); break;
     case TRACE_BLOCK_DEVICE: take_device(stream, item); break;
     case TRACE_BLOCK_ORIGIN: take_origin_item(stream, item); break;
+    case TRACE_BLOCK_PEAKS: take_peaks(stream, item); break;
     case TRACE_BLOCK_TENSORS: take_tensor(stream, item); break;
     case TRACE_BLOCK_END:
         item->type = TRACE_ITEM_END;

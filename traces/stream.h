@@ -24,6 +24,7 @@ enum trace_item_type {
     TRACE_ITEM_PAST,    /* what is missing in the file before, in short; only where something is */
     TRACE_ITEM_ORIGIN,
     TRACE_ITEM_HARDWARE,
+    TRACE_ITEM_PEAKS,
     TRACE_ITEM_TENSOR,
     TRACE_ITEM_TENSORS_LIKE /* a device whose tensors are those of another one */
 };
@@ -51,6 +52,10 @@ struct trace_item {
             uint32_t device;
             const char *slot; /* valid until the next call */
         } hardware;
+        struct {
+            uint32_t device;
+            uint64_t flops, bytes; /* a second; 0 = unknown */
+        } peaks;
         struct trace_tensor_entry tensor;
         struct {
             uint32_t device, like;

@@ -84,6 +84,7 @@ void summary_format_name(enum summary_by by, const struct summary_key *key, char
 /* Times and the name they are put under. */
 struct entry {
     const struct rollup_op *times;
+    const struct rollup_op *work; /* whose planned work it does: itself, of a kernel its op alone; NULL = unknown */
     char *name;
 };
 
@@ -103,8 +104,56 @@ static bool add_entry(struct entry *entries, size_t *count, enum summary_by by, 
         key.stream = kernel->stream;
     }
     summary_format_name(by, &key, name, sizeof name);
-    entries[*count] = (struct entry){times, mem_strdup(MEM_TRACE, name)};
+    entries[*count] = (struct entry){times, kernel ? NULL : times, mem_strdup(MEM_TRACE, name)};
     return entries[(*count)++].name != NULL;
+}
+
+/* ---- Kernels that are the only ones of their ops ---- */
+
+struct owned {
+    const struct rollup_op *op;
+    uint32_t kernels;
+};
+
+static int compare_owned(const void *a, const void *b)
+{
+    const struct rollup_op *x = ((const struct owned *)a)->op, *y = ((const struct owned *)b)->op;
+    if (x->device != y->device) return x->device < y->device ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static struct owned *find_owned(struct owned *owned, size_t count, const struct rollup_kernel *kernel)
+{
+    const struct rollup_op op = {.id = kernel->op, .device = kernel->times.device};
+    if (kernel->op >= TRACE_OF_RUN || count == 0) return NULL;
+    return bsearch(&(struct owned){.op = &op}, owned, count, sizeof *owned, compare_owned);
+}
+
+/* Sorted; NULL without memory. */
+static struct owned *count_kernels(const struct rollup *rollup)
+{
+    struct owned *owned = mem_zalloc(MEM_TRACE, rollup->op_count + 1, sizeof *owned);
+    for (size_t i = 0; owned && i < rollup->op_count; i++) owned[i].op = &rollup->ops[i];
+    if (owned) qsort(owned, rollup->op_count, sizeof *owned, compare_owned);
+    for (size_t i = 0; owned && i < rollup->kernel_count; i++) {
+        struct owned *found = find_owned(owned, rollup->op_count, &rollup->kernels[i]);
+        if (found && rollup->kernels[i].times.count > 0) found->kernels++;
+    }
+    return owned;
+}
+
+static bool add_kernels(const struct rollup *rollup, enum summary_by by, struct entry *entries, size_t *count)
+{
+    struct owned *owned = count_kernels(rollup);
+    bool ok = owned != NULL;
+    for (size_t i = 0; ok && i < rollup->kernel_count; i++) {
+        size_t before = *count;
+        ok = add_entry(entries, count, by, &rollup->kernels[i].times, &rollup->kernels[i]);
+        const struct owned *found = find_owned(owned, rollup->op_count, &rollup->kernels[i]);
+        if (*count > before && found && found->kernels == 1) entries[before].work = found->op;
+    }
+    mem_free(owned);
+    return ok;
 }
 
 /* Ops whose times are told, and of those whose kernels are told the rest: what no op owns. */
@@ -113,12 +162,12 @@ static bool add_entries(const struct rollup *rollup, enum summary_by by, struct 
     bool kernels = summary_is_of_kernels(by), ok = true;
     for (size_t i = 0; ok && !kernels && i < rollup->op_count; i++)
         ok = add_entry(entries, count, by, &rollup->ops[i], NULL);
-    for (size_t i = 0; ok && i < rollup->kernel_count; i++) {
+    for (size_t i = 0; ok && !kernels && i < rollup->kernel_count; i++) {
         const struct rollup_kernel *kernel = &rollup->kernels[i];
         bool rest = kernel->op >= TRACE_OF_RUN && !rollup->devices[kernel->times.device].ops_timed;
-        if (kernels || rest) ok = add_entry(entries, count, by, &kernel->times, kernel);
+        if (rest) ok = add_entry(entries, count, by, &kernel->times, kernel);
     }
-    return ok;
+    return ok && kernels ? add_kernels(rollup, by, entries, count) : ok;
 }
 
 static void free_entries(struct entry *entries, size_t count)
@@ -143,11 +192,19 @@ static void add_op(struct summary_row *row, const struct rollup_op *op, uint32_t
     row->instances += op->count;
     row->total_ns += op->total_ns;
     row->step_ns += (double)rollup_percentile_ns(op, 0.5) / devices;
-    if (op->device == 0) {
-        row->flops += op->flops;
-        row->bytes_moved += op->bytes_moved;
-    }
     *squares += op->sum_of_squares;
+}
+
+/* Planned work of device 0's, where that of all is known. */
+static void add_work(struct summary_row *row, const struct entry *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!entries[i].work) return;
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].times->device != 0) continue;
+        row->flops += entries[i].work->flops;
+        row->bytes_moved += entries[i].work->bytes_moved;
+    }
 }
 
 /* One row from entries of one name. */
@@ -161,6 +218,7 @@ static bool fill_row(struct summary_row *row, const struct entry *entries, size_
         add_op(row, entries[i].times, devices, &squares);
         rollup_times_add(&times, entries[i].times);
     }
+    add_work(row, entries, count);
     row->mean_ns = (double)row->total_ns / (double)row->instances;
     row->median_ns = (double)rollup_times_percentile_ns(&times, 0.5);
     row->deviation_ns = deviation(row->instances, (double)row->total_ns, squares);

@@ -49,7 +49,8 @@ struct summary_row {
     uint64_t total_ns, instances, least_ns, most_ns;
     double mean_ns, median_ns, deviation_ns;
     double step_ns;              /* one step on one device: the sum of the ops' medians */
-    uint64_t flops, bytes_moved; /* of one step on one device, as planned */
+    uint64_t flops, bytes_moved; /* of one step on one device, as planned; 0 = none, or unknown: of kernels they are known
+                                  * where each is the only one of its op */
 };
 
 struct summary {

@@ -319,6 +319,7 @@ void tables_write(struct tables *tables, struct trace_output *output, uint8_t *b
     }
     write_counters(tables, output, buffer);
     tables_write_origin(tables, output, buffer);
+    tables_write_peaks(tables, output, buffer);
     if (tables->tensors_wanted) tables_write_tensors(tables, output, buffer);
     tables->tensors_wanted = false;
 }

@@ -53,6 +53,7 @@ struct tables_device {
     size_t tensor_count;
     uint32_t tensors_like; /* the device whose tensors these are, + 1; 0 = none are known */
     uint32_t slot;         /* a name, "" = unknown */
+    uint64_t peak_flops, peak_bytes; /* a second; 0 = unknown */
 };
 
 struct tables {
@@ -85,12 +86,14 @@ bool tables_set_kernels(struct tables *tables, const struct trace_kernel *kernel
 bool tables_set_counters(struct tables *tables, const struct trace_counter *counters, size_t count);
 bool tables_set_origin(struct tables *tables, const struct trace_origin *origin);
 bool tables_set_hardware(struct tables *tables, uint32_t device, const char *slot);
+bool tables_set_peaks(struct tables *tables, uint32_t device, double flops, double bytes);
 bool tables_set_tensors(struct tables *tables, uint32_t device, uint32_t like, const struct trace_tensor *tensors,
                         size_t count);
 void tables_finish(struct tables *tables);
 
 /* What tables_write writes after names and devices: tables_late.c. */
 void tables_write_origin(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
+void tables_write_peaks(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
 void tables_write_tensors(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
 /* Writes all of it as blocks; names from the first. `buffer` holds TRACE_BLOCK_MOST bytes. */
 void tables_write(struct tables *tables, struct trace_output *output, uint8_t *buffer);

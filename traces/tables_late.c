@@ -22,6 +22,16 @@ bool tables_set_hardware(struct tables *tables, uint32_t device, const char *slo
     return device < TRACE_MOST_DEVICES && tables_add_name(tables, slot, &tables->devices[device].slot);
 }
 
+static uint64_t whole_rate(double rate) { return rate > 0 && rate < 1e18 ? (uint64_t)rate : 0; }
+
+bool tables_set_peaks(struct tables *tables, uint32_t device, double flops, double bytes)
+{
+    if (device >= TRACE_MOST_DEVICES) return false;
+    tables->devices[device].peak_flops = whole_rate(flops);
+    tables->devices[device].peak_bytes = whole_rate(bytes);
+    return true;
+}
+
 static void write_block(struct trace_output *output, enum trace_block_type type, struct trace_out *out)
 {
     uint64_t now = trace_output_now(output);
@@ -45,6 +55,20 @@ void tables_write_origin(const struct tables *tables, struct trace_output *outpu
         trace_put_text(&out, slot);
     }
     write_block(output, TRACE_BLOCK_ORIGIN, &out);
+}
+
+void tables_write_peaks(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
+{
+    struct trace_out out = trace_payload(buffer);
+    size_t before = out.length;
+    for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) {
+        const struct tables_device *device = &tables->devices[i];
+        if (device->peak_flops == 0 && device->peak_bytes == 0) continue;
+        trace_put_varint(&out, i);
+        trace_put_varint(&out, device->peak_flops);
+        trace_put_varint(&out, device->peak_bytes);
+    }
+    if (out.length > before) write_block(output, TRACE_BLOCK_PEAKS, &out);
 }
 
 /* ---- Tensors ---- */

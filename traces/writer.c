@@ -295,6 +295,13 @@ static void take_hardware(void *context, uint32_t device, const char *slot)
     end_change(writer, tables_set_hardware(&writer->tables, device, slot), CHANGED);
 }
 
+static void take_peaks(void *context, uint32_t device, double flops, double bytes)
+{
+    struct trace_writer *writer = context;
+    pthread_mutex_lock(&writer->tables_lock);
+    end_change(writer, tables_set_peaks(&writer->tables, device, flops, bytes), CHANGED);
+}
+
 static void take_tensor_table(void *context, uint32_t device, uint32_t like, const struct trace_tensor *tensors,
                               size_t count)
 {
@@ -408,6 +415,7 @@ static struct trace_writer *create(const struct trace_writer_options *options)
                                        .kernels = take_kernels,
                                        .origin = take_origin,
                                        .hardware = take_hardware,
+                                       .peaks = take_peaks,
                                        .tensor_table = take_tensor_table,
                                        .clock_pair = take_clock_pair,
                                        .counter_table = take_counter_table,

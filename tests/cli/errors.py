@@ -362,6 +362,11 @@ def check_trace_tables(folder):
     expect(memory['device'] is None and memory['unit'] == 'bytes' and 1e6 < memory['min'] <= memory['max'], f'{counters}')
     expect(stats['host_ns'][0]['load'] > 0 and stats['host_ns'][0]['wait'] > 0, f"host: {stats['host_ns']}")
     expect(stats['timed_steps'] == 3 and parts['kernels'] > 0 and row['timed_step_ns'] > 0, f'trace stats: {stats}')
+    kinds = {row['name']: row for row in json.loads(run('trace', 'stats', trace, '--by', 'kind', '--json').stdout)['rows']}
+    conv, peak = kinds['conv'], stats['peaks'][0]
+    expect(peak['flops_per_second'] > 1e9 and peak['bytes_per_second'] > 1e8, f'peaks of this host: {peak}')
+    expect(conv['flops_per_second'] > 1e6 and conv['bytes_per_second'] > 1e5 and conv['bound'] in ('flops', 'bytes')
+           and conv['bound_percent'] > 0, f'the roofline of convolutions: {conv}')
     done = run('trace', 'diff', trace, trace, '--gate', 0, '--json')
     expect(done.returncode == 0 and not json.loads(done.stdout)['slower'], f'a trace is slower than itself: {done.stdout}')
 

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "kernel_ids.h"
 #include "mem.h"
+#include "op_bounds.h"
 #include "random.h"
 #include "stream.h"
 #include "summary.h"
@@ -120,6 +121,42 @@ Test(trace_kernels, that_are_the_runs_own_are_told_from_those_of_nobody)
     struct trace_report report;
     cr_assert(trace_check(path, &report, &err), "%s", err.text);
     cr_assert(report.clean && report.unattributed == 1);
+}
+
+/* What is planned of an op is known of its kernel where that is the only one; what it takes at the device's peaks is
+ * its bound. */
+Test(trace_kernels, that_are_alone_do_the_work_of_their_op)
+{
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    const struct trace_kernel own[] = {
+        {.id = 0, .op = 2, .name = "alone"}, {.id = 1, .op = 3, .name = "first"}, {.id = 2, .op = 3, .name = "second"}};
+    sample_tables(s, 1, 6);
+    s->peaks(s->context, 0, 1e8, 4e7);
+    s->kernel_table(s->context, own, 3);
+    const struct trace_kernel_time times[] = {{0, 7, 1000, 1100}, {1, 7, 1110, 1150}, {2, 7, 1160, 1200}};
+    s->kernels(s->context, 0, times, 3);
+    struct trace_follower *follower = end(writer);
+    const struct rollup *r = trace_follow_rollup(follower);
+    struct error err = {0};
+    struct summary summary = {0};
+    cr_assert(summary_make(r, SUMMARY_KERNEL, SUMMARY_TOTAL, &summary, &err));
+    const struct summary_row *alone = summary_find(&summary, "alone"), *first = summary_find(&summary, "first");
+    cr_assert(alone && first && alone->flops == 2 && alone->bytes_moved == 2 && first->flops == 0);
+    struct roofline known = roofline_of(r, alone, 100), unknown = roofline_of(r, first, 40);
+    cr_expect_float_eq(known.flops_per_second, 2e7, 1);
+    cr_expect_float_eq(known.bytes_per_second, 2e7, 1);
+    cr_expect(known.bound == ROOFLINE_BYTES && fabs(known.share - 0.5) < 1e-9, "50 of 100 ns: %g", known.share);
+    cr_expect(unknown.bound == ROOFLINE_UNKNOWN && isnan(unknown.share) && isnan(unknown.flops_per_second));
+    struct rollup other = *r;
+    other.devices[0].peak_bandwidth = 1e9;
+    known = roofline_of(&other, alone, 100);
+    cr_expect(known.bound == ROOFLINE_FLOPS && fabs(known.share - 0.2) < 1e-9, "20 of 100 ns: %g", known.share);
+    other.devices[0].peak_flops = 0;
+    known = roofline_of(&other, alone, 100);
+    cr_expect(known.bound == ROOFLINE_UNKNOWN && isnan(known.share) && !isnan(known.flops_per_second));
+    summary_finish(&summary);
+    trace_unfollow(follower);
 }
 
 Test(trace_kernels, of_ops_that_are_timed_themselves_are_not_added_to_them)

@@ -54,10 +54,10 @@ static struct scratch scratch_of(const struct op_call *call)
 uint64_t cpu_conv_before(const struct op_call *call)
 {
     struct onednn_shape shape = {0};
-    if (call->op->attr.conv.fused == 0) return 0;
     if (conv_tiles_suit(call)) return conv_tiles_bytes(call);
     cpu_fast_table.kernels[call->op->kind].onednn(call, &shape);
-    return conv_is_cut(&shape) ? conv_pieces_before(call, &shape) : scratch_of(call).bytes;
+    if (conv_is_cut(&shape)) return conv_pieces_before(call, &shape);
+    return call->op->attr.conv.fused ? scratch_of(call).bytes : 0;
 }
 
 /* ---- Passes over a tensor ---- */

@@ -36,8 +36,10 @@ static uint32_t piece_of(uint32_t n, uint64_t bytes)
 
 static bool is_worth_cutting(const struct op_call *call, const struct onednn_shape *s)
 {
-    return call->op->attr.conv.fused != 0 && !s->bias && s->x[3] % VECTOR == 0 && s->y[3] % VECTOR == 0 &&
-           weight_bytes(s) <= MOST_WEIGHT_BYTES;
+    if (s->bias || weight_bytes(s) > MOST_WEIGHT_BYTES) return false;
+    /* oneDNN's sums of gradients of weights depend on the number of threads, those over pieces do not. */
+    if (s->primitive == ONEDNN_CONV_BWD_WEIGHTS) return true;
+    return call->op->attr.conv.fused != 0 && s->x[3] % VECTOR == 0 && s->y[3] % VECTOR == 0;
 }
 
 void conv_pieces_cut(const struct op_call *call, struct onednn_shape *s)

@@ -131,7 +131,9 @@ bool conv_tiles_suit(const struct op_call *call)
 {
     enum op_kind kind = call->op->kind;
     if (kind != OP_CONV && kind != OP_CONV_BWD_DATA && kind != OP_CONV_BWD_WEIGHTS) return false;
-    if (conv_tiles_rule == CONV_TILES_NEVER || call->op->attr.conv.fused == 0 || has_bias(call)) return false;
+    /* oneDNN's sums of gradients of weights depend on the number of threads. */
+    if (call->op->attr.conv.fused == 0 && kind != OP_CONV_BWD_WEIGHTS) return false;
+    if (conv_tiles_rule == CONV_TILES_NEVER || has_bias(call)) return false;
     if (!has_kernel(call) || x_of(call)->dims[3] % CHANNELS != 0 || y_of(call)->dims[3] % CHANNELS != 0) return false;
     return conv_tiles_rule == CONV_TILES_ALWAYS || is_faster(call);
 }

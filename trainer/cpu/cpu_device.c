@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "cpu_backend.h"
+#include "cpu_peak.h"
 #include "cpu_threads.h"
 #include "mem.h"
 #include "random.h"
@@ -450,6 +451,14 @@ static uint32_t lowering(enum dtype dtype)
     return dtype == DTYPE_F32 ? LOWER_EXACT & ~(uint32_t)(LOWER_GRADIENT | LOWER_WEIGHTS) : 0;
 }
 
+static bool measure_peaks(uint32_t threads, struct device_peaks *peaks)
+{
+    struct cpu_peak peak;
+    if (!cpu_peak_measure(threads, CPU_PEAK_QUICK, &peak, NULL)) return false;
+    *peaks = (struct device_peaks){.flops = 2 * peak.macs, .bytes = peak.bytes};
+    return true;
+}
+
 #define CPU_BACKEND(own_name, measure, create)                                                                         \
     {                                                                                                                  \
         .name = (own_name), .in_host_memory = true, .op_workspace = (measure), .device_create = (create),              \
@@ -461,7 +470,7 @@ static uint32_t lowering(enum dtype dtype)
         .op_release = op_release, .group_name = cpu_group_name, .group_create = cpu_group_create,                      \
         .group_bytes = cpu_group_bytes, .group_join = group_join, .group_abort = cpu_group_abort,                      \
         .group_destroy = cpu_group_destroy, .host_create = host_create, .host_fill = host_fill,                        \
-        .activation_dtypes = activation_dtypes, .lowering = lowering,                                                  \
+        .activation_dtypes = activation_dtypes, .lowering = lowering, .measure_peaks = measure_peaks,                  \
     }
 
 const struct backend cpu_backend = CPU_BACKEND("cpu", workspace_fast, create_fast);

@@ -102,6 +102,10 @@ struct op_call {          /* all borrowed; must stay valid until op_release */
 
 #define DEVICE_REMARK 400 /* bytes of a remark on a device */
 
+struct device_peaks {
+    double flops, bytes; /* in f32, and of its memory, a second; 0 = unknown */
+};
+
 struct backend {
     const char *name; /* "cpu", "cuda" */
     bool in_host_memory; /* arenas are memory of this process */
@@ -212,6 +216,9 @@ struct backend {
     /* Optional: what it fuses best with activations of this type (bits of enum graph_lowering), for plans that are made
      * for it; without it nothing. It runs plans of any lowering whose ops it knows. */
     uint32_t (*lowering)(enum dtype dtype);
+    /* Optional: what a device of so many host threads does at most, measured here in some tens of milliseconds, for rooflines;
+     * false where it cannot be. Without it a plan's own figures are all that is known. */
+    bool (*measure_peaks)(uint32_t threads, struct device_peaks *peaks);
 };
 
 /* Asserts the mandatory slots; called once when a backend is chosen. */

@@ -102,6 +102,23 @@ bool train_describe(const struct plan *plan, const struct backend *backend, cons
     return true;
 }
 
+/* Of GPUs as the plan has it from the catalogue, of this host as measured: before anything is in memory, since that
+ * takes some itself. */
+static void report_peaks(const struct run *run, const struct train_part *part)
+{
+    struct device_peaks here = {0};
+    if (!run->sink || !run->sink->peaks) return;
+    bool measured = run->backend->measure_peaks && run->backend->measure_peaks(train_device_threads(part), &here);
+    for (uint32_t i = 0; i < part->count; i++) {
+        const struct device_spec *spec = &run->plan->devices[part->first + i].spec;
+        double flops = run->plan->dtype == DTYPE_F32 ? spec->flops_f32 : spec->flops_f16;
+        if (measured)
+            run->sink->peaks(run->sink->context, i, here.flops, here.bytes);
+        else
+            run->sink->peaks(run->sink->context, i, flops, spec->bandwidth);
+    }
+}
+
 /* Which process of the run this one is, and which devices it drives. */
 static void report_origin(const struct run *run)
 {
@@ -456,6 +473,7 @@ static bool begin_run(struct run *run, struct error *err)
     TRY(train_try_outputs(o, err));
     report_run(run->plan, run->backend, o, &part, run->sink);
     report_origin(run);
+    report_peaks(run, &part);
     TRY(create_tables(run, err));
     TRY(prepare_devices(run, err));
     TRY(o->resume_folder ? run_resume(run, err) : run_initialise(run, err));

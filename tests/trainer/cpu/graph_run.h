@@ -3,6 +3,7 @@
 #define FATHOM_GRAPH_RUN_H
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +19,15 @@ struct graph_run {
     uint64_t *offsets; /* of each tensor */
     uint64_t bytes;    /* of the arena, workspace included */
     uint64_t workspace, workspace_bytes;
+    uint32_t crowd;    /* threads, however few processors there are; 0 = as there are */
 };
+
+static inline void graph_run_crowd(uint32_t threads)
+{
+    char text[12];
+    snprintf(text, sizeof text, "%u", (unsigned)threads);
+    if (threads) setenv("FATHOM_CPU_THREADS", text, 1);
+}
 
 static inline uint64_t graph_run_take(struct graph_run *run, uint64_t bytes)
 {
@@ -137,6 +146,7 @@ static inline void graph_run_op(struct graph_run *run, uint32_t index, enum op_p
     struct op_call call = {.graph = graph, .op = op, .op_index = graph_logical_op(graph, index), .pass = pass};
     struct prepared *prepared = NULL;
     struct error err = {0};
+    graph_run_crowd(run->crowd);
     for (uint32_t k = 0; k < op->inputs; k++) {
         call.in[k] = run->offsets[op->in[k]];
         call.in_tensor[k] = &graph->tensors[op->in[k]];
@@ -166,6 +176,15 @@ static inline struct graph_run graph_run_begin_with(const struct backend *backen
     cr_assert(backend->device_create(&options, run.bytes, &run.device, &err), "%s", err.text);
     cr_assert(backend->fill(run.device, NULL, 0, run.bytes, 0, &err));
     graph_run_fill_state(&run);
+    return run;
+}
+
+/* On the cpu backend, with so many threads however few processors there are. */
+static inline struct graph_run graph_run_begin_crowded(const struct graph *graph, uint32_t threads)
+{
+    graph_run_crowd(threads);
+    struct graph_run run = graph_run_begin_with(&cpu_backend, graph, threads);
+    run.crowd = threads;
     return run;
 }
 

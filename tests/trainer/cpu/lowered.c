@@ -282,8 +282,8 @@ Test(lowered, images_are_the_loaders)
         }
 }
 
-/* Every unit and shortcut, as built. (With 4 images oneDNN's rounding shuts a ReLU of a gated unit that stays open in the
- * readable loops.) */
+/* Every unit and shortcut, as built. (With 4 images oneDNN's rounding shuts a ReLU of a gated unit that stays open in
+ * the readable loops.) */
 Test(lowered, units_and_shortcuts)
 {
     for (int unit = UNIT_ORIGINAL; unit < UNIT_PLAIN; unit++)

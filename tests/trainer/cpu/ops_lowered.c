@@ -77,17 +77,20 @@ Test(ops_lowered, pieces_have_the_same_bits_with_any_number_of_threads)
     struct error err = {0};
     uint32_t found = 0;
     cr_assert(graph_lower(logical, LOWER_ALL, &graph, &err), "%s", err.text);
-    struct graph_run one = graph_run_begin(&cpu_backend, graph), two = graph_run_begin_with(&cpu_backend, graph, 2);
+    struct graph_run one = graph_run_begin_crowded(graph, 1), two = graph_run_begin_crowded(graph, 2),
+                     three = graph_run_begin_crowded(graph, 3);
     graph_run_set_step(&one, 0);
     for (uint32_t i = 0; i < graph->backward_end; i++) {
         graph_run_op(&one, i, graph->ops[i].pass);
         if (!is_by_pieces(graph, &graph->ops[i])) continue;
         check_same_bits(&one, &two, i);
+        check_same_bits(&one, &three, i);
         found++;
     }
     cr_expect_gt(found, 20);
     graph_run_finish(&one);
     graph_run_finish(&two);
+    graph_run_finish(&three);
     graph_destroy(graph);
     graph_destroy(logical);
 }

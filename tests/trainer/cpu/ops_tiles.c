@@ -277,8 +277,8 @@ Test(ops_tiles, have_the_same_bits_with_any_number_of_threads)
     conv_tiles_rule = CONV_TILES_ALWAYS;
     for (size_t k = 0; k < sizeof s / sizeof s[0]; k++) {
         struct graph *graph = lowered_net_of(&s[k], LOWER_ALL);
-        struct graph_run one = graph_run_begin(&cpu_backend, graph), more[2];
-        for (uint32_t m = 0; m < 2; m++) more[m] = graph_run_begin_with(&cpu_backend, graph, 2 + m);
+        struct graph_run one = graph_run_begin_crowded(graph, 1), more[2];
+        for (uint32_t m = 0; m < 2; m++) more[m] = graph_run_begin_crowded(graph, 2 + m);
         graph_run_set_step(&one, 0);
         for (uint32_t i = 0; i < graph->backward_end; i++) {
             graph_run_op(&one, i, graph->ops[i].pass);

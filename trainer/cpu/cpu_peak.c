@@ -1,28 +1,30 @@
+#define _GNU_SOURCE
 #include "cpu_peak.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <time.h>
 
-#include "clock.h"
 #include "cpu_threads.h"
 #include "crew.h"
 #include "mem.h"
 #include "parallel.h"
+#include "thread.h"
 
 #define TRIES  7
 #define CHAINS 16u /* of sums: two units of four cycles each want eight */
 #define ROUNDS 400000u
-#define BYTES  (256u << 20)
 #define BLOCK  (1u << 20)
 
 typedef float vector __attribute__((vector_size(64)));
 
+/* Of processor time, as others may use the machine: the calling thread's, or of several a thread's share, which while
+ * they wait for each other they spend too. */
 static double now(uint32_t threads)
 {
     struct timespec now;
-    if (threads != 1) return 1e-9 * (double)clock_now_ns();
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_PROCESS_CPUTIME_ID, &now);
+    return ((double)now.tv_sec + 1e-9 * (double)now.tv_nsec) / (threads ? threads : 1);
 }
 
 /* One function for each instruction set: the loader picks. */
@@ -91,22 +93,43 @@ static double least_seconds(uint32_t threads, uint64_t works, parallel_work work
     return least;
 }
 
-bool cpu_peak_measure(uint32_t threads, struct cpu_peak *peak, struct error *err)
+struct measuring {
+    uint32_t threads;
+    uint64_t memory;
+    struct cpu_peak peak;
+    struct error err;
+    bool ok;
+};
+
+static void *measure(void *context)
 {
-    uint32_t count = cpu_threads_allowed(threads);
-    crew_use(count);
+    struct measuring *m = context;
+    uint32_t count = cpu_threads_allowed(m->threads);
     struct work w = {.sums = mem_map(MEM_GENERAL, count * CHAINS * sizeof(vector))};
-    float *values = mem_map(MEM_GENERAL, BYTES);
-    bool ok = (w.sums && values) || error_memory(err, BYTES, "values");
+    float *values = mem_map(MEM_GENERAL, m->memory);
+    m->ok = (w.sums && values) || error_memory(&m->err, m->memory, "values");
+    m->ok = m->ok && cpu_threads_use(count, &m->err);
     w.values = values;
-    if (ok) madvise(values, BYTES, MADV_HUGEPAGE); /* as a device's arena */
-    for (uint64_t i = 0; ok && i < BYTES / sizeof *values; i++) values[i] = 1;
-    if (ok) {
+    if (m->ok) madvise(values, m->memory, MADV_HUGEPAGE); /* as a device's arena */
+    for (uint64_t i = 0; m->ok && i < m->memory / sizeof *values; i++) values[i] = 1;
+    if (m->ok) {
         const double macs = (double)ROUNDS * CHAINS * (sizeof(vector) / sizeof(float)) * count;
-        peak->macs = macs / least_seconds(threads, count, multiply_work, &w);
-        peak->bytes = (double)BYTES / least_seconds(threads, BYTES / BLOCK, read_work, &w);
+        m->peak.macs = macs / least_seconds(count, count, multiply_work, &w);
+        m->peak.bytes = (double)m->memory / least_seconds(count, m->memory / BLOCK, read_work, &w);
     }
-    mem_unmap(MEM_GENERAL, values, BYTES);
+    mem_unmap(MEM_GENERAL, values, m->memory);
     mem_unmap(MEM_GENERAL, w.sums, count * CHAINS * sizeof(vector));
-    return ok;
+    return NULL;
+}
+
+bool cpu_peak_measure(uint32_t threads, uint64_t memory, struct cpu_peak *peak, struct error *err)
+{
+    struct measuring m = {.threads = threads, .memory = memory};
+    pthread_t thread;
+    if (thread_start(&thread, 0, "fathom-peak", measure, &m) != 0)
+        return error_set(err, ERROR_MEMORY, "no thread can be started to measure the processor's speed");
+    pthread_join(thread, NULL);
+    if (m.ok) *peak = m.peak;
+    if (!m.ok && err) *err = m.err;
+    return m.ok;
 }
