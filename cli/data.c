@@ -21,7 +21,7 @@ static const char manual[] = "NAME\n"
                              "\n"
                              "SYNOPSIS\n"
                              "    fathom data synth DIR [--train N] [--test N] [--seed S]\n"
-                             "    fathom data convert JPEG_DIR OUT_DIR [--threads N]\n"
+                             "    fathom data convert PICTURE_DIR OUT_DIR [--threads N]\n"
                              "    fathom data info DIR [--json] [--check] [--threads N]\n"
                              "\n"
                              "DESCRIPTION\n"
@@ -29,7 +29,7 @@ static const char manual[] = "NAME\n"
                              "    first run with no data at hand. The same arguments give the same files;\n"
                              "    other images in DIR are never overwritten.\n"
                              "\n"
-                             "    convert makes CIFAR-10 binaries of JPEG folders: classes in alphabetical\n"
+                             "    convert makes CIFAR-10 binaries of folders: classes in alphabetical\n"
                              "    order, named in batches.meta.txt, training images shuffled (always in the\n"
                              "    same way) over five files. Images that are not 32 x 32 are cut to their\n"
                              "    middle square and scaled. OUT_DIR must be new or empty; it is there when all\n"
@@ -41,7 +41,7 @@ static const char manual[] = "NAME\n"
                              "                      test_batch.bin; batches.meta.txt with the names of the\n"
                              "                      classes may be there\n"
                              "        CIFAR-100     train.bin, test.bin; fine_label_names.txt may be there\n"
-                             "        JPEG folders  train/CLASS/*.jpg and test/CLASS/*.jpg (or val/, or none);\n"
+                             "        pictures      train/CLASS/*.jpg and test/CLASS/*.jpg (or val/, or none);\n"
                              "                      *.jpeg, *.png and capitals too: what a file holds is seen\n"
                              "                      from its first bytes. Photographs are turned as their Exif\n"
                              "                      data says. Mean and deviation are those of up to 8192 of\n"
@@ -53,7 +53,7 @@ static const char manual[] = "NAME\n"
                              "    --seed S     synth: 1 if not given\n"
                              "    --json       info: one JSON object: path, format (cifar10, cifar100,\n"
                              "                 folders), classes (each name, train_images, test_images),\n"
-                             "                 train_images, test_images, height, width (0 for JPEG folders),\n"
+                             "                 train_images, test_images, height, width (0 for folders),\n"
                              "                 mean, deviation (of R, G, B as 0..1), with --check also faults\n"
                              "    --check      info: decode every picture and name those that cannot be\n"
                              "    --threads N  convert, info --check: one for each processor if not given\n"
@@ -142,7 +142,8 @@ static bool run_convert(int argc, char **argv, struct error *err)
     const char *folders[2];
     size_t count;
     TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], folders, 2, &count, err));
-    if (count != 2) return error_set(err, ERROR_INPUT, "two folders are wanted: fathom data convert JPEG_DIR OUT_DIR");
+    if (count != 2)
+        return error_set(err, ERROR_INPUT, "two folders are wanted: fathom data convert PICTURE_DIR OUT_DIR");
     struct meter meter;
     struct data_converted converted;
     meter_begin(&meter, "converting");
@@ -161,7 +162,7 @@ static bool run_convert(int argc, char **argv, struct error *err)
 
 static const char *format_text(enum data_format format)
 {
-    static const char *const names[] = {"CIFAR-10 binaries", "CIFAR-100 binaries", "JPEG folders by class"};
+    static const char *const names[] = {"CIFAR-10 binaries", "CIFAR-100 binaries", "pictures in folders by class"};
     return names[format];
 }
 

@@ -23,7 +23,7 @@ struct dataset; /* opened and validated; images are read from disk when wanted, 
 struct dataset_info {
     enum data_format format;
     uint32_t classes;
-    uint32_t height, width; /* of the stored images; 0 for JPEG folders, whose pictures are scaled to what is wanted */
+    uint32_t height, width; /* of the stored images; 0 for folders of pictures, whose pictures are scaled to what is wanted */
     uint64_t train_images, test_images;
     float mean[3], deviation[3]; /* of the training set, pixels as 0..1, R G B */
 };
@@ -151,13 +151,13 @@ struct data_converted {
     uint32_t classes;
 };
 
-/* Makes CIFAR-10 binaries of JPEG folders: classes in alphabetical order (their names in batches.meta.txt), training
+/* Makes CIFAR-10 binaries of folders of pictures: classes in alphabetical order (their names in batches.meta.txt), training
  * images in an order that is random but always the same, over five files. out_folder must be new or empty; it is whole
  * or not there. threads: 0 = chosen. *converted is filled on success. */
 bool data_convert(const char *jpeg_folder, const char *out_folder, uint32_t threads, data_progress *progress,
                   void *context, struct data_converted *converted, struct error *err);
 
-/* Decodes every image of JPEG folders (CIFAR binaries were checked when they were opened). fault(fault_context, text) is
+/* Decodes every image of folders of pictures (CIFAR binaries were checked when they were opened). fault(fault_context, text) is
  * called for each image that cannot be decoded, one call at a time, from any thread. Counts them in *faults. */
 bool dataset_check(struct dataset *dataset, uint32_t threads, data_progress *progress, void *context,
                    void (*fault)(void *fault_context, const char *text), void *fault_context, uint64_t *faults,

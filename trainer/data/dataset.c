@@ -49,7 +49,7 @@ static bool refuse_folder(const char *path, struct error *err)
                          path);
     return error_set(err, ERROR_INPUT,
                      "%s: no dataset was found; CIFAR-10 binaries (data_batch_1.bin ... and test_batch.bin), CIFAR-100 "
-                     "binaries (train.bin, test.bin) or JPEG folders by class (train/CLASS/*.jpg, test/ or val/) are "
+                     "binaries (train.bin, test.bin) or pictures in folders by class (train/CLASS/*.jpg, test/ or val/) are "
                      "read",
                      path);
 }

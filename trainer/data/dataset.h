@@ -49,7 +49,7 @@ struct dataset {
     char **names;    /* info.classes */
     uint64_t *class_images[DATASET_PARTS];
     struct cifar *cifar;     /* of CIFAR binaries, else NULL */
-    struct folders *folders; /* of JPEG folders, else NULL */
+    struct folders *folders; /* of folders of pictures, else NULL */
 };
 
 /* out = "folder/name"; ERROR_INPUT when that is longer than a path may be. */

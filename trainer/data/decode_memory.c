@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "mem.h"
+#include "units.h"
 
 #define MOST_IDLE 32u
 
@@ -104,4 +105,16 @@ void decode_memory_give(struct decode_memory *memory, struct decode_block *block
     pthread_cond_broadcast(&memory->changed);
     pthread_mutex_unlock(&memory->lock);
     *block = (struct decode_block){0};
+}
+
+bool decode_memory_take_picture(struct decode_memory *memory, uint64_t bytes, const struct decode_picture *picture,
+                                struct decode_block *block, struct error *err)
+{
+    uint64_t limit = decode_memory_limit(memory);
+    char need[UNITS_TEXT], most[UNITS_TEXT];
+    if (bytes <= limit) return decode_memory_take(memory, bytes, block, err);
+    return error_set(err, ERROR_FAILED, "%s: is %s of %u x %u pixels, which takes %s to decode; at most %s are taken%s",
+                     picture->name, picture->what, picture->width, picture->height, units_format_bytes(bytes, need),
+                     units_format_bytes(limit, most),
+                     limit < DECODE_MOST_BYTES ? " (--decode-memory)" : picture->advice);
 }

@@ -16,7 +16,6 @@
 #include "jpeg_memory.h"
 #include "mem.h"
 #include "square.h"
-#include "units.h"
 
 /* Real pictures have about ten scans; a crafted one can make each of thousands cost a whole pass. */
 #define MOST_SCANS 200
@@ -275,13 +274,7 @@ static struct square_place place_view(const struct jpeg_decompress_struct *libra
 {
     double across = (double)library->output_width / library->image_width;
     double down = (double)library->output_height / library->image_height;
-    return (struct square_place){.width = library->output_width,
-                                 .height = library->output_height,
-                                 .x = view.x * across,
-                                 .y = view.y * down,
-                                 .across = view.side * across,
-                                 .down = view.side * down,
-                                 .size = size};
+    return square_place_view(library->output_width, library->output_height, across, down, view, size);
 }
 
 static uint64_t needs_of(struct jpeg_decoder *decoder, uint64_t square)
@@ -300,17 +293,11 @@ uint64_t jpeg_needs(struct jpeg_decoder *decoder, double side, uint32_t size)
 /* Takes what the open picture needs, whose scale is set, with so much for a square. */
 static bool take_memory(struct jpeg_decoder *decoder, uint64_t square, struct error *err)
 {
-    uint64_t needed = needs_of(decoder, square), limit = decode_memory_limit(decoder->shared);
-    char need[UNITS_TEXT], most[UNITS_TEXT];
-    if (needed > limit)
-        return error_set(
-            err, ERROR_FAILED, "%s: is a %s JPEG of %u x %u pixels, which takes %s to decode; at most %s are taken%s",
-            decoder->name, has_several_scans(decoder) ? "progressive" : "baseline", decoder->library.image_width,
-            decoder->library.image_height, units_format_bytes(needed, need), units_format_bytes(limit, most),
-            limit < DECODE_MOST_BYTES    ? " (--decode-memory)"
-            : has_several_scans(decoder) ? ": save it as a baseline JPEG, or smaller"
-                                         : "");
-    TRY(decode_memory_take(decoder->shared, needed, &decoder->block, err));
+    bool scans = has_several_scans(decoder);
+    const struct decode_picture picture = {decoder->name, scans ? "a progressive JPEG" : "a baseline JPEG",
+                                           scans ? ": save it as a baseline JPEG, or smaller" : "",
+                                           decoder->library.image_width, decoder->library.image_height};
+    TRY(decode_memory_take_picture(decoder->shared, needs_of(decoder, square), &picture, &decoder->block, err));
     jpeg_memory_use(&decoder->memory, decoder->block.bytes, decoder->block.size);
     return true;
 }

@@ -50,7 +50,7 @@ struct loader {
     int32_t *block; /* the slots' labels, placements and images: loader_bytes */
     struct slot *slots;
     uint32_t slot_count;
-    struct decode_memory *decoding; /* shared by the workers; of JPEG folders */
+    struct decode_memory *decoding; /* shared by the workers; of folders of pictures */
     struct worker *workers;
     uint32_t readers, running; /* workers whose reader is made, whose thread runs */
     uint64_t waited_ns;        /* of the consumer's thread alone */

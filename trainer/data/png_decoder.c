@@ -15,7 +15,6 @@
 #include "jpeg.h"
 #include "mem.h"
 #include "square.h"
-#include "units.h"
 
 #define HEADER_BYTES 33u /* signature and IHDR (ISO/IEC 15948, 5.2 and 11.2.2) */
 #define ALIGN        16u
@@ -150,17 +149,6 @@ bool png_decoder_open(struct png_decoder *decoder, int descriptor, const char *n
 
 /* ---- Memory ---- */
 
-static struct square_place place_view(const struct png_decoder *decoder, struct augment_view view, uint32_t size)
-{
-    return (struct square_place){.width = decoder->width,
-                                 .height = decoder->height,
-                                 .x = view.x,
-                                 .y = view.y,
-                                 .across = view.side,
-                                 .down = view.side,
-                                 .size = size};
-}
-
 /* Our rows, RGB: one, or all of an interlaced picture, which comes in seven passes. */
 static uint64_t row_bytes(const struct png_decoder *decoder)
 {
@@ -175,20 +163,16 @@ static uint64_t needs_of(const struct png_decoder *decoder, uint64_t square)
 
 uint64_t png_decoder_needs(const struct png_decoder *decoder, double side, uint32_t size)
 {
-    struct square_place place = place_view(decoder, (struct augment_view){.side = side}, size);
+    const struct augment_view view = {.side = side};
+    struct square_place place = square_place_view(decoder->width, decoder->height, 1, 1, view, size);
     return needs_of(decoder, square_bytes(&place));
 }
 
 static bool take_memory(struct png_decoder *decoder, uint64_t square, struct error *err)
 {
-    uint64_t needed = needs_of(decoder, square), limit = decode_memory_limit(decoder->shared);
-    char need[UNITS_TEXT], most[UNITS_TEXT];
-    if (needed <= limit) return decode_memory_take(decoder->shared, needed, &decoder->block, err);
-    return error_set(err, ERROR_FAILED,
-                     "%s: is %s PNG of %u x %u pixels, which takes %s to decode; at most %s are taken%s", decoder->name,
-                     decoder->interlaced ? "an interlaced" : "a", decoder->width, decoder->height,
-                     units_format_bytes(needed, need), units_format_bytes(limit, most),
-                     limit < DECODE_MOST_BYTES ? " (--decode-memory)" : "");
+    const struct decode_picture picture = {decoder->name, decoder->interlaced ? "an interlaced PNG" : "a PNG", "",
+                                           decoder->width, decoder->height};
+    return decode_memory_take_picture(decoder->shared, needs_of(decoder, square), &picture, &decoder->block, err);
 }
 
 /* ---- Decoding ---- */
@@ -260,7 +244,7 @@ static bool decode_all(struct png_decoder *decoder, uint32_t first, uint32_t end
 static bool decode_view(struct png_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
                         struct error *err)
 {
-    struct square_place place = place_view(decoder, view, size);
+    struct square_place place = square_place_view(decoder->width, decoder->height, 1, 1, view, size);
     size_t square = square_bytes(&place);
     TRY(take_memory(decoder, square, err));
     square_begin(&decoder->square, &place, take(decoder, square), out);

@@ -13,6 +13,19 @@ struct square_place {
     uint32_t size;             /* pixels of the square's side */
 };
 
+/* A view of a picture that is decoded to width x height pixels, `across` and `down` times what the view counts in. */
+static inline struct square_place square_place_view(uint32_t width, uint32_t height, double across, double down,
+                                                    struct augment_view view, uint32_t size)
+{
+    return (struct square_place){.width = width,
+                                 .height = height,
+                                 .x = view.x * across,
+                                 .y = view.y * down,
+                                 .across = view.side * across,
+                                 .down = view.side * down,
+                                 .size = size};
+}
+
 struct square {
     struct resample_axis columns, rows;
     float *ring;   /* the last rows->most rows, scaled across */
