@@ -1,4 +1,4 @@
-/* `fathom eval` and `fathom classify`: a checkpoint put to use. */
+/* `fathom eval`, `fathom classify` and `fathom features`: a checkpoint put to use. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include "command.h"
 #include "json.h"
 #include "mem.h"
+#include "npy.h"
 #include "printable.h"
 #include "score.h"
 #include "stop.h"
@@ -79,12 +80,41 @@ static const char classify_manual[] =
     "    fathom classify run bird.jpg frog.jpg\n"
     "    fathom classify run/best.safetensors *.jpg --top 1 --json\n";
 
+static const char features_manual[] =
+    "NAME\n"
+    "    fathom features - what a trained net makes of pictures, for other programs\n"
+    "\n"
+    "SYNOPSIS\n"
+    "    fathom features CHECKPOINT IMAGE... -o FILE.npy [OPTIONS]\n"
+    "\n"
+    "DESCRIPTION\n"
+    "    Writes what the classifier reads of each JPEG or PNG, in a ResNet the pooled\n"
+    "    features, as a NumPy array of float32, a row for each picture. FILE.npy.txt\n"
+    "    has the pictures' paths, a line for each row. Pictures are looked at as\n"
+    "    `fathom classify` does.\n"
+    "\n"
+    "OPTIONS\n"
+    "    -o, --output FILE   the array\n"
+    "    --data DIR          where the images' scale comes from, without data.json\n"
+    "    -b, --batch N       images at once; if not given as many as there are, to 16\n"
+    "    -g, --gpus MACHINE  where; as in `fathom help train`\n"
+    "    --backend NAME, --image-size N\n"
+    "                        as in `fathom help train`\n"
+    "\n"
+    "EXIT STATUS\n"
+    "    0 done; 1 it failed; 2 the command or a file is wrong\n"
+    "\n"
+    "EXAMPLES\n"
+    "    fathom features run *.jpg -o features.npy\n"
+    "    python3 -c 'import numpy; print(numpy.load(\"features.npy\").shape)'\n";
+
 /* ---- From a checkpoint to a plan ---- */
 
 struct scoring {
     struct train_command train;
     uint64_t images, top, image_size;
     bool json;
+    const char *output; /* of features */
     struct checkpoint checkpoint;
     struct trained_on trained;
     bool known; /* what it was trained on */
@@ -328,19 +358,26 @@ static void print_pictures(const struct scoring *s, const char *const *paths, si
     json_decref(object);
 }
 
-static bool classify(struct scoring *s, const char *const *words, size_t count, struct error *err)
+/* The plan for so many pictures, on one device. */
+static bool plan_pictures(struct scoring *s, const char *checkpoint, size_t pictures, struct error *err)
 {
     struct train_command *c = &s->train;
-    if (count < 2)
-        return error_set(err, ERROR_INPUT, "a checkpoint and images are wanted: fathom classify CHECKPOINT IMAGE...");
-    TRY(open_checkpoint(s, words[0], err) && take_dataset(s, err));
-    size_t pictures = count - 1;
+    TRY(open_checkpoint(s, checkpoint, err) && take_dataset(s, err));
     if (c->flags.batch == 0) c->flags.batch = pictures < 16 ? pictures : 16;
     if (c->flags.decode_memory == 0) c->flags.decode_memory = DATA_DECODE_BYTES;
     TRY(make_plan(s, err));
-    if (s->plan->device_count > 1)
-        return error_set(err, ERROR_INPUT, "--gpus: found %zu devices; pictures are looked at on one",
-                         s->plan->device_count);
+    if (s->plan->device_count == 1) return true;
+    return error_set(err, ERROR_INPUT, "--gpus: found %zu devices; pictures are looked at on one",
+                     s->plan->device_count);
+}
+
+static bool classify(struct scoring *s, const char *const *words, size_t count, struct error *err)
+{
+    struct train_command *c = &s->train;
+    size_t pictures = count - 1;
+    if (count < 2)
+        return error_set(err, ERROR_INPUT, "a checkpoint and images are wanted: fathom classify CHECKPOINT IMAGE...");
+    TRY(plan_pictures(s, words[0], pictures, err));
     float *probabilities = mem_zalloc(MEM_GENERAL, pictures, s->checkpoint.spec.classes * sizeof *probabilities);
     if (!probabilities)
         return error_memory(err, pictures * s->checkpoint.spec.classes * sizeof(float), "probabilities");
@@ -348,6 +385,41 @@ static bool classify(struct scoring *s, const char *const *words, size_t count, 
     if (ok) print_pictures(s, words + 1, pictures, probabilities);
     mem_free(probabilities);
     return ok;
+}
+
+static bool features(struct scoring *s, const char *const *words, size_t count, struct error *err)
+{
+    struct train_command *c = &s->train;
+    size_t pictures = count - 1;
+    if (count < 2)
+        return error_set(err, ERROR_INPUT, "a checkpoint and images are wanted: fathom features CHECKPOINT IMAGE...");
+    if (!s->output)
+        return error_set(err, ERROR_INPUT, "--output: a file for the array is wanted, like -o features.npy");
+    TRY(plan_pictures(s, words[0], pictures, err));
+    uint32_t columns = score_feature_count(s->plan);
+    float *values = mem_zalloc(MEM_GENERAL, pictures, columns * sizeof *values);
+    if (!values) return error_memory(err, pictures * columns * sizeof *values, "features");
+    bool ok = score_features(s->plan, c->runs_on, &c->options, &s->trained, words + 1, pictures, values, err) &&
+              npy_write(s->output, values, pictures, columns, err) &&
+              npy_write_names(s->output, words + 1, pictures, err);
+    mem_free(values);
+    if (ok)
+        printf("%s: %zu x %u float32, %s of %s\n", PRINTABLE(s->output), pictures, columns, s->checkpoint.spec.name,
+               PRINTABLE(c->checkpoint));
+    return ok;
+}
+
+static int run_pictures(int argc, char **argv, struct scoring *s, const struct option_spec *specs, size_t spec_count,
+                        bool (*go)(struct scoring *, const char *const *, size_t, struct error *), struct error *err)
+{
+    const char **words = mem_zalloc(MEM_GENERAL, MOST_PICTURES + 1, sizeof *words);
+    size_t count = 0;
+    bool ok = words || error_memory(err, MOST_PICTURES * sizeof *words, "the images' names");
+    if (ok && options_parse(argc, argv, specs, spec_count, words, MOST_PICTURES + 1, &count, err))
+        go(s, words, count, err);
+    finish(s);
+    mem_free(words);
+    return error_exit_code(err);
 }
 
 static int run_classify(int argc, char **argv, struct error *err)
@@ -361,15 +433,24 @@ static int run_classify(int argc, char **argv, struct error *err)
                                         {"gpus", 'g', OPTION_TEXT, &c->flags.gpus, 0, 0},
                                         {"backend", 0, OPTION_TEXT, &c->backend, 0, 0},
                                         {"image-size", 0, OPTION_COUNT, &s.image_size, 1, 1 << 14}};
-    const char **words = mem_zalloc(MEM_GENERAL, MOST_PICTURES + 1, sizeof *words);
-    size_t count = 0;
-    bool ok = words || error_memory(err, MOST_PICTURES * sizeof *words, "the images' names");
-    if (ok && options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, MOST_PICTURES + 1, &count, err))
-        classify(&s, words, count, err);
-    finish(&s);
-    mem_free(words);
-    return error_exit_code(err);
+    return run_pictures(argc, argv, &s, specs, sizeof specs / sizeof specs[0], classify, err);
 }
+
+static int run_features(int argc, char **argv, struct error *err)
+{
+    struct scoring s = {.train.update = update_flags_none()};
+    struct train_command *c = &s.train;
+    const struct option_spec specs[] = {{"output", 'o', OPTION_TEXT, &s.output, 0, 0},
+                                        {"data", 0, OPTION_TEXT, &c->options.data_path, 0, 0},
+                                        {"batch", 'b', OPTION_COUNT, &c->flags.batch, 1, 1 << 16},
+                                        {"gpus", 'g', OPTION_TEXT, &c->flags.gpus, 0, 0},
+                                        {"backend", 0, OPTION_TEXT, &c->backend, 0, 0},
+                                        {"image-size", 0, OPTION_COUNT, &s.image_size, 1, 1 << 14}};
+    return run_pictures(argc, argv, &s, specs, sizeof specs / sizeof specs[0], features, err);
+}
+
+const struct command command_features = {
+    "features", "what it makes of them, as a NumPy array", features_manual, run_features, NULL, NULL};
 
 const struct command command_classify = {
     "classify", "what a trained net sees in pictures", classify_manual, run_classify, NULL, NULL};

@@ -95,6 +95,7 @@ static bool create_programs(struct executor *ex, struct error *err)
     part_init(&ex->body, &ex->train, 0, body);
     part_init(&ex->tail, &ex->train, body, ex->train.plan->op_count);
     part_init(&ex->evaluation, &ex->evaluate, 0, ex->evaluate.plan->op_count);
+    part_init(&ex->features, &ex->evaluate, 0, executor_classifier(ex));
     ex->tail_touches_input = executor_tail_touches_input(ex);
     return true;
 }
@@ -136,6 +137,7 @@ void executor_destroy(struct executor *ex)
     part_finish(&ex->body, ex->backend);
     part_finish(&ex->tail, ex->backend);
     part_finish(&ex->evaluation, ex->backend);
+    part_finish(&ex->features, ex->backend);
     unbind_program(&ex->evaluate, ex->backend);
     unbind_program(&ex->train, ex->backend);
     destroy_events(ex);

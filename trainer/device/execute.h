@@ -80,6 +80,11 @@ bool executor_evaluate(struct executor *executor, const struct step *step, const
 /* What the last executor_evaluate made of its images: out is batch x classes, f32, each row sums to 1. */
 bool executor_probabilities(struct executor *executor, float *out, struct error *err);
 
+/* What the last fully connected layer of the net reads, C x H x W numbers of each image in the order of H, W, C: only the ops before it
+ * run. Activations are f32. */
+bool executor_features(struct executor *executor, const struct step *step, const struct input *input, float *out,
+                       struct error *err);
+
 /* The most that this process has held of the device so far, as it said when steps were collected; false where the backend
  * does not say or has not been asked yet. */
 bool executor_memory(const struct executor *executor, struct device_memory *most);

@@ -44,6 +44,7 @@ struct executor {
     bool tail_touches_input;
     struct bound_program train, evaluate;
     struct part body, tail, evaluation;
+    struct part features; /* of an evaluation: what comes before the classifier */
     struct state_entry *state;
     size_t state_count;
     struct byte_range *statistics; /* where running statistics lie; empty unless they are kept */
@@ -117,5 +118,8 @@ void executor_own_begin(const struct executor *executor, const char *pass);
 void executor_own_end(const struct executor *executor);
 /* Waits for an event of a step; a device that does not come to it in time is an error. */
 bool executor_wait(struct executor *executor, struct event *event, uint64_t number, struct error *err);
+
+/* The last fully connected layer among the ops of an evaluation. */
+size_t executor_classifier(const struct executor *ex);
 
 #endif

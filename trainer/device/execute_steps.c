@@ -140,28 +140,66 @@ bool executor_collect(struct executor *ex, struct metrics *metrics, struct error
 
 /* ---- Evaluation ---- */
 
-static bool evaluate(struct executor *ex, struct slot *slot, const struct input *given, struct error *err)
+static bool evaluate(struct executor *ex, struct part *part, struct slot *slot, const struct input *given,
+                     struct error *err)
 {
     struct input input = executor_stage(ex, slot, 1, given);
     const char *evaluate_pass = op_pass_name(PASS_EVALUATE);
     TRY(executor_feed(ex, &ex->evaluate, &slot->step, &input, evaluate_pass, err));
-    TRY(part_launch(ex, &ex->evaluation, false, slot->step.number, err));
+    TRY(part_launch(ex, part, false, slot->step.number, err));
     TRY(executor_free_input(ex, err));
     TRY(finish_slot(ex, &ex->evaluate, slot, evaluate_pass, err));
     return executor_wait(ex, slot->done, slot->step.number, err);
 }
 
-bool executor_evaluate(struct executor *ex, const struct step *step, const struct input *input, struct metrics *metrics,
-                       struct error *err)
+static bool evaluate_part(struct executor *ex, struct part *part, const struct step *step, const struct input *input,
+                          struct metrics *metrics, struct error *err)
 {
     struct slot *slot = executor_slot(ex, ex->submitted);
     TRY(executor_usable(ex, err));
     if (ex->submitted != ex->collected) return error_set(err, ERROR_FAILED, "a step is in flight");
     slot->step = *step;
     slot->step.micro_batch = 0;
-    TRY(executor_settle(ex, evaluate(ex, slot, input, &ex->first), err));
+    TRY(executor_settle(ex, evaluate(ex, part, slot, input, &ex->first), err));
     *metrics = read_metrics(slot);
     return true;
+}
+
+bool executor_evaluate(struct executor *ex, const struct step *step, const struct input *input, struct metrics *metrics,
+                       struct error *err)
+{
+    return evaluate_part(ex, &ex->evaluation, step, input, metrics, err);
+}
+
+/* Of a tensor that no op has written over. */
+static bool copy_values(struct executor *ex, const struct plan_tensor *tensor, float *out, struct error *err)
+{
+    executor_own_begin(ex, op_pass_name(PASS_EVALUATE));
+    bool ok =
+        ex->backend->copy_out(ex->device, ex->streams[STREAM_COMPUTE], out, tensor->offset, tensor->bytes, &ex->first);
+    executor_own_end(ex);
+    return executor_settle(ex, ok, err);
+}
+
+size_t executor_classifier(const struct executor *ex)
+{
+    const struct plan_program *program = &ex->variant->evaluate;
+    size_t last = 0;
+    for (size_t i = 0; i < program->op_count; i++)
+        if (ex->variant->graph->ops[program->ops[i].op].kind == OP_FC) last = i;
+    return last;
+}
+
+bool executor_features(struct executor *ex, const struct step *step, const struct input *input, float *out,
+                       struct error *err)
+{
+    struct metrics unused;
+    const struct plan_program *program = &ex->variant->evaluate;
+    const struct plan_tensor *read = &program->tensors[program->ops[executor_classifier(ex)].in[0]];
+    if (ex->variant->graph->options.dtype != DTYPE_F32)
+        return error_set(err, ERROR_INPUT, "the plan keeps activations in %s; features are read in f32",
+                         dtype_name(ex->variant->graph->options.dtype));
+    return evaluate_part(ex, &ex->features, step, input, &unused, err) && copy_values(ex, read, out, err);
 }
 
 /* Nothing runs after them in a program of evaluation, so that their bytes are still theirs. */
@@ -173,12 +211,7 @@ bool executor_probabilities(struct executor *ex, float *out, struct error *err)
     for (size_t i = program->op_count; i-- > 0;) {
         const struct plan_op *op = &program->ops[i];
         if (graph->ops[op->op].kind != OP_SOFTMAX_LOSS) continue;
-        const struct plan_tensor *tensor = &program->tensors[op->out[0]];
-        executor_own_begin(ex, op_pass_name(PASS_EVALUATE));
-        bool ok = ex->backend->copy_out(ex->device, ex->streams[STREAM_COMPUTE], out, tensor->offset, tensor->bytes,
-                                        &ex->first);
-        executor_own_end(ex);
-        return executor_settle(ex, ok, err);
+        return copy_values(ex, &program->tensors[op->out[0]], out, err);
     }
     return error_set(err, ERROR_FAILED, "the plan's evaluation makes no probabilities");
 }

@@ -47,7 +47,9 @@ struct sight {
     uint8_t *pixels; /* batch pictures */
     float *images;   /* the same, normalised; NULL where the device does that */
     int32_t *labels, *placements;
-    float *probabilities; /* batch x classes */
+    bool features;    /* wanted instead of probabilities */
+    uint32_t columns; /* of an answer */
+    float *answers;   /* batch x columns */
 };
 
 static bool make_sight(struct sight *sight, struct run *run, struct error *err)
@@ -64,9 +66,9 @@ static bool make_sight(struct sight *sight, struct run *run, struct error *err)
     sight->images = bytes ? NULL : mem_zalloc(MEM_INPUT, batch, numbers * sizeof(float));
     sight->labels = mem_zalloc(MEM_INPUT, batch, sizeof(int32_t));
     sight->placements = mem_zalloc(MEM_INPUT, batch, INPUT_PLACEMENT * sizeof(int32_t));
-    sight->probabilities = mem_zalloc(MEM_INPUT, batch, run->plan->spec.classes * sizeof(float));
-    if (sight->pixels && (bytes || sight->images) && sight->labels && sight->placements && sight->probabilities)
-        return true;
+    sight->columns = sight->features ? score_feature_count(run->plan) : run->plan->spec.classes;
+    sight->answers = mem_zalloc(MEM_INPUT, batch, sight->columns * sizeof(float));
+    if (sight->pixels && (bytes || sight->images) && sight->labels && sight->placements && sight->answers) return true;
     return error_memory(err, batch * numbers, "pictures");
 }
 
@@ -76,7 +78,7 @@ static void finish_sight(struct sight *sight)
     mem_free(sight->images);
     mem_free(sight->labels);
     mem_free(sight->placements);
-    mem_free(sight->probabilities);
+    mem_free(sight->answers);
 }
 
 static void normalise(const struct sight *sight)
@@ -94,25 +96,23 @@ static bool look(void *context, uint32_t rank, struct error *err)
     struct input input = {.images = sight->images ? (const void *)sight->images : sight->pixels,
                           .placements = sight->images ? NULL : sight->placements,
                           .labels = sight->labels};
+    if (sight->features) return executor_features(executor, &sight->run->step, &input, sight->answers, err);
     return executor_evaluate(executor, &sight->run->step, &input, &metrics, err) &&
-           executor_probabilities(executor, sight->probabilities, err);
+           executor_probabilities(executor, sight->answers, err);
 }
 
 /* The next `count` pictures, at most a batch; what is left of the batch is what was there before. */
-static bool look_at(struct sight *sight, const char *const *paths, size_t count, float *probabilities,
-                    struct error *err)
+static bool look_at(struct sight *sight, const char *const *paths, size_t count, float *answers, struct error *err)
 {
-    uint32_t classes = sight->run->plan->spec.classes;
     for (size_t i = 0; i < count; i++)
         TRY(data_read_picture(paths[i], sight->size, sight->pixels + i * sight->numbers, err));
     normalise(sight);
     TRY(team_run(sight->run->team, look, sight, err));
-    memcpy(probabilities, sight->probabilities, count * classes * sizeof *probabilities);
+    memcpy(answers, sight->answers, count * sight->columns * sizeof *answers);
     return true;
 }
 
-static bool look_at_all(struct sight *sight, const char *const *paths, size_t count, float *probabilities,
-                        struct error *err)
+static bool look_at_all(struct sight *sight, const char *const *paths, size_t count, float *answers, struct error *err)
 {
     const struct trained_on *t = sight->trained;
     memcpy(sight->run->step.mean, t->mean, sizeof t->mean);
@@ -120,20 +120,46 @@ static bool look_at_all(struct sight *sight, const char *const *paths, size_t co
     for (uint32_t i = 0; i < sight->batch; i++) sight->labels[i] = -1;
     for (size_t done = 0; done < count; done += sight->batch) {
         size_t next = count - done < sight->batch ? count - done : sight->batch;
-        TRY(look_at(sight, paths + done, next, probabilities + done * sight->run->plan->spec.classes, err));
+        TRY(look_at(sight, paths + done, next, answers + done * sight->columns, err));
     }
     return true;
+}
+
+static bool score(const struct plan *plan, const struct backend *backend, const struct train_options *options,
+                  struct sight *sight, const char *const *paths, size_t count, float *answers, struct error *err)
+{
+    struct run run = make_run(plan, backend, options);
+    bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) &&
+              make_sight(sight, &run, err) && look_at_all(sight, paths, count, answers, err);
+    ok = run_end(&run, ok, err);
+    finish_sight(sight);
+    return ok;
 }
 
 bool score_pictures(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                     const struct trained_on *trained, const char *const *paths, size_t count, float *probabilities,
                     struct error *err)
 {
-    struct run run = make_run(plan, backend, options);
     struct sight sight = {.trained = trained};
-    bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) &&
-              make_sight(&sight, &run, err) && look_at_all(&sight, paths, count, probabilities, err);
-    ok = run_end(&run, ok, err);
-    finish_sight(&sight);
-    return ok;
+    return score(plan, backend, options, &sight, paths, count, probabilities, err);
+}
+
+uint32_t score_feature_count(const struct plan *plan)
+{
+    const struct graph *graph = plan->variants[plan->devices[0].variant].graph;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < graph->forward_end; i++)
+        if (graph->ops[i].kind == OP_FC) {
+            const struct tensor *x = &graph->tensors[graph->ops[i].in[0]];
+            count = (uint32_t)(tensor_elements(x) / x->dims[0]);
+        }
+    return count;
+}
+
+bool score_features(const struct plan *plan, const struct backend *backend, const struct train_options *options,
+                    const struct trained_on *trained, const char *const *paths, size_t count, float *features,
+                    struct error *err)
+{
+    struct sight sight = {.trained = trained, .features = true};
+    return score(plan, backend, options, &sight, paths, count, features, err);
 }

@@ -22,4 +22,10 @@ bool score_pictures(const struct plan *plan, const struct backend *backend, cons
                     const struct trained_on *trained, const char *const *paths, size_t count, float *probabilities,
                     struct error *err);
 
+/* What the classifier reads of each picture, the same way: count x score_feature_count(plan). */
+uint32_t score_feature_count(const struct plan *plan);
+bool score_features(const struct plan *plan, const struct backend *backend, const struct train_options *options,
+                    const struct trained_on *trained, const char *const *paths, size_t count, float *features,
+                    struct error *err);
+
 #endif

@@ -9,6 +9,7 @@
 #include "cli_run.h"
 #include "data_help.h"
 #include "data_jpeg_help.h"
+#include "safetensors.h"
 
 static char folder[HELP_PATH];
 
@@ -142,6 +143,56 @@ Test(score, pictures_are_classified_as_the_test_set_is)
     json_decref(alone);
     json_decref(seen);
     json_decref(error);
+}
+
+/* Features, then the classifier's weights: the probabilities of `fathom classify`. */
+Test(score, features_are_what_the_classifier_reads)
+{
+    float rows[2][64], weights[3][64], bias[3];
+    struct safetensors *file;
+    struct safetensors_tensor tensor;
+    char header[128];
+    const struct cli_run *run = cli_run("features run photos/val/ant/1.jpg photos/val/bee/2.jpg -o f.npy --batch 1");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "f.npy: 2 x 64 float32");
+    FILE *array = fopen("f.npy", "rb");
+    cr_assert(array && fread(header, 1, sizeof header, array) == sizeof header);
+    cr_assert(memcmp(header, "\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2, 64), }",
+                     70) == 0);
+    cr_assert_eq(header[127], '\n');
+    cr_assert_eq(fread(rows, sizeof rows, 1, array), 1);
+    cr_assert_eq(fgetc(array), EOF);
+    fclose(array);
+    cr_assert(safetensors_open("run/step-000000000012.safetensors", &file, NULL));
+    cr_assert(safetensors_find(file, "fc.weight", &tensor) &&
+              safetensors_read(file, "fc.weight", &tensor, weights[0], NULL));
+    cr_assert(safetensors_find(file, "fc.bias", &tensor) && safetensors_read(file, "fc.bias", &tensor, bias, NULL));
+    safetensors_close(file);
+    json_t *seen = answer("classify run photos/val/ant/1.jpg photos/val/bee/2.jpg --json --top 3");
+    static const char *const names[] = {"ant", "bee", "cat"};
+    for (size_t i = 0; i < 2; i++) {
+        double logits[3], sum = 0;
+        for (int k = 0; k < 3; k++) {
+            logits[k] = bias[k];
+            for (int c = 0; c < 64; c++) logits[k] += (double)weights[k][c] * rows[i][c];
+            sum += exp(logits[k]);
+        }
+        const json_t *classes = json_object_get(json_array_get(json_object_get(seen, "images"), i), "classes");
+        for (size_t n = 0; n < 3; n++) {
+            const json_t *class = json_array_get(classes, n);
+            for (int k = 0; k < 3; k++)
+                if (strcmp(json_string_value(json_object_get(class, "name")), names[k]) == 0)
+                    cr_assert_float_eq(number(class, "probability"), exp(logits[k]) / sum, 1e-5);
+        }
+    }
+    json_decref(seen);
+    cr_assert_eq(system("test \"$(cat f.npy.txt | tr '\\n' ' ')\" = 'photos/val/ant/1.jpg photos/val/bee/2.jpg '"), 0);
+    cr_assert_eq(system("python3 -c 'import numpy' 2>/dev/null || exit 0; python3 -c 'import numpy; "
+                        "assert numpy.load(\"f.npy\").shape == (2, 64)'"),
+                 0);
+    run = cli_run("features run photos/val/ant/1.jpg");
+    cr_assert_eq(run->code, 2);
+    has(run->err, "--output");
 }
 
 /* Three classes become two. */
