@@ -4,331 +4,41 @@
 #include "plan.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "hash.h"
-#include "json_tables.h"
 #include "lower.h"
 #include "model_fields.h"
 #include "mem.h"
+#include "plan_fields.h"
 #include "plan_file.h"
-#include "plan_file_private.h"
+#include "plan_read_program.h"
 #include "verify.h"
 
-#define MOST_FILE_BYTES    (UINT64_C(1) << 29) /* of ResNet-100000 220 MB */
-#define MOST_VALUES        (1u << 19)          /* outside the programs: 4096 devices and as many variants */
-#define MOST_WRITER        100u
-#define LEAST_OP_BYTES     30u /* of a row, as text */
-#define LEAST_TENSOR_BYTES 16u
-#define MOST_BYTES         (UINT64_C(1) << 50) /* of a memory size */
-#define WHERE              512
-
-struct reader {
-    const char *path;
-    const struct json_document *document;
-    struct error *err;
-};
-
-/* ---- Fields ---- */
-
-static bool wrong_field(const struct reader *r, const char *where, const char *field, const char *wanted)
-{
-    return error_set(r->err, ERROR_INPUT, "%s: field '%s': %s is wanted", where, field, wanted);
-}
-
-/* Any field beside the given ones is refused: a misspelt one would otherwise be silently ignored. names ends with NULL.
- */
-static bool check_fields(const struct reader *r, const json_t *object, const char *where, const char *const *names)
-{
-    const char *field;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, field, value)
-    {
-        size_t i = 0;
-        while (names[i] && strcmp(names[i], field) != 0) i++;
-        if (!names[i]) return error_set(r->err, ERROR_INPUT, "%s: unknown field '%s'", where, field);
-    }
-    return true;
-}
-
-static bool get_u32(const struct reader *r, const json_t *object, const char *field, const char *where, uint32_t most,
-                    uint32_t *value)
-{
-    uint64_t wide;
-    TRY(json_get_u64(object, field, where, most, &wide, r->err));
-    *value = (uint32_t)wide;
-    return true;
-}
-
-static bool get_bytes(const struct reader *r, const json_t *object, const char *field, const char *where,
-                      uint64_t *value)
-{
-    return json_get_u64(object, field, where, MOST_BYTES, value, r->err);
-}
-
-/* Speeds, times and fractions: finite and not negative. */
-static bool get_real(const struct reader *r, const json_t *object, const char *field, const char *where, double *value)
-{
-    double real;
-    TRY(json_get_real(object, field, where, &real, r->err));
-    if (!isfinite(real) || real < 0) return wrong_field(r, where, field, "a number that is not negative");
-    *value = real;
-    return true;
-}
-
-/* The index of a string among the names of an enum. */
-static bool find_name(const char *text, const char *(*name)(int), int count, int *value)
-{
-    for (int i = 0; i < count; i++)
-        if (strcmp(name(i), text) == 0) {
-            *value = i;
-            return true;
-        }
-    return false;
-}
+#define MOST_FILE_BYTES (UINT64_C(1) << 29) /* of ResNet-100000 220 MB */
+#define MOST_VALUES     (1u << 19)          /* outside the programs: 4096 devices and as many variants */
+#define MOST_WRITER     100u
 
 static const char *dtype_at(int i) { return dtype_name((enum dtype)i); }
 static const char *policy_at(int i) { return recompute_policy_name((enum recompute_policy)i); }
 static const char *optimizer_at(int i) { return optimizer_name((enum optimizer)i); }
-static const char *class_at(int i) { return memory_class_name((enum memory_class)i); }
-static const char *pass_at(int i) { return op_pass_name((enum op_pass)i); }
 
-static bool get_name(const struct reader *r, const json_t *object, const char *field, const char *where,
-                     const char *(*name)(int), int count, int *value)
-{
-    const char *text;
-    TRY(json_get_string(object, field, where, &text, r->err));
-    if (find_name(text, name, count, value)) return true;
-    return error_set(r->err, ERROR_INPUT, "%s: field '%s' is '%s', which is none of its values ('%s', ...)", where,
-                     field, text, name(0));
-}
-
-static bool read_classes(const struct reader *r, const json_t *object, const char *where, uint64_t *classes)
+static bool read_classes(const struct plan_reader *r, const json_t *object, const char *where, uint64_t *classes)
 {
     json_t *found = json_get_object(object, "classes", where, r->err);
     if (!found) return false;
     if (json_object_size(found) != MEMORY_CLASSES)
-        return wrong_field(r, where, "classes", "every class of memory once");
-    for (int c = 0; c < MEMORY_CLASSES; c++) TRY(get_bytes(r, found, class_at(c), where, &classes[c]));
+        return plan_wrong_field(r, where, "classes", "every class of memory once");
+    for (int c = 0; c < MEMORY_CLASSES; c++)
+        TRY(plan_get_bytes(r, found, memory_class_name((enum memory_class)c), where, &classes[c]));
     return true;
-}
-
-/* ---- Rows of numbers ---- */
-
-/* Where a row stands, for errors: "plan.json: variants[0].train.ops[12]". */
-struct row {
-    const struct reader *reader;
-    const char *where; /* of the program */
-    const char *table;
-    size_t index;
-};
-
-static bool wrong_cell(const struct row *row, const char *field, const char *wanted)
-{
-    return error_set(row->reader->err, ERROR_INPUT, "%s.%s[%zu]: '%s': %s is wanted", row->where, row->table,
-                     row->index, field, wanted);
-}
-
-static bool cell_u64(const struct row *row, const json_t *cell, const char *field, uint64_t most, uint64_t *value)
-{
-    if (!json_is_integer(cell) || json_integer_value(cell) < 0 || (uint64_t)json_integer_value(cell) > most) {
-        char wanted[64];
-        snprintf(wanted, sizeof wanted, "a whole number from 0 to %" PRIu64, most);
-        return wrong_cell(row, field, wanted);
-    }
-    *value = (uint64_t)json_integer_value(cell);
-    return true;
-}
-
-static bool cell_u32(const struct row *row, const json_t *cell, const char *field, size_t most, uint32_t *value)
-{
-    uint64_t wide;
-    TRY(cell_u64(row, cell, field, most < NO_TENSOR ? most : NO_TENSOR - 1, &wide));
-    *value = (uint32_t)wide;
-    return true;
-}
-
-/* null = none. */
-static bool cell_optional(const struct row *row, const json_t *cell, const char *field, size_t most, uint32_t *value)
-{
-    *value = NO_TENSOR;
-    return json_is_null(cell) || cell_u32(row, cell, field, most, value);
-}
-
-static bool cell_name(const struct row *row, const json_t *cell, const char *field, const char *(*name)(int), int count,
-                      int *value)
-{
-    const char *text = json_string_value(cell);
-    return (text && find_name(text, name, count, value)) || wrong_cell(row, field, "the name of one");
-}
-
-static bool cell_same(const struct row *row, const json_t *cell, const char *field, const char *right)
-{
-    const char *text = json_string_value(cell);
-    return (text && strcmp(text, right) == 0) || wrong_cell(row, field, right);
-}
-
-static bool cell_indices(const struct row *row, const json_t *cell, const char *field, uint32_t count, size_t most,
-                         uint32_t *indices, uint32_t room)
-{
-    if (!json_is_array(cell) || json_array_size(cell) != count) return wrong_cell(row, field, "one tensor per operand");
-    for (uint32_t k = 0; k < room; k++) {
-        indices[k] = NO_TENSOR;
-        if (k < count) TRY(cell_u32(row, json_array_get(cell, k), field, most, &indices[k]));
-    }
-    return true;
-}
-
-/* ---- Programs ---- */
-
-/* What updates were called when all were SGD's. */
-static bool is_older_name(const json_t *cell, enum op_kind kind)
-{
-    const char *name = json_string_value(cell);
-    return kind == OP_UPDATE && name && strcmp(name, "sgd_update") == 0;
-}
-
-static bool read_op(const struct row *row, const json_t *cells, const struct graph *graph, size_t most_tensor,
-                    struct plan_op *op)
-{
-    if (!json_is_array(cells) || json_array_size(cells) != PLAN_OP_CELLS)
-        return wrong_cell(row, "all", "a row of 8 fields");
-    int pass = 0;
-    uint32_t stream;
-    TRY(cell_u32(row, json_array_get(cells, 3), "graph_op", graph->op_count - 1, &op->op));
-    const struct op *graph_op = &graph->ops[op->op];
-    TRY(cell_name(row, json_array_get(cells, 0), "pass", pass_at, OP_PASSES, &pass));
-    if (!is_older_name(json_array_get(cells, 1), graph_op->kind))
-        TRY(cell_same(row, json_array_get(cells, 1), "kind", op_kind_name(graph_op->kind)));
-    TRY(cell_same(row, json_array_get(cells, 2), "layer", graph->layers[graph_op->layer].path));
-    TRY(cell_u32(row, json_array_get(cells, 4), "stream", PLAN_STREAMS - 1, &stream));
-    op->pass = (enum op_pass)pass;
-    TRY(cell_indices(row, json_array_get(cells, 5), "in", plan_op_inputs(graph, op), most_tensor, op->in,
-                     OP_MOST_INPUTS));
-    TRY(cell_indices(row, json_array_get(cells, 6), "out", plan_op_outputs(graph, op), most_tensor, op->out,
-                     OP_MOST_OUTPUTS));
-    TRY(cell_optional(row, json_array_get(cells, 7), "workspace", most_tensor, &op->workspace));
-    op->stream = (uint8_t)stream;
-    return true;
-}
-
-static bool read_tensor(const struct row *row, const json_t *cells, const struct graph *graph, size_t most_op,
-                        struct plan_tensor *tensor)
-{
-    size_t size = json_array_size(cells);
-    if (size != 6 && size != 7) return wrong_cell(row, "all", "a row of 6 fields, or of 7 for one in host memory,");
-    int class = 0;
-    TRY(cell_optional(row, json_array_get(cells, 0), "graph_tensor", graph->tensor_count - 1, &tensor->origin));
-    TRY(cell_name(row, json_array_get(cells, 1), "class", class_at, MEMORY_CLASSES, &class));
-    TRY(cell_u64(row, json_array_get(cells, 2), "offset", MOST_BYTES, &tensor->offset));
-    TRY(cell_u64(row, json_array_get(cells, 3), "bytes", MOST_BYTES, &tensor->bytes));
-    TRY(cell_u32(row, json_array_get(cells, 4), "first", most_op, &tensor->first));
-    TRY(cell_u32(row, json_array_get(cells, 5), "last", most_op, &tensor->last));
-    tensor->class = (enum memory_class) class;
-    tensor->host = size == 7;
-    return !tensor->host || cell_same(row, json_array_get(cells, 6), "host", "host");
-}
-
-static bool read_ops(const struct reader *r, const char *where, const struct json_table *table,
-                     const struct graph *graph, struct plan_program *program)
-{
-    const char *at = table->begin;
-    bool ok = true;
-    for (size_t i = 0; ok && i < program->op_count; i++) {
-        struct row row = {r, where, "ops", i};
-        json_t *cells;
-        ok = json_table_next(table, &at, where, "ops", &cells, r->err) &&
-             read_op(&row, cells, graph, program->tensor_count - 1, &program->ops[i]);
-        json_decref(cells);
-    }
-    return ok;
-}
-
-static bool read_tensors(const struct reader *r, const char *where, const struct json_table *table,
-                         const struct graph *graph, struct plan_program *program)
-{
-    const char *at = table->begin;
-    bool ok = true;
-    for (size_t t = 0; ok && t < program->tensor_count; t++) {
-        struct row row = {r, where, "tensors", t};
-        json_t *cells;
-        ok = json_table_next(table, &at, where, "tensors", &cells, r->err) &&
-             read_tensor(&row, cells, graph, program->op_count - 1, &program->tensors[t]);
-        json_decref(cells);
-    }
-    return ok;
-}
-
-/* The names of a row's cells, which the reader takes in this order: any other would have its cells taken for others. */
-static bool check_cells(const struct reader *r, const json_t *program, const char *where, const char *field,
-                        const char *const *names, size_t count)
-{
-    const json_t *found = json_get_array(program, field, where, r->err);
-    if (!found) return false;
-    bool same = json_array_size(found) == count;
-    for (size_t i = 0; same && i < count; i++) {
-        const char *text = json_string_value(json_array_get(found, i));
-        same = text && strcmp(text, names[i]) == 0;
-    }
-    if (same) return true;
-    char wanted[160] = "";
-    for (size_t i = 0, used = 0; i < count; i++)
-        used += (size_t)snprintf(wanted + used, sizeof wanted - used, "%s\"%s\"", i ? ", " : "", names[i]);
-    return error_set(r->err, ERROR_INPUT, "%s: field '%s': [%s] is wanted, in this order", where, field, wanted);
-}
-
-/* Rows that are too short to be any would have more memory taken for them than the file has bytes. */
-static const struct json_table *find_table(const struct reader *r, const json_t *program, const char *field,
-                                           size_t least_bytes, const char *where)
-{
-    const struct json_table *table = json_document_table(r->document, program, field, where, r->err);
-    if (!table) return NULL;
-    if (table->rows > 0 && table->rows < NO_OP && table->rows <= (size_t)(table->end - table->begin) / least_bytes)
-        return table;
-    error_set(r->err, ERROR_INPUT, "%s: field '%s': at least one row, each of all its fields, is wanted", where, field);
-    return NULL;
-}
-
-static bool allocate_program(const struct reader *r, size_t ops, size_t tensors, struct plan_program *program)
-{
-    program->ops = mem_zalloc(MEM_PLAN, ops, sizeof *program->ops);
-    program->tensors = mem_zalloc(MEM_PLAN, tensors, sizeof *program->tensors);
-    if (!program->ops || !program->tensors)
-        return error_memory(r->err, tensors * sizeof *program->tensors, "a plan's program");
-    program->op_count = ops;
-    program->tensor_count = tensors;
-    return true;
-}
-
-static bool read_program(const struct reader *r, const json_t *variant, const char *name, const char *parent,
-                         const struct graph *graph, struct plan_program *program)
-{
-    static const char *const names[] = {"body_ops", "op_fields", "ops", "tensor_fields", "tensors", NULL};
-    char where[WHERE];
-    snprintf(where, sizeof where, "%.400s.%s", parent, name);
-    const json_t *found = json_get_object(variant, name, parent, r->err);
-    if (!found) return false;
-    const struct json_table *ops = find_table(r, found, "ops", LEAST_OP_BYTES, where);
-    const struct json_table *tensors = ops ? find_table(r, found, "tensors", LEAST_TENSOR_BYTES, where) : NULL;
-    if (!tensors) return false;
-    uint64_t body;
-    TRY(check_fields(r, found, where, names));
-    TRY(check_cells(r, found, where, "op_fields", plan_op_cells, PLAN_OP_CELLS));
-    TRY(check_cells(r, found, where, "tensor_fields", plan_tensor_cells, PLAN_TENSOR_CELLS));
-    TRY(json_get_u64(found, "body_ops", where, ops->rows, &body, r->err));
-    if (tensors->rows / (OP_MOST_INPUTS + OP_MOST_OUTPUTS + 1) > ops->rows + graph->tensor_count)
-        return wrong_field(r, where, "tensors", "no more rows than its ops can touch");
-    TRY(allocate_program(r, ops->rows, tensors->rows, program));
-    program->body_count = (size_t)body;
-    return read_ops(r, where, ops, graph, program) && read_tensors(r, where, tensors, graph, program);
 }
 
 /* ---- Variants ---- */
 
 /* Each layer runs at least once: a graph is only built that is of the file's size. */
-static bool check_depth(const struct reader *r, const json_t *object, const char *parent, const struct plan *plan)
+static bool check_depth(const struct plan_reader *r, const json_t *object, const char *parent, const struct plan *plan)
 {
     const json_t *train = json_get_object(object, "train", parent, r->err);
     const struct json_table *ops = train ? json_document_table(r->document, train, "ops", parent, r->err) : NULL;
@@ -338,7 +48,7 @@ static bool check_depth(const struct reader *r, const json_t *object, const char
 }
 
 /* Plans of before there was a choice have neither field. */
-static bool read_reduction(const struct reader *r, const json_t *found, const char *where,
+static bool read_reduction(const struct plan_reader *r, const json_t *found, const char *where,
                            struct graph_options *options)
 {
     const char *dtype = dtype_name(DTYPE_F32);
@@ -346,17 +56,17 @@ static bool read_reduction(const struct reader *r, const json_t *found, const ch
     options->reduce_dtype = DTYPE_F32;
     while (options->reduce_dtype <= DTYPE_BF16 && strcmp(dtype_name(options->reduce_dtype), dtype) != 0)
         options->reduce_dtype++;
-    if (options->reduce_dtype > DTYPE_BF16) return wrong_field(r, where, "reduce_dtype", "f32, f16 or bf16");
+    if (options->reduce_dtype > DTYPE_BF16) return plan_wrong_field(r, where, "reduce_dtype", "f32, f16 or bf16");
     return !json_object_get(found, "reduce_apart") ||
            json_get_bool(found, "reduce_apart", where, &options->reduce_apart, r->err);
 }
 
-static bool read_graph(const struct reader *r, const json_t *object, const char *parent, const struct plan *plan,
+static bool read_graph(const struct plan_reader *r, const json_t *object, const char *parent, const struct plan *plan,
                        struct plan_variant *variant)
 {
     static const char *const names[] = {"batch", "micro_batches", "step_images",  "all_reduce", "bucket_bytes",
                                         "hash",  "reduce_dtype",  "reduce_apart", NULL};
-    char where[WHERE], right[HASH_TEXT];
+    char where[PLAN_WHERE], right[HASH_TEXT];
     snprintf(where, sizeof where, "%.400s.graph", parent);
     const json_t *found = json_get_object(object, "graph", parent, r->err);
     if (!found) return false;
@@ -366,15 +76,16 @@ static bool read_graph(const struct reader *r, const json_t *object, const char 
                                     .update = plan->update,
                                     .frozen = plan->frozen};
     const char *hash;
-    TRY(check_fields(r, found, where, names));
-    TRY(get_u32(r, found, "batch", where, plan->batch, &options.batch));
-    TRY(get_u32(r, found, "micro_batches", where, plan->batch, &options.micro_batches));
+    TRY(plan_check_fields(r, found, where, names));
+    TRY(plan_get_u32(r, found, "batch", where, plan->batch, &options.batch));
+    TRY(plan_get_u32(r, found, "micro_batches", where, plan->batch, &options.micro_batches));
     TRY(json_get_u64(found, "step_images", where, plan->batch, &options.step_images, r->err));
     TRY(json_get_bool(found, "all_reduce", where, &options.all_reduce, r->err));
-    TRY(get_bytes(r, found, "bucket_bytes", where, &options.bucket_bytes));
+    TRY(plan_get_bytes(r, found, "bucket_bytes", where, &options.bucket_bytes));
     TRY(read_reduction(r, found, where, &options));
     TRY(json_get_string(found, "hash", where, &hash, r->err));
-    if (options.batch == 0 || options.micro_batches == 0) return wrong_field(r, where, "batch", "at least one image");
+    if (options.batch == 0 || options.micro_batches == 0)
+        return plan_wrong_field(r, where, "batch", "at least one image");
     variant->graph = graph_build(&plan->spec, &options, r->err);
     if (!variant->graph) return error_prefix(r->err, "%s", where);
     variant->graph_hash = graph_hash(variant->graph);
@@ -385,7 +96,7 @@ static bool read_graph(const struct reader *r, const json_t *object, const char 
     return true;
 }
 
-static bool read_variant(const struct reader *r, const json_t *object, size_t index, const struct plan *plan,
+static bool read_variant(const struct plan_reader *r, const json_t *object, size_t index, const struct plan *plan,
                          struct plan_variant *variant)
 {
     static const char *const names[] = {"graph",
@@ -402,31 +113,32 @@ static bool read_variant(const struct reader *r, const json_t *object, size_t in
                                         "train",
                                         "evaluate",
                                         NULL};
-    char where[WHERE];
+    char where[PLAN_WHERE];
     snprintf(where, sizeof where, "%s: variants[%zu]", r->path, index);
-    TRY(check_fields(r, object, where, names));
-    TRY(get_bytes(r, object, "arena_bytes", where, &variant->arena_bytes));
-    if (json_object_get(object, "host_bytes")) TRY(get_bytes(r, object, "host_bytes", where, &variant->host_bytes));
-    TRY(get_bytes(r, object, "lower_bound_bytes", where, &variant->lower_bound_bytes));
-    TRY(get_u32(r, object, "peak_op", where, NO_OP - 1, &variant->peak_op));
+    TRY(plan_check_fields(r, object, where, names));
+    TRY(plan_get_bytes(r, object, "arena_bytes", where, &variant->arena_bytes));
+    if (json_object_get(object, "host_bytes"))
+        TRY(plan_get_bytes(r, object, "host_bytes", where, &variant->host_bytes));
+    TRY(plan_get_bytes(r, object, "lower_bound_bytes", where, &variant->lower_bound_bytes));
+    TRY(plan_get_u32(r, object, "peak_op", where, NO_OP - 1, &variant->peak_op));
     TRY(json_get_bool(object, "proved_optimal", where, &variant->proved_optimal, r->err));
     TRY(read_classes(r, object, where, variant->classes));
-    TRY(get_real(r, object, "compute_seconds", where, &variant->compute_seconds));
-    TRY(get_real(r, object, "extra_flops_fraction", where, &variant->extra_flops_fraction));
-    TRY(get_real(r, object, "extra_time_fraction", where, &variant->extra_time_fraction));
-    TRY(get_u32(r, object, "recomputed_convolutions", where, NO_OP - 1, &variant->recomputed_convolutions));
+    TRY(plan_get_real(r, object, "compute_seconds", where, &variant->compute_seconds));
+    TRY(plan_get_real(r, object, "extra_flops_fraction", where, &variant->extra_flops_fraction));
+    TRY(plan_get_real(r, object, "extra_time_fraction", where, &variant->extra_time_fraction));
+    TRY(plan_get_u32(r, object, "recomputed_convolutions", where, NO_OP - 1, &variant->recomputed_convolutions));
     TRY(check_depth(r, object, where, plan) && read_graph(r, object, where, plan, variant));
-    return read_program(r, object, "train", where, variant->graph, &variant->train) &&
-           read_program(r, object, "evaluate", where, variant->graph, &variant->evaluate);
+    return plan_read_program(r, object, "train", where, variant->graph, &variant->train) &&
+           plan_read_program(r, object, "evaluate", where, variant->graph, &variant->evaluate);
 }
 
-static bool read_variants(const struct reader *r, const json_t *root, struct plan *plan)
+static bool read_variants(const struct plan_reader *r, const json_t *root, struct plan *plan)
 {
     const json_t *found = json_get_array(root, "variants", r->path, r->err);
     if (!found) return false;
     size_t count = json_array_size(found);
     if (count == 0 || count > plan->device_count)
-        return wrong_field(r, r->path, "variants", "at least one, and no more than devices");
+        return plan_wrong_field(r, r->path, "variants", "at least one, and no more than devices");
     plan->variants = mem_zalloc(MEM_PLAN, count, sizeof *plan->variants);
     if (!plan->variants) return error_memory(r->err, count * sizeof *plan->variants, "a plan's variants");
     plan->variant_count = count;
@@ -437,40 +149,43 @@ static bool read_variants(const struct reader *r, const json_t *root, struct pla
 /* ---- Devices ---- */
 
 /* Plans of before it was in them have none. */
-static bool read_capability(const struct reader *r, const json_t *object, const char *where, uint32_t *capability)
+static bool read_capability(const struct plan_reader *r, const json_t *object, const char *where, uint32_t *capability)
 {
     double number = 0;
     if (!json_object_get(object, "compute_capability")) return true;
-    TRY(get_real(r, object, "compute_capability", where, &number));
-    return device_capability_of(number, capability) || wrong_field(r, where, "compute_capability", "a number like 9.0");
+    TRY(plan_get_real(r, object, "compute_capability", where, &number));
+    return device_capability_of(number, capability) ||
+           plan_wrong_field(r, where, "compute_capability", "a number like 9.0");
 }
 
-static bool read_device_spec(const struct reader *r, const json_t *object, const char *where, struct device_spec *spec)
+static bool read_device_spec(const struct plan_reader *r, const json_t *object, const char *where,
+                             struct device_spec *spec)
 {
     const char *kind, *name;
     TRY(json_get_string(object, "kind", where, &kind, r->err));
     TRY(json_get_string(object, "name", where, &name, r->err));
-    if (strcmp(kind, "gpu") != 0 && strcmp(kind, "cpu") != 0) return wrong_field(r, where, "kind", "gpu or cpu");
-    if (strlen(name) >= sizeof spec->name) return wrong_field(r, where, "name", "a name of less than 48 bytes");
+    if (strcmp(kind, "gpu") != 0 && strcmp(kind, "cpu") != 0) return plan_wrong_field(r, where, "kind", "gpu or cpu");
+    if (strlen(name) >= sizeof spec->name) return plan_wrong_field(r, where, "name", "a name of less than 48 bytes");
     spec->kind = kind[0] == 'g' ? DEVICE_GPU : DEVICE_CPU;
     memcpy(spec->name, name, strlen(name) + 1);
-    TRY(get_bytes(r, object, "memory_bytes", where, &spec->memory_bytes));
-    TRY(get_bytes(r, object, "context_bytes", where, &spec->context_bytes));
-    TRY(get_bytes(r, object, "comm_bytes", where, &spec->comm_bytes));
-    TRY(get_bytes(r, object, "reserve_bytes", where, &spec->reserve_bytes));
-    TRY(get_bytes(r, object, "op_bytes", where, &spec->op_bytes));
-    if (json_object_get(object, "kernel_bytes")) TRY(get_bytes(r, object, "kernel_bytes", where, &spec->kernel_bytes));
-    TRY(get_bytes(r, object, "workspace_bytes", where, &spec->workspace_bytes));
-    TRY(get_real(r, object, "flops_f32", where, &spec->flops_f32));
-    TRY(get_real(r, object, "flops_f16", where, &spec->flops_f16));
-    TRY(get_real(r, object, "bandwidth", where, &spec->bandwidth));
+    TRY(plan_get_bytes(r, object, "memory_bytes", where, &spec->memory_bytes));
+    TRY(plan_get_bytes(r, object, "context_bytes", where, &spec->context_bytes));
+    TRY(plan_get_bytes(r, object, "comm_bytes", where, &spec->comm_bytes));
+    TRY(plan_get_bytes(r, object, "reserve_bytes", where, &spec->reserve_bytes));
+    TRY(plan_get_bytes(r, object, "op_bytes", where, &spec->op_bytes));
+    if (json_object_get(object, "kernel_bytes"))
+        TRY(plan_get_bytes(r, object, "kernel_bytes", where, &spec->kernel_bytes));
+    TRY(plan_get_bytes(r, object, "workspace_bytes", where, &spec->workspace_bytes));
+    TRY(plan_get_real(r, object, "flops_f32", where, &spec->flops_f32));
+    TRY(plan_get_real(r, object, "flops_f16", where, &spec->flops_f16));
+    TRY(plan_get_real(r, object, "bandwidth", where, &spec->bandwidth));
     TRY(read_capability(r, object, where, &spec->capability));
     if (json_object_get(object, "cudnn_version"))
-        TRY(get_u32(r, object, "cudnn_version", where, INT32_MAX, &spec->cudnn_version));
-    return get_real(r, object, "launch_seconds", where, &spec->launch_seconds);
+        TRY(plan_get_u32(r, object, "cudnn_version", where, INT32_MAX, &spec->cudnn_version));
+    return plan_get_real(r, object, "launch_seconds", where, &spec->launch_seconds);
 }
 
-static bool read_device(const struct reader *r, const json_t *object, size_t index, const struct plan *plan,
+static bool read_device(const struct plan_reader *r, const json_t *object, size_t index, const struct plan *plan,
                         struct plan_device *device)
 {
     static const char *const names[] = {"kind",       "name",          "memory_bytes",       "context_bytes",
@@ -479,23 +194,23 @@ static bool read_device(const struct reader *r, const json_t *object, size_t ind
                                         "variant",    "images",        "micro_batches",      "peak_bytes",
                                         "classes",    "cudnn_version", "compute_capability", "kernel_bytes",
                                         NULL};
-    char where[WHERE];
+    char where[PLAN_WHERE];
     snprintf(where, sizeof where, "%s: devices[%zu]", r->path, index);
-    TRY(check_fields(r, object, where, names));
+    TRY(plan_check_fields(r, object, where, names));
     TRY(read_device_spec(r, object, where, &device->spec));
-    TRY(get_u32(r, object, "variant", where, (uint32_t)plan->device_count - 1, &device->variant));
-    TRY(get_u32(r, object, "images", where, plan->batch, &device->images));
-    TRY(get_u32(r, object, "micro_batches", where, plan->batch, &device->micro_batches));
+    TRY(plan_get_u32(r, object, "variant", where, (uint32_t)plan->device_count - 1, &device->variant));
+    TRY(plan_get_u32(r, object, "images", where, plan->batch, &device->images));
+    TRY(plan_get_u32(r, object, "micro_batches", where, plan->batch, &device->micro_batches));
     TRY(json_get_u64(object, "peak_bytes", where, INT64_MAX, &device->peak_bytes, r->err));
     return read_classes(r, object, where, device->classes);
 }
 
-static bool read_devices(const struct reader *r, const json_t *root, struct plan *plan)
+static bool read_devices(const struct plan_reader *r, const json_t *root, struct plan *plan)
 {
     const json_t *found = json_get_array(root, "devices", r->path, r->err);
     if (!found) return false;
     size_t count = json_array_size(found);
-    if (count == 0 || count > MACHINE_MOST_DEVICES) return wrong_field(r, r->path, "devices", "1 to 4096 devices");
+    if (count == 0 || count > MACHINE_MOST_DEVICES) return plan_wrong_field(r, r->path, "devices", "1 to 4096 devices");
     plan->devices = mem_zalloc(MEM_PLAN, count, sizeof *plan->devices);
     if (!plan->devices) return error_memory(r->err, count * sizeof *plan->devices, "a plan's devices");
     plan->device_count = count;
@@ -505,13 +220,13 @@ static bool read_devices(const struct reader *r, const json_t *root, struct plan
 
 /* ---- The whole ---- */
 
-static bool read_version(const struct reader *r, const json_t *root)
+static bool read_version(const struct plan_reader *r, const json_t *root)
 {
     const char *format;
     uint64_t version;
     if (!json_is_object(root)) return error_set(r->err, ERROR_INPUT, "%s: not a plan: an object is wanted", r->path);
     TRY(json_get_string(root, "format", r->path, &format, r->err));
-    if (strcmp(format, "fathom plan") != 0) return wrong_field(r, r->path, "format", "\"fathom plan\"");
+    if (strcmp(format, "fathom plan") != 0) return plan_wrong_field(r, r->path, "format", "\"fathom plan\"");
     TRY(json_get_u64(root, "version", r->path, INT64_MAX, &version, r->err));
     if (version == PLAN_VERSION) return true;
     bool older = version < PLAN_VERSION;
@@ -521,13 +236,13 @@ static bool read_version(const struct reader *r, const json_t *root)
                            : "read it with that one, or make the plan again");
 }
 
-static bool read_model(const struct reader *r, const json_t *root, struct plan *plan)
+static bool read_model(const struct plan_reader *r, const json_t *root, struct plan *plan)
 {
     static const char *const names[] = {"name", "dataset", "unit", "shortcut", "image_size", "classes", NULL};
-    char where[WHERE];
+    char where[PLAN_WHERE];
     snprintf(where, sizeof where, "%s: model", r->path);
     const json_t *found = json_get_object(root, "model", r->path, r->err);
-    return found && check_fields(r, found, where, names) && model_fields_read(found, where, &plan->spec, r->err);
+    return found && plan_check_fields(r, found, where, names) && model_fields_read(found, where, &plan->spec, r->err);
 }
 
 static bool find_lowering(const char *name, uint32_t *lowering)
@@ -540,34 +255,36 @@ static bool find_lowering(const char *name, uint32_t *lowering)
     return false;
 }
 
-static bool read_lowering(const struct reader *r, const json_t *root, uint32_t *lowering)
+static bool read_lowering(const struct plan_reader *r, const json_t *root, uint32_t *lowering)
 {
     const json_t *found = json_get_array(root, "lowering", r->path, r->err);
     if (!found) return false;
     for (size_t i = 0; i < json_array_size(found); i++)
         if (!find_lowering(json_string_value(json_array_get(found, i)), lowering))
-            return wrong_field(r, r->path, "lowering",
-                               "a list of bn, sums, normalize, normalize-weights, gradient, gradient-sums and add");
+            return plan_wrong_field(
+                r, r->path, "lowering",
+                "a list of bn, sums, normalize, normalize-weights, gradient, gradient-sums and add");
     return true;
 }
 
 /* Earlier versions said nothing of it. */
-static bool read_decoding(const struct reader *r, const json_t *root, struct plan *plan)
+static bool read_decoding(const struct plan_reader *r, const json_t *root, struct plan *plan)
 {
     bool cpu = plan->devices[0].spec.kind == DEVICE_CPU;
     if (!json_object_get(root, "decode_bytes")) {
         plan->decode_bytes = cpu && plan->spec.image_size != PLAN_PICTURE_SIDE ? PLAN_PICTURE_BYTES : 0;
         return true;
     }
-    TRY(get_bytes(r, root, "decode_bytes", r->path, &plan->decode_bytes));
-    return cpu || plan->decode_bytes == 0 || wrong_field(r, r->path, "decode_bytes", "0 where the devices are GPUs");
+    TRY(plan_get_bytes(r, root, "decode_bytes", r->path, &plan->decode_bytes));
+    return cpu || plan->decode_bytes == 0 ||
+           plan_wrong_field(r, r->path, "decode_bytes", "0 where the devices are GPUs");
 }
 
-static bool read_update(const struct reader *r, const json_t *root, struct update_needs *update)
+static bool read_update(const struct plan_reader *r, const json_t *root, struct update_needs *update)
 {
     int optimizer = OPTIMIZER_MOMENTUM;
     if (json_object_get(root, "optimizer"))
-        TRY(get_name(r, root, "optimizer", r->path, optimizer_at, OPTIMIZERS, &optimizer));
+        TRY(plan_get_name(r, root, "optimizer", r->path, optimizer_at, OPTIMIZERS, &optimizer));
     update->optimizer = (enum optimizer)optimizer;
     TRY(!json_object_get(root, "clips_gradients") ||
         json_get_bool(root, "clips_gradients", r->path, &update->clips, r->err));
@@ -575,7 +292,7 @@ static bool read_update(const struct reader *r, const json_t *root, struct updat
            json_get_bool(root, "averages_weights", r->path, &update->averages, r->err);
 }
 
-static bool read_plan(const struct reader *r, const json_t *root, struct plan *plan)
+static bool read_plan(const struct plan_reader *r, const json_t *root, struct plan *plan)
 {
     static const char *const names[] = {"format",
                                         "version",
@@ -601,25 +318,25 @@ static bool read_plan(const struct reader *r, const json_t *root, struct plan *p
                                         NULL};
     int dtype = 0, policy = 0;
     TRY(read_version(r, root));
-    TRY(check_fields(r, root, r->path, names));
+    TRY(plan_check_fields(r, root, r->path, names));
     const char *writer;
     TRY(json_get_string(root, "written_by", r->path, &writer, r->err));
-    if (strlen(writer) > MOST_WRITER) return wrong_field(r, r->path, "written_by", "a name of at most 100 bytes");
+    if (strlen(writer) > MOST_WRITER) return plan_wrong_field(r, r->path, "written_by", "a name of at most 100 bytes");
     TRY(read_model(r, root, plan));
-    TRY(get_name(r, root, "dtype", r->path, dtype_at, DTYPE_BF16 + 1, &dtype));
-    TRY(get_u32(r, root, "batch", r->path, INT32_MAX, &plan->batch));
+    TRY(plan_get_name(r, root, "dtype", r->path, dtype_at, DTYPE_BF16 + 1, &dtype));
+    TRY(plan_get_u32(r, root, "batch", r->path, INT32_MAX, &plan->batch));
     TRY(json_get_bool(root, "sync_bn", r->path, &plan->sync_bn, r->err));
     TRY(!json_object_get(root, "lowering") || read_lowering(r, root, &plan->lowering));
     TRY(read_update(r, root, &plan->update));
-    TRY(!json_object_get(root, "frozen") || get_u32(r, root, "frozen", r->path, UINT32_MAX, &plan->frozen));
-    TRY(get_name(r, root, "recompute", r->path, policy_at, RECOMPUTE_BUDGET + 1, &policy));
-    TRY(get_bytes(r, root, "recompute_budget_bytes", r->path, &plan->recompute_budget_bytes));
+    TRY(!json_object_get(root, "frozen") || plan_get_u32(r, root, "frozen", r->path, UINT32_MAX, &plan->frozen));
+    TRY(plan_get_name(r, root, "recompute", r->path, policy_at, RECOMPUTE_BUDGET + 1, &policy));
+    TRY(plan_get_bytes(r, root, "recompute_budget_bytes", r->path, &plan->recompute_budget_bytes));
     TRY(json_get_bool(root, "fits", r->path, &plan->fits, r->err));
     TRY(json_get_bool(root, "changes_bn", r->path, &plan->changes_bn, r->err));
-    TRY(get_real(r, root, "step_seconds", r->path, &plan->step_seconds));
-    TRY(get_real(r, root, "plan_seconds", r->path, &plan->plan_seconds));
-    if (plan->batch == 0) return wrong_field(r, r->path, "batch", "at least one image");
-    if (policy == RECOMPUTE_AUTO) return wrong_field(r, r->path, "recompute", "what was chosen, not 'auto',");
+    TRY(plan_get_real(r, root, "step_seconds", r->path, &plan->step_seconds));
+    TRY(plan_get_real(r, root, "plan_seconds", r->path, &plan->plan_seconds));
+    if (plan->batch == 0) return plan_wrong_field(r, r->path, "batch", "at least one image");
+    if (policy == RECOMPUTE_AUTO) return plan_wrong_field(r, r->path, "recompute", "what was chosen, not 'auto',");
     plan->dtype = (enum dtype)dtype;
     plan->recompute = (enum recompute_policy)policy;
     return read_devices(r, root, plan) && read_decoding(r, root, plan) && read_variants(r, root, plan);
@@ -630,7 +347,7 @@ struct plan *plan_read(const char *path, struct error *err)
     static const char *const tables[] = {"ops", "tensors", NULL};
     static const struct json_limits limits = {MOST_FILE_BYTES, MOST_VALUES, tables};
     struct json_document document;
-    struct reader reader = {path, &document, err};
+    struct plan_reader reader = {path, &document, err};
     struct plan *plan = NULL;
     bool ok = json_document_read(path, &limits, &document, err);
     if (ok && !(plan = mem_zalloc(MEM_PLAN, 1, sizeof *plan))) ok = error_memory(err, sizeof *plan, "a plan");
