@@ -2,8 +2,13 @@
 
 #include <stddef.h>
 
-/* NVML_GPM_METRIC_SM_UTIL, _SM_OCCUPANCY, _ANY_TENSOR_UTIL, _DRAM_BW_UTIL. */
-static const unsigned metric_ids[GPM_VALUES] = {2, 3, 5, 10};
+/* NVML_GPM_METRIC_SM_UTIL, _SM_OCCUPANCY, _ANY_TENSOR_UTIL, _DRAM_BW_UTIL; _NVLINK_TOTAL_TX_PER_SEC and _RX_ in MiB. */
+static const struct {
+    unsigned id;
+    double scale, most;
+} metrics_read[GPM_VALUES] = {
+    [GPM_SM] = {2, 1, 100},    [GPM_OCCUPANCY] = {3, 1, 100},         [GPM_TENSOR] = {5, 1, 100},
+    [GPM_DRAM] = {10, 1, 100}, [GPM_LINKS_SENT] = {61, 1 << 20, 1e9}, [GPM_LINKS_RECEIVED] = {60, 1 << 20, 1e9}};
 
 static bool has_calls(const struct nvml_calls *calls)
 {
@@ -36,11 +41,12 @@ static bool read_metrics(const struct nvml_gpm *gpm, const struct nvml_calls *ca
     bool any = false;
     metrics.older = gpm->samples[gpm->older];
     metrics.newer = gpm->samples[1 - gpm->older];
-    for (int i = 0; i < GPM_VALUES; i++) metrics.metrics[i].id = metric_ids[i];
+    for (int i = 0; i < GPM_VALUES; i++) metrics.metrics[i].id = metrics_read[i].id;
     if (calls->gpm_metrics(&metrics) != NVML_OK) return false;
     for (int i = 0; i < GPM_VALUES; i++) {
-        values[i] = metrics.metrics[i].value;
-        known[i] = metrics.metrics[i].status == NVML_OK && values[i] >= 0 && values[i] <= 100;
+        double value = metrics.metrics[i].value;
+        values[i] = value * metrics_read[i].scale;
+        known[i] = metrics.metrics[i].status == NVML_OK && value >= 0 && value <= metrics_read[i].most;
         any = any || known[i];
     }
     return any;

@@ -5,8 +5,8 @@
 
 #include "nvml_calls.h"
 
-/* Per cent of the time between two samples; each with a valid bit of its own. */
-enum gpm_value { GPM_SM, GPM_OCCUPANCY, GPM_TENSOR, GPM_DRAM, GPM_VALUES };
+/* Per cent of the time between two samples, and bytes a second over all NVLinks; each with a valid bit of its own. */
+enum gpm_value { GPM_SM, GPM_OCCUPANCY, GPM_TENSOR, GPM_DRAM, GPM_LINKS_SENT, GPM_LINKS_RECEIVED, GPM_VALUES };
 
 struct nvml_gpm {
     bool off;               /* the GPU or the driver has none, or a call failed */

@@ -47,6 +47,8 @@ static const struct trace_counter counters[] = {
     {COUNTER_GPU_OCCUPANCY, "SM occupancy", "%"},
     {COUNTER_GPU_TENSOR_ACTIVE, "tensor cores active", "%"},
     {COUNTER_GPU_DRAM_ACTIVE, "DRAM active", "%"},
+    {COUNTER_GPU_LINKS_SENT, "sent over NVLink", "bytes/s"},
+    {COUNTER_GPU_LINKS_RECEIVED, "received over NVLink", "bytes/s"},
 };
 
 /* ---- One look ---- */
@@ -107,10 +109,9 @@ static void look_at_bus(const struct nvml_sampler *s, uint32_t gpu)
 static void look_at_work(struct nvml_sampler *s, uint32_t gpu)
 {
     static const enum trace_gpu_counter told[GPM_VALUES] = {
-        [GPM_SM] = COUNTER_GPU_SM_ACTIVE,
-        [GPM_OCCUPANCY] = COUNTER_GPU_OCCUPANCY,
-        [GPM_TENSOR] = COUNTER_GPU_TENSOR_ACTIVE,
-        [GPM_DRAM] = COUNTER_GPU_DRAM_ACTIVE,
+        [GPM_SM] = COUNTER_GPU_SM_ACTIVE,          [GPM_OCCUPANCY] = COUNTER_GPU_OCCUPANCY,
+        [GPM_TENSOR] = COUNTER_GPU_TENSOR_ACTIVE,  [GPM_DRAM] = COUNTER_GPU_DRAM_ACTIVE,
+        [GPM_LINKS_SENT] = COUNTER_GPU_LINKS_SENT, [GPM_LINKS_RECEIVED] = COUNTER_GPU_LINKS_RECEIVED,
     };
     double values[GPM_VALUES];
     bool known[GPM_VALUES];

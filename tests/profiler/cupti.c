@@ -302,6 +302,18 @@ Test(cupti, records_in_any_shape_are_all_counted)
     }
 }
 
+Test(cupti, what_cupti_drops_is_counted)
+{
+    struct profiled p = profiled_begin("cupti=drops");
+    struct recording *recording = record(&p);
+    for (uint64_t step = 0; step < 40; step++) replay(&p, recording, step);
+    p.gpu.backend->recording_destroy(recording);
+    struct cupti_profiler_report report = profiled_end(&p);
+    cr_expect_eq(report.records, 190);
+    cr_expect_eq(report.dropped, 10);
+    cr_expect_eq(seen.lost, 10);
+}
+
 /* In CUPTI 13.0 kernels alone lose their times after millions of records: not where copies and fills are recorded too.
  */
 Test(cupti, the_pool_s_fault_does_not_come_where_copies_are_recorded)

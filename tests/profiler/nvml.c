@@ -149,6 +149,9 @@ Test(nvml, counters_are_read_only_while_somebody_looks)
     cr_expect_float_eq(seen.value[COUNTER_GPU_DRAM_ACTIVE], 0, 1e-9, "a zero that was read");
     cr_expect(isnan(seen.value[COUNTER_GPU_OCCUPANCY]), "that one it did not tell");
     cr_expect_str_eq(seen.unit[COUNTER_GPU_TENSOR_ACTIVE], "%");
+    cr_expect_float_eq(seen.value[COUNTER_GPU_LINKS_SENT], 300.0 * (1 << 20), 1);
+    cr_expect_float_eq(seen.value[COUNTER_GPU_LINKS_RECEIVED], 200.0 * (1 << 20), 1);
+    cr_expect_str_eq(seen.unit[COUNTER_GPU_LINKS_SENT], "bytes/s");
 }
 
 Test(nvml, one_sample_tells_nothing)

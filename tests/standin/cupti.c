@@ -14,6 +14,7 @@
 #define GROWN      64u /* bytes more in each record: a later version's */
 #define JUMP_AT    50u /* records, and as many are a second early */
 #define JUMP_NS    1000000000ull
+#define DROP_EVERY 20u
 #define POOL_EACH  100u /* records for each buffer of the device's pool, before kernels alone lose their times */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the buffer; never held while a callback of the user's
@@ -128,7 +129,12 @@ static void hand_over(void)
 /* Room for a record; NULL: dropped. */
 static void *make_room(size_t bytes)
 {
+    static uint64_t asked;
     size_t most = 0;
+    if (options.cupti_drops && ++asked % DROP_EVERY == 0) {
+        dropped++;
+        return NULL;
+    }
     if (options.cupti_grows) bytes += GROWN;
     if (buffer.bytes && buffer.valid + bytes > buffer.size) hand_over();
     if (!buffer.bytes) {

@@ -61,6 +61,7 @@ static void read_cupti(const char *text)
     options.cupti_grows = strstr(text, "grows");
     options.cupti_pool = strstr(text, "pool");
     options.cupti_jumps = strstr(text, "jumps");
+    options.cupti_drops = strstr(text, "drops");
 }
 
 static void read_nccl(const char *text)

@@ -36,7 +36,7 @@ struct vendor_options {
     bool build_fails, run_fails, all_fail, nondeterministic, no_engines;
     bool nccl_absent, nccl_async, nccl_stuck, nccl_processes;
     bool cupti_taken, cupti_silent, cupti_lost, cupti_fails, cupti_misjoins;
-    bool cupti_disorder, cupti_nulls, cupti_tails, cupti_late, cupti_grows, cupti_pool, cupti_jumps;
+    bool cupti_disorder, cupti_nulls, cupti_tails, cupti_late, cupti_grows, cupti_pool, cupti_jumps, cupti_drops;
 };
 extern struct vendor_options options;
 void options_parse(const char *text);
