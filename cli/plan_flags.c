@@ -295,7 +295,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     request->sync_bn = o->sync_bn;
     request->search_seconds = o->search_seconds;
     request->workspace_cap_bytes = o->workspace;
-    request->decode_bytes = o->decode_memory;
+    request->decode_bytes = o->decode_memory ? o->decode_memory : o->decode_otherwise;
     request->machine = machine;
     /* A run takes one GPU unless it is told to take more. */
     TRY(host_gpus_parse(o->gpus ? o->gpus : use->gpus, use->found, use->now && !o->gpus ? 1 : HOST_MOST_GPUS, use->now,

@@ -364,7 +364,7 @@ static bool plan_pictures(struct scoring *s, const char *checkpoint, size_t pict
     struct train_command *c = &s->train;
     TRY(open_checkpoint(s, checkpoint, err) && take_dataset(s, err));
     if (c->flags.batch == 0) c->flags.batch = pictures < 16 ? pictures : 16;
-    if (c->flags.decode_memory == 0) c->flags.decode_memory = DATA_DECODE_BYTES;
+    c->flags.decode_otherwise = DATA_DECODE_BYTES;
     TRY(make_plan(s, err));
     if (s->plan->device_count == 1) return true;
     return error_set(err, ERROR_INPUT, "--gpus: found %zu devices; pictures are looked at on one",

@@ -1,0 +1,163 @@
+/* Weights of others: what a net with PyTorch's names and layouts answers is what PyTorch says. The weights and images
+ * are made by a formula; bench/peer/weights_fixture.py has the same one, and printed the figures. */
+#define _GNU_SOURCE
+#include <criterion/criterion.h>
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli_run.h"
+#include "data_help.h"
+
+#define PYTORCH_LOSS  2.1321202 /* in float64 */
+#define PYTORCH_ERROR 0.5
+
+static char folder[HELP_PATH];
+
+static void begin(void)
+{
+    help_folder(folder);
+    cr_assert_eq(chdir(folder), 0);
+}
+
+static void end(void) { help_remove(folder); }
+
+TestSuite(weights, .init = begin, .fini = end);
+
+/* A file of safetensors on its way. */
+struct file {
+    char header[16384];
+    size_t used;
+    FILE *data;
+    uint64_t bytes;
+};
+
+/* Numbers from -0.5 to 0.5, by the name's hash and the place. */
+static void add_numbers(struct file *file, const char *name, uint64_t count, double shift, double scale)
+{
+    uint32_t seed = 0;
+    for (const char *c = name; *c; c++) seed = (seed * 31 + (unsigned char)*c) % 65521;
+    for (uint64_t i = 0; i < count; i++) {
+        float value = (float)(shift + scale * ((double)((seed + i * 40503) % 65536) / 65536 - 0.5));
+        fwrite(&value, sizeof value, 1, file->data);
+    }
+}
+
+static void add_tensor(struct file *file, const char *name, const uint32_t *shape, size_t rank, double shift,
+                       double scale)
+{
+    uint64_t count = 1, begin = file->bytes;
+    file->used += (size_t)snprintf(file->header + file->used, sizeof file->header - file->used,
+                                   "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", begin ? "," : "{", name);
+    for (size_t i = 0; i < rank; i++) {
+        count *= shape[i];
+        file->used += (size_t)snprintf(file->header + file->used, sizeof file->header - file->used, "%s%u",
+                                       i ? "," : "", shape[i]);
+    }
+    file->bytes += count * sizeof(float);
+    file->used +=
+        (size_t)snprintf(file->header + file->used, sizeof file->header - file->used, "],\"data_offsets\":[%llu,%llu]}",
+                         (unsigned long long)begin, (unsigned long long)file->bytes);
+    add_numbers(file, name, count, shift, scale);
+}
+
+static void add_conv(struct file *file, const char *name, uint32_t out, uint32_t in, uint32_t side)
+{
+    char weight[64];
+    const uint32_t shape[] = {out, in, side, side};
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    add_tensor(file, weight, shape, 4, 0, sqrt(24.0 / (in * side * side)));
+}
+
+static void add_bn(struct file *file, const char *name, uint32_t channels)
+{
+    static const char *const parts[] = {"weight", "bias", "running_mean", "running_var"};
+    for (int i = 0; i < 4; i++) {
+        char part[64];
+        snprintf(part, sizeof part, "%s.%s", name, parts[i]);
+        add_tensor(file, part, &channels, 1, i == 0 || i == 3 ? 1 : 0, 1);
+    }
+}
+
+/* "layer2.0" and what is in it. */
+static void add_unit(struct file *file, uint32_t stage, uint32_t in, uint32_t out)
+{
+    char name[64];
+    for (int i = 1; i <= 2; i++) {
+        snprintf(name, sizeof name, "layer%u.0.conv%d", stage, i);
+        add_conv(file, name, out, i == 1 ? in : out, 3);
+        snprintf(name, sizeof name, "layer%u.0.bn%d", stage, i);
+        add_bn(file, name, out);
+    }
+    if (in == out) return;
+    snprintf(name, sizeof name, "layer%u.0.downsample.0", stage);
+    add_conv(file, name, out, in, 1);
+    snprintf(name, sizeof name, "layer%u.0.downsample.1", stage);
+    add_bn(file, name, out);
+}
+
+static void write_weights(const char *path)
+{
+    static struct file file;
+    const uint32_t fc[] = {10, 64};
+    file = (struct file){.data = tmpfile()};
+    cr_assert(file.data);
+    add_conv(&file, "conv1", 16, 3, 3);
+    add_bn(&file, "bn1", 16);
+    add_unit(&file, 1, 16, 16);
+    add_unit(&file, 2, 16, 32);
+    add_unit(&file, 3, 32, 64);
+    add_tensor(&file, "fc.weight", fc, 2, 0, 1);
+    add_tensor(&file, "fc.bias", fc, 1, 0, 1);
+    file.header[file.used++] = '}';
+    FILE *out = fopen(path, "wb");
+    uint64_t length = file.used;
+    cr_assert(out);
+    for (int i = 0; i < 8; i++) fputc((int)(length >> (8 * i) & 0xFF), out);
+    fwrite(file.header, 1, file.used, out);
+    rewind(file.data);
+    for (int c; (c = fgetc(file.data)) != EOF;) fputc(c, out);
+    fclose(file.data);
+    cr_assert_eq(fclose(out), 0);
+}
+
+/* Four images with labels 8, 1, 2 and 8, in the format of CIFAR-10. */
+static void write_images(const char *path)
+{
+    static const char labels[] = {8, 1, 2, 8};
+    uint32_t state = 1;
+    FILE *out = fopen(path, "wb");
+    cr_assert(out);
+    for (int i = 0; i < 4 * 3072; i++) {
+        if (i % 3072 == 0) fputc(labels[i / 3072], out);
+        state = (state * 1103515245u + 12345u) & 0x7fffffff;
+        fputc((int)(state >> 16 & 255), out);
+    }
+    cr_assert_eq(fclose(out), 0);
+}
+
+Test(weights, answers_are_those_of_pytorch)
+{
+    FILE *scale = fopen("data.json", "w");
+    cr_assert(scale);
+    fputs("{\"format\": \"fathom data\", \"version\": 1, \"mean\": [0.5, 0.5, 0.5], \"deviation\": [0.25, 0.25, 0.25], "
+          "\"classes\": []}",
+          scale);
+    cr_assert_eq(fclose(scale), 0);
+    write_weights("weights.safetensors");
+    cr_assert_eq(mkdir("data", 0777), 0);
+    write_images("data/data_batch_1.bin");
+    write_images("data/test_batch.bin");
+    const struct cli_run *run = cli_run("eval weights.safetensors data --json --gpus cpu");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    json_t *object = json_loads(run->out, 0, NULL);
+    cr_assert(object, "%s", run->out);
+    cr_assert_str_eq(json_string_value(json_object_get(object, "model")), "resnet-8");
+    cr_assert(json_is_null(json_object_get(object, "step")));
+    cr_assert_float_eq(json_number_value(json_object_get(object, "loss")), PYTORCH_LOSS, 1e-5);
+    cr_assert_float_eq(json_number_value(json_object_get(object, "top1_error")), PYTORCH_ERROR, 1e-9);
+    json_decref(object);
+}
