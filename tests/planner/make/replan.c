@@ -27,6 +27,7 @@ Test(replan, the_rest_of_the_devices_do_the_same)
                                    .machine = &machine,
                                    .sync_bn = true,
                                    .update = {.clips = true},
+                                   .frozen = 1,
                                    .reduce_dtype = DTYPE_BF16,
                                    .offload_bytes = UINT64_MAX,
                                    .lowering = LOWER_EXACT};
@@ -43,6 +44,7 @@ Test(replan, the_rest_of_the_devices_do_the_same)
     cr_expect_eq(made->batch, 30);
     cr_expect_eq(images_of(made), 30);
     cr_expect(made->update.clips && update_needs_same(&made->update, &plan->update));
+    cr_expect_eq(made->frozen, 1);
     cr_expect(made->sync_bn && made->lowering == plan->lowering && made->dtype == plan->dtype);
     cr_expect_eq(made->variants[0].graph->options.reduce_dtype, DTYPE_BF16);
     cr_expect_eq(made->variants[0].graph->options.bucket_bytes, plan->variants[0].graph->options.bucket_bytes);

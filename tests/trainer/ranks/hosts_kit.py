@@ -63,11 +63,10 @@ class Hosts:
         return ['ip', 'netns', 'exec', self.names[0], 'unshare', '-u', 'sh', '-c', 'hostname node-1; exec "$@"', 'sh']
 
     def launcher(self, folder, each, hosts=None):
-        """Ranks have a processor each: where oneDNN sums over a whole batch its bits depend on the threads that share it."""
         count = hosts or len(self.names)
         listed = ','.join(f'{address}:{each}' for address in self.addresses[:count])
         return [*self.enter(), MPIRUN, '--allow-run-as-root', '--oversubscribe', '--mca', 'plm_rsh_agent', self.agent(folder), '--mca',
-                'btl', 'self,vader,tcp', '--bind-to', 'core', '-H', listed, '-n', each * count]
+                'btl', 'self,vader,tcp', '-H', listed, '-n', each * count]
 
     def cut(self, number):
         return ip('-n', self.names[0], 'link', 'set', f'port{number}', 'down')
