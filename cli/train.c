@@ -202,8 +202,11 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
 
 static int run(int argc, char **argv, struct error *err)
 {
-    struct train_command c = {
-        .change = {NULL, NAN, UINT64_MAX}, .label_smoothing = NAN, .bn_momentum = NAN, .update = update_flags_none()};
+    struct train_command c = {.change = {NULL, NAN, UINT64_MAX},
+                              .label_smoothing = NAN,
+                              .bn_momentum = NAN,
+                              .bn_recompute = UINT64_MAX,
+                              .update = update_flags_none()};
     struct text command = {0};
     if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &c.word, err)) return 2;
     c.options.loader_threads = (uint32_t)c.loader_threads;

@@ -19,6 +19,7 @@ struct train_command {
     struct schedule_change change;
     double epochs, label_smoothing, bn_momentum;
     struct update_flags update;
+    uint64_t bn_recompute; /* UINT64_MAX = not given */
     const char *recipe_word; /* --recipe */
     struct recipe recipe;    /* that one, or the model's own, once taken with what options say otherwise */
     bool recipe_taken;

@@ -26,6 +26,7 @@ void train_learning_specs(struct train_command *c, struct option_spec out[TRAIN_
         {"learning-rate", 0, OPTION_REAL, &c->change.base, 1e-12, 1000},
         {"warm-up", 0, OPTION_COUNT, &c->change.warm_steps, 0, 1e15},
         {"bn-momentum", 0, OPTION_REAL, &c->bn_momentum, 1e-6, 1},
+        {"bn-recompute", 0, OPTION_COUNT, &c->bn_recompute, 0, 1e9},
         {"label-smoothing", 0, OPTION_REAL, &c->label_smoothing, 0, 0.9999},
         {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
         {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
@@ -76,6 +77,7 @@ static bool choose_schedule(struct train_command *c, const struct plan *plan, st
     const struct recipe *recipe = &c->recipe;
     c->options.augment = !c->no_augment && recipe->augment;
     c->options.bn_momentum = isnan(c->bn_momentum) ? recipe->bn_momentum : c->bn_momentum;
+    c->options.bn_recompute = c->bn_recompute == UINT64_MAX ? recipe->bn_recompute : c->bn_recompute;
     c->options.schedule = schedule_for(recipe, c->options.iterations, plan->batch);
     c->options.label_smoothing = isnan(c->label_smoothing) ? recipe->label_smoothing : c->label_smoothing;
     return schedule_change(&c->options.schedule, &c->change, err);

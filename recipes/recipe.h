@@ -45,6 +45,7 @@ struct recipe {
     double average_weights;               /* decay of an average over steps, below 1; 0 = none */
     double label_smoothing; /* of the training loss, below 1; 0 = none */
     double bn_momentum;                   /* running = (1 - m) running + m batch */
+    uint64_t bn_recompute;                /* training images over which running statistics are taken anew before evaluations; 0 = none */
     bool augment;
 };
 

@@ -55,6 +55,7 @@ static const struct key keys[] = {
     KEY(average_weights, KEY_REAL, 1e-6, 0.9999999, false),
     KEY(label_smoothing, KEY_REAL, 0, 0.9999, false),
     KEY(bn_momentum, KEY_REAL, 1e-6, 1, false),
+    KEY(bn_recompute, KEY_COUNT, 1, MOST_COUNT, false),
     KEY(augment, KEY_FLAG, 0, 0, false),
 };
 #define KEYS (sizeof keys / sizeof keys[0])

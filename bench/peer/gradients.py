@@ -127,4 +127,5 @@ def main():
             report('PyTorch, float32', torch_gradients(build(), depth, weights, images, labels, torch.float32, frozen), exact)
 
 
-main()
+if __name__ == '__main__':
+    main()

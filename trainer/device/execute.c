@@ -88,11 +88,19 @@ static bool create_device(struct executor *ex, struct error *err)
     return !o->group || ex->backend->group_join(o->group, ex->device, err);
 }
 
+static size_t find_loss(const struct plan_program *program, const struct graph *graph)
+{
+    size_t i = 0;
+    while (i < program->body_count && graph->ops[program->ops[i].op].kind != OP_SOFTMAX_LOSS) i++;
+    return i;
+}
+
 static bool create_programs(struct executor *ex, struct error *err)
 {
     TRY(bind_both(ex, err));
     size_t body = ex->train.plan->body_count;
     part_init(&ex->body, &ex->train, 0, body);
+    part_init(&ex->forward, &ex->train, 0, find_loss(ex->train.plan, ex->train.graph));
     part_init(&ex->tail, &ex->train, body, ex->train.plan->op_count);
     part_init(&ex->evaluation, &ex->evaluate, 0, ex->evaluate.plan->op_count);
     part_init(&ex->features, &ex->evaluate, 0, executor_classifier(ex));
@@ -136,6 +144,7 @@ void executor_destroy(struct executor *ex)
     if (!ex->lost) executor_drain(ex, NULL);
     part_finish(&ex->body, ex->backend);
     part_finish(&ex->tail, ex->backend);
+    part_finish(&ex->forward, ex->backend);
     part_finish(&ex->evaluation, ex->backend);
     part_finish(&ex->features, ex->backend);
     unbind_program(&ex->evaluate, ex->backend);

@@ -73,6 +73,10 @@ bool executor_undo_statistics(struct executor *executor, uint64_t step, struct e
  * input, read where the backend has no pinned memory. What the arena holds beside parameters and momenta is lost. */
 bool executor_find_not_finite(struct executor *executor, uint64_t step, const struct input *given, uint32_t *op,
                               struct error *err);
+/* Forward as in training, over this device's share of a step's images, while no step is in flight: running statistics alone
+ * change. They become the mean over these images and those of `batches` calls before: of 0 calls they are forgotten. */
+bool executor_see(struct executor *executor, const struct step *step, const struct input *input, uint64_t batches,
+                  struct error *err);
 /* Forward only with running statistics, over one micro-batch, while no step is in flight; labels of -1 are not counted. */
 bool executor_evaluate(struct executor *executor, const struct step *step, const struct input *input,
                        struct metrics *metrics, struct error *err);
@@ -107,6 +111,7 @@ bool state_entries_find(const struct plan_variant *variant, struct state_entry *
                         struct error *err);
 size_t executor_state_count(const struct executor *executor);
 uint64_t executor_state_elements(const struct executor *executor, size_t i);
+enum state_kind executor_state_kind(const struct executor *executor, size_t i);
 /* Entry i to and from the device, canonical layout, tensor_elements floats, while no step is in flight. */
 bool executor_state_in(struct executor *executor, size_t i, const float *values, struct error *err);
 bool executor_state_out(struct executor *executor, size_t i, float *values, struct error *err);

@@ -45,6 +45,7 @@ struct executor {
     struct bound_program train, evaluate;
     struct part body, tail, evaluation;
     struct part features; /* of an evaluation: what comes before the classifier */
+    struct part forward; /* the body up to the loss */
     struct state_entry *state;
     size_t state_count;
     struct byte_range *statistics; /* where running statistics lie; empty unless they are kept */

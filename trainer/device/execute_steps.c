@@ -46,6 +46,32 @@ static bool submit(struct executor *ex, struct slot *slot, const struct input *g
     return finish_slot(ex, &ex->train, slot, TRACE_RUN_PASS, err);
 }
 
+static bool see(struct executor *ex, struct slot *slot, const struct input *given, uint64_t seen, struct error *err)
+{
+    struct input input = executor_stage(ex, slot, ex->micro_batches, given);
+    struct step step = slot->step;
+    for (uint32_t i = 0; i < ex->micro_batches; i++) {
+        struct input part = input_part(ex->train.graph, &input, i);
+        step.micro_batch = i;
+        step.bn_momentum = (float)(1 / (double)(seen + i + 1));
+        TRY(executor_feed(ex, &ex->train, &step, &part, op_pass_name(PASS_EVALUATE), err));
+        TRY(part_launch(ex, &ex->forward, false, step.number, err));
+        TRY(executor_free_input(ex, err));
+    }
+    TRY(ex->backend->event_record(slot->done, ex->streams[STREAM_COMPUTE], err));
+    return executor_wait(ex, slot->done, step.number, err);
+}
+
+bool executor_see(struct executor *ex, const struct step *step, const struct input *input, uint64_t batches,
+                  struct error *err)
+{
+    struct slot *slot = executor_slot(ex, ex->submitted);
+    TRY(executor_usable(ex, err));
+    if (ex->submitted != ex->collected) return error_set(err, ERROR_FAILED, "a step is in flight");
+    slot->step = *step;
+    return executor_settle(ex, see(ex, slot, input, batches * ex->micro_batches, &ex->first), err);
+}
+
 /* A step begins for the sink when the one before has ended. */
 static void report_begin(const struct executor *ex)
 {

@@ -70,7 +70,7 @@ static bool evaluate_all(struct run *run, struct loader *loader, uint32_t batch,
     return true;
 }
 
-bool run_evaluate(struct run *run, struct error *err)
+static bool evaluate_images(struct run *run, struct error *err)
 {
     uint64_t begin = clock_now_ns(), images = dataset_info(run->dataset)->test_images;
     if (run->options->evaluate_images > 0 && run->options->evaluate_images < images)
@@ -97,4 +97,13 @@ bool run_evaluate(struct run *run, struct error *err)
     run_report_gap(run, GAP_EVALUATE, begin);
     run_report_host_of_all(run, HOST_EVALUATE, begin);
     return ok && (run->options->evaluates_only || run_open_loader(run, err));
+}
+
+bool run_evaluate(struct run *run, struct error *err)
+{
+    struct tested_state *tested;
+    if (dataset_info(run->dataset)->test_images == 0) return true;
+    TRY(tested_state_begin(run, &tested, err));
+    bool ok = evaluate_images(run, err);
+    return tested_state_end(run, tested, ok ? err : NULL) && ok;
 }

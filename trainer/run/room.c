@@ -27,7 +27,8 @@ static uint64_t block_bytes(const struct plan *plan, const struct train_part *pa
 /* What the process will hold beyond what it holds now. */
 static uint64_t missing_bytes(const struct plan *plan, const struct backend *backend, const struct train_part *part)
 {
-    uint64_t blocks = block_bytes(plan, part, backend->in_host_memory), planned = train_planned_bytes(plan, backend, part);
+    uint64_t blocks = block_bytes(plan, part, backend->in_host_memory),
+             planned = train_planned_bytes(plan, backend, part);
     uint64_t held, peak;
     if (!backend->in_host_memory || plan->devices[0].spec.kind != DEVICE_CPU) return blocks;
     if (!process_memory_read(&held, &peak)) held = 0;

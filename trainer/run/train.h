@@ -14,6 +14,7 @@
 #include "train_status.h"
 
 #define TRAIN_MOST_IN_FLIGHT 8u
+#define TRAIN_AVERAGE_BATCHES 16u
 #define TRAIN_RANKS_SECONDS  60.0 /* wait_seconds of a run of several processes, where nobody says */
 
 struct train_options {
@@ -30,6 +31,8 @@ struct train_options {
     double clip_norm;          /* of all gradients of a step; 0 = they are not clipped. The plan clips */
     double average_decay;      /* of the average of weights over steps, below 1; 0 = none is kept. The plan averages */
     double label_smoothing;    /* of the training loss, below 1 */
+    uint64_t bn_recompute;     /* before each evaluation running statistics are taken anew over so many training images, in whole
+                                * steps; 0 = they stay, but with averages, of which TRAIN_AVERAGE_BATCHES are seen */
     double bn_momentum;        /* of batch normalisation's running statistics; 0 = the model's recipe's */
     double loss_scale;         /* f16: of the first step; 0 = LOSS_SCALE_FIRST */
     uint64_t scale_streak;     /* f16: good steps before it doubles; 0 = LOSS_SCALE_STREAK */

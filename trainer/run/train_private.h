@@ -75,6 +75,11 @@ struct run {
 /* evaluate.c: over the test set, with the weights as they are; fills status' test figures. The loader of training
  * images rests meanwhile, so that no more memory is held than the plan counts. *stop leaves status as it was. */
 bool run_evaluate(struct run *run, struct error *err);
+/* tested_state.c: what is evaluated instead of the run's own state: averages of weights, and statistics taken anew. begin
+ * and end around an evaluation, while no step is in flight; end also after a failure. */
+struct tested_state;
+bool tested_state_begin(struct run *run, struct tested_state **tested, struct error *err);
+bool tested_state_end(struct run *run, struct tested_state *tested, struct error *err);
 /* Whether the plan's devices make images of bytes: then the loader gives those. */
 bool run_loads_bytes(const struct run *run);
 /* Images before `device`'s in a step, in a batch of the evaluation. */

@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""The first steps of training against PyTorch's: the same weights, images, order and augmentation, so the losses are equal but for
+rounding, and what rounding grows to.
+
+  PYTHON bench/peer/learning.py --data cifar-10-batches-bin [--model resnet-20] [--batch 128] [--iterations 50]
+                                [--optimizers paper,nesterov,adam,...]
+
+PYTHON has PyTorch; there is a C compiler and xxHash, for fathom's order of images is asked of its own source. PyTorch runs in float32
+and in float64. Printed: at some steps each one's loss, and the largest difference from float64 so far; fathom is to be no
+further from it than PyTorch's own float32 is, times --most, and the exit code says whether it is. "paper" is the model's recipe."""
+import argparse
+import ctypes
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import gradients
+import peer_resnet
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+OPTIMIZERS = {  # fathom's options, torch's optimizer, clip, decay spares BN
+    'paper': (['--warm-up', 0], lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-4), 0),
+    'sgd': (['--momentum', 0], lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=1e-4), 0),
+    'nesterov': (['--optimizer', 'nesterov'], lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4), 0),
+    'clipped': (['--clip-norm', 0.5], lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-4), 0.5),
+    'spared': (['--no-decay-bn', '--weight-decay', 0.1], lambda p: torch.optim.SGD(split(p, 0.1), lr=0.1, momentum=0.9), 0),
+    'rmsprop': (['--optimizer', 'rmsprop', '--learning-rate', 0.001], lambda p: torch.optim.RMSprop(p, lr=0.001), 0),
+    'adagrad': (['--optimizer', 'adagrad'], lambda p: torch.optim.Adagrad(p), 0),
+    'adadelta': (['--optimizer', 'adadelta'], lambda p: torch.optim.Adadelta(p), 0),
+    'adam': (['--optimizer', 'adam', '--weight-decay', 1e-4], lambda p: torch.optim.Adam(p, weight_decay=1e-4), 0),
+    'adamw': (['--optimizer', 'adamw'], lambda p: torch.optim.AdamW(p), 0),
+}
+
+
+def split(parameters, decay):
+    """Convolutions' and the fully connected layer's weights decay, vectors do not."""
+    parameters = list(parameters)
+    return [{'params': [p for p in parameters if p.dim() > 1], 'weight_decay': decay},
+            {'params': [p for p in parameters if p.dim() <= 1], 'weight_decay': 0}]
+
+
+class Shift(ctypes.Structure):
+    _fields_ = [('dx', ctypes.c_int32), ('dy', ctypes.c_int32), ('flip', ctypes.c_bool)]
+
+
+def build_order(scratch):
+    library = scratch / 'order.so'
+    subprocess.run(['cc', '-shared', '-fPIC', '-O2', f'-I{SOURCE}/base', f'-I{SOURCE}/trainer/data', *[str(SOURCE / name) for name in (
+        'base/random.c', 'base/hash.c', 'trainer/data/augment.c')], '-lxxhash', '-lm', '-o', str(library)], check=True)
+    order = ctypes.CDLL(str(library))
+    order.augment_order.restype = ctypes.c_uint64
+    order.augment_order.argtypes = [ctypes.c_uint64] * 4
+    order.augment_choose_shift.restype = Shift
+    order.augment_choose_shift.argtypes = [ctypes.c_uint64] * 3 + [ctypes.c_uint32]
+    return order
+
+
+def batches(order, folder, seed, batch, count):
+    """As trainer/data/loader.c gives them: position -> epoch and image; zeros beyond the edges, after normalisation."""
+    images, labels = gradients.read_images(folder)
+    total = len(labels)
+    for step in range(count):
+        chosen, pixels = [], torch.zeros(batch, 3, 32, 32)
+        for i in range(batch):
+            epoch, index = divmod(step * batch + i, total)
+            image = order.augment_order(seed, epoch, total, index)
+            shift = order.augment_choose_shift(seed, epoch, image, 4)
+            picture = F.pad(images[image], (4, 4, 4, 4))[:, 4 + shift.dy:36 + shift.dy]
+            columns = [c + shift.dx for c in (reversed(range(32)) if shift.flip else range(32))]
+            pixels[i] = picture[:, :, [4 + c for c in columns]]
+            chosen.append(image)
+        yield pixels, labels[chosen]
+
+
+def fathom_losses(scratch, name, arguments, options):
+    """And the weights that it begins with."""
+    common = [gradients.FATHOM, 'train', arguments.model, '--batch', arguments.batch, '--data', arguments.data, '--no-evaluate',
+              '--gpus', 'cpu', '--seed', arguments.seed, '--schedule', 'constant']
+    first, log = scratch / f'first-{name}', scratch / f'{name}.jsonl'
+    for words in ([*common, '--iterations', 1, '--learning-rate', 1e-12, '--warm-up', 0, '--weight-decay', 0, '--save', first],
+                  [*common, '--iterations', arguments.iterations, '--warm-up', 0, '--log', log, *options]):
+        done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+    weights = gradients.read_checkpoint(next(path for path in first.glob('step-*.safetensors') if '.state' not in path.name))
+    return [json.loads(line)['loss'] for line in log.read_text().splitlines()], weights
+
+
+def torch_losses(arguments, weights, given, make, clip, dtype):
+    model = peer_resnet.build(arguments.model)[0].to(dtype).train()
+    preact = isinstance(model, peer_resnet.CifarPreact)
+    units = (int(arguments.model.split('-')[1]) - 2) // (9 if preact else 6)
+    for name, parameter in model.named_parameters():
+        with torch.no_grad():
+            parameter.copy_(torch.from_numpy(weights[gradients.name_of(name, units, preact)].copy()).to(dtype))
+    optimizer, losses = make(model.parameters()), []
+    for images, labels in given:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images.to(dtype)), labels)
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def compare(name, own, single, exact, most):
+    print(f'{name}\n  {"step":>5} {"float64":>10} {"PyTorch":>10} {"fathom":>10}   largest difference so far')
+    theirs = ours = 0
+    for step, values in enumerate(zip(exact, single, own), 1):
+        theirs, ours = max(theirs, abs(values[1] - values[0])), max(ours, abs(values[2] - values[0]))
+        if step in (1, 2, 5, 10, 20, 50) or step == len(exact):
+            print(f'  {step:5} ' + ' '.join(f'{value:10.6f}' for value in values) + f'   PyTorch {theirs:.1e}, fathom {ours:.1e}', flush=True)
+    return ours <= most * max(theirs, 1e-6)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=pathlib.Path, required=True)
+    parser.add_argument('--model', default='resnet-20')
+    parser.add_argument('--batch', type=int, default=128)
+    parser.add_argument('--iterations', type=int, default=50)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--most', type=float, default=30)
+    parser.add_argument('--optimizers', default='paper', help='some of ' + ','.join(OPTIMIZERS))
+    arguments = parser.parse_args()
+    far = []
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        given = list(batches(build_order(scratch), arguments.data, arguments.seed, arguments.batch, arguments.iterations))
+        for name in arguments.optimizers.split(','):
+            options, make, clip = OPTIMIZERS[name]
+            own, weights = fathom_losses(scratch, name, arguments, options)
+            single, exact = (torch_losses(arguments, weights, given, make, clip, dtype) for dtype in (torch.float32, torch.float64))
+            if not compare(name, own, single, exact, arguments.most):
+                far.append(name)
+    if far:
+        sys.exit(f'further from float64 than {arguments.most:g} times what PyTorch is: {", ".join(far)}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,66 @@
+/* What is tested instead of the run's own state: averages of weights, statistics taken anew. */
+#include <criterion/criterion.h>
+
+#include "train_help.h"
+
+TestSuite(averages, .init = run_make_data, .fini = run_remove_data);
+
+static struct small_run make(double average_decay, uint64_t bn_recompute)
+{
+    return (struct small_run){
+        .update = {OPTIMIZER_MOMENTUM, false, average_decay > 0},
+        .options = {.average_decay = average_decay, .bn_recompute = bn_recompute, .evaluate_every = 2}};
+}
+
+static void go(struct small_run *run)
+{
+    run_go(run);
+    cr_assert(run->ok, "%s", run->err.text);
+}
+
+/* Whether tests or not, on one device or two, with micro-batches or not. */
+Test(averages, tests_leave_the_run_as_it_was)
+{
+    static const struct {
+        const char *gpus;
+        uint32_t micro_batches;
+        bool sync_bn;
+    } ways[] = {{"cpu", 0, false}, {"2xcpu", 2, false}, {"2xcpu", 0, true}};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        struct small_run tested = make(0.9, 20), plain = make(0.9, 20);
+        tested.gpus = plain.gpus = ways[i].gpus;
+        tested.micro_batches = plain.micro_batches = ways[i].micro_batches;
+        tested.sync_bn = plain.sync_bn = ways[i].sync_bn;
+        plain.options.skip_evaluation = true;
+        go(&tested);
+        go(&plain);
+        cr_expect_arr_eq(tested.losses, plain.losses, 5 * sizeof(double), "%s", ways[i].gpus);
+        cr_expect(isfinite(tested.last.test_loss));
+    }
+}
+
+/* An average that forgets all is the weights. */
+Test(averages, are_what_is_tested)
+{
+    struct small_run forgets = make(1e-9, 48), remembers = make(0.999, 48), plain = make(0, 48);
+    go(&forgets);
+    go(&remembers);
+    go(&plain);
+    cr_expect_float_eq(forgets.last.test_loss, plain.last.test_loss, 1e-5);
+    cr_expect(fabs(remembers.last.test_loss - plain.last.test_loss) > 1e-3, "%g, %g", remembers.last.test_loss,
+              plain.last.test_loss);
+}
+
+/* What the moving ones were is forgotten: neither their smoothing nor the steps before count. */
+Test(averages, statistics_are_taken_anew)
+{
+    struct small_run slow = make(0, 40), quick = make(0, 40), moving = make(0, 0);
+    slow.options.bn_momentum = 0.01;
+    quick.options.bn_momentum = 0.5;
+    moving.options.bn_momentum = 0.01;
+    go(&slow);
+    go(&quick);
+    go(&moving);
+    cr_expect_eq(slow.last.test_loss, quick.last.test_loss);
+    cr_expect(fabs(slow.last.test_loss - moving.last.test_loss) > 1e-3, "%g", moving.last.test_loss);
+}
