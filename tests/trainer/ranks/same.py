@@ -24,13 +24,13 @@ def check_same(folder, name, other, step=4):
         expect(filecmp.cmp(folder / name / file, folder / other / file, shallow=False), f'{name}: other {file} than {other}')
 
 
-def check_bitwise(folder, what, ranks, *request):
+def check_bitwise(folder, what, ranks, *request, steps=STEPS):
     plan = make_plan(folder, f'{what}.json', 'resnet-8', *request)
-    one_run(folder, what, [], plan, *STEPS)
-    one_run(folder, f'{what}-processes', [], plan, *STEPS, '--processes')
+    one_run(folder, what, [], plan, *steps)
+    one_run(folder, f'{what}-processes', [], plan, *steps, '--processes')
     check_same(folder, f'{what}-processes', what)
     for count in ranks if MPIRUN else []:
-        one_run(folder, f'{what}-{count}', mpirun(count), plan, *STEPS)
+        one_run(folder, f'{what}-{count}', mpirun(count), plan, *steps)
         check_same(folder, f'{what}-{count}', what)
     return plan
 
@@ -106,6 +106,8 @@ with Folder() as place:
     two = check_bitwise(place, 'two', [2], '--batch', 8, '--gpus', '2xcpu')
     check_bitwise(place, 'uneven', [2, 3], '--batch', 13, '--gpus', '3xcpu', '--sync-bn')
     check_bitwise(place, 'rounded', [2], '--batch', 9, '--gpus', '3xcpu', '--reduce-dtype', 'bf16')
+    updates = ['--optimizer', 'adamw', '--clip-norm', 0.5, '--average-weights', 0.9]
+    check_bitwise(place, 'updates', [2], '--batch', 9, '--gpus', '3xcpu', *updates, steps=[*STEPS, *updates, '--no-decay-bn', '--bn-recompute', 9])
     check_bitwise(place, 'eight', [4, 8], '--batch', 19, '--gpus', '8xcpu')
     check_resumed(place, two)
     check_model(place)
