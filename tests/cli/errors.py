@@ -314,6 +314,7 @@ def check_updates(folder, data):
     refused([*own, '--clip-norm', 1], '--clip-norm', 'plan again')
     refused([*own, '--average-weights', 0.9], '--average-weights', 'plan again')
     accepted([*own, '--optimizer', 'adagrad'])
+    refused(['plan', 'resnet-50', '--gpus', 'h100', '--strategy', 'pytorch', '--optimizer', 'adam'], '--strategy pytorch', 'found adam')
     accepted(['train', folder / 'adam.json', *small[6:], '--optimizer', 'nesterov', '--momentum', 0.5], 'loss ')
     recipe = {**json.loads(accepted(['recipes', 'cifar']).stdout), 'optimizer': 'adamw', 'decay_all': False, 'clip_norm': 1,
               'average_weights': 0.9}
