@@ -111,7 +111,7 @@ bool state_entries_find(const struct plan_variant *variant, struct state_entry *
                         struct error *err);
 size_t executor_state_count(const struct executor *executor);
 uint64_t executor_state_elements(const struct executor *executor, size_t i);
-enum state_kind executor_state_kind(const struct executor *executor, size_t i);
+const struct state_entry *executor_state_entry(const struct executor *executor, size_t i);
 /* Entry i to and from the device, canonical layout, tensor_elements floats, while no step is in flight. */
 bool executor_state_in(struct executor *executor, size_t i, const float *values, struct error *err);
 bool executor_state_out(struct executor *executor, size_t i, float *values, struct error *err);

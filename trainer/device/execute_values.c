@@ -26,7 +26,7 @@ uint64_t executor_state_elements(const struct executor *ex, size_t i)
     return tensor_elements(&ex->variant->graph->tensors[ex->state[i].tensor]);
 }
 
-enum state_kind executor_state_kind(const struct executor *ex, size_t i) { return ex->state[i].kind; }
+const struct state_entry *executor_state_entry(const struct executor *ex, size_t i) { return &ex->state[i]; }
 
 bool executor_state_in(struct executor *ex, size_t i, const float *values, struct error *err)
 {

@@ -30,7 +30,7 @@ static bool swap_entries(struct executor *executor, size_t a, size_t b, float *v
            executor_state_in(executor, a, values + most, err) && executor_state_in(executor, b, values, err);
 }
 
-/* Parameters are a device's first entries, in the order of their averages. */
+/* Parameters are a device's first entries. */
 static bool swap_averages(void *context, uint32_t rank, struct error *err)
 {
     const struct tested_state *t = context;
@@ -38,9 +38,10 @@ static bool swap_averages(void *context, uint32_t rank, struct error *err)
     uint64_t most = largest_entry(executor);
     float *values = mem_alloc(MEM_GENERAL, 2 * most, sizeof *values);
     bool ok = values || error_memory(err, 2 * most * sizeof *values, "averages of weights");
-    for (size_t i = 0, parameter = 0; ok && i < executor_state_count(executor); i++)
-        if (executor_state_kind(executor, i) == STATE_AVERAGE)
-            ok = swap_entries(executor, parameter++, i, values, most, err);
+    for (size_t i = 0; ok && i < executor_state_count(executor); i++) {
+        const struct state_entry *entry = executor_state_entry(executor, i);
+        if (entry->kind == STATE_AVERAGE) ok = swap_entries(executor, entry->parameter, i, values, most, err);
+    }
     mem_free(values);
     return ok;
 }
@@ -50,7 +51,7 @@ static bool swap_averages(void *context, uint32_t rank, struct error *err)
 static bool move_statistics(struct executor *executor, float *values, bool in, struct error *err)
 {
     for (size_t i = 0; i < executor_state_count(executor); i++) {
-        if (executor_state_kind(executor, i) != STATE_STATISTIC) continue;
+        if (executor_state_entry(executor, i)->kind != STATE_STATISTIC) continue;
         TRY((in ? executor_state_in(executor, i, values, err) : executor_state_out(executor, i, values, err)));
         values += executor_state_elements(executor, i);
     }
@@ -63,7 +64,7 @@ static bool keep_statistics(void *context, uint32_t rank, struct error *err)
     struct executor *executor = t->run->executors[rank];
     uint64_t count = 0;
     for (size_t i = 0; i < executor_state_count(executor); i++)
-        if (executor_state_kind(executor, i) == STATE_STATISTIC) count += executor_state_elements(executor, i);
+        if (executor_state_entry(executor, i)->kind == STATE_STATISTIC) count += executor_state_elements(executor, i);
     t->kept[rank] = mem_alloc(MEM_GENERAL, count, sizeof(float));
     if (!t->kept[rank]) return error_memory(err, count * sizeof(float), "running statistics");
     return move_statistics(executor, t->kept[rank], false, err);
