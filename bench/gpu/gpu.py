@@ -491,7 +491,21 @@ def part_cupti(bench):
 
 
 # name: (part, seconds at most)
-PARTS = {'machine': (part_machine, 30), 'carried': (part_carried, 70), 'compared': (part_compared, 150), 'same': (part_same, 70),
+def part_nccl(bench):
+    """NCCL's memory, and a sum in a recorded graph, by a communicator of one rank."""
+    try:
+        got = json.loads(bench.run([sys.executable, HERE / 'nccl.py'], most=40).splitlines()[-1])
+    except Failed as failure:
+        if 'libnccl.so.2 cannot be loaded' not in str(failure):
+            raise
+        bench.write('not run: there is no libnccl.so.2')
+        return
+    taken = ', '.join(f'{int(size) >> 20} MiB takes {bytes / 2**20:.0f}' for size, bytes in got['taken_bytes'].items())
+    bench.write(f'NCCL {got["version"] // 10000}.{got["version"] // 100 % 100}.{got["version"] % 100}: in memory of its own, known to the '
+                f'communicator, sums of {", ".join(got["types"])} are replayed; of that memory {taken} MiB of the GPU')
+
+
+PARTS = {'machine': (part_machine, 30), 'nccl': (part_nccl, 40), 'carried': (part_carried, 70), 'compared': (part_compared, 150), 'same': (part_same, 70),
          'deep': (part_deep, 70), 'speed': (part_speed, 270),
          'records': (part_records, 60), 'cupti': (part_cupti, 60), 'kernels': (part_kernels, 60)}
 

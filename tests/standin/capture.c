@@ -177,6 +177,31 @@ static bool all_joined(const struct capture *c)
     return joined;
 }
 
+static bool is_update(const struct work *work)
+{
+    return work->kind == WORK_KERNEL && strstr(work->launch.kernel->host->name, "update");
+}
+
+/* Whether something that was recorded after a node need not wait for it, but for the updates at the end. */
+static bool is_free(const struct node_set *nodes, size_t at)
+{
+    bool *waits = need(calloc(nodes->count, sizeof *waits)), found = false;
+    waits[at] = true;
+    for (size_t i = at + 1; i < nodes->count; i++) {
+        const struct node_set *before = &nodes->nodes[i]->before;
+        for (size_t k = 0; k < before->count; k++) waits[i] = waits[i] || waits[before->nodes[k]->number];
+        found = found || (!waits[i] && nodes->nodes[i]->work->kind != WORK_SUM && !is_update(nodes->nodes[i]->work));
+    }
+    free(waits);
+    return found;
+}
+
+static void count_free_sums(const struct node_set *nodes)
+{
+    for (size_t i = 0; i < nodes->count; i++)
+        counts.free_sums += nodes->nodes[i]->work->kind == WORK_SUM && is_free(nodes, i);
+}
+
 static void free_nodes(struct node_set *set)
 {
     for (size_t i = 0; i < set->count; i++) {
@@ -200,6 +225,7 @@ static cudaError_t end(struct capture *c, cudaGraph_t *graph)
     c->ended = true;
     *graph = status ? NULL : c->graph;
     counts.graphs += !status;
+    if (!status) count_free_sums(&c->graph->nodes);
     if (status) free_nodes(&c->graph->nodes);
     if (status) free(c->graph);
     c->graph = NULL;

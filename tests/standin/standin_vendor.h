@@ -42,6 +42,7 @@ struct standin_vendor_report {
     uint64_t pinned_bytes, pinned_peak_bytes;
     uint64_t most_building; /* plans at once */
     uint64_t sums, known_sums; /* asked for over ranks; of memory that NCCL knows */
+    uint64_t free_sums;        /* recorded, with work but updates recorded after them that need not wait for them */
     uint64_t streams, events, graphs, libraries, descriptors, handles; /* that are alive */
 };
 

@@ -11,7 +11,7 @@ import time
 SOURCE = pathlib.Path(sys.argv[1])
 FATHOM = pathlib.Path(sys.argv[2]).resolve()
 STANDIN = sys.argv[3] if len(sys.argv) > 3 else None
-PARTS = ('machine', 'carried', 'compared', 'same', 'deep', 'speed', 'records', 'cupti', 'kernels')
+PARTS = ('machine', 'nccl', 'carried', 'compared', 'same', 'deep', 'speed', 'records', 'cupti', 'kernels')
 
 
 def gpu(pack, *words, **environment):
@@ -34,7 +34,7 @@ def check_with(pack):
     assert report.strip() == done.stdout.strip(), 'the report is not what was said'
     for part in PARTS:
         assert f'\n{part}: ' in report, f'{part} is not in the report:\n{report}'
-    assert done.returncode == 0 and report.rstrip().endswith('9 parts, all passed'), f'exit code {done.returncode}:\n{report}'
+    assert done.returncode == 0 and report.rstrip().endswith(f'{len(PARTS)} parts, all passed'), f'exit code {done.returncode}:\n{report}'
     assert report.count('as it should') == 8, report
     assert re.search(r'from the times of these ops \(`--costs`\): [\d.]+ ms', report), report
     return report

@@ -27,6 +27,16 @@ def check_same(folder, name, other):
         expect((folder / name / file).read_bytes() == (folder / other / file).read_bytes(), f'{name}: other {file} than {other}')
 
 
+def check_many(folder, count):
+    """Each in a process, with gradients apart in 16 bits, as threads of one."""
+    many = f'gpus={count},memory=8GiB'
+    os.environ['FATHOM_STANDIN'] = many
+    plan = make_plan(folder, f'{count}.json', 'resnet-8', '--batch', 2 * count, '--gpus', 'auto', '--reduce-dtype', 'bf16')
+    one_run(folder, f'{count}-threads', [], plan, host(many), '--threads')
+    one_run(folder, f'{count}-processes', [], plan, host(f'{many},nccl=processes'))
+    check_same(folder, f'{count}-processes', f'{count}-threads')
+
+
 def check_refused(folder, plan):
     """The second rank's host has another GPU."""
     launcher = [*mpirun(1), '-x', 'FATHOM_STANDIN=memory=8GiB,nccl=processes', ranks_kit.FATHOM, 'train', plan, '--data', folder / 'data',
@@ -88,6 +98,9 @@ with Folder() as place:
     processes = host('gpus=2,memory=8GiB,nccl=processes')
     one_run(place, 'processes', [], two, processes)
     check_same(place, 'processes', 'threads')
+    for count in (4, 8):
+        check_many(place, count)
+    os.environ.update(host())
     if MPIRUN:
         one_run(place, 'ranks', mpirun(2), two, processes)
         check_same(place, 'ranks', 'threads')
