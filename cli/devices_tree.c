@@ -185,12 +185,22 @@ json_t *devices_tree_json(const struct topology *topology)
     return list;
 }
 
+/* Of one NVLink of a GPU, by the capability that CUDA tells or that cards of its name have; 0 = unknown. */
+static double nvlink_rate(const struct host_gpus *gpus, const struct topology_place *gpu)
+{
+    const struct device_spec *known = catalogue_find(gpu->name);
+    for (size_t i = 0; i < gpus->count; i++)
+        if (strcasecmp(gpus->gpus[i].bus_id, gpu->bus_id) == 0) return topology_nvlink_rate(gpus->gpus[i].capability);
+    return known ? topology_nvlink_rate(known->capability) : 0;
+}
+
 json_t *devices_links_json(const struct topology *topology, const struct host_gpus *gpus)
 {
     json_t *list = json_array();
     for (uint32_t a = 0; a < topology->gpu_count; a++)
         for (uint32_t b = a + 1; b < topology->gpu_count; b++) {
-            struct topology_link link = topology_between_gpus(topology, a, b, 0);
+            double rate = nvlink_rate(gpus, &topology->places[topology->gpus[a]]);
+            struct topology_link link = topology_between_gpus(topology, a, b, rate);
             json_array_append_new(list,
                                   json_pack("{s:I, s:I, s:s, s:o, s:o}", "from",
                                             (json_int_t)number_of(gpus, &topology->places[topology->gpus[a]]), "to",

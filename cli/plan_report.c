@@ -290,8 +290,13 @@ static void print_all_reduce(const struct plan *plan, const struct machine *mach
     uint64_t largest = predict_largest_bucket(plan);
     size_t count = plan->device_count, node = machine->node_devices;
     all_reduce_seconds(machine, count, largest, &way);
-    text_add(&text, "%s, of gradients in buckets of up to %s; simulated, not measured, from %sB/s inside a node",
-             all_reduce_name(way), units_format_bytes(largest, bytes), units_format_si(machine->link_bandwidth, link));
+    const struct graph_options *options = &plan->variants[0].graph->options;
+    text_add(&text, "%s, of gradients in buckets of up to %s", all_reduce_name(way),
+             units_format_bytes(largest, bytes));
+    if (options->reduce_dtype != DTYPE_F32) text_add(&text, " as %s", dtype_name(options->reduce_dtype));
+    if (options->reduce_apart) text_add(&text, ", in memory apart that NCCL knows");
+    text_add(&text, "; simulated, not measured, from %sB/s inside a node",
+             units_format_si(machine->link_bandwidth, link));
     if (machine->link_path > 0)
         text_add(&text, ", over %s", topology_path_words((enum topology_path)(machine->link_path - 1)));
     if (node < count)

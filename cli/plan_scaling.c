@@ -148,7 +148,9 @@ json_t *plan_all_reduce_json(const struct plan *plan, const struct machine *mach
     double seconds = all_reduce_seconds(machine, plan->device_count, bucket, &way);
     json_t *path = machine->link_path ? json_string(topology_path_word((enum topology_path)(machine->link_path - 1)))
                                       : json_null();
-    return json_pack("{s:s, s:I, s:f, s:f, s:o, s:I, s:f}", "way", all_reduce_name(way), "bucket_bytes",
+    const struct graph_options *options = &plan->variants[0].graph->options;
+    return json_pack("{s:s, s:b, s:s, s:I, s:f, s:f, s:o, s:I, s:f}", "dtype", dtype_name(options->reduce_dtype),
+                     "apart", (int)options->reduce_apart, "way", all_reduce_name(way), "bucket_bytes",
                      (json_int_t)bucket, "seconds", seconds, "link_bandwidth", machine->link_bandwidth, "link_path",
                      path, "node_devices", (json_int_t)machine->node_devices, "network_bandwidth",
                      machine->network_bandwidth);

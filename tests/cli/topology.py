@@ -43,6 +43,7 @@ def check_json(folder):
     links = {(link['from'], link['to']): link for link in told['links']}
     expect(len(links) == 28, f'{len(links)} links')
     expect(links[0, 1]['path'] == 'nvlink' and links[0, 1]['nvlinks'] == 4, f'{links[0, 1]}')
+    expect(abs(links[0, 1]['link_bandwidth'] - 4 * 20.6e9) < 1e6, f'{links[0, 1]}')
     expect(links[2, 3]['path'] == 'switch' and links[2, 3]['nvlinks'] == 0, f'{links[2, 3]}')
     expect(links[3, 4]['path'] == 'system' and links[3, 4]['link_bandwidth'] == 22e9, f'{links[3, 4]}')
 
@@ -61,6 +62,9 @@ def check_plans(folder):
     expect(found['link_path'] == 'nvlink' and abs(found['link_bandwidth'] - 18 * 20.6e9) < 1e6, f'switched: {found}')
     expect(few['link_path'] == 'system' and few['link_bandwidth'] == 22e9, f'over sockets: {few}')
     expect(few['seconds'] > found['seconds'], f'{few} is as fast as {found}')
+    half = planned(host(folder, 'switch*18'), '--reduce-dtype', 'bf16', '--reduce-memory', 'arena')
+    expect(found['apart'] and found['dtype'] == 'f32' and not half['apart'] and half['dtype'] == 'bf16', f'{found}, {half}')
+    expect(2 * half['bucket_bytes'] == found['bucket_bytes'] and half['seconds'] < found['seconds'], f'{half} beside {found}')
     file = folder / 'machine.json'
     done = run('devices', '--gpus', 'auto', '-o', file, env=host(folder, '0000:13:00.0=0000:14:00.0*4'))
     expect(done.returncode == 0 and json.loads(file.read_text())['link']['path'] == 'system', done.stderr)
