@@ -245,6 +245,7 @@ static bool parse_reduce_memory(const struct plan_flags *o, struct plan_request 
     int place = 0;
     if (o->reduce_memory) TRY(parse_choice(o->reduce_memory, "--reduce-memory", places, 3, &place, err));
     request->reduce_apart = place == 0 ? reduces_apart(request->machine) : place == 1;
+    request->reduce_anywhere = place == 0;
     return true;
 }
 

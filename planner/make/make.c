@@ -72,7 +72,7 @@ static bool prove(const struct plan *plan, struct error *err)
     return error_set(err, found.kind == ERROR_INPUT ? ERROR_FAILED : found.kind, "%s", found.text);
 }
 
-struct plan *plan_make(const struct plan_request *request, struct error *err)
+static struct plan *make(const struct plan_request *request, struct error *err)
 {
     uint64_t start = clock_now_ns();
     if (!check_request(request, err)) return NULL;
@@ -84,5 +84,22 @@ struct plan *plan_make(const struct plan_request *request, struct error *err)
         return NULL;
     }
     plan->plan_seconds = (double)(clock_now_ns() - start) * 1e-9;
+    return plan;
+}
+
+struct plan *plan_make(const struct plan_request *request, struct error *err)
+{
+    struct error first = {0}, unsaid = {0};
+    struct plan *plan = make(request, &first);
+    bool again = request->reduce_apart && request->reduce_anywhere && (plan ? !plan->fits : first.kind == ERROR_UNFIT);
+    if (again) {
+        struct plan_request within = *request;
+        within.reduce_apart = false;
+        struct plan *other = make(&within, &unsaid);
+        bool better = other && other->fits;
+        plan_destroy(better ? plan : other);
+        if (better) return other;
+    }
+    if (!plan && err) *err = first;
     return plan;
 }

@@ -21,6 +21,7 @@ struct plan_request {
     bool sync_bn;
     enum dtype reduce_dtype;          /* of gradients on their way between devices */
     bool reduce_apart;                /* in memory apart, which GPUs' NCCL gives and knows */
+    bool reduce_anywhere;             /* in the arena where the plan would not fit with it apart */
     struct update_needs update;
     uint32_t lowering;                /* what the devices fuse: bits of enum graph_lowering */
     uint32_t frozen;                  /* leading stages that are not trained (graph.h) */

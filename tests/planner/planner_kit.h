@@ -23,7 +23,7 @@ struct kit_options {
     uint64_t bucket_bytes;
     enum dtype dtype;
     enum dtype reduce_dtype;
-    bool reduce_apart;
+    bool reduce_apart, reduce_anywhere;
 };
 
 static inline struct plan *kit_try(const struct kit_options *options, struct error *err)
@@ -44,7 +44,8 @@ static inline struct plan *kit_try(const struct kit_options *options, struct err
                                    .bucket_bytes = options->bucket_bytes,
                                    .dtype = options->dtype,
                                    .reduce_dtype = options->reduce_dtype,
-                                   .reduce_apart = options->reduce_apart};
+                                   .reduce_apart = options->reduce_apart,
+                                   .reduce_anywhere = options->reduce_anywhere};
     struct error unused = {0};
     cr_assert(model_parse(options->model, &overrides, &request.spec, &unused), "%s", unused.text);
     cr_assert(machine_parse(options->gpus, &machine, &unused), "%s", unused.text);

@@ -1,4 +1,6 @@
 /* Whatever is asked of the planner: the plan verifies, and no sharing or recomputation changes which ops there are. */
+#include <stdio.h>
+
 #include "planner_kit.h"
 #include "sharing.h"
 #include "verify.h"
@@ -102,6 +104,28 @@ Test(property, gradients_apart_have_one_place_on_all_devices)
             plan_destroy(apart);
         }
     cr_expect_float_eq((double)bytes[1] / (double)bytes[0], 0.5, 0.01);
+}
+
+/* On devices that are just large enough without. */
+Test(property, gradients_lie_in_the_arena_where_they_would_not_fit_apart)
+{
+    struct kit_options options = {
+        .model = "resnet-20", .batch = 24, .gpus = "2x8GiB", .recompute = RECOMPUTE_NONE, .bucket_bytes = 65536};
+    struct plan *within = kit_make_from(&options);
+    char gpus[64];
+    uint64_t peak = within->devices[0].peak_bytes;
+    snprintf(gpus, sizeof gpus, "2x%lluB", (unsigned long long)(peak + peak / 31 + 64));
+    plan_destroy(within);
+    options.gpus = gpus;
+    options.micro_batches = 1;
+    for (int i = 0; i < 3; i++) {
+        options.reduce_apart = i > 0;
+        options.reduce_anywhere = i == 2;
+        struct plan *plan = kit_make_from(&options);
+        cr_expect_eq(plan->fits, i != 1, "%d", i);
+        cr_expect_eq(plan->variants[0].graph->options.reduce_apart, i == 1);
+        plan_destroy(plan);
+    }
 }
 
 Test(property, every_way_between_devices_verifies)
