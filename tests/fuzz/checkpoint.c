@@ -1,5 +1,6 @@
-/* Checkpoints of any content. Checksums would keep every change out, so they are put right first where the length is
- * even; then sizes, names and table decide. Loading hands over the wanted tensors in order, or says why not. */
+/* Checkpoints of any content. Checksums of older versions would keep every change out, so they are put right first
+ * where the length is even; then sizes, names and table decide. Loading hands over the wanted tensors in order, or says
+ * why not. */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <string.h>
@@ -14,7 +15,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
-static const struct checkpoint_tensor wanted[] = {{"stem/conv", {2, 1, 1, 3}}, {"head/linear", {4, 1, 1, 1}}};
+static const struct checkpoint_tensor wanted[] = {
+    {"conv1.weight", "stem/conv", {2, 3, 1, 1}, 4, {2, 1, 1, 3}, .state = false},
+    {"fc.weight", "head/linear", {4, 1, 1, 1}, 4, {4, 1, 1, 1}, .state = false}};
 static const uint64_t counts[] = {6, 4};
 
 static void describe(void *context, size_t i, struct checkpoint_tensor *tensor)
