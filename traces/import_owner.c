@@ -169,7 +169,7 @@ static bool pass_op(struct walk *walk, const struct import_cpu_op *op, struct er
                                  .sequence = op->backward ? op->sequence : 0,
                                  .kind = OWNER_ITSELF};
     TRY(find_place(walk, op->begin_ns, &owner.place, err));
-    struct import_forward forward = {op->begin_ns, op->sequence, owner.place};
+    struct import_forward forward = {op->begin_ns, owner.place, op->sequence, 0};
     if (op->sequence && !op->backward) TRY(spill_add(&import->forwards, &forward, err));
     if (!import->gpu) return !outer || hand_over(import, &owner, false, err);
     if (op->external && import->orphans.total > 0) {

@@ -29,6 +29,7 @@ struct import_run { /* of a kernel, copy or fill */
     uint32_t key;      /* correlation; 0 = none */
     uint32_t external; /* 0 = none */
     uint32_t shape, stream, device;
+    uint32_t unused; /* 0: what is written to a file is known, all of it */
 };
 
 struct import_launch {
@@ -41,7 +42,7 @@ struct import_cpu_op {
     uint32_t thread, name;
     uint32_t external; /* 0 = none */
     uint32_t sequence; /* + 1; 0 = none */
-    bool backward;
+    uint64_t backward; /* 0, 1; no byte is left unwritten */
 };
 
 struct import_module { /* its call, or the optimizer's */
@@ -52,7 +53,7 @@ struct import_module { /* its call, or the optimizer's */
 struct import_span { /* a step: what = its number; else enum trace_host */
     uint64_t begin_ns, end_ns;
     uint64_t what;
-    uint32_t device; /* of steps that a GPU tells; NONE = of the host */
+    uint64_t device; /* of steps that a GPU tells; NONE = of the host */
 };
 
 /* Where among the modules something stood. */
@@ -75,8 +76,9 @@ struct import_owner {
 
 struct import_forward { /* an op that the backward pass may name */
     uint64_t begin_ns;
-    uint32_t sequence; /* + 1 */
     struct import_place place;
+    uint32_t sequence; /* + 1 */
+    uint32_t unused;   /* 0: what is written to a file is known, all of it */
 };
 
 struct import_placed { /* a run with all that is written of it */
@@ -84,6 +86,7 @@ struct import_placed { /* a run with all that is written of it */
     uint64_t launched_ns; /* 0 = unknown */
     uint32_t id;          /* of the kernel; without GPUs of the op */
     uint32_t stream, device;
+    uint32_t unused; /* 0 */
 };
 
 struct import_op {

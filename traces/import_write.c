@@ -19,8 +19,8 @@ struct batch {
 struct written_event {
     uint64_t ns; /* by which it is sorted */
     uint64_t begin_ns, end_ns, step;
-    uint16_t device;
-    uint8_t type, kind;
+    uint16_t device, type;
+    uint32_t kind; /* no byte is left unwritten */
 };
 
 struct import_writer {
@@ -237,7 +237,7 @@ static bool send_run(struct import_writer *w, const struct import_placed *run, s
 static bool send_events(struct import_writer *w, uint64_t until_ns, struct error *err)
 {
     for (const struct written_event *e = w->next_event; e && e->ns <= until_ns; e = w->next_event) {
-        struct trace_event event = {.type = e->type, .kind = e->kind, .device = e->device};
+        struct trace_event event = {.type = (uint8_t)e->type, .kind = (uint8_t)e->kind, .device = e->device};
         if (e->type == TRACE_SPAN) {
             event.begin_ns = e->begin_ns;
             event.end_ns = e->end_ns;
