@@ -157,7 +157,7 @@ Test(cuda_group, gradients_lie_apart_in_memory_that_nccl_knows)
 /* Of unequal arenas, with sums of several micro-batches that stay from one to the next. */
 Test(cuda_group, gradients_apart_are_at_the_same_place_on_unequal_gpus)
 {
-    struct small_run run = small("seed=17,gpus=2,memory=13GiB", "12GiB,6GiB", 6, 1);
+    struct small_run run = small("seed=17,gpus=2,memory=13GiB", "12GiB,6GiB", 6, 2);
     run.micro_batches = 2;
     compare_apart(run, 2);
 }
@@ -290,6 +290,6 @@ Test(cuda_group, giving_up_that_never_ends_is_left_behind)
 Test(cuda_group, memory_that_one_does_not_get_ends_all)
 {
     struct small_run run = small("gpus=2,memory=13GiB,fail=HostAlloc:2:2", "2x12GiB", 2, 1);
-    expect_failure(&run, "cudaErrorMemoryAllocation", 20);
+    expect_failure(&run, "does not give", 20);
     cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
 }
