@@ -105,6 +105,7 @@ struct state_entry {
     uint32_t parameter; /* position in graph->parameters; NO_TENSOR for statistics */
     uint32_t buffer;    /* STATE_OPTIMIZER: which of the optimizer's (optimizer_buffer_name) */
     uint64_t offset;    /* in the arena */
+    size_t index;       /* of all entries, as executors count them */
 };
 /* Finds them in a variant's training program; the caller frees *entries with mem_free. */
 bool state_entries_find(const struct plan_variant *variant, struct state_entry **entries, size_t *count,

@@ -54,6 +54,7 @@ static bool add_entry(struct finder *f, struct state_entry entry, struct error *
                                                        : "",
                          graph_tensor_name(f->graph, entry.tensor, name));
     }
+    entry.index = f->count;
     f->entries[f->count++] = entry;
     return true;
 }
@@ -83,13 +84,15 @@ static bool add_entries(struct finder *f, struct error *err)
     uint32_t buffers = optimizer_buffers(update->optimizer);
     for (uint32_t i = 0; i < graph->parameter_count; i++) {
         uint32_t tensor = graph->parameters[i];
-        struct state_entry entry = {STATE_PARAMETER, tensor, i, 0, offset_of(f, tensor)};
+        struct state_entry entry = {
+            .kind = STATE_PARAMETER, .tensor = tensor, .parameter = i, .offset = offset_of(f, tensor)};
         TRY(add_entry(f, entry, err));
     }
     for (uint32_t k = 0; k < buffers; k++) TRY(add_kept(f, STATE_OPTIMIZER, k, err));
     if (update->averages) TRY(add_kept(f, STATE_AVERAGE, buffers, err));
     for (uint32_t i = 0; i < graph->tensor_count; i++) {
-        struct state_entry entry = {STATE_STATISTIC, i, NO_TENSOR, 0, offset_of(f, i)};
+        struct state_entry entry = {
+            .kind = STATE_STATISTIC, .tensor = i, .parameter = NO_TENSOR, .offset = offset_of(f, i)};
         if (is_running(&graph->tensors[i])) TRY(add_entry(f, entry, err));
     }
     return true;

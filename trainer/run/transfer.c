@@ -13,7 +13,7 @@ uint64_t transfer_elements(const struct transfer *k, size_t entry)
     return tensor_elements(&k->graph->tensors[k->entries[entry].tensor]);
 }
 
-/* A plan may have room for more than this run keeps. */
+/* A plan may have room for more than this run keeps; what is left goes on saying where executors have it. */
 static void leave_out_unused(struct transfer *k)
 {
     const struct train_options *o = k->run->options;
@@ -48,13 +48,13 @@ void transfer_finish(struct transfer *k)
 static bool put_on_device(void *context, uint32_t rank, struct error *err)
 {
     struct transfer *k = context;
-    return executor_state_in(k->run->executors[rank], k->entry, k->source, err);
+    return executor_state_in(k->run->executors[rank], k->entries[k->entry].index, k->source, err);
 }
 
 static bool get_from_device(void *context, uint32_t rank, struct error *err)
 {
     struct transfer *k = context;
-    return executor_state_out(k->run->executors[rank], k->entry, k->values, err);
+    return executor_state_out(k->run->executors[rank], k->entries[k->entry].index, k->values, err);
 }
 
 bool transfer_put(struct transfer *k, size_t entry, const float *values, struct error *err)

@@ -70,6 +70,36 @@ Test(resume, is_bitwise_with_every_optimizer)
     }
 }
 
+/* Trains two steps and two more from the checkpoint, under a plan with such room. */
+static struct small_run go_in_parts(struct update_needs room, const char *save_folder)
+{
+    struct small_run first = {.gpus = "2xcpu", .update = room, .options = {.optimizer = OPTIMIZER_SGD}}, rest = first;
+    first.options.iterations = 2;
+    rest.options.iterations = 4;
+    first.options.save_folder = rest.options.save_folder = rest.options.resume_folder = save_folder;
+    run_go(&first);
+    run_go(&rest);
+    cr_assert(first.ok && rest.ok, "%s%s", first.err.text, rest.err.text);
+    return rest;
+}
+
+/* What a plan has room for and the run does not keep changes neither what is learned, tested nor saved. */
+Test(resume, is_the_same_where_a_plan_has_room_left_over)
+{
+    static const struct update_needs roomy[] = {
+        {OPTIMIZER_ADAM, false, false}, {OPTIMIZER_SGD, false, true}, {OPTIMIZER_ADAM, false, true}};
+    struct small_run exact = go_in_parts((struct update_needs){.optimizer = OPTIMIZER_SGD}, folder(0, "exact"));
+    cr_assert(isfinite(exact.last.test_loss) && exact.last.test_loss > 0);
+    for (int i = 0; i < 3; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "roomy%d", i);
+        struct small_run run = go_in_parts(roomy[i], folder(1, name));
+        cr_expect_eq(run.last.test_loss, exact.last.test_loss, "%d: %g", i, run.last.test_loss);
+        check_same_files(folders[0], folders[1], 2);
+        check_same_files(folders[0], folders[1], 4);
+    }
+}
+
 Test(resume, is_bitwise_with_micro_batches)
 {
     check_resumed(&(struct small_run){.gpus = "2xcpu", .micro_batches = 2, .options.skip_evaluation = true}, 3);
