@@ -53,6 +53,10 @@ static void print_line(const struct train_status *s)
 
 static void print_evaluation(const struct train_status *s)
 {
+    if (!isfinite(s->test_loss)) {
+        printf("step %" PRIu64 ": the evaluation's loss is not finite: no test error is known\n", s->step);
+        return;
+    }
     printf("step %" PRIu64 ": test loss %.4f, top-1 error %.2f %%, top-5 error %.2f %%\n", s->step, s->test_loss,
            100 * s->top1_error, 100 * s->top5_error);
 }

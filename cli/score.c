@@ -211,12 +211,11 @@ static json_t *step_json(const struct scoring *s)
 
 static void print_score_json(const struct scoring *s, const char *data, const struct score *score)
 {
-    json_t *object = json_pack("{s:s, s:o, s:o, s:o, s:I, s:f, s:f, s:f, s:I}", "model", s->checkpoint.spec.name,
-                               "checkpoint", json_text(s->train.checkpoint), "step", step_json(s), "data",
-                               json_text(data), "images", (json_int_t)score->images, "loss",
-                               isfinite(score->loss) ? score->loss : 0.0, "top1_error", score->top1_error, "top5_error",
-                               score->top5_error, "skipped", (json_int_t)broken_images_count(s->train.options.broken));
-    if (object && !isfinite(score->loss)) json_object_set_new(object, "loss", json_null());
+    json_t *object =
+        json_pack("{s:s, s:o, s:o, s:o, s:I, s:f, s:f, s:f, s:I}", "model", s->checkpoint.spec.name, "checkpoint",
+                  json_text(s->train.checkpoint), "step", step_json(s), "data", json_text(data), "images",
+                  (json_int_t)score->images, "loss", score->loss, "top1_error", score->top1_error, "top5_error",
+                  score->top5_error, "skipped", (json_int_t)broken_images_count(s->train.options.broken));
     if (object) json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(object);

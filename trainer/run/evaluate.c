@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "train_private.h"
 
 #include "clock.h"
@@ -45,15 +47,18 @@ static bool evaluate_batch(struct evaluation *e, struct loader *loader, struct e
     return true;
 }
 
+/* Where the loss is not finite the net gives numbers that are none, and what it hits says nothing. */
 static void report(struct run *run, const struct evaluation *e)
 {
     struct train_status *status = &run->status;
+    bool known = isfinite(e->loss);
     run->tested_images = e->images;
     status->evaluated = true;
     run->evaluated_step = run->done;
-    status->test_loss = e->loss / e->images;
-    status->top1_error = 1 - e->top1_hits / e->images;
-    status->top5_error = 1 - e->top5_hits / e->images;
+    status->test_loss = known ? e->loss / e->images : NAN;
+    status->top1_error = known ? 1 - e->top1_hits / e->images : NAN;
+    status->top5_error = known ? 1 - e->top5_hits / e->images : NAN;
+    if (!known) return;
     run_report_metric(run, METRIC_TEST_LOSS, status->test_loss);
     run_report_metric(run, METRIC_TOP1_ERROR, status->top1_error);
     run_report_metric(run, METRIC_TOP5_ERROR, status->top5_error);

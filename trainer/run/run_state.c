@@ -150,7 +150,9 @@ static bool mark_best(struct run *run, struct error *err)
 
 bool run_is_best(const struct run *run)
 {
-    return run->options->save_folder && run->status.evaluated && !(run->status.top1_error >= run->best_error);
+    const struct train_status *status = &run->status;
+    bool known = status->evaluated && isfinite(status->top1_error);
+    return run->options->save_folder && known && !(status->top1_error >= run->best_error);
 }
 
 bool run_save(struct run *run, struct error *err)

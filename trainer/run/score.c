@@ -1,5 +1,7 @@
 #include "score.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "lower.h"
@@ -33,6 +35,9 @@ bool score_dataset(const struct plan *plan, const struct backend *backend, const
                             .top5_error = run.status.top5_error};
     if (ok && run_is_stopped(&run)) ok = error_set(err, ERROR_FAILED, "stopped before its end");
     if (ok && !run.status.evaluated) ok = error_set(err, ERROR_FAILED, "none of the test images can be decoded");
+    if (ok && !isfinite(score->loss))
+        ok = error_set(err, ERROR_FAILED, "the loss over the %" PRIu64 " test images is not finite: no error is known",
+                       score->images);
     return run_end(&run, ok, err);
 }
 

@@ -12,7 +12,7 @@ struct score {
 
 /* The error over the test images of options->dataset, of as many as evaluate_images says. options->weights is a
  * checkpoint, or a folder's newest one, of a net of the plan's form; on which images it was trained does not matter.
- * ERROR_INPUT where the dataset has other classes or no test images. */
+ * ERROR_INPUT where the dataset has other classes or no test images, ERROR_FAILED where the loss is not finite. */
 bool score_dataset(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                    struct score *score, struct error *err);
 

@@ -83,7 +83,7 @@ struct train_result {
     uint64_t steps;                      /* done, counted from the run's first */
     uint64_t first;                      /* done before this run: those of the checkpoint that it went on from */
     uint64_t saved;                      /* the step of the newest checkpoint that this run wrote or read; UINT64_MAX = none */
-    double loss, top1_error, top5_error; /* last; errors NAN when never evaluated */
+    double loss, top1_error, top5_error; /* last; errors NAN when never evaluated, or to no finite loss */
     double images_per_second;            /* median over steps */
     double seconds;
     uint64_t planned_bytes, peak_bytes;  /* of the process on the CPU: predicted and VmHWM (0 = unknown) */

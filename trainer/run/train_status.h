@@ -10,7 +10,7 @@ struct train_status {          /* after each step, on the calling thread */
     double loss, learning_rate, images_per_second;
     double train_error;        /* of this step's batch, 0..1 */
     bool evaluated;
-    double test_loss, top1_error, top5_error;
+    double test_loss, top1_error, top5_error; /* NAN where that loss is not finite */
     double eta_seconds;
     double loss_scale;         /* for the next step; 0 = activations are not in f16 */
     uint64_t skipped;          /* steps so far whose gradients overflowed: they changed no parameter */
