@@ -42,12 +42,13 @@ struct search {
 };
 
 /* What an op of the forward pass makes of activations; NULL for others, whose results may have bytes that nobody
- * writes. */
+ * writes. Frozen layers evaluate. */
 static const struct tensor *result_of(const struct bound_program *bound, size_t i)
 {
     const struct tensor *result = bound->calls[i].out_tensor[0];
-    bool counts = bound->plan->ops[i].pass == PASS_FORWARD && result && result->class == CLASS_ACTIVATION;
-    return counts ? result : NULL;
+    enum op_pass pass = bound->plan->ops[i].pass;
+    bool forward = pass == PASS_FORWARD || pass == PASS_EVALUATE;
+    return forward && result && result->class == CLASS_ACTIVATION ? result : NULL;
 }
 
 static bool look(void *context, size_t i, bool *enough, struct error *err)

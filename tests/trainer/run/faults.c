@@ -113,6 +113,44 @@ Test(faults, a_loss_that_is_not_a_number_ends_the_run)
               run.err.text);
 }
 
+/* The step's own loss is of the weights before it, and finite. */
+Test(faults, an_evaluation_that_is_not_a_number_is_no_result)
+{
+    char folders[2][128], best[2][160];
+    for (int i = 0; i < 2; i++) {
+        snprintf(folders[i], sizeof folders[0], "%s/%d", run_data, i);
+        snprintf(best[i], sizeof best[0], "%s/best.safetensors", folders[i]);
+    }
+    struct small_run run = {.options = {.iterations = 1, .save_folder = folders[0]}}, known = run;
+    run.options.schedule = (struct schedule){.kind = SCHEDULE_CONSTANT, .base = 1e30};
+    run_go(&run);
+    cr_assert(run.ok, "%s", run.err.text);
+    cr_assert(isfinite(run.losses[0]) && run.last.evaluated);
+    cr_assert(isnan(run.last.test_loss) && isnan(run.last.top1_error) && isnan(run.result.top5_error));
+    cr_assert_eq(run.result.saved, 1);
+    cr_assert_neq(access(best[0], F_OK), 0, "it is the best");
+    known.options.save_folder = folders[1];
+    run_go(&known);
+    cr_assert(known.ok && isfinite(known.last.top1_error), "%s", known.err.text);
+    cr_assert_eq(access(best[1], F_OK), 0, "the first one that is known is the best");
+}
+
+/* The weights of the test above are huge, and the running statistics, by which frozen layers normalise, are of those
+ * before. */
+Test(faults, a_frozen_layer_is_named_too)
+{
+    char folder[128];
+    snprintf(folder, sizeof folder, "%s/huge", run_data);
+    struct small_run run = {.options = {.iterations = 1, .skip_evaluation = true, .save_folder = folder}},
+                     frozen = {.frozen = 2, .options = {.iterations = 1, .weights = folder}};
+    run.options.schedule = (struct schedule){.kind = SCHEDULE_CONSTANT, .base = 1e30};
+    run_go(&run);
+    cr_assert(run.ok, "%s", run.err.text);
+    run_go(&frozen);
+    cr_assert_not(frozen.ok);
+    cr_assert(strstr(frozen.err.text, "of stem/bn"), "%s", frozen.err.text);
+}
+
 /* Whether the checkpoint of a step that a failed run left is that of a run which went on. */
 static void check_last_good(const struct small_run *failed, const char *whole)
 {
