@@ -52,6 +52,13 @@ static bool check_numbers(const struct update_flags *f, const struct recipe *r, 
     return true;
 }
 
+/* It looks ahead along the momentum; without any the update is plain SGD's, and was not meant. */
+static bool check_nesterov(const struct recipe *r, struct error *err)
+{
+    if (!r->nesterov || r->momentum > 0) return true;
+    return error_set(err, ERROR_INPUT, "nesterov: found with momentum 0; --momentum above 0 is wanted, or no nesterov");
+}
+
 static void take(double given, double *value)
 {
     if (!isnan(given)) *value = given;
@@ -75,5 +82,5 @@ bool update_flags_apply(const struct update_flags *f, struct recipe *r, struct e
     take(f->weight_decay, &r->weight_decay);
     take(f->clip_norm, &r->clip_norm);
     take(f->average_weights, &r->average_weights);
-    return true;
+    return check_nesterov(r, err);
 }
