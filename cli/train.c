@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "backends.h"
 #include "files.h"
@@ -21,10 +20,8 @@
 
 static bool choose_folders(struct train_command *c, struct error *err)
 {
-    struct stat info;
     struct train_options *o = &c->options;
-    bool folder = o->resume_folder && stat(o->resume_folder, &info) == 0 && S_ISDIR(info.st_mode);
-    if (folder && !o->save_folder) o->save_folder = o->resume_folder;
+    o->save_folder = train_ranks_folder(c);
     if ((o->save_every > 0 || o->keep > 0) && !o->save_folder)
         return error_set(err, ERROR_INPUT, "--%s: --save DIR says where to", o->keep > 0 ? "keep" : "save-every");
     if (o->resume_folder) o->weights = NULL; /* it has weights of its own */

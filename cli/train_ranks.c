@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "files.h"
@@ -15,11 +16,21 @@
 
 static struct ranks *failed; /* for train_ranks_end */
 
+const char *train_ranks_folder(const struct train_command *c)
+{
+    struct stat info;
+    const char *resume = c->options.resume_folder;
+    if (c->options.save_folder) return c->options.save_folder;
+    return resume && stat(resume, &info) == 0 && S_ISDIR(info.st_mode) ? resume : NULL;
+}
+
 bool train_ranks_check(const struct train_command *c, struct error *err)
 {
     if (c->processes && c->threads) return error_set(err, ERROR_INPUT, "--processes and --threads exclude each other");
-    if (c->restarts == 0 || c->options.save_folder || c->options.resume_folder) return true;
-    return error_set(err, ERROR_INPUT, "--restarts: there is nothing to go on from; --save DIR keeps checkpoints");
+    if (c->restarts == 0 || train_ranks_folder(c)) return true;
+    return error_set(err, ERROR_INPUT,
+                     "--restarts: no checkpoint is kept to go on from; --save DIR is wanted, or a --resume that is a "
+                     "folder");
 }
 
 bool train_ranks_check_alone(const struct train_command *c, struct error *err)

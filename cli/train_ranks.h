@@ -12,6 +12,8 @@
 #define TRAIN_RANKS_TEMPORARY "/tmp/fathom-plan-XXXXXX"
 bool train_ranks_temporary(char path[], struct error *err);
 
+/* Where the run keeps its checkpoints: --save, or a --resume that is a folder; NULL = nowhere. Borrowed. */
+const char *train_ranks_folder(const struct train_command *c);
 /* Whether what the options say of processes goes together. */
 bool train_ranks_check(const struct train_command *c, struct error *err);
 /* The same of a process that starts no others. */

@@ -145,8 +145,7 @@ static uint64_t last_saved(const char *folder)
 /* Whether the run is to be begun once more, and from where. */
 static bool goes_on(struct restarts *r, int code, uint32_t silent, struct error *err)
 {
-    const struct train_options *o = &r->command->options;
-    const char *folder = o->save_folder ? o->save_folder : o->resume_folder;
+    const char *folder = train_ranks_folder(r->command);
     if (code != 1 || r->left == 0 || *stop_flag()) return false;
     r->left--;
     uint64_t saved = last_saved(folder);

@@ -85,6 +85,7 @@ def check_plan(folder):
         refused([*small, '--timeout', seconds], '--timeout', seconds)
     refused(['top', 'a.trace', 'b.trace', '--replay'], 'several traces', '--once')
     refused([*small, '--restarts', 2], '--restarts', '--save')
+    refused([*small, '--restarts', 2, '--resume', write(folder / 'step-1.safetensors', '')], '--restarts', '--save', 'a folder')
     refused([*small, '--threads', '--processes'], '--threads', '--processes')
     refused(small, 'mpirun', 'fathom-mpi.so', env={**os.environ, 'OMPI_COMM_WORLD_SIZE': '2', 'FATHOM_MPI': ''})
     refused(small, 'srun', 'fathom-mpi.so', env={**os.environ, 'SLURM_STEP_NUM_TASKS': '2', 'FATHOM_MPI': '/none'})
@@ -308,6 +309,8 @@ def check_updates(folder, data):
     refused([*small, '--optimizer', 'adan'], '--optimizer', 'did you mean adam')
     refused([*small, '--beta1', 0.8], '--beta1', 'sgd, which has none')
     refused([*small, '--optimizer', 'adam', '--momentum', 0.9], '--momentum', 'adam, which has none')
+    for nesterov in (['--nesterov'], ['--optimizer', 'nesterov']):
+        refused([*small, *nesterov, '--momentum', 0], 'nesterov', '--momentum above 0')
     refused([*small, '--decay-all', '--no-decay-bn'], 'opposites')
     refused([*small, '--average-weights', 1], '--average-weights')
     refused([*own, '--optimizer', 'adam'], 'adam keeps 2 numbers of each parameter', 'made for momentum', 'room for 1')
