@@ -50,29 +50,32 @@ static bool parse(const char *text, struct ranks_link *link, int *board)
     return true;
 }
 
-static bool local_open(struct ranks_link **out, uint32_t *rank, uint32_t *size, char fault[RANKS_FAULT])
+/* The sockets are there: who does not come is found out by the first exchange. */
+static enum ranks_outcome local_open(struct ranks_link **out, uint32_t *rank, uint32_t *size, uint64_t limit_ns,
+                                     char fault[RANKS_FAULT])
 {
+    (void)limit_ns;
     int board;
     struct ranks_link *link = mem_zalloc(MEM_GENERAL, 1, sizeof *link);
     const char *text = getenv(LOCAL_VARIABLE);
     if (!link || !text || !parse(text, link, &board)) {
         snprintf(fault, RANKS_FAULT, LOCAL_VARIABLE " is not what a process of fathom has set");
         mem_free(link);
-        return false;
+        return RANKS_BROKEN;
     }
     void *map = mmap(NULL, local_board_bytes(link->size), PROT_READ | PROT_WRITE, MAP_SHARED, board, 0);
     close(board);
     if (map == MAP_FAILED) {
         snprintf(fault, RANKS_FAULT, "the ranks' common memory: %s", strerror(errno));
         mem_free(link);
-        return false;
+        return RANKS_BROKEN;
     }
     unsetenv(LOCAL_VARIABLE);
     link->board = map;
     *rank = link->rank;
     *size = link->size;
     *out = link;
-    return true;
+    return RANKS_DONE;
 }
 
 static void local_close(struct ranks_link *link)

@@ -54,10 +54,8 @@ static bool meet(struct ranks *ranks, struct error *err)
 
 static bool begin(struct ranks *ranks, struct error *err)
 {
-    char fault[RANKS_FAULT] = "";
     struct ranks_place *place = &ranks->place;
-    if (!ranks->transport->open(&ranks->link, &place->rank, &place->size, fault))
-        return error_set(err, ERROR_INPUT, "%s: %s", ranks->launcher, fault);
+    TRY(ranks_join(ranks, err));
     ranks_find_host(place);
     return make_tables(ranks, err) && ranks_watch(ranks, err) && meet(ranks, err);
 }

@@ -41,6 +41,10 @@ bool ranks_is_local(const struct ranks *ranks);
 /* host.c: the name and the machine of this process. */
 void ranks_find_host(struct ranks_place *place);
 
+/* join.c: opens the transport, and knows the rank and their number then. ERROR_LATE: not within limit_ns, and a thread may be
+ * left in the transport's library until the process ends. */
+bool ranks_join(struct ranks *ranks, struct error *err);
+
 /* causes.c: hears of other ranks' failures. */
 bool ranks_watch(struct ranks *ranks, struct error *err);
 void ranks_stop_watching(struct ranks *ranks);

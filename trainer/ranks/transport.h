@@ -45,7 +45,9 @@ struct ranks_transport {
     uint32_t version; /* RANKS_TRANSPORT_VERSION */
     bool copies;            /* messages, all of an exchange at a time, to and from memory of its own */
     uint64_t process_bytes; /* that a process holds for it besides */
-    bool (*open)(struct ranks_link **link, uint32_t *rank, uint32_t *size, char fault[RANKS_FAULT]);
+    /* RANKS_DONE; RANKS_LATE: not all ranks have met within limit_ns; or RANKS_BROKEN, for which, too, `fault` says what. */
+    enum ranks_outcome (*open)(struct ranks_link **link, uint32_t *rank, uint32_t *size, uint64_t limit_ns,
+                               char fault[RANKS_FAULT]);
     /* Sends and receives all parts; polls. One thread at a time. The parts are the caller's again once it returns, whatever
      * the outcome. After any but RANKS_DONE the run has failed, and what was received is not to be used. */
     enum ranks_outcome (*exchange)(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
@@ -61,7 +63,7 @@ struct ranks_transport {
     void (*end)(struct ranks_link *link, int code);
 };
 
-#define RANKS_TRANSPORT_VERSION 3u
+#define RANKS_TRANSPORT_VERSION 4u
 #define RANKS_TRANSPORT_SYMBOL  "fathom_ranks_transport" /* of a module: const struct ranks_transport */
 
 #endif

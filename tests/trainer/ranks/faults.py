@@ -108,6 +108,16 @@ def check_differences(folder, plan):
            f'too little memory: {done.returncode}, {done.stderr}')
 
 
+def check_start(folder, plan):
+    """A rank that is stopped before it has joined the others: these do not wait for it for ever."""
+    words = ['--timeout', '1', '--data', folder / 'data', '--iterations', '3', '--no-evaluate']
+    line = [*mpirun(1), FATHOM, 'train', plan, *words, ':', '-n', '1', 'sh', '-c', 'kill -STOP $$; exec "$0" "$@"', FATHOM, 'train', plan, *words]
+    done = subprocess.run(list(map(str, line)), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=ENV)
+    told = sentences(done.stderr)
+    expect(done.returncode == 1 and len(told) == 1 and 'not all ranks have started in time' in told[0],
+           f'a rank that does not join: {done.returncode}, {done.stderr}')
+
+
 def check_random(folder, plan, count):
     seed = int(os.environ.get('SEED', time.time()))
     print(f'seed {seed}')
@@ -139,6 +149,7 @@ if __name__ == '__main__':
             if MPIRUN:
                 check_fault(place, two, mpirun(2), [], 2, 0, signal.SIGSTOP, 3, name='mpi-stopped')
                 check_differences(place, two)
+                check_start(place, two)
                 check_module(place, two)
     print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
     raise SystemExit(finish('things about faults of ranks are as they should be'))

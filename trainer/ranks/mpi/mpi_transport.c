@@ -53,38 +53,78 @@ static bool say_no_memory(char fault[RANKS_FAULT])
 
 /* ---- Opening and closing ---- */
 
-static bool make_communicators(struct ranks_link *link, char fault[RANKS_FAULT])
+static uint64_t now_ns(void)
 {
-    return say(MPI_Comm_dup(MPI_COMM_WORLD, &link->parts), fault) &&
-           say(MPI_Comm_dup(MPI_COMM_WORLD, &link->causes), fault) &&
-           say(MPI_Comm_set_errhandler(link->parts, MPI_ERRORS_RETURN), fault) &&
-           say(MPI_Comm_set_errhandler(link->causes, MPI_ERRORS_RETURN), fault) &&
-           say(MPI_Comm_rank(link->parts, &link->rank), fault) && say(MPI_Comm_size(link->parts, &link->size), fault);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static bool mpi_open(struct ranks_link **out, uint32_t *rank, uint32_t *size, char fault[RANKS_FAULT])
+/* All ranks take part, and one may be lost just now: MPI_Comm_dup would wait for it for ever. */
+static enum ranks_outcome duplicate(MPI_Comm *out, struct patience *patience, char fault[RANKS_FAULT])
+{
+    MPI_Request request;
+    int done = 0;
+    if (!say(MPI_Comm_idup(MPI_COMM_WORLD, out, &request), fault)) return RANKS_BROKEN;
+    for (;;) {
+        if (!say(MPI_Test(&request, &done, MPI_STATUS_IGNORE), fault)) return RANKS_BROKEN;
+        if (done) return RANKS_DONE;
+        if (patience_is_over(patience, now_ns())) {
+            snprintf(fault, RANKS_FAULT,
+                     "not all ranks have met in time; one has ended, or its host cannot be reached");
+            return RANKS_LATE;
+        }
+        nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
+    }
+}
+
+static enum ranks_outcome make_communicators(struct ranks_link *link, uint64_t limit_ns, char fault[RANKS_FAULT])
+{
+    struct patience patience = patience_begin(now_ns(), limit_ns);
+    enum ranks_outcome outcome = duplicate(&link->parts, &patience, fault);
+    if (outcome == RANKS_DONE) outcome = duplicate(&link->causes, &patience, fault);
+    if (outcome != RANKS_DONE) return outcome;
+    bool ok = say(MPI_Comm_set_errhandler(link->parts, MPI_ERRORS_RETURN), fault) &&
+              say(MPI_Comm_set_errhandler(link->causes, MPI_ERRORS_RETURN), fault) &&
+              say(MPI_Comm_rank(link->parts, &link->rank), fault) &&
+              say(MPI_Comm_size(link->parts, &link->size), fault);
+    return ok ? RANKS_DONE : RANKS_BROKEN;
+}
+
+static bool init(char fault[RANKS_FAULT])
 {
     int level = MPI_THREAD_SINGLE;
-    struct ranks_link *link = calloc(1, sizeof *link);
-    if (!link) return say_no_memory(fault);
-    pthread_mutex_init(&link->lock, NULL);
     if (!say(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), fault)) return false;
-    if (level < MPI_THREAD_SERIALIZED) {
-        snprintf(fault, RANKS_FAULT, "this MPI cannot be called from several threads");
-        return false;
-    }
-    if (!make_communicators(link, fault)) return false;
+    if (level >= MPI_THREAD_SERIALIZED) return true;
+    snprintf(fault, RANKS_FAULT, "this MPI cannot be called from several threads");
+    return false;
+}
+
+/* Of several ranks, as the launcher has said. */
+static bool check_size(const struct ranks_link *link, char fault[RANKS_FAULT])
+{
+    if (link->size > 1) return true;
+    snprintf(fault, RANKS_FAULT,
+             "MPI sees one rank where the launcher has started several; with Slurm, srun --mpi=pmix may be wanted");
+    return false;
+}
+
+static enum ranks_outcome mpi_open(struct ranks_link **out, uint32_t *rank, uint32_t *size, uint64_t limit_ns,
+                                   char fault[RANKS_FAULT])
+{
+    struct ranks_link *link = calloc(1, sizeof *link);
+    if (!link) return say_no_memory(fault), RANKS_BROKEN;
+    pthread_mutex_init(&link->lock, NULL);
+    if (!init(fault)) return RANKS_BROKEN;
+    enum ranks_outcome met = make_communicators(link, limit_ns, fault);
+    if (met != RANKS_DONE) return met; /* what MPI may still write to stays */
     link->tellings = calloc((size_t)link->size, sizeof(MPI_Request));
-    if (!link->tellings) return say_no_memory(fault);
-    if (link->size == 1) {
-        snprintf(fault, RANKS_FAULT,
-                 "MPI sees one rank where the launcher has started several; with Slurm, srun --mpi=pmix may be wanted");
-        return false;
-    }
+    if (!link->tellings) return say_no_memory(fault), RANKS_BROKEN;
+    if (!check_size(link, fault)) return RANKS_BROKEN;
     *rank = (uint32_t)link->rank;
     *size = (uint32_t)link->size;
     *out = link;
-    return true;
+    return RANKS_DONE;
 }
 
 static void mpi_close(struct ranks_link *link)
@@ -107,13 +147,6 @@ static void mpi_end(struct ranks_link *link, int code)
 }
 
 /* ---- Messages ---- */
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static bool make_room(struct ranks_link *link, size_t count, char fault[RANKS_FAULT])
 {
