@@ -451,10 +451,11 @@ static uint32_t lowering(enum dtype dtype)
     return dtype == DTYPE_F32 ? LOWER_EXACT & ~(uint32_t)(LOWER_GRADIENT | LOWER_WEIGHTS) : 0;
 }
 
-static bool measure_peaks(uint32_t threads, struct device_peaks *peaks)
+static bool measure_peaks(uint32_t threads, uint64_t most_bytes, struct device_peaks *peaks)
 {
     struct cpu_peak peak;
-    if (!cpu_peak_measure(threads, CPU_PEAK_QUICK, &peak, NULL)) return false;
+    uint64_t bytes = most_bytes < CPU_PEAK_QUICK ? most_bytes & ~(CPU_PEAK_LEAST - 1) : CPU_PEAK_QUICK;
+    if (!cpu_peak_measure(threads, bytes > CPU_PEAK_LEAST ? bytes : CPU_PEAK_LEAST, &peak, NULL)) return false;
     *peaks = (struct device_peaks){.flops = 2 * peak.macs, .bytes = peak.bytes};
     return true;
 }

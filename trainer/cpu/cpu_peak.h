@@ -12,6 +12,7 @@ struct cpu_peak {
     double bytes; /* of memory read, a second */
 };
 
+#define CPU_PEAK_LEAST (1ull << 20)
 #define CPU_PEAK_QUICK (64ull << 20)  /* some tens of milliseconds */
 #define CPU_PEAK_LONG  (256ull << 20)
 

@@ -216,9 +216,9 @@ struct backend {
     /* Optional: what it fuses best with activations of this type (bits of enum graph_lowering), for plans that are made
      * for it; without it nothing. It runs plans of any lowering whose ops it knows. */
     uint32_t (*lowering)(enum dtype dtype);
-    /* Optional: what a device of so many host threads does at most, measured here in some tens of milliseconds, for rooflines;
-     * false where it cannot be. Without it a plan's own figures are all that is known. */
-    bool (*measure_peaks)(uint32_t threads, struct device_peaks *peaks);
+    /* Optional: what a device of so many host threads does at most, measured here in some tens of milliseconds over
+     * most_bytes of memory at most (a MiB if that is less), for rooflines; false where it cannot be. Without it a plan's own figures are all that is known. */
+    bool (*measure_peaks)(uint32_t threads, uint64_t most_bytes, struct device_peaks *peaks);
 };
 
 /* Asserts the mandatory slots; called once when a backend is chosen. */

@@ -103,12 +103,14 @@ bool train_describe(const struct plan *plan, const struct backend *backend, cons
 }
 
 /* Of GPUs as the plan has it from the catalogue, of this host as measured: before anything is in memory, since that
- * takes some itself. */
+ * takes some itself, and over no more bytes than the arena has, so that no run takes more than its plan. */
 static void report_peaks(const struct run *run, const struct train_part *part)
 {
     struct device_peaks here = {0};
     if (!run->sink || !run->sink->peaks) return;
-    bool measured = run->backend->measure_peaks && run->backend->measure_peaks(train_device_threads(part), &here);
+    uint64_t arena = run->plan->variants[run->plan->devices[part->first].variant].arena_bytes;
+    bool measured =
+        run->backend->measure_peaks && run->backend->measure_peaks(train_device_threads(part), arena, &here);
     for (uint32_t i = 0; i < part->count; i++) {
         const struct device_spec *spec = &run->plan->devices[part->first + i].spec;
         double flops = run->plan->dtype == DTYPE_F32 ? spec->flops_f32 : spec->flops_f16;
