@@ -25,6 +25,9 @@ struct checkpoint {
     uint64_t dataset_hash;
     uint32_t batch;
     uint32_t devices; /* each has its own running statistics */
+    bool says_update; /* which optimizer, and whether averages of weights are kept; else the file is older and does not say */
+    enum optimizer optimizer;
+    bool averages;
     struct schedule_state schedule;
     bool scaled; /* a run in f16: it has a loss scale */
     struct loss_scale loss_scale;
@@ -65,8 +68,9 @@ bool checkpoint_try(const char *folder, struct error *err);
 bool checkpoint_mark_best(const char *folder, uint64_t step, struct error *err);
 /* The error of what best.safetensors in the folder names; NAN where there is none. */
 double checkpoint_best_error(const char *folder);
-/* Removes all checkpoints but the newest `keep` and the best; what cannot be removed stays. */
-void checkpoint_thin(const char *folder, uint64_t keep);
+/* Of the checkpoints up to step `newest`, all but the last `keep` (1 or more) and the best are removed; what cannot be removed
+ * stays, and so do those of later steps, which another run wrote that this one began again within. */
+void checkpoint_thin(const char *folder, uint64_t newest, uint64_t keep);
 
 /* A folder that one run at a time saves to. */
 struct checkpoint_claim {
@@ -101,6 +105,10 @@ bool checkpoint_open(const char *path, struct checkpoint_file **file, struct che
  * then the run's state is not to be used. */
 bool checkpoint_load(struct checkpoint_file *file, const struct checkpoint_tensors *tensors, float *staging,
                      struct error *err);
+/* Whether a run with these tensors can go on from the file: its state is there and, where `exact`, has nothing that the run
+ * does not keep. ERROR_INPUT says what is wrong. */
+bool checkpoint_check_state(const struct checkpoint_file *file, const struct checkpoint_tensors *tensors, bool exact,
+                            struct error *err);
 /* The end of a sentence: which parts of a model with these tensors the file has by name and shape, and which not, with the
  * first tensor that differs. */
 void checkpoint_compare(const struct checkpoint_file *file, const struct checkpoint_tensors *tensors, char *words,

@@ -42,10 +42,11 @@ static json_t *scale_fields(const struct loss_scale *s)
 static json_t *run_fields(const struct checkpoint *c)
 {
     json_t *run =
-        json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o}", "version", (json_int_t)CHECKPOINT_VERSION, "model",
-                  model_fields(&c->spec), "step", number(c->step), "seed", number(c->seed), "position",
+        json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:b, s:o}", "version", (json_int_t)CHECKPOINT_VERSION,
+                  "model", model_fields(&c->spec), "step", number(c->step), "seed", number(c->seed), "position",
                   number(c->position), "dataset_hash", number(c->dataset_hash), "batch", (json_int_t)c->batch,
-                  "devices", (json_int_t)c->devices, "schedule", schedule_fields(&c->schedule));
+                  "devices", (json_int_t)c->devices, "optimizer", optimizer_name(c->optimizer), "averages_weights",
+                  c->averages, "schedule", schedule_fields(&c->schedule));
     bool ok = run;
     if (ok && c->scaled) ok = json_object_set_new(run, "loss_scale", scale_fields(&c->loss_scale)) == 0;
     if (ok && !isnan(c->top1_error)) ok = json_object_set_new(run, "top1_error", exact(c->top1_error)) == 0;
@@ -137,6 +138,20 @@ static bool read_scale(const json_t *run, const char *path, struct checkpoint *c
             checkpoint_check_scale(path, s, err));
 }
 
+static bool read_update(const json_t *run, const char *where, struct checkpoint *c, struct error *err)
+{
+    const char *name;
+    c->says_update = json_object_get(run, "optimizer") != NULL;
+    if (!c->says_update) return true;
+    TRY(json_get_string(run, "optimizer", where, &name, err));
+    int found = 0;
+    while (found < OPTIMIZERS && strcmp(optimizer_name((enum optimizer)found), name) != 0) found++;
+    if (found == OPTIMIZERS)
+        return error_set(err, ERROR_INPUT, "%s: field 'optimizer' is '%.40s', which this program has not", where, name);
+    c->optimizer = (enum optimizer)found;
+    return json_get_bool(run, "averages_weights", where, &c->averages, err);
+}
+
 static bool read_run(const json_t *run, const char *path, struct checkpoint *c, struct error *err)
 {
     char where[CHECKPOINT_PATH + 32];
@@ -152,7 +167,8 @@ static bool read_run(const json_t *run, const char *path, struct checkpoint *c, 
            get_number(run, "position", where, &c->position, err) &&
            get_number(run, "dataset_hash", where, &c->dataset_hash, err) &&
            get_u32(run, "batch", where, &c->batch, err) && get_u32(run, "devices", where, &c->devices, err) &&
-           read_schedule(run, where, &c->schedule, err) && read_scale(run, where, c, err) &&
+           read_update(run, where, c, err) && read_schedule(run, where, &c->schedule, err) &&
+           read_scale(run, where, c, err) &&
            (!json_object_get(run, "top1_error") || get_exact(run, "top1_error", where, &c->top1_error, err));
 }
 

@@ -172,7 +172,7 @@ static int newest_first(const void *a, const void *b)
 }
 
 /* Steps that are saved there, newest first; the caller frees them. */
-static uint64_t *list_steps(const char *path, size_t *count)
+static uint64_t *list_steps(const char *path, uint64_t last, size_t *count)
 {
     DIR *folder = opendir(path);
     uint64_t *steps = NULL, step;
@@ -180,7 +180,7 @@ static uint64_t *list_steps(const char *path, size_t *count)
     *count = 0;
     for (const struct dirent *entry; folder && (entry = readdir(folder));) {
         const char *suffix = parse_name(entry->d_name, &step);
-        if (!suffix || strcmp(suffix, CHECKPOINT_SUFFIX) != 0) continue;
+        if (!suffix || strcmp(suffix, CHECKPOINT_SUFFIX) != 0 || step > last) continue;
         if (!mem_grow(MEM_GENERAL, (void **)&steps, &capacity, *count + 1, sizeof *steps)) break;
         steps[(*count)++] = step;
     }
@@ -196,7 +196,7 @@ static void remove_step(const char *folder, uint64_t step)
     if (checkpoint_path(path, folder, step, CHECKPOINT_STATE, NULL)) unlink(path);
 }
 
-void checkpoint_thin(const char *folder, uint64_t keep)
+void checkpoint_thin(const char *folder, uint64_t newest, uint64_t keep)
 {
     char path[CHECKPOINT_PATH], target[NAME_MAX + 1];
     uint64_t best = UINT64_MAX;
@@ -206,7 +206,7 @@ void checkpoint_thin(const char *folder, uint64_t keep)
         target[length] = '\0';
         if (!parse_name(target, &best)) best = UINT64_MAX;
     }
-    uint64_t *steps = list_steps(folder, &count);
+    uint64_t *steps = list_steps(folder, newest, &count);
     for (size_t i = keep; i < count; i++)
         if (steps[i] != best) remove_step(folder, steps[i]);
     mem_free(steps);

@@ -93,8 +93,12 @@ static void take_loss_scale(struct cursor *c, struct loss_scale *scale)
 
 static void take_run(struct cursor *c, struct checkpoint *checkpoint, uint64_t version)
 {
-    *checkpoint =
-        (struct checkpoint){.known = true, .version = (uint32_t)version, .scaled = version >= 2, .top1_error = NAN};
+    *checkpoint = (struct checkpoint){.known = true,
+                                      .version = (uint32_t)version,
+                                      .says_update = true,
+                                      .optimizer = OPTIMIZER_MOMENTUM,
+                                      .scaled = version >= 2,
+                                      .top1_error = NAN};
     take_spec(c, &checkpoint->spec);
     checkpoint->step = take_u64(c);
     checkpoint->seed = take_u64(c);

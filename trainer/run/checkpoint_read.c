@@ -7,10 +7,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "machine.h"
 #include "mem.h"
 #include "safetensors_private.h"
 
 /* ---- Opening ---- */
+
+/* A file can say what no run had: each device stands for many tensors. */
+static bool check_devices(const char *path, const struct checkpoint *c, struct error *err)
+{
+    if (!c->known || (c->devices > 0 && c->devices <= MACHINE_MOST_DEVICES)) return true;
+    return error_set(err, ERROR_INPUT, "%s: has statistics of %u devices; 1 to %u are possible", path, c->devices,
+                     MACHINE_MOST_DEVICES);
+}
 
 bool checkpoint_open(const char *path, struct checkpoint_file **out, struct checkpoint *checkpoint, struct error *err)
 {
@@ -26,6 +35,7 @@ bool checkpoint_open(const char *path, struct checkpoint_file **out, struct chec
     if (run && !safetensors_metadata(file->model, SAFETENSORS_SUMS))
         ok = error_set(err, ERROR_INPUT, "%s: is damaged: it has no checksums", path);
     if (ok && run) ok = checkpoint_fields_read(run, path, &found, err);
+    if (ok) ok = check_devices(path, &found, err);
     if (!ok) {
         checkpoint_close(file);
         return false;
@@ -89,6 +99,36 @@ static bool needs_state(const struct checkpoint_tensors *tensors)
         if (t.state && !t.unused) return true;
     }
     return false;
+}
+
+/* How many of the state's tensors are none of these. */
+static size_t count_surplus(const struct safetensors *state, const struct checkpoint_tensors *tensors)
+{
+    size_t count = 0, known = 0;
+    while (safetensors_name(state, count)) count++;
+    for (size_t i = 0; i < tensors->count; i++) {
+        struct checkpoint_tensor t;
+        struct safetensors_tensor found;
+        tensors->describe(tensors->context, i, &t);
+        known += t.state && safetensors_find(state, t.name, &found);
+    }
+    return count > known ? count - known : 0;
+}
+
+bool checkpoint_check_state(const struct checkpoint_file *file, const struct checkpoint_tensors *tensors, bool exact,
+                            struct error *err)
+{
+    struct safetensors *state = NULL;
+    if (file->old) return true; /* one file, whose tensors are counted as it is read */
+    TRY(open_state(file, &state, err));
+    size_t surplus = exact ? count_surplus(state, tensors) : 0;
+    safetensors_close(state);
+    if (surplus == 0) return true;
+    return error_set(
+        err, ERROR_INPUT,
+        "%s: its state has %zu tensor%s that this run does not keep: go on with the optimizer, averages and "
+        "frozen stages that it was written with, or begin a run with its weights (--weights)",
+        file->path, surplus, surplus == 1 ? "" : "s");
 }
 
 /* ---- Loading ---- */

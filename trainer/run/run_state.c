@@ -115,6 +115,8 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
                                     .dataset_hash = dataset_hash(run->dataset),
                                     .batch = run->plan->batch,
                                     .devices = k.devices,
+                                    .optimizer = run->options->optimizer,
+                                    .averages = run->options->average_decay > 0,
                                     .schedule = run->schedule,
                                     .scaled = has_loss_scale(run),
                                     .top1_error = run->evaluated_step == run->done ? run->status.top1_error : NAN};
@@ -160,7 +162,7 @@ bool run_save(struct run *run, struct error *err)
     TRY(save(run, false, err) && say_images(run, err));
     if (run_is_best(run)) TRY(mark_best(run, err));
     if (run->options->keep > 0 && ranks_place(run->ranks).rank == 0)
-        checkpoint_thin(run->options->save_folder, run->options->keep);
+        checkpoint_thin(run->options->save_folder, run->done, run->options->keep);
     return true;
 }
 
@@ -212,15 +214,25 @@ static bool check_spec(const struct transfer *k, struct checkpoint_file *file, c
                      wanted->classes, words);
 }
 
+/* What an optimizer keeps is of no use to another. */
+static bool check_update(const struct train_options *o, const char *path, const struct checkpoint *c, struct error *err)
+{
+    bool averages = o->average_decay > 0;
+    if (!c->says_update || (c->optimizer == o->optimizer && c->averages == averages)) return true;
+    return error_set(
+        err, ERROR_INPUT,
+        "%s: its run's optimizer is %s, %s averages of weights; this one's is %s, %s: go on with the same, "
+        "or begin a run with its weights (--weights)",
+        path, optimizer_name(c->optimizer), c->averages ? "with" : "without", optimizer_name(o->optimizer),
+        averages ? "with" : "without");
+}
+
 static bool check_checkpoint(const struct run *run, const char *path, const struct checkpoint *c, struct error *err)
 {
     if (c->known && !dataset_has_hash(run->dataset, c->dataset_hash))
         return error_set(err, ERROR_INPUT, "%s: its run trained on other images than %s", path,
                          run->options->data_path);
-    if (c->known && (c->devices == 0 || c->devices > MACHINE_MOST_DEVICES))
-        return error_set(err, ERROR_INPUT, "%s: has statistics of %u devices; 1 to %u are possible", path, c->devices,
-                         MACHINE_MOST_DEVICES);
-    return true;
+    return check_update(run->options, path, c, err);
 }
 
 static bool load_tensors(struct run *run, struct checkpoint_file *file, const char *path, const struct checkpoint *c,
@@ -234,7 +246,8 @@ static bool load_tensors(struct run *run, struct checkpoint_file *file, const ch
     bool ok = check_spec(&k, file, path, c, err);
     if (k.old && (weights_alone || k.devices != run->plan->device_count)) ok = ok && transfer_make_sums(&k, err);
     struct checkpoint_tensors tensors = transfer_tensors(&k);
-    ok = ok && checkpoint_load(file, &tensors, run->staging, err);
+    ok = ok && (weights_alone || checkpoint_check_state(file, &tensors, !c->says_update, err)) &&
+         checkpoint_load(file, &tensors, run->staging, err);
     transfer_finish(&k);
     return ok;
 }

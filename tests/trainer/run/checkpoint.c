@@ -76,6 +76,8 @@ static struct checkpoint make_checkpoint(uint64_t step)
         .dataset_hash = 0x1234567890abcdef,
         .batch = 16,
         .devices = 2,
+        .optimizer = OPTIMIZER_ADAM,
+        .averages = true,
         .top1_error = 0.1,
         .schedule = {
             .warmed = true, .train_error = 0.3, .best_error = 0.25, .stale = 1, .plateaus = 2, .waiting = true}};
@@ -145,6 +147,7 @@ Test(checkpoint, what_is_written_is_read)
     cr_assert_eq(c.dataset_hash, wanted_c.dataset_hash);
     cr_assert_eq(c.batch, 16);
     cr_assert_eq(c.devices, 2);
+    cr_assert(c.says_update && c.optimizer == OPTIMIZER_ADAM && c.averages);
     cr_assert(c.schedule.warmed && c.schedule.waiting);
     cr_assert_eq(c.schedule.stale, 1);
     cr_assert_eq(c.schedule.plateaus, 2);
@@ -390,7 +393,7 @@ Test(checkpoint, the_best_and_the_newest_are_kept)
     cr_assert(checkpoint_mark_best(folder, 3, &err), "%s", err.text);
     cr_assert(checkpoint_mark_best(folder, 2, &err), "%s", err.text);
     cr_assert(checkpoint_best_error(folder) == 0.1);
-    checkpoint_thin(folder, 2);
+    checkpoint_thin(folder, 5, 2);
     snprintf(command, sizeof command,
              "test \"$(ls %s | tr -d 0 | tr '\\n' ' ')\" = 'best.safetensors step-2.safetensors "
              "step-2.state.safetensors step-4.safetensors step-4.state.safetensors step-5.safetensors "
@@ -402,6 +405,17 @@ Test(checkpoint, the_best_and_the_newest_are_kept)
     snprintf(path, sizeof path, "%s/best.safetensors", folder);
     cr_assert(read_one(path, &c, &fake, &err), "%s", err.text); /* with the state beside what it names */
     cr_assert_eq(c.step, 2);
+}
+
+/* A run that went on from step 1 in a folder of five: what it wrote stays, and what it has not come to. */
+Test(checkpoint, what_was_just_written_is_kept_beside_later_steps)
+{
+    char command[256];
+    for (uint64_t step = 1; step <= 5; step++) write_one(step);
+    checkpoint_thin(folder, 3, 1);
+    snprintf(command, sizeof command, "test \"$(ls %s | grep -v state | tr -dc '1-9\\n' | tr '\\n' ' ')\" = '3 4 5 '",
+             folder);
+    cr_assert_eq(system(command), 0);
 }
 
 /* ---- Older versions ---- */
@@ -459,6 +473,26 @@ Test(checkpoint, flipped_and_missing_bytes_of_older_versions_are_found)
     mem_free(bytes);
 }
 
+/* Numbers of devices that no run had would be walked through tensor by tensor. */
+Test(checkpoint, more_devices_than_there_can_be_are_refused)
+{
+    static const uint32_t wrong[] = {0, 4097, UINT32_MAX};
+    struct fake fake = make_fake();
+    struct checkpoint_tensors tensors = tensors_of(&fake);
+    for (int i = 0; i < 6; i++) {
+        char path[CHECKPOINT_PATH];
+        struct checkpoint c = make_checkpoint(9), found;
+        struct error err = {0};
+        c.devices = wrong[i / 2];
+        if (i % 2)
+            write_old(&c, path);
+        else
+            cr_assert(checkpoint_write(folder, &c, &tensors, staging, &err) && checkpoint_find(folder, path, &err));
+        cr_assert_not(read_one(path, &found, &fake, &err), "%u", c.devices);
+        cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "1 to 4096"), "%s", err.text);
+    }
+}
+
 /* ---- What others write ---- */
 
 static void write_text(const char *header, const void *data, size_t bytes, char path[CHECKPOINT_PATH])
@@ -505,6 +539,30 @@ Test(checkpoint, weights_of_others_are_turned_round)
     fake.tensors[3].unused = false;
     cr_assert_not(read_one(path, &c, &fake, &err));
     cr_assert(strstr(err.text, "weights alone"), "%s", err.text);
+}
+
+/* What a run would leave lie of a state is told from it where the file does not say whose it is. */
+Test(checkpoint, a_state_is_there_and_has_no_more_than_is_kept)
+{
+    char path[CHECKPOINT_PATH];
+    struct checkpoint c;
+    struct checkpoint_file *file;
+    struct fake fake = make_fake();
+    struct checkpoint_tensors all = tensors_of(&fake), fewer = all;
+    struct error err = {0};
+    fewer.count--;
+    write_one(1);
+    cr_assert(checkpoint_find(folder, path, &err) && checkpoint_open(path, &file, &c, &err), "%s", err.text);
+    cr_assert(checkpoint_check_state(file, &all, true, &err) && checkpoint_check_state(file, &fewer, false, &err), "%s",
+              err.text);
+    cr_assert_not(checkpoint_check_state(file, &fewer, true, &err));
+    cr_assert(strstr(err.text, "1 tensor that this run does not keep"), "%s", err.text);
+    checkpoint_close(file);
+    write_text("{\"fc.bias\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 4]}}", "\0\0\0", 4, path);
+    cr_assert(checkpoint_open(path, &file, &c, &err), "%s", err.text);
+    cr_assert_not(checkpoint_check_state(file, &fewer, false, &err));
+    cr_assert(strstr(err.text, "weights alone"), "%s", err.text);
+    checkpoint_close(file);
 }
 
 Test(checkpoint, headers_that_are_wrong_are_refused)

@@ -221,6 +221,41 @@ Test(resume, what_does_not_belong_is_refused)
     plan_destroy(plan);
 }
 
+/* What an optimizer keeps belongs to it alone, also where the other one keeps nothing. */
+Test(resume, another_optimizer_is_refused)
+{
+    struct small_run first = {.update = {OPTIMIZER_ADAM, false, true},
+                              .options = {.optimizer = OPTIMIZER_ADAM, .iterations = 1, .skip_evaluation = true}};
+    first.options.average_decay = 0.9;
+    first.options.save_folder = folder(0, "saved");
+    run_go(&first);
+    cr_assert(first.ok, "%s", first.err.text);
+    struct small_run plain = first, near = first, unaveraged = first;
+    plain.options.resume_folder = near.options.resume_folder = unaveraged.options.resume_folder = folders[0];
+    plain.options.optimizer = OPTIMIZER_SGD;
+    near.options.optimizer = OPTIMIZER_ADAMW;
+    plain.options.average_decay = unaveraged.options.average_decay = 0;
+    check_refused(&plain, "optimizer is adam, with averages of weights; this one's is sgd, without");
+    check_refused(&near, "this one's is adamw, with");
+    check_refused(&unaveraged, "this one's is adam, without");
+}
+
+/* A run without momentum needs nothing of the state; it is no less one's own checkpoint that it goes on from. */
+Test(resume, a_run_that_keeps_nothing_wants_its_state_too)
+{
+    struct small_run first = {.update = {.optimizer = OPTIMIZER_SGD},
+                              .options = {.optimizer = OPTIMIZER_SGD, .iterations = 1, .skip_evaluation = true}};
+    first.options.save_folder = folder(0, "saved");
+    run_go(&first);
+    cr_assert(first.ok, "%s", first.err.text);
+    struct small_run rest = first;
+    char command[512];
+    snprintf(command, sizeof command, "rm '%s'/*.state.safetensors", folders[0]);
+    cr_assert_eq(system(command), 0);
+    rest.options.resume_folder = folders[0];
+    check_refused(&rest, "its state beside it");
+}
+
 /* ---- Older versions ---- */
 
 /* All tensors of a checkpoint of two devices: parameters, means of statistics, momenta, each device's statistics. */
