@@ -33,6 +33,7 @@ void host_gpus_find(struct host_gpus *found)
         const struct cuda_probe_device *device = &devices[i];
         memcpy(found->gpus[i].name, device->name, sizeof device->name);
         memcpy(found->gpus[i].bus_id, device->bus_id, sizeof device->bus_id);
+        memcpy(found->gpus[i].uuid, device->uuid, sizeof device->uuid);
         found->gpus[i].memory_bytes = device->total_bytes;
         found->gpus[i].free_bytes = free_before(device);
         found->gpus[i].has_free = device->has_free;

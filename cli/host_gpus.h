@@ -9,7 +9,7 @@ struct host_gpus {
     size_t count;       /* 0: none that can be used; `fault` says why when there may be some */
     struct error fault;
     struct {
-        char name[256], bus_id[32];
+        char name[256], bus_id[32], uuid[64];
         uint64_t memory_bytes, free_bytes; /* free before this process has a context there */
         bool has_free;                     /* false: free_bytes is unknown, as the GPU is another process's alone */
         uint32_t holders, holder;          /* processes there, and the id of the one that holds most; 0 = none known */

@@ -1,46 +1,102 @@
 #define _GNU_SOURCE
 #include "train_gone.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "json.h"
 #include "process.h"
 #include "text.h"
 
-#define LOOK_SECONDS 60 /* a driver that has lost a GPU may hang */
+#define LOOK_MS     50   /* between two looks at the stop flag */
+#define END_MS      1000 /* that a process has to end */
+#define END_STEP_MS 5
 
-/* ---- Which are there ---- */
+/* ---- Showing some ---- */
 
-static void look_and_tell(int to)
+/* By UUID: numbers are those of the GPUs that are there, and change when one is lost. */
+static void show(const struct host_gpus *gpus, const bool *gone)
+{
+    struct text list = {0};
+    for (size_t i = 0; i < gpus->count; i++)
+        if (!gone || !gone[i]) text_add(&list, "%s%s", list.length > 0 ? "," : "", gpus->gpus[i].uuid);
+    if (!list.failed && list.bytes) setenv("CUDA_VISIBLE_DEVICES", list.bytes, 1);
+    text_finish(&list);
+}
+
+void train_gone_show(const struct host_gpus *left) { show(left, NULL); }
+
+/* ---- Asking a process ---- */
+
+static void look_and_tell(const struct host_gpus *found, const bool *gone, int to)
 {
     static const char *const arguments[] = {"fathom", "devices", "--json", NULL};
-    alarm(LOOK_SECONDS); /* also over what follows */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    show(found, gone);
     if (dup2(to, STDOUT_FILENO) >= 0 && freopen("/dev/null", "w", stderr)) process_execute_self(arguments);
     _exit(127);
 }
 
-/* What `fathom devices --json` says; NULL where it says nothing. The caller's. */
-static json_t *look_anew(void)
+/* To its end; false where that does not come in time. */
+static bool hear(int from, const struct train_gone_look *look, struct text *told)
 {
-    int ends[2], status;
-    json_t *told = NULL;
-    if (pipe(ends) != 0) return NULL;
-    pid_t pid = fork();
-    if (pid == 0) look_and_tell(ends[1]);
-    close(ends[1]);
-    FILE *from = fdopen(ends[0], "r");
-    if (from && pid > 0) told = json_loadf(from, 0, NULL);
-    if (from)
-        fclose(from);
-    else
-        close(ends[0]);
-    if (pid > 0) waitpid(pid, &status, 0);
-    return told;
+    uint64_t begin = clock_now_ns();
+    struct pollfd end = {.fd = from, .events = POLLIN};
+    char bytes[4096];
+    while (!*look->stop && clock_now_ns() - begin < look->limit_ns) {
+        if (poll(&end, 1, LOOK_MS) <= 0) continue;
+        ssize_t count = read(from, bytes, sizeof bytes);
+        if (count == 0) return true;
+        if (count < 0 && errno != EINTR) return false;
+        if (count > 0) text_add_bytes(told, bytes, (size_t)count);
+    }
+    return false;
 }
+
+/* Waited for no longer than END_MS: one that hangs within the driver may never end. */
+static void end(pid_t pid, bool told)
+{
+    int status, waited = 0;
+    if (!told) kill(pid, SIGKILL);
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        if (waited >= END_MS) {
+            kill(pid, SIGKILL);
+            return;
+        }
+        poll(NULL, 0, END_STEP_MS);
+        waited += END_STEP_MS;
+    }
+}
+
+/* What `fathom devices --json` says where those that are gone are hidden; NULL where it says nothing. The caller's. */
+static json_t *look_anew(const struct host_gpus *found, const bool *gone, const struct train_gone_look *look)
+{
+    int ends[2];
+    struct text told = {0};
+    json_t *object = NULL;
+    if (pipe2(ends, O_CLOEXEC) != 0) return NULL;
+    pid_t pid = fork();
+    if (pid == 0) look_and_tell(found, gone, ends[1]);
+    close(ends[1]);
+    if (pid > 0) {
+        bool ok = hear(ends[0], look, &told);
+        end(pid, ok);
+        if (ok && !told.failed && told.bytes) object = json_loadb(told.bytes, told.length, 0, NULL);
+    }
+    close(ends[0]);
+    text_finish(&told);
+    return object;
+}
+
+/* ---- Which are there ---- */
 
 static bool is_there(const json_t *gpus, const char *bus_id)
 {
@@ -54,33 +110,26 @@ static bool is_there(const json_t *gpus, const char *bus_id)
     return false;
 }
 
-size_t train_gone_gpus(const struct host_gpus *found, size_t count, bool gone[HOST_MOST_GPUS])
+/* CUDA goes by its list up to the first GPU that is not there: of those behind it nothing is known. Returns whether any
+ * are. */
+static bool mark_gone(const json_t *gpus, const struct host_gpus *found, bool gone[HOST_MOST_GPUS])
 {
-    size_t sum = 0;
-    json_t *told = look_anew();
-    const json_t *gpus = json_object_get(json_object_get(told, "host"), "gpus");
-    for (size_t i = 0; i < count; i++) {
-        gone[i] = json_is_array(gpus) && !is_there(gpus, found->gpus[i].bus_id);
-        sum += gone[i];
-    }
-    json_decref(told);
-    return sum;
+    size_t known = 0, i = 0;
+    for (size_t k = 0; k < found->count; k++)
+        if (is_there(gpus, found->gpus[k].bus_id)) known = k + 1;
+    for (; i < known; i++) gone[i] = gone[i] || !is_there(gpus, found->gpus[i].bus_id);
+    while (i < found->count && gone[i]) i++;
+    if (i < found->count) gone[i++] = true;
+    while (i < found->count && gone[i]) i++;
+    return i < found->count;
 }
 
-/* ---- Hiding one ---- */
-
-/* The list that CUDA goes by, which the user may have given, without one of its words. */
-void train_gone_hide(size_t number, size_t count)
+void train_gone_gpus(const struct host_gpus *found, const struct train_gone_look *look, bool gone[HOST_MOST_GPUS])
 {
-    const char *list = getenv("CUDA_VISIBLE_DEVICES");
-    struct text left = {0};
-    for (size_t i = 0; i < count; i++) {
-        size_t length = list ? strcspn(list, ",") : 0;
-        if (i != number && left.length > 0) text_add(&left, ",");
-        if (i != number && list) text_add_bytes(&left, list, length);
-        if (i != number && !list) text_add(&left, "%zu", i);
-        if (list) list += length + (list[length] == ',');
+    for (bool more = true; more;) {
+        json_t *told = look_anew(found, gone, look);
+        const json_t *gpus = json_object_get(json_object_get(told, "host"), "gpus");
+        more = json_is_array(gpus) && mark_gone(gpus, found, gone);
+        json_decref(told);
     }
-    if (!left.failed && left.bytes) setenv("CUDA_VISIBLE_DEVICES", left.bytes, 1);
-    text_finish(&left);
 }

@@ -17,7 +17,8 @@
 #include "train_ranks.h"
 #include "train_trace.h"
 
-#define END_NS  UINT64_C(3000000000) /* that ranks have to end once one of them has failed */
+#define LOOK_NS UINT64_C(60000000000) /* for GPUs that may be gone */
+#define END_NS  UINT64_C(3000000000)  /* that ranks have to end once one of them has failed */
 #define UNSAVED UINT64_MAX
 
 struct restarts {
@@ -112,8 +113,8 @@ static bool go_without(struct restarts *r, const struct losses *lost, struct err
     put_traces_aside(r);
     say_losses(r, lost, made->device_count);
     if (has_gpus(r)) {
-        if (lost->given_up != LAUNCH_NONE && lost->count == 1) train_gone_hide(lost->given_up, r->command->gpus.count);
         forget_gpus(&r->command->gpus, lost);
+        train_gone_show(&r->command->gpus);
     }
     plan_destroy(r->made);
     r->plan = r->made = made;
@@ -127,7 +128,8 @@ static void find_losses(const struct restarts *r, uint32_t silent, uint64_t save
     size_t count = r->plan->device_count;
     bool again = silent != LAUNCH_NONE && silent == r->silent && saved == r->saved;
     *lost = (struct losses){.given_up = again ? silent : LAUNCH_NONE};
-    if (has_gpus(r) && r->command->gpus.count >= count) train_gone_gpus(&r->command->gpus, count, lost->gone);
+    const struct train_gone_look look = {.limit_ns = LOOK_NS, .stop = stop_flag()};
+    if (has_gpus(r) && r->command->gpus.count >= count) train_gone_gpus(&r->command->gpus, &look, lost->gone);
     if (again) lost->gone[silent] = true;
     for (size_t i = 0; i < count; i++) lost->count += lost->gone[i];
 }
@@ -151,6 +153,7 @@ static bool goes_on(struct restarts *r, int code, uint32_t silent, struct error 
     uint64_t saved = last_saved(folder);
     struct losses lost;
     find_losses(r, silent, saved, &lost);
+    if (*stop_flag()) return false;
     bool gone = lost.count > 0 && r->plan->device_count > 1;
     if (err->kind != ERROR_NONE) fprintf(stderr, "fathom train: %s\n", PRINTABLE(err->text));
     *err = (struct error){0};

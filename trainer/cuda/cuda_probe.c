@@ -111,6 +111,7 @@ static bool probe_one(const struct vendor *vendor, int ordinal, struct cuda_prob
     snprintf(device->name, sizeof device->name, "%.*s", (int)sizeof properties.name, properties.name);
     snprintf(device->bus_id, sizeof device->bus_id, "%04x:%02x:%02x.0", (unsigned)properties.pciDomainID,
              (unsigned)properties.pciBusID, (unsigned)properties.pciDeviceID);
+    nvml_format_uuid("GPU-", (const unsigned char *)properties.uuid.bytes, device->uuid);
     ask_holders(&properties, device);
     ask_free(vendor, ordinal, &properties, device);
     return true;

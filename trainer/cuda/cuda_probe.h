@@ -11,6 +11,7 @@
 struct cuda_probe_device {
     char name[256];
     char bus_id[32];      /* "0000:17:00.0" */
+    char uuid[64];        /* "GPU-12345678-9abc-...", by which CUDA_VISIBLE_DEVICES may name it */
     int major, minor;     /* compute capability */
     uint64_t total_bytes;
     uint64_t free_bytes;  /* as NVML says; where it is not there, beside a context that is made and given back */

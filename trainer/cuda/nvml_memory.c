@@ -6,8 +6,7 @@
 
 #include "nvml_calls.h"
 
-/* "GPU-12345678-9abc-...": as nvidia-smi -L prints it; a MIG instance has another prefix. */
-static void format_uuid(const char *prefix, const unsigned char uuid[16], char out[64])
+void nvml_format_uuid(const char *prefix, const unsigned char uuid[16], char out[64])
 {
     int length = snprintf(out, 64, "%s", prefix);
     for (int i = 0; i < 16; i++)
@@ -22,7 +21,7 @@ static bool ask(const struct nvml_calls *nvml, const unsigned char uuid[16], nvm
     char name[64];
     if (!nvml->by_uuid || !nvml->memory) return false;
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        format_uuid(prefixes[i], uuid, name);
+        nvml_format_uuid(prefixes[i], uuid, name);
         if (nvml->by_uuid(name, device) == NVML_OK && nvml->memory(*device, memory) == NVML_OK) return true;
     }
     return false;

@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* "GPU-12345678-9abc-...": as nvidia-smi -L prints it; a MIG instance has another prefix. */
+void nvml_format_uuid(const char *prefix, const unsigned char uuid[16], char out[64]);
+
 /* uuid: CUDA's 16 bytes; total_bytes: as CUDA says, since a part of a GPU (MIG) may be known by the whole one's number. False
  * where NVML is not there or does not know it. Any thread. */
 bool nvml_free_bytes(const unsigned char uuid[16], uint64_t total_bytes, uint64_t *free_bytes);
