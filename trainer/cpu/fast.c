@@ -96,10 +96,20 @@ static bool maxpool_shape(const struct op_call *call, struct onednn_shape *shape
     return true;
 }
 
+/* Gradients of windows that overlap are added, and oneDNN's kernels do it in an order that depends on the number of
+ * threads: image by image, on one thread each, it does not. */
+static void cut_overlapping(struct onednn_shape *shape)
+{
+    if (shape->kernel <= shape->stride) return; /* 0 = the whole image */
+    shape->x[0] = shape->y[0] = 1;
+    shape->alone = 1;
+}
+
 static bool maxpool_backward_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_MAXPOOL_BWD, call->out_tensor[0], call->in_tensor[0]);
     fill_window(shape, &call->op->attr);
+    cut_overlapping(shape);
     return true;
 }
 
@@ -114,6 +124,7 @@ static bool avgpool_backward_shape(const struct op_call *call, struct onednn_sha
 {
     fill_shape(shape, ONEDNN_AVGPOOL_BWD, call->out_tensor[0], call->in_tensor[0]);
     fill_window(shape, &call->op->attr);
+    cut_overlapping(shape);
     return true;
 }
 
@@ -169,9 +180,24 @@ static bool run_pool(const struct prepared *p, struct error *err)
     return onednn_run(p->onednn, &call, err);
 }
 
+static uint64_t elements_of(const uint32_t dims[4]) { return (uint64_t)dims[0] * dims[1] * dims[2] * dims[3]; }
+
+static bool run_pool_image(const void *context, unsigned thread, uint64_t image, struct error *err)
+{
+    const struct prepared *p = context;
+    const struct onednn_shape *s = onednn_kernel_shape(p->onednn);
+    uint64_t x = image * elements_of(s->x), y = image * elements_of(s->y);
+    struct onednn_call call = {.x = (float *)op_out(p, 0) + x, .y = (const float *)op_in(p, 0) + y};
+    call.workspace = op_scratch(p);
+    if (p->call.op->kind == OP_MAXPOOL_BWD) call.mask = (const uint8_t *)op_in(p, 1) + y;
+    return onednn_run_alone(p->onednn, thread, &call, err);
+}
+
 /* dy [, mask] -> dx */
 static bool run_pool_backward(const struct prepared *p, struct error *err)
 {
+    if (onednn_kernel_shape(p->onednn)->alone)
+        return parallel_each(p->call.out_tensor[0]->dims[0], run_pool_image, p, err);
     struct onednn_call call = {.x = op_out(p, 0), .y = op_in(p, 0), .workspace = op_scratch(p)};
     if (p->call.op->kind == OP_MAXPOOL_BWD) call.mask = op_in(p, 1);
     return onednn_run(p->onednn, &call, err);
