@@ -130,7 +130,7 @@ static void bench_million(void)
         struct random random = random_begin(1, RANDOM_SEARCH, 9, family);
         for (uint32_t i = 0; i < count; i++) buffers[i] = make_one(&random, family, i, count);
         for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-            struct place_options options = {.seconds = limits[i]};
+            struct place_options options = {.seconds = limits[i], .brief = true};
             printf("%g s: ", limits[i]);
             report_times(names[family], buffers, count, &options, 1);
         }

@@ -148,6 +148,7 @@ static bool solve(const struct place_request *request, struct place_table *table
     struct place_progress progress = {.terminal = isatty(STDERR_FILENO) != 0};
     struct place_options options = {.capacity = request->capacity,
                                     .seconds = request->seconds,
+                                    .brief = true,
                                     .memory_bytes = request->memory,
                                     .seed = request->seed,
                                     .threads = (uint32_t)request->threads,
@@ -357,8 +358,9 @@ static const char manual_end[] =
     "    --chunk-size BYTES\n"
     "                      of each chunk\n"
     "    --check           judge PLACED.csv\n"
-    "    --time S          seconds for all of it; 0 = one pass of the fast placers\n"
-    "                      (default 10)\n"
+    "    --time S          seconds for all of it (default 10); 0 = one pass of the\n"
+    "                      fast placers, which from 100,000 rows on ends once it is\n"
+    "                      within a sixteenth of the bound\n"
     "    --memory SIZE     most that the exact search may take (default 1GiB); where\n"
     "                      it needs more, placers alone are used\n"
     "    -o, --output FILE write the rows with their offsets as CSV; - is standard\n"

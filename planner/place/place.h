@@ -30,6 +30,7 @@ struct place_buffer {
 struct place_options {
     uint64_t capacity;     /* stop as soon as the arena is at most this; 0 = minimise */
     double seconds;        /* limit of it all; 0 = one pass of the fast placers, whose steps are limited instead */
+    bool brief;            /* such a pass over 100,000 buffers or more ends at the cheapest placers that come near */
     uint64_t nodes;        /* limit of the exact search, 0 = none */
     uint64_t memory_bytes; /* limit of the exact search, left out where it needs more, and of its kin; 0 = the default */
     uint64_t seed;

@@ -102,7 +102,8 @@ static bool solve_window(struct patch *patch, uint64_t *height, struct error *er
 
 static bool is_over(const struct patch *patch)
 {
-    return problem_halted(patch->problem) || (patch->deadline_ns == 0 && patch->work > PASS_WORK);
+    if (problem_halted(patch->problem)) return true;
+    return patch->deadline_ns > 0 ? clock_now_ns() >= patch->deadline_ns : patch->work > PASS_WORK;
 }
 
 /* Windows wider and wider, until nothing sticks out. */
@@ -193,7 +194,8 @@ bool patch_improve(const struct problem *problem, uint64_t target, const struct 
     patch->problem = problem;
     patch->options = options;
     patch->goal = target;
-    patch->deadline_ns = problem->deadline_ns;
+    uint64_t now = clock_now_ns(), end = problem->deadline_ns;
+    patch->deadline_ns = end > now ? now + (end - now) / 4 : end; /* those that come after it have their time, too */
     patch->order = mem_alloc(MEM_SEARCH, problem->count, sizeof *patch->order);
     patch->latest = mem_alloc(MEM_SEARCH, problem->count / BLOCK + 1, sizeof *patch->latest);
     patch->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *patch->offset);

@@ -91,14 +91,13 @@ struct squeeze_limits {
     const struct place_options *options; /* seed, stop and progress */
 };
 
-#define MANY_BUFFERS 100000 /* from here on the cheapest placers come first, and others only if time is given */
+#define MANY_BUFFERS 100000 /* from here on the cheapest placers come first */
 
 /* What sweeps and first fit may each look at where no time is given, so that one pass takes a fraction of a second for
- * a few thousand buffers, however they lie, and a few seconds for a million. 0 = any, there is a deadline. */
+ * a few thousand buffers, however they lie, and time in proportion for more. 0 = any, there is a deadline. */
 static inline uint64_t problem_pass_steps(const struct problem *problem)
 {
-    uint64_t count = problem->count < MANY_BUFFERS ? problem->count : MANY_BUFFERS;
-    return problem->deadline_ns > 0 ? 0 : 400000000 + 1000 * count;
+    return problem->deadline_ns > 0 ? 0 : 400000000 + 1000 * (uint64_t)problem->count;
 }
 
 /* The fast placers. Each improves *best (whose arena is UINT64_MAX at first) and stops early at `target`. Sweeps may be

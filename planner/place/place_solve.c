@@ -29,18 +29,19 @@ static bool is_enough(const struct problem *problem, uint64_t target, const stru
     return best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem));
 }
 
-/* The placers in rising order of cost; each stops at the target. Of many buffers, one pass that has come near ends
+/* The placers in rising order of cost; each stops at the target. Of many buffers, a brief pass that has come near ends
  * before those that take longer than all before them. */
 static bool place_fast(const struct problem *problem, uint64_t target, const struct squeeze_limits *limits,
                        struct placement *best, struct error *err)
 {
-    bool many = problem->count >= MANY_BUFFERS, once = problem->deadline_ns == 0;
+    bool many = problem->count >= MANY_BUFFERS;
+    bool brief = many && limits->options->brief && problem->deadline_ns == 0;
     uint64_t near = problem->bound + problem->bound / NEAR_DIVISOR;
     if (!problem->any_fixed) TRY(sweep_improve(problem, many ? SWEEP_FIRST : SWEEP_ALL, target, best, err));
     if (is_enough(problem, target, best)) return true;
     if (many) TRY(beside_improve(problem, target, best, err));
     if (!is_enough(problem, target, best) && many) TRY(patch_improve(problem, target, limits->options, best, err));
-    if (is_enough(problem, target, best) || (many && once && best->arena <= near)) return true;
+    if (is_enough(problem, target, best) || (brief && best->arena <= near)) return true;
     TRY(perfect_improve(problem, limits->options, best, err));
     if (is_enough(problem, target, best)) return true;
     TRY(core_improve(problem, target, best, err));

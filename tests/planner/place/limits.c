@@ -221,12 +221,24 @@ Test(place_limits, two_hundred_thousand_buffers_keep_to_their_time)
     uint32_t count = 200000;
     struct place_buffer *buffers = make(FAMILY_LONG, count);
     for (int timed = 0; timed < 2; timed++) {
-        struct place_options options = {.seconds = timed * 0.3, .threads = 1};
+        struct place_options options = {.seconds = timed * 0.3, .brief = true, .threads = 1};
         uint64_t start = clock_thread_cpu_ns();
         struct place_result result = solve(buffers, count, &options);
         cr_assert_lt((double)(clock_thread_cpu_ns() - start) * 1e-9, 30);
         if (timed) bound_time(&result, options.seconds);
     }
     cr_assert_leq(mem_peak_bytes(MEM_SEARCH), 800 * (uint64_t)count);
+    mem_free(buffers);
+}
+
+/* A brief pass ends near the bound; any other goes on with all the steps of a pass, and never to a larger arena. */
+Test(place_limits, only_a_brief_pass_ends_before_its_steps)
+{
+    uint32_t count = 100000;
+    struct place_buffer *buffers = make(FAMILY_LONG, count);
+    struct place_result brief = solve(buffers, count, &(struct place_options){.brief = true, .threads = 1});
+    struct place_result whole = solve(buffers, count, &(struct place_options){.threads = 1});
+    cr_assert_leq(brief.arena_bytes, brief.lower_bound_bytes + brief.lower_bound_bytes / 16);
+    cr_assert_lt(whole.arena_bytes, brief.arena_bytes);
     mem_free(buffers);
 }
