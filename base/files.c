@@ -96,8 +96,8 @@ bool files_open(const char *path, enum files_streams streams, int *fd, struct er
 static bool check_output(const char *path, int fd, bool *special, struct error *err)
 {
     struct stat info;
-    if (!*path) return refuse_empty(err);
     *special = false;
+    if (!*path) return refuse_empty(err);
     if ((fd < 0 ? stat(path, &info) : fstat(fd, &info)) != 0)
         return errno == ENOENT || error_errno(err, ERROR_INPUT, errno, "%s: cannot be written", path);
     if (S_ISDIR(info.st_mode) || S_ISSOCK(info.st_mode) || S_ISBLK(info.st_mode))
