@@ -41,8 +41,8 @@ static bool take_pinned(struct device *device, uint64_t bytes, void *memory, con
                    device->options.ordinal));
     cudaError_t status = cuda->HostAlloc(memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable);
     if (status == cudaErrorMemoryAllocation)
-        return error_set(err, ERROR_FAILED, "this host does not give %" PRIu64 " bytes of pinned memory for %s", bytes,
-                         purpose);
+        return error_set(err, ERROR_FAILED, "this host does not give %" PRIu64 " bytes of pinned memory for %s (%s)",
+                         bytes, purpose, cuda->GetErrorName(status));
     return cuda_check(device->vendor, status, err, "%" PRIu64 " bytes of pinned memory for %s", bytes, purpose);
 }
 

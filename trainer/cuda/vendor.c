@@ -65,12 +65,14 @@ static bool no_memory(const struct vendor *vendor, const char *what, struct erro
 {
     size_t free_bytes, total_bytes;
     char have[UNITS_TEXT], all[UNITS_TEXT];
+    const char *name = vendor->cuda.GetErrorName(cudaErrorMemoryAllocation);
     if (vendor->cuda.MemGetInfo(&free_bytes, &total_bytes) != cudaSuccess)
-        return error_set(err, ERROR_FAILED, "%s: the GPU is out of memory", what);
-    return error_set(err, ERROR_FAILED,
-                     "%s: the GPU is out of memory, with %s of its %s free; a plan with a smaller --budget leaves more "
-                     "beside its arena",
-                     what, units_format_bytes(free_bytes, have), units_format_bytes(total_bytes, all));
+        return error_set(err, ERROR_FAILED, "%s: the GPU is out of memory (%s)", what, name);
+    return error_set(
+        err, ERROR_FAILED,
+        "%s: the GPU is out of memory (%s), with %s of its %s free; a plan with a smaller --budget leaves more "
+        "beside its arena",
+        what, name, units_format_bytes(free_bytes, have), units_format_bytes(total_bytes, all));
 }
 
 bool cuda_check(const struct vendor *vendor, cudaError_t status, struct error *err, const char *what, ...)
