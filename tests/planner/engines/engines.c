@@ -502,7 +502,7 @@ static struct engine_question question_at(const struct graph *graph, const char 
 
 Test(engines, a_lowered_convolution_asks_for_all_it_does)
 {
-    const uint32_t lowering = LOWER_EXACT & ~(uint32_t)LOWER_GRADIENT;
+    const uint32_t lowering = LOWER_EXACT & ~(uint32_t)(LOWER_GRADIENT | LOWER_GRADIENT_ADD | LOWER_GRADIENT_KEEP);
     struct graph *graph = kit_lowered("resnet-29", 8, DTYPE_F16, lowering);
     const char *path = "stage1/unit2/conv2";
     struct engine_question forward = question_at(graph, path, OP_CONV, PASS_FORWARD),
