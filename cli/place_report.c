@@ -326,7 +326,7 @@ void place_report_check(const struct place_request *request, const struct place_
     print_arena_bound(table, judgement->arena_bytes, bound, judgement->peak_instant);
     if (judgement->arena_bytes == bound)
         printf("optimal    no smaller arena exists: it ends at the bound\n");
-    else
+    else if (judgement->arena_bytes > bound)
         printf("gap        %s bytes, %.3f %% above what this file shows to be needed\n",
                units_format_count(judgement->arena_bytes - bound, text), percent_above(judgement->arena_bytes, bound));
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "place_check_private.h"
 
 /* What is judged: offsets, and the bytes that each buffer takes there. */
 struct judged {
@@ -30,7 +31,7 @@ static int compare_keyed(const void *left, const void *right)
     return a->index < b->index ? -1 : a->index > b->index;
 }
 
-static bool round_size(uint64_t size, uint64_t align, uint64_t *bytes)
+bool place_check_round(uint64_t size, uint64_t align, uint64_t *bytes)
 {
     uint64_t rest = align > 1 ? size % align : 0;
     return !__builtin_add_overflow(size, rest ? align - rest : 0, bytes);
@@ -47,7 +48,7 @@ static bool least_common_multiple(uint64_t a, uint64_t b, uint64_t *out)
     return !__builtin_mul_overflow(a / x, b, out);
 }
 
-static bool too_large(size_t index, struct error *err)
+bool place_check_too_large(size_t index, struct error *err)
 {
     return error_set(err, ERROR_INPUT, "buffer %zu: its size, alignment and offset together are beyond 64 bits", index);
 }
@@ -59,7 +60,7 @@ static bool measure_storage(struct judged *judged, const struct keyed *names, si
     uint64_t align = 1;
     for (size_t i = 0; i < count; i++) {
         uint64_t own = buffers[names[i].index].align;
-        if (!least_common_multiple(align, own > 1 ? own : 1, &align)) return too_large(names[i].index, err);
+        if (!least_common_multiple(align, own > 1 ? own : 1, &align)) return place_check_too_large(names[i].index, err);
         if (buffers[names[i].index].offset != first->offset ||
             (judged->chunk && judged->chunk[names[i].index] != judged->chunk[names[0].index]))
             return error_set(err, ERROR_INPUT,
@@ -69,8 +70,8 @@ static bool measure_storage(struct judged *judged, const struct keyed *names, si
                              buffers[names[i].index].offset);
     }
     for (size_t i = 0; i < count; i++)
-        if (!round_size(buffers[names[i].index].size, align, &judged->bytes[names[i].index]))
-            return too_large(names[i].index, err);
+        if (!place_check_round(buffers[names[i].index].size, align, &judged->bytes[names[i].index]))
+            return place_check_too_large(names[i].index, err);
     return true;
 }
 
@@ -104,8 +105,8 @@ static bool judged_init(struct judged *judged, const struct place_buffer *buffer
         if (buffers[i].lower >= buffers[i].upper)
             ok = error_set(err, ERROR_INPUT, "buffer %zu: lives from %" PRIu64 " to %" PRIu64, i, buffers[i].lower,
                            buffers[i].upper);
-        else if (!round_size(buffers[i].size, buffers[i].align, &judged->bytes[i]))
-            ok = too_large(i, err);
+        else if (!place_check_round(buffers[i].size, buffers[i].align, &judged->bytes[i]))
+            ok = place_check_too_large(i, err);
     }
     ok = ok && (!aliases || measure_storages(judged, err));
     if (!ok) mem_free(judged->bytes);
@@ -286,7 +287,7 @@ static bool find_ends(const struct judged *judged, uint64_t *top, uint64_t *fixe
         const struct place_buffer *buffer = &judged->buffers[i];
         uint64_t end;
         if (judged->bytes[i] == 0) continue;
-        if (__builtin_add_overflow(buffer->offset, judged->bytes[i], &end)) return too_large(i, err);
+        if (__builtin_add_overflow(buffer->offset, judged->bytes[i], &end)) return place_check_too_large(i, err);
         if (end > *top) *top = end;
         if (buffer->fixed != PLACE_UNPLACED && end > *fixed_end) *fixed_end = end;
     }
@@ -431,9 +432,9 @@ static bool sum_changes(struct change *changes, size_t count, uint64_t *bytes, u
         uint64_t more = 0;
         for (to = from; to < count && changes[to].time == changes[from].time; to++) {
             live -= changes[to].less;
-            if (__builtin_add_overflow(more, changes[to].more, &more)) return too_large(from, err);
+            if (__builtin_add_overflow(more, changes[to].more, &more)) return place_check_too_large(from, err);
         }
-        if (__builtin_add_overflow(live, more, &live)) return too_large(from, err);
+        if (__builtin_add_overflow(live, more, &live)) return place_check_too_large(from, err);
         if (live <= *bytes) continue;
         *bytes = live;
         *instant = changes[from].time;

@@ -1,5 +1,6 @@
 #include <inttypes.h>
 
+#include "place_check_private.h"
 #include "place_clocks.h"
 
 /* Whether the first has ended where the second begins, as far as both know. */
@@ -12,10 +13,12 @@ static bool ends_by(const uint64_t *end, const uint64_t *begin, size_t streams)
     return true;
 }
 
-static uint64_t taken(const struct place_buffer *buffer)
+/* Where the bytes that a buffer takes end; false where that is beyond 64 bits. */
+static bool find_end(const struct place_buffer *buffer, uint64_t *end)
 {
-    uint64_t align = buffer->align > 1 ? buffer->align : 1;
-    return (buffer->size + align - 1) / align * align;
+    uint64_t bytes;
+    return place_check_round(buffer->size, buffer->align, &bytes) &&
+           !__builtin_add_overflow(buffer->offset, bytes, end);
 }
 
 static bool check_alone(const struct place_buffer *buffer, size_t i, struct error *err)
@@ -29,41 +32,57 @@ static bool check_alone(const struct place_buffer *buffer, size_t i, struct erro
     return true;
 }
 
-bool place_check_clocks(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
-                        uint64_t *arena_bytes, struct error *err)
+/* Against those before it, whose ends are known to be numbers. */
+static bool check_against(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t i, uint64_t end,
+                          struct error *err)
 {
+    const struct place_buffer *a = &buffers[i];
     size_t streams = clocks->streams;
-    *arena_bytes = 0;
-    for (size_t i = 0; i < count; i++) {
-        const struct place_buffer *a = &buffers[i];
-        if (!check_alone(a, i, err)) return false;
-        if (a->size == 0) continue;
-        if (a->offset + taken(a) > *arena_bytes) *arena_bytes = a->offset + taken(a);
-        for (size_t j = 0; j < i; j++) {
-            const struct place_buffer *b = &buffers[j];
-            if (b->size == 0 || a->offset >= b->offset + taken(b) || b->offset >= a->offset + taken(a)) continue;
-            if (ends_by(clocks->end + i * streams, clocks->start + j * streams, streams) ||
-                ends_by(clocks->end + j * streams, clocks->start + i * streams, streams))
-                continue;
-            return error_set(err, ERROR_INPUT,
-                             "buffers %zu and %zu share bytes at %" PRIu64 ", and neither ends before the other begins",
-                             j, i, a->offset > b->offset ? a->offset : b->offset);
-        }
+    for (size_t j = 0; j < i; j++) {
+        const struct place_buffer *b = &buffers[j];
+        uint64_t other = 0;
+        if (b->size == 0 || b->offset >= end || (find_end(b, &other) && a->offset >= other)) continue;
+        if (ends_by(clocks->end + i * streams, clocks->start + j * streams, streams) ||
+            ends_by(clocks->end + j * streams, clocks->start + i * streams, streams))
+            continue;
+        return error_set(err, ERROR_INPUT,
+                         "buffers %zu and %zu share bytes at %" PRIu64 ", and neither ends before the other begins", j,
+                         i, a->offset > b->offset ? a->offset : b->offset);
     }
     return true;
 }
 
-void place_check_clocks_live(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
-                             uint64_t *bytes)
+bool place_check_clocks(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
+                        uint64_t *arena_bytes, struct error *err)
+{
+    *arena_bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t end;
+        TRY(check_alone(&buffers[i], i, err));
+        if (buffers[i].size == 0) continue;
+        if (!find_end(&buffers[i], &end)) return place_check_too_large(i, err);
+        if (end > *arena_bytes) *arena_bytes = end;
+        TRY(check_against(buffers, clocks, i, end, err));
+    }
+    return true;
+}
+
+bool place_check_clocks_live(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
+                             uint64_t *bytes, struct error *err)
 {
     size_t streams = clocks->streams;
     *bytes = 0;
     for (size_t i = 0; i < count; i++) {
         const uint64_t *now = clocks->start + i * streams;
-        uint64_t sum = 0;
-        for (size_t j = 0; j < count; j++)
-            if (ends_by(clocks->start + j * streams, now, streams) && !ends_by(clocks->end + j * streams, now, streams))
-                sum += taken(&buffers[j]);
+        uint64_t sum = 0, taken;
+        for (size_t j = 0; j < count; j++) {
+            if (!ends_by(clocks->start + j * streams, now, streams) || ends_by(clocks->end + j * streams, now, streams))
+                continue;
+            if (!place_check_round(buffers[j].size, buffers[j].align, &taken) ||
+                __builtin_add_overflow(sum, taken, &sum))
+                return place_check_too_large(j, err);
+        }
         if (sum > *bytes) *bytes = sum;
     }
+    return true;
 }

@@ -29,11 +29,13 @@ bool place_clocks_solve(struct place_buffer *buffers, const struct place_clocks 
                         const struct place_options *options, struct place_result *result, uint32_t *clique,
                         size_t *clique_count, struct error *err);
 
-/* A judge that shares no code with it, as place_check_arena: every two buffers that overlap in space are compared. */
+/* A judge that shares no code with it, as place_check_arena: every two buffers that overlap in space are compared.
+ * ERROR_INPUT where one's end is beyond 64 bits. */
 bool place_check_clocks(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
                         uint64_t *arena_bytes, struct error *err);
-/* The largest sum of buffers that have begun and not ended by a buffer's beginning: no arena is below. */
-void place_check_clocks_live(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
-                             uint64_t *bytes);
+/* The largest sum of buffers that have begun and not ended by a buffer's beginning: no arena is below.
+ * ERROR_INPUT where a sum is beyond 64 bits. */
+bool place_check_clocks_live(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
+                             uint64_t *bytes, struct error *err);
 
 #endif

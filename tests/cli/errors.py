@@ -410,6 +410,8 @@ def check_place(folder):
     refused(['place', clocks, '--minimise', '--svg', folder / 'a.svg'], '--svg')
     refused(['place', write(folder / 'mixed.csv', header + 'a,0:0,2:0,8\nb,0,3,8\n'), '--minimise'], 'mixed.csv')
     accepted(['place', clocks, '--minimise', '--json'], '"peak_instant": null')
+    wrapped = write(folder / 'wrapped.csv', 'id,lower,upper,size,offset\na,0:0,2:1,10,0\nb,1:0,3:3,20,18446744073709551606\n')
+    refused(['place', '--check', wrapped, '--capacity', 30], 'buffer 1', 'beyond 64 bits', code=1)
     refused(['place', '--check'], 'PLACED.csv')
     refused(['place', '--check', good, '--minimise'], '--minimise')
     refused(['place', '--check', folder / 'none.csv'], 'none.csv')

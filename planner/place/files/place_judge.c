@@ -148,8 +148,7 @@ static bool find_live(const struct place_table *placed, struct place_judgement *
 {
     if (placed->clocks.streams == 0)
         return place_check_live(placed->buffers, placed->count, &judgement->live_bytes, &judgement->peak_instant, err);
-    place_check_clocks_live(placed->buffers, &placed->clocks, placed->count, &judgement->live_bytes);
-    return true;
+    return place_check_clocks_live(placed->buffers, &placed->clocks, placed->count, &judgement->live_bytes, err);
 }
 
 bool place_judge(struct place_table *placed, const char *placed_path, const struct place_table *problem,

@@ -123,7 +123,8 @@ static struct place_result solve(struct instance *instance, const struct place_o
         for (size_t b = 0; b < a; b++) cr_assert(conflict(instance, clique[a], clique[b]));
     }
     cr_assert_eq(sum, result.live_bytes);
-    place_check_clocks_live(instance->buffers, &instance->clocks, instance->count, &live);
+    cr_assert(place_check_clocks_live(instance->buffers, &instance->clocks, instance->count, &live, &err), "%s",
+              err.text);
     cr_assert_leq(live, result.lower_bound_bytes);
     return result;
 }
@@ -218,6 +219,35 @@ Test(place_clocks, what_is_wrong_is_said)
         place_clocks_solve(instance.buffers, &instance.clocks, 20, &options, &result, clique, &members, &err));
     cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "buffer 4"), "%s", err.text);
     cr_assert_eq(result.arena_bytes, 77);
+}
+
+/* Two that live together; the second's end wraps around, or its size does when it is rounded. */
+Test(place_clocks, ends_beyond_64_bits_are_refused)
+{
+    static const struct place_buffer wrong[] = {{.size = 20, .offset = UINT64_MAX - 9},
+                                                {.size = UINT64_MAX, .align = 4096, .offset = 0},
+                                                {.size = UINT64_MAX - 4094, .align = 4096, .offset = 0},
+                                                {.size = 1, .align = 1, .offset = UINT64_MAX}};
+    uint64_t start[] = {0, 0, 1, 0}, end[] = {2, 1, 3, 3}, arena, live;
+    const struct place_clocks clocks = {2, start, end};
+    struct place_buffer buffers[2] = {{.size = 10, .offset = 0, .fixed = PLACE_UNPLACED}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct error err = {0};
+        buffers[1] = wrong[i];
+        buffers[1].fixed = PLACE_UNPLACED;
+        cr_assert_not(place_check_clocks(buffers, &clocks, 2, &arena, &err), "%zu", i);
+        cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "buffer 1") && strstr(err.text, "beyond 64 bits"), "%s",
+                  err.text);
+    }
+    struct error err = {0};
+    buffers[1] = (struct place_buffer){.size = UINT64_MAX - 10, .offset = 10, .fixed = PLACE_UNPLACED};
+    cr_assert(place_check_clocks(buffers, &clocks, 2, &arena, &err), "the last byte there is: %s", err.text);
+    cr_assert_eq(arena, UINT64_MAX);
+    cr_assert(place_check_clocks_live(buffers, &clocks, 2, &live, &err), "%s", err.text);
+    cr_assert_eq(live, UINT64_MAX);
+    buffers[1].size++;
+    cr_assert_not(place_check_clocks_live(buffers, &clocks, 2, &live, &err));
+    cr_assert(strstr(err.text, "beyond 64 bits"), "%s", err.text);
 }
 
 /* ---- Tilings of concurrent streams ---- */
