@@ -83,7 +83,7 @@ void ranks_close(struct ranks *ranks)
     if (!ranks) return;
     if (ranks->link) {
         ranks_stop_watching(ranks);
-        ranks->transport->close(ranks->link);
+        ranks_leave(ranks);
     }
     destroy(ranks);
 }

@@ -9,6 +9,7 @@
 struct ranks {
     const struct ranks_transport *transport;
     struct ranks_link *link;
+    struct joining *joining; /* join.c's */
     const char *launcher;
     struct ranks_place place;
     struct ranks_place *places; /* of all ranks */
@@ -44,6 +45,8 @@ void ranks_find_host(struct ranks_place *place);
 /* join.c: opens the transport, and knows the rank and their number then. ERROR_LATE: not within limit_ns, and a thread may be
  * left in the transport's library until the process ends. */
 bool ranks_join(struct ranks *ranks, struct error *err);
+/* Closes the transport, by the thread that has opened it. */
+void ranks_leave(struct ranks *ranks);
 
 /* causes.c: hears of other ranks' failures. */
 bool ranks_watch(struct ranks *ranks, struct error *err);
