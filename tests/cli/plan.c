@@ -251,8 +251,8 @@ Test(cli_plan, pytorch_is_told_beside_the_plan)
 {
     const struct cli_run *run = cli_run("plan resnet-50 --gpus a100-40gb --batch 128 --strategy pytorch");
     cr_expect_eq(run->code, 0);
-    cr_expect(strstr(run->out, "resnet-50 in PyTorch fits a100-40gb at batch 128: nvidia-smi would show 14.7 GiB"), "%s",
-              run->out);
+    cr_expect(strstr(run->out, "resnet-50 in PyTorch fits a100-40gb at batch 128: nvidia-smi would show 14.7 GiB"),
+              "%s", run->out);
     cr_expect(strstr(run->out, "segments; arena"));
     cr_expect_null(strstr(run->out, "kept activations"));
     json_t *both = run_json("plan resnet-50 --gpus a100-40gb --batch 512 --strategy pytorch --json", 1);
@@ -646,8 +646,9 @@ Test(cli_plan, prints_pages_of_eighty_columns)
 
 Test(cli_help, fits_eighty_columns)
 {
-    static const char *const rows[] = {"help",       "help plan",    "help train", "help top", "help trace",
-                                       "help place", "help devices", "help data",  "devices"};
+    static const char *const rows[] = {"help",          "help plan",    "help train", "help top",  "help trace",
+                                       "help place",    "help devices", "help data",  "help eval", "help classify",
+                                       "help features", "help recipes", "devices"};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) expect_narrow(rows[i]);
 }
 
