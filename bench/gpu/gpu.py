@@ -490,7 +490,6 @@ def part_cupti(bench):
         raise Failed('records are missing or without times where copies and fills are recorded too')
 
 
-# name: (part, seconds at most)
 def part_nccl(bench):
     """NCCL's memory, and a sum in a recorded graph, by a communicator of one rank."""
     try:
@@ -505,6 +504,7 @@ def part_nccl(bench):
                 f'communicator, sums of {", ".join(got["types"])} are replayed; of that memory {taken} MiB of the GPU')
 
 
+# name: (part, seconds at most)
 PARTS = {'machine': (part_machine, 30), 'nccl': (part_nccl, 40), 'carried': (part_carried, 70), 'compared': (part_compared, 150), 'same': (part_same, 70),
          'deep': (part_deep, 70), 'speed': (part_speed, 270),
          'records': (part_records, 60), 'cupti': (part_cupti, 60), 'kernels': (part_kernels, 60)}

@@ -1,11 +1,14 @@
+/* clang-format off */
 /* What CUPTI's records cost by themselves, on the GPU here: for gpu.py, one line of JSON.
  *
- *   fathom-records switch           a recorded graph replayed with records off, on, and switched on and off between
- * replays, with the time of the switching alone fathom-records flush KIB        ActivityFlushAll(0) after each replay,
- * with buffers of that size fathom-records pool kernels|all the device's pool limited to 8 buffers, where in CUPTI 13.0
- * records of kernels alone lost their times after 899,477; `all` records copies and fills too
+ *   fathom-records switch            a recorded graph replayed with records off, on, and switched on and off between
+ *                                    replays, with the time of the switching alone
+ *   fathom-records flush KIB         ActivityFlushAll(0) after each replay, with buffers of that size
+ *   fathom-records pool kernels|all  the device's pool limited to 8 buffers, where in CUPTI 13.0 records of kernels alone
+ *                                    lost their times after 899,477; `all` records copies and fills too
  *
  *   --nodes N    kernels of the graph (1000); --records N to take (pool; 1200000); --seconds S at most (15) */
+/* clang-format on */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <inttypes.h>
