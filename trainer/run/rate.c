@@ -143,7 +143,7 @@ void schedule_see_step(const struct schedule *schedule, struct schedule_state *s
 
 void schedule_see_evaluation(const struct schedule *schedule, struct schedule_state *state, double top1_error)
 {
-    if (schedule->kind != SCHEDULE_PLATEAU) return;
+    if (schedule->kind != SCHEDULE_PLATEAU || !isfinite(top1_error)) return;
     if (top1_error < state->best_error) {
         state->best_error = top1_error;
         state->stale = 0;

@@ -50,7 +50,8 @@ bool schedule_change(struct schedule *schedule, const struct schedule_change *ch
 double schedule_rate_at(const struct schedule *schedule, const struct schedule_state *state, uint64_t step);
 /* Whether that rate is not known before the error of the step before it. */
 bool schedule_follows_error(const struct schedule *schedule, const struct schedule_state *state, uint64_t step);
-/* After each step, with the error of its batch; after each evaluation, with the top-1 error. */
+/* After each step, with the error of its batch; after each evaluation, with the top-1 error; one that is
+ * NAN says nothing of progress, and changes nothing. */
 void schedule_see_step(const struct schedule *schedule, struct schedule_state *state, double train_error);
 void schedule_see_evaluation(const struct schedule *schedule, struct schedule_state *state, double top1_error);
 

@@ -121,3 +121,16 @@ Test(schedule, plateaus_drop_the_rate)
         cr_assert_float_eq(rate, rates[i], 1e-9, "after evaluation %d: %g", i, rate);
     }
 }
+
+Test(schedule, an_evaluation_without_a_result_is_not_stale)
+{
+    struct schedule schedule = {.kind = SCHEDULE_PLATEAU, .base = 0.1, .factor = 0.1, .patience = 2};
+    struct schedule_state state = schedule_begin();
+    const double errors[] = {0.5, NAN, NAN, 0.6, NAN, 0.6};
+    const double rates[] = {0.1, 0.1, 0.1, 0.1, 0.1, 0.01};
+    for (int i = 0; i < 6; i++) {
+        schedule_see_evaluation(&schedule, &state, errors[i]);
+        double rate = schedule_rate_at(&schedule, &state, 1);
+        cr_assert_float_eq(rate, rates[i], 1e-9, "after evaluation %d: %g", i, rate);
+    }
+}
