@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "files.h"
 #include "hash.h"
 
@@ -36,15 +37,27 @@ static bool is_same(const struct output_use *a, const struct output_use *b)
     return a->path_hash == b->path_hash;
 }
 
+/* As the user has named it: "-" has become a descriptor. */
+static const char *name_path(const char *path)
+{
+    char taken[32];
+    snprintf(taken, sizeof taken, "/dev/fd/%d", options_output());
+    return options_output() != STDOUT_FILENO && strcmp(path, taken) == 0 ? "-" : path;
+}
+
 static bool check_streams(const struct output_use *use, const char *path, bool written, struct error *err)
 {
     static const char *const names[] = {[STDOUT_FILENO] = "standard output", [STDERR_FILENO] = "standard error"};
     struct stat info;
     struct output_use stream;
-    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+    const char *name = name_path(path);
+    bool taken = name != path; /* then both streams are what standard error was */
+    const char *what = written ? "written" : "read";
+    if (taken) what = names[STDOUT_FILENO];
+    for (int fd = taken ? STDERR_FILENO : STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
         if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && identify(&info, &stream) && is_same(&stream, use))
             return error_set(err, ERROR_INPUT, "%s: %s is %s, and %s goes there too; name another file", use->label,
-                             path, written ? "written" : "read", names[fd]);
+                             name, what, names[fd]);
     return true;
 }
 
@@ -83,8 +96,8 @@ bool outputs_writes(struct outputs *outputs, const char *label, const char *path
     for (size_t i = 0; i < outputs->count; i++) {
         const struct output_use *other = &outputs->uses[i];
         if (is_same(&use, other))
-            return error_set(err, ERROR_INPUT, "%s: %s is what %s %s; name another file", label, path, other->label,
-                             other->written ? "writes" : "reads");
+            return error_set(err, ERROR_INPUT, "%s: %s is what %s %s; name another file", label, name_path(path),
+                             other->label, other->written ? "writes" : "reads");
     }
     TRY(check_streams(&use, path, true, err));
     return add(outputs, &use, err);

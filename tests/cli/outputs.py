@@ -74,6 +74,15 @@ def check_same_file(folder):
     with open(folder / 'out', 'w') as out:
         done = subprocess.run([FATHOM, *TRAIN, '--iterations', '1', '--log', 'out'], cwd=folder, stdout=out, stderr=subprocess.PIPE, text=True)
     expect(done.returncode == 2 and 'standard output' in done.stderr, f'a log on standard output: {done.returncode} {done.stderr}')
+    for words in (['place', 'problem.csv', '--minimise', '-o', '-'], ['plan', 'resnet-8', '--gpus', 'cpu', '-o', '-']):
+        with open(folder / 'out', 'w') as out:
+            done = subprocess.run([FATHOM, *words], cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+        told = (folder / 'out').read_text()
+        expect(done.returncode == 2 and '--output: - is standard output, and standard error goes there too' in told,
+               f'both streams in one file: {done.returncode} {told}')
+    with open(folder / 'problem.csv', 'a') as both:
+        done = subprocess.run([FATHOM, 'place', 'problem.csv', '--minimise', '-o', '-'], cwd=folder, stdout=both, stderr=subprocess.PIPE, text=True)
+    expect(done.returncode == 2 and '--output: - is what fathom place reads' in done.stderr, f'an input as output: {done.returncode} {done.stderr}')
     os.unlink(folder / 'out')
     expect(contents(folder) == before, 'a refused command changed a file')
 
