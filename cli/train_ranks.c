@@ -61,7 +61,10 @@ bool train_ranks_open(struct train_command *c, struct error *err)
     if (!c->ranks) return true;
     const char *resume = getenv(TRAIN_RANKS_RESUME);
     c->options.ranks = c->ranks;
-    if (resume) c->options.resume_folder = resume;
+    if (resume) { /* which is a file: where checkpoints go, the command says */
+        c->options.save_folder = train_ranks_folder(c);
+        c->options.resume_folder = resume;
+    }
     return ranks_place(c->ranks).rank == 0 || be_quiet(c, err);
 }
 

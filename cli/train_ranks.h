@@ -4,7 +4,7 @@
 
 #include "train_command.h"
 
-/* What the process that starts ranks hands to them beside the command: a plan's file, a folder of checkpoints. */
+/* What the process that starts ranks hands to them beside the command: a plan's file, a checkpoint. */
 #define TRAIN_RANKS_PLAN   "FATHOM_RANKS_PLAN"
 #define TRAIN_RANKS_RESUME "FATHOM_RANKS_RESUME"
 

@@ -28,7 +28,9 @@ struct restarts {
     char path[sizeof TRAIN_RANKS_TEMPORARY]; /* of the plan that ranks are handed; empty = the command names its file */
     uint64_t left;
     uint32_t silent; /* the rank by which the last attempt failed, where it could not say why; else LAUNCH_NONE */
-    uint64_t saved;  /* the step of the last checkpoint then */
+    uint64_t saved;  /* the step of the run's last checkpoint then; UNSAVED = it has written none */
+    struct timespec before;      /* when what was in the run's folder at its beginning was last written */
+    char checkpoint[TRAIN_PATH]; /* of `saved` */
 };
 
 /* Of several GPUs each has a process: recorded steps with sums over them may wait for each other for ever within
@@ -136,21 +138,35 @@ static void find_losses(const struct restarts *r, uint32_t silent, uint64_t save
 
 /* ---- Again ---- */
 
-static uint64_t last_saved(const char *folder)
+/* Of what the run has written: the folder may hold later steps of another. */
+static uint64_t last_saved(struct restarts *r)
 {
-    char path[TRAIN_PATH];
+    char path[CHECKPOINT_PATH];
     uint64_t step;
     struct error err = {0};
-    return folder && checkpoint_exists(folder) && train_find_resume(folder, path, &step, &err) ? step : UNSAVED;
+    const char *folder = train_ranks_folder(r->command);
+    bool found =
+        folder && checkpoint_find_since(folder, r->before, path) && train_find_resume(path, r->checkpoint, &step, &err);
+    return found ? step : UNSAVED;
+}
+
+static void say_again(const struct restarts *r, uint64_t saved)
+{
+    const char *given = r->command->options.resume_folder;
+    const char *from = saved != UNSAVED ? r->checkpoint : given;
+    fprintf(stderr, "fathom train: the run begins again from %s%s%s; --restarts leaves %" PRIu64 " more\n",
+            saved != UNSAVED ? "its last checkpoint"
+            : given          ? "where it began"
+                             : "its first step",
+            from ? ", " : "", from ? PRINTABLE(from) : "", r->left);
 }
 
 /* Whether the run is to be begun once more, and from where. */
 static bool goes_on(struct restarts *r, int code, uint32_t silent, struct error *err)
 {
-    const char *folder = train_ranks_folder(r->command);
     if (code != 1 || r->left == 0 || *stop_flag()) return false;
     r->left--;
-    uint64_t saved = last_saved(folder);
+    uint64_t saved = last_saved(r);
     struct losses lost;
     find_losses(r, silent, saved, &lost);
     if (*stop_flag()) return false;
@@ -160,9 +176,8 @@ static bool goes_on(struct restarts *r, int code, uint32_t silent, struct error 
     if (gone && lost.count == r->plan->device_count)
         return error_set(err, ERROR_FAILED, "all GPUs of the run are gone");
     if (gone && !go_without(r, &lost, err)) return error_prefix(err, "the run cannot go on with fewer devices");
-    fprintf(stderr, "fathom train: the run begins again from %s; --restarts leaves %" PRIu64 " more\n",
-            saved != UNSAVED ? "its last checkpoint" : "its first step", r->left);
-    if (saved != UNSAVED) setenv(TRAIN_RANKS_RESUME, folder, 1);
+    say_again(r, saved);
+    if (saved != UNSAVED) setenv(TRAIN_RANKS_RESUME, r->checkpoint, 1);
     r->silent = gone ? LAUNCH_NONE : silent;
     r->saved = saved;
     return true;
@@ -186,6 +201,8 @@ int train_ranks_start(struct train_command *c, const struct plan *plan, int argc
     struct restarts r = {.command = c, .plan = plan, .left = c->restarts, .silent = LAUNCH_NONE};
     const char **arguments = mem_zalloc(MEM_GENERAL, (size_t)argc + 2, sizeof *arguments);
     int code = 1;
+    const char *folder = train_ranks_folder(c);
+    if (folder) r.before = checkpoint_last_written(folder);
     c->part = train_part(plan, NULL);
     bool ok = (arguments || error_memory(err, ((size_t)argc + 2) * sizeof *arguments, "the arguments of ranks")) &&
               train_command_backend(c, plan, err) && (train_command_names_file(c->word) || hand_plan(&r, err));

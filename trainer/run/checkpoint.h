@@ -7,6 +7,8 @@
 #ifndef FATHOM_CHECKPOINT_H
 #define FATHOM_CHECKPOINT_H
 
+#include <time.h>
+
 #include "graph.h"
 #include "locks.h"
 #include "rate.h"
@@ -94,6 +96,12 @@ bool checkpoint_names_one(const char *name);
 bool checkpoint_find(const char *folder_or_file, char path[CHECKPOINT_PATH], struct error *err);
 /* Whether the folder has any. */
 bool checkpoint_exists(const char *folder);
+
+/* When the folder's last checkpoint was written; zeroed where there is none. Later ones are told from it: those of a run that
+ * began then, among which may be older ones of higher steps. */
+struct timespec checkpoint_last_written(const char *folder);
+/* checkpoint_find among those written since; false where there is none. */
+bool checkpoint_find_since(const char *folder, struct timespec written, char path[CHECKPOINT_PATH]);
 
 /* ---- Reading ---- */
 

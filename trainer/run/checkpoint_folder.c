@@ -87,12 +87,21 @@ void checkpoint_release(struct checkpoint_claim *claim)
 
 /* ---- Finding ---- */
 
-static bool find_newest(DIR *folder, char name[NAME_MAX + 1])
+static bool is_later(struct timespec a, struct timespec b)
+{
+    return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
+}
+
+/* after: only those written since then; NULL = all. */
+static bool find_newest(DIR *folder, const struct timespec *after, char name[NAME_MAX + 1])
 {
     bool found = false;
     uint64_t newest = 0, step;
+    struct stat info;
     for (const struct dirent *entry; (entry = readdir(folder));) {
         if (!is_model(entry->d_name, &step) || (found && step <= newest)) continue;
+        if (after && (fstatat(dirfd(folder), entry->d_name, &info, 0) != 0 || !is_later(info.st_mtim, *after)))
+            continue;
         found = true;
         newest = step;
         snprintf(name, NAME_MAX + 1, "%s", entry->d_name);
@@ -104,9 +113,32 @@ bool checkpoint_exists(const char *path)
 {
     char name[NAME_MAX + 1];
     DIR *folder = opendir(path);
-    bool found = folder && find_newest(folder, name);
+    bool found = folder && find_newest(folder, NULL, name);
     if (folder) closedir(folder);
     return found;
+}
+
+struct timespec checkpoint_last_written(const char *path)
+{
+    struct timespec last = {0};
+    uint64_t step;
+    struct stat info;
+    DIR *folder = opendir(path);
+    for (const struct dirent *entry; folder && (entry = readdir(folder));)
+        if (is_model(entry->d_name, &step) && fstatat(dirfd(folder), entry->d_name, &info, 0) == 0 &&
+            is_later(info.st_mtim, last))
+            last = info.st_mtim;
+    if (folder) closedir(folder);
+    return last;
+}
+
+bool checkpoint_find_since(const char *path, struct timespec written, char found_path[CHECKPOINT_PATH])
+{
+    char name[NAME_MAX + 1];
+    DIR *folder = opendir(path);
+    bool found = folder && find_newest(folder, &written, name);
+    if (folder) closedir(folder);
+    return found && snprintf(found_path, CHECKPOINT_PATH, "%s/%s", path, name) < CHECKPOINT_PATH;
 }
 
 bool checkpoint_find(const char *folder_or_file, char path[CHECKPOINT_PATH], struct error *err)
@@ -121,7 +153,7 @@ bool checkpoint_find(const char *folder_or_file, char path[CHECKPOINT_PATH], str
     }
     DIR *folder = opendir(folder_or_file);
     if (!folder) return error_errno(err, ERROR_INPUT, errno, "%s: the folder cannot be read", folder_or_file);
-    bool found = find_newest(folder, name);
+    bool found = find_newest(folder, NULL, name);
     closedir(folder);
     if (!found)
         return error_set(err, ERROR_INPUT, "%s: has no checkpoint (a file " STEM "NUMBER" CHECKPOINT_SUFFIX ")",

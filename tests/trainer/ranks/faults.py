@@ -4,6 +4,7 @@ faults at random moments and places in place of the handful that the suite looks
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,21 @@ def check_restart(folder, plan):
     train([], plan, '--data', folder / 'data', '--save', folder / 'unbroken', *words)
     for file in checkpoint(30):
         expect((folder / 'again' / file).read_bytes() == (folder / 'unbroken' / file).read_bytes(), f'a restart: other {file}')
+
+
+def check_branch(folder, plan, save_every, steps, said_from):
+    """The folder holds later steps of another run: a run that goes on from an earlier one is never begun again from those."""
+    name, words = f'branch-{save_every}', ['--no-evaluate', '--schedule', 'constant', '--save-every', save_every, '--iterations', 30]
+    shutil.copytree(folder / 'unbroken', folder / name)
+    first = folder / 'unbroken' / checkpoint(4)[0]
+    run = Run(folder, [], plan, *words, '--processes', '--restarts', 1, '--resume', first, name=name)
+    run.wait_for_steps(steps)
+    run.hit(1, signal.SIGKILL)
+    code, said, _, _ = run.end(60)
+    again = [line for line in said.splitlines() if 'begins again' in line]
+    expect(code == 0 and len(again) == 1 and said_from in again[0] and checkpoint(30)[0] not in said, f'{name}: {code}, {said}')
+    made = [json.loads(line)['step'] for line in run.log.read_text().splitlines()]
+    expect(made == list(range(5, 31)), f'{name}: steps {made}')
 
 
 def check_fewer(folder, plan):
@@ -143,6 +159,8 @@ if __name__ == '__main__':
             check_fault(place, two, [], ['--processes'], 2, 1, signal.SIGKILL, 3, name='killed')
             check_fault(place, two, [], ['--processes'], 2, 0, signal.SIGSTOP, 3, name='stopped')
             check_restart(place, two)
+            check_branch(place, two, 2, 4, f'from its last checkpoint, {place}/branch-2/step-')
+            check_branch(place, two, 20, 2, f'from where it began, {place}/unbroken/{checkpoint(4)[0]};')
             check_fewer(place, make_plan(place, 'three.json', 'resnet-8', '--batch', 8, '--gpus', '3xcpu', '--sync-bn'))
             check_stopped(place, two)
             check_diverged(place, two)

@@ -1,12 +1,16 @@
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
 
+#include <fcntl.h>
+#include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "checkpoint.h"
@@ -124,6 +128,34 @@ static bool read_one(const char *path, struct checkpoint *c, struct fake *fake, 
 }
 
 TestSuite(checkpoint, .init = make_folder, .fini = remove_folder);
+
+static void set_written(uint64_t step, time_t seconds)
+{
+    char path[CHECKPOINT_PATH];
+    snprintf(path, sizeof path, "%s/step-%012" PRIu64 ".safetensors", folder, step);
+    const struct timespec times[] = {{.tv_sec = seconds}, {.tv_sec = seconds}};
+    cr_assert_eq(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+Test(checkpoint, later_steps_of_an_earlier_run_are_told_apart)
+{
+    char path[CHECKPOINT_PATH];
+    cr_assert_eq(checkpoint_last_written(folder).tv_sec, 0);
+    write_one(1000);
+    set_written(1000, 2000);
+    write_one(100);
+    set_written(100, 1000);
+    struct timespec before = checkpoint_last_written(folder);
+    cr_assert_eq(before.tv_sec, 2000);
+    cr_assert_not(checkpoint_find_since(folder, before, path));
+    write_one(150);
+    write_one(120);
+    cr_assert(checkpoint_find_since(folder, before, path));
+    cr_assert_str_eq(strrchr(path, '/'), "/step-000000000150.safetensors");
+    write_one(1000); /* the run has come to it */
+    cr_assert(checkpoint_find_since(folder, before, path));
+    cr_assert_str_eq(strrchr(path, '/'), "/step-000000001000.safetensors");
+}
 
 Test(checkpoint, what_is_written_is_read)
 {
