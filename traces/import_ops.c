@@ -4,13 +4,11 @@
 #include "import_private.h"
 #include "mem.h"
 
-static int compare(uint64_t x, uint64_t y) { return (x > y) - (x < y); }
-
 static int by_begin(const void *a, const void *b)
 {
     const struct import_placed *x = a, *y = b;
-    if (x->begin_ns != y->begin_ns) return compare(x->begin_ns, y->begin_ns);
-    return x->device != y->device ? compare(x->device, y->device) : compare(x->stream, y->stream);
+    if (x->begin_ns != y->begin_ns) return import_compare(x->begin_ns, y->begin_ns);
+    return x->device != y->device ? import_compare(x->device, y->device) : import_compare(x->stream, y->stream);
 }
 
 /* ---- Ops ---- */

@@ -3,21 +3,20 @@
 #include "import_private.h"
 #include "mem.h"
 
-static int compare(uint64_t x, uint64_t y) { return (x > y) - (x < y); }
-
 /* ---- Which launches are of runs ---- */
 
 static int by_thread(const void *a, const void *b)
 {
     const struct import_launch *x = a, *y = b;
-    if (x->thread != y->thread) return compare(x->thread, y->thread);
-    return x->begin_ns != y->begin_ns ? compare(x->begin_ns, y->begin_ns) : compare(x->key, y->key);
+    if (x->thread != y->thread) return import_compare(x->thread, y->thread);
+    return x->begin_ns != y->begin_ns ? import_compare(x->begin_ns, y->begin_ns) : import_compare(x->key, y->key);
 }
 
 static int by_run_external(const void *a, const void *b)
 {
     const struct import_run *x = a, *y = b;
-    return x->external != y->external ? compare(x->external, y->external) : compare(x->begin_ns, y->begin_ns);
+    return x->external != y->external ? import_compare(x->external, y->external)
+                                      : import_compare(x->begin_ns, y->begin_ns);
 }
 
 /* Launches that nothing came of go, of several with one correlation all but the first. */
@@ -223,19 +222,21 @@ static bool walk_threads(struct walk *walk, struct error *err)
 static int by_owner_key(const void *a, const void *b)
 {
     const struct import_owner *x = a, *y = b;
-    return x->key != y->key ? compare(x->key, y->key) : compare(x->begin_ns, y->begin_ns);
+    return x->key != y->key ? import_compare(x->key, y->key) : import_compare(x->begin_ns, y->begin_ns);
 }
 
 static int by_owner_sequence(const void *a, const void *b)
 {
     const struct import_owner *x = a, *y = b;
-    return x->sequence != y->sequence ? compare(x->sequence, y->sequence) : compare(x->begin_ns, y->begin_ns);
+    return x->sequence != y->sequence ? import_compare(x->sequence, y->sequence)
+                                      : import_compare(x->begin_ns, y->begin_ns);
 }
 
 static int by_forward_sequence(const void *a, const void *b)
 {
     const struct import_forward *x = a, *y = b;
-    return x->sequence != y->sequence ? compare(x->sequence, y->sequence) : compare(x->begin_ns, y->begin_ns);
+    return x->sequence != y->sequence ? import_compare(x->sequence, y->sequence)
+                                      : import_compare(x->begin_ns, y->begin_ns);
 }
 
 /* Of several ops of one number the last one made the node of the graph that runs backward. */

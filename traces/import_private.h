@@ -145,6 +145,8 @@ struct import {
     bool broken; /* out of memory where nothing can be returned */
 };
 
+static inline int import_compare(uint64_t x, uint64_t y) { return (x > y) - (x < y); }
+
 bool import_add_name(struct import *import, const char *text, uint32_t *number, struct error *err);
 /* True, with the error, once somebody asked to stop. Looks now and then. */
 bool import_is_stopped(struct import *import, struct error *err);

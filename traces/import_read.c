@@ -193,41 +193,39 @@ static bool take_event(void *context, const struct kineto_event *event, struct e
 
 /* ---- Orders ---- */
 
-static int compare(uint64_t x, uint64_t y) { return (x > y) - (x < y); }
-
 static int by_run_key(const void *a, const void *b)
 {
     const struct import_run *x = a, *y = b;
-    return x->key != y->key ? compare(x->key, y->key) : compare(x->begin_ns, y->begin_ns);
+    return x->key != y->key ? import_compare(x->key, y->key) : import_compare(x->begin_ns, y->begin_ns);
 }
 
 static int by_launch_key(const void *a, const void *b)
 {
     const struct import_launch *x = a, *y = b;
-    return x->key != y->key ? compare(x->key, y->key) : compare(x->begin_ns, y->begin_ns);
+    return x->key != y->key ? import_compare(x->key, y->key) : import_compare(x->begin_ns, y->begin_ns);
 }
 
 /* The longer of two that begin together is the outer one, then the earlier one in the file. */
 static int by_op_nesting(const void *a, const void *b)
 {
     const struct import_cpu_op *x = a, *y = b;
-    if (x->thread != y->thread) return compare(x->thread, y->thread);
-    if (x->begin_ns != y->begin_ns) return compare(x->begin_ns, y->begin_ns);
-    return x->end_ns != y->end_ns ? compare(y->end_ns, x->end_ns) : compare(x->order, y->order);
+    if (x->thread != y->thread) return import_compare(x->thread, y->thread);
+    if (x->begin_ns != y->begin_ns) return import_compare(x->begin_ns, y->begin_ns);
+    return x->end_ns != y->end_ns ? import_compare(y->end_ns, x->end_ns) : import_compare(x->order, y->order);
 }
 
 static int by_module_nesting(const void *a, const void *b)
 {
     const struct import_module *x = a, *y = b;
-    if (x->thread != y->thread) return compare(x->thread, y->thread);
-    if (x->begin_ns != y->begin_ns) return compare(x->begin_ns, y->begin_ns);
-    return compare(y->end_ns, x->end_ns);
+    if (x->thread != y->thread) return import_compare(x->thread, y->thread);
+    if (x->begin_ns != y->begin_ns) return import_compare(x->begin_ns, y->begin_ns);
+    return import_compare(y->end_ns, x->end_ns);
 }
 
 static int by_span_begin(const void *a, const void *b)
 {
     const struct import_span *x = a, *y = b;
-    return x->begin_ns != y->begin_ns ? compare(x->begin_ns, y->begin_ns) : compare(x->what, y->what);
+    return x->begin_ns != y->begin_ns ? import_compare(x->begin_ns, y->begin_ns) : import_compare(x->what, y->what);
 }
 
 bool import_read(struct import *import, struct error *err)

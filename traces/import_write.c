@@ -181,16 +181,14 @@ static bool add_launch_gaps(struct import_writer *w, struct error *err)
     }
 }
 
-static int compare(uint64_t x, uint64_t y) { return (x > y) - (x < y); }
-
 /* Of what happens together an end comes first. */
 static int by_time(const void *a, const void *b)
 {
     const struct written_event *x = a, *y = b;
-    if (x->ns != y->ns) return compare(x->ns, y->ns);
+    if (x->ns != y->ns) return import_compare(x->ns, y->ns);
     int begins = (x->type == TRACE_STEP_BEGIN) - (y->type == TRACE_STEP_BEGIN);
     if (begins) return begins;
-    return x->device != y->device ? compare(x->device, y->device) : compare(x->end_ns, y->end_ns);
+    return x->device != y->device ? import_compare(x->device, y->device) : import_compare(x->end_ns, y->end_ns);
 }
 
 static bool make_events(struct import_writer *w, struct error *err)
