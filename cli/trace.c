@@ -485,6 +485,17 @@ static bool run_check(const char *const *paths, const struct trace_options *opti
     return true;
 }
 
+static void print_left_out(const struct trace_import_stats *stats)
+{
+    char count[UNITS_TEXT];
+    if (stats->untimed > 0)
+        printf("left out: %s events whose ts or dur is missing, negative or too large\n",
+               units_format_count(stats->untimed, count));
+    if (stats->nowhere > 0)
+        printf("left out: %s events of GPUs that tell no device or no stream\n",
+               units_format_count(stats->nowhere, count));
+}
+
 static bool run_import(const char *const *paths, const struct trace_options *options, int *code, struct error *err)
 {
     struct outputs outputs = {0};
@@ -505,7 +516,8 @@ static bool run_import(const char *const *paths, const struct trace_options *opt
         printf(", %s kernels, %s copies and fills; %.1f %% of them under an op",
                units_format_count(stats.kernels, kernels), units_format_count(stats.copies, copies),
                100 * (double)stats.owned / (double)all);
-    puts(all > 0 ? "" : " on the CPU: it has no kernels of a GPU");
+    puts(all > 0 ? "" : stats.untimed + stats.nowhere > 0 ? " on the CPU" : " on the CPU: it has no kernels of a GPU");
+    print_left_out(&stats);
     return true;
 }
 

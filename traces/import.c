@@ -21,6 +21,11 @@ static bool gather(struct import *import, struct error *err)
 {
     TRY(import_read(import, err) && import_find_owners(import, err) && import_place_runs(import, err));
     if (import->placed.total > 0) return true;
+    if (import->stats->untimed + import->stats->nowhere > 0)
+        return error_set(
+            err, ERROR_INPUT,
+            "%s: nothing to import: %llu events have no usable ts and dur, %llu of GPUs tell no device or stream",
+            import->path, (unsigned long long)import->stats->untimed, (unsigned long long)import->stats->nowhere);
     return error_set(err, ERROR_INPUT, "%s: has neither kernels nor ops of PyTorch: nothing to import", import->path);
 }
 

@@ -63,12 +63,17 @@ static bool is_of_gpu(const struct kineto_event *event)
            kineto_is(event->category, "gpu_memset");
 }
 
+static bool is_gpu_annotation(const struct kineto_event *event)
+{
+    return kineto_is(event->category, "gpu_user_annotation");
+}
+
 static bool is_op(const struct kineto_event *event) { return kineto_is(event->category, "cpu_op"); }
 
 static bool wants(void *context, const struct kineto_event *event)
 {
     (void)context;
-    return event->category.length == 0 || is_op(event) || is_of_gpu(event) ||
+    return event->category.length == 0 || is_op(event) || is_of_gpu(event) || is_gpu_annotation(event) ||
            (is_runtime(event) && is_launch(event->name));
 }
 
@@ -91,17 +96,36 @@ static bool find_shape(struct import *import, const struct kineto_event *event, 
     return true;
 }
 
+/* What the args say goes before pid and tid, which need not be numbers. */
+static bool device_of(const struct kineto_event *event, uint64_t *device)
+{
+    *device = event->device;
+    return event->has_device || kineto_whole(event->process, device);
+}
+
+static bool stream_of(const struct kineto_event *event, uint64_t *stream)
+{
+    *stream = event->stream;
+    return (event->has_stream || kineto_whole(event->thread, stream)) && *stream <= UINT32_MAX;
+}
+
 static bool take_run(struct import *import, const struct kineto_event *event, struct error *err)
 {
+    uint64_t device, stream;
+    bool known = device_of(event, &device);
+    if (known && device >= TRACE_MOST_DEVICES)
+        return error_set(err, ERROR_INPUT, "%s: has an event of GPU %llu, and a trace has at most %d devices",
+                         import->path, (unsigned long long)device, TRACE_MOST_DEVICES);
+    if (!known || !stream_of(event, &stream)) {
+        import->stats->nowhere++;
+        return true;
+    }
     struct import_run run = {.begin_ns = event->begin_ns,
                              .end_ns = event->begin_ns + event->duration_ns,
                              .key = (uint32_t)event->correlation,
                              .external = (uint32_t)event->external,
-                             .stream = (uint32_t)kineto_number(event->thread),
-                             .device = (uint32_t)kineto_number(event->process)};
-    if (run.device >= TRACE_MOST_DEVICES)
-        return error_set(err, ERROR_INPUT, "%s: has an event of GPU %u, and a trace has at most %d devices",
-                         import->path, (unsigned)run.device, TRACE_MOST_DEVICES);
+                             .stream = (uint32_t)stream,
+                             .device = (uint32_t)device};
     TRY(find_shape(import, event, &run.shape, err));
     import->gpu = true;
     return spill_add(&import->runs, &run, err);
@@ -139,9 +163,8 @@ static bool take_step(struct import *import, const struct kineto_event *event, s
                       struct error *err)
 {
     struct import_span step = {event->begin_ns, event->begin_ns + event->duration_ns, kineto_number(number), NONE};
-    if (kineto_is(event->category, "gpu_user_annotation")) {
-        step.device = (uint32_t)kineto_number(event->process);
-        if (step.device >= TRACE_MOST_DEVICES) return true;
+    if (is_gpu_annotation(event)) {
+        if (!device_of(event, &step.device) || step.device >= TRACE_MOST_DEVICES) return true;
         import->devices[step.device].tells_steps = true;
     }
     if (step.what == 0) import->from_zero = true;
@@ -155,7 +178,7 @@ static bool take_annotation(struct import *import, const struct kineto_event *ev
         struct kineto_text number = {event->name.at + sizeof step - 1, event->name.length - (sizeof step - 1)};
         return take_step(import, event, number, err);
     }
-    if (kineto_is(event->category, "gpu_user_annotation")) return true;
+    if (is_gpu_annotation(event)) return true;
     struct import_span span = {event->begin_ns, event->begin_ns + event->duration_ns, HOST_LOAD, NONE};
     if (kineto_begins(event->name, loader)) TRY(spill_add(&import->hosts, &span, err));
     return !kineto_begins(event->name, "Optimizer.") || take_module(import, event, "", err);
@@ -175,18 +198,28 @@ static bool take_op(struct import *import, const struct kineto_event *event, str
     return spill_add(&import->cpu_ops, &op, err);
 }
 
+/* Ends are sums of what is read, and within 63 bits like their parts. */
+static bool is_timed(const struct kineto_event *event)
+{
+    return event->has_begin && event->has_duration && event->begin_ns + event->duration_ns < INT64_MAX;
+}
+
 static bool take_event(void *context, const struct kineto_event *event, struct error *err)
 {
     static const char module[] = "nn.Module: ";
     struct import *import = context;
     if (import_is_stopped(import, err)) return false;
     if (!kineto_is(event->phase, "X")) return true;
+    if (!is_timed(event)) {
+        import->stats->untimed++;
+        return true;
+    }
     if (is_op(event)) return take_op(import, event, err);
     if (kineto_is(event->category, "python_function"))
         return !kineto_begins(event->name, module) || take_module(import, event, module, err);
     if (is_of_gpu(event)) return take_run(import, event, err);
     if (is_runtime(event)) return take_runtime(import, event, err);
-    if (kineto_is(event->category, "user_annotation") || kineto_is(event->category, "gpu_user_annotation"))
+    if (kineto_is(event->category, "user_annotation") || is_gpu_annotation(event))
         return take_annotation(import, event, err);
     return true;
 }

@@ -155,13 +155,23 @@ bool kineto_begins(struct kineto_text text, const char *word)
     return length <= text.length && memcmp(text.at, word, length) == 0;
 }
 
+bool kineto_whole(struct kineto_text text, uint64_t *number)
+{
+    uint64_t read = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        unsigned char byte = (unsigned char)text.at[i];
+        if (!isdigit(byte) || __builtin_mul_overflow(read, 10, &read) ||
+            __builtin_add_overflow(read, (uint64_t)(byte - '0'), &read))
+            return false;
+    }
+    if (text.length > 0) *number = read;
+    return text.length > 0;
+}
+
 uint64_t kineto_number(struct kineto_text text)
 {
     uint64_t number = 0;
-    for (size_t i = 0; i < text.length; i++) {
-        if (!isdigit((unsigned char)text.at[i]) || number > UINT64_MAX / 10 - 1) return 0;
-        number = number * 10 + (uint64_t)(text.at[i] - '0');
-    }
+    kineto_whole(text, &number);
     return number;
 }
 

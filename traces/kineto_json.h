@@ -18,7 +18,9 @@ bool kineto_is(struct kineto_text text, const char *word);
 bool kineto_begins(struct kineto_text text, const char *word);
 /* Ended by NUL, escapes undone, cut to size - 1 bytes. */
 void kineto_copy(struct kineto_text text, char *out, size_t size);
-/* 0 where it is no whole number. */
+/* False, *number untouched, where it is no whole number from 0 on that 64 bits hold. */
+bool kineto_whole(struct kineto_text text, uint64_t *number);
+/* 0 where it is none. */
 uint64_t kineto_number(struct kineto_text text);
 
 struct kineto_json {

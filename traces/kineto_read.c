@@ -10,25 +10,63 @@ static uint32_t short_number(struct kineto_text text)
     return number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
 }
 
-/* Microseconds with up to three decimals that count. */
-static uint64_t nanoseconds(struct kineto_text text)
+/* ---- Times ---- */
+
+/* A decimal number as it is written: its digits, of which the first `point` stand before the point. */
+struct decimal {
+    const char *at, *end; /* with the point, without the sign */
+    int64_t point;
+    bool minus;
+};
+
+#define MOST_EXPONENT ((int64_t)1 << 30) /* a value has 1 MiB of digits at most */
+
+/* Of what follows an e. */
+static bool read_exponent(const char *at, const char *end, int64_t *exponent)
 {
-    const char *at = text.at, *end = text.at + text.length;
     bool minus = at < end && *at == '-';
-    uint64_t ns = 0;
-    int decimals = -1;
-    for (at += minus; at < end && decimals < 3; at++) {
-        if (*at == '.' && decimals < 0) {
-            decimals = 0;
-        } else if (isdigit((unsigned char)*at) && ns < UINT64_MAX / 10 - 1) {
-            ns = ns * 10 + (uint64_t)(*at - '0');
-            if (decimals >= 0) decimals++;
-        } else {
-            break;
-        }
+    int64_t value = 0;
+    if (at < end && (*at == '-' || *at == '+')) at++;
+    if (at == end) return false;
+    for (; at < end; at++) {
+        if (!isdigit((unsigned char)*at)) return false;
+        if (value < MOST_EXPONENT) value = value * 10 + (*at - '0');
     }
-    for (int i = decimals < 0 ? 0 : decimals; i < 3; i++) ns *= 10;
-    return minus ? 0 - ns : ns;
+    *exponent = minus ? -value : value;
+    return true;
+}
+
+static bool read_decimal(struct kineto_text text, struct decimal *decimal)
+{
+    const char *at = text.at, *end = text.at + text.length, *dot = NULL;
+    int64_t exponent = 0;
+    decimal->minus = at < end && *at == '-';
+    decimal->at = at += decimal->minus;
+    for (; at < end && (isdigit((unsigned char)*at) || (*at == '.' && !dot)); at++)
+        if (*at == '.') dot = at;
+    decimal->end = at;
+    if (at - decimal->at == (dot ? 1 : 0)) return false; /* no digit */
+    if (at < end && ((*at != 'e' && *at != 'E') || !read_exponent(at + 1, end, &exponent))) return false;
+    decimal->point = (dot ? dot : decimal->end) - decimal->at + exponent;
+    return true;
+}
+
+/* Of microseconds, by their digits: exactly. False where it is no number or beyond 63 bits. */
+static bool nanoseconds(struct kineto_text text, int64_t *ns)
+{
+    struct decimal decimal;
+    int64_t value = 0;
+    if (!read_decimal(text, &decimal)) return false;
+    const char *at = decimal.at;
+    for (int64_t left = decimal.point + 3; left > 0 && (at < decimal.end || value > 0); at++) {
+        if (at < decimal.end && *at == '.') continue;
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, at < decimal.end ? *at - '0' : 0, &value))
+            return false;
+        left--;
+    }
+    *ns = decimal.minus ? -value : value;
+    return true;
 }
 
 /* ---- Events ---- */
@@ -69,6 +107,10 @@ static void set_argument(struct kineto_event *event, struct kineto_text key, str
         event->registers = number;
     } else if (kineto_is(key, "shared memory")) {
         event->shared_bytes = number;
+    } else if (kineto_is(key, "device")) {
+        event->has_device = kineto_whole(value, &event->device);
+    } else if (kineto_is(key, "stream")) {
+        event->has_stream = kineto_whole(value, &event->stream);
     }
 }
 
@@ -99,6 +141,23 @@ struct event_reader {
     void *context;
 };
 
+/* From the file's base on. */
+static bool read_begin(const struct kineto_head *head, struct kineto_text text, uint64_t *begin_ns)
+{
+    int64_t ns, begin;
+    if (!nanoseconds(text, &ns) || __builtin_add_overflow(head->base_ns, ns, &begin) || begin < 0) return false;
+    *begin_ns = (uint64_t)begin;
+    return true;
+}
+
+static bool read_duration(struct kineto_text text, uint64_t *duration_ns)
+{
+    int64_t ns;
+    if (!nanoseconds(text, &ns) || ns < 0) return false;
+    *duration_ns = (uint64_t)ns;
+    return true;
+}
+
 static void set_field(const struct kineto_head *head, struct kineto_event *event, struct kineto_text key,
                       struct kineto_text value)
 {
@@ -113,9 +172,9 @@ static void set_field(const struct kineto_head *head, struct kineto_event *event
     else if (kineto_is(key, "tid"))
         event->thread = value;
     else if (kineto_is(key, "ts"))
-        event->begin_ns = head->base_ns + nanoseconds(value);
+        event->has_begin = read_begin(head, value, &event->begin_ns);
     else if (kineto_is(key, "dur"))
-        event->duration_ns = nanoseconds(value);
+        event->has_duration = read_duration(value, &event->duration_ns);
 }
 
 static bool read_event(struct event_reader *reader, struct error *err)

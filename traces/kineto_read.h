@@ -13,9 +13,11 @@
 struct kineto_event {
     struct kineto_text phase, category, name, process, thread;
     uint64_t begin_ns, duration_ns; /* exactly, of the decimal microseconds; what is below a nanosecond is cut off */
+    bool has_begin, has_duration; /* from 0 on, and within 63 bits */
     /* args */
-    uint64_t correlation, external, sequence, forward_thread, bytes, registers, shared_bytes;
-    bool has_correlation, has_external, has_sequence;
+    uint64_t correlation, external, sequence, forward_thread, bytes, registers, shared_bytes,
+        device, stream;
+    bool has_correlation, has_external, has_sequence, has_device, has_stream;
     uint32_t grid[3], block[3];
 };
 

@@ -236,6 +236,31 @@ def check_cpu(folder):
     expect(total == sum(outer), f'ops on the CPU: {total} ns, not {sum(outer)}')
 
 
+def check_numbers(folder):
+    """Exponents, negative and huge times; devices and streams that args tell, and pid and tid do not."""
+    def kernel(name, ts, dur, pid='0', tid='7', args='{}'):
+        return f'{{"ph":"X","cat":"kernel","name":"{name}","pid":{pid},"tid":{tid},"ts":{ts},"dur":{dur},"args":{args}}}'
+    told = '{"device": 3, "stream": 9}'
+    events = [kernel('exponent', '1e1', '1.5e3'), kernel('below', 2000, '5e-05'), kernel('capital', '0.25E+4', '12345.678E-1'),
+              kernel('plain', 5000, '12.3459'), kernel('shifted', 6000, '0.0000012e9'), kernel('zero', 7000, '0e999999999'),
+              kernel('minus', 8000, '-0.5'), kernel('early', -1, 5), kernel('word', 8000, 'NaN'), kernel('huge', 8000, '1e300'),
+              kernel('wrapped', '9223372036854775', '9223372036854775'), kernel('half', 8000, '1e'),
+              '{"ph":"X","cat":"kernel","name":"endless","pid":0,"tid":7,"ts":1}',
+              kernel('named', 9000, 1, '"GPU 3"', '"stream 9"', told), kernel('negative', 9100, 2, -1, -1, told),
+              kernel('other', 9200, 4, 1, 2, told), kernel('nowhere', 9300, 8, '"GPU 3"'), kernel('streamless', 9400, 16, 3, '"s"')]
+    trace = folder / 'numbers.trace'
+    done = run('trace', 'import', write(folder / 'numbers.json', '[' + ',\n'.join(events) + ']'), '-o', trace)
+    expect(done.returncode == 0 and 'left out: 7 events whose ts' in done.stdout and 'left out: 2 events of GPUs' in done.stdout,
+           f'what is left out: {done.stdout}{done.stderr}')
+    totals = {name: row[0] for name, row in rows(stats(trace, 'kernel')).items()}
+    expect(totals == {'exponent': 1500000, 'below': 0, 'capital': 1234567, 'plain': 12345, 'shifted': 1200000, 'zero': 0,
+                      'named': 1000, 'negative': 2000, 'other': 4000}, f'numbers: {totals}')
+    streams = {name: row[0] for name, row in rows(stats(trace, 'stream')).items()}
+    expect(streams == {'device 0 stream 7': 1500000 + 1234567 + 12345 + 1200000, 'device 3 stream 9': 7000}, f'streams: {streams}')
+    refused(['trace', 'import', write(folder / 'left.json', '[' + events[6] + ',' + events[-2] + ']'), '-o', folder / 'left.trace'],
+            'left.json', 'nothing to import', '1 event', 'no device')
+
+
 def check_wrong(folder):
     out = folder / 'none.trace'
     refused(['trace', 'import', folder / 'none.json', '-o', out], 'none.json')
@@ -299,6 +324,7 @@ def main():
         check_lost_launches(folder)
         check_long_names(folder)
         check_cpu(folder)
+        check_numbers(folder)
         check_wrong(folder)
         check_stop(folder)
         check_stopped_export(folder)
