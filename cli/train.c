@@ -86,7 +86,9 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(train_check_dataset(plan, &c->options, c->options.dataset, err));
     TRY(train_check_decoding(plan, &c->options, &c->decoding, c->options.dataset, err));
     TRY(choose_folders(c, err));
-    if (c->options.resume_folder) TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err));
+    if (c->options.resume_folder)
+        TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err) &&
+            train_check_resume(&c->options, c->options.dataset, c->checkpoint, err));
     if (c->options.weights) TRY(train_find_weights(c->options.weights, c->checkpoint, &c->weights_classes, err));
     TRY(check_outputs(c, err));
     TRY(train_trace_choose(c, err));

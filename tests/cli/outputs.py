@@ -57,6 +57,10 @@ def check_same_file(folder):
     refused([*train, '--log', 'problem.csv', '--trace', 'run.trace'], '--log', 'not a log', cwd=folder)
     refused([*train, '--save', 'run', '--trace', 'run.trace'], '--save', '--resume', cwd=folder)
     refused([*train, '--resume', 'run', '--log', 'problem.csv'], '--log', 'not a log', cwd=folder)
+    adamw = ['train', 'resnet-8', '--batch', 8, '--gpus', 'cpu', '--optimizer', 'adamw', '--data', 'data', '--iterations', 3]
+    done = run(*adamw, '--resume', 'run', cwd=folder)
+    expect(done.returncode == 2 and "this one's is adamw" in done.stderr and 'going on' not in done.stdout,
+           f'a resume that is refused: {done.returncode} {done.stdout} {done.stderr}')
     for name in ('p.json', '/dev/null', 'none'):
         refused(['train', 'p.json', '--data', name, '--trace', 'run.trace', '--log', 'run.log'], '--data', name, cwd=folder)
     for name in ('run.trace', 'link-run.trace', 'hard-run.trace'):

@@ -227,12 +227,12 @@ static bool check_update(const struct train_options *o, const char *path, const 
         averages ? "with" : "without");
 }
 
-static bool check_checkpoint(const struct run *run, const char *path, const struct checkpoint *c, struct error *err)
+static bool check_checkpoint(const struct train_options *o, const struct dataset *dataset, const char *path,
+                             const struct checkpoint *c, struct error *err)
 {
-    if (c->known && !dataset_has_hash(run->dataset, c->dataset_hash))
-        return error_set(err, ERROR_INPUT, "%s: its run trained on other images than %s", path,
-                         run->options->data_path);
-    return check_update(run->options, path, c, err);
+    if (c->known && !dataset_has_hash(dataset, c->dataset_hash))
+        return error_set(err, ERROR_INPUT, "%s: its run trained on other images than %s", path, o->data_path);
+    return check_update(o, path, c, err);
 }
 
 static bool load_tensors(struct run *run, struct checkpoint_file *file, const char *path, const struct checkpoint *c,
@@ -263,6 +263,16 @@ bool train_find_resume(const char *resume_folder, char path[TRAIN_PATH], uint64_
     return true;
 }
 
+bool train_check_resume(const struct train_options *o, const struct dataset *dataset, const char *path,
+                        struct error *err)
+{
+    struct checkpoint_file *file;
+    struct checkpoint c;
+    TRY(checkpoint_open(path, &file, &c, err));
+    checkpoint_close(file);
+    return check_checkpoint(o, dataset, path, &c, err);
+}
+
 bool train_find_weights(const char *weights, char path[TRAIN_PATH], uint32_t *classes, struct error *err)
 {
     struct checkpoint_file *file;
@@ -282,8 +292,8 @@ static bool load(struct run *run, const char *from, bool weights_alone, struct c
     struct checkpoint_file *file;
     TRY(checkpoint_find(from, path, err));
     TRY(checkpoint_open(path, &file, c, err));
-    bool ok =
-        (weights_alone || check_checkpoint(run, path, c, err)) && load_tensors(run, file, path, c, weights_alone, err);
+    bool ok = (weights_alone || check_checkpoint(run->options, run->dataset, path, c, err)) &&
+              load_tensors(run, file, path, c, weights_alone, err);
     checkpoint_close(file);
     return ok && ranks_agree(run->ranks, "the checkpoint", c->step, err);
 }
