@@ -11,9 +11,9 @@
 struct trace_import_stats {
     uint64_t json_bytes, events;    /* read, once */
     uint64_t kernels, copies;       /* of the GPUs; copies and fills */
+    uint64_t owned;                 /* of these, the ones whose op is known */
     uint64_t untimed;               /* left out: complete events whose ts or dur is missing, negative or beyond 63 bits */
     uint64_t nowhere;               /* left out: GPU events that tell no device or no stream */
-    uint64_t owned;                 /* of these, the ones whose op is known */
     uint64_t ops, steps, devices;
     uint64_t bytes;                 /* of the trace */
 };
