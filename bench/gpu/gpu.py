@@ -505,9 +505,9 @@ def part_nccl(bench):
 
 
 # name: (part, seconds at most)
-PARTS = {'machine': (part_machine, 30), 'nccl': (part_nccl, 40), 'carried': (part_carried, 70), 'compared': (part_compared, 150), 'same': (part_same, 70),
+PARTS = {'machine': (part_machine, 30), 'carried': (part_carried, 70), 'compared': (part_compared, 150), 'same': (part_same, 70),
          'deep': (part_deep, 70), 'speed': (part_speed, 270),
-         'records': (part_records, 60), 'cupti': (part_cupti, 60), 'kernels': (part_kernels, 60)}
+         'records': (part_records, 60), 'cupti': (part_cupti, 60), 'kernels': (part_kernels, 60), 'nccl': (part_nccl, 40)}
 
 
 def check_gpu(bench):
