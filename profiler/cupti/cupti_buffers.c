@@ -36,9 +36,10 @@ struct cupti_buffers *cupti_buffers_create(size_t bytes)
 void cupti_buffers_destroy(struct cupti_buffers *buffers)
 {
     if (!buffers) return;
+    bool lent = cupti_buffers_lent(buffers) > 0;
     pthread_cond_destroy(&buffers->filled);
     pthread_mutex_destroy(&buffers->lock);
-    mem_unmap(MEM_TRACE, buffers->memory, CUPTI_BUFFERS * buffers->bytes);
+    if (!lent) mem_unmap(MEM_TRACE, buffers->memory, CUPTI_BUFFERS * buffers->bytes);
     mem_free(buffers);
 }
 

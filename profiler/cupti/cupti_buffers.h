@@ -21,8 +21,9 @@ struct full_buffer {
     uint32_t stream;
 };
 
-/* `bytes` each. NULL when out of memory. Destroyed only when CUPTI has given all buffers back, or will touch none any more. */
+/* `bytes` each. NULL when out of memory. */
 struct cupti_buffers *cupti_buffers_create(size_t bytes);
+/* Memory of which CUPTI still has a buffer stays with it, and with the process. Takes NULL. */
 void cupti_buffers_destroy(struct cupti_buffers *buffers);
 
 /* NULL: none is free, and CUPTI drops what it has. */

@@ -349,7 +349,6 @@ static bool start(struct cupti_profiler *p, struct error *err)
     return true;
 }
 
-/* What CUPTI still has of buffers stays with it, and with the process. */
 static void finish(struct cupti_profiler *p)
 {
     struct cupti_profiler *self = p;
@@ -360,7 +359,7 @@ static void finish(struct cupti_profiler *p)
     atomic_compare_exchange_strong(&active, &self, NULL);
     cupti_reader_destroy(p->reader);
     owners_destroy(p->owners);
-    if (p->buffers && cupti_buffers_lent(p->buffers) == 0) cupti_buffers_destroy(p->buffers);
+    cupti_buffers_destroy(p->buffers);
     pthread_mutex_destroy(&p->fault_lock);
     mem_free(p);
 }
