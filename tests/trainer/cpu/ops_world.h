@@ -54,6 +54,20 @@ struct ops_case {
     bool bias, relu;
 };
 
+/* Of each rule an update knows, and what goes with it: cases for every backend's table. */
+#define OPS_UPDATE_CASES                                                                                     \
+    {"plain momentum", OP_UPDATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},                               \
+    {"Nesterov", OP_UPDATE, {1, 1, 1, 333}, 0, 0, 0, 0, false, true},                                        \
+    {"BN spared, clipped", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_MOMENTUM, 0, 0, 1, true, false},           \
+    {"SGD", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_SGD, 0, 0, 1, true, false},                               \
+    {"RMSprop", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_RMSPROP, 0, 0, 0, false, false},                      \
+    {"RMSprop with momentum", OP_UPDATE, {1, 1, 1, 333}, OPTIMIZER_RMSPROP_MOMENTUM, 0, 0, 0, false, false}, \
+    {"Adagrad", OP_UPDATE, {1, 1, 1, 333}, OPTIMIZER_ADAGRAD, 0, 0, 0, true, false},                         \
+    {"Adadelta", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_ADADELTA, 0, 0, 0, false, false},                    \
+    {"Adam", OP_UPDATE, {1, 1, 1, 20001}, OPTIMIZER_ADAM, 0, 0, 1, true, false},                             \
+    {"AdamW", OP_UPDATE, {1, 1, 1, 333}, OPTIMIZER_ADAMW, 0, 0, 1, false, false},                            \
+    {"averages", OP_WEIGHTS_AVERAGE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false}
+
 struct world {
     const struct backend *backend;
     struct ops_case c;
