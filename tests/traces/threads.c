@@ -27,22 +27,24 @@ static void *report(void *argument)
     return NULL;
 }
 
-#define KERNELS 40
-#define BATCHES 100
+#define PROFILED THREADS /* a device of its own: what is told first of a device, ops or kernels, times its ops */
+#define KERNELS  40
+#define BATCHES  100
 /* As a profiler does: kernels become known one by one while batches of them are told. */
 static void *report_kernels(void *argument)
 {
     struct trace_kernel_time times[KERNELS];
     for (uint32_t batch = 0; batch < BATCHES; batch++) {
         if (batch < KERNELS)
-            sink->kernel_table(sink->context, &(struct trace_kernel){.id = batch, .op = batch % OPS, .name = "kernel"},
-                               1);
+            sink->kernel_table(
+                sink->context,
+                &(struct trace_kernel){.id = batch, .device = PROFILED, .op = batch % OPS, .name = "kernel"}, 1);
         for (uint32_t i = 0; i < KERNELS; i++) {
             uint64_t at = 1000000ull * (batch + 1) + 1000 * i;
             times[i] = (struct trace_kernel_time){i <= batch ? i : batch, i % 3, at, at + 500};
         }
-        sink->kernels(sink->context, 0, times, KERNELS);
-        sink->counter(sink->context, 0, TRACE_FIRST_COUNTER, batch, 1000000ull * batch);
+        sink->kernels(sink->context, PROFILED, times, KERNELS);
+        sink->counter(sink->context, PROFILED, TRACE_FIRST_COUNTER, batch, 1000000ull * batch);
         usleep(1000);
     }
     return argument;
@@ -66,14 +68,14 @@ static void *follow(void *argument)
 static int check(const struct rollup *r)
 {
     uint64_t counted = 0;
-    for (size_t i = 0; i < r->op_count; i++) counted += r->ops[i].count == STEPS;
+    for (size_t i = 0; i < r->op_count; i++) counted += r->ops[i].device < THREADS && r->ops[i].count == STEPS;
     printf("%llu events, %llu dropped, %zu ops, %llu with every step\n", (unsigned long long)r->events,
            (unsigned long long)r->dropped, r->op_count, (unsigned long long)counted);
     uint64_t kernels = 0;
     for (size_t i = 0; i < r->kernel_count; i++) kernels += r->kernels[i].times.count;
     if (kernels != KERNELS * BATCHES) printf("%llu kernels\n", (unsigned long long)kernels);
-    return kernels == KERNELS * BATCHES && r->dropped == 0 && r->damaged_blocks == 0 && r->op_count == THREADS * OPS &&
-                   counted == r->op_count && r->step_count == STEPS && r->ended
+    return kernels == KERNELS * BATCHES && r->dropped == 0 && r->damaged_blocks == 0 &&
+                   r->op_count == (THREADS + 1) * OPS && counted == THREADS * OPS && r->step_count == STEPS && r->ended
                ? 0
                : 1;
 }
@@ -90,7 +92,7 @@ int main(void)
     if (!trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 10}, &writer, &err)) return 1;
     if (!session_open(trace_writer_sink(writer), NULL, &session, &err)) return 1;
     sink = session_sink(session);
-    sample_tables(sink, THREADS, OPS);
+    sample_tables(sink, THREADS + 1, OPS);
     for (int i = 0; i < READERS; i++) pthread_create(&readers[i], NULL, follow, path);
     for (uintptr_t i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, report, (void *)i);
     pthread_create(&profiler, NULL, report_kernels, NULL);
