@@ -11,10 +11,10 @@
 struct command {
     const char *name;
     const char *summary; /* one line for `fathom help` */
-    const char *manual;  /* man-style page for `fathom help NAME`: SYNOPSIS, DESCRIPTION, OPTIONS, EXIT STATUS, EXAMPLES */
+    /* Man-style page for `fathom help NAME`: SYNOPSIS, DESCRIPTION, OPTIONS, EXIT STATUS, EXAMPLES. In as many sections as
+     * one likes, printed one after the other, up to NULL: C promises no string literal above 4095 bytes. */
+    const char *const *manual;
     int (*run)(int argc, char **argv, struct error *err); /* argv[0] is the name. Exit code; with *err filled its own */
-    const char *manual_end; /* the rest of a long manual, or NULL: C promises no string literal above 4095 bytes */
-    const char *manual_last; /* and the rest of that */
 };
 
 extern const struct command command_plan, command_train, command_top, command_trace, command_place, command_devices,

@@ -15,9 +15,9 @@
 #include "text.h"
 #include "train_ranks.h"
 
-static const struct command *const commands[] = {
-    &command_plan,     &command_train, &command_top,     &command_trace, &command_eval,   &command_classify,
-    &command_features, &command_place, &command_devices, &command_data,  &command_recipes};
+static const struct command *const commands[] = {&command_plan,    &command_train,    &command_top,      &command_trace,
+                                                 &command_eval,    &command_classify, &command_features, &command_place,
+                                                 &command_devices, &command_data,     &command_recipes};
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void print_overview(FILE *to)
@@ -63,6 +63,11 @@ static int unknown_command(const char *name)
     return 2;
 }
 
+static void print_manual(const struct command *command)
+{
+    for (const char *const *section = command->manual; *section; section++) fputs(*section, stdout);
+}
+
 static int print_help(int argc, char **argv)
 {
     if (argc < 3) {
@@ -71,9 +76,7 @@ static int print_help(int argc, char **argv)
     }
     const struct command *command = find_command(argv[2]);
     if (!command) return unknown_command(argv[2]);
-    fputs(command->manual, stdout);
-    if (command->manual_end) fputs(command->manual_end, stdout);
-    if (command->manual_last) fputs(command->manual_last, stdout);
+    print_manual(command);
     return 0;
 }
 
@@ -139,9 +142,7 @@ static int run(int argc, char **argv)
     const struct command *command = find_command(name);
     if (!command) return unknown_command(name);
     if (asks_help(argc, argv)) {
-        fputs(command->manual, stdout);
-        if (command->manual_end) fputs(command->manual_end, stdout);
-        if (command->manual_last) fputs(command->manual_last, stdout);
+        print_manual(command);
         return finish_output(0);
     }
     struct error err = {0};

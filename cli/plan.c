@@ -396,9 +396,5 @@ static int run(int argc, char **argv, struct error *err)
     return run_plan(&options, words[0], err);
 }
 
-const struct command command_plan = {"plan",
-                                     "plan a model's memory and say whether it fits these GPUs",
-                                     plan_manual,
-                                     run,
-                                     plan_manual_training,
-                                     plan_manual_studies};
+const struct command command_plan = {"plan", "plan a model's memory and say whether it fits these GPUs", plan_manual,
+                                     run};

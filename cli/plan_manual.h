@@ -1,7 +1,7 @@
-/* The manual of `fathom plan`, in parts: C promises no string literal above 4095 bytes. */
+/* The manual of `fathom plan`, as in struct command. */
 #ifndef FATHOM_PLAN_MANUAL_H
 #define FATHOM_PLAN_MANUAL_H
 
-extern const char plan_manual[], plan_manual_training[], plan_manual_studies[];
+extern const char *const plan_manual[];
 
 #endif

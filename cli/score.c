@@ -17,39 +17,42 @@
 
 #define MOST_PICTURES 10000u
 
-static const char eval_manual[] = "NAME\n"
-                                  "    fathom eval - the error of a trained net on a dataset\n"
-                                  "\n"
-                                  "SYNOPSIS\n"
-                                  "    fathom eval CHECKPOINT DATA [OPTIONS]\n"
-                                  "\n"
-                                  "DESCRIPTION\n"
-                                  "    Runs the test images of DATA through the net of a checkpoint, or of the\n"
-                                  "    newest one in a folder, and says its loss and its errors. DATA need not be\n"
-                                  "    what the net was trained on: it has the same classes, by name where the run\n"
-                                  "    has kept them (data.json beside the checkpoint). Images are normalised as\n"
-                                  "    the training images were. Of photographs the middle is taken, 224 of 256 of\n"
-                                  "    the shorter side. Nothing is written.\n"
-                                  "\n"
-                                  "OPTIONS\n"
-                                  "    --images N          of the test images, spread over them; all if not given\n"
-                                  "    --json              one JSON object: model, checkpoint, step, data, images,\n"
-                                  "                        loss, top1_error, top5_error, skipped\n"
-                                  "    --strict            an image that cannot be decoded is a failure; else it is\n"
-                                  "                        skipped and named\n"
-                                  "    -b, --batch N       images at once; 32 if not given\n"
-                                  "    -g, --gpus MACHINE  where; as in `fathom help train`\n"
-                                  "    --backend NAME, --loader-threads N, --image-size N\n"
-                                  "                        as in `fathom help train`\n"
-                                  "\n"
-                                  "EXIT STATUS\n"
-                                  "    0 done; 1 it failed; 2 the command or a file is wrong\n"
-                                  "\n"
-                                  "EXAMPLES\n"
-                                  "    fathom eval run cifar-10-batches-bin\n"
-                                  "    fathom eval run/best.safetensors other-photos --json\n";
+static const char *const eval_manual[] = {
+    "NAME\n"
+    "    fathom eval - the error of a trained net on a dataset\n"
+    "\n"
+    "SYNOPSIS\n"
+    "    fathom eval CHECKPOINT DATA [OPTIONS]\n"
+    "\n"
+    "DESCRIPTION\n"
+    "    Runs the test images of DATA through the net of a checkpoint, or of the\n"
+    "    newest one in a folder, and says its loss and its errors. DATA need not be\n"
+    "    what the net was trained on: it has the same classes, by name where the run\n"
+    "    has kept them (data.json beside the checkpoint). Images are normalised as\n"
+    "    the training images were. Of photographs the middle is taken, 224 of 256 of\n"
+    "    the shorter side. Nothing is written.\n"
+    "\n"
+    "OPTIONS\n"
+    "    --images N          of the test images, spread over them; all if not given\n"
+    "    --json              one JSON object: model, checkpoint, step, data, images,\n"
+    "                        loss, top1_error, top5_error, skipped\n"
+    "    --strict            an image that cannot be decoded is a failure; else it is\n"
+    "                        skipped and named\n"
+    "    -b, --batch N       images at once; 32 if not given\n"
+    "    -g, --gpus MACHINE  where; as in `fathom help train`\n"
+    "    --backend NAME, --loader-threads N, --image-size N\n"
+    "                        as in `fathom help train`\n"
+    "\n"
+    "EXIT STATUS\n"
+    "    0 done; 1 it failed; 2 the command or a file is wrong\n"
+    "\n"
+    "EXAMPLES\n"
+    "    fathom eval run cifar-10-batches-bin\n"
+    "    fathom eval run/best.safetensors other-photos --json\n",
+    NULL,
+};
 
-static const char classify_manual[] =
+static const char *const classify_manual[] = {
     "NAME\n"
     "    fathom classify - what a trained net sees in pictures\n"
     "\n"
@@ -79,9 +82,11 @@ static const char classify_manual[] =
     "\n"
     "EXAMPLES\n"
     "    fathom classify run bird.jpg frog.jpg\n"
-    "    fathom classify run/best.safetensors *.jpg --top 1 --json\n";
+    "    fathom classify run/best.safetensors *.jpg --top 1 --json\n",
+    NULL,
+};
 
-static const char features_manual[] =
+static const char *const features_manual[] = {
     "NAME\n"
     "    fathom features - what a trained net makes of pictures, for other programs\n"
     "\n"
@@ -107,7 +112,9 @@ static const char features_manual[] =
     "\n"
     "EXAMPLES\n"
     "    fathom features run *.jpg -o features.npy\n"
-    "    python3 -c 'import numpy; print(numpy.load(\"features.npy\").shape)'\n";
+    "    python3 -c 'import numpy; print(numpy.load(\"features.npy\").shape)'\n",
+    NULL,
+};
 
 /* ---- From a checkpoint to a plan ---- */
 
@@ -267,8 +274,7 @@ static int run_eval(int argc, char **argv, struct error *err)
     return error_exit_code(err);
 }
 
-const struct command command_eval = {"eval", "the error of a trained net on a dataset", eval_manual, run_eval, NULL,
-                                     NULL};
+const struct command command_eval = {"eval", "the error of a trained net on a dataset", eval_manual, run_eval};
 
 /* ---- Pictures ---- */
 
@@ -449,8 +455,8 @@ static int run_features(int argc, char **argv, struct error *err)
     return run_pictures(argc, argv, &s, specs, sizeof specs / sizeof specs[0], features, err);
 }
 
-const struct command command_features = {
-    "features", "what it makes of them, as a NumPy array", features_manual, run_features, NULL, NULL};
+const struct command command_features = {"features", "what it makes of them, as a NumPy array", features_manual,
+                                         run_features};
 
-const struct command command_classify = {
-    "classify", "what a trained net sees in pictures", classify_manual, run_classify, NULL, NULL};
+const struct command command_classify = {"classify", "what a trained net sees in pictures", classify_manual,
+                                         run_classify};

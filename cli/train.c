@@ -226,5 +226,4 @@ static int run(int argc, char **argv, struct error *err)
     return code;
 }
 
-const struct command command_train = {
-    "train", "train a network under its plan", train_manual, run, train_manual_learning, train_manual_running};
+const struct command command_train = {"train", "train a network under its plan", train_manual, run};

@@ -47,8 +47,8 @@ struct train_command {
     struct checkpoint_claim claim;
 };
 
-/* The parts of its manual: C promises no string literal above 4095 bytes. */
-extern const char train_manual[], train_manual_learning[], train_manual_running[];
+/* Its manual, as in struct command. */
+extern const char *const train_manual[];
 
 /* Whether a word is a plan file: one with a slash or a dot, or that names a file; model names have neither. */
 bool train_command_names_file(const char *word);
