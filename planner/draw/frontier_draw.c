@@ -6,6 +6,7 @@
 #include "files.h"
 #include "printable.h"
 #include "text.h"
+#include "ticks.h"
 #include "units.h"
 
 #define WIDTH      1280.0
@@ -14,7 +15,6 @@
 #define RIGHT      1220.0
 #define TOP        110.0
 #define BOTTOM     630.0
-#define TICKS_MOST 16
 #define TICK_APART 24.0 /* pixels between two of the logarithmic axis */
 /* From this ratio of costs on the axis is logarithmic: the least memory may cost twenty times the rest. */
 #define MUCH 4.0
@@ -39,28 +39,12 @@ static double y_of(const struct picture *p, double cost)
     return BOTTOM - (BOTTOM - TOP) * part;
 }
 
-/* The smallest step of 1, 2 or 5 times a power of ten that makes at most `most` of a span. */
-static double round_step(double span, int most)
-{
-    double raw = span / most, power = pow(10, floor(log10(raw)));
-    if (raw <= power) return power;
-    return raw <= 2 * power ? 2 * power : raw <= 5 * power ? 5 * power : 10 * power;
-}
-
 /* Sizes in bytes have round values in powers of two. */
 static double round_bytes(double span, int most)
 {
     double step = 1;
     while (span / step > most) step *= 2;
     return step;
-}
-
-static size_t list_linear(double low, double high, double step, double ticks[TICKS_MOST])
-{
-    size_t count = 0;
-    for (double n = ceil(low / step - 1e-9); n * step <= high * (1 + 1e-9) && count < TICKS_MOST; n++)
-        ticks[count++] = n * step;
-    return count;
 }
 
 /* What the cost axis counts: seconds, or the part that is computed again. */
@@ -89,7 +73,7 @@ static size_t list_costs(const struct picture *p, double ticks[TICKS_MOST])
 {
     double low = p->least_cost - cost_base(p), high = p->most_cost - cost_base(p);
     if (is_logarithmic(p)) return list_logarithmic(p, ticks);
-    if (high > low) return list_linear(low, high, round_step(high - low, 6), ticks);
+    if (high > low) return ticks_list(low, high, ticks_step(high - low, 6), ticks);
     ticks[0] = low;
     return 1;
 }
@@ -117,8 +101,8 @@ static void draw_sizes(struct picture *p)
 {
     char label[UNITS_TEXT];
     double ticks[TICKS_MOST],
-        step = p->frontier->by_share ? round_step(p->most_size, 10) : round_bytes(p->most_size, 8);
-    size_t count = list_linear(0, p->most_size, step, ticks);
+        step = p->frontier->by_share ? ticks_step(p->most_size, 10) : round_bytes(p->most_size, 8);
+    size_t count = ticks_list(0, p->most_size, step, ticks);
     for (size_t i = 0; i < count; i++) {
         if (p->frontier->by_share)
             snprintf(label, sizeof label, "%.*f %%", step < 0.01 ? 1 : 0, 100 * ticks[i]);

@@ -27,6 +27,7 @@ PLAN = {'planner/plan', 'planner/graph', 'planner/machine'}
 MAKE = PLAN | {'planner/make', 'planner/cost'}
 PICTURE = {
     'base': set(),
+    'pictures': {'base'},
     'traces': {'base'},
     'recipes': {'planner/graph', 'base'},
     'planner/graph': {'base'},
@@ -40,7 +41,7 @@ PICTURE = {
     'planner/cost': PLAN | {'base'},
     'planner/make': PLAN | {'planner/cost', 'planner/place', 'planner/recompute', 'base'},
     'planner/study': MAKE | {'recipes', 'base'},
-    'planner/draw': MAKE | {'planner/study', 'base'},
+    'planner/draw': MAKE | {'planner/study', 'pictures', 'base'},
     'trainer/ranks': {'base'},
     'trainer/device': PLAN | {'traces', 'base'},
     'trainer/data': {'base'},
