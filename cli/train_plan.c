@@ -131,7 +131,7 @@ bool train_command_data(struct train_command *c, uint32_t image_size, struct err
 {
     if (c->options.dataset) return true;
     TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
-    return dataset_measure(c->options.dataset, image_size, NULL, NULL, &c->decoding, err);
+    return dataset_measure(c->options.dataset, image_size, c->options.shorter_side, NULL, NULL, &c->decoding, err);
 }
 
 /* A plan for the cpu has as much memory for decoding as these pictures take. */

@@ -98,3 +98,15 @@ struct augment_view augment_centre_view(uint32_t width, uint32_t height, double 
     double side = (width < height ? width : height) / margin;
     return (struct augment_view){.x = (width - side) / 2, .y = (height - side) / 2, .side = side};
 }
+
+struct augment_view augment_crop_view(uint32_t width, uint32_t height, double margin, uint32_t crop)
+{
+    struct augment_view view = augment_centre_view(width, height, margin);
+    uint32_t place = crop % 5;
+    if (place > 0) {
+        view.x = place % 2 == 1 ? 0 : width - view.side;
+        view.y = place <= 2 ? 0 : height - view.side;
+    }
+    view.flip = crop >= 5;
+    return view;
+}

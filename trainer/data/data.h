@@ -76,12 +76,22 @@ struct loader_options {
     uint32_t every;       /* positions from one delivery to the next, 0 = batch: more where others deliver those between */
     uint64_t limit;       /* train: positions wrap over epochs for ever; evaluate: images per pass, spread over
                            * the set and always the same (augment_sample), 0 = all */
+    uint32_t crops;       /* evaluate: DATA_CROPS has each image take so many positions, one after the other
+                           * (augment_crop_view); 0 or 1 = the middle alone */
+    uint32_t shorter_side; /* evaluate: pictures are scaled until their shorter side is this long, then cut; 0 =
+                           * data_shorter_side's */
     uint32_t threads;     /* 0 = chosen */
     uint32_t ahead;       /* batches kept ready, 0 = 2 */
     uint64_t decode_bytes; /* what decoding may take (dataset_decoding_bytes), 0 = DATA_DECODE_BYTES */
     struct broken_images *broken; /* an image that cannot be decoded is noted here; the next one by number takes its place
                            * in training, in a test pass it has no label. NULL = loader_next fails. Borrowed */
 };
+
+#define DATA_CROPS 10u
+
+/* The side to which tests scale a picture's shorter one, where nobody says: 256 for 224 and so in proportion, as in the papers;
+ * for the middle of pictures below 96 all of it. */
+uint32_t data_shorter_side(uint32_t image_size, uint32_t crops);
 
 /* What decoding pictures of ordinary sizes by a few threads takes. */
 #define DATA_DECODE_BYTES (UINT64_C(3) << 20)
@@ -114,9 +124,10 @@ uint64_t loader_waited_ns(const struct loader *loader);
 /* How many threads a loader of these options takes. */
 uint32_t loader_threads(const struct dataset *dataset, uint32_t asked);
 
-/* The middle of a picture as a test sees it, without any dataset: image_size x image_size x 3 bytes, not normalised.
+/* A crop of a picture as a test sees it, 0 the middle, without any dataset: image_size x image_size x 3 bytes, not normalised.
  * ERROR_INPUT names the file. */
-bool data_read_picture(const char *path, uint32_t image_size, uint8_t *out, struct error *err);
+bool data_read_picture(const char *path, uint32_t image_size, uint32_t shorter_side, uint32_t crop, uint8_t *out,
+                       struct error *err);
 
 /* ---- What decoding takes ---- */
 
@@ -128,9 +139,9 @@ struct dataset_decoding {
 };
 
 /* Reads the pictures' headers, of very many those of 262,144 that are spread evenly; pictures that cannot be read are left
- * out. progress may be NULL. */
-bool dataset_measure(const struct dataset *dataset, uint32_t image_size, data_progress *progress, void *context,
-                     struct dataset_decoding *decoding, struct error *err);
+ * out. shorter_side is that of tests, or 0. progress may be NULL. */
+bool dataset_measure(const struct dataset *dataset, uint32_t image_size, uint32_t shorter_side, data_progress *progress,
+                     void *context, struct dataset_decoding *decoding, struct error *err);
 /* The decode_bytes with which so many threads decode pictures of up to largest_bytes: all at once where that is no more than
  * 64 MiB, else as many as it holds, and always one. 0 where nothing is decoded. */
 uint64_t dataset_decoding_bytes(const struct dataset_decoding *decoding, uint32_t threads);

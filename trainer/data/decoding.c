@@ -22,7 +22,7 @@
 
 struct measuring {
     const struct dataset *dataset;
-    uint32_t image_size;
+    uint32_t image_size, shorter_side;
     uint64_t pictures;
     struct image_decoder *decoders[MOST_THREADS];
     pthread_mutex_t lock; /* over what follows */
@@ -60,7 +60,7 @@ static bool measure_picture(void *context, uint32_t thread, uint64_t index, stru
     struct error unreadable = {0};
     TRY(find_picture(m, index, path, err));
     if (!image_open(m->decoders[thread], path, &width, &height, &unreadable)) return true;
-    double side = picture_least_side(m->image_size, width, height);
+    double side = picture_least_side(m->image_size, m->shorter_side, width, height);
     keep(m, path, image_needs(m->decoders[thread], side, m->image_size));
     return true;
 }
@@ -76,14 +76,15 @@ static bool measure_all(struct measuring *m, struct decode_memory *memory, data_
     return ok;
 }
 
-bool dataset_measure(const struct dataset *dataset, uint32_t image_size, data_progress *progress, void *context,
-                     struct dataset_decoding *decoding, struct error *err)
+bool dataset_measure(const struct dataset *dataset, uint32_t image_size, uint32_t shorter_side, data_progress *progress,
+                     void *context, struct dataset_decoding *decoding, struct error *err)
 {
     *decoding = (struct dataset_decoding){.image_size = image_size};
     if (!dataset->folders) return true;
     uint64_t pictures = dataset->info.train_images + dataset->info.test_images;
     struct measuring m = {.dataset = dataset,
                           .image_size = image_size,
+                          .shorter_side = shorter_side,
                           .pictures = pictures < MOST_LOOKED_AT ? pictures : MOST_LOOKED_AT,
                           .decoding = decoding};
     struct decode_memory *memory = decode_memory_create(DECODE_MOST_BYTES, err);

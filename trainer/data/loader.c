@@ -44,7 +44,7 @@ struct worker {
 struct loader {
     const struct dataset *dataset;
     struct loader_options options; /* with every 0 replaced by what was chosen */
-    uint64_t images;               /* of an epoch or a pass */
+    uint64_t images;               /* of an epoch or a pass, each as often as it is cut */
     uint64_t batches;              /* of this loader: UINT64_MAX in training */
     uint32_t claim;
     int32_t *block; /* the slots' labels, placements and images: loader_bytes */
@@ -124,16 +124,15 @@ static void set_placement(struct slot *slot, uint32_t i, struct augment_shift sh
     memcpy(slot->placements + (size_t)i * PLACEMENT, placement, sizeof placement);
 }
 
-/* Image i of a slot, as it looks in an epoch. */
-static bool load_image(struct worker *worker, struct slot *slot, uint32_t i, uint64_t epoch, uint64_t image,
+/* Image i of a slot. */
+static bool load_image(struct worker *worker, struct slot *slot, uint32_t i, struct picture_choice choice,
                        struct error *err)
 {
     const struct loader_options *options = &worker->loader->options;
     uint8_t *out = (uint8_t *)slot->images + i * image_bytes(options);
     struct augment_shift shift;
-    if (!options->as_bytes)
-        return picture_load(&worker->reader, epoch, image, (float *)(void *)out, &slot->labels[i], err);
-    TRY(picture_load_bytes(&worker->reader, epoch, image, out, &shift, &slot->labels[i], err));
+    if (!options->as_bytes) return picture_load(&worker->reader, choice, (float *)(void *)out, &slot->labels[i], err);
+    TRY(picture_load_bytes(&worker->reader, choice, out, &shift, &slot->labels[i], err));
     set_placement(slot, i, shift);
     return true;
 }
@@ -166,7 +165,8 @@ static bool fill_training(struct worker *worker, struct slot *slot, uint32_t i, 
     const struct loader *loader = worker->loader;
     struct error last = {0};
     for (uint32_t tries = 0; tries < MOST_BROKEN; tries++) {
-        if (load_image(worker, slot, i, epoch, (image + tries) % loader->images, err)) return true;
+        const struct picture_choice choice = {.epoch = epoch, .image = (image + tries) % loader->images};
+        if (load_image(worker, slot, i, choice, err)) return true;
         last = *err;
         if (!skip_broken(loader, err)) return false;
     }
@@ -182,8 +182,11 @@ static bool fill_image(struct worker *worker, struct slot *slot, uint32_t i, uin
         return fill_training(worker, slot, i, epoch, image, err);
     }
     if (epoch == 0) {
-        uint64_t image = augment_sample(loader->dataset->info.test_images, loader->images, index);
-        if (load_image(worker, slot, i, 0, image, err)) return true;
+        uint32_t crops = loader->options.crops;
+        uint64_t tests = loader->dataset->info.test_images,
+                 image = augment_sample(tests, loader->images / crops, index / crops);
+        const struct picture_choice choice = {.image = image, .crop = (uint32_t)(index % crops)};
+        if (load_image(worker, slot, i, choice, err)) return true;
         if (!skip_broken(loader, err)) return false;
     }
     leave_out(loader, slot, i);
@@ -234,6 +237,9 @@ static bool check_options(const struct dataset *dataset, const struct loader_opt
     TRY(check_range("image_size", options->image_size, 1, MOST_SIDE, err));
     TRY(check_range("threads", options->threads, 0, PARALLEL_FOR_MOST_THREADS, err));
     TRY(check_range("ahead", options->ahead, 0, MOST_AHEAD, err));
+    TRY(check_range("crops", options->crops > 1 ? options->crops : DATA_CROPS, DATA_CROPS, DATA_CROPS, err));
+    if (options->shorter_side)
+        TRY(check_range("shorter_side", options->shorter_side, options->image_size, 8 * MOST_SIDE, err));
     TRY(check_range("every", options->every ? options->every : options->batch, options->batch, UINT32_MAX, err));
     TRY(check_range("first", options->first, 0, MOST_POSITION, err));
     if (!options->train && dataset->info.test_images == 0)
@@ -253,6 +259,7 @@ static void resolve_options(struct loader *loader, const struct dataset *dataset
     loader->dataset = dataset;
     loader->options = *options;
     loader->options.ahead = chosen_ahead(options);
+    loader->options.crops = options->crops > 1 ? options->crops : 1;
     loader->options.every = options->every ? options->every : options->batch;
     loader->options.threads = loader_threads(dataset, options->threads);
     loader->slot_count = loader->options.ahead + 1;
@@ -261,6 +268,7 @@ static void resolve_options(struct loader *loader, const struct dataset *dataset
     loader->batches = UINT64_MAX;
     if (options->train) return;
     if (options->limit && options->limit < loader->images) loader->images = options->limit;
+    loader->images *= loader->options.crops;
     uint64_t left = options->first < loader->images ? loader->images - options->first : 0;
     loader->batches = (left + loader->options.every - 1) / loader->options.every;
 }

@@ -1,5 +1,7 @@
 #include "picture.h"
 
+#include <math.h>
+
 #include "decode_memory.h"
 #include "image.h"
 #include "mem.h"
@@ -7,8 +9,17 @@
 /* Pictures up to this side are treated as the papers treat CIFAR (padded, shifted), larger ones as they treat ImageNet
  * (scaled, cut). */
 #define MOST_SHIFTED_SIDE 95u
-/* The papers' single-crop test takes 224 of a shorter side of 256. */
-#define TEST_MARGIN (256.0 / 224.0)
+
+uint32_t data_shorter_side(uint32_t image_size, uint32_t crops)
+{
+    if (image_size <= MOST_SHIFTED_SIDE && crops <= 1) return image_size;
+    return (uint32_t)(((uint64_t)image_size * 256 + 112) / 224);
+}
+
+static double margin_of(uint32_t size, uint32_t shorter_side, uint32_t crops)
+{
+    return (double)(shorter_side ? shorter_side : data_shorter_side(size, crops)) / size;
+}
 
 static void fill_table(struct picture_reader *reader, const struct dataset_info *info)
 {
@@ -23,12 +34,17 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
     *reader = (struct picture_reader){.dataset = dataset,
                                       .part = options->train ? DATASET_TRAIN : DATASET_TEST,
                                       .size = options->image_size,
+                                      .margin = margin_of(options->image_size, options->shorter_side, options->crops),
                                       .seed = options->seed,
                                       .augment = options->train && options->augment};
     fill_table(reader, &dataset->info);
     if (dataset->cifar && options->image_size != CIFAR_SIDE)
         return error_set(err, ERROR_INPUT, "%s: its images are %u x %u; pictures of %u x %u are not made of them",
                          dataset->path, CIFAR_SIDE, CIFAR_SIDE, options->image_size, options->image_size);
+    if (dataset->cifar && !options->train && (options->crops > 1 || reader->margin > 1))
+        return error_set(err, ERROR_INPUT,
+                         "%s: its images are %u x %u and seen whole; crops are taken of folders of pictures",
+                         dataset->path, CIFAR_SIDE, CIFAR_SIDE);
     if (dataset->folders && !(reader->decoder = image_decoder_create(memory, err))) return false;
     reader->shifts = reader->size <= MOST_SHIFTED_SIDE;
     if (options->as_bytes || !reader->shifts || !reader->augment) return true;
@@ -67,18 +83,18 @@ static bool load_cifar(const struct picture_reader *reader, uint64_t image, floa
     return true;
 }
 
-static struct augment_view choose_view(const struct picture_reader *reader, uint64_t epoch, uint64_t image,
+static struct augment_view choose_view(const struct picture_reader *reader, struct picture_choice choice,
                                        uint32_t width, uint32_t height)
 {
-    if (reader->shifts) return augment_centre_view(width, height, 1);
-    if (!reader->augment) return augment_centre_view(width, height, TEST_MARGIN);
-    return augment_choose_view(reader->seed, epoch, image, width, height, reader->size);
+    if (reader->augment && !reader->shifts)
+        return augment_choose_view(reader->seed, choice.epoch, choice.image, width, height, reader->size);
+    return augment_crop_view(width, height, reader->margin, choice.crop);
 }
 
-double picture_least_side(uint32_t size, uint32_t width, uint32_t height)
+double picture_least_side(uint32_t size, uint32_t shorter_side, uint32_t width, uint32_t height)
 {
-    double shorter = width < height ? width : height;
-    return size <= MOST_SHIFTED_SIDE ? shorter : shorter * AUGMENT_LEAST_SHARE;
+    double shorter = width < height ? width : height, share = size <= MOST_SHIFTED_SIDE ? 1 : AUGMENT_LEAST_SHARE;
+    return shorter * fmin(share, 1 / margin_of(size, shorter_side, 1));
 }
 
 uint64_t picture_reader_bytes(uint32_t size)
@@ -87,14 +103,14 @@ uint64_t picture_reader_bytes(uint32_t size)
 }
 
 /* A picture's view in bytes, not mirrored; whether it is to be is *flip. */
-static bool decode_picture(struct picture_reader *reader, uint64_t epoch, uint64_t image, uint8_t *out, bool *flip,
+static bool decode_picture(struct picture_reader *reader, struct picture_choice choice, uint8_t *out, bool *flip,
                            int32_t *label, struct error *err)
 {
     char path[DATASET_PATH];
     uint32_t found, width, height;
-    TRY(folders_find(reader->dataset, reader->part, image, path, &found, err));
+    TRY(folders_find(reader->dataset, reader->part, choice.image, path, &found, err));
     TRY(image_open(reader->decoder, path, &width, &height, err));
-    struct augment_view view = choose_view(reader, epoch, image, width, height);
+    struct augment_view view = choose_view(reader, choice, width, height);
     *flip = view.flip;
     view.flip = false;
     TRY(image_decode(reader->decoder, view, reader->size, out, err));
@@ -105,65 +121,66 @@ static bool decode_picture(struct picture_reader *reader, uint64_t epoch, uint64
 static size_t numbers_of(const struct picture_reader *reader) { return (size_t)reader->size * reader->size * 3; }
 
 /* The bytes are decoded into the last quarter of their floats' place: each is read before a float covers it. */
-static bool load_picture(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
+static bool load_picture(struct picture_reader *reader, struct picture_choice choice, float *out, int32_t *label,
                          struct error *err)
 {
     bool flip;
     uint8_t *bytes = (uint8_t *)out + (sizeof *out - 1) * numbers_of(reader);
-    TRY(decode_picture(reader, epoch, image, bytes, &flip, label, err));
+    TRY(decode_picture(reader, choice, bytes, &flip, label, err));
     for (size_t i = 0; i < numbers_of(reader); i++) out[i] = reader->table[i % 3][bytes[i]];
     for (uint32_t y = 0; flip && y < reader->size; y++)
         augment_flip_row(out + 3 * (size_t)y * reader->size, reader->size);
     return true;
 }
 
-static struct augment_shift choose_shift(const struct picture_reader *reader, uint64_t epoch, uint64_t image)
+static struct augment_shift choose_shift(const struct picture_reader *reader, struct picture_choice choice)
 {
-    return augment_choose_shift(reader->seed, epoch, image, reader->size / 8);
+    return augment_choose_shift(reader->seed, choice.epoch, choice.image, reader->size / 8);
 }
 
-bool picture_load(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
+bool picture_load(struct picture_reader *reader, struct picture_choice choice, float *out, int32_t *label,
                   struct error *err)
 {
     bool shift = reader->augment && reader->shifts;
     float *to = shift ? reader->plain : out;
     if (reader->decoder)
-        TRY(load_picture(reader, epoch, image, to, label, err));
+        TRY(load_picture(reader, choice, to, label, err));
     else
-        TRY(load_cifar(reader, image, to, label, err));
-    if (shift) augment_apply_shift(to, reader->size, choose_shift(reader, epoch, image), out);
+        TRY(load_cifar(reader, choice.image, to, label, err));
+    if (shift) augment_apply_shift(to, reader->size, choose_shift(reader, choice), out);
     return true;
 }
 
-bool picture_load_bytes(struct picture_reader *reader, uint64_t epoch, uint64_t image, uint8_t *out,
+bool picture_load_bytes(struct picture_reader *reader, struct picture_choice choice, uint8_t *out,
                         struct augment_shift *shift, int32_t *label, struct error *err)
 {
     *shift = (struct augment_shift){0};
     if (reader->decoder) {
-        TRY(decode_picture(reader, epoch, image, out, &shift->flip, label, err));
+        TRY(decode_picture(reader, choice, out, &shift->flip, label, err));
     } else {
-        TRY(read_cifar(reader, image, out, label, err));
+        TRY(read_cifar(reader, choice.image, out, label, err));
     }
-    if (reader->augment && reader->shifts) *shift = choose_shift(reader, epoch, image);
+    if (reader->augment && reader->shifts) *shift = choose_shift(reader, choice);
     return true;
 }
 
-static bool read_middle(struct decode_memory *memory, const char *path, uint32_t size, uint8_t *out, struct error *err)
+static bool read_crop(struct decode_memory *memory, const char *path, uint32_t size, double margin, uint32_t crop,
+                      uint8_t *out, struct error *err)
 {
     uint32_t width, height;
     struct image_decoder *decoder = image_decoder_create(memory, err);
     if (!decoder) return false;
-    double margin = size <= MOST_SHIFTED_SIDE ? 1 : TEST_MARGIN;
     bool ok = image_open(decoder, path, &width, &height, err) &&
-              image_decode(decoder, augment_centre_view(width, height, margin), size, out, err);
+              image_decode(decoder, augment_crop_view(width, height, margin, crop), size, out, err);
     image_decoder_destroy(decoder);
     return ok;
 }
 
-bool data_read_picture(const char *path, uint32_t image_size, uint8_t *out, struct error *err)
+bool data_read_picture(const char *path, uint32_t image_size, uint32_t shorter_side, uint32_t crop, uint8_t *out,
+                       struct error *err)
 {
     struct decode_memory *memory = decode_memory_create(DECODE_MOST_BYTES, err);
-    bool ok = memory && read_middle(memory, path, image_size, out, err);
+    bool ok = memory && read_crop(memory, path, image_size, (double)shorter_side / image_size, crop, out, err);
     decode_memory_destroy(memory);
     if (!ok && err && err->kind == ERROR_FAILED) err->kind = ERROR_INPUT;
     return ok;

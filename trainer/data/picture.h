@@ -13,6 +13,7 @@ struct picture_reader {
     const struct dataset *dataset;
     enum dataset_part part;
     uint32_t size;
+    double margin; /* tests: the shorter side's length relative to the crop's */
     uint64_t seed;
     bool augment;
     bool shifts;  /* pictures of this size are shifted; larger ones are cut while they are decoded */
@@ -27,16 +28,23 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
                   struct decode_memory *memory, struct error *err);
 void picture_finish(struct picture_reader *reader);
 
-/* Image `image` of the part as it looks in `epoch`: out is size x size x 3, f32, normalised. What was scaled is rounded to
- * whole bytes first. ERROR_FAILED names the file. */
-bool picture_load(struct picture_reader *reader, uint64_t epoch, uint64_t image, float *out, int32_t *label,
+/* An image of the part, and how it is seen: in an epoch of the training, or which crop of it a test takes. */
+struct picture_choice {
+    uint64_t image, epoch;
+    uint32_t crop;
+};
+
+/* The image as it is seen so: out is size x size x 3, f32, normalised. What was scaled is rounded to whole bytes first.
+ * ERROR_FAILED names the file. */
+bool picture_load(struct picture_reader *reader, struct picture_choice choice, float *out, int32_t *label,
                   struct error *err);
 /* The same in two parts: size x size x 3 bytes, and how they are shifted and mirrored. For readers made `as_bytes`. */
-bool picture_load_bytes(struct picture_reader *reader, uint64_t epoch, uint64_t image, uint8_t *out,
+bool picture_load_bytes(struct picture_reader *reader, struct picture_choice choice, uint8_t *out,
                         struct augment_shift *shift, int32_t *label, struct error *err);
 
-/* The side of the least view of a picture that readers choose: for no other does decoding take more. */
-double picture_least_side(uint32_t size, uint32_t width, uint32_t height);
+/* The side of the least view of a picture that readers choose, tests of that shorter side (0: of the usual one) among them:
+ * for no other does decoding take more. */
+double picture_least_side(uint32_t size, uint32_t shorter_side, uint32_t width, uint32_t height);
 
 /* What a reader takes beside what it decodes in. */
 uint64_t picture_reader_bytes(uint32_t size);

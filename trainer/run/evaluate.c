@@ -2,13 +2,20 @@
 
 #include "train_private.h"
 
+#include "answers.h"
 #include "clock.h"
+#include "mem.h"
 
 struct evaluation {
     struct run *run;
     struct batch batch;
     double loss, top1_hits, top5_hits, images;
+    /* Where images have several crops: */
+    struct answers answers;
+    float *probabilities; /* of a batch */
 };
+
+static uint32_t crops_of(const struct run *run) { return run->options->crops > 1 ? run->options->crops : 1; }
 
 static uint32_t micro_batch(const struct run *run, size_t device)
 {
@@ -28,8 +35,23 @@ static bool evaluate_share(void *context, uint32_t rank, struct error *err)
     struct evaluation *e = context;
     struct run *run = e->run;
     uint32_t device = run->first_device + rank;
-    struct input share = run_share(run, &e->batch, share_begin(run, device) - share_begin(run, run->first_device));
-    return executor_evaluate(run->executors[rank], &run->step, &share, &run->told[device].metrics, err);
+    size_t first = share_begin(run, device) - share_begin(run, run->first_device);
+    struct input share = run_share(run, &e->batch, first);
+    TRY(executor_evaluate(run->executors[rank], &run->step, &share, &run->told[device].metrics, err));
+    if (!e->probabilities) return true;
+    return executor_probabilities(run->executors[rank], e->probabilities + first * e->answers.classes, err);
+}
+
+/* The devices' shares follow each other, and so do an image's crops. */
+static void add_crops(struct evaluation *e)
+{
+    struct answers *answers = &e->answers;
+    for (uint32_t i = 0; i < e->batch.count; i++)
+        answers_add(answers, e->batch.labels[i], e->probabilities + (size_t)i * answers->classes);
+    e->loss = answers->loss;
+    e->top1_hits = answers->top1_hits;
+    e->top5_hits = answers->top5_hits;
+    e->images = answers->images;
 }
 
 static bool evaluate_batch(struct evaluation *e, struct loader *loader, struct error *err)
@@ -37,6 +59,10 @@ static bool evaluate_batch(struct evaluation *e, struct loader *loader, struct e
     struct run *run = e->run;
     TRY(loader_next(loader, &e->batch, err));
     TRY(team_run(run->team, evaluate_share, e, err) && run_hear(run, err));
+    if (e->probabilities) {
+        add_crops(e);
+        return true;
+    }
     for (size_t i = 0; i < run->plan->device_count; i++) { /* in their order: the same sums on every run */
         const struct metrics *metrics = &run->told[i].metrics;
         e->loss += metrics->loss;
@@ -64,15 +90,25 @@ static void report(struct run *run, const struct evaluation *e)
     run_report_metric(run, METRIC_TOP5_ERROR, status->top5_error);
 }
 
+static bool begin_crops(struct evaluation *e, uint32_t batch, struct error *err)
+{
+    uint32_t crops = crops_of(e->run), classes = e->run->plan->spec.classes;
+    if (crops == 1) return true;
+    e->probabilities = mem_alloc(MEM_GENERAL, batch, classes * sizeof *e->probabilities);
+    if (!e->probabilities) return error_memory(err, batch * classes * sizeof *e->probabilities, "probabilities");
+    return answers_begin(&e->answers, classes, crops, err);
+}
+
 static bool evaluate_all(struct run *run, struct loader *loader, uint32_t batch, uint64_t images, struct error *err)
 {
     struct evaluation e = {.run = run};
-    for (uint64_t first = 0; first < images; first += batch) {
-        if (run_is_stopped(run)) return true;
-        TRY(evaluate_batch(&e, loader, err));
-    }
-    if (e.images > 0) report(run, &e);
-    return true;
+    bool ok = begin_crops(&e, batch, err);
+    uint64_t first = 0, views = images * crops_of(run);
+    for (; ok && first < views && !run_is_stopped(run); first += batch) ok = evaluate_batch(&e, loader, err);
+    if (ok && first >= views && e.images > 0) report(run, &e);
+    answers_finish(&e.answers);
+    mem_free(e.probabilities);
+    return ok;
 }
 
 static bool evaluate_images(struct run *run, struct error *err)
@@ -91,6 +127,8 @@ static bool evaluate_images(struct run *run, struct error *err)
                                      .threads = run->options->loader_threads,
                                      .broken = run->options->broken,
                                      .decode_bytes = run_decode_bytes(run->plan),
+                                     .crops = run->options->crops,
+                                     .shorter_side = run->options->shorter_side,
                                      .limit = images};
     struct loader *loader;
     run_set_normalisation(run);

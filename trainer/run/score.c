@@ -48,9 +48,10 @@ struct sight {
     struct run *run;
     const struct trained_on *trained;
     uint32_t batch, size;
-    size_t numbers;  /* of a picture */
-    uint8_t *pixels; /* batch pictures */
-    float *images;   /* the same, normalised; NULL where the device does that */
+    uint32_t crops, shorter_side; /* of a picture */
+    size_t numbers;               /* of a picture */
+    uint8_t *pixels;              /* batch pictures */
+    float *images;                /* the same, normalised; NULL where the device does that */
     int32_t *labels, *placements;
     bool features;    /* wanted instead of probabilities */
     uint32_t columns; /* of an answer */
@@ -66,6 +67,9 @@ static bool make_sight(struct sight *sight, struct run *run, struct error *err)
     sight->run = run;
     sight->batch = batch;
     sight->size = size;
+    sight->crops = run->options->crops > 1 && !sight->features ? run->options->crops : 1;
+    sight->shorter_side = run->options->shorter_side;
+    if (sight->shorter_side == 0) sight->shorter_side = data_shorter_side(size, sight->crops);
     sight->numbers = numbers;
     sight->pixels = mem_zalloc(MEM_INPUT, batch, numbers);
     sight->images = bytes ? NULL : mem_zalloc(MEM_INPUT, batch, numbers * sizeof(float));
@@ -106,14 +110,26 @@ static bool look(void *context, uint32_t rank, struct error *err)
            executor_probabilities(executor, sight->answers, err);
 }
 
-/* The next `count` pictures, at most a batch; what is left of the batch is what was there before. */
-static bool look_at(struct sight *sight, const char *const *paths, size_t count, float *answers, struct error *err)
+/* A picture's answer is the mean over its crops'. */
+static void add_answer(const struct sight *sight, const float *crop, float *answer)
 {
-    for (size_t i = 0; i < count; i++)
-        TRY(data_read_picture(paths[i], sight->size, sight->pixels + i * sight->numbers, err));
+    for (uint32_t k = 0; k < sight->columns; k++) answer[k] += crop[k] / (float)sight->crops;
+}
+
+/* The crops [first, first + count) of all pictures, at most a batch; what is left of the batch is what was there
+ * before. */
+static bool look_at(struct sight *sight, const char *const *paths, size_t first, size_t count, float *answers,
+                    struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t picture = (first + i) / sight->crops, crop = (first + i) % sight->crops;
+        TRY(data_read_picture(paths[picture], sight->size, sight->shorter_side, (uint32_t)crop,
+                              sight->pixels + i * sight->numbers, err));
+    }
     normalise(sight);
     TRY(team_run(sight->run->team, look, sight, err));
-    memcpy(answers, sight->answers, count * sight->columns * sizeof *answers);
+    for (size_t i = 0; i < count; i++)
+        add_answer(sight, sight->answers + i * sight->columns, answers + (first + i) / sight->crops * sight->columns);
     return true;
 }
 
@@ -123,10 +139,10 @@ static bool look_at_all(struct sight *sight, const char *const *paths, size_t co
     memcpy(sight->run->step.mean, t->mean, sizeof t->mean);
     memcpy(sight->run->step.deviation, t->deviation, sizeof t->deviation);
     for (uint32_t i = 0; i < sight->batch; i++) sight->labels[i] = -1;
-    for (size_t done = 0; done < count; done += sight->batch) {
-        size_t next = count - done < sight->batch ? count - done : sight->batch;
-        TRY(look_at(sight, paths + done, next, answers + done * sight->columns, err));
-    }
+    size_t views = count * sight->crops;
+    memset(answers, 0, count * sight->columns * sizeof *answers);
+    for (size_t done = 0; done < views; done += sight->batch)
+        TRY(look_at(sight, paths, done, views - done < sight->batch ? views - done : sight->batch, answers, err));
     return true;
 }
 

@@ -17,12 +17,12 @@ bool score_dataset(const struct plan *plan, const struct backend *backend, const
                    struct score *score, struct error *err);
 
 /* The probabilities of each class for each of the pictures, in their order: count x classes. The middle of a picture is
- * looked at, as in a test. The plan has one device. */
+ * looked at, as in a test, or options->crops of them, whose probabilities are averaged. The plan has one device. */
 bool score_pictures(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                     const struct trained_on *trained, const char *const *paths, size_t count, float *probabilities,
                     struct error *err);
 
-/* What the classifier reads of each picture, the same way: count x score_feature_count(plan). */
+/* What the classifier reads of each picture's middle: count x score_feature_count(plan). */
 uint32_t score_feature_count(const struct plan *plan);
 bool score_features(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                     const struct trained_on *trained, const char *const *paths, size_t count, float *features,

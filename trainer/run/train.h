@@ -41,6 +41,8 @@ struct train_options {
     uint32_t loader_threads;   /* that decode images; 0 = chosen */
     uint64_t evaluate_every;   /* steps, 0 = at the end only, with SCHEDULE_PLATEAU after each pass over the images */
     uint64_t evaluate_images;  /* spread over the test set, the same each time; 0 = all of it */
+    uint32_t crops;            /* of each test image, whose probabilities are averaged: DATA_CROPS; 0 or 1 = the middle */
+    uint32_t shorter_side;     /* of test images before they are cut; 0 = data_shorter_side's */
     const char *save_folder;   /* NULL = no checkpoints */
     uint64_t save_every;       /* steps, 0 = at the end and on Ctrl-C only */
     uint64_t keep;             /* checkpoints: the newest so many and the best one stay; 0 = all */

@@ -90,7 +90,7 @@ Test(decoding, headers_tell_what_a_dataset_takes)
     struct error err = {0};
     make_folders(path);
     cr_assert(dataset_open(path, &dataset, &err), "%s", err.text);
-    cr_assert(dataset_measure(dataset, 112, NULL, NULL, &decoding, &err), "%s", err.text);
+    cr_assert(dataset_measure(dataset, 112, 0, NULL, NULL, &decoding, &err), "%s", err.text);
     cr_assert_eq(decoding.looked_at, PICTURES);
     cr_assert(strstr(decoding.largest, "/train/a/6.jpg"), "%s", decoding.largest);
     uint64_t one = dataset_decoding_bytes(&decoding, 1), four = dataset_decoding_bytes(&decoding, 4);
@@ -104,7 +104,7 @@ Test(decoding, headers_tell_what_a_dataset_takes)
     help_remove(path);
     help_cifar10(path);
     cr_assert(dataset_open(path, &dataset, &err), "%s", err.text);
-    cr_assert(dataset_measure(dataset, 32, NULL, NULL, &decoding, &err), "%s", err.text);
+    cr_assert(dataset_measure(dataset, 32, 0, NULL, NULL, &decoding, &err), "%s", err.text);
     cr_assert(decoding.looked_at == 0 && dataset_decoding_bytes(&decoding, 4) == 0, "no picture is decoded");
     dataset_close(dataset);
     help_remove(path);
@@ -147,7 +147,7 @@ Test(decoding, a_loader_keeps_to_its_memory_and_the_pixels_are_the_same)
     struct error err = {0};
     make_folders(path);
     cr_assert(dataset_open(path, &dataset, &err), "%s", err.text);
-    cr_assert(dataset_measure(dataset, 112, NULL, NULL, &decoding, &err), "%s", err.text);
+    cr_assert(dataset_measure(dataset, 112, 0, NULL, NULL, &decoding, &err), "%s", err.text);
     deliver(dataset, 1, dataset_decoding_bytes(&decoding, 1), expected);
     const uint32_t threads[] = {1, 2, 4, 7};
     for (size_t i = 0; i < 4; i++) {

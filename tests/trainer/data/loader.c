@@ -276,3 +276,19 @@ Test(loader, every_failed_allocation_is_an_error_without_a_leak)
     dataset_close(dataset);
     help_remove(path);
 }
+
+Test(loader, crops_are_not_taken_of_records)
+{
+    char path[HELP_PATH];
+    struct dataset *dataset = open_small(path);
+    struct loader *loader;
+    struct loader_options options[] = {{.batch = 2, .image_size = 32, .crops = DATA_CROPS},
+                                       {.batch = 2, .image_size = 32, .shorter_side = 40}};
+    for (int i = 0; i < 2; i++) {
+        struct error err = {0};
+        cr_assert_not(loader_create(dataset, &options[i], &loader, &err));
+        cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "its images are 32 x 32 and seen whole"), "%s", err.text);
+    }
+    dataset_close(dataset);
+    help_remove(path);
+}
