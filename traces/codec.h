@@ -25,6 +25,15 @@ enum trace_event_type {
 };
 /* Kernels on their way to the encoder, all of one device: no event of a file. */
 #define TRACE_BATCH 0xff
+/* Norms on their way to the encoder, on the file's clock: no event of a file either. */
+#define TRACE_UNIT_NORMS 0xfe
+
+struct trace_norms {
+    uint64_t step, ns; /* step from 0 */
+    uint32_t device;
+    size_t units;
+    float norms[];     /* TRACE_NORMS of each unit */
+};
 
 struct trace_event {
     uint8_t type;    /* enum trace_event_type */
@@ -40,6 +49,7 @@ struct trace_event {
         uint64_t at_ns;    /* COUNTER, CLOCK_PAIR */
         const char *text;  /* MARK; not NUL-terminated when decoded */
         struct trace_kernel_time *kernels; /* BATCH; owned by the event */
+        struct trace_norms *norms;         /* UNIT_NORMS; likewise */
     };
     union {
         uint64_t end_ns; /* OP, KERNEL, GAP, SPAN */

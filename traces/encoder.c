@@ -42,6 +42,7 @@ void encoder_finish(struct encoder *encoder)
 {
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) finish_device(&encoder->devices[i]);
     rollup_finish(&encoder->past);
+    norm_store_finish(&encoder->norms);
     mem_free(encoder->events.bytes);
     mem_free(encoder->more.bytes);
     mem_free(encoder->clocks.bytes);
@@ -228,6 +229,19 @@ static void take_batch(struct encoder *encoder, const struct trace_event *event)
     mem_free(event->kernels);
 }
 
+/* ---- Norms ---- */
+
+/* They are many at once and seldom, so each step's has blocks of its own. */
+static void take_norms(struct encoder *encoder, struct trace_norms *norms)
+{
+    if (encoder->output->limit_reached)
+        encoder->dropped++;
+    else
+        norm_blocks_write(norms, encoder->output, encoder->scratch);
+    encoder->count++;
+    norm_store_take(&encoder->norms, norms, encoder->past_bytes / 2);
+}
+
 /* ---- Everything else ---- */
 
 /* The block starts at the event's time, which metrics have not: they take `now`. */
@@ -284,6 +298,8 @@ void encoder_take(struct encoder *encoder, const struct trace_event *event)
             take_op(encoder, event);
     } else if (event->type == TRACE_BATCH) {
         take_batch(encoder, event);
+    } else if (event->type == TRACE_UNIT_NORMS) {
+        take_norms(encoder, event->norms);
     } else if (event->type == TRACE_CLOCK_PAIR) {
         take_event(encoder, TRACE_BLOCK_CLOCKS, &encoder->clocks, event);
     } else if (event->type >= TRACE_COUNTER) {
@@ -331,6 +347,7 @@ void encoder_write_head(struct encoder *encoder, struct tables *tables)
     if (output->sequence > 0) rollup_write_past(&encoder->past, output, encoder->past_bytes, encoder->scratch);
     tables->tensors_wanted = output->segment % tensors_every(encoder) == 0;
     encoder_write_tables(encoder, tables);
+    norm_store_write(&encoder->norms, output, encoder->scratch);
     for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) {
         if (encoder->devices[i].ops.generation) write_op_template(encoder, i);
         if (encoder->devices[i].kernels.generation) write_kernel_template(encoder, i);

@@ -4,6 +4,7 @@
 #define FATHOM_ENCODER_H
 
 #include "codec.h"
+#include "norm_blocks.h"
 #include "output.h"
 #include "rollup_private.h"
 #include "tables.h"
@@ -48,6 +49,7 @@ struct encoder {
     struct encoder_device devices[TRACE_MOST_DEVICES];
     struct encoder_block events, more, clocks;
     struct trace_follower past; /* without a file: all but ops and kernels */
+    struct norm_store norms;    /* without a file, too: some of them */
     bool past_broken;           /* out of memory: no segment can be dropped any more */
     uint64_t past_bytes;        /* what it may take of each segment */
     bool limit_told;            /* a mark says that no more ops are written */
@@ -63,7 +65,7 @@ void encoder_finish(struct encoder *encoder);
 /* Takes room for the ops or kernels of a device's table, so that they can be learned; false when out of memory (they are
  * then told plainly). */
 bool encoder_expect(struct encoder_usual *usual, size_t ops);
-/* Takes one report; a mark's text and a batch's kernels are freed. */
+/* Takes one report; a mark's text, a batch's kernels and norms are freed. */
 void encoder_take(struct encoder *encoder, const struct trace_event *event);
 /* Writes every block that holds something; then, when it is due, ends the segment and begins the next one. */
 void encoder_flush(struct encoder *encoder, struct tables *tables);

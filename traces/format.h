@@ -22,6 +22,7 @@
 #define TRACE_MOST_OPS     (1u << 20) /* per device; of kernels too */
 #define TRACE_MOST_COUNTERS 256
 #define TRACE_MOST_TENSORS (1u << 20) /* per device */
+#define TRACE_MOST_UNITS   (1u << 16) /* per device */
 #define TRACE_TEXT_MOST    1000       /* bytes of a name or a mark; longer ones are cut */
 
 enum trace_block_type {
@@ -45,6 +46,8 @@ enum trace_block_type {
     TRACE_BLOCK_ORIGIN,  /* the process that writes, and its devices' hardware */
     TRACE_BLOCK_CLOCKS,  /* as EVENTS, of TRACE_CLOCK_PAIR alone */
     TRACE_BLOCK_PEAKS,   /* what devices do at most */
+    TRACE_BLOCK_UNITS,   /* part of a device's unit table */
+    TRACE_BLOCK_NORMS,   /* of units, in one step of one device */
     TRACE_BLOCK_TYPES
 };
 

@@ -13,7 +13,7 @@ void queue_init(struct queue *queue, uint64_t bytes)
     for (size_t i = 0; i < QUEUE_RINGS; i++) atomic_flag_clear(&queue->rings[i].taken);
 }
 
-/* Marks that were never taken out own their text, batches their kernels. */
+/* Marks that were never taken out own their text, batches their kernels, norms themselves. */
 static void free_owned(struct queue_ring *ring, uint64_t capacity)
 {
     uint64_t head = atomic_load(&ring->head);
@@ -21,6 +21,7 @@ static void free_owned(struct queue_ring *ring, uint64_t capacity)
         const struct trace_event *event = &ring->events[at % capacity];
         if (event->type == TRACE_MARK) mem_free((void *)(uintptr_t)event->text);
         if (event->type == TRACE_BATCH) mem_free(event->kernels);
+        if (event->type == TRACE_UNIT_NORMS) mem_free(event->norms);
     }
 }
 

@@ -347,6 +347,8 @@ bool rollup_take_item(struct trace_follower *follower, const struct trace_item *
     case TRACE_ITEM_TENSOR: return rollup_take_tensor(rollup, &item->tensor, err);
     case TRACE_ITEM_TENSORS_LIKE: rollup->devices[item->like.device].tensors_like = item->like.like + 1; return true;
     case TRACE_ITEM_COUNTER: return rollup_take_counter_entry(follower, &item->counter, err);
+    case TRACE_ITEM_UNIT: /* flow.h reads them */
+    case TRACE_ITEM_NORMS:
     case TRACE_ITEM_NONE: break;
     }
     return true;

@@ -61,6 +61,17 @@ struct trace_tensor {
     uint32_t first, last;     /* ops of the op table between which it is there, inclusive */
 };
 
+/* The unit table: the net's units in the order of its forward pass. Ids are positions in it. */
+struct trace_unit {
+    const char *layer;            /* "stage2/unit17" */
+    const char *output, *gradient; /* the tensors whose norms are taken: "stage2/unit17/add.output", "....output.gradient"; "" =
+                                   * none is */
+    uint64_t output_elements;     /* of a step on this device; 0 = unknown */
+    uint64_t weight_elements;     /* of the weights of its convolutions and fully connected layers */
+};
+/* L2 norms: of the output, of the loss's gradient with respect to it, and of the gradient of its weights. */
+enum trace_norm { NORM_OUTPUT, NORM_GRADIENT, NORM_WEIGHT_GRADIENT, TRACE_NORMS };
+
 #define TRACE_NO_OWNER UINT32_MAX
 #define TRACE_OF_RUN   (UINT32_MAX - 1) /* no op's, but the run's own: uploads, the step block, metrics and state */
 #define TRACE_RUN_PASS "run"            /* the pass of such work */
@@ -128,6 +139,11 @@ struct trace_sink {
     void (*peaks)(void *context, uint32_t device, double flops, double bytes);
     /* The whole table; where `like` is another device, that one's, which was told before: tensors NULL. */
     void (*tensor_table)(void *context, uint32_t device, uint32_t like, const struct trace_tensor *tensors, size_t count);
+    /* The whole table. */
+    void (*unit_table)(void *context, uint32_t device, const struct trace_unit *units, size_t count);
+    /* What a step's units had: TRACE_NORMS for each of the table; NAN = unknown, infinite = not finite. Outputs and their gradients
+     * are this device's share of the step, gradients of weights are the whole step's. They are copied. */
+    void (*norms)(void *context, uint32_t device, uint64_t step, const float *norms, size_t units, uint64_t ns);
     void (*step_begin)(void *context, uint32_t device, uint64_t step, uint64_t ns);
     void (*step_end)(void *context, uint32_t device, uint64_t step, uint64_t ns);
     /* Whether the run should time this step's ops itself; NULL = yes. May be asked of any step, again, and by any thread. */

@@ -45,6 +45,18 @@ static void pass_tensor_table(void *context, uint32_t device, uint32_t like, con
     if (next->tensor_table) next->tensor_table(next->context, device, like, tensors, count);
 }
 
+static void pass_unit_table(void *context, uint32_t device, const struct trace_unit *units, size_t count)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->unit_table) next->unit_table(next->context, device, units, count);
+}
+
+static void pass_norms(void *context, uint32_t device, uint64_t step, const float *norms, size_t units, uint64_t ns)
+{
+    const struct trace_sink *next = next_of(context);
+    if (next->norms) next->norms(next->context, device, step, norms, units, ns);
+}
+
 static void pass_clock_pair(void *context, uint32_t device, uint64_t ns, uint64_t other_ns)
 {
     const struct trace_sink *next = next_of(context);
@@ -159,7 +171,7 @@ static void pass_lost(void *context, uint32_t device, enum trace_loss what, uint
     if (next->lost) next->lost(next->context, device, what, count, ns);
 }
 
-#define FORWARDED 26
+#define FORWARDED 28
 _Static_assert(sizeof(struct trace_sink) == (1 + FORWARDED) * sizeof(void *), "a call of the sink is not passed on");
 
 struct trace_sink sink_forward_to(struct sink_forward *forward)
@@ -172,6 +184,8 @@ struct trace_sink sink_forward_to(struct sink_forward *forward)
                                .hardware = pass_hardware,
                                .peaks = pass_peaks,
                                .tensor_table = pass_tensor_table,
+                               .unit_table = pass_unit_table,
+                               .norms = pass_norms,
                                .clock_pair = pass_clock_pair,
                                .step_begin = pass_step_begin,
                                .step_end = pass_step_end,

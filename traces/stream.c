@@ -1,44 +1,10 @@
-#include "stream.h"
+#include "stream_private.h"
 
 #include <string.h>
 
 #include "mem.h"
 
-#define MOST_NAMES   (1u << 20)
-#define MOST_CLASSES 16
-#define RUN_NAMES    5
-
-struct stream_template {
-    struct trace_template active;
-    uint32_t generation;
-    struct trace_expected *coming; /* parts of the next one, in order */
-    size_t coming_count, coming_capacity;
-    uint32_t coming_generation;
-};
-
-struct trace_stream {
-    struct trace_reader *reader;
-    struct trace_block block; /* being decoded; type 0 = none */
-    struct trace_in in;
-    uint64_t expected;       /* sequence number */
-    uint64_t last_missing;   /* highest sequence number + 1 of the missing ones */
-    uint32_t device, number; /* of the block; the next op of an op table, the next item of a run */
-    struct trace_event_state event_state;
-    struct trace_past_state past_state;
-    struct trace_op_state op_state;
-    struct trace_template template; /* of the block */
-    uint32_t device_stream;         /* of a block of kernels */
-    uint32_t tensors_like, tensor_count,
-        tensor_first; /* of a block of tensors: the device, or its own number; all; the last one's op */
-    uint64_t tensor_unit;
-    struct stream_template templates[TRACE_MOST_DEVICES], kernel_templates[TRACE_MOST_DEVICES];
-    char **names;
-    size_t name_count, name_capacity;
-    char text[MOST_CLASSES + 1][TRACE_TEXT_MOST + 1]; /* of the run or device being handed out */
-    const char *class_names[MOST_CLASSES];
-    uint64_t class_bytes[MOST_CLASSES];
-    struct trace_stream_stats stats;
-};
+#define MOST_NAMES (1u << 20)
 
 bool trace_stream_open(const char *path, struct trace_stream **out, struct error *err)
 {
@@ -84,29 +50,6 @@ bool trace_stream_name(const struct trace_stream *stream, size_t number, const c
     return true;
 }
 
-static uint32_t get_device(struct trace_in *in)
-{
-    uint64_t device = trace_get_varint(in);
-    if (device >= TRACE_MOST_DEVICES) in->bad = true;
-    return in->bad ? 0 : (uint32_t)device;
-}
-
-static uint32_t get_u32(struct trace_in *in)
-{
-    uint64_t value = trace_get_varint(in);
-    if (value > UINT32_MAX) in->bad = true;
-    return (uint32_t)value;
-}
-
-static const char *get_copy(struct trace_in *in, char copy[TRACE_TEXT_MOST + 1])
-{
-    size_t length;
-    const char *text = trace_get_text(in, &length);
-    memcpy(copy, text, length);
-    copy[length] = '\0';
-    return copy;
-}
-
 /* A name once read stays: it has been handed out. */
 static bool set_name(struct trace_stream *stream, size_t number, const char *text, size_t length, struct error *err)
 {
@@ -136,12 +79,6 @@ static bool read_names(struct trace_stream *stream, struct error *err)
     return true;
 }
 
-static const char *name_of(const struct trace_stream *stream, uint64_t number)
-{
-    const char *name = number < stream->name_count ? stream->names[number] : NULL;
-    return name ? name : "?";
-}
-
 static bool add_expected(struct stream_template *template, struct trace_in *in, struct error *err)
 {
     void *coming = template->coming;
@@ -150,7 +87,7 @@ static bool add_expected(struct stream_template *template, struct trace_in *in, 
         return error_memory(err, (id + 1) * sizeof(struct trace_expected), "a template of a trace");
     template->coming = coming;
     int64_t next = (int64_t)id + 1 + trace_get_signed(in), gap = trace_get_signed(in);
-    uint32_t duration = get_u32(in);
+    uint32_t duration = stream_get_u32(in);
     if (next < 0 || next > (int64_t)TRACE_MOST_OPS || gap < INT32_MIN || gap > INT32_MAX) in->bad = true;
     if (in->bad) return true;
     template->coming[template->coming_count++] = (struct trace_expected){(uint32_t)next, (int32_t)gap, duration};
@@ -161,8 +98,8 @@ static bool add_expected(struct stream_template *template, struct trace_in *in, 
 static bool read_template(struct trace_stream *stream, struct stream_template *templates, struct error *err)
 {
     struct trace_in *in = &stream->in;
-    struct stream_template *template = &templates[get_device(in)];
-    uint32_t generation = get_u32(in);
+    struct stream_template *template = &templates[stream_get_device(in)];
+    uint32_t generation = stream_get_u32(in);
     uint64_t total = trace_get_varint(in), first = trace_get_varint(in);
     if (in->bad || total > TRACE_MOST_OPS) return true;
     if (first == 0) {
@@ -185,9 +122,9 @@ static bool read_template(struct trace_stream *stream, struct stream_template *t
 static void begin_times(struct trace_stream *stream, const struct stream_template *templates)
 {
     struct trace_in *in = &stream->in;
-    stream->device = get_device(in);
-    if (stream->block.type == TRACE_BLOCK_KERNEL_TIMES) stream->device_stream = get_u32(in);
-    uint32_t generation = get_u32(in);
+    stream->device = stream_get_device(in);
+    if (stream->block.type == TRACE_BLOCK_KERNEL_TIMES) stream->device_stream = stream_get_u32(in);
+    uint32_t generation = stream_get_u32(in);
     const struct stream_template *template = &templates[stream->device];
     stream->op_state = (struct trace_op_state){TRACE_NO_OP, trace_get_varint(in)};
     stream->template = generation == 0 ? (struct trace_template){0} : template->active;
@@ -205,18 +142,6 @@ static void begin_events(struct trace_stream *stream)
         if (stream->last_missing <= first) in->at = in->end; /* nothing of that segment is missing */
     }
     if (in->at < in->end) stream->event_state = (struct trace_event_state){trace_get_varint(in), 0};
-}
-
-static void begin_tensors(struct trace_stream *stream)
-{
-    struct trace_in *in = &stream->in;
-    stream->device = get_device(in);
-    stream->tensors_like = get_u32(in) - 1;
-    stream->number = get_u32(in);
-    stream->tensor_count = get_u32(in);
-    stream->tensor_unit = trace_get_varint(in);
-    stream->tensor_first = 0;
-    if (stream->tensors_like >= TRACE_MOST_DEVICES || stream->tensor_count > TRACE_MOST_TENSORS) in->bad = true;
 }
 
 static void begin_past(struct trace_stream *stream)
@@ -252,12 +177,14 @@ static bool begin_block(struct trace_stream *stream, struct error *err)
     case TRACE_BLOCK_ORIGIN:
     case TRACE_BLOCK_COUNTERS:
     case TRACE_BLOCK_RUN: stream->number = 0; return true;
-    case TRACE_BLOCK_TENSORS: begin_tensors(stream); return true;
+    case TRACE_BLOCK_TENSORS: stream_begin_tensors(stream); return true;
+    case TRACE_BLOCK_NORMS: norm_block_begin(&stream->norms, &stream->in); return true;
+    case TRACE_BLOCK_UNITS: stream_begin_units(stream); return true;
     case TRACE_BLOCK_KERNELS:
     case TRACE_BLOCK_RUN_KERNELS:
     case TRACE_BLOCK_OPS:
-        stream->device = get_device(&stream->in);
-        stream->number = get_u32(&stream->in);
+        stream->device = stream_get_device(&stream->in);
+        stream->number = stream_get_u32(&stream->in);
         return true;
     default: return true;
     }
@@ -307,183 +234,11 @@ static void take_past(struct trace_stream *stream, struct trace_item *item)
     item->type = TRACE_ITEM_PAST;
 }
 
-static void take_op(struct trace_stream *stream, struct trace_item *item)
+static void take_norms(struct trace_stream *stream, struct trace_item *item)
 {
-    struct trace_in *in = &stream->in;
-    if (in->at >= in->end) return;
-    uint64_t layer = trace_get_varint(in), kind = trace_get_varint(in), pass = trace_get_varint(in);
-    item->op = (struct trace_op){.id = stream->number++,
-                                 .device = stream->device,
-                                 .layer = name_of(stream, layer),
-                                 .kind = name_of(stream, kind),
-                                 .pass = name_of(stream, pass)};
-    item->op.flops = trace_get_varint(in);
-    item->op.bytes_moved = trace_get_varint(in);
-    item->op.live_bytes = trace_get_varint(in);
-    if (item->op.id >= TRACE_MOST_OPS) in->bad = true;
-    if (!in->bad) item->type = TRACE_ITEM_OP;
-}
-
-static void take_kernel(struct trace_stream *stream, struct trace_item *item)
-{
-    struct trace_in *in = &stream->in;
-    if (in->at >= in->end) return;
-    struct trace_kernel *kernel = &item->kernel;
-    uint64_t op = trace_get_varint(in), name = trace_get_varint(in), work = trace_get_varint(in);
-    uint32_t nobody = stream->block.type == TRACE_BLOCK_RUN_KERNELS ? TRACE_OF_RUN : TRACE_NO_OWNER;
-    *kernel = (struct trace_kernel){.id = stream->number++,
-                                    .device = stream->device,
-                                    .op = op ? (uint32_t)(op - 1) : nobody,
-                                    .work = (enum trace_work)work,
-                                    .name = name_of(stream, name)};
-    for (size_t i = 0; i < 3; i++) kernel->grid[i] = get_u32(in);
-    for (size_t i = 0; i < 3; i++) kernel->block[i] = get_u32(in);
-    kernel->registers = get_u32(in);
-    kernel->bytes = trace_get_varint(in);
-    if (kernel->id >= TRACE_MOST_OPS || op > TRACE_MOST_OPS || work >= TRACE_WORKS) in->bad = true;
-    if (!in->bad) item->type = TRACE_ITEM_KERNEL;
-}
-
-static void take_counter(struct trace_stream *stream, struct trace_item *item)
-{
-    struct trace_in *in = &stream->in;
-    if (in->at >= in->end) return;
-    uint64_t name = trace_get_varint(in), unit = trace_get_varint(in);
-    item->counter = (struct trace_counter){stream->number++, name_of(stream, name), name_of(stream, unit)};
-    if (item->counter.id >= TRACE_MOST_COUNTERS) in->bad = true;
-    if (!in->bad) item->type = TRACE_ITEM_COUNTER;
-}
-
-static void take_clock(struct trace_stream *stream, struct trace_item *item)
-{
-    struct trace_in *in = &stream->in;
-    item->clock.clock_ns = trace_get_varint(in);
-    item->clock.wall_ns = trace_get_varint(in);
-    if (trace_get_varint(in) == 0) in->at = in->end;
-    if (!in->bad) item->type = TRACE_ITEM_CLOCK;
-}
-
-static void take_run(struct trace_stream *stream, struct trace_item *item)
-{
-    struct trace_in *in = &stream->in;
-    const char *names[RUN_NAMES];
-    for (size_t i = 0; i < RUN_NAMES; i++) names[i] = get_copy(in, stream->text[i]);
-    item->run = (struct trace_run){names[0], names[1], names[2], names[3], names[4], get_u32(in), 0, 0, 0, 0};
-    item->run.devices = get_u32(in);
-    item->run.iterations = trace_get_varint(in);
-    item->run.parameters = trace_get_varint(in);
-    if (!in->bad && in->at < in->end) item->run.pid = trace_get_varint(in); /* the first traces end before it */
-    if (!in->bad) item->type = TRACE_ITEM_RUN;
-}
-
-static void take_part(struct trace_stream *stream, struct trace_item *item)
-{
-    struct trace_in *in = &stream->in;
-    item->part.done = trace_get_varint(in);
-    item->part.begun_ns = trace_get_varint(in);
-    if (!in->bad) item->type = TRACE_ITEM_PART;
-    in->at = in->end;
-}
-
-/* The clock pair, then, when the run is known, the run, then, when it was resumed, its part: items of one block. */
-static void take_run_item(struct trace_stream *stream, struct trace_item *item)
-{
-    if (stream->in.at == stream->in.end) return;
-    switch (stream->number++) {
-    case 0: take_clock(stream, item); break;
-    case 1: take_run(stream, item); break;
-    default: take_part(stream, item);
-    }
-}
-
-static void take_device(struct trace_stream *stream, struct trace_item *item)
-{
-    struct trace_in *in = &stream->in;
-    if (in->at == in->end) return;
-    struct trace_device *device = &item->device;
-    *device = (struct trace_device){.device = get_device(in), .name = get_copy(in, stream->text[MOST_CLASSES])};
-    device->memory_bytes = trace_get_varint(in);
-    device->planned_bytes = trace_get_varint(in);
-    device->arena_bytes = trace_get_varint(in);
-    device->images = get_u32(in);
-    device->classes = get_u32(in);
-    if (device->classes > MOST_CLASSES) in->bad = true;
-    for (uint32_t i = 0; i < device->classes && !in->bad; i++) {
-        stream->class_names[i] = get_copy(in, stream->text[i]);
-        stream->class_bytes[i] = trace_get_varint(in);
-    }
-    device->class_names = stream->class_names;
-    device->class_bytes = stream->class_bytes;
-    if (in->bad) return;
-    item->type = TRACE_ITEM_DEVICE;
-    in->at = in->end;
-}
-
-/* The process, then the hardware of its devices: items of one block. */
-static void take_origin_item(struct trace_stream *stream, struct trace_item *item)
-{
-    struct trace_in *in = &stream->in;
-    if (in->at == in->end) return;
-    if (stream->number++ == 0) {
-        item->origin.rank = get_u32(in);
-        item->origin.ranks = get_u32(in);
-        item->origin.host = get_copy(in, stream->text[0]);
-        item->origin.first_device = get_u32(in);
-        item->origin.devices = get_u32(in);
-        if (!in->bad) item->type = TRACE_ITEM_ORIGIN;
-        return;
-    }
-    item->hardware.device = get_device(in);
-    item->hardware.slot = get_copy(in, stream->text[0]);
-    if (!in->bad) item->type = TRACE_ITEM_HARDWARE;
-}
-
-static void take_peaks(struct trace_stream *stream, struct trace_item *item)
-{
-    struct trace_in *in = &stream->in;
-    if (in->at == in->end) return;
-    item->peaks.device = get_device(in);
-    item->peaks.flops = trace_get_varint(in);
-    item->peaks.bytes = trace_get_varint(in);
-    if (!in->bad) item->type = TRACE_ITEM_PEAKS;
-}
-
-static void take_like(struct trace_stream *stream, struct trace_item *item)
-{
-    item->like.device = stream->device;
-    item->like.like = stream->tensors_like;
-    item->type = TRACE_ITEM_TENSORS_LIKE;
-    stream->block.type = 0;
-}
-
-static void take_tensor(struct trace_stream *stream, struct trace_item *item)
-{
-    struct trace_in *in = &stream->in;
-    if (in->bad) return;
-    if (stream->tensors_like != stream->device) {
-        take_like(stream, item);
-        return;
-    }
-    if (in->at >= in->end) return;
-    struct trace_tensor *tensor = &item->tensor.tensor;
-    uint64_t layer = trace_get_varint(in), role = trace_get_varint(in), class = trace_get_varint(in);
-    *tensor = (struct trace_tensor){.layer = name_of(stream, layer),
-                                    .role = name_of(stream, role),
-                                    .class_name = name_of(stream, class >> 1),
-                                    .host = class & 1};
-    tensor->offset = trace_get_varint(in) * stream->tensor_unit;
-    tensor->bytes = trace_get_varint(in);
-    int64_t first = stream->tensor_first + trace_get_signed(in);
-    uint64_t length = trace_get_varint(in);
-    if (first < 0 || first >= TRACE_MOST_OPS || length >= TRACE_MOST_OPS || stream->number >= stream->tensor_count)
-        in->bad = true;
-    if (in->bad) return;
-    tensor->first = stream->tensor_first = (uint32_t)first;
-    tensor->last = (uint32_t)((uint64_t)first + length);
-    item->tensor.device = stream->device;
-    item->tensor.id = stream->number++;
-    item->tensor.total = stream->tensor_count;
-    item->type = TRACE_ITEM_TENSOR;
+    if (!norm_block_next(&stream->norms, &stream->in, &item->norms)) return;
+    item->norms.step++;
+    item->type = TRACE_ITEM_NORMS;
 }
 
 /* Leaves the item's type alone when the block holds no more. */
@@ -493,19 +248,21 @@ static void take_item(struct trace_stream *stream, struct trace_item *item)
     case TRACE_BLOCK_TIMES:
     case TRACE_BLOCK_KERNEL_TIMES: take_time(stream, item); break;
     case TRACE_BLOCK_KERNELS:
-    case TRACE_BLOCK_RUN_KERNELS: take_kernel(stream, item); break;
-    case TRACE_BLOCK_COUNTERS: take_counter(stream, item); break;
+    case TRACE_BLOCK_RUN_KERNELS: stream_take_kernel(stream, item); break;
+    case TRACE_BLOCK_COUNTERS: stream_take_counter(stream, item); break;
     case TRACE_BLOCK_EVENTS:
     case TRACE_BLOCK_MORE:
     case TRACE_BLOCK_CLOCKS:
     case TRACE_BLOCK_DIGEST: take_event(stream, item); break;
-    case TRACE_BLOCK_OPS: take_op(stream, item); break;
+    case TRACE_BLOCK_OPS: stream_take_op(stream, item); break;
     case TRACE_BLOCK_PAST: take_past(stream, item); break;
-    case TRACE_BLOCK_RUN: take_run_item(stream, item); break;
-    case TRACE_BLOCK_DEVICE: take_device(stream, item); break;
-    case TRACE_BLOCK_ORIGIN: take_origin_item(stream, item); break;
-    case TRACE_BLOCK_PEAKS: take_peaks(stream, item); break;
-    case TRACE_BLOCK_TENSORS: take_tensor(stream, item); break;
+    case TRACE_BLOCK_RUN: stream_take_run_item(stream, item); break;
+    case TRACE_BLOCK_DEVICE: stream_take_device(stream, item); break;
+    case TRACE_BLOCK_ORIGIN: stream_take_origin_item(stream, item); break;
+    case TRACE_BLOCK_PEAKS: stream_take_peaks(stream, item); break;
+    case TRACE_BLOCK_TENSORS: stream_take_tensor(stream, item); break;
+    case TRACE_BLOCK_UNITS: stream_take_unit(stream, item); break;
+    case TRACE_BLOCK_NORMS: take_norms(stream, item); break;
     case TRACE_BLOCK_END:
         item->type = TRACE_ITEM_END;
         stream->block.type = 0;

@@ -3,6 +3,7 @@
 #define FATHOM_STREAM_H
 
 #include "codec.h"
+#include "norm_blocks.h"
 #include "past.h"
 #include "reader.h"
 #include "sink.h"
@@ -26,13 +27,21 @@ enum trace_item_type {
     TRACE_ITEM_HARDWARE,
     TRACE_ITEM_PEAKS,
     TRACE_ITEM_TENSOR,
-    TRACE_ITEM_TENSORS_LIKE /* a device whose tensors are those of another one */
+    TRACE_ITEM_TENSORS_LIKE, /* a device whose tensors are those of another one */
+    TRACE_ITEM_UNIT,
+    TRACE_ITEM_NORMS /* of one unit in one step */
 };
 
 /* An entry of a device's tensor table, which has `total` of them. */
 struct trace_tensor_entry {
     uint32_t device, id, total;
     struct trace_tensor tensor; /* names stay valid until trace_stream_close */
+};
+
+/* An entry of a device's unit table, which has `total` of them. */
+struct trace_unit_entry {
+    uint32_t device, id, total;
+    struct trace_unit unit; /* names stay valid until trace_stream_close */
 };
 
 struct trace_item {
@@ -60,6 +69,8 @@ struct trace_item {
         struct {
             uint32_t device, like;
         } like;
+        struct trace_unit_entry unit;
+        struct trace_unit_norms norms; /* steps are numbered from 1 */
         struct trace_past past; /* steps are numbered from 1; text valid until the next call */
         struct {
             uint64_t clock_ns, wall_ns;

@@ -182,6 +182,7 @@ void tables_finish(struct tables *tables)
         mem_free(tables->devices[i].ops);
         mem_free(tables->devices[i].kernels);
         mem_free(tables->devices[i].tensors);
+        mem_free(tables->devices[i].units);
     }
     for (size_t i = 0; i < tables->name_count; i++) mem_free(tables->names[i]);
     mem_free(tables->names);
@@ -320,6 +321,7 @@ void tables_write(struct tables *tables, struct trace_output *output, uint8_t *b
     write_counters(tables, output, buffer);
     tables_write_origin(tables, output, buffer);
     tables_write_peaks(tables, output, buffer);
+    tables_write_units(tables, output, buffer);
     if (tables->tensors_wanted) tables_write_tensors(tables, output, buffer);
     tables->tensors_wanted = false;
 }

@@ -33,6 +33,11 @@ struct tables_tensor {
     uint64_t offset, bytes;
 };
 
+struct tables_unit {
+    uint32_t layer, output, gradient; /* names */
+    uint64_t output_elements, weight_elements;
+};
+
 struct tables_counter {
     uint32_t name, unit; /* both 0 = none of this number */
 };
@@ -52,6 +57,8 @@ struct tables_device {
     struct tables_tensor *tensors;
     size_t tensor_count;
     uint32_t tensors_like; /* the device whose tensors these are, + 1; 0 = none are known */
+    struct tables_unit *units;
+    size_t unit_count;
     uint32_t slot;         /* a name, "" = unknown */
     uint64_t peak_flops, peak_bytes; /* a second; 0 = unknown */
 };
@@ -89,11 +96,13 @@ bool tables_set_hardware(struct tables *tables, uint32_t device, const char *slo
 bool tables_set_peaks(struct tables *tables, uint32_t device, double flops, double bytes);
 bool tables_set_tensors(struct tables *tables, uint32_t device, uint32_t like, const struct trace_tensor *tensors,
                         size_t count);
+bool tables_set_units(struct tables *tables, uint32_t device, const struct trace_unit *units, size_t count);
 void tables_finish(struct tables *tables);
 
 /* What tables_write writes after names and devices: tables_late.c. */
 void tables_write_origin(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
 void tables_write_peaks(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
+void tables_write_units(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
 void tables_write_tensors(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
 /* Writes all of it as blocks; names from the first. `buffer` holds TRACE_BLOCK_MOST bytes. */
 void tables_write(struct tables *tables, struct trace_output *output, uint8_t *buffer);

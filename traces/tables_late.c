@@ -1,4 +1,4 @@
-/* Tables that came later: the process that writes, and the tensors of arenas. */
+/* Tables that came later: the process that writes, the units whose norms are taken, and the tensors of arenas. */
 #include <string.h>
 
 #include "mem.h"
@@ -69,6 +69,53 @@ void tables_write_peaks(const struct tables *tables, struct trace_output *output
         trace_put_varint(&out, device->peak_bytes);
     }
     if (out.length > before) write_block(output, TRACE_BLOCK_PEAKS, &out);
+}
+
+/* ---- Units ---- */
+
+static bool copy_unit(struct tables *tables, const struct trace_unit *unit, struct tables_unit *copy)
+{
+    *copy = (struct tables_unit){.output_elements = unit->output_elements, .weight_elements = unit->weight_elements};
+    return tables_add_name(tables, unit->layer, &copy->layer) && tables_add_name(tables, unit->output, &copy->output) &&
+           tables_add_name(tables, unit->gradient, &copy->gradient);
+}
+
+bool tables_set_units(struct tables *tables, uint32_t device, const struct trace_unit *units, size_t count)
+{
+    if (device >= TRACE_MOST_DEVICES || count > TRACE_MOST_UNITS) return false;
+    struct tables_unit *copies = mem_alloc(MEM_TRACE, count, sizeof *copies);
+    bool ok = copies != NULL;
+    for (size_t i = 0; ok && i < count; i++) ok = copy_unit(tables, &units[i], &copies[i]);
+    mem_free(tables->devices[device].units);
+    tables->devices[device].units = ok ? copies : NULL;
+    tables->devices[device].unit_count = ok ? count : 0;
+    if (!ok) mem_free(copies);
+    return ok;
+}
+
+static void write_units(const struct tables_device *device, uint32_t number, struct trace_output *output,
+                        uint8_t *buffer)
+{
+    for (size_t i = 0; i < device->unit_count;) {
+        struct trace_out out = trace_payload(buffer);
+        trace_put_varint(&out, number);
+        trace_put_varint(&out, i);
+        trace_put_varint(&out, device->unit_count);
+        for (; i < device->unit_count && trace_room(&out) > 5 * TRACE_VARINT_MOST; i++) {
+            const struct tables_unit *unit = &device->units[i];
+            trace_put_varint(&out, unit->layer);
+            trace_put_varint(&out, unit->output);
+            trace_put_varint(&out, unit->gradient);
+            trace_put_varint(&out, unit->output_elements);
+            trace_put_varint(&out, unit->weight_elements);
+        }
+        write_block(output, TRACE_BLOCK_UNITS, &out);
+    }
+}
+
+void tables_write_units(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
+{
+    for (uint32_t i = 0; i < TRACE_MOST_DEVICES; i++) write_units(&tables->devices[i], i, output, buffer);
 }
 
 /* ---- Tensors ---- */

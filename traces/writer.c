@@ -52,7 +52,7 @@ static struct trace_event on_file_clock(const struct trace_event *event, uint64_
         shifted.end_ns += shift_ns;
     } else if (trace_event_is_moment(event)) {
         shifted.at_ns += shift_ns;
-    } else if (event->type != TRACE_METRIC && event->type != TRACE_BATCH /* shifted when it was copied */) {
+    } else if (event->type != TRACE_METRIC && event->type < TRACE_UNIT_NORMS /* else shifted when it was copied */) {
         shifted.ns += shift_ns;
     }
     return shifted;
@@ -237,6 +237,23 @@ static void take_kernels(void *context, uint32_t device, const struct trace_kern
         drop_kernels(writer, count);
 }
 
+static void take_norms(void *context, uint32_t device, uint64_t step, const float *norms, size_t units, uint64_t ns)
+{
+    struct trace_writer *writer = context;
+    const size_t bytes = units * TRACE_NORMS * sizeof *norms;
+    bool known = units > 0 && units <= TRACE_MOST_UNITS;
+    struct trace_norms *copy = known ? mem_alloc(MEM_TRACE, sizeof *copy + bytes, 1) : NULL;
+    if (!copy) {
+        atomic_fetch_add(&writer->bad_reports, 1);
+        return;
+    }
+    *copy = (struct trace_norms){step, ns + writer->output.shift_ns, clip_device(device), units};
+    memcpy(copy->norms, norms, bytes);
+    struct trace_event event = {.type = TRACE_UNIT_NORMS, .device = clip_device(device)};
+    event.norms = copy;
+    if (!put(writer, &event)) mem_free(copy);
+}
+
 /* ---- Tables ---- */
 
 static void end_change(struct trace_writer *writer, bool ok, unsigned changed)
@@ -308,6 +325,13 @@ static void take_tensor_table(void *context, uint32_t device, uint32_t like, con
     struct trace_writer *writer = context;
     pthread_mutex_lock(&writer->tables_lock);
     end_change(writer, tables_set_tensors(&writer->tables, device, like, tensors, count), CHANGED);
+}
+
+static void take_unit_table(void *context, uint32_t device, const struct trace_unit *units, size_t count)
+{
+    struct trace_writer *writer = context;
+    pthread_mutex_lock(&writer->tables_lock);
+    end_change(writer, tables_set_units(&writer->tables, device, units, count), CHANGED);
 }
 
 /* ---- The writer's thread ---- */
@@ -417,6 +441,8 @@ static struct trace_writer *create(const struct trace_writer_options *options)
                                        .hardware = take_hardware,
                                        .peaks = take_peaks,
                                        .tensor_table = take_tensor_table,
+                                       .unit_table = take_unit_table,
+                                       .norms = take_norms,
                                        .clock_pair = take_clock_pair,
                                        .counter_table = take_counter_table,
                                        .counter = take_counter,

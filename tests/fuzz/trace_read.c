@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "export.h"
+#include "flow.h"
 #include "mem.h"
 #include "summary.h"
 
@@ -85,6 +86,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
         !trace_export_perfetto(path, out, NULL, &err))
         abort();
     follow(path, out);
+    struct flow flow = {0};
+    if (!flow_read(path, &flow, &err)) abort();
+    for (size_t i = 0; i < flow.step_count; i++) flow_range(&flow, i, NORM_GRADIENT);
+    flow_finish(&flow);
     fclose(out);
     close(fd);
     if (mem_current_bytes(MEM_TRACE) != 0) abort();
