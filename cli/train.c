@@ -11,6 +11,7 @@
 #include "mem.h"
 #include "outputs.h"
 #include "stop.h"
+#include "together.h"
 #include "train_command.h"
 #include "train_learning.h"
 #include "train_profile.h"
@@ -74,7 +75,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (c->options.loss_scale > 0 && plan->dtype != DTYPE_F16)
         return error_set(err, ERROR_INPUT, "--loss-scale: found for activations in %s; only f16 has a loss scale",
                          dtype_name(plan->dtype));
-    TRY(train_ranks_check_alone(c, err) && train_ranks_begin(c, plan, err));
+    TRY(train_ranks_check_alone(c, err) && together_begin(c->ranks, plan, c->options.command, err));
     c->part = train_part(plan, c->ranks);
     TRY(train_command_backend(c, plan, err));
     TRY(train_command_carried(c, err));
@@ -107,7 +108,7 @@ static bool tell_summary(const struct train_command *c, const struct plan *plan,
     uint32_t ranks = ranks_place(c->ranks).size;
     struct train_result *results = mem_zalloc(MEM_GENERAL, ranks, sizeof *results);
     if (!results) return error_memory(err, ranks * sizeof *results, "what ranks tell at the end");
-    bool ok = train_ranks_gather_results(c, own, results, err);
+    bool ok = together_gather_results(c->ranks, own, results, err);
     if (ok && !c->quiet) progress_summary(plan, as_planned, results, ranks);
     mem_free(results);
     return ok;
@@ -127,7 +128,7 @@ static bool train_reporting(void *context, struct trace_sink *sink, struct error
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err)); /* gives the screen back as it was */
     bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
     progress_end(&c->progress);
-    ok = ok && train_ranks_gather_broken(c, err);
+    ok = ok && together_gather_broken(c->ranks, c->options.broken, err);
     bool on_host = backends_on_host(c->runs_on->name),
          as_planned = on_host == (plan->devices[0].spec.kind == DEVICE_CPU);
     bool idle = result.stopped && result.steps == result.first;

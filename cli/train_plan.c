@@ -169,26 +169,12 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
     return plan;
 }
 
-/* Its devices but those. */
-static bool machine_without(const struct plan *plan, const bool *gone, struct machine *machine, struct error *err)
-{
-    size_t count = 0;
-    struct device_spec *left = mem_alloc(MEM_PLAN, plan->device_count, sizeof *left);
-    if (!left) return error_memory(err, plan->device_count * sizeof *left, "the devices that are left");
-    for (size_t i = 0; i < plan->device_count; i++)
-        if (!gone[i]) left[count++] = plan->devices[i].spec;
-    bool ok = machine_of_devices(left, count, machine, err);
-    mem_free(left);
-    return ok;
-}
-
 struct plan *train_command_replan(struct train_command *c, const struct plan *plan, const bool *gone, struct error *err)
 {
     struct machine machine = {0};
     struct plan_request request;
     struct plan *made = NULL;
-    if (machine_without(plan, gone, &machine, err)) {
-        plan_request_again(plan, &machine, &request);
+    if (plan_request_without(plan, gone, &machine, &request, err)) {
         if (backends_on_host(c->runs_on->name)) plan_flags_ask(c->runs_on, &request);
         made = plan_with_engines(c, &machine, &request, err);
     }

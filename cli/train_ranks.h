@@ -8,10 +8,6 @@
 #define TRAIN_RANKS_PLAN   "FATHOM_RANKS_PLAN"
 #define TRAIN_RANKS_RESUME "FATHOM_RANKS_RESUME"
 
-/* A new empty file for a plan: path begins as the template. */
-#define TRAIN_RANKS_TEMPORARY "/tmp/fathom-plan-XXXXXX"
-bool train_ranks_temporary(char path[], struct error *err);
-
 /* Where the run keeps its checkpoints: --save, or a --resume that is a folder; NULL = nowhere. Borrowed. */
 const char *train_ranks_folder(const struct train_command *c);
 /* Whether what the options say of processes goes together. */
@@ -23,20 +19,9 @@ bool train_ranks_check_alone(const struct train_command *c, struct error *err);
 bool train_ranks_open(struct train_command *c, struct error *err);
 /* The plan: rank 0's, where a model is named, as searches that are limited by time may end with different ones. */
 struct plan *train_ranks_plan(struct train_command *c, struct error *err);
-/* Takes this process's devices, and compares what the ranks were told. */
-bool train_ranks_begin(struct train_command *c, const struct plan *plan, struct error *err);
-
-/* Images that other ranks have skipped come into rank 0's list, which is told. */
-bool train_ranks_gather_broken(const struct train_command *c, struct error *err);
-
-/* What the run was like on each rank, into results (one for each; this one's is given). */
-bool train_ranks_gather_results(const struct train_command *c, const struct train_result *own,
-                                struct train_result *results, struct error *err);
-
 /* Whether this process is to start one for each of the plan's devices. */
 bool train_ranks_starts(const struct train_command *c, const struct plan *plan);
-/* Starts them, and again from the last checkpoint as often as --restarts says; without a rank that ends in silence twice in a
- * row, under a plan for the devices that are left. Returns the exit code. */
+/* Starts them, and again as --restarts says (restarts.h). Returns the exit code. */
 int train_ranks_start(struct train_command *c, const struct plan *plan, int argc, char **argv, struct error *err);
 
 /* Ends this process's part: of a run that failed one rank alone keeps its *err. Returns the exit code. */

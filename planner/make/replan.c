@@ -1,5 +1,7 @@
 #include "replan.h"
 
+#include "mem.h"
+
 static bool reconstructs(const struct plan_program *program)
 {
     for (size_t i = 0; i < program->op_count; i++)
@@ -7,7 +9,7 @@ static bool reconstructs(const struct plan_program *program)
     return false;
 }
 
-void plan_request_again(const struct plan *plan, const struct machine *machine, struct plan_request *request)
+static void ask_again(const struct plan *plan, const struct machine *machine, struct plan_request *request)
 {
     const struct graph_options *options = &plan->variants[0].graph->options;
     *request = (struct plan_request){.spec = plan->spec,
@@ -28,4 +30,19 @@ void plan_request_again(const struct plan *plan, const struct machine *machine, 
         if (plan->variants[v].host_bytes > 0) request->offload_bytes = UINT64_MAX;
         request->reconstruct |= reconstructs(&plan->variants[v].train);
     }
+}
+
+bool plan_request_without(const struct plan *plan, const bool *gone, struct machine *machine,
+                          struct plan_request *request, struct error *err)
+{
+    size_t count = 0;
+    struct device_spec *left = mem_alloc(MEM_PLAN, plan->device_count, sizeof *left);
+    if (!left) return error_memory(err, plan->device_count * sizeof *left, "the devices that are left");
+    for (size_t i = 0; i < plan->device_count; i++)
+        if (!gone[i]) left[count++] = plan->devices[i].spec;
+    bool ok = (count > 0 || error_set(err, ERROR_INPUT, "no device of the plan is left")) &&
+              machine_of_devices(left, count, machine, err);
+    mem_free(left);
+    if (ok) ask_again(plan, machine, request);
+    return ok;
 }

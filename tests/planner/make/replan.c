@@ -1,6 +1,8 @@
 /* A plan that was made, made again for fewer devices. */
 #include <criterion/criterion.h>
 
+#include <string.h>
+
 #include "make.h"
 #include "replan.h"
 #include "verify.h"
@@ -36,9 +38,8 @@ Test(replan, the_rest_of_the_devices_do_the_same)
     cr_assert(model_parse("resnet-20", &MODEL_OPTIONS_DEFAULT, &request.spec, &err), "%s", err.text);
     cr_assert(machine_parse("4xtitan-x", &machine, &err), "%s", err.text);
     struct plan *plan = make(&request);
-    struct device_spec specs[] = {plan->devices[0].spec, plan->devices[1].spec, plan->devices[3].spec};
-    cr_assert(machine_of_devices(specs, 3, &left, &err), "%s", err.text);
-    plan_request_again(plan, &left, &again);
+    cr_assert(plan_request_without(plan, (bool[]){false, false, true, false}, &left, &again, &err), "%s", err.text);
+    cr_assert_eq(again.machine, &left);
     struct plan *made = make(&again);
     cr_expect_eq(made->device_count, 3);
     cr_expect_eq(made->batch, 30);
@@ -58,7 +59,7 @@ Test(replan, the_rest_of_the_devices_do_the_same)
 
 Test(replan, reconstruction_and_copies_stay_allowed)
 {
-    struct machine machine = {0};
+    struct machine machine = {0}, left = {0};
     struct plan_request request = {.batch = 128,
                                    .machine = &machine,
                                    .reconstruct = true,
@@ -70,10 +71,30 @@ Test(replan, reconstruction_and_copies_stay_allowed)
     cr_assert(model_parse("resnet-164", &MODEL_OPTIONS_DEFAULT, &request.spec, &err), "%s", err.text);
     cr_assert(machine_parse("titan-x", &machine, &err), "%s", err.text);
     struct plan *plan = make(&request);
-    plan_request_again(plan, &machine, &again);
+    cr_assert(plan_request_without(plan, (bool[]){false}, &left, &again, &err), "%s", err.text);
     cr_expect_eq(again.offload_bytes > 0, plan->variants[0].host_bytes > 0);
     cr_expect(again.reconstruct || again.offload_bytes, "a small arena comes from one of them");
     cr_expect_eq(again.recompute, RECOMPUTE_AUTO);
     plan_destroy(plan);
     machine_finish(&machine);
+    machine_finish(&left);
+}
+
+/* Shares follow what is left of unequal devices, each with the bytes that it has. */
+Test(replan, it_is_the_devices_that_are_not_gone)
+{
+    struct machine machine = {0}, left = {0}, none = {0};
+    struct plan_request request = {.batch = 24, .machine = &machine}, again;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &request.spec, &err), "%s", err.text);
+    cr_assert(machine_parse("titan-x,2xh100", &machine, &err), "%s", err.text);
+    struct plan *plan = make(&request);
+    cr_assert(plan_request_without(plan, (bool[]){true, false, true}, &left, &again, &err), "%s", err.text);
+    cr_expect(left.device_count == 1 && strcmp(left.devices[0].name, plan->devices[1].spec.name) == 0);
+    cr_expect_not(plan_request_without(plan, (bool[]){true, true, true}, &none, &again, &err));
+    cr_expect_eq(err.kind, ERROR_INPUT, "%s", err.text);
+    plan_destroy(plan);
+    machine_finish(&machine);
+    machine_finish(&left);
+    machine_finish(&none);
 }

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "train_gone.h"
+#include "gone.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,30 +23,37 @@
 /* ---- Showing some ---- */
 
 /* By UUID: numbers are those of the GPUs that are there, and change when one is lost. */
-static void show(const struct host_gpus *gpus, const bool *gone)
+static void show(const struct gone_gpu *gpus, size_t count, const bool *gone)
 {
     struct text list = {0};
-    for (size_t i = 0; i < gpus->count; i++)
-        if (!gone || !gone[i]) text_add(&list, "%s%s", list.length > 0 ? "," : "", gpus->gpus[i].uuid);
+    for (size_t i = 0; i < count; i++)
+        if (!gone || !gone[i]) text_add(&list, "%s%s", list.length > 0 ? "," : "", gpus[i].uuid);
     if (!list.failed && list.bytes) setenv("CUDA_VISIBLE_DEVICES", list.bytes, 1);
     text_finish(&list);
 }
 
-void train_gone_show(const struct host_gpus *left) { show(left, NULL); }
+void gone_show(const struct gone_gpu *left, size_t count) { show(left, count, NULL); }
 
 /* ---- Asking a process ---- */
 
-static void look_and_tell(const struct host_gpus *found, const bool *gone, int to)
+struct question {
+    const struct gone_gpu *found;
+    size_t count;
+    const struct gone_look *look;
+};
+
+static void ask_and_tell(const struct question *q, const bool *gone, int to)
 {
-    static const char *const arguments[] = {"fathom", "devices", "--json", NULL};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    show(found, gone);
-    if (dup2(to, STDOUT_FILENO) >= 0 && freopen("/dev/null", "w", stderr)) process_execute_self(arguments);
+    show(q->found, q->count, gone);
+    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (nowhere >= 0 && dup2(to, STDOUT_FILENO) >= 0 && dup2(nowhere, STDERR_FILENO) >= 0)
+        process_execute_self(q->look->question);
     _exit(127);
 }
 
 /* To its end; false where that does not come in time. */
-static bool hear(int from, const struct train_gone_look *look, struct text *told)
+static bool hear(int from, const struct gone_look *look, struct text *told)
 {
     uint64_t begin = clock_now_ns();
     struct pollfd end = {.fd = from, .events = POLLIN};
@@ -76,18 +83,18 @@ static void end(pid_t pid, bool told)
     }
 }
 
-/* What `fathom devices --json` says where those that are gone are hidden; NULL where it says nothing. The caller's. */
-static json_t *look_anew(const struct host_gpus *found, const bool *gone, const struct train_gone_look *look)
+/* The answer where those that are gone are hidden; NULL where there is none. The caller's. */
+static json_t *ask_anew(const struct question *q, const bool *gone)
 {
     int ends[2];
     struct text told = {0};
     json_t *object = NULL;
     if (pipe2(ends, O_CLOEXEC) != 0) return NULL;
     pid_t pid = fork();
-    if (pid == 0) look_and_tell(found, gone, ends[1]);
+    if (pid == 0) ask_and_tell(q, gone, ends[1]);
     close(ends[1]);
     if (pid > 0) {
-        bool ok = hear(ends[0], look, &told);
+        bool ok = hear(ends[0], q->look, &told);
         end(pid, ok);
         if (ok && !told.failed && told.bytes) object = json_loadb(told.bytes, told.length, 0, NULL);
     }
@@ -112,24 +119,25 @@ static bool is_there(const json_t *gpus, const char *bus_id)
 
 /* CUDA goes by its list up to the first GPU that is not there: of those behind it nothing is known. Returns whether any
  * are. */
-static bool mark_gone(const json_t *gpus, const struct host_gpus *found, bool gone[HOST_MOST_GPUS])
+static bool mark_gone(const json_t *gpus, const struct question *q, bool *gone)
 {
     size_t known = 0, i = 0;
-    for (size_t k = 0; k < found->count; k++)
-        if (is_there(gpus, found->gpus[k].bus_id)) known = k + 1;
-    for (; i < known; i++) gone[i] = gone[i] || !is_there(gpus, found->gpus[i].bus_id);
-    while (i < found->count && gone[i]) i++;
-    if (i < found->count) gone[i++] = true;
-    while (i < found->count && gone[i]) i++;
-    return i < found->count;
+    for (size_t k = 0; k < q->count; k++)
+        if (is_there(gpus, q->found[k].bus_id)) known = k + 1;
+    for (; i < known; i++) gone[i] = gone[i] || !is_there(gpus, q->found[i].bus_id);
+    while (i < q->count && gone[i]) i++;
+    if (i < q->count) gone[i++] = true;
+    while (i < q->count && gone[i]) i++;
+    return i < q->count;
 }
 
-void train_gone_gpus(const struct host_gpus *found, const struct train_gone_look *look, bool gone[HOST_MOST_GPUS])
+void gone_find(const struct gone_gpu *found, size_t count, const struct gone_look *look, bool *gone)
 {
+    const struct question q = {found, count, look};
     for (bool more = true; more;) {
-        json_t *told = look_anew(found, gone, look);
+        json_t *told = ask_anew(&q, gone);
         const json_t *gpus = json_object_get(json_object_get(told, "host"), "gpus");
-        more = json_is_array(gpus) && mark_gone(gpus, found, gone);
+        more = json_is_array(gpus) && mark_gone(gpus, &q, gone);
         json_decref(told);
     }
 }

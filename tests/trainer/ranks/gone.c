@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "train_gone.h"
+#include "gone.h"
 
 #define THERE "FATHOM_TEST_THERE" /* letters of GPUs that are there; ? = the driver hangs */
 
@@ -30,14 +30,16 @@ __attribute__((constructor)) static void play_devices(int argc, char **argv)
     _exit(0);
 }
 
-static struct host_gpus gpus_of(const char *letters)
+#define MOST 8
+
+static size_t gpus_of(const char *letters, struct gone_gpu gpus[MOST])
 {
-    struct host_gpus gpus = {.count = strlen(letters)};
-    for (size_t i = 0; letters[i]; i++) {
-        snprintf(gpus.gpus[i].bus_id, sizeof gpus.gpus[i].bus_id, "slot %c", letters[i]);
-        snprintf(gpus.gpus[i].uuid, sizeof gpus.gpus[i].uuid, "GPU-%c", letters[i]);
+    size_t i = 0;
+    for (; letters[i]; i++) {
+        snprintf(gpus[i].bus_id, sizeof gpus[i].bus_id, "slot %c", letters[i]);
+        snprintf(gpus[i].uuid, sizeof gpus[i].uuid, "GPU-%c", letters[i]);
     }
-    return gpus;
+    return i;
 }
 
 static volatile sig_atomic_t stop;
@@ -45,14 +47,15 @@ static volatile sig_atomic_t stop;
 /* The letters of those that are gone. */
 static const char *find_gone(const char *found, const char *there, uint64_t limit_ns)
 {
-    static char letters[HOST_MOST_GPUS + 1];
-    bool gone[HOST_MOST_GPUS] = {false};
-    const struct host_gpus gpus = gpus_of(found);
-    const struct train_gone_look look = {.limit_ns = limit_ns, .stop = &stop};
-    size_t count = 0;
+    static const char *const question[] = {"fathom", "devices", "--json", NULL};
+    static char letters[MOST + 1];
+    bool gone[MOST] = {false};
+    struct gone_gpu gpus[MOST];
+    const struct gone_look look = {.question = question, .limit_ns = limit_ns, .stop = &stop};
+    size_t count = 0, given = gpus_of(found, gpus);
     setenv(THERE, there, 1);
-    train_gone_gpus(&gpus, &look, gone);
-    for (size_t i = 0; i < gpus.count; i++)
+    gone_find(gpus, given, &look, gone);
+    for (size_t i = 0; i < given; i++)
         if (gone[i]) letters[count++] = found[i];
     letters[count] = '\0';
     return letters;
@@ -83,10 +86,9 @@ Test(gone, a_driver_that_hangs_says_nothing, .timeout = 30)
 Test(gone, those_that_are_left_are_shown_by_name)
 {
     setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3", 1);
-    struct host_gpus left = gpus_of("ACD");
-    train_gone_show(&left);
+    struct gone_gpu left[MOST];
+    gone_show(left, gpus_of("ACD", left));
     cr_expect_str_eq(getenv("CUDA_VISIBLE_DEVICES"), "GPU-A,GPU-C,GPU-D");
-    left = gpus_of("AD");
-    train_gone_show(&left);
+    gone_show(left, gpus_of("AD", left));
     cr_expect_str_eq(getenv("CUDA_VISIBLE_DEVICES"), "GPU-A,GPU-D");
 }
