@@ -33,8 +33,9 @@ struct bench {
 static bool find_shape(const struct graph *graph, const struct op *op, struct onednn_shape *shape)
 {
     const struct tensor *first = &graph->tensors[op->in[0]], *made = &graph->tensors[op->out[0]], *x = first, *y = made;
+    const uint32_t *kernel = op->attr.conv.kernel, *padding = op->attr.conv.padding;
     *shape = (struct onednn_shape){
-        .kernel = op->attr.conv.kernel, .stride = op->attr.conv.stride, .padding = op->attr.conv.padding};
+        .kernel = {kernel[0], kernel[1]}, .padding = {padding[0], padding[1]}, .stride = op->attr.conv.stride};
     switch (op->kind) {
     case OP_CONV: shape->primitive = ONEDNN_CONV; break;
     case OP_CONV_BWD_DATA:
@@ -139,7 +140,7 @@ static void print_conv(const struct conv *c, double median[WAYS])
     const char *names[WAYS] = {onednn_kernel_name(c->kernels[STORED]), onednn_kernel_name(c->kernels[CHOSEN])};
     if (strcmp(names[STORED], names[CHOSEN]) == 0) return;
     printf("%3ux%-3u %4u > %-4u %ux%u/%u %-7s %4llu  %-20s %9.1f %9.1f   %-23s %9.1f %9.1f   %5.2f\n", s->x[1], s->x[2],
-           s->x[3], s->y[3], s->kernel, s->kernel, s->stride, passes[s->primitive], (unsigned long long)c->ops,
+           s->x[3], s->y[3], s->kernel[0], s->kernel[1], s->stride, passes[s->primitive], (unsigned long long)c->ops,
            names[STORED], 1e6 * median[STORED], 1e6 * c->seconds[STORED][0], names[CHOSEN], 1e6 * median[CHOSEN],
            1e6 * c->seconds[CHOSEN][0], median[CHOSEN] / median[STORED]);
 }

@@ -73,7 +73,8 @@ static struct line line_of(const struct graph *graph, const struct op *op)
     struct line l = {.op = op, .x = graph->tensors[op->in[0]].dims, .y = graph->tensors[op->out[0]].dims};
     if (op->kind == OP_CONV_BWD_DATA) l.y = graph->tensors[op->in[0]].dims, l.x = graph->tensors[op->out[0]].dims;
     if (op->kind == OP_CONV_BWD_WEIGHTS) l.y = graph->tensors[op->in[1]].dims;
-    uint64_t pixels = (uint64_t)l.y[0] * l.y[1] * l.y[2], taps = (uint64_t)op->attr.conv.kernel * op->attr.conv.kernel;
+    uint64_t pixels = (uint64_t)l.y[0] * l.y[1] * l.y[2],
+             taps = (uint64_t)op->attr.conv.kernel[0] * op->attr.conv.kernel[1];
     l.macs = (double)(pixels * taps * l.x[3] * l.y[3]);
     l.bytes = op->bytes_moved;
     return l;
@@ -81,7 +82,8 @@ static struct line line_of(const struct graph *graph, const struct op *op)
 
 static bool same_line(const struct line *a, const struct line *b)
 {
-    return a->op->kind == b->op->kind && a->op->attr.conv.kernel == b->op->attr.conv.kernel &&
+    return a->op->kind == b->op->kind &&
+           memcmp(a->op->attr.conv.kernel, b->op->attr.conv.kernel, sizeof a->op->attr.conv.kernel) == 0 &&
            a->op->attr.conv.fused == b->op->attr.conv.fused && memcmp(a->x, b->x, sizeof(uint32_t[4])) == 0 &&
            memcmp(a->y, b->y, sizeof(uint32_t[4])) == 0;
 }
@@ -117,8 +119,8 @@ static void print_lines(const struct way ways[WAYS], const struct cpu_peak *peak
         snprintf(image, sizeof image, "%u x %u", l->x[1], l->x[2]);
         snprintf(channels, sizeof channels, "%u > %u", l->x[3], l->y[3]);
         printf("%-16s %5u %-9s %-10s %ux%u/%u %5llu %9.1f %9.1f %6.3f %8.1f %4.0f%% %6.1f %4.0f%%\n",
-               op_kind_name(l->op->kind), l->op->attr.conv.fused, image, channels, l->op->attr.conv.kernel,
-               l->op->attr.conv.kernel, l->op->attr.conv.stride, (unsigned long long)l->count, 1e6 * l->least[0] / n,
+               op_kind_name(l->op->kind), l->op->attr.conv.fused, image, channels, l->op->attr.conv.kernel[0],
+               l->op->attr.conv.kernel[1], l->op->attr.conv.stride, (unsigned long long)l->count, 1e6 * l->least[0] / n,
                1e6 * l->least[1] / n, l->least[1] / l->least[0], 1e-9 * l->macs / least,
                100 * l->macs / least / peak->macs, 1e-9 * (double)l->bytes / least,
                100 * (double)l->bytes / least / peak->bytes);

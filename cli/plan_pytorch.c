@@ -38,7 +38,8 @@ static bool question_of(const struct graph *graph, const struct op *op, enum tor
 {
     static const enum engine_pass passes[] = {ENGINE_FORWARD, ENGINE_BACKWARD_DATA, ENGINE_BACKWARD_WEIGHTS};
     if (op->kind != OP_CONV || (pass == TORCH_BACKWARD_DATA && op->in[0] == graph->images)) return false;
-    const uint32_t *image = graph->tensors[op->in[0]].dims;
+    const uint32_t *image = graph->tensors[op->in[0]].dims, *kernel = op->attr.conv.kernel,
+                   *padding = op->attr.conv.padding;
     *question = (struct engine_question){.pass = passes[pass],
                                          .dtype = dtype,
                                          .fused = ENGINE_CHANNELS_FIRST,
@@ -48,9 +49,9 @@ static bool question_of(const struct graph *graph, const struct op *op, enum tor
                                          .width = image[2],
                                          .channels = image[3],
                                          .filters = graph->tensors[op->in[1]].dims[0],
-                                         .kernel = op->attr.conv.kernel,
+                                         .kernel = {kernel[0], kernel[1]},
                                          .stride = op->attr.conv.stride,
-                                         .padding = op->attr.conv.padding};
+                                         .padding = {padding[0], padding[1]}};
     return true;
 }
 

@@ -59,8 +59,10 @@ static uint64_t hash_attributes(const struct op *op, uint64_t seed)
     case OP_CONV:
     case OP_CONV_BWD_DATA:
     case OP_CONV_BWD_WEIGHTS:
-        words[1] = op->attr.conv.kernel, words[2] = op->attr.conv.stride, words[3] = op->attr.conv.padding;
+        words[1] = op->attr.conv.kernel[0], words[2] = op->attr.conv.stride, words[3] = op->attr.conv.padding[0];
         words[3] |= op->attr.conv.fused << 16; /* what else it does; padding is less than a window */
+        if (op->attr.conv.kernel[1] != op->attr.conv.kernel[0]) words[1] |= op->attr.conv.kernel[1] << 16;
+        if (op->attr.conv.padding[1] != op->attr.conv.padding[0]) words[2] |= (op->attr.conv.padding[1] + 1) << 16;
         break;
     case OP_MAXPOOL:
     case OP_MAXPOOL_BWD:

@@ -42,7 +42,7 @@ static uint64_t padded_input_bytes(const struct graph *graph, const struct op *o
 /* What it would unfold: its own two operands and result, whatever else it does besides. */
 static uint64_t wanted_bytes(const struct graph *graph, const struct op *op)
 {
-    bool product = op->attr.conv.kernel == 1 && op->attr.conv.stride == 1;
+    bool product = op->attr.conv.kernel[0] == 1 && op->attr.conv.kernel[1] == 1 && op->attr.conv.stride == 1;
     if (!is_convolution(op) || product) return 0;
     if (op->attr.conv.fused == 0) return op->bytes_moved;
     return graph->tensors[op->in[0]].bytes + graph->tensors[op->in[1]].bytes + graph->tensors[op->out[0]].bytes;

@@ -16,7 +16,7 @@
 #define LEAST_SLOTS  256
 #define MOST_ROW     (32u << 20) /* an engine with its plan */
 #define MOST_ENGINES 1024        /* of one answer */
-#define PLAIN_CELLS  (3 + ENGINE_QUESTION_NUMBERS)
+#define PLAIN_CELLS  (3 + ENGINE_QUESTION_FIELDS)
 
 struct engine_entry {
     struct engine_question question;
@@ -183,21 +183,34 @@ static bool parse_besides(const json_t *row, struct engine_question *question)
            engine_dtype_find(json_string_value(weights), &question->weights);
 }
 
+static bool parse_number(const json_t *cell, json_int_t most, uint32_t *number)
+{
+    json_int_t value = json_integer_value(cell);
+    *number = (uint32_t)value;
+    return json_is_integer(cell) && value >= 0 && value <= most;
+}
+
+/* Of rows and columns: a number, or two that differ. */
+static bool parse_field(const json_t *cell, const struct engine_question_field *field, uint32_t *numbers)
+{
+    bool two = field->two && json_array_size(cell) == 2;
+    TRY(parse_number(two ? json_array_get(cell, 0) : cell, INT32_MAX, &numbers[field->at]));
+    if (!field->two) return true;
+    numbers[field->at + 1] = numbers[field->at];
+    return !two || parse_number(json_array_get(cell, 1), INT32_MAX, &numbers[field->at + 1]);
+}
+
 /* [pass, dtype, images, ..., padding, engines] or [..., engines, fused, weights] */
 static bool parse_question(const json_t *row, struct engine_question *question, size_t *engines)
 {
     const char *pass = json_string_value(json_array_get(row, 0)), *dtype = json_string_value(json_array_get(row, 1));
     TRY(pass && dtype && engine_pass_find(pass, &question->pass) && engine_dtype_find(dtype, &question->dtype) &&
         parse_besides(row, question));
-    for (size_t i = 0; i <= ENGINE_QUESTION_NUMBERS; i++) {
-        const json_t *cell = json_array_get(row, 2 + i);
-        json_int_t value = json_integer_value(cell), most = i < ENGINE_QUESTION_NUMBERS ? INT32_MAX : MOST_ENGINES;
-        if (!json_is_integer(cell) || value < 0 || value > most) return false;
-        if (i < ENGINE_QUESTION_NUMBERS)
-            question->numbers[i] = (uint32_t)value;
-        else
-            *engines = (size_t)value;
-    }
+    for (size_t i = 0; i < ENGINE_QUESTION_FIELDS; i++)
+        TRY(parse_field(json_array_get(row, 2 + i), &engine_question_fields[i], question->numbers));
+    uint32_t count;
+    TRY(parse_number(json_array_get(row, 2 + ENGINE_QUESTION_FIELDS), MOST_ENGINES, &count));
+    *engines = count;
     return true;
 }
 
@@ -296,10 +309,11 @@ static bool is_wanted(const struct engine_question *question, const struct engin
 static void write_question(FILE *out, const struct engine_entry *entry)
 {
     const struct engine_question *question = &entry->question;
-    char fused[ENGINE_FUSED_TEXT];
+    char fused[ENGINE_FUSED_TEXT], number[ENGINE_NUMBER_TEXT];
     fprintf(out, "[\"%s\", \"%s\"", engine_pass_name((enum engine_pass)question->pass),
             dtype_name((enum dtype)question->dtype));
-    for (size_t i = 0; i < ENGINE_QUESTION_NUMBERS; i++) fprintf(out, ", %" PRIu32, question->numbers[i]);
+    for (size_t i = 0; i < ENGINE_QUESTION_FIELDS; i++)
+        fprintf(out, ", %s", engine_question_number(question, &engine_question_fields[i], number));
     fprintf(out, ", %zu", entry->count);
     if (question->fused || question->weights != question->dtype)
         fprintf(out, ", \"%s\", \"%s\"", engine_fused_words(question->fused, fused),

@@ -249,13 +249,13 @@ static bool take_engines(struct engine_helper *helper, const json_t *answer, siz
 #define QUESTION 512
 static size_t write_question(const struct engine_question *question, char line[QUESTION])
 {
-    char fused[ENGINE_FUSED_TEXT];
+    char fused[ENGINE_FUSED_TEXT], number[ENGINE_NUMBER_TEXT];
     size_t length =
         (size_t)snprintf(line, QUESTION, "{\"pass\": \"%s\", \"dtype\": \"%s\"",
                          engine_pass_name((enum engine_pass)question->pass), dtype_name((enum dtype)question->dtype));
-    for (size_t i = 0; i < ENGINE_QUESTION_NUMBERS; i++)
-        length += (size_t)snprintf(line + length, QUESTION - length, ", \"%s\": %" PRIu32, engine_question_names[i],
-                                   question->numbers[i]);
+    for (size_t i = 0; i < ENGINE_QUESTION_FIELDS; i++)
+        length += (size_t)snprintf(line + length, QUESTION - length, ", \"%s\": %s", engine_question_fields[i].name,
+                                   engine_question_number(question, &engine_question_fields[i], number));
     if (question->fused || question->weights != question->dtype)
         length +=
             (size_t)snprintf(line + length, QUESTION - length, ", \"fused\": \"%s\", \"weights\": \"%s\"",

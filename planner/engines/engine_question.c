@@ -7,8 +7,20 @@
 static const char *const passes[ENGINE_PASSES] = {"forward", "backward-data", "backward-weights"};
 static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
 
-const char *const engine_question_names[ENGINE_QUESTION_NUMBERS] = {"images",  "height", "width",  "channels",
-                                                                    "filters", "kernel", "stride", "padding"};
+const struct engine_question_field engine_question_fields[ENGINE_QUESTION_FIELDS] = {
+    {"images", 0, false},  {"height", 1, false}, {"width", 2, false},  {"channels", 3, false},
+    {"filters", 4, false}, {"kernel", 5, true},  {"stride", 7, false}, {"padding", 8, true}};
+
+char *engine_question_number(const struct engine_question *question, const struct engine_question_field *field,
+                             char out[ENGINE_NUMBER_TEXT])
+{
+    const uint32_t *n = &question->numbers[field->at];
+    if (field->two && n[0] != n[1])
+        snprintf(out, ENGINE_NUMBER_TEXT, "[%" PRIu32 ", %" PRIu32 "]", n[0], n[1]);
+    else
+        snprintf(out, ENGINE_NUMBER_TEXT, "%" PRIu32, n[0]);
+    return out;
+}
 
 const char *engine_pass_name(enum engine_pass pass) { return passes[pass]; }
 
@@ -104,7 +116,8 @@ bool engine_question_of(const struct graph *graph, const struct op *op, enum op_
     uint32_t pass, x, w, fused;
     TRY(find_operands(op, &pass, &x, &w) && find_fused(op, plan_pass, &fused));
     const uint32_t *image = graph->tensors[x].dims, *weights = graph->tensors[w].dims;
-    const uint32_t dtype = (uint32_t)graph->options.dtype;
+    const uint32_t dtype = (uint32_t)graph->options.dtype, *kernel = op->attr.conv.kernel,
+                   *padding = op->attr.conv.padding;
     *question =
         (struct engine_question){.pass = pass,
                                  .dtype = dtype,
@@ -115,9 +128,9 @@ bool engine_question_of(const struct graph *graph, const struct op *op, enum op_
                                  .width = image[2],
                                  .channels = image[3],
                                  .filters = weights[0],
-                                 .kernel = op->attr.conv.kernel,
+                                 .kernel = {kernel[0], kernel[1]},
                                  .stride = op->attr.conv.stride,
-                                 .padding = op->attr.conv.padding};
+                                 .padding = {padding[0], padding[1]}};
     return true;
 }
 
@@ -139,7 +152,7 @@ char *engine_question_words(const struct engine_question *q, char out[ENGINE_QUE
 {
     int length = snprintf(out, ENGINE_QUESTION_TEXT,
                           "%" PRIu32 "x%" PRIu32 "x%" PRIu32 "x%" PRIu32 " -> %" PRIu32 ", %" PRIu32 "x%" PRIu32,
-                          q->images, q->height, q->width, q->channels, q->filters, q->kernel, q->kernel);
+                          q->images, q->height, q->width, q->channels, q->filters, q->kernel[0], q->kernel[1]);
     if (q->stride != 1 && length < ENGINE_QUESTION_TEXT)
         snprintf(out + length, (size_t)(ENGINE_QUESTION_TEXT - length), " / %" PRIu32, q->stride);
     return out;

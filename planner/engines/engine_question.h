@@ -13,20 +13,30 @@ const char *engine_pass_name(enum engine_pass pass);
 #define ENGINE_CHANNELS_FIRST 512u
 
 /* Equal questions are equal bytes. */
-#define ENGINE_QUESTION_NUMBERS 8
+#define ENGINE_QUESTION_NUMBERS 10
 struct engine_question {
     uint32_t pass, dtype; /* enums engine_pass, dtype */
     uint32_t fused;       /* bits of enum conv_fusion, and the two above */
     uint32_t weights;     /* enum dtype: of the weights, or of their gradient */
     union {
         struct {
-            uint32_t images, height, width, channels, filters, kernel, stride, padding; /* of the forward pass */
+            uint32_t images, height, width, channels, filters, kernel[2], stride, padding[2]; /* of the forward pass */
         };
         uint32_t numbers[ENGINE_QUESTION_NUMBERS];
     };
 };
-/* Their names in files and to the helper, from images on. */
-extern const char *const engine_question_names[ENGINE_QUESTION_NUMBERS];
+/* Those numbers in files and to the helper, from images on: kernel and padding are of rows and
+ * columns, and one number where both are equal. */
+#define ENGINE_QUESTION_FIELDS 8
+extern const struct engine_question_field {
+    const char *name;
+    uint32_t at; /* in numbers[] */
+    bool two;
+} engine_question_fields[ENGINE_QUESTION_FIELDS];
+/* "3", or "[1, 7]", into out; returns out. */
+#define ENGINE_NUMBER_TEXT 32
+char *engine_question_number(const struct engine_question *question, const struct engine_question_field *field,
+                             char out[ENGINE_NUMBER_TEXT]);
 
 /* The question of an op in a pass of the plan: a convolution that runs again, or in evaluation, writes no sums. False for
  * an op that is no convolution, and for one that reads its gradient through a BN, for which cuDNN has no ops. */

@@ -2,8 +2,6 @@
 #include "build.h"
 #include "graph_private.h"
 
-static const float bn_epsilon = 1e-5f;
-
 static const struct tensor *at(const struct graph *graph, uint32_t tensor) { return &graph->tensors[tensor]; }
 
 /* Whether `x` can be read by a new forward op; after an earlier failure it cannot. */
@@ -36,12 +34,13 @@ static uint32_t new_mask(struct graph *graph, enum dtype dtype, const uint32_t d
                                                    .view_of = NO_TENSOR});
 }
 
-static uint32_t new_parameter(struct graph *graph, enum tensor_role role, uint32_t n, uint32_t side, uint32_t c)
+static uint32_t new_parameter(struct graph *graph, enum tensor_role role, uint32_t n, uint32_t rows, uint32_t columns,
+                              uint32_t c)
 {
     uint32_t tensor = graph_new_tensor(graph, (struct tensor){.class = CLASS_WEIGHT,
                                                               .role = role,
                                                               .dtype = DTYPE_F32,
-                                                              .dims = {n, side, side, c},
+                                                              .dims = {n, rows, columns, c},
                                                               .persistent = true,
                                                               .of = NO_TENSOR,
                                                               .view_of = NO_TENSOR});
@@ -77,49 +76,60 @@ static uint32_t append_unary(struct graph *graph, struct op op, uint32_t x, cons
     return append(graph, op);
 }
 
-static bool slide(struct graph *graph, const struct tensor *x, uint32_t kernel, uint32_t stride, uint32_t padding,
-                  uint32_t channels, uint32_t dims[4])
+static bool slide(struct graph *graph, const struct tensor *x, const struct conv_window *w, uint32_t channels,
+                  uint32_t dims[4])
 {
-    uint64_t height = (uint64_t)x->dims[1] + 2 * (uint64_t)padding,
-             width = (uint64_t)x->dims[2] + 2 * (uint64_t)padding;
-    if (kernel == 0 || stride == 0 || channels == 0 || kernel > height || kernel > width)
-        return graph_fail(graph, "%s: a %u x %u window with stride %u and padding %u does not fit %u x %u pixels",
-                          graph->layers[graph->state->layer].path, kernel, kernel, stride, padding, x->dims[1],
-                          x->dims[2]);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t side = (uint64_t)x->dims[1 + i] + 2 * (uint64_t)w->padding[i];
+        if (w->kernel[i] == 0 || w->stride == 0 || channels == 0 || w->kernel[i] > side)
+            return graph_fail(graph,
+                              "%s: a %u x %u window with stride %u and padding %u x %u does not fit %u x %u pixels",
+                              graph->layers[graph->state->layer].path, w->kernel[0], w->kernel[1], w->stride,
+                              w->padding[0], w->padding[1], x->dims[1], x->dims[2]);
+        dims[1 + i] = (uint32_t)((side - w->kernel[i]) / w->stride + 1);
+    }
     dims[0] = x->dims[0];
-    dims[1] = (uint32_t)((height - kernel) / stride + 1);
-    dims[2] = (uint32_t)((width - kernel) / stride + 1);
     dims[3] = channels;
     return true;
 }
 
+static struct conv_window square(uint32_t kernel, uint32_t stride, uint32_t padding)
+{
+    return (struct conv_window){{kernel, kernel}, {padding, padding}, stride};
+}
+
 uint32_t graph_add_conv(struct graph *graph, uint32_t x, uint32_t channels, uint32_t kernel, uint32_t stride, bool bias)
 {
+    return graph_add_conv_window(graph, x, channels, square(kernel, stride, kernel / 2), bias);
+}
+
+uint32_t graph_add_conv_window(struct graph *graph, uint32_t x, uint32_t channels, struct conv_window w, bool bias)
+{
     uint32_t dims[4];
-    if (!readable(graph, x) || !slide(graph, at(graph, x), kernel, stride, kernel / 2, channels, dims))
-        return NO_TENSOR;
+    if (!readable(graph, x) || !slide(graph, at(graph, x), &w, channels, dims)) return NO_TENSOR;
     struct op op = forward_op(OP_CONV);
-    op.attr.conv.kernel = kernel;
-    op.attr.conv.stride = stride;
-    op.attr.conv.padding = kernel / 2;
+    op.attr.conv.stride = w.stride;
+    for (uint32_t i = 0; i < 2; i++) op.attr.conv.kernel[i] = w.kernel[i], op.attr.conv.padding[i] = w.padding[i];
     op_add_input(&op, x);
-    op_add_input(&op, new_parameter(graph, ROLE_WEIGHT, channels, kernel, at(graph, x)->dims[3]));
-    if (bias) op_add_input(&op, new_parameter(graph, ROLE_BIAS, 1, 1, channels));
+    op_add_input(&op, new_parameter(graph, ROLE_WEIGHT, channels, w.kernel[0], w.kernel[1], at(graph, x)->dims[3]));
+    if (bias) op_add_input(&op, new_parameter(graph, ROLE_BIAS, 1, 1, 1, channels));
     op_add_output(&op, new_activation(graph, dims));
     return append(graph, op);
 }
+
+void graph_set_bn_epsilon(struct graph *graph, float epsilon) { graph->state->bn_epsilon = epsilon; }
 
 uint32_t graph_add_bn(struct graph *graph, uint32_t x, bool relu)
 {
     if (!readable(graph, x)) return NO_TENSOR;
     uint32_t dims[4] = {at(graph, x)->dims[0], at(graph, x)->dims[1], at(graph, x)->dims[2], at(graph, x)->dims[3]};
     struct op op = forward_op(OP_BN);
-    op.attr.bn.epsilon = bn_epsilon;
+    op.attr.bn.epsilon = graph->state->bn_epsilon;
     op.attr.bn.relu = relu;
     op.attr.bn.sync = graph->options.sync_bn;
     op_add_input(&op, x);
-    op_add_input(&op, new_parameter(graph, ROLE_GAMMA, 1, 1, dims[3]));
-    op_add_input(&op, new_parameter(graph, ROLE_BETA, 1, 1, dims[3]));
+    op_add_input(&op, new_parameter(graph, ROLE_GAMMA, 1, 1, 1, dims[3]));
+    op_add_input(&op, new_parameter(graph, ROLE_BETA, 1, 1, 1, dims[3]));
     op_add_input(&op, new_statistic(graph, ROLE_RUNNING_MEAN, dims[3], true));
     op_add_input(&op, new_statistic(graph, ROLE_RUNNING_VARIANCE, dims[3], true));
     op_add_output(&op, new_activation(graph, dims));
@@ -198,22 +208,35 @@ static bool pool_dims(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t
     if (kernel != 0 && padding >= kernel)
         return graph_fail(graph, "%s: padding %u of a pool with a %u x %u window, expected less",
                           graph->layers[graph->state->layer].path, padding, kernel, kernel);
-    return slide(graph, at(graph, x), kernel, stride, padding, at(graph, x)->dims[3], dims);
+    const struct conv_window window = square(kernel, stride, padding);
+    return slide(graph, at(graph, x), &window, at(graph, x)->dims[3], dims);
 }
 
-uint32_t graph_add_maxpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding)
+static uint32_t add_maxpool(struct graph *graph, uint32_t x, struct op op)
 {
-    uint32_t dims[4];
+    uint32_t dims[4], kernel = op.attr.pool.kernel, stride = op.attr.pool.stride, padding = op.attr.pool.padding;
     if (!pool_dims(graph, x, kernel, stride, padding, dims)) return NO_TENSOR;
+    for (uint32_t i = 1; op.attr.pool.ceil && i < 3; i++) dims[i] = pool_outputs(&op, at(graph, x)->dims[i]);
     if (kernel > 16) { /* the index of the maximum in its window is a byte */
         graph_fail(graph, "maxpool: found a window of %u x %u, expected at most 16 x 16", kernel, kernel);
         return NO_TENSOR;
     }
-    struct op op = pool_op(OP_MAXPOOL, kernel, stride, padding);
     op_add_input(&op, x);
     op_add_output(&op, new_activation(graph, dims));
     op_add_output(&op, new_mask(graph, DTYPE_U8, dims));
     return append(graph, op);
+}
+
+uint32_t graph_add_maxpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding)
+{
+    return add_maxpool(graph, x, pool_op(OP_MAXPOOL, kernel, stride, padding));
+}
+
+uint32_t graph_add_maxpool_ceil(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding)
+{
+    struct op op = pool_op(OP_MAXPOOL, kernel, stride, padding);
+    op.attr.pool.ceil = true;
+    return add_maxpool(graph, x, op);
 }
 
 uint32_t graph_add_avgpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding)
@@ -233,7 +256,9 @@ uint32_t graph_add_avgpool(struct graph *graph, uint32_t x, uint32_t kernel, uin
 uint32_t graph_add_shortcut_pad(struct graph *graph, uint32_t x, uint32_t channels, uint32_t stride)
 {
     uint32_t dims[4];
-    if (!readable(graph, x) || !slide(graph, at(graph, x), 1, stride, 0, channels, dims)) return NO_TENSOR;
+    if (!readable(graph, x) ||
+        !slide(graph, at(graph, x), &(struct conv_window){{1, 1}, {0, 0}, stride}, channels, dims))
+        return NO_TENSOR;
     if (channels < at(graph, x)->dims[3]) {
         graph_fail(graph, "%s: a zero-padding shortcut from %u to %u channels, expected no fewer",
                    graph->layers[graph->state->layer].path, at(graph, x)->dims[3], channels);
@@ -281,8 +306,8 @@ uint32_t graph_add_fc(struct graph *graph, uint32_t x, uint32_t features)
     uint32_t dims[4] = {d[0], 1, 1, features};
     struct op op = forward_op(OP_FC);
     op_add_input(&op, x);
-    op_add_input(&op, new_parameter(graph, ROLE_WEIGHT, features, 1, (uint32_t)entering));
-    op_add_input(&op, new_parameter(graph, ROLE_BIAS, 1, 1, features));
+    op_add_input(&op, new_parameter(graph, ROLE_WEIGHT, features, 1, 1, (uint32_t)entering));
+    op_add_input(&op, new_parameter(graph, ROLE_BIAS, 1, 1, 1, features));
     op_add_output(&op, new_activation(graph, dims));
     return append(graph, op);
 }

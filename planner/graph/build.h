@@ -1,4 +1,4 @@
-/* Adding forward ops to a graph: what the model builders (resnet.c, vgg.c) and tests of odd graphs use.
+/* Adding forward ops to a graph: what the model builders (resnet.c, vgg.c, inception.c) and tests of odd graphs use.
  *
  * Each graph_add_* makes the op, its output and parameters, and returns the output tensor. After a failed allocation or a
  * wrong shape the builder remembers its first error, every later call returns NO_TENSOR, and graph_finish reports it:
@@ -14,7 +14,14 @@ struct graph *graph_begin(const struct model_spec *spec, const struct graph_opti
 void graph_set_layer(struct graph *graph, uint32_t stage, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void graph_begin_block(struct graph *graph);
 
+/* A square window, with padding that keeps the image's size where it is odd and steps by 1. */
 uint32_t graph_add_conv(struct graph *graph, uint32_t x, uint32_t channels, uint32_t kernel, uint32_t stride, bool bias);
+struct conv_window {
+    uint32_t kernel[2], padding[2], stride; /* {rows, columns} */
+};
+uint32_t graph_add_conv_window(struct graph *graph, uint32_t x, uint32_t channels, struct conv_window window, bool bias);
+/* What batch normalisations added from now on add to the variance; 1e-5 before. */
+void graph_set_bn_epsilon(struct graph *graph, float epsilon);
 uint32_t graph_add_bn(struct graph *graph, uint32_t x, bool relu);
 uint32_t graph_add_relu(struct graph *graph, uint32_t x);
 uint32_t graph_add_add(struct graph *graph, uint32_t a, uint32_t b);
@@ -23,6 +30,9 @@ uint32_t graph_add_scale(struct graph *graph, uint32_t x, float alpha, float bet
 uint32_t graph_add_sigmoid(struct graph *graph, uint32_t x);
 uint32_t graph_add_dropout(struct graph *graph, uint32_t x, float drop);
 uint32_t graph_add_maxpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding);
+/* A last window that begins in the image counts, though it reaches beyond the padding: Torch's and Caffe's way. */
+uint32_t graph_add_maxpool_ceil(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding);
+/* Padding counts, as zeros. */
 uint32_t graph_add_avgpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding);
 uint32_t graph_add_shortcut_pad(struct graph *graph, uint32_t x, uint32_t channels, uint32_t stride);
 /* 2 to OP_MOST_INPUTS tensors of equal N, H and W. */

@@ -134,14 +134,6 @@ static bool is_vector(const struct tensor *t, uint32_t length)
     return t->dims[0] == 1 && t->dims[1] == 1 && t->dims[2] == 1 && t->dims[3] == length;
 }
 
-/* y is what a window over x gives. */
-static bool slides(const struct tensor *x, const struct tensor *y, uint32_t kernel, uint32_t stride, uint32_t padding)
-{
-    for (size_t i = 1; i < 3; i++)
-        if (y->dims[i] != (x->dims[i] + 2 * padding - kernel) / stride + 1) return false;
-    return x->dims[0] == y->dims[0];
-}
-
 /* Weights as they are, or all copied. */
 static bool check_weights(const struct check *c, uint32_t index)
 {
@@ -154,9 +146,11 @@ static bool check_weights(const struct check *c, uint32_t index)
 
 static bool convolves(const struct op *op, const struct tensor *x, const struct tensor *w, const struct tensor *y)
 {
-    return slides(x, y, op->attr.conv.kernel, op->attr.conv.stride, op->attr.conv.padding) &&
-           w->dims[0] == y->dims[3] && w->dims[1] == op->attr.conv.kernel && w->dims[2] == op->attr.conv.kernel &&
-           w->dims[3] == x->dims[3];
+    for (size_t i = 0; i < 2; i++) {
+        uint32_t kernel = op->attr.conv.kernel[i], padded = x->dims[1 + i] + 2 * op->attr.conv.padding[i];
+        if (w->dims[1 + i] != kernel || y->dims[1 + i] != (padded - kernel) / op->attr.conv.stride + 1) return false;
+    }
+    return x->dims[0] == y->dims[0] && w->dims[0] == y->dims[3] && w->dims[3] == x->dims[3];
 }
 
 /* The small tensors of a lowered BN. */
@@ -250,7 +244,16 @@ static bool pools(const struct op *op, const struct tensor *x, const struct tens
 {
     if (x->dims[3] != y->dims[3]) return false;
     if (op->attr.pool.kernel == 0) return x->dims[0] == y->dims[0] && y->dims[1] == 1 && y->dims[2] == 1;
-    return slides(x, y, op->attr.pool.kernel, op->attr.pool.stride, op->attr.pool.padding);
+    return x->dims[0] == y->dims[0] && y->dims[1] == pool_outputs(op, x->dims[1]) &&
+           y->dims[2] == pool_outputs(op, x->dims[2]);
+}
+
+/* Every stride-th pixel. */
+static bool skips(const struct op *op, const struct tensor *x, const struct tensor *y)
+{
+    for (size_t i = 1; i < 3; i++)
+        if (y->dims[i] != (x->dims[i] - 1) / op->attr.shortcut.stride + 1) return false;
+    return x->dims[0] == y->dims[0];
 }
 
 static bool connects(const struct tensor *x, const struct tensor *w, const struct tensor *y)
@@ -398,8 +401,8 @@ static bool shapes_agree(const struct check *c, const struct op *op)
     case OP_MAXPOOL_BWD: return pools(op, out(c, op, 0), in(c, op, 0)) && same_dims(in(c, op, 0), in(c, op, 1));
     case OP_AVGPOOL: return pools(op, in(c, op, 0), out(c, op, 0));
     case OP_AVGPOOL_BWD: return pools(op, out(c, op, 0), in(c, op, 0));
-    case OP_SHORTCUT_PAD: return slides(in(c, op, 0), out(c, op, 0), 1, op->attr.shortcut.stride, 0);
-    case OP_SHORTCUT_PAD_BWD: return slides(out(c, op, 0), in(c, op, 0), 1, op->attr.shortcut.stride, 0);
+    case OP_SHORTCUT_PAD: return skips(op, in(c, op, 0), out(c, op, 0));
+    case OP_SHORTCUT_PAD_BWD: return skips(op, out(c, op, 0), in(c, op, 0));
     case OP_FC: return connects(in(c, op, 0), in(c, op, 1), out(c, op, 0));
     case OP_FC_BWD_DATA: return connects(out(c, op, 0), in(c, op, 1), in(c, op, 0));
     case OP_FC_BWD_WEIGHTS: return connects(in(c, op, 0), out(c, op, 0), in(c, op, 1));

@@ -167,8 +167,10 @@ struct conv_operands {
 #define OP_MOST_OUTPUTS 4
 
 union op_attr {
-    struct { uint32_t kernel, stride, padding; uint32_t fused; } conv; /* square; fused: bits of enum conv_fusion */
-    struct { uint32_t kernel, stride, padding; } pool; /* kernel 0 = the whole image */
+    /* {rows, columns}, the padding before and after them; fused: bits of enum conv_fusion */
+    struct { uint32_t kernel[2], padding[2], stride, fused; } conv;
+    /* Square; kernel 0 = the whole image. ceil: a last window that reaches beyond the image counts, cut. */
+    struct { uint32_t kernel, stride, padding; bool ceil; } pool;
     /* sync: statistics over all devices of the step. relu, of a lowered BN's op: it takes part in ReLU, forward or
      * backward. whole: no op before it took the gradient sums. rows: pixels of all images, of those that divide by them,
      * the two FINALIZE and OP_BN_BWD_APPLY; else 0. */

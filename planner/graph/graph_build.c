@@ -88,6 +88,7 @@ struct graph *graph_allocate(struct error *err)
     }
     graph->state = state;
     state->block = NO_OP;
+    state->bn_epsilon = 1e-5f;
     return graph;
 }
 

@@ -66,9 +66,14 @@ static uint64_t real_bits(float value)
     return bits;
 }
 
-static bool is_convolution(enum op_kind kind)
+/* What is square has one word less. */
+static void put_convolution(struct words *words, const struct op *op)
 {
-    return kind == OP_CONV || kind == OP_CONV_BWD_DATA || kind == OP_CONV_BWD_WEIGHTS;
+    const uint32_t *kernel = op->attr.conv.kernel, *padding = op->attr.conv.padding;
+    put(words, (uint64_t)kernel[0] << 32 | op->attr.conv.stride);
+    put(words, padding[0]);
+    if (kernel[1] != kernel[0] || padding[1] != padding[0]) put(words, (uint64_t)kernel[1] << 32 | padding[1]);
+    if (op->attr.conv.fused) put(words, op->attr.conv.fused);
 }
 
 static void put_attr(struct words *words, const struct op *op)
@@ -76,14 +81,13 @@ static void put_attr(struct words *words, const struct op *op)
     switch (op->kind) {
     case OP_CONV:
     case OP_CONV_BWD_DATA:
-    case OP_CONV_BWD_WEIGHTS:
+    case OP_CONV_BWD_WEIGHTS: put_convolution(words, op); break;
     case OP_MAXPOOL:
     case OP_MAXPOOL_BWD:
     case OP_AVGPOOL:
     case OP_AVGPOOL_BWD:
-        put(words, (uint64_t)op->attr.conv.kernel << 32 | op->attr.conv.stride);
-        put(words, op->attr.conv.padding);
-        if (is_convolution(op->kind) && op->attr.conv.fused) put(words, op->attr.conv.fused);
+        put(words, (uint64_t)op->attr.pool.kernel << 32 | op->attr.pool.stride);
+        put(words, op->attr.pool.padding | (uint64_t)op->attr.pool.ceil << 32);
         break;
     case OP_BN_FINALIZE:
     case OP_BN_BWD_FINALIZE:

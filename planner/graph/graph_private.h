@@ -15,6 +15,7 @@ struct graph_state {
     struct text_chunk *chunks; /* of the layers' paths */
     size_t layer_capacity, tensor_capacity, op_capacity, block_capacity, parameter_capacity, stands_capacity;
     uint32_t layer, block; /* of the next op */
+    float bn_epsilon;      /* of the next batch normalisation */
     bool failed;
     struct error err; /* the first one */
 };
@@ -31,6 +32,15 @@ const struct op_shape *op_kind_shape(enum op_kind kind);
 static inline bool op_reads_weights(enum op_kind kind)
 {
     return kind == OP_CONV || kind == OP_FC || kind == OP_CONV_BWD_DATA || kind == OP_FC_BWD_DATA;
+}
+
+/* How many windows of a pool lie along `size` pixels. With ceil the last is cut, but never begins beyond the image. */
+static inline uint32_t pool_outputs(const struct op *op, uint32_t size)
+{
+    uint32_t kernel = op->attr.pool.kernel, stride = op->attr.pool.stride, padding = op->attr.pool.padding;
+    uint32_t left = size + 2 * padding - kernel, outputs = left / stride + 1;
+    bool cut = op->attr.pool.ceil && left % stride != 0 && outputs * stride < size + padding;
+    return outputs + (cut ? 1 : 0);
 }
 
 /* Whether it stands for no logical op. */

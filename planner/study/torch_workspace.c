@@ -18,7 +18,7 @@ static bool has_tensor_cores(const struct device_spec *device, enum dtype dtype)
 /* Of images alone, where a small window is not worth it in f32. */
 static bool is_small_stem(const struct op *op, const struct tensor *x, enum dtype dtype)
 {
-    return dtype == DTYPE_F32 && op->kind == OP_CONV && x->dims[3] < F32_CHANNELS && op->attr.conv.kernel <= 3;
+    return dtype == DTYPE_F32 && op->kind == OP_CONV && x->dims[3] < F32_CHANNELS && op->attr.conv.kernel[0] <= 3;
 }
 
 /* Bytes of a tensor with its channels padded. */

@@ -46,7 +46,7 @@ static struct cut cut_of(const struct op_call *call, const struct onednn_shape *
     c.pieces = tensor_elements(data ? call->out_tensor[0] : call->in_tensor[0]) / c.x_elements;
     c.parts = c.pieces < MOST_WEIGHT_PARTS ? c.pieces : MOST_WEIGHT_PARTS;
     c.works = piece->primitive == ONEDNN_CONV_BWD_WEIGHTS ? c.parts : c.pieces;
-    c.weight_elements = (uint64_t)piece->kernel * piece->kernel * piece->x[3] * piece->y[3];
+    c.weight_elements = (uint64_t)piece->kernel[0] * piece->kernel[1] * piece->x[3] * piece->y[3];
     c.channels = data ? piece->x[3] : piece->y[3];
     c.rows = (data ? c.x_elements : c.y_elements) / c.channels;
     return c;

@@ -16,7 +16,7 @@ static uint64_t image_bytes(const uint32_t dims[4]) { return (uint64_t)dims[1] *
 
 static uint64_t weight_bytes(const struct onednn_shape *s)
 {
-    return (uint64_t)s->kernel * s->kernel * s->x[3] * s->y[3] * sizeof(float);
+    return (uint64_t)s->kernel[0] * s->kernel[1] * s->x[3] * s->y[3] * sizeof(float);
 }
 
 /* The largest divisor of n that is at most `most`, or 1. */
@@ -46,7 +46,7 @@ void conv_pieces_cut(const struct op_call *call, struct onednn_shape *s)
 {
     if (!is_worth_cutting(call, s)) return;
     uint64_t bytes = image_bytes(s->x) + image_bytes(s->y);
-    if (s->kernel == 1 && s->stride == 1 && s->padding == 0) {
+    if (s->kernel[0] == 1 && s->kernel[1] == 1 && s->stride == 1 && s->padding[0] == 0 && s->padding[1] == 0) {
         s->x[1] = s->y[1] = piece_of(s->x[0] * s->x[1], bytes / s->x[1]);
         s->x[0] = s->y[0] = 1;
     } else {

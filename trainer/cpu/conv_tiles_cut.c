@@ -71,7 +71,7 @@ struct tiles_cut tiles_cut_of(const struct op_call *call)
     struct weight_layout layout = weight_layout(weights_of(call)->dims);
     c.plain = layout.order == WEIGHT_PLAIN;
     c.kernels = tile_kernels_of(c.plain ? PLAIN_LANES : layout.block);
-    c.window = call->op->attr.conv.kernel == 3;
+    c.window = call->op->attr.conv.kernel[0] == 3;
     c.pixels = (uint64_t)c.y[0] * c.y[1] * c.y[2];
     c.weights = tensor_elements(weights_of(call));
     if (c.window) {
@@ -89,8 +89,9 @@ struct tiles_cut tiles_cut_of(const struct op_call *call)
 
 static bool has_kernel(const struct op_call *call)
 {
-    uint32_t kernel = call->op->attr.conv.kernel, stride = call->op->attr.conv.stride;
-    uint32_t padding = call->op->attr.conv.padding;
+    const uint32_t *kernels = call->op->attr.conv.kernel, *paddings = call->op->attr.conv.padding;
+    uint32_t kernel = kernels[0], padding = paddings[0], stride = call->op->attr.conv.stride;
+    if (kernels[1] != kernel || paddings[1] != padding) return false;
     if (kernel == 3) return stride == 1 && padding == 1;
     return kernel == 1 && padding == 0 && (stride == 1 || call->op->kind != OP_CONV_BWD_DATA);
 }
@@ -121,7 +122,7 @@ static bool is_faster_product(const struct op_call *call, uint64_t weights, uint
 static bool is_faster(const struct op_call *call)
 {
     uint64_t weights = tensor_elements(weights_of(call));
-    uint32_t block = weight_layout(weights_of(call)->dims).block, kernel = call->op->attr.conv.kernel;
+    uint32_t block = weight_layout(weights_of(call)->dims).block, kernel = call->op->attr.conv.kernel[0];
     bool gradient = call->op->kind == OP_CONV_BWD_WEIGHTS;
     if (kernel == 3) return weights <= (block == 8 && !gradient ? MOST_NARROW_WEIGHTS : MOST_WINDOW_WEIGHTS);
     return gradient ? weights <= MOST_GRADIENT_WEIGHTS : is_faster_product(call, weights, block);

@@ -21,9 +21,16 @@ static void fill_shape(struct onednn_shape *shape, enum onednn_primitive primiti
 
 static void fill_window(struct onednn_shape *shape, const union op_attr *attr)
 {
-    shape->kernel = attr->conv.kernel; /* the same members in attr.pool */
+    memcpy(shape->kernel, attr->conv.kernel, sizeof shape->kernel);
+    memcpy(shape->padding, attr->conv.padding, sizeof shape->padding);
     shape->stride = attr->conv.stride;
-    shape->padding = attr->conv.padding;
+}
+
+static void fill_pool(struct onednn_shape *shape, const union op_attr *attr)
+{
+    shape->kernel[0] = shape->kernel[1] = attr->pool.kernel;
+    shape->padding[0] = shape->padding[1] = attr->pool.padding;
+    shape->stride = attr->pool.stride;
 }
 
 /* Fully connected layers see x as rows of features. */
@@ -91,7 +98,7 @@ static bool fc_weights_shape(const struct op_call *call, struct onednn_shape *sh
 static bool maxpool_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_MAXPOOL, call->in_tensor[0], call->out_tensor[0]);
-    fill_window(shape, &call->op->attr);
+    fill_pool(shape, &call->op->attr);
     shape->inference = call->pass == PASS_EVALUATE;
     return true;
 }
@@ -100,7 +107,7 @@ static bool maxpool_shape(const struct op_call *call, struct onednn_shape *shape
  * threads: image by image, on one thread each, it does not. */
 static void cut_overlapping(struct onednn_shape *shape)
 {
-    if (shape->kernel <= shape->stride) return; /* 0 = the whole image */
+    if (shape->kernel[0] <= shape->stride) return; /* 0 = the whole image */
     shape->x[0] = shape->y[0] = 1;
     shape->alone = 1;
 }
@@ -108,7 +115,7 @@ static void cut_overlapping(struct onednn_shape *shape)
 static bool maxpool_backward_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_MAXPOOL_BWD, call->out_tensor[0], call->in_tensor[0]);
-    fill_window(shape, &call->op->attr);
+    fill_pool(shape, &call->op->attr);
     cut_overlapping(shape);
     return true;
 }
@@ -116,14 +123,14 @@ static bool maxpool_backward_shape(const struct op_call *call, struct onednn_sha
 static bool avgpool_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_AVGPOOL, call->in_tensor[0], call->out_tensor[0]);
-    fill_window(shape, &call->op->attr);
+    fill_pool(shape, &call->op->attr);
     return true;
 }
 
 static bool avgpool_backward_shape(const struct op_call *call, struct onednn_shape *shape)
 {
     fill_shape(shape, ONEDNN_AVGPOOL_BWD, call->out_tensor[0], call->in_tensor[0]);
-    fill_window(shape, &call->op->attr);
+    fill_pool(shape, &call->op->attr);
     cut_overlapping(shape);
     return true;
 }

@@ -295,7 +295,7 @@ static bool reorder_weights(struct onednn_kernel *k, const struct onednn_call *c
 
 static bool weights_before(struct onednn_kernel *k, const struct onednn_call *call, struct error *err)
 {
-    const uint32_t dims[4] = {k->shape.y[3], k->shape.kernel, k->shape.kernel, k->shape.x[3]};
+    const uint32_t dims[4] = {k->shape.y[3], k->shape.kernel[0], k->shape.kernel[1], k->shape.x[3]};
     switch (k->method.move) {
     case MOVE_REORDER:
         return reorder_weights(k, call, call->workspace, (uint8_t *)call->workspace + k->weights_bytes, err);

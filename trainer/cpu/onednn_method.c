@@ -51,7 +51,8 @@ static void weight_dims(const struct onednn_shape *s, uint32_t dims[4])
 {
     bool conv = s->primitive <= ONEDNN_CONV_BWD_WEIGHTS;
     dims[0] = s->y[3];
-    dims[1] = dims[2] = conv ? s->kernel : 1;
+    dims[1] = conv ? s->kernel[0] : 1;
+    dims[2] = conv ? s->kernel[1] : 1;
     dims[3] = s->x[3];
 }
 
@@ -61,6 +62,8 @@ static uint64_t weight_count(const struct onednn_shape *s)
     weight_dims(s, d);
     return (uint64_t)d[0] * d[1] * d[2] * d[3];
 }
+
+static bool is_pointwise(const struct onednn_shape *s) { return s->kernel[0] == 1 && s->kernel[1] == 1; }
 
 static struct weight_layout stored_order(const struct onednn_shape *s)
 {
@@ -73,7 +76,7 @@ static struct weight_layout stored_order(const struct onednn_shape *s)
 static dnnl_format_tag_t stored_tag(const struct onednn_shape *s)
 {
     struct weight_layout order = stored_order(s);
-    bool wide = order.block == 16, one_column = s->x[3] == 16 || s->kernel == 1;
+    bool wide = order.block == 16, one_column = s->x[3] == 16 || is_pointwise(s);
     switch (order.order) {
     case WEIGHT_BLOCKED:
         /* Both names mean the same bytes then, and the kernel for 16 outputs goes by the second. */
@@ -117,12 +120,12 @@ static dnnl_status_t recipe_init(struct recipe *r, dnnl_engine_t engine, const s
     *r = (struct recipe){.engine = engine, .primitive = (enum onednn_primitive)s->primitive};
     r->forward_kind = s->inference ? dnnl_forward_inference : dnnl_forward_training;
     for (int i = 0; i < 2; i++) {
-        uint32_t kernel = s->kernel ? s->kernel : s->x[1 + i];
+        uint32_t kernel = s->kernel[i] ? s->kernel[i] : s->x[1 + i];
         r->stride[i] = s->stride ? s->stride : 1;
         r->kernel[i] = kernel;
-        r->before[i] = s->padding;
+        r->before[i] = s->padding[i];
         /* What the last window needs: less than before[i] where the stride leaves rows over. */
-        r->after[i] = (int64_t)(s->y[1 + i] - 1) * r->stride[i] + kernel - s->x[1 + i] - s->padding;
+        r->after[i] = (int64_t)(s->y[1 + i] - 1) * r->stride[i] + kernel - s->x[1 + i] - s->padding[i];
     }
     dnnl_status_t status = set_layouts(r, s, weights);
     if (status == dnnl_success) status = dnnl_primitive_attr_create(&r->attr);
@@ -256,7 +259,7 @@ static dnnl_status_t move_weights(struct method *m, dnnl_engine_t engine)
 static bool is_worth_moving(const struct onednn_shape *s, bool many_inputs)
 {
     if (s->as_stored || stored_order(s).block != 16) return false;
-    return s->kernel == 1 || (many_inputs && weight_count(s) <= MOST_MOVED_WEIGHTS);
+    return is_pointwise(s) || (many_inputs && weight_count(s) <= MOST_MOVED_WEIGHTS);
 }
 
 static bool suits_forward(const struct onednn_shape *s)
@@ -267,17 +270,21 @@ static bool suits_forward(const struct onednn_shape *s)
 
 static bool suits_turning(const struct onednn_shape *s)
 {
-    return s->primitive == ONEDNN_CONV_BWD_DATA && s->stride == 1 && s->padding < s->kernel &&
-           is_worth_moving(s, s->y[3] >= LEAST_TURNED_INPUTS) && stored_order(s).order == WEIGHT_BLOCKED;
+    return s->primitive == ONEDNN_CONV_BWD_DATA && s->stride == 1 && s->padding[0] < s->kernel[0] &&
+           s->padding[1] < s->kernel[1] && is_worth_moving(s, s->y[3] >= LEAST_TURNED_INPUTS) &&
+           stored_order(s).order == WEIGHT_BLOCKED;
 }
 
 /* The convolution that computes the gradient of x from that of y: it steps by 1, so each x gathers from its windows. */
 static struct onednn_shape turn_shape(const struct onednn_shape *s)
 {
-    struct onednn_shape turned = {.primitive = ONEDNN_CONV, .kernel = s->kernel, .stride = 1};
+    struct onednn_shape turned = {.primitive = ONEDNN_CONV, .stride = 1};
     memcpy(turned.x, s->y, sizeof turned.x);
     memcpy(turned.y, s->x, sizeof turned.y);
-    turned.padding = s->kernel - 1 - s->padding;
+    for (size_t i = 0; i < 2; i++) {
+        turned.kernel[i] = s->kernel[i];
+        turned.padding[i] = s->kernel[i] - 1 - s->padding[i];
+    }
     return turned;
 }
 
@@ -351,9 +358,9 @@ static bool check_mask(const struct method *m, struct error *err)
     uint64_t planned = (uint64_t)s->y[0] * s->y[1] * s->y[2] * s->y[3];
     uint64_t found = mask ? dnnl_memory_desc_get_size(mask) : 0;
     if (found == planned) return true;
-    return error_set(err, ERROR_FAILED,
-                     "oneDNN wants a mask of %llu bytes for a max pool of %ux%u windows: planned were %llu",
-                     (unsigned long long)found, (unsigned)s->kernel, (unsigned)s->kernel, (unsigned long long)planned);
+    return error_set(
+        err, ERROR_FAILED, "oneDNN wants a mask of %llu bytes for a max pool of %ux%u windows: planned were %llu",
+        (unsigned long long)found, (unsigned)s->kernel[0], (unsigned)s->kernel[1], (unsigned long long)planned);
 }
 
 bool method_init(struct method *m, dnnl_engine_t engine, const struct onednn_shape *s, struct error *err)

@@ -17,11 +17,11 @@ enum onednn_primitive {
     ONEDNN_AVGPOOL_BWD,
 };
 
-/* Compared byte by byte: only uint32_t members. Dims are {N, H, W, C}; kernels square. */
+/* Compared byte by byte: only uint32_t members. Dims are {N, H, W, C}; kernel and padding {rows, columns}. */
 struct onednn_shape {
     uint32_t primitive;
     uint32_t x[4], y[4];
-    uint32_t kernel, stride, padding;
+    uint32_t kernel[2], padding[2], stride;
     uint32_t bias;      /* 1: with bias */
     uint32_t inference; /* 1: maxpool writes no mask */
     uint32_t as_stored; /* 1: no engine for whose sake weights would be moved (for benchmarks) */

@@ -6,12 +6,12 @@ static double convolve_one(const struct prepared *p, const struct source *x, con
 {
     const float *w = op_in(p, 1);
     const uint32_t *xd = dims_in(p, 0), *wd = dims_in(p, 1);
-    uint32_t stride = p->call.op->attr.conv.stride, padding = p->call.op->attr.conv.padding;
+    const uint32_t *padding = p->call.op->attr.conv.padding, stride = p->call.op->attr.conv.stride;
     double sum = 0;
     for (uint64_t r = 0; r < wd[1]; r++)
         for (uint64_t s = 0; s < wd[2]; s++) {
             uint64_t h, v;
-            if (!tap_row(o[1], r, stride, padding, xd[1], &h) || !tap_row(o[2], s, stride, padding, xd[2], &v))
+            if (!tap_row(o[1], r, stride, padding[0], xd[1], &h) || !tap_row(o[2], s, stride, padding[1], xd[2], &v))
                 continue;
             for (uint64_t c = 0; c < xd[3]; c++)
                 sum += source_value(x, at(xd, o[0], h, v, c)) * (double)w[at(wd, o[3], r, s, c)];
@@ -51,12 +51,12 @@ static double conv_data_gradient(const struct prepared *p, const struct source *
 {
     const float *w = op_in(p, 1);
     const uint32_t *yd = dims_in(p, 0), *wd = dims_in(p, 1);
-    uint32_t stride = p->call.op->attr.conv.stride, padding = p->call.op->attr.conv.padding;
+    const uint32_t *padding = p->call.op->attr.conv.padding, stride = p->call.op->attr.conv.stride;
     double sum = 0;
     for (uint64_t r = 0; r < wd[1]; r++)
         for (uint64_t s = 0; s < wd[2]; s++) {
-            uint64_t h = i[1] + padding - r, v = i[2] + padding - s;
-            if (i[1] + padding < r || i[2] + padding < s || h % stride || v % stride) continue;
+            uint64_t h = i[1] + padding[0] - r, v = i[2] + padding[1] - s;
+            if (i[1] + padding[0] < r || i[2] + padding[1] < s || h % stride || v % stride) continue;
             if (h / stride >= yd[1] || v / stride >= yd[2]) continue;
             for (uint64_t k = 0; k < yd[3]; k++)
                 sum += source_value(dy, at(yd, i[0], h / stride, v / stride, k)) * (double)w[at(wd, k, r, s, i[3])];
@@ -123,14 +123,14 @@ static double conv_weight_gradient(const struct prepared *p, const struct source
                                    const uint64_t i[4])
 {
     const uint32_t *xd = dims_in(p, 0), *yd = dims_in(p, 1);
-    uint32_t stride = p->call.op->attr.conv.stride, padding = p->call.op->attr.conv.padding;
+    const uint32_t *padding = p->call.op->attr.conv.padding, stride = p->call.op->attr.conv.stride;
     double sum = 0;
     for (uint64_t n = 0; n < yd[0]; n++)
         for (uint64_t h = 0; h < yd[1]; h++)
             for (uint64_t v = 0; v < yd[2]; v++) {
                 uint64_t row, column;
-                if (!tap_row(h, i[1], stride, padding, xd[1], &row)) continue;
-                if (!tap_row(v, i[2], stride, padding, xd[2], &column)) continue;
+                if (!tap_row(h, i[1], stride, padding[0], xd[1], &row)) continue;
+                if (!tap_row(v, i[2], stride, padding[1], xd[2], &column)) continue;
                 sum += source_value(x, at(xd, n, row, column, i[3])) * source_value(dy, at(yd, n, h, v, i[0]));
             }
     return sum;

@@ -48,10 +48,11 @@ static char *key_of(const struct cuda_convolutions *all, const struct conv_plan 
 {
     const struct engine_question *q = &plan->question;
     const struct device_options *options = &all->device->options;
-    char fused[ENGINE_FUSED_TEXT], words[ENGINE_QUESTION_TEXT];
-    snprintf(out, KEY, "%s %s/%s %s padding %" PRIu32 " [%s] within %" PRIu64 "%s%s%s",
+    char fused[ENGINE_FUSED_TEXT], words[ENGINE_QUESTION_TEXT], padding[ENGINE_NUMBER_TEXT];
+    snprintf(out, KEY, "%s %s/%s %s padding %s [%s] within %" PRIu64 "%s%s%s",
              engine_pass_name((enum engine_pass)q->pass), dtype_name((enum dtype)q->dtype),
-             dtype_name((enum dtype)q->weights), engine_question_words(q, words), q->padding,
+             dtype_name((enum dtype)q->weights), engine_question_words(q, words),
+             engine_question_number(q, &engine_question_fields[ENGINE_QUESTION_FIELDS - 1], padding),
              engine_fused_words(q->fused, fused), plan->limit_bytes, options->tf32 ? " tf32" : "",
              options->deterministic ? " deterministic" : "", options->tune ? " tuned" : "");
     return out;

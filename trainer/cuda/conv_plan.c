@@ -27,9 +27,9 @@ struct convolution conv_describe(const struct engine_question *q)
                                 .width = q->width,
                                 .channels = q->channels,
                                 .filters = q->filters,
-                                .kernel = q->kernel,
+                                .kernel = {q->kernel[0], q->kernel[1]},
                                 .stride = q->stride,
-                                .padding = q->padding};
+                                .padding = {q->padding[0], q->padding[1]}};
 }
 
 /* ---- Choosing ---- */

@@ -352,7 +352,7 @@ struct conv_arguments {
     void *out;
     uint32_t out_type;
     struct kernel_image x_dims, y_dims;
-    uint32_t window, stride, padding;
+    uint32_t window_rows, window_columns, stride, row_padding, column_padding;
     struct kernel_source shut; /* dx is 0 where this is not positive; values at NULL = nowhere */
 };
 

@@ -54,9 +54,11 @@ static struct conv_arguments arguments_of(const struct prepared *p)
     const union op_attr *attr = &p->call.op->attr;
     return (struct conv_arguments){.out = op_out(p, 0),
                                    .out_type = p->call.out_tensor[0]->dtype,
-                                   .window = attr->conv.kernel,
+                                   .window_rows = attr->conv.kernel[0],
+                                   .window_columns = attr->conv.kernel[1],
                                    .stride = attr->conv.stride,
-                                   .padding = attr->conv.padding};
+                                   .row_padding = attr->conv.padding[0],
+                                   .column_padding = attr->conv.padding[1]};
 }
 
 static bool add_conv(struct prepared *p, enum kernel_id kernel, const struct conv_arguments *a, struct error *err)

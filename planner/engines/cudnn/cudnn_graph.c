@@ -56,7 +56,7 @@ static struct shape shape_y(const struct drawing *g)
 }
 static struct shape shape_w(const struct drawing *g)
 {
-    return (struct shape){g->c->filters, g->c->channels, g->c->kernel, g->c->kernel, has_planes(g)};
+    return (struct shape){g->c->filters, g->c->channels, g->c->kernel[0], g->c->kernel[1], has_planes(g)};
 }
 
 static bool make_inner(struct drawing *g, cudnnDataType_t type, struct shape shape, cudnnBackendDescriptor_t *tensor)
@@ -140,16 +140,15 @@ static bool add_shutter(struct drawing *g, cudnnBackendDescriptor_t dy, cudnnBac
 static bool make_window(const struct drawing *g, cudnnBackendDescriptor_t *window)
 {
     const struct convolution *c = g->c;
-    const int64_t spatial = 2, padding[2] = {c->padding, c->padding}, stride[2] = {c->stride, c->stride},
-                  dilation[2] = {1, 1};
+    const int64_t spatial = 2, stride[2] = {c->stride, c->stride}, dilation[2] = {1, 1};
     const cudnnDataType_t sums = CUDNN_DATA_FLOAT;
     const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
     return cudnn_make(g->d, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, window) &&
            cudnn_set_i64(g->d, *window, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, 1, &spatial) &&
            cudnn_set(g->d, *window, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &sums) &&
            cudnn_set(g->d, *window, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode) &&
-           cudnn_set_i64(g->d, *window, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2, padding) &&
-           cudnn_set_i64(g->d, *window, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, 2, padding) &&
+           cudnn_set_i64(g->d, *window, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2, c->padding) &&
+           cudnn_set_i64(g->d, *window, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, 2, c->padding) &&
            cudnn_set_i64(g->d, *window, CUDNN_ATTR_CONVOLUTION_DILATIONS, 2, dilation) &&
            cudnn_set_i64(g->d, *window, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2, stride) &&
            cudnn_finalize(g->d, *window, "a window");
@@ -337,8 +336,8 @@ bool cudnn_graph_init(struct cudnn_graph *graph, const struct cudnn_library *cud
     *graph = (struct cudnn_graph){.descriptors = {.cudnn = cudnn, .err = err}};
     struct drawing g = {.d = d,
                         .c = c,
-                        .rows = (c->height + 2 * c->padding - c->kernel) / c->stride + 1,
-                        .columns = (c->width + 2 * c->padding - c->kernel) / c->stride + 1,
+                        .rows = (c->height + 2 * c->padding[0] - c->kernel[0]) / c->stride + 1,
+                        .columns = (c->width + 2 * c->padding[1] - c->kernel[1]) / c->stride + 1,
                         .inner = FIRST_INNER};
     return draw(&g) && cudnn_make(d, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &graph->graph) &&
            cudnn_set(d, graph->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g.count, g.ops) &&

@@ -30,7 +30,7 @@ struct convolution {
     enum convolution_pass pass;
     cudnnDataType_t type, weights; /* of activations; of w, or of its gradient */
     uint32_t besides;              /* bits of enum convolution_besides */
-    int64_t images, height, width, channels, filters, kernel, stride, padding; /* of the forward pass */
+    int64_t images, height, width, channels, filters, kernel[2], stride, padding[2]; /* of the forward pass */
 };
 
 /* What its tensors are called in cuDNN's graph, and in an execution's arguments. All of {1, C, 1, 1} but the first three

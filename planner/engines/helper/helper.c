@@ -62,6 +62,24 @@ static bool take_number(const json_t *question, const char *field, int64_t *valu
     return true;
 }
 
+/* Of rows and columns: one number, or two. */
+static bool take_sides(const json_t *question, const char *field, int64_t values[2], struct error *err)
+{
+    const json_t *both = json_object_get(question, field);
+    if (!json_is_array(both)) {
+        TRY(take_number(question, field, &values[0], err));
+        values[1] = values[0];
+        return true;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *one = json_array_get(both, i);
+        values[i] = json_integer_value(one);
+        if (json_array_size(both) != 2 || !json_is_integer(one) || values[i] < 0 || values[i] > INT32_MAX)
+            return error_set(err, ERROR_INPUT, "question: \"%s\" is neither a number nor two", field);
+    }
+    return true;
+}
+
 static const char *const type_names[] = {"f32", "f16", "bf16"};
 static const cudnnDataType_t types[] = {CUDNN_DATA_FLOAT, CUDNN_DATA_HALF, CUDNN_DATA_BFLOAT16};
 
@@ -114,9 +132,10 @@ static bool take_question(const json_t *question, struct convolution *c, struct 
     TRY(take_extras(question, c, err) && take_number(question, "images", &c->images, err) &&
         take_number(question, "height", &c->height, err) && take_number(question, "width", &c->width, err) &&
         take_number(question, "channels", &c->channels, err) && take_number(question, "filters", &c->filters, err) &&
-        take_number(question, "kernel", &c->kernel, err) && take_number(question, "stride", &c->stride, err) &&
-        take_number(question, "padding", &c->padding, err));
-    if (c->stride == 0 || c->kernel == 0) return error_set(err, ERROR_INPUT, "question: a window or step of 0");
+        take_sides(question, "kernel", c->kernel, err) && take_number(question, "stride", &c->stride, err) &&
+        take_sides(question, "padding", c->padding, err));
+    if (c->stride == 0 || c->kernel[0] == 0 || c->kernel[1] == 0)
+        return error_set(err, ERROR_INPUT, "question: a window or step of 0");
     return true;
 }
 

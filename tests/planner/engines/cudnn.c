@@ -55,13 +55,35 @@ Test(cudnn, every_device_has_an_engine_without_workspace, .timeout = 120)
                                             .width = 16,
                                             .channels = 32,
                                             .filters = 64,
-                                            .kernel = 3,
+                                            .kernel = {3, 3},
                                             .stride = 2,
-                                            .padding = 1};
+                                            .padding = {1, 1}};
                 expect_engines(helper, &q, devices[d]);
             }
         engine_helper_stop(helper);
     }
+}
+
+/* What Inception-v3 asks: windows that are not square, with their own padding. */
+Test(cudnn, windows_of_one_row_or_column_have_engines, .timeout = 120)
+{
+    struct engine_helper *helper = start_for("h200");
+    for (uint32_t pass = 0; pass < ENGINE_PASSES; pass++)
+        for (uint32_t i = 0; i < 2; i++) {
+            struct engine_question q = {.pass = pass,
+                                        .dtype = DTYPE_F32,
+                                        .weights = DTYPE_F32,
+                                        .images = 32,
+                                        .height = 17,
+                                        .width = 17,
+                                        .channels = 128,
+                                        .filters = 192,
+                                        .kernel = {i ? 7 : 1, i ? 1 : 7},
+                                        .stride = 1,
+                                        .padding = {i ? 3 : 0, i ? 0 : 3}};
+            expect_engines(helper, &q, "h200");
+        }
+    engine_helper_stop(helper);
 }
 
 /* In 16 bits tensor cores read NHWC: NCHW operands are copied into the workspace. In f32 they are in any case. */
@@ -81,9 +103,9 @@ Test(cudnn, channels_first_is_copied_for_tensor_cores, .timeout = 120)
                                         .width = 56,
                                         .channels = 64,
                                         .filters = 64,
-                                        .kernel = 3,
+                                        .kernel = {3, 3},
                                         .stride = 1,
-                                        .padding = 1};
+                                        .padding = {1, 1}};
             struct engine_answer answer;
             struct error err = {0};
             cr_assert(engine_helper_ask(helper, &q, &answer, &err), "%s", err.text);
@@ -150,11 +172,12 @@ static bool parse_row(const char *row, struct recorded_row *out)
     struct engine_question *q = &out->question;
     char dtype[8], pass[16];
     *q = (struct engine_question){.pass = ENGINE_PASSES};
-    if (sscanf(row, "%7s n%u c%u k%u r%u h%u s%u %15s", dtype, &q->images, &q->channels, &q->filters, &q->kernel,
+    if (sscanf(row, "%7s n%u c%u k%u r%u h%u s%u %15s", dtype, &q->images, &q->channels, &q->filters, &q->kernel[0],
                &q->height, &q->stride, pass) != 8)
         return false;
     q->width = q->height;
-    q->padding = q->kernel / 2;
+    q->kernel[1] = q->kernel[0];
+    q->padding[0] = q->padding[1] = q->kernel[0] / 2;
     for (uint32_t i = 0; i < 3; i++)
         if (strcmp(dtype, dtypes[i]) == 0) q->dtype = q->weights = i;
     for (uint32_t i = 0; i < RECORDED_PASSES; i++) {

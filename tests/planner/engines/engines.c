@@ -92,9 +92,9 @@ Test(engines, the_three_passes_of_a_convolution_have_one_shape)
         cr_expect_eq(q.width, 32);
         cr_expect_eq(q.channels, 16);
         cr_expect_eq(q.filters, 32);
-        cr_expect_eq(q.kernel, 3);
+        cr_expect(q.kernel[0] == 3 && q.kernel[1] == 3);
         cr_expect_eq(q.stride, 2);
-        cr_expect_eq(q.padding, 1);
+        cr_expect(q.padding[0] == 1 && q.padding[1] == 1);
     }
     cr_expect_eq(seen[ENGINE_FORWARD], 19);
     cr_expect_eq(seen[ENGINE_BACKWARD_DATA], 18);
@@ -136,9 +136,9 @@ Test(engines, questions_of_ones_own_are_asked_together_and_kept)
                                                 .width = 14,
                                                 .channels = 64,
                                                 .filters = 1 + i,
-                                                .kernel = 3,
+                                                .kernel = {1 + i, 3},
                                                 .stride = 1,
-                                                .padding = 1};
+                                                .padding = {0, i}};
     for (int round = 0; round < 2; round++) {
         struct engines_options options = options_of(cache, NULL);
         struct engines *engines = kit_open(&options);
@@ -154,9 +154,13 @@ Test(engines, questions_of_ones_own_are_asked_together_and_kept)
         plain.fused = 0;
         cr_assert(engines_answer_questions(engines, &plain, 1, &answer));
         cr_expect_eq(engines_counts(engines).asked, round ? 0 : 4, "another layout is another question");
+        struct engine_question turned = questions[0];
+        turned.kernel[0] = 3, turned.kernel[1] = 1;
+        cr_assert(engines_answer_questions(engines, &turned, 1, &answer));
+        cr_expect_eq(engines_counts(engines).asked, round ? 0 : 5, "and rows are not columns");
         engines_destroy(engines);
     }
-    cr_expect_eq(count_lines(log), 4);
+    cr_expect_eq(count_lines(log), 5);
     unsetenv("STANDIN_LOG");
     kit_remove(&folder);
 }
@@ -575,7 +579,7 @@ Test(engines, files_keep_fused_questions_beside_plain_ones)
     char path[128];
     kit_path(&folder, "engines.json", path);
     struct engine_book book = {.device = kit_device("h200"), .cudnn = 91900}, back = {.device = book.device};
-    struct engine_question questions[3] = {{.dtype = DTYPE_F16, .weights = DTYPE_F16, .images = 4, .kernel = 1}};
+    struct engine_question questions[3] = {{.dtype = DTYPE_F16, .weights = DTYPE_F16, .images = 4, .kernel = {1, 1}}};
     const struct engine engines[] = {{2, ENGINE_TENSOR_CORES, 640, "2=15"}, {3, 0, 0, ""}};
     struct error err = {0};
     questions[1] = questions[2] = questions[0];

@@ -171,9 +171,9 @@ Test(lowering, what_is_not_fused_has_no_engine, .timeout = 120)
                                           .width = 56,
                                           .channels = 64,
                                           .filters = 64,
-                                          .kernel = 3,
+                                          .kernel = {3, 3},
                                           .stride = 1,
-                                          .padding = 1};
+                                          .padding = {1, 1}};
         const struct engine_rules rules = {.tf32 = rows[i].tf32,
                                            .most_workspace_bytes = catalogue_find(rows[i].device)->workspace_bytes};
         cr_expect_eq(count_engines(helper, q, &rules), 0, "row %zu", i);

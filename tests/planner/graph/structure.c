@@ -205,7 +205,7 @@ Test(graph_structure, original_net_has_the_papers_ops)
         const struct op *op = &graph->ops[i];
         const char *path = graph->layers[op->layer].path;
         if (op->kind == OP_CONV && op->attr.conv.stride == 2 && !strstr(path, "shortcut"))
-            strides[op->attr.conv.kernel == 3]++;
+            strides[op->attr.conv.kernel[0] == 3]++;
     }
     cr_expect_eq(strides[0], 0);
     cr_expect_eq(strides[1], 3, "stride on the 3x3 on ImageNet");
@@ -487,6 +487,49 @@ static void expect_failure(struct graph *graph, const char *part)
     cr_expect_null(graph_finish(graph, &err));
     cr_expect_eq(err.kind, ERROR_INPUT);
     cr_expect_not_null(strstr(err.text, part), "\"%s\" lacks \"%s\"", err.text, part);
+}
+
+static void expect_sides(const struct graph *graph, uint32_t tensor, uint32_t rows, uint32_t columns)
+{
+    const uint32_t *dims = graph->tensors[tensor].dims;
+    cr_expect(dims[1] == rows && dims[2] == columns, "%u x %u, expected %u x %u", dims[1], dims[2], rows, columns);
+}
+
+/* Of 32 x 32 pixels. */
+Test(graph_structure, windows_of_unequal_sides_and_cut_ones)
+{
+    struct graph *graph = begin();
+    graph_set_bn_epsilon(graph, 1e-3f);
+    uint32_t x = graph_add_conv_window(graph, graph->images, 8, (struct conv_window){{1, 7}, {0, 3}, 1}, false);
+    expect_sides(graph, x, 32, 32);
+    const uint64_t macs = 32ull * 32 * 8 * 7 * 3;
+    x = graph_add_bn(graph, graph_add_conv_window(graph, x, 8, (struct conv_window){{5, 2}, {1, 0}, 3}, false), true);
+    expect_sides(graph, x, 10, 11);
+    expect_sides(graph, graph_add_maxpool_ceil(graph, x, 3, 2, 0), 5, 5);
+    uint32_t cut = graph_add_maxpool_ceil(graph, x, 2, 3, 1);
+    expect_sides(graph, cut, 4, 4);
+    expect_sides(graph, graph_add_maxpool(graph, x, 3, 2, 0), 4, 5);
+    expect_sides(graph, graph_add_maxpool_ceil(graph, x, 2, 4, 1), 3, 3);
+    graph_add_maxpool(graph, graph->images, 0, 1, 0);
+    expect_failure(graph, "0 x 0 window");
+    graph = begin();
+    graph_set_bn_epsilon(graph, 1e-3f);
+    x = graph_add_conv_window(graph, graph->images, 8, (struct conv_window){{1, 7}, {0, 3}, 1}, false);
+    x = graph_add_maxpool_ceil(graph, graph_add_bn(graph, x, true), 3, 2, 0);
+    expect_sides(graph, x, 16, 16);
+    graph_add_softmax_loss(graph, graph_add_fc(graph, graph_add_avgpool(graph, x, 0, 1, 0), 10));
+    struct error err = {0};
+    graph = graph_finish(graph, &err);
+    cr_assert_not_null(graph, "%s", err.text);
+    expect_sound(graph);
+    cr_expect_eq(graph->forward_macs, macs + 8 * 10);
+    cr_expect_eq(graph->ops[0].attr.conv.kernel[1], 7);
+    for (size_t i = 0; i < graph->op_count; i++)
+        if (graph->ops[i].kind == OP_BN_BWD || graph->ops[i].kind == OP_BN)
+            cr_expect_eq(graph->ops[i].attr.bn.epsilon, 1e-3f);
+    graph->ops[0].attr.conv.padding[1] = 2;
+    cr_expect_not(graph_check(graph, &err), "another padding gives other pixels");
+    graph_destroy(graph);
 }
 
 Test(graph_structure, wrong_graphs_are_refused_with_the_first_error)

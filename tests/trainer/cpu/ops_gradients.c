@@ -37,6 +37,12 @@ static const struct check checks[] = {
     {{"image", OP_FC, {3, 2, 2, 3}, 4, 0, 0, 0, true, false}, OP_FC_BWD_WEIGHTS, BIAS, DBIAS},
     {{"classes", OP_SOFTMAX_LOSS, {4, 1, 1, 7}, 0, 0, 0, 0, false, false}, OP_SOFTMAX_LOSS_BWD, X, DX},
     {{"smoothed", OP_SOFTMAX_LOSS, {4, 1, 1, 7}, 0, 0, 0, 0, false, true}, OP_SOFTMAX_LOSS_BWD, X, DX},
+    {{"1x5", OP_CONV, {2, 4, 7, 3}, 4, SIDES(1, 5), 1, SIDES(0, 2), true, false}, OP_CONV_BWD_DATA, X, DX},
+    {{"1x5", OP_CONV, {2, 4, 7, 3}, 4, SIDES(1, 5), 1, SIDES(0, 2), true, false}, OP_CONV_BWD_WEIGHTS, W, DW},
+    {{"3x2 stride 2", OP_CONV, {2, 7, 6, 2}, 3, SIDES(3, 2), 2, SIDES(0, 1), false, false}, OP_CONV_BWD_DATA, X, DX},
+    {{"3x2 stride 2", OP_CONV, {2, 7, 6, 2}, 3, SIDES(3, 2), 2, SIDES(0, 1), false, false}, OP_CONV_BWD_WEIGHTS, W, DW},
+    {{"cut windows", OP_MAXPOOL, {2, 6, 8, 3}, 0, 3, 2, 0, true, false}, OP_MAXPOOL_BWD, X, DX},
+    {{"last part", OP_CONCAT, {2, 3, 3, 4}, 2, 0, 0, 6, false, false}, OP_CONCAT_BWD, X2, DX},
     {{"first part", OP_CONCAT, {2, 3, 3, 4}, 2, 0, 0, 0, false, false}, OP_CONCAT_BWD, X, DX},
 };
 

@@ -67,6 +67,17 @@ static const struct ops_case cases[] = {
     {"bucket", OP_ACCUMULATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
     {"bucket", OP_ALL_REDUCE, {1, 1, 1, 1001}, 0, 0, 0, 0, false, false},
     OPS_UPDATE_CASES,
+    {"1x7", OP_CONV, {2, 9, 11, 16}, 32, SIDES(1, 7), 1, SIDES(0, 3), false, false},
+    {"7x1, odd channels", OP_CONV, {2, 9, 9, 12}, 20, SIDES(7, 1), 1, SIDES(3, 0), true, false},
+    {"3x1", OP_CONV, {2, 8, 8, 48}, 64, SIDES(3, 1), 1, SIDES(1, 0), false, false},
+    {"1x3 of 80", OP_CONV, {3, 8, 8, 80}, 16, SIDES(1, 3), 1, SIDES(0, 1), false, false},
+    {"2x5, uneven padding, stride 2", OP_CONV, {2, 10, 13, 16}, 16, SIDES(2, 5), 2, SIDES(1, 2), false, false},
+    {"3x3 stride 2, no padding", OP_CONV, {2, 17, 17, 32}, 48, 3, 2, 0, false, false},
+    {"stem, no padding", OP_CONV, {2, 15, 15, 3}, 32, 3, 2, 0, false, false},
+    {"3x3 stride 2, no padding", OP_MAXPOOL, {2, 17, 17, 32}, 0, 3, 2, 0, false, false},
+    {"3x3 stride 2, the last one cut", OP_MAXPOOL, {2, 12, 14, 16}, 0, 3, 2, 0, true, false},
+    {"3x3 stride 1, padded", OP_MAXPOOL, {2, 7, 7, 20}, 0, 3, 1, 1, true, false},
+    {"three inputs, the last", OP_CONCAT, {2, 5, 7, 12}, 20, 0, 0, 32, false, false},
 };
 
 static void run_case_in(const struct ops_case *c, uint64_t seed, enum dtype dtype)

@@ -46,7 +46,16 @@ enum slot {
 };
 
 /* What a test says about an op: dims of x, output channels, window, and switches. Of an update: the optimizer as channels,
- * gradients are clipped with a bias, BN is spared with padding, relu is Nesterov's. */
+ * gradients are clipped with a bias, BN is spared with padding, relu is Nesterov's. Of a max pool: bias is ceil. Of a concatenation: of the
+ * part whose gradient it is padding is the first channel. */
+/* kernel or padding that differ between rows and columns. */
+#define SIDES(rows, columns) (1u << 31 | (uint32_t)(rows) << 8 | (uint32_t)(columns))
+static inline uint32_t side_of(uint32_t sides, size_t i)
+{
+    if (!(sides >> 31)) return sides;
+    return sides >> (i == 0 ? 8 : 0) & 0xff;
+}
+
 struct ops_case {
     const char *name;
     enum op_kind kind; /* a forward op, or one that stands alone */
@@ -86,9 +95,13 @@ struct world {
     char implementation[80];
 };
 
-static inline uint32_t slide_dim(uint32_t size, const struct ops_case *c)
+/* Along rows (0) or columns (1). */
+static inline uint32_t slide_dim(const struct ops_case *c, size_t i)
 {
-    return (size + 2 * c->padding - c->kernel) / c->stride + 1;
+    uint32_t size = c->x[1 + i], kernel = side_of(c->kernel, i), padding = side_of(c->padding, i);
+    uint32_t outputs = (size + 2 * padding - kernel) / c->stride + 1;
+    bool left = (size + 2 * padding - kernel) % c->stride != 0 && outputs * c->stride < size + padding;
+    return outputs + (c->kind == OP_MAXPOOL && c->bias && left ? 1 : 0);
 }
 
 static inline void add_slot(struct world *w, enum slot slot, enum tensor_role role, enum dtype dtype,
@@ -105,9 +118,9 @@ static inline void y_dims(const struct ops_case *c, uint32_t y[4])
 {
     memcpy(y, c->x, 4 * sizeof *y);
     switch (c->kind) {
-    case OP_CONV: y[1] = slide_dim(c->x[1], c), y[2] = slide_dim(c->x[2], c), y[3] = c->channels; break;
+    case OP_CONV: y[1] = slide_dim(c, 0), y[2] = slide_dim(c, 1), y[3] = c->channels; break;
     case OP_MAXPOOL:
-    case OP_AVGPOOL: y[1] = c->kernel ? slide_dim(c->x[1], c) : 1, y[2] = c->kernel ? slide_dim(c->x[2], c) : 1; break;
+    case OP_AVGPOOL: y[1] = c->kernel ? slide_dim(c, 0) : 1, y[2] = c->kernel ? slide_dim(c, 1) : 1; break;
     case OP_SHORTCUT_PAD:
         y[1] = (c->x[1] - 1) / c->stride + 1, y[2] = (c->x[2] - 1) / c->stride + 1, y[3] = c->channels;
         break;
@@ -162,7 +175,7 @@ static inline void world_init(struct world *w, const struct backend *backend, co
     y_dims(c, y);
     const uint32_t vector[4] = {1, 1, 1, channels}, out_vector[4] = {1, 1, 1, y[3]}, one[4] = {1, 1, 1, 4};
     const uint32_t labels[4] = {c->x[0], 1, 1, 1}, third[4] = {c->x[0], c->x[1], c->x[2], c->channels};
-    const uint32_t conv[4] = {y[3], c->kernel, c->kernel, channels}, fc[4] = {y[3], 1, 1, features};
+    const uint32_t conv[4] = {y[3], side_of(c->kernel, 0), side_of(c->kernel, 1), channels}, fc[4] = {y[3], 1, 1, features};
     const enum slot like_x[] = {X, X2, DX}, like_y[] = {Y, DY, PROBABILITIES};
     const enum slot like_vector[] = {GAMMA, BETA, RUNNING_MEAN, RUNNING_VARIANCE, MEAN, VARIANCE, DGAMMA, DBETA};
     for (int i = 0; i < 3; i++) add_slot(w, like_x[i], ROLE_OUTPUT, DTYPE_F32, c->x);
@@ -325,12 +338,22 @@ static inline union op_attr attr_of(enum op_kind kind, const struct world *w)
     case OP_SHORTCUT_PAD_BWD: a.shortcut.stride = c->stride; break;
     case OP_SOFTMAX_LOSS:
     case OP_SOFTMAX_LOSS_BWD: a.loss.images = c->x[0]; break;
-    case OP_CONCAT_BWD: a.concat.first = 0; break;
+    case OP_CONCAT_BWD: a.concat.first = c->padding; break;
     case OP_GRADIENT_NORM:
     case OP_GRADIENT_CHECK: a.check.first = !w->sync; break;
     case OP_UPDATE:
     case OP_WEIGHTS_AVERAGE: a.update.scaled = w->scaled, a.update.clips = kind == OP_UPDATE && c->bias; break;
-    default: a.conv.kernel = c->kernel, a.conv.stride = c->stride, a.conv.padding = c->padding; break;
+    case OP_MAXPOOL:
+    case OP_MAXPOOL_BWD: a.pool.ceil = c->bias; /* fall through */
+    case OP_AVGPOOL:
+    case OP_AVGPOOL_BWD:
+        a.pool.kernel = c->kernel, a.pool.stride = c->stride, a.pool.padding = c->padding;
+        break;
+    default:
+        for (size_t i = 0; i < 2; i++)
+            a.conv.kernel[i] = side_of(c->kernel, i), a.conv.padding[i] = side_of(c->padding, i);
+        a.conv.stride = c->stride;
+        break;
     }
     return a;
 }

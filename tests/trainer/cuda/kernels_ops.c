@@ -57,6 +57,14 @@ static const struct ops_case cases[] = {
     {"bucket", OP_ACCUMULATE, {1, 1, 1, 20001}, 0, 0, 0, 0, false, false},
     {"bucket", OP_ALL_REDUCE, {1, 1, 1, 1001}, 0, 0, 0, 0, false, false},
     OPS_UPDATE_CASES,
+    {"1x7", OP_CONV, {1, 5, 9, 8}, 8, SIDES(1, 7), 1, SIDES(0, 3), true, false},
+    {"3x1", OP_CONV, {2, 6, 5, 8}, 5, SIDES(3, 1), 1, SIDES(1, 0), false, false},
+    {"2x5, uneven padding, stride 2", OP_CONV, {1, 6, 9, 4}, 3, SIDES(2, 5), 2, SIDES(1, 2), false, false},
+    {"no padding", OP_MAXPOOL, {2, 9, 9, 16}, 0, 3, 2, 0, false, false},
+    {"the last window cut", OP_MAXPOOL, {2, 8, 10, 16}, 0, 3, 2, 0, true, false},
+    {"with padding, odd channels", OP_AVGPOOL, {2, 5, 6, 13}, 0, 3, 1, 1, false, false},
+    {"three inputs, the last", OP_CONCAT, {2, 5, 5, 16}, 24, 0, 0, 40, false, false},
+    {"three odd inputs, the last", OP_CONCAT, {2, 5, 5, 8}, 3, 0, 0, 11, false, false},
 };
 
 static enum op_pass pass_of(enum op_kind kind)

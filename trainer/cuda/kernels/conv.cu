@@ -22,7 +22,7 @@ __device__ inline float source_at(const struct kernel_source &s, uint64_t i, uin
 // Weights are {output channels, rows, columns, input channels}.
 __device__ inline uint64_t weight_of(const struct conv_arguments &a, uint32_t k, uint32_t r, uint32_t s, uint32_t c)
 {
-    return (((uint64_t)k * a.window + r) * a.window + s) * a.x_dims.channels + c;
+    return (((uint64_t)k * a.window_rows + r) * a.window_columns + s) * a.x_dims.channels + c;
 }
 
 extern "C" __global__ void KERNEL_BOUNDS conv(struct conv_arguments a)
@@ -30,11 +30,11 @@ extern "C" __global__ void KERNEL_BOUNDS conv(struct conv_arguments a)
     for (uint32_t i = (uint32_t)grid_first(); i < groups_of(a.y_dims, 1); i += (uint32_t)grid_step()) {
         const pixel o = pixel_of(a.y_dims, 1, i);
         double sum = 0;
-        for (uint32_t r = 0; r < a.window; r++)
-            for (uint32_t s = 0; s < a.window; s++) {
+        for (uint32_t r = 0; r < a.window_rows; r++)
+            for (uint32_t s = 0; s < a.window_columns; s++) {
                 pixel p = {o.n, 0, 0, 0};
-                if (!tap_of(o.h, r, a.stride, a.padding, a.x_dims.rows, p.h)) continue;
-                if (!tap_of(o.w, s, a.stride, a.padding, a.x_dims.columns, p.w)) continue;
+                if (!tap_of(o.h, r, a.stride, a.row_padding, a.x_dims.rows, p.h)) continue;
+                if (!tap_of(o.w, s, a.stride, a.column_padding, a.x_dims.columns, p.w)) continue;
                 for (uint32_t c = 0; c < a.x_dims.channels; c++) {
                     const double x = source_at(a.x, element_of(a.x_dims, p) + c, c);
                     sum += x * element_at(a.w, weight_of(a, o.c, r, s, c));
@@ -51,12 +51,12 @@ extern "C" __global__ void KERNEL_BOUNDS conv_data_gradient(struct conv_argument
 {
     for (uint32_t i = (uint32_t)grid_first(); i < groups_of(a.x_dims, 1); i += (uint32_t)grid_step()) {
         const pixel p = pixel_of(a.x_dims, 1, i);
-        const cover h = cover_of(p.h, a.window, a.stride, a.padding, a.y_dims.rows);
-        const cover w = cover_of(p.w, a.window, a.stride, a.padding, a.y_dims.columns);
+        const cover h = cover_of(p.h, a.window_rows, a.stride, a.row_padding, a.y_dims.rows);
+        const cover w = cover_of(p.w, a.window_columns, a.stride, a.column_padding, a.y_dims.columns);
         double sum = 0;
         for (uint32_t m = h.first; m < h.last; m++)
             for (uint32_t n = w.first; n < w.last; n++) {
-                const uint32_t r = p.h + a.padding - m * a.stride, s = p.w + a.padding - n * a.stride;
+                const uint32_t r = p.h + a.row_padding - m * a.stride, s = p.w + a.column_padding - n * a.stride;
                 for (uint32_t k = 0; k < a.y_dims.channels; k++) {
                     const double dy = source_at(a.dy, element_of(a.y_dims, {p.n, m, n, k}), k);
                     sum += dy * element_at(a.w, weight_of(a, k, r, s, p.c));
@@ -78,7 +78,7 @@ extern "C" __global__ void KERNEL_BOUNDS conv_kept_gradient(struct conv_argument
 
 extern "C" __global__ void KERNEL_BOUNDS conv_weight_gradient(struct conv_arguments a)
 {
-    const struct kernel_image w_dims = {a.y_dims.channels, a.window, a.window, a.x_dims.channels};
+    const struct kernel_image w_dims = {a.y_dims.channels, a.window_rows, a.window_columns, a.x_dims.channels};
     for (uint32_t i = (uint32_t)grid_first(); i < groups_of(w_dims, 1); i += (uint32_t)grid_step()) {
         const pixel w = pixel_of(w_dims, 1, i); // output channel, row, column, input channel
         double sum = 0;
@@ -86,8 +86,8 @@ extern "C" __global__ void KERNEL_BOUNDS conv_weight_gradient(struct conv_argume
             for (uint32_t h = 0; h < a.y_dims.rows; h++)
                 for (uint32_t v = 0; v < a.y_dims.columns; v++) {
                     pixel p = {n, 0, 0, w.c};
-                    if (!tap_of(h, w.h, a.stride, a.padding, a.x_dims.rows, p.h)) continue;
-                    if (!tap_of(v, w.w, a.stride, a.padding, a.x_dims.columns, p.w)) continue;
+                    if (!tap_of(h, w.h, a.stride, a.row_padding, a.x_dims.rows, p.h)) continue;
+                    if (!tap_of(v, w.w, a.stride, a.column_padding, a.x_dims.columns, p.w)) continue;
                     const double dy = source_at(a.dy, element_of(a.y_dims, {n, h, v, w.n}), w.n);
                     sum += source_at(a.x, element_of(a.x_dims, p), w.c) * dy;
                 }
