@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Two ranks on this machine's processors: their sums beside MPI's own, and a step as it is simulated beside one that runs.
 
-  bench/ranks.py [--models resnet-164:16,resnet-164:4,resnet-1001:2] [--iterations 12] [--real-time]
+  bench/ranks.py [--models MODEL:BATCH[:OPTION]...,...] [--iterations 12] [--real-time]
 
-For each model a run by mpirun, whose ops are timed, gives rank 0's trace; the plan is made again with the times of its ops
+For each model (with options of `fathom plan`, as in vgg-a:8:classes=10:image-size=32) a run by mpirun, whose ops are timed, gives rank 0's trace; the plan is made again with the times of its ops
 (`--costs`) and with the speed at which bench_ranks_all_reduce adds up 41 MB as the link's, so that only the sums are simulated
 and how all of it goes together; a run of that plan says both in its last lines. Run it on a machine that does nothing else, or
 as root with --real-time, which lets nothing else in between (chrt -f)."""
@@ -27,7 +27,8 @@ def run(*words):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--models', default='resnet-164:16,resnet-164:4,resnet-1001:2')
+    parser.add_argument('--models', default='resnet-164:16,resnet-164:4,resnet-1001:2,vgg-a:8:dataset=cifar10,'
+                        'vgg-a:8:classes=10:image-size=32')
     parser.add_argument('--iterations', type=int, default=12)
     parser.add_argument('--real-time', action='store_true')
     words = parser.parse_args()
@@ -44,14 +45,14 @@ def main():
         known['link']['bandwidth'] = known['devices'][0]['link_bandwidth'] = bandwidth
         machine.write_text(json.dumps(known))
         for item in words.models.split(','):
-            model, batch = item.split(':')
-            plan = [FATHOM, 'plan', model, '--batch', batch, '--gpus', machine, '-o', scratch / 'plan.json']
+            model, batch, *more = item.split(':')
+            plan = [FATHOM, 'plan', model, *(f'--{option}' for option in more), '--batch', batch, '--gpus', machine, '-o', scratch / 'plan.json']
             train = [*ranks, FATHOM, 'train', scratch / 'plan.json', '--data', scratch / 'data', '--iterations', words.iterations,
                      '--no-evaluate', '--schedule', 'constant']
             run(*plan)
             run(*train, '--trace', scratch / 'run.trace', '--time-every', 1)
             run(*plan, '--costs', scratch / 'run.trace')
-            print(f'{model}, batch {batch}: {re.search(r"step +(.* ms .*predicted.*)", run(*train))[1]}')
+            print(f'{", ".join([model, f"batch {batch}", *more])}: {re.search(r"step +(.* ms .*predicted.*)", run(*train))[1]}')
 
 
 if __name__ == '__main__':

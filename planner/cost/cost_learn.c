@@ -71,7 +71,33 @@ static bool add_entry(struct cost_table *table, const struct entry *entry, struc
     return true;
 }
 
-/* Returns how much of the run's time was found in the graph, 0..1; below 0 when memory is short. */
+/* Ops over a bucket of parameters are no model's: how many buckets there are, how large, with what kept of each
+ * parameter, is the plan's choice, for its devices. What they do says enough. */
+static bool is_of_bucket(const struct cost_sample *s, struct entry *entry)
+{
+    static const enum op_kind kinds[] = {OP_UPDATE, OP_GRADIENT_NORM, OP_GRADIENT_CHECK};
+    const uint64_t counts[] = {s->flops, s->bytes_moved};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(s->kind, op_kind_name(kinds[i])) != 0) continue;
+        *entry = (struct entry){.kind = kinds[i],
+                                .shape = hash_bytes(counts, sizeof counts, (uint64_t)kinds[i]),
+                                .batch = 1,
+                                .work = {.flops = s->flops, .bytes_moved = s->bytes_moved},
+                                .count = 1};
+        return true;
+    }
+    return false;
+}
+
+static bool add_sample(struct cost_table *table, const struct cost_sample *s, struct entry entry, struct error *err)
+{
+    entry.seconds = s->seconds;
+    entry.engine = s->engine ? hash_bytes(s->engine, strlen(s->engine), 1) : 0;
+    return add_entry(table, &entry, err);
+}
+
+/* Returns how much of the run's time was found in the graph, 0..1, that over buckets left out; below 0 when memory is
+ * short. */
 static double learn_ops(struct cost_table *table, const struct cost_run *run, const struct graph *graph,
                         struct error *err)
 {
@@ -83,13 +109,12 @@ static double learn_ops(struct cost_table *table, const struct cost_run *run, co
         if (!is_wanted(s)) continue;
         const struct index_row key = {hash_sample(s->layer, s->kind, s->flops, s->bytes_moved), 0};
         const struct index_row *row = bsearch(&key, rows, graph->op_count, sizeof *rows, compare_rows);
-        all += s->seconds;
-        if (!row) continue;
-        struct entry entry = cost_describe(graph, &graph->ops[row->op]);
-        entry.seconds = s->seconds;
-        entry.engine = s->engine ? hash_bytes(s->engine, strlen(s->engine), 1) : 0;
-        found += s->seconds;
-        ok = add_entry(table, &entry, err);
+        struct entry entry;
+        bool of_bucket = is_of_bucket(s, &entry);
+        if (row) entry = cost_describe(graph, &graph->ops[row->op]);
+        if (!of_bucket) all += s->seconds;
+        if (!of_bucket && row) found += s->seconds;
+        if (of_bucket || row) ok = add_sample(table, s, entry, err);
     }
     mem_free(rows);
     return !ok ? -1 : all > 0 ? found / all : 0;

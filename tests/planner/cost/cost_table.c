@@ -120,6 +120,37 @@ Test(costs, deeper_nets_of_the_same_shapes_are_known_and_others_are_scaled)
     cost_table_destroy(table);
 }
 
+/* Which buckets there are is the plan's choice, for its devices; what an update of one takes goes by its bytes. */
+Test(costs, updates_of_buckets_that_no_graph_has_are_known_by_their_bytes)
+{
+    const struct law law = {0, 1e-11};
+    struct model_spec spec;
+    struct error err = {0};
+    const struct graph_options options = {.batch = 8, .micro_batches = 1, .bucket_bytes = 200000};
+    cr_assert(model_parse("resnet-20", &MODEL_OPTIONS_DEFAULT, &spec, &err), "%s", err.text);
+    struct graph *graph = graph_build(&spec, &options, &err);
+    cr_assert(graph, "%s", err.text);
+    struct cost_run run = make_run(graph, "resnet-20", 8, &law);
+    struct cost_sample *samples = (struct cost_sample *)(uintptr_t)run.samples;
+    struct cost_table *table = new_table();
+    size_t updates = 0;
+    for (size_t i = 0; i < graph->op_count; i++)
+        if (graph->ops[i].kind == OP_UPDATE) samples[i].seconds = 7e-9 * (double)graph->ops[i].bytes_moved;
+    cr_assert(cost_table_learn(table, &run, NULL, &err), "%s", err.text);
+    struct cost_speed speed = cost_speed_of(&cpu, DTYPE_F32, table);
+    for (size_t i = 0; i < graph->op_count; i++) {
+        if (graph->ops[i].kind != OP_UPDATE) continue;
+        double seconds = cost_op_seconds(&speed, graph, &graph->ops[i]);
+        cr_expect_float_eq(seconds, samples[i].seconds, 0.01 * samples[i].seconds, "%g instead of %g", seconds,
+                           samples[i].seconds);
+        updates++;
+    }
+    cr_expect_gt(updates, 3);
+    cost_table_destroy(table);
+    free(samples);
+    graph_destroy(graph);
+}
+
 Test(costs, one_batch_is_taken_in_proportion_and_two_as_a_line)
 {
     const struct law law = {1e-4, 1e-11};
