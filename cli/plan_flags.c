@@ -90,6 +90,7 @@ static bool parse_model(const char *name, const struct plan_flags *o, struct mod
     }
     options.classes = (uint32_t)o->classes;
     options.image_size = (uint32_t)o->image_size;
+    options.image_width = (uint32_t)o->image_width;
     return model_parse(name, &options, spec, err);
 }
 

@@ -13,6 +13,8 @@ struct plan_flags { /* NULL, 0, false = not given */
     const char *micro_batches, *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload, *fuse;
     const char *reduce_dtype, *reduce_memory, *freeze;
     uint64_t batch, budget, workspace, classes, image_size, decode_memory;
+    uint64_t image_width;      /* not a flag: 0 = as image_size */
+    bool float_images;         /* not a flag: images are given normalised, never as bytes */
     uint64_t decode_otherwise; /* not a flag: what plans for the cpu leave for decoding where --decode-memory says nothing */
     double search_seconds;
     bool sync_bn, reconstruct;

@@ -161,6 +161,7 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
         if (plan_flags_request(&c->flags, name, &use, &machine, &request, err) && plan_decoding(c, &request, err) &&
             train_learning_take(c, &request.spec, err)) {
             request.update = recipe_update_needs(&c->recipe);
+            if (c->flags.float_images) request.lowering &= ~(uint32_t)LOWER_INPUT;
             plan = plan_with_engines(c, &machine, &request, err);
         }
     }

@@ -94,12 +94,13 @@ struct graph *graph_allocate(struct error *err)
 
 static void add_inputs(struct graph *graph)
 {
-    uint32_t batch = graph->options.batch, size = graph->spec.image_size;
+    uint32_t batch = graph->options.batch, height = graph->spec.image_size;
+    uint32_t width = model_image_width(&graph->spec);
     graph_set_layer(graph, 0, "input");
     graph->images = graph_new_tensor(graph, (struct tensor){.class = CLASS_INPUT,
                                                             .role = ROLE_IMAGE,
                                                             .dtype = graph->options.dtype,
-                                                            .dims = {batch, size, size, 3},
+                                                            .dims = {batch, height, width, 3},
                                                             .of = NO_TENSOR,
                                                             .view_of = NO_TENSOR});
     graph->labels = graph_new_tensor(graph, (struct tensor){.class = CLASS_INPUT,

@@ -31,6 +31,7 @@ static void put_spec(struct words *words, const struct model_spec *spec)
     put(words, (uint64_t)spec->bottleneck << 32 | spec->depth);
     for (size_t i = 0; i < 4; i++) put(words, spec->units[i]);
     put(words, (uint64_t)spec->image_size << 32 | spec->classes);
+    if (spec->image_width) put(words, (uint64_t)1 << 33 | spec->image_width);
 }
 
 static void put_options(struct words *words, const struct graph_options *options)

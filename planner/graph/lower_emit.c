@@ -187,11 +187,13 @@ static uint32_t first_block(const struct graph *graph)
     return graph->block_count == 0 || graph->blocks[0].first > 0 ? NO_OP : 0;
 }
 
-/* Whether no op outside the first block reads the images; where ops of no block come first, whether those alone do. */
+/* Whether no op outside the first block reads the images; where ops of no block come first, whether those alone do.
+ * Images that are no squares are given: bytes are of training and of its tests. */
 static bool makes_images(const struct lowering *l)
 {
     const struct graph *logical = l->logical;
     bool read = false;
+    if (logical->spec.image_width) return false;
     for (size_t i = 0; l->bits & LOWER_INPUT && i < logical->op_count; i++)
         for (uint32_t k = 0; k < logical->ops[i].inputs; k++) {
             if (logical->ops[i].in[k] != logical->images) continue;

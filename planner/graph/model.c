@@ -307,8 +307,13 @@ static bool fill_sizes(const struct model_options *options, struct model_spec *s
     spec->image_size = options->image_size ? options->image_size : sizes[spec->dataset];
     if (spec->classes < 2 || spec->classes > MOST_CLASSES)
         return error_set(err, ERROR_INPUT, "classes: found %u, expected 2 to %u", spec->classes, MOST_CLASSES);
+    spec->image_width = options->image_width == spec->image_size ? 0 : options->image_width;
     if (spec->image_size < least || spec->image_size > MOST_IMAGE_SIZE)
         return error_set(err, ERROR_INPUT, "image size: found %u, expected %u to %u for %s", spec->image_size, least,
+                         MOST_IMAGE_SIZE, spec->name);
+    uint32_t width = model_image_width(spec);
+    if (width < least || width > MOST_IMAGE_SIZE)
+        return error_set(err, ERROR_INPUT, "image width: found %u, expected %u to %u for %s", width, least,
                          MOST_IMAGE_SIZE, spec->name);
     return true;
 }

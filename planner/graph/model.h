@@ -45,7 +45,8 @@ struct model_spec {
     bool bottleneck;
     uint32_t depth;
     uint32_t units[4];    /* per stage; 3 stages on CIFAR (units[3] = 0), 4 on ImageNet */
-    uint32_t image_size;  /* square input: 32 or 224 */
+    uint32_t image_size;  /* square input: 32 or 224; or its height, beside */
+    uint32_t image_width; /* 0 = as high: a square */
     uint32_t classes;
 };
 
@@ -56,12 +57,18 @@ struct model_options {
     int shortcut; /* enum shortcut_kind or -1 */
     uint32_t classes;    /* 0 = the dataset's */
     uint32_t image_size; /* 0 = the dataset's */
+    uint32_t image_width; /* 0 = a square */
 };
-#define MODEL_OPTIONS_DEFAULT ((struct model_options){-1, -1, -1, 0, 0})
+#define MODEL_OPTIONS_DEFAULT ((struct model_options){-1, -1, -1, 0, 0, 0})
 
 /* "resnet-<depth>", "plain-<depth>", "vgg-a", "vgg-d". Unknown names and depths are ERROR_INPUT with the nearest depths
  * that exist. */
 bool model_parse(const char *name, const struct model_options *options, struct model_spec *spec, struct error *err);
+
+static inline uint32_t model_image_width(const struct model_spec *spec)
+{
+    return spec->image_width ? spec->image_width : spec->image_size;
+}
 
 /* All depths at which a model of the same family and form exists (its data set, unit and basic or bottleneck blocks),
  * ascending, into depths (NULL = count only); returns how many. None for VGG. */

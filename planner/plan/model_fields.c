@@ -26,15 +26,18 @@ bool model_fields_read(const json_t *object, const char *where, struct model_spe
     enum dataset_kind dataset_kind;
     enum unit_kind unit_kind;
     enum shortcut_kind shortcut_kind;
-    uint64_t image_size, classes;
+    uint64_t image_size, image_width = 0, classes;
     struct model_options options = MODEL_OPTIONS_DEFAULT;
     TRY(json_get_string(object, "name", where, &name, err));
     TRY(json_get_string(object, "dataset", where, &dataset, err));
     TRY(json_get_string(object, "unit", where, &unit, err));
     TRY(json_get_string(object, "shortcut", where, &shortcut, err));
     TRY(json_get_u64(object, "image_size", where, UINT32_MAX, &image_size, err));
+    if (json_object_get(object, "image_width"))
+        TRY(json_get_u64(object, "image_width", where, UINT32_MAX, &image_width, err));
     TRY(json_get_u64(object, "classes", where, UINT32_MAX, &classes, err));
     options.image_size = (uint32_t)image_size;
+    options.image_width = (uint32_t)image_width;
     options.classes = (uint32_t)classes;
     if (!dataset_kind_parse(dataset, &dataset_kind, err) || !unit_kind_parse(unit, &unit_kind, err) ||
         !shortcut_kind_parse(shortcut, &shortcut_kind, err))

@@ -29,11 +29,11 @@ static void write_model(FILE *out, const struct model_spec *spec)
 {
     fprintf(out, "\"model\": {\"name\": ");
     write_string(out, spec->name);
-    fprintf(out,
-            ", \"dataset\": \"%s\", \"unit\": \"%s\", \"shortcut\": \"%s\", \"image_size\": %" PRIu32
-            ", \"classes\": %" PRIu32 "},\n",
+    fprintf(out, ", \"dataset\": \"%s\", \"unit\": \"%s\", \"shortcut\": \"%s\", \"image_size\": %" PRIu32,
             dataset_kind_name(spec->dataset), unit_kind_name(spec->unit), shortcut_kind_name(spec->shortcut),
-            spec->image_size, spec->classes);
+            spec->image_size);
+    if (spec->image_width) fprintf(out, ", \"image_width\": %" PRIu32, spec->image_width);
+    fprintf(out, ", \"classes\": %" PRIu32 "},\n", spec->classes);
 }
 
 static void write_device(FILE *out, const struct plan_device *device)

@@ -22,8 +22,8 @@ static void decode(struct jpeg_decoder *decoder, const uint8_t *bytes, size_t le
         (uint64_t)width * height <= 1 << 20) {
         struct augment_view view = augment_centre_view(width, height, 1);
         view.flip = length % 2 == 1;
-        if (jpeg_needs(decoder, view.side, size) == 0) abort();
-        jpeg_decode(decoder, view, size, pixels, &err);
+        if (jpeg_needs(decoder, view, size, size) == 0) abort();
+        jpeg_decode(decoder, view, size, size, pixels, &err);
     }
     if (pixels[(size_t)size * size * 3] != GUARD) abort();
     if (err.kind != ERROR_NONE && (err.kind != ERROR_FAILED || !err.text[0])) abort();

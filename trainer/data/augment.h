@@ -38,9 +38,10 @@ void augment_apply_shift(const float *from, uint32_t side, struct augment_shift 
 /* Mirrors one row of `side` RGB pixels. */
 void augment_flip_row(float *row, uint32_t side);
 
-/* A square of the stored image, in its pixels, that is scaled to the size wanted. */
+/* A part of the image as it is seen, in its pixels, that is scaled to the size wanted. */
 struct augment_view {
     double x, y, side;
+    double down; /* how far it goes down; 0 = as far as across, `side`: a square */
     bool flip;
 };
 

@@ -19,6 +19,7 @@ struct image_decoder {
     struct jpeg_decoder *jpeg;
     struct png_decoder *png; /* made for the first PNG */
     bool is_png;             /* the open picture */
+    uint32_t width, height;  /* of the open picture as it is seen */
 };
 
 struct image_decoder *image_decoder_create(struct decode_memory *memory, struct error *err)
@@ -71,7 +72,8 @@ static bool check_file(int descriptor, const char *path, struct error *err)
     return error_set(err, ERROR_FAILED, "%s: is not a file; a picture is wanted", path);
 }
 
-bool image_open(struct image_decoder *decoder, const char *path, uint32_t *width, uint32_t *height, struct error *err)
+static bool open_any(struct image_decoder *decoder, const char *path, uint32_t *width, uint32_t *height,
+                     struct error *err)
 {
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be opened", path);
@@ -87,21 +89,55 @@ bool image_open(struct image_decoder *decoder, const char *path, uint32_t *width
     return jpeg_open_descriptor(decoder->jpeg, descriptor, path, width, height, err);
 }
 
-uint64_t image_needs(struct image_decoder *decoder, double side, uint32_t size)
+bool image_open(struct image_decoder *decoder, const char *path, uint32_t *width, uint32_t *height, struct error *err)
+{
+    TRY(open_any(decoder, path, width, height, err));
+    decoder->width = *width;
+    decoder->height = *height;
+    return true;
+}
+
+static uint64_t needs_of(struct image_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows)
 {
 #ifdef FATHOM_PNG
-    if (decoder->is_png) return png_decoder_needs(decoder->png, side, size);
+    if (decoder->is_png) return png_decoder_needs(decoder->png, view, columns, rows);
 #endif
-    return jpeg_needs(decoder->jpeg, side, size);
+    return jpeg_needs(decoder->jpeg, view, columns, rows);
+}
+
+static bool decode(struct image_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows,
+                   uint8_t *out, struct error *err)
+{
+#ifdef FATHOM_PNG
+    if (decoder->is_png) return png_decoder_decode(decoder->png, view, columns, rows, out, err);
+#endif
+    return jpeg_decode(decoder->jpeg, view, columns, rows, out, err);
+}
+
+static struct augment_view whole_view(const struct image_decoder *decoder)
+{
+    return (struct augment_view){.side = decoder->width, .down = decoder->height};
+}
+
+uint64_t image_needs(struct image_decoder *decoder, double side, uint32_t size)
+{
+    return needs_of(decoder, (struct augment_view){.side = side}, size, size);
+}
+
+uint64_t image_needs_whole(struct image_decoder *decoder, uint32_t columns, uint32_t rows)
+{
+    return needs_of(decoder, whole_view(decoder), columns, rows);
 }
 
 bool image_decode(struct image_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
                   struct error *err)
 {
-#ifdef FATHOM_PNG
-    if (decoder->is_png) return png_decoder_decode(decoder->png, view, size, out, err);
-#endif
-    return jpeg_decode(decoder->jpeg, view, size, out, err);
+    return decode(decoder, view, size, size, out, err);
+}
+
+bool image_decode_whole(struct image_decoder *decoder, uint32_t columns, uint32_t rows, uint8_t *out, struct error *err)
+{
+    return decode(decoder, whole_view(decoder), columns, rows, out, err);
 }
 
 bool image_verify(struct image_decoder *decoder, struct error *err)

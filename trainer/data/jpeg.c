@@ -9,13 +9,13 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
+#include "cutout.h"
 #include "dataset.h"
 #include "decode_memory.h"
 #include "exif.h"
 #include "jpeg_input.h"
 #include "jpeg_memory.h"
 #include "mem.h"
-#include "square.h"
 
 /* Real pictures have about ten scans; a crafted one can make each of thousands cost a whole pass. */
 #define MOST_SCANS 200
@@ -36,7 +36,7 @@ struct jpeg_decoder {
     struct decode_memory *shared;
     struct decode_block block; /* of it, for the open picture */
     uint8_t *row;              /* one as decoded */
-    struct square square;
+    struct cutout cutout;
     bool has_exif;         /* a segment was read whose turn counts */
     struct exif_turn turn; /* of the open picture */
 };
@@ -236,10 +236,11 @@ bool jpeg_open_descriptor(struct jpeg_decoder *decoder, int descriptor, const ch
 
 /* libjpeg's inverse transform can give k/8 of the size for little work; the rest is scaling by less than 2, but for
  * pictures more than eight times too large. */
-static unsigned choose_eighths(double side, uint32_t size)
+static unsigned choose_eighths(struct augment_view view, uint32_t columns, uint32_t rows)
 {
+    double down = view.down > 0 ? view.down : view.side;
     unsigned eighths = 1;
-    while (eighths < 8 && side * eighths / 8 < size) eighths++;
+    while (eighths < 8 && (view.side * eighths / 8 < columns || down * eighths / 8 < rows)) eighths++;
     return eighths;
 }
 
@@ -268,36 +269,37 @@ static bool set_scale(struct jpeg_decoder *decoder, unsigned eighths)
     return true;
 }
 
-/* A view, in stored pixels, in those of the picture as it is scaled. */
-static struct square_place place_view(const struct jpeg_decompress_struct *library, struct augment_view view,
-                                      uint32_t size)
+/* A view of the open picture, whose scale is set. */
+static struct cutout_place place_view(const struct jpeg_decoder *decoder, struct augment_view view, uint32_t columns,
+                                      uint32_t rows)
 {
-    double across = (double)library->output_width / library->image_width;
-    double down = (double)library->output_height / library->image_height;
-    return square_place_view(library->output_width, library->output_height, across, down, view, size);
+    const struct jpeg_decompress_struct *library = &decoder->library;
+    const struct cutout_picture picture = {library->image_width, library->image_height, library->output_width,
+                                           library->output_height, decoder->turn};
+    return cutout_place_view(&picture, view, columns, rows);
 }
 
-static uint64_t needs_of(struct jpeg_decoder *decoder, uint64_t square)
+static uint64_t needs_of(struct jpeg_decoder *decoder, uint64_t cutout)
 {
     return jpeg_memory_needs(&decoder->library, has_several_scans(decoder)) + whole_row_bytes(&decoder->library) +
-           square + JPEG_MEMORY_ALIGN;
+           cutout + JPEG_MEMORY_ALIGN;
 }
 
-uint64_t jpeg_needs(struct jpeg_decoder *decoder, double side, uint32_t size)
+uint64_t jpeg_needs(struct jpeg_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows)
 {
-    if (!set_scale(decoder, choose_eighths(side, size))) return 0;
-    struct square_place place = place_view(&decoder->library, (struct augment_view){.side = side}, size);
-    return needs_of(decoder, square_bytes(&place));
+    if (!set_scale(decoder, choose_eighths(view, columns, rows))) return 0;
+    struct cutout_place place = place_view(decoder, view, columns, rows);
+    return needs_of(decoder, cutout_bytes(&place));
 }
 
-/* Takes what the open picture needs, whose scale is set, with so much for a square. */
-static bool take_memory(struct jpeg_decoder *decoder, uint64_t square, struct error *err)
+/* Takes what the open picture needs, whose scale is set, with so much for a cutout. */
+static bool take_memory(struct jpeg_decoder *decoder, uint64_t cutout, struct error *err)
 {
     bool scans = has_several_scans(decoder);
     const struct decode_picture picture = {decoder->name, scans ? "a progressive JPEG" : "a baseline JPEG",
                                            scans ? ": save it as a baseline JPEG, or smaller" : "",
                                            decoder->library.image_width, decoder->library.image_height};
-    TRY(decode_memory_take_picture(decoder->shared, needs_of(decoder, square), &picture, &decoder->block, err));
+    TRY(decode_memory_take_picture(decoder->shared, needs_of(decoder, cutout), &picture, &decoder->block, err));
     jpeg_memory_use(&decoder->memory, decoder->block.bytes, decoder->block.size);
     return true;
 }
@@ -343,49 +345,32 @@ static void read_row(struct jpeg_decoder *decoder)
 
 static bool decode_rows(struct jpeg_decoder *decoder)
 {
-    uint32_t first = square_first_row(&decoder->square), end = square_end_row(&decoder->square);
+    uint32_t first = cutout_first_row(&decoder->cutout), end = cutout_end_row(&decoder->cutout);
     if (setjmp(decoder->back)) return false;
     for (uint32_t y = 0; y < first; y++) read_row(decoder);
     for (uint32_t y = first; y < end; y++) {
         read_row(decoder);
-        square_add_row(&decoder->square, y, decoder->row);
+        cutout_add_row(&decoder->cutout, y, decoder->row);
     }
     return true;
 }
 
-/* The view of the picture as it is seen, in stored pixels. */
-static struct augment_view stored_view(const struct jpeg_decoder *decoder, struct augment_view view)
+static bool decode_view(struct jpeg_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows,
+                        uint8_t *out, struct error *err)
 {
-    const struct jpeg_decompress_struct *library = &decoder->library;
-    struct augment_view stored = view;
-    if (decoder->turn.transposed) {
-        stored.x = view.y;
-        stored.y = view.x;
-    }
-    if (decoder->turn.from_right) stored.x = library->image_width - stored.x - view.side;
-    if (decoder->turn.from_bottom) stored.y = library->image_height - stored.y - view.side;
-    return stored;
-}
-
-static bool decode_view(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
-                        struct error *err)
-{
-    struct augment_view stored = stored_view(decoder, view);
-    if (!set_scale(decoder, choose_eighths(view.side, size))) return refuse(decoder, err);
-    struct square_place place = place_view(&decoder->library, stored, size);
-    size_t square = square_bytes(&place);
-    TRY(take_memory(decoder, square, err));
-    square_begin(&decoder->square, &place, jpeg_memory_take(&decoder->memory, square), out);
+    if (!set_scale(decoder, choose_eighths(view, columns, rows))) return refuse(decoder, err);
+    struct cutout_place place = place_view(decoder, view, columns, rows);
+    size_t cutout = cutout_bytes(&place);
+    TRY(take_memory(decoder, cutout, err));
+    cutout_begin(&decoder->cutout, &place, jpeg_memory_take(&decoder->memory, cutout), out);
     take_row(decoder);
-    if (!start_decoding(decoder) || !decode_rows(decoder)) return refuse(decoder, err);
-    square_turn(out, size, decoder->turn.from_right, decoder->turn.from_bottom, decoder->turn.transposed);
-    square_turn(out, size, view.flip, false, false);
-    return true;
+    return (start_decoding(decoder) && decode_rows(decoder)) || refuse(decoder, err);
 }
 
-bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out, struct error *err)
+bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows, uint8_t *out,
+                 struct error *err)
 {
-    bool ok = decode_view(decoder, view, size, out, err);
+    bool ok = decode_view(decoder, view, columns, rows, out, err);
     end_picture(decoder);
     return ok;
 }

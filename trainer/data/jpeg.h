@@ -1,4 +1,4 @@
-/* Decoding a square of a JPEG straight to the size wanted, row by row: a photograph's pixels are never all in memory.
+/* Decoding a part of a JPEG straight to the size wanted, row by row: a photograph's pixels are never all in memory.
  */
 #ifndef FATHOM_JPEG_H
 #define FATHOM_JPEG_H
@@ -31,14 +31,14 @@ bool jpeg_open_descriptor(struct jpeg_decoder *decoder, int descriptor, const ch
 bool jpeg_open_bytes(struct jpeg_decoder *decoder, const void *bytes, size_t length, const char *name, uint32_t *width,
                      uint32_t *height, struct error *err);
 
-/* How much of the memory a view of that side of the open picture takes. */
-uint64_t jpeg_needs(struct jpeg_decoder *decoder, double side, uint32_t size);
+/* How much of the memory a view of the open picture takes, wherever it lies; 0 where its data is damaged. */
+uint64_t jpeg_needs(struct jpeg_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows);
 
-/* Decodes the view of the open picture, which lies within it, into size x size x 3 bytes, R G B. Gray pictures have three
+/* Decodes the view of the open picture, which lies within it, into columns x rows x 3 bytes, R G B. Gray pictures have three
  * equal channels; CMYK is converted. Large pictures are shrunk while they are decoded (by libjpeg,
  * to no less than the size wanted), then scaled. The picture is ended, so that each opening gives one decoding.
  * ERROR_FAILED when the data within the view is damaged or missing, or when it takes more than there is memory for. */
-bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
+bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows, uint8_t *out,
                  struct error *err);
 
 /* Decodes the whole picture for its faults alone. */

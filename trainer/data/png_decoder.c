@@ -10,11 +10,11 @@
 
 #include <png.h>
 
+#include "cutout.h"
 #include "dataset.h"
 #include "decode_memory.h"
 #include "jpeg.h"
 #include "mem.h"
-#include "square.h"
 
 #define HEADER_BYTES 33u /* signature and IHDR (ISO/IEC 15948, 5.2 and 11.2.2) */
 #define ALIGN        16u
@@ -35,7 +35,7 @@ struct png_decoder {
     bool interlaced;
     png_structp library;
     png_infop info;
-    struct square square;
+    struct cutout cutout;
 };
 
 /* ---- libpng's callbacks ---- */
@@ -156,23 +156,30 @@ static uint64_t row_bytes(const struct png_decoder *decoder)
 }
 
 /* libpng's own rows, two of at most 8 bytes a pixel. */
-static uint64_t needs_of(const struct png_decoder *decoder, uint64_t square)
+static uint64_t needs_of(const struct png_decoder *decoder, uint64_t cutout)
 {
-    return LIBRARY_BYTES + 2 * (8 * (uint64_t)(decoder->width + 8) + 128) + row_bytes(decoder) + square + 4 * ALIGN;
+    return LIBRARY_BYTES + 2 * (8 * (uint64_t)(decoder->width + 8) + 128) + row_bytes(decoder) + cutout + 4 * ALIGN;
 }
 
-uint64_t png_decoder_needs(const struct png_decoder *decoder, double side, uint32_t size)
+static struct cutout_place place_view(const struct png_decoder *decoder, struct augment_view view, uint32_t columns,
+                                      uint32_t rows)
 {
-    const struct augment_view view = {.side = side};
-    struct square_place place = square_place_view(decoder->width, decoder->height, 1, 1, view, size);
-    return needs_of(decoder, square_bytes(&place));
+    const struct cutout_picture picture = {
+        .width = decoder->width, .height = decoder->height, .columns = decoder->width, .rows = decoder->height};
+    return cutout_place_view(&picture, view, columns, rows);
 }
 
-static bool take_memory(struct png_decoder *decoder, uint64_t square, struct error *err)
+uint64_t png_decoder_needs(const struct png_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows)
+{
+    struct cutout_place place = place_view(decoder, view, columns, rows);
+    return needs_of(decoder, cutout_bytes(&place));
+}
+
+static bool take_memory(struct png_decoder *decoder, uint64_t cutout, struct error *err)
 {
     const struct decode_picture picture = {decoder->name, decoder->interlaced ? "an interlaced PNG" : "a PNG", "",
                                            decoder->width, decoder->height};
-    return decode_memory_take_picture(decoder->shared, needs_of(decoder, square), &picture, &decoder->block, err);
+    return decode_memory_take_picture(decoder->shared, needs_of(decoder, cutout), &picture, &decoder->block, err);
 }
 
 /* ---- Decoding ---- */
@@ -208,13 +215,13 @@ static bool begin_decoding(struct png_decoder *decoder)
     return true;
 }
 
-/* Rows [0, end), of which those from `first` on go into the square. */
+/* Rows [0, end), of which those from `first` on go into the cutout. */
 static bool decode_rows(struct png_decoder *decoder, uint8_t *row, uint32_t first, uint32_t end)
 {
     if (setjmp(decoder->back)) return false;
     for (uint32_t y = 0; y < end; y++) {
         png_read_row(decoder->library, row, NULL);
-        if (y >= first) square_add_row(&decoder->square, y, row);
+        if (y >= first) cutout_add_row(&decoder->cutout, y, row);
     }
     return true;
 }
@@ -227,7 +234,7 @@ static bool decode_passes(struct png_decoder *decoder, uint8_t *rows, uint32_t f
     if (setjmp(decoder->back)) return false;
     for (uint32_t pass = 0; pass < PASSES; pass++)
         for (uint32_t y = 0; y < decoder->height; y++) png_read_row(decoder->library, rows + y * bytes, NULL);
-    for (uint32_t y = first; y < end; y++) square_add_row(&decoder->square, y, rows + y * bytes);
+    for (uint32_t y = first; y < end; y++) cutout_add_row(&decoder->cutout, y, rows + y * bytes);
     return true;
 }
 
@@ -241,22 +248,20 @@ static bool decode_all(struct png_decoder *decoder, uint32_t first, uint32_t end
     return ok || refuse(decoder, decoder->message, err);
 }
 
-static bool decode_view(struct png_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
-                        struct error *err)
+static bool decode_view(struct png_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows,
+                        uint8_t *out, struct error *err)
 {
-    struct square_place place = square_place_view(decoder->width, decoder->height, 1, 1, view, size);
-    size_t square = square_bytes(&place);
-    TRY(take_memory(decoder, square, err));
-    square_begin(&decoder->square, &place, take(decoder, square), out);
-    TRY(decode_all(decoder, square_first_row(&decoder->square), square_end_row(&decoder->square), err));
-    square_turn(out, size, view.flip, false, false);
-    return true;
+    struct cutout_place place = place_view(decoder, view, columns, rows);
+    size_t cutout = cutout_bytes(&place);
+    TRY(take_memory(decoder, cutout, err));
+    cutout_begin(&decoder->cutout, &place, take(decoder, cutout), out);
+    return decode_all(decoder, cutout_first_row(&decoder->cutout), cutout_end_row(&decoder->cutout), err);
 }
 
-bool png_decoder_decode(struct png_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
-                        struct error *err)
+bool png_decoder_decode(struct png_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows,
+                        uint8_t *out, struct error *err)
 {
-    bool ok = decode_view(decoder, view, size, out, err);
+    bool ok = decode_view(decoder, view, columns, rows, out, err);
     end_picture(decoder);
     return ok;
 }

@@ -1,4 +1,4 @@
-/* Decoding a square of a PNG, row by row as of a JPEG (jpeg.h). Built where libpng is. */
+/* Decoding a part of a PNG, row by row as of a JPEG (jpeg.h). Built where libpng is. */
 #ifndef FATHOM_PNG_DECODER_H
 #define FATHOM_PNG_DECODER_H
 
@@ -25,12 +25,13 @@ void png_decoder_destroy(struct png_decoder *decoder);
  * ERROR_FAILED: no PNG, damaged, too large. */
 bool png_decoder_open(struct png_decoder *decoder, int descriptor, const char *name, uint32_t *width, uint32_t *height,
                       struct error *err);
-/* What decoding a view of that side of the open picture takes: of an interlaced picture all pixels. */
-uint64_t png_decoder_needs(const struct png_decoder *decoder, double side, uint32_t size);
-/* The view, into size x size x 3 bytes, R G B; what is transparent shows its colour, 16 bits become 8. The picture is
+/* What decoding a view of the open picture takes: of an interlaced picture all pixels. */
+uint64_t png_decoder_needs(const struct png_decoder *decoder, struct augment_view view, uint32_t columns,
+                           uint32_t rows);
+/* The view, into columns x rows x 3 bytes, R G B; what is transparent shows its colour, 16 bits become 8. The picture is
  * ended. ERROR_FAILED when data within the view is damaged or missing, or there is too little memory. */
-bool png_decoder_decode(struct png_decoder *decoder, struct augment_view view, uint32_t size, uint8_t *out,
-                        struct error *err);
+bool png_decoder_decode(struct png_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows,
+                        uint8_t *out, struct error *err);
 /* Decodes the whole picture for its faults alone. */
 bool png_decoder_verify(struct png_decoder *decoder, struct error *err);
 

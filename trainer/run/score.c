@@ -8,7 +8,7 @@
 #include "mem.h"
 #include "train_private.h"
 
-static struct run make_run(const struct plan *plan, const struct backend *backend, const struct train_options *options)
+struct run run_for_answers(const struct plan *plan, const struct backend *backend, const struct train_options *options)
 {
     return (struct run){.plan = plan,
                         .backend = backend,
@@ -24,10 +24,17 @@ static struct run make_run(const struct plan *plan, const struct backend *backen
 
 /* ---- A dataset ---- */
 
+bool score_check(const struct score *score, struct error *err)
+{
+    if (isfinite(score->loss)) return true;
+    return error_set(err, ERROR_FAILED, "the loss over the %" PRIu64 " test images is not finite: no error is known",
+                     score->images);
+}
+
 bool score_dataset(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                    struct score *score, struct error *err)
 {
-    struct run run = make_run(plan, backend, options);
+    struct run run = run_for_answers(plan, backend, options);
     bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) && run_evaluate(&run, err);
     *score = (struct score){.images = (uint64_t)run.tested_images,
                             .loss = run.status.test_loss,
@@ -35,9 +42,7 @@ bool score_dataset(const struct plan *plan, const struct backend *backend, const
                             .top5_error = run.status.top5_error};
     if (ok && run_is_stopped(&run)) ok = error_set(err, ERROR_FAILED, "stopped before its end");
     if (ok && !run.status.evaluated) ok = error_set(err, ERROR_FAILED, "none of the test images can be decoded");
-    if (ok && !isfinite(score->loss))
-        ok = error_set(err, ERROR_FAILED, "the loss over the %" PRIu64 " test images is not finite: no error is known",
-                       score->images);
+    ok = ok && score_check(score, err);
     return run_end(&run, ok, err);
 }
 
@@ -149,7 +154,7 @@ static bool look_at_all(struct sight *sight, const char *const *paths, size_t co
 static bool score(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                   struct sight *sight, const char *const *paths, size_t count, float *answers, struct error *err)
 {
-    struct run run = make_run(plan, backend, options);
+    struct run run = run_for_answers(plan, backend, options);
     bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) &&
               make_sight(sight, &run, err) && look_at_all(sight, paths, count, answers, err);
     ok = run_end(&run, ok, err);

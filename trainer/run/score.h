@@ -16,6 +16,9 @@ struct score {
 bool score_dataset(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                    struct score *score, struct error *err);
 
+/* ERROR_FAILED where the loss is not finite. */
+bool score_check(const struct score *score, struct error *err);
+
 /* The probabilities of each class for each of the pictures, in their order: count x classes. The middle of a picture is
  * looked at, as in a test, or options->crops of them, whose probabilities are averaged. The plan has one device. */
 bool score_pictures(const struct plan *plan, const struct backend *backend, const struct train_options *options,

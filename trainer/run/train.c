@@ -160,6 +160,9 @@ bool train_check_dataset(const struct plan *plan, const struct train_options *o,
                          "--data: %s has no test images, whose error says when the rate falls (--schedule plateau, as "
                          "in the paper of ImageNet's nets); --schedule cosine does without",
                          o->data_path);
+    if (spec->image_width)
+        return error_set(err, ERROR_INPUT, "the plan is for images of %u x %u; a run has square ones",
+                         spec->image_width, spec->image_size);
     if (info->height && (info->height != spec->image_size || info->width != spec->image_size))
         return error_set(err, ERROR_INPUT, "--data: %s has images of %ux%u; the plan is for %ux%u", o->data_path,
                          info->width, info->height, spec->image_size, spec->image_size);

@@ -130,4 +130,7 @@ void run_report_metric(const struct run *run, enum trace_metric metric, double v
 
 bool run_is_stopped(const struct run *run);
 
+/* score.c: a run that learns nothing, before it has taken its devices. */
+struct run run_for_answers(const struct plan *plan, const struct backend *backend, const struct train_options *options);
+
 #endif

@@ -35,6 +35,35 @@ Test(image, files_that_cannot_be_read_are_named)
     help_remove(path);
 }
 
+/* All of a picture into an oblong, however it is stored. */
+Test(image, whole_pictures_are_scaled_to_any_shape)
+{
+    char path[HELP_PATH], file[2 * HELP_PATH];
+    static uint8_t out[72 * 40 * 3];
+    help_folder(path);
+    help_join(file, path, "a.jpg");
+    struct image_decoder *decoder = create_image();
+    for (int orientation = 1; orientation <= 8; orientation++) {
+        struct help_jpeg jpeg = {144, 80, 3, false, 0, orientation};
+        uint32_t width, height;
+        struct error err = {0};
+        help_write_jpeg(file, jpeg);
+        cr_assert(image_open(decoder, file, &width, &height, &err), "%s", err.text);
+        cr_assert_gt(image_needs_whole(decoder, 72, 40), 0);
+        cr_assert(image_decode_whole(decoder, 72, 40, out, &err), "%s", err.text);
+        for (uint32_t y = 0; y < 40; y++)
+            for (uint32_t x = 0; x < 72; x++)
+                for (int c = 0; c < 2; c++) {
+                    int found = out[(y * 72 + x) * 3 + (uint32_t)c],
+                        wanted = help_pattern(&jpeg, 2 * x + 1, 2 * y + 1, c);
+                    cr_assert(abs(found - wanted) < 8, "orientation %d, (%u, %u): %d, not %d", orientation, x, y, found,
+                              wanted);
+                }
+    }
+    image_decoder_destroy(decoder);
+    help_remove(path);
+}
+
 #ifdef FATHOM_PNG
 #include <png.h>
 

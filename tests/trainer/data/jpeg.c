@@ -35,7 +35,7 @@ static void decode(struct help_jpeg jpeg, struct augment_view view, uint32_t siz
     cr_assert(jpeg_open_bytes(decoder, bytes, length, "a.jpg", &width, &height, &err), "%s", err.text);
     cr_assert_eq(width, jpeg.width);
     cr_assert_eq(height, jpeg.height);
-    cr_assert(jpeg_decode(decoder, view, size, out, &err), "%s", err.text);
+    cr_assert(jpeg_decode(decoder, view, size, size, out, &err), "%s", err.text);
     jpeg_decoder_destroy(decoder);
     free(bytes);
 }
@@ -194,7 +194,7 @@ static void refused(const void *bytes, size_t length, const char *sentence)
     struct error err = {0};
     uint32_t width, height;
     bool ok = jpeg_open_bytes(decoder, bytes, length, "dir/bad.jpg", &width, &height, &err) &&
-              jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, picture, &err);
+              jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, 32, picture, &err);
     cr_assert_not(ok, "accepted, where '%s' was wanted", sentence);
     cr_assert_eq(err.kind, ERROR_FAILED);
     cr_assert(strstr(err.text, "dir/bad.jpg"), "%s", err.text);
@@ -205,7 +205,7 @@ static void refused(const void *bytes, size_t length, const char *sentence)
     unsigned long whole_length;
     help_compress(&good, &whole, &whole_length);
     cr_assert(jpeg_open_bytes(decoder, whole, whole_length, "good.jpg", &width, &height, &err));
-    cr_assert(jpeg_decode(decoder, augment_centre_view(32, 32, 1), 32, picture, &err), "%s", err.text);
+    cr_assert(jpeg_decode(decoder, augment_centre_view(32, 32, 1), 32, 32, picture, &err), "%s", err.text);
     free(whole);
     jpeg_decoder_destroy(decoder);
 }
@@ -332,7 +332,7 @@ Test(jpeg, exif_data_between_scans_turns_nothing_and_takes_no_memory)
     struct jpeg_decoder *decoder = create();
     cr_assert(jpeg_open_bytes(decoder, longer, length + 4 + HELP_EXIF_BYTES, "a.jpg", &width, &height, &err), "%s",
               err.text);
-    cr_assert(jpeg_decode(decoder, augment_centre_view(64, 48, 1), 32, picture, &err), "%s", err.text);
+    cr_assert(jpeg_decode(decoder, augment_centre_view(64, 48, 1), 32, 32, picture, &err), "%s", err.text);
     cr_assert_eq(memcmp(picture, other, sizeof(uint8_t[32 * 32 * 3])), 0);
     jpeg_decoder_destroy(decoder);
     decode_memory_destroy(memory);
@@ -358,7 +358,7 @@ Test(jpeg, progressive_pictures_have_a_limit)
     const unsigned char dims[4] = {7000 >> 8, 7000 & 255, 7000 >> 8, 7000 & 255};
     memcpy(frame + 5, dims, sizeof dims);
     cr_assert(jpeg_open_bytes(decoder, bytes, length, "large.jpg", &width, &height, &err), "%s", err.text);
-    cr_assert_not(jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, out, &err));
+    cr_assert_not(jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, 32, out, &err));
     cr_expect(strstr(err.text, "large.jpg: is a progressive JPEG of 7000 x 7000 pixels"), "%s", err.text);
     cr_expect(strstr(err.text, "at most 256 MiB are taken: save it as a baseline JPEG"), "%s", err.text);
     /* The same decoder goes on with others, also with one that waits for its turn and is damaged. */
@@ -367,7 +367,7 @@ Test(jpeg, progressive_pictures_have_a_limit)
         memcpy(frame + 5, smaller, sizeof smaller);
         err = (struct error){0};
         cr_assert(jpeg_open_bytes(decoder, bytes, length, "turn.jpg", &width, &height, &err), "%s", err.text);
-        cr_expect_not(jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, out, &err));
+        cr_expect_not(jpeg_decode(decoder, augment_centre_view(width, height, 1), 32, 32, out, &err));
     }
     free(bytes);
     jpeg_decoder_destroy(decoder);

@@ -242,6 +242,54 @@ Test(score, ten_crops_are_the_mean_of_ten_pictures)
     cr_assert_eq(number(error, "skipped"), 1);
     json_decref(error);
 }
+
+/* Squares: whole at a scale is the plain test at that size, so that the mean over scales can be taken by hand. */
+Test(score, scales_are_the_mean_of_tests_at_their_sizes)
+{
+    static const char *const classes[] = {"ant", "bee", "cat"};
+    cr_assert_eq(system("mkdir -p even/val/ant even/val/bee even/val/cat && cp -r photos/train even/"), 0);
+    for (unsigned i = 0; i < 6; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "even/val/%s/%u.png", classes[i / 2], i);
+        write_part(path, i, 0, 0, 60, 60, i % 2);
+    }
+    json_t *small = answer("classify run even/val/*/*.png --json --top 3 --image-size 32 --resize 32");
+    json_t *large = answer("classify run even/val/*/*.png --json --top 3 --image-size 48 --resize 48");
+    json_t *found = answer("eval run even --json --scales 32,48 --batch 4");
+    double loss = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        double mean[3] = {0};
+        add_classes(small, i, 0.5, mean);
+        add_classes(large, i, 0.5, mean);
+        loss -= log(mean[i / 2]) / 6;
+    }
+    cr_assert_eq(number(found, "images"), 6);
+    cr_assert_eq(number(found, "plans"), 2, "one for each size");
+    cr_assert_gt(number(found, "planned_bytes"), 1 << 20);
+    cr_assert_float_eq(number(found, "loss"), loss, 1e-4);
+    json_decref(small);
+    json_decref(large);
+    json_decref(found);
+}
+
+/* Pictures that are no squares: by the fast kernels as by the readable loops, whatever goes together. */
+Test(score, whole_pictures_have_the_same_scores_by_all_ways)
+{
+    make_parts();
+    help_write_bytes("wide/val/ant/broken.png", "\x89PNG\r\n\x1a\n and so on", 18);
+    json_t *loops = answer("eval run wide --json --scales 32 --images 3 --backend cpu-reference");
+    json_t *fast = answer("eval run wide --json --scales 32 --images 3 --batch 1");
+    const char *const keys[] = {"images", "skipped", "loss", "top1_error"};
+    for (size_t i = 0; i < 4; i++)
+        cr_assert_float_eq(number(loops, keys[i]), number(fast, keys[i]), 1e-5, "%s", keys[i]);
+    json_decref(fast);
+    fast = answer("eval run wide --json --scales 32,40 --batch 2");
+    cr_assert_eq(number(fast, "images"), 6);
+    cr_assert_eq(number(fast, "skipped"), 1);
+    cr_assert_eq(number(fast, "plans"), 4, "48 x 40 and 40 x 56, at two scales");
+    json_decref(loops);
+    json_decref(fast);
+}
 #endif
 
 /* Features, then the classifier's weights: the probabilities of `fathom classify`. */
@@ -335,6 +383,9 @@ Test(score, mistakes_are_explained)
                  {"eval photos photos", "photos"},
                  {"classify run", "a checkpoint and images are wanted"},
                  {"eval run photos --crops 5", "--crops: found 5; 1 (the middle) or 10 is possible"},
+                 {"eval run photos --scales 32,x", "--scales: 'x' is not a whole number from 8 to 4096"},
+                 {"eval run photos --scales 32 --crops 10", "--scales: found beside --crops"},
+                 {"eval run photos --scales 32 --gpus 2xcpu", "--gpus: found 2 devices; whole images"},
                  {"eval run photos --resize 31", "--resize: found 31, less than the net's image size, 32"},
                  {"classify run none.jpg", "none.jpg: cannot be opened"},
                  {"classify run log", "log: cannot be decoded as a JPEG"},
