@@ -4,6 +4,7 @@
 #include "draft.h"
 #include "invertible.h"
 #include "keep.h"
+#include "keep_choices.h"
 #include "layout.h"
 #include "mem.h"
 #include "schedule.h"
@@ -254,9 +255,9 @@ static bool can_keep(const struct graph *graph, uint32_t b, uint32_t keep, const
     return !(keep & KEEP_RECONSTRUCT) || (b > 0 && invertible_find(graph, &graph->blocks[b], &addition));
 }
 
-/* One block's option under `keep`, when all the blocks before hold `held` bytes under it. What leaves for the host does
- * so while later ops run: it is counted there, as what they need beside what is held. */
-static void set_option(struct block_costs *blocks, const struct graph *graph, uint32_t b, uint32_t keep,
+/* One block's option under `keep`, when all the blocks before hold `held` bytes; unless it is only to be passed. What
+ * leaves for the host does so while later ops run: it is counted there, as what they need beside what is held. */
+static void set_option(struct block_costs *blocks, const struct graph *graph, uint32_t b, uint32_t keep, bool wanted,
                        const struct passage *passages, uint64_t *held)
 {
     struct chain_block *block = &blocks->chain.blocks[b];
@@ -269,7 +270,7 @@ static void set_option(struct block_costs *blocks, const struct graph *graph, ui
     if (saved < output) saved = output;
     /* A small workspace slows the saving run too. */
     double slower = later(passage->forward_seconds - block->forward_seconds, 0);
-    if (possible)
+    if (possible && wanted)
         block->option[block->options++] = (struct chain_option){
             .keep = keep,
             .saved = quanta(blocks, saved),
@@ -281,21 +282,55 @@ static void set_option(struct block_costs *blocks, const struct graph *graph, ui
     *held += saved - freed;
 }
 
-static bool measure_keep(const struct variant_request *request, const struct graph *graph, uint32_t keep,
-                         struct block_costs *blocks, struct passage *passages, struct error *err)
+/* Programs of blocks that are all saved. */
+struct measuring {
+    const struct variant_request *request;
+    const struct graph *graph;
+    struct block_costs *blocks;
+    struct passage *passages; /* of each block, as all below */
+    struct keep_choices *choices;
+    uint32_t *keep;
+    bool *wanted; /* it is an option of the block's */
+};
+
+static bool measure_keeps(struct measuring *m, struct error *err)
 {
+    const struct graph *graph = m->graph;
     struct draft draft = {0};
     struct chain_schedule schedule;
     uint64_t held = 0;
-    for (size_t b = 0; b < graph->block_count; b++) passages[b] = (struct passage){0};
-    TRY(schedule_uniform(graph, keep, &schedule, err));
-    bool ok =
-        draft_train(request, graph, &schedule, &draft, err) && measure_draft(request, graph, &draft, passages, err);
-    if (ok && keep == KEEP_ALL) blocks->fixed_bytes = sum_fixed(graph, &draft);
-    for (uint32_t b = 0; ok && b < graph->block_count; b++) set_option(blocks, graph, b, keep, passages, &held);
+    for (size_t b = 0; b < graph->block_count; b++) m->passages[b] = (struct passage){0};
+    TRY(schedule_each(graph, m->keep, &schedule, err));
+    bool ok = draft_train(m->request, graph, &schedule, &draft, err) &&
+              measure_draft(m->request, graph, &draft, m->passages, err);
+    if (ok && m->blocks->fixed_bytes == 0) m->blocks->fixed_bytes = sum_fixed(graph, &draft);
+    for (uint32_t b = 0; ok && b < graph->block_count; b++)
+        set_option(m->blocks, graph, b, m->keep[b], m->wanted[b], m->passages, &held);
     draft_finish(&draft);
     chain_schedule_finish(&schedule);
     return ok;
+}
+
+/* All blocks under one code. */
+static bool measure_alike(struct measuring *m, uint32_t keep, struct error *err)
+{
+    for (size_t b = 0; b < m->graph->block_count; b++) {
+        m->keep[b] = keep;
+        m->wanted[b] = true;
+    }
+    return measure_keeps(m, err);
+}
+
+/* Each under its n-th choice; those that have fewer only pass by. */
+static bool measure_choice(struct measuring *m, uint32_t n, bool *any, struct error *err)
+{
+    *any = false;
+    for (size_t b = 0; b < m->graph->block_count; b++) {
+        m->wanted[b] = n < m->choices[b].count;
+        m->keep[b] = m->wanted[b] ? m->choices[b].keep[n] : KEEP_CONVOLUTIONS;
+        *any |= m->wanted[b];
+    }
+    return !*any || measure_keeps(m, err);
 }
 
 static bool measure_runs(const struct variant_request *request, const struct graph *graph, struct block_costs *blocks,
@@ -333,21 +368,27 @@ static size_t list_codes(const struct variant_request *request, uint32_t codes[M
     return count;
 }
 
-static bool measure_codes(const struct variant_request *request, const struct graph *graph, struct block_costs *blocks,
-                          struct passage *passages, struct error *err)
+/* Options with copies come last. */
+static bool measure_codes(struct measuring *m, struct error *err)
 {
     uint32_t codes[MOST_CODES];
-    size_t count = list_codes(request, codes);
-    for (size_t i = 0; i < count; i++) TRY(measure_keep(request, graph, codes[i], blocks, passages, err));
-    for (size_t b = 0; b < graph->block_count; b++) {
-        const struct chain_block *block = &blocks->chain.blocks[b];
-        blocks->options[b] = block->options;
-        blocks->resident[b] = 0;
-        while (blocks->resident[b] < block->options && !(block->option[blocks->resident[b]].keep & KEEP_ON_HOST))
-            blocks->resident[b]++;
-    }
-    block_costs_set_price(blocks, 0);
+    size_t count = list_codes(m->request, codes), resident = 0;
+    bool any = true;
+    while (resident < count && !(codes[resident] & KEEP_ON_HOST)) resident++;
+    for (size_t i = 0; i < resident; i++) TRY(measure_alike(m, codes[i], err));
+    for (uint32_t n = 0; any && n < KEEP_MOST_CHOICES; n++) TRY(measure_choice(m, n, &any, err));
+    for (size_t b = 0; b < m->graph->block_count; b++) m->blocks->resident[b] = m->blocks->chain.blocks[b].options;
+    for (size_t i = resident; i < count; i++) TRY(measure_alike(m, codes[i], err));
+    for (size_t b = 0; b < m->graph->block_count; b++) m->blocks->options[b] = m->blocks->chain.blocks[b].options;
+    block_costs_set_price(m->blocks, 0);
     return true;
+}
+
+static bool measure_all(struct measuring *m, struct error *err)
+{
+    struct cost_speed speed = cost_speed_of(m->request->device, m->request->plan->dtype, m->request->plan->measured);
+    return measure_runs(m->request, m->graph, m->blocks, m->passages, err) &&
+           keep_choices_find(m->graph, &speed, m->choices, err) && measure_codes(m, err);
 }
 
 bool block_costs_measure(const struct variant_request *request, const struct graph *graph, struct block_costs *blocks,
@@ -359,12 +400,21 @@ bool block_costs_measure(const struct variant_request *request, const struct gra
     blocks->chain.blocks = mem_zalloc(MEM_PLAN, count, sizeof *blocks->chain.blocks);
     blocks->options = mem_alloc(MEM_PLAN, count, sizeof *blocks->options);
     blocks->resident = mem_alloc(MEM_PLAN, count, sizeof *blocks->resident);
-    struct passage *passages = mem_alloc(MEM_PLAN, count, sizeof *passages);
-    bool ok = blocks->chain.blocks && blocks->options && blocks->resident && passages;
+    struct measuring m = {.request = request,
+                          .graph = graph,
+                          .blocks = blocks,
+                          .passages = mem_alloc(MEM_PLAN, count, sizeof *m.passages),
+                          .choices = mem_alloc(MEM_PLAN, count, sizeof *m.choices),
+                          .keep = mem_alloc(MEM_PLAN, count, sizeof *m.keep),
+                          .wanted = mem_alloc(MEM_PLAN, count, sizeof *m.wanted)};
+    bool ok =
+        blocks->chain.blocks && blocks->options && blocks->resident && m.passages && m.choices && m.keep && m.wanted;
     if (!ok) error_memory(err, count * sizeof *blocks->chain.blocks, "measuring blocks");
-    ok = ok && measure_runs(request, graph, blocks, passages, err) &&
-         measure_codes(request, graph, blocks, passages, err);
-    mem_free(passages);
+    ok = ok && measure_all(&m, err);
+    mem_free(m.passages);
+    mem_free(m.choices);
+    mem_free(m.keep);
+    mem_free(m.wanted);
     return ok;
 }
 

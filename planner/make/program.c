@@ -219,14 +219,29 @@ static bool run_forward(struct emitter *e, uint32_t first, uint32_t last)
     return true;
 }
 
-/* Forgets a block's values so that a later reader runs their ops again. Statistics stay: they are small, and recomputed
- * BN must use the first run's. An elementwise op whose output no backward op reads keeps its mask instead of running
- * again for it. */
-static void drop_outputs(struct emitter *e, const struct graph_block *block, bool elementwise_only)
+/* Whether what this op made is dropped. An elementwise op whose output no backward op reads keeps its mask instead of
+ * running again for it; of an op of which none reads anything, nothing is worth keeping for others that run again. */
+static bool is_dropped(const struct emitter *e, const struct graph_block *block, uint32_t index, uint32_t keep)
+{
+    const struct op *op = &e->graph->ops[index];
+    uint32_t place = index - block->first;
+    bool named = place < KEEP_MOST_DROPS && keep & KEEP_DROP(place), wanted = false;
+    for (uint32_t k = 0; k < op->outputs; k++)
+        wanted |= e->wanted[op->out[k]] && tensor_at(e, op->out[k])->class == CLASS_ACTIVATION;
+    switch (keep & KEEP_MODE_MASK) {
+    case KEEP_CONVOLUTIONS: return keep_is_elementwise(op->kind) && e->wanted[op->out[0]];
+    case KEEP_SOME: return named || !wanted;
+    default: return false;
+    }
+}
+
+/* Forgets values of a block so that a later reader runs their ops again. Statistics stay: they are small, and
+ * recomputed BN must use the first run's. */
+static void drop_outputs(struct emitter *e, const struct graph_block *block, bool all, uint32_t keep)
 {
     for (uint32_t i = block->first; i < block->last; i++) {
         const struct op *op = &e->graph->ops[i];
-        if (elementwise_only && !(keep_is_elementwise(op->kind) && e->wanted[op->out[0]])) continue;
+        if (!all && !is_dropped(e, block, i, keep)) continue;
         for (uint32_t k = 0; k < op->outputs; k++) {
             bool statistic = tensor_at(e, op->out[k])->class != CLASS_ACTIVATION;
             if (op->out[k] != block->output && !statistic) e->latest[op->out[k]] = NO_TENSOR;
@@ -350,7 +365,7 @@ static bool recall_ahead(struct emitter *e, const struct chain_step *steps, size
 
 static bool save_block(struct emitter *e, const struct graph_block *block, uint32_t keep)
 {
-    if ((keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS) drop_outputs(e, block, true);
+    drop_outputs(e, block, false, keep);
     if (keep & KEEP_RECONSTRUCT) drop_input(e, block);
     if (keep & KEEP_ON_HOST) send_block(e, block);
     return true;
@@ -369,7 +384,7 @@ static bool run_ops(struct emitter *e, const struct chain_step *step, bool *held
         held[step->block] = true;
         return save_block(e, block, step->keep);
     }
-    drop_outputs(e, block, false);
+    drop_outputs(e, block, true, KEEP_ALL);
     if (step->kind == CHAIN_CHECKPOINT) held[step->block] = true;
     if (!held[step->block] && block->input != NO_TENSOR) e->latest[block->input] = NO_TENSOR;
     return true;

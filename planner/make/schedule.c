@@ -24,6 +24,13 @@ static void set_keep(struct chain_schedule *schedule, uint32_t block, uint32_t k
     save->keep = backward->keep = keep;
 }
 
+bool schedule_each(const struct graph *graph, const uint32_t *keep, struct chain_schedule *schedule, struct error *err)
+{
+    TRY(schedule_uniform(graph, KEEP_ALL, schedule, err));
+    for (uint32_t b = 0; b < graph->block_count; b++) set_keep(schedule, b, keep[b]);
+    return true;
+}
+
 bool schedule_spread(const struct graph *graph, size_t count, uint32_t some, uint32_t rest,
                      struct chain_schedule *schedule, struct error *err)
 {

@@ -11,6 +11,9 @@
  */
 bool schedule_uniform(const struct graph *graph, uint32_t keep, struct chain_schedule *schedule, struct error *err);
 
+/* The same with each block under a code of its own. */
+bool schedule_each(const struct graph *graph, const uint32_t *keep, struct chain_schedule *schedule, struct error *err);
+
 /* No block runs twice; `count` of them, spread evenly, are saved under `some`, the others under `rest`. */
 bool schedule_spread(const struct graph *graph, size_t count, uint32_t some, uint32_t rest,
                      struct chain_schedule *schedule, struct error *err);

@@ -27,7 +27,7 @@
 
 #include "errors.h"
 
-#define CHAIN_MOST_OPTIONS 12
+#define CHAIN_MOST_OPTIONS 20
 
 struct chain_option {
     uint32_t saved;             /* quanta kept from this block's forward to its backward, its output included */

@@ -108,6 +108,8 @@ static inline void offload_random_part(struct chain_schedule *schedule, uint32_t
         uint32_t keep = offload_random(state, KEEP_MODES);
         for (uint32_t flag = KEEP_ON_HOST; flag <= KEEP_LEAN; flag *= 2)
             if (flags & flag && offload_random(state, 2)) keep |= flag;
+        if (keep & KEEP_RECONSTRUCT && (keep & KEEP_MODE_MASK) == KEEP_SOME) keep &= ~(uint32_t)KEEP_RECONSTRUCT;
+        if ((keep & KEEP_MODE_MASK) == KEEP_SOME) keep |= KEEP_DROP(0) * offload_random(state, 1u << KEEP_MOST_DROPS);
         offload_step(schedule, CHAIN_SAVE, first, keep);
         if (first < last) offload_random_part(schedule, first + 1, last, flags, state);
         offload_step(schedule, CHAIN_BACKWARD, first, keep);

@@ -1,0 +1,45 @@
+/* Memory against time where others measured it: what the planner predicts for the same networks and budgets. */
+#include "planner_kit.h"
+
+/* arXiv:2010.14501 (MONeT; the table of github.com/utsaslab/MONeT): ResNet-50 with 184 images in f32 on a P100, against
+ * PyTorch's step in 15.06 GB. */
+static const struct {
+    double budget_bytes, overhead;
+} monet[] = {{10.01e9, 0.0322}, {9.01e9, 0.0468}, {8.01e9, 0.0556},
+             {6.99e9, 0.0728},  {6.00e9, 0.0931}, {4.99e9, 0.1195}};
+#define ROWS (sizeof monet / sizeof monet[0])
+
+static double step_seconds(uint32_t lowering, uint64_t budget)
+{
+    struct plan *plan = kit_make(.model = "resnet-50", .batch = 184, .gpus = "p100", .lowering = lowering,
+                                 .recompute = budget ? RECOMPUTE_BUDGET : RECOMPUTE_NONE, .budget = budget);
+    cr_assert(plan->fits);
+    if (budget) cr_assert_leq(plan->variants[0].arena_bytes, budget);
+    double seconds = plan->step_seconds;
+    plan_destroy(plan);
+    return seconds;
+}
+
+Test(published, less_memory_is_never_faster)
+{
+    static const uint32_t lowerings[] = {0, LOWER_BN | LOWER_BN_ADD, LOWER_EXACT};
+    for (size_t l = 0; l < sizeof lowerings / sizeof lowerings[0]; l++) {
+        double before = step_seconds(lowerings[l], 0);
+        for (size_t r = 0; r < ROWS; r++) {
+            double seconds = step_seconds(lowerings[l], (uint64_t)monet[r].budget_bytes);
+            cr_expect_geq(seconds, before - 1e-9, "lowering %u: %g s in %g bytes", lowerings[l], seconds,
+                          monet[r].budget_bytes);
+            before = seconds;
+        }
+    }
+}
+
+/* Each against its own step with everything kept. */
+Test(published, rows_of_monet)
+{
+    double all = step_seconds(LOWER_EXACT, 0);
+    for (size_t r = 0; r < ROWS && monet[r].budget_bytes > 8e9; r++) {
+        double overhead = step_seconds(LOWER_EXACT, (uint64_t)monet[r].budget_bytes) / all - 1;
+        cr_expect_lt(overhead, monet[r].overhead, "%g bytes: %g", monet[r].budget_bytes, overhead);
+    }
+}
