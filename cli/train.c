@@ -78,6 +78,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(train_ranks_check_alone(c, err) && together_begin(c->ranks, plan, c->options.command, err));
     c->part = train_part(plan, c->ranks);
     TRY(train_command_backend(c, plan, err));
+    if (c->options.near) TRY(nics_choose(c->ranks, (uint32_t)plan->device_count, c->options.near, c->nics, err));
     TRY(train_command_carried(c, err));
     TRY(train_check_memory(plan, c->runs_on, &c->part, err));
     TRY(train_command_data(c, plan->spec.image_size, err));

@@ -5,6 +5,7 @@
 #include "checkpoint.h"
 #include "engine_book.h"
 #include "host_gpus.h"
+#include "nics.h"
 #include "plan_flags.h"
 #include "progress.h"
 #include "train.h"
@@ -41,6 +42,7 @@ struct train_command {
     uint64_t resumed; /* --resume: the step of its checkpoint, and the checkpoint */
     char checkpoint[TRAIN_PATH]; /* or that of --weights: */
     uint32_t weights_classes;    /* its classes; 0 = unknown */
+    char nics[TOPOLOGY_FABRICS]; /* of this host, that NCCL is told to use; empty = it chooses by itself */
     char trace_path[TRAIN_PATH]; /* of a rank that is not the first */
     char trace_note[256]; /* what becomes of a trace that is there; empty = nothing */
     struct progress progress;

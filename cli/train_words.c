@@ -139,6 +139,14 @@ static void say_ranks(const struct ranks *ranks)
     if (hosts > TOLD_HOSTS) printf("  ... on %" PRIu32 " hosts\n", hosts);
 }
 
+/* Of the first rank's host; others have as many. */
+static void say_nics(const char *nics)
+{
+    struct text line = {0};
+    text_add(&line, "network cards near the GPUs: %s, for NCCL alone (" NICS_VARIABLE " names others)", nics + 1);
+    page_text(stdout, 0, 2, &line);
+}
+
 static void say_weights(const struct train_command *c, const struct plan *plan)
 {
     printf("weights of %s", PRINTABLE(c->checkpoint));
@@ -156,6 +164,7 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
            units_format_bytes(train_planned_bytes(plan, NULL, &all), bytes), c->options.iterations,
            c->options.iterations == 1 ? "" : "s");
     if (c->ranks) say_ranks(c->ranks);
+    if (*c->nics) say_nics(c->nics);
     train_learning_say(c, plan);
     if (c->options.weights) say_weights(c, plan);
     if (c->options.resume_folder)

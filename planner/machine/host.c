@@ -196,6 +196,12 @@ static double read_rate(const char *format, const char *name, double unit)
     return rate > 0 ? rate * unit : 0;
 }
 
+/* "4: ACTIVE" is a port that works. Of another system than this one nothing is known, and it is taken to. */
+static bool is_active(const char *fabric, bool here)
+{
+    return !here || read_rate("/sys/class/infiniband/%s/ports/1/state", fabric, 1) == 4;
+}
+
 /* The names of a card's interfaces; how fast its port is, where this is the system that was read. */
 static void read_interfaces(const struct walk *w, hwloc_obj_t pci, struct topology_place *place)
 {
@@ -204,6 +210,8 @@ static void read_interfaces(const struct walk *w, hwloc_obj_t pci, struct topolo
     for (hwloc_obj_t os = pci->io_first_child; os; os = os->next_sibling) {
         size_t used = strlen(place->name);
         if (os->name) snprintf(place->name + used, sizeof place->name - used, "%s%s", used ? ", " : "", os->name);
+        if (os->name && os->attr->osdev.type == HWLOC_OBJ_OSDEV_OPENFABRICS && is_active(os->name, here))
+            snprintf(place->fabric, sizeof place->fabric, "%s", os->name);
         if (!here || !os->name) continue;
         double ethernet = read_rate("/sys/class/net/%s/speed", os->name, 1e6 / 8);
         double rdma = read_rate("/sys/class/infiniband/%s/ports/1/rate", os->name, 1e9 / 8);

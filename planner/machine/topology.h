@@ -30,6 +30,7 @@ struct topology_place {
     uint32_t parent;       /* an earlier place; TOPOLOGY_NONE: the host, which is the first */
     uint32_t number;       /* a package's and a NUMA node's is the system's, a GPU's its place among them */
     char name[96];         /* a package's processor, a product, network interfaces */
+    char fabric[32];       /* a network card's device of RDMA ("mlx5_0"); empty: it has none, or its port does not work */
     char bus_id[16];       /* "0000:17:00.0"; empty: not on a bus */
     uint32_t cores;        /* of a package or NUMA node */
     uint64_t memory_bytes; /* of a NUMA node; 0 = unknown */
@@ -85,6 +86,13 @@ struct topology_link topology_between(const struct topology *topology, uint32_t 
 struct topology_link topology_between_gpus(const struct topology *topology, uint32_t a, uint32_t b, double nvlink_rate);
 /* The GPU's nearest network card, a place; of several as near the first that no earlier GPU has. TOPOLOGY_NONE = none. */
 uint32_t topology_nic_of(const struct topology *topology, uint32_t gpu);
+
+/* The network cards of RDMA near to some GPUs, by number, as NCCL_IB_HCA takes them: "=mlx5_0,mlx5_1". Each of the GPUs has one or
+ * more behind the same switches of PCIe; all that are as near are in the list. Returns how many; 0, and an empty list, where a
+ * GPU has none there, or where no other card would be left out. */
+#define TOPOLOGY_FABRICS 512
+uint32_t topology_near_fabrics(const struct topology *topology, const uint32_t *gpus, size_t count,
+                               char list[TOPOLOGY_FABRICS]);
 
 /* What NCCL counts on (src/graph/topo.h) of a PCIe link, and of one NVLink on a GPU of this capability. */
 #define TOPOLOGY_PCIE_REACHED (5.0 / 6)

@@ -83,6 +83,41 @@ Test(topology, each_gpu_has_a_card_of_its_own)
     }
 }
 
+/* Those behind a GPU's own switch; a list only where others are left out. */
+Test(topology, cards_near_to_gpus_are_listed_as_nccl_takes_them)
+{
+    const struct {
+        uint32_t gpus[ALL];
+        size_t count;
+        uint32_t near;
+        const char *list;
+    } rows[] = {{{0}, 1, 2, "=mlx5_0,mlx5_1"},
+                {{0, 1}, 2, 2, "=mlx5_0,mlx5_1"},
+                {{0, 5}, 2, 4, "=mlx5_0,mlx5_1,mlx5_4,mlx5_5"},
+                {{0, 2, 4, 6}, 4, 0, ""}};
+    char list[TOPOLOGY_FABRICS];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cr_expect_eq(topology_near_fabrics(&t, rows[i].gpus, rows[i].count, list), rows[i].near, "row %zu", i);
+        cr_expect_str_eq(list, rows[i].list);
+    }
+}
+
+/* A card without RDMA counts for nothing; a GPU with none behind its switches has no choice made for it. */
+Test(topology, cards_that_are_far_or_have_no_rdma_are_not_chosen)
+{
+    char list[TOPOLOGY_FABRICS];
+    const uint32_t first[] = {0}, both[] = {0, 2};
+    for (size_t i = 0; i < t.count; i++)
+        if (strcmp(t.places[i].fabric, "mlx5_1") == 0 || strcmp(t.places[i].fabric, "mlx5_2") == 0 ||
+            strcmp(t.places[i].fabric, "mlx5_3") == 0)
+            t.places[i].fabric[0] = '\0';
+    cr_expect_eq(topology_near_fabrics(&t, first, 1, list), 1);
+    cr_expect_str_eq(list, "=mlx5_0");
+    cr_expect_eq(topology_near_fabrics(&t, both, 2, list), 0, "the third GPU's nearest is behind another bridge");
+    cr_expect_str_eq(list, "");
+    cr_expect_eq(topology_near_fabrics(&t, both, 0, list), 0);
+}
+
 /* ---- Rings ---- */
 
 Test(topology, a_ring_over_slots_is_as_slow_as_its_slowest_link)
