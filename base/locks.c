@@ -99,6 +99,17 @@ bool locks_enter_folder(struct folder_lock *lock, const char *folder, struct err
     return false;
 }
 
+/* A shared lock, for an instant, is refused where somebody has the other. */
+bool locks_folder_is_held(const char *folder)
+{
+    char *path = join_lock(folder);
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    bool held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (fd >= 0) close(fd);
+    mem_free(path);
+    return held;
+}
+
 void locks_try_file(struct folder_lock *lock, const char *path, bool *busy)
 {
     *busy = false;

@@ -18,6 +18,8 @@ struct folder_lock {
 
 /* Locks a folder that is there. ERROR_INPUT when another process has it or nothing can be written there. */
 bool locks_enter_folder(struct folder_lock *lock, const char *folder, struct error *err);
+/* Whether a process has the folder locked; nothing is written. Where that cannot be seen it is not. */
+bool locks_folder_is_held(const char *folder);
 /* The same of an empty file of this path, for what it stands for. *busy: another has it; a file that cannot be locked is no
  * lock, and nobody's. */
 void locks_try_file(struct folder_lock *lock, const char *path, bool *busy);

@@ -16,6 +16,7 @@
 #include "train_learning.h"
 #include "train_profile.h"
 #include "train_ranks.h"
+#include "train_run.h"
 #include "train_trace.h"
 #include "train_words.h"
 
@@ -58,15 +59,25 @@ static bool check_outputs(const struct train_command *c, struct error *err)
     if (c->engines && strcmp(c->engines, "auto") != 0)
         TRY(train_command_names_file(c->word) ? outputs_reads(&outputs, "--engines", c->engines, err)
                                               : outputs_writes(&outputs, "--engines", c->engines, err));
-    TRY(outputs_writes(&outputs, "--save", o->save_folder, err));
+    TRY(outputs_writes(&outputs, o->save_flag ? o->save_flag : "--save", o->save_folder, err));
     TRY(outputs_writes(&outputs, "--log", o->log_path, err));
     TRY(outputs_writes(&outputs, "--trace", c->trace, err));
-    TRY(check_place(c, "--save", o->save_folder, err)); /* a folder of checkpoints would be a class */
+    TRY(check_place(c, o->save_flag ? o->save_flag : "--save", o->save_folder,
+                    err)); /* a folder of checkpoints would be a class */
     TRY(check_place(c, "--log", o->log_path, err));
     return check_place(c, "--trace", c->trace, err);
 }
 
 /* ---- Running ---- */
+
+static bool claim_folder(struct train_command *c, struct error *err)
+{
+    const struct train_options *o = &c->options;
+    if (!o->save_folder || c->quiet) return true;
+    if (!checkpoint_claim(&c->claim, o->save_folder, err))
+        return error_prefix(err, "%s", c->run_folder ? "--run" : "--save");
+    return train_run_check(c, err);
+}
 
 /* What a mistyped command gets wrong is found before the trace of an earlier run is replaced. */
 static bool prepare(struct train_command *c, const struct plan *plan, struct error *err)
@@ -94,14 +105,23 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (c->options.weights) TRY(train_find_weights(c->options.weights, c->checkpoint, &c->weights_classes, err));
     TRY(check_outputs(c, err));
     TRY(train_trace_choose(c, err));
-    if (c->options.save_folder && !c->quiet) TRY(checkpoint_claim(&c->claim, c->options.save_folder, err));
+    TRY(claim_folder(c, err));
+    if (c->run_folder) TRY(ranks_barrier(c->ranks, err)); /* it is there before others put their traces there */
     return train_try_outputs(&c->options, err);
 }
 
 struct reporting {
     struct train_command *command;
     const struct plan *plan;
+    struct run_record *record; /* of --run; else NULL */
 };
+
+static void see_step(void *context, const struct train_status *status)
+{
+    const struct reporting *r = context;
+    run_record_see(r->record, status);
+    progress_show(&r->command->progress, status);
+}
 
 static bool tell_summary(const struct train_command *c, const struct plan *plan, bool as_planned,
                          const struct train_result *own, struct error *err)
@@ -117,17 +137,19 @@ static bool tell_summary(const struct train_command *c, const struct plan *plan,
 
 static bool train_reporting(void *context, struct trace_sink *sink, struct error *err)
 {
-    const struct reporting *r = context;
+    struct reporting *r = context;
     struct train_command *c = r->command;
     const struct plan *plan = r->plan;
     struct train_result result;
+    TRY(train_run_begin(c, plan, &r->record, err));
     c->progress = progress_begin();
     c->teller = (struct teller){progress_tell, &c->progress};
     if (!c->quiet) c->options.teller = &c->teller;
     stop_catch();
     train_words_begin(plan, c, c->runs_on);
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err)); /* gives the screen back as it was */
-    bool ok = train_run(plan, c->runs_on, &c->options, sink, progress_show, &c->progress, &result, err);
+    bool ok = train_run(plan, c->runs_on, &c->options, sink, see_step, r, &result, err);
+    ok = run_record_end(r->record, &result, ok ? NULL : err, ok ? err : NULL) && ok;
     progress_end(&c->progress);
     ok = ok && together_gather_broken(c->ranks, c->options.broken, err);
     bool on_host = backends_on_host(c->runs_on->name),
@@ -162,6 +184,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"save-every", 0, OPTION_COUNT, &o->save_every, 1, 1e15},
         {"keep", 0, OPTION_COUNT, &o->keep, 1, 1e9},
         {"weights", 0, OPTION_TEXT, &o->weights, 0, 0},
+        {"run", 0, OPTION_TEXT, &c->run_folder, 0, 0},
         {"resume", 0, OPTION_TEXT, &o->resume_folder, 0, 0},
         {"log", 0, OPTION_TEXT, &o->log_path, 0, 0},
         {"trace", 0, OPTION_TEXT, &c->trace, 0, 0},
@@ -193,6 +216,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
     if (!o->data_path)
         return error_set(err, ERROR_INPUT, "--data: a dataset is wanted; `fathom data synth DIR` makes one");
+    TRY(train_run_choose(c, err));
     TRY(train_profile_steps(c->record_steps, &c->recorded_first, &c->recorded_count, err));
     if (c->record_steps && !c->trace)
         return error_set(err, ERROR_INPUT,
@@ -211,13 +235,15 @@ static int run(int argc, char **argv, struct error *err)
     struct text command = {0};
     if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &c.word, err)) return 2;
     c.options.loader_threads = (uint32_t)c.loader_threads;
-    struct plan *plan = train_ranks_open(&c, err) ? train_ranks_plan(&c, err) : NULL;
+    bool joined = train_ranks_open(&c, err);
+    train_run_settle(&c);
+    struct plan *plan = joined ? train_ranks_plan(&c, err) : NULL;
     int code = plan && train_ranks_starts(&c, plan) ? train_ranks_start(&c, plan, argc, argv, err) : -1;
     train_words_command(argc, argv, &command);
     c.options.command = command.failed ? NULL : command.bytes;
     c.options.stop = stop_flag();
     bool ok = code < 0 && plan && prepare(&c, plan, err) &&
-              train_trace_run(&c, plan, train_reporting, &(struct reporting){&c, plan}, err);
+              train_trace_run(&c, plan, train_reporting, &(struct reporting){.command = &c, .plan = plan}, err);
     checkpoint_release(&c.claim);
     if (code < 0) code = train_ranks_finish(&c, ok, err);
     engine_book_finish(&c.carried);

@@ -45,6 +45,10 @@ struct train_command {
     char nics[TOPOLOGY_FABRICS]; /* of this host, that NCCL is told to use; empty = it chooses by itself */
     char trace_path[TRAIN_PATH]; /* of a rank that is not the first */
     char trace_note[256]; /* what becomes of a trace that is there; empty = nothing */
+    const char *run_folder; /* --run; NULL = none */
+    bool run_goes_on;       /* it has this very run already, */
+    bool run_begins_again;  /* of which nothing was saved */
+    char run_log[TRAIN_PATH], run_trace[TRAIN_PATH];
     struct progress progress;
     struct checkpoint_claim claim;
 };

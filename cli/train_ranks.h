@@ -7,6 +7,8 @@
 /* What the process that starts ranks hands to them beside the command: a plan's file, a checkpoint. */
 #define TRAIN_RANKS_PLAN   "FATHOM_RANKS_PLAN"
 #define TRAIN_RANKS_RESUME "FATHOM_RANKS_RESUME"
+/* Set where the run was begun before: what its folder has is its own. */
+#define TRAIN_RANKS_AGAIN "FATHOM_RANKS_AGAIN"
 
 /* Where the run keeps its checkpoints: --save, or a --resume that is a folder; NULL = nowhere. Borrowed. */
 const char *train_ranks_folder(const struct train_command *c);

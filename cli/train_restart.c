@@ -61,7 +61,9 @@ static int attempt(void *context, const struct plan *plan, const char *checkpoin
     *silent = LAUNCH_NONE;
     if (!hand_plan(s, plan, err)) return 1;
     if (checkpoint) setenv(TRAIN_RANKS_RESUME, checkpoint, 1);
-    return launch_run(&options, silent, err);
+    int code = launch_run(&options, silent, err);
+    setenv(TRAIN_RANKS_AGAIN, "1", 1); /* of the next attempt */
+    return code;
 }
 
 /* ---- GPUs that are gone ---- */

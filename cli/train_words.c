@@ -169,6 +169,8 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
     if (c->options.weights) say_weights(c, plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
+    if (c->run_begins_again)
+        printf("nothing of the run in %s was saved: it begins again\n", PRINTABLE(c->run_folder));
     if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
     fflush(stdout);
     if (!c->quiet) say_threads(&c->part);

@@ -5,15 +5,44 @@
 
 #include "printable.h"
 
-void svg_begin(struct text *svg, double width, double height, const char *title)
+static void begin(struct text *svg, double width, double height, const char *attributes, const char *title)
 {
     text_add(svg,
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
              "font-family=\"Inter, 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif\" font-size=\"15\" "
-             "fill=\"" SVG_INK "\">\n<title>",
-             width, height, width, height);
+             "%s>\n<title>",
+             width, height, width, height, attributes);
     text_add_xml(svg, title);
-    text_add(svg, "</title>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
+    text_add(svg, "</title>\n");
+}
+
+void svg_begin(struct text *svg, double width, double height, const char *title)
+{
+    begin(svg, width, height, "fill=\"" SVG_INK "\"", title);
+    text_add(svg, "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
+}
+
+/* Told apart by who does not see red and green alike, too, and each against its page. */
+static const char *const on_light[SVG_COLOURS] = {"#0b62b8", "#c8500a", "#0d7d5d", "#9a3b8f",
+                                                  "#7a6500", "#b3261e", "#2a8aa8", "#6b4a3a"};
+static const char *const on_dark[SVG_COLOURS] = {"#6cb2ff", "#ff9d5c", "#4fd0a5", "#e08fd6",
+                                                 "#d9c24a", "#ff8a80", "#7fd6ef", "#c9a48f"};
+
+static void add_theme(struct text *svg, const char *ink, const char *soft, const char *hair, const char *page,
+                      const char *const colours[SVG_COLOURS])
+{
+    text_add(svg, ".ink{fill:%s}.soft{fill:%s}.hair{stroke:%s}.page{fill:%s}", ink, soft, hair, page);
+    for (int i = 0; i < SVG_COLOURS; i++) text_add(svg, ".s%d{stroke:%s}.f%d{fill:%s}", i, colours[i], i, colours[i]);
+}
+
+void svg_begin_themed(struct text *svg, double width, double height, const char *title)
+{
+    begin(svg, width, height, "class=\"ink\"", title);
+    text_add(svg, "<style>");
+    add_theme(svg, SVG_INK, SVG_SOFT, SVG_HAIR, "#ffffff", on_light);
+    text_add(svg, "\n@media (prefers-color-scheme: dark){");
+    add_theme(svg, "#e8ecf1", "#a7b1bd", "#3a434e", "#14181f", on_dark);
+    text_add(svg, "}</style>\n<rect width=\"100%%\" height=\"100%%\" class=\"page\"/>\n");
 }
 
 void svg_end(struct text *svg) { text_add(svg, "</svg>\n"); }

@@ -13,6 +13,6 @@ size_t ticks_list(double low, double high, double step, double ticks[TICKS_MOST]
 {
     size_t count = 0;
     for (double n = ceil(low / step - 1e-9); n * step <= high * (1 + 1e-9) && count < TICKS_MOST; n++)
-        ticks[count++] = n * step;
+        ticks[count++] = n * step + 0.0; /* no -0 */
     return count;
 }

@@ -46,6 +46,7 @@ PICTURE = {
     'trainer/device': PLAN | {'traces', 'base'},
     'trainer/data': {'base'},
     'trainer/run': PLAN | {'trainer/device', 'trainer/data', 'trainer/ranks', 'recipes', 'traces', 'base'},
+    'trainer/runs': PLAN | {'trainer/run', 'trainer/device', 'trainer/data', 'trainer/ranks', 'recipes', 'traces', 'pictures', 'base'},
     'trainer/cpu': {'trainer/device', 'trainer/ranks', 'planner/graph', 'base'},
     'trainer/cuda': {'trainer/device', 'planner/engines', 'planner/engines/cudnn', 'planner/graph', 'planner/machine', 'base'},
     'profiler': {'traces', 'base'},

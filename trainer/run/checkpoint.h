@@ -81,7 +81,7 @@ struct checkpoint_claim {
     struct folder_lock lock;
 };
 
-/* Makes the folder, keeps other processes from claiming it, and removes what killed runs left half-written. ERROR_INPUT names --save. A released folder that was made in vain is gone again; a zeroed
+/* Makes the folder, keeps other processes from claiming it, and removes what killed runs left half-written. A released folder that was made in vain is gone again; a zeroed
  * claim may be released too. */
 bool checkpoint_claim(struct checkpoint_claim *claim, const char *folder, struct error *err);
 void checkpoint_release(struct checkpoint_claim *claim);

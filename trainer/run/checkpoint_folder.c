@@ -62,9 +62,9 @@ bool checkpoint_try(const char *folder, struct error *err)
     char path[CHECKPOINT_PATH];
     struct files_writer writer;
     TRY(checkpoint_path(path, folder, 0, CHECKPOINT_SUFFIX, err));
-    if (!files_make_folder(folder, err) || !files_begin(&writer, path, err)) return error_prefix(err, "--save");
+    TRY(files_make_folder(folder, err) && files_begin(&writer, path, err));
     bool ok = fputs("FATHOM", writer.stream) >= 0 && fflush(writer.stream) == 0;
-    if (!ok) error_errno(err, ERROR_FAILED, errno, "--save: no file can be written in %s", folder);
+    if (!ok) error_errno(err, ERROR_FAILED, errno, "no file can be written in %s", folder);
     files_abandon(&writer);
     return ok;
 }
@@ -75,7 +75,7 @@ bool checkpoint_claim(struct checkpoint_claim *claim, const char *folder, struct
     bool ok = files_make_folder(folder, err) && locks_enter_folder(&claim->lock, folder, err);
     if (ok) partial_sweep(folder, STEM);
     if (!ok) checkpoint_release(claim);
-    return ok || error_prefix(err, "--save");
+    return ok;
 }
 
 void checkpoint_release(struct checkpoint_claim *claim)

@@ -450,7 +450,8 @@ bool train_try_outputs(const struct train_options *o, struct error *err)
             err, ERROR_INPUT,
             "--save: %s has checkpoints of another run: go on from them with --resume %s, or name another folder",
             o->save_folder, o->save_folder);
-    if (o->save_folder) TRY(checkpoint_try(o->save_folder, err));
+    const char *flag = o->save_flag ? o->save_flag : "--save";
+    if (o->save_folder && !checkpoint_try(o->save_folder, err)) return error_prefix(err, "%s", flag);
     return log_try(o->log_path, err);
 }
 
@@ -585,6 +586,7 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
     found.loss_scale = run.status.loss_scale;
     found.skipped = run.status.skipped;
     found.first = run.first;
+    found.diverged = run.diverged;
     found.saved = run.saved;
     found.seconds = (double)(clock_now_ns() - begin) * 1e-9;
     found.planned_bytes = train_planned_bytes(plan, backend, &part);

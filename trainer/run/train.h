@@ -44,6 +44,7 @@ struct train_options {
     uint32_t crops;            /* of each test image, whose probabilities are averaged: DATA_CROPS; 0 or 1 = the middle */
     uint32_t shorter_side;     /* of test images before they are cut; 0 = data_shorter_side's */
     const char *save_folder;   /* NULL = no checkpoints */
+    const char *save_flag;     /* which option named it, for errors; NULL = --save */
     uint64_t save_every;       /* steps, 0 = at the end and on Ctrl-C only */
     uint64_t keep;             /* checkpoints: the newest so many and the best one stay; 0 = all */
     const char *resume_folder; /* NULL = from scratch */
@@ -93,6 +94,7 @@ struct train_result {
     bool device_known;                   /* the backend says what is in use on a device: */
     struct device_memory device_memory;  /* the most, on the one that held most of all; */
     uint32_t device;                     /* that one */
+    bool diverged;                       /* it failed, as its loss was not finite */
     bool stopped;                        /* by *stop, after its checkpoint */
     int stop;                            /* then: the signal, of whichever rank; 0 = none is known */
     double loss_scale;                   /* the last; 0 = activations are not in f16 */

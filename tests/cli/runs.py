@@ -1,0 +1,150 @@
+"""Runs in folders of their own: what is in them, going on, what is refused."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+
+from commands import FATHOM, expect, finish, refused, run, write
+
+FILES = {'plan.json', 'recipe.json', 'run.json', 'log.jsonl', 'run.trace', 'curves.svg', 'data.json', 'best.safetensors'}
+
+
+def train(data, *words, model='resnet-8', **options):
+    return run('train', model, '--gpus', 'cpu', '--batch', 8, '--data', data, '--evaluate-images', 40, *words, **options)
+
+
+def facts(folder):
+    return json.loads((folder / 'run.json').read_text())
+
+
+def log(folder):
+    lines = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != 'images_per_second'} for line in lines]
+
+
+def check_folder(scratch, data):
+    """All of a run is there; another run is not begun over it, and the recipe gives the same run again."""
+    one = scratch / 'one'
+    done = train(data, '--iterations', 6, '--evaluate-every', 3, '--seed', 5, '--learning-rate', 0.05, '--run', one)
+    expect(done.returncode == 0, f'--run: {done.stderr}')
+    there = {path.name for path in one.iterdir()}
+    expect(FILES <= there and 'step-000000000006.safetensors' in there, f'in the folder: {sorted(there)}')
+    expect('fathom.lock' not in there, 'the lock stays')
+    told = facts(one)
+    expect(told['state'] == 'finished' and told['step'] == told['iterations'] == 6 and told['seed'] == 5 and told['batch'] == 8
+           and told['model'] == 'resnet-8' and told['recipe'] == 'cifar' and not told['diverged'], f'run.json: {told}')
+    expect(0 < told['used_bytes'] and 0 < told['planned_bytes'] and 0 < told['seconds'] < 100, f'run.json: {told}')
+    expect(len(told['starts']) == 1 and told['starts'][0]['command'].startswith('fathom train resnet-8 ')
+           and told['starts'][0]['version'] in run('--version').stdout, f'starts: {told["starts"]}')
+    svg = xml.etree.ElementTree.parse(one / 'curves.svg').getroot()
+    words = [element.text for element in svg.iter('{http://www.w3.org/2000/svg}text')]
+    expect({'training loss', 'test loss', 'test error, top-1', 'steps'} <= set(words), f'words of curves.svg: {words}')
+    before = {path.name: path.read_bytes() for path in one.iterdir()}
+    refused(['train', 'resnet-8', '--data', data, '--run', one, '--iterations', 9], '--run', 'has a run already', '--resume')
+    expect(before == {path.name: path.read_bytes() for path in one.iterdir()}, 'a refused run has changed the folder')
+    done = train(data, '--evaluate-every', 3, '--seed', 5, '--recipe', one / 'recipe.json', '--run', scratch / 'again')
+    expect(done.returncode == 0 and log(scratch / 'again') == log(one), f'the run of recipe.json: {done.stderr}')
+    expect(facts(scratch / 'again')['recipe'] == 'cifar', 'a recipe that was read back has another name')
+    done = run('train', one / 'plan.json', '--data', data, '--iterations', 1, '--no-evaluate')
+    expect(done.returncode == 0, f'plan.json: {done.stderr}')
+
+
+def check_refusals(scratch, data):
+    small = ['train', 'resnet-8', '--gpus', 'cpu', '--batch', 8, '--data', data, '--iterations', 1, '--no-evaluate']
+    for flag, where in (('--save', 'folder'), ('--log', 'file'), ('--trace', 'file')):
+        refused([*small, '--run', scratch / 'flags', flag, scratch / where], flag, 'folder')
+    expect(not (scratch / 'flags').exists(), 'a refused run has left a folder')
+    mine = scratch / 'mine'
+    mine.mkdir()
+    write(mine / 'curves.svg', 'mine')
+    refused([*small, '--run', mine], '--run', 'curves.svg', 'is there already')
+    expect({path.name for path in mine.iterdir()} == {'curves.svg'} and (mine / 'curves.svg').read_text() == 'mine', 'what was there is gone')
+    write(scratch / 'file', 'text')
+    refused([*small, '--run', scratch / 'file'], '--run', 'file')
+
+
+def wait_for(what):
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end, 'nothing came'
+        time.sleep(0.02)
+
+
+def begin(data, *words):
+    """A run of many steps, once some are logged."""
+    folder = pathlib.Path(words[words.index('--run') + 1] if '--run' in words else words[words.index('--resume') + 1])
+    command = [FATHOM, 'train', 'resnet-8', '--gpus', 'cpu', '--batch', '8', '--data', str(data), '--no-evaluate', *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (folder / 'log.jsonl').exists() and len((folder / 'log.jsonl').read_text().splitlines()) > 3)
+    return process
+
+
+def end(process, number):
+    process.send_signal(number)
+    process.communicate(timeout=60)
+
+
+def check_going_on(scratch, data):
+    """Ctrl-C, then --resume, is the run that was not stopped; a killed one that saved nothing begins again; one at a time."""
+    whole, parts = scratch / 'whole', scratch / 'parts'
+    process = begin(data, '--iterations', 100000, '--run', parts)
+    refused(['train', 'resnet-8', '--gpus', 'cpu', '--batch', 8, '--data', data, '--iterations', 9, '--resume', parts], '--run',
+            'parts', f'process {process.pid} is writing there')
+    end(process, signal.SIGINT)
+    told = facts(parts)
+    expect(told['state'] == 'stopped' and 0 < told['step'] < 100000 and len(log(parts)) == told['step'], f'after Ctrl-C: {told}')
+    steps = told['step'] + 4
+    done = train(data, '--iterations', steps, '--schedule', 'constant', '--no-evaluate', '--resume', parts)
+    expect(done.returncode == 0, f'--resume of the folder: {done.stderr}')
+    again = facts(parts)
+    expect(again['state'] == 'finished' and again['step'] == steps and again['seconds'] > told['seconds']
+           and [start['after_step'] for start in again['starts']] == [0, steps - 4], f'after --resume: {again}')
+    train(data, '--iterations', steps, '--schedule', 'constant', '--no-evaluate', '--run', whole)
+    expect([line['loss'] for line in log(whole)] == [line['loss'] for line in log(parts)], 'losses differ once the run went on')
+    killed = scratch / 'killed'
+    end(begin(data, '--iterations', 100000, '--run', killed), signal.SIGKILL)
+    expect(facts(killed)['state'] == 'running', 'a killed run has said how it ended')
+    done = train(data, '--iterations', 3, '--no-evaluate', '--resume', killed)
+    expect(done.returncode == 0 and facts(killed)['state'] == 'finished' and len(log(killed)) == 3 and 'begins again' in done.stdout,
+           f'a killed run that had saved nothing: {done.stdout}{done.stderr}')
+
+
+def check_ranks(scratch, data):
+    """Rank 0 writes; each has its own trace."""
+    folder = scratch / 'ranks'
+    both = ['train', 'resnet-8', '--gpus', '2xcpu', '--processes', '--batch', 8, '--data', data, '--no-evaluate', '--iterations']
+    done = run(*both, 2, '--run', folder)
+    expect(done.returncode == 0 and (folder / 'run.rank1.trace').exists() and (folder / 'run.trace').exists()
+           and facts(folder)['devices'] == 2 and len(log(folder)) == 2, f'a run of two processes: {done.stderr}')
+    done = run(*both, 3, '--resume', folder)
+    expect(done.returncode == 0 and len(log(folder)) == 3 and len(facts(folder)['starts']) == 2, f'it goes on: {done.stderr}')
+
+
+def check_failure(scratch, data):
+    folder = scratch / 'diverged'
+    done = train(data, '--iterations', 50, '--learning-rate', 1000, '--schedule', 'constant', '--no-evaluate', '--run', folder, model='plain-20')
+    told = facts(folder)
+    expect(done.returncode == 1 and told['state'] == 'failed' and told['diverged'] and 'diverged' in told['reason']
+           and (folder / 'curves.svg').exists(), f'a run that diverges: {told}')
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix='fathom-runs-') as name:
+        scratch = pathlib.Path(name)
+        os.chdir(scratch)
+        data = scratch / 'data'
+        expect(run('data', 'synth', data, '--train', 200, '--test', 40).returncode == 0, 'no data')
+        check_folder(scratch, data)
+        check_refusals(scratch, data)
+        check_going_on(scratch, data)
+        check_ranks(scratch, data)
+        check_failure(scratch, data)
+    return finish('runs in their folders')
+
+
+sys.exit(main())
