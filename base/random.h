@@ -13,7 +13,7 @@ struct random {
 
 /* Streams of different purposes never meet. */
 enum random_purpose { RANDOM_WEIGHTS = 1, RANDOM_ORDER, RANDOM_AUGMENT, RANDOM_DROPOUT, RANDOM_SYNTHETIC, RANDOM_SEARCH,
-                      RANDOM_SAMPLE };
+                      RANDOM_SAMPLE, RANDOM_COLOUR };
 struct random random_begin(uint64_t seed, enum random_purpose purpose, uint64_t a, uint64_t b);
 
 uint32_t random_next(struct random *random);

@@ -230,6 +230,8 @@ static int run(int argc, char **argv, struct error *err)
     struct train_command c = {.change = {NULL, NAN, UINT64_MAX},
                               .label_smoothing = NAN,
                               .bn_momentum = NAN,
+                              .color_jitter = NAN,
+                              .lighting = NAN,
                               .bn_recompute = UINT64_MAX,
                               .update = update_flags_none()};
     struct text command = {0};

@@ -30,6 +30,8 @@ void train_learning_specs(struct train_command *c, struct option_spec out[TRAIN_
         {"label-smoothing", 0, OPTION_REAL, &c->label_smoothing, 0, 0.9999},
         {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
         {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
+        {"color-jitter", 0, OPTION_REAL, &c->color_jitter, 0, 1},
+        {"lighting", 0, OPTION_REAL, &c->lighting, 0, 10},
     };
     memcpy(out, specs, sizeof specs);
     update_flags_specs(&c->update, out + TRAIN_LEARNING_OWN);
@@ -76,6 +78,8 @@ static bool choose_schedule(struct train_command *c, const struct plan *plan, st
 {
     const struct recipe *recipe = &c->recipe;
     c->options.augment = !c->no_augment && recipe->augment;
+    c->options.colour.jitter = isnan(c->color_jitter) ? recipe->color_jitter : c->color_jitter;
+    c->options.colour.lighting = isnan(c->lighting) ? recipe->lighting : c->lighting;
     c->options.bn_momentum = isnan(c->bn_momentum) ? recipe->bn_momentum : c->bn_momentum;
     c->options.bn_recompute = c->bn_recompute == UINT64_MAX ? recipe->bn_recompute : c->bn_recompute;
     c->options.schedule = schedule_for(recipe, c->options.iterations, plan->batch);

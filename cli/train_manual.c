@@ -131,7 +131,12 @@ const char *const train_manual[] = {
     "    --strict              an image that cannot be decoded ends the run; if not\n"
     "                          given the next one takes its place, and the end of the\n"
     "                          run names it\n"
-    "    --no-augment          images as they are: no random crops and flips\n"
+    "    --no-augment          images as they are: no random crops, flips and colours\n"
+    "    --color-jitter J      brightness, contrast and saturation of training images\n"
+    "                          are multiplied by 1 - J to 1 + J each, in random\n"
+    "                          order; 0 not at all\n"
+    "    --lighting D          then normal multiples, of deviation D, of ImageNet's\n"
+    "                          principal components of colour are added; 0 not at all\n"
     "\n",
 
     "  On GPUs:\n"

@@ -48,8 +48,7 @@ struct augment_view {
 /* The least that a view of training takes of the shorter side. */
 #define AUGMENT_LEAST_SHARE (224.0 / 480.0)
 /* Training: the shorter side is scaled to a length drawn uniformly from [256, 480] for crops of 224 (in proportion for
- * other sizes), then a crop and its flip are drawn (arXiv:1512.03385, section 3.4; its colour augmentation is not
- * done). */
+ * other sizes), then a crop and its flip are drawn (arXiv:1512.03385, section 3.4; its colours: colour.h). */
 struct augment_view augment_choose_view(uint64_t seed, uint64_t epoch, uint64_t image, uint32_t width, uint32_t height,
                                         uint32_t size);
 /* Evaluation: the middle of the image; `margin` is the shorter side's length relative to the crop's (256 / 224 is the

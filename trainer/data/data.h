@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "colour.h"
 #include "errors.h"
 
 enum data_format { DATA_CIFAR10, DATA_CIFAR100, DATA_FOLDERS };
@@ -71,6 +72,7 @@ struct loader_options {
     bool train;           /* shuffle each epoch and augment (CIFAR: pad 4, random crop, flip); else the test set in
                            * order, once: loader_next then gives empty batches */
     bool augment;
+    struct colour_amounts colour; /* of training with augment: how much colours are changed (colour.h) */
     bool as_bytes;        /* pixels and placements are delivered, not images */
     uint64_t first;       /* position to start at: images delivered before (resume) */
     uint32_t every;       /* positions from one delivery to the next, 0 = batch: more where others deliver those between */

@@ -36,7 +36,8 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
                                       .size = options->image_size,
                                       .margin = margin_of(options->image_size, options->shorter_side, options->crops),
                                       .seed = options->seed,
-                                      .augment = options->train && options->augment};
+                                      .augment = options->train && options->augment,
+                                      .colour = options->colour};
     fill_table(reader, &dataset->info);
     if (dataset->cifar && options->image_size != CIFAR_SIDE)
         return error_set(err, ERROR_INPUT, "%s: its images are %u x %u; pictures of %u x %u are not made of them",
@@ -71,15 +72,6 @@ static bool read_cifar(const struct picture_reader *reader, uint64_t image, uint
     for (uint32_t i = 0; i < CIFAR_PLANE; i++)
         for (uint32_t channel = 0; channel < 3; channel++) out[3 * i + channel] = planes[channel * CIFAR_PLANE + i];
     *label = (int32_t)found;
-    return true;
-}
-
-static bool load_cifar(const struct picture_reader *reader, uint64_t image, float *out, int32_t *label,
-                       struct error *err)
-{
-    uint8_t pixels[CIFAR_PIXELS];
-    TRY(read_cifar(reader, image, pixels, label, err));
-    for (uint32_t i = 0; i < CIFAR_PIXELS; i++) out[i] = reader->table[i % 3][pixels[i]];
     return true;
 }
 
@@ -118,16 +110,30 @@ static bool decode_picture(struct picture_reader *reader, struct picture_choice 
     return true;
 }
 
-static size_t numbers_of(const struct picture_reader *reader) { return (size_t)reader->size * reader->size * 3; }
+/* The picture in bytes, with its colours changed, before it is shifted or mirrored. */
+static bool read_pixels(struct picture_reader *reader, struct picture_choice choice, uint8_t *out, bool *flip,
+                        int32_t *label, struct error *err)
+{
+    *flip = false;
+    if (reader->decoder)
+        TRY(decode_picture(reader, choice, out, flip, label, err));
+    else
+        TRY(read_cifar(reader, choice.image, out, label, err));
+    if (!reader->augment || !colour_changes(reader->colour)) return true;
+    struct colour_choice colours = colour_choose(reader->colour, reader->seed, choice.epoch, choice.image);
+    colour_change(&colours, out, (size_t)reader->size * reader->size);
+    return true;
+}
 
-/* The bytes are decoded into the last quarter of their floats' place: each is read before a float covers it. */
-static bool load_picture(struct picture_reader *reader, struct picture_choice choice, float *out, int32_t *label,
-                         struct error *err)
+/* The bytes are read into the last quarter of their floats' place: each is read before a float covers it. */
+static bool load_pixels(struct picture_reader *reader, struct picture_choice choice, float *out, int32_t *label,
+                        struct error *err)
 {
     bool flip;
-    uint8_t *bytes = (uint8_t *)out + (sizeof *out - 1) * numbers_of(reader);
-    TRY(decode_picture(reader, choice, bytes, &flip, label, err));
-    for (size_t i = 0; i < numbers_of(reader); i++) out[i] = reader->table[i % 3][bytes[i]];
+    size_t numbers = (size_t)reader->size * reader->size * 3;
+    uint8_t *bytes = (uint8_t *)out + (sizeof *out - 1) * numbers;
+    TRY(read_pixels(reader, choice, bytes, &flip, label, err));
+    for (size_t i = 0; i < numbers; i++) out[i] = reader->table[i % 3][bytes[i]];
     for (uint32_t y = 0; flip && y < reader->size; y++)
         augment_flip_row(out + 3 * (size_t)y * reader->size, reader->size);
     return true;
@@ -143,10 +149,7 @@ bool picture_load(struct picture_reader *reader, struct picture_choice choice, f
 {
     bool shift = reader->augment && reader->shifts;
     float *to = shift ? reader->plain : out;
-    if (reader->decoder)
-        TRY(load_picture(reader, choice, to, label, err));
-    else
-        TRY(load_cifar(reader, choice.image, to, label, err));
+    TRY(load_pixels(reader, choice, to, label, err));
     if (shift) augment_apply_shift(to, reader->size, choose_shift(reader, choice), out);
     return true;
 }
@@ -155,11 +158,7 @@ bool picture_load_bytes(struct picture_reader *reader, struct picture_choice cho
                         struct augment_shift *shift, int32_t *label, struct error *err)
 {
     *shift = (struct augment_shift){0};
-    if (reader->decoder) {
-        TRY(decode_picture(reader, choice, out, &shift->flip, label, err));
-    } else {
-        TRY(read_cifar(reader, choice.image, out, label, err));
-    }
+    TRY(read_pixels(reader, choice, out, &shift->flip, label, err));
     if (reader->augment && reader->shifts) *shift = choose_shift(reader, choice);
     return true;
 }

@@ -16,6 +16,7 @@ struct picture_reader {
     double margin; /* tests: the shorter side's length relative to the crop's */
     uint64_t seed;
     bool augment;
+    struct colour_amounts colour;
     bool shifts;  /* pictures of this size are shifted; larger ones are cut while they are decoded */
     float *plain; /* size x size x 3, before a shift; NULL where none is done */
     struct image_decoder *decoder; /* of folders of pictures */
