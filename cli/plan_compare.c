@@ -169,6 +169,21 @@ static void print_share(const char *label, double a, double b, FILE *to)
     fputs(a == b ? "\n" : "   differs\n", to);
 }
 
+/* What either model was told beside the kinds. */
+static void print_form(const struct model_spec *p, const struct model_spec *q, FILE *to)
+{
+    if (p->bottleneck && q->bottleneck && p->stride_in != q->stride_in)
+        print_words("stride in", stride_place_name(p->stride_in), stride_place_name(q->stride_in), to);
+    for (int i = 0; i < MODEL_NUMBERS; i++) {
+        const enum model_number number = (enum model_number)i;
+        char text[2][32] = {"none", "none"};
+        if (!model_number_is_told(p, number) && !model_number_is_told(q, number)) continue;
+        if (model_has_number(p, number)) snprintf(text[0], sizeof text[0], "%g", p->number[i]);
+        if (model_has_number(q, number)) snprintf(text[1], sizeof text[1], "%g", q->number[i]);
+        print_words(model_number_info(number)->flag + 2, text[0], text[1], to);
+    }
+}
+
 static void print_request(const struct side *a, const struct side *b, FILE *to)
 {
     const struct plan *p = a->plan, *q = b->plan;
@@ -177,6 +192,7 @@ static void print_request(const struct side *a, const struct side *b, FILE *to)
     print_words("dataset", dataset_kind_name(p->spec.dataset), dataset_kind_name(q->spec.dataset), to);
     print_words("unit", unit_kind_name(p->spec.unit), unit_kind_name(q->spec.unit), to);
     print_words("shortcut", shortcut_kind_name(p->spec.shortcut), shortcut_kind_name(q->spec.shortcut), to);
+    print_form(&p->spec, &q->spec, to);
     print_words("dtype", dtype_name(p->dtype), dtype_name(q->dtype), to);
     print_words("optimizer", optimizer_name(p->update.optimizer), optimizer_name(q->update.optimizer), to);
     print_words("devices", words_devices(p, devices[0], sizeof devices[0]),

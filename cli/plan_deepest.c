@@ -32,23 +32,12 @@ bool plan_deepest_find(const struct plan_request *request, struct deepest *found
     return ok;
 }
 
-/* What must be said beside the name so that it names this form: --unit original for a resnet-200 like the 152. */
-static void add_flags(struct text *text, const struct model_spec *spec)
-{
-    struct model_options defaults = MODEL_OPTIONS_DEFAULT;
-    struct model_spec named;
-    if (!model_parse(spec->name, &defaults, &named, NULL)) return;
-    if (named.dataset != spec->dataset) text_add(text, " --dataset %s", dataset_kind_name(spec->dataset));
-    if (named.unit != spec->unit) text_add(text, " --unit %s", unit_kind_name(spec->unit));
-    if (named.shortcut != spec->shortcut) text_add(text, " --shortcut %s", shortcut_kind_name(spec->shortcut));
-}
-
 void plan_deepest_print(const struct deepest *found, FILE *to)
 {
     const struct plan *plan = found->plan;
     struct text text = {0};
     text_add(&text, "%s", plan->fits ? plan->spec.name : "none of this form fits");
-    if (plan->fits) add_flags(&text, &plan->spec);
+    if (plan->fits) model_add_flags(&plan->spec, &text);
     if (plan->fits && found->unfit) text_add(&text, "; the next of this form, %" PRIu32 ", does not fit", found->unfit);
     if (!found->unfit) text_add(&text, ", the deepest of this form that fathom plans");
     text_add(&text, " (%" PRIu32 " plans made)", found->plans);

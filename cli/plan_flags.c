@@ -24,6 +24,11 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"dataset", 0, OPTION_TEXT, &o->dataset, 0, 0},
         {"unit", 0, OPTION_TEXT, &o->unit, 0, 0},
         {"shortcut", 0, OPTION_TEXT, &o->shortcut, 0, 0},
+        {"stride-in", 0, OPTION_TEXT, &o->stride_in, 0, 0},
+        {"shortcut-scale", 0, OPTION_TEXT, &o->number[NUMBER_SHORTCUT_SCALE], 0, 0},
+        {"branch-scale", 0, OPTION_TEXT, &o->number[NUMBER_BRANCH_SCALE], 0, 0},
+        {"gate-bias", 0, OPTION_TEXT, &o->number[NUMBER_GATE_BIAS], 0, 0},
+        {"dropout", 0, OPTION_TEXT, &o->number[NUMBER_DROPOUT], 0, 0},
         {"sync-bn", 0, OPTION_FLAG, &o->sync_bn, 0, 0},
         {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
         {"freeze", 0, OPTION_TEXT, &o->freeze, 0, 0},
@@ -43,10 +48,12 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
 
 bool plan_flags_given(const struct plan_flags *o)
 {
-    return o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype || o->dataset || o->unit ||
-           o->shortcut || o->sync_bn || o->freeze || o->classes || o->image_size || o->search_seconds > 0 ||
-           o->strategy || o->reconstruct || o->workspace || o->offload || o->fuse || o->decode_memory ||
-           o->reduce_dtype || o->reduce_memory;
+    for (size_t i = 0; i < MODEL_NUMBERS; i++)
+        if (o->number[i]) return true;
+    return o->stride_in || o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype ||
+           o->dataset || o->unit || o->shortcut || o->sync_bn || o->freeze || o->classes || o->image_size ||
+           o->search_seconds > 0 || o->strategy || o->reconstruct || o->workspace || o->offload || o->fuse ||
+           o->decode_memory || o->reduce_dtype || o->reduce_memory;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -76,6 +83,7 @@ static bool parse_model(const char *name, const struct plan_flags *o, struct mod
     enum dataset_kind dataset;
     enum unit_kind unit;
     enum shortcut_kind shortcut;
+    enum stride_place place;
     if (o->dataset) {
         TRY(dataset_kind_parse(o->dataset, &dataset, err));
         options.dataset = (int)dataset;
@@ -87,6 +95,15 @@ static bool parse_model(const char *name, const struct plan_flags *o, struct mod
     if (o->shortcut) {
         TRY(shortcut_kind_parse(o->shortcut, &shortcut, err));
         options.shortcut = (int)shortcut;
+    }
+    if (o->stride_in) {
+        TRY(stride_place_parse(o->stride_in, &place, err));
+        options.stride_in = (int)place;
+    }
+    for (size_t i = 0; i < MODEL_NUMBERS; i++) {
+        const struct model_number_info *info = model_number_info((enum model_number)i);
+        if (o->number[i])
+            TRY(units_parse_real(o->number[i], info->flag, info->least, info->most, &options.number[i], err));
     }
     options.classes = (uint32_t)o->classes;
     options.image_size = (uint32_t)o->image_size;

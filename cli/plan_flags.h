@@ -7,11 +7,12 @@
 #include "host_gpus.h"
 #include "plan_request.h"
 
-#define PLAN_FLAGS 23
+#define PLAN_FLAGS 28
 
 struct plan_flags { /* NULL, 0, false = not given */
     const char *micro_batches, *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload, *fuse;
-    const char *reduce_dtype, *reduce_memory, *freeze;
+    const char *reduce_dtype, *reduce_memory, *freeze, *stride_in;
+    const char *number[MODEL_NUMBERS];
     uint64_t batch, budget, workspace, classes, image_size, decode_memory;
     uint64_t image_width;      /* not a flag: 0 = as image_size */
     bool float_images;         /* not a flag: images are given normalised, never as bytes */

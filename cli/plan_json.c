@@ -264,12 +264,21 @@ static json_t *fused_json(uint32_t lowering)
     return names;
 }
 
+static void add_form(json_t *root, const struct model_spec *spec)
+{
+    if (spec->bottleneck) json_object_set_new(root, "stride_in", json_string(stride_place_name(spec->stride_in)));
+    for (int i = 0; i < MODEL_NUMBERS; i++)
+        if (model_has_number(spec, (enum model_number)i))
+            json_object_set_new(root, model_number_info((enum model_number)i)->field, json_real(spec->number[i]));
+}
+
 /* What only a request could be asked. */
 static void add_asked(json_t *root, const struct plan_report *report)
 {
     const struct plan *plan = report->plan;
     if (plan->lowering) json_object_set_new(root, "fused", fused_json(plan->lowering));
     char frozen[WORDS_FROZEN];
+    add_form(root, &plan->spec);
     if (plan->frozen) json_object_set_new(root, "frozen", json_string(words_frozen(plan->frozen, frozen)));
     if (report->largest_searched) json_object_set_new(root, "largest_batch", whole(report->largest_batch));
     if (plan->device_count > 1 && plan->step_seconds > 0)

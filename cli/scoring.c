@@ -16,6 +16,12 @@ static bool describe_model(struct scoring *s, struct error *err)
     flags->dataset = dataset_kind_name(spec->dataset);
     if (named.unit != spec->unit) flags->unit = unit_kind_name(spec->unit);
     if (named.shortcut != spec->shortcut) flags->shortcut = shortcut_kind_name(spec->shortcut);
+    if (named.stride_in != spec->stride_in) flags->stride_in = stride_place_name(spec->stride_in);
+    for (size_t i = 0; i < MODEL_NUMBERS; i++) {
+        if (!model_number_is_told(spec, (enum model_number)i)) continue;
+        snprintf(s->numbers[i], sizeof s->numbers[i], "%.17g", spec->number[i]);
+        flags->number[i] = s->numbers[i];
+    }
     flags->classes = spec->classes;
     flags->image_size = s->image_size ? s->image_size : spec->image_size;
     s->train.word = spec->name;

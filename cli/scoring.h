@@ -16,6 +16,7 @@ struct scoring {
     struct trained_on trained;
     bool known; /* what it was trained on */
     struct plan *plan;
+    char numbers[MODEL_NUMBERS][32]; /* of the model's form, as flags have them */
 };
 
 /* The checkpoint that a word names, with what it was trained on; the model's form and the crops go into s->train. */

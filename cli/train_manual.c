@@ -180,8 +180,9 @@ const char *const train_manual[] = {
     "                          auto is all GPUs that are here, through NCCL;\n"
     "                          2xcpu are two virtual devices\n"
     "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload,\n"
-    "    --reconstruct, --fuse, --dtype, --dataset, --unit, --shortcut, --freeze,\n"
-    "    --reduce-dtype, --reduce-memory, --classes, --image-size,\n"
+    "    --reconstruct, --fuse, --dtype, --dataset, --unit, --shortcut,\n"
+    "    --shortcut-scale, --branch-scale, --gate-bias, --dropout, --stride-in,\n"
+    "    --freeze, --reduce-dtype, --reduce-memory, --classes, --image-size,\n"
     "    --decode-memory, --search-seconds, --engines\n"
     "\n",
 

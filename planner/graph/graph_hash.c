@@ -32,6 +32,15 @@ static void put_spec(struct words *words, const struct model_spec *spec)
     for (size_t i = 0; i < 4; i++) put(words, spec->units[i]);
     put(words, (uint64_t)spec->image_size << 32 | spec->classes);
     if (spec->image_width) put(words, (uint64_t)1 << 33 | spec->image_width);
+    if (spec->bottleneck && (spec->stride_in == STRIDE_IN_3X3) != (spec->dataset == DATASET_IMAGENET))
+        put(words, (uint64_t)1 << 35 | spec->stride_in);
+    for (uint32_t i = 0; i < MODEL_NUMBERS; i++) {
+        if (!model_number_is_told(spec, (enum model_number)i)) continue;
+        uint64_t bits;
+        memcpy(&bits, &spec->number[i], sizeof bits);
+        put(words, (uint64_t)1 << 34 | i);
+        put(words, bits);
+    }
 }
 
 static void put_options(struct words *words, const struct graph_options *options)

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "choice.h"
+#include "model_private.h"
 #include "printable.h"
 
 /* Deeper nets would only exhaust the machine that plans them. */
@@ -31,11 +32,13 @@ static const char *const unit_names[] = {"original",         "preact",        "b
                                          "relu-only-preact", "no-final-relu", "plain"};
 static const char *const shortcut_names[] = {"identity-a",     "projection-b",  "projection-c", "scaling",
                                              "exclusive-gate", "shortcut-gate", "conv1x1",      "dropout"};
+static const char *const stride_names[] = {"1x1", "3x3"};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 const char *dataset_kind_name(enum dataset_kind kind) { return dataset_names[kind]; }
 const char *unit_kind_name(enum unit_kind kind) { return unit_names[kind]; }
 const char *shortcut_kind_name(enum shortcut_kind kind) { return shortcut_names[kind]; }
+const char *stride_place_name(enum stride_place place) { return stride_names[place]; }
 
 bool dataset_kind_parse(const char *text, enum dataset_kind *kind, struct error *err)
 {
@@ -66,6 +69,15 @@ bool shortcut_kind_parse(const char *text, enum shortcut_kind *kind, struct erro
     TRY(choice_parse(text, "--shortcut", shortcut_names, COUNT(shortcut_names), synonyms, COUNT(synonyms), &choice,
                      err));
     *kind = (enum shortcut_kind)choice;
+    return true;
+}
+
+bool stride_place_parse(const char *text, enum stride_place *place, struct error *err)
+{
+    static const struct choice_synonym synonyms[] = {{"1", "1x1"}, {"3", "3x3"}};
+    size_t choice;
+    TRY(choice_parse(text, "--stride-in", stride_names, COUNT(stride_names), synonyms, COUNT(synonyms), &choice, err));
+    *place = (enum stride_place)choice;
     return true;
 }
 
@@ -336,7 +348,7 @@ bool model_parse(const char *name, const struct model_options *options, struct m
         TRY(parse_resnet(name, "plain", digits, options, &parsed, err));
     else
         TRY(parse_vgg(name, options, &parsed, err));
-    TRY(fill_sizes(options, &parsed, err));
+    TRY(model_fill_numbers(options, &parsed, err) && fill_sizes(options, &parsed, err));
     *spec = parsed;
     return true;
 }

@@ -30,8 +30,8 @@ static void set_layer_numbered(const struct unit *unit, const char *name, uint32
     graph_set_layer(unit->graph, unit->stage, "stage%u/unit%u/%s%u", unit->stage, unit->index, name, number);
 }
 
-/* Stride on the 3x3 on ImageNet and on the first 1x1 on CIFAR, as the authors' and fb.resnet.torch's releases have it.
- */
+/* The stride is on the 3x3 on ImageNet and on the first 1x1 on CIFAR, as fb.resnet.torch's and the authors' releases
+ * have it, where nothing else is asked for. */
 static uint32_t unit_convs(const struct unit *unit, struct conv_shape convs[MOST_CONVS])
 {
     if (!unit->spec->bottleneck) {
@@ -39,7 +39,7 @@ static uint32_t unit_convs(const struct unit *unit, struct conv_shape convs[MOST
         convs[1] = (struct conv_shape){unit->channels, 3, 1};
         return 2;
     }
-    bool late = unit->spec->dataset == DATASET_IMAGENET;
+    bool late = unit->spec->stride_in == STRIDE_IN_3X3;
     uint32_t narrow = unit->channels / 4;
     convs[0] = (struct conv_shape){narrow, 1, late ? 1 : unit->stride};
     convs[1] = (struct conv_shape){narrow, 3, late ? unit->stride : 1};
@@ -121,13 +121,26 @@ static uint32_t add_gated_identity(const struct unit *unit, uint32_t x, uint32_t
     return graph_add_mul(unit->graph, identity, inverse);
 }
 
-static uint32_t add_half(const struct unit *unit, const char *name, uint32_t x)
+/* Times a number of the form; times 1 is no op. Plans name halves so. */
+static uint32_t add_scaled(const struct unit *unit, const char *name, uint32_t x, enum model_number number)
 {
-    set_layer(unit, name);
-    return graph_add_scale(unit->graph, x, 0.5f, 0);
+    double scale = unit->spec->number[number];
+    if (scale == 1) return x;
+    graph_set_layer(unit->graph, unit->stage, "stage%u/unit%u/%s_%s", unit->stage, unit->index, name,
+                    scale == 0.5 ? "half" : "scaled");
+    return graph_add_scale(unit->graph, x, (float)scale, 0);
 }
 
-/* The shortcut from x (or from the shared pre-activation), for the variants that change the branch too: *branch. */
+static uint32_t add_dropped(const struct unit *unit, uint32_t x)
+{
+    double drop = unit->spec->number[NUMBER_DROPOUT];
+    if (drop <= 0) return x;
+    set_layer(unit, "shortcut_dropout");
+    return graph_add_dropout(unit->graph, x, (float)drop);
+}
+
+/* The shortcut from x (or from the shared pre-activation), for the variants that change the branch too: *branch. Scaled
+ * by 0 there is none: NO_TENSOR. */
 static uint32_t add_shortcut(const struct unit *unit, uint32_t x, uint32_t pre, uint32_t *branch)
 {
     switch (unit->spec->shortcut) {
@@ -135,8 +148,9 @@ static uint32_t add_shortcut(const struct unit *unit, uint32_t x, uint32_t pre, 
     case SHORTCUT_B:
     case SHORTCUT_C: return projects(unit) ? add_projection(unit, pre) : add_identity(unit, x);
     case SHORTCUT_SCALING:
-        *branch = add_half(unit, "branch_half", *branch);
-        return add_half(unit, "shortcut_half", add_identity(unit, x));
+        *branch = add_scaled(unit, "branch", *branch, NUMBER_BRANCH_SCALE);
+        if (unit->spec->number[NUMBER_SHORTCUT_SCALE] <= 0) return NO_TENSOR;
+        return add_scaled(unit, "shortcut", add_identity(unit, x), NUMBER_SHORTCUT_SCALE);
     case SHORTCUT_EXCLUSIVE_GATE: {
         uint32_t gate = add_gate(unit, x);
         set_layer(unit, "branch_gated");
@@ -147,11 +161,7 @@ static uint32_t add_shortcut(const struct unit *unit, uint32_t x, uint32_t pre, 
     case SHORTCUT_CONV1X1:
         set_layer(unit, "shortcut");
         return graph_add_conv(unit->graph, x, unit->channels, 1, unit->stride, false);
-    case SHORTCUT_DROPOUT: {
-        uint32_t identity = add_identity(unit, x);
-        set_layer(unit, "shortcut_dropout");
-        return graph_add_dropout(unit->graph, identity, 0.5f);
-    }
+    case SHORTCUT_DROPOUT: return add_dropped(unit, add_identity(unit, x));
     }
     return NO_TENSOR;
 }
@@ -176,6 +186,7 @@ static uint32_t add_unit(const struct unit *unit, uint32_t x)
     uint32_t pre = add_pre(unit, x), branch = add_branch(unit, pre);
     if (unit->spec->unit == UNIT_PLAIN) return branch;
     uint32_t shortcut = add_shortcut(unit, x, pre, &branch);
+    if (shortcut == NO_TENSOR) return add_post(unit, branch);
     set_layer(unit, "add");
     return add_post(unit, graph_add_add(unit->graph, branch, shortcut));
 }

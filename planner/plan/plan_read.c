@@ -238,8 +238,9 @@ static bool read_version(const struct plan_reader *r, const json_t *root)
 
 static bool read_model(const struct plan_reader *r, const json_t *root, struct plan *plan)
 {
-    static const char *const names[] = {"name",       "dataset",     "unit",    "shortcut",
-                                        "image_size", "image_width", "classes", NULL};
+    static const char *const names[] = {"name",         "dataset", "unit",      "shortcut",  "image_size",
+                                        "image_width",  "classes", "stride_in", "gate_bias", "shortcut_scale",
+                                        "branch_scale", "dropout", NULL};
     char where[PLAN_WHERE];
     snprintf(where, sizeof where, "%s: model", r->path);
     const json_t *found = json_get_object(root, "model", r->path, r->err);

@@ -33,7 +33,12 @@ static void write_model(FILE *out, const struct model_spec *spec)
             dataset_kind_name(spec->dataset), unit_kind_name(spec->unit), shortcut_kind_name(spec->shortcut),
             spec->image_size);
     if (spec->image_width) fprintf(out, ", \"image_width\": %" PRIu32, spec->image_width);
-    fprintf(out, ", \"classes\": %" PRIu32 "},\n", spec->classes);
+    fprintf(out, ", \"classes\": %" PRIu32, spec->classes);
+    if (spec->bottleneck) fprintf(out, ", \"stride_in\": \"%s\"", stride_place_name(spec->stride_in));
+    for (size_t i = 0; i < MODEL_NUMBERS; i++)
+        if (model_has_number(spec, (enum model_number)i))
+            fprintf(out, ", \"%s\": %.17g", model_number_info((enum model_number)i)->field, spec->number[i]);
+    fprintf(out, "},\n");
 }
 
 static void write_device(FILE *out, const struct plan_device *device)

@@ -67,6 +67,15 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--workspace', 0], '--workspace')
     for stage in ('stage4', 'stage', 'fc', 'stage1x', ''):
         refused(['plan', 'resnet-20', '--gpus', 'cpu', '--freeze', stage], '--freeze', stage, 'stem, stage1 to stage3')
+    for flag, value, kind in (('--shortcut-scale', 0.5, 'scaling'), ('--branch-scale', 1, 'scaling'), ('--gate-bias', -6, 'gate'),
+                              ('--dropout', 0.5, 'dropout')):
+        for model in ('resnet-20', 'plain-20', 'vgg-a'):
+            refused(['plan', model, '--gpus', 'cpu', flag, value], flag, model, kind)
+        refused(['train', 'resnet-20', '--data', folder, '--classes', 10, flag, 'some'], flag, 'some')
+    refused(['plan', 'resnet-20', '--gpus', 'cpu', '--shortcut', 'scaling', '--branch-scale', 0], '--branch-scale', 'from 1e-06 to 10')
+    refused(['plan', 'resnet-20', '--gpus', 'cpu', '--shortcut', 'dropout', '--dropout', 1], '--dropout', 'from 0 to 0.999')
+    refused(['plan', 'resnet-20', '--gpus', 'cpu', '--stride-in', '3x3'], '--stride-in', 'bottlenecks')
+    refused(['plan', 'resnet-50', '--gpus', 'cpu', '--stride-in', '5x5'], '--stride-in', '1x1 or 3x3')
     refused(['plan', 'vgg-a', '--gpus', 'cpu', '--freeze', 'stem'], '--freeze', 'stem', 'stage1 to stage5')
     refused(['plan', 'resnet-20', '--gpus', '8GiB', '--freeze', 'stem', '--strategy', 'pytorch'], '--freeze', 'pytorch')
     shapes = folder / 'few-shapes' # a model is planned for its images

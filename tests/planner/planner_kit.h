@@ -9,6 +9,7 @@
 struct kit_options {
     const char *model;
     int unit, shortcut, dataset; /* 0 = default, else the value + 1 */
+    const struct model_options *form; /* what the fields above do not say */
     uint32_t image_size;
     uint32_t batch;
     const char *gpus;
@@ -29,8 +30,11 @@ struct kit_options {
 static inline struct plan *kit_try(const struct kit_options *options, struct error *err)
 {
     struct machine machine = {0};
-    struct model_options overrides = {options->dataset - 1, options->unit - 1, options->shortcut - 1, 0,
-                                      options->image_size};
+    struct model_options overrides = options->form ? *options->form : MODEL_OPTIONS_DEFAULT;
+    if (options->dataset) overrides.dataset = options->dataset - 1;
+    if (options->unit) overrides.unit = options->unit - 1;
+    if (options->shortcut) overrides.shortcut = options->shortcut - 1;
+    if (options->image_size) overrides.image_size = options->image_size;
     struct plan_request request = {.batch = options->batch,
                                    .machine = &machine,
                                    .recompute = options->recompute,

@@ -83,6 +83,7 @@ static void take_spec(struct cursor *c, struct model_spec *spec)
     for (int i = 0; i < 4; i++) spec->units[i] = take_u32(c);
     spec->image_size = take_u32(c);
     spec->classes = take_u32(c);
+    model_take_usual(spec);
 }
 
 static void take_loss_scale(struct cursor *c, struct loss_scale *scale)

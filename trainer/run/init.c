@@ -1,6 +1,7 @@
 #include "init.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "random.h"
 
@@ -57,6 +58,13 @@ static void fill_weight(const struct graph *graph, uint32_t tensor, struct rando
     fill_normal(random, sqrt(2 / fan), count, values);
 }
 
+/* Zero, but of a gate what its model begins with. */
+static float first_bias(const struct graph *graph, const struct tensor *t)
+{
+    const char *path = graph->layers[t->layer].path, *last = strrchr(path, '/');
+    return last && strcmp(last, "/gate") == 0 ? (float)graph->spec.number[NUMBER_GATE_BIAS] : 0;
+}
+
 void init_parameter(const struct graph *graph, uint32_t index, uint64_t seed, float *values)
 {
     uint32_t tensor = graph->parameters[index];
@@ -64,7 +72,10 @@ void init_parameter(const struct graph *graph, uint32_t index, uint64_t seed, fl
     if (t->role == ROLE_WEIGHT)
         fill_weight(graph, tensor, random_begin(seed, RANDOM_WEIGHTS, index, 0), values);
     else
-        fill_constant(t->role == ROLE_GAMMA ? 1 : 0, tensor_elements(t), values);
+        fill_constant(t->role == ROLE_GAMMA  ? 1
+                      : t->role == ROLE_BIAS ? first_bias(graph, t)
+                                             : 0,
+                      tensor_elements(t), values);
 }
 
 void init_statistic(const struct tensor *tensor, float *values)

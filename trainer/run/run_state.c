@@ -188,6 +188,14 @@ void run_save_last_good(struct run *run)
 
 /* ---- Going on ---- */
 
+/* A gate's bias is a weight, which may begin anywhere. */
+static bool same_numbers(const struct model_spec *a, const struct model_spec *b)
+{
+    for (size_t i = 0; i < MODEL_NUMBERS; i++)
+        if (i != NUMBER_GATE_BIAS && a->number[i] != b->number[i]) return false;
+    return true;
+}
+
 /* Whether both are the same net but for its classes. The image size may differ: weights do not depend on it. */
 static bool same_model(const struct model_spec *saved, const struct model_spec *wanted)
 {
@@ -195,18 +203,32 @@ static bool same_model(const struct model_spec *saved, const struct model_spec *
            (saved->dataset == DATASET_IMAGENET) == (wanted->dataset == DATASET_IMAGENET) &&
            saved->unit == wanted->unit && saved->shortcut == wanted->shortcut &&
            saved->bottleneck == wanted->bottleneck && saved->depth == wanted->depth &&
+           saved->stride_in == wanted->stride_in && same_numbers(saved, wanted) &&
            memcmp(saved->units, wanted->units, sizeof saved->units) == 0;
+}
+
+#define FORM_WORDS 240
+static const char *tell_form(const struct model_spec *spec, char out[FORM_WORDS])
+{
+    struct text flags = {0};
+    model_add_flags(spec, &flags);
+    snprintf(out, FORM_WORDS, "%s%s", spec->name, flags.length > 0 && !flags.failed ? flags.bytes : "");
+    text_finish(&flags);
+    return out;
 }
 
 static bool check_spec(const struct transfer *k, struct checkpoint_file *file, const char *path,
                        const struct checkpoint *c, struct error *err)
 {
     const struct model_spec *saved = &c->spec, *wanted = &k->run->plan->spec;
-    char words[640];
+    char words[640], saved_form[FORM_WORDS], wanted_form[FORM_WORDS];
     bool same = same_model(saved, wanted) && (saved->classes == wanted->classes || k->fresh_classifier);
     if (!c->known || same) return true;
     struct checkpoint_tensors tensors = transfer_tensors((struct transfer *)(uintptr_t)k);
     checkpoint_compare(file, &tensors, words, sizeof words);
+    if (saved->unit == wanted->unit && saved->shortcut == wanted->shortcut && saved->classes == wanted->classes)
+        return error_set(err, ERROR_INPUT, "%s: is of %s; the plan is of %s: %s", path, tell_form(saved, saved_form),
+                         tell_form(wanted, wanted_form), words);
     return error_set(err, ERROR_INPUT, "%s: is of %s (%s, shortcut %s, %u classes); the plan is of %s (%s, %s, %u): %s",
                      path, saved->name, saved->unit <= UNIT_PLAIN ? unit_kind_name(saved->unit) : "unknown units",
                      saved->shortcut <= SHORTCUT_DROPOUT ? shortcut_kind_name(saved->shortcut) : "unknown",

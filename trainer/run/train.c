@@ -74,23 +74,37 @@ void run_report_metric(const struct run *run, enum trace_metric metric, double v
     if (run->sink && run->sink->metric) run->sink->metric(run->sink->context, metric, step, value);
 }
 
+/* The command, and what it does not say of the model's form, which may be in the plan alone. */
+static void describe_command(const struct plan *plan, const struct train_options *options, struct text *command)
+{
+    struct text form = {0};
+    model_add_flags(&plan->spec, &form);
+    text_add(command, "%s", options->command ? options->command : "");
+    if (form.length > 0 && !form.failed && !strstr(command->failed ? "" : command->bytes, form.bytes))
+        text_add(command, "  # %s%s", plan->spec.name, form.bytes);
+    text_finish(&form);
+}
+
 static void report_run(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                        const struct train_part *part, struct trace_sink *sink)
 {
     char host[256] = "";
+    struct text command = {0};
     if (!sink || !sink->run) return;
+    describe_command(plan, options, &command);
     gethostname(host, sizeof host - 1);
     struct trace_run report = {.model = plan->spec.name,
                                .dataset = dataset_kind_name(plan->spec.dataset),
                                .backend = backend->name,
                                .host = host,
-                               .command = options->command ? options->command : "",
+                               .command = command.failed ? "" : command.bytes,
                                .batch = plan->batch,
                                .iterations = options->iterations,
                                .parameters = plan->variants[0].graph->parameter_elements,
                                .devices = part->count,
                                .pid = (uint64_t)getpid()};
     sink->run(sink->context, &report);
+    text_finish(&command);
 }
 
 bool train_describe(const struct plan *plan, const struct backend *backend, const struct train_options *options,

@@ -96,7 +96,9 @@ static double step_seconds(const char *model, enum dataset_kind dataset, uint32_
     struct model_spec spec;
     struct error err = {0};
     const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
-    cr_assert(model_parse(model, &(struct model_options){(int)dataset, -1, -1, 0, 0}, &spec, &err), "%s", err.text);
+    struct model_options form = MODEL_OPTIONS_DEFAULT;
+    form.dataset = (int)dataset;
+    cr_assert(model_parse(model, &form, &spec, &err), "%s", err.text);
     struct graph *graph = graph_build(&spec, &options, &err);
     cr_assert(graph, "%s", err.text);
     struct cost_speed speed = cost_speed_of(catalogue_find(device), dtype, NULL);

@@ -152,6 +152,74 @@ Test(graph_model, options_that_cannot_be_are_refused)
     expect_refused("resnet-20", options, "classes: found 1");
 }
 
+Test(graph_model, numbers_of_a_form)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct text flags = {0};
+    struct model_spec spec = parse("resnet-110", options);
+    for (size_t i = 0; i < MODEL_NUMBERS; i++) cr_expect_eq(spec.number[i], 0);
+    options.shortcut = SHORTCUT_SCALING;
+    spec = parse("resnet-110", options);
+    cr_expect(spec.number[NUMBER_SHORTCUT_SCALE] == 0.5 && spec.number[NUMBER_BRANCH_SCALE] == 0.5);
+    options.number[NUMBER_SHORTCUT_SCALE] = 0;
+    options.number[NUMBER_BRANCH_SCALE] = 1;
+    spec = parse("resnet-110", options);
+    cr_expect(spec.number[NUMBER_SHORTCUT_SCALE] == 0 && spec.number[NUMBER_BRANCH_SCALE] == 1);
+    model_add_flags(&spec, &flags);
+    cr_expect_str_eq(flags.bytes, " --shortcut scaling --shortcut-scale 0 --branch-scale 1");
+    text_finish(&flags);
+    options = MODEL_OPTIONS_DEFAULT;
+    options.shortcut = SHORTCUT_DROPOUT;
+    cr_expect_eq(parse("resnet-20", options).number[NUMBER_DROPOUT], 0.5);
+    options.shortcut = SHORTCUT_EXCLUSIVE_GATE;
+    options.number[NUMBER_GATE_BIAS] = -6;
+    cr_expect_eq(parse("resnet-20", options).number[NUMBER_GATE_BIAS], -6);
+    options = MODEL_OPTIONS_DEFAULT;
+    options.stride_in = STRIDE_IN_1X1;
+    options.dataset = DATASET_IMAGENET;
+    spec = parse("resnet-50", options);
+    flags = (struct text){0};
+    model_add_flags(&spec, &flags);
+    cr_expect_str_eq(flags.bytes, " --stride-in 1x1");
+    text_finish(&flags);
+    cr_expect_eq(parse("resnet-164", MODEL_OPTIONS_DEFAULT).stride_in, STRIDE_IN_1X1);
+    cr_expect_eq(parse("resnet-50", MODEL_OPTIONS_DEFAULT).stride_in, STRIDE_IN_3X3);
+}
+
+Test(graph_model, numbers_that_do_not_go_with_a_form_are_refused)
+{
+    static const struct {
+        const char *model;
+        int unit, shortcut;
+        enum model_number number;
+        double value;
+        const char *part;
+    } rows[] = {
+        {"resnet-20", -1, -1, NUMBER_SHORTCUT_SCALE, 0.5,
+         "--shortcut-scale: found for resnet-20, whose shortcuts are identity-a"},
+        {"resnet-20", -1, SHORTCUT_DROPOUT, NUMBER_BRANCH_SCALE, 0.5, "it goes with --shortcut scaling"},
+        {"resnet-20", -1, SHORTCUT_SCALING, NUMBER_GATE_BIAS, -6,
+         "it goes with --shortcut exclusive-gate or shortcut-gate"},
+        {"plain-20", -1, -1, NUMBER_DROPOUT, 0.5, "--dropout: found for plain-20, which has no shortcuts"},
+        {"vgg-a", -1, -1, NUMBER_DROPOUT, 0.5, "--dropout: found for vgg-a, which has no shortcuts"},
+        {"resnet-20", -1, SHORTCUT_SCALING, NUMBER_BRANCH_SCALE, 0, "--branch-scale: found 0, expected 1e-06 to 10"},
+        {"resnet-20", -1, SHORTCUT_SCALING, NUMBER_SHORTCUT_SCALE, -1, "--shortcut-scale: found -1, expected 0 to 10"},
+        {"resnet-20", -1, SHORTCUT_DROPOUT, NUMBER_DROPOUT, 1, "--dropout: found 1, expected 0 to 0.999"},
+        {"resnet-20", -1, SHORTCUT_SHORTCUT_GATE, NUMBER_GATE_BIAS, INFINITY, "--gate-bias: found inf"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct model_options options = MODEL_OPTIONS_DEFAULT;
+        options.unit = rows[i].unit;
+        options.shortcut = rows[i].shortcut;
+        options.number[rows[i].number] = rows[i].value;
+        expect_refused(rows[i].model, options, rows[i].part);
+    }
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    options.stride_in = STRIDE_IN_3X3;
+    expect_refused("resnet-20", options, "--stride-in: found 3x3 for resnet-20, which has no bottlenecks");
+    expect_refused("vgg-d", options, "--stride-in");
+}
+
 Test(graph_model, choices_are_parsed_by_their_names)
 {
     struct error err = {0};

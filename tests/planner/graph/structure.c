@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "build.h"
+#include "forms_kit.h"
 
 static struct graph *build_with(const char *name, struct model_options model, struct graph_options options)
 {
@@ -129,6 +130,64 @@ Test(graph_structure, every_unit_and_shortcut_on_every_family)
             }
 }
 
+static uint32_t count_kind(const struct graph *graph, enum op_kind kind)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < graph->op_count; i++) count += graph->ops[i].kind == kind;
+    return count;
+}
+
+/* Three units in resnet-8 and resnet-11, two of which change the shape. */
+Test(graph_structure, numbers_of_a_form_make_its_ops)
+{
+    static const struct {
+        uint32_t adds, scales, dropouts, pads;
+    } wanted[FORMS] = {
+        [0] = {0, 0, 0, 0},  [1] = {3, 3, 0, 2},  [2] = {3, 6, 0, 2},  [3] = {3, 6, 0, 3},  [4] = {0, 3, 0, 0},
+        [5] = {3, 3, 0, 2},  [6] = {3, 3, 0, 2},  [7] = {3, 3, 0, 2},  [8] = {3, 3, 0, 3},  [9] = {3, 0, 3, 2},
+        [10] = {3, 0, 0, 2}, [11] = {3, 0, 0, 0}, [12] = {3, 0, 0, 0}, [13] = {3, 0, 0, 0}, [14] = {3, 0, 0, 2}};
+    for (size_t i = 0; i < FORMS; i++) {
+        struct model_spec spec = form_spec(i, 0);
+        struct error err = {0};
+        struct graph *graph = graph_build(&spec, &(struct graph_options){.batch = 2}, &err);
+        cr_assert_not_null(graph, "%s", err.text);
+        expect_sound(graph);
+        cr_expect_eq(count_kind(graph, OP_ADD), wanted[i].adds, "form %zu", i);
+        cr_expect_eq(count_kind(graph, OP_SCALE), wanted[i].scales, "form %zu", i);
+        cr_expect_eq(count_kind(graph, OP_DROPOUT), wanted[i].dropouts, "form %zu", i);
+        cr_expect_eq(count_kind(graph, OP_SHORTCUT_PAD), wanted[i].pads, "form %zu", i);
+        for (size_t k = 0; k < graph->op_count; k++) {
+            const struct op *op = &graph->ops[k];
+            if (op->kind == OP_DROPOUT) cr_expect_eq(op->attr.dropout.drop, (float)spec.number[NUMBER_DROPOUT]);
+            if (op->kind == OP_CONV && op->attr.conv.kernel[0] == 3 && spec.bottleneck && op->attr.conv.stride == 2)
+                cr_expect_eq(spec.stride_in, STRIDE_IN_3X3);
+        }
+        graph_destroy(graph);
+    }
+}
+
+/* Files of earlier versions name graphs by what there was then. */
+Test(graph_structure, numbers_count_in_a_graphs_hash_where_they_are_not_the_usual)
+{
+    uint64_t seen[FORMS];
+    struct model_options usual = MODEL_OPTIONS_DEFAULT, told = MODEL_OPTIONS_DEFAULT;
+    usual.shortcut = told.shortcut = SHORTCUT_SCALING;
+    told.number[NUMBER_SHORTCUT_SCALE] = told.number[NUMBER_BRANCH_SCALE] = 0.5;
+    struct graph *a = build_with("resnet-8", usual, (struct graph_options){.batch = 2});
+    struct graph *b = build_with("resnet-8", told, (struct graph_options){.batch = 2});
+    cr_expect_eq(graph_hash(a), graph_hash(b));
+    graph_destroy(a);
+    graph_destroy(b);
+    for (size_t i = 0; i < FORMS; i++) {
+        struct model_spec spec = form_spec(i, 0);
+        struct graph *graph = graph_build(&spec, &(struct graph_options){.batch = 2}, NULL);
+        cr_assert_not_null(graph);
+        seen[i] = graph_hash(graph);
+        for (size_t k = 0; k < i; k++) cr_expect_neq(seen[k], seen[i], "forms %zu and %zu", k, i);
+        graph_destroy(graph);
+    }
+}
+
 Test(graph_structure, plain_and_vgg_nets_on_both_datasets)
 {
     static const char *const names[] = {"plain-20", "plain-34", "plain-50", "vgg-a", "vgg-d"};
@@ -163,13 +222,6 @@ Test(graph_structure, own_image_sizes_and_classes)
     struct graph *graph = build_with("resnet-20", options, (struct graph_options){.batch = 3});
     expect_sound(graph);
     graph_destroy(graph);
-}
-
-static uint32_t count_kind(const struct graph *graph, enum op_kind kind)
-{
-    uint32_t count = 0;
-    for (size_t i = 0; i < graph->op_count; i++) count += graph->ops[i].kind == kind;
-    return count;
 }
 
 Test(graph_structure, preact_net_has_the_papers_ops)

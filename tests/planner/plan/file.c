@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "forms_kit.h"
 #include "make.h"
 #include "mem.h"
 #include "plan_file.h"
@@ -402,4 +403,48 @@ Test(file, reading_and_writing_without_memory_leaks_nothing)
         cr_assert_eq(all_bytes(), before);
     }
     cr_assert_gt(n, 20);
+}
+
+/* ---- The model's form ---- */
+
+Test(file, forms_come_back)
+{
+    for (size_t i = 0; i < FORMS; i++) {
+        struct form form = form_at(i, 16);
+        struct error err = {0};
+        struct plan *plan = kit_make(.model = form.model, .form = &form.options, .batch = 4, .gpus = "4GiB");
+        cr_assert(plan_write(plan, first, &err), "%s", err.text);
+        struct plan *again = plan_read(first, &err);
+        cr_assert(again, "%s", err.text);
+        cr_expect_eq(again->spec.stride_in, plan->spec.stride_in);
+        cr_expect_arr_eq(again->spec.number, plan->spec.number, sizeof plan->spec.number);
+        plan_destroy(again);
+        plan_destroy(plan);
+    }
+}
+
+/* Plans of earlier versions had none of these fields. */
+Test(file, a_form_that_is_not_told_is_the_usual)
+{
+    static const int shortcuts[] = {SHORTCUT_SCALING, SHORTCUT_SHORTCUT_GATE, SHORTCUT_DROPOUT};
+    for (size_t i = 0; i < 3; i++) {
+        struct error err = {0};
+        struct plan *plan = kit_make(.model = "resnet-11", .shortcut = shortcuts[i] + 1, .batch = 4, .gpus = "4GiB");
+        cr_assert(plan_write(plan, first, &err), "%s", err.text);
+        json_t *root = json_load_file(first, 0, NULL), *model = json_object_get(root, "model");
+        cr_assert_eq(json_object_del(model, "stride_in"), 0);
+        for (int k = 0; k < MODEL_NUMBERS; k++) json_object_del(model, model_number_info((enum model_number)k)->field);
+        cr_assert_eq(json_object_size(model), 6);
+        cr_assert_eq(json_dump_file(root, first, 0), 0);
+        struct plan *again = plan_read(first, &err);
+        cr_assert(again, "%s", err.text);
+        cr_expect_eq(again->variants[0].graph_hash, plan->variants[0].graph_hash);
+        json_object_set_new(model, "dropout", json_real(shortcuts[i] == SHORTCUT_DROPOUT ? 2 : 0.5));
+        cr_assert_eq(json_dump_file(root, first, 0), 0);
+        cr_expect_null(plan_read(first, &err));
+        cr_expect(strstr(err.text, "--dropout: found"), "%s", err.text);
+        json_decref(root);
+        plan_destroy(again);
+        plan_destroy(plan);
+    }
 }

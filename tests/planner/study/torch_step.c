@@ -232,7 +232,9 @@ Test(torch_step, every_form_of_unit_ends_where_it_began)
     for (size_t m = 0; m < sizeof models / sizeof models[0]; m++)
         for (int unit = -1; unit <= (m < 2 ? UNIT_RELU_ONLY_PREACT : -1); unit++)
             for (int shortcut = -1; shortcut <= (m < 2 && unit == -1 ? SHORTCUT_DROPOUT : -1); shortcut++) {
-                struct model_options overrides = {.dataset = -1, .unit = unit, .shortcut = shortcut};
+                struct model_options overrides = MODEL_OPTIONS_DEFAULT;
+                overrides.unit = unit;
+                overrides.shortcut = shortcut;
                 struct graph_options options = {.batch = 3, .micro_batches = 1};
                 struct model_spec spec;
                 struct error err = {0};

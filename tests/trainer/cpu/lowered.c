@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "convert.h"
+#include "forms_kit.h"
 #include "graph_run.h"
 #include "lower.h"
 #include "random_graph.h"
@@ -303,4 +304,20 @@ Test(lowered, units_and_shortcuts)
             free(right);
             graph_destroy(logical);
         }
+}
+
+Test(lowered, forms_of_the_papers_tables)
+{
+    for (size_t i = 0; i < FORMS; i++) {
+        struct model_spec spec = form_spec(i, 8);
+        struct error err = {0};
+        struct graph *logical = graph_build(&spec, &(struct graph_options){.batch = 3}, &err);
+        cr_assert_not_null(logical, "%s", err.text);
+        uint64_t count;
+        float *right = train(&cpu_reference_backend, logical, &count);
+        compare(&cpu_backend, logical, right, count, LOWER_ALL, 20000 + i);
+        compare(&cpu_backend, logical, right, count, 0, 20000 + i);
+        free(right);
+        graph_destroy(logical);
+    }
 }

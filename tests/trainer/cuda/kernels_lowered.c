@@ -11,6 +11,7 @@
 
 #include "bn_layout.h"
 #include "build.h"
+#include "forms_kit.h"
 #include "graph_run.h"
 #include "half.h"
 #include "host_backend.h"
@@ -428,6 +429,19 @@ Test(kernels_lowered, trainings_agree_with_the_reference)
         compare_training(&host_backend, logical, 0);
         compare_training(&host_reference_backend, logical, LOWER_ALL);
         compare_training(&host_backend, logical, 1 + (uint32_t)(seed * 37 % LOWER_ALL));
+        graph_destroy(logical);
+    }
+}
+
+Test(kernels_lowered, forms_of_the_papers_tables_agree_with_the_reference)
+{
+    for (size_t i = 0; i < FORMS; i++) {
+        struct model_spec spec = form_spec(i, 8);
+        struct error err = {0};
+        struct graph *logical = graph_build(&spec, &(struct graph_options){.batch = 2}, &err);
+        cr_assert_not_null(logical, "%s", err.text);
+        host_backend_seed = i;
+        compare_training(&host_backend, logical, LOWER_ALL);
         graph_destroy(logical);
     }
 }

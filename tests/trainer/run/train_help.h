@@ -19,6 +19,7 @@
 struct small_run {
     /* What to do; zero = the default. */
     const char *model; /* resnet-8 */
+    const struct model_options *form; /* as its name says */
     const char *gpus;  /* cpu */
     uint32_t batch;    /* 16 */
     uint32_t micro_batches;
@@ -81,7 +82,7 @@ static inline bool run_workspace(void *context, const struct graph *graph, const
 static inline struct plan *run_plan(struct small_run *run)
 {
     struct machine machine = {0};
-    struct model_options overrides = MODEL_OPTIONS_DEFAULT;
+    struct model_options overrides = run->form ? *run->form : MODEL_OPTIONS_DEFAULT;
     if (run->cifar) overrides.dataset = DATASET_CIFAR10;
     struct plan_request request = {.batch = run->batch,
                                    .machine = &machine,
