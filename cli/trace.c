@@ -19,96 +19,6 @@
 #include "summary.h"
 #include "trace_private.h"
 
-static const char *const manual[] = {
-    "NAME\n"
-    "    fathom trace - tables, exports, differences and integrity of a run's trace\n"
-    "\n"
-    "SYNOPSIS\n"
-    "    fathom trace stats RUN.trace[@STEPS] [--by WHAT] [--sort COLUMN]\n"
-    "                 [--limit N] [--json|--csv]\n"
-    "    fathom trace export --chrome|--perfetto|--csv RUN.trace [-o FILE]\n"
-    "                 [--by WHAT]\n"
-    "    fathom trace diff A.trace[@STEPS] B.trace[@STEPS] [--gate PERCENT]\n"
-    "                 [--by WHAT] [--limit N] [--json]\n"
-    "    fathom trace info RUN.trace [--limit N] [--json]\n"
-    "    fathom trace check RUN.trace [--json]\n"
-    "    fathom trace import KINETO.json[.gz] -o RUN.trace\n"
-    "\n",
-
-    "DESCRIPTION\n"
-    "    `fathom train --trace RUN.trace` writes a trace; `fathom top` shows it while\n"
-    "    it grows. These commands read it, also during the run and after a crash.\n"
-    "    Times are of the steps that were timed in detail.\n"
-    "\n"
-    "    stats    one row for each op, layer, kernel, ..., all devices together. Med\n"
-    "             is within 5 % of the true median. `A step` is the median over at\n"
-    "             most 64 timed steps, on one device. Above the table: where a timed\n"
-    "             step's time goes, each nanosecond once. Kernels run (where none are\n"
-    "             known, ops); a copy runs; the host loads data; it launches, or\n"
-    "             nothing of the step has begun on the device; sync: all has ended\n"
-    "             there, and the host has not seen it; dependency: what comes next\n"
-    "             waits for another stream, device or kernel. `Of peak`: the time\n"
-    "             that a row's FLOPs, or the bytes that it moves, take at least, of\n"
-    "             that which it takes; the peaks are measured when a run on CPUs\n"
-    "             begins, of GPUs the catalogue's. Above 100 %: bytes came from\n"
-    "             caches\n"
-    "    export   --chrome: trace events as JSON, for chrome://tracing,\n"
-    "             ui.perfetto.dev or Speedscope\n"
-    "             --perfetto: the same in Perfetto's own format, a quarter of the\n"
-    "             size\n"
-    "             --csv: the table of `stats`, with the columns of nsys's kernel\n"
-    "             summary\n"
-    "    diff     how the time of a step changed from A to B, by layer, the largest\n"
-    "             change first: medians over at most 64 timed steps of each, on one\n"
-    "             device. Noise is what the change may be by chance, from how the\n"
-    "             steps of each trace differ among themselves: of a hundred\n"
-    "             comparisons of like runs one shows more. --gate makes it a test\n"
-    "    info     the run, the process (rank) and host that wrote the trace, its\n"
-    "             devices, how their clocks went, and what lies in their arenas at\n"
-    "             the fullest moment: the N largest tensors (10 if not given)\n"
-    "    check    reads every block: what is damaged, missing, cut off, dropped or\n"
-    "             lost\n"
-    "    import   makes a trace of what PyTorch's profiler exported\n"
-    "             (export_chrome_trace), for stats, diff, export and `fathom top`:\n"
-    "             kernels under the ops that launched them, ops under their modules\n"
-    "             (with_stack or with_modules tell them), ProfilerStep# as steps.\n"
-    "             Without a GPU it is ops alone\n"
-    "\n"
-    "    @STEPS is 100-200, 100- or 100: only those steps.\n"
-    "\n",
-
-    "OPTIONS\n"
-    "    --by WHAT       op, layer, unit, stage, kind, pass, kernel or stream (stats\n"
-    "                    and --csv: op; diff: layer). Of stage2/unit17/conv2,\n"
-    "                    stage2/unit17 is the unit and stage2 the stage. Kernels and\n"
-    "                    streams are known of GPUs alone\n"
-    "    --sort COLUMN   total, instances, avg, med, min, max, stddev or name\n"
-    "                    (default total)\n"
-    "    --limit N       rows shown (default: all)\n"
-    "    --gate PERCENT  fail when the step or a row takes so much longer in B than\n"
-    "                    in A, and more than the noise\n"
-    "    --json          one JSON object\n"
-    "    --csv           stats: nsys's columns, and what a step takes\n"
-    "    -o FILE         write there instead of to standard output\n"
-    "\n",
-
-    "EXIT STATUS\n"
-    "    0 done (check: the trace is whole; diff --gate: nothing is slower)\n"
-    "    1 check: the trace is damaged or cut off; diff --gate: something is slower;\n"
-    "      else the output could not be written\n"
-    "    2 the command is wrong, or a file is missing, no trace, or of a newer\n"
-    "      version\n"
-    "\n"
-    "EXAMPLES\n"
-    "    fathom trace stats run.trace --by layer --limit 20\n"
-    "    fathom trace export --chrome run.trace -o run.json\n"
-    "    fathom trace diff before.trace after.trace --gate 5\n"
-    "    fathom trace diff run.trace@100-200 run.trace@900-1000 --by stage\n"
-    "    fathom trace check run.trace && echo whole\n"
-    "    fathom trace import rank0.pt.trace.json.gz -o rank0.trace\n",
-    NULL,
-};
-
 /* A trace read to its end, and its table. */
 struct table {
     char path[FILES_PATH];
@@ -529,18 +439,19 @@ static bool run_import(const char *const *paths, const struct trace_options *opt
 
 struct action {
     const char *name;
-    size_t files;
+    size_t files, most_files;
     const char *usage;
     bool (*run)(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
 };
 
 static const struct action actions[] = {
-    {"stats", 1, "stats RUN.trace", run_stats},
-    {"export", 1, "export --chrome|--perfetto|--csv RUN.trace -o FILE", run_export},
-    {"diff", 2, "diff A.trace B.trace", trace_run_diff},
-    {"check", 1, "check RUN.trace", run_check},
-    {"info", 1, "info RUN.trace", trace_run_info},
-    {"import", 1, "import KINETO.json[.gz] -o RUN.trace", run_import},
+    {"stats", 1, 1, "stats RUN.trace", run_stats},
+    {"export", 1, 1, "export --chrome|--perfetto|--csv RUN.trace -o FILE", run_export},
+    {"diff", 2, 2, "diff A.trace B.trace", trace_run_diff},
+    {"flow", 1, 2, "flow RUN.trace [RUN.trace]", trace_run_flow},
+    {"check", 1, 1, "check RUN.trace", run_check},
+    {"info", 1, 1, "info RUN.trace", trace_run_info},
+    {"import", 1, 1, "import KINETO.json[.gz] -o RUN.trace", run_import},
 };
 
 static const struct action *find_action(const char *name)
@@ -574,22 +485,27 @@ static bool run_action(int argc, char **argv, int *code, struct error *err)
         {"limit", 0, OPTION_COUNT, &options.limit, 1, 1e9}, {"json", 0, OPTION_FLAG, &options.json, 0, 0},
         {"chrome", 0, OPTION_FLAG, &options.chrome, 0, 0},  {"perfetto", 0, OPTION_FLAG, &options.perfetto, 0, 0},
         {"csv", 0, OPTION_FLAG, &options.csv, 0, 0},        {"output", 'o', OPTION_OUTPUT, &options.output, 0, 0},
-        {"gate", 0, OPTION_REAL, &options.gate, 0, 1000},
+        {"gate", 0, OPTION_REAL, &options.gate, 0, 1000},   {"svg", 0, OPTION_OUTPUT, &options.svg, 0, 0},
+        {"rms", 0, OPTION_FLAG, &options.rms, 0, 0},
     };
-    const char *words[3];
+    const char *words[4];
     size_t count;
-    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 3, &count, err));
+    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 4, &count, err));
     if (count == 0)
         return error_set(err, ERROR_INPUT,
-                         "one of stats, export, diff, info, check and import is wanted; --help shows more");
+                         "one of stats, export, diff, flow, info, check and import is wanted; --help shows more");
     const struct action *action = find_action(words[0]);
     if (!action)
         return error_set(err, ERROR_INPUT,
-                         "'%s' is none of stats, export, diff, info, check and import; --help shows more", words[0]);
-    if (count - 1 != action->files)
+                         "'%s' is none of stats, export, diff, flow, info, check and import; --help shows more",
+                         words[0]);
+    options.files = count - 1;
+    if (options.files < action->files || options.files > action->most_files)
         return error_set(err, ERROR_INPUT, "%s: %zu file%s given; usage: fathom trace %s", action->name, count - 1,
                          count == 2 ? " is" : "s are", action->usage);
     TRY(parse_words(&options, action->run == trace_run_diff, err));
+    if ((options.svg || options.rms) && action->run != trace_run_flow)
+        return error_set(err, ERROR_INPUT, "--%s: is of flow alone", options.svg ? "svg" : "rms");
     return action->run(words + 1, &options, code, err);
 }
 
@@ -599,5 +515,5 @@ static int run(int argc, char **argv, struct error *err)
     return run_action(argc, argv, &code, err) ? code : error_exit_code(err);
 }
 
-const struct command command_trace = {"trace", "tables, exports, differences and integrity of a run's trace", manual,
-                                      run};
+const struct command command_trace = {"trace", "tables, exports, differences and integrity of a run's trace",
+                                      trace_manual, run};

@@ -9,9 +9,12 @@
 #include "json.h"
 #include "units.h"
 
+extern const char *const trace_manual[];
+
 struct trace_options {
-    const char *by_word, *sort_word, *output;
-    bool json, chrome, perfetto, csv;
+    const char *by_word, *sort_word, *output, *svg;
+    bool json, chrome, perfetto, csv, rms;
+    size_t files;
     uint64_t limit;
     double gate; /* percent; below 0: none */
     enum summary_by by;
@@ -35,6 +38,7 @@ json_t *trace_host_json(const struct rollup *rollup);
 void trace_print_counters(const struct rollup *rollup);
 
 bool trace_run_info(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
+bool trace_run_flow(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
 bool trace_run_diff(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
 
 #endif

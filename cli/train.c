@@ -86,6 +86,9 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (c->options.loss_scale > 0 && plan->dtype != DTYPE_F16)
         return error_set(err, ERROR_INPUT, "--loss-scale: found for activations in %s; only f16 has a loss scale",
                          dtype_name(plan->dtype));
+    if (c->options.flow_every > 0 && plan->variants[0].graph->block_count == 0)
+        return error_set(err, ERROR_INPUT, "--flow-every: %s has no residual units whose norms could be taken",
+                         plan->spec.name);
     TRY(train_ranks_check_alone(c, err) && together_begin(c->ranks, plan, c->options.command, err));
     c->part = train_part(plan, c->ranks);
     TRY(train_command_backend(c, plan, err));
@@ -191,6 +194,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"trace-queue", 0, OPTION_BYTES, &c->trace_queue, 24 << 10, 1 << 30},
         {"top", 0, OPTION_FLAG, &c->top, 0, 0},
         {"time-every", 0, OPTION_COUNT, &c->time_every, 1, 1e9},
+        {"flow-every", 0, OPTION_COUNT, &o->flow_every, 1, 1e15},
         {"record-steps", 0, OPTION_TEXT, &c->record_steps, 0, 0},
         {"backend", 0, OPTION_TEXT, &c->backend, 0, 0},
         {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256},
@@ -221,6 +225,8 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     if (c->record_steps && !c->trace)
         return error_set(err, ERROR_INPUT,
                          "--record-steps: what is recorded goes to a trace; --trace FILE is wanted with it");
+    if (o->flow_every && !c->trace)
+        return error_set(err, ERROR_INPUT, "--flow-every: norms go to a trace; --trace FILE is wanted with it");
     if (c->top && !c->trace) return error_set(err, ERROR_INPUT, "--top: shows a trace; --trace FILE is wanted with it");
     return train_ranks_check(c, err) && train_learning_recipe(c, *word, err);
 }

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from xml.etree import ElementTree
 
 from commands import FATHOM, checked, expect, failures, finish, refused, run, write
 
@@ -233,6 +234,7 @@ def check_train(folder):
     for drops in ('5,3', '4,4', '1,9,8'):
         refused(['train', plan, '--data', data, '--iterations', 9, '--schedule', drops], '--schedule', drops, 'later')
     check_costs(folder, plan, data)
+    check_trace_flow(folder, plan, data)
     refused(['train', plan, '--data', data, '--iterations', 1, '--trace', folder / 'no' / 'run.trace'], 'run.trace')
     refused(['train', plan, '--data', data, '--iterations', 1, '--resume', folder / 'nothing'], 'nothing')
     kept = write(folder / 'kept.trace', 'FATHOMTR of an earlier run')
@@ -242,6 +244,8 @@ def check_train(folder):
     refused(['train', plan, '--data', data, '--log', '/proc/self/log', '--trace', kept], '--log', '/proc/self/log')
     refused(['train', plan, '--data', data, '--top', '--trace', kept], '--top', 'terminal')
     refused(['train', plan, '--data', data, '--record-steps', '3:5'], '--record-steps', '--trace FILE')
+    refused(['train', plan, '--data', data, '--flow-every', 3], '--flow-every', '--trace FILE')
+    refused(['train', plan, '--data', data, '--trace', kept, '--flow-every', 0], '--flow-every', '0')
     for steps in ('5:3', '0:2', '3:', 'x', '1:2:3'):
         refused(['train', plan, '--data', data, '--trace', kept, '--record-steps', steps], '--record-steps', steps, 'FIRST:LAST')
     refused(['train', plan, '--data', data, '--iterations', 1, '--log', folder / 'no' / 'log.jsonl'], 'log.jsonl')
@@ -354,6 +358,33 @@ def check_disk(folder, plan, data):
         failures.append('a full disk: the previous checkpoint is not intact')
     if any('partial' in name for name in after):
         failures.append(f'a full disk: left behind {sorted(after)}')
+
+
+def check_trace_flow(folder, plan, data):
+    """Norms of units: a table, JSON, and a picture of two runs in one; steps are those that the option names."""
+    trace, svg = folder / 'flow.trace', folder / 'flow.svg'
+    refused(['trace', 'flow', folder / 'costs.trace'], 'costs.trace', 'no norms', '--flow-every')
+    done = run('train', plan, '--data', data, '--iterations', 3, '--no-evaluate', '--trace', trace, '--flow-every', 2)
+    expect(done.returncode == 0, f'train --flow-every: {done.stderr}')
+    refused(['trace', 'stats', trace, '--svg', svg], '--svg', 'flow')
+    refused(['trace', 'flow', trace, trace, trace], 'flow', '3 files')
+    refused(['trace', 'flow', trace, '--svg', trace], '--svg', 'flow.trace')
+    done = run('trace', 'flow', trace, '--json')
+    expect(done.returncode == 0, f'trace flow --json: {done.stderr}')
+    found = json.loads(done.stdout)['runs'][0]
+    expect([step['step'] for step in found['steps']] == [1, 2], f'steps with norms: {found["steps"]}')
+    expect([unit['unit'] for unit in found['units']] == ['stem', 'stage1/unit1', 'stage2/unit1', 'stage3/unit1', 'head'],
+           f'units: {found["units"]}')
+    for step in found['steps']:
+        expect(all(value > 0 for value in step['gradient'][:-1]) and step['gradient'][-1] is None, f'gradients: {step}')
+        expect(all(value > 0 for value in step['weight_gradient']), f'gradients of weights: {step}')
+    done = run('trace', 'flow', trace, trace, '--svg', svg, '--limit', 3)
+    expect(done.returncode == 0 and 'stage1/unit1' not in done.stdout.split('of stage1')[0] and 'head' in done.stdout,
+           f'trace flow --limit: {done.stdout} {done.stderr}')
+    expect(max(len(line) for line in done.stdout.splitlines() if '/' not in line or line[0] == ' ') <= 80, 'trace flow: too wide')
+    picture = ElementTree.parse(svg).getroot()
+    curves = [title.text for title in picture.iter('{http://www.w3.org/2000/svg}title') if title.text.startswith('step ')]
+    expect(curves == ['step 1', 'step 2'] * 6, f'curves of the picture: {curves}')
 
 
 def check_trace_tables(folder):

@@ -29,6 +29,7 @@ PICTURE = {
     'base': set(),
     'pictures': {'base'},
     'traces': {'base'},
+    'traces/draw': {'traces', 'pictures', 'base'},
     'recipes': {'planner/graph', 'base'},
     'planner/graph': {'base'},
     'planner/machine': {'base'},

@@ -9,6 +9,7 @@
 #include "cpu_threads.h"
 #include "mem.h"
 #include "random.h"
+#include "squares.h"
 #include "weights.h"
 
 /* Launches have finished when they return, so streams and events have nothing to hold. */
@@ -124,6 +125,16 @@ static bool fill(struct device *device, struct stream *stream, uint64_t offset, 
     (void)stream;
     TRY(check_range(device, "a fill", offset, bytes, err));
     memset(device->arena + offset, byte, bytes);
+    return true;
+}
+
+static bool add_squares(struct device *device, struct stream *stream, uint64_t offset, enum dtype dtype, uint64_t count,
+                        double *sum, struct error *err)
+{
+    (void)stream;
+    TRY(check_range(device, "a sum of squares", offset, dtype_bytes(dtype, count), err));
+    TRY(cpu_threads_use(device->threads, err));
+    *sum += cpu_sum_squares(device->arena + offset, dtype, count);
     return true;
 }
 
@@ -464,14 +475,15 @@ static bool measure_peaks(uint32_t threads, uint64_t most_bytes, struct device_p
     {                                                                                                                  \
         .name = (own_name), .in_host_memory = true, .op_workspace = (measure), .device_create = (create),              \
         .device_destroy = device_destroy, .set_step = set_step, .copy_in = copy_in, .image_in = image_in,              \
-        .copy_out = copy_out, .fill = fill, .parameter_in = parameter_in, .parameter_out = parameter_out,              \
-        .stream_create = stream_create, .stream_destroy = stream_destroy, .event_create = event_create,                \
-        .event_destroy = event_destroy, .event_record = event_pass, .event_wait = event_pass,                          \
-        .event_synchronize = event_synchronize, .op_prepare = op_prepare, .op_launch = op_launch,                      \
-        .op_release = op_release, .group_name = cpu_group_name, .group_create = cpu_group_create,                      \
-        .group_bytes = cpu_group_bytes, .group_join = group_join, .group_abort = cpu_group_abort,                      \
-        .group_destroy = cpu_group_destroy, .host_create = host_create, .host_fill = host_fill,                        \
-        .activation_dtypes = activation_dtypes, .lowering = lowering, .measure_peaks = measure_peaks,                  \
+        .copy_out = copy_out, .add_squares = add_squares, .fill = fill, .parameter_in = parameter_in,                  \
+        .parameter_out = parameter_out, .stream_create = stream_create, .stream_destroy = stream_destroy,              \
+        .event_create = event_create, .event_destroy = event_destroy, .event_record = event_pass,                      \
+        .event_wait = event_pass, .event_synchronize = event_synchronize, .op_prepare = op_prepare,                    \
+        .op_launch = op_launch, .op_release = op_release, .group_name = cpu_group_name,                                \
+        .group_create = cpu_group_create, .group_bytes = cpu_group_bytes, .group_join = group_join,                    \
+        .group_abort = cpu_group_abort, .group_destroy = cpu_group_destroy, .host_create = host_create,                \
+        .host_fill = host_fill, .activation_dtypes = activation_dtypes, .lowering = lowering,                          \
+        .measure_peaks = measure_peaks,                                                                                \
     }
 
 const struct backend cpu_backend = CPU_BACKEND("cpu", workspace_fast, create_fast);

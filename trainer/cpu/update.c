@@ -6,6 +6,7 @@
 
 #include "loops.h"
 #include "parallel.h"
+#include "squares.h"
 
 /* ---- The numbers of a step ---- */
 
@@ -153,7 +154,6 @@ bool cpu_run_weights_average(const struct prepared *p, struct error *err)
 /* Pieces of parameters, the last of each smaller: sums over them are merged in their order, so the bits depend on
  * nothing but the shapes. */
 #define PIECE 4096u
-#define LANES 8u
 
 static uint64_t pieces_of(const struct tensor *parameter) { return (tensor_elements(parameter) + PIECE - 1) / PIECE; }
 
@@ -180,17 +180,6 @@ bool cpu_gradient_norm_workspace(const struct op_call *call, uint64_t *bytes, st
     return true;
 }
 
-static double sum_squares(const float *values, uint64_t count)
-{
-    double lanes[LANES] = {0}, sum = 0;
-    uint64_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (unsigned k = 0; k < LANES; k++) lanes[k] += (double)values[i + k] * (double)values[i + k];
-    for (; i < count; i++) sum += (double)values[i] * (double)values[i];
-    for (unsigned k = 0; k < LANES; k++) sum += lanes[k];
-    return sum;
-}
-
 /* Pieces [first, last) of the bucket, counted through its parameters. */
 static void norm_task(const void *context, uint64_t first, uint64_t last)
 {
@@ -204,7 +193,8 @@ static void norm_task(const void *context, uint64_t first, uint64_t last)
         uint64_t count = tensor_elements(parameter), pieces = pieces_of(parameter);
         const float *values = gradients + parameter->view_offset / sizeof(float);
         for (uint64_t k = first > before ? first - before : 0; k < pieces && before + k < last; k++)
-            sums[before + k] = sum_squares(values + k * PIECE, count - k * PIECE < PIECE ? count - k * PIECE : PIECE);
+            sums[before + k] =
+                floats_sum_squares(values + k * PIECE, count - k * PIECE < PIECE ? count - k * PIECE : PIECE);
         before += pieces;
     }
 }

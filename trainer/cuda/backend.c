@@ -150,8 +150,8 @@ static bool create_reference(const struct device_options *options, uint64_t aren
     {                                                                                                                  \
         .name = (own_name), .op_workspace = op_workspace_bytes, .device_create = (create),                             \
         .device_destroy = cuda_device_destroy, .set_step = cuda_set_step, .copy_in = cuda_copy_in,                     \
-        .image_in = cuda_image_in, .copy_out = cuda_copy_out, .fill = cuda_fill, .parameter_in = cuda_parameter_in,    \
-        .parameter_out = cuda_parameter_out, .stream_create = cuda_stream_create,                                      \
+        .image_in = cuda_image_in, .copy_out = cuda_copy_out, .add_squares = cuda_add_squares, .fill = cuda_fill,      \
+        .parameter_in = cuda_parameter_in, .parameter_out = cuda_parameter_out, .stream_create = cuda_stream_create,   \
         .stream_destroy = cuda_stream_destroy, .event_create = cuda_event_create, .event_destroy = cuda_event_destroy, \
         .event_record = cuda_event_record, .event_wait = cuda_event_wait, .event_synchronize = cuda_event_synchronize, \
         .foresee = cuda_foresee, .op_prepare = op_prepare, .op_launch = op_launch, .op_release = op_release,           \

@@ -56,6 +56,8 @@ bool cuda_image_in(struct device *device, struct stream *stream, const struct te
                    const float *host, struct error *err);
 bool cuda_copy_out(struct device *device, struct stream *stream, void *host, uint64_t offset, uint64_t bytes,
                    struct error *err);
+bool cuda_add_squares(struct device *device, struct stream *stream, uint64_t offset, enum dtype dtype, uint64_t count,
+                      double *sum, struct error *err);
 bool cuda_fill(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
                struct error *err);
 bool cuda_parameter_in(struct device *device, const struct tensor *tensor, uint64_t offset, const float *host,

@@ -49,7 +49,7 @@ struct step_block {
     EACH(place_images) ALONE(product)                                                                                  \
     EACH(relu) EACH(relu_backward) ALONE(round_elements_bf16) ALONE(round_elements_f16)                                \
     EACH(scale) ALONE(set_step) ALONE(update) EACH(shortcut_pad) EACH(shortcut_pad_backward)                       \
-    EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss) EACH(softmax_loss_backward) EACH(subtract)                 \
+    EACH(sigmoid) EACH(sigmoid_backward) EACH(softmax_loss) EACH(softmax_loss_backward) EACH(squares) EACH(subtract)                 \
     ALONE(weights_average) ALONE(widen_elements_bf16) ALONE(widen_elements_f16) ALONE(widen_pieces_bf16) ALONE(widen_pieces_f16)
 
 #define KERNEL_EACH(name)  KERNEL_##name##_f32, KERNEL_##name##_f16, KERNEL_##name##_bf16,
@@ -135,6 +135,16 @@ struct gradient_norm_arguments {
     struct step_block *step;
     struct kernel_piece pieces[KERNEL_PIECES];
 };
+
+/* *sum, of the host's pinned memory, += the sum of the elements' squares. */
+struct squares_arguments {
+    const void *in;
+    uint64_t count, vectors; /* of 16 bytes, from the first on */
+    double *sum, *partial;   /* partial: one for each block, SQUARES_BLOCKS at most */
+    struct step_block *step;
+};
+#define SQUARES_BLOCKS   1024u
+#define SQUARES_OF_BLOCK 8192u /* elements, where blocks are fewer */
 
 /* out[i] = in[i], from f16 or bf16, for the elements of the pieces, whose first ones 16 divides. */
 struct widen_pieces_arguments {

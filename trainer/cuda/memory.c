@@ -212,6 +212,36 @@ bool cuda_fill(struct device *device, struct stream *stream, uint64_t offset, ui
     return device_settle(device, ok, err);
 }
 
+/* ---- Sums of squares ---- */
+
+static bool add_squares(struct device *device, cudaStream_t stream, uint64_t offset, enum dtype dtype, uint64_t count,
+                        double *sum, struct error *err)
+{
+    const uint64_t bytes = dtype_bytes(dtype, count);
+    TRY(check_arena_range(device, "a sum of squares", offset, bytes, err));
+    if (dtype > DTYPE_BF16 || !is_pinned(device, sum, sizeof *sum))
+        return error_set(err, ERROR_FAILED, "a sum of squares of %s, or to memory that is not pinned",
+                         dtype_name(dtype));
+    const uint8_t *in = device_at(device, offset);
+    const uint64_t blocks = count / SQUARES_OF_BLOCK + 1;
+    const struct squares_arguments arguments = {.in = in,
+                                                .count = count,
+                                                .vectors = (uintptr_t)in % 16 == 0 ? bytes / 16 : 0,
+                                                .sum = sum,
+                                                .partial = (double *)(void *)device->scratch,
+                                                .step = device->step};
+    const struct launch_shape shape = {.blocks = (uint32_t)least(blocks, SQUARES_BLOCKS), .threads = KERNEL_THREADS};
+    return cuda_launch(device, (enum kernel_id)(KERNEL_squares_f32 + dtype), shape, &arguments, stream, err);
+}
+
+bool cuda_add_squares(struct device *device, struct stream *stream, uint64_t offset, enum dtype dtype, uint64_t count,
+                      double *sum, struct error *err)
+{
+    TRY(device_usable(device, err));
+    bool ok = add_squares(device, stream->handle, offset, dtype, count, sum, &device->first);
+    return device_settle(device, ok, err);
+}
+
 /* ---- Images ---- */
 
 /* Enough bytes under way for the bus, and few processors taken from what computes. */

@@ -133,6 +133,10 @@ struct backend {
                      const float *host, struct error *err);
     bool (*copy_out)(struct device *device, struct stream *stream, void *host, uint64_t offset, uint64_t bytes,
                      struct error *err);
+    /* Optional, for traces: *sum += the squares of so many elements in f32, f16 or bf16, by ops of the computing stream alone, in
+     * an order that their number decides. *sum is in pinned memory where there is such. */
+    bool (*add_squares)(struct device *device, struct stream *stream, uint64_t offset, enum dtype dtype, uint64_t count,
+                        double *sum, struct error *err);
     bool (*fill)(struct device *device, struct stream *stream, uint64_t offset, uint64_t bytes, uint8_t byte,
                  struct error *err);
     /* Parameters (and what is kept of them) in the canonical layout of graph.h. A backend may keep them permuted in place: the

@@ -119,7 +119,7 @@ bool executor_create(const struct executor_options *options, struct executor **o
     ex->variant = &options->plan->variants[device->variant];
     ex->micro_batches = device->micro_batches;
     if (!create_device(ex, err) || !create_programs(ex, err) || !executor_find_statistics(ex, err) ||
-        !executor_create_ring(ex, err)) {
+        !executor_create_ring(ex, err) || !executor_create_flow(ex, err)) {
         executor_destroy(ex);
         return false;
     }
@@ -150,6 +150,7 @@ void executor_destroy(struct executor *ex)
     unbind_program(&ex->evaluate, ex->backend);
     unbind_program(&ex->train, ex->backend);
     destroy_events(ex);
+    executor_destroy_flow(ex);
     executor_destroy_ring(ex);
     for (int i = 0; i < EXECUTOR_STREAMS; i++)
         if (ex->streams[i]) ex->backend->stream_destroy(ex->streams[i]);

@@ -30,6 +30,7 @@ struct executor_options {
     bool no_recordings;      /* every op is launched by itself, each step */
     bool keep_statistics;    /* for executor_undo_statistics */
     bool fill_dead;          /* bytes are filled with NaN right after their last use */
+    uint64_t flow_every;     /* units' norms go to the sink in the first step and each that this divides; 0 = never */
     bool time_ops;           /* ops' times go to the sink when it wants them */
     struct trace_sink *sink; /* may be NULL */
 };
@@ -62,8 +63,8 @@ struct input {
  * Errors stick: once the device has failed, or has not come in time, every call fails with the first error. */
 bool executor_submit(struct executor *executor, const struct step *step, const struct input *input, struct error *err);
 bool executor_collect(struct executor *executor, struct metrics *metrics, struct error *err);
-/* Whether a step may be submitted while the one before it is in flight: not where the ops of one of them are timed, nor
- * where the trace records what devices do in one and not in the other. */
+/* Whether a step may be submitted while the one before it is in flight: not where the ops of one of them are timed or its
+ * norms are taken, nor where the trace records what devices do in one and not in the other. */
 bool executor_may_overlap(const struct executor *executor, uint64_t step);
 /* Running statistics become those before a step that is in flight or was among the last in_flight; what is in flight
  * ends unheard. */

@@ -59,6 +59,8 @@ struct executor {
     struct device_memory memory; /* the most that was seen */
     uint64_t memory_ns;          /* when it was looked at last; 0 = never */
 
+    struct flow *flow; /* NULL: no norms are taken */
+
     bool lost; /* a call on the device failed: all others fail with the first error */
     struct error first;
 };
@@ -102,13 +104,28 @@ bool executor_drain(struct executor *executor, struct error *err);
 /* Between the device's running statistics and a slot. */
 bool executor_copy_statistics(struct executor *executor, const struct slot *slot, bool in, struct error *err);
 
+/* ---- execute_flow.c ---- */
+
+bool executor_create_flow(struct executor *executor, struct error *err);
+void executor_destroy_flow(struct executor *executor);
+/* Whether that step's norms are taken. */
+bool executor_takes_flow(const struct executor *executor, uint64_t step);
+/* Around what is launched for a step; in between, where norms are taken, every op is launched by itself. */
+bool executor_begin_flow(struct executor *executor, uint64_t step, struct error *err);
+void executor_end_flow(struct executor *executor);
+bool executor_flow_is_on(const struct executor *executor);
+/* Right before and right after that op of the training program, while it is on. */
+bool executor_take_flow(struct executor *executor, size_t op, bool before, struct error *err);
+/* When the step has ended. */
+void executor_tell_flow(struct executor *executor, uint64_t step);
+
 /* ---- launch.c ---- */
 
 /* Zeroed parts may be finished. */
 void part_init(struct part *part, const struct bound_program *bound, size_t from, size_t to);
 void part_finish(struct part *part, const struct backend *backend);
-/* Replays the part, or launches its ops one by one: the first time, where there are no recordings, and when they are
- * timed (then it has been done on return). number: of the step, for messages. */
+/* Replays the part, or launches its ops one by one: the first time, where there are no recordings, when norms are
+ * taken, and when they are timed (then it has been done on return). number: of the step, for messages. */
 bool part_launch(struct executor *executor, struct part *part, bool timed, uint64_t number, struct error *err);
 /* Launches the part's ops one by one; after each `look` is called, which may say that it is enough. */
 bool part_launch_watched(struct executor *executor, const struct part *part,

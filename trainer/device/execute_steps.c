@@ -40,8 +40,10 @@ static bool submit(struct executor *ex, struct slot *slot, const struct input *g
 {
     struct input input = executor_stage(ex, slot, ex->micro_batches, given);
     TRY(executor_copy_statistics(ex, slot, false, err));
+    TRY(executor_begin_flow(ex, slot->step.number, err));
     TRY(launch_bodies(ex, slot, &input, timed, err));
     TRY(part_launch(ex, &ex->tail, timed, slot->step.number, err));
+    executor_end_flow(ex);
     if (ex->tail_touches_input) TRY(executor_free_input(ex, err));
     return finish_slot(ex, &ex->train, slot, TRACE_RUN_PASS, err);
 }
@@ -93,6 +95,7 @@ bool executor_may_overlap(const struct executor *ex, uint64_t step)
     const struct trace_sink *sink = ex->options.sink;
     if (step == 0) return true;
     if (times_ops(ex, step - 1) || times_ops(ex, step)) return false;
+    if (executor_takes_flow(ex, step - 1) || executor_takes_flow(ex, step)) return false;
     return !sink || !sink->records_step ||
            sink->records_step(sink->context, step - 1) == sink->records_step(sink->context, step);
 }
@@ -159,6 +162,7 @@ bool executor_collect(struct executor *ex, struct metrics *metrics, struct error
     TRY(executor_settle(ex, came && look_at_memory(ex, &ex->first), err));
     if (metrics) *metrics = read_metrics(slot);
     if (metrics && executor_has_loss_scale(ex)) metrics->loss_scale = *slot->loss_scale;
+    executor_tell_flow(ex, slot->step.number);
     if (sink && sink->step_end) sink->step_end(sink->context, ex->options.member, slot->step.number, clock_now_ns());
     if (++ex->collected < ex->submitted) report_begin(ex);
     return true;

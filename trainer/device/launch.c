@@ -89,13 +89,15 @@ static bool launch_op(struct executor *ex, const struct part *part, size_t i, bo
     const struct bound_op *op = &part->bound->ops[i];
     struct stream *stream = ex->streams[op->stream];
     TRY(wait_for_others(ex, part, i, err));
-    bool events = timed && op->begin, host = timed && !op->begin;
+    bool events = timed && op->begin, host = timed && !op->begin, flow = executor_flow_is_on(ex);
+    if (flow) TRY(executor_take_flow(ex, i, true, err));
     if (events) TRY(backend->event_record(op->begin, stream, err));
     uint64_t begin = host ? clock_now_ns() : 0;
     TRY(launch_prepared(ex, part->bound, i, err));
     const struct trace_sink *sink = ex->options.sink;
     if (host) sink->op(sink->context, ex->options.member, (uint32_t)i, begin, clock_now_ns());
     if (events) TRY(backend->event_record(op->end, stream, err));
+    if (flow) TRY(executor_take_flow(ex, i, false, err));
     TRY(fill_dead(ex, part->bound, i, err));
     return !op->done || backend->event_record(op->done, stream, err);
 }
@@ -177,7 +179,7 @@ bool part_launch(struct executor *ex, struct part *part, bool timed, uint64_t nu
 {
     bool records = ex->backend->record_begin && !ex->options.no_recordings;
     if (part->from == part->to) return true;
-    if (!records || timed || !part->launched) {
+    if (!records || timed || executor_flow_is_on(ex) || !part->launched) {
         part->launched = true;
         return launch_ops(ex, part, timed, number, err);
     }

@@ -305,6 +305,7 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
                                        .stopping = &run->stopping,
                                        .no_recordings = run->options->no_recordings,
                                        .fill_dead = run->options->fill_dead,
+                                       .flow_every = run->options->flow_every,
                                        .time_ops = run->options->time_ops,
                                        .sink = run->sink};
     return executor_create(&options, &run->executors[rank], err);

@@ -61,6 +61,7 @@ struct train_options {
     const struct engine_book *carried; /* GPUs: plans that were built elsewhere (engine_book.h); NULL = none */
     const struct teller *teller;       /* hears from several devices' threads (backend.h); NULL = nobody */
     bool no_recordings;        /* GPUs: every op is launched by itself, each step, instead of a recording (a CUDA graph) */
+    uint64_t flow_every;       /* units' norms go to the sink in the first step and each that this divides; 0 = never */
     bool time_ops;             /* ops' times go to the sink */
     uint32_t in_flight;        /* steps that the devices are given before the first of them is looked at, up to
                                 * TRAIN_MOST_IN_FLIGHT; 0 = the backend's: 1 where launches compute, else 3. All that a run

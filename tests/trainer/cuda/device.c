@@ -129,6 +129,60 @@ Test(cuda_device, images_are_rounded_as_on_processors)
     gpu_end(&g);
 }
 
+/* Of any number of elements, aligned or not, added to what is there: as the CPU sums them, and the same bits every
+ * time. */
+static double squares_on_cpu(const void *values, enum dtype dtype, uint64_t count)
+{
+    struct error err = {0};
+    struct device *cpu;
+    double sum = 0;
+    const uint64_t bytes = dtype_bytes(dtype, count);
+    cr_assert(cpu_backend.device_create(&(struct device_options){0}, bytes + 1, &cpu, &err), "%s", err.text);
+    cr_assert(cpu_backend.copy_in(cpu, NULL, 0, values, bytes, &err), "%s", err.text);
+    cr_assert(cpu_backend.add_squares(cpu, NULL, 0, dtype, count, &sum, &err), "%s", err.text);
+    cpu_backend.device_destroy(cpu);
+    return sum;
+}
+
+static void check_squares(struct gpu *g, const void *values, enum dtype dtype, uint64_t offset, uint64_t count,
+                          double *sums)
+{
+    const double wanted = squares_on_cpu(values, dtype, count);
+    GPU_OK(g, g->backend->copy_in(g->device, g->stream, offset, values, dtype_bytes(dtype, count), &g->err));
+    sums[0] = sums[1] = 3;
+    for (int i = 0; i < 2; i++)
+        GPU_OK(g, g->backend->add_squares(g->device, g->stream, offset, dtype, count, &sums[i], &g->err));
+    gpu_wait(g, g->stream);
+    cr_expect_float_eq(sums[0] - 3, wanted, 1e-9 * wanted + 1e-12, "%llu of %s at %llu: %.12g, not %.12g",
+                       (unsigned long long)count, dtype_name(dtype), (unsigned long long)offset, sums[0] - 3, wanted);
+    cr_expect_eq(sums[0], sums[1]);
+}
+
+Test(cuda_device, squares_are_summed_as_on_processors)
+{
+    static const uint64_t counts[] = {1, 7, 255, 4099, 70001};
+    struct gpu g = gpu_begin("seed=2", MIB);
+    struct random random = random_begin(9, RANDOM_SYNTHETIC, 0, 0);
+    static float floats[70001];
+    static uint16_t halves[70001];
+    void *sums;
+    GPU_OK(&g, g.backend->pinned_create(g.device, 2 * sizeof(double), &sums, &g.err));
+    for (size_t i = 0; i < 70001; i++) {
+        floats[i] = (float)random_normal(&random);
+        halves[i] = (uint16_t)(0x3c00 | (i * 2654435761u >> 20 & 0x83ff)); /* from 1 to 2 in f16, of either sign */
+    }
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        check_squares(&g, floats, DTYPE_F32, 256, counts[i], sums);
+        check_squares(&g, floats, DTYPE_F32, 260, counts[i], sums);
+        check_squares(&g, halves, DTYPE_F16, 512, counts[i], sums);
+        check_squares(&g, halves, DTYPE_BF16, 514, counts[i], sums);
+    }
+    double outside = 0;
+    cr_expect_not(g.backend->add_squares(g.device, g.stream, 0, DTYPE_F32, 4, &outside, &g.err), "memory of its own");
+    g.backend->pinned_destroy(g.device, sums);
+    gpu_give_back(&g);
+}
+
 Test(cuda_device, activations_wait_in_host_memory)
 {
     const struct tensor tensor = {.dtype = DTYPE_F32, .dims = {1, 1, 1, 25000}, .bytes = 100000};

@@ -70,6 +70,49 @@ Test(cuda_run, losses_are_those_of_processors_and_memory_is_told)
     gpu_expect_clean();
 }
 
+struct norms {
+    size_t units, steps;
+    float values[8][16 * TRACE_NORMS];
+};
+
+static void hear_norms(void *context, uint32_t device, uint64_t step, const float *norms, size_t units, uint64_t ns)
+{
+    struct norms *heard = context;
+    (void)ns;
+    cr_assert(device == 0 && step < 8 && units <= 16);
+    heard->units = units;
+    heard->steps++;
+    memcpy(heard->values[step], norms, units * TRACE_NORMS * sizeof *norms);
+}
+
+/* In the first step and the third, each op by itself; the second is replayed, and no loss changes by a bit. */
+Test(cuda_run, norms_of_units_are_those_of_processors)
+{
+    struct norms on_gpu = {0}, on_cpu = {0};
+    struct trace_sink gpu_sink = {.context = &on_gpu, .norms = hear_norms},
+                      cpu_sink = {.context = &on_cpu, .norms = hear_norms};
+    struct small_run plain = small("memory=8GiB", 3), gpu = plain, cpu = plain;
+    run_go(&plain);
+    cr_assert(plain.ok, "%s", plain.err.text);
+    gpu.options.flow_every = cpu.options.flow_every = 3;
+    gpu.sink = &gpu_sink;
+    cpu.sink = &cpu_sink;
+    cpu.backend = &cpu_reference_backend;
+    run_go(&gpu);
+    cr_assert(gpu.ok, "%s", gpu.err.text);
+    run_go(&cpu);
+    cr_assert(cpu.ok, "%s", cpu.err.text);
+    cr_expect_gt(gpu_report().graph_launches, 0);
+    for (int i = 0; i < 3; i++) cr_expect_eq(gpu.losses[i], plain.losses[i], "step %d", i + 1);
+    cr_assert(on_gpu.steps == 2 && on_cpu.steps == 2 && on_gpu.units == on_cpu.units && on_gpu.units > 3);
+    for (size_t i = 0; i < on_gpu.units * TRACE_NORMS; i++) {
+        double found = (double)on_gpu.values[0][i], wanted = (double)on_cpu.values[0][i];
+        cr_expect(isnan(wanted) ? isnan(found) : fabs(found - wanted) < 1e-3 * wanted, "unit %zu, norm %zu: %g, not %g",
+                  i / TRACE_NORMS, i % TRACE_NORMS, found, wanted);
+    }
+    gpu_expect_clean();
+}
+
 Test(cuda_run, a_gpu_that_hangs_ends_the_run_in_time)
 {
     struct small_run run = small("hang=20", 4);

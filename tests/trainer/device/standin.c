@@ -22,7 +22,19 @@ struct memory {
     uint64_t bytes;
 };
 
-enum command_kind { SET_STEP, COPY_IN, IMAGE_IN, COPY_OUT, FILL, HOST_FILL, LAUNCH, EVENT_RECORD, EVENT_WAIT, REPLAY };
+enum command_kind {
+    SET_STEP,
+    COPY_IN,
+    IMAGE_IN,
+    COPY_OUT,
+    SQUARES,
+    FILL,
+    HOST_FILL,
+    LAUNCH,
+    EVENT_RECORD,
+    EVENT_WAIT,
+    REPLAY
+};
 
 struct command {
     enum command_kind kind;
@@ -32,6 +44,7 @@ struct command {
     void *host, *owned; /* owned: a copy of what was there, freed once it has been copied in */
     struct step step;
     const struct tensor *tensor; /* IMAGE_IN */
+    enum dtype dtype;            /* SQUARES */
     struct prepared *prepared;
     struct event *event;
     uint64_t sequence; /* of the event's records; inside a recording the number of the command that recorded */
@@ -213,6 +226,7 @@ static void touch_command(struct device *d, const struct command *c, const struc
     case IMAGE_IN:
     case COPY_IN: touch(&d->arena, clock, lane, c->offset, c->bytes, true, "a copy to the device"); break;
     case COPY_OUT: touch(&d->arena, clock, lane, c->offset, c->bytes, false, "a copy from the device"); break;
+    case SQUARES: touch(&d->arena, clock, lane, c->offset, c->bytes, false, "a sum of squares"); break;
     case FILL: touch(&d->arena, clock, lane, c->offset, c->bytes, true, "a fill"); break;
     case HOST_FILL: touch(&d->host, clock, lane, c->offset, c->bytes, true, "a fill of host memory"); break;
     case LAUNCH: touch_op(d, &c->prepared->call, clock, lane); break;
@@ -291,6 +305,9 @@ static bool run_real(struct device *d, struct command *c, struct error *err)
     case COPY_IN: return REAL->copy_in(d->real, d->unused, c->offset, c->owned ? c->owned : c->host, c->bytes, err);
     case IMAGE_IN: return REAL->image_in(d->real, d->unused, c->tensor, c->offset, c->owned ? c->owned : c->host, err);
     case COPY_OUT: return REAL->copy_out(d->real, d->unused, c->host, c->offset, c->bytes, err);
+    case SQUARES:
+        return REAL->add_squares(d->real, d->unused, c->offset, c->dtype, c->bytes / dtype_bytes(c->dtype, 1), c->host,
+                                 err);
     case FILL: return REAL->fill(d->real, d->unused, c->offset, c->bytes, c->byte, err);
     case HOST_FILL: return REAL->host_fill(d->real, d->unused, c->offset, c->bytes, c->byte, err);
     case LAUNCH: return REAL->op_launch(c->prepared->real, d->unused, err);
@@ -508,6 +525,17 @@ static bool copy_out(struct device *d, struct stream *s, void *host, uint64_t of
     struct command c = {.kind = COPY_OUT, .offset = offset, .bytes = bytes, .host = host};
     if (s->capture && !is_pinned(d, host)) return forbid(d, "a recording copies to memory that is not pinned", err);
     return put(s, c, err) && (is_pinned(d, host) || finish_stream(s, err));
+}
+
+/* To pinned memory alone, when the stream comes to it. */
+static bool add_squares(struct device *d, struct stream *s, uint64_t offset, enum dtype dtype, uint64_t count,
+                        double *sum, struct error *err)
+{
+    if (!enter(d, "add_squares", err)) return false;
+    struct command c = {
+        .kind = SQUARES, .offset = offset, .bytes = dtype_bytes(dtype, count), .host = sum, .dtype = dtype};
+    if (!is_pinned(d, sum)) return forbid(d, "a sum of squares goes to memory that is not pinned", err);
+    return put(s, c, err);
 }
 
 static bool fill(struct device *d, struct stream *s, uint64_t offset, uint64_t bytes, uint8_t byte, struct error *err)
@@ -842,6 +870,7 @@ const struct backend *standin_begin(const struct standin_options *o)
         made.recording_destroy = recording_destroy;
     }
     if (o->pinned) {
+        made.add_squares = add_squares;
         made.pinned_create = pinned_create;
         made.pinned_destroy = pinned_destroy;
     }

@@ -9,6 +9,7 @@
 #include "pools.cu"
 #include "product.cu"
 #include "round.cu"
+#include "squares.cu"
 #include "step.cu"
 #include "update.cu"
 #include "widen.cu"
