@@ -46,7 +46,8 @@ static bool place(struct import *import, const struct import_placed *placed, str
 
 bool import_place_itself(struct import *import, const struct import_owner *owner, struct error *err)
 {
-    struct import_placed placed = {.begin_ns = owner->begin_ns, .end_ns = owner->end_ns, .stream = owner->key};
+    struct import_placed placed = {
+        .begin_ns = owner->begin_ns, .end_ns = owner->end_ns, .stream = (uint32_t)owner->key};
     if (import->placed.size == 0) spill_begin(&import->placed, sizeof placed, by_begin, import->out, 0);
     return find_op(import, owner, NULL, &placed.id, err) && place(import, &placed, err);
 }

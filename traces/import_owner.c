@@ -23,7 +23,7 @@ static int by_run_external(const void *a, const void *b)
 static bool match_launches(struct import *import, struct error *err)
 {
     const void *next, *found;
-    uint32_t taken = 0; /* the key of the last one that was kept */
+    uint64_t taken = 0; /* the key of the last one that was kept */
     spill_begin(&import->used_launches, sizeof(struct import_launch), by_thread, import->out, 0);
     spill_begin(&import->orphans, sizeof(struct import_run), by_run_external, import->out, 0);
     TRY(spill_rewind(&import->runs, err) && spill_rewind(&import->launches, err));
@@ -56,8 +56,8 @@ struct open_module {
 
 struct open_op {
     uint64_t end_ns;
+    uint64_t backward; /* sequence number + 1, of it or the op around it; 0 = none */
     uint32_t name;
-    uint32_t backward; /* of it or the op around it; 0 = none */
 };
 
 /* Walks the threads one after the other, each in time. */
@@ -145,9 +145,9 @@ static bool pass_launch(struct walk *walk, const struct import_launch *launch, s
 }
 
 /* An op that ends later than those around it is around all that comes: they go. */
-static bool enter_op(struct walk *walk, const struct import_cpu_op *op, uint32_t backward, struct error *err)
+static bool enter_op(struct walk *walk, const struct import_cpu_op *op, uint64_t backward, struct error *err)
 {
-    struct open_op open = {op->end_ns, op->name, backward};
+    struct open_op open = {.end_ns = op->end_ns, .backward = backward, .name = op->name};
     while (walk->ops.count > 0 && walk->ops.items[walk->ops.count - 1].end_ns < op->begin_ns) walk->ops.count--;
     if (!backward && walk->ops.count > 0) open.backward = walk->ops.items[walk->ops.count - 1].backward;
     while (walk->ops.count > 0 && walk->ops.items[walk->ops.count - 1].end_ns <= op->end_ns) walk->ops.count--;
@@ -168,7 +168,7 @@ static bool pass_op(struct walk *walk, const struct import_cpu_op *op, struct er
                                  .sequence = op->backward ? op->sequence : 0,
                                  .kind = OWNER_ITSELF};
     TRY(find_place(walk, op->begin_ns, &owner.place, err));
-    struct import_forward forward = {op->begin_ns, owner.place, op->sequence, 0};
+    struct import_forward forward = {op->begin_ns, op->sequence, owner.place};
     if (op->sequence && !op->backward) TRY(spill_add(&import->forwards, &forward, err));
     if (!import->gpu) return !outer || hand_over(import, &owner, false, err);
     if (op->external && import->orphans.total > 0) {

@@ -26,22 +26,24 @@ struct import_shape {
 
 struct import_run { /* of a kernel, copy or fill */
     uint64_t begin_ns, end_ns;
-    uint32_t key;      /* correlation; 0 = none */
-    uint32_t external; /* 0 = none */
+    uint64_t key;      /* correlation; 0 = none */
+    uint64_t external; /* 0 = none */
     uint32_t shape, stream, device;
     uint32_t unused; /* 0: what is written to a file is known, all of it */
 };
 
 struct import_launch {
     uint64_t begin_ns, end_ns;
-    uint32_t key, thread;
+    uint64_t key;
+    uint32_t thread;
+    uint32_t unused; /* 0 */
 };
 
 struct import_cpu_op {
     uint64_t begin_ns, end_ns, order; /* in the file */
+    uint64_t external; /* 0 = none */
+    uint64_t sequence; /* + 1; 0 = none */
     uint32_t thread, name;
-    uint32_t external; /* 0 = none */
-    uint32_t sequence; /* + 1; 0 = none */
     uint64_t backward; /* 0, 1; no byte is left unwritten */
 };
 
@@ -67,18 +69,16 @@ struct import_place {
 enum import_owner_kind { OWNER_LAUNCH, OWNER_EXTERNAL, OWNER_ITSELF };
 struct import_owner {
     uint64_t begin_ns, end_ns; /* of a launch, its end, or 0 */
-    uint32_t key;              /* correlation, External id, thread */
+    uint64_t key;              /* correlation, External id, thread */
+    uint64_t sequence;         /* of the forward op whose backward this is, + 1; 0 = none */
     uint32_t op;               /* a name; NONE = none */
-    uint32_t sequence;         /* of the forward op whose backward this is, + 1; 0 = none */
     enum import_owner_kind kind;
     struct import_place place;
 };
 
 struct import_forward { /* an op that the backward pass may name */
-    uint64_t begin_ns;
+    uint64_t begin_ns, sequence; /* + 1 */
     struct import_place place;
-    uint32_t sequence; /* + 1 */
-    uint32_t unused;   /* 0: what is written to a file is known, all of it */
 };
 
 struct import_placed { /* a run with all that is written of it */

@@ -122,8 +122,8 @@ static bool take_run(struct import *import, const struct kineto_event *event, st
     }
     struct import_run run = {.begin_ns = event->begin_ns,
                              .end_ns = event->begin_ns + event->duration_ns,
-                             .key = (uint32_t)event->correlation,
-                             .external = (uint32_t)event->external,
+                             .key = event->correlation,
+                             .external = event->external,
                              .stream = (uint32_t)stream,
                              .device = (uint32_t)device};
     TRY(find_shape(import, event, &run.shape, err));
@@ -135,7 +135,7 @@ static bool take_runtime(struct import *import, const struct kineto_event *event
 {
     uint64_t end = event->begin_ns + event->duration_ns;
     if (event->has_correlation) {
-        struct import_launch launch = {event->begin_ns, end, (uint32_t)event->correlation, 0};
+        struct import_launch launch = {.begin_ns = event->begin_ns, .end_ns = end, .key = event->correlation};
         TRY(thread_of(import, event, &launch.thread, err));
         return launch.key == 0 || spill_add(&import->launches, &launch, err);
     }
@@ -191,8 +191,8 @@ static bool take_op(struct import *import, const struct kineto_event *event, str
     struct import_cpu_op op = {.begin_ns = event->begin_ns,
                                .end_ns = event->begin_ns + event->duration_ns,
                                .order = import->cpu_ops.total,
-                               .external = event->has_external ? (uint32_t)event->external : 0,
-                               .sequence = event->has_sequence ? (uint32_t)event->sequence + 1 : 0};
+                               .external = event->has_external ? event->external : 0,
+                               .sequence = event->has_sequence ? event->sequence + 1 : 0};
     op.backward = op.sequence && event->forward_thread != 0;
     TRY(name_of(import, event->name, &op.name, err) && thread_of(import, event, &op.thread, err));
     return spill_add(&import->cpu_ops, &op, err);

@@ -56,6 +56,39 @@ Test(trace_import, numbers_are_those_of_the_file)
     trace_unfollow(follower);
 }
 
+/* Numbers that are the same but for what is above 32 bits are two. */
+Test(trace_import, correlations_of_64_bits_are_told_apart)
+{
+    static const char two[] =
+        "[{\"ph\":\"X\",\"cat\":\"cpu_op\",\"name\":\"aten::first\",\"pid\":1,\"tid\":1,\"ts\":1,\"dur\":5,\"args\":{}}"
+        ","
+        "{\"ph\":\"X\",\"cat\":\"cpu_op\",\"name\":\"aten::second\",\"pid\":1,\"tid\":1,\"ts\":11,\"dur\":5,\"args\":"
+        "{\"External id\":4294967301}},"
+        "{\"ph\":\"X\",\"cat\":\"cuda_runtime\",\"name\":\"cudaLaunchKernel\",\"pid\":1,\"tid\":1,\"ts\":2,\"dur\":1,"
+        "\"args\":{\"correlation\":7}},"
+        "{\"ph\":\"X\",\"cat\":\"cuda_runtime\",\"name\":\"cudaLaunchKernel\",\"pid\":1,\"tid\":1,\"ts\":12,\"dur\":1,"
+        "\"args\":{\"correlation\":4294967303}},"
+        "{\"ph\":\"X\",\"cat\":\"kernel\",\"name\":\"a\",\"pid\":0,\"tid\":7,\"ts\":20,\"dur\":1,"
+        "\"args\":{\"correlation\":4294967303}},"
+        "{\"ph\":\"X\",\"cat\":\"kernel\",\"name\":\"b\",\"pid\":0,\"tid\":7,\"ts\":30,\"dur\":1,"
+        "\"args\":{\"correlation\":7}},"
+        "{\"ph\":\"X\",\"cat\":\"kernel\",\"name\":\"c\",\"pid\":0,\"tid\":7,\"ts\":40,\"dur\":1,\"args\":{\"External "
+        "id\":5}}]";
+    struct error err = {0};
+    struct trace_import_stats stats;
+    sample_write(json, two, sizeof two - 1);
+    cr_assert(trace_import(json, path, NULL, &stats, &err), "%s", err.text);
+    cr_assert(stats.kernels == 3 && stats.owned == 2, "%llu", (unsigned long long)stats.owned);
+    struct trace_follower *follower = sample_follow(path, &err);
+    cr_assert_not_null(follower, "%s", err.text);
+    const struct rollup *r = trace_follow_rollup(follower);
+    for (size_t i = 0; i < r->kernel_count; i++) {
+        const char *wanted = r->kernels[i].name[0] == 'a' ? "aten::second" : "aten::first";
+        if (r->kernels[i].name[0] != 'c') cr_expect_str_eq(r->kernels[i].times.kind, wanted);
+    }
+    trace_unfollow(follower);
+}
+
 /* So many layers' calls, each with an op, its launch and its kernel, the newest first. */
 static uint64_t write_many(unsigned count)
 {
