@@ -11,7 +11,7 @@
 
 /* One device's in one step. */
 struct record {
-    uint64_t step;
+    uint64_t step, ns;
     uint32_t device, units;
     float *norms;
 };
@@ -84,7 +84,7 @@ static struct record *add_record(struct maker *maker, const struct trace_unit_no
         return NULL;
     }
     for (size_t i = 0; i < numbers; i++) values[i] = NAN;
-    maker->records[maker->count] = (struct record){norms->step, norms->device, norms->total, values};
+    maker->records[maker->count] = (struct record){norms->step, norms->ns, norms->device, norms->total, values};
     return &maker->records[maker->count++];
 }
 
@@ -102,15 +102,17 @@ static bool take_norms(struct maker *maker, const struct trace_unit_norms *norms
     return true;
 }
 
-/* A resumed run does again what the file tells of later steps. */
-static void drop_after(struct maker *maker, uint64_t done)
+/* A resumed run does again what the file tells of later steps; each segment says so, and what this part has told since
+ * stays. */
+static void drop_before(struct maker *maker, const struct trace_part *part)
 {
     size_t left = 0;
     for (size_t i = 0; i < maker->count; i++) {
-        if (maker->records[i].step <= done)
-            maker->records[left++] = maker->records[i];
+        struct record *record = &maker->records[i];
+        if (record->step <= part->done || record->ns >= part->begun_ns)
+            maker->records[left++] = *record;
         else
-            mem_free(maker->records[i].norms);
+            mem_free(record->norms);
     }
     maker->count = left;
 }
@@ -126,7 +128,7 @@ static bool take_item(struct maker *maker, const struct trace_item *item, struct
     switch (item->type) {
     case TRACE_ITEM_UNIT: return take_unit(maker, &item->unit, err);
     case TRACE_ITEM_NORMS: return take_norms(maker, &item->norms, err);
-    case TRACE_ITEM_PART: drop_after(maker, item->part.done); return true;
+    case TRACE_ITEM_PART: drop_before(maker, &item->part); return true;
     case TRACE_ITEM_RUN: return take_run(maker->flow, &item->run, err);
     case TRACE_ITEM_ORIGIN:
         maker->flow->rank = item->origin.rank;

@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "flow.h"
 #include "history.h"
 #include "mem.h"
 #include "trace_samples.h"
@@ -99,6 +100,42 @@ Test(trace_history, a_run_goes_on_after_its_end)
     cr_assert_eq(r->unattributed, 0);
     cr_assert_eq(r->mark_count, 5);
     trace_unfollow(follower);
+}
+
+/* ---- Norms of units ---- */
+
+static void write_norms(bool go_on, uint64_t first, uint64_t count, float norm)
+{
+    struct trace_writer *writer;
+    struct error err = {0};
+    struct trace_history *history = go_on ? read_history() : NULL;
+    struct trace_writer_options options = {.seal_ms = 5, .history = history, .done = first};
+    const float norms[TRACE_NORMS] = {norm, norm, norm};
+    cr_assert(trace_writer_open(path, &options, &writer, &err), "%s", err.text);
+    trace_history_close(history);
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, OPS);
+    sink->unit_table(sink->context, 0, &(struct trace_unit){"stem", "a", "b", 1, 1}, 1);
+    for (uint64_t step = first; step < first + count; step++)
+        sink->norms(sink->context, 0, step, norms, 1, clock_now_ns());
+    trace_writer_close(writer);
+}
+
+/* Steps 7 to 10 are done again, and one of them is not looked at any more. */
+Test(trace_history, norms_of_steps_that_are_done_again_are_the_new_ones)
+{
+    struct error err = {0};
+    struct flow flow = {0};
+    write_norms(false, 0, 10, 1);
+    write_norms(true, 6, 3, 2);
+    check_clean();
+    cr_assert(flow_read(path, &flow, &err), "%s", err.text);
+    cr_assert_eq(flow.step_count, 9);
+    for (size_t i = 0; i < 9; i++) {
+        cr_expect_eq(flow.steps[i].step, i + 1);
+        cr_expect_eq(flow_norm(&flow, i, 0, NORM_GRADIENT), i < 6 ? 1 : 2, "step %zu", i + 1);
+    }
+    flow_finish(&flow);
 }
 
 /* Killed after step 30, resumed from the checkpoint of step 24: steps 25 to 30 are done once more. */
