@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "hash.h"
 
 /* "VmRSS:     1234 kB" at the start of a line. */
 static bool find_field(const char *text, const char *field, uint64_t *bytes)
@@ -75,4 +78,14 @@ bool process_is_alive(uint64_t pid)
     if (pid == 0 || pid > INT_MAX || (kill((pid_t)pid, 0) != 0 && errno == ESRCH)) return false;
     snprintf(path, sizeof path, "/proc/%" PRIu64 "/stat", pid);
     return !read_start(path, stat, sizeof stat) || !is_ended(stat);
+}
+
+uint64_t process_space(void)
+{
+    char boot[64];
+    struct stat space;
+    if (!read_start("/proc/sys/kernel/random/boot_id", boot, sizeof boot) || stat("/proc/self/ns/pid", &space) != 0)
+        return 0;
+    uint64_t hash = hash_bytes(&space.st_ino, sizeof space.st_ino, hash_bytes(boot, strlen(boot), 0));
+    return hash ? hash : 1;
 }

@@ -20,4 +20,9 @@ void process_execute_self(const char *const arguments[]);
  * again: true says only that some process has this one. */
 bool process_is_alive(uint64_t pid);
 
+/* Where the numbers of processes count: the same for processes that see each other by them, and for no others. Machines,
+ * and containers, may have one name; a kernel's start has a number of its own (random(4)), and what numbers processes is
+ * their namespace (pid_namespaces(7)). 0 = unknown. */
+uint64_t process_space(void);
+
 #endif

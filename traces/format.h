@@ -48,6 +48,7 @@ enum trace_block_type {
     TRACE_BLOCK_PEAKS,   /* what devices do at most */
     TRACE_BLOCK_UNITS,   /* part of a device's unit table */
     TRACE_BLOCK_NORMS,   /* of units, in one step of one device */
+    TRACE_BLOCK_WRITER,  /* where the process's number counts */
     TRACE_BLOCK_TYPES
 };
 

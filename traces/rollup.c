@@ -71,6 +71,7 @@ static void take_run(struct rollup *rollup, const struct trace_run *run)
     rollup->device_count = run->devices < ROLLUP_MOST_DEVICES ? run->devices : ROLLUP_MOST_DEVICES;
     rollup->iterations = run->iterations;
     rollup->parameters = run->parameters;
+    if (rollup->pid != run->pid) rollup->pid_space = 0; /* of the process before it */
     rollup->pid = run->pid;
 }
 
@@ -339,6 +340,9 @@ bool rollup_take_item(struct trace_follower *follower, const struct trace_item *
     case TRACE_ITEM_PAST: return rollup_take_past(follower, &item->past, err);
     case TRACE_ITEM_KERNEL: return rollup_take_kernel_entry(follower, &item->kernel, err);
     case TRACE_ITEM_ORIGIN: rollup_take_origin(rollup, &item->origin); return true;
+    case TRACE_ITEM_WRITER:
+        if (item->writer.pid == rollup->pid) rollup->pid_space = item->writer.pid_space;
+        return true;
     case TRACE_ITEM_PEAKS:
         rollup->devices[item->peaks.device].peak_flops = (double)item->peaks.flops;
         rollup->devices[item->peaks.device].peak_bandwidth = (double)item->peaks.bytes;

@@ -91,6 +91,7 @@ struct rollup {
     uint32_t batch, device_count;
     uint64_t iterations, parameters;
     uint64_t pid;                    /* of the run's process on that host; 0 = unknown */
+    uint64_t pid_space;              /* where that number counts (process.h); 0 = unknown */
     bool has_origin;                 /* what follows is known: which process of the run wrote the trace */
     uint32_t rank, ranks, first_device, own_devices;
     char origin_host[64];

@@ -20,6 +20,7 @@ struct trace_run {          /* once, first; strings are copied */
     uint64_t parameters;
     uint32_t devices;
     uint64_t pid;           /* of the run's process on that host; 0 = unknown */
+    uint64_t pid_space;     /* where that number counts (process_space); 0 = unknown */
 };
 
 struct trace_device {       /* one per device */

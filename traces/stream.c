@@ -260,6 +260,7 @@ static void take_item(struct trace_stream *stream, struct trace_item *item)
     case TRACE_BLOCK_DEVICE: stream_take_device(stream, item); break;
     case TRACE_BLOCK_ORIGIN: stream_take_origin_item(stream, item); break;
     case TRACE_BLOCK_PEAKS: stream_take_peaks(stream, item); break;
+    case TRACE_BLOCK_WRITER: stream_take_writer(stream, item); break;
     case TRACE_BLOCK_TENSORS: stream_take_tensor(stream, item); break;
     case TRACE_BLOCK_UNITS: stream_take_unit(stream, item); break;
     case TRACE_BLOCK_NORMS: take_norms(stream, item); break;

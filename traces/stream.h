@@ -29,7 +29,8 @@ enum trace_item_type {
     TRACE_ITEM_TENSOR,
     TRACE_ITEM_TENSORS_LIKE, /* a device whose tensors are those of another one */
     TRACE_ITEM_UNIT,
-    TRACE_ITEM_NORMS /* of one unit in one step */
+    TRACE_ITEM_NORMS, /* of one unit in one step */
+    TRACE_ITEM_WRITER
 };
 
 /* An entry of a device's tensor table, which has `total` of them. */
@@ -61,6 +62,9 @@ struct trace_item {
             uint32_t device;
             const char *slot; /* valid until the next call */
         } hardware;
+        struct {
+            uint64_t pid, pid_space; /* of the run whose process has that number */
+        } writer;
         struct {
             uint32_t device;
             uint64_t flops, bytes; /* a second; 0 = unknown */

@@ -64,6 +64,7 @@ void stream_take_counter(struct trace_stream *stream, struct trace_item *item);
 void stream_take_run_item(struct trace_stream *stream, struct trace_item *item);
 void stream_take_device(struct trace_stream *stream, struct trace_item *item);
 void stream_take_origin_item(struct trace_stream *stream, struct trace_item *item);
+void stream_take_writer(struct trace_stream *stream, struct trace_item *item);
 void stream_take_peaks(struct trace_stream *stream, struct trace_item *item);
 void stream_take_tensor(struct trace_stream *stream, struct trace_item *item);
 void stream_take_unit(struct trace_stream *stream, struct trace_item *item);

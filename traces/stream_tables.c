@@ -173,6 +173,16 @@ void stream_take_origin_item(struct trace_stream *stream, struct trace_item *ite
     if (!in->bad) item->type = TRACE_ITEM_HARDWARE;
 }
 
+void stream_take_writer(struct trace_stream *stream, struct trace_item *item)
+{
+    struct trace_in *in = &stream->in;
+    if (in->at == in->end) return;
+    item->writer.pid = trace_get_varint(in);
+    item->writer.pid_space = trace_get_varint(in);
+    if (!in->bad) item->type = TRACE_ITEM_WRITER;
+    in->at = in->end;
+}
+
 void stream_take_peaks(struct trace_stream *stream, struct trace_item *item)
 {
     struct trace_in *in = &stream->in;

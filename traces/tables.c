@@ -71,6 +71,7 @@ bool tables_set_run(struct tables *tables, const struct trace_run *run)
     tables->iterations = run->iterations;
     tables->parameters = run->parameters;
     tables->pid = run->pid;
+    tables->pid_space = run->pid_space;
     tables->has_run = ok;
     return ok;
 }
@@ -320,6 +321,7 @@ void tables_write(struct tables *tables, struct trace_output *output, uint8_t *b
     }
     write_counters(tables, output, buffer);
     tables_write_origin(tables, output, buffer);
+    tables_write_writer(tables, output, buffer);
     tables_write_peaks(tables, output, buffer);
     tables_write_units(tables, output, buffer);
     if (tables->tensors_wanted) tables_write_tensors(tables, output, buffer);

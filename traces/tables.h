@@ -67,7 +67,7 @@ struct tables {
     bool has_run;
     uint32_t model, dataset, backend, host, command;
     uint32_t batch, device_count;
-    uint64_t iterations, parameters, pid;
+    uint64_t iterations, parameters, pid, pid_space;
     struct trace_part part;
     bool has_origin;
     struct trace_origin origin; /* its host is a name: */
@@ -101,6 +101,7 @@ void tables_finish(struct tables *tables);
 
 /* What tables_write writes after names and devices: tables_late.c. */
 void tables_write_origin(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
+void tables_write_writer(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
 void tables_write_peaks(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
 void tables_write_units(const struct tables *tables, struct trace_output *output, uint8_t *buffer);
 void tables_write_tensors(const struct tables *tables, struct trace_output *output, uint8_t *buffer);

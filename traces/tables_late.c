@@ -57,6 +57,16 @@ void tables_write_origin(const struct tables *tables, struct trace_output *outpu
     write_block(output, TRACE_BLOCK_ORIGIN, &out);
 }
 
+/* Behind the run, whose block older readers take to end with other numbers. */
+void tables_write_writer(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
+{
+    struct trace_out out = trace_payload(buffer);
+    if (tables->pid_space == 0) return;
+    trace_put_varint(&out, tables->pid);
+    trace_put_varint(&out, tables->pid_space);
+    write_block(output, TRACE_BLOCK_WRITER, &out);
+}
+
 void tables_write_peaks(const struct tables *tables, struct trace_output *output, uint8_t *buffer)
 {
     struct trace_out out = trace_payload(buffer);

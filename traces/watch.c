@@ -46,11 +46,19 @@ bool trace_watch_crashed(const struct trace_watch *watch, const struct rollup *r
     return watch->gone && !rollup->ended && trace_watch_silence(watch, now_ns) >= CRASHED_SECONDS;
 }
 
-bool trace_process_is_gone(const struct rollup *rollup)
+/* Older traces have the host's name alone. */
+static bool is_seen_from_here(const struct rollup *rollup)
 {
     char host[256] = "";
+    uint64_t here = process_space();
+    if (rollup->pid_space && here) return rollup->pid_space == here;
     gethostname(host, sizeof host - 1);
-    return rollup->pid > 0 && strcmp(rollup->host, host) == 0 && !process_is_alive(rollup->pid);
+    return strcmp(rollup->host, host) == 0;
+}
+
+bool trace_process_is_gone(const struct rollup *rollup)
+{
+    return rollup->pid > 0 && is_seen_from_here(rollup) && !process_is_alive(rollup->pid);
 }
 
 double trace_last_moment(const struct rollup *rollup)

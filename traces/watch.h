@@ -20,11 +20,11 @@ void trace_watch_begin(struct trace_watch *watch, const char *path, uint64_t now
 void trace_watch_see(struct trace_watch *watch, const struct rollup *rollup, uint64_t grown, uint64_t now_ns);
 /* Seconds since the trace last grew. */
 double trace_watch_silence(const struct trace_watch *watch, uint64_t now_ns);
-/* The run is gone and has not closed its trace. Believed only when nothing has come for a while: a process in a container
- * of the same name cannot be seen at all. Of the last look. */
+/* The run is gone and has not closed its trace. Believed only when nothing has come for a while: of older traces the
+ * host's name alone is known, which containers share that do not see each other. Of the last look. */
 bool trace_watch_crashed(const struct trace_watch *watch, const struct rollup *rollup, uint64_t now_ns);
 
-/* Whether the run's process was on this host and is gone: to be asked before reading, so that what it wrote before it went
+/* Whether the run's process could be seen from here and is gone: to be asked before reading, so that what it wrote before it went
  * is seen. */
 bool trace_process_is_gone(const struct rollup *rollup);
 

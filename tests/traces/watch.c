@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "process.h"
 #include "watch.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -72,6 +73,21 @@ Test(watch, a_process_of_another_host_cannot_be_seen)
     snprintf(other.host, sizeof other.host, "elsewhere");
     cr_expect_not(trace_process_is_gone(&other));
     cr_expect_not(crashed(&other, 60, 0));
+}
+
+/* Containers of one name, or machines: where the number counts is known, and the name means nothing. */
+Test(watch, a_process_of_another_container_cannot_be_seen_whatever_it_is_called)
+{
+    struct rollup other = run_of(dead_process()), same = other, renamed = other;
+    other.pid_space = process_space() ^ 1;
+    same.pid_space = renamed.pid_space = process_space();
+    snprintf(renamed.host, sizeof renamed.host, "elsewhere");
+    cr_assert_neq(process_space(), 0);
+    cr_assert_eq(process_space(), process_space());
+    cr_expect_not(trace_process_is_gone(&other));
+    cr_expect_not(crashed(&other, 60, 0));
+    cr_expect(trace_process_is_gone(&same));
+    cr_expect(trace_process_is_gone(&renamed), "a host may be given another name");
 }
 
 Test(watch, silence_counts_from_the_file_and_then_from_the_last_news)

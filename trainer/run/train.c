@@ -102,7 +102,8 @@ static void report_run(const struct plan *plan, const struct backend *backend, c
                                .iterations = options->iterations,
                                .parameters = plan->variants[0].graph->parameter_elements,
                                .devices = part->count,
-                               .pid = (uint64_t)getpid()};
+                               .pid = (uint64_t)getpid(),
+                               .pid_space = process_space()};
     sink->run(sink->context, &report);
     text_finish(&command);
 }
