@@ -29,26 +29,59 @@ struct progress progress_begin(void)
     return (struct progress){.terminal = isatty(STDOUT_FILENO) == 1, .told_ns = clock_now_ns()};
 }
 
-/* As much as the line has room for: one that wraps cannot be overwritten. */
-static void print_line(const struct train_status *s)
+/* What is not known is a dash, never a number. */
+static void add_number(struct text *line, const char *format, double number)
 {
-    enum { STEP, LOSS, ERROR, RATE, SPEED, LEFT, PARTS };
-    static const uint8_t droppable[] = {RATE, ERROR, SPEED, LOSS};
-    char part[PARTS][64] = {{0}}, eta[UNITS_TEXT];
-    snprintf(part[STEP], sizeof part[0], "step %" PRIu64 "/%" PRIu64, s->step, s->iterations);
-    snprintf(part[LOSS], sizeof part[0], "  loss %.4f", s->loss);
-    snprintf(part[ERROR], sizeof part[0], "  error %.1f %%", 100 * s->train_error);
-    snprintf(part[RATE], sizeof part[0], "  rate %.3g", s->learning_rate);
-    snprintf(part[SPEED], sizeof part[0], "  %.4g images/s", s->images_per_second);
-    if (s->step < s->iterations)
-        snprintf(part[LEFT], sizeof part[0], "  %s left", units_format_seconds(s->eta_seconds, eta));
-    size_t length = 0, dropped = 0, columns = (size_t)page_columns();
-    for (size_t i = 0; i < PARTS; i++) length += strlen(part[i]);
-    for (; length > columns && dropped < sizeof droppable; dropped++) {
-        length -= strlen(part[droppable[dropped]]);
-        part[droppable[dropped]][0] = '\0';
+    if (isfinite(number))
+        text_add(line, format, number);
+    else
+        text_add(line, "-");
+}
+
+enum { STEP, EPOCH, LOSS, ERROR, RATE, SPEED, WAITS, LEFT, PARTS };
+
+static void add_part(struct text *line, int part, const struct train_status *s)
+{
+    char eta[UNITS_TEXT];
+    switch (part) {
+    case STEP: text_add(line, "step %" PRIu64 "/%" PRIu64, s->step, s->iterations); break;
+    case EPOCH: add_number(line, "  epoch %.2f", s->epoch); break;
+    case LOSS: add_number(line, "  loss %.4f", s->loss); break;
+    case ERROR:
+        text_add(line, "  top-1/5 ");
+        add_number(line, "%.1f", 100 * s->pass_top1);
+        add_number(line, "/%.1f %%", 100 * s->pass_top5);
+        break;
+    case RATE: text_add(line, "  rate %.3g", s->learning_rate); break;
+    case SPEED: add_number(line, "  %.4g images/s", s->images_per_second); break;
+    case WAITS:
+        text_add(line, "  waits ");
+        add_number(line, "%.0f %%", 100 * s->waited_share);
+        break;
+    case LEFT:
+        if (s->step < s->iterations) text_add(line, "  %s left", units_format_seconds(s->eta_seconds, eta));
+        break;
     }
-    for (size_t i = 0; i < PARTS; i++) fputs(part[i], stdout);
+}
+
+/* On a terminal as much as a line has room for: one that wraps cannot be overwritten. */
+static void print_line(const struct train_status *s, bool terminal)
+{
+    static const uint8_t droppable[] = {RATE, EPOCH, WAITS, ERROR, SPEED, LOSS};
+    struct text part[PARTS] = {0};
+    size_t length = 0, columns = terminal ? (size_t)page_columns() : SIZE_MAX;
+    for (int i = 0; i < PARTS; i++) {
+        add_part(&part[i], i, s);
+        length += part[i].length;
+    }
+    for (size_t i = 0; length > columns && i < sizeof droppable; i++) {
+        length -= part[droppable[i]].length;
+        text_finish(&part[droppable[i]]);
+    }
+    for (int i = 0; i < PARTS; i++) {
+        if (part[i].bytes && !part[i].failed) fputs(part[i].bytes, stdout);
+        text_finish(&part[i]);
+    }
 }
 
 static void print_evaluation(const struct train_status *s)
@@ -104,7 +137,7 @@ void progress_show(void *context, const struct train_status *status)
     if (last || status->evaluated || now - p->last_ns >= (p->terminal ? TERMINAL_NS : PLAIN_NS)) {
         p->last_ns = now;
         if (p->terminal) fputs("\r\033[K", stdout);
-        print_line(status);
+        print_line(status, p->terminal);
         if (!p->terminal) putchar('\n');
         p->line_open = p->terminal;
     }

@@ -28,6 +28,7 @@ static bool next_batch(struct run *run, struct error *err)
     TRY(loader_next(run->loader, &run->batch, err));
     run_report_host_of_all(run, HOST_LOAD, begin);
     if (loader_waited_ns(run->loader) > waited) run_report_gap(run, GAP_DATA, begin);
+    pace_see_wait(&run->pace, (double)(loader_waited_ns(run->loader) - waited) * 1e-9);
     return true;
 }
 
@@ -161,6 +162,31 @@ static bool collect_step(struct run *run, struct error *err)
     return true;
 }
 
+static struct pace_course course_of(const struct run *run)
+{
+    const struct dataset_info *info = dataset_info(run->dataset);
+    uint64_t asked = run->options->evaluate_images, tested = info->test_images;
+    if (asked > 0 && asked < tested) tested = asked;
+    return (struct pace_course){.images = info->train_images,
+                                .batch = run->plan->batch,
+                                .iterations = run->options->iterations,
+                                .test_every = run->evaluate_every,
+                                .test_images = evaluates(run) ? tested : 0};
+}
+
+static void see_pace(struct run *run, double seconds)
+{
+    double top1 = 0, top5 = 0, images = 0;
+    struct pace_course course = course_of(run);
+    for (size_t i = 0; i < run->plan->device_count; i++) {
+        top1 += run->told[i].metrics.top1_hits;
+        top5 += run->told[i].metrics.top5_hits;
+        images += run->told[i].metrics.images;
+    }
+    pace_see_step(&run->pace, &course, run->done, seconds, top1, top5, images);
+    pace_tell(&run->pace, &course, run->done, !run->options->repeat_batch, &run->status);
+}
+
 /* A step takes from when it was begun, or when the one before it had ended. */
 static void measure_step(struct run *run)
 {
@@ -173,10 +199,7 @@ static void measure_step(struct run *run)
     status->step = run->done;
     status->iterations = run->options->iterations;
     status->images_per_second = run->plan->batch / seconds;
-    double left = (double)(run->options->iterations - run->done);
-    double old = status->eta_seconds; /* a mean that forgets: about the last twenty steps */
-    double each = steps > 1 ? old / (left + 1) + (seconds - old / (left + 1)) / 20 : seconds;
-    status->eta_seconds = each * left;
+    see_pace(run, seconds);
     run_report_metric(run, METRIC_LOSS, status->loss);
     run_report_metric(run, METRIC_LEARNING_RATE, status->learning_rate);
     run_report_metric(run, METRIC_IMAGES_PER_SECOND, status->images_per_second);
@@ -190,8 +213,10 @@ static void measure_step(struct run *run)
 static bool evaluate(struct run *run, bool due, struct error *err)
 {
     const struct train_options *o = run->options;
+    uint64_t begin = clock_now_ns();
     if (!run_is_stopped(run) && !run_evaluate(run, err))
         return error_prefix(err, "the evaluation after step %" PRIu64, run->done);
+    if (run->status.evaluated) pace_see_test(&run->pace, (double)(clock_now_ns() - begin) * 1e-9);
     if (due && run->status.evaluated) schedule_see_evaluation(&o->schedule, &run->schedule, run->status.top1_error);
     run->schedule.waiting = due && !run->status.evaluated && o->schedule.kind == SCHEDULE_PLATEAU;
     return true;
@@ -229,6 +254,8 @@ bool run_steps(struct run *run, void (*progress)(void *context, const struct tra
         TRY(collect_step(run, err));
         measure_step(run);
         TRY(after_step(run, &result->stopped, err));
+        struct pace_course course = course_of(run);
+        run->status.eta_seconds = pace_left(&run->pace, &course, run->done);
         keep_result(run, result);
         if (progress) progress(context, &run->status);
     }

@@ -5,6 +5,7 @@
 #include "checkpoint.h"
 #include "execute.h"
 #include "log.h"
+#include "pace.h"
 #include "team.h"
 #include "train.h"
 
@@ -68,6 +69,7 @@ struct run {
     struct step step;   /* submitted last */
     struct batch batch; /* its images */
     struct train_status status;
+    struct pace pace;
     bool said_images;     /* data.json is written */
     double tested_images; /* in the last evaluation */
 };
