@@ -37,43 +37,49 @@ static int compare_reals(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Three times what all but a twentieth of the points stay below, or the highest where that is less. */
-static double robust_most(double *values, size_t count)
+/* Its highest point, but at most eight times what three quarters of its points stay below: of a loss that falls that is
+ * all, of one that leaps now and then its floor. */
+static double usual_most(const struct chart_series *s, double *values)
 {
-    if (count == 0) return 1;
+    const double *y = s->high ? s->high : s->y;
+    size_t count = 0;
+    for (size_t i = 0; i < s->count; i++)
+        if (isfinite(y[i])) values[count++] = y[i];
+    if (count == 0) return 0;
     qsort(values, count, sizeof *values, compare_reals);
-    double most = values[count - 1], usual = values[count - 1 - count / 20];
-    return most > 3 * usual && usual > 0 ? 3 * usual : most;
+    double most = values[count - 1], usual = 8 * values[count - 1 - count / 4];
+    return usual > 0 ? fmin(most, usual) : most;
 }
 
-static size_t gather(const struct chart_panel *panel, bool right, double *values)
+/* The highest of the curves, but at most twice the middle one: one that diverges leaves room for the others. */
+static double axis_most(const struct chart_panel *panel, bool right, double *values, double *mosts)
 {
     size_t count = 0;
-    for (size_t s = 0; s < panel->count; s++) {
-        const struct chart_series *series = &panel->series[s];
-        if (series->right != right || series->faint) continue;
-        const double *y = series->high ? series->high : series->y;
-        for (size_t i = 0; i < series->count; i++)
-            if (isfinite(y[i])) values[count++] = y[i];
+    for (size_t i = 0; i < panel->count; i++) {
+        if (panel->series[i].right != right || panel->series[i].faint) continue;
+        double most = usual_most(&panel->series[i], values);
+        if (most > 0) mosts[count++] = most;
     }
-    return count;
+    if (count == 0) return 1;
+    qsort(mosts, count, sizeof *mosts, compare_reals);
+    return 1.04 * fmin(mosts[count - 1], 2 * mosts[(count - 1) / 2]);
 }
 
 static void find_extents(struct panel *p)
 {
-    size_t points = 0;
+    size_t points = 1;
     p->most_x = 0;
-    for (size_t s = 0; s < p->told->count; s++) {
-        const struct chart_series *series = &p->told->series[s];
-        points += series->count;
-        if (series->count > 0) p->most_x = fmax(p->most_x, series->x[series->count - 1]);
+    for (size_t i = 0; i < p->told->count; i++) {
+        const struct chart_series *s = &p->told->series[i];
+        if (s->count > points) points = s->count;
+        if (s->count > 0) p->most_x = fmax(p->most_x, s->x[s->count - 1]);
     }
     if (p->most_x <= 0) p->most_x = 1;
     double *values = mem_alloc(MEM_GENERAL, points, sizeof *values);
-    for (int axis = 0; axis < 2; axis++) {
-        double most = values ? robust_most(values, gather(p->told, axis == 1, values)) : 1;
-        p->most_y[axis] = most > 0 ? 1.04 * most : 1;
-    }
+    double *mosts = mem_alloc(MEM_GENERAL, p->told->count + 1, sizeof *mosts);
+    for (int axis = 0; axis < 2; axis++)
+        p->most_y[axis] = values && mosts ? axis_most(p->told, axis == 1, values, mosts) : 1;
+    mem_free(mosts);
     mem_free(values);
 }
 
@@ -81,7 +87,7 @@ static double x_of(const struct panel *p, double x) { return LEFT + (RIGHT - LEF
 
 static double y_of(const struct panel *p, double y, bool right)
 {
-    return p->bottom - (p->bottom - p->top) * y / p->most_y[right];
+    return p->bottom - (p->bottom - p->top) * fmin(y / p->most_y[right], 10); /* what is cut off */
 }
 
 /* ---- Axes ---- */

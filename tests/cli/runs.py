@@ -11,6 +11,7 @@ import xml.etree.ElementTree
 
 from commands import FATHOM, expect, finish, refused, run, write
 
+FORMATS = (pathlib.Path(sys.argv[2]) / 'docs/formats.md').read_text()
 FILES = {'plan.json', 'recipe.json', 'run.json', 'log.jsonl', 'run.trace', 'curves.svg', 'data.json', 'best.safetensors'}
 
 
@@ -133,6 +134,35 @@ def check_failure(scratch, data):
            and (folder / 'curves.svg').exists(), f'a run that diverges: {told}')
 
 
+def check_table(scratch):
+    """`fathom runs` over what the other checks have left."""
+    told = json.loads(run('runs', scratch, '--json').stdout)['runs']
+    names = [pathlib.Path(row['folder']).name for row in told]
+    expect(set(names) == {'one', 'again', 'parts', 'whole', 'killed', 'ranks', 'diverged'}, f'runs found: {names}')
+    expect(set(names[:2]) == {'one', 'again'} and names[0] == 'again', f'order of runs: {names}')
+    one = told[names.index('one')]
+    lines = log(scratch / 'one')
+    expect(one['top1_error'] == lines[-1]['top1_error'] and one['loss'] == lines[-1]['loss']
+           and one['best_top1_error'] == min(line['top1_error'] for line in lines if 'top1_error' in line)
+           and one['lowest_loss'] == min(line['loss'] for line in lines), f'{one}')
+    whole = told[names.index('whole')]
+    expect(whole['top1_error'] is None and whole['images_per_second'] > 0, f'a run without tests: {whole}')
+    documented = FORMATS[FORMATS.index('`fathom runs DIR... --json`'):]
+    expect(all(f'`{key}`' in documented for key in one), 'a key of runs --json is not documented')
+    expect(all(f'`{key}`' in FORMATS for key in facts(scratch / 'one')), 'a key of run.json is not documented')
+    done = run('runs', scratch / 'one', scratch / 'diverged', '--svg', scratch / 'both.svg')
+    expect(done.returncode == 0 and 'diverged: training' not in done.stderr and 'finished' in done.stdout
+           and 'diverged' in done.stdout and ' nan' not in done.stdout and ' - ' in done.stdout, f'the table: {done.stdout}{done.stderr}')
+    svg = (scratch / 'both.svg').read_text()
+    expect('>one<' in svg and '>diverged<' in svg and 'nan' not in svg, 'the picture of two runs')
+    xml.etree.ElementTree.fromstring(svg)
+    refused(['runs'], 'folders')
+    refused(['runs', scratch / 'data'], 'no run is there')
+    refused(['runs', scratch / 'none'], 'none')
+    write(scratch / 'again' / 'run.json', json.dumps({**facts(scratch / 'again'), 'state': 'runing'}))
+    refused(['runs', scratch / 'again'], 'run.json', 'state', 'running')
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix='fathom-runs-') as name:
         scratch = pathlib.Path(name)
@@ -144,6 +174,7 @@ def main():
         check_going_on(scratch, data)
         check_ranks(scratch, data)
         check_failure(scratch, data)
+        check_table(scratch)
     return finish('runs in their folders')
 
 
