@@ -18,10 +18,11 @@ const char *const plan_manual[] = {
     "  update), what must be in memory when, what may be computed again instead of\n"
     "  kept, and at which address each tensor lies. The plan is proved before it is\n"
     "  told or written: `fathom train plan.json` runs exactly that plan from one\n"
-    "  block of memory. MODEL is resnet-DEPTH, plain-DEPTH, vgg-a or vgg-d. The depth\n"
-    "  implies the dataset: 18, 34, 50, 101, 152 and 200 ImageNet; 6n+2 and 9n+2\n"
-    "  CIFAR. With several devices of known speed and link the step and its scaling\n"
-    "  efficiency are predicted, for any number of them: simulated, not measured.\n"
+    "  block of memory. MODEL is resnet-DEPTH, plain-DEPTH, vgg-a, vgg-d,\n"
+    "  bn-inception or inception-v3. The depth implies the dataset: 18, 34, 50, 101,\n"
+    "  152 and 200 ImageNet; 6n+2 and 9n+2 CIFAR. With several devices of known speed\n"
+    "  and link the step and its scaling efficiency are predicted, for any number of\n"
+    "  them: simulated, not measured.\n"
     "\n",
 
     "OPTIONS\n"

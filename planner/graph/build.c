@@ -201,22 +201,24 @@ static struct op pool_op(enum op_kind kind, uint32_t kernel, uint32_t stride, ui
 }
 
 /* A window must never lie in the padding alone. */
-static bool pool_dims(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding,
-                      uint32_t dims[4])
+static bool pool_dims(struct graph *graph, uint32_t x, const struct op *op, uint32_t dims[4])
 {
+    uint32_t kernel = op->attr.pool.kernel, stride = op->attr.pool.stride, padding = op->attr.pool.padding;
     if (!readable(graph, x)) return false;
     if (kernel != 0 && padding >= kernel)
         return graph_fail(graph, "%s: padding %u of a pool with a %u x %u window, expected less",
                           graph->layers[graph->state->layer].path, padding, kernel, kernel);
-    const struct conv_window window = square(kernel, stride, padding);
-    return slide(graph, at(graph, x), &window, at(graph, x)->dims[3], dims);
+    /* What is cut may be larger than the image. */
+    const struct conv_window window = square(op->attr.pool.ceil && kernel > 0 ? 1 : kernel, stride, padding);
+    TRY(slide(graph, at(graph, x), &window, at(graph, x)->dims[3], dims));
+    for (uint32_t i = 1; i < 3; i++) dims[i] = pool_outputs(op, at(graph, x)->dims[i]);
+    return true;
 }
 
 static uint32_t add_maxpool(struct graph *graph, uint32_t x, struct op op)
 {
-    uint32_t dims[4], kernel = op.attr.pool.kernel, stride = op.attr.pool.stride, padding = op.attr.pool.padding;
-    if (!pool_dims(graph, x, kernel, stride, padding, dims)) return NO_TENSOR;
-    for (uint32_t i = 1; op.attr.pool.ceil && i < 3; i++) dims[i] = pool_outputs(&op, at(graph, x)->dims[i]);
+    uint32_t dims[4], kernel = op.attr.pool.kernel;
+    if (!pool_dims(graph, x, &op, dims)) return NO_TENSOR;
     if (kernel > 16) { /* the index of the maximum in its window is a byte */
         graph_fail(graph, "maxpool: found a window of %u x %u, expected at most 16 x 16", kernel, kernel);
         return NO_TENSOR;
@@ -241,16 +243,17 @@ uint32_t graph_add_maxpool_ceil(struct graph *graph, uint32_t x, uint32_t kernel
 
 uint32_t graph_add_avgpool(struct graph *graph, uint32_t x, uint32_t kernel, uint32_t stride, uint32_t padding)
 {
+    const struct op op = pool_op(OP_AVGPOOL, kernel, stride, padding);
     uint32_t dims[4];
     if (kernel == 0) {
         if (!readable(graph, x)) return NO_TENSOR;
         dims[0] = at(graph, x)->dims[0];
         dims[1] = dims[2] = 1;
         dims[3] = at(graph, x)->dims[3];
-    } else if (!pool_dims(graph, x, kernel, stride, padding, dims)) {
+    } else if (!pool_dims(graph, x, &op, dims)) {
         return NO_TENSOR;
     }
-    return append_unary(graph, pool_op(OP_AVGPOOL, kernel, stride, padding), x, dims);
+    return append_unary(graph, op, x, dims);
 }
 
 uint32_t graph_add_shortcut_pad(struct graph *graph, uint32_t x, uint32_t channels, uint32_t stride)

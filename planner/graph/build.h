@@ -1,4 +1,4 @@
-/* Adding forward ops to a graph: what the model builders (resnet.c, vgg.c, inception.c) and tests of odd graphs use.
+/* Adding forward ops to a graph: what the model builders (resnet.c, vgg.c, ...) and tests of odd graphs use.
  *
  * Each graph_add_* makes the op, its output and parameters, and returns the output tensor. After a failed allocation or a
  * wrong shape the builder remembers its first error, every later call returns NO_TENSOR, and graph_finish reports it:

@@ -131,8 +131,10 @@ static bool build_family(struct graph *graph)
     switch (graph->spec.family) {
     case FAMILY_RESNET: graph_build_resnet(graph); return true;
     case FAMILY_VGG: graph_build_vgg(graph); return true;
+    case FAMILY_BN_INCEPTION: graph_build_bn_inception(graph); return true;
+    case FAMILY_INCEPTION_V3: graph_build_inception_v3(graph); return true;
     }
-    return graph_fail(graph, "model family: found %d, expected resnet or vgg", (int)graph->spec.family);
+    return graph_fail(graph, "model family: found %d, expected 0 to %d", (int)graph->spec.family, FAMILY_INCEPTION_V3);
 }
 
 /* The lowered graph in place of the logical one; NULL for NULL. */

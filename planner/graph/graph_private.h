@@ -34,10 +34,12 @@ static inline bool op_reads_weights(enum op_kind kind)
     return kind == OP_CONV || kind == OP_FC || kind == OP_CONV_BWD_DATA || kind == OP_FC_BWD_DATA;
 }
 
-/* How many windows of a pool lie along `size` pixels. With ceil the last is cut, but never begins beyond the image. */
+/* How many windows of a pool lie along `size` pixels. With ceil the last may be cut, but never begins beyond the
+ * image. */
 static inline uint32_t pool_outputs(const struct op *op, uint32_t size)
 {
     uint32_t kernel = op->attr.pool.kernel, stride = op->attr.pool.stride, padding = op->attr.pool.padding;
+    if (op->attr.pool.ceil && size + 2 * padding < kernel) return 1;
     uint32_t left = size + 2 * padding - kernel, outputs = left / stride + 1;
     bool cut = op->attr.pool.ceil && left % stride != 0 && outputs * stride < size + padding;
     return outputs + (cut ? 1 : 0);
@@ -71,6 +73,8 @@ static inline void op_add_output(struct op *op, uint32_t tensor) { op->out[op->o
 /* The builders of the families: the whole forward pass. */
 void graph_build_resnet(struct graph *graph);
 void graph_build_vgg(struct graph *graph);
+void graph_build_bn_inception(struct graph *graph);
+void graph_build_inception_v3(struct graph *graph);
 
 /* What graph_options.frozen says, once all forward ops are there. */
 void graph_freeze(struct graph *graph);

@@ -106,16 +106,27 @@ static bool cifar_bottleneck(uint32_t depth)
 
 /* Names of other builders' networks, and what comes nearest. */
 static const struct choice_synonym meant[] = {
-    {"resnext", "resnet"},      {"wideresnet", "resnet"}, {"wrn", "resnet"},
-    {"seresnet", "resnet"},     {"resnetv2", "resnet"},   {"preresnet", "resnet"},
-    {"preactresnet", "resnet"}, {"rn", "resnet"},         {"residualnet", "resnet"},
-    {"res", "resnet"},          {"", "resnet"},           {"plainnet", "plain"},
+    {"resnext", "resnet"},
+    {"wideresnet", "resnet"},
+    {"wrn", "resnet"},
+    {"seresnet", "resnet"},
+    {"resnetv2", "resnet"},
+    {"preresnet", "resnet"},
+    {"preactresnet", "resnet"},
+    {"rn", "resnet"},
+    {"residualnet", "resnet"},
+    {"res", "resnet"},
+    {"", "resnet"},
+    {"plainnet", "plain"},
+    {"googlenet", "inception"},
+    {"inceptionresnet", "inception"},
+    {"inceptionv", "inception"},
 };
 
 /* What an unknown name's letters come nearest to; NULL for nothing. */
 static const char *nearest_family(const char *letters)
 {
-    static const char *const families[] = {"resnet", "plain", "vgg"};
+    static const char *const families[] = {"resnet", "plain", "vgg", "inception"};
     for (size_t i = 0; i < COUNT(meant); i++)
         if (choice_same(letters, meant[i].word)) return meant[i].name;
     for (size_t i = 0; i < COUNT(families); i++)
@@ -159,11 +170,13 @@ static bool unknown_model(const char *name, struct error *err)
     const char *family = nearest_family(letters);
     if (family && strcmp(family, "vgg") == 0)
         snprintf(near, sizeof near, "; did you mean vgg-d (16 layers) or vgg-a (11)?");
+    else if (family && strcmp(family, "inception") == 0)
+        snprintf(near, sizeof near, "; did you mean inception-v3 or bn-inception?");
     else if (family && find_depth(name))
         snprintf(near, sizeof near, "; did you mean %s-%u?", family, find_depth(name));
     return error_set(err, ERROR_INPUT,
-                     "model: found \"%s\", expected resnet-<depth>, plain-<depth>, vgg-a or vgg-d (such as "
-                     "resnet-50, resnet-1001, plain-20)%s",
+                     "model: found \"%s\", expected resnet-<depth>, plain-<depth>, vgg-a, vgg-d, "
+                     "bn-inception or inception-v3 (such as resnet-50, resnet-1001, plain-20)%s",
                      PRINTABLE_CUT(name, 60), near);
 }
 
@@ -286,37 +299,58 @@ static bool parse_resnet(const char *name, const char *prefix, const char *digit
     return override_units(prefix, options, spec, err);
 }
 
-/* The papers' letters, and the layers that others count (arXiv:1409.1556, table 1). */
+/* Nets of one name each. VGG by the paper's letters, and by the layers that others count (arXiv:1409.1556, table 1);
+ * the depth of the others is that of their longest branches. */
 static const struct {
     const char *written, *name;
+    enum model_family family;
     uint32_t depth;
-} vggs[] = {{"vgg-a", "vgg-a", 11}, {"vgg-11", "vgg-a", 11}, {"vgg-d", "vgg-d", 16}, {"vgg-16", "vgg-d", 16}};
+} others[] = {{"vgg-a", "vgg-a", FAMILY_VGG, 11},
+              {"vgg-11", "vgg-a", FAMILY_VGG, 11},
+              {"vgg-d", "vgg-d", FAMILY_VGG, 16},
+              {"vgg-16", "vgg-d", FAMILY_VGG, 16},
+              {"bn-inception", "bn-inception", FAMILY_BN_INCEPTION, 34},
+              {"inception-bn", "bn-inception", FAMILY_BN_INCEPTION, 34},
+              {"inception-v3", "inception-v3", FAMILY_INCEPTION_V3, 48},
+              {"inception-3", "inception-v3", FAMILY_INCEPTION_V3, 48}};
 
-static bool parse_vgg(const char *name, const struct model_options *options, struct model_spec *spec, struct error *err)
+static bool parse_other(const char *name, const struct model_options *options, struct model_spec *spec,
+                        struct error *err)
 {
     size_t i = 0;
-    while (i < COUNT(vggs) && !choice_same(name, vggs[i].written)) i++;
-    if (i == COUNT(vggs)) return unknown_model(name, err);
+    while (i < COUNT(others) && !choice_same(name, others[i].written)) i++;
+    if (i == COUNT(others)) return unknown_model(name, err);
     if (options->unit >= 0 || options->shortcut >= 0)
         return error_set(err, ERROR_INPUT, "%s: found for %s, which has no residual units",
-                         options->unit >= 0 ? "--unit" : "--shortcut", vggs[i].name);
-    spec->family = FAMILY_VGG;
-    spec->depth = vggs[i].depth;
+                         options->unit >= 0 ? "--unit" : "--shortcut", others[i].name);
+    spec->family = others[i].family;
+    spec->depth = others[i].depth;
     spec->dataset = options->dataset >= 0 ? (enum dataset_kind)options->dataset : DATASET_IMAGENET;
     spec->unit = UNIT_PLAIN;
     spec->shortcut = SHORTCUT_A;
-    snprintf(spec->name, sizeof spec->name, "%s", vggs[i].name);
+    snprintf(spec->name, sizeof spec->name, "%s", others[i].name);
     return true;
 }
 
-/* A 32nd of the side (an eighth with three stages) must be left. */
+/* A 32nd of the side (an eighth with three stages) must be left; of Inception-v3, which does not pad, one pixel. */
+static uint32_t least_image_size(const struct model_spec *spec)
+{
+    if (spec->family == FAMILY_INCEPTION_V3) return 75;
+    return spec->family == FAMILY_RESNET && spec->dataset != DATASET_IMAGENET ? 8 : 32;
+}
+
+static uint32_t usual_image_size(const struct model_spec *spec)
+{
+    if (spec->dataset != DATASET_IMAGENET) return 32;
+    return spec->family == FAMILY_INCEPTION_V3 ? 299 : 224;
+}
+
 static bool fill_sizes(const struct model_options *options, struct model_spec *spec, struct error *err)
 {
-    static const uint32_t classes[] = {10, 100, 1000}, sizes[] = {32, 32, 224};
-    bool cifar_resnet = spec->family == FAMILY_RESNET && spec->dataset != DATASET_IMAGENET;
-    uint32_t least = cifar_resnet ? 8 : 32;
+    static const uint32_t classes[] = {10, 100, 1000};
+    uint32_t least = least_image_size(spec);
     spec->classes = options->classes ? options->classes : classes[spec->dataset];
-    spec->image_size = options->image_size ? options->image_size : sizes[spec->dataset];
+    spec->image_size = options->image_size ? options->image_size : usual_image_size(spec);
     if (spec->classes < 2 || spec->classes > MOST_CLASSES)
         return error_set(err, ERROR_INPUT, "classes: found %u, expected 2 to %u", spec->classes, MOST_CLASSES);
     spec->image_width = options->image_width == spec->image_size ? 0 : options->image_width;
@@ -347,7 +381,7 @@ bool model_parse(const char *name, const struct model_options *options, struct m
     else if ((digits = after_family(name, "plain")))
         TRY(parse_resnet(name, "plain", digits, options, &parsed, err));
     else
-        TRY(parse_vgg(name, options, &parsed, err));
+        TRY(parse_other(name, options, &parsed, err));
     TRY(model_fill_numbers(options, &parsed, err) && fill_sizes(options, &parsed, err));
     *spec = parsed;
     return true;

@@ -1,7 +1,8 @@
 /* What the user names: a model of the family, with the papers' defaults filled in.
  *
  * He et al., "Deep Residual Learning" (arXiv:1512.03385) and "Identity Mappings" (arXiv:1603.05027) define the units,
- * shortcuts and depths; Simonyan and Zisserman (arXiv:1409.1556) VGG-A and VGG-D. */
+ * shortcuts and depths; Simonyan and Zisserman (arXiv:1409.1556) VGG-A and VGG-D; Ioffe and
+ * Szegedy (arXiv:1502.03167) BN-Inception, Szegedy et al. (arXiv:1512.00567) Inception-v3. */
 #ifndef FATHOM_MODEL_H
 #define FATHOM_MODEL_H
 
@@ -14,7 +15,7 @@
 #include "text.h"
 
 enum dataset_kind { DATASET_CIFAR10, DATASET_CIFAR100, DATASET_IMAGENET };
-enum model_family { FAMILY_RESNET, FAMILY_VGG };
+enum model_family { FAMILY_RESNET, FAMILY_VGG, FAMILY_BN_INCEPTION, FAMILY_INCEPTION_V3 };
 enum unit_kind {
     UNIT_ORIGINAL,
     UNIT_PREACT,
@@ -67,7 +68,7 @@ struct model_spec {
     double number[MODEL_NUMBERS]; /* 0 where the shortcut has no such number */
     uint32_t depth;
     uint32_t units[4];    /* per stage; 3 stages on CIFAR (units[3] = 0), 4 on ImageNet */
-    uint32_t image_size;  /* square input: 32 or 224; or its height, beside */
+    uint32_t image_size;  /* square input: 32, 224 or 299; or its height, beside */
     uint32_t image_width; /* 0 = as high: a square */
     uint32_t classes;
 };
@@ -87,7 +88,7 @@ struct model_options {
     ((struct model_options){                                                                                           \
         .dataset = -1, .unit = -1, .shortcut = -1, .stride_in = -1, .number = {NAN, NAN, NAN, NAN}})
 
-/* "resnet-<depth>", "plain-<depth>", "vgg-a", "vgg-d". Unknown names and depths are ERROR_INPUT with the nearest depths
+/* "resnet-<depth>", "plain-<depth>", "vgg-a", "vgg-d", "bn-inception", "inception-v3". Unknown names and depths are ERROR_INPUT with the nearest depths
  * that exist. */
 bool model_parse(const char *name, const struct model_options *options, struct model_spec *spec, struct error *err);
 
@@ -97,7 +98,7 @@ static inline uint32_t model_image_width(const struct model_spec *spec)
 }
 
 /* All depths at which a model of the same family and form exists (its data set, unit and basic or bottleneck blocks),
- * ascending, into depths (NULL = count only); returns how many. None for VGG. */
+ * ascending, into depths (NULL = count only); returns how many. None for other nets. */
 #define MODEL_DEEPEST 100000u
 size_t model_form_depths(const struct model_spec *spec, uint32_t *depths);
 /* The same form at one of these depths. */

@@ -28,9 +28,9 @@ static struct model_spec spec_of(const char *name)
 }
 
 static const char *const models[] = {
-    "resnet-18", "resnet-34", "resnet-50", "resnet-101", "resnet-152",  "resnet-200", "resnet-20",
-    "resnet-32", "resnet-44", "resnet-56", "resnet-110", "resnet-1202", "resnet-164", "resnet-1001",
-    "resnet-29", "plain-20",  "plain-56",  "plain-18",   "plain-34",    "vgg-a",      "vgg-d"};
+    "resnet-18", "resnet-34", "resnet-50",  "resnet-101",  "resnet-152", "resnet-200",  "resnet-20", "resnet-32",
+    "resnet-44", "resnet-56", "resnet-110", "resnet-1202", "resnet-164", "resnet-1001", "resnet-29", "plain-20",
+    "plain-56",  "plain-18",  "plain-34",   "vgg-a",       "vgg-d",      "bn-inception"};
 #define MODELS (sizeof models / sizeof models[0])
 
 /* As `fathom plan` tells it, and as `fathom train` would run it. */

@@ -121,7 +121,8 @@ bool checkpoint_check_state(const struct checkpoint_file *file, const struct che
  * first tensor that differs. */
 void checkpoint_compare(const struct checkpoint_file *file, const struct checkpoint_tensors *tensors, char *words,
                         size_t size);
-/* The model of weights that others wrote, from its tensors' names and shapes: a ResNet of torchvision's names.
+/* The model of weights that others wrote, from its tensors' names and shapes: a ResNet or Inception-v3 of torchvision's
+ * names.
  * ERROR_INPUT where it is none. */
 bool checkpoint_guess(const struct checkpoint_file *file, struct model_spec *spec, struct error *err);
 /* Takes NULL. */

@@ -51,18 +51,18 @@ static void describe_difference(const struct checkpoint_file *file, const struct
 
 /* ---- All of them ---- */
 
-/* Batches that a BN saw, which PyTorch counts. */
-static bool is_counter(const char *name)
+/* What PyTorch has beside a model's tensors: batches that a BN saw, and the auxiliary classifier of Inception-v3. */
+static bool is_beside(const char *name)
 {
     const char *last = strrchr(name, '.');
-    return last && strcmp(last, ".num_batches_tracked") == 0;
+    return (last && strcmp(last, ".num_batches_tracked") == 0) || strncmp(name, "AuxLogits.", 10) == 0;
 }
 
 static size_t count_in_file(const struct checkpoint_file *file)
 {
     size_t count = 0;
     const char *name;
-    for (size_t n = 0; (name = safetensors_name(file->model, n)); n++) count += !is_counter(name);
+    for (size_t n = 0; (name = safetensors_name(file->model, n)); n++) count += !is_beside(name);
     return count;
 }
 
@@ -81,7 +81,7 @@ static const char *find_surplus(const struct checkpoint_file *file, const struct
 {
     const char *name = NULL;
     for (size_t n = 0; file->model && (name = safetensors_name(file->model, n)); n++)
-        if (!is_counter(name) && !is_wanted(tensors, name)) break;
+        if (!is_beside(name) && !is_wanted(tensors, name)) break;
     return name;
 }
 
@@ -185,14 +185,29 @@ static uint32_t count_units(const struct checkpoint_file *file, uint32_t stage)
     return units - 1;
 }
 
-bool checkpoint_guess(const struct checkpoint_file *file, struct model_spec *spec, struct error *err)
+static bool find_classifier(const struct checkpoint_file *file, struct safetensors_tensor *fc)
+{
+    return file->model && safetensors_find(file->model, "fc.weight", fc) && fc->rank == 2;
+}
+
+static bool guess_inception(const struct checkpoint_file *file, struct model_spec *spec)
+{
+    struct safetensors_tensor fc;
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct error unused = {0};
+    if (!find_classifier(file, &fc) || !has_name(file, "Mixed_7c.branch3x3dbl_3b.conv.weight")) return false;
+    options.classes = (uint32_t)fc.shape[0];
+    return model_parse("inception-v3", &options, spec, &unused);
+}
+
+static bool guess_resnet(const struct checkpoint_file *file, struct model_spec *spec)
 {
     char name[MODEL_NAME];
     uint32_t units = 0, stages = 0, count;
     struct safetensors_tensor fc;
     struct error unused = {0};
     for (; file->model && (count = count_units(file, stages + 1)) > 0; stages++) units += count;
-    bool resnet = (stages == 3 || stages == 4) && safetensors_find(file->model, "fc.weight", &fc) && fc.rank == 2;
+    bool resnet = (stages == 3 || stages == 4) && find_classifier(file, &fc);
     uint32_t convs = resnet && has_name(file, "layer1.0.conv3.weight") ? 3 : 2;
     struct model_options options = MODEL_OPTIONS_DEFAULT;
     options.dataset = stages == 4 ? DATASET_IMAGENET : DATASET_CIFAR10;
@@ -200,9 +215,14 @@ bool checkpoint_guess(const struct checkpoint_file *file, struct model_spec *spe
     options.unit = resnet && has_name(file, "norm.weight") ? UNIT_PREACT : UNIT_ORIGINAL;
     if (stages == 3) options.shortcut = has_name(file, "layer2.0.downsample.0.weight") ? SHORTCUT_B : SHORTCUT_A;
     snprintf(name, sizeof name, "resnet-%u", units * convs + 2);
-    if (resnet && model_parse(name, &options, spec, &unused)) return true;
+    return resnet && model_parse(name, &options, spec, &unused);
+}
+
+bool checkpoint_guess(const struct checkpoint_file *file, struct model_spec *spec, struct error *err)
+{
+    if (guess_resnet(file, spec) || guess_inception(file, spec)) return true;
     return error_set(err, ERROR_INPUT,
                      "%s: does not say which model it is of, and its tensors are not named as those of a ResNet are "
-                     "(layer1.0.conv1.weight, fc.weight)",
+                     "(layer1.0.conv1.weight, fc.weight), or of Inception-v3",
                      file->path);
 }

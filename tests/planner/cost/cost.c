@@ -122,6 +122,8 @@ Test(cost, predicts_published_speeds)
         {"resnet-101", "titan-x", 32, DTYPE_F32, 0.649},
         {"vgg-a", "titan-x", 32, DTYPE_F32, 0.372},
         {"vgg-d", "titan-x", 32, DTYPE_F32, 0.687},
+        {"bn-inception", "titan-x", 32, DTYPE_F32, 0.192},
+        {"inception-v3", "titan-x", 32, DTYPE_F32, 0.494},
         /* NVIDIA DeepLearningExamples, ResNet50 v1.5 for PyTorch, one GPU */
         {"resnet-50", "a100-80gb", 256, DTYPE_F16, 256 / 2470.0},
         {"resnet-50", "v100", 256, DTYPE_F16, 256 / 1200.0},

@@ -22,6 +22,7 @@ static const struct golden goldens[] = {
     {"resnet-152", 60192808, 0},
     {"vgg-a", 132863336, 7609090048},
     {"vgg-d", 138357544, 15470264320},
+    {"inception-v3", 23834568, 0}, /* torchvision's 27,161,264 less the auxiliary classifier's 3,326,696 */
 };
 
 static struct graph *build(const char *name, uint32_t batch)
@@ -45,6 +46,18 @@ Test(graph_golden, counts_are_the_published_ones)
             cr_expect_eq(graph->forward_macs, goldens[i].macs, "%s: %lu MACs", goldens[i].name, graph->forward_macs);
         graph_destroy(graph);
     }
+}
+
+/* Caffe's release, as Cadene's pretrainedmodels counts it: with a bias in each convolution, which the normalisation after it
+ * cancels. */
+Test(graph_golden, bn_inception_has_the_releases_parameters_but_the_biases)
+{
+    struct graph *graph = build("bn-inception", 2);
+    uint64_t biases = 0;
+    for (uint32_t i = 0; i < graph->forward_end; i++)
+        if (graph->ops[i].kind == OP_CONV) biases += graph->tensors[graph->ops[i].out[0]].dims[3];
+    cr_expect_eq(graph->parameter_elements + biases, 11295240, "%lu + %lu", graph->parameter_elements, biases);
+    graph_destroy(graph);
 }
 
 /* The release gives 64.67 M. */

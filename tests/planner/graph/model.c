@@ -116,10 +116,18 @@ Test(graph_model, wrong_names_are_refused)
 
 Test(graph_model, names_are_taken_as_people_write_them)
 {
-    static const char *const rows[][2] = {
-        {"ResNet-50", "resnet-50"},   {"resnet1001", "resnet-1001"}, {"RESNET_20", "resnet-20"},
-        {"resnet 110", "resnet-110"}, {"Plain34", "plain-34"},       {"vgg16", "vgg-d"},
-        {"VGG-16", "vgg-d"},          {"vgg_11", "vgg-a"},           {"VGGD", "vgg-d"}};
+    static const char *const rows[][2] = {{"ResNet-50", "resnet-50"},
+                                          {"resnet1001", "resnet-1001"},
+                                          {"RESNET_20", "resnet-20"},
+                                          {"resnet 110", "resnet-110"},
+                                          {"Plain34", "plain-34"},
+                                          {"vgg16", "vgg-d"},
+                                          {"BN_Inception", "bn-inception"},
+                                          {"InceptionV3", "inception-v3"},
+                                          {"inception_v3", "inception-v3"},
+                                          {"VGG-16", "vgg-d"},
+                                          {"vgg_11", "vgg-a"},
+                                          {"VGGD", "vgg-d"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct model_spec spec = parse(rows[i][0], MODEL_OPTIONS_DEFAULT),
                           same = parse(rows[i][1], MODEL_OPTIONS_DEFAULT);
@@ -129,6 +137,8 @@ Test(graph_model, names_are_taken_as_people_write_them)
     }
     expect_refused("resnext-50", MODEL_OPTIONS_DEFAULT, "did you mean resnet-50?");
     expect_refused("resnet-v2-152", MODEL_OPTIONS_DEFAULT, "did you mean resnet-152?");
+    expect_refused("googlenet", MODEL_OPTIONS_DEFAULT, "did you mean inception-v3 or bn-inception?");
+    expect_refused("inception-v4", MODEL_OPTIONS_DEFAULT, "did you mean inception-v3");
     expect_refused("vgg-19", MODEL_OPTIONS_DEFAULT, "did you mean vgg-d (16 layers)");
 }
 

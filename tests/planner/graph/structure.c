@@ -561,6 +561,7 @@ Test(graph_structure, windows_of_unequal_sides_and_cut_ones)
     uint32_t cut = graph_add_maxpool_ceil(graph, x, 2, 3, 1);
     expect_sides(graph, cut, 4, 4);
     expect_sides(graph, graph_add_maxpool(graph, x, 3, 2, 0), 4, 5);
+    expect_sides(graph, graph_add_maxpool_ceil(graph, x, 13, 2, 0), 1, 1);
     expect_sides(graph, graph_add_maxpool_ceil(graph, x, 2, 4, 1), 3, 3);
     graph_add_maxpool(graph, graph->images, 0, 1, 0);
     expect_failure(graph, "0 x 0 window");

@@ -41,7 +41,7 @@ static uint32_t mixed(uint32_t block)
 
 Test(offload, blocks_on_the_host_leave_the_arena)
 {
-    static const char *const models[] = {"resnet-110", "resnet-164", "resnet-50", "vgg-a"};
+    static const char *const models[] = {"resnet-110", "resnet-164", "resnet-50", "vgg-a", "inception-v3"};
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
         struct plan *plan = kit_make(.model = models[i], .batch = 32, .gpus = "80GiB", .recompute = RECOMPUTE_NONE);
         size_t blocks = plan->variants[0].graph->block_count;

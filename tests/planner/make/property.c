@@ -32,8 +32,8 @@ static void check_policies(struct kit_options options)
 
 Test(property, every_model_verifies_under_every_policy)
 {
-    static const char *const models[] = {"resnet-18",  "resnet-50", "resnet-20", "resnet-110",
-                                         "resnet-164", "plain-20",  "vgg-a"};
+    static const char *const models[] = {"resnet-18", "resnet-50", "resnet-20",    "resnet-110",  "resnet-164",
+                                         "plain-20",  "vgg-a",     "bn-inception", "inception-v3"};
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
         check_policies((struct kit_options){.model = models[i], .batch = 8, .gpus = "80GiB"});
 }

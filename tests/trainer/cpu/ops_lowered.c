@@ -134,6 +134,61 @@ Test(ops_lowered, wide_layers_and_pools_have_the_same_bits_with_any_number_of_th
     graph_destroy(logical);
 }
 
+/* ---- What Inception nets have: branches that are concatenated, unequal windows, pools between ---- */
+
+static uint32_t add_window_bn(struct graph *g, uint32_t x, uint32_t channels, uint32_t rows, uint32_t columns)
+{
+    const struct conv_window window = {{rows, columns}, {rows / 2, columns / 2}, 1};
+    return graph_add_bn(g, graph_add_conv_window(g, x, channels, window, false), true);
+}
+
+/* A module with a fork in a branch, then one that halves the image. */
+static struct graph *branching_net(uint32_t image_size, uint32_t c)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    spec.image_size = image_size;
+    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = 3}, &err);
+    graph_set_layer(g, 0, "net");
+    const struct conv_window halving = {{3, 3}, {0, 0}, 2};
+    uint32_t x = graph_add_bn(g, graph_add_conv_window(g, g->images, c, halving, false), true);
+    uint32_t fork = add_window_bn(g, x, c, 1, 1);
+    uint32_t ends[] = {add_window_bn(g, x, 2 * c, 1, 1), add_window_bn(g, fork, c, 1, 3),
+                       add_window_bn(g, fork, c, 3, 1), add_window_bn(g, add_window_bn(g, x, c, 1, 7), c, 7, 1),
+                       add_window_bn(g, graph_add_avgpool(g, x, 3, 1, 1), c, 1, 1)};
+    x = graph_add_concat(g, ends, 5);
+    uint32_t halves[] = {graph_add_bn(g, graph_add_conv(g, x, 2 * c, 3, 2, false), true),
+                         graph_add_maxpool_ceil(g, x, 3, 2, g->tensors[x].dims[1] % 2)};
+    x = graph_add_avgpool(g, graph_add_concat(g, halves, 2), 0, 1, 0);
+    graph_add_softmax_loss(g, graph_add_fc(g, x, 10));
+    g = graph_finish(g, &err);
+    cr_assert_not_null(g, "%s", err.text);
+    return g;
+}
+
+Test(ops_lowered, branches_agree_with_the_reference)
+{
+    bool seen[OP_KINDS] = {false};
+    for (uint32_t size = 25; size <= 27; size += 2) {
+        struct graph *logical = branching_net(size, 16);
+        compare_ops(logical, 0, seen);
+        compare_ops(logical, LOWER_ALL, seen);
+        compare_ops(logical, LOWER_ALL & ~LOWER_GRADIENT, seen);
+        graph_destroy(logical);
+    }
+    static const enum op_kind wanted[] = {OP_CONCAT, OP_CONCAT_BWD, OP_AVGPOOL, OP_AVGPOOL_BWD, OP_MAXPOOL_BWD};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+        cr_expect(seen[wanted[i]], "%s was never met", op_kind_name(wanted[i]));
+}
+
+Test(ops_lowered, branches_have_the_same_bits_with_any_number_of_threads)
+{
+    struct graph *logical = branching_net(40, 32);
+    cr_expect_gt(check_threads(logical, true), 40);
+    graph_destroy(logical);
+}
+
 /* ---- Gradients by differences ---- */
 
 /* What ResNets are made of: convolutions of both sizes, one with stride and bias; BNs with ReLU and without, shared by
@@ -208,9 +263,9 @@ static void check_parameter(struct graph_run *run, uint32_t parameter, uint64_t 
     free(gradient);
 }
 
-static void check_gradients(const struct backend *backend, uint32_t lowering)
+static void check_gradients(const struct backend *backend, const struct graph *logical, uint32_t lowering)
 {
-    struct graph *logical = small_net(), *graph = NULL;
+    struct graph *graph = NULL;
     struct error err = {0};
     cr_assert(graph_lower(logical, lowering, &graph, &err), "%s", err.text);
     struct graph_run run = graph_run_begin(backend, graph);
@@ -221,15 +276,18 @@ static void check_gradients(const struct backend *backend, uint32_t lowering)
     cr_expect_lt(kinks, checked / 3, "%u of %u elements are at kinks", (unsigned)kinks, (unsigned)checked);
     graph_run_finish(&run);
     graph_destroy(graph);
-    graph_destroy(logical);
 }
 
 Test(ops_lowered, gradients_are_those_of_the_loss)
 {
     static const uint32_t lowerings[] = {LOWER_ALL, LOWER_BN, LOWER_ALL & ~LOWER_GRADIENT_SUMS,
                                          LOWER_ALL & ~LOWER_GRADIENT};
-    for (size_t i = 0; i < sizeof lowerings / sizeof lowerings[0]; i++) {
-        check_gradients(&cpu_reference_backend, lowerings[i]);
-        check_gradients(&cpu_backend, lowerings[i]);
+    struct graph *nets[] = {small_net(), branching_net(13, 3)};
+    for (size_t n = 0; n < 2; n++) {
+        for (size_t i = 0; i < sizeof lowerings / sizeof lowerings[0]; i++) {
+            check_gradients(&cpu_reference_backend, nets[n], lowerings[i]);
+            check_gradients(&cpu_backend, nets[n], lowerings[i]);
+        }
+        graph_destroy(nets[n]);
     }
 }

@@ -76,6 +76,7 @@ static const struct ops_case cases[] = {
     {"stem, no padding", OP_CONV, {2, 15, 15, 3}, 32, 3, 2, 0, false, false},
     {"3x3 stride 2, no padding", OP_MAXPOOL, {2, 17, 17, 32}, 0, 3, 2, 0, false, false},
     {"3x3 stride 2, the last one cut", OP_MAXPOOL, {2, 12, 14, 16}, 0, 3, 2, 0, true, false},
+    {"one window, larger than the image", OP_MAXPOOL, {2, 2, 2, 16}, 0, 3, 2, 0, true, false},
     {"3x3 stride 1, padded", OP_MAXPOOL, {2, 7, 7, 20}, 0, 3, 1, 1, true, false},
     {"three inputs, the last", OP_CONCAT, {2, 5, 7, 12}, 20, 0, 0, 32, false, false},
 };

@@ -99,6 +99,7 @@ struct world {
 static inline uint32_t slide_dim(const struct ops_case *c, size_t i)
 {
     uint32_t size = c->x[1 + i], kernel = side_of(c->kernel, i), padding = side_of(c->padding, i);
+    if (size + 2 * padding < kernel) return 1; /* of a cut pool */
     uint32_t outputs = (size + 2 * padding - kernel) / c->stride + 1;
     bool left = (size + 2 * padding - kernel) % c->stride != 0 && outputs * c->stride < size + padding;
     return outputs + (c->kind == OP_MAXPOOL && c->bias && left ? 1 : 0);

@@ -188,6 +188,24 @@ Test(conv, a_bias_and_its_gradient)
     end(&pair);
 }
 
+/* Inception-v3's windows of one row or column: every third, in each of the three passes. */
+Test(conv, windows_of_unequal_sides)
+{
+    struct pair pair = begin("gpus=1", &(struct device_options){.fill = 0xFF});
+    struct graph *graph = conv_graph("inception-v3", 1, 75, DTYPE_F32, 0);
+    uint32_t done[3] = {0};
+    const char *why;
+    for (uint32_t i = 0; i < graph->backward_end; i++) {
+        const struct op *op = &graph->ops[i];
+        if (!conv_is_one(op) || op->attr.conv.kernel[0] == op->attr.conv.kernel[1]) continue;
+        if (done[kind_of(op->kind)]++ % 3 == 0) compare(&pair.fast, &pair.slow, graph, i, op->pass, 2u << 20, i);
+    }
+    cr_expect_gt(done[0], 25);
+    cr_expect_eq(cuda_naive_convolutions(pair.fast.device, &why), 0, "%s", why);
+    graph_destroy(graph);
+    end(&pair);
+}
+
 #else
 Test(conv, cuda_is_not_built) { cr_skip_test("this build has no CUDA"); }
 #endif

@@ -60,6 +60,7 @@ static const struct ops_case cases[] = {
     {"1x7", OP_CONV, {1, 5, 9, 8}, 8, SIDES(1, 7), 1, SIDES(0, 3), true, false},
     {"3x1", OP_CONV, {2, 6, 5, 8}, 5, SIDES(3, 1), 1, SIDES(1, 0), false, false},
     {"2x5, uneven padding, stride 2", OP_CONV, {1, 6, 9, 4}, 3, SIDES(2, 5), 2, SIDES(1, 2), false, false},
+    {"one window, larger than the image", OP_MAXPOOL, {2, 2, 2, 16}, 0, 3, 2, 0, true, false},
     {"no padding", OP_MAXPOOL, {2, 9, 9, 16}, 0, 3, 2, 0, false, false},
     {"the last window cut", OP_MAXPOOL, {2, 8, 10, 16}, 0, 3, 2, 0, true, false},
     {"with padding, odd channels", OP_AVGPOOL, {2, 5, 6, 13}, 0, 3, 1, 1, false, false},

@@ -80,6 +80,23 @@ Test(bitwise, dead_bytes_are_dead_on_two_devices_with_micro_batches)
     check_equal(&plain, &filled, "plain", "filled");
 }
 
+/* Blocks with branches. */
+Test(bitwise, inception_modules_too)
+{
+    struct small_run kept = {.model = "bn-inception", .cifar = true, .batch = 4, .sharing = SHARING_NONE};
+    struct small_run budget = kept, elementwise = kept;
+    budget.sharing = elementwise.sharing = SHARING_FULL;
+    budget.options.fill_dead = elementwise.options.fill_dead = true;
+    budget.recompute = RECOMPUTE_BUDGET;
+    budget.budget = 136u << 20;
+    elementwise.recompute = RECOMPUTE_ELEMENTWISE;
+    go(&kept, "kept");
+    go(&budget, "budget");
+    go(&elementwise, "elementwise");
+    check_equal(&kept, &budget, "kept", "budget");
+    check_equal(&kept, &elementwise, "kept", "elementwise");
+}
+
 Test(bitwise, preactivation_bottlenecks_too)
 {
     struct small_run none = {.model = "resnet-11", .batch = 8, .sharing = SHARING_NONE};

@@ -15,6 +15,16 @@ Test(learning, the_loss_falls_on_a_repeated_batch)
     cr_assert(isnan(run.result.top1_error), "a run on one batch has nothing to evaluate");
 }
 
+Test(learning, inception_modules_learn)
+{
+    struct small_run run = {
+        .model = "bn-inception", .cifar = true, .batch = 8, .options = {.iterations = 12, .repeat_batch = true}};
+    run_go(&run);
+    cr_assert(run.ok, "%s", run.err.text);
+    cr_assert_float_eq(run.losses[0], 2.3, 0.8, "an untrained net guesses: %g", run.losses[0]);
+    cr_assert_lt(run.losses[11], 0.5 * run.losses[0], "%g after %g", run.losses[11], run.losses[0]);
+}
+
 Test(learning, equal_seeds_give_equal_runs_and_others_do_not)
 {
     struct small_run a = {.options = {.iterations = 3, .seed = 3}}, b = a, c = a;

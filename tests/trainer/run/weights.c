@@ -11,6 +11,8 @@
 
 #include "cli_run.h"
 #include "data_help.h"
+#include "graph.h"
+#include "torch_names.h"
 
 #define PYTORCH_LOSS  2.1321202 /* in float64 */
 #define PYTORCH_ERROR 0.5
@@ -160,4 +162,36 @@ Test(weights, answers_are_those_of_pytorch)
     cr_assert_float_eq(json_number_value(json_object_get(object, "loss")), PYTORCH_LOSS, 1e-5);
     cr_assert_float_eq(json_number_value(json_object_get(object, "top1_error")), PYTORCH_ERROR, 1e-9);
     json_decref(object);
+}
+
+static void expect_torch_name(const char *layer, enum tensor_role role, const char *wanted, const uint64_t *shape)
+{
+    struct model_spec spec;
+    struct error err = {0};
+    cr_assert(model_parse("inception-v3", &MODEL_OPTIONS_DEFAULT, &spec, &err));
+    struct graph *graph = graph_build(&spec, &(struct graph_options){.batch = 1}, &err);
+    char name[TORCH_NAME];
+    uint64_t found[4];
+    uint32_t kernel[4], tensor = 0;
+    cr_assert(graph, "%s", err.text);
+    while (tensor < graph->tensor_count && (graph->tensors[tensor].gradient || graph->tensors[tensor].role != role ||
+                                            strcmp(graph->layers[graph->tensors[tensor].layer].path, layer) != 0))
+        tensor++;
+    cr_assert_lt(tensor, graph->tensor_count, "%s", layer);
+    cr_expect_str_eq(torch_name(graph, tensor, name), wanted);
+    uint32_t rank = torch_shape(graph, tensor, found, kernel);
+    for (uint32_t i = 0; i < rank; i++) cr_expect_eq(found[i], shape[i], "%s, %u: %lu", wanted, i, found[i]);
+    graph_destroy(graph);
+}
+
+/* As torchvision's inception_v3().state_dict() has them. */
+Test(weights, inception_v3_has_torchvisions_names)
+{
+    expect_torch_name("Conv2d_1a_3x3/conv", ROLE_WEIGHT, "Conv2d_1a_3x3.conv.weight", (uint64_t[]){32, 3, 3, 3});
+    expect_torch_name("Mixed_6b/branch7x7_2/conv", ROLE_WEIGHT, "Mixed_6b.branch7x7_2.conv.weight",
+                      (uint64_t[]){128, 128, 1, 7});
+    expect_torch_name("Mixed_7c/branch3x3dbl_3b/bn", ROLE_RUNNING_VARIANCE, "Mixed_7c.branch3x3dbl_3b.bn.running_var",
+                      (uint64_t[]){384});
+    expect_torch_name("head/fc", ROLE_WEIGHT, "fc.weight", (uint64_t[]){1000, 2048});
+    expect_torch_name("head/fc", ROLE_BIAS, "fc.bias", (uint64_t[]){1000});
 }
