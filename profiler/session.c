@@ -37,7 +37,7 @@ struct session {
     _Atomic uint32_t ops; /* of device 0's step */
     bool guesses;         /* `every` is to be chosen here */
 
-    _Atomic bool rested;     /* an evaluation or a checkpoint came since the last step ended */
+    _Atomic bool rested;     /* an evaluation, a checkpoint or norms came since the last step ended */
     bool overlap;            /* of steps in flight */
     uint64_t step, begin_ns; /* of device 0; touched by its thread alone, as is all up to `cost` */
     uint64_t ended, ended_step, ended_ns, fastest_ns;
@@ -236,6 +236,15 @@ static void see_step_end(void *context, uint32_t device, uint64_t step, uint64_t
     if (++session->ended >= GUESS_STEPS && session->guesses) guess_every(session);
 }
 
+/* A step whose norms were taken was slower for that. */
+static void see_norms(void *context, uint32_t device, uint64_t step, const float *norms, size_t units, uint64_t ns)
+{
+    struct session *session = context;
+    const struct trace_sink *next = session->forward.next;
+    if (device == 0) atomic_store(&session->rested, true);
+    if (next->norms) next->norms(next->context, device, step, norms, units, ns);
+}
+
 /* What comes between two steps is none of theirs. */
 static void see_span(void *context, uint32_t device, enum trace_host what, uint64_t begin_ns, uint64_t end_ns)
 {
@@ -335,6 +344,7 @@ bool session_open(struct trace_sink *sink, const struct session_options *options
     session->sink.step_begin = see_step_begin;
     session->sink.step_end = see_step_end;
     session->sink.span = see_span;
+    session->sink.norms = see_norms;
     session->sink.wants_ops = wants_ops;
     session->guesses = !options || options->every == 0;
     session->overlap = options && options->overlap;

@@ -316,6 +316,24 @@ Test(session, measures_its_own_cost)
     cr_assert_eq(counted.marks, 0);
 }
 
+/* Every fourth step takes three times as long, and is neither dear nor cheap to time. */
+Test(session, steps_whose_norms_are_taken_are_not_compared)
+{
+    struct session *session = open_session(2, 0);
+    struct trace_sink *s = session_sink(session);
+    const float norms[TRACE_NORMS] = {1, 1, 1};
+    uint64_t now = 1000;
+    for (uint64_t step = 0; step < 2000; step++) {
+        bool taken = step % 4 == 3, timed = s->wants_ops(s->context, step);
+        s->step_begin(s->context, 0, step, now);
+        now += (taken ? 3000000u : 1000000u) + (timed ? 20000u : 0);
+        if (taken) s->norms(s->context, 0, step, norms, 1, now);
+        s->step_end(s->context, 0, step, now);
+    }
+    cr_assert_float_eq(session_cost(session), 0.01, 0.001, "%g", session_cost(session));
+    session_close(session);
+}
+
 Test(session, guesses_how_many_steps_it_can_afford)
 {
     const struct {
