@@ -8,6 +8,7 @@
 
 #include "canvas.h"
 #include "errors.h"
+#include "op_bounds.h"
 #include "rollup.h"
 #include "tree.h"
 
@@ -33,6 +34,8 @@ struct op_row {
     uint64_t count; /* 0 = never timed: its times are unknown */
     uint64_t total_ns, p50_ns, p99_ns, most_ns;
     double flops_per_second, bytes_per_second; /* 0 = the ops have none */
+    enum roofline_bound bound; /* of ops, by their mean time (op_bounds.h) */
+    double peak_share;
     /* Of kernels alone. */
     const char *name;     /* NULL where they differ */
     uint32_t stream;      /* ROW_STREAMS = several */

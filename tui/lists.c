@@ -18,11 +18,13 @@ size_t panel_scroll(size_t scroll, size_t selected, size_t count, size_t rows)
 
 /* ---- Ops ---- */
 
-/* Number columns, the most important ones first: where they do not all fit, the last ones are left out. */
+/* Number columns, the most important ones first: where they do not all fit, the last ones are left out. COLUMN_PEAK,
+ * what the row's FLOPs or bytes take at the device's peaks over what they took, is left out where peaks are unknown. */
 enum op_column {
     COLUMN_PART,
     COLUMN_TOTAL,
     COLUMN_MEAN,
+    COLUMN_PEAK,
     COLUMN_P50,
     COLUMN_P99,
     COLUMN_COUNT,
@@ -33,7 +35,7 @@ enum op_column {
 static const struct {
     const char *title;
     uint32_t width;
-} op_columns[OP_COLUMNS] = {{"Time %", 6}, {"Total", 8}, {"Mean", 8},   {"p50", 8},
+} op_columns[OP_COLUMNS] = {{"Time %", 6}, {"Total", 8}, {"Mean", 8},   {"Peak", 8}, {"p50", 8},
                             {"p99", 8},    {"Count", 8}, {"FLOP/s", 8}, {"B/s", 8}};
 
 #define ALWAYS     3  /* number columns that leave only LEAST_TEXT to the text */
@@ -45,20 +47,22 @@ static const struct {
 /* Columns of the op table in `width` cells. The more cells, the more numbers: the text gives way to them first. */
 struct op_table {
     bool devices;
-    uint32_t numbers;           /* columns of them */
+    uint32_t numbers; /* columns of them: */
+    enum op_column columns[OP_COLUMNS];
     uint32_t text;              /* where the text begins */
     uint32_t pass, kind, layer; /* cells; 0 = left out */
 };
 
-static struct op_table arrange_ops(uint32_t width, bool devices)
+static struct op_table arrange_ops(uint32_t width, bool devices, bool peaks)
 {
     struct op_table t = {.devices = devices};
     uint32_t used = devices ? DEVICE : 0;
-    while (t.numbers < OP_COLUMNS) {
-        uint32_t end = used + op_columns[t.numbers].width;
+    for (int column = 0; column < OP_COLUMNS; column++) {
+        uint32_t end = used + op_columns[column].width;
+        if (column == COLUMN_PEAK && !peaks) continue;
         if (end + (t.numbers < ALWAYS ? LEAST_TEXT : SMALL_TEXT) > width) break;
         used = end;
-        t.numbers++;
+        t.columns[t.numbers++] = (enum op_column)column;
     }
     uint32_t room = width > used + 2 ? width - used - 2 : 0;
     bool whole = room + 2 >= WHOLE_TEXT;
@@ -88,6 +92,15 @@ static const char *write_rate(double rate, char text[UNITS_TEXT])
     return rate > 0 ? units_format_si(rate, text) : unknown;
 }
 
+/* "87% f": at the peak of its FLOP/s; "41% b": of its bytes. By the mean time of a row; above 100 bytes came from
+ * caches. */
+static const char *write_peak(const struct op_row *row, char text[UNITS_TEXT])
+{
+    if (row->bound == ROOFLINE_UNKNOWN) return unknown;
+    snprintf(text, UNITS_TEXT, "%.0f%% %c", 100 * row->peak_share, row->bound == ROOFLINE_FLOPS ? 'f' : 'b');
+    return text;
+}
+
 static const char *write_cell(enum op_column column, const struct op_row *row, uint64_t all_ns, char text[UNITS_TEXT])
 {
     if (column != COLUMN_COUNT && (row->count == 0 || all_ns == 0)) return unknown;
@@ -96,6 +109,7 @@ static const char *write_cell(enum op_column column, const struct op_row *row, u
     case COLUMN_TOTAL: format_ns(row->total_ns, text); break;
     case COLUMN_MEAN: format_ns(row->total_ns / row->count, text); break;
     case COLUMN_P50: format_ns(row->p50_ns, text); break;
+    case COLUMN_PEAK: return write_peak(row, text);
     case COLUMN_P99: format_ns(row->p99_ns, text); break;
     case COLUMN_COUNT: snprintf(text, UNITS_TEXT, "%" PRIu64, row->count); break;
     case COLUMN_FLOPS: return write_rate(row->flops_per_second, text);
@@ -114,10 +128,11 @@ static void draw_op_head(const struct dashboard *dashboard, struct canvas *canva
     uint32_t end = t->devices ? DEVICE : 0, at = t->text;
     if (t->devices) canvas_text_right(canvas, area, 0, end - 1, INK_DIM, "Dev");
     for (uint32_t i = 0; i < t->numbers; i++) {
-        end += op_columns[i].width;
-        bool sorted = sorted_by[dashboard->sort] == (enum op_column)i;
+        enum op_column column = t->columns[i];
+        bool sorted = sorted_by[dashboard->sort] == column;
+        end += op_columns[column].width;
         canvas_text_right(canvas, area, 0, end, sorted ? INK_TITLE : INK_DIM, "%s%s", sorted ? "▼" : "",
-                          op_columns[i].title);
+                          op_columns[column].title);
     }
     if (t->pass) canvas_text(canvas, area, 0, at, INK_DIM, "Pass");
     if (t->pass) at += t->pass + 1;
@@ -155,8 +170,8 @@ static void draw_op_row(struct canvas *canvas, struct rect area, uint32_t line, 
     }
     for (uint32_t i = 0; i < t->numbers; i++) {
         char text[UNITS_TEXT];
-        end += op_columns[i].width;
-        canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s", write_cell((enum op_column)i, row, all_ns, text));
+        end += op_columns[t->columns[i]].width;
+        canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s", write_cell(t->columns[i], row, all_ns, text));
     }
     draw_op_text(canvas, area, line, row, t);
 }
@@ -183,7 +198,8 @@ void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct 
     bool active = dashboard->view == VIEW_OVERVIEW || dashboard->view == VIEW_OPS;
     struct rect inside = canvas_frame(canvas, area, title, active);
     if (inside.rows < 2) return;
-    struct op_table table = arrange_ops(inside.columns, apart && rollup->device_count > 1);
+    bool peaks = rollup->devices[0].peak_flops > 0 || rollup->devices[0].peak_bandwidth > 0;
+    struct op_table table = arrange_ops(inside.columns, apart && rollup->device_count > 1, peaks);
     size_t rows = inside.rows - 1;
     uint64_t all_ns = rollup_total_ns(rollup);
     draw_op_head(dashboard, canvas, inside, &table);

@@ -325,6 +325,8 @@ void panel_help(struct canvas *canvas)
         "Left Right   close and open in the tree; else step back and forth",
         "s, S         sort by the next, the previous column",
         "g, G         ops one by one, or together by kind, layer or pass",
+        "Peak         of ops: time at the device's peak over theirs; f: of",
+        "             its FLOP/s, b: of its memory; caches give over 100 %",
         "D            a line for each device, or devices together",
         "/            filter by layer, kind, pass or kernel; Esc clears",
         "d            next device in the memory panel",

@@ -104,11 +104,16 @@ static void merge_kernel(struct op_row *into, const struct rollup_kernel *kernel
     if (memcmp(into->grid, kernel->grid, sizeof into->grid) != 0) memset(into->grid, 0, sizeof into->grid);
 }
 
-static void fill_rates(struct op_row *row)
+static void fill_rates(struct op_row *row, const struct rollup *rollup)
 {
     double seconds = (double)row->total_ns * 1e-9;
     row->flops_per_second = seconds > 0 ? row->flops_per_second / seconds : 0;
     row->bytes_per_second = seconds > 0 ? row->bytes_per_second / seconds : 0;
+    const struct summary_row second = {.flops = (uint64_t)row->flops_per_second,
+                                       .bytes_moved = (uint64_t)row->bytes_per_second};
+    const struct roofline r = roofline_of(rollup, &second, 1e9);
+    row->bound = r.bound;
+    row->peak_share = r.share;
 }
 
 static struct op_row begin_row(const struct rollup *rollup, const struct rollup_op *first, bool kernels)
@@ -143,7 +148,7 @@ static bool add_group(struct row_list *list, const struct rollup *rollup, const 
     }
     row.p50_ns = count > 1 ? rollup_times_percentile_ns(&times, 0.5) : rollup_percentile_ns(first, 0.5);
     row.p99_ns = count > 1 ? rollup_times_percentile_ns(&times, 0.99) : rollup_percentile_ns(first, 0.99);
-    fill_rates(&row);
+    fill_rates(&row, rollup);
     return add_row(list, row, err);
 }
 

@@ -325,6 +325,42 @@ Test(screens, gpu_overview_80x24) { check_gpu_screen("top-gpu-overview-80x24", V
 Test(screens, gpu_overview_120x40) { check_gpu_screen("top-gpu-overview-120x40", VIEW_OVERVIEW, 40, 120); }
 Test(screens, gpu_overview_200x50) { check_gpu_screen("top-gpu-overview-200x50", VIEW_OVERVIEW, 50, 200); }
 
+/* The example's ops do 1 TFLOP/s and move 10 GB/s. */
+static struct rollup *with_peaks(double flops, double bandwidth)
+{
+    struct rollup *rollup = example_rollup();
+    for (size_t d = 0; d < 2; d++) {
+        rollup->devices[d].peak_flops = flops;
+        rollup->devices[d].peak_bandwidth = bandwidth;
+    }
+    return rollup;
+}
+
+static void check_peak(double flops, double bandwidth, enum roofline_bound bound, double share)
+{
+    struct dashboard dashboard = ready(with_peaks(flops, bandwidth));
+    const struct op_row *row = &dashboard.ops.rows[0];
+    cr_expect_eq(row->bound, bound);
+    if (bound != ROOFLINE_UNKNOWN) cr_expect_float_eq(row->peak_share, share, 1e-6);
+    dashboard_finish(&dashboard);
+}
+
+Test(dashboard, ops_are_compared_with_what_the_device_does_at_most)
+{
+    check_peak(2e12, 40e9, ROOFLINE_FLOPS, 0.5);
+    check_peak(4e12, 5e9, ROOFLINE_BYTES, 2);
+    check_peak(0, 5e9, ROOFLINE_UNKNOWN, 0);
+    check_peak(0, 0, ROOFLINE_UNKNOWN, 0);
+}
+
+Test(screens, peaks_80x24)
+{
+    check_screen_of(with_peaks(2e12, 40e9), "top-peaks-80x24", VIEW_OPS, 24, 80, false, false);
+}
+Test(screens, peaks_120x40)
+{
+    check_screen_of(with_peaks(2e12, 4e9), "top-peaks-120x40", VIEW_OPS, 40, 120, false, false);
+}
 Test(screens, overview_80x24) { check_screen("top-overview-80x24", VIEW_OVERVIEW, 24, 80, false, false); }
 Test(screens, overview_200x50) { check_screen("top-overview-200x50", VIEW_OVERVIEW, 50, 200, false, false); }
 Test(screens, overview_ascii) { check_screen("top-overview-ascii", VIEW_OVERVIEW, 24, 80, true, false); }
