@@ -79,28 +79,35 @@ static bool claim_folder(struct train_command *c, struct error *err)
     return train_run_check(c, err);
 }
 
-/* What a mistyped command gets wrong is found before the trace of an earlier run is replaced. */
-static bool prepare(struct train_command *c, const struct plan *plan, struct error *err)
+/* Writes nothing. */
+static bool check(struct train_command *c, const struct plan *plan, struct error *err)
 {
-    if (c->top) TRY(progress_try_dashboard(c->trace, err));
     if (c->options.loss_scale > 0 && plan->dtype != DTYPE_F16)
         return error_set(err, ERROR_INPUT, "--loss-scale: found for activations in %s; only f16 has a loss scale",
                          dtype_name(plan->dtype));
     if (c->options.flow_every > 0 && plan->variants[0].graph->block_count == 0)
         return error_set(err, ERROR_INPUT, "--flow-every: %s has no residual units whose norms could be taken",
                          plan->spec.name);
-    TRY(train_ranks_check_alone(c, err) && together_begin(c->ranks, plan, c->options.command, err));
     c->part = train_part(plan, c->ranks);
     TRY(train_command_backend(c, plan, err));
     if (c->options.near) TRY(nics_choose(c->ranks, (uint32_t)plan->device_count, c->options.near, c->nics, err));
     TRY(train_command_carried(c, err));
     TRY(train_check_memory(plan, c->runs_on, &c->part, err));
     TRY(train_command_data(c, plan->spec.image_size, err));
-    if (!c->strict) TRY((c->options.broken = broken_images_create(err)) != NULL);
-    TRY(ranks_agree(c->ranks, "the dataset", dataset_hash(c->options.dataset), err));
     TRY(train_learning_choose(c, plan, err));
     TRY(train_check_dataset(plan, &c->options, c->options.dataset, err));
     TRY(train_check_decoding(plan, &c->options, &c->decoding, c->options.dataset, err));
+    return true;
+}
+
+/* What a mistyped command gets wrong is found before the trace of an earlier run is replaced. */
+static bool prepare(struct train_command *c, const struct plan *plan, struct error *err)
+{
+    if (c->top) TRY(progress_try_dashboard(c->trace, err));
+    TRY(train_ranks_check_alone(c, err) && together_begin(c->ranks, plan, c->options.command, err));
+    TRY(check(c, plan, err));
+    if (!c->strict) TRY((c->options.broken = broken_images_create(err)) != NULL);
+    TRY(ranks_agree(c->ranks, "the dataset", dataset_hash(c->options.dataset), err));
     TRY(choose_folders(c, err));
     if (c->options.resume_folder)
         TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err) &&
@@ -231,15 +238,54 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     return train_ranks_check(c, err) && train_learning_recipe(c, *word, err);
 }
 
+static struct train_command nothing_given(void)
+{
+    return (struct train_command){.change = {NULL, NAN, UINT64_MAX},
+                                  .label_smoothing = NAN,
+                                  .bn_momentum = NAN,
+                                  .color_jitter = NAN,
+                                  .lighting = NAN,
+                                  .bn_recompute = UINT64_MAX,
+                                  .update = update_flags_none()};
+}
+
+static void fill_preview(const struct train_command *c, const struct plan *plan, struct train_preview *p)
+{
+    p->iterations = c->options.iterations;
+    p->batch = plan->batch;
+    p->planned_bytes = run_record_planned_bytes(plan, c->runs_on, &c->part);
+    bool as_planned = backends_on_host(c->runs_on->name) == (plan->devices[0].spec.kind == DEVICE_CPU);
+    p->step_seconds = as_planned ? plan->step_seconds : 0;
+    snprintf(p->recipe, sizeof p->recipe, "%s", c->recipe.name);
+}
+
+bool train_preview(int argc, char **argv, struct train_preview *preview, struct error *err)
+{
+    struct train_command c = nothing_given();
+    TRY(parse_command(argc, argv, &c, &c.word, err));
+    c.options.loader_threads = (uint32_t)c.loader_threads;
+    bool same = preview->dataset && strcmp(preview->data, c.options.data_path) == 0;
+    if (same) {
+        c.options.dataset = preview->dataset;
+        c.decoding = preview->decoding;
+    }
+    struct plan *plan = train_command_plan(&c, err);
+    bool ok = plan && check(&c, plan, err);
+    if (ok) fill_preview(&c, plan, preview);
+    if (!same) {
+        dataset_close(preview->dataset);
+        preview->dataset = c.options.dataset;
+        preview->decoding = c.decoding;
+        snprintf(preview->data, sizeof preview->data, "%s", c.options.dataset ? c.options.data_path : "");
+    }
+    engine_book_finish(&c.carried);
+    plan_destroy(plan);
+    return ok;
+}
+
 static int run(int argc, char **argv, struct error *err)
 {
-    struct train_command c = {.change = {NULL, NAN, UINT64_MAX},
-                              .label_smoothing = NAN,
-                              .bn_momentum = NAN,
-                              .color_jitter = NAN,
-                              .lighting = NAN,
-                              .bn_recompute = UINT64_MAX,
-                              .update = update_flags_none()};
+    struct train_command c = nothing_given();
     struct text command = {0};
     if (!read_lag(&c.options, err) || !parse_command(argc, argv, &c, &c.word, err)) return 2;
     c.options.loader_threads = (uint32_t)c.loader_threads;

@@ -56,6 +56,21 @@ struct train_command {
 /* Its manual, as in struct command. */
 extern const char *const train_manual[];
 
+/* What a command would train, without training it. */
+struct train_preview {
+    uint64_t iterations, batch;
+    uint64_t planned_bytes;
+    double step_seconds; /* predicted; 0 = not known */
+    char recipe[RECIPE_NAME];
+    /* The images that were looked at, kept for the next command: whoever has seen the last one closes the dataset. */
+    struct dataset *dataset;
+    struct dataset_decoding decoding;
+    char data[TRAIN_PATH];
+};
+/* Plans and checks the command as `fathom train` would, up to what is written. *preview is zeroed, or as another call left it. Errors are those of
+ * the command. */
+bool train_preview(int argc, char **argv, struct train_preview *preview, struct error *err);
+
 /* Whether a word is a plan file: one with a slash or a dot, or that names a file; model names have neither. */
 bool train_command_names_file(const char *word);
 /* The plan of the file, or made for the model that c->word names; NULL on failure. The caller ends it with plan_destroy. */

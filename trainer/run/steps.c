@@ -167,6 +167,7 @@ static struct pace_course course_of(const struct run *run)
     const struct dataset_info *info = dataset_info(run->dataset);
     uint64_t asked = run->options->evaluate_images, tested = info->test_images;
     if (asked > 0 && asked < tested) tested = asked;
+    if (run->options->crops > 1) tested *= run->options->crops; /* each is seen as often */
     return (struct pace_course){.images = info->train_images,
                                 .batch = run->plan->batch,
                                 .iterations = run->options->iterations,

@@ -29,13 +29,12 @@ struct run_record {
 
 /* ---- Beginning ---- */
 
-/* On GPUs what the plan says of the fullest device; on this host of the process. */
-static uint64_t planned_bytes(const struct run_record_options *o)
+uint64_t run_record_planned_bytes(const struct plan *plan, const struct backend *backend, const struct train_part *part)
 {
     uint64_t most = 0;
-    if (o->backend->in_host_memory) return train_planned_bytes(o->plan, o->backend, o->part);
-    for (size_t i = 0; i < o->plan->device_count; i++)
-        if (o->plan->devices[i].peak_bytes > most) most = o->plan->devices[i].peak_bytes;
+    if (backend->in_host_memory) return train_planned_bytes(plan, backend, part);
+    for (size_t i = 0; i < plan->device_count; i++)
+        if (plan->devices[i].peak_bytes > most) most = plan->devices[i].peak_bytes;
     return most;
 }
 
@@ -65,7 +64,7 @@ static bool fill_facts(struct run_record *r, struct error *err)
     f->batch = o->plan->batch;
     f->iterations = o->options->iterations;
     f->seed = find_seed(o);
-    f->planned_bytes = planned_bytes(o);
+    f->planned_bytes = run_record_planned_bytes(o->plan, o->backend, o->part);
     f->state = RUN_RUNNING;
     f->step = o->resumed;
     f->reason[0] = '\0';

@@ -9,6 +9,9 @@
 
 struct run_record;
 
+/* What a run's planned_bytes are: on this host of the process, on GPUs of the fullest one. */
+uint64_t run_record_planned_bytes(const struct plan *plan, const struct backend *backend, const struct train_part *part);
+
 struct run_record_options {
     const char *folder; /* there, and claimed */
     const struct plan *plan;
