@@ -44,50 +44,26 @@ bool problem_check_buffers(const struct place_buffer *buffers, size_t count, str
     return true;
 }
 
-static bool reserve(struct problem *problem, size_t count, struct error *err)
+/* Who is of any size. */
+static bool list_buffers(struct problem *problem, const struct place_buffer *buffers, size_t count, struct error *err)
 {
-    problem->first = mem_alloc(MEM_SEARCH, count, sizeof *problem->first);
-    problem->last = mem_alloc(MEM_SEARCH, count, sizeof *problem->last);
-    problem->size = mem_alloc(MEM_SEARCH, count, sizeof *problem->size);
-    problem->align = mem_alloc(MEM_SEARCH, count, sizeof *problem->align);
-    problem->fixed = mem_alloc(MEM_SEARCH, count, sizeof *problem->fixed);
     problem->origin = mem_alloc(MEM_SEARCH, count, sizeof *problem->origin);
-    problem->alias = mem_alloc(MEM_SEARCH, count, sizeof *problem->alias);
-    problem->live = mem_zalloc(MEM_SEARCH, count + 1, sizeof *problem->live);
-    problem->instant = mem_zalloc(MEM_SEARCH, count + 1, sizeof *problem->instant);
-    bool ok = problem->first && problem->last && problem->size && problem->align && problem->fixed && problem->origin &&
-              problem->alias && problem->live && problem->instant;
-    return ok || error_memory(err, count * 48, "the placement problem");
-}
-
-static void copy_buffers(struct problem *problem, const struct place_buffer *buffers, size_t count)
-{
-    uint64_t common = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (buffers[i].size == 0) continue;
-        size_t at = problem->count++;
-        uint64_t align = buffers[i].align > 1 ? buffers[i].align : 1;
-        problem->align[at] = align;
-        problem->size[at] = align_up(buffers[i].size, align);
-        problem->fixed[at] = buffers[i].fixed;
-        problem->origin[at] = (uint32_t)i;
-        problem->alias[at] = buffers[i].alias;
-        problem->any_fixed |= buffers[i].fixed != PLACE_UNPLACED;
-        if (common == 0) common = align;
-        problem->mixed_align |= common != align;
-    }
+    if (!problem->origin) return error_memory(err, count * sizeof *problem->origin, "the placement problem");
+    for (size_t i = 0; i < count; i++)
+        if (buffers[i].size > 0) problem->origin[problem->count++] = (uint32_t)i;
+    return true;
 }
 
 /* Walks starts and ends in time order, ends first: a section closes at the first end after a start. */
-static void cut_sections(struct problem *problem, const struct sort_pair *starts, const struct sort_pair *ends)
+static void cut_sections(struct problem *problem, const struct place_buffer *buffers, const uint32_t *starts,
+                         const struct sort_pair *ends)
 {
     uint32_t section = 0;
     bool open = false;
     size_t at_start = 0;
     for (size_t at_end = 0; at_end < problem->count;) {
-        if (at_start < problem->count && starts[at_start].key < ends[at_end].key) {
-            problem->first[starts[at_start].index] = section;
-            problem->instant[section] = starts[at_start++].key;
+        if (at_start < problem->count && buffers[problem->origin[starts[at_start]]].lower < ends[at_end].key) {
+            problem->first[starts[at_start++]] = section;
             open = true;
             continue;
         }
@@ -98,22 +74,63 @@ static void cut_sections(struct problem *problem, const struct sort_pair *starts
     problem->sections = section;
 }
 
+/* By their starts and by their ends, one after the other in the same memory. */
+static void sort_times(struct problem *problem, const struct place_buffer *buffers, uint32_t *starts,
+                       struct sort_pair *pairs)
+{
+    size_t count = problem->count;
+    for (size_t i = 0; i < count; i++) pairs[i] = (struct sort_pair){buffers[problem->origin[i]].lower, (uint32_t)i};
+    sort_pairs(pairs, pairs + count, count);
+    for (size_t i = 0; i < count; i++) starts[i] = pairs[i].index;
+    for (size_t i = 0; i < count; i++) pairs[i] = (struct sort_pair){buffers[problem->origin[i]].upper, (uint32_t)i};
+    sort_pairs(pairs, pairs + count, count);
+}
+
 static bool find_sections(struct problem *problem, const struct place_buffer *buffers, struct error *err)
 {
     size_t count = problem->count;
-    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 3 * count, sizeof *pairs);
-    if (!pairs) return error_memory(err, 3 * count * sizeof *pairs, "the placement problem");
-    struct sort_pair *starts = pairs, *ends = pairs + count, *scratch = pairs + 2 * count;
-    for (size_t i = 0; i < count; i++) {
-        const struct place_buffer *buffer = &buffers[problem->origin[i]];
-        starts[i] = (struct sort_pair){buffer->lower, (uint32_t)i};
-        ends[i] = (struct sort_pair){buffer->upper, (uint32_t)i};
+    problem->first = mem_alloc(MEM_SEARCH, count, sizeof *problem->first);
+    problem->last = mem_alloc(MEM_SEARCH, count, sizeof *problem->last);
+    uint32_t *starts = mem_alloc(MEM_SEARCH, count, sizeof *starts);
+    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *pairs);
+    bool ok = problem->first && problem->last && starts && pairs;
+    if (ok) {
+        sort_times(problem, buffers, starts, pairs);
+        cut_sections(problem, buffers, starts, pairs);
     }
-    sort_pairs(starts, scratch, count);
-    sort_pairs(ends, scratch, count);
-    cut_sections(problem, starts, ends);
+    mem_free(starts);
     mem_free(pairs);
-    return true;
+    return ok || error_memory(err, count * 44, "the placement problem");
+}
+
+/* What else is known of buffers and sections: taken after the sections are found, for which much memory goes by. */
+static bool reserve_rest(struct problem *problem, struct error *err)
+{
+    size_t count = problem->count, sections = (size_t)problem->sections + 1;
+    problem->size = mem_alloc(MEM_SEARCH, count, sizeof *problem->size);
+    problem->align = mem_alloc(MEM_SEARCH, count, sizeof *problem->align);
+    problem->fixed = mem_alloc(MEM_SEARCH, count, sizeof *problem->fixed);
+    problem->alias = mem_alloc(MEM_SEARCH, count, sizeof *problem->alias);
+    problem->live = mem_zalloc(MEM_SEARCH, sections, sizeof *problem->live);
+    problem->instant = mem_zalloc(MEM_SEARCH, sections, sizeof *problem->instant);
+    bool ok = problem->size && problem->align && problem->fixed && problem->alias && problem->live && problem->instant;
+    return ok || error_memory(err, count * 32 + sections * 16, "the placement problem");
+}
+
+/* A section's instant is the last at which one of its buffers begins. */
+static void copy_buffers(struct problem *problem, const struct place_buffer *buffers)
+{
+    for (size_t i = 0; i < problem->count; i++) {
+        const struct place_buffer *buffer = &buffers[problem->origin[i]];
+        uint64_t *instant = &problem->instant[problem->first[i]];
+        if (buffer->lower > *instant) *instant = buffer->lower;
+        problem->align[i] = buffer->align > 1 ? buffer->align : 1;
+        problem->size[i] = align_up(buffer->size, problem->align[i]);
+        problem->fixed[i] = buffer->fixed;
+        problem->alias[i] = buffer->alias;
+        problem->any_fixed |= buffer->fixed != PLACE_UNPLACED;
+        problem->mixed_align |= problem->align[i] != problem->align[0];
+    }
 }
 
 static void sum_live(struct problem *problem)
@@ -135,9 +152,10 @@ bool problem_init(struct problem *problem, const struct place_buffer *buffers, s
 {
     *problem = (struct problem){0};
     TRY(problem_check_buffers(buffers, count, err));
-    TRY_GOTO(reserve(problem, count, err), fail);
-    copy_buffers(problem, buffers, count);
+    TRY_GOTO(list_buffers(problem, buffers, count, err), fail);
     TRY_GOTO(find_sections(problem, buffers, err), fail);
+    TRY_GOTO(reserve_rest(problem, err), fail);
+    copy_buffers(problem, buffers);
     sum_live(problem);
     return true;
 fail:

@@ -8,21 +8,23 @@
 #include "mem.h"
 #include "place_holes.h"
 #include "place_problem.h"
-#include "place_sort.h"
 
 #define LOOK_EVERY 1024 /* buffers between two looks at the clock */
 
-/* What begins after the peak, in the direction of the sweep, and what ends after it. */
+/* What begins after the peak, in the direction of the sweep, and what ends after it: buffers by section, of those that
+ * start in one section the longest first. */
 struct side {
-    struct sort_pair *starts, *ends; /* by section; of the starts in one section the longest first */
+    uint32_t *starts, *ends;
     size_t start_count, end_count;
+    bool mirrored; /* the sweep to the left */
 };
 
 struct sweep {
     const struct problem *problem;
     struct side right, left;
-    struct sort_pair *peak, *scratch; /* the buffers of the fullest section, the longest first */
+    uint32_t *peak; /* the buffers of the fullest section, the longest first */
     size_t peak_count;
+    uint32_t *lists; /* where all of these lie */
     struct holes holes;
     uint64_t *offset;
     uint64_t most_steps; /* of the holes, at which this manner is given up; 0 = none */
@@ -63,31 +65,69 @@ static void give(struct sweep *sweep, size_t buffer)
     holes_give(&sweep->holes, low, high);
 }
 
-/* One buffer by its run in the direction of the side's sweep, whose peak is a section. */
-static void list_event(struct side *side, uint64_t begin, uint64_t end, uint64_t peak, uint32_t buffer)
+/* When a buffer begins and ends in the direction of the side's sweep. */
+static uint32_t begin_of(const struct problem *problem, const struct side *side, size_t buffer)
 {
-    if (begin > peak)
-        side->starts[side->start_count++] = (struct sort_pair){begin << 32 | (UINT32_MAX - (end - begin)), buffer};
-    if (end > peak) side->ends[side->end_count++] = (struct sort_pair){end, buffer};
+    return side->mirrored ? problem->sections - problem->last[buffer] : problem->first[buffer];
 }
 
-static void sort_events(struct sweep *sweep)
+static uint32_t end_of(const struct problem *problem, const struct side *side, size_t buffer)
+{
+    return side->mirrored ? problem->sections - problem->first[buffer] : problem->last[buffer];
+}
+
+/* The longest first. */
+static uint32_t brevity_of(const struct problem *problem, const struct side *side, size_t buffer)
+{
+    (void)side;
+    return problem->sections - length_of(problem, buffer);
+}
+
+/* From one list into another by a number of each buffer's that is at most problem->sections, stable. place[] has room
+ * for two more. */
+static void sort_list(const struct problem *problem, const struct side *side,
+                      uint32_t (*key)(const struct problem *, const struct side *, size_t), const uint32_t *from,
+                      uint32_t *to, size_t count, uint32_t *place)
+{
+    memset(place, 0, ((size_t)problem->sections + 2) * sizeof *place);
+    for (size_t i = 0; i < count; i++) place[key(problem, side, from[i]) + 1]++;
+    for (size_t k = 1; k <= problem->sections; k++) place[k] += place[k - 1];
+    for (size_t i = 0; i < count; i++) to[place[key(problem, side, from[i])]++] = from[i];
+}
+
+/* Returns where the next list begins. */
+static uint32_t *list_side(const struct problem *problem, struct side *side, uint32_t *list, uint32_t *scratch,
+                           uint32_t *place)
+{
+    uint32_t peak = side->mirrored ? problem->sections - 1 - problem->peak : problem->peak;
+    side->starts = list;
+    for (uint32_t i = 0; i < problem->count; i++)
+        if (begin_of(problem, side, i) > peak) side->starts[side->start_count++] = i;
+    sort_list(problem, side, brevity_of, side->starts, scratch, side->start_count, place);
+    sort_list(problem, side, begin_of, scratch, side->starts, side->start_count, place);
+    side->ends = side->starts + side->start_count;
+    for (uint32_t i = 0; i < problem->count; i++)
+        if (end_of(problem, side, i) > peak) scratch[side->end_count++] = i;
+    sort_list(problem, side, end_of, scratch, side->ends, side->end_count, place);
+    return side->ends + side->end_count;
+}
+
+/* A buffer begins after the peak, ends before it or lives then, and then alone it is in three lists: all lists have
+ * three numbers for each buffer at most. */
+static bool list_events(struct sweep *sweep, struct error *err)
 {
     const struct problem *problem = sweep->problem;
-    uint64_t sections = problem->sections, peak = problem->peak;
-    for (uint32_t i = 0; i < problem->count; i++) {
-        uint64_t first = problem->first[i], last = problem->last[i];
-        list_event(&sweep->right, first, last, peak, i);
-        list_event(&sweep->left, sections - last, sections - first, sections - 1 - peak, i);
-        if (first <= peak && peak < last)
-            sweep->peak[sweep->peak_count++] = (struct sort_pair){UINT32_MAX - (last - first), i};
-    }
-    struct side *sides[] = {&sweep->right, &sweep->left};
-    for (size_t i = 0; i < 2; i++) {
-        sort_pairs(sides[i]->starts, sweep->scratch, sides[i]->start_count);
-        sort_pairs(sides[i]->ends, sweep->scratch, sides[i]->end_count);
-    }
-    sort_pairs(sweep->peak, sweep->scratch, sweep->peak_count);
+    uint64_t numbers = problem->count + (uint64_t)problem->sections + 2;
+    uint32_t *scratch = mem_alloc(MEM_SEARCH, numbers, sizeof *scratch), *place = scratch + problem->count;
+    if (!scratch) return error_memory(err, numbers * sizeof *scratch, "placement by sweeping");
+    sweep->left.mirrored = true;
+    uint32_t *list = list_side(problem, &sweep->right, sweep->lists, scratch, place);
+    sweep->peak = list_side(problem, &sweep->left, list, scratch, place);
+    for (uint32_t i = 0; i < problem->count; i++)
+        if (problem->first[i] <= problem->peak && problem->peak < problem->last[i]) scratch[sweep->peak_count++] = i;
+    sort_list(problem, NULL, brevity_of, scratch, sweep->peak, sweep->peak_count, place);
+    mem_free(scratch);
+    return true;
 }
 
 /* Looks at the limits. */
@@ -106,7 +146,7 @@ static void stack_peak(struct sweep *sweep)
     uint64_t height = 0;
     if (problem->chunk > 0) holes_reset(&sweep->holes, 0);
     for (size_t i = 0; i < sweep->peak_count; i++) {
-        size_t buffer = sweep->peak[i].index;
+        size_t buffer = sweep->peak[i];
         uint64_t size = problem->size[buffer], align = problem->align[buffer];
         sweep->offset[buffer] = align_up(height, align);
         height = sweep->offset[buffer] + size;
@@ -121,12 +161,14 @@ static void stack_peak(struct sweep *sweep)
 /* One side: everything that begins after the peak, over and between what lives there. */
 static void sweep_side(struct sweep *sweep, const struct side *side, const struct manner *manner)
 {
+    const struct problem *problem = sweep->problem;
     stack_peak(sweep);
     size_t ended = 0;
     for (size_t i = 0; i < side->start_count; i++) {
-        uint64_t begin = side->starts[i].key >> 32;
-        for (; ended < side->end_count && side->ends[ended].key <= begin; ended++) give(sweep, side->ends[ended].index);
-        take(sweep, side->starts[i].index, manner);
+        uint32_t begin = begin_of(problem, side, side->starts[i]);
+        for (; ended < side->end_count && end_of(problem, side, side->ends[ended]) <= begin; ended++)
+            give(sweep, side->ends[ended]);
+        take(sweep, side->starts[i], manner);
         if (i % LOOK_EVERY == 0 && must_end(sweep)) return;
     }
 }
@@ -144,28 +186,20 @@ static void sweep_once(struct sweep *sweep, const struct manner *manner, struct 
     memcpy(best->offset, sweep->offset, problem->count * sizeof *best->offset);
 }
 
-static bool sweep_reserve(struct sweep *sweep, size_t count, struct error *err)
+static bool sweep_init(struct sweep *sweep, const struct problem *problem, struct error *err)
 {
-    struct sort_pair **lists[] = {&sweep->right.starts, &sweep->right.ends, &sweep->left.starts,
-                                  &sweep->left.ends,    &sweep->peak,       &sweep->scratch};
-    bool ok = true;
-    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
-        *lists[i] = mem_alloc(MEM_SEARCH, count, sizeof **lists[i]);
-        ok &= *lists[i] != NULL;
-    }
-    sweep->offset = mem_alloc(MEM_SEARCH, count, sizeof *sweep->offset);
-    if (!ok || !sweep->offset) return error_memory(err, count * 104, "placement by sweeping");
-    return holes_init(&sweep->holes, count, sweep->problem->chunk, err);
+    *sweep = (struct sweep){.problem = problem};
+    sweep->lists = mem_alloc(MEM_SEARCH, 3 * problem->count, sizeof *sweep->lists);
+    if (!sweep->lists) return error_memory(err, 3 * problem->count * sizeof *sweep->lists, "placement by sweeping");
+    TRY(list_events(sweep, err));
+    sweep->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *sweep->offset);
+    if (!sweep->offset) return error_memory(err, problem->count * sizeof *sweep->offset, "placement by sweeping");
+    return holes_init(&sweep->holes, problem->count, problem->chunk, err);
 }
 
 static void sweep_finish(struct sweep *sweep)
 {
-    mem_free(sweep->right.starts);
-    mem_free(sweep->right.ends);
-    mem_free(sweep->left.starts);
-    mem_free(sweep->left.ends);
-    mem_free(sweep->peak);
-    mem_free(sweep->scratch);
+    mem_free(sweep->lists);
     mem_free(sweep->offset);
     holes_finish(&sweep->holes);
 }
@@ -173,10 +207,9 @@ static void sweep_finish(struct sweep *sweep)
 bool sweep_improve(const struct problem *problem, enum sweep_part part, uint64_t target, struct placement *best,
                    struct error *err)
 {
-    struct sweep sweep = {.problem = problem};
+    struct sweep sweep;
     uint64_t pass = 4 * problem_pass_steps(problem); /* steps over holes are quick ones */
-    bool ok = sweep_reserve(&sweep, problem->count, err);
-    if (ok) sort_events(&sweep);
+    bool ok = sweep_init(&sweep, problem, err);
     const struct manner manners[] = {{4, false, false},  {8, true, false},  {16, false, false}, {64, true, false},
                                      {64, false, false}, {0, false, false}, {0, false, true},   {0, true, false}};
     size_t from = part == SWEEP_REST, to = part == SWEEP_FIRST ? 1 : sizeof manners / sizeof manners[0];

@@ -360,6 +360,22 @@ static bool check_ids(const struct reader *reader, struct error *err)
     return ok;
 }
 
+/* Of the text only the ids are still needed: they move together, and the rest is given back. Failing that it stays. */
+static void keep_ids(struct place_table *table)
+{
+    char *to = table->text;
+    for (size_t i = 0; i < table->count; i++) {
+        size_t bytes = strlen(table->ids[i]) + 1;
+        memmove(to, table->ids[i], bytes);
+        table->ids[i] = to;
+        to += bytes;
+    }
+    char *text = mem_resize(MEM_GENERAL, table->text, (size_t)(to - table->text) + 1, 1);
+    if (text) table->text = text;
+    to = table->text;
+    for (size_t i = 0; i < table->count; to += strlen(to) + 1) table->ids[i++] = to;
+}
+
 bool place_table_parse(struct place_table *table, const char *path, char *text, size_t length, struct error *err)
 {
     *table = (struct place_table){.text = text};
@@ -368,7 +384,10 @@ bool place_table_parse(struct place_table *table, const char *path, char *text, 
               error_set(err, ERROR_INPUT, "%s: a zero byte after %zu bytes; text is wanted", path, strlen(text));
     if (strncmp(text, "\xef\xbb\xbf", 3) == 0) text += 3; /* spreadsheets write a byte order mark */
     ok = ok && reserve_rows(&reader, text, err) && read_lines(&reader, text, err) && check_ids(&reader, err);
-    if (!ok) place_table_finish(table);
+    if (ok)
+        keep_ids(table);
+    else
+        place_table_finish(table);
     return ok;
 }
 

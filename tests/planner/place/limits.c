@@ -231,6 +231,17 @@ Test(place_limits, two_hundred_thousand_buffers_keep_to_their_time)
     mem_free(buffers);
 }
 
+/* A stack of nested lifetimes is placed by the first sweep: what that takes of memory is all there is. */
+Test(place_limits, nested_lifetimes_take_little_memory)
+{
+    uint32_t count = 200000;
+    struct place_buffer *buffers = make(FAMILY_NESTED, count);
+    struct place_result result = solve(buffers, count, &(struct place_options){.brief = true, .threads = 1});
+    cr_assert(result.proved_optimal);
+    cr_assert_leq(mem_peak_bytes(MEM_SEARCH), 160 * (uint64_t)count);
+    mem_free(buffers);
+}
+
 /* A brief pass ends near the bound; any other goes on with all the steps of a pass, and never to a larger arena. */
 Test(place_limits, only_a_brief_pass_ends_before_its_steps)
 {
