@@ -1,8 +1,9 @@
 /* Placement on the problems of CSV files, each with the given limit, beside what others reach on those that are
- * published; "million" on large problems that placers find hard; without arguments on instances shaped like training
- * steps of deep residual networks.
+ * published; "mixes" on random mixes of them, whose bounds can be met (place_mixes.h), counting how many are; "million"
+ * on large problems that placers find hard; without arguments on instances shaped like training steps of deep residual
+ * networks.
  *
- * usage: bench_place [million | SECONDS FILE...] */
+ * usage: bench_place [million | [mixes COUNT] SECONDS FILE...] */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "place.h"
 #include "place_check.h"
 #include "place_csv.h"
+#include "place_mixes.h"
 #include "random.h"
 
 #define REPEATS 5
@@ -178,15 +180,56 @@ static bool bench_file(const char *path, double seconds)
     return ok;
 }
 
+static const char *const mix_names[MIX_KINDS] = {
+    [MIX_SEQUENCE] = "sequence", [MIX_BESIDE] = "beside", [MIX_INTERLEAVED] = "interleaved"};
+
+/* So many random mixes of the files' problems, each with its time, and how many of each kind are at their bound. */
+static bool bench_mixes(uint32_t count, double seconds, char **paths, uint32_t path_count, struct error *err)
+{
+    struct place_table tables[MIX_SOURCES] = {{0}};
+    struct mix_part parts[MIX_SOURCES];
+    uint32_t met[MIX_KINDS] = {0}, made[MIX_KINDS] = {0};
+    if (path_count > MIX_SOURCES) path_count = MIX_SOURCES;
+    for (uint32_t i = 0; i < path_count; i++) {
+        TRY(place_table_read(&tables[i], paths[i], err));
+        parts[i] = (struct mix_part){.buffers = tables[i].buffers, .count = tables[i].count};
+        TRY(mix_measure(&parts[i], err));
+    }
+    for (uint32_t seed = 0; seed < count; seed++) {
+        struct mix mix;
+        struct place_result result;
+        uint64_t start = clock_process_cpu_ns();
+        TRY(mix_make(&mix, parts, path_count, seed, err));
+        TRY(place_solve(mix.buffers, mix.count, &(struct place_options){.seconds = seconds}, &result, err));
+        TRY(place_check(mix.buffers, mix.count, result.arena_bytes, err));
+        printf("%3u %-11s %5zu buffers  bound %9llu  ratio %.5f  %.3f s  cpu %.3f s\n", seed, mix_names[mix.kind],
+               mix.count, (unsigned long long)mix.bound, (double)result.arena_bytes / (double)mix.bound, result.seconds,
+               (double)(clock_process_cpu_ns() - start) * 1e-9);
+        made[mix.kind]++;
+        met[mix.kind] += result.arena_bytes == mix.bound;
+        mem_free(mix.buffers);
+    }
+    for (int kind = 0; kind < MIX_KINDS; kind++)
+        printf("%-11s %u of %u at their bound within %g s\n", mix_names[kind], met[kind], made[kind], seconds);
+    for (uint32_t i = 0; i < path_count; i++) place_table_finish(&tables[i]);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 4 && strcmp(argv[1], "mixes") == 0) {
+        struct error err = {0};
+        if (bench_mixes((uint32_t)atoi(argv[2]), atof(argv[3]), argv + 4, (uint32_t)argc - 4, &err)) return 0;
+        fprintf(stderr, "%s\n", err.text);
+        return 2;
+    }
     if (argc == 2 && strcmp(argv[1], "million") == 0) {
         bench_million();
         return 0;
     }
     double seconds = argc > 1 ? atof(argv[1]) : 0;
     if (argc > 1 && seconds <= 0) {
-        fprintf(stderr, "usage: bench_place [million | SECONDS FILE...]\n");
+        fprintf(stderr, "usage: bench_place [million | [mixes COUNT] SECONDS FILE...]\n");
         return 2;
     }
     for (int i = 2; i < argc; i++)

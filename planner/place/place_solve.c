@@ -62,8 +62,8 @@ static void write_offsets(const struct problem *problem, const struct placement 
     for (size_t i = 0; i < problem->count; i++) buffers[problem->origin[i]].offset = best->offset[i];
 }
 
-static bool solve(const struct problem *problem, const struct place_options *options, struct placement *best,
-                  struct place_result *result, struct error *err)
+bool problem_solve(const struct problem *problem, const struct place_options *options, struct placement *best,
+                   struct place_result *result, struct error *err)
 {
     if (problem->count == 0) {
         result->proved_optimal = true;
@@ -76,15 +76,17 @@ static bool solve(const struct problem *problem, const struct place_options *opt
     uint64_t target = options->capacity > problem->bound ? options->capacity : problem->bound;
     result->lower_bound_bytes = problem->bound;
     bool possible = options->capacity == 0 || options->capacity >= problem->bound;
-    bool exact = possible && options->seconds > 0;
-    if (exact) TRY(ladder_fits(problem, options, &exact, err));
+    bool more = possible && options->seconds > 0, apart = false, exact = more;
+    if (more) TRY(parts_any(problem, &apart, err));
+    if (more && !apart) TRY(ladder_fits(problem, options, &exact, err));
     struct squeeze_limits limits = {.work = choose_work(problem, options, exact),
                                     .steps = problem_pass_steps(problem),
                                     .threads = options->seconds > 0 ? ladder_lanes(options) : 1,
                                     .options = options};
     TRY(place_fast(problem, target, &limits, best, err));
     if (best->arena > target && exact)
-        TRY(ladder_improve(problem, options, best, &result->lower_bound_bytes, &result->nodes, err));
+        TRY((apart ? parts_improve : ladder_improve)(problem, options, best, &result->lower_bound_bytes, &result->nodes,
+                                                     err));
     result->arena_bytes = best->arena;
     result->peak_instant = problem->instant[problem->peak];
     result->first_bound_bytes = problem->bound;
@@ -104,7 +106,7 @@ bool place_solve(struct place_buffer *buffers, size_t count, const struct place_
     TRY(problem_init(&problem, buffers, count, err));
     problem.quit = options->stop;
     if (options->seconds > 0) problem.deadline_ns = start + (uint64_t)(fmin(options->seconds, 1e9) * 1e9);
-    bool ok = solve(&problem, options, &best, &found, err);
+    bool ok = problem_solve(&problem, options, &best, &found, err);
     if (ok) {
         write_offsets(&problem, &best, buffers, count);
         found.seconds = (double)(clock_now_ns() - start) * 1e-9;

@@ -1,0 +1,120 @@
+/* Problems of which stretches of time share no buffer: each is as hard as by itself, and no harder. */
+#include <criterion/criterion.h>
+
+#include <string.h>
+
+#include "mem.h"
+#include "place.h"
+#include "place_check.h"
+#include "place_mixes.h"
+
+#define TILES 150
+#define PARTS 6
+#define SIDE  4096
+
+/* A rectangle cut into tiles at random, by straight cuts: its optimum is its height. */
+static void cut_tiles(struct place_buffer *tiles, uint64_t height, struct random *random)
+{
+    struct place_buffer whole = {.upper = SIDE, .size = height, .align = 1, .fixed = PLACE_UNPLACED};
+    tiles[0] = whole;
+    for (size_t count = 1; count < TILES;) {
+        struct place_buffer *tile = &tiles[random_below(random, (uint32_t)count)], *other = &tiles[count];
+        uint64_t wide = tile->upper - tile->lower;
+        *other = *tile;
+        if (random_below(random, 2) && wide > 1) {
+            tile->upper = other->lower = tile->lower + 1 + random_below(random, (uint32_t)wide - 1);
+        } else if (tile->size > 8) {
+            other->size = 4 + random_below(random, (uint32_t)tile->size - 7);
+            tile->size -= other->size;
+        } else {
+            continue;
+        }
+        count++;
+    }
+}
+
+static struct place_result solve(struct place_buffer *buffers, size_t count, const struct place_options *options)
+{
+    struct error err = {0};
+    struct place_result result;
+    cr_assert(place_solve(buffers, count, options, &result, &err), "%s", err.text);
+    cr_assert(place_check(buffers, count, result.arena_bytes, &err), "%s", err.text);
+    return result;
+}
+
+static void make_parts(struct place_buffer tiles[PARTS][TILES], struct mix_part *parts, uint64_t seed)
+{
+    struct random random = random_begin(seed, RANDOM_SYNTHETIC, 8, 0);
+    struct error err = {0};
+    for (uint32_t p = 0; p < PARTS; p++) {
+        cut_tiles(tiles[p], 10000 + random_below(&random, 10000), &random);
+        parts[p] = (struct mix_part){.buffers = tiles[p], .count = TILES};
+        cr_assert(mix_measure(&parts[p], &err), "%s", err.text);
+    }
+}
+
+Test(place_parts, a_mix_has_the_bound_that_it_says)
+{
+    static struct place_buffer tiles[PARTS][TILES];
+    struct mix_part parts[PARTS];
+    struct error err = {0};
+    make_parts(tiles, parts, 1);
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        struct mix mix, again;
+        uint64_t bound, instant;
+        cr_assert(mix_make(&mix, parts, PARTS, seed, &err) && mix_make(&again, parts, PARTS, seed, &err));
+        cr_assert(place_lower_bound(mix.buffers, mix.count, &bound, &instant, &err), "%s", err.text);
+        cr_assert_eq(bound, mix.bound, "seed %d", (int)seed);
+        cr_assert(mix.count == again.count && !memcmp(mix.buffers, again.buffers, mix.count * sizeof *mix.buffers));
+        mem_free(mix.buffers);
+        mem_free(again.buffers);
+    }
+}
+
+/* What ends by itself is the same each time. */
+Test(place_parts, a_sequence_is_placed_at_its_bound)
+{
+    static struct place_buffer tiles[PARTS][TILES];
+    struct mix_part parts[PARTS];
+    struct error err = {0};
+    for (uint64_t seed = 0; seed < 30; seed += MIX_KINDS) {
+        struct mix mix, again;
+        struct place_options options = {.seconds = 100, .threads = 1};
+        make_parts(tiles, parts, seed);
+        cr_assert(mix_make(&mix, parts, PARTS, seed, &err) && mix_make(&again, parts, PARTS, seed, &err));
+        cr_assert_eq(mix.kind, MIX_SEQUENCE);
+        struct place_result result = solve(mix.buffers, mix.count, &options);
+        cr_assert_eq(result.arena_bytes, mix.bound, "seed %d", (int)seed);
+        cr_assert(result.proved_optimal);
+        solve(again.buffers, again.count, &options);
+        for (size_t i = 0; i < mix.count; i++) cr_assert_eq(mix.buffers[i].offset, again.buffers[i].offset);
+        mem_free(mix.buffers);
+        mem_free(again.buffers);
+    }
+}
+
+/* A buffer of size 2 that meets fixed ones at 0 and at 2 lies at 3 or above: 5 where 4 live at once. Twice in turn, the
+ * bound of the whole rises to what one stretch needs. */
+Test(place_parts, what_one_stretch_needs_is_a_bound_of_all)
+{
+    static const struct place_buffer one[] = {{0, 2, 1, 1, 0, 0, 0},
+                                              {1, 4, 2, 1, PLACE_UNPLACED, 0, 0},
+                                              {3, 5, 1, 1, 2, 0, 0},
+                                              {0, 1, 3, 1, PLACE_UNPLACED, 0, 0}};
+    struct place_buffer buffers[8];
+    for (size_t i = 0; i < 8; i++) {
+        buffers[i] = one[i % 4];
+        buffers[i].lower += i / 4 * 10;
+        buffers[i].upper += i / 4 * 10;
+    }
+    struct place_result alone, both;
+    struct place_buffer first[4];
+    memcpy(first, buffers, sizeof first);
+    alone = solve(first, 4, &(struct place_options){.seconds = 100, .threads = 1});
+    both = solve(buffers, 8, &(struct place_options){.seconds = 100, .threads = 1});
+    cr_assert(alone.proved_optimal && both.proved_optimal);
+    cr_assert_eq(alone.arena_bytes, 5);
+    cr_assert_eq(alone.first_bound_bytes, 4);
+    cr_assert_eq(both.arena_bytes, 5);
+    cr_assert_eq(both.lower_bound_bytes, 5);
+}
