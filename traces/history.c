@@ -80,10 +80,23 @@ static bool is_past(const struct trace_item *item)
     return item->type == TRACE_ITEM_PAST || item->type == TRACE_ITEM_PART;
 }
 
+#define NORMS_BYTES (1u << 20) /* as many as any trace keeps of them */
+
+/* Each segment says again which part it is of. */
+static void take_part(struct trace_history *history, const struct trace_part *part)
+{
+    if (part->begun_ns != history->begun_ns) norm_store_go_on(&history->norms, part->done, NORMS_BYTES);
+    history->begun_ns = part->begun_ns;
+}
+
 static bool take_item(struct trace_history *history, const struct trace_item *item, struct error *err)
 {
+    if (item->type == TRACE_ITEM_PART) take_part(history, &item->part);
     if (is_past(item)) return rollup_take_item(&history->past, item, err);
     if (item->type == TRACE_ITEM_OP) return take_op(history, &item->op, err);
+    if (item->type == TRACE_ITEM_NORMS)
+        return norm_store_read(&history->norms, &item->norms, NORMS_BYTES) ||
+               error_memory(err, item->norms.total * sizeof item->norms.norms, "a trace's norms");
     if (item->type != TRACE_ITEM_RUN) return true;
     return tables_set_run(&history->tables, &item->run) || error_memory(err, sizeof item->run, "a trace's run");
 }
@@ -214,6 +227,7 @@ void trace_history_close(struct trace_history *history)
     if (!history) return;
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(history->devices[i].ops);
     rollup_finish(&history->past);
+    norm_store_finish(&history->norms);
     tables_finish(&history->tables);
     trace_stream_close(history->stream);
     mem_free(history->path);

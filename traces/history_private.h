@@ -20,6 +20,8 @@ struct trace_history {
     struct tables tables; /* names with the file's numbers, and the run */
     struct history_ops devices[TRACE_MOST_DEVICES];
     struct trace_follower past; /* all but ops and kernels, rolled up */
+    struct norm_store norms;
+    uint64_t begun_ns; /* of the last part that was read */
     struct trace_sink sink;
     struct error difference; /* kind ERROR_NONE: none found yet */
 };

@@ -1,5 +1,6 @@
 #include "norm_blocks.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "mem.h"
@@ -86,6 +87,60 @@ void norm_store_take(struct norm_store *store, struct trace_norms *norms, uint64
     while (store->bytes > most_bytes && store->count > 1 && store->numbers[store->count - 1] > 0) thin(store);
 }
 
+/* ---- Read from a file that a run goes on in ---- */
+
+static void close_open(struct norm_store *store, uint64_t most_bytes)
+{
+    struct trace_norms *open = store->open;
+    store->open = NULL;
+    if (open) norm_store_take(store, open, most_bytes);
+}
+
+/* Steps rise on each device; a segment's head tells some of them again. */
+static bool was_told(const struct norm_store *store, const struct trace_unit_norms *norms)
+{
+    const uint64_t step = norms->step - 1;
+    if (store->steps == 0 || step > store->last_step) return false;
+    for (size_t i = store->count; i-- > 0 && store->kept[i]->step >= step;)
+        if (store->kept[i]->step == step && store->kept[i]->device == norms->device) return true;
+    return step < store->last_step;
+}
+
+static bool begin_open(struct norm_store *store, const struct trace_unit_norms *norms)
+{
+    const size_t numbers = (size_t)norms->total * TRACE_NORMS;
+    struct trace_norms *open = mem_alloc(MEM_TRACE, sizeof *open + numbers * sizeof(float), 1);
+    if (!open) return false;
+    *open = (struct trace_norms){norms->step - 1, norms->ns, norms->device, norms->total};
+    for (size_t i = 0; i < numbers; i++) open->norms[i] = NAN;
+    store->open = open;
+    return true;
+}
+
+bool norm_store_read(struct norm_store *store, const struct trace_unit_norms *norms, uint64_t most_bytes)
+{
+    const struct trace_norms *open = store->open;
+    bool same = open && open->step + 1 == norms->step && open->device == norms->device && open->units == norms->total;
+    if (!same) close_open(store, most_bytes);
+    if (!same && was_told(store, norms)) return true;
+    if (!same && !begin_open(store, norms)) return false;
+    memcpy(store->open->norms + (size_t)norms->unit * TRACE_NORMS, norms->norms, sizeof norms->norms);
+    return true;
+}
+
+void norm_store_go_on(struct norm_store *store, uint64_t done, uint64_t most_bytes)
+{
+    close_open(store, most_bytes);
+    while (store->count > 0 && store->kept[store->count - 1]->step >= done) {
+        store->bytes -= bytes_of(store->kept[--store->count]);
+        mem_free(store->kept[store->count]);
+    }
+    if (store->steps > 0 && store->last_step >= done) {
+        store->steps = store->count ? store->numbers[store->count - 1] + 1 : 0;
+        store->last_step = store->count ? store->kept[store->count - 1]->step : 0;
+    }
+}
+
 void norm_store_write(const struct norm_store *store, struct trace_output *output, uint8_t *buffer)
 {
     for (size_t i = 0; i < store->count; i++) norm_blocks_write(store->kept[i], output, buffer);
@@ -96,6 +151,7 @@ void norm_store_finish(struct norm_store *store)
     for (size_t i = 0; i < store->count; i++) mem_free(store->kept[i]);
     mem_free(store->kept);
     mem_free(store->numbers);
+    mem_free(store->open);
     *store = (struct norm_store){0};
 }
 

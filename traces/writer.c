@@ -461,6 +461,9 @@ static void go_on(struct trace_writer *writer, struct trace_history *history, ui
     rollup_finish(&writer->encoder.past);
     writer->encoder.past = history->past;
     history->past = (struct trace_follower){0};
+    writer->encoder.norms = history->norms;
+    norm_store_go_on(&writer->encoder.norms, done, writer->encoder.past_bytes / 2);
+    history->norms = (struct norm_store){0};
     struct trace_item part = {.type = TRACE_ITEM_PART, .part = writer->tables.part};
     struct error err = {0};
     if (!rollup_take_item(&writer->encoder.past, &part, &err)) writer->encoder.past_broken = true;

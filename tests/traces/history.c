@@ -104,20 +104,23 @@ Test(trace_history, a_run_goes_on_after_its_end)
 
 /* ---- Norms of units ---- */
 
-static void write_norms(bool go_on, uint64_t first, uint64_t count, float norm)
+static void write_norms(bool go_on, uint64_t first, uint64_t count, float norm, uint64_t most_bytes, uint32_t ops)
 {
     struct trace_writer *writer;
     struct error err = {0};
     struct trace_history *history = go_on ? read_history() : NULL;
-    struct trace_writer_options options = {.seal_ms = 5, .history = history, .done = first};
+    struct trace_writer_options options = {.most_bytes = most_bytes, .seal_ms = 5, .history = history, .done = first};
     const float norms[TRACE_NORMS] = {norm, norm, norm};
     cr_assert(trace_writer_open(path, &options, &writer, &err), "%s", err.text);
     trace_history_close(history);
     struct trace_sink *sink = trace_writer_sink(writer);
     sample_tables(sink, 1, OPS);
     sink->unit_table(sink->context, 0, &(struct trace_unit){"stem", "a", "b", 1, 1}, 1);
-    for (uint64_t step = first; step < first + count; step++)
+    for (uint64_t step = first; step < first + count; step++) {
+        if (ops) tell_step(sink, ops, step, clock_now_ns());
         sink->norms(sink->context, 0, step, norms, 1, clock_now_ns());
+        if (ops && step % 20 == 19) sample_catch_up(writer, (step - first + 1) * (ops + 4));
+    }
     trace_writer_close(writer);
 }
 
@@ -126,14 +129,40 @@ Test(trace_history, norms_of_steps_that_are_done_again_are_the_new_ones)
 {
     struct error err = {0};
     struct flow flow = {0};
-    write_norms(false, 0, 10, 1);
-    write_norms(true, 6, 3, 2);
+    write_norms(false, 0, 10, 1, 0, 0);
+    write_norms(true, 6, 3, 2, 0, 0);
     check_clean();
     cr_assert(flow_read(path, &flow, &err), "%s", err.text);
     cr_assert_eq(flow.step_count, 9);
     for (size_t i = 0; i < 9; i++) {
         cr_expect_eq(flow.steps[i].step, i + 1);
         cr_expect_eq(flow_norm(&flow, i, 0, NORM_GRADIENT), i < 6 ? 1 : 2, "step %zu", i + 1);
+    }
+    flow_finish(&flow);
+}
+
+/* Resumed twice, and then so long that the first parts' segments go: their course is told again. */
+Test(trace_history, norms_outlive_the_segments_of_earlier_parts)
+{
+    struct error err = {0};
+    struct flow flow = {0};
+    struct trace_report report;
+    write_norms(false, 0, 10, 1, 1 << 20, OPS);
+    write_norms(true, 6, 10, 2, 1 << 20, OPS);
+    write_norms(true, 12, 30000, 3, 1 << 20, OPS);
+    cr_assert(trace_check(path, &report, &err), "%s", err.text);
+    cr_assert(report.clean && report.stats.reader.dropped_segments > 0);
+    cr_assert(flow_read(path, &flow, &err), "%s", err.text);
+    cr_assert_eq(flow.steps[0].step, 1);
+    cr_assert_eq(flow.steps[flow.step_count - 1].step, 30012);
+    cr_assert_gt(flow.step_count, 20);
+    for (size_t i = 0; i < flow.step_count; i++) {
+        uint64_t step = flow.steps[i].step;
+        cr_expect_eq(flow_norm(&flow, i, 0, NORM_OUTPUT),
+                     step <= 6    ? 1
+                     : step <= 12 ? 2
+                                  : 3,
+                     "step %lu", (unsigned long)step);
     }
     flow_finish(&flow);
 }
