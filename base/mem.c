@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 /* In front of each block: its size and purpose, so that mem_free can count. Keeps 16-byte alignment. */
 struct header {
@@ -125,6 +126,14 @@ void mem_unmap(enum mem_purpose purpose, void *block, uint64_t bytes)
     if (!block) return;
     munmap(block, (size_t)bytes);
     count_out(purpose, bytes);
+}
+
+void mem_drop_pages(void *part, uint64_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)part, end = begin + (uintptr_t)bytes;
+    begin = (begin + page - 1) / page * page;
+    end = end / page * page;
+    if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 void mem_spare_addresses(void)

@@ -37,6 +37,8 @@ void mem_free(void *block);
 /* Page-aligned zero memory straight from the kernel, untouched pages not resident; freed with mem_unmap. */
 void *mem_map(enum mem_purpose purpose, uint64_t bytes);
 void mem_unmap(enum mem_purpose purpose, void *block, uint64_t bytes);
+/* Whole pages within a part of such a block are not resident from now on, and zero when they are touched again. */
+void mem_drop_pages(void *part, uint64_t bytes);
 
 /* To be called before any thread is started. Where the address space is limited (ulimit -v) all threads share one heap:
  * the C library would reserve 64 MiB and more of it for each. */

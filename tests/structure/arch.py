@@ -68,6 +68,7 @@ OUTSIDE = {
     'jpeglib': {'trainer/data/jpeg.c', 'trainer/data/jpeg_input.h', 'trainer/data/jpeg_memory.h'},
     'xxhash': {'base/hash.c'},
     'png': {'trainer/data/png_decoder.c'},
+    'webp/': {'trainer/data/webp_decoder.c'},
     'zlib': {'traces/kineto_json.c'},
     'jansson': {'base/json.h'},
     'cuda': {'trainer/cuda', 'planner/engines/cudnn'},

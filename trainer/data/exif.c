@@ -1,6 +1,10 @@
+#define _GNU_SOURCE
 #include "exif.h"
 
 #include <string.h>
+#include <unistd.h>
+
+#include "decode_memory.h"
 
 #define HEAD        6u /* "Exif", two zeros; then a TIFF file, from whose first byte its offsets count */
 #define TIFF_HEAD   8u
@@ -52,11 +56,24 @@ struct exif_turn exif_find_turn(const uint8_t *bytes, size_t length)
         [7] = {true, true, true},    /* right, bottom */
         [8] = {true, true, false},   /* left, bottom: turned the other way */
     };
-    if (length < HEAD + TIFF_HEAD || memcmp(bytes, "Exif\0", HEAD) != 0) return turns[1];
-    struct tiff tiff = {bytes + HEAD, length - HEAD, false};
+    size_t head = length >= HEAD && memcmp(bytes, "Exif\0", HEAD) == 0 ? HEAD : 0;
+    if (length < head + TIFF_HEAD) return turns[1];
+    struct tiff tiff = {bytes + head, length - head, false};
     if (memcmp(tiff.bytes, "MM\0*", 4) == 0)
         tiff.big_endian = true;
     else if (memcmp(tiff.bytes, "II*\0", 4) != 0)
         return turns[1];
     return turns[find_orientation(&tiff)];
+}
+
+struct exif_turn exif_read_turn(struct decode_memory *memory, int descriptor, uint64_t offset, uint64_t bytes)
+{
+    struct exif_turn turn = {false, false, false};
+    struct decode_block block;
+    size_t count = bytes < EXIF_MOST_BYTES ? (size_t)bytes : EXIF_MOST_BYTES;
+    if (count == 0 || !decode_memory_take(memory, count, &block, NULL)) return turn;
+    if (pread(descriptor, block.bytes, count, (off_t)offset) == (ssize_t)count)
+        turn = exif_find_turn(block.bytes, count);
+    decode_memory_give(memory, &block);
+    return turn;
 }

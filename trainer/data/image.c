@@ -13,13 +13,18 @@
 #ifdef FATHOM_PNG
 #include "png_decoder.h"
 #endif
+#ifdef FATHOM_WEBP
+#include "riff.h"
+#include "webp_decoder.h"
+#endif
 
 struct image_decoder {
     struct decode_memory *memory;
     struct jpeg_decoder *jpeg;
     struct png_decoder *png; /* made for the first PNG */
-    bool is_png;             /* the open picture */
-    uint32_t width, height;  /* of the open picture as it is seen */
+    struct webp_decoder *webp;
+    bool is_png, is_webp;   /* the open picture */
+    uint32_t width, height; /* of the open picture as it is seen */
 };
 
 struct image_decoder *image_decoder_create(struct decode_memory *memory, struct error *err)
@@ -43,6 +48,9 @@ void image_decoder_destroy(struct image_decoder *decoder)
 #ifdef FATHOM_PNG
     png_decoder_destroy(decoder->png);
 #endif
+#ifdef FATHOM_WEBP
+    webp_decoder_destroy(decoder->webp);
+#endif
     mem_free(decoder);
 }
 
@@ -59,6 +67,17 @@ static bool open_png(struct image_decoder *decoder, int descriptor, const char *
 {
     if (!decoder->png) decoder->png = png_decoder_create(decoder->memory, err);
     if (decoder->png) return png_decoder_open(decoder->png, descriptor, path, width, height, err);
+    close(descriptor);
+    return false;
+}
+#endif
+
+#ifdef FATHOM_WEBP
+static bool open_webp(struct image_decoder *decoder, int descriptor, const char *path, uint32_t *width,
+                      uint32_t *height, struct error *err)
+{
+    if (!decoder->webp) decoder->webp = webp_decoder_create(decoder->memory, err);
+    if (decoder->webp) return webp_decoder_open(decoder->webp, descriptor, path, width, height, err);
     close(descriptor);
     return false;
 }
@@ -81,10 +100,14 @@ static bool open_any(struct image_decoder *decoder, const char *path, uint32_t *
         close(descriptor);
         return false;
     }
-    decoder->is_png = false;
+    decoder->is_png = decoder->is_webp = false;
 #ifdef FATHOM_PNG
     decoder->is_png = is_png(descriptor);
     if (decoder->is_png) return open_png(decoder, descriptor, path, width, height, err);
+#endif
+#ifdef FATHOM_WEBP
+    decoder->is_webp = riff_is_webp(descriptor);
+    if (decoder->is_webp) return open_webp(decoder, descriptor, path, width, height, err);
 #endif
     return jpeg_open_descriptor(decoder->jpeg, descriptor, path, width, height, err);
 }
@@ -102,6 +125,9 @@ static uint64_t needs_of(struct image_decoder *decoder, struct augment_view view
 #ifdef FATHOM_PNG
     if (decoder->is_png) return png_decoder_needs(decoder->png, view, columns, rows);
 #endif
+#ifdef FATHOM_WEBP
+    if (decoder->is_webp) return webp_decoder_needs(decoder->webp, view, columns, rows);
+#endif
     return jpeg_needs(decoder->jpeg, view, columns, rows);
 }
 
@@ -110,6 +136,9 @@ static bool decode(struct image_decoder *decoder, struct augment_view view, uint
 {
 #ifdef FATHOM_PNG
     if (decoder->is_png) return png_decoder_decode(decoder->png, view, columns, rows, out, err);
+#endif
+#ifdef FATHOM_WEBP
+    if (decoder->is_webp) return webp_decoder_decode(decoder->webp, view, columns, rows, out, err);
 #endif
     return jpeg_decode(decoder->jpeg, view, columns, rows, out, err);
 }
@@ -145,6 +174,9 @@ bool image_verify(struct image_decoder *decoder, struct error *err)
 #ifdef FATHOM_PNG
     if (decoder->is_png) return png_decoder_verify(decoder->png, err);
 #endif
+#ifdef FATHOM_WEBP
+    if (decoder->is_webp) return webp_decoder_verify(decoder->webp, err);
+#endif
     return jpeg_verify(decoder->jpeg, err);
 }
 
@@ -152,7 +184,7 @@ bool image_names_one(const char *name)
 {
     const char *dot = strrchr(name, '.');
     if (!dot) return false;
-    if (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0) return true;
+    if (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 || strcasecmp(dot, ".webp") == 0) return true;
 #ifdef FATHOM_PNG
     return strcasecmp(dot, ".png") == 0;
 #else
@@ -162,8 +194,12 @@ bool image_names_one(const char *name)
 
 const char *image_kinds(void)
 {
-#ifdef FATHOM_PNG
+#if defined FATHOM_PNG && defined FATHOM_WEBP
+    return "JPEGs, PNGs or WebPs (*.jpg, *.jpeg, *.png, *.webp)";
+#elif defined FATHOM_PNG
     return "JPEGs or PNGs (*.jpg, *.jpeg, *.png)";
+#elif defined FATHOM_WEBP
+    return "JPEGs or WebPs (*.jpg, *.jpeg, *.webp)";
 #else
     return "JPEGs (*.jpg, *.jpeg)";
 #endif

@@ -35,9 +35,9 @@ bool image_decode_whole(struct image_decoder *decoder, uint32_t columns, uint32_
 /* Decodes the whole picture for its faults alone. */
 bool image_verify(struct image_decoder *decoder, struct error *err);
 
-/* Whether a file of this name is taken for a picture: *.jpg, *.jpeg, and *.png where that can be decoded. */
+/* Whether a file of this name is taken for a picture: *.jpg, *.jpeg, *.webp, and *.png where that can be decoded. */
 bool image_names_one(const char *name);
-/* "JPEGs (*.jpg, *.jpeg)", or with PNGs. */
+/* "JPEGs (*.jpg, *.jpeg)", or with PNGs and WebPs. */
 const char *image_kinds(void);
 
 #endif

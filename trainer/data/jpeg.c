@@ -20,8 +20,7 @@
 /* Real pictures have about ten scans; a crafted one can make each of thousands cost a whole pass. */
 #define MOST_SCANS 200
 
-#define EXIF_MARKER     (JPEG_APP0 + 1)
-#define MOST_EXIF_BYTES 65533u /* of a segment without its length */
+#define EXIF_MARKER (JPEG_APP0 + 1)
 
 struct jpeg_decoder {
     struct jpeg_memory memory; /* first: aligned as the decoder is */
@@ -99,7 +98,7 @@ static boolean read_exif(j_decompress_ptr library)
         library->src->skip_input_data(library, (long)count);
         return TRUE;
     }
-    if (!decode_memory_take(decoder->shared, MOST_EXIF_BYTES, &decoder->block, NULL))
+    if (!decode_memory_take(decoder->shared, EXIF_MOST_BYTES, &decoder->block, NULL))
         ERREXIT1(library, JERR_OUT_OF_MEMORY, 0);
     read_exif_bytes(library, count);
     decode_memory_give(decoder->shared, &decoder->block);
@@ -186,6 +185,19 @@ static const char *other_format(const uint8_t *bytes, size_t length)
     return NULL;
 }
 
+/* That of a format which other builds decode. */
+static const char *missing_library(const char *format)
+{
+#ifndef FATHOM_PNG
+    if (strcmp(format, "a PNG") == 0) return "libpng";
+#endif
+#ifndef FATHOM_WEBP
+    if (strcmp(format, "a WebP") == 0) return "libwebp";
+#endif
+    (void)format;
+    return NULL;
+}
+
 static bool read_header(struct jpeg_decoder *decoder)
 {
     if (setjmp(decoder->back)) return false;
@@ -200,6 +212,9 @@ static bool open_picture(struct jpeg_decoder *decoder, uint32_t *width, uint32_t
     const char *name = decoder->name;
     if (source->bytes_in_buffer == 0) return error_set(err, ERROR_FAILED, "%s: is empty; a JPEG is wanted", name);
     const char *other = other_format(source->next_input_byte, source->bytes_in_buffer);
+    if (other && missing_library(other))
+        return error_set(err, ERROR_FAILED, "%s: is %s, and this fathom was built without %s, which decodes those",
+                         name, other, missing_library(other));
     if (other) return error_set(err, ERROR_FAILED, "%s: is %s, not a JPEG", name, other);
     decoder->has_exif = false;
     decoder->turn = (struct exif_turn){false, false, false};

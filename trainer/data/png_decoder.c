@@ -17,6 +17,9 @@
 #include "mem.h"
 
 #define HEADER_BYTES 33u /* signature and IHDR (ISO/IEC 15948, 5.2 and 11.2.2) */
+#define CHUNK_HEAD   8u  /* length and name; after the contents comes a check */
+#define CHUNK_CHECK  4u
+#define MOST_CHUNKS  10000u /* that are looked through */
 #define ALIGN        16u
 /* libpng's and zlib's states and window, the palette and what other chunks leave: 60 KiB with libpng 1.6. */
 #define LIBRARY_BYTES (192u << 10)
@@ -33,6 +36,7 @@ struct png_decoder {
     char name[DATASET_PATH];
     uint32_t width, height;
     bool interlaced;
+    struct exif_turn turn;
     png_structp library;
     png_infop info;
     struct cutout cutout;
@@ -127,6 +131,22 @@ static uint32_t big_endian(const uint8_t *at)
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
+/* Of the eXIf chunk (PNG, third edition, 11.3.3.5), which may come before or after the pixels. */
+static struct exif_turn find_turn(const struct png_decoder *decoder)
+{
+    uint8_t head[CHUNK_HEAD];
+    uint64_t offset = HEADER_BYTES;
+    for (unsigned i = 0; i < MOST_CHUNKS; i++) {
+        if (pread(decoder->descriptor, head, sizeof head, (off_t)offset) != (ssize_t)sizeof head) break;
+        uint64_t bytes = big_endian(head);
+        if (memcmp(head + 4, "IEND", 4) == 0) break;
+        if (memcmp(head + 4, "eXIf", 4) == 0)
+            return exif_read_turn(decoder->shared, decoder->descriptor, offset + CHUNK_HEAD, bytes);
+        offset += CHUNK_HEAD + bytes + CHUNK_CHECK;
+    }
+    return (struct exif_turn){false, false, false};
+}
+
 bool png_decoder_open(struct png_decoder *decoder, int descriptor, const char *name, uint32_t *width, uint32_t *height,
                       struct error *err)
 {
@@ -137,14 +157,18 @@ bool png_decoder_open(struct png_decoder *decoder, int descriptor, const char *n
     if (pread(descriptor, header, sizeof header, 0) != (ssize_t)sizeof header ||
         memcmp(header, PNG_DECODER_SIGNATURE, PNG_DECODER_SIGNATURE_BYTES) != 0 || memcmp(header + 12, "IHDR", 4) != 0)
         return refuse(decoder, "its header is damaged", err);
-    *width = decoder->width = big_endian(header + 16);
-    *height = decoder->height = big_endian(header + 20);
+    uint32_t columns = decoder->width = big_endian(header + 16), rows = decoder->height = big_endian(header + 20);
     decoder->interlaced = header[28] != 0;
-    if (*width == 0 || *height == 0) return refuse(decoder, "it has no pixels", err);
-    if ((uint64_t)*width * *height <= JPEG_MOST_PIXELS) return true;
-    end_picture(decoder);
-    return error_set(err, ERROR_FAILED, "%s: is %u x %u pixels; at most %u million are decoded", name, *width, *height,
-                     JPEG_MOST_PIXELS / 1000000);
+    if (columns == 0 || rows == 0) return refuse(decoder, "it has no pixels", err);
+    if ((uint64_t)columns * rows > JPEG_MOST_PIXELS) {
+        end_picture(decoder);
+        return error_set(err, ERROR_FAILED, "%s: is %u x %u pixels; at most %u million are decoded", name, columns,
+                         rows, JPEG_MOST_PIXELS / 1000000);
+    }
+    decoder->turn = find_turn(decoder);
+    *width = decoder->turn.transposed ? rows : columns;
+    *height = decoder->turn.transposed ? columns : rows;
+    return true;
 }
 
 /* ---- Memory ---- */
@@ -164,8 +188,8 @@ static uint64_t needs_of(const struct png_decoder *decoder, uint64_t cutout)
 static struct cutout_place place_view(const struct png_decoder *decoder, struct augment_view view, uint32_t columns,
                                       uint32_t rows)
 {
-    const struct cutout_picture picture = {
-        .width = decoder->width, .height = decoder->height, .columns = decoder->width, .rows = decoder->height};
+    const struct cutout_picture picture = {decoder->width, decoder->height, decoder->width, decoder->height,
+                                           decoder->turn};
     return cutout_place_view(&picture, view, columns, rows);
 }
 

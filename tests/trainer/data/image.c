@@ -66,6 +66,7 @@ Test(image, whole_pictures_are_scaled_to_any_shape)
 
 #ifdef FATHOM_PNG
 #include <png.h>
+#include <zlib.h>
 
 #define WIDTH  53u
 #define HEIGHT 41u
@@ -186,6 +187,57 @@ Test(image, a_damaged_png_is_refused_wherever_it_is)
     cr_assert(image_open(decoder, file, &width, &height, &err) &&
                   image_decode(decoder, augment_centre_view(width, height, 1), 32, out, &err),
               "the decoder is as good as new: %s", err.text);
+    image_decoder_destroy(decoder);
+    help_remove(path);
+}
+/* The same PNG with Exif data, in front of its pixels or behind them. */
+static void add_exif(const char *path, int orientation, bool behind)
+{
+    static unsigned char bytes[1 << 16], exif[HELP_EXIF_BYTES];
+    const unsigned char head[8] = {0, 0, 0, HELP_EXIF_BYTES - 6, 'e', 'X', 'I', 'f'};
+    FILE *stream = fopen(path, "rb");
+    cr_assert(stream);
+    size_t length = fread(bytes, 1, sizeof bytes, stream), at = behind ? length - 12 : 33;
+    fclose(stream);
+    help_exif(orientation, orientation % 2, exif);
+    uint32_t check = (uint32_t)crc32(crc32(0, head + 4, 4), exif + 6, HELP_EXIF_BYTES - 6);
+    const unsigned char tail[4] = {(unsigned char)(check >> 24), (unsigned char)(check >> 16),
+                                   (unsigned char)(check >> 8), (unsigned char)check};
+    stream = fopen(path, "wb");
+    cr_assert(stream);
+    fwrite(bytes, 1, at, stream);
+    fwrite(head, 1, sizeof head, stream);
+    fwrite(exif + 6, 1, HELP_EXIF_BYTES - 6, stream);
+    fwrite(tail, 1, sizeof tail, stream);
+    fwrite(bytes + at, 1, length - at, stream);
+    fclose(stream);
+}
+
+Test(image, pngs_are_seen_as_their_cameras_were_held)
+{
+    char path[HELP_PATH], file[2 * HELP_PATH];
+    static uint8_t out[WIDTH * HEIGHT * 3];
+    help_folder(path);
+    help_join(file, path, "a.png");
+    struct image_decoder *decoder = create_image();
+    for (int orientation = 1; orientation <= 8; orientation++)
+        for (int interlaced = 0; interlaced < 2; interlaced++) {
+            uint32_t width, height;
+            struct error err = {0};
+            write_png(file, PNG_COLOR_TYPE_RGB, 8, interlaced);
+            add_exif(file, orientation, orientation % 3 == 0);
+            cr_assert(image_open(decoder, file, &width, &height, &err), "%s", err.text);
+            cr_assert_eq(width, orientation > 4 ? HEIGHT : WIDTH);
+            cr_assert(image_decode_whole(decoder, width, height, out, &err), "%s", err.text);
+            for (uint32_t y = 0; y < HEIGHT; y++)
+                for (uint32_t x = 0; x < WIDTH; x++) {
+                    uint32_t column = x, row = y;
+                    help_turn(orientation, WIDTH, HEIGHT, &column, &row);
+                    for (int c = 0; c < 3; c++)
+                        cr_assert_eq(out[(row * width + column) * 3 + (uint32_t)c], value_at(x, y, c), "orientation %d",
+                                     orientation);
+                }
+        }
     image_decoder_destroy(decoder);
     help_remove(path);
 }

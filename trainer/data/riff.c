@@ -1,0 +1,101 @@
+#define _GNU_SOURCE
+#include "riff.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHUNK_HEAD  8u
+#define MOST_CHUNKS 1000u
+#define MOST_IMAGE  (UINT64_C(1) << 31)
+/* Of a chunk's contents, as far as they are looked at. */
+#define START_BYTES 10u
+
+static bool read_at(int descriptor, uint64_t offset, void *out, size_t count)
+{
+    uint8_t *at = out;
+    while (count > 0) {
+        ssize_t got = pread(descriptor, at, count, (off_t)offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        at += got;
+        offset += (uint64_t)got;
+        count -= (size_t)got;
+    }
+    return true;
+}
+
+static uint32_t little_endian(const uint8_t *at, unsigned bytes)
+{
+    uint32_t value = 0;
+    for (unsigned i = 0; i < bytes; i++) value |= (uint32_t)at[i] << (8 * i);
+    return value;
+}
+
+bool riff_is_webp(int descriptor)
+{
+    uint8_t head[RIFF_HEAD];
+    return read_at(descriptor, 0, head, sizeof head) && memcmp(head, "RIFF", 4) == 0 &&
+           memcmp(head + 8, "WEBP", 4) == 0;
+}
+
+/* A key frame's start code, then 14 bits each (RFC 6386, 9.1); or a signature byte, then 14 bits each less one (RFC
+ * 9649, 3.4). */
+static const char *read_size(const uint8_t *start, struct riff_webp *webp)
+{
+    if (webp->lossless) {
+        uint32_t bits = little_endian(start + 1, 4);
+        if (start[0] != 0x2F) return "its header is damaged";
+        webp->width = (bits & 0x3FFF) + 1;
+        webp->height = (bits >> 14 & 0x3FFF) + 1;
+        return NULL;
+    }
+    if (memcmp(start + 3, "\x9D\x01\x2A", 3) != 0) return "its header is damaged";
+    webp->width = little_endian(start + 6, 2) & 0x3FFF;
+    webp->height = little_endian(start + 8, 2) & 0x3FFF;
+    return webp->width > 0 && webp->height > 0 ? NULL : "it has no pixels";
+}
+
+static const char *note_chunk(int descriptor, const uint8_t *head, uint64_t offset, struct riff_webp *webp)
+{
+    uint8_t start[START_BYTES] = {0};
+    uint64_t bytes = little_endian(head + 4, 4);
+    bool lossy = memcmp(head, "VP8 ", 4) == 0, lossless = memcmp(head, "VP8L", 4) == 0;
+    if (memcmp(head, "EXIF", 4) == 0 && webp->exif_bytes == 0) {
+        webp->exif_offset = offset + CHUNK_HEAD;
+        webp->exif_bytes = bytes;
+    }
+    if (memcmp(head, "ANMF", 4) == 0) return "it is an animation";
+    if ((!lossy && !lossless) || webp->image_bytes > 0) return NULL;
+    if (bytes < START_BYTES || bytes > MOST_IMAGE) return "its header is damaged";
+    if (!read_at(descriptor, offset + CHUNK_HEAD, start, sizeof start)) return "it ends too early";
+    webp->lossless = lossless;
+    webp->image_offset = offset;
+    webp->image_bytes = CHUNK_HEAD + bytes;
+    return read_size(start, webp);
+}
+
+/* What comes after the pixels may be missing; Exif data comes there. */
+const char *riff_find_webp(int descriptor, struct riff_webp *webp)
+{
+    uint8_t head[CHUNK_HEAD];
+    uint64_t offset = RIFF_HEAD;
+    *webp = (struct riff_webp){0};
+    if (!riff_is_webp(descriptor)) return "its header is damaged";
+    for (unsigned i = 0; i < MOST_CHUNKS && read_at(descriptor, offset, head, sizeof head); i++) {
+        const char *fault = note_chunk(descriptor, head, offset, webp);
+        if (fault) return fault;
+        uint64_t bytes = little_endian(head + 4, 4);
+        offset += CHUNK_HEAD + bytes + bytes % 2;
+    }
+    return webp->image_bytes > 0 ? NULL : "it has no picture";
+}
+
+const char *riff_read_webp(int descriptor, const struct riff_webp *webp, uint8_t *out)
+{
+    uint64_t length = 4 + webp->image_bytes;
+    memcpy(out, "RIFF", 4);
+    for (unsigned i = 0; i < 4; i++) out[4 + i] = (uint8_t)(length >> (8 * i));
+    memcpy(out + 8, "WEBP", 4);
+    return read_at(descriptor, webp->image_offset, out + RIFF_HEAD, webp->image_bytes) ? NULL : "it ends too early";
+}
