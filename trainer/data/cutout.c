@@ -1,7 +1,5 @@
 #include "cutout.h"
 
-#include <string.h>
-
 /* ---- Where ---- */
 
 /* The view of the picture as it is seen, in stored pixels; a square's height is said. */
@@ -80,10 +78,19 @@ void cutout_begin(struct cutout *cutout, const struct cutout_place *place, void 
 
 uint32_t cutout_first_row(const struct cutout *cutout) { return cutout->rows.first[0]; }
 
-/* The row after the last that output `i` is made of. */
-static uint32_t end_of(const struct resample_axis *rows, uint32_t i) { return rows->first[i] + rows->count[i]; }
+/* The row, or column, after the last that output `i` is made of. */
+static uint32_t end_of(const struct resample_axis *axis, uint32_t i) { return axis->first[i] + axis->count[i]; }
 
 uint32_t cutout_end_row(const struct cutout *cutout) { return end_of(&cutout->rows, cutout->rows.size - 1); }
+
+uint32_t cutout_first_column(const struct cutout *cutout) { return cutout->columns.first[0]; }
+
+uint32_t cutout_end_column(const struct cutout *cutout) { return end_of(&cutout->columns, cutout->columns.size - 1); }
+
+void cutout_leave_out(struct cutout *cutout, uint32_t columns)
+{
+    for (uint32_t i = 0; i < cutout->columns.size; i++) cutout->columns.first[i] -= columns;
+}
 
 /* The nearest byte. */
 static uint8_t to_byte(float value) { return value <= 0 ? 0 : value >= 255 ? 255 : (uint8_t)(value + 0.5f); }
@@ -102,18 +109,28 @@ static void write_row(const struct cutout *cutout)
             out[(ptrdiff_t)x * place->right + channel] = to_byte(sums[channel]);
 }
 
+#define CHUNK 16u /* numbers whose sums stay in registers */
+
+/* Numbers [at, at + count) of the next row; count is CHUNK but for the last. */
+static inline void sum_chunk(const struct cutout *cutout, size_t at, size_t count)
+{
+    const struct resample_axis *rows = &cutout->rows;
+    const float *weights = rows->weights + (size_t)cutout->done * rows->most;
+    float sums[CHUNK] = {0};
+    for (uint32_t k = 0; k < rows->count[cutout->done]; k++) {
+        size_t place = (rows->first[cutout->done] + k) % rows->most;
+        const float *row = cutout->ring + place * row_numbers(&cutout->place) + at;
+        for (size_t i = 0; i < count; i++) sums[i] += weights[k] * row[i];
+    }
+    for (size_t i = 0; i < count; i++) cutout->sums[at + i] = sums[i];
+}
+
 /* The next row of the cutout, whose rows of the picture are all in the ring. */
 static void make_row(struct cutout *cutout)
 {
-    const struct resample_axis *rows = &cutout->rows;
-    size_t width = row_numbers(&cutout->place);
-    float *sums = cutout->sums;
-    const float *weights = rows->weights + (size_t)cutout->done * rows->most;
-    memset(sums, 0, width * sizeof *sums);
-    for (uint32_t k = 0; k < rows->count[cutout->done]; k++) {
-        const float *row = cutout->ring + (rows->first[cutout->done] + k) % rows->most * width;
-        for (size_t i = 0; i < width; i++) sums[i] += weights[k] * row[i];
-    }
+    size_t width = row_numbers(&cutout->place), at = 0;
+    for (; at + CHUNK <= width; at += CHUNK) sum_chunk(cutout, at, CHUNK);
+    sum_chunk(cutout, at, width - at);
     write_row(cutout);
     cutout->done++;
 }

@@ -41,6 +41,11 @@ void cutout_begin(struct cutout *cutout, const struct cutout_place *place, void 
 /* The first row that counts and the one after the last. */
 uint32_t cutout_first_row(const struct cutout *cutout);
 uint32_t cutout_end_row(const struct cutout *cutout);
+/* The first pixel of a row that counts and the one after the last. */
+uint32_t cutout_first_column(const struct cutout *cutout);
+uint32_t cutout_end_column(const struct cutout *cutout);
+/* Rows are given without their first pixels from now on, none of which counts. */
+void cutout_leave_out(struct cutout *cutout, uint32_t columns);
 /* Row y of the picture, RGB bytes: each from the first to the last, in order. */
 void cutout_add_row(struct cutout *cutout, uint32_t y, const uint8_t *row);
 

@@ -1,4 +1,5 @@
 /* What decoding a dataset's pictures takes, found from their headers before anything is planned. */
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +40,20 @@ static bool find_picture(const struct measuring *m, uint64_t index, char path[DA
                          : folders_find(m->dataset, DATASET_TEST, image - train, path, &label, err);
 }
 
+/* Of all views of a picture that readers choose. Decoders shrink by 2, 4 and 8; the less they do the more is left to
+ * scale, so that of the sides that are shrunk alike the largest takes most. */
+static uint64_t most_needed(const struct measuring *m, struct image_decoder *decoder, double least, double most)
+{
+    uint64_t needs = image_needs(decoder, least, m->image_size), other = image_needs(decoder, most, m->image_size);
+    if (other > needs) needs = other;
+    for (double side = 2.0 * m->image_size; side <= 8.0 * m->image_size; side *= 2) {
+        if (side <= least || side > most) continue;
+        other = image_needs(decoder, nextafter(side, 0), m->image_size);
+        if (other > needs) needs = other;
+    }
+    return needs;
+}
+
 static void keep(struct measuring *m, const char *path, uint64_t bytes)
 {
     pthread_mutex_lock(&m->lock);
@@ -60,8 +75,8 @@ static bool measure_picture(void *context, uint32_t thread, uint64_t index, stru
     struct error unreadable = {0};
     TRY(find_picture(m, index, path, err));
     if (!image_open(m->decoders[thread], path, &width, &height, &unreadable)) return true;
-    double side = picture_least_side(m->image_size, m->shorter_side, width, height);
-    keep(m, path, image_needs(m->decoders[thread], side, m->image_size));
+    double least = picture_least_side(m->image_size, m->shorter_side, width, height);
+    keep(m, path, most_needed(m, m->decoders[thread], least, width < height ? width : height));
     return true;
 }
 

@@ -35,6 +35,7 @@ struct jpeg_decoder {
     struct decode_memory *shared;
     struct decode_block block; /* of it, for the open picture */
     uint8_t *row;              /* one as decoded */
+    bool all;                  /* no part of a picture is left out */
     struct cutout cutout;
     bool has_exif;         /* a segment was read whose turn counts */
     struct exif_turn turn; /* of the open picture */
@@ -250,12 +251,13 @@ bool jpeg_open_descriptor(struct jpeg_decoder *decoder, int descriptor, const ch
 /* ---- Memory ---- */
 
 /* libjpeg's inverse transform can give k/8 of the size for little work; the rest is scaling by less than 2, but for
- * pictures more than eight times too large. */
+ * pictures more than eight times too large. An eighth, a quarter, a half and all of it are done by vector code; by 3,
+ * 5, 6 or 7 eighths costs more than all of it. */
 static unsigned choose_eighths(struct augment_view view, uint32_t columns, uint32_t rows)
 {
     double down = view.down > 0 ? view.down : view.side;
     unsigned eighths = 1;
-    while (eighths < 8 && (view.side * eighths / 8 < columns || down * eighths / 8 < rows)) eighths++;
+    while (eighths < 8 && (view.side * eighths / 8 < columns || down * eighths / 8 < rows)) eighths *= 2;
     return eighths;
 }
 
@@ -358,17 +360,42 @@ static void read_row(struct jpeg_decoder *decoder)
         convert_cmyk(row, library->output_width, library->saw_Adobe_marker != FALSE);
 }
 
+#ifdef FATHOM_JPEG_REGION
+/* Smooth enlarging of chroma looks a pixel beyond, and takes the edge of what is decoded for the picture's. */
+#define EDGE_COLUMNS 4u
+
+/* Coefficients are read, and transformed only within the columns and rows of the view: whole units of the picture
+ * (libjpeg.txt, "jpeg_crop_scanline", "jpeg_skip_scanlines"). Of several scans all coefficients are there anyway. */
+static void leave_out(struct jpeg_decoder *decoder)
+{
+    struct jpeg_decompress_struct *library = &decoder->library;
+    const uint32_t first = cutout_first_column(&decoder->cutout), end = cutout_end_column(&decoder->cutout);
+    JDIMENSION offset = first > EDGE_COLUMNS ? first - EDGE_COLUMNS : 0;
+    JDIMENSION last = end + EDGE_COLUMNS < library->output_width ? end + EDGE_COLUMNS : library->output_width;
+    JDIMENSION width = last - offset;
+    jpeg_crop_scanline(library, &offset, &width);
+    cutout_leave_out(&decoder->cutout, offset);
+    jpeg_skip_scanlines(library, cutout_first_row(&decoder->cutout));
+}
+#else
+static void leave_out(struct jpeg_decoder *decoder) { (void)decoder; }
+#endif
+
 static bool decode_rows(struct jpeg_decoder *decoder)
 {
     uint32_t first = cutout_first_row(&decoder->cutout), end = cutout_end_row(&decoder->cutout);
+    bool whole = decoder->all || has_several_scans(decoder);
     if (setjmp(decoder->back)) return false;
-    for (uint32_t y = 0; y < first; y++) read_row(decoder);
+    if (!whole) leave_out(decoder);
+    while (decoder->library.output_scanline < first) read_row(decoder);
     for (uint32_t y = first; y < end; y++) {
         read_row(decoder);
         cutout_add_row(&decoder->cutout, y, decoder->row);
     }
     return true;
 }
+
+void jpeg_decode_all(struct jpeg_decoder *decoder) { decoder->all = true; }
 
 static bool decode_view(struct jpeg_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows,
                         uint8_t *out, struct error *err)

@@ -133,7 +133,8 @@ static bool load_pixels(struct picture_reader *reader, struct picture_choice cho
     size_t numbers = (size_t)reader->size * reader->size * 3;
     uint8_t *bytes = (uint8_t *)out + (sizeof *out - 1) * numbers;
     TRY(read_pixels(reader, choice, bytes, &flip, label, err));
-    for (size_t i = 0; i < numbers; i++) out[i] = reader->table[i % 3][bytes[i]];
+    for (size_t i = 0; i < numbers; i += 3)
+        for (size_t channel = 0; channel < 3; channel++) out[i + channel] = reader->table[channel][bytes[i + channel]];
     for (uint32_t y = 0; flip && y < reader->size; y++)
         augment_flip_row(out + 3 * (size_t)y * reader->size, reader->size);
     return true;

@@ -1,6 +1,7 @@
 #include "resample.h"
 
 #include <math.h>
+#include <string.h>
 
 static uint32_t clamp(double value, uint32_t inputs)
 {
@@ -53,21 +54,45 @@ void resample_prepare(struct resample_axis *axis, void *memory, double start, do
     axis->count = axis->first + outputs;
     axis->weights = (float *)(void *)(axis->count + outputs);
     for (uint32_t i = 0; i < outputs; i++) prepare_output(axis, i, start + (i + 0.5) * scale, support, inputs);
+    axis->inner = outputs;
+    while (axis->inner > 0 && axis->first[axis->inner - 1] + axis->count[axis->inner - 1] >= inputs) axis->inner--;
+}
+
+static void add_pixels(const struct resample_axis *axis, uint32_t output, const uint8_t *row, float *out)
+{
+    const uint8_t *pixel = row + 3 * (size_t)axis->first[output];
+    const float *weights = axis->weights + (size_t)output * axis->most;
+    float red = 0, green = 0, blue = 0;
+    for (uint32_t k = 0; k < axis->count[output]; k++, pixel += 3) {
+        red += weights[k] * pixel[0];
+        green += weights[k] * pixel[1];
+        blue += weights[k] * pixel[2];
+    }
+    out[0] = red;
+    out[1] = green;
+    out[2] = blue;
+}
+
+typedef float lanes __attribute__((vector_size(16)));
+typedef uint8_t lane_bytes __attribute__((vector_size(4)));
+
+/* The same sums, with a byte of the next pixel in a fourth lane, which the next output's first float covers. */
+static void add_lanes(const struct resample_axis *axis, uint32_t output, const uint8_t *row, float *out)
+{
+    const uint8_t *pixel = row + 3 * (size_t)axis->first[output];
+    const float *weights = axis->weights + (size_t)output * axis->most;
+    lanes sum = {0};
+    for (uint32_t k = 0; k < axis->count[output]; k++, pixel += 3) {
+        lane_bytes bytes;
+        memcpy(&bytes, pixel, sizeof bytes);
+        sum += weights[k] * __builtin_convertvector(bytes, lanes);
+    }
+    memcpy(out, &sum, sizeof sum);
 }
 
 void resample_row(const struct resample_axis *axis, const uint8_t *row, float *out)
 {
-    for (uint32_t i = 0; i < axis->size; i++) {
-        const uint8_t *pixel = row + 3 * (size_t)axis->first[i];
-        const float *weights = axis->weights + (size_t)i * axis->most;
-        float red = 0, green = 0, blue = 0;
-        for (uint32_t k = 0; k < axis->count[i]; k++, pixel += 3) {
-            red += weights[k] * pixel[0];
-            green += weights[k] * pixel[1];
-            blue += weights[k] * pixel[2];
-        }
-        out[3 * i] = red;
-        out[3 * i + 1] = green;
-        out[3 * i + 2] = blue;
-    }
+    uint32_t inner = axis->inner < axis->size ? axis->inner : axis->size - 1;
+    for (uint32_t i = 0; i < inner; i++) add_lanes(axis, i, row, out + 3 * (size_t)i);
+    for (uint32_t i = inner; i < axis->size; i++) add_pixels(axis, i, row, out + 3 * (size_t)i);
 }

@@ -11,6 +11,7 @@
 struct resample_axis {
     uint32_t size; /* outputs */
     uint32_t most; /* weights kept for each output */
+    uint32_t inner; /* outputs, from the first, that the last input is no part of */
     uint32_t *first, *count;
     float *weights;
 };

@@ -16,6 +16,8 @@ struct help_jpeg {
     unsigned variant; /* of the pattern */
     int orientation;  /* Exif's, 1 to 8: the pattern is stored so turned, and width and height are as it is seen; 0 = none */
     int sampling;     /* the first colour has so many samples across and down for one of the others; 0 = 1 */
+    int sampling_down; /* down, where that is another number; 0 = as many */
+    bool noisy;        /* no pattern: neighbours differ */
 };
 
 /* Where stored pixel (x, y) is seen, for a stored picture of width x height: by the standard's words, value by value. */
@@ -90,6 +92,7 @@ static inline void help_compress(const struct help_jpeg *jpeg, unsigned char **b
     jpeg_set_defaults(&library);
     if (jpeg->components == 4) library.write_Adobe_marker = TRUE;
     library.comp_info[0].h_samp_factor = library.comp_info[0].v_samp_factor = jpeg->sampling ? jpeg->sampling : 1;
+    if (jpeg->sampling_down) library.comp_info[0].v_samp_factor = jpeg->sampling_down;
     jpeg_set_quality(&library, 95, TRUE);
     if (jpeg->progressive) jpeg_simple_progression(&library);
     jpeg_start_compress(&library, TRUE);
@@ -103,6 +106,8 @@ static inline void help_compress(const struct help_jpeg *jpeg, unsigned char **b
     unsigned char *row = malloc((size_t)width * (size_t)jpeg->components);
     for (uint32_t y = 0; row && y < height; y++) {
         help_fill_row(jpeg, width, height, y, row);
+        for (uint32_t x = 0; jpeg->noisy && x < width * (uint32_t)jpeg->components; x++)
+            row[x] = (unsigned char)((x * 2654435761u ^ y * 2246822519u ^ x * y * 374761393u) >> 13);
         jpeg_write_scanlines(&library, &row, 1);
     }
     free(row);

@@ -155,6 +155,46 @@ Test(jpeg, a_photograph_is_seen_as_its_camera_was_held)
     }
 }
 
+/* A view of a JPEG, decoded with all of it or with what lies about the view. */
+static void decode_way(const unsigned char *bytes, unsigned long length, bool all, struct augment_view view,
+                       uint32_t size, uint8_t *out)
+{
+    uint32_t width, height;
+    struct error err = {0};
+    struct jpeg_decoder *decoder = create();
+    if (all) jpeg_decode_all(decoder);
+    cr_assert(jpeg_open_bytes(decoder, bytes, length, "a.jpg", &width, &height, &err) &&
+                  jpeg_decode(decoder, view, size, size, out, &err),
+              "%s", err.text);
+    jpeg_decoder_destroy(decoder);
+}
+
+Test(jpeg, what_lies_outside_a_view_does_not_matter)
+{
+    const struct help_jpeg jpegs[] = {{401, 307, 3, false, 0, 0, 1, 0, true}, {401, 307, 3, false, 1, 0, 2, 0, true},
+                                      {640, 480, 3, false, 2, 6, 2, 0, true}, {333, 500, 1, false, 3, 0, 1, 0, true},
+                                      {300, 260, 4, false, 4, 0, 1, 0, true}, {420, 330, 3, true, 5, 0, 2, 0, true},
+                                      {450, 351, 3, false, 6, 0, 2, 1, true}, {450, 351, 3, false, 7, 0, 1, 2, true},
+                                      {501, 399, 3, false, 8, 0, 4, 1, true}};
+    for (size_t i = 0; i < sizeof jpegs / sizeof jpegs[0]; i++) {
+        unsigned char *bytes;
+        unsigned long length;
+        uint32_t width = jpegs[i].width, height = jpegs[i].height;
+        help_compress(&jpegs[i], &bytes, &length);
+        for (uint32_t n = 0; n < 24; n++) {
+            struct augment_view view = {.side = 20 + (n * 37) % 230, .flip = n % 5 == 0};
+            view.x = (width - view.side) * (n % 7) / 6.0;
+            view.y = (height - view.side) * (n % 4) / 3.0;
+            uint32_t size = n % 3 == 0 ? 32 : n % 3 == 1 ? 65 : 224;
+            decode_way(bytes, length, false, view, size, picture);
+            decode_way(bytes, length, true, view, size, other);
+            cr_assert_eq(memcmp(picture, other, (size_t)size * size * 3), 0,
+                         "picture %zu, view %u of %g at (%g, %g) to %u", i, n, view.side, view.x, view.y, size);
+        }
+        free(bytes);
+    }
+}
+
 static bool turns(const unsigned char *bytes, size_t length)
 {
     unsigned char *exact = malloc(length + 1); /* so that a sanitizer sees a byte too many */
