@@ -1,13 +1,17 @@
 /* `fathom classify` and `fathom features`: what a trained net makes of pictures. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "choice.h"
 #include "command.h"
+#include "dataset_features.h"
 #include "mem.h"
 #include "npy.h"
 #include "printable.h"
 #include "scoring.h"
+#include "stop.h"
 
 #define MOST_PICTURES 10000u
 
@@ -53,6 +57,7 @@ static const char *const features_manual[] = {
     "\n"
     "SYNOPSIS\n"
     "    fathom features CHECKPOINT IMAGE... -o FILE.npy [OPTIONS]\n"
+    "    fathom features CHECKPOINT --data DIR -o FILE.npy [OPTIONS]\n"
     "\n"
     "DESCRIPTION\n"
     "    Writes what the classifier reads of each picture, in a ResNet the pooled\n"
@@ -60,18 +65,28 @@ static const char *const features_manual[] = {
     "    has the pictures' paths, a line for each row. Pictures are looked at as\n"
     "    `fathom classify` does.\n"
     "\n"
+    "    Without IMAGE it is all test images of the dataset DIR, or its training\n"
+    "    images, in their order, whatever their classes are and however many there\n"
+    "    are. FILE.labels.npy then has their labels, int32. An image that cannot be\n"
+    "    decoded has a row of NaN and the label -1, and is named.\n"
+    "\n"
     "OPTIONS\n"
     "    -o, --output FILE   the array\n"
-    "    --data DIR          where the images' scale comes from, without data.json\n"
-    "    -b, --batch N       images at once; if not given as many as there are, to 16\n"
+    "    --data DIR          the dataset; with IMAGE where the images' scale comes\n"
+    "                        from, without data.json\n"
+    "    --part PART         of the dataset: test (if not given) or train\n"
+    "    --strict            an image that cannot be decoded is a failure\n"
+    "    -b, --batch N       images at once; if not given as many as there are, to\n"
+    "                        16, of a dataset 32\n"
     "    -g, --gpus MACHINE  where; as in `fathom help train`\n"
-    "    --backend NAME, --image-size N\n"
+    "    --backend NAME, --loader-threads N, --image-size N\n"
     "                        as in `fathom help train`\n"
     "\n"
     "EXIT STATUS\n"
     "    0 done; 1 it failed; 2 the command or a file is wrong\n"
     "\n"
     "EXAMPLES\n"
+    "    fathom features run/best.safetensors --data photos --part train -o train.npy\n"
     "    fathom features run *.jpg -o features.npy\n"
     "    python3 -c 'import numpy; print(numpy.load(\"features.npy\").shape)'\n",
     NULL,
@@ -192,14 +207,63 @@ static bool classify(struct scoring *s, const char *const *words, size_t count, 
     return ok;
 }
 
+/* ---- Features ---- */
+
+static bool parse_part(const struct scoring *s, bool *train, struct error *err)
+{
+    static const char *const parts[] = {"test", "train"};
+    size_t part = 0;
+    if (s->part) TRY(choice_parse(s->part, "--part", parts, 2, NULL, 0, &part, err));
+    *train = part == 1;
+    return true;
+}
+
+/* What is new there would be an image the next time. */
+static bool check_output(const struct scoring *s, struct error *err)
+{
+    char labels[FEATURES_PATH];
+    const char *data = s->train.options.data_path;
+    TRY(features_labels_path(s->output, labels, err));
+    if (!dataset_reads(data, s->output) && !dataset_reads(data, labels)) return true;
+    return error_set(err, ERROR_INPUT, "--output: %s would be a part of the dataset in %s; name another place",
+                     s->output, data);
+}
+
+static bool dataset_features(struct scoring *s, const char *checkpoint, struct error *err)
+{
+    struct train_command *c = &s->train;
+    bool train;
+    TRY(parse_part(s, &train, err) && check_output(s, err) && scoring_open(s, checkpoint, err));
+    TRY(train_command_data(c, (uint32_t)c->flags.image_size, err));
+    const struct dataset_info *info = dataset_info(c->options.dataset);
+    uint64_t images = train ? info->train_images : info->test_images;
+    if (images == 0)
+        return error_set(err, ERROR_INPUT, "%s: has no test images; --part train takes the others",
+                         c->options.data_path);
+    if (!c->strict) TRY((c->options.broken = broken_images_create(err)) != NULL);
+    if (s->known) dataset_normalise_by(c->options.dataset, s->trained.mean, s->trained.deviation);
+    if (c->flags.batch == 0) c->flags.batch = 32;
+    TRY(scoring_plan(s, err));
+    stop_catch();
+    TRY(score_dataset_features(s->plan, c->runs_on, &c->options, train, s->output, err));
+    printf("%s: %" PRIu64 " x %u float32, %s of %s\n", PRINTABLE(s->output), images, score_feature_count(s->plan),
+           s->checkpoint.spec.name, PRINTABLE(c->checkpoint));
+    progress_broken(c->options.broken);
+    return true;
+}
+
 static bool features(struct scoring *s, const char *const *words, size_t count, struct error *err)
 {
     struct train_command *c = &s->train;
     size_t pictures = count - 1;
-    if (count < 2)
-        return error_set(err, ERROR_INPUT, "a checkpoint and images are wanted: fathom features CHECKPOINT IMAGE...");
+    if (count == 0 || (count < 2 && !c->options.data_path))
+        return error_set(err, ERROR_INPUT,
+                         "a checkpoint and images, or a dataset (--data), are wanted: fathom features CHECKPOINT "
+                         "IMAGE...");
     if (!s->output)
         return error_set(err, ERROR_INPUT, "--output: a file for the array is wanted, like -o features.npy");
+    if (count < 2) return dataset_features(s, words[0], err);
+    if (s->part) return error_set(err, ERROR_INPUT, "--part: found beside images; it is a part of --data alone");
     TRY(plan_pictures(s, words[0], pictures, err));
     uint32_t columns = score_feature_count(s->plan);
     float *values = mem_zalloc(MEM_GENERAL, pictures, columns * sizeof *values);
@@ -220,8 +284,11 @@ static int run_pictures(int argc, char **argv, struct scoring *s, const struct o
     const char **words = mem_zalloc(MEM_GENERAL, MOST_PICTURES + 1, sizeof *words);
     size_t count = 0;
     bool ok = words || error_memory(err, MOST_PICTURES * sizeof *words, "the images' names");
-    if (ok && options_parse(argc, argv, specs, spec_count, words, MOST_PICTURES + 1, &count, err))
+    if (ok && options_parse(argc, argv, specs, spec_count, words, MOST_PICTURES + 1, &count, err)) {
+        s->train.options.loader_threads = (uint32_t)s->train.loader_threads;
+        s->train.options.stop = stop_flag();
         go(s, words, count, err);
+    }
     scoring_finish(s);
     mem_free(words);
     return error_exit_code(err);
@@ -248,6 +315,9 @@ static int run_features(int argc, char **argv, struct error *err)
     struct scoring s = {.train.update = update_flags_none()};
     struct train_command *c = &s.train;
     const struct option_spec specs[] = {{"output", 'o', OPTION_TEXT, &s.output, 0, 0},
+                                        {"part", 0, OPTION_TEXT, &s.part, 0, 0},
+                                        {"strict", 0, OPTION_FLAG, &c->strict, 0, 0},
+                                        {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256},
                                         {"data", 0, OPTION_TEXT, &c->options.data_path, 0, 0},
                                         {"batch", 'b', OPTION_COUNT, &c->flags.batch, 1, 1 << 16},
                                         {"gpus", 'g', OPTION_TEXT, &c->flags.gpus, 0, 0},

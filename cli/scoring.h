@@ -12,6 +12,7 @@ struct scoring {
     bool json;
     const char *output; /* of features */
     const char *scales; /* of eval */
+    const char *part;   /* of features: "train" or "test"; NULL = test */
     struct checkpoint checkpoint;
     struct trained_on trained;
     bool known; /* what it was trained on */

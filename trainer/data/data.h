@@ -49,6 +49,11 @@ const char *dataset_class_name(const struct dataset *dataset, uint32_t label);
 /* Images of one class in the training set, or in the test set. */
 uint64_t dataset_class_images(const struct dataset *dataset, bool train, uint32_t label);
 
+/* Where an image is: a picture's path, or a record's file and its number in it, "data_batch_1.bin:17". */
+#define DATA_IMAGE_NAME 4200
+bool dataset_image_name(const struct dataset *dataset, bool train, uint64_t image, char name[DATA_IMAGE_NAME],
+                        struct error *err);
+
 /* Whether a file or folder of this path, if it were there, would be read as a part of the dataset in the folder. */
 bool dataset_reads(const char *folder, const char *file);
 
@@ -74,6 +79,7 @@ struct loader_options {
     bool augment;
     struct colour_amounts colour; /* of training with augment: how much colours are changed (colour.h) */
     bool as_bytes;        /* pixels and placements are delivered, not images */
+    bool of_training;     /* evaluate: over the training images, in their order, instead of the test set */
     uint64_t first;       /* position to start at: images delivered before (resume) */
     uint32_t every;       /* positions from one delivery to the next, 0 = batch: more where others deliver those between */
     uint64_t limit;       /* train: positions wrap over epochs for ever; evaluate: images per pass, spread over

@@ -47,11 +47,12 @@ static bool refuse_folder(const char *path, struct error *err)
                          "%s: holds CIFAR's Python version; the binary version is read (data_batch_1.bin ... and "
                          "test_batch.bin, or train.bin and test.bin)",
                          path);
-    return error_set(err, ERROR_INPUT,
-                     "%s: no dataset was found; CIFAR-10 binaries (data_batch_1.bin ... and test_batch.bin), CIFAR-100 "
-                     "binaries (train.bin, test.bin) or pictures in folders by class (train/CLASS/*.jpg, test/ or val/) are "
-                     "read",
-                     path);
+    return error_set(
+        err, ERROR_INPUT,
+        "%s: no dataset was found; CIFAR-10 binaries (data_batch_1.bin ... and test_batch.bin), CIFAR-100 "
+        "binaries (train.bin, test.bin) or pictures in folders by class (train/CLASS/*.jpg, test/ or val/) are "
+        "read",
+        path);
 }
 
 static bool find_format(struct dataset *dataset, struct error *err)
@@ -217,6 +218,19 @@ bool dataset_has_hash(const struct dataset *dataset, uint64_t hash)
 const char *dataset_class_name(const struct dataset *dataset, uint32_t label)
 {
     return label < dataset->info.classes ? dataset->names[label] : NULL;
+}
+
+bool dataset_image_name(const struct dataset *dataset, bool train, uint64_t image, char name[DATA_IMAGE_NAME],
+                        struct error *err)
+{
+    enum dataset_part part = train ? DATASET_TRAIN : DATASET_TEST;
+    uint32_t label, file = 0;
+    if (dataset->folders) return folders_find(dataset, part, image, name, &label, err);
+    const struct cifar *cifar = dataset->cifar;
+    while (file + 1 < cifar->counts[part] && image >= cifar->files[part][file].records)
+        image -= cifar->files[part][file++].records;
+    snprintf(name, DATA_IMAGE_NAME, "%s:%" PRIu64, cifar->files[part][file].name, image);
+    return true;
 }
 
 uint64_t dataset_class_images(const struct dataset *dataset, bool train, uint32_t label)

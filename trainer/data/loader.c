@@ -146,6 +146,11 @@ static void leave_out(const struct loader *loader, struct slot *slot, uint32_t i
     slot->labels[i] = -1;
 }
 
+static uint64_t images_of(const struct dataset *dataset, const struct loader_options *options)
+{
+    return options->train || options->of_training ? dataset->info.train_images : dataset->info.test_images;
+}
+
 /* How many images in a row may be broken. */
 #define MOST_BROKEN 32u
 
@@ -183,8 +188,8 @@ static bool fill_image(struct worker *worker, struct slot *slot, uint32_t i, uin
     }
     if (epoch == 0) {
         uint32_t crops = loader->options.crops;
-        uint64_t tests = loader->dataset->info.test_images,
-                 image = augment_sample(tests, loader->images / crops, index / crops);
+        uint64_t image =
+            augment_sample(images_of(loader->dataset, &loader->options), loader->images / crops, index / crops);
         const struct picture_choice choice = {.image = image, .crop = (uint32_t)(index % crops)};
         if (load_image(worker, slot, i, choice, err)) return true;
         if (!skip_broken(loader, err)) return false;
@@ -242,7 +247,7 @@ static bool check_options(const struct dataset *dataset, const struct loader_opt
         TRY(check_range("shorter_side", options->shorter_side, options->image_size, 8 * MOST_SIDE, err));
     TRY(check_range("every", options->every ? options->every : options->batch, options->batch, UINT32_MAX, err));
     TRY(check_range("first", options->first, 0, MOST_POSITION, err));
-    if (!options->train && dataset->info.test_images == 0)
+    if (images_of(dataset, options) == 0)
         return error_set(err, ERROR_INPUT, "%s: has no test images, so that nothing can be evaluated", dataset->path);
     return true;
 }
@@ -264,7 +269,7 @@ static void resolve_options(struct loader *loader, const struct dataset *dataset
     loader->options.threads = loader_threads(dataset, options->threads);
     loader->slot_count = loader->options.ahead + 1;
     loader->claim = dataset->info.format == DATA_FOLDERS ? 1 : CIFAR_CLAIM;
-    loader->images = options->train ? dataset->info.train_images : dataset->info.test_images;
+    loader->images = images_of(dataset, options);
     loader->batches = UINT64_MAX;
     if (options->train) return;
     if (options->limit && options->limit < loader->images) loader->images = options->limit;

@@ -32,7 +32,7 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
                   struct decode_memory *memory, struct error *err)
 {
     *reader = (struct picture_reader){.dataset = dataset,
-                                      .part = options->train ? DATASET_TRAIN : DATASET_TEST,
+                                      .part = options->train || options->of_training ? DATASET_TRAIN : DATASET_TEST,
                                       .size = options->image_size,
                                       .margin = margin_of(options->image_size, options->shorter_side, options->crops),
                                       .seed = options->seed,

@@ -22,8 +22,7 @@ static uint32_t micro_batch(const struct run *run, size_t device)
     return run->plan->variants[run->plan->devices[device].variant].graph->options.batch;
 }
 
-/* Where a device's share of an evaluation batch begins, which is of all devices. */
-static uint32_t share_begin(const struct run *run, uint32_t device)
+uint32_t run_evaluated_before(const struct run *run, uint32_t device)
 {
     uint32_t first = 0;
     for (uint32_t i = 0; i < device; i++) first += micro_batch(run, i);
@@ -35,7 +34,7 @@ static bool evaluate_share(void *context, uint32_t rank, struct error *err)
     struct evaluation *e = context;
     struct run *run = e->run;
     uint32_t device = run->first_device + rank;
-    size_t first = share_begin(run, device) - share_begin(run, run->first_device);
+    size_t first = run_evaluated_before(run, device) - run_evaluated_before(run, run->first_device);
     struct input share = run_share(run, &e->batch, first);
     TRY(executor_evaluate(run->executors[rank], &run->step, &share, &run->told[device].metrics, err));
     if (!e->probabilities) return true;
@@ -117,8 +116,9 @@ static bool evaluate_images(struct run *run, struct error *err)
     if (run->options->evaluate_images > 0 && run->options->evaluate_images < images)
         images = run->options->evaluate_images;
     if (images == 0) return true;
-    uint32_t batch = share_begin(run, (uint32_t)run->plan->device_count), before = share_begin(run, run->first_device);
-    struct loader_options options = {.batch = share_begin(run, run->first_device + run->device_count) - before,
+    uint32_t batch = run_evaluated_before(run, (uint32_t)run->plan->device_count),
+             before = run_evaluated_before(run, run->first_device);
+    struct loader_options options = {.batch = run_evaluated_before(run, run->first_device + run->device_count) - before,
                                      .every = batch,
                                      .first = before,
                                      .image_size = run->plan->spec.image_size,

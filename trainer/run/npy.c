@@ -4,17 +4,13 @@
 #include <limits.h>
 #include <string.h>
 
-#include "files.h"
-
 #define ALIGN 64 /* of the first value */
 
-static void write_header(FILE *out, uint64_t rows, uint64_t columns)
+static void write_header(FILE *out, const char *type, const char *shape)
 {
     char header[256];
     unsigned char magic[] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, 0, 0};
-    int used =
-        snprintf(header, sizeof header,
-                 "{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRIu64 ", %" PRIu64 "), }", rows, columns);
+    int used = snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", type, shape);
     size_t whole = (sizeof magic + (size_t)used + 1 + ALIGN - 1) / ALIGN * ALIGN, length = whole - sizeof magic;
     magic[8] = (unsigned char)length;
     magic[9] = (unsigned char)(length >> 8);
@@ -24,32 +20,66 @@ static void write_header(FILE *out, uint64_t rows, uint64_t columns)
     fwrite(header, 1, length, out);
 }
 
-static void write_float(FILE *out, float value)
+static void write_bits(FILE *out, uint32_t bits)
 {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
     for (int i = 0; i < 4; i++) fputc((int)(bits >> (8 * i) & 0xFF), out);
 }
 
+bool npy_begin(struct npy_writer *writer, const char *path, uint64_t rows, uint64_t columns, struct error *err)
+{
+    char shape[64];
+    TRY(files_begin(&writer->file, path, err));
+    snprintf(shape, sizeof shape, "%" PRIu64 ", %" PRIu64, rows, columns);
+    write_header(writer->file.stream, "<f4", shape);
+    return true;
+}
+
+bool npy_begin_integers(struct npy_writer *writer, const char *path, uint64_t count, struct error *err)
+{
+    char shape[64];
+    TRY(files_begin(&writer->file, path, err));
+    snprintf(shape, sizeof shape, "%" PRIu64 ",", count);
+    write_header(writer->file.stream, "<i4", shape);
+    return true;
+}
+
+void npy_add(struct npy_writer *writer, const float *values, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        write_bits(writer->file.stream, bits);
+    }
+}
+
+void npy_add_integer(struct npy_writer *writer, int32_t value) { write_bits(writer->file.stream, (uint32_t)value); }
+
 bool npy_write(const char *path, const float *values, uint64_t rows, uint64_t columns, struct error *err)
 {
-    struct files_writer writer = {0};
-    TRY(files_begin(&writer, path, err));
-    write_header(writer.stream, rows, columns);
-    for (uint64_t i = 0; i < rows * columns; i++) write_float(writer.stream, values[i]);
-    return files_commit(&writer, err);
+    struct npy_writer writer = {0};
+    TRY(npy_begin(&writer, path, rows, columns, err));
+    npy_add(&writer, values, rows * columns);
+    return files_commit(&writer.file, err);
+}
+
+bool npy_begin_names(struct files_writer *writer, const char *path, struct error *err)
+{
+    char beside[PATH_MAX];
+    if (snprintf(beside, sizeof beside, "%s.txt", path) >= (int)sizeof beside)
+        return error_set(err, ERROR_INPUT, "--output: the path is too long");
+    return files_begin(writer, beside, err);
+}
+
+void npy_add_name(struct files_writer *writer, const char *name)
+{
+    for (const char *c = name; *c; c++) fputc(*c == '\n' || *c == '\r' ? ' ' : *c, writer->stream);
+    fputc('\n', writer->stream);
 }
 
 bool npy_write_names(const char *path, const char *const *names, size_t count, struct error *err)
 {
-    char beside[PATH_MAX];
     struct files_writer writer = {0};
-    if (snprintf(beside, sizeof beside, "%s.txt", path) >= (int)sizeof beside)
-        return error_set(err, ERROR_INPUT, "--output: the path is too long");
-    TRY(files_begin(&writer, beside, err));
-    for (size_t i = 0; i < count; i++) {
-        for (const char *c = names[i]; *c; c++) fputc(*c == '\n' || *c == '\r' ? ' ' : *c, writer.stream);
-        fputc('\n', writer.stream);
-    }
+    TRY(npy_begin_names(&writer, path, err));
+    for (size_t i = 0; i < count; i++) npy_add_name(&writer, names[i]);
     return files_commit(&writer, err);
 }

@@ -77,6 +77,8 @@ struct run {
 /* evaluate.c: over the test set, with the weights as they are; fills status' test figures. The loader of training
  * images rests meanwhile, so that no more memory is held than the plan counts. *stop leaves status as it was. */
 bool run_evaluate(struct run *run, struct error *err);
+/* Where a device's share of an evaluation batch begins, which is of all devices; of their number, its size. */
+uint32_t run_evaluated_before(const struct run *run, uint32_t device);
 /* tested_state.c: what is evaluated instead of the run's own state: averages of weights, and statistics taken anew. begin
  * and end around an evaluation, while no step is in flight; end also after a failure. */
 struct tested_state;

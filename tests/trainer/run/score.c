@@ -342,6 +342,58 @@ Test(score, features_are_what_the_classifier_reads)
     has(run->err, "--output");
 }
 
+static void read_array(const char *path, const char *shape, void *values, size_t bytes)
+{
+    char header[129] = {0};
+    FILE *array = fopen(path, "rb");
+    cr_assert(array && fread(header, 1, 128, array) == 128, "%s", path);
+    has(header + 10, shape);
+    cr_assert_eq(fread(values, 1, bytes, array), bytes);
+    cr_assert_eq(fgetc(array), EOF);
+    fclose(array);
+}
+
+/* A whole dataset, a batch at a time: the same rows as of its pictures one by one. */
+Test(score, features_of_a_dataset_are_those_of_its_pictures)
+{
+    static float rows[12][64], singly[12][64];
+    int32_t labels[12];
+    help_write_bytes("photos/val/bee/2.jpg", "damaged", 7);
+    const struct cli_run *run = cli_run("features run/best.safetensors --data photos -o all.npy --batch 5");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "all.npy: 12 x 64 float32");
+    has(run->out, "photos/val/bee/2.jpg");
+    read_array("all.npy", "'<f4', 'fortran_order': False, 'shape': (12, 64)", rows, sizeof rows);
+    read_array("all.labels.npy", "'<i4', 'fortran_order': False, 'shape': (12,)", labels, sizeof labels);
+    run = cli_run("features run/best.safetensors photos/val/ant/*.jpg photos/val/bee/0.jpg photos/val/bee/1.jpg "
+                  "photos/val/bee/3.jpg photos/val/cat/*.jpg -o singly.npy");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    read_array("singly.npy", "(11, 64)", singly, 11 * sizeof singly[0]);
+    for (int i = 0, k = 0; i < 12; i++) {
+        cr_assert_eq(labels[i], i == 6 ? -1 : i / 4);
+        for (int c = 0; c < 64; c++)
+            if (i == 6)
+                cr_assert(isnan(rows[i][c]));
+            else
+                cr_assert_float_eq(rows[i][c], singly[k][c], 1e-5);
+        k += i != 6;
+    }
+    cr_assert_eq(system("test $(wc -l < all.npy.txt) = 12 && test \"$(sed -n 7p all.npy.txt)\" = photos/val/bee/2.jpg"),
+                 0);
+    /* A failure leaves nothing. */
+    run = cli_run("features run --data photos -o none.npy --strict");
+    cr_assert_eq(run->code, 1, "%s", run->out);
+    has(run->err, "photos/val/bee/2.jpg");
+    cr_assert_eq(system("! ls -A | grep -q none"), 0);
+    run = cli_run("features run --data photos --part train -o train.npy --gpus 2xcpu --batch 4");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "train.npy: 18 x 64 float32");
+    run = cli_run("data synth synth --train 20 --test 10");
+    run = cli_run("features run --data synth -o synth.npy");
+    cr_assert_eq(run->code, 0, "other classes do not matter: %s%s", run->out, run->err);
+    cr_assert_eq(system("test \"$(sed -n 10p synth.npy.txt)\" = test_batch.bin:9"), 0);
+}
+
 /* Three classes become two. */
 Test(score, another_classifier_begins_anew_and_the_rest_is_taken)
 {
@@ -381,6 +433,10 @@ Test(score, mistakes_are_explained)
         const char *arguments, *sentence;
     } wrong[] = {{"eval run", "a checkpoint and a dataset are wanted"},
                  {"eval photos photos", "photos"},
+                 {"features run --data photos", "--output: a file"},
+                 {"features run -o f.npy", "a checkpoint and images, or a dataset (--data), are wanted"},
+                 {"features run --data photos -o f.npy --part half", "--part: found \"half\", expected test or train"},
+                 {"features run --data photos -o photos/train/f.npy", "would be a part of the dataset"},
                  {"classify run", "a checkpoint and images are wanted"},
                  {"eval run photos --crops 5", "--crops: found 5; 1 (the middle) or 10 is possible"},
                  {"eval run photos --scales 32,x", "--scales: 'x' is not a whole number from 8 to 4096"},
