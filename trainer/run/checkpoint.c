@@ -141,6 +141,34 @@ static bool commit(struct pair *pair, const char *state, struct error *err)
     return ok;
 }
 
+static bool write_average(struct pair *pair, const struct checkpoint *checkpoint, const char *path, struct error *err)
+{
+    struct text run = {0};
+    char sum[SAFETENSORS_DIGITS + 1];
+    bool ok = safetensors_begin(&pair->model, path, err) && announce_all(pair, err) &&
+              checkpoint_fields_write(checkpoint, &run, err) &&
+              safetensors_say(&pair->model, CHECKPOINT_RUN_KEY, run.bytes, err) &&
+              safetensors_write_header(&pair->model, err) && write_tensors(pair, err) &&
+              safetensors_seal(&pair->model, sum, err) && files_flush(&pair->model.file, err) &&
+              files_commit(&pair->model.file, err);
+    text_finish(&run);
+    if (ok) pair->model.file = (struct files_writer){0};
+    return ok;
+}
+
+bool checkpoint_write_average(const char *folder, const struct checkpoint *checkpoint,
+                              const struct checkpoint_tensors *tensors, float *staging, struct error *err)
+{
+    char path[CHECKPOINT_PATH];
+    TRY(checkpoint_average_path(path, folder, checkpoint->step, err));
+    struct pair pair = {.tensors = tensors, .staging = staging, .kernel = checkpoint_kernel_room(tensors)};
+    if (!pair.kernel) return error_memory(err, sizeof(float), "a checkpoint's largest kernel");
+    bool ok = write_average(&pair, checkpoint, path, err);
+    safetensors_abandon(&pair.model);
+    mem_free(pair.kernel);
+    return ok;
+}
+
 bool checkpoint_write(const char *folder, const struct checkpoint *checkpoint, const struct checkpoint_tensors *tensors,
                       float *staging, struct error *err)
 {

@@ -63,11 +63,15 @@ struct checkpoint_tensors {
 bool checkpoint_write(const char *folder, const struct checkpoint *checkpoint, const struct checkpoint_tensors *tensors,
                       float *staging, struct error *err);
 
+/* Writes folder/average-NNNNNNNNNNNN.safetensors alone: a net to use, not one to go on from. None of the tensors is of the state. */
+bool checkpoint_write_average(const char *folder, const struct checkpoint *checkpoint,
+                              const struct checkpoint_tensors *tensors, float *staging, struct error *err);
+
 /* Makes the folder and tries it with a file as checkpoint_write makes one, which does not stay. Errors as there. */
 bool checkpoint_try(const char *folder, struct error *err);
 
-/* Makes best.safetensors in the folder a link to the checkpoint of that step. */
-bool checkpoint_mark_best(const char *folder, uint64_t step, struct error *err);
+/* Makes best.safetensors in the folder a link to the checkpoint of that step, or to its average. */
+bool checkpoint_mark_best(const char *folder, uint64_t step, bool average, struct error *err);
 /* The error of what best.safetensors in the folder names; NAN where there is none. */
 double checkpoint_best_error(const char *folder);
 /* Of the checkpoints up to step `newest`, all but the last `keep` (1 or more) and the best are removed; what cannot be removed

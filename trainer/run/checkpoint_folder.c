@@ -19,6 +19,7 @@
 #include "partial.h"
 
 #define STEM       "step-"
+#define AVERAGE    "average-"
 #define OLD_SUFFIX ".ckpt"
 #define BEST       "best" CHECKPOINT_SUFFIX
 
@@ -32,14 +33,30 @@ bool checkpoint_path(char path[CHECKPOINT_PATH], const char *folder, uint64_t st
     return error_set(err, ERROR_INPUT, "--save: the folder's path is longer than %d bytes", CHECKPOINT_PATH - 48);
 }
 
-/* The suffix of step-<digits><suffix>; NULL where a file's name is not like that. */
-static const char *parse_name(const char *name, uint64_t *step)
+bool checkpoint_average_path(char path[CHECKPOINT_PATH], const char *folder, uint64_t step, struct error *err)
 {
-    if (strncmp(name, STEM, 5) != 0 || !isdigit((unsigned char)name[5])) return NULL;
+    int length = snprintf(path, CHECKPOINT_PATH, "%s/" AVERAGE "%012" PRIu64 CHECKPOINT_SUFFIX, folder, step);
+    if (length < CHECKPOINT_PATH) return true;
+    return error_set(err, ERROR_INPUT, "--save: the folder's path is longer than %d bytes", CHECKPOINT_PATH - 48);
+}
+
+/* The suffix of <stem><digits><suffix>; NULL where a file's name is not like that. */
+static const char *parse_stem(const char *name, const char *stem, uint64_t *step)
+{
+    size_t length = strlen(stem);
+    if (strncmp(name, stem, length) != 0 || !isdigit((unsigned char)name[length])) return NULL;
     char *end;
     errno = 0;
-    *step = strtoull(name + 5, &end, 10);
+    *step = strtoull(name + length, &end, 10);
     return errno == 0 ? end : NULL;
+}
+
+static const char *parse_name(const char *name, uint64_t *step) { return parse_stem(name, STEM, step); }
+
+static bool is_average(const char *name, uint64_t *step)
+{
+    const char *suffix = parse_stem(name, AVERAGE, step);
+    return suffix && strcmp(suffix, CHECKPOINT_SUFFIX) == 0;
 }
 
 static bool is_model(const char *name, uint64_t *step)
@@ -52,7 +69,8 @@ bool checkpoint_names_one(const char *name)
 {
     uint64_t step;
     const char *suffix = parse_name(name, &step);
-    return is_model(name, &step) || (suffix && strcmp(suffix, CHECKPOINT_STATE) == 0) || strcmp(name, BEST) == 0;
+    return is_model(name, &step) || is_average(name, &step) || (suffix && strcmp(suffix, CHECKPOINT_STATE) == 0) ||
+           strcmp(name, BEST) == 0;
 }
 
 /* ---- Writing there ---- */
@@ -74,6 +92,7 @@ bool checkpoint_claim(struct checkpoint_claim *claim, const char *folder, struct
     *claim = (struct checkpoint_claim){folder, files_folder_there(folder), {.fd = -1}};
     bool ok = files_make_folder(folder, err) && locks_enter_folder(&claim->lock, folder, err);
     if (ok) partial_sweep(folder, STEM);
+    if (ok) partial_sweep(folder, AVERAGE);
     if (!ok) checkpoint_release(claim);
     return ok;
 }
@@ -166,10 +185,10 @@ bool checkpoint_find(const char *folder_or_file, char path[CHECKPOINT_PATH], str
 /* ---- The best ---- */
 
 /* A link that is there is replaced as a whole. */
-bool checkpoint_mark_best(const char *folder, uint64_t step, struct error *err)
+bool checkpoint_mark_best(const char *folder, uint64_t step, bool average, struct error *err)
 {
     char target[64], link[CHECKPOINT_PATH], fresh[CHECKPOINT_PATH];
-    snprintf(target, sizeof target, STEM "%012" PRIu64 CHECKPOINT_SUFFIX, step);
+    snprintf(target, sizeof target, "%s%012" PRIu64 CHECKPOINT_SUFFIX, average ? AVERAGE : STEM, step);
     if (snprintf(link, sizeof link, "%s/" BEST, folder) >= CHECKPOINT_PATH ||
         snprintf(fresh, sizeof fresh, "%s/." BEST, folder) >= CHECKPOINT_PATH)
         return error_set(err, ERROR_INPUT, "--save: the folder's path is longer than %d bytes", CHECKPOINT_PATH - 48);
@@ -226,6 +245,7 @@ static void remove_step(const char *folder, uint64_t step)
     char path[CHECKPOINT_PATH]; /* the model first: a state alone is nothing */
     if (checkpoint_path(path, folder, step, CHECKPOINT_SUFFIX, NULL)) unlink(path);
     if (checkpoint_path(path, folder, step, CHECKPOINT_STATE, NULL)) unlink(path);
+    if (checkpoint_average_path(path, folder, step, NULL)) unlink(path);
 }
 
 void checkpoint_thin(const char *folder, uint64_t newest, uint64_t keep)
@@ -236,7 +256,7 @@ void checkpoint_thin(const char *folder, uint64_t newest, uint64_t keep)
     ssize_t length = find_best(folder, path) ? readlink(path, target, NAME_MAX) : -1;
     if (length > 0) {
         target[length] = '\0';
-        if (!parse_name(target, &best)) best = UINT64_MAX;
+        if (!parse_name(target, &best) && !is_average(target, &best)) best = UINT64_MAX;
     }
     uint64_t *steps = list_steps(folder, newest, &count);
     for (size_t i = keep; i < count; i++)

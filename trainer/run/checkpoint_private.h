@@ -10,9 +10,10 @@
 #define CHECKPOINT_RUN_KEY    "fathom" /* of the metadata */
 #define CHECKPOINT_STATE_KEY  "state"  /* of the metadata: the checksum of the state's header */
 
-/* folder/step-N and the suffix; ERROR_INPUT names --save where that is too long. */
+/* folder/step-N and the suffix, or folder/average-N.safetensors; ERROR_INPUT names --save where that is too long. */
 bool checkpoint_path(char path[CHECKPOINT_PATH], const char *folder, uint64_t step, const char *suffix,
                      struct error *err);
+bool checkpoint_average_path(char path[CHECKPOINT_PATH], const char *folder, uint64_t step, struct error *err);
 
 struct old_checkpoint;
 struct checkpoint_file {

@@ -83,13 +83,17 @@ bool run_initialise(struct run *run, struct error *err)
 
 /* ---- Checkpoints ---- */
 
-/* Rank 0 writes; the others bring what it asks for, in the same order. */
-static bool write_checkpoint(struct transfer *k, const struct checkpoint *checkpoint, struct error *err)
+/* Rank 0 writes; the others bring what it asks for, in the same order. Of an average what the net is comes first, and
+ * nothing else is wanted. */
+static bool write_checkpoint(struct transfer *k, const struct checkpoint *checkpoint, bool average, struct error *err)
 {
     struct run *run = k->run;
+    const char *folder = run->options->save_folder;
     struct checkpoint_tensors tensors = transfer_tensors(k);
+    if (average) tensors.count = transfer_net_tensors(k);
     if (ranks_place(run->ranks).rank == 0)
-        return checkpoint_write(run->options->save_folder, checkpoint, &tensors, run->staging, err);
+        return average ? checkpoint_write_average(folder, checkpoint, &tensors, run->staging, err)
+                       : checkpoint_write(folder, checkpoint, &tensors, run->staging, err);
     for (size_t i = 0; i < tensors.count; i++) TRY(transfer_get(k, i, run->staging, err));
     return true;
 }
@@ -102,10 +106,10 @@ static bool bring_scale(struct run *run, struct error *err)
     return transfer_bring(run, device, &run->loss_scale, sizeof run->loss_scale, err);
 }
 
-static bool save(struct run *run, bool must_be_finite, struct error *err)
+/* What the devices hold: the run's state, or the average that has changed places with the weights. */
+static bool write_state(struct run *run, bool must_be_finite, bool average, struct error *err)
 {
     struct transfer k;
-    uint64_t begin = clock_now_ns();
     TRY(transfer_begin(&k, run, (uint32_t)run->plan->device_count, err));
     k.must_be_finite = must_be_finite;
     struct checkpoint checkpoint = {.spec = run->plan->spec,
@@ -123,9 +127,15 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
     bool ok = k.devices == 1 || transfer_make_sums(&k, err);
     if (checkpoint.scaled) ok = ok && bring_scale(run, err);
     checkpoint.loss_scale = run->loss_scale;
-    ok = ok && write_checkpoint(&k, &checkpoint, err);
+    ok = ok && write_checkpoint(&k, &checkpoint, average, err);
     transfer_finish(&k);
-    if (!ok) return false;
+    return ok;
+}
+
+static bool save(struct run *run, bool must_be_finite, struct error *err)
+{
+    uint64_t begin = clock_now_ns();
+    TRY(write_state(run, must_be_finite, false, err));
     run->saved = run->done;
     run_report_gap(run, GAP_CHECKPOINT, begin);
     run_report_host_of_all(run, HOST_CHECKPOINT, begin);
@@ -134,6 +144,21 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
     snprintf(text, sizeof text, "checkpoint step %" PRIu64, run->done);
     run->sink->mark(run->sink->context, clock_now_ns(), text);
     return true;
+}
+
+/* As it is tested, with statistics of its own. These are taken over the images of the next steps, which are then read
+ * again. */
+static bool save_average(struct run *run, struct error *err)
+{
+    struct tested_state *tested;
+    if (run->options->average_decay <= 0) return true;
+    TRY(tested_state_begin(run, &tested, err));
+    bool ok = write_state(run, false, true, err);
+    ok = tested_state_end(run, tested, ok ? err : NULL) && ok;
+    if (!ok || !run->loader) return ok;
+    loader_destroy(run->loader);
+    run->loader = NULL;
+    return run_open_loader(run, err);
 }
 
 /* Beside the first checkpoint of this run, by rank 0. */
@@ -147,7 +172,8 @@ static bool say_images(struct run *run, struct error *err)
 static bool mark_best(struct run *run, struct error *err)
 {
     run->best_error = run->status.top1_error;
-    return ranks_place(run->ranks).rank > 0 || checkpoint_mark_best(run->options->save_folder, run->done, err);
+    bool average = run->options->average_decay > 0;
+    return ranks_place(run->ranks).rank > 0 || checkpoint_mark_best(run->options->save_folder, run->done, average, err);
 }
 
 bool run_is_best(const struct run *run)
@@ -159,7 +185,7 @@ bool run_is_best(const struct run *run)
 
 bool run_save(struct run *run, struct error *err)
 {
-    TRY(save(run, false, err) && say_images(run, err));
+    TRY(save(run, false, err) && save_average(run, err) && say_images(run, err));
     if (run_is_best(run)) TRY(mark_best(run, err));
     if (run->options->keep > 0 && ranks_place(run->ranks).rank == 0)
         checkpoint_thin(run->options->save_folder, run->done, run->options->keep);

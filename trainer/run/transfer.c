@@ -226,6 +226,8 @@ struct checkpoint_tensors transfer_tensors(struct transfer *k)
     return (struct checkpoint_tensors){k, count, describe_tensor, get_tensor, put_tensor};
 }
 
+size_t transfer_net_tensors(const struct transfer *k) { return k->parameters + statistics_of(k); }
+
 /* Room for sums of statistics: of one after the other as a checkpoint is written, of all as an old one is read. */
 bool transfer_make_sums(struct transfer *k, struct error *err)
 {

@@ -36,6 +36,8 @@ uint64_t transfer_elements(const struct transfer *k, size_t entry);
 bool transfer_put(struct transfer *k, size_t entry, const float *values, struct error *err);
 /* The tensors as checkpoints want them; borrows k. */
 struct checkpoint_tensors transfer_tensors(struct transfer *k);
+/* How many of them, the first ones, are what the net is. */
+size_t transfer_net_tensors(const struct transfer *k);
 /* Tensor i of those, brought to rank 0: all ranks call it. */
 bool transfer_get(struct transfer *k, size_t i, float *values, struct error *err);
 

@@ -422,8 +422,8 @@ Test(checkpoint, the_best_and_the_newest_are_kept)
     char command[256], path[CHECKPOINT_PATH];
     cr_assert(isnan(checkpoint_best_error(folder)));
     for (uint64_t step = 1; step <= 5; step++) write_one(step);
-    cr_assert(checkpoint_mark_best(folder, 3, &err), "%s", err.text);
-    cr_assert(checkpoint_mark_best(folder, 2, &err), "%s", err.text);
+    cr_assert(checkpoint_mark_best(folder, 3, false, &err), "%s", err.text);
+    cr_assert(checkpoint_mark_best(folder, 2, false, &err), "%s", err.text);
     cr_assert(checkpoint_best_error(folder) == 0.1);
     checkpoint_thin(folder, 5, 2);
     snprintf(command, sizeof command,

@@ -394,6 +394,67 @@ Test(score, features_of_a_dataset_are_those_of_its_pictures)
     cr_assert_eq(system("test \"$(sed -n 10p synth.npy.txt)\" = test_batch.bin:9"), 0);
 }
 
+/* Lines of a log, as JSON. */
+static json_t *read_log(const char *path)
+{
+    json_t *lines = json_array();
+    char *line = NULL;
+    size_t room = 0;
+    FILE *log = fopen(path, "r");
+    cr_assert(log && lines);
+    while (getline(&line, &room, log) > 0) json_array_append_new(lines, json_loads(line, 0, NULL));
+    fclose(log);
+    free(line);
+    return lines;
+}
+
+/* The average of a checkpoint is the net that was tested, and to write it changes nothing of the run. */
+Test(score, averages_are_files_of_their_own)
+{
+    static const char *const words = "train resnet-20 --data photos --batch 6 --iterations 9 --schedule constant "
+                                     "--average-weights 0.8 --evaluate-every 3 %s";
+    static const char *const more[] = {"--log saved.log --save av --save-every 1 --keep 2", "--log plain.log"};
+    char command[512];
+    for (int i = 0; i < 2; i++) {
+        snprintf(command, sizeof command, words, more[i]);
+        const struct cli_run *run = cli_run(command);
+        cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    }
+    json_t *saved = read_log("saved.log"), *plain = read_log("plain.log");
+    cr_assert_eq(json_array_size(saved), json_array_size(plain));
+    for (size_t i = 0; i < json_array_size(saved); i++)
+        cr_assert_eq(number(json_array_get(saved, i), "loss"), number(json_array_get(plain, i), "loss"), "line %zu", i);
+    const json_t *last = json_array_get(saved, json_array_size(saved) - 1);
+    json_t *average = answer("eval av/average-000000000009.safetensors photos --json");
+    json_t *weights = answer("eval av photos --json");
+    cr_assert_float_eq(number(average, "loss"), number(last, "test_loss"), 1e-6);
+    cr_assert_float_eq(number(average, "top1_error"), number(last, "top1_error"), 1e-6);
+    cr_assert_eq(number(average, "step"), 9);
+    cr_assert_gt(fabs(number(weights, "loss") - number(average, "loss")), 1e-4);
+    json_decref(weights);
+    json_decref(average);
+    /* The best is an average; of others only the newest stay. */
+    double least = 1;
+    for (size_t i = 0; i < json_array_size(saved); i++) {
+        const json_t *error = json_object_get(json_array_get(saved, i), "top1_error");
+        if (json_is_number(error)) least = fmin(least, json_number_value(error));
+    }
+    cr_assert_eq(system("readlink av/best.safetensors | grep -q '^average-0'"), 0);
+    json_t *best = answer("eval av/best.safetensors photos --json");
+    cr_assert_float_eq(number(best, "top1_error"), least, 1e-6);
+    json_decref(best);
+    cr_assert_eq(system("test $(ls av | grep -c '^average-') -le 3 && ! ls av | grep -q average-000000000001"), 0);
+    json_decref(saved);
+    json_decref(plain);
+    const struct cli_run *run = cli_run(
+        "train resnet-20 --data photos --batch 6 --iterations 1 --schedule constant --weights av/best.safetensors");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    run = cli_run("train resnet-20 --data photos --batch 6 --iterations 12 --schedule constant --average-weights 0.8 "
+                  "--resume av/average-000000000009.safetensors");
+    cr_assert_eq(run->code, 2, "%s", run->out);
+    has(run->err, "has weights alone, not the state of a run to go on from");
+}
+
 /* Three classes become two. */
 Test(score, another_classifier_begins_anew_and_the_rest_is_taken)
 {
