@@ -58,6 +58,8 @@ static const char *const manual[] = {
     "    bn_recompute          training images over which they are taken anew before\n"
     "                          each test; none if not given\n"
     "    augment               random crops and flips; true if not given\n"
+    "    area_crops            with it photographs are cut by scale and aspect; false\n"
+    "                          if not given: by scale\n"
     "    color_jitter          with it brightness, contrast and saturation are each\n"
     "                          multiplied by 1 - J to 1 + J; 0 if not given\n"
     "    lighting              with it deviation of the multiples of the colours'\n"

@@ -93,7 +93,7 @@ static bool check(struct train_command *c, const struct plan *plan, struct error
     if (c->options.near) TRY(nics_choose(c->ranks, (uint32_t)plan->device_count, c->options.near, c->nics, err));
     TRY(train_command_carried(c, err));
     TRY(train_check_memory(plan, c->runs_on, &c->part, err));
-    TRY(train_command_data(c, plan->spec.image_size, err));
+    TRY(train_learning_take(c, &plan->spec, err) && train_command_data(c, plan->spec.image_size, err));
     TRY(train_learning_choose(c, plan, err));
     TRY(train_check_dataset(plan, &c->options, c->options.dataset, err));
     TRY(train_check_decoding(plan, &c->options, &c->decoding, c->options.dataset, err));

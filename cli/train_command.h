@@ -18,6 +18,7 @@ struct train_command {
     const char *trace, *backend, *record_steps, *engines;
     const char *word; /* a plan file or a model */
     struct schedule_change change;
+    const char *crop;
     double epochs, label_smoothing, bn_momentum, color_jitter, lighting;
     struct update_flags update;
     uint64_t bn_recompute; /* UINT64_MAX = not given */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "choice.h"
 #include "page.h"
 #include "printable.h"
 #include "units.h"
@@ -30,6 +31,7 @@ void train_learning_specs(struct train_command *c, struct option_spec out[TRAIN_
         {"label-smoothing", 0, OPTION_REAL, &c->label_smoothing, 0, 0.9999},
         {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
         {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
+        {"crop", 0, OPTION_TEXT, &c->crop, 0, 0},
         {"color-jitter", 0, OPTION_REAL, &c->color_jitter, 0, 1},
         {"lighting", 0, OPTION_REAL, &c->lighting, 0, 10},
     };
@@ -46,12 +48,22 @@ bool train_learning_recipe(struct train_command *c, const char *word, struct err
     return true;
 }
 
+/* Known before the rest: what decoding takes depends on it. */
+static bool take_crop(struct train_command *c, struct error *err)
+{
+    static const char *const laws[] = {"scale", "area"};
+    size_t law = c->recipe.area_crops;
+    if (c->crop) TRY(choice_parse(c->crop, "--crop", laws, 2, NULL, 0, &law, err));
+    c->options.area_crops = law == 1;
+    return true;
+}
+
 bool train_learning_take(struct train_command *c, const struct model_spec *spec, struct error *err)
 {
     if (c->recipe_taken) return true;
     c->recipe_taken = true;
     if (!c->recipe_word) c->recipe = *recipe_for(spec);
-    return update_flags_apply(&c->update, &c->recipe, err);
+    return take_crop(c, err) && update_flags_apply(&c->update, &c->recipe, err);
 }
 
 /* ---- What follows from it ---- */

@@ -137,6 +137,8 @@ const char *const train_manual[] = {
     "                          given the next one takes its place, and the end of the\n"
     "                          run names it\n"
     "    --no-augment          images as they are: no random crops, flips and colours\n"
+    "    --crop scale|area     photographs are scaled, and a square is cut; or a part\n"
+    "                          of 8 to 100 % of the area, 3/4 to 4/3 as wide as high\n"
     "    --color-jitter J      brightness, contrast and saturation of training images\n"
     "                          are multiplied by 1 - J to 1 + J each, in random\n"
     "                          order; 0 not at all\n"

@@ -131,7 +131,8 @@ bool train_command_data(struct train_command *c, uint32_t image_size, struct err
 {
     if (c->options.dataset) return true;
     TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
-    return dataset_measure(c->options.dataset, image_size, c->options.shorter_side, NULL, NULL, &c->decoding, err);
+    const struct dataset_views views = {image_size, c->options.shorter_side, c->options.area_crops};
+    return dataset_measure(c->options.dataset, &views, NULL, NULL, &c->decoding, err);
 }
 
 /* A plan for the cpu has as much memory for decoding as these pictures take. */
@@ -158,8 +159,8 @@ static struct plan *make_plan(struct train_command *c, const char *name, struct 
                                            .host = everywhere ? named : backends_for(DEVICE_CPU),
                                            .everywhere = everywhere,
                                            .now = true};
-        if (plan_flags_request(&c->flags, name, &use, &machine, &request, err) && plan_decoding(c, &request, err) &&
-            train_learning_take(c, &request.spec, err)) {
+        if (plan_flags_request(&c->flags, name, &use, &machine, &request, err) &&
+            train_learning_take(c, &request.spec, err) && plan_decoding(c, &request, err)) {
             request.update = recipe_update_needs(&c->recipe);
             if (c->flags.float_images) request.lowering &= ~(uint32_t)LOWER_INPUT;
             plan = plan_with_engines(c, &machine, &request, err);

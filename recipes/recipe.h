@@ -47,6 +47,7 @@ struct recipe {
     double bn_momentum;                   /* running = (1 - m) running + m batch */
     uint64_t bn_recompute;                /* training images over which running statistics are taken anew before evaluations; 0 = none */
     bool augment;
+    bool area_crops;                      /* of augmentation: pictures are cut by scale and aspect, else by scale */
     double color_jitter, lighting;        /* of augmentation: how much colours change (trainer/data/colour.h); 0 = not */
 };
 

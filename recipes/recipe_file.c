@@ -57,6 +57,7 @@ static const struct key keys[] = {
     KEY(bn_momentum, KEY_REAL, 1e-6, 1, false),
     KEY(bn_recompute, KEY_COUNT, 1, MOST_COUNT, false),
     KEY(augment, KEY_FLAG, 0, 0, false),
+    KEY(area_crops, KEY_FLAG, 0, 0, false),
     KEY(color_jitter, KEY_REAL, 0, 1, false),
     KEY(lighting, KEY_REAL, 0, 10, false),
 };

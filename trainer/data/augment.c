@@ -1,5 +1,6 @@
 #include "augment.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "random.h"
@@ -89,6 +90,40 @@ struct augment_view augment_choose_view(uint64_t seed, uint64_t epoch, uint64_t 
     struct augment_view view = {.side = shorter * size / scaled};
     view.x = random_real(&random) * (width - view.side);
     view.y = random_real(&random) * (height - view.side);
+    view.flip = random_below(&random, 2) == 1;
+    return view;
+}
+
+/* The largest part of the middle whose aspect is not too far from a square's. */
+static struct augment_view middle_area(double width, double height)
+{
+    struct augment_view view = {.side = fmin(width, height * AUGMENT_MOST_ASPECT)};
+    view.down = fmin(height, width * AUGMENT_MOST_ASPECT);
+    view.x = floor((width - view.side) / 2);
+    view.y = floor((height - view.down) / 2);
+    return view;
+}
+
+/* torchvision's, number by number: whole pixels, and ten tries. */
+static bool try_area(struct random *random, uint32_t width, uint32_t height, struct augment_view *view)
+{
+    double area = (AUGMENT_LEAST_AREA + (1 - AUGMENT_LEAST_AREA) * random_real(random)) * width * height;
+    double aspect = exp(log(AUGMENT_MOST_ASPECT) * (2 * random_real(random) - 1));
+    double across = round(sqrt(area * aspect)), down = round(sqrt(area / aspect));
+    if (across < 1 || down < 1 || across > width || down > height) return false;
+    *view = (struct augment_view){.side = across, .down = down};
+    view->x = random_below(random, width - (uint32_t)across + 1);
+    view->y = random_below(random, height - (uint32_t)down + 1);
+    return true;
+}
+
+struct augment_view augment_choose_area(uint64_t seed, uint64_t epoch, uint64_t image, uint32_t width, uint32_t height)
+{
+    struct random random = random_begin(seed, RANDOM_AUGMENT, epoch, image);
+    struct augment_view view;
+    bool found = false;
+    for (int tries = 0; tries < 10 && !found; tries++) found = try_area(&random, width, height, &view);
+    if (!found) view = middle_area(width, height);
     view.flip = random_below(&random, 2) == 1;
     return view;
 }

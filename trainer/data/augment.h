@@ -51,6 +51,13 @@ struct augment_view {
  * other sizes), then a crop and its flip are drawn (arXiv:1512.03385, section 3.4; its colours: colour.h). */
 struct augment_view augment_choose_view(uint64_t seed, uint64_t epoch, uint64_t image, uint32_t width, uint32_t height,
                                         uint32_t size);
+/* The least that an area view takes of a picture, and the most that it is wider than high, or higher than wide. */
+#define AUGMENT_LEAST_AREA  0.08
+#define AUGMENT_MOST_ASPECT (4.0 / 3.0)
+/* Training by scale and aspect: a part of 8 to 100 % of the picture's area, drawn uniformly, 3/4 to 4/3 as wide as high, drawn
+ * uniformly in its logarithm, wherever it fits; after ten that do not, the most of the middle within those aspects (Szegedy et al.,
+ * arXiv:1409.4842, section 6; torchvision's RandomResizedCrop), and its flip. */
+struct augment_view augment_choose_area(uint64_t seed, uint64_t epoch, uint64_t image, uint32_t width, uint32_t height);
 /* Evaluation: the middle of the image; `margin` is the shorter side's length relative to the crop's (256 / 224 is the
  * papers' single-crop test, 1 takes all of the shorter side). */
 struct augment_view augment_centre_view(uint32_t width, uint32_t height, double margin);

@@ -77,6 +77,7 @@ struct loader_options {
     bool train;           /* shuffle each epoch and augment (CIFAR: pad 4, random crop, flip); else the test set in
                            * order, once: loader_next then gives empty batches */
     bool augment;
+    bool area_crops;      /* of training with augment: pictures are cut by scale and aspect (augment_choose_area) */
     struct colour_amounts colour; /* of training with augment: how much colours are changed (colour.h) */
     bool as_bytes;        /* pixels and placements are delivered, not images */
     bool of_training;     /* evaluate: over the training images, in their order, instead of the test set */
@@ -146,9 +147,16 @@ struct dataset_decoding {
     char largest[4096];     /* its path */
 };
 
+/* To what pictures are decoded, as in loader_options. */
+struct dataset_views {
+    uint32_t image_size;
+    uint32_t shorter_side; /* of tests, or 0 */
+    bool area_crops;       /* of training */
+};
+
 /* Reads the pictures' headers, of very many those of 262,144 that are spread evenly; pictures that cannot be read are left
- * out. shorter_side is that of tests, or 0. progress may be NULL. */
-bool dataset_measure(const struct dataset *dataset, uint32_t image_size, uint32_t shorter_side, data_progress *progress,
+ * out. progress may be NULL. */
+bool dataset_measure(const struct dataset *dataset, const struct dataset_views *views, data_progress *progress,
                      void *context, struct dataset_decoding *decoding, struct error *err);
 /* The decode_bytes with which so many threads decode pictures of up to largest_bytes: all at once where that is no more than
  * 64 MiB, else as many as it holds, and always one. 0 where nothing is decoded. */

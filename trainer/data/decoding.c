@@ -23,7 +23,7 @@
 
 struct measuring {
     const struct dataset *dataset;
-    uint32_t image_size, shorter_side;
+    struct dataset_views views;
     uint64_t pictures;
     struct image_decoder *decoders[MOST_THREADS];
     pthread_mutex_t lock; /* over what follows */
@@ -40,17 +40,24 @@ static bool find_picture(const struct measuring *m, uint64_t index, char path[DA
                          : folders_find(m->dataset, DATASET_TEST, image - train, path, &label, err);
 }
 
+/* The more of that and what is taken by views of this side, which may be longer the other way. */
+static uint64_t more_needed(const struct measuring *m, struct image_decoder *decoder, double side, uint64_t needs)
+{
+    double longer = m->views.area_crops ? side * AUGMENT_MOST_ASPECT : side;
+    uint64_t wide = image_needs_view(decoder, longer, side, m->views.image_size);
+    uint64_t high = image_needs_view(decoder, side, longer, m->views.image_size);
+    uint64_t most = wide > high ? wide : high;
+    return most > needs ? most : needs;
+}
+
 /* Of all views of a picture that readers choose. Decoders shrink by 2, 4 and 8; the less they do the more is left to
  * scale, so that of the sides that are shrunk alike the largest takes most. */
 static uint64_t most_needed(const struct measuring *m, struct image_decoder *decoder, double least, double most)
 {
-    uint64_t needs = image_needs(decoder, least, m->image_size), other = image_needs(decoder, most, m->image_size);
-    if (other > needs) needs = other;
-    for (double side = 2.0 * m->image_size; side <= 8.0 * m->image_size; side *= 2) {
-        if (side <= least || side > most) continue;
-        other = image_needs(decoder, nextafter(side, 0), m->image_size);
-        if (other > needs) needs = other;
-    }
+    double size = m->views.image_size;
+    uint64_t needs = more_needed(m, decoder, most, more_needed(m, decoder, least, 0));
+    for (double side = 2 * size; side <= 8 * size; side *= 2)
+        if (side > least && side <= most) needs = more_needed(m, decoder, nextafter(side, 0), needs);
     return needs;
 }
 
@@ -75,7 +82,7 @@ static bool measure_picture(void *context, uint32_t thread, uint64_t index, stru
     struct error unreadable = {0};
     TRY(find_picture(m, index, path, err));
     if (!image_open(m->decoders[thread], path, &width, &height, &unreadable)) return true;
-    double least = picture_least_side(m->image_size, m->shorter_side, width, height);
+    double least = picture_least_side(&m->views, width, height);
     keep(m, path, most_needed(m, m->decoders[thread], least, width < height ? width : height));
     return true;
 }
@@ -91,15 +98,14 @@ static bool measure_all(struct measuring *m, struct decode_memory *memory, data_
     return ok;
 }
 
-bool dataset_measure(const struct dataset *dataset, uint32_t image_size, uint32_t shorter_side, data_progress *progress,
+bool dataset_measure(const struct dataset *dataset, const struct dataset_views *views, data_progress *progress,
                      void *context, struct dataset_decoding *decoding, struct error *err)
 {
-    *decoding = (struct dataset_decoding){.image_size = image_size};
+    *decoding = (struct dataset_decoding){.image_size = views->image_size};
     if (!dataset->folders) return true;
     uint64_t pictures = dataset->info.train_images + dataset->info.test_images;
     struct measuring m = {.dataset = dataset,
-                          .image_size = image_size,
-                          .shorter_side = shorter_side,
+                          .views = *views,
                           .pictures = pictures < MOST_LOOKED_AT ? pictures : MOST_LOOKED_AT,
                           .decoding = decoding};
     struct decode_memory *memory = decode_memory_create(DECODE_MOST_BYTES, err);

@@ -153,6 +153,13 @@ uint64_t image_needs(struct image_decoder *decoder, double side, uint32_t size)
     return needs_of(decoder, (struct augment_view){.side = side}, size, size);
 }
 
+uint64_t image_needs_view(struct image_decoder *decoder, double across, double down, uint32_t size)
+{
+    double width = decoder->width, height = decoder->height;
+    const struct augment_view view = {.side = across < width ? across : width, .down = down < height ? down : height};
+    return needs_of(decoder, view, size, size);
+}
+
 uint64_t image_needs_whole(struct image_decoder *decoder, uint32_t columns, uint32_t rows)
 {
     return needs_of(decoder, whole_view(decoder), columns, rows);

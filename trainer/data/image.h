@@ -22,8 +22,10 @@ void image_decoder_destroy(struct image_decoder *decoder);
 /* Reads a file's header. width and height are of the picture as it is seen. ERROR_FAILED names the file: unreadable, empty,
  * of no known format, damaged, too large. Ends the picture before. */
 bool image_open(struct image_decoder *decoder, const char *path, uint32_t *width, uint32_t *height, struct error *err);
-/* How much of the memory a square view of that side of the open picture takes; how much all of it does. */
+/* How much of the memory a square view of that side of the open picture takes; one that goes so far, at most as far as the
+ * picture; all of it. */
 uint64_t image_needs(struct image_decoder *decoder, double side, uint32_t size);
+uint64_t image_needs_view(struct image_decoder *decoder, double across, double down, uint32_t size);
 uint64_t image_needs_whole(struct image_decoder *decoder, uint32_t columns, uint32_t rows);
 /* Decodes the view of the open picture, which lies within it, into size x size x 3 bytes, R G B; each opening gives one
  * decoding. ERROR_FAILED when data within the view is damaged or missing, or takes more than there is memory for. */

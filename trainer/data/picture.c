@@ -37,6 +37,7 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
                                       .margin = margin_of(options->image_size, options->shorter_side, options->crops),
                                       .seed = options->seed,
                                       .augment = options->train && options->augment,
+                                      .area_crops = options->area_crops,
                                       .colour = options->colour};
     fill_table(reader, &dataset->info);
     if (dataset->cifar && options->image_size != CIFAR_SIDE)
@@ -78,15 +79,22 @@ static bool read_cifar(const struct picture_reader *reader, uint64_t image, uint
 static struct augment_view choose_view(const struct picture_reader *reader, struct picture_choice choice,
                                        uint32_t width, uint32_t height)
 {
+    if (reader->augment && !reader->shifts && reader->area_crops)
+        return augment_choose_area(reader->seed, choice.epoch, choice.image, width, height);
     if (reader->augment && !reader->shifts)
         return augment_choose_view(reader->seed, choice.epoch, choice.image, width, height, reader->size);
     return augment_crop_view(width, height, reader->margin, choice.crop);
 }
 
-double picture_least_side(uint32_t size, uint32_t shorter_side, uint32_t width, uint32_t height)
+/* An area view's sides are rounded to whole pixels. */
+double picture_least_side(const struct dataset_views *views, uint32_t width, uint32_t height)
 {
+    uint32_t size = views->image_size;
     double shorter = width < height ? width : height, share = size <= MOST_SHIFTED_SIDE ? 1 : AUGMENT_LEAST_SHARE;
-    return shorter * fmin(share, 1 / margin_of(size, shorter_side, 1));
+    double least = shorter * fmin(share, 1 / margin_of(size, views->shorter_side, 1));
+    if (!views->area_crops || size <= MOST_SHIFTED_SIDE) return least;
+    double area = AUGMENT_LEAST_AREA * width * height;
+    return fmin(least, fmax(1, floor(sqrt(area / AUGMENT_MOST_ASPECT) - 0.5)));
 }
 
 uint64_t picture_reader_bytes(uint32_t size)

@@ -16,6 +16,7 @@ struct picture_reader {
     double margin; /* tests: the shorter side's length relative to the crop's */
     uint64_t seed;
     bool augment;
+    bool area_crops;
     struct colour_amounts colour;
     bool shifts;  /* pictures of this size are shifted; larger ones are cut while they are decoded */
     float *plain; /* size x size x 3, before a shift; NULL where none is done */
@@ -43,9 +44,9 @@ bool picture_load(struct picture_reader *reader, struct picture_choice choice, f
 bool picture_load_bytes(struct picture_reader *reader, struct picture_choice choice, uint8_t *out,
                         struct augment_shift *shift, int32_t *label, struct error *err);
 
-/* The side of the least view of a picture that readers choose, tests of that shorter side (0: of the usual one) among them:
+/* The side of the least view of a picture that readers choose, those of tests among them:
  * for no other does decoding take more. */
-double picture_least_side(uint32_t size, uint32_t shorter_side, uint32_t width, uint32_t height);
+double picture_least_side(const struct dataset_views *views, uint32_t width, uint32_t height);
 
 /* What a reader takes beside what it decodes in. */
 uint64_t picture_reader_bytes(uint32_t size);

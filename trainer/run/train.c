@@ -449,6 +449,7 @@ bool run_open_loader(struct run *run, struct error *err)
                                      .seed = run->seed,
                                      .train = true,
                                      .augment = run->options->augment,
+                                     .area_crops = run->options->area_crops,
                                      .colour = run->options->colour,
                                      .as_bytes = run_loads_bytes(run),
                                      .threads = run->options->loader_threads,

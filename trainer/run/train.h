@@ -37,6 +37,7 @@ struct train_options {
     double loss_scale;         /* f16: of the first step; 0 = LOSS_SCALE_FIRST */
     uint64_t scale_streak;     /* f16: good steps before it doubles; 0 = LOSS_SCALE_STREAK */
     bool augment;
+    bool area_crops;           /* then: pictures are cut by scale and aspect */
     struct colour_amounts colour; /* then: how much training images' colours are changed */
     struct broken_images *broken; /* images that cannot be decoded are skipped and noted there; NULL = the run fails */
     uint32_t loader_threads;   /* that decode images; 0 = chosen */

@@ -172,3 +172,30 @@ Test(augment, views_lie_within_the_picture)
     cr_assert_eq(centre.y, 16);
     cr_assert_not(centre.flip);
 }
+
+/* torchvision's RandomResizedCrop: shares of the area and logarithms of the aspect are even, but for what does not fit.
+ */
+Test(augment, area_views_have_the_law_that_is_said)
+{
+    static const uint32_t sizes[][2] = {{500, 400}, {400, 500}, {1, 1}, {3000, 20}, {20, 3000}, {300, 300}};
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        double width = sizes[s][0], height = sizes[s][1], small = 0, wide = 0, count = 4000, flips = 0;
+        for (uint64_t image = 0; image < 4000; image++) {
+            struct augment_view view = augment_choose_area(3, 2, image, sizes[s][0], sizes[s][1]);
+            double share = view.side * view.down / (width * height), aspect = view.side / view.down;
+            cr_assert(view.x >= 0 && view.y >= 0 && view.side >= 1 && view.down >= 1);
+            cr_assert(view.x + view.side <= width + 1e-9 && view.y + view.down <= height + 1e-9);
+            if (fmin(width, height) < 100) continue;
+            cr_assert(share > 0.079 && aspect > 0.74 && aspect < 1.35, "%g, %g", share, aspect);
+            small += share < 0.54;
+            wide += aspect > 1;
+            flips += view.flip;
+        }
+        if (fmin(width, height) < 100) continue;
+        cr_assert(small / count > 0.50 && small / count < 0.70, "%g", small / count); /* large ones fit more seldom */
+        if (sizes[s][0] == sizes[s][1]) cr_assert_float_eq(wide / count, 0.5, 0.03);
+        cr_assert_float_eq(flips / count, 0.5, 0.03);
+    }
+    struct augment_view long_one = augment_choose_area(3, 2, 0, 3000, 20);
+    cr_assert(long_one.down == 20 && long_one.side <= 27, "%g", long_one.side);
+}

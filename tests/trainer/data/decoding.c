@@ -90,7 +90,8 @@ Test(decoding, headers_tell_what_a_dataset_takes)
     struct error err = {0};
     make_folders(path);
     cr_assert(dataset_open(path, &dataset, &err), "%s", err.text);
-    cr_assert(dataset_measure(dataset, 112, 0, NULL, NULL, &decoding, &err), "%s", err.text);
+    cr_assert(dataset_measure(dataset, &(struct dataset_views){.image_size = 112}, NULL, NULL, &decoding, &err), "%s",
+              err.text);
     cr_assert_eq(decoding.looked_at, PICTURES);
     cr_assert(strstr(decoding.largest, "/train/a/6.jpg"), "%s", decoding.largest);
     uint64_t one = dataset_decoding_bytes(&decoding, 1), four = dataset_decoding_bytes(&decoding, 4);
@@ -104,7 +105,8 @@ Test(decoding, headers_tell_what_a_dataset_takes)
     help_remove(path);
     help_cifar10(path);
     cr_assert(dataset_open(path, &dataset, &err), "%s", err.text);
-    cr_assert(dataset_measure(dataset, 32, 0, NULL, NULL, &decoding, &err), "%s", err.text);
+    cr_assert(dataset_measure(dataset, &(struct dataset_views){.image_size = 32}, NULL, NULL, &decoding, &err), "%s",
+              err.text);
     cr_assert(decoding.looked_at == 0 && dataset_decoding_bytes(&decoding, 4) == 0, "no picture is decoded");
     dataset_close(dataset);
     help_remove(path);
@@ -112,13 +114,14 @@ Test(decoding, headers_tell_what_a_dataset_takes)
 
 /* The first 40 positions as bytes. */
 #define POSITIONS 40
-static void deliver(struct dataset *dataset, uint32_t threads, uint64_t decode_bytes, uint8_t *pixels)
+static void deliver(struct dataset *dataset, bool area_crops, uint32_t threads, uint64_t decode_bytes, uint8_t *pixels)
 {
     struct loader_options options = {.batch = 8,
                                      .image_size = 112,
                                      .seed = 5,
                                      .train = true,
                                      .augment = true,
+                                     .area_crops = area_crops,
                                      .as_bytes = true,
                                      .threads = threads,
                                      .decode_bytes = decode_bytes};
@@ -138,7 +141,7 @@ static void deliver(struct dataset *dataset, uint32_t threads, uint64_t decode_b
                   (unsigned long long)most);
 }
 
-Test(decoding, a_loader_keeps_to_its_memory_and_the_pixels_are_the_same)
+static void check_loader_memory(bool area_crops)
 {
     static uint8_t expected[POSITIONS * 112 * 112 * 3], found[sizeof expected];
     char path[HELP_PATH];
@@ -147,20 +150,28 @@ Test(decoding, a_loader_keeps_to_its_memory_and_the_pixels_are_the_same)
     struct error err = {0};
     make_folders(path);
     cr_assert(dataset_open(path, &dataset, &err), "%s", err.text);
-    cr_assert(dataset_measure(dataset, 112, 0, NULL, NULL, &decoding, &err), "%s", err.text);
-    deliver(dataset, 1, dataset_decoding_bytes(&decoding, 1), expected);
+    cr_assert(dataset_measure(dataset, &(struct dataset_views){.image_size = 112, .area_crops = area_crops}, NULL, NULL,
+                              &decoding, &err),
+              "%s", err.text);
+    deliver(dataset, area_crops, 1, dataset_decoding_bytes(&decoding, 1), expected);
     const uint32_t threads[] = {1, 2, 4, 7};
     for (size_t i = 0; i < 4; i++) {
         uint64_t all = dataset_decoding_bytes(&decoding, threads[i]);
-        deliver(dataset, threads[i], all, found);
+        deliver(dataset, area_crops, threads[i], all, found);
         cr_assert_eq(memcmp(found, expected, sizeof found), 0, "%u threads", threads[i]);
         /* With room for one large picture alone its decoders take turns. */
         uint64_t room = dataset_decoding_room(all, threads[i], 112), least = all - room + decoding.largest_bytes;
-        deliver(dataset, threads[i], least, found);
+        deliver(dataset, area_crops, threads[i], least, found);
         cr_assert_eq(memcmp(found, expected, sizeof found), 0, "%u threads in turn", threads[i]);
     }
     dataset_close(dataset);
     help_remove(path);
+}
+
+Test(decoding, a_loader_keeps_to_its_memory_and_the_pixels_are_the_same)
+{
+    check_loader_memory(false);
+    check_loader_memory(true);
 }
 
 Test(decoding, a_picture_too_large_for_the_memory_is_named)
