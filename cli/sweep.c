@@ -77,7 +77,7 @@ static const char *const manual[] = {
     "    the command, the file or a row is wrong\n"
     "\n"
     "EXAMPLES\n"
-    "    fathom sweep recipes/sweeps/preact-activations.json --data cifar --dry-run\n"
+    "    fathom sweep recipes/sweeps/activations.json --data cifar --dry-run\n"
     "    fathom sweep mine.json --data cifar -- --iterations 400 --batch 64\n",
     NULL,
 };

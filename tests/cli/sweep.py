@@ -9,10 +9,11 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree
+import zlib
 
 from commands import FATHOM, expect, finish, refused, run, write
 
-SOURCE = pathlib.Path(sys.argv[2])
+SOURCE = pathlib.Path(sys.argv[2]).resolve()
 FORMATS = (SOURCE / 'docs/formats.md').read_text()
 TABLE = {'name': 'two units', 'source': 'nobody', 'model': 'resnet-8', 'seeds': [3, 4],
          'options': {'gpus': 'cpu', 'batch': 8, 'iterations': 4, 'evaluate-images': 40, 'no-augment': True},
@@ -162,6 +163,34 @@ def check_refusals(scratch, data):
     refused(['sweep', write(scratch / 'text.json', 'rows'), '--data', data], 'text.json', 'line 1')
 
 
+def write_png(path, size):
+    def chunk(kind, content):
+        return len(content).to_bytes(4, 'big') + kind + content + zlib.crc32(kind + content).to_bytes(4, 'big')
+
+    header = size.to_bytes(4, 'big') * 2 + bytes([8, 2, 0, 0, 0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(bytes((1 + 3 * size) * size))) + chunk(b'IEND', b''))
+
+
+def check_papers(scratch, data):
+    """The tables that are here can be run: all rows are planned, each with what was published."""
+    pictures = scratch / 'pictures'
+    for part in ('train', 'test'):
+        for name in 'ab':
+            write_png(pictures / part / name / 'one.png', 8)
+    installed = (SOURCE / 'recipes/meson.build').read_text()
+    files = sorted((SOURCE / 'recipes/sweeps').iterdir())
+    expect(len(files) >= 6, f'tables: {files}')
+    for path in files:
+        photos = '"imagenet"' in path.read_text()
+        done = run('sweep', path, '--data', pictures if photos else data, '--dry-run', '--json', '--', '--gpus', 'cpu', *(['--classes', 2] if photos else []))
+        told = json.loads(done.stdout) if done.stdout else {'rows': []}
+        expect(done.returncode == 0 and len(told['rows']) > 1 and all(row['published'] and row['planned_bytes'] > 1e6 for row in told['rows'])
+               and told['source'] and told['name'] == path.stem and f"'sweeps/{path.name}'" in installed, f'{path.name}: {done.stderr}')
+    rows = json.loads((SOURCE / 'recipes/sweeps/shortcuts.json').read_text())['rows']
+    expect(len({json.dumps(row.get('options')) for row in rows}) == len(rows) == 11, 'rows of table 1 that are the same')
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix='fathom-sweep-') as name:
         scratch = pathlib.Path(name)
@@ -173,6 +202,7 @@ def main():
         check_going_on(scratch, data)
         check_failure(scratch, data)
         check_refusals(scratch, data)
+        check_papers(scratch, data)
     return finish('sweeps')
 
 
