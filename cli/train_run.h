@@ -7,7 +7,8 @@
 
 /* The folder that --run names, or --resume where that is a run's folder: checkpoints, log and trace go there then. */
 bool train_run_choose(struct train_command *c, struct error *err);
-/* Once it is known from what the run goes on: whether that is the folder's own run. One that has saved no checkpoint begins again. */
+/* Once it is known from what the run goes on: whether that is the folder's own run. One that has saved no checkpoint
+ * begins again. */
 void train_run_settle(struct train_command *c);
 /* Whether a run that does not go on there may begin there; the folder is claimed. */
 bool train_run_check(const struct train_command *c, struct error *err);

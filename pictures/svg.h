@@ -12,9 +12,9 @@
 
 /* The page, white, with the title that browsers show. svg_end closes it. */
 void svg_begin(struct text *svg, double width, double height, const char *title);
-/* The same on a page that follows the reader's colours, light or dark. What is added names classes instead of colours: "ink",
- * "soft", "hair" (a line) and "page" (filled as the page is), and for SVG_COLOURS things told apart "s0" (a line), "f0" (an
- * area), "s1" ... */
+/* The same on a page that follows the reader's colours, light or dark. What is added names classes instead of colours:
+ * "ink", "soft", "hair" (a line) and "page" (filled as the page is), and for SVG_COLOURS things told apart "s0" (a
+ * line), "f0" (an area), "s1" ... */
 #define SVG_COLOURS 8
 void svg_begin_themed(struct text *svg, double width, double height, const char *title);
 void svg_end(struct text *svg);

@@ -520,7 +520,7 @@ def main():
             failures.append(f'left behind: {left}')
     for typed, meant in (('trian', 'train'), ('plans', 'plan'), ('tp', 'top'), ('device', 'devices'), ('DATA', 'data')):
         refused([typed], f'did you mean {meant}?')
-    for command in ('plan', 'train', 'top', 'trace', 'place', 'devices', 'data', 'recipes'):
+    for command in ('plan', 'train', 'top', 'trace', 'place', 'devices', 'data', 'recipes', 'runs', 'sweep'):
         page = run('help', command)
         for part in ('SYNOPSIS', 'DESCRIPTION', 'EXIT STATUS', 'EXAMPLES'):
             if page.returncode or part not in page.stdout:

@@ -31,8 +31,9 @@ void pace_see_test(struct pace *pace, double seconds);
 /* Fills status' epoch, pass_top1, pass_top5 and waited_share; `waits`: whether waits were measured. */
 void pace_tell(const struct pace *pace, const struct pace_course *course, uint64_t done, bool waits,
                struct train_status *status);
-/* Seconds of the steps and tests that follow step `done`, which has been tested where it was to be. A test that none was seen of is taken for a
- * third of the steps that its images would be, as the forward pass is of a step's operations. */
+/* Seconds of the steps and tests that follow step `done`, which has been tested where it was to be. A test that none
+ * was seen of is taken for a third of the steps that its images would be, as the forward pass is of a step's
+ * operations. */
 double pace_left(const struct pace *pace, const struct pace_course *course, uint64_t done);
 
 #endif

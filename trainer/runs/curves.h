@@ -35,8 +35,8 @@ bool curves_add(struct curves *curves, const struct train_status *status, struct
 /* Takes a zeroed object. */
 void curves_finish(struct curves *curves);
 
-/* Reads a run's log (log.h) into *curves, which is empty: of steps up to `last`. A last line that is torn is passed over, as a run may be
- * writing it. ERROR_INPUT names the file and the line. */
+/* Reads a run's log (log.h) into *curves, which is empty: of steps up to `last`. A last line that is torn is passed
+ * over, as a run may be writing it. ERROR_INPUT names the file and the line. */
 bool curves_read(const char *path, uint64_t last, struct curves *curves, struct error *err);
 
 /* The test with the least top-1 error, and the last; NULL where there is none with a known error. */

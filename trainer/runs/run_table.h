@@ -14,8 +14,8 @@ struct run_table {
     size_t count, capacity;
 };
 
-/* Adds the run in the folder, or where it has none all runs below it, three folders deep: a folder of runs, or a sweep's. ERROR_INPUT
- * when there is none. */
+/* Adds the run in the folder, or where it has none all runs below it, three folders deep: a folder of runs, or a
+ * sweep's. ERROR_INPUT when there is none. */
 bool run_table_add(struct run_table *table, const char *folder, struct error *err);
 /* Fewest errors in a test first, then the lowest loss; what is not known comes last. */
 void run_table_sort(struct run_table *table);

@@ -1,4 +1,5 @@
-/* A table of runs as a file: options of `fathom train` that all rows share, rows that differ in some, seeds (docs/formats.md). */
+/* A table of runs as a file: options of `fathom train` that all rows share, rows that differ in some, seeds
+ * (docs/formats.md). */
 #ifndef FATHOM_SWEEP_FILE_H
 #define FATHOM_SWEEP_FILE_H
 
@@ -46,8 +47,8 @@ struct sweep_words {
     char **words;
     size_t count, capacity;
 };
-/* Adds the row's command from "train" on, with the seed: model, options of all that the row does not have otherwise, the row's own, and
- * `more`, which win. */
+/* Adds the row's command from "train" on, with the seed: model, options of all that the row does not have otherwise,
+ * the row's own, and `more`, which win. */
 bool sweep_add_command(const struct sweep *sweep, size_t row, uint64_t seed, const char *const *more, size_t more_count,
                        struct sweep_words *words, struct error *err);
 bool sweep_add_word(struct sweep_words *words, const char *word, struct error *err);

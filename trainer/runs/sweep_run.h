@@ -41,8 +41,8 @@ struct sweep_running {
     const volatile sig_atomic_t *stop; /* asked to end: so is the run, which writes a checkpoint */
     bool quiet;                        /* what runs say goes to standard error */
 };
-/* Begins the job, or goes on with it, waits for its end, and looks again. False only where no process can be started or its folder cannot be
- * read; how the run ended is in the job. */
+/* Begins the job, or goes on with it, waits for its end, and looks again. False only where no process can be started or
+ * its folder cannot be read; how the run ended is in the job. */
 bool sweep_job_run(struct sweep_job *job, const struct sweep_running *how, struct error *err);
 
 #endif
