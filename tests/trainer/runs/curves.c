@@ -9,6 +9,7 @@
 
 #include "curves_draw.h"
 #include "files.h"
+#include "mem.h"
 
 static struct train_status step_of(uint64_t step)
 {
@@ -139,6 +140,7 @@ Test(curves, pictures_have_both_themes_and_no_number_that_is_none)
     cr_expect_eq(count_of(svg, "fill-opacity"), 2); /* a band in each panel, of the line of two runs */
     cr_expect_null(strstr(svg, "nan"));
     cr_expect_null(strstr(svg, "inf"));
+    mem_free(svg);
     cr_assert(curves_draw_run(&(struct curves){0}, "nothing yet", path, &err), "%s", err.text);
     for (int i = 0; i < 3; i++) curves_finish(&runs[i]);
     unlink(path);
