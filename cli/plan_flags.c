@@ -311,6 +311,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     TRY(parse_offload(o, request, err));
     TRY(parse_strategy(o, use->now, request, err));
     TRY(parse_fuse(o, request, err));
+    request->lower_less = fuse_auto(o);
     request->sync_bn = o->sync_bn;
     request->search_seconds = o->search_seconds;
     request->workspace_cap_bytes = o->workspace;

@@ -1,5 +1,7 @@
 #include "block_costs.h"
 
+#include <math.h>
+
 #include "cost.h"
 #include "draft.h"
 #include "invertible.h"
@@ -75,6 +77,7 @@ static bool draw_curve(const struct graph *graph, const struct draft *draft, str
 /* What happens to a block in one program. */
 struct passage {
     uint64_t forward_most, backward_most; /* of live bytes */
+    uint64_t remake_most;                 /* backward, from where a block before is run again on */
     uint64_t resident;                    /* after its forward ops */
     uint64_t sent;                        /* bytes that go to host memory */
     double forward_seconds, backward_seconds;
@@ -89,23 +92,44 @@ static uint32_t sender(const struct graph *graph, const struct draft *draft, con
     return is_output && block + 1 < graph->block_count ? block + 1 : block;
 }
 
+/* What runs again does so for the sake of the backward op after it, be it of the block before that one's. */
+static void find_owners(const struct graph *graph, const struct plan_program *program, uint32_t *owners)
+{
+    uint32_t backward = NO_OP;
+    for (size_t i = program->op_count; i-- > 0;) {
+        const struct plan_op *op = &program->ops[i];
+        uint32_t block = graph->ops[op->op].block;
+        if (op->pass == PASS_BACKWARD && block != NO_OP) backward = block;
+        owners[i] = plan_op_repeats(op) && backward != NO_OP ? backward : block;
+    }
+}
+
+static void pass_op(const struct graph *graph, const struct draft *draft, size_t i, const struct cost_speed *speed,
+                    uint64_t live, uint32_t owner, struct passage *passage)
+{
+    const struct plan_op *op = &draft->program.ops[i];
+    bool forward = op->pass == PASS_FORWARD || op->pass == PASS_EVALUATE;
+    bool remade = plan_op_repeats(op) && graph->ops[op->op].block != owner;
+    uint64_t *most = forward ? &passage->forward_most : &passage->backward_most;
+    if (live > *most) *most = live;
+    if (remade || passage->remake_most > 0)
+        passage->remake_most = live > passage->remake_most ? live : passage->remake_most;
+    if (!plan_op_copies(op))
+        *(forward ? &passage->forward_seconds : &passage->backward_seconds) +=
+            workspace_op_seconds(speed, graph, &draft->program, op);
+}
+
 static void pass_through(const struct graph *graph, const struct draft *draft, const struct curve *curve,
-                         const struct cost_speed *speed, struct passage *passages)
+                         const uint32_t *owners, const struct cost_speed *speed, struct passage *passages)
 {
     for (size_t i = 0; i < draft->program.op_count; i++) {
         const struct plan_op *op = &draft->program.ops[i];
-        const struct op *graph_op = &graph->ops[op->op];
-        if (graph_op->block == NO_OP) continue;
-        struct passage *passage = &passages[graph_op->block];
-        bool forward = op->pass == PASS_FORWARD || op->pass == PASS_EVALUATE;
-        uint64_t *most = forward ? &passage->forward_most : &passage->backward_most;
-        if (curve->live[i] > *most) *most = curve->live[i];
+        if (owners[i] == NO_OP) continue;
+        struct passage *passage = &passages[owners[i]];
+        pass_op(graph, draft, i, speed, curve->live[i], owners[i], passage);
         if (op->pass == PASS_OFFLOAD)
             passages[sender(graph, draft, op)].sent += layout_round(draft->program.tensors[op->in[0]].bytes);
-        if (plan_op_copies(op)) continue;
-        *(forward ? &passage->forward_seconds : &passage->backward_seconds) +=
-            workspace_op_seconds(speed, graph, &draft->program, op);
-        if (forward) passage->resident = curve->resident[i];
+        if (op->pass == PASS_FORWARD || op->pass == PASS_EVALUATE) passage->resident = curve->resident[i];
     }
 }
 
@@ -114,9 +138,15 @@ static bool measure_draft(const struct variant_request *request, const struct gr
 {
     struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype, request->plan->measured);
     struct curve curve;
+    uint32_t *owners = mem_alloc(MEM_PLAN, draft->program.op_count, sizeof *owners);
     bool ok = draw_curve(graph, draft, &curve, err);
-    if (ok) pass_through(graph, draft, &curve, &speed, passages);
+    if (ok && !owners) ok = error_memory(err, draft->program.op_count * sizeof *owners, "measuring blocks");
+    if (ok) {
+        find_owners(graph, &draft->program, owners);
+        pass_through(graph, draft, &curve, owners, &speed, passages);
+    }
     curve_finish(&curve);
+    mem_free(owners);
     return ok;
 }
 
@@ -263,7 +293,7 @@ static void set_option(struct block_costs *blocks, const struct graph *graph, ui
     struct chain_block *block = &blocks->chain.blocks[b];
     const struct passage *passage = &passages[b];
     bool possible = can_keep(graph, b, keep, passage), on_host = possible && keep & KEEP_ON_HOST;
-    bool frees = possible && b > 0 && keep & (KEEP_ON_HOST | KEEP_RECONSTRUCT);
+    bool frees = possible && b > 0 && keep & (KEEP_ON_HOST | KEEP_RECONSTRUCT | KEEP_REMAKE_INPUT);
     uint64_t output = output_bytes(graph, b), gradient = b + 1 == graph->block_count ? 0 : output;
     uint64_t before = b > 0 ? passages[b - 1].resident : 0, freed = frees ? input_bytes(graph, b) : 0;
     uint64_t saved = on_host ? output : excess(passage->resident + freed, before);
@@ -276,9 +306,11 @@ static void set_option(struct block_costs *blocks, const struct graph *graph, ui
             .saved = quanta(blocks, saved),
             .forward_overhead = quanta(blocks, excess(passage->forward_most, *held + saved)),
             .backward_overhead = quanta(blocks, excess(passage->backward_most, *held + saved + gradient)),
+            .remake_overhead = quanta(blocks, excess(passage->remake_most, *held + saved + gradient)),
             .backward_seconds = passage->backward_seconds + slower,
             .copied = on_host ? quanta(blocks, passage->sent) : 0,
-            .frees_input = frees};
+            .frees_input = frees,
+            .remakes_input = frees && keep & KEEP_REMAKE_INPUT};
     *held += saved - freed;
 }
 
@@ -312,25 +344,30 @@ static bool measure_keeps(struct measuring *m, struct error *err)
 }
 
 /* All blocks under one code. */
-static bool measure_alike(struct measuring *m, uint32_t keep, struct error *err)
+static void set_alike(struct measuring *m, uint32_t keep)
 {
     for (size_t b = 0; b < m->graph->block_count; b++) {
         m->keep[b] = keep;
         m->wanted[b] = true;
     }
+}
+
+static bool measure_alike(struct measuring *m, uint32_t keep, struct error *err)
+{
+    set_alike(m, keep);
     return measure_keeps(m, err);
 }
 
-/* Each under its n-th choice; those that have fewer only pass by. */
-static bool measure_choice(struct measuring *m, uint32_t n, bool *any, struct error *err)
+/* Each under its n-th choice, if any has as many; those that have fewer only pass by. */
+static bool set_choice(struct measuring *m, uint32_t n)
 {
-    *any = false;
+    bool any = false;
     for (size_t b = 0; b < m->graph->block_count; b++) {
         m->wanted[b] = n < m->choices[b].count;
         m->keep[b] = m->wanted[b] ? m->choices[b].keep[n] : KEEP_CONVOLUTIONS;
-        *any |= m->wanted[b];
+        any |= m->wanted[b];
     }
-    return !*any || measure_keeps(m, err);
+    return any;
 }
 
 static bool measure_runs(const struct variant_request *request, const struct graph *graph, struct block_costs *blocks,
@@ -368,15 +405,62 @@ static size_t list_codes(const struct variant_request *request, uint32_t codes[M
     return count;
 }
 
+/* Beyond as many blocks the chain takes several together, and each of its inputs stays. */
+#define MOST_REMADE_BLOCKS 512
+
+/* What the block before runs again besides it does in place of its own backward: that takes no more time, but is there
+ * from now on. */
+static void set_remaking(const struct block_costs *blocks, struct chain_block *block, const struct keep_choices *before)
+{
+    struct chain_option *made = &block->option[block->options - 1];
+    made->remake_overhead += quanta(blocks, before->parts_bytes);
+    for (uint32_t i = 0; i + 1 < block->options; i++)
+        if ((block->option[i].keep | KEEP_REMAKE_INPUT) == made->keep)
+            made->backward_seconds = block->option[i].backward_seconds + before->remake_seconds;
+}
+
+/* Every second block with its input made again, from `first` on; those before them keep what it is made of. */
+static bool measure_remaking(struct measuring *m, uint32_t first, struct error *err)
+{
+    for (uint32_t b = 0; b < m->graph->block_count; b++) {
+        bool remakes = b >= first && (b - first) % 2 == 0;
+        m->keep[b] = remakes ? m->keep[b] | KEEP_REMAKE_INPUT : KEEP_CONVOLUTIONS;
+        m->wanted[b] &= remakes && m->choices[b - 1].remake_seconds < HUGE_VAL;
+    }
+    TRY(measure_keeps(m, err));
+    for (uint32_t b = 1; b < m->graph->block_count; b++) {
+        struct chain_block *block = &m->blocks->chain.blocks[b];
+        block->remade = quanta(m->blocks, input_bytes(m->graph, b) + m->choices[b - 1].parts_bytes);
+        if (m->wanted[b]) set_remaking(m->blocks, block, &m->choices[b - 1]);
+    }
+    return true;
+}
+
+/* All ways to keep that have no copies, now with the input made again. */
+static bool measure_all_remaking(struct measuring *m, struct error *err)
+{
+    bool any = true;
+    if (m->graph->block_count > MOST_REMADE_BLOCKS) return true;
+    for (uint32_t n = 0; any && n < KEEP_MOST_CHOICES + 2; n++)
+        for (uint32_t first = 1; any && first <= 2; first++) {
+            if (n < 2)
+                set_alike(m, n == 0 ? KEEP_ALL : KEEP_CONVOLUTIONS);
+            else
+                any = set_choice(m, n - 2);
+            TRY(!any || measure_remaking(m, first, err));
+        }
+    return true;
+}
+
 /* Options with copies come last. */
 static bool measure_codes(struct measuring *m, struct error *err)
 {
     uint32_t codes[MOST_CODES];
     size_t count = list_codes(m->request, codes), resident = 0;
-    bool any = true;
     while (resident < count && !(codes[resident] & KEEP_ON_HOST)) resident++;
     for (size_t i = 0; i < resident; i++) TRY(measure_alike(m, codes[i], err));
-    for (uint32_t n = 0; any && n < KEEP_MOST_CHOICES; n++) TRY(measure_choice(m, n, &any, err));
+    for (uint32_t n = 0; n < KEEP_MOST_CHOICES && set_choice(m, n); n++) TRY(measure_keeps(m, err));
+    TRY(measure_all_remaking(m, err));
     for (size_t b = 0; b < m->graph->block_count; b++) m->blocks->resident[b] = m->blocks->chain.blocks[b].options;
     for (size_t i = resident; i < count; i++) TRY(measure_alike(m, codes[i], err));
     for (size_t b = 0; b < m->graph->block_count; b++) m->blocks->options[b] = m->blocks->chain.blocks[b].options;
@@ -397,6 +481,7 @@ bool block_costs_measure(const struct variant_request *request, const struct gra
     size_t count = graph->block_count;
     *blocks = (struct block_costs){.quantum_bytes = find_quantum(graph)};
     blocks->chain.count = count;
+    blocks->chain.most_remade = CHAIN_MOST_REMADE;
     blocks->chain.blocks = mem_zalloc(MEM_PLAN, count, sizeof *blocks->chain.blocks);
     blocks->options = mem_alloc(MEM_PLAN, count, sizeof *blocks->options);
     blocks->resident = mem_alloc(MEM_PLAN, count, sizeof *blocks->resident);

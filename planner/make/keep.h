@@ -15,6 +15,7 @@ enum keep_mode {
     KEEP_ON_HOST = 8,      /* its input and what else it keeps beside its output are in host memory in between */
     KEEP_RECONSTRUCT = 16, /* its input is dropped, and made again as its output less what was added to it */
     KEEP_LEAN = 32,        /* its convolutions do with a small workspace, at a cost in time */
+    KEEP_REMAKE_INPUT = 64, /* its input is dropped, and made again from what the block before keeps */
     KEEP_FIRST_DROP = 256,
 };
 

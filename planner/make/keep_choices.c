@@ -1,5 +1,6 @@
 #include "keep_choices.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,8 +15,10 @@
 struct block_ops {
     uint32_t count;
     uint32_t wanted;          /* outputs that backward ops read; the block's own output does not count, it stays */
-    uint32_t elementwise;     /* of those, what KEEP_CONVOLUTIONS drops */
+    uint32_t results;         /* of those, first outputs, no masks */
+    uint32_t elementwise;     /* of these, what KEEP_CONVOLUTIONS drops */
     uint32_t idle;            /* outputs that none reads: dropped with any other */
+    uint32_t last;            /* the op that makes the block's output */
     uint32_t reads[MOST_OPS]; /* whose outputs each reads */
     uint64_t bytes[MOST_OPS]; /* wanted of each */
     double seconds[MOST_OPS];
@@ -70,13 +73,34 @@ static struct block_ops describe(const struct finder *f, const struct graph_bloc
         const struct op *op = &f->graph->ops[block->first + i];
         ops.reads[i] = find_reads(f, block, op);
         ops.seconds[i] = cost_op_seconds(f->speed, f->graph, op);
+        if (op->out[0] == block->output) ops.last = i;
         if (op->out[0] == block->output || f->graph->tensors[op->out[0]].class != CLASS_ACTIVATION) continue;
         ops.bytes[i] = f->wanted[block->first + i];
         bool wanted = ops.bytes[i] > 0;
         *(wanted ? &ops.wanted : &ops.idle) |= 1u << i;
-        if (f->first_wanted[block->first + i] && keep_is_elementwise(op->kind)) ops.elementwise |= 1u << i;
+        if (!f->first_wanted[block->first + i]) continue;
+        ops.results |= 1u << i;
+        if (keep_is_elementwise(op->kind)) ops.elementwise |= 1u << i;
     }
     return ops;
+}
+
+/* The block's output, from outputs that backward ops read and so find again. */
+static void measure_output(const struct block_ops *ops, struct keep_choices *choices)
+{
+    uint32_t again = 1u << ops->last, parts = 0;
+    choices->parts_bytes = 0;
+    choices->remake_seconds = ops->count > MOST_OPS ? HUGE_VAL : 0;
+    for (uint32_t i = ops->count; i-- > 0 && ops->count <= MOST_OPS;) {
+        if (parts >> i & 1) {
+            choices->parts_bytes += ops->bytes[i];
+            parts |= ops->reads[i] & ops->elementwise; /* what it is made of, should it be dropped */
+        }
+        if (!(again >> i & 1)) continue;
+        choices->remake_seconds += ops->seconds[i];
+        again |= ops->reads[i] & ~ops->results;
+        parts |= ops->reads[i] & ops->results;
+    }
 }
 
 /* ---- Subsets ---- */
@@ -155,6 +179,7 @@ static uint32_t thin_out(struct subset *front, uint32_t count)
 static void choose(const struct block_ops *ops, struct subset *subsets, struct keep_choices *choices)
 {
     *choices = (struct keep_choices){0};
+    measure_output(ops, choices);
     if (ops->count > MOST_OPS || ops->wanted == 0) return;
     uint32_t count = find_front(ops, subsets), kept = 0;
     for (uint32_t i = 0; i < count; i++)

@@ -13,6 +13,8 @@
 struct keep_choices {
     uint32_t count;
     uint32_t keep[KEEP_MOST_CHOICES];
+    uint64_t parts_bytes;  /* what the block's output is made of, of what backward ops read (KEEP_REMAKE_INPUT) */
+    double remake_seconds; /* from that */
 };
 
 /* Fills choices[] of each block of the graph: by bytes kept and seconds of ops that run again, which overlooks what is

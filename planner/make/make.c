@@ -87,18 +87,36 @@ static struct plan *make(const struct plan_request *request, struct error *err)
     return plan;
 }
 
+/* What holds gradients longer than without it. */
+static const uint32_t longer[] = {LOWER_GRADIENT_KEEP, LOWER_GRADIENT_KEEP | LOWER_GRADIENT_ADD};
+#define LONGER (sizeof longer / sizeof longer[0])
+
+/* A request that asks for less, where it may: the n-th such; false when there is none. */
+static bool lessen(const struct plan_request *request, size_t n, struct plan_request *lesser)
+{
+    bool within = request->reduce_apart && request->reduce_anywhere;
+    *lesser = *request;
+    if (within) lesser->reduce_apart = false;
+    if (within && n == 0) return true;
+    n -= within;
+    if (!request->lower_less || n >= LONGER) return false;
+    lesser->lowering &= ~longer[n];
+    return true;
+}
+
 struct plan *plan_make(const struct plan_request *request, struct error *err)
 {
     struct error first = {0}, unsaid = {0};
+    struct plan_request lesser;
     struct plan *plan = make(request, &first);
-    bool again = request->reduce_apart && request->reduce_anywhere && (plan ? !plan->fits : first.kind == ERROR_UNFIT);
-    if (again) {
-        struct plan_request within = *request;
-        within.reduce_apart = false;
-        struct plan *other = make(&within, &unsaid);
-        bool better = other && other->fits;
-        plan_destroy(better ? plan : other);
-        if (better) return other;
+    bool again = plan ? !plan->fits : first.kind == ERROR_UNFIT;
+    for (size_t n = 0; again && lessen(request, n, &lesser); n++) {
+        bool same = lesser.lowering == request->lowering && lesser.reduce_apart == request->reduce_apart;
+        if (same) continue;
+        struct plan *other = make(&lesser, &unsaid);
+        again = !other || !other->fits;
+        plan_destroy(again ? other : plan);
+        if (!again) return other;
     }
     if (!plan && err) *err = first;
     return plan;

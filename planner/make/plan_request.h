@@ -24,6 +24,8 @@ struct plan_request {
     bool reduce_anywhere;             /* in the arena where the plan would not fit with it apart */
     struct update_needs update;
     uint32_t lowering;                /* what the devices fuse: bits of enum graph_lowering */
+    bool lower_less;                  /* without LOWER_GRADIENT_KEEP, or without LOWER_GRADIENT_ADD too, which hold gradients
+                                       * longer, where the plan would not fit with them */
     uint32_t frozen;                  /* leading stages that are not trained (graph.h) */
     enum recompute_policy recompute;
     uint64_t recompute_budget_bytes;  /* of one device's arena; 0 = what its memory leaves */

@@ -363,8 +363,21 @@ static bool recall_ahead(struct emitter *e, const struct chain_step *steps, size
     return true;
 }
 
+/* The tensor, and what it was made from in its block that no backward op reads, which would be kept for it. */
+static void forget_made(struct emitter *e, uint32_t tensor)
+{
+    uint32_t producer = e->producer[tensor];
+    e->latest[tensor] = NO_TENSOR;
+    for (uint32_t k = 0; producer != NO_OP && k < e->graph->ops[producer].inputs; k++) {
+        uint32_t part = e->graph->ops[producer].in[k], maker = e->producer[part];
+        bool inside = maker != NO_OP && e->graph->ops[maker].block == e->graph->ops[producer].block;
+        if (inside && !e->wanted[part] && tensor_at(e, part)->class == CLASS_ACTIVATION) forget_made(e, part);
+    }
+}
+
 static bool save_block(struct emitter *e, const struct graph_block *block, uint32_t keep)
 {
+    if (keep & KEEP_REMAKE_INPUT && block->input != NO_TENSOR) forget_made(e, block->input);
     drop_outputs(e, block, false, keep);
     if (keep & KEEP_RECONSTRUCT) drop_input(e, block);
     if (keep & KEEP_ON_HOST) send_block(e, block);

@@ -19,8 +19,9 @@ void candidate_finish(struct candidate *candidate)
     *candidate = (struct candidate){0};
 }
 
-/* A step of the ladder is this part of the limit. */
+/* A step of the ladder is this part of the limit; up to so many quanta it is one. */
 #define STEP_DIVISOR 96u
+#define FINE_QUANTA  1024u
 /* An arena is within these parts of what the chain says, and needs no trial to be told from limits beyond: eighths. */
 #define SURELY_FITS   7u
 #define SURELY_NOT    9u
@@ -41,7 +42,7 @@ static bool build_ladder(const struct chain *chain, uint64_t least, struct ladde
     TRY(chain_solve(chain, UINT64_MAX, 0, &all, err));
     uint64_t most = all.peak_quanta;
     chain_schedule_finish(&all);
-    for (uint64_t limit = least;; limit += 1 + limit / STEP_DIVISOR) {
+    for (uint64_t limit = least;; limit += 1 + (limit > FINE_QUANTA ? limit / STEP_DIVISOR : 0)) {
         if (!mem_grow(MEM_PLAN, (void **)&ladder->steps, &ladder->capacity, ladder->count + 1, sizeof limit))
             return error_memory(err, (ladder->count + 1) * sizeof limit, "a search");
         ladder->steps[ladder->count++] = limit < most ? limit : most;
@@ -200,10 +201,28 @@ static bool search_host(const struct making *making, struct block_costs *blocks,
     return true;
 }
 
+/* Longer chains are searched once, if that finds something. */
+#define SHORT_CHAIN 64
+
+/* What comes back with inputs that are made again is estimated, and their schedules of least memory need not fit. */
+static bool search_resident(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
+                            struct error *err)
+{
+    struct candidate other = {0};
+    bool other_fits = false;
+    TRY(search_chain(making, blocks, best, fits, err));
+    if (*fits && blocks->chain.count > SHORT_CHAIN) return true;
+    blocks->chain.most_remade = 0;
+    bool ok = search_chain(making, blocks, &other, &other_fits, err);
+    if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
+    candidate_finish(&other);
+    return ok;
+}
+
 static bool search_blocks(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                           struct error *err)
 {
-    TRY(search_chain(making, blocks, best, fits, err));
+    TRY(search_resident(making, blocks, best, fits, err));
     if (making->request->plan->offload_bytes > 0) TRY(search_host(making, blocks, best, fits, err));
     if (*fits) return true;
     candidate_finish(best);

@@ -14,7 +14,7 @@
 #define FIRST_SIDE  4 /* sections on each side of what sticks out */
 #define LAST_SIDE   256
 #define NODES       3000   /* of each window's search */
-#define PASS_WORK   200000 /* nodes and buffers of all windows, where no time is given */
+#define PASS_WORK   200000 /* nodes and buffers of all windows, where no time is given, or nodes are */
 #define BLOCK       256
 #define FEW_BUFFERS 2000 /* below it an exact search of all comes next */
 
@@ -103,7 +103,8 @@ static bool solve_window(struct patch *patch, uint64_t *height, struct error *er
 static bool is_over(const struct patch *patch)
 {
     if (problem_halted(patch->problem)) return true;
-    return patch->deadline_ns > 0 ? clock_now_ns() >= patch->deadline_ns : patch->work > PASS_WORK;
+    if ((patch->deadline_ns == 0 || patch->options->nodes > 0) && patch->work > PASS_WORK) return true;
+    return patch->deadline_ns > 0 && clock_now_ns() >= patch->deadline_ns;
 }
 
 /* Windows wider and wider, until nothing sticks out. */

@@ -16,6 +16,11 @@
  * nothing splitting f(s) + ... + f(j-1) - u(j-1) + C(j, t, m - a(j-1)) + C(s, j-1, m), for s < j <= t whose runs fit in
  * m with host the same with a(s-1) more room once s ran, C(j, t, m - a(j-1) + a(s-1)), for p a(s-1) more seconds, when
  *             p > 0 and s is not the first block
+ * An option that frees its input so that it is made again from what block s - 1 saved is open where that was saved with
+ * its own input at hand, or is the k-th such option in a row, k <= most_remade; then C has a third argument, how many
+ * more there may be, and the backward of s, from where that input is made on, needs what comes back with the inputs of the
+ * k - 1 blocks before.
+ *
  * Within C(s, t) nobody but its own parts reads the input of s: the gradient of t's output is there, so all that lies
  * behind has gone, and what lies before waits for the gradient of that input. So each part may free it. */
 #ifndef FATHOM_CHAIN_H
@@ -27,7 +32,8 @@
 
 #include "errors.h"
 
-#define CHAIN_MOST_OPTIONS 20
+#define CHAIN_MOST_OPTIONS 28
+#define CHAIN_MOST_REMADE  3
 
 struct chain_option {
     uint32_t saved;             /* quanta kept from this block's forward to its backward, its output included */
@@ -36,7 +42,11 @@ struct chain_option {
     double backward_seconds;    /* with what it recomputes of its own */
     uint32_t copied;            /* quanta that go to host memory and come back */
     bool frees_input; /* the block's input is not there between its forward and its backward, which finds it made
-                       * again (from the block's output, or from host memory) */
+                       * again (from the block's output, from host memory, or from what the block before saved) */
+    bool remakes_input; /* it frees its input, which is made again from what the block before saved: for blocks before
+                         * which one is saved with its own input there, or made again likewise. Never faster
+                         * than all that do not */
+    uint32_t remake_overhead; /* with that: backward_overhead from where the input is made again on */
     uint32_t keep;    /* the caller's name for the option; steps carry it */
 };
 
@@ -44,6 +54,8 @@ struct chain_block {
     uint32_t output;       /* a_l, quanta */
     uint32_t gradient;     /* delta_l, quanta: gradient of the output */
     uint32_t run_overhead; /* running forward keeping nothing but the output */
+    uint32_t remade; /* quanta that come back when a later block's input is made again, and to that end this one's:
+                        the input, and what that is made of */
     double forward_seconds;
     double spared_seconds; /* of a forward run that saves when nobody reads the output: the next block's backward is
                               done */
@@ -55,6 +67,8 @@ struct chain {
     uint32_t input; /* a_0: quanta of the chain's input, resident throughout and not counted in the limit */
     struct chain_block *blocks;
     size_t count;
+    uint32_t most_remade; /* blocks in a row whose inputs may be made again from one that is there; at most
+                             CHAIN_MOST_REMADE, and rows are kept for each number up to it */
     double copy_seconds; /* the price of a quantum's way to host memory and back; 0 = no checkpoint goes there */
 };
 

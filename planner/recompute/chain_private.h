@@ -19,13 +19,16 @@ struct unit_option {
     uint32_t freed;         /* of the unit's input, meanwhile */
     uint32_t forward_need;  /* most at one instant of the forward run, what is saved included, the gradient not */
     uint32_t backward_need; /* likewise backward, gradients included */
+    uint32_t remake_need;   /* of that, from where the input is made again on, if it is */
     double excess;          /* seconds of backward and copies over the fastest way */
     uint32_t way;           /* of all that there are, which this is: chain_units_block_option */
+    bool remakes, holds;    /* its input is made again from the unit before; is there all the time */
 };
 
 struct unit {
     uint32_t first, last; /* blocks, inclusive */
     uint32_t output, gradient;
+    uint32_t remade;              /* comes back with its input when later ones are made again */
     uint32_t freed;               /* by its input when that goes to host memory; 0 when it cannot */
     uint32_t run_own;             /* quanta to run the first block, input not counted */
     uint32_t run_first, run_next; /* most to run through keeping nothing: input not counted, counted */
@@ -40,6 +43,7 @@ struct unit_list {
     struct unit *units;
     size_t count;
     uint32_t scale, inner;
+    uint32_t more; /* units in a row whose inputs may be made again; 0 where none can be */
     bool grouped; /* several blocks each: way 0 is each block's fastest, way i > 0 each block's option i - 1 */
 };
 
@@ -66,10 +70,20 @@ uint32_t chain_block_freed(const struct chain *chain, size_t block, uint32_t opt
 /* Triangular tables over pairs s <= t. */
 static inline size_t pair_count(size_t units) { return units * (units + 1) / 2; }
 static inline size_t pair_index(size_t s, size_t t) { return t * (t + 1) / 2 + s; }
+static inline size_t state_count(const struct unit_list *list) { return pair_count(list->count) * (list->more + 1); }
+/* Of a pair before which up to `more` inputs may be made again. */
+static inline size_t state_index(const struct unit_list *list, uint32_t more, size_t s, size_t t)
+{
+    return more * pair_count(list->count) + pair_index(s, t);
+}
 
+/* How many more units in a row may have their inputs made again: at s before saving it `more`, here after it. */
+uint32_t chain_more_after(const struct unit_list *list, const struct unit_option *o, uint32_t more);
+/* Alone, the gradient of t's output included. */
+uint32_t chain_need_alone(const struct unit_list *list, const struct unit_option *o, size_t s, size_t t, uint32_t more);
 /* Saving s under an option, then the rest (s < t) in `rest`. */
 uint32_t chain_need_saving(const struct unit_list *list, const struct unit_option *o, size_t s, size_t t,
-                           uint32_t rest);
+                           uint32_t more, uint32_t rest);
 /* Most quanta to run s..j-1 keeping nothing, the input of s not counted: it stays, or goes once s ran its first block.
  */
 struct runs {
@@ -78,8 +92,9 @@ struct runs {
 struct runs chain_runs_begin(const struct unit_list *list, size_t s);
 void chain_runs_extend(const struct unit_list *list, size_t s, size_t next, struct runs *runs);
 
-/* Least memory in which s..t can run at all, and memory from which on more saves no time, of every pair. `single` gives
- * the first for one unit (from the blocks within a group). Both arrays hold pair_count. */
+/* Least memory in which s..t can run at all, after as many that are remade as `more` says, and memory from which on more
+ * saves no time, of every pair. `single` gives the first for one unit (from the blocks within a group). The arrays hold
+ * state_count and pair_count. */
 void chain_least_fill(const struct unit_list *list, const uint32_t *single, uint32_t *least);
 void chain_enough_fill(const struct unit_list *list, uint32_t *enough);
 
@@ -95,9 +110,10 @@ struct store; /* the bytes of rows, shared by a program and its groups' */
 struct program {
     struct unit_list list;
     uint32_t low, high;       /* limits whose schedules can be read off the rows */
-    uint32_t *least, *enough; /* pairs */
+    uint32_t *least;          /* pairs under every `more` */
+    uint32_t *enough;         /* pairs */
     uint32_t *floor;          /* of each s: rows that begin there are never asked for less */
-    struct row *rows;         /* pairs */
+    struct row *rows;         /* pairs under every `more` */
     struct program *groups;   /* of each unit, when grouped */
     bool part;                /* it is such a group */
     struct store *store;
@@ -116,7 +132,8 @@ uint64_t chain_program_inner_bytes(const struct program *program, uint32_t high)
 bool chain_program_solve(struct program *program, uint32_t low, uint32_t high, struct error *err);
 float chain_row_value(const struct row *row, int64_t m);
 /* Least excess of a unit alone, or of saving unit s first: and the option that gives it. */
-float chain_program_best_option(const struct program *program, size_t s, size_t t, uint32_t m, uint32_t *option);
+float chain_program_best_option(const struct program *program, size_t s, size_t t, uint32_t more, uint32_t m,
+                                uint32_t *option);
 
 struct split {
     size_t j;     /* where the right part begins */

@@ -47,12 +47,12 @@ static bool begin_groups(struct program *program, uint32_t *single, struct error
 
 static bool begin_tables(struct program *program, struct error *err)
 {
-    size_t count = program->list.count, pairs = pair_count(count);
-    program->least = mem_alloc(MEM_SEARCH, pairs, sizeof *program->least);
+    size_t count = program->list.count, pairs = pair_count(count), states = state_count(&program->list);
+    program->least = mem_alloc(MEM_SEARCH, states, sizeof *program->least);
     program->enough = mem_alloc(MEM_SEARCH, pairs, sizeof *program->enough);
     uint32_t *single = mem_alloc(MEM_SEARCH, count, sizeof *single);
     bool ok = program->least && program->enough && single;
-    if (!ok) error_memory(err, pairs * 2 * sizeof *program->least, mem_purpose_name(MEM_SEARCH));
+    if (!ok) error_memory(err, (states + pairs) * sizeof *program->least, mem_purpose_name(MEM_SEARCH));
     if (ok && program->list.grouped) ok = begin_groups(program, single, err);
     if (ok) {
         chain_least_fill(&program->list, program->list.grouped ? single : NULL, program->least);
@@ -73,7 +73,7 @@ bool chain_program_begin(struct program *program, const struct chain *chain, con
 
 uint32_t chain_program_least(const struct program *program)
 {
-    return program->least[pair_index(0, program->list.count - 1)];
+    return program->least[state_index(&program->list, 0, 0, program->list.count - 1)];
 }
 
 static void store_destroy(struct store *store)
@@ -134,12 +134,14 @@ struct range {
     uint32_t begin, end;
 };
 
-static struct range row_range(const struct program *program, uint32_t high, uint32_t floor, size_t s, size_t t)
+static struct range row_range(const struct program *program, uint32_t high, uint32_t floor, uint32_t more, size_t s,
+                              size_t t)
 {
     uint32_t most = high;
     if (s > 0) most = high > program->list.units[s - 1].output ? high - program->list.units[s - 1].output : 0;
     uint32_t enough = program->enough[pair_index(s, t)];
-    return (struct range){larger(floor, program->least[pair_index(s, t)]), smaller(most, enough)};
+    return (struct range){larger(floor, program->least[state_index(&program->list, more, s, t)]),
+                          smaller(most, enough)};
 }
 
 /* A unit's rows are asked at the limits of the whole, in their own quanta. */
@@ -153,10 +155,11 @@ uint64_t chain_program_row_bytes(const struct program *program, uint32_t low, ui
 {
     uint64_t held = 0, floats = 0;
     for (size_t s = 0; s < program->list.count; s++) {
-        for (size_t t = s; t < program->list.count; t++) {
-            struct range range = row_range(program, high, row_floor(program, low, held), s, t);
-            if (range.begin < range.end) floats += range.end - range.begin;
-        }
+        for (size_t t = s; t < program->list.count; t++)
+            for (uint32_t more = 0; more <= program->list.more; more++) {
+                struct range range = row_range(program, high, row_floor(program, low, held), more, s, t);
+                if (range.begin < range.end) floats += range.end - range.begin;
+            }
         held += most_saved(&program->list.units[s]);
     }
     return floats * sizeof(float);
@@ -216,19 +219,29 @@ static void relax_rows(const struct target *target, int64_t from, const struct r
 
 static const struct row nothing = {NULL, 0, 0, 0};
 
-static uint32_t option_need(const struct program *program, const struct unit_option *o, size_t t)
+static const struct row *row_at(const struct program *program, uint32_t more, size_t s, size_t t)
 {
-    return larger(program->list.units[t].gradient + o->forward_need, o->backward_need);
+    return &program->rows[state_index(&program->list, more, s, t)];
 }
 
-static void fill_saving(const struct program *program, size_t s, size_t t, const struct target *target)
+static const struct row *rest_of(const struct program *program, const struct unit_option *o, size_t s, size_t t,
+                                 uint32_t more)
+{
+    return s < t ? row_at(program, chain_more_after(&program->list, o, more), s + 1, t) : &nothing;
+}
+
+/* Under the options that remake their input, or the others. */
+static void fill_saving(const struct program *program, size_t s, size_t t, uint32_t more, bool remakes,
+                        const struct target *target)
 {
     const struct unit *unit = &program->list.units[s];
-    const struct row *rest = s < t ? &program->rows[pair_index(s + 1, t)] : &nothing;
-    if (rest->lo == NO_ROOM) return;
     for (uint32_t i = 0; i < unit->options; i++) {
         const struct unit_option *o = &unit->option[i];
-        int64_t from = option_need(program, o, t), shift = s < t ? (int64_t)o->saved - o->freed : 0;
+        if (o->remakes != remakes) continue;
+        const struct row *rest = rest_of(program, o, s, t, more);
+        if (rest->lo == NO_ROOM) continue;
+        int64_t from = chain_need_alone(&program->list, o, s, t, more),
+                shift = s < t ? (int64_t)o->saved - o->freed : 0;
         if (s < t) from = later(from, rest->lo + shift);
         relax_rows(target, from, &nothing, rest, shift, (float)o->excess);
     }
@@ -239,7 +252,7 @@ static void fill_split(const struct program *program, size_t s, size_t t, size_t
                        const struct runs *runs, double again)
 {
     const struct unit *units = program->list.units;
-    const struct row *right = &program->rows[pair_index(j, t)], *left = &program->rows[pair_index(s, j - 1)];
+    const struct row *right = row_at(program, 0, j, t), *left = row_at(program, 0, s, j - 1);
     if (right->lo == NO_ROOM || left->lo == NO_ROOM) return;
     int64_t shift = units[j - 1].output, from = later((int64_t)units[t].gradient + runs->here, left->lo);
     relax_rows(target, later(from, right->lo + shift), left, right, shift, (float)again);
@@ -282,33 +295,65 @@ static struct row keep_row(struct program *program, const struct target *target)
 static void fill_group(const struct program *program, size_t s, const struct target *target)
 {
     const struct program *group = &program->groups[s];
-    const struct row *exact = &group->rows[pair_index(0, group->list.count - 1)];
+    const struct row *exact = row_at(group, 0, 0, group->list.count - 1);
     for (size_t i = 0; i < target->n; i++)
         target->best[i] = chain_row_value(exact, group_limit(program, target->begin + (uint32_t)i));
 }
 
+/* A row that asks for no work: never asked for less than enough, or with no room at all. */
+static bool fill_empty(struct row *row, const struct range *range, uint32_t enough)
+{
+    if (range->begin >= enough) {
+        *row = (struct row){NULL, range->begin, range->begin, 0};
+        return true;
+    }
+    if (range->begin <= range->end) return false;
+    *row = (struct row){NULL, NO_ROOM, NO_ROOM, INFINITY};
+    return true;
+}
+
 static void fill_row(struct program *program, size_t s, size_t t, float *scratch)
 {
-    struct row *row = &program->rows[pair_index(s, t)];
-    struct range range = row_range(program, program->high, program->floor[s], s, t);
-    uint32_t enough = program->enough[pair_index(s, t)];
-    if (range.begin >= enough) { /* never asked for less than enough */
-        *row = (struct row){NULL, range.begin, range.begin, 0};
-        return;
-    }
-    if (range.begin > range.end) {
-        *row = (struct row){NULL, NO_ROOM, NO_ROOM, INFINITY};
-        return;
-    }
+    struct row *row = &program->rows[state_index(&program->list, 0, s, t)];
+    struct range range = row_range(program, program->high, program->floor[s], 0, s, t);
+    if (fill_empty(row, &range, program->enough[pair_index(s, t)])) return;
     struct target target = {scratch, range.begin, range.end - range.begin + 1};
     for (size_t i = 0; i < target.n; i++) scratch[i] = INFINITY;
     if (s == t && program->groups) {
         fill_group(program, s, &target);
     } else {
-        fill_saving(program, s, t, &target);
+        fill_saving(program, s, t, 0, false, &target);
         fill_splitting(program, s, t, target);
     }
     *row = keep_row(program, &target);
+}
+
+static bool remakes(const struct unit *unit)
+{
+    for (uint32_t i = 0; i < unit->options; i++)
+        if (unit->option[i].remakes) return true;
+    return false;
+}
+
+/* With the options that remake the input too: at least as fast as without, whose row serves where there are none. */
+static void fill_remaking(struct program *program, uint32_t more, size_t s, size_t t, float *scratch)
+{
+    const struct row *without = row_at(program, 0, s, t);
+    struct row *row = &program->rows[state_index(&program->list, more, s, t)];
+    *row = *without;
+    if (!remakes(&program->list.units[s])) return;
+    struct range range = row_range(program, program->high, program->floor[s], more, s, t);
+    if (fill_empty(row, &range, program->enough[pair_index(s, t)])) return;
+    struct target target = {scratch, range.begin, range.end - range.begin + 1};
+    for (size_t i = 0; i < target.n; i++) scratch[i] = chain_row_value(without, (int64_t)range.begin + (int64_t)i);
+    fill_saving(program, s, t, more, true, &target);
+    *row = keep_row(program, &target);
+}
+
+static void fill_pair(struct program *program, size_t s, size_t t, float *scratch)
+{
+    fill_row(program, s, t, scratch);
+    for (uint32_t more = 1; more <= program->list.more; more++) fill_remaking(program, more, s, t, scratch);
 }
 
 /* Threads take rows of one length in turn, and wait for each other between lengths. */
@@ -332,7 +377,7 @@ static void fill_rows(struct crew *crew, float *scratch)
     size_t count = crew->program->list.count;
     for (size_t length = 0; length < count; length++) {
         for (size_t s; (s = atomic_fetch_add(&crew->next[length], 1)) + length < count;)
-            fill_row(crew->program, s, s + length, scratch);
+            fill_pair(crew->program, s, s + length, scratch);
         if (crew->threads > 1) pthread_barrier_wait(&crew->barrier);
     }
 }
@@ -388,12 +433,12 @@ static bool fill_program(struct program *program, struct error *err)
     struct crew crew = {.program = program, .width = width};
     crew.next = mem_zalloc(MEM_SEARCH, count, sizeof *crew.next);
     crew.scratch = mem_alloc(MEM_SEARCH, width * threads, sizeof *crew.scratch);
-    program->rows = mem_alloc(MEM_SEARCH, pair_count(count), sizeof *program->rows);
+    program->rows = mem_alloc(MEM_SEARCH, state_count(&program->list), sizeof *program->rows);
     bool ok = crew.next && crew.scratch && program->rows;
     if (ok)
         run_crew(&crew, threads);
     else
-        error_memory(err, pair_count(count) * sizeof *program->rows, mem_purpose_name(MEM_SEARCH));
+        error_memory(err, state_count(&program->list) * sizeof *program->rows, mem_purpose_name(MEM_SEARCH));
     mem_free(crew.next);
     mem_free(crew.scratch);
     return ok;
@@ -424,14 +469,15 @@ bool chain_program_solve(struct program *program, uint32_t low, uint32_t high, s
     return fill_floor(program, err) && solve_groups(program, err) && fill_program(program, err);
 }
 
-float chain_program_best_option(const struct program *program, size_t s, size_t t, uint32_t m, uint32_t *option)
+float chain_program_best_option(const struct program *program, size_t s, size_t t, uint32_t more, uint32_t m,
+                                uint32_t *option)
 {
     float best = INFINITY;
     for (uint32_t i = 0; i < program->list.units[s].options; i++) {
         const struct unit_option *o = &program->list.units[s].option[i];
-        if (m < option_need(program, o, t)) continue;
+        if ((o->remakes && more == 0) || m < chain_need_alone(&program->list, o, s, t, more)) continue;
         float value = (float)o->excess;
-        if (s < t) value += chain_row_value(&program->rows[pair_index(s + 1, t)], (int64_t)m - o->saved + o->freed);
+        if (s < t) value += chain_row_value(rest_of(program, o, s, t, more), (int64_t)m - o->saved + o->freed);
         if (value < best) {
             best = value;
             *option = i;
@@ -447,8 +493,8 @@ static float split_value(const struct program *program, size_t s, size_t t, uint
     const struct unit *units = program->list.units;
     uint32_t freed = split->offload ? units[s].freed : 0;
     double seconds = split->offload ? again + units[s].offload_seconds : again;
-    return chain_row_value(&program->rows[pair_index(s, split->j - 1)], m) +
-           chain_row_value(&program->rows[pair_index(split->j, t)], (int64_t)m - units[split->j - 1].output + freed) +
+    return chain_row_value(row_at(program, 0, s, split->j - 1), m) +
+           chain_row_value(row_at(program, 0, split->j, t), (int64_t)m - units[split->j - 1].output + freed) +
            (float)seconds;
 }
 

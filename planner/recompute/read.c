@@ -10,6 +10,7 @@
 struct task {
     const struct program *program;
     size_t s, t;
+    uint32_t more; /* inputs in a row that may be made again */
     uint32_t m;
     uint64_t held;
     enum { TASK_SOLVE, TASK_BACKWARD, TASK_FETCH } kind;
@@ -36,7 +37,7 @@ static struct decision decide_by_time(const struct task *task)
     struct decision d = {0};
     float saving = INFINITY, splitting;
     if (task->s < task->t || !task->program->groups)
-        saving = chain_program_best_option(task->program, task->s, task->t, task->m, &d.option);
+        saving = chain_program_best_option(task->program, task->s, task->t, task->more, task->m, &d.option);
     splitting = chain_program_best_split(task->program, task->s, task->t, task->m, &d.split);
     d.splits = splitting < saving;
     return d;
@@ -44,11 +45,18 @@ static struct decision decide_by_time(const struct task *task)
 
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
+static uint32_t least_of(const struct program *program, uint32_t more, size_t s, size_t t)
+{
+    return program->least[state_index(&program->list, more, s, t)];
+}
+
 static uint32_t saving_need(const struct task *task, const struct unit_option *o)
 {
     const struct program *p = task->program;
-    uint32_t rest = task->s < task->t ? p->least[pair_index(task->s + 1, task->t)] : 0;
-    return chain_need_saving(&p->list, o, task->s, task->t, rest);
+    if (o->remakes && task->more == 0) return NO_ROOM;
+    uint32_t after = chain_more_after(&p->list, o, task->more);
+    uint32_t rest = task->s < task->t ? least_of(p, after, task->s + 1, task->t) : 0;
+    return chain_need_saving(&p->list, o, task->s, task->t, task->more, rest);
 }
 
 /* What attains `least`; the input stays on the device where it can. */
@@ -56,13 +64,13 @@ static struct decision decide_by_memory(const struct task *task)
 {
     const struct program *p = task->program;
     const struct unit *units = p->list.units;
-    uint32_t least = p->least[pair_index(task->s, task->t)], gradient = units[task->t].gradient;
+    uint32_t least = least_of(p, task->more, task->s, task->t), gradient = units[task->t].gradient;
     struct runs runs = chain_runs_begin(&p->list, task->s);
     for (uint32_t i = 0; i < units[task->s].options; i++)
         if (saving_need(task, &units[task->s].option[i]) <= least) return (struct decision){.option = i};
     for (size_t j = task->s + 1; j <= task->t; j++) {
-        uint32_t right = units[j - 1].output + p->least[pair_index(j, task->t)];
-        uint32_t left = p->least[pair_index(task->s, j - 1)], freed = units[task->s].freed;
+        uint32_t right = units[j - 1].output + least_of(p, 0, j, task->t);
+        uint32_t left = least_of(p, 0, task->s, j - 1), freed = units[task->s].freed;
         if (larger(gradient + runs.here, larger(left, right)) <= least)
             return (struct decision){.splits = true, .split = {j, false}};
         if (larger(gradient + runs.away, left) <= least && right <= least + freed)
@@ -121,6 +129,7 @@ static bool read_split(struct reader *r, const struct task *task, const struct s
     uint32_t first = units[task->s].first, freed = split->offload ? chain_block_input(r->chain, first) : 0;
     TRY(run_through(r, task, split->j, freed, err));
     struct task left = *task, fetch = *task, right = *task;
+    left.more = right.more = 0;
     left.t = split->j - 1;
     fetch.kind = TASK_FETCH;
     right.s = split->j;
@@ -151,15 +160,27 @@ static bool read_saving(struct reader *r, const struct task *task, uint32_t opti
     TRY(push(r, backward, err));
     if (task->s == task->t) return true;
     rest.s++;
+    rest.more = chain_more_after(list, &unit->option[option], task->more);
     rest.m = rest.m - unit->option[option].saved + unit->option[option].freed;
     return push(r, rest, err);
+}
+
+/* What an input takes that is made again, with what comes back of the units before, which are of one block each. */
+static uint64_t remake_overhead(const struct reader *r, const struct task *task)
+{
+    const struct unit_list *list = &task->program->list;
+    const struct unit *unit = &list->units[task->s];
+    if (!unit->option[task->option].remakes) return 0;
+    uint64_t quanta = r->chain->blocks[unit->first].option[unit->option[task->option].way].remake_overhead;
+    for (uint32_t i = 1; i <= list->more - task->more; i++) quanta += r->chain->blocks[unit->first - i].remade;
+    return quanta;
 }
 
 static bool read_backward(struct reader *r, const struct task *task, struct error *err)
 {
     const struct unit_list *list = &task->program->list;
     const struct unit *unit = &list->units[task->s];
-    uint64_t held = task->held;
+    uint64_t held = task->held, remake = remake_overhead(r, task);
     for (uint32_t k = unit->first; k <= unit->last; k++) {
         uint32_t own = chain_units_block_option(list, unit, task->option, k);
         held += r->chain->blocks[k].option[own].saved - (uint64_t)chain_block_freed(r->chain, k, own);
@@ -168,8 +189,9 @@ static bool read_backward(struct reader *r, const struct task *task, struct erro
         const struct chain_block *block = &r->chain->blocks[k];
         uint32_t own = chain_units_block_option(list, unit, task->option, k);
         held += chain_block_freed(r->chain, k, own);
+        uint64_t above = block->option[own].backward_overhead;
         TRY(add_step(r, (struct chain_step){CHAIN_BACKWARD, k, own, block->option[own].keep},
-                     block->option[own].backward_seconds, held + block->gradient + block->option[own].backward_overhead,
+                     block->option[own].backward_seconds, held + block->gradient + (above > remake ? above : remake),
                      err));
         held -= block->option[own].saved;
     }

@@ -13,7 +13,7 @@ struct state {
     bool kept;   /* the block's input must stay for a later run or backward */
     bool saved, gradient, done;
     bool away;       /* the output, plain or saved, is not on the device */
-    bool freed;      /* what is saved is so without the input */
+    bool frees;      /* what is saved is so without the input */
     uint32_t option; /* of what is saved */
 };
 
@@ -80,11 +80,37 @@ static bool run(struct simulation *sim, uint32_t block, bool keep_input)
     return true;
 }
 
+/* How many blocks before this one are saved so that their inputs are made again, in a row. */
+static uint32_t remade_before(const struct simulation *sim, uint32_t block)
+{
+    uint32_t count = 0;
+    while (count < block) {
+        const struct state *state = &sim->states[block - 1 - count];
+        if (!state->saved || !sim->chain->blocks[block - 1 - count].option[state->option].remakes_input) break;
+        count++;
+    }
+    return count;
+}
+
+/* The block before them all is saved, with its own input there. */
+static bool can_remake(const struct simulation *sim, uint32_t block)
+{
+    uint32_t before = remade_before(sim, block);
+    if (block < before + 1 || before >= sim->chain->most_remade)
+        return REFUSE(sim, "step %zu: block %u is to have its input made again, as %u before it", sim->step, block,
+                      before);
+    const struct state *first = &sim->states[block - 1 - before];
+    return (first->saved && !first->frees) ||
+           REFUSE(sim, "step %zu: block %u is to have its input made again, of which nothing is there", sim->step,
+                  block);
+}
+
 static bool save(struct simulation *sim, uint32_t block, uint32_t option)
 {
     const struct chain_block *b = &sim->chain->blocks[block];
     struct state *state = &sim->states[block];
     TRY(has_input(sim, block));
+    TRY(!b->option[option].remakes_input || can_remake(sim, block));
     if (state->output || state->saved)
         return REFUSE(sim, "step %zu: block %u is saved though its output is there", sim->step, block);
     reach(sim, (uint64_t)b->option[option].saved + b->option[option].forward_overhead);
@@ -94,8 +120,8 @@ static bool save(struct simulation *sim, uint32_t block, uint32_t option)
     bool unread = block + 1 < sim->chain->count && sim->states[block + 1].done;
     sim->seconds += b->forward_seconds - (unread ? b->spared_seconds : 0);
     sim->seconds += sim->chain->copy_seconds * b->option[option].copied;
-    state->freed = b->option[option].frees_input;
-    if (state->freed) send_away(sim, block);
+    state->frees = b->option[option].frees_input;
+    if (state->frees) send_away(sim, block);
     return true;
 }
 
@@ -120,6 +146,15 @@ static bool fetch(struct simulation *sim, uint32_t block)
     return true;
 }
 
+/* What the input takes that is made again, with what comes back of the blocks before, of which it is made. */
+static void remake_input(struct simulation *sim, uint32_t block, const struct chain_option *option)
+{
+    uint64_t quanta = option->remake_overhead;
+    uint32_t before = option->remakes_input ? remade_before(sim, block) : 0;
+    for (uint32_t i = 1; i <= before; i++) quanta += sim->chain->blocks[block - i].remade;
+    if (option->remakes_input) reach(sim, quanta);
+}
+
 static bool backward(struct simulation *sim, uint32_t block, uint32_t option)
 {
     const struct chain_block *b = &sim->chain->blocks[block];
@@ -128,9 +163,10 @@ static bool backward(struct simulation *sim, uint32_t block, uint32_t option)
         return REFUSE(sim, "step %zu: backward of block %u without what option %u saves", sim->step, block, option);
     if (!state->gradient || state->done)
         return REFUSE(sim, "step %zu: backward of block %u without the gradient of its output", sim->step, block);
-    if (state->freed) bring_back(sim, block);
+    if (state->frees) bring_back(sim, block);
     TRY(has_input(sim, block));
     reach(sim, b->option[option].backward_overhead);
+    remake_input(sim, block, &b->option[option]);
     sim->resident -= (uint64_t)b->option[option].saved + b->gradient;
     *state = (struct state){.done = true};
     sim->seconds += b->option[option].backward_seconds;

@@ -29,6 +29,9 @@ static bool check_block(const struct chain *chain, size_t index, struct error *e
             return error_set(err, ERROR_INPUT,
                              "block %zu option %u: saves %u quanta, expected at least its output's %u", index, i,
                              o->saved, block->output);
+        if (o->remakes_input && (!o->frees_input || index == 0))
+            return error_set(err, ERROR_INPUT, "block %zu option %u: remakes its input, expected to free it%s", index,
+                             i, index == 0 ? ", and not of the first block" : "");
         if (!(o->backward_seconds >= 0 && o->backward_seconds < HUGE_VAL))
             return error_set(err, ERROR_INPUT, "block %zu option %u: found %g backward seconds, expected at least 0",
                              index, i, o->backward_seconds);
@@ -38,6 +41,9 @@ static bool check_block(const struct chain *chain, size_t index, struct error *e
 
 static bool check_chain(const struct chain *chain, struct error *err)
 {
+    if (chain->most_remade > CHAIN_MOST_REMADE)
+        return error_set(err, ERROR_INPUT, "chain: found %u inputs in a row to make again, expected at most %d",
+                         chain->most_remade, CHAIN_MOST_REMADE);
     if (chain->count == 0) return error_set(err, ERROR_INPUT, "chain: found no blocks, expected at least 1");
     if (!(chain->copy_seconds >= 0 && chain->copy_seconds < HUGE_VAL))
         return error_set(err, ERROR_INPUT, "chain: found %g seconds for a quantum's copies, expected at least 0",
@@ -109,10 +115,11 @@ static uint32_t least_scale(const struct chain *chain)
     uint64_t sum = 0;
     for (size_t k = 0; k < chain->count; k++) {
         const struct chain_block *block = &chain->blocks[k];
-        sum += 3 * (uint64_t)block->output + block->gradient + block->run_overhead + 3;
+        sum += 3 * (uint64_t)block->output + block->gradient + block->run_overhead +
+               CHAIN_MOST_REMADE * (uint64_t)block->remade + 3 + CHAIN_MOST_REMADE;
         for (uint32_t i = 0; i < block->options; i++) {
             const struct chain_option *o = &block->option[i];
-            sum += (uint64_t)o->saved + o->forward_overhead + o->backward_overhead + 3;
+            sum += (uint64_t)o->saved + o->forward_overhead + o->backward_overhead + o->remake_overhead + 4;
         }
     }
     return (uint32_t)(sum / MOST_QUANTA + 1);

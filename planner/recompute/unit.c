@@ -16,6 +16,7 @@ uint32_t chain_block_fastest_option(const struct chain *chain, const struct chai
     uint32_t best = 0;
     for (uint32_t i = 1; i < block->options; i++) {
         const struct chain_option *o = &block->option[i], *b = &block->option[best];
+        if (o->remakes_input) continue;
         double own = chain_option_seconds(chain, o), least = chain_option_seconds(chain, b);
         if (own < least || (own == least && o->saved < b->saved)) best = i;
     }
@@ -36,7 +37,8 @@ static uint32_t block_option(const struct unit_list *list, uint32_t way, uint32_
 {
     const struct chain_block *b = &list->chain->blocks[block];
     if (!list->grouped) return way;
-    return way == 0 ? chain_block_fastest_option(list->chain, b) : smaller(way - 1, b->options - 1);
+    uint32_t option = way == 0 ? 0 : smaller(way - 1, b->options - 1);
+    return way == 0 || b->option[option].remakes_input ? chain_block_fastest_option(list->chain, b) : option;
 }
 
 uint32_t chain_units_block_option(const struct unit_list *list, const struct unit *unit, uint32_t option,
@@ -72,19 +74,25 @@ static struct unit_option save_blocks(const struct unit_list *list, const struct
         excess += chain_option_seconds(chain, o) -
                   chain_option_seconds(chain, &block->option[chain_block_fastest_option(chain, block)]);
     }
+    const struct chain_option *first = &chain->blocks[unit->first].option[block_option(list, way, unit->first)];
+    uint64_t remake = (uint64_t)chain->blocks[unit->first].gradient + first->saved + first->remake_overhead;
     return (struct unit_option){.saved = scale_up(list, held),
                                 .freed = (uint32_t)(room / list->scale),
                                 .forward_need = scale_up(list, forward),
                                 .backward_need = scale_up(list, backward),
+                                .remake_need = first->remakes_input ? scale_up(list, remake) : 0,
                                 .excess = excess,
-                                .way = way};
+                                .way = way,
+                                .remakes = !list->grouped && first->remakes_input,
+                                .holds = !list->grouped && !first->frees_input};
 }
 
 /* Whether a is at least as good as b in everything. */
 static bool serves_for(const struct unit_option *a, const struct unit_option *b)
 {
     return a->saved <= b->saved && a->freed >= b->freed && a->forward_need <= b->forward_need &&
-           a->backward_need <= b->backward_need && a->excess <= b->excess;
+           a->backward_need <= b->backward_need && a->remake_need <= b->remake_need && a->excess <= b->excess &&
+           a->remakes <= b->remakes && a->holds >= b->holds;
 }
 
 /* What takes no less of anything than another option is left out; of equals the first stays. */
@@ -105,10 +113,11 @@ static void fill_options(const struct unit_list *list, struct unit *unit)
     for (uint32_t k = unit->first; k <= unit->last; k++) most = larger(most, list->chain->blocks[k].options);
     for (uint32_t way = 0; way < most + list->grouped; way++) {
         struct unit_option option = save_blocks(list, unit, way);
-        add_option(unit, &option);
+        if (!option.remakes || list->more > 0) add_option(unit, &option);
     }
     for (uint32_t i = 1; i < unit->options; i++) {
         const struct unit_option *o = &unit->option[i], *best = &unit->option[unit->fastest];
+        if (o->remakes) continue;
         if (o->excess < best->excess || (o->excess <= best->excess && o->saved < best->saved)) unit->fastest = i;
     }
 }
@@ -127,10 +136,19 @@ static void fill_unit(const struct unit_list *list, struct unit *unit)
     unit->run_own = scale_up(list, own);
     unit->run_first = scale_up(list, inside > own ? inside : own);
     unit->run_next = scale_up(list, inside > input + own ? inside : input + own);
+    unit->remade = scale_up(list, blocks[unit->first].remade);
     unit->spared_seconds = blocks[unit->last].spared_seconds;
     unit->freed = list->chain->copy_seconds > 0 ? (uint32_t)(input / list->scale) : 0;
     unit->offload_seconds = list->chain->copy_seconds * (double)input;
     fill_options(list, unit);
+}
+
+static bool remakes_any(const struct chain *chain)
+{
+    for (size_t k = 0; k < chain->count; k++)
+        for (uint32_t i = 0; i < chain->blocks[k].options; i++)
+            if (chain->blocks[k].option[i].remakes_input) return true;
+    return false;
 }
 
 bool chain_units_make(const struct chain *chain, const struct unit_cut *cut, struct unit_list *list, struct error *err)
@@ -138,6 +156,7 @@ bool chain_units_make(const struct chain *chain, const struct unit_cut *cut, str
     size_t units = (cut->count + cut->size - 1) / cut->size;
     *list = (struct unit_list){
         .chain = chain, .count = units, .scale = cut->scale, .inner = cut->inner, .grouped = cut->size > 1};
+    if (cut->size == 1 && cut->count == chain->count && remakes_any(chain)) list->more = chain->most_remade;
     list->units = mem_zalloc(MEM_SEARCH, units, sizeof *list->units);
     if (!list->units) return error_memory(err, units * sizeof *list->units, mem_purpose_name(MEM_SEARCH));
     for (size_t i = 0; i < units; i++) {
@@ -157,18 +176,37 @@ void chain_units_finish(struct unit_list *list)
 
 static uint32_t less_freed(uint32_t quanta, uint32_t freed) { return quanta > freed ? quanta - freed : 0; }
 
-uint32_t chain_need_saving(const struct unit_list *list, const struct unit_option *o, size_t s, size_t t, uint32_t rest)
+uint32_t chain_more_after(const struct unit_list *list, const struct unit_option *o, uint32_t more)
 {
-    uint32_t own = larger(list->units[t].gradient + o->forward_need, o->backward_need);
+    return o->remakes ? more - 1 : o->holds ? list->more : 0;
+}
+
+uint32_t chain_need_alone(const struct unit_list *list, const struct unit_option *o, size_t s, size_t t, uint32_t more)
+{
+    uint32_t remake = o->remake_need, own = larger(list->units[t].gradient + o->forward_need, o->backward_need);
+    for (uint32_t i = 1; o->remakes && i <= list->more - more; i++) remake += list->units[s - i].remade;
+    return larger(own, remake);
+}
+
+uint32_t chain_need_saving(const struct unit_list *list, const struct unit_option *o, size_t s, size_t t, uint32_t more,
+                           uint32_t rest)
+{
+    uint32_t own = chain_need_alone(list, o, s, t, more);
     return s == t ? own : larger(own, less_freed(o->saved + rest, o->freed));
 }
 
-static uint32_t least_saving(const struct unit_list *list, size_t s, size_t t, uint32_t rest)
+/* What is remade goes before the rest's `more`, so that the least of the rest is known. */
+static uint32_t least_saving(const struct unit_list *list, const uint32_t *least, size_t s, size_t t, uint32_t more)
 {
-    uint32_t least = NO_ROOM;
-    for (uint32_t i = 0; i < list->units[s].options; i++)
-        least = smaller(least, chain_need_saving(list, &list->units[s].option[i], s, t, rest));
-    return least;
+    uint32_t best = NO_ROOM;
+    for (uint32_t i = 0; i < list->units[s].options; i++) {
+        const struct unit_option *o = &list->units[s].option[i];
+        if (o->remakes && more == 0) continue;
+        uint32_t after = chain_more_after(list, o, more);
+        uint32_t rest = s < t ? least[state_index(list, after, s + 1, t)] : 0;
+        best = smaller(best, chain_need_saving(list, o, s, t, more, rest));
+    }
+    return best;
 }
 
 struct runs chain_runs_begin(const struct unit_list *list, size_t s)
@@ -199,13 +237,14 @@ static uint32_t least_splitting(const struct unit_list *list, const uint32_t *le
 
 void chain_least_fill(const struct unit_list *list, const uint32_t *single, uint32_t *least)
 {
-    for (size_t t = 0; t < list->count; t++) {
-        least[pair_index(t, t)] = single ? single[t] : least_saving(list, t, t, 0);
-        for (size_t s = t; s-- > 0;) {
-            uint32_t saving = least_saving(list, s, t, least[pair_index(s + 1, t)]);
-            least[pair_index(s, t)] = smaller(saving, least_splitting(list, least, s, t));
+    for (size_t t = 0; t < list->count; t++)
+        for (size_t s = t + 1; s-- > 0;) {
+            uint32_t splitting = s == t && single ? single[t] : least_splitting(list, least, s, t);
+            for (uint32_t more = 0; more <= list->more; more++) {
+                uint32_t saving = s == t && single ? NO_ROOM : least_saving(list, least, s, t, more);
+                least[state_index(list, more, s, t)] = smaller(saving, splitting);
+            }
         }
-    }
 }
 
 void chain_enough_fill(const struct unit_list *list, uint32_t *enough)
@@ -214,6 +253,6 @@ void chain_enough_fill(const struct unit_list *list, uint32_t *enough)
         for (size_t s = t + 1; s-- > 0;) {
             const struct unit *unit = &list->units[s];
             uint32_t rest = s < t ? enough[pair_index(s + 1, t)] : 0;
-            enough[pair_index(s, t)] = chain_need_saving(list, &unit->option[unit->fastest], s, t, rest);
+            enough[pair_index(s, t)] = chain_need_saving(list, &unit->option[unit->fastest], s, t, 0, rest);
         }
 }

@@ -100,18 +100,21 @@ static inline void offload_step(struct chain_schedule *schedule, enum chain_step
 #define OFFLOAD_MOST_STEPS 20000
 
 /* Blocks [first, last] with the first one's input there: as the chain's program reads its schedules out (chain.h), with
- * kept blocks under any of the flags, and checkpoints sent to host memory, at random. */
+ * kept blocks under any of the flags, inputs made again where the block before is kept, and checkpoints sent to host
+ * memory, at random. */
 static inline void offload_random_part(struct chain_schedule *schedule, uint32_t first, uint32_t last, uint32_t flags,
-                                       uint64_t *state)
+                                       bool after_saved, uint64_t *state)
 {
     if (first == last || offload_random(state, 3) > 0) {
         uint32_t keep = offload_random(state, KEEP_MODES);
         for (uint32_t flag = KEEP_ON_HOST; flag <= KEEP_LEAN; flag *= 2)
             if (flags & flag && offload_random(state, 2)) keep |= flag;
+        bool remakes = after_saved && !(flags & KEEP_RECONSTRUCT) && !(keep & KEEP_ON_HOST);
+        if (remakes && offload_random(state, 2)) keep |= KEEP_REMAKE_INPUT;
         if (keep & KEEP_RECONSTRUCT && (keep & KEEP_MODE_MASK) == KEEP_SOME) keep &= ~(uint32_t)KEEP_RECONSTRUCT;
         if ((keep & KEEP_MODE_MASK) == KEEP_SOME) keep |= KEEP_DROP(0) * offload_random(state, 1u << KEEP_MOST_DROPS);
         offload_step(schedule, CHAIN_SAVE, first, keep);
-        if (first < last) offload_random_part(schedule, first + 1, last, flags, state);
+        if (first < last) offload_random_part(schedule, first + 1, last, flags, true, state);
         offload_step(schedule, CHAIN_BACKWARD, first, keep);
         return;
     }
@@ -120,9 +123,9 @@ static inline void offload_random_part(struct chain_schedule *schedule, uint32_t
     offload_step(schedule, CHAIN_CHECKPOINT, first, 0);
     if (leaves) offload_step(schedule, CHAIN_OFFLOAD, first, 0);
     for (uint32_t b = first + 1; b < middle; b++) offload_step(schedule, CHAIN_RUN, b, 0);
-    offload_random_part(schedule, middle, last, flags, state);
+    offload_random_part(schedule, middle, last, flags, false, state);
     if (leaves) offload_step(schedule, CHAIN_FETCH, first, 0);
-    offload_random_part(schedule, first, middle - 1, flags, state);
+    offload_random_part(schedule, first, middle - 1, flags, false, state);
 }
 
 static inline struct chain_schedule offload_random_schedule(size_t blocks, uint32_t flags, uint64_t seed)
@@ -130,7 +133,7 @@ static inline struct chain_schedule offload_random_schedule(size_t blocks, uint3
     struct chain_schedule schedule = {0};
     schedule.steps = mem_alloc(MEM_PLAN, OFFLOAD_MOST_STEPS, sizeof *schedule.steps);
     cr_assert(schedule.steps);
-    offload_random_part(&schedule, 0, (uint32_t)blocks - 1, flags, &seed);
+    offload_random_part(&schedule, 0, (uint32_t)blocks - 1, flags, false, &seed);
     return schedule;
 }
 

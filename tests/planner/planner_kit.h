@@ -20,6 +20,7 @@ struct kit_options {
     uint32_t micro_batches;
     bool sync_bn;
     uint32_t lowering;
+    bool lower_less;
     enum sharing_policy sharing;
     uint64_t bucket_bytes;
     enum dtype dtype;
@@ -44,6 +45,7 @@ static inline struct plan *kit_try(const struct kit_options *options, struct err
                                    .micro_batches = options->micro_batches,
                                    .sync_bn = options->sync_bn,
                                    .lowering = options->lowering,
+                                   .lower_less = options->lower_less,
                                    .sharing = options->sharing,
                                    .bucket_bytes = options->bucket_bytes,
                                    .dtype = options->dtype,

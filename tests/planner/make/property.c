@@ -128,6 +128,37 @@ Test(property, gradients_lie_in_the_arena_where_they_would_not_fit_apart)
     }
 }
 
+/* What holds gradients longer is left out where the plan does not fit with it. */
+Test(property, less_is_fused_where_all_would_not_fit)
+{
+    const uint32_t less = LOWER_EXACT & ~(uint32_t)(LOWER_GRADIENT | LOWER_WEIGHTS | LOWER_GRADIENT_KEEP);
+    struct kit_options options = {.model = "resnet-20",
+                                  .batch = 32,
+                                  .gpus = "cpu",
+                                  .lowering = less,
+                                  .recompute = RECOMPUTE_BUDGET,
+                                  .budget = 20 << 20};
+    struct error err = {0};
+    struct plan *plan = kit_make_from(&options);
+    while (plan) {
+        options.budget = plan->variants[0].arena_bytes - 1;
+        plan_destroy(plan);
+        plan = kit_try(&options, &err);
+    }
+    options.budget++; /* the least that was found */
+    options.lowering = less | LOWER_GRADIENT_KEEP;
+    cr_assert_null(kit_try(&options, &err));
+    options.lower_less = true;
+    plan = kit_make_from(&options);
+    cr_expect(plan->fits);
+    cr_expect_eq(plan->lowering, less);
+    plan_destroy(plan);
+    options.budget = 1 << 30;
+    plan = kit_make_from(&options);
+    cr_expect_eq(plan->lowering, less | LOWER_GRADIENT_KEEP);
+    plan_destroy(plan);
+}
+
 Test(property, every_way_between_devices_verifies)
 {
     for (int i = 0; i < 4; i++)

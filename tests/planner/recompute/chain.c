@@ -333,7 +333,7 @@ Test(recompute_chain, wrong_chains_are_refused)
     bad.options = 0;
     expect_wrong_chain(bad, 1, "found 0 options");
     bad.options = CHAIN_MOST_OPTIONS + 1;
-    expect_wrong_chain(bad, 1, "found 21 options");
+    expect_wrong_chain(bad, 1, "found 29 options");
     bad = good;
     bad.option[0].saved = 1;
     expect_wrong_chain(bad, 1, "saves 1 quanta");

@@ -7,7 +7,7 @@
 
 #define MOST_BLOCKS 5
 #define MOST_STEPS  64
-#define MOST_LIMIT  400
+#define MOST_LIMIT  500
 
 /* One schedule of the enumeration: the choices made on the way; the next one changes the last that can be changed. */
 struct enumeration {
@@ -32,14 +32,30 @@ static void emit(struct enumeration *e, enum chain_step_kind kind, size_t block,
     e->steps[e->count++] = (struct chain_step){kind, (uint32_t)block, (uint32_t)option};
 }
 
-static void build(struct enumeration *e, size_t s, size_t t)
+/* How many inputs in a row may be made again after s is saved so. */
+static uint32_t more_after(const struct chain *chain, const struct chain_option *option, uint32_t more)
+{
+    return option->remakes_input ? more - 1 : option->frees_input ? 0 : chain->most_remade;
+}
+
+/* Options that make their input again count only where they may. */
+static size_t open_options(const struct chain_block *block, uint32_t more, size_t open[CHAIN_MOST_OPTIONS])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < block->options; i++)
+        if (more > 0 || !block->option[i].remakes_input) open[count++] = i;
+    return count;
+}
+
+static void build(struct enumeration *e, size_t s, size_t t, uint32_t more)
 {
     bool host = s > 0 && e->chain->copy_seconds > 0;
-    size_t options = e->chain->blocks[s].options, choice = choose(e, options + (t - s) * (host ? 2 : 1));
+    size_t open[CHAIN_MOST_OPTIONS], options = open_options(&e->chain->blocks[s], more, open),
+                                     choice = choose(e, options + (t - s) * (host ? 2 : 1));
     if (choice < options) {
-        emit(e, CHAIN_SAVE, s, choice);
-        if (s < t) build(e, s + 1, t);
-        emit(e, CHAIN_BACKWARD, s, choice);
+        emit(e, CHAIN_SAVE, s, open[choice]);
+        if (s < t) build(e, s + 1, t, more_after(e->chain, &e->chain->blocks[s].option[open[choice]], more));
+        emit(e, CHAIN_BACKWARD, s, open[choice]);
         return;
     }
     bool offload = choice - options >= t - s;
@@ -47,9 +63,9 @@ static void build(struct enumeration *e, size_t s, size_t t)
     emit(e, CHAIN_CHECKPOINT, s, 0);
     if (offload) emit(e, CHAIN_OFFLOAD, s, 0);
     for (size_t k = s + 1; k < j; k++) emit(e, CHAIN_RUN, k, 0);
-    build(e, j, t);
+    build(e, j, t, 0);
     if (offload) emit(e, CHAIN_FETCH, s, 0);
-    build(e, s, j - 1);
+    build(e, s, j - 1, 0);
 }
 
 static bool advance(struct enumeration *e)
@@ -70,7 +86,7 @@ static void search_all(const struct chain *chain, double best[MOST_LIMIT])
         double seconds;
         uint64_t peak;
         e.depth = e.count = 0;
-        build(&e, 0, chain->count - 1);
+        build(&e, 0, chain->count - 1, 0);
         struct chain_schedule schedule = {.steps = e.steps, .count = e.count};
         cr_assert(chain_simulate(chain, &schedule, &seconds, &peak, &err), "%s", err.text);
         cr_assert_lt(peak, MOST_LIMIT);
@@ -82,7 +98,7 @@ static void search_all(const struct chain *chain, double best[MOST_LIMIT])
 /* What a chain's options may do beside saving. */
 struct features {
     size_t most_blocks, most_options;
-    bool frees, copies, spares;
+    bool frees, copies, spares, remakes;
 };
 
 static struct chain_option draw_option(struct random *random, const struct features *features, uint32_t output)
@@ -96,6 +112,14 @@ static struct chain_option draw_option(struct random *random, const struct featu
     return option;
 }
 
+/* Which takes longer than finding it there. */
+static void remake_input(struct chain_option *option, struct random *random)
+{
+    option->remake_overhead = random_below(random, 12);
+    option->frees_input = option->remakes_input = true;
+    option->backward_seconds += 6; /* more than copies cost */
+}
+
 static void draw_chain(struct random *random, const struct features *features, struct chain_block blocks[MOST_BLOCKS],
                        struct chain *chain)
 {
@@ -103,6 +127,7 @@ static void draw_chain(struct random *random, const struct features *features, s
                             .blocks = blocks,
                             .count = 1 + random_below(random, (uint32_t)features->most_blocks),
                             .copy_seconds = features->copies ? random_below(random, 4) * 0.06 : 0};
+    if (features->remakes) chain->most_remade = random_below(random, CHAIN_MOST_REMADE + 1);
     for (size_t i = 0; i < chain->count; i++) {
         struct chain_block *block = &blocks[i];
         *block = (struct chain_block){.output = random_below(random, 9),
@@ -112,6 +137,9 @@ static void draw_chain(struct random *random, const struct features *features, s
                                       .options = 1 + random_below(random, (uint32_t)features->most_options)};
         if (features->spares) block->spared_seconds = 0.25 * random_below(random, 5);
         for (uint32_t k = 0; k < block->options; k++) block->option[k] = draw_option(random, features, block->output);
+        if (features->remakes) block->remade = random_below(random, 12);
+        for (uint32_t k = 1; features->remakes && i > 0 && k < block->options; k++)
+            if (random_below(random, 3) > 0) remake_input(&block->option[k], random);
     }
 }
 
@@ -174,4 +202,13 @@ Test(recompute_exact, finds_the_best_of_all_with_copies_to_the_host)
     features.most_blocks = 5;
     features.most_options = 2;
     compare_with_all(&features, 300, 5);
+}
+
+Test(recompute_exact, finds_the_best_of_all_with_inputs_made_again)
+{
+    struct features features = {.most_blocks = 5, .most_options = 3, .spares = true, .remakes = true};
+    compare_with_all(&features, 300, 6);
+    features.most_blocks = 4;
+    features.frees = features.copies = true;
+    compare_with_all(&features, 600, 7);
 }
