@@ -65,6 +65,7 @@ int error_exit_code(const struct error *err)
     case ERROR_FAILED:
     case ERROR_MEMORY:
     case ERROR_LATE:
+    case ERROR_PEER:
     case ERROR_UNFIT:
     case ERROR_STOPPED: return 1;
     }

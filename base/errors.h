@@ -16,6 +16,7 @@ enum error_kind {
     ERROR_FAILED, /* the run failed (disk full, device lost): exit code 1 */
     ERROR_MEMORY, /* an allocation failed: exit code 1 */
     ERROR_LATE,   /* a device was waited for in vain: exit code 1 */
+    ERROR_PEER,   /* those that this process works with are lost, for a reason that others know better: exit code 1 */
     ERROR_UNFIT,  /* the question was answered: it does not fit: exit code 1 */
     ERROR_STOPPED, /* somebody asked for an end, which came before the work's: exit code 1, unless the caller knows better */
 };

@@ -1,13 +1,13 @@
-/* NCCL among the stand-in's GPUs: ranks are threads of this process, or processes (nccl_far.c). A sum is work in its
- * stream that is done when the streams of all ranks have come to it. Communicators do not block. What a rank gave up
- * ends without a result. */
+/* NCCL among the stand-in's GPUs: ranks are threads of this process, or processes (nccl_far.c), of several hosts too
+ * (nccl_net.c). A sum is work in its stream that is done when the streams of all ranks have come to it. Communicators
+ * do not block. What a rank gave up ends without a result. */
 #include <nccl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "nccl_far.h"
+#include "nccl_net.h"
 
 #define MOST_RANKS MOST_DEVICES
 
@@ -207,7 +207,7 @@ ncclResult_t EXPORTED ncclGetUniqueId(ncclUniqueId *id)
     uint64_t number = ++last_id + ((uint64_t)getpid() << 16);
     memset(id, 0, sizeof *id);
     memcpy(id, &number, sizeof number);
-    return leave(ncclSuccess);
+    return leave(options.nccl_sockets && !net_listen(id) ? ncclSystemError : ncclSuccess);
 }
 
 static struct nccl_group *find_group(uint64_t id, int size)
@@ -227,13 +227,13 @@ static bool is_taken(const struct nccl_group *g, const struct device *device)
 }
 
 /* The last of all stays away where it is asked to. */
-static ncclResult_t add_rank(struct nccl_group *g, int rank, struct ncclComm **out)
+static ncclResult_t add_rank(struct nccl_group *g, int rank, struct net *net, struct ncclComm **out)
 {
     if (!g || rank < 0 || rank >= g->size || g->ranks[rank]) return ncclInvalidArgument;
     if (is_taken(g, device_now())) return ncclInvalidUsage;
     struct ncclComm *comm = NEW(struct ncclComm);
     *comm = (struct ncclComm){.alive = true, .group = g, .rank = rank, .device = device_now()};
-    if (options.nccl_processes && !(comm->far = far_join(g->id, rank, g->size))) return ncclSystemError;
+    if (options.nccl_processes && !(comm->far = far_join(net, g->id, rank, g->size))) return ncclSystemError;
     if (!options.nccl_absent || rank < g->size - 1) g->ranks[rank] = comm;
     *out = comm;
     nccl_is_used = true;
@@ -252,7 +252,8 @@ ncclResult_t EXPORTED ncclCommInitRankConfig(ncclComm_t *comm, int size, ncclUni
                 config && config->blocking == 0 ? "are too many" : "blocks");
         return leave(ncclInvalidArgument);
     }
-    return leave(add_rank(find_group(number, size), rank, comm));
+    struct net *net = options.nccl_sockets ? net_join(&id, rank, size) : NULL;
+    return leave(add_rank(find_group(number, size), rank, net, comm));
 }
 
 static bool is_whole(const struct nccl_group *g)
@@ -278,7 +279,8 @@ ncclResult_t EXPORTED ncclCommSplit(ncclComm_t comm, int color, int key, ncclCom
     if (!is_comm(comm, "a split") || color != 0 || key != comm->rank) return leave(ncclInvalidArgument);
     if (!is_whole(comm->group)) return leave(ncclInvalidUsage);
     uint64_t id = (comm->group->id << 8) + ++comm->splits;
-    return leave(add_rank(find_group(id | UINT64_C(1) << 63, comm->group->size), key, out));
+    struct net *net = comm->far ? comm->far->net : NULL;
+    return leave(add_rank(find_group(id | UINT64_C(1) << 63, comm->group->size), key, net, out));
 }
 
 static bool have_left(const struct nccl_group *g)
@@ -294,7 +296,8 @@ ncclResult_t EXPORTED ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state
     if (!is_comm(comm, "the state")) return leave(ncclInvalidArgument);
     bool left = comm->far ? far_have_left(comm->far, comm->group->size) : have_left(comm->group);
     bool waits = !is_whole(comm->group) || (comm->leaves && !left);
-    *state = options.nccl_async && comm->sums >= 3 ? ncclRemoteError : waits ? ncclInProgress : ncclSuccess;
+    bool lost = (options.nccl_async && comm->sums >= 3) || (comm->far && !left && far_has_lost(comm->far));
+    *state = lost ? ncclRemoteError : waits ? ncclInProgress : ncclSuccess;
     return leave(ncclSuccess);
 }
 
@@ -425,7 +428,7 @@ ncclResult_t EXPORTED ncclCommFinalize(ncclComm_t comm)
     if (comm->at) violate("an end of a communicator that still sums");
     forget_all(comm, true);
     comm->leaves = true;
-    if (comm->far) atomic_store(&comm->far->slots[comm->rank].leaves, true);
+    if (comm->far) far_leave(comm->far, comm->rank);
     return leave(ncclInProgress);
 }
 
@@ -451,7 +454,7 @@ ncclResult_t EXPORTED ncclCommAbort(ncclComm_t comm)
     comm->alive = false;
     comm->gone = true;
     forget_all(comm, false);
-    if (comm->far) atomic_store(&comm->far->slots[comm->rank].gone, true);
+    if (comm->far) far_give_up(comm->far, comm->rank);
     progress++;
     counts.handles--;
     return leave(ncclSuccess);

@@ -1,5 +1,6 @@
-/* NCCL among ranks that are processes (nccl=processes): a file in shared memory for each communicator. A rank brings
- * its numbers there, and sums for itself when all have. */
+/* NCCL among ranks that are processes: a rank brings its numbers, and sums for itself when all have. For each
+ * communicator there is a file in shared memory (nccl=processes), or in each process a mirror of what ranks tell each
+ * other over sockets (nccl=sockets). */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,7 +8,7 @@
 #include <unistd.h>
 
 #include "dnn.h"
-#include "nccl_far.h"
+#include "nccl_net.h"
 
 #define SLOT_BYTES ((size_t)64 << 20)
 
@@ -16,11 +17,20 @@ static void name_file(uint64_t id, char name[64])
     snprintf(name, 64, "/fathom-standin-%016llx", (unsigned long long)id);
 }
 
-static size_t far_bytes(int size) { return sizeof(struct far) + (size_t)size * SLOT_BYTES; }
+size_t far_bytes(int size) { return sizeof(struct far) + (size_t)size * SLOT_BYTES; }
 
-struct far *far_join(uint64_t id, int rank, int size)
+static struct far *join_network(struct net *net, uint64_t id, int rank)
+{
+    struct far *far = net_follow(net, id);
+    atomic_store(&far->slots[rank].process, (int)getpid());
+    net_tell(far, NET_JOINED, NULL, 0);
+    return far;
+}
+
+struct far *far_join(struct net *net, uint64_t id, int rank, int size)
 {
     char name[64];
+    if (net) return join_network(net, id, rank);
     name_file(id, name);
     int fd = shm_open(name, O_RDWR | O_CREAT, 0600);
     if (fd < 0 || ftruncate(fd, (off_t)far_bytes(size)) != 0) return NULL;
@@ -71,7 +81,7 @@ void number_store(enum number_type type, double value, void *numbers, size_t i)
     }
 }
 
-static uint8_t *numbers(struct far *far, int rank) { return (uint8_t *)(far + 1) + (size_t)rank * SLOT_BYTES; }
+uint8_t *far_numbers(struct far *far, int rank) { return (uint8_t *)(far + 1) + (size_t)rank * SLOT_BYTES; }
 
 bool far_is_whole(struct far *far, int size)
 {
@@ -79,7 +89,7 @@ bool far_is_whole(struct far *far, int size)
     for (int r = 0; r < size; r++)
         if (atomic_load(&far->slots[r].process) == 0) return false;
     name_file(far->id, name);
-    shm_unlink(name); /* all have it open */
+    if (!far->net) shm_unlink(name); /* all have it open */
     return true;
 }
 
@@ -87,8 +97,23 @@ bool far_have_left(struct far *far, int size)
 {
     for (int r = 0; r < size; r++)
         if (!atomic_load(&far->slots[r].leaves)) return false;
-    return true;
+    return net_is_flushed(far);
 }
+
+void far_leave(struct far *far, int rank)
+{
+    atomic_store(&far->slots[rank].leaves, true);
+    net_tell(far, NET_LEAVES, NULL, 0);
+}
+
+void far_give_up(struct far *far, int rank)
+{
+    atomic_store(&far->slots[rank].gone, true);
+    net_tell(far, NET_GONE, NULL, 0);
+}
+
+/* Of what is in shared memory nobody is told. */
+bool far_has_lost(struct far *far) { return far->net && net_has_lost(far); }
 
 /* Everybody has the sums of the turn before. */
 static bool is_free(struct far *far, int size, uint64_t turn)
@@ -107,12 +132,13 @@ bool far_bring(struct far *far, int rank, int size, uint64_t turn, const struct 
         violate("a sum over ranks of %zu bytes, more than the stand-in carries between processes", bytes);
         return false;
     }
-    memcpy(numbers(far, rank), sum->in, bytes);
+    memcpy(far_numbers(far, rank), sum->in, bytes);
     slot->count = sum->count;
     slot->type = sum->type;
     slot->known = sum->known;
     slot->offset = sum->offset;
     atomic_store(&slot->brought, turn + 1);
+    net_tell(far, NET_BROUGHT, sum->in, bytes);
     return true;
 }
 
@@ -129,7 +155,8 @@ static void add_up(struct far *far, int size, const struct far_sum *sum)
     for (size_t i = 0; i < sum->count; i++) {
         int first = (int)(i * (size_t)size / sum->count);
         double total = 0;
-        for (int r = 0; r < size; r++) total = number_add(sum->type, total, numbers(far, (first + 1 + r) % size), i);
+        for (int r = 0; r < size; r++)
+            total = number_add(sum->type, total, far_numbers(far, (first + 1 + r) % size), i);
         number_store(sum->type, total, sum->out, i);
     }
 }
@@ -146,5 +173,6 @@ bool far_sum_up(struct far *far, int rank, int size, uint64_t turn, const struct
     }
     add_up(far, size, sum);
     atomic_store(&far->slots[rank].summed, turn + 1);
+    net_tell(far, NET_SUMMED, NULL, 0);
     return true;
 }

@@ -1,4 +1,4 @@
-/* What nccl.c and nccl_far.c share. */
+/* What nccl.c, nccl_far.c and nccl_net.c share. */
 #ifndef STANDIN_NCCL_FAR_H
 #define STANDIN_NCCL_FAR_H
 
@@ -26,6 +26,7 @@ struct far_slot { /* of one rank */
 
 struct far {
     uint64_t id;
+    struct net *net; /* NULL: it lies in memory that processes share; else this process's mirror of what all tell (nccl_net.c) */
     struct far_slot slots[MOST_DEVICES];
 };
 
@@ -38,8 +39,15 @@ struct far_sum {
     size_t offset;
 };
 
-/* NULL where it cannot be had. */
-struct far *far_join(uint64_t id, int rank, int size);
+/* So much of it, with room for numbers of all ranks. */
+size_t far_bytes(int size);
+uint8_t *far_numbers(struct far *far, int rank);
+/* In shared memory where net is NULL; NULL where it cannot be had. */
+struct far *far_join(struct net *net, uint64_t id, int rank, int size);
+void far_leave(struct far *far, int rank);
+void far_give_up(struct far *far, int rank);
+/* Somebody is there no more. */
+bool far_has_lost(struct far *far);
 bool far_is_whole(struct far *far, int size);
 bool far_have_left(struct far *far, int size);
 /* A rank comes to its sum number `turn`; false: somebody has not had the one before. */

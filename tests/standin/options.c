@@ -69,7 +69,8 @@ static void read_nccl(const char *text)
     options.nccl_absent = strstr(text, "absent");
     options.nccl_async = strstr(text, "async");
     options.nccl_stuck = strstr(text, "stuck");
-    options.nccl_processes = strstr(text, "processes");
+    options.nccl_sockets = strstr(text, "sockets");
+    options.nccl_processes = options.nccl_sockets || strstr(text, "processes");
 }
 
 static void read_capability(const char *text)

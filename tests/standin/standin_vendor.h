@@ -25,7 +25,8 @@
  *   cupti=KIND+...       taken: another profiler has it; silent: no records; lost: one in 50 without times; fails: records
  *                        cannot be switched on; misjoins: nodes' ids are wrong
  *   nccl=KIND+...        absent: the last rank never comes to the others; async: all ranks fail after three sums; stuck: giving
- *                        up never ends; processes: ranks are processes, and not threads of one
+ *                        up never ends; processes: ranks are processes, and not threads of one; sockets: so they are, on
+ *                        hosts that share no memory
  * FATHOM_STANDIN_REPORT names a file that gets a report at exit, JSON lines. Without it a process in which a rule was broken
  * exits with 70. */
 #ifndef FATHOM_STANDIN_VENDOR_H

@@ -116,7 +116,7 @@ void cuda_group_abort(struct group *group)
 
 static bool say_aborted(const struct group *group, struct error *err)
 {
-    return error_set(err, ERROR_FAILED, "device %" PRIu32 " has nobody to reduce with: another device has failed",
+    return error_set(err, ERROR_PEER, "device %" PRIu32 " has nobody to reduce with: another device has failed",
                      group->device->options.number);
 }
 
@@ -125,7 +125,8 @@ static bool check(const struct group *group, ncclResult_t status, const char *wh
     if (status == ncclSuccess) return true;
     const char *more = group->nccl->GetLastError(NULL);
     bool said = more && *more;
-    return error_set(err, ERROR_FAILED, "device %" PRIu32 ": %s: NCCL: %s%s%s", group->device->options.number, what,
+    enum error_kind kind = status == ncclRemoteError ? ERROR_PEER : ERROR_FAILED; /* a peer's end, or the network's */
+    return error_set(err, kind, "device %" PRIu32 ": %s: NCCL: %s%s%s", group->device->options.number, what,
                      group->nccl->GetErrorString(status), said ? ": " : "", said ? more : "");
 }
 

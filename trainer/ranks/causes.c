@@ -89,36 +89,41 @@ void ranks_abort(struct ranks *ranks)
 
 /* ---- Telling ---- */
 
-/* A rank that was missed and has told why it ends has waited itself, for another: it is no cause. The lock is held. */
-static uint32_t weight_of(const struct ranks *ranks, const struct ranks_cause *cause)
+/* A rank that was missed and has told why it ends has waited itself, for another: it is no cause. */
+static uint32_t weight_of(const struct ranks_cause *cause, const bool *heard, uint32_t size)
 {
-    bool alive = cause->weight == RANKS_MISSED && cause->peer < ranks->place.size &&
-                 (cause->peer == ranks->place.rank || ranks->heard[cause->peer]);
+    bool waits = cause->weight == RANKS_MISSED || cause->weight == RANKS_WAITED;
+    bool alive = waits && cause->peer < size && heard[cause->peer];
     return alive ? RANKS_FOLLOWS : cause->weight;
 }
 
-static bool comes_first(const struct ranks *ranks, const struct ranks_cause *a, const struct ranks_cause *b)
-{
-    uint32_t x = weight_of(ranks, a), y = weight_of(ranks, b);
-    if (x != y) return x < y;
-    if (a->weight != b->weight)
-        return a->weight < b->weight; /* one that was stopped may go on and follow those that missed it */
-    return a->rank < b->rank;
-}
+/* A device that is late may have waited for another's. */
+static bool is_late(const struct ranks_cause *cause) { return cause->weight == RANKS_OWN && cause->kind == ERROR_LATE; }
 
-/* The first cause of all that are known; *same: another rank says the same of itself. The lock is held. */
-static struct ranks_cause choose(const struct ranks *ranks, const struct ranks_cause *own, bool *same)
+uint32_t ranks_first_cause(const struct ranks_cause *causes, const bool *heard, uint32_t size)
 {
-    struct ranks_cause first = *own;
-    for (uint32_t i = 0; i < ranks->place.size; i++)
-        if (ranks->heard[i] && comes_first(ranks, &ranks->causes[i], &first)) first = ranks->causes[i];
-    *same = own->rank != first.rank && strcmp(own->text, first.text) == 0;
-    for (uint32_t i = 0; i < ranks->place.size; i++)
-        *same |= ranks->heard[i] && i != first.rank && strcmp(ranks->causes[i].text, first.text) == 0;
+    uint32_t first = size;
+    for (uint32_t i = 0; i < size; i++) {
+        if (!heard[i]) continue;
+        const struct ranks_cause *a = &causes[i], *b = first < size ? &causes[first] : NULL;
+        uint32_t x = weight_of(a, heard, size), y = b ? weight_of(b, heard, size) : UINT32_MAX;
+        /* Of ranks that missed one which goes on and follows them, as one that was stopped may, the first to miss it.
+         */
+        bool before = x != y ? x < y : is_late(a) != is_late(b) ? is_late(b) : a->weight < b->weight;
+        if (before) first = i;
+    }
     return first;
 }
 
-static bool any_heard(struct ranks *ranks)
+/* Another rank says the same of itself. The lock is held. */
+static bool is_said_twice(const struct ranks *ranks, uint32_t first)
+{
+    for (uint32_t i = 0; i < ranks->place.size; i++)
+        if (ranks->heard[i] && i != first && strcmp(ranks->causes[i].text, ranks->causes[first].text) == 0) return true;
+    return false;
+}
+
+bool ranks_any_heard(struct ranks *ranks)
 {
     pthread_mutex_lock(&ranks->lock);
     bool any = ranks->any_heard;
@@ -148,22 +153,40 @@ static bool say_silent(const struct ranks *ranks, struct error *err)
     return false;
 }
 
+/* Of an error of peers nothing but the waiting is this rank's own. */
+static struct ranks_cause own_cause(struct ranks *ranks, const struct error *err)
+{
+    bool waited = ranks->missed || ranks->waited;
+    struct ranks_cause own = {
+        .rank = ranks->place.rank, .kind = err->kind, .peer = waited ? ranks->peer : RANKS_UNKNOWN};
+    own.weight = ranks->missed             ? RANKS_MISSED
+                 : err->kind == ERROR_PEER ? RANKS_WAITED
+                 : ranks_any_heard(ranks)  ? RANKS_FOLLOWS
+                                           : RANKS_OWN;
+    snprintf(own.text, sizeof own.text, "%s", err->text);
+    return own;
+}
+
 bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
 {
     if (!ranks || !ranks->link) return true;
-    bool had_heard = any_heard(ranks), same;
-    struct ranks_cause own = {.rank = ranks->place.rank, .kind = err->kind, .peer = ranks->peer};
-    uint64_t grace_ns = !ranks->missed ? GRACE_NS : ranks_is_local(ranks) ? MISSED_NS : APART_NS;
-    snprintf(own.text, sizeof own.text, "%s", err->text);
-    own.weight = ranks->missed ? RANKS_MISSED : had_heard ? RANKS_FOLLOWS : RANKS_OWN;
+    bool same;
+    struct ranks_cause own = own_cause(ranks, err);
+    bool waits = own.weight == RANKS_MISSED || own.weight == RANKS_WAITED;
+    uint64_t grace_ns = !waits ? GRACE_NS : ranks_is_local(ranks) ? MISSED_NS : APART_NS;
     ranks->transport->tell(ranks->link, &own);
     if (!ranks->watched) return true; /* it has failed before it could hear of others */
     for (uint64_t begin = clock_now_ns(); clock_now_ns() - begin < grace_ns;) sleep_ns(LISTEN_NS);
     pthread_mutex_lock(&ranks->lock);
-    struct ranks_cause first = choose(ranks, &own, &same);
+    ranks->causes[own.rank] = own;
+    ranks->heard[own.rank] = true;
+    uint32_t rank = ranks_first_cause(ranks->causes, ranks->heard, ranks->place.size);
+    struct ranks_cause first = ranks->causes[rank];
+    same = is_said_twice(ranks, rank);
     pthread_mutex_unlock(&ranks->lock);
     if (first.rank == own.rank) {
-        if (own.kind == ERROR_LATE && own.weight == RANKS_OWN && say_silent(ranks, err)) return true;
+        bool guesses = is_late(&own) || (own.weight == RANKS_WAITED && own.peer == RANKS_UNKNOWN);
+        if (guesses && say_silent(ranks, err)) return true;
         if (!same && own.weight == RANKS_OWN) say_where(ranks, &ranks->place, err);
         return true;
     }

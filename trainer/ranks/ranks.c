@@ -180,12 +180,16 @@ static bool say_peer(struct ranks *ranks, const struct ranks_wait *wait, enum ra
 {
     const char *host = wait->peer < ranks->place.size ? ranks->places[wait->peer].host : "";
     char where[RANKS_HOST + 16] = "";
-    ranks->missed = true;
+    ranks->missed = outcome != RANKS_ABORTED;
+    ranks->waited = outcome == RANKS_ABORTED;
     ranks->peer = wait->peer;
     if (*host) snprintf(where, sizeof where, " (host %s)", host);
     if (outcome == RANKS_GONE)
         return error_set(err, ERROR_FAILED, "rank %u of %u%s has ended without a word", wait->peer, ranks->place.size,
                          where);
+    if (outcome == RANKS_ABORTED)
+        return error_set(err, ERROR_PEER, "rank %u of %u%s has not been heard of: it hangs, is stopped or is cut off",
+                         wait->peer, ranks->place.size, where);
     return error_set(err, ERROR_FAILED,
                      "rank %u of %u%s has not been heard of for %g s: it hangs, is stopped or is cut off (--timeout)",
                      wait->peer, ranks->place.size, where, (double)ranks->limit_ns * 1e-9);
@@ -199,7 +203,9 @@ bool ranks_exchange(struct ranks *ranks, const struct ranks_part *out, uint32_t 
     case RANKS_DONE: return true;
     case RANKS_LATE: return say_peer(ranks, &wait, RANKS_LATE, err);
     case RANKS_GONE: return say_peer(ranks, &wait, RANKS_GONE, err);
-    case RANKS_ABORTED: return error_set(err, ERROR_FAILED, "another rank has failed");
+    case RANKS_ABORTED: /* by others, or by this rank's own failure */
+        return ranks_any_heard(ranks) ? say_peer(ranks, &wait, RANKS_ABORTED, err)
+                                      : error_set(err, ERROR_FAILED, "another rank has failed");
     default: return error_set(err, ERROR_FAILED, "messages between ranks fail: %s", wait.fault);
     }
 }

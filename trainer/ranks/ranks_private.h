@@ -19,7 +19,7 @@ struct ranks {
     struct ranks_part *peers;    /* likewise, of ranks_exchange's callers */
 
     atomic_bool aborted; /* exchanges fail */
-    bool missed;         /* this rank has waited in vain, */
+    bool missed, waited; /* this rank has waited in vain, or until others gave up, */
     uint32_t peer;       /* for that one */
     pthread_t watcher;
     bool watched; /* the watcher has been started, and the tables below are there */
@@ -48,7 +48,10 @@ bool ranks_join(struct ranks *ranks, struct error *err);
 /* Closes the transport, by the thread that has opened it. */
 void ranks_leave(struct ranks *ranks);
 
-/* causes.c: hears of other ranks' failures. */
+/* causes.c: hears of other ranks' failures; whether it has. */
+bool ranks_any_heard(struct ranks *ranks);
+/* The rank whose cause is the first, of those that have told one (heard[rank]); size where nobody has. */
+uint32_t ranks_first_cause(const struct ranks_cause *causes, const bool *heard, uint32_t size);
 bool ranks_watch(struct ranks *ranks, struct error *err);
 void ranks_stop_watching(struct ranks *ranks);
 

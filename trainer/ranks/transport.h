@@ -21,7 +21,7 @@ enum ranks_outcome {
     RANKS_DONE,
     RANKS_LATE,    /* `peer` has not come in time */
     RANKS_GONE,    /* `peer` has ended */
-    RANKS_ABORTED, /* *aborted was set */
+    RANKS_ABORTED, /* *aborted was set while `peer` had not come */
     RANKS_BROKEN   /* `fault` says what */
 };
 
@@ -33,10 +33,16 @@ struct ranks_wait {
 };
 
 /* Why a rank has failed. The least weight is the first cause. */
-enum ranks_weight { RANKS_OWN, RANKS_MISSED, RANKS_FOLLOWS };
+enum ranks_weight {
+    RANKS_OWN,    /* something went wrong in this rank */
+    RANKS_MISSED, /* `peer` did not come in time */
+    RANKS_WAITED, /* `peer` had not come when others gave up, or who it was is not known */
+    RANKS_FOLLOWS
+};
+#define RANKS_UNKNOWN UINT32_MAX
 struct ranks_cause {
     uint32_t rank, weight;
-    uint32_t peer; /* RANKS_MISSED: who did not come */
+    uint32_t peer; /* who did not come; RANKS_UNKNOWN */
     uint32_t kind; /* enum error_kind */
     char text[1024];
 };
@@ -63,7 +69,7 @@ struct ranks_transport {
     void (*end)(struct ranks_link *link, int code);
 };
 
-#define RANKS_TRANSPORT_VERSION 4u
+#define RANKS_TRANSPORT_VERSION 5u
 #define RANKS_TRANSPORT_SYMBOL  "fathom_ranks_transport" /* of a module: const struct ranks_transport */
 
 #endif

@@ -218,8 +218,8 @@ static void expect_failure(struct small_run *run, const char *words, double seco
     uint64_t begin_ns = clock_now_ns();
     run_go(run);
     cr_assert_not(run->ok);
-    bool late = strstr(run->err.text, "has not finished step");
-    cr_expect_eq(run->err.kind, late ? ERROR_LATE : ERROR_FAILED, "%s", run->err.text);
+    bool late = strstr(run->err.text, "has not finished step"), remote = strstr(run->err.text, "remote process");
+    cr_expect_eq(run->err.kind, late ? ERROR_LATE : remote ? ERROR_PEER : ERROR_FAILED, "%s", run->err.text);
     cr_expect(strstr(run->err.text, words), "%s", run->err.text);
     cr_expect_null(strchr(run->err.text, '\n'), "%s", run->err.text);
     cr_expect_lt((double)(clock_now_ns() - begin_ns) * 1e-9, seconds);

@@ -91,6 +91,17 @@ def check_namesakes(folder):
     expect(done.returncode == 2 and 'which has 2' in done.stderr, f'four ranks of one host: {done.returncode}, {done.stderr}')
 
 
+def check_sockets(folder):
+    """Where NCCL tells of a peer's end, or of a rank that gave up, it is the rank that has failed which is named."""
+    os.environ.update(host('gpus=4,memory=8GiB,nccl=sockets'))
+    ranks_kit.ENV |= host('gpus=4,memory=8GiB,nccl=sockets')
+    four = make_plan(folder, 'sockets.json', 'resnet-8', '--batch', 8, '--gpus', 'auto')
+    check_fault(folder, four, [], [], 4, 3, signal.SIGKILL, 3, name='sockets-killed')
+    check_fault(folder, four, [], [], 4, 1, signal.SIGSTOP, 3, name='sockets-stopped')
+    if MPIRUN:
+        check_fault(folder, four, mpirun(4), [], 4, 2, signal.SIGSTOP, 3, name='sockets-ranks')
+
+
 with Folder() as place:
     os.environ.update(host())
     two = make_plan(place, 'two.json', 'resnet-8', '--batch', 8, '--gpus', 'auto', '--sync-bn', '--fuse', 'bn')
@@ -111,5 +122,6 @@ with Folder() as place:
     check_fault(place, two, [], [], 2, 1, signal.SIGKILL, 3, name='killed')
     check_fault(place, two, [], [], 2, 0, signal.SIGSTOP, 3, name='stopped')
     check_gone(place, two)
+    check_sockets(place)
 print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
 raise SystemExit(finish('things about a process for each GPU are as they should be'))

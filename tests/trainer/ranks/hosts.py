@@ -1,7 +1,8 @@
 """Hosts that are network namespaces joined by a switch: ranks on four give the bits of one process, over lines that are slow, lose
 packets or are cut for a while too; when one stays cut off all ranks end in time, one of them says whom it has not heard of, and
-docs/cluster.sh goes on with the hosts that are left. For root, with `ip` and mpirun. With `--random N` (after the program and the
-module) so many hosts are cut off at random moments, and nothing else."""
+docs/cluster.sh goes on with the hosts that are left. So do ranks with a GPU each, the stand-in's (its folder is named after the
+program and the module), whose sums go over sockets. For root, with `ip` and mpirun. With `--random N` so many hosts are cut off at
+random moments, and nothing else."""
 import json
 import os
 import pathlib
@@ -11,11 +12,13 @@ import subprocess
 import sys
 import time
 
-from faults_kit import BUSY, ENDLESS, SPARE, TIMEOUT, Run, check_checkpoint, sentences
-from hosts_kit import Hosts, ranks_of, why_not
-from ranks_kit import ENV, FATHOM, Folder, expect, failures, finish, make_plan, rates_apart, train
+STANDIN = sys.argv.pop(3) if len(sys.argv) > 3 and not sys.argv[3].startswith('-') else None  # where there is one
+from faults_kit import BUSY, ENDLESS, SPARE, TIMEOUT, Run, check_checkpoint, sentences  # noqa: E402
+from hosts_kit import Hosts, ranks_of, why_not  # noqa: E402
+from ranks_kit import ENV, FATHOM, Folder, expect, failures, finish, make_plan, rates_apart, train  # noqa: E402
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[3] / 'docs' / 'cluster.sh'
+SOURCE = pathlib.Path(__file__).resolve().parents[3]
+SCRIPT = SOURCE / 'docs' / 'cluster.sh'
 
 
 def check_same(folder, plan, launcher, name):
@@ -49,7 +52,7 @@ def check_mended(folder, hosts, plan):
     expect(rates_apart(run.log) == rates_apart(folder / 'never-cut.log'), 'a line that was mended: other losses than in one process')
 
 
-def check_cut(folder, hosts, plan, size, number, steps, name='cut'):
+def check_cut(folder, hosts, plan, size, number, steps, name='cut', why='has not been heard of'):
     """Host `number` of `size`, with a rank each, is cut off."""
     what = f'host {number} of {size} cut off after step {steps}'
     run = Run(folder, hosts.launcher(folder, 1, hosts=size), plan, *ENDLESS, name=name)
@@ -64,9 +67,34 @@ def check_cut(folder, hosts, plan, size, number, steps, name='cut'):
     hosts.mend(number) # mpirun waits for its own part of the other host
     code, said, _, _ = run.end(20)
     told = sentences(said)
-    wanted = f'rank {number - 1} of {size} (host node-{number}) has not been heard of'
-    expect(code == 1 and told and wanted in told[0], f'{what}: {code}, {said}')
+    wanted = f'rank {number - 1} of {size} (host node-{number}'
+    expect(code == 1 and told and wanted in told[0] and why in told[0], f'{what}: {code}, {said}')
     check_checkpoint(run, plan, what)
+
+
+def other_cards(folder):
+    """A host whose GPU of the stand-in is behind a switch with two of its cards of RDMA, and six cards are elsewhere."""
+    text = (SOURCE / 'tests/machines/two-sockets-eight-h100.xml').read_text()
+    (folder / 'host.xml').write_text(text.replace('pci_busid="0000:13:00.0"', 'pci_busid="0000:10:00.0"'))
+    return ['env', f'HWLOC_XMLFILE={folder}/host.xml']
+
+
+def check_gpus(folder, hosts):
+    """Two hosts with a GPU each: the bits of one process, by the cards that are near; and a line that is cut."""
+    ENV.update({'CUDA_HOME': STANDIN, 'FATHOM_STANDIN': 'gpus=2,memory=8GiB,nccl=sockets', 'FATHOM_ENGINES': ''})
+    os.environ.update(ENV)
+    plan = make_plan(folder, 'gpus.json', 'resnet-8', '--batch', 8, '--gpus', 'auto', '--sync-bn', '--fuse', 'bn')
+    words = ['--data', folder / 'data', '--iterations', 3, '--no-evaluate']
+    done = train([], plan, *words, '--threads', '--log', folder / 'gpus-threads.log')
+    expect(done.returncode == 0, f'GPUs of one process: {done.stderr}')
+    launcher = [*hosts.launcher(folder, 1, hosts=2), *other_cards(folder)]
+    done = train(launcher, plan, *words, '--log', folder / 'gpus-hosts.log')
+    expect(done.returncode == 0, f'GPUs of two hosts: {done.returncode}, {done.stderr}')
+    expect(rates_apart(folder / 'gpus-hosts.log') == rates_apart(folder / 'gpus-threads.log'), 'GPUs of two hosts: other losses than in one process')
+    expect('network cards near the GPUs: mlx5_0,mlx5_1' in done.stdout, f'GPUs of two hosts: {done.stdout}')
+    done = train([*launcher, 'NCCL_IB_HCA=mlx5_7'], plan, *words)
+    expect(done.returncode == 0 and 'network cards' not in done.stdout, f'cards that are named: {done.returncode}, {done.stdout}')
+    check_cut(folder, hosts, plan, 2, 2, 3, name='gpus-cut', why='')
 
 
 def check_random(folder, hosts, count):
@@ -117,6 +145,8 @@ def check_all(folder, hosts):
     check_lines(folder, hosts, four)
     check_mended(folder, hosts, two)
     check_script(folder, hosts)
+    if STANDIN:
+        check_gpus(folder, hosts)
 
 
 if __name__ == '__main__':

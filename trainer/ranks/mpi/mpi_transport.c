@@ -248,7 +248,10 @@ static enum ranks_outcome carry(struct ranks_link *link, const struct ranks_part
     for (uint64_t looks = 0;; looks++) {
         if (!test(link, (int)(outs + ins), &left, wait->fault)) return RANKS_BROKEN;
         if (left == 0) return RANKS_DONE;
-        if (atomic_load(wait->aborted)) return RANKS_ABORTED;
+        if (atomic_load(wait->aborted)) {
+            wait->peer = late_peer(link, out, outs, in, ins);
+            return RANKS_ABORTED;
+        }
         if (left < before) {
             patience = patience_begin(now_ns(), wait->limit_ns);
             before = left;
