@@ -111,7 +111,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(choose_folders(c, err));
     if (c->options.resume_folder)
         TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err) &&
-            train_check_resume(&c->options, c->options.dataset, c->checkpoint, err));
+            train_check_resume(plan, &c->options, c->options.dataset, c->checkpoint, err));
     if (c->options.weights) TRY(train_find_weights(c->options.weights, c->checkpoint, &c->weights_classes, err));
     TRY(check_outputs(c, err));
     TRY(train_trace_choose(c, err));
@@ -224,6 +224,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     plan_flags_specs(&c->flags, specs + OPTIONS(own) + TRAIN_LEARNING_FLAGS);
     TRY(options_parse(argc, argv, specs, OPTIONS(specs), word, 1, &words, err));
     o->tf32 = c->flags.tf32;
+    c->saves = o->save_folder != NULL;
     if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
     if (!o->data_path)
         return error_set(err, ERROR_INPUT, "--data: a dataset is wanted; `fathom data synth DIR` makes one");

@@ -28,6 +28,7 @@ struct train_command {
     uint64_t time_every, trace_queue;
     uint64_t restarts, loader_threads;
     bool no_augment, top, processes, threads, strict;
+    bool saves; /* --save was given: else checkpoints go where --resume finds them */
     bool quiet; /* a rank that is not the first: it says nothing */
     struct ranks *ranks; /* NULL: this process is alone */
     struct train_part part; /* the devices that it drives */

@@ -56,14 +56,33 @@ void train_words_command(int argc, char **argv, struct text *text)
 
 /* ---- After a run that did not come to its end ---- */
 
-/* How to go on. Every option counts for the steps that are left, so the whole command is told again. */
-static void say_again(const struct train_options *o)
+/* Where the folder has later steps, which are another run's, the step that was saved is named. */
+static const char *find_from(const struct train_options *o, uint64_t saved, char file[CHECKPOINT_PATH])
 {
+    char newest[CHECKPOINT_PATH];
+    bool last = checkpoint_of_step(o->save_folder, saved, file) && checkpoint_find(o->save_folder, newest, NULL) &&
+                strcmp(newest, file) == 0;
+    return last ? o->save_folder : file;
+}
+
+/* How to go on. Every option counts for the steps that are left, so the whole command is told again; of options that
+ * are given twice the later one counts. */
+static void say_again(const struct train_command *c, bool wrote, uint64_t saved)
+{
+    const struct train_options *o = &c->options;
+    char file[CHECKPOINT_PATH];
     struct text again = {0};
-    bool said = o->resume_folder && strcmp(o->resume_folder, o->save_folder) == 0;
-    if (!said) text_add(&again, " --resume");
-    if (!said) add_word(&again, o->save_folder);
-    if (o->command && !again.failed) printf("  %s%s\n", o->command, said ? "" : again.bytes);
+    const char *from = wrote ? find_from(o, saved, file) : o->resume_folder;
+    text_add(&again, "%s", o->command);
+    if (!o->resume_folder || strcmp(o->resume_folder, from) != 0) {
+        text_add(&again, " --resume");
+        add_word(&again, from);
+    }
+    if (from == file && !c->saves) {
+        text_add(&again, " --save");
+        add_word(&again, o->save_folder);
+    }
+    if (!again.failed) printf("  %s\n", again.bytes);
     text_finish(&again);
 }
 
@@ -74,17 +93,20 @@ void train_words_stopped(const struct train_command *c, const struct train_resul
     int number = result->stop;
     /* It may not have come to reading the checkpoint. */
     uint64_t steps = result->steps > c->resumed ? result->steps : c->resumed;
-    bool saved = o->save_folder && result->saved != UINT64_MAX;
+    bool known = result->saved != UINT64_MAX,
+         wrote = o->save_folder && known && !(o->resume_folder && result->saved == c->resumed);
     text_add(&line, "stopped%s%s after step %" PRIu64 " of %" PRIu64, number ? " by " : "",
              number ? stop_name(number) : "", steps, o->iterations);
-    if (saved)
+    if (wrote)
         text_add(&line, "; the checkpoint of step %" PRIu64 " is in %s", result->saved, o->save_folder);
     else
-        text_add(&line,
-                 o->save_folder ? "; no checkpoint was written" : "; nothing was saved: --save DIR keeps checkpoints");
+        text_add(&line, !o->save_folder ? "; nothing was saved: --save DIR keeps checkpoints"
+                        : known         ? "; no further checkpoint was written"
+                                        : "; no checkpoint was written");
+    bool saved = o->save_folder && known;
     if (saved && o->command) text_add(&line, ". To go on:");
     page_text(stdout, 0, 2, &line);
-    if (saved) say_again(o);
+    if (saved && o->command) say_again(c, wrote, result->saved);
 }
 
 /* ---- Before a run ---- */
@@ -169,8 +191,7 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
     if (c->options.weights) say_weights(c, plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
-    if (c->run_begins_again)
-        printf("nothing of the run in %s was saved: it begins again\n", PRINTABLE(c->run_folder));
+    if (c->run_begins_again) printf("nothing of the run in %s was saved: it begins again\n", PRINTABLE(c->run_folder));
     if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
     fflush(stdout);
     if (!c->quiet) say_threads(&c->part);

@@ -112,7 +112,8 @@ static bool is_there(const json_t *gpus, const char *bus_id)
     json_array_foreach(gpus, i, gpu)
     {
         const char *slot = json_string_value(json_object_get(gpu, "bus_id"));
-        if (slot && strcmp(slot, bus_id) == 0) return true;
+        bool seen = json_is_number(json_object_get(gpu, "compute_capability")); /* not on the bus alone */
+        if (seen && slot && strcmp(slot, bus_id) == 0) return true;
     }
     return false;
 }

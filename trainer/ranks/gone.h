@@ -13,7 +13,8 @@ struct gone_gpu {
 
 struct gone_look {
     const char *const *question;       /* the arguments of this program with which it tells of the GPUs that CUDA sees, in JSON:
-                                        * {"host": {"gpus": [{"bus_id": ...}]}}; NULL-terminated */
+                                        * {"host": {"gpus": [{"bus_id": ..., "compute_capability": ...}]}}, in which null is the
+                                        * capability of what is on the bus and CUDA does not see; NULL-terminated */
     uint64_t limit_ns;                 /* for one answer: a driver that has lost a GPU may hang */
     const volatile sig_atomic_t *stop; /* not 0: the answer is not waited for */
 };

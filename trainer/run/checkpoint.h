@@ -98,6 +98,8 @@ bool checkpoint_names_one(const char *name);
 /* The newest checkpoint in a folder, by its step number, into path. ERROR_INPUT when there is none. A path of a file is
  * taken as it is. */
 bool checkpoint_find(const char *folder_or_file, char path[CHECKPOINT_PATH], struct error *err);
+/* The file of a step there, whether it is there or not; false where the path is too long. */
+bool checkpoint_of_step(const char *folder, uint64_t step, char path[CHECKPOINT_PATH]);
 /* Whether the folder has any. */
 bool checkpoint_exists(const char *folder);
 

@@ -33,6 +33,11 @@ bool checkpoint_path(char path[CHECKPOINT_PATH], const char *folder, uint64_t st
     return error_set(err, ERROR_INPUT, "--save: the folder's path is longer than %d bytes", CHECKPOINT_PATH - 48);
 }
 
+bool checkpoint_of_step(const char *folder, uint64_t step, char path[CHECKPOINT_PATH])
+{
+    return checkpoint_path(path, folder, step, CHECKPOINT_SUFFIX, NULL);
+}
+
 bool checkpoint_average_path(char path[CHECKPOINT_PATH], const char *folder, uint64_t step, struct error *err)
 {
     int length = snprintf(path, CHECKPOINT_PATH, "%s/" AVERAGE "%012" PRIu64 CHECKPOINT_SUFFIX, folder, step);

@@ -311,14 +311,19 @@ bool train_find_resume(const char *resume_folder, char path[TRAIN_PATH], uint64_
     return true;
 }
 
-bool train_check_resume(const struct train_options *o, const struct dataset *dataset, const char *path,
-                        struct error *err)
+bool train_check_resume(const struct plan *plan, const struct train_options *o, const struct dataset *dataset,
+                        const char *path, struct error *err)
 {
+    struct run run = {.plan = plan, .options = o}; /* as much as describing its tensors takes */
+    struct transfer k = {0};
     struct checkpoint_file *file;
     struct checkpoint c;
     TRY(checkpoint_open(path, &file, &c, err));
+    bool ok = check_checkpoint(o, dataset, path, &c, err) && transfer_begin(&k, &run, c.known ? c.devices : 1, err) &&
+              check_spec(&k, file, path, &c, err);
+    transfer_finish(&k);
     checkpoint_close(file);
-    return check_checkpoint(o, dataset, path, &c, err);
+    return ok;
 }
 
 bool train_find_weights(const char *weights, char path[TRAIN_PATH], uint32_t *classes, struct error *err)

@@ -22,9 +22,10 @@ __attribute__((constructor)) static void play_devices(int argc, char **argv)
     while (*there == '?') pause();
     printf("{\"host\": {\"gpus\": [");
     for (; list && strncmp(list, "GPU-", 4) == 0 && strchr(there, list[4]); list += list[5] == ',' ? 6 : 5) {
-        printf("%s{\"bus_id\": \"slot %c\"}", between, list[4]);
+        printf("%s{\"bus_id\": \"slot %c\", \"compute_capability\": 9.0}", between, list[4]);
         between = ", ";
     }
+    if (!*between) printf("{\"bus_id\": \"slot A\", \"compute_capability\": null}"); /* the bus has it still */
     puts("]}}");
     fflush(stdout);
     _exit(0);

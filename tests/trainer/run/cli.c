@@ -247,6 +247,28 @@ static void check_stop(int number)
 
 Test(train_cli, ctrl_c_saves_and_says_how_to_go_on) { check_stop(SIGINT); }
 
+/* Later steps there are another run's, which the folder would go on from. */
+Test(train_cli, a_branch_is_gone_on_from_by_its_file)
+{
+    char arguments[512], again[512];
+    snprintf(arguments, sizeof arguments, "resnet-8 --batch 4 --data %s --iterations 2 --save %s/saved --no-evaluate",
+             run_data, run_data);
+    cr_assert_eq(finish(start(arguments)), 0, "%s", output);
+    shell("cd $DATA/saved && cp step-000000000002.safetensors step-000000900000.safetensors");
+    snprintf(arguments, sizeof arguments,
+             "resnet-8 --batch 4 --data %s --iterations 100000 --resume %s/saved/step-000000000002.safetensors --save "
+             "%s/saved --log %s/log --no-evaluate",
+             run_data, run_data, run_data, run_data);
+    pid_t child = start(arguments);
+    wait_for_step(4);
+    kill(child, SIGINT);
+    cr_assert_eq(finish(child), 0, "%s", output);
+    const char *last = strstr(output, "the checkpoint of step ");
+    cr_assert(last, "%s", output);
+    snprintf(again, sizeof again, "--resume %s/saved/step-%012d.safetensors\n", run_data, atoi(last + 23));
+    check_says(again);
+}
+
 Test(train_cli, sigterm_does_too) { check_stop(SIGTERM); }
 
 Test(train_cli, a_lost_terminal_does_too) { check_stop(SIGHUP); }
