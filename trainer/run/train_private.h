@@ -46,6 +46,7 @@ struct run {
     struct executor **executors; /* one per device of this process */
     struct told *told;           /* of all of the plan's devices: of the last step or evaluation batch */
     float *staging;              /* room for the largest tensor that a checkpoint holds */
+    uint32_t infinite;           /* once diverged: a tensor of weights that an update has made so; NO_TENSOR = none */
     double *step_seconds;        /* of the last RUN_MEDIAN_STEPS steps, a ring */
 
     uint64_t seed;

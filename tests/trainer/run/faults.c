@@ -113,6 +113,16 @@ Test(faults, a_loss_that_is_not_a_number_ends_the_run)
               run.err.text);
 }
 
+/* An update that overflows is met with by the next step's first layer, which has done nothing wrong. */
+Test(faults, weights_that_an_update_made_infinite_are_named)
+{
+    struct small_run run = {.gpus = "2xcpu", .options = {.schedule = {.kind = SCHEDULE_CONSTANT, .base = 1e39}}};
+    run_go(&run);
+    cr_assert_not(run.ok);
+    cr_assert(strstr(run.err.text, "; the update of step 1 made stem/conv.weight numbers that are not finite"), "%s",
+              run.err.text);
+}
+
 /* The step's own loss is of the weights before it, and finite. */
 Test(faults, an_evaluation_that_is_not_a_number_is_no_result)
 {
