@@ -4,7 +4,7 @@
 
 const char *memory_class_name(enum memory_class class)
 {
-    static const char *const names[MEMORY_CLASSES] = {"weights",   "gradients", "momentum",      "kept",   "transient",
+    static const char *const names[MEMORY_CLASSES] = {"weights",   "gradients", "optimizer",     "kept",   "transient",
                                                       "workspace", "input",     "communication", "context"};
     return names[class];
 }

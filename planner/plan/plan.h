@@ -23,7 +23,7 @@
 enum memory_class {
     MEMORY_WEIGHTS,       /* and running statistics */
     MEMORY_GRADIENTS,
-    MEMORY_OPTIMIZER,     /* and averages of weights; "momentum" in files */
+    MEMORY_OPTIMIZER,     /* what it keeps of each parameter, and averages of weights; "momentum" in older files */
     MEMORY_KEPT,          /* activations and statistics that live from the forward into the backward pass */
     MEMORY_TRANSIENT,     /* all other activations and their gradients */
     MEMORY_WORKSPACE,

@@ -2,6 +2,8 @@
 #ifndef FATHOM_PLAN_FILE_PRIVATE_H
 #define FATHOM_PLAN_FILE_PRIVATE_H
 
+#define PLAN_OLDER_OPTIMIZER "momentum" /* what memory_class_name(MEMORY_OPTIMIZER) was */
+
 /* The cells of a row of ops and of tensors, in order. A tensor in host memory has one more (docs/formats.md). */
 #define PLAN_OP_CELLS 8
 #define PLAN_TENSOR_CELLS 6

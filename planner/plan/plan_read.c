@@ -13,6 +13,7 @@
 #include "mem.h"
 #include "plan_fields.h"
 #include "plan_file.h"
+#include "plan_file_private.h"
 #include "plan_read_program.h"
 #include "verify.h"
 
@@ -30,8 +31,12 @@ static bool read_classes(const struct plan_reader *r, const json_t *object, cons
     if (!found) return false;
     if (json_object_size(found) != MEMORY_CLASSES)
         return plan_wrong_field(r, where, "classes", "every class of memory once");
-    for (int c = 0; c < MEMORY_CLASSES; c++)
-        TRY(plan_get_bytes(r, found, memory_class_name((enum memory_class)c), where, &classes[c]));
+    for (int c = 0; c < MEMORY_CLASSES; c++) {
+        const char *name = memory_class_name((enum memory_class)c);
+        bool older =
+            c == MEMORY_OPTIMIZER && !json_object_get(found, name) && json_object_get(found, PLAN_OLDER_OPTIMIZER);
+        TRY(plan_get_bytes(r, found, older ? PLAN_OLDER_OPTIMIZER : name, where, &classes[c]));
+    }
     return true;
 }
 

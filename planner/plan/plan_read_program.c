@@ -112,19 +112,27 @@ static bool read_op(const struct row *row, const json_t *cells, const struct gra
     return true;
 }
 
+static bool read_class(const struct row *row, const json_t *cell, enum memory_class *class)
+{
+    int found = MEMORY_OPTIMIZER;
+    const char *name = json_string_value(cell);
+    bool older = name && strcmp(name, PLAN_OLDER_OPTIMIZER) == 0;
+    if (!older) TRY(cell_name(row, cell, "class", class_at, MEMORY_CLASSES, &found));
+    *class = (enum memory_class)found;
+    return true;
+}
+
 static bool read_tensor(const struct row *row, const json_t *cells, const struct graph *graph, size_t most_op,
                         struct plan_tensor *tensor)
 {
     size_t size = json_array_size(cells);
     if (size != 6 && size != 7) return wrong_cell(row, "all", "a row of 6 fields, or of 7 for one in host memory,");
-    int class = 0;
     TRY(cell_optional(row, json_array_get(cells, 0), "graph_tensor", graph->tensor_count - 1, &tensor->origin));
-    TRY(cell_name(row, json_array_get(cells, 1), "class", class_at, MEMORY_CLASSES, &class));
+    TRY(read_class(row, json_array_get(cells, 1), &tensor->class));
     TRY(cell_u64(row, json_array_get(cells, 2), "offset", PLAN_MOST_BYTES, &tensor->offset));
     TRY(cell_u64(row, json_array_get(cells, 3), "bytes", PLAN_MOST_BYTES, &tensor->bytes));
     TRY(cell_u32(row, json_array_get(cells, 4), "first", most_op, &tensor->first));
     TRY(cell_u32(row, json_array_get(cells, 5), "last", most_op, &tensor->last));
-    tensor->class = (enum memory_class) class;
     tensor->host = size == 7;
     return !tensor->host || cell_same(row, json_array_get(cells, 6), "host", "host");
 }

@@ -8,6 +8,7 @@
 #include "cuda_group.h"
 #include "cuda_slots.h"
 #include "mem.h"
+#include "step_values.h"
 #include "units.h"
 
 /* ---- Errors that stick ---- */
@@ -241,25 +242,7 @@ static bool set_step(struct device *device, struct stream *stream, const struct 
 {
     const struct set_step_arguments arguments = {
         .block = device->step,
-        .values = {.number = step->number,
-                   .seed = step->seed,
-                   .micro_batch = step->micro_batch,
-                   .nesterov = step->nesterov,
-                   .learning_rate = step->learning_rate,
-                   .momentum = step->momentum,
-                   .weight_decay = step->weight_decay,
-                   .bn_momentum = step->bn_momentum,
-                   .label_smoothing = step->label_smoothing,
-                   .optimizer = step->optimizer,
-                   .spares_bn = step->spares_bn,
-                   .epsilon = step->epsilon,
-                   .clip_norm = step->clip_norm,
-                   .beta1 = step->beta1,
-                   .beta2 = step->beta2,
-                   .average_decay = step->average_decay,
-                   .scale_streak = step->scale_streak,
-                   .mean = {step->mean[0], step->mean[1], step->mean[2]},
-                   .deviation = {step->deviation[0], step->deviation[1], step->deviation[2]}},
+        .values = step_values(step),
     };
     const struct launch_shape one = {.blocks = 1, .threads = 1};
     if (device->recording) return error_set(err, ERROR_FAILED, "a step cannot be set inside a recording");

@@ -424,6 +424,37 @@ Test(file, forms_come_back)
 }
 
 /* Plans of earlier versions had none of these fields. */
+/* "optimizer", the class, is a key with a number, and a cell. */
+Test(file, memory_of_the_optimizer_has_had_another_name)
+{
+    static const char name[] = "\"optimizer\"", older[] = "\"momentum\"";
+    struct plan *plan = small();
+    struct error err = {0};
+    struct text text = {0};
+    size_t renamed = 0;
+    cr_assert(plan_write(plan, first, &err), "%s", err.text);
+    char *now = content(first), *rest = now;
+    for (char *at; (at = strstr(rest, name)); rest = at + sizeof name - 1) {
+        bool class = at[sizeof name - 1] == ',' || (at[sizeof name - 1] == ':' && at[sizeof name + 1] != '"');
+        text_add_bytes(&text, rest, (size_t)(at - rest));
+        text_add(&text, "%s", class ? older : name);
+        renamed += class;
+    }
+    text_add(&text, "%s", rest);
+    cr_assert_gt(renamed, 2);
+    cr_assert(files_write(first, text.bytes, text.length, &err), "%s", err.text);
+    struct plan *again = plan_read(first, &err);
+    cr_assert(again, "%s", err.text);
+    cr_assert(plan_write(again, second, &err), "%s", err.text);
+    char *then = content(second);
+    cr_expect_str_eq(then, now);
+    mem_free(now);
+    mem_free(then);
+    text_finish(&text);
+    plan_destroy(plan);
+    plan_destroy(again);
+}
+
 Test(file, a_form_that_is_not_told_is_the_usual)
 {
     static const int shortcuts[] = {SHORTCUT_SCALING, SHORTCUT_SHORTCUT_GATE, SHORTCUT_DROPOUT};

@@ -9,6 +9,7 @@
 #include "cuda_device.h"
 #include "host_kernels.h"
 #include "mem.h"
+#include "step_values.h"
 
 /* Of the order in which threads run; a test sets it. */
 static uint64_t host_backend_seed = 1;
@@ -77,26 +78,7 @@ static bool host_set_step(struct device *device, struct stream *stream, const st
 {
     (void)stream;
     (void)err;
-    struct set_step_arguments a = {.block = device->step,
-                                   .values = {.number = step->number,
-                                              .seed = step->seed,
-                                              .micro_batch = step->micro_batch,
-                                              .nesterov = step->nesterov,
-                                              .learning_rate = step->learning_rate,
-                                              .momentum = step->momentum,
-                                              .weight_decay = step->weight_decay,
-                                              .bn_momentum = step->bn_momentum,
-                                              .label_smoothing = step->label_smoothing,
-                                              .optimizer = step->optimizer,
-                                              .spares_bn = step->spares_bn,
-                                              .epsilon = step->epsilon,
-                                              .clip_norm = step->clip_norm,
-                                              .beta1 = step->beta1,
-                                              .beta2 = step->beta2,
-                                              .average_decay = step->average_decay,
-                                              .scale_streak = step->scale_streak}};
-    memcpy(a.values.mean, step->mean, sizeof step->mean);
-    memcpy(a.values.deviation, step->deviation, sizeof step->deviation);
+    struct set_step_arguments a = {.block = device->step, .values = step_values(step)};
     host_run("set_step", (struct launch_shape){.blocks = 1, .threads = 1}, &a);
     return true;
 }
