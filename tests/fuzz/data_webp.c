@@ -1,7 +1,6 @@
 /* The WebP decoder over any bytes: it ends, within the memory that it said it needs, with pixels or with a sentence. */
 #include "fuzz_picture.h"
 
-#if __has_include(<webp/decode.h>)
 #include "webp_decoder.h"
 
 static bool open_picture(void *decoder, int descriptor, uint32_t *width, uint32_t *height, struct error *err)
@@ -17,11 +16,9 @@ static bool decode(void *decoder, struct augment_view view, uint32_t columns, ui
 }
 
 static bool verify(void *decoder, struct error *err) { return webp_decoder_verify(decoder, err); }
-#endif
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
-#if __has_include(<webp/decode.h>)
     struct error err = {0};
     struct decode_memory *memory = decode_memory_create(DECODE_MOST_BYTES, &err);
     struct webp_decoder *decoder = memory ? webp_decoder_create(memory, &err) : NULL;
@@ -30,8 +27,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     webp_decoder_destroy(decoder);
     decode_memory_destroy(memory);
     if (mem_current_bytes(MEM_INPUT) != 0) abort();
-#else
-    (void)bytes, (void)length;
-#endif
     return 0;
 }

@@ -2,11 +2,6 @@
 #define _GNU_SOURCE
 #include "data_help.h"
 
-/* Its headers are there exactly where it is built with. */
-#if !__has_include(<webp/encode.h>)
-Test(webp, they_are_not_decoded_here) { cr_skip("libwebp was not there when this was built"); }
-#else
-
 #include <malloc.h>
 #include <math.h>
 #include <stdatomic.h>
@@ -277,4 +272,3 @@ Test(webp, folders_of_them_are_datasets)
     cr_assert_eq(dataset_info(dataset)->train_images, 4);
     dataset_close(dataset);
 }
-#endif
