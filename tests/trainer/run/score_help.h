@@ -1,0 +1,62 @@
+/* A net that has learned three classes of small pictures, for what is done with a checkpoint. */
+#ifndef FATHOM_SCORE_HELP_H
+#define FATHOM_SCORE_HELP_H
+
+#include <criterion/criterion.h>
+
+#include <jansson.h>
+#include <unistd.h>
+
+#include "cli_run.h"
+#include "data_help.h"
+#include "data_jpeg_help.h"
+
+static char score_folder[HELP_PATH];
+
+/* Three classes of 6 training and 4 test pictures in a folder. */
+static inline void make_photos(const char *name, const char *last)
+{
+    const char *const parts[] = {"train", "val"}, *const classes[] = {"ant", "bee", last};
+    for (int part = 0; part < 2; part++)
+        for (unsigned class = 0; class < 3; class ++) {
+            char path[HELP_PATH], command[2 * HELP_PATH];
+            snprintf(path, sizeof path, "%s/%s/%s", name, parts[part], classes[class]);
+            snprintf(command, sizeof command, "mkdir -p %s", path);
+            cr_assert_eq(system(command), 0);
+            for (unsigned i = 0; i < (part ? 4 : 6); i++) {
+                char file[2 * HELP_PATH];
+                snprintf(file, sizeof file, "%s/%u.jpg", path, i);
+                help_write_jpeg(file, (struct help_jpeg){60 + i, 50, 3, false, class * 5 + i, 0, 0});
+            }
+        }
+}
+
+static inline void trained(void)
+{
+    help_folder(score_folder);
+    cr_assert_eq(chdir(score_folder), 0); /* in which all the names here are */
+    make_photos("photos", "cat");
+    const struct cli_run *run =
+        cli_run("train resnet-20 --data photos --batch 6 --iterations 12 --schedule constant --save run --log log");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+}
+
+static inline void removed(void) { help_remove(score_folder); }
+
+static inline void has(const char *text, const char *wanted)
+{
+    cr_assert(strstr(text, wanted), "'%s' is not in: %s", wanted, text);
+}
+
+static inline json_t *answer(const char *arguments)
+{
+    const struct cli_run *run = cli_run(arguments);
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    json_t *object = json_loads(run->out, 0, NULL);
+    cr_assert(object, "%s", run->out);
+    return object;
+}
+
+static inline double number(const json_t *object, const char *key) { return json_number_value(json_object_get(object, key)); }
+
+#endif
