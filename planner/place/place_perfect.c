@@ -51,11 +51,11 @@ struct choice {
 struct perfect {
     const struct problem *problem;
     uint64_t capacity, seed, deadline_ns;
-    bool backwards; /* in time */
-    double noise;
-    size_t count;     /* buffers and air */
-    uint64_t looks;   /* at air */
-    bool unsuited[2]; /* forwards and backwards: too much air */
+    bool backwards;         /* in time */
+    double noise, overlook; /* chances: of another order of guesses, and that a culprit is overlooked */
+    size_t count;           /* buffers and air */
+    uint64_t looks;         /* at air */
+    bool unsuited[2];       /* forwards and backwards: too much air */
     uint32_t *first, *last;
     uint64_t *size;
     uint32_t *end_start, *start_start; /* by section, and one past the last: positions in items[] */
@@ -271,22 +271,32 @@ static void touch(struct perfect *perfect, size_t from, uint32_t count)
     for (uint32_t i = 0; i < count; i++) perfect->touched[perfect->splits.items[from + i]] = true;
 }
 
+/* Whether the choice is to be made otherwise. Where some are overlooked, *culprit is one of them unless this is. */
+static bool is_culprit(struct perfect *perfect, uint32_t choice, uint32_t *culprit)
+{
+    if (!is_open(perfect, choice)) return false;
+    *culprit = choice;
+    return perfect->overlook == 0 || random_real(&perfect->random) >= perfect->overlook;
+}
+
 /* The latest open choice of those that made the vertex or one before it whose bytes these buffers have; else the latest
- * of all. PQ_NONE: all is tried. */
+ * of all. A wrong guess may show long after, where all the ways of those that follow it lead to the same: so in some
+ * attempts each is overlooked by chance, if there is an earlier one. PQ_NONE: all is tried. */
 static uint32_t find_culprit(struct perfect *perfect, const struct vertex *vertex)
 {
-    if (is_open(perfect, vertex->choice)) return vertex->choice;
+    uint32_t culprit = PQ_NONE;
+    if (is_culprit(perfect, vertex->choice, &culprit)) return culprit;
     memset(perfect->touched, 0, perfect->count * sizeof *perfect->touched);
     touch(perfect, vertex->ends, vertex->end_count);
     for (size_t v = perfect->pq.vertex_count; v-- > 0;) {
         const struct vertex *drawn = &perfect->drawn[v];
         if (!touches(perfect, drawn->starts, drawn->start_count)) continue;
-        if (is_open(perfect, drawn->choice)) return drawn->choice;
+        if (is_culprit(perfect, drawn->choice, &culprit)) return culprit;
         touch(perfect, drawn->ends, drawn->end_count);
     }
-    for (size_t i = perfect->choice_count; i-- > 0;)
-        if (is_open(perfect, (uint32_t)i)) return (uint32_t)i;
-    return PQ_NONE;
+    for (size_t i = perfect->choice_count; culprit == PQ_NONE && i-- > 0;)
+        if (is_open(perfect, (uint32_t)i)) culprit = (uint32_t)i;
+    return culprit;
 }
 
 static bool go_back(struct perfect *perfect, const struct vertex *vertex)
@@ -404,6 +414,7 @@ static bool attempt(struct perfect *perfect, uint32_t number, size_t most, struc
     perfect->backwards = number % 2 == 1;
     perfect->splits.eager = number / 2 % 2 == 1;
     perfect->noise = number < PLAIN ? 0 : 0.6;
+    perfect->overlook = number / PLAIN % 2 == 1 ? 0.6 : 0;
     perfect->random = random_begin(perfect->seed, RANDOM_SEARCH, number, 0);
     if (perfect->unsuited[perfect->backwards]) return true;
     perfect->unsuited[perfect->backwards] = !set_up(perfect, most);
