@@ -464,6 +464,7 @@ static bool measure_codes(struct measuring *m, struct error *err)
     for (size_t b = 0; b < m->graph->block_count; b++) m->blocks->resident[b] = m->blocks->chain.blocks[b].options;
     for (size_t i = resident; i < count; i++) TRY(measure_alike(m, codes[i], err));
     for (size_t b = 0; b < m->graph->block_count; b++) m->blocks->options[b] = m->blocks->chain.blocks[b].options;
+    for (size_t b = 0; b < m->graph->block_count; b++) m->blocks->first[b] = m->blocks->chain.blocks[b].option[0];
     block_costs_set_price(m->blocks, 0);
     return true;
 }
@@ -483,6 +484,7 @@ bool block_costs_measure(const struct variant_request *request, const struct gra
     blocks->chain.count = count;
     blocks->chain.most_remade = CHAIN_MOST_REMADE;
     blocks->chain.blocks = mem_zalloc(MEM_PLAN, count, sizeof *blocks->chain.blocks);
+    blocks->first = mem_alloc(MEM_PLAN, count, sizeof *blocks->first);
     blocks->options = mem_alloc(MEM_PLAN, count, sizeof *blocks->options);
     blocks->resident = mem_alloc(MEM_PLAN, count, sizeof *blocks->resident);
     struct measuring m = {.request = request,
@@ -510,9 +512,26 @@ void block_costs_set_price(struct block_costs *blocks, double copy_seconds)
         blocks->chain.blocks[b].options = copy_seconds > 0 ? blocks->options[b] : blocks->resident[b];
 }
 
+void block_costs_send(struct block_costs *blocks, uint32_t keep, size_t count)
+{
+    size_t all = blocks->chain.count;
+    block_costs_set_price(blocks, 0);
+    for (size_t b = 0; b < all; b++) {
+        struct chain_block *block = &blocks->chain.blocks[b];
+        bool chosen = (b + 1) * count / all > b * count / all;
+        block->option[0] = blocks->first[b];
+        for (uint32_t i = blocks->resident[b]; chosen && i < blocks->options[b]; i++) {
+            if (block->option[i].keep != keep) continue;
+            block->option[0] = block->option[i];
+            block->options = 1;
+        }
+    }
+}
+
 void block_costs_finish(struct block_costs *blocks)
 {
     mem_free(blocks->chain.blocks);
+    mem_free(blocks->first);
     mem_free(blocks->options);
     mem_free(blocks->resident);
     *blocks = (struct block_costs){0};

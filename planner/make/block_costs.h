@@ -10,6 +10,7 @@
 struct block_costs {
     struct chain chain;           /* options carry codes of program.h */
     uint32_t *options, *resident; /* of each block: how many options in all, how many (the first) without copies */
+    struct chain_option *first;   /* of each block, as measured */
     uint64_t quantum_bytes;       /* sizes of activations are multiples of it, or rounded up */
     uint64_t fixed_bytes; /* of the arena, whatever the schedule: persistent tensors, gradients, statistics, input */
 };
@@ -19,6 +20,8 @@ bool block_costs_measure(const struct variant_request *request, const struct gra
                     struct error *err);
 /* With copies at this price for a quantum's way to host memory and back; 0, as measured: without any. */
 void block_costs_set_price(struct block_costs *blocks, double copy_seconds);
+/* `count` blocks, spread evenly, wait in host memory, under `keep`, which says so; the others as without copies. 0: all. */
+void block_costs_send(struct block_costs *blocks, uint32_t keep, size_t count);
 void block_costs_finish(struct block_costs *blocks);
 
 /* Chain quanta that an arena of so many bytes leaves; 0 when the fixed part alone is larger. */

@@ -106,6 +106,11 @@ static enum recompute_policy policy_of(const struct chain_schedule *schedule)
     return policy;
 }
 
+bool making_host_fits(const struct making *making, const struct candidate *candidate)
+{
+    return candidate->host_bytes <= making->request->plan->offload_bytes;
+}
+
 bool making_try(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
                 struct candidate *candidate, bool *fits, struct error *err)
 {
@@ -127,8 +132,7 @@ bool making_try(const struct making *making, const struct chain_schedule *schedu
     }
     TRY(place_draft(making, draft, &candidate->placed, err));
     candidate->arena_bytes = candidate->placed.arena_bytes;
-    *fits = candidate->arena_bytes <= limit && making->evaluate_bytes <= limit &&
-            candidate->host_bytes <= plan->offload_bytes;
+    *fits = candidate->arena_bytes <= limit && making->evaluate_bytes <= limit;
     return true;
 }
 

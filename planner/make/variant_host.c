@@ -44,8 +44,8 @@ struct spread {
 
 /* How one number of blocks turned out. */
 struct outcome {
-    uint64_t arena_bytes, limit_bytes, host_bytes;
-    bool fits;
+    uint64_t arena_bytes, limit_bytes;
+    bool fits; /* the arena */
 };
 
 static bool try_spread(const struct spread *spread, size_t count, struct outcome *outcome, struct error *err)
@@ -57,8 +57,8 @@ static bool try_spread(const struct spread *spread, size_t count, struct outcome
     bool ok = making_try(spread->making, &schedule, false, &candidate, &outcome->fits, err);
     outcome->arena_bytes = candidate.arena_bytes;
     outcome->limit_bytes = candidate.limit_bytes;
-    outcome->host_bytes = candidate.host_bytes;
-    if (ok && outcome->fits) ok = variant_take_faster(spread->making, spread->best, spread->fits, &candidate, err);
+    if (ok && outcome->fits && making_host_fits(spread->making, &candidate))
+        ok = variant_take_faster(spread->making, spread->best, spread->fits, &candidate, err);
     candidate_finish(&candidate);
     chain_schedule_finish(&schedule);
     return ok;
@@ -66,31 +66,17 @@ static bool try_spread(const struct spread *spread, size_t count, struct outcome
 
 #define MOST_SPREADS 8
 
-/* The most blocks that host memory has room for: *count comes down to them, 0 when the arena is too small for the rest.
- */
-static bool fit_host(const struct spread *spread, size_t *count, struct outcome *outcome, struct error *err)
-{
-    uint64_t most = spread->making->request->plan->offload_bytes;
-    for (;;) {
-        TRY(try_spread(spread, *count, outcome, err));
-        if (outcome->fits) return true;
-        double share = outcome->host_bytes > most ? (double)most / (double)outcome->host_bytes : 0;
-        size_t fewer = (size_t)(share * (double)*count);
-        *count = fewer < *count ? fewer : *count - 1;
-        if (*count == 0) return true;
-    }
-}
-
 /* The fewest blocks whose waiting makes the arena fit: between `high`, which fits, and `low`, which does not, the arena
- * is taken to shrink evenly. */
+ * is taken to shrink evenly. Host memory is looked at only when one is taken, so that the same ones are tried whatever
+ * there is of it. */
 bool variant_spread(const struct making *making, enum keep_mode mode, struct candidate *best, bool *fits,
                     struct error *err)
 {
     struct spread spread = {making, mode, best, fits};
     size_t low = 0, high = making->variant->graph->block_count;
     struct outcome least, most;
-    TRY(fit_host(&spread, &high, &most, err));
-    if (high == 0) return true;
+    TRY(try_spread(&spread, high, &most, err));
+    if (!most.fits) return true;
     TRY(try_spread(&spread, low, &least, err));
     for (int i = 0; i < MOST_SPREADS && high - low > 1 && !least.fits; i++) {
         struct outcome outcome;

@@ -29,8 +29,11 @@ struct making {
 /* What the arena may take beside what lies outside it: the policy's budget, and what the device has left. */
 uint64_t making_arena_limit(const struct making *making, size_t train_ops, uint64_t host_bytes);
 
-/* Drafts a schedule, and places it if its bound is within the limit, or in any case. *fits and *candidate: what came of
- * it. */
+/* Whether what waits in host memory is within what a device may have of it. */
+bool making_host_fits(const struct making *making, const struct candidate *candidate);
+
+/* Drafts a schedule, and places it if its bound is within the limit, or in any case. *fits, by the arena alone, and
+ * *candidate: what came of it. */
 bool making_try(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
                 struct candidate *candidate, bool *fits, struct error *err);
 

@@ -151,11 +151,10 @@ static bool try_least(const struct making *making, const struct chain *chain, bo
 /* Prices of copies are guesses, and several are tried: exact quanta would be lost on them. */
 #define PRICED_TABLE_BYTES ((uint64_t)64 << 20)
 
-static bool search_chain(const struct making *making, const struct block_costs *blocks, struct candidate *best,
-                         bool *fits, struct error *err)
+static bool search_chain(const struct making *making, const struct block_costs *blocks, uint64_t table_bytes,
+                         struct candidate *best, bool *fits, struct error *err)
 {
-    struct search search = {.making = making, .chain = &blocks->chain, .best = best};
-    if (blocks->chain.copy_seconds > 0) search.table_bytes = PRICED_TABLE_BYTES;
+    struct search search = {.making = making, .chain = &blocks->chain, .table_bytes = table_bytes, .best = best};
     uint64_t limit = making_arena_limit(making, 2 * making->variant->graph->op_count, 0);
     uint64_t expected = block_costs_quanta(blocks, limit), least = chain_least_limit(&blocks->chain);
     *fits = false;
@@ -181,24 +180,50 @@ static double copy_seconds(const struct making *making, const struct block_costs
     return 2 * (double)blocks->quantum_bytes / (rate > 0 ? rate : TIMELINE_STANDIN_HOST_BANDWIDTH);
 }
 
+/* What the blocks are set to cost. */
+static bool search_other(const struct making *making, struct block_costs *blocks, uint64_t table_bytes,
+                         struct candidate *best, bool *fits, struct error *err)
+{
+    struct candidate other = {0};
+    bool other_fits;
+    bool ok = search_chain(making, blocks, table_bytes, &other, &other_fits, err);
+    if (ok && other_fits && making_host_fits(making, &other)) ok = variant_take_faster(making, best, fits, &other, err);
+    candidate_finish(&other);
+    return ok;
+}
+
+/* Parts of the blocks that wait in host memory, while the others are kept or run again, as is fastest. */
+#define PARTS 8
+
+static bool search_parts(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
+                         struct error *err)
+{
+    static const uint32_t keeps[] = {KEEP_CONVOLUTIONS | KEEP_ON_HOST, KEEP_ALL | KEEP_ON_HOST};
+    bool ok = true;
+    for (size_t i = 0; ok && i < sizeof keeps / sizeof keeps[0]; i++)
+        for (size_t part = 1; ok && part < PARTS; part++) {
+            block_costs_send(blocks, keeps[i], blocks->chain.count * part / PARTS);
+            ok = search_other(making, blocks, PRICED_TABLE_BYTES, best, fits, err);
+        }
+    block_costs_send(blocks, 0, 0);
+    return ok;
+}
+
 /* Copies hide behind computing as far as the link lets them, so what they cost lies between nothing and their length:
- * schedules for several prices are tried, and the fastest on simulated streams is taken. Dearer ones copy less. */
+ * schedules for several prices are tried, and the fastest on simulated streams is taken. Where host memory is limited,
+ * blocks that are alike would all leave or none: so parts of them are sent, too. What is tried does not depend on the
+ * limit, so that more of it never makes a slower plan. */
 static bool search_host(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                         struct error *err)
 {
-    static const double parts[] = {0.25, 0.5, 1, 2, 4};
-    bool any = false;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0] && (i < 3 || !any); i++) {
-        struct candidate other = {0};
-        bool other_fits;
-        block_costs_set_price(blocks, parts[i] * copy_seconds(making, blocks));
-        bool ok = search_chain(making, blocks, &other, &other_fits, err);
-        any |= ok && other_fits;
-        if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
-        candidate_finish(&other);
-        if (!ok) return false;
+    static const double prices[] = {0.25, 0.5, 1};
+    blocks->chain.most_remade = 0;
+    for (size_t i = 0; i < sizeof prices / sizeof prices[0]; i++) {
+        block_costs_set_price(blocks, prices[i] * copy_seconds(making, blocks));
+        TRY(search_other(making, blocks, PRICED_TABLE_BYTES, best, fits, err));
     }
-    return true;
+    if (making->request->plan->offload_bytes == UINT64_MAX && *fits) return true;
+    return search_parts(making, blocks, best, fits, err);
 }
 
 /* Longer chains are searched once, if that finds something. */
@@ -210,10 +235,10 @@ static bool search_resident(const struct making *making, struct block_costs *blo
 {
     struct candidate other = {0};
     bool other_fits = false;
-    TRY(search_chain(making, blocks, best, fits, err));
+    TRY(search_chain(making, blocks, 0, best, fits, err));
     if (*fits && blocks->chain.count > SHORT_CHAIN) return true;
     blocks->chain.most_remade = 0;
-    bool ok = search_chain(making, blocks, &other, &other_fits, err);
+    bool ok = search_chain(making, blocks, 0, &other, &other_fits, err);
     if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
     candidate_finish(&other);
     return ok;

@@ -102,6 +102,30 @@ Test(offload, keeps_to_the_host_memory_it_is_given)
 }
 
 /* Without running anything again. */
+/* Part of the net waits there and part runs again, so that no step of the ladder is a cliff. */
+Test(offload, more_host_memory_is_never_slower)
+{
+    struct wanted wanted = {.model = "resnet-110",
+                            .gpu = "titan-x",
+                            .batch = 128,
+                            .recompute = RECOMPUTE_BUDGET,
+                            .budget = (uint64_t)300 << 20};
+    double before = 0, first = 0;
+    size_t used = 0;
+    for (uint64_t limit = 0; limit <= (uint64_t)768 << 20; limit += (uint64_t)192 << 20) {
+        wanted.offload = limit;
+        struct plan *plan = must_make(wanted);
+        cr_assert_leq(plan->variants[0].host_bytes, limit);
+        if (limit > 0) cr_expect_leq(plan->step_seconds, before, "%zu MiB", (size_t)(limit >> 20));
+        if (limit == 0) first = plan->step_seconds;
+        used += plan->variants[0].host_bytes > 0 && plan->variants[0].recomputed_convolutions > 0;
+        before = plan->step_seconds;
+        plan_destroy(plan);
+    }
+    cr_expect_lt(before, first);
+    cr_expect_gt(used, 1);
+}
+
 Test(offload, makes_room_for_all_that_is_kept)
 {
     struct wanted wanted = tight;
