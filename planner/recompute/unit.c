@@ -195,7 +195,7 @@ uint32_t chain_need_saving(const struct unit_list *list, const struct unit_optio
     return s == t ? own : larger(own, less_freed(o->saved + rest, o->freed));
 }
 
-/* What is remade goes before the rest's `more`, so that the least of the rest is known. */
+/* Saving s first, under the option that needs least with the rest. */
 static uint32_t least_saving(const struct unit_list *list, const uint32_t *least, size_t s, size_t t, uint32_t more)
 {
     uint32_t best = NO_ROOM;
