@@ -18,7 +18,8 @@ struct command {
 };
 
 extern const struct command command_plan, command_train, command_top, command_trace, command_place, command_devices,
-    command_data, command_recipes, command_eval, command_classify, command_features, command_runs, command_sweep;
+    command_data, command_recipes, command_eval, command_classify, command_features, command_runs, command_speed,
+    command_sweep;
 
 enum option_type {
     OPTION_FLAG,

@@ -15,10 +15,10 @@
 #include "text.h"
 #include "train_ranks.h"
 
-static const struct command *const commands[] = {&command_plan,    &command_train,    &command_top,      &command_trace,
-                                                 &command_eval,    &command_classify, &command_features, &command_place,
-                                                 &command_devices, &command_data,     &command_recipes,  &command_runs,
-                                                 &command_sweep};
+static const struct command *const commands[] = {
+    &command_plan,     &command_train,    &command_top,   &command_trace,   &command_eval,
+    &command_classify, &command_features, &command_place, &command_devices, &command_data,
+    &command_speed,    &command_recipes,  &command_runs,  &command_sweep};
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void print_overview(FILE *to)

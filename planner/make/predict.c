@@ -76,6 +76,16 @@ bool predict_times(struct plan *plan, const struct machine *machine, const struc
     return true;
 }
 
+bool predict_passes_seconds(const struct plan *plan, const struct cost_table *measured, double *seconds,
+                            struct error *err)
+{
+    const struct plan_device *device = &plan->devices[0];
+    struct part part;
+    TRY(time_part(plan, device, NULL, measured, &part, err));
+    *seconds = part.known ? part.times.body * device->micro_batches : 0;
+    return true;
+}
+
 bool predict_evaluation_seconds(const struct plan *plan, const struct cost_table *measured, uint64_t images,
                                 double *seconds, struct error *err)
 {

@@ -18,6 +18,10 @@ bool predict_times(struct plan *plan, const struct machine *machine, const struc
 bool predict_device_seconds(const struct plan *plan, const struct plan_device *device, const struct machine *machine,
                             const struct cost_table *measured, double *seconds, struct error *err);
 
+/* The forward and backward passes of a step on the plan's only device, without the update; 0 when its speed is unknown.
+ * ERROR_MEMORY. */
+bool predict_passes_seconds(const struct plan *plan, const struct cost_table *measured, double *seconds, struct error *err);
+
 /* So many images evaluated, shared out to the devices in their micro-batches, in which none but the last may be short: of
  * the slowest device. ERROR_MEMORY. */
 bool predict_evaluation_seconds(const struct plan *plan, const struct cost_table *measured, uint64_t images,

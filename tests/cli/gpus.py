@@ -183,11 +183,21 @@ def check_trained(folder):
     expect(done.returncode == 0, f'a small GPU: {done.stdout}{done.stderr}')
 
 
+def check_timed():
+    """The table of nets is of one GPU, also where there are several."""
+    for words in ([], ['--gpus', 'auto']):
+        table = told('speed', 'resnet-20', '--batch', 2, '--measure', '--repeats', 1, *words, options='memory=140GiB,gpus=2')
+        expect(table['device'] == 'h200' and table['models'][0]['measured_ms'] > 0 < table['models'][0]['predicted_ms'], f'speed: {table}')
+    refused(['speed', 'resnet-20', '--measure', '--gpus', 'a100-40gb'], '--measure', 'a100-40gb', 'H200', env=host('memory=140GiB'))
+    refused(['speed', 'resnet-20', '--measure', '--gpus', 'h200'], '--measure', env=host('driver=0'))
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         check_listed()
         check_calibrated(pathlib.Path(name))
         check_planned()
+        check_timed()
         check_held(pathlib.Path(name))
         check_refused(pathlib.Path(name))
         check_trained(pathlib.Path(name))

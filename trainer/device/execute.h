@@ -74,6 +74,10 @@ bool executor_undo_statistics(struct executor *executor, uint64_t step, struct e
  * input, read where the backend has no pinned memory. What the arena holds beside parameters and momenta is lost. */
 bool executor_find_not_finite(struct executor *executor, uint64_t step, const struct input *given, uint32_t *op,
                               struct error *err);
+/* Forward and backward of a step, as executor_submit has them, while no step is in flight; waits for their end. There is no
+ * update: running statistics alone change, of what a run must keep. */
+bool executor_differentiate(struct executor *executor, const struct step *step, const struct input *input,
+                            struct error *err);
 /* Forward as in training, over this device's share of a step's images, while no step is in flight: running statistics alone
  * change. They become the mean over these images and those of `batches` calls before: of 0 calls they are forgotten. */
 bool executor_see(struct executor *executor, const struct step *step, const struct input *input, uint64_t batches,

@@ -48,6 +48,23 @@ static bool submit(struct executor *ex, struct slot *slot, const struct input *g
     return finish_slot(ex, &ex->train, slot, TRACE_RUN_PASS, err);
 }
 
+static bool differentiate(struct executor *ex, struct slot *slot, const struct input *given, struct error *err)
+{
+    struct input input = executor_stage(ex, slot, ex->micro_batches, given);
+    TRY(launch_bodies(ex, slot, &input, false, err));
+    TRY(ex->backend->event_record(slot->done, ex->streams[STREAM_COMPUTE], err));
+    return executor_wait(ex, slot->done, slot->step.number, err);
+}
+
+bool executor_differentiate(struct executor *ex, const struct step *step, const struct input *input, struct error *err)
+{
+    struct slot *slot = executor_slot(ex, ex->submitted);
+    TRY(executor_usable(ex, err));
+    if (ex->submitted != ex->collected) return error_set(err, ERROR_FAILED, "a step is in flight");
+    slot->step = *step;
+    return executor_settle(ex, differentiate(ex, slot, input, &ex->first), err);
+}
+
 static bool see(struct executor *ex, struct slot *slot, const struct input *given, uint64_t seen, struct error *err)
 {
     struct input input = executor_stage(ex, slot, ex->micro_batches, given);
