@@ -50,9 +50,23 @@ def check(folder, model, dtype, first, every, *freeze):
     expect(not told(report)[0], f'{name}, launched one by one: {told(report)[0][:1]}')
 
 
+def check_branches(folder):
+    """BN-Inception: concatenations, pools inside the net. After the first update ReLUs that rounding shuts go their own way."""
+    words = ['bn-inception', '--dataset', 'cifar10', '--batch', 4, '--gpus']
+    plan = folder / 'branches.json'
+    done = run('plan', *words, 'auto', '-o', plan, env=environment(folder, ''))
+    expect(done.returncode == 0, done.stderr)
+    wanted, _ = learn(folder, words[0], 'branches-cpu', '', 1, *words[1:], 'cpu')
+    got, report = learn(folder, plan, 'branches', 'refuse=graph', 2)
+    broken, counts = told(report)
+    expect(not broken and not left(counts), f'branches: {broken[:1]} {left(counts)}')
+    expect(len(got) == 2 and abs(got[1] - wanted[1]) < 1e-4, f'branches: losses {got}, on processors {wanted}')
+
+
 with tempfile.TemporaryDirectory() as made:
     made = pathlib.Path(made)
     run('data', 'synth', made / 'data', '--train', 80, '--test', 64)
     for net in NETS:
         check(made, *net)
+    check_branches(made)
 sys.exit(finish('of the things that a run on a GPU is to be were so'))
