@@ -166,7 +166,10 @@ static void note(struct speed_command *c, const struct plan *plan, const struct 
 static void print_foot(struct speed_command *c)
 {
     struct text text = {0};
-    if (c->least > 0) text_add(&text, "Predicted times are %.2f to %.2f of the published ones. ", c->least, c->most);
+    if (c->most > c->least)
+        text_add(&text, "Predicted times are %.2f to %.2f of the published ones. ", c->least, c->most);
+    else if (c->least > 0)
+        text_add(&text, "The predicted time is %.2f of the published one. ", c->least);
     if (c->notes.length > 0) text_add(&text, "%s", c->notes.bytes);
     text_add(&text, "Published: 32 images on one Titan X, Torch with cuDNN R4, 2016.");
     putchar('\n');

@@ -50,12 +50,15 @@ static uint32_t add_conv(const struct place *p, uint32_t x, const char *name, ui
     return graph_add_bn(p->graph, x, true);
 }
 
-/* Half the image, rounded up, as a 3x3 convolution with padding makes it. */
+/* Half the image, rounded up, as a 3x3 convolution with padding makes it. With a side that is odd, which the releases
+ * never have, it is padded as that one is. */
 static uint32_t add_halving_pool(const struct place *p, uint32_t x)
 {
     if (x == NO_TENSOR) return NO_TENSOR;
+    const uint32_t *dims = p->graph->tensors[x].dims;
+    bool odd = dims[1] % 2 != 0 || dims[2] % 2 != 0;
     graph_set_layer(p->graph, p->stage, "%s/pool", p->module);
-    return graph_add_maxpool_ceil(p->graph, x, 3, 2, p->graph->tensors[x].dims[1] % 2);
+    return odd ? graph_add_maxpool(p->graph, x, 3, 2, 1) : graph_add_maxpool_ceil(p->graph, x, 3, 2, 0);
 }
 
 /* ---- The net ---- */

@@ -188,6 +188,21 @@ Test(graph_structure, numbers_count_in_a_graphs_hash_where_they_are_not_the_usua
     }
 }
 
+/* Sides that are halved to odd numbers, on one side alone too. */
+Test(graph_structure, inception_nets_of_any_size)
+{
+    static const uint32_t sizes[][2] = {{224, 0}, {107, 0}, {96, 128}, {107, 224}, {230, 75}, {299, 0}};
+    static const char *const names[] = {"bn-inception", "inception-v3"};
+    for (size_t i = 0; i < 2 * sizeof sizes / sizeof sizes[0]; i++) {
+        struct model_options options = MODEL_OPTIONS_DEFAULT;
+        options.image_size = sizes[i / 2][0];
+        options.image_width = sizes[i / 2][1];
+        struct graph *graph = build_with(names[i % 2], options, (struct graph_options){.batch = 2});
+        expect_sound(graph);
+        graph_destroy(graph);
+    }
+}
+
 Test(graph_structure, plain_and_vgg_nets_on_both_datasets)
 {
     static const char *const names[] = {"plain-20", "plain-34", "plain-50", "vgg-a", "vgg-d"};
