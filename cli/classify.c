@@ -9,6 +9,7 @@
 #include "dataset_features.h"
 #include "mem.h"
 #include "npy.h"
+#include "outputs.h"
 #include "printable.h"
 #include "scoring.h"
 #include "stop.h"
@@ -62,8 +63,8 @@ static const char *const features_manual[] = {
     "DESCRIPTION\n"
     "    Writes what the classifier reads of each picture, in a ResNet the pooled\n"
     "    features, as a NumPy array of float32, a row for each picture. FILE.npy.txt\n"
-    "    has the pictures' paths, a line for each row. Pictures are looked at as\n"
-    "    `fathom classify` does.\n"
+    "    has the pictures' paths, a line for each row (a pipe or a device has no file\n"
+    "    beside it). Pictures are looked at as `fathom classify` does.\n"
     "\n"
     "    Without IMAGE it is all test images of the dataset DIR, or its training\n"
     "    images, in their order, whatever their classes are and however many there\n"
@@ -218,6 +219,21 @@ static bool parse_part(const struct scoring *s, bool *train, struct error *err)
     return true;
 }
 
+/* No file that is read may be replaced; there may be many. */
+static bool check_files(const struct scoring *s, const char *const *pictures, size_t count, struct error *err)
+{
+    char labels[FEATURES_PATH], names[FEATURES_PATH + 8];
+    TRY(features_labels_path(s->output, labels, err));
+    snprintf(names, sizeof names, "%s.txt", s->output);
+    for (size_t i = 0; i <= count; i++) {
+        struct outputs outputs = {0};
+        TRY(outputs_reads(&outputs, "fathom features", i < count ? pictures[i] : s->train.checkpoint, err));
+        TRY(outputs_writes(&outputs, "--output", s->output, err) && outputs_writes(&outputs, "--output", names, err));
+        if (count == 0) TRY(outputs_writes(&outputs, "--output", labels, err));
+    }
+    return true;
+}
+
 /* What is new there would be an image the next time. */
 static bool check_output(const struct scoring *s, struct error *err)
 {
@@ -233,7 +249,8 @@ static bool dataset_features(struct scoring *s, const char *checkpoint, struct e
 {
     struct train_command *c = &s->train;
     bool train;
-    TRY(parse_part(s, &train, err) && check_output(s, err) && scoring_open(s, checkpoint, err));
+    TRY(parse_part(s, &train, err) && check_output(s, err) && scoring_open(s, checkpoint, err) &&
+        check_files(s, NULL, 0, err));
     TRY(train_command_data(c, (uint32_t)c->flags.image_size, err));
     const struct dataset_info *info = dataset_info(c->options.dataset);
     uint64_t images = train ? info->train_images : info->test_images;
@@ -264,13 +281,12 @@ static bool features(struct scoring *s, const char *const *words, size_t count, 
         return error_set(err, ERROR_INPUT, "--output: a file for the array is wanted, like -o features.npy");
     if (count < 2) return dataset_features(s, words[0], err);
     if (s->part) return error_set(err, ERROR_INPUT, "--part: found beside images; it is a part of --data alone");
-    TRY(plan_pictures(s, words[0], pictures, err));
+    TRY(plan_pictures(s, words[0], pictures, err) && check_files(s, words + 1, pictures, err));
     uint32_t columns = score_feature_count(s->plan);
     float *values = mem_zalloc(MEM_GENERAL, pictures, columns * sizeof *values);
     if (!values) return error_memory(err, pictures * columns * sizeof *values, "features");
     bool ok = score_features(s->plan, c->runs_on, &c->options, &s->trained, words + 1, pictures, values, err) &&
-              npy_write(s->output, values, pictures, columns, err) &&
-              npy_write_names(s->output, words + 1, pictures, err);
+              npy_write(s->output, values, pictures, columns, words + 1, err);
     mem_free(values);
     if (ok)
         printf("%s: %zu x %u float32, %s of %s\n", PRINTABLE(s->output), pictures, columns, s->checkpoint.spec.name,

@@ -271,6 +271,17 @@ static bool gather(const char *const *folders, size_t count, struct run_table *t
     return true;
 }
 
+/* What stands in a run's folder is the run's own. */
+static bool check_picture(const struct run_table *table, const char *svg, struct error *err)
+{
+    for (size_t i = 0; svg && i < table->count; i++)
+        if (run_folder_holds(table->rows[i].folder, svg))
+            return error_set(err, ERROR_INPUT,
+                             "--svg: %s is in the folder of a run that is read, %s; name another file", svg,
+                             table->rows[i].folder);
+    return true;
+}
+
 static int run(int argc, char **argv, struct error *err)
 {
     const char *folders[MOST_FOLDERS], *svg = NULL;
@@ -285,7 +296,7 @@ static int run(int argc, char **argv, struct error *err)
     }
     struct outputs outputs = {0};
     bool ok = outputs_writes(&outputs, "--svg", svg, err) && gather(folders, count, &table, err) &&
-              (!svg || draw(&table, svg, err));
+              check_picture(&table, svg, err) && (!svg || draw(&table, svg, err));
     if (ok && json) print_json(&table);
     if (ok && !json) print_table(&table);
     run_table_finish(&table);

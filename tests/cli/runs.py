@@ -134,6 +134,17 @@ def check_failure(scratch, data):
            and (folder / 'curves.svg').exists(), f'a run that diverges: {told}')
 
 
+def check_weights_alone(scratch, data):
+    """An average is nothing to go on from; that is said before anything of its run is touched."""
+    folder = scratch / 'average'
+    done = train(data, '--iterations', 2, '--average-weights', 0.5, '--evaluate-every', 1, '--schedule', 'constant', '--run', folder)
+    expect(done.returncode == 0 and os.readlink(folder / 'best.safetensors').startswith('average-'), f'a run with averages: {done.stderr}')
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    refused(['train', 'resnet-8', '--gpus', 'cpu', '--batch', 8, '--data', data, '--iterations', 4, '--average-weights', 0.5, '--schedule', 'constant',
+             '--resume', folder / 'best.safetensors', '--run', folder], 'weights alone')
+    expect(before == {path.name: path.read_bytes() for path in folder.iterdir()}, 'a refused --resume has changed the run')
+
+
 def check_table(scratch):
     """`fathom runs` over what the other checks have left."""
     told = json.loads(run('runs', scratch, '--json').stdout)['runs']
@@ -156,6 +167,10 @@ def check_table(scratch):
     svg = (scratch / 'both.svg').read_text()
     expect('>one<' in svg and '>diverged<' in svg and 'nan' not in svg, 'the picture of two runs')
     xml.etree.ElementTree.fromstring(svg)
+    before = {path.name: path.read_bytes() for path in (scratch / 'one').iterdir()}
+    for name in ('step-000000000006.safetensors', 'log.jsonl', '../one/new.svg'):
+        refused(['runs', scratch / 'one', scratch / 'diverged', '--svg', scratch / 'one' / name], '--svg', name, 'folder of a run')
+    expect(before == {path.name: path.read_bytes() for path in (scratch / 'one').iterdir()}, 'a picture has replaced a file of a run')
     refused(['runs'], 'folders')
     refused(['runs', scratch / 'data'], 'no run is there')
     refused(['runs', scratch / 'none'], 'none')
@@ -175,6 +190,7 @@ def main():
         check_ranks(scratch, data)
         check_failure(scratch, data)
         check_table(scratch)
+        check_weights_alone(scratch, data)
     return finish('runs in their folders')
 
 

@@ -31,15 +31,19 @@ bool features_labels_path(const char *output, char path[FEATURES_PATH], struct e
 static bool begin_files(struct features *f, const char *output, struct error *err)
 {
     char labels[FEATURES_PATH];
-    return features_labels_path(output, labels, err) && npy_begin(&f->array, output, f->images, f->columns, err) &&
-           npy_begin_integers(&f->labels, labels, f->images, err) && npy_begin_names(&f->names, output, err);
+    TRY(features_labels_path(output, labels, err) && npy_begin(&f->array, output, f->images, f->columns, err));
+    return !npy_has_beside(&f->array) ||
+           (npy_begin_integers(&f->labels, labels, f->images, err) && npy_begin_names(&f->names, output, err));
 }
 
 /* All or none: they get their names once all are on disk. */
 static bool end_files(struct features *f, bool ok, struct error *err)
 {
-    ok = ok && files_flush(&f->labels.file, err) && files_flush(&f->names, err) && files_flush(&f->array.file, err);
-    ok = ok && files_commit(&f->labels.file, err) && files_commit(&f->names, err) && files_commit(&f->array.file, err);
+    bool beside = npy_has_beside(&f->array);
+    ok = ok && files_flush(&f->array.file, err);
+    if (beside) ok = ok && files_flush(&f->labels.file, err) && files_flush(&f->names, err);
+    if (beside) ok = ok && files_commit(&f->labels.file, err) && files_commit(&f->names, err);
+    ok = ok && files_commit(&f->array.file, err);
     if (ok) return true;
     files_abandon(&f->array.file);
     files_abandon(&f->labels.file);
@@ -54,6 +58,7 @@ static bool write_rows(struct features *f, uint64_t first, struct error *err)
         float *row = f->rows + (size_t)i * f->columns;
         for (uint32_t k = 0; f->batch.labels[i] < 0 && k < f->columns; k++) row[k] = NAN;
         npy_add(&f->array, row, f->columns);
+        if (!npy_has_beside(&f->array)) continue;
         npy_add_integer(&f->labels, f->batch.labels[i]);
         TRY(dataset_image_name(f->run->dataset, f->train, first + i, name, err));
         npy_add_name(&f->names, name);

@@ -54,13 +54,7 @@ void npy_add(struct npy_writer *writer, const float *values, uint64_t count)
 
 void npy_add_integer(struct npy_writer *writer, int32_t value) { write_bits(writer->file.stream, (uint32_t)value); }
 
-bool npy_write(const char *path, const float *values, uint64_t rows, uint64_t columns, struct error *err)
-{
-    struct npy_writer writer = {0};
-    TRY(npy_begin(&writer, path, rows, columns, err));
-    npy_add(&writer, values, rows * columns);
-    return files_commit(&writer.file, err);
-}
+bool npy_has_beside(const struct npy_writer *writer) { return writer->file.partial != NULL; }
 
 bool npy_begin_names(struct files_writer *writer, const char *path, struct error *err)
 {
@@ -76,10 +70,18 @@ void npy_add_name(struct files_writer *writer, const char *name)
     fputc('\n', writer->stream);
 }
 
-bool npy_write_names(const char *path, const char *const *names, size_t count, struct error *err)
+bool npy_write(const char *path, const float *values, uint64_t rows, uint64_t columns, const char *const *names,
+               struct error *err)
 {
-    struct files_writer writer = {0};
-    TRY(npy_begin_names(&writer, path, err));
-    for (size_t i = 0; i < count; i++) npy_add_name(&writer, names[i]);
-    return files_commit(&writer, err);
+    struct npy_writer array = {0};
+    struct files_writer beside = {0};
+    TRY(npy_begin(&array, path, rows, columns, err));
+    bool named = npy_has_beside(&array), ok = !named || npy_begin_names(&beside, path, err);
+    if (ok) npy_add(&array, values, rows * columns);
+    for (uint64_t i = 0; ok && named && i < rows; i++) npy_add_name(&beside, names[i]);
+    ok = ok && files_flush(&array.file, err) && (!named || (files_flush(&beside, err) && files_commit(&beside, err))) &&
+         files_commit(&array.file, err);
+    files_abandon(&beside);
+    files_abandon(&array.file);
+    return ok;
 }

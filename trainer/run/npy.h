@@ -19,10 +19,13 @@ bool npy_begin_integers(struct npy_writer *writer, const char *path, uint64_t co
 void npy_add(struct npy_writer *writer, const float *values, uint64_t count);
 void npy_add_integer(struct npy_writer *writer, int32_t value);
 
-/* rows x columns at once; atomic, as files_commit is. */
-bool npy_write(const char *path, const float *values, uint64_t rows, uint64_t columns, struct error *err);
+/* Whether files are put beside the array: a device, a pipe or a descriptor has nothing beside it. */
+bool npy_has_beside(const struct npy_writer *writer);
+
+/* rows x columns at once, and names[rows] beside it; both or none, each atomic, as files_commit is. */
+bool npy_write(const char *path, const float *values, uint64_t rows, uint64_t columns, const char *const *names,
+               struct error *err);
 /* PATH.txt: a line for each row; line ends in names become blanks. */
-bool npy_write_names(const char *path, const char *const *names, size_t count, struct error *err);
 bool npy_begin_names(struct files_writer *writer, const char *path, struct error *err);
 void npy_add_name(struct files_writer *writer, const char *name);
 

@@ -321,6 +321,10 @@ bool train_check_resume(const struct plan *plan, const struct train_options *o, 
     TRY(checkpoint_open(path, &file, &c, err));
     bool ok = check_checkpoint(o, dataset, path, &c, err) && transfer_begin(&k, &run, c.known ? c.devices : 1, err) &&
               check_spec(&k, file, path, &c, err);
+    if (ok) {
+        struct checkpoint_tensors tensors = transfer_tensors(&k);
+        ok = checkpoint_check_state(file, &tensors, !c.says_update, err);
+    }
     transfer_finish(&k);
     checkpoint_close(file);
     return ok;

@@ -124,7 +124,7 @@ bool train_describe(const struct plan *plan, const struct backend *backend, cons
 #define TRAIN_PATH 4096
 bool train_find_resume(const char *resume_folder, char path[TRAIN_PATH], uint64_t *step, struct error *err);
 /* Whether a run with these options and images may go on from that checkpoint, as far as its header tells: of the same images,
- * with the same optimizer, of the plan's model. train_run looks again. */
+ * with the same optimizer, of the plan's model, with the state of its run. train_run looks again. */
 bool train_check_resume(const struct plan *plan, const struct train_options *options, const struct dataset *dataset,
                         const char *path, struct error *err);
 /* The checkpoint whose weights a run begins with, and how many classes it has; 0 = that is not known. */

@@ -141,6 +141,28 @@ Test(score, features_are_what_the_classifier_reads)
     has(run->err, "--output");
 }
 
+/* Nothing can lie beside a device or a pipe. */
+Test(score, features_go_into_a_pipe)
+{
+    static const char *const commands[] = {"features run photos/val/ant/1.jpg -o /dev/fd/%d --batch 1",
+                                           "features run/best.safetensors --data photos -o /dev/fd/%d"};
+    for (int i = 0; i < 2; i++) {
+        int ends[2];
+        char command[128], magic[6];
+        cr_assert_eq(pipe(ends), 0);
+        snprintf(command, sizeof command, commands[i], ends[1]);
+        const struct cli_run *run = cli_run(command);
+        cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+        cr_assert_eq(read(ends[0], magic, sizeof magic), (ssize_t)sizeof magic);
+        cr_assert_eq(memcmp(magic, "\x93NUMPY", 6), 0);
+        close(ends[0]);
+        close(ends[1]);
+    }
+    const struct cli_run *run = cli_run("features run photos/val/ant/1.jpg -o /dev/null --batch 1");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    cr_assert_neq(access("/dev/null.txt", F_OK), 0);
+}
+
 static void read_array(const char *path, const char *shape, void *values, size_t bytes)
 {
     char header[129] = {0};
@@ -291,22 +313,29 @@ Test(score, mistakes_are_explained)
 {
     const struct {
         const char *arguments, *sentence;
-    } wrong[] = {{"eval run", "a checkpoint and a dataset are wanted"},
-                 {"eval photos photos", "photos"},
-                 {"features run --data photos", "--output: a file"},
-                 {"features run -o f.npy", "a checkpoint and images, or a dataset (--data), are wanted"},
-                 {"features run --data photos -o f.npy --part half", "--part: found \"half\", expected test or train"},
-                 {"features run --data photos -o photos/train/f.npy", "would be a part of the dataset"},
-                 {"classify run", "a checkpoint and images are wanted"},
-                 {"eval run photos --crops 5", "--crops: found 5; 1 (the middle) or 10 is possible"},
-                 {"eval run photos --scales 32,x", "--scales: 'x' is not a whole number from 8 to 4096"},
-                 {"eval run photos --scales 32 --crops 10", "--scales: found beside --crops"},
-                 {"eval run photos --scales 32 --gpus 2xcpu", "--gpus: found 2 devices; whole images"},
-                 {"eval run photos --resize 31", "--resize: found 31, less than the net's image size, 32"},
-                 {"classify run none.jpg", "none.jpg: cannot be opened"},
-                 {"classify run log", "log: cannot be decoded as a JPEG"},
-                 {"classify run photos/val/ant/0.jpg --top 0", "--top"},
-                 {"classify run photos/val/ant/0.jpg photos/val/ant/1.jpg --gpus 2xcpu", "--gpus: found 2 devices"}};
+    } wrong[] = {
+        {"eval run", "a checkpoint and a dataset are wanted"},
+        {"eval photos photos", "photos"},
+        {"features run --data photos", "--output: a file"},
+        {"features run -o f.npy", "a checkpoint and images, or a dataset (--data), are wanted"},
+        {"features run --data photos -o f.npy --part half", "--part: found \"half\", expected test or train"},
+        {"features run --data photos -o photos/train/f.npy", "would be a part of the dataset"},
+        {"features run/best.safetensors --data photos -o run/best.safetensors", "is what fathom features reads"},
+        {"features run photos/val/ant/0.jpg -o run/step-000000000012.safetensors", "is what fathom features"},
+        {"features run photos/val/ant/0.jpg photos/val/ant/1.jpg -o photos/val/ant/1.jpg", "ant/1.jpg is what"},
+        {"features run named.txt -o named", "named.txt is what fathom features reads"},
+        {"features run --data photos -o run", "run: "},
+        {"classify run", "a checkpoint and images are wanted"},
+        {"eval run photos --crops 5", "--crops: found 5; 1 (the middle) or 10 is possible"},
+        {"eval run photos --scales 32,x", "--scales: 'x' is not a whole number from 8 to 4096"},
+        {"eval run photos --scales 32 --crops 10", "--scales: found beside --crops"},
+        {"eval run photos --scales 32 --gpus 2xcpu", "--gpus: found 2 devices; whole images"},
+        {"eval run photos --resize 31", "--resize: found 31, less than the net's image size, 32"},
+        {"classify run none.jpg", "none.jpg: cannot be opened"},
+        {"classify run log", "log: cannot be decoded as a JPEG"},
+        {"classify run photos/val/ant/0.jpg --top 0", "--top"},
+        {"classify run photos/val/ant/0.jpg photos/val/ant/1.jpg --gpus 2xcpu", "--gpus: found 2 devices"}};
+    cr_assert_eq(system("cp photos/val/ant/0.jpg named.txt"), 0);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         const struct cli_run *run = cli_run(wrong[i].arguments);
         cr_assert_eq(run->code, 2, "%s: %s%s", wrong[i].arguments, run->out, run->err);
