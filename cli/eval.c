@@ -150,6 +150,8 @@ static bool check_scales(const struct scoring *s, struct error *err)
     if (s->crops > 1 || s->resize > 0)
         return error_set(err, ERROR_INPUT, "--scales: found beside --%s; whole images are not cut",
                          s->crops > 1 ? "crops" : "resize");
+    if (s->image_size > 0)
+        return error_set(err, ERROR_INPUT, "--scales: found beside --image-size; scales are the sizes");
     if (s->checkpoint.spec.family != FAMILY_VGG) return true;
     return error_set(err, ERROR_INPUT, "--scales: %s reads images of one size alone; it goes with residual nets",
                      s->checkpoint.spec.name);

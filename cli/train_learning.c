@@ -85,6 +85,21 @@ static void choose_update(struct train_options *o, const struct recipe *recipe)
     o->average_decay = recipe->average_weights;
 }
 
+/* A recipe may say what these images do not have; an option that would do nothing is a mistake. */
+static bool check_augmentation(const struct train_command *c, const struct plan *plan, struct error *err)
+{
+    bool colours = !isnan(c->color_jitter) || !isnan(c->lighting);
+    const char *option = c->crop ? "--crop" : !isnan(c->color_jitter) ? "--color-jitter" : "--lighting";
+    if (c->no_augment && (c->crop || colours))
+        return error_set(err, ERROR_INPUT, "%s: found beside --no-augment, which leaves images as they are", option);
+    if (c->crop && !data_cuts_views(plan->spec.image_size))
+        return error_set(err, ERROR_INPUT,
+                         "--crop: found for images of %u x %u, which are shifted, not cut; it is for "
+                         "larger ones",
+                         plan->spec.image_size, plan->spec.image_size);
+    return true;
+}
+
 /* What the recipe says and no option says otherwise. */
 static bool choose_schedule(struct train_command *c, const struct plan *plan, struct error *err)
 {
@@ -117,7 +132,7 @@ bool train_learning_choose(struct train_command *c, const struct plan *plan, str
     TRY(train_learning_take(c, &plan->spec, err));
     choose_update(&c->options, &c->recipe);
     TRY(train_check_update(plan, &c->options, err));
-    TRY(choose_iterations(c, plan, err));
+    TRY(choose_iterations(c, plan, err) && check_augmentation(c, plan, err));
     return choose_schedule(c, plan, err);
 }
 

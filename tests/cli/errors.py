@@ -299,6 +299,9 @@ def check_recipes(data, folder):
     recipe = {**recipe, 'name': 'mine', 'batch': 16, 'learning_rate': 0.7, 'schedule': 'constant'}
     del recipe['drops']
     refused([*small, '--label-smoothing', 1], '--label-smoothing')
+    refused([*small, '--crop', 'area'], '--crop: found for images of 32 x 32')
+    for option in ('--crop area', '--color-jitter 0.4', '--lighting 0.1'):
+        refused([*small, '--no-augment', *option.split()], option.split()[0], '--no-augment')
     losses = []
     for smoothing, words in ((0, []), (0.9, []), (0.9, ['--label-smoothing', 0])):
         write(mine, json.dumps({**recipe, 'label_smoothing': smoothing}))

@@ -98,6 +98,9 @@ struct loader_options {
 
 #define DATA_CROPS 10u
 
+/* Whether training looks at parts of pictures of this size, as of ImageNet; smaller ones are shifted, as CIFAR. */
+bool data_cuts_views(uint32_t image_size);
+
 /* The side to which tests scale a picture's shorter one, where nobody says: 256 for 224 and so in proportion, as in the papers;
  * for the middle of pictures below 96 all of it. */
 uint32_t data_shorter_side(uint32_t image_size, uint32_t crops);

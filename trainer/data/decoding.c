@@ -50,13 +50,15 @@ static uint64_t more_needed(const struct measuring *m, struct image_decoder *dec
     return most > needs ? most : needs;
 }
 
-/* Of all views of a picture that readers choose. Decoders shrink by 2, 4 and 8; the less they do the more is left to
- * scale, so that of the sides that are shrunk alike the largest takes most. */
+#define MOST_SHRINK 16 /* a step further the side just below takes hardly more than the one just above */
+
+/* Of all views of a picture that readers choose. Decoders shrink by whole numbers (libjpeg by 2, 4 and 8); the less
+ * they do the more is left to scale, so that of the sides that are shrunk alike the largest takes most. */
 static uint64_t most_needed(const struct measuring *m, struct image_decoder *decoder, double least, double most)
 {
     double size = m->views.image_size;
     uint64_t needs = more_needed(m, decoder, most, more_needed(m, decoder, least, 0));
-    for (double side = 2 * size; side <= 8 * size; side *= 2)
+    for (double side = 2 * size; side <= MOST_SHRINK * size; side += size)
         if (side > least && side <= most) needs = more_needed(m, decoder, nextafter(side, 0), needs);
     return needs;
 }

@@ -10,9 +10,11 @@
  * (scaled, cut). */
 #define MOST_SHIFTED_SIDE 95u
 
+bool data_cuts_views(uint32_t image_size) { return image_size > MOST_SHIFTED_SIDE; }
+
 uint32_t data_shorter_side(uint32_t image_size, uint32_t crops)
 {
-    if (image_size <= MOST_SHIFTED_SIDE && crops <= 1) return image_size;
+    if (!data_cuts_views(image_size) && crops <= 1) return image_size;
     return (uint32_t)(((uint64_t)image_size * 256 + 112) / 224);
 }
 
@@ -48,7 +50,7 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
                          "%s: its images are %u x %u and seen whole; crops are taken of folders of pictures",
                          dataset->path, CIFAR_SIDE, CIFAR_SIDE);
     if (dataset->folders && !(reader->decoder = image_decoder_create(memory, err))) return false;
-    reader->shifts = reader->size <= MOST_SHIFTED_SIDE;
+    reader->shifts = !data_cuts_views(reader->size);
     if (options->as_bytes || !reader->shifts || !reader->augment) return true;
     reader->plain = mem_alloc(MEM_INPUT, (size_t)reader->size * reader->size * 3, sizeof *reader->plain);
     if (!reader->plain) return error_memory(err, (size_t)reader->size * reader->size * 12, "a picture");
@@ -90,16 +92,16 @@ static struct augment_view choose_view(const struct picture_reader *reader, stru
 double picture_least_side(const struct dataset_views *views, uint32_t width, uint32_t height)
 {
     uint32_t size = views->image_size;
-    double shorter = width < height ? width : height, share = size <= MOST_SHIFTED_SIDE ? 1 : AUGMENT_LEAST_SHARE;
+    double shorter = width < height ? width : height, share = data_cuts_views(size) ? AUGMENT_LEAST_SHARE : 1;
     double least = shorter * fmin(share, 1 / margin_of(size, views->shorter_side, 1));
-    if (!views->area_crops || size <= MOST_SHIFTED_SIDE) return least;
+    if (!views->area_crops || !data_cuts_views(size)) return least;
     double area = AUGMENT_LEAST_AREA * width * height;
     return fmin(least, fmax(1, floor(sqrt(area / AUGMENT_MOST_ASPECT) - 0.5)));
 }
 
 uint64_t picture_reader_bytes(uint32_t size)
 {
-    return size <= MOST_SHIFTED_SIDE ? (uint64_t)size * size * 3 * sizeof(float) : 0;
+    return data_cuts_views(size) ? 0 : (uint64_t)size * size * 3 * sizeof(float);
 }
 
 /* A picture's view in bytes, not mirrored; whether it is to be is *flip. */

@@ -58,7 +58,7 @@ static const char *read_size(const uint8_t *start, struct riff_webp *webp)
 
 static const char *note_chunk(int descriptor, const uint8_t *head, uint64_t offset, struct riff_webp *webp)
 {
-    uint8_t start[START_BYTES] = {0};
+    uint8_t start[START_BYTES] = {0}, last;
     uint64_t bytes = little_endian(head + 4, 4);
     bool lossy = memcmp(head, "VP8 ", 4) == 0, lossless = memcmp(head, "VP8L", 4) == 0;
     if (memcmp(head, "EXIF", 4) == 0 && webp->exif_bytes == 0) {
@@ -68,7 +68,10 @@ static const char *note_chunk(int descriptor, const uint8_t *head, uint64_t offs
     if (memcmp(head, "ANMF", 4) == 0) return "it is an animation";
     if ((!lossy && !lossless) || webp->image_bytes > 0) return NULL;
     if (bytes < START_BYTES || bytes > MOST_IMAGE) return "its header is damaged";
-    if (!read_at(descriptor, offset + CHUNK_HEAD, start, sizeof start)) return "it ends too early";
+    /* What a damaged length claims must not be planned for. */
+    if (!read_at(descriptor, offset + CHUNK_HEAD, start, sizeof start) ||
+        !read_at(descriptor, offset + CHUNK_HEAD + bytes - 1, &last, 1))
+        return "it ends too early";
     webp->lossless = lossless;
     webp->image_offset = offset;
     webp->image_bytes = CHUNK_HEAD + bytes;

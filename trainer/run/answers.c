@@ -1,5 +1,6 @@
 #include "answers.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -30,7 +31,8 @@ static uint32_t rank_of(const double *sums, uint32_t classes, uint32_t label)
 static void count_image(struct answers *answers, uint32_t label)
 {
     uint32_t rank = rank_of(answers->sums, answers->classes, label);
-    answers->loss -= log(answers->sums[label] / answers->views);
+    /* One that rounds to nothing in f32 is told as the least that there is. */
+    answers->loss -= log(fmax(answers->sums[label] / answers->views, (double)FLT_TRUE_MIN));
     answers->top1_hits += rank < 1;
     answers->top5_hits += rank < 5;
     answers->images += 1;

@@ -254,6 +254,9 @@ Test(webp, what_is_wrong_is_said)
     refused("it is an animation");
     help_write_bytes(file, "RIFF\x20\0\0\0WEBPVP8 \x10\0\0\0 and so on, at length", 42);
     refused("its header is damaged");
+    /* Nobody plans for a length that is not there. */
+    help_write_bytes(file, "RIFF\x20\0\0\0WEBPVP8 \0\0\0\x70\0\0\0\x9D\x01\x2A\x40\0\x30\0 and so on", 42);
+    refused("it ends too early");
 }
 
 Test(webp, folders_of_them_are_datasets)
