@@ -98,7 +98,7 @@ static enum recompute_policy policy_of(const struct chain_schedule *schedule)
     enum recompute_policy policy = RECOMPUTE_NONE;
     for (size_t i = 0; i < schedule->count; i++) {
         const struct chain_step *step = &schedule->steps[i];
-        bool some = (step->keep & KEEP_MODE_MASK) == KEEP_SOME;
+        bool some = (step->keep & KEEP_MODE_MASK) == KEEP_SOME || step->keep & KEEP_REMAKE_INPUT;
         if (step->kind == CHAIN_RUN || step->kind == CHAIN_CHECKPOINT || some) return RECOMPUTE_BUDGET;
         bool again = (step->keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS || step->keep & KEEP_RECONSTRUCT;
         if (again) policy = RECOMPUTE_ELEMENTWISE;
