@@ -119,7 +119,7 @@ Test(cli_plan, advice_is_true)
 /* VGG has no batch normalisation, and redoing its ReLUs costs nothing that can be seen. */
 Test(cli_plan, advice_says_only_what_concerns_the_network)
 {
-    const struct cli_run *run = cli_run("plan vgg-d --gpus titan-x --micro-batches 1");
+    const struct cli_run *run = cli_run("plan vgg-d --gpus titan-x --batch 320 --micro-batches 1");
     cr_assert_eq(run->code, 1);
     cr_assert(strstr(run->out, "--micro-batches 2, the smallest number that fits\n"), "%s", run->out);
     cr_assert_not(strstr(run->out, "normalis"));
