@@ -109,6 +109,17 @@ static const struct slot *slot_of_step(const struct executor *ex, uint64_t numbe
     return NULL;
 }
 
+/* Whoever looks at weights next must find a device at rest: other streams may have work beyond the op that was found.
+ */
+static bool wait_for_all(struct executor *ex, const struct slot *slot, struct error *err)
+{
+    for (int i = 0; i < EXECUTOR_STREAMS; i++) {
+        TRY(ex->backend->event_record(slot->done, ex->streams[i], err));
+        TRY(executor_wait(ex, slot->done, slot->step.number, err));
+    }
+    return true;
+}
+
 bool executor_find_not_finite(struct executor *ex, uint64_t number, const struct input *given, uint32_t *op,
                               struct error *err)
 {
@@ -121,7 +132,8 @@ bool executor_find_not_finite(struct executor *ex, uint64_t number, const struct
     const struct input input = slot->images ? (struct input){slot->images, slot->placements, slot->labels} : *given;
     search.values = mem_alloc(MEM_GENERAL, most_bytes(&part), 1);
     if (!search.values) return error_memory(err, most_bytes(&part), "an op's result");
-    bool ok = executor_drain(ex, &ex->first) && run_forward(&search, &part, slot, &input, &ex->first);
+    bool ok = executor_drain(ex, &ex->first) && run_forward(&search, &part, slot, &input, &ex->first) &&
+              wait_for_all(ex, slot, &ex->first);
     mem_free(search.values);
     return executor_settle(ex, ok, err);
 }
