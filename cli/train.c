@@ -70,13 +70,13 @@ static bool check_outputs(const struct train_command *c, struct error *err)
 
 /* ---- Running ---- */
 
-static bool claim_folder(struct train_command *c, struct error *err)
+static bool claim_folder(struct train_command *c, const struct plan *plan, struct error *err)
 {
     const struct train_options *o = &c->options;
     if (!o->save_folder || c->quiet) return true;
     if (!checkpoint_claim(&c->claim, o->save_folder, err))
         return error_prefix(err, "%s", c->run_folder ? "--run" : "--save");
-    return train_run_check(c, err);
+    return train_run_claimed(c, plan, err);
 }
 
 /* Writes nothing. */
@@ -115,7 +115,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (c->options.weights) TRY(train_find_weights(c->options.weights, c->checkpoint, &c->weights_classes, err));
     TRY(check_outputs(c, err));
     TRY(train_trace_choose(c, err));
-    TRY(claim_folder(c, err));
+    TRY(claim_folder(c, plan, err));
     if (c->run_folder) TRY(ranks_barrier(c->ranks, err)); /* it is there before others put their traces there */
     return train_try_outputs(&c->options, err);
 }
@@ -123,13 +123,12 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
 struct reporting {
     struct train_command *command;
     const struct plan *plan;
-    struct run_record *record; /* of --run; else NULL */
 };
 
 static void see_step(void *context, const struct train_status *status)
 {
     const struct reporting *r = context;
-    run_record_see(r->record, status);
+    run_record_see(r->command->record, status);
     progress_show(&r->command->progress, status);
 }
 
@@ -151,7 +150,6 @@ static bool train_reporting(void *context, struct trace_sink *sink, struct error
     struct train_command *c = r->command;
     const struct plan *plan = r->plan;
     struct train_result result;
-    TRY(train_run_begin(c, plan, &r->record, err));
     c->progress = progress_begin();
     c->teller = (struct teller){progress_tell, &c->progress};
     if (!c->quiet) c->options.teller = &c->teller;
@@ -159,7 +157,7 @@ static bool train_reporting(void *context, struct trace_sink *sink, struct error
     train_words_begin(plan, c, c->runs_on);
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err)); /* gives the screen back as it was */
     bool ok = train_run(plan, c->runs_on, &c->options, sink, see_step, r, &result, err);
-    ok = run_record_end(r->record, &result, ok ? NULL : err, ok ? err : NULL) && ok;
+    ok = train_run_end(c, &result, ok, err);
     progress_end(&c->progress);
     ok = ok && together_gather_broken(c->ranks, c->options.broken, err);
     bool on_host = backends_on_host(c->runs_on->name),
@@ -299,6 +297,7 @@ static int run(int argc, char **argv, struct error *err)
     c.options.stop = stop_flag();
     bool ok = code < 0 && plan && prepare(&c, plan, err) &&
               train_trace_run(&c, plan, train_reporting, &(struct reporting){.command = &c, .plan = plan}, err);
+    if (c.record) train_run_end(&c, &(struct train_result){0}, ok, err);
     checkpoint_release(&c.claim);
     if (code < 0) code = train_ranks_finish(&c, ok, err);
     engine_book_finish(&c.carried);

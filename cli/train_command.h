@@ -11,6 +11,8 @@
 #include "train.h"
 #include "update_flags.h"
 
+struct run_record;
+
 struct train_command {
     struct train_options options;
     struct plan_flags flags;
@@ -50,6 +52,7 @@ struct train_command {
     const char *run_folder; /* --run; NULL = none */
     bool run_goes_on;       /* it has this very run already, */
     bool run_begins_again;  /* of which nothing was saved */
+    struct run_record *record; /* once the run has begun there; else NULL */
     char run_log[TRAIN_PATH], run_trace[TRAIN_PATH];
     struct progress progress;
     struct checkpoint_claim claim;

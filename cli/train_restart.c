@@ -99,17 +99,6 @@ static void forget_gpus(struct host_gpus *gpus, const bool *gone)
     gone_show(list, list_gpus(gpus, list));
 }
 
-/* A trace is of as many devices as its run began with: those that are there make room. */
-static void put_traces_aside(const struct train_command *c, size_t devices)
-{
-    char path[TRAIN_PATH], aside[TRAIN_PATH + 32];
-    for (uint32_t i = 0; c->trace && i < devices; i++) {
-        if (!train_trace_name(c->trace, i, path, NULL)) continue;
-        snprintf(aside, sizeof aside, "%s.of-%zu-ranks", path, devices);
-        rename(path, aside);
-    }
-}
-
 static struct plan *replan(void *context, const struct plan *plan, const bool *gone, struct error *err)
 {
     return train_command_replan(((struct starting *)context)->command, plan, gone, err);
@@ -147,7 +136,7 @@ static void begin_again(void *context, const struct restart *restart)
     struct train_command *c = ((struct starting *)context)->command;
     const char *given = c->options.resume_folder, *from = restart->checkpoint ? restart->checkpoint : given;
     if (restart->plan != restart->before) {
-        put_traces_aside(c, restart->before->device_count);
+        train_trace_put_aside(c, restart->before->device_count);
         say_losses(c, restart);
         if (has_gpus(c)) forget_gpus(&c->gpus, restart->gone);
     }

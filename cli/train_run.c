@@ -7,6 +7,7 @@
 
 #include "run_folder.h"
 #include "train_ranks.h"
+#include "train_trace.h"
 
 static bool refuse_flag(const char *flag, const char *file, const char *given, struct error *err)
 {
@@ -32,27 +33,37 @@ bool train_run_choose(struct train_command *c, struct error *err)
     return true;
 }
 
+/* Another attempt of --restarts, whose first one may have ended before it wrote anything. */
+static bool is_again(void) { return getenv(TRAIN_RANKS_AGAIN) != NULL; }
+
 void train_run_settle(struct train_command *c)
 {
     const char *resume = c->options.resume_folder;
     if (!c->run_folder) return;
     bool own = resume && run_facts_exist(c->run_folder) && run_folder_holds(c->run_folder, resume);
-    c->run_goes_on = own || getenv(TRAIN_RANKS_AGAIN) != NULL;
+    c->run_goes_on = own || (is_again() && run_facts_exist(c->run_folder));
     if (own && run_facts_exist(resume) && !checkpoint_exists(resume)) {
         c->options.resume_folder = NULL;
         c->run_begins_again = true;
     }
 }
 
-bool train_run_check(const struct train_command *c, struct error *err)
+bool train_run_claimed(struct train_command *c, const struct plan *plan, struct error *err)
 {
-    if (!c->run_folder || c->run_goes_on || c->quiet) return true;
-    return run_folder_check_new(c->run_folder, err);
+    struct run_facts facts;
+    if (!c->run_folder || c->quiet) return true;
+    if (!c->run_goes_on && !is_again()) TRY(run_folder_check_new(c->run_folder, err));
+    run_folder_sweep(c->run_folder);
+    if (!c->run_goes_on) return true;
+    TRY(run_facts_read(c->run_folder, &facts, err));
+    uint64_t devices = facts.devices;
+    run_facts_finish(&facts);
+    if (devices != plan->device_count) train_trace_put_aside(c, (size_t)devices);
+    return true;
 }
 
-bool train_run_begin(struct train_command *c, const struct plan *plan, struct run_record **record, struct error *err)
+bool train_run_begin(struct train_command *c, const struct plan *plan, struct error *err)
 {
-    *record = NULL;
     if (!c->run_folder || c->quiet) return true;
     const struct run_record_options options = {.folder = c->run_folder,
                                                .plan = plan,
@@ -63,5 +74,12 @@ bool train_run_begin(struct train_command *c, const struct plan *plan, struct ru
                                                .checkpoint = c->options.resume_folder ? c->checkpoint : NULL,
                                                .resumed = c->resumed,
                                                .goes_on = c->run_goes_on};
-    return run_record_begin(&options, record, err) || error_prefix(err, "--run");
+    return run_record_begin(&options, &c->record, err) || error_prefix(err, "--run");
+}
+
+bool train_run_end(struct train_command *c, const struct train_result *result, bool ok, struct error *err)
+{
+    struct run_record *record = c->record;
+    c->record = NULL;
+    return run_record_end(record, result, ok ? NULL : err, ok ? err : NULL) && ok;
 }

@@ -10,9 +10,13 @@ bool train_run_choose(struct train_command *c, struct error *err);
 /* Once it is known from what the run goes on: whether that is the folder's own run. One that has saved no checkpoint
  * begins again. */
 void train_run_settle(struct train_command *c);
-/* Whether a run that does not go on there may begin there; the folder is claimed. */
-bool train_run_check(const struct train_command *c, struct error *err);
-/* Writes what is known before the first step; *record is NULL without a folder, and for ranks but the first. */
-bool train_run_begin(struct train_command *c, const struct plan *plan, struct run_record **record, struct error *err);
+/* Once the folder is claimed: whether a run that does not go on there may begin there. What killed writers left is removed,
+ * and traces of another number of devices are put aside. */
+bool train_run_claimed(struct train_command *c, const struct plan *plan, struct error *err);
+/* Writes what is known before the first step, run.json before all other files of the run: c->record, which stays NULL
+ * without a folder, and for ranks but the first. */
+bool train_run_begin(struct train_command *c, const struct plan *plan, struct error *err);
+/* Writes how it ended; of a run that did not come to its first step *result is zeroed. */
+bool train_run_end(struct train_command *c, const struct train_result *result, bool ok, struct error *err);
 
 #endif

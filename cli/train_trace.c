@@ -9,6 +9,7 @@
 
 #include "printable.h"
 #include "train_profile.h"
+#include "train_run.h"
 #include "units.h"
 #include "writer.h"
 
@@ -31,6 +32,30 @@ bool train_trace_choose(struct train_command *c, struct error *err)
     return true;
 }
 
+/* A name that nothing has. */
+static bool name_aside(const char *path, size_t devices, char aside[TRAIN_PATH + 48])
+{
+    struct stat info;
+    for (int i = 1; i < 1000; i++) {
+        int length = snprintf(aside, TRAIN_PATH + 48, "%s.of-%zu-ranks", path, devices);
+        if (i > 1) snprintf(aside + length, (size_t)(TRAIN_PATH + 48 - length), "-%d", i);
+        if (lstat(aside, &info) != 0) return true;
+    }
+    return false;
+}
+
+void train_trace_put_aside(struct train_command *c, size_t devices)
+{
+    char path[TRAIN_PATH], aside[TRAIN_PATH + 48];
+    for (uint32_t i = 0; c->trace && i < devices; i++) {
+        if (!train_trace_name(c->trace, i, path, NULL) || !name_aside(path, devices, aside)) continue;
+        if (rename(path, aside) != 0 || i > 0) continue;
+        const char *name = strrchr(aside, '/');
+        snprintf(c->trace_note, sizeof c->trace_note, "what is there of %zu devices is kept as %.160s", devices,
+                 name ? name + 1 : aside);
+    }
+}
+
 /* The trace that a resumed run goes on in; NULL when there is none yet. */
 static bool find_history(struct train_command *c, const struct plan *plan, struct trace_history **history,
                          struct error *err)
@@ -38,11 +63,10 @@ static bool find_history(struct train_command *c, const struct plan *plan, struc
     struct stat info;
     *history = NULL;
     bool there = stat(c->trace, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
+    if (!there) return true;
     snprintf(c->trace_note, sizeof c->trace_note, "%s",
-             !there                     ? ""
-             : c->options.resume_folder ? "the trace goes on"
-                                        : "the trace of an earlier run is replaced");
-    if (!there || !c->options.resume_folder) return true;
+             c->options.resume_folder ? "the trace goes on" : "the trace of an earlier run is replaced");
+    if (!c->options.resume_folder) return true;
     if (!trace_history_read(c->trace, history, err)) return error_prefix(err, "--trace");
     if (!train_describe(plan, c->runs_on, &c->options, trace_history_sink(*history), err)) return false;
     if (!trace_history_agrees(*history, err)) return error_prefix(err, "--trace");
@@ -58,7 +82,7 @@ static bool open_trace(struct train_command *c, const struct plan *plan, struct 
                        struct error *err)
 {
     struct trace_history *history;
-    bool ok = find_history(c, plan, &history, err) &&
+    bool ok = find_history(c, plan, &history, err) && train_run_begin(c, plan, err) &&
               trace_writer_open(
                   c->trace,
                   &(struct trace_writer_options){.history = history, .done = c->resumed, .queue_bytes = c->trace_queue},

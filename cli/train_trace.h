@@ -8,6 +8,9 @@
 bool train_trace_name(const char *trace, uint32_t rank, char out[TRAIN_PATH], struct error *err);
 /* Each rank has a trace of its own. */
 bool train_trace_choose(struct train_command *c, struct error *err);
+/* A trace is of as many devices as its run began with: those that are there, of a run of so many, get names of their own,
+ * run.trace.of-4-ranks. */
+void train_trace_put_aside(struct train_command *c, size_t devices);
 /* Runs train(context, sink, err) with the sink that its reports go to; NULL where no trace is asked for. What an earlier run
  * left in the file is replaced, or gone on with. */
 bool train_trace_run(struct train_command *c, const struct plan *plan,

@@ -126,6 +126,37 @@ def check_ranks(scratch, data):
     expect(done.returncode == 0 and len(log(folder)) == 3 and len(facts(folder)['starts']) == 2, f'it goes on: {done.stderr}')
 
 
+    write(folder / 'run.rank1.trace.partial-4194300-0123456789abcdef', 'of a writer that was killed')
+    one = ['train', 'resnet-8', '--gpus', 'cpu', '--batch', 8, '--data', data, '--no-evaluate', '--iterations']
+    two = {path.name: path.read_bytes() for path in folder.glob('run*.trace')}
+    done = run(*one, 4, '--resume', folder)
+    aside = {path.name.replace('.of-2-ranks', ''): path.read_bytes() for path in folder.glob('*.of-2-ranks')}
+    expect(done.returncode == 0 and len(log(folder)) == 4 and facts(folder)['devices'] == 1 and aside == two and len(two) == 2
+           and 'run.trace.of-2-ranks' in done.stdout, f'it goes on with one device: {done.stdout}{done.stderr}')
+    expect(run('trace', 'info', folder / 'run.trace').returncode == 0 and not list(folder.glob('*.partial-*')), f'{sorted(folder.iterdir())}')
+    done = run(*both, 5, '--resume', folder)
+    expect(done.returncode == 0 and len(log(folder)) == 5 and (folder / 'run.rank1.trace').exists() and (folder / 'run.trace.of-1-ranks').exists(),
+           f'it goes on with two again: {done.stderr}')
+
+
+def check_early_ends(scratch, data):
+    """Whenever a run is killed, it can go on; so can an attempt of --restarts after one that wrote nothing."""
+    early, again = scratch / 'early', scratch / 'attempts'
+    command = [FATHOM, 'train', 'resnet-8', '--gpus', 'cpu', '--batch', '8', '--data', str(data), '--no-evaluate', '--iterations', '3']
+    process = subprocess.Popen([*command, '--run', early], stdout=subprocess.DEVNULL)
+    wait_for(lambda: early.exists() and FILES & {path.name for path in early.iterdir()})
+    there = FILES & {path.name for path in early.iterdir()}
+    end(process, signal.SIGKILL)
+    expect('run.json' in there, f'files that come before run.json: {there}')
+    done = run(*command[1:], '--resume', early)
+    expect(done.returncode == 0 and facts(early)['state'] == 'finished' and FILES - {'best.safetensors'} <= {path.name for path in early.iterdir()},
+           f'a run that was killed as it began: {done.stderr}')
+    again.mkdir()
+    write(again / 'log.jsonl', '')
+    done = run(*command[1:], '--run', again, env={**os.environ, 'FATHOM_RANKS_AGAIN': '1'})
+    expect(done.returncode == 0 and len(log(again)) == 3, f'a second attempt, after one that wrote no run.json: {done.stderr}')
+
+
 def check_failure(scratch, data):
     folder = scratch / 'diverged'
     done = train(data, '--iterations', 50, '--learning-rate', 1000, '--schedule', 'constant', '--no-evaluate', '--run', folder, model='plain-20')
@@ -191,6 +222,7 @@ def main():
         check_failure(scratch, data)
         check_table(scratch)
         check_weights_alone(scratch, data)
+        check_early_ends(scratch, data)
     return finish('runs in their folders')
 
 

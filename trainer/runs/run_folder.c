@@ -8,6 +8,7 @@
 #include "checkpoint.h"
 #include "files.h"
 #include "locks.h"
+#include "partial.h"
 
 static const char *const names[] = {"plan.json", "recipe.json", "log.jsonl", "run.trace", "curves.svg"};
 
@@ -31,6 +32,13 @@ bool run_folder_check_new(const char *folder, struct error *err)
                              "--run: %s is there already, and the run would write it; name another folder", path);
     }
     return true;
+}
+
+void run_folder_sweep(const char *folder)
+{
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) partial_sweep(folder, names[i]);
+    partial_sweep(folder, "run."); /* its facts, and traces of all ranks */
+    partial_sweep(folder, "data.json");
 }
 
 bool run_folder_holds(const char *folder, const char *path)

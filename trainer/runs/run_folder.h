@@ -17,6 +17,9 @@ bool run_folder_path(const char *folder, enum run_file file, char path[RUN_FOLDE
  * ERROR_INPUT names --run and what is there. */
 bool run_folder_check_new(const char *folder, struct error *err);
 
+/* Removes what killed writers of the run's files left there. */
+void run_folder_sweep(const char *folder);
+
 /* Whether the path is that of the folder, or of something in it. */
 bool run_folder_holds(const char *folder, const char *path);
 

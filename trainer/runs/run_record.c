@@ -86,11 +86,20 @@ static bool write_recipe(const struct run_record_options *o, struct error *err)
     return ok;
 }
 
-static bool write_files(const struct run_record_options *o, struct error *err)
+/* After run.json, which says from then on that the run has begun: without them it ends. */
+static bool write_files(struct run_record *r, struct error *err)
 {
     char path[RUN_FOLDER_PATH];
-    return run_folder_path(o->folder, RUN_FILE_PLAN, path, err) && plan_write(o->plan, path, err) &&
-           write_recipe(o, err);
+    struct error fault = {0};
+    const struct run_record_options *o = &r->told;
+    if (run_folder_path(o->folder, RUN_FILE_PLAN, path, &fault) && plan_write(o->plan, path, &fault) &&
+        write_recipe(o, &fault))
+        return true;
+    r->facts.state = RUN_FAILED;
+    copy_name(r->facts.reason, sizeof r->facts.reason, fault.text);
+    run_facts_write(o->folder, &r->facts, NULL);
+    if (err) *err = fault;
+    return false;
 }
 
 static bool read_past(struct run_record *r, struct error *err)
@@ -116,8 +125,8 @@ bool run_record_begin(const struct run_record_options *options, struct run_recor
     if (!r) return error_memory(err, sizeof *r, "the record of a run");
     r->told = *options;
     r->begin_ns = r->written_ns = clock_now_ns();
-    bool ok = fill_facts(r, err) && read_past(r, err) && write_files(options, err) &&
-              run_facts_write(options->folder, &r->facts, err);
+    bool ok = fill_facts(r, err) && read_past(r, err) && run_facts_write(options->folder, &r->facts, err) &&
+              write_files(r, err);
     if (ok)
         *out = r;
     else

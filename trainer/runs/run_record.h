@@ -24,8 +24,8 @@ struct run_record_options {
     bool goes_on;      /* the folder has the run already; else its files are written for the first time */
 };
 
-/* Writes plan.json, recipe.json and run.json, and reads the log as far as the run goes on from it. The options are
- * borrowed until the end. */
+/* Writes run.json, by which the folder has a run that can go on however this one ends, then plan.json and recipe.json, and
+ * reads the log as far as the run goes on from it. The options are borrowed until the end. */
 bool run_record_begin(const struct run_record_options *options, struct run_record **record, struct error *err);
 /* After each step. At a test, and every ten seconds, what changed is written; what cannot be is told by the end. NULL is
  * passed over. */
