@@ -8,13 +8,19 @@
 
 json_t *json_parse(const char *bytes, size_t length, const char *path, struct error *err)
 {
+    return json_parse_line(bytes, length, path, 1, err);
+}
+
+json_t *json_parse_line(const char *bytes, size_t length, const char *path, uint64_t line, struct error *err)
+{
     json_error_t found;
     json_t *root = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &found);
     if (root) return root;
     if (json_error_code(&found) == json_error_out_of_memory)
         error_memory(err, length, path);
     else
-        error_set(err, ERROR_INPUT, "%s: line %d, column %d: not JSON: %s", path, found.line, found.column, found.text);
+        error_set(err, ERROR_INPUT, "%s: line %" PRIu64 ", column %d: not JSON: %s", path,
+                  line + (found.line > 0 ? (uint64_t)found.line - 1 : 0), found.column, found.text);
     return NULL;
 }
 

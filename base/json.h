@@ -13,6 +13,8 @@
 /* Parses text that is a file's (json_tables.h reads files); the caller ends it with json_decref. Errors give line and
  * column. */
 json_t *json_parse(const char *bytes, size_t length, const char *path, struct error *err);
+/* The same of text that begins in that line of its file. */
+json_t *json_parse_line(const char *bytes, size_t length, const char *path, uint64_t line, struct error *err);
 
 /* Fields of an object. `where` is the file and the object's place in it ("plan.json: devices[1]"). Missing fields and
  * wrong types are ERROR_INPUT; the out argument is then untouched. Strings are borrowed from the object. */

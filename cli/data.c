@@ -44,8 +44,9 @@ static const char *const manual[] = {
     "                      classes may be there\n"
     "        CIFAR-100     train.bin, test.bin; fine_label_names.txt may be there\n"
     "        pictures      train/CLASS/*.jpg and test/CLASS/*.jpg (or val/, or none);\n"
-    "                      *.jpeg, *.png and capitals too: what a file holds is seen\n"
-    "                      from its first bytes. Photographs are turned as their Exif\n"
+    "                      *.jpeg, *.png, *.webp (where fathom is built with libwebp)\n"
+    "                      and capitals too: what a file holds is seen from its\n"
+    "                      first bytes. Photographs are turned as their Exif\n"
     "                      data says. Mean and deviation are those of up to 8192 of\n"
     "                      them.\n"
     "\n",

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "files.h"
 #include "locks.h"
@@ -40,7 +41,8 @@ static const char *const manual[] = {
     "    before the second ones, so that there is early something to compare.\n"
     "\n"
     "    What stands after -- is told to every run and wins over the file: a table\n"
-    "    made shorter, or for other devices.\n"
+    "    made shorter, or for other devices. Seeds, images and the files of runs are\n"
+    "    the sweep's own.\n"
     "\n",
 
     "FILE\n"
@@ -108,7 +110,7 @@ static bool parse(int argc, char **argv, struct sweep_command *c, struct error *
     if (c->word_count > 1 && c->words[1][0] != '-')
         return error_set(err, ERROR_INPUT, "'%s' is one word too many; options of train follow --", c->words[1]);
     c->file = c->words[0];
-    return true;
+    return sweep_check_words(c->words + 1, c->word_count - 1, err);
 }
 
 static bool choose_places(struct sweep_command *c, struct error *err)
@@ -169,9 +171,32 @@ static bool preview(struct sweep_command *c, struct error *err)
     return ok;
 }
 
+/* true is for flags: else the next word would be taken for the value. */
+static bool check_values(const struct sweep_command *c, json_t *options, const char *row, struct error *err)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(options, name, value) if (json_is_true(value) &&
+                                                  train_option_takes_value(
+                                                      name)) return error_set(err, ERROR_INPUT,
+                                                                              "%s: %s%s%s: option '%s': found true, "
+                                                                              "which is for flags; a value is wanted",
+                                                                              c->file, row ? "row '" : "all rows",
+                                                                              row ? row : "", row ? "'" : "", name);
+    return true;
+}
+
+static bool check_all_values(const struct sweep_command *c, struct error *err)
+{
+    TRY(check_values(c, c->sweep.options, NULL, err));
+    for (size_t i = 0; i < c->sweep.row_count; i++)
+        TRY(check_values(c, c->sweep.rows[i].options, c->sweep.rows[i].name, err));
+    return true;
+}
+
 static bool prepare(struct sweep_command *c, struct error *err)
 {
-    TRY(sweep_read(c->file, &c->sweep, err) && choose_places(c, err));
+    TRY(sweep_read(c->file, &c->sweep, err) && check_all_values(c, err) && choose_places(c, err));
     TRY(sweep_jobs_make(&c->sweep, c->folder, c->words + 1, c->word_count - 1, &c->jobs, err));
     TRY(name_commands(&c->jobs, err) && preview(c, err));
     for (size_t i = 0; i < c->jobs.count; i++) TRY(sweep_job_look(&c->jobs.jobs[i], err));
@@ -207,10 +232,21 @@ static bool run_all(struct sweep_command *c, struct error *err)
     return true;
 }
 
+/* Found before the first run, not after the last one. */
+static bool try_picture(const char *path, struct error *err)
+{
+    struct stat info;
+    struct files_writer writer;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return true;
+    if (!files_begin(&writer, path, err)) return error_prefix(err, "--svg");
+    files_abandon(&writer);
+    return true;
+}
+
 static bool run_claimed(struct sweep_command *c, struct error *err)
 {
     TRY(files_make_folder(c->folder, err) && locks_enter_folder(&c->lock, c->folder, err));
-    return run_all(c, err) && sweep_draw(&c->sweep, &c->jobs, c->svg, err);
+    return try_picture(c->svg, err) && run_all(c, err);
 }
 
 /* ---- The end ---- */
@@ -228,7 +264,7 @@ static void say_failures(const struct sweep_command *c)
         const struct sweep_job *job = &c->jobs.jobs[i];
         if (job->state == SWEEP_FAILED || job->state == SWEEP_DIVERGED)
             page_say(c->json ? stderr : stdout, 0, 2, "%s: %s", PRINTABLE(job->folder),
-                     *job->view.facts.reason ? PRINTABLE(job->view.facts.reason) : "it did not begin");
+                     *job->view.facts.reason ? PRINTABLE(job->view.facts.reason) : "it did not say why");
     }
 }
 
@@ -248,6 +284,14 @@ static void report(const struct sweep_command *c)
                  stop_name((int)*stop_flag()), left, left == 1 ? "" : "s");
 }
 
+/* Once the table is told: that it cannot be drawn takes nothing from it. */
+static bool draw(const struct sweep_command *c, struct error *err)
+{
+    if (sweep_draw(&c->sweep, &c->jobs, c->svg, err)) return true;
+    err->kind = ERROR_FAILED;
+    return false;
+}
+
 static int run(int argc, char **argv, struct error *err)
 {
     struct sweep_command *c = mem_zalloc(MEM_GENERAL, 1, sizeof *c);
@@ -258,6 +302,7 @@ static int run(int argc, char **argv, struct error *err)
     c->lock.fd = -1;
     bool ok = parse(argc, argv, c, err) && prepare(c, err) && (c->dry || run_claimed(c, err));
     if (ok) report(c);
+    if (ok && !c->dry) ok = draw(c, err);
     int code = ok ? count_of(&c->jobs, SWEEP_FAILED) > 0 && !c->dry : error_exit_code(err);
     locks_leave_folder(&c->lock);
     sweep_jobs_finish(&c->jobs);

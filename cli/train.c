@@ -180,9 +180,11 @@ static bool read_lag(struct train_options *o, struct error *err)
     return true;
 }
 
+#define MOST_FLAGS     128
 #define OPTIONS(specs) (sizeof(specs) / sizeof((specs)[0]))
 
-static bool parse_command(int argc, char **argv, struct train_command *c, const char **word, struct error *err)
+/* Returns how many there are. */
+static size_t list_options(struct train_command *c, struct option_spec specs[MOST_FLAGS])
 {
     struct train_options *o = &c->options;
     const struct option_spec own[] = {
@@ -215,12 +217,29 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
         {"restarts", 0, OPTION_COUNT, &c->restarts, 0, 1000},
         {"timeout", 0, OPTION_REAL, &o->wait_seconds, 0.1, 1e6},
     };
-    size_t words;
-    struct option_spec specs[OPTIONS(own) + TRAIN_LEARNING_FLAGS + PLAN_FLAGS];
+    _Static_assert(OPTIONS(own) + TRAIN_LEARNING_FLAGS + PLAN_FLAGS <= MOST_FLAGS, "room for all");
     memcpy(specs, own, sizeof own);
     train_learning_specs(c, specs + OPTIONS(own));
     plan_flags_specs(&c->flags, specs + OPTIONS(own) + TRAIN_LEARNING_FLAGS);
-    TRY(options_parse(argc, argv, specs, OPTIONS(specs), word, 1, &words, err));
+    return OPTIONS(own) + TRAIN_LEARNING_FLAGS + PLAN_FLAGS;
+}
+
+bool train_option_takes_value(const char *name)
+{
+    struct train_command c = {0};
+    struct option_spec specs[MOST_FLAGS];
+    size_t count = list_options(&c, specs);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(specs[i].name, name) == 0) return specs[i].type != OPTION_FLAG;
+    return false;
+}
+
+static bool parse_command(int argc, char **argv, struct train_command *c, const char **word, struct error *err)
+{
+    struct train_options *o = &c->options;
+    struct option_spec specs[MOST_FLAGS];
+    size_t words, count = list_options(c, specs);
+    TRY(options_parse(argc, argv, specs, count, word, 1, &words, err));
     o->tf32 = c->flags.tf32;
     c->saves = o->save_folder != NULL;
     if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
@@ -296,7 +315,8 @@ static int run(int argc, char **argv, struct error *err)
     c.options.command = command.failed ? NULL : command.bytes;
     c.options.stop = stop_flag();
     bool ok = code < 0 && plan && prepare(&c, plan, err) &&
-              train_trace_run(&c, plan, train_reporting, &(struct reporting){.command = &c, .plan = plan}, err);
+              train_trace_run(&c, plan, train_run_begin, train_reporting,
+                              &(struct reporting){.command = &c, .plan = plan}, err);
     if (c.record) train_run_end(&c, &(struct train_result){0}, ok, err);
     checkpoint_release(&c.claim);
     if (code < 0) code = train_ranks_finish(&c, ok, err);

@@ -76,6 +76,9 @@ struct train_preview {
  * the command. */
 bool train_preview(int argc, char **argv, struct train_preview *preview, struct error *err);
 
+/* Whether there is an option by that name, with a value after it. */
+bool train_option_takes_value(const char *name);
+
 /* Whether a word is a plan file: one with a slash or a dot, or that names a file; model names have neither. */
 bool train_command_names_file(const char *word);
 /* The plan of the file, or made for the model that c->word names; NULL on failure. The caller ends it with plan_destroy. */

@@ -9,7 +9,6 @@
 
 #include "printable.h"
 #include "train_profile.h"
-#include "train_run.h"
 #include "units.h"
 #include "writer.h"
 
@@ -78,11 +77,11 @@ static bool find_history(struct train_command *c, const struct plan *plan, struc
     return true;
 }
 
-static bool open_trace(struct train_command *c, const struct plan *plan, struct trace_writer **writer,
-                       struct error *err)
+static bool open_trace(struct train_command *c, const struct plan *plan, train_trace_begin *begin,
+                       struct trace_writer **writer, struct error *err)
 {
     struct trace_history *history;
-    bool ok = find_history(c, plan, &history, err) && train_run_begin(c, plan, err) &&
+    bool ok = find_history(c, plan, &history, err) && begin(c, plan, err) &&
               trace_writer_open(
                   c->trace,
                   &(struct trace_writer_options){.history = history, .done = c->resumed, .queue_bytes = c->trace_queue},
@@ -105,13 +104,13 @@ static void say_traced(const struct trace_writer_stats *stats)
         stats->queue_bytes * 4 >> 10, units_format_bytes(stats->queue_bytes, held));
 }
 
-bool train_trace_run(struct train_command *c, const struct plan *plan,
+bool train_trace_run(struct train_command *c, const struct plan *plan, train_trace_begin *begin,
                      bool (*train)(void *context, struct trace_sink *sink, struct error *err), void *context,
                      struct error *err)
 {
-    if (!c->trace) return train(context, NULL, err);
+    if (!c->trace) return begin(c, plan, err) && train(context, NULL, err);
     struct trace_writer *writer;
-    TRY(open_trace(c, plan, &writer, err));
+    TRY(open_trace(c, plan, begin, &writer, err));
     c->options.time_ops = true;
     bool ok = train_profile_run(c, writer, train, context, err);
     struct trace_writer_stats stats;

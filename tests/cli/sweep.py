@@ -132,6 +132,28 @@ def check_failure(scratch, data):
     expect(done.returncode == 0 and [one['state'] for one in runs_of(told).values()] == ['finished'] * 2, f'the failed run again: {done.stderr}')
 
 
+def check_kill(scratch, data):
+    """A run that is killed is told with the signal and its step; all are told though the picture cannot be drawn."""
+    folder = scratch / 'killed'
+    write(folder.with_suffix('.json'), json.dumps({**TABLE, 'seeds': [1], 'rows': TABLE['rows'][:1],
+                                                   'options': {**TABLE['options'], 'iterations': 100000, 'no-evaluate': True}}))
+    command = [FATHOM, 'sweep', str(folder.with_suffix('.json')), '--data', str(data), '-o', str(folder), '--json', '--svg', str(scratch / 'gone' / 'x.svg')]
+    refused(command[1:], '--svg', 'x.svg')
+    expect(not list(folder.glob('*/seed-1')), 'runs have begun whose picture cannot be written')
+    (scratch / 'gone').mkdir()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = folder / 'original-as-it-is' / 'seed-1' / 'log.jsonl'
+    wait_for(lambda: lines.exists() and len(lines.read_text().splitlines()) > 2)
+    children = pathlib.Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    (scratch / 'gone').rmdir()
+    os.kill(int(children[0]), signal.SIGKILL)
+    out, said = process.communicate(timeout=60)
+    step = len(lines.read_text().splitlines())
+    one = json.loads(out)['rows'][0]['runs'][0] if out else {}
+    expect(process.returncode == 1 and one['state'] == 'failed' and f'killed by SIGKILL after step {step}' in one['reason']
+           and one['reason'] in said.replace('\n  ', ' ') and 'x.svg' in said, f'a run that was killed: {one} {said}')
+
+
 def check_refusals(scratch, data):
     def wrong(change, *parts):
         path = write(scratch / 'wrong.json', json.dumps({**TABLE, **change}))
@@ -153,8 +175,14 @@ def check_refusals(scratch, data):
     wrong(row(model='resnet-9'), "row 'pre-activation'", 'resnet-9')
     wrong(row(name='original as IT is'), 'original-as-it-is')
     wrong(row(published=[]), 'published')
+    wrong(row(name='Curves.SVG'), "row 'Curves.SVG'", 'curves.svg', "file of the sweep's folder")
+    wrong(row(options={'batch': True}), "row 'pre-activation'", "'batch'", 'a value is wanted')
+    wrong({'options': {**TABLE['options'], 'iterations': True}}, 'all rows', "'iterations'", 'a value is wanted')
     expect(not (scratch / 'wrong').exists(), 'a refused sweep has begun')
     path = write(scratch / 'right.json', json.dumps(TABLE))
+    for word in ('--log', '--save', '--trace', '--run', '--seed', '--resume=x', '--data', '--data-dir', '--to', '--restarts'):
+        refused(['sweep', path, '--data', data, '-o', scratch / 'wrong', '--', '--batch', 4, word, 'x'], word, 'after --')
+    expect(not (scratch / 'wrong').exists(), 'a refused sweep has begun')
     refused(['sweep'], 'file')
     refused(['sweep', path], '--data')
     refused(['sweep', path, 'more', '--data', data], 'more')
@@ -201,6 +229,7 @@ def main():
         check_one_seed(scratch, data)
         check_going_on(scratch, data)
         check_failure(scratch, data)
+        check_kill(scratch, data)
         check_refusals(scratch, data)
         check_papers(scratch, data)
     return finish('sweeps')

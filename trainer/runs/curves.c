@@ -97,7 +97,7 @@ static bool read_line(struct reading *r, const char *bytes, size_t length, struc
 {
     char where[FILES_PATH + 64];
     snprintf(where, sizeof where, "%s: line %" PRIu64, r->path, r->line);
-    json_t *object = json_parse(bytes, length, where, err);
+    json_t *object = json_parse_line(bytes, length, r->path, r->line, err);
     bool ok = object && json_get_u64(object, "step", where, UINT64_MAX / 4, &s->step, err);
     if (ok && s->step == 0) ok = error_set(err, ERROR_INPUT, "%s: step 0; steps are counted from 1", where);
     *s = (struct train_status){.step = s->step,

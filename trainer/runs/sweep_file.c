@@ -27,6 +27,24 @@ const char *sweep_figure_words(enum sweep_figure figure) { return figure_words[f
 
 const char *sweep_figure_name(enum sweep_figure figure) { return figures[figure]; }
 
+/* "--log", "--log=FILE", "--lo": getopt takes the beginning of a name for it. */
+bool sweep_check_words(const char *const *words, size_t count, struct error *err)
+{
+    static const char *const data[] = {"data", "data-dir"};
+    for (size_t i = 0; i < count; i++) {
+        size_t length = strncmp(words[i], "--", 2) == 0 ? strcspn(words[i] + 2, "=") : 0;
+        for (size_t k = 0; length > 0 && k < COUNT(reserved); k++)
+            if (strncmp(words[i] + 2, reserved[k], length) == 0)
+                return error_set(err, ERROR_INPUT, "%.80s after --: is the sweep's own, which tells each run its own%s",
+                                 words[i], k == 0 ? "; 'seeds' of the file lists them" : "");
+        for (size_t k = 0; length > 0 && k < COUNT(data); k++)
+            if (strncmp(words[i] + 2, data[k], length) == 0)
+                return error_set(err, ERROR_INPUT, "%.80s after --: the images of all runs are named before it",
+                                 words[i]);
+    }
+    return true;
+}
+
 /* ---- Reading ---- */
 
 static bool check_keys(json_t *json, const char *where, const char *const *names, size_t count, const char *what,
@@ -144,7 +162,12 @@ static bool read_published(const json_t *json, const char *where, struct sweep *
 
 static bool check_names(const struct sweep *s, size_t number, const char *path, struct error *err)
 {
+    static const char *const own[] = {"curves.svg", "fathom.lock"};
     const struct sweep_row *row = &s->rows[number];
+    for (size_t i = 0; i < COUNT(own); i++)
+        if (strcmp(row->folder, own[i]) == 0)
+            return error_set(err, ERROR_INPUT, "%s: row '%s': %s is a file of the sweep's folder; name it otherwise",
+                             path, row->name, own[i]);
     for (size_t i = 0; i < number; i++)
         if (strcmp(row->folder, s->rows[i].folder) == 0)
             return error_set(err, ERROR_INPUT,

@@ -52,6 +52,8 @@ struct sweep_words {
 bool sweep_add_command(const struct sweep *sweep, size_t row, uint64_t seed, const char *const *more, size_t more_count,
                        struct sweep_words *words, struct error *err);
 bool sweep_add_word(struct sweep_words *words, const char *word, struct error *err);
+/* Whether words that each command has besides leave out what the sweep says itself. ERROR_INPUT. */
+bool sweep_check_words(const char *const *words, size_t count, struct error *err);
 /* Whether the file says where the images are. */
 bool sweep_has_data(const struct sweep *sweep);
 /* Takes a zeroed object. */

@@ -139,7 +139,20 @@ static void wait_for_folder(const struct sweep_job *job, const volatile sig_atom
 static void see_status(struct sweep_job *job, int status)
 {
     bool failed = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-    if (failed && (job->state == SWEEP_NEW || job->state == SWEEP_BEGUN)) job->state = SWEEP_FAILED;
+    if (!failed || (job->state != SWEEP_NEW && job->state != SWEEP_BEGUN)) return;
+    char *reason = job->view.facts.reason, end[64];
+    const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
+    if (name)
+        snprintf(end, sizeof end, "was killed by SIG%s", name);
+    else if (WIFSIGNALED(status))
+        snprintf(end, sizeof end, "was killed by signal %d", WTERMSIG(status));
+    else
+        snprintf(end, sizeof end, "ended with exit code %d", WEXITSTATUS(status));
+    if (job->state == SWEEP_NEW)
+        snprintf(reason, RUN_FACTS_REASON, "it did not begin: it %s", end);
+    else
+        snprintf(reason, RUN_FACTS_REASON, "it %s after step %" PRIu64, end, job->view.facts.step);
+    job->state = SWEEP_FAILED;
 }
 
 bool sweep_job_run(struct sweep_job *job, const struct sweep_running *how, struct error *err)
