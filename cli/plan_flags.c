@@ -30,6 +30,8 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"gate-bias", 0, OPTION_TEXT, &o->number[NUMBER_GATE_BIAS], 0, 0},
         {"dropout", 0, OPTION_TEXT, &o->number[NUMBER_DROPOUT], 0, 0},
         {"sync-bn", 0, OPTION_FLAG, &o->sync_bn, 0, 0},
+        {"freeze-bn", 0, OPTION_FLAG, &o->freeze_bn, 0, 0},
+        {"freeze-bn-all", 0, OPTION_FLAG, &o->freeze_bn_all, 0, 0},
         {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
         {"freeze", 0, OPTION_TEXT, &o->freeze, 0, 0},
         {"reduce-dtype", 0, OPTION_TEXT, &o->reduce_dtype, 0, 0},
@@ -50,10 +52,10 @@ bool plan_flags_given(const struct plan_flags *o)
 {
     for (size_t i = 0; i < MODEL_NUMBERS; i++)
         if (o->number[i]) return true;
-    return o->stride_in || o->batch || o->gpus || o->recompute || o->budget || o->micro_batches || o->dtype ||
-           o->dataset || o->unit || o->shortcut || o->sync_bn || o->freeze || o->classes || o->image_size ||
-           o->search_seconds > 0 || o->strategy || o->reconstruct || o->workspace || o->offload || o->fuse ||
-           o->decode_memory || o->reduce_dtype || o->reduce_memory;
+    return o->stride_in || o->freeze_bn || o->freeze_bn_all || o->batch || o->gpus || o->recompute || o->budget ||
+           o->micro_batches || o->dtype || o->dataset || o->unit || o->shortcut || o->sync_bn || o->freeze ||
+           o->classes || o->image_size || o->search_seconds > 0 || o->strategy || o->reconstruct || o->workspace ||
+           o->offload || o->fuse || o->decode_memory || o->reduce_dtype || o->reduce_memory;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -131,6 +133,24 @@ static bool parse_freeze(const struct plan_flags *o, struct plan_request *reques
     if (request->frozen > 0) return true;
     return error_set(err, ERROR_INPUT, "--freeze: '%.40s' is none of %sstage1 to stage%u, and all-but-classifier",
                      o->freeze, vgg ? "" : "stem, ", stages);
+}
+
+static bool parse_freeze_bn(const struct plan_flags *o, struct plan_request *request, struct error *err)
+{
+    const char *flag = o->freeze_bn_all ? "--freeze-bn-all" : "--freeze-bn";
+    request->freeze_bn = o->freeze_bn_all ? BN_FROZEN : o->freeze_bn ? BN_STATISTICS_FROZEN : BN_TRAINED;
+    if (request->freeze_bn == BN_TRAINED) return true;
+    if (request->spec.family == FAMILY_VGG)
+        return error_set(err, ERROR_INPUT, "%s: found for %s, which has no batch normalisation", flag,
+                         request->spec.name);
+    if (o->sync_bn)
+        return error_set(err, ERROR_INPUT,
+                         "--sync-bn: found beside %s, with which no statistics are taken over the images of a step",
+                         flag);
+    if (o->strategy && !choice_same(o->strategy, "full"))
+        return error_set(err, ERROR_INPUT, "%s: found beside --strategy %s, which trains the whole net", flag,
+                         o->strategy);
+    return true;
 }
 
 static bool parse_policy(const struct plan_flags *o, struct plan_request *request, struct error *err)
@@ -305,7 +325,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     TRY(parse_dtype(o->reduce_dtype, "--reduce-dtype", &request->reduce_dtype, err));
     TRY(parse_model(model, o, &request->spec, err));
     TRY(parse_policy(o, request, err));
-    TRY(parse_freeze(o, request, err));
+    TRY(parse_freeze(o, request, err) && parse_freeze_bn(o, request, err));
     request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
     TRY(parse_micro_batches(o, request, err));
     TRY(parse_offload(o, request, err));

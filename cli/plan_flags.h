@@ -7,7 +7,7 @@
 #include "host_gpus.h"
 #include "plan_request.h"
 
-#define PLAN_FLAGS 28
+#define PLAN_FLAGS 30
 
 struct plan_flags { /* NULL, 0, false = not given */
     const char *micro_batches, *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload, *fuse;
@@ -18,7 +18,7 @@ struct plan_flags { /* NULL, 0, false = not given */
     bool float_images;         /* not a flag: images are given normalised, never as bytes */
     uint64_t decode_otherwise; /* not a flag: what plans for the cpu leave for decoding where --decode-memory says nothing */
     double search_seconds;
-    bool sync_bn, reconstruct;
+    bool sync_bn, freeze_bn, freeze_bn_all, reconstruct;
     bool tf32; /* says how a plan is run, too: goes with one that is read */
 };
 

@@ -79,7 +79,11 @@ const char *const plan_manual[] = {
     "                         (on ImageNet) halves the image\n"
     "      --sync-bn          batch normalisation over the images of all devices\n"
     "      --freeze STAGE     stem, stage1 ... or all-but-classifier: nothing up to\n"
-    "                         there is trained, or kept for a backward pass\n",
+    "                         there is trained, or kept for a backward pass\n"
+    "      --freeze-bn        batch normalisation by its running statistics, which\n"
+    "                         stay as the weights brought them; gamma and beta are\n"
+    "                         trained\n"
+    "      --freeze-bn-all    gamma and beta stay too: less memory\n",
 
     "      --reduce-dtype TYPE  gradients go between devices as f32 (the default),\n"
     "                         f16 or bf16\n"

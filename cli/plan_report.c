@@ -199,6 +199,15 @@ static void print_fused(const struct plan *plan, FILE *to)
     page_row_text(to, "fused", &text);
 }
 
+static void print_frozen_bn(const struct plan *plan, FILE *to)
+{
+    struct text text = {0};
+    if (plan->freeze_bn == BN_TRAINED) return;
+    text_add(&text, "by running statistics, which stay; gamma and beta %s",
+             plan->freeze_bn == BN_FROZEN ? "stay too" : "are trained");
+    page_row_text(to, "normalisation", &text);
+}
+
 static void print_frozen(const struct plan *plan, FILE *to)
 {
     const struct graph *graph = plan->variants[0].graph;
@@ -467,6 +476,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_arena(report->plan, to);
     print_recomputed(report->plan, to);
     print_frozen(report->plan, to);
+    print_frozen_bn(report->plan, to);
     print_fused(report->plan, to);
     print_lean(report->plan, to);
     print_engines(report->plan, to);

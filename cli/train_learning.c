@@ -108,7 +108,9 @@ static bool choose_schedule(struct train_command *c, const struct plan *plan, st
     c->options.colour.jitter = isnan(c->color_jitter) ? recipe->color_jitter : c->color_jitter;
     c->options.colour.lighting = isnan(c->lighting) ? recipe->lighting : c->lighting;
     c->options.bn_momentum = isnan(c->bn_momentum) ? recipe->bn_momentum : c->bn_momentum;
-    c->options.bn_recompute = c->bn_recompute == UINT64_MAX ? recipe->bn_recompute : c->bn_recompute;
+    c->options.bn_recompute = plan->freeze_bn                 ? 0
+                              : c->bn_recompute == UINT64_MAX ? recipe->bn_recompute
+                                                              : c->bn_recompute;
     c->options.schedule = schedule_for(recipe, c->options.iterations, plan->batch);
     c->options.label_smoothing = isnan(c->label_smoothing) ? recipe->label_smoothing : c->label_smoothing;
     return schedule_change(&c->options.schedule, &c->change, err);
@@ -132,6 +134,8 @@ bool train_learning_choose(struct train_command *c, const struct plan *plan, str
     TRY(train_learning_take(c, &plan->spec, err));
     choose_update(&c->options, &c->recipe);
     TRY(train_check_update(plan, &c->options, err));
+    if (plan->freeze_bn && c->bn_recompute != UINT64_MAX && c->bn_recompute > 0)
+        return error_set(err, ERROR_INPUT, "--bn-recompute: found for a plan whose statistics are frozen");
     TRY(choose_iterations(c, plan, err) && check_augmentation(c, plan, err));
     return choose_schedule(c, plan, err);
 }

@@ -75,9 +75,11 @@ static uint64_t hash_attributes(const struct op *op, uint64_t seed)
     case OP_BN_FINALIZE:
     case OP_BN_APPLY:
     case OP_BN_BWD_SUMS:
-    case OP_BN_BWD_FINALIZE: words[1] = op->attr.bn.relu, words[2] = op->attr.bn.sync; break;
+    case OP_BN_BWD_FINALIZE:
+        words[1] = op->attr.bn.relu, words[2] = op->attr.bn.sync | (uint32_t)op->attr.bn.frozen << 1;
+        break;
     case OP_BN_BWD_APPLY:
-        words[1] = op->attr.bn.relu, words[2] = op->attr.bn.sync;
+        words[1] = op->attr.bn.relu, words[2] = op->attr.bn.sync | (uint32_t)op->attr.bn.frozen << 1;
         words[3] = op->attr.bn.whole | (uint32_t)(op->outputs > 3) << 1;
         break;
     case OP_SHORTCUT_PAD:

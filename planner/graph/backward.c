@@ -87,13 +87,15 @@ static void derive_weighted(struct derivation *d, enum op_kind weights, enum op_
 static void derive_bn(struct derivation *d)
 {
     uint32_t x = d->op.in[0];
+    const bool frozen = d->op.attr.bn.frozen != BN_TRAINED, alone = d->op.attr.bn.frozen == BN_FROZEN;
     struct op op = backward_op(d, OP_BN_BWD);
-    const uint32_t in[] = {x, d->dy, d->op.in[1], d->op.out[1], d->op.out[2]};
+    const uint32_t mean = frozen ? d->op.in[3] : d->op.out[1], variance = frozen ? d->op.in[4] : d->op.out[2];
+    const uint32_t in[] = {alone ? d->dy : x, d->dy, d->op.in[1], mean, variance};
+    if (alone && !d->needed[x]) return;
     for (size_t i = 0; i < sizeof in / sizeof in[0]; i++) op_add_input(&op, in[i]);
-    if (d->op.attr.bn.relu) op_add_input(&op, d->op.out[3]);
+    if (d->op.attr.bn.relu) op_add_input(&op, d->op.out[d->op.outputs - 1]);
     op_add_output(&op, new_gradient(d, x));
-    op_add_output(&op, new_gradient(d, d->op.in[1]));
-    op_add_output(&op, new_gradient(d, d->op.in[2]));
+    for (uint32_t i = 1; i < 3 && !alone; i++) op_add_output(&op, new_gradient(d, d->op.in[i]));
     emit(d, op);
     if (d->needed[x]) contribute(d, x, op.out[0]);
 }
@@ -174,7 +176,11 @@ static void derive_op(struct derivation *d)
 static void mark_needed(struct derivation *d)
 {
     const struct graph *graph = d->graph;
-    for (size_t i = 0; i < graph->parameter_count; i++) d->needed[graph->parameters[i]] = true;
+    const bool spares_bn = graph->options.freeze_bn == BN_FROZEN;
+    for (size_t i = 0; i < graph->parameter_count; i++) {
+        const enum tensor_role role = graph->tensors[graph->parameters[i]].role;
+        d->needed[graph->parameters[i]] = !spares_bn || (role != ROLE_GAMMA && role != ROLE_BETA);
+    }
     for (uint32_t i = 0; i < graph->forward_end; i++) {
         const struct op *op = &graph->ops[i];
         bool needed = false;
@@ -190,7 +196,9 @@ static void derive_all(struct derivation *d)
         d->op = d->graph->ops[d->forward];
         d->dy = d->gradient[d->op.out[0]];
         bool unreached = d->dy == NO_TENSOR && !d->needed[d->op.out[0]];
-        if (d->graph->options.frozen && (d->op.pass == PASS_EVALUATE || unreached)) continue; /* nothing there learns */
+        const struct graph_options *o = &d->graph->options;
+        if ((o->frozen || o->freeze_bn == BN_FROZEN) && (d->op.pass == PASS_EVALUATE || unreached))
+            continue; /* nothing there learns */
         if (d->dy != NO_TENSOR || d->op.kind == OP_SOFTMAX_LOSS) {
             derive_op(d);
         } else {

@@ -127,14 +127,17 @@ uint32_t graph_add_bn(struct graph *graph, uint32_t x, bool relu)
     op.attr.bn.epsilon = graph->state->bn_epsilon;
     op.attr.bn.relu = relu;
     op.attr.bn.sync = graph->options.sync_bn;
+    op.attr.bn.frozen = (uint8_t)graph->options.freeze_bn;
     op_add_input(&op, x);
     op_add_input(&op, new_parameter(graph, ROLE_GAMMA, 1, 1, 1, dims[3]));
     op_add_input(&op, new_parameter(graph, ROLE_BETA, 1, 1, 1, dims[3]));
     op_add_input(&op, new_statistic(graph, ROLE_RUNNING_MEAN, dims[3], true));
     op_add_input(&op, new_statistic(graph, ROLE_RUNNING_VARIANCE, dims[3], true));
     op_add_output(&op, new_activation(graph, dims));
-    op_add_output(&op, new_statistic(graph, ROLE_MEAN, dims[3], false));
-    op_add_output(&op, new_statistic(graph, ROLE_VARIANCE, dims[3], false));
+    if (op.attr.bn.frozen == BN_TRAINED) {
+        op_add_output(&op, new_statistic(graph, ROLE_MEAN, dims[3], false));
+        op_add_output(&op, new_statistic(graph, ROLE_VARIANCE, dims[3], false));
+    }
     if (relu) op_add_output(&op, new_mask(graph, DTYPE_BIT, dims));
     return append(graph, op);
 }

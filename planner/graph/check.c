@@ -204,17 +204,25 @@ static bool fuses(const struct check *c, const struct op *op)
 static bool finalizes(const struct check *c, const struct op *op)
 {
     uint32_t channels = out(c, op, 0)->dims[3];
-    bool ok = is_sums(in(c, op, 0), channels) && is_norm(out(c, op, 0), channels) && op->attr.bn.rows > 0;
+    bool given = op->attr.bn.frozen ? op->in[0] == op->in[3] : is_sums(in(c, op, 0), channels);
+    bool ok = given && is_norm(out(c, op, 0), channels) && op->attr.bn.rows > 0;
     for (uint32_t i = 1; i < 5; i++) ok = ok && is_vector(in(c, op, i), channels);
     return ok;
+}
+
+/* The gradients of gamma and beta, where these are trained. */
+static bool writes_parameters(const struct check *c, const struct op *op, uint32_t channels)
+{
+    if (op->attr.bn.frozen == BN_FROZEN) return op->outputs == 1;
+    return op->outputs >= 3 && is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels);
 }
 
 static bool finalizes_back(const struct check *c, const struct op *op)
 {
     uint32_t channels = out(c, op, 0)->dims[3];
-    return is_sums(in(c, op, 0), channels) && is_vector(in(c, op, 1), channels) && is_norm(in(c, op, 2), channels) &&
-           is_coefficients(out(c, op, 0), channels) && is_vector(out(c, op, 1), channels) &&
-           is_vector(out(c, op, 2), channels) && op->attr.bn.rows > 0;
+    bool given = op->attr.bn.frozen == BN_FROZEN ? op->in[0] == op->in[2] : is_sums(in(c, op, 0), channels);
+    return given && is_vector(in(c, op, 1), channels) && is_norm(in(c, op, 2), channels) &&
+           is_coefficients(out(c, op, 0), channels) && writes_parameters(c, op, channels) && op->attr.bn.rows > 0;
 }
 
 static bool sums_back(const struct check *c, const struct op *op)
@@ -236,8 +244,8 @@ static bool applies_back(const struct check *c, const struct op *op)
     return same_dims(x, out(c, op, 0)) && same_dims(x, in(c, op, 1)) && is_norm(in(c, op, 2), channels) &&
            (op->attr.bn.whole || (op->inputs > 3 && is_sums(in(c, op, 3), channels))) &&
            (other == NO_OPERAND || (other + 1u == op->inputs && same_dims(x, in(c, op, other)))) &&
-           is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels) && op->attr.bn.rows > 0 &&
-           (op->outputs == 3 || (op->attr.bn.whole && same_dims(x, out(c, op, 3))));
+           writes_parameters(c, op, channels) && op->attr.bn.rows > 0 &&
+           (op->outputs <= 3 || (op->attr.bn.whole && same_dims(x, out(c, op, 3))));
 }
 
 static bool pools(const struct op *op, const struct tensor *x, const struct tensor *y)
@@ -265,8 +273,10 @@ static bool connects(const struct tensor *x, const struct tensor *w, const struc
 static bool normalises(const struct check *c, const struct op *op)
 {
     uint32_t channels = in(c, op, 0)->dims[3];
-    bool ok = same_dims(in(c, op, 0), out(c, op, 0)) && (op->outputs == 4) == op->attr.bn.relu;
+    uint32_t statistics = op->attr.bn.frozen ? 0 : 2;
+    bool ok = same_dims(in(c, op, 0), out(c, op, 0)) && op->outputs == 1 + statistics + op->attr.bn.relu;
     for (uint32_t i = 1; i < 5; i++) ok = ok && is_vector(in(c, op, i), channels);
+    if (statistics == 0) return ok;
     return ok && is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels);
 }
 
@@ -275,8 +285,7 @@ static bool normalises_back(const struct check *c, const struct op *op)
     uint32_t channels = in(c, op, 0)->dims[3];
     bool ok = same_dims(in(c, op, 0), out(c, op, 0)) && same_dims(in(c, op, 0), in(c, op, 1));
     for (uint32_t i = 2; i < 5; i++) ok = ok && is_vector(in(c, op, i), channels);
-    return ok && is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels) &&
-           (op->inputs == 6) == op->attr.bn.relu;
+    return ok && writes_parameters(c, op, channels) && (op->inputs == 6) == op->attr.bn.relu;
 }
 
 static bool concatenates(const struct check *c, const struct op *op)

@@ -39,6 +39,7 @@ struct conv_operands conv_operands(const struct op *op)
 
 bool graph_normalizes(const struct graph *graph)
 {
+    if (graph->options.freeze_bn != BN_TRAINED) return false;
     for (uint32_t i = 0; i < graph->forward_end; i++)
         if (graph->ops[i].kind == OP_BN || graph->ops[i].kind == OP_BN_FINALIZE) return true;
     return false;

@@ -37,6 +37,7 @@ uint64_t op_count_macs(const struct graph *graph, const struct op *op)
 static uint64_t bn_gradient_flops(const struct op *op)
 {
     uint64_t adds = bn_other_gradient(op) != NO_OPERAND, relu = op->attr.bn.relu;
+    if (op->attr.bn.frozen == BN_FROZEN) return 1 + adds + 4 * relu;
     return 5 + adds + relu + (op->attr.bn.whole ? 3 : 0) + (op->outputs > 3 ? 2 : 0);
 }
 
@@ -47,7 +48,9 @@ static uint64_t element_flops(const struct graph *graph, const struct op *op)
     uint64_t elements = tensor_elements(output(graph, op, 0));
     switch (op->kind) {
     case OP_BN: return elements * (op->attr.bn.relu ? 6 : 5);
-    case OP_BN_BWD: return elements * (op->attr.bn.relu ? 9 : 8);
+    case OP_BN_BWD:
+        if (op->attr.bn.frozen == BN_FROZEN) return elements * (op->attr.bn.relu ? 2 : 1);
+        return elements * (op->attr.bn.relu ? 9 : 8);
     case OP_BN_SUMS: return 3 * tensor_elements(input(graph, op, 0));
     case OP_BN_APPLY: return elements * (op->inputs + (op->attr.bn.relu ? 1u : 0u));
     case OP_BN_BWD_SUMS: return tensor_elements(input(graph, op, 0)) * (op->attr.bn.relu ? 4 : 3);
@@ -121,7 +124,8 @@ uint64_t op_count_bytes(const struct graph *graph, const struct op *op)
     for (uint32_t i = 0; i < inputs; i++) bytes += input(graph, op, i)->bytes;
     for (uint32_t i = 0; i < op->outputs; i++) bytes += output(graph, op, i)->bytes;
     /* x and dy twice: first for the sums. */
-    if (op->kind == OP_BN_BWD_APPLY && op->attr.bn.whole) bytes += 2 * output(graph, op, 0)->bytes;
+    if (op->kind == OP_BN_BWD_APPLY && op->attr.bn.whole && op->attr.bn.frozen != BN_FROZEN)
+        bytes += 2 * output(graph, op, 0)->bytes;
     return bytes;
 }
 

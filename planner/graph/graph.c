@@ -11,7 +11,7 @@
 
 static const struct op_shape shapes[OP_KINDS] = {
     [OP_CONV] = {"conv", 2, 5, 1, 2, 0},
-    [OP_BN] = {"bn", 5, 5, 3, 4, 0},
+    [OP_BN] = {"bn", 5, 5, 1, 4, 0},
     [OP_RELU] = {"relu", 1, 1, 1, 1, 1},
     [OP_ADD] = {"add", 2, 2, 1, 1, 3},
     [OP_MUL] = {"mul", 2, 2, 1, 1, 0},
@@ -26,7 +26,7 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_CONCAT] = {"concat", 2, OP_MOST_INPUTS, 1, 1, 0},
     [OP_CONV_BWD_DATA] = {"conv_bwd_data", 2, 6, 1, 3, 0},
     [OP_CONV_BWD_WEIGHTS] = {"conv_bwd_weights", 2, 5, 1, 2, 0},
-    [OP_BN_BWD] = {"bn_bwd", 5, 6, 3, 3, 2},
+    [OP_BN_BWD] = {"bn_bwd", 5, 6, 1, 3, 2},
     [OP_RELU_BWD] = {"relu_bwd", 2, 2, 1, 1, 2},
     [OP_MUL_BWD] = {"mul_bwd", 2, 2, 1, 1, 0},
     [OP_SCALE_BWD] = {"scale_bwd", 1, 1, 1, 1, 1},
@@ -47,8 +47,8 @@ static const struct op_shape shapes[OP_KINDS] = {
     [OP_BN_FINALIZE] = {"bn_finalize", 5, 5, 1, 1, 0},
     [OP_BN_APPLY] = {"bn_apply", 2, 3, 1, 1, 1},
     [OP_BN_BWD_SUMS] = {"bn_bwd_sums", 3, 3, 1, 1, 0},
-    [OP_BN_BWD_FINALIZE] = {"bn_bwd_finalize", 3, 3, 3, 3, 0},
-    [OP_BN_BWD_APPLY] = {"bn_bwd_apply", 3, 5, 3, 4, 26},
+    [OP_BN_BWD_FINALIZE] = {"bn_bwd_finalize", 3, 3, 1, 3, 0},
+    [OP_BN_BWD_APPLY] = {"bn_bwd_apply", 3, 5, 1, 4, 26},
     [OP_GRADIENT_CHECK] = {"gradient_check", 2, 2, 1, 1, 0},
     [OP_LOSS_SCALE_UPDATE] = {"loss_scale_update", 1, 1, 1, 1, 1},
     [OP_WEIGHTS_COPY] = {"weights_copy", 1, 1, 1, 1, 0},
@@ -67,6 +67,12 @@ const char *op_pass_name(enum op_pass pass)
     static const char *const names[OP_PASSES] = {"forward",  "recompute", "backward", "comm",       "update",
                                                  "evaluate", "offload",   "fetch",    "reconstruct"};
     return names[pass];
+}
+
+const char *bn_freeze_name(enum bn_freeze freeze)
+{
+    static const char *const names[] = {"none", "statistics", "all"};
+    return names[freeze];
 }
 
 const char *dtype_name(enum dtype dtype)
@@ -179,11 +185,12 @@ uint32_t graph_new_tensor(struct graph *graph, struct tensor tensor)
     return (uint32_t)graph->tensor_count++;
 }
 
-/* dy's bytes, and y's where they are as many. */
+/* dy's bytes, and y's where they are others and as many. */
 static uint8_t kept_in_place(const struct graph *graph, const struct op *op)
 {
     uint8_t y = conv_operands(op).y;
-    return graph->tensors[op->in[y]].bytes == graph->tensors[op->out[0]].bytes ? (uint8_t)(1u << y | 1u) : 1;
+    const bool apart = op->in[y] != op->in[0] && graph->tensors[op->in[y]].bytes == graph->tensors[op->out[0]].bytes;
+    return apart ? (uint8_t)(1u << y | 1u) : 1;
 }
 
 uint32_t graph_new_op(struct graph *graph, struct op op)
@@ -195,6 +202,7 @@ uint32_t graph_new_op(struct graph *graph, struct op op)
         op.block = state->block;
     }
     op.in_place = (uint8_t)(shapes[op.kind].in_place & ((1u << op.inputs) - 1));
+    if (op.kind == OP_BN && op.attr.bn.frozen != BN_TRAINED) op.in_place = 1;
     if (op.kind == OP_BN_BWD_APPLY) op.in_place &= (uint8_t)(op.attr.bn.whole ? ~16u : ~8u); /* not of the sums */
     if (op_in_place_output(&op, 0) > 0) op.in_place = kept_in_place(graph, &op);
     op.flops = op_count_flops(graph, &op);

@@ -71,7 +71,7 @@ struct tensor {
 enum op_kind {
     /* forward                in                                    out                                              */
     OP_CONV,               /* x, w [, bias]                         y                                                */
-    OP_BN,                 /* x, gamma, beta, running mean, var     y, mean, variance [, mask if attr.bn.relu]       */
+    OP_BN,                 /* x, gamma, beta, running mean, var     y [, mean, variance] [, mask if attr.bn.relu]    */
     OP_RELU,               /* x                                     y                                                */
     OP_ADD,                /* a, b                                  y                                                */
     OP_MUL,                /* a, b                                  y                                                */
@@ -87,7 +87,7 @@ enum op_kind {
     /* backward                                                                                                      */
     OP_CONV_BWD_DATA,      /* dy, w                                 dx                                               */
     OP_CONV_BWD_WEIGHTS,   /* x, dy                                 dw [, dbias]                                     */
-    OP_BN_BWD,             /* x, dy, gamma, mean, var [, mask]      dx, dgamma, dbeta                                */
+    OP_BN_BWD,             /* x, dy, gamma, mean, var [, mask]      dx [, dgamma, dbeta]                             */
     OP_RELU_BWD,           /* y, dy                                 dx                                               */
     OP_MUL_BWD,            /* other, dy                             d(one factor)                                    */
     OP_SCALE_BWD,          /* dy                                    dx                                               */
@@ -110,10 +110,10 @@ enum op_kind {
                             *                                       overflow was found                               */
     /* a lowered BN (lower.h says what its tensors hold)                                                             */
     OP_BN_SUMS,            /* x                                     sums; runs once, and not in evaluation           */
-    OP_BN_FINALIZE,        /* sums, gamma, beta, running mean, var  norm; runs once                                  */
+    OP_BN_FINALIZE,        /* sums (frozen: the running mean again), gamma, beta, running mean, var  norm; runs once */
     OP_BN_APPLY,           /* x, norm [, other]                     y [+ other], then ReLU where attr.bn.relu        */
     OP_BN_BWD_SUMS,        /* x, dy, norm                           gradient sums                                    */
-    OP_BN_BWD_FINALIZE,    /* gradient sums, gamma, norm            coefficients, dgamma, dbeta                      */
+    OP_BN_BWD_FINALIZE,    /* gradient sums (BN_FROZEN: norm again), gamma, norm  coefficients [, dgamma, dbeta]     */
     OP_BN_BWD_APPLY,       /* x, dy, norm [, gradient sums, which it takes itself where attr.bn.whole] [, other]
                             *                                       dx [+ other gradient of x], dgamma, dbeta [, y
                             *                                       where attr.bn.whole]                             */
@@ -172,9 +172,9 @@ union op_attr {
     /* Square; kernel 0 = the whole image. ceil: a last window that reaches beyond the image counts, cut. */
     struct { uint32_t kernel, stride, padding; bool ceil; } pool;
     /* sync: statistics over all devices of the step. relu, of a lowered BN's op: it takes part in ReLU, forward or
-     * backward. whole: no op before it took the gradient sums. rows: pixels of all images, of those that divide by them,
+     * backward. frozen: enum bn_freeze. whole: no op before it took the gradient sums. rows: pixels of all images, of those that divide by them,
      * the two FINALIZE and OP_BN_BWD_APPLY; else 0. */
-    struct { float epsilon; bool relu, sync, whole; uint64_t rows; } bn;
+    struct { float epsilon; bool relu, sync, whole; uint8_t frozen; uint64_t rows; } bn;
     struct { float alpha, beta; } scale;
     struct { float drop; } dropout;
     struct { uint32_t stride; } shortcut;
@@ -207,6 +207,14 @@ struct graph_block {
     uint32_t input, output;
     uint32_t layer;
 };
+
+/* Batch normalisation by its running statistics, which stay as they are: a scale and a shift of each channel. Then there are
+ * no mean and variance among its outputs (the mask is the last still), its backward pass reads the running ones, and no
+ * device has to wait for another. Where gamma and beta are frozen too dx = dy gamma / deviation: x is not kept; where an op
+ * has x among its operands and needs none, to find what ReLU shut, dy is there in its place. */
+enum bn_freeze { BN_TRAINED, BN_STATISTICS_FROZEN, BN_FROZEN };
+/* "none", "statistics", "all". */
+const char *bn_freeze_name(enum bn_freeze freeze);
 
 /* What a device fuses: bits of graph_options.lowering. BNs are taken apart where any of LOWER_BN_PARTS is set. */
 enum graph_lowering {
@@ -250,6 +258,7 @@ struct graph_options {
     enum dtype reduce_dtype; /* in which gradients go between devices: f32, or rounded to f16 or bf16 for the way */
     bool reduce_apart;      /* what they add up has tensor.apart */
     bool sync_bn;
+    enum bn_freeze freeze_bn;
     uint64_t bucket_bytes;  /* gradients are cut into buckets of about this size, in the order backward makes them; 0 = one */
     uint32_t lowering;      /* bits of enum graph_lowering; 0 = the logical graph */
     struct update_needs update;
@@ -353,7 +362,13 @@ static inline uint32_t op_in_place_output(const struct op *op, uint32_t i)
     return keeps && i == 0 ? op->outputs - 1u : 0;
 }
 
-/* Whether the graph has batch normalisation, whole or lowered. */
+/* Whether this op, of a BN, normalises by running statistics in this pass. */
+static inline bool bn_is_frozen(const struct op *op, enum op_pass pass)
+{
+    return pass == PASS_EVALUATE || op->attr.bn.frozen != BN_TRAINED;
+}
+
+/* Whether the graph has batch normalisation by the statistics of a batch, whole or lowered. */
 bool graph_normalizes(const struct graph *graph);
 
 /* Runs once for a micro-batch, though blocks run again: what it makes stays. */

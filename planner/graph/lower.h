@@ -20,6 +20,10 @@
  *   OP_BN_BWD_SUMS takes them before. Or dx is made so by one convolution's gradient of data, which writes it besides, for
  *   the gradient of its weights: that comes after it then.
  *
+ * A frozen BN (graph_options.freeze_bn) has no sums: its norm is that of evaluation, in every pass. Its gradient sums are
+ * taken for gamma and beta alone, and where these are frozen too by none but a convolution that zeroes what ReLU shut. Its
+ * dx is scale dy, through the same coefficients; where x is not wanted for ReLU its readers have dy in x's place.
+ *
  * What the rows of these small tensors hold is the backend's own affair. Their shapes are part of the plan.
  *
  * The sum of x's gradients becomes part of the convolution's gradient of data that makes the later one of them, and with it

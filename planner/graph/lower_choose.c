@@ -125,6 +125,7 @@ static void choose_results(struct lowering *l)
 
 static void choose_sums(struct lowering *l, uint32_t bn)
 {
+    if (op_at(l, bn)->attr.bn.frozen != BN_TRAINED) return;
     uint32_t conv = l->bits & LOWER_SUMS ? maker_of(l, op_at(l, bn)->in[0]) : NO_OP;
     if (conv != NO_OP && op_at(l, conv)->pass == op_at(l, bn)->pass) l->summed[conv] = bn; /* frozen ones sum nothing */
 }
@@ -134,7 +135,9 @@ static void choose_sums(struct lowering *l, uint32_t bn)
 /* The data gradient that makes the whole of dy, for this BN alone. */
 static void choose_shutter(struct lowering *l, uint32_t bn)
 {
-    if (l->bn[bn].backward == NO_OP) return; /* frozen */
+    const union op_attr *attr = &op_at(l, bn)->attr;
+    if (l->bn[bn].backward == NO_OP) return;                    /* of a frozen layer */
+    if (attr->bn.frozen == BN_FROZEN && !attr->bn.relu) return; /* nothing to sum or to shut */
     uint32_t dy = op_at(l, l->bn[bn].backward)->in[1], data = made_by(l, dy, OP_CONV_BWD_DATA);
     if (!(l->bits & LOWER_GRADIENT_SUMS) || data == NO_OP || l->readers[dy] != 1) return;
     if (!finds_x(l, op_at(l, data)->block, bn)) return;

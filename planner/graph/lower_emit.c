@@ -254,7 +254,7 @@ static void read_gradient(const struct lowering *l, struct making *m, uint32_t o
     const struct op *op = op_at(l, bn);
     bool shut = op->attr.bn.relu && l->bn[bn].shutter == NO_OP;
     m->op.in[operand] = op_at(l, l->bn[bn].backward)->in[1];
-    op_add_input(&m->op, op->in[0]);
+    op_add_input(&m->op, op->attr.bn.frozen == BN_FROZEN && !shut ? m->op.in[operand] : op->in[0]);
     op_add_input(&m->op, l->bn[bn].coefficients);
     m->op.attr.conv.fused |= CONV_GRADIENT | (shut ? CONV_GRADIENT_SHUT : 0);
     stand_for(m, l->bn[bn].backward);
@@ -313,6 +313,7 @@ static uint32_t made_backward(const struct lowering *l, uint32_t logical)
     const struct op *op = op_at(l, logical);
     uint32_t bn = lowering_bn_of(l, op->in[0]);
     if (bn == NO_OP || !l->bn[bn].late || l->bn[bn].late_made || lowering_reads_norm(l, op, bn)) return NO_OP;
+    if (op_at(l, bn)->attr.bn.frozen == BN_FROZEN) return NO_OP; /* which has no x at hand */
     const struct op *backward = op_at(l, l->bn[bn].backward);
     bool apart = l->bn[bn].spread || l->bn[bn].keeper != NO_OP;
     bool makes = l->bn[bn].shutter == NO_OP && !apart && l->readers[backward->out[0]] > 0;
@@ -425,10 +426,11 @@ static void emit_bn(struct lowering *l, uint32_t logical)
 {
     const struct op *op = op_at(l, logical);
     struct lowered_bn *bn = &l->bn[logical];
-    emit_bn_sums(l, logical);
+    const bool frozen = op->attr.bn.frozen != BN_TRAINED;
+    if (!frozen) emit_bn_sums(l, logical);
     struct making m = begin_part(l, logical, OP_BN_FINALIZE);
     bn->norm = new_table(l, logical, ROLE_NORM, DTYPE_F32, BN_NORM_ROWS);
-    op_add_input(&m.op, l->sums[op->in[0]]);
+    op_add_input(&m.op, frozen ? op->in[3] : l->sums[op->in[0]]);
     for (uint32_t k = 1; k < op->inputs; k++) op_add_input(&m.op, op->in[k]);
     op_add_output(&m.op, bn->norm);
     m.op.attr.bn.rows = count_rows(l, logical);
@@ -489,15 +491,15 @@ static void emit_bn_coefficients(struct lowering *l, uint32_t logical)
 {
     const struct op *op = op_at(l, logical);
     struct lowered_bn *bn = &l->bn[op->forward];
-    emit_bn_gradient_sums(l, logical);
+    const bool frozen = op->attr.bn.frozen == BN_FROZEN;
+    if (!frozen) emit_bn_gradient_sums(l, logical);
     struct making m = begin_part(l, logical, OP_BN_BWD_FINALIZE);
     bn->coefficients = new_table(l, op->forward, ROLE_COEFFICIENTS, DTYPE_F32, BN_COEFFICIENTS_ROWS);
-    op_add_input(&m.op, bn->gradient_sums);
+    op_add_input(&m.op, frozen ? bn->norm : bn->gradient_sums);
     op_add_input(&m.op, op->in[2]);
     op_add_input(&m.op, bn->norm);
     op_add_output(&m.op, bn->coefficients);
-    op_add_output(&m.op, op->out[1]);
-    op_add_output(&m.op, op->out[2]);
+    for (uint32_t k = 1; k < op->outputs; k++) op_add_output(&m.op, op->out[k]);
     m.op.attr.bn.rows = count_rows(l, op->forward);
     l->made[logical] = append(l, &m);
 }
@@ -511,17 +513,17 @@ static void emit_bn_backward(struct lowering *l, uint32_t logical)
         return;
     }
     struct making m = begin_part(l, logical, OP_BN_BWD_APPLY);
-    m.op.attr.bn.whole = bn->shutter == NO_OP;
+    const bool frozen = op->attr.bn.frozen == BN_FROZEN;
+    m.op.attr.bn.whole = frozen || bn->shutter == NO_OP;
     m.op.attr.bn.relu = op->attr.bn.relu && bn->shutter == NO_OP;
     m.op.attr.bn.rows = count_rows(l, op->forward);
-    op_add_input(&m.op, op->in[0]);
+    op_add_input(&m.op, m.op.attr.bn.relu ? op_at(l, op->forward)->in[0] : op->in[0]);
     op_add_input(&m.op, op->in[1]);
     op_add_input(&m.op, bn->norm);
-    if (bn->shutter != NO_OP) op_add_input(&m.op, bn->gradient_sums);
+    if (!m.op.attr.bn.whole) op_add_input(&m.op, bn->gradient_sums);
     op_add_output(&m.op, op->out[0]);
     add_to_gradient(l, &m, l->partner[logical]);
-    op_add_output(&m.op, op->out[1]);
-    op_add_output(&m.op, op->out[2]);
+    for (uint32_t k = 1; k < op->outputs; k++) op_add_output(&m.op, op->out[k]);
     if (bn->waiting != NO_OP) {
         op_add_output(&m.op, op_at(l, op->forward)->out[0]);
         stand_for(&m, op->forward);

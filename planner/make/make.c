@@ -38,6 +38,7 @@ static struct plan *create_plan(const struct plan_request *request, struct error
     plan->dtype = request->dtype;
     plan->batch = request->batch;
     plan->sync_bn = request->sync_bn;
+    plan->freeze_bn = request->freeze_bn;
     plan->lowering = plan_request_lowering(request);
     plan->update = request->update;
     plan->frozen = request->frozen;

@@ -19,6 +19,7 @@ struct plan_request {
     uint32_t micro_batches;           /* 0 = as few as fit; otherwise the same on every device */
     bool any_micro_batches;           /* with micro_batches 0: as many as make the least predicted step */
     bool sync_bn;
+    enum bn_freeze freeze_bn;
     enum dtype reduce_dtype;          /* of gradients on their way between devices */
     bool reduce_apart;                /* in memory apart, which GPUs' NCCL gives and knows */
     bool reduce_anywhere;             /* in the arena where the plan would not fit with it apart */

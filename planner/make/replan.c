@@ -20,6 +20,7 @@ static void ask_again(const struct plan *plan, const struct machine *machine, st
                                      .reduce_apart = options->reduce_apart,
                                      .bucket_bytes = options->bucket_bytes,
                                      .sync_bn = plan->sync_bn,
+                                     .freeze_bn = plan->freeze_bn,
                                      .update = plan->update,
                                      .lowering = plan->lowering,
                                      .frozen = plan->frozen,

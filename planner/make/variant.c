@@ -244,6 +244,7 @@ static bool build_graph(const struct variant_request *request, struct plan_varia
         .reduce_dtype = request->devices > 1 ? plan->reduce_dtype : DTYPE_F32,
         .reduce_apart = request->devices > 1 && plan->reduce_apart,
         .sync_bn = plan->sync_bn,
+        .freeze_bn = plan->freeze_bn,
         .lowering = plan_request_lowering(plan),
         .update = plan->update,
         .frozen = plan->frozen,

@@ -77,6 +77,7 @@ static bool read_graph(const struct plan_reader *r, const json_t *object, const 
     if (!found) return false;
     struct graph_options options = {.dtype = plan->dtype,
                                     .sync_bn = plan->sync_bn,
+                                    .freeze_bn = plan->freeze_bn,
                                     .lowering = plan->lowering,
                                     .update = plan->update,
                                     .frozen = plan->frozen};
@@ -274,6 +275,17 @@ static bool read_lowering(const struct plan_reader *r, const json_t *root, uint3
     return true;
 }
 
+/* Where it is not said nothing is frozen. */
+static bool read_freeze_bn(const struct plan_reader *r, const json_t *root, struct plan *plan)
+{
+    const char *found = json_string_value(json_object_get(root, "freeze_bn"));
+    plan->freeze_bn = BN_TRAINED;
+    if (!json_object_get(root, "freeze_bn")) return true;
+    for (int i = BN_STATISTICS_FROZEN; i <= BN_FROZEN; i++)
+        if (found && strcmp(found, bn_freeze_name((enum bn_freeze)i)) == 0) plan->freeze_bn = (enum bn_freeze)i;
+    return plan->freeze_bn ? true : plan_wrong_field(r, r->path, "freeze_bn", "\"statistics\" or \"all\"");
+}
+
 /* Earlier versions said nothing of it. */
 static bool read_decoding(const struct plan_reader *r, const json_t *root, struct plan *plan)
 {
@@ -322,6 +334,7 @@ static bool read_plan(const struct plan_reader *r, const json_t *root, struct pl
                                         "clips_gradients",
                                         "averages_weights",
                                         "frozen",
+                                        "freeze_bn",
                                         NULL};
     int dtype = 0, policy = 0;
     TRY(read_version(r, root));
@@ -335,6 +348,7 @@ static bool read_plan(const struct plan_reader *r, const json_t *root, struct pl
     TRY(json_get_bool(root, "sync_bn", r->path, &plan->sync_bn, r->err));
     TRY(!json_object_get(root, "lowering") || read_lowering(r, root, &plan->lowering));
     TRY(read_update(r, root, &plan->update));
+    TRY(read_freeze_bn(r, root, plan));
     TRY(!json_object_get(root, "frozen") || plan_get_u32(r, root, "frozen", r->path, UINT32_MAX, &plan->frozen));
     TRY(plan_get_name(r, root, "recompute", r->path, policy_at, RECOMPUTE_BUDGET + 1, &policy));
     TRY(plan_get_bytes(r, root, "recompute_budget_bytes", r->path, &plan->recompute_budget_bytes));

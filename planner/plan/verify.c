@@ -178,7 +178,9 @@ static bool check_tensors(struct proof *proof)
 
 bool verify_only_reads(const struct proof *proof, const struct plan_op *op, uint32_t output)
 {
-    return op->pass == PASS_RECOMPUTE && proof->graph->ops[op->op].kind == OP_BN && (output == 1 || output == 2);
+    const struct op *made = &proof->graph->ops[op->op];
+    bool normalises = made->kind == OP_BN && made->attr.bn.frozen == BN_TRAINED;
+    return op->pass == PASS_RECOMPUTE && normalises && (output == 1 || output == 2);
 }
 
 static bool check_operand(const struct proof *proof, uint32_t op, uint32_t tensor, uint32_t origin, const char *what)
@@ -511,9 +513,9 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
         return verify_fail(&proof, VERIFY_HASH, "it was made for graph %016" PRIx64 "; this one is %016" PRIx64,
                            variant->graph_hash, hash);
     if (options->step_images != plan->batch || options->dtype != plan->dtype || options->sync_bn != plan->sync_bn ||
-        options->lowering != plan->lowering || !update_needs_same(&options->update, &plan->update) ||
-        options->frozen != plan->frozen || options->all_reduce != (plan->device_count > 1) ||
-        strcmp(variant->graph->spec.name, plan->spec.name) != 0)
+        options->freeze_bn != plan->freeze_bn || options->lowering != plan->lowering ||
+        !update_needs_same(&options->update, &plan->update) || options->frozen != plan->frozen ||
+        options->all_reduce != (plan->device_count > 1) || strcmp(variant->graph->spec.name, plan->spec.name) != 0)
         return verify_fail(
             &proof, VERIFY_HASH,
             "a variant's graph is of another model, batch, type, lowering, optimizer or frozen part than the plan");

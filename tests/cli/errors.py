@@ -75,6 +75,10 @@ def check_plan(folder):
         refused(['train', 'resnet-20', '--data', folder, '--classes', 10, flag, 'some'], flag, 'some')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--shortcut', 'scaling', '--branch-scale', 0], '--branch-scale', 'from 1e-06 to 10')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--shortcut', 'dropout', '--dropout', 1], '--dropout', 'from 0 to 0.999')
+    for flag in ('--freeze-bn', '--freeze-bn-all'):
+        refused(['plan', 'vgg-a', '--gpus', 'cpu', flag], flag, 'no batch normalisation')
+        refused(['plan', 'resnet-20', '--gpus', '2xcpu', flag, '--sync-bn'], flag, '--sync-bn')
+        refused(['plan', 'resnet-20', '--gpus', '8GiB', flag, '--strategy', 'pytorch'], flag, 'pytorch')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--stride-in', '3x3'], '--stride-in', 'bottlenecks')
     refused(['plan', 'resnet-50', '--gpus', 'cpu', '--stride-in', '5x5'], '--stride-in', '1x1 or 3x3')
     refused(['plan', 'vgg-a', '--gpus', 'cpu', '--freeze', 'stem'], '--freeze', 'stem', 'stage1 to stage5')

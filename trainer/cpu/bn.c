@@ -296,12 +296,12 @@ static void find_factor(const struct bn_parts *b, const float *gamma, const floa
 bool cpu_bn(const struct prepared *p, struct error *err)
 {
     struct bn_parts b = norm_of(p);
-    bool evaluate = p->call.pass == PASS_EVALUATE;
-    if (p->call.pass == PASS_FORWARD) TRY(take_statistics(&b, err));
-    b.mean = evaluate ? op_in(p, 3) : op_out(p, 1);
+    const bool running = bn_is_frozen(p->call.op, p->call.pass);
+    if (p->call.pass == PASS_FORWARD && !running) TRY(take_statistics(&b, err));
+    b.mean = running ? op_in(p, 3) : op_out(p, 1);
     b.beta = op_in(p, 2);
-    b.mask_out = b.relu && !evaluate ? op_out(p, 3) : NULL;
-    find_factor(&b, op_in(p, 1), evaluate ? op_in(p, 4) : op_out(p, 2));
+    b.mask_out = b.relu && p->call.pass != PASS_EVALUATE ? op_out(p, p->call.op->outputs - 1u) : NULL;
+    find_factor(&b, op_in(p, 1), running ? op_in(p, 4) : op_out(p, 2));
     bn_parts_normalize(&b);
     return true;
 }
@@ -358,29 +358,39 @@ bool bn_parts_shut_alone(const struct tensor *x) { return x->dims[3] % 16 == 0; 
 
 void bn_parts_gradient(const struct bn_parts *b) { run_parts(b, gradient_parts); }
 
+/* Of BN_FROZEN: dx = gamma inverse dy. */
+static void give_scaled(struct bn_parts *b)
+{
+    for (uint64_t c = 0; c < b->channels; c++) b->own_shift[c] = b->own_slope[c] = 0;
+    bn_parts_gradient(b);
+}
+
 /* dx = gamma inverse (dy - mean(dy) - (x - mean) inverse^2 mean(dy (x - mean))), inverse = 1 / sqrt(variance +
  * epsilon): arXiv:1502.03167, section 3, with the sums gathered. */
 bool cpu_bn_backward(const struct prepared *p, struct error *err)
 {
     struct bn_parts b = norm_of(p);
     const float *gamma = op_in(p, 2), *variance = op_in(p, 4), epsilon = p->call.op->attr.bn.epsilon;
-    float *dgamma = op_out(p, 1), *dbeta = op_out(p, 2);
+    const uint8_t frozen = p->call.op->attr.bn.frozen;
     const double *sum = b.sums, *product = b.sums + b.channels;
     double count = (double)b.rows;
     b.dy = op_in(p, 1);
     b.mean = op_in(p, 3);
     b.mask = b.relu ? op_in(p, 5) : NULL;
+    find_factor(&b, gamma, variance);
+    if (frozen == BN_FROZEN) return give_scaled(&b), true;
+    float *dgamma = op_out(p, 1), *dbeta = op_out(p, 2);
     bn_parts_gradient_sums(&b);
     for (uint64_t c = 0; c < b.channels; c++) {
         dgamma[c] = (float)(product[c] / sqrt((double)variance[c] + (double)epsilon));
         dbeta[c] = (float)sum[c];
     }
+    if (frozen) return give_scaled(&b), true;
     if (op_synchronised(p)) {
         b.sums[2 * b.channels] = count;
         TRY(sum_over_devices(&b, 2 * b.channels + 1, err));
         count = b.sums[2 * b.channels];
     }
-    find_factor(&b, gamma, variance);
     for (uint64_t c = 0; c < b.channels; c++) {
         b.own_shift[c] = (float)(sum[c] / count);
         b.own_slope[c] = (float)(product[c] / count / ((double)variance[c] + (double)epsilon));

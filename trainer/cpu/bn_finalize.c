@@ -65,7 +65,7 @@ static void move_running(const struct prepared *p, const double *squares, double
 
 bool cpu_bn_finalize(const struct prepared *p, struct error *err)
 {
-    if (p->call.pass == PASS_EVALUATE) {
+    if (bn_is_frozen(p->call.op, p->call.pass)) {
         set_norm(p, op_in(p, 3), op_in(p, 4));
         return true;
     }
@@ -84,6 +84,19 @@ bool cpu_bn_finalize(const struct prepared *p, struct error *err)
     return true;
 }
 
+/* dx = scale dy. */
+static void make_frozen_coefficients(const struct bn_backward_tables *t)
+{
+    struct bn_norm_rows norm = bn_norm_rows(t->norm, t->channels);
+    struct bn_coefficient_rows to = bn_coefficient_rows(t->coefficients, t->channels);
+    for (uint64_t c = 0; c < t->channels; c++) {
+        to.scale[c] = norm.scale[c];
+        to.shift[c] = to.slope[c] = 0;
+        to.mean[c] = norm.mean[c];
+        to.beta[c] = norm.beta[c];
+    }
+}
+
 /* dgamma and dbeta are of this device's images; dx is of all devices'. */
 bool bn_make_coefficients(const struct prepared *p, const struct bn_backward_tables *t, struct error *err)
 {
@@ -91,12 +104,16 @@ bool bn_make_coefficients(const struct prepared *p, const struct bn_backward_tab
     const double *sums = t->sums, epsilon = (double)p->call.op->attr.bn.epsilon;
     struct bn_norm_rows norm = bn_norm_rows(t->norm, channels);
     struct bn_coefficient_rows to = bn_coefficient_rows(t->coefficients, channels);
-    float *dgamma = op_out(p, 1), *dbeta = op_out(p, 2);
+    const uint8_t frozen = p->call.op->attr.bn.frozen;
     double *all = t->all;
+    if (frozen) make_frozen_coefficients(t);
+    if (frozen == BN_FROZEN) return true;
+    float *dgamma = op_out(p, 1), *dbeta = op_out(p, 2);
     for (uint64_t c = 0; c < channels; c++) {
         dbeta[c] = (float)sums[c];
         dgamma[c] = (float)(sums[channels + c] / sqrt((double)norm.variance[c] + epsilon));
     }
+    if (frozen) return true;
     for (uint64_t i = 0; i < 2 * channels; i++) all[i] = sums[i];
     all[2 * channels] = (double)p->call.op->attr.bn.rows;
     TRY(gather(p, all, 2 * channels + 1, err));

@@ -308,7 +308,7 @@ bool cpu_bn_backward_apply(const struct prepared *p, struct error *err)
     const uint8_t other = bn_other_gradient(p->call.op);
     uint8_t *mask = op_scratch(p), *parts = mask + mask_bytes(&p->call);
     const struct bn_backward_tables t = bn_backward_tables_of(p, parts + round_up(bn_parts_bytes(x)));
-    if (t.own == t.sums) take_gradient_sums(p, t.own);
+    if (t.own == t.sums && p->call.op->attr.bn.frozen != BN_FROZEN) take_gradient_sums(p, t.own);
     TRY(bn_make_coefficients(p, &t, err));
     struct bn_parts b = bn_parts_of(x, op_in(p, 0), parts);
     b.other = other == NO_OPERAND ? NULL : op_in(p, other);

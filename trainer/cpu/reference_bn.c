@@ -77,16 +77,16 @@ static void move_running(const struct prepared *p, const struct norm *b, double 
 bool cpu_reference_bn(const struct prepared *p, struct error *err)
 {
     struct norm b = norm_of(p);
-    bool evaluate = p->call.pass == PASS_EVALUATE;
-    if (p->call.pass == PASS_FORWARD) {
+    const bool running = bn_is_frozen(p->call.op, p->call.pass);
+    if (p->call.pass == PASS_FORWARD && !running) {
         double count = 0;
         TRY(take_statistics(p, &b, &count, err));
         move_running(p, &b, count);
     }
     const float *x = op_in(p, 0), *gamma = op_in(p, 1), *beta = op_in(p, 2);
-    const float *mean = evaluate ? op_in(p, 3) : op_out(p, 1), *variance = evaluate ? op_in(p, 4) : op_out(p, 2);
+    const float *mean = running ? op_in(p, 3) : op_out(p, 1), *variance = running ? op_in(p, 4) : op_out(p, 2);
     float *y = op_out(p, 0);
-    uint8_t *mask = b.relu && !evaluate ? op_out(p, 3) : NULL;
+    uint8_t *mask = b.relu && p->call.pass != PASS_EVALUATE ? op_out(p, p->call.op->outputs - 1u) : NULL;
     if (mask) memset(mask, 0, (b.rows * b.channels + 7) / 8);
     for (uint64_t i = 0; i < b.rows * b.channels; i++) {
         uint64_t c = i % b.channels;
@@ -104,9 +104,31 @@ static double pre_gradient(const float *dy, const uint8_t *mask, uint64_t i)
     return mask && !(mask[i / 8] >> i % 8 & 1) ? 0 : (double)dy[i];
 }
 
+/* By the statistics that stay: dx is not through them, and gamma and beta may stay, too. */
+static void frozen_backward(const struct prepared *p, const struct norm *b)
+{
+    const float *x = op_in(p, 0), *dy = op_in(p, 1), *gamma = op_in(p, 2), *mean = op_in(p, 3), *variance = op_in(p, 4);
+    const uint8_t *mask = b->relu ? op_in(p, 5) : NULL;
+    const bool trains = p->call.op->attr.bn.frozen != BN_FROZEN;
+    float *dx = op_out(p, 0);
+    memset(b->sums, 0, 2 * b->channels * sizeof *b->sums);
+    for (uint64_t i = 0; i < b->rows * b->channels; i++) {
+        const uint64_t c = i % b->channels;
+        const double inverse = 1 / sqrt((double)variance[c] + (double)b->epsilon), from = pre_gradient(dy, mask, i);
+        b->sums[c] += from;
+        b->sums[b->channels + c] += from * ((double)x[i] - (double)mean[c]) * inverse;
+        dx[i] = (float)((double)gamma[c] * inverse * from);
+    }
+    for (uint64_t c = 0; trains && c < b->channels; c++) {
+        ((float *)op_out(p, 2))[c] = (float)b->sums[c];
+        ((float *)op_out(p, 1))[c] = (float)b->sums[b->channels + c];
+    }
+}
+
 bool cpu_reference_bn_backward(const struct prepared *p, struct error *err)
 {
     struct norm b = norm_of(p);
+    if (p->call.op->attr.bn.frozen) return frozen_backward(p, &b), true;
     const float *x = op_in(p, 0), *dy = op_in(p, 1), *gamma = op_in(p, 2), *mean = op_in(p, 3), *variance = op_in(p, 4);
     const uint8_t *mask = b.relu ? op_in(p, 5) : NULL;
     float *dx = op_out(p, 0), *dgamma = op_out(p, 1), *dbeta = op_out(p, 2);

@@ -134,7 +134,7 @@ bool cpu_reference_bn_backward_apply(const struct prepared *p, struct error *err
     struct source s = {.values = op_in(p, 1), .channels = t.channels, .y = op_in(p, 0), .relu = relu};
     const float *other = operand == NO_OPERAND ? NULL : op_in(p, operand);
     float *dx = op_out(p, 0);
-    if (t.own == t.sums)
+    if (t.own == t.sums && p->call.op->attr.bn.frozen != BN_FROZEN)
         reference_gradient_sums(op_in(p, 1), op_in(p, 0), elements_out(p), t.channels, t.norm, relu, t.own);
     TRY(bn_make_coefficients(p, &t, err));
     s.coefficients = t.coefficients;

@@ -233,7 +233,8 @@ struct place_images_arguments {
 /* ---- Batch normalisation ----
  *
  * x is {rows, channels}. Rows of the small tensors: bn_layout.h; coefficients are scale = gamma / deviation, shift = mean of
- * dy, slope = (mean of dy normalised x) / deviation, mean, beta: dx = scale (dy - shift - slope (x - mean)). */
+ * dy, slope = (mean of dy normalised x) / deviation, mean, beta: dx = scale (dy - shift - slope (x - mean)). Of statistics that
+ * are frozen, with 0 rows, shift and slope are 0; where gamma and beta are frozen too, dgamma and dbeta are NULL. */
 
 /* Which rows and channels a block has: blocks go along x by `chunk` rows, along y by `tile` times `width` channels; its
  * threads by tile, `lanes` rows at a time. */

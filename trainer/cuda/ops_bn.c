@@ -98,7 +98,7 @@ bool cuda_prepare_bn_finalize(struct prepared *p, struct error *err)
 {
     const struct op_call *call = &p->call;
     const bool single = bn_sums_are_single(call->graph, call->op->in[0]);
-    const void *sums = op_trains(p) ? op_in(p, 0) : NULL;
+    const void *sums = bn_is_frozen(call->op, call->pass) ? NULL : op_in(p, 0);
     uint64_t rows = call->op->attr.bn.rows;
     if (sums) TRY(gather_sums(p, single, call->out_tensor[0]->dims[3], &sums, &rows, err));
     const struct bn_finalize_arguments a = {.sums = sums,
@@ -146,11 +146,12 @@ bool cuda_prepare_bn_backward_finalize(struct prepared *p, struct error *err)
 {
     const struct op_call *call = &p->call;
     const bool single = bn_sums_are_single(call->graph, call->op->in[0]);
-    const void *sums = op_in(p, 0);
-    uint64_t rows = call->op->attr.bn.rows;
-    TRY(gather_sums(p, single, call->out_tensor[0]->dims[3], &sums, &rows, err));
+    const uint8_t frozen = call->op->attr.bn.frozen;
+    const void *own = frozen == BN_FROZEN ? NULL : op_in(p, 0), *sums = own;
+    uint64_t rows = frozen ? 0 : call->op->attr.bn.rows;
+    if (!frozen) TRY(gather_sums(p, single, call->out_tensor[0]->dims[3], &sums, &rows, err));
     const struct bn_backward_finalize_arguments a = {.sums = sums,
-                                                     .own = op_in(p, 0),
+                                                     .own = own,
                                                      .single = single,
                                                      .channels = call->out_tensor[0]->dims[3],
                                                      .rows = rows,
@@ -219,10 +220,11 @@ bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
                                             .y = op_out(p, 3),
                                             .dgamma = op_out(p, 1),
                                             .dbeta = op_out(p, 2),
-                                            .rows = op->attr.bn.rows,
+                                            .rows = op->attr.bn.frozen ? 0 : op->attr.bn.rows,
                                             .shut = op->attr.bn.relu ? KERNEL_SHUT_BY_SIGN : KERNEL_OPEN};
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 3u | (other == NO_OPERAND ? 0 : 1u << other), 1, &dtype, err));
+    if (op->attr.bn.frozen == BN_FROZEN) return add_backward_apply(p, &a, dtype, err);
     if (op->attr.bn.whole && !(op->attr.bn.sync && group_has_peers(p->device)))
         return add_backward_whole(p, &a, dtype, err);
     if (op->attr.bn.whole) {
@@ -240,7 +242,7 @@ bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
 /* From the result, where a byte has bits of several pixels. */
 static bool add_mask(struct prepared *p, enum dtype dtype, struct error *err)
 {
-    const struct bn_mask_arguments a = {op_out(p, 0), op_out(p, 3), op_elements(p)};
+    const struct bn_mask_arguments a = {op_out(p, 0), op_out(p, p->call.op->outputs - 1u), op_elements(p)};
     return ADD_KERNEL(p, KERNEL_FOR(bn_mask, dtype), cuda_grid(p, (a.count + 7) / 8), &a, err);
 }
 
@@ -285,15 +287,15 @@ static bool add_apply(struct prepared *p, struct bn_apply_arguments *a, uint32_t
 
 bool cuda_prepare_bn(struct prepared *p, struct error *err)
 {
-    const bool trains = op_trains(p), relu = p->call.op->attr.bn.relu;
+    const bool trains = op_trains(p), relu = p->call.op->attr.bn.relu, running = bn_is_frozen(p->call.op, p->call.pass);
     struct bn_apply_arguments a = {.x = op_in(p, 0), .y = op_out(p, 0), .relu = relu};
     const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.y, NULL);
     bool applied = false;
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 1, 1, &dtype, err));
-    a.normal = trains ? normal_of(p, op_out(p, 1), op_out(p, 2)) : normal_of(p, op_in(p, 3), op_in(p, 4));
-    if (trains && relu && width == 8) a.mask = op_out(p, 3);
-    if (p->call.pass == PASS_FORWARD) TRY(add_statistics(p, &a, width, dtype, &applied, err));
+    a.normal = running ? normal_of(p, op_in(p, 3), op_in(p, 4)) : normal_of(p, op_out(p, 1), op_out(p, 2));
+    if (trains && relu && width == 8) a.mask = op_out(p, p->call.op->outputs - 1u);
+    if (p->call.pass == PASS_FORWARD && !running) TRY(add_statistics(p, &a, width, dtype, &applied, err));
     TRY(applied || add_apply(p, &a, width, dtype, err));
     return !trains || !relu || width == 8 || add_mask(p, dtype, err);
 }
@@ -301,8 +303,9 @@ bool cuda_prepare_bn(struct prepared *p, struct error *err)
 bool cuda_prepare_bn_backward(struct prepared *p, struct error *err)
 {
     const bool relu = p->call.op->attr.bn.relu;
+    const uint8_t frozen = p->call.op->attr.bn.frozen;
     struct bn_backward_apply_arguments a = {.normal = normal_of(p, op_in(p, 3), op_in(p, 4)),
-                                            .rows = op_elements(p) / channels_of(p),
+                                            .rows = frozen ? 0 : op_elements(p) / channels_of(p),
                                             .dgamma = op_out(p, 1),
                                             .dbeta = op_out(p, 2),
                                             .x = op_in(p, 0),
@@ -312,5 +315,5 @@ bool cuda_prepare_bn_backward(struct prepared *p, struct error *err)
                                             .shut = relu ? KERNEL_SHUT_BY_MASK : KERNEL_OPEN};
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 3, 1, &dtype, err));
-    return add_backward_whole(p, &a, dtype, err);
+    return frozen == BN_FROZEN ? add_backward_apply(p, &a, dtype, err) : add_backward_whole(p, &a, dtype, err);
 }

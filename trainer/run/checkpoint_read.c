@@ -127,7 +127,7 @@ bool checkpoint_check_state(const struct checkpoint_file *file, const struct che
     return error_set(
         err, ERROR_INPUT,
         "%s: its state has %zu tensor%s that this run does not keep: go on with the optimizer, averages and "
-        "frozen stages that it was written with, or begin a run with its weights (--weights)",
+        "frozen stages and batch normalisations that it was written with, or begin a run with its weights (--weights)",
         file->path, surplus, surplus == 1 ? "" : "s");
 }
 

@@ -50,11 +50,11 @@ static void move(struct graph_run *run, float *const *begun, float *const *gradi
     }
 }
 
-static void check_form(const struct backend *backend, size_t form)
+static void check_form(const struct backend *backend, size_t form, enum bn_freeze freeze)
 {
     struct model_spec spec = form_spec(form, 8);
     struct error err = {0};
-    struct graph *graph = graph_build(&spec, &(struct graph_options){.batch = 4}, &err);
+    struct graph *graph = graph_build(&spec, &(struct graph_options){.batch = 4, .freeze_bn = freeze}, &err);
     cr_assert_not_null(graph, "%s", err.text);
     struct graph_run run = graph_run_begin(backend, graph);
     graph_run_set_step(&run, 0);
@@ -63,8 +63,9 @@ static void check_form(const struct backend *backend, size_t form)
     double loss = run_loss(&run, true), squares = 0;
     for (size_t p = 0; p < graph->parameter_count; p++) {
         begun[p] = take(&run, graph->parameters[p]);
-        gradients[p] = take(&run, find_gradient(graph, graph->parameters[p]));
+        uint32_t gradient = find_gradient(graph, graph->parameters[p]);
         uint64_t count = tensor_elements(&graph->tensors[graph->parameters[p]]);
+        gradients[p] = gradient == NO_TENSOR ? calloc(count, sizeof(float)) : take(&run, gradient);
         for (uint64_t i = 0; i < count; i++) squares += (double)gradients[p][i] * (double)gradients[p][i];
     }
     double step = 5e-4 / sqrt(squares);
@@ -88,7 +89,15 @@ static void check_form(const struct backend *backend, size_t form)
 Test(forms, gradients_are_those_of_the_loss)
 {
     for (size_t i = 0; i < FORMS; i++) {
-        check_form(&cpu_reference_backend, i);
-        check_form(&cpu_backend, i);
+        check_form(&cpu_reference_backend, i, BN_TRAINED);
+        check_form(&cpu_backend, i, BN_TRAINED);
     }
+}
+
+Test(forms, gradients_through_frozen_normalisations_are_those_of_the_loss)
+{
+    static const size_t some[] = {3, 6, 12, 13};
+    for (size_t i = 0; i < 4; i++)
+        for (enum bn_freeze freeze = BN_STATISTICS_FROZEN; freeze <= BN_FROZEN; freeze++)
+            check_form(i % 2 ? &cpu_backend : &cpu_reference_backend, some[i], freeze);
 }

@@ -321,3 +321,39 @@ Test(lowered, forms_of_the_papers_tables)
         graph_destroy(logical);
     }
 }
+
+/* Running statistics that stay, in random graphs and in nets. */
+static void check_frozen(const struct backend *backend, struct graph *logical, uint64_t seed)
+{
+    uint64_t count;
+    float *right = train(&cpu_reference_backend, logical, &count);
+    compare(backend, logical, right, count, 0, seed);
+    compare(backend, logical, right, count, LOWER_ALL, seed);
+    compare(backend, logical, right, count, 1 + (uint32_t)(seed * 37 % LOWER_ALL), seed);
+    free(right);
+    graph_destroy(logical);
+}
+
+Test(lowered, frozen_normalisations_in_random_graphs)
+{
+    for (uint64_t seed = 300; seed < 360; seed++)
+        check_frozen(seed % 2 ? &cpu_backend : &cpu_reference_backend,
+                     random_graph(seed, (struct graph_options){.batch = 2, .freeze_bn = 1 + seed / 2 % 2}), seed);
+}
+
+/* Of units whose sums do not grow: nothing brings them back. */
+Test(lowered, frozen_normalisations_in_nets)
+{
+    for (int unit = UNIT_ORIGINAL; unit <= UNIT_BN_AFTER_ADD; unit++)
+        for (enum bn_freeze freeze = BN_STATISTICS_FROZEN; freeze <= BN_FROZEN; freeze++) {
+            struct model_options model = MODEL_OPTIONS_DEFAULT;
+            struct model_spec spec;
+            struct error err = {0};
+            model.unit = unit;
+            model.image_size = 8;
+            cr_assert(model_parse(unit % 2 ? "resnet-8" : "resnet-11", &model, &spec, &err), "%s", err.text);
+            struct graph *logical = graph_build(&spec, &(struct graph_options){.batch = 3, .freeze_bn = freeze}, &err);
+            cr_assert_not_null(logical, "%s", err.text);
+            check_frozen(&cpu_backend, logical, 30000 + (uint64_t)unit);
+        }
+}

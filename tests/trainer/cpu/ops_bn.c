@@ -1,6 +1,7 @@
 /* Batch normalisation: what the tests of all ops do not see. */
 #include <criterion/criterion.h>
 
+#include "frozen_bn_kit.h"
 #include "ops_world.h"
 
 static const struct ops_case shapes[] = {
@@ -120,4 +121,10 @@ Test(bn, does_not_depend_on_the_number_of_threads)
         world_finish(&one);
         world_finish(&three);
     }
+}
+
+Test(bn, frozen_statistics_are_pytorchs)
+{
+    check_frozen_bns(&cpu_reference_backend);
+    check_frozen_bns(&cpu_backend);
 }

@@ -44,6 +44,11 @@ static const struct check checks[] = {
     {{"cut windows", OP_MAXPOOL, {2, 6, 8, 3}, 0, 3, 2, 0, true, false}, OP_MAXPOOL_BWD, X, DX},
     {{"last part", OP_CONCAT, {2, 3, 3, 4}, 2, 0, 0, 6, false, false}, OP_CONCAT_BWD, X2, DX},
     {{"first part", OP_CONCAT, {2, 3, 3, 4}, 2, 0, 0, 0, false, false}, OP_CONCAT_BWD, X, DX},
+    {{"frozen statistics", OP_BN, {3, 3, 3, 4}, 4, 0, 0, BN_STATISTICS_FROZEN, false, true}, OP_BN_BWD, X, DX},
+    {{"frozen statistics", OP_BN, {3, 3, 3, 4}, 4, 0, 0, BN_STATISTICS_FROZEN, false, false}, OP_BN_BWD, GAMMA, DGAMMA},
+    {{"frozen statistics", OP_BN, {3, 3, 3, 4}, 4, 0, 0, BN_STATISTICS_FROZEN, false, false}, OP_BN_BWD, BETA, DBETA},
+    {{"frozen", OP_BN, {3, 3, 3, 4}, 4, 0, 0, BN_FROZEN, false, true}, OP_BN_BWD, X, DX},
+    {{"frozen, vectors", OP_BN, {2, 2, 2, 16}, 16, 0, 0, BN_FROZEN, false, false}, OP_BN_BWD, X, DX},
 };
 
 /* L; of the loss op, its own mean over the images. */

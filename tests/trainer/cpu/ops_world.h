@@ -47,7 +47,7 @@ enum slot {
 
 /* What a test says about an op: dims of x, output channels, window, and switches. Of an update: the optimizer as channels,
  * gradients are clipped with a bias, BN is spared with padding, relu is Nesterov's. Of a max pool: bias is ceil. Of a concatenation: of the
- * part whose gradient it is padding is the first channel. */
+ * part whose gradient it is padding is the first channel. Of a BN: padding is enum bn_freeze. */
 /* kernel or padding that differ between rows and columns. */
 #define SIDES(rows, columns) (1u << 31 | (uint32_t)(rows) << 8 | (uint32_t)(columns))
 static inline uint32_t side_of(uint32_t sides, size_t i)
@@ -283,6 +283,8 @@ static inline struct operands operands_of(enum op_kind kind, const struct ops_ca
     switch (kind) {
     case OP_CONV: return (struct operands){{X, W, BIAS}, {Y}, (uint8_t)(2 + b), 1};
     case OP_BN:
+        if (c->padding)
+            return (struct operands){{X, GAMMA, BETA, RUNNING_MEAN, RUNNING_VARIANCE}, {Y, MASK}, 5, (uint8_t)(1 + m)};
         return (struct operands){
             {X, GAMMA, BETA, RUNNING_MEAN, RUNNING_VARIANCE}, {Y, MEAN, VARIANCE, MASK}, 5, (uint8_t)(3 + m)};
     case OP_ADD:
@@ -297,6 +299,11 @@ static inline struct operands operands_of(enum op_kind kind, const struct ops_ca
     case OP_CONV_BWD_WEIGHTS: return (struct operands){{X, DY}, {DW, DBIAS}, 2, (uint8_t)(1 + b)};
     case OP_FC_BWD_WEIGHTS: return (struct operands){{X, DY}, {DW, DBIAS}, 2, 2};
     case OP_BN_BWD:
+        if (c->padding)
+            return (struct operands){{c->padding == BN_FROZEN ? DY : X, DY, GAMMA, RUNNING_MEAN, RUNNING_VARIANCE, MASK},
+                                     {DX, DGAMMA, DBETA},
+                                     (uint8_t)(5 + m),
+                                     c->padding == BN_FROZEN ? 1 : 3};
         return (struct operands){{X, DY, GAMMA, MEAN, VARIANCE, MASK}, {DX, DGAMMA, DBETA}, (uint8_t)(5 + m), 3};
     case OP_RELU_BWD:
     case OP_SIGMOID_BWD: return (struct operands){{Y, DY}, {DX}, 2, 1};
@@ -330,7 +337,7 @@ static inline union op_attr attr_of(enum op_kind kind, const struct world *w)
     union op_attr a = {0};
     switch (kind) {
     case OP_BN:
-    case OP_BN_BWD: a.bn.epsilon = 1e-5f, a.bn.relu = c->relu, a.bn.sync = w->sync; break;
+    case OP_BN_BWD: a.bn.epsilon = 1e-5f, a.bn.relu = c->relu, a.bn.sync = w->sync, a.bn.frozen = (uint8_t)c->padding; break;
     case OP_SCALE:
     case OP_SCALE_BWD: a.scale.alpha = 0.75f, a.scale.beta = -0.5f; break;
     case OP_DROPOUT:

@@ -445,3 +445,16 @@ Test(kernels_lowered, forms_of_the_papers_tables_agree_with_the_reference)
         graph_destroy(logical);
     }
 }
+
+/* Running statistics that stay: whole, lowered, and with parts of the fusions. */
+Test(kernels_lowered, frozen_normalisations_agree_with_the_reference)
+{
+    for (uint64_t seed = 3000; seed < 3016; seed++) {
+        struct graph *logical = random_graph(seed, (struct graph_options){.batch = 2, .freeze_bn = 1 + seed % 2});
+        host_backend_seed = seed;
+        compare_training(&host_backend, logical, 0);
+        compare_training(&host_reference_backend, logical, LOWER_ALL);
+        compare_training(&host_backend, logical, 1 + (uint32_t)(seed * 37 % LOWER_ALL));
+        graph_destroy(logical);
+    }
+}

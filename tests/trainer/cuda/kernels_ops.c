@@ -5,6 +5,7 @@
  * of f32, sums are taken in f32 by trees or in f64, and what has 16 bits is rounded once at the end. */
 #include "ops_compare.h"
 
+#include "frozen_bn_kit.h"
 #include "host_backend.h"
 
 static const struct ops_case cases[] = {
@@ -35,6 +36,11 @@ static const struct ops_case cases[] = {
     {"tiles of different widths", OP_BN, {2, 3, 3, 264}, 264, 0, 0, 0, false, true},
     {"12 channels", OP_BN, {3, 9, 9, 12}, 12, 0, 0, 0, false, true},
     {"3 channels", OP_BN, {5, 7, 3, 3}, 3, 0, 0, 0, false, true},
+    {"frozen statistics", OP_BN, {3, 5, 7, 32}, 32, 0, 0, BN_STATISTICS_FROZEN, false, true},
+    {"frozen statistics, no relu", OP_BN, {3, 9, 9, 12}, 12, 0, 0, BN_STATISTICS_FROZEN, false, false},
+    {"frozen", OP_BN, {3, 5, 7, 32}, 32, 0, 0, BN_FROZEN, false, true},
+    {"frozen, 3 channels", OP_BN, {5, 7, 3, 3}, 3, 0, 0, BN_FROZEN, false, true},
+    {"frozen, no relu", OP_BN, {4, 8, 8, 16}, 16, 0, 0, BN_FROZEN, false, false},
     {"301 channels", OP_BN, {2, 3, 3, 301}, 301, 0, 0, 0, false, true},
     {"one row", OP_BN, {1, 1, 1, 16}, 16, 0, 0, 0, false, false},
     {"odd count", OP_DROPOUT, {3, 7, 7, 13}, 0, 0, 0, 0, false, false},
@@ -496,4 +502,10 @@ Test(kernels_ops, a_loss_that_is_no_number_halts_the_device)
     host_backend.device_destroy(device);
     world_finish(&loss);
     world_finish(&update);
+}
+
+Test(kernels_ops, frozen_statistics_are_pytorchs)
+{
+    check_frozen_bns(&host_backend);
+    check_frozen_bns(&host_reference_backend);
 }

@@ -224,3 +224,121 @@ Test(freeze, gradients_of_what_is_trained_are_those_of_the_whole_net)
     cr_assert_null(read_tensor(&fine, ".state", "features.8.weight.momentum_buffer", &count));
     cr_assert_null(read_tensor(&last, ".state", trained[0], &count));
 }
+
+/* ---- Batch normalisation by running statistics ---- */
+
+static struct small_run frozen_bn(const char *model, enum bn_freeze freeze, uint32_t lowering, enum dtype dtype)
+{
+    struct small_run run = {.model = model,
+                            .batch = 8,
+                            .freeze_bn = freeze,
+                            .lowering = lowering,
+                            .logical = lowering == 0,
+                            .dtype = dtype,
+                            .gpus = dtype == DTYPE_F32 ? "2xcpu" : "a100",
+                            .micro_batches = 2,
+                            .recompute = RECOMPUTE_NONE};
+    run_fill_defaults(&run);
+    return run;
+}
+
+/* Of an op's operands those of the forward pass that are as large as images of features. */
+static size_t count_kept(const struct graph *graph)
+{
+    size_t kept = 0;
+    for (size_t t = 0; t < graph->tensor_count; t++) {
+        bool made = false, wanted = false;
+        for (uint32_t i = 0; i < graph->backward_end; i++) {
+            const struct op *op = &graph->ops[i];
+            for (uint32_t k = 0; k < op->outputs && i < graph->forward_end; k++) made |= op->out[k] == t;
+            for (uint32_t k = 0; k < op->inputs && i >= graph->forward_end; k++) wanted |= op->in[k] == t;
+        }
+        kept += made && wanted && graph->tensors[t].class == CLASS_ACTIVATION && graph->tensors[t].role == ROLE_OUTPUT;
+    }
+    return kept;
+}
+
+/* No sums, no statistics of a batch; and where gamma and beta stay too, less is kept, and no gradient of them there. */
+Test(freeze, plans_with_frozen_statistics_prove_themselves)
+{
+    static const char *const models[] = {"resnet-20", "resnet-29", "resnet-18", "resnet-50"};
+    static const uint32_t lowerings[] = {0, LOWER_EXACT, LOWER_ALL};
+    for (size_t m = 0; m < 4; m++)
+        for (size_t l = 0; l < 3; l++) {
+            enum dtype dtype = lowerings[l] == LOWER_ALL ? DTYPE_F16 : DTYPE_F32;
+            uint64_t peaks[3];
+            size_t ops[3], kept[3];
+            for (int freeze = BN_TRAINED; freeze <= BN_FROZEN; freeze++) {
+                struct small_run run = frozen_bn(models[m], (enum bn_freeze)freeze, lowerings[l], dtype);
+                struct plan *plan = run_plan(&run), *read;
+                struct error err = {0};
+                cr_assert(plan, "%s: %s", models[m], run.err.text);
+                cr_assert(plan_verify(plan, NULL, &err), "%s", err.text);
+                const struct graph *graph = plan->variants[0].graph;
+                cr_expect_eq(plan->changes_bn, freeze == BN_TRAINED);
+                for (size_t i = 0; i < graph->op_count && freeze; i++) cr_assert_neq(graph->ops[i].kind, OP_BN_SUMS);
+                for (size_t t = 0; t < graph->tensor_count && freeze; t++) {
+                    const struct tensor *tensor = &graph->tensors[t];
+                    cr_assert(tensor->role != ROLE_SUMS &&
+                              (tensor->role != ROLE_MEAN && tensor->role != ROLE_VARIANCE));
+                    bool parameter = tensor->gradient && tensor->class == CLASS_GRADIENT && tensor->of != NO_TENSOR &&
+                                     (tensor->role == ROLE_GAMMA || tensor->role == ROLE_BETA);
+                    cr_assert(freeze != BN_FROZEN || !parameter);
+                }
+                peaks[freeze] = plan->devices[0].peak_bytes;
+                ops[freeze] = graph->op_count;
+                kept[freeze] = count_kept(graph);
+                cr_assert(plan_write(plan, run_path("plan.json"), &err), "%s", err.text);
+                cr_assert((read = plan_read(run_path("plan.json"), &err)), "%s", err.text);
+                cr_assert_eq((int)read->freeze_bn, freeze);
+                plan_destroy(read);
+                plan_destroy(plan);
+            }
+            cr_expect_leq(peaks[1], peaks[0], "%s, %u", models[m], lowerings[l]);
+            cr_expect_leq(peaks[2], peaks[1], "%s, %u", models[m], lowerings[l]);
+            cr_expect(ops[1] <= ops[0] && ops[2] <= ops[1], "%s, %u: %zu, %zu, %zu ops", models[m], lowerings[l],
+                      ops[0], ops[1], ops[2]);
+            /* Pre-activation units that are lowered keep what their convolutions make, which other convolutions read.
+             */
+            bool less = m != 1 || lowerings[l] == 0;
+            cr_expect(less ? kept[2] < kept[1] : kept[2] == kept[1], "%s, %u: %zu, %zu kept", models[m], lowerings[l],
+                      kept[1], kept[2]);
+        }
+}
+
+/* What stays does not change by a bit, what is trained does; however it is run the same bits, and what is fused changes
+ * roundings alone. */
+static void check_frozen_bn(const char *model, enum bn_freeze freeze)
+{
+    struct small_run first = {.model = model, .options.iterations = 3};
+    go(&first, "first");
+    struct small_run fine = {.model = model,
+                             .freeze_bn = freeze,
+                             .options = {.iterations = 4, .weights = first.options.save_folder, .repeat_batch = true}};
+    struct small_run filled = fine, again = fine, logical = fine, two = fine;
+    go(&fine, "fine");
+    cr_expect_lt(fine.losses[3], fine.losses[0]);
+    static const char *const stay[] = {"layer1.0.bn1.running_mean", "layer3.0.bn2.running_var"};
+    for (size_t i = 0; i < 2; i++) cr_expect(same_tensor(&first, &fine, "", stay[i]), "%s changed", stay[i]);
+    cr_expect_not(same_tensor(&first, &fine, "", "layer2.0.conv1.weight"));
+    cr_expect_eq(same_tensor(&first, &fine, "", "layer2.0.bn1.weight"), freeze == BN_FROZEN);
+    cr_expect_eq(same_tensor(&first, &fine, "", "layer2.0.bn2.bias"), freeze == BN_FROZEN);
+    filled.options.fill_dead = true;
+    go(&filled, "filled");
+    again.recompute = RECOMPUTE_ELEMENTWISE;
+    go(&again, "again");
+    cr_expect(run_same_checkpoints(fine.options.save_folder, filled.options.save_folder, 4));
+    cr_expect(run_same_checkpoints(fine.options.save_folder, again.options.save_folder, 4));
+    logical.logical = true;
+    go(&logical, "logical");
+    two.gpus = "2xcpu";
+    go(&two, "two");
+    for (int i = 0; i < 4; i++) {
+        cr_expect_float_eq(fine.losses[i], logical.losses[i], 2e-4);
+        cr_expect_float_eq(fine.losses[i], two.losses[i], 2e-4);
+    }
+}
+
+Test(freeze, frozen_statistics_stay_and_the_rest_learns) { check_frozen_bn("resnet-8", BN_STATISTICS_FROZEN); }
+
+Test(freeze, frozen_normalisations_stay_and_the_rest_learns) { check_frozen_bn("resnet-11", BN_FROZEN); }

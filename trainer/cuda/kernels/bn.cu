@@ -227,13 +227,15 @@ extern "C" __global__ void KERNEL_BOUNDS
 {
     const uint32_t c = (uint32_t)grid_first(), n = a.channels;
     if (c >= n) return;
-    const double2 sum = read_pair(a.sums, a.single, n, c), own = read_pair(a.own, a.single, n, c);
+    const double2 none = {0, 0};
+    const double2 sum = a.sums ? read_pair(a.sums, a.single, n, c) : none;
+    const double2 own = a.own ? read_pair(a.own, a.single, n, c) : none;
     const float inverse = a.norm[BN_ROW_INVERSE_DEVIATION * n + c];
     const channel_normal normal = {a.norm[BN_ROW_MEAN * n + c], inverse, a.norm[BN_ROW_GAMMA * n + c] * inverse,
                                    a.norm[BN_ROW_BETA * n + c]};
     const channel_coefficients to = make_coefficients(normal, (float)sum.y, (float)sum.x, (float)a.rows);
-    a.dbeta[c] = (float)own.x;
-    a.dgamma[c] = (float)own.y;
+    if (a.own) a.dbeta[c] = (float)own.x;
+    if (a.own) a.dgamma[c] = (float)own.y;
     a.coefficients[c] = to.scale;
     a.coefficients[n + c] = to.shift;
     a.coefficients[2 * n + c] = to.slope;
@@ -244,6 +246,7 @@ extern "C" __global__ void KERNEL_BOUNDS
 __device__ inline channel_coefficients coefficients_of(const struct bn_backward_apply_arguments &a, uint32_t c)
 {
     const channel_normal normal = channel_normal_of(a.normal, c);
+    if (a.rows == 0) return make_coefficients(normal, 0, 0, 0);
     if (!a.sums) return make_coefficients(normal, a.dgamma[c], a.dbeta[c], (float)a.rows);
     const double2 sum = read_pair(a.sums, a.single, a.columns.channels, c);
     return make_coefficients(normal, (float)sum.y, (float)sum.x, (float)a.rows);

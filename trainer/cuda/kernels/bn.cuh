@@ -26,6 +26,7 @@ __device__ inline channel_coefficients channel_coefficients_of(const float *rows
 
 __device__ inline channel_coefficients make_coefficients(const channel_normal &n, float dgamma, float dbeta, float rows)
 {
+    if (rows == 0) return {n.scale, 0, 0, n.mean, n.beta}; // frozen statistics
     return {n.scale, dbeta / rows, n.inverse * dgamma / rows, n.mean, n.beta};
 }
 
