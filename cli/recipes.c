@@ -64,6 +64,8 @@ static const char *const manual[] = {
     "                          multiplied by 1 - J to 1 + J; 0 if not given\n"
     "    lighting              with it deviation of the multiples of the colours'\n"
     "                          principal components that are added; 0 if not given\n"
+    "    init                  what weights are drawn from; he if not given, or as\n"
+    "                          --init of `fathom help train` says\n"
     "\n",
 
     "EXIT STATUS\n"

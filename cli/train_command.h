@@ -21,6 +21,7 @@ struct train_command {
     const char *word; /* a plan file or a model */
     struct schedule_change change;
     const char *crop;
+    const char *init; /* --init */
     double epochs, label_smoothing, bn_momentum, color_jitter, lighting;
     struct update_flags update;
     uint64_t bn_recompute; /* UINT64_MAX = not given */

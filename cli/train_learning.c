@@ -30,6 +30,7 @@ void train_learning_specs(struct train_command *c, struct option_spec out[TRAIN_
         {"bn-recompute", 0, OPTION_COUNT, &c->bn_recompute, 0, 1e9},
         {"label-smoothing", 0, OPTION_REAL, &c->label_smoothing, 0, 0.9999},
         {"loss-scale", 0, OPTION_REAL, &c->options.loss_scale, (double)LOSS_SCALE_LEAST, (double)LOSS_SCALE_MOST},
+        {"init", 0, OPTION_TEXT, &c->init, 0, 0},
         {"no-augment", 0, OPTION_FLAG, &c->no_augment, 0, 0},
         {"crop", 0, OPTION_TEXT, &c->crop, 0, 0},
         {"color-jitter", 0, OPTION_REAL, &c->color_jitter, 0, 1},
@@ -42,6 +43,7 @@ void train_learning_specs(struct train_command *c, struct option_spec out[TRAIN_
 /* A recipe that is named says the batch too, where a model is planned. */
 bool train_learning_recipe(struct train_command *c, const char *word, struct error *err)
 {
+    if (c->init) TRY(recipe_parse_init(c->init, "--init", &c->options.init, err));
     if (!c->recipe_word) return true;
     TRY(recipe_read(c->recipe_word, "--recipe", &c->recipe, err));
     if (!train_command_names_file(word) && c->flags.batch == 0) c->flags.batch = c->recipe.batch;
@@ -111,6 +113,7 @@ static bool choose_schedule(struct train_command *c, const struct plan *plan, st
     c->options.bn_recompute = plan->freeze_bn                 ? 0
                               : c->bn_recompute == UINT64_MAX ? recipe->bn_recompute
                                                               : c->bn_recompute;
+    if (!c->init) c->options.init = recipe->init;
     c->options.schedule = schedule_for(recipe, c->options.iterations, plan->batch);
     c->options.label_smoothing = isnan(c->label_smoothing) ? recipe->label_smoothing : c->label_smoothing;
     return schedule_change(&c->options.schedule, &c->change, err);

@@ -5,7 +5,7 @@
 #include "command.h"
 #include "train_command.h"
 
-#define TRAIN_LEARNING_OWN   17
+#define TRAIN_LEARNING_OWN   18
 #define TRAIN_LEARNING_FLAGS (TRAIN_LEARNING_OWN + UPDATE_FLAGS)
 
 /* Fills specs[0, TRAIN_LEARNING_FLAGS). */

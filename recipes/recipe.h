@@ -14,6 +14,9 @@
 
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEPS, SCHEDULE_PLATEAU, SCHEDULE_COSINE };
 
+/* What weights are drawn from before the first step (trainer/run/init.h). */
+enum init_kind { INIT_HE, INIT_HE_FAN_IN, INIT_TORCH, INIT_XAVIER, INIT_LECUN };
+
 #define RECIPE_MOST_DROPS 8
 #define RECIPE_NAME       40
 #define RECIPE_SOURCE     256
@@ -49,6 +52,7 @@ struct recipe {
     bool augment;
     bool area_crops;                      /* of augmentation: pictures are cut by scale and aspect, else by scale */
     double color_jitter, lighting;        /* of augmentation: how much colours change (trainer/data/colour.h); 0 = not */
+    enum init_kind init;
 };
 
 /* The recipe of a model. Never NULL. */
@@ -69,6 +73,9 @@ void recipe_write(const struct recipe *recipe, struct text *text);
  * the nearest. */
 bool recipe_parse_optimizer(const char *word, const char *flag, enum optimizer *optimizer, bool *nesterov,
                             struct error *err);
+/* "he", "he-fan-in", "torch", "xavier", "lecun"; ERROR_INPUT names the flag, or field, and the nearest. */
+const char *recipe_init_name(enum init_kind init);
+bool recipe_parse_init(const char *word, const char *flag, enum init_kind *init, struct error *err);
 /* Another optimizer than the recipe's: its rate, decay and numbers are its own then, and its momentum 0. */
 void recipe_take_optimizer(struct recipe *recipe, enum optimizer optimizer);
 /* What its updates need of a plan: of SGD and RMSprop without momentum a buffer less. */

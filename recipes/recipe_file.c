@@ -13,7 +13,7 @@
 #define MOST_BYTES (64u << 10)
 #define MOST_COUNT 1e9
 
-enum key_kind { KEY_NAME, KEY_SOURCE, KEY_COUNT, KEY_REAL, KEY_FLAG, KEY_SCHEDULE, KEY_DROPS, KEY_OPTIMIZER };
+enum key_kind { KEY_NAME, KEY_SOURCE, KEY_COUNT, KEY_REAL, KEY_FLAG, KEY_SCHEDULE, KEY_DROPS, KEY_OPTIMIZER, KEY_INIT };
 
 struct key {
     const char *name;
@@ -60,6 +60,7 @@ static const struct key keys[] = {
     KEY(area_crops, KEY_FLAG, 0, 0, false),
     KEY(color_jitter, KEY_REAL, 0, 1, false),
     KEY(lighting, KEY_REAL, 0, 10, false),
+    KEY(init, KEY_INIT, 0, 0, false),
 };
 #define KEYS (sizeof keys / sizeof keys[0])
 
@@ -83,6 +84,22 @@ bool recipe_parse_optimizer(const char *word, const char *flag, enum optimizer *
     TRY(choice_parse(word, flag, names, OPTIMIZER_NAMES + 1, NULL, 0, &choice, err));
     *optimizer = choice < OPTIMIZER_NAMES ? optimizers[choice].optimizer : OPTIMIZER_MOMENTUM;
     *nesterov = *nesterov || choice == OPTIMIZER_NAMES;
+    return true;
+}
+
+static const char *const inits[] = {"he", "he-fan-in", "torch", "xavier", "lecun"}; /* as enum init_kind */
+
+const char *recipe_init_name(enum init_kind init) { return inits[init]; }
+
+bool recipe_parse_init(const char *word, const char *flag, enum init_kind *init, struct error *err)
+{
+    static const struct choice_synonym synonyms[] = {{"kaiming", "he"},    {"msra", "he"},
+                                                     {"he-fan-out", "he"}, {"kaiming-fan-in", "he-fan-in"},
+                                                     {"pytorch", "torch"}, {"glorot", "xavier"}};
+    size_t choice;
+    TRY(choice_parse(word, flag, inits, sizeof inits / sizeof inits[0], synonyms, sizeof synonyms / sizeof synonyms[0],
+                     &choice, err));
+    *init = (enum init_kind)choice;
     return true;
 }
 
@@ -161,6 +178,16 @@ static bool read_optimizer(const json_t *json, const struct key *key, const char
     return recipe_parse_optimizer(text, what, &recipe->optimizer, &recipe->nesterov, err);
 }
 
+static bool read_init(const json_t *json, const struct key *key, const char *path, enum init_kind *init,
+                      struct error *err)
+{
+    const char *text;
+    char what[160];
+    TRY(json_get_string(json, key->name, path, &text, err));
+    snprintf(what, sizeof what, "%.120s: field '%s'", path, key->name);
+    return recipe_parse_init(text, what, init, err);
+}
+
 static bool read_drops(const json_t *json, const struct key *key, const char *path, struct recipe *recipe,
                        struct error *err)
 {
@@ -197,6 +224,7 @@ static bool read_key(const json_t *json, const struct key *key, const char *path
     case KEY_SCHEDULE: return read_schedule(json, key, path, field, err);
     case KEY_DROPS: return read_drops(json, key, path, recipe, err);
     case KEY_OPTIMIZER: return read_optimizer(json, key, path, recipe, err);
+    case KEY_INIT: return read_init(json, key, path, field, err);
     }
     return false;
 }
@@ -297,6 +325,7 @@ static bool is_there(const struct recipe *recipe, const struct key *key)
     case KEY_REAL: return key->needed || *(const double *)field > 0;
     case KEY_DROPS: return recipe->drop_count > 0;
     case KEY_OPTIMIZER: return recipe->optimizer != OPTIMIZER_MOMENTUM;
+    case KEY_INIT: return recipe->init != INIT_HE;
     case KEY_FLAG: return field != &recipe->decay_all || !recipe->decay_all;
     case KEY_SCHEDULE: return true;
     }
@@ -315,6 +344,7 @@ static void add_value(struct text *text, const struct recipe *recipe, const stru
     case KEY_SCHEDULE: add_string(text, schedules[recipe->schedule]); break;
     case KEY_DROPS: add_drops(text, recipe); break;
     case KEY_OPTIMIZER: add_string(text, optimizer_name(recipe->optimizer)); break;
+    case KEY_INIT: add_string(text, recipe_init_name(recipe->init)); break;
     }
 }
 

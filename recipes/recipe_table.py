@@ -9,6 +9,8 @@ def value(key, given):
         return f'SCHEDULE_{given.upper()}'
     if key == 'optimizer':
         return 'OPTIMIZER_MOMENTUM' if given == 'sgd' else f'OPTIMIZER_{given.upper()}'
+    if key == 'init':
+        return f'INIT_{given.upper().replace("-", "_")}'
     if isinstance(given, list):
         return '{' + ', '.join(map(str, given)) + '}'
     return json.dumps(given)  # numbers, truth values and ASCII strings are C's

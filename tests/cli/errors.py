@@ -79,6 +79,7 @@ def check_plan(folder):
         refused(['plan', 'vgg-a', '--gpus', 'cpu', flag], flag, 'no batch normalisation')
         refused(['plan', 'resnet-20', '--gpus', '2xcpu', flag, '--sync-bn'], flag, '--sync-bn')
         refused(['plan', 'resnet-20', '--gpus', '8GiB', flag, '--strategy', 'pytorch'], flag, 'pytorch')
+    refused(['train', 'resnet-20', '--data', folder, '--classes', 10, '--init', 'zero'], '--init', 'zero', 'he-fan-in')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--stride-in', '3x3'], '--stride-in', 'bottlenecks')
     refused(['plan', 'resnet-50', '--gpus', 'cpu', '--stride-in', '5x5'], '--stride-in', '1x1 or 3x3')
     refused(['plan', 'vgg-a', '--gpus', 'cpu', '--freeze', 'stem'], '--freeze', 'stem', 'stage1 to stage5')

@@ -211,6 +211,7 @@ Test(recipe, faults_of_a_file_are_named)
          "the run has 800"},
         {"{" BASE ", \"epochs\": 8, \"schedule\": \"constant\", \"bn_momentum\": 2}", "'bn_momentum' is 2"},
         {"{" BASE ", \"epochs\": 8, \"schedule\": \"constant\", \"label_smoothing\": 1}", "'label_smoothing' is 1"},
+        {"{" BASE ", \"epochs\": 8, \"schedule\": \"constant\", \"init\": \"lecunn\"}", "did you mean lecun"},
         {"{" BASE ", \"epochs\": 8, \"schedule\": \"constant\", \"name\": \"\"}", "'name' has 0 bytes"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

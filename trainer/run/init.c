@@ -45,37 +45,62 @@ const struct op *init_fully_connected(const struct graph *graph, uint32_t tensor
     return NULL;
 }
 
-static void fill_weight(const struct graph *graph, uint32_t tensor, struct random random, float *values)
+static void fill_weight(const struct graph *graph, uint32_t tensor, enum init_kind kind, struct random random,
+                        float *values)
 {
     const struct tensor *t = &graph->tensors[tensor];
-    uint64_t count = tensor_elements(t);
-    double kernel = (double)t->dims[1] * t->dims[2];
-    if (init_fully_connected(graph, tensor)) {
-        fill_uniform(random, 1 / sqrt(kernel * t->dims[3]), count, values);
-        return;
-    }
-    double fan = kernel * (graph->spec.family == FAMILY_VGG ? t->dims[3] : t->dims[0]);
-    fill_normal(random, sqrt(2 / fan), count, values);
+    const uint64_t count = tensor_elements(t);
+    const double kernel = (double)t->dims[1] * t->dims[2], in = kernel * t->dims[3], out = kernel * t->dims[0];
+    const bool by_out = kind == INIT_HE && graph->spec.family != FAMILY_VGG;
+    const bool he = kind == INIT_HE || kind == INIT_HE_FAN_IN;
+    if (kind == INIT_TORCH || (he && init_fully_connected(graph, tensor)))
+        fill_uniform(random, 1 / sqrt(in), count, values);
+    else if (kind == INIT_XAVIER)
+        fill_uniform(random, sqrt(6 / (in + out)), count, values);
+    else
+        fill_normal(random, sqrt((he ? 2 : 1) / (by_out ? out : in)), count, values);
 }
 
-/* Zero, but of a gate what its model begins with. */
-static float first_bias(const struct graph *graph, const struct tensor *t)
+static bool is_gate(const struct graph *graph, const struct tensor *t)
 {
     const char *path = graph->layers[t->layer].path, *last = strrchr(path, '/');
-    return last && strcmp(last, "/gate") == 0 ? (float)graph->spec.number[NUMBER_GATE_BIAS] : 0;
+    return last && strcmp(last, "/gate") == 0;
 }
 
-void init_parameter(const struct graph *graph, uint32_t index, uint64_t seed, float *values)
+/* How many values each output of the layer with this bias is the sum of. */
+static double fan_in_of(const struct graph *graph, uint32_t bias)
+{
+    for (size_t i = 0; i < graph->forward_end; i++) {
+        const struct op *op = &graph->ops[i];
+        if ((op->kind != OP_FC && op->kind != OP_CONV) || op->inputs < 3 || op->in[2] != bias) continue;
+        const uint32_t *dims = graph->tensors[op->in[1]].dims;
+        return (double)dims[1] * dims[2] * dims[3];
+    }
+    return INFINITY;
+}
+
+static void fill_bias(const struct graph *graph, uint32_t tensor, enum init_kind kind, struct random random,
+                      float *values)
+{
+    const struct tensor *t = &graph->tensors[tensor];
+    const bool gate = is_gate(graph, t);
+    if (kind == INIT_TORCH && !gate)
+        fill_uniform(random, 1 / sqrt(fan_in_of(graph, tensor)), tensor_elements(t), values);
+    else
+        fill_constant(gate ? (float)graph->spec.number[NUMBER_GATE_BIAS] : 0, tensor_elements(t), values);
+}
+
+void init_parameter(const struct graph *graph, uint32_t index, enum init_kind kind, uint64_t seed, float *values)
 {
     uint32_t tensor = graph->parameters[index];
     const struct tensor *t = &graph->tensors[tensor];
+    struct random random = random_begin(seed, RANDOM_WEIGHTS, index, 0);
     if (t->role == ROLE_WEIGHT)
-        fill_weight(graph, tensor, random_begin(seed, RANDOM_WEIGHTS, index, 0), values);
+        fill_weight(graph, tensor, kind, random, values);
+    else if (t->role == ROLE_BIAS)
+        fill_bias(graph, tensor, kind, random, values);
     else
-        fill_constant(t->role == ROLE_GAMMA  ? 1
-                      : t->role == ROLE_BIAS ? first_bias(graph, t)
-                                             : 0,
-                      tensor_elements(t), values);
+        fill_constant(t->role == ROLE_GAMMA ? 1 : 0, tensor_elements(t), values);
 }
 
 void init_statistic(const struct tensor *tensor, float *values)

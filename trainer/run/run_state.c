@@ -70,7 +70,7 @@ bool run_initialise(struct run *run, struct error *err)
     for (size_t i = 0; ok && i < k.entry_count; i++) {
         const struct state_entry *entry = &k.entries[i];
         if (entry->kind == STATE_PARAMETER || entry->kind == STATE_AVERAGE)
-            init_parameter(k.graph, entry->parameter, run->seed, run->staging);
+            init_parameter(k.graph, entry->parameter, run->options->init, run->seed, run->staging);
         else if (entry->kind == STATE_OPTIMIZER)
             memset(run->staging, 0, transfer_elements(&k, i) * sizeof *run->staging);
         else

@@ -22,6 +22,7 @@ struct train_options {
     struct dataset *dataset;   /* the same, opened by the caller, who closes it; NULL = the run opens it */
     uint64_t iterations;       /* total, also when resumed */
     uint64_t seed;
+    enum init_kind init;       /* of the weights that are drawn */
     struct schedule schedule;
     enum optimizer optimizer;  /* one that keeps no more buffers than the plan has */
     double momentum, weight_decay;

@@ -91,10 +91,10 @@ Test(lifetime, weights_begin_as_the_papers_say)
         const struct tensor *t = &a->tensors[a->parameters[i]];
         uint64_t count = tensor_elements(t);
         double sum = 0, squares = 0;
-        init_parameter(a, i, 7, x);
-        init_parameter(b, i, 7, y);
+        init_parameter(a, i, INIT_HE, 7, x);
+        init_parameter(b, i, INIT_HE, 7, y);
         cr_assert_eq(memcmp(x, y, count * sizeof *x), 0, "parameter %u depends on the plan", i);
-        init_parameter(a, i, 8, y);
+        init_parameter(a, i, INIT_HE, 8, y);
         bool random = t->role == ROLE_WEIGHT;
         cr_assert_eq(memcmp(x, y, count * sizeof *x) != 0, random);
         for (uint64_t k = 0; k < count; k++) {

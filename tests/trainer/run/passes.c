@@ -70,7 +70,7 @@ static void begin_state(struct executor *executor, const struct graph *graph)
     for (size_t i = 0; i < executor_state_count(executor); i++) {
         const struct state_entry *entry = executor_state_entry(executor, i);
         float *values = calloc(executor_state_elements(executor, i), sizeof *values);
-        if (entry->kind == STATE_PARAMETER) init_parameter(graph, entry->parameter, 1, values);
+        if (entry->kind == STATE_PARAMETER) init_parameter(graph, entry->parameter, INIT_HE, 1, values);
         if (entry->kind == STATE_STATISTIC) init_statistic(&graph->tensors[entry->tensor], values);
         cr_assert(executor_state_in(executor, i, values, &err), "%s", err.text);
         free(values);

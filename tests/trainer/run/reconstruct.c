@@ -95,7 +95,7 @@ static void start(struct executor *executor, const struct graph *graph, const st
     for (size_t i = 0; i < count; i++) {
         const struct tensor *tensor = &graph->tensors[entries[i].tensor];
         float *values = calloc(tensor_elements(tensor), sizeof *values);
-        if (entries[i].kind == STATE_PARAMETER) init_parameter(graph, entries[i].parameter, 1, values);
+        if (entries[i].kind == STATE_PARAMETER) init_parameter(graph, entries[i].parameter, INIT_HE, 1, values);
         if (entries[i].kind == STATE_STATISTIC) init_statistic(tensor, values);
         cr_assert(executor_state_in(executor, i, values, &err), "%s", err.text);
         free(values);
