@@ -1,9 +1,13 @@
 /* How fast training pictures are made of JPEGs, beside libjpeg alone: bench_jpeg_decode FOLDER [SIZE [SECONDS]]. All
  * *.jpg below the folder are read first, up to 512 MiB of them. The ways take turns, a pass over the pictures each, on
- * one thread: whole    libjpeg decodes all of each picture at its full size scaled   libjpeg decodes all of each
- * picture, as much smaller as the views allow view     a random view is decoded, scaled, normalised and mirrored (what
- * loaders do), all up to its last row region   the same, of what lies about the view Prints images for each second of
- * processor time and ratios; augmentation as in training. */
+ * one thread:
+ *
+ *   whole    libjpeg decodes all of each picture at its full size
+ *   scaled   libjpeg decodes all of each picture, as much smaller as the views allow
+ *   view     a random view is decoded, scaled, normalised and mirrored (what loaders do), all up to its last row
+ *   region   the same, of what lies about the view
+ *
+ * Prints images for each second of processor time and ratios; augmentation as in training. */
 #define _GNU_SOURCE
 #include <ftw.h>
 #include <setjmp.h>

@@ -1,8 +1,7 @@
 /* The records of kernels through a tracepoint of LTTng-UST and through our writer, in turns: 5,000 kernels of a step on
  * three streams at a steady rate, as in cupti.c. bench/lttng.py starts LTTng's daemon and session around it.
  *
- *   bench_lttng [RECORDS A SECOND, default 250000] [SECONDS of each, default 10] [FILE, default
- * /tmp/fathom-bench-lttng.trace] */
+ *   bench_lttng [RECORDS A SECOND (250000) [SECONDS of each (10) [FILE (/tmp/fathom-bench-lttng.trace)]]] */
 #define LTTNG_UST_TRACEPOINT_CREATE_PROBES
 #define LTTNG_UST_TRACEPOINT_DEFINE
 #include "lttng_kernel.h"

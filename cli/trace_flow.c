@@ -156,8 +156,10 @@ static json_t *table_json(const struct table *t)
     json_t *units = json_array(), *steps = json_array();
     for (size_t i = 0; i < f->unit_count; i++) json_array_append_new(units, unit_json(&f->units[i]));
     for (size_t i = 0; i < f->step_count; i++) json_array_append_new(steps, step_json(t, i));
-    return json_pack("{s:o, s:o, s:I, s:b, s:o, s:o}", "model", json_text(f->model), "dataset", json_text(f->dataset),
-                     "batch", (json_int_t)f->batch, "rms", t->rms, "units", units, "steps", steps);
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:b, s:o, s:o}", "model", json_text(f->model), "dataset",
+                     json_text(f->dataset), "batch", (json_int_t)f->batch, "rank",
+                     f->ranks ? json_integer(f->rank) : json_null(), "ranks",
+                     f->ranks ? json_integer(f->ranks) : json_null(), "rms", t->rms, "units", units, "steps", steps);
 }
 
 static bool print_json(const struct table *tables, size_t count, struct error *err)

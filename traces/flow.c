@@ -65,14 +65,23 @@ static bool take_unit(struct maker *maker, const struct trace_unit_entry *entry,
            copy_text(&unit->gradient, entry->unit.gradient, err);
 }
 
-static struct record *find_record(struct maker *maker, uint64_t step, uint32_t device)
+/* The first that is not before it: records rise with steps, then devices. Each segment tells again what was kept. */
+static size_t place_of(const struct maker *maker, uint64_t step, uint32_t device)
 {
-    for (size_t i = maker->count; i-- > 0;)
-        if (maker->records[i].step == step && maker->records[i].device == device) return &maker->records[i];
-    return NULL;
+    size_t low = 0, high = maker->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct record *record = &maker->records[middle];
+        if (record->step < step || (record->step == step && record->device < device))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-static struct record *add_record(struct maker *maker, const struct trace_unit_norms *norms, struct error *err)
+static struct record *add_record(struct maker *maker, size_t at, const struct trace_unit_norms *norms,
+                                 struct error *err)
 {
     const size_t numbers = (size_t)norms->total * TRACE_NORMS;
     void *records = maker->records;
@@ -84,18 +93,19 @@ static struct record *add_record(struct maker *maker, const struct trace_unit_no
         return NULL;
     }
     for (size_t i = 0; i < numbers; i++) values[i] = NAN;
-    maker->records[maker->count] = (struct record){norms->step, norms->ns, norms->device, norms->total, values};
-    return &maker->records[maker->count++];
+    memmove(&maker->records[at + 1], &maker->records[at], (maker->count++ - at) * sizeof *maker->records);
+    maker->records[at] = (struct record){norms->step, norms->ns, norms->device, norms->total, values};
+    return &maker->records[at];
 }
 
 static bool take_norms(struct maker *maker, const struct trace_unit_norms *norms, struct error *err)
 {
     const struct table *table = &maker->tables[norms->device];
     if (table->known == 0 || table->known != table->total || norms->total != table->total) return true;
-    struct record *record = maker->count ? &maker->records[maker->count - 1] : NULL;
+    size_t at = place_of(maker, norms->step, norms->device);
+    struct record *record = at < maker->count ? &maker->records[at] : NULL;
     if (!record || record->step != norms->step || record->device != norms->device)
-        record = find_record(maker, norms->step, norms->device);
-    if (!record) record = add_record(maker, norms, err);
+        record = add_record(maker, at, norms, err);
     if (!record) return false;
     if (record->units == norms->total)
         memcpy(record->norms + (size_t)norms->unit * TRACE_NORMS, norms->norms, sizeof norms->norms);

@@ -7,7 +7,7 @@
 
 struct flow_unit {
     char *layer, *output, *gradient; /* as in trace_unit */
-    uint64_t output_elements;        /* of a step, over all devices; 0 = unknown */
+    uint64_t output_elements;        /* of a step, over the devices of the trace; 0 = unknown */
     uint64_t weight_elements;
 };
 
