@@ -42,6 +42,7 @@ struct recipe recipe_in_force(const struct recipe *base, const struct train_opti
     recipe.label_smoothing = o->label_smoothing;
     recipe.bn_momentum = o->bn_momentum;
     recipe.bn_recompute = o->bn_recompute;
+    recipe.init = o->init;
     recipe.augment = o->augment;
     recipe.area_crops = o->area_crops;
     recipe.color_jitter = o->colour.jitter;

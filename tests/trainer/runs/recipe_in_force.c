@@ -43,11 +43,13 @@ Test(recipe_in_force, gives_the_same_rates_and_length)
                                       .schedule = schedule_for(base, steps, batch),
                                       .bn_momentum = 0.25,
                                       .label_smoothing = 0.125,
+                                      .init = INIT_LECUN,
                                       .augment = false,
                                       .area_crops = true,
                                       .colour = {.jitter = 0.25, .lighting = 0.5}};
             struct recipe recipe = recipe_in_force(base, &o, batch, images), read = read_back(&recipe);
             cr_expect_eq(recipe_steps_over(&read, images, batch), steps);
+            cr_expect_eq(read.init, INIT_LECUN);
             cr_expect_not(read.augment);
             cr_expect(read.area_crops);
             cr_expect_float_eq(read.color_jitter, 0.25, 0);
