@@ -286,8 +286,9 @@ static bool can_keep(const struct graph *graph, uint32_t b, uint32_t keep, const
 }
 
 /* One block's option under `keep`, when all the blocks before hold `held` bytes; unless it is only to be passed. What
- * leaves for the host does so while later ops run: it is counted there, as what they need beside what is held. */
-static void set_option(struct block_costs *blocks, const struct graph *graph, uint32_t b, uint32_t keep, bool wanted,
+ * leaves for the host does so while later ops run: it is counted there, as what they need beside what is held. Whether
+ * the block has one more option now. */
+static bool set_option(struct block_costs *blocks, const struct graph *graph, uint32_t b, uint32_t keep, bool wanted,
                        const struct passage *passages, uint64_t *held)
 {
     struct chain_block *block = &blocks->chain.blocks[b];
@@ -312,6 +313,7 @@ static void set_option(struct block_costs *blocks, const struct graph *graph, ui
             .frees_input = frees,
             .remakes_input = frees && keep & KEEP_REMAKE_INPUT};
     *held += saved - freed;
+    return possible && wanted;
 }
 
 /* Programs of blocks that are all saved. */
@@ -322,7 +324,7 @@ struct measuring {
     struct passage *passages; /* of each block, as all below */
     struct keep_choices *choices;
     uint32_t *keep;
-    bool *wanted; /* it is an option of the block's */
+    bool *wanted; /* it is to be an option of the block's; once measured, it has become one */
 };
 
 static bool measure_keeps(struct measuring *m, struct error *err)
@@ -337,7 +339,7 @@ static bool measure_keeps(struct measuring *m, struct error *err)
               measure_draft(m->request, graph, &draft, m->passages, err);
     if (ok && m->blocks->fixed_bytes == 0) m->blocks->fixed_bytes = sum_fixed(graph, &draft);
     for (uint32_t b = 0; ok && b < graph->block_count; b++)
-        set_option(m->blocks, graph, b, m->keep[b], m->wanted[b], m->passages, &held);
+        m->wanted[b] = set_option(m->blocks, graph, b, m->keep[b], m->wanted[b], m->passages, &held);
     draft_finish(&draft);
     chain_schedule_finish(&schedule);
     return ok;
@@ -494,8 +496,8 @@ bool block_costs_measure(const struct variant_request *request, const struct gra
                           .choices = mem_alloc(MEM_PLAN, count, sizeof *m.choices),
                           .keep = mem_alloc(MEM_PLAN, count, sizeof *m.keep),
                           .wanted = mem_alloc(MEM_PLAN, count, sizeof *m.wanted)};
-    bool ok =
-        blocks->chain.blocks && blocks->options && blocks->resident && m.passages && m.choices && m.keep && m.wanted;
+    bool ok = blocks->chain.blocks && blocks->first && blocks->options && blocks->resident && m.passages && m.choices &&
+              m.keep && m.wanted;
     if (!ok) error_memory(err, count * sizeof *blocks->chain.blocks, "measuring blocks");
     ok = ok && measure_all(&m, err);
     mem_free(m.passages);
