@@ -192,16 +192,21 @@ static bool search_other(const struct making *making, struct block_costs *blocks
     return ok;
 }
 
-/* Parts of the blocks that wait in host memory, while the others are kept or run again, as is fastest. */
+/* Longer chains are searched less, as each search takes long. */
+#define SHORT_CHAIN 64
+
+/* Parts of the blocks that wait in host memory, while the others are kept or run again, as is fastest: eighths, and of
+ * a long chain quarters, which take less than half the searches and may miss the fastest. */
 #define PARTS 8
 
 static bool search_parts(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                          struct error *err)
 {
     static const uint32_t keeps[] = {KEEP_CONVOLUTIONS | KEEP_ON_HOST, KEEP_ALL | KEEP_ON_HOST};
+    size_t step = blocks->chain.count > SHORT_CHAIN ? PARTS / 4 : 1;
     bool ok = true;
     for (size_t i = 0; ok && i < sizeof keeps / sizeof keeps[0]; i++)
-        for (size_t part = 1; ok && part < PARTS; part++) {
+        for (size_t part = step; ok && part < PARTS; part += step) {
             block_costs_send(blocks, keeps[i], blocks->chain.count * part / PARTS);
             ok = search_other(making, blocks, PRICED_TABLE_BYTES, best, fits, err);
         }
@@ -222,14 +227,11 @@ static bool search_host(const struct making *making, struct block_costs *blocks,
         block_costs_set_price(blocks, prices[i] * copy_seconds(making, blocks));
         TRY(search_other(making, blocks, PRICED_TABLE_BYTES, best, fits, err));
     }
-    if (making->request->plan->offload_bytes == UINT64_MAX && *fits) return true;
     return search_parts(making, blocks, best, fits, err);
 }
 
-/* Longer chains are searched once, if that finds something. */
-#define SHORT_CHAIN 64
-
-/* What comes back with inputs that are made again is estimated, and their schedules of least memory need not fit. */
+/* What comes back with inputs that are made again is estimated, and their schedules of least memory need not fit. A
+ * long chain is searched once, if that finds something. */
 static bool search_resident(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                             struct error *err)
 {

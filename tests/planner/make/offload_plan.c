@@ -101,7 +101,6 @@ Test(offload, keeps_to_the_host_memory_it_is_given)
     plan_destroy(free);
 }
 
-/* Without running anything again. */
 /* Part of the net waits there and part runs again, so that no step of the ladder is a cliff. */
 Test(offload, more_host_memory_is_never_slower)
 {
@@ -124,8 +123,31 @@ Test(offload, more_host_memory_is_never_slower)
     }
     cr_expect_lt(before, first);
     cr_expect_gt(used, 1);
+    wanted.offload = UINT64_MAX;
+    struct plan *any = must_make(wanted);
+    cr_expect_leq(any->step_seconds, before);
+    plan_destroy(any);
 }
 
+/* No limit is one of the limits: what is tried is the same. */
+Test(offload, any_host_memory_is_never_slower_than_a_limit)
+{
+    struct wanted wanted = {.model = "resnet-50",
+                            .gpu = "titan-x",
+                            .batch = 64,
+                            .recompute = RECOMPUTE_BUDGET,
+                            .budget = (uint64_t)2200 << 20,
+                            .offload = (uint64_t)4 << 30};
+    struct plan *limited = must_make(wanted);
+    wanted.offload = UINT64_MAX;
+    struct plan *any = must_make(wanted);
+    cr_expect_leq(any->step_seconds, limited->step_seconds);
+    cr_expect_gt(any->variants[0].host_bytes, 0);
+    plan_destroy(any);
+    plan_destroy(limited);
+}
+
+/* Without running anything again. */
 Test(offload, makes_room_for_all_that_is_kept)
 {
     struct wanted wanted = tight;
