@@ -50,6 +50,7 @@ Test(replan, the_rest_of_the_devices_do_the_same)
     cr_expect_eq(made->variants[0].graph->options.reduce_dtype, DTYPE_BF16);
     cr_expect_eq(made->variants[0].graph->options.bucket_bytes, plan->variants[0].graph->options.bucket_bytes);
     cr_expect(plan_verify(made, NULL, &err), "%s", err.text);
+    cr_expect(again.lower_less && again.reduce_anywhere, "less is asked for where nothing fits");
     cr_expect_not(again.reconstruct || again.offload_bytes, "asked for what the plan does not have");
     plan_destroy(plan);
     plan_destroy(made);
