@@ -10,6 +10,8 @@ json_t *model_fields(const struct model_spec *spec)
                   "unit", unit_kind_name(spec->unit), "shortcut", shortcut_kind_name(spec->shortcut), "image_size",
                   (json_int_t)spec->image_size, "classes", (json_int_t)spec->classes);
     bool ok = fields;
+    if (spec->image_width)
+        ok = ok && json_object_set_new(fields, "image_width", json_integer((json_int_t)spec->image_width)) == 0;
     if (spec->bottleneck)
         ok = ok && json_object_set_new(fields, "stride_in", json_string(stride_place_name(spec->stride_in))) == 0;
     for (size_t i = 0; i < MODEL_NUMBERS; i++)

@@ -10,6 +10,7 @@
 #include "forms_kit.h"
 #include "make.h"
 #include "mem.h"
+#include "model_fields.h"
 #include "plan_file.h"
 #include "planner_kit.h"
 #include "text.h"
@@ -421,6 +422,25 @@ Test(file, forms_come_back)
         plan_destroy(again);
         plan_destroy(plan);
     }
+}
+
+/* As checkpoints keep it. */
+Test(file, fields_of_a_model_hold_its_width)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct model_spec spec, again;
+    struct error err = {0};
+    options.image_size = 96;
+    options.image_width = 128;
+    cr_assert(model_parse("bn-inception", &options, &spec, &err), "%s", err.text);
+    json_t *fields = model_fields(&spec);
+    cr_assert(fields && model_fields_read(fields, "model", &again, &err), "%s", err.text);
+    cr_expect(again.image_size == 96 && again.image_width == 128);
+    json_decref(fields);
+    spec.image_width = 0;
+    fields = model_fields(&spec);
+    cr_expect_not(json_object_get(fields, "image_width"));
+    json_decref(fields);
 }
 
 /* Plans of earlier versions had none of these fields. */
