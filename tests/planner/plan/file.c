@@ -443,7 +443,6 @@ Test(file, fields_of_a_model_hold_its_width)
     json_decref(fields);
 }
 
-/* Plans of earlier versions had none of these fields. */
 /* "optimizer", the class, is a key with a number, and a cell. */
 Test(file, memory_of_the_optimizer_has_had_another_name)
 {
@@ -475,6 +474,7 @@ Test(file, memory_of_the_optimizer_has_had_another_name)
     plan_destroy(again);
 }
 
+/* Plans of earlier versions had none of these fields. */
 Test(file, a_form_that_is_not_told_is_the_usual)
 {
     static const int shortcuts[] = {SHORTCUT_SCALING, SHORTCUT_SHORTCUT_GATE, SHORTCUT_DROPOUT};
