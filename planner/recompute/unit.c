@@ -184,7 +184,8 @@ uint32_t chain_more_after(const struct unit_list *list, const struct unit_option
 uint32_t chain_need_alone(const struct unit_list *list, const struct unit_option *o, size_t s, size_t t, uint32_t more)
 {
     uint32_t remake = o->remake_need, own = larger(list->units[t].gradient + o->forward_need, o->backward_need);
-    for (uint32_t i = 1; o->remakes && i <= list->more - more; i++) remake += list->units[s - i].remade;
+    /* States with more inputs dropped than there are units before s are filled as the others are; none leads to one. */
+    for (uint32_t i = 1; o->remakes && i <= list->more - more && i <= s; i++) remake += list->units[s - i].remade;
     return larger(own, remake);
 }
 
