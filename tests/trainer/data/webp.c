@@ -233,6 +233,8 @@ static void refused(const char *sentence)
     finish(decoder);
 }
 
+#define write_whole(text) help_write_bytes(file, text, sizeof(text) - 1)
+
 Test(webp, what_is_wrong_is_said)
 {
     char command[9 * HELP_PATH];
@@ -248,14 +250,14 @@ Test(webp, what_is_wrong_is_said)
         cr_assert_eq(system(command), 0);
         refused("it ends too early");
     }
-    help_write_bytes(file, "RIFF\x04\0\0\0WEBP", 12);
+    write_whole("RIFF\x04\0\0\0WEBP");
     refused("it has no picture");
-    help_write_bytes(file, "RIFF\x20\0\0\0WEBPANMF\x10\0\0\0 and so on...", 36);
+    write_whole("RIFF\x20\0\0\0WEBPANMF\x10\0\0\0 and so on...");
     refused("it is an animation");
-    help_write_bytes(file, "RIFF\x20\0\0\0WEBPVP8 \x10\0\0\0 and so on, at length", 42);
+    write_whole("RIFF\x20\0\0\0WEBPVP8 \x10\0\0\0 and so on, at length");
     refused("its header is damaged");
     /* Nobody plans for a length that is not there. */
-    help_write_bytes(file, "RIFF\x20\0\0\0WEBPVP8 \0\0\0\x70\0\0\0\x9D\x01\x2A\x40\0\x30\0 and so on", 42);
+    write_whole("RIFF\x20\0\0\0WEBPVP8 \0\0\0\x70\0\0\0\x9D\x01\x2A\x40\0\x30\0 and so on");
     refused("it ends too early");
 }
 
