@@ -110,10 +110,5 @@ void graph_build_bn_inception(struct graph *graph)
     for (size_t i = 0; i < MODULES; i++) x = add_module(graph, &modules[i], x);
     graph_set_layer(graph, HEAD, "head");
     graph_begin_block(graph);
-    graph_set_layer(graph, HEAD, "head/pool");
-    x = graph_add_avgpool(graph, x, 0, 1, 0);
-    graph_set_layer(graph, HEAD, "head/fc");
-    x = graph_add_fc(graph, x, graph->spec.classes);
-    graph_set_layer(graph, HEAD, "head/loss");
-    graph_add_softmax_loss(graph, x);
+    graph_add_classifier(graph, HEAD, x);
 }

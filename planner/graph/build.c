@@ -342,3 +342,13 @@ void graph_add_softmax_loss(struct graph *graph, uint32_t logits)
         graph->gradient_norm =
             new_statistic(graph, ROLE_GRADIENT_NORM, sizeof(struct gradient_norm) / sizeof(float), true);
 }
+
+void graph_add_classifier(struct graph *graph, uint32_t stage, uint32_t x)
+{
+    graph_set_layer(graph, stage, "head/pool");
+    x = graph_add_avgpool(graph, x, 0, 1, 0);
+    graph_set_layer(graph, stage, "head/fc");
+    x = graph_add_fc(graph, x, graph->spec.classes);
+    graph_set_layer(graph, stage, "head/loss");
+    graph_add_softmax_loss(graph, x);
+}

@@ -40,6 +40,9 @@ uint32_t graph_add_concat(struct graph *graph, const uint32_t *x, uint32_t count
 uint32_t graph_add_fc(struct graph *graph, uint32_t x, uint32_t features);
 /* Ends the forward pass. */
 void graph_add_softmax_loss(struct graph *graph, uint32_t logits);
+/* The end of most nets: the mean over all pixels, a fully connected layer and the loss, as head/pool, head/fc and head/loss
+ * of that stage. */
+void graph_add_classifier(struct graph *graph, uint32_t stage, uint32_t x);
 
 /* Derives backward, gradient accumulation, buckets, all-reduce and update, and counts. On failure the graph is destroyed
  * and NULL returned; else returns graph. */

@@ -219,12 +219,7 @@ static void add_head(struct graph *graph, uint32_t stage, uint32_t x)
         graph_set_layer(graph, stage, "head/relu");
         x = graph_add_relu(graph, x);
     }
-    graph_set_layer(graph, stage, "head/pool");
-    x = graph_add_avgpool(graph, x, 0, 1, 0);
-    graph_set_layer(graph, stage, "head/fc");
-    x = graph_add_fc(graph, x, graph->spec.classes);
-    graph_set_layer(graph, stage, "head/loss");
-    graph_add_softmax_loss(graph, x);
+    graph_add_classifier(graph, stage, x);
 }
 
 void graph_build_resnet(struct graph *graph)
