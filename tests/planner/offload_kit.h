@@ -84,6 +84,20 @@ static inline struct chain_schedule offload_save_all(size_t blocks, uint32_t (*k
     return schedule;
 }
 
+static inline uint32_t offload_keep_all(uint32_t block)
+{
+    (void)block;
+    return KEEP_ALL | KEEP_ON_HOST;
+}
+
+/* All that every block keeps waits in host memory. */
+static inline void offload_everything(struct plan *plan, const struct plan_request *request)
+{
+    struct chain_schedule schedule = offload_save_all(plan->variants[0].graph->block_count, offload_keep_all);
+    offload_follow(plan, request, &schedule);
+    chain_schedule_finish(&schedule);
+}
+
 /* A small generator, so that a failing case can be made again from its seed. */
 static inline uint32_t offload_random(uint64_t *state, uint32_t below)
 {

@@ -5,7 +5,6 @@
 #include "gpu_help.h"
 
 #include "execute.h"
-#include "keep.h"
 #include "offload_kit.h"
 #include "train_help.h"
 #include "verify.h"
@@ -21,19 +20,11 @@ TestSuite(cuda_bugs, .init = begin, .fini = run_remove_data);
 #define STEPS 2
 #define BUGS  100
 
-static uint32_t keep_on_host(uint32_t block)
-{
-    (void)block;
-    return KEEP_ALL | KEEP_ON_HOST;
-}
-
 /* Copies in both directions beside the computation: as many streams as there are. */
 static void offload_all(struct small_run *run, struct plan *plan, const struct plan_request *request)
 {
     (void)run;
-    struct chain_schedule schedule = offload_save_all(plan->variants[0].graph->block_count, keep_on_host);
-    offload_follow(plan, request, &schedule);
-    chain_schedule_finish(&schedule);
+    offload_everything(plan, request);
 }
 
 static struct small_run small(bool recordings)

@@ -5,7 +5,6 @@
 #include <criterion/criterion.h>
 
 #include "execute.h"
-#include "keep.h"
 #include "offload_kit.h"
 #include "plan_request.h"
 #include "standin.h"
@@ -21,18 +20,10 @@ TestSuite(pipeline, .init = begin, .fini = run_remove_data);
 
 #define STEPS 6
 
-static uint32_t keep_on_host(uint32_t block)
-{
-    (void)block;
-    return KEEP_ALL | KEEP_ON_HOST;
-}
-
 static void offload_all(struct small_run *run, struct plan *plan, const struct plan_request *request)
 {
     (void)run;
-    struct chain_schedule schedule = offload_save_all(plan->variants[0].graph->block_count, keep_on_host);
-    offload_follow(plan, request, &schedule);
-    chain_schedule_finish(&schedule);
+    offload_everything(plan, request);
 }
 
 /* A run in a folder of its own; its log, without speeds, and its checkpoints are what is compared. */

@@ -2,7 +2,6 @@
  * moves to the host or fuses. */
 #include <criterion/criterion.h>
 
-#include "keep.h"
 #include "offload_kit.h"
 #include "safetensors.h"
 #include "standin.h"
@@ -123,18 +122,10 @@ static void check_same(const struct heard *a, const struct heard *b, uint32_t de
 
 /* ---- Plans ---- */
 
-static uint32_t keep_on_host(uint32_t block)
-{
-    (void)block;
-    return KEEP_ALL | KEEP_ON_HOST;
-}
-
 static void offload_all(struct small_run *run, struct plan *plan, const struct plan_request *request)
 {
     (void)run;
-    struct chain_schedule schedule = offload_save_all(plan->variants[0].graph->block_count, keep_on_host);
-    offload_follow(plan, request, &schedule);
-    chain_schedule_finish(&schedule);
+    offload_everything(plan, request);
 }
 
 Test(gradient_flow, is_the_same_whatever_shares_bytes_runs_again_or_waits_in_host_memory)

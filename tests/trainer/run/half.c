@@ -1,7 +1,6 @@
 /* Training with 16-bit activations: the plan changes no bit, as in f32; a step whose gradients overflow is skipped. */
 #include <criterion/criterion.h>
 
-#include "keep.h"
 #include "offload_kit.h"
 #include "plan_request.h"
 #include "sharing.h"
@@ -39,20 +38,12 @@ static void check_same(const struct small_run *a, const char *save_a, const stru
     cr_assert(run_same_checkpoints(folder_a, folder_b, a->result.steps), "%s: other weights than %s", save_b, save_a);
 }
 
-static uint32_t keep_all(uint32_t block)
-{
-    (void)block;
-    return KEEP_ALL | KEEP_ON_HOST;
-}
-
 static void offload_all(struct small_run *run, struct plan *plan, const struct plan_request *request)
 {
     (void)run;
-    struct chain_schedule schedule = offload_save_all(plan->variants[0].graph->block_count, keep_all);
     struct error err = {0};
-    offload_follow(plan, request, &schedule);
+    offload_everything(plan, request);
     cr_assert(plan_verify(plan, NULL, &err), "%s", err.text);
-    chain_schedule_finish(&schedule);
 }
 
 /* What is fused is worked on in f32, and stored in 16 bits: whatever is shared or runs again. */
