@@ -23,7 +23,12 @@ static bool open_table(const char *path, bool rms, struct table *table, struct e
     *table = (struct table){.path = path, .rms = rms};
     TRY(flow_read(path, &table->flow, err));
     if (table->flow.unit_count > 0 && table->flow.step_count > 0) return true;
+    bool has_steps = table->flow.has_steps, has_units = table->flow.unit_count > 0;
     flow_finish(&table->flow);
+    if (!has_steps) return error_set(err, ERROR_INPUT, "%s: holds no steps, and so no norms of units", path);
+    if (has_units)
+        return error_set(err, ERROR_INPUT,
+                         "%s: has norms of units in none of its steps; the first of --flow-every has them", path);
     return error_set(err, ERROR_INPUT, "%s: has no norms of units; `fathom train --flow-every N` records them", path);
 }
 

@@ -136,6 +136,10 @@ static bool take_run(struct flow *flow, const struct trace_run *run, struct erro
 static bool take_item(struct maker *maker, const struct trace_item *item, struct error *err)
 {
     switch (item->type) {
+    case TRACE_ITEM_EVENT:
+        maker->flow->has_steps |= item->event.type == TRACE_STEP_BEGIN || item->event.type == TRACE_STEP_END;
+        return true;
+    case TRACE_ITEM_PAST: maker->flow->has_steps = true; return true;
     case TRACE_ITEM_UNIT: return take_unit(maker, &item->unit, err);
     case TRACE_ITEM_NORMS: return take_norms(maker, &item->norms, err);
     case TRACE_ITEM_PART: drop_before(maker, &item->part); return true;

@@ -23,6 +23,7 @@ struct flow {
     size_t unit_count;
     struct flow_step *steps; /* rising */
     size_t step_count;
+    bool has_steps; /* the trace tells of some step, with norms or without */
 };
 
 /* Takes a zeroed object; on failure it stays so. A trace without norms gives no units or no steps. Norms of outputs and of

@@ -374,6 +374,9 @@ def check_trace_flow(folder, plan, data):
     refused(['trace', 'flow', folder / 'costs.trace'], 'costs.trace', 'no norms', '--flow-every')
     done = run('train', plan, '--data', data, '--iterations', 3, '--no-evaluate', '--trace', trace, '--flow-every', 2)
     expect(done.returncode == 0, f'train --flow-every: {done.stderr}')
+    cut = folder / 'cut.trace'
+    cut.write_bytes(trace.read_bytes()[:48])
+    refused(['trace', 'flow', cut], 'cut.trace', 'holds no steps')
     refused(['trace', 'stats', trace, '--svg', svg], '--svg', 'flow')
     refused(['trace', 'flow', trace, trace, trace], 'flow', '3 files')
     refused(['trace', 'flow', trace, '--svg', trace], '--svg', 'flow.trace')

@@ -7,22 +7,9 @@
 #include "codec.h"
 #include "mem.h"
 #include "reader.h"
-#include "trace_samples.h"
+#include "trace_pair.h"
 
-static char path[SAMPLE_PATH], copy[SAMPLE_PATH];
-
-static void setup(void)
-{
-    sample_path(path);
-    sample_path(copy);
-}
-
-static void teardown(void)
-{
-    unlink(path);
-    unlink(copy);
-}
-TestSuite(trace_arena, .init = setup, .fini = teardown);
+TestSuite(trace_arena, .init = pair_setup, .fini = pair_teardown);
 
 #define OPS 40
 

@@ -6,25 +6,12 @@
 #include "check.h"
 #include "flow.h"
 #include "mem.h"
-#include "trace_samples.h"
+#include "trace_pair.h"
 
 #define UNITS 5
 #define OPS   40
 
-static char path[SAMPLE_PATH], copy[SAMPLE_PATH];
-
-static void setup(void)
-{
-    sample_path(path);
-    sample_path(copy);
-}
-
-static void teardown(void)
-{
-    unlink(path);
-    unlink(copy);
-}
-TestSuite(trace_flow, .init = setup, .fini = teardown);
+TestSuite(trace_flow, .init = pair_setup, .fini = pair_teardown);
 
 /* The first and the last unit have no output's norm, the last no gradient. */
 static void tell_units(struct trace_sink *sink, uint32_t device, uint64_t images, size_t count)
@@ -132,7 +119,7 @@ Test(trace_flow, a_trace_without_norms_has_none)
     sample_tables(trace_writer_sink(writer), 1, OPS);
     trace_writer_close(writer);
     struct flow flow = read_flow(path);
-    cr_expect(flow.unit_count == 0 && flow.step_count == 0);
+    cr_expect(flow.unit_count == 0 && flow.step_count == 0 && !flow.has_steps);
     flow_finish(&flow);
 }
 

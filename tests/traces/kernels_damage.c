@@ -3,13 +3,11 @@
 #include <math.h>
 
 #include "check.h"
-#include "trace_samples.h"
+#include "trace_pair.h"
 
 #define STEPS   400
 #define MANY    4000 /* of several segments */
 #define KERNELS 6    /* of a step, the last two the run's own */
-
-static char path[SAMPLE_PATH], copy[SAMPLE_PATH];
 
 static void report_tables(struct trace_sink *s)
 {
@@ -49,17 +47,7 @@ static void write_run(uint64_t most_bytes, uint64_t steps, uint64_t jump)
     trace_writer_close(writer);
 }
 
-static void setup(void)
-{
-    sample_path(path);
-    sample_path(copy);
-}
-static void teardown(void)
-{
-    unlink(path);
-    unlink(copy);
-}
-TestSuite(kernels_damage, .init = setup, .fini = teardown);
+TestSuite(kernels_damage, .init = pair_setup, .fini = pair_teardown);
 
 static struct trace_follower *follow(const char *name)
 {

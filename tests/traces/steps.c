@@ -5,20 +5,9 @@
 #include "compare.h"
 #include "mem.h"
 #include "random.h"
-#include "trace_samples.h"
+#include "trace_pair.h"
 
-static char path[SAMPLE_PATH], other[SAMPLE_PATH];
-static void setup(void)
-{
-    sample_path(path);
-    sample_path(other);
-}
-static void teardown(void)
-{
-    unlink(path);
-    unlink(other);
-}
-TestSuite(trace_steps, .init = setup, .fini = teardown);
+TestSuite(trace_steps, .init = pair_setup, .fini = pair_teardown);
 
 static struct trace_writer *begin(const char *name)
 {
@@ -245,7 +234,7 @@ static void compare(double gate, struct comparison *comparison, struct step_time
 {
     struct error err = {0};
     sides[0] = read_times(path, SUMMARY_OP, 0, 0);
-    sides[1] = read_times(other, SUMMARY_OP, 0, 0);
+    sides[1] = read_times(copy, SUMMARY_OP, 0, 0);
     *comparison = (struct comparison){0};
     cr_assert(comparison_make(&sides[0], &sides[1], gate, comparison, &err), "%s", err.text);
 }
@@ -263,7 +252,7 @@ Test(trace_steps, like_runs_are_not_slower)
     struct step_times sides[2];
     write_run(path, 1, OPS, 1);
     for (uint32_t seed = 2; seed < 8; seed++) {
-        write_run(other, seed, OPS, 1);
+        write_run(copy, seed, OPS, 1);
         compare(0, &comparison, sides);
         cr_assert_not(comparison.slower, "seed %u: noise is taken for a change", (unsigned)seed);
         cr_assert_eq(comparison.count, OPS / 3 * 3);
@@ -276,7 +265,7 @@ Test(trace_steps, what_became_slower_is_found)
     struct comparison comparison;
     struct step_times sides[2];
     write_run(path, 1, OPS, 1);
-    write_run(other, 2, 12, 1.2);
+    write_run(copy, 2, 12, 1.2);
     compare(0.05, &comparison, sides);
     cr_assert(comparison.slower);
     cr_assert_not(comparison.step.slower, "0.7 %% of the step");
