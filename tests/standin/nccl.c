@@ -62,7 +62,8 @@ static size_t type_bytes(ncclDataType_t type) { return number_bytes(number_type(
 
 static void touch(const struct ncclComm *comm, const void *at, bool writes)
 {
-    access_now = (struct access){.clock = &comm->clock, .lane = comm->lane, .what = "a sum over ranks"};
+    access_now = (struct access){
+        .clock = &comm->clock, .lane = comm->lane, .what = "a sum over ranks", .thread = pthread_self()};
     memory_touch(at, comm->at->count * type_bytes(comm->at->type), writes);
     access_now = (struct access){0};
 }

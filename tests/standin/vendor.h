@@ -3,6 +3,7 @@
 #define FATHOM_STANDIN_VENDOR_PRIVATE_H
 
 #include <cuda_runtime_api.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -106,6 +107,7 @@ struct access {
     const struct clock *clock;
     uint8_t lane;
     const char *what;
+    pthread_t thread;
 };
 extern struct access access_now;
 

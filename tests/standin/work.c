@@ -105,7 +105,7 @@ enum outcome work_run(struct work *work, const struct CUgraphNode_st *node, stru
         device->sticky = cudaErrorIllegalAddress;
         return DONE;
     }
-    access_now = (struct access){.clock = clock, .lane = lane, .what = work->name};
+    access_now = (struct access){.clock = clock, .lane = lane, .what = work->name, .thread = pthread_self()};
     struct cupti_run ran = {.node = node ? node->id : 0,
                             .device = (uint32_t)(device - devices),
                             .stream = lane,

@@ -1,5 +1,5 @@
 """A process for each GPU, on the stand-in's: the same bits as threads of one process, by mpirun too; a GPU that the plan does not
-mean, a process that is killed, and one that is stopped are named once, in time; hosts of one name are told apart."""
+mean, a process that is killed, that crashes, and one that is stopped are named once, in time; hosts of one name are told apart."""
 import os
 import signal
 import subprocess
@@ -121,6 +121,8 @@ with Folder() as place:
     ranks_kit.ENV |= processes
     check_fault(place, two, [], [], 2, 1, signal.SIGKILL, 3, name='killed')
     check_fault(place, two, [], [], 2, 0, signal.SIGSTOP, 3, name='stopped')
+    if 'ASAN_OPTIONS' not in os.environ:  # it would report the crash
+        check_fault(place, two, [], [], 2, 1, signal.SIGSEGV, 3, name='crashed')
     check_gone(place, two)
     check_sockets(place)
 print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
