@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "mem.h"
+#include "place_fast.h"
 #include "place_firstfit.h"
 #include "place_search.h"
+#include "place_solve.h"
 
 #define MOST_INNER 256 /* buffers that the exact search is asked about */
 #define TRIES      128 /* of it: short ones, since an order that works makes few mistakes */

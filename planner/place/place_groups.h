@@ -7,7 +7,8 @@
 #ifndef FATHOM_PLACE_GROUPS_H
 #define FATHOM_PLACE_GROUPS_H
 
-#include "place.h"
+#include "errors.h"
+#include "place_buffer.h"
 
 struct groups {
     size_t count;               /* storages, by their first names */

@@ -5,7 +5,7 @@
 
 #include "clock.h"
 #include "mem.h"
-#include "place_problem.h"
+#include "place_solve.h"
 
 #define ROUNDS 2
 

@@ -6,7 +6,8 @@
 
 #include "clock.h"
 #include "mem.h"
-#include "place_problem.h"
+#include "place.h"
+#include "place_solve.h"
 #include "place_sort.h"
 
 #define MOST_INSIDE 240 /* buffers in a window */

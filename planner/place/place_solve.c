@@ -4,8 +4,11 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "place_fast.h"
 #include "place_groups.h"
+#include "place_perfect.h"
 #include "place_search.h"
+#include "place_solve.h"
 #include "place_sort.h"
 
 #define LEAST_TRIES  64

@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "place.h"
 #include "place_tied.h"
 
 #define MOST_STORAGES 2048   /* of the exact search over steps, which is quadratic in them */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "place.h"
 #include "place_check.h"
 #include "place_csv.h"
 

@@ -24,6 +24,7 @@ def read_rooms():
 
 # What the picture of docs/architecture.md says: no folder may be given more than this.
 PLAN = {'planner/plan', 'planner/graph', 'planner/machine'}
+PLACERS = {'planner/place/problem', 'planner/place/fast', 'planner/place/perfect', 'planner/place/search'}
 MAKE = PLAN | {'planner/make', 'planner/cost'}
 PICTURE = {
     'base': set(),
@@ -33,14 +34,21 @@ PICTURE = {
     'recipes': {'planner/graph', 'base'},
     'planner/graph': {'base'},
     'planner/machine': {'base'},
-    'planner/place': {'base'},
-    'planner/place/files': {'planner/place', 'base'},
+    'planner/place/problem': {'base'},
+    'planner/place/fast': {'planner/place/problem', 'base'},
+    'planner/place/perfect': {'planner/place/problem', 'base'},
+    'planner/place/search': {'planner/place/problem', 'base'},
+    'planner/place': PLACERS | {'base'},
+    'planner/place/chunks': {'planner/place', 'planner/place/fast', 'planner/place/problem', 'base'},
+    'planner/place/order': {'planner/place', 'planner/place/problem', 'base'},
+    'planner/place/check': {'planner/place/order', 'planner/place/problem', 'base'},
+    'planner/place/files': {'planner/place/chunks', 'planner/place/order', 'planner/place/check', 'planner/place', 'planner/place/problem', 'base'},
     'planner/recompute': {'base'},
     'planner/engines': {'planner/graph', 'planner/machine', 'base'},
     'planner/engines/cudnn': {'base'},
     'planner/plan': {'planner/graph', 'planner/machine', 'base'},
     'planner/cost': PLAN | {'base'},
-    'planner/make': PLAN | {'planner/cost', 'planner/place', 'planner/recompute', 'base'},
+    'planner/make': PLAN | {'planner/cost', 'planner/place', 'planner/place/problem', 'planner/recompute', 'base'},
     'planner/study': MAKE | {'recipes', 'base'},
     'planner/draw': MAKE | {'planner/study', 'pictures', 'base'},
     'trainer/ranks': {'base'},

@@ -6,6 +6,7 @@
 
 #include "mem.h"
 #include "place_check.h"
+#include "place_check_clocks.h"
 #include "printable.h"
 
 struct judging {

@@ -6,7 +6,7 @@
 
 #include "mem.h"
 #include "place_check.h"
-#include "place_problem.h"
+#include "place_solve.h"
 #include "random.h"
 
 #define LAYERS 120

@@ -3,7 +3,8 @@
 
 #include "mem.h"
 #include "place_check.h"
-#include "place_problem.h"
+#include "place_fast.h"
+#include "place_solve.h"
 #include "random.h"
 
 enum family { FAMILY_CHAIN, FAMILY_SHORT, FAMILY_ALIGNED, FAMILY_LONG, FAMILIES };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "place.h"
 #include "place_check.h"
 #include "place_fragments.h"
 #include "place_judge.h"

@@ -9,7 +9,7 @@
 
 #include "mem.h"
 #include "place_bits.h"
-#include "place_problem.h"
+#include "place_fast.h"
 #include "place_sort.h"
 
 #define NOBODY     UINT32_MAX

@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "mem.h"
+#include "place.h"
 #include "place_check.h"
+#include "place_perfect.h"
 #include "place_pq.h"
-#include "place_problem.h"
 #include "random.h"
 
 #define SIDE (1u << 20)

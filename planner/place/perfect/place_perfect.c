@@ -11,7 +11,7 @@
 
 #include "clock.h"
 #include "mem.h"
-#include "place_problem.h"
+#include "place_perfect.h"
 #include "place_splits.h"
 #include "random.h"
 

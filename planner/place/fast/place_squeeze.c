@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "place_fast.h"
 #include "place_firstfit.h"
 #include "random.h"
 #include "thread.h"

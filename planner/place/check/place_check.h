@@ -2,7 +2,8 @@
 #ifndef FATHOM_PLACE_CHECK_H
 #define FATHOM_PLACE_CHECK_H
 
-#include "place.h"
+#include "errors.h"
+#include "place_buffer.h"
 
 /* Every offset a multiple of its alignment and equal to a fixed one, names of one storage at one offset, no two live
  * buffers overlapping (each taking its size rounded up to its alignment, or its storage's) unless they are names of one

@@ -7,7 +7,8 @@
 #ifndef FATHOM_PLACE_CHUNKS_H
 #define FATHOM_PLACE_CHUNKS_H
 
-#include "place.h"
+#include "errors.h"
+#include "place_buffer.h"
 
 struct place_chunks_result {
     uint64_t chunks;            /* used by the placement */

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "mem.h"
+#include "place.h"
 #include "place_check.h"
+#include "place_check_clocks.h"
 #include "place_clocks.h"
 #include "random.h"
 

@@ -10,7 +10,8 @@
 #ifndef FATHOM_PLACE_CLOCKS_H
 #define FATHOM_PLACE_CLOCKS_H
 
-#include "place.h"
+#include "errors.h"
+#include "place_buffer.h"
 
 #define CLOCKS_MOST_STREAMS 64
 #define CLOCKS_MOST_BUFFERS 10000
@@ -28,14 +29,5 @@ struct place_clocks {
 bool place_clocks_solve(struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
                         const struct place_options *options, struct place_result *result, uint32_t *clique,
                         size_t *clique_count, struct error *err);
-
-/* A judge that shares no code with it, as place_check_arena: every two buffers that overlap in space are compared.
- * ERROR_INPUT where one's end is beyond 64 bits. */
-bool place_check_clocks(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
-                        uint64_t *arena_bytes, struct error *err);
-/* The largest sum of buffers that have begun and not ended by a buffer's beginning: no arena is below.
- * ERROR_INPUT where a sum is beyond 64 bits. */
-bool place_check_clocks_live(const struct place_buffer *buffers, const struct place_clocks *clocks, size_t count,
-                             uint64_t *bytes, struct error *err);
 
 #endif

@@ -6,7 +6,7 @@
 #include "mem.h"
 #include "place_bits.h"
 #include "place_check.h"
-#include "place_problem.h"
+#include "place_fast.h"
 #include "random.h"
 
 static void compare_neighbours(const struct bits *bits, const bool *plain, size_t limit)

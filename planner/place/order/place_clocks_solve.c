@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "place.h"
 #include "place_order.h"
 #include "place_streams.h"
 #include "place_problem.h"

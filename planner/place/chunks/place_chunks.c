@@ -5,7 +5,9 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "place.h"
 #include "place_chunks_search.h"
+#include "place_fast.h"
 #include "place_sort.h"
 
 #define THRESHOLDS 8          /* of L2, from 0 to half a chunk */

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "place.h"
 #include "place_sort.h"
 
 #define MOST_NODES  5000000 /* of assignments: seconds */

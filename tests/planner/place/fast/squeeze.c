@@ -7,7 +7,9 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "place.h"
 #include "place_check.h"
+#include "place_fast.h"
 #include "place_firstfit.h"
 #include "random.h"
 

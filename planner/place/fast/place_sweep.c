@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "mem.h"
+#include "place_fast.h"
 #include "place_holes.h"
-#include "place_problem.h"
 
 #define LOOK_EVERY 1024 /* buffers between two looks at the clock */
 

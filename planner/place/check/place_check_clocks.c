@@ -1,7 +1,7 @@
 #include <inttypes.h>
 
+#include "place_check_clocks.h"
 #include "place_check_private.h"
-#include "place_clocks.h"
 
 /* Whether the first has ended where the second begins, as far as both know. */
 static bool ends_by(const uint64_t *end, const uint64_t *begin, size_t streams)

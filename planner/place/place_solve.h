@@ -1,0 +1,24 @@
+/* The placers that call others on pieces of a problem, and all of them in turn. */
+#ifndef FATHOM_PLACE_SOLVE_H
+#define FATHOM_PLACE_SOLVE_H
+
+#include "place_problem.h"
+
+/* Each improves *best (whose arena is UINT64_MAX at first) and stops early at `target`: what sticks out is placed anew with
+ * what is near it (place_patch.c); the fullest window of time comes first (place_core.c). */
+bool patch_improve(const struct problem *problem, uint64_t target, const struct place_options *options,
+                   struct placement *best, struct error *err);
+bool core_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
+
+/* Stretches of time that no buffer joins (place_parts.c): whether there are several, and each by itself until *best meets
+ * max(options->capacity, *bound), which rises where one cannot be as low. */
+bool parts_any(const struct problem *problem, bool *any, struct error *err);
+bool parts_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
+                   uint64_t *bound, uint64_t *nodes, struct error *err);
+
+/* All placers in turn: place_solve of a problem whose bound, deadline and quit are set. best->offset is the caller's, for
+ * mem_free, on failure too. */
+bool problem_solve(const struct problem *problem, const struct place_options *options, struct placement *best,
+                   struct place_result *result, struct error *err);
+
+#endif
