@@ -211,13 +211,12 @@ static bool say(const struct plan_options *o, const struct plan_request *request
     return ok;
 }
 
-/* Of a whole run, shown; 0 = as many as the model's own recipe does. */
-static uint64_t asked_images(const struct plan_options *o, const struct plan *plan)
+/* Of a whole run, shown; where nothing is asked as many as the model's own recipe does. */
+static uint64_t asked_images(const struct plan_options *o, const struct plan *plan, uint64_t epoch)
 {
-    uint64_t epoch = recipe_epoch_images(plan->spec.dataset);
     if (o->images) return o->images;
     if (o->epochs) return o->epochs * epoch;
-    return o->recipe_word ? recipe_images_over(&o->recipe, epoch) : 0;
+    return o->recipe_word ? recipe_images_over(&o->recipe, epoch) : recipe_images(recipe_for(&plan->spec));
 }
 
 static bool tell(const struct plan_options *o, const struct plan_request *request, const struct deepest *made,
@@ -237,16 +236,17 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
         TRY(find_frontier(o, request, plan, &frontier, err));
         report.frontier = &frontier;
     }
+    uint64_t epoch = recipe_epoch_images(plan->spec.dataset);
     struct scaling scaling;
     if (o->scaling) {
-        struct scaling_load load = scaling_load_of(request);
+        struct scaling_load load = scaling_load_of(request, recipe_test_images(plan->spec.dataset), epoch);
         if (o->input > 0) load.node_images_per_second = o->input;
         if (!isnan(o->spread)) load.spread = o->spread / 100;
         TRY(scaling_find(request, &load, &scaling, err));
         report.scaling = &scaling;
     }
     struct whole_run run;
-    if (whole_run_estimate(plan, asked_images(o, plan), o->price, &run)) report.run = &run;
+    if (whole_run_estimate(plan, asked_images(o, plan, epoch), epoch, o->price, &run)) report.run = &run;
     if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
     struct torch_forecast pytorch;
     if (plan_flags_pytorch(&o->flags) || (o->explain && plan_pytorch_serves(request->machine))) {

@@ -5,7 +5,6 @@
 
 #include "make.h"
 #include "predict.h"
-#include "recipe.h"
 
 static bool alike(const struct device_spec *a, const struct device_spec *b)
 {
@@ -30,15 +29,14 @@ static bool check_devices(const struct machine *machine, struct error *err)
 #define IMAGES_PER_CORE 1050. /* a second */
 #define ASSUMED_SPREAD  0.01
 
-struct scaling_load scaling_load_of(const struct plan_request *request)
+struct scaling_load scaling_load_of(const struct plan_request *request, uint64_t test_images, uint64_t epoch_images)
 {
     bool pictures = request->spec.image_size != PLAN_PICTURE_SIDE;
-    enum dataset_kind dataset = request->spec.dataset;
     return (struct scaling_load){.node_images_per_second =
                                      pictures ? IMAGES_PER_CORE * CORES_PER_GPU * request->machine->node_devices : 0,
                                  .spread = ASSUMED_SPREAD,
-                                 .test_images = recipe_test_images(dataset),
-                                 .epoch_images = recipe_epoch_images(dataset)};
+                                 .test_images = test_images,
+                                 .epoch_images = epoch_images};
 }
 
 /* x of which a share p of all is below: by halves. */
@@ -143,16 +141,16 @@ bool scaling_find(const struct plan_request *request, const struct scaling_load 
     return true;
 }
 
-bool whole_run_estimate(const struct plan *plan, uint64_t images, double hour_price, struct whole_run *run)
+bool whole_run_estimate(const struct plan *plan, uint64_t images, uint64_t epoch_images, double hour_price,
+                        struct whole_run *run)
 {
     if (plan->step_seconds <= 0) return false;
-    uint64_t wanted = images ? images : recipe_images(recipe_for(&plan->spec));
-    uint64_t steps = wanted / plan->batch + (wanted % plan->batch != 0);
+    uint64_t steps = images / plan->batch + (images % plan->batch != 0);
     double seconds = (double)steps * plan->step_seconds;
     double hours = seconds / 3600 * (double)plan->device_count;
-    *run = (struct whole_run){.images = wanted,
+    *run = (struct whole_run){.images = images,
                               .steps = steps,
-                              .epochs = (double)wanted / (double)recipe_epoch_images(plan->spec.dataset),
+                              .epochs = (double)images / (double)epoch_images,
                               .seconds = seconds,
                               .device_hours = hours,
                               .price = hours * hour_price};

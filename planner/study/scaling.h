@@ -15,8 +15,8 @@ struct scaling_load {
 };
 
 /* Pictures: cores of a DGX H100 for each GPU, times what one decodes (libjpeg-turbo 2.1.5, 500 x 375, measured: 1,050 to
- * 1,470 images/s); small images wait for nothing. Devices 1 % apart. An evaluation after each epoch. */
-struct scaling_load scaling_load_of(const struct plan_request *request);
+ * 1,470 images/s); small images wait for nothing. Devices 1 % apart. test_images are evaluated after each epoch_images. */
+struct scaling_load scaling_load_of(const struct plan_request *request, uint64_t test_images, uint64_t epoch_images);
 
 /* The mean of the largest of so many numbers of the standard normal distribution (Blom, "Statistical Estimates and
  * Transformed Beta-Variables", 1958: within 1 % of its value from 10 on). */
@@ -59,8 +59,9 @@ struct whole_run {
     double price; /* of all device hours, in the unit of an hour's price; 0 = no price was given */
 };
 
-/* images of training (0 = as many as the model's recipe), at
- * hour_price for one device. False when the plan's step time is unknown: *run is then untouched. */
-bool whole_run_estimate(const struct plan *plan, uint64_t images, double hour_price, struct whole_run *run);
+/* images of training, of which there are epoch_images, at hour_price for one device. False when the plan's step time is
+ * unknown: *run is then untouched. */
+bool whole_run_estimate(const struct plan *plan, uint64_t images, uint64_t epoch_images, double hour_price,
+                        struct whole_run *run);
 
 #endif

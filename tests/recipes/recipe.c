@@ -38,7 +38,7 @@ static void check_length(const struct model_spec *spec, uint32_t batch)
 {
     struct plan plan = {.spec = *spec, .batch = batch, .device_count = 1, .step_seconds = 1};
     struct whole_run run;
-    cr_assert(whole_run_estimate(&plan, 0, 0, &run));
+    cr_assert(whole_run_estimate(&plan, recipe_images(recipe_for(spec)), recipe_epoch_images(spec->dataset), 0, &run));
     struct schedule schedule = schedule_for(recipe_for(spec), 0, batch);
     cr_expect_eq(run.steps, schedule.iterations, "%s at %u: %lu, not %lu", spec->name, batch, (unsigned long)run.steps,
                  (unsigned long)schedule.iterations);

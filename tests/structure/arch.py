@@ -49,7 +49,7 @@ PICTURE = {
     'planner/plan': {'planner/graph', 'planner/machine', 'base'},
     'planner/cost': PLAN | {'base'},
     'planner/make': PLAN | {'planner/cost', 'planner/place', 'planner/place/problem', 'planner/recompute', 'base'},
-    'planner/study': MAKE | {'recipes', 'base'},
+    'planner/study': MAKE | {'base'},
     'planner/draw': MAKE | {'planner/study', 'pictures', 'base'},
     'trainer/ranks': {'base'},
     'trainer/device': PLAN | {'traces', 'base'},

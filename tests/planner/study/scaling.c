@@ -89,7 +89,7 @@ Test(scaling, a_step_has_input_stragglers_and_evaluation)
 {
     struct machine machine = {0};
     struct plan_request request = make_request("resnet-50", "16xh100", 16 * 64, &machine);
-    struct scaling_load load = scaling_load_of(&request);
+    struct scaling_load load = scaling_load_of(&request, 50000, 1281167);
     struct scaling alone, scaling;
     struct error err = {0};
     cr_expect_gt(load.node_images_per_second, 0);
@@ -139,7 +139,7 @@ Test(whole_run, by_hand)
 {
     struct plan plan = {.batch = 100, .device_count = 4, .step_seconds = 0.9, .spec.dataset = DATASET_CIFAR10};
     struct whole_run run = {.images = 7};
-    cr_assert(whole_run_estimate(&plan, 399901, 2.5, &run));
+    cr_assert(whole_run_estimate(&plan, 399901, 50000, 2.5, &run));
     cr_expect_eq(run.steps, 4000); /* the last is not full */
     cr_expect_float_eq(run.seconds, 3600, 1e-9);
     cr_expect_float_eq(run.device_hours, 4, 1e-9);
@@ -147,7 +147,7 @@ Test(whole_run, by_hand)
     cr_expect_float_eq(run.epochs, 399901 / 50000.0, 1e-12);
     plan.step_seconds = 0;
     run.images = 7;
-    cr_expect_not(whole_run_estimate(&plan, 100, 1, &run));
+    cr_expect_not(whole_run_estimate(&plan, 100, 50000, 1, &run));
     cr_expect_eq(run.images, 7);
 }
 
@@ -155,13 +155,13 @@ Test(whole_run, as_long_as_the_papers)
 {
     struct plan plan = {.batch = 128, .device_count = 1, .step_seconds = 1, .spec.dataset = DATASET_CIFAR100};
     struct whole_run run;
-    cr_assert(whole_run_estimate(&plan, 0, 0, &run));
+    cr_assert(whole_run_estimate(&plan, recipe_images(recipe_for(&plan.spec)), 50000, 0, &run));
     cr_expect_eq(run.steps, 64000);
     cr_expect_eq(run.price, 0);
     plan.spec.dataset = DATASET_IMAGENET;
     plan.batch = 256;
-    cr_assert(whole_run_estimate(&plan, 0, 0, &run));
+    cr_expect_eq(recipe_epoch_images(DATASET_IMAGENET), 1281167);
+    cr_assert(whole_run_estimate(&plan, recipe_images(recipe_for(&plan.spec)), 1281167, 0, &run));
     cr_expect_eq(run.steps, 600000);
     cr_expect_float_eq(run.epochs, 119.9, 0.1);
-    cr_expect_eq(recipe_epoch_images(DATASET_IMAGENET), 1281167);
 }
