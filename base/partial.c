@@ -106,7 +106,7 @@ static void remove_if_left(int folder, const char *entry, const char *suffix)
 }
 
 /* whole: the stem is the name itself, not just its beginning. */
-static void sweep(const char *folder, const char *stem, size_t length, bool whole)
+static void remove_partials(const char *folder, const char *stem, size_t length, bool whole)
 {
     DIR *entries = opendir(folder);
     if (!entries) return;
@@ -118,14 +118,14 @@ static void sweep(const char *folder, const char *stem, size_t length, bool whol
     closedir(entries);
 }
 
-void partial_sweep(const char *folder, const char *stem) { sweep(folder, stem, strlen(stem), false); }
+void partial_sweep(const char *folder, const char *stem) { remove_partials(folder, stem, strlen(stem), false); }
 
 static void sweep_beside(const char *path)
 {
     char folder[PATH_MAX];
     const char *name = name_of(path);
     snprintf(folder, sizeof folder, "%.*s", name > path ? (int)(name - path) : 1, name > path ? path : ".");
-    sweep(folder, name, stem_length(name), true);
+    remove_partials(folder, name, stem_length(name), true);
 }
 
 bool partial_remove_folder(const char *path) { return remove_folder_at(AT_FDCWD, path); }

@@ -24,9 +24,9 @@
 #define TERMINAL_NS 100000000u   /* between two updates of the line */
 #define PLAIN_NS    10000000000u /* between two plain lines */
 
-struct progress progress_begin(void)
+struct progress_line progress_begin(void)
 {
-    return (struct progress){.terminal = isatty(STDOUT_FILENO) == 1, .told_ns = clock_now_ns()};
+    return (struct progress_line){.terminal = isatty(STDOUT_FILENO) == 1, .told_ns = clock_now_ns()};
 }
 
 /* What is not known is a dash, never a number. */
@@ -94,7 +94,7 @@ static void print_evaluation(const struct train_status *s)
            100 * s->top1_error, 100 * s->top5_error);
 }
 
-static void end_line(struct progress *p)
+static void end_line(struct progress_line *p)
 {
     if (p->line_open) putchar('\n');
     p->line_open = false;
@@ -108,7 +108,7 @@ bool progress_try_dashboard(const char *trace, struct error *err)
                      trace);
 }
 
-bool progress_dashboard(struct progress *p, const char *trace, struct error *err)
+bool progress_dashboard(struct progress_line *p, const char *trace, struct error *err)
 {
     fflush(NULL);
     p->dashboard = fork();
@@ -119,7 +119,7 @@ bool progress_dashboard(struct progress *p, const char *trace, struct error *err
     _exit(127);
 }
 
-static bool has_screen(struct progress *p)
+static bool has_screen(struct progress_line *p)
 {
     if (p->dashboard > 0 && waitpid(p->dashboard, NULL, WNOHANG) != 0) {
         p->dashboard = 0;
@@ -130,7 +130,7 @@ static bool has_screen(struct progress *p)
 
 void progress_show(void *context, const struct train_status *status)
 {
-    struct progress *p = context;
+    struct progress_line *p = context;
     if (!has_screen(p)) return;
     uint64_t now = clock_now_ns();
     bool last = status->step == status->iterations;
@@ -151,7 +151,7 @@ void progress_show(void *context, const struct train_status *status)
 
 /* ---- Before the first step ---- */
 
-static void show_passing(struct progress *p, const char *text)
+static void show_passing(struct progress_line *p, const char *text)
 {
     uint64_t now = clock_now_ns();
     if (now - p->told_ns < (p->terminal ? TERMINAL_NS : PLAIN_NS)) return;
@@ -164,7 +164,7 @@ static void show_passing(struct progress *p, const char *text)
     fflush(stdout);
 }
 
-static void show_lasting(struct progress *p, uint32_t device, const char *text)
+static void show_lasting(struct progress_line *p, uint32_t device, const char *text)
 {
     char which[32] = "";
     if (device > 0) snprintf(which, sizeof which, "device %" PRIu32 ": ", device);
@@ -177,14 +177,14 @@ static void show_lasting(struct progress *p, uint32_t device, const char *text)
 void progress_tell(void *context, uint32_t device, const char *text, bool passing)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    struct progress *p = context;
+    struct progress_line *p = context;
     pthread_mutex_lock(&lock);
     if (p->dashboard == 0 && passing && device == 0) show_passing(p, text);
     if (p->dashboard == 0 && !passing) show_lasting(p, device, text);
     pthread_mutex_unlock(&lock);
 }
 
-void progress_end(struct progress *p)
+void progress_end(struct progress_line *p)
 {
     if (p->dashboard > 0) { /* it leaves by itself when the run ends; a run that failed may not say so */
         kill(p->dashboard, SIGTERM);

@@ -6,7 +6,7 @@
 
 #include "train.h"
 
-struct progress {
+struct progress_line {
     bool terminal;   /* standard output is one */
     pid_t dashboard; /* it has the screen until it ends; 0 = none */
     bool line_open;  /* a line on the terminal waits to be overwritten */
@@ -14,17 +14,17 @@ struct progress {
     const char *save_folder;
 };
 
-struct progress progress_begin(void);
-/* train_run's callback; context is a struct progress. */
+struct progress_line progress_begin(void);
+/* train_run's callback; context is a struct progress_line. */
 void progress_show(void *context, const struct train_status *status);
 /* What devices say before the first step (struct teller): how far they are is shown as long as it takes. Any thread. */
 void progress_tell(void *context, uint32_t device, const char *text, bool passing);
 /* Ends an open line and the dashboard, so that what follows stands by itself. */
-void progress_end(struct progress *progress);
+void progress_end(struct progress_line *progress);
 /* Whether there is a terminal for the dashboard of the trace. */
 bool progress_try_dashboard(const char *trace, struct error *err);
 /* Starts `fathom top TRACE` on this terminal; lines go on when it is left. */
-bool progress_dashboard(struct progress *progress, const char *trace, struct error *err);
+bool progress_dashboard(struct progress_line *progress, const char *trace, struct error *err);
 /* results[ranks]: of each rank, the first one's first. as_planned: on devices of the plan's kind, so that predicted times
  * are of this run. */
 void progress_summary(const struct plan *plan, bool as_planned, const struct train_result *results, uint32_t ranks);

@@ -55,7 +55,7 @@ struct train_command {
     bool run_begins_again;  /* of which nothing was saved */
     struct run_record *record; /* once the run has begun there; else NULL */
     char run_log[TRAIN_PATH], run_trace[TRAIN_PATH];
-    struct progress progress;
+    struct progress_line progress;
     struct checkpoint_claim claim;
 };
 

@@ -6,7 +6,8 @@
 /* ---- Statistics ---- */
 
 /* Sums over rows of `count` vectors beside each other: of x, or of (x - centre)^2. */
-INLINE void sum_tile(const float *x, size_t rows, size_t stride, const float *centre, float *sum, unsigned count)
+static ALWAYS_INLINE void sum_tile(const float *x, size_t rows, size_t stride, const float *centre, float *sum,
+                                   unsigned count)
 {
     vector even[TILE] = {0}, odd[TILE] = {0}, middle[TILE] = {0};
     if (centre)
@@ -93,8 +94,8 @@ void LOOPS_OWN(bn_statistics)(const struct bn_range *range, double *mean, double
 /* ---- Results ---- */
 
 /* One vector of channels in `rows` rows. */
-INLINE void normalize_column(const float *x, size_t element, size_t rows, size_t stride, vector mean, vector factor,
-                             vector beta, bool relu, float *y, uint8_t *mask)
+static ALWAYS_INLINE void normalize_column(const float *x, size_t element, size_t rows, size_t stride, vector mean,
+                                           vector factor, vector beta, bool relu, float *y, uint8_t *mask)
 {
     for (size_t row = 0; row < rows; row++, element += stride) {
         vector v = (load(x + element) - mean) * factor + beta;
@@ -107,8 +108,8 @@ INLINE void normalize_column(const float *x, size_t element, size_t rows, size_t
     }
 }
 
-INLINE void normalize(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
-                      bool relu, float *y, uint8_t *mask)
+static ALWAYS_INLINE void normalize(const struct bn_range *range, const float *mean, const float *factor,
+                                    const float *beta, bool relu, float *y, uint8_t *mask)
 {
     size_t channels = range->channels, row = 0;
     for (; row + 4 <= range->rows; row += 4)
@@ -158,7 +159,7 @@ void LOOPS_OWN(bn_mask)(const struct bn_range *range, const float *mean, const f
 }
 
 /* Past the caches where the processor can: a line that is written whole is not read before. */
-INLINE void put(float *p, vector v, bool streams)
+static ALWAYS_INLINE void put(float *p, vector v, bool streams)
 {
 #ifdef __AVX512F__
     if (streams)
@@ -169,8 +170,8 @@ INLINE void put(float *p, vector v, bool streams)
     (void)streams;
 }
 
-INLINE void normalize_add(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
-                          const float *other, bool relu, bool streams, float *y)
+static ALWAYS_INLINE void normalize_add(const struct bn_range *range, const float *mean, const float *factor,
+                                        const float *beta, const float *other, bool relu, bool streams, float *y)
 {
     size_t channels = range->channels;
     for (size_t row = 0; row < range->rows; row += 4) {

@@ -5,8 +5,9 @@
 /* ---- Sums ---- */
 
 /* As sum_tile, of dy and dy (x - mean); `element` counts from the mask's first bit. */
-INLINE void gradient_tile(const float *x, const float *dy, const uint8_t *mask, size_t element, size_t rows,
-                          size_t stride, const float *mean, float *sum, float *product, unsigned count)
+static ALWAYS_INLINE void gradient_tile(const float *x, const float *dy, const uint8_t *mask, size_t element,
+                                        size_t rows, size_t stride, const float *mean, float *sum, float *product,
+                                        unsigned count)
 {
     vector s[TILE] = {0}, p[TILE] = {0}, middle[TILE];
     for (unsigned v = 0; v < count; v++) middle[v] = load(mean + v * LANES);
@@ -54,8 +55,8 @@ static void gradient_folded(const struct bn_range *range, const float *dy, size_
     gradient_plain(range, dy, row + done, rows - done, mean, sum, product);
 }
 
-INLINE void gradient_columns(const struct bn_range *range, const float *dy, const uint8_t *mask, size_t row,
-                             size_t rows, const float *mean, float *sum, float *product)
+static ALWAYS_INLINE void gradient_columns(const struct bn_range *range, const float *dy, const uint8_t *mask,
+                                           size_t row, size_t rows, const float *mean, float *sum, float *product)
 {
     size_t channels = range->channels, c = 0, element = row * channels;
     for (; c + TILE * LANES <= channels; c += TILE * LANES)
@@ -98,8 +99,9 @@ void LOOPS_OWN(bn_gradient_sums)(const struct bn_range *range, const float *dy, 
 }
 
 /* Rows of `count` vectors beside each other; coefficients are those of these vectors. */
-INLINE void shut_tile(const float *x, float *dy, size_t rows, size_t stride, const float *mean, const float *factor,
-                      const float *beta, bool shuts, float *sum, float *product, unsigned count)
+static ALWAYS_INLINE void shut_tile(const float *x, float *dy, size_t rows, size_t stride, const float *mean,
+                                    const float *factor, const float *beta, bool shuts, float *sum, float *product,
+                                    unsigned count)
 {
     vector s[TILE] = {0}, p[TILE] = {0}, middle[TILE], scale[TILE], shift[TILE];
     for (unsigned v = 0; v < count; v++) {
@@ -124,8 +126,8 @@ INLINE void shut_tile(const float *x, float *dy, size_t rows, size_t stride, con
 }
 
 /* Rows of `width` values. */
-INLINE void shut_rows(const float *x, float *dy, size_t rows, size_t width, const float *mean, const float *factor,
-                      const float *beta, bool shuts, float *sum, float *product)
+static ALWAYS_INLINE void shut_rows(const float *x, float *dy, size_t rows, size_t width, const float *mean,
+                                    const float *factor, const float *beta, bool shuts, float *sum, float *product)
 {
     size_t c = 0;
     for (; c + TILE * LANES <= width; c += TILE * LANES)
@@ -147,7 +149,7 @@ struct wide_line { /* the coefficients of several narrow rows */
     float mean[TILE * LANES], factor[TILE * LANES], beta[TILE * LANES], sum[TILE * LANES], product[TILE * LANES];
 };
 
-INLINE void add_up(double *sum, size_t channels, const float *values, size_t count)
+static ALWAYS_INLINE void add_up(double *sum, size_t channels, const float *values, size_t count)
 {
     for (size_t i = 0; i < count; i++) sum[i % channels] += (double)values[i];
 }
@@ -194,8 +196,9 @@ struct gradient_line { /* the coefficients of one vector of channels */
 
 /* ---- Gradients ---- */
 
-INLINE void gradient_column(const float *x, const float *dy, const uint8_t *mask, bool shuts, size_t element,
-                            size_t rows, size_t stride, const struct gradient_line *line, const float *other, float *dx)
+static ALWAYS_INLINE void gradient_column(const float *x, const float *dy, const uint8_t *mask, bool shuts,
+                                          size_t element, size_t rows, size_t stride, const struct gradient_line *line,
+                                          const float *other, float *dx)
 {
     for (size_t row = 0; row < rows; row++, element += stride) {
         vector g = load(dy + element), from = load(x + element) - line->mean;
@@ -206,9 +209,9 @@ INLINE void gradient_column(const float *x, const float *dy, const uint8_t *mask
     }
 }
 
-INLINE void gradient_vectors(const struct bn_range *range, const uint8_t *mask, const float *dy, const float *mean,
-                             const float *factor, const float *beta, const float *shift, const float *slope,
-                             const float *other, float *dx)
+static ALWAYS_INLINE void gradient_vectors(const struct bn_range *range, const uint8_t *mask, const float *dy,
+                                           const float *mean, const float *factor, const float *beta,
+                                           const float *shift, const float *slope, const float *other, float *dx)
 {
     size_t channels = range->channels;
     for (size_t row = 0; row < range->rows; row += 4) {

@@ -10,9 +10,10 @@
 #else
 #define FOR_EACH _Pragma("GCC ivdep") for (uint64_t i = 0; i < n; i++)
 #endif
-#define INLINE static inline __attribute__((always_inline))
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
-INLINE void sgd_any(const struct update_rule *rule, const struct update_range *range, uint64_t n, bool scaled)
+static ALWAYS_INLINE void sgd_any(const struct update_rule *rule, const struct update_range *range, uint64_t n,
+                                  bool scaled)
 {
     float *w = range->weights, *m = range->state[0];
     const float *g = range->gradients;

@@ -11,7 +11,7 @@
 #include <immintrin.h>
 #endif
 
-#define INLINE static inline __attribute__((always_inline))
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 #define LANES 16u
 #define TILE  4u /* vectors whose sums are kept in registers together */
@@ -23,11 +23,11 @@ typedef float unaligned_vector __attribute__((vector_size(64), aligned(4), may_a
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
-INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
+static ALWAYS_INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
+static ALWAYS_INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
 
 /* Bit j = lane j is above 0, or not a number. */
-INLINE uint16_t bits_above_zero(vector v)
+static ALWAYS_INLINE uint16_t bits_above_zero(vector v)
 {
 #ifdef __AVX512F__
     return (uint16_t)_mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NLE_UQ);
@@ -38,7 +38,7 @@ INLINE uint16_t bits_above_zero(vector v)
 #endif
 }
 
-INLINE vector keep_lanes(vector v, uint16_t bits)
+static ALWAYS_INLINE vector keep_lanes(vector v, uint16_t bits)
 {
 #ifdef __AVX512F__
     return (vector)_mm512_maskz_mov_ps(bits, (__m512)v);
@@ -49,31 +49,31 @@ INLINE vector keep_lanes(vector v, uint16_t bits)
 #endif
 }
 
-INLINE vector keep_masked(vector v, const uint8_t *mask, size_t element)
+static ALWAYS_INLINE vector keep_masked(vector v, const uint8_t *mask, size_t element)
 {
     uint16_t bits;
     memcpy(&bits, mask + element / 8, sizeof bits);
     return keep_lanes(v, bits);
 }
 
-INLINE bool masked_out(const uint8_t *mask, size_t element) { return mask && !(mask[element / 8] >> element % 8 & 1); }
+static ALWAYS_INLINE bool masked_out(const uint8_t *mask, size_t element) { return mask && !(mask[element / 8] >> element % 8 & 1); }
 
 /* Rows whose values stay in the first-level cache between two passes, a multiple of 8 so that masks begin with a byte.
  */
-INLINE size_t block_rows(size_t channels)
+static ALWAYS_INLINE size_t block_rows(size_t channels)
 {
     size_t rows = 4096 / channels / 8 * 8;
     return rows ? rows : 8;
 }
 
 /* Narrow rows are taken several at a time, as one row of TILE vectors: how many, or 1. */
-INLINE size_t folding(size_t channels)
+static ALWAYS_INLINE size_t folding(size_t channels)
 {
     return channels < TILE * LANES && channels % LANES == 0 && TILE * LANES % channels == 0 ? TILE * LANES / channels
                                                                                             : 1;
 }
 
-INLINE void repeat(const float *values, size_t count, float *wide)
+static ALWAYS_INLINE void repeat(const float *values, size_t count, float *wide)
 {
     for (size_t i = 0; i < TILE * LANES; i++) wide[i] = values[i % count];
 }

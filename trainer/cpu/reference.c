@@ -59,19 +59,19 @@ static bool fc_backward_weights(const struct prepared *p, struct error *err)
 
 /* ---- Pools: kernel 0 is the whole image ---- */
 
-struct window {
+struct pool_window {
     uint32_t rows, columns, stride, padding;
 };
 
-static struct window window_of(const struct prepared *p, const uint32_t image[4])
+static struct pool_window window_of(const struct prepared *p, const uint32_t image[4])
 {
     const union op_attr *a = &p->call.op->attr;
-    if (a->pool.kernel == 0) return (struct window){image[1], image[2], 1, 0};
-    return (struct window){a->pool.kernel, a->pool.kernel, a->pool.stride, a->pool.padding};
+    if (a->pool.kernel == 0) return (struct pool_window){image[1], image[2], 1, 0};
+    return (struct pool_window){a->pool.kernel, a->pool.kernel, a->pool.stride, a->pool.padding};
 }
 
 /* Index in x of tap t of output pixel o, channel o[3]; false when it is padding. */
-static bool tap(const struct window *win, const uint32_t xd[4], const uint64_t o[4], uint64_t t, uint64_t *index)
+static bool tap(const struct pool_window *win, const uint32_t xd[4], const uint64_t o[4], uint64_t t, uint64_t *index)
 {
     uint64_t h, w;
     if (!tap_row(o[1], t / win->columns, win->stride, win->padding, xd[1], &h)) return false;
@@ -94,7 +94,7 @@ static bool maxpool(const struct prepared *p, struct error *err)
     const float *x = op_in(p, 0);
     float *y = op_out(p, 0);
     uint8_t *mask = p->call.pass == PASS_EVALUATE ? NULL : op_out(p, 1);
-    struct window win = window_of(p, dims_in(p, 0));
+    struct pool_window win = window_of(p, dims_in(p, 0));
     for (uint64_t i = 0; i < elements_out(p); i++) {
         uint64_t o[4], index;
         coordinates(dims_out(p, 0), i, o);
@@ -117,7 +117,7 @@ static bool maxpool_backward(const struct prepared *p, struct error *err)
     const float *dy = op_in(p, 0);
     const uint8_t *mask = op_in(p, 1);
     float *dx = op_out(p, 0);
-    struct window win = window_of(p, dims_out(p, 0));
+    struct pool_window win = window_of(p, dims_out(p, 0));
     memset(dx, 0, elements_out(p) * sizeof *dx);
     for (uint64_t i = 0; i < tensor_elements(p->call.in_tensor[0]); i++) {
         uint64_t o[4], index;
@@ -132,7 +132,7 @@ static bool avgpool(const struct prepared *p, struct error *err)
     (void)err;
     const float *x = op_in(p, 0);
     float *y = op_out(p, 0);
-    struct window win = window_of(p, dims_in(p, 0));
+    struct pool_window win = window_of(p, dims_in(p, 0));
     for (uint64_t i = 0; i < elements_out(p); i++) {
         uint64_t o[4], index, area = (uint64_t)win.rows * win.columns;
         coordinates(dims_out(p, 0), i, o);
@@ -149,7 +149,7 @@ static bool avgpool_backward(const struct prepared *p, struct error *err)
     (void)err;
     const float *dy = op_in(p, 0);
     float *dx = op_out(p, 0);
-    struct window win = window_of(p, dims_out(p, 0));
+    struct pool_window win = window_of(p, dims_out(p, 0));
     memset(dx, 0, elements_out(p) * sizeof *dx);
     for (uint64_t i = 0; i < tensor_elements(p->call.in_tensor[0]); i++) {
         uint64_t o[4], index, area = (uint64_t)win.rows * win.columns;

@@ -10,8 +10,8 @@
 
 #include "tile_kernels_private.h"
 
-#define LANES  ((size_t)TILE_LANES)
-#define INLINE static inline __attribute__((always_inline))
+#define LANES         ((size_t)TILE_LANES)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #ifdef __clang__
 #define UNROLLED _Pragma("clang loop unroll(full)")
 #define BY_FOUR  _Pragma("clang loop unroll_count(4)")
@@ -26,14 +26,14 @@ typedef float vector __attribute__((vector_size(4 * TILE_LANES)));
 typedef int32_t lanes __attribute__((vector_size(4 * TILE_LANES)));
 typedef float unaligned_vector __attribute__((vector_size(4 * TILE_LANES), aligned(4), may_alias));
 
-INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
-INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
+static ALWAYS_INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
+static ALWAYS_INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
 
-INLINE void add_to(float *p, vector v) { store(p, load(p) + v); }
-INLINE void begin_or_add(float *p, vector v, bool begins) { store(p, begins ? v : load(p) + v); }
+static ALWAYS_INLINE void add_to(float *p, vector v) { store(p, load(p) + v); }
+static ALWAYS_INLINE void begin_or_add(float *p, vector v, bool begins) { store(p, begins ? v : load(p) + v); }
 
 /* v where `by` is above 0 or not a number, else 0. */
-INLINE vector keep_above(vector v, vector by)
+static ALWAYS_INLINE vector keep_above(vector v, vector by)
 {
 #ifdef __AVX512F__
     const __mmask16 bits = _mm512_cmp_ps_mask((__m512)by, _mm512_setzero_ps(), _CMP_NLE_UQ);
@@ -65,7 +65,7 @@ struct line { /* coefficients of a group of channels */
     vector mean, scale, beta, shift, slope;
 };
 
-INLINE struct line line_of(enum tile_reading reading, const struct tile_bn *bn, size_t channel)
+static ALWAYS_INLINE struct line line_of(enum tile_reading reading, const struct tile_bn *bn, size_t channel)
 {
     struct line l = {0};
     if (reading == TILE_PLAIN) return l;
@@ -77,7 +77,7 @@ INLINE struct line line_of(enum tile_reading reading, const struct tile_bn *bn, 
     return l;
 }
 
-INLINE vector read_one(enum tile_reading reading, const float *x, const float *dy, const struct line *l)
+static ALWAYS_INLINE vector read_one(enum tile_reading reading, const float *x, const float *dy, const struct line *l)
 {
     vector v = load(x);
     if (reading == TILE_PLAIN) return v;
@@ -89,8 +89,8 @@ INLINE vector read_one(enum tile_reading reading, const float *x, const float *d
     return l->scale * (g - l->shift - from * l->slope);
 }
 
-INLINE void read_columns(const enum tile_reading reading, const bool keeps, const unsigned count,
-                         const struct tile_rows *r, size_t channel)
+static ALWAYS_INLINE void read_columns(const enum tile_reading reading, const bool keeps, const unsigned count,
+                                       const struct tile_rows *r, size_t channel)
 {
     struct line l[COLUMNS];
     UNROLLED for (unsigned i = 0; i < count; i++) l[i] = line_of(reading, r->bn, channel + i * LANES);
@@ -108,7 +108,7 @@ INLINE void read_columns(const enum tile_reading reading, const bool keeps, cons
     }
 }
 
-INLINE void read_all(const enum tile_reading reading, const bool keeps, const struct tile_rows *r)
+static ALWAYS_INLINE void read_all(const enum tile_reading reading, const bool keeps, const struct tile_rows *r)
 {
     const unsigned count = reading >= TILE_GRADIENT ? COLUMNS / 2 : COLUMNS;
     size_t channel = 0;
@@ -117,7 +117,7 @@ INLINE void read_all(const enum tile_reading reading, const bool keeps, const st
     for (; channel < r->channels; channel += LANES) read_columns(reading, keeps, 1, r, channel);
 }
 
-INLINE void read_gradient(const enum tile_reading reading, const struct tile_rows *r)
+static ALWAYS_INLINE void read_gradient(const enum tile_reading reading, const struct tile_rows *r)
 {
     if (r->kept)
         read_all(reading, true, r);
@@ -139,7 +139,7 @@ static void read_rows(const struct tile_rows *r)
 /* ---- Results ---- */
 
 /* A result on its way: in the caches, or past them. */
-INLINE void put(float *p, vector v, const bool streams)
+static ALWAYS_INLINE void put(float *p, vector v, const bool streams)
 {
 #if defined __AVX512F__
     if (streams) {
@@ -164,11 +164,15 @@ static void settle(void)
 #endif
 }
 
-INLINE bool reads_other(const uint32_t ending) { return ending & ~(uint32_t)(TILE_SUMS | TILE_RECTIFIES); }
+static ALWAYS_INLINE bool reads_other(const uint32_t ending)
+{
+    return ending & ~(uint32_t)(TILE_SUMS | TILE_RECTIFIES);
+}
 
 /* What is done to results of one group of outputs, which lie `step` apart. */
-INLINE void end_pixels(const uint32_t ending, const unsigned pixels, const unsigned step, const bool streams,
-                       const struct tile_product *p, size_t pixel, size_t output, const vector *result)
+static ALWAYS_INLINE void end_pixels(const uint32_t ending, const unsigned pixels, const unsigned step,
+                                     const bool streams, const struct tile_product *p, size_t pixel, size_t output,
+                                     const vector *result)
 {
     const bool reads = reads_other(ending);
     vector sum = {0}, square = {0}, origin = {0}, mean = {0}, scale = {0}, beta = {0};
@@ -197,8 +201,8 @@ INLINE void end_pixels(const uint32_t ending, const unsigned pixels, const unsig
     add_to(p->sums + p->outputs + output, square);
 }
 
-INLINE void end_group(const uint32_t ending, const unsigned pixels, const unsigned step, const struct tile_product *p,
-                      size_t pixel, size_t output, const vector *result)
+static ALWAYS_INLINE void end_group(const uint32_t ending, const unsigned pixels, const unsigned step,
+                                    const struct tile_product *p, size_t pixel, size_t output, const vector *result)
 {
     if (ending & TILE_SUMS && p->first && pixel == 0)
         store(p->origin + output, ending & TILE_ADDS ? result[0] + load(p->other + output) : result[0]);
@@ -208,8 +212,8 @@ INLINE void end_group(const uint32_t ending, const unsigned pixels, const unsign
         end_pixels(ending, pixels, step, false, p, pixel, output, result);
 }
 
-INLINE void end_block(const uint32_t ending, const unsigned pixels, const unsigned groups, const struct tile_product *p,
-                      size_t pixel, size_t output, const vector *results)
+static ALWAYS_INLINE void end_block(const uint32_t ending, const unsigned pixels, const unsigned groups,
+                                    const struct tile_product *p, size_t pixel, size_t output, const vector *results)
 {
     UNROLLED for (unsigned g = 0; g < groups; g++)
         end_group(ending, pixels, groups, p, pixel, output + g * LANES, results + g);
@@ -218,7 +222,7 @@ INLINE void end_block(const uint32_t ending, const unsigned pixels, const unsign
 #define LINE (64 / sizeof(float))
 
 /* A cache line of each. */
-INLINE void fetch_ahead(struct tile_ahead *ahead, const unsigned count)
+static ALWAYS_INLINE void fetch_ahead(struct tile_ahead *ahead, const unsigned count)
 {
     UNROLLED for (unsigned i = 0; i < count; i++)
     {
@@ -230,8 +234,8 @@ INLINE void fetch_ahead(struct tile_ahead *ahead, const unsigned count)
 
 /* Rows of results are far apart where there are many outputs, and processors fetch ahead along lines that lie side by
  * side: so what the next block reads and writes is asked for here. */
-INLINE void fetch_next(const uint32_t ending, const unsigned pixels, const unsigned groups,
-                       const struct tile_product *p, size_t pixel, size_t output)
+static ALWAYS_INLINE void fetch_next(const uint32_t ending, const unsigned pixels, const unsigned groups,
+                                     const struct tile_product *p, size_t pixel, size_t output)
 {
     const bool reads = reads_other(ending);
     size_t at = (pixel + pixels) * p->outputs + output;
@@ -248,8 +252,9 @@ INLINE void fetch_next(const uint32_t ending, const unsigned pixels, const unsig
 }
 
 /* 1 x 1: pixels x groups of outputs. */
-INLINE void product_block(const uint32_t ending, const unsigned pixels, const unsigned groups,
-                          const struct tile_product *p, struct tile_ahead *ahead, size_t pixel, size_t output)
+static ALWAYS_INLINE void product_block(const uint32_t ending, const unsigned pixels, const unsigned groups,
+                                        const struct tile_product *p, struct tile_ahead *ahead, size_t pixel,
+                                        size_t output)
 {
     vector result[MOST_RESULTS];
     UNROLLED for (unsigned i = 0; i < pixels * groups; i++) result[i] = (vector){0};
@@ -271,8 +276,9 @@ INLINE void product_block(const uint32_t ending, const unsigned pixels, const un
 }
 
 /* 3 x 3: each input is read once for the three results that it is part of in its row. */
-INLINE void window_block(const uint32_t ending, const unsigned pixels, const unsigned groups,
-                         const struct tile_product *p, struct tile_ahead *ahead, size_t pixel, size_t output)
+static ALWAYS_INLINE void window_block(const uint32_t ending, const unsigned pixels, const unsigned groups,
+                                       const struct tile_product *p, struct tile_ahead *ahead, size_t pixel,
+                                       size_t output)
 {
     vector result[MOST_RESULTS];
     UNROLLED for (unsigned i = 0; i < pixels * groups; i++) result[i] = (vector){0};
@@ -296,7 +302,8 @@ INLINE void window_block(const uint32_t ending, const unsigned pixels, const uns
 }
 
 #define ALL_BLOCKS(name, block)                                                                                        \
-    INLINE void name(const uint32_t ending, const unsigned wide, const unsigned narrow, const struct tile_product *p)  \
+    static ALWAYS_INLINE void name(const uint32_t ending, const unsigned wide, const unsigned narrow,                  \
+                                   const struct tile_product *p)                                                       \
     {                                                                                                                  \
         struct tile_ahead ahead[2] = {p->ahead[0], p->ahead[1]};                                                       \
         size_t output = 0;                                                                                             \
@@ -315,7 +322,7 @@ ALL_BLOCKS(product_blocks, product_block)
 ALL_BLOCKS(window_blocks, window_block)
 
 /* Rows of 7, 14 and 28 pixels in sevens, as photographs have them: what is left over goes pixel by pixel. */
-INLINE void window_rows(const uint32_t ending, const struct tile_product *p)
+static ALWAYS_INLINE void window_rows(const uint32_t ending, const struct tile_product *p)
 {
     if (p->pixels % PIXELS != 0 && p->pixels % SEVEN == 0)
         window_blocks(ending, SEVEN, 2 * SEVEN, p);
@@ -337,8 +344,8 @@ ENDING(adds_rectifies, TILE_ADDS | TILE_RECTIFIES)
 
 /* ---- Gradients of weights ---- */
 
-INLINE void outer_step(const unsigned inputs, const unsigned groups, const float *x, const float *dy, size_t dy_group,
-                       vector *result)
+static ALWAYS_INLINE void outer_step(const unsigned inputs, const unsigned groups, const float *x, const float *dy,
+                                     size_t dy_group, vector *result)
 {
     vector gradient[2];
     UNROLLED for (unsigned g = 0; g < groups; g++) gradient[g] = load(dy + g * dy_group);
@@ -347,8 +354,8 @@ INLINE void outer_step(const unsigned inputs, const unsigned groups, const float
 }
 
 /* `inputs` rows of a block of weights x groups of outputs. */
-INLINE void outer_block(const unsigned inputs, const unsigned groups, const struct tile_outer *o,
-                        struct tile_ahead *ahead, size_t input, size_t output)
+static ALWAYS_INLINE void outer_block(const unsigned inputs, const unsigned groups, const struct tile_outer *o,
+                                      struct tile_ahead *ahead, size_t input, size_t output)
 {
     vector result[MOST_RESULTS];
     const size_t next = o->inputs * LANES;
@@ -380,8 +387,8 @@ static void outer(const struct tile_outer *o)
 
 /* Three taps of a row x `inputs` x one group of outputs. A pixel of x meets the gradients of the three results that it
  * is part of; at the edge they are the panel's zeros. */
-INLINE void outer_window_block(const unsigned inputs, const struct tile_outer *o, struct tile_ahead *ahead,
-                               unsigned row, size_t input, size_t output)
+static ALWAYS_INLINE void outer_window_block(const unsigned inputs, const struct tile_outer *o,
+                                             struct tile_ahead *ahead, unsigned row, size_t input, size_t output)
 {
     vector result[3 * PIXELS];
     const size_t tap = LANES * LANES;
