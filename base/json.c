@@ -1,5 +1,6 @@
 #include "json.h"
 
+#include <math.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -98,6 +99,8 @@ json_t *json_get_object(const json_t *object, const char *field, const char *whe
     wrong_type(found, field, where, "an object", err);
     return NULL;
 }
+
+json_t *json_real_or_null(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
 json_t *json_text(const char *text)
 {

@@ -28,6 +28,8 @@ json_t *json_get_object(const json_t *object, const char *field, const char *whe
 
 /* A string of any bytes, for a new reference: those that are no UTF-8 become '?', where json_string() would fail. */
 json_t *json_text(const char *text);
+/* null for what is not finite. */
+json_t *json_real_or_null(double value);
 /* As json_dumpf, but what JSON lets through and a terminal would obey (DEL, C1, bidirectional controls) is escaped too. */
 bool json_write(const json_t *json, FILE *to, size_t flags);
 

@@ -201,8 +201,6 @@ static void print_table(const struct run_table *t)
 
 /* ---- JSON ---- */
 
-static json_t *real_or_null(double number) { return isfinite(number) ? json_real(number) : json_null(); }
-
 static json_t *bytes_or_null(uint64_t bytes) { return bytes > 0 ? json_integer((json_int_t)bytes) : json_null(); }
 
 static json_t *row_to_json(const struct run_row *row)
@@ -216,10 +214,10 @@ static json_t *row_to_json(const struct run_row *row)
         "folder", json_text(row->folder), "model", json_text(f->model), "recipe", json_text(f->recipe), "backend",
         json_text(f->backend), "batch", (json_int_t)f->batch, "iterations", (json_int_t)f->iterations, "seed",
         (json_int_t)f->seed, "step", (json_int_t)f->step, "state", run_state_name(f->state), "killed", view->killed,
-        "diverged", f->diverged, "reason", json_text(f->reason), "loss", real_or_null(n.last_loss), "lowest_loss",
-        real_or_null(n.best_loss), "top1_error", real_or_null(n.last_top1), "best_top1_error",
-        real_or_null(n.best_top1), "top5_error", real_or_null(n.last_top5), "images_per_second",
-        real_or_null(speed > 0 ? speed : NAN), "planned_bytes", bytes_or_null(f->planned_bytes), "used_bytes",
+        "diverged", f->diverged, "reason", json_text(f->reason), "loss", json_real_or_null(n.last_loss), "lowest_loss",
+        json_real_or_null(n.best_loss), "top1_error", json_real_or_null(n.last_top1), "best_top1_error",
+        json_real_or_null(n.best_top1), "top5_error", json_real_or_null(n.last_top5), "images_per_second",
+        json_real_or_null(speed > 0 ? speed : NAN), "planned_bytes", bytes_or_null(f->planned_bytes), "used_bytes",
         bytes_or_null(f->used_bytes), "seconds", f->seconds);
 }
 

@@ -140,8 +140,6 @@ void sweep_report_plan(const struct sweep *s, const struct sweep_jobs *jobs, con
 
 /* ---- JSON ---- */
 
-static json_t *real_or_null(double number) { return isfinite(number) ? json_real(number) : json_null(); }
-
 static json_t *positive_or_null(double number) { return number > 0 ? json_real(number) : json_null(); }
 
 static json_t *run_to_json(const struct sweep *s, const struct sweep_job *job)
@@ -150,7 +148,8 @@ static json_t *run_to_json(const struct sweep *s, const struct sweep_job *job)
     double figure = sweep_figure_of(s->compare, &job->view.curves);
     return json_pack("{s:I, s:o, s:s, s:I, s:o, s:o}", "seed", (json_int_t)job->seed, "folder", json_text(job->folder),
                      "state", sweep_state_name(job->state), "step", (json_int_t)f->step, "value",
-                     job->state == SWEEP_FINISHED ? real_or_null(figure) : json_null(), "reason", json_text(f->reason));
+                     job->state == SWEEP_FINISHED ? json_real_or_null(figure) : json_null(), "reason",
+                     json_text(f->reason));
 }
 
 static json_t *row_to_json(const struct sweep *s, const struct sweep_jobs *jobs, size_t row,
@@ -163,9 +162,9 @@ static json_t *row_to_json(const struct sweep *s, const struct sweep_jobs *jobs,
     json_t *published = s->rows[row].published ? json_text(s->rows[row].published) : json_null();
     json_t *json =
         json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o}", "name", json_text(s->rows[row].name), "published",
-                  published, "mean", real_or_null(r.figure.mean), "deviation", real_or_null(r.figure.deviation),
-                  "seeds", (json_int_t)r.figure.count, "loss", real_or_null(r.loss), "images_per_second",
-                  positive_or_null(r.images_per_second), "runs", runs);
+                  published, "mean", json_real_or_null(r.figure.mean), "deviation",
+                  json_real_or_null(r.figure.deviation), "seeds", (json_int_t)r.figure.count, "loss",
+                  json_real_or_null(r.loss), "images_per_second", positive_or_null(r.images_per_second), "runs", runs);
     if (!json || !p) return json;
     json_object_set_new(json, "iterations", json_integer((json_int_t)p->iterations));
     json_object_set_new(json, "batch", json_integer((json_int_t)p->batch));

@@ -47,7 +47,7 @@ static const struct {
                    {COUNTER_GPU_TENSOR_ACTIVE, "tensor_active_percent"},
                    {COUNTER_GPU_DRAM_ACTIVE, "dram_active_percent"}};
 
-static json_t *describe_reasons(double bits)
+json_t *batch_held_back(double bits)
 {
     const char *words[DASHBOARD_REASONS];
     json_t *all = json_array();
@@ -72,7 +72,7 @@ static json_t *describe_gpus(const struct rollup *rollup)
                                                                                                       : json_null());
         json_object_set_new(gpu, "held_back_by",
                             dashboard_gpu_now(rollup, devices[i], COUNTER_GPU_THROTTLED, &value)
-                                ? describe_reasons(value)
+                                ? batch_held_back(value)
                                 : json_null());
         json_array_append_new(all, gpu);
     }
@@ -93,7 +93,7 @@ static json_t *describe_run(const struct dashboard *dashboard, const struct roll
     bool records = dashboard_recording(dashboard, rollup, &until);
     if (root) json_object_set_new(root, "recording_until", records ? json_integer((json_int_t)until) : json_null());
     double most = rollup_host_counter(rollup, COUNTER_COST_MOST) / 100;
-    if (root) json_object_set_new(root, "profiler_cost_most", isfinite(most) ? json_real(most) : json_null());
+    if (root) json_object_set_new(root, "profiler_cost_most", json_real_or_null(most));
     if (root) json_object_set_new(root, "gpus", describe_gpus(rollup));
     if (root) json_object_set_new(root, "timed_step_parts_ns", describe_parts(&rollup->parts));
     return root;

@@ -6,6 +6,7 @@
 #include "compare.h"
 #include "files.h"
 #include "printable.h"
+#include "top_batch.h"
 #include "trace_private.h"
 
 struct side {
@@ -34,7 +35,10 @@ static void print_row(const struct comparison_row *row)
     bool both = row->before_ns > 0 && row->after_ns > 0;
     printf("%8s %8s %c%-8s %-8s ", row->before_ns > 0 ? trace_format_ns(row->before_ns, before) : "-",
            row->after_ns > 0 ? trace_format_ns(row->after_ns, after) : "-", difference < 0 ? '-' : '+',
-           trace_format_ns(fabs(difference), change), both ? trace_format_ns(row->noise_ns, noise) : "");
+           trace_format_ns(fabs(difference), change),
+           !both                  ? ""
+           : isnan(row->noise_ns) ? "-"
+                                  : trace_format_ns(row->noise_ns, noise));
     if (both)
         printf("%+7.1f %% ", 100 * difference / row->before_ns);
     else
@@ -55,11 +59,32 @@ static void print_parts(const char *name, const struct step_times *b)
     puts("");
 }
 
+/* What clocks did, and what held GPUs back; nothing where the driver did not tell. */
+static void print_gpus(const char *name, const struct step_times_gpus *gpus)
+{
+    char clock[UNITS_TEXT];
+    const char *words[DASHBOARD_REASONS];
+    if (isnan(gpus->clock_hz) && isnan(gpus->held_part)) return;
+    printf("%s  SM clock %s%s", name, isnan(gpus->clock_hz) ? "unknown" : units_format_si(gpus->clock_hz, clock),
+           isnan(gpus->clock_hz) ? "" : "Hz");
+    if (isnan(gpus->held_part))
+        printf(", whether held back unknown");
+    else if (gpus->held_part > 0)
+        printf(", held back in %.0f %% of the readings: ", ceil(100 * gpus->held_part));
+    else
+        printf(", not held back");
+    size_t count = gpus->held_part > 0 ? dashboard_held_back((double)gpus->held_bits, words) : 0;
+    for (size_t i = 0; i < count; i++) printf("%s%s", i ? ", " : "", words[i]);
+    puts("");
+}
+
 static void print_comparison(const struct comparison *c, const struct side sides[2],
                              const struct trace_options *options)
 {
     print_parts("A", &sides[0].times);
     print_parts("B", &sides[1].times);
+    print_gpus("A", &sides[0].times.gpus);
+    print_gpus("B", &sides[1].times.gpus);
     printf("\n%8s %8s %-9s %-8s %9s %s\n", "A", "B", "Change", "Noise", "", "Name");
     print_row(&c->step);
     size_t rows = trace_shown_rows(c->count, options->limit);
@@ -70,11 +95,18 @@ static void print_comparison(const struct comparison *c, const struct side sides
                options->gate);
 }
 
+static json_t *gpus_json(const struct step_times_gpus *gpus)
+{
+    return json_pack("{s:o, s:o, s:o}", "clock_hz", json_real_or_null(gpus->clock_hz), "held_back_part",
+                     json_real_or_null(gpus->held_part), "held_back_by",
+                     isnan(gpus->held_part) ? json_null() : batch_held_back((double)gpus->held_bits));
+}
+
 static json_t *row_json(const struct comparison_row *row)
 {
-    return json_pack("{s:o, s:f, s:f, s:f, s:f, s:b}", "name", json_text(row->name), "before_ns", row->before_ns,
-                     "after_ns", row->after_ns, "change_ns", row->after_ns - row->before_ns, "noise_ns", row->noise_ns,
-                     "slower", row->slower);
+    return json_pack("{s:o, s:f, s:f, s:f, s:o, s:b}", "name", json_text(row->name), "before_ns", row->before_ns,
+                     "after_ns", row->after_ns, "change_ns", row->after_ns - row->before_ns, "noise_ns",
+                     json_real_or_null(row->noise_ns), "slower", row->slower);
 }
 
 static bool print_comparison_json(const struct comparison *c, const struct side sides[2],
@@ -84,11 +116,12 @@ static bool print_comparison_json(const struct comparison *c, const struct side 
     for (size_t i = 0; i < trace_shown_rows(c->count, options->limit); i++)
         json_array_append_new(rows, row_json(&c->rows[i]));
     return trace_print_json(
-        json_pack("{s:f, s:f, s:f, s:b, s:I, s:I, s:o, s:b, s:o}", "step_before_ns", c->step.before_ns, "step_after_ns",
-                  c->step.after_ns, "step_noise_ns", c->step.noise_ns, "step_slower", c->step.slower, "steps_before",
-                  (json_int_t)sides[0].times.step_count, "steps_after", (json_int_t)sides[1].times.step_count,
-                  "gate_percent", options->gate >= 0 ? json_real(options->gate) : json_null(), "slower", c->slower,
-                  "rows", rows),
+        json_pack("{s:f, s:f, s:o, s:b, s:o, s:o, s:I, s:I, s:o, s:b, s:o}", "step_before_ns", c->step.before_ns,
+                  "step_after_ns", c->step.after_ns, "step_noise_ns", json_real_or_null(c->step.noise_ns),
+                  "step_slower", c->step.slower, "gpus_before", gpus_json(&sides[0].times.gpus), "gpus_after",
+                  gpus_json(&sides[1].times.gpus), "steps_before", (json_int_t)sides[0].times.step_count, "steps_after",
+                  (json_int_t)sides[1].times.step_count, "gate_percent",
+                  options->gate >= 0 ? json_real(options->gate) : json_null(), "slower", c->slower, "rows", rows),
         err);
 }
 

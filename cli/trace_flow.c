@@ -131,7 +131,7 @@ static void print_tensors(const struct table *t)
 static json_t *value_json(double value)
 {
     if (isinf(value)) return json_string("inf");
-    return isnan(value) ? json_null() : json_real(value);
+    return json_real_or_null(value);
 }
 
 static json_t *unit_json(const struct flow_unit *u)

@@ -144,7 +144,7 @@ static json_t *clock_json(const struct rollup_clock *clock)
     if (clock->count == 0) return json_null();
     double drift = rollup_clock_drift(clock);
     return json_pack("{s:I, s:f, s:o}", "readings", (json_int_t)clock->count, "ahead_ns", clock_ahead(clock), "drift",
-                     isnan(drift) ? json_null() : json_real(drift));
+                     json_real_or_null(drift));
 }
 
 static json_t *tensor_json(const struct rollup_tensor *t)
@@ -193,15 +193,15 @@ static bool print_json(const struct rollup *r, size_t most, struct arena *arena,
         json_array_append_new(devices, device_json(r, i, arena));
     }
     double begun = r->wall_offset_ns && r->first_ns ? (double)(r->first_ns + r->wall_offset_ns) * 1e-9 : NAN;
-    return trace_print_json(
-        json_pack("{s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I, s:b, s:o, s:o, s:o}", "model",
-                  r->has_run ? json_text(r->model) : json_null(), "dataset",
-                  r->has_run ? json_text(r->dataset) : json_null(), "backend",
-                  r->has_run ? json_text(r->backend) : json_null(), "batch", (int)r->batch, "command",
-                  json_text(r->command), "begun", isnan(begun) ? json_null() : json_real(begun), "step",
-                  (json_int_t)rollup_steps_done(r), "iterations", (json_int_t)r->iterations, "ended", r->ended,
-                  "origin", origin_json(r), "wall", clock_json(&r->wall), "devices", devices),
-        err);
+    return trace_print_json(json_pack("{s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I, s:b, s:o, s:o, s:o}", "model",
+                                      r->has_run ? json_text(r->model) : json_null(), "dataset",
+                                      r->has_run ? json_text(r->dataset) : json_null(), "backend",
+                                      r->has_run ? json_text(r->backend) : json_null(), "batch", (int)r->batch,
+                                      "command", json_text(r->command), "begun", json_real_or_null(begun), "step",
+                                      (json_int_t)rollup_steps_done(r), "iterations", (json_int_t)r->iterations,
+                                      "ended", r->ended, "origin", origin_json(r), "wall", clock_json(&r->wall),
+                                      "devices", devices),
+                            err);
 }
 
 bool trace_run_info(const char *const *paths, const struct trace_options *options, int *code, struct error *err)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "step_times.h"
 #include "json.h"
@@ -37,6 +38,10 @@ json_t *trace_host_json(const struct rollup *rollup);
 /* Means and most, in one line of a paragraph; nothing where no counter was read. */
 void trace_print_counters(const struct rollup *rollup);
 
+/* The table as CSV with nsys's columns; `word` as for stats. */
+bool trace_write_table(const char *word, const struct trace_options *options, FILE *out, struct error *err);
+
+bool trace_run_stats(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
 bool trace_run_info(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
 bool trace_run_flow(const char *const *paths, const struct trace_options *options, int *code, struct error *err);
 bool trace_run_diff(const char *const *paths, const struct trace_options *options, int *code, struct error *err);

@@ -9,6 +9,7 @@
 /* That the largest of n normal values is above z is less likely than n exp(-z^2 / 2) / 2. */
 static double standard_errors(size_t groups) { return sqrt(2 * log(50 * (double)(groups + 1))); }
 
+/* `errors` NAN: of the noise nothing is known, and nothing is slower. */
 static void judge(struct comparison_row *row, struct step_times_estimate before, struct step_times_estimate after,
                   double errors, double gate)
 {
@@ -33,14 +34,15 @@ static void fill_rows(const struct step_times *a, const struct step_times *b, do
     for (size_t i = 0; i < a->group_count; i++) {
         const struct step_times_group *group = &a->groups[i], *like = step_times_find(b, group->name);
         struct comparison_row *row = &comparison->rows[comparison->count++];
-        *row = (struct comparison_row){.name = group->name, .before_ns = step_times_estimate(a, group).median_ns};
+        *row = (struct comparison_row){
+            .name = group->name, .before_ns = step_times_estimate(a, group).median_ns, .noise_ns = (double)NAN};
         if (like) judge(row, step_times_estimate(a, group), step_times_estimate(b, like), errors, gate);
     }
     for (size_t i = 0; i < b->group_count; i++) {
         const struct step_times_group *group = &b->groups[i];
         if (step_times_find(a, group->name)) continue;
-        comparison->rows[comparison->count++] =
-            (struct comparison_row){.name = group->name, .after_ns = step_times_estimate(b, group).median_ns};
+        comparison->rows[comparison->count++] = (struct comparison_row){
+            .name = group->name, .after_ns = step_times_estimate(b, group).median_ns, .noise_ns = (double)NAN};
     }
 }
 
@@ -50,7 +52,8 @@ bool comparison_make(const struct step_times *before, const struct step_times *a
     size_t most = before->group_count + after->group_count;
     comparison->rows = mem_alloc(MEM_TRACE, most, sizeof *comparison->rows);
     if (!comparison->rows) return error_memory(err, most * sizeof *comparison->rows, "the changes");
-    double errors = standard_errors(most);
+    bool enough = before->step_count >= COMPARISON_LEAST_STEPS && after->step_count >= COMPARISON_LEAST_STEPS;
+    double errors = enough ? standard_errors(most) : (double)NAN;
     fill_rows(before, after, errors, gate, comparison);
     comparison->step.name = "(step)";
     judge(&comparison->step, step_times_estimate(before, NULL), step_times_estimate(after, NULL), errors, gate);

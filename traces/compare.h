@@ -7,7 +7,8 @@
 struct comparison_row {
     const char *name;           /* of one of the step times */
     double before_ns, after_ns; /* medians over steps; 0 = not in that trace */
-    double noise_ns;            /* what the difference may be by chance, or 0 where one of them has none */
+    double noise_ns;            /* what the difference may be by chance; NAN = unknown, of too few steps or of a group that
+                                 * one of them has not */
     bool slower;                /* by more than the gate and the noise */
 };
 

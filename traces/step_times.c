@@ -302,6 +302,21 @@ static bool take_host(struct maker *maker, const struct trace_event *event, stru
     return step_times_add_stretch(&maker->devices[event->device].host, stretch, err);
 }
 
+static void take_counter(struct maker *maker, const struct trace_event *event)
+{
+    struct gpu_readings *gpus = &maker->gpus;
+    bool of_host = event->kind == 1;
+    if (of_host || event->at_ns < maker->from_ns || event->at_ns > maker->to_ns || !(event->value >= 0)) return;
+    if (event->id == COUNTER_GPU_CLOCK) {
+        gpus->clocks++;
+        gpus->clock_sum += event->value;
+    } else if (event->id == COUNTER_GPU_THROTTLED && event->value < 0x1p63) {
+        gpus->states++;
+        gpus->held += event->value > 0;
+        gpus->held_bits |= (uint64_t)event->value;
+    }
+}
+
 static bool take(struct maker *maker, const struct trace_item *item, struct error *err)
 {
     if (item->type == TRACE_ITEM_OP) return take_op_entry(maker, &item->op, err);
@@ -309,6 +324,7 @@ static bool take(struct maker *maker, const struct trace_item *item, struct erro
     if (item->type != TRACE_ITEM_EVENT) return true;
     uint8_t type = item->event.type;
     if (type == TRACE_OP || type == TRACE_KERNEL) return take_run(maker, item, err);
+    if (type == TRACE_COUNTER) take_counter(maker, &item->event);
     return (type != TRACE_SPAN && type != TRACE_GAP) || take_host(maker, &item->event, err);
 }
 
@@ -332,6 +348,13 @@ static void count_devices(const struct maker *maker, double devices[STEP_TIMES_M
     for (size_t d = 0; d < TRACE_MOST_DEVICES; d++)
         for (size_t i = 0; i < maker->devices[d].steps.count; i++)
             if (maker->devices[d].steps.steps[i].slot != NO_SLOT) devices[maker->devices[d].steps.steps[i].slot]++;
+}
+
+static struct step_times_gpus tell_gpus(const struct gpu_readings *gpus)
+{
+    return (struct step_times_gpus){.clock_hz = gpus->clocks ? gpus->clock_sum / (double)gpus->clocks : (double)NAN,
+                                    .held_part = gpus->states ? (double)gpus->held / (double)gpus->states : (double)NAN,
+                                    .held_bits = gpus->held_bits};
 }
 
 static bool is_used(const struct maker *maker, size_t group)
@@ -384,12 +407,15 @@ bool step_times_read(const char *path, enum summary_by by, struct step_range ran
     bool ok =
         read_all(path, maker, take_step, err) && read_all(path, maker, take_timed, err) && choose_steps(maker, b, err);
     maker->slots = b->step_count;
+    maker->from_ns = b->from_ns;
+    maker->to_ns = b->to_ns;
     if (ok && maker->slots > 0) {
         ok = make_slots(maker, err) && read_all(path, maker, take, err);
         if (ok) count_devices(maker, devices);
         ok = ok && keep_groups(maker, b, devices, err);
         ok = ok && step_times_divide_steps(maker, b, devices, err);
     }
+    b->gpus = tell_gpus(&maker->gpus);
     finish_maker(maker);
     if (!ok) step_times_finish(b);
     return ok;

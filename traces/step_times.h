@@ -25,6 +25,13 @@ struct step_times_group {
     double *step_ns;  /* in each step, on one device */
 };
 
+/* How GPUs were doing in the range: over all readings, of all devices. */
+struct step_times_gpus {
+    double clock_hz;    /* of the SMs, the mean; NAN = unknown, as below */
+    double held_part;   /* of the readings, in which something held a GPU back */
+    uint64_t held_bits; /* what did, in any of them: as COUNTER_GPU_THROTTLED */
+};
+
 struct step_times {
     struct step_times_step *steps;
     size_t step_count;
@@ -32,6 +39,7 @@ struct step_times {
     size_t group_count;
     uint64_t timed_steps;    /* in the range, of which step_count are looked at */
     uint64_t from_ns, to_ns; /* of all steps in the range, timed or not */
+    struct step_times_gpus gpus;
     void *own;
 };
 

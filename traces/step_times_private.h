@@ -55,6 +55,12 @@ struct maker_device {
     struct stretch_list host;
 };
 
+/* Readings in the range. */
+struct gpu_readings {
+    uint64_t clocks, states, held, held_bits;
+    double clock_sum;
+};
+
 struct maker {
     enum summary_by by;
     struct step_range range;
@@ -63,6 +69,8 @@ struct maker {
     struct tables names; /* of groups */
     double *group_ns;    /* [group][slot] */
     size_t group_count, group_capacity;
+    uint64_t from_ns, to_ns; /* of the range */
+    struct gpu_readings gpus;
 };
 
 /* What the device and its host (in the order of begins, what is over before `from` left out) did in a step; the step before

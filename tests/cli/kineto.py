@@ -98,6 +98,9 @@ class Writer:
         update = self.tick()
         self.op('aten::_foreach_add_', HOST, ['multi_tensor_apply'])
         self.add('user_annotation', 'Optimizer.step#SGD.step', update, self.tick(), HOST, HOST)
+        replay = self.tick()
+        self.launch(HOST, 'a kernel of a module alone', 7)
+        self.add('python_function', 'nn.Module: Graphed_0', replay, self.tick(), HOST, HOST)
         self.launch(HOST, 'a kernel of no op', 7)
         self.add('cuda_runtime', 'cudaDeviceSynchronize', self.ns, max(self.gpu.values()) + 50, HOST, HOST, **{'cbid': 165})
         self.ns = max(self.gpu.values()) + 100
@@ -165,6 +168,10 @@ def check_sums(folder, modern):
     expect(rows(stats(piped, 'kernel')) == kernels, 'from a pipe: other sums')
     done = run('trace', 'diff', trace, again, '--gate', 0, '--by', 'kernel')
     expect(done.returncode == 0 and 'nothing is slower' in done.stdout, f'diff: {done.stdout} {done.stderr}')
+    done = run('trace', 'diff', f'{trace}@3-4', f'{again}@5-6', '--json')
+    few = json.loads(done.stdout)
+    expect(few['step_noise_ns'] is None and all(row['noise_ns'] is None for row in few['rows']), f'of two steps the noise is known: {few}')
+    expect(few['gpus_before'] == {'clock_hz': None, 'held_back_part': None, 'held_back_by': None}, f'clocks that nobody read: {few}')
     slow = json.loads(text)
     for event in slow['traceEvents']:
         if event['name'].startswith('bn_fw_tr'):
@@ -183,9 +190,10 @@ def check_sums(folder, modern):
 
 def check_layers(trace, kernels):
     layers = rows(stats(trace, 'layer'))
-    names = {'(no op)', 'Conv2d_0', 'Block_0/BatchNorm2d_0', 'Block_0/Conv2d_1', 'Optimizer.step', 'ResNet_0'}
+    names = {'(no op)', 'Conv2d_0', 'Block_0/BatchNorm2d_0', 'Block_0/Conv2d_1', 'Optimizer.step', 'ResNet_0', 'Graphed_0'}
     expect(set(layers) == names, f'layers: {sorted(layers)}')
     expect(layers['(no op)'][0] == kernels['a kernel of no op'][0], 'what no op owns')
+    expect(layers['Graphed_0'][0] == kernels['a kernel of a module alone'][0], 'what a module starts without an op')
     expect(layers['Optimizer.step'][0] == kernels['multi_tensor_apply'][0], 'the optimizer')
     expect(layers['Block_0/BatchNorm2d_0'][0] == kernels['bn_fw_tr_1C11'][0] + kernels['CudnnBatchNorm_backward_kernel'][0],
            'forward and backward of a layer')

@@ -1,6 +1,7 @@
 #include <time.h>
 /* Where the time of steps goes, and whether it is more than before. */
 #include <criterion/criterion.h>
+#include <math.h>
 
 #include "compare.h"
 #include "mem.h"
@@ -303,4 +304,51 @@ Test(trace_steps, reading_survives_any_failed_allocation)
         step_times_finish(&times);
         cr_assert_eq(mem_current_bytes(MEM_TRACE), before, "allocation %d leaks", (int)n);
     }
+}
+
+/* ---- What GPUs did meanwhile ---- */
+
+static void tell_gpu(struct trace_sink *sink, uint32_t counter, double value, uint64_t ns)
+{
+    sink->counter(sink->context, 0, counter, value, ns);
+}
+
+/* Steps of 1 ms, the first at 1 ms; the clock falls in the sixth, held back by the power cap. */
+Test(trace_steps, clocks_are_those_of_the_range)
+{
+    struct trace_writer *writer = begin(path);
+    struct trace_sink *sink = trace_writer_sink(writer);
+    const struct trace_counter table[] = {{COUNTER_GPU_CLOCK, "SM clock", "Hz"},
+                                          {COUNTER_GPU_THROTTLED, "held back by", "bits"}};
+    sample_tables(sink, 1, 12);
+    sink->counter_table(sink->context, table, 2);
+    sample_steps(sink, 0, 12, 0, 8);
+    for (uint64_t i = 0; i < 8; i++) {
+        tell_gpu(sink, COUNTER_GPU_CLOCK, i < 5 ? 1.98e9 : 1.2e9, 1000000 * (i + 1) + 500000);
+        tell_gpu(sink, COUNTER_GPU_THROTTLED, i < 5 ? 0 : 4, 1000000 * (i + 1) + 500000);
+    }
+    sink->counter(sink->context, TRACE_OF_HOST, COUNTER_GPU_CLOCK, 1, 2500000);
+    trace_writer_close(writer);
+    struct step_times fast = read_times(path, SUMMARY_OP, 1, 5), mixed = read_times(path, SUMMARY_OP, 5, 6);
+    cr_expect(fast.gpus.clock_hz == 1.98e9 && fast.gpus.held_part == 0 && fast.gpus.held_bits == 0);
+    cr_expect_float_eq(mixed.gpus.clock_hz, 1.59e9, 1);
+    cr_expect(mixed.gpus.held_part == 0.5 && mixed.gpus.held_bits == 4);
+    step_times_finish(&fast);
+    step_times_finish(&mixed);
+    write_run(copy, 1, OPS, 1);
+    struct step_times unknown = read_times(copy, SUMMARY_OP, 0, 0);
+    cr_expect(isnan(unknown.gpus.clock_hz) && isnan(unknown.gpus.held_part), "unknown is not 0");
+    step_times_finish(&unknown);
+}
+
+Test(trace_steps, of_few_steps_the_noise_is_unknown)
+{
+    struct comparison comparison = {0};
+    struct error err = {0};
+    write_run(path, 1, OPS, 1);
+    struct step_times sides[2] = {read_times(path, SUMMARY_OP, 1, 2), read_times(path, SUMMARY_OP, 3, 6)};
+    cr_assert(comparison_make(&sides[0], &sides[1], 0, &comparison, &err), "%s", err.text);
+    cr_expect(isnan(comparison.step.noise_ns) && isnan(comparison.rows[0].noise_ns));
+    cr_expect_not(comparison.slower);
+    end_comparison(&comparison, sides);
 }
