@@ -128,7 +128,8 @@ static bool hand_over(struct import *import, const struct import_owner *owner, b
     return spill_add(owner->kind == OWNER_LAUNCH ? &import->by_key : &import->by_external, owner, err);
 }
 
-/* The innermost op around it owns what came of it. */
+/* The innermost op around it owns what came of it; where there is none but a module is, as around the replay of a graph
+ * or a kernel of Triton's, the call itself. */
 static bool pass_launch(struct walk *walk, const struct import_launch *launch, struct error *err)
 {
     struct import_owner owner = {
@@ -140,6 +141,9 @@ static bool pass_launch(struct walk *walk, const struct import_launch *launch, s
         owner.op = inner->name;
         owner.sequence = inner->backward;
         TRY(find_place(walk, launch->begin_ns, &owner.place, err));
+    } else if (walk->modules.count > 0) {
+        TRY(find_place(walk, launch->begin_ns, &owner.place, err));
+        if (owner.place.part != PART_NOWHERE) owner.op = launch->name;
     }
     return hand_over(walk->import, &owner, false, err);
 }

@@ -35,8 +35,7 @@ struct import_run { /* of a kernel, copy or fill */
 struct import_launch {
     uint64_t begin_ns, end_ns;
     uint64_t key;
-    uint32_t thread;
-    uint32_t unused; /* 0 */
+    uint32_t thread, name;
 };
 
 struct import_cpu_op {

@@ -136,7 +136,7 @@ static bool take_runtime(struct import *import, const struct kineto_event *event
     uint64_t end = event->begin_ns + event->duration_ns;
     if (event->has_correlation) {
         struct import_launch launch = {.begin_ns = event->begin_ns, .end_ns = end, .key = event->correlation};
-        TRY(thread_of(import, event, &launch.thread, err));
+        TRY(thread_of(import, event, &launch.thread, err) && name_of(import, event->name, &launch.name, err));
         return launch.key == 0 || spill_add(&import->launches, &launch, err);
     }
     if (event->name.length < 11 || memcmp(event->name.at + event->name.length - 11, "Synchronize", 11) != 0)
