@@ -393,6 +393,7 @@ def check_trace_flow(folder, plan, data):
     expect(done.returncode == 0 and 'stage1/unit1' not in done.stdout.split('of stage1')[0] and 'head' in done.stdout,
            f'trace flow --limit: {done.stdout} {done.stderr}')
     expect(max(len(line) for line in done.stdout.splitlines() if '/' not in line or line[0] == ' ') <= 80, 'trace flow: too wide')
+    expect(re.search('>flow: resnet-[^<]*, batch [0-9]+, step 1 .light. to 2 .dark.<', svg.read_text()), 'trace flow --svg: its legend')
     picture = ElementTree.parse(svg).getroot()
     curves = [title.text for title in picture.iter('{http://www.w3.org/2000/svg}title') if title.text.startswith('step ')]
     expect(curves == ['step 1', 'step 2'] * 6, f'curves of the picture: {curves}')

@@ -92,7 +92,7 @@ static void draw_tick(const struct panel *p, double value)
 {
     char label[32];
     svg_line(p->svg, p->left, y_of(p, value), p->left + PANEL_WIDTH, y_of(p, value), "stroke=\"" SVG_HAIR "\"");
-    snprintf(label, sizeof label, value >= 0.01 && value < 10000 ? "%g" : "%.0e", value);
+    snprintf(label, sizeof label, value >= 0.9e-4 && value < 1e5 ? "%g" : "%.0e", value);
     svg_label(p->svg, p->left - 8, y_of(p, value) + 5, "text-anchor=\"end\" " SMALL, label);
 }
 
@@ -195,6 +195,30 @@ static void draw_panel(struct text *svg, const struct flow_picture *picture, enu
 
 /* ---- The page ---- */
 
+/* Folders that both runs lie in tell nothing. */
+static size_t shared_folders(const struct flow_picture *picture)
+{
+    const char *first = picture->names[0], *last = picture->names[picture->count - 1];
+    size_t folders = 0;
+    for (size_t i = 0; first[i] && first[i] == last[i]; i++)
+        if (first[i] == '/') folders = i + 1;
+    return folders;
+}
+
+static void add_run(const struct flow_picture *picture, size_t run, struct text *line)
+{
+    static const char end[] = ".trace";
+    const struct flow *flow = picture->flows[run];
+    const char *path = picture->names[run] + shared_folders(picture);
+    size_t length = strlen(path);
+    char name[512];
+    if (length >= sizeof end && strcmp(path + length + 1 - sizeof end, end) == 0) length -= sizeof end - 1;
+    snprintf(name, sizeof name, "%.*s", (int)length, path);
+    text_add(line, "%s: ", PRINTABLE(name));
+    if (flow->model[0])
+        text_add(line, "%s on %s, batch %" PRIu32 ", ", PRINTABLE(flow->model), PRINTABLE(flow->dataset), flow->batch);
+}
+
 static void draw_legend(struct text *svg, const struct flow_picture *picture, size_t run)
 {
     const struct flow *flow = picture->flows[run];
@@ -207,7 +231,8 @@ static void draw_legend(struct text *svg, const struct flow_picture *picture, si
         snprintf(attributes, sizeof attributes, "fill=\"%s\"", colour);
         svg_rect(svg, LEFT + width * (double)c / (double)curves, y - 11, width / (double)curves, 12, attributes);
     }
-    text_add(&line, "%s, step %" PRIu64, PRINTABLE(picture->names[run]), flow->steps[0].step);
+    add_run(picture, run, &line);
+    text_add(&line, "step %" PRIu64, flow->steps[0].step);
     if (curves > 1) text_add(&line, " (light) to %" PRIu64 " (dark)", flow->steps[flow->step_count - 1].step);
     if (flow->ranks > 1) text_add(&line, ", rank %" PRIu32 " of %" PRIu32, flow->rank, flow->ranks);
     if (!line.failed) svg_label(svg, LEFT + width + 12, y, SMALL, line.bytes);
