@@ -167,15 +167,32 @@ static struct ranks_cause own_cause(struct ranks *ranks, const struct error *err
     return own;
 }
 
+/* This rank's own cause is the first: says it as what is known of it. */
+static void say_own(struct ranks *ranks, const struct ranks_cause *own, bool same, struct error *err)
+{
+    bool guesses = is_late(own) || (own->weight == RANKS_WAITED && own->peer == RANKS_UNKNOWN);
+    ranks->tells = true;
+    if (guesses && say_silent(ranks, err)) return;
+    if (!same && own->weight == RANKS_OWN) say_where(ranks, &ranks->place, err);
+}
+
+/* Of ranks that were not joined all say what they have found, but for those that have found the same. */
+static bool settle_alone(const struct ranks *ranks, const struct error *err, int *code)
+{
+    if (ranks && ranks->quiet) *code = error_exit_code(err);
+    return !ranks || !ranks->quiet;
+}
+
 bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
 {
-    if (!ranks || !ranks->link) return true;
+    if (!ranks || !ranks->link) return settle_alone(ranks, err, code);
     bool same;
     struct ranks_cause own = own_cause(ranks, err);
     bool waits = own.weight == RANKS_MISSED || own.weight == RANKS_WAITED;
     uint64_t grace_ns = !waits ? GRACE_NS : ranks_is_local(ranks) ? MISSED_NS : APART_NS;
     ranks->transport->tell(ranks->link, &own);
-    if (!ranks->watched) return true; /* it has failed before it could hear of others */
+    ranks->tells = !ranks->watched;
+    if (ranks->tells) return true; /* it has failed before it could hear of others */
     for (uint64_t begin = clock_now_ns(); clock_now_ns() - begin < grace_ns;) sleep_ns(LISTEN_NS);
     pthread_mutex_lock(&ranks->lock);
     ranks->causes[own.rank] = own;
@@ -185,9 +202,7 @@ bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
     same = is_said_twice(ranks, rank);
     pthread_mutex_unlock(&ranks->lock);
     if (first.rank == own.rank) {
-        bool guesses = is_late(&own) || (own.weight == RANKS_WAITED && own.peer == RANKS_UNKNOWN);
-        if (guesses && say_silent(ranks, err)) return true;
-        if (!same && own.weight == RANKS_OWN) say_where(ranks, &ranks->place, err);
+        say_own(ranks, &own, same, err);
         return true;
     }
     struct error theirs = {.kind = (enum error_kind)first.kind};
@@ -198,5 +213,5 @@ bool ranks_settle(struct ranks *ranks, struct error *err, int *code)
 
 void ranks_end(struct ranks *ranks, int code)
 {
-    if (ranks && ranks->link) ranks->transport->end(ranks->link, code);
+    if (ranks && ranks->link && ranks->tells) ranks->transport->end(ranks->link, code);
 }

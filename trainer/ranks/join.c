@@ -63,6 +63,7 @@ static void destroy_joining(struct joining *j)
 
 static bool take_joined(struct ranks *ranks, struct joining *j, struct error *err)
 {
+    ranks->quiet = j->outcome == RANKS_REFUSED && j->rank > 0;
     if (j->outcome != RANKS_DONE)
         return error_set(err, j->outcome == RANKS_LATE ? ERROR_LATE : ERROR_INPUT, "%s: %s", ranks->launcher, j->fault);
     ranks->link = j->link;

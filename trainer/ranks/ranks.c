@@ -206,6 +206,7 @@ bool ranks_exchange(struct ranks *ranks, const struct ranks_part *out, uint32_t 
     case RANKS_ABORTED: /* by others, or by this rank's own failure */
         return ranks_any_heard(ranks) ? say_peer(ranks, &wait, RANKS_ABORTED, err)
                                       : error_set(err, ERROR_FAILED, "another rank has failed");
+    case RANKS_CUT: return error_set(err, ERROR_PEER, "messages between ranks fail: %s", wait.fault);
     default: return error_set(err, ERROR_FAILED, "messages between ranks fail: %s", wait.fault);
     }
 }

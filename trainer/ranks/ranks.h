@@ -111,7 +111,8 @@ void ranks_abort(struct ranks *ranks);
  * one of them tells it: then true, and *err names the rank, its host and devices. The others get false: they say nothing and
  * end with *code. Takes three seconds at most, and three more where another tells; NULL: true. */
 bool ranks_settle(struct ranks *ranks, struct error *err, int *code);
-/* Ends the processes of a run that has failed, as far as that is possible; this one with `code`, then or when it returns. */
+/* Ends the processes of a run that has failed, as far as that is possible, where this rank tells why it has; this one with
+ * `code`, then or when it returns. */
 void ranks_end(struct ranks *ranks, int code);
 
 #endif

@@ -22,6 +22,8 @@ struct ranks {
     bool missed, waited; /* this rank has waited in vain, or until others gave up, */
     uint32_t peer;       /* for that one */
     pthread_t watcher;
+    bool quiet;   /* this rank has failed before it was joined, as all have, and another says it */
+    bool tells;   /* the first cause */
     bool watched; /* the watcher has been started, and the tables below are there */
     atomic_bool leaving;
     pthread_mutex_t lock;       /* over what follows */

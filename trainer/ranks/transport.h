@@ -22,6 +22,8 @@ enum ranks_outcome {
     RANKS_LATE,    /* `peer` has not come in time */
     RANKS_GONE,    /* `peer` has ended */
     RANKS_ABORTED, /* *aborted was set while `peer` had not come */
+    RANKS_CUT,     /* a message fails, as one does whose peer is no more; which it was is not known, `fault` says what */
+    RANKS_REFUSED, /* opening: all ranks are, for the same reason, in `fault`, and *rank is known */
     RANKS_BROKEN   /* `fault` says what */
 };
 
@@ -51,7 +53,7 @@ struct ranks_transport {
     uint32_t version; /* RANKS_TRANSPORT_VERSION */
     bool copies;            /* messages, all of an exchange at a time, to and from memory of its own */
     uint64_t process_bytes; /* that a process holds for it besides */
-    /* RANKS_DONE; RANKS_LATE: not all ranks have met within limit_ns; or RANKS_BROKEN, for which, too, `fault` says what. */
+    /* RANKS_DONE; RANKS_LATE: not all ranks have met within limit_ns, and `fault` says what; RANKS_REFUSED; RANKS_BROKEN. */
     enum ranks_outcome (*open)(struct ranks_link **link, uint32_t *rank, uint32_t *size, uint64_t limit_ns,
                                char fault[RANKS_FAULT]);
     /* Sends and receives all parts; polls. One thread at a time. The parts are the caller's again once it returns, whatever
@@ -69,7 +71,7 @@ struct ranks_transport {
     void (*end)(struct ranks_link *link, int code);
 };
 
-#define RANKS_TRANSPORT_VERSION 5u
+#define RANKS_TRANSPORT_VERSION 6u
 #define RANKS_TRANSPORT_SYMBOL  "fathom_ranks_transport" /* of a module: const struct ranks_transport */
 
 #endif

@@ -112,6 +112,17 @@ def check_module(folder, plan):
     expect(done.returncode == 0, f'alone, no module: {done.returncode}, {done.stderr}')
 
 
+def check_no_pmix(folder, plan):
+    """Ranks of srun without PMIx: Open MPI would say so in a page from each; one rank says it in a line."""
+    told = []
+    for rank in range(2):
+        env = {**ENV, 'SLURM_STEP_NUM_TASKS': '2', 'SLURM_PROCID': str(rank)}
+        done = train([], plan, '--data', folder / 'data', '--iterations', 2, '--no-evaluate', env=env)
+        told += done.stderr.splitlines()
+        expect(done.returncode == 2, f'srun without PMIx: {done.returncode}, {done.stderr}')
+    expect(len(told) == 1 and '--mpi=pmix is wanted' in told[0], f'srun without PMIx: {told}')
+
+
 def check_differences(folder, plan):
     other = make_plan(folder, 'other.json', 'resnet-8', '--batch', 16, '--gpus', '2xcpu')
     done = different((plan, [folder / 'data']), [FATHOM, 'train', other])
@@ -169,5 +180,6 @@ if __name__ == '__main__':
                 check_differences(place, two)
                 check_start(place, two)
                 check_module(place, two)
+                check_no_pmix(place, two)
     print('' if MPIRUN else 'skipped with mpirun: it is not here, fathom-mpi.so was not built, or leaks are looked for')
     raise SystemExit(finish('things about faults of ranks are as they should be'))

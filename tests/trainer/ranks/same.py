@@ -85,6 +85,17 @@ def check_model(folder):
             (folder / name).unlink()
 
 
+def check_requeued(folder, script, env):
+    """A job that failed goes back into the queue, up to three times; one whose command is wrong, or that ended well, does not."""
+    (folder / 'scontrol').write_text('#!/bin/sh\necho asked: "$@"\n')
+    (folder / 'scontrol').chmod(0o755)
+    for code, restarts, wanted in ((0, 0, False), (1, 0, True), (137, 2, True), (1, 3, False), (2, 0, False)):
+        (folder / 'srun').write_text(f'#!/bin/sh\nexit {code}\n')
+        done = subprocess.run(['bash', '-c', script], cwd=folder, env={**env, 'SLURM_JOB_ID': '7', 'SLURM_RESTART_COUNT': str(restarts)},
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
+        expect(done.returncode == code and ('asked: requeue 7' in done.stdout) == wanted, f'a job that ended with {code}: {done.stdout}, {done.stderr}')
+
+
 def check_batch_script(folder):
     """The script for Slurm in docs/cluster.md, on a smaller model and with mpirun for srun: the second job goes on from the first's end."""
     text = (pathlib.Path(__file__).resolve().parents[3] / 'docs' / 'cluster.md').read_text()
@@ -100,6 +111,7 @@ def check_batch_script(folder):
         done = subprocess.run(['bash', '-c', script], cwd=folder, env={**env, 'STEPS': str(steps)}, stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=100)
         expect(done.returncode == 0 and more in done.stdout, f'the batch script to step {steps}: {done.returncode}, {done.stdout}, {done.stderr}')
+    check_requeued(folder, script, env)
 
 
 with Folder() as place:

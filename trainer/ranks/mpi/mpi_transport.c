@@ -91,6 +91,26 @@ static enum ranks_outcome make_communicators(struct ranks_link *link, uint64_t l
     return ok ? RANKS_DONE : RANKS_BROKEN;
 }
 
+/* Open MPI ends the process in its start, with a page of words, where srun gives it nothing to join by. */
+static bool is_refused(void)
+{
+#ifdef OPEN_MPI
+    return getenv("SLURM_STEP_NUM_TASKS") && !getenv("OMPI_COMM_WORLD_SIZE") && !getenv("PMIX_RANK") &&
+           !getenv("PMI_RANK");
+#else
+    return false;
+#endif
+}
+
+/* Every rank finds the same, and one alone is to say it. */
+static enum ranks_outcome refuse(uint32_t *rank, const char *why, char fault[RANKS_FAULT])
+{
+    const char *number = getenv("SLURM_PROCID");
+    *rank = number ? (uint32_t)strtoul(number, NULL, 10) : 0;
+    snprintf(fault, RANKS_FAULT, "%s", why);
+    return RANKS_REFUSED;
+}
+
 static bool init(char fault[RANKS_FAULT])
 {
     int level = MPI_THREAD_SINGLE;
@@ -100,27 +120,25 @@ static bool init(char fault[RANKS_FAULT])
     return false;
 }
 
-/* Of several ranks, as the launcher has said. */
-static bool check_size(const struct ranks_link *link, char fault[RANKS_FAULT])
-{
-    if (link->size > 1) return true;
-    snprintf(fault, RANKS_FAULT,
-             "MPI sees one rank where the launcher has started several; with Slurm, srun --mpi=pmix may be wanted");
-    return false;
-}
-
 static enum ranks_outcome mpi_open(struct ranks_link **out, uint32_t *rank, uint32_t *size, uint64_t limit_ns,
                                    char fault[RANKS_FAULT])
 {
     struct ranks_link *link = calloc(1, sizeof *link);
     if (!link) return say_no_memory(fault), RANKS_BROKEN;
     pthread_mutex_init(&link->lock, NULL);
+    if (is_refused())
+        return refuse(rank, "Open MPI has nothing by which its ranks find each other; srun --mpi=pmix is wanted",
+                      fault);
     if (!init(fault)) return RANKS_BROKEN;
     enum ranks_outcome met = make_communicators(link, limit_ns, fault);
     if (met != RANKS_DONE) return met; /* what MPI may still write to stays */
     link->tellings = calloc((size_t)link->size, sizeof(MPI_Request));
     if (!link->tellings) return say_no_memory(fault), RANKS_BROKEN;
-    if (!check_size(link, fault)) return RANKS_BROKEN;
+    if (link->size == 1)
+        return refuse(rank,
+                      "MPI sees one rank where the launcher has started several; with Slurm, srun --mpi=pmix may be "
+                      "wanted",
+                      fault);
     *rank = (uint32_t)link->rank;
     *size = (uint32_t)link->size;
     *out = link;
@@ -246,7 +264,7 @@ static enum ranks_outcome carry(struct ranks_link *link, const struct ranks_part
     struct patience patience = patience_begin(now_ns(), wait->limit_ns);
     int before = (int)(outs + ins), left;
     for (uint64_t looks = 0;; looks++) {
-        if (!test(link, (int)(outs + ins), &left, wait->fault)) return RANKS_BROKEN;
+        if (!test(link, (int)(outs + ins), &left, wait->fault)) return RANKS_CUT;
         if (left == 0) return RANKS_DONE;
         if (atomic_load(wait->aborted)) {
             wait->peer = late_peer(link, out, outs, in, ins);
