@@ -195,6 +195,7 @@ static void print_request(const struct side *a, const struct side *b, FILE *to)
     print_form(&p->spec, &q->spec, to);
     if (p->freeze_bn || q->freeze_bn)
         print_words("frozen normalisation", bn_freeze_name(p->freeze_bn), bn_freeze_name(q->freeze_bn), to);
+    if (p->bn_group || q->bn_group) print_count("images a BN group", p->bn_group, q->bn_group, to);
     print_words("dtype", dtype_name(p->dtype), dtype_name(q->dtype), to);
     print_words("optimizer", optimizer_name(p->update.optimizer), optimizer_name(q->update.optimizer), to);
     print_words("devices", words_devices(p, devices[0], sizeof devices[0]),

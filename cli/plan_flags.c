@@ -30,6 +30,7 @@ void plan_flags_specs(struct plan_flags *o, struct option_spec specs[PLAN_FLAGS]
         {"gate-bias", 0, OPTION_TEXT, &o->number[NUMBER_GATE_BIAS], 0, 0},
         {"dropout", 0, OPTION_TEXT, &o->number[NUMBER_DROPOUT], 0, 0},
         {"sync-bn", 0, OPTION_FLAG, &o->sync_bn, 0, 0},
+        {"bn-group", 0, OPTION_COUNT, &o->bn_group, 1, MOST_BATCH},
         {"freeze-bn", 0, OPTION_FLAG, &o->freeze_bn, 0, 0},
         {"freeze-bn-all", 0, OPTION_FLAG, &o->freeze_bn_all, 0, 0},
         {"tf32", 0, OPTION_FLAG, &o->tf32, 0, 0},
@@ -52,10 +53,10 @@ bool plan_flags_given(const struct plan_flags *o)
 {
     for (size_t i = 0; i < MODEL_NUMBERS; i++)
         if (o->number[i]) return true;
-    return o->stride_in || o->freeze_bn || o->freeze_bn_all || o->batch || o->gpus || o->recompute || o->budget ||
-           o->micro_batches || o->dtype || o->dataset || o->unit || o->shortcut || o->sync_bn || o->freeze ||
-           o->classes || o->image_size || o->search_seconds > 0 || o->strategy || o->reconstruct || o->workspace ||
-           o->offload || o->fuse || o->decode_memory || o->reduce_dtype || o->reduce_memory;
+    return o->stride_in || o->bn_group || o->freeze_bn || o->freeze_bn_all || o->batch || o->gpus || o->recompute ||
+           o->budget || o->micro_batches || o->dtype || o->dataset || o->unit || o->shortcut || o->sync_bn ||
+           o->freeze || o->classes || o->image_size || o->search_seconds > 0 || o->strategy || o->reconstruct ||
+           o->workspace || o->offload || o->fuse || o->decode_memory || o->reduce_dtype || o->reduce_memory;
 }
 
 static bool parse_choice(const char *text, const char *flag, const char *const *names, size_t count, int *value,
@@ -149,6 +150,27 @@ static bool parse_freeze_bn(const struct plan_flags *o, struct plan_request *req
                          flag);
     if (o->strategy && !choice_same(o->strategy, "full"))
         return error_set(err, ERROR_INPUT, "%s: found beside --strategy %s, which trains the whole net", flag,
+                         o->strategy);
+    return true;
+}
+
+/* Whether they divide the batch and the devices' shares is the planner's to say. */
+static bool parse_bn_group(const struct plan_flags *o, struct plan_request *request, struct error *err)
+{
+    request->bn_group = (uint32_t)o->bn_group;
+    if (o->bn_group == 0) return true;
+    if (request->spec.family == FAMILY_VGG)
+        return error_set(err, ERROR_INPUT, "--bn-group: found for %s, which has no batch normalisation",
+                         request->spec.name);
+    if (request->freeze_bn)
+        return error_set(err, ERROR_INPUT, "--bn-group: found beside %s, with which no statistics are taken",
+                         request->freeze_bn == BN_FROZEN ? "--freeze-bn-all" : "--freeze-bn");
+    if (o->sync_bn)
+        return error_set(err, ERROR_INPUT,
+                         "--bn-group: found beside --sync-bn, which takes statistics over the images of all devices");
+    if (o->strategy && !choice_same(o->strategy, "full"))
+        return error_set(err, ERROR_INPUT,
+                         "--bn-group: found beside --strategy %s, whose statistics are over all images of a device",
                          o->strategy);
     return true;
 }
@@ -325,7 +347,7 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     TRY(parse_dtype(o->reduce_dtype, "--reduce-dtype", &request->reduce_dtype, err));
     TRY(parse_model(model, o, &request->spec, err));
     TRY(parse_policy(o, request, err));
-    TRY(parse_freeze(o, request, err) && parse_freeze_bn(o, request, err));
+    TRY(parse_freeze(o, request, err) && parse_freeze_bn(o, request, err) && parse_bn_group(o, request, err));
     request->batch = o->batch ? (uint32_t)o->batch : paper_batch(&request->spec);
     TRY(parse_micro_batches(o, request, err));
     TRY(parse_offload(o, request, err));

@@ -7,13 +7,13 @@
 #include "host_gpus.h"
 #include "plan_request.h"
 
-#define PLAN_FLAGS 30
+#define PLAN_FLAGS 31
 
 struct plan_flags { /* NULL, 0, false = not given */
     const char *micro_batches, *gpus, *recompute, *dtype, *dataset, *unit, *shortcut, *strategy, *offload, *fuse;
     const char *reduce_dtype, *reduce_memory, *freeze, *stride_in;
     const char *number[MODEL_NUMBERS];
-    uint64_t batch, budget, workspace, classes, image_size, decode_memory;
+    uint64_t batch, bn_group, budget, workspace, classes, image_size, decode_memory;
     uint64_t image_width;      /* not a flag: 0 = as image_size */
     bool float_images;         /* not a flag: images are given normalised, never as bytes */
     uint64_t decode_otherwise; /* not a flag: what plans for the cpu leave for decoding where --decode-memory says nothing */

@@ -280,6 +280,7 @@ static void add_asked(json_t *root, const struct plan_report *report)
     char frozen[WORDS_FROZEN];
     add_form(root, &plan->spec);
     if (plan->freeze_bn) json_object_set_new(root, "freeze_bn", json_string(bn_freeze_name(plan->freeze_bn)));
+    if (plan->bn_group) json_object_set_new(root, "bn_group", json_integer(plan->bn_group));
     if (plan->frozen) json_object_set_new(root, "frozen", json_string(words_frozen(plan->frozen, frozen)));
     if (report->largest_searched) json_object_set_new(root, "largest_batch", whole(report->largest_batch));
     if (plan->device_count > 1 && plan->step_seconds > 0)

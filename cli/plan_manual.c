@@ -78,6 +78,8 @@ const char *const plan_manual[] = {
     "      --stride-in KERNEL of bottlenecks: 1x1 (if not given, on CIFAR) or 3x3\n"
     "                         (on ImageNet) halves the image\n"
     "      --sync-bn          batch normalisation over the images of all devices\n"
+    "      --bn-group N       over groups of N images, fewer than a device has at a\n"
+    "                         time: the batch is cut in whole groups\n"
     "      --freeze STAGE     stem, stage1 ... or all-but-classifier: nothing up to\n"
     "                         there is trained, or kept for a backward pass\n"
     "      --freeze-bn        batch normalisation by its running statistics, which\n"

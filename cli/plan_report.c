@@ -199,6 +199,23 @@ static void print_fused(const struct plan *plan, FILE *to)
     page_row_text(to, "fused", &text);
 }
 
+/* Whether a device has several groups of images with statistics of their own. */
+static bool has_groups(const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->device_count; i++)
+        if (plan->bn_group > 0 && plan->devices[i].images > plan->bn_group) return true;
+    return false;
+}
+
+static void print_bn_groups(const struct plan *plan, FILE *to)
+{
+    struct text text = {0};
+    if (plan->bn_group == 0) return;
+    text_add(&text, "by statistics of %" PRIu32 " image%s", plan->bn_group, plan->bn_group == 1 ? "" : "s");
+    if (has_groups(plan)) text_add(&text, " each; whole, not taken apart: --fuse has no sums over groups");
+    page_row_text(to, "normalisation", &text);
+}
+
 static void print_frozen_bn(const struct plan *plan, FILE *to)
 {
     struct text text = {0};
@@ -379,7 +396,7 @@ static void print_shares(const struct plan *plan, const struct cost_table *measu
 
 static void print_bn(const struct plan *plan, FILE *to)
 {
-    if (!plan->changes_bn) return;
+    if (!plan->changes_bn || plan->bn_group > 0) return; /* that was asked for */
     uint32_t least = UINT32_MAX;
     for (size_t i = 0; i < plan->device_count; i++) {
         uint32_t images = plan->devices[i].images / plan->devices[i].micro_batches;
@@ -477,6 +494,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_recomputed(report->plan, to);
     print_frozen(report->plan, to);
     print_frozen_bn(report->plan, to);
+    print_bn_groups(report->plan, to);
     print_fused(report->plan, to);
     print_lean(report->plan, to);
     print_engines(report->plan, to);

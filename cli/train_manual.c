@@ -197,8 +197,9 @@ const char *const train_manual[] = {
     "    --batch, --micro-batches, --sync-bn, --recompute, --budget, --offload,\n"
     "    --reconstruct, --fuse, --dtype, --dataset, --unit, --shortcut,\n"
     "    --shortcut-scale, --branch-scale, --gate-bias, --dropout, --stride-in,\n"
-    "    --freeze, --freeze-bn, --freeze-bn-all, --reduce-dtype, --reduce-memory,\n"
-    "    --classes, --image-size, --decode-memory, --search-seconds, --engines\n"
+    "    --bn-group, --freeze, --freeze-bn, --freeze-bn-all, --reduce-dtype,\n"
+    "    --reduce-memory, --classes, --image-size, --decode-memory,\n"
+    "    --search-seconds, --engines\n"
     "\n",
 
     "EXIT STATUS\n"

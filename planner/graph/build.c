@@ -47,12 +47,14 @@ static uint32_t new_parameter(struct graph *graph, enum tensor_role role, uint32
     return tensor != NO_TENSOR && graph_new_parameter(graph, tensor) ? tensor : NO_TENSOR;
 }
 
-static uint32_t new_statistic(struct graph *graph, enum tensor_role role, uint32_t channels, bool persistent)
+/* `rows` of it: of a BN one for each group of images. */
+static uint32_t new_statistic(struct graph *graph, enum tensor_role role, uint32_t rows, uint32_t channels,
+                              bool persistent)
 {
     return graph_new_tensor(graph, (struct tensor){.class = CLASS_STATISTIC,
                                                    .role = role,
                                                    .dtype = DTYPE_F32,
-                                                   .dims = {1, 1, 1, channels},
+                                                   .dims = {1, 1, rows, channels},
                                                    .persistent = persistent,
                                                    .of = NO_TENSOR,
                                                    .view_of = NO_TENSOR});
@@ -131,12 +133,13 @@ uint32_t graph_add_bn(struct graph *graph, uint32_t x, bool relu)
     op_add_input(&op, x);
     op_add_input(&op, new_parameter(graph, ROLE_GAMMA, 1, 1, 1, dims[3]));
     op_add_input(&op, new_parameter(graph, ROLE_BETA, 1, 1, 1, dims[3]));
-    op_add_input(&op, new_statistic(graph, ROLE_RUNNING_MEAN, dims[3], true));
-    op_add_input(&op, new_statistic(graph, ROLE_RUNNING_VARIANCE, dims[3], true));
+    op_add_input(&op, new_statistic(graph, ROLE_RUNNING_MEAN, 1, dims[3], true));
+    op_add_input(&op, new_statistic(graph, ROLE_RUNNING_VARIANCE, 1, dims[3], true));
     op_add_output(&op, new_activation(graph, dims));
     if (op.attr.bn.frozen == BN_TRAINED) {
-        op_add_output(&op, new_statistic(graph, ROLE_MEAN, dims[3], false));
-        op_add_output(&op, new_statistic(graph, ROLE_VARIANCE, dims[3], false));
+        const uint32_t group = graph->options.bn_group, groups = group ? dims[0] / group : 1;
+        op_add_output(&op, new_statistic(graph, ROLE_MEAN, groups, dims[3], false));
+        op_add_output(&op, new_statistic(graph, ROLE_VARIANCE, groups, dims[3], false));
     }
     if (relu) op_add_output(&op, new_mask(graph, DTYPE_BIT, dims));
     return append(graph, op);
@@ -333,14 +336,14 @@ void graph_add_softmax_loss(struct graph *graph, uint32_t logits)
     op_add_input(&op, logits);
     op_add_input(&op, graph->labels);
     op_add_output(&op, graph_new_tensor(graph, probabilities));
-    op_add_output(&op, new_statistic(graph, ROLE_METRICS, 4, true));
+    op_add_output(&op, new_statistic(graph, ROLE_METRICS, 1, 4, true));
     if (append(graph, op) == NO_TENSOR) return;
     graph->metrics = op.out[1];
     if (graph->options.dtype == DTYPE_F16)
-        graph->loss_scale = new_statistic(graph, ROLE_LOSS_SCALE, sizeof(struct loss_scale) / sizeof(float), true);
+        graph->loss_scale = new_statistic(graph, ROLE_LOSS_SCALE, 1, sizeof(struct loss_scale) / sizeof(float), true);
     if (graph->options.update.clips)
         graph->gradient_norm =
-            new_statistic(graph, ROLE_GRADIENT_NORM, sizeof(struct gradient_norm) / sizeof(float), true);
+            new_statistic(graph, ROLE_GRADIENT_NORM, 1, sizeof(struct gradient_norm) / sizeof(float), true);
 }
 
 void graph_add_classifier(struct graph *graph, uint32_t stage, uint32_t x)

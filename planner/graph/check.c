@@ -270,6 +270,13 @@ static bool connects(const struct tensor *x, const struct tensor *w, const struc
            (uint64_t)w->dims[3] == tensor_elements(x) / x->dims[0];
 }
 
+/* Of each group of images, of whole images. */
+static bool is_grouped(const struct tensor *t, const struct tensor *x)
+{
+    const uint32_t groups = bn_groups(t);
+    return groups > 0 && x->dims[0] % groups == 0 && is_table(t, groups, x->dims[3], DTYPE_F32);
+}
+
 static bool normalises(const struct check *c, const struct op *op)
 {
     uint32_t channels = in(c, op, 0)->dims[3];
@@ -277,14 +284,15 @@ static bool normalises(const struct check *c, const struct op *op)
     bool ok = same_dims(in(c, op, 0), out(c, op, 0)) && op->outputs == 1 + statistics + op->attr.bn.relu;
     for (uint32_t i = 1; i < 5; i++) ok = ok && is_vector(in(c, op, i), channels);
     if (statistics == 0) return ok;
-    return ok && is_vector(out(c, op, 1), channels) && is_vector(out(c, op, 2), channels);
+    return ok && is_grouped(out(c, op, 1), in(c, op, 0)) && same_dims(out(c, op, 1), out(c, op, 2));
 }
 
 static bool normalises_back(const struct check *c, const struct op *op)
 {
     uint32_t channels = in(c, op, 0)->dims[3];
     bool ok = same_dims(in(c, op, 0), out(c, op, 0)) && same_dims(in(c, op, 0), in(c, op, 1));
-    for (uint32_t i = 2; i < 5; i++) ok = ok && is_vector(in(c, op, i), channels);
+    ok = ok && is_vector(in(c, op, 2), channels) && is_grouped(in(c, op, 3), in(c, op, 0)) &&
+         same_dims(in(c, op, 3), in(c, op, 4));
     return ok && writes_parameters(c, op, channels) && (op->inputs == 6) == op->attr.bn.relu;
 }
 

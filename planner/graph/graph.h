@@ -71,7 +71,8 @@ struct tensor {
 enum op_kind {
     /* forward                in                                    out                                              */
     OP_CONV,               /* x, w [, bias]                         y                                                */
-    OP_BN,                 /* x, gamma, beta, running mean, var     y [, mean, variance] [, mask if attr.bn.relu]    */
+    OP_BN,                 /* x, gamma, beta, running mean, var     y [, mean, variance] [, mask if attr.bn.relu];
+                            *                                       {1, 1, groups, C}: of each group of images       */
     OP_RELU,               /* x                                     y                                                */
     OP_ADD,                /* a, b                                  y                                                */
     OP_MUL,                /* a, b                                  y                                                */
@@ -237,6 +238,7 @@ enum graph_lowering {
     LOWER_GRADIENT_KEEP = 4096,   /* where LOWER_GRADIENT does not: gradients of data alone read dy through a BN's backward
                                    * pass, and write what they read for the gradients of weights */
     LOWER_BN_PARTS = 63 | LOWER_BN_ADD | LOWER_GRADIENT_KEEP,
+    LOWER_GROUPS_LACK = LOWER_BN_PARTS | LOWER_HALF_GRADIENTS, /* what holds for a whole batch's statistics alone */
     LOWER_ALL = 8191,
     LOWER_EXACT = LOWER_ALL & ~LOWER_HALF_GRADIENTS /* what rounds no more than the ops do one by one */
 };
@@ -259,6 +261,8 @@ struct graph_options {
     bool reduce_apart;      /* what they add up has tensor.apart */
     bool sync_bn;
     enum bn_freeze freeze_bn;
+    uint32_t bn_group;      /* BN takes its statistics over so many images each, a divisor of batch; 0 = over all of them. With
+                             * several groups no BN is taken apart: none of LOWER_GROUPS_LACK goes with it */
     uint64_t bucket_bytes;  /* gradients are cut into buckets of about this size, in the order backward makes them; 0 = one */
     uint32_t lowering;      /* bits of enum graph_lowering; 0 = the logical graph */
     struct update_needs update;
@@ -361,6 +365,9 @@ static inline uint32_t op_in_place_output(const struct op *op, uint32_t i)
     bool keeps = op->kind == OP_CONV_BWD_DATA && op->attr.conv.fused & CONV_KEEPS;
     return keeps && i == 0 ? op->outputs - 1u : 0;
 }
+
+/* Of a BN's mean or variance: over how many groups of images they are. The first group has the first images. */
+static inline uint32_t bn_groups(const struct tensor *statistics) { return statistics->dims[2]; }
 
 /* Whether this op, of a BN, normalises by running statistics in this pass. */
 static inline bool bn_is_frozen(const struct op *op, enum op_pass pass)

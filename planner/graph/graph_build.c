@@ -70,6 +70,17 @@ static bool check_options(const struct graph_options *options, struct error *err
     if (options->reduce_dtype != DTYPE_F32 && options->reduce_dtype != DTYPE_F16 && options->reduce_dtype != DTYPE_BF16)
         return error_set(err, ERROR_INPUT, "reduce dtype: found %s, expected f32, f16 or bf16",
                          dtype_name(options->reduce_dtype));
+    const uint32_t group = options->bn_group;
+    if (group > 0 && (group > options->batch || options->batch % group != 0))
+        return error_set(err, ERROR_INPUT, "bn group: found %u images, expected a divisor of the batch of %u",
+                         (unsigned)group, (unsigned)options->batch);
+    if (group > 0 && (options->sync_bn || options->freeze_bn != BN_TRAINED))
+        return error_set(err, ERROR_INPUT, "bn group: found beside statistics that are %s",
+                         options->sync_bn ? "taken over all devices" : "frozen");
+    if (group > 0 && group < options->batch && options->lowering & LOWER_GROUPS_LACK)
+        return error_set(err, ERROR_INPUT,
+                         "lowering: found bits %#x, expected none of %#x with several groups of images",
+                         (unsigned)options->lowering, (unsigned)LOWER_GROUPS_LACK);
     if (options->lowering & ~(uint32_t)LOWER_ALL)
         return error_set(err, ERROR_INPUT, "lowering: found bits %#x, expected some of %#x",
                          (unsigned)options->lowering, (unsigned)LOWER_ALL);

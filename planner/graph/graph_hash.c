@@ -52,6 +52,7 @@ static void put_options(struct words *words, const struct graph_options *options
     if (options->lowering) put(words, options->lowering);
     if (options->frozen) put(words, (uint64_t)1 << 32 | options->frozen);
     if (options->freeze_bn) put(words, (uint64_t)1 << 33 | options->freeze_bn);
+    if (options->bn_group) put(words, (uint64_t)1 << 36 | options->bn_group);
     if (options->reduce_dtype != DTYPE_F32 || options->reduce_apart)
         put(words, (uint64_t)options->reduce_dtype << 1 | (uint64_t)options->reduce_apart);
     const struct update_needs *update = &options->update;

@@ -34,10 +34,17 @@ struct choice {
     uint32_t *start; /* images of each device before anything is searched */
 };
 
+/* What a device has more of than another: so many images. */
+static uint32_t unit_of(const struct choice *choice)
+{
+    return choice->micro_batches * plan_request_unit(choice->request);
+}
+
 static void share_equally(const struct plan_request *request, uint32_t *images)
 {
-    uint32_t count = (uint32_t)request->machine->device_count;
-    for (uint32_t d = 0; d < count; d++) images[d] = request->batch / count + (d < request->batch % count);
+    uint32_t count = (uint32_t)request->machine->device_count, groups = request->batch / plan_request_unit(request);
+    for (uint32_t d = 0; d < count; d++)
+        images[d] = (groups / count + (d < groups % count)) * plan_request_unit(request);
 }
 
 /* ---- Unequal devices ---- */
@@ -67,8 +74,7 @@ static bool ask_share(void *context, size_t kind, uint32_t units, struct split_c
 {
     struct choice *choice = context;
     struct share *share;
-    TRY(share_plans_get(&choice->shares, (uint32_t)kind, units * choice->micro_batches, choice->micro_batches, &share,
-                        err));
+    TRY(share_plans_get(&choice->shares, (uint32_t)kind, units * unit_of(choice), choice->micro_batches, &share, err));
     bool again = !share->made || share->policy == RECOMPUTE_BUDGET;
     uint32_t effort = 1 + (again ? share->ops / EFFORT_OPS : 0);
     *cost = (struct split_cost){share->made && share->fits, share->seconds, share->peak_bytes, effort};
@@ -82,12 +88,12 @@ static void count_portions(struct choice *choice, const uint32_t *images)
     for (size_t k = 0; k < shares->kinds; k++) choice->portions[k] = (struct split_portion){0, 0};
     for (size_t d = 0; d < choice->plan->device_count; d++) {
         struct split_portion *portion = &choice->portions[shares->kind_of[d]];
-        uint32_t units = images[d] / choice->micro_batches;
+        uint32_t units = images[d] / unit_of(choice);
         if (units > portion->units) portion->units = units;
     }
     for (size_t d = 0; d < choice->plan->device_count; d++) {
         struct split_portion *portion = &choice->portions[shares->kind_of[d]];
-        portion->fewer += images[d] / choice->micro_batches < portion->units;
+        portion->fewer += images[d] / unit_of(choice) < portion->units;
     }
 }
 
@@ -99,7 +105,7 @@ static void hand_out(const struct choice *choice, uint32_t *images)
         uint32_t full = shares->devices_of[k] - portion->fewer;
         for (size_t d = 0; d < choice->plan->device_count; d++) {
             if (shares->kind_of[d] != k) continue;
-            images[d] = (portion->units - (full == 0)) * choice->micro_batches;
+            images[d] = (portion->units - (full == 0)) * unit_of(choice);
             full -= full > 0;
         }
     }
@@ -123,7 +129,7 @@ static bool describe_kinds(struct choice *choice, const uint32_t *images, struct
 static bool search_split(struct choice *choice, struct cut *cut, struct error *err)
 {
     choice->micro_batches = cut->micro_batches;
-    TRY(sketch_shares(choice, cut->micro_batches, cut->images, err));
+    TRY(sketch_shares(choice, unit_of(choice), cut->images, err));
     TRY(describe_kinds(choice, cut->images, err));
     count_portions(choice, cut->images);
     TRY(split_search(choice->kinds, choice->shares.kinds, MOST_EFFORT, ask_share, choice, choice->portions, &cut->fits,
@@ -137,9 +143,12 @@ static bool search_split(struct choice *choice, struct cut *cut, struct error *e
 /* Micro-batches are of equal size on a device, or their gradients would not sum to the step's. */
 static bool divides(const struct choice *choice, uint32_t micro_batches)
 {
-    uint32_t batch = choice->request->batch, devices = (uint32_t)choice->plan->device_count;
-    if (choice->shares.kinds > 1) return batch % micro_batches == 0 && batch / micro_batches >= devices;
-    return choice->start[0] % micro_batches == 0 && choice->start[devices - 1] % micro_batches == 0;
+    uint32_t groups = choice->request->batch / plan_request_unit(choice->request),
+             devices = (uint32_t)choice->plan->device_count;
+    uint32_t most = choice->start[0] / plan_request_unit(choice->request),
+             least = choice->start[devices - 1] / plan_request_unit(choice->request);
+    if (choice->shares.kinds > 1) return groups % micro_batches == 0 && groups / micro_batches >= devices;
+    return most % micro_batches == 0 && least % micro_batches == 0;
 }
 
 /* How many pieces would make the share fit if what images take fell in proportion. */
@@ -245,10 +254,10 @@ static bool choose_cut(struct choice *choice, struct cut *cut, struct error *err
     uint32_t numbers[MOST_DIVISORS], wanted = choice->request->micro_batches;
     size_t count = MOST_DIVISORS, fewest;
     if (wanted > 0 && !divides(choice, wanted))
-        return error_set(err, ERROR_INPUT,
-                         "micro-batches: %" PRIu32 " equal ones are wanted of %" PRIu32
-                         " images on a device; a divisor is wanted",
-                         wanted, choice->start[0]);
+        return error_set(
+            err, ERROR_INPUT,
+            "micro-batches: %" PRIu32 " equal ones are wanted of %" PRIu32 " images on a device; a divisor is wanted%s",
+            wanted, choice->start[0], choice->request->bn_group > 0 ? ", of whole groups (--bn-group)" : "");
     if (wanted > 0) return try_cut(choice, wanted, cut, err);
     list_pieces(choice, numbers, &count);
     TRY(find_fewest(choice, numbers, count, cut, &fewest, err));

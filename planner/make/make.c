@@ -16,6 +16,16 @@ static bool check_request(const struct plan_request *request, struct error *err)
         return error_set(err, ERROR_INPUT,
                          "batch is %" PRIu32 ", less than the %zu devices; at least one image each is wanted",
                          request->batch, devices);
+    const uint32_t group = request->bn_group;
+    if (group > 0 && request->batch % group != 0)
+        return error_set(err, ERROR_INPUT,
+                         "--bn-group: groups of %" PRIu32 " images do not divide the batch of %" PRIu32, group,
+                         request->batch);
+    if (group > 0 && request->batch / group < devices)
+        return error_set(err, ERROR_INPUT,
+                         "--bn-group: %" PRIu32 " images are %" PRIu32 " groups of %" PRIu32
+                         ", less than the %zu devices; at least one each is wanted",
+                         request->batch, request->batch / group, group, devices);
     if (request->dtype != DTYPE_F32 && request->dtype != DTYPE_F16 && request->dtype != DTYPE_BF16)
         return error_set(err, ERROR_INPUT, "dtype is %s; f32, f16 or bf16 is wanted", dtype_name(request->dtype));
     return true;
@@ -39,6 +49,7 @@ static struct plan *create_plan(const struct plan_request *request, struct error
     plan->batch = request->batch;
     plan->sync_bn = request->sync_bn;
     plan->freeze_bn = request->freeze_bn;
+    plan->bn_group = request->bn_group;
     plan->lowering = plan_request_lowering(request);
     plan->update = request->update;
     plan->frozen = request->frozen;
@@ -60,7 +71,8 @@ static bool fill(struct plan *plan, const struct plan_request *request, struct e
 {
     describe_devices(plan, request);
     TRY(batch_split_choose(request, plan, err));
-    bool divided = plan->devices[0].micro_batches > 1 || (plan->device_count > 1 && !plan->sync_bn);
+    bool divided = plan->devices[0].micro_batches > 1 || (plan->device_count > 1 && !plan->sync_bn) ||
+                   (plan->bn_group > 0 && plan->bn_group < plan->batch);
     plan->changes_bn = divided && graph_normalizes(plan->variants[0].graph);
     return true;
 }

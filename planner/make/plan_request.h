@@ -20,6 +20,7 @@ struct plan_request {
     bool any_micro_batches;           /* with micro_batches 0: as many as make the least predicted step */
     bool sync_bn;
     enum bn_freeze freeze_bn;
+    uint32_t bn_group;                /* images that a BN takes its statistics over; 0 = all of a micro-batch */
     enum dtype reduce_dtype;          /* of gradients on their way between devices */
     bool reduce_apart;                /* in memory apart, which GPUs' NCCL gives and knows */
     bool reduce_anywhere;             /* in the arena where the plan would not fit with it apart */
@@ -45,12 +46,27 @@ struct plan_request {
     void *watch_context;
 };
 
-/* What of the lowering can be done: the 2016 release's strategy fused nothing, and only an addition that is an op of its
- * own can be turned round. */
+/* Images that no cut of the batch parts: those of one group of statistics. */
+static inline uint32_t plan_request_unit(const struct plan_request *request)
+{
+    return request->bn_group > 0 ? request->bn_group : 1;
+}
+
+/* Whether a device may have several groups of images with statistics of their own: not where one is all of its share. */
+static inline bool plan_request_groups(const struct plan_request *request)
+{
+    return request->bn_group > 0 && (uint64_t)request->bn_group * request->machine->device_count < request->batch;
+}
+
+/* What of the lowering can be done: the 2016 release's strategy fused nothing, only an addition that is an op of its own
+ * can be turned round, and sums over all images are none over groups. */
 static inline uint32_t plan_request_lowering(const struct plan_request *request)
 {
+    uint32_t lowering = request->lowering;
     if (request->sharing == SHARING_GRADINPUT) return 0;
-    return request->reconstruct ? request->lowering & ~(uint32_t)(LOWER_ADD | LOWER_BN_ADD) : request->lowering;
+    if (request->reconstruct) lowering &= ~(uint32_t)(LOWER_ADD | LOWER_BN_ADD);
+    if (plan_request_groups(request)) lowering &= ~(uint32_t)LOWER_GROUPS_LACK;
+    return lowering;
 }
 
 /* On a cpu. */

@@ -22,6 +22,7 @@ static void ask_again(const struct plan *plan, const struct machine *machine, st
                                      .bucket_bytes = options->bucket_bytes,
                                      .sync_bn = plan->sync_bn,
                                      .freeze_bn = plan->freeze_bn,
+                                     .bn_group = plan->bn_group,
                                      .update = plan->update,
                                      .lowering = plan->lowering,
                                      .lower_less = true,

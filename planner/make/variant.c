@@ -245,6 +245,7 @@ static bool build_graph(const struct variant_request *request, struct plan_varia
         .reduce_apart = request->devices > 1 && plan->reduce_apart,
         .sync_bn = plan->sync_bn,
         .freeze_bn = plan->freeze_bn,
+        .bn_group = plan->bn_group,
         .lowering = plan_request_lowering(plan),
         .update = plan->update,
         .frozen = plan->frozen,

@@ -144,6 +144,7 @@ struct plan {
     uint32_t batch;        /* of a step, all devices */
     bool sync_bn;
     enum bn_freeze freeze_bn;
+    uint32_t bn_group;     /* images that a BN takes its statistics over; 0 = all of a micro-batch */
     uint32_t lowering;     /* what its devices fuse: bits of enum graph_lowering */
     struct update_needs update; /* what its updates can do */
     uint32_t frozen;       /* leading stages that are not trained (graph.h) */

@@ -78,6 +78,7 @@ static bool read_graph(const struct plan_reader *r, const json_t *object, const 
     struct graph_options options = {.dtype = plan->dtype,
                                     .sync_bn = plan->sync_bn,
                                     .freeze_bn = plan->freeze_bn,
+                                    .bn_group = plan->bn_group,
                                     .lowering = plan->lowering,
                                     .update = plan->update,
                                     .frozen = plan->frozen};
@@ -335,6 +336,7 @@ static bool read_plan(const struct plan_reader *r, const json_t *root, struct pl
                                         "averages_weights",
                                         "frozen",
                                         "freeze_bn",
+                                        "bn_group",
                                         NULL};
     int dtype = 0, policy = 0;
     TRY(read_version(r, root));
@@ -349,6 +351,7 @@ static bool read_plan(const struct plan_reader *r, const json_t *root, struct pl
     TRY(!json_object_get(root, "lowering") || read_lowering(r, root, &plan->lowering));
     TRY(read_update(r, root, &plan->update));
     TRY(read_freeze_bn(r, root, plan));
+    TRY(!json_object_get(root, "bn_group") || plan_get_u32(r, root, "bn_group", r->path, plan->batch, &plan->bn_group));
     TRY(!json_object_get(root, "frozen") || plan_get_u32(r, root, "frozen", r->path, UINT32_MAX, &plan->frozen));
     TRY(plan_get_name(r, root, "recompute", r->path, policy_at, RECOMPUTE_BUDGET + 1, &policy));
     TRY(plan_get_bytes(r, root, "recompute_budget_bytes", r->path, &plan->recompute_budget_bytes));

@@ -192,6 +192,7 @@ static void write_plan(FILE *out, const struct plan *plan)
     write_lowering(out, plan->lowering);
     write_update(out, &plan->update);
     if (plan->freeze_bn) fprintf(out, "\"freeze_bn\": \"%s\",\n", bn_freeze_name(plan->freeze_bn));
+    if (plan->bn_group > 0) fprintf(out, "\"bn_group\": %" PRIu32 ",\n", plan->bn_group);
     if (plan->frozen > 0) fprintf(out, "\"frozen\": %" PRIu32 ",\n", plan->frozen);
     if (plan->decode_bytes > 0) fprintf(out, "\"decode_bytes\": %" PRIu64 ",\n", plan->decode_bytes);
     fprintf(out, "\"fits\": %s, \"changes_bn\": %s, \"step_seconds\": %.17g, \"plan_seconds\": %.17g,\n",

@@ -513,9 +513,10 @@ static bool verify_variant(const struct plan *plan, const struct plan_variant *v
         return verify_fail(&proof, VERIFY_HASH, "it was made for graph %016" PRIx64 "; this one is %016" PRIx64,
                            variant->graph_hash, hash);
     if (options->step_images != plan->batch || options->dtype != plan->dtype || options->sync_bn != plan->sync_bn ||
-        options->freeze_bn != plan->freeze_bn || options->lowering != plan->lowering ||
-        !update_needs_same(&options->update, &plan->update) || options->frozen != plan->frozen ||
-        options->all_reduce != (plan->device_count > 1) || strcmp(variant->graph->spec.name, plan->spec.name) != 0)
+        options->freeze_bn != plan->freeze_bn || options->bn_group != plan->bn_group ||
+        options->lowering != plan->lowering || !update_needs_same(&options->update, &plan->update) ||
+        options->frozen != plan->frozen || options->all_reduce != (plan->device_count > 1) ||
+        strcmp(variant->graph->spec.name, plan->spec.name) != 0)
         return verify_fail(
             &proof, VERIFY_HASH,
             "a variant's graph is of another model, batch, type, lowering, optimizer or frozen part than the plan");

@@ -145,7 +145,8 @@ static bool check_times(const struct proof *proof, const struct plan *plan)
 
 bool verify_statements(const struct proof *proof, const struct plan *plan)
 {
-    bool fits = true, divided = plan->device_count > 1 && !plan->sync_bn;
+    bool fits = true, grouped = plan->bn_group > 0 && plan->bn_group < plan->batch;
+    bool divided = grouped || (plan->device_count > 1 && !plan->sync_bn);
     for (size_t d = 0; d < plan->device_count; d++) {
         fits &= plan->devices[d].peak_bytes <= device_usable_bytes(&plan->devices[d].spec);
         divided |= plan->devices[d].micro_batches > 1;

@@ -69,15 +69,17 @@ static void in_one_piece(struct plan_request *request)
     if (request->micro_batches == 0) request->micro_batches = 1;
 }
 
-static bool try_batch(const struct plan_request *request, uint32_t batch, struct bisect *search, struct error *err)
+/* `units` of images that stay together. */
+static bool try_batch(const struct plan_request *request, uint32_t units, struct bisect *search, struct error *err)
 {
     struct plan_request changed = *request;
     bool fits;
-    changed.batch = batch;
+    changed.batch = units * plan_request_unit(request);
     in_one_piece(&changed);
     search->guess = 0;
     TRY(try_request(&changed, &fits, NULL, &search->guess, err));
-    bisect_tell(search, batch, fits);
+    search->guess /= plan_request_unit(request);
+    bisect_tell(search, units, fits);
     bool blind = search->guess == 0; /* no plan, no figures */
     if (blind && search->unfit != UINT32_MAX) search->guess = bisect_middle(search);
     return true;
@@ -86,17 +88,17 @@ static bool try_batch(const struct plan_request *request, uint32_t batch, struct
 bool advise_largest_batch(const struct plan_request *request, const struct plan *known, uint32_t most_plans,
                           uint32_t *batch, bool *exact, struct error *err)
 {
-    uint32_t devices = (uint32_t)request->machine->device_count;
-    struct bisect search = {.unfit = UINT32_MAX, .most = MOST_BATCH};
-    search.guess = known ? guess_largest(request, known) : request->batch;
+    uint32_t devices = (uint32_t)request->machine->device_count, unit = plan_request_unit(request);
+    struct bisect search = {.unfit = UINT32_MAX, .most = MOST_BATCH / unit};
+    search.guess = (known ? guess_largest(request, known) : request->batch) / unit;
     bool same = known && (request->micro_batches > 0 || known->devices[0].micro_batches == 1);
-    if (same && known->fits) search.fits = known->batch;
-    if (same && !known->fits) search.unfit = known->batch;
+    if (same && known->fits) search.fits = known->batch / unit;
+    if (same && !known->fits) search.unfit = known->batch / unit;
     if (search.fits < devices) search.fits = devices - 1;
     while (bisect_goes_on(&search) && (most_plans == 0 || search.tried < most_plans))
         TRY(try_batch(request, bisect_next(&search), &search, err));
     *exact = search.fits + 1 >= search.unfit;
-    *batch = search.fits < devices ? 0 : search.fits;
+    *batch = search.fits < devices ? 0 : search.fits * unit;
     return true;
 }
 
@@ -212,7 +214,8 @@ static void grow_count(struct growing *growing, uint32_t count) { growing->machi
 
 static bool advise_devices(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
 {
-    uint32_t most = request->batch < MACHINE_MOST_DEVICES ? request->batch : MACHINE_MOST_DEVICES;
+    uint32_t units = request->batch / plan_request_unit(request);
+    uint32_t most = units < MACHINE_MOST_DEVICES ? units : MACHINE_MOST_DEVICES;
     uint32_t had = (uint32_t)request->machine->device_count;
     struct growing growing;
     *works = false;

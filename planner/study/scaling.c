@@ -127,14 +127,14 @@ bool scaling_find(const struct plan_request *request, const struct scaling_load 
                   struct error *err)
 {
     size_t last = request->machine->device_count, node = request->machine->node_devices;
-    uint32_t share = request->batch / (uint32_t)last;
+    uint32_t unit = plan_request_unit(request), units = request->batch / unit, share = units / (uint32_t)last * unit;
     *scaling = (struct scaling){.load = *load};
     TRY(check_devices(request->machine, err));
     for (size_t n = 1; n; n = next_count(n, last)) {
         uint64_t batch = n == last ? request->batch : (uint64_t)share * n;
         TRY(plan_point(request, load, n, batch, &scaling->weak[scaling->weak_count++], err));
     }
-    for (size_t n = 1; n && n <= request->batch; n = next_count(n, last))
+    for (size_t n = 1; n && n <= units; n = next_count(n, last))
         TRY(plan_point(request, load, n, request->batch, &scaling->strong[scaling->strong_count++], err));
     compare(scaling->weak, scaling->weak_count, node);
     compare(scaling->strong, scaling->strong_count, node);

@@ -79,6 +79,13 @@ def check_plan(folder):
         refused(['plan', 'vgg-a', '--gpus', 'cpu', flag], flag, 'no batch normalisation')
         refused(['plan', 'resnet-20', '--gpus', '2xcpu', flag, '--sync-bn'], flag, '--sync-bn')
         refused(['plan', 'resnet-20', '--gpus', '8GiB', flag, '--strategy', 'pytorch'], flag, 'pytorch')
+    group = ['plan', 'resnet-20', '--batch', 128, '--gpus', 'cpu', '--bn-group']
+    refused(['plan', 'vgg-a', '--gpus', 'cpu', '--bn-group', 8], '--bn-group', 'no batch normalisation')
+    refused([*group, 48], '--bn-group', 'groups of 48 images do not divide the batch of 128')
+    refused([*group, 32, '--micro-batches', 8], '--bn-group', 'micro-batches', 'whole groups')
+    refused([*group, 0], '--bn-group', "'0'")
+    for other in (['--sync-bn'], ['--freeze-bn'], ['--freeze-bn-all'], ['--strategy', 'pytorch']):
+        refused([*group, 32, *other], '--bn-group', *other)
     refused(['train', 'resnet-20', '--data', folder, '--classes', 10, '--init', 'zero'], '--init', 'zero', 'he-fan-in')
     refused(['plan', 'resnet-20', '--gpus', 'cpu', '--stride-in', '3x3'], '--stride-in', 'bottlenecks')
     refused(['plan', 'resnet-50', '--gpus', 'cpu', '--stride-in', '5x5'], '--stride-in', '1x1 or 3x3')

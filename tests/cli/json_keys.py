@@ -17,6 +17,7 @@ COMMANDS = [
     'resnet-50 --gpus 2GiB --batch 4096 --micro-batches 1 --recompute none',
     'resnet-20 --gpus titan-x --search',
     'resnet-20 --gpus titan-x --fuse all --freeze stage1 --freeze-bn',
+    'resnet-20 --gpus titan-x --batch 128 --bn-group 32',
     'resnet-29 --gpus titan-x --shortcut scaling --shortcut-scale 0.75',
     'resnet-20 --gpus titan-x --shortcut exclusive-gate --gate-bias -6',
     'resnet-20 --gpus titan-x --shortcut dropout',

@@ -30,7 +30,32 @@ static uint64_t count_parts(uint64_t rows, uint64_t channels)
 
 static bool is_half(enum dtype dtype) { return dtype != DTYPE_F32; }
 
-bool cpu_bn_reads_half(const struct op_call *call) { return call->in_tensor[0]->dims[3] <= MOST_TILE / PART_ROWS; }
+/* Over how many groups of images the op's statistics are, in this pass. */
+static uint32_t groups_of(const struct op_call *call)
+{
+    if (call->op->kind == OP_BN) return bn_is_frozen(call->op, call->pass) ? 1 : bn_groups(call->out_tensor[1]);
+    return call->op->kind == OP_BN_BWD ? bn_groups(call->in_tensor[3]) : 1; /* what is taken apart has no groups */
+}
+
+/* One of these groups of x. */
+static struct tensor group_of(const struct op_call *call)
+{
+    struct tensor x = *call->in_tensor[0];
+    x.dims[0] /= groups_of(call);
+    return x;
+}
+
+/* Loops read and write masks by whole bytes. */
+static bool masks_split(const struct op_call *call)
+{
+    struct tensor group = group_of(call);
+    return call->op->attr.bn.relu && groups_of(call) > 1 && tensor_elements(&group) % 8 != 0;
+}
+
+bool cpu_bn_reads_half(const struct op_call *call)
+{
+    return call->in_tensor[0]->dims[3] <= MOST_TILE / PART_ROWS && !masks_split(call);
+}
 
 /* Sums of a part, and of a tile of it. */
 static uint64_t sums_per_part(enum dtype dtype, uint64_t channels) { return (is_half(dtype) ? 4 : 2) * channels; }
@@ -46,7 +71,8 @@ uint64_t bn_parts_bytes(const struct tensor *x)
 bool cpu_bn_workspace(const struct op_call *call, uint64_t *bytes, struct error *err)
 {
     (void)err;
-    *bytes = bn_parts_bytes(call->in_tensor[0]);
+    const struct tensor group = group_of(call);
+    *bytes = bn_parts_bytes(&group);
     return true;
 }
 
@@ -69,12 +95,24 @@ struct bn_parts bn_parts_of(const struct tensor *tensor, const void *x, void *sc
     return b;
 }
 
-static struct bn_parts norm_of(const struct prepared *p)
+/* What lies where in the tensors of a whole BN. */
+struct norm_group {
+    uint32_t index, count; /* which group, of how many */
+    uint64_t first;        /* its first element of x */
+    uint64_t vector;       /* its first channel of mean and variance */
+};
+
+static struct bn_parts norm_of(const struct prepared *p, uint32_t index, struct norm_group *group)
 {
-    struct bn_parts b = bn_parts_of(p->call.in_tensor[0], op_in(p, 0), op_scratch(p));
+    const struct tensor x = group_of(&p->call);
+    *group = (struct norm_group){.index = index, .count = groups_of(&p->call)};
+    group->first = index * tensor_elements(&x);
+    group->vector = (uint64_t)index * x.dims[3];
+    const uint64_t offset = dtype_bytes(x.dtype, group->first);
+    struct bn_parts b = bn_parts_of(&x, (const uint8_t *)op_in(p, 0) + offset, op_scratch(p));
     b.op = p;
     b.relu = p->call.op->attr.bn.relu;
-    b.out = op_out(p, 0);
+    b.out = (uint8_t *)op_out(p, 0) + offset;
     return b;
 }
 
@@ -219,23 +257,25 @@ void bn_parts_statistics(const struct bn_parts *b)
     merge_statistics(b);
 }
 
-static bool take_statistics(const struct bn_parts *b, struct error *err)
+/* Running statistics move by `momentum` a step: towards the mean over the groups. */
+static bool take_statistics(const struct bn_parts *b, const struct norm_group *group, struct error *err)
 {
     const struct prepared *p = b->op;
     double count = (double)b->rows;
     bn_parts_statistics(b);
     if (op_synchronised(p)) TRY(merge_devices(b, &count, err));
     struct part all = part_of(b, 0);
-    float *mean = op_out(p, 1), *variance = op_out(p, 2);
+    float *mean = (float *)op_out(p, 1) + group->vector, *variance = (float *)op_out(p, 2) + group->vector;
     float *running_mean = (float *)(p->device->arena + p->call.in[3]);
     float *running_variance = (float *)(p->device->arena + p->call.in[4]);
-    const float m = p->device->step.bn_momentum;
+    const float momentum = p->device->step.bn_momentum;
+    const float stays = group->index == 0 ? 1 - momentum : 1, m = momentum / (float)group->count;
     const double unbias = count > 1 ? 1 / (count - 1) : 1;
     for (uint64_t c = 0; c < b->channels; c++) {
         mean[c] = (float)all.first[c];
         variance[c] = (float)(all.second[c] / count);
-        running_mean[c] = (1 - m) * running_mean[c] + m * mean[c];
-        running_variance[c] = (1 - m) * running_variance[c] + m * (float)(all.second[c] * unbias);
+        running_mean[c] = stays * running_mean[c] + m * mean[c];
+        running_variance[c] = stays * running_variance[c] + m * (float)(all.second[c] * unbias);
     }
     return true;
 }
@@ -293,16 +333,25 @@ static void find_factor(const struct bn_parts *b, const float *gamma, const floa
     for (uint64_t c = 0; c < b->channels; c++) b->own_factor[c] = gamma[c] / sqrtf(variance[c] + epsilon);
 }
 
+static bool normalize_group(const struct prepared *p, uint32_t index, struct error *err)
+{
+    struct norm_group group;
+    struct bn_parts b = norm_of(p, index, &group);
+    const bool running = bn_is_frozen(p->call.op, p->call.pass);
+    const bool masks = b.relu && p->call.pass != PASS_EVALUATE;
+    if (p->call.pass == PASS_FORWARD && !running) TRY(take_statistics(&b, &group, err));
+    b.mean = running ? op_in(p, 3) : (const float *)op_out(p, 1) + group.vector;
+    b.beta = op_in(p, 2);
+    b.mask_out = masks ? (uint8_t *)op_out(p, p->call.op->outputs - 1u) + group.first / 8 : NULL;
+    find_factor(&b, op_in(p, 1), running ? op_in(p, 4) : (const float *)op_out(p, 2) + group.vector);
+    bn_parts_normalize(&b);
+    return true;
+}
+
 bool cpu_bn(const struct prepared *p, struct error *err)
 {
-    struct bn_parts b = norm_of(p);
-    const bool running = bn_is_frozen(p->call.op, p->call.pass);
-    if (p->call.pass == PASS_FORWARD && !running) TRY(take_statistics(&b, err));
-    b.mean = running ? op_in(p, 3) : op_out(p, 1);
-    b.beta = op_in(p, 2);
-    b.mask_out = b.relu && p->call.pass != PASS_EVALUATE ? op_out(p, p->call.op->outputs - 1u) : NULL;
-    find_factor(&b, op_in(p, 1), running ? op_in(p, 4) : op_out(p, 2));
-    bn_parts_normalize(&b);
+    if (masks_split(&p->call)) return cpu_reference_bn(p, err);
+    for (uint32_t i = 0; i < groups_of(&p->call); i++) TRY(normalize_group(p, i, err));
     return true;
 }
 
@@ -367,23 +416,26 @@ static void give_scaled(struct bn_parts *b)
 
 /* dx = gamma inverse (dy - mean(dy) - (x - mean) inverse^2 mean(dy (x - mean))), inverse = 1 / sqrt(variance +
  * epsilon): arXiv:1502.03167, section 3, with the sums gathered. */
-bool cpu_bn_backward(const struct prepared *p, struct error *err)
+static bool normalize_group_backward(const struct prepared *p, uint32_t index, struct error *err)
 {
-    struct bn_parts b = norm_of(p);
-    const float *gamma = op_in(p, 2), *variance = op_in(p, 4), epsilon = p->call.op->attr.bn.epsilon;
+    struct norm_group group;
+    struct bn_parts b = norm_of(p, index, &group);
+    const float *gamma = op_in(p, 2), *variance = (const float *)op_in(p, 4) + group.vector;
+    const float epsilon = p->call.op->attr.bn.epsilon;
     const uint8_t frozen = p->call.op->attr.bn.frozen;
     const double *sum = b.sums, *product = b.sums + b.channels;
     double count = (double)b.rows;
-    b.dy = op_in(p, 1);
-    b.mean = op_in(p, 3);
-    b.mask = b.relu ? op_in(p, 5) : NULL;
+    b.dy = (const uint8_t *)op_in(p, 1) + dtype_bytes(b.dtype, group.first);
+    b.mean = (const float *)op_in(p, 3) + group.vector;
+    b.mask = b.relu ? (const uint8_t *)op_in(p, 5) + group.first / 8 : NULL;
     find_factor(&b, gamma, variance);
     if (frozen == BN_FROZEN) return give_scaled(&b), true;
     float *dgamma = op_out(p, 1), *dbeta = op_out(p, 2);
     bn_parts_gradient_sums(&b);
     for (uint64_t c = 0; c < b.channels; c++) {
-        dgamma[c] = (float)(product[c] / sqrt((double)variance[c] + (double)epsilon));
-        dbeta[c] = (float)sum[c];
+        const float scaled = (float)(product[c] / sqrt((double)variance[c] + (double)epsilon));
+        dgamma[c] = index > 0 ? dgamma[c] + scaled : scaled;
+        dbeta[c] = index > 0 ? dbeta[c] + (float)sum[c] : (float)sum[c];
     }
     if (frozen) return give_scaled(&b), true;
     if (op_synchronised(p)) {
@@ -396,5 +448,12 @@ bool cpu_bn_backward(const struct prepared *p, struct error *err)
         b.own_slope[c] = (float)(product[c] / count / ((double)variance[c] + (double)epsilon));
     }
     bn_parts_gradient(&b);
+    return true;
+}
+
+bool cpu_bn_backward(const struct prepared *p, struct error *err)
+{
+    if (masks_split(&p->call)) return cpu_reference_bn_backward(p, err);
+    for (uint32_t i = 0; i < groups_of(&p->call); i++) TRY(normalize_group_backward(p, i, err));
     return true;
 }

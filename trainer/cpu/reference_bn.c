@@ -7,9 +7,11 @@
 
 #include "cpu_device.h"
 
-/* What forward and backward know about the op. */
+/* What forward and backward know about the op: of one group of images, where its statistics are of several. */
 struct norm {
     uint64_t rows, channels;
+    uint64_t first;         /* row of the op's tensors */
+    uint32_t group, groups; /* which, of how many */
     float epsilon;
     bool relu;
     double *sums; /* 2 * channels + 1 in the workspace */
@@ -22,12 +24,30 @@ bool cpu_reference_bn_workspace(const struct op_call *call, uint64_t *bytes, str
     return true;
 }
 
-static struct norm norm_of(const struct prepared *p)
+static struct norm norm_of(const struct prepared *p, uint32_t group, uint32_t groups)
 {
     const struct tensor *x = p->call.in_tensor[0];
     const union op_attr *a = &p->call.op->attr;
-    uint64_t channels = x->dims[3];
-    return (struct norm){tensor_elements(x) / channels, channels, a->bn.epsilon, a->bn.relu, op_scratch(p)};
+    uint64_t channels = x->dims[3], rows = tensor_elements(x) / channels / groups;
+    return (struct norm){rows, channels, group * rows, group, groups, a->bn.epsilon, a->bn.relu, op_scratch(p)};
+}
+
+/* Of the group: rows of an operand, and its mean or variance. */
+static const float *rows_in(const struct prepared *p, unsigned i, const struct norm *b)
+{
+    return (const float *)op_in(p, i) + b->first * b->channels;
+}
+static float *rows_out(const struct prepared *p, unsigned i, const struct norm *b)
+{
+    return (float *)op_out(p, i) + b->first * b->channels;
+}
+static float *vector_out(const struct prepared *p, unsigned i, const struct norm *b)
+{
+    return (float *)op_out(p, i) + b->group * b->channels;
+}
+static const float *vector_in(const struct prepared *p, unsigned i, const struct norm *b)
+{
+    return (const float *)op_in(p, i) + b->group * b->channels;
 }
 
 /* Sums of all devices when the op is synchronised. */
@@ -39,8 +59,8 @@ static bool gather(const struct prepared *p, double *sums, uint64_t count, struc
 /* Mean and biased variance of each channel into out[1] and out[2]; *count = values they are taken over. */
 static bool take_statistics(const struct prepared *p, const struct norm *b, double *count, struct error *err)
 {
-    const float *x = op_in(p, 0);
-    float *mean = op_out(p, 1), *variance = op_out(p, 2);
+    const float *x = rows_in(p, 0, b);
+    float *mean = vector_out(p, 1, b), *variance = vector_out(p, 2, b);
     double *sum = b->sums;
     memset(sum, 0, b->channels * sizeof *sum);
     for (uint64_t i = 0; i < b->rows * b->channels; i++) sum[i % b->channels] += (double)x[i];
@@ -61,47 +81,63 @@ static bool take_statistics(const struct prepared *p, const struct norm *b, doub
     return true;
 }
 
-/* Running statistics move towards the batch's; the variance there is the unbiased one. */
+/* Running statistics move towards the batch's, or the mean of its groups'; the variance there is the unbiased one. */
 static void move_running(const struct prepared *p, const struct norm *b, double count)
 {
-    const float *mean = op_out(p, 1), *variance = op_out(p, 2);
+    const float *mean = vector_out(p, 1, b), *variance = vector_out(p, 2, b);
     float *running_mean = (float *)(p->device->arena + p->call.in[3]);
     float *running_variance = (float *)(p->device->arena + p->call.in[4]);
-    double m = (double)p->device->step.bn_momentum, unbias = count > 1 ? count / (count - 1) : 1;
+    double momentum = (double)p->device->step.bn_momentum, unbias = count > 1 ? count / (count - 1) : 1;
+    double stays = b->group == 0 ? 1 - momentum : 1, m = momentum / b->groups;
     for (uint64_t c = 0; c < b->channels; c++) {
-        running_mean[c] = (float)((1 - m) * (double)running_mean[c] + m * (double)mean[c]);
-        running_variance[c] = (float)((1 - m) * (double)running_variance[c] + m * unbias * (double)variance[c]);
+        running_mean[c] = (float)(stays * (double)running_mean[c] + m * (double)mean[c]);
+        running_variance[c] = (float)(stays * (double)running_variance[c] + m * unbias * (double)variance[c]);
     }
 }
 
-bool cpu_reference_bn(const struct prepared *p, struct error *err)
+/* Of each group by its own statistics, of all by the running ones; a mask's bits are set where it is 0. */
+static bool normalize(const struct prepared *p, const struct norm *group, uint8_t *mask, struct error *err)
 {
-    struct norm b = norm_of(p);
+    const struct norm b = *group;
     const bool running = bn_is_frozen(p->call.op, p->call.pass);
     if (p->call.pass == PASS_FORWARD && !running) {
         double count = 0;
         TRY(take_statistics(p, &b, &count, err));
         move_running(p, &b, count);
     }
-    const float *x = op_in(p, 0), *gamma = op_in(p, 1), *beta = op_in(p, 2);
-    const float *mean = running ? op_in(p, 3) : op_out(p, 1), *variance = running ? op_in(p, 4) : op_out(p, 2);
-    float *y = op_out(p, 0);
-    uint8_t *mask = b.relu && p->call.pass != PASS_EVALUATE ? op_out(p, p->call.op->outputs - 1u) : NULL;
-    if (mask) memset(mask, 0, (b.rows * b.channels + 7) / 8);
+    const float *x = rows_in(p, 0, &b), *gamma = op_in(p, 1), *beta = op_in(p, 2);
+    const float *mean = running ? op_in(p, 3) : vector_out(p, 1, &b);
+    const float *variance = running ? op_in(p, 4) : vector_out(p, 2, &b);
+    float *y = rows_out(p, 0, &b);
     for (uint64_t i = 0; i < b.rows * b.channels; i++) {
         uint64_t c = i % b.channels;
         double inverse = 1 / sqrt((double)variance[c] + (double)b.epsilon);
         double value = ((double)x[i] - (double)mean[c]) * inverse * (double)gamma[c] + (double)beta[c];
-        if (mask && !(value <= 0)) mask[i / 8] = (uint8_t)(mask[i / 8] | 1u << i % 8);
+        uint64_t bit = b.first * b.channels + i;
+        if (mask && !(value <= 0)) mask[bit / 8] = (uint8_t)(mask[bit / 8] | 1u << bit % 8);
         y[i] = (float)(b.relu && value <= 0 ? 0 : value);
     }
     return true;
 }
 
-/* d(loss)/d(y before ReLU) of element i. */
-static double pre_gradient(const float *dy, const uint8_t *mask, uint64_t i)
+bool cpu_reference_bn(const struct prepared *p, struct error *err)
 {
-    return mask && !(mask[i / 8] >> i % 8 & 1) ? 0 : (double)dy[i];
+    const struct op_call *call = &p->call;
+    const bool masks = call->op->attr.bn.relu && call->pass != PASS_EVALUATE;
+    const uint32_t groups = bn_is_frozen(call->op, call->pass) ? 1 : bn_groups(call->out_tensor[1]);
+    uint8_t *mask = masks ? op_out(p, call->op->outputs - 1u) : NULL;
+    if (mask) memset(mask, 0, (tensor_elements(call->in_tensor[0]) + 7) / 8);
+    for (uint32_t i = 0; i < groups; i++) {
+        const struct norm group = norm_of(p, i, groups);
+        TRY(normalize(p, &group, mask, err));
+    }
+    return true;
+}
+
+/* d(loss)/d(y before ReLU) of element i. */
+static double pre_gradient(float dy, const uint8_t *mask, uint64_t i)
+{
+    return mask && !(mask[i / 8] >> i % 8 & 1) ? 0 : (double)dy;
 }
 
 /* By the statistics that stay: dx is not through them, and gamma and beta may stay, too. */
@@ -114,7 +150,7 @@ static void frozen_backward(const struct prepared *p, const struct norm *b)
     memset(b->sums, 0, 2 * b->channels * sizeof *b->sums);
     for (uint64_t i = 0; i < b->rows * b->channels; i++) {
         const uint64_t c = i % b->channels;
-        const double inverse = 1 / sqrt((double)variance[c] + (double)b->epsilon), from = pre_gradient(dy, mask, i);
+        const double inverse = 1 / sqrt((double)variance[c] + (double)b->epsilon), from = pre_gradient(dy[i], mask, i);
         b->sums[c] += from;
         b->sums[b->channels + c] += from * ((double)x[i] - (double)mean[c]) * inverse;
         dx[i] = (float)((double)gamma[c] * inverse * from);
@@ -125,24 +161,27 @@ static void frozen_backward(const struct prepared *p, const struct norm *b)
     }
 }
 
-bool cpu_reference_bn_backward(const struct prepared *p, struct error *err)
+/* Adds the group's gradients of gamma and beta to those of the groups before. */
+static bool backward(const struct prepared *p, const struct norm *group, struct error *err)
 {
-    struct norm b = norm_of(p);
-    if (p->call.op->attr.bn.frozen) return frozen_backward(p, &b), true;
-    const float *x = op_in(p, 0), *dy = op_in(p, 1), *gamma = op_in(p, 2), *mean = op_in(p, 3), *variance = op_in(p, 4);
+    const struct norm b = *group;
+    const float *x = rows_in(p, 0, &b), *dy = rows_in(p, 1, &b), *gamma = op_in(p, 2);
+    const float *mean = vector_in(p, 3, &b), *variance = vector_in(p, 4, &b);
     const uint8_t *mask = b.relu ? op_in(p, 5) : NULL;
-    float *dx = op_out(p, 0), *dgamma = op_out(p, 1), *dbeta = op_out(p, 2);
+    const uint64_t bit = b.first * b.channels;
+    float *dx = rows_out(p, 0, &b), *dgamma = op_out(p, 1), *dbeta = op_out(p, 2);
     double *sum = b.sums, *product = b.sums + b.channels;
     memset(b.sums, 0, 2 * b.channels * sizeof *b.sums);
     for (uint64_t i = 0; i < b.rows * b.channels; i++) {
         uint64_t c = i % b.channels;
         double inverse = 1 / sqrt((double)variance[c] + (double)b.epsilon);
-        sum[c] += pre_gradient(dy, mask, i);
-        product[c] += pre_gradient(dy, mask, i) * ((double)x[i] - (double)mean[c]) * inverse;
+        double from = pre_gradient(dy[i], mask, bit + i);
+        sum[c] += from;
+        product[c] += from * ((double)x[i] - (double)mean[c]) * inverse;
     }
     for (uint64_t c = 0; c < b.channels; c++) {
-        dbeta[c] = (float)sum[c];
-        dgamma[c] = (float)product[c];
+        dbeta[c] = b.group > 0 ? dbeta[c] + (float)sum[c] : (float)sum[c];
+        dgamma[c] = b.group > 0 ? dgamma[c] + (float)product[c] : (float)product[c];
     }
     b.sums[2 * b.channels] = (double)b.rows;
     TRY(gather(p, b.sums, 2 * b.channels + 1, err));
@@ -151,8 +190,19 @@ bool cpu_reference_bn_backward(const struct prepared *p, struct error *err)
         uint64_t c = i % b.channels;
         double inverse = 1 / sqrt((double)variance[c] + (double)b.epsilon);
         double normal = ((double)x[i] - (double)mean[c]) * inverse;
-        double centred = pre_gradient(dy, mask, i) - sum[c] / count - normal * product[c] / count;
+        double centred = pre_gradient(dy[i], mask, bit + i) - sum[c] / count - normal * product[c] / count;
         dx[i] = (float)((double)gamma[c] * inverse * centred);
+    }
+    return true;
+}
+
+bool cpu_reference_bn_backward(const struct prepared *p, struct error *err)
+{
+    const uint32_t groups = bn_groups(p->call.in_tensor[3]);
+    for (uint32_t i = 0; i < groups; i++) {
+        const struct norm group = norm_of(p, i, groups);
+        if (p->call.op->attr.bn.frozen) return frozen_backward(p, &group), true;
+        TRY(backward(p, &group, err));
     }
     return true;
 }

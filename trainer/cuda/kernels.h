@@ -257,6 +257,7 @@ struct bn_sums_arguments {
     void *sums; /* f64, or f32 if `single` */
     uint32_t single;
     float *mean, *variance, *running_mean, *running_variance;
+    uint32_t group, groups; /* of images, whose statistics these are: the running ones move towards the mean over all groups */
     double *partial; /* 2 for each channel of each block */
     struct step_block *step;
 };
@@ -301,6 +302,7 @@ struct bn_backward_sums_arguments {
     struct kernel_normal normal;
     const void *x, *dy;
     const uint8_t *mask;
+    uint32_t mask_bit; /* of its first element, with columns of width 1 */
     uint32_t shut;   /* enum kernel_shut: by the sign of normalised x, or of `mask` */
     void *sums;      /* of dy, of dy normalised x, f64 or f32 if `single`; NULL: to dbeta and dgamma */
     uint32_t single;
@@ -329,7 +331,8 @@ struct bn_backward_apply_arguments {
     const void *x, *dy, *other;
     void *dx, *y; /* y NULL: not wanted */
     const uint8_t *mask;
-    uint32_t shut;
+    uint32_t mask_bit, shut;
+    uint32_t adds; /* `own` to what dgamma and dbeta have of the groups of images before */
 };
 
 /* Both halves in one launch, whose blocks wait for each other: the columns are the same, and what the first writes the second

@@ -165,12 +165,12 @@ bool cuda_prepare_bn_backward_finalize(struct prepared *p, struct error *err)
 }
 
 /* Common to both: what is read through and where dx goes are set. */
-static bool add_backward_apply(struct prepared *p, struct bn_backward_apply_arguments *a, enum dtype dtype,
-                               struct error *err)
+static bool add_backward_apply(struct prepared *p, const struct tensor *x, struct bn_backward_apply_arguments *a,
+                               enum dtype dtype, struct error *err)
 {
     struct launch_shape shape;
     const uint32_t width = gradient_width(p, a);
-    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a->columns, &shape, err));
+    TRY(cuda_columns(p, x, width, &a->columns, &shape, err));
     return ADD_KERNEL(p, KERNEL_FOR(bn_backward_apply, dtype), shape, a, err);
 }
 
@@ -191,21 +191,28 @@ static bool add_backward_whole(struct prepared *p, struct bn_backward_apply_argu
                                                          .step = p->device->step}};
     TRY(cuda_columns_together(p, p->call.in_tensor[0], gradient_width(p, a), &a->columns, &shape, err));
     if (!shape.together)
-        return add_gradient_sums(p, p->call.in_tensor[0], &whole.sums, err) && add_backward_apply(p, a, dtype, err);
+        return add_gradient_sums(p, p->call.in_tensor[0], &whole.sums, err) &&
+               add_backward_apply(p, p->call.in_tensor[0], a, dtype, err);
     whole.apply = *a;
     whole.sums.columns = a->columns;
     return ADD_KERNEL(p, KERNEL_FOR(bn_backward_whole, dtype), shape, &whole, err);
 }
 
-/* The gradient sums that no op before took, where those of all devices are wanted: to the scratch behind what sums
- * take. */
-static bool add_own_sums(struct prepared *p, struct bn_backward_apply_arguments *a, struct error *err)
+/* The gradient sums that no op before took, where those of all devices are wanted or of one group of images, x: to the
+ * scratch behind what sums take. */
+static bool add_own_sums(struct prepared *p, const struct tensor *x, struct bn_backward_apply_arguments *a,
+                         struct error *err)
 {
     void *sums = p->device->scratch + CUDA_SUMS_BYTES;
-    struct bn_backward_sums_arguments own = {
-        .normal = a->normal, .x = a->x, .dy = a->dy, .shut = a->shut, .sums = sums};
-    a->sums = sums;
-    return add_gradient_sums(p, p->call.in_tensor[0], &own, err);
+    struct bn_backward_sums_arguments own = {.normal = a->normal,
+                                             .x = a->x,
+                                             .dy = a->dy,
+                                             .mask = a->mask,
+                                             .mask_bit = a->mask_bit,
+                                             .shut = a->shut,
+                                             .sums = sums};
+    a->sums = a->own = sums;
+    return add_gradient_sums(p, x, &own, err);
 }
 
 bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
@@ -224,20 +231,44 @@ bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
                                             .shut = op->attr.bn.relu ? KERNEL_SHUT_BY_SIGN : KERNEL_OPEN};
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 3u | (other == NO_OPERAND ? 0 : 1u << other), 1, &dtype, err));
-    if (op->attr.bn.frozen == BN_FROZEN) return add_backward_apply(p, &a, dtype, err);
+    if (op->attr.bn.frozen == BN_FROZEN) return add_backward_apply(p, p->call.in_tensor[0], &a, dtype, err);
     if (op->attr.bn.whole && !(op->attr.bn.sync && group_has_peers(p->device)))
         return add_backward_whole(p, &a, dtype, err);
     if (op->attr.bn.whole) {
-        TRY(add_own_sums(p, &a, err));
+        TRY(add_own_sums(p, p->call.in_tensor[0], &a, err));
     } else {
-        a.sums = op_in(p, 3);
+        a.sums = a.own = op_in(p, 3);
         a.single = bn_sums_are_single(p->call.graph, op->in[3]);
     }
-    a.own = a.sums;
-    return gather_sums(p, a.single, channels_of(p), &a.sums, &a.rows, err) && add_backward_apply(p, &a, dtype, err);
+    return gather_sums(p, a.single, channels_of(p), &a.sums, &a.rows, err) &&
+           add_backward_apply(p, p->call.in_tensor[0], &a, dtype, err);
 }
 
 /* ---- Whole ---- */
+
+/* The images that statistics are taken over, and what lies where in the op's tensors. */
+struct norm_group {
+    struct tensor x;
+    uint32_t index, count; /* which group, of how many */
+    uint64_t first;        /* its first element of x */
+    uint64_t vector;       /* its first channel of mean and variance */
+};
+
+static struct norm_group norm_group_of(const struct prepared *p, uint32_t index, uint32_t count)
+{
+    struct norm_group g = {.x = *p->call.in_tensor[0], .index = index, .count = count};
+    g.x.dims[0] /= count;
+    g.x.bytes = dtype_bytes(g.x.dtype, tensor_elements(&g.x));
+    g.first = index * tensor_elements(&g.x);
+    g.vector = (uint64_t)index * channels_of(p);
+    return g;
+}
+
+/* Where the group begins in a tensor of x's shape. */
+static void *group_at(const struct norm_group *g, const void *tensor)
+{
+    return (uint8_t *)(uintptr_t)tensor + dtype_bytes(g->x.dtype, g->first);
+}
 
 /* From the result, where a byte has bits of several pixels. */
 static bool add_mask(struct prepared *p, enum dtype dtype, struct error *err)
@@ -258,62 +289,92 @@ static struct kernel_normal normal_of(const struct prepared *p, const void *mean
 
 /* Mean and variance of the batch, which are kept for the backward pass, and what they normalise: in one launch where
  * its blocks can wait for each other. */
-static bool add_statistics(struct prepared *p, struct bn_apply_arguments *a, uint32_t width, enum dtype dtype,
-                           bool *applied, struct error *err)
+static bool add_statistics(struct prepared *p, const struct norm_group *group, struct bn_apply_arguments *a,
+                           uint32_t width, enum dtype dtype, bool *applied, struct error *err)
 {
     struct launch_shape shape;
-    struct bn_whole_arguments whole = {.sums = {.x = op_in(p, 0),
-                                                .mean = op_out(p, 1),
-                                                .variance = op_out(p, 2),
+    struct bn_whole_arguments whole = {.sums = {.x = a->x,
+                                                .mean = (float *)op_out(p, 1) + group->vector,
+                                                .variance = (float *)op_out(p, 2) + group->vector,
+                                                .group = group->index,
+                                                .groups = group->count,
                                                 .running_mean = op_in(p, 3),
                                                 .running_variance = op_in(p, 4),
                                                 .partial = partial_of(p),
                                                 .step = p->device->step}};
-    TRY(cuda_columns_together(p, p->call.in_tensor[0], width, &a->columns, &shape, err));
+    TRY(cuda_columns_together(p, &group->x, width, &a->columns, &shape, err));
     *applied = shape.together;
-    if (!shape.together) return add_sums(p, p->call.in_tensor[0], &whole.sums, err);
+    if (!shape.together) return add_sums(p, &group->x, &whole.sums, err);
     whole.apply = *a;
     whole.sums.columns = a->columns;
     return ADD_KERNEL(p, KERNEL_FOR(bn_whole, dtype), shape, &whole, err);
 }
 
-static bool add_apply(struct prepared *p, struct bn_apply_arguments *a, uint32_t width, enum dtype dtype,
-                      struct error *err)
+static bool add_apply(struct prepared *p, const struct tensor *x, struct bn_apply_arguments *a, uint32_t width,
+                      enum dtype dtype, struct error *err)
 {
     struct launch_shape shape;
-    TRY(cuda_columns(p, p->call.in_tensor[0], width, &a->columns, &shape, err));
+    TRY(cuda_columns(p, x, width, &a->columns, &shape, err));
     return ADD_KERNEL(p, KERNEL_FOR(bn_apply, dtype), shape, a, err);
+}
+
+/* A group of images, to y; and to the mask where the columns are wide enough. */
+static bool add_normalized(struct prepared *p, const struct norm_group *g, uint32_t width, enum dtype dtype,
+                           struct error *err)
+{
+    const bool relu = p->call.op->attr.bn.relu, running = bn_is_frozen(p->call.op, p->call.pass);
+    struct bn_apply_arguments a = {.x = group_at(g, op_in(p, 0)), .y = group_at(g, op_out(p, 0)), .relu = relu};
+    bool applied = false;
+    a.normal = running ? normal_of(p, op_in(p, 3), op_in(p, 4))
+                       : normal_of(p, (const float *)op_out(p, 1) + g->vector, (const float *)op_out(p, 2) + g->vector);
+    if (op_trains(p) && relu && width == 8) a.mask = (uint8_t *)op_out(p, p->call.op->outputs - 1u) + g->first / 8;
+    if (p->call.pass == PASS_FORWARD && !running) TRY(add_statistics(p, g, &a, width, dtype, &applied, err));
+    return applied || add_apply(p, &g->x, &a, width, dtype, err);
 }
 
 bool cuda_prepare_bn(struct prepared *p, struct error *err)
 {
-    const bool trains = op_trains(p), relu = p->call.op->attr.bn.relu, running = bn_is_frozen(p->call.op, p->call.pass);
-    struct bn_apply_arguments a = {.x = op_in(p, 0), .y = op_out(p, 0), .relu = relu};
-    const uint32_t width = cuda_width(channels_of(p), 8, a.x, a.y, NULL);
-    bool applied = false;
+    const bool running = bn_is_frozen(p->call.op, p->call.pass);
+    const uint32_t width = cuda_width(channels_of(p), 8, op_in(p, 0), op_out(p, 0), NULL);
+    const uint32_t groups = running ? 1 : bn_groups(p->call.out_tensor[1]);
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 1, 1, &dtype, err));
-    a.normal = running ? normal_of(p, op_in(p, 3), op_in(p, 4)) : normal_of(p, op_out(p, 1), op_out(p, 2));
-    if (trains && relu && width == 8) a.mask = op_out(p, p->call.op->outputs - 1u);
-    if (p->call.pass == PASS_FORWARD && !running) TRY(add_statistics(p, &a, width, dtype, &applied, err));
-    TRY(applied || add_apply(p, &a, width, dtype, err));
-    return !trains || !relu || width == 8 || add_mask(p, dtype, err);
+    for (uint32_t i = 0; i < groups; i++) {
+        const struct norm_group group = norm_group_of(p, i, groups);
+        TRY(add_normalized(p, &group, width, dtype, err));
+    }
+    return !op_trains(p) || !p->call.op->attr.bn.relu || width == 8 || add_mask(p, dtype, err);
+}
+
+static struct bn_backward_apply_arguments backward_of(const struct prepared *p, const struct norm_group *g)
+{
+    const bool relu = p->call.op->attr.bn.relu;
+    const float *mean = (const float *)op_in(p, 3) + g->vector, *variance = (const float *)op_in(p, 4) + g->vector;
+    return (struct bn_backward_apply_arguments){
+        .normal = normal_of(p, mean, variance),
+        .rows = p->call.op->attr.bn.frozen ? 0 : tensor_elements(&g->x) / channels_of(p),
+        .dgamma = op_out(p, 1),
+        .dbeta = op_out(p, 2),
+        .x = group_at(g, op_in(p, 0)),
+        .dy = group_at(g, op_in(p, 1)),
+        .dx = group_at(g, op_out(p, 0)),
+        .mask = relu ? (const uint8_t *)op_in(p, 5) + g->first / 8 : NULL,
+        .mask_bit = (uint32_t)(g->first % 8),
+        .adds = g->index > 0,
+        .shut = relu ? KERNEL_SHUT_BY_MASK : KERNEL_OPEN};
 }
 
 bool cuda_prepare_bn_backward(struct prepared *p, struct error *err)
 {
-    const bool relu = p->call.op->attr.bn.relu;
-    const uint8_t frozen = p->call.op->attr.bn.frozen;
-    struct bn_backward_apply_arguments a = {.normal = normal_of(p, op_in(p, 3), op_in(p, 4)),
-                                            .rows = frozen ? 0 : op_elements(p) / channels_of(p),
-                                            .dgamma = op_out(p, 1),
-                                            .dbeta = op_out(p, 2),
-                                            .x = op_in(p, 0),
-                                            .dy = op_in(p, 1),
-                                            .dx = op_out(p, 0),
-                                            .mask = relu ? op_in(p, 5) : NULL,
-                                            .shut = relu ? KERNEL_SHUT_BY_MASK : KERNEL_OPEN};
+    const uint32_t groups = bn_groups(p->call.in_tensor[3]);
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 3, 1, &dtype, err));
-    return frozen == BN_FROZEN ? add_backward_apply(p, &a, dtype, err) : add_backward_whole(p, &a, dtype, err);
+    for (uint32_t i = 0; i < groups; i++) {
+        const struct norm_group group = norm_group_of(p, i, groups);
+        struct bn_backward_apply_arguments a = backward_of(p, &group);
+        if (groups == 1 && p->call.op->attr.bn.frozen != BN_FROZEN) return add_backward_whole(p, &a, dtype, err);
+        if (groups > 1) TRY(add_own_sums(p, &group.x, &a, err));
+        TRY(add_backward_apply(p, &group.x, &a, dtype, err));
+    }
+    return true;
 }

@@ -326,7 +326,7 @@ static char *hash_key(uint64_t hash, char out[17])
 Test(graph_structure, hash_changes_with_every_option)
 {
     const struct graph_options base = {.batch = 4};
-    struct graph_options changed[] = {base, base, base, base, base, base, base, base};
+    struct graph_options changed[] = {base, base, base, base, base, base, base, base, base};
     changed[1].batch = 5;
     changed[2].micro_batches = 2;
     changed[3].step_images = 8;
@@ -334,6 +334,7 @@ Test(graph_structure, hash_changes_with_every_option)
     changed[5].all_reduce = true;
     changed[6].sync_bn = true;
     changed[7].bucket_bytes = 1 << 18;
+    changed[8].bn_group = 2;
     struct model_options model = MODEL_OPTIONS_DEFAULT;
     uint64_t hashes[12];
     size_t count = 0;

@@ -357,3 +357,16 @@ Test(lowered, frozen_normalisations_in_nets)
             check_frozen(&cpu_backend, logical, 30000 + (uint64_t)unit);
         }
 }
+
+Test(lowered, normalisations_of_groups_in_random_graphs)
+{
+    for (uint64_t seed = 500; seed < 520; seed++) {
+        struct graph *logical = random_graph(seed, (struct graph_options){.batch = 4, .bn_group = 1 + seed % 2});
+        uint64_t count;
+        float *right = train(&cpu_reference_backend, logical, &count);
+        compare(&cpu_backend, logical, right, count, 0, seed);
+        compare(&cpu_backend, logical, right, count, LOWER_ALL & ~(uint32_t)LOWER_GROUPS_LACK, seed);
+        free(right);
+        graph_destroy(logical);
+    }
+}

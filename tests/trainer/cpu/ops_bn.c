@@ -1,6 +1,7 @@
 /* Batch normalisation: what the tests of all ops do not see. */
 #include <criterion/criterion.h>
 
+#include "bn_groups_kit.h"
 #include "frozen_bn_kit.h"
 #include "ops_world.h"
 
@@ -10,6 +11,7 @@ static const struct ops_case shapes[] = {
     {"256 channels", OP_BN, {8, 8, 8, 256}, 256, 0, 0, 0, false, false},
     {"12 channels", OP_BN, {5, 9, 9, 12}, 12, 0, 0, 0, false, true},
     {"3 channels", OP_BN, {3, 5, 7, 3}, 3, 0, 0, 0, false, true},
+    {"groups", OP_BN, {8, 9, 9, 16}, 16, 4, 0, 0, false, true},
 };
 static const struct backend *const backends[] = {&cpu_backend, &cpu_reference_backend};
 #define SHAPES (sizeof shapes / sizeof shapes[0])
@@ -127,4 +129,10 @@ Test(bn, frozen_statistics_are_pytorchs)
 {
     check_frozen_bns(&cpu_reference_backend);
     check_frozen_bns(&cpu_backend);
+}
+
+Test(bn, groups_of_images_are_normalised_as_if_alone)
+{
+    check_bn_groups(&cpu_reference_backend, 0);
+    check_bn_groups(&cpu_backend, 0);
 }

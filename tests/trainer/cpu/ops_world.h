@@ -47,7 +47,8 @@ enum slot {
 
 /* What a test says about an op: dims of x, output channels, window, and switches. Of an update: the optimizer as channels,
  * gradients are clipped with a bias, BN is spared with padding, relu is Nesterov's. Of a max pool: bias is ceil. Of a concatenation: of the
- * part whose gradient it is padding is the first channel. Of a BN: padding is enum bn_freeze. */
+ * part whose gradient it is padding is the first channel. Of a BN: padding is enum bn_freeze, kernel how many groups of images
+ * have statistics of their own (0: all are one). */
 /* kernel or padding that differ between rows and columns. */
 #define SIDES(rows, columns) (1u << 31 | (uint32_t)(rows) << 8 | (uint32_t)(columns))
 static inline uint32_t side_of(uint32_t sides, size_t i)
@@ -178,10 +179,13 @@ static inline void world_init(struct world *w, const struct backend *backend, co
     const uint32_t labels[4] = {c->x[0], 1, 1, 1}, third[4] = {c->x[0], c->x[1], c->x[2], c->channels};
     const uint32_t conv[4] = {y[3], side_of(c->kernel, 0), side_of(c->kernel, 1), channels}, fc[4] = {y[3], 1, 1, features};
     const enum slot like_x[] = {X, X2, DX}, like_y[] = {Y, DY, PROBABILITIES};
-    const enum slot like_vector[] = {GAMMA, BETA, RUNNING_MEAN, RUNNING_VARIANCE, MEAN, VARIANCE, DGAMMA, DBETA};
+    const uint32_t statistics[4] = {1, 1, c->kind == OP_BN && c->kernel ? c->kernel : 1, channels};
+    const enum slot like_vector[] = {GAMMA, BETA, RUNNING_MEAN, RUNNING_VARIANCE, DGAMMA, DBETA};
     for (int i = 0; i < 3; i++) add_slot(w, like_x[i], ROLE_OUTPUT, DTYPE_F32, c->x);
     for (int i = 0; i < 3; i++) add_slot(w, like_y[i], ROLE_OUTPUT, DTYPE_F32, y);
-    for (int i = 0; i < 8; i++) add_slot(w, like_vector[i], ROLE_GAMMA, DTYPE_F32, vector);
+    for (int i = 0; i < 6; i++) add_slot(w, like_vector[i], ROLE_GAMMA, DTYPE_F32, vector);
+    add_slot(w, MEAN, ROLE_MEAN, DTYPE_F32, statistics);
+    add_slot(w, VARIANCE, ROLE_VARIANCE, DTYPE_F32, statistics);
     add_slot(w, X3, ROLE_OUTPUT, DTYPE_F32, c->kind == OP_CONCAT ? third : vector);
     add_slot(w, W, ROLE_WEIGHT, DTYPE_F32, c->kind == OP_FC ? fc : c->kind == OP_CONV ? conv : c->x);
     add_slot(w, DW, ROLE_WEIGHT, DTYPE_F32, w->tensors[W].dims);

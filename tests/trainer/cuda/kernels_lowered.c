@@ -458,3 +458,15 @@ Test(kernels_lowered, frozen_normalisations_agree_with_the_reference)
         graph_destroy(logical);
     }
 }
+
+/* Statistics of groups of images, with what else is fused. */
+Test(kernels_lowered, normalisations_of_groups_agree_with_the_reference)
+{
+    for (uint64_t seed = 4000; seed < 4010; seed++) {
+        struct graph *logical = random_graph(seed, (struct graph_options){.batch = 4, .bn_group = 1 + seed % 2});
+        host_backend_seed = seed;
+        compare_training(&host_backend, logical, 0);
+        compare_training(&host_backend, logical, LOWER_ALL & ~(uint32_t)LOWER_GROUPS_LACK);
+        graph_destroy(logical);
+    }
+}

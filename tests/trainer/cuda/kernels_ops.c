@@ -5,6 +5,7 @@
  * of f32, sums are taken in f32 by trees or in f64, and what has 16 bits is rounded once at the end. */
 #include "ops_compare.h"
 
+#include "bn_groups_kit.h"
 #include "frozen_bn_kit.h"
 #include "host_backend.h"
 
@@ -36,6 +37,9 @@ static const struct ops_case cases[] = {
     {"tiles of different widths", OP_BN, {2, 3, 3, 264}, 264, 0, 0, 0, false, true},
     {"12 channels", OP_BN, {3, 9, 9, 12}, 12, 0, 0, 0, false, true},
     {"3 channels", OP_BN, {5, 7, 3, 3}, 3, 0, 0, 0, false, true},
+    {"4 groups", OP_BN, {8, 5, 7, 32}, 32, 4, 0, 0, false, true},
+    {"2 groups, no relu", OP_BN, {4, 9, 9, 12}, 12, 2, 0, 0, false, false},
+    {"2 groups, masks within bytes", OP_BN, {6, 3, 3, 12}, 12, 2, 0, 0, false, true},
     {"frozen statistics", OP_BN, {3, 5, 7, 32}, 32, 0, 0, BN_STATISTICS_FROZEN, false, true},
     {"frozen statistics, no relu", OP_BN, {3, 9, 9, 12}, 12, 0, 0, BN_STATISTICS_FROZEN, false, false},
     {"frozen", OP_BN, {3, 5, 7, 32}, 32, 0, 0, BN_FROZEN, false, true},
@@ -509,3 +513,5 @@ Test(kernels_ops, frozen_statistics_are_pytorchs)
     check_frozen_bns(&host_backend);
     check_frozen_bns(&host_reference_backend);
 }
+
+Test(kernels_ops, groups_of_images_are_normalised_as_if_alone) { check_bn_groups(&host_backend, 1e-6); }

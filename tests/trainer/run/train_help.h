@@ -25,6 +25,7 @@ struct small_run {
     uint32_t micro_batches;
     bool sync_bn;
     enum bn_freeze freeze_bn;
+    uint32_t bn_group;
     enum dtype reduce_dtype; /* f32 */
     bool reduce_apart;
     uint32_t lowering; /* what the backend does best */
@@ -90,6 +91,7 @@ static inline struct plan *run_plan(struct small_run *run)
                                    .micro_batches = run->micro_batches,
                                    .sync_bn = run->sync_bn,
                                    .freeze_bn = run->freeze_bn,
+                                   .bn_group = run->bn_group,
                                    .reduce_dtype = run->reduce_dtype,
                                    .reduce_apart = run->reduce_apart,
                                    .lowering = run->logical ? 0 : run->lowering,

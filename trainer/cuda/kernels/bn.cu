@@ -31,12 +31,15 @@ __device__ inline moments moments_of(double2 sums, double rows)
     return {mean, variance < 0 ? 0 : variance};
 }
 
-// Running statistics move towards the batch's; the variance there is the unbiased one.
-__device__ inline void move_running(float *mean, float *variance, uint32_t c, moments batch, double rows, float m)
+// Running statistics move towards the batch's, or group by group towards the mean of its groups'; the variance there is the
+// unbiased one.
+__device__ inline void move_running(float *mean, float *variance, uint32_t c, moments batch, double rows, float momentum,
+                                    uint32_t group = 0, uint32_t groups = 1)
 {
     const double unbias = rows > 1 ? rows / (rows - 1) : 1;
-    mean[c] = (1 - m) * mean[c] + m * (float)batch.mean;
-    variance[c] = (1 - m) * variance[c] + m * (float)(batch.variance * unbias);
+    const float stays = group == 0 ? 1 - momentum : 1, m = momentum / (float)groups;
+    mean[c] = stays * mean[c] + m * (float)batch.mean;
+    variance[c] = stays * variance[c] + m * (float)(batch.variance * unbias);
 }
 
 // Sums of x - s and of its square in f32, where s is x in the block's first row: no large mean can swamp the differences.
@@ -77,7 +80,7 @@ template <class T, int V> __device__ inline bool take_sums(const struct bn_sums_
         const moments batch = moments_of(sum, c.rows);
         a.mean[channel] = (float)batch.mean;
         a.variance[channel] = (float)batch.variance;
-        move_running(a.running_mean, a.running_variance, channel, batch, c.rows, a.step->bn_momentum);
+        move_running(a.running_mean, a.running_variance, channel, batch, c.rows, a.step->bn_momentum, a.group, a.groups);
     });
 }
 
@@ -189,7 +192,7 @@ template <class T, int V> __device__ inline bool take_gradient_sums(const struct
 #pragma unroll 2
     for (uint32_t row = first_row(c) + at.lane; at.works && row < end; row += c.lanes) {
         const uint64_t element = (uint64_t)row * c.channels + at.channel;
-        const uint32_t open = a.shut == KERNEL_SHUT_BY_MASK ? open_in<V>(a.mask, element) : 0xff;
+        const uint32_t open = a.shut == KERNEL_SHUT_BY_MASK ? open_in<V>(a.mask, element + a.mask_bit) : 0xff;
         float x[V], dy[V];
         load<T, V>(a.x, element, x);
         load<T, V>(a.dy, element, dy);
@@ -258,8 +261,8 @@ template <int V> __device__ inline void write_parameters(const struct bn_backwar
     if (!a.sums || blockIdx.x != 0 || at.lane != 0) return;
     for (uint32_t c = at.channel; c < at.channel + V; c++) {
         const double2 own = read_pair(a.own, a.single, a.columns.channels, c);
-        a.dbeta[c] = (float)own.x;
-        a.dgamma[c] = (float)own.y;
+        a.dbeta[c] = a.adds ? a.dbeta[c] + (float)own.x : (float)own.x;
+        a.dgamma[c] = a.adds ? a.dgamma[c] + (float)own.y : (float)own.y;
     }
 }
 
@@ -275,7 +278,7 @@ template <class T, int V> __device__ inline void apply_backward(const struct bn_
     const uint32_t end = last_row(c);
     for (uint32_t row = first_row(c) + at.lane; row < end; row += c.lanes) {
         const uint64_t element = (uint64_t)row * c.channels + at.channel;
-        const uint32_t open = a.shut == KERNEL_SHUT_BY_MASK ? open_in<V>(a.mask, element) : 0xff;
+        const uint32_t open = a.shut == KERNEL_SHUT_BY_MASK ? open_in<V>(a.mask, element + a.mask_bit) : 0xff;
         float x[V], y[V], dy[V], other[V] = {};
         load<T, V>(a.x, element, x);
         load<T, V>(a.dy, element, dy);
