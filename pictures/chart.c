@@ -10,23 +10,25 @@
 #include "svg.h"
 #include "ticks.h"
 
-#define WIDTH      1000.0
-#define LEFT       80.0
-#define RIGHT      920.0
-#define HEAD       52.0 /* of the title */
-#define LEGEND_ROW 24.0
-#define PANEL_ONE  400.0 /* a panel's height, without what is written around it: alone, or among others */
-#define PANEL_MANY 250.0
-#define ABOVE      40.0
-#define BELOW      64.0
-#define LETTER     7.2 /* about the width of a character at 13 px */
-#define MOST_NAME  110 /* characters of a name in the legend: a row */
+#define WIDTH         1000.0
+#define LEFT          80.0
+#define RIGHT         920.0
+#define HEAD          52.0 /* of the title */
+#define LEGEND_ROW    24.0
+#define PANEL_ONE     400.0 /* a panel's height, without what is written around it: alone, or among others */
+#define PANEL_MANY    250.0
+#define ABOVE         40.0
+#define BELOW         64.0
+#define LETTER        7.2  /* about the width of a character at 13 px */
+#define LEGEND_COLUMN 60.0 /* names begin at multiples of it */
+#define MOST_NAME     110  /* characters of a name in the legend: a row */
 
 struct panel {
     const struct chart_panel *told;
     size_t number;
     double top, bottom;
-    double most_x, most_y[2]; /* of the axes: left, right */
+    double most_x, least_y[2], most_y[2]; /* of the axes: left, right */
+    double shade;                         /* of a band, which others may cover */
 };
 
 /* ---- Extents ---- */
@@ -65,20 +67,40 @@ static double axis_most(const struct chart_panel *panel, bool right, double *val
     return 1.04 * fmin(mosts[count - 1], 2 * mosts[(count - 1) / 2]);
 }
 
+/* 0, but where even the lowest point is above half of the axis a mark below it: curves that differ by little are told
+ * apart. */
+static double axis_least(const struct chart_panel *panel, bool right, double most)
+{
+    double least = INFINITY;
+    for (size_t i = 0; i < panel->count; i++) {
+        const struct chart_series *s = &panel->series[i];
+        const double *y = s->low ? s->low : s->y;
+        for (size_t k = 0; k < s->count && s->right == right && !s->faint; k++)
+            if (isfinite(y[k])) least = fmin(least, y[k]);
+    }
+    if (!isfinite(least) || least <= most / 2) return 0;
+    double step = ticks_step(most - least, 6);
+    return step * floor(least / step);
+}
+
 static void find_extents(struct panel *p)
 {
-    size_t points = 1;
+    size_t points = 1, bands = 0;
     p->most_x = 0;
     for (size_t i = 0; i < p->told->count; i++) {
         const struct chart_series *s = &p->told->series[i];
         if (s->count > points) points = s->count;
+        bands += s->low != NULL;
         if (s->count > 0) p->most_x = fmax(p->most_x, s->x[s->count - 1]);
     }
     if (p->most_x <= 0) p->most_x = 1;
     double *values = mem_alloc(MEM_GENERAL, points, sizeof *values);
     double *mosts = mem_alloc(MEM_GENERAL, p->told->count + 1, sizeof *mosts);
-    for (int axis = 0; axis < 2; axis++)
+    for (int axis = 0; axis < 2; axis++) {
         p->most_y[axis] = values && mosts ? axis_most(p->told, axis == 1, values, mosts) : 1;
+        p->least_y[axis] = axis_least(p->told, axis == 1, p->most_y[axis]);
+    }
+    p->shade = 0.16 * fmin(1, 4 / fmax(1, (double)bands));
     mem_free(mosts);
     mem_free(values);
 }
@@ -87,7 +109,8 @@ static double x_of(const struct panel *p, double x) { return LEFT + (RIGHT - LEF
 
 static double y_of(const struct panel *p, double y, bool right)
 {
-    return p->bottom - (p->bottom - p->top) * fmin(y / p->most_y[right], 10); /* what is cut off */
+    double part = (y - p->least_y[right]) / (p->most_y[right] - p->least_y[right]);
+    return p->bottom - (p->bottom - p->top) * fmin(part, 10); /* what is cut off */
 }
 
 /* ---- Axes ---- */
@@ -119,8 +142,9 @@ static void draw_values(struct text *svg, const struct panel *p, bool right)
 {
     char label[32];
     bool percent = right ? p->told->right_percent : p->told->left_percent;
-    double scale = percent ? 100 : 1, ticks[TICKS_MOST], most = p->most_y[right] * scale;
-    size_t count = ticks_list(0, most, ticks_step(most, 6), ticks);
+    double scale = percent ? 100 : 1, ticks[TICKS_MOST];
+    double least = p->least_y[right] * scale, most = p->most_y[right] * scale;
+    size_t count = ticks_list(least, most, ticks_step(most - least, 6), ticks);
     for (size_t i = 0; i < count; i++) {
         double y = y_of(p, ticks[i] / scale, right);
         snprintf(label, sizeof label, percent ? "%.4g %%" : "%.4g", ticks[i]);
@@ -152,7 +176,7 @@ static bool is_lone(const struct chart_series *s, size_t i)
 static void draw_band(struct text *svg, const struct panel *p, const struct chart_series *s)
 {
     if (!s->low || s->count < 2) return;
-    text_add(svg, "<path class=\"f%u\" fill-opacity=\"0.16\" d=\"", s->colour % SVG_COLOURS);
+    text_add(svg, "<path class=\"f%u\" fill-opacity=\"%.2f\" d=\"", s->colour % SVG_COLOURS, p->shade);
     for (size_t i = 0; i < s->count; i++)
         text_add(svg, "%s%.1f %.1f", i ? "L" : "M", x_of(p, s->x[i]), y_of(p, s->high[i], s->right));
     for (size_t i = s->count; i-- > 0;) text_add(svg, "L%.1f %.1f", x_of(p, s->x[i]), y_of(p, s->low[i], s->right));
@@ -228,7 +252,7 @@ static double draw_legend(struct text *svg, const struct chart_panel *panels, si
             if (!series->name) continue;
             struct printable room;
             const char *name = printable_cut(series->name, MOST_NAME, &room);
-            double width = 32 + LETTER * (double)letters_of(name) + 26;
+            double width = LEGEND_COLUMN * ceil((32 + LETTER * (double)letters_of(name) + 26) / LEGEND_COLUMN);
             if (x > LEFT && x + width > RIGHT + 40) {
                 x = LEFT;
                 y += LEGEND_ROW;

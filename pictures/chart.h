@@ -26,7 +26,8 @@ struct chart_panel {
     size_t count;
 };
 
-/* Appends the whole picture. Axes begin at 0; what few points reach far above the others is cut off. */
+/* Appends the whole picture. Axes begin at 0, but where all points lie in the upper half; what few points reach far above the
+ * others is cut off. */
 void chart_draw(struct text *svg, const char *title, const struct chart_panel *panels, size_t count);
 
 /* A mean over a window of points of y[count], each point counted once, into out; NAN points are left out. */

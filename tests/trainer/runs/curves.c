@@ -145,3 +145,33 @@ Test(curves, pictures_have_both_themes_and_no_number_that_is_none)
     for (int i = 0; i < 3; i++) curves_finish(&runs[i]);
     unlink(path);
 }
+
+static char *draw_losses(const char *log)
+{
+    struct curves run = {0};
+    struct error err = {0};
+    char path[64], *svg;
+    size_t length;
+    cr_assert(curves_read(write_log(path, log), UINT64_MAX, &run, &err), "%s", err.text);
+    const struct curves *one[] = {&run};
+    cr_assert(curves_draw_lines(&(struct curves_line){"one", one, 1}, 1, "one", path, &err), "%s", err.text);
+    cr_assert(files_read(path, 1 << 20, &svg, &length, &err));
+    curves_finish(&run);
+    unlink(path);
+    return svg;
+}
+
+Test(curves, axes_begin_at_0_but_where_all_is_far_above)
+{
+    char *svg = draw_losses(
+        "{\"step\": 1, \"loss\": 2.3}\n{\"step\": 2, \"loss\": 2.2, \"test_loss\": 2, \"top1_error\": 0.85}\n"
+        "{\"step\": 3, \"loss\": 2.1, \"test_loss\": 2, \"top1_error\": 0.82}\n");
+    cr_expect_null(strstr(svg, ">0 %</text>"));
+    cr_expect(strstr(svg, ">82 %</text>") && strstr(svg, ">84 %</text>"), "%s", svg);
+    mem_free(svg);
+    svg =
+        draw_losses("{\"step\": 1, \"loss\": 2.3}\n{\"step\": 2, \"loss\": 1, \"test_loss\": 2, \"top1_error\": 0.85}\n"
+                    "{\"step\": 3, \"loss\": 0.5, \"test_loss\": 2, \"top1_error\": 0.32}\n");
+    cr_expect(strstr(svg, ">0 %</text>") && strstr(svg, ">20 %</text>"), "%s", svg);
+    mem_free(svg);
+}
