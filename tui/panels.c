@@ -194,6 +194,16 @@ static void add_metric(struct line *line, const struct rollup *rollup, uint8_t r
     if (isfinite(value)) add_item(line, rank, name, INK_PLAIN, "%.4g%s", factor * value, factor > 1 ? " %" : "");
 }
 
+/* The first to go where the line is short is what takes the least. */
+static uint8_t part_rank(const struct rollup_parts *parts, enum step_part part)
+{
+    int rank = 4;
+    for (int other = 0; other < STEP_PARTS; other++)
+        rank += parts->part_ns[other] > parts->part_ns[part] ||
+                (parts->part_ns[other] == parts->part_ns[part] && other < (int)part);
+    return (uint8_t)rank;
+}
+
 /* Where the time of a timed step goes, each nanosecond once: kernels and launch always, the others when they round to
  * anything. */
 static void add_parts(struct line *line, const struct rollup_parts *parts)
@@ -206,7 +216,7 @@ static void add_parts(struct line *line, const struct rollup_parts *parts)
         double part = 100 * parts->part_ns[order[i]] / parts->ns;
         enum ink ink = order[i] == PART_KERNELS ? INK_GOOD : part > 5 ? INK_WARN : INK_PLAIN;
         if (part >= 0.05 || i < 2)
-            add_item(line, (uint8_t)(4 + i), NULL, ink, "%s %.1f %%", step_part_name(order[i]), part);
+            add_item(line, part_rank(parts, order[i]), NULL, ink, "%s %.1f %%", step_part_name(order[i]), part);
     }
 }
 

@@ -97,16 +97,27 @@ void ranks_view_make(struct ranks_view *view, const struct rollup *const rollups
 
 /* ---- Drawing ---- */
 
-enum {
-    AT_HOST = 8,
-    AT_DEVICES = 26,
-    AT_STEP = 36,
-    AT_TIME = 50,
-    AT_LATE = 62,
-    AT_SUMS = 74,
-    AT_WAITS = 86,
-    AT_BAR = 89
+#define AT_HOST   6
+#define FIRST_ROW 5
+
+/* Where each column ends; names of hosts get what is left of the width, a bar the rest. */
+struct columns {
+    uint32_t host, devices, step, time, late, sums, waits, bar;
 };
+
+static struct columns place_columns(uint32_t width)
+{
+    uint32_t host = width < 84 ? 12 : width < 104 ? width - 72 : 32;
+    struct columns at = {.host = AT_HOST + host};
+    at.devices = at.host + 8;
+    at.step = at.devices + 9;
+    at.time = at.step + 10;
+    at.late = at.time + 10;
+    at.sums = at.late + 10;
+    at.waits = at.sums + 10;
+    at.bar = at.waits + 2;
+    return at;
+}
 
 static const char *time_text(bool known, double ns, char out[UNITS_TEXT])
 {
@@ -135,52 +146,80 @@ static void draw_head(const struct ranks_view *view, struct canvas *canvas, stru
         canvas_text(canvas, area, 2, 0, INK_DIM, "who is waited for is known when ops have been timed");
 }
 
-static void draw_titles(struct canvas *canvas, struct rect area)
+static void draw_titles(struct canvas *canvas, struct rect area, const struct columns *at)
 {
-    canvas_text(canvas, area, 4, 0, INK_DIM, "RANK");
-    canvas_text(canvas, area, 4, AT_HOST, INK_DIM, "HOST");
-    canvas_text_right(canvas, area, 4, AT_DEVICES + 7, INK_DIM, "DEVICES");
-    canvas_text_right(canvas, area, 4, AT_STEP + 9, INK_DIM, "STEP");
-    canvas_text_right(canvas, area, 4, AT_TIME + 8, INK_DIM, "TIME");
-    canvas_text_right(canvas, area, 4, AT_LATE + 8, INK_DIM, "LATE");
-    canvas_text_right(canvas, area, 4, AT_SUMS + 8, INK_DIM, "IN SUMS");
-    canvas_text(canvas, area, 4, AT_BAR, INK_DIM, "WAITS");
+    const uint32_t row = FIRST_ROW - 1;
+    canvas_text(canvas, area, row, 0, INK_DIM, "RANK");
+    canvas_text(canvas, area, row, AT_HOST, INK_DIM, "HOST");
+    canvas_text_right(canvas, area, row, at->devices, INK_DIM, "DEVICES");
+    canvas_text_right(canvas, area, row, at->step, INK_DIM, "STEP");
+    canvas_text_right(canvas, area, row, at->time, INK_DIM, "TIME");
+    canvas_text_right(canvas, area, row, at->late, INK_DIM, "LATE");
+    canvas_text_right(canvas, area, row, at->sums, INK_DIM, "IN SUMS");
+    canvas_text_right(canvas, area, row, at->waits, INK_DIM, "WAITS");
 }
 
-static void draw_bar(const struct ranks_view *view, const struct rank_row *row, struct canvas *canvas, struct rect area,
-                     uint32_t line)
+static void draw_waits(const struct ranks_view *view, const struct rank_row *row, struct canvas *canvas,
+                       struct rect area, uint32_t line, const struct columns *at)
 {
-    uint32_t width = area.columns > AT_BAR ? area.columns - AT_BAR : 0;
+    char waits[UNITS_TEXT];
+    uint32_t width = area.columns > at->bar ? area.columns - at->bar : 0;
     double part = view->step_ns > 0 ? row->waits_ns / view->step_ns : 0;
     uint32_t cells = (uint32_t)((double)width * (part < 1 ? part : 1));
-    for (uint32_t i = 0; i < cells; i++) canvas_glyph(canvas, area, line, AT_BAR + i, 0x2588, INK_COMM);
+    canvas_text_right(canvas, area, line, at->waits, INK_PLAIN, "%s", time_text(true, row->waits_ns, waits));
+    for (uint32_t i = 0; i < cells; i++) canvas_glyph(canvas, area, line, at->bar + i, 0x2588, INK_COMM);
 }
 
-static void draw_row(const struct ranks_view *view, size_t i, struct canvas *canvas, struct rect area, uint32_t line)
+static void draw_row(const struct ranks_view *view, size_t i, struct canvas *canvas, struct rect area, uint32_t line,
+                     const struct columns *at)
 {
     const struct rank_row *row = &view->rows[i];
     char time[UNITS_TEXT], late[UNITS_TEXT], sums[UNITS_TEXT];
     enum ink ink = row->crashed ? INK_BAD : view->waited_known && i == view->waited_for ? INK_WARN : INK_PLAIN;
     canvas_text(canvas, area, line, 0, ink, "%u", row->rank);
-    canvas_text_cut(canvas, area, line, AT_HOST, AT_DEVICES - AT_HOST - 1, false, ink, row->host);
-    canvas_text_right(canvas, area, line, AT_DEVICES + 7, ink, "%u", row->devices);
-    canvas_text_right(canvas, area, line, AT_STEP + 9, ink, "%" PRIu64, row->step);
-    canvas_text_right(canvas, area, line, AT_TIME + 8, ink, "%s", time_text(row->steps_known, row->step_ns, time));
-    canvas_text_right(canvas, area, line, AT_LATE + 8, ink, "%s", time_text(row->steps_known, row->late_ns, late));
-    canvas_text_right(canvas, area, line, AT_SUMS + 8, ink, "%s", time_text(row->sums_known, row->sums_ns, sums));
+    canvas_text_cut(canvas, area, line, AT_HOST, at->host - AT_HOST, false, ink, row->host);
+    canvas_text_right(canvas, area, line, at->devices, ink, "%u", row->devices);
+    canvas_text_right(canvas, area, line, at->step, ink, "%" PRIu64, row->step);
+    canvas_text_right(canvas, area, line, at->time, ink, "%s", time_text(row->steps_known, row->step_ns, time));
+    canvas_text_right(canvas, area, line, at->late, ink, "%s", time_text(row->steps_known, row->late_ns, late));
+    canvas_text_right(canvas, area, line, at->sums, ink, "%s", time_text(row->sums_known, row->sums_ns, sums));
     if (row->crashed)
-        canvas_text(canvas, area, line, AT_BAR, INK_BAD, "its process is gone");
+        canvas_text(canvas, area, line, at->sums + 2, INK_BAD, "process gone");
     else if (!row->ended && row->silent_seconds > 5)
-        canvas_text(canvas, area, line, AT_BAR, INK_WARN, "silent for %.0f s", row->silent_seconds);
+        canvas_text(canvas, area, line, at->sums + 2, INK_WARN, "silent %.0f s", row->silent_seconds);
     else if (view->waited_known)
-        draw_bar(view, row, canvas, area, line);
+        draw_waits(view, row, canvas, area, line, at);
+    else
+        canvas_text_right(canvas, area, line, at->waits, INK_DIM, "-");
+}
+
+/* Ranks that are gone, and the one that is waited for, are shown whatever the height. */
+static bool is_worth(const struct ranks_view *view, size_t i)
+{
+    return view->rows[i].crashed || (view->waited_known && i == view->waited_for);
 }
 
 void ranks_view_draw(const struct ranks_view *view, struct canvas *canvas)
 {
     struct rect area = {0, 0, canvas->rows, canvas->columns};
+    const struct columns at = place_columns(area.columns);
+    const uint32_t foot = area.rows > FIRST_ROW ? area.rows - 1 : 0; /* the keys' */
+    uint32_t room = foot > FIRST_ROW ? foot - FIRST_ROW : 0, line = FIRST_ROW;
     canvas_clear(canvas);
     draw_head(view, canvas, area);
-    draw_titles(canvas, area);
-    for (size_t i = 0; i < view->count; i++) draw_row(view, i, canvas, area, 5 + (uint32_t)i);
+    draw_titles(canvas, area, &at);
+    bool all = view->count <= room;
+    size_t worth = 0, shown = 0;
+    for (size_t i = 0; i < view->count; i++) worth += is_worth(view, i);
+    size_t most = all ? view->count : room > 0 ? room - 1 : 0, others = most > worth ? most - worth : 0;
+    for (size_t i = 0; i < view->count && shown < most; i++) {
+        bool kept = is_worth(view, i);
+        if (!kept && others == 0) continue;
+        others -= !kept;
+        draw_row(view, i, canvas, area, line++, &at);
+        shown++;
+    }
+    canvas_text(canvas, area, foot, 1, INK_DIM, "q quit   fathom top TRACE: one rank's ops, layers and memory");
+    if (!all)
+        canvas_text(canvas, area, line, 0, INK_DIM, "%zu more ranks; a higher screen shows them", view->count - shown);
 }

@@ -783,6 +783,7 @@ Test(screens, a_steps_time_is_told_in_one_line)
         struct text text = draw(&dashboard, rollup, sizes[i][0], sizes[i][1]);
         line_of(&text, 3, line, sizeof line);
         cr_expect(strstr(line, "timed step 31.2 ms  kernels 93.1 %  launch 2.4 %  dependency 1.9 %"), "%s", line);
+        if (i == 0) cr_expect(strstr(line, "dependency 1.9 %  sync 2.3 %"), "the least goes first: %s", line);
         if (i > 0) cr_expect(strstr(line, "dependency 1.9 %  copy 0.3 %  sync 2.3 %"), "%s", line);
         cr_expect(strstr(line_of(&text, 2, line, sizeof line), "trace 70 events whole"), "%s", line);
         line_of(&text, 3, line, sizeof line);
