@@ -416,6 +416,21 @@ def looking(trace):
         thread.join()
 
 
+def dump_records(bench):
+    """What CUPTI tells of a short run, into a file that tests read where there is no GPU (tests/profiler/dumps.c)."""
+    folder = bench.out / 'dumps'
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    dump = folder / (re.sub(r'[^a-z0-9]+', '-', bench.gpu['name'].lower()).strip('-') + '.dump')
+    kept, bench.environment = bench.environment, {**bench.environment, 'FATHOM_CUPTI_DUMP': str(dump)}
+    try:
+        bench.train('resnet-8', '--repeat-batch', '--schedule', 'constant', '--trace', bench.out / 'logs' / 'dump.trace', '--time-every', 2,
+                    batch=8, steps=6)
+    finally:
+        bench.environment = kept
+    bench.write(f'CUPTI\'s records of six steps of resnet-8: dumps/{dump.name}, {dump.stat().st_size / 1024:.0f} KiB\n')
+
+
 def part_records(bench):
     """CUPTI's records: whose kernels they are, what they cost, GPM without root."""
     model, batch, steps = bench.sizes.records
@@ -438,6 +453,7 @@ def part_records(bench):
             if more is not None:
                 states[name] = json.loads(bench.run([bench.fathom, 'top', trace, '--batch', 'json']))
                 states[name]['stats'] = json.loads(bench.run([bench.fathom, 'trace', 'stats', trace, '--by', 'kernel', '--json']))
+    dump_records(bench)
     off = statistics.median(rates['off'])
     bench.table(['records', 'images/s', 'cost', 'kernels', 'dropped', 'without times', 'of nobody'], [])
     for name, _, _ in ways:

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "cupti_buffers.h"
 #include "cupti_calls.h"
+#include "cupti_dump.h"
 #include "cupti_records.h"
 #include "mem.h"
 #include "owners.h"
@@ -29,6 +30,7 @@ struct cupti_profiler {
     struct cupti_buffers *buffers;
     size_t buffer_bytes; /* of each */
     struct cupti_reader *reader;
+    struct cupti_dump *dump; /* NULL: nobody asked for one */
     pthread_t thread;
     bool has_thread;
     _Atomic bool stop, off;
@@ -111,12 +113,14 @@ static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_
     uint64_t node = 0, original = 0;
     bool ok = true;
     if (p->calls.GetGraphNodeId(graph->node, &node) != CUPTI_SUCCESS) return;
+    bool cloned = id == CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED &&
+                  p->calls.GetGraphNodeId(graph->originalNode, &original) == CUPTI_SUCCESS;
+    cupti_dump_node(p->dump, id, node, original);
     if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED && scope.open) {
         struct owner owner = next_owner();
         ok = owners_add_node(p->owners, node, &owner);
-    } else if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED) {
-        if (p->calls.GetGraphNodeId(graph->originalNode, &original) == CUPTI_SUCCESS)
-            ok = owners_clone_node(p->owners, node, original);
+    } else if (cloned) {
+        ok = owners_clone_node(p->owners, node, original);
     } else if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING) {
         ok = owners_retire_node(p->owners, node, clock_now_ns());
     }
@@ -124,8 +128,10 @@ static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_
 }
 
 /* A runtime call and the driver call inside it have ids of their own; the record may bear either. */
-static void see_launch(struct cupti_profiler *p, CUpti_CallbackDomain domain, const CUpti_CallbackData *call)
+static void see_launch(struct cupti_profiler *p, CUpti_CallbackDomain domain, CUpti_CallbackId id,
+                       const CUpti_CallbackData *call)
 {
+    if (scope.open) cupti_dump_call(p->dump, domain, id, call);
     if (!scope.open || call->callbackSite != CUPTI_API_ENTER) return;
     static _Thread_local struct owner last;
     static _Thread_local bool inside; /* a runtime call that has not ended */
@@ -145,25 +151,26 @@ static void CUPTIAPI see_call(void *context, CUpti_CallbackDomain domain, CUpti_
     if (domain == CUPTI_CB_DOMAIN_RESOURCE)
         see_node(p, id, ((const CUpti_ResourceData *)data)->resourceDescriptor);
     else
-        see_launch(p, domain, data);
+        see_launch(p, domain, id, data);
 }
 
 /* ---- The thread that reads ---- */
 
-static void count_dropped(struct cupti_profiler *p, const struct full_buffer *full)
+static size_t count_dropped(struct cupti_profiler *p, const struct full_buffer *full)
 {
     size_t dropped = 0;
     if (p->calls.ActivityGetNumDroppedRecords(full->context, full->stream, &dropped) != CUPTI_SUCCESS || !dropped)
-        return;
+        return 0;
     atomic_fetch_add(&p->dropped, dropped);
     if (p->sink.lost) p->sink.lost(p->sink.context, 0, LOSS_RECORDS, dropped, clock_now_ns());
+    return dropped;
 }
 
 static void read_buffer(struct cupti_profiler *p, const struct full_buffer *full)
 {
     if (!cupti_reader_take(p->reader, full->bytes, full->valid))
         switch_off(p, "out of memory for the table of kernels", NULL);
-    count_dropped(p, full);
+    cupti_dump_buffer(p->dump, full->bytes, full->valid, count_dropped(p, full));
     cupti_buffers_release(p->buffers, full->bytes);
     atomic_store(&p->seen, cupti_reader_counts(p->reader).records);
 }
@@ -246,6 +253,7 @@ static void submit_step(void *context, uint64_t step)
     const struct trace_sink *next = p->forward.next;
     bool wanted = is_wanted(p, step);
     atomic_store_explicit(&p->step, step, memory_order_relaxed);
+    cupti_dump_step(p->dump, step, wanted);
     if (!atomic_load(&p->off)) record(p, wanted);
     if (wanted && !atomic_load(&p->off) && is_silent(p)) switch_off(p, "CUPTI gave no records", NULL);
     if (next->step_submit) next->step_submit(next->context, step);
@@ -262,6 +270,7 @@ static void launch_begin(void *context, uint32_t device, uint32_t id, const char
     if (scope.step != step) scope.runs_own = 0;
     scope.step = step;
     if (id == TRACE_OF_RUN) scope.owner.place = scope.runs_own;
+    cupti_dump_launch(p->dump, device, id, pass);
     if (next->launch_begin) next->launch_begin(next->context, device, id, pass);
 }
 
@@ -270,6 +279,7 @@ static void launch_end(void *context, uint32_t device)
     struct cupti_profiler *p = context;
     const struct trace_sink *next = p->forward.next;
     scope.open = false;
+    cupti_dump_launched(p->dump);
     if (scope.owner.op == TRACE_OF_RUN) scope.runs_own = scope.owner.place;
     if (next->launch_end) next->launch_end(next->context, device);
 }
@@ -325,6 +335,13 @@ static size_t choose_buffer_bytes(void)
     return kib >= 64 && kib <= 8192 ? kib << 10 : CUPTI_BUFFER_BYTES;
 }
 
+/* FATHOM_CUPTI_DUMP=FILE, for tests where there is no GPU. */
+static bool open_dump(struct cupti_profiler *p, struct error *err)
+{
+    const char *path = getenv("FATHOM_CUPTI_DUMP");
+    return !path || !path[0] || cupti_dump_open(path, &p->calls, &p->dump, err);
+}
+
 static bool create_parts(struct cupti_profiler *p, struct error *err)
 {
     p->buffer_bytes = choose_buffer_bytes();
@@ -338,7 +355,7 @@ static bool create_parts(struct cupti_profiler *p, struct error *err)
 static bool start(struct cupti_profiler *p, struct error *err)
 {
     TRY(cupti_load(&p->calls, err));
-    TRY(create_parts(p, err));
+    TRY(create_parts(p, err) && open_dump(p, err));
     struct cupti_profiler *none = NULL;
     if (!atomic_compare_exchange_strong(&active, &none, p))
         return error_set(err, ERROR_FAILED, "this process is profiled already");
@@ -349,6 +366,16 @@ static bool start(struct cupti_profiler *p, struct error *err)
     return true;
 }
 
+/* A run whose dump could not be written has its trace all the same: the fault is told with the others. */
+static void close_dump(struct cupti_profiler *p)
+{
+    struct error err = {0};
+    struct cupti_counts counts = p->reader ? cupti_reader_counts(p->reader) : (struct cupti_counts){0};
+    struct cupti_dump_counts told = {counts.records, counts.unattributed, counts.timeless, atomic_load(&p->dropped)};
+    if (!cupti_dump_close(p->dump, told, &err)) switch_off(p, "the dump", err.text);
+    p->dump = NULL;
+}
+
 static void finish(struct cupti_profiler *p)
 {
     struct cupti_profiler *self = p;
@@ -357,6 +384,7 @@ static void finish(struct cupti_profiler *p)
         p->calls.Finalize();
     }
     atomic_compare_exchange_strong(&active, &self, NULL);
+    close_dump(p);
     cupti_reader_destroy(p->reader);
     owners_destroy(p->owners);
     cupti_buffers_destroy(p->buffers);
@@ -407,6 +435,7 @@ void cupti_profiler_close(struct cupti_profiler *p, struct cupti_profiler_report
     pthread_join(p->thread, NULL);
     p->calls.ActivityFlushAll(1); /* also what is not complete: nothing runs any more */
     while (cupti_buffers_take(p->buffers, 0, &full)) read_buffer(p, &full);
+    close_dump(p);
     if (report) tell(p, report);
     finish(p);
 }

@@ -78,9 +78,12 @@ uint32_t cupti_launched(const struct work *work)
 
 /* ---- Records ---- */
 
+static size_t dumped_bytes[CUPTI_ACTIVITY_KIND_COUNT]; /* of records of a dump; 0 = there was none */
+
 static size_t record_bytes(CUpti_ActivityKind kind)
 {
     size_t grown = options.cupti_grows ? GROWN : 0;
+    if ((unsigned)kind < CUPTI_ACTIVITY_KIND_COUNT && dumped_bytes[kind]) return dumped_bytes[kind];
     switch (kind) {
     case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL: return sizeof(CUpti_ActivityKernel10) + grown;
     case CUPTI_ACTIVITY_KIND_MEMCPY: return sizeof(CUpti_ActivityMemcpy6) + grown;
@@ -126,22 +129,28 @@ static void hand_over(void)
     buffer.bytes = NULL;
 }
 
+/* One with so much room. */
+static bool find_buffer(size_t bytes)
+{
+    size_t most = 0;
+    if (buffer.bytes && buffer.valid + bytes > buffer.size) hand_over();
+    if (!buffer.bytes && request) {
+        buffer.valid = 0;
+        request(&buffer.bytes, &buffer.size, &most);
+    }
+    return buffer.bytes;
+}
+
 /* Room for a record; NULL: dropped. */
 static void *make_room(size_t bytes)
 {
     static uint64_t asked;
-    size_t most = 0;
     if (options.cupti_drops && ++asked % DROP_EVERY == 0) {
         dropped++;
         return NULL;
     }
     if (options.cupti_grows) bytes += GROWN;
-    if (buffer.bytes && buffer.valid + bytes > buffer.size) hand_over();
-    if (!buffer.bytes) {
-        buffer.valid = 0;
-        request(&buffer.bytes, &buffer.size, &most);
-    }
-    if (!buffer.bytes) {
+    if (!find_buffer(bytes)) {
         dropped++;
         return NULL;
     }
@@ -211,6 +220,44 @@ void cupti_ran(const struct work *work, const struct cupti_run *ran)
     pthread_mutex_unlock(&lock);
 }
 
+/* ---- What a dump tells ---- */
+
+void cupti_tell_node(uint32_t id, uint64_t node, uint64_t original)
+{
+    const struct CUgraphNode_st told = {.id = node}, from = {.id = original};
+    announce((CUpti_CallbackId)id, &told, &from);
+}
+
+void cupti_tell_call(uint32_t domain, uint32_t id, uint32_t site, uint32_t correlation)
+{
+    CUpti_CallbackData data = {.callbackSite = (CUpti_ApiCallbackSite)site, .correlationId = correlation};
+    if (callback && wants_launches) callback(callback_context, (CUpti_CallbackDomain)domain, id, &data);
+}
+
+/* Handed over now, with so many that were dropped before. */
+void cupti_tell_buffer(uint64_t dropped_before)
+{
+    pthread_mutex_lock(&lock);
+    dropped += dropped_before;
+    hand_over();
+    pthread_mutex_unlock(&lock);
+}
+
+/* False: the profiler had no buffer for it. */
+bool cupti_tell_record(const void *record, size_t bytes, const char *name)
+{
+    CUpti_ActivityKind kind;
+    memcpy(&kind, record, sizeof kind);
+    pthread_mutex_lock(&lock);
+    if ((unsigned)kind < CUPTI_ACTIVITY_KIND_COUNT) dumped_bytes[kind] = bytes;
+    bool given = find_buffer(bytes);
+    void *room = given ? make_room(bytes) : NULL;
+    if (room) memcpy(room, record, bytes);
+    if (room && kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) ((CUpti_ActivityKernel10 *)room)->name = name;
+    pthread_mutex_unlock(&lock);
+    return given;
+}
+
 /* ---- The library's calls ---- */
 
 CUptiResult EXPORTED CUPTIAPI cuptiGetVersion(uint32_t *version)
@@ -238,6 +285,7 @@ CUptiResult EXPORTED CUPTIAPI cuptiSubscribe(CUpti_SubscriberHandle *subscriber,
     late.complete = NULL;
     bool taken = callback || options.cupti_taken;
     if (!taken) {
+        memset(dumped_bytes, 0, sizeof dumped_bytes);
         callback = call;
         callback_context = context;
         *subscriber = (CUpti_SubscriberHandle)&callback;

@@ -49,6 +49,17 @@ struct standin_vendor_report {
 
 struct standin_vendor_report standin_report(void);
 
+/* What a run says to its profiler, as a dump tells it (profiler/cupti/cupti_dump.h). */
+struct standin_run {
+    void *context;
+    void (*step)(void *context, uint64_t step, int wanted);
+    void (*launch)(void *context, uint32_t device, uint32_t op, const char *pass);
+    void (*launched)(void *context);
+};
+/* Tells the profiler that has subscribed what CUPTI told of a run on a GPU, and what the run said. counts: records, unattributed,
+ * timeless and dropped, as they were found there. NULL, or what is wrong with the file. */
+const char *standin_replay(const char *path, const struct standin_run *run, uint64_t counts[4]);
+
 /* Other options from here on, with random numbers and counts from the beginning; devices stay as they are. */
 void standin_restart(const char *options);
 

@@ -306,6 +306,11 @@ void cupti_node_destroyed(const struct CUgraphNode_st *node);
 /* A call that is not recorded; its correlation id. */
 uint32_t cupti_launched(const struct work *work);
 uint64_t cupti_now(void);
+/* Of a dump (cupti_replay.c), in place of what is run. */
+void cupti_tell_node(uint32_t id, uint64_t node, uint64_t original);
+void cupti_tell_call(uint32_t domain, uint32_t id, uint32_t site, uint32_t correlation);
+bool cupti_tell_record(const void *record, size_t bytes, const char *name);
+void cupti_tell_buffer(uint64_t dropped_before);
 void cupti_ran(const struct work *work, const struct cupti_run *run);
 
 /* ---- A made-up GPU's time (pace.c) ---- */

@@ -36,8 +36,17 @@ def check_with(pack):
         assert f'\n{part}: ' in report, f'{part} is not in the report:\n{report}'
     assert done.returncode == 0 and report.rstrip().endswith(f'{len(PARTS)} parts, all passed'), f'exit code {done.returncode}:\n{report}'
     assert report.count('as it should') == 8, report
+    check_dump(pack / 'out' / 'dumps')
     assert re.search(r'from the times of these ops \(`--costs`\): [\d.]+ ms', report), report
     return report
+
+
+def check_dump(folder):
+    """What CUPTI told is found again where there is no GPU."""
+    program = pathlib.Path(STANDIN).parent / 'test_profiler_dumps'
+    done = subprocess.run([program, '--filter=dumps/of_gpus*', '--verbose=1'], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, 'FATHOM_TEST_DUMPS': str(folder), 'FATHOM_TEST_CUDA_HOME': STANDIN})
+    assert done.returncode == 0 and 'Passing: 1' in done.stderr, done.stdout + done.stderr
 
 
 def check_bounded(pack):
