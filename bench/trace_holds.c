@@ -156,29 +156,37 @@ static int bench_kill(uint64_t runs, const char *path)
     struct random random = random_begin(clock_now_ns(), RANDOM_SYNTHETIC, 0, 0);
     struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     uint64_t *lost = malloc(runs * sizeof *lost), *p99 = malloc(runs * sizeof *p99), kernels = 0;
-    size_t count = 0;
+    uint64_t *all = malloc(runs * LATENCIES * sizeof *all); /* of every run */
+    size_t count = 0, looked = 0;
     static struct killed killed;
-    if (shared == MAP_FAILED || !lost || !p99) return 1;
+    if (shared == MAP_FAILED || !lost || !p99 || !all) return 1;
     for (uint64_t i = 0; i < runs; i++) {
         uint64_t after = 200000000 + random_below(&random, 500000000);
         if (!kill_once(path, shared, after, &killed)) continue; /* it had not begun */
         qsort(killed.latencies, killed.latency_count, sizeof killed.latencies[0], compare);
         p99[count] = killed.latency_count ? killed.latencies[(killed.latency_count - 1) * 99 / 100] : 0;
         lost[count++] = killed.lost_ns;
+        memcpy(all + looked, killed.latencies, killed.latency_count * sizeof *all);
+        looked += killed.latency_count;
         kernels += killed.kernels;
     }
     unlink(path);
-    if (count == 0) return 1;
+    if (count == 0 || looked == 0) return 1;
     qsort(lost, count, sizeof *lost, compare);
     qsort(p99, count, sizeof *p99, compare);
+    qsort(all, looked, sizeof *all, compare);
+    uint64_t p99_of_all = all[(looked - 1) * 99 / 100];
     printf("killed  %zu times at random moments, %.3g million kernels read: of what was reported the last %.1f ms were "
            "lost "
            "(median), %.1f ms at most (goal 100)\n",
            count, 1e-6 * (double)kernels, 1e-6 * (double)lost[count / 2], 1e-6 * (double)lost[count - 1]);
-    printf("on disk a kernel can be read %.1f ms after its end (p99 of the median run), %.1f ms in the slowest run "
-           "(goal 100)\n",
-           1e-6 * (double)p99[count / 2], 1e-6 * (double)p99[count - 1]);
-    bool ok = lost[count - 1] <= GOAL_NS && p99[count / 2] <= GOAL_NS;
+    printf(
+        "on disk a kernel can be read %.1f ms after its end (p99 of %zu looked at, goal 100), %.1f ms at most; p99 of "
+        "the median run %.1f ms, of the slowest %.1f ms\n",
+        1e-6 * (double)p99_of_all, looked, 1e-6 * (double)all[looked - 1], 1e-6 * (double)p99[count / 2],
+        1e-6 * (double)p99[count - 1]);
+    bool ok = lost[count - 1] <= GOAL_NS && p99_of_all <= GOAL_NS;
+    free(all);
     free(lost);
     free(p99);
     return ok ? 0 : 1;
@@ -221,7 +229,8 @@ static int bench_day(double hours, const char *path)
     struct error err = {0};
     struct trace_writer *writer;
     struct random random = random_begin(1, RANDOM_SYNTHETIC, 0, 0);
-    const struct trace_writer_options options = {.most_bytes = LIMIT, .seal_ms = 4 /* faster than the clock, so more often */};
+    const struct trace_writer_options options = {.most_bytes = LIMIT,
+                                                 .seal_ms = 4 /* faster than the clock, so more often */};
     uint64_t steps = (uint64_t)(hours * 3600 * RATE / KERNELS), events = 0, early = 0, begun = clock_now_ns();
     struct look look = {0};
     unlink(path);
