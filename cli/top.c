@@ -239,20 +239,27 @@ static bool show(struct dashboard *dashboard, const struct rollup *rollup, struc
     return true;
 }
 
-/* Reads on: all there is, or in a replay what had happened `elapsed` into the run. */
+/* Of a long trace so much is read before the screen is drawn and keys are looked at: 10 ms or so. */
+#define READ_EVENTS (1u << 18)
+#define READ_NS     UINT64_C(40000000)
+
+/* Reads on: all there is, or in a replay what had happened `elapsed` into the run. *behind: there is more. */
 static bool read_on(struct trace_follower *follower, const struct top_options *options, uint64_t elapsed_ns,
-                    uint64_t *grown, struct error *err)
+                    uint64_t *grown, bool *behind, struct error *err)
 {
     const struct rollup *rollup = trace_follow_rollup(follower);
+    const uint64_t most = options->replay ? 512 : READ_EVENTS, begun = clock_now_ns();
     *grown = 0;
-    for (;;) {
+    *behind = false;
+    for (uint64_t read = most; read > 0 && (options->replay || read >= most);) {
         uint64_t played = rollup->events ? rollup->last_ns - rollup->first_ns : 0;
         if (options->replay && (double)played > (double)elapsed_ns * options->speed) return true;
-        uint64_t read;
-        TRY(trace_follow_more(follower, options->replay ? 512 : 0, &read, err));
+        *behind = !options->replay && clock_now_ns() - begun > READ_NS;
+        if (*behind) return true;
+        TRY(trace_follow_more(follower, most, &read, err));
         *grown += read;
-        if (read == 0 || !options->replay) return true;
     }
+    return true;
 }
 
 static bool say_crashed(const struct top_options *options, const struct rollup *rollup, struct error *err)
@@ -276,8 +283,9 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
         uint64_t now = clock_now_ns(), grown = 0;
         if (dashboard->paused) paused_ns += now - last;
         last = now;
+        dashboard->reading = false;
         if (!dashboard->paused) {
-            TRY(read_on(follower, options, now - begun - paused_ns, &grown, err));
+            TRY(read_on(follower, options, now - begun - paused_ns, &grown, &dashboard->reading, err));
             trace_watch_see(&watch, rollup, grown, now);
             dashboard->crashed = !options->replay && trace_watch_crashed(&watch, rollup, now);
             dashboard->stopped_at = options->replay ? 0 : trace_last_moment(rollup);
@@ -288,7 +296,7 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
         if (options->until_end && rollup->ended) return true;
         if (options->until_end && dashboard->crashed) return say_crashed(options, rollup, err);
         /* Keys are answered at once; the file is looked at again when the interval is over. */
-        struct screen_key key = screen_wait_key((uint32_t)options->interval_ms);
+        struct screen_key key = screen_wait_key(dashboard->reading ? 0 : (uint32_t)options->interval_ms);
         if (key.key == 0) continue;
         dashboard->click_row = key.row;
         dashboard->click_column = key.column;

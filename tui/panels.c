@@ -98,6 +98,8 @@ static void add_state(struct line *line, const struct dashboard *dashboard, cons
         add_item(line, 1, NULL, INK_WARN, "RECORDING to step %" PRIu64, until);
     if (dashboard->paused)
         add_item(line, 0, NULL, INK_WARN, "PAUSED");
+    else if (dashboard->reading)
+        add_item(line, 0, NULL, INK_TITLE, "READING");
     else if (rollup->ended)
         add_item(line, 0, NULL, INK_TITLE, "ENDED");
     else if (dashboard->replay)

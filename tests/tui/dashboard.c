@@ -768,6 +768,18 @@ Test(screens, the_cost_of_timing_is_told_as_far_as_it_is_known)
     dashboard_finish(&dashboard);
 }
 
+Test(screens, what_is_still_read_is_no_live_run)
+{
+    struct rollup *rollup = example_rollup();
+    struct dashboard dashboard = ready(rollup);
+    char line[600];
+    dashboard.reading = true;
+    struct text text = draw(&dashboard, rollup, 24, 80);
+    cr_expect(strstr(line_of(&text, 0, line, sizeof line), "READING") && !strstr(line, "LIVE"), "%s", line);
+    text_finish(&text);
+    dashboard_finish(&dashboard);
+}
+
 /* Every nanosecond of a timed step, where it went. */
 Test(screens, a_steps_time_is_told_in_one_line)
 {
