@@ -224,6 +224,28 @@ static bool print_once(struct dashboard *dashboard, const struct rollup *rollup,
     return ok;
 }
 
+/* When tables were made last, of how much, and how long that took. */
+struct renewal {
+    uint64_t at_ns, cost_ns;
+    size_t ops, kernels;
+};
+
+#define RENEWAL_PART 100u                 /* of the time, at most one part in so many goes into it */
+#define RENEWAL_NS   UINT64_C(2000000000) /* so old they are at most */
+
+/* Tables of tens of thousands of ops take milliseconds to sort: they are made anew less often than the screen is drawn,
+ * but at once when a key asks for others. */
+static bool renew(struct dashboard *dashboard, const struct rollup *rollup, struct renewal *last, bool asked,
+                  struct error *err)
+{
+    uint64_t now = clock_now_ns(), age = now - last->at_ns;
+    bool same = last->ops == rollup->op_count && last->kernels == rollup->kernel_count;
+    if (same && !asked && age < RENEWAL_NS && age < RENEWAL_PART * last->cost_ns) return true;
+    TRY(dashboard_update(dashboard, rollup, err));
+    *last = (struct renewal){now, clock_now_ns() - now, rollup->op_count, rollup->kernel_count};
+    return true;
+}
+
 static bool show(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, bool ascii,
                  struct error *err)
 {
@@ -233,7 +255,6 @@ static bool show(struct dashboard *dashboard, const struct rollup *rollup, struc
         canvas_finish(canvas);
         TRY(canvas_init(canvas, rows, columns, ascii, err));
     }
-    TRY(dashboard_update(dashboard, rollup, err));
     dashboard_draw(dashboard, rollup, canvas);
     screen_show(canvas);
     return true;
@@ -278,6 +299,8 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
     bool ascii = options->ascii || !screen_has_utf8();
     uint64_t begun = clock_now_ns(), paused_ns = 0, last = begun;
     struct trace_watch watch;
+    struct renewal renewal = {0};
+    bool asked = true;
     trace_watch_begin(&watch, options->path, begun);
     while (!dashboard->quit && !top_interrupted()) {
         uint64_t now = clock_now_ns(), grown = 0;
@@ -292,12 +315,14 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
         }
         dashboard->silent_seconds = trace_watch_silence(&watch, now);
         top_record_look(record, dashboard, rollup, now);
-        TRY(show(dashboard, rollup, canvas, ascii, err));
+        TRY(renew(dashboard, rollup, &renewal, asked || rollup->ended, err) &&
+            show(dashboard, rollup, canvas, ascii, err));
         if (options->until_end && rollup->ended) return true;
         if (options->until_end && dashboard->crashed) return say_crashed(options, rollup, err);
         /* Keys are answered at once; the file is looked at again when the interval is over. */
         struct screen_key key = screen_wait_key(dashboard->reading ? 0 : (uint32_t)options->interval_ms);
-        if (key.key == 0) continue;
+        asked = key.key != 0;
+        if (!asked) continue;
         dashboard->click_row = key.row;
         dashboard->click_column = key.column;
         dashboard_key(dashboard, rollup, key.key);
@@ -344,8 +369,7 @@ static bool run_with(struct trace_follower *follower, struct dashboard *dashboar
     dashboard->crashed = trace_watch_crashed(&watch, rollup, now);
     dashboard->stopped_at = trace_last_moment(rollup);
     if (options->once) return print_once(dashboard, rollup, options, err);
-    return strcmp(options->batch, "json") == 0 ? batch_print_json(dashboard, rollup, err)
-                                               : batch_print_csv(dashboard, rollup);
+    return strcmp(options->batch, "json") == 0 ? batch_print_json(dashboard, rollup, err) : batch_print_csv(dashboard);
 }
 
 static int run(int argc, char **argv, struct error *err)

@@ -219,19 +219,19 @@ static void print_kernel(const struct op_row *row, uint64_t all_ns)
     putchar('\n');
 }
 
-static bool print_kernels(const struct dashboard *dashboard, const struct rollup *rollup)
+static bool print_kernels(const struct dashboard *dashboard)
 {
-    uint64_t all = rollup_kernels_ns(rollup);
+    uint64_t all = dashboard->kernels.all_ns;
     puts("time_percent,total_ns,step_ns,step_count,mean_ns,p50_ns,max_ns,count,grid,stream,kernel,pass,kind,layer,"
          "device");
     for (size_t i = 0; i < dashboard->kernels.count; i++) print_kernel(&dashboard->kernels.rows[i], all);
     return true;
 }
 
-bool batch_print_csv(const struct dashboard *dashboard, const struct rollup *rollup)
+bool batch_print_csv(const struct dashboard *dashboard)
 {
-    if (dashboard->view == VIEW_KERNELS) return print_kernels(dashboard, rollup);
-    uint64_t all = rollup_total_ns(rollup);
+    if (dashboard->view == VIEW_KERNELS) return print_kernels(dashboard);
+    uint64_t all = dashboard->ops.all_ns;
     puts("time_percent,total_ns,mean_ns,p50_ns,p99_ns,count,flops_per_second,bytes_per_second,pass,kind,layer,device");
     for (size_t i = 0; i < dashboard->ops.count; i++) print_row(&dashboard->ops.rows[i], all);
     return true;

@@ -9,6 +9,6 @@
 json_t *batch_held_back(double bits);
 bool batch_print_json(const struct dashboard *dashboard, const struct rollup *rollup, struct error *err);
 /* The table that is shown: of kernels in their view, else of ops. */
-bool batch_print_csv(const struct dashboard *dashboard, const struct rollup *rollup);
+bool batch_print_csv(const struct dashboard *dashboard);
 
 #endif

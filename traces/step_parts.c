@@ -150,9 +150,17 @@ static struct stretch_list near_window(const struct stretch_list *host, const st
     return (struct stretch_list){host->stretches + *from, end - *from, 0};
 }
 
+/* Of one stream they come in order, and are most of what there is. */
+static bool is_sorted(const struct stretch_list *list)
+{
+    for (size_t i = 1; i < list->count; i++)
+        if (list->stretches[i].begin_ns < list->stretches[i - 1].begin_ns) return false;
+    return true;
+}
+
 void step_times_sort(struct stretch_list *list)
 {
-    if (list->count > 0) qsort(list->stretches, list->count, sizeof *list->stretches, compare_begins);
+    if (!is_sorted(list)) qsort(list->stretches, list->count, sizeof *list->stretches, compare_begins);
 }
 
 bool step_times_divide(const struct stretch_list *device, const struct stretch_list *host, const struct step_time *step,

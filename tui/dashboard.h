@@ -51,6 +51,7 @@ struct row_list {
     size_t selected, scroll;
     const struct rollup_op **members; /* that pass the filter; of kernels their times */
     size_t member_count, member_capacity;
+    uint64_t all_ns; /* of all ops or kernels that the rollup has, shown or not */
 };
 
 /* Keys of the terminal, translated; printable characters are themselves. */
@@ -127,11 +128,11 @@ size_t dashboard_gpus(const struct rollup *rollup, uint32_t devices[ROLLUP_MOST_
 /* COUNTER_GPU_THROTTLED in words; returns how many. */
 #define DASHBOARD_REASONS 8
 size_t dashboard_held_back(double bits, const char *words[DASHBOARD_REASONS]);
-/* By what the op table, or the kernel table, is sorted: kernels have no rates. */
-enum op_sort dashboard_sort(const struct dashboard *dashboard, bool kernels);
 /* Total time of all ops, and of all kernels, that the rollup has. */
 uint64_t rollup_total_ns(const struct rollup *rollup);
 uint64_t rollup_kernels_ns(const struct rollup *rollup);
+/* By what the op table, or the kernel table, is sorted: kernels have no rates. */
+enum op_sort dashboard_sort(const struct dashboard *dashboard, bool kernels);
 enum ink pass_ink(const char *pass);
 /* "1.23 ms" from ns, at most 8 cells, into out[16]; returns out. */
 char *format_ns(uint64_t ns, char out[16]);

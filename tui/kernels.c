@@ -215,7 +215,7 @@ void panel_kernels(struct dashboard *dashboard, const struct rollup *rollup, str
     if (inside.rows < 2) return;
     struct kernel_table table = arrange(inside.columns, rollup->device_count > 1 && dashboard_devices_apart(dashboard));
     size_t rows = inside.rows - 1;
-    uint64_t all_ns = rollup_kernels_ns(rollup);
+    uint64_t all_ns = list->all_ns;
     draw_head(dashboard, canvas, inside, &table);
     list->scroll = panel_scroll(list->scroll, list->selected, list->count, rows);
     dashboard->page_rows = rows;

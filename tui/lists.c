@@ -201,7 +201,7 @@ void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct 
     bool peaks = rollup->devices[0].peak_flops > 0 || rollup->devices[0].peak_bandwidth > 0;
     struct op_table table = arrange_ops(inside.columns, apart && rollup->device_count > 1, peaks);
     size_t rows = inside.rows - 1;
-    uint64_t all_ns = rollup_total_ns(rollup);
+    uint64_t all_ns = dashboard->ops.all_ns;
     draw_op_head(dashboard, canvas, inside, &table);
     dashboard->ops.scroll = panel_scroll(dashboard->ops.scroll, dashboard->ops.selected, dashboard->ops.count, rows);
     dashboard->page_rows = rows;

@@ -229,6 +229,7 @@ bool rows_update(struct dashboard *dashboard, const struct rollup *rollup, struc
 {
     struct row_list *list = &dashboard->ops;
     list->count = 0;
+    list->all_ns = rollup_total_ns(rollup);
     if (rollup->op_count == 0) return true;
     TRY(begin_members(list, rollup->op_count, err));
     for (size_t i = 0; i < rollup->op_count; i++)
@@ -267,6 +268,7 @@ bool rows_update_kernels(struct dashboard *dashboard, const struct rollup *rollu
 {
     struct row_list *list = &dashboard->kernels;
     list->count = 0;
+    list->all_ns = rollup_kernels_ns(rollup);
     if (rollup->kernel_count == 0) return true;
     TRY(begin_members(list, rollup->kernel_count, err));
     for (size_t i = 0; i < rollup->kernel_count; i++)
