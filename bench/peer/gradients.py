@@ -91,9 +91,9 @@ def fathom_gradients(scratch, model, batch, options):
     return read_checkpoint(folder / state.name.replace('.state', '')), gradients
 
 
-def read_images(folder):
+def read_images(folder, files='data_batch_*.bin'):
     found = json.loads(subprocess.run([str(FATHOM), 'data', 'info', str(folder), '--json'], capture_output=True, text=True).stdout)
-    raw = numpy.concatenate([numpy.fromfile(path, 'u1') for path in sorted(folder.glob('data_batch_*.bin'))]).reshape(-1, 3073)
+    raw = numpy.concatenate([numpy.fromfile(path, 'u1') for path in sorted(folder.glob(files))]).reshape(-1, 3073)
     pixels = raw[:, 1:].reshape(-1, 3, 32, 32).astype('f4') / 255
     mean, deviation = (numpy.array(found[k], 'f4').reshape(1, 3, 1, 1) for k in ('mean', 'deviation'))
     return torch.from_numpy((pixels - mean) / deviation), torch.from_numpy(raw[:, 0].astype('i8'))

@@ -4,14 +4,20 @@ rounding, and what rounding grows to.
 
   PYTHON bench/peer/learning.py --data cifar-10-batches-bin [--model resnet-20] [--batch 128] [--iterations 50]
                                 [--optimizers paper,nesterov,adam,...]
+  PYTHON bench/peer/learning.py --data cifar-10-batches-bin --errors --iterations 300 [--seeds 3]
 
 PYTHON has PyTorch; there is a C compiler and xxHash, for fathom's order of images is asked of its own source. PyTorch runs in float32
 and in float64. Printed: at some steps each one's loss, and the largest difference from float64 so far; fathom is to be no
-further from it than PyTorch's own float32 is, or one ReLU that flips, times --most, and the exit code says whether it is. "paper" is the model's recipe."""
+further from it than PyTorch's own float32 is, or one ReLU that flips, times --most, and the exit code says whether it is.
+"paper" is the model's recipe. PyTorch's float32 runs with one thread too, and how far that is from itself is printed.
+
+With --errors whole runs by the recipe, shortened to --iterations, from each of --seeds seeds: errors on the whole test set, beside each other.
+The rate of each step is what fathom's log says."""
 import argparse
 import ctypes
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -80,29 +86,45 @@ def batches(order, folder, seed, batch, count):
         yield pixels, labels[chosen]
 
 
-def fathom_losses(scratch, name, arguments, options):
-    """And the weights that it begins with."""
-    common = [gradients.FATHOM, 'train', arguments.model, '--batch', arguments.batch, '--data', arguments.data, '--no-evaluate',
-              '--gpus', 'cpu', '--seed', arguments.seed, '--schedule', 'constant']
-    first, log = scratch / f'first-{name}', scratch / f'{name}.jsonl'
-    for words in ([*common, '--iterations', 1, '--learning-rate', 1e-12, '--warm-up', 0, '--weight-decay', 0, '--save', first],
-                  [*common, '--iterations', arguments.iterations, '--warm-up', 0, '--log', log, *options]):
-        done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(done.stderr)
-    weights = gradients.read_checkpoint(next(path for path in first.glob('step-*.safetensors') if '.state' not in path.name))
-    return [json.loads(line)['loss'] for line in log.read_text().splitlines()], weights
+def run_fathom(arguments, *words):
+    common = [gradients.FATHOM, 'train', arguments.model, '--batch', arguments.batch, '--data', arguments.data, '--gpus', 'cpu',
+              '--seed', arguments.seed]
+    done = subprocess.run([str(w) for w in (*common, *words)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
 
 
-def torch_losses(arguments, weights, given, make, clip, dtype):
+def first_weights(scratch, arguments):
+    """What fathom begins with."""
+    first = scratch / f'first-{arguments.seed}'
+    if not first.exists():
+        run_fathom(arguments, '--no-evaluate', '--schedule', 'constant', '--iterations', 1, '--learning-rate', 1e-12, '--warm-up', 0,
+                   '--weight-decay', 0, '--save', first)
+    return gradients.read_checkpoint(next(path for path in first.glob('step-*.safetensors') if '.state' not in path.name))
+
+
+def fathom_log(scratch, arguments, *words):
+    """One object for each step."""
+    log = scratch / 'log.jsonl'
+    run_fathom(arguments, '--iterations', arguments.iterations, '--log', log, *words)
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def torch_net(arguments, weights, dtype):
     model = peer_resnet.build(arguments.model)[0].to(dtype).train()
     preact = isinstance(model, peer_resnet.CifarPreact)
     units = (int(arguments.model.split('-')[1]) - 2) // (9 if preact else 6)
     for name, parameter in model.named_parameters():
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(weights[gradients.name_of(name, units, preact)].copy()).to(dtype))
-    optimizer, losses = make(model.parameters()), []
-    for images, labels in given:
+    return model
+
+
+def torch_losses(model, optimizer, given, clip=0, rates=None):
+    dtype, losses = next(model.parameters()).dtype, []
+    for step, (images, labels) in enumerate(given):
+        if rates:
+            optimizer.param_groups[0]['lr'] = rates[step]
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images.to(dtype)), labels)
         loss.backward()
@@ -111,6 +133,12 @@ def torch_losses(arguments, weights, given, make, clip, dtype):
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+# ---- The first steps ----
+
+def far(losses, exact):
+    return max(abs(a - b) for a, b in zip(losses, exact))
 
 
 def compare(name, own, single, exact, most):
@@ -123,6 +151,58 @@ def compare(name, own, single, exact, most):
     return ours <= most * max(theirs, FLIP)
 
 
+def compare_steps(scratch, arguments, order):
+    distant = []
+    given = list(batches(order, arguments.data, arguments.seed, arguments.batch, arguments.iterations))
+    weights = first_weights(scratch, arguments)
+    for name in arguments.optimizers.split(','):
+        options, make, clip = OPTIMIZERS[name]
+        own = [line['loss'] for line in fathom_log(scratch, arguments, '--no-evaluate', '--schedule', 'constant', '--warm-up', 0, *options)]
+
+        def theirs(dtype):
+            model = torch_net(arguments, weights, dtype)
+            return torch_losses(model, make(model.parameters()), given, clip)
+
+        single, exact = theirs(torch.float32), theirs(torch.float64)
+        if not compare(name, own, single, exact, arguments.most):
+            distant.append(name)
+        threads = torch.get_num_threads()
+        if threads > 1:
+            torch.set_num_threads(1)
+            print(f"  PyTorch's float32 with 1 thread is {far(theirs(torch.float32), single):.1e} from itself with {threads}")
+            torch.set_num_threads(threads)
+    if distant:
+        sys.exit(f'further from float64 than {arguments.most:g} times what PyTorch is: {", ".join(distant)}')
+
+
+# ---- Whole runs ----
+
+def torch_error(model, arguments):
+    """Percent of the test images."""
+    images, labels = gradients.read_images(arguments.data, 'test_batch.bin')
+    model.eval()
+    with torch.no_grad():
+        wrong = sum((model(images[i:i + 500]).argmax(1) != labels[i:i + 500]).sum().item() for i in range(0, len(labels), 500))
+    return 100 * wrong / len(labels)
+
+
+def compare_errors(scratch, arguments, order):
+    errors = []
+    print(f'{arguments.model}, batch {arguments.batch}, {arguments.iterations} iterations: error on the test set, %, and last loss\n'
+          '   seed  PyTorch   fathom  PyTorch   fathom', flush=True)
+    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+        arguments.seed = seed
+        weights, log = first_weights(scratch, arguments), fathom_log(scratch, arguments)
+        model = torch_net(arguments, weights, torch.float32)
+        given = batches(order, arguments.data, arguments.seed, arguments.batch, arguments.iterations)
+        losses = torch_losses(model, OPTIMIZERS['paper'][1](model.parameters()), given, rates=[line['learning_rate'] for line in log])
+        errors.append((torch_error(model, arguments), log[-1]['top1_error'] * 100))
+        print(f'{seed:7}' + ''.join(f'{error:9.2f}' for error in errors[-1]) + f'{losses[-1]:9.4f}{log[-1]["loss"]:9.4f}', flush=True)
+    if len(errors) > 1:
+        print('   mean' + ''.join(f'{statistics.mean(column):9.2f}' for column in zip(*errors)))
+        print('    +- ' + ''.join(f'{statistics.stdev(column):9.2f}' for column in zip(*errors)))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=pathlib.Path, required=True)
@@ -132,19 +212,12 @@ def main():
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--most', type=float, default=30)
     parser.add_argument('--optimizers', default='paper', help='some of ' + ','.join(OPTIMIZERS))
+    parser.add_argument('--errors', action='store_true', help='whole runs, and their errors')
+    parser.add_argument('--seeds', type=int, default=3, help='of whole runs, from --seed on')
     arguments = parser.parse_args()
-    far = []
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        given = list(batches(build_order(scratch), arguments.data, arguments.seed, arguments.batch, arguments.iterations))
-        for name in arguments.optimizers.split(','):
-            options, make, clip = OPTIMIZERS[name]
-            own, weights = fathom_losses(scratch, name, arguments, options)
-            single, exact = (torch_losses(arguments, weights, given, make, clip, dtype) for dtype in (torch.float32, torch.float64))
-            if not compare(name, own, single, exact, arguments.most):
-                far.append(name)
-    if far:
-        sys.exit(f'further from float64 than {arguments.most:g} times what PyTorch is: {", ".join(far)}')
+        (compare_errors if arguments.errors else compare_steps)(scratch, arguments, build_order(scratch))
 
 
 if __name__ == '__main__':
