@@ -338,8 +338,12 @@ static bool measure_keeps(struct measuring *m, struct error *err)
     bool ok = draft_train(m->request, graph, &schedule, &draft, err) &&
               measure_draft(m->request, graph, &draft, m->passages, err);
     if (ok && m->blocks->fixed_bytes == 0) m->blocks->fixed_bytes = sum_fixed(graph, &draft);
-    for (uint32_t b = 0; ok && b < graph->block_count; b++)
+    for (uint32_t b = 0; ok && b < graph->block_count; b++) {
+        struct chain_block *block = &m->blocks->chain.blocks[b];
         m->wanted[b] = set_option(m->blocks, graph, b, m->keep[b], m->wanted[b], m->passages, &held);
+        if (m->wanted[b])
+            block->option[block->options - 1].parts = quanta(m->blocks, keep_choices_parts(&m->choices[b], m->keep[b]));
+    }
     draft_finish(&draft);
     chain_schedule_finish(&schedule);
     return ok;
@@ -410,6 +414,10 @@ static size_t list_codes(const struct variant_request *request, uint32_t codes[M
 /* Beyond as many blocks the chain takes several together, and each of its inputs stays. */
 #define MOST_REMADE_BLOCKS 512
 
+/* Of longer chains the table has few rows to spare: all but the shortest stretches of inputs that are made again are
+ * streaks, each block kept alike. */
+#define MOST_MIXED_BLOCKS 64
+
 /* What the block before runs again besides it does in place of its own backward: that takes no more time, but is there
  * from now on. */
 static void set_remaking(const struct block_costs *blocks, struct chain_block *block, const struct keep_choices *before)
@@ -433,6 +441,7 @@ static bool measure_remaking(struct measuring *m, uint32_t first, struct error *
     for (uint32_t b = 1; b < m->graph->block_count; b++) {
         struct chain_block *block = &m->blocks->chain.blocks[b];
         block->remade = quanta(m->blocks, input_bytes(m->graph, b) + m->choices[b - 1].parts_bytes);
+        m->blocks->chain.blocks[b - 1].parts = quanta(m->blocks, m->choices[b - 1].parts_bytes);
         if (m->wanted[b]) set_remaking(m->blocks, block, &m->choices[b - 1]);
     }
     return true;
@@ -484,7 +493,8 @@ bool block_costs_measure(const struct variant_request *request, const struct gra
     size_t count = graph->block_count;
     *blocks = (struct block_costs){.quantum_bytes = find_quantum(graph)};
     blocks->chain.count = count;
-    blocks->chain.most_remade = CHAIN_MOST_REMADE;
+    blocks->chain.most_remade = count > MOST_MIXED_BLOCKS ? 1 : CHAIN_MOST_REMADE;
+    blocks->chain.longest_streak = CHAIN_MOST_STREAK;
     blocks->chain.blocks = mem_zalloc(MEM_PLAN, count, sizeof *blocks->chain.blocks);
     blocks->first = mem_alloc(MEM_PLAN, count, sizeof *blocks->first);
     blocks->options = mem_alloc(MEM_PLAN, count, sizeof *blocks->options);

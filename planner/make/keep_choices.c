@@ -103,6 +103,29 @@ static void measure_output(const struct block_ops *ops, struct keep_choices *cho
     }
 }
 
+/* With those outputs dropped. */
+static uint64_t measure_parts(const struct block_ops *ops, uint32_t dropped)
+{
+    uint32_t again = 1u << ops->last;
+    uint64_t bytes = 0;
+    for (uint32_t i = ops->count; i-- > 0;) {
+        if (!(again >> i & 1)) continue;
+        if ((ops->results & dropped) >> i & 1) bytes += ops->bytes[i];
+        again |= ops->reads[i] & ~(ops->results & ~dropped);
+    }
+    return bytes;
+}
+
+uint64_t keep_choices_parts(const struct keep_choices *choices, uint32_t keep)
+{
+    uint32_t some = keep & ~(uint32_t)(KEEP_FIRST_DROP - 1) & ~(uint32_t)KEEP_MODE_MASK;
+    if ((keep & KEEP_MODE_MASK) == KEEP_ALL) return choices->all_parts;
+    if ((keep & KEEP_MODE_MASK) == KEEP_CONVOLUTIONS) return choices->convolution_parts;
+    uint32_t i = 0;
+    while (i < choices->count && choices->keep[i] != (some | KEEP_SOME)) i++;
+    return i < choices->count ? choices->parts[i] : choices->parts_bytes;
+}
+
 /* ---- Subsets ---- */
 
 /* The largest of the wanted outputs, at most MOST_DROPPED. */
@@ -180,12 +203,18 @@ static void choose(const struct block_ops *ops, struct subset *subsets, struct k
 {
     *choices = (struct keep_choices){0};
     measure_output(ops, choices);
-    if (ops->count > MOST_OPS || ops->wanted == 0) return;
+    if (ops->count > MOST_OPS) return;
+    choices->all_parts = measure_parts(ops, 0);
+    choices->convolution_parts = measure_parts(ops, ops->elementwise);
+    if (ops->wanted == 0) return;
     uint32_t count = find_front(ops, subsets), kept = 0;
     for (uint32_t i = 0; i < count; i++)
         if (subsets[i].dropped != 0 && subsets[i].dropped != ops->elementwise) subsets[kept++] = subsets[i];
     choices->count = thin_out(subsets, kept);
-    for (uint32_t i = 0; i < choices->count; i++) choices->keep[i] = KEEP_SOME | KEEP_DROP(0) * subsets[i].dropped;
+    for (uint32_t i = 0; i < choices->count; i++) {
+        choices->keep[i] = KEEP_SOME | KEEP_DROP(0) * subsets[i].dropped;
+        choices->parts[i] = measure_parts(ops, subsets[i].dropped);
+    }
 }
 
 static bool same_ops(const struct block_ops *a, const struct block_ops *b) { return memcmp(a, b, sizeof *a) == 0; }

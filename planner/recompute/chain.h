@@ -19,7 +19,9 @@
  * An option that frees its input so that it is made again from what block s - 1 saved is open where that was saved with
  * its own input at hand, or is the k-th such option in a row, k <= most_remade; then C has a third argument, how many
  * more there may be, and the backward of s, from where that input is made on, needs what comes back with the inputs of the
- * k - 1 blocks before.
+ * k - 1 blocks before. So that longer rows need no third argument, a whole one is a choice, too (streak): block s
+ * saved with its own input at hand, and one to longest_streak blocks after it that are all saved under the option of one
+ * number, which makes their inputs again. How each is kept is known there, and so what comes back of each.
  *
  * Within C(s, t) nobody but its own parts reads the input of s: the gradient of t's output is there, so all that lies
  * behind has gone, and what lies before waits for the gradient of that input. So each part may free it. */
@@ -34,6 +36,7 @@
 
 #define CHAIN_MOST_OPTIONS 28
 #define CHAIN_MOST_REMADE  3
+#define CHAIN_MOST_STREAK  32
 
 struct chain_option {
     uint32_t saved;             /* quanta kept from this block's forward to its backward, its output included */
@@ -47,6 +50,7 @@ struct chain_option {
                          * which one is saved with its own input there, or made again likewise. Never faster
                          * than all that do not */
     uint32_t remake_overhead; /* with that: backward_overhead from where the input is made again on */
+    uint32_t parts;           /* in the place of the block's `parts`, where it is known that the block is kept so */
     uint32_t keep;    /* the caller's name for the option; steps carry it */
 };
 
@@ -56,6 +60,8 @@ struct chain_block {
     uint32_t run_overhead; /* running forward keeping nothing but the output */
     uint32_t remade; /* quanta that come back when a later block's input is made again, and to that end this one's:
                         the input, and what that is made of */
+    uint32_t parts;  /* what comes back of this block when its output is made again: counted in the next one's `remade`
+                        and its options' remake_overhead */
     double forward_seconds;
     double spared_seconds; /* of a forward run that saves when nobody reads the output: the next block's backward is
                               done */
@@ -69,6 +75,7 @@ struct chain {
     size_t count;
     uint32_t most_remade; /* blocks in a row whose inputs may be made again from one that is there; at most
                              CHAIN_MOST_REMADE, and rows are kept for each number up to it */
+    uint32_t longest_streak; /* and in streaks, where most_remade is not 0; at most CHAIN_MOST_STREAK */
     double copy_seconds; /* the price of a quantum's way to host memory and back; 0 = no checkpoint goes there */
 };
 

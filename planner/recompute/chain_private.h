@@ -20,6 +20,7 @@ struct unit_option {
     uint32_t forward_need;  /* most at one instant of the forward run, what is saved included, the gradient not */
     uint32_t backward_need; /* likewise backward, gradients included */
     uint32_t remake_need;   /* of that, from where the input is made again on, if it is */
+    uint32_t parts;         /* comes back when the output is made again, if it is known that the unit is saved so */
     double excess;          /* seconds of backward and copies over the fastest way */
     uint32_t way;           /* of all that there are, which this is: chain_units_block_option */
     bool remakes, holds;    /* its input is made again from the unit before; is there all the time */
@@ -29,6 +30,7 @@ struct unit {
     uint32_t first, last; /* blocks, inclusive */
     uint32_t output, gradient;
     uint32_t remade;              /* comes back with its input when later ones are made again */
+    uint32_t parts;               /* of the unit itself in the `remade` and remake_need of the next one */
     uint32_t freed;               /* by its input when that goes to host memory; 0 when it cannot */
     uint32_t run_own;             /* quanta to run the first block, input not counted */
     uint32_t run_first, run_next; /* most to run through keeping nothing: input not counted, counted */
@@ -38,12 +40,28 @@ struct unit {
     double offload_seconds; /* the price of its input's way to host memory and back */
 };
 
+/* A unit that holds its input is saved under an option, and so many units after it in a way that makes theirs again. */
+struct streak {
+    uint32_t hold;          /* index of the first one's option */
+    uint32_t way, length;   /* of the others */
+    uint32_t saved;         /* by all, without what they free */
+    uint32_t forward_need;  /* as of one option: most at one instant of all their forward runs */
+    uint32_t backward_need; /* likewise backward, with all that comes back */
+    double excess;
+};
+
+struct streaks {
+    struct streak *list;
+    size_t count, capacity;
+};
+
 struct unit_list {
     const struct chain *chain; /* borrowed */
     struct unit *units;
     size_t count;
     uint32_t scale, inner;
     uint32_t more; /* units in a row whose inputs may be made again; 0 where none can be */
+    struct streaks *streaks; /* of those that begin at each unit; NULL where none do */
     bool grouped; /* several blocks each: way 0 is each block's fastest, way i > 0 each block's option i - 1 */
 };
 
@@ -66,6 +84,14 @@ uint32_t chain_block_fastest_option(const struct chain *chain, const struct chai
 uint32_t chain_block_input(const struct chain *chain, size_t block);
 /* The same between forward and backward under an option. */
 uint32_t chain_block_freed(const struct chain *chain, size_t block, uint32_t option);
+
+/* Fills list->streaks. ERROR_MEMORY. */
+bool chain_streaks_make(struct unit_list *list, struct error *err);
+void chain_streaks_finish(struct unit_list *list);
+/* The unit's option of that way which makes its input again; its `options` where it has none. */
+uint32_t chain_streak_option(const struct unit *unit, uint32_t way);
+/* Most in use while the streak's units run, with the gradient of t's output. */
+uint32_t chain_streak_need(const struct unit_list *list, const struct streak *streak, size_t t);
 
 /* Triangular tables over pairs s <= t. */
 static inline size_t pair_count(size_t units) { return units * (units + 1) / 2; }
@@ -134,6 +160,10 @@ float chain_row_value(const struct row *row, int64_t m);
 /* Least excess of a unit alone, or of saving unit s first: and the option that gives it. */
 float chain_program_best_option(const struct program *program, size_t s, size_t t, uint32_t more, uint32_t m,
                                 uint32_t *option);
+
+/* Least excess of a streak that begins at s; NULL where none fits. */
+float chain_program_best_streak(const struct program *program, size_t s, size_t t, uint32_t m,
+                                const struct streak **streak);
 
 struct split {
     size_t j;     /* where the right part begins */

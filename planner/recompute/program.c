@@ -201,6 +201,15 @@ static void relax_where_better(float *best, const float *x, const float *y, floa
 static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* Likewise with one row. */
+static void relax_one_where_better(float *best, const float *y, float constant, size_t n)
+{
+    for (size_t i = 0, end; i < n; i = end) {
+        end = i + STRETCH < n ? i + STRETCH : n;
+        if (best[i] > constant + y[end - 1]) chain_relax(best + i, NULL, y + i, constant, end - i);
+    }
+}
+
 /* Candidates constant + x(m) + y(m - shift), from m = from on. */
 static void relax_rows(const struct target *target, int64_t from, const struct row *x, const struct row *y,
                        int64_t shift, float constant)
@@ -211,9 +220,9 @@ static void relax_rows(const struct target *target, int64_t from, const struct r
     float *best = target->best - target->begin;
     if (m < both) relax_where_better(best + m, values_at(x, m), values_at(y, m - shift), constant, (size_t)(both - m));
     if (both < one && x_end > y_end)
-        chain_relax(best + both, values_at(x, both), NULL, constant + y->tail, (size_t)(one - both));
+        relax_one_where_better(best + both, values_at(x, both), constant + y->tail, (size_t)(one - both));
     else if (both < one)
-        chain_relax(best + both, NULL, values_at(y, both - shift), constant + x->tail, (size_t)(one - both));
+        relax_one_where_better(best + both, values_at(y, both - shift), constant + x->tail, (size_t)(one - both));
     if (one < end) chain_relax(best + one, NULL, NULL, constant + (x->tail + y->tail), (size_t)(end - one));
 }
 
@@ -244,6 +253,20 @@ static void fill_saving(const struct program *program, size_t s, size_t t, uint3
                 shift = s < t ? (int64_t)o->saved - o->freed : 0;
         if (s < t) from = later(from, rest->lo + shift);
         relax_rows(target, from, &nothing, rest, shift, (float)o->excess);
+    }
+}
+
+static void fill_streaks(const struct program *program, size_t s, size_t t, const struct target *target)
+{
+    const struct streaks *streaks = program->list.streaks ? &program->list.streaks[s] : NULL;
+    for (size_t i = 0; streaks && i < streaks->count; i++) {
+        const struct streak *streak = &streaks->list[i];
+        size_t last = s + streak->length;
+        const struct row *rest = last < t ? row_at(program, 0, last + 1, t) : &nothing;
+        if (last > t || rest->lo == NO_ROOM) continue;
+        int64_t from = chain_streak_need(&program->list, streak, t), shift = last < t ? streak->saved : 0;
+        if (last < t) from = later(from, rest->lo + shift);
+        relax_rows(target, from, &nothing, rest, shift, (float)streak->excess);
     }
 }
 
@@ -323,6 +346,7 @@ static void fill_row(struct program *program, size_t s, size_t t, float *scratch
         fill_group(program, s, &target);
     } else {
         fill_saving(program, s, t, 0, false, &target);
+        fill_streaks(program, s, t, &target);
         fill_splitting(program, s, t, target);
     }
     *row = keep_row(program, &target);
@@ -484,6 +508,25 @@ float chain_program_best_option(const struct program *program, size_t s, size_t 
         }
     }
     return best;
+}
+
+float chain_program_best_streak(const struct program *program, size_t s, size_t t, uint32_t m,
+                                const struct streak **best)
+{
+    const struct streaks *streaks = program->list.streaks ? &program->list.streaks[s] : NULL;
+    float least = INFINITY;
+    *best = NULL;
+    for (size_t i = 0; streaks && i < streaks->count; i++) {
+        const struct streak *streak = &streaks->list[i];
+        size_t last = s + streak->length;
+        if (last > t || m < chain_streak_need(&program->list, streak, t)) continue;
+        float value = (float)streak->excess;
+        if (last < t) value += chain_row_value(row_at(program, 0, last + 1, t), (int64_t)m - streak->saved);
+        if (value >= least) continue;
+        least = value;
+        *best = streak;
+    }
+    return least;
 }
 
 /* With the input of s on the device, or on the host. */

@@ -10,7 +10,8 @@
 struct task {
     const struct program *program;
     size_t s, t;
-    uint32_t more; /* inputs in a row that may be made again */
+    uint32_t more;   /* inputs in a row that may be made again */
+    uint32_t before; /* of the backward of a streak's unit: how many before it in the streak have theirs made again */
     uint32_t m;
     uint64_t held;
     enum { TASK_SOLVE, TASK_BACKWARD, TASK_FETCH } kind;
@@ -21,6 +22,7 @@ struct reader {
     const struct chain *chain;
     bool least;
     struct chain_schedule *schedule;
+    uint32_t *saved; /* of each block: the option under which it was last saved */
     size_t step_capacity;
     struct task *tasks;
     size_t task_count, task_capacity;
@@ -29,6 +31,7 @@ struct reader {
 struct decision {
     bool splits;
     struct split split;
+    const struct streak *streak; /* or NULL */
     uint32_t option;
 };
 
@@ -38,6 +41,11 @@ static struct decision decide_by_time(const struct task *task)
     float saving = INFINITY, splitting;
     if (task->s < task->t || !task->program->groups)
         saving = chain_program_best_option(task->program, task->s, task->t, task->more, task->m, &d.option);
+    float streak = chain_program_best_streak(task->program, task->s, task->t, task->m, &d.streak);
+    if (streak < saving)
+        saving = streak;
+    else
+        d.streak = NULL;
     splitting = chain_program_best_split(task->program, task->s, task->t, task->m, &d.split);
     d.splits = splitting < saving;
     return d;
@@ -139,41 +147,70 @@ static bool read_split(struct reader *r, const struct task *task, const struct s
     return (!split->offload || push(r, fetch, err)) && push(r, right, err);
 }
 
-static bool read_saving(struct reader *r, const struct task *task, uint32_t option, struct error *err)
+/* Leaves *task as what remains to be solved, though its `more` may be wrong, and no unit may remain. */
+static bool save_unit(struct reader *r, struct task *task, uint32_t option, struct error *err)
 {
     const struct unit_list *list = &task->program->list;
     const struct unit *unit = &list->units[task->s];
-    struct task backward = *task, rest = *task;
+    struct task backward = *task;
     backward.kind = TASK_BACKWARD;
     backward.option = option;
     for (uint32_t k = unit->first; k <= unit->last; k++) {
         const struct chain_block *block = &r->chain->blocks[k];
         uint32_t own = chain_units_block_option(list, unit, option, k);
         const struct chain_option *o = &block->option[own];
+        r->saved[k] = own;
         TRY(add_step(r, (struct chain_step){CHAIN_SAVE, k, own, o->keep},
                      block->forward_seconds + r->chain->copy_seconds * o->copied,
-                     rest.held + r->chain->blocks[list->units[task->t].last].gradient + o->saved + o->forward_overhead,
+                     task->held + r->chain->blocks[list->units[task->t].last].gradient + o->saved + o->forward_overhead,
                      err));
-        rest.held += o->saved - (uint64_t)chain_block_freed(r->chain, k, own);
+        task->held += o->saved - (uint64_t)chain_block_freed(r->chain, k, own);
         r->schedule->copied_quanta += o->copied;
     }
-    TRY(push(r, backward, err));
-    if (task->s == task->t) return true;
-    rest.s++;
-    rest.more = chain_more_after(list, &unit->option[option], task->more);
-    rest.m = rest.m - unit->option[option].saved + unit->option[option].freed;
-    return push(r, rest, err);
+    task->s++;
+    task->m = task->m - unit->option[option].saved + unit->option[option].freed;
+    return push(r, backward, err);
 }
 
-/* What an input takes that is made again, with what comes back of the units before, which are of one block each. */
+static bool read_saving(struct reader *r, const struct task *task, uint32_t option, struct error *err)
+{
+    const struct unit_list *list = &task->program->list;
+    struct task rest = *task;
+    rest.before = list->more - task->more;
+    TRY(save_unit(r, &rest, option, err));
+    rest.before = 0;
+    rest.more = chain_more_after(list, &list->units[task->s].option[option], task->more);
+    return rest.s > rest.t || push(r, rest, err);
+}
+
+static bool read_streak(struct reader *r, const struct task *task, const struct streak *streak, struct error *err)
+{
+    const struct unit_list *list = &task->program->list;
+    struct task rest = *task;
+    TRY(save_unit(r, &rest, streak->hold, err));
+    for (uint32_t i = 0; i < streak->length; i++) {
+        rest.before = i;
+        TRY(save_unit(r, &rest, chain_streak_option(&list->units[rest.s], streak->way), err));
+    }
+    rest.more = rest.before = 0;
+    return rest.s > rest.t || push(r, rest, err);
+}
+
+/* What an input takes that is made again, with what comes back of the units before, which are of one block each and are
+ * kept as is known. */
 static uint64_t remake_overhead(const struct reader *r, const struct task *task)
 {
     const struct unit_list *list = &task->program->list;
     const struct unit *unit = &list->units[task->s];
     if (!unit->option[task->option].remakes) return 0;
-    uint64_t quanta = r->chain->blocks[unit->first].option[unit->option[task->option].way].remake_overhead;
-    for (uint32_t i = 1; i <= list->more - task->more; i++) quanta += r->chain->blocks[unit->first - i].remade;
-    return quanta;
+    const struct chain_block *blocks = r->chain->blocks;
+    int64_t quanta = blocks[unit->first].option[unit->option[task->option].way].remake_overhead;
+    for (uint32_t i = 1; i <= task->before; i++) quanta += blocks[unit->first - i].remade;
+    for (uint32_t i = 1; i <= task->before + 1; i++) {
+        const struct chain_block *block = &blocks[unit->first - i];
+        quanta += (int64_t)block->option[r->saved[unit->first - i]].parts - block->parts;
+    }
+    return quanta > 0 ? (uint64_t)quanta : 0;
 }
 
 static bool read_backward(struct reader *r, const struct task *task, struct error *err)
@@ -218,18 +255,23 @@ static bool read_task(struct reader *r, const struct task *task, struct error *e
         return add_step(r, (struct chain_step){.kind = CHAIN_FETCH, .block = first}, 0, 0, err);
     if (task->s == task->t && task->program->groups) return read_inside(r, task, err);
     struct decision decision = r->least ? decide_by_memory(task) : decide_by_time(task);
-    return decision.splits ? read_split(r, task, &decision.split, err) : read_saving(r, task, decision.option, err);
+    if (decision.splits) return read_split(r, task, &decision.split, err);
+    if (decision.streak) return read_streak(r, task, decision.streak, err);
+    return read_saving(r, task, decision.option, err);
 }
 
 bool chain_program_read(const struct program *program, uint32_t limit, struct chain_schedule *schedule,
                         struct error *err)
 {
     struct reader r = {.chain = program->list.chain, .least = limit == NO_ROOM, .schedule = schedule};
+    r.saved = mem_zalloc(MEM_SEARCH, r.chain->count, sizeof *r.saved);
+    if (!r.saved) return error_memory(err, r.chain->count * sizeof *r.saved, mem_purpose_name(MEM_SEARCH));
     bool ok = push(&r, (struct task){.program = program, .t = program->list.count - 1, .m = limit}, err);
     while (ok && r.task_count > 0) {
         struct task task = r.tasks[--r.task_count];
         ok = read_task(&r, &task, err);
     }
     mem_free(r.tasks);
+    mem_free(r.saved);
     return ok;
 }

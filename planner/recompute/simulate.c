@@ -96,7 +96,9 @@ static uint32_t remade_before(const struct simulation *sim, uint32_t block)
 static bool can_remake(const struct simulation *sim, uint32_t block)
 {
     uint32_t before = remade_before(sim, block);
-    if (block < before + 1 || before >= sim->chain->most_remade)
+    uint32_t most = sim->chain->most_remade;
+    if (most > 0 && sim->chain->longest_streak > most) most = sim->chain->longest_streak;
+    if (block < before + 1 || before >= most)
         return REFUSE(sim, "step %zu: block %u is to have its input made again, as %u before it", sim->step, block,
                       before);
     const struct state *first = &sim->states[block - 1 - before];
@@ -146,13 +148,20 @@ static bool fetch(struct simulation *sim, uint32_t block)
     return true;
 }
 
-/* What the input takes that is made again, with what comes back of the blocks before, of which it is made. */
+/* What the input takes that is made again, with what comes back of the blocks before, of which it is made: as each is
+ * kept. */
 static void remake_input(struct simulation *sim, uint32_t block, const struct chain_option *option)
 {
-    uint64_t quanta = option->remake_overhead;
-    uint32_t before = option->remakes_input ? remade_before(sim, block) : 0;
-    for (uint32_t i = 1; i <= before; i++) quanta += sim->chain->blocks[block - i].remade;
-    if (option->remakes_input) reach(sim, quanta);
+    if (!option->remakes_input) return;
+    uint64_t quanta = option->remake_overhead, less = 0;
+    uint32_t before = remade_before(sim, block);
+    for (uint32_t i = 1; i <= before + 1; i++) {
+        const struct chain_block *b = &sim->chain->blocks[block - i];
+        if (i <= before) quanta += b->remade;
+        quanta += b->option[sim->states[block - i].option].parts;
+        less += b->parts;
+    }
+    reach(sim, quanta > less ? quanta - less : 0);
 }
 
 static bool backward(struct simulation *sim, uint32_t block, uint32_t option)

@@ -44,6 +44,9 @@ static bool check_chain(const struct chain *chain, struct error *err)
     if (chain->most_remade > CHAIN_MOST_REMADE)
         return error_set(err, ERROR_INPUT, "chain: found %u inputs in a row to make again, expected at most %d",
                          chain->most_remade, CHAIN_MOST_REMADE);
+    if (chain->longest_streak > CHAIN_MOST_STREAK)
+        return error_set(err, ERROR_INPUT, "chain: found streaks of up to %u inputs to make again, expected at most %d",
+                         chain->longest_streak, CHAIN_MOST_STREAK);
     if (chain->count == 0) return error_set(err, ERROR_INPUT, "chain: found no blocks, expected at least 1");
     if (!(chain->copy_seconds >= 0 && chain->copy_seconds < HUGE_VAL))
         return error_set(err, ERROR_INPUT, "chain: found %g seconds for a quantum's copies, expected at least 0",
@@ -116,7 +119,7 @@ static uint32_t least_scale(const struct chain *chain)
     for (size_t k = 0; k < chain->count; k++) {
         const struct chain_block *block = &chain->blocks[k];
         sum += 3 * (uint64_t)block->output + block->gradient + block->run_overhead +
-               CHAIN_MOST_REMADE * (uint64_t)block->remade + 3 + CHAIN_MOST_REMADE;
+               CHAIN_MOST_STREAK * (uint64_t)block->remade + 3 + CHAIN_MOST_STREAK;
         for (uint32_t i = 0; i < block->options; i++) {
             const struct chain_option *o = &block->option[i];
             sum += (uint64_t)o->saved + o->forward_overhead + o->backward_overhead + o->remake_overhead + 4;

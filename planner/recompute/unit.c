@@ -81,6 +81,7 @@ static struct unit_option save_blocks(const struct unit_list *list, const struct
                                 .forward_need = scale_up(list, forward),
                                 .backward_need = scale_up(list, backward),
                                 .remake_need = first->remakes_input ? scale_up(list, remake) : 0,
+                                .parts = scale_up(list, first->parts),
                                 .excess = excess,
                                 .way = way,
                                 .remakes = !list->grouped && first->remakes_input,
@@ -91,8 +92,8 @@ static struct unit_option save_blocks(const struct unit_list *list, const struct
 static bool serves_for(const struct unit_option *a, const struct unit_option *b)
 {
     return a->saved <= b->saved && a->freed >= b->freed && a->forward_need <= b->forward_need &&
-           a->backward_need <= b->backward_need && a->remake_need <= b->remake_need && a->excess <= b->excess &&
-           a->remakes <= b->remakes && a->holds >= b->holds;
+           a->backward_need <= b->backward_need && a->remake_need <= b->remake_need && a->parts <= b->parts &&
+           a->excess <= b->excess && a->remakes <= b->remakes && a->holds >= b->holds;
 }
 
 /* What takes no less of anything than another option is left out; of equals the first stays. */
@@ -137,6 +138,7 @@ static void fill_unit(const struct unit_list *list, struct unit *unit)
     unit->run_first = scale_up(list, inside > own ? inside : own);
     unit->run_next = scale_up(list, inside > input + own ? inside : input + own);
     unit->remade = scale_up(list, blocks[unit->first].remade);
+    unit->parts = blocks[unit->first].parts / list->scale;
     unit->spared_seconds = blocks[unit->last].spared_seconds;
     unit->freed = list->chain->copy_seconds > 0 ? (uint32_t)(input / list->scale) : 0;
     unit->offload_seconds = list->chain->copy_seconds * (double)input;
@@ -165,11 +167,12 @@ bool chain_units_make(const struct chain *chain, const struct unit_cut *cut, str
         list->units[i].last = (uint32_t)(cut->first + last - 1);
         fill_unit(list, &list->units[i]);
     }
-    return true;
+    return chain_streaks_make(list, err);
 }
 
 void chain_units_finish(struct unit_list *list)
 {
+    chain_streaks_finish(list);
     mem_free(list->units);
     *list = (struct unit_list){0};
 }

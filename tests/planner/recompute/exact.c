@@ -204,6 +204,98 @@ Test(recompute_exact, finds_the_best_of_all_with_copies_to_the_host)
     compare_with_all(&features, 300, 5);
 }
 
+/* ---- Rows of inputs made again, chosen as wholes ---- */
+
+static double solve_replayed(const struct chain *chain, uint64_t limit)
+{
+    struct chain_schedule schedule;
+    struct error err = {0};
+    double seconds;
+    uint64_t peak;
+    if (!chain_solve(chain, limit, 0, &schedule, &err)) return INFINITY;
+    cr_assert(chain_simulate(chain, &schedule, &seconds, &peak, &err), "%s", err.text);
+    cr_expect_leq(peak, limit);
+    cr_expect_eq(peak, schedule.peak_quanta);
+    cr_expect_float_eq(seconds, schedule.seconds, 1e-9);
+    chain_schedule_finish(&schedule);
+    return seconds;
+}
+
+/* Outputs are large, and making them again takes little longer than finding them there: so that rows pay. */
+static void draw_cheap_rows(struct random *random, const struct features *features,
+                            struct chain_block blocks[MOST_BLOCKS], struct chain *chain)
+{
+    draw_chain(random, features, blocks, chain);
+    for (size_t i = 0; i < chain->count; i++) {
+        blocks[i].output += 20;
+        for (uint32_t k = 0; k < blocks[i].options; k++) {
+            struct chain_option *option = &blocks[i].option[k];
+            option->saved += 20;
+            option->backward_seconds = option->remakes_input ? 4 + 0.25 * random_below(random, 3) : 4;
+        }
+    }
+}
+
+/* With one way to make an input again rows that are alike are all rows. */
+Test(recompute_exact, streaks_are_as_good_as_rows_of_the_table)
+{
+    struct features features = {.most_blocks = 5, .most_options = 2, .spares = true, .remakes = true};
+    struct random random = random_begin(8, RANDOM_SEARCH, 0, 0);
+    size_t longer = 0;
+    for (size_t i = 0; i < 300; i++) {
+        struct chain_block blocks[MOST_BLOCKS];
+        struct chain chain;
+        draw_cheap_rows(&random, &features, blocks, &chain);
+        chain.most_remade = 1;
+        uint64_t least = chain_least_limit(&chain);
+        for (uint64_t limit = least; limit < least + 120; limit += 3) {
+            double alone = solve_replayed(&chain, limit);
+            chain.longest_streak = 3;
+            double streaks = solve_replayed(&chain, limit);
+            chain.most_remade = 3;
+            chain.longest_streak = 0;
+            double table = solve_replayed(&chain, limit);
+            chain.most_remade = 1;
+            cr_expect_float_eq(streaks, table, 1e-4, "chain %zu, limit %lu: %g, %g", i, (unsigned long)limit, streaks,
+                               table);
+            longer += streaks < alone - 1e-4;
+        }
+    }
+    cr_expect_gt(longer, 100, "%zu", longer);
+}
+
+/* What is known of how a block is kept is never more than what is taken for it else. */
+Test(recompute_exact, streaks_count_what_comes_back_of_each_block)
+{
+    struct features features = {.most_blocks = 5, .most_options = 4, .spares = true, .remakes = true};
+    struct random random = random_begin(9, RANDOM_SEARCH, 0, 0);
+    size_t faster = 0;
+    for (size_t i = 0; i < 400; i++) {
+        struct chain_block blocks[MOST_BLOCKS];
+        struct chain chain;
+        draw_cheap_rows(&random, &features, blocks, &chain);
+        chain.most_remade = 1 + random_below(&random, 3);
+        for (size_t b = 0; b < chain.count; b++) {
+            blocks[b].parts = random_below(&random, 9);
+            for (uint32_t k = 0; k < blocks[b].options; k++) {
+                blocks[b].option[k].parts = random_below(&random, blocks[b].parts + 1);
+                if (b > 0) blocks[b].option[k].remake_overhead += blocks[b - 1].parts;
+            }
+            if (b > 0) blocks[b].remade += blocks[b - 1].parts;
+        }
+        uint64_t least = chain_least_limit(&chain);
+        for (uint64_t limit = least; limit < least + 120; limit += 3) {
+            chain.longest_streak = 0;
+            double without = solve_replayed(&chain, limit);
+            chain.longest_streak = CHAIN_MOST_STREAK;
+            double with = solve_replayed(&chain, limit);
+            cr_expect_leq(with, without + 1e-4);
+            faster += with < without - 1e-4;
+        }
+    }
+    cr_expect_gt(faster, 100, "%zu", faster);
+}
+
 Test(recompute_exact, finds_the_best_of_all_with_inputs_made_again)
 {
     struct features features = {.most_blocks = 5, .most_options = 3, .spares = true, .remakes = true};
