@@ -131,13 +131,10 @@ bool ranks_any_heard(struct ranks *ranks)
     return any;
 }
 
-static void say_where(const struct ranks *ranks, const struct ranks_place *place, struct error *err)
+static void say_where(const struct ranks *ranks, uint32_t rank, struct error *err)
 {
-    uint32_t first, count;
-    char devices[48] = "";
-    if (ranks->devices && ranks_divide(ranks->devices, place->rank, place->size, &first, &count, NULL))
-        snprintf(devices, sizeof devices, count == 1 ? ", device %u" : ", devices %u to %u", first, first + count - 1);
-    error_prefix(err, "rank %u of %u (host %s%s)", place->rank, place->size, place->host, devices);
+    char name[RANKS_NAME];
+    error_prefix(err, "%s", ranks_name(ranks, rank, name));
 }
 
 /* A device is late for its own sake, or as those that it sums with do not come: a rank that has told nothing meanwhile
@@ -147,7 +144,7 @@ static bool say_silent(const struct ranks *ranks, struct error *err)
     for (uint32_t i = 0; i < ranks->place.size; i++) {
         if (i == ranks->place.rank || ranks->heard[i]) continue;
         error_prefix(err, "nothing was heard of it when rank %u waited in vain", ranks->place.rank);
-        say_where(ranks, &ranks->places[i], err);
+        say_where(ranks, i, err);
         return true;
     }
     return false;
@@ -173,7 +170,7 @@ static void say_own(struct ranks *ranks, const struct ranks_cause *own, bool sam
     bool guesses = is_late(own) || (own->weight == RANKS_WAITED && own->peer == RANKS_UNKNOWN);
     ranks->tells = true;
     if (guesses && say_silent(ranks, err)) return;
-    if (!same && own->weight == RANKS_OWN) say_where(ranks, &ranks->place, err);
+    if (!same && own->weight == RANKS_OWN) say_where(ranks, ranks->place.rank, err);
 }
 
 /* Of ranks that were not joined all say what they have found, but for those that have found the same. */

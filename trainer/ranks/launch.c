@@ -125,12 +125,13 @@ static void tell_for(struct launch *l, uint32_t rank, pid_t pid, int status, str
     const char *name = number ? sigabbrev_np(number) : NULL;
     gethostname(host, sizeof host - 1);
     if (number)
-        snprintf(cause.text, sizeof cause.text, "rank %u of %u (host %s, process %d) was killed by SIG%s%s", rank,
-                 l->options->ranks, host, (int)pid, name ? name : "?",
+        snprintf(cause.text, sizeof cause.text, "rank %u of %u (host %s, device %u, process %d) was killed by SIG%s%s",
+                 rank, l->options->ranks, host, rank, (int)pid, name ? name : "?",
                  number == SIGKILL ? ", which the kernel also does when memory is short" : "");
     else
-        snprintf(cause.text, sizeof cause.text, "rank %u of %u (host %s): this program cannot be started again", rank,
-                 l->options->ranks, host);
+        snprintf(cause.text, sizeof cause.text,
+                 "rank %u of %u (host %s, device %u): this program cannot be started again", rank, l->options->ranks,
+                 host, rank);
     bool first = is_first(l);
     if (!local_write(&l->board->words[rank], &cause) || !first) return;
     error_set(err, ERROR_FAILED, "%s", cause.text);

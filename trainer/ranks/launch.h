@@ -9,7 +9,7 @@
 #include "errors.h"
 
 struct launch_options {
-    uint32_t ranks;
+    uint32_t ranks; /* rank r has device r of the plan */
     const char *const *arguments;      /* of the program, from its name on, NULL-terminated */
     const volatile sig_atomic_t *stop; /* a signal that asks to end: passed on to the ranks */
     uint64_t end_ns;                   /* how long the others have to end once one has; then they are killed */

@@ -174,25 +174,33 @@ char *ranks_name_device(const struct ranks *ranks, uint32_t device, char out[RAN
     return out;
 }
 
+char *ranks_name(const struct ranks *ranks, uint32_t rank, char out[RANKS_NAME])
+{
+    uint32_t first, count;
+    char devices[48] = "";
+    const char *host = rank < ranks->place.size ? ranks->places[rank].host : "";
+    if (ranks->devices && ranks_divide(ranks->devices, rank, ranks->place.size, &first, &count, NULL))
+        snprintf(devices, sizeof devices, count == 1 ? ", device %u" : ", devices %u to %u", first, first + count - 1);
+    int used = snprintf(out, RANKS_NAME, "rank %u of %u", rank, ranks->place.size);
+    if (*host) snprintf(out + used, RANKS_NAME - (size_t)used, " (host %s%s)", host, devices);
+    return out;
+}
+
 /* ---- Collectives ---- */
 
 static bool say_peer(struct ranks *ranks, const struct ranks_wait *wait, enum ranks_outcome outcome, struct error *err)
 {
-    const char *host = wait->peer < ranks->place.size ? ranks->places[wait->peer].host : "";
-    char where[RANKS_HOST + 16] = "";
+    char name[RANKS_NAME];
     ranks->missed = outcome != RANKS_ABORTED;
     ranks->waited = outcome == RANKS_ABORTED;
     ranks->peer = wait->peer;
-    if (*host) snprintf(where, sizeof where, " (host %s)", host);
-    if (outcome == RANKS_GONE)
-        return error_set(err, ERROR_FAILED, "rank %u of %u%s has ended without a word", wait->peer, ranks->place.size,
-                         where);
+    ranks_name(ranks, wait->peer, name);
+    if (outcome == RANKS_GONE) return error_set(err, ERROR_FAILED, "%s has ended without a word", name);
     if (outcome == RANKS_ABORTED)
-        return error_set(err, ERROR_PEER, "rank %u of %u%s has not been heard of: it hangs, is stopped or is cut off",
-                         wait->peer, ranks->place.size, where);
+        return error_set(err, ERROR_PEER, "%s has not been heard of: it hangs, is stopped or is cut off", name);
     return error_set(err, ERROR_FAILED,
-                     "rank %u of %u%s has not been heard of for %g s: it hangs, is stopped or is cut off (--timeout)",
-                     wait->peer, ranks->place.size, where, (double)ranks->limit_ns * 1e-9);
+                     "%s has not been heard of for %g s: it hangs, is stopped or is cut off (--timeout)", name,
+                     (double)ranks->limit_ns * 1e-9);
 }
 
 bool ranks_exchange(struct ranks *ranks, const struct ranks_part *out, uint32_t outs, const struct ranks_part *in,

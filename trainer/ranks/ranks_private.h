@@ -41,6 +41,10 @@ bool ranks_find_transport(const struct ranks_options *options, const struct rank
 extern const struct ranks_transport ranks_local_transport; /* processes that launch.c has started */
 bool ranks_is_local(const struct ranks *ranks);
 
+/* "rank 1 of 4 (host node2, device 1)", as far as it is known, into out. Returns out. */
+#define RANKS_NAME (RANKS_HOST + 96)
+char *ranks_name(const struct ranks *ranks, uint32_t rank, char out[RANKS_NAME]);
+
 /* host.c: the name and the machine of this process. */
 void ranks_find_host(struct ranks_place *place);
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from faults_kit import ENDLESS, TIMEOUT, Run, check_checkpoint, check_fault, sentences
+from faults_kit import ENDLESS, TIMEOUT, Run, check_checkpoint, check_fault, is_running, sentences
 from ranks_kit import ENV, FATHOM, MPIRUN, Folder, checkpoint, expect, finish, make_plan, mpirun, train
 from ranks_kit import failures
 from ranks_kit import run as fathom
@@ -81,6 +81,21 @@ def check_stopped(folder, plan):
     code, said, _, left = run.end(10)
     expect(code == 0 and not left and not sentences(said), f'a request to end: exit code {code}, {said}')
     check_checkpoint(run, plan, 'a request to end')
+
+
+def check_orphans(folder, plan):
+    """Who has started the ranks is killed: none of them goes on without it."""
+    run = Run(folder, [], plan, *ENDLESS, '--processes', name='orphans')
+    run.wait_for_steps(3)
+    run.seen = run.ranks()
+    run.process.kill()
+    run.process.wait()
+    end = time.monotonic() + 10
+    while any(map(is_running, run.seen)) and time.monotonic() < end:
+        time.sleep(0.01)
+    _, _, _, left = run.end(1)
+    expect(len(run.seen) == 2 and not left, f'ranks whose launcher was killed: {left} of {run.seen} go on')
+    check_checkpoint(run, plan, 'ranks whose launcher was killed')
 
 
 def check_told_once(folder, launcher, more, words, *parts, code=1):
@@ -174,6 +189,7 @@ if __name__ == '__main__':
             check_branch(place, two, 20, 2, f'from where it began, {place}/unbroken/{checkpoint(4)[0]};')
             check_fewer(place, make_plan(place, 'three.json', 'resnet-8', '--batch', 8, '--gpus', '3xcpu', '--sync-bn'))
             check_stopped(place, two)
+            check_orphans(place, two)
             check_diverged(place, two)
             if MPIRUN:
                 check_fault(place, two, mpirun(2), [], 2, 0, signal.SIGSTOP, 3, name='mpi-stopped')

@@ -115,5 +115,5 @@ def check_fault(folder, plan, launcher, more, size, rank, number, steps, name='f
     by_launcher = launcher and number != signal.SIGSTOP and f'process rank {rank}' in said and f'signal {int(number)}' in said
     expect(code == 1 or by_launcher, f'{what}: exit code {code}')
     expect(by_launcher or len(told) == 1, f'{what}: {len(told)} causes are told: {said}')
-    expect(by_launcher or any(f"rank {rank} of {size}" in line for line in told[:1]), f'{what}: the rank is not named: {said}')
+    expect(by_launcher or any(f"rank {rank} of {size} (host " in line and f", device {rank}" in line for line in told[:1]), f'{what}: the rank is not named: {said}')
     check_checkpoint(run, plan, what)

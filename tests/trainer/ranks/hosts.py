@@ -16,6 +16,7 @@ STANDIN = sys.argv.pop(3) if len(sys.argv) > 3 and not sys.argv[3].startswith('-
 from faults_kit import BUSY, ENDLESS, SPARE, TIMEOUT, Run, check_checkpoint, sentences  # noqa: E402
 from hosts_kit import Hosts, ranks_of, why_not  # noqa: E402
 from ranks_kit import ENV, FATHOM, Folder, expect, failures, finish, make_plan, rates_apart, train  # noqa: E402
+from ranks_kit import run as fathom  # noqa: E402
 
 SOURCE = pathlib.Path(__file__).resolve().parents[3]
 SCRIPT = SOURCE / 'docs' / 'cluster.sh'
@@ -52,10 +53,10 @@ def check_mended(folder, hosts, plan):
     expect(rates_apart(run.log) == rates_apart(folder / 'never-cut.log'), 'a line that was mended: other losses than in one process')
 
 
-def check_cut(folder, hosts, plan, size, number, steps, name='cut', why='has not been heard of'):
+def check_cut(folder, hosts, plan, size, number, steps, name='cut', why='has not been heard of', words=ENDLESS):
     """Host `number` of `size`, with a rank each, is cut off."""
     what = f'host {number} of {size} cut off after step {steps}'
-    run = Run(folder, hosts.launcher(folder, 1, hosts=size), plan, *ENDLESS, name=name)
+    run = Run(folder, hosts.launcher(folder, 1, hosts=size), plan, *words, name=name)
     run.wait_for_steps(steps)
     run.seen = ranks_of(run.log)
     expect(len(run.seen) == size, f'{what}: {len(run.seen)} ranks are there')
@@ -67,9 +68,17 @@ def check_cut(folder, hosts, plan, size, number, steps, name='cut', why='has not
     hosts.mend(number) # mpirun waits for its own part of the other host
     code, said, _, _ = run.end(20)
     told = sentences(said)
-    wanted = f'rank {number - 1} of {size} (host node-{number}'
+    wanted = f'rank {number - 1} of {size} (host node-{number}, device {number - 1})'
     expect(code == 1 and told and wanted in told[0] and why in told[0], f'{what}: {code}, {said}')
     check_checkpoint(run, plan, what)
+
+
+def check_cut_evaluating(folder, hosts, plan):
+    """A host is cut off while all test: an evaluation takes a second, a step next to nothing."""
+    (folder / 'tested').mkdir()
+    fathom('data', 'synth', folder / 'tested' / 'data', '--train', 64, '--test', 10000)
+    words = [word for word in ENDLESS if word != '--no-evaluate']
+    check_cut(folder / 'tested', hosts, plan, 2, 2, 2, why='the evaluation after step 3: rank', words=[*words, '--evaluate-every', 1])
 
 
 def other_cards(folder):
@@ -127,7 +136,7 @@ def check_script(folder, hosts):
     hosts.mend(3)
     said.seek(0)
     told = said.read()
-    missed = [line for line in sentences(told) if 'rank 2 of 3 (host node-3) has not been heard of' in line]
+    missed = [line for line in sentences(told) if 'rank 2 of 3 (host node-3, device 2) has not been heard of' in line]
     expect(code == 0 and 'does not answer' in told and '2 ranks on' in told, f'cluster.sh: {code}, {told}')
     expect(len(missed) == 1 and not ranks_of(log), f'cluster.sh: {len(sentences(told))} causes, {len(ranks_of(log))} ranks left: {told}')
     done = train([], save / 'plan-3.json', *words, '--log', folder / 'whole.log')
@@ -144,6 +153,7 @@ def check_all(folder, hosts):
     two = make_plan(folder, 'two.json', 'resnet-8', '--batch', 8, '--gpus', '2xcpu')
     check_lines(folder, hosts, four)
     check_mended(folder, hosts, two)
+    check_cut_evaluating(folder, hosts, two)
     check_script(folder, hosts)
     if STANDIN:
         check_gpus(folder, hosts)
