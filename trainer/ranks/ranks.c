@@ -151,6 +151,11 @@ uint32_t ranks_devices_before(const struct ranks *ranks) { return ranks ? count_
 
 uint32_t ranks_devices_here(const struct ranks *ranks) { return ranks ? count_here(ranks, ranks->place.size) : 0; }
 
+uint32_t ranks_first_device(const struct ranks *ranks, uint32_t rank)
+{
+    return first_device(ranks->devices, rank, ranks->place.size);
+}
+
 void ranks_devices_of(const struct ranks *ranks, uint32_t rank, uint32_t *first, uint32_t *count)
 {
     *first = first_device(ranks->devices, rank, ranks->place.size);
@@ -217,42 +222,6 @@ bool ranks_exchange(struct ranks *ranks, const struct ranks_part *out, uint32_t 
     case RANKS_CUT: return error_set(err, ERROR_PEER, "messages between ranks fail: %s", wait.fault);
     default: return error_set(err, ERROR_FAILED, "messages between ranks fail: %s", wait.fault);
     }
-}
-
-/* Every rank's `counts` bytes at `offset`, of which this rank's own are there. */
-static bool gather_pieces(struct ranks *ranks, uint8_t *all, uint64_t bytes,
-                          uint32_t (*first)(const struct ranks *, uint32_t), struct error *err)
-{
-    uint32_t own = ranks->place.rank, messages = 0;
-    uint64_t begin = first(ranks, own) * bytes, count = first(ranks, own + 1) * bytes - begin;
-    for (uint32_t step = 1; step < ranks->place.size; step++) {
-        uint32_t peer = (own + step) % ranks->place.size;
-        uint64_t theirs = first(ranks, peer) * bytes;
-        ranks->out[messages] = (struct ranks_part){peer, all + begin, count};
-        ranks->in[messages++] = (struct ranks_part){peer, all + theirs, first(ranks, peer + 1) * bytes - theirs};
-    }
-    return ranks_exchange(ranks, ranks->out, messages, ranks->in, messages, err);
-}
-
-static uint32_t one_each(const struct ranks *ranks, uint32_t rank)
-{
-    (void)ranks;
-    return rank;
-}
-
-static uint32_t devices_each(const struct ranks *ranks, uint32_t rank)
-{
-    return first_device(ranks->devices, rank, ranks->place.size);
-}
-
-bool ranks_gather(struct ranks *ranks, void *all, uint64_t bytes, struct error *err)
-{
-    return !ranks || gather_pieces(ranks, all, bytes, one_each, err);
-}
-
-bool ranks_gather_devices(struct ranks *ranks, void *all, uint64_t bytes, struct error *err)
-{
-    return !ranks || gather_pieces(ranks, all, bytes, devices_each, err);
 }
 
 bool ranks_barrier(struct ranks *ranks, struct error *err)

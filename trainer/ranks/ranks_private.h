@@ -41,6 +41,9 @@ bool ranks_find_transport(const struct ranks_options *options, const struct rank
 extern const struct ranks_transport ranks_local_transport; /* processes that launch.c has started */
 bool ranks_is_local(const struct ranks *ranks);
 
+/* The first device of a rank, and of rank `size` their number. */
+uint32_t ranks_first_device(const struct ranks *ranks, uint32_t rank);
+
 /* "rank 1 of 4 (host node2, device 1)", as far as it is known, into out. Returns out. */
 #define RANKS_NAME (RANKS_HOST + 96)
 char *ranks_name(const struct ranks *ranks, uint32_t rank, char out[RANKS_NAME]);
