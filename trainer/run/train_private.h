@@ -1,4 +1,4 @@
-/* A training run in progress: what train.c, run_state.c and evaluate.c share. */
+/* A training run in progress: what the files of this folder share of it. */
 #ifndef FATHOM_TRAIN_PRIVATE_H
 #define FATHOM_TRAIN_PRIVATE_H
 
@@ -97,12 +97,22 @@ struct input run_share(const struct run *run, const struct batch *batch, size_t 
 uint64_t run_decode_bytes(const struct plan *plan);
 /* In run->step: the dataset's mean and deviation. */
 void run_set_normalisation(struct run *run);
-/* Checks the plan and makes the run's tables and devices; with nothing in them yet. */
-bool run_take_devices(struct run *run, struct error *err);
 /* Ends what was begun, whole or in part; `ok` is how it went so far. */
 bool run_end(struct run *run, bool ok, struct error *err);
 /* Makes run->loader for the run's position. */
 bool run_open_loader(struct run *run, struct error *err);
+
+/* train_check.c: whether what the command says can be done, and the plan runs here. */
+bool train_check_options(const struct train_options *options, struct error *err);
+bool run_check_room(const struct run *run, struct error *err);
+bool run_open_dataset(struct run *run, struct error *err);
+
+/* train_devices.c: the run's tables and devices, with nothing in them yet; take: after the plan was checked. They are given back
+ * whole or in part. */
+bool run_make_devices(struct run *run, struct error *err);
+bool run_take_devices(struct run *run, struct error *err);
+void run_give_devices(struct run *run);
+uint32_t run_choose_in_flight(const struct run *run);
 
 /* steps.c: all steps, with what follows each of them. */
 bool run_steps(struct run *run, void (*progress)(void *context, const struct train_status *status), void *context,
@@ -126,6 +136,10 @@ bool run_take_weights(struct run *run, const char *from, struct error *err);
 /* f16: the loss scale as the step after `done` left it, into status; tells of a step that was skipped. */
 void run_see_loss_scale(struct run *run, const struct loss_scale *scale);
 
+/* train_report.c: what run it is, of which processes and devices, and what these do at most. */
+void run_report_begin(const struct run *run, const struct train_part *part);
+void run_report_mark(const struct run *run, const char *text);
+void run_report_resumed(const struct run *run);
 /* Waits reported for every device of the run. */
 void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_ns);
 /* What the host did since begin_ns on behalf of one device, or of all. */
@@ -134,6 +148,8 @@ void run_report_host_of_all(const struct run *run, enum trace_host what, uint64_
 void run_report_metric(const struct run *run, enum trace_metric metric, double value);
 
 bool run_is_stopped(const struct run *run);
+/* The signal by which this process, or who started it, was asked to end the run; 0 = none. */
+int32_t run_asked_to_stop(const struct run *run);
 
 /* score.c: a run that learns nothing, before it has taken its devices. */
 struct run run_for_answers(const struct plan *plan, const struct backend *backend, const struct train_options *options);
