@@ -108,7 +108,9 @@ int ranks_asked_to_stop(const struct ranks *ranks)
 uint64_t ranks_held_bytes(const struct ranks *ranks, uint64_t message_bytes)
 {
     if (!ranks) return 0;
-    return ranks->transport->process_bytes + (ranks->transport->copies ? message_bytes : 0);
+    const struct ranks_transport *transport = ranks->transport;
+    return transport->process_bytes + ranks->place.host_size * transport->rank_bytes +
+           (transport->copies ? message_bytes : 0);
 }
 
 /* ---- Devices ---- */

@@ -52,7 +52,8 @@ struct ranks_cause {
 struct ranks_transport {
     uint32_t version; /* RANKS_TRANSPORT_VERSION */
     bool copies;            /* messages, all of an exchange at a time, to and from memory of its own */
-    uint64_t process_bytes; /* that a process holds for it besides */
+    uint64_t process_bytes; /* that a process holds for it besides, */
+    uint64_t rank_bytes;    /* and for each rank of its host */
     /* RANKS_DONE; RANKS_LATE: not all ranks have met within limit_ns, and `fault` says what; RANKS_REFUSED; RANKS_BROKEN. */
     enum ranks_outcome (*open)(struct ranks_link **link, uint32_t *rank, uint32_t *size, uint64_t limit_ns,
                                char fault[RANKS_FAULT]);
@@ -71,7 +72,7 @@ struct ranks_transport {
     void (*end)(struct ranks_link *link, int code);
 };
 
-#define RANKS_TRANSPORT_VERSION 6u
+#define RANKS_TRANSPORT_VERSION 7u
 #define RANKS_TRANSPORT_SYMBOL  "fathom_ranks_transport" /* of a module: const struct ranks_transport */
 
 #endif

@@ -18,8 +18,10 @@
 #define EAGER_LOOKS 200 /* without a pause, before a wait that may be long */
 #define PAUSE_NS    50000
 
-/* What processes of four ranks of one host held more than those that fathom joins itself (VmHWM; Open MPI 4.1.4). */
+/* What processes of four ranks of one host held more than those that fathom joins itself, and for each further rank up
+ * to 66 (VmHWM; Open MPI 4.1.4). */
 #define LIBRARY_BYTES (UINT64_C(11) << 20)
+#define RANK_BYTES    (UINT64_C(80) << 10)
 
 struct ranks_link {
     MPI_Comm parts, causes;
@@ -328,6 +330,7 @@ extern const struct ranks_transport fathom_ranks_transport;
 const struct ranks_transport fathom_ranks_transport = {.version = RANKS_TRANSPORT_VERSION,
                                                        .copies = true,
                                                        .process_bytes = LIBRARY_BYTES,
+                                                       .rank_bytes = RANK_BYTES,
                                                        .open = mpi_open,
                                                        .exchange = mpi_exchange,
                                                        .tell = mpi_tell,
