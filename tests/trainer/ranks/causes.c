@@ -1,6 +1,7 @@
 /* Which of the causes that ranks tell is the first: the whole table of what one rank's fault looks like to the others.
  */
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "errors.h"
 #include "ranks_private.h"
@@ -81,4 +82,49 @@ Test(causes, the_first_is_found_whoever_tells_it)
 {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         cr_expect_eq(first_of(rows[i].told), rows[i].first, "%s: rank %u", rows[i].what, first_of(rows[i].told));
+}
+
+/* ---- A message that fails ---- */
+
+static enum ranks_outcome cut(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
+                              const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait)
+{
+    (void)link, (void)out, (void)outs, (void)in, (void)ins;
+    snprintf(wait->fault, sizeof wait->fault, "no route");
+    return RANKS_CUT;
+}
+
+static struct ranks_cause told_by_rank_0;
+
+static void tell(struct ranks_link *link, const struct ranks_cause *cause)
+{
+    (void)link;
+    told_by_rank_0 = *cause;
+}
+
+/* The rank that is silent is named, not the one whose message has failed. */
+Test(causes, message_fails)
+{
+    static const struct ranks_transport transport = {.exchange = cut, .tell = tell};
+    static char link;
+    struct ranks_place places[3] = {{.host = "a"}, {.host = "b"}, {.host = "c"}};
+    struct ranks_cause causes[3] = {{0}, {.rank = 1, .weight = RANKS_WAITED, .peer = NOBODY, .kind = ERROR_PEER}};
+    bool heard[3] = {false, true, false};
+    struct ranks ranks = {.transport = &transport,
+                          .link = (struct ranks_link *)(void *)&link,
+                          .place = {.rank = 0, .size = 3},
+                          .places = places,
+                          .devices = 6,
+                          .watched = true,
+                          .any_heard = true,
+                          .causes = causes,
+                          .heard = heard,
+                          .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct error err;
+    int code = 1;
+    cr_assert(!ranks_exchange(&ranks, NULL, 0, NULL, 0, &err));
+    cr_assert(ranks_settle(&ranks, &err, &code));
+    cr_expect_eq(told_by_rank_0.weight, RANKS_WAITED);
+    cr_expect_str_eq(err.text, "rank 2 of 3 (host c, devices 4 to 5): nothing was heard of it when rank 0 waited in "
+                               "vain: messages between ranks fail: no route");
 }

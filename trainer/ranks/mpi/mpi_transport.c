@@ -33,6 +33,7 @@ struct ranks_link {
                        * is the caller's may be freed then. Kept until the process ends if one has failed */
     size_t staging_bytes;
     bool failed; /* an exchange: there are no more */
+    bool cut;    /* a message could not even be begun */
     struct ranks_cause told;
     MPI_Request *tellings;
 };
@@ -215,7 +216,8 @@ static bool start(struct ranks_link *link, const struct ranks_part *part, bool o
     if (out && part->count > 0) memcpy(bytes, part->bytes, part->count);
     int code = out ? MPI_Isend(bytes, (int)part->count, MPI_BYTE, (int)part->peer, 0, link->parts, request)
                    : MPI_Irecv(bytes, (int)part->count, MPI_BYTE, (int)part->peer, 0, link->parts, request);
-    return say(code, fault);
+    link->cut = !say(code, fault);
+    return !link->cut;
 }
 
 static bool start_all(struct ranks_link *link, const struct ranks_part *out, uint32_t outs, const struct ranks_part *in,
@@ -262,7 +264,7 @@ static bool test(struct ranks_link *link, int count, int *left, char fault[RANKS
 static enum ranks_outcome carry(struct ranks_link *link, const struct ranks_part *out, uint32_t outs,
                                 const struct ranks_part *in, uint32_t ins, struct ranks_wait *wait)
 {
-    if (!start_all(link, out, outs, in, ins, wait->fault)) return RANKS_BROKEN;
+    if (!start_all(link, out, outs, in, ins, wait->fault)) return link->cut ? RANKS_CUT : RANKS_BROKEN;
     struct patience patience = patience_begin(now_ns(), wait->limit_ns);
     int before = (int)(outs + ins), left;
     for (uint64_t looks = 0;; looks++) {
