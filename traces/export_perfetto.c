@@ -13,6 +13,7 @@ enum { /* TracePacket */
        PACKET_TRACK_EVENT = 11,
        PACKET_INTERNED = 12,
        PACKET_SEQUENCE_FLAGS = 13,
+       PACKET_RENDER_STAGE = 53,
        PACKET_TRACK_DESCRIPTOR = 60,
 };
 enum { TRACE_PACKET = 1 }; /* Trace */
@@ -26,7 +27,33 @@ enum {
     EVENT_DOUBLE = 44
 };
 enum { TYPE_BEGIN = 1, TYPE_END = 2, TYPE_INSTANT = 3, TYPE_COUNTER = 4 };
-enum { INTERNED_CATEGORIES = 1, INTERNED_EVENT_NAMES = 2, NAME_ID = 1, NAME_TEXT = 2 };
+enum { INTERNED_CATEGORIES = 1, INTERNED_EVENT_NAMES = 2, INTERNED_CONTEXTS = 23, INTERNED_SPECIFICATIONS = 24 };
+enum { NAME_ID = 1, NAME_TEXT = 2 };
+/* GpuRenderStageEvent, and what it names: one context, the stages, the streams. */
+enum {
+    STAGE_EVENT = 1,
+    STAGE_DURATION = 2,
+    STAGE_CONTEXT = 5,
+    STAGE_EXTRA = 6,
+    STAGE_GPU = 11,
+    STAGE_QUEUE = 13,
+    STAGE_STAGE = 14,
+    STAGE_NAME = 20,
+    STAGE_LAUNCH = 21
+};
+enum { CONTEXT_ID = 1, CONTEXT_PROCESS = 2, CONTEXT_API = 3, API_CUDA = 4 };
+enum {
+    SPECIFICATION_ID = 1,
+    SPECIFICATION_NAME = 2,
+    SPECIFICATION_CATEGORY = 4,
+    CATEGORY_OTHER = 0,
+    CATEGORY_COMPUTE = 2
+};
+enum { EXTRA_NAME = 1, EXTRA_VALUE = 2 };
+enum { LAUNCH_GRID = 1, LAUNCH_BLOCK = 2, LAUNCH_ARGUMENT = 3, ARGUMENT_NAME = 2, ARGUMENT_NUMBER = 4 };
+#define THE_CONTEXT    1u
+#define FIRST_QUEUE    16u /* of specifications; stages come before them */
+#define STAGE_OF(work) ((uint64_t)(work) + 1)
 enum { STATE_CLEARED = 1, STATE_NEEDED = 2 };
 
 /* A message being put together; the largest holds one name. */
@@ -75,7 +102,8 @@ enum lane { LANE_DEVICE, LANE_STEPS, LANE_OPS, LANE_GAPS, LANE_HOST, LANE_MARKS,
 
 struct interned {
     uint64_t name, category; /* numbers; 0 = none yet */
-    const char *layer;       /* of an op; belongs to the stream */
+    const char *layer;       /* of an op, or of a kernel's; belongs to the stream */
+    struct trace_kernel kernel;
 };
 
 struct device_names {
@@ -98,6 +126,8 @@ struct perfetto {
     struct trace_counter counters[TRACE_MOST_COUNTERS]; /* names belong to the stream; NULL = none */
     uint64_t name_count;
     uint64_t step_ns; /* the last time seen of a step: metrics have none */
+    uint64_t pid;     /* of the run; 0 = unknown */
+    uint64_t stage_count;
 };
 
 static uint64_t track_of(uint32_t device, int lane) { return (uint64_t)device * LANES + (uint64_t)lane + 1; }
@@ -194,7 +224,7 @@ static bool grow_names(struct device_names *names, uint32_t id, struct error *er
     if (!mem_grow(MEM_TRACE, &ids, &names->capacity, needed, sizeof *names->ids))
         return error_memory(err, needed * sizeof *names->ids, "a trace's op table");
     names->ids = ids;
-    while (names->count < needed) names->ids[names->count++] = (struct interned){0, 0, NULL};
+    while (names->count < needed) names->ids[names->count++] = (struct interned){0};
     return true;
 }
 
@@ -218,6 +248,8 @@ static bool intern_kernel(struct perfetto *p, const struct trace_kernel *kernel,
     TRY(grow_names(kernels, kernel->id, err));
     if (kernels->ids[kernel->id].name) return true;
     kernels->ids[kernel->id].name = intern(p, INTERNED_EVENT_NAMES, kernel->name);
+    kernels->ids[kernel->id].kernel = *kernel;
+    kernels->ids[kernel->id].layer = kernel->op < ops->count ? ops->ids[kernel->op].layer : NULL;
     struct interned *op = kernel->op < ops->count ? &ops->ids[kernel->op] : NULL;
     if (op && op->layer && op->category == 0) op->category = intern(p, INTERNED_CATEGORIES, op->layer);
     if (op) kernels->ids[kernel->id].category = op->category;
@@ -237,11 +269,112 @@ static void write_interned(struct perfetto *p, const struct trace_event *event, 
 static void write_op(struct perfetto *p, const struct trace_event *event)
 {
     const struct device_names *names = &p->names[event->device];
-    struct interned ids = {event->id < names->count ? names->ids[event->id].name : 0, 0, NULL};
+    struct interned ids = {.name = event->id < names->count ? names->ids[event->id].name : 0};
     if (ids.name)
         write_interned(p, event, LANE_OPS, ids);
     else
         write_slice(p, event->device, LANE_OPS, event, "?");
+}
+
+/* ---- Kernels as a GPU's stages ----
+ *
+ * Beside the tracks of our own, for the views of GPUs that Perfetto has: streams are its queues, and what a kernel was
+ * launched with is shown with it. */
+
+static void put_specification(struct perfetto *p, uint64_t id, const char *name, uint64_t category)
+{
+    struct message inner;
+    begin(&inner);
+    put_number(&inner, SPECIFICATION_ID, id);
+    put_bytes(&inner, SPECIFICATION_NAME, name, strlen(name));
+    put_number(&inner, SPECIFICATION_CATEGORY, category);
+    put_message(&p->body, INTERNED_SPECIFICATIONS, &inner);
+}
+
+/* Before the first one. */
+static void describe_stages(struct perfetto *p)
+{
+    begin(&p->packet);
+    begin(&p->body);
+    begin(&p->name);
+    put_number(&p->name, CONTEXT_ID, THE_CONTEXT);
+    if (p->pid > 0 && p->pid <= INT32_MAX) put_number(&p->name, CONTEXT_PROCESS, p->pid);
+    put_number(&p->name, CONTEXT_API, API_CUDA);
+    put_message(&p->body, INTERNED_CONTEXTS, &p->name);
+    put_specification(p, STAGE_OF(WORK_KERNEL), "kernels", CATEGORY_COMPUTE);
+    put_specification(p, STAGE_OF(WORK_COPY), "copies", CATEGORY_OTHER);
+    put_specification(p, STAGE_OF(WORK_FILL), "fills", CATEGORY_OTHER);
+    put_message(&p->packet, PACKET_INTERNED, &p->body);
+    write_packet(p);
+}
+
+static uint64_t queue_of(uint32_t device, int lane)
+{
+    return FIRST_QUEUE + (uint64_t)device * MOST_STREAMS + (uint64_t)(lane - LANE_STREAMS);
+}
+
+static void describe_queue(struct perfetto *p, uint32_t device, int lane, const char *name)
+{
+    if (p->stage_count++ == 0) describe_stages(p);
+    begin(&p->packet);
+    begin(&p->body);
+    put_specification(p, queue_of(device, lane), name, CATEGORY_OTHER);
+    put_message(&p->packet, PACKET_INTERNED, &p->body);
+    write_packet(p);
+}
+
+static void put_sizes(struct message *to, uint64_t field, const uint32_t sizes[3])
+{
+    struct message inner;
+    begin(&inner);
+    for (uint64_t i = 0; i < 3; i++) put_number(&inner, i + 1, sizes[i]);
+    put_message(to, field, &inner);
+}
+
+static void put_argument(struct message *to, const char *name, uint64_t value)
+{
+    struct message inner;
+    begin(&inner);
+    put_bytes(&inner, ARGUMENT_NAME, name, strlen(name));
+    put_number(&inner, ARGUMENT_NUMBER, value);
+    put_message(to, LAUNCH_ARGUMENT, &inner);
+}
+
+static void put_launch(struct perfetto *p, const struct trace_kernel *kernel)
+{
+    struct message launch;
+    begin(&launch);
+    put_sizes(&launch, LAUNCH_GRID, kernel->grid);
+    put_sizes(&launch, LAUNCH_BLOCK, kernel->block);
+    if (kernel->registers) put_argument(&launch, "registers_per_thread", kernel->registers);
+    if (kernel->bytes) put_argument(&launch, "shared_mem", kernel->bytes);
+    put_message(&p->body, STAGE_LAUNCH, &launch);
+}
+
+static void put_layer(struct perfetto *p, const char *layer)
+{
+    begin(&p->name);
+    put_bytes(&p->name, EXTRA_NAME, "layer", 5);
+    put_bytes(&p->name, EXTRA_VALUE, layer, strlen(layer));
+    put_message(&p->body, STAGE_EXTRA, &p->name);
+}
+
+static void write_stage(struct perfetto *p, const struct trace_event *event, int lane, const struct interned *ids)
+{
+    begin(&p->packet);
+    begin(&p->body);
+    put_number(&p->packet, PACKET_TIMESTAMP, event->begin_ns);
+    put_number(&p->body, STAGE_EVENT, p->stage_count++);
+    put_number(&p->body, STAGE_DURATION, event->end_ns - event->begin_ns);
+    put_number(&p->body, STAGE_CONTEXT, THE_CONTEXT);
+    put_number(&p->body, STAGE_GPU, event->device);
+    put_number(&p->body, STAGE_QUEUE, queue_of(event->device, lane));
+    put_number(&p->body, STAGE_STAGE, STAGE_OF(ids->kernel.work));
+    put_number(&p->body, STAGE_NAME, ids->name);
+    if (ids->kernel.grid[0]) put_launch(p, &ids->kernel);
+    if (ids->layer && ids->layer[0]) put_layer(p, ids->layer);
+    put_message(&p->packet, PACKET_RENDER_STAGE, &p->body);
+    write_packet(p);
 }
 
 static int lane_of_stream(struct perfetto *p, uint32_t device, uint32_t stream)
@@ -255,6 +388,7 @@ static int lane_of_stream(struct perfetto *p, uint32_t device, uint32_t stream)
         streams->numbers[streams->count++] = stream;
         snprintf(name, sizeof name, "stream %u", (unsigned)stream);
         describe(p, device, LANE_STREAMS + (int)at, name);
+        describe_queue(p, device, LANE_STREAMS + (int)at, name);
     }
     return LANE_STREAMS + (int)at;
 }
@@ -263,10 +397,12 @@ static void write_kernel(struct perfetto *p, const struct trace_event *event, ui
 {
     const struct device_names *kernels = &p->kernels[event->device];
     int lane = lane_of_stream(p, event->device, stream);
-    if (event->id < kernels->count && kernels->ids[event->id].name)
-        write_interned(p, event, lane, kernels->ids[event->id]);
-    else
+    if (event->id >= kernels->count || !kernels->ids[event->id].name) {
         write_slice(p, event->device, lane, event, "?");
+        return;
+    }
+    write_interned(p, event, lane, kernels->ids[event->id]);
+    write_stage(p, event, lane, &kernels->ids[event->id]);
 }
 
 static void write_reading(struct perfetto *p, const struct trace_event *event)
@@ -342,6 +478,7 @@ static void write_event(struct perfetto *p, const struct trace_item *item)
 static bool write_item(struct perfetto *p, const struct trace_item *item, struct error *err)
 {
     if (item->type == TRACE_ITEM_OP) return intern_op(p, &item->op, err);
+    if (item->type == TRACE_ITEM_RUN) p->pid = item->run.pid;
     if (item->type == TRACE_ITEM_DEVICE) describe_device(p, item->device.device, item->device.name);
     if (item->type == TRACE_ITEM_KERNEL) return intern_kernel(p, &item->kernel, err);
     if (item->type == TRACE_ITEM_COUNTER) p->counters[item->counter.id] = item->counter;

@@ -461,16 +461,28 @@ Test(trace_export, perfetto_has_kernels_by_stream)
     fclose(out);
     struct trace_in trace = {(const uint8_t *)text, (const uint8_t *)text + length, false};
     struct proto_field packet, field;
-    uint64_t begins = 0, categories = 0;
+    uint64_t begins = 0, categories = 0, stages = 0, launches = 0, durations = 0, copies = 0;
     while (next_field(&trace, &packet)) {
         struct trace_in in = {packet.bytes, packet.bytes + packet.value, false};
         while (next_field(&in, &field)) {
+            if (field.number == 53) { /* what Perfetto shows as a GPU's own */
+                stages++;
+                durations += find_number(field.bytes, field.value, 2);
+                launches += find_number(field.bytes, field.value, 21) != 0;
+                copies += find_number(field.bytes, field.value, 14) == 2;
+                cr_assert(find_number(field.bytes, field.value, 5) == 1 && find_number(field.bytes, field.value, 20));
+                cr_assert_geq(find_number(field.bytes, field.value, 13), 16);
+            }
             if (field.number != 11 || find_number(field.bytes, field.value, 9) != 1) continue;
             begins++;
             categories += find_number(field.bytes, field.value, 3) != 0;
         }
     }
     cr_assert_eq(begins, 4 + 1);
+    cr_assert(stages == 3 && copies == 1 && launches == 2, "%lu stages, %lu copies, %lu launches",
+              (unsigned long)stages, (unsigned long)copies, (unsigned long)launches);
+    cr_assert_eq(durations, 500 + 800 + 400);
+    cr_assert_not_null(memmem(text, length, "registers_per_thread", 20));
     cr_assert_eq(categories, 2, "the layer of both runs of the kernel that has an op");
     cr_assert_not_null(memmem(text, length, "stream 13", 9));
     cr_assert_not_null(memmem(text, length, "power, W", 8));
