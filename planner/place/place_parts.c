@@ -110,29 +110,32 @@ static void measure(struct parts *parts, const struct placement *best)
     }
 }
 
-/* Limits of one part: what is left is shared by so many. False where nothing is left. */
+/* Limits of one part: what is left is shared by so many, but within a side of a cut, whose limits are in proportion to
+ * it. False where nothing is left. */
 static bool limit(const struct parts *parts, uint32_t sharers, struct place_options *options, uint64_t *deadline_ns)
 {
     const struct problem *problem = parts->problem;
     uint64_t now = clock_now_ns();
     if (problem_halted(problem)) return false;
-    if (parts->options->nodes > 0 && parts->nodes >= parts->options->nodes) return false;
-    *deadline_ns = now + (problem->deadline_ns - now) / sharers;
+    if (parts->options->nodes > 0 && problem->depth == 0 && parts->nodes >= parts->options->nodes) return false;
+    *deadline_ns = problem->depth > 0 ? problem->deadline_ns : now + (problem->deadline_ns - now) / sharers;
     *options = *parts->options;
     options->progress = NULL;
-    if (options->nodes > 0) options->nodes = (options->nodes - parts->nodes) / sharers + 1;
+    if (options->nodes > 0 && problem->depth == 0) options->nodes = (options->nodes - parts->nodes) / sharers + 1;
     return true;
 }
 
 static void copy_part(struct parts *parts, const uint32_t *order, size_t count)
 {
     const struct problem *problem = parts->problem;
-    for (size_t i = 0; i < count; i++)
-        parts->inside[i] = (struct place_buffer){.lower = problem->first[order[i]],
-                                                 .upper = problem->last[order[i]],
+    for (size_t i = 0; i < count; i++) {
+        const struct place_buffer *source = &problem->source[problem->origin[order[i]]];
+        parts->inside[i] = (struct place_buffer){.lower = source->lower,
+                                                 .upper = source->upper,
                                                  .size = problem->size[order[i]],
                                                  .align = problem->align[order[i]],
                                                  .fixed = problem->fixed[order[i]]};
+    }
 }
 
 /* One part by itself, kept where it is lower than before. Below the target it need not come; where it cannot come so
@@ -150,6 +153,7 @@ static bool solve_part(struct parts *parts, uint32_t p, const struct place_optio
     if (parts->target > part.bound) part.bound = parts->target;
     part.deadline_ns = deadline_ns;
     part.quit = parts->problem->quit;
+    part.depth = parts->problem->depth;
     bool ok = problem_solve(&part, options, &found, &result, err);
     parts->nodes += result.nodes;
     if (ok && found.arena < parts->top[p]) {

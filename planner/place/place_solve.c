@@ -15,6 +15,8 @@
 #define MOST_TRIES   640
 #define FAST_WORK    200000 /* buffers placed: a fraction of a second */
 #define NEAR_DIVISOR 16
+#define FEW_BUFFERS  48 /* below it the exact search comes before cuts: it is likely to end by itself */
+#define SEARCH_UNITS 40 /* of a descent: what the exact search has between two rounds of cuts, at first */
 
 /* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a moment
  * for a few hundred buffers. In buffers placed and not in time, so that the same is found each time. */
@@ -65,6 +67,40 @@ static void write_offsets(const struct problem *problem, const struct placement 
     for (size_t i = 0; i < problem->count; i++) buffers[problem->origin[i]].offset = best->offset[i];
 }
 
+/* Whether the exact search may end: the aim is met, or cannot be. */
+static bool is_settled(const struct place_options *options, uint64_t bound, const struct placement *best)
+{
+    return best->arena <= bound || best->arena <= options->capacity ||
+           (options->capacity > 0 && bound > options->capacity);
+}
+
+/* Rounds of guessed cuts and of the exact search in turn: each finds at once some of what the other takes long for.
+ * Without another round of cuts the search has all that is left. */
+static bool solve_exactly(const struct problem *problem, const struct place_options *options, uint64_t target,
+                          struct placement *best, struct place_result *result, struct error *err)
+{
+    struct cuts *cuts = cuts_create(problem, options, target, err);
+    uint64_t quota = SEARCH_UNITS * (512 + 2 * (uint64_t)problem->count), charged = 0;
+    bool ok = cuts != NULL, last = false;
+    while (ok && !last && !is_settled(options, result->lower_bound_bytes, best)) {
+        struct place_options limited = *options;
+        uint64_t nodes = 0;
+        bool begin = charged > 0 || problem->count >= FEW_BUFFERS;
+        if (begin && result->lower_bound_bytes <= target) ok = cuts_improve(cuts, best, &result->nodes, err);
+        if (!ok || is_settled(options, result->lower_bound_bytes, best)) break;
+        last = !cuts_more(cuts);
+        uint64_t left = options->nodes > charged ? options->nodes - charged : 1;
+        limited.nodes = last ? options->nodes : quota;
+        if (options->nodes > 0 && (last || left < quota)) limited.nodes = left;
+        ok = ladder_improve(problem, &limited, best, &result->lower_bound_bytes, &nodes, err);
+        result->nodes += nodes;
+        charged += limited.nodes;
+        quota *= 4;
+    }
+    cuts_destroy(cuts);
+    return ok;
+}
+
 bool problem_solve(const struct problem *problem, const struct place_options *options, struct placement *best,
                    struct place_result *result, struct error *err)
 {
@@ -87,9 +123,10 @@ bool problem_solve(const struct problem *problem, const struct place_options *op
                                     .threads = options->seconds > 0 ? ladder_lanes(options) : 1,
                                     .options = options};
     TRY(place_fast(problem, target, &limits, best, err));
-    if (best->arena > target && exact)
-        TRY((apart ? parts_improve : ladder_improve)(problem, options, best, &result->lower_bound_bytes, &result->nodes,
-                                                     err));
+    if (best->arena > target && exact && apart)
+        TRY(parts_improve(problem, options, best, &result->lower_bound_bytes, &result->nodes, err));
+    else if (best->arena > target && exact)
+        TRY(solve_exactly(problem, options, target, best, result, err));
     result->arena_bytes = best->arena;
     result->peak_instant = problem->instant[problem->peak];
     result->first_bound_bytes = problem->bound;

@@ -16,6 +16,17 @@ bool parts_any(const struct problem *problem, bool *any, struct error *err);
 bool parts_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
                    uint64_t *bound, uint64_t *nodes, struct error *err);
 
+/* Horizontal cuts (place_cuts.c), in rounds of rising cost; NULL with *err set when out of memory. problem and options
+ * stay the caller's, and are needed to the end. cuts_destroy takes NULL. */
+struct cuts;
+struct cuts *cuts_create(const struct problem *problem, const struct place_options *options, uint64_t target,
+                         struct error *err);
+void cuts_destroy(struct cuts *cuts);
+/* Whether there is another round. */
+bool cuts_more(const struct cuts *cuts);
+/* One round, until *best meets the target; *nodes counts on. */
+bool cuts_improve(struct cuts *cuts, struct placement *best, uint64_t *nodes, struct error *err);
+
 /* All placers in turn: place_solve of a problem whose bound, deadline and quit are set. best->offset is the caller's, for
  * mem_free, on failure too. */
 bool problem_solve(const struct problem *problem, const struct place_options *options, struct placement *best,

@@ -152,6 +152,7 @@ bool problem_init(struct problem *problem, const struct place_buffer *buffers, s
 {
     *problem = (struct problem){0};
     TRY(problem_check_buffers(buffers, count, err));
+    problem->source = buffers;
     TRY_GOTO(list_buffers(problem, buffers, count, err), fail);
     TRY_GOTO(find_sections(problem, buffers, err), fail);
     TRY_GOTO(reserve_rest(problem, err), fail);

@@ -17,6 +17,7 @@ struct problem {
     uint64_t *align;         /* at least 1 */
     uint64_t *fixed;         /* required offset or PLACE_UNPLACED */
     uint32_t *origin;        /* index in the caller's array */
+    const struct place_buffer *source; /* that array, as long as it is there */
     uint64_t *alias;         /* names of one storage; the solvers see none (place_groups.h) */
     uint64_t *live;          /* of each section: the sum of sizes */
     uint64_t *instant;       /* of each section: a time at which all its buffers live */
@@ -25,6 +26,7 @@ struct problem {
     uint64_t chunk;          /* first fit crosses no multiple of this, and alignment counts from it; 0 = one arena */
     uint64_t deadline_ns;    /* on clock_now_ns: placers end then with what they have; 0 = none */
     const atomic_bool *quit; /* from outside, likewise; may be NULL */
+    uint32_t depth;          /* cuts that it is a side of (place_cuts.c) */
     bool any_fixed;
     bool mixed_align; /* alignments differ, so that an offset may need padding */
 };

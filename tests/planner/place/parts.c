@@ -7,31 +7,10 @@
 #include "place.h"
 #include "place_check.h"
 #include "place_mixes.h"
+#include "tiles_kit.h"
 
 #define TILES 150
 #define PARTS 6
-#define SIDE  4096
-
-/* A rectangle cut into tiles at random, by straight cuts: its optimum is its height. */
-static void cut_tiles(struct place_buffer *tiles, uint64_t height, struct random *random)
-{
-    struct place_buffer whole = {.upper = SIDE, .size = height, .align = 1, .fixed = PLACE_UNPLACED};
-    tiles[0] = whole;
-    for (size_t count = 1; count < TILES;) {
-        struct place_buffer *tile = &tiles[random_below(random, (uint32_t)count)], *other = &tiles[count];
-        uint64_t wide = tile->upper - tile->lower;
-        *other = *tile;
-        if (random_below(random, 2) && wide > 1) {
-            tile->upper = other->lower = tile->lower + 1 + random_below(random, (uint32_t)wide - 1);
-        } else if (tile->size > 8) {
-            other->size = 4 + random_below(random, (uint32_t)tile->size - 7);
-            tile->size -= other->size;
-        } else {
-            continue;
-        }
-        count++;
-    }
-}
 
 static struct place_result solve(struct place_buffer *buffers, size_t count, const struct place_options *options)
 {
@@ -47,7 +26,7 @@ static void make_parts(struct place_buffer tiles[PARTS][TILES], struct mix_part 
     struct random random = random_begin(seed, RANDOM_SYNTHETIC, 8, 0);
     struct error err = {0};
     for (uint32_t p = 0; p < PARTS; p++) {
-        cut_tiles(tiles[p], 10000 + random_below(&random, 10000), &random);
+        cut_tiles(tiles[p], TILES, 10000 + random_below(&random, 10000), &random);
         parts[p] = (struct mix_part){.buffers = tiles[p], .count = TILES};
         cr_assert(mix_measure(&parts[p], &err), "%s", err.text);
     }

@@ -1,0 +1,242 @@
+/* Horizontal cuts: where a placement may be two, one on top of the other, each side is a smaller problem, and an exact
+ * search that finds an order for one of them need not find it again for every mistake in the other. Cuts are guessed
+ * (place_sides.h), and whatever is guessed is tried: sides are solved as any problem is, cuts of their own included. */
+#include <string.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "place_sides.h"
+#include "place_solve.h"
+#include "place_sort.h"
+
+#define LEAST_BUFFERS 8
+#define ROUNDS        3
+#define SIDE_ROUNDS   2   /* of what is a side itself */
+#define SIDE_UNITS    120 /* of a descent: what a side has of the exact search */
+#define NODE_SHARE    4   /* where nodes are limited: of those that are left, for one side, inverse */
+#define TIME_SHARE    2   /* of the time that is left, for one cut, inverse */
+#define NEAR          16 /* a side that is higher than it may be by this part of it or less: the other is placed, too */
+
+#define FRESH 24 /* guesses of a portion */
+#define AGAIN 24
+#define WIDE  8 /* a cut whose smaller side has this part of all buffers ends a round's guesses, inverse */
+
+/* Portions of guesses in each round, at most, and how many cuts of it are tried. */
+static const struct {
+    uint32_t portions, tried;
+} rounds[ROUNDS] = {{6, 2}, {20, 4}, {40, 8}};
+
+struct cuts {
+    const struct problem *problem;
+    const struct place_options *options;
+    uint64_t target;
+    struct strands strands;
+    struct sides *sides;
+    uint8_t *side;               /* of each buffer */
+    uint32_t *index;             /* buffers of one side */
+    struct place_buffer *inside; /* the same, as a problem */
+    uint64_t *offset;
+    uint32_t round;
+    uint64_t nodes, charged; /* the same whatever the timing */
+};
+
+static size_t list_side(struct cuts *cuts, uint8_t side)
+{
+    const struct problem *problem = cuts->problem;
+    size_t count = 0;
+    for (uint32_t i = 0; i < problem->count; i++) {
+        if (cuts->side[i] != side) continue;
+        const struct place_buffer *source = &problem->source[problem->origin[i]];
+        cuts->index[count] = i;
+        cuts->inside[count++] = (struct place_buffer){.lower = source->lower,
+                                                      .upper = source->upper,
+                                                      .size = problem->size[i],
+                                                      .align = problem->align[i],
+                                                      .fixed = PLACE_UNPLACED};
+    }
+    return count;
+}
+
+/* What a side may take: in proportion to it, however deep it lies. */
+static struct place_options limit(struct cuts *cuts, uint64_t capacity, size_t count)
+{
+    struct place_options options = *cuts->options;
+    uint64_t most = SIDE_UNITS * (512 + 2 * (uint64_t)count), left = options.nodes;
+    if (cuts->problem->depth == 0) left = left > cuts->charged ? (left - cuts->charged) / NODE_SHARE + 1 : 1;
+    options.capacity = capacity;
+    options.nodes = options.nodes > 0 && left < most ? left : most;
+    options.progress = NULL;
+    cuts->charged += options.nodes;
+    return options;
+}
+
+/* Places one side from `base` on; *arena is how high it is by itself. */
+static bool place_side(struct cuts *cuts, uint8_t side, uint64_t capacity, uint64_t base, uint64_t deadline_ns,
+                       uint64_t *arena, struct error *err)
+{
+    size_t count = list_side(cuts, side);
+    struct place_options options = limit(cuts, capacity, count);
+    struct place_result result = {0};
+    struct placement found = {0};
+    struct problem part;
+    TRY(problem_init(&part, cuts->inside, count, err));
+    part.depth = cuts->problem->depth + 1;
+    part.deadline_ns = deadline_ns;
+    part.quit = cuts->problem->quit;
+    bool ok = problem_solve(&part, &options, &found, &result, err);
+    cuts->nodes += result.nodes;
+    *arena = found.arena;
+    if (ok)
+        for (size_t i = 0; i < part.count; i++) cuts->offset[cuts->index[part.origin[i]]] = base + found.offset[i];
+    mem_free(found.offset);
+    problem_finish(&part);
+    return ok;
+}
+
+/* The side of more buffers first, since it is more likely to fail. */
+static bool try_cut(struct cuts *cuts, const uint64_t height[2], struct placement *best, struct error *err)
+{
+    const struct problem *problem = cuts->problem;
+    uint64_t now = clock_now_ns(), end = problem->deadline_ns, arena[2];
+    uint64_t deadline_ns = end > now && problem->depth == 0 ? now + (end - now) / TIME_SHARE : end;
+    size_t ones = 0;
+    for (size_t i = 0; i < problem->count; i++) ones += cuts->side[i];
+    uint8_t first = 2 * ones > problem->count;
+    uint64_t capacity = cuts->target - height[!first];
+    TRY(place_side(cuts, first, capacity, 0, deadline_ns, &arena[0], err));
+    if (arena[0] + height[!first] >= best->arena || arena[0] > capacity + capacity / NEAR) return true;
+    capacity = cuts->target > arena[0] + height[!first] ? cuts->target - arena[0] : height[!first];
+    TRY(place_side(cuts, !first, capacity, arena[0], deadline_ns, &arena[1], err));
+    if (arena[0] + arena[1] >= best->arena) return true;
+    best->arena = arena[0] + arena[1];
+    memcpy(best->offset, cuts->offset, problem->count * sizeof *best->offset);
+    return true;
+}
+
+/* ---- Twins ---- */
+
+/* Live sums of the sides; whether they may lie on top of each other. */
+static bool measure(const struct cuts *cuts, uint64_t height[2], uint64_t *live)
+{
+    const struct problem *problem = cuts->problem;
+    size_t sections = problem->sections;
+    memset(live, 0, 2 * (sections + 1) * sizeof *live);
+    for (size_t i = 0; i < problem->count; i++) {
+        uint64_t *side = live + cuts->side[i] * (sections + 1);
+        side[problem->first[i]] += problem->size[i];
+        side[problem->last[i]] -= problem->size[i];
+    }
+    for (uint32_t k = 0; k < 2; k++) {
+        uint64_t sum = 0;
+        height[k] = 0;
+        for (size_t s = 0; s < sections; s++) {
+            sum += live[k * (sections + 1) + s];
+            if (sum > height[k]) height[k] = sum;
+        }
+    }
+    return height[0] + height[1] <= cuts->target;
+}
+
+/* By lifetime and size. */
+static void sort_alike(const struct problem *problem, struct sort_pair *pairs)
+{
+    size_t count = problem->count;
+    for (uint32_t i = 0; i < count; i++) pairs[i] = (struct sort_pair){problem->size[i], i};
+    sort_pairs(pairs, pairs + count, count);
+    for (size_t k = 0; k < count; k++) pairs[k].key = problem->source[problem->origin[pairs[k].index]].upper;
+    sort_pairs(pairs, pairs + count, count);
+    for (size_t k = 0; k < count; k++) pairs[k].key = problem->source[problem->origin[pairs[k].index]].lower;
+    sort_pairs(pairs, pairs + count, count);
+}
+
+static bool is_alike(const struct problem *problem, uint32_t a, uint32_t b)
+{
+    const struct place_buffer *one = &problem->source[problem->origin[a]],
+                              *other = &problem->source[problem->origin[b]];
+    return one->lower == other->lower && one->upper == other->upper && problem->size[a] == problem->size[b];
+}
+
+/* Where all there is is there twice: one of each on each side. */
+static bool cut_twins(struct cuts *cuts, uint64_t height[2], bool *found, struct error *err)
+{
+    const struct problem *problem = cuts->problem;
+    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 2 * problem->count, sizeof *pairs);
+    uint64_t *live = mem_alloc(MEM_SEARCH, 2 * ((size_t)problem->sections + 1), sizeof *live);
+    size_t twins = 0;
+    bool ok = pairs && live;
+    memset(cuts->side, 1, problem->count);
+    if (ok) sort_alike(problem, pairs);
+    for (size_t k = 1; ok && k < problem->count; k++) {
+        if (!is_alike(problem, pairs[k - 1].index, pairs[k].index)) continue;
+        cuts->side[pairs[k++].index] = 0;
+        twins++;
+    }
+    *found = ok && 4 * twins > problem->count && measure(cuts, height, live);
+    mem_free(pairs);
+    mem_free(live);
+    return ok || error_memory(err, problem->count * 32, "cuts of a placement");
+}
+
+struct cuts *cuts_create(const struct problem *problem, const struct place_options *options, uint64_t target,
+                         struct error *err)
+{
+    struct cuts *cuts = mem_zalloc(MEM_SEARCH, 1, sizeof *cuts);
+    if (!cuts) {
+        error_memory(err, sizeof *cuts, "cuts of a placement");
+        return NULL;
+    }
+    *cuts = (struct cuts){.problem = problem, .options = options, .target = target};
+    if (problem->count < LEAST_BUFFERS || !strands_suit(problem)) {
+        cuts->round = ROUNDS;
+        return cuts;
+    }
+    cuts->side = mem_alloc(MEM_SEARCH, problem->count, 1);
+    cuts->index = mem_alloc(MEM_SEARCH, problem->count, sizeof *cuts->index);
+    cuts->inside = mem_alloc(MEM_SEARCH, problem->count, sizeof *cuts->inside);
+    cuts->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *cuts->offset);
+    bool ok = cuts->side && cuts->index && cuts->inside && cuts->offset;
+    if (!ok) error_memory(err, problem->count * 80, "cuts of a placement");
+    ok = ok && strands_init(&cuts->strands, problem, err);
+    if (ok) cuts->sides = sides_create(&cuts->strands, problem, target, options->seed, err);
+    if (cuts->sides) return cuts;
+    cuts_destroy(cuts);
+    return NULL;
+}
+
+void cuts_destroy(struct cuts *cuts)
+{
+    if (!cuts) return;
+    sides_destroy(cuts->sides);
+    strands_finish(&cuts->strands);
+    mem_free(cuts->side);
+    mem_free(cuts->index);
+    mem_free(cuts->inside);
+    mem_free(cuts->offset);
+    mem_free(cuts);
+}
+
+bool cuts_more(const struct cuts *cuts)
+{
+    bool spent = cuts->problem->depth == 0 && cuts->options->nodes > 0 && cuts->charged >= cuts->options->nodes / 2;
+    return cuts->round < (cuts->problem->depth == 0 ? ROUNDS : SIDE_ROUNDS) && !spent && !problem_halted(cuts->problem);
+}
+
+bool cuts_improve(struct cuts *cuts, struct placement *best, uint64_t *nodes, struct error *err)
+{
+    uint64_t before = cuts->nodes, height[2];
+    if (!cuts_more(cuts)) return true;
+    bool ok = true, twins = false;
+    if (cuts->round == 0) TRY(cut_twins(cuts, height, &twins, err));
+    if (twins) ok = try_cut(cuts, height, best, err);
+    for (uint32_t i = 0; ok && i < rounds[cuts->round].portions; i++) {
+        if (best->arena <= cuts->target || sides_any(cuts->sides, cuts->problem->count / WIDE)) break;
+        sides_guess(cuts->sides, FRESH, AGAIN);
+    }
+    for (uint32_t i = 0; ok && i < rounds[cuts->round].tried && best->arena > cuts->target; i++) {
+        if (problem_halted(cuts->problem) || !sides_take(cuts->sides, cuts->side, height)) break;
+        ok = try_cut(cuts, height, best, err);
+    }
+    cuts->round++;
+    *nodes += cuts->nodes - before;
+    return ok;
+}
