@@ -29,7 +29,7 @@ static const struct imagenet_depth imagenet_depths[] = {
 
 static const char *const dataset_names[] = {"cifar10", "cifar100", "imagenet"};
 static const char *const unit_names[] = {"original",         "preact",        "bn-after-add", "relu-before-add",
-                                         "relu-only-preact", "no-final-relu", "plain"};
+                                         "relu-only-preact", "no-final-relu", "plain",        "bn-after-add-no-relu"};
 static const char *const shortcut_names[] = {"identity-a",     "projection-b",  "projection-c", "scaling",
                                              "exclusive-gate", "shortcut-gate", "conv1x1",      "dropout"};
 static const char *const stride_names[] = {"1x1", "3x3"};

@@ -24,6 +24,8 @@ enum unit_kind {
     UNIT_RELU_ONLY_PREACT,
     UNIT_NO_FINAL_RELU,
     UNIT_PLAIN, /* no shortcut */
+    UNIT_BN_AFTER_ADD_NO_RELU,
+    UNIT_KINDS
 };
 enum shortcut_kind {
     SHORTCUT_A,              /* identity; zero-padded channels where the shape changes */

@@ -63,6 +63,8 @@ static uint32_t add_pre(const struct unit *unit, uint32_t x)
     return x;
 }
 
+static bool has_bn_after(enum unit_kind kind) { return kind == UNIT_BN_AFTER_ADD || kind == UNIT_BN_AFTER_ADD_NO_RELU; }
+
 static uint32_t add_branch(const struct unit *unit, uint32_t x)
 {
     struct conv_shape convs[MOST_CONVS];
@@ -72,7 +74,7 @@ static uint32_t add_branch(const struct unit *unit, uint32_t x)
         set_layer_numbered(unit, "conv", i + 1);
         x = graph_add_conv(unit->graph, x, convs[i].channels, convs[i].kernel, convs[i].stride, false);
         bool last = i + 1 == count;
-        if (last && (kind == UNIT_PREACT || kind == UNIT_BN_AFTER_ADD)) break;
+        if (last && (kind == UNIT_PREACT || has_bn_after(kind))) break;
         set_layer_numbered(unit, "bn", i + bn_shift);
         x = graph_add_bn(unit->graph, x, !last || kind == UNIT_RELU_BEFORE_ADD || kind == UNIT_PLAIN);
     }
@@ -91,7 +93,7 @@ static uint32_t add_projection(const struct unit *unit, uint32_t x)
 {
     set_layer(unit, "shortcut");
     x = graph_add_conv(unit->graph, x, unit->channels, 1, unit->stride, false);
-    if (unit->spec->unit == UNIT_PREACT || unit->spec->unit == UNIT_BN_AFTER_ADD) return x;
+    if (unit->spec->unit == UNIT_PREACT || has_bn_after(unit->spec->unit)) return x;
     set_layer(unit, "shortcut_bn");
     return graph_add_bn(unit->graph, x, false);
 }
@@ -172,9 +174,9 @@ static uint32_t add_post(const struct unit *unit, uint32_t x)
         set_layer(unit, "relu");
         return graph_add_relu(unit->graph, x);
     }
-    if (unit->spec->unit == UNIT_BN_AFTER_ADD) {
+    if (has_bn_after(unit->spec->unit)) {
         set_layer(unit, "bn_after");
-        return graph_add_bn(unit->graph, x, true);
+        return graph_add_bn(unit->graph, x, unit->spec->unit == UNIT_BN_AFTER_ADD);
     }
     return x;
 }

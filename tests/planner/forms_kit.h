@@ -11,7 +11,7 @@ struct form {
     struct model_options options;
 };
 
-#define FORMS 15
+#define FORMS 17
 
 /* Form i of FORMS, on images of so many pixels a side (0 = as the dataset has them). */
 static inline struct form form_at(size_t i, uint32_t image_size)
@@ -36,6 +36,8 @@ static inline struct form form_at(size_t i, uint32_t image_size)
         {"resnet-11", UNIT_ORIGINAL, SHORTCUT_B, STRIDE_IN_1X1, -99, -99, -99, -99},
         {"resnet-11", UNIT_BN_AFTER_ADD, SHORTCUT_B, STRIDE_IN_3X3, -99, -99, -99, -99},
         {"resnet-8", UNIT_RELU_BEFORE_ADD, SHORTCUT_SCALING, -1, 1, 1, -99, -99},
+        {"resnet-11", UNIT_BN_AFTER_ADD_NO_RELU, SHORTCUT_C, -1, -99, -99, -99, -99},
+        {"resnet-8", UNIT_BN_AFTER_ADD_NO_RELU, SHORTCUT_A, -1, -99, -99, -99, -99},
     };
     struct form form = {rows[i].model, MODEL_OPTIONS_DEFAULT};
     const double numbers[MODEL_NUMBERS] = {rows[i].shortcut_scale, rows[i].branch_scale, rows[i].gate_bias, rows[i].dropout};

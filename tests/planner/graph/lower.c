@@ -98,8 +98,8 @@ Test(graph_lower, units_and_shortcuts_under_every_set_of_capabilities)
     static const char *const names[] = {"resnet-8", "resnet-11", "resnet-18", "resnet-50"};
     uint32_t lowering = 0;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        for (int unit = UNIT_ORIGINAL; unit < UNIT_PLAIN; unit++)
-            for (int shortcut = SHORTCUT_A; shortcut <= SHORTCUT_DROPOUT; shortcut++) {
+        for (int unit = UNIT_ORIGINAL; unit < UNIT_KINDS; unit++)
+            for (int shortcut = SHORTCUT_A; unit != UNIT_PLAIN && shortcut <= SHORTCUT_DROPOUT; shortcut++) {
                 struct model_options model = MODEL_OPTIONS_DEFAULT;
                 model.unit = unit;
                 model.shortcut = shortcut;

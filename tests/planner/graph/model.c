@@ -237,7 +237,7 @@ Test(graph_model, choices_are_parsed_by_their_names)
         enum dataset_kind kind;
         cr_expect(dataset_kind_parse(dataset_kind_name((enum dataset_kind)i), &kind, &err) && (int)kind == i);
     }
-    for (int i = UNIT_ORIGINAL; i <= UNIT_PLAIN; i++) {
+    for (int i = UNIT_ORIGINAL; i < UNIT_KINDS; i++) {
         enum unit_kind kind;
         cr_expect(unit_kind_parse(unit_kind_name((enum unit_kind)i), &kind, &err) && (int)kind == i);
     }

@@ -287,8 +287,8 @@ Test(lowered, images_are_the_loaders)
  * the readable loops.) */
 Test(lowered, units_and_shortcuts)
 {
-    for (int unit = UNIT_ORIGINAL; unit < UNIT_PLAIN; unit++)
-        for (int shortcut = SHORTCUT_A + unit % 2; shortcut <= SHORTCUT_DROPOUT; shortcut += 2) {
+    for (int unit = UNIT_ORIGINAL; unit < UNIT_KINDS; unit++)
+        for (int shortcut = SHORTCUT_A + unit % 2; unit != UNIT_PLAIN && shortcut <= SHORTCUT_DROPOUT; shortcut += 2) {
             struct model_options model = MODEL_OPTIONS_DEFAULT;
             struct model_spec spec;
             struct error err = {0};
