@@ -38,14 +38,10 @@ static const char *const classify_manual[] = {
     "                        as in `fathom help eval`\n"
     "    --data DIR          where names and scale come from\n"
     "    -b, --batch N       images at once; as many as there are, up to 16, if not\n"
-    "                        given\n"
-    "    -g, --gpus MACHINE  where; as in `fathom help train`\n"
-    "    --backend NAME, --image-size N\n"
-    "                        as in `fathom help train`\n"
-    "\n"
-    "EXIT STATUS\n"
-    "    0 done; 1 it failed; 2 the command or a file is wrong\n"
-    "\n"
+    "                        given\n",
+
+    SCORING_MANUAL("--backend NAME, --image-size N"),
+
     "EXAMPLES\n"
     "    fathom classify run bird.jpg frog.jpg\n"
     "    fathom classify run/best.safetensors *.jpg --top 1 --json\n",
@@ -78,14 +74,10 @@ static const char *const features_manual[] = {
     "    --part PART         of the dataset: test (if not given) or train\n"
     "    --strict            an image that cannot be decoded is a failure\n"
     "    -b, --batch N       images at once; if not given as many as there are, to\n"
-    "                        16, of a dataset 32\n"
-    "    -g, --gpus MACHINE  where; as in `fathom help train`\n"
-    "    --backend NAME, --loader-threads N, --image-size N\n"
-    "                        as in `fathom help train`\n"
-    "\n"
-    "EXIT STATUS\n"
-    "    0 done; 1 it failed; 2 the command or a file is wrong\n"
-    "\n"
+    "                        16, of a dataset 32\n",
+
+    SCORING_MANUAL("--backend NAME, --loader-threads N, --image-size N"),
+
     "EXAMPLES\n"
     "    fathom features run/best.safetensors --data photos --part train -o train.npy\n"
     "    fathom features run *.jpg -o features.npy\n"
@@ -319,10 +311,7 @@ static int run_classify(int argc, char **argv, struct error *err)
                                         {"resize", 0, OPTION_COUNT, &s.resize, 1, 1 << 15},
                                         {"json", 0, OPTION_FLAG, &s.json, 0, 0},
                                         {"data", 0, OPTION_TEXT, &c->options.data_path, 0, 0},
-                                        {"batch", 'b', OPTION_COUNT, &c->flags.batch, 1, 1 << 16},
-                                        {"gpus", 'g', OPTION_TEXT, &c->flags.gpus, 0, 0},
-                                        {"backend", 0, OPTION_TEXT, &c->backend, 0, 0},
-                                        {"image-size", 0, OPTION_COUNT, &s.image_size, 1, 1 << 14}};
+                                        SCORING_SPECS(s)};
     return run_pictures(argc, argv, &s, specs, sizeof specs / sizeof specs[0], classify, err);
 }
 
@@ -335,10 +324,7 @@ static int run_features(int argc, char **argv, struct error *err)
                                         {"strict", 0, OPTION_FLAG, &c->strict, 0, 0},
                                         {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256},
                                         {"data", 0, OPTION_TEXT, &c->options.data_path, 0, 0},
-                                        {"batch", 'b', OPTION_COUNT, &c->flags.batch, 1, 1 << 16},
-                                        {"gpus", 'g', OPTION_TEXT, &c->flags.gpus, 0, 0},
-                                        {"backend", 0, OPTION_TEXT, &c->backend, 0, 0},
-                                        {"image-size", 0, OPTION_COUNT, &s.image_size, 1, 1 << 14}};
+                                        SCORING_SPECS(s)};
     return run_pictures(argc, argv, &s, specs, sizeof specs / sizeof specs[0], features, err);
 }
 

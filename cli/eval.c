@@ -46,14 +46,10 @@ static const char *const eval_manual[] = {
     "                        --scales scales, plans, planned_bytes in place of crops\n"
     "    --strict            an image that cannot be decoded is a failure; else it is\n"
     "                        skipped and named\n"
-    "    -b, --batch N       images at once; 32 if not given\n"
-    "    -g, --gpus MACHINE  where; as in `fathom help train`\n"
-    "    --backend NAME, --loader-threads N, --image-size N\n"
-    "                        as in `fathom help train`\n"
-    "\n"
-    "EXIT STATUS\n"
-    "    0 done; 1 it failed; 2 the command or a file is wrong\n"
-    "\n"
+    "    -b, --batch N       images at once; 32 if not given\n",
+
+    SCORING_MANUAL("--backend NAME, --loader-threads N, --image-size N"),
+
     "EXAMPLES\n"
     "    fathom eval run cifar-10-batches-bin\n"
     "    fathom eval run/best.safetensors other-photos --json\n"
@@ -253,10 +249,7 @@ static int run_eval(int argc, char **argv, struct error *err)
                                         {"scales", 0, OPTION_TEXT, &s.scales, 0, 0},
                                         {"json", 0, OPTION_FLAG, &s.json, 0, 0},
                                         {"strict", 0, OPTION_FLAG, &c->strict, 0, 0},
-                                        {"batch", 'b', OPTION_COUNT, &c->flags.batch, 1, 1 << 16},
-                                        {"gpus", 'g', OPTION_TEXT, &c->flags.gpus, 0, 0},
-                                        {"backend", 0, OPTION_TEXT, &c->backend, 0, 0},
-                                        {"image-size", 0, OPTION_COUNT, &s.image_size, 1, 1 << 14},
+                                        SCORING_SPECS(s),
                                         {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256}};
     const char *words[2];
     size_t count;

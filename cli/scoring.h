@@ -20,6 +20,21 @@ struct scoring {
     char numbers[MODEL_NUMBERS][32]; /* of the model's form, as flags have them */
 };
 
+/* Where and how a net is run, as options and as the last lines of a manual: `names` are those that `fathom help train` tells. */
+#define SCORING_SPECS(s)                                              \
+    {"batch", 'b', OPTION_COUNT, &(s).train.flags.batch, 1, 1 << 16}, \
+    {"gpus", 'g', OPTION_TEXT, &(s).train.flags.gpus, 0, 0},          \
+    {"backend", 0, OPTION_TEXT, &(s).train.backend, 0, 0},            \
+    {"image-size", 0, OPTION_COUNT, &(s).image_size, 1, 1 << 14}
+#define SCORING_MANUAL(names)                                     \
+    "    -g, --gpus MACHINE  where; as in `fathom help train`\n" \
+    "    " names "\n"                                            \
+    "                        as in `fathom help train`\n"        \
+    "\n"                                                         \
+    "EXIT STATUS\n"                                              \
+    "    0 done; 1 it failed; 2 the command or a file is wrong\n" \
+    "\n"
+
 /* The checkpoint that a word names, with what it was trained on; the model's form and the crops go into s->train. */
 bool scoring_open(struct scoring *s, const char *word, struct error *err);
 /* s->plan, and what runs it. */
