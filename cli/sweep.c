@@ -13,6 +13,7 @@
 #include "outputs.h"
 #include "page.h"
 #include "printable.h"
+#include "run_folder.h"
 #include "stop.h"
 #include "sweep_report.h"
 #include "train_words.h"
@@ -232,6 +233,20 @@ static bool run_all(struct sweep_command *c, struct error *err)
     return true;
 }
 
+/* A run's files, and a row's folder, are the runs' own. */
+static bool check_picture(const struct sweep_command *c, struct error *err)
+{
+    char row[FILES_PATH];
+    for (size_t i = 0; i < c->jobs.count; i++) {
+        const char *folder = c->jobs.jobs[i].folder, *seed = strrchr(folder, '/');
+        snprintf(row, sizeof row, "%.*s", seed ? (int)(seed - folder) : 0, folder);
+        if (run_folder_holds(row, c->svg))
+            return error_set(err, ERROR_INPUT, "--svg: %s is in the folder of this sweep's runs, %s; name another file",
+                             c->svg, row);
+    }
+    return true;
+}
+
 /* Found before the first run, not after the last one. */
 static bool try_picture(const char *path, struct error *err)
 {
@@ -246,7 +261,7 @@ static bool try_picture(const char *path, struct error *err)
 static bool run_claimed(struct sweep_command *c, struct error *err)
 {
     TRY(files_make_folder(c->folder, err) && locks_enter_folder(&c->lock, c->folder, err));
-    return try_picture(c->svg, err) && run_all(c, err);
+    return check_picture(c, err) && try_picture(c->svg, err) && run_all(c, err);
 }
 
 /* ---- The end ---- */

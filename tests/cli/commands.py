@@ -1,7 +1,11 @@
 """Running the built program, and what a refused command must be like."""
+import json
 import os
+import pathlib
 import subprocess
 import sys
+import tempfile
+import time
 
 FATHOM = os.path.abspath(sys.argv[1])
 failures = []
@@ -37,6 +41,32 @@ def expect(right, what):
 def write(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+def wait_for(what):
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end, 'nothing came'
+        time.sleep(0.02)
+
+
+def log_of(folder):
+    """The lines of a run's log without what is of the moment."""
+    lines = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != 'images_per_second'} for line in lines]
+
+
+def check_with_images(what, *checks):
+    """Each check(scratch, data) in turn, in a temporary folder with 200 training and 40 test images in data."""
+    os.environ['FATHOM_CPU_THREADS'] = '1'  # as fast with nets so small, and none waits for another where all cores are busy
+    with tempfile.TemporaryDirectory(prefix='fathom-') as name:
+        scratch = pathlib.Path(name)
+        data = scratch / 'data'
+        os.chdir(scratch)
+        expect(run('data', 'synth', data, '--train', 200, '--test', 40).returncode == 0, 'no data')
+        for check in checks:
+            check(scratch, data)
+    return finish(what)
 
 
 def finish(what):

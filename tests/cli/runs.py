@@ -5,11 +5,9 @@ import pathlib
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 import xml.etree.ElementTree
 
-from commands import FATHOM, expect, finish, refused, run, write
+from commands import FATHOM, check_with_images, expect, log_of, refused, run, wait_for, write
 
 FORMATS = (pathlib.Path(sys.argv[2]) / 'docs/formats.md').read_text()
 FILES = {'plan.json', 'recipe.json', 'run.json', 'log.jsonl', 'run.trace', 'curves.svg', 'data.json', 'best.safetensors'}
@@ -21,11 +19,6 @@ def train(data, *words, model='resnet-8', **options):
 
 def facts(folder):
     return json.loads((folder / 'run.json').read_text())
-
-
-def log(folder):
-    lines = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != 'images_per_second'} for line in lines]
 
 
 def check_folder(scratch, data):
@@ -49,7 +42,7 @@ def check_folder(scratch, data):
     refused(['train', 'resnet-8', '--data', data, '--run', one, '--iterations', 9], '--run', 'has a run already', '--resume')
     expect(before == {path.name: path.read_bytes() for path in one.iterdir()}, 'a refused run has changed the folder')
     done = train(data, '--evaluate-every', 3, '--seed', 5, '--recipe', one / 'recipe.json', '--run', scratch / 'again')
-    expect(done.returncode == 0 and log(scratch / 'again') == log(one), f'the run of recipe.json: {done.stderr}')
+    expect(done.returncode == 0 and log_of(scratch / 'again') == log_of(one), f'the run of recipe.json: {done.stderr}')
     expect(facts(scratch / 'again')['recipe'] == 'cifar', 'a recipe that was read back has another name')
     done = run('train', one / 'plan.json', '--data', data, '--iterations', 1, '--no-evaluate')
     expect(done.returncode == 0, f'plan.json: {done.stderr}')
@@ -67,13 +60,6 @@ def check_refusals(scratch, data):
     expect({path.name for path in mine.iterdir()} == {'curves.svg'} and (mine / 'curves.svg').read_text() == 'mine', 'what was there is gone')
     write(scratch / 'file', 'text')
     refused([*small, '--run', scratch / 'file'], '--run', 'file')
-
-
-def wait_for(what):
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end, 'nothing came'
-        time.sleep(0.02)
 
 
 def begin(data, *words):
@@ -98,7 +84,7 @@ def check_going_on(scratch, data):
             'parts', f'process {process.pid} is writing there')
     end(process, signal.SIGINT)
     told = facts(parts)
-    expect(told['state'] == 'stopped' and 0 < told['step'] < 100000 and len(log(parts)) == told['step'], f'after Ctrl-C: {told}')
+    expect(told['state'] == 'stopped' and 0 < told['step'] < 100000 and len(log_of(parts)) == told['step'], f'after Ctrl-C: {told}')
     steps = told['step'] + 4
     done = train(data, '--iterations', steps, '--schedule', 'constant', '--no-evaluate', '--resume', parts)
     expect(done.returncode == 0, f'--resume of the folder: {done.stderr}')
@@ -106,12 +92,12 @@ def check_going_on(scratch, data):
     expect(again['state'] == 'finished' and again['step'] == steps and again['seconds'] > told['seconds']
            and [start['after_step'] for start in again['starts']] == [0, steps - 4], f'after --resume: {again}')
     train(data, '--iterations', steps, '--schedule', 'constant', '--no-evaluate', '--run', whole)
-    expect([line['loss'] for line in log(whole)] == [line['loss'] for line in log(parts)], 'losses differ once the run went on')
+    expect([line['loss'] for line in log_of(whole)] == [line['loss'] for line in log_of(parts)], 'losses differ once the run went on')
     killed = scratch / 'killed'
     end(begin(data, '--iterations', 100000, '--run', killed), signal.SIGKILL)
     expect(facts(killed)['state'] == 'running', 'a killed run has said how it ended')
     done = train(data, '--iterations', 3, '--no-evaluate', '--resume', killed)
-    expect(done.returncode == 0 and facts(killed)['state'] == 'finished' and len(log(killed)) == 3 and 'begins again' in done.stdout,
+    expect(done.returncode == 0 and facts(killed)['state'] == 'finished' and len(log_of(killed)) == 3 and 'begins again' in done.stdout,
            f'a killed run that had saved nothing: {done.stdout}{done.stderr}')
 
 
@@ -121,9 +107,9 @@ def check_ranks(scratch, data):
     both = ['train', 'resnet-8', '--gpus', '2xcpu', '--processes', '--batch', 8, '--data', data, '--no-evaluate', '--iterations']
     done = run(*both, 2, '--run', folder)
     expect(done.returncode == 0 and (folder / 'run.rank1.trace').exists() and (folder / 'run.trace').exists()
-           and facts(folder)['devices'] == 2 and len(log(folder)) == 2, f'a run of two processes: {done.stderr}')
+           and facts(folder)['devices'] == 2 and len(log_of(folder)) == 2, f'a run of two processes: {done.stderr}')
     done = run(*both, 3, '--resume', folder)
-    expect(done.returncode == 0 and len(log(folder)) == 3 and len(facts(folder)['starts']) == 2, f'it goes on: {done.stderr}')
+    expect(done.returncode == 0 and len(log_of(folder)) == 3 and len(facts(folder)['starts']) == 2, f'it goes on: {done.stderr}')
 
 
     write(folder / 'run.rank1.trace.partial-4194300-0123456789abcdef', 'of a writer that was killed')
@@ -131,11 +117,11 @@ def check_ranks(scratch, data):
     two = {path.name: path.read_bytes() for path in folder.glob('run*.trace')}
     done = run(*one, 4, '--resume', folder)
     aside = {path.name.replace('.of-2-ranks', ''): path.read_bytes() for path in folder.glob('*.of-2-ranks')}
-    expect(done.returncode == 0 and len(log(folder)) == 4 and facts(folder)['devices'] == 1 and aside == two and len(two) == 2
+    expect(done.returncode == 0 and len(log_of(folder)) == 4 and facts(folder)['devices'] == 1 and aside == two and len(two) == 2
            and 'run.trace.of-2-ranks' in done.stdout, f'it goes on with one device: {done.stdout}{done.stderr}')
     expect(run('trace', 'info', folder / 'run.trace').returncode == 0 and not list(folder.glob('*.partial-*')), f'{sorted(folder.iterdir())}')
     done = run(*both, 5, '--resume', folder)
-    expect(done.returncode == 0 and len(log(folder)) == 5 and (folder / 'run.rank1.trace').exists() and (folder / 'run.trace.of-1-ranks').exists(),
+    expect(done.returncode == 0 and len(log_of(folder)) == 5 and (folder / 'run.rank1.trace').exists() and (folder / 'run.trace.of-1-ranks').exists(),
            f'it goes on with two again: {done.stderr}')
 
 
@@ -154,12 +140,12 @@ def check_early_ends(scratch, data):
     again.mkdir()
     write(again / 'log.jsonl', '')
     done = run(*command[1:], '--run', again, env={**os.environ, 'FATHOM_RANKS_AGAIN': '1'})
-    expect(done.returncode == 0 and len(log(again)) == 3, f'a second attempt, after one that wrote no run.json: {done.stderr}')
+    expect(done.returncode == 0 and len(log_of(again)) == 3, f'a second attempt, after one that wrote no run.json: {done.stderr}')
 
 
 def check_failure(scratch, data):
     folder = scratch / 'diverged'
-    done = train(data, '--iterations', 50, '--learning-rate', 1000, '--schedule', 'constant', '--no-evaluate', '--run', folder, model='plain-20')
+    done = train(data, '--iterations', 50, '--learning-rate', 1000, '--schedule', 'constant', '--no-evaluate', '--run', folder, model='plain-8')
     told = facts(folder)
     expect(done.returncode == 1 and told['state'] == 'failed' and told['diverged'] and 'diverged' in told['reason']
            and (folder / 'curves.svg').exists(), f'a run that diverges: {told}')
@@ -176,14 +162,14 @@ def check_weights_alone(scratch, data):
     expect(before == {path.name: path.read_bytes() for path in folder.iterdir()}, 'a refused --resume has changed the run')
 
 
-def check_table(scratch):
+def check_table(scratch, _):
     """`fathom runs` over what the other checks have left."""
     told = json.loads(run('runs', scratch, '--json').stdout)['runs']
     names = [pathlib.Path(row['folder']).name for row in told]
     expect(set(names) == {'one', 'again', 'parts', 'whole', 'killed', 'ranks', 'diverged'}, f'runs found: {names}')
     expect(set(names[:2]) == {'one', 'again'} and names[0] == 'again', f'order of runs: {names}')
     one = told[names.index('one')]
-    lines = log(scratch / 'one')
+    lines = log_of(scratch / 'one')
     expect(one['top1_error'] == lines[-1]['top1_error'] and one['loss'] == lines[-1]['loss']
            and one['best_top1_error'] == min(line['top1_error'] for line in lines if 'top1_error' in line)
            and one['lowest_loss'] == min(line['loss'] for line in lines), f'{one}')
@@ -213,21 +199,5 @@ def check_table(scratch):
     refused(['runs', scratch / 'again'], 'run.json', 'state', 'running')
 
 
-def main():
-    with tempfile.TemporaryDirectory(prefix='fathom-runs-') as name:
-        scratch = pathlib.Path(name)
-        os.chdir(scratch)
-        data = scratch / 'data'
-        expect(run('data', 'synth', data, '--train', 200, '--test', 40).returncode == 0, 'no data')
-        check_folder(scratch, data)
-        check_refusals(scratch, data)
-        check_going_on(scratch, data)
-        check_ranks(scratch, data)
-        check_failure(scratch, data)
-        check_table(scratch)
-        check_weights_alone(scratch, data)
-        check_early_ends(scratch, data)
-    return finish('runs in their folders')
-
-
-sys.exit(main())
+sys.exit(check_with_images('runs in their folders', check_folder, check_refusals, check_going_on, check_ranks, check_failure, check_table,
+                           check_weights_alone, check_early_ends))

@@ -6,12 +6,10 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 import xml.etree.ElementTree
 import zlib
 
-from commands import FATHOM, expect, finish, refused, run, write
+from commands import FATHOM, check_with_images, expect, log_of, refused, run, wait_for, write
 
 SOURCE = pathlib.Path(sys.argv[2]).resolve()
 FORMATS = (SOURCE / 'docs/formats.md').read_text()
@@ -19,11 +17,6 @@ TABLE = {'name': 'two units', 'source': 'nobody', 'model': 'resnet-8', 'seeds': 
          'options': {'gpus': 'cpu', 'batch': 8, 'iterations': 4, 'evaluate-images': 40, 'no-augment': True},
          'rows': [{'name': 'Original, as it is', 'published': 6.61},
                   {'name': 'pre-activation', 'published': 'fail', 'options': {'unit': 'preact', 'no-augment': False}}]}
-
-
-def log(folder):
-    lines = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != 'images_per_second'} for line in lines]
 
 
 def sweep(folder, data, *words, **options):
@@ -50,7 +43,7 @@ def check_table(scratch, data):
     expect(done.returncode == 0 and told['compare'] == 'top1_error' and told['source'] == 'nobody', f'a sweep: {done.stderr}')
     expect('run 1 of 4: Original, as it is, seed 3' in done.stderr and 'run 2 of 4: pre-activation, seed 3' in done.stderr, f'its words: {done.stderr}')
     for row, name in zip(told['rows'], ('original-as-it-is', 'pre-activation')):
-        errors = [log(folder / name / f'seed-{seed}')[-1]['top1_error'] for seed in (3, 4)]
+        errors = [log_of(folder / name / f'seed-{seed}')[-1]['top1_error'] for seed in (3, 4)]
         expect(row['seeds'] == 2 and abs(row['mean'] - statistics.mean(errors)) < 1e-12 and abs(row['deviation'] - statistics.stdev(errors)) < 1e-12,
                f'{name}: {errors} is told as {row}')
         commands = [json.loads((folder / name / f'seed-{seed}' / 'run.json').read_text())['starts'][0]['command'] for seed in (3, 4)]
@@ -62,6 +55,10 @@ def check_table(scratch, data):
     expect(done.returncode == 0 and '±' in done.stdout and 'Original, as it is' in done.stdout and '6.61' in done.stdout
            and before == {path: path.stat().st_mtime_ns for path in folder.rglob('run.json')}, f'a finished sweep: {done.stdout}{done.stderr}')
     refused(['sweep', folder.with_suffix('.json'), '--data', data, '-o', folder, '--', '--batch', 4], 'seed-3', 'other options', '-o')
+    lines = (folder / 'pre-activation/seed-3/log.jsonl').read_bytes()
+    for path in ('pre-activation/seed-3/log.jsonl', 'pre-activation/new.svg', 'original-as-it-is'):
+        refused(['sweep', folder.with_suffix('.json'), '--data', data, '-o', folder, '--svg', folder / path], '--svg', path, "sweep's runs")
+    expect(lines == (folder / 'pre-activation/seed-3/log.jsonl').read_bytes(), 'a picture has replaced a file of a run')
     told, done = sweep(folder, data, '--dry-run', '--svg', scratch / 'none.svg')
     expect(not (scratch / 'none.svg').exists() and all(row['predicted_seconds'] > 0 for row in told['rows']), f'a dry run of a finished sweep: {told}')
 
@@ -71,23 +68,16 @@ def check_one_seed(scratch, data):
     write(folder.with_suffix('.json'), json.dumps({**TABLE, 'seeds': [3], 'compare': 'loss', 'rows': TABLE['rows'][:1]}))
     told, done = sweep(folder, data, '--', '--iterations', 2)
     row = told['rows'][0]
-    expect(done.returncode == 0 and row['seeds'] == 1 and row['deviation'] is None and row['mean'] == log(folder / 'original-as-it-is/seed-3')[-1]['loss']
+    expect(done.returncode == 0 and row['seeds'] == 1 and row['deviation'] is None and row['mean'] == log_of(folder / 'original-as-it-is/seed-3')[-1]['loss']
            and row['runs'][0]['step'] == 2, f'one seed: {row}')
     told = run('sweep', folder.with_suffix('.json'), '--data', data, '-o', folder, '--', '--iterations', 2).stdout
     expect('±' not in told.split('measured: ')[0], f'one seed has a deviation: {told}')
 
 
-def wait_for(what):
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end, 'nothing came'
-        time.sleep(0.02)
-
-
 def check_going_on(scratch, data):
     """Ctrl-C, then kill -9, then to the end: as if nothing had happened."""
     table = {**TABLE, 'options': {**TABLE['options'], 'iterations': 150, 'save-every': 10, 'no-evaluate': True}, 'compare': 'loss', 'seeds': [1],
-             'rows': TABLE['rows'] + [{'name': 'diverges', 'model': 'plain-20', 'options': {'learning-rate': 1000, 'schedule': 'constant'}}]}
+             'rows': TABLE['rows'] + [{'name': 'diverges', 'model': 'plain-8', 'options': {'learning-rate': 1000, 'schedule': 'constant'}}]}
     folder, whole = scratch / 'parts', scratch / 'whole'
     for path in (folder, whole):
         write(path.with_suffix('.json'), json.dumps(table))
@@ -110,7 +100,7 @@ def check_going_on(scratch, data):
     for (name, seed), one in runs_of(told).items():
         expect(one['state'] == ('diverged' if name == 'diverges' else 'finished'), f'{name}: {one}')
         other = runs_of(straight)[name, seed]
-        expect([line['loss'] for line in log(pathlib.Path(one['folder']))] == [line['loss'] for line in log(pathlib.Path(other['folder']))],
+        expect([line['loss'] for line in log_of(pathlib.Path(one['folder']))] == [line['loss'] for line in log_of(pathlib.Path(other['folder']))],
                f'{name}: other losses once the sweep went on')
     starts = [len(json.loads((pathlib.Path(one['folder']) / 'run.json').read_text())['starts']) for one in runs_of(told).values()]
     expect(starts == [2, 2, 1], f'starts of the runs: {starts}')
@@ -208,31 +198,16 @@ def check_papers(scratch, data):
             write_png(pictures / part / name / 'one.png', 8)
     installed = (SOURCE / 'recipes/meson.build').read_text()
     files = sorted((SOURCE / 'recipes/sweeps').iterdir())
-    expect(len(files) >= 6, f'tables: {files}')
+    expect(len(files) >= 9, f'tables: {files}')
     for path in files:
-        photos = '"imagenet"' in path.read_text()
+        photos = 'resnet-50' in path.read_text()
         done = run('sweep', path, '--data', pictures if photos else data, '--dry-run', '--json', '--', '--gpus', 'cpu', *(['--classes', 2] if photos else []))
         told = json.loads(done.stdout) if done.stdout else {'rows': []}
-        expect(done.returncode == 0 and len(told['rows']) > 1 and all(row['published'] and row['planned_bytes'] > 1e6 for row in told['rows'])
+        expect(done.returncode == 0 and len(told['rows']) > 1 and all(row['planned_bytes'] > 1e6 for row in told['rows'])
+               and all(bool(row['published']) != ('without published figures' in told['source']) for row in told['rows'])
                and told['source'] and told['name'] == path.stem and f"'sweeps/{path.name}'" in installed, f'{path.name}: {done.stderr}')
     rows = json.loads((SOURCE / 'recipes/sweeps/shortcuts.json').read_text())['rows']
     expect(len({json.dumps(row.get('options')) for row in rows}) == len(rows) == 11, 'rows of table 1 that are the same')
 
 
-def main():
-    with tempfile.TemporaryDirectory(prefix='fathom-sweep-') as name:
-        scratch = pathlib.Path(name)
-        os.chdir(scratch)
-        data = scratch / 'data'
-        expect(run('data', 'synth', data, '--train', 200, '--test', 40).returncode == 0, 'no data')
-        check_table(scratch, data)
-        check_one_seed(scratch, data)
-        check_going_on(scratch, data)
-        check_failure(scratch, data)
-        check_kill(scratch, data)
-        check_refusals(scratch, data)
-        check_papers(scratch, data)
-    return finish('sweeps')
-
-
-sys.exit(main())
+sys.exit(check_with_images('sweeps', check_table, check_one_seed, check_going_on, check_failure, check_kill, check_refusals, check_papers))
