@@ -9,6 +9,7 @@
 #include "cpu_threads.h"
 #include "engine_lowering.h"
 #include "page.h"
+#include "plan_words.h"
 #include "printable.h"
 #include "stop.h"
 #include "train_learning.h"
@@ -177,6 +178,21 @@ static void say_weights(const struct train_command *c, const struct plan *plan)
     putchar('\n');
 }
 
+/* What stays is worth something in weights that have learnt alone. */
+static void say_unlearnt(const struct plan *plan)
+{
+    char layers[WORDS_FROZEN];
+    if (plan->frozen > 0)
+        page_say(
+            stdout, 0, 2,
+            "note: the weights of what is frozen (%s) stay as they are drawn; --weights brings some that have learnt",
+            words_frozen(plan->frozen, layers));
+    else if (plan->freeze_bn)
+        page_say(stdout, 0, 2,
+                 "note: the running statistics stay 0 and 1, which normalise nothing; --weights brings those of a net "
+                 "that has learnt");
+}
+
 void train_words_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
@@ -189,6 +205,7 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
     if (*c->nics) say_nics(c->nics);
     train_learning_say(c, plan);
     if (c->options.weights) say_weights(c, plan);
+    if (!c->options.weights && !c->options.resume_folder) say_unlearnt(plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
     if (c->run_begins_again) printf("nothing of the run in %s was saved: it begins again\n", PRINTABLE(c->run_folder));

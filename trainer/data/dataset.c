@@ -260,7 +260,8 @@ bool dataset_take_names(struct dataset *dataset, char *lines, uint32_t most, con
     dataset->name_text = lines;
     size_t count = split_lines(lines, NULL);
     if (count < 2 || count > most)
-        return error_set(err, ERROR_INPUT, "%s: names %zu classes; 2 to %u are possible", where, count, most);
+        return error_set(err, ERROR_INPUT, "%s: names %zu class%s; 2 to %u are possible", where, count,
+                         count == 1 ? "" : "es", most);
     dataset->names = mem_zalloc(MEM_INPUT, count, sizeof *dataset->names);
     bool ok = dataset->names != NULL;
     for (int part = 0; part < DATASET_PARTS; part++) {

@@ -137,7 +137,7 @@ Test(folders, faults_are_named)
     help_refused(path, ERROR_INPUT, "/train: is empty", "folders of classes");
     make_folder(path, "train/only");
     put_jpeg(path, "train/only/a.jpg", (struct help_jpeg){32, 32, 3, false, 0});
-    help_refused(path, ERROR_INPUT, "names 1 classes", "2 to");
+    help_refused(path, ERROR_INPUT, "names 1 class;", "2 to");
     help_remove(path);
     help_folder(path);
     put_bytes(path, "train", "a file");
