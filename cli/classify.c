@@ -28,7 +28,9 @@ static const char *const classify_manual[] = {
     "    The middle of a picture is looked at, as in a test. CHECKPOINT is a file, or\n"
     "    a folder whose newest one is taken. The names of the classes and the images'\n"
     "    scale are in data.json beside it, which `fathom train --save` writes; of\n"
-    "    older runs --data names the dataset that the net was trained on.\n"
+    "    older runs --data names the dataset that the net was trained on. Weights of\n"
+    "    others (torchvision's, timm's) for ImageNet have its scale, and their\n"
+    "    classes are numbers.\n"
     "\n"
     "OPTIONS\n"
     "    --top K             so many classes; 5 if not given\n"
@@ -90,6 +92,8 @@ static bool take_dataset(struct scoring *s, struct error *err)
 {
     struct train_command *c = &s->train;
     if (!c->options.data_path && s->known) return true;
+    s->guessed_scale = !c->options.data_path && !s->checkpoint.known && s->checkpoint.spec.dataset == DATASET_IMAGENET;
+    if (s->guessed_scale) return trained_on_imagenet(&s->trained), true;
     if (!c->options.data_path)
         return error_set(
             err, ERROR_INPUT,
@@ -107,11 +111,21 @@ static bool take_dataset(struct scoring *s, struct error *err)
     return true;
 }
 
-static const char *class_name(const struct scoring *s, uint32_t class)
+/* "class 207" where nobody has named it. */
+#define CLASS_NUMBER 24
+static const char *class_name(const struct scoring *s, uint32_t class, char number[CLASS_NUMBER])
 {
     if (class < s->trained.classes) return s->trained.names[class];
     const char *name = s->train.options.dataset ? dataset_class_name(s->train.options.dataset, class) : NULL;
-    return name ? name : "";
+    if (name) return name;
+    snprintf(number, CLASS_NUMBER, "class %" PRIu32, class);
+    return number;
+}
+
+static void say_scale(const struct scoring *s)
+{
+    if (s->guessed_scale)
+        puts("the scale of the images is taken to be ImageNet's, as torchvision has it; --data says otherwise");
 }
 
 /* What is no number comes after all numbers, and before what is taken. */
@@ -132,13 +146,14 @@ static void print_picture(const struct scoring *s, const char *path, float *prob
 {
     uint32_t classes = s->checkpoint.spec.classes;
     double probability;
+    char number[CLASS_NUMBER];
     printf("%s\n", PRINTABLE(path));
     for (uint64_t k = 0; k < s->top && k < classes; k++) {
         uint32_t class = take_best(probabilities, classes, &probability);
         if (isnan(probability))
-            printf("  %8s  %s\n", "unknown", PRINTABLE(class_name(s, class)));
+            printf("  %8s  %s\n", "unknown", PRINTABLE(class_name(s, class, number)));
         else
-            printf("  %6.2f %%  %s\n", 100 * probability, PRINTABLE(class_name(s, class)));
+            printf("  %6.2f %%  %s\n", 100 * probability, PRINTABLE(class_name(s, class, number)));
     }
 }
 
@@ -147,10 +162,12 @@ static json_t *picture_json(const struct scoring *s, const char *path, float *pr
     uint32_t classes = s->checkpoint.spec.classes;
     json_t *list = json_array();
     double probability;
+    char number[CLASS_NUMBER];
     for (uint64_t k = 0; k < s->top && k < classes; k++) {
         uint32_t class = take_best(probabilities, classes, &probability);
-        json_array_append_new(list, json_pack("{s:o, s:o}", "name", json_text(class_name(s, class)), "probability",
-                                              isnan(probability) ? json_null() : json_real(probability)));
+        json_array_append_new(list,
+                              json_pack("{s:o, s:o}", "name", json_text(class_name(s, class, number)), "probability",
+                                        isnan(probability) ? json_null() : json_real(probability)));
     }
     return json_pack("{s:o, s:o}", "image", json_text(path), "classes", list);
 }
@@ -167,7 +184,10 @@ static void print_pictures(const struct scoring *s, const char *const *paths, si
     json_t *object = json_pack("{s:s, s:o, s:o, s:o}", "model", s->checkpoint.spec.name, "checkpoint",
                                json_text(s->train.checkpoint), "step", scoring_step(s), "images", list);
     if (s->json && object) json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-    if (s->json) putchar('\n');
+    if (s->json)
+        putchar('\n');
+    else
+        say_scale(s);
     json_decref(object);
 }
 
@@ -283,6 +303,7 @@ static bool features(struct scoring *s, const char *const *words, size_t count, 
     if (ok)
         printf("%s: %zu x %u float32, %s of %s\n", PRINTABLE(s->output), pictures, columns, s->checkpoint.spec.name,
                PRINTABLE(c->checkpoint));
+    if (ok) say_scale(s);
     return ok;
 }
 

@@ -16,6 +16,7 @@ struct scoring {
     struct checkpoint checkpoint;
     struct trained_on trained;
     bool known; /* what it was trained on */
+    bool guessed_scale; /* ImageNet's, of weights that do not say */
     struct plan *plan;
     char numbers[MODEL_NUMBERS][32]; /* of the model's form, as flags have them */
 };

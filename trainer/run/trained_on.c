@@ -107,6 +107,11 @@ bool trained_on_read(const char *checkpoint, struct trained_on *trained, bool *f
     return ok;
 }
 
+void trained_on_imagenet(struct trained_on *trained)
+{
+    *trained = (struct trained_on){.mean = {0.485f, 0.456f, 0.406f}, .deviation = {0.229f, 0.224f, 0.225f}};
+}
+
 void trained_on_finish(struct trained_on *trained)
 {
     for (uint32_t i = 0; i < trained->classes; i++) mem_free(trained->names[i]);

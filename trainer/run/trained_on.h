@@ -18,6 +18,8 @@ bool trained_on_write(const char *folder, const struct dataset *dataset, struct 
 /* Beside a checkpoint. *found is false where there is none, which is no failure. Ended by trained_on_finish, also after a
  * failure. */
 bool trained_on_read(const char *checkpoint, struct trained_on *trained, bool *found, struct error *err);
+/* ImageNet's scale, as torchvision's weights want it (its transforms' presets); classes without names. */
+void trained_on_imagenet(struct trained_on *trained);
 /* Takes a zeroed one. */
 void trained_on_finish(struct trained_on *trained);
 

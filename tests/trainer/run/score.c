@@ -352,3 +352,31 @@ Test(score, mistakes_are_explained)
     run = cli_run("classify run photos/val/ant/0.jpg --data photos");
     cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
 }
+
+/* torchvision's say neither; its transforms' presets have ImageNet's. */
+Test(score, weights_that_say_no_scale_have_imagenets)
+{
+    const struct cli_run *run = cli_run("train resnet-18 --data photos --batch 6 --image-size 32 --iterations 1 "
+                                        "--schedule constant --no-evaluate --save own");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    cr_assert_eq(system("mkdir others said && LC_ALL=C sed 's/\"fathom\":/\"others\":/; s/\"xxh3\":/\"xxhx\":/' "
+                        "own/step-000000000001.safetensors "
+                        "> others/w.safetensors && cp others/w.safetensors said"),
+                 0);
+    static const char scale[] = "{\"format\": \"fathom data\", \"version\": 1, \"mean\": [0.485, 0.456, 0.406], "
+                                "\"deviation\": [0.229, 0.224, 0.225], \"classes\": [\"ant\", \"bee\", \"cat\"]}";
+    help_write_bytes("said/data.json", scale, sizeof scale - 1);
+    run = cli_run("classify others/w.safetensors photos/val/ant/0.jpg --image-size 32");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "class 2");
+    has(run->out, "taken to be ImageNet's");
+    run = cli_run("classify said/w.safetensors photos/val/ant/0.jpg --image-size 32");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "cat");
+    cr_expect_null(strstr(run->out, "ImageNet"));
+    run = cli_run("features others/w.safetensors photos/val/ant/0.jpg --image-size 32 -o a.npy");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    run = cli_run("features said/w.safetensors photos/val/ant/0.jpg --image-size 32 -o b.npy");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    cr_expect_eq(system("cmp a.npy b.npy"), 0);
+}
