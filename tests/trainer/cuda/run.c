@@ -70,6 +70,25 @@ Test(cuda_run, losses_are_those_of_processors_and_memory_is_told)
     gpu_expect_clean();
 }
 
+/* Each group by launches of its own, recorded and replayed. */
+Test(cuda_run, groups_of_images_are_normalised_as_by_processors)
+{
+    struct small_run gpu = small("memory=8GiB", 2);
+    gpu.batch = 2;
+    gpu.bn_group = 1;
+    struct small_run cpu = gpu;
+    cpu.backend = &cpu_reference_backend;
+    run_go(&gpu);
+    cr_assert(gpu.ok, "%s", gpu.err.text);
+    run_go(&cpu);
+    cr_assert(cpu.ok, "%s", cpu.err.text);
+    for (int i = 0; i < 2; i++)
+        cr_expect_float_eq(gpu.losses[i], cpu.losses[i], 2e-4 * (1 + i * i), "step %d: %f, not %f", i + 1,
+                           gpu.losses[i], cpu.losses[i]);
+    cr_expect_gt(gpu_report().graph_launches, 0);
+    gpu_expect_clean();
+}
+
 struct norms {
     size_t units, steps;
     float values[8][16 * TRACE_NORMS];
