@@ -31,6 +31,7 @@ struct lane {
     uint64_t nodes; /* used in this stage */
     enum search_verdict verdict;
     enum search_order order; /* of its last job */
+    bool doubt;              /* that job jumped and came to an end: perhaps there is nothing to find */
     uint32_t index;
 };
 
@@ -63,7 +64,8 @@ static uint64_t luby(uint64_t i)
     }
 }
 
-/* Descents that succeed make few mistakes: most runs are short. One of each length beyond them looks for a proof. */
+/* Descents that succeed make few mistakes: most runs are short, and jump. One of each length beyond them looks for a
+ * proof. */
 static uint64_t run_units(uint64_t i)
 {
     uint64_t units = luby(i);
@@ -80,12 +82,14 @@ static struct search_job next_job(const struct lane *lane, uint64_t k)
     bool plain = ladder->serial == 0 && number < SEARCH_ORDERS; /* each order once */
     enum search_order order = plain ? (enum search_order)number : orders[(k / 2 + lane->index) % 6];
     if (!plain && ladder->favourite < SEARCH_ORDERS && k % 2 == 1) order = ladder->favourite;
+    bool jump = !plain && !lane->doubt && limit <= SHORT_UNITS * ladder->unit;
     if (limit > ladder->budget - lane->nodes) limit = ladder->budget - lane->nodes;
     return (struct search_job){.capacity = ladder->capacity,
                                .most_nodes = limit,
                                .order = order,
                                .noise = plain ? 0 : noises[(k + lane->index) % 5],
                                .seed = ladder->options->seed + (ladder->serial << 32) + (number << 8),
+                               .jump = jump,
                                .nodes_before = lane->nodes,
                                .stop = &ladder->stop,
                                .quit = ladder->options->stop,
@@ -110,6 +114,7 @@ static void *run_lane(void *argument)
     struct lane *lane = argument;
     struct ladder *ladder = lane->ladder;
     lane->nodes = 0;
+    lane->doubt = false;
     lane->verdict = SEARCH_STOPPED;
     for (uint64_t k = 0; lane->nodes < ladder->budget && lane->verdict == SEARCH_STOPPED; k++) {
         if (lane->nodes > atomic_load(&ladder->stop)) break;
@@ -119,6 +124,7 @@ static void *run_lane(void *argument)
         lane->verdict = search_run(lane->search, &job, lane->offset, &nodes);
         lane->nodes += nodes + 1;
         lane->order = job.order;
+        lane->doubt = job.jump && lane->verdict == SEARCH_STOPPED && nodes < job.most_nodes;
     }
     if (lane->verdict == SEARCH_FOUND) lower_stop(ladder, lane->nodes);
     if (lane->verdict == SEARCH_IMPOSSIBLE || lane->verdict == SEARCH_NO_MEMORY) lower_stop(ladder, 0);

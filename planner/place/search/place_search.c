@@ -19,13 +19,20 @@ static uint64_t grown_bytes(size_t capacity, size_t needed, size_t size)
     return (uint64_t)(2 * capacity > needed ? 2 * capacity : needed) * size;
 }
 
+/* A step pushes one set at most, and a component's search one more. */
+static size_t sets_needed(const struct search *search)
+{
+    return search->jumps ? search->blame.count + 2 * search->blame.words : 0;
+}
+
 static bool may_grow(const struct search *search, size_t sections, size_t buffers)
 {
     uint64_t bytes =
         grown_bytes(search->section_capacity, search->section_count + sections, sizeof *search->section_trail) +
         grown_bytes(search->buffer_capacity, search->buffer_count + buffers + 1, sizeof *search->buffer_trail) +
         grown_bytes(search->branch_capacity, search->branch_count + buffers, sizeof *search->branch) +
-        grown_bytes(search->part_capacity, search->part_count + sections, sizeof *search->parts);
+        grown_bytes(search->part_capacity, search->part_count + sections, sizeof *search->parts) +
+        grown_bytes(search->blame.capacity, sets_needed(search), sizeof *search->blame.sets);
     return bytes <= search->tables->trail_bytes;
 }
 
@@ -38,7 +45,7 @@ static bool reserve_step(struct search *search, uint32_t from, uint32_t to)
         return false;
     }
     void *sections = search->section_trail, *buffers = search->buffer_trail, *branch = search->branch,
-         *parts = search->parts;
+         *parts = search->parts, *sets = search->blame.sets;
     size_t count = search->problem->count;
     bool ok =
         mem_grow(MEM_SEARCH, &sections, &search->section_capacity, search->section_count + (to - from),
@@ -46,11 +53,13 @@ static bool reserve_step(struct search *search, uint32_t from, uint32_t to)
         mem_grow(MEM_SEARCH, &buffers, &search->buffer_capacity, search->buffer_count + count + 1,
                  sizeof *search->buffer_trail) &&
         mem_grow(MEM_SEARCH, &branch, &search->branch_capacity, search->branch_count + count, sizeof *search->branch) &&
-        mem_grow(MEM_SEARCH, &parts, &search->part_capacity, search->part_count + (to - from), sizeof *search->parts);
+        mem_grow(MEM_SEARCH, &parts, &search->part_capacity, search->part_count + (to - from), sizeof *search->parts) &&
+        mem_grow(MEM_SEARCH, &sets, &search->blame.capacity, sets_needed(search), sizeof *search->blame.sets);
     search->section_trail = sections;
     search->buffer_trail = buffers;
     search->branch = branch;
     search->parts = parts;
+    search->blame.sets = sets;
     if (!ok) search->stopped = search->out_of_memory = true;
     return ok;
 }
@@ -81,6 +90,7 @@ static void undo(struct search *search, struct mark mark)
     while (search->buffer_count > mark.buffer) {
         const struct saved_buffer *saved = &search->buffer_trail[--search->buffer_count];
         search->least[saved->index] = saved->old_least;
+        search->cause[saved->index] = saved->old_cause;
         if (saved->placed) search->placed[saved->index] = 0;
     }
 }
@@ -106,8 +116,10 @@ static void raise_least(struct search *search, uint32_t buffer, uint64_t at)
 {
     if (search->least[buffer] >= at) return;
     at = search_fit_from(search, buffer, at);
-    search->buffer_trail[search->buffer_count++] = (struct saved_buffer){search->least[buffer], buffer, false};
+    search->buffer_trail[search->buffer_count++] =
+        (struct saved_buffer){search->least[buffer], buffer, search->cause[buffer], false};
     search->least[buffer] = at;
+    search->cause[buffer] = search->raiser;
     memset(search->dirty + search->problem->first[buffer], 1,
            search->problem->last[buffer] - search->problem->first[buffer]);
 }
@@ -156,6 +168,7 @@ static bool passes(struct search *search, uint32_t s)
 {
     search->dirty[s] = 0;
     if (refresh(search, s)) return true;
+    if (search->jumps) search_blame_section(search, s);
     size_t at = 0;
     while (at + 1 < SUSPECTS && search->suspects[at] != s) at++;
     memmove(search->suspects + 1, search->suspects, at * sizeof *search->suspects);
@@ -181,7 +194,8 @@ static bool refresh_dirty(struct search *search, uint32_t from, uint32_t to)
 static void settle(struct search *search, uint32_t buffer, uint64_t offset)
 {
     const struct problem *problem = search->problem;
-    search->buffer_trail[search->buffer_count++] = (struct saved_buffer){search->least[buffer], buffer, true};
+    search->buffer_trail[search->buffer_count++] =
+        (struct saved_buffer){search->least[buffer], buffer, search->cause[buffer], true};
     search->placed[buffer] = 1;
     search->least[buffer] = UINT64_MAX;
     search->offset[buffer] = offset;
@@ -330,7 +344,7 @@ static uint64_t next_rest(const struct search *search, uint32_t buffer, uint32_t
 }
 
 /* No buffer lies on the floor over s: raises it to the next height at which one could. */
-static bool lift_floor(struct search *search, uint32_t s, uint32_t from, uint32_t to)
+static bool lift_floor(struct search *search, uint32_t s, uint32_t from, uint32_t to, size_t refuted)
 {
     const struct search_tables *tables = search->tables;
     uint64_t floor = search->sections[s].floor, next = UINT64_MAX;
@@ -340,6 +354,7 @@ static bool lift_floor(struct search *search, uint32_t s, uint32_t from, uint32_
         uint64_t height = search->least[buffer] > floor ? search->least[buffer] : next_rest(search, buffer, s);
         if (height < next) next = height;
     }
+    if (search->jumps) search_blame_lift(search, s, refuted);
     if (next > search->sections[s].ceiling - search->sections[s].rest) return false;
     for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++)
         if (!search->placed[tables->members[i]]) raise_least(search, tables->members[i], next);
@@ -372,18 +387,33 @@ static bool splits(const struct search *search, uint32_t buffer)
     return false;
 }
 
-static bool try_candidates(struct search *search, size_t first, size_t count, uint32_t from, uint32_t to)
+/* One buffer on the floor, and all that is left of its component on top. */
+static bool try_candidate(struct search *search, uint32_t buffer, uint32_t from, uint32_t to)
 {
+    search->raiser = blame_level(search->level++);
+    bool fits = put_on_floor(search, buffer, from, to);
+    search->recent = search->problem->first[buffer];
+    return fits && (splits(search, buffer) ? solve(search, from, to) : solve_component(search, from, to));
+}
+
+enum outcome { FOUND, REFUTED, LEFT };
+
+/* LEFT: the search ends, or goes back further because these choices have no part in the failure. */
+static enum outcome try_candidates(struct search *search, size_t first, size_t count, uint32_t from, uint32_t to,
+                                   size_t refuted)
+{
+    uint32_t level = search->level;
+    size_t sets = search->blame.count;
     for (size_t i = first; i < first + count; i++) {
-        if (!may_go_on(search) || !reserve_step(search, from, to)) return false;
+        if (!may_go_on(search) || !reserve_step(search, from, to)) return LEFT;
         struct mark mark = begin_step(search);
-        uint32_t buffer = search->branch[i];
-        bool fits = put_on_floor(search, buffer, from, to);
-        search->recent = search->problem->first[buffer];
-        if (fits && (splits(search, buffer) ? solve(search, from, to) : solve_component(search, from, to))) return true;
+        if (try_candidate(search, search->branch[i], from, to)) return FOUND;
         undo(search, mark);
+        search->level = level;
+        search->blame.count = sets;
+        if (search->stopped || (search->jumps && !blame_pass_on(&search->blame, level, refuted))) return LEFT;
     }
-    return false;
+    return REFUTED;
 }
 
 static bool solve_component(struct search *search, uint32_t from, uint32_t to)
@@ -396,15 +426,16 @@ static bool solve_component(struct search *search, uint32_t from, uint32_t to)
         undo(search, mark);
         return false;
     }
+    size_t refuted = search->jumps ? blame_push(&search->blame) : 0;
     for (;;) {
         uint32_t s = choose_section(search, from, to);
         size_t first = search->branch_count, count = push_candidates(search, s);
-        bool found = try_candidates(search, first, count, from, to);
+        enum outcome outcome = try_candidates(search, first, count, from, to, refuted);
         search->branch_count = first;
-        if (found) return true;
-        if (search->stopped || !reserve_step(search, from, to)) break;
+        if (outcome == FOUND) return true;
+        if (outcome == LEFT || !reserve_step(search, from, to)) break;
         begin_step(search);
-        if (!lift_floor(search, s, from, to) || !may_go_on(search)) break;
+        if (!lift_floor(search, s, from, to, refuted) || !may_go_on(search)) break;
     }
     undo(search, mark);
     return false;
@@ -451,5 +482,5 @@ enum search_verdict search_run(struct search *search, const struct search_job *j
     if (found) memcpy(offset, search->offset, search->problem->count * sizeof *offset);
     if (found) return SEARCH_FOUND;
     if (search->out_of_memory) return SEARCH_NO_MEMORY;
-    return search->stopped ? SEARCH_STOPPED : SEARCH_IMPOSSIBLE;
+    return search->stopped || search->jumps ? SEARCH_STOPPED : SEARCH_IMPOSSIBLE;
 }

@@ -12,6 +12,8 @@
  * long as its whole component goes to the top; components that share no buffer are solved one by one.
  *
  * Every rule keeps the compact placement with the smallest weighted sum of offsets, so an exhausted search is a proof.
+ * Not so a search that jumps: after a failure it goes back to the latest placement which that follows from, by what put
+ * the section's buffers where they are, and forgets that rest is on what is there and that components are those of now.
  */
 #ifndef FATHOM_PLACE_SEARCH_H
 #define FATHOM_PLACE_SEARCH_H
@@ -54,6 +56,7 @@ struct search_job {
     enum search_order order;
     double noise; /* 0 = the plain order; otherwise keys are scaled by up to 1 ± noise */
     uint64_t seed;
+    bool jump; /* finds sooner, but one that ends without a placement is SEARCH_STOPPED: no proof */
     uint64_t nodes_before;        /* what the lane used before this job */
     const _Atomic uint64_t *stop; /* ends the search once nodes_before + nodes exceeds it; may fall meanwhile */
     const atomic_bool *quit;      /* from outside; may be NULL */

@@ -3,6 +3,7 @@
 #define FATHOM_PLACE_SEARCH_PRIVATE_H
 
 #include "place_search.h"
+#include "place_search_blame.h"
 #include "place_sort.h"
 
 #define NO_BUFFER UINT32_MAX
@@ -30,6 +31,7 @@ struct saved_section {
 struct saved_buffer {
     uint64_t old_least;
     uint32_t index;
+    uint32_t old_cause;
     bool placed; /* this step placed it */
 };
 
@@ -62,6 +64,11 @@ struct search {
     struct part *parts; /* components of all open steps, a stack */
     size_t part_count, part_capacity;
     uint32_t recent; /* where the last buffer was placed */
+    bool jumps;      /* the job says so, and there are not too many buffers */
+    uint32_t level;  /* placements open */
+    uint32_t *cause; /* by buffer: of its lowest offset */
+    uint32_t raiser; /* the cause of those that are raised now */
+    struct blame blame;
     uint64_t nodes;
     bool stopped;
     bool out_of_memory;
@@ -72,5 +79,10 @@ void search_reset(struct search *search, const struct search_job *job);
 
 /* The lowest offset from `at` on at which the buffer is aligned and clear of the fixed buffers that live with it. */
 uint64_t search_fit_from(const struct search *search, uint32_t buffer, uint64_t at);
+
+/* The section is too high by its last jobs without a gap: what made the first of them wait, and the others. */
+void search_blame_section(struct search *search, uint32_t s);
+/* A floor rises by what refuted each choice on it, and by what keeps its other buffers from lying there. */
+void search_blame_lift(struct search *search, uint32_t s, size_t refuted);
 
 #endif

@@ -6,6 +6,8 @@
 #include "mem.h"
 #include "random.h"
 
+#define MOST_JUMP 4096 /* buffers: a set has a bit for each, and there may be a few for each */
+
 /* Smaller keys are tried first. Twins share their noise, so that they keep their order. */
 static uint64_t order_key(const struct search *search, uint32_t buffer, struct random *random)
 {
@@ -66,6 +68,10 @@ void search_reset(struct search *search, const struct search_job *job)
     memset(search->suspects, 0, sizeof search->suspects);
     search->nodes = search->section_count = search->buffer_count = search->branch_count = search->part_count = 0;
     search->stopped = search->out_of_memory = false;
+    search->jumps = job->jump && problem->count <= MOST_JUMP;
+    search->level = 0;
+    search->blame.count = 0;
+    memset(search->cause, 0, problem->count * sizeof *search->cause);
     for (uint32_t i = 0; i < problem->count; i++) {
         bool fixed = problem->fixed[i] != PLACE_UNPLACED;
         search->placed[i] = fixed;
@@ -88,10 +94,13 @@ struct search *search_create(const struct search_tables *tables, struct error *e
     search->offset = mem_alloc(MEM_SEARCH, count, sizeof *search->offset);
     search->rank = mem_alloc(MEM_SEARCH, count, sizeof *search->rank);
     search->placed = mem_alloc(MEM_SEARCH, count, 1);
+    search->cause = mem_alloc(MEM_SEARCH, count, sizeof *search->cause);
+    search->blame.words = (count + 63) / 64;
+    search->blame.failure = mem_alloc(MEM_SEARCH, search->blame.words, sizeof *search->blame.failure);
     search->pairs = mem_alloc(MEM_SEARCH, 2 * count, sizeof *search->pairs);
     search->members = mem_alloc(MEM_SEARCH, tables->member_start[sections], sizeof *search->members);
     if (search->sections && search->stamp && search->dirty && search->least && search->offset && search->rank &&
-        search->placed && search->pairs && search->members)
+        search->placed && search->pairs && search->members && search->cause && search->blame.failure)
         return search;
 fail:
     search_destroy(search);
@@ -115,5 +124,8 @@ void search_destroy(struct search *search)
     mem_free(search->buffer_trail);
     mem_free(search->branch);
     mem_free(search->parts);
+    mem_free(search->cause);
+    mem_free(search->blame.sets);
+    mem_free(search->blame.failure);
     mem_free(search);
 }

@@ -157,7 +157,7 @@ bool search_tables_measure(const struct problem *problem, uint64_t *table_bytes,
     mem_free(begun);
     if (!ok) return error_memory(err, (sections + 2) * 16, "search tables");
     *table_bytes = 4 * (cover + neighbours) + 8 * (count + sections) + 16 * count;
-    *search_bytes = 4 * cover + 61 * count + 72 * sections;
+    *search_bytes = 4 * cover + 66 * count + 72 * sections;
     return true;
 }
 
