@@ -11,20 +11,20 @@
 
 #define LEAST_BUFFERS 8
 #define ROUNDS        3
-#define SIDE_ROUNDS   2   /* of what is a side itself */
-#define SIDE_UNITS    120 /* of a descent: what a side has of the exact search */
-#define NODE_SHARE    4   /* where nodes are limited: of those that are left, for one side, inverse */
-#define TIME_SHARE    2   /* of the time that is left, for one cut, inverse */
+#define SIDE_ROUNDS   2  /* of what is a side itself */
+#define NODE_SHARE    4  /* where nodes are limited: of those that are left, for one side, inverse */
+#define TIME_SHARE    3  /* of the time that is left, for one round, inverse */
 #define NEAR          16 /* a side that is higher than it may be by this part of it or less: the other is placed, too */
 
 #define FRESH 24 /* guesses of a portion */
 #define AGAIN 24
 #define WIDE  8 /* a cut whose smaller side has this part of all buffers ends a round's guesses, inverse */
 
-/* Portions of guesses in each round, at most, and how many cuts of it are tried. */
+/* Portions of guesses in each round, at most, how many cuts of it are tried, and for how many descents each side of one
+ * is searched: where a cut is right its sides are found soon. */
 static const struct {
-    uint32_t portions, tried;
-} rounds[ROUNDS] = {{6, 2}, {20, 4}, {40, 8}};
+    uint32_t portions, tried, effort;
+} rounds[ROUNDS] = {{6, 3, 12}, {20, 4, 48}, {40, 8, 192}};
 
 struct cuts {
     const struct problem *problem;
@@ -37,6 +37,7 @@ struct cuts {
     struct place_buffer *inside; /* the same, as a problem */
     uint64_t *offset;
     uint32_t round;
+    uint64_t deadline_ns;    /* of the round */
     uint64_t nodes, charged; /* the same whatever the timing */
 };
 
@@ -57,12 +58,17 @@ static size_t list_side(struct cuts *cuts, uint8_t side)
     return count;
 }
 
+static uint32_t effort_of(const struct cuts *cuts)
+{
+    return cuts->problem->effort > 0 ? cuts->problem->effort : rounds[cuts->round].effort;
+}
+
 /* What a side may take: in proportion to it, however deep it lies. */
 static struct place_options limit(struct cuts *cuts, uint64_t capacity, size_t count)
 {
     struct place_options options = *cuts->options;
-    uint64_t most = SIDE_UNITS * (512 + 2 * (uint64_t)count), left = options.nodes;
-    if (cuts->problem->depth == 0) left = left > cuts->charged ? (left - cuts->charged) / NODE_SHARE + 1 : 1;
+    uint64_t most = effort_of(cuts) * (512 + 2 * (uint64_t)count), left = options.nodes;
+    if (cuts->problem->effort == 0) left = left > cuts->charged ? (left - cuts->charged) / NODE_SHARE + 1 : 1;
     options.capacity = capacity;
     options.nodes = options.nodes > 0 && left < most ? left : most;
     options.progress = NULL;
@@ -71,8 +77,8 @@ static struct place_options limit(struct cuts *cuts, uint64_t capacity, size_t c
 }
 
 /* Places one side from `base` on; *arena is how high it is by itself. */
-static bool place_side(struct cuts *cuts, uint8_t side, uint64_t capacity, uint64_t base, uint64_t deadline_ns,
-                       uint64_t *arena, struct error *err)
+static bool place_side(struct cuts *cuts, uint8_t side, uint64_t capacity, uint64_t base, uint64_t *arena,
+                       struct error *err)
 {
     size_t count = list_side(cuts, side);
     struct place_options options = limit(cuts, capacity, count);
@@ -80,8 +86,8 @@ static bool place_side(struct cuts *cuts, uint8_t side, uint64_t capacity, uint6
     struct placement found = {0};
     struct problem part;
     TRY(problem_init(&part, cuts->inside, count, err));
-    part.depth = cuts->problem->depth + 1;
-    part.deadline_ns = deadline_ns;
+    part.effort = effort_of(cuts);
+    part.deadline_ns = cuts->deadline_ns;
     part.quit = cuts->problem->quit;
     bool ok = problem_solve(&part, &options, &found, &result, err);
     cuts->nodes += result.nodes;
@@ -97,16 +103,15 @@ static bool place_side(struct cuts *cuts, uint8_t side, uint64_t capacity, uint6
 static bool try_cut(struct cuts *cuts, const uint64_t height[2], struct placement *best, struct error *err)
 {
     const struct problem *problem = cuts->problem;
-    uint64_t now = clock_now_ns(), end = problem->deadline_ns, arena[2];
-    uint64_t deadline_ns = end > now && problem->depth == 0 ? now + (end - now) / TIME_SHARE : end;
+    uint64_t arena[2];
     size_t ones = 0;
     for (size_t i = 0; i < problem->count; i++) ones += cuts->side[i];
     uint8_t first = 2 * ones > problem->count;
     uint64_t capacity = cuts->target - height[!first];
-    TRY(place_side(cuts, first, capacity, 0, deadline_ns, &arena[0], err));
+    TRY(place_side(cuts, first, capacity, 0, &arena[0], err));
     if (arena[0] + height[!first] >= best->arena || arena[0] > capacity + capacity / NEAR) return true;
     capacity = cuts->target > arena[0] + height[!first] ? cuts->target - arena[0] : height[!first];
-    TRY(place_side(cuts, !first, capacity, arena[0], deadline_ns, &arena[1], err));
+    TRY(place_side(cuts, !first, capacity, arena[0], &arena[1], err));
     if (arena[0] + arena[1] >= best->arena) return true;
     best->arena = arena[0] + arena[1];
     memcpy(best->offset, cuts->offset, problem->count * sizeof *best->offset);
@@ -217,14 +222,17 @@ void cuts_destroy(struct cuts *cuts)
 
 bool cuts_more(const struct cuts *cuts)
 {
-    bool spent = cuts->problem->depth == 0 && cuts->options->nodes > 0 && cuts->charged >= cuts->options->nodes / 2;
-    return cuts->round < (cuts->problem->depth == 0 ? ROUNDS : SIDE_ROUNDS) && !spent && !problem_halted(cuts->problem);
+    bool spent = cuts->problem->effort == 0 && cuts->options->nodes > 0 && cuts->charged >= cuts->options->nodes / 2;
+    return cuts->round < (cuts->problem->effort == 0 ? ROUNDS : SIDE_ROUNDS) && !spent &&
+           !problem_halted(cuts->problem);
 }
 
 bool cuts_improve(struct cuts *cuts, struct placement *best, uint64_t *nodes, struct error *err)
 {
     uint64_t before = cuts->nodes, height[2];
     if (!cuts_more(cuts)) return true;
+    uint64_t now = clock_now_ns(), end = cuts->problem->deadline_ns;
+    cuts->deadline_ns = end > now && cuts->problem->effort == 0 ? now + (end - now) / TIME_SHARE : end;
     bool ok = true, twins = false;
     if (cuts->round == 0) TRY(cut_twins(cuts, height, &twins, err));
     if (twins) ok = try_cut(cuts, height, best, err);

@@ -117,11 +117,11 @@ static bool limit(const struct parts *parts, uint32_t sharers, struct place_opti
     const struct problem *problem = parts->problem;
     uint64_t now = clock_now_ns();
     if (problem_halted(problem)) return false;
-    if (parts->options->nodes > 0 && problem->depth == 0 && parts->nodes >= parts->options->nodes) return false;
-    *deadline_ns = problem->depth > 0 ? problem->deadline_ns : now + (problem->deadline_ns - now) / sharers;
+    if (parts->options->nodes > 0 && problem->effort == 0 && parts->nodes >= parts->options->nodes) return false;
+    *deadline_ns = problem->effort > 0 ? problem->deadline_ns : now + (problem->deadline_ns - now) / sharers;
     *options = *parts->options;
     options->progress = NULL;
-    if (options->nodes > 0 && problem->depth == 0) options->nodes = (options->nodes - parts->nodes) / sharers + 1;
+    if (options->nodes > 0 && problem->effort == 0) options->nodes = (options->nodes - parts->nodes) / sharers + 1;
     return true;
 }
 
@@ -153,7 +153,7 @@ static bool solve_part(struct parts *parts, uint32_t p, const struct place_optio
     if (parts->target > part.bound) part.bound = parts->target;
     part.deadline_ns = deadline_ns;
     part.quit = parts->problem->quit;
-    part.depth = parts->problem->depth;
+    part.effort = parts->problem->effort;
     bool ok = problem_solve(&part, options, &found, &result, err);
     parts->nodes += result.nodes;
     if (ok && found.arena < parts->top[p]) {

@@ -15,7 +15,10 @@
 #define MOST_TRIES   640
 #define FAST_WORK    200000 /* buffers placed: a fraction of a second */
 #define NEAR_DIVISOR 16
-#define FEW_BUFFERS  48 /* below it the exact search comes before cuts: it is likely to end by itself */
+#define FEW_BUFFERS                                                                                                    \
+    400 /* below it the exact search comes before cuts, in a side below FEW_OF_SIDE: it may end by itself */
+#define FEW_OF_SIDE  48
+#define SIDE_SHARE   4  /* the same of a side, of what it has, inverse */
 #define SEARCH_UNITS 40 /* of a descent: what the exact search has between two rounds of cuts, at first */
 
 /* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a moment
@@ -80,12 +83,13 @@ static bool solve_exactly(const struct problem *problem, const struct place_opti
                           struct placement *best, struct place_result *result, struct error *err)
 {
     struct cuts *cuts = cuts_create(problem, options, target, err);
-    uint64_t quota = SEARCH_UNITS * (512 + 2 * (uint64_t)problem->count), charged = 0;
+    uint64_t quota = problem->effort > 0 ? problem->effort / SIDE_SHARE : SEARCH_UNITS, charged = 0;
+    quota *= 512 + 2 * (uint64_t)problem->count;
     bool ok = cuts != NULL, last = false;
     while (ok && !last && !is_settled(options, result->lower_bound_bytes, best)) {
         struct place_options limited = *options;
         uint64_t nodes = 0;
-        bool begin = charged > 0 || problem->count >= FEW_BUFFERS;
+        bool begin = charged > 0 || problem->count >= (problem->effort > 0 ? FEW_OF_SIDE : FEW_BUFFERS);
         if (begin && result->lower_bound_bytes <= target) ok = cuts_improve(cuts, best, &result->nodes, err);
         if (!ok || is_settled(options, result->lower_bound_bytes, best)) break;
         last = !cuts_more(cuts);
