@@ -215,14 +215,18 @@ static inline void world_finish(struct world *w)
 
 static inline float *world_f32(struct world *w, enum slot slot) { return w->values[slot]; }
 
+#define WORLD_PERIOD 65537 /* numbers, a prime: of larger tensors so many are drawn, again and again */
+
 /* Normal numbers everywhere, variances and means of squares positive, labels in range. */
 static inline void world_randomize(struct world *w, uint64_t seed)
 {
     for (int s = 0; s < SLOTS; s++) {
         struct random r = random_begin(seed, RANDOM_SYNTHETIC, (uint64_t)s, 0);
         uint64_t count = tensor_elements(&w->tensors[s]);
-        if (w->tensors[s].dtype == DTYPE_F32)
-            for (uint64_t i = 0; i < count; i++) world_f32(w, (enum slot)s)[i] = (float)random_normal(&r);
+        float *values = world_f32(w, (enum slot)s);
+        if (w->tensors[s].dtype != DTYPE_F32) continue;
+        for (uint64_t i = 0; i < count; i++)
+            values[i] = i < WORLD_PERIOD ? (float)random_normal(&r) : values[i - WORLD_PERIOD];
     }
     uint32_t channels = w->c.x[3];
     for (uint32_t i = 0; i < channels; i++)
