@@ -34,6 +34,7 @@ static void keep_plan(struct small_run *run, struct plan *plan, const struct pla
 }
 
 #ifdef FATHOM_CUDA
+static const struct backend *watched_gpus; /* what is watched */
 static struct device *made[8];
 static pthread_mutex_t digest_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -61,7 +62,7 @@ static uint64_t digest_of(struct device *device, uint32_t number)
 static bool create_watched(const struct device_options *options, uint64_t arena_bytes, struct device **device,
                            struct error *err)
 {
-    bool ok = cuda_reference_backend.device_create(options, arena_bytes, device, err);
+    bool ok = watched_gpus->device_create(options, arena_bytes, device, err);
     if (ok) made[options->number] = *device;
     return ok;
 }
@@ -74,7 +75,7 @@ static void destroy_watched(struct device *device)
     pthread_mutex_lock(&digest_lock);
     digest_count++;
     pthread_mutex_unlock(&digest_lock);
-    cuda_reference_backend.device_destroy(device);
+    watched_gpus->device_destroy(device);
 }
 #endif
 
@@ -85,10 +86,7 @@ static struct small_run small(const char *options, const char *gpus, uint32_t ba
     cr_skip_test("this build has no NCCL");
 #endif
     struct small_run run = {.gpus = gpus, .batch = batch, .options.iterations = iterations, .change_plan = keep_plan};
-#ifdef FATHOM_CUDA
-    watched = cuda_reference_backend;
-    run.backend = &cuda_reference_backend;
-#endif
+    run.backend = CUDA_BACKEND;
     run.options.skip_evaluation = true;
     return run;
 }
@@ -97,8 +95,10 @@ static struct small_run small(const char *options, const char *gpus, uint32_t ba
 static void compare(struct small_run gpu, unsigned devices)
 {
     struct small_run cpu = gpu;
-    cpu.backend = &cpu_reference_backend;
+    cpu.backend = &cpu_backend;
 #ifdef FATHOM_CUDA
+    watched_gpus = gpu.backend;
+    watched = *gpu.backend;
     watched.device_create = create_watched;
     watched.device_destroy = destroy_watched;
 #endif
@@ -119,6 +119,16 @@ static void compare(struct small_run gpu, unsigned devices)
 Test(cuda_group, two_gpus_are_two_virtual_devices)
 {
     compare(small("gpus=2,memory=13GiB,refuse=graph", "2x12GiB", 2, 2), 2);
+}
+
+/* Every access of whose convolutions the stand-in sees, at ten times the price. */
+Test(cuda_group, two_gpus_with_readable_convolutions_too)
+{
+    struct small_run run = small("gpus=2,memory=13GiB,refuse=graph", "2x12GiB", 2, 2);
+#ifdef FATHOM_CUDA
+    run.backend = &cuda_reference_backend;
+#endif
+    compare(run, 2);
 }
 
 Test(cuda_group, four_gpus_are_four_virtual_devices)
@@ -249,7 +259,7 @@ Test(cuda_group, the_last_checkpoint_of_one_that_fails_is_whole)
     run.options.save_folder = rest.options.resume_folder = run_path("saved");
     expect_failure(&run, "cudaErrorLaunchFailure", 40);
     cr_assert(run.steps > 0 && run.steps < 8, "%d steps", (int)run.steps);
-    rest.backend = &cpu_reference_backend;
+    rest.backend = &cpu_backend;
     rest.options.iterations = run.steps + 1;
     run_go(&rest);
     cr_assert(rest.ok, "%s", rest.err.text);
