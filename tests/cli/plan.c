@@ -135,13 +135,13 @@ Test(cli_plan, the_largest_batch_is_the_largest)
     for (size_t i = 0; i < sizeof machines / sizeof machines[0]; i++) {
         char arguments[160];
         snprintf(arguments, sizeof arguments,
-                 "plan resnet-101 --gpus %s --batch 64 --micro-batches 1 --json --max-batch", machines[i]);
+                 "plan resnet-50 --gpus %s --batch 64 --micro-batches 1 --json --max-batch", machines[i]);
         json_t *root = run_json(arguments, 0);
         unsigned batch = (unsigned)number(root, "largest_batch");
         json_decref(root);
         cr_assert_gt(batch, 64);
         for (unsigned more = 0; more < 2; more++) {
-            snprintf(arguments, sizeof arguments, "plan resnet-101 --gpus %s --batch %u --micro-batches 1 --json",
+            snprintf(arguments, sizeof arguments, "plan resnet-50 --gpus %s --batch %u --micro-batches 1 --json",
                      machines[i], batch + more);
             cr_expect_eq(cli_run(arguments)->code, (int)more, "%s", arguments);
         }
@@ -187,7 +187,7 @@ Test(cli_plan, the_deepest_is_the_deepest)
  * again, or a smaller one. */
 Test(cli_plan, the_frontier_only_falls)
 {
-    static const char *const rows[] = {"resnet-164 --gpus titan-x", "resnet-110 --gpus 12GiB --batch 256"};
+    static const char *const rows[] = {"resnet-164 --gpus titan-x", "resnet-56 --gpus 12GiB --batch 256"};
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         char arguments[160];
         snprintf(arguments, sizeof arguments, "plan %s --search --json", rows[r]);

@@ -13,6 +13,7 @@
 #include "model_fields.h"
 #include "plan_file.h"
 #include "planner_kit.h"
+#include "sanitizers.h"
 #include "text.h"
 #include "verify.h"
 
@@ -343,12 +344,16 @@ static uint64_t all_bytes(void)
     return sum;
 }
 
+/* The allocation to fail after the n-th: the next; under sanitizers the first five hundred, and of those after them,
+ * which are made in loops, one of ever more. */
+static uint64_t next_to_fail(uint64_t n) { return n + 1 + (UNDER_SANITIZER ? n / 500 : 0); }
+
 static void make_without_memory(const struct plan_request *request)
 {
     uint64_t before = all_bytes(), n = 0;
     for (bool done = false; !done;) {
         struct error err = {0};
-        mem_fail_at(++n);
+        mem_fail_at(n = next_to_fail(n));
         struct plan *plan = plan_make(request, &err);
         done = !mem_fail_at(0);
         cr_assert_eq(plan != NULL, done, "allocation %llu: %s", (unsigned long long)n, err.text);

@@ -6,6 +6,7 @@
 #include "chain.h"
 #include "mem.h"
 #include "random.h"
+#include "sanitizers.h"
 
 #define MOST_BLOCKS 1500
 
@@ -92,6 +93,7 @@ Test(recompute_chain, resnet_1001_reaches_the_known_times)
     bool optimal;
     cr_expect_leq(solve(&chain, 300, 0, &optimal) / 999, 1.4045);
     cr_expect(optimal);
+    if (UNDER_SANITIZER) return; /* the larger table is as many times the same loop */
     cr_expect_leq(solve(&chain, 4800, 0, &optimal) / 999, 1.0195);
     cr_expect(optimal);
 }
