@@ -28,34 +28,34 @@ static struct {
     uint32_t next[MOST_DEVICES];
     uint64_t step[MOST_DEVICES], at[MOST_DEVICES], reports;
     struct random random;
-} run;
+} live;
 
 static void describe(uint64_t iterations)
 {
     static struct trace_op ops[MOST_OPS];
     static char layers[MOST_OPS][40];
     static const char *const kinds[] = {"conv", "bn", "conv_bwd_data", "conv_bwd_weights", "bn_bwd"};
-    struct trace_sink *s = run.sink;
+    struct trace_sink *s = live.sink;
     s->run(s->context, &(struct trace_run){.model = "resnet-1001",
                                            .dataset = "cifar10",
                                            .backend = "cuda",
                                            .batch = 128,
                                            .iterations = iterations,
-                                           .devices = run.devices,
+                                           .devices = live.devices,
                                            .pid = (uint64_t)getpid()});
-    for (uint32_t d = 0; d < run.devices; d++) {
+    for (uint32_t d = 0; d < live.devices; d++) {
         s->device(s->context, &(struct trace_device){.device = d, .name = "h200", .memory_bytes = 140ull << 30});
-        for (uint32_t i = 0; i < run.ops; i++) {
+        for (uint32_t i = 0; i < live.ops; i++) {
             snprintf(layers[i], sizeof layers[i], "stage%u/unit%u/conv%u", i / 1900 + 1, i / 17 % 111 + 1, i % 3 + 1);
             ops[i] = (struct trace_op){.id = i,
                                        .device = d,
                                        .layer = layers[i],
                                        .kind = kinds[i % 5],
-                                       .pass = i < run.ops / 3 ? "forward" : "backward",
+                                       .pass = i < live.ops / 3 ? "forward" : "backward",
                                        .flops = 1000000,
                                        .bytes_moved = 100000};
         }
-        s->op_table(s->context, ops, run.ops);
+        s->op_table(s->context, ops, live.ops);
     }
 }
 
@@ -64,9 +64,9 @@ static bool open_run(const char *path, uint64_t iterations, uint32_t seal_ms)
     struct error err = {0};
     const struct trace_writer_options options = {.most_bytes = 1ull << 30, .seal_ms = seal_ms};
     unlink(path);
-    run.random = random_begin(1, RANDOM_SYNTHETIC, 0, 0);
-    if (!trace_writer_open(path, &options, &run.writer, &err)) return fprintf(stderr, "%s\n", err.text), false;
-    run.sink = trace_writer_sink(run.writer);
+    live.random = random_begin(1, RANDOM_SYNTHETIC, 0, 0);
+    if (!trace_writer_open(path, &options, &live.writer, &err)) return fprintf(stderr, "%s\n", err.text), false;
+    live.sink = trace_writer_sink(live.writer);
     describe(iterations);
     return true;
 }
@@ -74,32 +74,32 @@ static bool open_run(const char *path, uint64_t iterations, uint32_t seal_ms)
 /* The next ops of a device, up to that time. */
 static void report(uint32_t d, uint64_t until_ns, uint64_t each_ns)
 {
-    struct trace_sink *s = run.sink;
-    while (run.at[d] + each_ns <= until_ns) {
-        if (run.next[d] == 0) s->step_begin(s->context, d, run.step[d], run.at[d]);
-        uint64_t begin = run.at[d] + random_below(&run.random, (uint32_t)(each_ns / 8));
-        run.at[d] += each_ns;
-        s->op(s->context, d, run.next[d]++, begin, run.at[d]);
-        run.reports++;
-        if (run.next[d] < run.ops) continue;
-        s->step_end(s->context, d, run.step[d], run.at[d]);
-        if (d == 0) s->metric(s->context, METRIC_LOSS, run.step[d], 2.0 / (double)(1 + run.step[d]));
-        run.next[d] = 0;
-        run.step[d]++;
-        run.reports += 3;
+    struct trace_sink *s = live.sink;
+    while (live.at[d] + each_ns <= until_ns) {
+        if (live.next[d] == 0) s->step_begin(s->context, d, live.step[d], live.at[d]);
+        uint64_t begin = live.at[d] + random_below(&live.random, (uint32_t)(each_ns / 8));
+        live.at[d] += each_ns;
+        s->op(s->context, d, live.next[d]++, begin, live.at[d]);
+        live.reports++;
+        if (live.next[d] < live.ops) continue;
+        s->step_end(s->context, d, live.step[d], live.at[d]);
+        if (d == 0) s->metric(s->context, METRIC_LOSS, live.step[d], 2.0 / (double)(1 + live.step[d]));
+        live.next[d] = 0;
+        live.step[d]++;
+        live.reports += 3;
     }
 }
 
 static int write_live(double rate, double seconds, const char *path)
 {
     if (!open_run(path, 1000000, 0)) return 1;
-    uint64_t begun = clock_now_ns(), each = (uint64_t)(1e9 * run.devices / rate);
-    for (uint32_t d = 0; d < run.devices; d++) run.at[d] = begun;
+    uint64_t begun = clock_now_ns(), each = (uint64_t)(1e9 * live.devices / rate);
+    for (uint32_t d = 0; d < live.devices; d++) live.at[d] = begun;
     for (uint64_t now = begun; (double)(now - begun) < seconds * 1e9; now = clock_now_ns()) {
-        for (uint32_t d = 0; d < run.devices; d++) report(d, now, each);
+        for (uint32_t d = 0; d < live.devices; d++) report(d, now, each);
         usleep(TICK_NS / 1000);
     }
-    trace_writer_close(run.writer);
+    trace_writer_close(live.writer);
     return 0;
 }
 
@@ -107,8 +107,8 @@ static void catch_up(void)
 {
     struct trace_writer_stats stats;
     do {
-        trace_writer_stats(run.writer, &stats);
-        if (stats.events + stats.dropped + 8192 >= run.reports) return;
+        trace_writer_stats(live.writer, &stats);
+        if (stats.events + stats.dropped + 8192 >= live.reports) return;
         usleep(500);
     } while (true);
 }
@@ -116,18 +116,18 @@ static void catch_up(void)
 static int write_past(double millions, const char *path)
 {
     if (!open_run(path, 1000000, 4 /* faster than the clock, so more often */)) return 1;
-    run.at[0] = clock_now_ns();
-    for (uint64_t until = run.at[0]; (double)run.reports < 1e6 * millions; catch_up())
+    live.at[0] = clock_now_ns();
+    for (uint64_t until = live.at[0]; (double)live.reports < 1e6 * millions; catch_up())
         report(0, until += 80000000, 10000);
-    trace_writer_close(run.writer);
+    trace_writer_close(live.writer);
     return 0;
 }
 
 static int write_beacons(const char *path)
 {
-    run.ops = run.devices = 1;
+    live.ops = live.devices = 1;
     if (!open_run(path, BEACONS * BEACON, 0)) return 1;
-    struct trace_sink *s = run.sink;
+    struct trace_sink *s = live.sink;
     usleep(3000000);
     for (uint64_t i = 1; i <= BEACONS; i++) {
         uint64_t now = clock_now_ns(), step = i * BEACON - 1; /* in a trace steps are counted from 0 */
@@ -137,15 +137,15 @@ static int write_beacons(const char *path)
         fflush(stdout);
         usleep(700000);
     }
-    trace_writer_close(run.writer);
+    trace_writer_close(live.writer);
     return 0;
 }
 
 static bool take_sizes(const char *devices, const char *ops)
 {
-    run.devices = (uint32_t)strtoul(devices, NULL, 10);
-    run.ops = (uint32_t)strtoul(ops, NULL, 10);
-    return run.devices > 0 && run.devices <= MOST_DEVICES && run.ops > 0 && run.ops <= MOST_OPS;
+    live.devices = (uint32_t)strtoul(devices, NULL, 10);
+    live.ops = (uint32_t)strtoul(ops, NULL, 10);
+    return live.devices > 0 && live.devices <= MOST_DEVICES && live.ops > 0 && live.ops <= MOST_OPS;
 }
 
 int main(int argc, char **argv)

@@ -65,7 +65,7 @@ static void order_by_first(const struct plan_program *program, uint32_t *start, 
     for (uint32_t t = 0; t < program->tensor_count; t++) order[start[program->tensors[t].first]++] = t;
 }
 
-static bool sweep(struct proof *proof)
+static bool check_overlaps(struct proof *proof)
 {
     const struct plan_program *program = proof->program;
     uint32_t *start = mem_zalloc(MEM_PLAN, program->op_count + 1, sizeof *start);
@@ -266,7 +266,7 @@ static bool check_classes(const struct proof *proof)
     return true;
 }
 
-bool verify_lifetimes(struct proof *proof) { return sweep(proof) && check_streams(proof); }
+bool verify_lifetimes(struct proof *proof) { return check_overlaps(proof) && check_streams(proof); }
 
 bool verify_sums(const struct proof *proof)
 {

@@ -51,8 +51,8 @@ static float dot(const float *a, const float *b, size_t n)
     vector even = {0}, odd = {0};
     size_t i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        even += load(a + i) * load(b + i);
-        odd += load(a + i + LANES) * load(b + i + LANES);
+        even += load_vector(a + i) * load_vector(b + i);
+        odd += load_vector(a + i + LANES) * load_vector(b + i + LANES);
     }
     even += odd;
     float sum = 0;
@@ -78,7 +78,7 @@ static float dot(const float *a, const float *b, size_t n)
 static void transpose_block(float *out, size_t stride, const float *in)
 {
     vector row[LANES];
-    for (unsigned i = 0; i < LANES; i++) row[i] = load(in + i * LANES);
+    for (unsigned i = 0; i < LANES; i++) row[i] = load_vector(in + i * LANES);
     EXCHANGE(row, 8)
     EXCHANGE(row, 4)
     EXCHANGE(row, 2)
@@ -89,7 +89,7 @@ static void transpose_block(float *out, size_t stride, const float *in)
 static void keep(float *y, const float *x, const uint8_t *mask, size_t n)
 {
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) store(y + i, keep_masked(load(x + i), mask, i));
+    for (; i + LANES <= n; i += LANES) store(y + i, keep_masked(load_vector(x + i), mask, i));
     for (; i < n; i++) y[i] = masked_out(mask, i) ? 0 : x[i];
 }
 

@@ -11,17 +11,17 @@ static ALWAYS_INLINE void sum_tile(const float *x, size_t rows, size_t stride, c
 {
     vector even[TILE] = {0}, odd[TILE] = {0}, middle[TILE] = {0};
     if (centre)
-        for (unsigned v = 0; v < count; v++) middle[v] = load(centre + v * LANES);
+        for (unsigned v = 0; v < count; v++) middle[v] = load_vector(centre + v * LANES);
     size_t row = 0;
     for (; row + 2 <= rows; row += 2, x += 2 * stride)
         for (unsigned v = 0; v < count; v++) {
-            vector a = load(x + v * LANES), b = load(x + stride + v * LANES);
+            vector a = load_vector(x + v * LANES), b = load_vector(x + stride + v * LANES);
             even[v] += centre ? (a - middle[v]) * (a - middle[v]) : a;
             odd[v] += centre ? (b - middle[v]) * (b - middle[v]) : b;
         }
     if (row < rows)
         for (unsigned v = 0; v < count; v++) {
-            vector a = load(x + v * LANES);
+            vector a = load_vector(x + v * LANES);
             even[v] += centre ? (a - middle[v]) * (a - middle[v]) : a;
         }
     for (unsigned v = 0; v < count; v++) store(sum + v * LANES, even[v] + odd[v]);
@@ -98,7 +98,7 @@ static ALWAYS_INLINE void normalize_column(const float *x, size_t element, size_
                                            vector factor, vector beta, bool relu, float *y, uint8_t *mask)
 {
     for (size_t row = 0; row < rows; row++, element += stride) {
-        vector v = (load(x + element) - mean) * factor + beta;
+        vector v = (load_vector(x + element) - mean) * factor + beta;
         if (relu) {
             uint16_t bits = bits_above_zero(v);
             v = keep_lanes(v, bits);
@@ -114,12 +114,12 @@ static ALWAYS_INLINE void normalize(const struct bn_range *range, const float *m
     size_t channels = range->channels, row = 0;
     for (; row + 4 <= range->rows; row += 4)
         for (size_t c = 0; c < channels; c += LANES)
-            normalize_column(range->x, row * channels + c, 4, channels, load(mean + c), load(factor + c),
-                             load(beta + c), relu, y, mask);
+            normalize_column(range->x, row * channels + c, 4, channels, load_vector(mean + c), load_vector(factor + c),
+                             load_vector(beta + c), relu, y, mask);
     for (; row < range->rows; row++)
         for (size_t c = 0; c < channels; c += LANES)
-            normalize_column(range->x, row * channels + c, 1, channels, load(mean + c), load(factor + c),
-                             load(beta + c), relu, y, mask);
+            normalize_column(range->x, row * channels + c, 1, channels, load_vector(mean + c), load_vector(factor + c),
+                             load_vector(beta + c), relu, y, mask);
 }
 
 static void normalize_plain(const struct bn_range *range, const float *mean, const float *factor, const float *beta,
@@ -177,9 +177,9 @@ static ALWAYS_INLINE void normalize_add(const struct bn_range *range, const floa
     for (size_t row = 0; row < range->rows; row += 4) {
         size_t rows = range->rows - row < 4 ? range->rows - row : 4;
         for (size_t c = 0; c < channels; c += LANES) {
-            vector middle = load(mean + c), scale = load(factor + c), shift = load(beta + c);
+            vector middle = load_vector(mean + c), scale = load_vector(factor + c), shift = load_vector(beta + c);
             for (size_t i = row * channels + c; i < (row + rows) * channels; i += channels) {
-                vector v = (load(range->x + i) - middle) * scale + shift + load(other + i);
+                vector v = (load_vector(range->x + i) - middle) * scale + shift + load_vector(other + i);
                 put(y + i, relu ? keep_lanes(v, bits_above_zero(v)) : v, streams);
             }
         }

@@ -10,13 +10,13 @@ static ALWAYS_INLINE void gradient_tile(const float *x, const float *dy, const u
                                         unsigned count)
 {
     vector s[TILE] = {0}, p[TILE] = {0}, middle[TILE];
-    for (unsigned v = 0; v < count; v++) middle[v] = load(mean + v * LANES);
+    for (unsigned v = 0; v < count; v++) middle[v] = load_vector(mean + v * LANES);
     for (size_t row = 0; row < rows; row++, element += stride)
         for (unsigned v = 0; v < count; v++) {
-            vector g = load(dy + element + v * LANES);
+            vector g = load_vector(dy + element + v * LANES);
             if (mask) g = keep_masked(g, mask, element + v * LANES);
             s[v] += g;
-            p[v] += g * (load(x + element + v * LANES) - middle[v]);
+            p[v] += g * (load_vector(x + element + v * LANES) - middle[v]);
         }
     for (unsigned v = 0; v < count; v++) {
         store(sum + v * LANES, s[v]);
@@ -105,13 +105,13 @@ static ALWAYS_INLINE void shut_tile(const float *x, float *dy, size_t rows, size
 {
     vector s[TILE] = {0}, p[TILE] = {0}, middle[TILE], scale[TILE], shift[TILE];
     for (unsigned v = 0; v < count; v++) {
-        middle[v] = load(mean + v * LANES);
-        scale[v] = load(factor + v * LANES);
-        shift[v] = load(beta + v * LANES);
+        middle[v] = load_vector(mean + v * LANES);
+        scale[v] = load_vector(factor + v * LANES);
+        shift[v] = load_vector(beta + v * LANES);
     }
     for (size_t row = 0; row < rows; row++, x += stride, dy += stride)
         for (unsigned v = 0; v < count; v++) {
-            vector g = load(dy + v * LANES), from = load(x + v * LANES) - middle[v];
+            vector g = load_vector(dy + v * LANES), from = load_vector(x + v * LANES) - middle[v];
             if (shuts) {
                 g = keep_lanes(g, bits_above_zero(from * scale[v] + shift[v]));
                 store(dy + v * LANES, g);
@@ -201,11 +201,11 @@ static ALWAYS_INLINE void gradient_column(const float *x, const float *dy, const
                                           const float *other, float *dx)
 {
     for (size_t row = 0; row < rows; row++, element += stride) {
-        vector g = load(dy + element), from = load(x + element) - line->mean;
+        vector g = load_vector(dy + element), from = load_vector(x + element) - line->mean;
         if (mask) g = keep_masked(g, mask, element);
         if (shuts) g = keep_lanes(g, bits_above_zero(from * line->factor + line->beta));
         vector made = line->factor * (g - line->shift - from * line->slope);
-        store(dx + element, other ? made + load(other + element) : made);
+        store(dx + element, other ? made + load_vector(other + element) : made);
     }
 }
 
@@ -217,8 +217,9 @@ static ALWAYS_INLINE void gradient_vectors(const struct bn_range *range, const u
     for (size_t row = 0; row < range->rows; row += 4) {
         size_t rows = range->rows - row < 4 ? range->rows - row : 4;
         for (size_t c = 0; c < channels; c += LANES) {
-            struct gradient_line line = {load(mean + c), load(factor + c), load(shift + c), load(slope + c), {0}};
-            if (beta) line.beta = load(beta + c);
+            struct gradient_line line = {
+                load_vector(mean + c), load_vector(factor + c), load_vector(shift + c), load_vector(slope + c), {0}};
+            if (beta) line.beta = load_vector(beta + c);
             gradient_column(range->x, dy, mask, beta != NULL, row * channels + c, rows, channels, &line, other, dx);
         }
     }

@@ -23,7 +23,7 @@ typedef float unaligned_vector __attribute__((vector_size(64), aligned(4), may_a
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-static ALWAYS_INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
+static ALWAYS_INLINE vector load_vector(const float *p) { return *(const unaligned_vector *)p; }
 static ALWAYS_INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
 
 /* Bit j = lane j is above 0, or not a number. */

@@ -76,7 +76,7 @@ static bool tap(const struct pool_window *win, const uint32_t xd[4], const uint6
     uint64_t h, w;
     if (!tap_row(o[1], t / win->columns, win->stride, win->padding, xd[1], &h)) return false;
     if (!tap_row(o[2], t % win->columns, win->stride, win->padding, xd[2], &w)) return false;
-    *index = at(xd, o[0], h, w, o[3]);
+    *index = index_at(xd, o[0], h, w, o[3]);
     return true;
 }
 
@@ -210,7 +210,7 @@ static bool shortcut_pad(const struct prepared *p, struct error *err)
     for (uint64_t i = 0; i < elements_out(p); i++) {
         uint64_t o[4];
         coordinates(yd, i, o);
-        y[i] = o[3] < xd[3] ? x[at(xd, o[0], o[1] * stride, o[2] * stride, o[3])] : 0;
+        y[i] = o[3] < xd[3] ? x[index_at(xd, o[0], o[1] * stride, o[2] * stride, o[3])] : 0;
     }
     return true;
 }
@@ -226,7 +226,7 @@ static bool shortcut_pad_backward(const struct prepared *p, struct error *err)
         uint64_t o[4];
         coordinates(xd, i, o);
         bool read = o[1] % stride == 0 && o[2] % stride == 0 && o[1] / stride < yd[1] && o[2] / stride < yd[2];
-        dx[i] = read ? dy[at(yd, o[0], o[1] / stride, o[2] / stride, o[3])] : 0;
+        dx[i] = read ? dy[index_at(yd, o[0], o[1] / stride, o[2] / stride, o[3])] : 0;
     }
     return true;
 }
@@ -273,7 +273,7 @@ static bool input(const struct prepared *p, struct error *err)
         int64_t column = (int64_t)(placement[2] ? d[2] - 1 - o[2] : o[2]) + placement[0];
         images[i] = 0;
         if (row < 0 || row >= d[1] || column < 0 || column >= d[2]) continue;
-        float pixel = (float)pixels[at(d, o[0], (uint64_t)row, (uint64_t)column, o[3])] / 255.0f;
+        float pixel = (float)pixels[index_at(d, o[0], (uint64_t)row, (uint64_t)column, o[3])] / 255.0f;
         images[i] = (pixel - step->mean[o[3]]) / step->deviation[o[3]];
     }
     return true;

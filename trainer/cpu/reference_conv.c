@@ -14,7 +14,7 @@ static double convolve_one(const struct prepared *p, const struct source *x, con
             if (!tap_row(o[1], r, stride, padding[0], xd[1], &h) || !tap_row(o[2], s, stride, padding[1], xd[2], &v))
                 continue;
             for (uint64_t c = 0; c < xd[3]; c++)
-                sum += source_value(x, at(xd, o[0], h, v, c)) * (double)w[at(wd, o[3], r, s, c)];
+                sum += source_value(x, index_at(xd, o[0], h, v, c)) * (double)w[index_at(wd, o[3], r, s, c)];
         }
     return sum;
 }
@@ -38,7 +38,7 @@ bool cpu_reference_conv(const struct prepared *p, struct error *err)
         for (uint64_t h = 0; h < d[1]; h++)
             for (uint64_t w = 0; w < d[2]; w++)
                 for (uint64_t k = 0; k < d[3]; k++) {
-                    uint64_t i = at(d, n, h, w, k);
+                    uint64_t i = index_at(d, n, h, w, k);
                     double sum = convolve_one(p, &x, (uint64_t[4]){n, h, w, k}) + (bias ? (double)bias[k] : 0);
                     y[i] = (float)(residual ? sum + (double)residual[i] : sum);
                 }
@@ -59,7 +59,8 @@ static double conv_data_gradient(const struct prepared *p, const struct source *
             if (i[1] + padding[0] < r || i[2] + padding[1] < s || h % stride || v % stride) continue;
             if (h / stride >= yd[1] || v / stride >= yd[2]) continue;
             for (uint64_t k = 0; k < yd[3]; k++)
-                sum += source_value(dy, at(yd, i[0], h / stride, v / stride, k)) * (double)w[at(wd, k, r, s, i[3])];
+                sum += source_value(dy, index_at(yd, i[0], h / stride, v / stride, k)) *
+                       (double)w[index_at(wd, k, r, s, i[3])];
         }
     return sum;
 }
@@ -113,7 +114,7 @@ bool cpu_reference_conv_backward_data(const struct prepared *p, struct error *er
         for (uint64_t h = 0; h < d[1]; h++)
             for (uint64_t w = 0; w < d[2]; w++)
                 for (uint64_t c = 0; c < d[3]; c++)
-                    dx[at(d, n, h, w, c)] = (float)conv_data_gradient(p, &dy, (uint64_t[4]){n, h, w, c});
+                    dx[index_at(d, n, h, w, c)] = (float)conv_data_gradient(p, &dy, (uint64_t[4]){n, h, w, c});
     add_data_gradient(p);
     finish_data_gradient(p);
     return true;
@@ -131,7 +132,8 @@ static double conv_weight_gradient(const struct prepared *p, const struct source
                 uint64_t row, column;
                 if (!tap_row(h, i[1], stride, padding[0], xd[1], &row)) continue;
                 if (!tap_row(v, i[2], stride, padding[1], xd[2], &column)) continue;
-                sum += source_value(x, at(xd, n, row, column, i[3])) * source_value(dy, at(yd, n, h, v, i[0]));
+                sum +=
+                    source_value(x, index_at(xd, n, row, column, i[3])) * source_value(dy, index_at(yd, n, h, v, i[0]));
             }
     return sum;
 }
@@ -159,7 +161,7 @@ bool cpu_reference_conv_backward_weights(const struct prepared *p, struct error 
         for (uint64_t r = 0; r < d[1]; r++)
             for (uint64_t s = 0; s < d[2]; s++)
                 for (uint64_t c = 0; c < d[3]; c++)
-                    dw[at(d, k, r, s, c)] = (float)conv_weight_gradient(p, &x, &dy, (uint64_t[4]){k, r, s, c});
+                    dw[index_at(d, k, r, s, c)] = (float)conv_weight_gradient(p, &x, &dy, (uint64_t[4]){k, r, s, c});
     reference_bias_gradient(p);
     return true;
 }

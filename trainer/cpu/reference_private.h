@@ -9,7 +9,7 @@ static inline const uint32_t *dims_in(const struct prepared *p, unsigned i) { re
 static inline const uint32_t *dims_out(const struct prepared *p, unsigned i) { return p->call.out_tensor[i]->dims; }
 static inline uint64_t elements_out(const struct prepared *p) { return tensor_elements(p->call.out_tensor[0]); }
 
-static inline uint64_t at(const uint32_t d[4], uint64_t n, uint64_t h, uint64_t w, uint64_t c)
+static inline uint64_t index_at(const uint32_t d[4], uint64_t n, uint64_t h, uint64_t w, uint64_t c)
 {
     return ((n * d[1] + h) * d[2] + w) * d[3] + c;
 }

@@ -26,11 +26,11 @@ typedef float vector __attribute__((vector_size(4 * TILE_LANES)));
 typedef int32_t lanes __attribute__((vector_size(4 * TILE_LANES)));
 typedef float unaligned_vector __attribute__((vector_size(4 * TILE_LANES), aligned(4), may_alias));
 
-static ALWAYS_INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
+static ALWAYS_INLINE vector load_vector(const float *p) { return *(const unaligned_vector *)p; }
 static ALWAYS_INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
 
-static ALWAYS_INLINE void add_to(float *p, vector v) { store(p, load(p) + v); }
-static ALWAYS_INLINE void begin_or_add(float *p, vector v, bool begins) { store(p, begins ? v : load(p) + v); }
+static ALWAYS_INLINE void add_to(float *p, vector v) { store(p, load_vector(p) + v); }
+static ALWAYS_INLINE void begin_or_add(float *p, vector v, bool begins) { store(p, begins ? v : load_vector(p) + v); }
 
 /* v where `by` is above 0 or not a number, else 0. */
 static ALWAYS_INLINE vector keep_above(vector v, vector by)
@@ -69,22 +69,22 @@ static ALWAYS_INLINE struct line line_of(enum tile_reading reading, const struct
 {
     struct line l = {0};
     if (reading == TILE_PLAIN) return l;
-    l.mean = load(bn->mean + channel);
-    l.scale = load(bn->scale + channel);
-    if (reading != TILE_GRADIENT) l.beta = load(bn->beta + channel);
-    if (reading >= TILE_GRADIENT) l.shift = load(bn->shift + channel);
-    if (reading >= TILE_GRADIENT) l.slope = load(bn->slope + channel);
+    l.mean = load_vector(bn->mean + channel);
+    l.scale = load_vector(bn->scale + channel);
+    if (reading != TILE_GRADIENT) l.beta = load_vector(bn->beta + channel);
+    if (reading >= TILE_GRADIENT) l.shift = load_vector(bn->shift + channel);
+    if (reading >= TILE_GRADIENT) l.slope = load_vector(bn->slope + channel);
     return l;
 }
 
 static ALWAYS_INLINE vector read_one(enum tile_reading reading, const float *x, const float *dy, const struct line *l)
 {
-    vector v = load(x);
+    vector v = load_vector(x);
     if (reading == TILE_PLAIN) return v;
     vector from = v - l->mean, normal = from * l->scale + l->beta;
     if (reading == TILE_NORMALIZED) return normal;
     if (reading == TILE_RECTIFIED) return keep_above(normal, normal);
-    vector g = load(dy);
+    vector g = load_vector(dy);
     if (reading == TILE_GRADIENT_SHUT) g = keep_above(g, normal);
     return l->scale * (g - l->shift - from * l->slope);
 }
@@ -179,17 +179,17 @@ static ALWAYS_INLINE void end_pixels(const uint32_t ending, const unsigned pixel
     float *out = p->out + pixel * p->outputs + output;
     const float *other = reads ? p->other + pixel * p->outputs + output : NULL;
     const float *rectified = ending & TILE_RECTIFIES ? p->rectified + pixel * p->outputs + output : NULL;
-    if (ending & TILE_SUMS) origin = load(p->origin + output);
-    if (ending & TILE_GRADIENT_SUMS) mean = load(p->bn->mean + output);
-    if (ending & TILE_SHUTS) scale = load(p->bn->scale + output), beta = load(p->bn->beta + output);
+    if (ending & TILE_SUMS) origin = load_vector(p->origin + output);
+    if (ending & TILE_GRADIENT_SUMS) mean = load_vector(p->bn->mean + output);
+    if (ending & TILE_SHUTS) scale = load_vector(p->bn->scale + output), beta = load_vector(p->bn->beta + output);
     UNROLLED for (unsigned i = 0; i < pixels; i++, out += p->outputs)
     {
         vector v = result[i * step], from = v - origin;
-        if (ending & TILE_ADDS) v += load(other);
+        if (ending & TILE_ADDS) v += load_vector(other);
         if (ending & TILE_ADDS) from = v - origin;
-        if (ending & TILE_GRADIENT_SUMS) from = load(other) - mean;
+        if (ending & TILE_GRADIENT_SUMS) from = load_vector(other) - mean;
         if (ending & TILE_SHUTS) v = keep_above(v, from * scale + beta);
-        if (ending & TILE_RECTIFIES) v = keep_above(v, load(rectified));
+        if (ending & TILE_RECTIFIES) v = keep_above(v, load_vector(rectified));
         sum += ending & TILE_SUMS ? from : v;
         square += ending & TILE_SUMS ? from * from : v * from;
         put(out, v, streams);
@@ -205,7 +205,7 @@ static ALWAYS_INLINE void end_group(const uint32_t ending, const unsigned pixels
                                     const struct tile_product *p, size_t pixel, size_t output, const vector *result)
 {
     if (ending & TILE_SUMS && p->first && pixel == 0)
-        store(p->origin + output, ending & TILE_ADDS ? result[0] + load(p->other + output) : result[0]);
+        store(p->origin + output, ending & TILE_ADDS ? result[0] + load_vector(p->other + output) : result[0]);
     if (p->streams)
         end_pixels(ending, pixels, step, true, p, pixel, output, result);
     else
@@ -267,7 +267,7 @@ static ALWAYS_INLINE void product_block(const uint32_t ending, const unsigned pi
             UNROLLED for (unsigned k = 0; k < 4; k++)
             {
                 vector weight[2];
-                UNROLLED for (unsigned g = 0; g < groups; g++) weight[g] = load(w + k * LANES + g * next);
+                UNROLLED for (unsigned g = 0; g < groups; g++) weight[g] = load_vector(w + k * LANES + g * next);
                 UNROLLED for (unsigned i = 0; i < pixels; i++) UNROLLED for (unsigned g = 0; g < groups; g++)
                     result[i * groups + g] += weight[g] * x[i * LANES + begin + k];
             }
@@ -291,7 +291,7 @@ static ALWAYS_INLINE void window_block(const uint32_t ending, const unsigned pix
                 if (k % 4 == 0) fetch_ahead(ahead, 2);
                 vector weight[6];
                 UNROLLED for (unsigned t = 0; t < 3; t++) UNROLLED for (unsigned g = 0; g < groups; g++)
-                    weight[t * groups + g] = load(weights + t * tap + k * LANES + g * next);
+                    weight[t * groups + g] = load_vector(weights + t * tap + k * LANES + g * next);
                 UNROLLED for (unsigned i = 0; i < pixels + 2; i++)
                     UNROLLED for (unsigned t = 0; t < 3; t++) if (t <= i && i - t < pixels)
                         UNROLLED for (unsigned g = 0; g < groups; g++) result[(i - t) * groups + g] +=
@@ -348,7 +348,7 @@ static ALWAYS_INLINE void outer_step(const unsigned inputs, const unsigned group
                                      size_t dy_group, vector *result)
 {
     vector gradient[2];
-    UNROLLED for (unsigned g = 0; g < groups; g++) gradient[g] = load(dy + g * dy_group);
+    UNROLLED for (unsigned g = 0; g < groups; g++) gradient[g] = load_vector(dy + g * dy_group);
     UNROLLED for (unsigned k = 0; k < inputs; k++) UNROLLED for (unsigned g = 0; g < groups; g++)
         result[k * groups + g] += gradient[g] * x[k];
 }
@@ -398,10 +398,10 @@ static ALWAYS_INLINE void outer_window_block(const unsigned inputs, const struct
     const float *dy = o->gradient + output / LANES * o->gradient_group + o->row_step + LANES;
     UNROLLED for (unsigned i = 0; i < 3 * inputs; i++) result[i] = (vector){0};
     for (size_t r = 0; r < o->rows; r++, x += o->row_step, dy += o->row_step) {
-        vector before = {0}, here = load(dy);
+        vector before = {0}, here = load_vector(dy);
         const float *from = x, *next = dy + LANES;
         for (size_t pixel = 0; pixel < o->pixels; pixel++, from += LANES, next += LANES) {
-            vector after = load(next);
+            vector after = load_vector(next);
             if (pixel % 4 == 0) fetch_ahead(ahead, 3);
             UNROLLED for (unsigned k = 0; k < inputs; k++)
             {

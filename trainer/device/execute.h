@@ -49,7 +49,7 @@ struct metrics {
 };
 
 /* Images of one micro-batch, or of several one after the other. */
-struct input {
+struct step_input {
     const void *images;        /* N x size x size x 3: normalised f32; bytes where the plan's graph has pixels */
     const int32_t *placements; /* N x 4, of bytes (lower.h) */
     const int32_t *labels;     /* N */
@@ -61,7 +61,7 @@ struct input {
  * loss is not finite, parameters and what is kept of them stay as they were before it, for good. metrics may be NULL.
  *
  * Errors stick: once the device has failed, or has not come in time, every call fails with the first error. */
-bool executor_submit(struct executor *executor, const struct step *step, const struct input *input, struct error *err);
+bool executor_submit(struct executor *executor, const struct step *step, const struct step_input *input, struct error *err);
 bool executor_collect(struct executor *executor, struct metrics *metrics, struct error *err);
 /* Whether a step may be submitted while the one before it is in flight: not where the ops of one of them are timed or its
  * norms are taken, nor where the trace records what devices do in one and not in the other. */
@@ -72,18 +72,18 @@ bool executor_undo_statistics(struct executor *executor, uint64_t step, struct e
 /* Which op of the lowered graph first made a number that is not finite in a step whose loss is not, NO_OP where none did or it
  * cannot be seen: the step's forward pass runs once more, op by op. The devices of a group do so together. given: the step's
  * input, read where the backend has no pinned memory. What the arena holds beside parameters and momenta is lost. */
-bool executor_find_not_finite(struct executor *executor, uint64_t step, const struct input *given, uint32_t *op,
+bool executor_find_not_finite(struct executor *executor, uint64_t step, const struct step_input *given, uint32_t *op,
                               struct error *err);
 /* Forward and backward of a step, as executor_submit has them, while no step is in flight; waits for their end. There is no
  * update: running statistics alone change, of what a run must keep. */
-bool executor_differentiate(struct executor *executor, const struct step *step, const struct input *input,
+bool executor_differentiate(struct executor *executor, const struct step *step, const struct step_input *input,
                             struct error *err);
 /* Forward as in training, over this device's share of a step's images, while no step is in flight: running statistics alone
  * change. They become the mean over these images and those of `batches` calls before: of 0 calls they are forgotten. */
-bool executor_see(struct executor *executor, const struct step *step, const struct input *input, uint64_t batches,
+bool executor_see(struct executor *executor, const struct step *step, const struct step_input *input, uint64_t batches,
                   struct error *err);
 /* Forward only with running statistics, over one micro-batch, while no step is in flight; labels of -1 are not counted. */
-bool executor_evaluate(struct executor *executor, const struct step *step, const struct input *input,
+bool executor_evaluate(struct executor *executor, const struct step *step, const struct step_input *input,
                        struct metrics *metrics, struct error *err);
 
 /* What the last executor_evaluate made of its images: out is batch x classes, f32, each row sums to 1. */
@@ -91,7 +91,7 @@ bool executor_probabilities(struct executor *executor, float *out, struct error 
 
 /* What the last fully connected layer of the net reads, C x H x W numbers of each image in the order of H, W, C: only the ops before it
  * run. Activations are f32. */
-bool executor_features(struct executor *executor, const struct step *step, const struct input *input, float *out,
+bool executor_features(struct executor *executor, const struct step *step, const struct step_input *input, float *out,
                        struct error *err);
 
 /* The most that this process has held of the device so far, as it said when steps were collected; false where the backend

@@ -88,12 +88,12 @@ static uint64_t most_bytes(const struct part *part)
 }
 
 static bool run_forward(struct search *search, const struct part *part, const struct slot *slot,
-                        const struct input *input, struct error *err)
+                        const struct step_input *input, struct error *err)
 {
     struct executor *ex = search->ex;
     struct step step = slot->step;
     for (uint32_t m = 0; m < ex->micro_batches && (search->together || *search->first == NO_OP); m++) {
-        struct input share = input_part(part->bound->graph, input, m);
+        struct step_input share = input_part(part->bound->graph, input, m);
         step.micro_batch = m;
         TRY(executor_feed(ex, part->bound, &step, &share, TRACE_RUN_PASS, err));
         TRY(part_launch_watched(ex, part, look, search, err));
@@ -120,7 +120,7 @@ static bool wait_for_all(struct executor *ex, const struct slot *slot, struct er
     return true;
 }
 
-bool executor_find_not_finite(struct executor *ex, uint64_t number, const struct input *given, uint32_t *op,
+bool executor_find_not_finite(struct executor *ex, uint64_t number, const struct step_input *given, uint32_t *op,
                               struct error *err)
 {
     const struct part part = forward_of(ex);
@@ -129,7 +129,8 @@ bool executor_find_not_finite(struct executor *ex, uint64_t number, const struct
     *op = NO_OP;
     TRY(executor_usable(ex, err));
     if (!slot) return error_set(err, ERROR_FAILED, "step %" PRIu64 " is not known any more", number + 1);
-    const struct input input = slot->images ? (struct input){slot->images, slot->placements, slot->labels} : *given;
+    const struct step_input input =
+        slot->images ? (struct step_input){slot->images, slot->placements, slot->labels} : *given;
     search.values = mem_alloc(MEM_GENERAL, most_bytes(&part), 1);
     if (!search.values) return error_memory(err, most_bytes(&part), "an op's result");
     bool ok = executor_drain(ex, &ex->first) && run_forward(&search, &part, slot, &input, &ex->first) &&

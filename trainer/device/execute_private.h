@@ -73,20 +73,20 @@ bool executor_settle(struct executor *executor, bool ok, struct error *err);
 /* ---- execute_input.c ---- */
 
 /* Of a micro-batch; placements: 0 where there are none. */
-struct input_bytes {
+struct step_input_bytes {
     uint64_t images, placements, labels;
 };
-struct input_bytes input_arena_bytes(const struct graph *graph);
+struct step_input_bytes input_arena_bytes(const struct graph *graph);
 /* As the caller has it: f32, whatever the images' tensor is, or bytes. */
-struct input_bytes input_host_bytes(const struct graph *graph);
+struct step_input_bytes input_host_bytes(const struct graph *graph);
 /* Micro-batch number i. */
-struct input input_part(const struct graph *graph, const struct input *input, uint32_t i);
+struct step_input input_part(const struct graph *graph, const struct step_input *input, uint32_t i);
 /* So many micro-batches where their copies can go on while the caller fills the next. */
-struct input executor_stage(const struct executor *executor, const struct slot *slot, uint32_t parts,
-                            const struct input *input);
+struct step_input executor_stage(const struct executor *executor, const struct slot *slot, uint32_t parts,
+                            const struct step_input *input);
 /* What a micro-batch needs before its ops; pass: TRACE_RUN_PASS, "evaluate". */
 bool executor_feed(struct executor *executor, const struct bound_program *bound, const struct step *step,
-                   const struct input *input, const char *pass, struct error *err);
+                   const struct step_input *input, const char *pass, struct error *err);
 /* The input's bytes may be written again. */
 bool executor_free_input(struct executor *executor, struct error *err);
 bool executor_tail_touches_input(const struct executor *executor);

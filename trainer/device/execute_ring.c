@@ -34,7 +34,7 @@ bool executor_create_ring(struct executor *ex, struct error *err)
 {
     const struct backend *backend = ex->backend;
     bool stages = backend->pinned_create != NULL;
-    struct input_bytes bytes_of = stages ? input_host_bytes(ex->variant->graph) : (struct input_bytes){0};
+    struct step_input_bytes bytes_of = stages ? input_host_bytes(ex->variant->graph) : (struct step_input_bytes){0};
     uint64_t images = round_up(ex->micro_batches * bytes_of.images);
     uint64_t placements = round_up(ex->micro_batches * bytes_of.placements);
     uint64_t input = images + placements + round_up(ex->micro_batches * bytes_of.labels);

@@ -4,12 +4,12 @@
 
 /* ---- Submitting ---- */
 
-static bool launch_bodies(struct executor *ex, const struct slot *slot, const struct input *input, bool timed,
+static bool launch_bodies(struct executor *ex, const struct slot *slot, const struct step_input *input, bool timed,
                           struct error *err)
 {
     struct step step = slot->step;
     for (uint32_t i = 0; i < ex->micro_batches; i++) {
-        struct input part = input_part(ex->train.graph, input, i);
+        struct step_input part = input_part(ex->train.graph, input, i);
         step.micro_batch = i;
         TRY(executor_feed(ex, &ex->train, &step, &part, TRACE_RUN_PASS, err));
         TRY(part_launch(ex, &ex->body, timed, step.number, err));
@@ -36,9 +36,10 @@ static bool finish_slot(struct executor *ex, const struct bound_program *bound, 
     return ok && ex->backend->event_record(slot->done, ex->streams[STREAM_COMPUTE], err);
 }
 
-static bool submit(struct executor *ex, struct slot *slot, const struct input *given, bool timed, struct error *err)
+static bool submit(struct executor *ex, struct slot *slot, const struct step_input *given, bool timed,
+                   struct error *err)
 {
-    struct input input = executor_stage(ex, slot, ex->micro_batches, given);
+    struct step_input input = executor_stage(ex, slot, ex->micro_batches, given);
     TRY(executor_copy_statistics(ex, slot, false, err));
     TRY(executor_begin_flow(ex, slot->step.number, err));
     TRY(launch_bodies(ex, slot, &input, timed, err));
@@ -48,15 +49,16 @@ static bool submit(struct executor *ex, struct slot *slot, const struct input *g
     return finish_slot(ex, &ex->train, slot, TRACE_RUN_PASS, err);
 }
 
-static bool differentiate(struct executor *ex, struct slot *slot, const struct input *given, struct error *err)
+static bool differentiate(struct executor *ex, struct slot *slot, const struct step_input *given, struct error *err)
 {
-    struct input input = executor_stage(ex, slot, ex->micro_batches, given);
+    struct step_input input = executor_stage(ex, slot, ex->micro_batches, given);
     TRY(launch_bodies(ex, slot, &input, false, err));
     TRY(ex->backend->event_record(slot->done, ex->streams[STREAM_COMPUTE], err));
     return executor_wait(ex, slot->done, slot->step.number, err);
 }
 
-bool executor_differentiate(struct executor *ex, const struct step *step, const struct input *input, struct error *err)
+bool executor_differentiate(struct executor *ex, const struct step *step, const struct step_input *input,
+                            struct error *err)
 {
     struct slot *slot = executor_slot(ex, ex->submitted);
     TRY(executor_usable(ex, err));
@@ -65,12 +67,13 @@ bool executor_differentiate(struct executor *ex, const struct step *step, const 
     return executor_settle(ex, differentiate(ex, slot, input, &ex->first), err);
 }
 
-static bool see(struct executor *ex, struct slot *slot, const struct input *given, uint64_t seen, struct error *err)
+static bool see(struct executor *ex, struct slot *slot, const struct step_input *given, uint64_t seen,
+                struct error *err)
 {
-    struct input input = executor_stage(ex, slot, ex->micro_batches, given);
+    struct step_input input = executor_stage(ex, slot, ex->micro_batches, given);
     struct step step = slot->step;
     for (uint32_t i = 0; i < ex->micro_batches; i++) {
-        struct input part = input_part(ex->train.graph, &input, i);
+        struct step_input part = input_part(ex->train.graph, &input, i);
         step.micro_batch = i;
         step.bn_momentum = (float)(1 / (double)(seen + i + 1));
         TRY(executor_feed(ex, &ex->train, &step, &part, op_pass_name(PASS_EVALUATE), err));
@@ -81,7 +84,7 @@ static bool see(struct executor *ex, struct slot *slot, const struct input *give
     return executor_wait(ex, slot->done, step.number, err);
 }
 
-bool executor_see(struct executor *ex, const struct step *step, const struct input *input, uint64_t batches,
+bool executor_see(struct executor *ex, const struct step *step, const struct step_input *input, uint64_t batches,
                   struct error *err)
 {
     struct slot *slot = executor_slot(ex, ex->submitted);
@@ -117,7 +120,7 @@ bool executor_may_overlap(const struct executor *ex, uint64_t step)
            sink->records_step(sink->context, step - 1) == sink->records_step(sink->context, step);
 }
 
-bool executor_submit(struct executor *ex, const struct step *step, const struct input *input, struct error *err)
+bool executor_submit(struct executor *ex, const struct step *step, const struct step_input *input, struct error *err)
 {
     struct slot *slot = executor_slot(ex, ex->submitted);
     TRY(executor_usable(ex, err));
@@ -187,10 +190,10 @@ bool executor_collect(struct executor *ex, struct metrics *metrics, struct error
 
 /* ---- Evaluation ---- */
 
-static bool evaluate(struct executor *ex, struct part *part, struct slot *slot, const struct input *given,
+static bool evaluate(struct executor *ex, struct part *part, struct slot *slot, const struct step_input *given,
                      struct error *err)
 {
-    struct input input = executor_stage(ex, slot, 1, given);
+    struct step_input input = executor_stage(ex, slot, 1, given);
     const char *evaluate_pass = op_pass_name(PASS_EVALUATE);
     TRY(executor_feed(ex, &ex->evaluate, &slot->step, &input, evaluate_pass, err));
     TRY(part_launch(ex, part, false, slot->step.number, err));
@@ -199,8 +202,8 @@ static bool evaluate(struct executor *ex, struct part *part, struct slot *slot, 
     return executor_wait(ex, slot->done, slot->step.number, err);
 }
 
-static bool evaluate_part(struct executor *ex, struct part *part, const struct step *step, const struct input *input,
-                          struct metrics *metrics, struct error *err)
+static bool evaluate_part(struct executor *ex, struct part *part, const struct step *step,
+                          const struct step_input *input, struct metrics *metrics, struct error *err)
 {
     struct slot *slot = executor_slot(ex, ex->submitted);
     TRY(executor_usable(ex, err));
@@ -212,8 +215,8 @@ static bool evaluate_part(struct executor *ex, struct part *part, const struct s
     return true;
 }
 
-bool executor_evaluate(struct executor *ex, const struct step *step, const struct input *input, struct metrics *metrics,
-                       struct error *err)
+bool executor_evaluate(struct executor *ex, const struct step *step, const struct step_input *input,
+                       struct metrics *metrics, struct error *err)
 {
     return evaluate_part(ex, &ex->evaluation, step, input, metrics, err);
 }
@@ -237,7 +240,7 @@ size_t executor_classifier(const struct executor *ex)
     return last;
 }
 
-bool executor_features(struct executor *ex, const struct step *step, const struct input *input, float *out,
+bool executor_features(struct executor *ex, const struct step *step, const struct step_input *input, float *out,
                        struct error *err)
 {
     struct metrics unused;

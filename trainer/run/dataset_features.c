@@ -9,7 +9,7 @@
 #include "train_private.h"
 
 struct features {
-    struct run *run;
+    struct training *run;
     bool train;
     uint64_t images;
     uint32_t columns;
@@ -71,9 +71,9 @@ static bool write_rows(struct features *f, uint64_t first, struct error *err)
 static bool look(void *context, uint32_t rank, struct error *err)
 {
     struct features *f = context;
-    struct run *run = f->run;
+    struct training *run = f->run;
     size_t first = run_evaluated_before(run, rank);
-    struct input share = run_share(run, &f->batch, first);
+    struct step_input share = run_share(run, &f->batch, first);
     return executor_features(run->executors[rank], &run->step, &share, f->rows + first * f->columns, err);
 }
 
@@ -90,7 +90,7 @@ static bool look_at_all(struct features *f, struct loader *loader, uint32_t batc
 
 static bool write_features(struct features *f, const char *output, struct error *err)
 {
-    struct run *run = f->run;
+    struct training *run = f->run;
     uint32_t batch = run_evaluated_before(run, run->device_count);
     const struct loader_options options = {.batch = batch,
                                            .image_size = run->plan->spec.image_size,
@@ -113,7 +113,7 @@ static bool write_features(struct features *f, const char *output, struct error 
 bool score_dataset_features(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                             bool train, const char *output, struct error *err)
 {
-    struct run run = run_for_answers(plan, backend, options);
+    struct training run = run_for_answers(plan, backend, options);
     const struct dataset_info *info = dataset_info(options->dataset);
     struct features f = {.run = &run,
                          .train = train,

@@ -8,17 +8,17 @@
 
 static bool find_op(void *context, uint32_t rank, struct error *err)
 {
-    struct run *run = context;
+    struct training *run = context;
     uint32_t device = run->first_device + rank, op;
     size_t first = run_images_before(run, device) - run_images_before(run, run->first_device);
-    struct input share = run_share(run, &run->batch, first);
+    struct step_input share = run_share(run, &run->batch, first);
     TRY(executor_find_not_finite(run->executors[rank], run->done, &share, &op, err));
     run->told[device].not_finite = op == NO_OP ? 0 : op + 1;
     return true;
 }
 
 /* A backend without pinned memory reads the batch again: that of this step, unless others were begun after it. */
-static bool has_images(const struct run *run) { return run->backend->pinned_create || run->in_flight <= 1; }
+static bool has_images(const struct training *run) { return run->backend->pinned_create || run->in_flight <= 1; }
 
 static bool has_infinite(const float *values, uint64_t count)
 {
@@ -30,7 +30,7 @@ static bool has_infinite(const float *values, uint64_t count)
 /* Devices have the same weights: one of this process is looked at, once its steps have ended. */
 static bool find_weights(void *context, uint32_t rank, struct error *err)
 {
-    struct run *run = context;
+    struct training *run = context;
     struct executor *executor = run->executors[0];
     for (size_t i = 0; rank == 0 && i < executor_state_count(executor) && run->infinite == NO_TENSOR; i++) {
         const struct state_entry *entry = executor_state_entry(executor, i);
@@ -42,7 +42,7 @@ static bool find_weights(void *context, uint32_t rank, struct error *err)
 }
 
 /* An update may overflow, which the next step is the first to meet with. */
-static bool name_update(struct run *run, const struct graph *graph, struct error *err)
+static bool name_update(struct training *run, const struct graph *graph, struct error *err)
 {
     run->infinite = NO_TENSOR;
     if (!team_run(run->team, find_weights, run, NULL) || run->infinite == NO_TENSOR) return false;
@@ -54,7 +54,7 @@ static bool name_update(struct run *run, const struct graph *graph, struct error
     return true;
 }
 
-void run_name_layer(struct run *run, struct error *err)
+void run_name_layer(struct training *run, struct error *err)
 {
     const struct plan_device *device = &run->plan->devices[run->good_device];
     const struct graph *graph = run->plan->variants[device->variant].graph;

@@ -7,7 +7,7 @@
 #include "mem.h"
 
 struct evaluation {
-    struct run *run;
+    struct training *run;
     struct batch batch;
     double loss, top1_hits, top5_hits, images;
     /* Where images have several crops: */
@@ -15,14 +15,14 @@ struct evaluation {
     float *probabilities; /* of a batch */
 };
 
-static uint32_t crops_of(const struct run *run) { return run->options->crops > 1 ? run->options->crops : 1; }
+static uint32_t crops_of(const struct training *run) { return run->options->crops > 1 ? run->options->crops : 1; }
 
-static uint32_t micro_batch(const struct run *run, size_t device)
+static uint32_t micro_batch(const struct training *run, size_t device)
 {
     return run->plan->variants[run->plan->devices[device].variant].graph->options.batch;
 }
 
-uint32_t run_evaluated_before(const struct run *run, uint32_t device)
+uint32_t run_evaluated_before(const struct training *run, uint32_t device)
 {
     uint32_t first = 0;
     for (uint32_t i = 0; i < device; i++) first += micro_batch(run, i);
@@ -32,10 +32,10 @@ uint32_t run_evaluated_before(const struct run *run, uint32_t device)
 static bool evaluate_share(void *context, uint32_t rank, struct error *err)
 {
     struct evaluation *e = context;
-    struct run *run = e->run;
+    struct training *run = e->run;
     uint32_t device = run->first_device + rank;
     size_t first = run_evaluated_before(run, device) - run_evaluated_before(run, run->first_device);
-    struct input share = run_share(run, &e->batch, first);
+    struct step_input share = run_share(run, &e->batch, first);
     TRY(executor_evaluate(run->executors[rank], &run->step, &share, &run->told[device].metrics, err));
     if (!e->probabilities) return true;
     return executor_probabilities(run->executors[rank], e->probabilities + first * e->answers.classes, err);
@@ -55,7 +55,7 @@ static void add_crops(struct evaluation *e)
 
 static bool evaluate_batch(struct evaluation *e, struct loader *loader, struct error *err)
 {
-    struct run *run = e->run;
+    struct training *run = e->run;
     TRY(loader_next(loader, &e->batch, err));
     TRY(team_run(run->team, evaluate_share, e, err) && run_hear(run, err));
     if (e->probabilities) {
@@ -73,7 +73,7 @@ static bool evaluate_batch(struct evaluation *e, struct loader *loader, struct e
 }
 
 /* Where the loss is not finite the net gives numbers that are none, and what it hits says nothing. */
-static void report(struct run *run, const struct evaluation *e)
+static void report(struct training *run, const struct evaluation *e)
 {
     struct train_status *status = &run->status;
     bool known = isfinite(e->loss);
@@ -98,7 +98,8 @@ static bool begin_crops(struct evaluation *e, uint32_t batch, struct error *err)
     return answers_begin(&e->answers, classes, crops, err);
 }
 
-static bool evaluate_all(struct run *run, struct loader *loader, uint32_t batch, uint64_t images, struct error *err)
+static bool evaluate_all(struct training *run, struct loader *loader, uint32_t batch, uint64_t images,
+                         struct error *err)
 {
     struct evaluation e = {.run = run};
     bool ok = begin_crops(&e, batch, err);
@@ -110,7 +111,7 @@ static bool evaluate_all(struct run *run, struct loader *loader, uint32_t batch,
     return ok;
 }
 
-static bool evaluate_images(struct run *run, struct error *err)
+static bool evaluate_images(struct training *run, struct error *err)
 {
     uint64_t begin = clock_now_ns(), images = dataset_info(run->dataset)->test_images;
     if (run->options->evaluate_images > 0 && run->options->evaluate_images < images)
@@ -142,7 +143,7 @@ static bool evaluate_images(struct run *run, struct error *err)
     return ok && (run->options->evaluates_only || run_open_loader(run, err));
 }
 
-bool run_evaluate(struct run *run, struct error *err)
+bool run_evaluate(struct training *run, struct error *err)
 {
     struct tested_state *tested;
     if (dataset_info(run->dataset)->test_images == 0) return true;

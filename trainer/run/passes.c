@@ -11,7 +11,7 @@
 #define WARM_UP 2 /* the first launches op by op, the second records */
 
 struct measurement {
-    struct run *run;
+    struct training *run;
     uint32_t repeats;
     uint8_t *pixels; /* where the device makes images of bytes, else NULL */
     float *images;   /* else these */
@@ -56,9 +56,9 @@ static bool repeat(void *context, uint32_t rank, struct error *err)
 {
     struct measurement *m = context;
     struct step step = {.seed = m->run->seed, .bn_momentum = 0.1f, .deviation = {1, 1, 1}};
-    const struct input input = {.images = m->pixels ? (const void *)m->pixels : m->images,
-                                .placements = m->pixels ? m->placements : NULL,
-                                .labels = m->labels};
+    const struct step_input input = {.images = m->pixels ? (const void *)m->pixels : m->images,
+                                     .placements = m->pixels ? m->placements : NULL,
+                                     .labels = m->labels};
     for (uint32_t i = 0; i < WARM_UP + m->repeats; i++) {
         uint64_t begin = clock_now_ns();
         step.number = i;
@@ -87,7 +87,7 @@ static void take_median(const struct measurement *m, struct passes_time *time)
 bool passes_measure(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                     uint32_t repeats, struct passes_time *time, struct error *err)
 {
-    struct run run = run_for_answers(plan, backend, options);
+    struct training run = run_for_answers(plan, backend, options);
     struct measurement m = {.run = &run, .repeats = repeats > 0 ? repeats : 1};
     bool ok = run_take_devices(&run, err) && run_initialise(&run, err) && make_noise(&m, err) &&
               team_run(run.team, repeat, &m, err);

@@ -15,25 +15,25 @@
 
 static bool scale_to_device(void *context, uint32_t rank, struct error *err)
 {
-    const struct run *run = context;
+    const struct training *run = context;
     return executor_loss_scale_in(run->executors[rank], &run->loss_scale, err);
 }
 
 static bool scale_from_device(void *context, uint32_t rank, struct error *err)
 {
-    struct run *run = context;
+    struct training *run = context;
     return executor_loss_scale_out(run->executors[rank], &run->loss_scale, err);
 }
 
-static bool has_loss_scale(const struct run *run) { return executor_has_loss_scale(run->executors[0]); }
+static bool has_loss_scale(const struct training *run) { return executor_has_loss_scale(run->executors[0]); }
 
-static void show_loss_scale(struct run *run)
+static void show_loss_scale(struct training *run)
 {
     run->status.loss_scale = (double)run->loss_scale.scale;
     run->status.skipped = (uint64_t)run->loss_scale.skipped;
 }
 
-static bool put_loss_scale(struct run *run, struct loss_scale scale, struct error *err)
+static bool put_loss_scale(struct training *run, struct loss_scale scale, struct error *err)
 {
     if (!has_loss_scale(run)) return true;
     run->loss_scale = scale;
@@ -41,13 +41,13 @@ static bool put_loss_scale(struct run *run, struct loss_scale scale, struct erro
     return team_run(run->team, scale_to_device, run, err);
 }
 
-static struct loss_scale first_loss_scale(const struct run *run)
+static struct loss_scale first_loss_scale(const struct training *run)
 {
     double given = run->options->loss_scale;
     return (struct loss_scale){.scale = given > 0 ? (float)given : LOSS_SCALE_FIRST};
 }
 
-void run_see_loss_scale(struct run *run, const struct loss_scale *scale)
+void run_see_loss_scale(struct training *run, const struct loss_scale *scale)
 {
     if (!has_loss_scale(run)) return;
     double before = run->status.loss_scale;
@@ -62,7 +62,7 @@ void run_see_loss_scale(struct run *run, const struct loss_scale *scale)
 
 /* ---- Initial values ---- */
 
-bool run_initialise(struct run *run, struct error *err)
+bool run_initialise(struct training *run, struct error *err)
 {
     struct transfer k;
     TRY(transfer_begin(&k, run, (uint32_t)run->plan->device_count, err));
@@ -87,7 +87,7 @@ bool run_initialise(struct run *run, struct error *err)
  * nothing else is wanted. */
 static bool write_checkpoint(struct transfer *k, const struct checkpoint *checkpoint, bool average, struct error *err)
 {
-    struct run *run = k->run;
+    struct training *run = k->run;
     const char *folder = run->options->save_folder;
     struct checkpoint_tensors tensors = transfer_tensors(k);
     if (average) tensors.count = transfer_net_tensors(k);
@@ -98,7 +98,7 @@ static bool write_checkpoint(struct transfer *k, const struct checkpoint *checkp
     return true;
 }
 
-static bool bring_scale(struct run *run, struct error *err)
+static bool bring_scale(struct training *run, struct error *err)
 {
     uint32_t device = run->good_device;
     if (transfer_is_here(run, device))
@@ -107,7 +107,7 @@ static bool bring_scale(struct run *run, struct error *err)
 }
 
 /* What the devices hold: the run's state, or the average that has changed places with the weights. */
-static bool write_state(struct run *run, bool must_be_finite, bool average, struct error *err)
+static bool write_state(struct training *run, bool must_be_finite, bool average, struct error *err)
 {
     struct transfer k;
     TRY(transfer_begin(&k, run, (uint32_t)run->plan->device_count, err));
@@ -132,7 +132,7 @@ static bool write_state(struct run *run, bool must_be_finite, bool average, stru
     return ok;
 }
 
-static bool save(struct run *run, bool must_be_finite, struct error *err)
+static bool save(struct training *run, bool must_be_finite, struct error *err)
 {
     uint64_t begin = clock_now_ns();
     TRY(write_state(run, must_be_finite, false, err));
@@ -148,7 +148,7 @@ static bool save(struct run *run, bool must_be_finite, struct error *err)
 
 /* As it is tested, with statistics of its own. These are taken over the images of the next steps, which are then read
  * again. */
-static bool save_average(struct run *run, struct error *err)
+static bool save_average(struct training *run, struct error *err)
 {
     struct tested_state *tested;
     if (run->options->average_decay <= 0) return true;
@@ -162,28 +162,28 @@ static bool save_average(struct run *run, struct error *err)
 }
 
 /* Beside the first checkpoint of this run, by rank 0. */
-static bool say_images(struct run *run, struct error *err)
+static bool say_images(struct training *run, struct error *err)
 {
     if (run->said_images || ranks_place(run->ranks).rank > 0) return true;
     run->said_images = true;
     return trained_on_write(run->options->save_folder, run->dataset, err);
 }
 
-static bool mark_best(struct run *run, struct error *err)
+static bool mark_best(struct training *run, struct error *err)
 {
     run->best_error = run->status.top1_error;
     bool average = run->options->average_decay > 0;
     return ranks_place(run->ranks).rank > 0 || checkpoint_mark_best(run->options->save_folder, run->done, average, err);
 }
 
-bool run_is_best(const struct run *run)
+bool run_is_best(const struct training *run)
 {
     const struct train_status *status = &run->status;
     bool known = status->evaluated && isfinite(status->top1_error);
     return run->options->save_folder && known && !(status->top1_error >= run->best_error);
 }
 
-bool run_save(struct run *run, struct error *err)
+bool run_save(struct training *run, struct error *err)
 {
     TRY(save(run, false, err) && save_average(run, err) && say_images(run, err));
     if (run_is_best(run)) TRY(mark_best(run, err));
@@ -196,13 +196,13 @@ bool run_save(struct run *run, struct error *err)
 
 static bool undo_statistics(void *context, uint32_t rank, struct error *err)
 {
-    const struct run *run = context;
+    const struct training *run = context;
     return executor_undo_statistics(run->executors[rank], run->done, err);
 }
 
 /* While steps are in flight a device's state is of none of them, unless the loss of the first was not finite: from that
  * on the device that found it has updated nothing. */
-void run_save_last_good(struct run *run)
+void run_save_last_good(struct training *run)
 {
     if (!run->options->save_folder || run->saved == run->done || run->done == 0) return;
     if (run->in_flight > 0 && !run->diverged) return;
@@ -283,8 +283,8 @@ static bool check_checkpoint(const struct train_options *o, const struct dataset
     return check_update(o, path, c, err);
 }
 
-static bool load_tensors(struct run *run, struct checkpoint_file *file, const char *path, const struct checkpoint *c,
-                         bool weights_alone, struct error *err)
+static bool load_tensors(struct training *run, struct checkpoint_file *file, const char *path,
+                         const struct checkpoint *c, bool weights_alone, struct error *err)
 {
     struct transfer k;
     TRY(transfer_begin(&k, run, c->known ? c->devices : 1, err));
@@ -314,7 +314,7 @@ bool train_find_resume(const char *resume_folder, char path[TRAIN_PATH], uint64_
 bool train_check_resume(const struct plan *plan, const struct train_options *o, const struct dataset *dataset,
                         const char *path, struct error *err)
 {
-    struct run run = {.plan = plan, .options = o}; /* as much as describing its tensors takes */
+    struct training run = {.plan = plan, .options = o}; /* as much as describing its tensors takes */
     struct transfer k = {0};
     struct checkpoint_file *file;
     struct checkpoint c;
@@ -343,7 +343,7 @@ bool train_find_weights(const char *weights, char path[TRAIN_PATH], uint32_t *cl
 }
 
 /* A checkpoint, or the newest one of a folder, onto the devices. */
-static bool load(struct run *run, const char *from, bool weights_alone, struct checkpoint *c, struct error *err)
+static bool load(struct training *run, const char *from, bool weights_alone, struct checkpoint *c, struct error *err)
 {
     char path[CHECKPOINT_PATH];
     struct checkpoint_file *file;
@@ -355,7 +355,7 @@ static bool load(struct run *run, const char *from, bool weights_alone, struct c
     return ok && ranks_agree(run->ranks, "the checkpoint", c->step, err);
 }
 
-bool run_resume(struct run *run, struct error *err)
+bool run_resume(struct training *run, struct error *err)
 {
     struct checkpoint c;
     TRY(load(run, run->options->resume_folder, false, &c, err));
@@ -368,7 +368,7 @@ bool run_resume(struct run *run, struct error *err)
     return ranks_broadcast(run->ranks, &run->best_error, sizeof run->best_error, err); /* all save at the same steps */
 }
 
-bool run_take_weights(struct run *run, const char *from, struct error *err)
+bool run_take_weights(struct training *run, const char *from, struct error *err)
 {
     struct checkpoint c;
     return load(run, from, true, &c, err);

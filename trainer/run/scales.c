@@ -24,7 +24,7 @@ struct stretch {
 /* ---- Images of one size ---- */
 
 struct pass {
-    struct run run;
+    struct training run;
     uint32_t batch;
     float *images, *probabilities;
     int32_t *labels;
@@ -34,7 +34,7 @@ static bool look(void *context, uint32_t rank, struct error *err)
 {
     struct pass *pass = context;
     struct executor *executor = pass->run.executors[rank];
-    const struct input input = {.images = pass->images, .labels = pass->labels};
+    const struct step_input input = {.images = pass->images, .labels = pass->labels};
     struct metrics metrics;
     return executor_evaluate(executor, &pass->run.step, &input, &metrics, err) &&
            executor_probabilities(executor, pass->probabilities, err);

@@ -8,18 +8,19 @@
 #include "mem.h"
 #include "train_private.h"
 
-struct run run_for_answers(const struct plan *plan, const struct backend *backend, const struct train_options *options)
+struct training run_for_answers(const struct plan *plan, const struct backend *backend,
+                                const struct train_options *options)
 {
-    return (struct run){.plan = plan,
-                        .backend = backend,
-                        .options = options,
-                        .dataset = options->dataset,
-                        .device_count = (uint32_t)plan->device_count,
-                        .seed = options->seed,
-                        .saved = UINT64_MAX,
-                        .evaluated_step = UINT64_MAX,
-                        .most_in_flight = 1,
-                        .schedule = schedule_begin()};
+    return (struct training){.plan = plan,
+                             .backend = backend,
+                             .options = options,
+                             .dataset = options->dataset,
+                             .device_count = (uint32_t)plan->device_count,
+                             .seed = options->seed,
+                             .saved = UINT64_MAX,
+                             .evaluated_step = UINT64_MAX,
+                             .most_in_flight = 1,
+                             .schedule = schedule_begin()};
 }
 
 /* ---- A dataset ---- */
@@ -34,7 +35,7 @@ bool score_check(const struct score *score, struct error *err)
 bool score_dataset(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                    struct score *score, struct error *err)
 {
-    struct run run = run_for_answers(plan, backend, options);
+    struct training run = run_for_answers(plan, backend, options);
     bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) && run_evaluate(&run, err);
     *score = (struct score){.images = (uint64_t)run.tested_images,
                             .loss = run.status.test_loss,
@@ -50,7 +51,7 @@ bool score_dataset(const struct plan *plan, const struct backend *backend, const
 
 /* One batch of the plan's. */
 struct sight {
-    struct run *run;
+    struct training *run;
     const struct trained_on *trained;
     uint32_t batch, size;
     uint32_t crops, shorter_side; /* of a picture */
@@ -63,7 +64,7 @@ struct sight {
     float *answers;   /* batch x columns */
 };
 
-static bool make_sight(struct sight *sight, struct run *run, struct error *err)
+static bool make_sight(struct sight *sight, struct training *run, struct error *err)
 {
     const struct graph *graph = run->plan->variants[run->plan->devices[0].variant].graph;
     uint32_t batch = graph->options.batch, size = run->plan->spec.image_size;
@@ -107,9 +108,9 @@ static bool look(void *context, uint32_t rank, struct error *err)
     struct sight *sight = context;
     struct executor *executor = sight->run->executors[rank];
     struct metrics metrics;
-    struct input input = {.images = sight->images ? (const void *)sight->images : sight->pixels,
-                          .placements = sight->images ? NULL : sight->placements,
-                          .labels = sight->labels};
+    struct step_input input = {.images = sight->images ? (const void *)sight->images : sight->pixels,
+                               .placements = sight->images ? NULL : sight->placements,
+                               .labels = sight->labels};
     if (sight->features) return executor_features(executor, &sight->run->step, &input, sight->answers, err);
     return executor_evaluate(executor, &sight->run->step, &input, &metrics, err) &&
            executor_probabilities(executor, sight->answers, err);
@@ -154,7 +155,7 @@ static bool look_at_all(struct sight *sight, const char *const *paths, size_t co
 static bool score(const struct plan *plan, const struct backend *backend, const struct train_options *options,
                   struct sight *sight, const char *const *paths, size_t count, float *answers, struct error *err)
 {
-    struct run run = run_for_answers(plan, backend, options);
+    struct training run = run_for_answers(plan, backend, options);
     bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) &&
               make_sight(sight, &run, err) && look_at_all(sight, paths, count, answers, err);
     ok = run_end(&run, ok, err);

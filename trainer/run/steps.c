@@ -11,17 +11,17 @@
 
 static bool submit_share(void *context, uint32_t rank, struct error *err)
 {
-    struct run *run = context;
+    struct training *run = context;
     size_t first = 0;
     uint64_t begin = clock_now_ns();
     for (uint32_t i = 0; i < rank; i++) first += run->plan->devices[run->first_device + i].images;
-    struct input share = run_share(run, &run->batch, first);
+    struct step_input share = run_share(run, &run->batch, first);
     TRY(executor_submit(run->executors[rank], &run->step, &share, err));
     if (!run->backend->in_host_memory) run_report_host(run, rank, HOST_LAUNCH, begin); /* else it is the computing */
     return true;
 }
 
-static bool next_batch(struct run *run, struct error *err)
+static bool next_batch(struct training *run, struct error *err)
 {
     if (run->options->repeat_batch) return true;
     uint64_t begin = clock_now_ns(), waited = loader_waited_ns(run->loader);
@@ -32,20 +32,23 @@ static bool next_batch(struct run *run, struct error *err)
     return true;
 }
 
-static struct flight *flight_of(struct run *run, uint64_t step) { return &run->flights[step % TRAIN_MOST_IN_FLIGHT]; }
+static struct flight *flight_of(struct training *run, uint64_t step)
+{
+    return &run->flights[step % TRAIN_MOST_IN_FLIGHT];
+}
 
 static uint32_t scale_streak(const struct train_options *o)
 {
     return o->scale_streak > 0 && o->scale_streak < UINT32_MAX ? (uint32_t)o->scale_streak : LOSS_SCALE_STREAK;
 }
 
-static double bn_momentum(const struct run *run)
+static double bn_momentum(const struct training *run)
 {
     double given = run->options->bn_momentum;
     return given > 0 ? given : recipe_for(&run->plan->spec)->bn_momentum;
 }
 
-static bool submit_step(struct run *run, struct error *err)
+static bool submit_step(struct training *run, struct error *err)
 {
     const struct train_options *o = run->options;
     uint64_t number = run->done + run->in_flight;
@@ -77,19 +80,22 @@ static bool submit_step(struct run *run, struct error *err)
 
 static bool is_due(uint64_t every, uint64_t done) { return every > 0 && done % every == 0; }
 
-static bool evaluation_is_due(const struct run *run, uint64_t done) { return is_due(run->evaluate_every, done); }
+static bool evaluation_is_due(const struct training *run, uint64_t done) { return is_due(run->evaluate_every, done); }
 
-static bool evaluates(const struct run *run) { return !run->options->skip_evaluation && !run->options->repeat_batch; }
+static bool evaluates(const struct training *run)
+{
+    return !run->options->skip_evaluation && !run->options->repeat_batch;
+}
 
 /* Whether what follows the step needs the devices at rest. */
-static bool rests_after(const struct run *run, uint64_t done)
+static bool rests_after(const struct training *run, uint64_t done)
 {
     const struct train_options *o = run->options;
     return (evaluates(run) && evaluation_is_due(run, done)) || (o->save_folder && is_due(o->save_every, done));
 }
 
 /* Whether the next step may join those in flight. Timed ops are timed with nothing beside them. */
-static bool may_join(const struct run *run)
+static bool may_join(const struct training *run)
 {
     const struct executor *executor = run->executors[0];
     uint64_t next = run->done + run->in_flight;
@@ -99,13 +105,13 @@ static bool may_join(const struct run *run)
 }
 
 /* Where the devices' steps end: once a rank was asked to end, where the one that is furthest has come to. */
-static uint64_t last_step(const struct run *run)
+static uint64_t last_step(const struct training *run)
 {
     bool early = run->ranks && run_is_stopped(run) && run->until < run->options->iterations;
     return early ? run->until : run->options->iterations;
 }
 
-static bool submit_steps(struct run *run, struct error *err)
+static bool submit_steps(struct training *run, struct error *err)
 {
     while (!run->no_more_images && run->done + run->in_flight < last_step(run) &&
            (run->in_flight == 0 || may_join(run)))
@@ -119,7 +125,7 @@ static bool submit_steps(struct run *run, struct error *err)
 
 static bool collect_share(void *context, uint32_t rank, struct error *err)
 {
-    struct run *run = context;
+    struct training *run = context;
     uint64_t begin = clock_now_ns();
     TRY(executor_collect(run->executors[rank], &run->told[run->first_device + rank].metrics, err));
     run_report_host(run, rank, HOST_WAIT, begin);
@@ -127,7 +133,7 @@ static bool collect_share(void *context, uint32_t rank, struct error *err)
 }
 
 /* Sums over all devices in their order, so that they do not depend on which was first, nor on whose they are. */
-static bool sum_metrics(struct run *run, struct error *err)
+static bool sum_metrics(struct training *run, struct error *err)
 {
     double loss = 0, hits = 0, images = 0;
     for (uint32_t i = (uint32_t)run->plan->device_count; i-- > 0;)
@@ -149,7 +155,7 @@ static bool sum_metrics(struct run *run, struct error *err)
                      run->status.learning_rate);
 }
 
-static bool collect_step(struct run *run, struct error *err)
+static bool collect_step(struct training *run, struct error *err)
 {
     run->status.learning_rate = flight_of(run, run->done)->learning_rate;
     if (!team_run(run->team, collect_share, run, err) || !run_hear(run, err) || !sum_metrics(run, err))
@@ -162,7 +168,7 @@ static bool collect_step(struct run *run, struct error *err)
     return true;
 }
 
-static struct pace_course course_of(const struct run *run)
+static struct pace_course course_of(const struct training *run)
 {
     const struct dataset_info *info = dataset_info(run->dataset);
     uint64_t asked = run->options->evaluate_images, tested = info->test_images;
@@ -175,7 +181,7 @@ static struct pace_course course_of(const struct run *run)
                                 .test_images = evaluates(run) ? tested : 0};
 }
 
-static void see_pace(struct run *run, double seconds)
+static void see_pace(struct training *run, double seconds)
 {
     double top1 = 0, top5 = 0, images = 0;
     struct pace_course course = course_of(run);
@@ -189,7 +195,7 @@ static void see_pace(struct run *run, double seconds)
 }
 
 /* A step takes from when it was begun, or when the one before it had ended. */
-static void measure_step(struct run *run)
+static void measure_step(struct training *run)
 {
     struct train_status *status = &run->status;
     uint64_t steps = run->done - run->first, begin = flight_of(run, run->done - 1)->begin_ns, now = clock_now_ns();
@@ -211,7 +217,7 @@ static void measure_step(struct run *run)
 
 /* The schedule sees the evaluations at intervals alone, so that a run which goes on from its last step has the rates of
  * one that never ended there. A stop puts the evaluation off until the run is resumed. */
-static bool evaluate(struct run *run, bool due, struct error *err)
+static bool evaluate(struct training *run, bool due, struct error *err)
 {
     const struct train_options *o = run->options;
     uint64_t begin = clock_now_ns();
@@ -224,7 +230,7 @@ static bool evaluate(struct run *run, bool due, struct error *err)
 }
 
 /* A stop is looked at once: what is seen is saved, when no step is in flight any more. */
-static bool after_step(struct run *run, bool *stopped, struct error *err)
+static bool after_step(struct training *run, bool *stopped, struct error *err)
 {
     const struct train_options *o = run->options;
     bool last = run->done == o->iterations, due = evaluation_is_due(run, run->done);
@@ -237,7 +243,7 @@ static bool after_step(struct run *run, bool *stopped, struct error *err)
     return run_save(run, err) || error_prefix(err, "the checkpoint of step %" PRIu64, run->done);
 }
 
-static void keep_result(const struct run *run, struct train_result *result)
+static void keep_result(const struct training *run, struct train_result *result)
 {
     result->loss = run->status.loss;
     if (!run->status.evaluated) return;
@@ -245,7 +251,7 @@ static void keep_result(const struct run *run, struct train_result *result)
     result->top5_error = run->status.top5_error;
 }
 
-bool run_steps(struct run *run, void (*progress)(void *context, const struct train_status *status), void *context,
+bool run_steps(struct training *run, void (*progress)(void *context, const struct train_status *status), void *context,
                struct train_result *result, struct error *err)
 {
     if (run->schedule.waiting && run->done < run->options->iterations) TRY(evaluate(run, true, err));

@@ -6,7 +6,7 @@
 #include "train_private.h"
 
 struct tested_state {
-    struct run *run;
+    struct training *run;
     bool averages;
     uint64_t batches;  /* that statistics are taken anew over; 0 = they stay */
     uint64_t batch;    /* which is seen */
@@ -79,17 +79,17 @@ static bool restore_statistics(void *context, uint32_t rank, struct error *err)
 static bool see_share(void *context, uint32_t rank, struct error *err)
 {
     struct tested_state *t = context;
-    struct run *run = t->run;
+    struct training *run = t->run;
     uint32_t device = run->first_device + rank;
     size_t first = run_images_before(run, device) - run_images_before(run, run->first_device);
-    struct input share = run_share(run, &t->seen, first);
+    struct step_input share = run_share(run, &t->seen, first);
     return executor_see(run->executors[rank], &run->step, &share, t->batch, err);
 }
 
 /* The images that the run would train on next; its loader is made anew after the evaluation. */
 static bool see_images(struct tested_state *t, struct error *err)
 {
-    struct run *run = t->run;
+    struct training *run = t->run;
     run_set_normalisation(run);
     for (t->batch = 0; t->batch < t->batches; t->batch++) {
         TRY(loader_next(run->loader, &t->seen, err));
@@ -100,12 +100,12 @@ static bool see_images(struct tested_state *t, struct error *err)
 
 /* ---- Around an evaluation ---- */
 
-static bool run_normalizes(const struct run *run)
+static bool run_normalizes(const struct training *run)
 {
     return graph_normalizes(run->plan->variants[run->plan->devices[run->first_device].variant].graph);
 }
 
-static uint64_t batches_to_see(const struct run *run)
+static uint64_t batches_to_see(const struct training *run)
 {
     const struct train_options *o = run->options;
     if (!run_normalizes(run) || !run->loader) return 0;
@@ -113,7 +113,7 @@ static uint64_t batches_to_see(const struct run *run)
     return o->average_decay > 0 ? TRAIN_AVERAGE_BATCHES : 0;
 }
 
-bool tested_state_begin(struct run *run, struct tested_state **out, struct error *err)
+bool tested_state_begin(struct training *run, struct tested_state **out, struct error *err)
 {
     struct tested_state *t = mem_zalloc(MEM_GENERAL, 1, sizeof *t);
     if (t) t->kept = mem_zalloc(MEM_GENERAL, run->device_count, sizeof *t->kept);
@@ -131,7 +131,7 @@ bool tested_state_begin(struct run *run, struct tested_state **out, struct error
     return ok || (tested_state_end(run, t, NULL), false);
 }
 
-bool tested_state_end(struct run *run, struct tested_state *t, struct error *err)
+bool tested_state_end(struct training *run, struct tested_state *t, struct error *err)
 {
     bool ok =
         !t->averages || (team_run(run->team, swap_averages, t, err) && team_run(run->team, restore_statistics, t, err));

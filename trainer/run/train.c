@@ -14,18 +14,18 @@
 /* ---- What all ranks know ---- */
 
 /* Of several ranks only what all know counts: they must do the same. */
-bool run_is_stopped(const struct run *run)
+bool run_is_stopped(const struct training *run)
 {
     return run->ranks ? run->stop != 0 : run->options->stop && *run->options->stop;
 }
 
-int32_t run_asked_to_stop(const struct run *run)
+int32_t run_asked_to_stop(const struct training *run)
 {
     int32_t here = run->options->stop ? (int32_t)*run->options->stop : 0;
     return here ? here : ranks_asked_to_stop(run->ranks);
 }
 
-bool run_hear(struct run *run, struct error *err)
+bool run_hear(struct training *run, struct error *err)
 {
     int32_t asked = run_asked_to_stop(run);
     for (uint32_t i = 0; i < run->device_count; i++) {
@@ -44,7 +44,7 @@ bool run_hear(struct run *run, struct error *err)
 }
 
 /* A rate that falls with the test error looks at it once a pass over the images, where nothing else was said. */
-static uint64_t choose_evaluate_every(const struct run *run)
+static uint64_t choose_evaluate_every(const struct training *run)
 {
     const struct train_options *o = run->options;
     if (o->evaluate_every > 0 || o->schedule.kind != SCHEDULE_PLATEAU) return o->evaluate_every;
@@ -54,28 +54,28 @@ static uint64_t choose_evaluate_every(const struct run *run)
 
 /* ---- Beginning and end ---- */
 
-uint32_t run_images_before(const struct run *run, uint32_t device)
+uint32_t run_images_before(const struct training *run, uint32_t device)
 {
     uint32_t images = 0;
     for (uint32_t i = 0; i < device; i++) images += run->plan->devices[i].images;
     return images;
 }
 
-bool run_loads_bytes(const struct run *run)
+bool run_loads_bytes(const struct training *run)
 {
     return run->plan->variants[run->plan->devices[run->first_device].variant].graph->pixels != NO_TENSOR;
 }
 
-struct input run_share(const struct run *run, const struct batch *batch, size_t first)
+struct step_input run_share(const struct training *run, const struct batch *batch, size_t first)
 {
     size_t numbers = first * run->plan->spec.image_size * run->plan->spec.image_size * 3;
     bool bytes = batch->pixels != NULL;
-    return (struct input){.images = bytes ? (const void *)(batch->pixels + numbers) : batch->images + numbers,
-                          .placements = bytes ? batch->placements + first * INPUT_PLACEMENT : NULL,
-                          .labels = batch->labels + first};
+    return (struct step_input){.images = bytes ? (const void *)(batch->pixels + numbers) : batch->images + numbers,
+                               .placements = bytes ? batch->placements + first * INPUT_PLACEMENT : NULL,
+                               .labels = batch->labels + first};
 }
 
-void run_set_normalisation(struct run *run)
+void run_set_normalisation(struct training *run)
 {
     const struct dataset_info *info = dataset_info(run->dataset);
     memcpy(run->step.mean, info->mean, sizeof run->step.mean);
@@ -87,7 +87,7 @@ uint64_t run_decode_bytes(const struct plan *plan)
     return plan->devices[0].spec.kind == DEVICE_CPU ? plan->decode_bytes : DATA_DECODE_UNPLANNED;
 }
 
-bool run_open_loader(struct run *run, struct error *err)
+bool run_open_loader(struct training *run, struct error *err)
 {
     bool repeat = run->options->repeat_batch;
     uint32_t before = run_images_before(run, run->first_device);
@@ -109,7 +109,7 @@ bool run_open_loader(struct run *run, struct error *err)
     return !repeat || loader_next(run->loader, &run->batch, err);
 }
 
-static bool begin_run(struct run *run, struct error *err)
+static bool begin_run(struct training *run, struct error *err)
 {
     const struct train_options *o = run->options;
     struct train_part part = train_part(run->plan, run->ranks);
@@ -130,7 +130,7 @@ static bool begin_run(struct run *run, struct error *err)
     return run_open_loader(run, err) && ranks_begin(run->ranks, err);
 }
 
-bool run_end(struct run *run, bool ok, struct error *err)
+bool run_end(struct training *run, bool ok, struct error *err)
 {
     loader_destroy(run->loader);
     ranks_on_failure(run->ranks, NULL, NULL);
@@ -151,7 +151,7 @@ static int compare_reals(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median_speed(struct run *run, uint64_t steps)
+static double median_speed(struct training *run, uint64_t steps)
 {
     size_t count = steps < RUN_MEDIAN_STEPS ? (size_t)steps : RUN_MEDIAN_STEPS;
     if (count == 0) return 0;
@@ -159,13 +159,13 @@ static double median_speed(struct run *run, uint64_t steps)
     return run->plan->batch / run->step_seconds[count / 2];
 }
 
-static void find_remark(const struct run *run, struct train_result *result)
+static void find_remark(const struct training *run, struct train_result *result)
 {
     for (uint32_t i = 0; run->executors && i < run->device_count && !*result->remark; i++)
         if (run->executors[i]) executor_remark(run->executors[i], result->remark);
 }
 
-static void find_device_memory(const struct run *run, struct train_result *result)
+static void find_device_memory(const struct training *run, struct train_result *result)
 {
     for (uint32_t i = 0; run->executors && i < run->device_count; i++) {
         struct device_memory most;
@@ -181,7 +181,7 @@ static void find_device_memory(const struct run *run, struct train_result *resul
 }
 
 /* What went wrong once the run was under way is a failed run, whatever it was. */
-static void fail_run(struct run *run, struct error *err)
+static void fail_run(struct training *run, struct error *err)
 {
     run_save_last_good(run);
     if (run->diverged) run_name_layer(run, err);
@@ -194,18 +194,18 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                void *context, struct train_result *result, struct error *err)
 {
     struct train_part part = train_part(plan, options->ranks);
-    struct run run = {.plan = plan,
-                      .ranks = options->ranks,
-                      .first_device = part.first,
-                      .device_count = part.count,
-                      .backend = backend,
-                      .options = options,
-                      .sink = sink,
-                      .seed = options->seed,
-                      .saved = UINT64_MAX,
-                      .evaluated_step = UINT64_MAX,
-                      .best_error = NAN,
-                      .schedule = schedule_begin()};
+    struct training run = {.plan = plan,
+                           .ranks = options->ranks,
+                           .first_device = part.first,
+                           .device_count = part.count,
+                           .backend = backend,
+                           .options = options,
+                           .sink = sink,
+                           .seed = options->seed,
+                           .saved = UINT64_MAX,
+                           .evaluated_step = UINT64_MAX,
+                           .best_error = NAN,
+                           .schedule = schedule_begin()};
     struct train_result found = {.loss = NAN, .top1_error = NAN, .top5_error = NAN};
     uint64_t begin = clock_now_ns();
     struct error why = {0};

@@ -39,7 +39,7 @@ bool train_check_decoding(const struct plan *plan, const struct train_options *o
                      units_format_bytes(dataset_decoding_bytes(decoding, threads), wanted));
 }
 
-bool run_open_dataset(struct run *run, struct error *err)
+bool run_open_dataset(struct training *run, struct error *err)
 {
     const struct train_options *o = run->options;
     run->dataset = o->dataset;
@@ -81,7 +81,7 @@ bool train_try_outputs(const struct train_options *o, struct error *err)
     return log_try(o->log_path, err);
 }
 
-bool run_check_room(const struct run *run, struct error *err)
+bool run_check_room(const struct training *run, struct error *err)
 {
     TRY(check_plan(run->plan, run->backend, err));
     struct train_part part = train_part(run->plan, run->ranks);

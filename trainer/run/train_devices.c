@@ -36,7 +36,7 @@ uint32_t train_device_threads(const struct train_part *part)
     return each > 1 ? each : 1;
 }
 
-uint32_t run_choose_in_flight(const struct run *run)
+uint32_t run_choose_in_flight(const struct training *run)
 {
     uint32_t asked = run->options->in_flight;
     if (asked == 0) return run->backend->in_host_memory ? 1 : 3;
@@ -44,7 +44,7 @@ uint32_t run_choose_in_flight(const struct run *run)
 }
 
 /* A step on a processor may take as long as it takes; a GPU that does nothing for minutes has been lost. */
-static uint64_t choose_wait_limit_ns(const struct run *run)
+static uint64_t choose_wait_limit_ns(const struct training *run)
 {
     double seconds = run->options->wait_seconds;
     if (seconds <= 0 && run->ranks) seconds = TRAIN_RANKS_SECONDS;
@@ -54,7 +54,7 @@ static uint64_t choose_wait_limit_ns(const struct run *run)
 
 static bool create_executor(void *context, uint32_t rank, struct error *err)
 {
-    struct run *run = context;
+    struct training *run = context;
     uint32_t node, device = run->first_device + rank;
     if (run->options->near) host_stay_near(run->options->near[rank], &node); /* nothing depends on it but time */
     struct train_part part = train_part(run->plan, run->ranks);
@@ -85,14 +85,14 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
 static bool destroy_executor(void *context, uint32_t rank, struct error *err)
 {
     (void)err;
-    struct run *run = context;
+    struct training *run = context;
     executor_destroy(run->executors[rank]);
     return true;
 }
 
 static void abort_group(void *context)
 {
-    struct run *run = context;
+    struct training *run = context;
     for (uint32_t i = 0; run->groups && i < run->device_count; i++) run->backend->group_abort(run->groups[i]);
 }
 
@@ -109,7 +109,7 @@ static uint64_t largest_tensor(const struct plan *plan)
     return most;
 }
 
-static bool create_tables(struct run *run, struct error *err)
+static bool create_tables(struct training *run, struct error *err)
 {
     run->executors = mem_zalloc(MEM_GENERAL, run->device_count, sizeof *run->executors);
     run->told = mem_zalloc(MEM_GENERAL, run->plan->device_count, sizeof *run->told);
@@ -120,7 +120,7 @@ static bool create_tables(struct run *run, struct error *err)
 }
 
 /* Every device of this process becomes a member of the group of all; *run has them whole or not at all. */
-static bool create_groups(struct run *run, struct error *err)
+static bool create_groups(struct training *run, struct error *err)
 {
     struct group_id id;
     struct ranks *ranks = run->ranks;
@@ -143,14 +143,14 @@ static bool create_groups(struct run *run, struct error *err)
 
 /* A rank's other threads, which read and decode, and what they have in memory are near its GPUs as well: of several
  * ranks on a host each then has its part of the processors. A process by itself decodes with all of them. */
-static void stay_near_devices(const struct run *run)
+static void stay_near_devices(const struct training *run)
 {
     uint32_t node;
     if (run->options->near && ranks_place(run->ranks).size > 1)
         host_stay_near_all(run->options->near, run->device_count, &node);
 }
 
-static bool create_devices(struct run *run, struct error *err)
+static bool create_devices(struct training *run, struct error *err)
 {
     stay_near_devices(run);
     if (run->plan->device_count > 1) TRY(create_groups(run, err));
@@ -163,7 +163,7 @@ static bool is_asked_to_stop(const void *run) { return run_asked_to_stop(run) !=
 
 /* An end may be asked for while devices prepare their ops, which can take minutes. Of several ranks all end then, or
  * none. */
-static bool prepare_devices(struct run *run, struct error *err)
+static bool prepare_devices(struct training *run, struct error *err)
 {
     struct error why = {0};
     run->stopping = (struct stopping){is_asked_to_stop, run};
@@ -175,17 +175,17 @@ static bool prepare_devices(struct run *run, struct error *err)
     return !run_is_stopped(run) || error_set(err, ERROR_STOPPED, "stopped while the devices were made ready");
 }
 
-bool run_make_devices(struct run *run, struct error *err)
+bool run_make_devices(struct training *run, struct error *err)
 {
     return create_tables(run, err) && prepare_devices(run, err);
 }
 
-bool run_take_devices(struct run *run, struct error *err)
+bool run_take_devices(struct training *run, struct error *err)
 {
     return run_check_room(run, err) && run_make_devices(run, err);
 }
 
-void run_give_devices(struct run *run)
+void run_give_devices(struct training *run)
 {
     if (run->team && run->executors) team_run(run->team, destroy_executor, run, NULL);
     team_destroy(run->team);

@@ -25,7 +25,7 @@ struct told {
     int32_t stop;       /* the signal by which its process was asked to end; 0 = none */
 };
 
-struct run {
+struct training {
     const struct plan *plan;
     const struct backend *backend;
     const struct train_options *options;
@@ -77,81 +77,81 @@ struct run {
 
 /* evaluate.c: over the test set, with the weights as they are; fills status' test figures. The loader of training
  * images rests meanwhile, so that no more memory is held than the plan counts. *stop leaves status as it was. */
-bool run_evaluate(struct run *run, struct error *err);
+bool run_evaluate(struct training *run, struct error *err);
 /* Where a device's share of an evaluation batch begins, which is of all devices; of their number, its size. */
-uint32_t run_evaluated_before(const struct run *run, uint32_t device);
+uint32_t run_evaluated_before(const struct training *run, uint32_t device);
 /* tested_state.c: what is evaluated instead of the run's own state: averages of weights, and statistics taken anew. begin
  * and end around an evaluation, while no step is in flight; end also after a failure. */
 struct tested_state;
-bool tested_state_begin(struct run *run, struct tested_state **tested, struct error *err);
-bool tested_state_end(struct run *run, struct tested_state *tested, struct error *err);
+bool tested_state_begin(struct training *run, struct tested_state **tested, struct error *err);
+bool tested_state_end(struct training *run, struct tested_state *tested, struct error *err);
 /* Whether the plan's devices make images of bytes: then the loader gives those. */
-bool run_loads_bytes(const struct run *run);
+bool run_loads_bytes(const struct training *run);
 /* Images before `device`'s in a step, in a batch of the evaluation. */
-uint32_t run_images_before(const struct run *run, uint32_t device);
+uint32_t run_images_before(const struct training *run, uint32_t device);
 /* What each device has told, its metrics among it, becomes known to all ranks. */
-bool run_hear(struct run *run, struct error *err);
+bool run_hear(struct training *run, struct error *err);
 /* The images of a batch from number `first` on. */
-struct input run_share(const struct run *run, const struct batch *batch, size_t first);
+struct step_input run_share(const struct training *run, const struct batch *batch, size_t first);
 /* What the loader of a run under the plan may take for decoding. */
 uint64_t run_decode_bytes(const struct plan *plan);
 /* In run->step: the dataset's mean and deviation. */
-void run_set_normalisation(struct run *run);
+void run_set_normalisation(struct training *run);
 /* Ends what was begun, whole or in part; `ok` is how it went so far. */
-bool run_end(struct run *run, bool ok, struct error *err);
+bool run_end(struct training *run, bool ok, struct error *err);
 /* Makes run->loader for the run's position. */
-bool run_open_loader(struct run *run, struct error *err);
+bool run_open_loader(struct training *run, struct error *err);
 
 /* train_check.c: whether what the command says can be done, and the plan runs here. */
 bool train_check_options(const struct train_options *options, struct error *err);
-bool run_check_room(const struct run *run, struct error *err);
-bool run_open_dataset(struct run *run, struct error *err);
+bool run_check_room(const struct training *run, struct error *err);
+bool run_open_dataset(struct training *run, struct error *err);
 
 /* train_devices.c: the run's tables and devices, with nothing in them yet; take: after the plan was checked. They are given back
  * whole or in part. */
-bool run_make_devices(struct run *run, struct error *err);
-bool run_take_devices(struct run *run, struct error *err);
-void run_give_devices(struct run *run);
-uint32_t run_choose_in_flight(const struct run *run);
+bool run_make_devices(struct training *run, struct error *err);
+bool run_take_devices(struct training *run, struct error *err);
+void run_give_devices(struct training *run);
+uint32_t run_choose_in_flight(const struct training *run);
 
 /* steps.c: all steps, with what follows each of them. */
-bool run_steps(struct run *run, void (*progress)(void *context, const struct train_status *status), void *context,
+bool run_steps(struct training *run, void (*progress)(void *context, const struct train_status *status), void *context,
                struct train_result *result, struct error *err);
 
 /* diverged.c: adds to *err where the step that has just failed, as its loss is not finite, left the finite numbers. After
  * everything else: the devices' statistics are lost. */
-void run_name_layer(struct run *run, struct error *err);
+void run_name_layer(struct training *run, struct error *err);
 
 /* run_state.c: initial values, checkpoints. */
-bool run_initialise(struct run *run, struct error *err);
+bool run_initialise(struct training *run, struct error *err);
 /* Writes a checkpoint; the best so far is marked, and of older ones only as many stay as options say. */
-bool run_save(struct run *run, struct error *err);
+bool run_save(struct training *run, struct error *err);
 /* Whether the net was evaluated after the last step, with fewer errors than whatever is saved. */
-bool run_is_best(const struct run *run);
+bool run_is_best(const struct training *run);
 /* run_save of the last good step after a failure; nothing where its state is gone or not finite. */
-void run_save_last_good(struct run *run);
-bool run_resume(struct run *run, struct error *err);
+void run_save_last_good(struct training *run);
+bool run_resume(struct training *run, struct error *err);
 /* The weights and statistics of a checkpoint, or of a folder's newest one, or of a file of others; nothing else of it. */
-bool run_take_weights(struct run *run, const char *from, struct error *err);
+bool run_take_weights(struct training *run, const char *from, struct error *err);
 /* f16: the loss scale as the step after `done` left it, into status; tells of a step that was skipped. */
-void run_see_loss_scale(struct run *run, const struct loss_scale *scale);
+void run_see_loss_scale(struct training *run, const struct loss_scale *scale);
 
 /* train_report.c: what run it is, of which processes and devices, and what these do at most. */
-void run_report_begin(const struct run *run, const struct train_part *part);
-void run_report_mark(const struct run *run, const char *text);
-void run_report_resumed(const struct run *run);
+void run_report_begin(const struct training *run, const struct train_part *part);
+void run_report_mark(const struct training *run, const char *text);
+void run_report_resumed(const struct training *run);
 /* Waits reported for every device of the run. */
-void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_ns);
+void run_report_gap(const struct training *run, enum trace_gap kind, uint64_t begin_ns);
 /* What the host did since begin_ns on behalf of one device, or of all. */
-void run_report_host(const struct run *run, uint32_t rank, enum trace_host what, uint64_t begin_ns);
-void run_report_host_of_all(const struct run *run, enum trace_host what, uint64_t begin_ns);
-void run_report_metric(const struct run *run, enum trace_metric metric, double value);
+void run_report_host(const struct training *run, uint32_t rank, enum trace_host what, uint64_t begin_ns);
+void run_report_host_of_all(const struct training *run, enum trace_host what, uint64_t begin_ns);
+void run_report_metric(const struct training *run, enum trace_metric metric, double value);
 
-bool run_is_stopped(const struct run *run);
+bool run_is_stopped(const struct training *run);
 /* The signal by which this process, or who started it, was asked to end the run; 0 = none. */
-int32_t run_asked_to_stop(const struct run *run);
+int32_t run_asked_to_stop(const struct training *run);
 
 /* score.c: a run that learns nothing, before it has taken its devices. */
-struct run run_for_answers(const struct plan *plan, const struct backend *backend, const struct train_options *options);
+struct training run_for_answers(const struct plan *plan, const struct backend *backend, const struct train_options *options);
 
 #endif

@@ -9,25 +9,25 @@
 #include "process.h"
 #include "train_private.h"
 
-void run_report_gap(const struct run *run, enum trace_gap kind, uint64_t begin_ns)
+void run_report_gap(const struct training *run, enum trace_gap kind, uint64_t begin_ns)
 {
     if (!run->sink || !run->sink->gap) return;
     uint64_t end = clock_now_ns();
     for (uint32_t i = 0; i < run->device_count; i++) run->sink->gap(run->sink->context, i, kind, begin_ns, end);
 }
 
-void run_report_host(const struct run *run, uint32_t rank, enum trace_host what, uint64_t begin_ns)
+void run_report_host(const struct training *run, uint32_t rank, enum trace_host what, uint64_t begin_ns)
 {
     if (run->sink && run->sink->span) run->sink->span(run->sink->context, rank, what, begin_ns, clock_now_ns());
 }
 
-void run_report_host_of_all(const struct run *run, enum trace_host what, uint64_t begin_ns)
+void run_report_host_of_all(const struct training *run, enum trace_host what, uint64_t begin_ns)
 {
     for (uint32_t i = 0; i < run->device_count; i++) run_report_host(run, i, what, begin_ns);
 }
 
 /* Of the step that ended last, by the number that the executor gave it: the first is 0. */
-void run_report_metric(const struct run *run, enum trace_metric metric, double value)
+void run_report_metric(const struct training *run, enum trace_metric metric, double value)
 {
     uint64_t step = run->done > 0 ? run->done - 1 : 0;
     if (run->sink && run->sink->metric) run->sink->metric(run->sink->context, metric, step, value);
@@ -78,7 +78,7 @@ bool train_describe(const struct plan *plan, const struct backend *backend, cons
 
 /* Of GPUs as the plan has it from the catalogue, of this host as measured: before anything is in memory, since that
  * takes some itself, and over no more bytes than the arena has, so that no run takes more than its plan. */
-static void report_peaks(const struct run *run, const struct train_part *part)
+static void report_peaks(const struct training *run, const struct train_part *part)
 {
     struct device_peaks here = {0};
     if (!run->sink || !run->sink->peaks) return;
@@ -96,7 +96,7 @@ static void report_peaks(const struct run *run, const struct train_part *part)
 }
 
 /* Which process of the run this one is, and which devices it drives. */
-static void report_origin(const struct run *run)
+static void report_origin(const struct training *run)
 {
     struct ranks_place place = ranks_place(run->options->ranks);
     struct trace_origin origin = {.rank = place.rank,
@@ -107,19 +107,19 @@ static void report_origin(const struct run *run)
     if (run->sink && run->sink->origin) run->sink->origin(run->sink->context, &origin);
 }
 
-void run_report_mark(const struct run *run, const char *text)
+void run_report_mark(const struct training *run, const char *text)
 {
     if (run->sink && run->sink->mark) run->sink->mark(run->sink->context, clock_now_ns(), text);
 }
 
-void run_report_resumed(const struct run *run)
+void run_report_resumed(const struct training *run)
 {
     char text[64];
     snprintf(text, sizeof text, "resumed after step %" PRIu64, run->done);
     run_report_mark(run, text);
 }
 
-void run_report_begin(const struct run *run, const struct train_part *part)
+void run_report_begin(const struct training *run, const struct train_part *part)
 {
     report_run(run->plan, run->backend, run->options, part, run->sink);
     report_origin(run);

@@ -27,7 +27,7 @@ static void leave_out_unused(struct transfer *k)
     k->entry_count = kept;
 }
 
-bool transfer_begin(struct transfer *k, struct run *run, uint32_t devices, struct error *err)
+bool transfer_begin(struct transfer *k, struct training *run, uint32_t devices, struct error *err)
 {
     const struct plan_variant *variant = &run->plan->variants[run->plan->devices[run->first_device].variant];
     *k = (struct transfer){.run = run, .graph = variant->graph, .devices = devices};
@@ -138,17 +138,20 @@ static void describe_tensor(void *context, size_t i, struct checkpoint_tensor *t
     name_tensor(k, &place, tensor);
 }
 
-bool transfer_is_here(const struct run *run, uint32_t device) { return device - run->first_device < run->device_count; }
+bool transfer_is_here(const struct training *run, uint32_t device)
+{
+    return device - run->first_device < run->device_count;
+}
 
 /* From the rank that has the device to rank 0, which writes. */
-bool transfer_bring(struct run *run, uint32_t device, void *bytes, uint64_t count, struct error *err)
+bool transfer_bring(struct training *run, uint32_t device, void *bytes, uint64_t count, struct error *err)
 {
     return ranks_pass(run->ranks, ranks_of_device(run->ranks, device), 0, bytes, count, err);
 }
 
 static bool get_entry(struct transfer *k, const struct place *place, float *values, struct error *err)
 {
-    struct run *run = k->run;
+    struct training *run = k->run;
     k->entry = place->entry;
     k->values = values;
     if (transfer_is_here(run, place->device))

@@ -8,7 +8,7 @@
  * weights, which are the same on all devices, and each device's own running statistics. When a run goes on with another
  * number of devices, all of them get the mean of the saved statistics. */
 struct transfer {
-    struct run *run;
+    struct training *run;
     const struct graph *graph;
     struct state_entry *entries; /* of the first device's plan: parameters, the optimiser's, statistics */
     size_t entry_count;
@@ -25,7 +25,7 @@ struct transfer {
 };
 
 /* For a checkpoint with statistics of so many devices. Takes a zeroed object; ended by transfer_finish, also after a failure. */
-bool transfer_begin(struct transfer *k, struct run *run, uint32_t devices, struct error *err);
+bool transfer_begin(struct transfer *k, struct training *run, uint32_t devices, struct error *err);
 void transfer_finish(struct transfer *k);
 /* Room for sums of statistics: of one after the other as a checkpoint is written, of all as an old one is read. */
 bool transfer_make_sums(struct transfer *k, struct error *err);
@@ -42,7 +42,7 @@ size_t transfer_net_tensors(const struct transfer *k);
 bool transfer_get(struct transfer *k, size_t i, float *values, struct error *err);
 
 /* Whether this process drives a device of the plan, and bytes from the rank that does to rank 0. */
-bool transfer_is_here(const struct run *run, uint32_t device);
-bool transfer_bring(struct run *run, uint32_t device, void *bytes, uint64_t count, struct error *err);
+bool transfer_is_here(const struct training *run, uint32_t device);
+bool transfer_bring(struct training *run, uint32_t device, void *bytes, uint64_t count, struct error *err);
 
 #endif

@@ -19,7 +19,7 @@ struct side {
     bool mirrored; /* the sweep to the left */
 };
 
-struct sweep {
+struct two_sweeps {
     const struct problem *problem;
     struct side right, left;
     uint32_t *peak; /* the buffers of the fullest section, the longest first */
@@ -45,7 +45,7 @@ static uint32_t length_of(const struct problem *problem, size_t buffer)
     return problem->last[buffer] - problem->first[buffer];
 }
 
-static void take(struct sweep *sweep, size_t buffer, const struct manner *manner)
+static void take(struct two_sweeps *sweep, size_t buffer, const struct manner *manner)
 {
     const struct problem *problem = sweep->problem;
     uint64_t size = problem->size[buffer], align = problem->align[buffer];
@@ -59,7 +59,7 @@ static void take(struct sweep *sweep, size_t buffer, const struct manner *manner
     holes_cut(&sweep->holes, place, offset, offset + size);
 }
 
-static void give(struct sweep *sweep, size_t buffer)
+static void give(struct two_sweeps *sweep, size_t buffer)
 {
     uint64_t low = sweep->offset[buffer], high = low + sweep->problem->size[buffer];
     holes_give(&sweep->holes, low, high);
@@ -114,7 +114,7 @@ static uint32_t *list_side(const struct problem *problem, struct side *side, uin
 
 /* A buffer begins after the peak, ends before it or lives then, and then alone it is in three lists: all lists have
  * three numbers for each buffer at most. */
-static bool list_events(struct sweep *sweep, struct error *err)
+static bool list_events(struct two_sweeps *sweep, struct error *err)
 {
     const struct problem *problem = sweep->problem;
     uint64_t numbers = problem->count + (uint64_t)problem->sections + 2;
@@ -131,7 +131,7 @@ static bool list_events(struct sweep *sweep, struct error *err)
 }
 
 /* Looks at the limits. */
-static bool must_end(struct sweep *sweep)
+static bool must_end(struct two_sweeps *sweep)
 {
     if (!sweep->may_stop) return false;
     if (problem_halted(sweep->problem)) sweep->stopped = true;
@@ -140,7 +140,7 @@ static bool must_end(struct sweep *sweep)
 }
 
 /* Lays the buffers of the fullest section one on the other, as low as chunks let them; the holes are what is left. */
-static void stack_peak(struct sweep *sweep)
+static void stack_peak(struct two_sweeps *sweep)
 {
     const struct problem *problem = sweep->problem;
     uint64_t height = 0;
@@ -159,7 +159,7 @@ static void stack_peak(struct sweep *sweep)
 }
 
 /* One side: everything that begins after the peak, over and between what lives there. */
-static void sweep_side(struct sweep *sweep, const struct side *side, const struct manner *manner)
+static void sweep_side(struct two_sweeps *sweep, const struct side *side, const struct manner *manner)
 {
     const struct problem *problem = sweep->problem;
     stack_peak(sweep);
@@ -173,7 +173,7 @@ static void sweep_side(struct sweep *sweep, const struct side *side, const struc
     }
 }
 
-static void sweep_once(struct sweep *sweep, const struct manner *manner, struct placement *best)
+static void sweep_once(struct two_sweeps *sweep, const struct manner *manner, struct placement *best)
 {
     const struct problem *problem = sweep->problem;
     sweep->given_up = false;
@@ -186,9 +186,9 @@ static void sweep_once(struct sweep *sweep, const struct manner *manner, struct 
     memcpy(best->offset, sweep->offset, problem->count * sizeof *best->offset);
 }
 
-static bool sweep_init(struct sweep *sweep, const struct problem *problem, struct error *err)
+static bool two_sweeps_init(struct two_sweeps *sweep, const struct problem *problem, struct error *err)
 {
-    *sweep = (struct sweep){.problem = problem};
+    *sweep = (struct two_sweeps){.problem = problem};
     sweep->lists = mem_alloc(MEM_SEARCH, 3 * problem->count, sizeof *sweep->lists);
     if (!sweep->lists) return error_memory(err, 3 * problem->count * sizeof *sweep->lists, "placement by sweeping");
     TRY(list_events(sweep, err));
@@ -197,7 +197,7 @@ static bool sweep_init(struct sweep *sweep, const struct problem *problem, struc
     return holes_init(&sweep->holes, problem->count, problem->chunk, err);
 }
 
-static void sweep_finish(struct sweep *sweep)
+static void two_sweeps_finish(struct two_sweeps *sweep)
 {
     mem_free(sweep->lists);
     mem_free(sweep->offset);
@@ -207,9 +207,9 @@ static void sweep_finish(struct sweep *sweep)
 bool sweep_improve(const struct problem *problem, enum sweep_part part, uint64_t target, struct placement *best,
                    struct error *err)
 {
-    struct sweep sweep;
+    struct two_sweeps sweep;
     uint64_t pass = 4 * problem_pass_steps(problem); /* steps over holes are quick ones */
-    bool ok = sweep_init(&sweep, problem, err);
+    bool ok = two_sweeps_init(&sweep, problem, err);
     const struct manner manners[] = {{4, false, false},  {8, true, false},  {16, false, false}, {64, true, false},
                                      {64, false, false}, {0, false, false}, {0, false, true},   {0, true, false}};
     size_t from = part == SWEEP_REST, to = part == SWEEP_FIRST ? 1 : sizeof manners / sizeof manners[0];
@@ -219,6 +219,6 @@ bool sweep_improve(const struct problem *problem, enum sweep_part part, uint64_t
         sweep.may_stop = best->arena < UINT64_MAX;
         sweep_once(&sweep, &manners[i], best);
     }
-    sweep_finish(&sweep);
+    two_sweeps_finish(&sweep);
     return ok;
 }

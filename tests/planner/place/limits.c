@@ -69,7 +69,7 @@ static struct place_result solve(struct place_buffer *buffers, size_t count, con
 }
 
 /* Under sanitizers and on a machine that others use, clocks run ahead of what the solver does: twice the limit and a
- * second pass here; bench/place measures the limits themselves. */
+ * second pass here; bench/placement measures the limits themselves. */
 static void bound_time(const struct place_result *result, double seconds)
 {
     cr_assert_lt(result->seconds, 2 * seconds + 2, "%.2f s", result->seconds);

@@ -107,7 +107,7 @@ static bool run_plan_steps(const struct plan *plan, float losses[STEPS])
     struct metrics metrics;
     float images[32 * 32 * 3];
     const int32_t labels[1] = {3}, placements[4] = {0};
-    const struct input input = {.images = images, .labels = labels, .placements = placements};
+    const struct step_input input = {.images = images, .labels = labels, .placements = placements};
     for (size_t i = 0; i < 32 * 32 * 3; i++) images[i] = (float)(i % 29) / 29 - 0.5f;
     bool ok = executor_create(&o, &executor, &err);
     for (size_t i = 0; ok && i < executor_state_count(executor); i++) {

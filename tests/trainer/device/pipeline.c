@@ -310,7 +310,7 @@ Test(pipeline, the_first_error_sticks)
     struct metrics metrics;
     float values[4096], *images = calloc(4 * 32 * 32 * 3, sizeof *images);
     const int32_t labels[4] = {0};
-    const struct input input = {.images = images, .labels = labels};
+    const struct step_input input = {.images = images, .labels = labels};
     const struct step step = {.learning_rate = 0.1f};
     uint64_t until = 0;
     for (int round = 0; round < 2; round++) {

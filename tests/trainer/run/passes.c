@@ -88,7 +88,7 @@ Test(passes, change_nothing_that_is_learned)
     const int32_t labels[] = {1, 2, 3, 4};
     struct random r = random_begin(1, RANDOM_SYNTHETIC, 0, 0);
     for (uint64_t i = 0; i < pixels; i++) images[i] = (float)random_normal(&r);
-    const struct input input = {.images = images, .labels = labels};
+    const struct step_input input = {.images = images, .labels = labels};
     const struct step step = {.seed = 1, .learning_rate = 0.1f, .momentum = 0.9f, .bn_momentum = 0.1f};
     for (int passes = 0; passes < 2; passes++) {
         struct executor_options options = {.plan = plan, .backend = run.backend};

@@ -122,7 +122,7 @@ static float *take_gradients(const struct plan *plan, double nudge, size_t *coun
     struct random r = random_begin(1, RANDOM_SYNTHETIC, 0, 0);
     for (uint64_t i = 0; i < pixels; i++) images[i] = (float)random_normal(&r) * (float)(1 + nudge);
     for (uint32_t i = 0; i < plan->batch; i++) labels[i] = (int32_t)(i % 10);
-    const struct input input = {.images = images, .labels = labels};
+    const struct step_input input = {.images = images, .labels = labels};
     cr_assert(executor_submit(executor, &step, &input, &err), "%s", err.text);
     cr_assert(executor_collect(executor, &metrics, &err), "%s", err.text);
     float *all = malloc(graph->parameter_elements * sizeof *all);

@@ -3,7 +3,7 @@
  * on large problems that placers find hard; without arguments on instances shaped like training steps of deep residual
  * networks.
  *
- * usage: bench_place [million | [mixes COUNT] SECONDS FILE...] */
+ * usage: bench_placement [million | [mixes COUNT] SECONDS FILE...] */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,7 +229,7 @@ int main(int argc, char **argv)
     }
     double seconds = argc > 1 ? atof(argv[1]) : 0;
     if (argc > 1 && seconds <= 0) {
-        fprintf(stderr, "usage: bench_place [million | [mixes COUNT] SECONDS FILE...]\n");
+        fprintf(stderr, "usage: bench_placement [million | [mixes COUNT] SECONDS FILE...]\n");
         return 2;
     }
     for (int i = 2; i < argc; i++)
