@@ -15,11 +15,10 @@
 #define MOST_TRIES   640
 #define FAST_WORK    200000 /* buffers placed: a fraction of a second */
 #define NEAR_DIVISOR 16
-#define FEW_BUFFERS                                                                                                    \
-    400 /* below it the exact search comes before cuts, in a side below FEW_OF_SIDE: it may end by itself */
-#define FEW_OF_SIDE  48
-#define SIDE_SHARE   4  /* the same of a side, of what it has, inverse */
-#define SEARCH_UNITS 40 /* of a descent: what the exact search has between two rounds of cuts, at first */
+#define FEW_BUFFERS  400 /* below it the exact search comes before cuts: it may end by itself */
+#define FEW_OF_SIDE  48  /* the same of a side */
+#define SIDE_SHARE   4   /* of what a side has, the exact search may take a fourth */
+#define SEARCH_UNITS 40  /* of a descent: what the exact search has between two rounds of cuts, at first */
 
 /* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a moment
  * for a few hundred buffers. In buffers placed and not in time, so that the same is found each time. */

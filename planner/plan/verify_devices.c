@@ -95,18 +95,18 @@ static bool sum_classes(const struct plan *plan, size_t d, uint64_t classes[MEMO
 {
     const struct plan_device *device = &plan->devices[d];
     const struct plan_variant *variant = &plan->variants[device->variant];
-    uint64_t ops = variant->train.op_count + variant->evaluate.op_count, loader = 0, staging = 0, libraries, kernels;
+    uint64_t ops = variant->train.op_count + variant->evaluate.op_count, batches = 0, staging = 0, libraries, kernels;
     for (size_t c = 0; c < MEMORY_CLASSES; c++) classes[c] = c < MEMORY_COMMUNICATION ? variant->classes[c] : 0;
     uint64_t shapes = device->spec.kernel_bytes > 0 ? graph_convolution_shapes(variant->graph) : 0;
     if (__builtin_mul_overflow(device->spec.op_bytes, ops, &libraries) ||
         __builtin_mul_overflow(device->spec.kernel_bytes, shapes, &kernels))
         return false;
     bool host = device->spec.kind == DEVICE_CPU;
-    if (host && d == 0 && !loader_bytes(plan, variant->graph, &loader)) return false;
+    if (host && d == 0 && !loader_bytes(plan, variant->graph, &batches)) return false;
     if (host && d == 0) staging = largest_parameter(variant->graph);
     if (plan->device_count > 1) classes[MEMORY_COMMUNICATION] = device->spec.comm_bytes;
     /* A host's own memory is where its tensors go to wait. */
-    return add(&classes[MEMORY_KEPT], host ? variant->host_bytes : 0) && add(&classes[MEMORY_INPUT], loader) &&
+    return add(&classes[MEMORY_KEPT], host ? variant->host_bytes : 0) && add(&classes[MEMORY_INPUT], batches) &&
            add(&classes[MEMORY_CONTEXT], device->spec.context_bytes) && add(&classes[MEMORY_CONTEXT], staging) &&
            add(&classes[MEMORY_CONTEXT], libraries) && add(&classes[MEMORY_CONTEXT], kernels);
 }
