@@ -85,18 +85,19 @@ void cupti_dump_call(struct cupti_dump *dump, CUpti_CallbackDomain domain, CUpti
 /* The name is a pointer of this process: zeros stand for it, and its text behind the record. */
 static void put_record(struct cupti_dump *dump, const CUpti_Activity *record, size_t bytes)
 {
-    uint8_t copy[1024] = {0};
-    const char *name = "";
-    const uint64_t length = bytes < sizeof copy ? bytes : sizeof copy;
-    const size_t at = offsetof(CUpti_ActivityKernel10, name), end = at + sizeof name;
-    memcpy(copy, record, length);
-    if (record->kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL && length >= end) {
-        memcpy(&name, copy + at, sizeof name);
-        memset(copy + at, 0, sizeof name);
-    }
+    static const uint8_t no_name[sizeof(char *)];
+    const uint8_t *from = (const uint8_t *)record;
+    const char *name = NULL;
+    const uint64_t length = bytes;
+    size_t at = offsetof(CUpti_ActivityKernel10, name), end = at + sizeof name;
+    if (record->kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL && bytes >= end)
+        memcpy(&name, from + at, sizeof name);
+    else
+        at = end = bytes;
     if (!name) name = "";
-    const struct part parts[] = {{&length, sizeof length}, {copy, length}, {name, strlen(name) + 1}};
-    put(dump, CUPTI_DUMP_RECORD, parts, 3);
+    const struct part parts[] = {
+        {&length, sizeof length}, {from, at}, {no_name, end - at}, {from + end, bytes - end}, {name, strlen(name) + 1}};
+    put(dump, CUPTI_DUMP_RECORD, parts, sizeof parts / sizeof parts[0]);
 }
 
 /* How far it is to the next one says how long a record is; of a buffer's last one what others of its kind say. */
@@ -144,13 +145,25 @@ bool cupti_dump_open(const char *path, const struct cupti_calls *calls, struct c
     return true;
 }
 
+static void destroy(struct cupti_dump *dump)
+{
+    pthread_mutex_destroy(&dump->lock);
+    mem_free(dump);
+}
+
 bool cupti_dump_close(struct cupti_dump *dump, struct cupti_dump_counts counts, struct error *err)
 {
     if (!dump) return true;
     put_numbers(dump, CUPTI_DUMP_END,
                 (uint64_t[]){counts.records, counts.unattributed, counts.timeless, counts.dropped}, 4, NULL);
     bool ok = files_commit(&dump->file, err);
-    pthread_mutex_destroy(&dump->lock);
-    mem_free(dump);
+    destroy(dump);
     return ok;
+}
+
+void cupti_dump_abandon(struct cupti_dump *dump)
+{
+    if (!dump) return;
+    files_abandon(&dump->file);
+    destroy(dump);
 }

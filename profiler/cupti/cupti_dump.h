@@ -50,5 +50,7 @@ struct cupti_dump_counts {
 };
 /* Ends the object. False, with the error: the file is not there. */
 bool cupti_dump_close(struct cupti_dump *dump, struct cupti_dump_counts counts, struct error *err);
+/* Likewise, and what was at the path before stays. */
+void cupti_dump_abandon(struct cupti_dump *dump);
 
 #endif

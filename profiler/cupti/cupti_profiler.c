@@ -355,11 +355,11 @@ static bool create_parts(struct cupti_profiler *p, struct error *err)
 static bool start(struct cupti_profiler *p, struct error *err)
 {
     TRY(cupti_load(&p->calls, err));
-    TRY(create_parts(p, err) && open_dump(p, err));
+    TRY(create_parts(p, err));
     struct cupti_profiler *none = NULL;
     if (!atomic_compare_exchange_strong(&active, &none, p))
         return error_set(err, ERROR_FAILED, "this process is profiled already");
-    TRY(subscribe(p, err));
+    TRY(open_dump(p, err) && subscribe(p, err));
     int failed = thread_start(&p->thread, 0, "cupti", read_records, p);
     if (failed) return error_set(err, ERROR_FAILED, "no thread for records of kernels: %s", strerror(failed));
     p->has_thread = true;
@@ -376,15 +376,20 @@ static void close_dump(struct cupti_profiler *p)
     p->dump = NULL;
 }
 
+static void unsubscribe(struct cupti_profiler *p)
+{
+    if (!p->subscriber) return;
+    p->calls.Unsubscribe(p->subscriber);
+    p->calls.Finalize();
+    p->subscriber = NULL;
+}
+
 static void finish(struct cupti_profiler *p)
 {
     struct cupti_profiler *self = p;
-    if (p->subscriber) {
-        p->calls.Unsubscribe(p->subscriber);
-        p->calls.Finalize();
-    }
+    unsubscribe(p);
     atomic_compare_exchange_strong(&active, &self, NULL);
-    close_dump(p);
+    cupti_dump_abandon(p->dump); /* of a run that never began */
     cupti_reader_destroy(p->reader);
     owners_destroy(p->owners);
     cupti_buffers_destroy(p->buffers);
@@ -435,6 +440,7 @@ void cupti_profiler_close(struct cupti_profiler *p, struct cupti_profiler_report
     pthread_join(p->thread, NULL);
     p->calls.ActivityFlushAll(1); /* also what is not complete: nothing runs any more */
     while (cupti_buffers_take(p->buffers, 0, &full)) read_buffer(p, &full);
+    unsubscribe(p); /* callbacks write to the dump */
     close_dump(p);
     if (report) tell(p, report);
     finish(p);

@@ -2,11 +2,15 @@
  * Dumps that a GPU's run wrote (`./dev gpu`) are looked at where they lie in tests/profiler/dumps; there are none yet.
  */
 #include <dirent.h>
+#include <glob.h>
 #include <unistd.h>
 
 #include "profiled_gpu.h"
 
 #ifdef FATHOM_CUDA
+#include "cupti_dump.h"
+#include "files.h"
+#include "mem.h"
 
 #define PATH 4096
 
@@ -44,6 +48,9 @@ static void tell_launched(void *context)
 }
 
 static const struct standin_run run = {&seen, tell_step, tell_launch, tell_launched};
+
+/* Any number of kernels, in any order. */
+static struct trace_sink open_sink = {.context = &seen, .wants_ops = wants};
 
 /* What the profiler finds in a dump; `counts`: what it found on the GPU. NULL, or what is wrong with the file. */
 static const char *replay_dump(const char *name, struct trace_sink *to, uint64_t counts[4],
@@ -123,10 +130,77 @@ Test(dumps, the_profiler_finds_the_same_in_them)
     }
 }
 
-/* ---- Of GPUs ---- */
+/* ---- Records ---- */
 
-/* Any number of kernels, in any order. */
-static struct trace_sink open_sink = {.context = &seen, .wants_ops = wants};
+#define LONG_RECORD 3000u
+
+/* As of a later CUPTI, which has grown them. */
+static CUptiResult CUPTIAPI next_long(uint8_t *bytes, size_t valid, CUpti_Activity **record)
+{
+    uint8_t *at = *record ? (uint8_t *)*record + LONG_RECORD : bytes;
+    if (at + LONG_RECORD > bytes + valid) return CUPTI_ERROR_MAX_LIMIT_REACHED;
+    *record = (CUpti_Activity *)(void *)at;
+    return CUPTI_SUCCESS;
+}
+
+static CUptiResult CUPTIAPI tell_version(uint32_t *version)
+{
+    *version = 140000;
+    return CUPTI_SUCCESS;
+}
+
+static void dump_records(uint8_t *bytes, size_t length)
+{
+    const struct cupti_calls calls = {.ActivityGetNextRecord = next_long, .GetVersion = tell_version};
+    struct cupti_dump *dump;
+    struct error err = {0};
+    cr_assert(cupti_dump_open(path, &calls, &dump, &err), "%s", err.text);
+    cupti_dump_buffer(dump, bytes, length, 0);
+    cr_assert(cupti_dump_close(dump, (struct cupti_dump_counts){.records = 2, .unattributed = 2}, &err), "%s",
+              err.text);
+}
+
+Test(dumps, records_of_any_length_are_whole)
+{
+    static _Alignas(8) uint8_t records[2 * LONG_RECORD];
+    const char *name = "a_kernel";
+    for (size_t i = 0; i < sizeof records; i++) records[i] = (uint8_t)(i * 7 + i / 251);
+    for (size_t i = 0; i < 2; i++) {
+        CUpti_ActivityKernel10 *kernel = (void *)(records + i * LONG_RECORD);
+        *kernel = (CUpti_ActivityKernel10){.kind = CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, .name = name, .start = 5};
+        kernel->end = 9 + i;
+    }
+    dump_records(records, sizeof records);
+    struct cupti_profiler_report report;
+    struct error err = {0};
+    uint64_t counts[4] = {0};
+    char *file;
+    size_t length;
+    cr_assert(files_read(path, 1 << 20, &file, &length, &err), "%s", err.text);
+    const size_t at = offsetof(CUpti_ActivityKernel10, name), end = at + sizeof name;
+    const char *entry = file + 16;
+    for (size_t i = 0; i < 2; i++) {
+        const uint8_t *record = records + i * LONG_RECORD;
+        uint32_t head[2];
+        uint64_t bytes, no_name;
+        memcpy(head, entry, sizeof head);
+        memcpy(&bytes, entry + 8, sizeof bytes);
+        memcpy(&no_name, entry + 16 + at, sizeof no_name);
+        cr_assert(head[0] == CUPTI_DUMP_RECORD && head[1] == 8 + LONG_RECORD + strlen(name) + 1);
+        cr_expect_eq(bytes, LONG_RECORD);
+        cr_expect_arr_eq(entry + 16, record, at);
+        cr_expect_eq(no_name, 0, "a pointer of this process");
+        cr_expect_arr_eq(entry + 16 + end, record + end, LONG_RECORD - end);
+        cr_expect_str_eq(entry + 16 + LONG_RECORD, name);
+        entry += 8 + (head[1] + 7) / 8 * 8;
+    }
+    mem_free(file);
+    const char *fault = replay_dump(path, &open_sink, counts, &report);
+    cr_expect_null(fault, "%s", fault);
+    expect_counts(path, counts, &report);
+}
+
+/* ---- Of GPUs ---- */
 
 /* FATHOM_TEST_DUMPS: another folder (tests/structure/gpu.py). */
 Test(dumps, of_gpus_are_read_as_they_were_there)
@@ -183,6 +257,41 @@ Test(dumps, one_that_cannot_be_written_switches_the_profiler_off)
     setenv("FATHOM_CUPTI_DUMP", "/tmp/no-such-folder/dump", 1);
     cr_assert_not(cupti_profiler_open(&sink, &profiler, &err));
     cr_expect(strstr(err.text, "/tmp/no-such-folder"), "%s", err.text);
+}
+
+/* The one of a run before stays, and nothing lies beside it. */
+static void expect_refused(const char *words)
+{
+    struct cupti_profiler *profiler;
+    struct error err = {0};
+    char pattern[PATH + 8], *file;
+    size_t length;
+    glob_t found;
+    cr_assert(files_write(path, "whole", 5, &err), "%s", err.text);
+    cr_assert_not(cupti_profiler_open(&sink, &profiler, &err));
+    cr_expect(strstr(err.text, words), "%s", err.text);
+    cr_assert(files_read(path, 100, &file, &length, &err), "%s", err.text);
+    cr_expect_str_eq(file, "whole");
+    mem_free(file);
+    snprintf(pattern, sizeof pattern, "%s*", path);
+    cr_assert_eq(glob(pattern, GLOB_PERIOD, NULL, &found), 0);
+    cr_expect_eq(found.gl_pathc, 1, "%s", found.gl_pathv[0]);
+    globfree(&found);
+}
+
+Test(dumps, a_run_that_is_refused_leaves_the_one_before)
+{
+    gpu_choose("cupti=taken");
+    expect_refused("another profiler");
+}
+
+Test(dumps, so_does_a_second_one_in_a_process)
+{
+    unsetenv("FATHOM_CUPTI_DUMP");
+    struct profiled p = profiled_begin("seed=1");
+    choose_path();
+    expect_refused("profiled already");
+    profiled_end(&p);
 }
 #else
 Test(dumps, without_cuda) { gpu_choose(""); }

@@ -253,7 +253,8 @@ bool cupti_tell_record(const void *record, size_t bytes, const char *name)
     bool given = find_buffer(bytes);
     void *room = given ? make_room(bytes) : NULL;
     if (room) memcpy(room, record, bytes);
-    if (room && kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) ((CUpti_ActivityKernel10 *)room)->name = name;
+    CUpti_ActivityKernel10 *kernel = kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL ? room : NULL;
+    if (kernel && bytes >= offsetof(CUpti_ActivityKernel10, name) + sizeof name) kernel->name = name;
     pthread_mutex_unlock(&lock);
     return given;
 }

@@ -9,8 +9,9 @@
 
 enum { STEP = 1, LAUNCH, LAUNCHED, NODE, CALL, RECORD, BUFFER, CUT, END };
 
-#define MOST_BYTES (256u << 20)
-#define PATIENCE   5000u /* ms until the profiler has a buffer */
+#define MOST_BYTES  (256u << 20)
+#define MOST_RECORD (32u << 10) /* bytes; the smallest buffer has 64 KiB */
+#define PATIENCE    5000u       /* ms until the profiler has a buffer */
 
 struct entry {
     uint32_t type, bytes;
@@ -35,7 +36,7 @@ static const char *text(const struct entry *entry, uint64_t at)
 static const char *tell_record(const struct entry *entry)
 {
     uint64_t bytes = number(entry, 0);
-    if (bytes < 8 || bytes > entry->bytes - 8 || bytes > 4096) return "a record of another length than it says";
+    if (bytes < 8 || bytes > entry->bytes - 8 || bytes > MOST_RECORD) return "a record of another length than it says";
     for (unsigned ms = 0; !cupti_tell_record(entry->payload + 8, bytes, text(entry, 8 + bytes)); ms++) {
         if (ms == PATIENCE) return "the profiler gives no buffer";
         usleep(1000);
