@@ -193,33 +193,55 @@ static void draw_row(const struct ranks_view *view, size_t i, struct canvas *can
         canvas_text_right(canvas, area, line, at->waits, INK_DIM, "-");
 }
 
-/* Ranks that are gone, and the one that is waited for, are shown whatever the height. */
-static bool is_worth(const struct ranks_view *view, size_t i)
+/* How many rows there are for the one that is waited for, for those that are gone and for the others: as far as there
+ * is room, in this order. */
+enum worth { WAITED_FOR, GONE, OTHERS, WORTHS };
+
+static enum worth worth_of(const struct ranks_view *view, size_t i)
 {
-    return view->rows[i].crashed || (view->waited_known && i == view->waited_for);
+    if (view->waited_known && i == view->waited_for) return WAITED_FOR;
+    return view->rows[i].crashed ? GONE : OTHERS;
+}
+
+static void share_rows(const struct ranks_view *view, size_t rows, size_t shares[WORTHS])
+{
+    memset(shares, 0, WORTHS * sizeof shares[0]);
+    for (size_t i = 0; i < view->count; i++) shares[worth_of(view, i)]++;
+    for (size_t i = 0; i < WORTHS; i++) {
+        if (shares[i] > rows) shares[i] = rows;
+        rows -= shares[i];
+    }
+}
+
+static size_t draw_rows(const struct ranks_view *view, size_t most, struct canvas *canvas, struct rect area,
+                        const struct columns *at)
+{
+    size_t shares[WORTHS];
+    uint32_t line = FIRST_ROW;
+    share_rows(view, most, shares);
+    for (size_t i = 0; i < view->count; i++) {
+        size_t *share = &shares[worth_of(view, i)];
+        if (*share == 0) continue;
+        --*share;
+        draw_row(view, i, canvas, area, line++, at);
+    }
+    return line - FIRST_ROW;
 }
 
 void ranks_view_draw(const struct ranks_view *view, struct canvas *canvas)
 {
     struct rect area = {0, 0, canvas->rows, canvas->columns};
     const struct columns at = place_columns(area.columns);
-    const uint32_t foot = area.rows > FIRST_ROW ? area.rows - 1 : 0; /* the keys' */
-    uint32_t room = foot > FIRST_ROW ? foot - FIRST_ROW : 0, line = FIRST_ROW;
+    const uint32_t room = area.rows > FIRST_ROW + 1 ? area.rows - FIRST_ROW - 1 : 0; /* above the keys */
     canvas_clear(canvas);
     draw_head(view, canvas, area);
     draw_titles(canvas, area, &at);
     bool all = view->count <= room;
-    size_t worth = 0, shown = 0;
-    for (size_t i = 0; i < view->count; i++) worth += is_worth(view, i);
-    size_t most = all ? view->count : room > 0 ? room - 1 : 0, others = most > worth ? most - worth : 0;
-    for (size_t i = 0; i < view->count && shown < most; i++) {
-        bool kept = is_worth(view, i);
-        if (!kept && others == 0) continue;
-        others -= !kept;
-        draw_row(view, i, canvas, area, line++, &at);
-        shown++;
-    }
-    canvas_text(canvas, area, foot, 1, INK_DIM, "q quit   fathom top TRACE: one rank's ops, layers and memory");
-    if (!all)
-        canvas_text(canvas, area, line, 0, INK_DIM, "%zu more ranks; a higher screen shows them", view->count - shown);
+    size_t shown = draw_rows(view, all || room == 0 ? room : room - 1, canvas, area, &at);
+    if (!all && room > 0)
+        canvas_text(canvas, area, area.rows - 2, 0, INK_DIM, "%zu more ranks; a higher screen shows them",
+                    view->count - shown);
+    if (area.rows > FIRST_ROW)
+        canvas_text(canvas, area, area.rows - 1, 1, INK_DIM,
+                    "q quit   fathom top TRACE: one rank's ops, layers and memory");
 }

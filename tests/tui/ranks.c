@@ -89,6 +89,35 @@ Test(ranks_view, who_is_gone_is_seen_on_a_low_screen)
     text_finish(&text);
 }
 
+/* The one that is waited for comes before those that are gone. */
+Test(ranks_view, who_is_waited_for_is_seen_before_who_is_gone)
+{
+    begin(MOST);
+    view.waited_for = 299;
+    for (size_t i = 0; i < 40; i++) rows[i].crashed = true;
+    struct text text = draw(24, 80);
+    cr_expect(strstr(text.bytes, "\n299 "), "%s", text.bytes);
+    cr_expect(strstr(text.bytes, "\n15 ") && !strstr(text.bytes, "\n16 "), "%s", text.bytes);
+    cr_expect(strstr(line_of(&text, 22), "283 more ranks"), "%s", text.bytes);
+    text_finish(&text);
+}
+
+Test(ranks_view, what_has_no_row_is_not_drawn_over_another)
+{
+    begin(MOST);
+    for (uint32_t height = 1; height <= 8; height++) {
+        struct text text = draw(height, 80);
+        cr_expect(strstr(line_of(&text, 0), "300 ranks"), "%s", text.bytes);
+        if (height >= 5) cr_expect(strncmp(line_of(&text, 4), "RANK", 4) == 0, "%s", text.bytes);
+        bool keys = strstr(text.bytes, "q quit"), more = strstr(text.bytes, "more ranks");
+        cr_expect_eq(keys, height >= 6, "%u: %s", (unsigned)height, text.bytes);
+        cr_expect_eq(more, height >= 7, "%u: %s", (unsigned)height, text.bytes);
+        if (keys) cr_expect(strncmp(line_of(&text, height - 1), " q quit", 7) == 0, "%s", text.bytes);
+        if (more) cr_expect(strstr(line_of(&text, height - 2), "more ranks"), "%s", text.bytes);
+        text_finish(&text);
+    }
+}
+
 Test(ranks_view, unknown_is_a_dash)
 {
     begin(2);
