@@ -126,12 +126,12 @@ static bool init(char fault[RANKS_FAULT])
 static enum ranks_outcome mpi_open(struct ranks_link **out, uint32_t *rank, uint32_t *size, uint64_t limit_ns,
                                    char fault[RANKS_FAULT])
 {
-    struct ranks_link *link = calloc(1, sizeof *link);
-    if (!link) return say_no_memory(fault), RANKS_BROKEN;
-    pthread_mutex_init(&link->lock, NULL);
     if (is_refused())
         return refuse(rank, "Open MPI has nothing by which its ranks find each other; srun --mpi=pmix is wanted",
                       fault);
+    struct ranks_link *link = calloc(1, sizeof *link);
+    if (!link) return say_no_memory(fault), RANKS_BROKEN;
+    pthread_mutex_init(&link->lock, NULL);
     if (!init(fault)) return RANKS_BROKEN;
     enum ranks_outcome met = make_communicators(link, limit_ns, fault);
     if (met != RANKS_DONE) return met; /* what MPI may still write to stays */
