@@ -1,7 +1,7 @@
 #include "json.h"
 
-#include <math.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "printable.h"

@@ -23,6 +23,8 @@ enum trace_event_type {
     TRACE_CLOCK_PAIR, /* in blocks of its own again */
     TRACE_EVENT_TYPES
 };
+/* Kinds of a COUNTER. */
+enum trace_reading { READING_OF_DEVICE, READING_OF_HOST };
 /* Kernels on their way to the encoder, all of one device: no event of a file. */
 #define TRACE_BATCH 0xff
 /* Norms on their way to the encoder, on the file's clock: no event of a file either. */
@@ -38,7 +40,7 @@ struct trace_norms {
 struct trace_event {
     uint8_t type;    /* enum trace_event_type */
     uint8_t kind;    /* METRIC: enum trace_metric; MEMORY: enum trace_sample; GAP: enum trace_gap; SPAN: enum trace_host;
-                      * LOSS: enum trace_loss; COUNTER: 1 = of the host; CLOCK_PAIR: 0 = the wall's, 1 = the device's */
+                      * LOSS: enum trace_loss; COUNTER: enum trace_reading; CLOCK_PAIR: 0 = the wall's, 1 = the device's */
     uint16_t device; /* all but METRIC and MARK */
     uint32_t id;     /* OP: the op; KERNEL: the kernel; COUNTER: the counter; MARK: bytes of text; BATCH: kernels */
     union {

@@ -11,7 +11,7 @@ enum trace_past_type {
     PAST_MEMORY,  /* kind: enum trace_sample */
     PAST_GAP,     /* kind: enum trace_gap */
     PAST_HOST,    /* kind: enum trace_host */
-    PAST_COUNTER, /* kind 1: of the host */
+    PAST_COUNTER, /* kind: enum trace_reading (codec.h) */
     PAST_LOSS,    /* kind: enum trace_loss; of all devices */
     TRACE_PAST_TYPES
 };

@@ -197,7 +197,8 @@ struct rollup_value *rollup_counter_value(struct trace_follower *follower, uint3
 
 bool rollup_take_counter(struct trace_follower *follower, const struct trace_event *event, struct error *err)
 {
-    struct rollup_value *value = rollup_counter_value(follower, event->id, event->kind == 1, event->device, err);
+    struct rollup_value *value =
+        rollup_counter_value(follower, event->id, event->kind == READING_OF_HOST, event->device, err);
     if (!value) return false;
     if (value->count == 0 || event->value < value->least) value->least = event->value;
     if (value->count == 0 || event->value > value->most) value->most = event->value;

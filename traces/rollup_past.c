@@ -30,7 +30,8 @@ static void take_memory(struct rollup_device *device, const struct trace_past *p
 
 static bool take_counter(struct trace_follower *follower, const struct trace_past *past, struct error *err)
 {
-    struct rollup_value *value = rollup_counter_value(follower, past->id, past->kind == 1, past->device, err);
+    struct rollup_value *value =
+        rollup_counter_value(follower, past->id, past->kind == READING_OF_HOST, past->device, err);
     if (!value) return false;
     *value = past->value;
     return true;
@@ -125,9 +126,9 @@ static void put_device(struct past_writer *writer, uint32_t number, const struct
 
 static void put_counter(struct past_writer *writer, uint32_t id, const struct rollup_counter *counter)
 {
-    struct trace_past past = {.type = PAST_COUNTER, .kind = 1, .id = id, .value = counter->host};
+    struct trace_past past = {.type = PAST_COUNTER, .kind = READING_OF_HOST, .id = id, .value = counter->host};
     if (counter->host.count > 0) put(writer, &past);
-    past.kind = 0;
+    past.kind = READING_OF_DEVICE;
     for (uint32_t i = 0; i < ROLLUP_MOST_DEVICES; i++) {
         past.device = i;
         past.value = counter->devices[i];

@@ -305,7 +305,7 @@ static bool take_host(struct maker *maker, const struct trace_event *event, stru
 static void take_counter(struct maker *maker, const struct trace_event *event)
 {
     struct gpu_readings *gpus = &maker->gpus;
-    bool of_host = event->kind == 1;
+    bool of_host = event->kind == READING_OF_HOST;
     if (of_host || event->at_ns < maker->from_ns || event->at_ns > maker->to_ns || !(event->value >= 0)) return;
     if (event->id == COUNTER_GPU_CLOCK) {
         gpus->clocks++;

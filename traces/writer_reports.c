@@ -104,7 +104,7 @@ static void take_counter(void *context, uint32_t device, uint32_t counter, doubl
         atomic_fetch_add(&writer->bad_reports, 1);
     else
         put(writer, &(struct trace_event){.type = TRACE_COUNTER,
-                                          .kind = host,
+                                          .kind = host ? READING_OF_HOST : READING_OF_DEVICE,
                                           .device = host ? 0 : clip_device(device),
                                           .id = counter,
                                           .at_ns = ns,
