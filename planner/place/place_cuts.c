@@ -1,6 +1,6 @@
 /* Horizontal cuts: where a placement may be two, one on top of the other, each side is a smaller problem, and an exact
  * search that finds an order for one of them need not find it again for every mistake in the other. Cuts are guessed
- * (place_sides.h), and whatever is guessed is tried: sides are solved as any problem is, cuts of their own included. */
+ * (place_sides.h), and the best of them are tried: sides are solved as any problem is, cuts of their own included. */
 #include <string.h>
 
 #include "clock.h"
@@ -11,9 +11,10 @@
 
 #define LEAST_BUFFERS 8
 #define ROUNDS        3
-#define SIDE_ROUNDS   2  /* of what is a side itself */
-#define NODE_SHARE    4  /* where nodes are limited: of those that are left, for one side, inverse */
-#define TIME_SHARE    3  /* of the time that is left, for one round, inverse */
+#define SIDE_ROUNDS   2   /* of what is a side itself */
+#define TIME_SHARE    3   /* of the time that is left, for one round, inverse */
+#define MEMORY_SHARE  16  /* of the search's memory, for cuts, inverse */
+#define BUFFER_BYTES  512 /* of that, for each buffer, but for what strands take in time */
 #define NEAR          16 /* a side that is higher than it may be by this part of it or less: the other is placed, too */
 
 #define FRESH 24 /* guesses of a portion */
@@ -38,7 +39,7 @@ struct cuts {
     uint64_t *offset;
     uint32_t round;
     uint64_t deadline_ns;    /* of the round */
-    uint64_t nodes, charged; /* the same whatever the timing */
+    uint64_t nodes, charged; /* used; given, which is the same whatever the timing */
 };
 
 static size_t list_side(struct cuts *cuts, uint8_t side)
@@ -63,16 +64,26 @@ static uint32_t effort_of(const struct cuts *cuts)
     return cuts->problem->effort > 0 ? cuts->problem->effort : rounds[cuts->round].effort;
 }
 
-/* What a side may take: in proportion to it, however deep it lies. */
-static struct place_options limit(struct cuts *cuts, uint64_t capacity, size_t count)
+static bool is_spent(const struct cuts *cuts)
+{
+    return cuts->options->nodes > 0 && cuts->charged >= cuts->options->nodes;
+}
+
+static bool round_halted(const struct cuts *cuts)
+{
+    return is_spent(cuts) || problem_halted(cuts->problem) ||
+           (cuts->deadline_ns > 0 && clock_now_ns() >= cuts->deadline_ns);
+}
+
+/* What a side may take: in proportion to it, and no more than is left. */
+static struct place_options limit(const struct cuts *cuts, uint64_t capacity, size_t count)
 {
     struct place_options options = *cuts->options;
-    uint64_t most = effort_of(cuts) * (512 + 2 * (uint64_t)count), left = options.nodes;
-    if (cuts->problem->effort == 0) left = left > cuts->charged ? (left - cuts->charged) / NODE_SHARE + 1 : 1;
+    uint64_t most = effort_of(cuts) * (512 + 2 * (uint64_t)count);
+    uint64_t left = options.nodes > cuts->charged ? options.nodes - cuts->charged : 1;
     options.capacity = capacity;
     options.nodes = options.nodes > 0 && left < most ? left : most;
     options.progress = NULL;
-    cuts->charged += options.nodes;
     return options;
 }
 
@@ -91,6 +102,7 @@ static bool place_side(struct cuts *cuts, uint8_t side, uint64_t capacity, uint6
     part.quit = cuts->problem->quit;
     bool ok = problem_solve(&part, &options, &found, &result, err);
     cuts->nodes += result.nodes;
+    if (result.nodes > 0) cuts->charged += options.nodes;
     *arena = found.arena;
     if (ok)
         for (size_t i = 0; i < part.count; i++) cuts->offset[cuts->index[part.origin[i]]] = base + found.offset[i];
@@ -161,7 +173,7 @@ static bool is_alike(const struct problem *problem, uint32_t a, uint32_t b)
     return one->lower == other->lower && one->upper == other->upper && problem->size[a] == problem->size[b];
 }
 
-/* Where all there is is there twice: one of each on each side. */
+/* Where more than half of all buffers have a twin: one of each two on one side, the rest on the other. */
 static bool cut_twins(struct cuts *cuts, uint64_t height[2], bool *found, struct error *err)
 {
     const struct problem *problem = cuts->problem;
@@ -191,7 +203,9 @@ struct cuts *cuts_create(const struct problem *problem, const struct place_optio
         return NULL;
     }
     *cuts = (struct cuts){.problem = problem, .options = options, .target = target};
-    if (problem->count < LEAST_BUFFERS || !strands_suit(problem)) {
+    uint64_t memory = (options->memory_bytes > 0 ? options->memory_bytes : PLACE_MEMORY_BYTES) / MEMORY_SHARE;
+    uint64_t own = BUFFER_BYTES * (uint64_t)problem->count;
+    if (problem->count < LEAST_BUFFERS || own > memory || !strands_suit(problem)) {
         cuts->round = ROUNDS;
         return cuts;
     }
@@ -201,7 +215,7 @@ struct cuts *cuts_create(const struct problem *problem, const struct place_optio
     cuts->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *cuts->offset);
     bool ok = cuts->side && cuts->index && cuts->inside && cuts->offset;
     if (!ok) error_memory(err, problem->count * 80, "cuts of a placement");
-    ok = ok && strands_init(&cuts->strands, problem, err);
+    ok = ok && strands_init(&cuts->strands, problem, memory - own, err);
     if (ok) cuts->sides = sides_create(&cuts->strands, problem, target, options->seed, err);
     if (cuts->sides) return cuts;
     cuts_destroy(cuts);
@@ -222,29 +236,31 @@ void cuts_destroy(struct cuts *cuts)
 
 bool cuts_more(const struct cuts *cuts)
 {
-    bool spent = cuts->problem->effort == 0 && cuts->options->nodes > 0 && cuts->charged >= cuts->options->nodes / 2;
-    return cuts->round < (cuts->problem->effort == 0 ? ROUNDS : SIDE_ROUNDS) && !spent &&
+    return cuts->round < (cuts->problem->effort == 0 ? ROUNDS : SIDE_ROUNDS) && !is_spent(cuts) &&
            !problem_halted(cuts->problem);
 }
 
-bool cuts_improve(struct cuts *cuts, struct placement *best, uint64_t *nodes, struct error *err)
+bool cuts_improve(struct cuts *cuts, struct placement *best, uint64_t *charged, uint64_t *nodes, struct error *err)
 {
     uint64_t before = cuts->nodes, height[2];
+    cuts->charged = *charged;
     if (!cuts_more(cuts)) return true;
     uint64_t now = clock_now_ns(), end = cuts->problem->deadline_ns;
     cuts->deadline_ns = end > now && cuts->problem->effort == 0 ? now + (end - now) / TIME_SHARE : end;
     bool ok = true, twins = false;
+    sides_begin(cuts->sides);
     if (cuts->round == 0) TRY(cut_twins(cuts, height, &twins, err));
     if (twins) ok = try_cut(cuts, height, best, err);
     for (uint32_t i = 0; ok && i < rounds[cuts->round].portions; i++) {
         if (best->arena <= cuts->target || sides_any(cuts->sides, cuts->problem->count / WIDE)) break;
-        sides_guess(cuts->sides, FRESH, AGAIN);
+        sides_guess(cuts->sides, FRESH, AGAIN, cuts->deadline_ns);
     }
     for (uint32_t i = 0; ok && i < rounds[cuts->round].tried && best->arena > cuts->target; i++) {
-        if (problem_halted(cuts->problem) || !sides_take(cuts->sides, cuts->side, height)) break;
+        if (round_halted(cuts) || !sides_take(cuts->sides, cuts->side, height)) break;
         ok = try_cut(cuts, height, best, err);
     }
     cuts->round++;
     *nodes += cuts->nodes - before;
+    *charged = cuts->charged;
     return ok;
 }

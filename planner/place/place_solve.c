@@ -77,31 +77,39 @@ static bool is_settled(const struct place_options *options, uint64_t bound, cons
 }
 
 /* Rounds of guessed cuts and of the exact search in turn: each finds at once some of what the other takes long for.
- * Without another round of cuts the search has all that is left. */
-static bool solve_exactly(const struct problem *problem, const struct place_options *options, uint64_t target,
-                          struct placement *best, struct place_result *result, struct error *err)
+ * Without another round of cuts the search has all that is left. Of a side's nodes all that either is given counts. */
+static bool take_turns(const struct problem *problem, const struct place_options *options, uint64_t target,
+                       struct placement *best, struct place_result *result, struct error *err)
 {
     struct cuts *cuts = cuts_create(problem, options, target, err);
     uint64_t quota = problem->effort > 0 ? problem->effort / SIDE_SHARE : SEARCH_UNITS, charged = 0;
     quota *= 512 + 2 * (uint64_t)problem->count;
-    bool ok = cuts != NULL, last = false;
+    bool ok = cuts != NULL, last = false, limits = options->nodes > 0;
     while (ok && !last && !is_settled(options, result->lower_bound_bytes, best)) {
         struct place_options limited = *options;
         uint64_t nodes = 0;
         bool begin = charged > 0 || problem->count >= (problem->effort > 0 ? FEW_OF_SIDE : FEW_BUFFERS);
-        if (begin && result->lower_bound_bytes <= target) ok = cuts_improve(cuts, best, &result->nodes, err);
+        if (begin && result->lower_bound_bytes <= target) ok = cuts_improve(cuts, best, &charged, &result->nodes, err);
         if (!ok || is_settled(options, result->lower_bound_bytes, best)) break;
-        last = !cuts_more(cuts);
-        uint64_t left = options->nodes > charged ? options->nodes - charged : 1;
-        limited.nodes = last ? options->nodes : quota;
-        if (options->nodes > 0 && (last || left < quota)) limited.nodes = left;
+        if (limits && charged >= options->nodes) break;
+        uint64_t left = limits ? options->nodes - charged : 0;
+        last = !cuts_more(cuts) || result->lower_bound_bytes > target || (limits && quota >= left);
+        limited.nodes = last ? left : quota;
         ok = ladder_improve(problem, &limited, best, &result->lower_bound_bytes, &nodes, err);
         result->nodes += nodes;
         charged += limited.nodes;
-        quota *= 4;
+        quota = quota < UINT64_MAX / 4 ? 4 * quota : UINT64_MAX;
     }
     cuts_destroy(cuts);
     return ok;
+}
+
+/* Where nodes are limited there are too few for guesses: the search has them all. */
+static bool solve_exactly(const struct problem *problem, const struct place_options *options, uint64_t target,
+                          struct placement *best, struct place_result *result, struct error *err)
+{
+    if (problem->effort > 0 || options->nodes == 0) return take_turns(problem, options, target, best, result, err);
+    return ladder_improve(problem, options, best, &result->lower_bound_bytes, &result->nodes, err);
 }
 
 bool problem_solve(const struct problem *problem, const struct place_options *options, struct placement *best,

@@ -24,8 +24,9 @@ struct cuts *cuts_create(const struct problem *problem, const struct place_optio
 void cuts_destroy(struct cuts *cuts);
 /* Whether there is another round. */
 bool cuts_more(const struct cuts *cuts);
-/* One round, until *best meets the target; *nodes counts on. */
-bool cuts_improve(struct cuts *cuts, struct placement *best, uint64_t *nodes, struct error *err);
+/* One round, until *best meets the target; *nodes counts on, and so does *charged: what has been given of options->nodes,
+ * used or not. */
+bool cuts_improve(struct cuts *cuts, struct placement *best, uint64_t *charged, uint64_t *nodes, struct error *err);
 
 /* All placers in turn: place_solve of a problem whose bound, deadline and quit are set. best->offset is the caller's, for
  * mem_free, on failure too. */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "clock.h"
 #include "mem.h"
 #include "random.h"
 
@@ -15,7 +16,6 @@
 #define HINT       1    /* where too many are open: to the side that is there */
 #define EXCESS     2000 /* cost of being higher than the target by the target, in units */
 #define NEAR       20   /* a cut differs from another by more than this part of all buffers, inverse */
-#define MOST_TOLD  2
 #define SEED_TRIES 200
 
 struct cut {
@@ -23,7 +23,8 @@ struct cut {
     uint64_t height[2];
     size_t fewer; /* buffers of the smaller side */
     double score;
-    uint32_t told; /* how often it, or one much like it, was */
+    uint32_t told; /* in how many rounds it, or one much like it, was */
+    bool now;      /* and in this one */
 };
 
 struct event {
@@ -234,10 +235,11 @@ static void keep(struct sides *sides)
         if (sides->cuts[i].score > worst->score) worst = &sides->cuts[i];
     }
     uint32_t told = place ? place->told : 0;
+    bool now = place && place->now;
     if (!place) place = sides->cut_count < KEPT ? &sides->cuts[sides->cut_count++] : worst;
     if (place->score <= score) return;
     memcpy(place->side, sides->side, sides->strands->count);
-    *place = (struct cut){place->side, {sides->height[0], sides->height[1]}, count_fewer(sides), score, told};
+    *place = (struct cut){place->side, {sides->height[0], sides->height[1]}, count_fewer(sides), score, told, now};
 }
 
 /* ---- Where a guess begins ---- */
@@ -281,11 +283,11 @@ static void prune(struct sides *sides, const struct cut *cut)
     }
 }
 
-void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again)
+void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again, uint64_t deadline_ns)
 {
     if (sides->strands->count < 2) return;
     for (uint32_t i = 0; i < fresh + again; i++) {
-        if (problem_halted(sides->problem)) return;
+        if (problem_halted(sides->problem) || (deadline_ns > 0 && clock_now_ns() >= deadline_ns)) return;
         if (i < fresh || sides->cut_count == 0) {
             if (!plant(sides)) return;
         } else {
@@ -364,16 +366,22 @@ bool sides_any(const struct sides *sides, size_t least)
     return false;
 }
 
+void sides_begin(struct sides *sides)
+{
+    for (size_t i = 0; i < sides->cut_count; i++) sides->cuts[i].now = false;
+}
+
 bool sides_take(struct sides *sides, uint8_t *side, uint64_t height[2])
 {
     struct cut *best = NULL;
     for (size_t i = 0; i < sides->cut_count; i++) {
         struct cut *cut = &sides->cuts[i];
-        if (cut->height[0] + cut->height[1] > sides->target || cut->told == MOST_TOLD) continue;
+        if (cut->height[0] + cut->height[1] > sides->target || cut->now) continue;
         if (!best || cut->score * (1 + cut->told) < best->score * (1 + best->told)) best = cut;
     }
     if (!best) return false;
     best->told++;
+    best->now = true;
     clear(sides);
     memcpy(sides->side, best->side, sides->strands->count);
     for (uint32_t i = 0; i < sides->strands->count; i++) put(sides, i, sides->side[i]);

@@ -16,14 +16,19 @@ struct sides *sides_create(const struct strands *strands, const struct problem *
                            struct error *err);
 void sides_destroy(struct sides *sides);
 
-/* So many guesses from two strands each, and so many from parts of the best: fewer once the problem is halted. */
-void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again);
+/* So many guesses from two strands each, and so many from parts of the best: fewer once the problem is halted or the
+ * deadline is there (on clock_now_ns; 0 = none). */
+void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again, uint64_t deadline_ns);
 
 /* Whether one that is new may do, with at least so many buffers on each side. */
 bool sides_any(const struct sides *sides, size_t least);
 
-/* The most likely cut that has not been told as yet and may do: side[] of each buffer is 0 or 1, and the live sums of
- * both sides, at most height[0] and height[1], add up to no more than the target. False where there is none. */
+/* A new round, in which all that is kept may be told again. */
+void sides_begin(struct sides *sides);
+
+/* The most likely cut that may do and has not been told in this round, those of other rounds later: side[] of each buffer
+ * is 0 or 1, and the live sums of both sides, at most height[0] and height[1], add up to no more than the target. False
+ * where there is none. */
 bool sides_take(struct sides *sides, uint8_t *side, uint64_t height[2]);
 
 #endif

@@ -102,7 +102,8 @@ static bool join_at(struct joining *joining, uint32_t event)
     return true;
 }
 
-/* Those of one lifetime, which might as well be one buffer, and then what events say, until they say no more. */
+/* Those of one lifetime, which might as well be one buffer, and then what events say, until they say no more or the
+ * problem is halted. */
 static void join(struct joining *joining)
 {
     for (uint32_t i = 0; i < joining->problem->count; i++) joining->parent[i] = i;
@@ -113,7 +114,7 @@ static void join(struct joining *joining)
                 if (joining->begin[a] == joining->begin[b] && joining->end[a] == joining->end[b])
                     joining->parent[find(joining->parent, b)] = find(joining->parent, a);
             }
-    for (bool more = true; more;) {
+    for (bool more = true; more && !problem_halted(joining->problem);) {
         more = false;
         for (uint32_t e = 0; e < joining->events; e++) more |= join_at(joining, e);
     }
@@ -161,7 +162,8 @@ static void list_changes(struct strands *strands, const struct joining *joining)
         strands->changes[strands->change_start[strands->members[k].strand + 1]++] = strands->members[k];
 }
 
-static bool draw_profiles(struct strands *strands, const struct joining *joining, struct error *err)
+static bool draw_profiles(struct strands *strands, const struct joining *joining, uint64_t most_bytes,
+                          struct error *err)
 {
     size_t total = 0;
     for (size_t i = 0; i < strands->count; i++) {
@@ -169,7 +171,7 @@ static bool draw_profiles(struct strands *strands, const struct joining *joining
         total += strands->last[i] - strands->first[i];
     }
     strands->profile_start[strands->count] = total;
-    if (total > MOST_STRETCH) {
+    if (total > MOST_STRETCH || total * sizeof *strands->profile > most_bytes) {
         strands->count = 0;
         return true;
     }
@@ -207,7 +209,7 @@ static void joining_finish(struct joining *joining)
     mem_free(joining->pairs);
 }
 
-bool strands_init(struct strands *strands, const struct problem *problem, struct error *err)
+bool strands_init(struct strands *strands, const struct problem *problem, uint64_t most_bytes, struct error *err)
 {
     size_t count = problem->count;
     struct joining joining = {0};
@@ -230,7 +232,7 @@ bool strands_init(struct strands *strands, const struct problem *problem, struct
         strands->events = joining.events;
         number_strands(strands, &joining);
         list_changes(strands, &joining);
-        ok = draw_profiles(strands, &joining, err);
+        ok = draw_profiles(strands, &joining, most_bytes, err);
     } else {
         error_memory(err, count * 200, "cuts of a placement");
     }

@@ -33,8 +33,9 @@ struct strands {
 /* Whether a problem can be looked at: no offsets are given, one alignment, no more than can be gone through often. */
 bool strands_suit(const struct problem *problem);
 
-/* Ended by strands_finish, which takes a zeroed object. On failure it is finished already. */
-bool strands_init(struct strands *strands, const struct problem *problem, struct error *err);
+/* No strands where their profiles would take more than so many bytes. Ended by strands_finish, which takes a zeroed
+ * object. On failure it is finished already. */
+bool strands_init(struct strands *strands, const struct problem *problem, uint64_t most_bytes, struct error *err);
 void strands_finish(struct strands *strands);
 
 #endif

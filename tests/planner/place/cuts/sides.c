@@ -48,7 +48,7 @@ static void check_against_all(const struct place_buffer *buffers, size_t count, 
     struct strands strands;
     struct error err = {0};
     begin(&problem, buffers, count);
-    cr_assert(strands_init(&strands, &problem, &err), "%s", err.text);
+    cr_assert(strands_init(&strands, &problem, UINT64_MAX, &err), "%s", err.text);
     *joined += (uint32_t)(count - strands.count);
     for (uint32_t ones = 0; ones < 1u << count; ones++) {
         if (!balances(buffers, count, ones)) continue;
@@ -95,8 +95,8 @@ static uint64_t height_of(const struct place_buffer *buffers, const uint8_t *sid
     return height;
 }
 
-/* How many cuts are told of a problem; each has something on both sides, as high as it says and no higher together than
- * they may be. */
+/* How many cuts are told of a problem, once in each round; each has something on both sides, as high as it says and no
+ * higher together than they may be. */
 static uint32_t check_cuts(const struct place_buffer *buffers, size_t count, uint64_t target, uint64_t seed)
 {
     struct problem problem;
@@ -106,11 +106,11 @@ static uint32_t check_cuts(const struct place_buffer *buffers, size_t count, uin
     uint64_t height[2];
     uint32_t told = 0;
     begin(&problem, buffers, count);
-    cr_assert(strands_init(&strands, &problem, &err), "%s", err.text);
+    cr_assert(strands_init(&strands, &problem, UINT64_MAX, &err), "%s", err.text);
     struct sides *sides = sides_create(&strands, &problem, target, seed, &err);
     cr_assert(sides, "%s", err.text);
     cr_assert_not(sides_take(sides, side, height));
-    sides_guess(sides, 20, 20);
+    sides_guess(sides, 20, 20, 0);
     for (bool any = sides_any(sides, 1); sides_take(sides, side, height); told++) {
         size_t ones = 0;
         for (size_t i = 0; i < count; i++) ones += side[i];
@@ -120,6 +120,9 @@ static uint32_t check_cuts(const struct place_buffer *buffers, size_t count, uin
         cr_assert_leq(height[0] + height[1], target);
         cr_assert_lt(told, 100);
     }
+    sides_begin(sides);
+    for (uint32_t again = 0; again < told; again++) cr_assert(sides_take(sides, side, height));
+    cr_assert_not(sides_take(sides, side, height));
     sides_destroy(sides);
     strands_finish(&strands);
     problem_finish(&problem);
