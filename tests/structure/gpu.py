@@ -1,5 +1,6 @@
 """The script for a machine with a GPU (`./dev gpu`, bench/gpu), in its dry mode: it says where no GPU is; on the stand-in's GPU
-every part is run, bounded, and written down. Arguments: the source, build/fathom, the stand-in's folder or nothing."""
+every part is run, bounded, and written down. Arguments: the source, build/fathom, the stand-in's folder and the test of
+dumps, or neither."""
 import os
 import pathlib
 import re
@@ -10,7 +11,8 @@ import time
 
 SOURCE = pathlib.Path(sys.argv[1])
 FATHOM = pathlib.Path(sys.argv[2]).resolve()
-STANDIN = sys.argv[3] if len(sys.argv) > 3 else None
+STANDIN, DUMPS = sys.argv[3:5] if len(sys.argv) > 3 else (None, None)
+LIMIT = 240 # s for each of its commands: several times what they take, for machines on which others are busy too
 PARTS = ('machine', 'nccl', 'carried', 'compared', 'same', 'deep', 'speed', 'records', 'cupti', 'kernels')
 
 
@@ -18,7 +20,7 @@ def gpu(pack, *words, **environment):
     # Somewhere else, and without anything of the environment here.
     clean = {key: os.environ[key] for key in ('PATH', 'TMPDIR') if key in os.environ}
     return subprocess.run([sys.executable, pack / 'gpu.py', '--dry', '--out', pack / 'out', *words], cwd='/',
-                          env={**clean, **environment}, capture_output=True, text=True, timeout=100)
+                          env={**clean, **environment}, capture_output=True, text=True, timeout=LIMIT)
 
 
 def check_without(pack):
@@ -43,9 +45,8 @@ def check_with(pack):
 
 def check_dump(folder):
     """What CUPTI told is found again where there is no GPU."""
-    program = pathlib.Path(STANDIN).parent / 'test_profiler_dumps'
-    done = subprocess.run([program, '--filter=dumps/of_gpus*', '--verbose=1'], capture_output=True, text=True, timeout=60,
-                          env={**os.environ, 'FATHOM_TEST_DUMPS': str(folder), 'FATHOM_TEST_CUDA_HOME': STANDIN})
+    done = subprocess.run([pathlib.Path(DUMPS).resolve(), '--filter=dumps/of_gpus*', '--verbose=1'], capture_output=True,
+                          text=True, timeout=LIMIT, env={**os.environ, 'FATHOM_TEST_DUMPS': str(folder), 'FATHOM_TEST_CUDA_HOME': STANDIN})
     assert done.returncode == 0 and 'Passing: 1' in done.stderr, done.stdout + done.stderr
 
 
@@ -74,7 +75,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix='fathom-gpu-') as name:
         pack = pathlib.Path(name) / 'pack'
         done = subprocess.run(['bench/gpu/pack', '--dry', str(pack)], cwd=SOURCE, env={**os.environ, 'FATHOM_BUILT': str(FATHOM)},
-                              capture_output=True, text=True, timeout=100)
+                              capture_output=True, text=True, timeout=LIMIT)
         assert done.returncode == 0, done.stdout + done.stderr
         check_without(pack)
         if STANDIN:
