@@ -199,11 +199,12 @@ static void print_fused(const struct plan *plan, FILE *to)
     page_row_text(to, "fused", &text);
 }
 
-/* Whether a device has several groups of images with statistics of their own. */
+/* Whether a device's micro-batch has several groups of images with statistics of their own. */
 static bool has_groups(const struct plan *plan)
 {
     for (size_t i = 0; i < plan->device_count; i++)
-        if (plan->bn_group > 0 && plan->devices[i].images > plan->bn_group) return true;
+        if (plan->bn_group > 0 && plan->devices[i].images / plan->devices[i].micro_batches > plan->bn_group)
+            return true;
     return false;
 }
 

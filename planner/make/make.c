@@ -50,7 +50,6 @@ static struct plan *create_plan(const struct plan_request *request, struct error
     plan->sync_bn = request->sync_bn;
     plan->freeze_bn = request->freeze_bn;
     plan->bn_group = request->bn_group;
-    plan->lowering = plan_request_lowering(request);
     plan->update = request->update;
     plan->frozen = request->frozen;
     if (request->recompute == RECOMPUTE_BUDGET) plan->recompute_budget_bytes = request->recompute_budget_bytes;
@@ -71,6 +70,7 @@ static bool fill(struct plan *plan, const struct plan_request *request, struct e
 {
     describe_devices(plan, request);
     TRY(batch_split_choose(request, plan, err));
+    plan->lowering = plan_request_lowering(request, plan->devices[0].micro_batches);
     bool divided = plan->devices[0].micro_batches > 1 || (plan->device_count > 1 && !plan->sync_bn) ||
                    (plan->bn_group > 0 && plan->bn_group < plan->batch);
     plan->changes_bn = divided && graph_normalizes(plan->variants[0].graph);

@@ -52,20 +52,22 @@ static inline uint32_t plan_request_unit(const struct plan_request *request)
     return request->bn_group > 0 ? request->bn_group : 1;
 }
 
-/* Whether a device may have several groups of images with statistics of their own: not where one is all of its share. */
-static inline bool plan_request_groups(const struct plan_request *request)
+/* Whether a device's micro-batch, of so many, may have several groups of images with statistics of their own: not where
+ * one is all of it. */
+static inline bool plan_request_groups(const struct plan_request *request, uint32_t micro_batches)
 {
-    return request->bn_group > 0 && (uint64_t)request->bn_group * request->machine->device_count < request->batch;
+    uint64_t pieces = (uint64_t)micro_batches * request->machine->device_count;
+    return request->bn_group > 0 && request->bn_group * pieces < request->batch;
 }
 
 /* What of the lowering can be done: the 2016 release's strategy fused nothing, only an addition that is an op of its own
- * can be turned round, and sums over all images are none over groups. */
-static inline uint32_t plan_request_lowering(const struct plan_request *request)
+ * can be turned round, and sums over all images are none over groups. The same on all devices. */
+static inline uint32_t plan_request_lowering(const struct plan_request *request, uint32_t micro_batches)
 {
     uint32_t lowering = request->lowering;
     if (request->sharing == SHARING_GRADINPUT) return 0;
     if (request->reconstruct) lowering &= ~(uint32_t)(LOWER_ADD | LOWER_BN_ADD);
-    if (plan_request_groups(request)) lowering &= ~(uint32_t)LOWER_GROUPS_LACK;
+    if (plan_request_groups(request, micro_batches)) lowering &= ~(uint32_t)LOWER_GROUPS_LACK;
     return lowering;
 }
 

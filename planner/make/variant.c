@@ -246,7 +246,7 @@ static bool build_graph(const struct variant_request *request, struct plan_varia
         .sync_bn = plan->sync_bn,
         .freeze_bn = plan->freeze_bn,
         .bn_group = plan->bn_group,
-        .lowering = plan_request_lowering(plan),
+        .lowering = plan_request_lowering(plan, request->micro_batches),
         .update = plan->update,
         .frozen = plan->frozen,
         .bucket_bytes = plan->bucket_bytes     ? plan->bucket_bytes

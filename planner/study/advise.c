@@ -52,6 +52,7 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
     }
     if (*fits && advice) {
         advice->changes_bn = plan->changes_bn;
+        advice->bn_group = plan->bn_group;
         advice->micro_batches = plan->devices[0].micro_batches;
         advice->extra_flops_fraction = 0;
         for (size_t v = 0; v < plan->variant_count; v++)
@@ -69,17 +70,35 @@ static void in_one_piece(struct plan_request *request)
     if (request->micro_batches == 0) request->micro_batches = 1;
 }
 
-/* `units` of images that stay together. */
-static bool try_batch(const struct plan_request *request, uint32_t units, struct bisect *search, struct error *err)
+static bool devices_alike(const struct machine *machine)
+{
+    const struct device_spec *devices = machine->devices;
+    for (size_t d = 1; d < machine->device_count; d++)
+        if (!device_same_memory(&devices[0], &devices[d]) || !device_same_speed(&devices[0], &devices[d])) return false;
+    return true;
+}
+
+/* Batches that can be cut as the request says are multiples of so many images: of whole groups in each micro-batch, and
+ * equal shares where like devices cut theirs. Others are refused, which says nothing of whether larger ones fit. */
+static uint64_t batch_step(const struct plan_request *request)
+{
+    uint64_t pieces = request->micro_batches > 1 ? request->micro_batches : 1;
+    if (pieces > 1 && devices_alike(request->machine)) pieces *= request->machine->device_count;
+    return pieces * plan_request_unit(request);
+}
+
+/* So many steps of images. */
+static bool try_batch(const struct plan_request *request, uint32_t step, uint32_t steps, struct bisect *search,
+                      struct error *err)
 {
     struct plan_request changed = *request;
     bool fits;
-    changed.batch = units * plan_request_unit(request);
+    changed.batch = steps * step;
     in_one_piece(&changed);
     search->guess = 0;
     TRY(try_request(&changed, &fits, NULL, &search->guess, err));
-    search->guess /= plan_request_unit(request);
-    bisect_tell(search, units, fits);
+    search->guess /= step;
+    bisect_tell(search, steps, fits);
     bool blind = search->guess == 0; /* no plan, no figures */
     if (blind && search->unfit != UINT32_MAX) search->guess = bisect_middle(search);
     return true;
@@ -88,17 +107,23 @@ static bool try_batch(const struct plan_request *request, uint32_t units, struct
 bool advise_largest_batch(const struct plan_request *request, const struct plan *known, uint32_t most_plans,
                           uint32_t *batch, bool *exact, struct error *err)
 {
-    uint32_t devices = (uint32_t)request->machine->device_count, unit = plan_request_unit(request);
-    struct bisect search = {.unfit = UINT32_MAX, .most = MOST_BATCH / unit};
-    search.guess = (known ? guess_largest(request, known) : request->batch) / unit;
+    const uint64_t step = batch_step(request);
+    if (step > MOST_BATCH) {
+        *batch = 0;
+        *exact = true;
+        return true;
+    }
+    const uint32_t images = (uint32_t)step, devices = (uint32_t)request->machine->device_count;
+    const uint32_t least = request->micro_batches > 1 && devices_alike(request->machine) ? 1 : devices;
+    struct bisect search = {.fits = least - 1, .unfit = UINT32_MAX, .most = MOST_BATCH / images};
+    search.guess = (known ? guess_largest(request, known) : request->batch) / images;
     bool same = known && (request->micro_batches > 0 || known->devices[0].micro_batches == 1);
-    if (same && known->fits) search.fits = known->batch / unit;
-    if (same && !known->fits) search.unfit = known->batch / unit;
-    if (search.fits < devices) search.fits = devices - 1;
+    if (same && known->fits) search.fits = known->batch / images;
+    if (same && !known->fits) search.unfit = known->batch / images;
     while (bisect_goes_on(&search) && (most_plans == 0 || search.tried < most_plans))
-        TRY(try_batch(request, bisect_next(&search), &search, err));
+        TRY(try_batch(request, images, bisect_next(&search), &search, err));
     *exact = search.fits + 1 >= search.unfit;
-    *batch = search.fits < devices ? 0 : search.fits * unit;
+    *batch = search.fits < least ? 0 : search.fits * images;
     return true;
 }
 
@@ -377,6 +402,7 @@ char *advise_sentence(const struct advice *advice, char *out, size_t size)
 {
     static const char *const limits[ADVICE_KINDS] = {"", "largest", "smallest number", "least", "smallest number", "",
                                                      "", ""};
+    const bool fewer = advice->changes_bn && advice->bn_group == 0; /* with groups BN sees one at a time anyway */
     char limit[160];
     describe_limit(advice, limits[advice->kind], limit, sizeof limit);
     switch (advice->kind) {
@@ -386,12 +412,12 @@ char *advise_sentence(const struct advice *advice, char *out, size_t size)
     case ADVICE_BATCH: snprintf(out, size, "--batch %" PRIu32 ", %s", advice->value, limit); break;
     case ADVICE_MICRO_BATCHES:
         snprintf(out, size, "--micro-batches %" PRIu32 ", %s%s", advice->value, limit,
-                 advice->changes_bn ? "; batch normalisation then sees smaller batches" : "");
+                 fewer ? "; batch normalisation then sees smaller batches" : "");
         break;
     case ADVICE_MEMORY: snprintf(out, size, "%" PRIu32 " GiB per device, %s", advice->value, limit); break;
     case ADVICE_DEVICES:
         snprintf(out, size, "%" PRIu32 " devices, %s%s", advice->value, limit,
-                 advice->changes_bn ? "; without --sync-bn each normalises over its own images" : "");
+                 fewer ? "; without --sync-bn each normalises over its own images" : "");
         break;
     case ADVICE_OFFLOAD:
         snprintf(out, size, "--offload auto, with %.1f %% more computation", 100 * advice->extra_flops_fraction);

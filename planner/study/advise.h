@@ -12,7 +12,8 @@
 #define ADVICE_MOST_BATCH (1u << 20)
 
 /* The largest batch of a whole step for which plan_make(request with that batch) fits, with the request's micro-batches
- * (0: in one piece, as any batch fits in enough pieces); 0 when not even one image per device does. `known` is a plan
+ * (0: in one piece, as any batch fits in enough pieces); 0 when not even one image per device, or one group of images
+ * per micro-batch, does. Only batches that can be cut so count, into equal micro-batches of whole groups. `known` is a plan
  * of the same request (its batch may fit or not) and guides the search; NULL = none. Between the answer and the next
  * larger batch that was tried (found not to fit) there is none left. At most `most_plans` plans are made (0 = as many
  * as it takes); when they run out *exact is false and *batch the largest found to fit. */
@@ -37,6 +38,7 @@ struct advice {
     double extra_flops_fraction; /* of the plan that was made for it: the largest over its devices */
     uint32_t micro_batches;
     bool changes_bn;
+    uint32_t bn_group; /* as in the plan: where groups are asked for the sentence says nothing of batch normalisation */
     bool rough; /* a better value may work too: the search for it ended early */
     bool mild;  /* looked for among plans that run no convolution again; others would go further */
 };

@@ -260,3 +260,74 @@ Test(advise, of_a_budget_survives_failing_allocations, .fini = finish)
         if (!ok) cr_assert_eq(count, 77);
     }
 }
+
+/* Batches that cannot be cut as the request says are refused, and say nothing of what fits: the largest one fits, and
+ * the next that can be cut does not. */
+Test(advise, finds_the_largest_batch_that_can_be_cut)
+{
+    static const struct {
+        const char *gpus;
+        uint32_t batch, group, micro_batches;
+    } rows[] = {{"titan-x", 128, 0, 1},    {"titan-x", 128, 32, 0},    {"titan-x", 128, 32, 4},
+                {"titan-x", 96, 0, 3},     {"2xtitan-x", 96, 0, 3},    {"2xtitan-x", 96, 8, 3},
+                {"3xtitan-x", 100, 20, 1}, {"titan-x,p100", 96, 8, 3}, {"titan-x,p100", 96, 0, 3}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct plan_request request = request_for("resnet-20", rows[i].gpus, rows[i].batch);
+        struct error err = {0};
+        uint32_t largest;
+        bool exact;
+        for (size_t d = 0; d < machine.device_count; d++)
+            machine.devices[d].memory_bytes = (1100 + 200 * (i % 2)) << 20;
+        request.bn_group = rows[i].group;
+        request.micro_batches = rows[i].micro_batches;
+        request.recompute = RECOMPUTE_NONE;
+        struct plan *plan = make(&request);
+        cr_assert(plan->fits, "row %zu", i);
+        cr_assert(advise_largest_batch(&request, plan, 0, &largest, &exact, &err), "%s", err.text);
+        cr_expect(exact && largest > rows[i].batch, "row %zu: %u", i, largest);
+        plan_destroy(plan);
+        if (request.micro_batches == 0) request.micro_batches = 1;
+        request.batch = largest;
+        plan = make(&request);
+        cr_expect(plan->fits, "row %zu: %u", i, largest);
+        plan_destroy(plan);
+        do {
+            request.batch++;
+            err = (struct error){0};
+            plan = plan_make(&request, &err);
+        } while (!plan && err.kind == ERROR_INPUT && request.batch < 2 * largest);
+        cr_assert(plan, "%s", err.text);
+        cr_expect_not(plan->fits, "row %zu: %u, found %u", i, request.batch, largest);
+        plan_destroy(plan);
+        finish();
+    }
+}
+
+/* Where groups were asked for BN sees no fewer images by another cut. */
+Test(advise, says_nothing_of_statistics_that_are_of_groups, .fini = finish)
+{
+    struct plan_request request = request_for("resnet-110", "titan-x", 512);
+    struct advice advice[ADVICE_KINDS];
+    struct error err = {0};
+    size_t count, said[2] = {0};
+    machine.devices[0].memory_bytes = 1100ull << 20;
+    request.recompute = RECOMPUTE_NONE;
+    request.micro_batches = 1;
+    for (uint32_t groups = 0; groups < 2; groups++) {
+        size_t cuts = 0;
+        request.bn_group = groups ? 16 : 0;
+        struct plan *plan = make(&request);
+        cr_assert_not(plan->fits);
+        cr_assert(advise_unfit(&request, plan, advice, &count, &err), "%s", err.text);
+        for (size_t i = 0; i < count; i++) {
+            char sentence[256];
+            advise_sentence(&advice[i], sentence, sizeof sentence);
+            cuts += advice[i].kind == ADVICE_MICRO_BATCHES || advice[i].kind == ADVICE_DEVICES;
+            said[groups] += strstr(sentence, "normalis") != NULL;
+        }
+        cr_expect_eq(cuts, 2);
+        plan_destroy(plan);
+    }
+    cr_expect_eq(said[0], 2);
+    cr_expect_eq(said[1], 0);
+}

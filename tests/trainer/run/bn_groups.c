@@ -31,6 +31,7 @@ static void check_equal(const struct small_run *a, const struct small_run *b)
 Test(bn_groups, a_group_of_all_images_changes_no_bit)
 {
     struct small_run without = {0}, whole = {.bn_group = 16}, two = {.gpus = "2xcpu"}, halves = {.gpus = "2xcpu"};
+    struct small_run cut = {.micro_batches = 4}, pieces = {.micro_batches = 4, .bn_group = 4};
     halves.bn_group = 8;
     go(&without, "without");
     go(&whole, "whole");
@@ -38,6 +39,10 @@ Test(bn_groups, a_group_of_all_images_changes_no_bit)
     go(&halves, "halves");
     check_equal(&without, &whole);
     check_equal(&two, &halves);
+    go(&cut, "cut");
+    go(&pieces, "pieces");
+    check_equal(&cut, &pieces);
+    cr_expect_eq(cut.result.planned_bytes, pieces.result.planned_bytes);
 }
 
 /* Statistics of each group are kept until the block has run again. */
@@ -110,6 +115,33 @@ Test(bn_groups, plans_know_the_statistics_and_what_cannot_be_fused)
         cr_expect(read->bn_group == group && read->variants[0].graph_hash == plan->variants[0].graph_hash);
         plan_destroy(read);
         plan_destroy(plan);
+    }
+}
+
+/* What counts is the images of a micro-batch, as they are cut in the end. */
+Test(bn_groups, one_group_a_micro_batch_is_fused_as_without)
+{
+    static const struct {
+        const char *gpus;
+        uint32_t group, micro_batches;
+        bool several;
+    } cases[] = {{"cpu", 4, 4, false}, {"cpu", 4, 2, true}, {"2xcpu", 4, 2, false}, {"2xcpu", 2, 2, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct small_run run = {.gpus = cases[i].gpus,
+                                .bn_group = cases[i].group,
+                                .micro_batches = cases[i].micro_batches,
+                                .lowering = LOWER_EXACT};
+        struct small_run without = run;
+        without.bn_group = 0;
+        run_fill_defaults(&run);
+        run_fill_defaults(&without);
+        struct plan *plan = run_plan(&run), *same = run_plan(&without);
+        cr_assert(plan && same, "%s%s", run.err.text, without.err.text);
+        cr_expect_eq(plan->lowering != same->lowering, cases[i].several, "case %zu", i);
+        cr_expect_eq(plan->variants[0].arena_bytes != same->variants[0].arena_bytes, cases[i].several, "case %zu", i);
+        cr_expect(plan->changes_bn);
+        plan_destroy(plan);
+        plan_destroy(same);
     }
 }
 
