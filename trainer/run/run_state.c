@@ -256,7 +256,7 @@ static bool check_spec(const struct transfer *k, struct checkpoint_file *file, c
         return error_set(err, ERROR_INPUT, "%s: is of %s; the plan is of %s: %s", path, tell_form(saved, saved_form),
                          tell_form(wanted, wanted_form), words);
     return error_set(err, ERROR_INPUT, "%s: is of %s (%s, shortcut %s, %u classes); the plan is of %s (%s, %s, %u): %s",
-                     path, saved->name, saved->unit <= UNIT_PLAIN ? unit_kind_name(saved->unit) : "unknown units",
+                     path, saved->name, saved->unit < UNIT_KINDS ? unit_kind_name(saved->unit) : "unknown units",
                      saved->shortcut <= SHORTCUT_DROPOUT ? shortcut_kind_name(saved->shortcut) : "unknown",
                      saved->classes, wanted->name, unit_kind_name(wanted->unit), shortcut_kind_name(wanted->shortcut),
                      wanted->classes, words);

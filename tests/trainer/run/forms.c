@@ -35,6 +35,20 @@ static void save(struct small_run *run, const char *folder)
     run_go(run);
 }
 
+Test(forms, a_checkpoint_of_another_unit_is_refused_by_its_name)
+{
+    struct model_options unit = MODEL_OPTIONS_DEFAULT;
+    unit.unit = UNIT_BN_AFTER_ADD_NO_RELU;
+    struct form form = {"resnet-8", unit}, usual = {"resnet-8", MODEL_OPTIONS_DEFAULT};
+    struct small_run run = begin(&form), again = begin(&usual);
+    save(&run, "saved");
+    cr_assert(run.ok, "%s", run.err.text);
+    again.options.resume_folder = run_path("saved");
+    run_go(&again);
+    cr_expect_not(again.ok);
+    cr_expect(strstr(again.err.text, "is of resnet-8 (bn-after-add-no-relu, shortcut"), "%s", again.err.text);
+}
+
 /* What a gate begins with is no part of what it computes; the rest is. */
 Test(forms, a_checkpoint_of_another_form_is_refused)
 {
