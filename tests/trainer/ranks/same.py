@@ -86,10 +86,11 @@ def check_model(folder):
 
 
 def check_requeued(folder, script, env):
-    """A job that failed goes back into the queue, up to three times; one whose command is wrong, or that ended well, does not."""
+    """A job that failed goes back into the queue, up to three times; one whose command is wrong, that ended well, or
+    whose time was up (USR1) before it had begun, does not."""
     (folder / 'scontrol').write_text('#!/bin/sh\necho asked: "$@"\n')
     (folder / 'scontrol').chmod(0o755)
-    for code, restarts, wanted in ((0, 0, False), (1, 0, True), (137, 2, True), (1, 3, False), (2, 0, False)):
+    for code, restarts, wanted in ((0, 0, False), (1, 0, True), (137, 2, True), (1, 3, False), (2, 0, False), (138, 0, False), (143, 2, True)):
         (folder / 'srun').write_text(f'#!/bin/sh\nexit {code}\n')
         done = subprocess.run(['bash', '-c', script], cwd=folder, env={**env, 'SLURM_JOB_ID': '7', 'SLURM_RESTART_COUNT': str(restarts)},
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
