@@ -34,8 +34,9 @@ static const char *const classify_manual[] = {
     "\n"
     "OPTIONS\n"
     "    --top K             so many classes; 5 if not given\n"
-    "    --json              one JSON object: model, checkpoint, step, images: a list\n"
-    "                        of image and classes, each with name and probability\n"
+    "    --json              one JSON object: model, checkpoint, step, scale, images:\n"
+    "                        a list of image and classes, each with name and\n"
+    "                        probability\n"
     "    --crops 10, --resize S\n"
     "                        as in `fathom help eval`\n"
     "    --data DIR          where names and scale come from\n"
@@ -181,8 +182,9 @@ static void print_pictures(const struct scoring *s, const char *const *paths, si
             json_array_append_new(list, picture_json(s, paths[i], probabilities + i * classes));
         else
             print_picture(s, paths[i], probabilities + i * classes);
-    json_t *object = json_pack("{s:s, s:o, s:o, s:o}", "model", s->checkpoint.spec.name, "checkpoint",
-                               json_text(s->train.checkpoint), "step", scoring_step(s), "images", list);
+    json_t *object = json_pack("{s:s, s:o, s:o, s:s?, s:o}", "model", s->checkpoint.spec.name, "checkpoint",
+                               json_text(s->train.checkpoint), "step", scoring_step(s), "scale",
+                               s->guessed_scale ? "imagenet" : NULL, "images", list);
     if (s->json && object) json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     if (s->json)
         putchar('\n');

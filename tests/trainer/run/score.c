@@ -370,6 +370,15 @@ Test(score, weights_that_say_no_scale_have_imagenets)
     cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
     has(run->out, "class 2");
     has(run->out, "taken to be ImageNet's");
+    json_t *guessed = answer("classify others/w.safetensors photos/val/ant/0.jpg --image-size 32 --json"),
+           *known = answer("classify said/w.safetensors photos/val/ant/0.jpg --image-size 32 --json");
+    cr_expect_str_eq(json_string_value(json_object_get(guessed, "scale")), "imagenet");
+    cr_expect(json_is_null(json_object_get(known, "scale")));
+    const json_t *image = json_array_get(json_object_get(guessed, "images"), 0),
+                 *class = json_array_get(json_object_get(image, "classes"), 0);
+    cr_expect_eq(strncmp(json_string_value(json_object_get(class, "name")), "class ", 6), 0, "nobody has named it");
+    json_decref(guessed);
+    json_decref(known);
     run = cli_run("classify said/w.safetensors photos/val/ant/0.jpg --image-size 32");
     cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
     has(run->out, "cat");
