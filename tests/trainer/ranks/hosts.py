@@ -39,17 +39,21 @@ def check_lines(folder, hosts, plan):
 
 def check_mended(folder, hosts, plan):
     """A line that is cut for less than the time-out has ranks wait, and changes nothing."""
-    words = ['--iterations', 80, '--no-evaluate', '--schedule', 'constant']
-    run = Run(folder, hosts.launcher(folder, 1, hosts=2), plan, *words, '--timeout', 20, name='mended')
+    words = ['--no-evaluate', '--schedule', 'constant']
+    run = Run(folder, hosts.launcher(folder, 1, hosts=2), plan, *words, '--iterations', 10**6, '--timeout', 20, name='mended')
     run.wait_for_steps(3)
     run.seen = ranks_of(run.log)
     hosts.cut(2)
     time.sleep(0.5)
     steps = run.log.read_text().count('\n')
     hosts.mend(2)
+    run.wait_for_steps(steps + 5)
+    os.kill(run.seen[0], signal.SIGUSR1)
     code, said, _, _ = run.end(60)
-    expect(code == 0 and steps < 80, f'a line that was mended after step {steps}: {code}, {said}')
-    train([], plan, '--data', folder / 'data', *words, '--log', folder / 'never-cut.log')
+    expect(code == 0 and not sentences(said), f'a line that was mended after step {steps}: {code}, {said}')
+    made = run.log.read_text().count('\n')
+    done = train([], plan, '--data', folder / 'data', *words, '--iterations', made, '--log', folder / 'never-cut.log')
+    expect(done.returncode == 0, f'a line that was never cut: {done.returncode}, {done.stderr}')
     expect(rates_apart(run.log) == rates_apart(folder / 'never-cut.log'), 'a line that was mended: other losses than in one process')
 
 
