@@ -224,10 +224,11 @@ static bool print_once(struct dashboard *dashboard, const struct rollup *rollup,
     return ok;
 }
 
-/* When tables were made last, of how much, and how long that took. */
+/* When tables were made last, of how much, whether of a whole trace, and how long that took. */
 struct renewal {
     uint64_t at_ns, cost_ns;
     size_t ops, kernels;
+    bool ended;
 };
 
 #define RENEWAL_PART 100u                 /* of the time, at most one part in so many goes into it */
@@ -239,10 +240,10 @@ static bool renew(struct dashboard *dashboard, const struct rollup *rollup, stru
                   struct error *err)
 {
     uint64_t now = clock_now_ns(), age = now - last->at_ns;
-    bool same = last->ops == rollup->op_count && last->kernels == rollup->kernel_count;
+    bool same = last->ops == rollup->op_count && last->kernels == rollup->kernel_count && last->ended == rollup->ended;
     if (same && !asked && age < RENEWAL_NS && age < RENEWAL_PART * last->cost_ns) return true;
     TRY(dashboard_update(dashboard, rollup, err));
-    *last = (struct renewal){now, clock_now_ns() - now, rollup->op_count, rollup->kernel_count};
+    *last = (struct renewal){now, clock_now_ns() - now, rollup->op_count, rollup->kernel_count, rollup->ended};
     return true;
 }
 
@@ -315,8 +316,7 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
         }
         dashboard->silent_seconds = trace_watch_silence(&watch, now);
         top_record_look(record, dashboard, rollup, now);
-        TRY(renew(dashboard, rollup, &renewal, asked || rollup->ended, err) &&
-            show(dashboard, rollup, canvas, ascii, err));
+        TRY(renew(dashboard, rollup, &renewal, asked, err) && show(dashboard, rollup, canvas, ascii, err));
         if (options->until_end && rollup->ended) return true;
         if (options->until_end && dashboard->crashed) return say_crashed(options, rollup, err);
         /* Keys are answered at once; the file is looked at again when the interval is over. */
