@@ -223,6 +223,44 @@ bool files_resolve(const char *path, char resolved[FILES_PATH])
     return resolve_new(path, resolved);
 }
 
+static bool copy_path(const char *path, char copy[FILES_PATH])
+{
+    return snprintf(copy, FILES_PATH, "%s", path) < FILES_PATH;
+}
+
+/* What is not there has no links: ".." leads back. */
+static bool append_name(char path[FILES_PATH], const char *name, size_t length)
+{
+    size_t used = strlen(path);
+    if (length == 0 || (length == 1 && name[0] == '.')) return true;
+    if (length == 2 && name[0] == '.' && name[1] == '.') {
+        char *slash = strrchr(path, '/');
+        if (slash) slash[slash == path] = '\0';
+        return true;
+    }
+    int added = snprintf(path + used, FILES_PATH - used, "%s%.*s", used == 1 ? "" : "/", (int)length, name);
+    return added > 0 && (size_t)added < FILES_PATH - used;
+}
+
+bool files_resolve_unmade(const char *path, char resolved[FILES_PATH])
+{
+    char there[FILES_PATH];
+    if (!copy_path(path, there)) return false;
+    size_t end = strlen(path);
+    while (!files_resolve(there, resolved)) {
+        while (end > 0 && path[end - 1] == '/') end--;
+        while (end > 0 && path[end - 1] != '/') end--;
+        if (strcmp(there, ".") == 0) return false;
+        snprintf(there, sizeof there, "%.*s", end > 0 ? (int)end : 1, end > 0 ? path : ".");
+    }
+    for (const char *name = path + end; *name;) {
+        size_t length = strcspn(name, "/");
+        if (!append_name(resolved, name, length)) return false;
+        name += length + (name[length] == '/');
+    }
+    return true;
+}
+
 /* ---- Writing ---- */
 
 /* Where a path's bytes go. Renaming over a device (/dev/null), a pipe or a link would put a file in its place: the
@@ -417,11 +455,6 @@ bool files_make_folder(const char *path, struct error *err)
         ok = error_set(err, ERROR_INPUT, "%s: is a file; a folder is wanted", path);
     mem_free(copy);
     return ok;
-}
-
-static bool copy_path(const char *path, char copy[FILES_PATH])
-{
-    return snprintf(copy, FILES_PATH, "%s", path) < FILES_PATH;
 }
 
 size_t files_folder_there(const char *path)

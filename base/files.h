@@ -30,6 +30,8 @@ bool files_read(const char *path, uint64_t most_bytes, char **bytes, size_t *len
 /* The path without links, "." and ".."; its last part need not be there. False when the rest is not, or it is too long. */
 #define FILES_PATH 4096
 bool files_resolve(const char *path, char resolved[FILES_PATH]);
+/* The same where folders of it are still to be made too, as those will be. */
+bool files_resolve_unmade(const char *path, char resolved[FILES_PATH]);
 
 /* A file being written under another name in the same folder (partial.h). files_commit flushes to disk and renames it
  * over the path; files_abandon removes it. Exactly one of these ends it (or files_publish); all take a zeroed object. A

@@ -258,10 +258,16 @@ static bool try_picture(const char *path, struct error *err)
     return true;
 }
 
-static bool run_claimed(struct sweep_command *c, struct error *err)
+/* A sweep that is refused leaves nothing behind. */
+static bool claim(struct sweep_command *c, struct error *err)
 {
-    TRY(files_make_folder(c->folder, err) && locks_enter_folder(&c->lock, c->folder, err));
-    return check_picture(c, err) && try_picture(c->svg, err) && run_all(c, err);
+    size_t there = files_folder_there(c->folder);
+    TRY(check_picture(c, err));
+    if (files_make_folder(c->folder, err) && locks_enter_folder(&c->lock, c->folder, err) && try_picture(c->svg, err))
+        return true;
+    locks_leave_folder(&c->lock);
+    files_unmake_folder(c->folder, there);
+    return false;
 }
 
 /* ---- The end ---- */
@@ -315,7 +321,7 @@ static int run(int argc, char **argv, struct error *err)
         return 1;
     }
     c->lock.fd = -1;
-    bool ok = parse(argc, argv, c, err) && prepare(c, err) && (c->dry || run_claimed(c, err));
+    bool ok = parse(argc, argv, c, err) && prepare(c, err) && (c->dry || (claim(c, err) && run_all(c, err)));
     if (ok) report(c);
     if (ok && !c->dry) ok = draw(c, err);
     int code = ok ? count_of(&c->jobs, SWEEP_FAILED) > 0 && !c->dry : error_exit_code(err);

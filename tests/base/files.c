@@ -350,6 +350,14 @@ Test(files, paths_are_resolved_to_where_a_file_will_be)
         cr_expect_str_eq(found, wanted);
     }
     cr_assert_not(files_resolve("none/new", found));
+    snprintf(wanted, sizeof wanted, "%.4000s/in/none/new", real);
+    const char *const unmade[] = {"in/none/new", "in/./none//new", "in/none/other/../new", "none/../in/none/new",
+                                  wanted};
+    for (size_t i = 0; i < sizeof unmade / sizeof unmade[0]; i++) {
+        cr_assert(files_resolve_unmade(unmade[i], found), "%s", unmade[i]);
+        cr_expect_str_eq(found, wanted, "%s is %s", unmade[i], found);
+    }
+    cr_expect(files_resolve_unmade("/none/../new/a", found) && strcmp(found, "/new/a") == 0, "%s", found);
     unlink("link");
     unlink("links");
     rmdir("in");

@@ -129,7 +129,9 @@ def check_kill(scratch, data):
                                                    'options': {**TABLE['options'], 'iterations': 100000, 'no-evaluate': True}}))
     command = [FATHOM, 'sweep', str(folder.with_suffix('.json')), '--data', str(data), '-o', str(folder), '--json', '--svg', str(scratch / 'gone' / 'x.svg')]
     refused(command[1:], '--svg', 'x.svg')
-    expect(not list(folder.glob('*/seed-1')), 'runs have begun whose picture cannot be written')
+    expect(not folder.exists(), 'a sweep whose picture cannot be written has left its folder')
+    refused([*command[1:-1], folder / 'original-as-it-is' / 'x.svg'], '--svg', 'x.svg', "sweep's runs")
+    expect(not folder.exists(), 'a sweep whose picture is in a folder of its runs has left its folder')
     (scratch / 'gone').mkdir()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines = folder / 'original-as-it-is' / 'seed-1' / 'log.jsonl'

@@ -44,7 +44,7 @@ void run_folder_sweep(const char *folder)
 bool run_folder_holds(const char *folder, const char *path)
 {
     char outer[FILES_PATH], inner[FILES_PATH];
-    if (!files_resolve(folder, outer) || !files_resolve(path, inner)) return false;
+    if (!files_resolve_unmade(folder, outer) || !files_resolve_unmade(path, inner)) return false;
     size_t length = strlen(outer);
     return strncmp(outer, inner, length) == 0 && (inner[length] == '\0' || inner[length] == '/');
 }
