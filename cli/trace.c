@@ -1,7 +1,5 @@
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
@@ -10,10 +8,7 @@
 #include "files.h"
 #include "import.h"
 #include "json.h"
-#include "mem.h"
-#include "op_bounds.h"
 #include "outputs.h"
-#include "page.h"
 #include "printable.h"
 #include "stop.h"
 #include "summary.h"
