@@ -2,8 +2,8 @@
 #include <criterion/criterion.h>
 
 #include "mem.h"
-#include "place_check.h"
 #include "place_fast.h"
+#include "place_kit.h"
 #include "place_solve.h"
 #include "random.h"
 
@@ -43,12 +43,7 @@ static double improve(struct place_buffer *buffers, uint32_t count, bool fix)
     uint64_t before = best.arena;
     cr_assert(patch_improve(&problem, problem.bound, &options, &best, &err), "%s", err.text);
     cr_assert_leq(best.arena, before);
-    for (size_t i = 0; i < problem.count; i++) buffers[problem.origin[i]].offset = best.offset[i];
-    cr_assert(place_check(buffers, count, best.arena, &err), "%s", err.text);
-    double ratio = (double)best.arena / (double)problem.bound;
-    mem_free(best.offset);
-    problem_finish(&problem);
-    return ratio;
+    return place_kit_finish(&problem, &best, buffers, count);
 }
 
 Test(place_patch, placements_are_sound_and_never_worse)

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 
 #include "plan_file.h"
+#include "save_kit.h"
 #include "train_help.h"
 
 TestSuite(bn_groups, .init = run_make_data, .fini = run_remove_data);
@@ -10,14 +11,8 @@ TestSuite(bn_groups, .init = run_make_data, .fini = run_remove_data);
 
 static void go(struct small_run *run, const char *save)
 {
-    static char folders[8][128];
-    static int next;
-    char *folder = folders[next++ % 8];
-    snprintf(folder, sizeof folders[0], "%s/%s", run_data, save);
     run->options.iterations = STEPS;
-    run->options.save_folder = folder;
-    run_go(run);
-    cr_assert(run->ok, "%s: %s", save, run->err.text);
+    run_go_and_save(run, save);
 }
 
 static void check_equal(const struct small_run *a, const struct small_run *b)

@@ -4,6 +4,7 @@
 
 #include "plan_file.h"
 #include "safetensors.h"
+#include "save_kit.h"
 #include "train_help.h"
 #include "verify.h"
 
@@ -88,14 +89,8 @@ Test(freeze, plans_prove_themselves_and_take_less)
 
 static void go(struct small_run *run, const char *save)
 {
-    static char folders[16][128];
-    static int next;
-    char *folder = folders[next++ % 16];
-    snprintf(folder, sizeof folders[0], "%s/%s", run_data, save);
-    run->options.save_folder = folder;
     run->options.skip_evaluation = true;
-    run_go(run);
-    cr_assert(run->ok, "%s: %s", save, run->err.text);
+    run_go_and_save(run, save);
 }
 
 static float *read_tensor(const struct small_run *run, const char *part, const char *name, uint64_t *count)

@@ -5,8 +5,8 @@
 
 #include "mem.h"
 #include "place_bits.h"
-#include "place_check.h"
 #include "place_fast.h"
+#include "place_kit.h"
 #include "random.h"
 
 static void compare_neighbours(const struct bits *bits, const bool *plain, size_t limit)
@@ -88,12 +88,7 @@ static double improve(struct place_buffer *buffers, uint32_t count)
     uint64_t swept = best.arena;
     cr_assert(beside_improve(&problem, problem.bound, &best, &err), "%s", err.text);
     cr_assert_leq(best.arena, swept);
-    for (size_t i = 0; i < problem.count; i++) buffers[problem.origin[i]].offset = best.offset[i];
-    cr_assert(place_check(buffers, count, best.arena, &err), "%s", err.text);
-    double ratio = (double)best.arena / (double)problem.bound;
-    mem_free(best.offset);
-    problem_finish(&problem);
-    return ratio;
+    return place_kit_finish(&problem, &best, buffers, count);
 }
 
 Test(place_beside, placements_are_sound_and_never_worse)
