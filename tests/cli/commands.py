@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,14 @@ def wait_for(what):
     while not what():
         assert time.monotonic() < end, 'nothing came'
         time.sleep(0.02)
+
+
+def catches(process, number):
+    """Whether the process handles the signal by now, or has ended."""
+    if process.poll() is not None:
+        return True
+    caught = re.search(r'^SigCgt:\s*([0-9a-f]+)', pathlib.Path(f'/proc/{process.pid}/status').read_text(), re.MULTILINE)
+    return caught is not None and int(caught[1], 16) >> number - 1 & 1 == 1
 
 
 def log_of(folder):
