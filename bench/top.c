@@ -79,7 +79,7 @@ static void report(uint32_t d, uint64_t until_ns, uint64_t each_ns)
         if (live.next[d] == 0) s->step_begin(s->context, d, live.step[d], live.at[d]);
         uint64_t begin = live.at[d] + random_below(&live.random, (uint32_t)(each_ns / 8));
         live.at[d] += each_ns;
-        s->op(s->context, d, live.next[d]++, begin, live.at[d]);
+        s->op_time(s->context, d, live.next[d]++, begin, live.at[d]);
         live.reports++;
         if (live.next[d] < live.ops) continue;
         s->step_end(s->context, d, live.step[d], live.at[d]);

@@ -84,7 +84,7 @@ static bool record(const char *path, const uint64_t *times, struct recording *re
     for (size_t step = 0; step < STEPS; step++) {
         uint64_t start = clock_thread_cpu_ns();
         const uint64_t *at = times + step * OPS * 2;
-        for (uint32_t i = 0; i < OPS; i++) sink->op(sink->context, 0, i, at[2 * i], at[2 * i + 1]);
+        for (uint32_t i = 0; i < OPS; i++) sink->op_time(sink->context, 0, i, at[2 * i], at[2 * i + 1]);
         calls_ns += clock_thread_cpu_ns() - start;
         nanosleep(&(struct timespec){0, 20000000}, NULL);
     }

@@ -57,7 +57,7 @@ static enum op_kind kind_of(const char *name)
     return (enum op_kind)kind;
 }
 
-static void take_op(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
+static void take_op_time(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
 {
     (void)device;
     struct bench *bench = context;
@@ -121,8 +121,11 @@ static struct plan *make_plan(const char *model, uint32_t batch, struct error *e
 static bool run(const char *model, uint32_t batch, uint64_t steps, const char *data, struct error *err)
 {
     static struct bench bench;
-    struct trace_sink sink = {
-        .context = &bench, .op_table = take_table, .step_begin = take_begin, .step_end = take_end, .op = take_op};
+    struct trace_sink sink = {.context = &bench,
+                              .op_table = take_table,
+                              .step_begin = take_begin,
+                              .step_end = take_end,
+                              .op_time = take_op_time};
     struct plan *plan = make_plan(model, batch, err);
     if (!plan) return false;
     struct train_options options = {.data_path = data,

@@ -160,7 +160,7 @@ struct trace_sink {
      * pass TRACE_RUN_PASS, or "evaluate". */
     void (*launch_begin)(void *context, uint32_t device, uint32_t id, const char *pass);
     void (*launch_end)(void *context, uint32_t device);
-    void (*op)(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns);
+    void (*op_time)(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns);
     void (*metric)(void *context, enum trace_metric metric, uint64_t step, double value);
     void (*memory)(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns);
     void (*gap)(void *context, uint32_t device, enum trace_gap gap, uint64_t begin_ns, uint64_t end_ns);

@@ -105,10 +105,10 @@ static void pass_launch_end(void *context, uint32_t device)
     if (next->launch_end) next->launch_end(next->context, device);
 }
 
-static void pass_op(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
+static void pass_op_time(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
 {
     const struct trace_sink *next = next_of(context);
-    if (next->op) next->op(next->context, device, id, begin_ns, end_ns);
+    if (next->op_time) next->op_time(next->context, device, id, begin_ns, end_ns);
 }
 
 static void pass_metric(void *context, enum trace_metric metric, uint64_t step, double value)
@@ -194,7 +194,7 @@ struct trace_sink sink_forward_to(struct sink_forward *forward)
                                .step_submit = pass_step_submit,
                                .launch_begin = pass_launch_begin,
                                .launch_end = pass_launch_end,
-                               .op = pass_op,
+                               .op_time = pass_op_time,
                                .metric = pass_metric,
                                .memory = pass_memory,
                                .gap = pass_gap,

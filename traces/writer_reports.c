@@ -34,7 +34,7 @@ static bool put(struct trace_writer *writer, const struct trace_event *event)
 
 static uint16_t clip_device(uint32_t device) { return (uint16_t)(device < UINT16_MAX ? device : UINT16_MAX); }
 
-static void take_op(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
+static void take_op_time(void *context, uint32_t device, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
 {
     struct trace_writer *writer = context;
     uint16_t clipped = clip_device(device);
@@ -304,7 +304,7 @@ void trace_writer_take_reports(struct trace_writer *writer)
                                        .op_table = take_op_table,
                                        .step_begin = take_step_begin,
                                        .step_end = take_step_end,
-                                       .op = take_op,
+                                       .op_time = take_op_time,
                                        .metric = take_metric,
                                        .memory = take_memory,
                                        .gap = take_gap,

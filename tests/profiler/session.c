@@ -113,7 +113,7 @@ static struct trace_sink sink = {.context = &counted,
                                  .step_end = count_end,
                                  .launch_begin = count_launch,
                                  .launch_end = count_launched,
-                                 .op = count_op,
+                                 .op_time = count_op,
                                  .metric = count_metric,
                                  .memory = count_memory,
                                  .gap = count_gap,
@@ -145,7 +145,7 @@ Test(session, passes_reports_on)
     s->step_begin(s->context, 1, 1, 1);
     s->launch_begin(s->context, 1, 2, "forward");
     s->launch_end(s->context, 1);
-    s->op(s->context, 1, 2, 3, 4);
+    s->op_time(s->context, 1, 2, 3, 4);
     s->gap(s->context, 1, GAP_SYNC, 5, 6);
     s->step_end(s->context, 1, 1, 7);
     s->mark(s->context, 8, "hello");
@@ -173,7 +173,7 @@ Test(session, a_sink_may_lack_everything)
     cr_assert(session_open(&none, NULL, &session, &err));
     struct trace_sink *s = session_sink(session);
     s->run(s->context, &(struct trace_run){.model = "m"});
-    s->op(s->context, 1, 2, 3, 4);
+    s->op_time(s->context, 1, 2, 3, 4);
     s->kernels(s->context, 1, &(struct trace_kernel_time){0, 7, 1, 2}, 1);
     s->lost(s->context, 1, LOSS_RECORDS, 7, 8);
     s->step_begin(s->context, 0, 1, 1);

@@ -94,8 +94,8 @@ Test(trace_export, chrome_json_is_json_whatever_the_names)
     struct trace_sink *s = trace_writer_sink(writer);
     struct trace_op op = {0, 0, "quote\" back\\slash \n tab\t \xff\xc0\xaf end \xe2\x82", "k\x01ind", "p\"ss", 1, 2, 3};
     s->op_table(s->context, &op, 1);
-    s->op(s->context, 0, 0, 1000, 2000);
-    s->op(s->context, 0, 77, 3000, 4000);
+    s->op_time(s->context, 0, 0, 1000, 2000);
+    s->op_time(s->context, 0, 77, 3000, 4000);
     s->metric(s->context, METRIC_LOSS, 0, NAN);
     s->metric(s->context, METRIC_LOSS, 0, INFINITY);
     s->mark(s->context, 5000, "caf\xc3\xa9 \xed\xa0\x80");
@@ -245,7 +245,7 @@ Test(trace_export, deviation_is_the_sample_one)
     struct trace_sink *s = trace_writer_sink(writer);
     sample_tables(s, 1, 1);
     const uint64_t times[] = {1000, 2000, 4000, 9000};
-    for (size_t i = 0; i < 4; i++) s->op(s->context, 0, 0, 100000, 100000 + times[i]);
+    for (size_t i = 0; i < 4; i++) s->op_time(s->context, 0, 0, 100000, 100000 + times[i]);
     trace_writer_close(writer);
     struct trace_follower *follower = follow(other);
     struct summary summary = {0};

@@ -35,7 +35,7 @@ static void tell_step(struct trace_sink *s, uint32_t ops, uint64_t step, uint64_
 {
     s->step_begin(s->context, 0, step, at);
     for (uint32_t i = 0; i < ops; i++)
-        s->op(s->context, 0, i, at + 1000 * i + 10, at + 1000 * i + 900 - step * 7 % 100);
+        s->op_time(s->context, 0, i, at + 1000 * i + 10, at + 1000 * i + 900 - step * 7 % 100);
     s->step_end(s->context, 0, step, at + 990000);
     s->metric(s->context, METRIC_LOSS, step, 2.0 / (double)(step + 1));
     if (step % 10 == 0) s->mark(s->context, at, "tenth");

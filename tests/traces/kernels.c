@@ -165,7 +165,7 @@ Test(trace_kernels, of_ops_that_are_timed_themselves_are_not_added_to_them)
     struct trace_sink *s = trace_writer_sink(writer);
     sample_tables(s, 2, 6);
     s->kernel_table(s->context, table, 4);
-    s->op(s->context, 1, 2, 900, 1300);
+    s->op_time(s->context, 1, 2, 900, 1300);
     sample_catch_up(writer, 1);
     s->kernels(s->context, 1, (struct trace_kernel_time[]){{0, 7, 1000, 1100}, {1, 7, 1105, 1120}}, 2);
     struct trace_follower *follower = end(writer);

@@ -46,7 +46,7 @@ static void check_percentiles(double (*draw)(struct random *), double tolerance)
     double sum = 0, squares = 0;
     for (int i = 0; i < TIMES; i++) {
         times[i] = (uint64_t)draw(&random);
-        sink->op(sink->context, 0, 0, 1000, 1000 + times[i]);
+        sink->op_time(sink->context, 0, 0, 1000, 1000 + times[i]);
         sum += (double)times[i];
         squares += (double)times[i] * (double)times[i] * 1e-18;
     }
@@ -82,8 +82,8 @@ Test(trace_rollup, times_of_nothing_have_percentiles)
     struct trace_writer *writer = begin();
     struct trace_sink *sink = trace_writer_sink(writer);
     sample_tables(sink, 1, 3);
-    sink->op(sink->context, 0, 0, 1000, 1000);
-    sink->op(sink->context, 0, 1, 1000, UINT64_MAX);
+    sink->op_time(sink->context, 0, 0, 1000, 1000);
+    sink->op_time(sink->context, 0, 1, 1000, UINT64_MAX);
     struct trace_follower *follower = end(writer);
     const struct rollup *r = trace_follow_rollup(follower);
     cr_assert_eq(rollup_percentile_ns(&r->ops[0], 0.5), 0);
@@ -125,10 +125,10 @@ Test(trace_rollup, wild_reports_are_dropped_and_counted)
     struct trace_writer *writer = begin();
     struct trace_sink *s = trace_writer_sink(writer);
     sample_tables(s, 1, 3);
-    s->op(s->context, 64, 0, 1, 2);
-    s->op(s->context, 0xffffffff, 0, 1, 2);
-    s->op(s->context, 0, 0xffffffff, 1, 2);
-    s->op(s->context, 0, 0, 9, 5);
+    s->op_time(s->context, 64, 0, 1, 2);
+    s->op_time(s->context, 0xffffffff, 0, 1, 2);
+    s->op_time(s->context, 0, 0xffffffff, 1, 2);
+    s->op_time(s->context, 0, 0, 9, 5);
     s->metric(s->context, (enum trace_metric)99, 0, 1);
     s->mark(s->context, 5, NULL);
     char text[3000];

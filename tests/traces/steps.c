@@ -223,7 +223,7 @@ static void write_run(const char *name, uint32_t seed, uint32_t slow, double fac
         for (uint32_t i = 0; i < OPS; i++) {
             double noise = 1 + (i == 7 ? 0.3 : 0.01) * random_normal(&random);
             uint64_t end = at + (uint64_t)(10000 * (noise > 0.1 ? noise : 0.1) * (i == slow ? factor : 1));
-            s->op(s->context, 0, i, at, end);
+            s->op_time(s->context, 0, i, at, end);
             at = end;
         }
         s->step_end(s->context, 0, step, at);

@@ -59,7 +59,7 @@ static inline void sample_steps(struct trace_sink *s, uint32_t device, uint32_t 
         uint64_t at = 1000000 * (step + 1), each = 1000000 / (ops + 1);
         s->step_begin(s->context, device, step, at);
         for (uint32_t i = 0; i < ops; i++)
-            s->op(s->context, device, i, at + i * each + 10, at + (i + 1) * each - (step * 7 + i) % (each / 2));
+            s->op_time(s->context, device, i, at + i * each + 10, at + (i + 1) * each - (step * 7 + i) % (each / 2));
         s->step_end(s->context, device, step, at + 990000);
         if (device != 0) continue;
         s->metric(s->context, METRIC_LOSS, step, 2.0 / (double)(step + 1));

@@ -44,11 +44,11 @@ Test(trace_writer, tells_back_what_was_reported)
                              {1, 1, "stem/conv", "conv_bwd_data", "backward", 11, 21, 31}};
     s->op_table(s->context, ops, 2);
     s->step_begin(s->context, 0, 7, 1000);
-    s->op(s->context, 1, 0, 1100, 1200);
-    s->op(s->context, 1, 1, 1250, 1600);
-    s->op(s->context, 1, 0, 1700, 2000);
-    s->op(s->context, 1, 9, 1700, 2000);
-    s->op(s->context, 1, 0, 0, 0);
+    s->op_time(s->context, 1, 0, 1100, 1200);
+    s->op_time(s->context, 1, 1, 1250, 1600);
+    s->op_time(s->context, 1, 0, 1700, 2000);
+    s->op_time(s->context, 1, 9, 1700, 2000);
+    s->op_time(s->context, 1, 0, 0, 0);
     s->step_end(s->context, 0, 7, 3000);
     s->metric(s->context, METRIC_LOSS, 7, 2.25);
     s->memory(s->context, 1, SAMPLE_PROCESS, 777, 3000);

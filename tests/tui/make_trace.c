@@ -164,7 +164,7 @@ static uint64_t run_ops(struct fiction *f, uint32_t device, uint64_t step)
         if (random_below(&f->random, 2000) == 0) noise += 3; /* the scheduler took the core */
         uint64_t begin = at + 400 + random_below(&f->random, 200);
         at = begin + (uint64_t)((double)f->usual_ns[i] * (noise > 0.5 ? noise : 0.5));
-        if (timed) f->sink->op(f->sink->context, device, i, begin, at);
+        if (timed) f->sink->op_time(f->sink->context, device, i, begin, at);
     }
     f->sink->step_end(f->sink->context, device, step, at);
     return at;

@@ -106,7 +106,7 @@ static void report_begin(const struct executor *ex)
 static bool times_ops(const struct executor *ex, uint64_t step)
 {
     const struct trace_sink *sink = ex->options.sink;
-    if (!sink || !sink->op || !ex->options.time_ops) return false;
+    if (!sink || !sink->op_time || !ex->options.time_ops) return false;
     return !sink->wants_ops || sink->wants_ops(sink->context, step);
 }
 

@@ -95,7 +95,7 @@ static bool launch_op(struct executor *ex, const struct part *part, size_t i, bo
     uint64_t begin = host ? clock_now_ns() : 0;
     TRY(launch_prepared(ex, part->bound, i, err));
     const struct trace_sink *sink = ex->options.sink;
-    if (host) sink->op(sink->context, ex->options.member, (uint32_t)i, begin, clock_now_ns());
+    if (host) sink->op_time(sink->context, ex->options.member, (uint32_t)i, begin, clock_now_ns());
     if (events) TRY(backend->event_record(op->end, stream, err));
     if (flow) TRY(executor_take_flow(ex, i, false, err));
     TRY(fill_dead(ex, part->bound, i, err));
@@ -136,7 +136,7 @@ static bool report_events(struct executor *ex, const struct part *part, uint64_t
         uint64_t begin, end;
         TRY(ex->backend->event_elapsed_ns(ex->origin, part->bound->ops[i].begin, &begin, err));
         TRY(ex->backend->event_elapsed_ns(ex->origin, part->bound->ops[i].end, &end, err));
-        sink->op(sink->context, ex->options.member, (uint32_t)i, origin_ns + begin, origin_ns + end);
+        sink->op_time(sink->context, ex->options.member, (uint32_t)i, origin_ns + begin, origin_ns + end);
     }
     return true;
 }

@@ -214,7 +214,7 @@ Test(learning, a_sink_hears_every_step_and_the_ops_it_wants)
                               .wants_ops = want_odd,
                               .launch_begin = hear_launch,
                               .launch_end = hear_launched,
-                              .op = hear_op,
+                              .op_time = hear_op,
                               .metric = hear_metric,
                               .memory = hear_memory,
                               .gap = hear_gap,
