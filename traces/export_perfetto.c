@@ -1,21 +1,12 @@
-/* Perfetto's trace format: a stream of TracePacket messages of protocol buffers, of which only varints, doubles and
- * length-delimited fields are needed. Field numbers from github.com/google/perfetto, protos/perfetto/trace. */
+/* Perfetto's trace format: a stream of TracePacket messages, of tracks and of what happens on them. */
 #include <math.h>
 #include <string.h>
 
 #include "export.h"
 #include "mem.h"
+#include "perfetto_private.h"
 #include "stream.h"
 
-enum { /* TracePacket */
-       PACKET_TIMESTAMP = 8,
-       PACKET_SEQUENCE = 10,
-       PACKET_TRACK_EVENT = 11,
-       PACKET_INTERNED = 12,
-       PACKET_SEQUENCE_FLAGS = 13,
-       PACKET_RENDER_STAGE = 53,
-       PACKET_TRACK_DESCRIPTOR = 60,
-};
 enum { TRACE_PACKET = 1 }; /* Trace */
 enum { TRACK_UUID = 1, TRACK_NAME = 2, TRACK_PARENT = 5, TRACK_COUNTER = 8 };
 enum {
@@ -27,119 +18,18 @@ enum {
     EVENT_DOUBLE = 44
 };
 enum { TYPE_BEGIN = 1, TYPE_END = 2, TYPE_INSTANT = 3, TYPE_COUNTER = 4 };
-enum { INTERNED_CATEGORIES = 1, INTERNED_EVENT_NAMES = 2, INTERNED_CONTEXTS = 23, INTERNED_SPECIFICATIONS = 24 };
 enum { NAME_ID = 1, NAME_TEXT = 2 };
-/* GpuRenderStageEvent, and what it names: one context, the stages, the streams. */
-enum {
-    STAGE_EVENT = 1,
-    STAGE_DURATION = 2,
-    STAGE_CONTEXT = 5,
-    STAGE_EXTRA = 6,
-    STAGE_GPU = 11,
-    STAGE_QUEUE = 13,
-    STAGE_STAGE = 14,
-    STAGE_NAME = 20,
-    STAGE_LAUNCH = 21
-};
-enum { CONTEXT_ID = 1, CONTEXT_PROCESS = 2, CONTEXT_API = 3, API_CUDA = 4 };
-enum {
-    SPECIFICATION_ID = 1,
-    SPECIFICATION_NAME = 2,
-    SPECIFICATION_CATEGORY = 4,
-    CATEGORY_OTHER = 0,
-    CATEGORY_COMPUTE = 2
-};
-enum { EXTRA_NAME = 1, EXTRA_VALUE = 2 };
-enum { LAUNCH_GRID = 1, LAUNCH_BLOCK = 2, LAUNCH_ARGUMENT = 3, ARGUMENT_NAME = 2, ARGUMENT_NUMBER = 4 };
-#define THE_CONTEXT    1u
-#define FIRST_QUEUE    16u /* of specifications; stages come before them */
-#define STAGE_OF(work) ((uint64_t)(work) + 1)
 enum { STATE_CLEARED = 1, STATE_NEEDED = 2 };
-
-/* A message being put together; the largest holds one name. */
-struct message {
-    uint8_t bytes[2 * TRACE_TEXT_MOST + 256];
-    struct trace_out out;
-};
-
-static void begin(struct message *message)
-{
-    message->out = (struct trace_out){message->bytes, 0, sizeof message->bytes};
-}
-
-static void put_number(struct message *message, uint64_t field, uint64_t value)
-{
-    trace_put_varint(&message->out, field << 3);
-    trace_put_varint(&message->out, value);
-}
-
-static void put_double(struct message *message, uint64_t field, double value)
-{
-    trace_put_varint(&message->out, field << 3 | 1);
-    trace_put_double(&message->out, value);
-}
-
-static void put_bytes(struct message *message, uint64_t field, const void *bytes, size_t length)
-{
-    trace_put_varint(&message->out, field << 3 | 2);
-    trace_put_varint(&message->out, length);
-    if (length) memcpy(message->out.bytes + message->out.length, bytes, length);
-    message->out.length += length;
-}
-
-static void put_message(struct message *message, uint64_t field, const struct message *inner)
-{
-    put_bytes(message, field, inner->bytes, inner->out.length);
-}
-
-/* Tracks: a device's, and under it its lanes. */
-enum lane { LANE_DEVICE, LANE_STEPS, LANE_OPS, LANE_GAPS, LANE_HOST, LANE_MARKS, LANE_METRICS };
-#define LANE_MEMORY   (LANE_METRICS + TRACE_METRICS)
-#define LANE_COUNTERS (LANE_MEMORY + TRACE_SAMPLES)
-#define LANE_STREAMS  (LANE_COUNTERS + TRACE_MOST_COUNTERS)
-#define MOST_STREAMS  256 /* of a device; the rest share the last one */
-#define LANES         (LANE_STREAMS + MOST_STREAMS)
-
-struct interned {
-    uint64_t name, category; /* numbers; 0 = none yet */
-    const char *layer;       /* of an op, or of a kernel's; belongs to the stream */
-    struct trace_kernel kernel;
-};
-
-struct device_names {
-    struct interned *ids; /* of ops or kernels */
-    size_t count, capacity;
-};
-
-struct device_streams {
-    uint32_t numbers[MOST_STREAMS];
-    size_t count;
-};
-
-struct perfetto {
-    FILE *out;
-    struct message packet, body, name;
-    bool begun;
-    bool described[TRACE_MOST_DEVICES][LANES];
-    struct device_names names[TRACE_MOST_DEVICES], kernels[TRACE_MOST_DEVICES];
-    struct device_streams streams[TRACE_MOST_DEVICES];
-    struct trace_counter counters[TRACE_MOST_COUNTERS]; /* names belong to the stream; NULL = none */
-    uint64_t name_count;
-    uint64_t step_ns; /* the last time seen of a step: metrics have none */
-    uint64_t pid;     /* of the run; 0 = unknown */
-    uint64_t stage_count;
-};
 
 static uint64_t track_of(uint32_t device, int lane) { return (uint64_t)device * LANES + (uint64_t)lane + 1; }
 
-/* Ends the packet: every one belongs to our one sequence. */
-static void write_packet(struct perfetto *p)
+void perfetto_write_packet(struct perfetto *p)
 {
     struct message head;
-    put_number(&p->packet, PACKET_SEQUENCE, 1);
-    put_number(&p->packet, PACKET_SEQUENCE_FLAGS, p->begun ? STATE_NEEDED : STATE_CLEARED);
+    message_put_number(&p->packet, PACKET_SEQUENCE, 1);
+    message_put_number(&p->packet, PACKET_SEQUENCE_FLAGS, p->begun ? STATE_NEEDED : STATE_CLEARED);
     p->begun = true;
-    begin(&head);
+    message_begin(&head);
     trace_put_varint(&head.out, TRACE_PACKET << 3 | 2);
     trace_put_varint(&head.out, p->packet.out.length);
     fwrite(head.bytes, 1, head.out.length, p->out);
@@ -150,14 +40,14 @@ static void describe(struct perfetto *p, uint32_t device, int lane, const char *
 {
     if (p->described[device][lane]) return;
     p->described[device][lane] = true;
-    begin(&p->packet);
-    begin(&p->body);
-    put_number(&p->body, TRACK_UUID, track_of(device, lane));
-    put_bytes(&p->body, TRACK_NAME, name, strlen(name));
-    if (lane != LANE_DEVICE) put_number(&p->body, TRACK_PARENT, track_of(device, LANE_DEVICE));
-    if (lane >= LANE_METRICS && lane < LANE_STREAMS) put_bytes(&p->body, TRACK_COUNTER, "", 0);
-    put_message(&p->packet, PACKET_TRACK_DESCRIPTOR, &p->body);
-    write_packet(p);
+    message_begin(&p->packet);
+    message_begin(&p->body);
+    message_put_number(&p->body, TRACK_UUID, track_of(device, lane));
+    message_put_bytes(&p->body, TRACK_NAME, name, strlen(name));
+    if (lane != LANE_DEVICE) message_put_number(&p->body, TRACK_PARENT, track_of(device, LANE_DEVICE));
+    if (lane >= LANE_METRICS && lane < LANE_STREAMS) message_put_bytes(&p->body, TRACK_COUNTER, "", 0);
+    message_put_message(&p->packet, PACKET_TRACK_DESCRIPTOR, &p->body);
+    perfetto_write_packet(p);
 }
 
 static void describe_device(struct perfetto *p, uint32_t device, const char *name)
@@ -169,24 +59,24 @@ static void describe_device(struct perfetto *p, uint32_t device, const char *nam
 
 static void begin_event(struct perfetto *p, uint64_t ns, int type, uint32_t device, int lane)
 {
-    begin(&p->packet);
-    begin(&p->body);
-    put_number(&p->packet, PACKET_TIMESTAMP, ns);
-    put_number(&p->body, EVENT_TYPE, (uint64_t)type);
-    put_number(&p->body, EVENT_TRACK, track_of(device, lane));
+    message_begin(&p->packet);
+    message_begin(&p->body);
+    message_put_number(&p->packet, PACKET_TIMESTAMP, ns);
+    message_put_number(&p->body, EVENT_TYPE, (uint64_t)type);
+    message_put_number(&p->body, EVENT_TRACK, track_of(device, lane));
 }
 
 static void end_event(struct perfetto *p)
 {
-    put_message(&p->packet, PACKET_TRACK_EVENT, &p->body);
-    write_packet(p);
+    message_put_message(&p->packet, PACKET_TRACK_EVENT, &p->body);
+    perfetto_write_packet(p);
 }
 
 static void write_slice(struct perfetto *p, uint32_t device, int lane, const struct trace_event *event,
                         const char *name)
 {
     begin_event(p, event->begin_ns, TYPE_BEGIN, device, lane);
-    put_bytes(&p->body, EVENT_NAME, name, strlen(name));
+    message_put_bytes(&p->body, EVENT_NAME, name, strlen(name));
     end_event(p);
     begin_event(p, event->end_ns, TYPE_END, device, lane);
     end_event(p);
@@ -197,7 +87,7 @@ static void write_counter(struct perfetto *p, uint32_t device, int lane, const c
     if (!isfinite(value)) return;
     describe(p, device, lane, name);
     begin_event(p, ns, TYPE_COUNTER, device, lane);
-    put_double(&p->body, EVENT_DOUBLE, value);
+    message_put_double(&p->body, EVENT_DOUBLE, value);
     end_event(p);
 }
 
@@ -206,14 +96,14 @@ static uint64_t intern(struct perfetto *p, uint64_t table, const char *text)
 {
     uint64_t number = ++p->name_count;
     size_t length = strlen(text);
-    begin(&p->packet);
-    begin(&p->body);
-    begin(&p->name);
-    put_number(&p->name, NAME_ID, number);
-    put_bytes(&p->name, NAME_TEXT, text, length < 2 * TRACE_TEXT_MOST + 2 ? length : 2 * TRACE_TEXT_MOST + 2);
-    put_message(&p->body, table, &p->name);
-    put_message(&p->packet, PACKET_INTERNED, &p->body);
-    write_packet(p);
+    message_begin(&p->packet);
+    message_begin(&p->body);
+    message_begin(&p->name);
+    message_put_number(&p->name, NAME_ID, number);
+    message_put_bytes(&p->name, NAME_TEXT, text, length < 2 * TRACE_TEXT_MOST + 2 ? length : 2 * TRACE_TEXT_MOST + 2);
+    message_put_message(&p->body, table, &p->name);
+    message_put_message(&p->packet, PACKET_INTERNED, &p->body);
+    perfetto_write_packet(p);
     return number;
 }
 
@@ -259,8 +149,8 @@ static bool intern_kernel(struct perfetto *p, const struct trace_kernel *kernel,
 static void write_interned(struct perfetto *p, const struct trace_event *event, int lane, struct interned ids)
 {
     begin_event(p, event->begin_ns, TYPE_BEGIN, event->device, lane);
-    if (ids.category) put_number(&p->body, EVENT_CATEGORY_ID, ids.category);
-    put_number(&p->body, EVENT_NAME_ID, ids.name);
+    if (ids.category) message_put_number(&p->body, EVENT_CATEGORY_ID, ids.category);
+    message_put_number(&p->body, EVENT_NAME_ID, ids.name);
     end_event(p);
     begin_event(p, event->end_ns, TYPE_END, event->device, lane);
     end_event(p);
@@ -276,107 +166,6 @@ static void write_op(struct perfetto *p, const struct trace_event *event)
         write_slice(p, event->device, LANE_OPS, event, "?");
 }
 
-/* ---- Kernels as a GPU's stages ----
- *
- * Beside the tracks of our own, for the views of GPUs that Perfetto has: streams are its queues, and what a kernel was
- * launched with is shown with it. */
-
-static void put_specification(struct perfetto *p, uint64_t id, const char *name, uint64_t category)
-{
-    struct message inner;
-    begin(&inner);
-    put_number(&inner, SPECIFICATION_ID, id);
-    put_bytes(&inner, SPECIFICATION_NAME, name, strlen(name));
-    put_number(&inner, SPECIFICATION_CATEGORY, category);
-    put_message(&p->body, INTERNED_SPECIFICATIONS, &inner);
-}
-
-/* Before the first one. */
-static void describe_stages(struct perfetto *p)
-{
-    begin(&p->packet);
-    begin(&p->body);
-    begin(&p->name);
-    put_number(&p->name, CONTEXT_ID, THE_CONTEXT);
-    if (p->pid > 0 && p->pid <= INT32_MAX) put_number(&p->name, CONTEXT_PROCESS, p->pid);
-    put_number(&p->name, CONTEXT_API, API_CUDA);
-    put_message(&p->body, INTERNED_CONTEXTS, &p->name);
-    put_specification(p, STAGE_OF(WORK_KERNEL), "kernels", CATEGORY_COMPUTE);
-    put_specification(p, STAGE_OF(WORK_COPY), "copies", CATEGORY_OTHER);
-    put_specification(p, STAGE_OF(WORK_FILL), "fills", CATEGORY_OTHER);
-    put_message(&p->packet, PACKET_INTERNED, &p->body);
-    write_packet(p);
-}
-
-static uint64_t queue_of(uint32_t device, int lane)
-{
-    return FIRST_QUEUE + (uint64_t)device * MOST_STREAMS + (uint64_t)(lane - LANE_STREAMS);
-}
-
-static void describe_queue(struct perfetto *p, uint32_t device, int lane, const char *name)
-{
-    if (p->stage_count++ == 0) describe_stages(p);
-    begin(&p->packet);
-    begin(&p->body);
-    put_specification(p, queue_of(device, lane), name, CATEGORY_OTHER);
-    put_message(&p->packet, PACKET_INTERNED, &p->body);
-    write_packet(p);
-}
-
-static void put_sizes(struct message *to, uint64_t field, const uint32_t sizes[3])
-{
-    struct message inner;
-    begin(&inner);
-    for (uint64_t i = 0; i < 3; i++) put_number(&inner, i + 1, sizes[i]);
-    put_message(to, field, &inner);
-}
-
-static void put_argument(struct message *to, const char *name, uint64_t value)
-{
-    struct message inner;
-    begin(&inner);
-    put_bytes(&inner, ARGUMENT_NAME, name, strlen(name));
-    put_number(&inner, ARGUMENT_NUMBER, value);
-    put_message(to, LAUNCH_ARGUMENT, &inner);
-}
-
-static void put_launch(struct perfetto *p, const struct trace_kernel *kernel)
-{
-    struct message launch;
-    begin(&launch);
-    put_sizes(&launch, LAUNCH_GRID, kernel->grid);
-    put_sizes(&launch, LAUNCH_BLOCK, kernel->block);
-    if (kernel->registers) put_argument(&launch, "registers_per_thread", kernel->registers);
-    if (kernel->bytes) put_argument(&launch, "shared_mem", kernel->bytes);
-    put_message(&p->body, STAGE_LAUNCH, &launch);
-}
-
-static void put_layer(struct perfetto *p, const char *layer)
-{
-    begin(&p->name);
-    put_bytes(&p->name, EXTRA_NAME, "layer", 5);
-    put_bytes(&p->name, EXTRA_VALUE, layer, strlen(layer));
-    put_message(&p->body, STAGE_EXTRA, &p->name);
-}
-
-static void write_stage(struct perfetto *p, const struct trace_event *event, int lane, const struct interned *ids)
-{
-    begin(&p->packet);
-    begin(&p->body);
-    put_number(&p->packet, PACKET_TIMESTAMP, event->begin_ns);
-    put_number(&p->body, STAGE_EVENT, p->stage_count++);
-    put_number(&p->body, STAGE_DURATION, event->end_ns - event->begin_ns);
-    put_number(&p->body, STAGE_CONTEXT, THE_CONTEXT);
-    put_number(&p->body, STAGE_GPU, event->device);
-    put_number(&p->body, STAGE_QUEUE, queue_of(event->device, lane));
-    put_number(&p->body, STAGE_STAGE, STAGE_OF(ids->kernel.work));
-    put_number(&p->body, STAGE_NAME, ids->name);
-    if (ids->kernel.grid[0]) put_launch(p, &ids->kernel);
-    if (ids->layer && ids->layer[0]) put_layer(p, ids->layer);
-    put_message(&p->packet, PACKET_RENDER_STAGE, &p->body);
-    write_packet(p);
-}
-
 static int lane_of_stream(struct perfetto *p, uint32_t device, uint32_t stream)
 {
     struct device_streams *streams = &p->streams[device];
@@ -388,7 +177,7 @@ static int lane_of_stream(struct perfetto *p, uint32_t device, uint32_t stream)
         streams->numbers[streams->count++] = stream;
         snprintf(name, sizeof name, "stream %u", (unsigned)stream);
         describe(p, device, LANE_STREAMS + (int)at, name);
-        describe_queue(p, device, LANE_STREAMS + (int)at, name);
+        perfetto_describe_queue(p, device, LANE_STREAMS + (int)at, name);
     }
     return LANE_STREAMS + (int)at;
 }
@@ -402,7 +191,7 @@ static void write_kernel(struct perfetto *p, const struct trace_event *event, ui
         return;
     }
     write_interned(p, event, lane, kernels->ids[event->id]);
-    write_stage(p, event, lane, &kernels->ids[event->id]);
+    perfetto_write_stage(p, event, lane, &kernels->ids[event->id]);
 }
 
 static void write_reading(struct perfetto *p, const struct trace_event *event)
@@ -426,7 +215,7 @@ static void write_step(struct perfetto *p, const struct trace_event *event)
     if (event->device == 0) p->step_ns = event->ns;
     begin_event(p, event->ns, event->type == TRACE_STEP_BEGIN ? TYPE_BEGIN : TYPE_END, event->device, LANE_STEPS);
     snprintf(name, sizeof name, "step %llu", (unsigned long long)event->step);
-    if (event->type == TRACE_STEP_BEGIN) put_bytes(&p->body, EVENT_NAME, name, strlen(name));
+    if (event->type == TRACE_STEP_BEGIN) message_put_bytes(&p->body, EVENT_NAME, name, strlen(name));
     end_event(p);
 }
 
@@ -434,7 +223,7 @@ static void write_mark(struct perfetto *p, const struct trace_event *event)
 {
     describe(p, 0, LANE_MARKS, "marks");
     begin_event(p, event->ns, TYPE_INSTANT, 0, LANE_MARKS);
-    put_bytes(&p->body, EVENT_NAME, event->text, event->id);
+    message_put_bytes(&p->body, EVENT_NAME, event->text, event->id);
     end_event(p);
 }
 
