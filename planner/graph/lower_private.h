@@ -1,5 +1,5 @@
 /* What the files that lower a graph share: what was chosen (lower_choose.c), and the graph that comes of it
- * (lower_emit.c). */
+ * (lower_emit.c, lower_making.h). */
 #ifndef FATHOM_LOWER_PRIVATE_H
 #define FATHOM_LOWER_PRIVATE_H
 
