@@ -35,6 +35,12 @@ bool verify_takes_over(const struct proof *proof, uint32_t op, uint32_t input);
 /* Whether this output is only read: the saved statistics of a recomputed BN. */
 bool verify_only_reads(const struct proof *proof, const struct plan_op *op, uint32_t output);
 
+/* Each tensor by itself, and what lies apart. Notes base and only. */
+bool verify_tensors(struct proof *proof);
+/* An op's tensors against its graph op's, and against each other. */
+bool verify_operands(const struct proof *proof, uint32_t op);
+/* All ops, with their operands: parts, passes, streams, completeness. */
+bool verify_ops(const struct proof *proof);
 /* Lifetimes as the plan declares them: no two live tensors meet, and streams are waited for. Notes used_first and
  * used_last. */
 bool verify_lifetimes(struct proof *proof);
