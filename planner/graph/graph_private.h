@@ -107,4 +107,7 @@ void bucket_frozen(struct graph *graph);
 void bucket_finish(struct graph *graph, struct bucket_list *list);
 void bucket_list_finish(struct bucket_list *list);
 
+/* Of graph_check: the shapes of an op's operands against its kind. All its tensors are the graph's. */
+bool graph_shapes_agree(const struct graph *graph, const struct op *op);
+
 #endif
