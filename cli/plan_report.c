@@ -1,8 +1,6 @@
 #include "plan_report.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "all_reduce.h"
 #include "certainty.h"
@@ -12,6 +10,8 @@
 #include "lower.h"
 #include "page.h"
 #include "plan_deepest.h"
+#include "plan_frontier.h"
+#include "plan_memory.h"
 #include "plan_scaling.h"
 #include "plan_words.h"
 #include "predict.h"
@@ -20,134 +20,9 @@
 #include "units.h"
 #include "workspace.h"
 
-/* Devices that look the same share a column. */
-#define MOST_COLUMNS 4
-#define COLUMN       13
-
-struct column {
-    const struct plan_device *device;
-    size_t count;
-};
-
-static bool same_column(const struct plan_device *a, const struct plan_device *b)
-{
-    return strcmp(a->spec.name, b->spec.name) == 0 && a->spec.memory_bytes == b->spec.memory_bytes &&
-           a->images == b->images && a->micro_batches == b->micro_batches && a->peak_bytes == b->peak_bytes;
-}
-
-/* Returns how many columns there are; those beyond MOST_COLUMNS are counted, not kept. */
-static size_t find_columns(const struct plan *plan, struct column columns[MOST_COLUMNS])
-{
-    size_t count = 0;
-    const struct plan_device *last = NULL;
-    for (size_t i = 0; i < plan->device_count; i++) {
-        if (!last || !same_column(last, &plan->devices[i])) {
-            last = &plan->devices[i];
-            if (count < MOST_COLUMNS) columns[count] = (struct column){last, 0};
-            count++;
-        }
-        if (count <= MOST_COLUMNS) columns[count - 1].count++;
-    }
-    return count;
-}
-
-static bool terminal_is_utf8(void)
-{
-    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *value = getenv(names[i]);
-        if (value && *value) return strstr(value, "UTF-8") || strstr(value, "utf8") || strstr(value, "utf-8");
-    }
-    return false;
-}
-
-/* A class's share of the memory, to scale. What is more than there is ends with the page. */
-#define BAR_CELLS 28
-#define BAR_MOST  40
-
-static void print_bar(uint64_t bytes, uint64_t memory, FILE *to)
-{
-    static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-    double cells = memory ? BAR_CELLS * (double)bytes / (double)memory : 0;
-    if (cells > BAR_MOST) cells = BAR_MOST;
-    if (cells * 8 < 1) return;
-    fputs("  ", to);
-    if (!terminal_is_utf8()) {
-        for (double i = 0; i + 0.5 <= cells; i++) fputc('#', to);
-        return;
-    }
-    for (double i = 0; i + 1 <= cells; i++) fputs("█", to);
-    fputs(eighths[(int)((cells - (int)cells) * 8)], to);
-}
-
-/* Rows of the table of memory that are no class of it. */
-enum { ROW_PEAK = -1, ROW_RESERVE = -2, ROW_MEMORY = -3 };
-
-static uint64_t row_bytes(const struct plan_device *device, int row)
-{
-    switch (row) {
-    case ROW_PEAK: return device->peak_bytes;
-    case ROW_RESERVE: return device->spec.reserve_bytes;
-    case ROW_MEMORY: return device->spec.memory_bytes;
-    default: return device->classes[row];
-    }
-}
-
-static void print_row(const char *name, const struct column *columns, size_t count, int row, bool bar, FILE *to)
-{
-    fprintf(to, "  %-*s", PAGE_LABEL, name);
-    for (size_t i = 0; i < count; i++) {
-        char bytes[UNITS_TEXT];
-        fprintf(to, " %*s", COLUMN, units_format_bytes(row_bytes(columns[i].device, row), bytes));
-    }
-    if (bar) print_bar(row_bytes(columns[0].device, row), columns[0].device->spec.memory_bytes, to);
-    fputc('\n', to);
-}
-
-static void print_heads(const struct column *columns, size_t count, FILE *to)
-{
-    char text[DEVICE_NAME + 32];
-    fprintf(to, "  %-*s", PAGE_LABEL, "");
-    for (size_t i = 0; i < count; i++) {
-        const char *name = columns[i].device->spec.name;
-        struct printable head;
-        snprintf(text, sizeof text, "%zu x %s", columns[i].count, PRINTABLE_CUT(name, 10));
-        fprintf(to, " %s", printable_fit(columns[i].count > 1 ? text : name, COLUMN, true, &head));
-    }
-    fprintf(to, "\n  %-*s", PAGE_LABEL, "images");
-    for (size_t i = 0; i < count; i++) {
-        const struct plan_device *device = columns[i].device;
-        snprintf(text, sizeof text, "%" PRIu32, device->images);
-        if (device->micro_batches > 1)
-            snprintf(text, sizeof text, "%" PRIu32 " x %" PRIu32, device->micro_batches,
-                     device->images / device->micro_batches);
-        fprintf(to, " %*s", COLUMN, text);
-    }
-    fputc('\n', to);
-}
-
-static void print_memory(const struct plan *plan, FILE *to)
-{
-    struct column columns[MOST_COLUMNS];
-    size_t all = find_columns(plan, columns), count = all < MOST_COLUMNS ? all : MOST_COLUMNS;
-    print_heads(columns, count, to);
-    for (int class = 0; class < MEMORY_CLASSES; class ++) {
-        uint64_t most = 0;
-        for (size_t i = 0; i < count; i++)
-            if (columns[i].device->classes[class] > most) most = columns[i].device->classes[class];
-        if (most > 0)
-            print_row(words_memory_class(&plan->update, (enum memory_class) class), columns, count, class, count == 1,
-                      to);
-    }
-    print_row("peak", columns, count, ROW_PEAK, false, to);
-    print_row("reserve, kept free", columns, count, ROW_RESERVE, count == 1, to);
-    print_row("memory", columns, count, ROW_MEMORY, false, to);
-    if (all > count) fprintf(to, "  and %zu further kinds of device or share (--json has all)\n", all - count);
-}
-
 static void print_arena(const struct plan *plan, FILE *to)
 {
-    for (size_t v = 0; v < plan->variant_count && v < MOST_COLUMNS; v++) {
+    for (size_t v = 0; v < plan->variant_count && v < PLAN_MEMORY_COLUMNS; v++) {
         const struct plan_variant *variant = &plan->variants[v];
         struct text text = {0};
         char arena[UNITS_TEXT], bound[UNITS_TEXT];
@@ -437,59 +312,11 @@ static void print_advice(const struct plan_report *report, FILE *to)
     }
 }
 
-static void print_point(const struct frontier *frontier, const struct frontier_point *point, const char *mark, FILE *to)
-{
-    char peak[UNITS_TEXT], arena[UNITS_TEXT], host[UNITS_TEXT] = "-", step[UNITS_TEXT] = "unknown";
-    units_format_bytes(point->peak_bytes, peak);
-    if (frontier->by_share) snprintf(peak, sizeof peak, "%.1f %%", 100 * point->memory_share);
-    if (point->offloaded_bytes > 0) units_format_bytes(point->offloaded_bytes, host);
-    if (point->step_seconds > 0) units_format_seconds(point->step_seconds, step);
-    fprintf(to, "%-2s%9s %9s  %-11s %5" PRIu32 " %14.1f %% %9s %9s%s\n", mark, peak,
-            units_format_bytes(point->arena_bytes, arena), recompute_policy_name(point->recompute),
-            point->recomputed_convolutions, 100 * point->extra_flops_fraction, host, step,
-            point->memory_share > 1 ? " *" : "");
-}
-
-/* The first point runs again whatever it can, but for shares, which end where a device is full. */
-static void print_least(const struct frontier *frontier, FILE *to)
-{
-    const struct frontier_point *point = &frontier->points[0];
-    char peak[UNITS_TEXT], step[UNITS_TEXT];
-    struct text text = {0};
-    if (frontier->by_share || frontier->count == 0) return;
-    text_add(&text, "least memory: %s a device, with %.1f %% more computation",
-             units_format_bytes(point->peak_bytes, peak), 100 * point->extra_flops_fraction);
-    if (point->step_seconds > 0)
-        text_add(&text, ", %s a step (predicted)", units_format_seconds(point->step_seconds, step));
-    page_text(to, 2, 2, &text);
-}
-
-/* An asterisk for what the devices cannot hold, an arrow for the plan that was told above. */
-static void print_frontier(const struct frontier *frontier, FILE *to)
-{
-    bool beyond = false;
-    fprintf(to, "\n  %9s %9s  %-11s %5s %16s %9s %9s\n", frontier->by_share ? "of memory" : "peak", "arena",
-            "recompute", "convs", "more computation", "in host", "step");
-    for (size_t i = 0; i < frontier->count; i++) {
-        print_point(frontier, &frontier->points[i], i == frontier->own_index ? ">" : "", to);
-        beyond |= frontier->points[i].memory_share > 1;
-    }
-    if (frontier->own_index < frontier->count)
-        fputs("  > this plan\n", to);
-    else if (frontier->own.peak_bytes > 0)
-        page_say(to, 2, 2, "this plan, in %" PRIu32 " micro-batch%s, is beaten by one of these",
-                 frontier->own.micro_batches, frontier->own.micro_batches == 1 ? "" : "es");
-    if (frontier->by_share)
-        page_say(to, 2, 2, "memory and arena are the fullest device's; shares of the batch are chosen for each plan");
-    if (beyond) fputs("  * more than the device has\n", to);
-    print_least(frontier, to);
-}
-
 void plan_report_print(const struct plan_report *report, FILE *to)
 {
     char seconds[UNITS_TEXT];
     fputc('\n', to);
-    print_memory(report->plan, to);
+    plan_memory_print(report->plan, to);
     fputc('\n', to);
     print_arena(report->plan, to);
     print_recomputed(report->plan, to);
@@ -507,7 +334,7 @@ void plan_report_print(const struct plan_report *report, FILE *to)
     print_largest(report, to);
     if (report->deepest) plan_deepest_print(report->deepest, to);
     page_row(to, "planned in", "%s", units_format_seconds(report->plan->plan_seconds, seconds));
-    if (report->frontier) print_frontier(report->frontier, to);
+    if (report->frontier) plan_frontier_print(report->frontier, to);
     if (report->scaling) plan_scaling_print(report->scaling, to);
     print_rounding(report->plan, to);
     print_shares(report->plan, report->measured, to);
