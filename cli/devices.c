@@ -149,7 +149,7 @@ static json_t *holders_json(const struct host_gpus *gpus, size_t i)
                      bytes_or_null(gpus->gpus[i].holder_bytes, gpus->gpus[i].holder_bytes != UINT64_MAX));
 }
 
-/* As CUDA sees them, or where it sees none the PCI bus: then null stands for what is not known. */
+/* As CUDA sees them. */
 static json_t *gpus_json(const struct host *host, const struct host_gpus *gpus)
 {
     json_t *list = json_array();
@@ -164,14 +164,20 @@ static json_t *gpus_json(const struct host *host, const struct host_gpus *gpus)
                             node_json(numa_node_of(host, gpus->gpus[i].bus_id)), "catalogue",
                             known ? json_string(name) : json_null(), "holders", holders_json(gpus, i)));
     }
+    return list;
+}
+
+/* What the PCI bus tells of, where CUDA sees none: null stands for what is not known. */
+static json_t *slots_json(const struct host *host, const struct host_gpus *gpus)
+{
+    json_t *list = json_array();
     for (uint32_t i = 0; gpus->count == 0 && i < host->gpu_count; i++) {
         const struct host_gpu *gpu = &host->gpus[i];
         const struct device_spec *known = catalogue_find(gpu->name);
-        json_array_append_new(list, json_pack("{s:o, s:o, s:n, s:n, s:s, s:o, s:o, s:n}", "name", json_text(gpu->name),
-                                              "memory_bytes", bytes_or_null(gpu->memory_bytes, gpu->memory_bytes > 0),
-                                              "free_bytes", "compute_capability", "bus_id", gpu->bus_id, "numa_node",
-                                              node_json(gpu->numa_node), "catalogue",
-                                              known ? json_string(known->name) : json_null(), "holders"));
+        json_array_append_new(list, json_pack("{s:o, s:o, s:s, s:o, s:o}", "name", json_text(gpu->name), "memory_bytes",
+                                              bytes_or_null(gpu->memory_bytes, gpu->memory_bytes > 0), "bus_id",
+                                              gpu->bus_id, "numa_node", node_json(gpu->numa_node), "catalogue",
+                                              known ? json_string(known->name) : json_null()));
     }
     return list;
 }
@@ -179,11 +185,12 @@ static json_t *gpus_json(const struct host *host, const struct host_gpus *gpus)
 static json_t *host_json(const struct host *host, const struct host_gpus *gpus, const struct topology *topology)
 {
     const struct limits *limits = &host->limits;
-    return json_pack("{s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cpu", json_text(host->cpu),
-                     "cores", (int)host->cores, "packages", (int)host->packages, "numa_nodes", (int)host->numa_nodes,
-                     "processors", (int)host->processors, "processors_limited_by", source_json(&limits->processors),
-                     "memory_bytes", amount_json(&limits->memory), "memory_limited_by", source_json(&limits->memory),
-                     "free_bytes", amount_json(&limits->available), "gpus", gpus_json(host, gpus), "cuda_fault",
+    return json_pack("{s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cpu",
+                     json_text(host->cpu), "cores", (int)host->cores, "packages", (int)host->packages, "numa_nodes",
+                     (int)host->numa_nodes, "processors", (int)host->processors, "processors_limited_by",
+                     source_json(&limits->processors), "memory_bytes", amount_json(&limits->memory),
+                     "memory_limited_by", source_json(&limits->memory), "free_bytes", amount_json(&limits->available),
+                     "gpus", gpus_json(host, gpus), "unusable_gpus", slots_json(host, gpus), "cuda_fault",
                      gpus->count ? json_null() : json_text(gpus->fault.text), "topology", devices_tree_json(topology),
                      "links", devices_links_json(topology, gpus));
 }

@@ -109,10 +109,18 @@ static const char *verdict_word(enum torch_verdict verdict)
 char *plan_pytorch_verdict(const struct plan *plan, const struct torch_forecast *f, char *out, size_t size)
 {
     char shown[UNITS_TEXT], usable[UNITS_TEXT];
-    snprintf(out, size, "%s in PyTorch %s %s at batch %" PRIu32 ": nvidia-smi would show %s of %s", plan->spec.name,
-             verdict_word(f->verdict), plan->devices[0].spec.name, plan->batch,
-             units_format_bytes(f->shown_bytes, shown), units_format_bytes(f->usable_bytes, usable));
-    return out;
+    units_format_bytes(f->shown_bytes, shown);
+    units_format_bytes(f->usable_bytes, usable);
+    int used = snprintf(out, size, "%s in PyTorch %s %s at batch %" PRIu32 ": ", plan->spec.name,
+                        verdict_word(f->verdict), plan->devices[0].spec.name, plan->batch);
+    if (used < 0 || (size_t)used >= size) return out;
+    out += used;
+    size -= (size_t)used;
+    if (f->fits)
+        snprintf(out, size, "nvidia-smi would show %s of %s", shown, usable);
+    else
+        snprintf(out, size, "it wants %s, and %s are there", shown, usable);
+    return out - used;
 }
 
 static void print_pair(const char *label, uint64_t torch, uint64_t ours, FILE *to)

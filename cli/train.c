@@ -112,7 +112,9 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     if (c->options.resume_folder)
         TRY(train_find_resume(c->options.resume_folder, c->checkpoint, &c->resumed, err) &&
             train_check_resume(plan, &c->options, c->options.dataset, c->checkpoint, err));
-    if (c->options.weights) TRY(train_find_weights(c->options.weights, c->checkpoint, &c->weights_classes, err));
+    if (c->options.weights)
+        TRY(train_find_weights(c->options.weights, c->checkpoint, &c->weights_classes, err) &&
+            train_check_weights(plan, &c->options, c->checkpoint, err));
     TRY(check_outputs(c, err));
     TRY(train_trace_choose(c, err));
     TRY(claim_folder(c, plan, err));

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "printable.h"
+#include "train_goes_on.h"
 #include "train_profile.h"
 #include "units.h"
 #include "writer.h"
@@ -68,7 +69,8 @@ static bool find_history(struct train_command *c, const struct plan *plan, struc
     if (!c->options.resume_folder) return true;
     if (!trace_history_read(c->trace, history, err)) return error_prefix(err, "--trace");
     if (!train_describe(plan, c->runs_on, &c->options, trace_history_sink(*history), err)) return false;
-    if (!trace_history_agrees(*history, err)) return error_prefix(err, "--trace");
+    if (!trace_history_agrees(*history, err))
+        return error_prefix(err, "--trace") || (c->run_folder && train_goes_on_refuse(c->run_folder, plan, err));
     uint64_t steps = trace_history_steps(*history);
     if (steps > c->resumed)
         snprintf(c->trace_note, sizeof c->trace_note,

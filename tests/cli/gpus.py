@@ -48,7 +48,7 @@ def check_listed():
     page = run('devices', env=host('name=NVIDIA GeForce GTX 1080,capability=6.1')).stdout
     expect('7.5' in page[:page.index('catalogue')], 'an old card is not told to be one')
     found = told('devices', options='driver=0')['host']
-    expect(found['gpus'] == [] and 'driver' in found['cuda_fault'], f'without a driver: {found}')
+    expect(found['gpus'] == found['unusable_gpus'] == [] and 'driver' in found['cuda_fault'], f'without a driver: {found}')
 
 
 def check_held(folder):

@@ -263,6 +263,8 @@ Test(cli_plan, pytorch_is_told_beside_the_plan)
     cr_expect_eq(number(torch, "shown_bytes"), number(torch, "peak_reserved_bytes") + number(torch, "context_bytes"));
     cr_expect_lt(number(torch, "saved_bytes"), number(torch, "peak_allocated_bytes"));
     cr_expect_lt(number(torch, "peak_allocated_bytes"), number(torch, "peak_reserved_bytes"));
+    const char *sentence = json_string_value(json_object_get(torch, "sentence"));
+    cr_expect(strstr(sentence, ": it wants ") && strstr(sentence, " GiB are there"), "%s", sentence);
     json_decref(both);
     run = cli_run("plan resnet-50 --gpus a100-40gb --batch 370 --strategy pytorch");
     cr_expect_eq(run->code, 0);

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +100,21 @@ def check_going_on(scratch, data):
     done = train(data, '--iterations', 3, '--no-evaluate', '--resume', killed)
     expect(done.returncode == 0 and facts(killed)['state'] == 'finished' and len(log_of(killed)) == 3 and 'begins again' in done.stdout,
            f'a killed run that had saved nothing: {done.stdout}{done.stderr}')
+
+
+def check_other_options(scratch, data):
+    """A run goes on as it was begun: of another plan the options are named, and nothing is changed."""
+    folder = scratch / 'other'
+    small = ['train', 'resnet-8', '--gpus', 'cpu', '--batch', 8, '--data', data, '--no-evaluate', '--iterations']
+    expect(run(*small, 1, '--run', folder).returncode == 0, 'no run')
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for words, there, here in ((['--bn-group', 4], 'no --bn-group', '--bn-group 4'), (['--fuse', 'none'], '--fuse bn', '--fuse none'),
+                               (['--dtype', 'bf16', '--batch', 4], '--batch 8, --dtype f32', '--batch 4, --dtype bf16')):
+        refused([*small, 2, '--resume', folder, *words], '--resume', f'has {there}', f'this command has {here}:', '--weights')
+    done = run(*[word if word != 'resnet-8' else 'resnet-14' for word in small], 2, '--weights', folder)
+    expect(done.returncode == 2 and not done.stdout and 'is of resnet-8' in done.stderr, f'weights of another model: {done.stdout}{done.stderr}')
+    expect(before == {path.name: path.read_bytes() for path in folder.iterdir()}, 'a refused command has changed the folder')
+    shutil.rmtree(folder)
 
 
 def check_ranks(scratch, data):
@@ -199,5 +215,5 @@ def check_table(scratch, _):
     refused(['runs', scratch / 'again'], 'run.json', 'state', 'running')
 
 
-sys.exit(check_with_images('runs in their folders', check_folder, check_refusals, check_going_on, check_ranks, check_failure, check_table,
+sys.exit(check_with_images('runs in their folders', check_folder, check_refusals, check_going_on, check_other_options, check_ranks, check_failure, check_table,
                            check_weights_alone, check_early_ends))

@@ -37,6 +37,7 @@ def check_page(folder):
 
 def check_json(folder):
     told = json.loads(run('devices', '--json', env=host(folder, '0000:13:00.0=0000:14:00.0*4')).stdout)['host']
+    expect(told['gpus'] == [] and len(told['unusable_gpus']) == 8 and told['cuda_fault'], f'CUDA sees none: {told["gpus"]}')
     kinds = [place['kind'] for place in told['topology']]
     expect(kinds.count('gpu') == 8 and kinds.count('network') == 8 and kinds.count('package') == 2, f'{kinds}')
     expect(told['topology'][0]['parent'] is None and all(p['parent'] < i for i, p in enumerate(told['topology']) if i), 'a tree')

@@ -123,6 +123,10 @@ bool checkpoint_load(struct checkpoint_file *file, const struct checkpoint_tenso
  * does not keep. ERROR_INPUT says what is wrong. */
 bool checkpoint_check_state(const struct checkpoint_file *file, const struct checkpoint_tensors *tensors, bool exact,
                             struct error *err);
+/* Whether the file has exactly the tensors of the model, but for those that are optional; those of versions 1 and 2 are counted
+ * as they are read. ERROR_INPUT says which parts it has. */
+bool checkpoint_check_tensors(const struct checkpoint_file *file, const struct checkpoint_tensors *tensors,
+                              struct error *err);
 /* The end of a sentence: which parts of a model with these tensors the file has by name and shape, and which not, with the
  * first tensor that differs. */
 void checkpoint_compare(const struct checkpoint_file *file, const struct checkpoint_tensors *tensors, char *words,

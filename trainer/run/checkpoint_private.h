@@ -22,10 +22,6 @@ struct checkpoint_file {
     struct safetensors *model;
 };
 
-/* checkpoint_compare.c: whether the file has exactly the tensors of a model, but for those that are optional; ERROR_INPUT
- * says which parts it has. */
-bool checkpoint_check_tensors(const struct checkpoint_file *file, const struct checkpoint_tensors *tensors,
-                              struct error *err);
 /* Whether the file has the tensor in its shape. */
 bool checkpoint_has(const struct checkpoint_file *file, const struct checkpoint_tensor *tensor);
 

@@ -342,6 +342,22 @@ bool train_find_weights(const char *weights, char path[TRAIN_PATH], uint32_t *cl
     return true;
 }
 
+bool train_check_weights(const struct plan *plan, const struct train_options *o, const char *path, struct error *err)
+{
+    struct training run = {.plan = plan, .options = o}; /* as above */
+    struct transfer k = {0};
+    struct checkpoint_file *file;
+    struct checkpoint c;
+    TRY(checkpoint_open(path, &file, &c, err));
+    bool ok = transfer_begin(&k, &run, c.known ? c.devices : 1, err);
+    k.weights_alone = k.fresh_classifier = true;
+    struct checkpoint_tensors tensors = transfer_tensors(&k);
+    ok = ok && check_spec(&k, file, path, &c, err) && checkpoint_check_tensors(file, &tensors, err);
+    transfer_finish(&k);
+    checkpoint_close(file);
+    return ok;
+}
+
 /* A checkpoint, or the newest one of a folder, onto the devices. */
 static bool load(struct training *run, const char *from, bool weights_alone, struct checkpoint *c, struct error *err)
 {

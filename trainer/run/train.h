@@ -130,6 +130,8 @@ bool train_check_resume(const struct plan *plan, const struct train_options *opt
                         const char *path, struct error *err);
 /* The checkpoint whose weights a run begins with, and how many classes it has; 0 = that is not known. */
 bool train_find_weights(const char *weights, char path[TRAIN_PATH], uint32_t *classes, struct error *err);
+/* Whether that checkpoint has the weights of the plan's model, by their names and shapes. train_run looks again. */
+bool train_check_weights(const struct plan *plan, const struct train_options *options, const char *path, struct error *err);
 
 /* Runs to the end, to *stop, or to a failure. After a failure of a step (an image that cannot be read, a loss that is not
  * finite) a checkpoint of the last good step is written where there is a save_folder, and *result is filled as well:
