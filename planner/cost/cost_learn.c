@@ -141,13 +141,6 @@ static uint32_t find_batch(const struct cost_run *run, const struct graph *one)
     return 0;
 }
 
-static struct graph *build(const struct model_spec *spec, uint32_t batch, enum dtype dtype, uint32_t lowering,
-                           struct error *err)
-{
-    const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = lowering};
-    return graph_build(spec, &options, err);
-}
-
 static bool check_timed(const struct cost_run *run, struct error *err)
 {
     for (size_t i = 0; i < run->count; i++)
@@ -159,7 +152,7 @@ static bool check_timed(const struct cost_run *run, struct error *err)
 static bool refuse_run(const struct cost_run *run, const char *why, struct error *err)
 {
     return error_set(err, ERROR_INPUT,
-                     "%s: %s %s in the form that is planned or in its default one; a trace of that form is wanted",
+                     "%s: %s %s in any form that fathom builds; a trace of its usual images and classes is wanted",
                      run->name, why, run->model);
 }
 
@@ -176,10 +169,28 @@ static double find_beside(const struct cost_run *run, uint32_t batch)
     return run->step_seconds > inside && ops > 0 ? (run->step_seconds - inside) / ops : 0;
 }
 
-static double learn_graph(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
-                          uint32_t batch, enum dtype dtype, uint32_t lowering, struct error *err)
+/* ---- What a trace does not say ---- */
+
+/* Of which graph a run's ops are: the model's form, the images of an op, the type of activations, what was fused. */
+struct guess {
+    struct model_spec spec;
+    uint32_t batch; /* 0 = the model's convolutions are not the run's */
+    uint32_t lowering;
+    enum dtype dtype;
+};
+
+static struct graph *build(const struct guess *guess, uint32_t batch, enum dtype dtype, struct error *err)
 {
-    struct graph *graph = build(spec, batch, dtype, lowering, err);
+    const struct graph_options options = {
+        .batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = guess->lowering};
+    return graph_build(&guess->spec, &options, err);
+}
+
+/* As learn_ops, of this graph and no other. */
+static double learn_guess(struct cost_table *table, const struct cost_run *run, const struct guess *guess,
+                          struct error *err)
+{
+    struct graph *graph = build(guess, guess->batch, guess->dtype, err);
     if (!graph) return -1;
     table->count = 0;
     double found = learn_ops(table, run, graph, err);
@@ -187,29 +198,30 @@ static double learn_graph(struct cost_table *table, const struct cost_run *run, 
     return found;
 }
 
-/* As learn_ops, from the graph of one lowering; *batch is 0 when its convolutions are not the run's. A trace does not
- * say the type of activations: the bytes moved tell 32 bits from 16, and bf16 from f16, which has a loss scale. */
-static double learn_lowered(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
-                            uint32_t lowering, uint32_t *batch, struct error *err)
+/* The bytes moved tell 32 bits from 16, and bf16 from f16, which has a loss scale. Like those below returns how much of
+ * the run's time the graph has then, below 0 when memory is short. */
+static double guess_dtype(struct cost_table *table, const struct cost_run *run, struct guess *guess, struct error *err)
 {
     static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
-    double most = 0, found = 0;
-    size_t best = 0, last = 0;
-    struct graph *graph = build(spec, 1, DTYPE_F32, lowering, err);
+    double most = 0;
+    enum dtype best = DTYPE_F32;
+    struct graph *graph = build(guess, 1, DTYPE_F32, err);
     if (!graph) return -1;
-    *batch = find_batch(run, graph);
+    guess->batch = find_batch(run, graph);
     graph_destroy(graph);
-    for (size_t i = 0; i < 3 && *batch > 0 && !(i == 1 && most >= 0.5); i++) {
-        found = learn_graph(table, run, spec, *batch, dtypes[last = i], lowering, err);
+    for (size_t i = 0; i < 3 && guess->batch > 0 && !(i == 1 && most >= 0.5); i++) {
+        guess->dtype = dtypes[i];
+        double found = learn_guess(table, run, guess, err);
         if (found < 0) return found;
-        if (found > most) best = i;
+        if (found > most) best = dtypes[i];
         if (found > most) most = found;
     }
-    return best == last ? found : learn_graph(table, run, spec, *batch, dtypes[best], lowering, err);
+    guess->dtype = best;
+    return most;
 }
 
-/* Nor does it say what was fused: nothing, what CPUs do, all, what CPUs did, what the plans of some devices leave out,
- * or what GPUs do. Whether weights were copied shows in 16-bit runs alone. */
+/* What was fused: nothing, what CPUs do, all, what CPUs did, what the plans of some devices leave out, or what GPUs do.
+ * Whether weights were copied shows in 16-bit runs alone. */
 #define GPUS  (LOWER_BN | LOWER_BN_ADD | LOWER_INPUT | LOWER_WEIGHTS)
 #define READS (GPUS | LOWER_SUMS | LOWER_NORMALIZE)
 #define HALF  (LOWER_NORMALIZE_WEIGHTS | LOWER_HALF_GRADIENTS)
@@ -227,30 +239,77 @@ static const uint32_t lowerings[] = {0,
 #define LEARNT_LOWERINGS (sizeof lowerings / sizeof lowerings[0])
 #define WELL_FOUND       0.99
 
-/* Learns from the lowering in whose graph most of the run's time is found, or the first with nearly all. */
-static double learn_best(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
-                         uint32_t *batch, struct error *err)
+/* The lowering in whose graph most of the run's time is found, or the first with nearly all. */
+static double guess_lowering(struct cost_table *table, const struct cost_run *run, struct guess *guess,
+                             struct error *err)
 {
-    double most = 0;
-    size_t best = 0;
-    for (size_t i = 0; i < LEARNT_LOWERINGS; i++) {
-        double found = learn_lowered(table, run, spec, lowerings[i], batch, err);
-        if (found < 0 || found >= WELL_FOUND) return found;
-        if (found > most) best = i;
+    double most = -1;
+    struct guess best = *guess, other = *guess;
+    for (size_t i = 0; i < LEARNT_LOWERINGS && most < WELL_FOUND; i++) {
+        other.lowering = lowerings[i];
+        double found = guess_dtype(table, run, &other, err);
+        if (found < 0) return found;
+        if (found > most) best = other;
         if (found > most) most = found;
     }
-    return learn_lowered(table, run, spec, lowerings[best], batch, err);
+    *guess = best;
+    return most;
+}
+
+/* Takes this form where the graph of it has more of the run: at the same lowering, or at any. */
+static bool try_form(struct cost_table *table, const struct cost_run *run, const struct model_options *form,
+                     bool any_lowering, struct guess *best, double *most, struct error *err)
+{
+    struct guess other = *best;
+    struct error no_such = {0};
+    if (!model_parse(best->spec.name, form, &other.spec, &no_such)) return true;
+    if (strcmp(other.spec.name, best->spec.name) != 0) return true; /* without shortcuts it is another model */
+    double found = any_lowering ? guess_lowering(table, run, &other, err) : learn_guess(table, run, &other, err);
+    if (found > *most) *best = other;
+    if (found > *most) *most = found;
+    return found >= 0;
+}
+
+static struct model_options options_of(const struct model_spec *spec)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    options.dataset = (int)spec->dataset;
+    options.unit = (int)spec->unit;
+    options.shortcut = (int)spec->shortcut;
+    if (spec->bottleneck) options.stride_in = (int)spec->stride_in;
+    options.classes = spec->classes;
+    options.image_size = spec->image_size;
+    options.image_width = spec->image_width;
+    return options;
+}
+
+/* The form, from the one that is given: the unit, which decides what is fused, then the shortcut, then where the stride
+ * is, each as most of the run is found. Ops of another form would else be taken for those at their place, or be lost.
+ */
+static double guess_form(struct cost_table *table, const struct cost_run *run, struct guess *guess, struct error *err)
+{
+    double most = guess_lowering(table, run, guess, err);
+    if (most < 0 || most >= WELL_FOUND || guess->batch == 0 || guess->spec.family != FAMILY_RESNET) return most;
+    const int kinds[] = {UNIT_KINDS, SHORTCUT_KINDS, STRIDE_PLACES};
+    for (size_t part = 0; part < sizeof kinds / sizeof kinds[0]; part++) {
+        struct model_options form = options_of(&guess->spec);
+        int *choice = part == 0 ? &form.unit : part == 1 ? &form.shortcut : &form.stride_in;
+        for (*choice = 0; *choice < kinds[part]; ++*choice)
+            if (!try_form(table, run, &form, part == 0, guess, &most, err)) return -1;
+    }
+    return guess_lowering(table, run, guess, err);
 }
 
 static bool learn_run(struct cost_table *table, const struct cost_run *run, const struct model_spec *spec,
                       struct error *err)
 {
-    uint32_t batch = 0;
-    double found = learn_best(table, run, spec, &batch, err);
+    struct guess guess = {.spec = *spec};
+    double found = guess_form(table, run, &guess, err);
     if (found < 0) return false;
-    if (batch == 0) return refuse_run(run, "its convolutions are not those of", err);
+    if (guess.batch == 0) return refuse_run(run, "its convolutions are not those of", err);
     if (found < 0.5) return refuse_run(run, "most of its ops are not those of", err);
-    table->beside_seconds = run->has_kernels ? 0 : find_beside(run, batch);
+    if (learn_guess(table, run, &guess, err) < 0) return false;
+    table->beside_seconds = run->has_kernels ? 0 : find_beside(run, guess.batch);
     return true;
 }
 

@@ -43,8 +43,9 @@ struct cost_run {
 struct cost_table *cost_table_create(struct error *err);
 void cost_table_destroy(struct cost_table *table);
 
-/* Learns from a run of any model, further batches from further runs. `like`: the form of a run of the same name and
- * dataset, which a trace does not hold. Of the run nothing is kept. ERROR_INPUT when the ops are not those of the model
+/* Learns from a run of any model, further batches from further runs. A trace does not hold the model's form (unit,
+ * shortcut, stride): it is the one in whose graph most of the run's time is found, `like` first, of a run of the same
+ * name and dataset. Of the run nothing is kept. ERROR_INPUT when the ops are not those of the model
  * named, nothing was timed, or a run before was on another device; ERROR_MEMORY. A failure leaves the table as it was.
  */
 bool cost_table_learn(struct cost_table *table, const struct cost_run *run, const struct model_spec *like,

@@ -37,8 +37,10 @@ enum shortcut_kind {
     SHORTCUT_CONV1X1,        /* a 1x1 convolution on every shortcut */
     SHORTCUT_DROPOUT,        /* dropout on the shortcut */
 };
+#define SHORTCUT_KINDS (SHORTCUT_DROPOUT + 1)
 /* Where a bottleneck that halves the image has its stride; units of two 3x3 convolutions have it in the first. */
 enum stride_place { STRIDE_IN_1X1, STRIDE_IN_3X3 };
+#define STRIDE_PLACES (STRIDE_IN_3X3 + 1)
 
 /* Numbers of a form, those that table 1 of arXiv:1603.05027 varies; each is of some kinds of shortcut. */
 enum model_number {

@@ -8,15 +8,21 @@
 #include "cost_table.h"
 #include "mem.h"
 
-static struct graph *make_lowered(const char *model, uint32_t batch, enum dtype dtype, uint32_t lowering)
+static struct graph *make_form(const char *model, const struct model_options *form, uint32_t batch, enum dtype dtype,
+                               uint32_t lowering)
 {
     struct model_spec spec;
     struct error err = {0};
     const struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = lowering};
-    cr_assert(model_parse(model, &MODEL_OPTIONS_DEFAULT, &spec, &err), "%s", err.text);
+    cr_assert(model_parse(model, form, &spec, &err), "%s", err.text);
     struct graph *graph = graph_build(&spec, &options, &err);
     cr_assert(graph, "%s", err.text);
     return graph;
+}
+
+static struct graph *make_lowered(const char *model, uint32_t batch, enum dtype dtype, uint32_t lowering)
+{
+    return make_form(model, &MODEL_OPTIONS_DEFAULT, batch, dtype, lowering);
 }
 
 static struct graph *make_graph(const char *model, uint32_t batch, enum dtype dtype)
@@ -448,6 +454,47 @@ Test(costs, a_failed_allocation_leaves_the_table_as_it_was)
     cost_table_destroy(table);
 }
 
+static void check_all_known(const struct cost_table *table, const struct graph *graph, const struct law *law)
+{
+    struct cost_speed speed = cost_speed_of(&cpu, DTYPE_F32, table);
+    for (size_t k = 0; k < graph->op_count; k++) {
+        enum cost_source source;
+        double seconds = cost_table_seconds(table, &speed, graph, &graph->ops[k], &source);
+        cr_expect_eq(source, COST_MEASURED, "%s of %s", op_kind_name(graph->ops[k].kind),
+                     graph->layers[graph->ops[k].layer].path);
+        cr_expect_float_eq(seconds, law_seconds(law, &graph->ops[k]), 1e-9);
+    }
+}
+
+/* A trace names the model and not its form, by which the ops at a place differ. */
+Test(cost_table, runs_of_another_form_than_is_planned)
+{
+    static const struct {
+        enum unit_kind unit;
+        enum shortcut_kind shortcut;
+        uint32_t lowering;
+    } forms[] = {{UNIT_PREACT, SHORTCUT_A, 0},
+                 {UNIT_ORIGINAL, SHORTCUT_C, 0},
+                 {UNIT_RELU_ONLY_PREACT, SHORTCUT_A, 0},
+                 {UNIT_PREACT, SHORTCUT_EXCLUSIVE_GATE, 0},
+                 {UNIT_PREACT, SHORTCUT_B, LOWER_ALL}};
+    const struct law law = {1e-5, 1e-11};
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        struct cost_table *table = new_table();
+        struct error err = {0};
+        struct model_options form = MODEL_OPTIONS_DEFAULT;
+        form.unit = (int)forms[i].unit;
+        form.shortcut = (int)forms[i].shortcut;
+        struct graph *graph = make_form("resnet-8", &form, 8, DTYPE_F32, forms[i].lowering);
+        struct cost_run run = make_run(graph, "resnet-8", 8, &law);
+        cr_assert(cost_table_learn(table, &run, NULL, &err), "%s", err.text);
+        check_all_known(table, graph, &law);
+        free((void *)(uintptr_t)run.samples);
+        graph_destroy(graph);
+        cost_table_destroy(table);
+    }
+}
+
 /* A trace of a lowered program is known by its ops, and its times are of what those ops do besides. */
 Test(cost_table, runs_of_lowered_programs)
 {
@@ -460,14 +507,7 @@ Test(cost_table, runs_of_lowered_programs)
         struct graph *graph = make_lowered("resnet-29", 8, DTYPE_F32, lowerings[i]);
         struct cost_run run = make_run(graph, "resnet-29", 8, &law);
         cr_assert(cost_table_learn(table, &run, NULL, &err), "%s", err.text);
-        struct cost_speed speed = cost_speed_of(&cpu, DTYPE_F32, table);
-        for (size_t k = 0; k < graph->op_count; k++) {
-            enum cost_source source;
-            double seconds = cost_table_seconds(table, &speed, graph, &graph->ops[k], &source);
-            cr_expect_eq(source, COST_MEASURED, "%s of %s", op_kind_name(graph->ops[k].kind),
-                         graph->layers[graph->ops[k].layer].path);
-            cr_expect_float_eq(seconds, law_seconds(&law, &graph->ops[k]), 1e-9);
-        }
+        check_all_known(table, graph, &law);
         free((void *)(uintptr_t)run.samples);
         graph_destroy(graph);
         cost_table_destroy(table);
