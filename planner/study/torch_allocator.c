@@ -159,7 +159,7 @@ static bool is_split(const struct torch_block *block, uint64_t bytes)
 static bool split(struct torch_allocator *a, uint32_t index, uint64_t bytes, struct error *err)
 {
     struct torch_block rest = a->blocks[index];
-    uint32_t after;
+    uint32_t after = TORCH_NO_BLOCK;
     rest.address += bytes;
     rest.bytes -= bytes;
     rest.before = index;

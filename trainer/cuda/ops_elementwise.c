@@ -34,7 +34,7 @@ bool cuda_prepare_elementwise(struct prepared *p, struct error *err)
     if (p->call.op->kind == OP_SCALE) a.beta = attr->scale.beta;
     a.vectors = cuda_vectors(a.count, dtype_bytes(dtype, 1), a.a, a.b, a.out);
     const uint64_t items = a.vectors ? a.vectors : a.count;
-    return ADD_KERNEL(p, (enum kernel_id)(kernel.f32 + dtype), cuda_grid(p, items), &a, err);
+    return ADD_KERNEL(p, (enum kernel_id)((uint32_t)kernel.f32 + (uint32_t)dtype), cuda_grid(p, items), &a, err);
 }
 
 /* The forward op whose mask the op uses: it is drawn again. */
