@@ -23,6 +23,7 @@
 #include "files.h"
 #include "jpeg.h"
 #include "mem.h"
+#include "normalise.h"
 
 #define MOST_PICTURES 20000
 #define MOST_BYTES    (512u << 20)
@@ -89,19 +90,16 @@ static void decode_alone(const struct picture *picture, bool scaled, uint64_t im
 static void decode_view(struct jpeg_decoder *decoder, const struct picture *picture, uint64_t image, uint32_t size)
 {
     static uint8_t bytes[MOST_SIZE * MOST_SIZE * 3];
-    static float out[MOST_SIZE * MOST_SIZE * 3], table[3][256];
+    static float out[MOST_SIZE * MOST_SIZE * 3];
+    static struct normalise_table table;
     uint32_t width, height;
     struct error err = {0};
-    if (table[0][1] == 0)
-        for (int i = 0; i < 768; i++) table[i / 256][i % 256] = ((float)(i % 256) / 255.0f - 0.45f) / 0.22f;
+    if (table.numbers[0][1] == 0)
+        normalise_prepare(&table, (float[]){0.45f, 0.45f, 0.45f}, (float[]){0.22f, 0.22f, 0.22f});
     if (!jpeg_open_bytes(decoder, picture->bytes, picture->length, "picture", &width, &height, &err)) return;
     struct augment_view view = augment_choose_view(1, 0, image, width, height, size);
-    bool flip = view.flip;
-    view.flip = false;
     if (!jpeg_decode(decoder, view, size, size, bytes, &err)) return;
-    for (size_t i = 0; i < (size_t)size * size * 3; i += 3)
-        for (size_t channel = 0; channel < 3; channel++) out[i + channel] = table[channel][bytes[i + channel]];
-    for (uint32_t y = 0; flip && y < size; y++) augment_flip_row(out + 3 * (size_t)y * size, size);
+    normalise_pixels(&table, bytes, (size_t)size * size, out);
     sink += (double)out[7];
 }
 

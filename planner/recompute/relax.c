@@ -1,12 +1,6 @@
 /* The inner loop of the program, for the vector units at hand. */
 #include "chain_private.h"
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) &&               \
-    !defined(__SANITIZE_THREAD__)
-#define FOR_VECTOR_UNITS __attribute__((target_clones("avx2", "default")))
-#else
-#define FOR_VECTOR_UNITS
-#endif
+#include "vector_units.h"
 
 FOR_VECTOR_UNITS
 static void relax_both(float *restrict best, const float *restrict x, const float *restrict y, float constant, size_t n)

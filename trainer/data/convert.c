@@ -194,9 +194,10 @@ static bool check_source(const struct dataset *dataset, struct error *err)
 {
     if (!dataset->folders) return error_set(err, ERROR_INPUT, "%s: holds CIFAR binaries already", dataset->path);
     if (dataset->info.classes <= CIFAR_MOST_CLASSES) return true;
-    return error_set(err, ERROR_INPUT,
-                     "%s: has %u classes; the label's byte takes %u (`fathom train --data` reads folders of pictures too)",
-                     dataset->path, dataset->info.classes, CIFAR_MOST_CLASSES);
+    return error_set(
+        err, ERROR_INPUT,
+        "%s: has %u classes; the label's byte takes %u (`fathom train --data` reads folders of pictures too)",
+        dataset->path, dataset->info.classes, CIFAR_MOST_CLASSES);
 }
 
 static bool convert_dataset(struct dataset *dataset, const char *folder, uint32_t threads, data_progress *progress,

@@ -1,5 +1,9 @@
 #include "cutout.h"
 
+#include <string.h>
+
+#include "vector_units.h"
+
 /* ---- Where ---- */
 
 /* The view of the picture as it is seen, in stored pixels; a square's height is said. */
@@ -54,12 +58,20 @@ struct cutout_place cutout_place_view(const struct cutout_picture *picture, stru
 
 static size_t row_numbers(const struct cutout_place *place) { return 3 * (size_t)place->columns; }
 
+/* The ring, sums, numbers and bytes, which are one after the other. */
+static size_t row_bytes(const struct cutout_place *place)
+{
+    size_t most = resample_most(place->down, place->height, place->rows);
+    size_t floats =
+        (most + 1) * resample_row_to(place->columns) + resample_row_from(place->across, place->width, place->columns);
+    return floats * sizeof(float) + resample_row_to(place->columns);
+}
+
 size_t cutout_bytes(const struct cutout_place *place)
 {
     size_t columns = resample_bytes(place->across, place->width, place->columns);
     size_t rows = resample_bytes(place->down, place->height, place->rows);
-    size_t most = resample_most(place->down, place->height, place->rows);
-    return columns + rows + (most + 1) * row_numbers(place) * sizeof(float);
+    return columns + rows + row_bytes(place);
 }
 
 void cutout_begin(struct cutout *cutout, const struct cutout_place *place, void *memory, uint8_t *out)
@@ -70,8 +82,11 @@ void cutout_begin(struct cutout *cutout, const struct cutout_place *place, void 
     at += resample_bytes(place->across, place->width, place->columns);
     resample_prepare(&cutout->rows, at, place->y, place->down, place->height, place->rows);
     at += resample_bytes(place->down, place->height, place->rows);
+    memset(at, 0, row_bytes(place));
     cutout->sums = (float *)(void *)at;
-    cutout->ring = cutout->sums + row_numbers(place);
+    cutout->ring = cutout->sums + resample_row_to(place->columns);
+    cutout->numbers = cutout->ring + cutout->rows.most * resample_row_to(place->columns);
+    cutout->bytes = (uint8_t *)(cutout->numbers + resample_row_from(place->across, place->width, place->columns));
     cutout->out = out;
     cutout->done = 0;
 }
@@ -92,45 +107,70 @@ void cutout_leave_out(struct cutout *cutout, uint32_t columns)
     for (uint32_t i = 0; i < cutout->columns.size; i++) cutout->columns.first[i] -= columns;
 }
 
-/* The nearest byte. */
-static uint8_t to_byte(float value) { return value <= 0 ? 0 : value >= 255 ? 255 : (uint8_t)(value + 0.5f); }
+/* The nearest byte to a mean of bytes. */
+IN_VECTOR_UNITS uint8_t to_byte(float value)
+{
+    int32_t nearest = (int32_t)(value + 0.5f);
+    return (uint8_t)(nearest > 255 ? 255 : nearest);
+}
+
+FOR_VECTOR_UNITS
+static void write_bytes(const float *restrict sums, size_t count, uint8_t *restrict out)
+{
+    for (size_t i = 0; i < count; i++) out[i] = to_byte(sums[i]);
+}
 
 static void write_row(const struct cutout *cutout)
 {
     const struct cutout_place *place = &cutout->place;
-    const float *sums = cutout->sums;
-    uint8_t *out = cutout->out + place->first + (ptrdiff_t)cutout->done * place->below;
+    uint8_t *out = cutout->out + place->first + (ptrdiff_t)cutout->done * place->below, *bytes = cutout->bytes;
     if (place->right == 3) {
-        for (size_t i = 0; i < row_numbers(place); i++) out[i] = to_byte(sums[i]);
+        write_bytes(cutout->sums, row_numbers(place), out);
         return;
     }
-    for (uint32_t x = 0; x < place->columns; x++, sums += 3)
-        for (ptrdiff_t channel = 0; channel < 3; channel++)
-            out[(ptrdiff_t)x * place->right + channel] = to_byte(sums[channel]);
+    write_bytes(cutout->sums, row_numbers(place), bytes);
+    for (uint32_t x = 0; x < place->columns; x++, bytes += 3, out += place->right) memcpy(out, bytes, 3);
 }
 
-#define CHUNK 16u /* numbers whose sums stay in registers */
+#define CHUNK RESAMPLE_PAD /* numbers whose sums stay in registers */
 
-/* Numbers [at, at + count) of the next row; count is CHUNK but for the last. */
-static inline void sum_chunk(const struct cutout *cutout, size_t at, size_t count)
+/* Where the rows of the picture are that the next row is made of: `count` of them, the first at `first` in a ring of
+ * `most`, each of `width` numbers. */
+struct ring_rows {
+    const float *ring, *weights;
+    uint32_t first, count, most;
+    size_t width;
+};
+
+/* Numbers [at, at + CHUNK) of the next row. */
+IN_VECTOR_UNITS void sum_chunk(const struct ring_rows *rows, size_t at, float *restrict out)
 {
-    const struct resample_axis *rows = &cutout->rows;
-    const float *weights = rows->weights + (size_t)cutout->done * rows->most;
     float sums[CHUNK] = {0};
-    for (uint32_t k = 0; k < rows->count[cutout->done]; k++) {
-        size_t place = (rows->first[cutout->done] + k) % rows->most;
-        const float *row = cutout->ring + place * row_numbers(&cutout->place) + at;
-        for (size_t i = 0; i < count; i++) sums[i] += weights[k] * row[i];
+    for (uint32_t k = 0, place = rows->first; k < rows->count; k++, place = place + 1 < rows->most ? place + 1 : 0) {
+        const float *row = rows->ring + place * rows->width + at;
+        for (size_t i = 0; i < CHUNK; i++) sums[i] += rows->weights[k] * row[i];
     }
-    for (size_t i = 0; i < count; i++) cutout->sums[at + i] = sums[i];
+    for (size_t i = 0; i < CHUNK; i++) out[at + i] = sums[i];
+}
+
+FOR_VECTOR_UNITS
+static void sum_rows(const struct ring_rows *rows, float *restrict out)
+{
+    for (size_t at = 0; at < rows->width; at += CHUNK) sum_chunk(rows, at, out);
 }
 
 /* The next row of the cutout, whose rows of the picture are all in the ring. */
 static void make_row(struct cutout *cutout)
 {
-    size_t width = row_numbers(&cutout->place), at = 0;
-    for (; at + CHUNK <= width; at += CHUNK) sum_chunk(cutout, at, CHUNK);
-    sum_chunk(cutout, at, width - at);
+    const struct resample_axis *axis = &cutout->rows;
+    const uint32_t i = cutout->done;
+    const struct ring_rows rows = {.ring = cutout->ring,
+                                   .weights = axis->weights + (size_t)i * axis->most,
+                                   .first = axis->first[i] % axis->most,
+                                   .count = axis->count[i],
+                                   .most = axis->most,
+                                   .width = resample_row_to(cutout->place.columns)};
+    sum_rows(&rows, cutout->sums);
     write_row(cutout);
     cutout->done++;
 }
@@ -138,6 +178,7 @@ static void make_row(struct cutout *cutout)
 void cutout_add_row(struct cutout *cutout, uint32_t y, const uint8_t *row)
 {
     const struct resample_axis *rows = &cutout->rows;
-    resample_row(&cutout->columns, row, cutout->ring + y % rows->most * row_numbers(&cutout->place));
+    float *to = cutout->ring + y % rows->most * resample_row_to(cutout->place.columns);
+    resample_row(&cutout->columns, row, cutout->numbers, to);
     while (cutout->done < rows->size && end_of(rows, cutout->done) <= y + 1) make_row(cutout);
 }

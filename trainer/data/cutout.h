@@ -29,10 +29,12 @@ struct cutout_place cutout_place_view(const struct cutout_picture *picture, stru
 struct cutout {
     struct cutout_place place;
     struct resample_axis columns, rows;
-    float *ring;   /* the last rows->most rows, scaled across */
-    float *sums;   /* one row of the cutout */
+    float *ring;    /* the last rows->most rows, scaled across */
+    float *sums;    /* one row of the cutout */
+    float *numbers; /* one row of the picture, as far as it counts */
+    uint8_t *bytes; /* one row of the cutout, before it is turned */
     uint8_t *out;
-    uint32_t done; /* rows of the cutout that are whole */
+    uint32_t done;  /* rows of the cutout that are whole */
 };
 
 size_t cutout_bytes(const struct cutout_place *place);

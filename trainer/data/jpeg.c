@@ -365,7 +365,7 @@ static void read_row(struct jpeg_decoder *decoder)
 #define EDGE_COLUMNS 4u
 
 /* Coefficients are read, and transformed only within the columns and rows of the view: whole units of the picture
- * (libjpeg.txt, "jpeg_crop_scanline", "jpeg_skip_scanlines"). Of several scans all coefficients are there anyway. */
+ * (libjpeg.txt, "jpeg_crop_scanline", "jpeg_skip_scanlines"). */
 static void leave_out(struct jpeg_decoder *decoder)
 {
     struct jpeg_decompress_struct *library = &decoder->library;
@@ -381,10 +381,23 @@ static void leave_out(struct jpeg_decoder *decoder)
 static void leave_out(struct jpeg_decoder *decoder) { (void)decoder; }
 #endif
 
+/* The first coefficients of a block, whose missing bits libjpeg guesses from the blocks around (jdcoefct.c). */
+#define GUESSED 9
+
+/* Whether the scans that there are leave such bits out. What lies around a view counts then. */
+static bool is_guessed(const struct jpeg_decompress_struct *library)
+{
+    if (!library->coef_bits) return false;
+    for (int i = 0; i < library->num_components; i++)
+        for (int k = 0; k <= GUESSED; k++)
+            if (library->coef_bits[i][k] != 0) return true;
+    return false;
+}
+
 static bool decode_rows(struct jpeg_decoder *decoder)
 {
     uint32_t first = cutout_first_row(&decoder->cutout), end = cutout_end_row(&decoder->cutout);
-    bool whole = decoder->all || has_several_scans(decoder);
+    bool whole = decoder->all || is_guessed(&decoder->library);
     if (setjmp(decoder->back)) return false;
     if (!whole) leave_out(decoder);
     while (decoder->library.output_scanline < first) read_row(decoder);

@@ -23,13 +23,6 @@ static double margin_of(uint32_t size, uint32_t shorter_side, uint32_t crops)
     return (double)(shorter_side ? shorter_side : data_shorter_side(size, crops)) / size;
 }
 
-static void fill_table(struct picture_reader *reader, const struct dataset_info *info)
-{
-    for (int channel = 0; channel < 3; channel++)
-        for (int value = 0; value < 256; value++)
-            reader->table[channel][value] = ((float)value / 255.0f - info->mean[channel]) / info->deviation[channel];
-}
-
 bool picture_init(struct picture_reader *reader, const struct dataset *dataset, const struct loader_options *options,
                   struct decode_memory *memory, struct error *err)
 {
@@ -41,7 +34,7 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
                                       .augment = options->train && options->augment,
                                       .area_crops = options->area_crops,
                                       .colour = options->colour};
-    fill_table(reader, &dataset->info);
+    normalise_prepare(&reader->table, dataset->info.mean, dataset->info.deviation);
     if (dataset->cifar && options->image_size != CIFAR_SIDE)
         return error_set(err, ERROR_INPUT, "%s: its images are %u x %u; pictures of %u x %u are not made of them",
                          dataset->path, CIFAR_SIDE, CIFAR_SIDE, options->image_size, options->image_size);
@@ -104,7 +97,7 @@ uint64_t picture_reader_bytes(uint32_t size)
     return data_cuts_views(size) ? 0 : (uint64_t)size * size * 3 * sizeof(float);
 }
 
-/* A picture's view in bytes, not mirrored; whether it is to be is *flip. */
+/* A picture's view in bytes. Where *flip is asked for, that says whether it is to be mirrored; else it is already. */
 static bool decode_picture(struct picture_reader *reader, struct picture_choice choice, uint8_t *out, bool *flip,
                            int32_t *label, struct error *err)
 {
@@ -113,18 +106,20 @@ static bool decode_picture(struct picture_reader *reader, struct picture_choice 
     TRY(folders_find(reader->dataset, reader->part, choice.image, path, &found, err));
     TRY(image_open(reader->decoder, path, &width, &height, err));
     struct augment_view view = choose_view(reader, choice, width, height);
-    *flip = view.flip;
-    view.flip = false;
+    if (flip) {
+        *flip = view.flip;
+        view.flip = false;
+    }
     TRY(image_decode(reader->decoder, view, reader->size, out, err));
     *label = (int32_t)found;
     return true;
 }
 
-/* The picture in bytes, with its colours changed, before it is shifted or mirrored. */
+/* The picture in bytes, with its colours changed, before it is shifted; mirrored where `flip` is NULL. */
 static bool read_pixels(struct picture_reader *reader, struct picture_choice choice, uint8_t *out, bool *flip,
                         int32_t *label, struct error *err)
 {
-    *flip = false;
+    if (flip) *flip = false;
     if (reader->decoder)
         TRY(decode_picture(reader, choice, out, flip, label, err));
     else
@@ -139,14 +134,10 @@ static bool read_pixels(struct picture_reader *reader, struct picture_choice cho
 static bool load_pixels(struct picture_reader *reader, struct picture_choice choice, float *out, int32_t *label,
                         struct error *err)
 {
-    bool flip;
     size_t numbers = (size_t)reader->size * reader->size * 3;
     uint8_t *bytes = (uint8_t *)out + (sizeof *out - 1) * numbers;
-    TRY(read_pixels(reader, choice, bytes, &flip, label, err));
-    for (size_t i = 0; i < numbers; i += 3)
-        for (size_t channel = 0; channel < 3; channel++) out[i + channel] = reader->table[channel][bytes[i + channel]];
-    for (uint32_t y = 0; flip && y < reader->size; y++)
-        augment_flip_row(out + 3 * (size_t)y * reader->size, reader->size);
+    TRY(read_pixels(reader, choice, bytes, NULL, label, err));
+    normalise_pixels(&reader->table, bytes, numbers / 3, out);
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include "augment.h"
 #include "dataset.h"
+#include "normalise.h"
 
 struct decode_memory;
 struct image_decoder;
@@ -21,7 +22,7 @@ struct picture_reader {
     bool shifts;  /* pictures of this size are shifted; larger ones are cut while they are decoded */
     float *plain; /* size x size x 3, before a shift; NULL where none is done */
     struct image_decoder *decoder; /* of folders of pictures */
-    float table[3][256];       /* a byte's normalised value, by channel */
+    struct normalise_table table;
 };
 
 /* Fills *reader, for the training part when `train`; memory, where pictures are decoded, outlives it. ERROR_INPUT when the dataset cannot give pictures of that size.

@@ -7,11 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Output i is the sum of weights[i * most + k] times input first[i] + k, for k below count[i]; weights sum to 1. */
+/* Output i is the sum of weights[i * most + k] times input first[i] + k, for k below count[i]; weights sum to 1, and those
+ * from count[i] on are 0. */
 struct resample_axis {
     uint32_t size; /* outputs */
     uint32_t most; /* weights kept for each output */
-    uint32_t inner; /* outputs, from the first, that the last input is no part of */
+    uint32_t taps; /* the largest count */
     uint32_t *first, *count;
     float *weights;
 };
@@ -24,7 +25,13 @@ size_t resample_bytes(double length, uint32_t inputs, uint32_t outputs);
 void resample_prepare(struct resample_axis *axis, void *memory, double start, double length, uint32_t inputs,
                       uint32_t outputs);
 
-/* One row of RGB bytes into axis->size RGB floats. */
-void resample_row(const struct resample_axis *axis, const uint8_t *row, float *out);
+#define RESAMPLE_PAD 16u /* rows that come out are of a multiple of so many floats */
+
+/* Floats that a row is made of and becomes, at most: more than there are numbers in it. */
+size_t resample_row_from(double length, uint32_t inputs, uint32_t outputs);
+size_t resample_row_to(uint32_t outputs);
+/* One row of RGB bytes into axis->size RGB floats. numbers has resample_row_from floats, all 0 before the first row; out has
+ * resample_row_to. */
+void resample_row(const struct resample_axis *axis, const uint8_t *row, float *numbers, float *out);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "colour.h"
 #include "data_jpeg_help.h"
+#include "normalise.h"
 
 #define PIXELS 400u
 
@@ -153,4 +154,22 @@ Test(colour, photographs_are_changed_by_seed_epoch_and_image_alone)
     }
     check_loader(path, 112);
     help_remove(path);
+}
+
+/* The same bits as the formula's, also over the bytes that they are made of. */
+Test(normalise, numbers_are_the_formula_s)
+{
+    static float out[3 * 259];
+    const float mean[3] = {0.485f, 0.456f, 0.406f}, deviation[3] = {0.229f, 0.224f, 0.225f};
+    struct normalise_table table;
+    normalise_prepare(&table, mean, deviation);
+    for (size_t pixels = 250; pixels < 259; pixels++) {
+        uint8_t *bytes = (uint8_t *)out + 9 * pixels;
+        for (size_t i = 0; i < 3 * pixels; i++) bytes[i] = (uint8_t)(i * 5 / 3);
+        normalise_pixels(&table, bytes, pixels, out);
+        for (size_t i = 0; i < 3 * pixels; i++) {
+            float wanted = ((float)(uint8_t)(i * 5 / 3) / 255.0f - mean[i % 3]) / deviation[i % 3];
+            cr_assert_eq(out[i], wanted, "number %zu of %zu pixels", i, pixels);
+        }
+    }
 }

@@ -175,7 +175,9 @@ Test(jpeg, what_lies_outside_a_view_does_not_matter)
                                       {640, 480, 3, false, 2, 6, 2, 0, true}, {333, 500, 1, false, 3, 0, 1, 0, true},
                                       {300, 260, 4, false, 4, 0, 1, 0, true}, {420, 330, 3, true, 5, 0, 2, 0, true},
                                       {450, 351, 3, false, 6, 0, 2, 1, true}, {450, 351, 3, false, 7, 0, 1, 2, true},
-                                      {501, 399, 3, false, 8, 0, 4, 1, true}};
+                                      {501, 399, 3, false, 8, 0, 4, 1, true}, {450, 351, 3, true, 6, 0, 2, 1, true},
+                                      {450, 351, 3, true, 7, 0, 1, 2, true},  {333, 500, 1, true, 3, 0, 1, 0, true},
+                                      {300, 260, 4, true, 4, 0, 1, 0, true}};
     for (size_t i = 0; i < sizeof jpegs / sizeof jpegs[0]; i++) {
         unsigned char *bytes;
         unsigned long length;
@@ -193,6 +195,35 @@ Test(jpeg, what_lies_outside_a_view_does_not_matter)
         }
         free(bytes);
     }
+}
+
+/* Ends a picture where its last scan would begin; returns its length. */
+static unsigned long leave_out_scan(unsigned char *bytes, unsigned long length)
+{
+    unsigned long at = length - 2;
+    while (at > 0 && (bytes[at] != 0xff || bytes[at + 1] != 0xda)) at--;
+    cr_assert_gt(at, 0);
+    bytes[at + 1] = 0xd9;
+    return at + 2;
+}
+
+/* libjpeg guesses the missing bits from what lies around. */
+Test(jpeg, a_progressive_picture_may_lack_its_last_scans)
+{
+    const struct help_jpeg jpeg = {420, 330, 3, true, 5, 0, 2, 0, true};
+    unsigned char *bytes;
+    unsigned long length;
+    help_compress(&jpeg, &bytes, &length);
+    for (int scans = 0; scans < 9; scans++) {
+        length = leave_out_scan(bytes, length);
+        for (uint32_t n = 0; n < 6; n++) {
+            const struct augment_view view = {.x = 20 * n, .y = 100 - 20 * n, .side = 224};
+            decode_way(bytes, length, false, view, 224, picture);
+            decode_way(bytes, length, true, view, 224, other);
+            cr_assert_eq(memcmp(picture, other, sizeof(uint8_t[224 * 224 * 3])), 0, "%d scans less, view %u", scans, n);
+        }
+    }
+    free(bytes);
 }
 
 static bool turns(const unsigned char *bytes, size_t length)
@@ -336,6 +367,30 @@ Test(resample, weights_sum_to_one_and_stay_inside)
                     cr_assert(i == 0 || axis.first[i] >= axis.first[i - 1], "rows are decoded once, from the top");
                 }
             }
+}
+
+/* Sums in floats, one input after the other: the same bits whatever vector units there are. */
+Test(resample, a_row_is_the_sums_that_its_weights_say)
+{
+    static float space[1 << 13], numbers[1 << 11], out[1 << 10];
+    static uint8_t row[3 * 100];
+    for (uint32_t i = 0; i < sizeof row; i++) row[i] = (uint8_t)(i * i * 7 + i % 11 * 13);
+    for (uint32_t n = 0; n < 300; n++) {
+        struct resample_axis axis = {0};
+        const uint32_t outputs = 1 + n * 7 % 223;
+        const double start = n * 37 % 500 / 10.0, length = 1 + n * 53 % 490 / 10.0;
+        cr_assert(resample_row_from(length, 100, outputs) <= 1 << 11 && resample_row_to(outputs) <= 1 << 10);
+        resample_prepare(&axis, space, start, length, 100, outputs);
+        memset(numbers, 0, sizeof numbers);
+        resample_row(&axis, row, numbers, out);
+        for (uint32_t i = 0; i < 3 * outputs; i++) {
+            float sum = 0;
+            for (uint32_t k = 0; k < axis.count[i / 3]; k++)
+                sum += axis.weights[i / 3 * axis.most + k] * row[3 * (axis.first[i / 3] + k) + i % 3];
+            cr_assert_eq(out[i], sum, "%g from %g to %u, number %u: %.9g, not %.9g", length, start, outputs, i,
+                         (double)out[i], (double)sum);
+        }
+    }
 }
 
 /* Before the second scan, while the picture's block is in use. */
