@@ -278,7 +278,9 @@ static bool make_plan(const struct plan_options *o, struct plan_request *request
                       struct error *err)
 {
     if (!o->max_depth) {
+        request->bound = o->explain;
         made->plan = plan_make(request, err);
+        request->bound = false; /* of no plan beside it */
         if (!made->plan && err->kind == ERROR_UNFIT) add_budget_advice(request, err);
         return made->plan != NULL;
     }

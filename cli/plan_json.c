@@ -120,7 +120,7 @@ static json_t *variant_json(const struct plan_report *report, uint32_t v, struct
     struct breakdown breakdown;
     json_t *root = NULL;
     if (breakdown_make(plan, device, report->measured, &breakdown, err))
-        root = json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+        root = json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                          "micro_batch", (json_int_t)variant->graph->options.batch, "arena_bytes",
                          (json_int_t)variant->arena_bytes, "host_bytes", (json_int_t)variant->host_bytes,
                          "lower_bound_bytes", (json_int_t)variant->lower_bound_bytes, "proved_optimal",
@@ -129,7 +129,8 @@ static json_t *variant_json(const struct plan_report *report, uint32_t v, struct
                          (json_int_t)variant->recomputed_convolutions, "lean_convolutions",
                          (json_int_t)workspace_count_lean(&plan->devices[device].spec, variant), "reconstructed_inputs",
                          (json_int_t)invertible_reconstructed(&variant->train), "compute_seconds",
-                         seconds_or_null(variant->compute_seconds), "classes", classes_json(variant->classes), "peak",
+                         seconds_or_null(variant->compute_seconds), "bound_seconds",
+                         seconds_or_null(variant->bound_seconds), "classes", classes_json(variant->classes), "peak",
                          peak_json(variant, &breakdown), "blocks", blocks_json(&breakdown.blocks), "stages",
                          totals_json(breakdown.stages, breakdown.stage_count, true, breakdown.timed), "kinds",
                          totals_json(breakdown.kinds, OP_KINDS, false, breakdown.timed));

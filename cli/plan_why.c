@@ -140,6 +140,18 @@ static void tell_alternative(struct text *text, const char *doing, const struct 
         text_add(text, ", which would fit, but less was asked for. ");
 }
 
+/* How much a schedule of the same form could be faster at most, where that is known. */
+static void tell_bound(struct text *text, const struct plan_variant *variant)
+{
+    if (variant->bound_seconds <= 0) return;
+    double above = 100 * (variant->compute_seconds / variant->bound_seconds - 1);
+    text_add(text,
+             " Its computing takes at most %.1f %% more than the least time that any schedule of this form can have in "
+             "this memory: one that keeps blocks' results until their backward pass in the ways that were weighed, and "
+             "runs the other blocks again from a kept result, by the same predicted times and sizes.",
+             above);
+}
+
 static void tell_cost(struct text *text, const struct plan *plan, const struct plan_variant *variant,
                       const struct breakdown_blocks *blocks)
 {
@@ -148,6 +160,7 @@ static void tell_cost(struct text *text, const struct plan *plan, const struct p
     if (plan->step_seconds > 0)
         text_add(text, " and %s time (predicted)", words_more(variant->extra_time_fraction, more));
     text_add(text, blocks->reconstructed ? "." : "; the result is the same, bit by bit.");
+    tell_bound(text, variant);
 }
 
 static const char *verb(uint32_t count, const char *one, const char *many) { return count == 1 ? one : many; }

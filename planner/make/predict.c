@@ -54,11 +54,20 @@ bool predict_device_seconds(const struct plan *plan, const struct plan_device *d
     return true;
 }
 
+/* What a variant's schedule may be faster by is known of the speed that it was made for: of one speed. */
+static double bound_variant(const struct plan_variant *variant, const struct part *part, uint32_t micro_batches)
+{
+    bool another = variant->compute_seconds > 0;
+    if (variant->spare_seconds < 0 || !part->known || another) return 0;
+    return part->compute - variant->spare_seconds * micro_batches;
+}
+
 bool predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured,
                    struct error *err)
 {
     bool known = all_reduce_known(machine, plan->device_count);
-    for (size_t v = 0; v < plan->variant_count; v++) plan->variants[v].compute_seconds = 0;
+    for (size_t v = 0; v < plan->variant_count; v++)
+        plan->variants[v].compute_seconds = plan->variants[v].bound_seconds = 0;
     plan->step_seconds = 0;
     for (size_t d = 0; d < plan->device_count; d++) {
         const struct plan_device *device = &plan->devices[d];
@@ -68,6 +77,7 @@ bool predict_times(struct plan *plan, const struct machine *machine, const struc
         TRY(time_part(plan, device, machine, measured, &part, err));
         double extra = part.times.recompute + part.times.stalled;
         variant->extra_time_fraction = extra / (part.times.body - extra);
+        variant->bound_seconds = bound_variant(variant, &part, device->micro_batches);
         variant->compute_seconds = part.known ? later(variant->compute_seconds, part.compute) : 0;
         plan->step_seconds = later(plan->step_seconds, part.end);
         known = known && part.known;

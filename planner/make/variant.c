@@ -126,6 +126,7 @@ bool making_try(const struct making *making, const struct chain_schedule *schedu
     candidate->arena_bytes = bound;
     candidate->limit_bytes = limit;
     candidate->policy = policy_of(schedule);
+    candidate->chain_seconds = schedule->seconds;
     if (bound > limit && !in_any_case) {
         draft_finish(draft);
         return true;
@@ -151,6 +152,7 @@ static bool adopt(const struct making *making, struct candidate *candidate, stru
     variant->host_bytes = candidate->host_bytes;
     variant->lower_bound_bytes = placed->lower_bound_bytes;
     variant->peak_op = (uint32_t)placed->peak_instant;
+    variant->spare_seconds = candidate->bound_seconds > 0 ? candidate->chain_seconds - candidate->bound_seconds : -1;
     variant->searched = placed->proved_optimal && train_is_larger;
     variant_count(variant);
     return layout_classes(variant->graph, &variant->train, candidate->draft.home, variant->peak_op,

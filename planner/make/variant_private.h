@@ -16,6 +16,8 @@ struct candidate {
     uint64_t limit_bytes; /* of the arena */
     uint64_t host_bytes;
     enum recompute_policy policy; /* what it amounts to */
+    double chain_seconds;         /* by the blocks' measures */
+    double bound_seconds;         /* of those, for the same memory and any schedule of the form; 0 = unknown */
 };
 /* Takes a zeroed object. */
 void candidate_finish(struct candidate *candidate);

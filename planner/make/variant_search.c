@@ -151,6 +151,24 @@ static bool try_least(const struct making *making, const struct chain *chain, bo
 /* Prices of copies are guesses, and several are tried: exact quanta would be lost on them. */
 #define PRICED_TABLE_BYTES ((uint64_t)64 << 20)
 
+/* The least time, by the blocks' measures, of schedules within the arena's limit, or within the chain's limit of the
+ * best if that is larger: the table's own where it is exact, otherwise a bound where one is wanted. */
+static bool bound_best(const struct search *search, uint64_t expected, struct error *err)
+{
+    struct candidate *best = search->best;
+    uint64_t limit = search->ladder.steps[search->fitting];
+    struct chain_schedule fastest;
+    if (expected > limit) limit = expected;
+    TRY(chain_table_schedule(search->table, limit, &fastest, err));
+    const struct plan_request *plan = search->making->request->plan;
+    bool exact = fastest.optimal, wanted = plan->bound && plan->offload_bytes == 0;
+    double bound = fastest.bound_seconds;
+    chain_schedule_finish(&fastest);
+    if (!exact && wanted) TRY(chain_bound(search->chain, limit, best->chain_seconds, 0, &bound, err));
+    if (exact || wanted) best->bound_seconds = bound < best->chain_seconds ? bound : best->chain_seconds;
+    return true;
+}
+
 static bool search_chain(const struct making *making, const struct block_costs *blocks, uint64_t table_bytes,
                          struct candidate *best, bool *fits, struct error *err)
 {
@@ -165,9 +183,10 @@ static bool search_chain(const struct making *making, const struct block_costs *
         if (!*fits) return true;
     }
     bool ok = build_ladder(&blocks->chain, least, &search.ladder, err) && search_ladder(&search, expected, err);
+    *fits = ok && best->draft.home != NULL;
+    if (*fits) ok = bound_best(&search, expected, err);
     chain_table_destroy(search.table);
     mem_free(search.ladder.steps);
-    *fits = best->draft.home != NULL;
     return ok;
 }
 
@@ -239,9 +258,11 @@ static bool search_resident(const struct making *making, struct block_costs *blo
     bool other_fits = false;
     TRY(search_chain(making, blocks, 0, best, fits, err));
     if (*fits && blocks->chain.count > SHORT_CHAIN) return true;
+    double bound = best->bound_seconds; /* of more schedules than there are without */
     blocks->chain.most_remade = 0;
     bool ok = search_chain(making, blocks, 0, &other, &other_fits, err);
     if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
+    best->bound_seconds = bound;
     candidate_finish(&other);
     return ok;
 }
@@ -250,7 +271,10 @@ static bool search_blocks(const struct making *making, struct block_costs *block
                           struct error *err)
 {
     TRY(search_resident(making, blocks, best, fits, err));
-    if (making->request->plan->offload_bytes > 0) TRY(search_host(making, blocks, best, fits, err));
+    if (making->request->plan->offload_bytes > 0) {
+        TRY(search_host(making, blocks, best, fits, err));
+        best->bound_seconds = 0; /* of what has copies it says nothing */
+    }
     if (*fits) return true;
     candidate_finish(best);
     if (making->request->plan->only_if_fits) return true;

@@ -115,6 +115,9 @@ struct plan_variant {
     bool searched;              /* a search found no smaller one; while planning alone: a file cannot show it */
     uint64_t classes[MEMORY_CLASSES]; /* arena classes live at peak_op; gaps between them are in MEMORY_TRANSIENT */
     double compute_seconds;     /* predicted, one step's micro-batches on this device; 0 = unknown */
+    double bound_seconds;       /* of compute_seconds, for the same memory: no schedule of the same form takes less, by the
+                                 * blocks' measures; 0 = unknown */
+    double spare_seconds;       /* what a micro-batch's schedule takes beyond that; while planning alone, negative = unknown */
     double extra_flops_fraction;  /* recomputed FLOPs over the FLOPs of forward and backward */
     double extra_time_fraction;   /* the same of predicted time, with waiting for copies */
     uint32_t recomputed_convolutions; /* forward convolutions that run a second time */

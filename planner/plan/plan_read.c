@@ -114,6 +114,7 @@ static bool read_variant(const struct plan_reader *r, const json_t *object, size
                                         "proved_optimal",
                                         "classes",
                                         "compute_seconds",
+                                        "bound_seconds",
                                         "extra_flops_fraction",
                                         "extra_time_fraction",
                                         "recomputed_convolutions",
@@ -131,6 +132,8 @@ static bool read_variant(const struct plan_reader *r, const json_t *object, size
     TRY(json_get_bool(object, "proved_optimal", where, &variant->proved_optimal, r->err));
     TRY(read_classes(r, object, where, variant->classes));
     TRY(plan_get_real(r, object, "compute_seconds", where, &variant->compute_seconds));
+    if (json_object_get(object, "bound_seconds"))
+        TRY(plan_get_real(r, object, "bound_seconds", where, &variant->bound_seconds));
     TRY(plan_get_real(r, object, "extra_flops_fraction", where, &variant->extra_flops_fraction));
     TRY(plan_get_real(r, object, "extra_time_fraction", where, &variant->extra_time_fraction));
     TRY(plan_get_u32(r, object, "recomputed_convolutions", where, NO_OP - 1, &variant->recomputed_convolutions));

@@ -149,11 +149,12 @@ static void write_variant(FILE *out, const struct plan_variant *variant)
             truth(variant->arena_bytes == variant->lower_bound_bytes));
     if (variant->host_bytes > 0) fprintf(out, "\"host_bytes\": %" PRIu64 ",\n", variant->host_bytes);
     write_classes(out, variant->classes);
+    fprintf(out, ",\n\"compute_seconds\": %.17g", variant->compute_seconds);
+    if (variant->bound_seconds > 0) fprintf(out, ", \"bound_seconds\": %.17g", variant->bound_seconds);
     fprintf(out,
-            ",\n\"compute_seconds\": %.17g, \"extra_flops_fraction\": %.17g, \"extra_time_fraction\": %.17g"
+            ", \"extra_flops_fraction\": %.17g, \"extra_time_fraction\": %.17g"
             ", \"recomputed_convolutions\": %" PRIu32 ",\n",
-            variant->compute_seconds, variant->extra_flops_fraction, variant->extra_time_fraction,
-            variant->recomputed_convolutions);
+            variant->extra_flops_fraction, variant->extra_time_fraction, variant->recomputed_convolutions);
     write_program(out, "train", variant->graph, &variant->train);
     fprintf(out, ",\n");
     write_program(out, "evaluate", variant->graph, &variant->evaluate);

@@ -99,12 +99,22 @@ static bool check_real(const struct proof *proof, const char *field, double valu
     return verify_fail(proof, VERIFY_FIGURE, "%s is %g; 0 to %g is possible", field, value, most);
 }
 
+/* Nothing takes less than the least time there is. */
+static bool check_bound(const struct proof *proof)
+{
+    const struct plan_variant *variant = proof->variant;
+    TRY(check_real(proof, "bound_seconds", variant->bound_seconds, MOST_SECONDS));
+    if (variant->bound_seconds <= variant->compute_seconds * (1 + 1e-9)) return true;
+    return verify_fail(proof, VERIFY_FIGURE, "bound_seconds is %g, and compute_seconds %g", variant->bound_seconds,
+                       variant->compute_seconds);
+}
+
 bool verify_figures(const struct proof *proof)
 {
     const struct plan_variant *variant = proof->variant;
     return check_real(proof, "compute_seconds", variant->compute_seconds, MOST_SECONDS) &&
            check_real(proof, "extra_time_fraction", variant->extra_time_fraction, MOST_FRACTION) &&
-           check_sizes(proof) && check_repetition(proof);
+           check_bound(proof) && check_sizes(proof) && check_repetition(proof);
 }
 
 /* ---- Of the plan ---- */

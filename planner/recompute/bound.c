@@ -1,15 +1,22 @@
-/* How fast a schedule can be at most.
+/* How fast a schedule can be at most: by a knapsack, and by the program itself with sizes rounded in its favour.
  *
  * When the backward of the last block begins, each block is saved under an option, and then holds what that saves less
  * what it frees of its input; or its forward runs a second time, and then it holds nothing, or on the host its input:
  * then even less. All that is held is within the limit. The choices of least time under that one condition are a
  * multiple-choice knapsack; for any price of memory, the blocks' cheapest choices less the price of the limit are no
- * dearer than its optimum (Lagrange). The best such price gives the fractional knapsack's. */
+ * dearer than its optimum (Lagrange). The best such price gives the fractional knapsack's.
+ *
+ * As floor(m / k) - floor(a / k) >= floor((m - a) / k), a schedule of the chain under a limit is one of the chain whose
+ * sizes and whose limit are divided by k and rounded down, too (what is freed: up), and as fast there: the least time
+ * of that chain's schedules is a bound. */
 #include "chain_private.h"
 
+#include <float.h>
 #include <math.h>
 
 #define HALVINGS 100
+
+/* ---- The knapsack ---- */
 
 struct choice {
     double seconds; /* beyond the fastest way */
@@ -56,12 +63,18 @@ static struct choice buy_all(const struct chain *chain, double price)
     return sum;
 }
 
+static double fastest_seconds(const struct chain *chain)
+{
+    double seconds = 0;
+    for (size_t k = 0; k < chain->count; k++)
+        seconds += chain->blocks[k].forward_seconds + best_of(chain, &chain->blocks[k]);
+    return seconds;
+}
+
 double chain_bound_seconds(const struct chain *chain, uint64_t limit)
 {
-    double fastest = 0, excess = 0, low = 0, price = 0, high = HUGE_VAL;
+    double fastest = fastest_seconds(chain), excess = 0, low = 0, price = 0, high = HUGE_VAL;
     double room = (double)limit - chain->blocks[chain->count - 1].gradient;
-    for (size_t k = 0; k < chain->count; k++)
-        fastest += chain->blocks[k].forward_seconds + best_of(chain, &chain->blocks[k]);
     for (int i = 0; i < HALVINGS; i++) {
         struct choice bought = buy_all(chain, price);
         double bound = bought.seconds + price * (bought.quanta - room);
@@ -75,4 +88,40 @@ double chain_bound_seconds(const struct chain *chain, uint64_t limit)
         price = high < HUGE_VAL ? (low + high) / 2 : low > 0 ? 2 * low : fastest / (room > 1 ? room : 1);
     }
     return fastest + excess * (1 - 1e-9);
+}
+
+/* ---- The program, rounded in the schedule's favour ---- */
+
+/* Raises *bound to the least time in quanta `scale` times as large, if its rows fit; otherwise *fits = false. */
+static bool raise_bound(const struct chain *chain, uint64_t limit, uint32_t scale, uint64_t table_bytes, double *bound,
+                        bool *fits, struct error *err)
+{
+    struct unit_cut cut = {.count = chain->count, .size = 1, .scale = scale, .inner = scale, .optimistic = true};
+    struct program program;
+    TRY(chain_program_begin(&program, chain, &cut, err));
+    uint64_t scaled = limit / scale;
+    uint32_t m = scaled < NO_ROOM / 4 ? (uint32_t)scaled : NO_ROOM / 4;
+    *fits = chain_program_row_bytes(&program, m, m) <= table_bytes;
+    bool ok = !*fits || chain_program_solve(&program, m, m, err);
+    if (ok && *fits) {
+        const struct row *whole = &program.rows[state_index(&program.list, 0, 0, chain->count - 1)];
+        double excess = chain_row_value(whole, m), rounding = (double)chain->count * FLT_EPSILON;
+        double seconds = fastest_seconds(chain) + excess * (1 - rounding);
+        if (isfinite(seconds) && seconds > *bound) *bound = seconds;
+    }
+    chain_program_finish(&program);
+    return ok;
+}
+
+bool chain_bound(const struct chain *chain, uint64_t limit, double seconds, uint64_t table_bytes, double *bound,
+                 struct error *err)
+{
+    double least = chain_bound_seconds(chain, limit);
+    uint32_t finest = chain_least_scale(chain);
+    if (table_bytes == 0) table_bytes = CHAIN_TABLE_BYTES;
+    bool fits = chain->count <= CHAIN_MOST_UNITS;
+    for (uint32_t k = CHAIN_COARSEST_BOUND; fits && k > 0 && seconds > least * (1 + CHAIN_BOUND_GAP); k /= 2)
+        TRY(raise_bound(chain, limit, k * finest, table_bytes, &least, &fits, err));
+    *bound = least;
+    return true;
 }

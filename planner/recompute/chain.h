@@ -136,6 +136,15 @@ bool chain_table_schedule(const struct chain_table *table, uint64_t limit, struc
                           struct error *err);
 void chain_table_destroy(struct chain_table *table);
 
+/* Seconds that no persistent schedule under the limit goes below, of chains of at most 512 blocks; of others as
+ * bound_seconds. The same program, with sizes that are held and the limit rounded down to k quanta and what is freed
+ * rounded up, is never slower: k is halved from CHAIN_COARSEST_BOUND on until `seconds` is within CHAIN_BOUND_GAP of the
+ * bound, or its rows would take more than table_bytes (0 = 512 MB). ERROR_MEMORY. */
+#define CHAIN_COARSEST_BOUND 4
+#define CHAIN_BOUND_GAP      0.03
+bool chain_bound(const struct chain *chain, uint64_t limit, double seconds, uint64_t table_bytes, double *bound,
+                 struct error *err);
+
 /* The schedule of the least limit, found without any table: of all with that peak not the fastest. */
 bool chain_solve_least(const struct chain *chain, struct chain_schedule *schedule, struct error *err);
 /* The schedule that saves every block under its option 0. */

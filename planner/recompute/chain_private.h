@@ -2,7 +2,8 @@
  *
  * The program runs over units of one block each; or, for chains too long for that, of several consecutive blocks, whose
  * outer checkpoints then lie between units and whose blocks are saved together (the blocks of a unit alone are still
- * scheduled exactly). It counts in `scale` quanta of the chain, what is held rounded up and what is freed rounded down.
+ * scheduled exactly). It counts in `scale` quanta of the chain, what is held rounded up and what is freed rounded down; or
+ * the other way round, for a bound (optimistic).
  *
  * C(s, t, m) is as in chain.h, from 0. Times are kept as the excess over running each block once forward and once
  * backward in its fastest way. */
@@ -13,6 +14,8 @@
 
 #define UNIT_MOST_OPTIONS (CHAIN_MOST_OPTIONS + 1)
 #define NO_ROOM           UINT32_MAX
+#define CHAIN_MOST_UNITS  512u /* exact program's; beyond, blocks are taken together */
+#define CHAIN_TABLE_BYTES ((uint64_t)512 << 20)
 
 struct unit_option {
     uint32_t saved;         /* kept from forward to backward */
@@ -62,6 +65,7 @@ struct unit_list {
     uint32_t scale, inner;
     uint32_t more; /* units in a row whose inputs may be made again; 0 where none can be */
     struct streaks *streaks; /* of those that begin at each unit; NULL where none do */
+    bool optimistic; /* what is held is rounded down, and what is freed up: no slower than any schedule */
     bool grouped; /* several blocks each: way 0 is each block's fastest, way i > 0 each block's option i - 1 */
 };
 
@@ -70,6 +74,7 @@ struct unit_list {
 struct unit_cut {
     size_t first, count, size;
     uint32_t scale, inner;
+    bool optimistic;
 };
 
 bool chain_units_make(const struct chain *chain, const struct unit_cut *cut, struct unit_list *list, struct error *err);
@@ -177,7 +182,10 @@ float chain_program_best_split(const struct program *program, size_t s, size_t t
 bool chain_program_read(const struct program *program, uint32_t limit, struct chain_schedule *schedule,
                         struct error *err);
 
-/* No schedule under the limit takes less. */
+/* The quanta must be this much larger for sums over the chain to fit the program's numbers: 1 for any real chain. */
+uint32_t chain_least_scale(const struct chain *chain);
+
+/* No schedule under the limit takes less: the knapsack of what is kept when the last block's backward begins. */
 double chain_bound_seconds(const struct chain *chain, uint64_t limit);
 
 /* min(best[i], constant + x[i] + y[i]) over n elements; x and y may be NULL: then left out. */

@@ -6,10 +6,8 @@
 
 #include "mem.h"
 
-#define MOST_UNITS          512u /* exact program's; beyond, blocks are taken together */
-#define GROUPED_UNITS       192u
-#define DEFAULT_TABLE_BYTES ((uint64_t)512 << 20)
-#define MOST_QUANTA         ((uint64_t)1 << 30) /* of all sizes of a chain together, in the program's own quanta */
+#define GROUPED_UNITS 192u
+#define MOST_QUANTA   ((uint64_t)1 << 30) /* of all sizes of a chain together, in the program's own quanta */
 
 static bool check_block(const struct chain *chain, size_t index, struct error *err)
 {
@@ -112,8 +110,7 @@ void chain_schedule_finish(struct chain_schedule *schedule)
     *schedule = (struct chain_schedule){0};
 }
 
-/* The quanta must be this much larger for sums over the chain to fit the program's numbers: 1 for any real chain. */
-static uint32_t least_scale(const struct chain *chain)
+uint32_t chain_least_scale(const struct chain *chain)
 {
     uint64_t sum = 0;
     for (size_t k = 0; k < chain->count; k++) {
@@ -130,7 +127,7 @@ static uint32_t least_scale(const struct chain *chain)
 
 static size_t group_size(const struct chain *chain)
 {
-    return chain->count <= MOST_UNITS ? 1 : (chain->count + GROUPED_UNITS - 1) / GROUPED_UNITS;
+    return chain->count <= CHAIN_MOST_UNITS ? 1 : (chain->count + GROUPED_UNITS - 1) / GROUPED_UNITS;
 }
 
 struct chain_table {
@@ -214,7 +211,7 @@ static struct program *filled_program(struct chain_table *table)
 
 static bool fill_table(struct chain_table *table, uint64_t table_bytes, struct error *err)
 {
-    TRY(begin_whole(&table->fine, table->chain, least_scale(table->chain), least_scale(table->chain), err));
+    TRY(begin_whole(&table->fine, table->chain, chain_least_scale(table->chain), chain_least_scale(table->chain), err));
     uint64_t least = whole_least(&table->fine);
     if (table->high < least)
         return error_set(err, ERROR_UNFIT, "recomputation: found a limit of %llu quanta, expected at least %llu",
@@ -247,7 +244,7 @@ struct chain_table *chain_table_create(const struct chain *chain, uint64_t low, 
         return NULL;
     }
     *table = (struct chain_table){.chain = chain, .low = low, .high = high, .all = all};
-    if (low >= all || fill_table(table, table_bytes ? table_bytes : DEFAULT_TABLE_BYTES, err)) return table;
+    if (low >= all || fill_table(table, table_bytes ? table_bytes : CHAIN_TABLE_BYTES, err)) return table;
     chain_table_destroy(table);
     return NULL;
 }
@@ -328,7 +325,7 @@ bool chain_solve_least(const struct chain *chain, struct chain_schedule *schedul
     struct program program;
     struct chain_schedule found = {0};
     TRY(check_chain(chain, err));
-    TRY(begin_whole(&program, chain, least_scale(chain), least_scale(chain), err));
+    TRY(begin_whole(&program, chain, chain_least_scale(chain), chain_least_scale(chain), err));
     bool ok = chain_program_read(&program, NO_ROOM, &found, err);
     if (ok) found.bound_seconds = chain_bound_seconds(chain, whole_least(&program));
     chain_program_finish(&program);
@@ -342,7 +339,7 @@ bool chain_solve_least(const struct chain *chain, struct chain_schedule *schedul
 uint64_t chain_least_limit(const struct chain *chain)
 {
     struct program program;
-    uint32_t scale = check_chain(chain, NULL) ? least_scale(chain) : 0;
+    uint32_t scale = check_chain(chain, NULL) ? chain_least_scale(chain) : 0;
     if (scale == 0 || !begin_whole(&program, chain, scale, scale, NULL)) return UINT64_MAX;
     uint64_t least = whole_least(&program);
     chain_program_finish(&program);

@@ -40,7 +40,8 @@ static void extend(struct streak *streak, const struct unit_option *o, int64_t b
     streak->forward_need = larger(streak->forward_need, streak->saved + o->forward_need);
     streak->backward_need = larger(streak->backward_need, streak->saved + o->backward_need);
     if (remake > 0) streak->backward_need = larger(streak->backward_need, streak->saved + (uint32_t)remake);
-    streak->saved += o->saved - o->freed;
+    int64_t saved = (int64_t)streak->saved + o->saved - o->freed;
+    streak->saved = saved > 0 ? (uint32_t)saved : 0; /* never less, but for an optimist's rounding */
     streak->excess += o->excess;
     streak->length++;
 }

@@ -47,9 +47,14 @@ uint32_t chain_units_block_option(const struct unit_list *list, const struct uni
     return block_option(list, unit->option[option].way, block);
 }
 
-static uint32_t scale_up(const struct unit_list *list, uint64_t quanta)
+static uint32_t scale_held(const struct unit_list *list, uint64_t quanta)
 {
-    return (uint32_t)(quanta / list->scale + (quanta % list->scale != 0));
+    return (uint32_t)(quanta / list->scale + (!list->optimistic && quanta % list->scale != 0));
+}
+
+static uint32_t scale_freed(const struct unit_list *list, uint64_t quanta)
+{
+    return (uint32_t)(quanta / list->scale + (list->optimistic && quanta % list->scale != 0));
 }
 
 /* All blocks of the unit saved one after the other; backward frees them in reverse order. What the first block frees
@@ -76,12 +81,12 @@ static struct unit_option save_blocks(const struct unit_list *list, const struct
     }
     const struct chain_option *first = &chain->blocks[unit->first].option[block_option(list, way, unit->first)];
     uint64_t remake = (uint64_t)chain->blocks[unit->first].gradient + first->saved + first->remake_overhead;
-    return (struct unit_option){.saved = scale_up(list, held),
-                                .freed = (uint32_t)(room / list->scale),
-                                .forward_need = scale_up(list, forward),
-                                .backward_need = scale_up(list, backward),
-                                .remake_need = first->remakes_input ? scale_up(list, remake) : 0,
-                                .parts = scale_up(list, first->parts),
+    return (struct unit_option){.saved = scale_held(list, held),
+                                .freed = scale_freed(list, room),
+                                .forward_need = scale_held(list, forward),
+                                .backward_need = scale_held(list, backward),
+                                .remake_need = first->remakes_input ? scale_held(list, remake) : 0,
+                                .parts = scale_held(list, first->parts),
                                 .excess = excess,
                                 .way = way,
                                 .remakes = !list->grouped && first->remakes_input,
@@ -132,15 +137,15 @@ static void fill_unit(const struct unit_list *list, struct unit *unit)
         unit->forward_seconds += blocks[k].forward_seconds;
     }
     uint64_t own = (uint64_t)blocks[unit->first].output + blocks[unit->first].run_overhead;
-    unit->output = scale_up(list, blocks[unit->last].output);
-    unit->gradient = scale_up(list, blocks[unit->last].gradient);
-    unit->run_own = scale_up(list, own);
-    unit->run_first = scale_up(list, inside > own ? inside : own);
-    unit->run_next = scale_up(list, inside > input + own ? inside : input + own);
-    unit->remade = scale_up(list, blocks[unit->first].remade);
-    unit->parts = blocks[unit->first].parts / list->scale;
+    unit->output = scale_held(list, blocks[unit->last].output);
+    unit->gradient = scale_held(list, blocks[unit->last].gradient);
+    unit->run_own = scale_held(list, own);
+    unit->run_first = scale_held(list, inside > own ? inside : own);
+    unit->run_next = scale_held(list, inside > input + own ? inside : input + own);
+    unit->remade = scale_held(list, blocks[unit->first].remade);
+    unit->parts = scale_freed(list, blocks[unit->first].parts);
     unit->spared_seconds = blocks[unit->last].spared_seconds;
-    unit->freed = list->chain->copy_seconds > 0 ? (uint32_t)(input / list->scale) : 0;
+    unit->freed = list->chain->copy_seconds > 0 ? scale_freed(list, input) : 0;
     unit->offload_seconds = list->chain->copy_seconds * (double)input;
     fill_options(list, unit);
 }
@@ -156,8 +161,12 @@ static bool remakes_any(const struct chain *chain)
 bool chain_units_make(const struct chain *chain, const struct unit_cut *cut, struct unit_list *list, struct error *err)
 {
     size_t units = (cut->count + cut->size - 1) / cut->size;
-    *list = (struct unit_list){
-        .chain = chain, .count = units, .scale = cut->scale, .inner = cut->inner, .grouped = cut->size > 1};
+    *list = (struct unit_list){.chain = chain,
+                               .count = units,
+                               .scale = cut->scale,
+                               .inner = cut->inner,
+                               .optimistic = cut->optimistic,
+                               .grouped = cut->size > 1};
     if (cut->size == 1 && cut->count == chain->count && remakes_any(chain)) list->more = chain->most_remade;
     list->units = mem_zalloc(MEM_SEARCH, units, sizeof *list->units);
     if (!list->units) return error_memory(err, units * sizeof *list->units, mem_purpose_name(MEM_SEARCH));

@@ -15,7 +15,8 @@ static double seconds_of(const char *model, uint32_t batch, const char *gpus, ui
                                  .recompute = budget ? RECOMPUTE_BUDGET : RECOMPUTE_NONE, .budget = budget);
     cr_assert(plan->fits);
     if (budget) cr_assert_leq(plan->variants[0].arena_bytes, budget);
-    double seconds = plan->step_seconds;
+    double seconds = plan->step_seconds, computing = plan->variants[0].compute_seconds;
+    if (budget) cr_expect_leq(plan->variants[0].bound_seconds, computing);
     plan_destroy(plan);
     return seconds;
 }

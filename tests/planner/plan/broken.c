@@ -749,6 +749,9 @@ Test(broken, times_that_cannot_be)
         plan->variants[0].compute_seconds = wrong[i];
         expect_figure(plan, "compute_seconds");
         plan = sound();
+        plan->variants[0].bound_seconds = wrong[i];
+        expect_figure(plan, "bound_seconds");
+        plan = sound();
         plan->variants[0].extra_time_fraction = wrong[i];
         expect_figure(plan, "extra_time_fraction");
     }
@@ -759,6 +762,16 @@ Test(broken, times_that_cannot_be)
     plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "titan-x");
     plan->variants[0].compute_seconds = 0;
     expect_figure(plan, "step_seconds");
+}
+
+Test(broken, is_faster_than_its_bound)
+{
+    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "titan-x");
+    struct error err = {0};
+    plan->variants[0].bound_seconds = plan->variants[0].compute_seconds;
+    cr_expect(plan_verify(plan, NULL, &err), "%s", err.text);
+    plan->variants[0].bound_seconds *= 1.001;
+    expect_figure(plan, "bound_seconds");
 }
 
 /* A host's process holds the loader's batches: another kind of device has another sum. */

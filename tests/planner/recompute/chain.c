@@ -206,6 +206,11 @@ Test(recompute_chain, no_schedule_is_faster_than_the_bound)
                           (unsigned long)limit, coarse.bound_seconds, exact.seconds);
             cr_expect_geq(coarse.bound_seconds, exact.seconds * (limit > 400 ? 0.9 : 0), "limit %lu",
                           (unsigned long)limit);
+            double bound;
+            cr_assert(chain_bound(&chain, limit, coarse.seconds, 0, &bound, &err), "%s", err.text);
+            cr_expect_leq(bound, exact.seconds * (1 + 1e-9));
+            cr_expect_geq(bound, coarse.bound_seconds);
+            cr_expect_geq(bound, fmin(coarse.seconds / (1 + CHAIN_BOUND_GAP), exact.seconds * (1 - 1e-5)));
             chain_schedule_finish(&exact);
             chain_schedule_finish(&coarse);
         }

@@ -143,6 +143,22 @@ static void draw_chain(struct random *random, const struct features *features, s
     }
 }
 
+/* In quanta of any size, and exact in the smallest. */
+static void expect_bounds(const struct chain *chain, uint64_t limit, double best)
+{
+    struct error err = {0};
+    double bound, before = 0;
+    for (double seconds = 0; !isinf(seconds); seconds = seconds < best ? best : INFINITY) {
+        cr_assert(chain_bound(chain, limit, seconds, 0, &bound, &err), "%s", err.text);
+        cr_expect_leq(bound, best * (1 + 1e-6), "limit %lu: %g, but %g", (unsigned long)limit, bound, best);
+        cr_expect_geq(bound, before);
+        before = bound;
+    }
+    cr_assert(chain_bound(chain, limit, INFINITY, 0, &bound, &err), "%s", err.text);
+    cr_expect_leq(bound, best * (1 + 1e-6));
+    cr_expect_geq(bound, best - 1e-4, "limit %lu: %g, not %g", (unsigned long)limit, bound, best);
+}
+
 static void expect_best_at_each_limit(const struct chain *chain, const double best[MOST_LIMIT])
 {
     uint64_t least = 0;
@@ -165,6 +181,7 @@ static void expect_best_at_each_limit(const struct chain *chain, const double be
         cr_expect_float_eq(schedule.bound_seconds, schedule.seconds, 0);
         cr_expect_eq(peak, schedule.peak_quanta);
         cr_expect_float_eq(seconds, schedule.seconds, 1e-9);
+        if (limit % 16 == 5) expect_bounds(chain, limit, best[limit]);
         cr_expect_float_eq(seconds, best[limit], 1e-4, "limit %lu: %g instead of %g", (unsigned long)limit, seconds,
                            best[limit]);
         chain_schedule_finish(&schedule);
