@@ -166,6 +166,7 @@ struct growing {
     const struct plan_request *request;
     struct plan_request changed;
     struct machine machine;
+    const uint32_t *counts; /* of devices, that are tried */
 };
 
 typedef void (*grow_fn)(struct growing *growing, uint32_t number);
@@ -175,7 +176,7 @@ static bool begin_growing(const struct plan_request *request, uint32_t count, st
                           struct error *err)
 {
     uint32_t had = (uint32_t)request->machine->device_count;
-    *growing = (struct growing){request, *request, *request->machine};
+    *growing = (struct growing){request, *request, *request->machine, NULL};
     growing->machine.devices = mem_alloc(MEM_PLAN, count, sizeof *growing->machine.devices);
     if (!growing->machine.devices) return error_memory(err, count * sizeof *growing->machine.devices, "more devices");
     for (uint32_t i = 0; i < count; i++) growing->machine.devices[i] = request->machine->devices[i < had ? i : had - 1];
@@ -235,7 +236,33 @@ static bool advise_memory(const struct plan_request *request, struct advice *adv
     return ok;
 }
 
-static void grow_count(struct growing *growing, uint32_t count) { growing->machine.device_count = count; }
+/* The n-th of the counts. */
+static void grow_count(struct growing *growing, uint32_t n) { growing->machine.device_count = growing->counts[n - 1]; }
+
+/* Counts of devices above `had` by which the batch can be cut as the request says, into counts[]. Others are refused,
+ * which says nothing of whether more devices fit. */
+static uint32_t list_counts(struct growing *growing, uint32_t had, uint32_t most, uint32_t *counts)
+{
+    uint32_t listed = 0;
+    for (uint32_t count = had + 1; count <= most; count++) {
+        growing->machine.device_count = count;
+        if (growing->changed.batch % batch_step(&growing->changed) == 0) counts[listed++] = count;
+    }
+    return listed;
+}
+
+static bool find_count(struct growing *growing, uint32_t had, uint32_t most, struct advice *advice, bool *works,
+                       struct error *err)
+{
+    uint32_t *counts = mem_alloc(MEM_PLAN, most, sizeof *counts);
+    if (!counts) return error_memory(err, most * sizeof *counts, "more devices");
+    uint32_t listed = list_counts(growing, had, most, counts);
+    growing->counts = counts;
+    bool ok = listed == 0 || find_least(growing, grow_count, 0, listed, advice, works, err);
+    if (ok && *works) advice->value = counts[advice->value - 1];
+    mem_free(counts);
+    return ok;
+}
 
 static bool advise_devices(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
 {
@@ -250,7 +277,7 @@ static bool advise_devices(const struct plan_request *request, struct advice *ad
         struct device_spec *device = &growing.machine.devices[i];
         device->comm_bytes = machine_comm_bytes(device);
     }
-    ok = ok && find_least(&growing, grow_count, had, most, advice, works, err);
+    ok = ok && find_count(&growing, had, most, advice, works, err);
     mem_free(growing.machine.devices);
     return ok;
 }

@@ -331,3 +331,43 @@ Test(advise, says_nothing_of_statistics_that_are_of_groups, .fini = finish)
     cr_expect_eq(said[0], 2);
     cr_expect_eq(said[1], 0);
 }
+
+/* Counts of devices by which the batch cannot be cut are passed over. */
+Test(advise, finds_the_fewest_devices_that_can_be_cut)
+{
+    size_t far = 0;
+    for (uint64_t mib = 640; mib <= 1000; mib += 60) {
+        struct plan_request request = request_for("resnet-110", "titan-x", 960);
+        struct device_spec devices[240];
+        struct machine more = machine;
+        struct advice advice[ADVICE_KINDS];
+        struct error err = {0};
+        size_t count;
+        uint32_t told = 0, least = 0;
+        machine.devices[0].memory_bytes = mib << 20;
+        request.recompute = RECOMPUTE_NONE;
+        request.micro_batches = 4;
+        struct plan *plan = make(&request);
+        cr_assert_not(plan->fits);
+        cr_assert(advise_unfit(&request, plan, advice, &count, &err), "%s", err.text);
+        plan_destroy(plan);
+        for (size_t i = 0; i < count; i++)
+            if (advice[i].kind == ADVICE_DEVICES) told = (uint32_t)advice[i].value;
+        for (size_t d = 0; d < 240; d++) {
+            devices[d] = machine.devices[0];
+            devices[d].comm_bytes = machine_comm_bytes(&devices[d]);
+        }
+        more.devices = devices;
+        request.machine = &more;
+        for (uint32_t devices_tried = 2; least == 0 && devices_tried <= 240; devices_tried++) {
+            more.device_count = devices_tried;
+            plan = 960 % (4 * devices_tried) == 0 ? make(&request) : NULL;
+            if (plan && plan->fits) least = devices_tried;
+            plan_destroy(plan);
+        }
+        cr_expect_eq(told, least, "%lu MiB: %u, not %u", (unsigned long)mib, told, least);
+        far += least > 8;
+        finish();
+    }
+    cr_expect_gt(far, 0);
+}
