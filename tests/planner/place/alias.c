@@ -6,6 +6,7 @@
 #include "mem.h"
 #include "place.h"
 #include "place_check.h"
+#include "place_kit.h"
 #include "random.h"
 
 #define MOST  9
@@ -23,15 +24,7 @@ static uint64_t round_up(uint64_t value, uint64_t align)
 
 static struct place_result solve_with(struct place_buffer *buffers, size_t count, const struct place_options *options)
 {
-    struct error err = {0};
-    struct place_result result;
-    uint64_t live, instant;
-    cr_assert(place_solve(buffers, count, options, &result, &err), "%s", err.text);
-    cr_assert(place_check(buffers, count, result.arena_bytes, &err), "%s", err.text);
-    cr_assert(place_check_live(buffers, count, &live, &instant, &err), "%s", err.text);
-    cr_assert_eq(result.live_bytes, live);
-    cr_assert_leq(live, result.lower_bound_bytes);
-    cr_assert_leq(result.lower_bound_bytes, result.arena_bytes);
+    struct place_result result = place_kit_solve(buffers, count, options);
     cr_assert_eq(result.proved_optimal, result.lower_bound_bytes == result.arena_bytes);
     return result;
 }

@@ -24,10 +24,10 @@ static size_t make_step(struct place_buffer *buffers, struct random *random)
 {
     size_t count = 0;
     for (uint64_t k = 0; k < LAYERS; k++) {
-        uint64_t size = 64 << random_below(random, 3), back = 4 * LAYERS + 8 - 2 * k;
+        uint64_t size = UINT64_C(64) << random_below(random, 3), back = 4 * LAYERS + 8 - 2 * k;
         add(buffers, &count, 2 * k, back - random_below(random, 4), size);
-        add(buffers, &count, 2 * k, 2 * k + 2 + random_below(random, 3), 64 << random_below(random, 2));
-        add(buffers, &count, back - 2, back + 4, 64 << random_below(random, 2));
+        add(buffers, &count, 2 * k, 2 * k + 2 + random_below(random, 3), UINT64_C(64) << random_below(random, 2));
+        add(buffers, &count, back - 2, back + 4, UINT64_C(64) << random_below(random, 2));
         add(buffers, &count, back - 2, back, 16 + random_below(random, 100));
     }
     return count;

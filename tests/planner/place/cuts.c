@@ -9,6 +9,7 @@
 #include "place.h"
 #include "place_check.h"
 #include "place_fast.h"
+#include "place_kit.h"
 #include "place_mixes.h"
 #include "place_search.h"
 #include "place_solve.h"
@@ -23,16 +24,6 @@
 
 #define NODES_SLACK  16 /* a search sees that its nodes are spent one or two late */
 #define LATE_SECONDS 10 /* of a millisecond: sanitizers, and a machine that others use */
-
-static struct place_result solve(struct place_buffer *buffers, size_t count, const struct place_options *options)
-{
-    struct error err = {0};
-    struct place_result result;
-    cr_assert(place_solve(buffers, count, options, &result, &err), "%s", err.text);
-    cr_assert(place_check(buffers, count, result.arena_bytes, &err), "%s", err.text);
-    cr_assert_leq(result.lower_bound_bytes, result.arena_bytes);
-    return result;
-}
 
 /* Tilings of which some tiles are gone or shorter, so that there is room that nobody needs. */
 static void make_parts(struct place_buffer tiles[PARTS][TILES], struct mix_part *parts, uint64_t seed)
@@ -63,15 +54,16 @@ Test(place_cuts, mixes_are_placed_at_their_bound)
     struct place_options options = {.seconds = 100, .threads = 1};
     make_parts(tiles, parts, 1);
     for (uint32_t p = 0; p < PARTS; p++)
-        cr_assert_eq(solve(tiles[p], parts[p].count, &options).arena_bytes, parts[p].bound, "part %d", (int)p);
+        cr_assert_eq(place_kit_solve(tiles[p], parts[p].count, &options).arena_bytes, parts[p].bound, "part %d",
+                     (int)p);
     for (uint64_t seed = 0; seed < 18; seed++) {
         struct mix mix, again;
         if (seed % MIX_KINDS == MIX_SEQUENCE) continue;
         cr_assert(mix_make(&mix, parts, PARTS, seed, &err) && mix_make(&again, parts, PARTS, seed, &err));
-        struct place_result result = solve(mix.buffers, mix.count, &options);
+        struct place_result result = place_kit_solve(mix.buffers, mix.count, &options);
         cr_assert_eq(result.arena_bytes, mix.bound, "seed %d", (int)seed);
         cr_assert(result.proved_optimal);
-        solve(again.buffers, again.count, &options);
+        place_kit_solve(again.buffers, again.count, &options);
         for (size_t i = 0; i < mix.count; i++) cr_assert_eq(mix.buffers[i].offset, again.buffers[i].offset);
         mem_free(mix.buffers);
         mem_free(again.buffers);
@@ -139,7 +131,7 @@ Test(place_cuts, twins_are_placed_one_on_the_other)
     make_parts(tiles, parts, 3);
     for (size_t i = 0; i < 2 * parts[0].count; i++) twice[i] = tiles[0][i / 2];
     struct place_options options = {.seconds = 100, .threads = 1};
-    cr_assert_eq(solve(twice, 2 * parts[0].count, &options).arena_bytes, 2 * parts[0].bound);
+    cr_assert_eq(place_kit_solve(twice, 2 * parts[0].count, &options).arena_bytes, 2 * parts[0].bound);
 }
 
 Test(place_cuts, limits_of_nodes_and_of_time_are_kept)
@@ -151,8 +143,8 @@ Test(place_cuts, limits_of_nodes_and_of_time_are_kept)
     make_parts(tiles, parts, 1);
     cr_assert(mix_make(&mix, parts, PARTS, 1, &err));
     struct place_options few = {.seconds = 100, .threads = 1, .nodes = 50}, brief = {.seconds = 0.001, .threads = 1};
-    cr_assert_leq(solve(mix.buffers, mix.count, &few).nodes, few.nodes + NODES_SLACK);
-    cr_assert_lt(solve(mix.buffers, mix.count, &brief).seconds, LATE_SECONDS);
+    cr_assert_leq(place_kit_solve(mix.buffers, mix.count, &few).nodes, few.nodes + NODES_SLACK);
+    cr_assert_lt(place_kit_solve(mix.buffers, mix.count, &brief).seconds, LATE_SECONDS);
     mem_free(mix.buffers);
 }
 
@@ -215,7 +207,7 @@ Test(place_cuts, a_target_proved_impossible_ends_with_the_nodes)
         struct place_buffer buffers[LONG + INSTANTS];
         size_t count = make_full(&random, buffers);
         struct place_options options = {.seconds = 100, .threads = 1, .nodes = 50 + 20 * seed};
-        struct place_result result = solve(buffers, count, &options);
+        struct place_result result = place_kit_solve(buffers, count, &options);
         cr_assert_lt(result.seconds, options.seconds / 2);
         cut_short += result.lower_bound_bytes > result.live_bytes && !result.proved_optimal;
     }

@@ -9,6 +9,7 @@
 #include "place.h"
 #include "place_check.h"
 #include "place_csv.h"
+#include "place_kit.h"
 
 static bool read_set(struct place_table *table, const char *name)
 {
@@ -22,15 +23,6 @@ static bool read_set(struct place_table *table, const char *name)
     if (access(path, R_OK) != 0) return false;
     cr_assert(place_table_read(table, path, &err), "%s", err.text);
     return true;
-}
-
-static struct place_result solve(struct place_table *table, const struct place_options *options)
-{
-    struct error err = {0};
-    struct place_result result;
-    cr_assert(place_solve(table->buffers, table->count, options, &result, &err), "%s", err.text);
-    cr_assert(place_check(table->buffers, table->count, result.arena_bytes, &err), "%s", err.text);
-    return result;
 }
 
 static const struct {
@@ -52,11 +44,11 @@ Test(place_golden, the_challenging_set_is_solved)
         seen++;
         cr_assert_eq(table.count, sets[i].rows);
         struct place_options options = {.capacity = sets[i].capacity, .seconds = 200, .threads = 1};
-        struct place_result fits = solve(&table, &options);
+        struct place_result fits = place_kit_solve(table.buffers, table.count, &options);
         cr_assert_leq(fits.arena_bytes, sets[i].capacity, "%s", sets[i].name);
         cr_assert_eq(fits.lower_bound_bytes, sets[i].bound, "%s", sets[i].name);
         options = (struct place_options){.seconds = 200, .threads = 1};
-        struct place_result least = solve(&table, &options);
+        struct place_result least = place_kit_solve(table.buffers, table.count, &options);
         cr_assert_leq(least.arena_bytes, sets[i].reached, "%s", sets[i].name);
         cr_assert_eq(least.proved_optimal, least.arena_bytes == sets[i].bound, "%s", sets[i].name);
         place_table_finish(&table);
@@ -73,7 +65,8 @@ Test(place_golden, the_same_seed_and_threads_give_the_same_offsets)
     for (uint32_t threads = 1; threads <= 3; threads += 2) {
         for (uint64_t seed = 0; seed < 4; seed++) {
             struct place_options options = {.seconds = 200, .threads = threads, .seed = seed};
-            struct place_result a = solve(&first, &options), b = solve(&again, &options);
+            struct place_result a = place_kit_solve(first.buffers, first.count, &options),
+                                b = place_kit_solve(again.buffers, again.count, &options);
             cr_assert_eq(a.arena_bytes, b.arena_bytes);
             for (size_t i = 0; i < first.count; i++)
                 cr_assert_eq(first.buffers[i].offset, again.buffers[i].offset, "threads %u buffer %zu", threads, i);

@@ -8,6 +8,7 @@
 #include "place.h"
 #include "place_check.h"
 #include "place_chunks.h"
+#include "place_kit.h"
 #include "random.h"
 
 enum family {
@@ -54,20 +55,6 @@ static struct place_buffer *make(enum family family, uint32_t count)
     return buffers;
 }
 
-static struct place_result solve(struct place_buffer *buffers, size_t count, const struct place_options *options)
-{
-    struct error err = {0};
-    struct place_result result;
-    uint64_t live, instant;
-    cr_assert(place_solve(buffers, count, options, &result, &err), "%s", err.text);
-    cr_assert(place_check(buffers, count, result.arena_bytes, &err), "%s", err.text);
-    cr_assert(place_check_live(buffers, count, &live, &instant, &err), "%s", err.text);
-    cr_assert_eq(live, result.live_bytes);
-    cr_assert_leq(result.lower_bound_bytes, result.arena_bytes);
-    cr_assert(live <= result.lower_bound_bytes);
-    return result;
-}
-
 /* Under sanitizers and on a machine that others use, clocks run ahead of what the solver does: twice the limit and a
  * second pass here; bench/placement measures the limits themselves. */
 static void bound_time(const struct place_result *result, double seconds)
@@ -82,7 +69,7 @@ Test(place_limits, every_family_ends_soundly_at_every_size)
         for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
             struct place_options options = {.seconds = 0.1, .threads = 1 + (uint32_t)i % 2};
             struct place_buffer *buffers = make(family, counts[i]);
-            struct place_result result = solve(buffers, counts[i], &options);
+            struct place_result result = place_kit_solve(buffers, counts[i], &options);
             bound_time(&result, options.seconds);
             mem_free(buffers);
         }
@@ -94,7 +81,7 @@ Test(place_limits, what_has_a_closed_answer_gets_it)
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
         static const struct place_options options = {.threads = 1};
         struct place_buffer *buffers = make(families[i], 20000);
-        cr_assert(solve(buffers, 20000, &options).proved_optimal, "family %d", (int)families[i]);
+        cr_assert(place_kit_solve(buffers, 20000, &options).proved_optimal, "family %d", (int)families[i]);
         mem_free(buffers);
     }
 }
@@ -107,7 +94,7 @@ Test(place_limits, the_search_keeps_to_its_memory)
             uint32_t count = 1000;
             struct place_options options = {.seconds = 0.05, .threads = 2, .memory_bytes = limits[i]};
             struct place_buffer *buffers = make(family, count);
-            solve(buffers, count, &options);
+            place_kit_solve(buffers, count, &options);
             mem_free(buffers);
             /* the peak is the process's, so limits rise; placers take what they take for so many buffers */
             cr_assert_leq(mem_peak_bytes(MEM_SEARCH), limits[i] + 2000 * (uint64_t)count, "family %d limit %" PRIu64,
@@ -121,7 +108,7 @@ Test(place_limits, pairs_beyond_memory_are_not_listed)
     uint32_t count = 100000;
     static const struct place_options options = {.seconds = 0.2, .threads = 1};
     struct place_buffer *buffers = make(FAMILY_TOGETHER, count);
-    solve(buffers, count, &options);
+    place_kit_solve(buffers, count, &options);
     cr_assert_leq(mem_peak_bytes(MEM_SEARCH), 2000 * (uint64_t)count);
     mem_free(buffers);
 }
@@ -131,10 +118,10 @@ Test(place_limits, a_placed_file_placed_again_is_checked_quickly)
     uint32_t count = 100000;
     static const struct place_options options = {.seconds = 1, .threads = 1};
     struct place_buffer *buffers = make(FAMILY_GIANT, count);
-    struct place_result first = solve(buffers, count, &options);
+    struct place_result first = place_kit_solve(buffers, count, &options);
     for (uint32_t i = 0; i < count; i++) buffers[i].fixed = buffers[i].offset;
     uint64_t start = clock_thread_cpu_ns();
-    struct place_result again = solve(buffers, count, &options);
+    struct place_result again = place_kit_solve(buffers, count, &options);
     cr_assert_eq(first.arena_bytes, again.arena_bytes);
     cr_assert(again.proved_optimal);
     cr_assert_lt((double)(clock_thread_cpu_ns() - start) * 1e-9, 10);
@@ -148,7 +135,7 @@ Test(place_limits, storages_of_a_large_problem_end_in_time)
         struct place_options options = {.seconds = 0.3, .threads = 1};
         struct place_buffer *buffers = make(FAMILY_TINY, counts[i]);
         for (uint32_t b = 0; b < counts[i]; b++) buffers[b].alias = b % 3 ? 0 : 1 + b / 9;
-        struct place_result result = solve(buffers, counts[i], &options);
+        struct place_result result = place_kit_solve(buffers, counts[i], &options);
         bound_time(&result, options.seconds);
         mem_free(buffers);
     }
@@ -163,9 +150,9 @@ Test(place_limits, one_pass_over_a_large_problem_ends_soon)
         uint32_t count = 30000;
         struct place_buffer *buffers = make(families[i], count);
         uint64_t start = clock_thread_cpu_ns();
-        solve(buffers, count, &options);
+        place_kit_solve(buffers, count, &options);
         for (uint32_t b = 0; b < count; b += 50) buffers[b].fixed = buffers[b].offset;
-        solve(buffers, count, &options); /* with fixed buffers there are no sweeps: first fit is obliged */
+        place_kit_solve(buffers, count, &options); /* with fixed buffers there are no sweeps: first fit is obliged */
         cr_assert_lt((double)(clock_thread_cpu_ns() - start) * 1e-9, 50, "family %d", (int)families[i]);
         mem_free(buffers);
     }
@@ -206,11 +193,11 @@ Test(place_limits, a_stop_before_the_beginning_leaves_a_placement)
     uint32_t count = 30000;
     struct place_options options = {.seconds = 100, .threads = 2, .stop = &stop};
     struct place_buffer *buffers = make(FAMILY_LONG, count);
-    solve(buffers, count, &options);
+    place_kit_solve(buffers, count, &options);
     solve_chunks(buffers, count, 5000, &options);
     for (uint32_t b = 0; b < count; b++) buffers[b].fixed = PLACE_UNPLACED;
     buffers[7].fixed = 123456;
-    struct place_result result = solve(buffers, count, &options);
+    struct place_result result = place_kit_solve(buffers, count, &options);
     cr_assert_lt(result.seconds, 50);
     mem_free(buffers);
 }
@@ -223,7 +210,7 @@ Test(place_limits, two_hundred_thousand_buffers_keep_to_their_time)
     for (int timed = 0; timed < 2; timed++) {
         struct place_options options = {.seconds = timed * 0.3, .brief = true, .threads = 1};
         uint64_t start = clock_thread_cpu_ns();
-        struct place_result result = solve(buffers, count, &options);
+        struct place_result result = place_kit_solve(buffers, count, &options);
         cr_assert_lt((double)(clock_thread_cpu_ns() - start) * 1e-9, 30);
         if (timed) bound_time(&result, options.seconds);
     }
@@ -236,7 +223,7 @@ Test(place_limits, nested_lifetimes_take_little_memory)
 {
     uint32_t count = 200000;
     struct place_buffer *buffers = make(FAMILY_NESTED, count);
-    struct place_result result = solve(buffers, count, &(struct place_options){.brief = true, .threads = 1});
+    struct place_result result = place_kit_solve(buffers, count, &(struct place_options){.brief = true, .threads = 1});
     cr_assert(result.proved_optimal);
     cr_assert_leq(mem_peak_bytes(MEM_SEARCH), 160 * (uint64_t)count);
     mem_free(buffers);
@@ -247,8 +234,8 @@ Test(place_limits, only_a_brief_pass_ends_before_its_steps)
 {
     uint32_t count = 100000;
     struct place_buffer *buffers = make(FAMILY_LONG, count);
-    struct place_result brief = solve(buffers, count, &(struct place_options){.brief = true, .threads = 1});
-    struct place_result whole = solve(buffers, count, &(struct place_options){.threads = 1});
+    struct place_result brief = place_kit_solve(buffers, count, &(struct place_options){.brief = true, .threads = 1});
+    struct place_result whole = place_kit_solve(buffers, count, &(struct place_options){.threads = 1});
     cr_assert_leq(brief.arena_bytes, brief.lower_bound_bytes + brief.lower_bound_bytes / 16);
     cr_assert_lt(whole.arena_bytes, brief.arena_bytes);
     mem_free(buffers);

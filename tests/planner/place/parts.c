@@ -6,20 +6,12 @@
 #include "mem.h"
 #include "place.h"
 #include "place_check.h"
+#include "place_kit.h"
 #include "place_mixes.h"
 #include "tiles_kit.h"
 
 #define TILES 150
 #define PARTS 6
-
-static struct place_result solve(struct place_buffer *buffers, size_t count, const struct place_options *options)
-{
-    struct error err = {0};
-    struct place_result result;
-    cr_assert(place_solve(buffers, count, options, &result, &err), "%s", err.text);
-    cr_assert(place_check(buffers, count, result.arena_bytes, &err), "%s", err.text);
-    return result;
-}
 
 static void make_parts(struct place_buffer tiles[PARTS][TILES], struct mix_part *parts, uint64_t seed)
 {
@@ -62,10 +54,10 @@ Test(place_parts, a_sequence_is_placed_at_its_bound)
         make_parts(tiles, parts, seed);
         cr_assert(mix_make(&mix, parts, PARTS, seed, &err) && mix_make(&again, parts, PARTS, seed, &err));
         cr_assert_eq(mix.kind, MIX_SEQUENCE);
-        struct place_result result = solve(mix.buffers, mix.count, &options);
+        struct place_result result = place_kit_solve(mix.buffers, mix.count, &options);
         cr_assert_eq(result.arena_bytes, mix.bound, "seed %d", (int)seed);
         cr_assert(result.proved_optimal);
-        solve(again.buffers, again.count, &options);
+        place_kit_solve(again.buffers, again.count, &options);
         for (size_t i = 0; i < mix.count; i++) cr_assert_eq(mix.buffers[i].offset, again.buffers[i].offset);
         mem_free(mix.buffers);
         mem_free(again.buffers);
@@ -89,8 +81,8 @@ Test(place_parts, what_one_stretch_needs_is_a_bound_of_all)
     struct place_result alone, both;
     struct place_buffer first[4];
     memcpy(first, buffers, sizeof first);
-    alone = solve(first, 4, &(struct place_options){.seconds = 100, .threads = 1});
-    both = solve(buffers, 8, &(struct place_options){.seconds = 100, .threads = 1});
+    alone = place_kit_solve(first, 4, &(struct place_options){.seconds = 100, .threads = 1});
+    both = place_kit_solve(buffers, 8, &(struct place_options){.seconds = 100, .threads = 1});
     cr_assert(alone.proved_optimal && both.proved_optimal);
     cr_assert_eq(alone.arena_bytes, 5);
     cr_assert_eq(alone.first_bound_bytes, 4);

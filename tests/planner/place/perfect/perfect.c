@@ -8,6 +8,7 @@
 #include "mem.h"
 #include "place.h"
 #include "place_check.h"
+#include "place_kit.h"
 #include "place_perfect.h"
 #include "place_pq.h"
 #include "random.h"
@@ -83,12 +84,7 @@ static size_t make_tiling(struct place_buffer *buffers, size_t most, uint32_t si
 
 static struct place_result solve(struct place_buffer *buffers, size_t count, double seconds)
 {
-    struct error err = {0};
-    struct place_result result;
-    struct place_options options = {.seconds = seconds};
-    cr_assert(place_solve(buffers, count, &options, &result, &err), "%s", err.text);
-    cr_assert(place_check(buffers, count, result.arena_bytes, &err), "%s", err.text);
-    return result;
+    return place_kit_solve(buffers, count, &(struct place_options){.seconds = seconds});
 }
 
 Test(place_perfect, tilings_are_put_together_again)

@@ -6,6 +6,7 @@
 #include "mem.h"
 #include "place.h"
 #include "place_check.h"
+#include "place_kit.h"
 #include "random.h"
 
 #define MOST        16
@@ -90,16 +91,6 @@ static uint64_t optimum(const struct place_buffer *buffers, size_t count, uint64
     return brute.best;
 }
 
-static struct place_result solve(struct place_buffer *buffers, size_t count, const struct place_options *options)
-{
-    struct error err = {0};
-    struct place_result result;
-    cr_assert(place_solve(buffers, count, options, &result, &err), "%s", err.text);
-    cr_assert(place_check(buffers, count, result.arena_bytes, &err), "%s", err.text);
-    cr_assert_leq(result.lower_bound_bytes, result.arena_bytes);
-    return result;
-}
-
 enum shape { SHAPE_PLAIN, SHAPE_POWERS, SHAPE_EQUAL, SHAPE_GIANT, SHAPE_FEW_SPANS, SHAPE_ALIGNED, SHAPE_FIXED, SHAPES };
 
 static struct place_buffer make_buffer(struct random *random, enum shape shape, size_t i)
@@ -135,7 +126,7 @@ static void compare_shape(enum shape shape, uint32_t seeds)
         for (size_t i = 0; i < count; i++) buffers[i] = make_buffer(&random, shape, i);
         if (shape == SHAPE_FIXED) fix_some(&random, buffers);
         uint64_t best = optimum(buffers, count, UINT64_MAX);
-        struct place_result result = solve(buffers, count, &options);
+        struct place_result result = place_kit_solve(buffers, count, &options);
         cr_assert(result.proved_optimal, "shape %d seed %" PRIu32, (int)shape, seed);
         cr_assert_eq(result.arena_bytes, best, "shape %d seed %" PRIu32 ": %" PRIu64 " where %" PRIu64 " is possible",
                      (int)shape, seed, result.arena_bytes, best);
@@ -177,7 +168,7 @@ Test(place_exact, an_optimum_above_the_live_sum_is_one)
         struct random random = random_begin(seed, RANDOM_SEARCH, 6, 6);
         struct place_buffer buffers[MOST];
         size_t count = make_full(&random, buffers);
-        struct place_result result = solve(buffers, count, &options);
+        struct place_result result = place_kit_solve(buffers, count, &options);
         struct error err = {0};
         uint64_t live, instant;
         cr_assert(place_lower_bound(buffers, count, &live, &instant, &err));
@@ -186,7 +177,7 @@ Test(place_exact, an_optimum_above_the_live_sum_is_one)
         gaps++;
         cr_assert_eq(optimum(buffers, count, result.arena_bytes), result.arena_bytes, "seed %" PRIu32, seed);
         struct place_options tight = {.seconds = 60, .threads = 1, .capacity = live};
-        cr_assert_gt(solve(buffers, count, &tight).lower_bound_bytes, live, "seed %" PRIu32, seed);
+        cr_assert_gt(place_kit_solve(buffers, count, &tight).lower_bound_bytes, live, "seed %" PRIu32, seed);
     }
     cr_assert_gt(gaps, 3);
 }
@@ -198,7 +189,7 @@ static size_t make_hard(struct place_buffer *buffers)
     for (uint32_t seed = 0;; seed++) {
         struct random random = random_begin(seed, RANDOM_SEARCH, SHAPE_ALIGNED, 1);
         for (size_t i = 0; i < MOST_RANDOM; i++) buffers[i] = make_buffer(&random, SHAPE_ALIGNED, i);
-        if (!solve(buffers, MOST_RANDOM, &fast).proved_optimal) return MOST_RANDOM;
+        if (!place_kit_solve(buffers, MOST_RANDOM, &fast).proved_optimal) return MOST_RANDOM;
     }
 }
 
@@ -229,9 +220,9 @@ Test(place_exact, stops_when_told_and_at_its_limits)
     struct place_buffer buffers[MOST];
     size_t count = make_hard(buffers);
     struct place_options told = {.seconds = 60, .threads = 2, .stop = &stop};
-    cr_assert_eq(solve(buffers, count, &told).nodes, 0);
+    cr_assert_eq(place_kit_solve(buffers, count, &told).nodes, 0);
     struct place_options few = {.seconds = 60, .threads = 1, .nodes = 5};
-    cr_assert_leq(solve(buffers, count, &few).nodes, 8);
+    cr_assert_leq(place_kit_solve(buffers, count, &few).nodes, 8);
     struct place_options unlimited = {.seconds = 60, .threads = 2};
-    cr_assert(solve(buffers, count, &unlimited).proved_optimal);
+    cr_assert(place_kit_solve(buffers, count, &unlimited).proved_optimal);
 }
