@@ -116,9 +116,14 @@ static bool tell_progress(void *context, uint64_t done, uint64_t total)
 
 /* ---- The actions ---- */
 
-static bool one_folder(size_t count, const char *usage, struct error *err)
+/* The options of an action that is about so many folders. */
+static bool parse_folders(int argc, char **argv, const struct option_spec *specs, size_t count, const char *folders[],
+                          size_t wanted, const char *usage, struct error *err)
 {
-    return count == 1 ? true : error_set(err, ERROR_INPUT, "one folder is wanted: fathom data %s", usage);
+    size_t found;
+    TRY(options_parse(argc, argv, specs, count, folders, wanted, &found, err));
+    return found == wanted || error_set(err, ERROR_INPUT, "%s wanted: fathom data %s",
+                                        wanted == 1 ? "one folder is" : "two folders are", usage);
 }
 
 static bool run_synth(int argc, char **argv, struct error *err)
@@ -128,9 +133,7 @@ static bool run_synth(int argc, char **argv, struct error *err)
                                         {"test", 0, OPTION_COUNT, &test, 0, 1e7},
                                         {"seed", 0, OPTION_COUNT, &seed, 0, 0}};
     const char *folder;
-    size_t count;
-    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], &folder, 1, &count, err));
-    TRY(one_folder(count, "synth DIR", err));
+    TRY(parse_folders(argc, argv, specs, sizeof specs / sizeof specs[0], &folder, 1, "synth DIR", err));
     struct meter meter;
     meter_begin(&meter, "drawing");
     bool ok = data_synthesize(folder, train, test, seed, tell_progress, &meter, err);
@@ -147,10 +150,8 @@ static bool run_convert(int argc, char **argv, struct error *err)
     uint64_t threads = 0;
     const struct option_spec specs[] = {{"threads", 0, OPTION_COUNT, &threads, 1, 256}};
     const char *folders[2];
-    size_t count;
-    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], folders, 2, &count, err));
-    if (count != 2)
-        return error_set(err, ERROR_INPUT, "two folders are wanted: fathom data convert PICTURE_DIR OUT_DIR");
+    TRY(parse_folders(argc, argv, specs, sizeof specs / sizeof specs[0], folders, 2, "convert PICTURE_DIR OUT_DIR",
+                      err));
     struct meter meter;
     struct data_converted converted;
     meter_begin(&meter, "converting");
@@ -263,9 +264,7 @@ static bool run_info(int argc, char **argv, struct error *err)
                                         {"check", 0, OPTION_FLAG, &check, 0, 0},
                                         {"threads", 0, OPTION_COUNT, &threads, 1, 256}};
     const char *folder;
-    size_t count;
-    TRY(options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], &folder, 1, &count, err));
-    TRY(one_folder(count, "info DIR", err));
+    TRY(parse_folders(argc, argv, specs, sizeof specs / sizeof specs[0], &folder, 1, "info DIR", err));
     struct dataset *dataset;
     TRY(dataset_open(folder, &dataset, err));
     bool ok = show_dataset(folder, dataset, json, check, (uint32_t)threads, err);
