@@ -132,13 +132,18 @@ static bool write_state(struct training *run, bool must_be_finite, bool average,
     return ok;
 }
 
+static void report_checkpoint(const struct training *run, uint64_t begin_ns)
+{
+    run_report_gap(run, GAP_CHECKPOINT, begin_ns);
+    run_report_host_of_all(run, HOST_CHECKPOINT, begin_ns);
+}
+
 static bool save(struct training *run, bool must_be_finite, struct error *err)
 {
     uint64_t begin = clock_now_ns();
     TRY(write_state(run, must_be_finite, false, err));
     run->saved = run->done;
-    run_report_gap(run, GAP_CHECKPOINT, begin);
-    run_report_host_of_all(run, HOST_CHECKPOINT, begin);
+    report_checkpoint(run, begin);
     if (!run->sink || !run->sink->mark) return true;
     char text[64];
     snprintf(text, sizeof text, "checkpoint step %" PRIu64, run->done);
@@ -151,14 +156,18 @@ static bool save(struct training *run, bool must_be_finite, struct error *err)
 static bool save_average(struct training *run, struct error *err)
 {
     struct tested_state *tested;
+    uint64_t begin = clock_now_ns();
     if (run->options->average_decay <= 0) return true;
     TRY(tested_state_begin(run, &tested, err));
     bool ok = write_state(run, false, true, err);
     ok = tested_state_end(run, tested, ok ? err : NULL) && ok;
-    if (!ok || !run->loader) return ok;
-    loader_destroy(run->loader);
-    run->loader = NULL;
-    return run_open_loader(run, err);
+    if (ok && run->loader) {
+        loader_destroy(run->loader);
+        run->loader = NULL;
+        ok = run_open_loader(run, err);
+    }
+    report_checkpoint(run, begin);
+    return ok;
 }
 
 /* Beside the first checkpoint of this run, by rank 0. */

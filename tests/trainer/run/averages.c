@@ -1,7 +1,7 @@
 /* What is tested instead of the run's own state: averages of weights, statistics taken anew. */
 #include <criterion/criterion.h>
 
-#include "train_help.h"
+#include "save_kit.h"
 
 TestSuite(averages, .init = run_make_data, .fini = run_remove_data);
 
@@ -63,4 +63,25 @@ Test(averages, statistics_are_taken_anew)
     go(&moving);
     cr_expect_eq(slow.last.test_loss, quick.last.test_loss);
     cr_expect(fabs(slow.last.test_loss - moving.last.test_loss) > 1e-3, "%g", moving.last.test_loss);
+}
+
+static void count_checkpoints(void *context, uint32_t device, enum trace_gap gap, uint64_t begin_ns, uint64_t end_ns)
+{
+    (void)device;
+    cr_assert_leq(begin_ns, end_ns);
+    *(size_t *)context += gap == GAP_CHECKPOINT;
+}
+
+/* The file of the average takes statistics anew, for which steps wait as they do for the checkpoint itself. */
+Test(averages, what_their_files_take_is_told)
+{
+    for (size_t averaged = 0; averaged < 2; averaged++) {
+        size_t checkpoints = 0;
+        struct trace_sink sink = {.context = &checkpoints, .gap = count_checkpoints};
+        struct small_run run = make(averaged ? 0.9 : 0, 0);
+        run.sink = &sink;
+        run.options.iterations = 2;
+        run_go_and_save(&run, averaged ? "averaged" : "plain");
+        cr_expect_eq(checkpoints, 1 + averaged, "%zu", checkpoints);
+    }
 }
