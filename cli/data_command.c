@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "choice.h"
 #include "clock.h"
 #include "data.h"
 #include "json.h"
@@ -287,11 +288,14 @@ static int run(int argc, char **argv, struct error *err)
         const char *name;
         bool (*run)(int argc, char **argv, struct error *err);
     } actions[] = {{"synth", run_synth}, {"convert", run_convert}, {"info", run_info}};
-    const char *name = argc > 1 ? argv[1] : "";
-    for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++)
-        if (strcmp(name, actions[i].name) == 0) return end_action(actions[i].run(argc - 1, argv + 1, err), err);
-    error_set(err, ERROR_INPUT, "%s%s%s; synth, convert and info are possible (`fathom help data` explains them)",
-              argc > 1 ? "there is no '" : "an action is wanted", name, argc > 1 ? "'" : "");
+    const char *names[sizeof actions / sizeof actions[0]];
+    const size_t count = sizeof actions / sizeof actions[0];
+    size_t chosen;
+    for (size_t i = 0; i < count; i++) names[i] = actions[i].name;
+    if (argc > 1 && choice_parse(argv[1], "action", names, count, NULL, 0, &chosen, err))
+        return end_action(actions[chosen].run(argc - 1, argv + 1, err), err);
+    if (argc < 2)
+        error_set(err, ERROR_INPUT, "an action is wanted: synth, convert or info (`fathom help data` explains them)");
     return 2;
 }
 

@@ -27,6 +27,7 @@ static const char *const eval_manual[] = {
     "    written.\n"
     "\n"
     "OPTIONS\n"
+    "    --data DATA         the same as DATA, as `fathom train` has it\n"
     "    --images N          of the test images, spread over them; all if not given\n"
     "    --crops 10          of photographs the four corners and the middle, and the\n"
     "                        same mirrored; the error is that of the mean of the ten\n"
@@ -247,6 +248,7 @@ static int run_eval(int argc, char **argv, struct error *err)
                                         {"crops", 0, OPTION_COUNT, &s.crops, 1, 1e3},
                                         {"resize", 0, OPTION_COUNT, &s.resize, 1, 1 << 15},
                                         {"scales", 0, OPTION_TEXT, &s.scales, 0, 0},
+                                        {"data", 0, OPTION_TEXT, &c->options.data_path, 0, 0},
                                         {"json", 0, OPTION_FLAG, &s.json, 0, 0},
                                         {"strict", 0, OPTION_FLAG, &c->strict, 0, 0},
                                         SCORING_SPECS(s),
@@ -254,6 +256,10 @@ static int run_eval(int argc, char **argv, struct error *err)
     const char *words[2];
     size_t count;
     bool ok = options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 2, &count, err);
+    if (ok && count == 1 && c->options.data_path)
+        words[count++] = c->options.data_path;
+    else if (ok && c->options.data_path)
+        ok = error_set(err, ERROR_INPUT, "--data: found beside a dataset as a word; one of them says which");
     if (ok && count != 2)
         ok = error_set(err, ERROR_INPUT, "a checkpoint and a dataset are wanted: fathom eval CHECKPOINT DATA");
     c->options.loader_threads = (uint32_t)c->loader_threads;

@@ -37,6 +37,17 @@ struct plan_options {
     bool explain, json, max_batch, max_depth, compare, search, scaling;
 };
 
+/* Prints the verdict on what was asked about: the plan, or what PyTorch would take. */
+static void print_verdict(const struct plan_options *o, const struct plan_report *report, bool fits)
+{
+    char verdict[WORDS_VERDICT];
+    if (plan_flags_pytorch(&o->flags))
+        plan_pytorch_verdict(report->plan, report->pytorch, verdict, sizeof verdict);
+    else
+        words_verdict(report->plan, verdict, sizeof verdict);
+    page_verdict(stdout, PRINTABLE(verdict), fits, page_has_colours());
+}
+
 /* Words of a command: MODEL, or two plan files. */
 #define MOST_WORDS 2
 
@@ -160,9 +171,9 @@ static bool fits_asked(const struct plan_options *o, const struct plan_report *r
 /* The verdict comes first, and once more where what follows moves it out of sight. */
 static bool print_page(const struct plan_options *o, const struct plan_report *report, struct error *err)
 {
-    char verdict[WORDS_VERDICT], *page = NULL;
+    char *page = NULL;
     size_t length = 0, lines = 2;
-    bool fits, colours = page_has_colours();
+    bool fits = fits_asked(o, report);
     FILE *to = open_memstream(&page, &length);
     if (!to) return error_memory(err, 4096, "the report");
     bool told = plan_flags_pytorch(&o->flags);
@@ -171,17 +182,12 @@ static bool print_page(const struct plan_options *o, const struct plan_report *r
     bool ok = !o->explain || plan_report_explain(report, to, err);
     if (ok && report->pytorch && !told) plan_pytorch_explain(report->plan, report->pytorch, to);
     ok = fclose(to) == 0 && ok;
-    fits = fits_asked(o, report);
-    if (told)
-        plan_pytorch_verdict(report->plan, report->pytorch, verdict, sizeof verdict);
-    else
-        words_verdict(report->plan, verdict, sizeof verdict);
-    page_verdict(stdout, PRINTABLE(verdict), fits, colours);
+    if (!report->verdict_told) print_verdict(o, report, fits);
     fwrite(page, 1, length, stdout);
     for (size_t i = 0; i < length; i++) lines += page[i] == '\n';
     if (lines > SIGHT_LINES) {
         putchar('\n');
-        page_verdict(stdout, PRINTABLE(verdict), fits, colours);
+        print_verdict(o, report, fits);
     }
     (free)(page); /* the stream's, not ours */
     return ok;
@@ -219,6 +225,21 @@ static uint64_t asked_images(const struct plan_options *o, const struct plan *pl
     return o->recipe_word ? recipe_images_over(&o->recipe, epoch) : recipe_images(recipe_for(&plan->spec));
 }
 
+/* What would fit takes seconds to find: the verdict does not wait for it. */
+static bool advise(const struct plan_options *o, const struct plan_request *request, struct plan_report *report,
+                   struct advice advice[ADVICE_KINDS], struct error *err)
+{
+    if (report->plan->fits) return true;
+    if (!o->json && !plan_flags_pytorch(&o->flags)) {
+        plan_progress_end(request->watch_context);
+        print_verdict(o, report, false);
+        fflush(stdout);
+        report->verdict_told = true;
+    }
+    report->advice = advice;
+    return advise_unfit(request, report->plan, advice, &report->advice_count, err);
+}
+
 static bool tell(const struct plan_options *o, const struct plan_request *request, const struct deepest *made,
                  struct plan_engines *engines, bool *fits, struct error *err)
 {
@@ -228,7 +249,6 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
                                  .machine = request->machine,
                                  .measured = request->measured,
                                  .engines = engines,
-                                 .advice = advice,
                                  .deepest = o->max_depth ? made : NULL};
     TRY(find_largest(o, request, &report, err));
     struct frontier frontier;
@@ -247,7 +267,7 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
     }
     struct whole_run run;
     if (whole_run_estimate(plan, asked_images(o, plan, epoch), epoch, o->price, &run)) report.run = &run;
-    if (!plan->fits) TRY(advise_unfit(request, plan, advice, &report.advice_count, err));
+    TRY(advise(o, request, &report, advice, err));
     struct torch_forecast pytorch;
     if (plan_flags_pytorch(&o->flags) || (o->explain && plan_pytorch_serves(request->machine))) {
         TRY(plan_pytorch_make(request, engines, &pytorch, &report.pytorch_cudnn, err));

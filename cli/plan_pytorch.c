@@ -173,7 +173,8 @@ void plan_pytorch_print(const struct plan *plan, const struct torch_forecast *f,
         page_row(to, "workspaces", "of cuDNN %s's engines for NCHW tensors", engine_version_words(cudnn, version));
     else
         page_row(to, "workspaces", "estimated; --engines auto asks cuDNN");
-    page_row(to, "error", "3.0 %% at most against 15 peaks measured on an A100%s; it fits for sure with %.0f %% more",
+    page_row(to, "error",
+             "3.0 %% at most against 15 peaks measured on an A100%s; to be told to fit it has to with %.0f %% more",
              plan->spec.family == FAMILY_RESNET ? "" : ", all of ResNets", 100 * TORCH_ERROR);
     if (f->verdict == TORCH_CLOSE)
         page_row(to, "close", "%s; cached memory that goes back in time may do",

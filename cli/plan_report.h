@@ -38,6 +38,7 @@ struct plan_report {
     size_t change_count;
     const struct torch_forecast *pytorch; /* what PyTorch would take; NULL = not told */
     uint32_t pytorch_cudnn; /* whose workspaces that has; 0 = estimated */
+    bool verdict_told;  /* before what takes longer to find */
     bool pieces_chosen; /* how many micro-batches there are was the planner's choice */
 };
 

@@ -196,7 +196,12 @@ static void print_table(const struct run_table *t)
     for (size_t i = 0; i < t->count; i++) print_what(&t->rows[i], t->rows[i].folder + common, &w);
     printf("\n%-*s %7s %7s %6s %6s %6s %8s %8s %8s\n", w.name, "run", "loss", "lowest", "top-1", "best", "top-5",
            "images/s", "planned", "used");
-    for (size_t i = 0; i < t->count; i++) print_figures(&t->rows[i], t->rows[i].folder + common, &w);
+    bool tested = false;
+    for (size_t i = 0; i < t->count; i++) {
+        print_figures(&t->rows[i], t->rows[i].folder + common, &w);
+        tested = tested || isfinite(figures_of(&t->rows[i].view).last_top1);
+    }
+    if (tested) puts("\ntop-1, best, top-5: errors of the last test and the best one, in %");
 }
 
 /* ---- JSON ---- */

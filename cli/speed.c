@@ -84,6 +84,7 @@ struct speed_command {
     struct host_gpus found; /* with measure */
     json_t *rows;           /* with json */
     struct text notes;      /* below the table */
+    bool published;         /* of a net in the table */
     double least, most;     /* predicted over published, of the post's own device; 0 = none yet */
 };
 
@@ -171,8 +172,8 @@ static void print_foot(struct speed_command *c)
     else if (c->least > 0)
         text_add(&text, "The predicted time is %.2f of the published one. ", c->least);
     if (c->notes.length > 0) text_add(&text, "%s", c->notes.bytes);
-    text_add(&text, "Published: 32 images on one Titan X, Torch with cuDNN R4, 2016.");
-    putchar('\n');
+    if (c->published) text_add(&text, "Published: 32 images on one Titan X, Torch with cuDNN R4, 2016.");
+    if (text.length > 0) putchar('\n');
     page_text(stdout, 0, 0, &text);
 }
 
@@ -210,6 +211,7 @@ static bool make_row(struct speed_command *c, const struct plan *plan, bool firs
     if (c->json) return add_json(c, &r, err);
     if (first) print_head(plan);
     print_row(&r);
+    c->published = c->published || r.row.published;
     note(c, plan, &r);
     return true;
 }

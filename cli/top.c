@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "canvas.h"
+#include "choice.h"
 #include "clock.h"
 #include "command.h"
 #include "dashboard.h"
@@ -153,12 +154,12 @@ static bool parse_view(const char *text, enum view *view, struct error *err)
 
 static bool parse_group(const char *text, enum row_group *group, struct error *err)
 {
-    for (int g = 0; g < GROUPS; g++) {
-        if (strcmp(text, row_group_name((enum row_group)g)) != 0) continue;
-        *group = (enum row_group)g;
-        return true;
-    }
-    return error_set(err, ERROR_INPUT, "--by: '%s' is none of op, kind, layer and pass", text);
+    const char *names[GROUPS];
+    size_t chosen;
+    for (int g = 0; g < GROUPS; g++) names[g] = row_group_name((enum row_group)g);
+    TRY(choice_parse(text, "--by", names, GROUPS, NULL, 0, &chosen, err));
+    *group = (enum row_group)chosen;
+    return true;
 }
 
 static bool parse_options(int argc, char **argv, struct top_options *options, struct error *err)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "choice.h"
 #include "command.h"
 #include "export.h"
 #include "files.h"
@@ -163,11 +164,15 @@ static const struct action actions[] = {
     {"import", 1, 1, "import KINETO.json[.gz] -o RUN.trace", run_import},
 };
 
-static const struct action *find_action(const char *name)
+#define ACTIONS (sizeof actions / sizeof actions[0])
+
+/* NULL: none is called so. */
+static const struct action *find_action(const char *name, struct error *err)
 {
-    for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++)
-        if (strcmp(actions[i].name, name) == 0) return &actions[i];
-    return NULL;
+    const char *names[ACTIONS];
+    size_t chosen;
+    for (size_t i = 0; i < ACTIONS; i++) names[i] = actions[i].name;
+    return choice_parse(name, "action", names, ACTIONS, NULL, 0, &chosen, err) ? &actions[chosen] : NULL;
 }
 
 static bool parse_words(struct trace_options *options, bool diff, struct error *err)
@@ -175,14 +180,8 @@ static bool parse_words(struct trace_options *options, bool diff, struct error *
     if (options->gate >= 0 && !diff) return error_set(err, ERROR_INPUT, "--gate: is of diff alone");
     options->by = diff ? SUMMARY_LAYER : SUMMARY_OP;
     options->sort = SUMMARY_TOTAL;
-    if (options->by_word && !summary_parse_by(options->by_word, &options->by))
-        return error_set(err, ERROR_INPUT,
-                         "--by: '%s' is none of op, layer, unit, stage, kind, pass, kernel and stream",
-                         options->by_word);
-    if (options->sort_word && !summary_parse_sort(options->sort_word, &options->sort))
-        return error_set(err, ERROR_INPUT,
-                         "--sort: '%s' is none of total, instances, avg, med, min, max, stddev and name",
-                         options->sort_word);
+    if (options->by_word) TRY(summary_parse_by(options->by_word, &options->by, err));
+    if (options->sort_word) TRY(summary_parse_sort(options->sort_word, &options->sort, err));
     return true;
 }
 
@@ -203,11 +202,8 @@ static bool run_action(int argc, char **argv, int *code, struct error *err)
     if (count == 0)
         return error_set(err, ERROR_INPUT,
                          "one of stats, export, diff, flow, info, check and import is wanted; --help shows more");
-    const struct action *action = find_action(words[0]);
-    if (!action)
-        return error_set(err, ERROR_INPUT,
-                         "'%s' is none of stats, export, diff, flow, info, check and import; --help shows more",
-                         words[0]);
+    const struct action *action = find_action(words[0], err);
+    if (!action) return false;
     options.files = count - 1;
     if (options.files < action->files || options.files > action->most_files)
         return error_set(err, ERROR_INPUT, "%s: %zu file%s given; usage: fathom trace %s", action->name, count - 1,

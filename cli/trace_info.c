@@ -73,6 +73,8 @@ static void print_origin(const struct rollup *r)
 }
 
 #define DRIFT_TEXT 40
+/* Far beyond what quartz does, and what a time service slews (500 ppm): somebody set the clock. */
+#define MOST_DRIFT 0.01
 
 static const char *drift_words(const struct rollup_clock *clock, char text[DRIFT_TEXT])
 {
@@ -86,8 +88,12 @@ static void print_wall(const struct rollup *r)
 {
     char drift[DRIFT_TEXT];
     if (r->wall.count < 2) return;
-    printf("clock        read beside the wall's %" PRIu64 " times, which runs %s\n", r->wall.count,
-           drift_words(&r->wall, drift));
+    double apart = rollup_clock_drift(&r->wall);
+    if (fabs(apart) > MOST_DRIFT)
+        printf("clock        read beside the wall's %" PRIu64 " times, which was set meanwhile\n", r->wall.count);
+    else
+        printf("clock        read beside the wall's %" PRIu64 " times, which runs %s\n", r->wall.count,
+               drift_words(&r->wall, drift));
 }
 
 static void print_device(const struct rollup *r, uint32_t number)

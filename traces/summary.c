@@ -6,32 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "choice.h"
 #include "mem.h"
 
-static bool find_word(const char *word, const char *const *words, int count, int *found)
-{
-    for (int i = 0; i < count; i++)
-        if (strcmp(word, words[i]) == 0) {
-            *found = i;
-            return true;
-        }
-    return false;
-}
-
-bool summary_parse_by(const char *word, enum summary_by *by)
+bool summary_parse_by(const char *word, enum summary_by *by, struct error *err)
 {
     static const char *const words[] = {"op", "layer", "kind", "pass", "unit", "stage", "kernel", "stream"};
-    int found;
-    if (!find_word(word, words, 8, &found)) return false;
+    size_t found;
+    TRY(choice_parse(word, "--by", words, sizeof words / sizeof words[0], NULL, 0, &found, err));
     *by = (enum summary_by)found;
     return true;
 }
 
-bool summary_parse_sort(const char *word, enum summary_sort *sort)
+bool summary_parse_sort(const char *word, enum summary_sort *sort, struct error *err)
 {
     static const char *const words[] = {"total", "instances", "avg", "med", "min", "max", "stddev", "name"};
-    int found;
-    if (!find_word(word, words, 8, &found)) return false;
+    size_t found;
+    TRY(choice_parse(word, "--sort", words, sizeof words / sizeof words[0], NULL, 0, &found, err));
     *sort = (enum summary_sort)found;
     return true;
 }
@@ -318,7 +309,7 @@ bool summary_time_steps(const struct rollup *rollup, struct summary_steps *steps
     *steps = (struct summary_steps){.count = count};
     if (count > 0) {
         steps->median_ns = count % 2 ? times[count / 2] : (times[count / 2 - 1] + times[count / 2]) / 2;
-        steps->p99_ns = times[(count - 1) * 99 / 100];
+        steps->p99_ns = times[(count * 99 + 99) / 100 - 1]; /* the nearest rank: of few steps the longest */
     }
     mem_free(times);
     return true;

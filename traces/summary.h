@@ -39,9 +39,9 @@ enum summary_sort {
     SUMMARY_DEVIATION,
     SUMMARY_NAME
 };
-/* Words of the command line; false when there is no such one. */
-bool summary_parse_by(const char *word, enum summary_by *by);
-bool summary_parse_sort(const char *word, enum summary_sort *sort);
+/* Words of --by and --sort; ERROR_INPUT names those that there are, and the nearest. */
+bool summary_parse_by(const char *word, enum summary_by *by, struct error *err);
+bool summary_parse_sort(const char *word, enum summary_sort *sort, struct error *err);
 
 struct summary_row {
     char *name;   /* owned by the summary */

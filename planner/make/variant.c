@@ -9,6 +9,7 @@
 #include "plan_request.h"
 #include "program.h"
 #include "schedule.h"
+#include "units.h"
 #include "variant_private.h"
 #include "variant_request.h"
 
@@ -178,10 +179,12 @@ static bool check_budget(const struct making *making, struct error *err)
     if (plan->recompute != RECOMPUTE_BUDGET || plan->recompute_budget_bytes == 0 ||
         variant->arena_bytes <= plan->recompute_budget_bytes)
         return true;
+    char budget[UNITS_TEXT], least[UNITS_TEXT];
     return error_set(err, ERROR_UNFIT,
-                     "recompute budget: %" PRIu64 " bytes; the least arena found for %s has %" PRIu64
-                     ", with %.1f %% more computation",
-                     plan->recompute_budget_bytes, plan->spec.name, variant->arena_bytes,
+                     "--budget: found %s (%" PRIu64 " bytes); the least arena found for %s has %s (%" PRIu64
+                     "), with %.1f %% more computation",
+                     units_format_bytes(plan->recompute_budget_bytes, budget), plan->recompute_budget_bytes,
+                     plan->spec.name, units_format_bytes(variant->arena_bytes, least), variant->arena_bytes,
                      100 * variant->extra_flops_fraction);
 }
 

@@ -444,6 +444,10 @@ def check_traces(folder):
     refused(['trace', 'stats', folder / 'none.trace'], 'none.trace')
     refused(['trace', 'stats', folder / 'text.trace'], 'text.trace')
     refused(['trace', 'dance', folder / 'text.trace'], 'dance')
+    refused(['trace', 'stat', folder / 'text.trace'], 'stat', 'did you mean stats?')
+    refused(['trace', 'stats', folder / 'text.trace', '--by', 'kernal'], '--by', 'kernal', 'did you mean kernel?')
+    refused(['trace', 'stats', folder / 'text.trace', '--sort', 'totl'], '--sort', 'totl', 'did you mean total?')
+    refused(['top', folder / 'text.trace', '--once', '--by', 'layers'], '--by', 'layers', 'did you mean layer?')
     refused(['trace'], 'stats')
 
 
@@ -514,6 +518,7 @@ def check_place(folder):
 def check_data(folder):
     refused(['data'], 'synth')
     refused(['data', 'dance'], 'dance')
+    refused(['data', 'inf', folder], 'inf', 'did you mean info?')
     refused(['data', 'info', folder / 'nowhere'], 'nowhere')
     refused(['data', 'convert', folder / 'nowhere', folder / 'out'], 'nowhere')
     refused(['data', 'synth', '/proc/fathom'], '/proc/fathom')

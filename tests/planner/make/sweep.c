@@ -78,6 +78,7 @@ Test(sweep, a_budget_below_the_least_arena_says_what_would_do)
         .model = "resnet-110", .batch = 64, .gpus = "8GiB", .recompute = RECOMPUTE_BUDGET, .budget = 30u << 20};
     cr_assert_null(kit_try(&options, &err));
     cr_assert_eq(err.kind, ERROR_UNFIT);
+    cr_assert(strstr(err.text, "--budget: found 30.0 MiB (31457280 bytes); "), "%s", err.text);
     cr_assert(strstr(err.text, "the least arena found for resnet-110 has"), "%s", err.text);
     cr_assert(strstr(err.text, " % more computation"), "%s", err.text);
 }
