@@ -9,7 +9,7 @@
 
 #include "mem.h"
 
-#define WINDOW_BYTES (1u << 20)
+#define WINDOW_BYTES (1u << 18)
 
 struct trace_reader {
     int fd;
@@ -50,12 +50,14 @@ static bool fill(struct trace_reader *reader, size_t wanted, struct error *err)
     reader->window_offset += reader->at;
     reader->at = 0;
     while (reader->length < wanted) {
-        ssize_t got = pread(reader->fd, reader->window + reader->length, WINDOW_BYTES - reader->length,
-                            (off_t)(reader->window_offset + reader->length));
+        size_t room = WINDOW_BYTES - reader->length;
+        ssize_t got =
+            pread(reader->fd, reader->window + reader->length, room, (off_t)(reader->window_offset + reader->length));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be read", reader->path);
-        if (got == 0) return check_size(reader, err);
+        reader->stats.reads++;
         reader->length += (size_t)got;
+        if ((size_t)got < room) return check_size(reader, err);
     }
     return true;
 }
@@ -190,15 +192,22 @@ static bool seek_block(struct trace_reader *reader, bool *more, struct error *er
     return true;
 }
 
+static enum trace_block_state look(const struct trace_reader *reader, struct trace_block *block)
+{
+    return trace_get_block(reader->window + reader->at, reader->length - reader->at, block);
+}
+
 bool trace_reader_next(struct trace_reader *reader, struct trace_block *block, const uint8_t **payload, bool *found,
                        struct error *err)
 {
     *found = false;
     for (bool more = true; more;) {
-        TRY(fill(reader, TRACE_BLOCK_MOST, err));
-        size_t left = reader->length - reader->at;
-        if (left == 0) break;
-        enum trace_block_state state = trace_get_block(reader->window + reader->at, left, block);
+        enum trace_block_state state = look(reader, block);
+        if (state != TRACE_BLOCK_GOOD) { /* only then is the file asked: it may be at its end */
+            TRY(fill(reader, TRACE_BLOCK_MOST, err));
+            if (reader->length == reader->at) break;
+            state = look(reader, block);
+        }
         if (state == TRACE_BLOCK_PARTIAL && !block_follows(reader)) break;
         if (state != TRACE_BLOCK_GOOD) {
             TRY(seek_block(reader, &more, err));

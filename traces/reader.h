@@ -14,6 +14,7 @@ struct trace_reader_stats {
     uint64_t dropped_segments, dropped_bytes; /* given back to the disk by the writer */
     uint64_t tail_bytes;                      /* after the last whole block: cut off, or being written */
     uint64_t size_bytes;                      /* of the file, as last seen */
+    uint64_t reads;                           /* how often the file was asked for bytes */
     uint64_t end_offset;                      /* of the last whole block, or of the file's header */
 };
 

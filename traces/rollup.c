@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "step_times_private.h"
 
 #define MOST_MARKS 10000
 
@@ -28,6 +29,7 @@ bool trace_follow(const char *path, struct trace_follower **out, struct error *e
 void rollup_begin(struct trace_follower *follower, size_t most_steps)
 {
     follower->step_stride = 1;
+    follower->rollup.unreported = (1u << TRACE_METRICS) - 1;
     follower->most_steps = most_steps;
 }
 
@@ -131,6 +133,7 @@ static bool take_op_entry(struct trace_follower *follower, const struct trace_op
     entry->layer = op->layer;
     entry->kind = op->kind;
     entry->pass = op->pass;
+    entry->copy = step_times_is_copy(op->pass);
     entry->flops = op->flops;
     entry->bytes_moved = op->bytes_moved;
     entry->live_bytes = op->live_bytes;
@@ -365,6 +368,7 @@ static bool take_times(struct trace_follower *follower, const struct trace_item 
 {
     struct trace_time times[AT_ONCE];
     const uint32_t device = item->event.device;
+    const bool kernels = item->event.type == TRACE_KERNEL;
     struct rollup *rollup = &follower->rollup;
     while (most > 0) {
         size_t count = trace_stream_times(follower->stream, times, most < AT_ONCE ? (size_t)most : AT_ONCE);
@@ -375,8 +379,11 @@ static bool take_times(struct trace_follower *follower, const struct trace_item 
             if (rollup->first_ns == 0 || times[i].begin_ns < rollup->first_ns) rollup->first_ns = times[i].begin_ns;
             if (times[i].end_ns > rollup->last_ns) rollup->last_ns = times[i].end_ns;
         }
-        TRY(rollup_take_kernels(follower, device, item->stream, times, count, err));
-        TRY(!follower->last || rollup_last_take_kernels(follower, device, times, count, err));
+        if (kernels)
+            TRY(rollup_take_kernels(follower, device, item->stream, times, count, err));
+        else
+            rollup_take_ops(follower, device, times, count);
+        TRY(!follower->last || rollup_last_take_times(follower, device, kernels, times, count, err));
     }
     return true;
 }
@@ -400,8 +407,9 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
     while (ok && follower->rollup.events - before < most) {
         ok = trace_stream_next(follower->stream, &item, err) && rollup_take_item(follower, &item, err);
         if (ok && item.type == TRACE_ITEM_NONE) break;
-        bool kernel = ok && item.type == TRACE_ITEM_EVENT && item.event.type == TRACE_KERNEL && follower->to_ns == 0;
-        if (kernel) ok = take_times(follower, &item, most - (follower->rollup.events - before), err);
+        bool times = ok && item.type == TRACE_ITEM_EVENT &&
+                     (item.event.type == TRACE_KERNEL || item.event.type == TRACE_OP) && follower->to_ns == 0;
+        if (times) ok = take_times(follower, &item, most - (follower->rollup.events - before), err);
     }
     rollup_settle(follower);
     take_stats(follower);

@@ -24,6 +24,7 @@ struct rollup_op {
     uint32_t id, device;
     const char *layer, *kind, *pass; /* owned by the rollup */
     uint64_t flops, bytes_moved, live_bytes;
+    bool copy;                       /* moves between the device and its host */
 };
 
 /* Kernels of one entry of the kernel table on one stream. */
@@ -105,6 +106,7 @@ struct rollup {
     size_t counter_count;
     struct rollup_step *steps;       /* in order, thinned evenly above 100,000 */
     size_t step_count;
+    uint32_t unreported;             /* metrics that no step has, a bit each */
     struct rollup_mark *marks;
     size_t mark_count;
     struct rollup_parts parts;       /* of a trace that is followed */

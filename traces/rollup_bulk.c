@@ -116,6 +116,22 @@ static void fetch(const struct trace_follower *follower, uint32_t device, uint32
     if (at && at <= follower->kernel_lines.count) __builtin_prefetch(&follower->kernel_lines.lines[at - 1], 1);
 }
 
+void rollup_take_ops(struct trace_follower *follower, uint32_t device, const struct trace_time *times, size_t count)
+{
+    const struct rollup_index *index = &follower->ops[device];
+    struct rollup *rollup = &follower->rollup;
+    rollup->devices[device].ops_timed = true;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t ahead = i + AHEAD < count ? rollup_position(index, times[i + AHEAD].id) : 0;
+        if (ahead) __builtin_prefetch(&rollup->ops[ahead - 1], 1);
+        uint32_t at = rollup_position(index, times[i].id);
+        if (at == 0)
+            rollup->unattributed++;
+        else
+            rollup_count_time(&rollup->ops[at - 1], times[i].end_ns - times[i].begin_ns);
+    }
+}
+
 bool rollup_take_kernels(struct trace_follower *follower, uint32_t device, uint32_t stream,
                          const struct trace_time *times, size_t count, struct error *err)
 {

@@ -53,14 +53,21 @@ static void take_step(struct rollup_last *last, const struct trace_event *event)
     last->steps[last->step_count++] = (struct step_time){.number = event->step, .begin_ns = event->ns};
 }
 
+static void drop_first(struct stretch_list *list, size_t count)
+{
+    if (count == 0) return;
+    list->count -= count;
+    list->sorted = list->sorted > count ? list->sorted - count : 0;
+    memmove(list->stretches, list->stretches + count, list->count * sizeof *list->stretches);
+}
+
 /* Room for so many, the older half having gone where they are too many; they are to be put in by the caller. */
 static bool make_room(struct stretch_list *list, size_t count, struct error *err)
 {
     void *stretches = list->stretches;
     if (list->count + count > MOST_STRETCHES) {
         size_t kept = list->count < MOST_STRETCHES / 2 ? list->count : MOST_STRETCHES / 2;
-        memmove(list->stretches, list->stretches + list->count - kept, kept * sizeof *list->stretches);
-        list->count = kept;
+        drop_first(list, list->count - kept);
     }
     if (!mem_grow(MEM_TRACE, &stretches, &list->capacity, list->count + count, sizeof *list->stretches))
         return error_memory(err, (list->count + count) * sizeof *list->stretches, "a step's kernels");
@@ -79,7 +86,7 @@ static bool add_stretch(struct stretch_list *list, const struct trace_event *eve
 /* Where kernels begin to be known, ops say no more. */
 static void begin_kernels(struct rollup_last *last)
 {
-    if (!last->has_kernels) last->device.count = 0;
+    if (!last->has_kernels) last->device.count = last->device.sorted = 0;
     last->has_kernels = true;
 }
 
@@ -92,21 +99,22 @@ static bool take_work(struct trace_follower *follower, const struct trace_event 
     uint32_t at = rollup_position(kernel ? &follower->kernels[0] : &follower->ops[0], event->id);
     if (kernel) begin_kernels(last);
     if (!kernel && last->has_kernels) return true;
-    if (at) copy = kernel ? rollup->kernels[at - 1].work == WORK_COPY : step_times_is_copy(rollup->ops[at - 1].pass);
+    if (at) copy = kernel ? rollup->kernels[at - 1].work == WORK_COPY : rollup->ops[at - 1].copy;
     return add_stretch(&last->device, event, copy ? PART_COPY : PART_KERNELS, err);
 }
 
-bool rollup_last_take_kernels(struct trace_follower *follower, uint32_t device, const struct trace_time *times,
-                              size_t count, struct error *err)
+bool rollup_last_take_times(struct trace_follower *follower, uint32_t device, bool kernels,
+                            const struct trace_time *times, size_t count, struct error *err)
 {
     struct rollup_last *last = follower->last;
-    if (device != 0) return true;
-    begin_kernels(last);
+    const struct rollup_index *index = kernels ? &follower->kernels[0] : &follower->ops[0];
+    if (device != 0 || (!kernels && last->has_kernels)) return true;
+    if (kernels) begin_kernels(last);
     TRY(make_room(&last->device, count, err));
     struct stretch *to = last->device.stretches + last->device.count;
     for (size_t i = 0; i < count; i++) {
-        uint32_t at = rollup_position(&follower->kernels[0], times[i].id);
-        bool copy = at && rollup_copies(follower, at - 1);
+        uint32_t at = rollup_position(index, times[i].id);
+        bool copy = at && (kernels ? rollup_copies(follower, at - 1) : follower->rollup.ops[at - 1].copy);
         to[i] = (struct stretch){times[i].begin_ns, times[i].end_ns, copy ? PART_COPY : PART_KERNELS};
     }
     last->device.count += count;
@@ -133,7 +141,7 @@ static struct stretch_list stretches_of(const struct stretch_list *device, const
     while (*at < device->count && device->stretches[*at].begin_ns < step->begin_ns) ++*at;
     size_t end = *at;
     while (end < device->count && device->stretches[end].begin_ns < step->end_ns) end++;
-    return (struct stretch_list){device->stretches + *at, end - *at, 0};
+    return (struct stretch_list){.stretches = device->stretches + *at, .count = end - *at};
 }
 
 static bool divide_step(struct rollup_last *last, size_t i, const struct stretch_list *mine)
@@ -166,8 +174,7 @@ static void forget(struct stretch_list *list, uint64_t before_ns)
 {
     size_t from = 0;
     while (from < list->count && list->stretches[from].begin_ns < before_ns) from++;
-    list->count -= from;
-    if (from > 0) memmove(list->stretches, list->stretches + from, list->count * sizeof *list->stretches);
+    drop_first(list, from);
 }
 
 static void tell(struct rollup_last *last, struct rollup_parts *mean)

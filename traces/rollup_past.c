@@ -9,7 +9,9 @@ static bool take_step(struct trace_follower *follower, const struct rollup_step 
 {
     struct rollup_step *known;
     TRY(rollup_find_step(follower, step->step, &known, err));
-    if (known && known->begin_ns == 0) *known = *step;
+    if (!known || known->begin_ns != 0) return true;
+    *known = *step;
+    follower->rollup.unreported = 0; /* perhaps */
     return true;
 }
 

@@ -67,9 +67,9 @@ struct trace_follower {
 bool rollup_last_begin(struct trace_follower *follower, struct error *err);
 void rollup_last_finish(struct trace_follower *follower);
 bool rollup_last_take(struct trace_follower *follower, const struct trace_event *event, struct error *err);
-/* The same of many kernels of a device. */
-bool rollup_last_take_kernels(struct trace_follower *follower, uint32_t device, const struct trace_time *times, size_t count,
-                              struct error *err);
+/* The same of many kernels, or ops, of a device. */
+bool rollup_last_take_times(struct trace_follower *follower, uint32_t device, bool kernels, const struct trace_time *times,
+                            size_t count, struct error *err);
 /* Divides what has settled since, and tells in rollup.parts. */
 bool rollup_last_divide(struct trace_follower *follower, struct error *err);
 
@@ -124,6 +124,8 @@ void rollup_finish_lines(struct trace_follower *follower);
 /* As rollup_take_kernel, of many on one stream. */
 bool rollup_take_kernels(struct trace_follower *follower, uint32_t device, uint32_t stream, const struct trace_time *times,
                          size_t count, struct error *err);
+/* Many ops of a device. */
+void rollup_take_ops(struct trace_follower *follower, uint32_t device, const struct trace_time *times, size_t count);
 /* The ops whose kernels were the last on their streams end. */
 void rollup_end_kernels(struct trace_follower *follower);
 bool rollup_take_counter_entry(struct trace_follower *follower, const struct trace_counter *counter, struct error *err);

@@ -88,9 +88,11 @@ bool rollup_take_step(struct trace_follower *follower, const struct trace_event 
 
 bool rollup_take_metric(struct trace_follower *follower, const struct trace_event *event, struct error *err)
 {
+    struct rollup *rollup = &follower->rollup;
     struct rollup_step *step;
     if (event->kind >= TRACE_METRICS) return true;
     TRY(rollup_find_step(follower, event->step, &step, err));
     if (step) step->metric[event->kind] = (float)event->value;
+    rollup->unreported &= ~(1u << event->kind);
     return true;
 }

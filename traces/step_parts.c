@@ -147,13 +147,13 @@ static struct stretch_list near_window(const struct stretch_list *host, const st
     while (*from < host->count && host->stretches[*from].end_ns <= window->begin_ns) ++*from;
     size_t end = *from;
     while (end < host->count && host->stretches[end].begin_ns < window->end_ns) end++;
-    return (struct stretch_list){host->stretches + *from, end - *from, 0};
+    return (struct stretch_list){.stretches = host->stretches + *from, .count = end - *from};
 }
 
 /* Of one stream they come in order, and are most of what there is. */
 static bool is_sorted(const struct stretch_list *list)
 {
-    for (size_t i = 1; i < list->count; i++)
+    for (size_t i = list->sorted > 1 ? list->sorted : 1; i < list->count; i++)
         if (list->stretches[i].begin_ns < list->stretches[i - 1].begin_ns) return false;
     return true;
 }
@@ -161,6 +161,7 @@ static bool is_sorted(const struct stretch_list *list)
 void step_times_sort(struct stretch_list *list)
 {
     if (!is_sorted(list)) qsort(list->stretches, list->count, sizeof *list->stretches, compare_begins);
+    list->sorted = list->count;
 }
 
 bool step_times_divide(const struct stretch_list *device, const struct stretch_list *host, const struct step_time *step,

@@ -31,6 +31,7 @@ struct stretch {
 struct stretch_list {
     struct stretch *stretches;
     size_t count, capacity;
+    size_t sorted; /* so many are known to be in the order of begins */
 };
 
 /* Of the op or kernel table. */

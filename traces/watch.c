@@ -27,12 +27,13 @@ void trace_watch_begin(struct trace_watch *watch, const char *path, uint64_t now
 
 void trace_watch_see(struct trace_watch *watch, const struct rollup *rollup, uint64_t grown, uint64_t now_ns)
 {
-    if (grown && watch->looked) {
+    const bool news = grown && watch->looked; /* what brings some is there */
+    if (news) {
         watch->news_ns = now_ns;
         watch->silent = 0;
     }
     watch->gone = watch->was_gone && grown == 0;
-    watch->was_gone = trace_process_is_gone(rollup);
+    watch->was_gone = !news && trace_process_is_gone(rollup);
     watch->looked = true;
 }
 

@@ -31,6 +31,24 @@ void canvas_clear(struct canvas *canvas)
     memset(canvas->cells, 0, (size_t)canvas->rows * canvas->columns * sizeof *canvas->cells);
 }
 
+bool canvas_next_change(const struct canvas *canvas, const struct canvas *shown, uint32_t *row, uint32_t *column)
+{
+    for (; *row < canvas->rows; ++*row, *column = 0) {
+        size_t at = (size_t)*row * canvas->columns + *column, left = canvas->columns - *column;
+        const struct cell *now = canvas->cells + at, *then = shown->cells ? shown->cells + at : NULL;
+        if (then && memcmp(now, then, left * sizeof *now) == 0) continue;
+        while (left > 0 && then && memcmp(now, then, sizeof *now) == 0) now++, then++, left--;
+        *column = canvas->columns - (uint32_t)left;
+        if (left > 0) return true;
+    }
+    return false;
+}
+
+void canvas_copy(struct canvas *to, const struct canvas *from)
+{
+    if (to->cells) memcpy(to->cells, from->cells, (size_t)from->rows * from->columns * sizeof *from->cells);
+}
+
 static struct cell *cell_at(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column)
 {
     if (row >= area.rows || column >= area.columns) return NULL;
@@ -232,6 +250,14 @@ static double column_value(const double *values, size_t count, uint32_t x, uint3
         known++;
     }
     return known ? sum / (double)known : NAN;
+}
+
+size_t canvas_plot_means(const double *values, size_t count, uint32_t columns, double *means)
+{
+    uint32_t width = columns * 2;
+    for (size_t i = 0; count <= width && i < count; i++) means[i] = values[i];
+    for (uint32_t x = 0; count > width && x < width; x++) means[x] = column_value(values, count, x, width);
+    return count > width ? width : count;
 }
 
 void canvas_plot(struct canvas *canvas, struct rect area, const double *values, size_t count, double low, double high,

@@ -49,6 +49,12 @@ bool canvas_init(struct canvas *canvas, uint32_t rows, uint32_t columns, bool as
 void canvas_finish(struct canvas *canvas);
 void canvas_clear(struct canvas *canvas);
 
+/* Goes on from cell (*row, *column) to the first that differs from what is shown, a canvas of the same size or one without
+ * cells, from which all differ. False when there is none. */
+bool canvas_next_change(const struct canvas *canvas, const struct canvas *shown, uint32_t *row, uint32_t *column);
+/* The cells of a canvas of the same size; one without cells stays without. */
+void canvas_copy(struct canvas *to, const struct canvas *from);
+
 /* Everything outside `area` or the canvas is cut off. Positions are relative to the area. */
 void canvas_glyph(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t glyph, enum ink ink);
 /* Draws UTF-8 text (one cell a code point) and returns the column after it. */
@@ -82,6 +88,8 @@ struct rect canvas_frame(struct canvas *canvas, struct rect area, const char *ti
 /* A horizontal bar of `part` (0..1) of `columns` cells, in eighths of a cell. */
 void canvas_bar(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t columns, double part,
                 enum ink ink);
+/* Values that are plotted as all of these are in so many columns, two of each at most; returns how many. */
+size_t canvas_plot_means(const double *values, size_t count, uint32_t columns, double *means);
 /* A curve of `count` values in [low, high] over the whole area, 2 x 4 dots a cell; NAN leaves a gap. */
 void canvas_plot(struct canvas *canvas, struct rect area, const double *values, size_t count, double low, double high,
                  enum ink ink);

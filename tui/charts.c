@@ -4,12 +4,55 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "mem.h"
 #include "panels.h"
 #include "units.h"
 
 static double part_of(uint64_t bytes, uint64_t whole) { return whole ? (double)bytes / (double)whole : 0; }
+
+/* ---- Curves ---- */
+
+#define FEW_VALUES 4096 /* so many are looked at each time */
+
+/* Whether a curve has to be made of its values; it remembers of what. */
+static bool begin_curve(struct dashboard_curve *curve, size_t of, const uint64_t asked[4])
+{
+    bool same = curve->made && memcmp(curve->asked, asked, sizeof curve->asked) == 0;
+    if (same && of > FEW_VALUES) return false;
+    memcpy(curve->asked, asked, sizeof curve->asked);
+    curve->made = true;
+    curve->count = 0;
+    return true;
+}
+
+/* Range of the finite values. */
+static bool value_range(const double *values, size_t count, double *low, double *high)
+{
+    double least = INFINITY, most = -INFINITY;
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(values[i])) continue;
+        least = fmin(least, values[i]);
+        most = fmax(most, values[i]);
+    }
+    *low = least;
+    *high = most;
+    return least <= most;
+}
+
+/* Of values that the caller keeps. Where memory is short there is none. */
+static void make_curve(struct dashboard_curve *curve, const double *values, size_t count, uint32_t columns)
+{
+    void *means = curve->values;
+    curve->of = count;
+    curve->high_at = 0;
+    if (!value_range(values, count, &curve->low, &curve->high)) return;
+    if (!mem_grow(MEM_SCREEN, &means, &curve->capacity, (size_t)columns * 2, sizeof *curve->values)) return;
+    curve->values = means;
+    while (!(values[curve->high_at] >= curve->high)) curve->high_at++;
+    curve->count = canvas_plot_means(values, count, columns, curve->values);
+}
 
 /* ---- Memory ---- */
 
@@ -131,30 +174,34 @@ static void draw_used(const struct rollup_device *device, struct canvas *canvas,
     if (planned) canvas_items(canvas, area, row, column + (peak ? 1 : 2), area.columns, 0, &items[2], 1);
 }
 
-/* Live bytes of the arena over the ops of a step, as planned. */
-static void draw_live_curve(const struct rollup *rollup, uint32_t device, struct canvas *canvas, struct rect area)
+static void make_live_curve(struct dashboard_curve *curve, const struct rollup *rollup, uint32_t device,
+                            uint32_t columns)
 {
-    if (area.rows < 2 || rollup->op_count == 0) return;
     double *live = mem_alloc(MEM_SCREEN, rollup->op_count, sizeof *live);
-    if (!live) return;
-    size_t count = 0, peak = 0;
-    for (size_t i = 0; i < rollup->op_count; i++) {
-        if (rollup->ops[i].device != device) continue;
-        live[count] = (double)rollup->ops[i].live_bytes;
-        if (live[count] > live[peak]) peak = count;
-        count++;
-    }
-    if (count > 0 && live[peak] > 0) {
-        char text[UNITS_TEXT];
-        struct rect plot = {area.row + 1, area.column, area.rows - 1, area.columns};
-        struct canvas_item items[] = {{.rank = 0, .ink = INK_DIM, .text = "live bytes over the ops of a step"},
-                                      {.rank = 1, .ink = INK_DIM}};
-        snprintf(items[1].text, CANVAS_ITEM, "peak %s at op %zu of %zu", units_format_bytes((uint64_t)live[peak], text),
-                 peak, count);
-        canvas_items(canvas, area, 0, 0, area.columns, 2, items, 2);
-        canvas_plot(canvas, plot, live, count, 0, live[peak], INK_FORWARD);
-    }
+    size_t count = 0;
+    for (size_t i = 0; live && i < rollup->op_count; i++)
+        if (rollup->ops[i].device == device) live[count++] = (double)rollup->ops[i].live_bytes;
+    if (live) make_curve(curve, live, count, columns);
     mem_free(live);
+}
+
+/* Live bytes of the arena over the ops of a step, as planned. */
+static void draw_live_curve(struct dashboard *dashboard, const struct rollup *rollup, uint32_t device,
+                            struct canvas *canvas, struct rect area)
+{
+    char text[UNITS_TEXT];
+    struct dashboard_curve *curve = &dashboard->live;
+    const uint64_t asked[4] = {dashboard->renewals, device, area.columns, rollup->op_count};
+    if (area.rows < 2 || rollup->op_count == 0) return;
+    if (begin_curve(curve, rollup->op_count, asked)) make_live_curve(curve, rollup, device, area.columns);
+    if (curve->count == 0 || !(curve->high > 0)) return;
+    struct rect plot = {area.row + 1, area.column, area.rows - 1, area.columns};
+    struct canvas_item items[] = {{.rank = 0, .ink = INK_DIM, .text = "live bytes over the ops of a step"},
+                                  {.rank = 1, .ink = INK_DIM}};
+    snprintf(items[1].text, CANVAS_ITEM, "peak %s at op %zu of %zu", units_format_bytes((uint64_t)curve->high, text),
+             curve->high_at, curve->of);
+    canvas_items(canvas, area, 0, 0, area.columns, 2, items, 2);
+    canvas_plot(canvas, plot, curve->values, curve->count, 0, curve->high, INK_FORWARD);
 }
 
 /* Of one process for all its devices. No plan says what it takes beside a GPU: nothing to compare it with. */
@@ -192,34 +239,50 @@ static void write_memory_title(const struct rollup *rollup, uint32_t index, char
              device->name[0] ? " " : "", device->name);
 }
 
-#define MOST_TENSORS 64
+static void make_tensors(struct dashboard_tensors *tensors, const struct rollup *rollup, uint32_t device)
+{
+    const struct rollup_tensor *largest[DASHBOARD_TENSORS];
+    uint32_t op;
+    size_t all;
+    const struct rollup_tensor *table = rollup_tensors(rollup, device, &all);
+    uint64_t peak = table ? rollup_arena_peak(rollup, device, &op) : 0;
+    tensors->count = peak ? rollup_tensors_at(rollup, device, op, largest, DASHBOARD_TENSORS) : 0;
+    for (size_t i = 0; i < tensors->count; i++) tensors->largest[i] = (uint32_t)(largest[i] - table);
+}
+
+static void draw_tensor(const struct rollup_tensor *t, struct canvas *canvas, struct rect area, uint32_t row)
+{
+    char text[UNITS_TEXT];
+    struct canvas_item items[] = {
+        {.rank = 0, .ink = INK_PLAIN}, {.rank = 0, .ink = INK_PLAIN}, {.rank = 1, .ink = INK_DIM}};
+    snprintf(items[0].text, CANVAS_ITEM, "%9s", units_format_bytes(t->bytes, text));
+    snprintf(items[1].text, CANVAS_ITEM, "%.50s.%.40s", t->layer, t->role);
+    snprintf(items[2].text, CANVAS_ITEM, "%s, ops %u to %u, at %s", t->class_name, t->first, t->last,
+             units_format_bytes(t->offset, text));
+    canvas_items(canvas, area, row, 0, area.columns, 2, items, 3);
+}
 
 /* What fills the arena at the fullest op: half of the room, the rest is the curve's. Returns the row after it. */
-static uint32_t draw_tensors(const struct rollup *rollup, uint32_t device, struct canvas *canvas, struct rect area,
-                             uint32_t row)
+static uint32_t draw_tensors(struct dashboard *dashboard, const struct rollup *rollup, uint32_t device,
+                             struct canvas *canvas, struct rect area, uint32_t row)
 {
-    const struct rollup_tensor *largest[MOST_TENSORS];
-    uint32_t op, room = area.rows > row + 2 ? (area.rows - row - 2) / 2 : 0;
-    uint64_t peak = rollup_arena_peak(rollup, device, &op);
-    if (room > MOST_TENSORS) room = MOST_TENSORS;
-    size_t count = room >= 3 && peak ? rollup_tensors_at(rollup, device, op, largest, room - 1) : 0;
-    if (count == 0) return row;
+    struct dashboard_tensors *tensors = &dashboard->tensors;
+    const uint64_t asked[2] = {dashboard->renewals, device};
+    size_t all, room = area.rows > row + 2 ? (area.rows - row - 2) / 2 : 0;
+    const struct rollup_tensor *table = rollup_tensors(rollup, device, &all);
+    if (room < 3 || !table) return row;
+    if (!tensors->made || memcmp(tensors->asked, asked, sizeof asked) != 0) make_tensors(tensors, rollup, device);
+    memcpy(tensors->asked, asked, sizeof asked);
+    tensors->made = true;
+    if (tensors->count == 0) return row;
     canvas_text_cut(canvas, area, ++row, 0, area.columns, false, INK_DIM, "largest at the fullest op");
-    for (size_t i = 0; i < count; i++) {
-        const struct rollup_tensor *t = largest[i];
-        char text[3][UNITS_TEXT];
-        struct canvas_item items[] = {
-            {.rank = 0, .ink = INK_PLAIN}, {.rank = 0, .ink = INK_PLAIN}, {.rank = 1, .ink = INK_DIM}};
-        snprintf(items[0].text, CANVAS_ITEM, "%9s", units_format_bytes(t->bytes, text[0]));
-        snprintf(items[1].text, CANVAS_ITEM, "%.50s.%.40s", t->layer, t->role);
-        snprintf(items[2].text, CANVAS_ITEM, "%s, ops %u to %u, at %s", t->class_name, t->first, t->last,
-                 units_format_bytes(t->offset, text[1]));
-        canvas_items(canvas, area, ++row, 0, area.columns, 2, items, 3);
-    }
+    for (size_t i = 0; i < tensors->count && i + 1 < room; i++)
+        if (tensors->largest[i] < all) draw_tensor(&table[tensors->largest[i]], canvas, area, ++row);
     return row + 1;
 }
 
-static void draw_memory(const struct rollup *rollup, uint32_t index, struct canvas *canvas, struct rect area)
+static void draw_memory(struct dashboard *dashboard, const struct rollup *rollup, uint32_t index, struct canvas *canvas,
+                        struct rect area)
 {
     const struct rollup_device *device = &rollup->devices[index];
     struct memory_class classes[MOST_CLASSES];
@@ -234,9 +297,9 @@ static void draw_memory(const struct rollup *rollup, uint32_t index, struct canv
     }
     draw_class_bar(classes, count, device->planned_bytes, canvas, area, row++);
     row = draw_classes(classes, count, canvas, area, row);
-    row = draw_tensors(rollup, index, canvas, area, row);
+    row = draw_tensors(dashboard, rollup, index, canvas, area, row);
     if (area.rows > row + 2)
-        draw_live_curve(rollup, index, canvas,
+        draw_live_curve(dashboard, rollup, index, canvas,
                         (struct rect){area.row + row + 1, area.column, area.rows - row - 1, area.columns});
 }
 
@@ -248,7 +311,7 @@ void panel_memory(struct dashboard *dashboard, const struct rollup *rollup, stru
     if (index >= ROLLUP_MOST_DEVICES) index = 0;
     if (rollup->device_count > 0) write_memory_title(rollup, index, title, sizeof title);
     struct rect inside = canvas_frame(canvas, area, title, dashboard->view == VIEW_MEMORY);
-    if (inside.rows > 0 && rollup->device_count > 0) draw_memory(rollup, index, canvas, inside);
+    if (inside.rows > 0 && rollup->device_count > 0) draw_memory(dashboard, rollup, index, canvas, inside);
 }
 
 /* ---- Loss ---- */
@@ -265,20 +328,6 @@ static struct window zoomed_window(const struct dashboard *dashboard, const stru
     if (count < 2) count = rollup->step_count < 2 ? rollup->step_count : 2;
     if (count > end) count = end;
     return (struct window){end - count, count};
-}
-
-/* Range of the finite values. */
-static bool value_range(const double *values, size_t count, double *low, double *high)
-{
-    double least = INFINITY, most = -INFINITY;
-    for (size_t i = 0; i < count; i++) {
-        if (!isfinite(values[i])) continue;
-        least = fmin(least, values[i]);
-        most = fmax(most, values[i]);
-    }
-    *low = least;
-    *high = most;
-    return least <= most;
 }
 
 static void draw_step(const struct rollup_step *step, struct canvas *canvas, struct rect area, uint32_t row)
@@ -309,23 +358,29 @@ static const struct rollup_step *newest_known(const struct rollup_step *steps, s
     return &steps[count - 1];
 }
 
-static void draw_curve(const struct rollup *rollup, struct window window, struct canvas *canvas, struct rect area)
+static void make_loss_curve(struct dashboard_curve *curve, const struct rollup *rollup, struct window window,
+                            uint32_t columns)
+{
+    double *values = mem_alloc(MEM_SCREEN, window.count, sizeof *values);
+    for (size_t i = 0; values && i < window.count; i++)
+        values[i] = (double)rollup->steps[window.first + i].metric[METRIC_LOSS];
+    if (values) make_curve(curve, values, window.count, columns);
+    mem_free(values);
+}
+
+static void draw_curve(struct dashboard *dashboard, const struct rollup *rollup, struct window window,
+                       struct canvas *canvas, struct rect area)
 {
     const uint32_t labels = 8;
-    double *values = mem_alloc(MEM_SCREEN, window.count, sizeof *values);
-    if (!values || area.columns <= labels) {
-        mem_free(values);
-        return;
-    }
-    for (size_t i = 0; i < window.count; i++) values[i] = (double)rollup->steps[window.first + i].metric[METRIC_LOSS];
-    double low, high;
-    if (value_range(values, window.count, &low, &high)) {
-        struct rect plot = {area.row, area.column + labels, area.rows, area.columns - labels};
-        canvas_text(canvas, area, 0, 0, INK_DIM, "%7.3f", high);
-        canvas_text(canvas, area, area.rows - 1, 0, INK_DIM, "%7.3f", low);
-        canvas_plot(canvas, plot, values, window.count, low, high, INK_BACKWARD);
-    }
-    mem_free(values);
+    struct dashboard_curve *curve = &dashboard->loss;
+    if (area.columns <= labels) return;
+    struct rect plot = {area.row, area.column + labels, area.rows, area.columns - labels};
+    const uint64_t asked[4] = {dashboard->renewals, dashboard->cursor, dashboard->zoom, plot.columns};
+    if (begin_curve(curve, window.count, asked)) make_loss_curve(curve, rollup, window, plot.columns);
+    if (curve->count == 0) return;
+    canvas_text(canvas, area, 0, 0, INK_DIM, "%7.3f", curve->high);
+    canvas_text(canvas, area, area.rows - 1, 0, INK_DIM, "%7.3f", curve->low);
+    canvas_plot(canvas, plot, curve->values, curve->count, curve->low, curve->high, INK_BACKWARD);
 }
 
 void panel_loss(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
@@ -342,5 +397,6 @@ void panel_loss(struct dashboard *dashboard, const struct rollup *rollup, struct
     struct rect inside = canvas_frame(canvas, area, title, dashboard->view == VIEW_LOSS);
     if (inside.rows < 2) return;
     draw_step(newest_known(steps, window.count), canvas, inside, inside.rows - 1);
-    draw_curve(rollup, window, canvas, (struct rect){inside.row, inside.column, inside.rows - 1, inside.columns});
+    draw_curve(dashboard, rollup, window, canvas,
+               (struct rect){inside.row, inside.column, inside.rows - 1, inside.columns});
 }

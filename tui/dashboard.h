@@ -74,6 +74,25 @@ enum key {
 
 #define DASHBOARD_FILTER 48
 
+/* A curve as it was last drawn: of many values it is made anew when rows are, or when something else is asked of it. */
+struct dashboard_curve {
+    double *values; /* as canvas_plot_means leaves them */
+    size_t count, capacity;
+    double low, high;     /* of all values, not only their means */
+    size_t of, high_at;   /* how many there are, and which is the first of the highest */
+    uint64_t asked[4];    /* what it was made of, as its panel says */
+    bool made;
+};
+
+/* What lies in a device's arena at its fullest op. */
+#define DASHBOARD_TENSORS 64
+struct dashboard_tensors {
+    size_t count;
+    uint32_t largest[DASHBOARD_TENSORS]; /* positions in the rollup's table */
+    uint64_t asked[2];
+    bool made;
+};
+
 struct dashboard {
     enum view view;
     enum op_sort sort;
@@ -94,6 +113,9 @@ struct dashboard {
     bool crashed;          /* the run's process is gone and has not closed its trace */
     double silent_seconds; /* since the trace last grew; the header says so when it is long */
     double stopped_at; /* when the last event of a crashed run happened, in seconds since 1970; 0 = unknown */
+    uint64_t renewals;            /* how often rows were made */
+    struct dashboard_curve live, loss;
+    struct dashboard_tensors tensors;
     struct row_list ops, kernels; /* kernels: while they are shown */
     uint32_t only_op;             /* whose kernels are shown: its index in the rollup + 1; 0 = of all */
     struct tree tree;

@@ -41,6 +41,8 @@ void dashboard_finish(struct dashboard *dashboard)
     rows_finish(&dashboard->ops);
     rows_finish(&dashboard->kernels);
     tree_finish(&dashboard->tree);
+    mem_free(dashboard->live.values);
+    mem_free(dashboard->loss.values);
     *dashboard = (struct dashboard){0};
 }
 
@@ -62,6 +64,7 @@ bool dashboard_update(struct dashboard *dashboard, const struct rollup *rollup, 
     if (dashboard->paused)
         return !kernels || dashboard->kernels.count > 0 || dashboard_update_kernels(dashboard, rollup, err);
     dashboard->kernels.count = 0;
+    dashboard->renewals++;
     if (kernels) TRY(dashboard_update_kernels(dashboard, rollup, err));
     TRY(rows_update(dashboard, rollup, err));
     TRY(tree_update(&dashboard->tree, rollup, err));

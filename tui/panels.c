@@ -15,6 +15,7 @@
 /* The newest value of a metric, NAN when it was never reported. */
 static double last_metric(const struct rollup *rollup, enum trace_metric metric)
 {
+    if (rollup->unreported >> metric & 1) return NAN;
     for (size_t i = rollup->step_count; i-- > 0;)
         if (isfinite(rollup->steps[i].metric[metric])) return rollup->steps[i].metric[metric];
     return NAN;

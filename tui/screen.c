@@ -19,6 +19,7 @@
 static struct {
     SCREEN *screen;
     bool color;
+    struct canvas shown; /* what stands on it; no cells = unknown */
 } terminal;
 
 struct color {
@@ -88,6 +89,10 @@ bool screen_open(struct error *err)
     mousemask(BUTTON1_CLICKED | BUTTON1_PRESSED, NULL);
     mouseinterval(0);
     start_colors();
+    /* Before its first refresh after an endwin ncurses writes out each move of the cursor by itself; and it looks for
+     * keys every few lines. */
+    typeahead(-1);
+    endwin();
     return true;
 }
 
@@ -97,6 +102,7 @@ void screen_close(void)
     endwin();
     delscreen(terminal.screen);
     terminal.screen = NULL;
+    canvas_finish(&terminal.shown);
 }
 
 void screen_size(uint32_t *rows, uint32_t *columns)
@@ -115,18 +121,32 @@ static attr_t cell_attributes(const struct cell *cell)
     return attributes;
 }
 
+static void show_cell(const struct canvas *canvas, uint32_t row, uint32_t column)
+{
+    const struct cell *cell = &canvas->cells[(size_t)row * canvas->columns + column];
+    uint32_t glyph = cell->glyph ? cell->glyph : ' ';
+    wchar_t text[2] = {(wchar_t)(canvas->ascii ? canvas_ascii(glyph) : glyph), 0};
+    cchar_t shown;
+    setcchar(&shown, text, cell_attributes(cell), terminal.color ? (short)cell->ink : 0, NULL);
+    mvadd_wch((int)row, (int)column, &shown);
+}
+
+/* Where memory is short nothing is known of what is shown, and all of it is drawn each time. */
+static void begin_shown(const struct canvas *canvas)
+{
+    struct canvas *shown = &terminal.shown;
+    if (shown->cells && shown->rows == canvas->rows && shown->columns == canvas->columns) return;
+    canvas_finish(shown);
+    if (!canvas_init(shown, canvas->rows, canvas->columns, canvas->ascii, NULL)) *shown = (struct canvas){0};
+    erase();
+}
+
 void screen_show(const struct canvas *canvas)
 {
-    for (uint32_t row = 0; row < canvas->rows; row++) {
-        for (uint32_t column = 0; column < canvas->columns; column++) {
-            const struct cell *cell = &canvas->cells[(size_t)row * canvas->columns + column];
-            uint32_t glyph = cell->glyph ? cell->glyph : ' ';
-            wchar_t text[2] = {(wchar_t)(canvas->ascii ? canvas_ascii(glyph) : glyph), 0};
-            cchar_t shown;
-            setcchar(&shown, text, cell_attributes(cell), terminal.color ? (short)cell->ink : 0, NULL);
-            mvadd_wch((int)row, (int)column, &shown);
-        }
-    }
+    uint32_t row = 0, column = 0;
+    begin_shown(canvas);
+    for (; canvas_next_change(canvas, &terminal.shown, &row, &column); column++) show_cell(canvas, row, column);
+    canvas_copy(&terminal.shown, canvas);
     refresh();
 }
 

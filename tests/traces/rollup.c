@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "random.h"
+#include "reader.h"
 #include "stream.h"
 #include "trace_samples.h"
 
@@ -160,4 +161,34 @@ Test(trace_rollup, a_resumed_run_tells_its_steps_again)
     cr_assert_eq(r->steps[0].begin_ns, 1000);
     cr_assert_eq(r->steps[0].end_ns, 0, "it runs again");
     trace_unfollow(follower);
+}
+
+/* A dashboard looks ten times a second: each look asks the file for bytes once, however many blocks have come. */
+Test(trace_rollup, a_look_reads_the_file_once)
+{
+    struct error err = {0};
+    struct trace_writer *writer = NULL;
+    struct trace_reader *reader = NULL;
+    struct trace_reader_stats stats;
+    struct trace_block block;
+    const uint8_t *payload;
+    bool found = true;
+    cr_assert(trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 1}, &writer, &err), "%s", err.text);
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, 30);
+    for (uint64_t step = 0; step < 20; step++) {
+        sample_steps(sink, 0, 30, step, 1);
+        usleep(3000);
+    }
+    trace_writer_close(writer);
+    cr_assert(trace_reader_open(path, &reader, &err), "%s", err.text);
+    while (found) cr_assert(trace_reader_next(reader, &block, &payload, &found, &err), "%s", err.text);
+    trace_reader_stats(reader, &stats);
+    cr_expect_gt(stats.blocks, 10);
+    cr_expect_leq(stats.reads, 3, "%lu reads for %lu blocks", (unsigned long)stats.reads, (unsigned long)stats.blocks);
+    uint64_t before = stats.reads;
+    cr_assert(trace_reader_next(reader, &block, &payload, &found, &err) && !found);
+    trace_reader_stats(reader, &stats);
+    cr_expect_eq(stats.reads, before + 1, "once to see that nothing has come");
+    trace_reader_close(reader);
 }

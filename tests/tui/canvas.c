@@ -85,3 +85,48 @@ Test(canvas, plot_leaves_gaps_for_unknown_values)
     cr_assert_neq(canvas.cells[2].glyph, 0);
     canvas_finish(&canvas);
 }
+
+/* Cells that differ, in order; the last of them in *row and *column. */
+static uint32_t count_changes(const struct canvas *canvas, const struct canvas *shown, uint32_t *row, uint32_t *column)
+{
+    uint32_t count = 0;
+    for (uint32_t r = 0, c = 0; canvas_next_change(canvas, shown, &r, &c); c++) {
+        count++;
+        *row = r;
+        *column = c;
+    }
+    return count;
+}
+
+Test(canvas, finds_the_cells_that_have_changed)
+{
+    struct canvas canvas = make(3, 10), shown = make(3, 10), unknown = {0};
+    uint32_t row, column;
+    canvas_text(&canvas, (struct rect){0, 0, 3, 10}, 1, 2, INK_PLAIN, "ab");
+    cr_expect_eq(count_changes(&canvas, &shown, &row, &column), 2);
+    cr_expect(row == 1 && column == 3);
+    cr_expect_eq(count_changes(&canvas, &unknown, &row, &column), 30);
+    canvas_copy(&shown, &canvas);
+    cr_expect_eq(count_changes(&canvas, &shown, &row, &column), 0);
+    canvas_style(&canvas, (struct rect){2, 9, 1, 1}, 0, true, false);
+    cr_expect_eq(count_changes(&canvas, &shown, &row, &column), 1);
+    cr_expect(row == 2 && column == 9);
+    canvas_finish(&canvas);
+    canvas_finish(&shown);
+}
+
+Test(canvas, means_of_a_curve_are_plotted_as_it_is)
+{
+    static double values[1000], means[40];
+    struct canvas all = make(5, 20), few = make(5, 20);
+    uint32_t row, column;
+    for (size_t i = 0; i < 1000; i++) values[i] = i % 7 == 0 ? NAN : sin((double)i / 50) + (double)(i % 5);
+    size_t count = canvas_plot_means(values, 1000, 20, means);
+    cr_expect_eq(count, 40);
+    canvas_plot(&all, (struct rect){0, 0, 5, 20}, values, 1000, 0, 5, INK_PLAIN);
+    canvas_plot(&few, (struct rect){0, 0, 5, 20}, means, count, 0, 5, INK_PLAIN);
+    cr_expect_eq(count_changes(&all, &few, &row, &column), 0);
+    cr_expect_eq(canvas_plot_means(values, 30, 20, means), 30, "each is a dot of its own");
+    canvas_finish(&all);
+    canvas_finish(&few);
+}

@@ -890,3 +890,63 @@ Test(dashboard, survives_any_failing_allocation)
     }
     cr_assert(ok);
 }
+
+/* ---- What a look costs ---- */
+
+static size_t count_changes(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas,
+                            struct canvas *shown)
+{
+    size_t count = 0;
+    dashboard_draw(dashboard, rollup, canvas);
+    for (uint32_t row = 0, column = 0; canvas_next_change(canvas, shown, &row, &column); column++) count++;
+    canvas_copy(shown, canvas);
+    return count;
+}
+
+Test(dashboard, a_look_changes_only_cells_that_tell_something_new)
+{
+    struct rollup *rollup = example_rollup();
+    struct canvas canvas, shown;
+    struct error err = {0};
+    cr_assert(canvas_init(&canvas, 50, 200, false, &err) && canvas_init(&shown, 50, 200, false, &err));
+    struct dashboard dashboard = ready(rollup);
+    cr_expect_gt(count_changes(&dashboard, rollup, &canvas, &shown), 1000);
+    cr_expect_eq(count_changes(&dashboard, rollup, &canvas, &shown), 0, "nothing has come");
+    rollup->ops[0].count++;
+    rollup->ops[0].total_ns += 1000000;
+    press(&dashboard, rollup, "");
+    size_t changed = count_changes(&dashboard, rollup, &canvas, &shown);
+    cr_expect(changed > 0 && changed < 300, "%zu cells", changed);
+    canvas_finish(&canvas);
+    canvas_finish(&shown);
+    dashboard_finish(&dashboard);
+}
+
+/* A curve of many steps is made when rows are, not with each screen. */
+Test(dashboard, a_curve_of_many_steps_is_made_with_the_rows)
+{
+    static struct rollup_step steps[10000];
+    struct rollup *rollup = example_rollup();
+    struct canvas canvas, shown;
+    struct error err = {0};
+    for (size_t i = 0; i < 10000; i++) {
+        steps[i] = example_steps[0];
+        steps[i].step = i + 1;
+        steps[i].metric[METRIC_LOSS] = (float)(10000 - i);
+    }
+    rollup->steps = steps;
+    rollup->step_count = 10000;
+    cr_assert(canvas_init(&canvas, 24, 80, false, &err) && canvas_init(&shown, 24, 80, false, &err));
+    struct dashboard dashboard = ready(rollup);
+    press(&dashboard, rollup, "5");
+    count_changes(&dashboard, rollup, &canvas, &shown);
+    for (size_t i = 5000; i < 9999; i++) steps[i].metric[METRIC_LOSS] = 1;
+    cr_expect_eq(count_changes(&dashboard, rollup, &canvas, &shown), 0);
+    press(&dashboard, rollup, "");
+    cr_expect_gt(count_changes(&dashboard, rollup, &canvas, &shown), 0);
+    press(&dashboard, rollup, "+");
+    cr_expect_gt(count_changes(&dashboard, rollup, &canvas, &shown), 0);
+    canvas_finish(&canvas);
+    canvas_finish(&shown);
+    dashboard_finish(&dashboard);
+}
