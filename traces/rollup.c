@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "mem.h"
-#include "step_times_private.h"
 
 #define MOST_MARKS 10000
 
@@ -133,7 +132,7 @@ static bool take_op_entry(struct trace_follower *follower, const struct trace_op
     entry->layer = op->layer;
     entry->kind = op->kind;
     entry->pass = op->pass;
-    entry->copy = step_times_is_copy(op->pass);
+    entry->copy = step_part_is_copy(op->pass);
     entry->flops = op->flops;
     entry->bytes_moved = op->bytes_moved;
     entry->live_bytes = op->live_bytes;

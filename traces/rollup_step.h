@@ -2,6 +2,8 @@
 #ifndef FATHOM_ROLLUP_STEP_H
 #define FATHOM_ROLLUP_STEP_H
 
+#include <string.h>
+
 #include "sink.h"
 
 /* A step's wall time, each nanosecond once: the first that holds. */
@@ -15,6 +17,11 @@ enum step_part {
     STEP_PARTS
 };
 const char *step_part_name(enum step_part part);
+/* Whether an op of this pass moves bytes between a device and its host. */
+static inline bool step_part_is_copy(const char *pass)
+{
+    return strcmp(pass, "offload") == 0 || strcmp(pass, "fetch") == 0;
+}
 
 struct rollup_step {
     uint64_t step;                   /* from 1 */

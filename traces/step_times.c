@@ -230,7 +230,7 @@ static bool take_op_entry(struct maker *maker, const struct trace_op *op, struct
 {
     struct summary_key key = {op->layer, op->kind, op->pass, "", op->device, 0};
     struct entry entry = {.layer = op->layer, .kind = op->kind, .pass = op->pass, .group = NO_GROUP};
-    entry.copy = step_times_is_copy(op->pass);
+    entry.copy = step_part_is_copy(op->pass);
     if (!summary_is_of_kernels(maker->by)) TRY(find_group(maker, &key, &entry.group, err));
     return set_entry(&maker->devices[op->device].ops, op->id, entry, err);
 }

@@ -79,10 +79,6 @@ struct maker {
 bool step_times_divide(const struct stretch_list *device, const struct stretch_list *host, const struct step_time *step,
                        uint64_t before_ns, size_t *from, uint64_t *ns, uint64_t parts[STEP_PARTS]);
 void step_times_sort(struct stretch_list *list);
-static inline bool step_times_is_copy(const char *pass)
-{
-    return strcmp(pass, "offload") == 0 || strcmp(pass, "fetch") == 0;
-}
 /* What a span or a gap of the host is a part of; STEP_PARTS for one that is none. */
 enum step_part step_times_host_part(const struct trace_event *event);
 
