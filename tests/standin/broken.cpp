@@ -1,4 +1,5 @@
-/* Kernels with the faults that the shim is there to show: each is right when its threads run as they are numbered. */
+/* Kernels with the faults that the shim and the stand-in are there to show: each is right when its threads run as they are
+ * numbered, and memory is where it usually is. */
 #include "host_kernels_broken.h"
 
 #include "shim.h"
@@ -15,4 +16,13 @@ template <bool waits> static inline void shift(const struct shift_arguments &a)
 extern "C" void shift_right(struct shift_arguments a) { shift<true>(a); }
 extern "C" void shift_without_barrier(struct shift_arguments a) { shift<false>(a); }
 
-const struct host_kernel host_kernels_broken[] = {HOST_KERNEL(shift_right), HOST_KERNEL(shift_without_barrier)};
+/* Four at a time, as a vector of 16 bytes. */
+struct __align__(16) four { float at[4]; };
+extern "C" void copy_vectors(struct shift_arguments a)
+{
+    const four moved = reinterpret_cast<const four *>(a.in)[threadIdx.x];
+    reinterpret_cast<four *>(a.out)[threadIdx.x] = moved;
+}
+
+const struct host_kernel host_kernels_broken[HOST_KERNELS_BROKEN] = {
+    HOST_KERNEL(shift_right), HOST_KERNEL(shift_without_barrier), HOST_KERNEL(copy_vectors)};

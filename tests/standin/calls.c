@@ -33,20 +33,21 @@ uint64_t draw(uint64_t below)
 
 /* ---- Beginning ---- */
 
-static struct sigaction before; /* whose faults are not the stand-in's */
+static struct sigaction before[2]; /* whose faults are not the stand-in's: of SIGSEGV, SIGILL */
 
-/* A kernel that touches what is mapped nowhere. A fault elsewhere in the process, and a signal that somebody sent, are
- * the process's own. */
+/* A kernel that touches what is mapped nowhere, or at an address that its vectors do not divide (meson.build). A fault
+ * elsewhere in the process, and a signal that somebody sent, are the process's own. */
 static void die(int number, siginfo_t *info, void *context)
 {
     (void)context;
     bool sent = info->si_code <= 0;
     if (access_now.clock && !sent && pthread_equal(access_now.thread, pthread_self())) {
-        violate("%s touches an address where nothing is", access_now.what);
-        fprintf(stderr, "stand-in: %s touches an address where nothing is\n", access_now.what);
+        const char *where = number == SIGILL ? "that its vectors do not divide" : "where nothing is";
+        violate("%s touches an address %s", access_now.what, where);
+        fprintf(stderr, "stand-in: %s touches an address %s\n", access_now.what, where);
         _exit(70);
     }
-    sigaction(number, &before, NULL); /* what faulted does so once more */
+    sigaction(number, &before[number == SIGILL], NULL); /* what faulted does so once more */
     if (sent) raise(number);
 }
 
@@ -56,7 +57,8 @@ static void begin(void)
     random_state = options.seed;
     region_create(&pinned, UINT64_C(16) << 30);
     report_begin();
-    sigaction(SIGSEGV, &(struct sigaction){.sa_sigaction = die, .sa_flags = SA_SIGINFO}, &before);
+    sigaction(SIGSEGV, &(struct sigaction){.sa_sigaction = die, .sa_flags = SA_SIGINFO}, &before[0]);
+    sigaction(SIGILL, &(struct sigaction){.sa_sigaction = die, .sa_flags = SA_SIGINFO}, &before[1]);
 }
 
 void lock_take(void)

@@ -89,7 +89,7 @@ cudaError_t capture_add(struct CUstream_st *s, struct work *work)
     s->leaves.count = 0;
     node_set_add(&s->leaves, node);
     node->id = c->graph->id << 32 | (node->number + 1);
-    cupti_node_created(node);
+    cupti_node_created(node, c->graph);
     return cudaSuccess;
 }
 

@@ -42,37 +42,43 @@ static struct { /* handed over when it is too late */
 
 /* ---- Announcements ---- */
 
-static void announce(CUpti_CallbackId id, const struct CUgraphNode_st *node, const struct CUgraphNode_st *original)
+static void announce(CUpti_CallbackId id, const struct CUgraphNode_st *node, const struct CUgraphNode_st *original,
+                     const void *of)
 {
-    CUpti_GraphData graph = {.node = (CUgraphNode)(uintptr_t)node, .originalNode = (CUgraphNode)(uintptr_t)original};
+    CUpti_GraphData graph = {.graph = (CUgraph)(uintptr_t)of,
+                             .node = (CUgraphNode)(uintptr_t)node,
+                             .originalNode = (CUgraphNode)(uintptr_t)original};
     CUpti_ResourceData data = {.resourceDescriptor = &graph};
     if (callback && wants_nodes) callback(callback_context, CUPTI_CB_DOMAIN_RESOURCE, id, &data);
 }
 
-void cupti_node_created(const struct CUgraphNode_st *node)
+void cupti_node_created(const struct CUgraphNode_st *node, const struct CUgraph_st *graph)
 {
-    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED, node, NULL);
+    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED, node, NULL, graph);
 }
 
 void cupti_node_cloned(const struct CUgraphNode_st *node, const struct CUgraphNode_st *original)
 {
-    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED, node, NULL);
-    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED, node, original);
+    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED, node, NULL, NULL);
+    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED, node, original, NULL);
 }
 
 void cupti_node_destroyed(const struct CUgraphNode_st *node)
 {
-    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING, node, NULL);
+    announce(CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING, node, NULL, NULL);
 }
 
-uint32_t cupti_launched(const struct work *work)
+uint32_t cupti_launched(const struct work *work, const struct device *device)
 {
-    CUpti_CallbackData data = {.callbackSite = CUPTI_API_ENTER, .correlationId = ++last_correlation};
+    CUpti_CallbackData data = {.context = (CUcontext)(uintptr_t)device, .correlationId = ++last_correlation};
     CUpti_CallbackId id = CUPTI_RUNTIME_TRACE_CBID_cudaLaunchKernel_v7000;
     if (work->kind == WORK_COPY) id = CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyAsync_v3020;
     if (work->kind == WORK_FILL) id = CUPTI_RUNTIME_TRACE_CBID_cudaMemsetAsync_v3020;
     if (work->launch.together) id = CUPTI_RUNTIME_TRACE_CBID_cudaLaunchCooperativeKernel_v9000;
-    if (callback && wants_launches) callback(callback_context, CUPTI_CB_DOMAIN_RUNTIME_API, id, &data);
+    for (int site = CUPTI_API_ENTER; site <= CUPTI_API_EXIT; site++) {
+        data.callbackSite = (CUpti_ApiCallbackSite)site;
+        if (callback && wants_launches) callback(callback_context, CUPTI_CB_DOMAIN_RUNTIME_API, id, &data);
+    }
     return last_correlation;
 }
 
@@ -212,7 +218,8 @@ void cupti_ran(const struct work *work, const struct cupti_run *ran)
     if (options.cupti_jumps && written >= JUMP_AT && written < 2 * JUMP_AT) run.begin -= JUMP_NS, run.end -= JUMP_NS;
     if (options.cupti_misjoins && run.node) run.node ^= 1;
     if (!options.cupti_silent && request) {
-        if ((work->kind == WORK_KERNEL || work->kind == WORK_CALL) && enabled[CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL])
+        if ((work->kind == WORK_KERNEL || work->kind == WORK_CALL || work->kind == WORK_SUM) &&
+            enabled[CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL])
             write_kernel(work, &run);
         if (work->kind == WORK_COPY && enabled[CUPTI_ACTIVITY_KIND_MEMCPY]) write_copy(work, &run);
         if (work->kind == WORK_FILL && enabled[CUPTI_ACTIVITY_KIND_MEMSET]) write_fill(work, &run);
@@ -225,7 +232,7 @@ void cupti_ran(const struct work *work, const struct cupti_run *ran)
 void cupti_tell_node(uint32_t id, uint64_t node, uint64_t original)
 {
     const struct CUgraphNode_st told = {.id = node}, from = {.id = original};
-    announce((CUpti_CallbackId)id, &told, &from);
+    announce((CUpti_CallbackId)id, &told, &from, NULL);
 }
 
 void cupti_tell_call(uint32_t domain, uint32_t id, uint32_t site, uint32_t correlation)

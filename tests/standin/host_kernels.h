@@ -22,8 +22,15 @@ struct host_kernel {
 extern const struct host_kernel host_kernels[];
 extern const size_t host_kernel_count;
 
-/* What a kernel may touch beside device memory, for as long as it runs: its threads' stacks, shared memory. */
+/* What a kernel may touch beside device memory, for as long as it runs: its threads' stacks. */
 void host_kernel_memory(const void *at, size_t bytes);
+
+/* Which thread of a block runs, and how many barriers and beginnings of blocks there were before. */
+struct host_kernel_now {
+    uint32_t thread, interval;
+};
+/* The same of memory that the threads of a block share. */
+void host_kernel_shared(const void *at, size_t bytes, const struct host_kernel_now *now);
 
 #ifdef __cplusplus
 }

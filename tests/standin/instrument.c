@@ -2,6 +2,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vendor.h"
 
@@ -23,6 +24,20 @@ static struct {
 static struct range own[MOST_OWN], last_own;
 static size_t own_count, strays;
 
+/* Of shared memory: in which interval between barriers each word was written and read last, and by which thread. */
+struct word {
+    uint32_t written, read, writer, reader;
+};
+#define WORD    4u
+#define SEVERAL UINT32_MAX /* readers */
+static struct shared {
+    struct range range;
+    struct word *words;
+    size_t capacity;
+} shared[2]; /* what the launch gave, what kernels declare */
+static size_t shared_count;
+static const struct host_kernel_now *kernel_now;
+
 void instrument_begin(struct region *device)
 {
     now.device = (struct range){(uintptr_t)device->base, device->bytes};
@@ -30,7 +45,7 @@ void instrument_begin(struct region *device)
     now.region = device;
     now.lane = access_now.lane;
     now.time = access_now.clock->at[now.lane];
-    own_count = strays = 0;
+    own_count = shared_count = strays = 0;
     last_own = (struct range){0};
 }
 
@@ -46,6 +61,19 @@ void host_kernel_memory(const void *at, size_t bytes)
     }
     own[own_count].at = (uintptr_t)at;
     own[own_count++].bytes = bytes;
+}
+
+void host_kernel_shared(const void *at, size_t bytes, const struct host_kernel_now *moment)
+{
+    if (shared_count == sizeof shared / sizeof shared[0]) abort();
+    struct shared *s = &shared[shared_count++];
+    const size_t words = bytes / WORD + 2;
+    s->range = (struct range){(uintptr_t)at, bytes};
+    kernel_now = moment;
+    if (words <= s->capacity) return;
+    s->words = need(realloc(s->words, words * sizeof *s->words));
+    memset(s->words + s->capacity, 0, (words - s->capacity) * sizeof *s->words);
+    s->capacity = words;
 }
 
 /* Constants of the library that holds the kernels. */
@@ -70,9 +98,46 @@ static void touch_elsewhere(bool writes)
             writes ? "writes" : "reads");
 }
 
+/* Its threads read a sum that the first one is making; that one alone uses what it has read (sum_images in loss.cu). */
+static bool is_known(void) { return strstr(access_now.what, "softmax_loss") != NULL; }
+
+/* Two threads at one word, one of which writes, with no barrier between them. */
+static bool races(const struct word *w, uint32_t interval, uint32_t thread, bool writes)
+{
+    return (w->written == interval && w->writer != thread) || (writes && w->read == interval && w->reader != thread);
+}
+
+static void touch_shared(struct shared *s, uintptr_t at, size_t bytes, bool writes)
+{
+    const uint32_t interval = kernel_now->interval, thread = kernel_now->thread;
+    const size_t first = (at - s->range.at) / WORD, last = (at - s->range.at + bytes - 1) / WORD;
+    for (struct word *w = &s->words[first]; w <= &s->words[last]; w++) {
+        if (races(w, interval, thread, writes) && !is_known() && strays++ == 0)
+            violate("thread %u of %s %s shared memory that another one has %s with no barrier between them", thread,
+                    access_now.what, writes ? "writes" : "reads", w->written == interval ? "written" : "read");
+        if (writes) {
+            w->written = interval;
+            w->writer = thread;
+        } else {
+            w->reader = w->read == interval && w->reader != thread ? SEVERAL : thread;
+            w->read = interval;
+        }
+    }
+}
+
+static bool is_shared(uintptr_t at, size_t bytes, bool writes)
+{
+    for (size_t i = 0; i < shared_count; i++)
+        if (holds(shared[i].range, at)) {
+            touch_shared(&shared[i], at, bytes, writes);
+            return true;
+        }
+    return false;
+}
+
 static void touch_slowly(const void *at, size_t bytes, bool writes)
 {
-    if (!access_now.clock || is_own((uintptr_t)at)) return;
+    if (!access_now.clock || is_shared((uintptr_t)at, bytes, writes) || is_own((uintptr_t)at)) return;
     if (region_of(at))
         memory_touch(at, bytes, writes);
     else

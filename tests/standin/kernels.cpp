@@ -12,3 +12,4 @@ const size_t host_kernel_count = sizeof host_kernels / sizeof *host_kernels;
 
 /* For programs that watch no memory. */
 __attribute__((weak)) void host_kernel_memory(const void *, size_t) {}
+__attribute__((weak)) void host_kernel_shared(const void *, size_t, const struct host_kernel_now *) {}

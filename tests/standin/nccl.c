@@ -2,6 +2,7 @@
  * (nccl_net.c). A sum is work in its stream that is done when the streams of all ranks have come to it. Communicators
  * do not block. What a rank gave up ends without a result. */
 #include <nccl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct nccl_sum {
     void *out;
     size_t count;
     ncclDataType_t type;
+    bool captured; /* of a graph */
     bool known;    /* lies in memory that is registered */
     size_t offset; /* there, of out */
 };
@@ -49,12 +51,21 @@ struct ncclComm {
     struct clock clock;
     uint8_t lane;
     uint64_t sums, splits;
+    uint64_t captured; /* sums in graphs that are there */
 };
 
 static struct nccl_group *groups;
 static struct nccl_known *known;
 static uint64_t last_id;
 bool nccl_is_used;
+
+bool nccl_sums_on(const struct device *device)
+{
+    for (const struct nccl_group *g = groups; g; g = g->next)
+        for (int r = 0; g->size > 1 && r < g->size; r++)
+            if (g->ranks[r] && g->ranks[r]->alive && g->ranks[r]->device == device) return true;
+    return false;
+}
 
 /* ---- Sums ---- */
 
@@ -140,6 +151,12 @@ static bool sum_far(struct ncclComm *comm, struct nccl_sum *s, const struct cloc
     comm->sums++;
     comm->at = NULL;
     return true;
+}
+
+void nccl_sum_free(struct nccl_sum *s)
+{
+    if (s) s->comm->captured -= s->captured;
+    free(s);
 }
 
 /* Sums of one communicator are one after the other. */
@@ -296,7 +313,8 @@ ncclResult_t EXPORTED ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state
     ENTER("CommGetAsyncError");
     if (!is_comm(comm, "the state")) return leave(ncclInvalidArgument);
     bool left = comm->far ? far_have_left(comm->far, comm->group->size) : have_left(comm->group);
-    bool waits = !is_whole(comm->group) || (comm->leaves && !left);
+    /* The end polls until graphs with sums of the communicator are gone (commDestroySync in NCCL's init.cc). */
+    bool waits = !is_whole(comm->group) || (comm->leaves && (!left || comm->captured > 0));
     bool lost = (options.nccl_async && comm->sums >= 3) || (comm->far && !left && far_has_lost(comm->far));
     *state = lost ? ncclRemoteError : waits ? ncclInProgress : ncclSuccess;
     return leave(ncclSuccess);
@@ -394,6 +412,30 @@ static bool is_inside(const struct ncclComm *comm, const void *at, size_t bytes)
     return memory_is_device(at) && region_of(at) == &comm->device->memory && region_find(region_of(at), at, bytes);
 }
 
+/* A communicator that does not block launches from a thread of its own, for which its caller waits
+ * (groupLaunchNonBlocking in NCCL's group.cc): what CUPTI tells of it, it tells there. */
+struct launching {
+    struct CUstream_st *stream;
+    struct work *work;
+    cudaError_t status;
+};
+
+static void *launch_main(void *context)
+{
+    struct launching *l = context;
+    l->status = stream_work(l->stream, l->work);
+    return NULL;
+}
+
+static cudaError_t launch(struct CUstream_st *s, struct work *work)
+{
+    struct launching l = {.stream = s, .work = work};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, launch_main, &l)) abort();
+    pthread_join(thread, NULL);
+    return l.status;
+}
+
 ncclResult_t EXPORTED ncclAllReduce(const void *in, void *out, size_t count, ncclDataType_t type, ncclRedOp_t op,
                                     ncclComm_t comm, cudaStream_t handle)
 {
@@ -409,7 +451,9 @@ ncclResult_t EXPORTED ncclAllReduce(const void *in, void *out, size_t count, ncc
     }
     struct work *work = work_new(WORK_SUM, "a sum over ranks");
     struct nccl_sum *made = NEW(struct nccl_sum);
-    *made = (struct nccl_sum){.comm = comm, .in = in, .out = out, .count = count, .type = type};
+    *made = (struct nccl_sum){
+        .comm = comm, .in = in, .out = out, .count = count, .type = type, .captured = s->capture != NULL};
+    comm->captured += made->captured;
     const struct nccl_known *from = find_known(comm, in, count * type_bytes(type));
     const struct nccl_known *to = find_known(comm, out, count * type_bytes(type));
     made->known = from && to;
@@ -417,7 +461,7 @@ ncclResult_t EXPORTED ncclAllReduce(const void *in, void *out, size_t count, ncc
     counts.known_sums += made->known;
     counts.sums++;
     work->sum = made;
-    return leave(stream_work(s, work) ? ncclUnhandledCudaError : ncclSuccess);
+    return leave(launch(s, work) ? ncclUnhandledCudaError : ncclSuccess);
 }
 
 /* ---- Ends ---- */

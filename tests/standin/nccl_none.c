@@ -3,6 +3,12 @@
 
 bool nccl_is_used;
 
+bool nccl_sums_on(const struct device *device)
+{
+    (void)device;
+    return false;
+}
+
 bool nccl_sum_run(struct nccl_sum *sum, const struct clock *clock, uint8_t lane)
 {
     (void)sum;
@@ -10,3 +16,5 @@ bool nccl_sum_run(struct nccl_sum *sum, const struct clock *clock, uint8_t lane)
     (void)lane;
     return true;
 }
+
+void nccl_sum_free(struct nccl_sum *sum) { (void)sum; }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host_kernels_broken.h"
 #include "vendor.h"
 
 #define CONTEXT_BYTES (UINT64_C(512) << 20) /* what a context takes of a device's memory */
@@ -235,6 +236,7 @@ cudaError_t EXPORTED cudaLibraryGetKernel(cudaKernel_t *kernel, cudaLibrary_t li
     if (!library || !library->alive) return call_leave(cudaErrorInvalidResourceHandle);
     const struct host_kernel *host = find_host(host_kernels, host_kernel_count, name);
     if (!host) host = find_host(probe_kernels, probe_kernel_count, name);
+    if (!host) host = find_host(host_kernels_broken, HOST_KERNELS_BROKEN, name);
     if (!host) return call_leave(cudaErrorSymbolNotFound);
     for (unsigned i = 0; i < library->count; i++)
         if (library->kernels[i].host == host) {
@@ -304,8 +306,11 @@ static cudaError_t launch(const void *function, dim3 grid, dim3 block, void **ar
     if (!kernel) return call_leave(cudaErrorInvalidDeviceFunction);
     if (!s) return call_leave(cudaErrorInvalidResourceHandle);
     cudaError_t status = check_shape(kernel, grid, block, shared_bytes);
-    if (!status && together && (uint64_t)grid.x * grid.y > BLOCKS_A_PROCESSOR * (uint64_t)options.processors)
-        status = cudaErrorCooperativeLaunchTooLarge;
+    const uint64_t blocks = (uint64_t)grid.x * grid.y, most = BLOCKS_A_PROCESSOR * (uint64_t)options.processors;
+    if (!status && together && blocks > most) status = cudaErrorCooperativeLaunchTooLarge;
+    if (!status && together && blocks > most - (most + 3) / 4 && nccl_sums_on(s->device))
+        violate("kernel %s wants %llu blocks of %llu at a time: it would wait for the end of sums over ranks",
+                kernel->host->name, (unsigned long long)blocks, (unsigned long long)most);
     if (!status && !s->capture) status = capture_refuses(s, cudaErrorStreamCaptureUnsupported);
     if (status) return call_leave(status);
     if (s->capture && !kernel->launched)

@@ -2,7 +2,8 @@
  *
  * Every thread of a block is a fibre. A thread that never waits runs to its end as a plain call, and the next one follows on
  * the same stack. One that waits (a barrier, an exchange within its warp) leaves its stack to another, which a seed
- * chooses: so a barrier that is missing shows as a wrong result under some seed. Blocks run one after the other. In a
+ * chooses: so a barrier that is missing shows as a wrong result under some seed; the stand-in, which sees every access, tells
+ * of it under any (instrument.c). Blocks run one after the other. In a
  * cooperative launch they wait for each other once: all run to there, then all run the rest (grid.cuh).
  *
  * Not shown: what one block has not done yet when another looks, weak memory order, bank conflicts, time. The shim's own loads
@@ -84,6 +85,7 @@ struct block_state {
     unsigned char *shared;
     size_t shared_bytes;
     bool together, waited; /* launched cooperatively; all blocks have come to where they wait */
+    host_kernel_now now;
 };
 
 static block_state state;
@@ -122,7 +124,7 @@ SHIM void add(fibres &to, fibre *one) { to.at[to.count++] = one; }
 SHIM void run_thread(unsigned thread)
 {
     state.current->thread = thread;
-    threadIdx.x = thread;
+    threadIdx.x = state.now.thread = thread;
     state.kernel(state.arguments);
     state.done++;
 }
@@ -176,7 +178,7 @@ SHIM void wait()
 {
     fibre *self = state.current;
     shim_switch(&self->stack_pointer, state.scheduler);
-    threadIdx.x = self->thread;
+    threadIdx.x = state.now.thread = self->thread;
 }
 
 SHIM void meet(meeting &m, unsigned all)
@@ -187,6 +189,7 @@ SHIM void meet(meeting &m, unsigned all)
         return;
     }
     m.arrived = 0;
+    state.now.interval += &m == &state.barrier;
     for (unsigned i = 0; i < m.waiting.count; i++) add(state.ready, m.waiting.at[i]);
     m.waiting.count = 0;
     if (!state.shuffled) return;
@@ -216,6 +219,7 @@ SHIM void run_block(unsigned x, unsigned y)
 {
     blockIdx = {x, y, 0};
     state.started = state.done = 0;
+    state.now.interval++;
     if (state.shuffled) shuffle_threads();
     std::memset(state.shared, 0xff, state.shared_bytes); /* not a number, of whatever type */
     while (state.done < state.threads) {
@@ -231,8 +235,8 @@ SHIM void prepare_memory()
     if (!state.stacks) state.stacks = static_cast<char *>(std::aligned_alloc(4096, most_threads * stack_bytes));
     if (!state.stacks) fault("no memory for its threads' stacks");
     host_kernel_memory(state.stacks, most_threads * stack_bytes);
-    host_kernel_memory(state.shared, state.shared_bytes);
-    host_kernel_memory(__start_host_shared, (size_t)(__stop_host_shared - __start_host_shared));
+    host_kernel_shared(state.shared, state.shared_bytes, &state.now);
+    host_kernel_shared(__start_host_shared, (size_t)(__stop_host_shared - __start_host_shared), &state.now);
 }
 
 SHIM void run_grid(const char *name, void (*kernel)(const void *), const void *arguments, unsigned grid_x,

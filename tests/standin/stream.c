@@ -84,7 +84,7 @@ void stream_order_legacy(struct CUstream_st *s)
 cudaError_t stream_work(struct CUstream_st *s, struct work *work)
 {
     if (s->capture) return capture_add(s, work);
-    work->correlation = cupti_launched(work);
+    work->correlation = cupti_launched(work, s->device);
     stream_order_legacy(s);
     s->clock.at[s->lane] = ++lane_time[s->lane];
     struct command c = {.kind = COMMAND_WORK, .work = work, .clock = s->clock};

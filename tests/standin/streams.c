@@ -1,5 +1,6 @@
 /* Streams, events and memory of the stand-in: whatever events allow happens under some seed, and what they do not order
  * is told under every one. */
+#include "host_kernels_broken.h"
 #include "runtime_test.h"
 
 #define COUNT 256u
@@ -302,6 +303,45 @@ Test(faults, a_cooperative_launch_of_too_many_blocks_is_refused)
     OK(cudaDeviceSynchronize());
     expect_clean();
 }
+
+/* ---- Threads of a kernel ---- */
+
+/* A kernel of broken.cpp, of 256 threads. */
+static void shift(const char *name, uint64_t seed)
+{
+    restart_with(seed);
+    float *in = new_memory(256 * sizeof *in), *out = new_memory(256 * sizeof *out);
+    void *parameters[] = {&(struct shift_arguments){in, out}};
+    OK(cudaMemset(in, 0, 256 * sizeof *in));
+    OK(cudaLaunchKernel((const void *)probe_kernel(name), (dim3){1, 1, 1}, (dim3){256, 1, 1}, parameters, 0, NULL));
+    OK(cudaDeviceSynchronize());
+    OK(cudaFree(in));
+    OK(cudaFree(out));
+}
+
+Test(threads, a_missing_barrier_is_told_under_every_seed)
+{
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        shift("shift_right", seed);
+        expect_clean();
+        shift("shift_without_barrier", seed);
+        expect_violation("with no barrier between them");
+    }
+}
+
+static void copy_vectors(size_t first)
+{
+    float *in = new_memory(1032 * sizeof *in), *out = new_memory(1032 * sizeof *out);
+    void *parameters[] = {&(struct shift_arguments){in + first, out}};
+    OK(cudaMemset(in, 0, 1032 * sizeof *in));
+    OK(cudaLaunchKernel((const void *)probe_kernel("copy_vectors"), (dim3){1, 1, 1}, (dim3){256, 1, 1}, parameters, 0,
+                        NULL));
+    OK(cudaDeviceSynchronize());
+    expect_clean();
+}
+
+Test(threads, vectors_are_read_where_16_divides_the_address) { copy_vectors(4); }
+Test(threads, vectors_elsewhere_end_the_process, .exit_code = 70) { copy_vectors(5); }
 
 Test(faults, an_illegal_access_stays)
 {

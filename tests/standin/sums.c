@@ -216,3 +216,48 @@ Test(sums, that_are_given_up_end)
     cr_assert_eq(ncclCommGetAsyncError(ranks[0].comm, &state), ncclInvalidArgument);
     expect_violation("none any more");
 }
+
+static ncclResult_t state_of(int r)
+{
+    ncclResult_t state;
+    cr_assert_eq(ncclCommGetAsyncError(ranks[r].comm, &state), ncclSuccess);
+    return state;
+}
+
+Test(sums, communicators_end_after_the_graphs_that_sum)
+{
+    cudaGraph_t graph;
+    cudaGraphExec_t exec[2];
+    for (int r = 0; r < 2; r++) {
+        OK(cudaSetDevice(r));
+        OK(cudaStreamBeginCapture(ranks[r].stream, cudaStreamCaptureModeThreadLocal));
+        sum(r, COUNT);
+        OK(cudaStreamEndCapture(ranks[r].stream, &graph));
+        OK(cudaGraphInstantiate(&exec[r], graph, 0));
+        OK(cudaGraphDestroy(graph));
+    }
+    for (int r = 0; r < 2; r++) cr_assert_eq(ncclCommFinalize(ranks[r].comm), ncclInProgress);
+    cr_expect_eq(state_of(0), ncclInProgress);
+    OK(cudaGraphExecDestroy(exec[0]));
+    cr_expect_eq(state_of(0), ncclSuccess);
+    cr_expect_eq(state_of(1), ncclInProgress);
+    OK(cudaGraphExecDestroy(exec[1]));
+    cr_expect_eq(state_of(1), ncclSuccess);
+}
+
+/* It begins when there is room for all of its blocks: beside a sum that waits for other ranks a full one never would.
+ */
+Test(sums, cooperative_launches_leave_them_room)
+{
+    const cudaKernel_t add = probe_kernel("probe_add_one");
+    const unsigned all = 2 * 132;
+    struct probe_arguments none = {.count = 0};
+    void *parameters[] = {&none};
+    OK(cudaSetDevice(0));
+    OK(cudaLaunchCooperativeKernel((const void *)add, (dim3){all - all / 4, 1, 1}, (dim3){1, 1, 1}, parameters, 0,
+                                   ranks[0].stream));
+    expect_clean();
+    OK(cudaLaunchCooperativeKernel((const void *)add, (dim3){all, 1, 1}, (dim3){1, 1, 1}, parameters, 0,
+                                   ranks[0].stream));
+    expect_violation("would wait for the end of sums");
+}

@@ -300,11 +300,11 @@ struct cupti_run {
     uint64_t node, begin, end;
     uint32_t device, stream, correlation;
 };
-void cupti_node_created(const struct CUgraphNode_st *node);
+void cupti_node_created(const struct CUgraphNode_st *node, const struct CUgraph_st *graph);
 void cupti_node_cloned(const struct CUgraphNode_st *node, const struct CUgraphNode_st *original);
 void cupti_node_destroyed(const struct CUgraphNode_st *node);
 /* A call that is not recorded; its correlation id. */
-uint32_t cupti_launched(const struct work *work);
+uint32_t cupti_launched(const struct work *work, const struct device *device);
 uint64_t cupti_now(void);
 /* Of a dump (cupti_replay.c), in place of what is run. */
 void cupti_tell_node(uint32_t id, uint64_t node, uint64_t original);
@@ -333,5 +333,9 @@ extern bool nccl_is_used;
 extern uint64_t progress; /* grows with all that is done, and whenever a rank comes to a sum or gives one up */
 /* Its rank has come to it. False: others have not. */
 bool nccl_sum_run(struct nccl_sum *sum, const struct clock *clock, uint8_t lane);
+/* Takes NULL. */
+void nccl_sum_free(struct nccl_sum *sum);
+/* Whether the device sums with others: what runs beside that leaves it room. */
+bool nccl_sums_on(const struct device *device);
 
 #endif

@@ -20,7 +20,7 @@ void work_give(struct work *work)
     if (!work || --work->users > 0) return;
     free(work->launch.arguments);
     free(work->copy.owned);
-    free(work->sum);
+    nccl_sum_free(work->sum);
     if (work->call.release) work->call.release(work->call.context);
     free(work);
 }
