@@ -143,6 +143,12 @@ Test(cuda_group, four_gpus_are_four_virtual_devices)
     compare(small("seed=5,gpus=4,memory=13GiB", "4x12GiB", 4, 2), 4);
 }
 
+/* So many images that a batch normalisation would have a small GPU to itself. */
+Test(cuda_group, small_gpus_have_room_for_sums_beside_norms)
+{
+    compare(small("seed=21,gpus=2,processors=1,memory=13GiB", "2x12GiB", 20, 2), 2);
+}
+
 Test(cuda_group, micro_batches_and_many_buckets)
 {
     struct small_run run = small("seed=7,gpus=2,memory=13GiB", "2x12GiB", 4, 2);
