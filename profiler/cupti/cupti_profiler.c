@@ -13,6 +13,7 @@
 #include "cupti_records.h"
 #include "mem.h"
 #include "owners.h"
+#include "scopes.h"
 #include "sink_forward.h"
 #include "thread.h"
 
@@ -44,14 +45,6 @@ struct cupti_profiler {
 
 /* CUPTI hands no context to the two calls for buffers. */
 static _Atomic(struct cupti_profiler *) active;
-
-/* The op that this thread is launching. */
-static _Thread_local struct {
-    bool open;
-    struct owner owner; /* place counts on */
-    uint32_t runs_own;  /* things that the run itself has started in this step */
-    uint64_t step;      /* the last one that was submitted when it did */
-} scope;
 
 /* ---- Faults ---- */
 
@@ -100,25 +93,19 @@ static void CUPTIAPI take_buffer(CUcontext context, uint32_t stream, uint8_t *bu
     if (p && buffer) cupti_buffers_complete(p->buffers, (struct full_buffer){buffer, valid, context, stream});
 }
 
-static struct owner next_owner(void)
-{
-    struct owner owner = scope.owner;
-    scope.owner.place++;
-    return owner;
-}
-
 /* Nodes that are made outside of an op's launch are clones, which instantiation announces as created too. */
-static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_GraphData *graph)
+static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_ResourceData *data)
 {
+    const CUpti_GraphData *graph = data->resourceDescriptor;
     uint64_t node = 0, original = 0;
+    struct owner owner;
     bool ok = true;
     if (p->calls.GetGraphNodeId(graph->node, &node) != CUPTI_SUCCESS) return;
     bool cloned = id == CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED &&
                   p->calls.GetGraphNodeId(graph->originalNode, &original) == CUPTI_SUCCESS;
     cupti_dump_node(p->dump, id, node, original);
-    if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED && scope.open) {
-        struct owner owner = next_owner();
-        ok = owners_add_node(p->owners, node, &owner);
+    if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED) {
+        ok = !scopes_next(graph->graph, data->context, &owner) || owners_add_node(p->owners, node, &owner);
     } else if (cloned) {
         ok = owners_clone_node(p->owners, node, original);
     } else if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING) {
@@ -127,21 +114,21 @@ static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_
     if (!ok) switch_off(p, "out of memory for the nodes of recordings", NULL);
 }
 
-/* A runtime call and the driver call inside it have ids of their own; the record may bear either. */
+/* A runtime call and the driver calls inside it have ids of their own; the record may bear any. Libraries make calls of
+ * the driver's outside of the runtime's too. */
 static void see_launch(struct cupti_profiler *p, CUpti_CallbackDomain domain, CUpti_CallbackId id,
                        const CUpti_CallbackData *call)
 {
-    if (scope.open) cupti_dump_call(p->dump, domain, id, call);
-    if (!scope.open || call->callbackSite != CUPTI_API_ENTER) return;
     static _Thread_local struct owner last;
-    static _Thread_local bool inside; /* a runtime call that has not ended */
-    if (domain == CUPTI_CB_DOMAIN_DRIVER_API && inside) {
-        inside = false;
-    } else {
-        last = next_owner();
-        inside = domain == CUPTI_CB_DOMAIN_RUNTIME_API;
-    }
-    if (!owners_add_launch(p->owners, call->correlationId, &last)) switch_off(p, "out of memory for launches", NULL);
+    static _Thread_local bool inside, owned; /* a runtime call that has not ended; somebody's */
+    const bool enters = call->callbackSite == CUPTI_API_ENTER, by_driver = domain == CUPTI_CB_DOMAIN_DRIVER_API;
+    if (scopes_is_open()) cupti_dump_call(p->dump, domain, id, call);
+    const bool was_inside = by_driver && inside;
+    if (!by_driver) inside = enters;
+    if (!enters) return;
+    if (!was_inside) owned = scopes_next(NULL, call->context, &last);
+    if (owned && !owners_add_launch(p->owners, call->correlationId, &last))
+        switch_off(p, "out of memory for launches", NULL);
 }
 
 static void CUPTIAPI see_call(void *context, CUpti_CallbackDomain domain, CUpti_CallbackId id, const void *data)
@@ -149,7 +136,7 @@ static void CUPTIAPI see_call(void *context, CUpti_CallbackDomain domain, CUpti_
     struct cupti_profiler *p = context;
     if (atomic_load(&p->off)) return;
     if (domain == CUPTI_CB_DOMAIN_RESOURCE)
-        see_node(p, id, ((const CUpti_ResourceData *)data)->resourceDescriptor);
+        see_node(p, id, data);
     else
         see_launch(p, domain, id, data);
 }
@@ -263,13 +250,8 @@ static void launch_begin(void *context, uint32_t device, uint32_t id, const char
 {
     struct cupti_profiler *p = context;
     const struct trace_sink *next = p->forward.next;
-    scope.open = true;
-    scope.owner = (struct owner){
-        .device = device, .op = strcmp(pass, "evaluate") == 0 ? OWNER_EVALUATION : id, .kernel = OWNER_NO_KERNEL};
-    uint64_t step = atomic_load_explicit(&p->step, memory_order_relaxed);
-    if (scope.step != step) scope.runs_own = 0;
-    scope.step = step;
-    if (id == TRACE_OF_RUN) scope.owner.place = scope.runs_own;
+    const bool evaluates = strcmp(pass, "evaluate") == 0;
+    scopes_open(device, evaluates ? OWNER_EVALUATION : id, atomic_load_explicit(&p->step, memory_order_relaxed));
     cupti_dump_launch(p->dump, device, id, pass);
     if (next->launch_begin) next->launch_begin(next->context, device, id, pass);
 }
@@ -278,9 +260,8 @@ static void launch_end(void *context, uint32_t device)
 {
     struct cupti_profiler *p = context;
     const struct trace_sink *next = p->forward.next;
-    scope.open = false;
+    scopes_close();
     cupti_dump_launched(p->dump);
-    if (scope.owner.op == TRACE_OF_RUN) scope.runs_own = scope.owner.place;
     if (next->launch_end) next->launch_end(next->context, device);
 }
 

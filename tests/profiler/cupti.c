@@ -1,8 +1,12 @@
 /* Records of a GPU's work, joined to the ops that started it, over the stand-in for CUDA and CUPTI. No GPU has
  * confirmed them here. */
+#include <pthread.h>
+
 #include "profiled_gpu.h"
 
 #ifdef FATHOM_CUDA
+#include "scopes.h"
+
 /* ---- Joining ---- */
 
 Test(cupti, replayed_work_belongs_to_the_op_that_was_recorded)
@@ -52,6 +56,89 @@ Test(cupti, launches_outside_recordings_belong_to_their_op)
     cr_expect_eq(records_of(OP_B, &ids), 0, "an evaluation's ops are in no table");
     cr_expect_eq(records_of(TRACE_NO_OWNER, &ids), 1);
     cr_expect_eq(report.unattributed, 1);
+}
+
+/* As NCCL launches its sums: by a thread of its own, for which the launching one waits. */
+struct helper {
+    struct profiled *p;
+    uint64_t offset;
+};
+
+static void *help(void *context)
+{
+    const struct helper *h = context;
+    struct error err = {0};
+    cr_assert(h->p->gpu.backend->fill(h->p->gpu.device, h->p->gpu.stream, h->offset, 64, 1, &err), "%s", err.text);
+    return NULL;
+}
+
+static void launch_with_help(struct profiled *p, uint32_t op)
+{
+    struct helper h = {p, 4096 * (8 * op + 7)};
+    pthread_t thread;
+    p->sink->launch_begin(p->sink->context, 0, op, "backward");
+    GPU_OK(&p->gpu, p->gpu.backend->fill(p->gpu.device, p->gpu.stream, 8192 * op, 64, 1, &p->gpu.err));
+    cr_assert_eq(pthread_create(&thread, NULL, help, &h), 0);
+    pthread_join(thread, NULL);
+    p->sink->launch_end(p->sink->context, 0);
+}
+
+Test(cupti, what_another_thread_launches_meanwhile_belongs_to_the_op)
+{
+    struct profiled p = profiled_begin("seed=4");
+    struct gpu *g = &p.gpu;
+    struct recording *recording;
+    uint32_t ids;
+    p.sink->step_submit(p.sink->context, 0);
+    launch_with_help(&p, OP_A);
+    GPU_OK(g, g->backend->record_begin(g->device, g->stream, &recording, &g->err));
+    launch_with_help(&p, OP_A);
+    launch_with_help(&p, OP_B);
+    GPU_OK(g, g->backend->record_end(recording, &g->err));
+    for (uint64_t step = 1; step < 4; step++) replay(&p, recording, step);
+    g->backend->recording_destroy(recording);
+    struct cupti_profiler_report report = profiled_end(&p);
+    cr_expect_eq(records_of(OP_A, &ids), 8);
+    cr_expect_eq(ids, 2);
+    cr_expect_eq(records_of(OP_B, &ids), 6);
+    cr_expect_eq(report.unattributed, 0);
+}
+
+/* Two threads that launch, each into its graph and with its helper. */
+static void *launch_into(void *context)
+{
+    static const char graphs[2], contexts[2];
+    const uint32_t i = *(const uint32_t *)context % 2;
+    struct owner owner = {0};
+    const bool launches = *(const uint32_t *)context < 2;
+    if (launches) scopes_open(i, 10 + i, 0);
+    cr_expect(scopes_next(&graphs[i], NULL, &owner));
+    cr_expect(owner.device == i && owner.op == 10 + i, "op %u on device %u", (unsigned)owner.op,
+              (unsigned)owner.device);
+    cr_expect(scopes_next(NULL, &contexts[i], &owner));
+    cr_expect(owner.op == 10 + i && owner.place == (launches ? 1 : 3));
+    if (!launches) return NULL;
+    pthread_t thread;
+    uint32_t helper = 2 + i;
+    if (i == 0) { /* the second while the first launches */
+        uint32_t other = 1;
+        cr_assert_eq(pthread_create(&thread, NULL, launch_into, &other), 0);
+        pthread_join(thread, NULL);
+    }
+    cr_assert_eq(pthread_create(&thread, NULL, launch_into, &helper), 0);
+    pthread_join(thread, NULL);
+    scopes_close();
+    cr_expect_not(scopes_next(&graphs[i], &contexts[i], &owner), "it launches nothing now");
+    return NULL;
+}
+
+Test(cupti, threads_that_launch_side_by_side_keep_what_is_theirs)
+{
+    pthread_t thread;
+    struct owner owner;
+    cr_assert_eq(pthread_create(&thread, NULL, launch_into, &(uint32_t){0}), 0);
+    pthread_join(thread, NULL);
+    cr_expect_not(scopes_next(&thread, NULL, &owner), "nobody launches");
 }
 
 /* Uploads, the step block and metrics: each has its place in the step, however many calls bring them. */

@@ -200,6 +200,53 @@ Test(dumps, records_of_any_length_are_whole)
     expect_counts(path, counts, &report);
 }
 
+static CUptiResult CUPTIAPI next_kernel(uint8_t *bytes, size_t valid, CUpti_Activity **record)
+{
+    (void)valid;
+    if (*record) return CUPTI_ERROR_MAX_LIMIT_REACHED;
+    *record = (CUpti_Activity *)(void *)bytes;
+    return CUPTI_SUCCESS;
+}
+
+static void dump_call(struct cupti_dump *dump, CUpti_CallbackDomain domain, CUpti_CallbackId id, uint32_t correlation)
+{
+    CUpti_CallbackData data = {.correlationId = correlation};
+    for (int site = CUPTI_API_ENTER; site <= CUPTI_API_EXIT; site++) {
+        data.callbackSite = (CUpti_ApiCallbackSite)site;
+        cupti_dump_call(dump, domain, id, &data);
+    }
+}
+
+/* A copy by the runtime, whose own call of the driver is none of those asked for, then a kernel by the driver alone. */
+Test(dumps, a_kernel_that_the_driver_launches_belongs_to_its_op)
+{
+    const struct cupti_calls calls = {.ActivityGetNextRecord = next_kernel, .GetVersion = tell_version};
+    static CUpti_ActivityKernel10 kernel;
+    struct cupti_profiler_report report;
+    struct cupti_dump *dump;
+    struct error err = {0};
+    uint64_t counts[4];
+    uint32_t ids;
+    kernel = (CUpti_ActivityKernel10){.kind = CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, .name = "k", .correlationId = 2};
+    kernel.start = 5, kernel.end = 9;
+    cr_assert(cupti_dump_open(path, &calls, &dump, &err), "%s", err.text);
+    cupti_dump_step(dump, 0, true);
+    cupti_dump_launch(dump, 0, OP_A, "forward");
+    dump_call(dump, CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyAsync_v3020, 1);
+    cupti_dump_launched(dump);
+    cupti_dump_launch(dump, 0, OP_B, "forward");
+    dump_call(dump, CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_cuLaunchKernel, 2);
+    cupti_dump_launched(dump);
+    cupti_dump_buffer(dump, (uint8_t *)&kernel, sizeof kernel, 0);
+    cr_assert(cupti_dump_close(dump, (struct cupti_dump_counts){.records = 1}, &err), "%s", err.text);
+    seen = (struct seen){0};
+    const char *fault = replay_dump(path, &sink, counts, &report);
+    cr_expect_null(fault, "%s", fault);
+    expect_counts(path, counts, &report);
+    cr_expect_eq(records_of(OP_B, &ids), 1);
+    cr_expect_eq(records_of(OP_A, &ids), 0);
+}
+
 /* ---- Of GPUs ---- */
 
 /* FATHOM_TEST_DUMPS: another folder (tests/structure/gpu.py). */
