@@ -53,6 +53,13 @@ class Failed(Exception):
     pass
 
 
+def log_tail(bench, lines):
+    """The end of what the last command said, in one line."""
+    log = bench.out / 'logs' / f'{bench.commands:03}.txt'
+    said = log.read_text(errors='replace').splitlines()[1:] if log.exists() else ['nothing was run']
+    return ' / '.join(line.strip() for line in said[-lines:] if line.strip())
+
+
 class Clock:
     """What is left of the whole and of a part."""
 
@@ -149,8 +156,19 @@ class Bench:
 # ---- Where CUDA is ----------------------------------------------------------------------------------------------------
 
 
+def library_folders():
+    """Where wheels beside PyTorch, toolkits and packages have their libraries."""
+    ask = 'import site, sys; print("\\n".join([*site.getsitepackages(), site.getusersitepackages(), *sys.path]))'
+    done = subprocess.run(['python3', '-c', ask], capture_output=True, text=True)
+    for folder in filter(None, dict.fromkeys(done.stdout.splitlines())):
+        yield from sorted(glob.glob(f'{glob.escape(folder)}/nvidia/*/lib'))
+    for folder in ('lib64', 'extras/CUPTI/lib64'):
+        yield from sorted(glob.glob(f'/usr/local/cuda*/{folder}'))
+    yield from ('/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64')
+
+
 def find_cuda(bench):
-    """A folder with lib64/ of CUDA's runtime and cuDNN: $CUDA_HOME, the toolkit's, or links to what PyTorch's wheels brought."""
+    """A folder with lib64/ of CUDA's runtime and cuDNN: $CUDA_HOME, the toolkit's, or links to what there is in several."""
     def whole(root):
         return all(any((pathlib.Path(root) / folder / name).exists() for folder in ('lib64', 'lib'))
                    for name in ('libcudart.so.13', 'libcudnn.so.9'))
@@ -158,16 +176,15 @@ def find_cuda(bench):
         if whole(root):
             bench.environment['CUDA_HOME'] = root
             return root
-    ask = 'import site, sys; print("\\n".join([*site.getsitepackages(), site.getusersitepackages(), *sys.path]))'
-    done = subprocess.run(['python3', '-c', ask], capture_output=True, text=True)
     links = bench.out / 'cuda' / 'lib64'
     shutil.rmtree(links, ignore_errors=True)
     links.mkdir(parents=True)
-    for folder in filter(None, dict.fromkeys(done.stdout.splitlines())):
-        for library in glob.glob(f'{folder}/nvidia/*/lib/*.so*'):
-            link = links / os.path.basename(library)
-            if not link.exists():
-                link.symlink_to(library)
+    for folder in library_folders():
+        for name in ('cudart', 'cudnn', 'nccl', 'cupti', 'nvrtc', 'nvJitLink', 'cublas'):
+            for library in glob.glob(f'{glob.escape(folder)}/lib{name}*.so*'):
+                link = links / os.path.basename(library)
+                if not link.exists():
+                    link.symlink_to(library)
     if not whole(links.parent):
         return None
     bench.environment['CUDA_HOME'] = str(links.parent)
@@ -232,8 +249,18 @@ def references():
 # ---- The parts --------------------------------------------------------------------------------------------------------
 
 
+def keep(bench, *words):
+    """What a command says, for the logs alone; whether it could be had does not matter."""
+    if shutil.which(words[0]):
+        with contextlib.suppress(Failed):
+            bench.run(words, most=10)
+
+
 def part_machine(bench):
     """What the machine is."""
+    keep(bench, 'nvidia-smi', '-q')
+    keep(bench, 'nvidia-smi', 'topo', '-m')
+    keep(bench, 'uname', '-a')
     said = bench.run([bench.fathom, 'devices'])
     here = said[:said.index('\ncatalogue')]
     smi = ''
@@ -241,7 +268,7 @@ def part_machine(bench):
         query = 'name,driver_version,memory.total,memory.used,clocks.max.sm,clocks.max.memory,power.limit'
         smi = bench.run(['nvidia-smi', f'--query-gpu={query}', '--format=csv'])
     version = (HERE / 'VERSION').read_text().strip() if (HERE / 'VERSION').exists() else 'unknown'
-    libraries = sorted({os.path.basename(os.path.realpath(path)) for name in ('libcudart.so.13', 'libcudnn.so.9')
+    libraries = sorted({os.path.basename(os.path.realpath(path)) for name in ('libcudart.so.13', 'libcudnn.so.9', 'libnvrtc.so.13', 'libcupti.so.13', 'libnccl.so.2')
                         for path in glob.glob(f'{bench.environment.get("CUDA_HOME", "")}/lib*/{name}')})
     bench.write(f'fathom {version}; {", ".join(libraries) or "libraries unknown"}\n\n```\n{here.strip()}\n{smi.strip()}\n```')
 
@@ -304,6 +331,31 @@ def part_same(bench):
     if len({str(value) for value in digests.values()}) != 1:
         raise Failed('they differ')
     bench.write(f'\n{model}, batch {batch}, {steps} steps with --deterministic: bitwise equal')
+
+
+# What each of compute-sanitizer's tools looks at: cuDNN's kernels are left to their makers where it costs more than it tells.
+SANITIZERS = (('memcheck', 'cuda'), ('racecheck', 'cuda-reference'), ('synccheck', 'cuda-reference'))
+
+
+def part_sanitizer(bench):
+    """Kernels under compute-sanitizer."""
+    tool = shutil.which('compute-sanitizer') or shutil.which('compute-sanitizer', path=f'{bench.environment.get("CUDA_HOME", "")}/bin:/usr/local/cuda/bin')
+    if not tool or bench.sizes.dry:
+        bench.write(f'not run: {"a dry run" if tool else "there is no compute-sanitizer"}')
+        return
+    bad = []
+    bench.table(['tool', 'backend', ''], [])
+    for name, backend in SANITIZERS:
+        words = [tool, '--tool', name, '--error-exitcode', 86, bench.fathom, 'train', 'resnet-8', '--dataset', 'cifar10', '--classes', 2, '--image-size', 8,
+                 '--data', HERE / 'photos', '--batch', 4, '--iterations', 2, '--no-evaluate', '--no-graph', '--backend', backend]
+        try:
+            bench.run(words, most=40)
+            bench.row(name, backend, 'nothing found')
+        except Failed as failure:
+            bench.row(name, backend, f'**{failure}**: {log_tail(bench, 12)}')
+            bad += [name] if 'took longer' not in str(failure) else []
+    if bad:
+        raise Failed(', '.join(bad))
 
 
 def part_deep(bench):
@@ -520,10 +572,10 @@ def part_nccl(bench):
                 f'communicator, sums of {", ".join(got["types"])} are replayed; of that memory {taken} MiB of the GPU')
 
 
-# name: (part, seconds at most)
-PARTS = {'machine': (part_machine, 30), 'carried': (part_carried, 70), 'compared': (part_compared, 150), 'same': (part_same, 70),
-         'deep': (part_deep, 70), 'speed': (part_speed, 270),
-         'records': (part_records, 60), 'cupti': (part_cupti, 60), 'kernels': (part_kernels, 60), 'nccl': (part_nccl, 40)}
+# name: (part, seconds at most), in this order: what is right, what is asked of the libraries, how fast it is.
+PARTS = {'machine': (part_machine, 30), 'compared': (part_compared, 150), 'same': (part_same, 70), 'deep': (part_deep, 70),
+         'carried': (part_carried, 70), 'nccl': (part_nccl, 40), 'cupti': (part_cupti, 60), 'records': (part_records, 60),
+         'kernels': (part_kernels, 60), 'speed': (part_speed, 270), 'sanitizer': (part_sanitizer, 120)}
 
 
 def check_gpu(bench):
@@ -558,6 +610,8 @@ def run_parts(bench, names):
             outcome = f'**failed**: {type(failure).__name__}: {failure}'
         failed += [name] if outcome != 'passed' else []
         bench.write(f'\n{name}: {outcome} ({time.monotonic() - began:.0f} s)')
+        if outcome != 'passed' and bench.commands > 0:  # so that the report alone may do
+            bench.write(f'the last command, logs/{bench.commands:03}.txt, ended: {log_tail(bench, 8)[-1500:]}')
     bench.write(f'\n{len(names)} parts, ' + (f'failed: {", ".join(failed)}' if failed else 'all passed'))
     return 1 if failed else 0
 

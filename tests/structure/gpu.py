@@ -13,7 +13,7 @@ SOURCE = pathlib.Path(sys.argv[1])
 FATHOM = pathlib.Path(sys.argv[2]).resolve()
 STANDIN, DUMPS = sys.argv[3:5] if len(sys.argv) > 3 else (None, None)
 LIMIT = 240 # s for each of its commands: several times what they take, for machines on which others are busy too
-PARTS = ('machine', 'nccl', 'carried', 'compared', 'same', 'deep', 'speed', 'records', 'cupti', 'kernels')
+PARTS = ('machine', 'nccl', 'carried', 'compared', 'same', 'deep', 'speed', 'records', 'cupti', 'kernels', 'sanitizer')
 
 
 def gpu(pack, *words, **environment):
@@ -36,6 +36,7 @@ def check_with(pack):
     assert report.strip() == done.stdout.strip(), 'the report is not what was said'
     for part in PARTS:
         assert f'\n{part}: ' in report, f'{part} is not in the report:\n{report}'
+    assert report.index('\nsame: ') < report.index('\ncupti: ') < report.index('\nspeed: '), 'what is right comes first'
     assert done.returncode == 0 and report.rstrip().endswith(f'{len(PARTS)} parts, all passed'), f'exit code {done.returncode}:\n{report}'
     assert report.count('as it should') == 8, report
     check_dump(pack / 'out' / 'dumps')
