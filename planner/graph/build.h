@@ -6,13 +6,9 @@
 #ifndef FATHOM_BUILD_H
 #define FATHOM_BUILD_H
 
-#include "graph.h"
+#include "graph_grow.h"
 
 struct graph *graph_begin(const struct model_spec *spec, const struct graph_options *options, struct error *err);
-
-/* Following ops belong to this layer path / recomputation block. A block runs to the next graph_begin_block. */
-void graph_set_layer(struct graph *graph, uint32_t stage, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void graph_begin_block(struct graph *graph);
 
 /* A square window, with padding that keeps the image's size where it is odd and steps by 1. */
 uint32_t graph_add_conv(struct graph *graph, uint32_t x, uint32_t channels, uint32_t kernel, uint32_t stride, bool bias);

@@ -1,66 +1,10 @@
 /* A graph from its first tensor to its last op: what is common to all families. */
 #include "graph_private.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "build.h"
 #include "lower.h"
-#include "mem.h"
-
-#define CHUNK_BYTES  ((size_t)32 << 10)
-#define LONGEST_PATH 100
-
-static char *store_text(struct graph *graph, const char *text, size_t length)
-{
-    struct graph_state *state = graph->state;
-    struct text_chunk *chunk = state->chunks;
-    if (!chunk || chunk->used + length + 1 > CHUNK_BYTES) {
-        chunk = mem_alloc(MEM_GRAPH, 1, sizeof *chunk + CHUNK_BYTES);
-        if (!chunk) {
-            graph_fail_memory(graph, sizeof *chunk + CHUNK_BYTES);
-            return NULL;
-        }
-        *chunk = (struct text_chunk){.next = state->chunks};
-        state->chunks = chunk;
-    }
-    char *stored = chunk->bytes + chunk->used;
-    memcpy(stored, text, length + 1);
-    chunk->used += length + 1;
-    return stored;
-}
-
-void graph_set_layer(struct graph *graph, uint32_t stage, const char *format, ...)
-{
-    if (!graph_grow(graph, (void **)&graph->layers, &graph->state->layer_capacity, graph->layer_count,
-                    sizeof *graph->layers))
-        return;
-    char path[LONGEST_PATH + 1];
-    va_list args;
-    va_start(args, format);
-    int length = vsnprintf(path, sizeof path, format, args);
-    va_end(args);
-    if (length <= 0 || length > LONGEST_PATH) {
-        graph_fail(graph, "layer path \"%s\": found %d characters, expected 1 to %d", path, length, LONGEST_PATH);
-        return;
-    }
-    char *stored = store_text(graph, path, (size_t)length);
-    if (!stored) return;
-    graph->state->layer = (uint32_t)graph->layer_count;
-    graph->layers[graph->layer_count++] = (struct graph_layer){stored, stage};
-}
-
-void graph_begin_block(struct graph *graph)
-{
-    if (!graph_grow(graph, (void **)&graph->blocks, &graph->state->block_capacity, graph->block_count,
-                    sizeof *graph->blocks))
-        return;
-    graph->state->block = (uint32_t)graph->block_count;
-    graph->blocks[graph->block_count++] = (struct graph_block){
-        .first = (uint32_t)graph->op_count, .input = NO_TENSOR, .output = NO_TENSOR, .layer = graph->state->layer};
-}
 
 static bool check_options(const struct graph_options *options, struct error *err)
 {
@@ -85,22 +29,6 @@ static bool check_options(const struct graph_options *options, struct error *err
         return error_set(err, ERROR_INPUT, "lowering: found bits %#x, expected some of %#x",
                          (unsigned)options->lowering, (unsigned)LOWER_ALL);
     return true;
-}
-
-struct graph *graph_allocate(struct error *err)
-{
-    struct graph *graph = mem_zalloc(MEM_GRAPH, 1, sizeof *graph);
-    struct graph_state *state = mem_zalloc(MEM_GRAPH, 1, sizeof *state);
-    if (!graph || !state) {
-        mem_free(graph);
-        mem_free(state);
-        error_memory(err, sizeof *graph + sizeof *state, mem_purpose_name(MEM_GRAPH));
-        return NULL;
-    }
-    graph->state = state;
-    state->block = NO_OP;
-    state->bn_epsilon = 1e-5f;
-    return graph;
 }
 
 static void add_inputs(struct graph *graph)

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "build.h"
+#include "graph_grow.h"
 #include "lower_private.h"
 #include "mem.h"
 
