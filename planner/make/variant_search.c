@@ -151,20 +151,29 @@ static bool try_least(const struct making *making, const struct chain *chain, bo
 /* Prices of copies are guesses, and several are tried: exact quanta would be lost on them. */
 #define PRICED_TABLE_BYTES ((uint64_t)64 << 20)
 
-/* The least time, by the blocks' measures, of schedules within the arena's limit, or within the chain's limit of the
- * best if that is larger: the table's own where it is exact, otherwise a bound where one is wanted. */
+/* All limits below the next step, which did not fit, and all that the arena's limit stands for. */
+static uint64_t bounded_limit(const struct search *search, uint64_t expected)
+{
+    const struct ladder *ladder = &search->ladder;
+    size_t next = search->fitting + 1;
+    uint64_t limit = next < ladder->count ? ladder->steps[next] - 1 : ladder->steps[search->fitting];
+    return expected > limit ? expected : limit;
+}
+
+/* The least time, by the blocks' measures, of schedules within such a limit: the table's own where it is exact,
+ * otherwise a bound where one is wanted. */
 static bool bound_best(const struct search *search, uint64_t expected, struct error *err)
 {
     struct candidate *best = search->best;
-    uint64_t limit = search->ladder.steps[search->fitting];
+    uint64_t limit = bounded_limit(search, expected);
     struct chain_schedule fastest;
-    if (expected > limit) limit = expected;
     TRY(chain_table_schedule(search->table, limit, &fastest, err));
     const struct plan_request *plan = search->making->request->plan;
     bool exact = fastest.optimal, wanted = plan->bound && plan->offload_bytes == 0;
     double bound = fastest.bound_seconds;
     chain_schedule_finish(&fastest);
     if (!exact && wanted) TRY(chain_bound(search->chain, limit, best->chain_seconds, 0, &bound, err));
+    best->chain_limit = limit;
     if (exact || wanted) best->bound_seconds = bound < best->chain_seconds ? bound : best->chain_seconds;
     return true;
 }
@@ -249,6 +258,20 @@ static bool search_host(const struct making *making, struct block_costs *blocks,
     return search_parts(making, blocks, best, fits, err);
 }
 
+/* Of the faster of two candidates, when `bound` is that of the first, whose chain has more schedules; the second may
+ * have been given more memory. */
+static bool bound_faster(const struct block_costs *blocks, uint32_t most_remade, double bound, struct candidate *best,
+                         struct error *err)
+{
+    if (bound > best->chain_seconds) {
+        struct chain chain = blocks->chain;
+        chain.most_remade = most_remade;
+        TRY(chain_bound(&chain, best->chain_limit, best->chain_seconds, 0, &bound, err));
+    }
+    best->bound_seconds = bound < best->chain_seconds ? bound : best->chain_seconds;
+    return true;
+}
+
 /* What comes back with inputs that are made again is estimated, and their schedules of least memory need not fit. A
  * long chain is searched once, if that finds something. */
 static bool search_resident(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
@@ -258,11 +281,12 @@ static bool search_resident(const struct making *making, struct block_costs *blo
     bool other_fits = false;
     TRY(search_chain(making, blocks, 0, best, fits, err));
     if (*fits && blocks->chain.count > SHORT_CHAIN) return true;
-    double bound = best->bound_seconds; /* of more schedules than there are without */
+    double bound = best->bound_seconds;
+    uint32_t most_remade = blocks->chain.most_remade;
     blocks->chain.most_remade = 0;
     bool ok = search_chain(making, blocks, 0, &other, &other_fits, err);
     if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
-    best->bound_seconds = bound;
+    if (ok && *fits) ok = bound_faster(blocks, most_remade, bound, best, err);
     candidate_finish(&other);
     return ok;
 }

@@ -40,6 +40,21 @@ Test(published, less_memory_is_never_faster)
     }
 }
 
+/* How far a plan is from the best there can be is known, and is little. */
+Test(published, rows_of_monet_are_near_their_bounds)
+{
+    static const uint32_t lowerings[] = {0, LOWER_BN | LOWER_BN_ADD, LOWER_EXACT};
+    for (size_t i = 0; i < 3 * ROWS; i += 2) {
+        struct plan *plan =
+            kit_make(.model = "resnet-50", .batch = 184, .gpus = "p100", .lowering = lowerings[i / ROWS],
+                     .recompute = RECOMPUTE_BUDGET, .budget = (uint64_t)monet[i % ROWS].budget_bytes);
+        double bound = plan->variants[0].bound_seconds, computing = plan->variants[0].compute_seconds;
+        cr_expect(bound > 0 && bound <= computing && computing <= 1.03 * bound, "row %zu: %g, bound %g", i, computing,
+                  bound);
+        plan_destroy(plan);
+    }
+}
+
 /* Each against its own step with everything kept. */
 Test(published, rows_of_monet)
 {
